@@ -1,0 +1,3 @@
+//! RESP: bytes to commands and replies, and back. Pure: no sockets, no clock, no serde.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
