@@ -1,0 +1,226 @@
+//! Addresses and networks as an operator may write them: one spelling each, so that none can be misread.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use thiserror::Error;
+
+/// A network without host bits; a bare address is its /32 or /128.
+///
+/// Written `203.0.113.9`, `203.0.113.0/24`, `2001:db8::/32`. Refused: host bits, leading zeros, zones, netmasks,
+/// and IPv4-mapped IPv6, because a peer is folded to IPv4 before it is judged and such an entry would never match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Cidr(IpNet);
+
+impl Cidr {
+    /// The network; its address has no host bits.
+    pub fn net(self) -> IpNet {
+        self.0
+    }
+
+    /// Whether `ip` lies in it.
+    pub fn contains(self, ip: IpAddr) -> bool {
+        self.0.contains(&ip)
+    }
+
+    /// Whether it stands for one address only.
+    pub fn is_host(self) -> bool {
+        self.0.prefix_len() == self.0.max_prefix_len()
+    }
+
+    /// A network of `ip` cut to `len` bits.
+    pub(crate) fn cut_v4(ip: Ipv4Addr, len: u8) -> Self {
+        Self(IpNet::V4(Ipv4Net::new(ip, len.min(32)).unwrap_or_default().trunc()))
+    }
+
+    /// As [`Self::cut_v4`], for IPv6.
+    pub(crate) fn cut_v6(ip: Ipv6Addr, len: u8) -> Self {
+        Self(IpNet::V6(Ipv6Net::new(ip, len.min(128)).unwrap_or_default().trunc()))
+    }
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_host() { self.0.addr().fmt(f) } else { self.0.fmt(f) }
+    }
+}
+
+impl FromStr for Cidr {
+    type Err = CidrError;
+
+    fn from_str(text: &str) -> Result<Self, CidrError> {
+        let (address, len) = match text.split_once('/') {
+            Some((address, len)) => (address, Some(len)),
+            None => (text, None),
+        };
+        let ip = parse_ip(address)?;
+        let width = if ip.is_ipv4() { 32 } else { 128 };
+        let len = len.map_or(Ok(width), |len| parse_len(len, width, ip))?;
+        let cidr = match ip {
+            IpAddr::V4(v4) => Self::cut_v4(v4, len),
+            IpAddr::V6(v6) => Self::cut_v6(v6, len),
+        };
+        if let Some(v4) = mapped(cidr) {
+            return Err(CidrError::Mapped { v4 });
+        }
+        if cidr.0.network() != ip {
+            return Err(CidrError::HostBits { network: cidr, host: Self::from(ip) });
+        }
+        Ok(cidr)
+    }
+}
+
+impl From<IpAddr> for Cidr {
+    fn from(ip: IpAddr) -> Self {
+        Self(IpNet::from(ip))
+    }
+}
+
+/// Why a text is not an address or a network. [`CidrError::hint`] gives the form that is.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum CidrError {
+    /// Not an address at all.
+    #[error("not an IP address or CIDR")]
+    NotAnAddress,
+    /// White space around or inside it.
+    #[error("white space in an address")]
+    Space,
+    /// Octal in some programs, decimal in others (CVE-2021-29922).
+    #[error("leading zero in an address, which some programs read as octal")]
+    LeadingZero {
+        /// The decimal reading, where there is one.
+        decimal: Option<Ipv4Addr>,
+    },
+    /// `fe80::1%eth0`.
+    #[error("an address with a zone")]
+    Zone,
+    /// `10.0.0.1:6379`, `[::1]:6379` or `[::1]`.
+    #[error("an address with a port or brackets")]
+    Port,
+    /// `10.0.0.0/255.0.0.0`.
+    #[error("a netmask where a prefix length belongs")]
+    Netmask {
+        /// The prefix length that says the same, when the mask has one.
+        len: Option<u8>,
+    },
+    /// `10.1/16`, `127.1`.
+    #[error("an IPv4 address with fewer than four parts")]
+    ShortForm,
+    /// `/`, `/+8`, `/08`, `/8/1`.
+    #[error("not a prefix length")]
+    BadLength,
+    /// `/33` for IPv4, `/129` for IPv6.
+    #[error("prefix length over {max}")]
+    LongLength {
+        /// 32 or 128.
+        max: u8,
+        /// The address before the slash.
+        ip: IpAddr,
+    },
+    /// `10.1.2.3/8`.
+    #[error("host bits are set")]
+    HostBits {
+        /// The network that the length names.
+        network: Cidr,
+        /// The single address that was written.
+        host: Cidr,
+    },
+    /// `::ffff:10.0.0.0/104`.
+    #[error(
+        "an IPv4-mapped IPv6 address, which never reaches the list: such peers are judged by their IPv4 address"
+    )]
+    Mapped {
+        /// The IPv4 network it stands for.
+        v4: Cidr,
+    },
+}
+
+impl CidrError {
+    /// What to write instead.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::NotAnAddress => {
+                "write an address or a network, such as 203.0.113.9, 203.0.113.0/24 or 2001:db8::/32".into()
+            }
+            Self::Space => "write it without spaces, such as 203.0.113.0/24".into(),
+            Self::LeadingZero { decimal: Some(ip) } => format!("write {ip}, if the parts are decimal"),
+            Self::LeadingZero { decimal: None } => "write each part in decimal without leading zeros".into(),
+            Self::Zone => "write the address without %zone; entries match the address alone".into(),
+            Self::Port => {
+                "write the address alone, such as 203.0.113.9 or 2001:db8::1; the list does not look at ports"
+                    .into()
+            }
+            Self::Netmask { len: Some(len) } => format!("write /{len}"),
+            Self::Netmask { len: None } => "write a prefix length such as /24".into(),
+            Self::ShortForm => "write all four parts, such as 10.1.0.0/16".into(),
+            Self::BadLength => "write a prefix length as a plain number, such as /24".into(),
+            Self::LongLength { max, ip } => format!("write {ip}/{max} or just {ip} for that one address"),
+            Self::HostBits { network, host } => format!(
+                "write {network} for the whole network, or {}/{} for that one address",
+                host.0.addr(),
+                host.0.max_prefix_len()
+            ),
+            Self::Mapped { v4 } => format!("write {v4}"),
+        }
+    }
+}
+
+/// std's parser takes no octal, no short forms and no zones; the rest of this tells the operator which it was.
+fn parse_ip(text: &str) -> Result<IpAddr, CidrError> {
+    text.parse().map_err(|_| explain_ip(text))
+}
+
+fn explain_ip(text: &str) -> CidrError {
+    if text.chars().any(char::is_whitespace) {
+        return CidrError::Space;
+    }
+    if text.contains('%') {
+        return CidrError::Zone;
+    }
+    if text.starts_with('[') || text.parse::<std::net::SocketAddr>().is_ok() {
+        return CidrError::Port;
+    }
+    let parts: Vec<&str> = text.split('.').collect();
+    let numeric = parts.iter().all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
+    if !numeric || text.contains(':') {
+        return CidrError::NotAnAddress;
+    }
+    if parts.iter().any(|part| part.len() > 1 && part.starts_with('0')) {
+        return CidrError::LeadingZero { decimal: decimal(&parts) };
+    }
+    if parts.len() < 4 { CidrError::ShortForm } else { CidrError::NotAnAddress }
+}
+
+fn decimal(parts: &[&str]) -> Option<Ipv4Addr> {
+    let octets: Vec<u8> = parts.iter().map(|part| part.parse().ok()).collect::<Option<_>>()?;
+    <[u8; 4]>::try_from(octets).ok().map(Ipv4Addr::from)
+}
+
+/// One to three digits, no sign, no leading zero, within the family's width.
+fn parse_len(text: &str, max: u8, ip: IpAddr) -> Result<u8, CidrError> {
+    if let Ok(mask) = text.parse::<Ipv4Addr>() {
+        let len = mask.to_bits().leading_ones();
+        let regular = u32::MAX.checked_shl(32 - len).unwrap_or(0) == mask.to_bits();
+        return Err(CidrError::Netmask { len: u8::try_from(len).ok().filter(|_| regular && ip.is_ipv4()) });
+    }
+    let digits = !text.is_empty() && text.len() <= 3 && text.bytes().all(|b| b.is_ascii_digit());
+    if !digits || (text.len() > 1 && text.starts_with('0')) {
+        return Err(CidrError::BadLength);
+    }
+    match text.parse::<u8>() {
+        Ok(len) if len <= max => Ok(len),
+        _ => Err(CidrError::LongLength { max, ip }),
+    }
+}
+
+/// The IPv4 network behind `::ffff:0:0/96`, when all of `cidr` lies in it.
+fn mapped(cidr: Cidr) -> Option<Cidr> {
+    let IpNet::V6(net) = cidr.0 else { return None };
+    let v4 = net.addr().to_ipv4_mapped()?;
+    net.prefix_len().checked_sub(96).map(|len| Cidr::cut_v4(v4, len))
+}
+
+#[cfg(test)]
+mod tests;
