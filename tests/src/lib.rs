@@ -1,1 +1,22 @@
-//! Harness of the end-to-end tests.
+//! Harness of the end-to-end tests: real `redis-server` and `portcullis` processes, and clients that see every byte.
+//!
+//! A test of behaviour runs against Redis itself as well ([`Way::Direct`]), which proves that what it expects is
+//! Redis's own behaviour, and only then says something about the gate.
+
+pub mod client;
+pub mod gate;
+pub mod http;
+pub mod ports;
+pub mod process;
+pub mod redis;
+pub mod reply;
+pub mod scene;
+pub mod wait;
+
+pub use client::Client;
+pub use gate::{Gate, GateBuilder};
+pub use process::Process;
+pub use redis::{Redis, RedisBuilder};
+pub use reply::Reply;
+pub use scene::{Protocol, Scene, Stage, Way};
+pub use wait::{PATIENCE, eventually, holds_for};

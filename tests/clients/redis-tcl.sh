@@ -1,0 +1,169 @@
+#!/usr/bin/env bash
+# Redis's own test suite, of Debian's source package of Redis 7.0.15, in external-server mode: direct, and through the gate.
+# What differs from the direct run must stand in redis-tcl.expected, with its reason. About 6 minutes a run.
+#
+#   tests/clients/redis-tcl.sh                    direct, trust and injected, then the comparison
+#   tests/clients/redis-tcl.sh trust              these runs only (direct is kept from an earlier call)
+set -euo pipefail
+
+top=$(cd "$(dirname "$0")/../.." && pwd)
+. "$top/deploy/packages.sh"
+
+version=7.0.15
+work=${REDIS_TCL_DIR:-$top/target/redis-tcl}
+password=tcl-suite-of-redis
+# Reads the server's own pid from a local child process, which an external server is not.
+skipped="SRANDMEMBER with a dict containing long chain"
+pids=()
+
+main() {
+    local runs=("$@") run status=0
+    [ ${#runs[@]} -gt 0 ] || runs=(direct trust injected)
+    for run in "${runs[@]}"; do
+        case $run in direct | trust | injected) ;; *) fail "no such run: $run (direct, trust, injected)" ;; esac
+    done
+    mkdir -p "$work"
+    trap stop_all EXIT
+    install_missing tclsh tcl curl curl
+    fetch_suite
+    [ -s "$work/direct.results" ] || [[ " ${runs[*]} " = *" direct "* ]] || runs=(direct "${runs[@]}")
+    [ "${runs[*]}" = direct ] || build_gate
+    for run in "${runs[@]}"; do
+        run_suite "$run" || status=1
+    done
+    for run in "${runs[@]}"; do
+        [ "$run" = direct ] || compare "$run" || status=1
+    done
+    exit $status
+}
+
+# The sources list is ours alone: the system's configuration and package lists are not touched.
+fetch_suite() {
+    suite=$work/redis-$version
+    if [ ! -x "$suite/runtest" ]; then
+        [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || install_packages debian-archive-keyring
+        local apt=$work/apt list
+        mkdir -p "$apt/lists/partial" "$apt/archives/partial"
+        list=$apt/sources.list
+        printf 'deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s main\n' \
+            'http://deb.debian.org/debian bookworm' 'http://deb.debian.org/debian-security bookworm-security' >"$list"
+        local options=(-qq -o "Dir::Etc::SourceList=$list" -o Dir::Etc::SourceParts=/dev/null
+            -o "Dir::State::Lists=$apt/lists" -o "Dir::Cache=$apt" -o "Dir::Cache::Archives=$apt/archives"
+            -o APT::Sandbox::User=)
+        apt-get "${options[@]}" update
+        (cd "$apt" && apt-get "${options[@]}" source --download-only redis)
+        tar -C "$work" -xf "$apt/redis_$version.orig.tar.gz"
+    fi
+    local installed
+    installed=$(redis_server)
+    if "$installed" --version | grep -q "v=$version "; then
+        server=$installed
+    else
+        # The suite checks its own version's behaviour: another server would fail for reasons of its own.
+        server=$suite/src/redis-server
+        [ -x "$server" ] || { install_missing make make cc gcc; make -s -j2 -C "$suite" MALLOC=libc redis-server redis-cli redis-benchmark; }
+    fi
+    local tool
+    for tool in redis-server redis-cli redis-benchmark; do
+        [ -e "$suite/src/$tool" ] || ln -s "$(command -v "$tool")" "$suite/src/$tool"
+    done
+}
+
+build_gate() {
+    cargo build --release --locked --manifest-path "$top/Cargo.toml" -p portcullis
+    gate=${CARGO_TARGET_DIR:-$top/target}/release/portcullis
+}
+
+run_suite() {
+    local run=$1 port state status=0
+    state=$work/$run
+    rm -rf "$state" && mkdir -p "$state"
+    start_redis "$run" "$state"
+    port=$redis_port
+    [ "$run" = direct ] || { start_gate "$run" "$state"; port=$gate_port; }
+    say "$run: Redis's tests against 127.0.0.1:$port, log in $state/suite.log"
+    (cd "$suite" && ./runtest --host 127.0.0.1 --port "$port" --tags -needs:repl --skiptest "$skipped" \
+        >"$state/suite.log" 2>&1) || status=$?
+    stop_all
+    # One line a test, without its time, colours and place: "ok NAME".
+    sed -n 's/\x1b\[[0-9;]*m//g; s/^\[\(ok\|err\|exception\|TIMEOUT\)\]: */\1 /p' "$state/suite.log" |
+        sed 's/ ([0-9]* ms)$//; s/ in tests\/[a-z0-9/_.-]*tcl$//' | sort >"$work/$run.results"
+    local ok err
+    ok=$(grep -c '^ok ' "$work/$run.results" || true)
+    err=$(grep -vc '^ok ' "$work/$run.results" || true)
+    echo "$run: $ok ok, $err err (runtest exit $status)"
+    [ "$run" != direct ] || [ "$err" = 0 ]
+}
+
+start_redis() {
+    local run=$1 state=$2
+    redis_port=$(free_port)
+    local options=(--port "$redis_port" --bind 127.0.0.1 --dir "$state" --save '' --daemonize no --logfile "$state/redis.log"
+        --enable-protected-configs yes --enable-debug-command yes --enable-module-command yes)
+    if [ "$run" = injected ]; then
+        printf 'requirepass %s\n' "$password" >"$state/redis.conf"
+        "$server" "$state/redis.conf" "${options[@]}" &
+    else
+        "$server" "${options[@]}" &
+    fi
+    pids+=($!)
+    wait_for "$redis_port" "redis-server, see $state/redis.log"
+}
+
+start_gate() {
+    local run=$1 state=$2 credentials=''
+    gate_port=$(free_port)
+    if [ "$run" = injected ]; then
+        printf '%s\n' "$password" >"$state/password"
+        chmod 600 "$state/password"
+        credentials="credentials: {password: {file: $state/password}}"
+    fi
+    cat >"$state/portcullis.yaml" <<YAML
+listeners:
+  - {name: suite, bind: "127.0.0.1:$gate_port", upstream: main, allow: [127.0.0.1], auth: trust}
+upstreams:
+  main:
+    address: 127.0.0.1:$redis_port
+    $credentials
+admin: off
+YAML
+    "$gate" run --config "$state/portcullis.yaml" >"$state/gate.out" 2>"$state/gate.log" &
+    pids+=($!)
+    wait_for "$gate_port" "the gate, see $state/gate.log"
+}
+
+wait_for() {
+    local i
+    for i in $(seq 100); do
+        port_is_free "$1" || return 0
+        sleep 0.1
+    done
+    fail "nothing listens on port $1: $2"
+}
+
+# Lines that are in one run and not in the other, against the list of those that are known.
+compare() {
+    local run=$1 seen known
+    seen=$work/$run.differences
+    {
+        comm -23 "$work/direct.results" "$work/$run.results" | sed "s/^/$run: missing: /"
+        comm -13 "$work/direct.results" "$work/$run.results" | sed "s/^/$run: instead: /"
+    } | sort >"$seen"
+    known=$(grep -v '^ *\(#\|$\)' "${0%.sh}.expected" | grep "^$run: " | sort || true)
+    if diff <(printf '%s' "$known${known:+$'\n'}") "$seen" >"$work/$run.unexpected"; then
+        echo "$run: as direct, but for $(wc -l <"$seen") known lines of redis-tcl.expected"
+    else
+        echo "$run: differs from direct otherwise than redis-tcl.expected says (< expected, > seen):"
+        cat "$work/$run.unexpected"
+        return 1
+    fi
+}
+
+stop_all() {
+    local pid
+    for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
+    for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
+    pids=()
+}
+
+main "$@"

@@ -1,0 +1,3 @@
+//! What the gate promises, checked between real clients and a real `redis-server`.
+
+mod pubsub;

@@ -1,0 +1,339 @@
+//! A blocking client that sends any bytes and checks what comes back, byte by byte or reply by reply.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
+
+use crate::reply::Reply;
+use crate::wait::PATIENCE;
+
+pub struct Client {
+    wire: Wire,
+    /// Received, not yet looked at.
+    inbox: Vec<u8>,
+    /// Goes out with the next bytes that are sent, in one write.
+    held: Vec<u8>,
+    /// Replies `:1 :2 ..` that come before whatever the test looks at next.
+    lead: std::ops::RangeInclusive<usize>,
+}
+
+enum Wire {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// What a read of the stream's end looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    Eof,
+    Reset,
+}
+
+/// A command as clients send it: an array of bulk strings.
+pub fn encode(arguments: &[&[u8]]) -> Vec<u8> {
+    let mut out = format!("*{}\r\n", arguments.len()).into_bytes();
+    for argument in arguments {
+        out.extend_from_slice(format!("${}\r\n", argument.len()).as_bytes());
+        out.extend_from_slice(argument);
+        out.extend_from_slice(b"\r\n");
+    }
+    out
+}
+
+/// [`encode`] of the words of `line`.
+pub fn command(line: &str) -> Vec<u8> {
+    encode(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>())
+}
+
+impl Client {
+    pub fn tcp(to: SocketAddr) -> Self {
+        Self::over(Wire::Tcp(TcpStream::connect_timeout(&to, PATIENCE).expect("the server listens")))
+    }
+
+    /// Connects from the loopback address `from`.
+    pub fn tcp_from(from: IpAddr, to: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::new(from, 0).into()).expect("a loopback address");
+        socket.connect_timeout(&to.into(), PATIENCE).expect("the server listens");
+        Self::over(Wire::Tcp(socket.into()))
+    }
+
+    pub fn unix(path: &Path) -> Self {
+        Self::over(Wire::Unix(UnixStream::connect(path).expect("the server listens")))
+    }
+
+    /// `None` when nobody listens there.
+    pub fn try_unix(path: &Path) -> Option<Self> {
+        UnixStream::connect(path).ok().map(|stream| Self::over(Wire::Unix(stream)))
+    }
+
+    fn over(wire: Wire) -> Self {
+        let client =
+            Self { wire, inbox: Vec::new(), held: Vec::new(), lead: std::ops::RangeInclusive::new(1, 0) };
+        if let Wire::Tcp(stream) = &client.wire {
+            stream.set_nodelay(true).expect("a TCP socket");
+        }
+        client.set_timeout(PATIENCE);
+        client
+    }
+
+    fn set_timeout(&self, timeout: Duration) {
+        let timeout = Some(timeout.max(Duration::from_millis(1)));
+        match &self.wire {
+            Wire::Tcp(s) => s.set_read_timeout(timeout).and_then(|()| s.set_write_timeout(timeout)),
+            Wire::Unix(s) => s.set_read_timeout(timeout).and_then(|()| s.set_write_timeout(timeout)),
+        }
+        .expect("a timeout above zero");
+    }
+
+    /// The local address, as Redis and the gate show it; TCP only.
+    pub fn local(&self) -> SocketAddr {
+        match &self.wire {
+            Wire::Tcp(stream) => stream.local_addr().expect("connected"),
+            Wire::Unix(_) => panic!("a unix socket has no address"),
+        }
+    }
+
+    /// A second handle for a thread that only writes.
+    pub fn writer(&self) -> Box<dyn Write + Send> {
+        match &self.wire {
+            Wire::Tcp(stream) => Box::new(stream.try_clone().expect("a file descriptor")),
+            Wire::Unix(stream) => Box::new(stream.try_clone().expect("a file descriptor")),
+        }
+    }
+
+    /// Keeps `bytes` back until the next [`send_raw`](Self::send_raw), so that they arrive together.
+    pub fn hold(&mut self, bytes: &[u8]) {
+        self.held.extend_from_slice(bytes);
+    }
+
+    /// Holds `count` INCRs of `key`, whose replies are read and checked before anything else.
+    pub fn lead(&mut self, key: &str, count: usize) {
+        let incr = command(&format!("INCR {key}"));
+        for _ in 0..count {
+            self.hold(&incr);
+        }
+        self.lead = 1..=count;
+    }
+
+    /// Sends a command given as words.
+    #[track_caller]
+    pub fn send(&mut self, line: &str) {
+        self.send_raw(&command(line));
+    }
+
+    #[track_caller]
+    pub fn send_args(&mut self, arguments: &[&[u8]]) {
+        self.send_raw(&encode(arguments));
+    }
+
+    #[track_caller]
+    pub fn send_raw(&mut self, bytes: &[u8]) {
+        if let Err(error) = self.try_send_raw(bytes) {
+            panic!("cannot send: {error}");
+        }
+    }
+
+    pub fn try_send_raw(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        let mut out = std::mem::take(&mut self.held);
+        out.extend_from_slice(bytes);
+        match &mut self.wire {
+            Wire::Tcp(stream) => stream.write_all(&out),
+            Wire::Unix(stream) => stream.write_all(&out),
+        }
+    }
+
+    /// Sends a command and gives its reply.
+    #[track_caller]
+    pub fn ask(&mut self, line: &str) -> Reply {
+        self.send(line);
+        self.read()
+    }
+
+    /// [`ask`](Self::ask), checked against the notation of [`crate::reply`].
+    #[track_caller]
+    pub fn asks(&mut self, line: &str, reply: &str) {
+        self.send(line);
+        self.gets(reply);
+    }
+
+    /// The next reply.
+    #[track_caller]
+    pub fn read(&mut self) -> Reply {
+        self.read_lead();
+        self.read_one()
+    }
+
+    /// Checks the next reply, written as in [`crate::reply`].
+    #[track_caller]
+    pub fn gets(&mut self, reply: &str) {
+        let got = self.read().to_string();
+        assert_eq!(got, reply, "reply (left) differs from what is due (right); then: {}", self.rest());
+    }
+
+    /// Checks that the next bytes are exactly these.
+    #[track_caller]
+    pub fn gets_raw(&mut self, bytes: &[u8]) {
+        self.read_lead();
+        while self.inbox.len() < bytes.len() {
+            if let Err(end) = self.fill(PATIENCE) {
+                panic!("{end} after {}, due: {}", self.inbox.escape_ascii(), bytes.escape_ascii());
+            }
+        }
+        let got: Vec<u8> = self.inbox.drain(..bytes.len()).collect();
+        assert_eq!(got.escape_ascii().to_string(), bytes.escape_ascii().to_string());
+    }
+
+    /// Sends an ECHO of `text` and checks that its reply is the next one: nothing is missing or left over.
+    #[track_caller]
+    pub fn is_in_step(&mut self, text: &str) {
+        self.send(&format!("ECHO {text}"));
+        self.gets(&format!("\"{text}\""));
+    }
+
+    /// Nothing arrives within `duration`.
+    #[track_caller]
+    pub fn is_silent_for(&mut self, duration: Duration) {
+        self.read_lead();
+        if self.inbox.is_empty()
+            && let Err(end) = self.fill(duration)
+        {
+            assert_eq!(end, Pause::Timeout, "closed instead of silent");
+        }
+        assert!(self.inbox.is_empty(), "unexpected bytes: {}", self.inbox.escape_ascii());
+    }
+
+    /// The peer closes, with nothing left to read.
+    #[track_caller]
+    pub fn is_closed(&mut self) -> End {
+        let (rest, end) = self.read_to_end();
+        assert!(rest.is_empty(), "unexpected bytes before the close: {}", rest.escape_ascii());
+        end
+    }
+
+    /// Everything up to the close.
+    #[track_caller]
+    pub fn read_to_end(&mut self) -> (Vec<u8>, End) {
+        self.read_lead();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.fill(deadline.saturating_duration_since(Instant::now())) {
+                Ok(()) => (),
+                Err(Pause::End(end)) => return (std::mem::take(&mut self.inbox), end),
+                Err(Pause::Timeout) => {
+                    panic!("not closed within {PATIENCE:?}; received {}", self.inbox.escape_ascii())
+                }
+            }
+        }
+    }
+
+    /// Reads `length` bytes without keeping them.
+    pub fn read_through(&mut self, length: u64, mut look: impl FnMut(&[u8])) {
+        let mut left = length;
+        let mut buffer = vec![0; 256 * 1024];
+        let kept = usize::try_from(left).unwrap_or(usize::MAX).min(self.inbox.len());
+        look(&self.inbox[..kept]);
+        self.inbox.drain(..kept);
+        left -= u64::try_from(kept).expect("a length");
+        while left > 0 {
+            let room = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+            let count = self.receive(&mut buffer[..room]).expect("more bytes");
+            assert!(count > 0, "closed, {left} bytes early");
+            look(&buffer[..count]);
+            left -= u64::try_from(count).expect("a length");
+        }
+    }
+
+    /// No more requests; replies can still be read.
+    pub fn half_close(&mut self) {
+        match &self.wire {
+            Wire::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Wire::Unix(stream) => stream.shutdown(Shutdown::Write),
+        }
+        .expect("connected");
+    }
+
+    /// Closes with a reset instead of an orderly end.
+    pub fn abort(self) {
+        if let Wire::Tcp(stream) = &self.wire {
+            socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO)).expect("a TCP socket");
+        }
+    }
+
+    #[track_caller]
+    fn read_lead(&mut self) {
+        for number in std::mem::replace(&mut self.lead, std::ops::RangeInclusive::new(1, 0)) {
+            let reply = self.read_one();
+            assert_eq!(reply.to_string(), format!(":{number}"), "a reply of the pipeline before the test");
+        }
+    }
+
+    #[track_caller]
+    fn read_one(&mut self) -> Reply {
+        loop {
+            if let Some((reply, length)) = Reply::parse(&self.inbox) {
+                self.inbox.drain(..length);
+                return reply;
+            }
+            if let Err(pause) = self.fill(PATIENCE) {
+                panic!("{pause} instead of a reply; received so far: {}", self.inbox.escape_ascii());
+            }
+        }
+    }
+
+    /// What else is there, for a failure's text.
+    fn rest(&mut self) -> String {
+        let _ = self.fill(Duration::from_millis(100));
+        self.inbox[..self.inbox.len().min(500)].escape_ascii().to_string()
+    }
+
+    fn fill(&mut self, timeout: Duration) -> Result<(), Pause> {
+        self.set_timeout(timeout);
+        let mut buffer = [0; 64 * 1024];
+        let received = self.receive(&mut buffer);
+        self.set_timeout(PATIENCE);
+        match received {
+            Ok(0) => Err(Pause::End(End::Eof)),
+            Ok(count) => {
+                self.inbox.extend_from_slice(&buffer[..count]);
+                Ok(())
+            }
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Err(Pause::Timeout),
+            Err(e) if e.kind() == ErrorKind::ConnectionReset => Err(Pause::End(End::Reset)),
+            Err(e) => panic!("cannot read: {e}"),
+        }
+    }
+
+    fn receive(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        loop {
+            let received = match &mut self.wire {
+                Wire::Tcp(stream) => stream.read(buffer),
+                Wire::Unix(stream) => stream.read(buffer),
+            };
+            match received {
+                Err(e) if e.kind() == ErrorKind::Interrupted => (),
+                other => return other,
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pause {
+    Timeout,
+    End(End),
+}
+
+impl std::fmt::Display for Pause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Timeout => "silence",
+            Self::End(End::Eof) => "closed",
+            Self::End(End::Reset) => "reset",
+        })
+    }
+}

@@ -1,0 +1,300 @@
+//! The `portcullis` binary of one test, with a configuration made for it.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::client::Client;
+use crate::http;
+use crate::ports;
+use crate::process::Process;
+use crate::redis::Redis;
+use crate::wait::PATIENCE;
+
+pub struct Gate {
+    // Before the directory: the gate must be gone when its directory is removed.
+    process: Process,
+    port: u16,
+    admin: u16,
+    secrets: Vec<String>,
+    directory: TempDir,
+}
+
+/// A configuration with one listener `public` and one upstream `main`; whatever is not said is left out of the file.
+#[derive(Clone, Default)]
+pub struct GateBuilder {
+    address: String,
+    binds: Vec<String>,
+    allow: Option<String>,
+    listener: Vec<String>,
+    upstream: Vec<String>,
+    top: Vec<String>,
+    password: Option<String>,
+    username: Option<String>,
+    secrets: Vec<String>,
+    environment: Vec<(String, String)>,
+    prefix: Vec<OsString>,
+}
+
+impl GateBuilder {
+    /// Default: `127.0.0.1:{port}`. `{port}` and `{dir}` (the scratch directory) are filled in.
+    pub fn bind(mut self, bind: &str) -> Self {
+        self.binds.push(bind.to_owned());
+        self
+    }
+
+    /// The `allow` list as YAML; default `[127.0.0.1]`, `""` leaves the key out.
+    pub fn allow(mut self, list: &str) -> Self {
+        self.allow = Some(list.to_owned());
+        self
+    }
+
+    /// A line of the listener: `auth: trust`.
+    pub fn listener(mut self, line: &str) -> Self {
+        self.listener.push(line.to_owned());
+        self
+    }
+
+    /// A line of the upstream: `connect_timeout: 1s`.
+    pub fn upstream(mut self, line: &str) -> Self {
+        self.upstream.push(line.to_owned());
+        self
+    }
+
+    /// A line at the top level: `groups: {office: [127.0.0.1]}`.
+    pub fn top(mut self, line: &str) -> Self {
+        self.top.push(line.to_owned());
+        self
+    }
+
+    /// The upstream's password; it must never be seen in what the gate writes.
+    pub fn password(mut self, password: &str) -> Self {
+        self.password = Some(password.to_owned());
+        self.secret(password)
+    }
+
+    pub fn username(mut self, username: &str) -> Self {
+        self.username = Some(username.to_owned());
+        self
+    }
+
+    /// A text that must never be seen in what the gate writes.
+    pub fn secret(mut self, secret: &str) -> Self {
+        self.secrets.push(secret.to_owned());
+        self
+    }
+
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Runs under another command: `["prlimit", "--nofile=64:64"]`.
+    pub fn under<S: AsRef<OsStr>>(mut self, prefix: impl IntoIterator<Item = S>) -> Self {
+        self.prefix = prefix.into_iter().map(|s| s.as_ref().to_owned()).collect();
+        self
+    }
+
+    #[track_caller]
+    pub fn start(self) -> Gate {
+        let mut told = String::new();
+        // Another process may have taken a port in between.
+        for _ in 0..5 {
+            let mut gate = self.spawn();
+            if gate.lives() {
+                return gate;
+            }
+            told = gate.stderr();
+            if !told.to_lowercase().contains("in use") {
+                break;
+            }
+        }
+        panic!("the gate does not start: {told}");
+    }
+
+    fn spawn(&self) -> Gate {
+        let directory = tempfile::tempdir().expect("a scratch directory");
+        let (port, admin) = (ports::free(), ports::free());
+        let path = directory.path();
+        if let Some(password) = &self.password {
+            fs::write(path.join("password"), format!("{password}\n")).expect("writable");
+        }
+        fs::write(path.join("portcullis.yaml"), self.yaml(path, port, admin)).expect("writable");
+        let mut words = self.prefix.clone();
+        words.extend([binary().into(), "run".into(), "--config".into(), path.join("portcullis.yaml").into()]);
+        let process = Process::start(path, "gate", &words[0], &words[1..], &self.environment);
+        Gate { process, port, admin, secrets: self.secrets.clone(), directory }
+    }
+
+    fn yaml(&self, directory: &Path, port: u16, admin: u16) -> String {
+        let fill = |text: &String| {
+            text.replace("{port}", &port.to_string()).replace("{dir}", &directory.display().to_string())
+        };
+        let default_bind = vec!["127.0.0.1:{port}".to_owned()];
+        let binds = if self.binds.is_empty() { &default_bind } else { &self.binds };
+        let binds: Vec<String> = binds.iter().map(|b| format!("\"{}\"", fill(b))).collect();
+        let mut yaml = format!("listeners:\n  - name: public\n    bind: [{}]\n    upstream: main\n", binds.join(", "));
+        match self.allow.as_deref() {
+            Some("") => (),
+            allow => yaml += &format!("    allow: {}\n", allow.unwrap_or("[127.0.0.1]")),
+        }
+        for line in &self.listener {
+            yaml += &format!("    {}\n", fill(line));
+        }
+        yaml += &format!("upstreams:\n  main:\n    address: \"{}\"\n", self.address);
+        if self.password.is_some() {
+            let user = self.username.as_ref().map(|u| format!("username: {u}, ")).unwrap_or_default();
+            yaml += &format!("    credentials: {{{user}password: {{file: password}}}}\n");
+        }
+        for line in &self.upstream {
+            yaml += &format!("    {}\n", fill(line));
+        }
+        yaml += &format!("admin: {{bind: \"127.0.0.1:{admin}\"}}\n");
+        for line in &self.top {
+            yaml += &format!("{}\n", fill(line));
+        }
+        yaml
+    }
+}
+
+impl Gate {
+    /// In front of `redis`, by TCP, allowing 127.0.0.1 only.
+    pub fn before(redis: &Redis) -> GateBuilder {
+        Self::before_address(&redis.address().to_string())
+    }
+
+    /// In front of any address of the configuration's form.
+    pub fn before_address(address: &str) -> GateBuilder {
+        GateBuilder { address: address.to_owned(), ..GateBuilder::default() }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn admin(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.admin))
+    }
+
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// From 127.0.0.1.
+    pub fn connect(&self) -> Client {
+        Client::tcp(self.address())
+    }
+
+    /// From one loopback address to another: `("127.0.0.2", "127.0.0.1")`, `("::1", "::1")`.
+    pub fn connect_from(&self, from: &str, to: &str) -> Client {
+        let parse = |text: &str| text.parse::<IpAddr>().expect("an address");
+        Client::tcp_from(parse(from), SocketAddr::new(parse(to), self.port))
+    }
+
+    /// Log lines so far.
+    pub fn stderr(&self) -> String {
+        self.process.stderr()
+    }
+
+    /// Audit lines so far, where `audit` is left at its default.
+    pub fn stdout(&self) -> String {
+        self.process.stdout()
+    }
+
+    pub fn get(&self, path: &str) -> (u16, String) {
+        let answer = http::get(self.admin(), path).expect("the admin endpoint answers");
+        self.keeps_its_secrets(path, &answer.1);
+        answer
+    }
+
+    /// Sum of the samples of `portcullis_NAME` with these labels; 0 when there is none.
+    pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        http::sample(&self.get("/metrics").1, &format!("portcullis_{name}"), labels).unwrap_or(0.0)
+    }
+
+    pub fn has_metric(&self, name: &str, labels: &[(&str, &str)]) -> bool {
+        http::sample(&self.get("/metrics").1, &format!("portcullis_{name}"), labels).is_some()
+    }
+
+    pub fn peak_memory(&self) -> u64 {
+        self.process.peak_memory()
+    }
+
+    fn lives(&mut self) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if self.process.ended().is_some() {
+                return false;
+            }
+            if http::get(self.admin(), "/live").is_some_and(|(status, _)| status == 200) {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        false
+    }
+
+    #[track_caller]
+    fn keeps_its_secrets(&self, place: &str, text: &str) {
+        for secret in &self.secrets {
+            assert!(!text.contains(secret.as_str()), "the gate shows the secret {secret:?} in its {place}");
+        }
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.process.kill();
+        let (log, audit) = (self.stderr(), self.stdout());
+        if std::thread::panicking() {
+            let tail = |text: &str| text.lines().rev().take(30).map(|l| format!("\n    {l}")).collect::<String>();
+            let mut shown = std::io::stderr().lock();
+            // Best effort: the test has failed already.
+            let _ = std::io::Write::write_fmt(
+                &mut shown,
+                format_args!("the gate's log, last line first:{}\nits output:{}\n", tail(&log), tail(&audit)),
+            );
+            return;
+        }
+        self.keeps_its_secrets("log", &log);
+        self.keeps_its_secrets("standard output", &audit);
+        assert!(!log.contains("panicked at"), "the gate panicked: {log}");
+    }
+}
+
+/// Runs `portcullis` to its end.
+pub fn portcullis<S: AsRef<OsStr>>(directory: &Path, arguments: impl IntoIterator<Item = S>) -> Output {
+    Command::new(binary())
+        .args(arguments)
+        .current_dir(directory)
+        .output()
+        .expect("the binary starts")
+}
+
+/// `PORTCULLIS_BIN`, or the binary that cargo put beside this test's directory.
+pub fn binary() -> PathBuf {
+    if let Some(named) = std::env::var_os("PORTCULLIS_BIN") {
+        return named.into();
+    }
+    let test = std::env::current_exe().expect("this test's path");
+    let beside = test.ancestors().nth(2).expect("target/debug/deps/e2e").join("portcullis");
+    assert!(
+        beside.exists(),
+        "there is no {}: `cargo build -p portcullis` makes it (tests/run.sh does), or name one in PORTCULLIS_BIN",
+        beside.display()
+    );
+    beside
+}

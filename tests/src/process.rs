@@ -1,0 +1,124 @@
+//! A child process that dies with its test, and whose output is kept.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::wait::eventually;
+
+pub struct Process {
+    child: Child,
+    name: String,
+    output: PathBuf,
+}
+
+impl Process {
+    /// Starts `program` with its output in `directory/name.{out,err}`.
+    ///
+    /// `setpriv` ties its life to the calling thread's: nothing survives a test, not even one that was killed.
+    pub fn start<S: AsRef<OsStr>>(
+        directory: &Path,
+        name: &str,
+        program: &OsStr,
+        arguments: impl IntoIterator<Item = S>,
+        environment: &[(String, String)],
+    ) -> Self {
+        let output = directory.join(name);
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL"])
+            .arg(program)
+            .args(arguments)
+            .envs(environment.iter().map(|(k, v)| (k, v)))
+            .current_dir(directory)
+            .stdin(Stdio::null())
+            .stdout(append(&output.with_extension("out")))
+            .stderr(append(&output.with_extension("err")))
+            .spawn()
+            .expect("setpriv of util-linux starts");
+        Self { child, name: name.to_owned(), output }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Standard error so far, lossily decoded.
+    pub fn stderr(&self) -> String {
+        read(&self.output.with_extension("err"))
+    }
+
+    pub fn stdout(&self) -> String {
+        read(&self.output.with_extension("out"))
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.raw_pid(), signal).expect("the process is there");
+    }
+
+    /// The exit status, if it has ended.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("the child can be waited for")
+    }
+
+    /// Waits for the end; panics when it does not come.
+    #[track_caller]
+    pub fn wait(&mut self) -> ExitStatus {
+        let name = self.name.clone();
+        eventually(&format!("{name} ends"), || self.ended())
+    }
+
+    pub fn kill(&mut self) {
+        // Fails only when it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Peak resident memory in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        self.status_kib("VmHWM:") * 1024
+    }
+
+    /// User and system time used so far.
+    pub fn cpu_time(&self) -> Duration {
+        let text = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("the process is there");
+        // The name in brackets may hold spaces; what follows it starts with field 3.
+        let fields: Vec<&str> = text.rsplit_once(')').expect("a stat line").1.split_whitespace().collect();
+        let ticks: u64 = [11, 12].iter().map(|i| fields[*i].parse::<u64>().expect("ticks")).sum();
+        Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
+    }
+
+    /// Processor time spent while `duration` of wall time passes, as a share of one core.
+    pub fn cpu_share_over(&self, duration: Duration) -> f64 {
+        let (before, start) = (self.cpu_time(), Instant::now());
+        std::thread::sleep(duration);
+        (self.cpu_time() - before).as_secs_f64() / start.elapsed().as_secs_f64()
+    }
+
+    fn status_kib(&self, field: &str) -> u64 {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the process is there");
+        let line = text.lines().find(|l| l.starts_with(field)).expect("the field is in /proc/PID/status");
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number of KiB")
+    }
+
+    fn raw_pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn append(path: &Path) -> File {
+    File::options().create(true).append(true).open(path).expect("the scratch directory is writable")
+}
+
+fn read(path: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
+}

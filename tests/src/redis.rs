@@ -1,0 +1,204 @@
+//! A private `redis-server` of one test.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::client::Client;
+use crate::ports;
+use crate::process::Process;
+use crate::wait::PATIENCE;
+
+pub struct Redis {
+    // Before the directory: the server must be gone when its directory is removed.
+    process: Option<Process>,
+    builder: RedisBuilder,
+    port: u16,
+    directory: TempDir,
+}
+
+#[derive(Clone, Default)]
+pub struct RedisBuilder {
+    password: Option<String>,
+    lines: Vec<String>,
+    tls_only: bool,
+}
+
+impl RedisBuilder {
+    pub fn password(mut self, password: &str) -> Self {
+        self.password = Some(password.to_owned());
+        self
+    }
+
+    /// A line of redis.conf.
+    pub fn line(mut self, line: &str) -> Self {
+        self.lines.push(line.to_owned());
+        self
+    }
+
+    /// TCP only with TLS, under a certificate made for this server.
+    pub fn tls_only(mut self) -> Self {
+        self.tls_only = true;
+        self
+    }
+
+    pub fn start(self) -> Redis {
+        let directory = tempfile::tempdir().expect("a scratch directory");
+        let mut redis = Redis { process: None, builder: self, port: 0, directory };
+        if redis.builder.tls_only {
+            redis.make_certificate();
+        }
+        redis.start();
+        redis
+    }
+}
+
+impl Redis {
+    pub fn builder() -> RedisBuilder {
+        RedisBuilder::default()
+    }
+
+    /// No password, on 127.0.0.1, ::1 and a unix socket.
+    pub fn plain() -> Self {
+        Self::builder().start()
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("redis.sock")
+    }
+
+    pub fn password(&self) -> Option<&str> {
+        self.builder.password.as_deref()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process().pid()
+    }
+
+    /// A logged-in client on the unix socket, which no gate uses unless told so: CLIENT LIST tells the two apart.
+    pub fn control(&self) -> Client {
+        let mut client = Client::unix(&self.socket());
+        if let Some(password) = self.password() {
+            client.asks(&format!("AUTH {password}"), "+OK");
+        }
+        client
+    }
+
+    /// CLIENT LIST but for the control connections of the tests.
+    pub fn tcp_clients(&self) -> Vec<String> {
+        let list = self.control().ask("CLIENT LIST").text();
+        let socket = format!("addr={}", self.socket().display());
+        list.lines().filter(|line| !line.contains(&socket)).map(str::to_owned).collect()
+    }
+
+    /// How often a command ran, by INFO commandstats ("get", "client|list").
+    pub fn calls(&self, command: &str) -> u64 {
+        let info = self.control().ask("INFO commandstats").text();
+        let prefix = format!("cmdstat_{command}:calls=");
+        let line = info.lines().find_map(|line| line.strip_prefix(&prefix));
+        line.map_or(0, |rest| rest.split(',').next().and_then(|n| n.parse().ok()).expect("a count"))
+    }
+
+    /// Connections accepted since the start, those of the unix socket too.
+    pub fn connections_received(&self) -> u64 {
+        let info = self.control().ask("INFO stats").text();
+        let line = info.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
+        line.and_then(|n| n.trim().parse().ok()).expect("INFO stats")
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        self.process().signal(signal);
+    }
+
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Starts again on the same port, with further lines of redis.conf; `wait` until it answers.
+    pub fn start_again(&mut self, lines: &[&str], wait: bool) {
+        assert!(self.process.is_none(), "kill it first");
+        self.spawn(lines);
+        if wait {
+            assert!(self.answers(), "redis-server does not come back: {}", self.process().stdout());
+        }
+    }
+
+    fn start(&mut self) {
+        // Another process may have taken the port in between.
+        for _ in 0..5 {
+            self.port = ports::free();
+            self.spawn(&[]);
+            if self.answers() {
+                return;
+            }
+        }
+        panic!("redis-server does not start: {}", self.process().stdout());
+    }
+
+    fn spawn(&mut self, lines: &[&str]) {
+        let directory = self.directory.path();
+        let configuration = directory.join("redis.conf");
+        fs::write(&configuration, self.configuration(lines)).expect("the scratch directory is writable");
+        let process = Process::start(directory, "redis", "redis-server".as_ref(), [&configuration], &[]);
+        self.process = Some(process);
+    }
+
+    fn configuration(&self, lines: &[&str]) -> String {
+        let directory = self.directory.path().display();
+        let ports = match self.builder.tls_only {
+            false => format!("port {}", self.port),
+            true => format!(
+                "port 0\ntls-port {}\ntls-cert-file {directory}/tls.crt\ntls-key-file {directory}/tls.key\n\
+                 tls-ca-cert-file {directory}/tls.crt\ntls-auth-clients no",
+                self.port
+            ),
+        };
+        let password = self.password().map(|p| format!("requirepass {p}\n")).unwrap_or_default();
+        let more: String =
+            self.builder.lines.iter().map(String::as_str).chain(lines.iter().copied()).map(|l| format!("{l}\n")).collect();
+        format!(
+            "bind 127.0.0.1 ::1\n{ports}\nunixsocket {directory}/redis.sock\ndir {directory}\n{password}\
+             save \"\"\nappendonly no\nprotected-mode no\nenable-debug-command yes\n{more}"
+        )
+    }
+
+    fn answers(&mut self) -> bool {
+        let socket = self.socket();
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if self.process.as_mut().is_none_or(|p| p.ended().is_some()) {
+                return false;
+            }
+            if let Some(mut client) = Client::try_unix(&socket) {
+                // PONG, or NOAUTH where there is a password.
+                client.ask("PING");
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        false
+    }
+
+    fn process(&self) -> &Process {
+        self.process.as_ref().expect("redis-server runs")
+    }
+
+    fn make_certificate(&self) {
+        let directory = self.directory.path();
+        let made = std::process::Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"])
+            .args(["-days", "2", "-subj", "/CN=localhost", "-keyout", "tls.key", "-out", "tls.crt"])
+            .current_dir(directory)
+            .output()
+            .expect("openssl is installed");
+        assert!(made.status.success(), "openssl: {}", String::from_utf8_lossy(&made.stderr));
+    }
+}

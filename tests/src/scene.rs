@@ -1,0 +1,168 @@
+//! One behaviour, seen directly and through the gate, in both protocols, alone and behind a deep pipeline.
+
+use crate::client::Client;
+use crate::gate::Gate;
+use crate::redis::Redis;
+
+/// How the clients of a test reach Redis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Redis itself, without a password: the oracle.
+    Direct,
+    /// `auth: trust`; the gate adds the password that Redis wants.
+    Trust,
+    /// `auth: passthrough`, Redis without a password.
+    Passthrough,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Resp2,
+    Resp3,
+}
+
+/// Commands in flight before the one that is tested.
+const DEEP: usize = 1000;
+
+/// What Redis asks for under [`Way::Trust`]. Not to be seen anywhere.
+pub const CANARY: &str = "canary-a7f3c9d2e1";
+
+/// Fresh processes for one test.
+pub struct Stage {
+    // The gate first: it must not see its upstream go away.
+    pub gate: Option<Gate>,
+    pub redis: Redis,
+    pub way: Way,
+}
+
+/// The stage, as one variation of a behaviour uses it.
+pub struct Scene<'s> {
+    pub stage: &'s Stage,
+    pub protocol: Protocol,
+    lead: usize,
+}
+
+impl Stage {
+    pub fn new(way: Way) -> Self {
+        let redis = match way {
+            Way::Trust => Redis::builder().password(CANARY).start(),
+            Way::Direct | Way::Passthrough => Redis::plain(),
+        };
+        let gate = match way {
+            Way::Direct => None,
+            Way::Trust => Some(Gate::before(&redis).listener("auth: trust").password(CANARY).start()),
+            Way::Passthrough => Some(Gate::before(&redis).start()),
+        };
+        Self { gate, redis, way }
+    }
+
+    pub fn is_direct(&self) -> bool {
+        self.way == Way::Direct
+    }
+
+    /// A client of Redis or of the gate, in RESP2.
+    pub fn connect(&self) -> Client {
+        self.gate.as_ref().map_or_else(|| Client::tcp(self.redis.address()), Gate::connect)
+    }
+}
+
+impl Scene<'_> {
+    /// The client under test: its protocol is agreed, and with its first bytes goes a pipeline of 1,000 commands, if
+    /// this variation has one.
+    pub fn client(&self) -> Client {
+        let mut client = self.other();
+        client.lead("lead", self.lead);
+        client
+    }
+
+    /// Another client, in the same protocol.
+    pub fn other(&self) -> Client {
+        let mut client = self.stage.connect();
+        if self.protocol == Protocol::Resp3 {
+            assert_eq!(client.ask("HELLO 3").items()[5].to_string(), ":3");
+        }
+        client
+    }
+
+    /// How a subscription's message is written: `["a" "b"]`, in RESP3 `>["a" "b"]`.
+    pub fn push(&self, items: &str) -> String {
+        match self.protocol {
+            Protocol::Resp2 => format!("[{items}]"),
+            Protocol::Resp3 => format!(">[{items}]"),
+        }
+    }
+
+    /// A missing bulk.
+    pub fn nil(&self) -> &'static str {
+        self.by("nil", "null")
+    }
+
+    pub fn by<T>(&self, resp2: T, resp3: T) -> T {
+        match self.protocol {
+            Protocol::Resp2 => resp2,
+            Protocol::Resp3 => resp3,
+        }
+    }
+
+    pub fn is_resp2(&self) -> bool {
+        self.protocol == Protocol::Resp2
+    }
+}
+
+/// Runs `behaviour` in its four variations, each on an empty Redis.
+pub fn play(way: Way, behaviour: fn(&Scene<'_>)) {
+    let stage = Stage::new(way);
+    for protocol in [Protocol::Resp2, Protocol::Resp3] {
+        for lead in [0, DEEP] {
+            let note = Note(way, protocol, lead);
+            stage.redis.control().asks("FLUSHALL", "+OK");
+            behaviour(&Scene { stage: &stage, protocol, lead });
+            drop(note);
+        }
+    }
+}
+
+/// Says in which variation a test failed.
+struct Note(Way, Protocol, usize);
+
+impl Drop for Note {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let Self(way, protocol, lead) = self;
+            // Best effort: the test has failed already.
+            let _ = std::io::Write::write_fmt(
+                &mut std::io::stderr().lock(),
+                format_args!("in variation {way:?}, {protocol:?}, after {lead} pipelined commands\n"),
+            );
+        }
+    }
+}
+
+/// Makes three tests of each function `fn name(scene: &Scene)`: direct, trust and passthrough.
+#[macro_export]
+macro_rules! behaviours {
+    ($($(#[$meta:meta])* fn $name:ident($scene:ident: &Scene<'_>) $body:block)*) => {$(
+        $(#[$meta])*
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+
+            fn behaviour($scene: &$crate::Scene<'_>) $body
+
+            #[test]
+            fn direct() {
+                $crate::scene::play($crate::Way::Direct, behaviour);
+            }
+
+            #[test]
+            fn trust() {
+                $crate::scene::play($crate::Way::Trust, behaviour);
+            }
+
+            #[test]
+            fn passthrough() {
+                $crate::scene::play($crate::Way::Passthrough, behaviour);
+            }
+        }
+    )*};
+}

@@ -1,0 +1,32 @@
+//! Waiting for something to become true, or to stay so.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How long a test waits for what must happen, before it fails. Generous: two cores run many tests at once.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+const STEP: Duration = Duration::from_millis(10);
+
+/// Polls `probe` until it gives a value; panics naming `what` when [`PATIENCE`] is over.
+#[track_caller]
+pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = probe() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain until {what}");
+        sleep(STEP);
+    }
+}
+
+/// Panics as soon as `probe` is false within `duration`.
+#[track_caller]
+pub fn holds_for(duration: Duration, what: &str, mut probe: impl FnMut() -> bool) {
+    let deadline = Instant::now() + duration;
+    while Instant::now() < deadline {
+        assert!(probe(), "no longer so: {what}");
+        sleep(STEP);
+    }
+}
