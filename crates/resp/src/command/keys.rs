@@ -1,0 +1,1 @@
+//! Which arguments are keys.

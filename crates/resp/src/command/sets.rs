@@ -1,0 +1,181 @@
+//! Sets of flags, each in one word.
+
+/// A set of constants in one integer.
+macro_rules! set {
+    ($(#[$doc:meta])* $name:ident: $int:ty { $($(#[$what:meta])* $flag:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Copy, Clone, Eq, PartialEq, Hash, Debug, Default)]
+        pub struct $name($int);
+
+        impl $name {
+            /// The empty set.
+            pub const NONE: Self = Self(0);
+            /// Every member, with its name as servers write it.
+            pub const ALL: &'static [(Self, &'static str)] = &[$((Self::$flag, $text)),+];
+
+            set!(@flags 0; $($(#[$what])* $flag = $text,)+);
+
+            /// All of several sets.
+            #[must_use]
+            pub const fn of(sets: &[Self]) -> Self {
+                let mut bits = 0;
+                let mut rest = sets;
+                while let [first, after @ ..] = rest {
+                    bits |= first.0;
+                    rest = after;
+                }
+                Self(bits)
+            }
+
+            /// Whether all of `other` is in it.
+            #[must_use]
+            pub const fn contains(self, other: Self) -> bool {
+                self.0 & other.0 == other.0
+            }
+
+            /// Whether any of `other` is in it.
+            #[must_use]
+            pub const fn intersects(self, other: Self) -> bool {
+                self.0 & other.0 != 0
+            }
+
+            /// Whether nothing is in it.
+            #[must_use]
+            pub const fn is_empty(self) -> bool {
+                self.0 == 0
+            }
+
+            /// The member of that name, in any case.
+            #[must_use]
+            pub fn from_name(name: &str) -> Option<Self> {
+                Self::ALL.iter().find(|(_, text)| text.eq_ignore_ascii_case(name)).map(|(flag, _)| *flag)
+            }
+
+            /// The names of its members.
+            pub fn names(self) -> impl Iterator<Item = &'static str> {
+                Self::ALL.iter().filter(move |(flag, _)| self.contains(*flag)).map(|(_, text)| *text)
+            }
+        }
+
+        impl std::ops::BitOr for $name {
+            type Output = Self;
+
+            fn bitor(self, other: Self) -> Self {
+                Self(self.0 | other.0)
+            }
+        }
+    };
+    (@flags $at:expr; $(#[$what:meta])* $flag:ident = $text:literal, $($rest:tt)*) => {
+        #[doc = concat!("`", $text, "`")]
+        $(#[$what])*
+        pub const $flag: Self = Self(1 << ($at));
+        set!(@flags $at + 1; $($rest)*);
+    };
+    (@flags $at:expr;) => {};
+}
+
+set! {
+    /// What kind of command it is, as `COMMAND` says.
+    Flags: u32 {
+        ADMIN = "admin",
+        ASKING = "asking",
+        BLOCKING = "blocking",
+        DENYOOM = "denyoom",
+        FAST = "fast",
+        LOADING = "loading",
+        MOVABLEKEYS = "movablekeys",
+        NO_ASYNC_LOADING = "no_async_loading",
+        NO_AUTH = "no_auth",
+        NO_MANDATORY_KEYS = "no_mandatory_keys",
+        NO_MULTI = "no_multi",
+        NOSCRIPT = "noscript",
+        PUBSUB = "pubsub",
+        RANDOM = "random",
+        READONLY = "readonly",
+        SKIP_MONITOR = "skip_monitor",
+        SKIP_SLOWLOG = "skip_slowlog",
+        SORT_FOR_SCRIPT = "sort_for_script",
+        STALE = "stale",
+        WRITE = "write",
+        MAY_REPLICATE = "may_replicate",
+        MODULE = "module",
+        ALLOW_BUSY = "allow_busy",
+        TOUCHES_ARBITRARY_KEYS = "touches_arbitrary_keys",
+        INTERNAL = "internal",
+    }
+}
+
+set! {
+    /// ACL categories, without their `@`.
+    Categories: u64 {
+        KEYSPACE = "keyspace",
+        READ = "read",
+        WRITE = "write",
+        SET = "set",
+        SORTEDSET = "sortedset",
+        LIST = "list",
+        HASH = "hash",
+        STRING = "string",
+        ARRAY = "array",
+        BITMAP = "bitmap",
+        HYPERLOGLOG = "hyperloglog",
+        GEO = "geo",
+        STREAM = "stream",
+        PUBSUB = "pubsub",
+        ADMIN = "admin",
+        FAST = "fast",
+        SLOW = "slow",
+        BLOCKING = "blocking",
+        DANGEROUS = "dangerous",
+        CONNECTION = "connection",
+        TRANSACTION = "transaction",
+        SCRIPTING = "scripting",
+        JSON = "json",
+        SEARCH = "search",
+        TDIGEST = "tdigest",
+        CMS = "cms",
+        BLOOM = "bloom",
+        CUCKOO = "cuckoo",
+        TOPK = "topk",
+        TIMESERIES = "timeseries",
+        VECTORSET = "vectorset",
+    }
+}
+
+set! {
+    /// What is done to a key, as key specifications say.
+    Access: u16 {
+        /// Reads the value.
+        RO = "RO",
+        /// Changes the value.
+        RW = "RW",
+        /// Overwrites the value without looking.
+        OW = "OW",
+        /// Deletes the key.
+        RM = "RM",
+        /// Gives away something of the value.
+        ACCESS = "access",
+        /// Changes what is in the value.
+        UPDATE = "update",
+        /// Only adds to the value.
+        INSERT = "insert",
+        /// Takes something from the value.
+        DELETE = "delete",
+        /// No key, but hashed to a slot all the same (a sharded channel).
+        NOT_KEY = "not_key",
+        /// There may be more keys than the specification finds.
+        INCOMPLETE = "incomplete",
+        /// What is done depends on the arguments.
+        VARIABLE_FLAGS = "variable_flags",
+    }
+}
+
+set! {
+    /// Servers that the table was made from.
+    Servers: u8 {
+        REDIS_6 = "redis 6.2",
+        REDIS_7 = "redis 7",
+        REDIS_8 = "redis 8",
+        VALKEY_8 = "valkey 8",
+    }
+}

@@ -1,0 +1,58 @@
+//! How much of a request is believed. Nothing is ever reserved because a header announced it.
+
+/// Bytes of one bulk string: Redis's default `proto-max-bulk-len`.
+pub const MAX_BULK: u64 = 512 * 1024 * 1024;
+/// Arguments of one command. Redis up to 6.2 had this cap, later ones take `INT_MAX`, which no client needs.
+pub const MAX_ARGUMENTS: u64 = 1024 * 1024;
+/// Bytes of an inline command without its newline: Redis's `PROTO_INLINE_MAX_SIZE`.
+pub const MAX_INLINE: usize = 64 * 1024;
+/// Arguments of one command before login (networking.c, `processMultibulkBuffer`).
+pub const UNAUTHENTICATED_ARGUMENTS: u64 = 10;
+/// Bytes of one bulk string before login (networking.c, `processMultibulkBuffer`).
+pub const UNAUTHENTICATED_BULK: u64 = 16 * 1024;
+/// Bytes of a command name that are looked at. Redis cuts names there in its errors, and no command is longer.
+pub const MAX_NAME: usize = 128;
+/// Levels of aggregates in a reply. Lua, the deepest writer there is, gives up far earlier than a client's decoder
+/// of this depth would; each level costs the scanner 8 bytes.
+pub const MAX_DEPTH: usize = 1024;
+/// Bytes of a bulk string in a reply. Replies are streamed, so this bounds no memory: `proto-max-bulk-len` may be
+/// raised upstream, and what exceeds a TiB is a broken upstream, not a value.
+pub const MAX_REPLY_BULK: u64 = 1 << 40;
+/// Elements of one aggregate in a reply, for the same reason. Twice this (a map) is far from overflowing.
+pub const MAX_REPLY_ELEMENTS: u64 = 1 << 40;
+
+/// What a client may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestLimits {
+    /// Bytes of one bulk string.
+    pub bulk: u64,
+    /// Arguments of one command, its name included.
+    pub arguments: u64,
+    /// Bytes of an inline command, without its newline.
+    pub inline: usize,
+    /// Whether inline commands are taken at all.
+    pub inline_commands: bool,
+    /// Whether the client is logged in; before that [`UNAUTHENTICATED_ARGUMENTS`] and [`UNAUTHENTICATED_BULK`]
+    /// hold as well, and have error texts of their own.
+    pub authenticated: bool,
+}
+
+impl RequestLimits {
+    /// The same limits for a client that has not logged in.
+    #[must_use]
+    pub const fn unauthenticated(self) -> Self {
+        Self { authenticated: false, ..self }
+    }
+}
+
+impl Default for RequestLimits {
+    fn default() -> Self {
+        Self {
+            bulk: MAX_BULK,
+            arguments: MAX_ARGUMENTS,
+            inline: MAX_INLINE,
+            inline_commands: true,
+            authenticated: true,
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Replies that the proxy gives itself, in Redis's exact words (those of 7.2 where versions differ).
+
+use crate::encode::{self, MAX_QUOTED};
+
+/// `+OK`
+pub const OK: &[u8] = b"+OK\r\n";
+/// What a command in MULTI gets.
+pub const QUEUED: &[u8] = b"+QUEUED\r\n";
+/// What RESET gets.
+pub const RESET: &[u8] = b"+RESET\r\n";
+/// What PING gets.
+pub const PONG: &[u8] = b"+PONG\r\n";
+/// EXEC after a command was refused.
+pub const EXECABORT: &[u8] = b"-EXECABORT Transaction discarded because of previous errors.\r\n";
+/// EXEC outside MULTI.
+pub const EXEC_WITHOUT_MULTI: &[u8] = b"-ERR EXEC without MULTI\r\n";
+/// DISCARD outside MULTI.
+pub const DISCARD_WITHOUT_MULTI: &[u8] = b"-ERR DISCARD without MULTI\r\n";
+/// MULTI within MULTI.
+pub const NESTED_MULTI: &[u8] = b"-ERR MULTI calls can not be nested\r\n";
+/// WATCH within MULTI.
+pub const WATCH_IN_MULTI: &[u8] = b"-ERR WATCH inside MULTI is not allowed\r\n";
+/// A command that cannot be queued.
+pub const NOT_ALLOWED_IN_TRANSACTION: &[u8] = b"-ERR Command not allowed inside a transaction\r\n";
+/// Not logged in.
+pub const NOAUTH: &[u8] = b"-NOAUTH Authentication required.\r\n";
+/// HELLO when not logged in.
+pub const NOAUTH_HELLO: &[u8] = b"-NOAUTH HELLO must be called with the client already authenticated, otherwise the \
+HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version \
+at the same time\r\n";
+/// A wrong name or password.
+pub const WRONGPASS: &[u8] = b"-WRONGPASS invalid username-password pair or user is disabled.\r\n";
+/// AUTH with a password alone where the default user needs none.
+pub const AUTH_NO_PASSWORD_SET: &[u8] =
+    b"-ERR AUTH <password> called without any password configured for the \
+default user. Are you sure your configuration is correct?\r\n";
+/// Arguments that make no sense.
+pub const SYNTAX_ERROR: &[u8] = b"-ERR syntax error\r\n";
+/// A number that is none.
+pub const NOT_AN_INTEGER: &[u8] = b"-ERR value is not an integer or out of range\r\n";
+/// HELLO with a version there is not.
+pub const NOPROTO: &[u8] = b"-NOPROTO unsupported protocol version\r\n";
+/// HELLO with a version that is no number.
+pub const HELLO_VERSION_NOT_INTEGER: &[u8] = b"-ERR Protocol version is not an integer or out of range\r\n";
+/// HELLO's SETNAME with a name that is not allowed.
+pub const HELLO_BAD_NAME: &[u8] =
+    b"-ERR Client names cannot contain spaces, newlines or special characters.\r\n";
+/// No connection left.
+pub const MAX_CLIENTS: &[u8] = b"-ERR max number of clients reached\r\n";
+/// A refused source, in the proxy's own words.
+pub const DENIED: &[u8] = b"-DENIED source address not allowed\r\n";
+/// A refused source, in the words that users of ApsaraDB know.
+pub const ILLEGAL_ADDRESS: &[u8] = b"-ERR illegal address\r\n";
+/// A command whose keys come later than is held.
+pub const COMMAND_TOO_LARGE: &[u8] = b"-ERR command too large to be checked\r\n";
+/// A key that no rule admits (7.2 and later).
+pub const NO_PERMISSION_KEY: &[u8] = b"-NOPERM No permissions to access a key\r\n";
+/// A channel that no rule admits (7.2 and later).
+pub const NO_PERMISSION_CHANNEL: &[u8] = b"-NOPERM No permissions to access a channel\r\n";
+/// Keys of one command in several slots.
+pub const CROSSSLOT: &[u8] = b"-CROSSSLOT Keys in request don't hash to the same slot\r\n";
+/// CLUSTER on a server that is none.
+pub const CLUSTER_DISABLED: &[u8] = b"-ERR This instance has cluster support disabled\r\n";
+
+/// `name` as in the command table: `get`, `client|reply`.
+pub fn wrong_arity(out: &mut Vec<u8>, name: &str) {
+    quoted(out, b"-ERR wrong number of arguments for '", name.as_bytes(), b"' command\r\n");
+}
+
+/// `args` are those after the name; Redis repeats as many as fit in 128 bytes.
+pub fn unknown_command<'b>(out: &mut Vec<u8>, name: &[u8], args: impl IntoIterator<Item = &'b [u8]>) {
+    quoted(out, b"-ERR unknown command '", name, b"', with args beginning with: ");
+    let begin = out.len();
+    for arg in args {
+        let used = out.len().saturating_sub(begin);
+        if used >= MAX_QUOTED {
+            break;
+        }
+        let room = MAX_QUOTED - used;
+        quoted(out, b"'", arg.get(..room).unwrap_or(arg), b"' ");
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// `container` as the client wrote it; Redis shouts it.
+pub fn unknown_subcommand(out: &mut Vec<u8>, container: &str, name: &[u8]) {
+    quoted(out, b"-ERR unknown subcommand '", name, b"'. Try ");
+    encode::sanitise(out, container.to_ascii_uppercase().as_bytes());
+    out.extend_from_slice(b" HELP.\r\n");
+}
+
+/// The words of Redis 7.2 and later; `name` as in the command table.
+pub fn no_permission(out: &mut Vec<u8>, user: &[u8], name: &str) {
+    quoted(out, b"-NOPERM User ", user, b" has no permissions to run the '");
+    encode::sanitise(out, name.as_bytes());
+    out.extend_from_slice(b"' command\r\n");
+}
+
+/// HELLO with an option there is not.
+pub fn hello_option_error(out: &mut Vec<u8>, option: &[u8]) {
+    quoted(out, b"-ERR Syntax error in HELLO option '", option, b"'\r\n");
+}
+
+/// RESP2 subscribers may only send a few commands; `name` as in the command table.
+pub fn not_while_subscribed(out: &mut Vec<u8>, name: &str) {
+    let rest =
+        b"': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context\r\n";
+    quoted(out, b"-ERR Can't execute '", name.as_bytes(), rest);
+}
+
+fn quoted(out: &mut Vec<u8>, before: &[u8], text: &[u8], after: &[u8]) {
+    out.extend_from_slice(before);
+    encode::sanitise(out, text);
+    out.extend_from_slice(after);
+}
+
+#[cfg(test)]
+mod tests;

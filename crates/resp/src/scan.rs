@@ -1,0 +1,87 @@
+//! Where requests and replies begin and end.
+//!
+//! Both scanners keep their place between reads: a body is skipped by its length and never looked at, a line is looked
+//! at once, and only a header that is cut by the end of the buffer (22 bytes at most) is read again. They hold no
+//! bytes; the caller's buffer is the only one.
+
+mod number;
+mod reply;
+mod request;
+
+pub use reply::{FirstElement, Reply, ReplyHead, ReplyScanner, aggregate_header, first_element};
+pub use request::{Request, RequestScanner};
+
+/// A range of a buffer, kept small.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// Offset of the first byte.
+    pub start: u32,
+    /// Offset behind the last byte.
+    pub end: u32,
+}
+
+impl Span {
+    /// The bytes of `buf` meant; empty where the buffer is shorter than that.
+    #[must_use]
+    pub fn of(self, buf: &[u8]) -> &[u8] {
+        let (Ok(start), Ok(end)) = (usize::try_from(self.start), usize::try_from(self.end)) else {
+            return &[];
+        };
+        buf.get(start..end).unwrap_or(&[])
+    }
+
+    fn at(start: usize, len: usize) -> Self {
+        let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Self { start: narrow(start), end: narrow(start.saturating_add(len)) }
+    }
+}
+
+/// What [`RequestScanner::stream`] and [`ReplyScanner::stream`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Streamed {
+    /// `buf[..len]` is valid and goes on; 0 where a header or a line end is cut.
+    pub len: usize,
+    /// The frame ends there.
+    pub done: bool,
+}
+
+/// The whole arguments of a canonical request, or of the part of one that a scanner has accepted, name first.
+///
+/// Ends early at anything that is not canonical; never panics.
+#[must_use]
+pub fn arguments(frame: &[u8]) -> Arguments<'_> {
+    let rest = match frame.first() {
+        Some(b'*') => match number::unsigned(frame, 1) {
+            Ok(Some((_, at))) => frame.get(at..).unwrap_or(&[]),
+            _ => &[],
+        },
+        _ => &[],
+    };
+    Arguments { rest }
+}
+
+/// Iterator of [`arguments`].
+#[derive(Clone, Debug)]
+pub struct Arguments<'b> {
+    rest: &'b [u8],
+}
+
+impl<'b> Iterator for Arguments<'b> {
+    type Item = &'b [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'b [u8]> {
+        if self.rest.first() != Some(&b'$') {
+            return None;
+        }
+        let Ok(Some((len, body))) = number::unsigned(self.rest, 1) else { return None };
+        let end = body.checked_add(usize::try_from(len).ok()?)?;
+        let after = self.rest.get(end..)?.strip_prefix(b"\r\n")?;
+        let argument = self.rest.get(body..end)?;
+        self.rest = after;
+        Some(argument)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,50 @@
+//! Canonical decimal numbers: no sign but `-`, no leading zeros, no `-0`, CRLF behind.
+
+/// Why the bytes are no number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// Not canonical, or more than 19 digits.
+    NotCanonical,
+    /// CR is not followed by LF.
+    NotCrlf,
+}
+
+/// The number whose first digit is `buf[at]`, and the offset behind its CRLF. `None`: its end is not in yet.
+#[inline(always)]
+pub(super) fn unsigned(buf: &[u8], at: usize) -> Result<Option<(u64, usize)>, Fault> {
+    let Some(rest) = buf.get(at..) else { return Ok(None) };
+    let mut value = 0_u64;
+    for (i, &byte) in rest.iter().enumerate() {
+        let digit = byte.wrapping_sub(b'0');
+        if digit <= 9 {
+            if i >= MAX_DIGITS || (i == 1 && value == 0) {
+                return Err(Fault::NotCanonical);
+            }
+            // 19 digits stay below 2^64: wrapping only spares the test that the bound above has made.
+            value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
+            continue;
+        }
+        if byte != b'\r' || i == 0 {
+            return Err(Fault::NotCanonical);
+        }
+        return match rest.get(i + 1) {
+            Some(b'\n') => Ok(Some((value, at + i + 2))),
+            Some(_) => Err(Fault::NotCrlf),
+            None => Ok(None),
+        };
+    }
+    Ok(None)
+}
+
+/// As [`unsigned`], with a `-` allowed and only what fits an `i64`.
+pub(super) fn signed(buf: &[u8], at: usize) -> Result<Option<(i64, usize)>, Fault> {
+    let negative = buf.get(at) == Some(&b'-');
+    let digits = if negative { at + 1 } else { at };
+    let Some((magnitude, next)) = unsigned(buf, digits)? else { return Ok(None) };
+    let value = if negative && magnitude != 0 { 0_i64.checked_sub_unsigned(magnitude) } else { None };
+    let value = if negative { value } else { i64::try_from(magnitude).ok() };
+    value.map(|value| Some((value, next))).ok_or(Fault::NotCanonical)
+}
+
+/// `i64::MAX` has 19 digits.
+const MAX_DIGITS: usize = 19;

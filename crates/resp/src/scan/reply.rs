@@ -1,0 +1,449 @@
+//! Replies of a server, RESP2 and RESP3.
+
+mod levels;
+mod line;
+
+use self::levels::{Levels, STREAMED, STREAMED_MAP, STREAMED_STRING};
+use self::line::Text;
+use super::Streamed;
+use super::number;
+use crate::error::ReplyError;
+use crate::limits::{MAX_REPLY_BULK, MAX_REPLY_ELEMENTS};
+
+/// What the buffer begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The buffer must grow to `at_least` bytes (more than it has) before more can be said.
+    Need {
+        /// Bytes, from the frame's first.
+        at_least: usize,
+    },
+    /// `buf[..len]` is one whole top-level reply.
+    Whole {
+        /// Bytes of the frame.
+        len: usize,
+        /// How it begins.
+        head: ReplyHead,
+    },
+    /// How it begins is known, its end is not in. Call `next` again with more bytes, or [`ReplyScanner::stream`].
+    Head {
+        /// `buf[..scanned]` is validated.
+        scanned: usize,
+        /// How it begins.
+        head: ReplyHead,
+    },
+}
+
+/// How a reply begins. An attribute and the reply it decorates are one frame, of kind `|`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplyHead {
+    /// The type byte: `+`, `-`, `:`, `$`, `*`, `_`, `,`, `#`, `!`, `=`, `(`, `%`, `~`, `>` or `|`.
+    pub kind: u8,
+    /// Elements, pairs or bytes as written; -1 for a null and for a streamed value (`$?`, `*?`), 0 where the type has
+    /// no count.
+    pub count: i64,
+}
+
+/// Finds the boundaries of replies. Order of calls as for [`RequestScanner`](super::RequestScanner).
+#[derive(Clone, Debug)]
+pub struct ReplyScanner {
+    /// Offset of the next byte to look at.
+    at: usize,
+    /// Bytes left of the body that stands at `at`, without its CRLF; [`NO_BODY`] where there is none.
+    body: u64,
+    levels: Levels,
+    /// The line that stands at `at`, its type byte seen.
+    text: Option<Text>,
+    head: ReplyHead,
+    last_integer: Option<i64>,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Between frames.
+    Idle,
+    /// The frame's first header is cut: it is read from its start again.
+    Begun,
+    /// The head is known.
+    Inside,
+    /// [`ReplyScanner::stream`] has taken over.
+    Streaming,
+}
+
+/// No body is that long.
+const NO_BODY: u64 = u64::MAX;
+
+impl ReplyScanner {
+    /// A scanner at the start of a connection.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            at: 0,
+            body: NO_BODY,
+            levels: Levels::new(),
+            text: None,
+            head: ReplyHead { kind: 0, count: 0 },
+            last_integer: None,
+            phase: Phase::Idle,
+        }
+    }
+
+    /// Looks at what `buf` begins with; `buf` starts at the first byte of the frame in progress.
+    ///
+    /// # Errors
+    /// Bytes that are no reply; also when called while a frame is being streamed.
+    #[inline]
+    pub fn next(&mut self, buf: &[u8]) -> Result<Reply, ReplyError> {
+        match self.phase {
+            Phase::Idle | Phase::Begun => {
+                if let Some(whole) = self.bulk(buf)? {
+                    return Ok(whole);
+                }
+                self.begin(buf)
+            }
+            Phase::Inside => self.go_on(buf),
+            Phase::Streaming => Err(ReplyError::InvalidStream),
+        }
+    }
+
+    /// Hands out the frame that [`next`](Self::next) last gave as `Head`, as far as it is in. The first call's `buf`
+    /// still starts at the frame's first byte; the caller consumes `len` bytes after each call.
+    ///
+    /// # Errors
+    /// Bytes that do not continue the frame; also when there is no such frame.
+    pub fn stream(&mut self, buf: &[u8]) -> Result<Streamed, ReplyError> {
+        if !matches!(self.phase, Phase::Inside | Phase::Streaming) {
+            return Err(ReplyError::InvalidStream);
+        }
+        let done = self.walk(buf)?;
+        if !done && self.body != NO_BODY {
+            let here = buf.len().saturating_sub(self.at);
+            let taken = usize::try_from(self.body).map_or(here, |body| body.min(here));
+            self.at += taken;
+            self.body = self.body.saturating_sub(u64::try_from(taken).unwrap_or(u64::MAX));
+        }
+        let len = std::mem::take(&mut self.at);
+        self.phase = if done { Phase::Idle } else { Phase::Streaming };
+        Ok(Streamed { len, done })
+    }
+
+    /// Value of the last `:` element read in the current or just finished frame: the confirmations of SUBSCRIBE end
+    /// in their count.
+    #[must_use]
+    pub const fn last_integer(&self) -> Option<i64> {
+        self.last_integer
+    }
+
+    /// Whether a frame has begun and is not over.
+    #[must_use]
+    pub const fn is_mid_frame(&self) -> bool {
+        !matches!(self.phase, Phase::Idle)
+    }
+
+    /// The most frequent reply, wholly in: no state is needed for it.
+    #[inline(always)]
+    fn bulk(&mut self, buf: &[u8]) -> Result<Option<Reply>, ReplyError> {
+        if buf.first() != Some(&b'$') {
+            return Ok(None);
+        }
+        let Ok(Some((len, body))) = number::unsigned(buf, 1) else { return Ok(None) };
+        let Ok(count) = i64::try_from(len) else { return Ok(None) };
+        let Some(end) = usize::try_from(len).ok().and_then(|len| body.checked_add(len)) else {
+            return Ok(None);
+        };
+        match buf.get(end..).and_then(<[u8]>::first_chunk) {
+            Some(b"\r\n") => {}
+            Some(_) => return Err(ReplyError::InvalidBulk),
+            None => return Ok(None),
+        }
+        self.last_integer = None;
+        self.phase = Phase::Idle;
+        Ok(Some(Reply::Whole { len: end + CRLF.len(), head: ReplyHead { kind: b'$', count } }))
+    }
+
+    fn begin(&mut self, buf: &[u8]) -> Result<Reply, ReplyError> {
+        let Some(&kind) = buf.first() else { return Ok(Reply::Need { at_least: 1 }) };
+        let Some(count) = head_count(buf, kind)? else {
+            self.phase = Phase::Begun;
+            return Ok(Reply::Need { at_least: buf.len() + 1 });
+        };
+        self.head = ReplyHead { kind, count };
+        self.last_integer = None;
+        self.levels.begin();
+        self.at = 0;
+        self.body = NO_BODY;
+        self.text = None;
+        self.go_on(buf)
+    }
+
+    fn go_on(&mut self, buf: &[u8]) -> Result<Reply, ReplyError> {
+        if self.walk(buf)? {
+            self.phase = Phase::Idle;
+            return Ok(Reply::Whole { len: std::mem::take(&mut self.at), head: self.head });
+        }
+        self.phase = Phase::Inside;
+        Ok(Reply::Head { scanned: self.at, head: self.head })
+    }
+
+    /// Goes over all elements that are wholly in, the header of the next, and as much of its line as is in.
+    /// Says whether the frame ends at the cursor.
+    fn walk(&mut self, buf: &[u8]) -> Result<bool, ReplyError> {
+        loop {
+            if self.body != NO_BODY {
+                let Some(()) = self.leave_body(buf)? else { return Ok(false) };
+            } else if let Some(text) = self.text {
+                let (seen, ended) = text.read(buf, self.at)?;
+                self.at = seen;
+                if !ended {
+                    return Ok(false);
+                }
+                self.text = None;
+                self.levels.element()?;
+            } else {
+                let Some(()) = self.element(buf)? else { return Ok(false) };
+            }
+            if self.levels.is_over() {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Behind the body and its CRLF, when these are in.
+    #[inline(always)]
+    fn leave_body(&mut self, buf: &[u8]) -> Result<Option<()>, ReplyError> {
+        let end = usize::try_from(self.body).ok().and_then(|body| self.at.checked_add(body));
+        let Some(end) = end else { return Ok(None) };
+        match buf.get(end..).and_then(<[u8]>::first_chunk) {
+            Some(b"\r\n") => {}
+            Some(_) => return Err(ReplyError::InvalidBulk),
+            None => return Ok(None),
+        }
+        self.at = end + CRLF.len();
+        self.body = NO_BODY;
+        self.levels.element()?;
+        Ok(Some(()))
+    }
+
+    /// Takes the header of the element at the cursor. `None`: it is not in.
+    #[inline(always)]
+    fn element(&mut self, buf: &[u8]) -> Result<Option<()>, ReplyError> {
+        let Some(&kind) = buf.get(self.at) else { return Ok(None) };
+        if self.levels.wants_chunk() != (kind == b';') {
+            return Err(ReplyError::InvalidStream);
+        }
+        match kind {
+            b'$' | b'!' | b'=' => return self.blob(buf, kind),
+            b':' => {
+                let Some((value, next)) = number::signed(buf, self.at + 1).map_err(invalid)? else {
+                    return Ok(None);
+                };
+                self.last_integer = Some(value);
+                self.at = next;
+                self.levels.element()?;
+            }
+            b'*' | b'~' | b'>' | b'%' | b'|' => return self.aggregate(buf, kind),
+            b'+' | b'-' | b',' | b'(' => {
+                self.text = Some(Text::of(kind));
+                self.at += 1;
+            }
+            b'_' | b'#' | b'.' => return self.fixed(buf, kind),
+            b';' => return self.chunk(buf),
+            _ => return Err(ReplyError::UnknownType(kind)),
+        }
+        Ok(Some(()))
+    }
+
+    #[inline(always)]
+    fn blob(&mut self, buf: &[u8], kind: u8) -> Result<Option<()>, ReplyError> {
+        let Some((count, next)) = count(buf, self.at, kind)? else { return Ok(None) };
+        self.at = next;
+        match count {
+            Count::Of(len) => self.body = len,
+            Count::Null => self.levels.element()?,
+            Count::Streamed => self.levels.open(STREAMED_STRING)?,
+        }
+        Ok(Some(()))
+    }
+
+    fn aggregate(&mut self, buf: &[u8], kind: u8) -> Result<Option<()>, ReplyError> {
+        let Some((count, next)) = count(buf, self.at, kind)? else { return Ok(None) };
+        self.at = next;
+        match (kind, count) {
+            (_, Count::Null) => self.levels.element()?,
+            (b'%', Count::Streamed) => self.levels.open(STREAMED_MAP)?,
+            (_, Count::Streamed) => self.levels.open(STREAMED)?,
+            (b'|', Count::Of(pairs)) => self.levels.decorate(pairs * 2)?,
+            (b'%', Count::Of(pairs)) => self.levels.open(pairs * 2)?,
+            (_, Count::Of(elements)) => self.levels.open(elements)?,
+        }
+        Ok(Some(()))
+    }
+
+    /// One piece of a streamed string; an empty one ends it.
+    fn chunk(&mut self, buf: &[u8]) -> Result<Option<()>, ReplyError> {
+        let Some((len, next)) = number::unsigned(buf, self.at + 1).map_err(invalid)? else { return Ok(None) };
+        if len > MAX_REPLY_BULK {
+            return Err(ReplyError::TooLarge);
+        }
+        self.at = next;
+        if len == 0 {
+            self.levels.end_chunks()?;
+        } else {
+            self.body = len;
+        }
+        Ok(Some(()))
+    }
+
+    /// `_`, `#t`, `#f`, and the `.` that ends a streamed aggregate.
+    fn fixed(&mut self, buf: &[u8], kind: u8) -> Result<Option<()>, ReplyError> {
+        let Some(next) = fixed(buf, self.at, kind)? else { return Ok(None) };
+        self.at = next;
+        if kind == b'.' {
+            self.levels.end()?
+        } else {
+            self.levels.element()?
+        }
+        Ok(Some(()))
+    }
+}
+
+impl Default for ReplyScanner {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The aggregate header (`*N`, `~N`, `>N`, `%N`, `|N`) at the start of `buf` and its length in bytes, without what
+/// follows. `None`: more bytes are needed.
+///
+/// # Errors
+/// Anything else than an aggregate header.
+pub fn aggregate_header(buf: &[u8]) -> Result<Option<(ReplyHead, usize)>, ReplyError> {
+    let Some(&kind) = buf.first() else { return Ok(None) };
+    if !matches!(kind, b'*' | b'~' | b'>' | b'%' | b'|') {
+        return Err(ReplyError::UnknownType(kind));
+    }
+    let Some((found, next)) = count(buf, 0, kind)? else { return Ok(None) };
+    Ok(Some((ReplyHead { kind, count: found.as_written() }, next)))
+}
+
+/// What an aggregate begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirstElement<'b> {
+    /// A bulk or simple string of at most 32 bytes.
+    Text(&'b [u8]),
+    /// Anything else, or no aggregate at all.
+    Other,
+    /// More bytes are needed.
+    Need,
+}
+
+/// The first element of the aggregate at the start of `buf`: tells a message from a confirmation.
+#[must_use]
+pub fn first_element(buf: &[u8]) -> FirstElement<'_> {
+    let at = match aggregate_header(buf) {
+        Ok(Some((head, at))) if head.count > 0 => at,
+        Ok(None) => return FirstElement::Need,
+        _ => return FirstElement::Other,
+    };
+    let Some((&kind, rest)) = buf.get(at..).and_then(<[u8]>::split_first) else { return FirstElement::Need };
+    match kind {
+        b'$' => match number::unsigned(rest, 0) {
+            Ok(Some((len, body))) if len <= FIRST_ELEMENT => {
+                let end = usize::try_from(len).map_or(body, |len| body + len);
+                rest.get(body..end).map_or(FirstElement::Need, FirstElement::Text)
+            }
+            Ok(None) => FirstElement::Need,
+            _ => FirstElement::Other,
+        },
+        b'+' => {
+            let line = rest.iter().take(33).position(|&byte| byte == b'\r');
+            match line {
+                Some(end) => rest.get(..end).map_or(FirstElement::Other, FirstElement::Text),
+                None if rest.len() > 32 => FirstElement::Other,
+                None => FirstElement::Need,
+            }
+        }
+        _ => FirstElement::Other,
+    }
+}
+
+/// The longest kind of message is `sunsubscribe`; `invalidate` and module pushes are short as well.
+const FIRST_ELEMENT: u64 = 32;
+
+/// The count of the frame's first header; `None` where it is cut.
+fn head_count(buf: &[u8], kind: u8) -> Result<Option<i64>, ReplyError> {
+    match kind {
+        b'$' | b'!' | b'=' | b'*' | b'~' | b'>' | b'%' | b'|' => {
+            Ok(count(buf, 0, kind)?.map(|(count, _)| count.as_written()))
+        }
+        b':' => Ok(number::signed(buf, 1).map_err(invalid)?.map(|_| 0)),
+        b'_' | b'#' => Ok(fixed(buf, 0, kind)?.map(|_| 0)),
+        b'+' | b'-' | b',' | b'(' => Ok(Some(0)),
+        _ => Err(ReplyError::UnknownType(kind)),
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Count {
+    Of(u64),
+    Null,
+    Streamed,
+}
+
+impl Count {
+    fn as_written(self) -> i64 {
+        match self {
+            Self::Of(count) => i64::try_from(count).unwrap_or(i64::MAX),
+            Self::Null | Self::Streamed => -1,
+        }
+    }
+}
+
+/// The length or count in the header whose type byte stands at `at`, and the offset behind it.
+#[inline(always)]
+fn count(buf: &[u8], at: usize, kind: u8) -> Result<Option<(Count, usize)>, ReplyError> {
+    let found = match buf.get(at + 1) {
+        Some(b'-') if matches!(kind, b'$' | b'*') => {
+            return Ok(literal(buf, at + 1, b"-1\r\n")?.map(|next| (Count::Null, next)));
+        }
+        Some(b'?') if matches!(kind, b'$' | b'*' | b'~' | b'%') => {
+            return Ok(literal(buf, at + 1, b"?\r\n")?.map(|next| (Count::Streamed, next)));
+        }
+        _ => number::unsigned(buf, at + 1).map_err(invalid)?,
+    };
+    let Some((count, next)) = found else { return Ok(None) };
+    let most = if matches!(kind, b'$' | b'!' | b'=') { MAX_REPLY_BULK } else { MAX_REPLY_ELEMENTS };
+    if count > most {
+        return Err(ReplyError::TooLarge);
+    }
+    Ok(Some((Count::Of(count), next)))
+}
+
+fn fixed(buf: &[u8], at: usize, kind: u8) -> Result<Option<usize>, ReplyError> {
+    match kind {
+        b'#' => match buf.get(at + 1) {
+            Some(b't' | b'f') => literal(buf, at + 2, b"\r\n"),
+            Some(_) => Err(ReplyError::InvalidLine),
+            None => Ok(None),
+        },
+        _ => literal(buf, at + 1, b"\r\n"),
+    }
+}
+
+/// The offset behind `expected`, which must stand at `at`; `None` where the buffer ends before it is contradicted.
+fn literal(buf: &[u8], at: usize, expected: &[u8]) -> Result<Option<usize>, ReplyError> {
+    let here = buf.get(at..).unwrap_or(&[]);
+    let seen = here.len().min(expected.len());
+    if here.get(..seen) != expected.get(..seen) {
+        return Err(ReplyError::InvalidLine);
+    }
+    Ok((seen == expected.len()).then_some(at + seen))
+}
+
+const fn invalid(_: number::Fault) -> ReplyError {
+    ReplyError::InvalidNumber
+}
+
+const CRLF: &[u8; 2] = b"\r\n";
