@@ -1,1 +1,3 @@
 //! The gate as a library: the binary is a thin shell around it, so tests and benches start the same program.
+
+pub mod metrics;

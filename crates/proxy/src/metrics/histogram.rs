@@ -1,0 +1,55 @@
+//! The buckets of `command_duration_seconds`.
+
+/// Upper bounds in nanoseconds; a twelfth bucket takes the rest. Redis answers an unpipelined GET over a local network
+/// in 50 to 250 us, so that is where the steps are finest; 1, 5 and 10 ms are what people set alerts on (10 ms is where
+/// Redis's own slow log starts); beyond 1 s client libraries give up, and how much longer it took no longer matters.
+pub(super) const BOUNDS: [u32; BUCKETS - 1] = [
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    50_000_000,
+    250_000_000,
+    1_000_000_000,
+];
+
+/// [`BOUNDS`] in seconds, as the page writes them.
+pub(super) const LABELS: [&str; BUCKETS] = [
+    "0.00005", "0.0001", "0.00025", "0.0005", "0.001", "0.0025", "0.005", "0.01", "0.05", "0.25", "1", "+Inf",
+];
+
+pub(super) const BUCKETS: usize = 12;
+
+/// The bucket of one duration. A bound belongs to its own bucket (`le`). Counting all bounds below has no branch to
+/// mispredict, which a search would.
+pub(super) fn bucket(nanos: u64) -> usize {
+    let nanos = u32::try_from(nanos).unwrap_or(u32::MAX);
+    BOUNDS.iter().map(|bound| usize::from(nanos > *bound)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_is_in_its_own_bucket() {
+        for (index, bound) in BOUNDS.iter().enumerate() {
+            assert_eq!(bucket(u64::from(*bound)), index);
+            assert_eq!(bucket(u64::from(*bound) + 1), index + 1);
+        }
+        assert_eq!(bucket(0), 0);
+        assert_eq!(bucket(u64::MAX), BUCKETS - 1);
+    }
+
+    #[test]
+    fn labels_say_the_bounds_in_seconds() {
+        for (bound, label) in BOUNDS.iter().zip(LABELS) {
+            let seconds: f64 = label.parse().unwrap();
+            assert!((seconds * 1e9 - f64::from(*bound)).abs() < 0.5, "{label}");
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The closed sets of label values. A label never carries text of a client's choosing, so the number of series is
+//! known from the config alone.
+
+/// Declares an enum whose variants are the values of one label, in the order in which the page lists them.
+macro_rules! label {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum $name { $($(#[$variant_doc])* $variant,)+ }
+
+        impl $name {
+            /// Every value, in the order of [`Self::index`].
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+            /// How many values there are.
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// The label's text.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+
+            /// Its place in [`Self::ALL`].
+            pub const fn index(self) -> usize {
+                self as usize
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+label! {
+    /// Why a source was turned away before anything it sent was interpreted.
+    RefusedReason {
+        /// No entry admits it.
+        NotAllowed = "not_allowed",
+        /// An entry of the deny list names it.
+        Denied = "denied",
+        /// Its entry's `until` has passed.
+        Expired = "expired",
+        /// `limits.clients` is reached.
+        Limit = "limit",
+        /// `limits.per_source.clients` is reached.
+        SourceLimit = "source_limit",
+        /// It connects too often.
+        Rate = "rate",
+        /// It failed to authenticate too often.
+        Blocked = "blocked",
+        /// Its PROXY header is missing, malformed or not allowed.
+        ProxyHeader = "proxy_header",
+        /// The TLS handshake failed.
+        Tls = "tls",
+        /// The process is stopping.
+        Draining = "draining",
+    }
+}
+
+label! {
+    /// Why an admitted connection ended.
+    ClosedReason {
+        /// The client closed it or sent QUIT.
+        Client = "client",
+        /// The upstream closed it or could not be had.
+        Upstream = "upstream",
+        /// `timeouts.idle` passed.
+        Idle = "idle",
+        /// Another timeout passed.
+        Timeout = "timeout",
+        /// The client broke the protocol.
+        Protocol = "protocol",
+        /// The source was taken off the list, or its entry expired.
+        Revoked = "revoked",
+        /// The client does not read what it asked for.
+        Slow = "slow",
+        /// A limit was reached.
+        Limit = "limit",
+        /// The operator closed it.
+        Admin = "admin",
+        /// The process is stopping.
+        Drain = "drain",
+        /// A fault of ours or of the system.
+        Error = "error",
+    }
+}
+
+label! {
+    /// Why a command was refused.
+    DeniedReason {
+        /// The command itself is not allowed.
+        Command = "command",
+        /// One of its keys is not allowed.
+        Key = "key",
+        /// One of its channels is not allowed.
+        Channel = "channel",
+        /// It is too large to be checked.
+        Size = "size",
+        /// The client has not logged in.
+        Login = "login",
+    }
+}
+
+label! {
+    /// Which way bytes went, seen from the gate.
+    Direction {
+        /// Read from the client.
+        FromClient = "from_client",
+        /// Written to the client.
+        ToClient = "to_client",
+        /// Read from the upstream.
+        FromUpstream = "from_upstream",
+        /// Written to the upstream.
+        ToUpstream = "to_upstream",
+    }
+}
+
+label! {
+    /// What an open upstream connection is doing.
+    UpstreamState {
+        /// Open, and nothing is owed on it.
+        Idle = "idle",
+        /// Leased to one client.
+        Used = "used",
+        /// Shared by many clients.
+        Pooled = "pooled",
+    }
+}
+
+label! {
+    /// Why an upstream could not be had, or was lost. All but [`Self::Protocol`] are also what a client reads in
+    /// `-ERR portcullis: upstream 'NAME' unavailable (KIND)`.
+    UpstreamErrorKind {
+        /// Its name does not resolve.
+        Resolve = "resolve",
+        /// No connection, for a reason that is none of the others.
+        Connect = "connect",
+        /// Nothing listens there, or it turns our address away.
+        Refused = "refused",
+        /// No answer in time.
+        Timeout = "timeout",
+        /// It wants TLS, or the handshake failed.
+        Tls = "tls",
+        /// It does not accept the credentials, or wants some.
+        Auth = "auth",
+        /// It is loading its data set.
+        Loading = "loading",
+        /// It has no room for another client, or we have not for another upstream connection.
+        Limit = "limit",
+        /// It does not speak the Redis protocol as expected.
+        Protocol = "protocol",
+    }
+}

@@ -1,0 +1,306 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::{Command, Stdio};
+use std::thread;
+
+use portcullis_resp::command::{CommandId, lookup, lookup_subcommand};
+
+use super::*;
+
+/// The families of this page: the contract's, as far as they are built.
+const FAMILIES: [&str; 26] = [
+    "portcullis_build_info",
+    "portcullis_buffers_bytes",
+    "portcullis_bytes_total",
+    "portcullis_clients",
+    "portcullis_command_duration_seconds",
+    "portcullis_commands_denied_total",
+    "portcullis_commands_total",
+    "portcullis_config_last_reload_successful",
+    "portcullis_config_last_reload_timestamp_seconds",
+    "portcullis_connections_accepted_total",
+    "portcullis_connections_closed_total",
+    "portcullis_connections_refused_total",
+    "portcullis_error_replies_total",
+    "portcullis_group_entries",
+    "portcullis_group_hits_total",
+    "portcullis_group_next_expiry_timestamp_seconds",
+    "portcullis_log_lines_dropped_total",
+    "portcullis_upstream_connections",
+    "portcullis_upstream_errors_total",
+    "portcullis_upstream_up",
+    "portcullis_worker_sessions",
+    "process_cpu_seconds_total",
+    "process_max_fds",
+    "process_open_fds",
+    "process_resident_memory_bytes",
+    "process_start_time_seconds",
+];
+
+fn metrics(workers: usize) -> Arc<Metrics> {
+    let names = Names {
+        listeners: vec!["public".into(), "local".into()],
+        upstreams: vec!["main".into()],
+        groups: vec!["office".into(), "staging".into()],
+    };
+    Metrics::new(names, workers, vec![Box::new(|| 3), Box::new(|| 4)])
+}
+
+fn command(name: &str) -> CommandId {
+    lookup(name.as_bytes()).unwrap()
+}
+
+/// Every kind of event at least once, from two workers.
+fn busy() -> Arc<Metrics> {
+    let metrics = metrics(2);
+    let (get, client) = (command("get"), command("client"));
+    let reply = lookup_subcommand(client, b"reply").unwrap();
+    for worker in 0..2 {
+        let stats = metrics.worker(worker);
+        stats.opened(0);
+        stats.opened(1);
+        stats.closed(1, ClosedReason::Idle);
+        stats.commands(0, get, 10);
+        stats.commands(0, client, 1);
+        stats.commands(0, reply, 2);
+        stats.commands(0, CommandId::UNKNOWN, 5);
+        stats.duration(0, get, 9, 60_000);
+        stats.duration(0, get, 1, 2_000_000_000);
+        stats.denied(0, DeniedReason::Command, 1);
+        stats.bytes(0, Direction::FromClient, 1000);
+        stats.error_reply(0, b"-WRONGTYPE Operation against a key\r\n");
+        stats.error_reply(0, b"-\"}{\n forged\r\n");
+        stats.upstream_connection(0, UpstreamState::Used, 2);
+        stats.upstream_connection(0, UpstreamState::Used, -1);
+        stats.upstream_error(0, UpstreamErrorKind::Refused);
+        stats.buffers(65_536);
+        stats.buffers(-16_384);
+    }
+    let accept = metrics.accept();
+    accept.accepted(0);
+    accept.refused(0, RefusedReason::NotAllowed);
+    accept.group_hit(1);
+    metrics.upstream_up(0, true);
+    metrics.probe_error(0, UpstreamErrorKind::Refused);
+    metrics.group(0, 4, Some(1_790_000_000));
+    metrics.group(1, 1, None);
+    metrics.config_read(true, UNIX_EPOCH + Duration::from_millis(1_780_000_000_250));
+    metrics
+}
+
+/// One page, read strictly: each family once, its HELP, then its TYPE, then all its samples.
+struct Parsed {
+    families: BTreeMap<String, String>,
+    samples: BTreeMap<String, f64>,
+}
+
+impl Parsed {
+    fn of(page: &str) -> Self {
+        assert!(page.ends_with('\n'));
+        let mut parsed = Self { families: BTreeMap::new(), samples: BTreeMap::new() };
+        let (mut help, mut family, mut kind) = (String::new(), String::new(), String::new());
+        for line in page.lines().filter(|line| !line.is_empty()) {
+            if let Some(rest) = line.strip_prefix("# HELP ") {
+                let (name, text) = rest.split_once(' ').expect("a help text");
+                assert!(!text.trim().is_empty(), "{line}");
+                help = name.to_owned();
+            } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+                let (name, what) = rest.split_once(' ').expect("a type");
+                assert_eq!(name, help, "HELP comes right before TYPE");
+                assert!(["counter", "gauge", "histogram"].contains(&what), "{line}");
+                (family, kind) = (name.to_owned(), what.to_owned());
+                let before = parsed.families.insert(family.clone(), kind.clone());
+                assert!(before.is_none(), "{name} appears twice");
+            } else {
+                parsed.sample(line, &family, &kind);
+            }
+        }
+        parsed
+    }
+
+    fn sample(&mut self, line: &str, family: &str, kind: &str) {
+        let (series, value) = line.rsplit_once(' ').expect("a value");
+        let name = series.split('{').next().unwrap();
+        let suffix = name.strip_prefix(family).unwrap_or_else(|| panic!("{line} is not of {family}"));
+        match kind {
+            "histogram" => assert!(["_bucket", "_sum", "_count"].contains(&suffix), "{line}"),
+            _ => assert_eq!(suffix, "", "{line}"),
+        }
+        assert_eq!(kind == "counter", family.ends_with("_total"), "{family}");
+        if let Some(labels) = series.strip_prefix(name).filter(|labels| !labels.is_empty()) {
+            let inner = labels.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).expect("braces");
+            for label in inner.split(',') {
+                let (label, text) = label.split_once('=').expect("label=value");
+                assert!(label.bytes().all(|byte| byte.is_ascii_lowercase()), "{line}");
+                assert!(text.len() > 2 && text.starts_with('"') && text.ends_with('"'), "{line}");
+            }
+        }
+        let value: f64 = value.parse().unwrap_or_else(|_| panic!("{line}"));
+        assert!(self.samples.insert(series.to_owned(), value).is_none(), "{series} appears twice");
+    }
+
+    fn value(&self, series: &str) -> f64 {
+        *self.samples.get(series).unwrap_or_else(|| panic!("no {series}"))
+    }
+
+    fn with_prefix(&self, prefix: &str) -> usize {
+        self.samples.keys().filter(|series| series.starts_with(prefix)).count()
+    }
+}
+
+#[test]
+fn every_family_is_there_once_with_help_and_type() {
+    for page in [metrics(1).render(), busy().render()] {
+        let families: BTreeSet<_> = Parsed::of(&page).families.into_keys().collect();
+        let expected: BTreeSet<_> =
+            FAMILIES.iter().map(|name| (*name).to_owned()).collect();
+        assert_eq!(families, expected);
+    }
+}
+
+#[test]
+fn closed_sets_start_at_zero_and_open_ended_ones_empty() {
+    let page = Parsed::of(&metrics(1).render());
+    for (series, count) in [
+        ("portcullis_clients{", 2),
+        ("portcullis_connections_accepted_total{", 2),
+        ("portcullis_connections_refused_total{", 2 * RefusedReason::COUNT),
+        ("portcullis_connections_closed_total{", 2 * ClosedReason::COUNT),
+        ("portcullis_commands_denied_total{", 2 * DeniedReason::COUNT),
+        ("portcullis_bytes_total{", 2 * Direction::COUNT),
+        ("portcullis_upstream_errors_total{", UpstreamErrorKind::COUNT),
+        ("portcullis_upstream_connections{", UpstreamState::COUNT),
+        ("portcullis_upstream_up{", 1),
+        ("portcullis_group_hits_total{", 2),
+        ("portcullis_worker_sessions{", 1),
+        ("portcullis_commands_total", 0),
+        ("portcullis_command_duration_seconds", 0),
+        ("portcullis_error_replies_total", 0),
+        ("portcullis_group_next_expiry_timestamp_seconds", 0),
+    ] {
+        assert_eq!(page.with_prefix(series), count, "{series}");
+    }
+    assert!(page.samples.iter().filter(|(name, _)| name.contains("_total{")).all(|(_, value)| *value == 0.0));
+}
+
+#[test]
+fn workers_are_summed_and_subcommands_count_as_their_command() {
+    let page = Parsed::of(&busy().render());
+    for (series, value) in [
+        ("portcullis_clients{listener=\"public\"}", 2.0),
+        ("portcullis_clients{listener=\"local\"}", 0.0),
+        ("portcullis_connections_closed_total{listener=\"local\",reason=\"idle\"}", 2.0),
+        ("portcullis_commands_total{listener=\"public\",command=\"get\"}", 20.0),
+        ("portcullis_commands_total{listener=\"public\",command=\"client\"}", 6.0),
+        ("portcullis_commands_total{listener=\"public\",command=\"other\"}", 10.0),
+        ("portcullis_commands_denied_total{listener=\"public\",reason=\"command\"}", 2.0),
+        ("portcullis_bytes_total{listener=\"public\",direction=\"from_client\"}", 2000.0),
+        ("portcullis_error_replies_total{listener=\"public\",error=\"WRONGTYPE\"}", 2.0),
+        ("portcullis_error_replies_total{listener=\"public\",error=\"other\"}", 2.0),
+        ("portcullis_upstream_connections{upstream=\"main\",state=\"used\"}", 2.0),
+        ("portcullis_upstream_errors_total{upstream=\"main\",kind=\"refused\"}", 3.0),
+        ("portcullis_upstream_up{upstream=\"main\"}", 1.0),
+        ("portcullis_buffers_bytes", 98_304.0),
+        ("portcullis_worker_sessions{worker=\"1\"}", 1.0),
+        ("portcullis_connections_accepted_total{listener=\"public\"}", 1.0),
+        ("portcullis_connections_refused_total{listener=\"public\",reason=\"not_allowed\"}", 1.0),
+        ("portcullis_group_entries{group=\"office\"}", 4.0),
+        ("portcullis_group_hits_total{group=\"staging\"}", 1.0),
+        ("portcullis_group_next_expiry_timestamp_seconds{group=\"office\"}", 1_790_000_000.0),
+        ("portcullis_config_last_reload_successful", 1.0),
+        ("portcullis_config_last_reload_timestamp_seconds", 1_780_000_000.25),
+        ("portcullis_log_lines_dropped_total", 7.0),
+    ] {
+        assert_eq!(page.value(series), value, "{series}");
+    }
+    assert_eq!(page.with_prefix("portcullis_commands_total"), 3);
+}
+
+#[test]
+fn a_histogram_is_cumulative_and_agrees_with_its_count() {
+    let page = Parsed::of(&busy().render());
+    let labels = "listener=\"public\",command=\"get\"";
+    let bucket = |le: &str| {
+        page.value(&format!("portcullis_command_duration_seconds_bucket{{{labels},le=\"{le}\"}}"))
+    };
+    assert_eq!(page.with_prefix("portcullis_command_duration_seconds_bucket"), histogram::BUCKETS);
+    assert_eq!(bucket("0.00005"), 0.0);
+    assert_eq!(bucket("0.0001"), 18.0);
+    assert_eq!(bucket("1"), 18.0);
+    assert_eq!(bucket("+Inf"), 20.0);
+    assert_eq!(page.value(&format!("portcullis_command_duration_seconds_count{{{labels}}}")), 20.0);
+    let sum = page.value(&format!("portcullis_command_duration_seconds_sum{{{labels}}}"));
+    assert!((sum - (18.0 * 60e-6 + 2.0 * 2.0)).abs() < 1e-9, "{sum}");
+}
+
+/// Threat 30: whatever clients send, the number of series depends on the config alone.
+#[test]
+fn client_chosen_text_makes_no_series() {
+    let metrics = metrics(1);
+    let stats = metrics.worker(0);
+    let mut counts = BTreeSet::new();
+    for round in 0..3 {
+        for n in 0..20_000 {
+            let text = format!("cmd{}", n + round * 20_000);
+            stats.commands(0, lookup(text.as_bytes()).unwrap_or(CommandId::UNKNOWN), 1);
+            stats.error_reply(0, format!("-CMD{n} {text}").as_bytes());
+        }
+        counts.insert(Parsed::of(&metrics.render()).samples.len());
+    }
+    assert_eq!(counts.len(), 1);
+}
+
+#[test]
+fn an_index_out_of_range_counts_nothing() {
+    let metrics = metrics(1);
+    let stats = metrics.worker(0);
+    stats.commands(9, CommandId::UNKNOWN, 1);
+    stats.opened(9);
+    stats.upstream_error(9, UpstreamErrorKind::Auth);
+    metrics.accept().refused(9, RefusedReason::Rate);
+    metrics.accept().group_hit(9);
+    metrics.probe_error(9, UpstreamErrorKind::Auth);
+    let page = Parsed::of(&metrics.render());
+    assert!(page.samples.iter().filter(|(name, _)| name.contains("_total{")).all(|(_, value)| *value == 0.0));
+}
+
+#[test]
+fn pages_can_be_rendered_while_workers_count() {
+    let metrics = metrics(2);
+    thread::scope(|scope| {
+        for worker in 0..2 {
+            let stats = metrics.worker(worker);
+            scope.spawn(move || {
+                for n in 0..50_000 {
+                    stats.opened(0);
+                    stats.commands(0, CommandId::UNKNOWN, 1);
+                    stats.duration(0, CommandId::UNKNOWN, 1, n * 1000);
+                    stats.closed(0, ClosedReason::Client);
+                }
+            });
+        }
+        for _ in 0..50 {
+            let page = Parsed::of(&metrics.render());
+            assert!(page.value("portcullis_clients{listener=\"public\"}") <= 2.0);
+        }
+    });
+    let page = Parsed::of(&metrics.render());
+    assert_eq!(page.value("portcullis_commands_total{listener=\"public\",command=\"other\"}"), 100_000.0);
+    assert_eq!(page.value("portcullis_clients{listener=\"public\"}"), 0.0);
+}
+
+/// Prometheus's own linter, where it is installed; the other tests say the same without it.
+#[test]
+fn promtool_finds_nothing_to_complain_about() {
+    let page = busy().render();
+    let child = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut child) = child else { return };
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), page.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
+}
