@@ -1,6 +1,16 @@
 //! Subscriptions: n confirmations or one error, messages between replies, and the way back.
 
-use e2e::behaviours;
+use e2e::{Client, Scene, behaviours};
+
+/// A message to every subscriber of `channel`, sent by somebody else.
+fn publish(scene: &Scene<'_>, channel: &str, message: &str, receivers: i64) {
+    scene.stage.redis.control().asks(&format!("PUBLISH {channel} {message}"), &format!(":{receivers}"));
+}
+
+/// The next reply is the right one, in the subscribed state of either protocol.
+fn subscribed_is_in_step(scene: &Scene<'_>, client: &mut Client, text: &str) {
+    client.asks(&format!("PING {text}"), &scene.by(format!(r#"["pong" "{text}"]"#), format!(r#""{text}""#)));
+}
 
 behaviours! {
     /// One confirmation a channel, counted together with patterns.
@@ -13,5 +23,213 @@ behaviours! {
         client.send("PSUBSCRIBE p* q*");
         client.gets(&scene.push(r#""psubscribe" "p*" :3"#));
         client.gets(&scene.push(r#""psubscribe" "q*" :4"#));
+        subscribed_is_in_step(scene, &mut client, "next");
+        client.send("UNSUBSCRIBE a b");
+        client.gets(&scene.push(r#""unsubscribe" "a" :3"#));
+        client.gets(&scene.push(r#""unsubscribe" "b" :2"#));
+        client.send("PUNSUBSCRIBE p* nothing q*");
+        client.gets(&scene.push(r#""punsubscribe" "p*" :1"#));
+        client.gets(&scene.push(r#""punsubscribe" "nothing" :1"#));
+        client.gets(&scene.push(r#""punsubscribe" "q*" :0"#));
+        client.is_in_step("after");
+    }
+
+    /// Everything in one write: a hundred channels, commands and unsubscriptions behind them.
+    fn pipelined_with_what_follows(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        let channels: Vec<String> = (0..100).map(|i| format!("c{i}")).collect();
+        client.hold(&e2e::client::command("SET before 1"));
+        client.hold(&e2e::client::command(&format!("SUBSCRIBE {}", channels.join(" "))));
+        client.hold(&e2e::client::command("PING in"));
+        client.hold(&e2e::client::command("UNSUBSCRIBE"));
+        client.hold(&e2e::client::command("ECHO out"));
+        client.send("SET after 2");
+        client.gets("+OK");
+        for (i, channel) in channels.iter().enumerate() {
+            client.gets(&scene.push(&format!(r#""subscribe" "{channel}" :{}"#, i + 1)));
+        }
+        client.gets(scene.by(r#"["pong" "in"]"#, r#""in""#));
+        let mut left: Vec<i64> = Vec::new();
+        for _ in &channels {
+            left.push(client.read().items()[2].integer());
+        }
+        assert_eq!(left, (0..100).rev().collect::<Vec<i64>>());
+        client.gets(r#""out""#);
+        client.gets("+OK");
+        client.is_in_step("end");
+    }
+
+    /// UNSUBSCRIBE without channels gives one confirmation for each, and one when there is none.
+    fn unsubscribe_from_all(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        let nil = scene.nil();
+        client.asks("UNSUBSCRIBE", &scene.push(&format!(r#""unsubscribe" {nil} :0"#)));
+        client.asks("PUNSUBSCRIBE", &scene.push(&format!(r#""punsubscribe" {nil} :0"#)));
+        client.asks("SUNSUBSCRIBE", &scene.push(&format!(r#""sunsubscribe" {nil} :0"#)));
+        client.is_in_step("none");
+        client.asks("SUBSCRIBE one", &scene.push(r#""subscribe" "one" :1"#));
+        client.asks("UNSUBSCRIBE", &scene.push(r#""unsubscribe" "one" :0"#));
+        client.is_in_step("one");
+        client.send("SUBSCRIBE a b c");
+        client.read();
+        client.read();
+        client.gets(&scene.push(r#""subscribe" "c" :3"#));
+        client.asks("PSUBSCRIBE p*", &scene.push(r#""psubscribe" "p*" :4"#));
+        client.send("UNSUBSCRIBE");
+        let counts: Vec<i64> = (0..3).map(|_| client.read().items()[2].integer()).collect();
+        assert_eq!(counts, [3, 2, 1]);
+        client.asks("UNSUBSCRIBE", &scene.push(&format!(r#""unsubscribe" {nil} :1"#)));
+        subscribed_is_in_step(scene, &mut client, "patterns");
+        client.asks("PUNSUBSCRIBE", &scene.push(r#""punsubscribe" "p*" :0"#));
+        client.is_in_step("done");
+    }
+
+    /// The same in one write each: how many confirmations come is not known when the command is read.
+    fn unsubscribe_from_all_in_one_write(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        for line in ["SUBSCRIBE a b", "PSUBSCRIBE p*", "UNSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "PUNSUBSCRIBE"] {
+            client.hold(&e2e::client::command(line));
+        }
+        client.send("ECHO end");
+        let counts: Vec<i64> = (0..8).map(|_| client.read().items()[2].integer()).collect();
+        assert_eq!(counts, [1, 2, 3, 2, 1, 1, 0, 0]);
+        client.gets(r#""end""#);
+        client.is_in_step("after");
+    }
+
+    fn messages_arrive_between_replies(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        client.asks("SUBSCRIBE news", &scene.push(r#""subscribe" "news" :1"#));
+        publish(scene, "news", "one", 1);
+        client.gets(&scene.push(r#""message" "news" "one""#));
+        subscribed_is_in_step(scene, &mut client, "between");
+        client.asks("PSUBSCRIBE n*", &scene.push(r#""psubscribe" "n*" :2"#));
+        publish(scene, "news", "two", 2);
+        client.gets(&scene.push(r#""message" "news" "two""#));
+        client.gets(&scene.push(r#""pmessage" "n*" "news" "two""#));
+        client.asks("UNSUBSCRIBE news", &scene.push(r#""unsubscribe" "news" :1"#));
+        publish(scene, "news", "three", 1);
+        client.gets(&scene.push(r#""pmessage" "n*" "news" "three""#));
+        client.asks("PUNSUBSCRIBE n*", &scene.push(r#""punsubscribe" "n*" :0"#));
+        publish(scene, "news", "four", 0);
+        client.is_in_step("after");
+    }
+
+    /// Shard channels are counted apart from the others.
+    fn shard_channels(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        client.send("SSUBSCRIBE s1 s2");
+        client.gets(&scene.push(r#""ssubscribe" "s1" :1"#));
+        client.gets(&scene.push(r#""ssubscribe" "s2" :2"#));
+        client.asks("SUBSCRIBE c", &scene.push(r#""subscribe" "c" :1"#));
+        scene.stage.redis.control().asks("SPUBLISH s1 hello", ":1");
+        client.gets(&scene.push(r#""smessage" "s1" "hello""#));
+        client.asks("UNSUBSCRIBE", &scene.push(r#""unsubscribe" "c" :0"#));
+        subscribed_is_in_step(scene, &mut client, "shards");
+        client.send("SUNSUBSCRIBE");
+        let counts: Vec<i64> = (0..2).map(|_| client.read().items()[2].integer()).collect();
+        assert_eq!(counts, [1, 0]);
+        client.is_in_step("after");
+    }
+
+    /// An array that looks like a message is a reply, before and after; a message in between is one.
+    fn what_looks_like_a_message_is_a_reply(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        client.asks("RPUSH l message c payload", ":3");
+        client.asks("RPUSH s subscribe c x", ":3");
+        client.asks("LRANGE l 0 -1", r#"["message" "c" "payload"]"#);
+        client.asks("LRANGE s 0 -1", r#"["subscribe" "c" "x"]"#);
+        client.is_in_step("before");
+        client.asks("SUBSCRIBE c", &scene.push(r#""subscribe" "c" :1"#));
+        publish(scene, "c", "payload", 1);
+        client.gets(&scene.push(r#""message" "c" "payload""#));
+        if !scene.is_resp2() {
+            client.asks("LRANGE l 0 -1", r#"["message" "c" "payload"]"#);
+            client.asks("LRANGE s 0 -1", r#"["subscribe" "c" "x"]"#);
+        }
+        // A message that looks like a PING's reply.
+        publish(scene, "c", "pong", 1);
+        client.gets(&scene.push(r#""message" "c" "pong""#));
+        subscribed_is_in_step(scene, &mut client, "during");
+        client.hold(&e2e::client::command("UNSUBSCRIBE c"));
+        client.hold(&e2e::client::command("LRANGE l 0 -1"));
+        client.send("LRANGE s 0 -1");
+        client.gets(&scene.push(r#""unsubscribe" "c" :0"#));
+        client.gets(r#"["message" "c" "payload"]"#);
+        client.gets(r#"["subscribe" "c" "x"]"#);
+        client.is_in_step("after");
+    }
+
+    /// In RESP2 a subscriber may say little else, and reads Redis's own words about it.
+    fn other_commands_while_subscribed(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        client.asks("SUBSCRIBE c", &scene.push(r#""subscribe" "c" :1"#));
+        client.asks("PING", scene.by(r#"["pong" ""]"#, "+PONG"));
+        client.asks("PING text", scene.by(r#"["pong" "text"]"#, r#""text""#));
+        client.send("GET k");
+        client.gets(scene.by(
+            "-ERR Can't execute 'get': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
+            "null",
+        ));
+        client.asks("UNSUBSCRIBE", &scene.push(r#""unsubscribe" "c" :0"#));
+        client.asks("PING", "+PONG");
+        client.asks("PING text", r#""text""#);
+        client.is_in_step("after");
+    }
+
+    /// One error, however many channels were named.
+    fn one_error_for_a_refused_subscription(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        client.asks("SUBSCRIBE", "-ERR wrong number of arguments for 'subscribe' command");
+        client.is_in_step("arity");
+        // RESP2 goes back to normal only at the confirmation that brings both counts to 0.
+        client.asks("SUBSCRIBE a", &scene.push(r#""subscribe" "a" :1"#));
+        client.asks("PSUBSCRIBE", "-ERR wrong number of arguments for 'psubscribe' command");
+        subscribed_is_in_step(scene, &mut client, "still");
+        client.asks("UNSUBSCRIBE a", &scene.push(r#""unsubscribe" "a" :0"#));
+        client.is_in_step("after");
+    }
+
+    /// Where the user may not use the channels, n of them give one -NOPERM.
+    fn one_error_for_forbidden_channels(scene: &Scene<'_>) {
+        let mut control = scene.stage.redis.control();
+        control.asks("ACL SETUSER default resetchannels &open:*", "+OK");
+        let mut client = scene.client();
+        client.send("SUBSCRIBE open:1 closed:1 closed:2");
+        client.gets("-NOPERM this user has no permissions to access one of the channels used as arguments");
+        client.is_in_step("refused");
+        client.send("SUBSCRIBE open:1 open:2");
+        client.gets(&scene.push(r#""subscribe" "open:1" :1"#));
+        client.gets(&scene.push(r#""subscribe" "open:2" :2"#));
+        client.send("SUBSCRIBE closed:1 closed:2 closed:3");
+        client.gets("-NOPERM this user has no permissions to access one of the channels used as arguments");
+        subscribed_is_in_step(scene, &mut client, "still");
+        control.asks("ACL SETUSER default allchannels", "+OK");
+    }
+
+    /// A subscriber that also publishes to itself, RESP3 only: the push comes first, the reply in its place.
+    fn publishing_to_oneself(scene: &Scene<'_>) {
+        if scene.is_resp2() {
+            return;
+        }
+        let mut client = scene.client();
+        client.asks("SUBSCRIBE me", r#">["subscribe" "me" :1]"#);
+        client.hold(&e2e::client::command("PUBLISH me 1"));
+        client.hold(&e2e::client::command("ECHO x"));
+        client.send("PUBLISH me 2");
+        let mut replies: Vec<String> = (0..5).map(|_| client.read().to_string()).collect();
+        let pushes: Vec<String> = replies.extract_if(.., |r| r.starts_with('>')).collect();
+        assert_eq!(pushes, [r#">["message" "me" "1"]"#, r#">["message" "me" "2"]"#]);
+        assert_eq!(replies, [":1", r#""x""#, ":1"]);
+        client.is_in_step("after");
+    }
+
+    /// Subscribers that leave are gone from Redis.
+    fn a_subscriber_that_leaves_is_unsubscribed(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        client.asks("SUBSCRIBE c", &scene.push(r#""subscribe" "c" :1"#));
+        drop(client);
+        let mut control = scene.stage.redis.control();
+        e2e::eventually("Redis has no subscriber", || (control.ask("PUBLISH c x").integer() == 0).then_some(()));
     }
 }

@@ -191,7 +191,7 @@ impl Client {
     /// Sends an ECHO of `text` and checks that its reply is the next one: nothing is missing or left over.
     #[track_caller]
     pub fn is_in_step(&mut self, text: &str) {
-        self.send(&format!("ECHO {text}"));
+        self.send_args(&[b"ECHO", text.as_bytes()]);
         self.gets(&format!("\"{text}\""));
     }
 

@@ -138,7 +138,8 @@ impl GateBuilder {
         let default_bind = vec!["127.0.0.1:{port}".to_owned()];
         let binds = if self.binds.is_empty() { &default_bind } else { &self.binds };
         let binds: Vec<String> = binds.iter().map(|b| format!("\"{}\"", fill(b))).collect();
-        let mut yaml = format!("listeners:\n  - name: public\n    bind: [{}]\n    upstream: main\n", binds.join(", "));
+        let mut yaml =
+            format!("listeners:\n  - name: public\n    bind: [{}]\n    upstream: main\n", binds.join(", "));
         match self.allow.as_deref() {
             Some("") => (),
             allow => yaml += &format!("    allow: {}\n", allow.unwrap_or("[127.0.0.1]")),
@@ -260,7 +261,8 @@ impl Drop for Gate {
         self.process.kill();
         let (log, audit) = (self.stderr(), self.stdout());
         if std::thread::panicking() {
-            let tail = |text: &str| text.lines().rev().take(30).map(|l| format!("\n    {l}")).collect::<String>();
+            let tail =
+                |text: &str| text.lines().rev().take(30).map(|l| format!("\n    {l}")).collect::<String>();
             let mut shown = std::io::stderr().lock();
             // Best effort: the test has failed already.
             let _ = std::io::Write::write_fmt(
@@ -277,11 +279,7 @@ impl Drop for Gate {
 
 /// Runs `portcullis` to its end.
 pub fn portcullis<S: AsRef<OsStr>>(directory: &Path, arguments: impl IntoIterator<Item = S>) -> Output {
-    Command::new(binary())
-        .args(arguments)
-        .current_dir(directory)
-        .output()
-        .expect("the binary starts")
+    Command::new(binary()).args(arguments).current_dir(directory).output().expect("the binary starts")
 }
 
 /// `PORTCULLIS_BIN`, or the binary that cargo put beside this test's directory.

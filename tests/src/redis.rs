@@ -162,8 +162,14 @@ impl Redis {
             ),
         };
         let password = self.password().map(|p| format!("requirepass {p}\n")).unwrap_or_default();
-        let more: String =
-            self.builder.lines.iter().map(String::as_str).chain(lines.iter().copied()).map(|l| format!("{l}\n")).collect();
+        let more: String = self
+            .builder
+            .lines
+            .iter()
+            .map(String::as_str)
+            .chain(lines.iter().copied())
+            .map(|l| format!("{l}\n"))
+            .collect();
         format!(
             "bind 127.0.0.1 ::1\n{ports}\nunixsocket {directory}/redis.sock\ndir {directory}\n{password}\
              save \"\"\nappendonly no\nprotected-mode no\nenable-debug-command yes\n{more}"

@@ -1,0 +1,104 @@
+//! Commands that wait in Redis.
+
+use std::time::Duration;
+
+use e2e::behaviours;
+use e2e::client::command;
+
+behaviours! {
+    /// Another client releases it; what was pipelined behind it is answered after it.
+    fn blpop_is_released_by_another_client(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        client.hold(&command("BLPOP list 0"));
+        client.hold(&command("ECHO behind"));
+        client.send("BLPOP other 0.05");
+        let mut other = scene.other();
+        e2e::eventually("the client waits", || {
+            (scene.stage.redis.control().ask("INFO clients").text().contains("blocked_clients:1")).then_some(())
+        });
+        other.asks("RPUSH list x", ":1");
+        client.gets(r#"["list" "x"]"#);
+        client.gets(r#""behind""#);
+        client.gets(scene.by("nil[]", "null"));
+        client.is_in_step("after");
+    }
+
+    /// The element belongs to nobody when the waiting client has left.
+    fn a_client_that_left_does_not_pop(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        client.send("BLPOP list 0");
+        let mut control = scene.stage.redis.control();
+        let blocked = |control: &mut e2e::Client, n: u32| {
+            let due = format!("blocked_clients:{n}\r");
+            e2e::eventually(&due, || control.ask("INFO clients").text().contains(&due).then_some(()));
+        };
+        blocked(&mut control, 1);
+        drop(client);
+        blocked(&mut control, 0);
+        control.asks("RPUSH list x", ":1");
+        std::thread::sleep(Duration::from_millis(50));
+        control.asks("LLEN list", ":1");
+    }
+
+    fn a_client_that_was_reset_does_not_pop(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        client.send("BLPOP list 0");
+        let mut control = scene.stage.redis.control();
+        e2e::eventually("the client waits", || {
+            control.ask("INFO clients").text().contains("blocked_clients:1\r").then_some(())
+        });
+        client.abort();
+        e2e::eventually("nobody waits", || {
+            control.ask("INFO clients").text().contains("blocked_clients:0\r").then_some(())
+        });
+        control.asks("RPUSH list x", ":1");
+        control.asks("LLEN list", ":1");
+    }
+
+    /// Reading is paused behind a blocked command; that the client has left is noticed all the same.
+    fn leaving_is_noticed_behind_a_full_pipeline(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        client.hold(&command("BLPOP list 0"));
+        for _ in 0..2000 {
+            client.hold(&command("ECHO behind"));
+        }
+        client.send("RPUSH behind x");
+        let mut control = scene.stage.redis.control();
+        e2e::eventually("the client waits", || {
+            control.ask("INFO clients").text().contains("blocked_clients:1\r").then_some(())
+        });
+        client.abort();
+        e2e::eventually("nobody waits", || {
+            control.ask("INFO clients").text().contains("blocked_clients:0\r").then_some(())
+        });
+        control.asks("EXISTS behind", ":0");
+    }
+
+    fn streams_and_other_waits(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        client.send("XREAD BLOCK 0 STREAMS s $");
+        e2e::eventually("the client waits", || {
+            scene.stage.redis.control().ask("INFO clients").text().contains("blocked_clients:1\r").then_some(())
+        });
+        scene.other().asks("XADD s 1-1 f v", r#""1-1""#);
+        client.gets(scene.by(r#"[["s" [["1-1" ["f" "v"]]]]]"#, r#"{"s" [["1-1" ["f" "v"]]]}"#));
+        client.asks("WAIT 0 10", ":0");
+        client.asks("BZPOPMIN z 0.05", scene.by("nil[]", "null"));
+        client.is_in_step("after");
+    }
+
+    /// CLIENT UNBLOCK from elsewhere ends the wait in either way.
+    fn unblocked_from_elsewhere(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        let id = client.ask("CLIENT ID").integer();
+        let mut control = scene.stage.redis.control();
+        for (how, due) in [("TIMEOUT", scene.by("nil[]", "null")), ("ERROR", "-UNBLOCKED client unblocked via CLIENT UNBLOCK")] {
+            client.send("BLPOP list 0");
+            e2e::eventually("the client is unblocked", || {
+                (control.ask(&format!("CLIENT UNBLOCK {id} {how}")).integer() == 1).then_some(())
+            });
+            client.gets(due);
+        }
+        client.is_in_step("after");
+    }
+}

@@ -1,0 +1,236 @@
+//! RESET, QUIT, HELLO, MONITOR and the ends of a connection.
+
+use std::time::Duration;
+
+use e2e::behaviours;
+use e2e::client::command;
+
+behaviours! {
+    /// RESET leaves RESP3, the database, MULTI and all subscriptions; the next command just works.
+    fn reset_leaves_everything(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        client.asks("SELECT 3", "+OK");
+        client.asks("SET k three", "+OK");
+        client.asks("CLIENT SETNAME me", "+OK");
+        client.asks("RESET", "+RESET");
+        client.asks("GET k", "nil");
+        client.asks("CLIENT GETNAME", "nil");
+        client.asks("SET k zero", "+OK");
+        client.is_in_step("after");
+        assert_eq!(scene.stage.redis.control().ask("GET k").text(), "zero");
+    }
+
+    fn reset_and_what_follows_in_one_write(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        client.hold(&command("SET k v"));
+        client.hold(&command("RESET"));
+        client.hold(&command("GET k"));
+        client.hold(&command("RESET"));
+        client.hold(&command("RESET"));
+        client.hold(&command("HELLO 3"));
+        client.send("GET nothing");
+        client.gets("+OK");
+        client.gets("+RESET");
+        client.gets(r#""v""#);
+        client.gets("+RESET");
+        client.gets("+RESET");
+        assert_eq!(client.read().items().len(), 14);
+        client.gets("null");
+        client.is_in_step("after");
+    }
+
+    fn reset_inside_multi(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        client.hold(&command("WATCH w"));
+        client.hold(&command("MULTI"));
+        client.hold(&command("SET k v"));
+        client.hold(&command("RESET"));
+        client.send("EXEC");
+        client.gets("+OK");
+        client.gets("+OK");
+        client.gets("+QUEUED");
+        client.gets("+RESET");
+        client.gets("-ERR EXEC without MULTI");
+        client.asks("EXISTS k", ":0");
+        client.is_in_step("after");
+    }
+
+    fn reset_while_subscribed(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        client.asks("SUBSCRIBE a", &scene.push(r#""subscribe" "a" :1"#));
+        client.asks("PSUBSCRIBE p*", &scene.push(r#""psubscribe" "p*" :2"#));
+        client.asks("SSUBSCRIBE s", &scene.push(r#""ssubscribe" "s" :1"#));
+        client.hold(&command("RESET"));
+        client.send("GET k");
+        client.gets("+RESET");
+        client.gets("nil");
+        let mut control = scene.stage.redis.control();
+        control.asks("PUBLISH a x", ":0");
+        control.asks("SPUBLISH s x", ":0");
+        client.is_in_step("after");
+        client.asks("SUBSCRIBE again", r#"["subscribe" "again" :1]"#);
+    }
+
+    /// Nothing after QUIT is executed, and the connection ends.
+    fn quit_ignores_what_follows(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        client.hold(&command("SET a 1"));
+        client.hold(&command("QUIT"));
+        client.send("SET b 2");
+        client.gets("+OK");
+        client.gets("+OK");
+        client.is_closed();
+        let mut control = scene.stage.redis.control();
+        control.asks("EXISTS a", ":1");
+        control.asks("EXISTS b", ":0");
+    }
+
+    fn quit_while_subscribed(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        client.asks("SUBSCRIBE a", &scene.push(r#""subscribe" "a" :1"#));
+        client.asks("QUIT", "+OK");
+        client.is_closed();
+    }
+
+    fn quit_inside_multi(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        client.hold(&command("MULTI"));
+        client.hold(&command("SET a 1"));
+        client.send("QUIT");
+        client.gets("+OK");
+        client.gets("+QUEUED");
+        client.gets("+OK");
+        client.is_closed();
+        scene.stage.redis.control().asks("EXISTS a", ":0");
+    }
+
+    /// HELLO switches the protocol from its own reply on, both ways, in the middle of a pipeline.
+    fn hello_switches_the_protocol(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        for line in ["GET k", "HELLO 3", "GET k", "HELLO 2", "GET k", "HELLO", "HELLO 3 SETNAME me"] {
+            client.hold(&command(line));
+        }
+        client.send("CLIENT GETNAME");
+        client.gets(scene.nil());
+        let map = client.read().to_string();
+        assert!(map.starts_with(r#"{"server" "redis" "version" "7"#), "{map}");
+        assert!(map.contains(r#""proto" :3 "#), "{map}");
+        assert!(map.contains(r#""mode" "standalone" "role" "master" "modules" []}"#), "{map}");
+        client.gets("null");
+        let array = client.read().to_string();
+        assert!(array.starts_with(r#"["server" "redis""#) && array.contains(r#""proto" :2 "#), "{array}");
+        client.gets("nil");
+        assert!(client.read().to_string().contains(r#""proto" :2 "#));
+        assert!(client.read().to_string().contains(r#""proto" :3 "#));
+        client.gets(r#""me""#);
+        client.is_in_step("after");
+    }
+
+    fn hello_says_no_as_redis_does(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        client.asks("HELLO x", "-ERR Protocol version is not an integer or out of range");
+        client.asks("HELLO 4", "-NOPROTO unsupported protocol version");
+        client.asks("HELLO 1", "-NOPROTO unsupported protocol version");
+        client.asks("HELLO 3 FOO", "-ERR Syntax error in HELLO option 'FOO'");
+        client.asks("HELLO 3 SETNAME", "-ERR Syntax error in HELLO option 'SETNAME'");
+        client.asks("GET k", scene.nil());
+        client.is_in_step("after");
+    }
+
+    /// Redis without a password: AUTH and HELLO AUTH answer as its default user does.
+    fn auth_where_nobody_asks_for_it(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        client.asks(
+            "AUTH secret",
+            "-ERR AUTH <password> called without any password configured for the default user. \
+             Are you sure your configuration is correct?",
+        );
+        client.asks("AUTH default anything", "+OK");
+        client.asks("AUTH nobody anything", "-WRONGPASS invalid username-password pair or user is disabled.");
+        client.asks("AUTH a b c", "-ERR syntax error");
+        client.asks("AUTH", "-ERR wrong number of arguments for 'auth' command");
+        client.asks("HELLO 3 AUTH nobody x", "-WRONGPASS invalid username-password pair or user is disabled.");
+        client.asks("GET k", scene.nil());
+        assert_eq!(client.ask("HELLO 3 AUTH default whatever SETNAME me").items().len(), 14);
+        client.asks("CLIENT GETNAME", r#""me""#);
+        client.asks("GET k", "null");
+        assert_eq!(client.ask("HELLO 2 AUTH default whatever").items().len(), 14);
+        client.asks("GET k", "nil");
+        client.is_in_step("after");
+    }
+
+    /// MONITOR: its lines, other commands' replies among them, and RESET as the way out.
+    fn monitor(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        client.asks("MONITOR", "+OK");
+        scene.stage.redis.control().asks("SET seen 1", "+OK");
+        let line = client.read().to_string();
+        assert!(line.starts_with("+1") && line.ends_with(r#""SET" "seen" "1""#), "{line}");
+        // A reply may come before or after the line that reports its command.
+        client.send("PING x");
+        let mut two = [client.read().to_string(), client.read().to_string()];
+        two.sort();
+        assert!(two[0] == r#""x""# && two[1].ends_with(r#""PING" "x""#), "{two:?}");
+        client.send("RESET");
+        let mut last = client.read().to_string();
+        while last != "+RESET" {
+            assert!(last.starts_with("+1"), "{last}");
+            last = client.read().to_string();
+        }
+        scene.stage.redis.control().asks("SET unseen 1", "+OK");
+        client.is_in_step("after");
+    }
+
+    /// The client says it has no more requests: it still gets every answer, then the end.
+    fn half_close_delivers_what_is_owed(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        for i in 0..500 {
+            client.hold(&command(&format!("ECHO {i}")));
+        }
+        client.send("SET last 1");
+        client.half_close();
+        for i in 0..500 {
+            client.gets(&format!(r#""{i}""#));
+        }
+        client.gets("+OK");
+        client.is_closed();
+    }
+
+    /// Half a command and then the end: nothing of it is executed.
+    fn half_a_command_is_not_executed(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        client.hold(&command("SET whole 1"));
+        client.send_raw(b"*3\r\n$3\r\nSET\r\n$4\r\nhalf\r\n$5\r\n12");
+        client.gets("+OK");
+        client.half_close();
+        client.is_closed();
+        scene.stage.redis.control().asks("EXISTS half", ":0");
+    }
+
+    /// Commands in any pieces are the same commands.
+    fn one_byte_at_a_time(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        client.hold(&command("SET key value"));
+        client.send_raw(b"");
+        client.gets("+OK");
+        for byte in command("GET key") {
+            client.send_raw(&[byte]);
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        client.gets(r#""value""#);
+        client.is_in_step("after");
+    }
+
+    /// Redis's own errors, with their arguments made harmless, pass as they are.
+    fn unknown_commands(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        client.asks("NOSUCH a b", "-ERR unknown command 'NOSUCH', with args beginning with: 'a' 'b' ");
+        client.asks("CLIENT NOSUCH", "-ERR unknown subcommand 'NOSUCH'. Try CLIENT HELP.");
+        client.asks("GET", "-ERR wrong number of arguments for 'get' command");
+        client.send_args(&[b"FO\r\n+OK", b"\r\n+OK\r\n"]);
+        client.gets("-ERR unknown command 'FO  +OK', with args beginning with: '  +OK  ' ");
+        client.send_args(&[b""]);
+        client.gets("-ERR unknown command '', with args beginning with: ");
+        client.is_in_step("after");
+    }
+}

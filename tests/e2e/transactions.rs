@@ -1,0 +1,170 @@
+//! MULTI: what is queued, what is refused inside it, and that EXEC then runs nothing.
+
+use e2e::client::command;
+use e2e::{Way, behaviours};
+
+behaviours! {
+    fn exec_runs_what_was_queued(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        for line in ["MULTI", "SET a 1", "INCR a", "GET nothing", "LPUSH a x"] {
+            client.hold(&command(line));
+        }
+        client.send("EXEC");
+        client.gets("+OK");
+        for _ in 0..4 {
+            client.gets("+QUEUED");
+        }
+        let nil = scene.nil();
+        client.gets(&format!(
+            "[+OK :2 {nil} -WRONGTYPE Operation against a key holding the wrong kind of value]"
+        ));
+        client.is_in_step("after");
+    }
+
+    fn discard_and_watch(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        for line in ["MULTI", "SET a 1", "DISCARD", "EXISTS a", "WATCH a b", "UNWATCH"] {
+            client.hold(&command(line));
+        }
+        client.send("DISCARD");
+        for due in ["+OK", "+QUEUED", "+OK", ":0", "+OK", "+OK", "-ERR DISCARD without MULTI"] {
+            client.gets(due);
+        }
+        client.asks("WATCH w", "+OK");
+        scene.stage.redis.control().asks("SET w changed", "+OK");
+        client.asks("MULTI", "+OK");
+        client.asks("SET w mine", "+QUEUED");
+        client.asks("EXEC", scene.by("nil[]", "null"));
+        client.asks("GET w", r#""changed""#);
+        client.is_in_step("after");
+    }
+
+    fn wrong_order(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        client.asks("EXEC", "-ERR EXEC without MULTI");
+        client.asks("DISCARD", "-ERR DISCARD without MULTI");
+        client.asks("MULTI", "+OK");
+        client.asks("MULTI", "-ERR MULTI calls can not be nested");
+        client.asks("WATCH k", "-ERR WATCH inside MULTI is not allowed");
+        client.asks("SET k v", "+QUEUED");
+        client.asks("EXEC", "[+OK]");
+        client.asks("EXEC", "-ERR EXEC without MULTI");
+        client.is_in_step("after");
+    }
+
+    fn an_error_while_queuing_aborts(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        for line in ["MULTI", "SET a 1", "NOSUCH", "GET", "SET b 2", "EXEC", "EXISTS a b"] {
+            client.hold(&command(line));
+        }
+        client.send("EXEC");
+        for due in [
+            "+OK",
+            "+QUEUED",
+            "-ERR unknown command 'NOSUCH', with args beginning with: ",
+            "-ERR wrong number of arguments for 'get' command",
+            "+QUEUED",
+            "-EXECABORT Transaction discarded because of previous errors.",
+            ":0",
+            "-ERR EXEC without MULTI",
+        ] {
+            client.gets(due);
+        }
+        client.is_in_step("after");
+    }
+
+    /// What changes identity, encoding or the number of replies in the middle of EXEC's reply.
+    fn what_breaks_counting_is_refused(scene: &Scene<'_>) {
+        if scene.stage.is_direct() {
+            return;
+        }
+        let refused = "-ERR Command not allowed inside a transaction";
+        let mut lines = vec!["SUBSCRIBE a b", "UNSUBSCRIBE", "PUNSUBSCRIBE", "PSUBSCRIBE a b c", "SUNSUBSCRIBE"];
+        if scene.stage.way == Way::Trust {
+            lines.extend(["AUTH default x", "HELLO 3", "HELLO 2 AUTH default x", "CLIENT REPLY OFF"]);
+        }
+        for line in lines {
+            let mut client = scene.client();
+            client.hold(&command("MULTI"));
+            client.hold(&command("SET executed 1"));
+            client.hold(&command(line));
+            client.hold(&command("SET executed 2"));
+            client.hold(&command("EXEC"));
+            client.send("EXISTS executed");
+            client.gets("+OK");
+            client.gets("+QUEUED");
+            client.gets(refused);
+            client.gets("+QUEUED");
+            client.gets("-EXECABORT Transaction discarded because of previous errors.");
+            client.gets(":0");
+            client.is_in_step("after");
+            scene.stage.redis.control().asks("DEL lead", scene_lead_existed(&mut client));
+        }
+    }
+
+    /// DISCARD ends a dirty transaction as well, and WATCH is forgotten with it.
+    fn a_dirty_transaction_can_be_discarded(scene: &Scene<'_>) {
+        if scene.stage.is_direct() {
+            return;
+        }
+        let mut client = scene.client();
+        client.asks("MULTI", "+OK");
+        client.asks("SUBSCRIBE a b", "-ERR Command not allowed inside a transaction");
+        client.asks("DISCARD", "+OK");
+        client.asks("MULTI", "+OK");
+        client.asks("INCR n", "+QUEUED");
+        client.asks("EXEC", "[:1]");
+        client.is_in_step("after");
+    }
+
+    /// Exactly one channel is one reply, and EXEC's array leads into the subscribed state.
+    fn subscribing_to_one_channel(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        for line in ["MULTI", "SET a 1", "SUBSCRIBE c", "EXEC"] {
+            client.hold(&command(line));
+        }
+        client.send("PING x");
+        client.gets("+OK");
+        client.gets("+QUEUED");
+        client.gets("+QUEUED");
+        client.gets(&format!("[+OK {}]", scene.push(r#""subscribe" "c" :1"#)));
+        client.gets(scene.by(r#"["pong" "x"]"#, r#""x""#));
+        scene.stage.redis.control().asks("PUBLISH c hello", ":1");
+        client.gets(&scene.push(r#""message" "c" "hello""#));
+        client.asks("UNSUBSCRIBE c", &scene.push(r#""unsubscribe" "c" :0"#));
+        client.is_in_step("after");
+    }
+
+    /// Queued SELECT counts when EXEC's reply is an array, not when it is not.
+    fn queued_state_counts_when_executed(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        for line in ["MULTI", "SELECT 5", "SET five 1", "EXEC", "EXISTS five", "SELECT 0", "EXISTS five", "MULTI", "SELECT 5", "DISCARD"] {
+            client.hold(&command(line));
+        }
+        client.send("EXISTS five");
+        for due in ["+OK", "+QUEUED", "+QUEUED", "[+OK +OK]", ":1", "+OK", ":0", "+OK", "+QUEUED", "+OK", ":0"] {
+            client.gets(due);
+        }
+        client.is_in_step("after");
+    }
+
+    /// MONITOR in the queue: Redis refuses it there (deny-blocking) or runs it; either way order holds.
+    fn blocking_commands_do_not_block(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        for line in ["MULTI", "BLPOP none 0", "SET a 1", "EXEC"] {
+            client.hold(&command(line));
+        }
+        client.send("ECHO x");
+        for due in ["+OK", "+QUEUED", "+QUEUED"] {
+            client.gets(due);
+        }
+        client.gets(scene.by("[nil[] +OK]", "[null +OK]"));
+        client.gets(r#""x""#);
+        client.is_in_step("after");
+    }
+}
+
+/// The pipeline's counter starts anew for the next client; it is there only where there was a pipeline.
+fn scene_lead_existed(client: &mut e2e::Client) -> &'static str {
+    if client.ask("EXISTS lead").integer() == 1 { ":1" } else { ":0" }
+}
