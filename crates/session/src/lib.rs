@@ -1,3 +1,28 @@
 //! One client's and one upstream connection's protocol state, without I/O: bytes and time come in as arguments.
+//!
+//! [`Session`] is one client: what it asked, what it is owed, what policy holds for it. [`Link`] is one upstream
+//! connection: how its bytes divide into replies and messages. Whoever moves the bytes calls, for the client's side,
+//! [`Session::next`] and does what the returned [`Step`] says; for the upstream's side [`Link::next`], then
+//! [`Session::reply`] for each part, and [`Session::render`] whenever the session may have something of its own to say.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
+
+mod handshake;
+pub mod inject;
+pub mod link;
+pub mod observe;
+pub mod owed;
+pub mod plan;
+pub mod session;
+pub mod shape;
+pub mod state;
+pub mod subscriptions;
+pub mod tick;
+pub mod transaction;
+
+pub use link::{Incoming, Link, LinkFault, Part, PushKind};
+pub use observe::{Denied, Observer};
+pub use plan::{Auth, Plan};
+pub use session::{CloseReason, Fate, Session, Step, Until};
+pub use shape::{Shape, Verb};
+pub use tick::{SessionKey, Tick, Ticket};

@@ -1,0 +1,401 @@
+//! One upstream connection: how its bytes divide into replies, messages and monitor lines, and whose reply comes next.
+
+mod kind;
+
+use std::collections::VecDeque;
+
+use portcullis_resp::error::ReplyError;
+use portcullis_resp::scan::{FirstElement, Reply, ReplyHead, ReplyScanner, aggregate_header, first_element};
+
+pub use self::kind::PushKind;
+use crate::shape::{Shape, Verb};
+use crate::subscriptions::Subscriptions;
+use crate::tick::Ticket;
+use crate::transaction::QueuedConfirmations;
+
+/// A reply that must be seen in one piece may be this long; servers answer AUTH, DISCARD and CLIENT REPLY in a line.
+pub const MAX_WHOLE_REPLY: usize = 64 * 1024;
+
+/// The framing state of one upstream connection.
+///
+/// Before a command's bytes are written, [`Link::expect`] says what will come back for them. [`Link::next`] then divides
+/// what was read; the caller drops the bytes of each returned piece before the next call.
+#[derive(Debug, Default)]
+pub struct Link {
+    scan: ReplyScanner,
+    owed: VecDeque<Expected>,
+    subscriptions: Subscriptions,
+    resp3: bool,
+    monitor: bool,
+    answered: bool,
+    frame: Frame,
+    elements: Option<Elements>,
+    failed: Option<LinkFault>,
+}
+
+/// What the next bytes from the upstream are.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Incoming<'b> {
+    /// Replies, or a piece of one.
+    Part(Part<'b>),
+    /// A push, a published message, or a monitor line, or a piece of one: nobody asked for it, it belongs to the stream.
+    Push {
+        /// What it is.
+        kind: PushKind,
+        /// Its bytes.
+        bytes: &'b [u8],
+    },
+    /// Nothing can be said before the buffer holds this many bytes.
+    Need(usize),
+    /// The stream cannot be trusted any more: the connection must be closed.
+    Fault(LinkFault),
+}
+
+/// Whole replies in a row, or a piece of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part<'b> {
+    /// The first reply that `bytes` belongs to.
+    pub ticket: Ticket,
+    /// How many commands are fully answered at the end of `bytes`.
+    pub ended: u64,
+    /// Whether `bytes` begins at the first byte of an answer.
+    pub first: bool,
+    /// The first line's type byte and count, of the first reply in `bytes`.
+    pub head: ReplyHead,
+    /// The bytes, unchanged.
+    pub bytes: &'b [u8],
+}
+
+/// Why an upstream connection is of no use any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LinkFault {
+    /// Bytes that are not RESP.
+    #[error("upstream broke the protocol: {0}")]
+    Protocol(ReplyError),
+    /// A TLS alert in answer to plain text.
+    #[error("upstream wants TLS")]
+    TlsAlert,
+    /// A reply that nobody asked for.
+    #[error("upstream sent a reply that no command asked for")]
+    Unsolicited,
+    /// A reply of a form that its command cannot have.
+    #[error("upstream sent a reply of a form that does not fit the command")]
+    Mismatch,
+    /// A control reply longer than [`MAX_WHOLE_REPLY`].
+    #[error("upstream sent a control reply that is too long")]
+    TooLong,
+}
+
+impl Link {
+    /// A connection on which nothing was said yet: RESP2, nothing subscribed.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Announces that `owed` commands are about to be written, each of which gets `shape` back.
+    pub fn expect(&mut self, first: Ticket, owed: u64, shape: Shape) {
+        if shape == Shape::One
+            && let Some(last) = self.owed.back_mut()
+            && last.shape == Shape::One
+            && last.first.plus(last.left) == first
+        {
+            last.left = last.left.saturating_add(owed);
+            return;
+        }
+        self.owed.push_back(Expected { first, left: owed, shape });
+    }
+
+    /// Divides what was read. `buf` starts at the first byte not yet handed out.
+    pub fn next<'b>(&mut self, buf: &'b [u8]) -> Incoming<'b> {
+        if let Some(fault) = self.failed {
+            return Incoming::Fault(fault);
+        }
+        let incoming = match self.frame {
+            Frame::None => self.begin(buf),
+            Frame::Push(kind) => self.resume_push(buf, kind),
+            Frame::Reply { head, confirms } => self.resume_reply(buf, head, confirms),
+        };
+        if let Incoming::Fault(fault) = incoming {
+            self.failed = Some(fault);
+        }
+        incoming
+    }
+
+    /// Whether any reply came at all; a connection that ends before that never worked.
+    pub const fn answered(&self) -> bool {
+        self.answered
+    }
+
+    /// Whether messages or command lines may come at any time.
+    pub const fn streams(&self) -> bool {
+        self.monitor || self.subscriptions.active()
+    }
+
+    fn begin<'b>(&mut self, buf: &'b [u8]) -> Incoming<'b> {
+        let Some(&first) = buf.first() else { return Incoming::Need(1) };
+        if first == TLS_ALERT && !self.answered {
+            return Incoming::Fault(LinkFault::TlsAlert);
+        }
+        if self.may_be_push(first) {
+            match self.push_kind(first, buf) {
+                Ok(Some(kind)) => return self.push(buf, kind),
+                Ok(None) => {}
+                Err(incoming) => return incoming,
+            }
+        }
+        let Some(front) = self.owed.front() else {
+            return Incoming::Fault(LinkFault::Unsolicited);
+        };
+        if self.elements.is_some() {
+            return self.element(buf);
+        }
+        match &front.shape {
+            Shape::One => self.run(buf),
+            Shape::Whole => self.whole(buf),
+            Shape::Monitor | Shape::Hello | Shape::Reset => self.one(buf, None),
+            Shape::Exec(_) if first == b'*' => self.exec(buf),
+            Shape::Exec(_) => self.one(buf, None),
+            Shape::Confirm { verb, .. } | Shape::ConfirmAll(verb) => {
+                let verb = *verb;
+                self.confirmation(buf, first, verb)
+            }
+        }
+    }
+
+    /// As many whole plain replies as there are, up to what the front of the queue is owed. An error reply comes alone,
+    /// so that the caller sees each.
+    fn run<'b>(&mut self, buf: &'b [u8]) -> Incoming<'b> {
+        let Some(front) = self.owed.front() else { return Incoming::Fault(LinkFault::Unsolicited) };
+        let (mut len, mut ended, left) = (0, 0, front.left);
+        let mut head = ReplyHead { kind: 0, count: 0 };
+        while ended < left {
+            let rest = &buf[len..];
+            let Some(&first) = rest.first() else { break };
+            if ended > 0 && (first == b'-' || self.may_be_push(first)) {
+                break;
+            }
+            match self.scan.next(rest) {
+                Ok(Reply::Whole { len: reply, head: this }) => {
+                    if ended == 0 {
+                        head = this;
+                    }
+                    len += reply;
+                    ended += 1;
+                    if this.kind == b'-' {
+                        break;
+                    }
+                }
+                Ok(_) if ended > 0 => break,
+                Ok(Reply::Head { head, .. }) => return self.open_reply(buf, head, None),
+                Ok(Reply::Need { at_least }) => return Incoming::Need(at_least),
+                Err(error) if ended > 0 => {
+                    self.failed = Some(LinkFault::Protocol(error));
+                    break;
+                }
+                Err(error) => return Incoming::Fault(LinkFault::Protocol(error)),
+            }
+        }
+        self.hand_out(&buf[..len], true, head, ended)
+    }
+
+    /// One reply of a shape that changes what follows.
+    fn one<'b>(&mut self, buf: &'b [u8], confirms: Option<Verb>) -> Incoming<'b> {
+        match self.scan.next(buf) {
+            Ok(Reply::Whole { len, head }) => {
+                let ended = self.finish(head, confirms);
+                self.hand_out(&buf[..len], true, head, ended)
+            }
+            Ok(Reply::Head { head, .. }) => self.open_reply(buf, head, confirms),
+            Ok(Reply::Need { at_least }) => Incoming::Need(at_least),
+            Err(error) => Incoming::Fault(LinkFault::Protocol(error)),
+        }
+    }
+
+    fn whole<'b>(&mut self, buf: &'b [u8]) -> Incoming<'b> {
+        match self.scan.next(buf) {
+            Ok(Reply::Whole { len, head }) => self.hand_out(&buf[..len], true, head, 1),
+            Ok(_) if buf.len() >= MAX_WHOLE_REPLY => Incoming::Fault(LinkFault::TooLong),
+            Ok(Reply::Need { at_least }) => Incoming::Need(at_least),
+            Ok(Reply::Head { .. }) => Incoming::Need(buf.len() + 1),
+            Err(error) => Incoming::Fault(LinkFault::Protocol(error)),
+        }
+    }
+
+    fn confirmation<'b>(&mut self, buf: &'b [u8], first: u8, verb: Verb) -> Incoming<'b> {
+        match first {
+            b'-' | b'+' => self.one(buf, None),
+            b'*' | b'>' if (first == b'>') == self.resp3 => match first_element(buf) {
+                FirstElement::Need => Incoming::Need(buf.len() + 1),
+                FirstElement::Text(word) if Verb::from_word(word) == Some(verb) => self.one(buf, Some(verb)),
+                _ => Incoming::Fault(LinkFault::Mismatch),
+            },
+            _ => Incoming::Fault(LinkFault::Mismatch),
+        }
+    }
+
+    /// EXEC's array is taken apart: its header, then each element as a reply of its own, so that confirmations of
+    /// queued SUBSCRIBEs are counted and messages between the elements are not.
+    fn exec<'b>(&mut self, buf: &'b [u8]) -> Incoming<'b> {
+        match aggregate_header(buf) {
+            Ok(None) => Incoming::Need(buf.len() + 1),
+            Err(error) => Incoming::Fault(LinkFault::Protocol(error)),
+            Ok(Some((head, len))) => {
+                let count = u64::try_from(head.count).unwrap_or(0);
+                if count == 0 {
+                    return self.hand_out(&buf[..len], true, head, 1);
+                }
+                let queued = match self.owed.front_mut().map(|front| &mut front.shape) {
+                    Some(Shape::Exec(queued)) => std::mem::take(queued),
+                    _ => QueuedConfirmations::default(),
+                };
+                self.elements = Some(Elements { index: 0, count, queued });
+                self.hand_out(&buf[..len], true, head, 0)
+            }
+        }
+    }
+
+    fn element<'b>(&mut self, buf: &'b [u8]) -> Incoming<'b> {
+        let queued = self.elements.as_ref().and_then(|elements| elements.queued.verb_at(elements.index));
+        let confirms = match (queued, buf.first()) {
+            (Some(verb), Some(b'*' | b'>')) => match first_element(buf) {
+                FirstElement::Need => return Incoming::Need(buf.len() + 1),
+                FirstElement::Text(word) if Verb::from_word(word) == Some(verb) => Some(verb),
+                _ => return Incoming::Fault(LinkFault::Mismatch),
+            },
+            (Some(_), Some(b'-')) | (None, _) => None,
+            _ => return Incoming::Fault(LinkFault::Mismatch),
+        };
+        match self.scan.next(buf) {
+            Ok(Reply::Whole { len, head }) => {
+                let ended = self.finish(head, confirms);
+                self.hand_out(&buf[..len], false, head, ended)
+            }
+            Ok(Reply::Head { head, .. }) => self.open_reply(buf, head, confirms),
+            Ok(Reply::Need { at_least }) => Incoming::Need(at_least),
+            Err(error) => Incoming::Fault(LinkFault::Protocol(error)),
+        }
+    }
+
+    /// Begins a reply that is not whole in the buffer: what is there is handed out now.
+    fn open_reply<'b>(&mut self, buf: &'b [u8], head: ReplyHead, confirms: Option<Verb>) -> Incoming<'b> {
+        match self.scan.stream(buf) {
+            Ok(streamed) if streamed.len == 0 => Incoming::Need(buf.len() + 1),
+            Ok(streamed) => {
+                let first = self.elements.is_none();
+                let ended = if streamed.done { self.finish(head, confirms) } else { 0 };
+                if !streamed.done {
+                    self.frame = Frame::Reply { head, confirms };
+                }
+                self.hand_out(&buf[..streamed.len], first, head, ended)
+            }
+            Err(error) => Incoming::Fault(LinkFault::Protocol(error)),
+        }
+    }
+
+    fn resume_reply<'b>(&mut self, buf: &'b [u8], head: ReplyHead, confirms: Option<Verb>) -> Incoming<'b> {
+        match self.scan.stream(buf) {
+            Ok(streamed) if streamed.len == 0 && !streamed.done => Incoming::Need(buf.len() + 1),
+            Ok(streamed) => {
+                let mut ended = 0;
+                if streamed.done {
+                    self.frame = Frame::None;
+                    ended = self.finish(head, confirms);
+                }
+                self.hand_out(&buf[..streamed.len], false, head, ended)
+            }
+            Err(error) => Incoming::Fault(LinkFault::Protocol(error)),
+        }
+    }
+
+    /// Applies what a whole reply (or element, or confirmation) changes; returns how many commands it ends.
+    fn finish(&mut self, head: ReplyHead, confirms: Option<Verb>) -> u64 {
+        if let Some(verb) = confirms {
+            let count = self.scan.last_integer().and_then(|count| u64::try_from(count).ok()).unwrap_or(0);
+            let all = self.subscriptions.confirmations_of_all(verb);
+            self.subscriptions.confirm(verb, count);
+            if self.elements.is_none() {
+                return self.confirmed(all);
+            }
+        }
+        if let Some(elements) = &mut self.elements {
+            elements.index += 1;
+            if elements.index < elements.count {
+                return 0;
+            }
+            self.elements = None;
+            return 1;
+        }
+        match self.owed.front().map(|front| &front.shape) {
+            Some(Shape::Monitor) if head.kind == b'+' => self.monitor = true,
+            Some(Shape::Hello) if head.kind == b'%' => self.resp3 = true,
+            Some(Shape::Hello) if head.kind == b'*' => self.resp3 = false,
+            Some(Shape::Reset) if head.kind == b'+' => {
+                self.subscriptions = Subscriptions::default();
+                self.monitor = false;
+                self.resp3 = false;
+            }
+            _ => {}
+        }
+        1
+    }
+
+    /// One confirmation less is due at the front; `all` is what a verb without arguments had coming before it.
+    fn confirmed(&mut self, all: u64) -> u64 {
+        let Some(front) = self.owed.front_mut() else { return 0 };
+        let (verb, n) = match front.shape {
+            Shape::Confirm { verb, n } => (verb, n),
+            Shape::ConfirmAll(verb) => (verb, all),
+            _ => return 0,
+        };
+        front.shape = Shape::Confirm { verb, n: n.saturating_sub(1) };
+        u64::from(n <= 1)
+    }
+
+    fn hand_out<'b>(&mut self, bytes: &'b [u8], first: bool, head: ReplyHead, ended: u64) -> Incoming<'b> {
+        let Some(front) = self.owed.front_mut() else { return Incoming::Fault(LinkFault::Unsolicited) };
+        let ticket = front.first;
+        front.first = ticket.plus(ended);
+        front.left = front.left.saturating_sub(ended);
+        if front.left == 0 {
+            self.owed.pop_front();
+            if self.owed.is_empty() && self.owed.capacity() > IDLE_CAPACITY {
+                self.owed.shrink_to(IDLE_CAPACITY);
+            }
+        }
+        self.answered = true;
+        Incoming::Part(Part { ticket, ended, first, head, bytes })
+    }
+}
+
+/// The first byte of a TLS alert record: what a TLS server says to plain text.
+const TLS_ALERT: u8 = 0x15;
+
+/// An idle connection keeps room for this many queue entries.
+const IDLE_CAPACITY: usize = 4;
+
+#[derive(Debug)]
+struct Expected {
+    first: Ticket,
+    left: u64,
+    shape: Shape,
+}
+
+/// The frame whose beginning was handed out and whose end was not.
+#[derive(Clone, Copy, Debug, Default)]
+enum Frame {
+    #[default]
+    None,
+    Push(PushKind),
+    Reply {
+        head: ReplyHead,
+        confirms: Option<Verb>,
+    },
+}
+
+/// Where inside EXEC's array the stream is.
+#[derive(Debug)]
+struct Elements {
+    index: u64,
+    count: u64,
+    queued: QueuedConfirmations,
+}

@@ -1,0 +1,122 @@
+//! Telling what belongs to a reply from what the upstream says unasked.
+
+use portcullis_resp::scan::{FirstElement, Reply, first_element};
+
+use super::{Frame, Incoming, Link, LinkFault};
+use crate::shape::{Shape, Verb};
+
+/// What nobody asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PushKind {
+    /// A published message, of a channel, a pattern or a shard channel.
+    Message,
+    /// A line of MONITOR.
+    Monitor,
+    /// Any other push: invalidations, unsolicited unsubscriptions.
+    Other,
+}
+
+impl Link {
+    /// Whether a frame that starts with this byte needs a closer look before it counts as a reply.
+    pub(super) const fn may_be_push(&self, first: u8) -> bool {
+        match first {
+            b'>' => true,
+            b'*' => !self.resp3 && self.subscriptions.active(),
+            b'+' => self.monitor,
+            _ => false,
+        }
+    }
+
+    /// `Ok(None)`: it is a reply. `Err`: what [`Link::next`] must return.
+    pub(super) fn push_kind<'b>(&self, first: u8, buf: &'b [u8]) -> Result<Option<PushKind>, Incoming<'b>> {
+        if first == b'+' {
+            return match buf.get(1) {
+                None => Err(Incoming::Need(2)),
+                Some(digit) => Ok(digit.is_ascii_digit().then_some(PushKind::Monitor)),
+            };
+        }
+        if first == b'>' && !self.resp3 {
+            return Err(Incoming::Fault(LinkFault::Mismatch));
+        }
+        let word = match first_element(buf) {
+            FirstElement::Need => return Err(Incoming::Need(buf.len() + 1)),
+            FirstElement::Text(word) => word,
+            FirstElement::Other if first == b'>' => return Ok(Some(PushKind::Other)),
+            FirstElement::Other => return Ok(None),
+        };
+        match Verb::from_word(word) {
+            Some(verb) if self.awaits(verb) => Ok(None),
+            Some(_) => Ok(Some(PushKind::Other)),
+            None if is_message(word) => self.message(first),
+            None if first == b'>' => Ok(Some(PushKind::Other)),
+            None => Ok(None),
+        }
+    }
+
+    /// In RESP2, an element of EXEC's array that looks like a message may be a message to oneself, or data that was
+    /// made to look like one; nothing tells them apart.
+    fn message<'b>(&self, first: u8) -> Result<Option<PushKind>, Incoming<'b>> {
+        if first == b'*' && self.elements.is_some() {
+            return Err(Incoming::Fault(LinkFault::Mismatch));
+        }
+        Ok(Some(PushKind::Message))
+    }
+
+    fn awaits(&self, verb: Verb) -> bool {
+        if let Some(elements) = &self.elements {
+            return elements.queued.verb_at(elements.index) == Some(verb);
+        }
+        match self.owed.front().map(|front| &front.shape) {
+            Some(Shape::Confirm { verb: asked, .. } | Shape::ConfirmAll(asked)) => *asked == verb,
+            _ => false,
+        }
+    }
+
+    pub(super) fn push<'b>(&mut self, buf: &'b [u8], kind: PushKind) -> Incoming<'b> {
+        match self.scan.next(buf) {
+            Ok(Reply::Whole { len, .. }) => {
+                self.leave_shard(buf);
+                Incoming::Push { kind, bytes: &buf[..len] }
+            }
+            Ok(Reply::Need { at_least }) => Incoming::Need(at_least),
+            Ok(Reply::Head { .. }) => match self.scan.stream(buf) {
+                Ok(streamed) if streamed.len == 0 => Incoming::Need(buf.len() + 1),
+                Ok(streamed) => {
+                    self.leave_shard(buf);
+                    if !streamed.done {
+                        self.frame = Frame::Push(kind);
+                    }
+                    Incoming::Push { kind, bytes: &buf[..streamed.len] }
+                }
+                Err(error) => Incoming::Fault(LinkFault::Protocol(error)),
+            },
+            Err(error) => Incoming::Fault(LinkFault::Protocol(error)),
+        }
+    }
+
+    pub(super) fn resume_push<'b>(&mut self, buf: &'b [u8], kind: PushKind) -> Incoming<'b> {
+        match self.scan.stream(buf) {
+            Ok(streamed) if streamed.len == 0 && !streamed.done => Incoming::Need(buf.len() + 1),
+            Ok(streamed) => {
+                if streamed.done {
+                    self.frame = Frame::None;
+                }
+                Incoming::Push { kind, bytes: &buf[..streamed.len] }
+            }
+            Err(error) => Incoming::Fault(LinkFault::Protocol(error)),
+        }
+    }
+
+    /// A server that moves a slot away ends its shard subscriptions unasked, one push each.
+    fn leave_shard(&mut self, buf: &[u8]) {
+        if let FirstElement::Text(word) = first_element(buf)
+            && Verb::from_word(word) == Some(Verb::Sunsubscribe)
+        {
+            self.subscriptions.lose_shard();
+        }
+    }
+}
+
+fn is_message(word: &[u8]) -> bool {
+    matches!(word, b"message" | b"pmessage" | b"smessage")
+}

@@ -1,0 +1,163 @@
+//! What the client is owed, in order. Equal neighbours are one run, so that depth costs runs and not commands.
+
+use std::collections::VecDeque;
+
+use portcullis_resp::command::CommandId;
+
+use crate::tick::Tick;
+
+/// Beyond this many runs, neighbours that differ only in name or time are joined: a client may send any number of
+/// commands before it reads, and counting them must not cost memory for each.
+const JOIN_RUNS_FROM: usize = 1024;
+
+/// Beyond this many runs nothing more is read until some are answered: these could not be joined.
+pub const MAX_RUNS: usize = 16 * 1024;
+
+/// An idle client keeps room for this many runs.
+const IDLE_CAPACITY: usize = 4;
+
+/// The queue of what is owed.
+#[derive(Debug, Default)]
+pub(crate) struct Owed {
+    runs: VecDeque<Run>,
+    blocking: u32,
+}
+
+/// Neighbours that are owed the same.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) what: What,
+    /// The place of its first unanswered reply in the session's order.
+    pub(crate) seq: u64,
+    pub(crate) n: u64,
+    /// The command, or UNKNOWN for a run of several kinds.
+    pub(crate) id: CommandId,
+    pub(crate) at: Tick,
+    pub(crate) muted: bool,
+}
+
+/// Where a reply comes from, and what it changes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    /// The upstream's reply, which changes nothing.
+    Plain,
+    /// The upstream's reply to a command that may wait for others.
+    Blocking,
+    /// The upstream's reply to MULTI.
+    Multi,
+    /// The upstream's reply to EXEC, DISCARD or RESET.
+    EndOfTransaction,
+    /// The upstream's reply to the DISCARD that was sent for a spoilt EXEC.
+    SpoiltExec,
+    /// The upstream's reply to the CLIENT REPLY ON that stands for a CLIENT REPLY of another kind.
+    ReplyMode(ReplyMode),
+    /// The upstream's reply to the gate's own login.
+    Login,
+    /// The confirmations of a subscribe or unsubscribe command.
+    Confirmations,
+    /// MONITOR, HELLO: how long they took means nothing.
+    Untimed,
+    /// The gate's own reply.
+    Local(Local),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReplyMode {
+    On,
+    Off,
+    Skip,
+}
+
+/// A reply that the gate gives by itself, as it goes over the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Local {
+    Canned(&'static [u8]),
+    Made(Box<[u8]>),
+}
+
+impl Local {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Canned(bytes) => bytes,
+            Self::Made(bytes) => bytes,
+        }
+    }
+}
+
+impl Owed {
+    pub(crate) fn push(&mut self, run: Run) {
+        if run.what == What::Blocking {
+            self.blocking = self.blocking.saturating_add(1);
+        }
+        let full = self.runs.len() >= JOIN_RUNS_FROM;
+        if let Some(last) = self.runs.back_mut()
+            && last.what == run.what
+            && last.muted == run.muted
+            && last.seq.wrapping_add(last.n) == run.seq
+            && matches!(run.what, What::Plain | What::Local(_))
+        {
+            let same = last.id == run.id && last.at == run.at;
+            if same || full {
+                last.n = last.n.saturating_add(run.n);
+                if !same {
+                    last.id = CommandId::UNKNOWN;
+                }
+                return;
+            }
+        }
+        self.runs.push_back(run);
+    }
+
+    pub(crate) fn front(&self) -> Option<&Run> {
+        self.runs.front()
+    }
+
+    /// `n` of the front run were answered.
+    pub(crate) fn settle(&mut self, n: u64) {
+        let Some(front) = self.runs.front_mut() else { return };
+        front.n = front.n.saturating_sub(n);
+        front.seq = front.seq.wrapping_add(n);
+        if front.n == 0 {
+            if front.what == What::Blocking {
+                self.blocking = self.blocking.saturating_sub(1);
+            }
+            self.runs.pop_front();
+            if self.runs.is_empty() && self.runs.capacity() > IDLE_CAPACITY {
+                self.runs.shrink_to(IDLE_CAPACITY);
+            }
+        }
+    }
+
+    /// The newest command will never be answered: its frame was cut.
+    pub(crate) fn retract(&mut self) {
+        if let Some(last) = self.runs.back_mut() {
+            last.n = last.n.saturating_sub(1);
+            if last.n == 0 {
+                if last.what == What::Blocking {
+                    self.blocking = self.blocking.saturating_sub(1);
+                }
+                self.runs.pop_back();
+            }
+        }
+    }
+
+    /// Keeps only the gate's own replies before the first that the upstream owes.
+    pub(crate) fn forsake_upstream(&mut self) {
+        let kept = self.runs.iter().take_while(|run| matches!(run.what, What::Local(_))).count();
+        self.runs.truncate(kept);
+        self.blocking = 0;
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.runs.len() >= MAX_RUNS
+    }
+
+    /// Whether some command that may wait for others is unanswered.
+    pub(crate) const fn blocks(&self) -> bool {
+        self.blocking > 0
+    }
+}

@@ -1,0 +1,272 @@
+//! What becomes of a command that is more than bytes with one reply.
+
+use portcullis_resp::command::{CommandId, id, is_cross_protocol, lookup_subcommand};
+use portcullis_resp::scan::{Span, arguments};
+use portcullis_resp::{encode, reply};
+
+use super::Session;
+use crate::handshake;
+use crate::observe::Denied;
+use crate::owed::{Local, ReplyMode, What};
+use crate::plan::Auth;
+use crate::shape::{Shape, Verb};
+use crate::state::asked::{Login, Mute};
+use crate::transaction::Transaction;
+
+/// A command, or as much of it as there is.
+pub(super) struct Frame<'b> {
+    pub(super) bytes: &'b [u8],
+    pub(super) name: Span,
+    pub(super) arguments: u64,
+    pub(super) whole: bool,
+}
+
+impl<'b> Frame<'b> {
+    pub(super) fn name(&self) -> &'b [u8] {
+        self.name.of(self.bytes)
+    }
+
+    /// The argument in this place, the name being 0, if it is there already.
+    fn argument(&self, place: usize) -> Option<&'b [u8]> {
+        arguments(self.bytes).nth(place)
+    }
+}
+
+/// What becomes of a command.
+pub(super) enum Verdict {
+    /// It travels on as it is.
+    Send { shape: Shape, what: What },
+    /// Something else travels in its place.
+    Rewrite { bytes: Vec<u8>, shape: Shape, what: What },
+    /// It is answered here.
+    Answer { reply: Local, denied: Option<Denied> },
+    /// It is answered here, and ends the session.
+    Quit(Local),
+    /// It ends the session without a word.
+    Silence,
+    /// It cannot be judged before all that is owed was paid.
+    WaitUntilPaid,
+    /// It cannot be judged before all of it is there.
+    NeedWhole,
+}
+
+impl Verdict {
+    pub(super) fn too_large() -> Self {
+        Self::Answer { reply: Local::Canned(reply::COMMAND_TOO_LARGE), denied: Some(Denied::Size) }
+    }
+
+    const fn plain() -> Self {
+        Self::Send { shape: Shape::One, what: What::Plain }
+    }
+
+    const fn untimed(shape: Shape) -> Self {
+        Self::Send { shape, what: What::Untimed }
+    }
+
+    const fn confirmations(shape: Shape) -> Self {
+        Self::Send { shape, what: What::Confirmations }
+    }
+}
+
+impl Session {
+    pub(super) fn judge(&mut self, command: CommandId, frame: &Frame<'_>) -> Verdict {
+        self.forget_refused_transaction();
+        let alone = frame.arguments == 1;
+        let verdict = match command {
+            CommandId::UNKNOWN if is_cross_protocol(frame.name()) => return Verdict::Silence,
+            id::QUIT => return Verdict::Quit(Local::Canned(reply::OK)),
+            id::SYNC | id::PSYNC | id::REPLCONF => return refuse_replication(command),
+            id::RESET if alone => return self.reset(),
+            id::MULTI if alone => return self.multi(),
+            id::EXEC if alone => return self.exec(),
+            id::DISCARD if alone => {
+                self.asked.transaction = None;
+                return Verdict::Send { shape: Shape::One, what: What::EndOfTransaction };
+            }
+            id::MULTI | id::EXEC | id::DISCARD | id::RESET | id::WATCH => return Verdict::plain(),
+            id::AUTH if self.plan.auth() == Auth::Trust && !alone => self.auth(frame),
+            id::HELLO => self.hello(frame),
+            id::CLIENT => self.client(frame),
+            id::MONITOR if self.asked.transaction.is_none() => Verdict::untimed(Shape::Monitor),
+            _ => match Verb::of(command) {
+                Some(verb) => self.subscription(verb, frame),
+                None => self.blocking(command, frame),
+            },
+        };
+        if let Verdict::Send { what: What::Plain | What::Blocking, .. } = verdict {
+            self.queue_plain();
+        }
+        verdict
+    }
+
+    /// A MULTI that Redis refused began nothing; that is known once all is paid.
+    fn forget_refused_transaction(&mut self) {
+        if self.owed.is_empty() && !self.confirmed.in_transaction {
+            self.asked.transaction = None;
+        }
+    }
+
+    fn multi(&mut self) -> Verdict {
+        if self.asked.transaction.is_some() {
+            return Verdict::plain();
+        }
+        self.asked.transaction = Some(Box::new(Transaction::default()));
+        Verdict::Send { shape: Shape::One, what: What::Multi }
+    }
+
+    fn exec(&mut self) -> Verdict {
+        match self.asked.transaction.take() {
+            Some(transaction) if transaction.is_dirty() => {
+                let mut bytes = Vec::with_capacity(32);
+                encode::command(&mut bytes, &[b"DISCARD"]);
+                Verdict::Rewrite { bytes, shape: Shape::Whole, what: What::SpoiltExec }
+            }
+            transaction => {
+                let confirmations = transaction.map(|transaction| transaction.into_confirmations());
+                let shape = Shape::Exec(confirmations.unwrap_or_default());
+                Verdict::Send { shape, what: What::EndOfTransaction }
+            }
+        }
+    }
+
+    /// RESET ends CLIENT REPLY OFF before it is answered, but a CLIENT REPLY SKIP before it covers it.
+    fn reset(&mut self) -> Verdict {
+        self.asked.transaction = None;
+        if self.asked.mute == Mute::All {
+            self.asked.mute = Mute::No;
+        }
+        if self.plan.preamble().is_some() {
+            self.asked.login = Login::Due;
+        }
+        Verdict::Send { shape: Shape::Reset, what: What::EndOfTransaction }
+    }
+
+    fn auth(&mut self, frame: &Frame<'_>) -> Verdict {
+        if let Some(verdict) = self.outside_transactions_only() {
+            return verdict;
+        }
+        if !frame.whole {
+            return Verdict::NeedWhole;
+        }
+        let args: Vec<&[u8]> = arguments(frame.bytes).skip(1).collect();
+        let (reply, accepted) = handshake::auth(&args);
+        Verdict::Answer { reply: Local::Canned(reply), denied: (!accepted).then_some(Denied::Login) }
+    }
+
+    fn hello(&mut self, frame: &Frame<'_>) -> Verdict {
+        if let Some(verdict) = self.outside_transactions_only() {
+            return verdict;
+        }
+        if self.plan.auth() == Auth::Passthrough {
+            return Verdict::untimed(Shape::Hello);
+        }
+        if !frame.whole {
+            return Verdict::NeedWhole;
+        }
+        let args: Vec<&[u8]> = arguments(frame.bytes).skip(1).collect();
+        match handshake::hello(&args) {
+            handshake::Hello::AsItIs => Verdict::untimed(Shape::Hello),
+            handshake::Hello::Without(bytes) => {
+                Verdict::Rewrite { bytes, shape: Shape::Hello, what: What::Untimed }
+            }
+            handshake::Hello::Refused(line) => {
+                Verdict::Answer { reply: Local::Made(line.into_boxed_slice()), denied: None }
+            }
+            handshake::Hello::WrongPassword => {
+                Verdict::Answer { reply: Local::Canned(reply::WRONGPASS), denied: Some(Denied::Login) }
+            }
+        }
+    }
+
+    /// CLIENT REPLY stays here: were replies switched off upstream, they could not be counted. CLIENT REPLY ON goes in
+    /// its place, so that Redis still says whether this client may say it.
+    fn client(&mut self, frame: &Frame<'_>) -> Verdict {
+        if frame.arguments != 3 {
+            return Verdict::plain();
+        }
+        let Some(subcommand) = frame.argument(1) else { return Verdict::NeedWhole };
+        if lookup_subcommand(id::CLIENT, subcommand) != Some(id::CLIENT_REPLY) {
+            return Verdict::plain();
+        }
+        let mode = match frame.argument(2) {
+            None => return Verdict::NeedWhole,
+            Some(mode) if mode.eq_ignore_ascii_case(b"on") => ReplyMode::On,
+            Some(mode) if mode.eq_ignore_ascii_case(b"off") => ReplyMode::Off,
+            Some(mode) if mode.eq_ignore_ascii_case(b"skip") => ReplyMode::Skip,
+            Some(_) => return Verdict::plain(),
+        };
+        if let Some(verdict) = self.outside_transactions_only() {
+            return verdict;
+        }
+        if !self.owed.is_empty() {
+            return Verdict::WaitUntilPaid;
+        }
+        self.hold = true;
+        let mut bytes = Vec::with_capacity(48);
+        encode::command(&mut bytes, &[b"CLIENT", b"REPLY", b"ON"]);
+        Verdict::Rewrite { bytes, shape: Shape::Whole, what: What::ReplyMode(mode) }
+    }
+
+    fn subscription(&mut self, verb: Verb, frame: &Frame<'_>) -> Verdict {
+        let channels = frame.arguments.saturating_sub(1);
+        if channels == 0 && !verb.gives_up() {
+            return Verdict::plain();
+        }
+        if self.asked.transaction.is_none() {
+            let shape = match channels {
+                0 => Shape::ConfirmAll(verb),
+                n => Shape::Confirm { verb, n },
+            };
+            return Verdict::confirmations(shape);
+        }
+        if channels != 1 {
+            return self.outside_transactions_only().unwrap_or(Verdict::WaitUntilPaid);
+        }
+        let queued =
+            self.asked.transaction.as_mut().is_some_and(|transaction| transaction.queue_confirmation(verb));
+        if !queued {
+            return self.outside_transactions_only().unwrap_or(Verdict::WaitUntilPaid);
+        }
+        Verdict::confirmations(Shape::Confirm { verb, n: 1 })
+    }
+
+    fn blocking(&self, command: CommandId, frame: &Frame<'_>) -> Verdict {
+        if self.asked.transaction.is_some() || !may_block(command, frame) {
+            return Verdict::plain();
+        }
+        Verdict::Send { shape: Shape::One, what: What::Blocking }
+    }
+
+    /// These would change identity, encoding or the number of replies in the middle of EXEC's reply. Whether MULTI holds
+    /// is certain only when nothing is owed.
+    fn outside_transactions_only(&self) -> Option<Verdict> {
+        self.asked.transaction.as_ref()?;
+        if !self.owed.is_empty() {
+            return Some(Verdict::WaitUntilPaid);
+        }
+        Some(Verdict::Answer {
+            reply: Local::Canned(reply::NOT_ALLOWED_IN_TRANSACTION),
+            denied: Some(Denied::Command),
+        })
+    }
+}
+
+/// A replication stream has no replies to count: it needs a rule that names it.
+fn refuse_replication(command: CommandId) -> Verdict {
+    let mut line = Vec::with_capacity(96);
+    reply::no_permission(&mut line, b"default", command.name());
+    Verdict::Answer { reply: Local::Made(line.into_boxed_slice()), denied: Some(Denied::Command) }
+}
+
+fn may_block(command: CommandId, frame: &Frame<'_>) -> bool {
+    use portcullis_resp::command::Flags;
+    if !command.info().flags.contains(Flags::BLOCKING) {
+        return false;
+    }
+    match command {
+        id::XREAD | id::XREADGROUP => {
+            arguments(frame.bytes).any(|argument| argument.eq_ignore_ascii_case(b"block"))
+        }
+        _ => true,
+    }
+}

@@ -1,0 +1,124 @@
+//! What the upstream's replies mean for the client, and the replies that the gate gives itself.
+
+use portcullis_resp::reply;
+
+use super::{Fate, Session, Unavailable};
+use crate::link::Part;
+use crate::observe::Observer;
+use crate::owed::{ReplyMode, What};
+use crate::state::asked::{Login, Mute};
+use crate::tick::Tick;
+
+/// Replies of the gate's own are rendered until this many bytes wait to be written, so that a client which never reads
+/// cannot make them pile up.
+const MAX_RENDERED: usize = 64 * 1024;
+
+impl Session {
+    /// Says what becomes of a part of a reply.
+    pub fn reply<O: Observer>(&mut self, part: &Part<'_>, now: Tick, observer: &mut O) -> Fate {
+        let Some(front) = self.owed.front() else { return Fate::Doubt };
+        if part.ticket.session != self.key || part.ticket.seq != front.seq {
+            return Fate::Doubt;
+        }
+        self.confirmed.answered = true;
+        let is_error = part.head.kind == b'-';
+        if is_error && part.first && front.what != What::Login {
+            observer.error(part.bytes);
+        }
+        let heard = if front.muted { Fate::Drop } else { Fate::Pass };
+        let fate = match &front.what {
+            What::Plain => return self.settle_run(part.ended, heard, now, observer),
+            What::Blocking => heard,
+            // Confirmations are pushes: CLIENT REPLY OFF does not silence them.
+            What::Confirmations if is_confirmation(part.head.kind) => Fate::Pass,
+            What::Confirmations | What::Untimed => heard,
+            What::Multi => {
+                self.confirmed.in_transaction |= part.head.kind == b'+';
+                heard
+            }
+            What::EndOfTransaction => {
+                self.confirmed.in_transaction = false;
+                heard
+            }
+            What::SpoiltExec => {
+                self.confirmed.in_transaction = false;
+                match heard {
+                    Fate::Pass => spoilt_exec(part),
+                    muted => muted,
+                }
+            }
+            What::ReplyMode(mode) => {
+                let mode = *mode;
+                self.reply_mode(mode, part.head.kind, heard)
+            }
+            What::Login => self.logged_in(part),
+            What::Local(_) => return Fate::Doubt,
+        };
+        if part.ended > 0 {
+            self.owed.settle(part.ended);
+        }
+        fate
+    }
+
+    /// Appends the gate's own replies whose turn has come.
+    pub fn render(&mut self, out: &mut Vec<u8>) {
+        while out.len() < MAX_RENDERED {
+            let Some(front) = self.owed.front() else { return };
+            let What::Local(local) = &front.what else { return };
+            out.extend_from_slice(local.bytes());
+            self.owed.settle(1);
+        }
+    }
+
+    /// A run of plain replies may cover several runs of what is owed: other commands, other times.
+    fn settle_run<O: Observer>(&mut self, ended: u64, heard: Fate, now: Tick, observer: &mut O) -> Fate {
+        let mut left = ended;
+        while left > 0 {
+            let Some(front) = self.owed.front() else { return Fate::Doubt };
+            let muted = if front.muted { Fate::Drop } else { Fate::Pass };
+            if front.what != What::Plain || muted != heard {
+                return Fate::Doubt;
+            }
+            let n = left.min(front.n);
+            observer.answered(front.id, n, now.since(front.at));
+            self.owed.settle(n);
+            left -= n;
+        }
+        heard
+    }
+
+    fn reply_mode(&mut self, mode: ReplyMode, kind: u8, heard: Fate) -> Fate {
+        if kind != b'+' {
+            return heard;
+        }
+        match mode {
+            ReplyMode::On => self.asked.mute = Mute::No,
+            ReplyMode::Off => self.asked.mute = Mute::All,
+            ReplyMode::Skip if self.asked.mute != Mute::All => self.asked.mute = Mute::Next,
+            ReplyMode::Skip => {}
+        }
+        if mode == ReplyMode::On { Fate::Pass } else { Fate::Drop }
+    }
+
+    fn logged_in(&mut self, part: &Part<'_>) -> Fate {
+        if part.head.kind == b'+' {
+            self.asked.login = Login::Done;
+        } else {
+            self.lost(Some(Unavailable::from_error(part.bytes)));
+        }
+        Fate::Drop
+    }
+}
+
+const fn is_confirmation(kind: u8) -> bool {
+    matches!(kind, b'*' | b'>')
+}
+
+/// EXEC was sent as DISCARD: the client reads what EXEC would have said.
+fn spoilt_exec(part: &Part<'_>) -> Fate {
+    match part.head.kind {
+        b'+' => Fate::Replace(reply::EXECABORT),
+        _ if part.bytes == reply::DISCARD_WITHOUT_MULTI => Fate::Replace(reply::EXEC_WITHOUT_MULTI),
+        _ => Fate::Pass,
+    }
+}

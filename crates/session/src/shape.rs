@@ -1,0 +1,74 @@
+//! What one command gets back.
+
+use portcullis_resp::command::{CommandId, id};
+
+use crate::transaction::QueuedConfirmations;
+
+/// The form of a command's answer, as far as counting replies needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// One reply of any kind.
+    One,
+    /// One small reply that the session wants to see in one piece.
+    Whole,
+    /// `n` confirmations of this verb, or one error, or one `+QUEUED`.
+    Confirm {
+        /// The command's own verb, which each confirmation repeats.
+        verb: Verb,
+        /// How many confirmations: one a channel.
+        n: u64,
+    },
+    /// UNSUBSCRIBE and its like without arguments: one confirmation for each subscription then held, at least one.
+    ConfirmAll(Verb),
+    /// `+OK`, after which command lines stream in.
+    Monitor,
+    /// A map or flat array that says which RESP version holds from here on.
+    Hello,
+    /// `+RESET`, after which nothing is subscribed or monitored and RESP2 is spoken.
+    Reset,
+    /// An array with one element for each queued command, a null, or an error.
+    Exec(QueuedConfirmations),
+}
+
+/// The six commands that are answered by confirmations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// SUBSCRIBE
+    Subscribe,
+    /// UNSUBSCRIBE
+    Unsubscribe,
+    /// PSUBSCRIBE
+    Psubscribe,
+    /// PUNSUBSCRIBE
+    Punsubscribe,
+    /// SSUBSCRIBE
+    Ssubscribe,
+    /// SUNSUBSCRIBE
+    Sunsubscribe,
+}
+
+impl Verb {
+    const ALL: [(Self, CommandId, &'static [u8]); 6] = [
+        (Self::Subscribe, id::SUBSCRIBE, b"subscribe"),
+        (Self::Unsubscribe, id::UNSUBSCRIBE, b"unsubscribe"),
+        (Self::Psubscribe, id::PSUBSCRIBE, b"psubscribe"),
+        (Self::Punsubscribe, id::PUNSUBSCRIBE, b"punsubscribe"),
+        (Self::Ssubscribe, id::SSUBSCRIBE, b"ssubscribe"),
+        (Self::Sunsubscribe, id::SUNSUBSCRIBE, b"sunsubscribe"),
+    ];
+
+    /// The verb of a command, if confirmations answer it.
+    pub fn of(command: CommandId) -> Option<Self> {
+        Self::ALL.iter().find(|(_, id, _)| *id == command).map(|(verb, _, _)| *verb)
+    }
+
+    /// The verb that a confirmation's first element names.
+    pub fn from_word(word: &[u8]) -> Option<Self> {
+        Self::ALL.iter().find(|(_, _, text)| *text == word).map(|(verb, _, _)| *verb)
+    }
+
+    /// Whether the command gives subscriptions up, and so may come without arguments.
+    pub const fn gives_up(self) -> bool {
+        matches!(self, Self::Unsubscribe | Self::Punsubscribe | Self::Sunsubscribe)
+    }
+}

@@ -1,0 +1,51 @@
+//! State as of the last command that was read.
+
+use crate::transaction::Transaction;
+
+/// What the commands read so far ask for.
+#[derive(Debug, Default)]
+pub struct Asked {
+    pub(crate) transaction: Option<Box<Transaction>>,
+    pub(crate) mute: Mute,
+    pub(crate) login: Login,
+}
+
+/// What CLIENT REPLY asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Mute {
+    /// Every command is answered.
+    #[default]
+    No,
+    /// The next command is not.
+    Next,
+    /// No command is.
+    All,
+}
+
+impl Mute {
+    /// Whether the command that is being read goes unanswered.
+    pub(crate) fn take(&mut self) -> bool {
+        match self {
+            Self::No => false,
+            Self::Next => {
+                *self = Self::No;
+                true
+            }
+            Self::All => true,
+        }
+    }
+}
+
+/// Whether the upstream connection is this client's yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Login {
+    /// There is no connection.
+    #[default]
+    Unlinked,
+    /// The gate's own login must be sent before anything else.
+    Due,
+    /// It was sent and is not answered.
+    Sent,
+    /// Commands may flow.
+    Done,
+}

@@ -1,0 +1,56 @@
+//! MULTI as the client asked for it: what is queued, and whether EXEC can still succeed.
+
+use crate::shape::Verb;
+
+/// A transaction may queue this many (un)subscribe commands; each is remembered by its place until EXEC is answered.
+const MAX_QUEUED_CONFIRMATIONS: usize = 1024;
+
+/// A transaction that was begun and not yet executed or discarded.
+#[derive(Debug, Default)]
+pub(crate) struct Transaction {
+    queued: u64,
+    confirmations: QueuedConfirmations,
+    dirty: bool,
+}
+
+impl Transaction {
+    /// One more command was sent to be queued.
+    pub(crate) const fn queue(&mut self) {
+        self.queued = self.queued.saturating_add(1);
+    }
+
+    /// As [`Transaction::queue`], for a command that EXEC answers with a confirmation. False: too many of them.
+    pub(crate) fn queue_confirmation(&mut self, verb: Verb) -> bool {
+        if self.confirmations.0.len() >= MAX_QUEUED_CONFIRMATIONS {
+            return false;
+        }
+        self.confirmations.0.push((self.queued, verb));
+        self.queue();
+        true
+    }
+
+    /// A command was refused by the gate: EXEC must fail, as it does in Redis.
+    pub(crate) const fn spoil(&mut self) {
+        self.dirty = true;
+    }
+
+    pub(crate) const fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
+    pub(crate) fn into_confirmations(self) -> QueuedConfirmations {
+        self.confirmations
+    }
+}
+
+/// Which elements of EXEC's array are confirmations: places in rising order, with their verbs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueuedConfirmations(Vec<(u64, Verb)>);
+
+impl QueuedConfirmations {
+    /// The verb of the confirmation at this place, if there is one.
+    pub(crate) fn verb_at(&self, index: u64) -> Option<Verb> {
+        let place = self.0.binary_search_by_key(&index, |(place, _)| *place).ok()?;
+        self.0.get(place).map(|(_, verb)| *verb)
+    }
+}
