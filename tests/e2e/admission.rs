@@ -1,0 +1,196 @@
+//! Who gets in: default deny, deny beats allow, and what those read who do not.
+
+use std::time::Duration;
+
+use e2e::client::End;
+use e2e::{Client, Gate, Redis, eventually};
+
+const DENIED: &[u8] = b"-DENIED source address not allowed\r\n";
+
+fn is_admitted(client: &mut Client) {
+    client.asks("PING", "+PONG");
+}
+
+/// The default refusal: its line, and the end.
+fn is_refused(client: &mut Client) {
+    let (bytes, _) = client.read_to_end();
+    assert_eq!(bytes.escape_ascii().to_string(), DENIED.escape_ascii().to_string());
+}
+
+#[test]
+fn without_an_allow_list_nobody_gets_in() {
+    let redis = Redis::plain();
+    for list in ["", "[]"] {
+        let gate = Gate::before(&redis).allow(list).start();
+        is_refused(&mut gate.connect());
+        is_refused(&mut gate.connect_from("127.0.0.2", "127.0.0.1"));
+    }
+}
+
+#[test]
+fn only_listed_addresses_get_in() {
+    let redis = Redis::plain();
+    let gate = Gate::before(&redis).allow("[127.0.0.1, 127.1.0.0/16]").start();
+    is_admitted(&mut gate.connect());
+    is_admitted(&mut gate.connect_from("127.1.0.0", "127.0.0.1"));
+    is_admitted(&mut gate.connect_from("127.1.255.255", "127.0.0.1"));
+    is_refused(&mut gate.connect_from("127.0.0.2", "127.0.0.1"));
+    is_refused(&mut gate.connect_from("127.2.0.0", "127.0.0.1"));
+    is_refused(&mut gate.connect_from("127.0.255.255", "127.0.0.1"));
+}
+
+#[test]
+fn deny_beats_allow() {
+    let redis = Redis::plain();
+    let gate = Gate::before(&redis)
+        .allow("[office]")
+        .listener("deny: [abusers, 127.0.0.66]")
+        .top("groups: {office: [127.0.0.0/8], abusers: [127.0.3.0/24]}")
+        .start();
+    is_admitted(&mut gate.connect_from("127.0.2.255", "127.0.0.1"));
+    is_refused(&mut gate.connect_from("127.0.3.1", "127.0.0.1"));
+    is_refused(&mut gate.connect_from("127.0.0.66", "127.0.0.1"));
+    eventually("both are counted as denied", || {
+        (gate.metric("connections_refused_total", &[("reason", "denied")]) == 2.0).then_some(())
+    });
+    assert!(gate.metric("connections_refused_total", &[("reason", "not_allowed")]) == 0.0);
+}
+
+#[test]
+fn an_expired_entry_counts_as_absent() {
+    let redis = Redis::plain();
+    let gate = Gate::before(&redis)
+        .allow("[guests]")
+        .top("groups: {guests: {entries: [{cidr: 127.0.0.1, until: 2020-01-01T00:00:00Z}, {cidr: 127.0.0.2, until: 2999-01-01T00:00:00+02:00}]}}")
+        .start();
+    is_refused(&mut gate.connect());
+    is_admitted(&mut gate.connect_from("127.0.0.2", "127.0.0.1"));
+    eventually("it is counted as expired", || {
+        (gate.metric("connections_refused_total", &[("reason", "expired")]) == 1.0).then_some(())
+    });
+}
+
+#[test]
+fn ipv6() {
+    let redis = Redis::plain();
+    let gate = Gate::before(&redis).bind("[::1]:{port}").bind("127.0.0.1:{port}").allow("[\"::1\"]").start();
+    is_admitted(&mut gate.connect_from("::1", "::1"));
+    is_refused(&mut gate.connect());
+    let gate = Gate::before(&redis).bind("[::1]:{port}").allow("[\"::2/127\", 127.0.0.1]").start();
+    is_refused(&mut gate.connect_from("::1", "::1"));
+}
+
+/// On a dual-stack socket IPv4 peers are IPv4 peers.
+#[test]
+fn mapped_addresses_are_ipv4_addresses() {
+    let redis = Redis::plain();
+    let gate = Gate::before(&redis).bind("[::]:{port}").start();
+    is_admitted(&mut gate.connect());
+    is_admitted(&mut gate.connect_from("::ffff:127.0.0.1", "::ffff:127.0.0.1"));
+    is_refused(&mut gate.connect_from("127.0.0.2", "127.0.0.1"));
+    is_refused(&mut gate.connect_from("::ffff:127.0.0.2", "::ffff:127.0.0.1"));
+    is_refused(&mut gate.connect_from("::1", "::1"));
+    // ::1 is not 0.0.0.1, and no other form embeds an IPv4 address.
+    let gate = Gate::before(&redis).bind("[::]:{port}").allow("[0.0.0.0/8]").start();
+    is_refused(&mut gate.connect_from("::1", "::1"));
+}
+
+#[test]
+fn unix_peers_are_admitted_by_name() {
+    let redis = Redis::plain();
+    for (allow, admitted) in [("[unix]", true), ("[127.0.0.1]", false)] {
+        let gate =
+            Gate::before(&redis).bind("127.0.0.1:{port}").bind("unix:{dir}/gate.sock").allow(allow).start();
+        let mut client = Client::unix(&gate.directory().join("gate.sock"));
+        if admitted {
+            is_admitted(&mut client);
+            is_refused(&mut gate.connect());
+        } else {
+            is_refused(&mut client);
+            is_admitted(&mut gate.connect());
+        }
+    }
+}
+
+#[test]
+fn redis_behind_a_unix_socket() {
+    let redis = Redis::plain();
+    let gate = Gate::before_address(&format!("unix:{}", redis.socket().display())).start();
+    is_admitted(&mut gate.connect());
+    is_refused(&mut gate.connect_from("127.0.0.2", "127.0.0.1"));
+}
+
+/// Every style byte for byte, before the client says anything and after it said a lot.
+#[test]
+fn styles_of_refusal() {
+    let redis = Redis::plain();
+    for (style, bytes) in
+        [("denied", DENIED), ("illegal_address", b"-ERR illegal address\r\n"), ("close", b""), ("reset", b"")]
+    {
+        let gate = Gate::before(&redis).allow("[]").listener(&format!("refusal: {style}")).start();
+        for written in [0, 100, 100_000] {
+            let mut client = gate.connect();
+            // The refusal may be faster than this write.
+            let _ = client.try_send_raw(&b"*1\r\n$4\r\nPING\r\n".repeat(written / 14));
+            let (got, end) = client.read_to_end();
+            assert_eq!(
+                got.escape_ascii().to_string(),
+                bytes.escape_ascii().to_string(),
+                "{style}, {written} written"
+            );
+            if style == "reset" {
+                assert_eq!(end, End::Reset);
+            } else if written == 0 {
+                assert_eq!(end, End::Eof, "{style}");
+            }
+        }
+        // The line goes out, and its socket, even when the client neither reads nor closes.
+        let silent: Vec<Client> = (0..50).map(|_| gate.connect()).collect();
+        eventually("all are refused", || {
+            (gate.metric("connections_refused_total", &[("listener", "public")]) == 53.0).then_some(())
+        });
+        drop(silent);
+    }
+}
+
+/// Not even a hundred of them, talking all the while.
+#[test]
+fn the_refused_cause_no_connection_to_redis() {
+    let redis = Redis::plain();
+    let gate = Gate::before(&redis).allow("[127.0.0.1]").start();
+    let before = redis.connections_received();
+    for _ in 0..100 {
+        let mut client = gate.connect_from("127.0.0.2", "127.0.0.1");
+        let _ = client.try_send_raw(b"SET refused 1\r\n");
+        is_refused(&mut client);
+    }
+    // Of the gate's own there is the probe each second, and of this test's the control connections.
+    let own = 10;
+    assert!(redis.connections_received() - before < own, "the refused reached Redis");
+    assert_eq!(redis.calls("set"), 0);
+    redis.control().asks("EXISTS refused", ":0");
+    eventually("they are counted", || {
+        (gate.metric("connections_refused_total", &[("listener", "public"), ("reason", "not_allowed")])
+            == 100.0)
+            .then_some(())
+    });
+    assert!(gate.metric("connections_accepted_total", &[("listener", "public")]) == 0.0);
+    assert!(gate.metric("upstream_connections", &[("upstream", "main"), ("state", "used")]) == 0.0);
+}
+
+/// An admitted client costs Redis nothing until its first command.
+#[test]
+fn the_upstream_is_dialled_at_the_first_command() {
+    let redis = Redis::plain();
+    let gate = Gate::before(&redis).start();
+    let mut client = gate.connect();
+    eventually("it is accepted", || {
+        (gate.metric("connections_accepted_total", &[("listener", "public")]) == 1.0).then_some(())
+    });
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(gate.metric("upstream_connections", &[("upstream", "main"), ("state", "used")]) == 0.0);
+    is_admitted(&mut client);
+    eventually("there is one connection", || {
+        (gate.metric("upstream_connections", &[("upstream", "main"), ("state", "used")]) == 1.0).then_some(())
+    });
+}

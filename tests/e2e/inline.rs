@@ -1,0 +1,80 @@
+//! Commands as one types them into telnet.
+
+use e2e::{Gate, Redis, behaviours};
+
+behaviours! {
+    fn a_telnet_session(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        for (line, due) in [
+            ("SET greeting \"hello world\"\r\n", "+OK"),
+            ("get greeting\r\n", r#""hello world""#),
+            ("  GET    greeting  \n", r#""hello world""#),
+            ("EXISTS 'greeting' \"other\"\r\n", ":1"),
+            ("SET empty \"\"\r\n", "+OK"),
+            ("STRLEN empty\r\n", ":0"),
+            ("NOSUCH 'a b'\r\n", "-ERR unknown command 'NOSUCH', with args beginning with: 'a b' "),
+            ("PING\r\n", "+PONG"),
+        ] {
+            client.send_raw(line.as_bytes());
+            client.gets(due);
+        }
+        client.is_in_step("after");
+    }
+
+    /// Inline and multibulk mixed in one write, blank lines among them.
+    fn mixed_with_multibulk(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        client.send_raw(
+            b"SET a 1\r\n\r\n*2\r\n$4\r\nINCR\r\n$1\r\na\r\nINCR a\n\n\n*0\r\nINCR a\r\n*2\r\n$3\r\nGET\r\n$1\r\na\r\n",
+        );
+        for due in ["+OK", ":2", ":3", ":4", r#""4""#] {
+            client.gets(due);
+        }
+        client.is_in_step("after");
+    }
+
+    /// What changes the connection's state does so however it is written.
+    fn stateful_commands(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        client.send_raw(b"client reply skip\r\nSET a 1\r\nmulti\r\nINCR a\r\nexec\r\nsubscribe x \"y\"\r\nunsubscribe\r\nreset\r\nGET a\r\n");
+        client.gets("+OK");
+        client.gets("+QUEUED");
+        client.gets("[:2]");
+        client.gets(&scene.push(r#""subscribe" "x" :1"#));
+        client.gets(&scene.push(r#""subscribe" "y" :2"#));
+        client.read();
+        assert_eq!(client.read().items()[2].integer(), 0);
+        client.gets("+RESET");
+        client.gets(r#""2""#);
+        client.is_in_step("after");
+        client.send_raw(b"quit\r\nSET late 1\r\n");
+        client.gets("+OK");
+        client.is_closed();
+        scene.stage.redis.control().asks("EXISTS late", ":0");
+    }
+
+    fn a_long_line_in_pieces(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        let value = "v".repeat(60_000);
+        client.send_raw(format!("SET long {value}").as_bytes());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        client.send_raw(b"\r\nSTRLEN long\r\n");
+        client.gets("+OK");
+        client.gets(":60000");
+        client.is_in_step("after");
+    }
+}
+
+/// `inline_commands: false`: a line is an error, multibulk works.
+#[test]
+fn switched_off() {
+    let redis = Redis::plain();
+    let gate = Gate::before(&redis).listener("inline_commands: false").start();
+    let mut client = gate.connect();
+    client.asks("SET a 1", "+OK");
+    client.send_raw(b"SET b 1\r\n");
+    let text = client.read().text();
+    assert!(text.starts_with("ERR Protocol error: "), "{text}");
+    client.is_closed();
+    redis.control().asks("EXISTS b", ":0");
+}

@@ -1,0 +1,186 @@
+//! `auth: trust` with the gate's own credential, and `auth: passthrough` with the client's.
+
+use e2e::client::command;
+use e2e::{Client, Gate, Redis};
+
+const PASSWORD: &str = "canary-upstream-5b1e";
+
+/// Redis has a user besides its default one, and the gate logs in as that user.
+fn with_user() -> (Redis, Gate) {
+    let redis = Redis::builder()
+        .password("canary-default-77aa")
+        .line(&format!("user app on >{PASSWORD} ~* &* +@all"))
+        .start();
+    let gate = Gate::before(&redis).listener("auth: trust").username("app").password(PASSWORD).start();
+    (redis, gate)
+}
+
+#[test]
+fn the_gate_logs_in_before_the_first_byte() {
+    let (redis, gate) = with_user();
+    let mut client = gate.connect();
+    client.asks("ACL WHOAMI", r#""app""#);
+    client.asks("SET k v", "+OK");
+    for line in redis.tcp_clients() {
+        assert!(!line.contains("user=default"), "{line}");
+    }
+}
+
+#[test]
+fn reset_logs_in_again() {
+    let (redis, gate) = with_user();
+    let mut client = gate.connect();
+    for line in ["ACL WHOAMI", "RESET", "ACL WHOAMI", "HELLO 3", "RESET", "RESET", "ACL WHOAMI"] {
+        client.hold(&command(line));
+    }
+    client.send("SET k v");
+    client.gets(r#""app""#);
+    client.gets("+RESET");
+    client.gets(r#""app""#);
+    assert_eq!(client.read().items().len(), 14);
+    client.gets("+RESET");
+    client.gets("+RESET");
+    client.gets(r#""app""#);
+    client.gets("+OK");
+    redis.control().asks("GET k", r#""v""#);
+}
+
+/// Not in the order, the words or the number of what Redis sees.
+#[test]
+fn the_clients_own_auth_never_travels_on() {
+    let (redis, gate) = with_user();
+    let mut client = gate.connect();
+    client.asks("PING", "+PONG");
+    let mut monitor = redis.control();
+    monitor.asks("MONITOR", "+OK");
+    client.asks(
+        "AUTH canary-client-9",
+        "-ERR AUTH <password> called without any password configured for the default user. \
+         Are you sure your configuration is correct?",
+    );
+    client.asks("AUTH default canary-client-9", "+OK");
+    client.asks("AUTH app canary-client-9", "-WRONGPASS invalid username-password pair or user is disabled.");
+    client.asks(
+        "HELLO 3 AUTH app canary-client-9",
+        "-WRONGPASS invalid username-password pair or user is disabled.",
+    );
+    assert_eq!(client.ask("HELLO 3 AUTH default canary-client-9 SETNAME named").items().len(), 14);
+    client.asks("CLIENT GETNAME", r#""named""#);
+    client.asks("ACL WHOAMI", r#""app""#);
+    client.asks("SET done 1", "+OK");
+    let mut lines = Vec::new();
+    while !lines.last().is_some_and(|l: &String| l.contains("\"done\"")) {
+        lines.push(monitor.read().text());
+    }
+    for line in &lines {
+        assert!(!line.contains("canary-client-9"), "{line}");
+        assert!(
+            !line.contains(&client.local().to_string()),
+            "a client's address that Redis cannot know: {line}"
+        );
+    }
+    redis.control().asks("ACL LOG", "[]");
+    let info = redis.control().ask("INFO stats").text();
+    assert!(
+        !info.contains("acl_access_denied_auth") || info.contains("acl_access_denied_auth:0\r"),
+        "{info}"
+    );
+}
+
+/// HELLO 3 right at the start, as RESP3 clients do, with and without AUTH.
+#[test]
+fn hello_as_the_first_command() {
+    let (_redis, gate) = with_user();
+    for line in ["HELLO 3", "HELLO 3 AUTH default x", "HELLO 3 AUTH default x SETNAME n"] {
+        let mut client = gate.connect();
+        let reply = client.ask(line);
+        assert_eq!(reply.items()[5].to_string(), ":3", "{reply}");
+        client.asks("GET nothing", "null");
+        client.asks("ACL WHOAMI", r#""app""#);
+    }
+}
+
+/// The default user's password, without a user name.
+#[test]
+fn a_password_alone() {
+    let redis = Redis::builder().password(PASSWORD).start();
+    let gate = Gate::before(&redis).listener("auth: trust").password(PASSWORD).start();
+    let mut client = gate.connect();
+    client.asks("ACL WHOAMI", r#""default""#);
+    client.asks("RESET", "+RESET");
+    client.asks("ACL WHOAMI", r#""default""#);
+}
+
+/// From the environment instead of a file.
+#[test]
+fn a_password_from_the_environment() {
+    let redis = Redis::builder().password(PASSWORD).start();
+    let gate = Gate::before(&redis)
+        .listener("auth: trust")
+        .upstream("credentials: {password: {env: GATE_TEST_PASSWORD}}")
+        .environment("GATE_TEST_PASSWORD", PASSWORD)
+        .secret(PASSWORD)
+        .start();
+    gate.connect().asks("PING", "+PONG");
+}
+
+/// Redis decides, in its own words: the same dialogue direct and through the gate.
+#[test]
+fn passthrough_is_redis_own_login() {
+    let redis = Redis::builder().password(PASSWORD).line("user app on >apps ~* &* +@all").start();
+    let gate = Gate::before(&redis).secret(PASSWORD).start();
+    passthrough_dialogue(|| Client::tcp(redis.address()));
+    passthrough_dialogue(|| gate.connect());
+}
+
+fn passthrough_dialogue(connect: impl Fn() -> Client) {
+    let noauth = "-NOAUTH Authentication required.";
+    let wrongpass = "-WRONGPASS invalid username-password pair or user is disabled.";
+    let mut client = connect();
+    client.asks("GET k", noauth);
+    client.asks("NOSUCH", "-ERR unknown command 'NOSUCH', with args beginning with: ");
+    client.asks("AUTH wrong", wrongpass);
+    client.asks("HELLO 3 AUTH default wrong", wrongpass);
+    let hello = client.ask("HELLO 3").text();
+    assert!(
+        hello.starts_with("NOAUTH HELLO must be called with the client already authenticated"),
+        "{hello}"
+    );
+    client.asks("MULTI", noauth);
+    client.asks("SUBSCRIBE a b c", noauth);
+    client.asks("MONITOR", noauth);
+    client.asks("GET k", noauth);
+    client.asks(&format!("AUTH {PASSWORD}"), "+OK");
+    client.asks("ACL WHOAMI", r#""default""#);
+    client.asks("AUTH app wrong", wrongpass);
+    client.asks("ACL WHOAMI", r#""default""#);
+    client.asks("AUTH app apps", "+OK");
+    client.asks("ACL WHOAMI", r#""app""#);
+    client.asks("RESET", "+RESET");
+    client.asks("GET k", noauth);
+    assert_eq!(client.ask(&format!("HELLO 3 AUTH default {PASSWORD} SETNAME n")).items().len(), 14);
+    client.asks("GET k", "null");
+    client.is_in_step("resp3");
+
+    // Pipelined behind each other, and the next reply is the right one.
+    let mut client = connect();
+    for line in [&format!("AUTH {PASSWORD}"), "PING", "RESET", "PING", "AUTH app apps", "PING"] {
+        client.hold(&command(line));
+    }
+    client.send("ACL WHOAMI");
+    for due in ["+OK", "+PONG", "+RESET", noauth, "+OK", "+PONG", r#""app""#] {
+        client.gets(due);
+    }
+    client.asks("QUIT", "+OK");
+    client.is_closed();
+
+    // Redis's limits before login hold as well.
+    let mut client = connect();
+    client.send_raw(b"*11\r\n$4\r\nPING\r\n");
+    client.gets("-ERR Protocol error: unauthenticated multibulk length");
+    client.is_closed();
+    let mut client = connect();
+    client.send_raw(b"*2\r\n$4\r\nECHO\r\n$16385\r\n");
+    client.gets("-ERR Protocol error: unauthenticated bulk length");
+    client.is_closed();
+}
