@@ -13,5 +13,8 @@ pub mod encode;
 pub mod error;
 pub mod inline;
 pub mod limits;
+pub mod proxy_header;
 pub mod reply;
 pub mod scan;
+pub mod slot;
+pub mod value;

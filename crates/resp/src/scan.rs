@@ -66,6 +66,18 @@ pub struct Arguments<'b> {
     rest: &'b [u8],
 }
 
+impl<'b> Arguments<'b> {
+    /// What follows an argument that was read, with its CRLF.
+    pub(crate) const fn new(rest: &'b [u8]) -> Self {
+        Self { rest }
+    }
+
+    /// What has not been read.
+    pub(crate) const fn rest(&self) -> &'b [u8] {
+        self.rest
+    }
+}
+
 impl<'b> Iterator for Arguments<'b> {
     type Item = &'b [u8];
 

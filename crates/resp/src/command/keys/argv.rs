@@ -1,0 +1,82 @@
+//! The arguments of a command, wherever they are.
+
+use std::cell::Cell;
+
+use crate::scan::{self, Arguments};
+
+/// Arguments by number; the name is 0.
+pub trait Argv<'b> {
+    /// How many there are.
+    fn count(&self) -> usize;
+    /// The argument of that number.
+    fn arg(&self, index: usize) -> Option<&'b [u8]>;
+}
+
+impl<'b> Argv<'b> for [&'b [u8]] {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn arg(&self, index: usize) -> Option<&'b [u8]> {
+        self.get(index).copied()
+    }
+}
+
+impl<'b, const N: usize> Argv<'b> for [&'b [u8]; N] {
+    fn count(&self) -> usize {
+        N
+    }
+
+    fn arg(&self, index: usize) -> Option<&'b [u8]> {
+        self.get(index).copied()
+    }
+}
+
+impl<'b> Argv<'b> for Vec<&'b [u8]> {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn arg(&self, index: usize) -> Option<&'b [u8]> {
+        self.get(index).copied()
+    }
+}
+
+/// A whole canonical frame, read in place: nothing is allocated, and going over the arguments in order costs no more
+/// than reading each once.
+#[derive(Debug)]
+pub struct Frame<'b> {
+    bytes: &'b [u8],
+    count: usize,
+    /// Where the last look ended: the number of the argument that stands next, and what follows.
+    place: Cell<(usize, &'b [u8])>,
+}
+
+impl<'b> Frame<'b> {
+    /// `arguments` is the number that the scanner gave with the frame.
+    #[must_use]
+    pub fn new(bytes: &'b [u8], arguments: u64) -> Self {
+        let start = scan::arguments(bytes).rest();
+        Self { bytes, count: usize::try_from(arguments).unwrap_or(usize::MAX), place: Cell::new((0, start)) }
+    }
+}
+
+impl<'b> Argv<'b> for Frame<'b> {
+    fn count(&self) -> usize {
+        self.count
+    }
+
+    fn arg(&self, index: usize) -> Option<&'b [u8]> {
+        let (next, rest) = self.place.get();
+        let (mut at, mut arguments) =
+            if index >= next { (next, Arguments::new(rest)) } else { (0, scan::arguments(self.bytes)) };
+        loop {
+            let argument = arguments.next()?;
+            at += 1;
+            if at > index {
+                self.place.set((at, arguments.rest()));
+                return Some(argument);
+            }
+        }
+    }
+}

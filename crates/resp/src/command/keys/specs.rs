@@ -1,0 +1,58 @@
+//! Keys by key specification, as Redis's `getKeysUsingKeySpecs` finds them.
+
+use super::{Argv, KeyRef, KeysUnknown, give, number};
+use crate::command::{Begin, Find, KeySpec};
+
+pub(super) fn find<'b>(
+    spec: &KeySpec,
+    args: &(impl Argv<'b> + ?Sized),
+    each: &mut impl FnMut(KeyRef<'b>),
+) -> Result<(), KeysUnknown> {
+    let begin = match spec.begin {
+        Begin::Index(at) => usize::from(at),
+        Begin::Keyword { word, start } => keyword(word, start, args).ok_or(KeysUnknown)?,
+        Begin::Unknown => return Err(KeysUnknown),
+    };
+    let (first, last, step) = match spec.find {
+        Find::Range { last, step, limit } => {
+            (begin, range_end(begin, last, limit, args.count()).ok_or(KeysUnknown)?, usize::from(step))
+        }
+        Find::KeyNum { count, first, step } => {
+            let said = args.arg(begin.saturating_add(usize::from(count))).and_then(number);
+            let keys = said.and_then(|keys| usize::try_from(keys).ok()).ok_or(KeysUnknown)?;
+            let Some(others) = keys.checked_sub(1) else { return Ok(()) };
+            let first = begin.saturating_add(usize::from(first));
+            let step = usize::from(step);
+            (first, first.saturating_add(others.saturating_mul(step)), step)
+        }
+        Find::Unknown => return Err(KeysUnknown),
+    };
+    if first > last || last >= args.count() {
+        return Err(KeysUnknown);
+    }
+    (first..=last).step_by(step.max(1)).try_for_each(|index| give(args, index, spec.access, each))
+}
+
+/// Number of the argument behind `word`.
+fn keyword<'b>(word: &str, start: i16, args: &(impl Argv<'b> + ?Sized)) -> Option<usize> {
+    let is_word =
+        |index: &usize| args.arg(*index).is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()));
+    let offset = usize::from(start.unsigned_abs());
+    let found = if start > 0 {
+        (offset..args.count().saturating_sub(1)).find(is_word)
+    } else {
+        (1..=args.count().checked_sub(offset)?).rev().find(is_word)
+    };
+    found.map(|index| index + 1)
+}
+
+fn range_end(first: usize, last: i16, limit: u16, count: usize) -> Option<usize> {
+    let offset = usize::from(last.unsigned_abs());
+    if last >= 0 {
+        first.checked_add(offset)
+    } else if limit <= 1 {
+        count.checked_sub(offset)
+    } else {
+        first.checked_add(count.checked_sub(first)? / usize::from(limit))?.checked_sub(offset)
+    }
+}

@@ -1,0 +1,245 @@
+//! Small replies as values: what the proxy asks servers itself (HELLO, ROLE, INFO, SENTINEL, CLUSTER).
+//!
+//! Every value is copied: not for replies that go to clients. The order of maps is kept, and so are repeated keys,
+//! nulls of RESP2 among RESP3, and verbatim strings of any format, which is why `redis-protocol` does not do it.
+
+use crate::error::ReplyError;
+use crate::scan::{Reply, ReplyScanner};
+
+/// A decoded reply.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Value {
+    /// `+`
+    Status(Vec<u8>),
+    /// `-` and `!`, without the type byte.
+    Error(Vec<u8>),
+    /// `:`
+    Integer(i64),
+    /// `$`, and `=` without its format.
+    Bulk(Vec<u8>),
+    /// `_`, `$-1` and `*-1`.
+    Null,
+    /// `*`
+    Array(Vec<Self>),
+    /// `%`, in the order it was sent.
+    Map(Vec<(Self, Self)>),
+    /// `~`
+    Set(Vec<Self>),
+    /// `>`
+    Push(Vec<Self>),
+    /// `,`
+    Double(f64),
+    /// `#`
+    Boolean(bool),
+    /// `(`, as written.
+    BigNumber(Vec<u8>),
+}
+
+/// Why a reply was not decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ValueError {
+    /// Not a reply at all.
+    #[error(transparent)]
+    Invalid(#[from] ReplyError),
+    /// The bytes end before the reply, or go on behind it.
+    #[error("not exactly one reply")]
+    NotWhole,
+    /// More levels than [`MAX_VALUE_DEPTH`].
+    #[error("reply is nested too deeply")]
+    TooDeep,
+}
+
+/// No control reply is nested half as deep; decoding recurses, so this bounds the stack.
+pub const MAX_VALUE_DEPTH: usize = 32;
+
+/// Decodes one whole reply. Attributes are left out.
+///
+/// # Errors
+/// See [`ValueError`].
+pub fn decode(frame: &[u8]) -> Result<Value, ValueError> {
+    match ReplyScanner::new().next(frame)? {
+        Reply::Whole { len, .. } if len == frame.len() => {}
+        _ => return Err(ValueError::NotWhole),
+    }
+    // From here on the frame is known to be valid: what fails to read can only be its end.
+    match (Decoder { rest: frame }).item(0)? {
+        Item::Value(value) => Ok(value),
+        Item::End => Err(ValueError::NotWhole),
+    }
+}
+
+impl Value {
+    /// The bytes of a bulk string or a status.
+    #[must_use]
+    pub fn as_bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::Bulk(bytes) | Self::Status(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// The bytes of a bulk string or a status, where they are UTF-8.
+    #[must_use]
+    pub fn as_str(&self) -> Option<&str> {
+        std::str::from_utf8(self.as_bytes()?).ok()
+    }
+
+    /// An integer, also one in a string.
+    #[must_use]
+    pub fn as_integer(&self) -> Option<i64> {
+        match self {
+            Self::Integer(value) => Some(*value),
+            _ => self.as_str()?.parse().ok(),
+        }
+    }
+
+    /// The elements of an array, a set or a push.
+    #[must_use]
+    pub fn as_array(&self) -> Option<&[Self]> {
+        match self {
+            Self::Array(elements) | Self::Set(elements) | Self::Push(elements) => Some(elements),
+            _ => None,
+        }
+    }
+
+    /// The value of a field in a map, or in the flat array that RESP2 has for one.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&Self> {
+        let is_name = |key: &Self| key.as_bytes() == Some(name.as_bytes());
+        match self {
+            Self::Map(pairs) => pairs.iter().find(|(key, _)| is_name(key)).map(|(_, value)| value),
+            _ => self.as_array()?.chunks_exact(2).find_map(|pair| match pair {
+                [key, value] if is_name(key) => Some(value),
+                _ => None,
+            }),
+        }
+    }
+}
+
+struct Decoder<'b> {
+    rest: &'b [u8],
+}
+
+enum Item {
+    Value(Value),
+    /// The `.` of a streamed aggregate.
+    End,
+}
+
+impl<'b> Decoder<'b> {
+    fn value(&mut self, depth: usize) -> Result<Value, ValueError> {
+        match self.item(depth)? {
+            Item::Value(value) => Ok(value),
+            Item::End => Err(ValueError::NotWhole),
+        }
+    }
+
+    fn item(&mut self, depth: usize) -> Result<Item, ValueError> {
+        if depth > MAX_VALUE_DEPTH {
+            return Err(ValueError::TooDeep);
+        }
+        let (mut kind, mut text) = self.head()?;
+        while kind == b'|' {
+            self.pairs(text, depth)?;
+            (kind, text) = self.head()?;
+        }
+        Ok(Item::Value(match kind {
+            b'+' => Value::Status(text.to_vec()),
+            b'-' => Value::Error(text.to_vec()),
+            b':' => Value::Integer(parse(text)?),
+            b',' => Value::Double(parse(text)?),
+            b'(' => Value::BigNumber(text.to_vec()),
+            b'#' => Value::Boolean(text == b"t"),
+            b'_' => Value::Null,
+            b'$' | b'=' | b'!' => self.blob(kind, text)?,
+            b'.' => return Ok(Item::End),
+            b'%' => Value::Map(self.pairs(text, depth)?),
+            _ if text == b"-1" => Value::Null,
+            b'~' => Value::Set(self.elements(text, depth)?),
+            b'>' => Value::Push(self.elements(text, depth)?),
+            _ => Value::Array(self.elements(text, depth)?),
+        }))
+    }
+
+    fn blob(&mut self, kind: u8, text: &[u8]) -> Result<Value, ValueError> {
+        let bytes = match text {
+            b"-1" => return Ok(Value::Null),
+            b"?" => {
+                let mut bytes = Vec::new();
+                while let Some(len) = self.line()?.strip_prefix(b";") {
+                    if len == b"0" {
+                        break;
+                    }
+                    bytes.extend_from_slice(self.body(len)?);
+                }
+                bytes
+            }
+            len => self.body(len)?.to_vec(),
+        };
+        Ok(match kind {
+            b'=' => Value::Bulk(bytes.get(VERBATIM_FORMAT..).unwrap_or_default().to_vec()),
+            b'!' => Value::Error(bytes),
+            _ => Value::Bulk(bytes),
+        })
+    }
+
+    fn elements(&mut self, count: &[u8], depth: usize) -> Result<Vec<Value>, ValueError> {
+        let mut elements = Vec::new();
+        if count == b"?" {
+            while let Item::Value(value) = self.item(depth + 1)? {
+                elements.push(value);
+            }
+            return Ok(elements);
+        }
+        for _ in 0..parse::<u64>(count)? {
+            elements.push(self.value(depth + 1)?);
+        }
+        Ok(elements)
+    }
+
+    fn pairs(&mut self, count: &[u8], depth: usize) -> Result<Vec<(Value, Value)>, ValueError> {
+        let mut pairs = Vec::new();
+        if count == b"?" {
+            while let Item::Value(key) = self.item(depth + 1)? {
+                pairs.push((key, self.value(depth + 1)?));
+            }
+            return Ok(pairs);
+        }
+        for _ in 0..parse::<u64>(count)? {
+            pairs.push((self.value(depth + 1)?, self.value(depth + 1)?));
+        }
+        Ok(pairs)
+    }
+
+    /// The type byte of the next line, and what follows it.
+    fn head(&mut self) -> Result<(u8, &'b [u8]), ValueError> {
+        self.line()?.split_first().map(|(&kind, text)| (kind, text)).ok_or(ValueError::NotWhole)
+    }
+
+    fn line(&mut self) -> Result<&'b [u8], ValueError> {
+        let end = memchr::memchr(b'\r', self.rest).ok_or(ValueError::NotWhole)?;
+        self.take(end)
+    }
+
+    fn body(&mut self, len: &[u8]) -> Result<&'b [u8], ValueError> {
+        self.take(parse(len)?)
+    }
+
+    /// So many bytes; the CRLF behind them is dropped.
+    fn take(&mut self, len: usize) -> Result<&'b [u8], ValueError> {
+        let (taken, rest) = self.rest.split_at_checked(len).ok_or(ValueError::NotWhole)?;
+        self.rest = rest.strip_prefix(b"\r\n").ok_or(ValueError::NotWhole)?;
+        Ok(taken)
+    }
+}
+
+fn parse<T: std::str::FromStr>(text: &[u8]) -> Result<T, ValueError> {
+    std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or(ValueError::NotWhole)
+}
+
+/// `txt:`
+const VERBATIM_FORMAT: usize = 4;
+
+#[cfg(test)]
+mod tests;
