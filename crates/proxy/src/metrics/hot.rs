@@ -47,7 +47,8 @@ fn clients(metrics: &Metrics, page: &mut Page) {
 }
 
 fn commands(metrics: &Metrics, page: &mut Page) {
-    let tables: Vec<_> = (0..metrics.names.listeners.len()).map(|index| CommandSums::of(metrics, index)).collect();
+    let tables: Vec<_> =
+        (0..metrics.names.listeners.len()).map(|index| CommandSums::of(metrics, index)).collect();
     let by_listener = || metrics.names.listeners().zip(&tables).map(|((_, name), table)| (name, table));
 
     page.family("portcullis_commands_total", Kind::Counter, "Commands received.");
@@ -108,7 +109,11 @@ fn denied_and_errors(metrics: &Metrics, page: &mut Page) {
 }
 
 fn bytes(metrics: &Metrics, page: &mut Page) {
-    page.family("portcullis_bytes_total", Kind::Counter, "Bytes read and written, without TLS and TCP overhead.");
+    page.family(
+        "portcullis_bytes_total",
+        Kind::Counter,
+        "Bytes read and written, without TLS and TCP overhead.",
+    );
     for (index, name) in metrics.names.listeners() {
         for direction in Direction::ALL {
             let n = metrics.sum_listener(index, |stats| &stats.bytes[direction.index()]);
@@ -123,7 +128,11 @@ fn groups(metrics: &Metrics, page: &mut Page) {
     for (name, group) in groups() {
         page.sample("", &[("group", name)], group.entries.load(Relaxed));
     }
-    page.family("portcullis_group_hits_total", Kind::Counter, "Connections that an entry of the group decided.");
+    page.family(
+        "portcullis_group_hits_total",
+        Kind::Counter,
+        "Connections that an entry of the group decided.",
+    );
     for (name, group) in groups() {
         page.sample("", &[("group", name)], group.hits.load(Relaxed));
     }
@@ -239,7 +248,11 @@ impl Metrics {
     }
 
     fn sum_upstream(&self, upstream: usize, pick: impl Fn(&UpstreamStats) -> i64) -> i64 {
-        self.workers.iter().filter_map(|worker| worker.upstream(upstream)).map(pick).fold(0, i64::wrapping_add)
+        self.workers
+            .iter()
+            .filter_map(|worker| worker.upstream(upstream))
+            .map(pick)
+            .fold(0, i64::wrapping_add)
     }
 }
 

@@ -151,8 +151,7 @@ impl Parsed {
 fn every_family_is_there_once_with_help_and_type() {
     for page in [metrics(1).render(), busy().render()] {
         let families: BTreeSet<_> = Parsed::of(&page).families.into_keys().collect();
-        let expected: BTreeSet<_> =
-            FAMILIES.iter().map(|name| (*name).to_owned()).collect();
+        let expected: BTreeSet<_> = FAMILIES.iter().map(|name| (*name).to_owned()).collect();
         assert_eq!(families, expected);
     }
 }
@@ -219,9 +218,8 @@ fn workers_are_summed_and_subcommands_count_as_their_command() {
 fn a_histogram_is_cumulative_and_agrees_with_its_count() {
     let page = Parsed::of(&busy().render());
     let labels = "listener=\"public\",command=\"get\"";
-    let bucket = |le: &str| {
-        page.value(&format!("portcullis_command_duration_seconds_bucket{{{labels},le=\"{le}\"}}"))
-    };
+    let bucket =
+        |le: &str| page.value(&format!("portcullis_command_duration_seconds_bucket{{{labels},le=\"{le}\"}}"));
     assert_eq!(page.with_prefix("portcullis_command_duration_seconds_bucket"), histogram::BUCKETS);
     assert_eq!(bucket("0.00005"), 0.0);
     assert_eq!(bucket("0.0001"), 18.0);
@@ -301,6 +299,7 @@ fn promtool_finds_nothing_to_complain_about() {
     let Ok(mut child) = child else { return };
     std::io::Write::write_all(&mut child.stdin.take().unwrap(), page.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.is_empty(), "{said}");
 }

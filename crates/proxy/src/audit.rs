@@ -1,0 +1,300 @@
+//! The audit trail: who was let in by which entry, who was turned away and why, and what each connection came to.
+//!
+//! One JSON object a line, in the form documented in `docs/operations.md`. Reporting appends to a bounded buffer; one
+//! thread writes it out. Where that cannot keep up, lines are dropped and counted, or (`on_overflow: block`) the reporter
+//! waits. The same facts go to the log: refusals at `info`, the rest at `debug`.
+
+mod gather;
+mod line;
+mod queue;
+mod sink;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use portcullis_acl::{ClientAddr, Rule};
+use thiserror::Error;
+
+use crate::config::{AuditPath, Overflow};
+use crate::metrics::{ClosedReason, LineCounter, RefusedReason};
+
+use self::gather::Gather;
+use self::line::{Line, RuleFacts, Source};
+use self::queue::{Queue, Work};
+use self::sink::{Shown, Sink};
+
+/// A handle to the audit trail; clones report to the same one.
+#[derive(Clone, Debug)]
+pub struct Audit(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    listeners: Vec<String>,
+    gather: Mutex<Gather>,
+    queue: Queue,
+}
+
+/// Who a report is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// The number of the session, unique in the life of the process.
+    pub id: u64,
+    /// Where it comes from.
+    pub source: ClientAddr,
+    /// The index of its listener.
+    pub listener: usize,
+    /// The entry that admitted it.
+    pub rule: Option<&'a Rule<'a>>,
+}
+
+/// What a connection came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Bytes read from the client.
+    pub bytes_from_client: u64,
+    /// Bytes written to the client.
+    pub bytes_to_client: u64,
+    /// Commands received, refused ones among them.
+    pub commands: u64,
+    /// Commands refused by the gate.
+    pub denied: u64,
+    /// From its being admitted to its end.
+    pub duration: Duration,
+}
+
+/// Why the audit trail could not be opened.
+#[derive(Debug, Error)]
+pub enum AuditError {
+    /// The configured output cannot be opened.
+    #[error("audit output '{}' cannot be opened: {source}", Shown(to))]
+    Open {
+        /// As configured.
+        to: AuditPath,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// No thread could be started.
+    #[error("the audit thread cannot be started: {0}")]
+    Thread(io::Error),
+}
+
+impl Audit {
+    /// Opens the output and starts the thread that writes. `listeners` are the names by index.
+    ///
+    /// # Errors
+    /// The file cannot be opened, or the thread not started.
+    pub fn start(to: &AuditPath, on_overflow: Overflow, listeners: Vec<String>) -> Result<Self, AuditError> {
+        Self::start_on(Sink::open(to)?, on_overflow, listeners)
+    }
+
+    fn start_on(sink: Sink, on_overflow: Overflow, listeners: Vec<String>) -> Result<Self, AuditError> {
+        let gather = Mutex::default();
+        let inner = Arc::new(Inner { listeners, gather, queue: Queue::new(on_overflow) });
+        let writer = Writer { inner: Arc::clone(&inner), sink, on_overflow };
+        let thread = thread::Builder::new().name("audit".into());
+        thread.spawn(move || writer.run()).map_err(AuditError::Thread)?;
+        Ok(Self(inner))
+    }
+
+    /// A source was admitted.
+    pub fn accepted(&self, who: &Subject<'_>) {
+        let (source, listener) = (who.source, self.0.listener(who.listener));
+        let rule = who.rule.map(RuleFacts::of);
+        tracing::debug!(
+            target: LOG_TARGET,
+            id = who.id,
+            source = %source,
+            listener = %listener,
+            group = group(rule.as_ref()),
+            entry = entry(rule.as_ref()),
+            "accepted"
+        );
+        self.0.queue.push(&Line::accepted(who.id, source, listener, who.rule).to_json());
+    }
+
+    /// A source was turned away; `rule` is the entry that decided, where one did. The first of a source, listener and
+    /// reason is told at once, more of them within a second as one line with their number.
+    pub fn refused(
+        &self,
+        source: ClientAddr,
+        listener: usize,
+        reason: RefusedReason,
+        rule: Option<&Rule<'_>>,
+    ) {
+        if self.0.gather().is_first(source, listener, reason, rule, Instant::now()) {
+            self.0.queue.push(&self.0.refusal(
+                Source::One(source),
+                listener,
+                reason,
+                rule.map(RuleFacts::of),
+                1,
+            ));
+        }
+    }
+
+    /// An admitted connection has ended.
+    pub fn closed(&self, who: &Subject<'_>, reason: ClosedReason, totals: &Totals) {
+        let (source, listener) = (who.source, self.0.listener(who.listener));
+        tracing::debug!(
+            target: LOG_TARGET,
+            id = who.id,
+            source = %source,
+            listener = %listener,
+            reason = %reason,
+            bytes_from_client = totals.bytes_from_client,
+            bytes_to_client = totals.bytes_to_client,
+            commands = totals.commands,
+            denied = totals.denied,
+            seconds = totals.seconds(),
+            "closed"
+        );
+        self.0.queue.push(&Line::closed(who.id, source, listener, who.rule, reason, totals).to_json());
+    }
+
+    /// Opens the file again under its name, after it was moved away.
+    pub fn reopen(&self) {
+        self.0.queue.reopen();
+    }
+
+    /// How many lines were lost.
+    pub fn dropped(&self) -> u64 {
+        self.0.queue.dropped()
+    }
+
+    /// [`Self::dropped`] for [`crate::metrics::Metrics::new`].
+    pub fn drop_counter(&self) -> LineCounter {
+        let audit = self.clone();
+        Box::new(move || audit.dropped())
+    }
+
+    /// Tells what was gathered, and waits (not for ever) until all is written. Later reports are dropped.
+    pub fn finish(&self) {
+        self.0.queue.close(FINISH_TIMEOUT);
+    }
+}
+
+impl Inner {
+    fn listener(&self, index: usize) -> &str {
+        self.listeners.get(index).map_or("", String::as_str)
+    }
+
+    fn gather(&self) -> std::sync::MutexGuard<'_, Gather> {
+        self.gather.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Logs a refusal, or several as one, and makes its line.
+    fn refusal(
+        &self,
+        source: Source,
+        listener: usize,
+        reason: RefusedReason,
+        rule: Option<RuleFacts<'_>>,
+        count: u64,
+    ) -> Vec<u8> {
+        let listener = self.listener(listener);
+        tracing::info!(
+            target: LOG_TARGET,
+            source = %source,
+            listener = %listener,
+            reason = %reason,
+            group = group(rule.as_ref()),
+            entry = entry(rule.as_ref()),
+            count,
+            "refused"
+        );
+        Line::refused(source, listener, reason, rule, count).to_json()
+    }
+}
+
+impl Totals {
+    fn seconds(&self) -> f64 {
+        // Microseconds are what the clock is good for; more digits would only be noise.
+        (self.duration.as_secs_f64() * 1e6).round() / 1e6
+    }
+}
+
+/// The thread that writes.
+struct Writer {
+    inner: Arc<Inner>,
+    sink: Sink,
+    on_overflow: Overflow,
+}
+
+impl Writer {
+    fn run(mut self) {
+        let mut taken = Vec::new();
+        loop {
+            let next = self.inner.gather().next_due();
+            match self.inner.queue.take(&mut taken, next) {
+                Work::Write => {
+                    self.write(&taken);
+                    self.tell_gathered(false);
+                    thread::sleep(LINGER);
+                }
+                Work::Reopen => self.sink.reopen(),
+                Work::Tick => self.tell_gathered(false),
+                Work::Stop => {
+                    self.tell_gathered(true);
+                    if self.inner.queue.stop_if_empty() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn tell_gathered(&self, all: bool) {
+        // Not while the lock is held: making a line takes far longer than counting a refusal.
+        let due = self.inner.gather().due(Instant::now(), all);
+        for told in &due {
+            let line = self.inner.refusal(told.source, told.listener, told.reason, told.rule(), told.count);
+            self.inner.queue.push_unbounded(&line);
+        }
+    }
+
+    fn write(&mut self, lines: &[u8]) {
+        let mut left = lines;
+        while let Err(unwritten) = self.sink.write(left) {
+            left = lines.get(lines.len().saturating_sub(unwritten)..).unwrap_or_default();
+            if self.on_overflow == Overflow::Drop || self.inner.queue.is_closing() {
+                return self.lose(lines, left.len());
+            }
+            thread::sleep(RETRY_PAUSE);
+        }
+    }
+
+    fn lose(&mut self, lines: &[u8], unwritten: usize) {
+        let (written, lost) = lines.split_at(lines.len().saturating_sub(unwritten));
+        if written.last().is_some_and(|last| *last != b'\n') {
+            self.sink.cut();
+        }
+        let lost = lost.iter().filter(|byte| **byte == b'\n').count();
+        self.inner.queue.count_dropped(u64::try_from(lost).unwrap_or(u64::MAX));
+    }
+}
+
+fn group<'a>(rule: Option<&'a RuleFacts<'a>>) -> Option<tracing::field::DisplayValue<&'a str>> {
+    rule.and_then(|rule| rule.group).map(tracing::field::display)
+}
+
+fn entry<'a>(
+    rule: Option<&'a RuleFacts<'a>>,
+) -> Option<tracing::field::DisplayValue<impl fmt::Display + 'a>> {
+    rule.map(|rule| tracing::field::display(&rule.entry))
+}
+
+/// The `tracing` target of what is also in the audit trail.
+pub const LOG_TARGET: &str = "portcullis::audit";
+
+/// After a write the thread rests, so that under load it wakes at most two hundred times a second and not once a line.
+const LINGER: Duration = Duration::from_millis(5);
+/// With `on_overflow: block`, how often a sink that fails is tried again.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// A sink that takes longer than this at the end is not waited for.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,0 +1,160 @@
+//! Refusals that belong together: those of one source, listener and reason within a second become one line.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use portcullis_acl::{ClientAddr, Rule};
+
+use crate::metrics::RefusedReason;
+
+use super::line::{Entry, RuleFacts, Source};
+
+/// How long refusals are gathered before they are told.
+pub(super) const WINDOW: Duration = Duration::from_secs(1);
+/// How many sources are told apart within [`WINDOW`]. A scan from more addresses than this still makes at most twice as
+/// many lines a second, which a disk can take; the rest are counted in one line for each listener and reason.
+pub(super) const MAX_SOURCES: usize = 256;
+
+#[derive(Debug, Default)]
+pub(super) struct Gather {
+    sources: HashMap<Key, Held>,
+    various: HashMap<(usize, RefusedReason), Held>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    /// Without the port, which differs for each connection. `None`: unix.
+    ip: Option<IpAddr>,
+    listener: usize,
+    reason: RefusedReason,
+}
+
+/// Refusals not yet told.
+#[derive(Debug)]
+struct Held {
+    since: Instant,
+    count: u64,
+    last: ClientAddr,
+    rule: Option<OwnedRule>,
+}
+
+/// What is now to be told of refusals that were held back.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) source: Source,
+    pub(super) listener: usize,
+    pub(super) reason: RefusedReason,
+    pub(super) count: u64,
+    rule: Option<OwnedRule>,
+}
+
+impl Gather {
+    /// Takes one refusal. True: it is the first, tell it at once. False: it is counted and told later.
+    pub(super) fn is_first(
+        &mut self,
+        source: ClientAddr,
+        listener: usize,
+        reason: RefusedReason,
+        rule: Option<&Rule<'_>>,
+        now: Instant,
+    ) -> bool {
+        let key = Key { ip: source.ip(), listener, reason };
+        if let Some(held) = self.sources.get_mut(&key) {
+            held.count = held.count.saturating_add(1);
+            held.last = source;
+            return false;
+        }
+        if self.sources.len() < MAX_SOURCES {
+            self.sources
+                .insert(key, Held { since: now, count: 0, last: source, rule: rule.map(OwnedRule::of) });
+            return true;
+        }
+        let held = self.various.entry((listener, reason)).or_insert_with(|| Held {
+            since: now,
+            count: 0,
+            last: source,
+            rule: None,
+        });
+        held.count = held.count.saturating_add(1);
+        false
+    }
+
+    /// What has been held for a whole window, or with `all` everything. A source that goes on is gathered anew, so that
+    /// it gets one line a second; one that was quiet is forgotten, so that its next refusal is told at once.
+    pub(super) fn due(&mut self, now: Instant, all: bool) -> Vec<Told> {
+        let mut told = Vec::new();
+        self.sources.retain(|key, held| {
+            let source = Source::One(held.last);
+            held.keep(now, all, |count, rule| {
+                let rule = rule.clone();
+                told.push(Told { source, listener: key.listener, reason: key.reason, count, rule });
+            })
+        });
+        self.various.retain(|(listener, reason), held| {
+            held.keep(now, all, |count, _| {
+                let (listener, reason) = (*listener, *reason);
+                told.push(Told { source: Source::Various, listener, reason, count, rule: None });
+            })
+        });
+        told
+    }
+
+    /// When [`Self::due`] will next have something to look at.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.sources.values().chain(self.various.values()).map(|held| held.since + WINDOW).min()
+    }
+}
+
+impl Held {
+    fn keep(&mut self, now: Instant, all: bool, tell: impl FnOnce(u64, &Option<OwnedRule>)) -> bool {
+        if !all && now.saturating_duration_since(self.since) < WINDOW {
+            return true;
+        }
+        if self.count == 0 {
+            return false;
+        }
+        tell(self.count, &self.rule);
+        self.count = 0;
+        self.since = now;
+        true
+    }
+}
+
+impl Told {
+    pub(super) fn rule(&self) -> Option<RuleFacts<'_>> {
+        self.rule.as_ref().map(OwnedRule::facts)
+    }
+}
+
+/// A rule that outlives the policy it came from.
+#[derive(Clone, Debug)]
+struct OwnedRule {
+    group: Option<Box<str>>,
+    entry: Box<str>,
+    note: Option<Box<str>>,
+    file: Option<Box<str>>,
+    line: u32,
+}
+
+impl OwnedRule {
+    fn of(rule: &Rule<'_>) -> Self {
+        Self {
+            group: rule.group.map(Into::into),
+            entry: rule.entry().to_string().into(),
+            note: rule.note.map(Into::into),
+            file: rule.file.map(Into::into),
+            line: rule.line,
+        }
+    }
+
+    fn facts(&self) -> RuleFacts<'_> {
+        RuleFacts {
+            group: self.group.as_deref(),
+            entry: Entry::Text(&self.entry),
+            note: self.note.as_deref(),
+            file: self.file.as_deref(),
+            line: self.file.as_ref().map(|_| self.line),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The form of an audit line.
+
+use portcullis_acl::{ClientAddr, Rule};
+use serde::Serialize;
+use serde::ser::Serializer;
+
+use crate::log::Timestamp;
+use crate::metrics::{ClosedReason, RefusedReason};
+
+use super::Totals;
+
+/// One line. The order of the fields is the order in which they are written; what does not apply is left out.
+#[derive(Serialize)]
+pub(super) struct Line<'a> {
+    #[serde(serialize_with = "as_text")]
+    time: Timestamp,
+    event: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<u64>,
+    #[serde(serialize_with = "as_text")]
+    source: Source,
+    listener: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(flatten)]
+    rule: Option<RuleFacts<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
+    #[serde(flatten)]
+    totals: Option<TotalFacts>,
+}
+
+impl<'a> Line<'a> {
+    pub(super) fn accepted(
+        id: u64,
+        source: ClientAddr,
+        listener: &'a str,
+        rule: Option<&'a Rule<'a>>,
+    ) -> Self {
+        let rule = rule.map(RuleFacts::of);
+        Self { id: Some(id), rule, ..Self::new("accepted", Source::One(source), listener) }
+    }
+
+    pub(super) fn refused(
+        source: Source,
+        listener: &'a str,
+        reason: RefusedReason,
+        rule: Option<RuleFacts<'a>>,
+        count: u64,
+    ) -> Self {
+        let reason = Some(reason.as_str());
+        Self { reason, rule, count: Some(count), ..Self::new("refused", source, listener) }
+    }
+
+    pub(super) fn closed(
+        id: u64,
+        source: ClientAddr,
+        listener: &'a str,
+        rule: Option<&'a Rule<'a>>,
+        reason: ClosedReason,
+        totals: &Totals,
+    ) -> Self {
+        Self {
+            id: Some(id),
+            reason: Some(reason.as_str()),
+            rule: rule.map(RuleFacts::of),
+            totals: Some(TotalFacts::of(totals)),
+            ..Self::new("closed", Source::One(source), listener)
+        }
+    }
+
+    fn new(event: &'static str, source: Source, listener: &'a str) -> Self {
+        let time = Timestamp::now();
+        Self { time, event, id: None, source, listener, reason: None, rule: None, count: None, totals: None }
+    }
+
+    /// The line with its newline. Control characters are escaped, as JSON wants it, so it stays one line.
+    pub(super) fn to_json(&self) -> Vec<u8> {
+        // Strings and numbers into memory: there is nothing that could fail.
+        let mut out = serde_json::to_vec(self).unwrap_or_default();
+        out.push(b'\n');
+        out
+    }
+}
+
+/// Where refused connections came from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Source {
+    One(ClientAddr),
+    /// More sources than are told apart within a second.
+    Various,
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::One(addr) => addr.fmt(f),
+            Self::Various => f.write_str("various"),
+        }
+    }
+}
+
+/// The entry that decided.
+#[derive(Serialize)]
+pub(super) struct RuleFacts<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) group: Option<&'a str>,
+    #[serde(serialize_with = "as_text")]
+    pub(super) entry: Entry<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) note: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) file: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) line: Option<u32>,
+}
+
+impl<'a> RuleFacts<'a> {
+    pub(super) fn of(rule: &'a Rule<'a>) -> Self {
+        Self {
+            group: rule.group,
+            entry: Entry::Rule(rule),
+            note: rule.note,
+            file: rule.file,
+            line: rule.file.map(|_| rule.line),
+        }
+    }
+}
+
+pub(super) enum Entry<'a> {
+    Rule(&'a Rule<'a>),
+    Text(&'a str),
+}
+
+impl std::fmt::Display for Entry<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Rule(rule) => rule.entry().fmt(f),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct TotalFacts {
+    bytes_from_client: u64,
+    bytes_to_client: u64,
+    commands: u64,
+    denied: u64,
+    seconds: f64,
+}
+
+impl TotalFacts {
+    fn of(totals: &Totals) -> Self {
+        Self {
+            bytes_from_client: totals.bytes_from_client,
+            bytes_to_client: totals.bytes_to_client,
+            commands: totals.commands,
+            denied: totals.denied,
+            seconds: totals.seconds(),
+        }
+    }
+}
+
+fn as_text<S: Serializer>(value: &impl std::fmt::Display, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(value)
+}

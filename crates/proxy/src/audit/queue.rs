@@ -1,0 +1,169 @@
+//! The queue between those who report and the thread that writes: one buffer of whole lines, bounded in bytes.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::config::Overflow;
+
+/// Lines waiting for the sink. A busy gate writes some 300 bytes a connection, so this is a few seconds of a stalled sink
+/// at a thousand connections a second, and no more memory than a handful of clients take.
+const MAX_BYTES: usize = 1 << 20;
+
+const KEPT_BYTES: usize = 64 << 10;
+
+#[derive(Debug)]
+pub(super) struct Queue {
+    on_overflow: Overflow,
+    state: Mutex<State>,
+    /// Lines came, or the writer is asked for something else.
+    work: Condvar,
+    /// The writer took lines, or is gone.
+    space: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    lines: Vec<u8>,
+    dropped: u64,
+    /// The writer sleeps: waking somebody who is awake would cost a system call a line.
+    asleep: bool,
+    reopen: bool,
+    closing: bool,
+    closed: bool,
+}
+
+/// What the writer is to do next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Work {
+    /// Write what was taken.
+    Write,
+    /// Open the sink anew, then ask again.
+    Reopen,
+    /// It is time to look at what was gathered.
+    Tick,
+    /// Nothing is left, and nothing more need be waited for.
+    Stop,
+}
+
+impl Queue {
+    pub(super) fn new(on_overflow: Overflow) -> Self {
+        Self { on_overflow, state: Mutex::default(), work: Condvar::new(), space: Condvar::new() }
+    }
+
+    /// Adds one line. A full queue drops it and counts it, or makes the caller wait.
+    pub(super) fn push(&self, line: &[u8]) {
+        let mut state = self.lock();
+        while state.lines.len() + line.len() > MAX_BYTES && !state.lines.is_empty() && !state.closed {
+            if self.on_overflow == Overflow::Drop {
+                state.dropped += 1;
+                return;
+            }
+            state = self.space.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        self.add(state, line);
+    }
+
+    /// Adds one line whatever there is already: for the writer, who would wait for himself.
+    pub(super) fn push_unbounded(&self, line: &[u8]) {
+        self.add(self.lock(), line);
+    }
+
+    fn add(&self, mut state: MutexGuard<'_, State>, line: &[u8]) {
+        if state.closed {
+            state.dropped += 1;
+            return;
+        }
+        state.lines.extend_from_slice(line);
+        let asleep = std::mem::take(&mut state.asleep);
+        drop(state);
+        if asleep {
+            self.work.notify_one();
+        }
+    }
+
+    /// The writer's side: waits for work, until `tick` at the latest, and swaps the waiting lines into `taken`.
+    pub(super) fn take(&self, taken: &mut Vec<u8>, tick: Option<Instant>) -> Work {
+        let mut state = self.lock();
+        loop {
+            if std::mem::take(&mut state.reopen) {
+                return Work::Reopen;
+            }
+            if !state.lines.is_empty() {
+                taken.clear();
+                // What a burst needed is not kept for ever.
+                taken.shrink_to(KEPT_BYTES);
+                std::mem::swap(taken, &mut state.lines);
+                self.space.notify_all();
+                return Work::Write;
+            }
+            if state.closing {
+                return Work::Stop;
+            }
+            let wait = tick.map(|tick| tick.saturating_duration_since(Instant::now()));
+            if wait.is_some_and(|wait| wait.is_zero()) {
+                return Work::Tick;
+            }
+            state.asleep = true;
+            state = self.wait_for_work(state, wait);
+            state.asleep = false;
+        }
+    }
+
+    fn wait_for_work<'a>(
+        &'a self,
+        state: MutexGuard<'a, State>,
+        wait: Option<Duration>,
+    ) -> MutexGuard<'a, State> {
+        match wait {
+            Some(wait) => self.work.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0,
+            None => self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+
+    /// The writer leaves, unless lines have come meanwhile.
+    pub(super) fn stop_if_empty(&self) -> bool {
+        let mut state = self.lock();
+        state.closed = state.lines.is_empty();
+        self.space.notify_all();
+        state.closed
+    }
+
+    pub(super) fn count_dropped(&self, lines: u64) {
+        self.lock().dropped += lines;
+    }
+
+    pub(super) fn dropped(&self) -> u64 {
+        self.lock().dropped
+    }
+
+    pub(super) fn reopen(&self) {
+        self.lock().reopen = true;
+        self.work.notify_one();
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.lock().closing
+    }
+
+    /// Asks the writer to finish, and waits at most so long until it has.
+    pub(super) fn close(&self, within: Duration) {
+        let deadline = Instant::now() + within;
+        let mut state = self.lock();
+        state.closing = true;
+        self.work.notify_one();
+        while !state.closed {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                // Whoever still waits for space waits for a sink that will not come back.
+                state.closed = true;
+                self.space.notify_all();
+                return;
+            }
+            state = self.space.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

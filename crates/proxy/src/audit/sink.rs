@@ -1,0 +1,126 @@
+//! Where audit lines end up: a file descriptor that may be full, slow or gone.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+use std::{fmt, thread};
+
+use crate::config::AuditPath;
+
+use super::AuditError;
+
+/// The sink, and what it takes to open it anew.
+pub(super) struct Sink {
+    to: AuditPath,
+    out: Box<dyn Write + Send>,
+    /// A line was cut off by an error; the next one must not be glued to it.
+    torn: bool,
+    failing: bool,
+}
+
+impl Sink {
+    pub(super) fn open(to: &AuditPath) -> Result<Self, AuditError> {
+        let out = open(to).map_err(|source| AuditError::Open { to: to.clone(), source })?;
+        Ok(Self::on(to.clone(), Box::new(out)))
+    }
+
+    pub(super) fn on(to: AuditPath, out: Box<dyn Write + Send>) -> Self {
+        Self { to, out, torn: false, failing: false }
+    }
+
+    /// Opens the file again under its name, for whoever has moved it away. Where that fails the old one stays.
+    pub(super) fn reopen(&mut self) {
+        match open(&self.to) {
+            Ok(out) => {
+                self.out = Box::new(out);
+                self.torn = false;
+                tracing::info!("audit output '{}' opened anew", Shown(&self.to));
+            }
+            Err(error) => tracing::error!(
+                "audit output '{}' cannot be opened anew: {error}; still writing to the old file",
+                Shown(&self.to)
+            ),
+        }
+    }
+
+    /// Writes whole lines. What an error leaves unwritten is returned as a number of bytes from the end.
+    pub(super) fn write(&mut self, mut lines: &[u8]) -> Result<(), usize> {
+        if self.torn && self.write_some(b"\n").is_ok() {
+            self.torn = false;
+        }
+        while !lines.is_empty() {
+            match self.write_some(lines) {
+                Ok(n) => lines = lines.get(n..).unwrap_or_default(),
+                Err(error) => {
+                    self.failed(&error);
+                    return Err(lines.len());
+                }
+            }
+        }
+        self.recovered();
+        Ok(())
+    }
+
+    /// The bytes that are lost began in the middle of a line.
+    pub(super) fn cut(&mut self) {
+        self.torn = true;
+    }
+
+    fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.out.write(bytes) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // A terminal or pipe that somebody else has set non-blocking.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(FULL_PAUSE),
+                other => return other,
+            }
+        }
+    }
+
+    fn failed(&mut self, error: &io::Error) {
+        if !self.failing {
+            tracing::error!("audit output '{}' cannot be written: {error}", Shown(&self.to));
+        }
+        self.failing = true;
+    }
+
+    fn recovered(&mut self) {
+        if self.failing {
+            tracing::info!("audit output '{}' can be written again", Shown(&self.to));
+        }
+        self.failing = false;
+    }
+}
+
+fn open(to: &AuditPath) -> io::Result<File> {
+    match to {
+        AuditPath::Stdout => Ok(io::stdout().as_fd().try_clone_to_owned()?.into()),
+        AuditPath::Stderr => Ok(io::stderr().as_fd().try_clone_to_owned()?.into()),
+        AuditPath::File(path) => open_file(path),
+    }
+}
+
+fn open_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).mode(FILE_MODE).open(path)
+}
+
+/// As log files have it: addresses of clients are nobody else's business.
+const FILE_MODE: u32 = 0o640;
+const FULL_PAUSE: Duration = Duration::from_millis(10);
+
+/// An audit path for people.
+pub(super) struct Shown<'a>(pub(super) &'a AuditPath);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            AuditPath::Stdout => f.write_str("stdout"),
+            AuditPath::Stderr => f.write_str("stderr"),
+            AuditPath::File(path) => path.display().fmt(f),
+        }
+    }
+}

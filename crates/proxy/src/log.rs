@@ -1,0 +1,175 @@
+//! The log: text or JSON lines on standard error, written by a thread of their own so that a slow terminal or a full
+//! disk never holds up a client. Lines that find the queue full are dropped and counted.
+//!
+//! Text that came from outside goes into a line through [`Escaped`]. As a second net, no line leaves with a control character
+//! in it, so one event is one line and a terminal cannot be told anything (CVE-2024-45808).
+
+mod escape;
+mod timestamp;
+
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, Write};
+use std::panic;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use thiserror::Error;
+use tracing::level_filters::LevelFilter;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::Registry;
+
+use crate::config::{Log, LogFormat, LogLevel};
+
+pub use self::escape::Escaped;
+use self::escape::Form;
+pub use self::timestamp::Timestamp;
+
+/// Lines that wait for standard error. At some 150 bytes each this is a megabyte, and a second of a log gone wild.
+const QUEUE_LINES: usize = 8192;
+
+/// Keep it until the end of the process: dropping it writes what is still queued.
+#[must_use = "dropping the guard stops the log"]
+#[derive(Debug)]
+pub struct Guard(#[allow(dead_code)] WorkerGuard);
+
+/// Why the log could not be started.
+#[derive(Debug, Error)]
+pub enum LogError {
+    /// There is one log in a process.
+    #[error("the log has already been started")]
+    AlreadyStarted,
+}
+
+/// Starts the log of this process. `RUST_LOG` has no say: what is logged is in the config alone.
+///
+/// # Errors
+/// It was started before.
+pub fn start(settings: &Log) -> Result<Guard, LogError> {
+    let (lines, guard) = queue(Lossy(io::stderr()));
+    let _ = DROPPED.set(lines.error_counter());
+    let subscriber = Registry::default().with(layer(settings.format(), settings.level(), lines));
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::AlreadyStarted)?;
+    log_panics();
+    Ok(Guard(guard))
+}
+
+/// How many lines this process has lost, for [`crate::metrics::Metrics::new`].
+pub fn dropped_lines() -> u64 {
+    let full = DROPPED.get().map_or(0, ErrorCounter::dropped_lines);
+    u64::try_from(full).unwrap_or(u64::MAX).saturating_add(FAILED.load(Relaxed))
+}
+
+static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+static FAILED: AtomicU64 = AtomicU64::new(0);
+
+fn queue(out: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
+    NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUE_LINES).thread_name("log").finish(out)
+}
+
+fn layer<W>(format: LogFormat, level: LogLevel, out: W) -> Box<dyn Layer<Registry> + Send + Sync>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_timer(Clock);
+    match format {
+        LogFormat::Text => layer
+            .with_target(false)
+            .with_writer(OneLine(out, Form::TextLine))
+            .with_filter(filter(level))
+            .boxed(),
+        LogFormat::Json => layer
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .with_writer(OneLine(out, Form::JsonLine))
+            .with_filter(filter(level))
+            .boxed(),
+    }
+}
+
+/// The level is for what we say; libraries are heard only when something is wrong.
+fn filter(level: LogLevel) -> Targets {
+    let level = match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    Targets::new().with_target("portcullis", level).with_default(level.min(LevelFilter::WARN))
+}
+
+/// A panic ends one session, and the log says where. Not what: a panic's text can quote the data it choked on.
+fn log_panics() {
+    panic::set_hook(Box::new(|info| match info.location() {
+        Some(at) => tracing::error!(file = at.file(), line = at.line(), "panic: this is a bug in portcullis"),
+        None => tracing::error!("panic: this is a bug in portcullis"),
+    }));
+}
+
+struct Clock;
+
+impl FormatTime for Clock {
+    fn format_time(&self, to: &mut Writer<'_>) -> std::fmt::Result {
+        write!(to, "{}", Timestamp::now())
+    }
+}
+
+/// A sink whose failures are counted and otherwise ignored: there is nowhere to report them.
+struct Lossy<W>(W);
+
+impl<W: Write> Write for Lossy<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.0.write_all(line).is_err() {
+            FAILED.fetch_add(1, Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Makes writers that let no control character through but the newline at the end.
+struct OneLine<W>(W, Form);
+
+impl<'w, W: MakeWriter<'w>> MakeWriter<'w> for OneLine<W> {
+    type Writer = OneLineWriter<W::Writer>;
+
+    fn make_writer(&'w self) -> Self::Writer {
+        OneLineWriter(self.0.make_writer(), self.1)
+    }
+
+    fn make_writer_for(&'w self, meta: &tracing::Metadata<'_>) -> Self::Writer {
+        OneLineWriter(self.0.make_writer_for(meta), self.1)
+    }
+}
+
+struct OneLineWriter<W>(W, Form);
+
+impl<W: Write> Write for OneLineWriter<W> {
+    /// The layer hands over each event whole.
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let line = event.strip_suffix(b"\n").unwrap_or(event);
+        if escape::is_clean(line) {
+            self.0.write_all(event)?;
+        } else {
+            self.0.write_all(format!("{}\n", Escaped::line(line, self.1)).as_bytes())?;
+        }
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}

@@ -1,0 +1,134 @@
+use std::sync::{Arc, Mutex};
+
+use super::*;
+
+/// What a subscriber of that format and level writes while `events` happen.
+fn logged(format: LogFormat, level: LogLevel, events: impl FnOnce()) -> String {
+    let out = Memory::default();
+    let subscriber = Registry::default().with(layer(format, level, out.clone()));
+    tracing::subscriber::with_default(subscriber, events);
+    let bytes = out.0.lock().unwrap().clone();
+    String::from_utf8(bytes).unwrap()
+}
+
+#[derive(Clone, Default)]
+struct Memory(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Memory {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'w> MakeWriter<'w> for Memory {
+    type Writer = Self;
+
+    fn make_writer(&'w self) -> Self {
+        self.clone()
+    }
+}
+
+#[test]
+fn a_text_line_has_time_level_message_and_fields() {
+    let text = logged(LogFormat::Text, LogLevel::Info, || tracing::info!(listener = %"public", "listening"));
+    let (time, rest) = text.split_once(' ').unwrap();
+    assert!(time.ends_with('Z') && time.len() == "2026-11-22T13:25:48.123456Z".len(), "{text}");
+    assert_eq!(rest, " INFO listening listener=public\n");
+}
+
+#[test]
+fn a_json_line_is_one_flat_object() {
+    let text = logged(LogFormat::Json, LogLevel::Info, || {
+        tracing::warn!(listener = %"public", n = 3, "a \"quoted\"\nmessage");
+    });
+    let json: serde_json::Value = serde_json::from_str(text.strip_suffix('\n').unwrap()).unwrap();
+    assert_eq!(json["level"], "WARN");
+    assert_eq!(json["message"], "a \"quoted\"\nmessage");
+    assert_eq!(json["listener"], "public");
+    assert_eq!(json["n"], 3);
+    assert!(json["timestamp"].as_str().unwrap().ends_with('Z'));
+    assert_eq!(text.lines().count(), 1);
+}
+
+#[test]
+fn the_level_is_ours_and_libraries_are_heard_only_when_something_is_wrong() {
+    let text = logged(LogFormat::Text, LogLevel::Debug, || {
+        tracing::debug!("ours");
+        tracing::trace!("ours in detail");
+        tracing::info!(target: "hyper::proto", "library");
+        tracing::warn!(target: "hyper::proto", "library in trouble");
+    });
+    assert!(text.contains("ours") && text.contains("in trouble"), "{text}");
+    assert_eq!(text.lines().count(), 2, "{text}");
+    let text = logged(LogFormat::Text, LogLevel::Error, || tracing::warn!(target: "hyper::proto", "library"));
+    assert_eq!(text, "");
+}
+
+/// Threat 29: text that a client chose stays inside its line, in both formats, escaped by the caller or not.
+#[test]
+fn clients_cannot_forge_lines_or_steer_terminals() {
+    let evil = "a\r\n2026-01-01T00:00:00Z ERROR forged\x1b[2J\u{9b}31m\u{2028}\u{202e}\x7f\0";
+    for format in [LogFormat::Text, LogFormat::Json] {
+        let text = logged(format, LogLevel::Info, || {
+            tracing::info!(text = %evil, "unescaped {evil}");
+            tracing::info!(text = %Escaped::new(evil), "escaped {}", Escaped::new(b"\xff\xfe\n"));
+        });
+        assert_eq!(text.lines().count(), 2, "{text:?}");
+        for character in text.chars().filter(|character| *character != '\n') {
+            assert!(!character.is_control(), "{text:?}");
+        }
+        if format == LogFormat::Json {
+            let json: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+            assert_eq!(json["text"], evil, "nothing is lost");
+        }
+        assert!(text.contains("\\xff\\xfe\\x0a") || text.contains("\\\\xff\\\\xfe\\\\x0a"), "{text:?}");
+    }
+}
+
+#[test]
+fn escaped_text_is_bounded_and_unambiguous() {
+    assert_eq!(Escaped::new("plain ünï").to_string(), "plain ünï");
+    assert_eq!(Escaped::new("a\\x1b\x1b").to_string(), "a\\\\x1b\\x1b");
+    assert_eq!(Escaped::new(&[b'x'; 129]).to_string(), format!("{}...", "x".repeat(128)));
+    assert_eq!(Escaped::new("\u{85}").to_string(), "\\u{85}");
+}
+
+#[test]
+fn a_failing_sink_counts_and_a_full_queue_drops_without_waiting() {
+    struct Never;
+    impl Write for Never {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let before = FAILED.load(Relaxed);
+    assert_eq!(Lossy(Never).write(b"line\n").unwrap(), 5);
+    assert!(FAILED.load(Relaxed) > before);
+
+    let (stalled, release) = std::sync::mpsc::channel::<()>();
+    struct Stalled(std::sync::mpsc::Receiver<()>);
+    impl Write for Stalled {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            let _ = self.0.recv();
+            Ok(line.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let (mut lines, guard) = queue(Stalled(release));
+    for _ in 0..QUEUE_LINES + 100 {
+        lines.write_all(b"line\n").unwrap();
+    }
+    assert!(lines.error_counter().dropped_lines() >= 98, "{}", lines.error_counter().dropped_lines());
+    drop(stalled);
+    drop(guard);
+}
