@@ -7,6 +7,9 @@ use crate::origin::UnixSeconds;
 /// The most entries of one family in all groups together: the table keeps an entry's number in 24 bits.
 pub const MAX_ENTRIES: usize = (1 << 24) - 1;
 
+/// The most groups, places in listeners with addresses of their own counted too: each named one is a label in metrics.
+pub const MAX_GROUPS: usize = 10_000;
+
 /// A group in the builder or policy that gave it out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GroupId(pub(crate) u32);
@@ -44,32 +47,6 @@ pub struct Entry {
     pub meta: Meta,
 }
 
-/// A named group of a compiled policy.
-#[derive(Clone, Copy, Debug)]
-pub struct Group<'p> {
-    pub(crate) name: &'p str,
-    pub(crate) entries: usize,
-    pub(crate) untils: &'p [UnixSeconds],
-}
-
-impl<'p> Group<'p> {
-    /// Its name.
-    pub fn name(&self) -> &'p str {
-        self.name
-    }
-
-    /// How many entries it stands for: its own and those of the groups it includes, expired ones too.
-    pub fn entry_count(&self) -> usize {
-        self.entries
-    }
-
-    /// The next moment after `now` at which one of its entries expires.
-    pub fn next_expiry(&self, now: UnixSeconds) -> Option<UnixSeconds> {
-        let passed = self.untils.partition_point(|until| *until <= now);
-        self.untils.get(passed).copied()
-    }
-}
-
 /// A group while it is being built, and the part of it a policy keeps.
 #[derive(Clone, Debug)]
 pub(crate) struct GroupData {
@@ -77,9 +54,16 @@ pub(crate) struct GroupData {
     pub(crate) name: Option<Box<str>>,
     pub(crate) meta: Meta,
     pub(crate) includes: Vec<GroupId>,
-    /// Filled when the policy is built: own and included entries, and their sorted, distinct `until`.
+    /// Filled when the policy is built: the number of own and included entries.
     pub(crate) total: usize,
+    /// Filled when the policy is built: the moments at which own entries expire, sorted.
     pub(crate) untils: Vec<UnixSeconds>,
+}
+
+impl GroupData {
+    pub(crate) fn new(name: Option<&str>, meta: Meta) -> Self {
+        Self { name: name.map(Into::into), meta, includes: Vec::new(), total: 0, untils: Vec::new() }
+    }
 }
 
 /// Every entry of every group, once; sets refer to them by number.
@@ -88,6 +72,8 @@ pub(crate) struct Entries {
     v4: Vec<V4>,
     v6: Vec<V6>,
     runs: Vec<Run>,
+    /// The numbers of each group's runs.
+    by_group: Vec<Vec<usize>>,
     metas: Vec<Meta>,
     sources: Vec<Box<str>>,
 }
@@ -147,6 +133,10 @@ impl Entries {
         let (v4, v6) = (number(self.v4.len())?, number(self.v6.len())?);
         let meta = self.keep(entry.meta)?;
         if self.runs.last().is_none_or(|run| (run.group, run.source) != (group, source)) {
+            if self.by_group.len() <= index(group) {
+                self.by_group.resize_with(index(group) + 1, Vec::new);
+            }
+            self.by_group[index(group)].push(self.runs.len());
             self.runs.push(Run { v4, v6, group, source });
         }
         let tail = Tail::new(entry.cidr.net().prefix_len(), meta);
@@ -184,12 +174,13 @@ impl Entries {
 
     /// For each run of `group`: the numbers of its IPv4 and IPv6 entries.
     pub(crate) fn spans(&self, group: GroupId) -> impl Iterator<Item = Span> {
-        self.runs.iter().enumerate().filter(move |(_, run)| run.group == group).map(|(index, run)| {
-            let next = self.runs.get(index + 1);
-            Span {
+        self.by_group.get(index(group)).into_iter().flatten().filter_map(|number| {
+            let run = self.runs.get(*number)?;
+            let next = self.runs.get(number + 1);
+            Some(Span {
                 v4: run.v4..next.map_or_else(|| count(self.v4.len()), |next| next.v4),
                 v6: run.v6..next.map_or_else(|| count(self.v6.len()), |next| next.v6),
-            }
+            })
         })
     }
 

@@ -15,6 +15,6 @@ pub mod policy;
 
 pub use cidr::{Cidr, CidrError};
 pub use decision::{Decision, Denial, Permit, Reason, Rule, RuleId};
-pub use group::{Entry, Group, GroupId, Meta, SourceId};
+pub use group::{Entry, GroupId, Meta, SourceId};
 pub use origin::{ClientAddr, UnixSeconds};
-pub use policy::{Access, Family, Policy, PolicyBuilder};
+pub use policy::{Access, Family, Group, Policy, PolicyBuilder, TooMany};

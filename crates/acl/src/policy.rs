@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use thiserror::Error;
 
 use crate::decision::{Decision, Denial, Permit, Reason, Rule, RuleId, Which};
-use crate::group::{Entries, Entry, Group, GroupData, GroupId, Meta, SourceId, index};
+use crate::group::{Entries, Entry, GroupData, GroupId, MAX_GROUPS, Meta, SourceId, index};
 use crate::lookup::{Key, Prefix, Table};
 use crate::origin::{ClientAddr, UnixSeconds};
 
@@ -53,9 +53,9 @@ impl Policy {
 
     /// The named groups, `unix` among them, in the order they were declared.
     pub fn groups(&self) -> impl Iterator<Item = Group<'_>> {
-        self.groups.iter().filter_map(|group| {
+        (0..).map(GroupId).zip(&self.groups).filter_map(|(id, group)| {
             let name = group.name.as_deref()?;
-            Some(Group { name, entries: group.total, untils: &group.untils })
+            Some(Group { policy: self, id, name, entries: group.total })
         })
     }
 
@@ -160,6 +160,38 @@ impl Policy {
     }
 }
 
+/// A named group of a compiled policy.
+#[derive(Clone, Copy, Debug)]
+pub struct Group<'p> {
+    policy: &'p Policy,
+    id: GroupId,
+    name: &'p str,
+    entries: usize,
+}
+
+impl<'p> Group<'p> {
+    /// Its name.
+    pub fn name(&self) -> &'p str {
+        self.name
+    }
+
+    /// How many entries it stands for: its own and those of the groups it includes, expired ones too.
+    pub fn entry_count(&self) -> usize {
+        self.entries
+    }
+
+    /// The next moment after `now` at which one of these entries expires.
+    pub fn next_expiry(&self, now: UnixSeconds) -> Option<UnixSeconds> {
+        let groups = &self.policy.groups;
+        let members = members(groups, &[self.id]);
+        let next = members.iter().filter_map(|member| {
+            let untils = &groups.get(index(*member))?.untils;
+            untils.get(untils.partition_point(|until| *until <= now))
+        });
+        next.min().copied()
+    }
+}
+
 /// An address family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
@@ -197,13 +229,7 @@ impl PolicyBuilder {
 
     /// With nothing in it but the built-in group `unix`.
     pub fn new() -> Self {
-        let unix = GroupData {
-            name: Some(UNIX_GROUP.into()),
-            meta: Meta::default(),
-            includes: Vec::new(),
-            total: 0,
-            untils: Vec::new(),
-        };
+        let unix = GroupData::new(Some(UNIX_GROUP), Meta::default());
         Self { entries: Entries::default(), groups: vec![unix], listeners: Vec::new() }
     }
 
@@ -214,14 +240,11 @@ impl PolicyBuilder {
 
     /// Declares a group; without a name it holds addresses written in place.
     pub fn group(&mut self, name: Option<&str>, meta: Meta) -> Result<GroupId, TooMany> {
+        if self.groups.len() > MAX_GROUPS {
+            return Err(TooMany);
+        }
         let id = GroupId(u32::try_from(self.groups.len()).map_err(|_| TooMany)?);
-        self.groups.push(GroupData {
-            name: name.map(Into::into),
-            meta,
-            includes: Vec::new(),
-            total: 0,
-            untils: Vec::new(),
-        });
+        self.groups.push(GroupData::new(name, meta));
         Ok(id)
     }
 
@@ -232,7 +255,9 @@ impl PolicyBuilder {
 
     /// Makes all entries of `other` count as entries of `group`.
     pub fn include(&mut self, group: GroupId, other: GroupId) {
-        if let Some(data) = self.groups.get_mut(index(group)) {
+        if index(other) < self.groups.len()
+            && let Some(data) = self.groups.get_mut(index(group))
+        {
             data.includes.push(other);
         }
     }
@@ -242,16 +267,14 @@ impl PolicyBuilder {
         self.listeners.push(access);
     }
 
-    /// Groups that include each other in a ring, as the path from one back to itself; empty when there is none.
-    pub fn cycle(&self) -> Vec<GroupId> {
-        let mut done = vec![false; self.groups.len()];
+    /// Groups that include each other in a ring, each ring as the path from one back to itself.
+    pub fn cycles(&self) -> Vec<Vec<GroupId>> {
+        let mut seen = vec![Seen::Not; self.groups.len()];
+        let mut rings = Vec::new();
         for start in (0..).map(GroupId).take(self.groups.len()) {
-            let path = self.ring(start, &mut done);
-            if !path.is_empty() {
-                return path;
-            }
+            self.find_rings(start, &mut seen, &mut rings);
         }
-        Vec::new()
+        rings
     }
 
     /// Compiles. A ring of includes is walked once and gives its members the same entries.
@@ -276,45 +299,59 @@ impl PolicyBuilder {
     }
 
     /// A depth-first walk with its own stack: a chain of includes may be as long as the file.
-    fn ring(&self, start: GroupId, done: &mut [bool]) -> Vec<GroupId> {
-        let mut path: Vec<(GroupId, usize)> = vec![(start, 0)];
+    fn find_rings(&self, start: GroupId, seen: &mut [Seen], rings: &mut Vec<Vec<GroupId>>) {
+        if seen[index(start)] != Seen::Not {
+            return;
+        }
+        seen[index(start)] = Seen::OnPath;
+        let mut path = vec![(start, 0)];
         while let Some((group, at)) = path.last_mut() {
-            let group = *group;
-            if done[index(group)] {
-                path.pop();
-                continue;
-            }
-            let Some(next) = self.groups[index(group)].includes.get(*at).copied() else {
-                done[index(group)] = true;
+            let Some(next) = self.groups[index(*group)].includes.get(*at).copied() else {
+                seen[index(*group)] = Seen::Done;
                 path.pop();
                 continue;
             };
             *at += 1;
-            if let Some(from) = path.iter().position(|(on_path, _)| *on_path == next) {
-                return path.drain(from..).map(|(group, _)| group).chain([next]).collect();
+            match seen[index(next)] {
+                Seen::Not => {
+                    seen[index(next)] = Seen::OnPath;
+                    path.push((next, 0));
+                }
+                Seen::OnPath => {
+                    let ring = path.iter().map(|(group, _)| *group).skip_while(|group| *group != next);
+                    rings.push(ring.chain([next]).collect());
+                }
+                Seen::Done => {}
             }
-            path.push((next, 0));
         }
-        Vec::new()
     }
 
     fn total_up(&mut self) {
         for id in (0..).map(GroupId).take(self.groups.len()) {
             let members = members(&self.groups, &[id]);
-            let spans = || members.iter().flat_map(|member| self.entries.spans(*member));
-            let unix = usize::from(members.contains(&Self::UNIX));
-            let total = unix + spans().map(|span| span.len()).sum::<usize>();
-            let v4 = spans().flat_map(|span| span.v4).map(Which::V4);
-            let v6 = spans().flat_map(|span| span.v6).map(Which::V6);
+            let spans = members.iter().flat_map(|member| self.entries.spans(*member));
+            let total =
+                usize::from(members.contains(&Self::UNIX)) + spans.map(|span| span.len()).sum::<usize>();
+            let own = || self.entries.spans(id);
+            let (v4, v6) = (own().flat_map(|span| span.v4), own().flat_map(|span| span.v6));
+            let which = v4.map(Which::V4).chain(v6.map(Which::V6));
             let mut untils: Vec<_> =
-                v4.chain(v6).filter_map(|which| self.entries.until(which, &self.groups)).collect();
+                which.filter_map(|which| self.entries.until(which, &self.groups)).collect();
             untils.sort_unstable();
             untils.dedup();
+            untils.shrink_to_fit();
             let group = &mut self.groups[index(id)];
             group.total = total;
             group.untils = untils;
         }
     }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Not,
+    OnPath,
+    Done,
 }
 
 impl Default for PolicyBuilder {
@@ -325,7 +362,7 @@ impl Default for PolicyBuilder {
 
 /// More groups, files or entries than the tables can number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("more than {} entries", crate::group::MAX_ENTRIES)]
+#[error("more than {} entries or {MAX_GROUPS} groups", crate::group::MAX_ENTRIES)]
 pub struct TooMany;
 
 #[derive(Clone, Copy, Debug)]

@@ -1,0 +1,92 @@
+//! The configuration: from a YAML file to values that cannot be bad.
+//!
+//! A file is read into a located tree ([`raw`]), and the tree is walked by [`validate`], which notes every
+//! [`Problem`] with its line and column and goes on. What comes out has private fields and is complete: defaults
+//! filled in, paths resolved, groups compiled. Keys of the format that this version cannot honour are errors.
+
+mod fields;
+mod limits;
+mod load;
+mod model;
+mod problem;
+mod raw;
+mod secret;
+mod validate;
+mod value;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use portcullis_acl::Policy;
+
+pub use limits::{Limits, Tcp, Timeouts};
+pub use load::{LoadOptions, Loaded, load};
+pub use model::{
+    Address, Admin, AdminBind, Audit, AuditPath, Auth, Bind, Credentials, Listener, Log, LogFormat, LogLevel,
+    Overflow, Refusal, Upstream,
+};
+pub use problem::{Problem, Severity};
+
+/// A whole configuration, valid.
+#[derive(Debug)]
+pub struct Config {
+    path: PathBuf,
+    listeners: Vec<Listener>,
+    upstreams: Vec<Upstream>,
+    policy: Arc<Policy>,
+    limits: Limits,
+    admin: Option<Admin>,
+    audit: Audit,
+    log: Log,
+    workers: usize,
+}
+
+impl Config {
+    /// The file it was read from, as it was named.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// At least one; the index is the one [`Policy::judge`] takes.
+    pub fn listeners(&self) -> &[Listener] {
+        &self.listeners
+    }
+
+    /// At least one, in the order of the file.
+    pub fn upstreams(&self) -> &[Upstream] {
+        &self.upstreams
+    }
+
+    /// Who may connect to which listener.
+    pub fn policy(&self) -> &Arc<Policy> {
+        &self.policy
+    }
+
+    /// Limits of the process; a listener's own are [`Listener::limits`].
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// `None`: off.
+    pub fn admin(&self) -> Option<&Admin> {
+        self.admin.as_ref()
+    }
+
+    /// Where audit lines go.
+    pub fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
+    /// How logs are written.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Worker threads, at least one: `workers: 0` has become the number of cores.
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,285 @@
+//! Limits: their defaults with the reason for each, and what a file may set them to.
+
+use std::time::Duration;
+
+use super::fields::Fields;
+use super::problem::Problems;
+use super::raw::Node;
+use super::value;
+
+/// What one client, one command or the process may take. Every limit has a value; `None` is a written `off`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub(super) clients: u64,
+    pub(super) bulk: u64,
+    pub(super) arguments: u64,
+    pub(super) inline: usize,
+    pub(super) held_command: usize,
+    pub(super) buffers: u64,
+    pub(super) timeouts: Timeouts,
+    pub(super) tcp: Tcp,
+}
+
+impl Limits {
+    /// Connections at a time: of the process, and of a listener where it sets its own.
+    pub fn clients(&self) -> u64 {
+        self.clients
+    }
+
+    /// Bytes in one argument.
+    pub fn bulk(&self) -> u64 {
+        self.bulk
+    }
+
+    /// Arguments of one command, its name included.
+    pub fn arguments(&self) -> u64 {
+        self.arguments
+    }
+
+    /// Bytes of an inline command.
+    pub fn inline(&self) -> usize {
+        self.inline
+    }
+
+    /// Bytes of a command that is held until it could be checked.
+    pub fn held_command(&self) -> usize {
+        self.held_command
+    }
+
+    /// Bytes in all buffers of the process.
+    pub fn buffers(&self) -> u64 {
+        self.buffers
+    }
+
+    /// How long things may take.
+    pub fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
+    }
+
+    /// Options of client and upstream sockets.
+    pub fn tcp(&self) -> &Tcp {
+        &self.tcp
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            clients: 10_000,       // Redis: maxclients
+            bulk: 512 << 20,       // Redis: proto-max-bulk-len
+            arguments: 1 << 20,    // Redis: 1024 * 1024 before 7.0; later INT_MAX, which bounds nothing
+            inline: 64 << 10,      // Redis: PROTO_INLINE_MAX_SIZE
+            held_command: 1 << 20, // keys and a small value; larger ones are refused where keys are checked
+            buffers: 256 << 20,    // half of a small machine's memory
+            timeouts: Timeouts::default(),
+            tcp: Tcp::default(),
+        }
+    }
+}
+
+/// How long things may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    pub(super) idle: Option<Duration>,
+    pub(super) frame: Option<Duration>,
+    pub(super) write: Option<Duration>,
+    pub(super) drain: Duration,
+}
+
+impl Timeouts {
+    /// A client that owes and is owed nothing; `None`: for ever.
+    pub fn idle(&self) -> Option<Duration> {
+        self.idle
+    }
+
+    /// From the first byte of a command to its last, extended by each 64 KiB received; `None`: for ever.
+    pub fn frame(&self) -> Option<Duration> {
+        self.frame
+    }
+
+    /// A write that makes no progress; `None`: for ever.
+    pub fn write(&self) -> Option<Duration> {
+        self.write
+    }
+
+    /// From SIGTERM to the end.
+    pub fn drain(&self) -> Duration {
+        self.drain
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let half_a_minute = Duration::from_secs(30);
+        // Redis: timeout 0, so idle is off. The others bound what a stalled peer can hold.
+        Self { idle: None, frame: Some(half_a_minute), write: Some(half_a_minute), drain: half_a_minute }
+    }
+}
+
+/// Options of client and upstream sockets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tcp {
+    pub(super) keepalive: Option<Duration>,
+    pub(super) user_timeout: Option<Duration>,
+}
+
+impl Tcp {
+    /// Idle time before the first probe, whole seconds; `None`: no probes.
+    pub fn keepalive(&self) -> Option<Duration> {
+        self.keepalive
+    }
+
+    /// `TCP_USER_TIMEOUT`, how long sent data may stay unacknowledged; `None`: the system's.
+    pub fn user_timeout(&self) -> Option<Duration> {
+        self.user_timeout
+    }
+}
+
+impl Default for Tcp {
+    fn default() -> Self {
+        // Redis: tcp-keepalive 300.
+        Self { keepalive: Some(Duration::from_secs(300)), user_timeout: Some(Duration::from_secs(30)) }
+    }
+}
+
+/// What a `limits` mapping sets; the rest is taken from what lies below.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Patch {
+    clients: Option<u64>,
+    bulk: Option<u64>,
+    arguments: Option<u64>,
+    inline: Option<u64>,
+    held_command: Option<u64>,
+    buffers: Option<u64>,
+    idle: Option<Option<Duration>>,
+    frame: Option<Option<Duration>>,
+    write: Option<Option<Duration>>,
+    drain: Option<Duration>,
+    keepalive: Option<Option<Duration>>,
+    user_timeout: Option<Option<Duration>>,
+}
+
+/// File descriptors are 32-bit numbers.
+const CLIENTS: (u64, u64) = (1, 1 << 30);
+/// Redis refuses less than 1 MiB for `proto-max-bulk-len`, but a gate may be narrower.
+const BULK: (u64, u64) = (1 << 10, 1 << 40);
+/// Redis counts them in an `int`.
+const ARGUMENTS: (u64, u64) = (1, (1 << 31) - 1);
+/// An inline command is held whole.
+const INLINE: (u64, u64) = (1 << 10, 16 << 20);
+/// Less than a read would make the simplest commands uncheckable; more than this is no longer "held for a moment".
+const HELD: (u64, u64) = (16 << 10, 512 << 20);
+/// A few clients must be able to work.
+const BUFFERS: (u64, u64) = (1 << 20, 1 << 40);
+/// Linux takes 1 to 32767 seconds (`MAX_TCP_KEEPIDLE`).
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(32_767));
+
+impl Patch {
+    /// The `limits` of the process.
+    pub(super) fn process(node: &Node, problems: &mut Problems) -> Self {
+        let mut patch = Self::default();
+        let Some(mut fields) = Fields::of(node, "limits", problems) else { return patch };
+        patch.shared(&mut fields, problems);
+        patch.buffers =
+            fields.take("buffers").and_then(|node| value::size(node, "buffers", BUFFERS, problems));
+        if let Some(mut timeouts) =
+            fields.take("timeouts").and_then(|node| Fields::of(node, "timeouts", problems))
+        {
+            patch.timeouts(&mut timeouts, problems);
+            patch.drain = timeouts.take("drain").and_then(|node| value::duration(node, "drain", problems));
+            timeouts.finish(problems);
+        }
+        fields.finish(problems);
+        patch
+    }
+
+    /// The `limits` of a listener: those that a connection has by itself.
+    pub(super) fn listener(node: &Node, problems: &mut Problems) -> Self {
+        let mut patch = Self::default();
+        let Some(mut fields) = Fields::of(node, "limits of a listener", problems) else { return patch };
+        patch.shared(&mut fields, problems);
+        only_for_the_process(&mut fields, "buffers", problems);
+        if let Some(mut timeouts) =
+            fields.take("timeouts").and_then(|node| Fields::of(node, "timeouts", problems))
+        {
+            patch.timeouts(&mut timeouts, problems);
+            only_for_the_process(&mut timeouts, "drain", problems);
+            timeouts.finish(problems);
+        }
+        fields.finish(problems);
+        patch
+    }
+
+    /// These values where set, else those of `below`.
+    pub(super) fn over(&self, below: &Limits) -> Limits {
+        let bytes =
+            |set: Option<u64>, below: usize| set.and_then(|set| usize::try_from(set).ok()).unwrap_or(below);
+        Limits {
+            clients: self.clients.unwrap_or(below.clients),
+            bulk: self.bulk.unwrap_or(below.bulk),
+            arguments: self.arguments.unwrap_or(below.arguments),
+            inline: bytes(self.inline, below.inline),
+            held_command: bytes(self.held_command, below.held_command),
+            buffers: self.buffers.unwrap_or(below.buffers),
+            timeouts: Timeouts {
+                idle: self.idle.unwrap_or(below.timeouts.idle),
+                frame: self.frame.unwrap_or(below.timeouts.frame),
+                write: self.write.unwrap_or(below.timeouts.write),
+                drain: self.drain.unwrap_or(below.timeouts.drain),
+            },
+            tcp: Tcp {
+                keepalive: self.keepalive.unwrap_or(below.tcp.keepalive),
+                user_timeout: self.user_timeout.unwrap_or(below.tcp.user_timeout),
+            },
+        }
+    }
+
+    fn shared(&mut self, fields: &mut Fields<'_>, problems: &mut Problems) {
+        self.clients =
+            fields.take("clients").and_then(|node| value::number(node, "clients", CLIENTS, problems));
+        self.bulk = fields.take("bulk").and_then(|node| value::size(node, "bulk", BULK, problems));
+        self.arguments =
+            fields.take("arguments").and_then(|node| value::number(node, "arguments", ARGUMENTS, problems));
+        self.inline = fields.take("inline").and_then(|node| value::size(node, "inline", INLINE, problems));
+        self.held_command =
+            fields.take("held_command").and_then(|node| value::size(node, "held_command", HELD, problems));
+        fields.not_yet("per_source", "", problems);
+        fields.not_yet("client_output_buffer", "it is for shared connections only", problems);
+        if let Some(mut tcp) = fields.take("tcp").and_then(|node| Fields::of(node, "tcp", problems)) {
+            self.keepalive = tcp.take("keepalive").and_then(|node| keepalive(node, problems));
+            self.user_timeout = tcp
+                .take("user_timeout")
+                .and_then(|node| value::duration_or_off(node, "user_timeout", problems));
+            tcp.finish(problems);
+        }
+    }
+
+    fn timeouts(&mut self, fields: &mut Fields<'_>, problems: &mut Problems) {
+        self.idle = fields.take("idle").and_then(|node| value::duration_or_off(node, "idle", problems));
+        self.frame = fields.take("frame").and_then(|node| value::duration_or_off(node, "frame", problems));
+        self.write = fields.take("write").and_then(|node| value::duration_or_off(node, "write", problems));
+        for later in ["proxy_header", "tls", "login"] {
+            fields.not_yet(later, "", problems);
+        }
+    }
+}
+
+fn only_for_the_process(fields: &mut Fields<'_>, name: &'static str, problems: &mut Problems) {
+    if let Some((place, _)) = fields.take_with_key(name) {
+        problems.error(
+            place,
+            format!("'{name}' holds for the whole process"),
+            "set it in the limits at the top level",
+        );
+    }
+}
+
+fn keepalive(node: &Node, problems: &mut Problems) -> Option<Option<Duration>> {
+    let value = value::duration_or_off(node, "keepalive", problems)?;
+    let (least, most) = KEEPALIVE;
+    if value.is_some_and(|value| value < least || value > most || value.subsec_nanos() != 0) {
+        problems.error(&node.place, "keepalive must be whole seconds, from 1s to 32767s", "");
+        return None;
+    }
+    Some(value)
+}

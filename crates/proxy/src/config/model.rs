@@ -1,0 +1,316 @@
+//! What a valid file says, part by part. Fields are private: only validation makes these.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::limits::Limits;
+
+/// One named listener.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    pub(super) name: String,
+    pub(super) binds: Vec<Bind>,
+    pub(super) upstream: usize,
+    pub(super) refusal: Refusal,
+    pub(super) auth: Auth,
+    pub(super) inline_commands: bool,
+    pub(super) limits: Limits,
+}
+
+impl Listener {
+    /// `[a-z][a-z0-9_-]*`, unique.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// At least one.
+    pub fn binds(&self) -> &[Bind] {
+        &self.binds
+    }
+
+    /// Index into [`super::Config::upstreams`].
+    pub fn upstream(&self) -> usize {
+        self.upstream
+    }
+
+    /// What a refused source gets.
+    pub fn refusal(&self) -> Refusal {
+        self.refusal
+    }
+
+    /// Who checks credentials.
+    pub fn auth(&self) -> Auth {
+        self.auth
+    }
+
+    /// Whether inline commands (as typed in telnet) are taken.
+    pub fn inline_commands(&self) -> bool {
+        self.inline_commands
+    }
+
+    /// The limits of the process with this listener's own over them.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+}
+
+/// One address to listen on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Bind {
+    /// `v6only` is set for `[::]:port` when the configuration also binds that port on IPv4.
+    Tcp {
+        /// Address and port.
+        addr: SocketAddr,
+        /// Value for `IPV6_V6ONLY`; false on IPv4.
+        v6only: bool,
+    },
+    /// A socket file, its path absolute or relative to the working directory.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { addr, .. } => addr.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// What a refused source reads before the connection is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// `-DENIED source address not allowed`.
+    Denied,
+    /// `-ERR illegal address`.
+    IllegalAddress,
+    /// Nothing.
+    Close,
+    /// Nothing, and a RST in place of a FIN.
+    Reset,
+}
+
+/// Who checks credentials on a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// Redis: AUTH and HELLO go through.
+    Passthrough,
+    /// Nobody: who is on the list is in, the proxy logs in upstream with its own credentials.
+    Trust,
+}
+
+/// One Redis behind the proxy.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    pub(super) name: String,
+    pub(super) addresses: Vec<Address>,
+    pub(super) credentials: Option<Credentials>,
+    pub(super) connect_timeout: Duration,
+    pub(super) response_timeout: Option<Duration>,
+}
+
+impl Upstream {
+    /// `[a-z][a-z0-9_-]*`, unique.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// At least one, tried in order.
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// With `auth: trust` for every connection; with `auth: passthrough` for health checks only.
+    pub fn credentials(&self) -> Option<&Credentials> {
+        self.credentials.as_ref()
+    }
+
+    /// For one address: resolve, connect and log in.
+    pub fn connect_timeout(&self) -> Duration {
+        self.connect_timeout
+    }
+
+    /// How long a reply that is owed may take; `None`: for ever. Never holds for blocking commands.
+    pub fn response_timeout(&self) -> Option<Duration> {
+        self.response_timeout
+    }
+}
+
+/// Where an upstream is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// A name or an address (IPv6 without brackets), and a port that is not 0.
+    Host {
+        /// To be resolved.
+        host: String,
+        /// 1 to 65535.
+        port: u16,
+    },
+    /// A socket file, its path absolute or relative to the working directory.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Host { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// What the proxy logs in with. The password is in no output of `Debug`.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    pub(super) username: Option<String>,
+    pub(super) password: SecretString,
+}
+
+impl Credentials {
+    /// `None`: the default user.
+    pub fn username(&self) -> Option<&str> {
+        self.username.as_deref()
+    }
+
+    /// Not empty, unless the configuration was read without secrets.
+    pub fn password(&self) -> &SecretString {
+        &self.password
+    }
+}
+
+/// The admin endpoint.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    pub(super) bind: AdminBind,
+    pub(super) token: Option<SecretString>,
+}
+
+impl Admin {
+    /// Where it listens. Other than on loopback or a unix socket only with a token.
+    pub fn bind(&self) -> &AdminBind {
+        &self.bind
+    }
+
+    /// The bearer token, when one is set.
+    pub fn token(&self) -> Option<&SecretString> {
+        self.token.as_ref()
+    }
+}
+
+/// Where the admin endpoint listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminBind {
+    /// Address and port.
+    Tcp(SocketAddr),
+    /// A socket file.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for AdminBind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(addr) => addr.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// The audit trail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audit {
+    pub(super) path: AuditPath,
+    pub(super) on_overflow: Overflow,
+}
+
+impl Audit {
+    /// Where the lines go.
+    pub fn path(&self) -> &AuditPath {
+        &self.path
+    }
+
+    /// What happens when they come faster than they can be written.
+    pub fn on_overflow(&self) -> Overflow {
+        self.on_overflow
+    }
+}
+
+/// Where audit lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuditPath {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// Appended to this file.
+    File(PathBuf),
+}
+
+/// What happens to audit lines that find the queue full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overflow {
+    /// They are dropped and counted.
+    Drop,
+    /// Who wrote it waits.
+    Block,
+}
+
+/// How logs are written, always to standard error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    pub(super) format: LogFormat,
+    pub(super) level: LogLevel,
+}
+
+impl Log {
+    /// For people or for machines.
+    pub fn format(&self) -> LogFormat {
+        self.format
+    }
+
+    /// The least severe that is written.
+    pub fn level(&self) -> LogLevel {
+        self.level
+    }
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// How severe a log line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Failures only.
+    Error,
+    /// And what should be looked at.
+    Warn,
+    /// And what happens.
+    Info,
+    /// And why.
+    Debug,
+    /// And everything else; never client data.
+    Trace,
+}
+
+impl LogLevel {
+    /// The word of the file, which `tracing` understands too.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! What is wrong with a configuration, and where.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// One thing wrong, at a place of a file. Displays as `file:line:col: error: message`, the hint on a line of its own.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Problem {
+    severity: Severity,
+    file: String,
+    line: u32,
+    column: u32,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+impl Problem {
+    /// Whether it forbids the configuration.
+    pub fn severity(&self) -> Severity {
+        self.severity
+    }
+
+    /// The file as it was named on the command line or in the file that names it.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// From 1.
+    pub fn line(&self) -> u32 {
+        self.line
+    }
+
+    /// From 1, in characters.
+    pub fn column(&self) -> u32 {
+        self.column
+    }
+
+    /// Lower case, without a full stop, without secrets.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The corrected form, or what to do.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { severity, file, line, column, message, hint } = self;
+        write!(f, "{file}:{line}:{column}: {severity}: {message}")?;
+        match hint {
+            Some(hint) => write!(f, "\n  hint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// How bad a problem is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The configuration is refused.
+    Error,
+    /// The configuration works, and may not do what was meant.
+    Warning,
+    /// Worth knowing; nothing to mend.
+    Note,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Note => "note",
+        })
+    }
+}
+
+/// A place in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) file: Arc<str>,
+    pub(super) line: u32,
+    pub(super) column: u32,
+}
+
+impl Place {
+    pub(super) fn start_of(file: &Arc<str>) -> Self {
+        Self { file: Arc::clone(file), line: 1, column: 1 }
+    }
+}
+
+/// Everything found so far. Validation notes a problem and goes on.
+#[derive(Debug, Default)]
+pub(super) struct Problems {
+    list: Vec<Problem>,
+    /// Errors beyond [`MOST`].
+    more: usize,
+}
+
+/// Enough to mend a file by; a list of a million bad lines must not become a million messages.
+const MOST: usize = 200;
+
+impl Problems {
+    pub(super) fn error(&mut self, place: &Place, message: impl Into<String>, hint: impl Into<String>) {
+        self.note(Severity::Error, place, message.into(), hint.into());
+    }
+
+    pub(super) fn warning(&mut self, place: &Place, message: impl Into<String>, hint: impl Into<String>) {
+        self.note(Severity::Warning, place, message.into(), hint.into());
+    }
+
+    pub(super) fn remark(&mut self, place: &Place, message: impl Into<String>) {
+        self.note(Severity::Note, place, message.into(), String::new());
+    }
+
+    pub(super) fn has_errors(&self) -> bool {
+        self.more > 0 || self.list.iter().any(|problem| problem.severity == Severity::Error)
+    }
+
+    /// Sorted by file in order of first mention, then by place.
+    pub(super) fn into_list(mut self) -> Vec<Problem> {
+        let mut files: Vec<String> = Vec::new();
+        for problem in &self.list {
+            if !files.contains(&problem.file) {
+                files.push(problem.file.clone());
+            }
+        }
+        self.list.sort_by_key(|problem| {
+            (files.iter().position(|file| *file == problem.file), problem.line, problem.column)
+        });
+        if self.more > 0
+            && let Some(last) = self.list.last().cloned()
+        {
+            let message = format!("and {} more problems, not shown", self.more);
+            self.list.push(Problem { message, hint: None, ..last });
+        }
+        self.list
+    }
+
+    fn note(&mut self, severity: Severity, place: &Place, message: String, hint: String) {
+        if self.list.len() >= MOST {
+            self.more += usize::from(severity == Severity::Error);
+            return;
+        }
+        self.list.push(Problem {
+            severity,
+            file: place.file.to_string(),
+            line: place.line,
+            column: place.column,
+            message,
+            hint: Some(hint).filter(|hint| !hint.is_empty()),
+        });
+    }
+}

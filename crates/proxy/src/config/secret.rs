@@ -1,0 +1,110 @@
+//! Secrets come from a file or the environment, and go nowhere but where they are needed.
+
+use secrecy::SecretString;
+
+use super::fields::{Fields, shown};
+use super::load::{Scope, read_bytes};
+use super::raw::{Node, Value};
+use super::value;
+
+/// Longer than any password or token; a wrong path should not fill the memory.
+const MAX_SECRET: u64 = 64 << 10;
+
+/// Reads `{file: PATH}` or `{env: NAME}`. Without secrets only the form is checked, and the result is empty.
+pub(super) fn read(node: &Node, what: &'static str, scope: &mut Scope) -> Option<SecretString> {
+    match &node.value {
+        Value::Map(_) => {}
+        Value::Scalar(_) => {
+            scope.problems.error(
+                &node.place,
+                format!("plaintext {what} in a configuration file"),
+                format!(
+                    "put it into a file and write {{file: PATH}}, or {{env: NAME}} for a variable; \
+                     where only a digest is needed, 'portcullis hash-password' makes one"
+                ),
+            );
+            return None;
+        }
+        Value::Null | Value::List(_) => {
+            let message = format!("{what} must be {{file: PATH}} or {{env: NAME}}, not {}", node.kind());
+            scope.problems.error(&node.place, message, "");
+            return None;
+        }
+    }
+    let mut fields = Fields::of(node, what, &mut scope.problems)?;
+    let (file, env) = (fields.take("file"), fields.take("env"));
+    fields.not_yet(
+        "sha256",
+        "a digest cannot be sent to Redis: write {file: PATH} or {env: NAME}",
+        &mut scope.problems,
+    );
+    fields.finish(&mut scope.problems);
+    match (file, env) {
+        (Some(file), None) => from_file(file, what, scope),
+        (None, Some(env)) => from_env(env, what, scope),
+        _ => {
+            let message = format!("{what} needs one of 'file' and 'env'");
+            scope.problems.error(&node.place, message, "write {file: PATH} or {env: NAME}");
+            None
+        }
+    }
+}
+
+fn from_file(node: &Node, what: &str, scope: &mut Scope) -> Option<SecretString> {
+    let path = scope.base.join(value::text(node, "file", &mut scope.problems)?);
+    if !scope.options.reads_secrets() {
+        return Some(SecretString::default());
+    }
+    let bytes = match read_bytes(&path, MAX_SECRET) {
+        Ok(bytes) => bytes,
+        Err((reason, hint)) => {
+            let message = format!("cannot read the {what} from {}: {reason}", path.display());
+            scope.problems.error(&node.place, message, hint);
+            return None;
+        }
+    };
+    let named = format!("{}", path.display());
+    // `FromUtf8Error` holds the bytes: it must not reach a message.
+    match String::from_utf8(bytes) {
+        Ok(text) => finish(text, node, what, &named, scope),
+        Err(_) => {
+            scope.problems.error(&node.place, format!("the {what} in {named} is not UTF-8 text"), "");
+            None
+        }
+    }
+}
+
+fn from_env(node: &Node, what: &str, scope: &mut Scope) -> Option<SecretString> {
+    let name = value::text(node, "env", &mut scope.problems)?;
+    if !scope.options.reads_secrets() {
+        return Some(SecretString::default());
+    }
+    let named = format!("environment variable {}", shown(name));
+    match std::env::var(name) {
+        Ok(text) => finish(text, node, what, &named, scope),
+        Err(std::env::VarError::NotPresent) => {
+            let hint = "set it where portcullis is started, or check with --no-secrets";
+            scope.problems.error(&node.place, format!("{named} is not set"), hint);
+            None
+        }
+        Err(std::env::VarError::NotUnicode(_)) => {
+            scope.problems.error(&node.place, format!("the {what} in {named} is not UTF-8 text"), "");
+            None
+        }
+    }
+}
+
+/// Editors and `echo` end a file with a newline that nobody means as part of the secret.
+fn finish(mut text: String, node: &Node, what: &str, named: &str, scope: &mut Scope) -> Option<SecretString> {
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+    if text.is_empty() {
+        scope.problems.error(&node.place, format!("the {what} in {named} is empty"), "");
+        return None;
+    }
+    Some(SecretString::from(text))
+}

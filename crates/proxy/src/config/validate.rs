@@ -1,0 +1,53 @@
+//! From the located tree to a [`Config`]: every part notes its problems and lets the next one go on.
+
+mod groups;
+mod listeners;
+mod service;
+mod upstreams;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use portcullis_acl::PolicyBuilder;
+
+use super::Config;
+use super::fields::Fields;
+use super::limits::{Limits, Patch};
+use super::load::Scope;
+use super::raw::Node;
+
+/// `None` when something needed could not be made; what was wrong is in `scope`.
+pub(super) fn config(tree: &Node, path: &Path, scope: &mut Scope) -> Option<Config> {
+    let mut fields = Fields::of(tree, "the configuration", &mut scope.problems)?;
+    let mut policy = PolicyBuilder::new();
+    let groups = groups::read(fields.take("groups"), &mut policy, scope);
+    let upstreams = upstreams::read(&mut fields, scope);
+    let patch =
+        fields.take("limits").map(|node| Patch::process(node, &mut scope.problems)).unwrap_or_default();
+    let limits = patch.over(&Limits::default());
+    let admin = service::admin(fields.take("admin"), scope);
+    let audit = service::audit(fields.take("audit"), scope);
+    let log = service::log(fields.take("log"), &mut scope.problems);
+    let workers = service::workers(fields.take("workers"), &mut scope.problems);
+    let admin_bind = admin.as_ref().and_then(service::AdminSetting::tcp);
+    let listeners = listeners::read(&mut fields, &upstreams, &limits, groups, &mut policy, admin_bind, scope);
+    fields.not_yet("users", "this version has auth: passthrough and auth: trust", &mut scope.problems);
+    fields.not_yet("reload", "leave it out: the file is read once, at start", &mut scope.problems);
+    fields.finish(&mut scope.problems);
+
+    let policy = policy.build();
+    listeners.judge_openness(&policy, scope);
+    listeners.meet_upstreams(&upstreams, scope);
+    service::separate(admin.as_ref(), &listeners, scope);
+    Some(Config {
+        path: path.to_path_buf(),
+        listeners: listeners.finish()?,
+        upstreams: upstreams.finish()?,
+        policy: Arc::new(policy),
+        limits,
+        admin: admin?.into_model(),
+        audit: audit?,
+        log: log?,
+        workers: workers?,
+    })
+}

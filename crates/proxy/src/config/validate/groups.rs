@@ -1,0 +1,392 @@
+//! The `groups` mapping, the files it names, and entries wherever they stand.
+
+mod file;
+
+use std::collections::{HashMap, HashSet};
+
+use portcullis_acl::policy::UNIX_GROUP;
+use portcullis_acl::{Cidr, Entry, GroupId, Meta, PolicyBuilder, SourceId, TooMany, UnixSeconds};
+
+use crate::config::fields::{Fields, named, nearest, shown};
+use crate::config::load::Scope;
+use crate::config::problem::Place;
+use crate::config::raw::{Node, Value};
+use crate::config::value::{self, time};
+
+/// The groups of a file by name, and what later checks need to know of them.
+pub(super) struct Groups<'n> {
+    ids: HashMap<&'n str, GroupId>,
+    declared: Vec<Declared<'n>>,
+    includes: Vec<Include>,
+    used: HashSet<GroupId>,
+    main: Option<SourceId>,
+}
+
+/// One key of `groups`.
+struct Declared<'n> {
+    name: &'n str,
+    place: &'n Place,
+    id: GroupId,
+    entries: Option<&'n Node>,
+    file: Option<&'n Node>,
+    allow_empty: bool,
+    /// Its file was read and holds nothing.
+    empty_file: bool,
+}
+
+struct Include {
+    from: GroupId,
+    to: GroupId,
+    place: Place,
+}
+
+pub(super) fn read<'n>(node: Option<&'n Node>, policy: &mut PolicyBuilder, scope: &mut Scope) -> Groups<'n> {
+    let main = policy.source(&scope.file).ok();
+    let mut groups = Groups {
+        ids: HashMap::from([(UNIX_GROUP, PolicyBuilder::UNIX)]),
+        declared: Vec::new(),
+        includes: Vec::new(),
+        used: HashSet::new(),
+        main,
+    };
+    // Names first: a group may include one that stands below it.
+    for (key, node) in node.map(|node| named(node, "groups", &mut scope.problems)).unwrap_or_default() {
+        groups.declare(&key.text, &key.place, node, policy, scope);
+    }
+    let mut declared = std::mem::take(&mut groups.declared);
+    for group in &mut declared {
+        groups.fill(group, policy, scope);
+    }
+    groups.declared = declared;
+    groups.report_cycles(policy, scope);
+    groups
+}
+
+impl<'n> Groups<'n> {
+    /// Reads an `allow` or `deny` list; addresses written in place become a group without a name.
+    pub(super) fn list(
+        &mut self,
+        node: &Node,
+        policy: &mut PolicyBuilder,
+        scope: &mut Scope,
+    ) -> Vec<GroupId> {
+        let mut list = Vec::new();
+        let mut in_place = None;
+        for item in value::list(node) {
+            if let Value::Scalar(text) = &item.value
+                && (value::is_name(text) || self.ids.contains_key(text.as_str()))
+            {
+                list.extend(self.find(text, &item.place, scope));
+                continue;
+            }
+            if in_place.is_none() {
+                in_place = policy
+                    .group(None, Meta::default())
+                    .map_err(|full| too_many(full, &item.place, scope))
+                    .ok();
+            }
+            if let (Some(id), Some(source)) = (in_place, self.main) {
+                self.entry(item, id, source, policy, scope);
+            }
+        }
+        list.extend(in_place);
+        self.used.extend(&list);
+        list
+    }
+
+    /// Groups whose file may have lost its content must not silently stop refusing.
+    pub(super) fn check_deny(&self, deny: &[GroupId], scope: &mut Scope) {
+        let reached = self.reach(deny);
+        for group in self.declared.iter().filter(|group| group.empty_file && !group.allow_empty) {
+            if reached.contains(&group.id) {
+                let message =
+                    format!("the file of group '{}' is empty, and the group is used under deny", group.name);
+                scope.problems.error(
+                    group.place,
+                    message,
+                    "if that is meant, add allow_empty: true to the group",
+                );
+            }
+        }
+    }
+
+    /// Notes groups that no list mentions.
+    pub(super) fn report_unused(&self, scope: &mut Scope) {
+        let used: Vec<GroupId> = self.used.iter().copied().collect();
+        let reached = self.reach(&used);
+        for group in self.declared.iter().filter(|group| !reached.contains(&group.id)) {
+            scope.problems.remark(group.place, format!("no listener uses group '{}'", group.name));
+        }
+    }
+
+    fn reach(&self, roots: &[GroupId]) -> HashSet<GroupId> {
+        let mut reached: HashSet<GroupId> = HashSet::new();
+        let mut open = roots.to_vec();
+        let mut edges: HashMap<GroupId, Vec<GroupId>> = HashMap::new();
+        for include in &self.includes {
+            edges.entry(include.from).or_default().push(include.to);
+        }
+        while let Some(group) = open.pop() {
+            if reached.insert(group) {
+                open.extend(edges.get(&group).into_iter().flatten());
+            }
+        }
+        reached
+    }
+
+    fn declare(
+        &mut self,
+        name: &'n str,
+        place: &'n Place,
+        node: &'n Node,
+        policy: &mut PolicyBuilder,
+        scope: &mut Scope,
+    ) {
+        if name == UNIX_GROUP {
+            let hint = "it stands for peers on a unix socket: choose another name";
+            scope.problems.error(place, "the group 'unix' is built in", hint);
+            return;
+        }
+        if let Some((message, hint)) = value::bad_name("group", name) {
+            scope.problems.error(place, message, hint);
+        }
+        let mut group = Declared {
+            name,
+            place,
+            id: PolicyBuilder::UNIX,
+            entries: None,
+            file: None,
+            allow_empty: false,
+            empty_file: false,
+        };
+        let mut meta = Meta::default();
+        match &node.value {
+            Value::Map(_) => meta = long_form(node, &mut group, scope),
+            Value::List(_) | Value::Null | Value::Scalar(_) => group.entries = Some(node),
+        }
+        match policy.group(Some(name), meta) {
+            Ok(id) => {
+                group.id = id;
+                self.ids.insert(name, id);
+                self.declared.push(group);
+            }
+            Err(full) => too_many(full, place, scope),
+        }
+    }
+
+    fn fill(&mut self, group: &mut Declared<'n>, policy: &mut PolicyBuilder, scope: &mut Scope) {
+        if let (Some(node), Some(source)) = (group.entries, self.main) {
+            for item in value::list(node) {
+                self.entry(item, group.id, source, policy, scope);
+            }
+        }
+        if let Some(node) = group.file
+            && let Some(text) = value::text(node, "file", &mut scope.problems)
+        {
+            let path = scope.base.join(text);
+            group.empty_file = file::read(&path, &node.place, group.id, self, policy, scope) == Some(0);
+            if group.empty_file && !group.allow_empty {
+                let message = format!("the file of group '{}' is empty", group.name);
+                scope.problems.warning(
+                    &node.place,
+                    message,
+                    "if that is meant, add allow_empty: true to the group",
+                );
+            }
+        }
+    }
+
+    /// One item of a list: an address, `{cidr: ..., note: ...}` or `{group: NAME}`.
+    fn entry(
+        &mut self,
+        node: &Node,
+        id: GroupId,
+        source: SourceId,
+        policy: &mut PolicyBuilder,
+        scope: &mut Scope,
+    ) {
+        match &node.value {
+            Value::Scalar(text) => {
+                if let Some(cidr) = self.address(text, &node.place, scope) {
+                    add(id, source, cidr, &node.place, Meta::default(), policy, scope);
+                }
+            }
+            Value::Map(_) => self.long_entry(node, id, source, policy, scope),
+            Value::Null | Value::List(_) => {
+                let message = format!("an entry must be an address or a mapping, not {}", node.kind());
+                scope.problems.error(
+                    &node.place,
+                    message,
+                    "write 203.0.113.0/24 or {cidr: 203.0.113.0/24, note: why}",
+                );
+            }
+        }
+    }
+
+    fn long_entry(
+        &mut self,
+        node: &Node,
+        id: GroupId,
+        source: SourceId,
+        policy: &mut PolicyBuilder,
+        scope: &mut Scope,
+    ) {
+        if let Some(text) = broken_v6(node) {
+            let message = "an IPv6 address that YAML took for a mapping";
+            scope.problems.error(&node.place, message, format!("put it in quotes: \"{text}\""));
+            return;
+        }
+        let Some(mut fields) = Fields::of(node, "entry", &mut scope.problems) else { return };
+        if let Some(other) = fields.take("group") {
+            if let Some(name) = value::text(other, "group", &mut scope.problems)
+                && let Some(to) = self.find(name, &other.place, scope)
+            {
+                policy.include(id, to);
+                self.includes.push(Include { from: id, to, place: other.place.clone() });
+            }
+            fields.finish(&mut scope.problems);
+            return;
+        }
+        let cidr = fields
+            .need("cidr", "write {cidr: 203.0.113.0/24, note: why}, or {group: NAME}", &mut scope.problems)
+            .and_then(|node| {
+                let text = value::text(node, "cidr", &mut scope.problems)?;
+                self.address(text, &node.place, scope)
+            });
+        let meta = meta(&mut fields, scope);
+        fields.finish(&mut scope.problems);
+        if let Some(cidr) = cidr {
+            add(id, source, cidr, &node.place, meta, policy, scope);
+        }
+    }
+
+    fn address(&self, text: &str, place: &Place, scope: &mut Scope) -> Option<Cidr> {
+        match text.parse() {
+            Ok(cidr) => Some(cidr),
+            Err(_) if value::is_name(text) => {
+                let hint = match self.ids.contains_key(text) {
+                    true => format!("to include the group, write {{group: {text}}}"),
+                    false => "write an address such as 203.0.113.0/24, or {group: NAME} to include a group"
+                        .to_owned(),
+                };
+                scope.problems.error(place, format!("'{}' is not an address", shown(text)), hint);
+                None
+            }
+            Err(error) => {
+                scope.problems.error(place, format!("'{}': {error}", shown(text)), error.hint());
+                None
+            }
+        }
+    }
+
+    fn find(&self, name: &str, place: &Place, scope: &mut Scope) -> Option<GroupId> {
+        if let Some(id) = self.ids.get(name) {
+            return Some(*id);
+        }
+        let known: Vec<&str> = self.ids.keys().copied().collect();
+        let hint = match nearest(name, &known) {
+            Some(name) => format!("did you mean '{name}'?"),
+            None => "add it under groups".to_owned(),
+        };
+        scope.problems.error(place, format!("unknown group '{}'", shown(name)), hint);
+        None
+    }
+
+    fn report_cycles(&self, policy: &PolicyBuilder, scope: &mut Scope) {
+        let name =
+            |id: &GroupId| self.declared.iter().find(|group| group.id == *id).map_or("", |group| group.name);
+        for ring in policy.cycles() {
+            let [.., from, to] = ring.as_slice() else { continue };
+            let include = self.includes.iter().find(|include| (include.from, include.to) == (*from, *to));
+            if let Some(include) = include {
+                let path: Vec<&str> = ring.iter().map(name).collect();
+                let message = format!("groups include each other: {}", path.join(" -> "));
+                scope.problems.error(&include.place, message, "remove one of the includes");
+            }
+        }
+    }
+}
+
+/// `note`, `owner`, `until`, and one of `entries` and `file`.
+fn long_form<'n>(node: &'n Node, group: &mut Declared<'n>, scope: &mut Scope) -> Meta {
+    let Some(mut fields) = Fields::of(node, "group", &mut scope.problems) else { return Meta::default() };
+    let meta = meta(&mut fields, scope);
+    group.entries = fields.take("entries");
+    group.file = fields.take("file");
+    let allow_empty = fields.take_with_key("allow_empty");
+    if let Some((key, node)) = allow_empty {
+        group.allow_empty = value::switch(node, "allow_empty", &mut scope.problems) == Some(true);
+        if group.file.is_none() {
+            scope.problems.error(key, "'allow_empty' is for groups with a file", "leave it out");
+        }
+    }
+    match (group.entries, group.file) {
+        (Some(_), Some(file)) => {
+            let hint = "make it two groups and include one in the other: {group: NAME}";
+            scope.problems.error(&file.place, "a group has either entries or a file", hint);
+        }
+        (None, None) => {
+            scope.problems.error(&node.place, "a group without entries or file", "write entries: []")
+        }
+        _ => {}
+    }
+    fields.finish(&mut scope.problems);
+    meta
+}
+
+fn meta(fields: &mut Fields<'_>, scope: &mut Scope) -> Meta {
+    let mut word = |name: &'static str, scope: &mut Scope| {
+        let node = fields.take(name)?;
+        value::text(node, name, &mut scope.problems).map(str::to_owned)
+    };
+    let (note, owner) = (word("note", scope), word("owner", scope));
+    let until = fields.take("until").and_then(|node| until(node, scope));
+    Meta { note, owner, until }
+}
+
+fn until(node: &Node, scope: &mut Scope) -> Option<UnixSeconds> {
+    let text = value::text(node, "until", &mut scope.problems)?;
+    match time::parse(text) {
+        Ok(until) => {
+            if until <= scope.now {
+                let message = format!("'until' passed at {}: the entry counts as absent", time::show(until));
+                scope.problems.warning(&node.place, message, "remove the entry, or set a later moment");
+            }
+            Some(until)
+        }
+        Err(hint) => {
+            scope.problems.error(&node.place, format!("'{}' is not a moment", shown(text)), hint);
+            None
+        }
+    }
+}
+
+fn add(
+    group: GroupId,
+    source: SourceId,
+    cidr: Cidr,
+    place: &Place,
+    meta: Meta,
+    policy: &mut PolicyBuilder,
+    scope: &mut Scope,
+) {
+    if let Err(full) = policy.entry(group, source, Entry { cidr, line: place.line, meta }) {
+        too_many(full, place, scope);
+    }
+}
+
+fn too_many(full: TooMany, place: &Place, scope: &mut Scope) {
+    scope.problems.error(place, full.to_string(), "");
+}
+
+/// `- fe80::` without quotes is a mapping of `fe80:` to nothing.
+fn broken_v6(node: &Node) -> Option<String> {
+    let Value::Map(entries) = &node.value else { return None };
+    let [(key, value)] = entries.as_slice() else { return None };
+    let text = match &value.value {
+        Value::Null => format!("{}:", key.text),
+        Value::Scalar(text) => format!("{}: {text}", key.text).replace(' ', ""),
+        Value::List(_) | Value::Map(_) => return None,
+    };
+    (text.contains("::") && text.parse::<Cidr>().is_ok()).then_some(text)
+}

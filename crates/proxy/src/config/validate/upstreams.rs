@@ -1,0 +1,159 @@
+//! The `upstreams` mapping.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::config::fields::{Fields, named, nearest};
+use crate::config::load::Scope;
+use crate::config::model::{Address, Credentials, Upstream};
+use crate::config::problem::Place;
+use crate::config::raw::Node;
+use crate::config::value::socket;
+use crate::config::{secret, value};
+
+/// Long enough for one lost SYN (1 s, RFC 6298), short enough for a client that waits.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What was read; an upstream with a fault keeps its name, so that listeners can refer to it.
+pub(super) struct Upstreams<'n> {
+    list: Vec<Read<'n>>,
+    index: HashMap<&'n str, usize>,
+}
+
+pub(super) struct Read<'n> {
+    pub(super) name: &'n str,
+    pub(super) place: &'n Place,
+    pub(super) credentials: Option<&'n Place>,
+    upstream: Option<Upstream>,
+}
+
+impl<'n> Upstreams<'n> {
+    /// The index of the upstream a listener names.
+    pub(super) fn find(&self, node: &Node, scope: &mut Scope) -> Option<usize> {
+        let name = value::text(node, "upstream", &mut scope.problems)?;
+        if let Some(index) = self.index.get(name) {
+            return Some(*index);
+        }
+        let known: Vec<&str> = self.list.iter().map(|read| read.name).collect();
+        let hint = match nearest(name, &known) {
+            Some(name) => format!("did you mean '{name}'?"),
+            None if known.is_empty() => "add it under upstreams".to_owned(),
+            None => format!("known upstreams: {}", known.join(", ")),
+        };
+        let message = format!("unknown upstream '{}'", crate::config::fields::shown(name));
+        scope.problems.error(&node.place, message, hint);
+        None
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Read<'n>> {
+        self.list.iter()
+    }
+
+    pub(super) fn get(&self, index: usize) -> Option<&Read<'n>> {
+        self.list.get(index)
+    }
+
+    pub(super) fn finish(self) -> Option<Vec<Upstream>> {
+        self.list.into_iter().map(|read| read.upstream).collect()
+    }
+}
+
+pub(super) fn read<'n>(fields: &mut Fields<'n>, scope: &mut Scope) -> Upstreams<'n> {
+    let mut upstreams = Upstreams { list: Vec::new(), index: HashMap::new() };
+    let example = "add upstreams: {main: {address: \"127.0.0.1:6379\"}}";
+    let Some(node) = fields.need("upstreams", example, &mut scope.problems) else { return upstreams };
+    for (key, node) in named(node, "upstreams", &mut scope.problems) {
+        if let Some((message, hint)) = value::bad_name("upstream", &key.text) {
+            scope.problems.error(&key.place, message, hint);
+        }
+        let (upstream, credentials) = one(&key.text, node, scope);
+        upstreams.index.insert(&key.text, upstreams.list.len());
+        upstreams.list.push(Read { name: &key.text, place: &key.place, credentials, upstream });
+    }
+    if upstreams.list.is_empty() {
+        scope.problems.error(&node.place, "no upstreams", example);
+    }
+    upstreams
+}
+
+fn one<'n>(name: &str, node: &'n Node, scope: &mut Scope) -> (Option<Upstream>, Option<&'n Place>) {
+    let Some(mut fields) = Fields::of(node, "upstream", &mut scope.problems) else { return (None, None) };
+    fields.not_yet("sentinel", "write address: host:port", &mut scope.problems);
+    fields.not_yet("cluster", "write address: host:port", &mut scope.problems);
+    fields.not_yet("tls", "", &mut scope.problems);
+    let addresses = fields
+        .need("address", "write address: host:port, or unix:/path", &mut scope.problems)
+        .and_then(|node| addresses(node, scope));
+    let credentials_node = fields.take("credentials");
+    let credentials = credentials_node.map(|node| credentials(node, scope));
+    if let Some(node) = fields.take("connections") {
+        let words = [("dedicated", true), ("shared", false)];
+        if value::word(node, "connections", &words, &mut scope.problems) == Some(false) {
+            scope.problems.error(
+                &node.place,
+                "'shared' connections are not yet supported",
+                "write dedicated",
+            );
+        }
+    }
+    let connect = match fields.take("connect_timeout") {
+        Some(node) => value::duration(node, "connect_timeout", &mut scope.problems),
+        None => Some(CONNECT_TIMEOUT),
+    };
+    let response = match fields.take("response_timeout") {
+        Some(node) => value::duration_or_off(node, "response_timeout", &mut scope.problems),
+        None => Some(None),
+    };
+    fields.finish(&mut scope.problems);
+    let place = credentials_node.map(|node| &node.place);
+    let upstream = || {
+        Some(Upstream {
+            name: name.to_owned(),
+            addresses: addresses?,
+            credentials: match credentials {
+                None => None,
+                Some(credentials) => Some(credentials?),
+            },
+            connect_timeout: connect?,
+            response_timeout: response?,
+        })
+    };
+    (upstream(), place)
+}
+
+fn addresses(node: &Node, scope: &mut Scope) -> Option<Vec<Address>> {
+    let mut addresses = Vec::new();
+    for item in value::list(node) {
+        let address = value::text(item, "address", &mut scope.problems)
+            .and_then(|text| socket::remote(text, &scope.base).map_err(|why| note(item, why, scope)).ok());
+        match address {
+            Some(address) if addresses.contains(&address) => {
+                scope.problems.error(&item.place, format!("{address} is there twice"), "remove one");
+            }
+            Some(address) => addresses.push(address),
+            None => {}
+        }
+    }
+    if value::list(node).is_empty() {
+        scope.problems.error(&node.place, "address has no value", "write address: host:port, or unix:/path");
+    }
+    Some(addresses).filter(|addresses| !addresses.is_empty())
+}
+
+fn note(node: &Node, (message, hint): (String, String), scope: &mut Scope) {
+    scope.problems.error(&node.place, message, hint);
+}
+
+fn credentials(node: &Node, scope: &mut Scope) -> Option<Credentials> {
+    let mut fields = Fields::of(node, "credentials", &mut scope.problems)?;
+    let username = fields.take("username").map(|node| value::text(node, "username", &mut scope.problems));
+    let password = fields
+        .need("password", "write password: {file: PATH} or {env: NAME}", &mut scope.problems)
+        .and_then(|node| secret::read(node, "password", scope));
+    fields.finish(&mut scope.problems);
+    let username = match username {
+        None => None,
+        Some(name) => Some(name?.to_owned()),
+    };
+    Some(Credentials { username, password: password? })
+}

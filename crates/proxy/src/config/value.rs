@@ -1,0 +1,235 @@
+//! Single values: words, numbers, durations, sizes, names, sockets. Each reader notes what is wrong and how to write it.
+
+pub(super) mod socket;
+pub(super) mod time;
+
+use std::time::Duration;
+
+use super::fields::{nearest, shown};
+use super::problem::Problems;
+use super::raw::{Node, Value};
+
+/// Longer ones overflow what the kernel and our clocks can add up; nobody means them.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// A scalar's text; `None`, and a problem, for anything else or nothing.
+pub(super) fn text<'n>(node: &'n Node, what: &str, problems: &mut Problems) -> Option<&'n str> {
+    match &node.value {
+        Value::Scalar(text) if !text.is_empty() => Some(text),
+        Value::Scalar(_) | Value::Null => {
+            problems.error(&node.place, format!("{what} has no value"), "");
+            None
+        }
+        Value::List(_) | Value::Map(_) => {
+            problems.error(&node.place, format!("{what} must be a single value, not {}", node.kind()), "");
+            None
+        }
+    }
+}
+
+/// The items of a list; a single value counts as a list of one, nothing as an empty one.
+pub(super) fn list(node: &Node) -> &[Node] {
+    match &node.value {
+        Value::Null => &[],
+        Value::List(items) => items,
+        Value::Scalar(_) | Value::Map(_) => std::slice::from_ref(node),
+    }
+}
+
+/// One of a few words.
+pub(super) fn word<T: Copy>(
+    node: &Node,
+    what: &str,
+    words: &[(&str, T)],
+    problems: &mut Problems,
+) -> Option<T> {
+    let written = text(node, what, problems)?;
+    if let Some((_, value)) = words.iter().find(|(word, _)| *word == written) {
+        return Some(*value);
+    }
+    let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+    let hint = match nearest(written, &known) {
+        Some(word) => format!("did you mean '{word}'?"),
+        None => format!("one of: {}", known.join(", ")),
+    };
+    problems.error(&node.place, format!("unknown value '{}' for {what}", shown(written)), hint);
+    None
+}
+
+/// `true` or `false`, and none of the words YAML 1.1 took for them.
+pub(super) fn switch(node: &Node, what: &str, problems: &mut Problems) -> Option<bool> {
+    let written = text(node, what, problems)?;
+    let hint = match written.to_ascii_lowercase().as_str() {
+        "true" if written == "true" => return Some(true),
+        "false" if written == "false" => return Some(false),
+        "true" | "yes" | "on" | "y" => "write true",
+        "false" | "no" | "off" | "n" => "write false",
+        _ => "write true or false",
+    };
+    problems.error(&node.place, format!("{what} must be true or false, not '{}'", shown(written)), hint);
+    None
+}
+
+/// Whether it is the word for "not at all".
+pub(super) fn is_off(node: &Node) -> bool {
+    matches!(&node.value, Value::Scalar(text) if text == "off" || text == "false")
+}
+
+/// A whole number in a range, without sign, leading zeros, fractions or exponents.
+pub(super) fn number(
+    node: &Node,
+    what: &str,
+    (least, most): (u64, u64),
+    problems: &mut Problems,
+) -> Option<u64> {
+    let written = text(node, what, problems)?;
+    let value = digits(written);
+    let value = value.filter(|value| (least..=most).contains(value));
+    if value.is_none() {
+        let message =
+            format!("{what} must be a whole number from {least} to {most}, not '{}'", shown(written));
+        problems.error(&node.place, message, "");
+    }
+    value
+}
+
+/// `250ms 10s 5m 1h 7d`, at least one millisecond.
+pub(super) fn duration(node: &Node, what: &str, problems: &mut Problems) -> Option<Duration> {
+    let written = text(node, what, problems)?;
+    let hint = match parse_duration(written) {
+        Ok(value) if value.is_zero() => {
+            "for never write off where that is possible, or leave the key out".to_owned()
+        }
+        Ok(value) if value <= LONGEST => return Some(value),
+        Ok(_) => "at most 366d".to_owned(),
+        Err(hint) => hint,
+    };
+    let message = format!("{what} must be a duration, not '{}'", shown(written));
+    problems.error(&node.place, message, hint);
+    None
+}
+
+/// A duration, or `off` for never.
+pub(super) fn duration_or_off(node: &Node, what: &str, problems: &mut Problems) -> Option<Option<Duration>> {
+    if is_off(node) {
+        return Some(None);
+    }
+    if matches!(&node.value, Value::Scalar(text) if digits(text) == Some(0) || parse_duration(text) == Ok(Duration::ZERO))
+    {
+        problems.error(&node.place, format!("{what} cannot be zero"), "write off for never");
+        return None;
+    }
+    duration(node, what, problems).map(Some)
+}
+
+/// Bytes: `64KiB 16MiB 1GiB` or a plain number.
+pub(super) fn size(
+    node: &Node,
+    what: &str,
+    (least, most): (u64, u64),
+    problems: &mut Problems,
+) -> Option<u64> {
+    let written = text(node, what, problems)?;
+    let hint = match parse_size(written) {
+        Ok(value) if (least..=most).contains(&value) => return Some(value),
+        Ok(_) => format!("from {} to {}", show_size(least), show_size(most)),
+        Err(hint) => hint,
+    };
+    problems.error(&node.place, format!("'{}' is no size for {what}", shown(written)), hint);
+    None
+}
+
+/// `[a-z][a-z0-9_-]*`, and not a word that some YAML programs read as true, false or nothing.
+pub(super) fn is_name(text: &str) -> bool {
+    let body = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
+    text.starts_with(|c: char| c.is_ascii_lowercase()) && text.chars().all(body)
+}
+
+/// Why a name is none, as message and hint; `None` when it is one.
+pub(super) fn bad_name(what: &str, text: &str) -> Option<(String, String)> {
+    /// Longer names make metrics and logs unreadable.
+    const LONGEST: usize = 63;
+    if matches!(text, "true" | "false" | "yes" | "no" | "on" | "off" | "y" | "n" | "null") {
+        let message =
+            format!("'{text}' cannot name a {what}: some YAML programs read it as a boolean or nothing");
+        return Some((message, "choose another word".to_owned()));
+    }
+    if is_name(text) && text.len() <= LONGEST {
+        return None;
+    }
+    let message = format!("'{}' cannot name a {what}", shown(text));
+    let clean: String = text
+        .to_ascii_lowercase()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' })
+        .take(LONGEST)
+        .collect();
+    let hint = if is_name(&clean) {
+        format!("small letters, digits, '_' and '-', first a letter: {clean}")
+    } else {
+        "small letters, digits, '_' and '-', first a letter".to_owned()
+    };
+    Some((message, hint))
+}
+
+/// Plain digits; no sign, no leading zero.
+fn digits(text: &str) -> Option<u64> {
+    let plain = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    if plain { text.parse().ok() } else { None }
+}
+
+/// Splits `10s` into 10 and `s`.
+fn quantity(text: &str) -> Option<(u64, &str)> {
+    let unit = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit);
+    digits(number).filter(|_| !number.is_empty()).map(|number| (number, unit))
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let Some((number, unit)) = quantity(text) else {
+        return Err("write a whole number and a unit, such as 250ms, 10s, 5m, 1h or 7d".to_owned());
+    };
+    let seconds = |each: u64| {
+        number.checked_mul(each).map(Duration::from_secs).ok_or_else(|| "at most 366d".to_owned())
+    };
+    match unit {
+        "ms" => Ok(Duration::from_millis(number)),
+        "s" => seconds(1),
+        "m" => seconds(60),
+        "h" => seconds(3600),
+        "d" => seconds(24 * 3600),
+        "" => Err(format!("a duration needs a unit: {number}s or {number}ms")),
+        _ => Err("units are ms, s, m, h and d".to_owned()),
+    }
+}
+
+fn parse_size(text: &str) -> Result<u64, String> {
+    let Some((number, unit)) = quantity(text) else {
+        return Err("write a whole number and a unit, such as 64KiB, 16MiB or 1GiB".to_owned());
+    };
+    let each: u64 = match unit {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "TiB" => 1 << 40,
+        other => {
+            return Err(match other.to_ascii_lowercase().chars().next() {
+                Some(prefix @ ('k' | 'm' | 'g' | 't')) => {
+                    format!("write {number}{}iB", prefix.to_ascii_uppercase())
+                }
+                _ => "units are KiB, MiB and GiB".to_owned(),
+            });
+        }
+    };
+    number.checked_mul(each).ok_or_else(|| "far too large".to_owned())
+}
+
+fn show_size(bytes: u64) -> String {
+    let units = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let fits = units.iter().find(|(each, _)| bytes >= *each && bytes % each == 0);
+    fits.map_or_else(|| bytes.to_string(), |(each, unit)| format!("{}{unit}", bytes / each))
+}
+
+#[cfg(test)]
+mod tests;

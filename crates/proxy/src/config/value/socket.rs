@@ -1,0 +1,117 @@
+//! Where to listen and where to connect: `host:port`, `[v6]:port`, `unix:/path`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use crate::config::fields::shown;
+use crate::config::model::Address;
+
+/// `sun_path` of Linux without its closing NUL.
+const LONGEST_SOCKET_PATH: usize = 107;
+
+/// A place to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::config) enum Local {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+/// Reads an address to listen on; `Err` is message and hint.
+pub(in crate::config) fn local(text: &str, base: &Path) -> Result<Local, (String, String)> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return unix(path, base).map(Local::Unix);
+    }
+    match text.parse::<SocketAddr>() {
+        Ok(SocketAddr::V6(v6)) if v6.ip().to_ipv4_mapped().is_some() => {
+            let v4 = v6.ip().to_ipv4_mapped().unwrap_or(std::net::Ipv4Addr::UNSPECIFIED);
+            Err((format!("'{}' is an IPv4-mapped address", shown(text)), format!("write {v4}:{}", v6.port())))
+        }
+        Ok(addr) => Ok(Local::Tcp(addr)),
+        Err(_) => Err((format!("'{}' is no address to listen on", shown(text)), local_hint(text))),
+    }
+}
+
+/// Reads an address to connect to; `Err` is message and hint.
+pub(in crate::config) fn remote(text: &str, base: &Path) -> Result<Address, (String, String)> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return unix(path, base).map(Address::Unix);
+    }
+    let bad = |hint: String| Err((format!("'{}' is no address of a Redis", shown(text)), hint));
+    if text.contains("://") {
+        return bad("write host:port, [v6]:port or unix:/path, without a scheme".to_owned());
+    }
+    if let Ok(ip) = text.parse::<std::net::Ipv6Addr>() {
+        return bad(format!("write [{ip}]:6379"));
+    }
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return bad(if is_host(text) { format!("write {text}:6379") } else { "write host:port".to_owned() });
+    };
+    let Some(port) = port_number(port).filter(|port| *port != 0) else {
+        return bad("the port is a number from 1 to 65535".to_owned());
+    };
+    if let Some(v6) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        return match v6.parse::<SocketAddr>().is_err() && text.parse::<SocketAddr>().is_ok() {
+            true => Ok(Address::Host { host: v6.to_owned(), port }),
+            false => bad("write [v6]:port, such as [2001:db8::7]:6379".to_owned()),
+        };
+    }
+    if is_host(host) {
+        Ok(Address::Host { host: host.to_owned(), port })
+    } else {
+        bad("write host:port".to_owned())
+    }
+}
+
+fn unix(path: &str, base: &Path) -> Result<PathBuf, (String, String)> {
+    if path.is_empty() || path.contains('\0') || path.ends_with('/') {
+        return Err((
+            format!("'unix:{}' names no socket", shown(path)),
+            "write unix:/path/of/the.sock".to_owned(),
+        ));
+    }
+    let path = base.join(path);
+    if path.as_os_str().len() > LONGEST_SOCKET_PATH {
+        let message = format!("the socket path {} is too long", shown(&path.display().to_string()));
+        return Err((message, format!("at most {LONGEST_SOCKET_PATH} bytes")));
+    }
+    Ok(path)
+}
+
+fn local_hint(text: &str) -> String {
+    if let Some(port) = port_number(text) {
+        return format!("write 127.0.0.1:{port}, or 0.0.0.0:{port} for every IPv4 address of this machine");
+    }
+    if let Ok(ip) = text.parse::<std::net::IpAddr>() {
+        return format!("write {} with a port", SocketAddr::new(ip, 6379));
+    }
+    match text.rsplit_once(':').map(|(host, port)| (host, port_number(port))) {
+        Some(("" | "*", Some(port))) => format!("write 0.0.0.0:{port} for IPv4, [::]:{port} for both"),
+        Some(("localhost", Some(port))) => format!("write 127.0.0.1:{port} or [::1]:{port}"),
+        Some((host, Some(port))) if host.parse::<std::net::Ipv6Addr>().is_ok() => {
+            format!("write [{host}]:{port}")
+        }
+        _ => {
+            "write address:port, [v6]:port or unix:/path; the address of an interface, not a name".to_owned()
+        }
+    }
+}
+
+fn port_number(text: &str) -> Option<u16> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    if plain { text.parse().ok() } else { None }
+}
+
+/// A DNS name or an IPv4 address. What looks like a number must be a proper address: no octal, no short forms.
+fn is_host(text: &str) -> bool {
+    /// RFC 1035, 2.3.4, without the closing dot.
+    const LONGEST: usize = 253;
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+    };
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let numeric = name.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
+    let sane = !name.is_empty() && name.len() <= LONGEST && name.split('.').all(label);
+    sane && (!numeric || name.parse::<std::net::Ipv4Addr>().is_ok())
+}
