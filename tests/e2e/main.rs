@@ -1,12 +1,19 @@
 //! What the gate promises, checked between real clients and a real `redis-server`.
 
 mod admission;
+mod async_client;
 mod blocking;
 mod client_reply;
+mod configuration;
 mod connection;
 mod inline;
+mod lifecycle;
 mod login;
+mod observed;
 mod odd_bytes;
+mod pressure;
 mod pubsub;
+mod redis_cli;
 mod tracking;
 mod transactions;
+mod upstream;

@@ -231,6 +231,15 @@ impl Client {
         }
     }
 
+    /// Appends `length` bytes to `into`, or those up to the end; whether they all came.
+    pub fn read_up_to(&mut self, length: usize, into: &mut Vec<u8>) -> bool {
+        let goal = into.len() + length;
+        while self.inbox.len() < length && self.fill(PATIENCE).is_ok() {}
+        let count = self.inbox.len().min(length);
+        into.extend(self.inbox.drain(..count));
+        into.len() == goal
+    }
+
     /// Reads `length` bytes without keeping them.
     pub fn read_through(&mut self, length: u64, mut look: impl FnMut(&[u8])) {
         let mut left = length;

@@ -66,6 +66,13 @@ impl GateBuilder {
         self
     }
 
+    /// Several addresses instead of the one.
+    pub fn addresses<S: AsRef<str>>(mut self, list: impl IntoIterator<Item = S>) -> Self {
+        let quoted: Vec<String> = list.into_iter().map(|a| format!("\"{}\"", a.as_ref())).collect();
+        self.address = format!("[{}]", quoted.join(", "));
+        self
+    }
+
     /// A line at the top level: `groups: {office: [127.0.0.1]}`.
     pub fn top(mut self, line: &str) -> Self {
         self.top.push(line.to_owned());
@@ -147,7 +154,7 @@ impl GateBuilder {
         for line in &self.listener {
             yaml += &format!("    {}\n", fill(line));
         }
-        yaml += &format!("upstreams:\n  main:\n    address: \"{}\"\n", self.address);
+        yaml += &format!("upstreams:\n  main:\n    address: {}\n", self.address);
         if self.password.is_some() {
             let user = self.username.as_ref().map(|u| format!("username: {u}, ")).unwrap_or_default();
             yaml += &format!("    credentials: {{{user}password: {{file: password}}}}\n");
@@ -171,7 +178,7 @@ impl Gate {
 
     /// In front of any address of the configuration's form.
     pub fn before_address(address: &str) -> GateBuilder {
-        GateBuilder { address: address.to_owned(), ..GateBuilder::default() }
+        GateBuilder::default().addresses([address])
     }
 
     pub fn address(&self) -> SocketAddr {

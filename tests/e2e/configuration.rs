@@ -1,0 +1,178 @@
+//! `check` and `run` on bad files: every problem in one go, where it is, and the exit code.
+
+use std::path::Path;
+use std::process::Output;
+
+use e2e::gate::portcullis;
+use tempfile::TempDir;
+
+const GOOD: &str = "\
+listeners:
+  - name: public
+    bind: 127.0.0.1:16379
+    upstream: main
+    allow: [127.0.0.1]
+upstreams:
+  main:
+    address: 127.0.0.1:16380
+admin: off
+";
+
+fn check(yaml: &str, arguments: &[&str]) -> (TempDir, Output) {
+    let directory = tempfile::tempdir().expect("a scratch directory");
+    std::fs::write(directory.path().join("portcullis.yaml"), yaml).expect("writable");
+    let output = portcullis(directory.path(), arguments);
+    (directory, output)
+}
+
+fn problems(output: &Output) -> Vec<String> {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    text.lines().filter(|line| line.contains(": error: ")).map(str::to_owned).collect()
+}
+
+/// `FILE:LINE:COLUMN: error: ...`, with this line, and all of `words` in what follows or in its hint.
+#[track_caller]
+fn names(output: &Output, line: usize, words: &[&str]) {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let place = format!("portcullis.yaml:{line}:");
+    let found = text.lines().position(|l| l.contains(&place) && l.contains(": error: "));
+    let Some(found) = found else { panic!("no error at line {line} in:\n{text}") };
+    let column =
+        text.lines().nth(found).and_then(|l| l.split(&place).nth(1)).and_then(|l| l.split(':').next());
+    assert!(
+        column.is_some_and(|c| c.parse::<u32>().is_ok_and(|c| c >= 1)),
+        "no column at line {line} in:\n{text}"
+    );
+    let shown: String = text.lines().skip(found).take(3).collect::<Vec<_>>().join("\n");
+    for word in words {
+        assert!(shown.contains(word), "{word:?} is not in:\n{shown}");
+    }
+}
+
+#[test]
+fn a_good_file() {
+    let (_directory, output) = check(GOOD, &["check"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(problems(&output).is_empty());
+    let (directory, _) = check(GOOD, &["check"]);
+    std::fs::rename(directory.path().join("portcullis.yaml"), directory.path().join("other.yaml"))
+        .expect("writable");
+    assert_eq!(portcullis(directory.path(), ["check", "--config", "other.yaml"]).status.code(), Some(0));
+}
+
+/// Seven mistakes, seven lines; `run` says the same and does not start.
+#[test]
+fn seven_mistakes_at_once() {
+    let yaml = "\
+listeners:
+  - name: public
+    bind: 127.0.0.1:16379
+    upstream: main
+    allow: [office, nosuchgroup]
+    refusal: denyed
+upstreams:
+  main:
+    address: 127.0.0.1:16380
+    credentials: {password: {env: PORTCULLIS_TEST_NO_SUCH_VARIABLE}}
+groups:
+  office:
+    - 10.1.2.3/8
+    - 010.0.0.1
+    - 192.0.2.0/33
+limitz: {}
+admin: off
+";
+    for command in ["check", "run"] {
+        let (_directory, output) = check(yaml, &[command]);
+        assert_eq!(output.status.code(), Some(78), "{command}");
+        names(&output, 5, &["nosuchgroup"]);
+        names(&output, 6, &["denyed", "denied"]);
+        names(&output, 10, &["PORTCULLIS_TEST_NO_SUCH_VARIABLE"]);
+        names(&output, 13, &["10.1.2.3/8", "10.0.0.0/8"]);
+        names(&output, 14, &["010.0.0.1"]);
+        names(&output, 15, &["/33"]);
+        names(&output, 16, &["limitz"]);
+        assert_eq!(problems(&output).len(), 7, "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn further_mistakes() {
+    let yaml = "\
+listeners:
+  - name: public
+    bind: 127.0.0.1:16379
+    upstream: main
+    allow: [127.0.0.1]
+    auth: trust
+    auth: passthrough
+upstreams:
+  main:
+    address: 127.0.0.1:16380
+    credentials: {password: plaintext-canary-3}
+groups:
+  office: {file: nosuchfile.txt}
+admin: off
+";
+    let (_directory, output) = check(yaml, &["check"]);
+    assert_eq!(output.status.code(), Some(78));
+    names(&output, 7, &["auth"]);
+    names(&output, 11, &["hash-password"]);
+    names(&output, 13, &["nosuchfile.txt"]);
+    assert_eq!(problems(&output).len(), 3, "{}", String::from_utf8_lossy(&output.stderr));
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!told.contains("plaintext-canary-3"), "the password is shown: {told}");
+}
+
+/// What is not built is refused, never ignored.
+#[test]
+fn an_unreadable_secret() {
+    let yaml = GOOD.replace(
+        "    address: 127.0.0.1:16380",
+        "    address: 127.0.0.1:16380\n    credentials: {password: {file: nosuchsecret}}",
+    );
+    let (_directory, output) = check(&yaml, &["check"]);
+    assert_eq!(output.status.code(), Some(78));
+    names(&output, 9, &["nosuchsecret"]);
+    // For those who may not read them.
+    let (_directory, output) = check(&yaml, &["check", "--no-secrets"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let (directory, _) = check(&yaml, &["check"]);
+    std::fs::write(directory.path().join("nosuchsecret"), "\n").expect("writable");
+    assert_eq!(
+        portcullis(directory.path(), ["check"]).status.code(),
+        Some(78),
+        "an empty secret is an error"
+    );
+}
+
+#[test]
+fn everybody_with_trust_is_refused() {
+    for everybody in ["0.0.0.0/0", "\"::/0\"", "0.0.0.0/1, 128.0.0.0/1"] {
+        let yaml = GOOD.replace("allow: [127.0.0.1]", &format!("allow: [{everybody}]\n    auth: trust"));
+        let (_directory, output) = check(&yaml, &["check"]);
+        assert_eq!(output.status.code(), Some(78), "{everybody}");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(told.contains("allow_anonymous_internet"), "{everybody}: {told}");
+    }
+}
+
+#[test]
+fn bad_usage() {
+    let here = Path::new(".");
+    for arguments in [&["nosuchcommand"][..], &["run", "--nosuchflag"], &[], &["check", "--config"]] {
+        assert_eq!(portcullis(here, arguments).status.code(), Some(64), "{arguments:?}");
+    }
+    assert_eq!(portcullis(here, ["--help"]).status.code(), Some(0));
+    assert_eq!(portcullis(here, ["--version"]).status.code(), Some(0));
+}
+
+#[test]
+fn no_file() {
+    let directory = tempfile::tempdir().expect("a scratch directory");
+    for command in ["run", "check"] {
+        let output = portcullis(directory.path(), [command, "--config", "absent.yaml"]);
+        assert_eq!(output.status.code(), Some(78), "{command}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("absent.yaml"));
+    }
+}

@@ -1,0 +1,277 @@
+//! Starting, draining, stopping, and running out of file descriptors.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use e2e::client::command;
+use e2e::{Client, Gate, Redis, Reply, eventually, holds_for, ports};
+use rustix::process::Signal;
+
+/// Nothing in flight: idle clients are closed and it is over.
+#[test]
+fn an_idle_gate_stops_at_once() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let redis = Redis::plain();
+        let mut gate = Gate::before(&redis).start();
+        let mut used = gate.connect();
+        used.asks("PING", "+PONG");
+        let mut unused = gate.connect();
+        let started = Instant::now();
+        gate.process().signal(signal);
+        assert_eq!(gate.process().wait().code(), Some(0));
+        assert!(started.elapsed() < Duration::from_secs(5), "it took {:?}", started.elapsed());
+        used.is_closed();
+        unused.is_closed();
+    }
+}
+
+/// A reply of 64 MiB that is being read slowly arrives whole; new clients are not served meanwhile.
+#[test]
+fn what_is_in_flight_finishes() {
+    const SIZE: u64 = 64 * 1024 * 1024;
+    let redis = Redis::plain();
+    let mut gate = Gate::before(&redis).start();
+    let mut client = gate.connect();
+    client.asks(&format!("SETRANGE big {} x", SIZE - 1), &format!(":{SIZE}"));
+    client.send("GET big");
+    client.gets_raw(format!("${SIZE}\r\n").as_bytes());
+    gate.process().signal(Signal::TERM);
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(gate.process().ended(), None, "ended with a reply in flight");
+    assert!(!is_served(&gate), "a new client is served while draining");
+    client.read_through(SIZE, |_| ());
+    client.gets_raw(b"\r\n");
+    client.is_closed();
+    assert_eq!(gate.process().wait().code(), Some(0));
+}
+
+fn is_served(gate: &Gate) -> bool {
+    let Ok(stream) = std::net::TcpStream::connect(gate.address()) else { return false };
+    drop(stream);
+    let mut client = gate.connect();
+    let _ = client.try_send_raw(&command("PING"));
+    client.read_to_end().0.starts_with(b"+PONG")
+}
+
+/// A blocked command may still get its reply while draining.
+#[test]
+fn a_blocked_command_may_finish() {
+    let redis = Redis::plain();
+    let mut gate = Gate::before(&redis).start();
+    let mut client = gate.connect();
+    client.send("BLPOP list 0");
+    let mut control = redis.control();
+    eventually("the client waits", || {
+        control.ask("INFO clients").text().contains("blocked_clients:1\r").then_some(())
+    });
+    gate.process().signal(Signal::TERM);
+    std::thread::sleep(Duration::from_millis(200));
+    control.asks("RPUSH list x", ":1");
+    client.gets(r#"["list" "x"]"#);
+    client.is_closed();
+    assert_eq!(gate.process().wait().code(), Some(0));
+}
+
+/// Whoever never finishes is cut when the time is over: exit 0 all the same.
+#[test]
+fn subscribers_are_cut_after_the_drain_time() {
+    let redis = Redis::plain();
+    let mut gate = Gate::before(&redis).top("limits: {timeouts: {drain: 1s}}").start();
+    let mut client = gate.connect();
+    client.asks("SUBSCRIBE c", r#"["subscribe" "c" :1]"#);
+    let started = Instant::now();
+    gate.process().signal(Signal::TERM);
+    client.is_closed();
+    assert_eq!(gate.process().wait().code(), Some(0));
+    assert!(started.elapsed() < Duration::from_secs(5), "it took {:?}", started.elapsed());
+}
+
+#[test]
+fn a_second_signal_stops_at_once() {
+    let redis = Redis::plain();
+    let mut gate = Gate::before(&redis).start();
+    let mut client = gate.connect();
+    client.send("BLPOP list 0");
+    eventually("the client waits", || {
+        redis.control().ask("INFO clients").text().contains("blocked_clients:1\r").then_some(())
+    });
+    gate.process().signal(Signal::TERM);
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(gate.process().ended(), None);
+    let started = Instant::now();
+    gate.process().signal(Signal::TERM);
+    assert_eq!(gate.process().wait().code(), Some(1));
+    assert!(started.elapsed() < Duration::from_secs(2), "it took {:?}", started.elapsed());
+}
+
+/// Under load: every client has whole replies only, and the ones to its own commands.
+#[test]
+fn no_half_replies() {
+    let redis = Redis::plain();
+    let mut gate = Gate::before(&redis).start();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..8)
+            .map(|i| {
+                let mut client = gate.connect();
+                let stop = &stop;
+                scope.spawn(move || load(&mut client, i, stop))
+            })
+            .collect();
+        std::thread::sleep(Duration::from_millis(300));
+        gate.process().signal(Signal::TERM);
+        let status = gate.process().wait();
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(status.code(), Some(0));
+        for worker in workers {
+            assert!(worker.join().expect("whole replies") > 0);
+        }
+    });
+}
+
+/// Pipelines until the connection ends; gives the number of replies read.
+fn load(client: &mut Client, number: usize, stop: &AtomicBool) -> usize {
+    let value = "x".repeat(3000);
+    let mut replies = 0;
+    let mut round = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let text = format!("{number}:{round}:{value}");
+        let batch = command(&format!("ECHO {text}")).repeat(20);
+        if client.try_send_raw(&batch).is_err() {
+            break;
+        }
+        let due = format!("${}\r\n{text}\r\n", text.len()).repeat(20);
+        let mut got = Vec::new();
+        let ended = !client.read_up_to(due.len(), &mut got);
+        assert!(due.as_bytes().starts_with(&got), "foreign bytes in the replies");
+        let mut rest = &got[..];
+        while !rest.is_empty() {
+            let (_, length) = Reply::parse(rest).expect("half a reply");
+            rest = &rest[length..];
+            replies += 1;
+        }
+        if ended {
+            break;
+        }
+        round += 1;
+    }
+    replies
+}
+
+/// No descriptors left: no spinning, and all is well when some are free again.
+#[test]
+fn out_of_file_descriptors() {
+    let redis = Redis::plain();
+    let mut gate = Gate::before(&redis).start();
+    let mut first = gate.connect();
+    first.asks("PING", "+PONG");
+    let open =
+        std::fs::read_dir(format!("/proc/{}/fd", gate.process().pid())).expect("the gate runs").count();
+    let limit = open + 20;
+    let status = std::process::Command::new("prlimit")
+        .args(["--pid", &gate.process().pid().to_string(), &format!("--nofile={limit}:{limit}")])
+        .status()
+        .expect("prlimit of util-linux starts");
+    assert!(status.success());
+    let crowd: Vec<Client> = (0..200)
+        .map(|_| {
+            let mut client = gate.connect();
+            let _ = client.try_send_raw(&command("PING"));
+            client
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(300));
+    let share = gate.process().cpu_share_over(Duration::from_secs(1));
+    assert!(share < 0.2, "the gate uses {:.0} % of a core without descriptors", share * 100.0);
+    first.asks("PING", "+PONG");
+    drop(crowd);
+    eventually("new clients are served", || {
+        let mut client = gate.connect();
+        client.try_send_raw(&command("PING")).ok()?;
+        let mut got = Vec::new();
+        (client.read_up_to(7, &mut got) && got == b"+PONG\r\n").then_some(())
+    });
+    assert_eq!(gate.get("/live").0, 200);
+}
+
+/// Few descriptors from the start: the number of clients is lowered and that is said, as Redis does.
+#[test]
+fn few_file_descriptors_from_the_start() {
+    let redis = Redis::plain();
+    let gate = Gate::before(&redis).under(["prlimit", "--nofile=100:100"]).start();
+    assert!(gate.stderr().contains("clients"), "not a word about it: {}", gate.stderr());
+    let mut served = Vec::new();
+    let mut refused = 0;
+    for _ in 0..100 {
+        let mut client = gate.connect();
+        let _ = client.try_send_raw(&command("PING"));
+        let mut got = Vec::new();
+        client.read_up_to(7, &mut got);
+        if got == b"+PONG\r\n" { served.push(client) } else { refused += 1 }
+    }
+    assert!(served.len() > 10 && refused > 10, "{} served, {refused} refused", served.len());
+    drop(served);
+    eventually("new clients are served", || {
+        let mut client = gate.connect();
+        client.try_send_raw(&command("PING")).ok()?;
+        let mut got = Vec::new();
+        (client.read_up_to(7, &mut got) && got == b"+PONG\r\n").then_some(())
+    });
+}
+
+/// `limits.clients`: Redis's own words, and a place when somebody leaves.
+#[test]
+fn too_many_clients() {
+    let redis = Redis::plain();
+    let gate = Gate::before(&redis).top("limits: {clients: 2}").start();
+    let mut two = [gate.connect(), gate.connect()];
+    for client in &mut two {
+        client.asks("PING", "+PONG");
+    }
+    let (got, _) = gate.connect().read_to_end();
+    assert_eq!(String::from_utf8_lossy(&got), "-ERR max number of clients reached\r\n");
+    assert!(gate.metric("connections_refused_total", &[("reason", "limit")]) == 1.0);
+    drop(two);
+    eventually("there is room again", || {
+        let mut client = gate.connect();
+        client.try_send_raw(&command("PING")).ok()?;
+        let mut got = Vec::new();
+        (client.read_up_to(7, &mut got) && got == b"+PONG\r\n").then_some(())
+    });
+}
+
+/// `idle`: who says nothing is closed, who waits for Redis or for messages is not.
+#[test]
+fn idle_clients_are_closed() {
+    let redis = Redis::plain();
+    let gate = Gate::before(&redis).top("limits: {timeouts: {idle: 1s}}").start();
+    let mut idle = gate.connect();
+    idle.asks("PING", "+PONG");
+    let mut blocked = gate.connect();
+    blocked.send("BLPOP list 0");
+    idle.is_closed();
+    holds_for(Duration::from_millis(300), "a blocked client is not idle", || {
+        redis.control().ask("INFO clients").text().contains("blocked_clients:1\r")
+    });
+    eventually("it is counted", || {
+        (gate.metric("connections_closed_total", &[("reason", "idle")]) == 1.0).then_some(())
+    });
+}
+
+/// The port is taken: exit 1, and the line names it.
+#[test]
+fn a_busy_port() {
+    let directory = tempfile::tempdir().expect("a scratch directory");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    let yaml = format!(
+        "listeners:\n  - {{name: public, bind: \"127.0.0.1:{port}\", upstream: main, allow: [127.0.0.1]}}\n\
+         upstreams: {{main: {{address: \"127.0.0.1:{}\"}}}}\nadmin: off\n",
+        ports::free()
+    );
+    std::fs::write(directory.path().join("portcullis.yaml"), yaml).expect("writable");
+    let output = e2e::gate::portcullis(directory.path(), ["run"]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains(&format!("127.0.0.1:{port}")) && told.to_lowercase().contains("in use"), "{told}");
+}

@@ -1,0 +1,187 @@
+//! Depth, size and slowness: order holds, memory is bounded, nobody waits for somebody else.
+
+use std::time::{Duration, Instant};
+
+use e2e::client::command;
+use e2e::{Client, Gate, Redis, Stage, Way, eventually};
+use rustix::process::Signal;
+
+const MIB: u64 = 1024 * 1024;
+
+/// Peak resident memory of a gate that does what these tests ask of it.
+const BOUND: u64 = 32 * MIB;
+
+#[track_caller]
+fn is_bounded(gate: &Gate) {
+    let peak = gate.peak_memory();
+    assert!(peak < BOUND, "peak memory of the gate: {} MiB", peak / MIB);
+}
+
+/// The directions are independent: a client may send everything before it reads anything.
+fn sends_everything_before_it_reads(way: Way) {
+    const COUNT: usize = 300_000;
+    let stage = Stage::new(way);
+    let mut client = stage.connect();
+    client.asks(&format!("SET key {}", "v".repeat(90)), "+OK");
+    client.send_raw(&command("GET key").repeat(COUNT));
+    let due = format!("$90\r\n{}\r\n", "v".repeat(90));
+    let mut at = 0;
+    let due = due.as_bytes();
+    client.read_through((due.len() * COUNT) as u64, |bytes| {
+        for byte in bytes {
+            assert_eq!(*byte, due[at % due.len()], "byte {at} of the replies");
+            at += 1;
+        }
+    });
+    client.is_in_step("after");
+    if let Some(gate) = &stage.gate {
+        is_bounded(gate);
+    }
+}
+
+#[test]
+fn sends_everything_before_it_reads_direct() {
+    sends_everything_before_it_reads(Way::Direct);
+}
+
+#[test]
+fn sends_everything_before_it_reads_trust() {
+    sends_everything_before_it_reads(Way::Trust);
+}
+
+#[test]
+fn sends_everything_before_it_reads_passthrough() {
+    sends_everything_before_it_reads(Way::Passthrough);
+}
+
+/// Clients that ask for 300 MiB and never read: others are served, memory stays.
+#[test]
+fn clients_that_never_read() {
+    let stage = Stage::new(Way::Trust);
+    let gate = stage.gate.as_ref().expect("a gate");
+    let mut other = stage.connect();
+    other.send_args(&[b"SET", b"big", &vec![b'b'; 1024 * 1024]]);
+    other.gets("+OK");
+    let mut idle: Vec<Client> = (0..10).map(|_| stage.connect()).collect();
+    for client in &mut idle {
+        client.send_raw(&command("GET big").repeat(30));
+    }
+    let end = Instant::now() + Duration::from_secs(1);
+    let mut slowest = Duration::ZERO;
+    while Instant::now() < end {
+        let asked = Instant::now();
+        other.asks("PING", "+PONG");
+        slowest = slowest.max(asked.elapsed());
+    }
+    assert!(slowest < Duration::from_millis(500), "a PING took {slowest:?} beside them");
+    is_bounded(gate);
+    // They may still have it all.
+    for client in &mut idle {
+        client.read_through((1024 * 1024 + 12) * 30, |_| ());
+        client.is_in_step("after");
+    }
+    is_bounded(gate);
+}
+
+/// Redis does not read: the client's writes stop, memory stays, and nothing is lost when it goes on.
+#[test]
+fn a_stopped_redis_stops_the_writer() {
+    let redis = Redis::plain();
+    let gate = Gate::before(&redis).start();
+    let mut client = gate.connect();
+    client.asks("PING", "+PONG");
+    let chunk = command(&format!("RPUSH list {}", "x".repeat(10_000))).repeat(100);
+    redis.signal(Signal::STOP);
+    let mut writer = client.writer();
+    let (sent, receiver) = std::sync::mpsc::channel();
+    let writing = std::thread::spawn(move || {
+        for _ in 0..100 {
+            writer.write_all(&chunk).expect("the gate goes on reading");
+            sent.send(()).expect("the test waits");
+        }
+    });
+    let mut chunks = 0;
+    while receiver.recv_timeout(Duration::from_millis(500)).is_ok() {
+        chunks += 1;
+    }
+    assert!(chunks < 50, "{chunks} MB were taken while Redis did not read");
+    is_bounded(&gate);
+    redis.signal(Signal::CONT);
+    for number in 1..=10_000 {
+        client.gets(&format!(":{number}"));
+    }
+    writing.join().expect("all is written");
+    is_bounded(&gate);
+}
+
+/// 512 MiB there and back, resident memory flat.
+#[test]
+fn half_a_gigabyte_streams_through() {
+    const SIZE: u64 = 512 * MIB;
+    let stage = Stage::new(Way::Trust);
+    stage.redis.control().asks("CONFIG SET proto-max-bulk-len 1gb", "+OK");
+    let gate = stage.gate.as_ref().expect("a gate");
+    let mut client = stage.connect();
+    let block: Vec<u8> = (0..1024 * 1024).map(|i: u32| i.to_le_bytes()[0] ^ i.to_le_bytes()[2]).collect();
+    client.send_raw(format!("*3\r\n$3\r\nSET\r\n$4\r\nhuge\r\n${SIZE}\r\n").as_bytes());
+    for _ in 0..SIZE / MIB {
+        client.send_raw(&block);
+    }
+    client.send_raw(b"\r\n");
+    client.gets("+OK");
+    is_bounded(gate);
+    client.send("GET huge");
+    client.gets_raw(format!("${SIZE}\r\n").as_bytes());
+    let mut at = 0;
+    client.read_through(SIZE, |bytes| {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let from = at % block.len();
+            let length = rest.len().min(block.len() - from);
+            assert_eq!(rest[..length], block[from..from + length], "near byte {at}");
+            at += length;
+            rest = &rest[length..];
+        }
+    });
+    client.gets_raw(b"\r\n");
+    client.is_in_step("after");
+    is_bounded(gate);
+}
+
+/// An argument of half a gigabyte of a client that gives up in the middle: Redis executes nothing.
+#[test]
+fn a_large_value_that_is_given_up() {
+    let stage = Stage::new(Way::Trust);
+    let mut client = stage.connect();
+    client.send_raw(b"*3\r\n$3\r\nSET\r\n$4\r\nhuge\r\n$536870912\r\n");
+    client.send_raw(&vec![b'x'; 5_000_000]);
+    client.abort();
+    eventually("Redis has no such client", || {
+        let clients = stage.redis.tcp_clients();
+        (!clients.iter().any(|line| line.contains("cmd=set"))).then_some(())
+    });
+    stage.redis.control().asks("EXISTS huge", ":0");
+    stage.connect().asks("PING", "+PONG");
+}
+
+/// Many clients at once, each with its own answers.
+#[test]
+fn a_thousand_clients() {
+    let stage = Stage::new(Way::Trust);
+    let mut clients: Vec<Client> = (0..1000).map(|_| stage.connect()).collect();
+    for (i, client) in clients.iter_mut().enumerate() {
+        client.hold(&command(&format!("SET key:{i} {i}")));
+        client.hold(&command("CLIENT REPLY SKIP"));
+        client.hold(&command("PING"));
+        client.send(&format!("GET key:{i}"));
+    }
+    for (i, client) in clients.iter_mut().enumerate() {
+        client.gets("+OK");
+        client.gets(&format!(r#""{i}""#));
+    }
+    let gate = stage.gate.as_ref().expect("a gate");
+    assert!(gate.metric("clients", &[("listener", "public")]) == 1000.0);
+    drop(clients);
+    eventually("all are gone", || (gate.metric("clients", &[("listener", "public")]) == 0.0).then_some(()));
+    eventually("Redis has none of them", || (stage.redis.tcp_clients().len() < 5).then_some(()));
+}

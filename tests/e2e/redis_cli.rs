@@ -1,0 +1,87 @@
+//! redis-cli, as an operator uses it.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use e2e::{Gate, Redis, Stage, Way};
+
+fn redis_cli(gate: &Gate, arguments: &[&str], input: &[u8]) -> Output {
+    let mut child = Command::new("redis-cli")
+        .args(["-h", "127.0.0.1", "-p", &gate.port().to_string()])
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("redis-cli is installed");
+    child.stdin.take().expect("piped").write_all(input).expect("redis-cli reads");
+    child.wait_with_output().expect("redis-cli ends")
+}
+
+fn says(gate: &Gate, arguments: &[&str], input: &[u8]) -> String {
+    let output = redis_cli(gate, arguments, input);
+    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+}
+
+#[test]
+fn single_commands() {
+    let stage = Stage::new(Way::Trust);
+    let gate = stage.gate.as_ref().expect("a gate");
+    assert_eq!(says(gate, &["SET", "a", "b c"], b""), "OK");
+    assert_eq!(says(gate, &["GET", "a"], b""), "b c");
+    assert_eq!(says(gate, &["-3", "GET", "a"], b""), "b c");
+    assert_eq!(says(gate, &["-3", "HGETALL", "none"], b""), "");
+    assert_eq!(says(gate, &["-n", "5", "SET", "five", "1"], b""), "OK");
+    assert_eq!(says(gate, &["-n", "5", "EXISTS", "five"], b""), "1");
+    assert_eq!(says(gate, &["EXISTS", "five"], b""), "0");
+    assert_eq!(says(gate, &["--no-auth-warning", "--user", "default", "--pass", "any", "PING"], b""), "PONG");
+}
+
+#[test]
+fn a_session_from_standard_input() {
+    let stage = Stage::new(Way::Trust);
+    let gate = stage.gate.as_ref().expect("a gate");
+    for protocol in [&[][..], &["-3"]] {
+        let text = says(gate, protocol, b"MULTI\nSET a 1\nINCR a\nEXEC\nRESET\nGET a\nQUIT\n");
+        assert_eq!(text, "OK\nQUEUED\nQUEUED\nOK\n2\nRESET\n2\nOK", "{protocol:?}");
+    }
+}
+
+/// Mass insertion; `--pipe` sends all, then an ECHO whose reply tells it the end.
+#[test]
+fn pipe_mode() {
+    const COUNT: usize = 200_000;
+    for way in [Way::Trust, Way::Passthrough] {
+        let stage = Stage::new(way);
+        let gate = stage.gate.as_ref().expect("a gate");
+        let mut input = Vec::new();
+        for i in 0..COUNT {
+            write!(input, "SET key:{i} value:{i}\r\n").expect("memory");
+        }
+        let text = says(gate, &["--pipe"], &input);
+        assert!(text.ends_with(&format!("errors: 0, replies: {COUNT}")), "{text}");
+        stage.redis.control().asks("DBSIZE", &format!(":{COUNT}"));
+        stage.redis.control().asks("GET key:199999", r#""value:199999""#);
+    }
+}
+
+#[test]
+fn the_refused_read_why() {
+    let redis = Redis::plain();
+    let gate = Gate::before(&redis).allow("[127.0.0.2]").start();
+    let output = redis_cli(&gate, &["PING"], b"");
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("DENIED source address not allowed"), "{text}");
+}
+
+/// Its own tools: --bigkeys scans, --latency pings, --intrinsic needs no server.
+#[test]
+fn scanning() {
+    let stage = Stage::new(Way::Trust);
+    let gate = stage.gate.as_ref().expect("a gate");
+    stage.redis.control().asks("DEBUG POPULATE 1000", "+OK");
+    let keys = says(gate, &["--scan", "--pattern", "key:*"], b"");
+    assert_eq!(keys.lines().count(), 1000);
+    assert!(says(gate, &["--bigkeys"], b"").contains("Sampled 1000 keys"));
+}

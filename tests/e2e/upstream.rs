@@ -1,0 +1,195 @@
+//! Redis is away, unwilling or not itself: one clear line, the log, /ready and the metric say so, and it passes.
+
+use std::time::{Duration, Instant};
+
+use e2e::{Client, Gate, Redis, eventually, ports};
+use rustix::process::Signal;
+
+const PASSWORD: &str = "canary-trouble-41c8";
+
+#[track_caller]
+fn reads_the_line(client: &mut Client, kind: &str) {
+    client.send("SET never 1");
+    client.gets(&format!("-ERR portcullis: upstream 'main' unavailable ({kind})"));
+    client.is_closed();
+}
+
+/// What everybody sees while `main` is down for this reason.
+#[track_caller]
+fn is_down(gate: &Gate, kind: &str) {
+    eventually("the upstream is known to be down", || (gate.get("/ready").0 == 503).then_some(()));
+    reads_the_line(&mut gate.connect(), kind);
+    let (status, body) = gate.get("/ready");
+    assert!(status == 503 && body.contains("main"), "{status} {body}");
+    assert_eq!(gate.get("/live").0, 200);
+    assert!(gate.metric("upstream_up", &[("upstream", "main")]) == 0.0);
+    assert!(gate.has_metric("upstream_up", &[("upstream", "main")]));
+    assert!(gate.metric("upstream_errors_total", &[("upstream", "main"), ("kind", kind)]) >= 1.0, "{kind}");
+    let log = gate.stderr();
+    assert!(
+        log.lines().any(|line| line.contains("main") && line.contains(kind)),
+        "no word of {kind} in: {log}"
+    );
+}
+
+#[track_caller]
+fn is_up(gate: &Gate) {
+    eventually("the upstream is known to be up", || (gate.get("/ready").0 == 200).then_some(()));
+    assert!(gate.metric("upstream_up", &[("upstream", "main")]) == 1.0);
+    let mut client = gate.connect();
+    client.asks("SET k v", "+OK");
+    client.is_in_step("up");
+}
+
+#[test]
+fn down_at_the_start() {
+    let mut redis = Redis::plain();
+    redis.kill();
+    let gate = Gate::before(&redis).start();
+    is_down(&gate, "refused");
+    redis.start_again(&[], true);
+    is_up(&gate);
+}
+
+/// What is in flight ends, with an error or without; nothing is executed twice and nothing is made up.
+#[test]
+fn killed_and_started_again() {
+    let mut redis = Redis::plain();
+    let gate = Gate::before(&redis).start();
+    is_up(&gate);
+    let mut waiting = gate.connect();
+    waiting.asks("PING", "+PONG");
+    waiting.send("BLPOP nothing 0");
+    let mut idle = gate.connect();
+    idle.asks("PING", "+PONG");
+    redis.kill();
+    let (rest, _) = waiting.read_to_end();
+    let rest = String::from_utf8_lossy(&rest);
+    assert!(rest.is_empty() || (rest.starts_with("-ERR portcullis: ") && rest.ends_with("\r\n")), "{rest}");
+    let (rest, _) = idle.read_to_end();
+    let rest = String::from_utf8_lossy(&rest);
+    assert!(rest.is_empty() || (rest.starts_with("-ERR portcullis: ") && rest.ends_with("\r\n")), "{rest}");
+    is_down(&gate, "refused");
+    redis.start_again(&[], true);
+    is_up(&gate);
+}
+
+#[test]
+fn a_name_that_does_not_resolve() {
+    let gate = Gate::before_address("no-such-host.invalid:6379").start();
+    is_down(&gate, "resolve");
+}
+
+#[test]
+fn a_socket_that_is_not_there() {
+    let gate = Gate::before_address("unix:/nonexistent/redis.sock").start();
+    is_down(&gate, "connect");
+}
+
+/// Connects, and says nothing.
+#[test]
+fn stopped() {
+    let redis = Redis::builder().password(PASSWORD).start();
+    let gate = Gate::before(&redis)
+        .listener("auth: trust")
+        .password(PASSWORD)
+        .upstream("connect_timeout: 500ms")
+        .start();
+    is_up(&gate);
+    redis.signal(Signal::STOP);
+    is_down(&gate, "timeout");
+    let started = Instant::now();
+    reads_the_line(&mut gate.connect(), "timeout");
+    assert!(started.elapsed() < Duration::from_secs(5), "the line took {:?}", started.elapsed());
+    redis.signal(Signal::CONT);
+    is_up(&gate);
+}
+
+#[test]
+fn wrong_password() {
+    let redis = Redis::builder().password("canary-the-right-one").start();
+    let gate = Gate::before(&redis).listener("auth: trust").password(PASSWORD).start();
+    is_down(&gate, "auth");
+    redis.control().asks(&format!("CONFIG SET requirepass {PASSWORD}"), "+OK");
+    is_up(&gate);
+}
+
+/// A password is wanted and none is configured.
+#[test]
+fn no_password() {
+    let redis = Redis::builder().password(PASSWORD).start();
+    let gate = Gate::before(&redis).listener("auth: trust").secret(PASSWORD).start();
+    is_down(&gate, "auth");
+}
+
+/// Under passthrough the clients have the passwords: Redis asking for one is Redis being well.
+#[test]
+fn noauth_is_up_under_passthrough() {
+    let redis = Redis::builder().password(PASSWORD).start();
+    let gate = Gate::before(&redis).secret(PASSWORD).start();
+    eventually("the upstream is known to be up", || (gate.get("/ready").0 == 200).then_some(()));
+    gate.connect().asks("PING", "-NOAUTH Authentication required.");
+}
+
+#[test]
+fn wants_tls() {
+    let redis = Redis::builder().tls_only().start();
+    let gate = Gate::before(&redis).listener("auth: trust").start();
+    is_down(&gate, "tls");
+}
+
+#[test]
+fn full() {
+    let redis = Redis::plain();
+    let gate = Gate::before(&redis).start();
+    let mut control = redis.control();
+    control.asks("CONFIG SET maxclients 1", "+OK");
+    is_down(&gate, "limit");
+    control.asks("CONFIG SET maxclients 100", "+OK");
+    is_up(&gate);
+}
+
+#[test]
+fn loading() {
+    let mut redis = Redis::plain();
+    redis.control().asks("DEBUG POPULATE 30000", "+OK");
+    redis.control().asks("SAVE", "+OK");
+    let gate = Gate::before(&redis).listener("auth: trust").start();
+    redis.kill();
+    // 100 microseconds a key are 3 s of loading, in which Redis looks at its clients often.
+    redis.start_again(&["key-load-delay 100", "loading-process-events-interval-bytes 1024"], false);
+    eventually("it loads", || {
+        let mut client = Client::try_unix(&redis.socket())?;
+        client.ask("PING").is_error().then_some(())
+    });
+    is_down(&gate, "loading");
+    is_up(&gate);
+    gate.connect().asks("DBSIZE", ":30001");
+}
+
+/// The first address that answers is taken.
+#[test]
+fn several_addresses() {
+    let redis = Redis::plain();
+    let dead = format!("127.0.0.1:{}", ports::free());
+    let gate = Gate::before(&redis).addresses([dead, redis.address().to_string()]).start();
+    is_up(&gate);
+    gate.connect().asks("GET k", r#""v""#);
+}
+
+/// Fifty clients at once read the same line; each is closed.
+#[test]
+fn many_clients_while_it_is_down() {
+    let mut redis = Redis::plain();
+    redis.kill();
+    let gate = Gate::before(&redis).start();
+    let mut clients: Vec<Client> = (0..50).map(|_| gate.connect()).collect();
+    for client in &mut clients {
+        client.send("GET k");
+    }
+    for client in &mut clients {
+        client.gets("-ERR portcullis: upstream 'main' unavailable (refused)");
+        client.is_closed();
+    }
+    eventually("they are gone", || (gate.metric("clients", &[("listener", "public")]) == 0.0).then_some(()));
+}
