@@ -1,6 +1,14 @@
 //! The gate as a library: the binary is a thin shell around it, so tests and benches start the same program.
 
+pub mod app;
 pub mod audit;
 pub mod config;
+pub mod connection;
+pub mod drain;
+pub mod limits;
+pub mod listener;
 pub mod log;
 pub mod metrics;
+pub mod net;
+pub mod upstream;
+pub mod worker;

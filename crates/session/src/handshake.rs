@@ -7,13 +7,13 @@ use portcullis_resp::{encode, reply};
 /// The only user there is.
 const DEFAULT_USER: &[u8] = b"default";
 
-/// AUTH's answer, and whether it accepts. `args` are those after the name, at least one.
-pub(crate) fn auth(args: &[&[u8]]) -> (&'static [u8], bool) {
+/// AUTH's answer. `args` are those after the name, at least one.
+pub(crate) fn auth(args: &[&[u8]]) -> &'static [u8] {
     match args {
-        [_password] => (reply::AUTH_NO_PASSWORD_SET, false),
-        [user, _password] if *user == DEFAULT_USER => (reply::OK, true),
-        [_, _] => (reply::WRONGPASS, false),
-        _ => (reply::SYNTAX_ERROR, false),
+        [_password] => reply::AUTH_NO_PASSWORD_SET,
+        [user, _password] if *user == DEFAULT_USER => reply::OK,
+        [_, _] => reply::WRONGPASS,
+        _ => reply::SYNTAX_ERROR,
     }
 }
 

@@ -21,6 +21,4 @@ pub enum Denied {
     Command,
     /// The command is too large to be checked.
     Size,
-    /// The credentials it brought are not accepted.
-    Login,
 }

@@ -149,8 +149,7 @@ impl Session {
             return Verdict::NeedWhole;
         }
         let args: Vec<&[u8]> = arguments(frame.bytes).skip(1).collect();
-        let (reply, accepted) = handshake::auth(&args);
-        Verdict::Answer { reply: Local::Canned(reply), denied: (!accepted).then_some(Denied::Login) }
+        Verdict::Answer { reply: Local::Canned(handshake::auth(&args)), denied: None }
     }
 
     fn hello(&mut self, frame: &Frame<'_>) -> Verdict {
@@ -173,7 +172,7 @@ impl Session {
                 Verdict::Answer { reply: Local::Made(line.into_boxed_slice()), denied: None }
             }
             handshake::Hello::WrongPassword => {
-                Verdict::Answer { reply: Local::Canned(reply::WRONGPASS), denied: Some(Denied::Login) }
+                Verdict::Answer { reply: Local::Canned(reply::WRONGPASS), denied: None }
             }
         }
     }

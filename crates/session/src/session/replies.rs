@@ -60,6 +60,11 @@ impl Session {
         fate
     }
 
+    /// Whether a reply of the gate's own comes next.
+    pub fn speaks(&self) -> bool {
+        matches!(self.owed.front(), Some(front) if matches!(front.what, What::Local(_)))
+    }
+
     /// Appends the gate's own replies whose turn has come.
     pub fn render(&mut self, out: &mut Vec<u8>) {
         while out.len() < MAX_RENDERED {

@@ -1,0 +1,282 @@
+//! Moving bytes: client to upstream and back, both directions in one task, as the session and the link say.
+
+mod deadlines;
+mod presence;
+mod replies;
+mod requests;
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use portcullis_resp::command::CommandId;
+use portcullis_session::observe::{Denied, Observer};
+use portcullis_session::session::{CloseReason, Unavailable};
+use portcullis_session::tick::SessionKey;
+use portcullis_session::{Link, Session, Tick};
+
+use self::deadlines::FrameClock;
+use self::presence::Presence;
+use super::secure::Secured;
+use crate::audit::Totals;
+use crate::metrics::{ClosedReason, DeniedReason, Direction, UpstreamErrorKind, UpstreamState, WorkerStats};
+use crate::net::pipe::Pipe;
+use crate::net::stream::Stream;
+use crate::upstream::connect::{ConnectError, connect};
+use crate::worker::Worker;
+use crate::worker::table::{Entry, Signal};
+
+/// Relays until one side ends it, and reports how.
+pub async fn run(worker: Rc<Worker>, id: u64, secured: Secured) {
+    let mut relay = Box::new(Relay::new(worker, id, secured));
+    let ended = poll_fn(|cx| relay.poll(cx)).await;
+    relay.finish(ended);
+}
+
+/// One client with its upstream connection.
+struct Relay {
+    worker: Rc<Worker>,
+    presence: Presence,
+    client: Option<Stream>,
+    upstream: Upstream,
+    session: Session,
+    link: Link,
+    up: Pipe,
+    down: Pipe,
+    client_ended: bool,
+    draining: bool,
+    closing: Option<CloseReason>,
+    /// How many unread bytes the link wants to see at once.
+    reply_need: usize,
+    asked_at: Tick,
+    answered_at: Tick,
+    frame: FrameClock,
+    accounted: usize,
+    /// Counts what changed, so that a poll goes on until nothing does.
+    moves: u64,
+}
+
+/// The upstream side.
+enum Upstream {
+    /// Not needed yet.
+    None,
+    /// Being connected.
+    Dialling(Pin<Box<dyn Future<Output = Result<Stream, ConnectError>>>>),
+    /// Connected.
+    Open(Stream),
+    /// Had and lost, or not to be had.
+    Gone,
+}
+
+/// How a session ends.
+#[derive(Clone, Copy)]
+struct Ended {
+    reason: ClosedReason,
+    /// Whether the client may still be reading what was written last.
+    gently: bool,
+}
+
+impl Ended {
+    const fn at_once(reason: ClosedReason) -> Self {
+        Self { reason, gently: false }
+    }
+}
+
+impl Relay {
+    fn new(worker: Rc<Worker>, id: u64, secured: Secured) -> Self {
+        let Secured { stream, from, listener, permit, place } = secured;
+        let now = worker.clock.now();
+        let plan = worker.shared.plans.get(listener).map(std::sync::Arc::clone);
+        let entry = Rc::new(Entry::new(id, from, listener, permit, now));
+        Self {
+            session: Session::new(SessionKey(id), plan.unwrap_or_else(|| unreachable!("a plan for each listener"))),
+            presence: Presence::enter(Rc::clone(&worker), entry, place),
+            worker,
+            client: Some(stream),
+            upstream: Upstream::None,
+            link: Link::new(),
+            up: Pipe::default(),
+            down: Pipe::default(),
+            client_ended: false,
+            draining: false,
+            closing: None,
+            reply_need: 1,
+            asked_at: now,
+            answered_at: now,
+            frame: FrameClock::default(),
+            accounted: 0,
+            moves: 0,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        self.presence.entry.remember(cx.waker());
+        match self.presence.entry.take_signal() {
+            Some(Signal::Cut(reason)) => return Poll::Ready(Ended::at_once(reason)),
+            Some(Signal::Drain) => self.draining = true,
+            None => {}
+        }
+        if let Some(ended) = self.expire() {
+            return Poll::Ready(ended);
+        }
+        loop {
+            let before = self.moves;
+            // Subscribers stay until the drain's deadline: for them something is always in flight.
+            if self.draining && !self.link.streams() {
+                self.session.drain();
+            }
+            let turn = self.requests(cx).and_then(|()| self.replies(cx));
+            if let Err(ended) = turn {
+                return Poll::Ready(ended);
+            }
+            // A BLPOP must not pop for a client that left, nor a subscriber outlive its reader.
+            if self.client_ended && (self.session.blocks() || self.link.streams()) {
+                return Poll::Ready(Ended::at_once(ClosedReason::Client));
+            }
+            if self.moves == before {
+                break;
+            }
+        }
+        self.rest();
+        Poll::Pending
+    }
+
+    /// Connects to the upstream, as the session's first command asks for.
+    fn dial(&mut self) {
+        let shared = std::sync::Arc::clone(&self.worker.shared);
+        let index = self.upstream_index();
+        self.upstream = Upstream::Dialling(Box::pin(async move {
+            match shared.config.upstreams().get(index) {
+                Some(upstream) => connect(upstream, shared.config.limits().tcp()).await,
+                None => Err(ConnectError::unknown()),
+            }
+        }));
+    }
+
+    fn poll_dial(&mut self, cx: &mut Context<'_>) {
+        let Upstream::Dialling(attempt) = &mut self.upstream else { return };
+        let Poll::Ready(done) = attempt.as_mut().poll(cx) else { return };
+        self.moves += 1;
+        match done {
+            Ok(stream) => {
+                self.worker.stats.upstream_connection(self.upstream_index(), UpstreamState::Used, 1);
+                self.upstream = Upstream::Open(stream);
+                self.session.linked();
+            }
+            Err(error) => {
+                tracing::debug!(upstream = %self.upstream_name(), %error, "upstream cannot be reached");
+                self.upstream = Upstream::Gone;
+                self.lose_upstream(Some(error.kind()));
+            }
+        }
+    }
+
+    /// The upstream is of no use any more. `why`: what the client is told.
+    fn lose_upstream(&mut self, why: Option<Unavailable>) {
+        if let Some(why) = why {
+            self.worker.stats.upstream_error(self.upstream_index(), error_kind(why));
+        }
+        self.hang_up();
+        self.session.lost(why);
+        self.moves += 1;
+    }
+
+    fn hang_up(&mut self) {
+        if let Upstream::Open(_) = std::mem::replace(&mut self.upstream, Upstream::Gone) {
+            self.worker.stats.upstream_connection(self.upstream_index(), UpstreamState::Used, -1);
+        }
+    }
+
+    /// Nothing more can be done now: memory goes back, and the next deadline is set.
+    fn rest(&mut self) {
+        self.up.park(&self.worker.pool);
+        self.down.park(&self.worker.pool);
+        self.account(self.up.held() + self.down.held());
+        self.set_deadline();
+    }
+
+    fn account(&mut self, held: usize) {
+        self.presence.entry.held.set(held);
+        let delta = i64::try_from(held).unwrap_or(i64::MAX) - i64::try_from(self.accounted).unwrap_or(i64::MAX);
+        self.worker.stats.buffers(delta);
+        self.accounted = held;
+    }
+
+    fn finish(&mut self, ended: Ended) {
+        self.presence.leave(ended.reason);
+        if let Some(client) = self.client.take()
+            && ended.gently
+            && !self.client_ended
+        {
+            self.worker.lingering.part(client);
+        }
+    }
+
+    fn upstream_index(&self) -> usize {
+        let listeners = self.worker.shared.config.listeners();
+        listeners.get(self.presence.entry.listener).map_or(usize::MAX, |listener| listener.upstream())
+    }
+
+    fn upstream_name(&self) -> &str {
+        self.worker.shared.config.upstreams().get(self.upstream_index()).map_or("", |upstream| upstream.name())
+    }
+
+    fn count_bytes(&mut self, direction: Direction, n: u64) {
+        self.worker.stats.bytes(self.presence.entry.listener, direction, n);
+        self.moves += 1;
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.hang_up();
+        self.up.release(&self.worker.pool);
+        self.down.release(&self.worker.pool);
+        self.account(0);
+    }
+}
+
+/// Counts for one session.
+struct Count<'a> {
+    stats: &'a WorkerStats,
+    listener: usize,
+    totals: &'a mut Totals,
+}
+
+impl Observer for Count<'_> {
+    fn command(&mut self, id: CommandId, n: u64) {
+        self.stats.commands(self.listener, id, n);
+        self.totals.commands = self.totals.commands.saturating_add(n);
+    }
+
+    fn denied(&mut self, _id: CommandId, reason: Denied) {
+        let reason = match reason {
+            Denied::Command => DeniedReason::Command,
+            Denied::Size => DeniedReason::Size,
+        };
+        self.stats.denied(self.listener, reason, 1);
+        self.totals.denied = self.totals.denied.saturating_add(1);
+    }
+
+    fn answered(&mut self, id: CommandId, n: u64, nanos: u64) {
+        self.stats.duration(self.listener, id, n, nanos);
+    }
+
+    fn error(&mut self, line: &[u8]) {
+        self.stats.error_reply(self.listener, line);
+    }
+}
+
+const fn error_kind(why: Unavailable) -> UpstreamErrorKind {
+    match why {
+        Unavailable::Resolve => UpstreamErrorKind::Resolve,
+        Unavailable::Connect => UpstreamErrorKind::Connect,
+        Unavailable::Refused => UpstreamErrorKind::Refused,
+        Unavailable::Timeout => UpstreamErrorKind::Timeout,
+        Unavailable::Tls => UpstreamErrorKind::Tls,
+        Unavailable::Auth => UpstreamErrorKind::Auth,
+        Unavailable::Loading => UpstreamErrorKind::Loading,
+        Unavailable::Limit => UpstreamErrorKind::Limit,
+    }
+}

@@ -1,0 +1,61 @@
+//! A session's presence in the worker's table, in the counters, and in the audit trail: all three from begin to end.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use crate::audit::{Subject, Totals};
+use crate::connection::admit::Place;
+use crate::metrics::ClosedReason;
+use crate::worker::Worker;
+use crate::worker::table::Entry;
+
+/// Present while it exists. Dropped without [`Presence::leave`] (a panic), the end is reported as an error.
+pub(super) struct Presence {
+    pub(super) entry: Rc<Entry>,
+    pub(super) totals: Totals,
+    worker: Rc<Worker>,
+    key: usize,
+    since: Instant,
+    left: bool,
+    _place: Place,
+}
+
+impl Presence {
+    pub(super) fn enter(worker: Rc<Worker>, entry: Rc<Entry>, place: Place) -> Self {
+        worker.stats.opened(entry.listener);
+        let presence = Self {
+            key: worker.table.insert(Rc::clone(&entry)),
+            totals: Totals::default(),
+            worker,
+            entry,
+            since: Instant::now(),
+            left: false,
+            _place: place,
+        };
+        presence.report(|audit, subject| audit.accepted(subject));
+        presence
+    }
+
+    pub(super) fn leave(&mut self, reason: ClosedReason) {
+        if std::mem::replace(&mut self.left, true) {
+            return;
+        }
+        self.totals.duration = self.since.elapsed();
+        self.worker.stats.closed(self.entry.listener, reason);
+        self.report(|audit, subject| audit.closed(subject, reason, &self.totals));
+    }
+
+    fn report(&self, tell: impl FnOnce(&crate::audit::Audit, &Subject<'_>)) {
+        let rule = self.worker.shared.config.policy().rule(self.entry.permit.rule());
+        let subject =
+            Subject { id: self.entry.id, source: self.entry.from, listener: self.entry.listener, rule: rule.as_ref() };
+        tell(&self.worker.shared.audit, &subject);
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.leave(ClosedReason::Error);
+        self.worker.table.remove(self.key);
+    }
+}

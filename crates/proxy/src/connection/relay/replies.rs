@@ -1,0 +1,169 @@
+//! From the upstream to the client.
+
+use std::task::{Context, Poll};
+
+use portcullis_resp::error::RequestError;
+use portcullis_session::link::LinkFault;
+use portcullis_session::session::{CloseReason, Unavailable};
+use portcullis_session::{Fate, Incoming};
+
+use super::{Count, Ended, Relay, Upstream};
+use crate::metrics::{ClosedReason, Direction, UpstreamErrorKind};
+
+impl Relay {
+    /// Reads, judges and writes on, until one of them has to wait.
+    pub(super) fn replies(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
+        loop {
+            let doubt = self.judge_replies();
+            if !self.flush_down(cx)? {
+                return Ok(());
+            }
+            if let Some(reason) = self.closing {
+                return Err(self.over(reason));
+            }
+            if doubt {
+                return Err(Ended::at_once(ClosedReason::Upstream));
+            }
+            if !self.fill_down(cx) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// True: the replies cannot be told apart any more. Nothing after this is passed on.
+    fn judge_replies(&mut self) -> bool {
+        self.speak();
+        while self.closing.is_none() && !self.down.is_congested() {
+            if !matches!(self.upstream, Upstream::Open(_)) {
+                break;
+            }
+            match self.link.next(self.down.unread()) {
+                Incoming::Part(part) => {
+                    let mut count = Count {
+                        stats: &self.worker.stats,
+                        listener: self.presence.entry.listener,
+                        totals: &mut self.presence.totals,
+                    };
+                    let len = part.bytes.len();
+                    match self.session.reply(&part, self.answered_at, &mut count) {
+                        Fate::Pass => self.down.pass(len),
+                        Fate::Drop => self.down.skip(len),
+                        Fate::Replace(bytes) => {
+                            self.down.insert(|out| out.extend_from_slice(bytes));
+                            self.down.skip(len);
+                        }
+                        Fate::Doubt => {
+                            self.blame_upstream("reply out of order");
+                            return true;
+                        }
+                    }
+                    self.moves += 1;
+                    self.speak();
+                }
+                Incoming::Push { bytes, .. } => {
+                    let len = bytes.len();
+                    self.down.pass(len);
+                    self.moves += 1;
+                }
+                Incoming::Need(total) => {
+                    self.reply_need = total;
+                    break;
+                }
+                Incoming::Fault(fault) => {
+                    self.fault(fault);
+                    break;
+                }
+            }
+        }
+        false
+    }
+
+    /// The stream from upstream is of no use beyond this point.
+    fn fault(&mut self, fault: LinkFault) {
+        let line = self.down.unread();
+        let first_words = !self.link.answered();
+        let why = match fault {
+            LinkFault::TlsAlert => Some(Unavailable::Tls),
+            // Said on accept, before any command was read: "max number of clients", protected mode.
+            LinkFault::Unsolicited if first_words && line.starts_with(b"-") => Some(Unavailable::from_error(line)),
+            _ => None,
+        };
+        if why.is_none() {
+            self.blame_upstream(&fault.to_string());
+        }
+        let unread = self.down.unread().len();
+        self.down.skip(unread);
+        self.lose_upstream(why);
+    }
+
+    fn blame_upstream(&mut self, fault: &str) {
+        self.worker.stats.upstream_error(self.upstream_index(), UpstreamErrorKind::Protocol);
+        tracing::warn!(
+            upstream = %self.upstream_name(),
+            id = self.presence.entry.id,
+            fault,
+            "upstream connection closed: its replies cannot be trusted"
+        );
+    }
+
+    /// False: the client takes no more now.
+    fn flush_down(&mut self, cx: &mut Context<'_>) -> Result<bool, Ended> {
+        let Some(client) = &mut self.client else { return Ok(false) };
+        let mut moved = 0;
+        let flushed = self.down.poll_flush(cx, client, &mut moved);
+        if moved > 0 {
+            self.presence.totals.bytes_to_client += moved;
+            self.count_bytes(Direction::ToClient, moved);
+            self.touch();
+        }
+        match flushed {
+            Poll::Ready(Ok(())) => Ok(true),
+            Poll::Ready(Err(_)) => Err(Ended::at_once(ClosedReason::Client)),
+            Poll::Pending => Ok(false),
+        }
+    }
+
+    /// False: there is nothing to read now.
+    fn fill_down(&mut self, cx: &mut Context<'_>) -> bool {
+        let Upstream::Open(upstream) = &mut self.upstream else { return false };
+        match self.down.poll_fill(cx, upstream, self.reply_need, &self.worker.pool) {
+            Poll::Pending => false,
+            Poll::Ready(Ok(n @ 1..)) => {
+                self.answered_at = self.worker.clock.now();
+                self.presence.entry.moved.set(self.answered_at);
+                self.count_bytes(Direction::FromUpstream, n as u64);
+                true
+            }
+            Poll::Ready(Ok(0) | Err(_)) => {
+                // A server that hangs up before it said anything never served; later it may have its reasons.
+                let silent = !self.link.answered() && self.session.owes();
+                self.lose_upstream(silent.then_some(Unavailable::Connect));
+                false
+            }
+        }
+    }
+
+    fn over(&self, reason: CloseReason) -> Ended {
+        let label = match reason {
+            CloseReason::Client => ClosedReason::Client,
+            CloseReason::Upstream(_) => ClosedReason::Upstream,
+            CloseReason::Drain => ClosedReason::Drain,
+            CloseReason::CrossProtocol => {
+                self.note("possible HTTP request to a Redis port (POST or Host:), as a browser can be made to send");
+                ClosedReason::Protocol
+            }
+            CloseReason::Protocol(RequestError::TlsClientHello) => {
+                self.note("client speaks TLS to a listener without tls");
+                ClosedReason::Protocol
+            }
+            CloseReason::Protocol(_) => ClosedReason::Protocol,
+        };
+        Ended { reason: label, gently: true }
+    }
+
+    fn note(&self, what: &str) {
+        let entry = &self.presence.entry;
+        let listener = self.worker.shared.config.listeners().get(entry.listener).map_or("", |listener| listener.name());
+        tracing::warn!(source = %entry.from, listener, id = entry.id, "closed: {what}");
+    }
+}

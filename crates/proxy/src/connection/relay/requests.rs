@@ -1,0 +1,136 @@
+//! From the client to the upstream.
+
+use std::task::{Context, Poll};
+
+use portcullis_session::session::Until;
+use portcullis_session::Step;
+
+use super::{Count, Ended, Relay, Upstream};
+use crate::metrics::{ClosedReason, Direction};
+
+/// What the client's bytes are good for now.
+enum Want {
+    /// There must be so many of them.
+    Bytes(usize),
+    /// Only to notice that the client leaves; they wait for something else.
+    Company,
+    /// Nothing: what was judged must be written first, or all is over.
+    Nothing,
+}
+
+impl Relay {
+    /// Reads, judges and writes on, until one of them has to wait.
+    pub(super) fn requests(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
+        loop {
+            let want = self.judge_requests();
+            self.poll_dial(cx);
+            if !self.flush_up(cx) {
+                return Ok(());
+            }
+            let total = match want {
+                Want::Bytes(total) => total,
+                Want::Company if !self.up.is_full() => self.up.unread().len() + 1,
+                Want::Company | Want::Nothing => return Ok(()),
+            };
+            if self.client_ended || !self.fill_up(cx, total)? {
+                return Ok(());
+            }
+        }
+    }
+
+    fn judge_requests(&mut self) -> Want {
+        loop {
+            if self.up.is_congested() || self.closing.is_some() {
+                return Want::Nothing;
+            }
+            let entry = &self.presence.entry;
+            let mut count = Count {
+                stats: &self.worker.stats,
+                listener: entry.listener,
+                totals: &mut self.presence.totals,
+            };
+            match self.session.next(self.up.unread(), self.asked_at, &mut count) {
+                Step::Forward { len, first, owed, shape, .. } => {
+                    if owed > 0 {
+                        self.link.expect(first, owed, shape);
+                        self.frame.restart(self.asked_at);
+                    }
+                    self.up.pass(len);
+                }
+                Step::Instead { bytes, skip, first, shape } => {
+                    self.link.expect(first, 1, shape);
+                    self.up.insert(|out| out.extend_from_slice(bytes));
+                    self.up.skip(skip);
+                }
+                Step::Skip { len } => self.up.skip(len),
+                Step::Need { .. } if self.client_ended => self.session.eof(),
+                Step::Need { at_least } => return Want::Bytes(at_least),
+                Step::Wait(Until::Linked) => {
+                    if matches!(self.upstream, Upstream::None) {
+                        self.dial();
+                    }
+                    return Want::Company;
+                }
+                Step::Wait(_) => {
+                    self.speak();
+                    return Want::Company;
+                }
+                Step::Close(reason) => {
+                    self.closing = Some(reason);
+                    self.moves += 1;
+                    return Want::Nothing;
+                }
+            }
+            if !self.session.is_mid_frame() {
+                self.frame.restart(self.asked_at);
+            }
+            self.speak();
+        }
+    }
+
+    /// False: the upstream takes no more now.
+    fn flush_up(&mut self, cx: &mut Context<'_>) -> bool {
+        let Upstream::Open(upstream) = &mut self.upstream else { return true };
+        let mut moved = 0;
+        let flushed = self.up.poll_flush(cx, upstream, &mut moved);
+        if moved > 0 {
+            self.count_bytes(Direction::ToUpstream, moved);
+            self.touch();
+        }
+        match flushed {
+            Poll::Ready(Ok(())) => true,
+            // What it said before it went is still to be read; then its end shows there.
+            Poll::Ready(Err(_)) | Poll::Pending => false,
+        }
+    }
+
+    /// False: there is nothing to read now.
+    fn fill_up(&mut self, cx: &mut Context<'_>, total: usize) -> Result<bool, Ended> {
+        let Some(client) = &mut self.client else { return Ok(false) };
+        match self.up.poll_fill(cx, client, total, &self.worker.pool) {
+            Poll::Pending => Ok(false),
+            Poll::Ready(Err(_)) => Err(Ended::at_once(ClosedReason::Client)),
+            Poll::Ready(Ok(0)) => {
+                self.client_ended = true;
+                self.moves += 1;
+                Ok(true)
+            }
+            Poll::Ready(Ok(n)) => {
+                self.asked_at = self.worker.clock.now();
+                self.presence.entry.moved.set(self.asked_at);
+                self.presence.totals.bytes_from_client += n as u64;
+                self.count_bytes(Direction::FromClient, n as u64);
+                self.frame.received(n, self.asked_at);
+                Ok(true)
+            }
+        }
+    }
+
+    /// The gate's own replies, where it is their turn.
+    pub(super) fn speak(&mut self) {
+        if self.session.speaks() && !self.down.is_congested() {
+            self.down.insert(|out| self.session.render(out));
+            self.moves += 1;
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Buffers that are leased only while bytes are in flight.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::task::Waker;
+
+/// What one read may bring: HAProxy's and Redis's size, and a quarter of the kernel's smallest receive buffer.
+pub const LEASE: usize = 16 * 1024;
+
+/// What is left of a frame is kept in a buffer of just its size below this, so that a client which stops in the middle
+/// of a command costs little.
+const PARK_BELOW: usize = 512;
+
+/// Bytes are moved to the front of their buffer rather than that a read has less room than this.
+const MIN_READ: usize = 4 * 1024;
+
+/// A worker keeps this many free buffers for the next lease: 1 MiB, what 64 busy clients need at once.
+const KEPT: usize = 64;
+
+/// The buffers of one worker, and the bound on all of them together.
+#[derive(Debug)]
+pub struct Pool {
+    free: RefCell<Vec<Box<[u8]>>>,
+    in_use: Cell<usize>,
+    cap: usize,
+    waiting: RefCell<VecDeque<Waker>>,
+}
+
+impl Pool {
+    /// A pool whose leases together stay below `cap` bytes.
+    pub fn new(cap: usize) -> Self {
+        Self { free: RefCell::default(), in_use: Cell::new(0), cap, waiting: RefCell::default() }
+    }
+
+    /// Bytes of all leases.
+    pub fn in_use(&self) -> usize {
+        self.in_use.get()
+    }
+
+    /// Whether somebody waits for a buffer.
+    pub fn is_short(&self) -> bool {
+        !self.waiting.borrow().is_empty()
+    }
+
+    /// Wakes `waker` once there is room again.
+    pub fn wait(&self, waker: &Waker) {
+        let mut waiting = self.waiting.borrow_mut();
+        if !waiting.iter().any(|waits| waits.will_wake(waker)) {
+            waiting.push_back(waker.clone());
+        }
+    }
+
+    fn lease(&self, size: usize) -> Option<Box<[u8]>> {
+        if self.in_use.get().saturating_add(size) > self.cap {
+            return None;
+        }
+        self.in_use.set(self.in_use.get() + size);
+        if size == LEASE
+            && let Some(free) = self.free.borrow_mut().pop()
+        {
+            return Some(free);
+        }
+        Some(vec![0; size].into_boxed_slice())
+    }
+
+    fn give_back(&self, data: Box<[u8]>) {
+        self.in_use.set(self.in_use.get().saturating_sub(data.len()));
+        let mut free = self.free.borrow_mut();
+        if data.len() == LEASE && free.len() < KEPT {
+            free.push(data);
+        }
+        if let Some(waker) = self.waiting.borrow_mut().pop_front() {
+            waker.wake();
+        }
+    }
+}
+
+/// Bytes that were read and not yet consumed. Holds no memory while there are none.
+#[derive(Debug, Default)]
+pub struct Buffer {
+    data: Option<Box<[u8]>>,
+    start: usize,
+    end: usize,
+}
+
+impl Buffer {
+    /// What was read and not consumed.
+    pub fn bytes(&self) -> &[u8] {
+        self.data.as_ref().map_or(&[], |data| &data[self.start..self.end])
+    }
+
+    /// Drops bytes from the front.
+    pub fn consume(&mut self, len: usize) {
+        self.start = self.end.min(self.start + len);
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        }
+    }
+
+    /// Room to read into, with space for at least `total` bytes in all. `None`: the pool has none to give.
+    pub fn room(&mut self, total: usize, pool: &Pool) -> Option<&mut [u8]> {
+        let held = self.end - self.start;
+        let wanted = total.max(held + 1).max(LEASE);
+        match &mut self.data {
+            Some(data) if data.len() >= wanted => {
+                let cramped = data.len() - self.start < wanted || data.len() - self.end < MIN_READ;
+                if self.start > 0 && cramped {
+                    data.copy_within(self.start..self.end, 0);
+                    (self.start, self.end) = (0, held);
+                }
+            }
+            _ => {
+                let size = if wanted == LEASE { LEASE } else { wanted.next_power_of_two() };
+                let mut fresh = pool.lease(size)?;
+                fresh[..held].copy_from_slice(self.bytes());
+                if let Some(old) = self.data.replace(fresh) {
+                    pool.give_back(old);
+                }
+                (self.start, self.end) = (0, held);
+            }
+        }
+        let end = self.end;
+        self.data.as_mut().map(|data| &mut data[end..])
+    }
+
+    /// `len` bytes were read into [`Buffer::room`].
+    pub fn filled(&mut self, len: usize) {
+        let size = self.data.as_ref().map_or(0, |data| data.len());
+        self.end = size.min(self.end + len);
+    }
+
+    /// Whether a read would need the bytes to be moved or the buffer to grow.
+    pub fn is_full(&self) -> bool {
+        self.data.as_ref().is_some_and(|data| self.start == 0 && self.end == data.len())
+    }
+
+    /// Gives memory back that is not needed while nothing moves.
+    pub fn park(&mut self, pool: &Pool) {
+        let held = self.end - self.start;
+        let Some(data) = &self.data else { return };
+        if held == 0 {
+            if let Some(data) = self.data.take() {
+                pool.give_back(data);
+            }
+        } else if held < PARK_BELOW
+            && data.len() > PARK_BELOW
+            && let Some(mut small) = pool.lease(held)
+        {
+            small.copy_from_slice(self.bytes());
+            if let Some(old) = self.data.replace(small) {
+                pool.give_back(old);
+            }
+            (self.start, self.end) = (0, held);
+        }
+    }
+
+    /// Bytes of memory it holds.
+    pub fn held(&self) -> usize {
+        self.data.as_ref().map_or(0, |data| data.len())
+    }
+
+    /// Gives everything back.
+    pub fn release(&mut self, pool: &Pool) {
+        (self.start, self.end) = (0, 0);
+        if let Some(data) = self.data.take() {
+            pool.give_back(data);
+        }
+    }
+}

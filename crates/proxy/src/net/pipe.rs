@@ -1,0 +1,136 @@
+//! One direction of a connection: bytes are read, judged, and written on in order.
+
+use std::io::{self, IoSlice};
+use std::task::{Context, Poll, ready};
+
+use super::buffer::{Buffer, Pool};
+use super::stream::Stream;
+
+/// While this much waits outside the read buffer, nothing more is judged: inserted bytes must not pile up.
+const MAX_OUT: usize = 64 * 1024;
+
+/// Bytes on their way from one socket to another.
+///
+/// What goes on unchanged is written from the buffer it was read into. Only where other bytes come between, or some are
+/// left out, is what comes before them moved aside.
+#[derive(Debug, Default)]
+pub struct Pipe {
+    buffer: Buffer,
+    /// So many bytes at the front of `buffer` were judged and may be written.
+    passed: usize,
+    /// Goes before `buffer[..passed]`.
+    out: Vec<u8>,
+    written: usize,
+}
+
+impl Pipe {
+    /// What was read and not yet judged.
+    pub fn unread(&self) -> &[u8] {
+        &self.buffer.bytes()[self.passed..]
+    }
+
+    /// The first `len` unread bytes go on.
+    pub const fn pass(&mut self, len: usize) {
+        self.passed += len;
+    }
+
+    /// The first `len` unread bytes are left out.
+    pub fn skip(&mut self, len: usize) {
+        self.set_aside();
+        self.buffer.consume(len);
+    }
+
+    /// What `write` appends goes on after all that was passed.
+    pub fn insert(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.set_aside();
+        write(&mut self.out);
+    }
+
+    /// Whether anything waits to be written.
+    pub fn is_pending(&self) -> bool {
+        self.passed > 0 || self.written < self.out.len()
+    }
+
+    /// Whether so much waits that nothing more should be judged.
+    pub fn is_congested(&self) -> bool {
+        self.out.len() - self.written >= MAX_OUT
+    }
+
+    /// Writes until all that was passed is gone. Returns the bytes written by this call through `moved`, also where it
+    /// ends in waiting.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>, to: &mut Stream, moved: &mut u64) -> Poll<io::Result<()>> {
+        while self.is_pending() {
+            let aside = &self.out[self.written..];
+            let passed = &self.buffer.bytes()[..self.passed];
+            let n = match (aside.is_empty(), passed.is_empty()) {
+                (true, _) => ready!(to.poll_write(cx, &[IoSlice::new(passed)]))?,
+                (_, true) => ready!(to.poll_write(cx, &[IoSlice::new(aside)]))?,
+                _ => ready!(to.poll_write(cx, &[IoSlice::new(aside), IoSlice::new(passed)]))?,
+            };
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            *moved += n as u64;
+            let from_aside = n.min(aside.len());
+            self.written += from_aside;
+            self.passed -= n - from_aside;
+            self.buffer.consume(n - from_aside);
+            if self.written == self.out.len() && self.written > 0 {
+                self.out = Vec::new();
+                self.written = 0;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads once. `total`: how many unread bytes there must be room for. 0: the end of the stream.
+    pub fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Stream,
+        total: usize,
+        pool: &Pool,
+    ) -> Poll<io::Result<usize>> {
+        ready!(from.poll_readable(cx))?;
+        let Some(room) = self.buffer.room(self.passed + total, pool) else {
+            pool.wait(cx.waker());
+            return Poll::Pending;
+        };
+        let n = ready!(from.poll_read(cx, room))?;
+        self.buffer.filled(n);
+        Poll::Ready(Ok(n))
+    }
+
+    /// Whether the next read needs more memory than is leased now.
+    pub fn is_full(&self) -> bool {
+        self.buffer.is_full()
+    }
+
+    /// Gives memory back that is not needed while nothing moves.
+    pub fn park(&mut self, pool: &Pool) {
+        if self.passed == 0 {
+            self.buffer.park(pool);
+        }
+    }
+
+    /// Bytes of memory it holds.
+    pub fn held(&self) -> usize {
+        self.buffer.held() + self.out.capacity()
+    }
+
+    /// Gives all memory back.
+    pub fn release(&mut self, pool: &Pool) {
+        self.buffer.release(pool);
+        self.passed = 0;
+        self.out = Vec::new();
+        self.written = 0;
+    }
+
+    fn set_aside(&mut self) {
+        if self.passed > 0 {
+            self.out.extend_from_slice(&self.buffer.bytes()[..self.passed]);
+            self.buffer.consume(self.passed);
+            self.passed = 0;
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The private side: Redis, how it is reached, and whether it is well.
+
+pub mod connect;
+pub mod health;

@@ -1,0 +1,142 @@
+//! A worker's sessions as seen from outside their tasks: who they are, and how to wake or cut them.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::Waker;
+use std::time::Duration;
+
+use portcullis_acl::{ClientAddr, Permit, UnixSeconds};
+use portcullis_session::Tick;
+use slab::Slab;
+
+use crate::metrics::ClosedReason;
+
+/// The sessions of one worker.
+#[derive(Debug, Default)]
+pub struct Table(RefCell<Slab<Rc<Entry>>>);
+
+/// One session as its worker sees it.
+#[derive(Debug)]
+pub struct Entry {
+    /// Unique in the life of the process.
+    pub id: u64,
+    /// Where it comes from.
+    pub from: ClientAddr,
+    /// Index into the listeners of the config.
+    pub listener: usize,
+    /// What admitted it.
+    pub permit: Permit,
+    /// When it wants to be woken.
+    pub deadline: Cell<Option<Tick>>,
+    /// Bytes of memory its buffers hold.
+    pub held: Cell<usize>,
+    /// When it last moved a byte.
+    pub moved: Cell<Tick>,
+    signal: Cell<Option<Signal>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// What a session is told from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// End when nothing is in flight.
+    Drain,
+    /// End now.
+    Cut(ClosedReason),
+}
+
+impl Entry {
+    /// A session that begins.
+    pub fn new(id: u64, from: ClientAddr, listener: usize, permit: Permit, now: Tick) -> Self {
+        Self {
+            id,
+            from,
+            listener,
+            permit,
+            deadline: Cell::new(None),
+            held: Cell::new(0),
+            moved: Cell::new(now),
+            signal: Cell::new(None),
+            waker: RefCell::new(None),
+        }
+    }
+
+    /// What it was told since it last asked.
+    pub fn take_signal(&self) -> Option<Signal> {
+        self.signal.take()
+    }
+
+    /// Remembers how to wake its task.
+    pub fn remember(&self, waker: &Waker) {
+        let mut known = self.waker.borrow_mut();
+        if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            *known = Some(waker.clone());
+        }
+    }
+
+    fn tell(&self, signal: Signal) {
+        if !matches!(self.signal.get(), Some(Signal::Cut(_))) {
+            self.signal.set(Some(signal));
+        }
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+impl Table {
+    /// Takes a session in; the key takes it out again.
+    pub fn insert(&self, entry: Rc<Entry>) -> usize {
+        self.0.borrow_mut().insert(entry)
+    }
+
+    /// Takes a session out.
+    pub fn remove(&self, key: usize) {
+        self.0.borrow_mut().try_remove(key);
+    }
+
+    /// Whether no session is left.
+    pub fn is_empty(&self) -> bool {
+        self.0.borrow().is_empty()
+    }
+
+    /// Tells every session.
+    pub fn signal_all(&self, signal: Signal) {
+        for (_, entry) in self.0.borrow().iter() {
+            entry.tell(signal);
+        }
+    }
+
+    /// Wakes those whose deadline has come.
+    pub fn wake_due(&self, now: Tick) {
+        for (_, entry) in self.0.borrow().iter() {
+            if entry.deadline.get().is_some_and(|deadline| deadline <= now) {
+                entry.wake();
+            }
+        }
+    }
+
+    /// Cuts those whose entry's `until` has passed.
+    pub fn cut_expired(&self, now: UnixSeconds) {
+        for (_, entry) in self.0.borrow().iter() {
+            if entry.permit.expires().is_some_and(|until| until <= now) {
+                entry.tell(Signal::Cut(ClosedReason::Revoked));
+            }
+        }
+    }
+
+    /// Cuts the one that holds most among those that moved nothing for `stalled`.
+    pub fn cut_fattest(&self, now: Tick, stalled: Duration) {
+        let table = self.0.borrow();
+        let stuck = table.iter().map(|(_, entry)| entry).filter(|entry| entry.moved.get().after(stalled) <= now);
+        if let Some(fattest) = stuck.max_by_key(|entry| entry.held.get())
+            && fattest.held.get() > 0
+        {
+            fattest.tell(Signal::Cut(ClosedReason::Limit));
+        }
+    }
+}
