@@ -176,3 +176,20 @@ fn no_file() {
         assert!(String::from_utf8_lossy(&output.stderr).contains("absent.yaml"));
     }
 }
+
+/// Every complete configuration in the documentation is a good one.
+#[test]
+fn the_documentation_is_loaded() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for page in ["README.md", "docs/migration.md"] {
+        let text = std::fs::read_to_string(top.join(page)).expect("the page is there");
+        let blocks: Vec<&str> =
+            text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert!(!blocks.is_empty(), "{page}");
+        for yaml in blocks {
+            let (_directory, output) = check(yaml, &["check", "--no-secrets"]);
+            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(0), "{page}:\n{yaml}\n{told}");
+        }
+    }
+}

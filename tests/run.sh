@@ -1,0 +1,160 @@
+#!/usr/bin/env bash
+# Every test of this repository, from nothing: installs what is missing, runs all steps, prints a summary.
+# Exit 0 only if all passed. One step alone: tests/run.sh STEP...
+set -euo pipefail
+
+top=$(cd "$(dirname "$0")/.." && pwd)
+. "$top/deploy/packages.sh"
+cd "$top"
+
+steps=(format lints docs purity licences advisories deploy unit e2e fuzz)
+logs=${CARGO_TARGET_DIR:-$top/target}/test-logs
+summary=()
+failed=0
+
+main() {
+    local wanted=("$@") step
+    [ ${#wanted[@]} -gt 0 ] || wanted=("${steps[@]}")
+    for step in "${wanted[@]}"; do
+        declare -F "step_$step" >/dev/null || fail "no such step: $step (${steps[*]})"
+    done
+    mkdir -p "$logs"
+    prepare
+    for step in "${wanted[@]}"; do
+        run "$step"
+    done
+    printf '\n%s\n' "${summary[@]}"
+    [ "$failed" = 0 ] || { say "$failed of ${#wanted[@]} steps failed"; exit 1; }
+    echo "all ${#wanted[@]} steps passed in $SECONDS s"
+}
+
+prepare() {
+    cargo_is_recent "$top"
+    install_missing cc gcc c++ g++ redis-cli redis-tools openssl openssl setpriv util-linux curl curl
+    redis_server >/dev/null
+    cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
+    cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
+    export PATH=${CARGO_HOME:-$HOME/.cargo}/bin:$PATH
+    command -v cargo-deny >/dev/null || cargo install --quiet --locked cargo-deny
+    command -v cargo-fuzz >/dev/null || cargo install --quiet --locked cargo-fuzz
+}
+
+# What a step prints goes to its log; of a failed one the end is shown.
+run() {
+    local step=$1 start=$SECONDS log=$logs/$1.log result=passed
+    printf '%-11s' "$step"
+    # Not in a condition: there errexit would be off in the step.
+    set +e
+    (set -e; "step_$step") >"$log" 2>&1
+    local status=$?
+    set -e
+    if [ $status != 0 ]; then
+        result=FAILED
+        failed=$((failed + 1))
+        printf 'FAILED\n'
+        tail -n 150 "$log"
+        say "(all of it: $log)"
+    else
+        grep -h '^NOT CHECKED' "$log" || printf 'passed\n'
+        ! grep -q '^NOT CHECKED' "$log" || result="NOT CHECKED"
+    fi
+    summary+=("$(printf '%-11s %-11s %5d s  %s' "$step" "$result" $((SECONDS - start)) "$(detail "$log")")")
+}
+
+# How many tests ran.
+detail() {
+    sed -n 's/^test result: [a-zA-Z]*\. \([0-9]*\) passed; \([0-9]*\) failed; \([0-9]*\) ignored.*/\1 \2 \3/p' "$1" |
+        awk '{p += $1; f += $2; i += $3} END {if (NR) printf "%d tests passed, %d failed, %d ignored", p, f, i}'
+}
+
+step_format() {
+    cargo fmt --all --check
+}
+
+step_lints() {
+    cargo clippy --locked --workspace --all-targets -- -D warnings
+}
+
+step_docs() {
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+    local page link missing=0
+    for page in README.md docs/*.md; do
+        while read -r link; do
+            [ -e "$(dirname "$page")/${link%%#*}" ] || { echo "$page: no such file: $link"; missing=1; }
+        done < <(grep -oE '\]\([^)#: ][^): ]*\)' "$page" | sed 's/^](//; s/)$//')
+    done
+    return $missing
+}
+
+# The protocol's crates take bytes and time as arguments: no runtime and no sockets below them.
+step_purity() {
+    local crate found
+    for crate in portcullis-resp portcullis-acl portcullis-session; do
+        found=$(cargo tree --locked -e normal --prefix none -p "$crate" | grep -E '^(tokio|mio|socket2|async-[a-z]+|rustix|libc) ' || true)
+        [ -z "$found" ] || { echo "$crate depends on: $found"; return 1; }
+        echo "$crate: pure"
+    done
+}
+
+step_licences() {
+    cargo deny --locked --offline check --hide-inclusion-graph licenses bans sources
+}
+
+# The database is on GitHub: where it cannot be fetched, that is said, and nothing is known.
+step_advisories() {
+    if ! timeout 120 cargo deny fetch db; then
+        echo "NOT CHECKED: the advisory database could not be fetched; known vulnerabilities of dependencies are NOT CHECKED"
+        return
+    fi
+    cargo deny --locked --offline check advisories
+}
+
+# The unit is read by systemd itself; its exposure by systemd's own measure stays at 1.5 or below.
+step_deploy() {
+    local script unit
+    for script in deploy/*.sh tests/*.sh tests/clients/*.sh .ci/run; do bash -n "$script"; done
+    if ! command -v systemd-analyze >/dev/null; then
+        echo "NOT CHECKED: there is no systemd-analyze here; the systemd unit is NOT CHECKED"
+        return
+    fi
+    unit=$(mktemp -d)/portcullis.service
+    # The binary need not be installed for this.
+    sed 's#/usr/bin/portcullis [^ ]* --config#/bin/true#' deploy/systemd/portcullis.service >"$unit"
+    systemd-analyze verify "$unit"
+    systemd-analyze security --no-pager --offline=true --threshold=15 "$unit"
+    rm -r "$(dirname "$unit")"
+}
+
+step_unit() {
+    cargo test --locked --workspace --exclude e2e
+}
+
+step_e2e() {
+    cargo build --locked -p portcullis
+    # Most of them wait most of the time: for processes to start, for replies, for timeouts.
+    cargo test --locked -p e2e -- --test-threads=$(($(nproc) * 2))
+}
+
+# A few seconds each, from the corpus in the repository; what is found anew stays outside it.
+step_fuzz() {
+    local directory target scratch
+    local found=0
+    for directory in crates/*/fuzz; do
+        [ -e "$directory/Cargo.toml" ] || continue
+        # cargo-fuzz wants nightly flags; they work with the stable compiler.
+        export RUSTC_BOOTSTRAP=1
+        cargo fuzz build --fuzz-dir "$directory"
+        for target in $(cargo fuzz list --fuzz-dir "$directory"); do
+            found=$((found + 1))
+            scratch=$(mktemp -d)
+            mkdir -p "$directory/corpus/$target"
+            cargo fuzz run --fuzz-dir "$directory" "$target" "$scratch" "$directory/corpus/$target" -- \
+                -max_total_time=5 -print_final_stats=1 -artifact_prefix="$logs/"
+            rm -rf "$scratch"
+        done
+    done
+    [ "$found" -gt 0 ] || { echo "there is no fuzz target"; return 1; }
+    echo "$found fuzz targets"
+}
+
+main "$@"
