@@ -9,6 +9,8 @@
 #![warn(missing_docs)]
 
 pub mod command;
+#[cfg(any(test, fuzzing))]
+pub mod drive;
 pub mod encode;
 pub mod error;
 pub mod inline;

@@ -94,6 +94,3 @@ impl<'b> Iterator for Arguments<'b> {
         Some(argument)
     }
 }
-
-#[cfg(test)]
-mod tests;

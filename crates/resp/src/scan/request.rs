@@ -311,3 +311,6 @@ const CRLF: &[u8; 2] = b"\r\n";
 /// The first two bytes of any TLS connection: a handshake record of version 3.x.
 const TLS_HANDSHAKE: u8 = 0x16;
 const TLS_MAJOR: u8 = 0x03;
+
+#[cfg(test)]
+mod tests;

@@ -24,6 +24,9 @@ pub(super) const STREAMED_MAP: u64 = u64::MAX - 1;
 const STREAMED_VALUE: u64 = u64::MAX - 2;
 /// A streamed string: chunks until an empty one.
 pub(super) const STREAMED_STRING: u64 = u64::MAX - 3;
+/// [`STREAMED`] and [`STREAMED_MAP`] behind an attribute: what it decorates comes next, not the end.
+const DECORATED: u64 = u64::MAX - 4;
+const DECORATED_KEY: u64 = u64::MAX - 5;
 
 impl Levels {
     pub(super) const fn new() -> Self {
@@ -63,6 +66,11 @@ impl Levels {
 
     /// An attribute begins: it is no element of its level, the reply behind it is.
     pub(super) fn decorate(&mut self, elements: u64) -> Result<(), ReplyError> {
+        self.left = match self.left {
+            STREAMED => DECORATED,
+            STREAMED_MAP => DECORATED_KEY,
+            left => left,
+        };
         self.push(elements)
     }
 
@@ -77,10 +85,9 @@ impl Levels {
     }
 
     /// The empty chunk.
-    pub(super) fn end_chunks(&mut self) -> Result<(), ReplyError> {
+    pub(super) fn end_chunks(&mut self) {
         self.left = 0;
         self.close();
-        Ok(())
     }
 
     #[inline(always)]
@@ -88,7 +95,8 @@ impl Levels {
         match self.left {
             0 => return Err(ReplyError::InvalidStream),
             STREAMED | STREAMED_STRING => {}
-            STREAMED_MAP => self.left = STREAMED_VALUE,
+            DECORATED => self.left = STREAMED,
+            STREAMED_MAP | DECORATED_KEY => self.left = STREAMED_VALUE,
             STREAMED_VALUE => self.left = STREAMED_MAP,
             _ => self.left -= 1,
         }
