@@ -1,7 +1,9 @@
 //! The gate as a library: the binary is a thin shell around it, so tests and benches start the same program.
 
+pub mod admin;
 pub mod app;
 pub mod audit;
+pub mod cli;
 pub mod config;
 pub mod connection;
 pub mod drain;

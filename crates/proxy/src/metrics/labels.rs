@@ -1,6 +1,8 @@
 //! The closed sets of label values. A label never carries text of a client's choosing, so the number of series is
 //! known from the config alone.
 
+use portcullis_session::session::Unavailable;
+
 /// Declares an enum whose variants are the values of one label, in the order in which the page lists them.
 macro_rules! label {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
@@ -151,5 +153,30 @@ label! {
         Limit = "limit",
         /// It does not speak the Redis protocol as expected.
         Protocol = "protocol",
+    }
+}
+
+impl From<portcullis_acl::Reason> for RefusedReason {
+    fn from(reason: portcullis_acl::Reason) -> Self {
+        match reason {
+            portcullis_acl::Reason::NotAllowed => Self::NotAllowed,
+            portcullis_acl::Reason::Denied => Self::Denied,
+            portcullis_acl::Reason::Expired => Self::Expired,
+        }
+    }
+}
+
+impl From<Unavailable> for UpstreamErrorKind {
+    fn from(why: Unavailable) -> Self {
+        match why {
+            Unavailable::Resolve => Self::Resolve,
+            Unavailable::Connect => Self::Connect,
+            Unavailable::Refused => Self::Refused,
+            Unavailable::Timeout => Self::Timeout,
+            Unavailable::Tls => Self::Tls,
+            Unavailable::Auth => Self::Auth,
+            Unavailable::Loading => Self::Loading,
+            Unavailable::Limit => Self::Limit,
+        }
     }
 }

@@ -1,0 +1,88 @@
+//! Which requests are answered at all.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::config::AdminBind;
+
+/// Open to whoever can connect, token or not: what monitoring and orchestrators ask, who cannot keep a secret.
+const OPEN: [&str; 3] = ["/metrics", "/live", "/ready"];
+
+#[derive(Debug)]
+pub(super) struct Guard {
+    /// The address, where it is a loopback one: then a page in the operator's browser could get here under a name of its
+    /// own that resolves to it (DNS rebinding), so only names that are known to mean this machine are answered. On other
+    /// addresses all that is not open wants the token, which such a page does not have.
+    loopback: Option<IpAddr>,
+    /// Only its digest is kept.
+    token: Option<[u8; 32]>,
+}
+
+impl Guard {
+    pub(super) fn new(bind: &AdminBind, token: Option<&str>) -> Self {
+        let loopback = match bind {
+            AdminBind::Tcp(addr) => Some(ip(addr)).filter(IpAddr::is_loopback),
+            AdminBind::Unix(_) => None,
+        };
+        Self { loopback, token: token.map(digest) }
+    }
+
+    /// `Err` is the status to refuse with.
+    pub(super) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), StatusCode> {
+        if !self.is_for_us(uri, headers) {
+            return Err(StatusCode::FORBIDDEN);
+        }
+        if OPEN.contains(&uri.path()) || self.has_token(headers) {
+            return Ok(());
+        }
+        Err(StatusCode::UNAUTHORIZED)
+    }
+
+    fn is_for_us(&self, uri: &Uri, headers: &HeaderMap) -> bool {
+        let Some(bound) = self.loopback else { return true };
+        // Without any it is HTTP/1.0, which no browser speaks but load balancers do.
+        let mut named = headers.get_all(header::HOST).iter().map(host);
+        named.all(|host| host.is_some_and(|host| means_us(&host, bound)))
+            && uri.host().is_none_or(|host| means_us(host, bound))
+    }
+
+    fn has_token(&self, headers: &HeaderMap) -> bool {
+        let Some(expected) = &self.token else { return true };
+        let mut presented = headers.get_all(header::AUTHORIZATION).iter();
+        let (Some(one), None) = (presented.next(), presented.next()) else { return false };
+        one.to_str().ok().and_then(bearer).is_some_and(|token| digest(token).ct_eq(expected).into())
+    }
+}
+
+fn ip(addr: &SocketAddr) -> IpAddr {
+    match addr {
+        SocketAddr::V4(v4) => IpAddr::V4(*v4.ip()),
+        SocketAddr::V6(v6) => IpAddr::V6(*v6.ip()).to_canonical(),
+    }
+}
+
+fn host(value: &HeaderValue) -> Option<String> {
+    let authority: Authority = value.to_str().ok()?.parse().ok()?;
+    Some(authority.host().to_owned())
+}
+
+fn means_us(host: &str, bound: IpAddr) -> bool {
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    match bare.parse::<IpAddr>().map(|ip| ip.to_canonical()) {
+        Ok(ip) => ip.is_loopback() || ip == bound,
+        Err(_) => host.eq_ignore_ascii_case("localhost"),
+    }
+}
+
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
+
+fn digest(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
+}

@@ -1,0 +1,155 @@
+//! Accepting and answering, within bounds.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::task::AbortHandle;
+use tokio::time::{sleep, timeout};
+
+use crate::config::{AdminBind, Tcp};
+use crate::net::socket::{listen_tcp, listen_unix};
+
+use super::AdminState;
+use super::routes::router;
+
+/// A monitor, a person or two and an orchestrator need fewer; each takes a descriptor from the clients' share.
+const MAX_CONNECTIONS: usize = 32;
+/// A request is a few hundred bytes sent at once.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// For a request and its answer. The largest answer, the metrics page, is a few hundred KiB.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
+/// hyper's least.
+const MAX_HEADER_BYTES: usize = 8 << 10;
+/// Out of descriptors, accepting again at once would only burn a core.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The admin endpoint's listening socket.
+#[derive(Debug)]
+pub struct Bound {
+    socket: socket2::Socket,
+    unix: Option<PathBuf>,
+}
+
+impl Bound {
+    /// Binds and listens, so that a port in use is known before anything is served.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn bind(bind: &AdminBind, tcp: &Tcp) -> io::Result<Self> {
+        Ok(match bind {
+            AdminBind::Tcp(addr) => Self { socket: listen_tcp(*addr, false, tcp)?, unix: None },
+            AdminBind::Unix(path) => Self { socket: listen_unix(path)?, unix: Some(path.clone()) },
+        })
+    }
+
+    /// Where it listens; with port 0 in the config, the port that was given.
+    pub fn tcp_addr(&self) -> Option<std::net::SocketAddr> {
+        self.socket.local_addr().ok()?.as_socket()
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        if let Some(path) = &self.unix {
+            // Left behind, the file would be taken over at the next start.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Answers until `shutdown`; then cuts what is still open. Needs a runtime with I/O and time.
+///
+/// # Errors
+/// The runtime cannot take the socket.
+pub async fn serve(
+    bound: Bound,
+    state: Arc<AdminState>,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let listener = Listener::of(&bound)?;
+    let router = router(state);
+    let mut open = Open::default();
+    let mut shutdown = pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => return Ok(()),
+            accepted = listener.accept(&router) => match accepted {
+                Ok(connection) => open.add(connection),
+                Err(error) => {
+                    tracing::debug!(%error, "the admin endpoint cannot accept");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+}
+
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listener {
+    fn of(bound: &Bound) -> io::Result<Self> {
+        let socket = bound.socket.try_clone()?;
+        Ok(match bound.unix {
+            None => Self::Tcp(TcpListener::from_std(socket.into())?),
+            Some(_) => Self::Unix(UnixListener::from_std(socket.into())?),
+        })
+    }
+
+    async fn accept(&self, router: &Router) -> io::Result<AbortHandle> {
+        let router = router.clone();
+        Ok(match self {
+            Self::Tcp(listener) => tokio::spawn(answer(listener.accept().await?.0, router)).abort_handle(),
+            Self::Unix(listener) => tokio::spawn(answer(listener.accept().await?.0, router)).abort_handle(),
+        })
+    }
+}
+
+/// One request: keeping connections would let an idle one take a place.
+async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(MAX_HEADER_BYTES)
+        .keep_alive(false)
+        .half_close(true)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    // Whatever went wrong, it is the other side's, and closing is all there is to do.
+    let _ = timeout(CONNECTION_TIMEOUT, connection).await;
+}
+
+/// The connections that are open, oldest first.
+#[derive(Default)]
+struct Open(VecDeque<AbortHandle>);
+
+impl Open {
+    /// An honest request is over within milliseconds, so the oldest of too many is one that is held open.
+    fn add(&mut self, connection: AbortHandle) {
+        self.0.retain(|open| !open.is_finished());
+        while self.0.len() >= MAX_CONNECTIONS {
+            if let Some(oldest) = self.0.pop_front() {
+                oldest.abort();
+            }
+        }
+        self.0.push_back(connection);
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.iter().for_each(AbortHandle::abort);
+    }
+}

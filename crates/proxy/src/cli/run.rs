@@ -1,0 +1,72 @@
+//! `portcullis run`: the gate itself.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::config::{Config, LoadOptions, Loaded, Problem, Severity, load};
+use crate::{app, log};
+
+use super::check::report;
+use super::{BAD_CONFIG, config_path, say};
+
+/// What `run` takes.
+#[derive(clap::Args, Clone, Debug)]
+pub struct RunArgs {
+    /// The configuration file [default: ./portcullis.yaml, then /etc/portcullis/portcullis.yaml]
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Reads the configuration and runs until it is told to stop. Exit 0; 78 for a bad configuration; 1 when it cannot
+/// start, or was told twice to stop.
+pub fn run(args: &RunArgs) -> ExitCode {
+    let path = match config_path(args.config.as_deref()) {
+        Ok(path) => path,
+        Err(error) => {
+            say(format_args!("{error}"));
+            return ExitCode::from(BAD_CONFIG);
+        }
+    };
+    match load(&path, &LoadOptions::new()) {
+        Ok(loaded) => run_loaded(loaded),
+        Err(problems) => {
+            let _ = report(&mut io::stderr().lock(), &problems);
+            ExitCode::from(BAD_CONFIG)
+        }
+    }
+}
+
+fn run_loaded(loaded: Loaded) -> ExitCode {
+    let Loaded { config, warnings } = loaded;
+    // Held to the end: dropping it writes what is still queued.
+    let _log = match log::start(config.log()) {
+        Ok(guard) => guard,
+        Err(error) => {
+            say(format_args!("{error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    warnings.iter().for_each(log_problem);
+    run_app(config)
+}
+
+fn run_app(config: Config) -> ExitCode {
+    match app::run(config) {
+        Ok(exit) => exit,
+        Err(error) => {
+            tracing::error!("cannot start: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What is questionable but no reason not to run goes to the log, in its format.
+fn log_problem(problem: &Problem) {
+    let (file, line, column) = (problem.file(), problem.line(), problem.column());
+    let hint = problem.hint().map(tracing::field::display);
+    match problem.severity() {
+        Severity::Note => tracing::info!(%file, line, column, hint, "{}", problem.message()),
+        _ => tracing::warn!(%file, line, column, hint, "{}", problem.message()),
+    }
+}

@@ -1,0 +1,139 @@
+//! Whether each upstream would serve a client now: asked every second, on a connection kept for it.
+//!
+//! A probe does what a client's connection does: it connects, logs in with the upstream's credentials where there are any,
+//! and sends PING. What it finds feeds `/ready`, `upstream_up`, and one log line for each change, which says what to do.
+
+mod fault;
+mod probe;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::config::{Auth, Config};
+use crate::metrics::{Metrics, UpstreamErrorKind};
+
+use self::fault::Fault;
+use self::probe::{Prober, Target};
+
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// What is known of all upstreams; shared by the probes and `/ready`.
+#[derive(Debug)]
+pub struct Health {
+    upstreams: Vec<Watched>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    name: String,
+    /// A listener leads to it.
+    used: bool,
+    state: Mutex<State>,
+}
+
+/// What the last probe of an upstream found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It has not been probed yet.
+    Unknown,
+    /// It serves.
+    Up {
+        /// From when on.
+        since: SystemTime,
+    },
+    /// It does not.
+    Down {
+        /// Why.
+        kind: UpstreamErrorKind,
+        /// From when on it has been down, whatever the reason was then.
+        since: SystemTime,
+    },
+}
+
+impl Health {
+    /// Nothing is known yet.
+    pub fn new(config: &Config) -> Arc<Self> {
+        let used = |index| config.listeners().iter().any(|listener| listener.upstream() == index);
+        let upstreams = config.upstreams().iter().enumerate();
+        let watched = |(index, upstream): (usize, &crate::config::Upstream)| Watched {
+            name: upstream.name().to_owned(),
+            used: used(index),
+            state: Mutex::new(State::Unknown),
+        };
+        Arc::new(Self { upstreams: upstreams.map(watched).collect() })
+    }
+
+    /// The upstreams in the order of the config: name, whether a listener uses it, and what is known of it.
+    pub fn upstreams(&self) -> impl Iterator<Item = (&str, bool, State)> {
+        self.upstreams.iter().map(|upstream| (upstream.name.as_str(), upstream.used, *upstream.state()))
+    }
+
+    /// Takes in what a probe found; true when that is news.
+    fn found(&self, index: usize, result: Result<(), UpstreamErrorKind>) -> bool {
+        let Some(upstream) = self.upstreams.get(index) else { return false };
+        let mut state = upstream.state();
+        let before = *state;
+        *state = match (before, result) {
+            (State::Up { since }, Ok(())) => State::Up { since },
+            (_, Ok(())) => State::Up { since: SystemTime::now() },
+            (State::Down { since, .. }, Err(kind)) => State::Down { kind, since },
+            (_, Err(kind)) => State::Down { kind, since: SystemTime::now() },
+        };
+        *state != before
+    }
+}
+
+impl Watched {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Probes every upstream, until the returned set is dropped.
+pub fn watch(config: &Config, health: &Arc<Health>, metrics: &Arc<Metrics>) -> JoinSet<()> {
+    let mut probes = JoinSet::new();
+    for (index, upstream) in config.upstreams().iter().enumerate() {
+        let mut listeners = config.listeners().iter().filter(|listener| listener.upstream() == index);
+        let target = Target {
+            upstream: upstream.clone(),
+            tcp: config.limits().tcp().clone(),
+            login_required: listeners.any(|listener| listener.auth() == Auth::Trust),
+        };
+        probes.spawn(watch_one(index, target, Arc::clone(health), Arc::clone(metrics)));
+    }
+    probes
+}
+
+async fn watch_one(index: usize, target: Target, health: Arc<Health>, metrics: Arc<Metrics>) {
+    let name = target.upstream.name().to_owned();
+    let mut prober = Prober::new(target);
+    let mut tick = interval(INTERVAL);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let result = prober.probe().await;
+        metrics.upstream_up(index, result.is_ok());
+        if let Err(fault) = &result {
+            metrics.probe_error(index, fault.kind());
+        }
+        if health.found(index, result.as_ref().map(drop).map_err(Fault::kind)) {
+            tell(&name, &result);
+        }
+    }
+}
+
+fn tell(name: &str, result: &Result<(), Fault>) {
+    match result {
+        Ok(()) => tracing::info!(upstream = %name, "upstream is up"),
+        Err(fault) => {
+            let advice = fault.advice(name);
+            tracing::error!(upstream = %name, kind = %fault.kind(), "upstream is down: {fault}; {advice}");
+        }
+    }
+}

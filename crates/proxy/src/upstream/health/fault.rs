@@ -1,0 +1,157 @@
+//! What can be wrong with an upstream, and what to do about it.
+
+use std::fmt;
+use std::time::Duration;
+
+use portcullis_session::session::Unavailable;
+
+use crate::metrics::UpstreamErrorKind as Kind;
+use crate::upstream::connect::ConnectError;
+
+/// A failed probe. Displays as what was seen; nothing of it quotes the upstream, whose errors can echo the password.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    #[error("{0}")]
+    Connect(#[from] ConnectError),
+    #[error("connected, but no answer to PING within {0:?}")]
+    Silent(Duration),
+    /// The connection ended before the answer was whole.
+    #[error("the connection was lost: {0}")]
+    Lost(std::io::Error),
+    #[error("{}", if *.alert { "it answers with a TLS alert" } else { "it ends the connection without an answer" })]
+    Tls { alert: bool },
+    #[error("{0}")]
+    Answer(Answer),
+}
+
+/// Answers that mean no client could be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    WrongPassword,
+    PasswordWanted,
+    NoPasswordSet,
+    LoginRefused,
+    Loading,
+    MaxClients,
+    ProtectedMode,
+    IllegalAddress,
+    NotRedis,
+}
+
+impl Fault {
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Self::Connect(error) => error.kind().into(),
+            Self::Silent(_) => Kind::Timeout,
+            Self::Lost(_) => Kind::Connect,
+            Self::Tls { .. } => Kind::Tls,
+            Self::Answer(answer) => answer.kind(),
+        }
+    }
+
+    /// What the operator can do, naming the key of the config.
+    pub(super) fn advice(&self, upstream: &str) -> impl fmt::Display {
+        let key = format!("upstreams.{upstream}");
+        match self {
+            Self::Connect(error) => connect_advice(error.kind(), &key),
+            Self::Silent(_) => {
+                format!("see whether Redis hangs or is overloaded, or raise {key}.connect_timeout")
+            }
+            Self::Lost(_) => format!("see the log of Redis, and what is between it and us ({key}.address)"),
+            Self::Tls { .. } => format!(
+                "it seems to want TLS, which this version does not speak to upstreams: let {key}.address name a plain port"
+            ),
+            Self::Answer(answer) => answer.advice(&key),
+        }
+    }
+}
+
+fn connect_advice(kind: Unavailable, key: &str) -> String {
+    match kind {
+        Unavailable::Resolve => format!("correct {key}.address, or see what is wrong with the name server"),
+        Unavailable::Refused => format!("start Redis there, or correct {key}.address"),
+        Unavailable::Timeout => {
+            format!("see what firewalls do between here and {key}.address, or raise {key}.connect_timeout")
+        }
+        _ => format!("see whether {key}.address can be reached from here, and the rights of a socket file"),
+    }
+}
+
+impl Answer {
+    const fn kind(self) -> Kind {
+        match self {
+            Self::WrongPassword | Self::PasswordWanted | Self::NoPasswordSet | Self::LoginRefused => {
+                Kind::Auth
+            }
+            Self::Loading => Kind::Loading,
+            Self::MaxClients => Kind::Limit,
+            Self::ProtectedMode | Self::IllegalAddress => Kind::Refused,
+            Self::NotRedis => Kind::Protocol,
+        }
+    }
+
+    fn advice(self, key: &str) -> String {
+        match self {
+            Self::WrongPassword => format!("correct {key}.credentials"),
+            Self::PasswordWanted => {
+                format!("set {key}.credentials: listeners with `auth: trust` log in with them")
+            }
+            Self::NoPasswordSet => {
+                format!("remove {key}.credentials, or set a password (requirepass) in Redis")
+            }
+            Self::LoginRefused => format!("see whether {key}.credentials suit that server"),
+            Self::Loading => "wait until it has loaded its data set".to_owned(),
+            Self::MaxClients => {
+                "raise maxclients in Redis, or lower limits.clients so that the gate stays below it"
+                    .to_owned()
+            }
+            Self::ProtectedMode => format!(
+                "set a password (requirepass) in Redis and {key}.credentials, or let it listen on a private address only \
+                 and set `protected-mode no` there"
+            ),
+            Self::IllegalAddress => "add this machine's address to the whitelist of that instance".to_owned(),
+            Self::NotRedis => format!("let {key}.address name a Redis server"),
+        }
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::WrongPassword => "Redis does not accept the user name or password",
+            Self::PasswordWanted => "Redis wants a password and none is configured",
+            Self::NoPasswordSet => "a password is configured, but Redis has none set for that user",
+            Self::LoginRefused => "the server answers AUTH with an error",
+            Self::Loading => "Redis is loading its data set",
+            Self::MaxClients => "Redis has reached maxclients",
+            Self::ProtectedMode => "Redis is in protected mode and turns our address away",
+            Self::IllegalAddress => "our address is not on the upstream's own whitelist",
+            Self::NotRedis => "what answers there does not speak the Redis protocol",
+        })
+    }
+}
+
+/// What an error line says that can stand in the place of any reply, because the server writes it before it reads.
+pub(super) fn unasked(line: &[u8]) -> Option<Answer> {
+    const MEANINGS: [(&[u8], Answer); 6] = [
+        (b"LOADING", Answer::Loading),
+        (b"MASTERDOWN", Answer::Loading),
+        (b"ERR max number of clients", Answer::MaxClients),
+        (b"DENIED", Answer::ProtectedMode),
+        (b"ERR illegal address", Answer::IllegalAddress),
+        (b"ERR client ip is not in whitelist", Answer::IllegalAddress),
+    ];
+    MEANINGS.iter().find(|(prefix, _)| line.starts_with(prefix)).map(|(_, meaning)| *meaning)
+}
+
+/// What an error in answer to AUTH says (redis-server from 2.x to 8.x, ApsaraDB).
+pub(super) fn login_error(line: &[u8]) -> Answer {
+    const MEANINGS: [(&[u8], Answer); 4] = [
+        (b"WRONGPASS", Answer::WrongPassword),
+        (b"ERR invalid password", Answer::WrongPassword),
+        (b"ERR AUTH <password> called without any password", Answer::NoPasswordSet),
+        (b"ERR Client sent AUTH, but no password is set", Answer::NoPasswordSet),
+    ];
+    let known = MEANINGS.iter().find(|(prefix, _)| line.starts_with(prefix)).map(|(_, meaning)| *meaning);
+    unasked(line).or(known).unwrap_or(Answer::LoginRefused)
+}

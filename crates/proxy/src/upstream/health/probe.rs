@@ -1,0 +1,199 @@
+//! One probe: AUTH and PING on a connection that is kept from one to the next.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::time::{Duration, Instant};
+
+use portcullis_resp::encode;
+use portcullis_resp::scan::{Reply, ReplyScanner};
+use portcullis_resp::value::{self, Value};
+use secrecy::ExposeSecret;
+use zeroize::Zeroizing;
+
+use crate::config::{Tcp, Upstream};
+use crate::net::stream::Stream;
+use crate::upstream::connect::connect;
+
+use super::fault::{self, Answer, Fault};
+
+/// PING and AUTH answer in less than a hundred bytes; a server that goes on for longer is none.
+const MAX_REPLIES: usize = 64 << 10;
+const READ: usize = 4 << 10;
+/// A connection is not kept longer than this, so that a name that now leads elsewhere and a port that no longer
+/// accepts are noticed too.
+const KEEP: Duration = Duration::from_secs(5);
+
+/// What is probed, and how strictly.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) upstream: Upstream,
+    pub(super) tcp: Tcp,
+    /// A listener lets clients in without a password of their own, so "log in first" is no good answer.
+    pub(super) login_required: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Prober {
+    target: Target,
+    /// AUTH, where there are credentials, and PING. AUTH each time: a password changed in Redis leaves the connection
+    /// that is kept logged in, but no new one would be.
+    request: Zeroizing<Vec<u8>>,
+    kept: Option<Kept>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    stream: Stream,
+    since: Instant,
+}
+
+impl Prober {
+    pub(super) fn new(target: Target) -> Self {
+        let request = request(&target.upstream);
+        Self { target, request, kept: None }
+    }
+
+    /// One probe. Bounded in time by `connect_timeout` for each address and for the answer.
+    pub(super) async fn probe(&mut self) -> Result<(), Fault> {
+        if let Some(mut kept) = self.kept.take().filter(|kept| kept.since.elapsed() < KEEP) {
+            match self.ask(&mut kept.stream).await {
+                // Redis may have restarted since, or closed an idle client: only a fresh connection tells.
+                Err(Fault::Lost(_) | Fault::Tls { alert: false }) => {}
+                result => return self.keep(kept, result),
+            }
+        }
+        let stream = connect(&self.target.upstream, &self.target.tcp).await?;
+        let mut kept = Kept { stream, since: Instant::now() };
+        let result = self.ask(&mut kept.stream).await;
+        self.keep(kept, result)
+    }
+
+    fn keep(&mut self, kept: Kept, result: Result<(), Fault>) -> Result<(), Fault> {
+        if result.is_ok() {
+            self.kept = Some(kept);
+        }
+        result
+    }
+
+    async fn ask(&self, stream: &mut Stream) -> Result<(), Fault> {
+        let limit = self.target.upstream.connect_timeout();
+        tokio::time::timeout(limit, self.exchange(stream)).await.unwrap_or(Err(Fault::Silent(limit)))
+    }
+
+    async fn exchange(&self, stream: &mut Stream) -> Result<(), Fault> {
+        // The server may have written and closed before it read anything: that is told by what it wrote.
+        let written = write_all(stream, &self.request).await;
+        let mut replies = Replies::default();
+        if self.target.upstream.credentials().is_some() {
+            login(&replies.next(stream).await?)?;
+        }
+        self.pong(&replies.next(stream).await?)?;
+        written.map_err(Fault::Lost)?;
+        if replies.buffer.is_empty() { Ok(()) } else { Err(Fault::Answer(Answer::NotRedis)) }
+    }
+
+    /// Errors other than those that turn every client away are an answer: it is alive, and clients get their own.
+    fn pong(&self, reply: &Value) -> Result<(), Fault> {
+        let answer = match reply {
+            Value::Error(line) if line.starts_with(b"NOAUTH") => {
+                self.target.login_required.then_some(Answer::PasswordWanted)
+            }
+            Value::Error(line) => fault::unasked(line),
+            other if other.as_bytes() == Some(b"PONG") => None,
+            _ => Some(Answer::NotRedis),
+        };
+        answer.map_or(Ok(()), |answer| Err(Fault::Answer(answer)))
+    }
+}
+
+fn request(upstream: &Upstream) -> Zeroizing<Vec<u8>> {
+    let mut out = Zeroizing::new(Vec::with_capacity(512));
+    if let Some(credentials) = upstream.credentials() {
+        let password = credentials.password().expose_secret().as_bytes();
+        match credentials.username() {
+            Some(username) => encode::command(&mut out, &[b"AUTH", username.as_bytes(), password]),
+            None => encode::command(&mut out, &[b"AUTH", password]),
+        }
+    }
+    encode::command(&mut out, &[b"PING"]);
+    out
+}
+
+fn login(reply: &Value) -> Result<(), Fault> {
+    match reply {
+        Value::Status(text) if text == b"OK" => Ok(()),
+        Value::Error(line) => Err(Fault::Answer(fault::login_error(line))),
+        _ => Err(Fault::Answer(Answer::NotRedis)),
+    }
+}
+
+/// Replies as they come.
+#[derive(Default)]
+struct Replies {
+    buffer: Vec<u8>,
+    answered: bool,
+}
+
+impl Replies {
+    async fn next(&mut self, stream: &mut Stream) -> Result<Value, Fault> {
+        let mut scanner = ReplyScanner::new();
+        loop {
+            if let Some(value) = self.whole(&mut scanner)? {
+                self.answered = true;
+                return Ok(value);
+            }
+            self.read(stream).await?;
+            if !self.answered && self.buffer.starts_with(TLS_ALERT) {
+                return Err(Fault::Tls { alert: true });
+            }
+        }
+    }
+
+    fn whole(&mut self, scanner: &mut ReplyScanner) -> Result<Option<Value>, Fault> {
+        let not_redis = || Fault::Answer(Answer::NotRedis);
+        if self.buffer.is_empty() {
+            return Ok(None);
+        }
+        match scanner.next(&self.buffer).map_err(|_| not_redis())? {
+            Reply::Whole { len, .. } => {
+                let frame: Vec<u8> = self.buffer.drain(..len.min(self.buffer.len())).collect();
+                value::decode(&frame).map(Some).map_err(|_| not_redis())
+            }
+            _ if self.buffer.len() > MAX_REPLIES => Err(not_redis()),
+            _ => Ok(None),
+        }
+    }
+
+    async fn read(&mut self, stream: &mut Stream) -> Result<(), Fault> {
+        let mut chunk = [0; READ];
+        let read = poll_fn(|cx| stream.poll_read(cx, &mut chunk)).await;
+        let silent = !self.answered && self.buffer.is_empty();
+        match read {
+            Ok(n @ 1..) => {
+                self.buffer.extend_from_slice(chunk.get(..n).unwrap_or_default());
+                Ok(())
+            }
+            // A TLS server that is spoken to in plain text closes, with or without an alert.
+            Ok(_) if silent => Err(Fault::Tls { alert: false }),
+            Err(error) if silent && error.kind() == io::ErrorKind::ConnectionReset => {
+                Err(Fault::Tls { alert: false })
+            }
+            Ok(_) => Err(Fault::Lost(io::ErrorKind::UnexpectedEof.into())),
+            Err(error) => Err(Fault::Lost(error)),
+        }
+    }
+}
+
+/// Content type alert, and the major version that all of SSL 3.0 to TLS 1.3 write.
+const TLS_ALERT: &[u8] = &[0x15, 0x03];
+
+async fn write_all(stream: &mut Stream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let n = poll_fn(|cx| stream.poll_write(cx, &[IoSlice::new(bytes)])).await?;
+        if n == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        bytes = bytes.get(n..).unwrap_or_default();
+    }
+    Ok(())
+}
