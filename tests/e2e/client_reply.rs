@@ -131,4 +131,78 @@ behaviours! {
         client.is_closed();
         assert_eq!(scene.stage.redis.control().ask("GET quit").text(), "1");
     }
+
+    /// The protocol changes silently.
+    fn skip_covers_hello(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        client.hold(&command("CLIENT REPLY SKIP"));
+        client.hold(&command("HELLO 3"));
+        client.hold(&command("GET nothing"));
+        client.hold(&command("CLIENT REPLY SKIP"));
+        client.hold(&command("HELLO 2"));
+        client.send("GET nothing");
+        client.gets("null");
+        client.gets("nil");
+        client.is_in_step("after");
+    }
+
+    /// The silent command may be answered by the gate itself, or fail, or wait.
+    fn skip_covers_auth_errors_and_waits(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        for line in [
+            "CLIENT REPLY SKIP",
+            "AUTH default x",
+            "ECHO 1",
+            "CLIENT REPLY SKIP",
+            "AUTH nobody x",
+            "ECHO 2",
+            "CLIENT REPLY SKIP",
+            "BLPOP none 0.02",
+            "ECHO 3",
+            "CLIENT REPLY SKIP",
+            "EXEC",
+            "ECHO 4",
+            "CLIENT REPLY SKIP",
+            "CLIENT REPLY MAYBE",
+        ] {
+            client.hold(&command(line));
+        }
+        client.send("ECHO 5");
+        for number in 1..=5 {
+            client.gets(&format!(r#""{number}""#));
+        }
+        client.is_in_step("after");
+    }
+
+    /// Confirmations are messages: they arrive while replies are off.
+    fn subscribing_while_off(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        client.hold(&command("CLIENT REPLY OFF"));
+        client.send("SUBSCRIBE a b");
+        client.gets(&scene.push(r#""subscribe" "a" :1"#));
+        client.gets(&scene.push(r#""subscribe" "b" :2"#));
+        scene.stage.redis.control().asks("PUBLISH a hello", ":1");
+        client.gets(&scene.push(r#""message" "a" "hello""#));
+        client.send("UNSUBSCRIBE");
+        client.read();
+        assert_eq!(client.read().items()[2].integer(), 0);
+        client.asks("CLIENT REPLY ON", "+OK");
+        client.is_in_step("after");
+    }
+
+    fn skip_covers_a_transaction_piecewise(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        for line in ["CLIENT REPLY SKIP", "MULTI", "INCR n", "CLIENT REPLY SKIP"] {
+            client.hold(&command(line));
+        }
+        client.send("PING");
+        let replies = [client.read().to_string(), client.read().to_string()];
+        // Direct and under passthrough CLIENT REPLY would be queued; the gate does not let it be.
+        let due = if scene.stage.is_direct() {
+            ["+QUEUED", "+QUEUED"]
+        } else {
+            ["+QUEUED", "-ERR Command not allowed inside a transaction"]
+        };
+        assert_eq!(replies, due);
+    }
 }

@@ -233,4 +233,39 @@ behaviours! {
         client.gets("-ERR unknown command '', with args beginning with: ");
         client.is_in_step("after");
     }
+
+    /// A subscriber may change the protocol in RESP3; its messages then come in the other form.
+    fn hello_2_while_subscribed(scene: &Scene<'_>) {
+        if scene.is_resp2() {
+            let mut client = scene.client();
+            client.asks("SUBSCRIBE c", r#"["subscribe" "c" :1]"#);
+            let refusal = client.ask("HELLO 3").text();
+            assert!(refusal.starts_with("ERR Can't execute 'hello'"), "{refusal}");
+            client.asks("PING x", r#"["pong" "x"]"#);
+            return;
+        }
+        let mut client = scene.client();
+        client.asks("SUBSCRIBE c", r#">["subscribe" "c" :1]"#);
+        client.hold(&command("HELLO 2"));
+        client.send("PING x");
+        assert_eq!(client.read().items().len(), 14);
+        client.gets(r#"["pong" "x"]"#);
+        scene.stage.redis.control().asks("PUBLISH c hello", ":1");
+        client.gets(r#"["message" "c" "hello"]"#);
+        assert!(client.ask("GET k").is_error());
+        client.asks("UNSUBSCRIBE", r#"["unsubscribe" "c" :0]"#);
+        client.is_in_step("after");
+    }
+
+    /// Somebody, or the client itself, ends the connection in Redis.
+    fn client_kill(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        let id = client.ask("CLIENT ID").integer();
+        client.asks(&format!("CLIENT KILL ID {id} SKIPME no"), ":1");
+        client.is_closed();
+        let mut client = scene.client();
+        let id = client.ask("CLIENT ID").integer();
+        scene.stage.redis.control().asks(&format!("CLIENT KILL ID {id}"), ":1");
+        client.is_closed();
+    }
 }

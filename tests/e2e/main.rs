@@ -14,6 +14,7 @@ mod odd_bytes;
 mod pressure;
 mod pubsub;
 mod redis_cli;
+mod shapes;
 mod tracking;
 mod transactions;
 mod upstream;

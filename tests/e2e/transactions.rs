@@ -98,7 +98,7 @@ behaviours! {
             client.gets("-EXECABORT Transaction discarded because of previous errors.");
             client.gets(":0");
             client.is_in_step("after");
-            scene.stage.redis.control().asks("DEL lead", scene_lead_existed(&mut client));
+            scene.stage.redis.control().asks("EXISTS executed", ":0");
         }
     }
 
@@ -162,9 +162,65 @@ behaviours! {
         client.gets(r#""x""#);
         client.is_in_step("after");
     }
-}
 
-/// The pipeline's counter starts anew for the next client; it is there only where there was a pipeline.
-fn scene_lead_existed(client: &mut e2e::Client) -> &'static str {
-    if client.ask("EXISTS lead").integer() == 1 { ":1" } else { ":0" }
+    /// One channel in, the same one out: counts follow EXEC's array.
+    fn subscribing_and_leaving_inside(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        for line in ["MULTI", "SUBSCRIBE c", "UNSUBSCRIBE c", "PSUBSCRIBE p*", "PUNSUBSCRIBE p*", "EXEC"] {
+            client.hold(&command(line));
+        }
+        client.send("ECHO x");
+        client.gets("+OK");
+        for _ in 0..4 {
+            client.gets("+QUEUED");
+        }
+        client.gets(&format!(
+            "[{} {} {} {}]",
+            scene.push(r#""subscribe" "c" :1"#),
+            scene.push(r#""unsubscribe" "c" :0"#),
+            scene.push(r#""psubscribe" "p*" :1"#),
+            scene.push(r#""punsubscribe" "p*" :0"#)
+        ));
+        client.gets(r#""x""#);
+        client.is_in_step("after");
+    }
+
+    /// What was queued and not executed has not happened: nobody is subscribed.
+    fn a_subscription_that_was_not_executed(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        client.asks("RPUSH l message c x", ":3");
+        client.asks("WATCH w", "+OK");
+        scene.stage.redis.control().asks("SET w changed", "+OK");
+        for line in ["MULTI", "SUBSCRIBE c", "EXEC", "LRANGE l 0 -1", "MULTI", "SUBSCRIBE c", "DISCARD"] {
+            client.hold(&command(line));
+        }
+        client.send("LRANGE l 0 -1");
+        for due in ["+OK", "+QUEUED", scene.by("nil[]", "null")] {
+            client.gets(due);
+        }
+        client.gets(r#"["message" "c" "x"]"#);
+        for due in ["+OK", "+QUEUED", "+OK"] {
+            client.gets(due);
+        }
+        client.gets(r#"["message" "c" "x"]"#);
+        scene.stage.redis.control().asks("PUBLISH c x", ":0");
+        client.is_in_step("after");
+    }
+
+    /// Under passthrough AUTH is Redis's: it is queued like anything else.
+    fn auth_inside_is_queued(scene: &Scene<'_>) {
+        if scene.stage.way == Way::Trust {
+            return;
+        }
+        let mut client = scene.client();
+        for line in ["MULTI", "AUTH default x", "AUTH nobody x", "SET a 1"] {
+            client.hold(&command(line));
+        }
+        client.send("EXEC");
+        for due in ["+OK", "+QUEUED", "+QUEUED", "+QUEUED"] {
+            client.gets(due);
+        }
+        client.gets("[+OK -WRONGPASS invalid username-password pair or user is disabled. +OK]");
+        client.is_in_step("after");
+    }
 }

@@ -1,5 +1,7 @@
 //! One behaviour, seen directly and through the gate, in both protocols, alone and behind a deep pipeline.
 
+use std::cell::Cell;
+
 use crate::client::Client;
 use crate::gate::Gate;
 use crate::redis::Redis;
@@ -40,6 +42,7 @@ pub struct Scene<'s> {
     pub stage: &'s Stage,
     pub protocol: Protocol,
     lead: usize,
+    clients: Cell<usize>,
 }
 
 impl Stage {
@@ -71,7 +74,8 @@ impl Scene<'_> {
     /// this variation has one.
     pub fn client(&self) -> Client {
         let mut client = self.other();
-        client.lead("lead", self.lead);
+        self.clients.set(self.clients.get() + 1);
+        client.lead(&format!("lead:{}", self.clients.get()), self.lead);
         client
     }
 
@@ -116,7 +120,7 @@ pub fn play(way: Way, behaviour: fn(&Scene<'_>)) {
         for lead in [0, DEEP] {
             let note = Note(way, protocol, lead);
             stage.redis.control().asks("FLUSHALL", "+OK");
-            behaviour(&Scene { stage: &stage, protocol, lead });
+            behaviour(&Scene { stage: &stage, protocol, lead, clients: Cell::new(0) });
             drop(note);
         }
     }
