@@ -67,7 +67,8 @@ fn ip(addr: &SocketAddr) -> IpAddr {
 
 fn host(value: &HeaderValue) -> Option<String> {
     let authority: Authority = value.to_str().ok()?.parse().ok()?;
-    Some(authority.host().to_owned())
+    // What is before an @ is no part of the name, and nothing sends it.
+    (!authority.as_str().contains('@')).then(|| authority.host().to_owned())
 }
 
 fn means_us(host: &str, bound: IpAddr) -> bool {

@@ -1,1 +1,269 @@
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::config::{LoadOptions, load};
+use crate::metrics::Names;
+
+/// A served endpoint, on a thread of its own as in the gate.
+struct Served {
+    addr: Option<SocketAddr>,
+    state: Arc<AdminState>,
+    health: Arc<Health>,
+    dir: tempfile::TempDir,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Served {
+    fn start(admin: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("token"), "a-token-of-some-length-0123456789").unwrap();
+        let config = config(dir.path(), admin);
+        let names = Names {
+            listeners: vec!["public".into()],
+            upstreams: vec!["main".into(), "unused".into()],
+            groups: config.policy().groups().map(|group| group.name().to_owned()).collect(),
+        };
+        let health = Health::new(&config);
+        let admin = config.admin().unwrap();
+        let state = AdminState::new(admin, &config, Metrics::new(names, 1, Vec::new()), Arc::clone(&health));
+        let bound = Bound::bind(admin.bind(), config.limits().tcp()).unwrap();
+        let (addr, shared) = (bound.tcp_addr(), Arc::clone(&state));
+        let (stop, stopped) = oneshot::channel();
+        let thread = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(serve(bound, shared, async { drop(stopped.await) })).unwrap();
+        });
+        Self { addr, state, health, dir, stop: Some(stop), thread: Some(thread) }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.addr.unwrap()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+    }
+
+    fn get(&self, path: &str) -> (u16, String, String) {
+        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+    }
+
+    /// Status, headers in lower case, body.
+    fn ask(&self, request: &str) -> (u16, String, String) {
+        let mut stream = self.connect();
+        stream.write_all(request.as_bytes()).unwrap();
+        read_answer(stream)
+    }
+
+    fn status(&self, request: &str) -> u16 {
+        self.ask(request).0
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join();
+            assert!(ended.is_ok() || thread::panicking());
+        }
+    }
+}
+
+fn config(dir: &Path, admin: &str) -> Config {
+    let yaml = format!(
+        "listeners:\n  - {{name: public, bind: '127.0.0.1:6379', upstream: main, allow: [office]}}\n\
+         upstreams:\n  main: {{address: '127.0.0.1:1'}}\n  unused: {{address: '127.0.0.1:1'}}\n\
+         groups:\n  office:\n    - 10.0.0.0/8\n    - {{cidr: 192.0.2.7, until: 2999-01-01T00:00:00Z}}\n\
+         admin: {}\n",
+        admin.replace("DIR", &dir.display().to_string())
+    );
+    let path = dir.join("portcullis.yaml");
+    std::fs::write(&path, yaml).unwrap();
+    load(&path, &LoadOptions::new()).unwrap_or_else(|problems| panic!("{problems:?}")).config
+}
+
+fn read_answer(mut stream: impl Read) -> (u16, String, String) {
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer:?}"));
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, head.to_ascii_lowercase(), body.to_owned())
+}
+
+const LOOPBACK: &str = "{bind: '127.0.0.1:0'}";
+
+#[test]
+fn the_routes_that_exist() {
+    let served = Served::start(LOOPBACK);
+    let (status, head, body) = served.get("/live");
+    assert_eq!((status, body.as_str()), (200, "live\n"));
+    assert!(
+        head.contains("x-content-type-options: nosniff") && head.contains("cache-control: no-store"),
+        "{head}"
+    );
+    assert!(served.get("/").2.contains("/metrics"));
+    assert_eq!(served.get("/nonexistent").0, 404);
+    assert_eq!(served.status("POST /live HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"), 405);
+    assert_eq!(served.status("HEAD /live HTTP/1.1\r\nHost: localhost\r\n\r\n"), 200);
+
+    let (status, head, body) = served.get("/metrics");
+    assert_eq!(status, 200);
+    assert!(head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"), "{head}");
+    assert!(body.contains("portcullis_group_entries{group=\"office\"} 2\n"), "{body}");
+    assert!(
+        body.contains("portcullis_group_next_expiry_timestamp_seconds{group=\"office\"} 32472144000\n"),
+        "{body}"
+    );
+}
+
+#[test]
+fn ready_names_what_is_down_and_only_what_is_used() {
+    let served = Served::start(LOOPBACK);
+    let (status, _, body) = served.get("/ready");
+    assert_eq!((status, body.as_str()), (503, "upstream 'main' has not been probed yet\n"));
+
+    served.health.found(0, Err(crate::metrics::UpstreamErrorKind::Auth));
+    let (status, _, body) = served.get("/ready");
+    assert!(status == 503 && body.starts_with("upstream 'main' is down (auth) since 20"), "{body}");
+    assert_eq!(body.lines().count(), 1, "{body}");
+    assert!(!body.contains("127.0.0.1"), "no addresses: {body}");
+
+    served.health.found(0, Ok(()));
+    assert_eq!(served.get("/ready").0, 200);
+    served.state.set_draining();
+    let (status, _, body) = served.get("/ready");
+    assert_eq!((status, body.as_str()), (503, "stopping\n"));
+    assert_eq!(served.get("/live").0, 200);
+}
+
+/// Threat 31: a page in a browser gets nowhere by a name that resolves to this machine.
+#[test]
+fn only_names_of_this_machine_are_answered() {
+    let served = Served::start(LOOPBACK);
+    let status = |request: &str| served.status(&format!("{request}\r\n\r\n"));
+    for host in [
+        "localhost",
+        "LOCALHOST:9377",
+        "127.0.0.1",
+        "127.0.0.1:1",
+        "127.9.9.9",
+        "[::1]:9377",
+        "[::ffff:127.0.0.1]",
+    ] {
+        assert_eq!(status(&format!("GET /metrics HTTP/1.1\r\nHost: {host}")), 200, "{host}");
+    }
+    for host in [
+        "evil.example",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "10.0.0.1",
+        "[2001:db8::1]",
+        "",
+        "a b",
+        "localhost@evil",
+        "evil@localhost",
+    ] {
+        let found = status(&format!("GET /metrics HTTP/1.1\r\nHost: {host}"));
+        assert!(found == 403 || found == 400, "{host}: {found}");
+    }
+    assert_eq!(status("GET http://evil.example/metrics HTTP/1.1\r\nHost: localhost"), 403);
+    assert_eq!(status("GET /metrics HTTP/1.1\r\nHost: localhost\r\nHost: evil.example"), 403);
+    assert_eq!(status("GET /live HTTP/1.0"), 200, "load balancers speak HTTP/1.0 without Host");
+}
+
+#[test]
+fn with_a_token_only_three_routes_are_open() {
+    let served = Served::start("{bind: '127.0.0.1:0', token: {file: token}}");
+    let index = |authorization: &str| {
+        served.ask(&format!("GET / HTTP/1.1\r\nHost: localhost\r\n{authorization}\r\n"))
+    };
+    for path in ["/live", "/metrics"] {
+        assert_eq!(served.get(path).0, 200, "{path}");
+    }
+    assert_eq!(served.get("/ready").0, 503);
+    let (status, head, body) = index("");
+    assert!(
+        status == 401 && head.contains("www-authenticate: bearer") && !body.contains("a-token"),
+        "{head}"
+    );
+    assert_eq!(served.get("/nonexistent").0, 401, "what there is is nobody's business");
+    let right = "Authorization: Bearer a-token-of-some-length-0123456789\r\n";
+    assert_eq!(index(right).0, 200);
+    for wrong in [
+        "Authorization: Bearer a-token-of-some-length-012345678\r\n".to_owned(),
+        "Authorization: Bearer \r\n".to_owned(),
+        "Authorization: Basic a-token-of-some-length-0123456789\r\n".to_owned(),
+        format!("{right}{right}"),
+    ] {
+        assert_eq!(index(&wrong).0, 401, "{wrong}");
+    }
+    assert!(!format!("{:?}", served.state).contains("a-token"));
+}
+
+#[test]
+fn over_a_unix_socket() {
+    let served = Served::start("{bind: 'unix:DIR/admin.sock'}");
+    let path: PathBuf = served.dir.path().join("admin.sock");
+    let mut stream = UnixStream::connect(&path).unwrap();
+    stream.write_all(b"GET /live HTTP/1.1\r\nHost: anything\r\n\r\n").unwrap();
+    assert_eq!(read_answer(stream).0, 200);
+    let Served { stop, thread, .. } = &mut { served };
+    drop(stop.take());
+    thread.take().unwrap().join().unwrap();
+    assert!(!path.exists(), "the socket file is removed");
+}
+
+/// Threat 31: connections that are held open take no place from those that ask.
+#[test]
+fn slow_clients_cannot_keep_a_scrape_out() {
+    let served = Served::start(LOOPBACK);
+    let mut held = Vec::new();
+    for _ in 0..200 {
+        let mut stream = served.connect();
+        stream.write_all(b"GET /metrics HTT").unwrap();
+        held.push(stream);
+        if held.len() % 50 == 0 {
+            let started = Instant::now();
+            assert_eq!(served.get("/live").0, 200);
+            assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+        }
+    }
+}
+
+#[test]
+fn a_request_that_never_ends_is_closed() {
+    let served = Served::start(LOOPBACK);
+    let mut stream = served.connect();
+    let started = Instant::now();
+    stream.write_all(b"GET /live HTTP/1.1\r\n").unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    assert!((4..15).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
+    // A header larger than any honest one is refused while it comes.
+    let huge = format!("GET /live HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(100_000));
+    let mut stream = served.connect();
+    let _ = stream.write_all(huge.as_bytes());
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    assert!(!answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+}
+
+/// A client may close its side once it has asked (`nc -N`), or ask again on the same connection and be told no.
+#[test]
+fn one_request_a_connection() {
+    let served = Served::start(LOOPBACK);
+    let mut stream = served.connect();
+    let request = "GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    stream.write_all(request.repeat(2).as_bytes()).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let (status, head, body) = read_answer(stream);
+    assert_eq!((status, body.as_str()), (200, "live\n"));
+    assert!(head.contains("connection: close"), "{head}");
+}

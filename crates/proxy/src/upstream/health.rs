@@ -75,7 +75,7 @@ impl Health {
     }
 
     /// Takes in what a probe found; true when that is news.
-    fn found(&self, index: usize, result: Result<(), UpstreamErrorKind>) -> bool {
+    pub(crate) fn found(&self, index: usize, result: Result<(), UpstreamErrorKind>) -> bool {
         let Some(upstream) = self.upstreams.get(index) else { return false };
         let mut state = upstream.state();
         let before = *state;

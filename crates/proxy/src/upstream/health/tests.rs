@@ -1,1 +1,301 @@
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Instant;
 
+use portcullis_resp::encode;
+
+use super::*;
+use crate::config::{LoadOptions, Tcp, load};
+
+const PASSWORD: &str = "canary-probe-77aa";
+
+/// A config with the upstream `main`, read as the gate reads it.
+fn config(dir: &Path, address: &str, auth: &str, credentials: &str) -> Config {
+    std::fs::write(dir.join("password"), PASSWORD).unwrap();
+    let yaml = format!(
+        "listeners:\n  - {{name: public, bind: '127.0.0.1:6379', upstream: main, allow: [127.0.0.1], auth: {auth}}}\n\
+         upstreams:\n  main:\n    address: {address}\n    connect_timeout: 300ms\n{credentials}"
+    );
+    let path = dir.join("portcullis.yaml");
+    std::fs::write(&path, yaml).unwrap();
+    load(&path, &LoadOptions::new()).unwrap_or_else(|problems| panic!("{problems:?}")).config
+}
+
+const CREDENTIALS: &str = "    credentials: {username: probe, password: {file: password}}\n";
+
+/// A server that answers each connection with one script, then closes it; the last goes on for ever.
+struct Server {
+    addr: SocketAddr,
+    accepted: Arc<AtomicUsize>,
+    asked: Arc<Mutex<Vec<u8>>>,
+}
+
+#[derive(Clone, Copy)]
+enum Script {
+    /// Answers each request of so many bytes at least.
+    Answer(&'static [u8]),
+    /// Writes at once, before anything is read, and closes.
+    Greet(&'static [u8]),
+    /// Closes when something came.
+    Close,
+    /// Answers the first request, then closes.
+    Once(&'static [u8]),
+    Silence,
+}
+
+impl Server {
+    fn start(scripts: &'static [Script]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server =
+            Self { addr: listener.local_addr().unwrap(), accepted: Arc::default(), asked: Arc::default() };
+        let (accepted, asked) = (Arc::clone(&server.accepted), Arc::clone(&server.asked));
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let index = accepted.fetch_add(1, Ordering::SeqCst).min(scripts.len() - 1);
+                let asked = Arc::clone(&asked);
+                thread::spawn(move || scripts[index].play(stream.unwrap(), &asked));
+            }
+        });
+        server
+    }
+
+    fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::SeqCst)
+    }
+}
+
+impl Script {
+    fn play(self, mut stream: std::net::TcpStream, asked: &Mutex<Vec<u8>>) {
+        if let Self::Greet(text) = self {
+            let _ = stream.write_all(text);
+            return;
+        }
+        let mut chunk = [0; 4096];
+        while let Ok(n @ 1..) = stream.read(&mut chunk) {
+            asked.lock().unwrap().extend_from_slice(&chunk[..n]);
+            match self {
+                Self::Answer(text) => stream.write_all(text).unwrap(),
+                Self::Once(text) => return stream.write_all(text).unwrap(),
+                Self::Close | Self::Greet(_) => return,
+                Self::Silence => {}
+            }
+        }
+    }
+}
+
+fn prober(config: &Config, login_required: bool) -> Prober {
+    let upstream = config.upstreams()[0].clone();
+    Prober::new(Target { upstream, tcp: Tcp::default(), login_required })
+}
+
+/// What one probe of a server with that script finds, and the advice.
+async fn probe_once(
+    script: &'static [Script],
+    auth: &str,
+    credentials: &str,
+) -> Result<(), (UpstreamErrorKind, String)> {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(script);
+    let config = config(dir.path(), &server.addr.to_string(), auth, credentials);
+    let result = prober(&config, auth == "trust").probe().await;
+    result.map_err(|fault| (fault.kind(), format!("{fault}; {}", fault.advice("main"))))
+}
+
+#[tokio::test]
+async fn what_redis_answers_decides() {
+    use Script::{Answer, Greet};
+    use UpstreamErrorKind as Kind;
+    let both = "passthrough trust";
+    type Row = (&'static str, &'static str, &'static [Script], Option<Kind>, &'static str);
+    let rows: [Row; 18] = [
+        (both, "", &[Answer(b"+PONG\r\n")], None, ""),
+        (both, CREDENTIALS, &[Answer(b"+OK\r\n+PONG\r\n")], None, ""),
+        ("passthrough", "", &[Answer(b"-NOAUTH Authentication required.\r\n")], None, ""),
+        (
+            "trust",
+            "",
+            &[Answer(b"-NOAUTH Authentication required.\r\n")],
+            Some(Kind::Auth),
+            "set upstreams.main.credentials",
+        ),
+        (
+            both,
+            CREDENTIALS,
+            &[Answer(b"-WRONGPASS invalid username-password pair or user is disabled.\r\n-NOAUTH x\r\n")],
+            Some(Kind::Auth),
+            "correct upstreams.main.credentials",
+        ),
+        (both, CREDENTIALS, &[Answer(b"-ERR invalid password\r\n-NOAUTH x\r\n")], Some(Kind::Auth), "correct"),
+        (
+            both,
+            CREDENTIALS,
+            &[Answer(b"-ERR AUTH <password> called without any password configured for the default user.\r\n+PONG\r\n")],
+            Some(Kind::Auth),
+            "remove upstreams.main.credentials",
+        ),
+        (both, CREDENTIALS, &[Answer(b"-ERR unknown command `AUTH`\r\n+PONG\r\n")], Some(Kind::Auth), "suit"),
+        (both, "", &[Answer(b"-LOADING Redis is loading the dataset in memory\r\n")], Some(Kind::Loading), "wait"),
+        (both, CREDENTIALS, &[Answer(b"+OK\r\n-LOADING Redis is\r\n")], Some(Kind::Loading), "wait"),
+        (both, "", &[Greet(b"-ERR max number of clients reached\r\n")], Some(Kind::Limit), "maxclients"),
+        (both, CREDENTIALS, &[Greet(b"-ERR max number of clients reached\r\n")], Some(Kind::Limit), "maxclients"),
+        (
+            both,
+            CREDENTIALS,
+            &[Greet(b"-DENIED Redis is running in protected mode because\r\n")],
+            Some(Kind::Refused),
+            "protected-mode",
+        ),
+        (both, "", &[Answer(b"\x15\x03\x03\x00\x02\x02\x46")], Some(Kind::Tls), "plain port"),
+        (both, "", &[Answer(b"HTTP/1.1 400 Bad Request\r\n\r\n")], Some(Kind::Protocol), "Redis server"),
+        (both, "", &[Answer(b":1\r\n")], Some(Kind::Protocol), "Redis server"),
+        (both, "", &[Answer(b"+PONG\r\n+PONG\r\n")], Some(Kind::Protocol), "Redis server"),
+        (both, "", &[Answer(b"-BUSY Redis is busy running a script.\r\n")], None, ""),
+    ];
+    for (auths, credentials, script, expected, advice) in rows {
+        for auth in auths.split(' ') {
+            let found = probe_once(script, auth, credentials).await;
+            match (&found, expected) {
+                (Ok(()), None) => {}
+                (Err((kind, text)), Some(expected)) => {
+                    assert!(*kind == expected && text.contains(advice), "{text}");
+                    assert!(!text.contains(PASSWORD), "{text}");
+                }
+                _ => panic!("{expected:?}: {found:?}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_without_a_word_may_want_tls() {
+    let (kind, advice) = probe_once(&[Script::Close], "trust", CREDENTIALS).await.unwrap_err();
+    assert_eq!(kind, UpstreamErrorKind::Tls, "{advice}");
+}
+
+#[tokio::test]
+async fn silence_is_bounded_in_time_and_a_reply_in_size() {
+    let started = Instant::now();
+    let (kind, advice) = probe_once(&[Script::Silence], "trust", "").await.unwrap_err();
+    assert_eq!(kind, UpstreamErrorKind::Timeout, "{advice}");
+    assert!(advice.contains("upstreams.main.connect_timeout"), "{advice}");
+    assert!((300..2000).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
+
+    static LONG: [u8; 100_000] = {
+        let mut text = [b'x'; 100_000];
+        text[0] = b'+';
+        text
+    };
+    static SCRIPT: [Script; 1] = [Script::Answer(&LONG)];
+    let (kind, advice) = probe_once(&SCRIPT, "trust", "").await.unwrap_err();
+    assert_eq!(kind, UpstreamErrorKind::Protocol, "{advice}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_reached_says_which_key_to_correct() {
+    let dir = tempfile::tempdir().unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for (address, kind, advice) in [
+        (
+            closed.to_string(),
+            UpstreamErrorKind::Refused,
+            "start Redis there, or correct upstreams.main.address",
+        ),
+        ("no-such-host.invalid:6379".into(), UpstreamErrorKind::Resolve, "correct upstreams.main.address"),
+    ] {
+        let config = config(dir.path(), &address, "trust", "");
+        let fault = prober(&config, true).probe().await.unwrap_err();
+        assert_eq!(fault.kind(), kind, "{fault}");
+        assert!(fault.advice("main").to_string().contains(advice), "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn the_first_address_that_answers_is_taken_unix_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&[Script::Answer(b"+PONG\r\n")]);
+    let address = format!("['unix:{}/none.sock', '{}']", dir.path().display(), server.addr);
+    let config = config(dir.path(), &address, "trust", "");
+    assert!(prober(&config, true).probe().await.is_ok());
+}
+
+#[tokio::test]
+async fn one_connection_is_kept_and_the_credentials_are_tried_each_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&[Script::Answer(b"+OK\r\n+PONG\r\n")]);
+    let config = config(dir.path(), &server.addr.to_string(), "trust", CREDENTIALS);
+    let mut prober = prober(&config, true);
+    for _ in 0..3 {
+        prober.probe().await.unwrap();
+    }
+    assert_eq!(server.accepted(), 1);
+    let mut once = Vec::new();
+    encode::command(&mut once, &[b"AUTH", b"probe", PASSWORD.as_bytes()]);
+    encode::command(&mut once, &[b"PING"]);
+    assert_eq!(*server.asked.lock().unwrap(), once.repeat(3));
+    assert!(!format!("{prober:?}").contains(PASSWORD));
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_is_gone_is_no_news() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&[Script::Once(b"+PONG\r\n"), Script::Answer(b"+PONG\r\n")]);
+    let config = config(dir.path(), &server.addr.to_string(), "trust", "");
+    let mut prober = prober(&config, true);
+    for _ in 0..3 {
+        prober.probe().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(server.accepted(), 2);
+}
+
+#[tokio::test]
+async fn probes_feed_state_and_metrics_and_notice_recovery() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&[Script::Greet(b"-LOADING wait\r\n"), Script::Answer(b"+PONG\r\n")]);
+    let config = config(dir.path(), &server.addr.to_string(), "trust", "");
+    let health = Health::new(&config);
+    assert_eq!(health.upstreams().collect::<Vec<_>>(), [("main", true, State::Unknown)]);
+    let names = crate::metrics::Names { upstreams: vec!["main".into()], ..Default::default() };
+    let metrics = Metrics::new(names, 1, Vec::new());
+    let probes = watch(&config, &health, &metrics);
+
+    let state = || health.upstreams().next().unwrap().2;
+    let until = async |wanted: fn(State) -> bool| {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !wanted(state()) {
+            assert!(Instant::now() < deadline, "{:?}", state());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    until(|state| matches!(state, State::Down { kind: UpstreamErrorKind::Loading, .. })).await;
+    assert!(metrics.render().contains("portcullis_upstream_up{upstream=\"main\"} 0\n"));
+    until(|state| matches!(state, State::Up { .. })).await;
+    let page = metrics.render();
+    assert!(page.contains("portcullis_upstream_up{upstream=\"main\"} 1\n"), "{page}");
+    assert!(
+        page.contains("portcullis_upstream_errors_total{upstream=\"main\",kind=\"loading\"} 1\n"),
+        "{page}"
+    );
+    drop(probes);
+}
+
+#[test]
+fn only_changes_are_news_and_a_new_reason_keeps_the_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let health = Health::new(&config(dir.path(), "127.0.0.1:1", "trust", ""));
+    let since = |health: &Health| match health.upstreams().next().unwrap().2 {
+        State::Up { since } | State::Down { since, .. } => since,
+        State::Unknown => panic!("known by now"),
+    };
+    assert!(health.found(0, Err(UpstreamErrorKind::Refused)));
+    let first = since(&health);
+    assert!(!health.found(0, Err(UpstreamErrorKind::Refused)));
+    assert!(health.found(0, Err(UpstreamErrorKind::Loading)), "another reason is news");
+    assert_eq!(since(&health), first);
+    assert!(health.found(0, Ok(())));
+    assert!(!health.found(0, Ok(())));
+    assert!(since(&health) >= first);
+}
