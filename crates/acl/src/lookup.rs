@@ -101,12 +101,13 @@ impl<K: Key> Table<K> {
     fn last_start(&self, addr: K) -> u32 {
         let mut at = 0_usize;
         for level in &self.levels {
+            // Padding equals the greatest address and counts as "not above" it: stay within what is there.
+            at = at.min(level.len().wrapping_sub(1));
             let Some(block) = level.get(at) else { return TOP };
             let below: usize = block.0.iter().map(|key| usize::from(*key <= addr)).sum();
             let Some(last) = below.checked_sub(1) else { return TOP };
             at = at * FAN + last;
         }
-        // Padding equals the greatest address and counts as "not above" it.
         u32::try_from(at.min(self.nodes.len().wrapping_sub(1))).unwrap_or(TOP)
     }
 

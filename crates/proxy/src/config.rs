@@ -20,7 +20,7 @@ use std::sync::Arc;
 use portcullis_acl::Policy;
 
 pub use limits::{Limits, Tcp, Timeouts};
-pub use load::{LoadOptions, Loaded, load};
+pub use load::{LoadOptions, Loaded, default_path, load};
 pub use model::{
     Address, Admin, AdminBind, Audit, AuditPath, Auth, Bind, Credentials, Listener, Log, LogFormat, LogLevel,
     Overflow, Refusal, Upstream,

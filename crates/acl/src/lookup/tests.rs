@@ -1,1 +1,131 @@
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
+use ipnet::{Ipv4Net, Ipv6Net};
+use prefix_trie::PrefixMap;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+
+fn table<K: Key>(prefixes: &BTreeSet<(K, u8)>) -> Table<K> {
+    let sorted: Vec<Prefix<K>> = (0..)
+        .zip(prefixes)
+        .map(|(entry, (start, len))| Prefix { start: *start, len: *len, entry, expires: false })
+        .collect();
+    Table::new(&sorted)
+}
+
+fn climb<K: Key>(table: &Table<K>, addr: K) -> Vec<u32> {
+    table.covering(addr).map(|(entry, _)| entry).collect()
+}
+
+fn cut4(bits: u32, len: u8) -> (u32, u8) {
+    (Ipv4Net::new(Ipv4Addr::from_bits(bits), len).unwrap().network().to_bits(), len)
+}
+
+fn cut6(bits: u128, len: u8) -> (u128, u8) {
+    (Ipv6Net::new(Ipv6Addr::from_bits(bits), len).unwrap().network().to_bits(), len)
+}
+
+#[test]
+fn an_empty_table_covers_nothing() {
+    let empty: Table<u32> = table(&BTreeSet::new());
+    for addr in [0, 1, u32::MAX] {
+        assert_eq!(climb(&empty, addr), []);
+    }
+}
+
+#[test]
+fn the_ends_of_the_space() {
+    let all = table(&BTreeSet::from([(0_u32, 0), (0, 32), (u32::MAX, 32)]));
+    assert_eq!(climb(&all, 0), [1, 0]);
+    assert_eq!(climb(&all, 1), [0]);
+    assert_eq!(climb(&all, u32::MAX - 1), [0]);
+    assert_eq!(climb(&all, u32::MAX), [2, 0]);
+    let last = table(&BTreeSet::from([(u128::MAX, 128)]));
+    assert_eq!(climb(&last, u128::MAX), [0]);
+    assert_eq!(climb(&last, u128::MAX - 1), []);
+}
+
+/// Sizes around every block and level boundary, with the greatest address as the padding's twin.
+#[test]
+fn every_fill_of_blocks_and_levels() {
+    for count in (1..=40).chain([255, 256, 257, 258, 4095, 4096, 4097]) {
+        let mut hosts: BTreeSet<(u32, u8)> = (0..count).map(|n| (n * 7 + 3, 32)).collect();
+        hosts.insert((u32::MAX, 32));
+        let table = table(&hosts);
+        for (entry, (start, _)) in (0..).zip(&hosts) {
+            assert_eq!(climb(&table, *start), [entry], "{count} {start}");
+            assert_eq!(climb(&table, start.wrapping_add(1)), [], "{count} {start}");
+        }
+    }
+}
+
+/// Addresses near the edges of the prefixes say more than random ones.
+fn probes<K: Key>(prefixes: &BTreeSet<(K, u8)>, step: impl Fn(K) -> [K; 3]) -> Vec<K> {
+    let edges = prefixes.iter().flat_map(|(start, len)| [Some(*start), start.after(*len)]);
+    edges.flatten().flat_map(step).collect()
+}
+
+fn v4_prefixes() -> impl Strategy<Value = BTreeSet<(u32, u8)>> {
+    // Few distinct bits, so that prefixes nest and touch.
+    let clustered = (0_u32..64, 0_u8..=32).prop_map(|(bits, len)| cut4(bits << 26 | bits << 9 | bits, len));
+    let anywhere = (any::<u32>(), 0_u8..=32).prop_map(|(bits, len)| cut4(bits, len));
+    vec(prop_oneof![clustered, anywhere], 0..400).prop_map(|list| list.into_iter().collect())
+}
+
+fn v6_prefixes() -> impl Strategy<Value = BTreeSet<(u128, u8)>> {
+    let clustered =
+        (0_u128..64, 0_u8..=128).prop_map(|(bits, len)| cut6(bits << 122 | bits << 60 | bits << 2, len));
+    let anywhere = (any::<u128>(), 0_u8..=128).prop_map(|(bits, len)| cut6(bits, len));
+    vec(prop_oneof![clustered, anywhere], 0..400).prop_map(|list| list.into_iter().collect())
+}
+
+proptest! {
+    #[test]
+    fn v4_agrees_with_a_naive_matcher_and_a_trie(prefixes in v4_prefixes(), more in vec(any::<u32>(), 64)) {
+        let table = table(&prefixes);
+        let trie: PrefixMap<Ipv4Net, u32> = prefixes
+            .iter()
+            .map(|(start, len)| Ipv4Net::new(Ipv4Addr::from_bits(*start), *len).unwrap())
+            .zip(0..)
+            .collect();
+        let near = probes(&prefixes, |key| [key.wrapping_sub(1), key, key.wrapping_add(1)]);
+        for addr in near.into_iter().chain(more) {
+            let mut naive: Vec<(u8, u32)> = (0..)
+                .zip(&prefixes)
+                .filter(|(_, (start, len))| cut4(addr, *len).0 == *start)
+                .map(|(entry, (_, len))| (*len, entry))
+                .collect();
+            naive.sort_unstable_by_key(|(len, _)| std::cmp::Reverse(*len));
+            let naive: Vec<u32> = naive.into_iter().map(|(_, entry)| entry).collect();
+            prop_assert_eq!(&climb(&table, addr), &naive);
+            let host = Ipv4Net::new(Ipv4Addr::from_bits(addr), 32).unwrap();
+            prop_assert_eq!(naive.first().copied(), trie.get_lpm(&host).map(|(_, entry)| *entry));
+        }
+    }
+
+    #[test]
+    fn v6_agrees_with_a_naive_matcher_and_a_trie(prefixes in v6_prefixes(), more in vec(any::<u128>(), 64)) {
+        let table = table(&prefixes);
+        let trie: PrefixMap<Ipv6Net, u32> = prefixes
+            .iter()
+            .map(|(start, len)| Ipv6Net::new(Ipv6Addr::from_bits(*start), *len).unwrap())
+            .zip(0..)
+            .collect();
+        let near = probes(&prefixes, |key| [key.wrapping_sub(1), key, key.wrapping_add(1)]);
+        for addr in near.into_iter().chain(more) {
+            let mut naive: Vec<(u8, u32)> = (0..)
+                .zip(&prefixes)
+                .filter(|(_, (start, len))| cut6(addr, *len).0 == *start)
+                .map(|(entry, (_, len))| (*len, entry))
+                .collect();
+            naive.sort_unstable_by_key(|(len, _)| std::cmp::Reverse(*len));
+            let naive: Vec<u32> = naive.into_iter().map(|(_, entry)| entry).collect();
+            prop_assert_eq!(&climb(&table, addr), &naive);
+            let host = Ipv6Net::new(Ipv6Addr::from_bits(addr), 128).unwrap();
+            prop_assert_eq!(naive.first().copied(), trie.get_lpm(&host).map(|(_, entry)| *entry));
+        }
+    }
+}

@@ -46,6 +46,7 @@ impl<'n> Fields<'n> {
     /// Notes an error when the key is there: a capability this version does not have.
     pub(super) fn not_yet(&mut self, name: &'static str, instead: &str, problems: &mut Problems) {
         if let Some((place, _)) = self.take_with_key(name) {
+            let instead = if instead.is_empty() { "leave it out" } else { instead };
             problems.error(place, format!("'{name}' is not yet supported"), instead);
         }
     }
@@ -59,7 +60,7 @@ impl<'n> Fields<'n> {
     ) -> Option<&'n Node> {
         let node = self.take(name);
         if node.is_none() {
-            problems.error(self.place, format!("{} without '{name}'", self.what), example);
+            problems.error(self.place, format!("'{name}' is missing in {}", self.what), example);
         }
         node
     }

@@ -79,6 +79,11 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, Vec<Problem>> 
         file: Arc::clone(&file),
     };
     let start = Place::start_of(&file);
+    if matches!(path.try_exists(), Ok(false)) {
+        let hint = "name a file with --config, or make one: docs/configuration.md";
+        scope.problems.error(&start, "there is no such file", hint);
+        return Err(scope.problems.into_list());
+    }
     let tree = read_text(path, MAX_YAML_FILE, &start, &mut scope.problems)
         .and_then(|text| raw::parse(&text, &file, &mut scope.problems));
     let config = tree.and_then(|tree| validate::config(&tree, path, &mut scope));
@@ -88,6 +93,12 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, Vec<Problem>> 
         }
         _ => Err(scope.problems.into_list()),
     }
+}
+
+/// The file to read when none is named: `./portcullis.yaml`, or `/etc/portcullis/portcullis.yaml` where that is absent.
+pub fn default_path() -> PathBuf {
+    let here = PathBuf::from("portcullis.yaml");
+    if here.exists() { here } else { PathBuf::from("/etc/portcullis/portcullis.yaml") }
 }
 
 /// What every part of the validation needs.
@@ -121,17 +132,19 @@ pub(super) fn read_text(path: &Path, most: u64, mention: &Place, problems: &mut 
     }
 }
 
-/// At most `most` bytes of a regular file or a pipe; `Err` is reason and hint.
+/// At most `most` bytes of a file or a pipe; `Err` is reason and hint.
 pub(super) fn read_bytes(path: &Path, most: u64) -> Result<Vec<u8>, (String, String)> {
-    let fail = |error: std::io::Error| (reason(&error), hint(path, &error));
+    let fail = |error: std::io::Error| (reason(&error), hint(&error).to_owned());
     let file = File::open(path).map_err(fail)?;
-    if file.metadata().map_err(fail)?.is_dir() {
+    let metadata = file.metadata().map_err(fail)?;
+    if metadata.is_dir() {
         return Err(("it is a directory".to_owned(), "name a file".to_owned()));
     }
-    let mut bytes = Vec::new();
+    // In one piece: a buffer that grows leaves copies of a secret behind.
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(most)).unwrap_or(0) + 1);
     file.take(most + 1).read_to_end(&mut bytes).map_err(fail)?;
     if bytes.len() as u64 > most {
-        return Err((format!("it has more than {most} bytes"), "split it".to_owned()));
+        return Err((format!("it has more than {most} bytes"), "make it smaller".to_owned()));
     }
     Ok(bytes)
 }
@@ -142,16 +155,10 @@ fn reason(error: &std::io::Error) -> String {
     text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }
 
-fn hint(path: &Path, error: &std::io::Error) -> String {
+fn hint(error: &std::io::Error) -> &'static str {
     match error.kind() {
-        std::io::ErrorKind::NotFound if path.is_relative() => {
-            "paths are relative to the file that names them, the first one to the working directory"
-                .to_owned()
-        }
-        std::io::ErrorKind::NotFound => "paths are relative to the file that names them".to_owned(),
-        std::io::ErrorKind::PermissionDenied => {
-            "give the user that runs portcullis the right to read it".to_owned()
-        }
-        _ => String::new(),
+        std::io::ErrorKind::NotFound => "paths are relative to the file that names them",
+        std::io::ErrorKind::PermissionDenied => "give the user that runs portcullis the right to read it",
+        _ => "",
     }
 }

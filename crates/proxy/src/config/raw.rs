@@ -208,11 +208,13 @@ impl Builder<'_> {
     }
 }
 
+const DEEP: &str = "no part of a configuration is deeper than eight levels";
+
 /// What the parser says without its own account of the place, and a hint for the mistakes people make.
 fn explain(error: &serde_yaml::Error) -> (String, String) {
     use serde_yaml::{Error, budget::BudgetBreach};
     let (message, hint) = match error.without_snippet() {
-        Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => ("nested too deeply", ""),
+        Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => ("nested too deeply", DEEP),
         Error::Budget { breach: BudgetBreach::Documents { .. }, .. } => {
             ("a second document", "one file holds one document: remove the '---'")
         }
@@ -220,9 +222,6 @@ fn explain(error: &serde_yaml::Error) -> (String, String) {
             "too many values",
             "put long lists of addresses into plain text files, one a line, and name them with {file: PATH}",
         ),
-        Error::AliasReplayLimitExceeded { .. }
-        | Error::AliasExpansionLimitExceeded { .. }
-        | Error::AliasReplayStackDepthExceeded { .. } => ("aliases repeat too much", ""),
         Error::MergeKeyNotAllowed { .. } => (
             "merge keys (<<) are not supported",
             "settings that all listeners share go into listener_defaults",
@@ -233,14 +232,24 @@ fn explain(error: &serde_yaml::Error) -> (String, String) {
 }
 
 fn explain_syntax(text: &str) -> (String, String) {
-    let message = text.split(" at line ").next().unwrap_or(text).replace(char::is_control, " ");
+    let message = text.split(" at line ").next().unwrap_or(text);
+    // What stands in quotes is the file's: it may be a password that nobody meant to be YAML syntax.
+    let message = match message.split_once('`') {
+        Some((before, quoted)) if quoted.chars().count() > 2 => before.trim_end(),
+        _ => message,
+    };
+    let message = message.replace(char::is_control, " ");
     let hint = if message.starts_with("recursion limit") {
-        return ("nested too deeply".to_owned(), String::new());
+        return ("nested too deeply".to_owned(), DEEP.to_owned());
+    } else if message.starts_with("alias replay") || message.starts_with("alias expansion") {
+        return ("aliases repeat too much".to_owned(), "write the values out".to_owned());
+    } else if message.contains("unclosed") {
+        "close it"
     } else if message.contains("tabs disallowed") {
         "indent with spaces"
     } else if message.contains("mapping values are not allowed") || message.contains("placement of ':'") {
         "check the indentation, and put quotes around values with ': ' in them or ':' at their end, such as \"2001:db8::\""
-    } else if message.contains("unexpected character") {
+    } else if ["unexpected character", "tag", "alias"].iter().any(|word| message.contains(word)) {
         "put quotes around the value"
     } else {
         ""

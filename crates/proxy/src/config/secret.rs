@@ -1,6 +1,7 @@
 //! Secrets come from a file or the environment, and go nowhere but where they are needed.
 
 use secrecy::SecretString;
+use zeroize::Zeroizing;
 
 use super::fields::{Fields, shown};
 use super::load::{Scope, read_bytes};
@@ -63,9 +64,9 @@ fn from_file(node: &Node, what: &str, scope: &mut Scope) -> Option<SecretString>
             return None;
         }
     };
-    let named = format!("{}", path.display());
-    // `FromUtf8Error` holds the bytes: it must not reach a message.
-    match String::from_utf8(bytes) {
+    let bytes = Zeroizing::new(bytes);
+    let named = path.display().to_string();
+    match std::str::from_utf8(&bytes) {
         Ok(text) => finish(text, node, what, &named, scope),
         Err(_) => {
             scope.problems.error(&node.place, format!("the {what} in {named} is not UTF-8 text"), "");
@@ -81,7 +82,7 @@ fn from_env(node: &Node, what: &str, scope: &mut Scope) -> Option<SecretString> 
     }
     let named = format!("environment variable {}", shown(name));
     match std::env::var(name) {
-        Ok(text) => finish(text, node, what, &named, scope),
+        Ok(text) => finish(&Zeroizing::new(text), node, what, &named, scope),
         Err(std::env::VarError::NotPresent) => {
             let hint = "set it where portcullis is started, or check with --no-secrets";
             scope.problems.error(&node.place, format!("{named} is not set"), hint);
@@ -95,16 +96,16 @@ fn from_env(node: &Node, what: &str, scope: &mut Scope) -> Option<SecretString> 
 }
 
 /// Editors and `echo` end a file with a newline that nobody means as part of the secret.
-fn finish(mut text: String, node: &Node, what: &str, named: &str, scope: &mut Scope) -> Option<SecretString> {
-    if text.ends_with('\n') {
-        text.pop();
-        if text.ends_with('\r') {
-            text.pop();
-        }
-    }
-    if text.is_empty() {
-        scope.problems.error(&node.place, format!("the {what} in {named} is empty"), "");
+fn finish(text: &str, node: &Node, what: &str, named: &str, scope: &mut Scope) -> Option<SecretString> {
+    let secret = text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
+    if secret.is_empty() {
+        let message = format!("the {what} in {named} is empty");
+        scope.problems.error(
+            &node.place,
+            message,
+            "an empty one protects nothing: set one, or leave the key out",
+        );
         return None;
     }
-    Some(SecretString::from(text))
+    Some(SecretString::from(secret))
 }

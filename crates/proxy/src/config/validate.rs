@@ -20,7 +20,7 @@ use super::raw::Node;
 pub(super) fn config(tree: &Node, path: &Path, scope: &mut Scope) -> Option<Config> {
     let mut fields = Fields::of(tree, "the configuration", &mut scope.problems)?;
     let mut policy = PolicyBuilder::new();
-    let groups = groups::read(fields.take("groups"), &mut policy, scope);
+    let mut groups = groups::read(fields.take("groups"), &mut policy, scope);
     let upstreams = upstreams::read(&mut fields, scope);
     let patch =
         fields.take("limits").map(|node| Patch::process(node, &mut scope.problems)).unwrap_or_default();
@@ -30,15 +30,21 @@ pub(super) fn config(tree: &Node, path: &Path, scope: &mut Scope) -> Option<Conf
     let log = service::log(fields.take("log"), &mut scope.problems);
     let workers = service::workers(fields.take("workers"), &mut scope.problems);
     let admin_bind = admin.as_ref().and_then(service::AdminSetting::tcp);
-    let listeners = listeners::read(&mut fields, &upstreams, &limits, groups, &mut policy, admin_bind, scope);
+    let listeners =
+        listeners::read(&mut fields, &upstreams, &limits, &mut groups, &mut policy, admin_bind, scope);
     fields.not_yet("users", "this version has auth: passthrough and auth: trust", &mut scope.problems);
     fields.not_yet("reload", "leave it out: the file is read once, at start", &mut scope.problems);
     fields.finish(&mut scope.problems);
 
     let policy = policy.build();
     listeners.judge_openness(&policy, scope);
-    listeners.meet_upstreams(&upstreams, scope);
     service::separate(admin.as_ref(), &listeners, scope);
+    // What follows would only repeat an error in other words: a misspelt name leaves the right one unused.
+    if !scope.problems.has_errors() {
+        groups.report_unused(scope);
+        listeners.report_empty(&policy, scope);
+        listeners.meet_upstreams(&upstreams, scope);
+    }
     Some(Config {
         path: path.to_path_buf(),
         listeners: listeners.finish()?,

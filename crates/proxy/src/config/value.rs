@@ -17,7 +17,7 @@ pub(super) fn text<'n>(node: &'n Node, what: &str, problems: &mut Problems) -> O
     match &node.value {
         Value::Scalar(text) if !text.is_empty() => Some(text),
         Value::Scalar(_) | Value::Null => {
-            problems.error(&node.place, format!("{what} has no value"), "");
+            problems.error(&node.place, format!("{what} has no value"), "write one, or leave the key out");
             None
         }
         Value::List(_) | Value::Map(_) => {
@@ -88,7 +88,9 @@ pub(super) fn number(
     if value.is_none() {
         let message =
             format!("{what} must be a whole number from {least} to {most}, not '{}'", shown(written));
-        problems.error(&node.place, message, "");
+        let meant = digits(written.trim_start_matches('0')).filter(|meant| (least..=most).contains(meant));
+        let hint = format!("write it in plain digits, such as {}", meant.unwrap_or(least.max(1)));
+        problems.error(&node.place, message, hint);
     }
     value
 }

@@ -52,12 +52,12 @@ pub(super) fn read<'n>(
     fields: &mut Fields<'n>,
     upstreams: &Upstreams<'_>,
     limits: &Limits,
-    mut groups: Groups<'_>,
+    groups: &mut Groups<'_>,
     policy: &mut PolicyBuilder,
     admin: Option<SocketAddr>,
     scope: &mut Scope,
 ) -> Listeners<'n> {
-    let mut parts = Parts { upstreams, groups: &mut groups, policy, scope };
+    let mut parts = Parts { upstreams, groups, policy, scope };
     let defaults = fields.take("listener_defaults").map(|node| parts.defaults(node)).unwrap_or_default();
     let mut listeners = Listeners { list: Vec::new() };
     let example =
@@ -79,7 +79,6 @@ pub(super) fn read<'n>(
             listeners.list.push(listener);
         }
     }
-    groups.report_unused(scope);
     listeners.check_names(scope);
     listeners.bind(admin, scope);
     listeners
@@ -135,10 +134,6 @@ impl Parts<'_, '_, '_> {
             deny: settings.deny.clone().unwrap_or_default(),
         };
         self.groups.check_deny(&access.deny, self.scope);
-        if settings.allow.is_none() {
-            let message = format!("listener '{}' has no 'allow': it admits nobody", name.unwrap_or("?"));
-            self.scope.problems.warning(&node.place, message, "write allow: [GROUP or address, ...]");
-        }
         self.policy.listener(access);
         let limits = settings.limits.iter().fold(limits.clone(), |below, patch| patch.over(&below));
         Some(Read { index, name: name?, place: &node.place, binds, settings, limits, bound: None })
@@ -259,15 +254,28 @@ impl Settings {
 }
 
 impl Listeners<'_> {
-    /// Warns of lists that admit nobody or everybody; everybody without a password needs a word more.
+    /// Warns of listeners that admit nobody.
+    pub(super) fn report_empty(&self, policy: &Policy, scope: &mut Scope) {
+        for read in self.list.iter().flatten() {
+            let name = read.name;
+            match &read.settings.allow {
+                None => {
+                    let message = format!("listener '{name}' has no 'allow': it admits nobody");
+                    scope.problems.warning(read.place, message, "write allow: [GROUP or address, ...]");
+                }
+                Some((_, place)) if policy.allowed_entries(read.index) == 0 => {
+                    let message = format!("listener '{name}' has an empty 'allow': it admits nobody");
+                    scope.problems.warning(place, message, "add a group or an address");
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Warns of lists that admit everybody; without a password that needs a word more.
     pub(super) fn judge_openness(&self, policy: &Policy, scope: &mut Scope) {
         for read in self.list.iter().flatten() {
             let Some((_, place)) = &read.settings.allow else { continue };
-            if policy.allowed_entries(read.index) == 0 {
-                let message = format!("listener '{}' has an empty 'allow': it admits nobody", read.name);
-                scope.problems.warning(place, message, "add a group or an address");
-                continue;
-            }
             let open = |family| policy.admits_all(read.index, family, scope.now);
             let whom = match (open(Family::V4), open(Family::V6)) {
                 (true, true) => "the whole internet",

@@ -56,10 +56,11 @@ pub(in crate::config) fn remote(text: &str, base: &Path) -> Result<Address, (Str
         };
     }
     if is_host(host) {
-        Ok(Address::Host { host: host.to_owned(), port })
-    } else {
-        bad("write host:port".to_owned())
+        return Ok(Address::Host { host: host.to_owned(), port });
     }
+    let numeric = host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let hint = if numeric { "write all four parts of the address, in decimal" } else { "write host:port" };
+    bad(hint.to_owned())
 }
 
 fn unix(path: &str, base: &Path) -> Result<PathBuf, (String, String)> {

@@ -1,0 +1,215 @@
+//! `portcullis check`: every problem of a configuration, and what a good one would do.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use crate::config::{
+    AdminBind, AuditPath, Auth, Bind, Config, Listener, LoadOptions, Loaded, Problem, Severity, Upstream,
+    default_path, load,
+};
+
+/// EX_CONFIG of sysexits.h.
+const BAD_CONFIG: u8 = 78;
+
+/// Reads the configuration as 'run' would, and says what is wrong or what it means.
+#[derive(clap::Args, Clone, Debug)]
+pub struct CheckArgs {
+    /// The configuration file [default: ./portcullis.yaml, then /etc/portcullis/portcullis.yaml]
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Do not read secret files and variables, only check that they are named properly
+    #[arg(long)]
+    no_secrets: bool,
+    /// Let warnings count as errors
+    #[arg(long)]
+    strict: bool,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Problems go to standard error, the result to standard output. Exit 0, or 78 when `run` would refuse it.
+pub fn run(args: &CheckArgs) -> ExitCode {
+    let path = args.config.clone().unwrap_or_else(default_path);
+    let options = LoadOptions::new();
+    let options = if args.no_secrets { options.without_secrets() } else { options };
+    let (config, problems) = match load(&path, &options) {
+        Ok(Loaded { config, warnings }) => (Some(config), warnings),
+        Err(problems) => (None, problems),
+    };
+    let warned = problems.iter().any(|problem| problem.severity() == Severity::Warning);
+    let good = config.is_some() && !(args.strict && warned);
+    let output = match (&config, args.json) {
+        (_, true) => format!("{:#}\n", as_json(good, config.as_ref(), &problems)),
+        (Some(config), false) => summary(config, &problems),
+        (None, false) => String::new(),
+    };
+    // Who closes the pipe has read enough; the exit code still tells.
+    if !args.json {
+        let _ = report(&mut io::stderr().lock(), &problems);
+    }
+    let mut stdout = io::stdout().lock();
+    let _ = stdout.write_all(output.as_bytes()).and_then(|()| stdout.flush());
+    if good { ExitCode::SUCCESS } else { ExitCode::from(BAD_CONFIG) }
+}
+
+/// Writes the problems, and how many there are of which kind.
+pub fn report(out: &mut impl Write, problems: &[Problem]) -> io::Result<()> {
+    for problem in problems {
+        writeln!(out, "{problem}")?;
+    }
+    match tally(problems).as_str() {
+        "" => Ok(()),
+        tally => writeln!(out, "{tally}"),
+    }
+}
+
+fn tally(problems: &[Problem]) -> String {
+    let kinds = [(Severity::Error, "error"), (Severity::Warning, "warning")];
+    let counts = kinds.iter().filter_map(|(severity, word)| {
+        match problems.iter().filter(|problem| problem.severity() == *severity).count() {
+            0 => None,
+            1 => Some(format!("1 {word}")),
+            count => Some(format!("{count} {word}s")),
+        }
+    });
+    counts.collect::<Vec<_>>().join(", ")
+}
+
+fn summary(config: &Config, problems: &[Problem]) -> String {
+    let found = match tally(problems) {
+        tally if tally.is_empty() => String::new(),
+        tally => format!(", {tally}"),
+    };
+    let mut lines = vec![format!("{} is valid{found}", config.path().display()), "listeners".to_owned()];
+    for (index, listener) in config.listeners().iter().enumerate() {
+        lines.push(format!("  {}", describe_listener(config, index, listener)));
+    }
+    lines.push("upstreams".to_owned());
+    lines.extend(config.upstreams().iter().map(|upstream| format!("  {}", describe_upstream(upstream))));
+    lines.push("groups".to_owned());
+    for group in config.policy().groups() {
+        lines.push(format!("  {}: {}", group.name(), entries(group.entry_count())));
+    }
+    lines.push(format!("admin {}", admin(config)));
+    lines.push(format!("audit to {}", audit(config)));
+    lines.push(format!("workers {}", config.workers()));
+    lines.join("\n") + "\n"
+}
+
+fn describe_listener(config: &Config, index: usize, listener: &Listener) -> String {
+    let binds: Vec<String> = listener.binds().iter().map(describe_bind).collect();
+    let upstream = config.upstreams().get(listener.upstream()).map_or("?", Upstream::name);
+    format!(
+        "{}: {} -> {upstream}, auth {}, {} allowed",
+        listener.name(),
+        binds.join(", "),
+        auth(listener),
+        entries(config.policy().allowed_entries(index)),
+    )
+}
+
+fn describe_bind(bind: &Bind) -> String {
+    match bind {
+        Bind::Tcp { addr, v6only } if addr.is_ipv6() && is_unspecified(addr) => {
+            format!("{addr} ({})", if *v6only { "IPv6 only" } else { "IPv6 and IPv4" })
+        }
+        bind => bind.to_string(),
+    }
+}
+
+fn is_unspecified(addr: &std::net::SocketAddr) -> bool {
+    matches!(addr, std::net::SocketAddr::V6(v6) if v6.ip().is_unspecified())
+}
+
+fn describe_upstream(upstream: &Upstream) -> String {
+    let addresses: Vec<String> = upstream.addresses().iter().map(ToString::to_string).collect();
+    let login = match upstream.credentials().map(|credentials| credentials.username()) {
+        None => "",
+        Some(None) => ", with a password",
+        Some(Some(_)) => ", with user and password",
+    };
+    format!("{}: {}{login}", upstream.name(), addresses.join(", "))
+}
+
+fn auth(listener: &Listener) -> &'static str {
+    match listener.auth() {
+        Auth::Passthrough => "passthrough",
+        Auth::Trust => "trust",
+    }
+}
+
+fn entries(count: usize) -> String {
+    if count == 1 { "1 entry".to_owned() } else { format!("{count} entries") }
+}
+
+fn admin(config: &Config) -> String {
+    match config.admin() {
+        None => "off".to_owned(),
+        Some(admin) => {
+            let token = if admin.token().is_some() { ", with a token" } else { "" };
+            let bind = match admin.bind() {
+                AdminBind::Tcp(addr) => format!("http://{addr}"),
+                unix @ AdminBind::Unix(_) => unix.to_string(),
+            };
+            format!("{bind}{token}")
+        }
+    }
+}
+
+fn audit(config: &Config) -> String {
+    match config.audit().path() {
+        AuditPath::Stdout => "stdout".to_owned(),
+        AuditPath::Stderr => "stderr".to_owned(),
+        AuditPath::File(path) => path.display().to_string(),
+    }
+}
+
+fn as_json(good: bool, config: Option<&Config>, problems: &[Problem]) -> Value {
+    let mut result = json!({"ok": good, "problems": problems});
+    if let (Some(config), Value::Object(result)) = (config, &mut result) {
+        let listeners = config
+            .listeners()
+            .iter()
+            .enumerate()
+            .map(|(index, listener)| json_listener(config, index, listener));
+        let upstreams = config.upstreams().iter().map(|upstream| {
+            let addresses: Vec<String> = upstream.addresses().iter().map(ToString::to_string).collect();
+            json!({"name": upstream.name(), "addresses": addresses, "credentials": upstream.credentials().is_some()})
+        });
+        let groups = config
+            .policy()
+            .groups()
+            .map(|group| json!({"name": group.name(), "entries": group.entry_count()}));
+        result.insert("listeners".to_owned(), listeners.collect());
+        result.insert("upstreams".to_owned(), upstreams.collect());
+        result.insert("groups".to_owned(), groups.collect());
+        result.insert("admin".to_owned(), config.admin().map(|admin| admin.bind().to_string()).into());
+        result.insert("audit".to_owned(), audit(config).into());
+        result.insert("workers".to_owned(), config.workers().into());
+    }
+    result
+}
+
+fn json_listener(config: &Config, index: usize, listener: &Listener) -> Value {
+    let binds: Vec<Value> = listener
+        .binds()
+        .iter()
+        .map(|bind| match bind {
+            Bind::Tcp { addr, v6only } if addr.is_ipv6() => {
+                json!({"address": addr.to_string(), "ipv6_only": v6only})
+            }
+            bind => json!({"address": bind.to_string()}),
+        })
+        .collect();
+    json!({
+        "name": listener.name(),
+        "binds": binds,
+        "upstream": config.upstreams().get(listener.upstream()).map(Upstream::name),
+        "auth": auth(listener),
+        "allowed_entries": config.policy().allowed_entries(index),
+    })
+}
