@@ -6,13 +6,11 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
+use super::BAD_CONFIG;
 use crate::config::{
     AdminBind, AuditPath, Auth, Bind, Config, Listener, LoadOptions, Loaded, Problem, Severity, Upstream,
     default_path, load,
 };
-
-/// EX_CONFIG of sysexits.h.
-const BAD_CONFIG: u8 = 78;
 
 /// Reads the configuration as 'run' would, and says what is wrong or what it means.
 #[derive(clap::Args, Clone, Debug)]

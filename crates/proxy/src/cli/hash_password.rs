@@ -9,8 +9,8 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-/// EX_USAGE of sysexits.h.
-const BAD_USAGE: u8 = 64;
+use super::BAD_USAGE;
+
 /// Longer than any password; the wrong file on standard input should not fill the memory.
 const MAX_PASSWORD: u64 = 64 << 10;
 
