@@ -54,7 +54,7 @@ pub fn keys<'b>(
     match id {
         CommandId::UNKNOWN => Err(KeysUnknown),
         id::SORT | id::SORT_RO => options::sort(id, args, &mut each),
-        id::GEORADIUS | id::GEORADIUSBYMEMBER => options::georadius(args, &mut each),
+        id::GEORADIUS | id::GEORADIUSBYMEMBER => options::georadius(id, args, &mut each),
         id::MIGRATE => options::migrate(args, &mut each),
         id::XREAD | id::XREADGROUP => options::xread(id, args, &mut each),
         id::STRALGO => options::stralgo(args, &mut each),
@@ -65,7 +65,8 @@ pub fn keys<'b>(
             if info.keys.is_empty() && info.flags.contains(Flags::MOVABLEKEYS) {
                 return Err(KeysUnknown);
             }
-            info.keys.iter().try_for_each(|spec| specs::find(spec, args, &mut each))
+            let none_allowed = info.flags.contains(Flags::NO_MANDATORY_KEYS);
+            info.keys.iter().try_for_each(|spec| specs::find(spec, none_allowed, args, &mut each))
         }
     }
 }

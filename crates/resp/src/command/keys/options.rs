@@ -1,6 +1,6 @@
 //! Commands whose options decide where keys are: read as the commands themselves read them.
 
-use super::{Argv, KeyRef, KeysUnknown, give};
+use super::{Argv, KeyRef, KeysUnknown, give, number};
 use crate::command::{Access, CommandId, id};
 
 /// `option` in lower case; nothing where it is longer than any option.
@@ -59,24 +59,27 @@ pub(super) fn sort<'b>(
     if all_known { Ok(()) } else { Err(KeysUnknown) }
 }
 
-/// `GEORADIUS key lon lat radius unit [options]`, `GEORADIUSBYMEMBER key member radius unit [options]`: of several
-/// `STORE key` and `STOREDIST key` the last one holds.
+/// `GEORADIUS key lon lat radius unit [options]`, `GEORADIUSBYMEMBER key member radius unit [options]`. Of several
+/// `STORE key` and `STOREDIST key` the last one is written, but servers guard the first as well, and so do we.
 pub(super) fn georadius<'b>(
+    id: CommandId,
     args: &(impl Argv<'b> + ?Sized),
     each: &mut impl FnMut(KeyRef<'b>),
 ) -> Result<(), KeysUnknown> {
     give(args, 1, READ, each)?;
-    let mut store = None;
-    let mut at = 5;
+    let mut at = if id == id::GEORADIUS { 6 } else { 5 };
     while let Some(option) = args.arg(at) {
-        let stores = option.eq_ignore_ascii_case(b"store") || option.eq_ignore_ascii_case(b"storedist");
-        if stores && args.arg(at + 1).is_some() {
-            store = Some(at + 1);
-            at += 1;
-        }
-        at += 1;
+        at += match folded(option, &mut [0; OPTION]) {
+            b"withdist" | b"withhash" | b"withcoord" | b"any" | b"asc" | b"desc" => 1,
+            b"count" => 2,
+            b"store" | b"storedist" => {
+                give(args, at + 1, OVERWRITE, each)?;
+                2
+            }
+            _ => return Err(KeysUnknown),
+        };
     }
-    store.map_or(Ok(()), |store| give(args, store, OVERWRITE, each))
+    if at == args.count() { Ok(()) } else { Err(KeysUnknown) }
 }
 
 /// `MIGRATE host port key|"" db timeout [COPY] [REPLACE] [AUTH password] [AUTH2 user password] [KEYS key ...]`
@@ -110,16 +113,20 @@ pub(super) fn xread<'b>(
     each: &mut impl FnMut(KeyRef<'b>),
 ) -> Result<(), KeysUnknown> {
     let grouped = id == id::XREADGROUP;
+    let mut complete = !grouped;
     let mut at = 1;
     while let Some(option) = args.arg(at) {
         at += match folded(option, &mut [0; OPTION]) {
-            b"count" | b"block" => 2,
-            b"group" if grouped => 3,
+            b"count" | b"block" if args.arg(at + 1).and_then(number).is_some() => 2,
+            b"group" if grouped => {
+                complete = true;
+                3
+            }
             b"noack" if grouped => 1,
             b"claim" if grouped => 2,
             b"streams" => {
                 let rest = args.count().saturating_sub(at + 1);
-                if rest == 0 || rest % 2 != 0 {
+                if rest == 0 || rest % 2 != 0 || !complete {
                     return Err(KeysUnknown);
                 }
                 return (at + 1..=at + rest / 2).try_for_each(|index| give(args, index, READ, each));

@@ -3,8 +3,10 @@
 use super::{Argv, KeyRef, KeysUnknown, give, number};
 use crate::command::{Begin, Find, KeySpec};
 
+/// With `none_allowed` a number of keys may be 0, as scripts have it.
 pub(super) fn find<'b>(
     spec: &KeySpec,
+    none_allowed: bool,
     args: &(impl Argv<'b> + ?Sized),
     each: &mut impl FnMut(KeyRef<'b>),
 ) -> Result<(), KeysUnknown> {
@@ -20,7 +22,9 @@ pub(super) fn find<'b>(
         Find::KeyNum { count, first, step } => {
             let said = args.arg(begin.saturating_add(usize::from(count))).and_then(number);
             let keys = said.and_then(|keys| usize::try_from(keys).ok()).ok_or(KeysUnknown)?;
-            let Some(others) = keys.checked_sub(1) else { return Ok(()) };
+            let Some(others) = keys.checked_sub(1) else {
+                return if none_allowed { Ok(()) } else { Err(KeysUnknown) };
+            };
             let first = begin.saturating_add(usize::from(first));
             let step = usize::from(step);
             (first, first.saturating_add(others.saturating_mul(step)), step)

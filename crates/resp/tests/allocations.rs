@@ -1,0 +1,122 @@
+//! What the scanners and the table allocate: nothing. In a process of its own, since the allocator counts for all.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use portcullis_resp::command::keys::{Frame, keys};
+use portcullis_resp::command::{id, lookup};
+use portcullis_resp::encode;
+use portcullis_resp::limits::RequestLimits;
+use portcullis_resp::scan::{Reply, ReplyScanner, Request, RequestScanner, arguments};
+
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+/// The tests of this file count one after the other.
+static ONE: Mutex<()> = Mutex::new(());
+
+// SAFETY: every call goes to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn allocations(work: impl FnOnce()) -> u64 {
+    let before = ALLOCATIONS.load(Ordering::SeqCst);
+    work();
+    ALLOCATIONS.load(Ordering::SeqCst) - before
+}
+
+/// The least of several counts: the harness's own threads may allocate in between.
+fn least(mut work: impl FnMut()) -> u64 {
+    let _alone = ONE.lock();
+    (0..5).map(|_| allocations(&mut work)).min().unwrap()
+}
+
+#[test]
+fn no_allocation_per_command() {
+    let mut pipeline = Vec::new();
+    for _ in 0..1000 {
+        encode::command(&mut pipeline, &[b"SET", b"key", &[b'v'; 64]]);
+        encode::command(&mut pipeline, &[b"mget", b"a", b"b", b"c"]);
+    }
+    let counted = least(|| {
+        let mut scanner = RequestScanner::new(RequestLimits::default());
+        let mut rest = &pipeline[..];
+        let mut found = 0;
+        while let Ok(Request::Command { len, name, arguments: count }) = scanner.next(rest) {
+            let id = lookup(name.of(rest)).unwrap();
+            assert!(id == id::SET || id == id::MGET);
+            assert!(arguments(&rest[..len]).count() > 2);
+            keys(id, &Frame::new(&rest[..len], count), |_| found += 1).unwrap();
+            rest = &rest[len..];
+        }
+        assert_eq!((rest.len(), found), (0, 4000));
+    });
+    assert_eq!(counted, 0);
+}
+
+#[test]
+fn no_allocation_per_reply() {
+    let mut replies = b"+OK\r\n:5\r\n$-1\r\n".repeat(100);
+    for _ in 0..1000 {
+        encode::bulk(&mut replies, &[b'v'; 64]);
+        replies.extend_from_slice(b"*2\r\n%1\r\n+a\r\n*1\r\n~1\r\n:1\r\n_\r\n");
+    }
+    let counted = least(|| {
+        let mut scanner = ReplyScanner::new();
+        let mut rest = &replies[..];
+        while let Ok(Reply::Whole { len, .. }) = scanner.next(rest) {
+            rest = &rest[len..];
+        }
+        assert!(rest.is_empty());
+    });
+    assert_eq!(counted, 0);
+}
+
+/// 512 MiB, one byte after the other: nothing is kept, nothing is allocated, and the buffer never needs more than one
+/// byte, or two for the line end.
+#[test]
+fn a_huge_value_in_single_bytes_keeps_memory_flat() {
+    const LEN: usize = 512 * 1024 * 1024;
+    let head = format!("*2\r\n$4\r\nECHO\r\n${LEN}\r\n");
+    // Replies go the same way; a tenth is enough for them.
+    const REPLY_LEN: usize = LEN / 10;
+    let reply_head = format!("${REPLY_LEN}\r\n");
+    let counted = least_once(|| {
+        let mut scanner = RequestScanner::new(RequestLimits::default());
+        assert!(matches!(scanner.next(head.as_bytes()), Ok(Request::Head { present: 1, .. })));
+        assert_eq!(scanner.stream(head.as_bytes()).unwrap().len, head.len());
+        for _ in 0..LEN {
+            assert_eq!(scanner.stream(b"x").unwrap().len, 1);
+        }
+        assert_eq!(scanner.stream(b"\r").unwrap().len, 0);
+        assert!(scanner.stream(b"\r\n").unwrap().done);
+
+        let mut scanner = ReplyScanner::new();
+        assert!(matches!(scanner.next(reply_head.as_bytes()), Ok(Reply::Head { .. })));
+        assert_eq!(scanner.stream(reply_head.as_bytes()).unwrap().len, reply_head.len());
+        for _ in 0..REPLY_LEN {
+            assert_eq!(scanner.stream(b"x").unwrap().len, 1);
+        }
+        assert!(scanner.stream(b"\r\n").unwrap().done);
+    });
+    assert!(counted < 100, "{counted} allocations for so many pieces can only be the harness's own");
+}
+
+fn least_once(work: impl FnOnce()) -> u64 {
+    let _alone = ONE.lock();
+    allocations(work)
+}
