@@ -1,8 +1,8 @@
 //! The `error` label: the first word of an error reply, as long as it is one that Redis itself writes.
 
-/// The words, in alphabetical order, then `other`. From the sources of Redis 7.0 (server, Sentinel and Cluster) and
-/// from what the gate itself answers.
-pub(super) const PREFIXES: [&str; 37] = [
+/// The words, in alphabetical order, then `other`: all that the sources of Redis 7.0.15 (server, Sentinel and Cluster)
+/// contain.
+pub(super) const PREFIXES: [&str; 34] = [
     "ASK",
     "BUSY",
     "BUSYGROUP",
@@ -29,14 +29,11 @@ pub(super) const PREFIXES: [&str; 37] = [
     "NOREPLICAS",
     "NOSCRIPT",
     "NOTBUSY",
-    "NOTREADY",
     "OOM",
     "READONLY",
-    "SYNTAX",
     "TRYAGAIN",
     "UNBLOCKED",
     "UNKILLABLE",
-    "UNSTABLE",
     "WRONGPASS",
     "WRONGTYPE",
     OTHER,
