@@ -1,5 +1,6 @@
 //! From a config to a running gate: everything is bound first, then served, then drained.
 
+use std::future::pending;
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,13 +12,16 @@ use portcullis_session::inject::Preamble;
 use secrecy::ExposeSecret;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_local;
 
+use crate::admin::{self, AdminState};
 use crate::audit::{Audit, AuditError};
-use crate::config::{self, Config, Listener};
+use crate::config::{self, Admin, Config, Listener};
 use crate::drain::{self, Signals};
 use crate::limits::raise_open_files;
 use crate::listener::{self, Bound, Desk};
 use crate::metrics::{Metrics, Names};
+use crate::upstream::health::{self, Health};
 use crate::worker::{self, Order, Shared};
 
 /// Batches of connections that may wait for a worker: a worker that leaves more waiting does not run any more.
@@ -30,9 +34,9 @@ const RESOLVER_THREADS: usize = 4;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address cannot be listened on.
-    #[error("listener '{listener}': cannot listen on {bind}: {source}{hint}")]
+    #[error("{listener}: cannot listen on {bind}: {source}{hint}")]
     Bind {
-        /// The listener's name.
+        /// Whose address it is.
         listener: String,
         /// The address.
         bind: String,
@@ -62,14 +66,24 @@ pub fn run(config: Config) -> Result<ExitCode, StartError> {
     let room = raise_open_files();
     let shared = Arc::new(assemble(config, room)?);
     let bound = bind(&shared)?;
+    let admin = bind_admin(&shared.config)?;
     let control = runtime("the control thread")?;
     let mut signals = control.block_on(async { Signals::listen() }).map_err(start("signal handling"))?;
     let workers = start_workers(&shared)?;
     let (stop_accepting, stopped) = oneshot::channel();
-    let gate = start_gate(&shared, bound, workers.iter().map(|worker| worker.desk.clone()).collect(), stopped)?;
+    let gate =
+        start_gate(&shared, bound, workers.iter().map(|worker| worker.desk.clone()).collect(), stopped)?;
     announce(&shared);
     let exit = control.block_on(async {
+        let health = Health::new(&shared.config);
+        let _probes = health::watch(&shared.config, &health, &shared.metrics);
+        let admin = admin
+            .zip(shared.config.admin())
+            .map(|(bound, settings)| serve_admin(&shared, settings, bound, &health));
         signals.stop(&shared.audit).await;
+        if let Some(state) = &admin {
+            state.set_draining();
+        }
         let within = shared.config.limits().timeouts().drain();
         tracing::info!(?within, "stopping: what is in flight is finished; a second signal stops at once");
         drop(stop_accepting);
@@ -95,7 +109,11 @@ fn assemble(config: Config, room: u64) -> Result<Shared, StartError> {
         groups: config.policy().groups().map(|group| group.name().to_owned()).collect(),
     };
     let audit = Audit::start(config.audit().path(), config.audit().on_overflow(), names.listeners.clone())?;
-    let metrics = Metrics::new(names, config.workers(), vec![Box::new(crate::log::dropped_lines), audit.drop_counter()]);
+    let metrics = Metrics::new(
+        names,
+        config.workers(),
+        vec![Box::new(crate::log::dropped_lines), audit.drop_counter()],
+    );
     let now = worker::wall_clock();
     for (index, group) in config.policy().groups().enumerate() {
         metrics.group(index, group.entry_count() as u64, group.next_expiry(now).map(|until| until.0));
@@ -103,7 +121,11 @@ fn assemble(config: Config, room: u64) -> Result<Shared, StartError> {
     metrics.config_read(true, std::time::SystemTime::now());
     let clients = config.limits().clients();
     if clients > room {
-        tracing::warn!(clients, room, "limits.clients is lowered: the limit of open files has no room for more");
+        tracing::warn!(
+            clients,
+            room,
+            "limits.clients is lowered: the limit of open files has no room for more"
+        );
     }
     let plans = config.listeners().iter().map(|listener| Arc::new(plan(&config, listener))).collect();
     Ok(Shared { clients: clients.min(room), config, plans, metrics, audit })
@@ -135,7 +157,7 @@ fn bind(shared: &Shared) -> Result<Vec<Bound>, StartError> {
     for (index, listener) in shared.config.listeners().iter().enumerate() {
         for bind in listener.binds() {
             let socket = Bound::bind(shared, index, bind).map_err(|source| StartError::Bind {
-                listener: listener.name().to_owned(),
+                listener: format!("listener '{}'", listener.name()),
                 bind: bind.to_string(),
                 hint: bind_hint(&source),
                 source,
@@ -146,9 +168,40 @@ fn bind(shared: &Shared) -> Result<Vec<Bound>, StartError> {
     Ok(bound)
 }
 
+fn bind_admin(config: &Config) -> Result<Option<admin::Bound>, StartError> {
+    let Some(admin) = config.admin() else { return Ok(None) };
+    let bound =
+        admin::Bound::bind(admin.bind(), config.limits().tcp()).map_err(|source| StartError::Bind {
+            listener: "admin".to_owned(),
+            bind: admin.bind().to_string(),
+            hint: bind_hint(&source),
+            source,
+        })?;
+    Ok(Some(bound))
+}
+
+/// Serves until the process ends: `/ready` says that the gate is stopping while it drains.
+fn serve_admin(
+    shared: &Shared,
+    settings: &Admin,
+    bound: admin::Bound,
+    health: &Arc<Health>,
+) -> Arc<AdminState> {
+    let state = AdminState::new(settings, &shared.config, Arc::clone(&shared.metrics), Arc::clone(health));
+    let serving = Arc::clone(&state);
+    spawn_local(async move {
+        if let Err(error) = admin::serve(bound, serving, pending()).await {
+            tracing::error!(%error, "the admin endpoint failed");
+        }
+    });
+    state
+}
+
 fn bind_hint(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::AddrInUse => "; something listens there already: stop it, or choose another port in 'bind'",
+        io::ErrorKind::AddrInUse => {
+            "; something listens there already: stop it, or choose another port in 'bind'"
+        }
         io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
         io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
         _ => "",
@@ -167,7 +220,8 @@ fn start_workers(shared: &Arc<Shared>) -> Result<Vec<Running>, StartError> {
             let (orders, queue) = mpsc::channel(WAITING_BATCHES);
             let stats = shared.metrics.worker(index);
             let shared = Arc::clone(shared);
-            let thread = spawn("a worker", move |runtime| runtime.block_on(worker::run(shared, index, queue)))?;
+            let thread =
+                spawn("a worker", move |runtime| runtime.block_on(worker::run(shared, index, queue)))?;
             Ok(Running { desk: Desk { orders, stats }, thread })
         })
         .collect()
@@ -184,7 +238,10 @@ fn start_gate(
 }
 
 /// Starts a thread with a runtime of its own.
-fn spawn(what: &'static str, body: impl FnOnce(LocalRuntime) + Send + 'static) -> Result<JoinHandle<()>, StartError> {
+fn spawn(
+    what: &'static str,
+    body: impl FnOnce(LocalRuntime) + Send + 'static,
+) -> Result<JoinHandle<()>, StartError> {
     let (started, outcome) = std::sync::mpsc::sync_channel(1);
     let thread = thread::Builder::new()
         .name(what.trim_start_matches("the ").trim_start_matches("a ").into())
@@ -220,7 +277,8 @@ fn start(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
 
 fn announce(shared: &Shared) {
     for listener in shared.config.listeners() {
-        let upstream = shared.config.upstreams().get(listener.upstream()).map_or("", |upstream| upstream.name());
+        let upstream =
+            shared.config.upstreams().get(listener.upstream()).map_or("", |upstream| upstream.name());
         for bind in listener.binds() {
             tracing::info!(listener = %listener.name(), %bind, upstream, "listening");
         }

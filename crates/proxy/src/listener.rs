@@ -112,10 +112,8 @@ struct Gate {
 impl Gate {
     fn new(shared: Arc<Shared>, desks: Vec<Desk>) -> Self {
         let config = &shared.config;
-        let seats = Seats::new(
-            shared.clients,
-            config.listeners().iter().map(|listener| listener.limits().clients()),
-        );
+        let seats =
+            Seats::new(shared.clients, config.listeners().iter().map(|listener| listener.limits().clients()));
         let stats = shared.metrics.accept();
         Self {
             shared,

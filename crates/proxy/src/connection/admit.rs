@@ -97,7 +97,9 @@ struct Seat {
 impl Seat {
     fn take(&self) -> bool {
         self.taken
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| (taken < self.limit).then_some(taken + 1))
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
+                (taken < self.limit).then_some(taken + 1)
+            })
             .is_ok()
     }
 

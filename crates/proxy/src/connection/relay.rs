@@ -8,13 +8,14 @@ mod requests;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use portcullis_resp::command::CommandId;
 use portcullis_session::observe::{Denied, Observer};
 use portcullis_session::session::{CloseReason, Unavailable};
 use portcullis_session::tick::SessionKey;
-use portcullis_session::{Link, Session, Tick};
+use portcullis_session::{Link, Plan, Session, Tick};
 
 use self::deadlines::FrameClock;
 use self::presence::Presence;
@@ -29,7 +30,8 @@ use crate::worker::table::{Entry, Signal};
 
 /// Relays until one side ends it, and reports how.
 pub async fn run(worker: Rc<Worker>, id: u64, secured: Secured) {
-    let mut relay = Box::new(Relay::new(worker, id, secured));
+    let Some(plan) = worker.shared.plans.get(secured.listener).map(Arc::clone) else { return };
+    let mut relay = Box::new(Relay::new(worker, id, secured, plan));
     let ended = poll_fn(|cx| relay.poll(cx)).await;
     relay.finish(ended);
 }
@@ -84,13 +86,12 @@ impl Ended {
 }
 
 impl Relay {
-    fn new(worker: Rc<Worker>, id: u64, secured: Secured) -> Self {
+    fn new(worker: Rc<Worker>, id: u64, secured: Secured, plan: Arc<Plan>) -> Self {
         let Secured { stream, from, listener, permit, place } = secured;
         let now = worker.clock.now();
-        let plan = worker.shared.plans.get(listener).map(std::sync::Arc::clone);
         let entry = Rc::new(Entry::new(id, from, listener, permit, now));
         Self {
-            session: Session::new(SessionKey(id), plan.unwrap_or_else(|| unreachable!("a plan for each listener"))),
+            session: Session::new(SessionKey(id), plan),
             presence: Presence::enter(Rc::clone(&worker), entry, place),
             worker,
             client: Some(stream),
@@ -144,7 +145,7 @@ impl Relay {
 
     /// Connects to the upstream, as the session's first command asks for.
     fn dial(&mut self) {
-        let shared = std::sync::Arc::clone(&self.worker.shared);
+        let shared = Arc::clone(&self.worker.shared);
         let index = self.upstream_index();
         self.upstream = Upstream::Dialling(Box::pin(async move {
             match shared.config.upstreams().get(index) {
@@ -198,7 +199,8 @@ impl Relay {
 
     fn account(&mut self, held: usize) {
         self.presence.entry.held.set(held);
-        let delta = i64::try_from(held).unwrap_or(i64::MAX) - i64::try_from(self.accounted).unwrap_or(i64::MAX);
+        let delta =
+            i64::try_from(held).unwrap_or(i64::MAX) - i64::try_from(self.accounted).unwrap_or(i64::MAX);
         self.worker.stats.buffers(delta);
         self.accounted = held;
     }
@@ -219,7 +221,12 @@ impl Relay {
     }
 
     fn upstream_name(&self) -> &str {
-        self.worker.shared.config.upstreams().get(self.upstream_index()).map_or("", |upstream| upstream.name())
+        self.worker
+            .shared
+            .config
+            .upstreams()
+            .get(self.upstream_index())
+            .map_or("", |upstream| upstream.name())
     }
 
     fn count_bytes(&mut self, direction: Direction, n: u64) {

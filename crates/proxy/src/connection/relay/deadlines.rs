@@ -80,13 +80,19 @@ impl Relay {
         let moved = self.presence.entry.moved.get();
         let after = |limit: Option<Duration>, since: Tick| limit.map(|limit| since.after(limit));
         let upstream_stuck = self.up.is_pending() && matches!(self.upstream, Upstream::Open(_));
-        let write = self.down.is_pending().then_some(ClosedReason::Slow).or(upstream_stuck.then_some(ClosedReason::Timeout));
-        let write = write.and_then(|reason| after(timeouts.write(), moved).map(|at| (at, Due::Close(reason))));
+        let write = self
+            .down
+            .is_pending()
+            .then_some(ClosedReason::Slow)
+            .or(upstream_stuck.then_some(ClosedReason::Timeout));
+        let write =
+            write.and_then(|reason| after(timeouts.write(), moved).map(|at| (at, Due::Close(reason))));
         let arriving = self.session.is_mid_frame() && !upstream_stuck;
         let frame = self.frame.since.filter(|_| arriving).and_then(|since| after(timeouts.frame(), since));
         let idle = self.session.is_idle() && !self.link.streams();
         let idle = if idle { after(timeouts.idle(), moved) } else { None };
-        let waits = self.session.owes() && !self.session.blocks() && !self.link.streams() && !self.down.is_pending();
+        let waits =
+            self.session.owes() && !self.session.blocks() && !self.link.streams() && !self.down.is_pending();
         let response = if waits { after(self.response_timeout(), moved) } else { None };
         write
             .into_iter()

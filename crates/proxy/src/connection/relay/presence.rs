@@ -47,8 +47,12 @@ impl Presence {
 
     fn report(&self, tell: impl FnOnce(&crate::audit::Audit, &Subject<'_>)) {
         let rule = self.worker.shared.config.policy().rule(self.entry.permit.rule());
-        let subject =
-            Subject { id: self.entry.id, source: self.entry.from, listener: self.entry.listener, rule: rule.as_ref() };
+        let subject = Subject {
+            id: self.entry.id,
+            source: self.entry.from,
+            listener: self.entry.listener,
+            rule: rule.as_ref(),
+        };
         tell(&self.worker.shared.audit, &subject);
     }
 }

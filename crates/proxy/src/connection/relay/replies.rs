@@ -85,7 +85,9 @@ impl Relay {
         let why = match fault {
             LinkFault::TlsAlert => Some(Unavailable::Tls),
             // Said on accept, before any command was read: "max number of clients", protected mode.
-            LinkFault::Unsolicited if first_words && line.starts_with(b"-") => Some(Unavailable::from_error(line)),
+            LinkFault::Unsolicited if first_words && line.starts_with(b"-") => {
+                Some(Unavailable::from_error(line))
+            }
             _ => None,
         };
         if why.is_none() {
@@ -149,7 +151,9 @@ impl Relay {
             CloseReason::Upstream(_) => ClosedReason::Upstream,
             CloseReason::Drain => ClosedReason::Drain,
             CloseReason::CrossProtocol => {
-                self.note("possible HTTP request to a Redis port (POST or Host:), as a browser can be made to send");
+                self.note(
+                    "possible HTTP request to a Redis port (POST or Host:), as a browser can be made to send",
+                );
                 ClosedReason::Protocol
             }
             CloseReason::Protocol(RequestError::TlsClientHello) => {
@@ -163,7 +167,8 @@ impl Relay {
 
     fn note(&self, what: &str) {
         let entry = &self.presence.entry;
-        let listener = self.worker.shared.config.listeners().get(entry.listener).map_or("", |listener| listener.name());
+        let listener =
+            self.worker.shared.config.listeners().get(entry.listener).map_or("", |listener| listener.name());
         tracing::warn!(source = %entry.from, listener, id = entry.id, "closed: {what}");
     }
 }

@@ -2,8 +2,8 @@
 
 use std::task::{Context, Poll};
 
-use portcullis_session::session::Until;
 use portcullis_session::Step;
+use portcullis_session::session::Until;
 
 use super::{Count, Ended, Relay, Upstream};
 use crate::metrics::{ClosedReason, Direction};
