@@ -96,6 +96,12 @@ where
     }
 }
 
+/// The text that this thread logs meanwhile.
+#[cfg(test)]
+pub(crate) fn captured(events: impl FnOnce()) -> String {
+    tests::logged(LogFormat::Text, LogLevel::Debug, events)
+}
+
 /// The level is for what we say; libraries are heard only when something is wrong.
 fn filter(level: LogLevel) -> Targets {
     let level = match level {

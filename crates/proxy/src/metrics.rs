@@ -129,7 +129,7 @@ impl Metrics {
     }
 
     /// Lets the recorder tidy up, for ever; whoever owns a recorder without a listener has to.
-    pub async fn run_upkeep(self: Arc<Self>) {
+    pub(crate) async fn run_upkeep(self: Arc<Self>) {
         let mut tick = tokio::time::interval(UPKEEP_INTERVAL);
         loop {
             tick.tick().await;

@@ -68,7 +68,7 @@ impl Drop for Bound {
     }
 }
 
-/// Answers until `shutdown`; then cuts what is still open. Needs a runtime with I/O and time.
+/// Answers until `shutdown`, and does the upkeep of the metrics; then cuts what is still open. Needs a runtime with I/O and time.
 ///
 /// # Errors
 /// The runtime cannot take the socket.
@@ -78,12 +78,14 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let listener = Listener::of(&bound)?;
+    let mut upkeep = pin!(Arc::clone(&state.metrics).run_upkeep());
     let router = router(state);
     let mut open = Open::default();
     let mut shutdown = pin!(shutdown);
     loop {
         tokio::select! {
             () = &mut shutdown => return Ok(()),
+            () = &mut upkeep => {}
             accepted = listener.accept(&router) => match accepted {
                 Ok(connection) => open.add(connection),
                 Err(error) => {

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 use super::*;
 
 /// What a subscriber of that format and level writes while `events` happen.
-fn logged(format: LogFormat, level: LogLevel, events: impl FnOnce()) -> String {
+pub(super) fn logged(format: LogFormat, level: LogLevel, events: impl FnOnce()) -> String {
     let out = Memory::default();
     let subscriber = Registry::default().with(layer(format, level, out.clone()));
     tracing::subscriber::with_default(subscriber, events);

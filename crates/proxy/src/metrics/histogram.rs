@@ -25,10 +25,12 @@ pub(super) const LABELS: [&str; BUCKETS] = [
 pub(super) const BUCKETS: usize = 12;
 
 /// The bucket of one duration. A bound belongs to its own bucket (`le`). Counting all bounds below has no branch to
-/// mispredict, which a search would.
+/// mispredict, which a search would; sums that cannot overflow need no check, which would keep them out of vector
+/// registers.
 pub(super) fn bucket(nanos: u64) -> usize {
     let nanos = u32::try_from(nanos).unwrap_or(u32::MAX);
-    BOUNDS.iter().map(|bound| usize::from(nanos > *bound)).sum()
+    let below = BOUNDS.iter().map(|bound| u32::from(nanos > *bound)).fold(0, u32::wrapping_add);
+    usize::try_from(below).unwrap_or(BUCKETS - 1)
 }
 
 #[cfg(test)]

@@ -74,18 +74,16 @@ impl Health {
         self.upstreams.iter().map(|upstream| (upstream.name.as_str(), upstream.used, *upstream.state()))
     }
 
-    /// Takes in what a probe found; true when that is news.
-    pub(crate) fn found(&self, index: usize, result: Result<(), UpstreamErrorKind>) -> bool {
-        let Some(upstream) = self.upstreams.get(index) else { return false };
+    /// Takes in what a probe found.
+    pub(crate) fn found(&self, index: usize, result: Result<(), UpstreamErrorKind>) {
+        let Some(upstream) = self.upstreams.get(index) else { return };
         let mut state = upstream.state();
-        let before = *state;
-        *state = match (before, result) {
+        *state = match (*state, result) {
             (State::Up { since }, Ok(())) => State::Up { since },
             (_, Ok(())) => State::Up { since: SystemTime::now() },
             (State::Down { since, .. }, Err(kind)) => State::Down { kind, since },
             (_, Err(kind)) => State::Down { kind, since: SystemTime::now() },
         };
-        *state != before
     }
 }
 
@@ -113,6 +111,7 @@ pub fn watch(config: &Config, health: &Arc<Health>, metrics: &Arc<Metrics>) -> J
 async fn watch_one(index: usize, target: Target, health: Arc<Health>, metrics: Arc<Metrics>) {
     let name = target.upstream.name().to_owned();
     let mut prober = Prober::new(target);
+    let mut news = News::default();
     let mut tick = interval(INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -122,18 +121,28 @@ async fn watch_one(index: usize, target: Target, health: Arc<Health>, metrics: A
         if let Err(fault) = &result {
             metrics.probe_error(index, fault.kind());
         }
-        if health.found(index, result.as_ref().map(drop).map_err(Fault::kind)) {
-            tell(&name, &result);
-        }
+        health.found(index, result.as_ref().map(drop).map_err(Fault::kind));
+        news.tell(&name, &result);
     }
 }
 
-fn tell(name: &str, result: &Result<(), Fault>) {
-    match result {
-        Ok(()) => tracing::info!(upstream = %name, "upstream is up"),
-        Err(fault) => {
-            let advice = fault.advice(name);
-            tracing::error!(upstream = %name, kind = %fault.kind(), "upstream is down: {fault}; {advice}");
+/// What was last said of an upstream: the same is not said again, but another thing to do is, where the kind is the same.
+#[derive(Default)]
+struct News(Option<String>);
+
+impl News {
+    fn tell(&mut self, name: &str, result: &Result<(), Fault>) {
+        let now = match result {
+            Ok(()) => "upstream is up".to_owned(),
+            Err(fault) => format!("upstream is down: {fault}; {}", fault.advice(name)),
+        };
+        if self.0.as_ref() == Some(&now) {
+            return;
         }
+        match result {
+            Ok(()) => tracing::info!(upstream = %name, "{now}"),
+            Err(fault) => tracing::error!(upstream = %name, kind = %fault.kind(), "{now}"),
+        }
+        self.0 = Some(now);
     }
 }

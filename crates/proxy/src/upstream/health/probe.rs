@@ -55,17 +55,20 @@ impl Prober {
 
     /// One probe. Bounded in time by `connect_timeout` for each address and for the answer.
     pub(super) async fn probe(&mut self) -> Result<(), Fault> {
-        if let Some(mut kept) = self.kept.take().filter(|kept| kept.since.elapsed() < KEEP) {
-            match self.ask(&mut kept.stream).await {
+        let mut kept = self.kept.take();
+        if let Some(mut young) = kept.take_if(|kept| kept.since.elapsed() < KEEP) {
+            match self.ask(&mut young.stream).await {
                 // Redis may have restarted since, or closed an idle client: only a fresh connection tells.
                 Err(Fault::Lost(_) | Fault::Tls { alert: false }) => {}
-                result => return self.keep(kept, result),
+                result => return self.keep(young, result),
             }
         }
         let stream = connect(&self.target.upstream, &self.target.tcp).await?;
-        let mut kept = Kept { stream, since: Instant::now() };
-        let result = self.ask(&mut kept.stream).await;
-        self.keep(kept, result)
+        let mut fresh = Kept { stream, since: Instant::now() };
+        let result = self.ask(&mut fresh.stream).await;
+        // Closed only now: before, its place would be the one that the fresh connection finds in a full house.
+        drop(kept);
+        self.keep(fresh, result)
     }
 
     fn keep(&mut self, kept: Kept, result: Result<(), Fault>) -> Result<(), Fault> {

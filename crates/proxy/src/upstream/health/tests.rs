@@ -283,19 +283,48 @@ async fn probes_feed_state_and_metrics_and_notice_recovery() {
 }
 
 #[test]
-fn only_changes_are_news_and_a_new_reason_keeps_the_time() {
+fn the_time_of_a_state_is_when_it_began() {
     let dir = tempfile::tempdir().unwrap();
     let health = Health::new(&config(dir.path(), "127.0.0.1:1", "trust", ""));
     let since = |health: &Health| match health.upstreams().next().unwrap().2 {
         State::Up { since } | State::Down { since, .. } => since,
         State::Unknown => panic!("known by now"),
     };
-    assert!(health.found(0, Err(UpstreamErrorKind::Refused)));
-    let first = since(&health);
-    assert!(!health.found(0, Err(UpstreamErrorKind::Refused)));
-    assert!(health.found(0, Err(UpstreamErrorKind::Loading)), "another reason is news");
-    assert_eq!(since(&health), first);
-    assert!(health.found(0, Ok(())));
-    assert!(!health.found(0, Ok(())));
-    assert!(since(&health) >= first);
+    let pause = || thread::sleep(Duration::from_millis(2));
+    health.found(0, Err(UpstreamErrorKind::Refused));
+    let down = since(&health);
+    pause();
+    health.found(0, Err(UpstreamErrorKind::Loading));
+    assert_eq!(since(&health), down, "down all the time, whatever the reason");
+    health.found(0, Ok(()));
+    let up = since(&health);
+    assert!(up > down);
+    pause();
+    health.found(0, Ok(()));
+    assert_eq!(since(&health), up);
+}
+
+#[test]
+fn only_news_is_logged_and_another_advice_is_news() {
+    let lines = crate::log::captured(|| {
+        let mut news = News::default();
+        for _ in 0..3 {
+            news.tell("main", &Err(Fault::Answer(fault::Answer::WrongPassword)));
+        }
+        news.tell("main", &Err(Fault::Answer(fault::Answer::NoPasswordSet)));
+        for _ in 0..3 {
+            news.tell("main", &Ok(()));
+        }
+    });
+    let lines: Vec<_> = lines.lines().map(|line| line.split_once("Z ").unwrap().1).collect();
+    assert_eq!(
+        lines,
+        [
+            "ERROR upstream is down: Redis does not accept the user name or password; correct \
+             upstreams.main.credentials upstream=main kind=auth",
+            "ERROR upstream is down: a password is configured, but Redis has none set for that user; remove \
+             upstreams.main.credentials, or set a password (requirepass) in Redis upstream=main kind=auth",
+            " INFO upstream is up upstream=main",
+        ]
+    );
 }
