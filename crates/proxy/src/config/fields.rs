@@ -25,7 +25,12 @@ impl<'n> Fields<'n> {
                 Some(fields)
             }
             Value::Scalar(_) | Value::List(_) => {
-                problems.error(&node.place, format!("{what} must be a mapping, not {}", node.kind()), "");
+                let message = format!("{what} must be a mapping, not {}", node.kind());
+                problems.error(
+                    &node.place,
+                    message,
+                    "write keys and values, one a line or {key: value, ...}",
+                );
                 None
             }
         }
@@ -39,13 +44,17 @@ impl<'n> Fields<'n> {
     /// As [`Self::take`], with the place of the key.
     pub(super) fn take_with_key(&mut self, name: &'static str) -> Option<(&'n Place, &'n Node)> {
         self.known.push(name);
+        self.find(name)
+    }
+
+    fn find(&mut self, name: &str) -> Option<(&'n Place, &'n Node)> {
         let (key, node) = self.entries.iter_mut().find(|(key, _)| key.text == name)?;
         node.take().map(|node| (&key.place, node))
     }
 
     /// Notes an error when the key is there: a capability this version does not have.
-    pub(super) fn not_yet(&mut self, name: &'static str, instead: &str, problems: &mut Problems) {
-        if let Some((place, _)) = self.take_with_key(name) {
+    pub(super) fn not_yet(&mut self, name: &str, instead: &str, problems: &mut Problems) {
+        if let Some((place, _)) = self.find(name) {
             let instead = if instead.is_empty() { "leave it out" } else { instead };
             problems.error(place, format!("'{name}' is not yet supported"), instead);
         }

@@ -278,7 +278,11 @@ fn keepalive(node: &Node, problems: &mut Problems) -> Option<Option<Duration>> {
     let value = value::duration_or_off(node, "keepalive", problems)?;
     let (least, most) = KEEPALIVE;
     if value.is_some_and(|value| value < least || value > most || value.subsec_nanos() != 0) {
-        problems.error(&node.place, "keepalive must be whole seconds, from 1s to 32767s", "");
+        problems.error(
+            &node.place,
+            "keepalive must be whole seconds, from 1s to 32767s",
+            "write 300s, or off",
+        );
         return None;
     }
     Some(value)

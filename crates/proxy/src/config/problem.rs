@@ -133,6 +133,8 @@ impl Problems {
         self.list.sort_by_key(|problem| {
             (files.iter().position(|file| *file == problem.file), problem.line, problem.column)
         });
+        // A file that two groups name is read twice.
+        self.list.dedup();
         if self.more > 0
             && let Some(last) = self.list.last().cloned()
         {

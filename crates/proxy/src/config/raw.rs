@@ -247,6 +247,8 @@ fn explain_syntax(text: &str) -> (String, String) {
         "close it"
     } else if message.contains("tabs disallowed") {
         "indent with spaces"
+    } else if message.contains("did not find expected") {
+        "close the bracket, and put quotes around values with ':' or ',' in them"
     } else if message.contains("mapping values are not allowed") || message.contains("placement of ':'") {
         "check the indentation, and put quotes around values with ': ' in them or ':' at their end, such as \"2001:db8::\""
     } else if ["unexpected character", "tag", "alias"].iter().any(|word| message.contains(word)) {

@@ -8,6 +8,7 @@ use super::load::{Scope, read_bytes};
 use super::raw::{Node, Value};
 use super::value;
 
+const FORM: &str = "write {file: PATH} or {env: NAME}";
 /// Longer than any password or token; a wrong path should not fill the memory.
 const MAX_SECRET: u64 = 64 << 10;
 
@@ -28,24 +29,24 @@ pub(super) fn read(node: &Node, what: &'static str, scope: &mut Scope) -> Option
         }
         Value::Null | Value::List(_) => {
             let message = format!("{what} must be {{file: PATH}} or {{env: NAME}}, not {}", node.kind());
-            scope.problems.error(&node.place, message, "");
+            scope.problems.error(&node.place, message, FORM);
             return None;
         }
     }
     let mut fields = Fields::of(node, what, &mut scope.problems)?;
     let (file, env) = (fields.take("file"), fields.take("env"));
-    fields.not_yet(
-        "sha256",
-        "a digest cannot be sent to Redis: write {file: PATH} or {env: NAME}",
-        &mut scope.problems,
-    );
+    if fields.take("sha256").is_some() {
+        let message = format!("a digest cannot serve as {what}: it has to be known in full");
+        scope.problems.error(&node.place, message, FORM);
+        return None;
+    }
     fields.finish(&mut scope.problems);
     match (file, env) {
         (Some(file), None) => from_file(file, what, scope),
         (None, Some(env)) => from_env(env, what, scope),
         _ => {
             let message = format!("{what} needs one of 'file' and 'env'");
-            scope.problems.error(&node.place, message, "write {file: PATH} or {env: NAME}");
+            scope.problems.error(&node.place, message, FORM);
             None
         }
     }
@@ -69,7 +70,11 @@ fn from_file(node: &Node, what: &str, scope: &mut Scope) -> Option<SecretString>
     match std::str::from_utf8(&bytes) {
         Ok(text) => finish(text, node, what, &named, scope),
         Err(_) => {
-            scope.problems.error(&node.place, format!("the {what} in {named} is not UTF-8 text"), "");
+            scope.problems.error(
+                &node.place,
+                format!("the {what} in {named} is not UTF-8 text"),
+                "save it as UTF-8",
+            );
             None
         }
     }
@@ -89,7 +94,11 @@ fn from_env(node: &Node, what: &str, scope: &mut Scope) -> Option<SecretString> 
             None
         }
         Err(std::env::VarError::NotUnicode(_)) => {
-            scope.problems.error(&node.place, format!("the {what} in {named} is not UTF-8 text"), "");
+            scope.problems.error(
+                &node.place,
+                format!("the {what} in {named} is not UTF-8 text"),
+                "save it as UTF-8",
+            );
             None
         }
     }

@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use portcullis_acl::PolicyBuilder;
 
-use super::Config;
 use super::fields::Fields;
 use super::limits::{Limits, Patch};
 use super::load::Scope;
 use super::raw::Node;
+use super::{Admin, Config};
 
 /// `None` when something needed could not be made; what was wrong is in `scope`.
 pub(super) fn config(tree: &Node, path: &Path, scope: &mut Scope) -> Option<Config> {
@@ -29,7 +29,7 @@ pub(super) fn config(tree: &Node, path: &Path, scope: &mut Scope) -> Option<Conf
     let audit = service::audit(fields.take("audit"), scope);
     let log = service::log(fields.take("log"), &mut scope.problems);
     let workers = service::workers(fields.take("workers"), &mut scope.problems);
-    let admin_bind = admin.as_ref().and_then(service::AdminSetting::tcp);
+    let admin_bind = admin.iter().flatten().map(Admin::bind).next();
     let listeners =
         listeners::read(&mut fields, &upstreams, &limits, &mut groups, &mut policy, admin_bind, scope);
     fields.not_yet("users", "this version has auth: passthrough and auth: trust", &mut scope.problems);
@@ -38,7 +38,6 @@ pub(super) fn config(tree: &Node, path: &Path, scope: &mut Scope) -> Option<Conf
 
     let policy = policy.build();
     listeners.judge_openness(&policy, scope);
-    service::separate(admin.as_ref(), &listeners, scope);
     // What follows would only repeat an error in other words: a misspelt name leaves the right one unused.
     if !scope.problems.has_errors() {
         groups.report_unused(scope);
@@ -51,7 +50,7 @@ pub(super) fn config(tree: &Node, path: &Path, scope: &mut Scope) -> Option<Conf
         upstreams: upstreams.finish()?,
         policy: Arc::new(policy),
         limits,
-        admin: admin?.into_model(),
+        admin: admin?,
         audit: audit?,
         log: log?,
         workers: workers?,

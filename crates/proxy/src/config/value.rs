@@ -99,6 +99,7 @@ pub(super) fn number(
 pub(super) fn duration(node: &Node, what: &str, problems: &mut Problems) -> Option<Duration> {
     let written = text(node, what, problems)?;
     let hint = match parse_duration(written) {
+        _ if is_off(node) => "it cannot be off: write a duration such as 30s".to_owned(),
         Ok(value) if value.is_zero() => {
             "for never write off where that is possible, or leave the key out".to_owned()
         }
@@ -152,14 +153,13 @@ pub(super) fn bad_name(what: &str, text: &str) -> Option<(String, String)> {
     /// Longer names make metrics and logs unreadable.
     const LONGEST: usize = 63;
     if matches!(text, "true" | "false" | "yes" | "no" | "on" | "off" | "y" | "n" | "null") {
-        let message =
-            format!("'{text}' cannot name a {what}: some YAML programs read it as a boolean or nothing");
+        let message = format!("bad {what} name '{text}': some YAML programs read it as a boolean or nothing");
         return Some((message, "choose another word".to_owned()));
     }
     if is_name(text) && text.len() <= LONGEST {
         return None;
     }
-    let message = format!("'{}' cannot name a {what}", shown(text));
+    let message = format!("bad {what} name '{}'", shown(text));
     let clean: String = text
         .to_ascii_lowercase()
         .chars()

@@ -10,7 +10,7 @@ use super::upstreams::Upstreams;
 use crate::config::fields::Fields;
 use crate::config::limits::{Limits, Patch};
 use crate::config::load::Scope;
-use crate::config::model::{Auth, Bind, Listener, Refusal};
+use crate::config::model::{AdminBind, Auth, Bind, Listener, Refusal};
 use crate::config::problem::Place;
 use crate::config::raw::{Node, Value};
 use crate::config::value;
@@ -54,7 +54,7 @@ pub(super) fn read<'n>(
     limits: &Limits,
     groups: &mut Groups<'_>,
     policy: &mut PolicyBuilder,
-    admin: Option<SocketAddr>,
+    admin: Option<&AdminBind>,
     scope: &mut Scope,
 ) -> Listeners<'n> {
     let mut parts = Parts { upstreams, groups, policy, scope };
@@ -332,21 +332,6 @@ impl Listeners<'_> {
         }
     }
 
-    /// Notes an error when a socket that is not a listener's would take the address of one.
-    pub(super) fn clash(&self, bind: &Local, place: &Place, what: &str, scope: &mut Scope) {
-        for read in self.list.iter().flatten() {
-            for (other, at) in read.binds.iter().filter(|(other, _)| collide(other, bind)) {
-                let message =
-                    format!("{what} and listener '{}' (line {}) bind the same address", read.name, at.line);
-                scope.problems.error(
-                    place,
-                    message,
-                    format!("{} is taken: choose another port", show(other)),
-                );
-            }
-        }
-    }
-
     pub(super) fn finish(self) -> Option<Vec<Listener>> {
         self.list
             .into_iter()
@@ -382,7 +367,7 @@ impl Listeners<'_> {
     }
 
     /// Notes addresses that two binds want, and settles which of `[::]` are for IPv6 only.
-    fn bind(&mut self, admin: Option<SocketAddr>, scope: &mut Scope) {
+    fn bind(&mut self, admin: Option<&AdminBind>, scope: &mut Scope) {
         let all: Vec<(Local, Place, &str)> = self
             .list
             .iter()
@@ -400,11 +385,18 @@ impl Listeners<'_> {
                 scope.problems.error(place, message, "choose another address or port");
             }
         }
-        let tcp = all.iter().filter_map(|(bind, _, _)| match bind {
-            Local::Tcp(addr) => Some(*addr),
-            Local::Unix(_) => None,
+        let admin = admin.map(|bind| match bind {
+            AdminBind::Tcp(addr) => Local::Tcp(*addr),
+            AdminBind::Unix(path) => Local::Unix(path.clone()),
         });
-        let on_v4: Vec<u16> = tcp.chain(admin).filter_map(v4_port).collect();
+        for (bind, place, _) in
+            all.iter().filter(|(bind, _, _)| admin.as_ref().is_some_and(|admin| collide(bind, admin)))
+        {
+            let message = format!("{} is taken by the admin endpoint", show(bind));
+            let hint = "choose another port, or another one for admin: {bind: ...}, or admin: off";
+            scope.problems.error(place, message, hint);
+        }
+        let on_v4: Vec<u16> = all.iter().map(|(bind, _, _)| bind).chain(&admin).filter_map(v4_port).collect();
         for read in self.list.iter_mut().flatten() {
             let bound = read.binds.iter().map(|(bind, _)| match bind {
                 Local::Unix(path) => Bind::Unix(path.clone()),
@@ -419,8 +411,11 @@ impl Listeners<'_> {
     }
 }
 
-fn v4_port(addr: SocketAddr) -> Option<u16> {
-    Some(addr.port()).filter(|port| addr.is_ipv4() && *port != 0)
+fn v4_port(bind: &Local) -> Option<u16> {
+    match bind {
+        Local::Tcp(addr) => Some(addr.port()).filter(|port| addr.is_ipv4() && *port != 0),
+        Local::Unix(_) => None,
+    }
 }
 
 /// Whether the kernel would refuse the second of the two. `[::]` leaves IPv4 alone where IPv4 is bound too.

@@ -6,54 +6,26 @@ use std::num::NonZero;
 use crate::config::fields::Fields;
 use crate::config::load::Scope;
 use crate::config::model::{Admin, AdminBind, Audit, AuditPath, Log, LogFormat, LogLevel, Overflow};
-use crate::config::problem::{Place, Problems};
+use crate::config::problem::Problems;
 use crate::config::raw::Node;
 use crate::config::value::socket::{self, Local};
 use crate::config::{secret, value};
-
-use super::listeners::Listeners;
 
 /// The admin endpoint where the file says nothing.
 const ADMIN_BIND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9377);
 /// More threads than this is a slip of the keyboard.
 const MAX_WORKERS: u64 = 1024;
 
-/// The admin endpoint and where its address was written.
-pub(super) struct AdminSetting {
-    admin: Option<Admin>,
-    place: Place,
-}
-
-impl AdminSetting {
-    pub(super) fn tcp(&self) -> Option<SocketAddr> {
-        match self.admin.as_ref()?.bind {
-            AdminBind::Tcp(addr) => Some(addr),
-            AdminBind::Unix(_) => None,
-        }
-    }
-
-    pub(super) fn into_model(self) -> Option<Admin> {
-        self.admin
-    }
-}
-
-pub(super) fn admin(node: Option<&Node>, scope: &mut Scope) -> Option<AdminSetting> {
-    let Some(node) = node else {
-        let place = Place::start_of(&scope.file);
-        return Some(AdminSetting {
-            admin: Some(Admin { bind: AdminBind::Tcp(ADMIN_BIND), token: None }),
-            place,
-        });
-    };
+/// The admin endpoint: `Some(None)` is off, `None` a setting with a fault.
+pub(super) fn admin(node: Option<&Node>, scope: &mut Scope) -> Option<Option<Admin>> {
+    let Some(node) = node else { return Some(Some(Admin { bind: AdminBind::Tcp(ADMIN_BIND), token: None })) };
     if value::is_off(node) {
-        return Some(AdminSetting { admin: None, place: node.place.clone() });
+        return Some(None);
     }
     let mut fields = Fields::of(node, "admin", &mut scope.problems)?;
     let bind_node = fields.take("bind");
-    let token_node = fields.take("token");
-    let token = token_node.map(|node| secret::read(node, "admin token", scope));
+    let token = fields.take("token").map(|node| secret::read(node, "admin token", scope));
     fields.finish(&mut scope.problems);
-    let place = bind_node.map_or(&node.place, |node| &node.place).clone();
     let bind = match bind_node {
         None => AdminBind::Tcp(ADMIN_BIND),
         Some(node) => admin_bind(node, scope)?,
@@ -62,24 +34,15 @@ pub(super) fn admin(node: Option<&Node>, scope: &mut Scope) -> Option<AdminSetti
         && !is_loopback(addr)
         && token.is_none()
     {
+        let place = bind_node.map_or(&node.place, |node| &node.place);
         let hint = "add token: {file: PATH}, or bind it to 127.0.0.1 or unix:/path";
-        scope.problems.error(&place, format!("admin on {addr} needs a token"), hint);
+        scope.problems.error(place, format!("admin on {addr} needs a token"), hint);
     }
     let token = match token {
         None => None,
         Some(token) => Some(token?),
     };
-    Some(AdminSetting { admin: Some(Admin { bind, token }), place })
-}
-
-/// The admin endpoint must not take an address of a listener.
-pub(super) fn separate(admin: Option<&AdminSetting>, listeners: &Listeners<'_>, scope: &mut Scope) {
-    let Some(AdminSetting { admin: Some(Admin { bind, .. }), place }) = admin else { return };
-    let bind = match bind {
-        AdminBind::Tcp(addr) => Local::Tcp(*addr),
-        AdminBind::Unix(path) => Local::Unix(path.clone()),
-    };
-    listeners.clash(&bind, place, "admin", scope);
+    Some(Some(Admin { bind, token }))
 }
 
 pub(super) fn audit(node: Option<&Node>, scope: &mut Scope) -> Option<Audit> {

@@ -82,18 +82,17 @@ fn local_hint(text: &str) -> String {
     if let Some(port) = port_number(text) {
         return format!("write 127.0.0.1:{port}, or 0.0.0.0:{port} for every IPv4 address of this machine");
     }
-    if let Ok(ip) = text.parse::<std::net::IpAddr>() {
-        return format!("write {} with a port", SocketAddr::new(ip, 6379));
-    }
     match text.rsplit_once(':').map(|(host, port)| (host, port_number(port))) {
         Some(("" | "*", Some(port))) => format!("write 0.0.0.0:{port} for IPv4, [::]:{port} for both"),
         Some(("localhost", Some(port))) => format!("write 127.0.0.1:{port} or [::1]:{port}"),
         Some((host, Some(port))) if host.parse::<std::net::Ipv6Addr>().is_ok() => {
             format!("write [{host}]:{port}")
         }
-        _ => {
-            "write address:port, [v6]:port or unix:/path; the address of an interface, not a name".to_owned()
-        }
+        _ => match text.parse::<std::net::IpAddr>() {
+            Ok(ip) => format!("add a port: {}", SocketAddr::new(ip, 6379)),
+            Err(_) => "write address:port, [v6]:port or unix:/path; an address of this machine, not a name"
+                .to_owned(),
+        },
     }
 }
 

@@ -1,0 +1,79 @@
+//! What the documentation and the examples show is loaded as it stands.
+//!
+//! A fenced block of a page under `docs/` or of the README whose first line is `# file: NAME` is a file: the pages'
+//! blocks named `portcullis.yaml` are configurations, the others are what they refer to. Secrets are not read.
+
+use super::*;
+
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+/// Regular files below a directory with one of these extensions.
+fn below(dir: &Path, extensions: &[&str]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in dir.read_dir().unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(below(&path, extensions));
+        } else if path.extension().is_some_and(|extension| extensions.iter().any(|known| extension == *known))
+        {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The named blocks of a page, with the line each begins at.
+fn blocks(page: &str) -> Vec<(usize, String, String)> {
+    let mut blocks = Vec::new();
+    let mut lines = page.lines().enumerate();
+    while let Some((at, line)) = lines.next() {
+        if !line.starts_with("```") {
+            continue;
+        }
+        let body: Vec<&str> =
+            lines.by_ref().map(|(_, line)| line).take_while(|line| *line != "```").collect();
+        if let Some(name) = body.first().and_then(|first| first.strip_prefix("# file: ")) {
+            blocks.push((at + 2, name.trim().to_owned(), body.join("\n") + "\n"));
+        }
+    }
+    blocks
+}
+
+fn loads(path: &Path, shown: &str) {
+    if let Err(problems) = load(path, &LoadOptions::new().without_secrets()) {
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        panic!("{shown}:\n{}", problems.join("\n"));
+    }
+}
+
+#[test]
+fn configurations_in_the_documentation_load() {
+    let mut pages = below(&root().join("docs"), &["md"]);
+    pages.push(root().join("README.md"));
+    let mut loaded = 0;
+    for page in pages {
+        let Ok(text) = std::fs::read_to_string(&page) else { continue };
+        let (configs, others): (Vec<_>, Vec<_>) =
+            blocks(&text).into_iter().partition(|(_, name, _)| name.ends_with("portcullis.yaml"));
+        for (line, name, body) in configs {
+            let files = others.iter().fold(Files::new(), |files, (_, name, body)| files.with(name, body));
+            let files = files.with(&name, body);
+            loads(&files.path(&name), &format!("{}:{line}", page.display()));
+            loaded += 1;
+        }
+    }
+    assert!(loaded > 0, "no page has a block that begins with '# file: portcullis.yaml'");
+}
+
+#[test]
+fn configurations_under_deploy_load() {
+    let files = below(&root().join("deploy"), &["yaml", "yml"]);
+    let configs: Vec<_> = files.iter().filter(|path| !path.parent().unwrap().ends_with("groups")).collect();
+    assert!(!configs.is_empty());
+    for path in configs {
+        loads(path, &path.display().to_string());
+    }
+}
