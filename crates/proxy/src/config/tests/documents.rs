@@ -1,7 +1,8 @@
 //! What the documentation and the examples show is loaded as it stands.
 //!
-//! A fenced block of a page under `docs/` or of the README whose first line is `# file: NAME` is a file: the pages'
-//! blocks named `portcullis.yaml` are configurations, the others are what they refer to. Secrets are not read.
+//! A fenced block of a page under `docs/` or of the README is a configuration when its first line is `listeners:` or
+//! `# file: portcullis.yaml`, and the groups of one when that is `groups:`. One that begins with `# file: NAME` is a file
+//! that the page's configurations refer to. Secrets are not read.
 
 use super::*;
 
@@ -25,6 +26,12 @@ fn below(dir: &Path, extensions: &[&str]) -> Vec<PathBuf> {
     found
 }
 
+/// What makes a configuration of groups alone.
+const REST: &str = "\
+listeners: [{name: a, bind: '127.0.0.1:1', upstream: main, allow: [unix]}]
+upstreams: {main: {address: '127.0.0.1:6379'}}
+";
+
 /// The named blocks of a page, with the line each begins at.
 fn blocks(page: &str) -> Vec<(usize, String, String)> {
     let mut blocks = Vec::new();
@@ -35,9 +42,16 @@ fn blocks(page: &str) -> Vec<(usize, String, String)> {
         }
         let body: Vec<&str> =
             lines.by_ref().map(|(_, line)| line).take_while(|line| *line != "```").collect();
-        if let Some(name) = body.first().and_then(|first| first.strip_prefix("# file: ")) {
-            blocks.push((at + 2, name.trim().to_owned(), body.join("\n") + "\n"));
-        }
+        let (name, head) = match body.first() {
+            Some(&"listeners:") => ("portcullis.yaml", ""),
+            Some(&"groups:") => ("portcullis.yaml", REST),
+            Some(first) => match first.strip_prefix("# file: ") {
+                Some(name) => (name.trim(), ""),
+                None => continue,
+            },
+            None => continue,
+        };
+        blocks.push((at + 2, name.to_owned(), format!("{head}{}\n", body.join("\n"))));
     }
     blocks
 }
@@ -57,7 +71,7 @@ fn configurations_in_the_documentation_load() {
     for page in pages {
         let Ok(text) = std::fs::read_to_string(&page) else { continue };
         let (configs, others): (Vec<_>, Vec<_>) =
-            blocks(&text).into_iter().partition(|(_, name, _)| name.ends_with("portcullis.yaml"));
+            blocks(&text).into_iter().partition(|(_, name, _)| name == "portcullis.yaml");
         for (line, name, body) in configs {
             let files = others.iter().fold(Files::new(), |files, (_, name, body)| files.with(name, body));
             let files = files.with(&name, body);
@@ -65,7 +79,7 @@ fn configurations_in_the_documentation_load() {
             loaded += 1;
         }
     }
-    assert!(loaded > 0, "no page has a block that begins with '# file: portcullis.yaml'");
+    assert!(loaded > 0, "no page has a configuration");
 }
 
 #[test]
