@@ -116,10 +116,16 @@ fn filter(level: LogLevel) -> Targets {
 
 /// A panic ends one session, and the log says where. Not what: a panic's text can quote the data it choked on.
 fn log_panics() {
-    panic::set_hook(Box::new(|info| match info.location() {
-        Some(at) => tracing::error!(file = at.file(), line = at.line(), "panic: this is a bug in portcullis"),
-        None => tracing::error!("panic: this is a bug in portcullis"),
-    }));
+    panic::set_hook(Box::new(|info| log_panic(info.location())));
+}
+
+fn log_panic(location: Option<&panic::Location<'_>>) {
+    match location {
+        Some(at) => {
+            tracing::error!("panicked at {}:{}: this is a bug in portcullis", at.file(), at.line());
+        }
+        None => tracing::error!("panicked: this is a bug in portcullis"),
+    }
 }
 
 struct Clock;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
@@ -11,6 +12,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use portcullis_acl::UnixSeconds;
+use tokio::sync::oneshot;
 
 use crate::log::Timestamp;
 use crate::metrics::CONTENT_TYPE;
@@ -89,17 +91,31 @@ async fn ready(Shared(state): Shared<Arc<AdminState>>) -> (StatusCode, String) {
 }
 
 async fn metrics(Shared(state): Shared<Arc<AdminState>>) -> Response {
-    let page = tokio::task::spawn_blocking(move || {
-        state.tell_groups();
-        state.metrics.render()
-    });
-    match page.await {
-        Ok(page) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], page).into_response(),
-        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the page could not be made\n").into_response(),
+    match on_a_thread(move || state.page()).await {
+        Some(page) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], page).into_response(),
+        None => (StatusCode::INTERNAL_SERVER_ERROR, "the page could not be made\n").into_response(),
     }
 }
 
+/// Makes a page without holding up the probes. A thread of its own, because those of the runtime may all be waiting for a
+/// name server that does not answer, which is when somebody wants to see the page; there are at most as many as
+/// connections.
+async fn on_a_thread(make: impl FnOnce() -> String + Send + 'static) -> Option<String> {
+    let (done, page) = oneshot::channel();
+    let make = move || {
+        // Who asked may have left.
+        let _ = done.send(make());
+    };
+    thread::Builder::new().name("page".into()).spawn(make).ok()?;
+    page.await.ok()
+}
+
 impl AdminState {
+    fn page(&self) -> String {
+        self.tell_groups();
+        self.metrics.render()
+    }
+
     /// Which entry expires next changes with the clock alone.
     fn tell_groups(&self) {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::BAD_CONFIG;
+use super::{BAD_CONFIG, config_path, say};
 use crate::config::{
     AdminBind, AuditPath, Auth, Bind, Config, Listener, LoadOptions, Loaded, Problem, Severity, Upstream,
-    default_path, load,
+    load,
 };
 
 /// Reads the configuration as 'run' would, and says what is wrong or what it means.
@@ -31,7 +31,13 @@ pub struct CheckArgs {
 
 /// Problems go to standard error, the result to standard output. Exit 0, or 78 when `run` would refuse it.
 pub fn run(args: &CheckArgs) -> ExitCode {
-    let path = args.config.clone().unwrap_or_else(default_path);
+    let path = match config_path(args.config.as_deref()) {
+        Ok(path) => path,
+        Err(error) => {
+            say(format_args!("{error}"));
+            return ExitCode::from(BAD_CONFIG);
+        }
+    };
     let options = LoadOptions::new();
     let options = if args.no_secrets { options.without_secrets() } else { options };
     let (config, problems) = match load(&path, &options) {

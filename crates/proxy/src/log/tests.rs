@@ -132,3 +132,10 @@ fn a_failing_sink_counts_and_a_full_queue_drops_without_waiting() {
     drop(stalled);
     drop(guard);
 }
+
+#[test]
+fn a_panic_is_told_by_its_place() {
+    let here = panic::Location::caller();
+    let text = captured(|| log_panic(Some(here)));
+    assert!(text.contains(&format!("panicked at {}:{}: this is a bug", here.file(), here.line())), "{text}");
+}
