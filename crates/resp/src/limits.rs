@@ -45,6 +45,23 @@ impl RequestLimits {
     }
 }
 
+impl RequestLimits {
+    /// The most arguments that are taken now; for counts that fit a machine word, which is all that can be in.
+    #[inline(always)]
+    pub(crate) fn arguments_now(&self) -> usize {
+        let most =
+            if self.authenticated { self.arguments } else { self.arguments.min(UNAUTHENTICATED_ARGUMENTS) };
+        usize::try_from(most).unwrap_or(usize::MAX)
+    }
+
+    /// The longest bulk string that is taken now; for lengths that fit a machine word.
+    #[inline(always)]
+    pub(crate) fn bulk_now(&self) -> usize {
+        let most = if self.authenticated { self.bulk } else { self.bulk.min(UNAUTHENTICATED_BULK) };
+        usize::try_from(most).unwrap_or(usize::MAX)
+    }
+}
+
 impl Default for RequestLimits {
     fn default() -> Self {
         Self {

@@ -63,21 +63,25 @@ impl Key {
 
     #[inline(always)]
     const fn of(name: &[u8]) -> Self {
-        let (first, last) = match name {
-            [] => (0, 0),
-            [a] => (u64::from_le_bytes([*a, 0, 0, 0, 0, 0, 0, 0]), 0),
-            [a, b] => (u64::from_le_bytes([*a, *b, 0, 0, 0, 0, 0, 0]), 0),
-            [a, b, c] => (u64::from_le_bytes([*a, *b, *c, 0, 0, 0, 0, 0]), 0),
-            [a, b, c, d, .., e, f, g, h] => match (name.first_chunk(), name.last_chunk()) {
-                (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
-                _ => (u64::from_le_bytes([*a, *b, *c, *d, *e, *f, *g, *h]), 0),
-            },
+        let len = name.len();
+        if let (Some(first), Some(last)) = (name.first_chunk(), name.last_chunk()) {
+            return Self {
+                len,
+                first: lower(u64::from_le_bytes(*first)),
+                last: lower(u64::from_le_bytes(*last)),
+            };
+        }
+        let all = match name {
+            [a] => [*a, 0, 0, 0, 0, 0, 0, 0],
+            [a, b] => [*a, *b, 0, 0, 0, 0, 0, 0],
+            [a, b, c] => [*a, *b, *c, 0, 0, 0, 0, 0],
             [a, b, c, d, ..] => match name.last_chunk() {
-                Some([e, f, g, h]) => (u64::from_le_bytes([*a, *b, *c, *d, *e, *f, *g, *h]), 0),
-                None => (0, 0),
+                Some([e, f, g, h]) => [*a, *b, *c, *d, *e, *f, *g, *h],
+                None => [0; 8],
             },
+            [] => [0; 8],
         };
-        Self { len: name.len(), first: lower(first), last: lower(last) }
+        Self { len, first: lower(u64::from_le_bytes(all)), last: 0 }
     }
 
     #[inline(always)]

@@ -95,13 +95,20 @@ impl ReplyScanner {
     /// Bytes that are no reply; also when called while a frame is being streamed.
     #[inline]
     pub fn next(&mut self, buf: &[u8]) -> Result<Reply, ReplyError> {
+        if matches!(self.phase, Phase::Idle | Phase::Begun)
+            && let Some((len, head, integer)) = short_reply(buf)
+        {
+            self.last_integer = integer;
+            self.phase = Phase::Idle;
+            return Ok(Reply::Whole { len, head });
+        }
+        self.next_slowly(buf)
+    }
+
+    #[inline(never)]
+    fn next_slowly(&mut self, buf: &[u8]) -> Result<Reply, ReplyError> {
         match self.phase {
-            Phase::Idle | Phase::Begun => {
-                if let Some(whole) = self.bulk(buf)? {
-                    return Ok(whole);
-                }
-                self.begin(buf)
-            }
+            Phase::Idle | Phase::Begun => self.begin(buf),
             Phase::Inside => self.go_on(buf),
             Phase::Streaming => Err(ReplyError::InvalidStream),
         }
@@ -139,27 +146,6 @@ impl ReplyScanner {
     #[must_use]
     pub const fn is_mid_frame(&self) -> bool {
         !matches!(self.phase, Phase::Idle)
-    }
-
-    /// The most frequent reply, wholly in: no state is needed for it.
-    #[inline(always)]
-    fn bulk(&mut self, buf: &[u8]) -> Result<Option<Reply>, ReplyError> {
-        if buf.first() != Some(&b'$') {
-            return Ok(None);
-        }
-        let Ok(Some((len, body))) = number::unsigned(buf, 1) else { return Ok(None) };
-        let Ok(count) = i64::try_from(len) else { return Ok(None) };
-        let Some(end) = usize::try_from(len).ok().and_then(|len| body.checked_add(len)) else {
-            return Ok(None);
-        };
-        match buf.get(end..).and_then(<[u8]>::first_chunk) {
-            Some(b"\r\n") => {}
-            Some(_) => return Err(ReplyError::InvalidBulk),
-            None => return Ok(None),
-        }
-        self.last_integer = None;
-        self.phase = Phase::Idle;
-        Ok(Some(Reply::Whole { len: end + CRLF.len(), head: ReplyHead { kind: b'$', count } }))
     }
 
     fn begin(&mut self, buf: &[u8]) -> Result<Reply, ReplyError> {
@@ -201,12 +187,31 @@ impl ReplyScanner {
                 self.text = None;
                 self.levels.element()?;
             } else {
-                let Some(()) = self.element(buf)? else { return Ok(false) };
+                self.at = self.short_blobs(buf);
+                if !self.levels.is_over() {
+                    let Some(()) = self.element(buf)? else { return Ok(false) };
+                }
             }
             if self.levels.is_over() {
                 return Ok(true);
             }
         }
+    }
+
+    /// Goes over neighbouring bulk strings that are wholly in, which is what most arrays are made of.
+    #[inline(always)]
+    fn short_blobs(&mut self, buf: &[u8]) -> usize {
+        let mut rest = buf.get(self.at..).unwrap_or(&[]);
+        let most = self.levels.countable();
+        let mut left = most;
+        while left > 0
+            && let Some((_, after)) = short_blob(rest)
+        {
+            rest = after;
+            left -= 1;
+        }
+        self.levels.elements(most - left);
+        buf.len().saturating_sub(rest.len()).max(self.at)
     }
 
     /// Behind the body and its CRLF, when these are in.
@@ -384,6 +389,43 @@ fn head_count(buf: &[u8], kind: u8) -> Result<Option<i64>, ReplyError> {
         _ => Err(ReplyError::UnknownType(kind)),
     }
 }
+
+/// The bulk string at the start of `rest`, when it is wholly in and its length has few digits: its length, and what
+/// follows it.
+#[inline(always)]
+fn short_blob(rest: &[u8]) -> Option<(usize, &[u8])> {
+    let (len, header) = number::short(rest, b'$')?;
+    let (end, after) = rest.get(header + len..)?.split_first_chunk()?;
+    (end == CRLF).then_some((len, after))
+}
+
+/// A frequent reply of one element, wholly in: its length in bytes, its head, and its value where it is an integer.
+#[inline(always)]
+fn short_reply(buf: &[u8]) -> Option<(usize, ReplyHead, Option<i64>)> {
+    match *buf.first()? {
+        kind @ b'$' => match short_blob(buf) {
+            Some((len, after)) => {
+                Some((buf.len() - after.len(), ReplyHead { kind, count: i64::try_from(len).ok()? }, None))
+            }
+            None => buf.starts_with(NULL).then_some((NULL.len(), ReplyHead { kind, count: -1 }, None)),
+        },
+        kind @ b':' => {
+            let (value, len) = number::unsigned(buf, 1).ok()??;
+            Some((len, ReplyHead { kind, count: 0 }, Some(i64::try_from(value).ok()?)))
+        }
+        kind @ (b'+' | b'-') => {
+            let line = buf.get(..buf.len().min(SHORT_LINE))?;
+            let end = line.iter().position(|byte| matches!(byte, b'\r' | b'\n'))?;
+            let whole = buf.get(end..)?.first_chunk() == Some(CRLF);
+            whole.then_some((end + CRLF.len(), ReplyHead { kind, count: 0 }, None))
+        }
+        _ => None,
+    }
+}
+
+const NULL: &[u8] = b"$-1\r\n";
+/// Lines up to here are sought byte by byte; most are `+OK`.
+const SHORT_LINE: usize = 32;
 
 #[derive(Clone, Copy)]
 enum Count {

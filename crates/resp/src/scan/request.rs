@@ -112,9 +112,19 @@ impl RequestScanner {
     /// Bytes that are no canonical request; also when called while a frame is being streamed.
     #[inline]
     pub fn next(&mut self, buf: &[u8]) -> Result<Request, RequestError> {
+        if matches!(self.phase, Phase::Idle | Phase::Begun)
+            && let Some((cursor, name)) = self.short_head(buf)
+        {
+            return self.rest(buf, cursor, name, cursor.left + 1);
+        }
+        self.next_slowly(buf)
+    }
+
+    #[inline(never)]
+    fn next_slowly(&mut self, buf: &[u8]) -> Result<Request, RequestError> {
         match self.phase {
             Phase::Idle | Phase::Begun => match buf.first() {
-                Some(b'*') => self.multibulk(buf),
+                Some(b'*') => self.long_head(buf),
                 Some(_) => self.line(buf, 0),
                 None => Ok(Request::Need { at_least: 1 }),
             },
@@ -152,7 +162,25 @@ impl RequestScanner {
         !matches!(self.phase, Phase::Idle)
     }
 
-    fn multibulk(&mut self, buf: &[u8]) -> Result<Request, RequestError> {
+    /// The usual beginning, wholly in: a number of arguments and a name, both small.
+    #[inline(always)]
+    fn short_head(&self, buf: &[u8]) -> Option<(Cursor, Span)> {
+        let (count, at) = number::short(buf, b'*')?;
+        let rest = buf.get(at..)?;
+        let (len, header) = number::short(rest, b'$')?;
+        let (body, end) = (at + header, at + header + len);
+        let left = count.checked_sub(1)?;
+        let taken = left < self.limits.arguments_now() && len <= self.limits.bulk_now().min(MAX_NAME);
+        if !taken || rest.get(header + len..)?.first_chunk() != Some(CRLF) {
+            return None;
+        }
+        Some((
+            Cursor { at: end + CRLF.len(), left: u64::try_from(left).ok()?, body: HEADER },
+            Span::at(body, len),
+        ))
+    }
+
+    fn long_head(&mut self, buf: &[u8]) -> Result<Request, RequestError> {
         let Some((arguments, at)) = self.count(buf)? else { return Ok(self.need(buf.len() + 1)) };
         if arguments == 0 {
             self.phase = Phase::Idle;
@@ -170,7 +198,6 @@ impl RequestScanner {
     }
 
     /// `*N`: the number of arguments (0 for none or a negative number), and the offset behind the header.
-    #[inline(always)]
     fn count(&self, buf: &[u8]) -> Result<Option<(u64, usize)>, RequestError> {
         let read = if buf.get(1) == Some(&b'-') {
             number::signed(buf, 1).map(|found| found.map(|(_, at)| (0, at)))
@@ -191,7 +218,6 @@ impl RequestScanner {
     }
 
     /// `$N` at `at`: the length, and the offset behind the header.
-    #[inline(always)]
     fn header(&self, buf: &[u8], at: usize) -> Result<Option<(u64, usize)>, RequestError> {
         match buf.get(at) {
             Some(b'$') => {}
@@ -240,9 +266,38 @@ impl RequestScanner {
     /// Goes over all arguments that are wholly in, and the header of the next.
     #[inline(always)]
     fn walk(&self, buf: &[u8], from: Cursor) -> Result<Cursor, RequestError> {
+        let Cursor { at, mut left, body } = from;
+        let mut rest = buf.get(at..).unwrap_or(&[]);
+        if body == HEADER {
+            let longest = self.limits.bulk_now();
+            while left > 0
+                && let Some(after) = short_argument(rest, longest)
+            {
+                rest = after;
+                left -= 1;
+            }
+        }
+        let at = buf.len() - rest.len();
+        if left == 0 {
+            Ok(Cursor { at, left, body: HEADER })
+        } else {
+            self.walk_on(buf, Cursor { at, left, body })
+        }
+    }
+
+    /// The same, where the next argument takes a closer look.
+    #[inline(never)]
+    fn walk_on(&self, buf: &[u8], from: Cursor) -> Result<Cursor, RequestError> {
+        let longest = self.limits.bulk_now();
         let Cursor { mut at, mut left, mut body } = from;
         while left > 0 {
             if body == HEADER {
+                let rest = buf.get(at..).unwrap_or(&[]);
+                if let Some(after) = short_argument(rest, longest) {
+                    at = buf.len() - after.len();
+                    left -= 1;
+                    continue;
+                }
                 let Some((len, after)) = self.header(buf, at)? else { break };
                 at = after;
                 body = len;
@@ -305,6 +360,14 @@ const fn refuse(fault: Fault, number: RequestError) -> RequestError {
         Fault::NotCanonical => number,
         Fault::NotCrlf => RequestError::InvalidFraming,
     }
+}
+
+/// What follows the argument at the start of `rest`, when that is wholly in and its length has few digits.
+#[inline(always)]
+fn short_argument(rest: &[u8], longest: usize) -> Option<&[u8]> {
+    let (len, header) = number::short(rest, b'$')?;
+    let (end, after) = rest.get(header + len..)?.split_first_chunk()?;
+    (end == CRLF && len <= longest).then_some(after)
 }
 
 const CRLF: &[u8; 2] = b"\r\n";

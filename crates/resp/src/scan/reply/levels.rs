@@ -50,6 +50,19 @@ impl Levels {
         self.left == STREAMED_STRING
     }
 
+    /// How many more elements of the innermost level can be counted one by one: none of a streamed value.
+    #[inline(always)]
+    pub(super) const fn countable(&self) -> u64 {
+        if self.left < DECORATED_KEY { self.left } else { 0 }
+    }
+
+    /// So many elements are complete, at most [`countable`](Self::countable).
+    #[inline(always)]
+    pub(super) fn elements(&mut self, count: u64) {
+        self.left -= count;
+        self.close();
+    }
+
     /// An element is complete.
     #[inline(always)]
     pub(super) fn element(&mut self) -> Result<(), ReplyError> {
