@@ -88,9 +88,12 @@ pub fn run(config: Config) -> Result<ExitCode, StartError> {
         tracing::info!(?within, "stopping: what is in flight is finished; a second signal stops at once");
         drop(stop_accepting);
         let mut threads = vec![gate];
+        // Kept to the end: a worker whose queue is closed stops at once.
+        let mut desks = Vec::new();
         for worker in workers {
             // A worker whose queue is gone has ended already.
             let _ = worker.desk.orders.send(Order::Drain(within)).await;
+            desks.push(worker.desk);
             threads.push(worker.thread);
         }
         tokio::select! {

@@ -2,9 +2,9 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors that are not clients': listeners, the poll sets, log and audit files, admin connections, the reserve.
-/// Redis keeps 32 (`CONFIG_MIN_RESERVED_FDS`); we have threads with poll sets and an admin endpoint besides.
-const RESERVED: u64 = 128;
+/// Descriptors that are not clients': listeners, poll sets, log and audit, health checks, admin connections. Redis keeps
+/// 32 (`CONFIG_MIN_RESERVED_FDS`); we have poll sets for each thread and an admin endpoint besides.
+const RESERVED: u64 = 48;
 
 /// A client has one descriptor, and its upstream connection another.
 const PER_CLIENT: u64 = 2;

@@ -107,6 +107,8 @@ pub enum Fate {
     Drop,
     /// The client reads this in their place.
     Replace(&'static [u8]),
+    /// They say that the upstream cannot be had: give it up, and say so with [`Session::lost`].
+    Lost(Unavailable),
     /// The reply is not the one that comes next: close both sides.
     Doubt,
 }
@@ -148,18 +150,21 @@ pub enum Unavailable {
 }
 
 impl Unavailable {
-    /// What a server's error line in answer to the gate's own login says of it.
-    pub fn from_error(line: &[u8]) -> Self {
-        const MEANINGS: [(&[u8], Unavailable); 4] = [
+    /// What a server's first error line says of it, where that is about the connection and not the command.
+    pub fn of_greeting(line: &[u8]) -> Option<Self> {
+        const MEANINGS: [(&[u8], Unavailable); 5] = [
             (b"-LOADING", Unavailable::Loading),
             (b"-MASTERDOWN", Unavailable::Loading),
             (b"-ERR max number of clients", Unavailable::Limit),
-            (b"-DENIED", Unavailable::Refused),
+            (b"-DENIED Redis is running in protected mode", Unavailable::Refused),
+            (b"-NOAUTH", Unavailable::Auth),
         ];
-        MEANINGS
-            .iter()
-            .find(|(prefix, _)| line.starts_with(prefix))
-            .map_or(Self::Auth, |(_, meaning)| *meaning)
+        MEANINGS.iter().find(|(prefix, _)| line.starts_with(prefix)).map(|(_, meaning)| *meaning)
+    }
+
+    /// What a server's error line in answer to the gate's own login says of it.
+    pub fn of_login(line: &[u8]) -> Self {
+        Self::of_greeting(line).unwrap_or(Self::Auth)
     }
 
     /// The word for it, as in error lines and metrics.
@@ -271,6 +276,11 @@ impl Session {
     /// Whether nothing is owed and nothing was begun.
     pub fn is_idle(&self) -> bool {
         self.owed.is_empty() && !self.is_mid_frame()
+    }
+
+    /// Whether the gate's own login is unanswered.
+    pub fn is_logging_in(&self) -> bool {
+        self.asked.login == Login::Sent
     }
 
     /// Whether a command was begun and its end has not come.

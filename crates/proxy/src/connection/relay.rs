@@ -53,6 +53,7 @@ struct Relay {
     reply_need: usize,
     asked_at: Tick,
     answered_at: Tick,
+    linked_at: Tick,
     frame: FrameClock,
     accounted: usize,
     /// Counts what changed, so that a poll goes on until nothing does.
@@ -105,6 +106,7 @@ impl Relay {
             reply_need: 1,
             asked_at: now,
             answered_at: now,
+            linked_at: now,
             frame: FrameClock::default(),
             accounted: 0,
             moves: 0,
@@ -163,6 +165,7 @@ impl Relay {
             Ok(stream) => {
                 self.worker.stats.upstream_connection(self.upstream_index(), UpstreamState::Used, 1);
                 self.upstream = Upstream::Open(stream);
+                self.linked_at = self.worker.clock.now();
                 self.session.linked();
             }
             Err(error) => {

@@ -106,8 +106,7 @@ pub fn set_options(socket: &SockRef<'_>, tcp: &Tcp) -> io::Result<()> {
     if let Some(idle) = tcp.keepalive() {
         // As Redis spaces its probes: three, a third of the idle time apart.
         let interval = Duration::from_secs((idle.as_secs() / 3).max(1));
-        let keepalive =
-            socket2::TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(3);
+        let keepalive = socket2::TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(3);
         socket.set_tcp_keepalive(&keepalive)?;
     }
     socket.set_tcp_user_timeout(tcp.user_timeout())

@@ -63,8 +63,7 @@ impl ConnectError {
         match &self.cause {
             Cause::Resolve(_) | Cause::NoAddress => Unavailable::Resolve,
             Cause::Connect(error) => match error.kind() {
-                // A socket file that is not there is a server that does not run.
-                io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Unavailable::Refused,
+                io::ErrorKind::ConnectionRefused => Unavailable::Refused,
                 io::ErrorKind::TimedOut => Unavailable::Timeout,
                 _ => Unavailable::Connect,
             },

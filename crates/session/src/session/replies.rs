@@ -6,6 +6,7 @@ use super::{Fate, Session, Unavailable};
 use crate::link::Part;
 use crate::observe::Observer;
 use crate::owed::{ReplyMode, What};
+use crate::plan::Auth;
 use crate::state::asked::{Login, Mute};
 use crate::tick::Tick;
 
@@ -20,9 +21,15 @@ impl Session {
         if part.ticket.session != self.key || part.ticket.seq != front.seq {
             return Fate::Doubt;
         }
-        self.confirmed.answered = true;
         let is_error = part.head.kind == b'-';
-        if is_error && part.first && front.what != What::Login {
+        if is_error && !self.confirmed.answered {
+            let of_login = front.what == What::Login;
+            if let Some(why) = self.turned_away(of_login, part.bytes) {
+                return Fate::Lost(why);
+            }
+        }
+        self.confirmed.answered |= part.ended > 0;
+        if is_error && part.first {
             observer.error(part.bytes);
         }
         let heard = if front.muted { Fate::Drop } else { Fate::Pass };
@@ -51,7 +58,11 @@ impl Session {
                 let mode = *mode;
                 self.reply_mode(mode, part.head.kind, heard)
             }
-            What::Login => self.logged_in(part),
+            What::Login if is_error => return Fate::Lost(Unavailable::of_login(part.bytes)),
+            What::Login => {
+                self.asked.login = Login::Done;
+                Fate::Drop
+            }
             What::Local(_) => return Fate::Doubt,
         };
         if part.ended > 0 {
@@ -105,13 +116,15 @@ impl Session {
         if mode == ReplyMode::On { Fate::Pass } else { Fate::Drop }
     }
 
-    fn logged_in(&mut self, part: &Part<'_>) -> Fate {
-        if part.head.kind == b'+' {
-            self.asked.login = Login::Done;
-        } else {
-            self.lost(Some(Unavailable::from_error(part.bytes)));
+    /// What the first reply on a connection says of the upstream rather than of the command: said on accept, or to a
+    /// gate that is not let in.
+    fn turned_away(&self, of_login: bool, line: &[u8]) -> Option<Unavailable> {
+        if of_login {
+            return Some(Unavailable::of_login(line));
         }
-        Fate::Drop
+        // Under passthrough these two are for the client to see and mend.
+        let clients_own = |why| matches!(why, Unavailable::Auth | Unavailable::Loading);
+        Unavailable::of_greeting(line).filter(|why| self.plan.auth() == Auth::Trust || !clients_own(*why))
     }
 }
 

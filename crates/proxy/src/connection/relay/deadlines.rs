@@ -94,8 +94,11 @@ impl Relay {
         let waits =
             self.session.owes() && !self.session.blocks() && !self.link.streams() && !self.down.is_pending();
         let response = if waits { after(self.response_timeout(), moved) } else { None };
+        let login =
+            if self.session.is_logging_in() { after(self.connect_timeout(), self.linked_at) } else { None };
         write
             .into_iter()
+            .chain(login.map(|at| (at, Due::Response)))
             .chain(frame.map(|at| (at, Due::Close(ClosedReason::Timeout))))
             .chain(idle.map(|at| (at, Due::Close(ClosedReason::Idle))))
             .chain(response.map(|at| (at, Due::Response)))
@@ -110,6 +113,10 @@ impl Relay {
     fn timeouts(&self) -> Option<&Timeouts> {
         let listeners = self.worker.shared.config.listeners();
         listeners.get(self.presence.entry.listener).map(|listener| listener.limits().timeouts())
+    }
+
+    fn connect_timeout(&self) -> Option<Duration> {
+        Some(self.worker.shared.config.upstreams().get(self.upstream_index())?.connect_timeout())
     }
 
     fn response_timeout(&self) -> Option<Duration> {

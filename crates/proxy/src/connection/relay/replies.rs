@@ -52,6 +52,11 @@ impl Relay {
                             self.down.insert(|out| out.extend_from_slice(bytes));
                             self.down.skip(len);
                         }
+                        Fate::Lost(why) => {
+                            self.down.skip(len);
+                            self.lose_upstream(Some(why));
+                            break;
+                        }
                         Fate::Doubt => {
                             self.blame_upstream("reply out of order");
                             return true;
@@ -85,9 +90,7 @@ impl Relay {
         let why = match fault {
             LinkFault::TlsAlert => Some(Unavailable::Tls),
             // Said on accept, before any command was read: "max number of clients", protected mode.
-            LinkFault::Unsolicited if first_words && line.starts_with(b"-") => {
-                Some(Unavailable::from_error(line))
-            }
+            LinkFault::Unsolicited if first_words => Unavailable::of_greeting(line),
             _ => None,
         };
         if why.is_none() {
@@ -137,9 +140,10 @@ impl Relay {
                 true
             }
             Poll::Ready(Ok(0) | Err(_)) => {
-                // A server that hangs up before it said anything never served; later it may have its reasons.
+                // A server that hangs up on plain text without a word wants TLS, as its alert would say; one that has
+                // served has its own reasons.
                 let silent = !self.link.answered() && self.session.owes();
-                self.lose_upstream(silent.then_some(Unavailable::Connect));
+                self.lose_upstream(silent.then_some(Unavailable::Tls));
                 false
             }
         }
