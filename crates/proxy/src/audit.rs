@@ -113,6 +113,8 @@ impl Audit {
             listener = %listener,
             group = group(rule.as_ref()),
             entry = entry(rule.as_ref()),
+            file = file(rule.as_ref()),
+            line = rule.as_ref().and_then(|rule| rule.line),
             "accepted"
         );
         self.0.queue.push(&Line::accepted(who.id, source, listener, who.rule).to_json());
@@ -205,6 +207,8 @@ impl Inner {
             reason = %reason,
             group = group(rule.as_ref()),
             entry = entry(rule.as_ref()),
+            file = file(rule.as_ref()),
+            line = rule.as_ref().and_then(|rule| rule.line),
             count,
             "refused"
         );
@@ -281,6 +285,10 @@ impl Writer {
 
 fn group<'a>(rule: Option<&'a RuleFacts<'a>>) -> Option<tracing::field::DisplayValue<&'a str>> {
     rule.and_then(|rule| rule.group).map(tracing::field::display)
+}
+
+fn file<'a>(rule: Option<&RuleFacts<'a>>) -> Option<tracing::field::DisplayValue<&'a str>> {
+    rule.and_then(|rule| rule.file).map(tracing::field::display)
 }
 
 fn entry<'a>(

@@ -10,6 +10,8 @@ use crate::config::Overflow;
 const MAX_BYTES: usize = 1 << 20;
 
 const KEPT_BYTES: usize = 64 << 10;
+/// While lines are dropped, the log says so this often; the metric counts each.
+const REMINDER: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -25,6 +27,8 @@ pub(super) struct Queue {
 struct State {
     lines: Vec<u8>,
     dropped: u64,
+    /// When the log was last told that lines are dropped.
+    told: Option<Instant>,
     /// The writer sleeps: waking somebody who is awake would cost a system call a line.
     asleep: bool,
     reopen: bool,
@@ -55,12 +59,23 @@ impl Queue {
         let mut state = self.lock();
         while state.lines.len() + line.len() > MAX_BYTES && !state.lines.is_empty() && !state.closed {
             if self.on_overflow == Overflow::Drop {
-                state.dropped += 1;
-                return;
+                return Self::drop_line(state);
             }
             state = self.space.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         self.add(state, line);
+    }
+
+    fn drop_line(mut state: MutexGuard<'_, State>) {
+        state.dropped += 1;
+        let dropped = state.dropped;
+        let now = Instant::now();
+        if state.told.is_some_and(|told| now.saturating_duration_since(told) < REMINDER) {
+            return;
+        }
+        state.told = Some(now);
+        drop(state);
+        tracing::error!(dropped, "audit lines are lost: the output does not take them fast enough");
     }
 
     /// Adds one line whatever there is already: for the writer, who would wait for himself.

@@ -321,3 +321,33 @@ fn text_cannot_break_out_of_its_line() {
     assert!(!text.contains('\x1b') && !text.contains('\r'));
     assert_eq!(lines(&path)[0]["note"], rule.note.unwrap());
 }
+
+#[test]
+fn the_log_has_the_same_facts() {
+    let dir = tempfile::tempdir().unwrap();
+    let audit = to_file(&dir.path().join("audit.log"));
+    let rule = rule();
+    let who = Subject { id: 17, source: source(SOURCE), listener: 0, rule: Some(&rule) };
+    let text = crate::log::captured(|| {
+        audit.accepted(&who);
+        for _ in 0..3 {
+            audit.refused(source(SOURCE), 1, RefusedReason::Denied, Some(&rule));
+        }
+        audit.closed(&who, ClosedReason::Client, &Totals { commands: 3, ..Totals::default() });
+    });
+    audit.finish();
+    let facts = "group=office entry=203.0.113.0/24 file=groups/office.yaml line=7";
+    let lines: Vec<_> = text.lines().map(|line| line.split_once("Z ").unwrap().1).collect();
+    assert_eq!(
+        lines,
+        [
+            format!("DEBUG accepted id=17 source={SOURCE} listener=public {facts}"),
+            format!(" INFO refused source={SOURCE} listener=local reason=denied {facts} count=1"),
+            format!(
+                "DEBUG closed id=17 source={SOURCE} listener=public reason=client bytes_from_client=0 \
+                 bytes_to_client=0 commands=3 denied=0 seconds=0.0"
+            ),
+        ],
+        "of three refusals the log has the first; the others follow from the writer's thread"
+    );
+}
