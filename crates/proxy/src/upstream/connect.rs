@@ -63,7 +63,8 @@ impl ConnectError {
         match &self.cause {
             Cause::Resolve(_) | Cause::NoAddress => Unavailable::Resolve,
             Cause::Connect(error) => match error.kind() {
-                io::ErrorKind::ConnectionRefused => Unavailable::Refused,
+                // A socket file that is not there is a server that does not run.
+                io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Unavailable::Refused,
                 io::ErrorKind::TimedOut => Unavailable::Timeout,
                 _ => Unavailable::Connect,
             },
