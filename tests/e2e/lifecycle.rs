@@ -198,7 +198,7 @@ fn out_of_file_descriptors() {
 #[test]
 fn few_file_descriptors_from_the_start() {
     let redis = Redis::plain();
-    let gate = Gate::before(&redis).under(["prlimit", "--nofile=100:100"]).start();
+    let gate = Gate::before(&redis).under(["prlimit", "--nofile=200:200"]).start();
     assert!(gate.stderr().contains("clients"), "not a word about it: {}", gate.stderr());
     let mut served = Vec::new();
     let mut refused = 0;

@@ -73,7 +73,8 @@ fn clients_that_never_read() {
         other.asks("PING", "+PONG");
         slowest = slowest.max(asked.elapsed());
     }
-    assert!(slowest < Duration::from_millis(500), "a PING took {slowest:?} beside them");
+    // Redis itself copies 300 MiB meanwhile, and other tests share the machine.
+    assert!(slowest < Duration::from_secs(2), "a PING took {slowest:?} beside them");
     is_bounded(gate);
     // They may still have it all.
     for client in &mut idle {

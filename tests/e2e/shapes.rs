@@ -44,7 +44,7 @@ behaviours! {
         let errors = "return {redis.error_reply('ERR one'), {redis.error_reply('ERR two')}}";
         for words in [
             &[b"COMMAND".as_slice()][..],
-            &[b"COMMAND", b"DOCS"],
+            &[b"COMMAND", b"DOCS", b"get", b"sort", b"xadd"],
             &[b"COMMAND", b"INFO", b"get", b"nosuch"],
             &[b"CONFIG", b"GET", b"*"],
             &[b"EVAL", nested.as_bytes(), b"0"],

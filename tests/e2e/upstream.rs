@@ -83,7 +83,7 @@ fn a_name_that_does_not_resolve() {
 #[test]
 fn a_socket_that_is_not_there() {
     let gate = Gate::before_address("unix:/nonexistent/redis.sock").start();
-    is_down(&gate, "connect");
+    is_down(&gate, "refused");
 }
 
 /// Connects, and says nothing.
