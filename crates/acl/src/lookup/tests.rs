@@ -62,6 +62,25 @@ fn every_fill_of_blocks_and_levels() {
     }
 }
 
+/// Two far hosts stretch the index until all others share a slot, so the tree decides.
+#[test]
+fn crowds_at_either_end_of_the_space() {
+    for count in [20, 100, 129, 5_000] {
+        let mut hosts: BTreeSet<(u32, u8)> = (0..count).map(|n| (n * 2, 32)).collect();
+        hosts.extend((0..count).map(|n| (u32::MAX - n * 2, 32)));
+        let low = table(&hosts);
+        let wide: BTreeSet<(u128, u8)> =
+            hosts.iter().map(|(start, _)| (u128::from(*start) << 96 | u128::from(*start), 128)).collect();
+        let high = table(&wide);
+        for (entry, ((start, _), (wide, _))) in (0..).zip(hosts.iter().zip(&wide)) {
+            assert_eq!(climb(&low, *start), [entry]);
+            assert_eq!(climb(&low, start ^ 1), []);
+            assert_eq!(climb(&high, *wide), [entry]);
+            assert_eq!(climb(&high, wide ^ 1), []);
+        }
+    }
+}
+
 /// Addresses near the edges of the prefixes say more than random ones.
 fn probes<K: Key>(prefixes: &BTreeSet<(K, u8)>, step: impl Fn(K) -> [K; 3]) -> Vec<K> {
     let edges = prefixes.iter().flat_map(|(start, len)| [Some(*start), start.after(*len)]);
