@@ -39,7 +39,7 @@ pub enum Value {
 /// Why a reply was not decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
-    /// Not a reply at all.
+    /// Not a reply at all, or a double that is none.
     #[error(transparent)]
     Invalid(#[from] ReplyError),
     /// The bytes end before the reply, or go on behind it.
@@ -148,7 +148,7 @@ impl<'b> Decoder<'b> {
             b'+' => Value::Status(text.to_vec()),
             b'-' => Value::Error(text.to_vec()),
             b':' => Value::Integer(parse(text)?),
-            b',' => Value::Double(parse(text)?),
+            b',' => Value::Double(double(text)?),
             b'(' => Value::BigNumber(text.to_vec()),
             b'#' => Value::Boolean(text == b"t"),
             b'_' => Value::Null,
@@ -232,6 +232,11 @@ impl<'b> Decoder<'b> {
         self.rest = rest.strip_prefix(b"\r\n").ok_or(ValueError::NotWhole)?;
         Ok(taken)
     }
+}
+
+/// The scanner knows which bytes a double is made of, but not that they make one.
+fn double(text: &[u8]) -> Result<f64, ValueError> {
+    parse(text).map_err(|_| ValueError::Invalid(ReplyError::InvalidNumber))
 }
 
 fn parse<T: std::str::FromStr>(text: &[u8]) -> Result<T, ValueError> {

@@ -2,17 +2,19 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use portcullis_resp::command::keys::{Frame, keys};
 use portcullis_resp::command::{id, lookup};
 use portcullis_resp::encode;
+use portcullis_resp::error::ReplyError;
 use portcullis_resp::limits::RequestLimits;
 use portcullis_resp::scan::{Reply, ReplyScanner, Request, RequestScanner, arguments};
 
 struct Counting;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+static BYTES: AtomicUsize = AtomicUsize::new(0);
 /// The tests of this file count one after the other.
 static ONE: Mutex<()> = Mutex::new(());
 
@@ -20,6 +22,7 @@ static ONE: Mutex<()> = Mutex::new(());
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        BYTES.fetch_add(layout.size(), Ordering::Relaxed);
         // SAFETY: the caller's promise is passed on.
         unsafe { System.alloc(layout) }
     }
@@ -114,6 +117,18 @@ fn a_huge_value_in_single_bytes_keeps_memory_flat() {
         assert!(scanner.stream(b"\r\n").unwrap().done);
     });
     assert!(counted < 100, "{counted} allocations for so many pieces can only be the harness's own");
+}
+
+/// A million levels, and as many elements announced at each as a header can say: what is kept is the counters of the
+/// levels up to their cap.
+#[test]
+fn nesting_costs_a_counter_a_level_and_no_more() {
+    let nested = b"*1099511627776\r\n".repeat(1_000_000);
+    let _alone = ONE.lock();
+    let before = BYTES.load(Ordering::SeqCst);
+    assert_eq!(ReplyScanner::new().next(&nested), Err(ReplyError::TooDeep));
+    let reserved = BYTES.load(Ordering::SeqCst) - before;
+    assert!(reserved <= 64 * 1024, "{reserved} bytes");
 }
 
 fn least_once(work: impl FnOnce()) -> u64 {

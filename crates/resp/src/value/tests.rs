@@ -59,6 +59,14 @@ fn only_one_whole_shallow_reply() {
     assert_eq!(decode(b""), Err(ValueError::NotWhole));
     assert_eq!(decode(b"*2\r\n:1\r\n"), Err(ValueError::NotWhole));
     assert_eq!(decode(b":1\r\n:2\r\n"), Err(ValueError::NotWhole));
+    for double in ["", "1.2.3", "e", "-"] {
+        let frame = format!(",{double}\r\n");
+        assert_eq!(
+            decode(frame.as_bytes()),
+            Err(ValueError::Invalid(ReplyError::InvalidNumber)),
+            "{frame:?}"
+        );
+    }
     assert_eq!(decode(b"PING\r\n"), Err(ValueError::Invalid(ReplyError::UnknownType(b'P'))));
     let nested = |levels: usize| ["*1\r\n".repeat(levels).as_bytes(), b":1\r\n"].concat();
     assert!(decode(&nested(MAX_VALUE_DEPTH)).is_ok());

@@ -1,0 +1,31 @@
+//! Any bytes in any pieces: the same replies, and a decoder that takes what the scanner does.
+//!
+//! Input: how many sizes of pieces, these sizes, from where on frames are streamed, then what the server sends.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use portcullis_resp::drive::{self, Pace};
+use portcullis_resp::error::ReplyError;
+use portcullis_resp::scan::first_element;
+use portcullis_resp::value::{self, ValueError};
+
+fuzz_target!(|data: &[u8]| {
+    let Some((&sizes, rest)) = data.split_first() else { return };
+    let Some((sizes, rest)) = rest.split_at_checked(usize::from(sizes % 8)) else { return };
+    let Some((&stream_from, input)) = rest.split_first() else { return };
+    let chunks: Vec<usize> = sizes.iter().map(|&size| usize::from(size)).collect();
+    let stream_from = (stream_from < 128).then_some(usize::from(stream_from));
+    let (answers, error) = drive::replies(input, Pace::WHOLE);
+    assert_eq!(drive::replies(input, Pace { chunks: &chunks, stream_from }), (answers.clone(), error));
+    for (_, frame, _) in answers {
+        match value::decode(&frame) {
+            Ok(_) | Err(ValueError::TooDeep) => {}
+            Err(ValueError::Invalid(ReplyError::InvalidNumber)) => {
+                assert!(frame.contains(&b','), "a double only")
+            }
+            Err(error) => panic!("{error}: {}", frame.escape_ascii()),
+        }
+        let _ = first_element(&frame);
+    }
+    let _ = first_element(input);
+});
