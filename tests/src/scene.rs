@@ -5,6 +5,7 @@ use std::cell::Cell;
 use crate::client::Client;
 use crate::gate::Gate;
 use crate::redis::Redis;
+use crate::wait::eventually;
 
 /// How the clients of a test reach Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +64,15 @@ impl Stage {
         self.way == Way::Direct
     }
 
+    /// No keys, and no subscriber that an earlier client of the gate has left behind for a moment.
+    fn clear(&self) {
+        let mut control = self.redis.control();
+        control.asks("FLUSHALL", "+OK");
+        eventually("no subscriber is left", || {
+            control.ask("CLIENT LIST TYPE pubsub").text().is_empty().then_some(())
+        });
+    }
+
     /// A client of Redis or of the gate, in RESP2.
     pub fn connect(&self) -> Client {
         self.gate.as_ref().map_or_else(|| Client::tcp(self.redis.address()), Gate::connect)
@@ -119,7 +129,7 @@ pub fn play(way: Way, behaviour: fn(&Scene<'_>)) {
     for protocol in [Protocol::Resp2, Protocol::Resp3] {
         for lead in [0, DEEP] {
             let note = Note(way, protocol, lead);
-            stage.redis.control().asks("FLUSHALL", "+OK");
+            stage.clear();
             behaviour(&Scene { stage: &stage, protocol, lead, clients: Cell::new(0) });
             drop(note);
         }
