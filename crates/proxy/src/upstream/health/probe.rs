@@ -63,12 +63,21 @@ impl Prober {
                 result => return self.keep(young, result),
             }
         }
-        let stream = connect(&self.target.upstream, &self.target.tcp).await?;
-        let mut fresh = Kept { stream, since: Instant::now() };
-        let result = self.ask(&mut fresh.stream).await;
+        let (mut fresh, mut result) = self.ask_anew().await?;
+        if matches!(result, Err(Fault::Tls { alert: false })) {
+            // So does a server that is just being stopped; the next connection tells them apart.
+            (fresh, result) = self.ask_anew().await?;
+        }
         // Closed only now: before, its place would be the one that the fresh connection finds in a full house.
         drop(kept);
         self.keep(fresh, result)
+    }
+
+    async fn ask_anew(&self) -> Result<(Kept, Result<(), Fault>), Fault> {
+        let stream = connect(&self.target.upstream, &self.target.tcp).await?;
+        let mut fresh = Kept { stream, since: Instant::now() };
+        let result = self.ask(&mut fresh.stream).await;
+        Ok((fresh, result))
     }
 
     fn keep(&mut self, kept: Kept, result: Result<(), Fault>) -> Result<(), Fault> {

@@ -173,6 +173,10 @@ async fn what_redis_answers_decides() {
 async fn a_connection_that_ends_without_a_word_may_want_tls() {
     let (kind, advice) = probe_once(&[Script::Close], "trust", CREDENTIALS).await.unwrap_err();
     assert_eq!(kind, UpstreamErrorKind::Tls, "{advice}");
+    // One that is just being restarted does so once.
+    static RESTARTING: [Script; 2] = [Script::Close, Script::Answer(b"-LOADING wait\r\n")];
+    let (kind, advice) = probe_once(&RESTARTING, "trust", "").await.unwrap_err();
+    assert_eq!(kind, UpstreamErrorKind::Loading, "{advice}");
 }
 
 #[tokio::test]
