@@ -92,7 +92,7 @@ pub async fn run(shared: Arc<Shared>, index: usize, mut orders: mpsc::Receiver<O
                     }
                 }
                 Some(Order::Drain(within)) => {
-                    stop_at = stop_at.or(Some(Instant::now() + within));
+                    stop_at = stop_at.or_else(|| Some(Instant::now() + within));
                     worker.table.signal_all(Signal::Drain);
                 }
                 None => stop_at = Some(Instant::now()),
@@ -143,6 +143,7 @@ impl Worker {
         if since.elapsed() >= STARVED_FOR {
             self.table.cut_fattest(self.clock.now(), STARVED_FOR);
         }
+        self.pool.wake_all();
     }
 }
 

@@ -56,6 +56,7 @@ struct Relay {
     linked_at: Tick,
     frame: FrameClock,
     accounted: usize,
+    aside: usize,
     /// Counts what changed, so that a poll goes on until nothing does.
     moves: u64,
 }
@@ -109,6 +110,7 @@ impl Relay {
             linked_at: now,
             frame: FrameClock::default(),
             accounted: 0,
+            aside: 0,
             moves: 0,
         }
     }
@@ -196,11 +198,14 @@ impl Relay {
     fn rest(&mut self) {
         self.up.park(&self.worker.pool);
         self.down.park(&self.worker.pool);
-        self.account(self.up.held() + self.down.held());
+        self.account(self.up.leased() + self.down.leased(), self.up.aside() + self.down.aside());
         self.set_deadline();
     }
 
-    fn account(&mut self, held: usize) {
+    fn account(&mut self, leased: usize, aside: usize) {
+        self.worker.pool.count_aside(self.aside, aside);
+        self.aside = aside;
+        let held = leased + aside;
         self.presence.entry.held.set(held);
         let delta =
             i64::try_from(held).unwrap_or(i64::MAX) - i64::try_from(self.accounted).unwrap_or(i64::MAX);
@@ -243,7 +248,7 @@ impl Drop for Relay {
         self.hang_up();
         self.up.release(&self.worker.pool);
         self.down.release(&self.worker.pool);
-        self.account(0);
+        self.account(0, 0);
     }
 }
 

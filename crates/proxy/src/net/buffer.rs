@@ -22,6 +22,8 @@ const KEPT: usize = 64;
 pub struct Pool {
     free: RefCell<Vec<Box<[u8]>>>,
     in_use: Cell<usize>,
+    /// What sessions hold besides leases.
+    aside: Cell<usize>,
     cap: usize,
     waiting: RefCell<VecDeque<Waker>>,
 }
@@ -29,12 +31,18 @@ pub struct Pool {
 impl Pool {
     /// A pool whose leases together stay below `cap` bytes.
     pub fn new(cap: usize) -> Self {
-        Self { free: RefCell::default(), in_use: Cell::new(0), cap, waiting: RefCell::default() }
+        Self {
+            free: RefCell::default(),
+            in_use: Cell::new(0),
+            aside: Cell::new(0),
+            cap,
+            waiting: RefCell::default(),
+        }
     }
 
-    /// Bytes of all leases.
-    pub fn in_use(&self) -> usize {
-        self.in_use.get()
+    /// A session's bytes outside its leases were `before` and are `now`: they count as leases do.
+    pub fn count_aside(&self, before: usize, now: usize) {
+        self.aside.set(self.aside.get().saturating_sub(before).saturating_add(now));
     }
 
     /// Whether somebody waits for a buffer.
@@ -50,8 +58,15 @@ impl Pool {
         }
     }
 
+    /// Wakes all who wait: some may have been cut since, and a wakeup was lost on them.
+    pub fn wake_all(&self) {
+        for waker in self.waiting.take() {
+            waker.wake();
+        }
+    }
+
     fn lease(&self, size: usize) -> Option<Box<[u8]>> {
-        if self.in_use.get().saturating_add(size) > self.cap {
+        if self.in_use.get().saturating_add(self.aside.get()).saturating_add(size) > self.cap {
             return None;
         }
         self.in_use.set(self.in_use.get() + size);

@@ -118,9 +118,14 @@ impl Pipe {
         }
     }
 
-    /// Bytes of memory it holds.
-    pub fn held(&self) -> usize {
-        self.buffer.held() + self.out.capacity()
+    /// Bytes of memory it leases.
+    pub fn leased(&self) -> usize {
+        self.buffer.held()
+    }
+
+    /// Bytes of memory it holds besides.
+    pub fn aside(&self) -> usize {
+        self.out.capacity()
     }
 
     /// Gives all memory back.

@@ -8,6 +8,7 @@ use portcullis_session::session::Unavailable;
 use super::{Ended, Relay, Upstream};
 use crate::config::Timeouts;
 use crate::metrics::ClosedReason;
+use crate::net::stream::Stream;
 
 /// A command that is still arriving gets its time anew with each of these: `timeouts.frame` bounds stalling, not size.
 const FRAME_PROGRESS: usize = 64 * 1024;
@@ -59,10 +60,9 @@ impl Relay {
         if self.presence.entry.deadline.get().is_none_or(|deadline| deadline > now) {
             return None;
         }
-        if self.is_deaf() && self.client.as_ref().is_some_and(|client| client.peer_closed()) {
-            if self.session.blocks() || self.link.streams() {
-                return Some(Ended::at_once(ClosedReason::Client));
-            }
+        let must_stay = self.session.blocks() || self.link.streams();
+        if must_stay && self.is_deaf() && self.client.as_ref().is_some_and(Stream::peer_closed) {
+            return Some(Ended::at_once(ClosedReason::Client));
         }
         match self.due() {
             Some((at, Due::Response)) if at <= now => {
@@ -80,13 +80,13 @@ impl Relay {
         let moved = self.presence.entry.moved.get();
         let after = |limit: Option<Duration>, since: Tick| limit.map(|limit| since.after(limit));
         let upstream_stuck = self.up.is_pending() && matches!(self.upstream, Upstream::Open(_));
-        let write = self
-            .down
-            .is_pending()
-            .then_some(ClosedReason::Slow)
-            .or(upstream_stuck.then_some(ClosedReason::Timeout));
+        let stuck = match (self.down.is_pending(), upstream_stuck) {
+            (true, _) => Some(ClosedReason::Slow),
+            (false, true) => Some(ClosedReason::Timeout),
+            (false, false) => None,
+        };
         let write =
-            write.and_then(|reason| after(timeouts.write(), moved).map(|at| (at, Due::Close(reason))));
+            stuck.and_then(|reason| after(timeouts.write(), moved).map(|at| (at, Due::Close(reason))));
         let arriving = self.session.is_mid_frame() && !upstream_stuck;
         let frame = self.frame.since.filter(|_| arriving).and_then(|since| after(timeouts.frame(), since));
         let idle = self.session.is_idle() && !self.link.streams();
