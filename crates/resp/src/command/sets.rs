@@ -177,5 +177,8 @@ set! {
         REDIS_7 = "redis 7",
         REDIS_8 = "redis 8",
         VALKEY_8 = "valkey 8",
+        SENTINEL = "sentinel",
+        /// Redis 8.2 and 8.4, Valkey 8.1 and 9.0, by their published command tables.
+        PUBLISHED = "later versions",
     }
 }
