@@ -8,6 +8,7 @@ mod gather;
 mod line;
 mod queue;
 mod sink;
+mod writer;
 
 #[cfg(test)]
 mod tests;
@@ -26,8 +27,9 @@ use crate::metrics::{ClosedReason, LineCounter, RefusedReason};
 
 use self::gather::Gather;
 use self::line::{Line, RuleFacts, Source};
-use self::queue::{Queue, Work};
+use self::queue::Queue;
 use self::sink::{Shown, Sink};
+use self::writer::Writer;
 
 /// A handle to the audit trail; clones report to the same one.
 #[derive(Clone, Debug)]
@@ -96,7 +98,7 @@ impl Audit {
     fn start_on(sink: Sink, on_overflow: Overflow, listeners: Vec<String>) -> Result<Self, AuditError> {
         let gather = Mutex::default();
         let inner = Arc::new(Inner { listeners, gather, queue: Queue::new(on_overflow) });
-        let writer = Writer { inner: Arc::clone(&inner), sink, on_overflow };
+        let writer = Writer::new(Arc::clone(&inner), sink, on_overflow);
         let thread = thread::Builder::new().name("audit".into());
         thread.spawn(move || writer.run()).map_err(AuditError::Thread)?;
         Ok(Self(inner))
@@ -223,66 +225,6 @@ impl Totals {
     }
 }
 
-/// The thread that writes.
-struct Writer {
-    inner: Arc<Inner>,
-    sink: Sink,
-    on_overflow: Overflow,
-}
-
-impl Writer {
-    fn run(mut self) {
-        let mut taken = Vec::new();
-        loop {
-            let next = self.inner.gather().next_due();
-            match self.inner.queue.take(&mut taken, next) {
-                Work::Write => {
-                    self.write(&taken);
-                    self.tell_gathered(false);
-                    thread::sleep(LINGER);
-                }
-                Work::Reopen => self.sink.reopen(),
-                Work::Tick => self.tell_gathered(false),
-                Work::Stop => {
-                    self.tell_gathered(true);
-                    if self.inner.queue.stop_if_empty() {
-                        return;
-                    }
-                }
-            }
-        }
-    }
-
-    fn tell_gathered(&self, all: bool) {
-        // Not while the lock is held: making a line takes far longer than counting a refusal.
-        let due = self.inner.gather().due(Instant::now(), all);
-        for told in &due {
-            let line = self.inner.refusal(told.source, told.listener, told.reason, told.rule(), told.count);
-            self.inner.queue.push_unbounded(&line);
-        }
-    }
-
-    fn write(&mut self, lines: &[u8]) {
-        let mut left = lines;
-        while let Err(unwritten) = self.sink.write(left) {
-            left = lines.get(lines.len().saturating_sub(unwritten)..).unwrap_or_default();
-            if self.on_overflow == Overflow::Drop || self.inner.queue.is_closing() {
-                return self.lose(lines, left.len());
-            }
-            thread::sleep(RETRY_PAUSE);
-        }
-    }
-
-    fn lose(&mut self, lines: &[u8], unwritten: usize) {
-        let (written, lost) = lines.split_at(lines.len().saturating_sub(unwritten));
-        if written.last().is_some_and(|last| *last != b'\n') {
-            self.sink.cut();
-        }
-        let lost = lost.iter().filter(|byte| **byte == b'\n').count();
-        self.inner.queue.count_dropped(u64::try_from(lost).unwrap_or(u64::MAX));
-    }
-}
-
 fn group<'a>(rule: Option<&'a RuleFacts<'a>>) -> Option<tracing::field::DisplayValue<&'a str>> {
     rule.and_then(|rule| rule.group).map(tracing::field::display)
 }
@@ -300,9 +242,5 @@ fn entry<'a>(
 /// The `tracing` target of what is also in the audit trail.
 pub const LOG_TARGET: &str = "portcullis::audit";
 
-/// After a write the thread rests, so that under load it wakes at most two hundred times a second and not once a line.
-const LINGER: Duration = Duration::from_millis(5);
-/// With `on_overflow: block`, how often a sink that fails is tried again.
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// A sink that takes longer than this at the end is not waited for.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,0 +1,80 @@
+//! The thread that takes lines from the queue to the sink, and tells in time what was gathered.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::config::Overflow;
+
+use super::Inner;
+use super::queue::Work;
+use super::sink::Sink;
+
+/// The thread that writes.
+pub(super) struct Writer {
+    inner: Arc<Inner>,
+    sink: Sink,
+    on_overflow: Overflow,
+}
+
+impl Writer {
+    pub(super) fn new(inner: Arc<Inner>, sink: Sink, on_overflow: Overflow) -> Self {
+        Self { inner, sink, on_overflow }
+    }
+
+    pub(super) fn run(mut self) {
+        let mut taken = Vec::new();
+        loop {
+            let next = self.inner.gather().next_due();
+            match self.inner.queue.take(&mut taken, next) {
+                Work::Write => {
+                    self.write(&taken);
+                    self.tell_gathered(false);
+                    thread::sleep(LINGER);
+                }
+                Work::Reopen => self.sink.reopen(),
+                Work::Tick => self.tell_gathered(false),
+                Work::Stop => {
+                    self.tell_gathered(true);
+                    if self.inner.queue.stop_if_empty() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn tell_gathered(&self, all: bool) {
+        // Not while the lock is held: making a line takes far longer than counting a refusal.
+        let due = self.inner.gather().due(Instant::now(), all);
+        for told in &due {
+            let line = self.inner.refusal(told.source, told.listener, told.reason, told.rule(), told.count);
+            self.inner.queue.push_unbounded(&line);
+        }
+    }
+
+    fn write(&mut self, lines: &[u8]) {
+        let mut left = lines;
+        while let Err(unwritten) = self.sink.write(left) {
+            left = lines.get(lines.len().saturating_sub(unwritten)..).unwrap_or_default();
+            if self.on_overflow == Overflow::Drop || self.inner.queue.is_closing() {
+                return self.lose(lines, left.len());
+            }
+            thread::sleep(RETRY_PAUSE);
+        }
+    }
+
+    fn lose(&mut self, lines: &[u8], unwritten: usize) {
+        let (written, lost) = lines.split_at(lines.len().saturating_sub(unwritten));
+        if written.last().is_some_and(|last| *last != b'\n') {
+            self.sink.cut();
+        }
+        let lost = lost.iter().filter(|byte| **byte == b'\n').count();
+        self.inner.queue.count_dropped(u64::try_from(lost).unwrap_or(u64::MAX));
+    }
+}
+
+/// After a write the thread rests, so that under load it wakes at most two hundred times a second and not once a line.
+const LINGER: Duration = Duration::from_millis(5);
+/// With `on_overflow: block`, how often a sink that fails is tried again.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
