@@ -49,6 +49,12 @@ impl Fault {
         }
     }
 
+    /// A second look may find something else: a server that is just being stopped ends connections without a word, and one
+    /// that is full may not have noticed yet that the last probe's connection has gone.
+    pub(super) fn may_pass(&self) -> bool {
+        matches!(self, Self::Tls { alert: false } | Self::Answer(Answer::MaxClients))
+    }
+
     /// What the operator can do, naming the key of the config.
     pub(super) fn advice(&self, upstream: &str) -> impl fmt::Display {
         let key = format!("upstreams.{upstream}");

@@ -23,6 +23,9 @@ const READ: usize = 4 << 10;
 /// accepts are noticed too.
 const KEEP: Duration = Duration::from_secs(5);
 
+/// Long enough for a Redis that is well to see that a connection has ended.
+const SECOND_LOOK: Duration = Duration::from_millis(50);
+
 /// What is probed, and how strictly.
 #[derive(Debug)]
 pub(super) struct Target {
@@ -55,21 +58,18 @@ impl Prober {
 
     /// One probe. Bounded in time by `connect_timeout` for each address and for the answer.
     pub(super) async fn probe(&mut self) -> Result<(), Fault> {
-        let mut kept = self.kept.take();
-        if let Some(mut young) = kept.take_if(|kept| kept.since.elapsed() < KEEP) {
-            match self.ask(&mut young.stream).await {
+        if let Some(mut kept) = self.kept.take().filter(|kept| kept.since.elapsed() < KEEP) {
+            match self.ask(&mut kept.stream).await {
                 // Redis may have restarted since, or closed an idle client: only a fresh connection tells.
                 Err(Fault::Lost(_) | Fault::Tls { alert: false }) => {}
-                result => return self.keep(young, result),
+                result => return self.keep(kept, result),
             }
         }
         let (mut fresh, mut result) = self.ask_anew().await?;
-        if matches!(result, Err(Fault::Tls { alert: false })) {
-            // So does a server that is just being stopped; the next connection tells them apart.
+        if result.as_ref().is_err_and(Fault::may_pass) {
+            tokio::time::sleep(SECOND_LOOK).await;
             (fresh, result) = self.ask_anew().await?;
         }
-        // Closed only now: before, its place would be the one that the fresh connection finds in a full house.
-        drop(kept);
         self.keep(fresh, result)
     }
 
