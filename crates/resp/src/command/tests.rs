@@ -20,3 +20,102 @@ fn every_name_finds_itself_in_any_case() {
     assert_eq!(CommandId::UNKNOWN.top(), CommandId::UNKNOWN);
     assert!(!CommandId::UNKNOWN.is_container());
 }
+
+fn by_search(name: &[u8]) -> Option<CommandId> {
+    let is_it = |id: &CommandId| !id.name().contains('|') && id.name().as_bytes().eq_ignore_ascii_case(name);
+    CommandId::all().skip(1).find(is_it)
+}
+
+#[test]
+fn nothing_else_is_found() {
+    for id in CommandId::all().filter(|id| !id.name().contains('|')) {
+        let name = id.name().to_uppercase().into_bytes();
+        for at in 0..name.len() {
+            for byte in 0..=u8::MAX {
+                let mut changed = name.clone();
+                changed[at] = byte;
+                assert_eq!(lookup(&changed), by_search(&changed), "{}", changed.escape_ascii());
+            }
+            let removed = [&name[..at], &name[at + 1..]].concat();
+            assert_eq!(lookup(&removed), by_search(&removed), "{}", removed.escape_ascii());
+            let doubled = [&name[..at], &name[at..=at], &name[at..]].concat();
+            assert_eq!(lookup(&doubled), by_search(&doubled), "{}", doubled.escape_ascii());
+        }
+        for near in [&b"\0"[..], b" ", b"\r", b"|", b"\xff"] {
+            assert_eq!(lookup(&[&name, near].concat()), None);
+            assert_eq!(lookup(&[near, &name].concat()), None);
+        }
+    }
+    assert_eq!(lookup(b""), None);
+    assert_eq!(lookup(b"unknown"), None, "the unknown command's own name names nothing");
+    assert_eq!(lookup(&[b'a'; 1000]), None);
+}
+
+#[test]
+fn subcommands_are_their_containers_alone() {
+    let client = lookup(b"client").unwrap();
+    assert_eq!(lookup_subcommand(client, b"rePLY"), Some(id::CLIENT_REPLY));
+    for name in [&b"rewrite"[..], b"", b"client|reply", b"reply ", b"repl"] {
+        assert_eq!(lookup_subcommand(client, name), None, "{}", name.escape_ascii());
+    }
+    assert_eq!(lookup_subcommand(id::GET, b"reply"), None);
+    assert_eq!(lookup_subcommand(id::CLIENT_REPLY, b"reply"), None);
+    assert_eq!(lookup_subcommand(CommandId::UNKNOWN, b"reply"), None);
+    assert!(client.subcommands().all(|sub| sub.top() == client));
+    assert_eq!(id::GET.subcommands().count(), 0);
+}
+
+#[test]
+fn arity_counts_the_name() {
+    assert!(id::GET.info().takes(2));
+    assert!(!id::GET.info().takes(1) && !id::GET.info().takes(3));
+    assert!(id::MGET.info().takes(2) && id::MGET.info().takes(1_000_000));
+    assert!(!id::MGET.info().takes(1));
+}
+
+#[test]
+fn shapes_of_replies() {
+    use ReplyShape::{Confirm, Hello, Monitor, None, One, Raw};
+    let confirmed =
+        [id::SUBSCRIBE, id::PSUBSCRIBE, id::SSUBSCRIBE, id::UNSUBSCRIBE, id::PUNSUBSCRIBE, id::SUNSUBSCRIBE];
+    for id in CommandId::all() {
+        let expected = match id {
+            _ if confirmed.contains(&id) => Confirm,
+            id::MONITOR => Monitor,
+            id::SYNC | id::PSYNC => Raw,
+            id::HELLO => Hello,
+            id::CLIENT_REPLY | id::REPLCONF => None,
+            _ => One,
+        };
+        assert_eq!(id.info().reply, expected, "{}", id.name());
+    }
+}
+
+#[test]
+fn what_the_design_relies_on() {
+    assert!(
+        id::AUTH.info().flags.contains(Flags::NO_AUTH) && id::HELLO.info().flags.contains(Flags::NO_AUTH)
+    );
+    assert!(
+        id::BLPOP.info().flags.contains(Flags::BLOCKING) && !id::LPOP.info().flags.contains(Flags::BLOCKING)
+    );
+    assert!(
+        id::CONFIG_SET
+            .info()
+            .categories
+            .contains(Categories::of(&[Categories::ADMIN, Categories::DANGEROUS]))
+    );
+    assert!(
+        id::HEXPIRE.info().servers.contains(Servers::REDIS_8)
+            && !id::HEXPIRE.info().servers.contains(Servers::REDIS_7)
+    );
+    assert!(
+        id::STRALGO.info().servers.contains(Servers::REDIS_6)
+            && id::SCRIPT_SHOW.info().servers.contains(Servers::VALKEY_8)
+    );
+    assert_eq!(CommandId::UNKNOWN.name(), "unknown");
+    assert!(CommandId::UNKNOWN.info().flags.is_empty());
+    assert!(is_cross_protocol(b"PoSt") && is_cross_protocol(b"host:") && !is_cross_protocol(b"host"));
+    assert_eq!(Flags::from_name("WRITE"), Some(Flags::WRITE));
+    assert_eq!(Categories::from_name("nosuch"), None);
+}

@@ -173,6 +173,19 @@ fn limits_are_inclusive() {
 }
 
 #[test]
+fn limits_hold_for_frames_that_are_wholly_in() {
+    let frame = b"*3\r\n$3\r\nSET\r\n$2\r\nkk\r\n$12\r\nabcdefghijkl\r\n*1\r\n$4\r\nPING\r\n";
+    let of = |bulk, arguments| outcome(frame, RequestLimits { bulk, arguments, ..LIMITS });
+    assert_eq!(of(12, 3).1, None);
+    assert_eq!(of(12, 2), (vec![], Some(Error::InvalidMultibulkLength)));
+    assert_eq!(of(11, 3), (vec![], Some(Error::InvalidBulkLength)));
+    assert_eq!(of(2, 3), (vec![], Some(Error::InvalidBulkLength)), "the name is an argument as well");
+    let many = [&b"*11\r\n"[..], &b"$1\r\na\r\n".repeat(11)].concat();
+    assert_eq!(outcome(&many, LIMITS).1, None);
+    assert_eq!(outcome(&many, LIMITS.unauthenticated()), (vec![], Some(Error::UnauthenticatedMultibulk)));
+}
+
+#[test]
 fn empty_commands_are_swallowed() {
     for empty in ["*0\r\n", "*-1\r\n", "*-10\r\n", "*-9223372036854775808\r\n", "\r\n", "\n"] {
         assert_eq!(accepted(empty.as_bytes()), [Sent::Empty], "{empty:?}");

@@ -8,6 +8,7 @@ use super::LIMITS;
 use crate::drive::{self, Pace, Sent};
 use crate::encode;
 use crate::error::RequestError as Error;
+use crate::limits::RequestLimits;
 use crate::scan::{Request, RequestScanner, arguments};
 
 fn encoded(commands: &[Vec<Vec<u8>>]) -> Vec<u8> {
@@ -80,9 +81,12 @@ proptest! {
         input in any_bytes(),
         chunks in vec(1_usize..40, 1..8),
         stream_from in prop::option::of(0_usize..60),
+        (bulk, arguments) in prop_oneof![Just((LIMITS.bulk, LIMITS.arguments)), (0_u64..20, 1_u64..6)],
+        authenticated in any::<bool>(),
     ) {
-        let whole = drive::requests(&input, LIMITS, Pace::WHOLE);
-        prop_assert_eq!(drive::requests(&input, LIMITS, Pace { chunks: &chunks, stream_from }), whole);
+        let limits = RequestLimits { bulk, arguments, authenticated, ..LIMITS };
+        let whole = drive::requests(&input, limits, Pace::WHOLE);
+        prop_assert_eq!(drive::requests(&input, limits, Pace { chunks: &chunks, stream_from }), whole);
     }
 
     #[test]
