@@ -12,6 +12,12 @@ pub enum RequestError {
     /// `$` is not followed by a canonical number within the limit.
     #[error("invalid bulk length")]
     InvalidBulkLength,
+    /// `*` is followed by more than 64 KiB without a CR.
+    #[error("too big mbulk count string")]
+    TooBigMbulkCount,
+    /// `$` is followed by more than 64 KiB without a CR.
+    #[error("too big bulk count string")]
+    TooBigBulkCount,
     /// An argument does not begin with `$`, but with this byte.
     #[error("expected '$', got byte {0:#04x}")]
     ExpectedDollar(u8),
@@ -47,6 +53,8 @@ impl RequestError {
         Some(Cow::Borrowed(match self {
             Self::InvalidMultibulkLength => "ERR Protocol error: invalid multibulk length",
             Self::InvalidBulkLength => "ERR Protocol error: invalid bulk length",
+            Self::TooBigMbulkCount => "ERR Protocol error: too big mbulk count string",
+            Self::TooBigBulkCount => "ERR Protocol error: too big bulk count string",
             Self::ExpectedDollar(byte) => {
                 let got = if byte.is_ascii_graphic() { char::from(*byte) } else { ' ' };
                 return Some(Cow::Owned(format!("ERR Protocol error: expected '$', got '{got}'")));

@@ -3,7 +3,7 @@
 use super::number::{self, Fault};
 use super::{Span, Streamed};
 use crate::error::RequestError;
-use crate::limits::{MAX_NAME, RequestLimits, UNAUTHENTICATED_ARGUMENTS, UNAUTHENTICATED_BULK};
+use crate::limits::{MAX_INLINE, MAX_NAME, RequestLimits, UNAUTHENTICATED_ARGUMENTS, UNAUTHENTICATED_BULK};
 
 /// What the buffer begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,9 +204,13 @@ impl RequestScanner {
         } else {
             number::unsigned(buf, 1)
         };
-        let Some((count, at)) = read.map_err(|fault| refuse(fault, RequestError::InvalidMultibulkLength))?
-        else {
-            return Ok(None);
+        let (count, at) = match read {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(None),
+            Err(Fault::NotCrlf) => return Err(RequestError::InvalidFraming),
+            Err(Fault::NotCanonical) => {
+                return no_number(buf, RequestError::InvalidMultibulkLength, RequestError::TooBigMbulkCount);
+            }
         };
         if count > self.limits.arguments {
             return Err(RequestError::InvalidMultibulkLength);
@@ -224,9 +228,14 @@ impl RequestScanner {
             Some(&byte) => return Err(RequestError::ExpectedDollar(byte)),
             None => return Ok(None),
         }
-        let read = number::unsigned(buf, at + 1);
-        let Some((len, body)) = read.map_err(|fault| refuse(fault, RequestError::InvalidBulkLength))? else {
-            return Ok(None);
+        let (len, body) = match number::unsigned(buf, at + 1) {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(None),
+            Err(Fault::NotCrlf) => return Err(RequestError::InvalidFraming),
+            Err(Fault::NotCanonical) => {
+                let header = buf.get(at..).unwrap_or(&[]);
+                return no_number(header, RequestError::InvalidBulkLength, RequestError::TooBigBulkCount);
+            }
         };
         if len > self.limits.bulk {
             return Err(RequestError::InvalidBulkLength);
@@ -355,10 +364,18 @@ impl RequestScanner {
     }
 }
 
-const fn refuse(fault: Fault, number: RequestError) -> RequestError {
-    match fault {
-        Fault::NotCanonical => number,
-        Fault::NotCrlf => RequestError::InvalidFraming,
+/// A header that is no number, as Redis takes it: it looks for the CR first, up to a bound, and at the number then. A
+/// bare LF it would wait behind for ever.
+fn no_number<T>(
+    header: &[u8],
+    wrong: RequestError,
+    endless: RequestError,
+) -> Result<Option<T>, RequestError> {
+    match header.iter().find(|byte| matches!(byte, b'\r' | b'\n')) {
+        Some(b'\r') => Err(wrong),
+        Some(_) => Err(RequestError::InvalidFraming),
+        None if header.len() > MAX_INLINE => Err(endless),
+        None => Ok(None),
     }
 }
 

@@ -72,8 +72,8 @@ fn canonical_frames_are_commands() {
 #[test]
 fn headers_without_crlf_are_refused() {
     assert_eq!(refused(b"*1\r\n$4\r\nPING\n*1\r\n"), Error::InvalidFraming);
-    assert_eq!(refused(b"*1\n$4\nPING\n"), Error::InvalidMultibulkLength);
-    assert_eq!(refused(b"*1\r\n$4\nPING\n"), Error::InvalidBulkLength);
+    assert_eq!(refused(b"*1\n$4\nPING\n"), Error::InvalidFraming, "Redis would wait for a CR for ever");
+    assert_eq!(refused(b"*1\r\n$4\nPING\n"), Error::InvalidFraming);
     assert_eq!(refused(b"*1\rX$4\rXPING\rX"), Error::InvalidFraming);
     assert_eq!(refused(b"*1\r\r$4\r\nPING\r\n"), Error::InvalidFraming);
     assert_eq!(refused(b"*1\r\n$4\r\rPING\r\n"), Error::InvalidFraming);
@@ -170,6 +170,19 @@ fn limits_are_inclusive() {
     let bulk = format!("*1\r\n${MAX_BULK}\r\n");
     assert_eq!(accepted(bulk.as_bytes()), []);
     assert_eq!(accepted(b"*1048576\r\n"), []);
+}
+
+/// Redis looks for the CR first, and complains of the number only then.
+#[test]
+fn headers_without_an_end_are_refused_at_redis_bound() {
+    let endless = |start: &[u8], len: usize| [start, &b"1".repeat(len)].concat();
+    let mut scanner = RequestScanner::new(LIMITS);
+    assert!(matches!(scanner.next(&endless(b"*", MAX_INLINE - 1)), Ok(Request::Need { .. })));
+    assert_eq!(scanner.next(&endless(b"*", MAX_INLINE)), Err(Error::TooBigMbulkCount));
+    let mut scanner = RequestScanner::new(LIMITS);
+    assert!(matches!(scanner.next(&endless(b"*1\r\n$", MAX_INLINE - 1)), Ok(Request::Need { .. })));
+    assert_eq!(scanner.next(&endless(b"*1\r\n$", MAX_INLINE)), Err(Error::TooBigBulkCount));
+    assert_eq!(refused(&[&endless(b"*", 100)[..], b"\r\n"].concat()), Error::InvalidMultibulkLength);
 }
 
 #[test]
