@@ -217,3 +217,6 @@ fn json_listener(config: &Config, index: usize, listener: &Listener) -> Value {
         "allowed_entries": config.policy().allowed_entries(index),
     })
 }
+
+#[cfg(test)]
+mod tests;

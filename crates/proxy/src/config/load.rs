@@ -75,7 +75,7 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, Vec<Problem>> 
         problems: Problems::default(),
         options: options.clone(),
         now: options.now(),
-        base: path.parent().unwrap_or(Path::new("")).to_path_buf(),
+        base: path.parent().map(Path::to_path_buf).unwrap_or_default(),
         file: Arc::clone(&file),
     };
     let start = Place::start_of(&file);

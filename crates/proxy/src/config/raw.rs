@@ -101,8 +101,8 @@ enum Loose {
     Text(String),
     /// A bool or a number: only the spelling counts.
     Other(String),
-    List(Vec<Spanned<Loose>>),
-    Map(Vec<(Spanned<Loose>, Spanned<Loose>)>),
+    List(Vec<Spanned<Self>>),
+    Map(Vec<(Spanned<Self>, Spanned<Self>)>),
 }
 
 impl<'de> Deserialize<'de> for Loose {

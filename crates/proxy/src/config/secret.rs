@@ -20,10 +20,8 @@ pub(super) fn read(node: &Node, what: &'static str, scope: &mut Scope) -> Option
             scope.problems.error(
                 &node.place,
                 format!("plaintext {what} in a configuration file"),
-                format!(
-                    "put it into a file and write {{file: PATH}}, or {{env: NAME}} for a variable; \
-                     where only a digest is needed, 'portcullis hash-password' makes one"
-                ),
+                "put it into a file and write {file: PATH}, or {env: NAME} for a variable; \
+                 where only a digest is needed, 'portcullis hash-password' makes one",
             );
             return None;
         }

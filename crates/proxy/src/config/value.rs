@@ -89,7 +89,7 @@ pub(super) fn number(
         let message =
             format!("{what} must be a whole number from {least} to {most}, not '{}'", shown(written));
         let meant = digits(written.trim_start_matches('0')).filter(|meant| (least..=most).contains(meant));
-        let hint = format!("write it in plain digits, such as {}", meant.unwrap_or(least.max(1)));
+        let hint = format!("write it in plain digits, such as {}", meant.unwrap_or_else(|| least.max(1)));
         problems.error(&node.place, message, hint);
     }
     value
@@ -229,7 +229,7 @@ fn parse_size(text: &str) -> Result<u64, String> {
 
 fn show_size(bytes: u64) -> String {
     let units = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    let fits = units.iter().find(|(each, _)| bytes >= *each && bytes % each == 0);
+    let fits = units.iter().find(|(each, _)| bytes >= *each && bytes.is_multiple_of(*each));
     fits.map_or_else(|| bytes.to_string(), |(each, unit)| format!("{}{unit}", bytes / each))
 }
 

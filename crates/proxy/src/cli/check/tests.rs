@@ -1,0 +1,73 @@
+use super::*;
+
+fn loaded(text: &str) -> (tempfile::TempDir, Loaded) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("portcullis.yaml");
+    std::fs::write(&path, text).unwrap();
+    let loaded = load(&path, &LoadOptions::new().without_secrets()).unwrap();
+    (dir, loaded)
+}
+
+const GATE: &str = "\
+listeners:
+  - {name: public, bind: [\"0.0.0.0:6379\", \"[::]:6379\", \"[::]:6380\"], upstream: main, allow: [office, unix], auth: trust}
+  - {name: local, bind: \"unix:/run/gate.sock\", upstream: cache}
+upstreams:
+  main: {address: [\"10.0.0.5:6379\", \"[2001:db8::5]:6379\"], credentials: {username: app, password: {file: pw}}}
+  cache: {address: \"unix:/run/redis.sock\"}
+groups:
+  office: [203.0.113.0/24, \"2001:db8:1::/48\"]
+admin: {bind: \"0.0.0.0:9377\", token: {env: TOKEN}}
+audit: {path: stderr}
+workers: 2
+";
+
+#[test]
+fn the_summary_says_what_is_bound_and_who_gets_in() {
+    let (dir, Loaded { config, warnings }) = loaded(GATE);
+    let text = summary(&config, &warnings).replace(&format!("{}/", dir.path().display()), "");
+    assert_eq!(
+        text,
+        "\
+portcullis.yaml is valid, 2 warnings
+listeners
+  public: 0.0.0.0:6379, [::]:6379 (IPv6 only), [::]:6380 (IPv6 and IPv4) -> main, auth trust, 3 entries allowed
+  local: unix:/run/gate.sock -> cache, auth passthrough, 0 entries allowed
+upstreams
+  main: 10.0.0.5:6379, [2001:db8::5]:6379, with user and password
+  cache: unix:/run/redis.sock
+groups
+  unix: 1 entry
+  office: 2 entries
+admin http://0.0.0.0:9377, with a token
+audit to stderr
+workers 2
+"
+    );
+}
+
+#[test]
+fn json_carries_the_same() {
+    let (_dir, Loaded { config, warnings }) = loaded(GATE);
+    let value = as_json(true, Some(&config), &warnings);
+    assert_eq!(value["ok"], true);
+    assert_eq!(value["listeners"][0]["binds"][1], json!({"address": "[::]:6379", "ipv6_only": true}));
+    assert_eq!(value["listeners"][0]["allowed_entries"], 3);
+    assert_eq!(value["groups"][1], json!({"name": "office", "entries": 2}));
+    assert_eq!(value["problems"].as_array().unwrap().len(), 2);
+    assert_eq!(value["problems"][0]["severity"], "warning");
+    assert_eq!(as_json(false, None, &warnings)["ok"], false);
+}
+
+#[test]
+fn problems_are_counted_by_kind() {
+    let (_dir, Loaded { warnings, .. }) = loaded(GATE);
+    let mut out = Vec::new();
+    report(&mut out, &warnings).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    assert_eq!(text.lines().last(), Some("2 warnings"));
+    assert_eq!(text.matches(": warning: ").count(), 2);
+    let mut none = Vec::new();
+    report(&mut none, &[]).unwrap();
+    assert!(none.is_empty());
+}
