@@ -137,6 +137,17 @@ impl Metrics {
         }
     }
 
+    /// How often clients have found an upstream wanting, for other reasons than `known`.
+    pub(crate) fn client_errors(&self, upstream: usize, known: Option<UpstreamErrorKind>) -> u64 {
+        let others = UpstreamErrorKind::ALL.iter().filter(|kind| Some(**kind) != known);
+        others.map(|kind| self.worker_errors(upstream, *kind)).fold(0, u64::wrapping_add)
+    }
+
+    fn worker_errors(&self, upstream: usize, kind: UpstreamErrorKind) -> u64 {
+        let stats = self.workers.iter().filter_map(|worker| worker.upstream(upstream));
+        stats.map(|stats| stats.errors[kind.index()].load(Relaxed)).fold(0, u64::wrapping_add)
+    }
+
     fn probe_errors(&self, upstream: usize, kind: UpstreamErrorKind) -> u64 {
         self.probe_errors.get(upstream).map_or(0, |errors| errors[kind.index()].load(Relaxed))
     }

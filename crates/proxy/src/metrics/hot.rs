@@ -164,12 +164,7 @@ fn upstreams(metrics: &Metrics, page: &mut Page) {
     );
     for (index, name) in metrics.names.upstreams() {
         for kind in UpstreamErrorKind::ALL {
-            let workers = metrics
-                .workers
-                .iter()
-                .filter_map(|worker| worker.upstream(index))
-                .map(|stats| stats.errors[kind.index()].load(Relaxed))
-                .fold(0, u64::wrapping_add);
+            let workers = metrics.worker_errors(index, *kind);
             let probes = metrics.probe_errors(index, *kind);
             page.sample("", &[("upstream", name), ("kind", kind.as_str())], workers.wrapping_add(probes));
         }

@@ -1,5 +1,7 @@
 //! Whether each upstream would serve a client now: asked every second, on a connection kept for it.
 //!
+//! Where clients meet with a failure that the last probe has not seen, the next one does not wait for its second.
+//!
 //! A probe does what a client's connection does: it connects, logs in with the upstream's credentials where there are any,
 //! and sends PING. What it finds feeds `/ready`, `upstream_up`, and one log line for each change, which says what to do.
 
@@ -13,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, sleep};
 
 use crate::config::{Auth, Config};
 use crate::metrics::{Metrics, UpstreamErrorKind};
@@ -22,6 +24,8 @@ use self::fault::Fault;
 use self::probe::{Prober, Target};
 
 const INTERVAL: Duration = Duration::from_secs(1);
+/// How soon after a client's failure the upstream is probed, and how often while clients fail in new ways.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What is known of all upstreams; shared by the probes and `/ready`.
 #[derive(Debug)]
@@ -112,17 +116,38 @@ async fn watch_one(index: usize, target: Target, health: Arc<Health>, metrics: A
     let name = target.upstream.name().to_owned();
     let mut prober = Prober::new(target);
     let mut news = News::default();
-    let mut tick = interval(INTERVAL);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tick.tick().await;
+        let next = Instant::now() + INTERVAL;
         let result = prober.probe().await;
+        let kind = result.as_ref().err().map(Fault::kind);
         metrics.upstream_up(index, result.is_ok());
-        if let Err(fault) = &result {
-            metrics.probe_error(index, fault.kind());
+        if let Some(kind) = kind {
+            metrics.probe_error(index, kind);
         }
         health.found(index, result.as_ref().map(drop).map_err(Fault::kind));
         news.tell(&name, &result);
+        if clients_know_better(&metrics, index, kind, next).await {
+            prober.distrust();
+        }
+    }
+}
+
+/// Waits until `next`, or until clients have met with a failure that the last probe has not: then it is time for another.
+async fn clients_know_better(
+    metrics: &Metrics,
+    index: usize,
+    known: Option<UpstreamErrorKind>,
+    next: Instant,
+) -> bool {
+    let before = metrics.client_errors(index, known);
+    loop {
+        sleep(LOOK.min(next.saturating_duration_since(Instant::now()))).await;
+        if metrics.client_errors(index, known) != before {
+            return true;
+        }
+        if Instant::now() >= next {
+            return false;
+        }
     }
 }
 

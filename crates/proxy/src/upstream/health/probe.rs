@@ -56,6 +56,11 @@ impl Prober {
         Self { target, request, kept: None }
     }
 
+    /// The connection that is kept says nothing any more: the next probe makes a new one.
+    pub(super) fn distrust(&mut self) {
+        self.kept = None;
+    }
+
     /// One probe. Bounded in time by `connect_timeout` for each address and for the answer.
     pub(super) async fn probe(&mut self) -> Result<(), Fault> {
         if let Some(mut kept) = self.kept.take().filter(|kept| kept.since.elapsed() < KEEP) {

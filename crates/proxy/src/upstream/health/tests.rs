@@ -250,7 +250,7 @@ async fn a_kept_connection_that_is_gone_is_no_news() {
     let mut prober = prober(&config, true);
     for _ in 0..3 {
         prober.probe().await.unwrap();
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(server.accepted(), 2);
 }
@@ -271,7 +271,7 @@ async fn probes_feed_state_and_metrics_and_notice_recovery() {
         let deadline = Instant::now() + Duration::from_secs(10);
         while !wanted(state()) {
             assert!(Instant::now() < deadline, "{:?}", state());
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            sleep(Duration::from_millis(10)).await;
         }
     };
     until(|state| matches!(state, State::Down { kind: UpstreamErrorKind::Loading, .. })).await;
@@ -283,6 +283,33 @@ async fn probes_feed_state_and_metrics_and_notice_recovery() {
         page.contains("portcullis_upstream_errors_total{upstream=\"main\",kind=\"loading\"} 1\n"),
         "{page}"
     );
+    drop(probes);
+}
+
+#[tokio::test]
+async fn what_clients_meet_with_brings_the_next_probe_forward() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&[Script::Answer(b"+PONG\r\n"), Script::Greet(b"-LOADING wait\r\n")]);
+    let config = config(dir.path(), &server.addr.to_string(), "trust", "");
+    let health = Health::new(&config);
+    let names = crate::metrics::Names { upstreams: vec!["main".into()], ..Default::default() };
+    let metrics = Metrics::new(names, 1, Vec::new());
+    let probes = watch(&config, &health, &metrics);
+    let state = || health.upstreams().next().unwrap().2;
+    while !matches!(state(), State::Up { .. }) {
+        sleep(Duration::from_millis(5)).await;
+    }
+    let started = Instant::now();
+    metrics.worker(0).upstream_error(0, UpstreamErrorKind::Loading);
+    while matches!(state(), State::Up { .. }) {
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert!(started.elapsed() < Duration::from_millis(800), "{:?}", started.elapsed());
+    // The same again is known, and waits for its second.
+    let known = server.accepted();
+    metrics.worker(0).upstream_error(0, UpstreamErrorKind::Loading);
+    sleep(Duration::from_millis(400)).await;
+    assert_eq!(server.accepted(), known);
     drop(probes);
 }
 
