@@ -1,14 +1,18 @@
 //! All listeners' allow and deny lists, compiled once and never changed: a reload makes a new one and swaps it in.
 
+mod builder;
+mod compile;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use thiserror::Error;
-
 use crate::decision::{Decision, Denial, Permit, Reason, Rule, RuleId, Which};
-use crate::group::{Entries, Entry, GroupData, GroupId, MAX_GROUPS, Meta, SourceId, index};
-use crate::lookup::{Key, Prefix, Table};
+use crate::group::{Entries, GroupData, GroupId, index};
+use crate::lookup::{Key, Table};
 use crate::origin::{ClientAddr, UnixSeconds};
+use compile::members;
+
+pub use builder::{Access, PolicyBuilder, TooMany};
 
 /// The built-in group that admits peers on a unix socket.
 pub const UNIX_GROUP: &str = "unix";
@@ -206,165 +210,6 @@ const V4_PUBLIC: (u32, u32) = (0x0100_0000, 0xdfff_ffff);
 /// Global unicast, 2000::/3 (RFC 4291, 2.4): who admits all of it admits the internet.
 const V6_PUBLIC: (u128, u128) = (0x2000 << 112, (0x4000 << 112) - 1);
 
-/// Who a listener admits and refuses.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Access {
-    /// Groups that admit.
-    pub allow: Vec<GroupId>,
-    /// Groups that refuse, whatever `allow` says.
-    pub deny: Vec<GroupId>,
-}
-
-/// Collects groups and listeners, then compiles them.
-#[derive(Debug)]
-pub struct PolicyBuilder {
-    entries: Entries,
-    groups: Vec<GroupData>,
-    listeners: Vec<Access>,
-}
-
-impl PolicyBuilder {
-    /// The built-in group `unix`.
-    pub const UNIX: GroupId = GroupId(0);
-
-    /// With nothing in it but the built-in group `unix`.
-    pub fn new() -> Self {
-        let unix = GroupData::new(Some(UNIX_GROUP), Meta::default());
-        Self { entries: Entries::default(), groups: vec![unix], listeners: Vec::new() }
-    }
-
-    /// Names a file that entries come from.
-    pub fn source(&mut self, file: &str) -> Result<SourceId, TooMany> {
-        self.entries.add_source(file).ok_or(TooMany)
-    }
-
-    /// Declares a group; without a name it holds addresses written in place.
-    pub fn group(&mut self, name: Option<&str>, meta: Meta) -> Result<GroupId, TooMany> {
-        if self.groups.len() > MAX_GROUPS {
-            return Err(TooMany);
-        }
-        let id = GroupId(u32::try_from(self.groups.len()).map_err(|_| TooMany)?);
-        self.groups.push(GroupData::new(name, meta));
-        Ok(id)
-    }
-
-    /// Adds an entry to a group.
-    pub fn entry(&mut self, group: GroupId, source: SourceId, entry: Entry) -> Result<(), TooMany> {
-        self.entries.add(group, source, entry).ok_or(TooMany)
-    }
-
-    /// Makes all entries of `other` count as entries of `group`.
-    pub fn include(&mut self, group: GroupId, other: GroupId) {
-        if index(other) < self.groups.len()
-            && let Some(data) = self.groups.get_mut(index(group))
-        {
-            data.includes.push(other);
-        }
-    }
-
-    /// Adds the next listener; its index is the number of calls before.
-    pub fn listener(&mut self, access: Access) {
-        self.listeners.push(access);
-    }
-
-    /// Groups that include each other in a ring, each ring as the path from one back to itself.
-    pub fn cycles(&self) -> Vec<Vec<GroupId>> {
-        let mut seen = vec![Seen::Not; self.groups.len()];
-        let mut rings = Vec::new();
-        for start in (0..).map(GroupId).take(self.groups.len()) {
-            self.find_rings(start, &mut seen, &mut rings);
-        }
-        rings
-    }
-
-    /// Compiles. A ring of includes is walked once and gives its members the same entries.
-    pub fn build(mut self) -> Policy {
-        self.entries.shrink();
-        self.total_up();
-        let mut compiler = Compiler {
-            entries: &self.entries,
-            groups: &self.groups,
-            known: HashMap::new(),
-            sets: Vec::new(),
-        };
-        let listeners = self
-            .listeners
-            .iter()
-            .map(|access| Lists { allow: compiler.set(&access.allow), deny: compiler.set(&access.deny) })
-            .collect();
-        let sets = compiler.sets;
-        let named = (0..).map(GroupId).zip(&self.groups).filter(|(_, group)| group.name.is_some());
-        let names = named.enumerate().map(|(at, (id, _))| (id, at)).collect();
-        Policy { entries: self.entries, groups: self.groups, names, sets, listeners }
-    }
-
-    /// A depth-first walk with its own stack: a chain of includes may be as long as the file.
-    fn find_rings(&self, start: GroupId, seen: &mut [Seen], rings: &mut Vec<Vec<GroupId>>) {
-        if seen[index(start)] != Seen::Not {
-            return;
-        }
-        seen[index(start)] = Seen::OnPath;
-        let mut path = vec![(start, 0)];
-        while let Some((group, at)) = path.last_mut() {
-            let Some(next) = self.groups[index(*group)].includes.get(*at).copied() else {
-                seen[index(*group)] = Seen::Done;
-                path.pop();
-                continue;
-            };
-            *at += 1;
-            match seen[index(next)] {
-                Seen::Not => {
-                    seen[index(next)] = Seen::OnPath;
-                    path.push((next, 0));
-                }
-                Seen::OnPath => {
-                    let ring = path.iter().map(|(group, _)| *group).skip_while(|group| *group != next);
-                    rings.push(ring.chain([next]).collect());
-                }
-                Seen::Done => {}
-            }
-        }
-    }
-
-    fn total_up(&mut self) {
-        for id in (0..).map(GroupId).take(self.groups.len()) {
-            let members = members(&self.groups, &[id]);
-            let spans = members.iter().flat_map(|member| self.entries.spans(*member));
-            let total =
-                usize::from(members.contains(&Self::UNIX)) + spans.map(|span| span.len()).sum::<usize>();
-            let own = || self.entries.spans(id);
-            let (v4, v6) = (own().flat_map(|span| span.v4), own().flat_map(|span| span.v6));
-            let which = v4.map(Which::V4).chain(v6.map(Which::V6));
-            let mut untils: Vec<_> =
-                which.filter_map(|which| self.entries.until(which, &self.groups)).collect();
-            untils.sort_unstable();
-            untils.dedup();
-            untils.shrink_to_fit();
-            let group = &mut self.groups[index(id)];
-            group.total = total;
-            group.untils = untils;
-        }
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Seen {
-    Not,
-    OnPath,
-    Done,
-}
-
-impl Default for PolicyBuilder {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// More groups, files or entries than the tables can number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("more than {} entries or {MAX_GROUPS} groups", crate::group::MAX_ENTRIES)]
-pub struct TooMany;
-
 #[derive(Clone, Copy, Debug)]
 struct Lists {
     allow: usize,
@@ -383,68 +228,6 @@ enum Found {
     Active(RuleId, Option<UnixSeconds>),
     Expired(RuleId),
     Nothing,
-}
-
-struct Compiler<'b> {
-    entries: &'b Entries,
-    groups: &'b [GroupData],
-    known: HashMap<Vec<GroupId>, usize>,
-    sets: Vec<Set>,
-}
-
-impl Compiler<'_> {
-    fn set(&mut self, roots: &[GroupId]) -> usize {
-        let members = members(self.groups, roots);
-        if let Some(at) = self.known.get(&members) {
-            return *at;
-        }
-        let spans = || members.iter().flat_map(|member| self.entries.spans(*member));
-        let v4 = spans().flat_map(|span| span.v4).filter_map(|id| Some((id, self.entries.v4(id)?)));
-        let v6 = spans().flat_map(|span| span.v6).filter_map(|id| Some((id, self.entries.v6(id)?)));
-        let set = Set {
-            unix: members.contains(&PolicyBuilder::UNIX),
-            v4: self.table(v4, Which::V4),
-            v6: self.table(v6, Which::V6),
-        };
-        self.sets.push(set);
-        self.known.insert(members, self.sets.len() - 1);
-        self.sets.len() - 1
-    }
-
-    /// Of equal prefixes only the one that lasts longest counts, the first of those: the others can never decide.
-    fn table<K: Key>(
-        &self,
-        entries: impl Iterator<Item = (u32, (K, u8))>,
-        which: impl Fn(u32) -> Which,
-    ) -> Table<K> {
-        let until = |entry| self.entries.until(which(entry), self.groups);
-        let mut prefixes: Vec<Prefix<K>> = entries
-            .map(|(entry, (start, len))| Prefix { start, len, entry, expires: until(entry).is_some() })
-            .collect();
-        prefixes.sort_unstable();
-        prefixes.dedup_by(|next, kept| {
-            let same = (next.start, next.len) == (kept.start, kept.len);
-            if same && kept.expires && until(next.entry).is_none_or(|next| until(kept.entry) < Some(next)) {
-                *kept = *next;
-            }
-            same
-        });
-        Table::new(&prefixes)
-    }
-}
-
-/// The groups and all they include, each once, sorted.
-fn members(groups: &[GroupData], roots: &[GroupId]) -> Vec<GroupId> {
-    let mut seen = vec![false; groups.len()];
-    let mut open = roots.to_vec();
-    while let Some(group) = open.pop() {
-        if let (Some(seen), Some(data)) = (seen.get_mut(index(group)), groups.get(index(group)))
-            && !std::mem::replace(seen, true)
-        {
-            open.extend(&data.includes);
-        }
-    }
-    (0..).map(GroupId).zip(seen).filter_map(|(group, seen)| seen.then_some(group)).collect()
 }
 
 fn refuse(reason: Reason, rule: Option<RuleId>) -> Decision {

@@ -1,5 +1,8 @@
 //! A mapping whose keys are taken one by one; what is left at the end was not understood, and is an error.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use super::problem::{Place, Problems};
 use super::raw::{Key, Node, Value};
 
@@ -19,8 +22,22 @@ impl<'n> Fields<'n> {
         match &node.value {
             Value::Null => Some(fields),
             Value::Map(entries) => {
+                let mut lines: HashMap<&str, u32> = HashMap::new();
                 for (key, value) in entries {
-                    fields.add(key, value, problems);
+                    match lines.entry(&key.text) {
+                        Entry::Vacant(free) => {
+                            free.insert(key.place.line);
+                            fields.entries.push((key, Some(value)));
+                        }
+                        Entry::Occupied(first) => {
+                            let message = format!(
+                                "duplicate key '{}', first in line {}",
+                                shown(&key.text),
+                                first.get()
+                            );
+                            problems.error(&key.place, message, "keep one of them");
+                        }
+                    }
                 }
                 Some(fields)
             }
@@ -86,15 +103,6 @@ impl<'n> Fields<'n> {
             };
             problems.error(&key.place, format!("unknown key '{}' in {}", shown(&key.text), self.what), hint);
         }
-    }
-
-    fn add(&mut self, key: &'n Key, value: &'n Node, problems: &mut Problems) {
-        if let Some((first, _)) = self.entries.iter().find(|(known, _)| known.text == key.text) {
-            let message = format!("duplicate key '{}', first in line {}", shown(&key.text), first.place.line);
-            problems.error(&key.place, message, "keep one of them");
-            return;
-        }
-        self.entries.push((key, Some(value)));
     }
 }
 

@@ -1,23 +1,28 @@
 //! The `groups` mapping, the files it names, and entries wherever they stand.
 
+mod entry;
 mod file;
 
 use std::collections::{HashMap, HashSet};
 
 use portcullis_acl::policy::UNIX_GROUP;
-use portcullis_acl::{Cidr, Entry, GroupId, Meta, PolicyBuilder, SourceId, TooMany, UnixSeconds};
+use portcullis_acl::{GroupId, Meta, PolicyBuilder, SourceId};
+
+use self::entry::{meta, too_many};
 
 use crate::config::fields::{Fields, named, nearest, shown};
 use crate::config::load::Scope;
 use crate::config::problem::Place;
 use crate::config::raw::{Node, Value};
-use crate::config::value::{self, time};
+use crate::config::value;
 
 /// The groups of a file by name, and what later checks need to know of them.
 pub(super) struct Groups<'n> {
     ids: HashMap<&'n str, GroupId>,
     declared: Vec<Declared<'n>>,
     includes: Vec<Include>,
+    /// The same, to be followed.
+    edges: HashMap<GroupId, Vec<GroupId>>,
     used: HashSet<GroupId>,
     main: Option<SourceId>,
 }
@@ -46,6 +51,7 @@ pub(super) fn read<'n>(node: Option<&'n Node>, policy: &mut PolicyBuilder, scope
         ids: HashMap::from([(UNIX_GROUP, PolicyBuilder::UNIX)]),
         declared: Vec::new(),
         includes: Vec::new(),
+        edges: HashMap::new(),
         used: HashSet::new(),
         main,
     };
@@ -122,13 +128,9 @@ impl<'n> Groups<'n> {
     fn reach(&self, roots: &[GroupId]) -> HashSet<GroupId> {
         let mut reached: HashSet<GroupId> = HashSet::new();
         let mut open = roots.to_vec();
-        let mut edges: HashMap<GroupId, Vec<GroupId>> = HashMap::new();
-        for include in &self.includes {
-            edges.entry(include.from).or_default().push(include.to);
-        }
         while let Some(group) = open.pop() {
             if reached.insert(group) {
-                open.extend(edges.get(&group).into_iter().flatten());
+                open.extend(self.edges.get(&group).into_iter().flatten());
             }
         }
         reached
@@ -196,89 +198,6 @@ impl<'n> Groups<'n> {
         }
     }
 
-    /// One item of a list: an address, `{cidr: ..., note: ...}` or `{group: NAME}`.
-    fn entry(
-        &mut self,
-        node: &Node,
-        id: GroupId,
-        source: SourceId,
-        policy: &mut PolicyBuilder,
-        scope: &mut Scope,
-    ) {
-        match &node.value {
-            Value::Scalar(text) => {
-                if let Some(cidr) = self.address(text, &node.place, scope) {
-                    add(id, source, cidr, &node.place, Meta::default(), policy, scope);
-                }
-            }
-            Value::Map(_) => self.long_entry(node, id, source, policy, scope),
-            Value::Null | Value::List(_) => {
-                let message = format!("an entry must be an address or a mapping, not {}", node.kind());
-                scope.problems.error(
-                    &node.place,
-                    message,
-                    "write 203.0.113.0/24 or {cidr: 203.0.113.0/24, note: why}",
-                );
-            }
-        }
-    }
-
-    fn long_entry(
-        &mut self,
-        node: &Node,
-        id: GroupId,
-        source: SourceId,
-        policy: &mut PolicyBuilder,
-        scope: &mut Scope,
-    ) {
-        if let Some(text) = broken_v6(node) {
-            let message = "an IPv6 address that YAML took for a mapping";
-            scope.problems.error(&node.place, message, format!("put it in quotes: \"{text}\""));
-            return;
-        }
-        let Some(mut fields) = Fields::of(node, "entry", &mut scope.problems) else { return };
-        if let Some(other) = fields.take("group") {
-            if let Some(name) = value::text(other, "group", &mut scope.problems)
-                && let Some(to) = self.find(name, &other.place, scope)
-            {
-                policy.include(id, to);
-                self.includes.push(Include { from: id, to, place: other.place.clone() });
-            }
-            fields.finish(&mut scope.problems);
-            return;
-        }
-        let cidr = fields
-            .need("cidr", "write {cidr: 203.0.113.0/24, note: why}, or {group: NAME}", &mut scope.problems)
-            .and_then(|node| {
-                let text = value::text(node, "cidr", &mut scope.problems)?;
-                self.address(text, &node.place, scope)
-            });
-        let meta = meta(&mut fields, scope);
-        fields.finish(&mut scope.problems);
-        if let Some(cidr) = cidr {
-            add(id, source, cidr, &node.place, meta, policy, scope);
-        }
-    }
-
-    fn address(&self, text: &str, place: &Place, scope: &mut Scope) -> Option<Cidr> {
-        match text.parse() {
-            Ok(cidr) => Some(cidr),
-            Err(_) if value::is_name(text) => {
-                let hint = match self.ids.contains_key(text) {
-                    true => format!("to include the group, write {{group: {text}}}"),
-                    false => "write an address such as 203.0.113.0/24, or {group: NAME} to include a group"
-                        .to_owned(),
-                };
-                scope.problems.error(place, format!("'{}' is not an address", shown(text)), hint);
-                None
-            }
-            Err(error) => {
-                scope.problems.error(place, format!("'{}': {error}", shown(text)), error.hint());
-                None
-            }
-        }
-    }
-
     fn find(&self, name: &str, place: &Place, scope: &mut Scope) -> Option<GroupId> {
         if let Some(id) = self.ids.get(name) {
             return Some(*id);
@@ -293,13 +212,19 @@ impl<'n> Groups<'n> {
     }
 
     fn report_cycles(&self, policy: &PolicyBuilder, scope: &mut Scope) {
+        /// More say nothing new, and a path may name every group of the file.
+        const MOST_RINGS: usize = 20;
+        const MOST_NAMES: usize = 8;
         let name =
             |id: &GroupId| self.declared.iter().find(|group| group.id == *id).map_or("", |group| group.name);
-        for ring in policy.cycles() {
+        for ring in policy.cycles(MOST_RINGS) {
             let [.., from, to] = ring.as_slice() else { continue };
             let include = self.includes.iter().find(|include| (include.from, include.to) == (*from, *to));
             if let Some(include) = include {
-                let path: Vec<&str> = ring.iter().map(name).collect();
+                let mut path: Vec<&str> = ring.iter().take(MOST_NAMES).map(name).collect();
+                if ring.len() > MOST_NAMES {
+                    path.extend(["...", name(to)]);
+                }
                 let message = format!("groups include each other: {}", path.join(" -> "));
                 scope.problems.error(&include.place, message, "remove one of the includes");
             }
@@ -332,61 +257,4 @@ fn long_form<'n>(node: &'n Node, group: &mut Declared<'n>, scope: &mut Scope) ->
     }
     fields.finish(&mut scope.problems);
     meta
-}
-
-fn meta(fields: &mut Fields<'_>, scope: &mut Scope) -> Meta {
-    let mut word = |name: &'static str, scope: &mut Scope| {
-        let node = fields.take(name)?;
-        value::text(node, name, &mut scope.problems).map(str::to_owned)
-    };
-    let (note, owner) = (word("note", scope), word("owner", scope));
-    let until = fields.take("until").and_then(|node| until(node, scope));
-    Meta { note, owner, until }
-}
-
-fn until(node: &Node, scope: &mut Scope) -> Option<UnixSeconds> {
-    let text = value::text(node, "until", &mut scope.problems)?;
-    match time::parse(text) {
-        Ok(until) => {
-            if until <= scope.now {
-                let message = format!("'until' passed at {}: the entry counts as absent", time::show(until));
-                scope.problems.warning(&node.place, message, "remove the entry, or set a later moment");
-            }
-            Some(until)
-        }
-        Err(hint) => {
-            scope.problems.error(&node.place, format!("'{}' is not a moment", shown(text)), hint);
-            None
-        }
-    }
-}
-
-fn add(
-    group: GroupId,
-    source: SourceId,
-    cidr: Cidr,
-    place: &Place,
-    meta: Meta,
-    policy: &mut PolicyBuilder,
-    scope: &mut Scope,
-) {
-    if let Err(full) = policy.entry(group, source, Entry { cidr, line: place.line, meta }) {
-        too_many(full, place, scope);
-    }
-}
-
-fn too_many(full: TooMany, place: &Place, scope: &mut Scope) {
-    scope.problems.error(place, full.to_string(), "");
-}
-
-/// `- fe80::` without quotes is a mapping of `fe80:` to nothing.
-fn broken_v6(node: &Node) -> Option<String> {
-    let Value::Map(entries) = &node.value else { return None };
-    let [(key, value)] = entries.as_slice() else { return None };
-    let text = match &value.value {
-        Value::Null => format!("{}:", key.text),
-        Value::Scalar(text) => format!("{}: {text}", key.text).replace(' ', ""),
-        Value::List(_) | Value::Map(_) => return None,
-    };
-    (text.contains("::") && text.parse::<Cidr>().is_ok()).then_some(text)
 }

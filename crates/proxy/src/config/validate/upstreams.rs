@@ -1,6 +1,6 @@
 //! The `upstreams` mapping.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use crate::config::fields::{Fields, named, nearest};
@@ -123,11 +123,12 @@ fn one<'n>(name: &str, node: &'n Node, scope: &mut Scope) -> (Option<Upstream>, 
 
 fn addresses(node: &Node, scope: &mut Scope) -> Option<Vec<Address>> {
     let mut addresses = Vec::new();
+    let mut seen = HashSet::new();
     for item in value::list(node) {
         let address = value::text(item, "address", &mut scope.problems)
             .and_then(|text| socket::remote(text, &scope.base).map_err(|why| note(item, why, scope)).ok());
         match address {
-            Some(address) if addresses.contains(&address) => {
+            Some(address) if !seen.insert(address.clone()) => {
                 scope.problems.error(&item.place, format!("{address} is there twice"), "remove one");
             }
             Some(address) => addresses.push(address),

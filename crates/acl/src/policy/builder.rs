@@ -1,0 +1,162 @@
+//! What an operator wrote, collected until it can be compiled.
+
+use thiserror::Error;
+
+use super::compile::{Compiler, members};
+use super::{Lists, Policy, UNIX_GROUP};
+use crate::decision::Which;
+use crate::group::{Entries, Entry, GroupData, GroupId, MAX_GROUPS, Meta, SourceId, index};
+
+/// Who a listener admits and refuses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    /// Groups that admit.
+    pub allow: Vec<GroupId>,
+    /// Groups that refuse, whatever `allow` says.
+    pub deny: Vec<GroupId>,
+}
+
+/// Collects groups and listeners, then compiles them.
+#[derive(Debug)]
+pub struct PolicyBuilder {
+    entries: Entries,
+    groups: Vec<GroupData>,
+    listeners: Vec<Access>,
+}
+
+impl PolicyBuilder {
+    /// The built-in group `unix`.
+    pub const UNIX: GroupId = GroupId(0);
+
+    /// With nothing in it but the built-in group `unix`.
+    pub fn new() -> Self {
+        let unix = GroupData::new(Some(UNIX_GROUP), Meta::default());
+        Self { entries: Entries::default(), groups: vec![unix], listeners: Vec::new() }
+    }
+
+    /// Names a file that entries come from.
+    pub fn source(&mut self, file: &str) -> Result<SourceId, TooMany> {
+        self.entries.add_source(file).ok_or(TooMany)
+    }
+
+    /// Declares a group; without a name it holds addresses written in place.
+    pub fn group(&mut self, name: Option<&str>, meta: Meta) -> Result<GroupId, TooMany> {
+        if self.groups.len() > MAX_GROUPS {
+            return Err(TooMany);
+        }
+        let id = GroupId(u32::try_from(self.groups.len()).map_err(|_| TooMany)?);
+        self.groups.push(GroupData::new(name, meta));
+        Ok(id)
+    }
+
+    /// Adds an entry to a group.
+    pub fn entry(&mut self, group: GroupId, source: SourceId, entry: Entry) -> Result<(), TooMany> {
+        self.entries.add(group, source, entry).ok_or(TooMany)
+    }
+
+    /// Makes all entries of `other` count as entries of `group`.
+    pub fn include(&mut self, group: GroupId, other: GroupId) {
+        if index(other) < self.groups.len()
+            && let Some(data) = self.groups.get_mut(index(group))
+        {
+            data.includes.push(other);
+        }
+    }
+
+    /// Adds the next listener; its index is the number of calls before.
+    pub fn listener(&mut self, access: Access) {
+        self.listeners.push(access);
+    }
+
+    /// Groups that include each other in a ring, each ring as the path from one back to itself; at most `most` rings.
+    pub fn cycles(&self, most: usize) -> Vec<Vec<GroupId>> {
+        let mut seen = vec![Seen::Not; self.groups.len()];
+        let mut rings = Vec::new();
+        for start in (0..).map(GroupId).take(self.groups.len()) {
+            self.find_rings(start, &mut seen, &mut rings, most);
+        }
+        rings
+    }
+
+    /// Compiles. A ring of includes is walked once and gives its members the same entries.
+    pub fn build(mut self) -> Policy {
+        self.entries.shrink();
+        self.total_up();
+        let mut compiler = Compiler::new(&self.entries, &self.groups);
+        let listeners = self
+            .listeners
+            .iter()
+            .map(|access| Lists { allow: compiler.set(&access.allow), deny: compiler.set(&access.deny) })
+            .collect();
+        let sets = compiler.finish();
+        let named = (0..).map(GroupId).zip(&self.groups).filter(|(_, group)| group.name.is_some());
+        let names = named.enumerate().map(|(at, (id, _))| (id, at)).collect();
+        Policy { entries: self.entries, groups: self.groups, names, sets, listeners }
+    }
+
+    /// A depth-first walk with its own stack: a chain of includes may be as long as the file.
+    fn find_rings(&self, start: GroupId, seen: &mut [Seen], rings: &mut Vec<Vec<GroupId>>, most: usize) {
+        if seen[index(start)] != Seen::Not {
+            return;
+        }
+        seen[index(start)] = Seen::OnPath;
+        let mut path = vec![(start, 0)];
+        while let Some((group, at)) = path.last_mut() {
+            let Some(next) = self.groups[index(*group)].includes.get(*at).copied() else {
+                seen[index(*group)] = Seen::Done;
+                path.pop();
+                continue;
+            };
+            *at += 1;
+            match seen[index(next)] {
+                Seen::Not => {
+                    seen[index(next)] = Seen::OnPath;
+                    path.push((next, 0));
+                }
+                Seen::OnPath if rings.len() < most => {
+                    let ring = path.iter().map(|(group, _)| *group).skip_while(|group| *group != next);
+                    rings.push(ring.chain([next]).collect());
+                }
+                Seen::OnPath | Seen::Done => {}
+            }
+        }
+    }
+
+    fn total_up(&mut self) {
+        for id in (0..).map(GroupId).take(self.groups.len()) {
+            let members = members(&self.groups, &[id]);
+            let spans = members.iter().flat_map(|member| self.entries.spans(*member));
+            let total =
+                usize::from(members.contains(&Self::UNIX)) + spans.map(|span| span.len()).sum::<usize>();
+            let own = || self.entries.spans(id);
+            let (v4, v6) = (own().flat_map(|span| span.v4), own().flat_map(|span| span.v6));
+            let which = v4.map(Which::V4).chain(v6.map(Which::V6));
+            let mut untils: Vec<_> =
+                which.filter_map(|which| self.entries.until(which, &self.groups)).collect();
+            untils.sort_unstable();
+            untils.dedup();
+            untils.shrink_to_fit();
+            let group = &mut self.groups[index(id)];
+            group.total = total;
+            group.untils = untils;
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Not,
+    OnPath,
+    Done,
+}
+
+impl Default for PolicyBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// More groups, files or entries than the tables can number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("more than {} entries or {MAX_GROUPS} groups", crate::group::MAX_ENTRIES)]
+pub struct TooMany;

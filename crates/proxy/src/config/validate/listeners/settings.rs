@@ -1,0 +1,117 @@
+//! The keys that `listener_defaults` may set too.
+
+use portcullis_acl::GroupId;
+
+use super::Parts;
+use crate::config::fields::Fields;
+use crate::config::limits::Patch;
+use crate::config::model::{Auth, Refusal};
+use crate::config::problem::Place;
+use crate::config::value;
+
+/// `None`: not set, or set wrongly, which has been noted.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Settings {
+    pub(super) upstream: Option<usize>,
+    /// The groups, and where the list stands.
+    pub(super) allow: Option<(Vec<GroupId>, Place)>,
+    pub(super) deny: Option<Vec<GroupId>>,
+    pub(super) refusal: Option<Refusal>,
+    pub(super) auth: Option<Auth>,
+    pub(super) inline_commands: Option<bool>,
+    pub(super) allow_anonymous_internet: Option<bool>,
+    pub(super) limits: Vec<Patch>,
+    /// A key was there with a value that cannot be used; no default may stand in for it.
+    pub(super) broken: bool,
+}
+
+impl Parts<'_, '_, '_> {
+    pub(super) fn settings(&mut self, fields: &mut Fields<'_>) -> Settings {
+        let mut settings = Settings::default();
+        if let Some(node) = fields.take("upstream") {
+            settings.upstream = self.upstreams.find(node, self.scope);
+            settings.broken |= settings.upstream.is_none();
+        }
+        if let Some(node) = fields.take("allow") {
+            settings.allow = Some((self.groups.list(node, self.policy, self.scope), node.place.clone()));
+        }
+        if let Some(node) = fields.take("deny") {
+            settings.deny = Some(self.groups.list(node, self.policy, self.scope));
+        }
+        self.words(fields, &mut settings);
+        if let Some(node) = fields.take("limits") {
+            settings.limits.push(Patch::listener(node, &mut self.scope.problems));
+        }
+        let problems = &mut self.scope.problems;
+        fields.not_yet("shadow", "", problems);
+        fields.not_yet("users", "this version has auth: passthrough and auth: trust", problems);
+        fields.not_yet("acl", "give the upstream's user the rules: ACL SETUSER", problems);
+        fields.not_yet("announce", "", problems);
+        fields.not_yet("proxy_protocol", "", problems);
+        fields.not_yet("tls", "", problems);
+        settings
+    }
+
+    fn words(&mut self, fields: &mut Fields<'_>, settings: &mut Settings) {
+        let problems = &mut self.scope.problems;
+        if let Some(node) = fields.take("refusal") {
+            settings.refusal = value::word(node, "refusal", &REFUSALS, problems);
+            settings.broken |= settings.refusal.is_none();
+        }
+        if let Some(node) = fields.take("auth") {
+            let words =
+                [("passthrough", Some(Auth::Passthrough)), ("trust", Some(Auth::Trust)), ("users", None)];
+            let auth = value::word(node, "auth", &words, problems);
+            if auth == Some(None) {
+                problems.error(&node.place, "auth: users is not yet supported", "write passthrough or trust");
+            }
+            settings.auth = auth.flatten();
+            settings.broken |= settings.auth.is_none();
+        }
+        if let Some(node) = fields.take("inline_commands") {
+            settings.inline_commands = value::switch(node, "inline_commands", problems);
+        }
+        if let Some(node) = fields.take("allow_anonymous_internet") {
+            settings.allow_anonymous_internet = value::switch(node, "allow_anonymous_internet", problems);
+        }
+        if let Some(node) = fields.take("present_as") {
+            if value::list(node).is_empty() {
+                problems.error(&node.place, "present_as has no value", "write present_as: [standalone]");
+            }
+            let words = [("standalone", true), ("sentinel", false), ("cluster", false)];
+            for item in value::list(node) {
+                if value::word(item, "present_as", &words, problems) == Some(false) {
+                    problems.error(
+                        &item.place,
+                        "only present_as: [standalone] is supported yet",
+                        "write standalone",
+                    );
+                }
+            }
+        }
+    }
+}
+
+const REFUSALS: [(&str, Refusal); 4] = [
+    ("denied", Refusal::Denied),
+    ("illegal_address", Refusal::IllegalAddress),
+    ("close", Refusal::Close),
+    ("reset", Refusal::Reset),
+];
+
+impl Settings {
+    /// These where set, else those of `below`; limits lie over each other key by key.
+    pub(super) fn over(self, below: &Self) -> Self {
+        Self {
+            upstream: self.upstream.or(below.upstream),
+            allow: self.allow.or_else(|| below.allow.clone()),
+            deny: self.deny.or_else(|| below.deny.clone()),
+            refusal: self.refusal.or(below.refusal),
+            auth: self.auth.or(below.auth),
+            inline_commands: self.inline_commands.or(below.inline_commands),
+            allow_anonymous_internet: self.allow_anonymous_internet.or(below.allow_anonymous_internet),
+            limits: below.limits.iter().cloned().chain(self.limits).collect(),
+            broken: self.broken || below.broken,
+        }
+    }
+}
