@@ -1,8 +1,8 @@
 //! Where requests and replies begin and end.
 //!
 //! Both scanners keep their place between reads: a body is skipped by its length and never looked at, a line is looked
-//! at once, and only a header that is cut by the end of the buffer (22 bytes at most) is read again. They hold no
-//! bytes; the caller's buffer is the only one.
+//! at once, and only a header that is cut by the end of the buffer (22 bytes at most, and a name with it) is read again.
+//! They hold no bytes; the caller's buffer is the only one.
 
 mod number;
 mod reply;
@@ -86,7 +86,10 @@ impl<'b> Iterator for Arguments<'b> {
         if self.rest.first() != Some(&b'$') {
             return None;
         }
-        let Ok(Some((len, body))) = number::unsigned(self.rest, 1) else { return None };
+        let (len, body) = match number::short(self.rest, b'$') {
+            Some((len, body)) => (u64::try_from(len).ok()?, body),
+            None => number::unsigned(self.rest, 1).ok()??,
+        };
         let end = body.checked_add(usize::try_from(len).ok()?)?;
         let after = self.rest.get(end..)?.strip_prefix(b"\r\n")?;
         let argument = self.rest.get(body..end)?;

@@ -57,6 +57,9 @@ pub struct RequestScanner {
     cursor: Cursor,
     arguments: u64,
     name: Span,
+    /// Bytes of the next header that are known to be no number and to have no end; such a header never becomes valid,
+    /// so this never goes back to 0.
+    searched: u32,
     phase: Phase,
 }
 
@@ -97,6 +100,7 @@ impl RequestScanner {
             cursor: Cursor { at: 0, left: 0, body: HEADER },
             arguments: 0,
             name: Span { start: 0, end: 0 },
+            searched: 0,
             phase: Phase::Idle,
         }
     }
@@ -198,7 +202,7 @@ impl RequestScanner {
     }
 
     /// `*N`: the number of arguments (0 for none or a negative number), and the offset behind the header.
-    fn count(&self, buf: &[u8]) -> Result<Option<(u64, usize)>, RequestError> {
+    fn count(&mut self, buf: &[u8]) -> Result<Option<(u64, usize)>, RequestError> {
         let read = if buf.get(1) == Some(&b'-') {
             number::signed(buf, 1).map(|found| found.map(|(_, at)| (0, at)))
         } else {
@@ -209,7 +213,11 @@ impl RequestScanner {
             Ok(None) => return Ok(None),
             Err(Fault::NotCrlf) => return Err(RequestError::InvalidFraming),
             Err(Fault::NotCanonical) => {
-                return no_number(buf, RequestError::InvalidMultibulkLength, RequestError::TooBigMbulkCount);
+                return self.no_number(
+                    buf,
+                    RequestError::InvalidMultibulkLength,
+                    RequestError::TooBigMbulkCount,
+                );
             }
         };
         if count > self.limits.arguments {
@@ -222,7 +230,7 @@ impl RequestScanner {
     }
 
     /// `$N` at `at`: the length, and the offset behind the header.
-    fn header(&self, buf: &[u8], at: usize) -> Result<Option<(u64, usize)>, RequestError> {
+    fn header(&mut self, buf: &[u8], at: usize) -> Result<Option<(u64, usize)>, RequestError> {
         match buf.get(at) {
             Some(b'$') => {}
             Some(&byte) => return Err(RequestError::ExpectedDollar(byte)),
@@ -234,7 +242,11 @@ impl RequestScanner {
             Err(Fault::NotCrlf) => return Err(RequestError::InvalidFraming),
             Err(Fault::NotCanonical) => {
                 let header = buf.get(at..).unwrap_or(&[]);
-                return no_number(header, RequestError::InvalidBulkLength, RequestError::TooBigBulkCount);
+                return self.no_number(
+                    header,
+                    RequestError::InvalidBulkLength,
+                    RequestError::TooBigBulkCount,
+                );
             }
         };
         if len > self.limits.bulk {
@@ -274,7 +286,7 @@ impl RequestScanner {
 
     /// Goes over all arguments that are wholly in, and the header of the next.
     #[inline(always)]
-    fn walk(&self, buf: &[u8], from: Cursor) -> Result<Cursor, RequestError> {
+    fn walk(&mut self, buf: &[u8], from: Cursor) -> Result<Cursor, RequestError> {
         let Cursor { at, mut left, body } = from;
         let mut rest = buf.get(at..).unwrap_or(&[]);
         if body == HEADER {
@@ -296,7 +308,7 @@ impl RequestScanner {
 
     /// The same, where the next argument takes a closer look.
     #[inline(never)]
-    fn walk_on(&self, buf: &[u8], from: Cursor) -> Result<Cursor, RequestError> {
+    fn walk_on(&mut self, buf: &[u8], from: Cursor) -> Result<Cursor, RequestError> {
         let longest = self.limits.bulk_now();
         let Cursor { mut at, mut left, mut body } = from;
         while left > 0 {
@@ -322,6 +334,28 @@ impl RequestScanner {
             left -= 1;
         }
         Ok(Cursor { at, left, body })
+    }
+
+    /// A header that is no number, as Redis takes it: it looks for the CR first, up to a bound, and at the number then. A
+    /// bare LF it would wait behind for ever.
+    #[cold]
+    fn no_number<T>(
+        &mut self,
+        header: &[u8],
+        wrong: RequestError,
+        endless: RequestError,
+    ) -> Result<Option<T>, RequestError> {
+        let bounded = header.get(..=MAX_INLINE).unwrap_or(header);
+        let unseen = bounded.get(usize::try_from(self.searched).unwrap_or(0)..).unwrap_or(&[]);
+        match unseen.iter().find(|byte| matches!(byte, b'\r' | b'\n')) {
+            Some(b'\r') => Err(wrong),
+            Some(_) => Err(RequestError::InvalidFraming),
+            None if header.len() > MAX_INLINE => Err(endless),
+            None => {
+                self.searched = u32::try_from(header.len()).unwrap_or(u32::MAX);
+                Ok(None)
+            }
+        }
     }
 
     fn line(&mut self, buf: &[u8], from: usize) -> Result<Request, RequestError> {
@@ -361,21 +395,6 @@ impl RequestScanner {
     const fn empty(&mut self, len: usize) -> Request {
         self.phase = Phase::Idle;
         Request::Empty { len }
-    }
-}
-
-/// A header that is no number, as Redis takes it: it looks for the CR first, up to a bound, and at the number then. A
-/// bare LF it would wait behind for ever.
-fn no_number<T>(
-    header: &[u8],
-    wrong: RequestError,
-    endless: RequestError,
-) -> Result<Option<T>, RequestError> {
-    match header.iter().find(|byte| matches!(byte, b'\r' | b'\n')) {
-        Some(b'\r') => Err(wrong),
-        Some(_) => Err(RequestError::InvalidFraming),
-        None if header.len() > MAX_INLINE => Err(endless),
-        None => Ok(None),
     }
 }
 

@@ -186,6 +186,26 @@ fn headers_without_an_end_are_refused_at_redis_bound() {
 }
 
 #[test]
+fn an_endless_header_is_looked_at_once_whatever_the_pieces() {
+    for (start, len, end, error) in [
+        (&b"*"[..], MAX_INLINE - 1, &b"\r\n"[..], Error::InvalidMultibulkLength),
+        (b"*", MAX_INLINE, b"\r\n", Error::TooBigMbulkCount),
+        (b"*", 100_000, b"\r\n", Error::TooBigMbulkCount),
+        (b"*2\r\n$1\r\na\r\n$", MAX_INLINE - 1, b"\r\n", Error::InvalidBulkLength),
+        (b"*2\r\n$1\r\na\r\n$", 100_000, b"\r\n", Error::TooBigBulkCount),
+        (b"*2\r\n$1\r\na\r\n$", 1000, b"\n", Error::InvalidFraming),
+    ] {
+        let input = [start, &b"x".repeat(len), end].concat();
+        for stream_from in [None, Some(0)] {
+            for chunks in [&[][..], &[1], &[4096], &[MAX_INLINE + 1, 7]] {
+                let run = drive::requests(&input, LIMITS, Pace { chunks, stream_from });
+                assert_eq!(run, (vec![], Some(error)), "{len} in {chunks:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn limits_hold_for_frames_that_are_wholly_in() {
     let frame = b"*3\r\n$3\r\nSET\r\n$2\r\nkk\r\n$12\r\nabcdefghijkl\r\n*1\r\n$4\r\nPING\r\n";
     let of = |bulk, arguments| outcome(frame, RequestLimits { bulk, arguments, ..LIMITS });
