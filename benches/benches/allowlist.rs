@@ -73,7 +73,7 @@ fn compile<'t>(entries: impl Iterator<Item = &'t String>) -> Policy {
 fn questions(networks: &[IpNet], v6: bool) -> Vec<IpAddr> {
     let mut random = Random(0xd1b5_4a32_d192_ed03);
     let mut question = |number: usize| -> IpAddr {
-        match (number % 2 == 0, v6) {
+        match (number.is_multiple_of(2), v6) {
             (true, _) => networks[random.below(networks.len())].addr(),
             (false, true) => random.v6().into(),
             (false, false) => random.v4().into(),

@@ -7,7 +7,8 @@
 //! An index by leading bits names the few starts that come into question, which are compared all at once, without a
 //! branch. Where a list is so crowded that they are many, a B+ tree over the starts decides.
 
-/// Fan-out to starts in a slot of the index, on average: crowded slots stay rare, and the index small beside the starts.
+/// How many times more starts are compared than a slot of the index has on average: crowded slots stay rare, and the
+/// index is small beside the starts.
 const SPARE: usize = 4;
 
 /// An address as an unsigned number.
@@ -79,7 +80,8 @@ pub(crate) struct Table<K> {
     index: Index<K>,
     /// Padded with the greatest key: [`Key::FAN`] may be read from any start on.
     starts: Vec<K>,
-    /// Level over level the first key of every [`Key::FAN`] keys below, padded likewise, until at most [`Key::FAN`] are left.
+    /// Level over level the first key of every [`Key::FAN`] keys below, padded likewise, until no more than that are
+    /// left.
     minima: Vec<Vec<K>>,
     nodes: Vec<Node>,
 }
