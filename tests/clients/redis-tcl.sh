@@ -91,7 +91,7 @@ run_suite() {
         while read -r name; do skip+=(--skiptest "$name"); done < <(sed -n 's/^gate: skip: //p' "$expected")
     fi
     say "$run: Redis's tests against 127.0.0.1:$port, log in $state/suite.log"
-    (cd "$suite" && ./runtest --host 127.0.0.1 --port "$port" --tags -needs:repl "${skip[@]}" \
+    (cd "$suite" && ./runtest --host 127.0.0.1 --port "$port" --tags -needs:repl --timeout 120 "${skip[@]}" \
         >"$state/suite.log" 2>&1) || status=$?
     stop_all
     # One line a test, without its time, colours and place: "ok NAME".
@@ -127,6 +127,7 @@ start_gate() {
         chmod 600 "$state/password"
         credentials="credentials: {password: {file: $state/password}}"
     fi
+    # One worker: the suite sends on several connections without waiting and expects that order, which only one thread keeps.
     cat >"$state/portcullis.yaml" <<YAML
 listeners:
   - {name: suite, bind: "127.0.0.1:$gate_port", upstream: main, allow: [127.0.0.1], auth: trust}
@@ -135,6 +136,7 @@ upstreams:
     address: 127.0.0.1:$redis_port
     $credentials
 admin: off
+workers: 1
 YAML
     "$gate" run --config "$state/portcullis.yaml" >"$state/gate.out" 2>"$state/gate.log" &
     pids+=($!)

@@ -70,6 +70,32 @@ fn an_expired_entry_counts_as_absent() {
     });
 }
 
+/// A plain list and a YAML list, as other programs keep them.
+#[test]
+fn groups_from_files() {
+    let redis = Redis::plain();
+    let lists = tempfile::tempdir().expect("a scratch directory");
+    let path = |name: &str| lists.path().join(name).display().to_string();
+    std::fs::write(path("office.txt"), "# head office\n127.0.1.0/24\n\n127.0.2.1   # the printer\n")
+        .expect("writable");
+    std::fs::write(path("branch.yaml"), "- {cidr: 127.0.3.0/24, note: branch}\n- 127.0.4.1\n")
+        .expect("writable");
+    let gate = Gate::before(&redis)
+        .allow("[office, branch]")
+        .top(&format!(
+            "groups: {{office: {{file: {}}}, branch: {{file: {}}}}}",
+            path("office.txt"),
+            path("branch.yaml")
+        ))
+        .start();
+    for from in ["127.0.1.9", "127.0.2.1", "127.0.3.9", "127.0.4.1"] {
+        is_admitted(&mut gate.connect_from(from, "127.0.0.1"));
+    }
+    for from in ["127.0.0.1", "127.0.2.2", "127.0.4.2"] {
+        is_refused(&mut gate.connect_from(from, "127.0.0.1"));
+    }
+}
+
 #[test]
 fn ipv6() {
     let redis = Redis::plain();

@@ -124,7 +124,6 @@ admin: off
     assert!(!told.contains("plaintext-canary-3"), "the password is shown: {told}");
 }
 
-/// What is not built is refused, never ignored.
 #[test]
 fn an_unreadable_secret() {
     let yaml = GOOD.replace(
@@ -154,6 +153,35 @@ fn everybody_with_trust_is_refused() {
         assert_eq!(output.status.code(), Some(78), "{everybody}");
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(told.contains("allow_anonymous_internet"), "{everybody}: {told}");
+    }
+}
+
+/// Whoever may run every command may read the gate's password.
+#[test]
+fn trust_without_rules_is_warned_about() {
+    let yaml = GOOD.replace("allow: [127.0.0.1]", "allow: [127.0.0.1]\n    auth: trust").replace(
+        "    address: 127.0.0.1:16380",
+        "    address: 127.0.0.1:16380\n    credentials: {password: {env: PATH}}",
+    );
+    let (directory, output) = check(&yaml, &["check"]);
+    assert_eq!(output.status.code(), Some(0));
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains(": warning: ") && told.contains("CONFIG GET requirepass"), "{told}");
+    assert_eq!(portcullis(directory.path(), ["check", "--strict"]).status.code(), Some(78));
+}
+
+/// Keys of what is not built yet.
+#[test]
+fn what_is_not_supported_is_refused() {
+    for (line, key) in [
+        ("    tls: {cert: a.pem, key: a.key}", "tls"),
+        ("    acl: \"@public\"", "acl"),
+        ("    auth: users", "users"),
+    ] {
+        let yaml = GOOD.replace("    upstream: main\n", &format!("    upstream: main\n{line}\n"));
+        let (_directory, output) = check(&yaml, &["check"]);
+        assert_eq!(output.status.code(), Some(78), "{key}");
+        names(&output, 5, &[key, "not"]);
     }
 }
 

@@ -223,4 +223,31 @@ behaviours! {
         client.gets("[+OK -WRONGPASS invalid username-password pair or user is disabled. +OK]");
         client.is_in_step("after");
     }
+
+    /// SYNC would turn the connection into a replication stream: refused in its place, and inside MULTI like any refusal.
+    fn replication_is_refused(scene: &Scene<'_>) {
+        if scene.stage.is_direct() {
+            return;
+        }
+        let mut client = scene.client();
+        for line in ["SYNC", "PSYNC ? -1", "REPLCONF listening-port 1"] {
+            client.hold(&command(line));
+        }
+        client.send("ECHO x");
+        for name in ["sync", "psync", "replconf"] {
+            client.gets(&format!("-NOPERM User default has no permissions to run the '{name}' command"));
+        }
+        client.gets(r#""x""#);
+        for line in ["MULTI", "SET a 1", "SYNC", "EXEC"] {
+            client.hold(&command(line));
+        }
+        client.send("EXISTS a");
+        client.gets("+OK");
+        client.gets("+QUEUED");
+        assert!(client.read().text().starts_with("NOPERM "));
+        client.gets("-EXECABORT Transaction discarded because of previous errors.");
+        client.gets(":0");
+        client.is_in_step("after");
+        assert_eq!(scene.stage.redis.calls("sync") + scene.stage.redis.calls("psync"), 0);
+    }
 }
