@@ -1,6 +1,6 @@
 //! The configuration: from a YAML file to values that cannot be bad.
 //!
-//! A file is read into a located tree ([`raw`]), and the tree is walked by [`validate`], which notes every
+//! A file is read into a located tree (`raw`), and the tree is walked by `validate`, which notes every
 //! [`Problem`] with its line and column and goes on. What comes out has private fields and is complete: defaults
 //! filled in, paths resolved, groups compiled. Keys of the format that this version cannot honour are errors.
 
