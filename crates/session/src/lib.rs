@@ -26,3 +26,6 @@ pub use plan::{Auth, Plan};
 pub use session::{CloseReason, Fate, Session, Step, Until};
 pub use shape::{Shape, Verb};
 pub use tick::{SessionKey, Tick, Ticket};
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,10 @@ mod kind;
 use std::collections::VecDeque;
 
 use portcullis_resp::error::ReplyError;
-use portcullis_resp::scan::{FirstElement, Reply, ReplyHead, ReplyScanner, aggregate_header, first_element};
+use portcullis_resp::reply;
+use portcullis_resp::scan::{
+    FirstElement, Reply, ReplyHead, ReplyScanner, Streamed, aggregate_header, first_element,
+};
 
 pub use self::kind::PushKind;
 use crate::shape::{Shape, Verb};
@@ -42,6 +45,8 @@ pub enum Incoming<'b> {
     Push {
         /// What it is.
         kind: PushKind,
+        /// Whether it ends with `bytes`.
+        ended: bool,
         /// Its bytes.
         bytes: &'b [u8],
     },
@@ -62,6 +67,8 @@ pub struct Part<'b> {
     pub first: bool,
     /// The first line's type byte and count, of the first reply in `bytes`.
     pub head: ReplyHead,
+    /// Whether `bytes` belongs to a confirmation of a subscribe or unsubscribe command, which is a push in all but name.
+    pub confirmation: bool,
     /// The bytes, unchanged.
     pub bytes: &'b [u8],
 }
@@ -113,7 +120,7 @@ impl Link {
         let incoming = match self.frame {
             Frame::None => self.begin(buf),
             Frame::Push(kind) => self.resume_push(buf, kind),
-            Frame::Reply { head, confirms } => self.resume_reply(buf, head, confirms),
+            Frame::Reply(opening) => self.resume_reply(buf, opening),
         };
         if let Incoming::Fault(fault) = incoming {
             self.failed = Some(fault);
@@ -129,6 +136,11 @@ impl Link {
     /// Whether messages or command lines may come at any time.
     pub const fn streams(&self) -> bool {
         self.monitor || self.subscriptions.active()
+    }
+
+    /// Bytes of memory that grow with what is owed.
+    pub fn held(&self) -> usize {
+        self.owed.capacity() * size_of::<Expected>()
     }
 
     fn begin<'b>(&mut self, buf: &'b [u8]) -> Incoming<'b> {
@@ -151,8 +163,8 @@ impl Link {
         }
         match &front.shape {
             Shape::One => self.run(buf),
-            Shape::Whole => self.whole(buf),
-            Shape::Monitor | Shape::Hello | Shape::Reset => self.one(buf, None),
+            Shape::Whole | Shape::Monitor | Shape::Reset => self.whole(buf),
+            Shape::Hello => self.one(buf, None),
             Shape::Exec(_) if first == b'*' => self.exec(buf),
             Shape::Exec(_) => self.one(buf, None),
             Shape::Confirm { verb, .. } | Shape::ConfirmAll(verb) => {
@@ -186,7 +198,9 @@ impl Link {
                     }
                 }
                 Ok(_) if ended > 0 => break,
-                Ok(Reply::Head { head, .. }) => return self.open_reply(buf, head, None),
+                Ok(Reply::Head { head, .. }) => {
+                    return self.open_reply(buf, Opening { head, confirms: None });
+                }
                 Ok(Reply::Need { at_least }) => return Incoming::Need(at_least),
                 Err(error) if ended > 0 => {
                     self.failed = Some(LinkFault::Protocol(error));
@@ -195,17 +209,19 @@ impl Link {
                 Err(error) => return Incoming::Fault(LinkFault::Protocol(error)),
             }
         }
-        self.hand_out(&buf[..len], true, head, ended)
+        self.hand_out(&buf[..len], true, Opening { head, confirms: None }, ended)
     }
 
-    /// One reply of a shape that changes what follows.
+    /// One reply of a shape that changes what follows, or one element of EXEC's.
     fn one<'b>(&mut self, buf: &'b [u8], confirms: Option<Verb>) -> Incoming<'b> {
         match self.scan.next(buf) {
             Ok(Reply::Whole { len, head }) => {
-                let ended = self.finish(head, confirms);
-                self.hand_out(&buf[..len], true, head, ended)
+                let first = self.elements.is_none();
+                let opening = Opening { head, confirms };
+                let ended = self.finish(opening);
+                self.hand_out(&buf[..len], first, opening, ended)
             }
-            Ok(Reply::Head { head, .. }) => self.open_reply(buf, head, confirms),
+            Ok(Reply::Head { head, .. }) => self.open_reply(buf, Opening { head, confirms }),
             Ok(Reply::Need { at_least }) => Incoming::Need(at_least),
             Err(error) => Incoming::Fault(LinkFault::Protocol(error)),
         }
@@ -213,11 +229,28 @@ impl Link {
 
     fn whole<'b>(&mut self, buf: &'b [u8]) -> Incoming<'b> {
         match self.scan.next(buf) {
-            Ok(Reply::Whole { len, head }) => self.hand_out(&buf[..len], true, head, 1),
+            Ok(Reply::Whole { len, .. }) if len > MAX_WHOLE_REPLY => Incoming::Fault(LinkFault::TooLong),
+            Ok(Reply::Whole { len, head }) => {
+                self.turn(&buf[..len]);
+                self.hand_out(&buf[..len], true, Opening { head, confirms: None }, 1)
+            }
             Ok(_) if buf.len() >= MAX_WHOLE_REPLY => Incoming::Fault(LinkFault::TooLong),
             Ok(Reply::Need { at_least }) => Incoming::Need(at_least),
             Ok(Reply::Head { .. }) => Incoming::Need(buf.len() + 1),
             Err(error) => Incoming::Fault(LinkFault::Protocol(error)),
+        }
+    }
+
+    /// What a reply in one piece changes. Any other text, `+QUEUED` for one, changes nothing.
+    fn turn(&mut self, said: &[u8]) {
+        match self.owed.front().map(|front| &front.shape) {
+            Some(Shape::Monitor) if said == reply::OK => self.monitor = true,
+            Some(Shape::Reset) if said == reply::RESET => {
+                self.subscriptions = Subscriptions::default();
+                self.monitor = false;
+                self.resp3 = false;
+            }
+            _ => {}
         }
     }
 
@@ -239,17 +272,24 @@ impl Link {
         match aggregate_header(buf) {
             Ok(None) => Incoming::Need(buf.len() + 1),
             Err(error) => Incoming::Fault(LinkFault::Protocol(error)),
+            // A streamed array has no count; no server answers EXEC so.
+            Ok(Some((head, _))) if head.count < 0 && !buf.starts_with(NULL_ARRAY) => {
+                Incoming::Fault(LinkFault::Mismatch)
+            }
             Ok(Some((head, len))) => {
-                let count = u64::try_from(head.count).unwrap_or(0);
-                if count == 0 {
-                    return self.hand_out(&buf[..len], true, head, 1);
-                }
+                let opening = Opening { head, confirms: None };
+                let Ok(count @ 1..) = u64::try_from(head.count) else {
+                    return self.hand_out(&buf[..len], true, opening, 1);
+                };
                 let queued = match self.owed.front_mut().map(|front| &mut front.shape) {
                     Some(Shape::Exec(queued)) => std::mem::take(queued),
                     _ => QueuedConfirmations::default(),
                 };
+                if !queued.fits(count) {
+                    return Incoming::Fault(LinkFault::Mismatch);
+                }
                 self.elements = Some(Elements { index: 0, count, queued });
-                self.hand_out(&buf[..len], true, head, 0)
+                self.hand_out(&buf[..len], true, opening, 0)
             }
         }
     }
@@ -265,51 +305,41 @@ impl Link {
             (Some(_), Some(b'-')) | (None, _) => None,
             _ => return Incoming::Fault(LinkFault::Mismatch),
         };
-        match self.scan.next(buf) {
-            Ok(Reply::Whole { len, head }) => {
-                let ended = self.finish(head, confirms);
-                self.hand_out(&buf[..len], false, head, ended)
-            }
-            Ok(Reply::Head { head, .. }) => self.open_reply(buf, head, confirms),
-            Ok(Reply::Need { at_least }) => Incoming::Need(at_least),
-            Err(error) => Incoming::Fault(LinkFault::Protocol(error)),
-        }
+        self.one(buf, confirms)
     }
 
-    /// Begins a reply that is not whole in the buffer: what is there is handed out now.
-    fn open_reply<'b>(&mut self, buf: &'b [u8], head: ReplyHead, confirms: Option<Verb>) -> Incoming<'b> {
-        match self.scan.stream(buf) {
-            Ok(streamed) if streamed.len == 0 => Incoming::Need(buf.len() + 1),
-            Ok(streamed) => {
-                let first = self.elements.is_none();
-                let ended = if streamed.done { self.finish(head, confirms) } else { 0 };
-                if !streamed.done {
-                    self.frame = Frame::Reply { head, confirms };
-                }
-                self.hand_out(&buf[..streamed.len], first, head, ended)
-            }
-            Err(error) => Incoming::Fault(LinkFault::Protocol(error)),
+    /// Begins a reply that is not whole in the buffer: what is there is handed out now. Only errors are waited for, as
+    /// the session reads them.
+    fn open_reply<'b>(&mut self, buf: &'b [u8], opening: Opening) -> Incoming<'b> {
+        if opening.head.kind == b'-' && buf.len() < MAX_WHOLE_ERROR {
+            return Incoming::Need(buf.len() + 1);
         }
+        let first = self.elements.is_none();
+        self.stream_reply(buf, opening, first)
     }
 
-    fn resume_reply<'b>(&mut self, buf: &'b [u8], head: ReplyHead, confirms: Option<Verb>) -> Incoming<'b> {
+    fn resume_reply<'b>(&mut self, buf: &'b [u8], opening: Opening) -> Incoming<'b> {
+        self.stream_reply(buf, opening, false)
+    }
+
+    fn stream_reply<'b>(&mut self, buf: &'b [u8], opening: Opening, first: bool) -> Incoming<'b> {
         match self.scan.stream(buf) {
-            Ok(streamed) if streamed.len == 0 && !streamed.done => Incoming::Need(buf.len() + 1),
-            Ok(streamed) => {
-                let mut ended = 0;
-                if streamed.done {
-                    self.frame = Frame::None;
-                    ended = self.finish(head, confirms);
-                }
-                self.hand_out(&buf[..streamed.len], false, head, ended)
+            Ok(Streamed { len: 0, done: false }) => {
+                self.frame = Frame::Reply(opening);
+                Incoming::Need(buf.len() + 1)
+            }
+            Ok(Streamed { len, done }) => {
+                self.frame = if done { Frame::None } else { Frame::Reply(opening) };
+                let ended = if done { self.finish(opening) } else { 0 };
+                self.hand_out(&buf[..len], first, opening, ended)
             }
             Err(error) => Incoming::Fault(LinkFault::Protocol(error)),
         }
     }
 
     /// Applies what a whole reply (or element, or confirmation) changes; returns how many commands it ends.
-    fn finish(&mut self, head: ReplyHead, confirms: Option<Verb>) -> u64 {
-        if let Some(verb) = confirms {
+    fn finish(&mut self, opening: Opening) -> u64 {
+        if let Some(verb) = opening.confirms {
             let count = self.scan.last_integer().and_then(|count| u64::try_from(count).ok()).unwrap_or(0);
             let all = self.subscriptions.confirmations_of_all(verb);
             self.subscriptions.confirm(verb, count);
@@ -325,16 +355,12 @@ impl Link {
             self.elements = None;
             return 1;
         }
-        match self.owed.front().map(|front| &front.shape) {
-            Some(Shape::Monitor) if head.kind == b'+' => self.monitor = true,
-            Some(Shape::Hello) if head.kind == b'%' => self.resp3 = true,
-            Some(Shape::Hello) if head.kind == b'*' => self.resp3 = false,
-            Some(Shape::Reset) if head.kind == b'+' => {
-                self.subscriptions = Subscriptions::default();
-                self.monitor = false;
-                self.resp3 = false;
+        if self.owed.front().is_some_and(|front| front.shape == Shape::Hello) {
+            match opening.head.kind {
+                b'%' => self.resp3 = true,
+                b'*' => self.resp3 = false,
+                _ => {}
             }
-            _ => {}
         }
         1
     }
@@ -351,7 +377,7 @@ impl Link {
         u64::from(n <= 1)
     }
 
-    fn hand_out<'b>(&mut self, bytes: &'b [u8], first: bool, head: ReplyHead, ended: u64) -> Incoming<'b> {
+    fn hand_out<'b>(&mut self, bytes: &'b [u8], first: bool, opening: Opening, ended: u64) -> Incoming<'b> {
         let Some(front) = self.owed.front_mut() else { return Incoming::Fault(LinkFault::Unsolicited) };
         let ticket = front.first;
         front.first = ticket.plus(ended);
@@ -363,9 +389,15 @@ impl Link {
             }
         }
         self.answered = true;
-        Incoming::Part(Part { ticket, ended, first, head, bytes })
+        let Opening { head, confirms } = opening;
+        Incoming::Part(Part { ticket, ended, first, head, confirmation: confirms.is_some(), bytes })
     }
 }
+
+/// An error line is seen in one piece up to this length. Redis's own are shorter; a script's may have any length.
+pub const MAX_WHOLE_ERROR: usize = 1024;
+
+const NULL_ARRAY: &[u8] = b"*-1";
 
 /// The first byte of a TLS alert record: what a TLS server says to plain text.
 const TLS_ALERT: u8 = 0x15;
@@ -386,10 +418,15 @@ enum Frame {
     #[default]
     None,
     Push(PushKind),
-    Reply {
-        head: ReplyHead,
-        confirms: Option<Verb>,
-    },
+    Reply(Opening),
+}
+
+/// How a reply begins.
+#[derive(Clone, Copy, Debug)]
+struct Opening {
+    head: ReplyHead,
+    /// The verb that it confirms, if it is a confirmation.
+    confirms: Option<Verb>,
 }
 
 /// Where inside EXEC's array the stream is.
@@ -399,3 +436,6 @@ struct Elements {
     count: u64,
     queued: QueuedConfirmations,
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,9 @@ const IDLE_CAPACITY: usize = 4;
 #[derive(Debug, Default)]
 pub(crate) struct Owed {
     runs: VecDeque<Run>,
-    blocking: u32,
+    blocking: usize,
+    /// Bytes of replies in `runs` that are not static.
+    made: usize,
 }
 
 /// Neighbours that are owed the same.
@@ -45,8 +47,12 @@ pub(crate) enum What {
     Blocking,
     /// The upstream's reply to MULTI.
     Multi,
-    /// The upstream's reply to EXEC, DISCARD or RESET.
+    /// The upstream's reply to EXEC or DISCARD.
     EndOfTransaction,
+    /// The upstream's reply to RESET.
+    Reset,
+    /// The upstream's reply to MONITOR.
+    Monitor,
     /// The upstream's reply to the DISCARD that was sent for a spoilt EXEC.
     SpoiltExec,
     /// The upstream's reply to the CLIENT REPLY ON that stands for a CLIENT REPLY of another kind.
@@ -55,7 +61,7 @@ pub(crate) enum What {
     Login,
     /// The confirmations of a subscribe or unsubscribe command.
     Confirmations,
-    /// MONITOR, HELLO: how long they took means nothing.
+    /// The upstream's reply to HELLO, which sets up and does no work.
     Untimed,
     /// The gate's own reply.
     Local(Local),
@@ -75,6 +81,16 @@ pub(crate) enum Local {
     Made(Box<[u8]>),
 }
 
+impl What {
+    /// Bytes on the heap.
+    fn made(&self) -> usize {
+        match self {
+            Self::Local(Local::Made(bytes)) => bytes.len(),
+            _ => 0,
+        }
+    }
+}
+
 impl Local {
     pub(crate) fn bytes(&self) -> &[u8] {
         match self {
@@ -86,9 +102,6 @@ impl Local {
 
 impl Owed {
     pub(crate) fn push(&mut self, run: Run) {
-        if run.what == What::Blocking {
-            self.blocking = self.blocking.saturating_add(1);
-        }
         let full = self.runs.len() >= JOIN_RUNS_FROM;
         if let Some(last) = self.runs.back_mut()
             && last.what == run.what
@@ -105,6 +118,8 @@ impl Owed {
                 return;
             }
         }
+        self.blocking += usize::from(run.what == What::Blocking);
+        self.made += run.what.made();
         self.runs.push_back(run);
     }
 
@@ -118,10 +133,8 @@ impl Owed {
         front.n = front.n.saturating_sub(n);
         front.seq = front.seq.wrapping_add(n);
         if front.n == 0 {
-            if front.what == What::Blocking {
-                self.blocking = self.blocking.saturating_sub(1);
-            }
-            self.runs.pop_front();
+            let run = self.runs.pop_front();
+            self.forget(run);
             if self.runs.is_empty() && self.runs.capacity() > IDLE_CAPACITY {
                 self.runs.shrink_to(IDLE_CAPACITY);
             }
@@ -133,19 +146,27 @@ impl Owed {
         if let Some(last) = self.runs.back_mut() {
             last.n = last.n.saturating_sub(1);
             if last.n == 0 {
-                if last.what == What::Blocking {
-                    self.blocking = self.blocking.saturating_sub(1);
-                }
-                self.runs.pop_back();
+                let run = self.runs.pop_back();
+                self.forget(run);
             }
         }
     }
 
-    /// Keeps only the gate's own replies before the first that the upstream owes.
-    pub(crate) fn forsake_upstream(&mut self) {
+    /// Keeps only the gate's own replies before the first that the upstream owes; none where `cut` says that the
+    /// client has read half of something. Says whether the upstream owed any.
+    pub(crate) fn forsake_upstream(&mut self, cut: bool) -> bool {
         let kept = self.runs.iter().take_while(|run| matches!(run.what, What::Local(_))).count();
-        self.runs.truncate(kept);
+        let owing = kept < self.runs.len();
+        self.runs.truncate(if cut { 0 } else { kept });
+        self.runs.shrink_to(IDLE_CAPACITY);
         self.blocking = 0;
+        self.made = self.runs.iter().map(|run| run.what.made()).sum();
+        owing
+    }
+
+    /// Bytes of memory that it takes.
+    pub(crate) fn held(&self) -> usize {
+        self.runs.capacity() * size_of::<Run>() + self.made
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -160,4 +181,13 @@ impl Owed {
     pub(crate) const fn blocks(&self) -> bool {
         self.blocking > 0
     }
+
+    fn forget(&mut self, run: Option<Run>) {
+        let Some(run) = run else { return };
+        self.blocking = self.blocking.saturating_sub(usize::from(run.what == What::Blocking));
+        self.made = self.made.saturating_sub(run.what.made());
+    }
 }
+
+#[cfg(test)]
+mod tests;

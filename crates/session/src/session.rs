@@ -1,16 +1,18 @@
 //! One client: what it asks, in which order it is answered, and what each command does to the connection.
 
+mod command;
 mod judge;
 mod replies;
+mod step;
 
 use std::sync::Arc;
 
 use portcullis_resp::command::{CommandId, lookup};
 use portcullis_resp::error::RequestError;
-use portcullis_resp::inline;
-use portcullis_resp::scan::{Request, RequestScanner, Span};
+use portcullis_resp::scan::{Request, RequestScanner};
 
-use self::judge::{Frame, Verdict};
+use self::command::{Frame, Source};
+pub use self::step::{CloseReason, Fate, Step, Unavailable, Until};
 use crate::observe::Observer;
 use crate::owed::{Local, Owed, Run, What};
 use crate::plan::Plan;
@@ -44,144 +46,6 @@ pub struct Session {
     ending: Option<CloseReason>,
 }
 
-/// What to do with the bytes of the client.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Step<'s> {
-    /// Send `buf[..len]` upstream as it is and drop it from the buffer.
-    Forward {
-        /// Bytes of `buf`.
-        len: usize,
-        /// The first reply that is owed for them.
-        first: Ticket,
-        /// How many replies are owed for them: 0 where `len` goes on with a command that was begun earlier.
-        owed: u64,
-        /// What each of them is.
-        shape: Shape,
-        /// Whether the last command is complete at `len`.
-        whole: bool,
-    },
-    /// Send `bytes` upstream, and drop `skip` bytes from the buffer.
-    Instead {
-        /// What to send.
-        bytes: &'s [u8],
-        /// Bytes of `buf` that it stands for.
-        skip: usize,
-        /// The reply that is owed for it.
-        first: Ticket,
-        /// What that reply is.
-        shape: Shape,
-    },
-    /// Drop `len` bytes from the buffer.
-    Skip {
-        /// Bytes of `buf`.
-        len: usize,
-    },
-    /// Come back when the buffer holds this many bytes.
-    Need {
-        /// More than it holds now.
-        at_least: usize,
-    },
-    /// Come back when this is so.
-    Wait(Until),
-    /// All that the client is owed was rendered: close both sides.
-    Close(CloseReason),
-}
-
-/// What a step waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Until {
-    /// An upstream connection; say so with [`Session::linked`], or [`Session::lost`].
-    Linked,
-    /// The gate's own login was answered.
-    LoggedIn,
-    /// Everything that the client is owed was paid.
-    NothingOwed,
-}
-
-/// What to do with the bytes of a reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// They go to the client.
-    Pass,
-    /// The client must not see them.
-    Drop,
-    /// The client reads this in their place.
-    Replace(&'static [u8]),
-    /// They say that the upstream cannot be had: give it up, and say so with [`Session::lost`].
-    Lost(Unavailable),
-    /// The reply is not the one that comes next: close both sides.
-    Doubt,
-}
-
-/// Why a session ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CloseReason {
-    /// The client closed its side, or said QUIT.
-    Client,
-    /// The client sent bytes that the grammar does not allow.
-    Protocol(RequestError),
-    /// The client speaks HTTP.
-    CrossProtocol,
-    /// The upstream cannot be had, or is gone.
-    Upstream(Option<Unavailable>),
-    /// The gate is shutting down.
-    Drain,
-}
-
-/// Why the upstream cannot be had, in the words of the line that the client reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unavailable {
-    /// Its name has no address.
-    Resolve,
-    /// It cannot be reached, or ended the connection before it said anything.
-    Connect,
-    /// Nobody listens there, or it does not want us.
-    Refused,
-    /// It did not answer in time.
-    Timeout,
-    /// It wants TLS, or its TLS cannot be trusted.
-    Tls,
-    /// It does not accept the gate's credentials.
-    Auth,
-    /// It is loading its data.
-    Loading,
-    /// It has no room for another client.
-    Limit,
-}
-
-impl Unavailable {
-    /// What a server's first error line says of it, where that is about the connection and not the command.
-    pub fn of_greeting(line: &[u8]) -> Option<Self> {
-        const MEANINGS: [(&[u8], Unavailable); 5] = [
-            (b"-LOADING", Unavailable::Loading),
-            (b"-MASTERDOWN", Unavailable::Loading),
-            (b"-ERR max number of clients", Unavailable::Limit),
-            (b"-DENIED Redis is running in protected mode", Unavailable::Refused),
-            (b"-NOAUTH", Unavailable::Auth),
-        ];
-        MEANINGS.iter().find(|(prefix, _)| line.starts_with(prefix)).map(|(_, meaning)| *meaning)
-    }
-
-    /// What a server's error line in answer to the gate's own login says of it.
-    pub fn of_login(line: &[u8]) -> Self {
-        Self::of_greeting(line).unwrap_or(Self::Auth)
-    }
-
-    /// The word for it, as in error lines and metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Resolve => "resolve",
-            Self::Connect => "connect",
-            Self::Refused => "refused",
-            Self::Timeout => "timeout",
-            Self::Tls => "tls",
-            Self::Auth => "auth",
-            Self::Loading => "loading",
-            Self::Limit => "limit",
-        }
-    }
-}
-
 impl Session {
     /// A client that was admitted and said nothing yet.
     pub fn new(key: SessionKey, plan: Arc<Plan>) -> Self {
@@ -208,15 +72,19 @@ impl Session {
         if let Some(reason) = self.ending {
             return if self.owed.is_empty() { Step::Close(reason) } else { Step::Wait(Until::NothingOwed) };
         }
+        if self.scratch.capacity() > IDLE_SCRATCH {
+            self.scratch = Vec::new();
+        }
         match self.stream {
             Stream::Fresh => {}
             Stream::Forwarding | Stream::Discarding => return self.resume(buf),
         }
-        if self.hold || self.owed.is_full() {
-            if !self.owed.is_empty() {
-                return Step::Wait(Until::NothingOwed);
-            }
-            self.hold = false;
+        if self.owed.is_full() {
+            return Step::Wait(Until::LessOwed);
+        }
+        self.hold &= !self.owed.is_empty();
+        if self.hold {
+            return Step::Wait(Until::NothingOwed);
         }
         match self.asked.login {
             Login::Due => return self.log_in(now),
@@ -248,12 +116,16 @@ impl Session {
         self.asked.login = if self.plan.preamble().is_some() { Login::Due } else { Login::Done };
     }
 
-    /// The upstream cannot be had, or is gone. The client reads `why` where there is one.
+    /// The upstream cannot be had, or is gone. The client reads `why` where there is one, in the place of the first
+    /// reply that it will not get. Where it has read a part of a reply or message, nothing more can be said.
     pub fn lost(&mut self, why: Option<Unavailable>) {
-        self.owed.forsake_upstream();
-        if let Some(why) = why
-            && self.asked.mute != Mute::All
-        {
+        let cut = self.confirmed.mid_reply || self.confirmed.mid_push;
+        let owing = self.owed.forsake_upstream(cut);
+        if self.ending.is_some() && !owing {
+            return;
+        }
+        let unheard = self.asked.mute.take() || cut;
+        if let Some(why) = why.filter(|_| !unheard) {
             let line = format!(
                 "-ERR portcullis: upstream '{}' unavailable ({})\r\n",
                 self.plan.upstream(),
@@ -273,9 +145,14 @@ impl Session {
         self.owed.blocks()
     }
 
-    /// Whether nothing is owed and nothing was begun.
+    /// Whether nothing is owed, nothing was begun, and nothing waits for its turn.
     pub fn is_idle(&self) -> bool {
-        self.owed.is_empty() && !self.is_mid_frame()
+        self.owed.is_empty() && !self.is_mid_frame() && self.peeked.is_none()
+    }
+
+    /// Bytes of memory that grow with what the client asks for: all but the caller's buffers.
+    pub fn held(&self) -> usize {
+        self.owed.held() + self.scratch.capacity()
     }
 
     /// Whether the gate's own login is unanswered.
@@ -296,6 +173,7 @@ impl Session {
     fn commands<O: Observer>(&mut self, buf: &[u8], now: Tick, observer: &mut O) -> Step<'_> {
         let (mut at, mut owed) = (0, 0);
         let first = self.ticket();
+        let muted = self.asked.mute == Mute::All;
         loop {
             let rest = &buf[at..];
             let request = match self.peeked.take() {
@@ -316,7 +194,7 @@ impl Session {
                 Request::Command { len, name, .. } if self.is_plain(name.of(rest)) => {
                     let id = self.known(name.of(rest));
                     self.queue_plain();
-                    self.owe_at(first.plus(owed), What::Plain, id, now, false);
+                    self.owe_at(first.plus(owed), What::Plain, id, now, muted);
                     observer.command(id, 1);
                     at += len;
                     owed += 1;
@@ -332,7 +210,7 @@ impl Session {
                         Err(error) => return self.refuse_bytes(error),
                     }
                     self.queue_plain();
-                    self.owe_at(first.plus(owed), What::Plain, id, now, false);
+                    self.owe_at(first.plus(owed), What::Plain, id, now, muted);
                     observer.command(id, 1);
                     self.stream = Stream::Forwarding;
                     self.seq = self.seq.wrapping_add(owed + 1);
@@ -345,154 +223,19 @@ impl Session {
                 }
                 Request::Empty { len } => return Step::Skip { len },
                 Request::Inline { len } => return self.inline(request, &rest[..len], now, observer),
-                Request::Command { len, name, arguments } => {
-                    let frame = Frame { bytes: &rest[..len], name, arguments, whole: true };
-                    return self.command(request, frame, None, now, observer);
+                Request::Command { len, arguments, .. } => {
+                    let frame = Frame { bytes: &rest[..len], arguments, source: Source::Whole };
+                    return self.command(request, &frame, now, observer);
                 }
-                Request::Head { scanned, name, arguments, .. } => {
-                    let frame = Frame { bytes: &rest[..scanned], name, arguments, whole: false };
-                    return self.command(request, frame, Some(rest), now, observer);
+                Request::Head { scanned, arguments, .. } => {
+                    let source = Source::Partial(rest);
+                    let frame = Frame { bytes: &rest[..scanned], arguments, source };
+                    return self.command(request, &frame, now, observer);
                 }
             }
         }
         self.seq = self.seq.wrapping_add(owed);
         Step::Forward { len: at, first, owed, shape: Shape::One, whole: true }
-    }
-
-    /// A command that is more than bytes with one reply, or that comes before the upstream is ours.
-    fn command<O: Observer>(
-        &mut self,
-        request: Request,
-        frame: Frame<'_>,
-        partial: Option<&[u8]>,
-        now: Tick,
-        observer: &mut O,
-    ) -> Step<'_> {
-        if self.asked.login == Login::Unlinked {
-            self.peeked = frame.whole.then_some(request);
-            return Step::Wait(Until::Linked);
-        }
-        let id = self.known(frame.name());
-        let len = frame.bytes.len();
-        match self.judge(id, &frame) {
-            Verdict::WaitUntilPaid => {
-                self.peeked = frame.whole.then_some(request);
-                Step::Wait(Until::NothingOwed)
-            }
-            Verdict::NeedWhole if len < self.plan.held_command() => {
-                Step::Need { at_least: partial.map_or(len, <[u8]>::len).saturating_add(1) }
-            }
-            Verdict::NeedWhole => self.refuse(Verdict::too_large(), id, len, partial, now, observer),
-            Verdict::Send { shape, what } => {
-                let (len, whole) = match partial {
-                    None => (len, true),
-                    Some(rest) => match self.scan.stream(rest) {
-                        Ok(streamed) => (streamed.len, false),
-                        Err(error) => return self.refuse_bytes(error),
-                    },
-                };
-                if !whole {
-                    self.stream = Stream::Forwarding;
-                }
-                let first = self.owe_alone(what, id, now);
-                observer.command(id, 1);
-                Step::Forward { len, first, owed: 1, shape, whole }
-            }
-            Verdict::Rewrite { bytes, shape, what } => {
-                let first = self.owe_alone(what, id, now);
-                observer.command(id, 1);
-                self.scratch = bytes;
-                Step::Instead { bytes: &self.scratch, skip: len, first, shape }
-            }
-            refusal => self.refuse(refusal, id, len, partial, now, observer),
-        }
-    }
-
-    /// An inline command is judged in its canonical form, and travels in it.
-    fn inline<O: Observer>(
-        &mut self,
-        request: Request,
-        line: &[u8],
-        now: Tick,
-        observer: &mut O,
-    ) -> Step<'_> {
-        let mut canonical = std::mem::take(&mut self.scratch);
-        canonical.clear();
-        let arguments = match inline::canonicalise(line, &mut canonical) {
-            Ok(0) => return Step::Skip { len: line.len() },
-            Ok(arguments) => arguments,
-            Err(error) => return self.refuse_bytes(error),
-        };
-        let Some(name) = first_argument(&canonical) else { return Step::Skip { len: line.len() } };
-        if self.asked.login == Login::Unlinked {
-            self.peeked = Some(request);
-            return Step::Wait(Until::Linked);
-        }
-        let id = self.known(name.of(&canonical));
-        let frame = Frame { bytes: &canonical, name, arguments, whole: true };
-        match self.judge(id, &frame) {
-            Verdict::WaitUntilPaid => {
-                self.peeked = Some(request);
-                Step::Wait(Until::NothingOwed)
-            }
-            Verdict::Send { shape, what } => {
-                let first = self.owe_alone(what, id, now);
-                observer.command(id, 1);
-                self.scratch = canonical;
-                Step::Instead { bytes: &self.scratch, skip: line.len(), first, shape }
-            }
-            Verdict::Rewrite { bytes, shape, what } => {
-                let first = self.owe_alone(what, id, now);
-                observer.command(id, 1);
-                self.scratch = bytes;
-                Step::Instead { bytes: &self.scratch, skip: line.len(), first, shape }
-            }
-            refusal => self.refuse(refusal, id, line.len(), None, now, observer),
-        }
-    }
-
-    /// The command gets its answer here, and not one byte of it travels on.
-    fn refuse<O: Observer>(
-        &mut self,
-        refusal: Verdict,
-        id: CommandId,
-        len: usize,
-        partial: Option<&[u8]>,
-        now: Tick,
-        observer: &mut O,
-    ) -> Step<'_> {
-        observer.command(id, 1);
-        let muted = self.asked.mute.take();
-        match refusal {
-            Verdict::Answer { reply, denied } => {
-                if let Some(reason) = denied {
-                    observer.denied(id, reason);
-                    if let Some(transaction) = &mut self.asked.transaction {
-                        transaction.spoil();
-                    }
-                }
-                if !muted {
-                    self.answer(reply, id, now);
-                }
-            }
-            Verdict::Quit(reply) => {
-                if !muted {
-                    self.answer(reply, id, now);
-                }
-                self.end(CloseReason::Client);
-            }
-            _ => self.end(CloseReason::CrossProtocol),
-        }
-        match partial {
-            None => Step::Skip { len },
-            Some(rest) => match self.scan.stream(rest) {
-                Ok(streamed) => {
-                    self.stream = Stream::Discarding;
-                    Step::Skip { len: streamed.len }
-                }
-                Err(error) => self.refuse_bytes(error),
-            },
-        }
     }
 
     fn resume(&mut self, buf: &[u8]) -> Step<'_> {
@@ -542,9 +285,8 @@ impl Session {
 
     /// The client's bytes break the grammar: what came before is answered, then the reason, then nothing more.
     fn refuse_bytes(&mut self, error: RequestError) -> Step<'_> {
-        if let Some(text) = error.reply()
-            && self.asked.mute != Mute::All
-        {
+        let muted = self.asked.mute.take();
+        if let Some(text) = error.reply().filter(|_| !muted) {
             let mut line = Vec::with_capacity(64);
             portcullis_resp::encode::error(&mut line, &text);
             self.answer(Local::Made(line.into_boxed_slice()), CommandId::UNKNOWN, Tick::default());
@@ -563,7 +305,7 @@ impl Session {
 
     fn is_plain(&self, name: &[u8]) -> bool {
         self.asked.login == Login::Done
-            && self.asked.mute == Mute::No
+            && self.asked.mute != Mute::Next
             && lookup(name).is_some_and(|id| !self.plan.cares(id))
     }
 
@@ -609,6 +351,9 @@ impl Session {
     }
 }
 
+/// What was sent in place of a client's bytes leaves this much room behind; an idle session is meant to be small.
+const IDLE_SCRATCH: usize = 256;
+
 /// What happens to the rest of a frame whose beginning was consumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stream {
@@ -617,11 +362,5 @@ enum Stream {
     Discarding,
 }
 
-/// The name's place in a canonical frame.
-fn first_argument(frame: &[u8]) -> Option<Span> {
-    let name = portcullis_resp::scan::arguments(frame).next()?;
-    let start = frame.windows(2).position(|pair| pair == b"\r\n")?;
-    let header = frame.get(start + 2..)?.windows(2).position(|pair| pair == b"\r\n")?;
-    let start = u32::try_from(start + 2 + header + 2).ok()?;
-    Some(Span { start, end: start.checked_add(u32::try_from(name.len()).ok()?)? })
-}
+#[cfg(test)]
+mod tests;

@@ -21,10 +21,10 @@ impl Transaction {
 
     /// As [`Transaction::queue`], for a command that EXEC answers with a confirmation. False: too many of them.
     pub(crate) fn queue_confirmation(&mut self, verb: Verb) -> bool {
-        if self.confirmations.0.len() >= MAX_QUEUED_CONFIRMATIONS {
+        if self.confirmations.places.len() >= MAX_QUEUED_CONFIRMATIONS {
             return false;
         }
-        self.confirmations.0.push((self.queued, verb));
+        self.confirmations.places.push((self.queued, verb));
         self.queue();
         true
     }
@@ -39,18 +39,27 @@ impl Transaction {
     }
 
     pub(crate) fn into_confirmations(self) -> QueuedConfirmations {
-        self.confirmations
+        QueuedConfirmations { elements: self.queued, ..self.confirmations }
     }
 }
 
 /// Which elements of EXEC's array are confirmations: places in rising order, with their verbs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct QueuedConfirmations(Vec<(u64, Verb)>);
+pub struct QueuedConfirmations {
+    elements: u64,
+    places: Vec<(u64, Verb)>,
+}
 
 impl QueuedConfirmations {
+    /// Whether an array of this many elements may be the answer. Only where places matter is it known for certain how
+    /// many there are.
+    pub(crate) fn fits(&self, elements: u64) -> bool {
+        self.places.is_empty() || self.elements == elements
+    }
+
     /// The verb of the confirmation at this place, if there is one.
     pub(crate) fn verb_at(&self, index: u64) -> Option<Verb> {
-        let place = self.0.binary_search_by_key(&index, |(place, _)| *place).ok()?;
-        self.0.get(place).map(|(_, verb)| *verb)
+        let place = self.places.binary_search_by_key(&index, |(place, _)| *place).ok()?;
+        self.places.get(place).map(|(_, verb)| *verb)
     }
 }

@@ -1,6 +1,6 @@
 //! Telling what belongs to a reply from what the upstream says unasked.
 
-use portcullis_resp::scan::{FirstElement, Reply, first_element};
+use portcullis_resp::scan::{FirstElement, Reply, Streamed, first_element};
 
 use super::{Frame, Incoming, Link, LinkFault};
 use crate::shape::{Shape, Verb};
@@ -44,22 +44,19 @@ impl Link {
             FirstElement::Other if first == b'>' => return Ok(Some(PushKind::Other)),
             FirstElement::Other => return Ok(None),
         };
-        match Verb::from_word(word) {
-            Some(verb) if self.awaits(verb) => Ok(None),
-            Some(_) => Ok(Some(PushKind::Other)),
-            None if is_message(word) => self.message(first),
-            None if first == b'>' => Ok(Some(PushKind::Other)),
-            None => Ok(None),
-        }
-    }
-
-    /// In RESP2, an element of EXEC's array that looks like a message may be a message to oneself, or data that was
-    /// made to look like one; nothing tells them apart.
-    fn message<'b>(&self, first: u8) -> Result<Option<PushKind>, Incoming<'b>> {
+        let kind = match Verb::from_word(word) {
+            Some(verb) if self.awaits(verb) => return Ok(None),
+            Some(_) => PushKind::Other,
+            None if is_message(word) => PushKind::Message,
+            None if first == b'>' => PushKind::Other,
+            None => return Ok(None),
+        };
+        // In RESP2, an element of EXEC's array that looks like a message may be a message to oneself, or data that was
+        // made to look like one; nothing tells them apart.
         if first == b'*' && self.elements.is_some() {
             return Err(Incoming::Fault(LinkFault::Mismatch));
         }
-        Ok(Some(PushKind::Message))
+        Ok(Some(kind))
     }
 
     fn awaits(&self, verb: Verb) -> bool {
@@ -76,32 +73,25 @@ impl Link {
         match self.scan.next(buf) {
             Ok(Reply::Whole { len, .. }) => {
                 self.leave_shard(buf);
-                Incoming::Push { kind, bytes: &buf[..len] }
+                Incoming::Push { kind, ended: true, bytes: &buf[..len] }
             }
             Ok(Reply::Need { at_least }) => Incoming::Need(at_least),
-            Ok(Reply::Head { .. }) => match self.scan.stream(buf) {
-                Ok(streamed) if streamed.len == 0 => Incoming::Need(buf.len() + 1),
-                Ok(streamed) => {
-                    self.leave_shard(buf);
-                    if !streamed.done {
-                        self.frame = Frame::Push(kind);
-                    }
-                    Incoming::Push { kind, bytes: &buf[..streamed.len] }
-                }
-                Err(error) => Incoming::Fault(LinkFault::Protocol(error)),
-            },
+            Ok(Reply::Head { .. }) => {
+                self.leave_shard(buf);
+                self.resume_push(buf, kind)
+            }
             Err(error) => Incoming::Fault(LinkFault::Protocol(error)),
         }
     }
 
     pub(super) fn resume_push<'b>(&mut self, buf: &'b [u8], kind: PushKind) -> Incoming<'b> {
         match self.scan.stream(buf) {
-            Ok(streamed) if streamed.len == 0 && !streamed.done => Incoming::Need(buf.len() + 1),
-            Ok(streamed) => {
-                if streamed.done {
-                    self.frame = Frame::None;
+            Ok(Streamed { len, done }) => {
+                self.frame = if done { Frame::None } else { Frame::Push(kind) };
+                if len == 0 && !done {
+                    return Incoming::Need(buf.len() + 1);
                 }
-                Incoming::Push { kind, bytes: &buf[..streamed.len] }
+                Incoming::Push { kind, ended: done, bytes: &buf[..len] }
             }
             Err(error) => Incoming::Fault(LinkFault::Protocol(error)),
         }

@@ -1,36 +1,17 @@
 //! What becomes of a command that is more than bytes with one reply.
 
 use portcullis_resp::command::{CommandId, id, is_cross_protocol, lookup_subcommand};
-use portcullis_resp::scan::{Span, arguments};
+use portcullis_resp::scan::arguments;
 use portcullis_resp::{encode, reply};
 
 use super::Session;
+use super::command::Frame;
 use crate::handshake;
 use crate::observe::Denied;
 use crate::owed::{Local, ReplyMode, What};
 use crate::plan::Auth;
 use crate::shape::{Shape, Verb};
 use crate::state::asked::{Login, Mute};
-use crate::transaction::Transaction;
-
-/// A command, or as much of it as there is.
-pub(super) struct Frame<'b> {
-    pub(super) bytes: &'b [u8],
-    pub(super) name: Span,
-    pub(super) arguments: u64,
-    pub(super) whole: bool,
-}
-
-impl<'b> Frame<'b> {
-    pub(super) fn name(&self) -> &'b [u8] {
-        self.name.of(self.bytes)
-    }
-
-    /// The argument in this place, the name being 0, if it is there already.
-    fn argument(&self, place: usize) -> Option<&'b [u8]> {
-        arguments(self.bytes).nth(place)
-    }
-}
 
 /// What becomes of a command.
 pub(super) enum Verdict {
@@ -38,23 +19,35 @@ pub(super) enum Verdict {
     Send { shape: Shape, what: What },
     /// Something else travels in its place.
     Rewrite { bytes: Vec<u8>, shape: Shape, what: What },
-    /// It is answered here.
-    Answer { reply: Local, denied: Option<Denied> },
-    /// It is answered here, and ends the session.
-    Quit(Local),
-    /// It ends the session without a word.
-    Silence,
+    /// It is settled here.
+    Answer(Answer),
     /// It cannot be judged before all that is owed was paid.
     WaitUntilPaid,
-    /// It cannot be judged before all of it is there.
+    /// It cannot be judged before more of it is there, within what may be held.
     NeedWhole,
 }
 
-impl Verdict {
-    pub(super) fn too_large() -> Self {
-        Self::Answer { reply: Local::Canned(reply::COMMAND_TOO_LARGE), denied: Some(Denied::Size) }
-    }
+/// How a command is settled without the upstream.
+pub(super) enum Answer {
+    /// By this reply, which is what Redis would say.
+    Reply(Local),
+    /// By this reply, for the gate does not allow the command.
+    Refusal(Local, Denied),
+    /// By nothing at all, as Redis does.
+    Nothing,
+    /// By this reply, and the end of the session.
+    Quit(Local),
+    /// By the end of the session without a word.
+    Silence,
+}
 
+impl Answer {
+    pub(super) const fn too_large() -> Self {
+        Self::Refusal(Local::Canned(reply::COMMAND_TOO_LARGE), Denied::Size)
+    }
+}
+
+impl Verdict {
     const fn plain() -> Self {
         Self::Send { shape: Shape::One, what: What::Plain }
     }
@@ -73,21 +66,23 @@ impl Session {
         self.forget_refused_transaction();
         let alone = frame.arguments == 1;
         let verdict = match command {
-            CommandId::UNKNOWN if is_cross_protocol(frame.name()) => return Verdict::Silence,
-            id::QUIT => return Verdict::Quit(Local::Canned(reply::OK)),
+            CommandId::UNKNOWN if is_cross_protocol(frame.name()) => {
+                return Verdict::Answer(Answer::Silence);
+            }
+            id::QUIT => return Verdict::Answer(Answer::Quit(Local::Canned(reply::OK))),
             id::SYNC | id::PSYNC | id::REPLCONF => return refuse_replication(command),
             id::RESET if alone => return self.reset(),
             id::MULTI if alone => return self.multi(),
-            id::EXEC if alone => return self.exec(),
+            id::EXEC => return self.exec(alone),
             id::DISCARD if alone => {
                 self.asked.transaction = None;
                 return Verdict::Send { shape: Shape::One, what: What::EndOfTransaction };
             }
-            id::MULTI | id::EXEC | id::DISCARD | id::RESET | id::WATCH => return Verdict::plain(),
+            id::MULTI | id::DISCARD | id::RESET | id::WATCH => return Verdict::plain(),
             id::AUTH if self.plan.auth() == Auth::Trust && !alone => self.auth(frame),
             id::HELLO => self.hello(frame),
             id::CLIENT => self.client(frame),
-            id::MONITOR if self.asked.transaction.is_none() => Verdict::untimed(Shape::Monitor),
+            id::MONITOR if alone => self.monitor(),
             _ => match Verb::of(command) {
                 Some(verb) => self.subscription(verb, frame),
                 None => self.blocking(command, frame),
@@ -106,27 +101,35 @@ impl Session {
         }
     }
 
+    /// Which of two MULTIs Redis took is certain only when both are answered; what is queued counts from that one.
     fn multi(&mut self) -> Verdict {
-        if self.asked.transaction.is_some() {
-            return Verdict::plain();
+        match self.asked.transaction {
+            Some(_) if self.owed.is_empty() => Verdict::plain(),
+            Some(_) => Verdict::WaitUntilPaid,
+            None => {
+                self.asked.transaction = Some(Box::default());
+                Verdict::Send { shape: Shape::One, what: What::Multi }
+            }
         }
-        self.asked.transaction = Some(Box::new(Transaction::default()));
-        Verdict::Send { shape: Shape::One, what: What::Multi }
     }
 
-    fn exec(&mut self) -> Verdict {
-        match self.asked.transaction.take() {
-            Some(transaction) if transaction.is_dirty() => {
-                let mut bytes = Vec::with_capacity(32);
-                encode::command(&mut bytes, &[b"DISCARD"]);
-                Verdict::Rewrite { bytes, shape: Shape::Whole, what: What::SpoiltExec }
-            }
-            transaction => {
-                let confirmations = transaction.map(|transaction| transaction.into_confirmations());
-                let shape = Shape::Exec(confirmations.unwrap_or_default());
-                Verdict::Send { shape, what: What::EndOfTransaction }
-            }
+    /// EXEC with arguments is wrong, and ends the transaction all the same. A spoilt one is sent as DISCARD, once it is
+    /// certain that there is something to discard.
+    fn exec(&mut self, alone: bool) -> Verdict {
+        let spoilt =
+            alone && self.asked.transaction.as_ref().is_some_and(|transaction| transaction.is_dirty());
+        if spoilt && !self.owed.is_empty() {
+            return Verdict::WaitUntilPaid;
         }
+        let transaction = self.asked.transaction.take();
+        if spoilt {
+            let mut bytes = Vec::with_capacity(32);
+            encode::command(&mut bytes, &[b"DISCARD"]);
+            return Verdict::Rewrite { bytes, shape: Shape::Whole, what: What::SpoiltExec };
+        }
+        let confirmations = transaction.map(|transaction| transaction.into_confirmations());
+        let shape = Shape::Exec(confirmations.unwrap_or_default());
+        Verdict::Send { shape, what: What::EndOfTransaction }
     }
 
     /// RESET ends CLIENT REPLY OFF before it is answered, but a CLIENT REPLY SKIP before it covers it.
@@ -138,18 +141,36 @@ impl Session {
         if self.plan.preamble().is_some() {
             self.asked.login = Login::Due;
         }
-        Verdict::Send { shape: Shape::Reset, what: What::EndOfTransaction }
+        self.asked.monitors = false;
+        Verdict::Send { shape: Shape::Reset, what: What::Reset }
+    }
+
+    /// Redis does not answer a MONITOR that is one already.
+    fn monitor(&mut self) -> Verdict {
+        if let Some(verdict) = self.outside_transactions_only() {
+            return verdict;
+        }
+        if self.asked.monitors {
+            if !self.owed.is_empty() {
+                return Verdict::WaitUntilPaid;
+            }
+            if self.confirmed.monitors {
+                return Verdict::Answer(Answer::Nothing);
+            }
+        }
+        self.asked.monitors = true;
+        Verdict::Send { shape: Shape::Monitor, what: What::Monitor }
     }
 
     fn auth(&mut self, frame: &Frame<'_>) -> Verdict {
         if let Some(verdict) = self.outside_transactions_only() {
             return verdict;
         }
-        if !frame.whole {
+        if !frame.is_whole_within(self.plan.held_command()) {
             return Verdict::NeedWhole;
         }
-        let args: Vec<&[u8]> = arguments(frame.bytes).skip(1).collect();
-        Verdict::Answer { reply: Local::Canned(handshake::auth(&args)), denied: None }
+        let args = frame.after_name();
+        Verdict::Answer(Answer::Reply(Local::Canned(handshake::auth(&args))))
     }
 
     fn hello(&mut self, frame: &Frame<'_>) -> Verdict {
@@ -159,20 +180,20 @@ impl Session {
         if self.plan.auth() == Auth::Passthrough {
             return Verdict::untimed(Shape::Hello);
         }
-        if !frame.whole {
+        if !frame.is_whole_within(self.plan.held_command()) {
             return Verdict::NeedWhole;
         }
-        let args: Vec<&[u8]> = arguments(frame.bytes).skip(1).collect();
+        let args = frame.after_name();
         match handshake::hello(&args) {
             handshake::Hello::AsItIs => Verdict::untimed(Shape::Hello),
             handshake::Hello::Without(bytes) => {
                 Verdict::Rewrite { bytes, shape: Shape::Hello, what: What::Untimed }
             }
             handshake::Hello::Refused(line) => {
-                Verdict::Answer { reply: Local::Made(line.into_boxed_slice()), denied: None }
+                Verdict::Answer(Answer::Reply(Local::Made(line.into_boxed_slice())))
             }
             handshake::Hello::WrongPassword => {
-                Verdict::Answer { reply: Local::Canned(reply::WRONGPASS), denied: None }
+                Verdict::Answer(Answer::Reply(Local::Canned(reply::WRONGPASS)))
             }
         }
     }
@@ -183,11 +204,12 @@ impl Session {
         if frame.arguments != 3 {
             return Verdict::plain();
         }
-        let Some(subcommand) = frame.argument(1) else { return Verdict::NeedWhole };
+        let held = self.plan.held_command();
+        let Some(subcommand) = frame.argument(1, held) else { return Verdict::NeedWhole };
         if lookup_subcommand(id::CLIENT, subcommand) != Some(id::CLIENT_REPLY) {
             return Verdict::plain();
         }
-        let mode = match frame.argument(2) {
+        let mode = match frame.argument(2, held) {
             None => return Verdict::NeedWhole,
             Some(mode) if mode.eq_ignore_ascii_case(b"on") => ReplyMode::On,
             Some(mode) if mode.eq_ignore_ascii_case(b"off") => ReplyMode::Off,
@@ -243,10 +265,10 @@ impl Session {
         if !self.owed.is_empty() {
             return Some(Verdict::WaitUntilPaid);
         }
-        Some(Verdict::Answer {
-            reply: Local::Canned(reply::NOT_ALLOWED_IN_TRANSACTION),
-            denied: Some(Denied::Command),
-        })
+        Some(Verdict::Answer(Answer::Refusal(
+            Local::Canned(reply::NOT_ALLOWED_IN_TRANSACTION),
+            Denied::Command,
+        )))
     }
 }
 
@@ -254,7 +276,7 @@ impl Session {
 fn refuse_replication(command: CommandId) -> Verdict {
     let mut line = Vec::with_capacity(96);
     reply::no_permission(&mut line, b"default", command.name());
-    Verdict::Answer { reply: Local::Made(line.into_boxed_slice()), denied: Some(Denied::Command) }
+    Verdict::Answer(Answer::Refusal(Local::Made(line.into_boxed_slice()), Denied::Command))
 }
 
 fn may_block(command: CommandId, frame: &Frame<'_>) -> bool {
@@ -262,10 +284,20 @@ fn may_block(command: CommandId, frame: &Frame<'_>) -> bool {
     if !command.info().flags.contains(Flags::BLOCKING) {
         return false;
     }
-    match command {
-        id::XREAD | id::XREADGROUP => {
-            arguments(frame.bytes).any(|argument| argument.eq_ignore_ascii_case(b"block"))
+    // Where the options end is not known while the frame is cut.
+    let has_block = |options: usize| {
+        let mut block = false;
+        for argument in arguments(frame.bytes).skip(options) {
+            if argument.eq_ignore_ascii_case(b"streams") {
+                return block;
+            }
+            block |= argument.eq_ignore_ascii_case(b"block");
         }
+        block || !frame.is_whole()
+    };
+    match command {
+        id::XREAD => has_block(1),
+        id::XREADGROUP => has_block(4),
         _ => true,
     }
 }

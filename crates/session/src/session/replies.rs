@@ -29,6 +29,7 @@ impl Session {
             }
         }
         self.confirmed.answered |= part.ended > 0;
+        self.confirmed.mid_reply = part.ended == 0;
         if is_error && part.first {
             observer.error(part.bytes);
         }
@@ -37,7 +38,7 @@ impl Session {
             What::Plain => return self.settle_run(part.ended, heard, now, observer),
             What::Blocking => heard,
             // Confirmations are pushes: CLIENT REPLY OFF does not silence them.
-            What::Confirmations if is_confirmation(part.head.kind) => Fate::Pass,
+            What::Confirmations | What::EndOfTransaction if part.confirmation => Fate::Pass,
             What::Confirmations | What::Untimed => heard,
             What::Multi => {
                 self.confirmed.in_transaction |= part.head.kind == b'+';
@@ -47,23 +48,31 @@ impl Session {
                 self.confirmed.in_transaction = false;
                 heard
             }
+            What::Monitor => {
+                self.confirmed.monitors |= part.bytes == reply::OK;
+                heard
+            }
+            What::Reset => {
+                self.confirmed.in_transaction = false;
+                self.confirmed.monitors &= part.bytes != reply::RESET;
+                heard
+            }
+            // EXEC was sent as DISCARD: the client reads what EXEC would have said.
             What::SpoiltExec => {
                 self.confirmed.in_transaction = false;
-                match heard {
-                    Fate::Pass => spoilt_exec(part),
-                    muted => muted,
-                }
+                let done = heard == Fate::Pass && part.bytes == reply::OK;
+                if done { Fate::Replace(reply::EXECABORT) } else { heard }
             }
             What::ReplyMode(mode) => {
                 let mode = *mode;
-                self.reply_mode(mode, part.head.kind, heard)
+                self.reply_mode(mode, part.bytes, heard)
             }
             What::Login if is_error => return Fate::Lost(Unavailable::of_login(part.bytes)),
-            What::Login => {
+            What::Login if part.bytes == reply::OK => {
                 self.asked.login = Login::Done;
                 Fate::Drop
             }
-            What::Local(_) => return Fate::Doubt,
+            What::Login | What::Local(_) => return Fate::Doubt,
         };
         if part.ended > 0 {
             self.owed.settle(part.ended);
@@ -71,14 +80,20 @@ impl Session {
         fate
     }
 
+    /// A push, a message or a monitor line was passed on, or a piece of one; `ended` as the link says.
+    pub const fn push(&mut self, ended: bool) {
+        self.confirmed.mid_push = !ended;
+    }
+
     /// Whether a reply of the gate's own comes next.
     pub fn speaks(&self) -> bool {
-        matches!(self.owed.front(), Some(front) if matches!(front.what, What::Local(_)))
+        !self.confirmed.mid_push
+            && matches!(self.owed.front(), Some(front) if matches!(front.what, What::Local(_)))
     }
 
     /// Appends the gate's own replies whose turn has come.
     pub fn render(&mut self, out: &mut Vec<u8>) {
-        while out.len() < MAX_RENDERED {
+        while out.len() < MAX_RENDERED && self.speaks() {
             let Some(front) = self.owed.front() else { return };
             let What::Local(local) = &front.what else { return };
             out.extend_from_slice(local.bytes());
@@ -103,8 +118,8 @@ impl Session {
         heard
     }
 
-    fn reply_mode(&mut self, mode: ReplyMode, kind: u8, heard: Fate) -> Fate {
-        if kind != b'+' {
+    fn reply_mode(&mut self, mode: ReplyMode, said: &[u8], heard: Fate) -> Fate {
+        if said != reply::OK {
             return heard;
         }
         match mode {
@@ -125,18 +140,5 @@ impl Session {
         // Under passthrough these two are for the client to see and mend.
         let clients_own = |why| matches!(why, Unavailable::Auth | Unavailable::Loading);
         Unavailable::of_greeting(line).filter(|why| self.plan.auth() == Auth::Trust || !clients_own(*why))
-    }
-}
-
-const fn is_confirmation(kind: u8) -> bool {
-    matches!(kind, b'*' | b'>')
-}
-
-/// EXEC was sent as DISCARD: the client reads what EXEC would have said.
-fn spoilt_exec(part: &Part<'_>) -> Fate {
-    match part.head.kind {
-        b'+' => Fate::Replace(reply::EXECABORT),
-        _ if part.bytes == reply::DISCARD_WITHOUT_MULTI => Fate::Replace(reply::EXEC_WITHOUT_MULTI),
-        _ => Fate::Pass,
     }
 }

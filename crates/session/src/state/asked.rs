@@ -8,6 +8,7 @@ pub struct Asked {
     pub(crate) transaction: Option<Box<Transaction>>,
     pub(crate) mute: Mute,
     pub(crate) login: Login,
+    pub(crate) monitors: bool,
 }
 
 /// What CLIENT REPLY asked for.

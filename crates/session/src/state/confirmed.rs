@@ -4,5 +4,10 @@
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Confirmed {
     pub(crate) in_transaction: bool,
+    pub(crate) monitors: bool,
     pub(crate) answered: bool,
+    /// A reply, or one of several confirmations, was passed on and the command's answer is not complete.
+    pub(crate) mid_reply: bool,
+    /// A push was passed on in part: nothing may come between its pieces.
+    pub(crate) mid_push: bool,
 }

@@ -1,0 +1,217 @@
+//! One command by itself: judged, then sent, held up, or answered here.
+
+use portcullis_resp::command::{CommandId, id, is_cross_protocol};
+use portcullis_resp::inline;
+use portcullis_resp::scan::{Request, arguments};
+
+use super::judge::{Answer, Verdict};
+use super::{CloseReason, Session, Step, Stream, Until};
+use crate::observe::Observer;
+use crate::owed::What;
+use crate::shape::Shape;
+use crate::state::asked::Login;
+use crate::tick::Tick;
+
+/// A command, or as much of it as there is, in canonical form.
+pub(super) struct Frame<'b> {
+    /// What of it was validated.
+    pub(super) bytes: &'b [u8],
+    /// How many arguments it announces, the name included.
+    pub(super) arguments: u64,
+    pub(super) source: Source<'b>,
+}
+
+/// How the command came.
+#[derive(Clone, Copy)]
+pub(super) enum Source<'b> {
+    /// The frame is in the buffer.
+    Whole,
+    /// The frame has begun; this is the buffer, and all of it belongs to the frame.
+    Partial(&'b [u8]),
+    /// As an inline line of this many bytes.
+    Line(usize),
+}
+
+impl<'b> Frame<'b> {
+    /// Empty where the name is so long that it is not wholly in.
+    pub(super) fn name(&self) -> &'b [u8] {
+        arguments(self.bytes).next().unwrap_or(&[])
+    }
+
+    /// The argument in this place, the name being 0, if it is there already and ends within the first `held` bytes:
+    /// what a command is judged by must not depend on how it was cut.
+    pub(super) fn argument(&self, place: usize, held: usize) -> Option<&'b [u8]> {
+        arguments(self.bytes.get(..held).unwrap_or(self.bytes)).nth(place)
+    }
+
+    /// Whether all of it is there, in `held` bytes.
+    pub(super) const fn is_whole_within(&self, held: usize) -> bool {
+        self.is_whole() && self.bytes.len() <= held
+    }
+
+    /// All that are there, without the name.
+    pub(super) fn after_name(&self) -> Vec<&'b [u8]> {
+        arguments(self.bytes).skip(1).collect()
+    }
+
+    pub(super) const fn is_whole(&self) -> bool {
+        !matches!(self.source, Source::Partial(_))
+    }
+
+    /// Bytes of the client's buffer that it takes up so far.
+    fn present(&self) -> usize {
+        match self.source {
+            Source::Whole => self.bytes.len(),
+            Source::Partial(buf) => buf.len(),
+            Source::Line(len) => len,
+        }
+    }
+}
+
+impl Session {
+    /// An inline command is judged in its canonical form, and travels in it.
+    pub(super) fn inline<O: Observer>(
+        &mut self,
+        request: Request,
+        line: &[u8],
+        now: Tick,
+        observer: &mut O,
+    ) -> Step<'_> {
+        let mut canonical = Vec::new();
+        match inline::canonicalise(line, &mut canonical) {
+            Ok(0) => Step::Skip { len: line.len() },
+            Ok(arguments) => {
+                let frame = Frame { bytes: &canonical, arguments, source: Source::Line(line.len()) };
+                self.command(request, &frame, now, observer)
+            }
+            Err(error) => self.refuse_bytes(error),
+        }
+    }
+
+    /// A command that is more than bytes with one reply, or that comes before the upstream is ours.
+    pub(super) fn command<O: Observer>(
+        &mut self,
+        request: Request,
+        frame: &Frame<'_>,
+        now: Tick,
+        observer: &mut O,
+    ) -> Step<'_> {
+        let id = self.known(frame.name());
+        if self.asked.login == Login::Unlinked && !needs_no_upstream(id, frame) {
+            return self.wait(request, frame, Until::Linked);
+        }
+        match self.judge(id, frame) {
+            Verdict::Send { shape, what } => self.send(frame, shape, what, id, now, observer),
+            Verdict::Rewrite { bytes, shape, what } => {
+                self.send_instead(bytes, frame.present(), shape, what, id, now, observer)
+            }
+            Verdict::Answer(answer) => self.settle_here(answer, frame, id, now, observer),
+            Verdict::WaitUntilPaid => {
+                self.hold = true;
+                self.wait(request, frame, Until::NothingOwed)
+            }
+            Verdict::NeedWhole if !frame.is_whole() && frame.present() < self.plan.held_command() => {
+                Step::Need { at_least: frame.present().saturating_add(1) }
+            }
+            Verdict::NeedWhole => self.settle_here(Answer::too_large(), frame, id, now, observer),
+        }
+    }
+
+    fn wait(&mut self, request: Request, frame: &Frame<'_>, until: Until) -> Step<'_> {
+        self.peeked = frame.is_whole().then_some(request);
+        Step::Wait(until)
+    }
+
+    fn send<O: Observer>(
+        &mut self,
+        frame: &Frame<'_>,
+        shape: Shape,
+        what: What,
+        id: CommandId,
+        now: Tick,
+        observer: &mut O,
+    ) -> Step<'_> {
+        let (len, whole) = match frame.source {
+            Source::Line(len) => {
+                let bytes = frame.bytes.to_vec();
+                return self.send_instead(bytes, len, shape, what, id, now, observer);
+            }
+            Source::Whole => (frame.bytes.len(), true),
+            Source::Partial(buf) => match self.scan.stream(buf) {
+                Ok(streamed) => (streamed.len, false),
+                Err(error) => return self.refuse_bytes(error),
+            },
+        };
+        if !whole {
+            self.stream = Stream::Forwarding;
+        }
+        observer.command(id, 1);
+        let first = self.owe_alone(what, id, now);
+        Step::Forward { len, first, owed: 1, shape, whole }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is a part of one step")]
+    fn send_instead<O: Observer>(
+        &mut self,
+        bytes: Vec<u8>,
+        skip: usize,
+        shape: Shape,
+        what: What,
+        id: CommandId,
+        now: Tick,
+        observer: &mut O,
+    ) -> Step<'_> {
+        observer.command(id, 1);
+        let first = self.owe_alone(what, id, now);
+        self.scratch = bytes;
+        Step::Instead { bytes: &self.scratch, skip, first, shape }
+    }
+
+    /// The command gets its answer here, and not one byte of it travels on.
+    fn settle_here<O: Observer>(
+        &mut self,
+        answer: Answer,
+        frame: &Frame<'_>,
+        id: CommandId,
+        now: Tick,
+        observer: &mut O,
+    ) -> Step<'_> {
+        observer.command(id, 1);
+        let muted = self.asked.mute.take();
+        let reply = match answer {
+            Answer::Reply(reply) => Some(reply),
+            Answer::Refusal(reply, reason) => {
+                observer.denied(id, reason);
+                if let Some(transaction) = &mut self.asked.transaction {
+                    transaction.spoil();
+                }
+                Some(reply)
+            }
+            Answer::Nothing => None,
+            Answer::Quit(reply) => {
+                self.end(CloseReason::Client);
+                Some(reply)
+            }
+            Answer::Silence => {
+                self.end(CloseReason::CrossProtocol);
+                None
+            }
+        };
+        if let Some(reply) = reply.filter(|_| !muted) {
+            self.answer(reply, id, now);
+        }
+        let Source::Partial(buf) = frame.source else { return Step::Skip { len: frame.present() } };
+        match self.scan.stream(buf) {
+            Ok(streamed) => {
+                self.stream = Stream::Discarding;
+                Step::Skip { len: streamed.len }
+            }
+            Err(error) => self.refuse_bytes(error),
+        }
+    }
+}
+
+/// These end the session whatever the upstream would say.
+fn needs_no_upstream(command: CommandId, frame: &Frame<'_>) -> bool {
+    command == id::QUIT || is_cross_protocol(frame.name())
+}

@@ -1,0 +1,148 @@
+//! What a session tells its caller to do.
+
+use portcullis_resp::error::RequestError;
+
+use crate::shape::Shape;
+use crate::tick::Ticket;
+
+/// What to do with the bytes of the client.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step<'s> {
+    /// Send `buf[..len]` upstream as it is and drop it from the buffer.
+    Forward {
+        /// Bytes of `buf`.
+        len: usize,
+        /// The first reply that is owed for them.
+        first: Ticket,
+        /// How many replies are owed for them: 0 where `len` goes on with a command that was begun earlier.
+        owed: u64,
+        /// What each of them is.
+        shape: Shape,
+        /// Whether the last command is complete at `len`.
+        whole: bool,
+    },
+    /// Send `bytes` upstream, and drop `skip` bytes from the buffer.
+    Instead {
+        /// What to send.
+        bytes: &'s [u8],
+        /// Bytes of `buf` that it stands for.
+        skip: usize,
+        /// The reply that is owed for it.
+        first: Ticket,
+        /// What that reply is.
+        shape: Shape,
+    },
+    /// Drop `len` bytes from the buffer.
+    Skip {
+        /// Bytes of `buf`.
+        len: usize,
+    },
+    /// Come back when the buffer holds this many bytes.
+    Need {
+        /// More than it holds now.
+        at_least: usize,
+    },
+    /// Come back when this is so.
+    Wait(Until),
+    /// All that the client is owed was rendered: close both sides.
+    Close(CloseReason),
+}
+
+/// What a step waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// An upstream connection; say so with [`Session::linked`](super::Session::linked), or
+    /// [`Session::lost`](super::Session::lost).
+    Linked,
+    /// The gate's own login was answered.
+    LoggedIn,
+    /// Everything that the client is owed was paid.
+    NothingOwed,
+    /// Something that the client is owed was paid: too much is outstanding.
+    LessOwed,
+}
+
+/// What to do with the bytes of a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// They go to the client.
+    Pass,
+    /// The client must not see them.
+    Drop,
+    /// The client reads this in their place.
+    Replace(&'static [u8]),
+    /// They say that the upstream cannot be had: give it up, and say so with
+    /// [`Session::lost`](super::Session::lost).
+    Lost(Unavailable),
+    /// The reply is not the one that comes next: close both sides.
+    Doubt,
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The client closed its side, or said QUIT.
+    Client,
+    /// The client sent bytes that the grammar does not allow.
+    Protocol(RequestError),
+    /// The client speaks HTTP.
+    CrossProtocol,
+    /// The upstream cannot be had, or is gone.
+    Upstream(Option<Unavailable>),
+    /// The gate is shutting down.
+    Drain,
+}
+
+/// Why the upstream cannot be had, in the words of the line that the client reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unavailable {
+    /// Its name has no address.
+    Resolve,
+    /// It cannot be reached, or ended the connection before it said anything.
+    Connect,
+    /// Nobody listens there, or it does not want us.
+    Refused,
+    /// It did not answer in time.
+    Timeout,
+    /// It wants TLS, or its TLS cannot be trusted.
+    Tls,
+    /// It does not accept the gate's credentials.
+    Auth,
+    /// It is loading its data.
+    Loading,
+    /// It has no room for another client.
+    Limit,
+}
+
+impl Unavailable {
+    /// What a server's first error line says of it, where that is about the connection and not the command.
+    pub fn of_greeting(line: &[u8]) -> Option<Self> {
+        const MEANINGS: [(&[u8], Unavailable); 5] = [
+            (b"-LOADING", Unavailable::Loading),
+            (b"-MASTERDOWN", Unavailable::Loading),
+            (b"-ERR max number of clients", Unavailable::Limit),
+            (b"-DENIED Redis is running in protected mode", Unavailable::Refused),
+            (b"-NOAUTH", Unavailable::Auth),
+        ];
+        MEANINGS.iter().find(|(prefix, _)| line.starts_with(prefix)).map(|(_, meaning)| *meaning)
+    }
+
+    /// What a server's error line in answer to the gate's own login says of it.
+    pub fn of_login(line: &[u8]) -> Self {
+        Self::of_greeting(line).unwrap_or(Self::Auth)
+    }
+
+    /// The word for it, as in error lines and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Resolve => "resolve",
+            Self::Connect => "connect",
+            Self::Refused => "refused",
+            Self::Timeout => "timeout",
+            Self::Tls => "tls",
+            Self::Auth => "auth",
+            Self::Loading => "loading",
+            Self::Limit => "limit",
+        }
+    }
+}

@@ -1,0 +1,6 @@
+mod bounds;
+mod endings;
+mod handshakes;
+mod muting;
+mod refusals;
+mod transactions;

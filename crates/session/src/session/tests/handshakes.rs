@@ -1,0 +1,103 @@
+use crate::Auth;
+use crate::session::{CloseReason, Unavailable, Until};
+use crate::tests::pair::{Pair, frames, plan, show};
+
+const NO_PASSWORD: &str = "-ERR AUTH <password> called without any password configured for the default user. \
+                           Are you sure your configuration is correct?|";
+
+fn sent(text: &str) -> String {
+    show(&frames(text))
+}
+
+#[test]
+fn the_gate_logs_in_before_the_first_command_and_after_each_reset() {
+    let mut pair = Pair::connected(plan(Auth::Trust, Some("secret")));
+    assert_eq!(pair.commands("PING"), sent("AUTH secret"));
+    assert_eq!(pair.upstream("+O"), "");
+    assert_eq!(pair.upstream("K|"), "");
+    assert_eq!(pair.more(), sent("PING"));
+    assert_eq!(pair.upstream("+PONG|"), "+PONG|");
+    assert_eq!(pair.commands("RESET;GET a"), sent("RESET;AUTH secret"), "GET waits");
+    assert_eq!(pair.waits, Some(Until::LoggedIn));
+    assert_eq!(pair.upstream("+RESET|"), "+RESET|");
+    assert_eq!(pair.upstream("+OK|"), "");
+    assert_eq!(pair.more(), sent("GET a"));
+}
+
+#[test]
+fn a_login_that_is_not_taken_ends_the_session() {
+    let mut pair = Pair::connected(plan(Auth::Trust, Some("secret")));
+    pair.commands("PING;PING");
+    assert_eq!(pair.upstream("-WRONGPASS no|"), "-ERR portcullis: upstream 'main' unavailable (auth)|");
+    assert_eq!(pair.closed, Some(CloseReason::Upstream(Some(Unavailable::Auth))));
+    let mut pair = Pair::connected(plan(Auth::Trust, Some("secret")));
+    pair.commands("PING");
+    assert_eq!(pair.upstream("+QUEUED|"), "");
+    assert!(pair.doubt, "that is no answer to AUTH");
+}
+
+#[test]
+fn under_trust_credentials_are_answered_here() {
+    let cases = [
+        ("AUTH x", NO_PASSWORD),
+        ("AUTH default x", "+OK|"),
+        ("auth other x", "-WRONGPASS invalid username-password pair or user is disabled.|"),
+        ("AUTH a b c", "-ERR syntax error|"),
+        ("HELLO 3 AUTH other x", "-WRONGPASS invalid username-password pair or user is disabled.|"),
+        ("HELLO 4 AUTH default x", "-NOPROTO unsupported protocol version|"),
+        ("HELLO +3", "-ERR Protocol version is not an integer or out of range|"),
+        ("HELLO 3 AUTH default", "-ERR Syntax error in HELLO option 'AUTH'|"),
+    ];
+    for (command, answer) in cases {
+        let mut pair = Pair::trust();
+        assert_eq!(pair.commands(command), "", "{command}");
+        assert_eq!(pair.hear(), answer.replace("                           ", ""), "{command}");
+    }
+    let mut pair = Pair::trust();
+    assert_eq!(pair.commands("HELLO 3 AUTH default x SETNAME me"), sent("HELLO 3 SETNAME me"));
+    assert_eq!(pair.commands("HELLO 3"), sent("HELLO 3"));
+}
+
+#[test]
+fn under_passthrough_credentials_travel() {
+    let mut pair = Pair::passthrough();
+    assert_eq!(pair.commands("AUTH x;HELLO 3 AUTH a b"), sent("AUTH x;HELLO 3 AUTH a b"));
+    assert_eq!(pair.upstream("-WRONGPASS no|-WRONGPASS no|"), "-WRONGPASS no|-WRONGPASS no|");
+}
+
+#[test]
+fn a_greeting_of_refusal_is_the_gates_business_at_any_split() {
+    let cases = [
+        ("-ERR max number of clients reached|", "limit"),
+        ("-DENIED Redis is running in protected mode because|", "refused"),
+        ("-LOADING Redis is loading the dataset in memory|", "loading"),
+        ("-NOAUTH Authentication required.|", "auth"),
+    ];
+    for (greeting, kind) in cases {
+        for cut in 0..greeting.len() {
+            let mut pair = Pair::trust();
+            pair.commands("PING");
+            let (one, other) = greeting.split_at(cut);
+            let heard = pair.upstream(one) + &pair.upstream(other);
+            assert_eq!(heard, format!("-ERR portcullis: upstream 'main' unavailable ({kind})|"), "{cut}");
+        }
+    }
+}
+
+#[test]
+fn under_passthrough_some_greetings_are_for_the_client() {
+    for greeting in ["-NOAUTH Authentication required.|", "-LOADING Redis is loading|"] {
+        let mut pair = Pair::passthrough();
+        pair.commands("PING");
+        assert_eq!(pair.upstream(greeting), greeting);
+        assert_eq!(pair.closed, None);
+    }
+}
+
+#[test]
+fn only_the_first_reply_can_be_a_greeting() {
+    let mut pair = Pair::trust();
+    pair.commands("PING;PING");
+    assert_eq!(pair.upstream("+PONG|-LOADING again|"), "+PONG|-LOADING again|");
+    assert_eq!(pair.closed, None);
+}

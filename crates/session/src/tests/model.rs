@@ -1,0 +1,492 @@
+//! A Redis 7.0 with one client, as far as the state of a connection goes. Checked against redis-server 7.0.15.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a real Redis is configured with, or what the gate adds to it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rules {
+    /// `requirepass`; none: the default user is `nopass`.
+    pub(crate) password: Option<&'static str>,
+    /// As Redis would be if the gate's refusals were its own.
+    pub(crate) gate: bool,
+    /// With `gate`: AUTH and HELLO's credentials are the gate's own business, at any time.
+    pub(crate) trust: bool,
+    /// What must not come in: the gate answers it.
+    pub(crate) behind_gate: bool,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Model {
+    rules: Rules,
+    input: Vec<u8>,
+    pub(crate) output: Vec<u8>,
+    pub(crate) strings: BTreeMap<String, String>,
+    pub(crate) lists: BTreeMap<String, Vec<String>>,
+    pub(crate) closed: bool,
+    /// An element of EXEC's reply looked like a message to a RESP2 client.
+    pub(crate) ambiguous: bool,
+    /// Requests that were executed or queued.
+    pub(crate) seen: Vec<Vec<String>>,
+    authenticated: bool,
+    resp3: bool,
+    multi: Option<Vec<Vec<String>>>,
+    dirty: bool,
+    in_exec: bool,
+    reply_off: bool,
+    skip_next: bool,
+    skip: bool,
+    monitor: bool,
+    channels: BTreeSet<String>,
+    patterns: BTreeSet<String>,
+    shards: BTreeSet<String>,
+    name: String,
+}
+
+impl Model {
+    pub(crate) fn new(rules: Rules) -> Self {
+        let authenticated = rules.password.is_none();
+        Self { rules, authenticated, ..Self::default() }
+    }
+
+    pub(crate) fn feed(&mut self, bytes: &[u8]) {
+        self.input.extend_from_slice(bytes);
+        while !self.closed
+            && let Some(argv) = self.take_request()
+        {
+            self.request(argv);
+        }
+    }
+
+    /// The next whole request, as lax as Redis reads one.
+    fn take_request(&mut self) -> Option<Vec<String>> {
+        let line_end = |from: usize, input: &[u8]| {
+            input.get(from..)?.iter().position(|&b| b == b'\n').map(|at| from + at + 1)
+        };
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+        let mut at = line_end(0, &self.input)?;
+        let line = text(&self.input[..at]);
+        let mut argv = Vec::new();
+        if let Some(count) = line.strip_prefix('*') {
+            for _ in 0..count.parse::<i64>().unwrap() {
+                let body = line_end(at, &self.input)?;
+                let len: usize = text(&self.input[at + 1..body]).parse().unwrap();
+                if self.input.len() < body + len + 2 {
+                    return None;
+                }
+                argv.push(String::from_utf8_lossy(&self.input[body..body + len]).into_owned());
+                at = body + len + 2;
+            }
+        } else {
+            argv.extend(line.split_whitespace().map(str::to_owned));
+        }
+        self.input.drain(..at);
+        Some(argv)
+    }
+
+    fn request(&mut self, argv: Vec<String>) {
+        if argv.is_empty() {
+            return;
+        }
+        assert!(!self.rules.behind_gate || !is_the_gates(&argv), "the gate let through: {argv:?}");
+        self.seen.push(argv.clone());
+        self.process(argv);
+        self.skip = std::mem::take(&mut self.skip_next);
+    }
+
+    fn process(&mut self, argv: Vec<String>) {
+        let name = argv[0].to_ascii_lowercase();
+        if name == "quit" {
+            self.say("+OK\r\n");
+            self.closed = true;
+            return;
+        }
+        let Some((least, most)) = arity(&name) else {
+            let args: String = argv[1..].iter().map(|arg| format!("'{arg}' ")).collect();
+            let shown = &argv[0];
+            return self
+                .reject(&name, &format!("-ERR unknown command '{shown}', with args beginning with: {args}"));
+        };
+        if argv.len() < least || argv.len() > most {
+            return self.reject(&name, &format!("-ERR wrong number of arguments for '{name}' command"));
+        }
+        if self.rules.gate && matches!(&*name, "sync" | "psync" | "replconf") {
+            let line = format!("-NOPERM User default has no permissions to run the '{name}' command");
+            return self.reject(&name, &line);
+        }
+        if !self.authenticated && !matches!(&*name, "auth" | "hello" | "reset") {
+            return self.reject(&name, "-NOAUTH Authentication required.");
+        }
+        if self.rules.gate && self.multi.is_some() && self.not_in_multi(&name, &argv) {
+            return self.reject(&name, "-ERR Command not allowed inside a transaction");
+        }
+        if self.rules.trust && (name == "auth" || name == "hello" && self.parse_hello(&argv).is_err()) {
+            return self.call(&name, &argv);
+        }
+        // The gate does not send a second MONITOR, for Redis would not answer it; so nobody refuses it either.
+        let swallowed = self.rules.gate && self.monitor && name == "monitor";
+        if self.listens_in_resp2() && !in_subscriber_mode(&name) && !swallowed {
+            let full = if name == "client" { "client|reply".to_owned() } else { name.clone() };
+            let allowed = "only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed";
+            return self.reject(&name, &format!("-ERR Can't execute '{full}': {allowed} in this context"));
+        }
+        let at_once = matches!(&*name, "exec" | "discard" | "multi" | "watch" | "reset");
+        if let Some(queue) = &mut self.multi
+            && !at_once
+        {
+            queue.push(argv);
+            return self.say("+QUEUED\r\n");
+        }
+        self.call(&name, &argv);
+    }
+
+    fn not_in_multi(&self, name: &str, argv: &[String]) -> bool {
+        match name {
+            "hello" | "monitor" => true,
+            "auth" => self.rules.trust,
+            "client" => is_reply_mode(argv),
+            _ => is_subscription(name) && argv.len() != 2,
+        }
+    }
+
+    fn reject(&mut self, name: &str, line: &str) {
+        if name == "exec" {
+            self.end_transaction();
+            let why = line.strip_prefix('-').unwrap().trim_start_matches("ERR ");
+            return self.say(&format!("-EXECABORT Transaction discarded because of: {why}\r\n"));
+        }
+        self.dirty |= self.multi.is_some();
+        self.say(&format!("{line}\r\n"));
+    }
+
+    fn call(&mut self, name: &str, argv: &[String]) {
+        let arg = |place: usize| argv.get(place).map(String::as_str);
+        match name {
+            "ping" if !self.resp3 && self.subscriptions() > 0 => {
+                let pong = format!("*2\r\n$4\r\npong\r\n{}", bulk(arg(1).unwrap_or_default()));
+                self.say(&pong);
+            }
+            "ping" => match arg(1) {
+                None => self.say("+PONG\r\n"),
+                Some(text) => self.say(&bulk(text)),
+            },
+            "echo" => self.say(&bulk(&argv[1])),
+            "set" => {
+                self.strings.insert(argv[1].clone(), argv[2].clone());
+                self.say("+OK\r\n");
+            }
+            "get" => {
+                let found = self.strings.get(&argv[1]).map(|value| bulk(value));
+                let nil = self.null().to_owned();
+                self.say(&found.unwrap_or(nil));
+            }
+            "rpush" => {
+                let list = self.lists.entry(argv[1].clone()).or_default();
+                list.extend_from_slice(&argv[2..]);
+                let len = list.len();
+                self.say(&format!(":{len}\r\n"));
+            }
+            "lrange" => self.lrange(&argv[1]),
+            "blpop" => self.blpop(&argv[1]),
+            "multi" if self.multi.is_some() => self.say("-ERR MULTI calls can not be nested\r\n"),
+            "multi" => {
+                self.multi = Some(Vec::new());
+                self.say("+OK\r\n");
+            }
+            "exec" => self.exec(),
+            "discard" if self.multi.is_none() => self.say("-ERR DISCARD without MULTI\r\n"),
+            "discard" => {
+                self.end_transaction();
+                self.say("+OK\r\n");
+            }
+            "watch" if self.multi.is_some() => self.say("-ERR WATCH inside MULTI is not allowed\r\n"),
+            "watch" => self.say("+OK\r\n"),
+            "publish" => self.publish(&argv[1], &argv[2]),
+            "monitor" if self.in_exec => {
+                self.say("-ERR MONITOR isn't allowed for DENY BLOCKING client\r\n");
+            }
+            "monitor" if self.monitor => {}
+            "monitor" => {
+                self.say("+OK\r\n");
+                self.monitor = true;
+                return;
+            }
+            "hello" => self.hello(argv),
+            "reset" => self.reset(),
+            "client" => self.client(argv),
+            "auth" => self.auth(argv),
+            _ => self.subscription(name, &argv[1..]),
+        }
+        if self.monitor && matches!(name, "ping" | "get" | "set" | "echo") {
+            let line = format!("+1700000000.000001 [0 model] \"{name}\"\r\n");
+            self.output.extend_from_slice(line.as_bytes());
+        }
+    }
+
+    fn exec(&mut self) {
+        let Some(queue) = self.multi.take() else { return self.say("-ERR EXEC without MULTI\r\n") };
+        if std::mem::take(&mut self.dirty) {
+            return self.say("-EXECABORT Transaction discarded because of previous errors.\r\n");
+        }
+        self.say(&format!("*{}\r\n", queue.len()));
+        self.in_exec = true;
+        for argv in queue {
+            let name = argv[0].to_ascii_lowercase();
+            self.call(&name, &argv);
+        }
+        self.in_exec = false;
+    }
+
+    fn end_transaction(&mut self) {
+        self.multi = None;
+        self.dirty = false;
+    }
+
+    fn lrange(&mut self, key: &str) {
+        let list = self.lists.get(key).cloned().unwrap_or_default();
+        let words = ["message", "pmessage", "smessage", "subscribe", "unsubscribe"];
+        if self.in_exec
+            && self.listens_in_resp2()
+            && list.first().is_some_and(|first| words.contains(&&**first))
+        {
+            self.ambiguous = true;
+        }
+        let items: String = list.iter().map(|item| bulk(item)).collect();
+        self.say(&format!("*{}\r\n{items}", list.len()));
+    }
+
+    fn blpop(&mut self, key: &str) {
+        let item = self.lists.get_mut(key).filter(|list| !list.is_empty()).map(|list| list.remove(0));
+        match item {
+            Some(item) => self.say(&format!("*2\r\n{}{}", bulk(key), bulk(&item))),
+            None if self.resp3 => self.say("_\r\n"),
+            None => self.say("*-1\r\n"),
+        }
+    }
+
+    fn publish(&mut self, channel: &str, text: &str) {
+        let mut receivers = 0;
+        if self.channels.contains(channel) {
+            receivers += 1;
+            self.push(&["message", channel, text]);
+        }
+        let matching: Vec<String> =
+            self.patterns.iter().filter(|pattern| channel.starts_with(&***pattern)).cloned().collect();
+        for pattern in matching {
+            receivers += 1;
+            self.push(&["pmessage", &pattern, channel, text]);
+        }
+        self.say(&format!(":{receivers}\r\n"));
+    }
+
+    fn push(&mut self, items: &[&str]) {
+        self.ambiguous |= self.in_exec && self.listens_in_resp2();
+        let kind = if self.resp3 { '>' } else { '*' };
+        let items_text: String = items.iter().map(|item| bulk(item)).collect();
+        let text = format!("{kind}{}\r\n{items_text}", items.len());
+        self.output.extend_from_slice(text.as_bytes());
+    }
+
+    fn subscription(&mut self, name: &str, channels: &[String]) {
+        let adds = !name.contains("unsub");
+        let held = match name.as_bytes()[0] {
+            b'p' => &self.patterns,
+            b's' if name.starts_with("ss") || name.starts_with("sun") => &self.shards,
+            _ => &self.channels,
+        };
+        let wanted: Vec<String> =
+            if channels.is_empty() { held.iter().cloned().collect() } else { channels.to_vec() };
+        if wanted.is_empty() {
+            return self.confirm(name, None);
+        }
+        for channel in wanted {
+            let held = match name.as_bytes()[0] {
+                b'p' => &mut self.patterns,
+                b's' if name.starts_with("ss") || name.starts_with("sun") => &mut self.shards,
+                _ => &mut self.channels,
+            };
+            if adds {
+                held.insert(channel.clone());
+            } else {
+                held.remove(&channel);
+            }
+            self.confirm(name, Some(&channel));
+        }
+    }
+
+    fn confirm(&mut self, name: &str, channel: Option<&str>) {
+        let kind = if self.resp3 { '>' } else { '*' };
+        let shard = name.starts_with("ss") || name.starts_with("sun");
+        let count = if shard { self.shards.len() } else { self.channels.len() + self.patterns.len() };
+        let channel = channel.map_or_else(|| self.null().to_owned(), bulk);
+        let text = format!("{kind}3\r\n{}{channel}:{count}\r\n", bulk(name));
+        self.output.extend_from_slice(text.as_bytes());
+    }
+
+    fn hello(&mut self, argv: &[String]) {
+        let (resp3, name, authenticated) = match self.parse_hello(argv) {
+            Ok(wanted) => wanted,
+            Err(line) => return self.say(&line),
+        };
+        self.authenticated |= authenticated;
+        if !self.authenticated {
+            return self.say("-NOAUTH HELLO must be called with the client already authenticated\r\n");
+        }
+        self.name = name.unwrap_or_else(|| self.name.clone());
+        self.resp3 = resp3;
+        let (head, proto) = if resp3 { ("%2", 3) } else { ("*4", 2) };
+        let text = format!("{head}\r\n{}{}{}:{proto}\r\n", bulk("server"), bulk("redis"), bulk("proto"));
+        self.say(&text);
+    }
+
+    /// Whether RESP3 is asked for, the client's name, and whether right credentials came along.
+    fn parse_hello(&self, argv: &[String]) -> Result<(bool, Option<String>, bool), String> {
+        let mut resp3 = self.resp3;
+        if let Some(version) = argv.get(1) {
+            match version.parse::<i64>() {
+                Err(_) => return Err("-ERR Protocol version is not an integer or out of range\r\n".into()),
+                Ok(2) => resp3 = false,
+                Ok(3) => resp3 = true,
+                Ok(_) => return Err("-NOPROTO unsupported protocol version\r\n".into()),
+            }
+        }
+        let (mut credentials, mut name) = (None, None);
+        let mut at = 2;
+        while at < argv.len() {
+            let more = argv.len() - at - 1;
+            match &*argv[at].to_ascii_lowercase() {
+                "auth" if more >= 2 => {
+                    credentials = Some((&argv[at + 1], &argv[at + 2]));
+                    at += 3;
+                }
+                "setname" if more >= 1 => {
+                    name = Some(argv[at + 1].clone());
+                    at += 2;
+                }
+                _ => return Err(format!("-ERR Syntax error in HELLO option '{}'\r\n", argv[at])),
+            }
+        }
+        match credentials {
+            Some((user, password)) if !self.are_right(user, password) => Err(WRONGPASS.into()),
+            credentials => Ok((resp3, name, credentials.is_some())),
+        }
+    }
+
+    fn are_right(&self, user: &str, password: &str) -> bool {
+        user == "default" && self.rules.password.is_none_or(|set| set == password)
+    }
+
+    fn auth(&mut self, argv: &[String]) {
+        let right = match argv {
+            [_, _] if self.rules.password.is_none() => {
+                return self.say(
+                    "-ERR AUTH <password> called without any password configured for the default user. \
+                     Are you sure your configuration is correct?\r\n",
+                );
+            }
+            [_, password] => self.are_right("default", password),
+            [_, user, password] => self.are_right(user, password),
+            _ => return self.say("-ERR syntax error\r\n"),
+        };
+        self.authenticated |= right;
+        self.say(if right { "+OK\r\n" } else { WRONGPASS });
+    }
+
+    fn reset(&mut self) {
+        self.end_transaction();
+        self.channels.clear();
+        self.patterns.clear();
+        self.shards.clear();
+        self.resp3 = false;
+        self.monitor = false;
+        self.reply_off = false;
+        self.skip_next = false;
+        self.name.clear();
+        self.authenticated = self.rules.password.is_none();
+        self.say("+RESET\r\n");
+    }
+
+    fn client(&mut self, argv: &[String]) {
+        match (&*argv[1].to_ascii_lowercase(), argv.len()) {
+            ("reply", 3) => match &*argv[2].to_ascii_lowercase() {
+                "on" => {
+                    self.reply_off = false;
+                    self.skip = false;
+                    self.say("+OK\r\n");
+                }
+                "off" => self.reply_off = true,
+                "skip" => self.skip_next |= !self.reply_off,
+                _ => self.say("-ERR syntax error\r\n"),
+            },
+            ("setname", 3) => {
+                self.name = argv[2].clone();
+                self.say("+OK\r\n");
+            }
+            ("getname", 2) if self.name.is_empty() => {
+                let nil = self.null().to_owned();
+                self.say(&nil);
+            }
+            ("getname", 2) => self.say(&bulk(&self.name.clone())),
+            _ => self.say("-ERR no such subcommand\r\n"),
+        }
+    }
+
+    /// A reply, which CLIENT REPLY may silence.
+    fn say(&mut self, text: &str) {
+        if !self.reply_off && !self.skip {
+            self.output.extend_from_slice(text.as_bytes());
+        }
+    }
+
+    const fn null(&self) -> &'static str {
+        if self.resp3 { "_\r\n" } else { "$-1\r\n" }
+    }
+
+    fn subscriptions(&self) -> usize {
+        self.channels.len() + self.patterns.len() + self.shards.len()
+    }
+
+    fn listens_in_resp2(&self) -> bool {
+        !self.resp3 && self.subscriptions() > 0
+    }
+}
+
+const WRONGPASS: &str = "-WRONGPASS invalid username-password pair or user is disabled.\r\n";
+
+fn bulk(text: &str) -> String {
+    format!("${}\r\n{text}\r\n", text.len())
+}
+
+/// Least and most arguments, the name included.
+fn arity(name: &str) -> Option<(usize, usize)> {
+    Some(match name {
+        "multi" | "exec" | "discard" | "monitor" | "reset" | "sync" => (1, 1),
+        "ping" => (1, 2),
+        "echo" | "get" => (2, 2),
+        "set" | "publish" | "psync" | "blpop" => (3, 3),
+        "lrange" => (4, 4),
+        "rpush" => (3, usize::MAX),
+        "hello" | "unsubscribe" | "punsubscribe" | "sunsubscribe" | "replconf" => (1, usize::MAX),
+        "watch" | "client" | "auth" | "subscribe" | "psubscribe" | "ssubscribe" => (2, usize::MAX),
+        _ => return None,
+    })
+}
+
+fn is_subscription(name: &str) -> bool {
+    name.ends_with("subscribe")
+}
+
+fn in_subscriber_mode(name: &str) -> bool {
+    is_subscription(name) || matches!(name, "ping" | "reset")
+}
+
+fn is_reply_mode(argv: &[String]) -> bool {
+    matches!(argv, [_, word, mode] if word.eq_ignore_ascii_case("reply")
+        && ["on", "off", "skip"].iter().any(|known| mode.eq_ignore_ascii_case(known)))
+}
+
+/// Whether the gate must have kept this to itself.
+fn is_the_gates(argv: &[String]) -> bool {
+    let name = argv[0].to_ascii_lowercase();
+    matches!(&*name, "sync" | "psync" | "replconf" | "quit" | "post" | "host:")
+        || (is_reply_mode(argv) && !argv[2].eq_ignore_ascii_case("on"))
+}

@@ -1,0 +1,297 @@
+//! A session and its link, driven as the relay drives them, with bounded buffers in place of sockets.
+
+use portcullis_resp::command::CommandId;
+use portcullis_resp::limits::RequestLimits;
+
+use crate::inject::Preamble;
+use crate::link::LinkFault;
+use crate::session::{CloseReason, Unavailable};
+use crate::{Auth, Denied, Fate, Incoming, Link, Observer, Plan, Session, SessionKey, Step, Tick, Until};
+
+/// What the observer was told.
+#[derive(Debug, Default)]
+pub(crate) struct Count {
+    pub(crate) commands: u64,
+    pub(crate) answered: u64,
+    pub(crate) denied: Vec<Denied>,
+    pub(crate) errors: Vec<String>,
+}
+
+impl Observer for Count {
+    fn command(&mut self, _id: CommandId, n: u64) {
+        self.commands += n;
+    }
+
+    fn denied(&mut self, _id: CommandId, reason: Denied) {
+        self.denied.push(reason);
+    }
+
+    fn answered(&mut self, _id: CommandId, n: u64, _nanos: u64) {
+        self.answered += n;
+    }
+
+    fn error(&mut self, line: &[u8]) {
+        self.errors.push(String::from_utf8_lossy(line).into_owned());
+    }
+}
+
+pub(crate) struct Pair {
+    pub(crate) session: Session,
+    pub(crate) link: Link,
+    pub(crate) count: Count,
+    /// Read from the client and not judged.
+    pub(crate) asked: Vec<u8>,
+    /// Judged, for the upstream.
+    pub(crate) sent: Vec<u8>,
+    /// Read from the upstream and not judged.
+    pub(crate) answered: Vec<u8>,
+    /// Judged, for the client.
+    pub(crate) heard: Vec<u8>,
+    pub(crate) asked_need: usize,
+    pub(crate) answered_need: usize,
+    /// Nothing is judged while so much waits to be written.
+    pub(crate) room: usize,
+    pub(crate) client_ended: bool,
+    pub(crate) wants_link: bool,
+    pub(crate) linked: bool,
+    pub(crate) gone: bool,
+    pub(crate) closed: Option<CloseReason>,
+    pub(crate) fault: Option<LinkFault>,
+    pub(crate) doubt: bool,
+    pub(crate) waits: Option<Until>,
+    pub(crate) forwarded: usize,
+    pub(crate) skipped: usize,
+}
+
+impl Pair {
+    pub(crate) fn new(plan: Plan) -> Self {
+        Self {
+            session: Session::new(SessionKey(7), plan.into()),
+            link: Link::new(),
+            count: Count::default(),
+            asked: Vec::new(),
+            sent: Vec::new(),
+            answered: Vec::new(),
+            heard: Vec::new(),
+            asked_need: 1,
+            answered_need: 1,
+            room: usize::MAX,
+            client_ended: false,
+            wants_link: false,
+            linked: false,
+            gone: false,
+            closed: None,
+            fault: None,
+            doubt: false,
+            waits: None,
+            forwarded: 0,
+            skipped: 0,
+        }
+    }
+
+    /// Redis checks credentials; the upstream is connected.
+    pub(crate) fn passthrough() -> Self {
+        Self::connected(plan(Auth::Passthrough, None))
+    }
+
+    /// Nobody checks credentials, and the upstream wants none; it is connected.
+    pub(crate) fn trust() -> Self {
+        Self::connected(plan(Auth::Trust, None))
+    }
+
+    pub(crate) fn connected(plan: Plan) -> Self {
+        let mut pair = Self::new(plan);
+        pair.connect();
+        pair
+    }
+
+    pub(crate) fn connect(&mut self) {
+        self.linked = true;
+        self.session.linked();
+    }
+
+    /// The client sends `text`, where `|` is a line end; returns what goes upstream for it.
+    pub(crate) fn client(&mut self, text: &str) -> String {
+        self.client_bytes(&wire(text))
+    }
+
+    /// The client sends these commands, in canonical form: `;` between commands, blanks between words.
+    pub(crate) fn commands(&mut self, text: &str) -> String {
+        self.client_bytes(&frames(text))
+    }
+
+    pub(crate) fn client_bytes(&mut self, bytes: &[u8]) -> String {
+        self.asked.extend_from_slice(bytes);
+        self.settle();
+        show(&std::mem::take(&mut self.sent))
+    }
+
+    /// The upstream sends `text`; returns what the client hears then.
+    pub(crate) fn upstream(&mut self, text: &str) -> String {
+        self.upstream_bytes(&wire(text))
+    }
+
+    pub(crate) fn upstream_bytes(&mut self, bytes: &[u8]) -> String {
+        self.answered.extend_from_slice(bytes);
+        self.settle();
+        self.hear()
+    }
+
+    pub(crate) fn hear(&mut self) -> String {
+        show(&std::mem::take(&mut self.heard))
+    }
+
+    /// What goes upstream besides.
+    pub(crate) fn more(&mut self) -> String {
+        show(&std::mem::take(&mut self.sent))
+    }
+
+    pub(crate) fn end_client(&mut self) {
+        self.client_ended = true;
+        self.settle();
+    }
+
+    pub(crate) fn lose(&mut self, why: Option<Unavailable>) {
+        self.gone = true;
+        self.session.lost(why);
+        self.settle();
+    }
+
+    pub(crate) fn settle(&mut self) {
+        loop {
+            let before = (self.asked.len(), self.answered.len(), self.heard.len(), self.closed, self.waits);
+            self.requests();
+            self.replies();
+            if before == (self.asked.len(), self.answered.len(), self.heard.len(), self.closed, self.waits) {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn requests(&mut self) {
+        self.waits = None;
+        while self.sent.len() < self.room && self.closed.is_none() {
+            match self.session.next(&self.asked, Tick::from_nanos(1), &mut self.count) {
+                Step::Forward { len, first, owed, shape, .. } => {
+                    if owed > 0 {
+                        self.link.expect(first, owed, shape);
+                    }
+                    assert!(len > 0 && self.linked);
+                    self.sent.extend(self.asked.drain(..len));
+                    self.forwarded += len;
+                }
+                Step::Instead { bytes, skip, first, shape } => {
+                    assert!(self.linked);
+                    self.link.expect(first, 1, shape);
+                    self.sent.extend_from_slice(bytes);
+                    self.asked.drain(..skip);
+                    self.skipped += skip;
+                }
+                Step::Skip { len } => {
+                    self.asked.drain(..len);
+                    self.skipped += len;
+                }
+                Step::Need { .. } if self.client_ended => self.session.eof(),
+                Step::Need { at_least } => {
+                    assert!(at_least > self.asked.len(), "asks for what is there");
+                    self.asked_need = at_least;
+                    return;
+                }
+                Step::Wait(until) => {
+                    self.wants_link |= until == Until::Linked;
+                    self.waits = Some(until);
+                    self.speak();
+                    return;
+                }
+                Step::Close(reason) => self.closed = Some(reason),
+            }
+            self.speak();
+        }
+    }
+
+    pub(crate) fn replies(&mut self) {
+        self.speak();
+        while self.closed.is_none() && !self.gone && self.linked && self.heard.len() < self.room {
+            match self.link.next(&self.answered) {
+                Incoming::Part(part) => {
+                    let len = part.bytes.len();
+                    match self.session.reply(&part, Tick::from_nanos(2), &mut self.count) {
+                        Fate::Pass => self.heard.extend(self.answered.drain(..len)),
+                        Fate::Drop => drop(self.answered.drain(..len)),
+                        Fate::Replace(bytes) => {
+                            self.heard.extend_from_slice(bytes);
+                            self.answered.drain(..len);
+                        }
+                        Fate::Lost(why) => {
+                            self.answered.drain(..len);
+                            self.gone = true;
+                            self.session.lost(Some(why));
+                            return self.speak();
+                        }
+                        Fate::Doubt => {
+                            self.doubt = true;
+                            self.gone = true;
+                            return;
+                        }
+                    }
+                    self.speak();
+                }
+                Incoming::Push { bytes, ended, .. } => {
+                    let len = bytes.len();
+                    self.session.push(ended);
+                    self.heard.extend(self.answered.drain(..len));
+                }
+                Incoming::Need(total) => {
+                    assert!(total > self.answered.len(), "asks for what is there");
+                    self.answered_need = total;
+                    return;
+                }
+                Incoming::Fault(fault) => {
+                    self.fault = Some(fault);
+                    self.gone = true;
+                    self.session.lost(None);
+                    return self.speak();
+                }
+            }
+        }
+    }
+
+    fn speak(&mut self) {
+        if self.session.speaks() && self.heard.len() < self.room {
+            let mut said = Vec::new();
+            self.session.render(&mut said);
+            self.heard.extend(said);
+        }
+    }
+}
+
+pub(crate) fn plan(auth: Auth, password: Option<&str>) -> Plan {
+    let preamble = password.map(|password| Preamble::auth(None, password));
+    Plan::new(auth, preamble, "main", RequestLimits::default(), HELD_COMMAND)
+}
+
+/// Small, so that tests reach it.
+pub(crate) const HELD_COMMAND: usize = 4096;
+
+/// `|` is a line end.
+pub(crate) fn wire(text: &str) -> Vec<u8> {
+    text.replace('|', "\r\n").into_bytes()
+}
+
+pub(crate) fn show(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).replace("\r\n", "|")
+}
+
+/// Commands in canonical form: `;` between commands, blanks between words.
+pub(crate) fn frames(text: &str) -> Vec<u8> {
+    text.split(';').flat_map(|command| frame(command.split_whitespace())).collect()
+}
+
+pub(crate) fn frame<'w>(words: impl Iterator<Item = &'w str>) -> Vec<u8> {
+    let words: Vec<&str> = words.collect();
+    let mut out = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words {
+        out.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes());
+    }
+    out
+}

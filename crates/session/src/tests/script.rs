@@ -1,0 +1,148 @@
+//! What clients say: random, but mostly about the state of a connection.
+
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::pair::frame;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Command {
+    pub(crate) words: Vec<String>,
+    inline: bool,
+}
+
+impl Command {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        if self.inline {
+            return format!("{}\r\n", self.words.join(" ")).into_bytes();
+        }
+        frame(self.words.iter().map(String::as_str))
+    }
+}
+
+pub(crate) fn scripts() -> impl Strategy<Value = Vec<Command>> {
+    prop::collection::vec(command(), 1..40)
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    let words = prop_oneof![
+        6 => data(),
+        5 => transaction(),
+        5 => subscription(),
+        3 => mode(),
+        2 => handshake(),
+        1 => odd(),
+    ];
+    (words, prop::bool::weighted(0.15)).prop_map(|(words, inline)| {
+        let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
+        // An inline line is meant to be short.
+        let inline = inline && words.iter().all(|word| word.len() < 64);
+        Command { words, inline }
+    })
+}
+
+fn data() -> impl Strategy<Value = String> {
+    let value = prop_oneof![Just(5_usize), 0..3000_usize].prop_map(|len| "v".repeat(len.max(1)));
+    prop_oneof![
+        text(&[
+            "PING",
+            "ping hello",
+            "ECHO a",
+            "GET a",
+            "GET none",
+            "LRANGE l 0 -1",
+            "BLPOP l 0",
+            "BLPOP e 0"
+        ]),
+        text(&[
+            "RPUSH l message a x",
+            "RPUSH l subscribe a 1",
+            "RPUSH l +1 -ERR",
+            "PUBLISH a hi",
+            "PUBLISH ab x"
+        ]),
+        value.prop_map(|value| format!("SET a {value}")),
+    ]
+}
+
+fn transaction() -> impl Strategy<Value = String> {
+    text(&[
+        "MULTI",
+        "MULTI",
+        "MULTI",
+        "EXEC",
+        "EXEC",
+        "EXEC",
+        "DISCARD",
+        "WATCH a",
+        "EXEC foo",
+        "DISCARD foo",
+    ])
+}
+
+fn subscription() -> impl Strategy<Value = String> {
+    let verb = select(vec!["SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"]);
+    let leave = select(vec!["UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE"]);
+    let some = || select(vec!["a", "b", "a b", "a a", "a b c d"]);
+    let long = (64..2000_usize).prop_map(|len| format!("SUBSCRIBE {}", "n".repeat(len)));
+    prop_oneof![
+        4 => (verb, some()).prop_map(|(verb, channels)| format!("{verb} {channels}")),
+        2 => (leave.clone(), some()).prop_map(|(verb, channels)| format!("{verb} {channels}")),
+        2 => leave.prop_map(str::to_owned),
+        1 => long,
+        1 => Just("SUBSCRIBE".to_owned()),
+    ]
+}
+
+fn mode() -> impl Strategy<Value = String> {
+    text(&[
+        "CLIENT REPLY ON",
+        "CLIENT REPLY OFF",
+        "client reply skip",
+        "CLIENT REPLY SKIP",
+        "CLIENT REPLY MAYBE",
+        "CLIENT SETNAME me",
+        "CLIENT GETNAME",
+        "MONITOR",
+        "RESET",
+        "RESET",
+    ])
+}
+
+fn handshake() -> impl Strategy<Value = String> {
+    text(&[
+        "HELLO",
+        "HELLO 2",
+        "HELLO 3",
+        "HELLO 3",
+        "HELLO 4",
+        "HELLO x",
+        "HELLO 3 SETNAME me",
+        "HELLO 3 AUTH default secret SETNAME me",
+        "HELLO 2 AUTH other secret",
+        "HELLO 3 FOO",
+        "AUTH secret",
+        "AUTH wrong",
+        "AUTH default secret",
+        "AUTH other secret",
+        "AUTH a b c",
+    ])
+}
+
+fn odd() -> impl Strategy<Value = String> {
+    text(&[
+        "FOO a b",
+        "GET",
+        "PING a b",
+        "SYNC",
+        "PSYNC ? -1",
+        "REPLCONF ACK 1",
+        "QUIT",
+        "MULTI x",
+        "RESET x",
+    ])
+}
+
+fn text(choices: &[&str]) -> impl Strategy<Value = String> + use<> {
+    select(choices.iter().map(|&choice| choice.to_owned()).collect::<Vec<_>>())
+}
