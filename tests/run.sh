@@ -23,7 +23,7 @@ main() {
     for step in "${wanted[@]}"; do
         run "$step"
     done
-    printf '\n%s\n' "${summary[@]}"
+    printf '%s\n' '' "${summary[@]}"
     [ "$failed" = 0 ] || { say "$failed of ${#wanted[@]} steps failed"; exit 1; }
     echo "all ${#wanted[@]} steps passed in $SECONDS s"
 }
