@@ -36,6 +36,13 @@ install_missing() {
     if [ ${#wanted[@]} -gt 0 ]; then install_packages "${wanted[@]}"; fi
 }
 
+# A compiler alone does not link: gcc's package only recommends the C library's.
+c_compiler() {
+    links() { echo 'int main(void) { return 0; }' | cc -x c -o /dev/null - 2>/dev/null; }
+    links || install_packages gcc libc6-dev
+    links || fail "cc cannot build a program: see what it says to 'int main(void) { return 0; }'"
+}
+
 # The server binary, installed if there is none. A service that its package enabled would start on 6379 at the next boot.
 redis_server() {
     local found

@@ -24,7 +24,8 @@ main() {
         shift
     done
     cargo_is_recent "$top"
-    install_missing cc gcc curl curl
+    c_compiler
+    install_missing curl curl
     local server
     server=$(redis_server)
     cli=$(command -v redis-cli || command -v valkey-cli) || fail "found $server, but neither redis-cli nor valkey-cli"

@@ -30,7 +30,8 @@ main() {
 
 prepare() {
     cargo_is_recent "$top"
-    install_missing cc gcc c++ g++ redis-cli redis-tools openssl openssl setpriv util-linux curl curl
+    c_compiler
+    install_missing c++ g++ redis-cli redis-tools openssl openssl setpriv util-linux curl curl
     redis_server >/dev/null
     cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
     cargo clippy --version >/dev/null 2>&1 || rustup component add clippy

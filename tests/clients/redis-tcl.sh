@@ -64,7 +64,7 @@ fetch_suite() {
     else
         # The suite checks its own version's behaviour: another server would fail for reasons of its own.
         server=$suite/src/redis-server
-        [ -x "$server" ] || { install_missing make make cc gcc; make -s -j2 -C "$suite" MALLOC=libc redis-server redis-cli redis-benchmark; }
+        [ -x "$server" ] || { c_compiler; install_missing make make; make -s -j2 -C "$suite" MALLOC=libc redis-server redis-cli redis-benchmark; }
     fi
     local tool
     for tool in redis-server redis-cli redis-benchmark; do
