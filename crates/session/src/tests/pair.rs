@@ -240,6 +240,7 @@ impl Pair {
                     let len = bytes.len();
                     self.session.push(ended);
                     self.heard.extend(self.answered.drain(..len));
+                    self.speak();
                 }
                 Incoming::Need(total) => {
                     assert!(total > self.answered.len(), "asks for what is there");
@@ -257,7 +258,7 @@ impl Pair {
     }
 
     fn speak(&mut self) {
-        if self.session.speaks() && self.heard.len() < self.room {
+        while self.session.speaks() && self.heard.len() < self.room {
             let mut said = Vec::new();
             self.session.render(&mut said);
             self.heard.extend(said);

@@ -172,7 +172,10 @@ fn without_monitor(stream: &[u8]) -> (Vec<u8>, usize) {
     const LINE: &[u8] = b"+1700000000.000001 ";
     let (mut rest, mut lines, mut out) = (stream, 0, Vec::new());
     while let Some((&first, _)) = rest.split_first() {
-        if rest.starts_with(LINE) {
+        if rest.len() > 1 && LINE.starts_with(rest) {
+            // Cut by the end of the session.
+            rest = &[];
+        } else if rest.starts_with(LINE) {
             let end = rest.iter().position(|&byte| byte == b'\n').map_or(rest.len(), |at| at + 1);
             rest = &rest[end..];
             lines += 1;
