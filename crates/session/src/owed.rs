@@ -141,15 +141,16 @@ impl Owed {
         }
     }
 
-    /// The newest command will never be answered: its frame was cut.
-    pub(crate) fn retract(&mut self) {
-        if let Some(last) = self.runs.back_mut() {
-            last.n = last.n.saturating_sub(1);
-            if last.n == 0 {
-                let run = self.runs.pop_back();
-                self.forget(run);
-            }
+    /// The newest command will never be answered: its frame was cut. Says whether the client would not have heard it.
+    pub(crate) fn retract(&mut self) -> bool {
+        let Some(last) = self.runs.back_mut() else { return false };
+        let muted = last.muted;
+        last.n = last.n.saturating_sub(1);
+        if last.n == 0 {
+            let run = self.runs.pop_back();
+            self.forget(run);
         }
+        muted
     }
 
     /// Keeps only the gate's own replies before the first that the upstream owes; none where `cut` says that the

@@ -255,8 +255,9 @@ impl Session {
                 }
             }
             Err(error) => {
-                if self.stream == Stream::Forwarding {
-                    self.owed.retract();
+                // A CLIENT REPLY SKIP that covered the command covers what is said of it.
+                if self.stream == Stream::Forwarding && self.owed.retract() && self.asked.mute == Mute::No {
+                    self.asked.mute = Mute::Next;
                 }
                 self.stream = Stream::Fresh;
                 self.refuse_bytes(error)

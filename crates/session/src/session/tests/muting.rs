@@ -49,6 +49,19 @@ fn skip_covers_the_next_command_whoever_answers_it() {
 }
 
 #[test]
+fn skip_covers_what_is_said_of_a_broken_command() {
+    for cut in [0, 21] {
+        let mut pair = Pair::passthrough();
+        pair.commands("CLIENT REPLY SKIP");
+        pair.upstream("+OK|");
+        let (one, other) = "*3|$3|SET|$1|a|$1|12|".split_at(cut);
+        pair.client(one);
+        pair.client(other);
+        assert_eq!((&*pair.hear(), pair.closed.is_some()), ("", true), "cut at {cut}");
+    }
+}
+
+#[test]
 fn reset_ends_off_and_is_answered() {
     let mut pair = Pair::passthrough();
     pair.commands("CLIENT REPLY OFF");

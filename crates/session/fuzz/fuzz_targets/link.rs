@@ -1,0 +1,137 @@
+//! Any bytes of an upstream in any pieces, against what a client's commands have it expect: they are handed out in
+//! order and unchanged, and mean the same however they are cut.
+//!
+//! Input: how many sizes of pieces, these sizes, how many commands, these, then what the upstream sends.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use portcullis_session::{Auth, Fate, Incoming, Link, LinkFault, Session, Step, Tick};
+use portcullis_session_fuzz::{Deaf, pieces, session, split};
+
+/// What a client may have asked for.
+const COMMANDS: [&str; 16] = [
+    "PING",
+    "GET a",
+    "BLPOP a 0",
+    "MULTI",
+    "EXEC",
+    "DISCARD",
+    "SUBSCRIBE a",
+    "SUBSCRIBE a b c",
+    "UNSUBSCRIBE",
+    "PSUBSCRIBE a",
+    "PUNSUBSCRIBE a b",
+    "SSUBSCRIBE a",
+    "SUNSUBSCRIBE",
+    "HELLO 3",
+    "MONITOR",
+    "RESET",
+];
+
+/// The longest reply that the link waits for, and a chunk.
+const MAX_UNREAD: usize = portcullis_session::link::MAX_WHOLE_REPLY + 256;
+
+fuzz_target!(|data: &[u8]| {
+    let Some((sizes, commands, rest)) = split(data) else { return };
+    let Some((commands, input)) = rest.split_at_checked(usize::from(commands % 32)) else { return };
+    let whole = run(commands, &[input], input.len());
+    let cut = run(commands, &pieces(input, &sizes), 255);
+    assert!(input.starts_with(&whole.handed_out) && input.starts_with(&cut.handed_out), "not what came in");
+    assert_eq!((whole.ended, whole.pushes, whole.fault), (cut.ended, cut.pushes, cut.fault));
+    if whole.fault.is_none() {
+        assert_eq!(whole.handed_out.len(), cut.handed_out.len());
+    }
+});
+
+#[derive(Default)]
+struct Outcome {
+    handed_out: Vec<u8>,
+    ended: u64,
+    pushes: u64,
+    fault: Option<LinkFault>,
+}
+
+fn run(commands: &[u8], pieces: &[&[u8]], longest: usize) -> Outcome {
+    let mut session = session(Auth::Passthrough, false);
+    let mut link = Link::new();
+    ask(&mut session, &mut link, commands);
+    let held = link.held();
+    let mut outcome = Outcome::default();
+    let mut unread: Vec<u8> = Vec::new();
+    let mut wanted = 1;
+    for piece in pieces {
+        unread.extend_from_slice(piece);
+        if unread.len() < wanted {
+            continue;
+        }
+        match replies(&mut session, &mut link, &mut unread, &mut outcome) {
+            Some(need) => wanted = need,
+            None => return outcome,
+        }
+        assert!(unread.len() <= MAX_UNREAD + longest, "{} bytes are held", unread.len());
+        assert!(link.held() <= held, "a reply makes nothing grow");
+    }
+    // What is wanted may never come; what is there has been seen all the same.
+    let _ = replies(&mut session, &mut link, &mut unread, &mut outcome);
+    outcome
+}
+
+/// As many of the commands as need not wait for replies.
+fn ask(session: &mut Session, link: &mut Link, commands: &[u8]) {
+    let mut unread: Vec<u8> = Vec::new();
+    for &command in commands {
+        let words: Vec<&[u8]> = COMMANDS[usize::from(command % 16)].split(' ').map(str::as_bytes).collect();
+        portcullis_resp::encode::command(&mut unread, &words);
+    }
+    loop {
+        match session.next(&unread, Tick::default(), &mut Deaf) {
+            Step::Forward { len, first, owed, shape, .. } => {
+                link.expect(first, owed, shape);
+                unread.drain(..len);
+            }
+            Step::Instead { skip, first, shape, .. } => {
+                link.expect(first, 1, shape);
+                unread.drain(..skip);
+            }
+            Step::Skip { len } => drop(unread.drain(..len)),
+            Step::Need { .. } | Step::Wait(_) | Step::Close(_) => return,
+        }
+    }
+}
+
+/// How many unread bytes the link wants; none: nothing more can be told.
+fn replies(
+    session: &mut Session,
+    link: &mut Link,
+    unread: &mut Vec<u8>,
+    outcome: &mut Outcome,
+) -> Option<usize> {
+    loop {
+        let len = match link.next(unread) {
+            Incoming::Part(part) => {
+                outcome.ended += part.ended;
+                match session.reply(&part, Tick::default(), &mut Deaf) {
+                    Fate::Doubt => panic!("the link and its session disagree"),
+                    Fate::Lost(_) => return None,
+                    Fate::Pass | Fate::Drop | Fate::Replace(_) => {}
+                }
+                part.bytes.len()
+            }
+            Incoming::Push { bytes, ended, .. } => {
+                outcome.pushes += u64::from(ended);
+                bytes.len()
+            }
+            Incoming::Need(total) => {
+                assert!(total > unread.len(), "asks for what is there");
+                return Some(total);
+            }
+            Incoming::Fault(fault) => {
+                outcome.fault = Some(fault);
+                assert_eq!(link.next(unread), Incoming::Fault(fault), "a fault stays");
+                return None;
+            }
+        };
+        assert!(len > 0, "no progress");
+        outcome.handed_out.extend(unread.drain(..len));
+    }
+}

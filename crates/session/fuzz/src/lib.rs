@@ -1,0 +1,101 @@
+//! What both targets need.
+
+use portcullis_resp::command::CommandId;
+use portcullis_resp::limits::RequestLimits;
+use portcullis_session::inject::Preamble;
+use portcullis_session::{Auth, Denied, Observer, Plan, Session, SessionKey};
+
+/// Small, so that inputs reach it.
+pub const HELD_COMMAND: usize = 256;
+
+/// The gate's own.
+pub const PASSWORD: &[u8] = b"the gate's own";
+
+/// Listens to nothing.
+pub struct Deaf;
+
+impl Observer for Deaf {
+    fn command(&mut self, _id: CommandId, _n: u64) {}
+    fn denied(&mut self, _id: CommandId, _reason: Denied) {}
+    fn answered(&mut self, _id: CommandId, _n: u64, _nanos: u64) {}
+    fn error(&mut self, _line: &[u8]) {}
+}
+
+/// A session that may send: the upstream is there.
+pub fn session(auth: Auth, password: bool) -> Session {
+    let preamble = password.then(|| Preamble::auth(None, std::str::from_utf8(PASSWORD).unwrap()));
+    let limits =
+        RequestLimits { bulk: 1 << 20, arguments: 1 << 12, inline: 1 << 12, ..RequestLimits::default() };
+    let plan = Plan::new(auth, preamble, "main", limits, HELD_COMMAND);
+    let mut session = Session::new(SessionKey(1), plan.into());
+    session.linked();
+    session
+}
+
+/// Splits an input: how many sizes of pieces, these sizes, one byte of choices, the rest.
+pub fn split(data: &[u8]) -> Option<(Vec<usize>, u8, &[u8])> {
+    let (&sizes, rest) = data.split_first()?;
+    let (sizes, rest) = rest.split_at_checked(usize::from(sizes % 8))?;
+    let (&choices, input) = rest.split_first()?;
+    Some((sizes.iter().map(|&size| usize::from(size).max(1)).collect(), choices, input))
+}
+
+/// The input in pieces of these sizes, over and over; no sizes: in one piece.
+pub fn pieces<'b>(input: &'b [u8], sizes: &[usize]) -> Vec<&'b [u8]> {
+    let mut sizes = sizes.iter().cycle();
+    let mut pieces = Vec::new();
+    let mut rest = input;
+    loop {
+        let size = sizes.next().map_or(rest.len(), |&size| size.min(rest.len()));
+        let (piece, after) = rest.split_at(size);
+        pieces.push(piece);
+        rest = after;
+        if rest.is_empty() {
+            return pieces;
+        }
+    }
+}
+
+/// The whole canonical frames that `stream` begins with; what follows them must be the beginning of one.
+///
+/// Reads as strictly as can be, one byte after the other.
+pub fn canonical_frames(stream: &[u8]) -> Vec<Vec<Vec<u8>>> {
+    let mut frames = Vec::new();
+    let mut rest = stream;
+    loop {
+        let Some((count, mut after)) = number(rest, b'*') else { return frames };
+        assert!(count > 0, "an empty command");
+        let mut arguments = Vec::new();
+        for _ in 0..count {
+            let Some((len, body)) = number(after, b'$') else { return frames };
+            let len = usize::try_from(len).unwrap();
+            let Some(argument) = body.get(..len) else { return frames };
+            let end = &body[len..];
+            let Some(next) = end.strip_prefix(b"\r\n") else {
+                assert!(b"\r\n".starts_with(end), "a body that does not end in CRLF");
+                return frames;
+            };
+            arguments.push(argument.to_vec());
+            after = next;
+        }
+        frames.push(arguments);
+        rest = after;
+    }
+}
+
+fn number(text: &[u8], kind: u8) -> Option<(u64, &[u8])> {
+    let (&first, digits) = text.split_first()?;
+    assert_eq!(first, kind, "not canonical");
+    let len = digits.iter().position(|byte| !byte.is_ascii_digit())?;
+    let number = std::str::from_utf8(&digits[..len]).unwrap();
+    let value: u64 = number.parse().expect("a number");
+    assert_eq!(value.to_string(), number, "not canonical");
+    let end = &digits[len..];
+    match end.strip_prefix(b"\r\n") {
+        Some(after) => Some((value, after)),
+        None => {
+            assert!(b"\r\n".starts_with(end), "a header that does not end in CRLF");
+            None
+        }
+    }
+}
