@@ -132,6 +132,9 @@ impl ReplyScanner {
         }
         let len = std::mem::take(&mut self.at);
         self.phase = if done { Phase::Idle } else { Phase::Streaming };
+        if done {
+            self.levels.finish();
+        }
         Ok(Streamed { len, done })
     }
 
@@ -166,6 +169,7 @@ impl ReplyScanner {
     fn go_on(&mut self, buf: &[u8]) -> Result<Reply, ReplyError> {
         if self.walk(buf)? {
             self.phase = Phase::Idle;
+            self.levels.finish();
             return Ok(Reply::Whole { len: std::mem::take(&mut self.at), head: self.head });
         }
         self.phase = Phase::Inside;

@@ -15,6 +15,8 @@ pub(super) struct Levels {
 }
 
 const NEAR: usize = 4;
+/// Levels whose room is kept from frame to frame: 512 bytes.
+const KEPT: usize = 64;
 
 /// A streamed array or set: elements until `.`.
 pub(super) const STREAMED: u64 = u64::MAX;
@@ -38,6 +40,13 @@ impl Levels {
         self.left = 1;
         self.depth = 0;
         self.far.clear();
+    }
+
+    /// A frame is over. What a very deep one has taken is given back: a connection lives longer than its deepest reply.
+    pub(super) fn finish(&mut self) {
+        if self.far.capacity() > KEPT {
+            self.far = Vec::new();
+        }
     }
 
     #[inline(always)]
@@ -142,3 +151,6 @@ impl Levels {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,29 @@
+use super::*;
+
+#[test]
+fn room_for_many_levels_is_given_back() {
+    let mut levels = Levels::new();
+    for depth in [10, MAX_DEPTH, 10] {
+        levels.begin();
+        for _ in 0..depth {
+            levels.open(1).unwrap();
+        }
+        assert!(levels.far.capacity() >= depth - NEAR && !levels.is_over());
+        levels.element().unwrap();
+        assert!(levels.is_over());
+        levels.finish();
+        assert!(levels.far.capacity() <= KEPT);
+    }
+}
+
+#[test]
+fn what_a_frame_leaves_open_is_forgotten_by_the_next() {
+    let mut levels = Levels::new();
+    levels.begin();
+    for _ in 0..10 {
+        levels.open(STREAMED).unwrap();
+    }
+    levels.begin();
+    levels.element().unwrap();
+    assert!(levels.is_over());
+}
