@@ -26,7 +26,7 @@ install_packages() {
     [ "$status" = 0 ] || fail "apt-get could not install $*"
 }
 
-# Packages of which the command is missing: `install_missing cc gcc redis-cli redis-tools`.
+# Packages of which the command is missing: `install_missing curl curl redis-cli redis-tools`.
 install_missing() {
     local wanted=()
     while [ $# -gt 1 ]; do

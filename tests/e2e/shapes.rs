@@ -3,8 +3,8 @@
 use e2e::behaviours;
 use e2e::client::{Client, encode};
 
-/// The same command to Redis itself, in the same protocol.
-fn as_redis_says(scene: &e2e::Scene<'_>, words: &[&[u8]]) -> String {
+/// A client of Redis itself, in the same protocol.
+fn redis_itself(scene: &e2e::Scene<'_>) -> Client {
     let mut client = Client::tcp(scene.stage.redis.address());
     if let Some(password) = scene.stage.redis.password() {
         client.asks(&format!("AUTH {password}"), "+OK");
@@ -12,14 +12,15 @@ fn as_redis_says(scene: &e2e::Scene<'_>, words: &[&[u8]]) -> String {
     if !scene.is_resp2() {
         client.ask("HELLO 3");
     }
-    client.send_args(words);
-    client.read().to_string()
+    client
 }
 
 fn is_as_redis_says(scene: &e2e::Scene<'_>, client: &mut Client, words: &[&[u8]]) {
     client.send_args(words);
     let got = client.read().to_string();
-    let due = as_redis_says(scene, words);
+    let mut itself = redis_itself(scene);
+    itself.send_args(words);
+    let due = itself.read().to_string();
     assert!(got == due, "{}: {got:.300} instead of {due:.300}", words[0].escape_ascii());
 }
 
@@ -56,6 +57,36 @@ behaviours! {
             &[b"OBJECT", b"HELP"],
         ] {
             is_as_redis_says(scene, &mut client, words);
+        }
+        client.is_in_step("after");
+    }
+
+    /// A table that holds itself: Redis nests arrays until its own stack ends, some thousand levels deep.
+    fn deeper_than_any_client_writes(scene: &Scene<'_>) {
+        let script = b"local a = {}; local b = {a}; a[1] = b; return a";
+        let bytes = |mut client: Client| {
+            client.hold(&encode(&[b"EVAL", script, b"0"]));
+            client.hold(&encode(&[b"ECHO", b"after"]));
+            client.send("QUIT");
+            client.read_to_end().0
+        };
+        let due = bytes(redis_itself(scene));
+        assert!(due.starts_with(&b"*1\r\n".repeat(1000)) && due.ends_with(b"$5\r\nafter\r\n+OK\r\n"));
+        let got = bytes(scene.client());
+        assert!(got == due, "{} bytes instead of {}", got.len(), due.len());
+    }
+
+    /// Scripts may return what is no number; Redis keeps it on its line, and more is not ours to judge.
+    fn big_numbers_that_are_none(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        for script in [
+            "redis.setresp(3); return {big_number='123\\r\\n123'}",
+            "redis.setresp(3); return {big_number='not a number'}",
+            "redis.setresp(3); return {double=0/0}",
+            "redis.setresp(3); return {double=1/0}",
+            "redis.setresp(3); return {verbatim_string={format='txt', string='a\\r\\nb'}}",
+        ] {
+            is_as_redis_says(scene, &mut client, &[b"EVAL", script.as_bytes(), b"0"]);
         }
         client.is_in_step("after");
     }

@@ -12,9 +12,9 @@ pub const UNAUTHENTICATED_ARGUMENTS: u64 = 10;
 pub const UNAUTHENTICATED_BULK: u64 = 16 * 1024;
 /// Bytes of a command name that are looked at. Redis cuts names there in its errors, and no command is longer.
 pub const MAX_NAME: usize = 128;
-/// Levels of aggregates in a reply. Lua, the deepest writer there is, gives up far earlier than a client's decoder
-/// of this depth would; each level costs the scanner 8 bytes.
-pub const MAX_DEPTH: usize = 1024;
+/// Levels of aggregates in a reply. A script that returns a table within itself makes Redis write some 8000, where Lua's
+/// stack ends (`LUAI_MAXCSTACK`); each level costs the scanner 8 bytes.
+pub const MAX_DEPTH: usize = 16 * 1024;
 /// Bytes of a bulk string in a reply. Replies are streamed, so this bounds no memory: `proto-max-bulk-len` may be
 /// raised upstream, and what exceeds a TiB is a broken upstream, not a value.
 pub const MAX_REPLY_BULK: u64 = 1 << 40;

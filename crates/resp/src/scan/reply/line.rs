@@ -5,19 +5,16 @@ use crate::error::ReplyError;
 /// Which bytes the line may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Text {
-    /// `+` and `-`: anything but CR and LF.
+    /// `+`, `-` and `(`: anything but CR and LF. Scripts of Redis return as a big number whatever text they like.
     Any,
     /// `,`: what C's `%.17g` and Redis's own formatting write, `inf` and `nan` included.
     Double,
-    /// `(`: digits and a sign.
-    BigNumber,
 }
 
 impl Text {
     pub(super) const fn of(kind: u8) -> Self {
         match kind {
             b',' => Self::Double,
-            b'(' => Self::BigNumber,
             _ => Self::Any,
         }
     }
@@ -30,7 +27,6 @@ impl Text {
         let stop = match self {
             Self::Any => memchr::memchr2(b'\r', b'\n', rest),
             Self::Double => rest.iter().position(|byte| !b"0123456789+-.eEinfaNIF".contains(byte)),
-            Self::BigNumber => rest.iter().position(|byte| !byte.is_ascii_digit() && *byte != b'-'),
         };
         let Some(stop) = stop else { return Ok((buf.len().max(at), false)) };
         match rest.get(stop..) {
