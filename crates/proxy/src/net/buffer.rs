@@ -1,7 +1,7 @@
 //! Buffers that are leased only while bytes are in flight.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::task::Waker;
 
 /// What one read may bring: HAProxy's and Redis's size, and a quarter of the kernel's smallest receive buffer.
@@ -25,7 +25,28 @@ pub struct Pool {
     /// What sessions hold besides leases.
     aside: Cell<usize>,
     cap: usize,
-    waiting: RefCell<VecDeque<Waker>>,
+    waiting: RefCell<Waiting>,
+}
+
+/// Who waits for a buffer, each task once: thousands may wait, and each looks again at every tick.
+#[derive(Debug, Default)]
+struct Waiting {
+    queue: VecDeque<Waker>,
+    known: HashSet<*const ()>,
+}
+
+impl Waiting {
+    fn push(&mut self, waker: &Waker) {
+        if self.known.insert(waker.data()) {
+            self.queue.push_back(waker.clone());
+        }
+    }
+
+    fn pop(&mut self) -> Option<Waker> {
+        let waker = self.queue.pop_front()?;
+        self.known.remove(&waker.data());
+        Some(waker)
+    }
 }
 
 impl Pool {
@@ -47,20 +68,22 @@ impl Pool {
 
     /// Whether somebody waits for a buffer.
     pub fn is_short(&self) -> bool {
-        !self.waiting.borrow().is_empty()
+        self.waiting() > 0
+    }
+
+    /// How many sessions wait for a buffer.
+    pub fn waiting(&self) -> usize {
+        self.waiting.borrow().queue.len()
     }
 
     /// Wakes `waker` once there is room again.
     pub fn wait(&self, waker: &Waker) {
-        let mut waiting = self.waiting.borrow_mut();
-        if !waiting.iter().any(|waits| waits.will_wake(waker)) {
-            waiting.push_back(waker.clone());
-        }
+        self.waiting.borrow_mut().push(waker);
     }
 
     /// Wakes all who wait: some may have been cut since, and a wakeup was lost on them.
     pub fn wake_all(&self) {
-        for waker in self.waiting.take() {
+        for waker in self.waiting.take().queue {
             waker.wake();
         }
     }
@@ -84,9 +107,19 @@ impl Pool {
         if data.len() == LEASE && free.len() < KEPT {
             free.push(data);
         }
-        if let Some(waker) = self.waiting.borrow_mut().pop_front() {
+        drop(free);
+        let next = self.waiting.borrow_mut().pop();
+        if let Some(waker) = next {
             waker.wake();
         }
+    }
+
+    /// Takes `large` back for `small`, which is less: there is always room for that, at the cap too.
+    fn exchange(&self, small: Vec<u8>, large: Box<[u8]>) -> Box<[u8]> {
+        let small = small.into_boxed_slice();
+        self.in_use.set(self.in_use.get() + small.len());
+        self.give_back(large);
+        small
     }
 }
 
@@ -144,9 +177,9 @@ impl Buffer {
         self.end = size.min(self.end + len);
     }
 
-    /// Whether a read would need the bytes to be moved or the buffer to grow.
+    /// Whether there are so many bytes that a read would need more than a lease.
     pub fn is_full(&self) -> bool {
-        self.data.as_ref().is_some_and(|data| self.start == 0 && self.end == data.len())
+        self.end - self.start >= LEASE
     }
 
     /// Gives memory back that is not needed while nothing moves.
@@ -159,12 +192,10 @@ impl Buffer {
             }
         } else if held < PARK_BELOW
             && data.len() > PARK_BELOW
-            && let Some(mut small) = pool.lease(held)
+            && let Some(large) = self.data.take()
         {
-            small.copy_from_slice(self.bytes());
-            if let Some(old) = self.data.replace(small) {
-                pool.give_back(old);
-            }
+            let small = large[self.start..self.end].to_vec();
+            self.data = Some(pool.exchange(small, large));
             (self.start, self.end) = (0, held);
         }
     }
@@ -182,3 +213,6 @@ impl Buffer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

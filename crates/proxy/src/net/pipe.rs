@@ -106,7 +106,7 @@ impl Pipe {
         Poll::Ready(Ok(n))
     }
 
-    /// Whether the next read needs more memory than is leased now.
+    /// Whether so many bytes are in that a read would need more than a lease.
     pub fn is_full(&self) -> bool {
         self.buffer.is_full()
     }
@@ -144,3 +144,6 @@ impl Pipe {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

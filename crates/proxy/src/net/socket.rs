@@ -3,7 +3,8 @@
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Type};
@@ -72,29 +73,70 @@ pub fn listen_tcp(addr: SocketAddr, v6only: bool, tcp: &Tcp) -> io::Result<socke
     Ok(socket)
 }
 
-/// Binds a socket file and listens. A file that a dead process left behind is taken over; one that answers is not.
+/// Binds a socket file and listens. A socket that a dead process left behind is taken over; one that answers is not, and
+/// neither is a file of another kind.
 ///
 /// # Errors
-/// Those of the system, and [`io::ErrorKind::AddrInUse`] where somebody listens there.
+/// Those of the system, and [`io::ErrorKind::AddrInUse`] where somebody listens there or something else is there.
 pub fn listen_unix(path: &Path) -> io::Result<socket2::Socket> {
     let addr = socket2::SockAddr::unix(path)?;
     let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     match socket.bind(&addr) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            let probe = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
-            match probe.connect(&addr) {
-                Err(refused) if refused.kind() == io::ErrorKind::ConnectionRefused => {
-                    std::fs::remove_file(path)?;
-                    socket.bind(&addr)?;
-                }
-                _ => return Err(error),
+            if !is_dead_socket(path, &addr)? {
+                return Err(error);
             }
+            std::fs::remove_file(path)?;
+            socket.bind(&addr)?;
         }
         bound => bound?,
     }
     socket.listen(BACKLOG)?;
     Ok(socket)
+}
+
+/// The file of a unix socket that listens. Removed when dropped, as it would have to be taken over at the next start; but
+/// not where another process has put its own there meanwhile.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    id: (u64, u64),
+}
+
+impl SocketFile {
+    /// The one that was just bound at `path`.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), id: Self::id(path)? })
+    }
+
+    fn id(path: &Path) -> io::Result<(u64, u64)> {
+        let file = std::fs::symlink_metadata(path)?;
+        Ok((file.dev(), file.ino()))
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if Self::id(&self.path).is_ok_and(|id| id == self.id) {
+            // A file that cannot be removed is taken over at the next start.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn is_dead_socket(path: &Path, addr: &socket2::SockAddr) -> io::Result<bool> {
+    // A file of another kind refuses connections as well.
+    if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
+        return Ok(false);
+    }
+    let probe = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // A living server whose backlog is full would make a blocking connect wait.
+    probe.set_nonblocking(true)?;
+    Ok(probe.connect(addr).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused))
 }
 
 /// Sets what every TCP socket of the gate has.
@@ -111,3 +153,6 @@ pub fn set_options(socket: &SockRef<'_>, tcp: &Tcp) -> io::Result<()> {
     }
     socket.set_tcp_user_timeout(tcp.user_timeout())
 }
+
+#[cfg(test)]
+mod tests;

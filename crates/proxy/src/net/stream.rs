@@ -4,6 +4,7 @@ use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -67,6 +68,14 @@ impl Stream {
             Self::Unix(stream) => pin!(stream.ready(Interest::READABLE)).poll(&mut cx),
         };
         matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed())
+    }
+
+    /// Makes the coming close a reset: what the peer has not taken yet is thrown away.
+    pub fn reset_on_close(&self) {
+        if let Self::Tcp(stream) = self {
+            // Where the option cannot be set the close is an ordinary one.
+            let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
     }
 
     /// Tells the peer that nothing more will come.
