@@ -11,11 +11,18 @@ pub mod secure;
 use std::rc::Rc;
 
 use self::admit::Admitted;
+use crate::metrics::ClosedReason;
 use crate::worker::Worker;
 
 /// Takes an admitted connection to its end.
 pub async fn serve(worker: Rc<Worker>, id: u64, admitted: Admitted) {
-    if let Ok(secured) = secure::plain(admitted) {
-        relay::run(worker, id, secured).await;
+    let listener = admitted.listener();
+    match secure::plain(admitted) {
+        Ok(secured) => relay::run(worker, id, secured).await,
+        Err(error) => {
+            worker.stats.opened(listener);
+            worker.stats.closed(listener, ClosedReason::Error);
+            tracing::warn!(id, %error, "a client's socket cannot be served: it is closed");
+        }
     }
 }

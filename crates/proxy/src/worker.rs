@@ -21,6 +21,7 @@ use crate::audit::Audit;
 use crate::config::Config;
 use crate::connection::admit::Admitted;
 use crate::connection::refuse::Lingering;
+use crate::connection::relay::Pace;
 use crate::connection::serve;
 use crate::metrics::{ClosedReason, Metrics, WorkerStats};
 use crate::net::buffer::Pool;
@@ -30,6 +31,12 @@ const TICK: Duration = Duration::from_millis(250);
 
 /// With the buffers exhausted, a session that held its share this long without moving a byte is cut.
 const STARVED_FOR: Duration = Duration::from_secs(2);
+
+/// So many at most are cut at one tick for those who wait for buffers.
+const CUT_AT_ONCE: usize = 16;
+
+/// When the drain's time is over, the sessions have this long to see it and to report their end.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// What all threads share. Immutable, but for what counts.
 #[derive(Debug)]
@@ -64,6 +71,8 @@ pub struct Worker {
     pub stats: Arc<WorkerStats>,
     /// This worker's buffers.
     pub pool: Pool,
+    /// What each listener's clients are given time for.
+    pub paces: Box<[Rc<Pace>]>,
     /// This worker's sessions.
     pub table: Table,
     /// Connections that wait for their last bytes to arrive.
@@ -101,22 +110,28 @@ pub async fn run(shared: Arc<Shared>, index: usize, mut orders: mpsc::Receiver<O
         }
         if let Some(at) = stop_at {
             worker.table.signal_all(Signal::Drain);
-            if worker.table.is_empty() || Instant::now() >= at {
+            // Those that linger have ended, but the last that was written may not have arrived.
+            let over = worker.table.is_empty() && worker.lingering.is_empty();
+            if over || Instant::now() >= at {
                 break;
             }
         }
     }
     worker.table.signal_all(Signal::Cut(ClosedReason::Drain));
-    // One turn of the runtime for the sessions to see it and report.
-    tokio::task::yield_now().await;
+    let farewell = Instant::now() + FAREWELL;
+    while !worker.table.is_empty() && Instant::now() < farewell {
+        tokio::task::yield_now().await;
+    }
 }
 
 impl Worker {
     fn new(shared: Arc<Shared>, index: usize) -> Self {
         let all = usize::try_from(shared.config.limits().buffers()).unwrap_or(usize::MAX);
+        let listeners = shared.config.listeners().iter();
         Self {
             stats: shared.metrics.worker(index),
             pool: Pool::new(all / shared.config.workers().max(1)),
+            paces: listeners.map(|listener| Rc::new(Pace::of(&shared.config, listener))).collect(),
             table: Table::default(),
             lingering: Lingering::default(),
             clock: Clock::start(),
@@ -133,7 +148,8 @@ impl Worker {
         self.relieve();
     }
 
-    /// At the cap of the buffers reading stops. Where that lasts, who holds most and moves nothing goes.
+    /// At the cap of the buffers reading stops. Where that lasts, those go who hold most and move nothing, one for each
+    /// that waits.
     fn relieve(&self) {
         if !self.pool.is_short() {
             return self.short_since.set(None);
@@ -141,7 +157,8 @@ impl Worker {
         let since = self.short_since.get().unwrap_or_else(Instant::now);
         self.short_since.set(Some(since));
         if since.elapsed() >= STARVED_FOR {
-            self.table.cut_fattest(self.clock.now(), STARVED_FOR);
+            let enough = self.pool.waiting().min(CUT_AT_ONCE);
+            self.table.cut_fattest(enough, self.clock.now(), STARVED_FOR);
         }
         self.pool.wake_all();
     }

@@ -29,6 +29,11 @@ const DISCARD: usize = 4 * 1024;
 pub struct Lingering(Rc<Cell<usize>>);
 
 impl Lingering {
+    /// Whether none is left.
+    pub fn is_empty(&self) -> bool {
+        self.0.get() == 0
+    }
+
     /// Ends the stream's output and discards its input until the client closes or the time is over. The set being full, the
     /// stream is closed at once.
     pub fn part(&self, stream: Stream) {
@@ -85,3 +90,6 @@ impl Drop for Slot {
         self.0.set(self.0.get() - 1);
     }
 }
+
+#[cfg(test)]
+mod tests;

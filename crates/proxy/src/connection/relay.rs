@@ -18,6 +18,7 @@ use portcullis_session::tick::SessionKey;
 use portcullis_session::{Link, Plan, Session, Tick};
 
 use self::deadlines::FrameClock;
+pub use self::deadlines::Pace;
 use self::presence::Presence;
 use super::secure::Secured;
 use crate::audit::Totals;
@@ -28,10 +29,18 @@ use crate::upstream::connect::{ConnectError, connect};
 use crate::worker::Worker;
 use crate::worker::table::{Entry, Signal};
 
+/// Reads of one turn, both directions together: 128 KiB. A client that pipelines without end takes a fraction of a
+/// millisecond at a time, and others on the worker get theirs in between. Tokio's own budget allows five times as much.
+const READS_PER_TURN: u32 = 8;
+
+/// What a session owes and is owed counts against the buffers from here on; below, it is part of what a session costs.
+const OWED_FREE: usize = 4 * 1024;
+
 /// Relays until one side ends it, and reports how.
 pub async fn run(worker: Rc<Worker>, id: u64, secured: Secured) {
     let Some(plan) = worker.shared.plans.get(secured.listener).map(Arc::clone) else { return };
-    let mut relay = Box::new(Relay::new(worker, id, secured, plan));
+    let Some(pace) = worker.paces.get(secured.listener).map(Rc::clone) else { return };
+    let mut relay = Box::new(Relay::new(worker, id, secured, plan, pace));
     let ended = poll_fn(|cx| relay.poll(cx)).await;
     relay.finish(ended);
 }
@@ -40,6 +49,7 @@ pub async fn run(worker: Rc<Worker>, id: u64, secured: Secured) {
 struct Relay {
     worker: Rc<Worker>,
     presence: Presence,
+    pace: Rc<Pace>,
     client: Option<Stream>,
     upstream: Upstream,
     session: Session,
@@ -54,11 +64,15 @@ struct Relay {
     asked_at: Tick,
     answered_at: Tick,
     linked_at: Tick,
+    /// Since when the upstream owes something and has said nothing.
+    silent_since: Tick,
     frame: FrameClock,
     accounted: usize,
     aside: usize,
     /// Counts what changed, so that a poll goes on until nothing does.
     moves: u64,
+    /// How many reads are left of this turn.
+    reads_left: u32,
 }
 
 /// The upstream side.
@@ -88,7 +102,7 @@ impl Ended {
 }
 
 impl Relay {
-    fn new(worker: Rc<Worker>, id: u64, secured: Secured, plan: Arc<Plan>) -> Self {
+    fn new(worker: Rc<Worker>, id: u64, secured: Secured, plan: Arc<Plan>, pace: Rc<Pace>) -> Self {
         let Secured { stream, from, listener, permit, place } = secured;
         let now = worker.clock.now();
         let entry = Rc::new(Entry::new(id, from, listener, permit, now));
@@ -96,6 +110,7 @@ impl Relay {
             session: Session::new(SessionKey(id), plan),
             presence: Presence::enter(Rc::clone(&worker), entry, place),
             worker,
+            pace,
             client: Some(stream),
             upstream: Upstream::None,
             link: Link::new(),
@@ -108,10 +123,12 @@ impl Relay {
             asked_at: now,
             answered_at: now,
             linked_at: now,
+            silent_since: now,
             frame: FrameClock::default(),
             accounted: 0,
             aside: 0,
             moves: 0,
+            reads_left: 0,
         }
     }
 
@@ -125,6 +142,7 @@ impl Relay {
         if let Some(ended) = self.expire() {
             return Poll::Ready(ended);
         }
+        self.reads_left = READS_PER_TURN;
         loop {
             let before = self.moves;
             // Subscribers stay until the drain's deadline: for them something is always in flight.
@@ -168,6 +186,7 @@ impl Relay {
                 self.worker.stats.upstream_connection(self.upstream_index(), UpstreamState::Used, 1);
                 self.upstream = Upstream::Open(stream);
                 self.linked_at = self.worker.clock.now();
+                self.silent_since = self.linked_at;
                 self.session.linked();
             }
             Err(error) => {
@@ -198,14 +217,29 @@ impl Relay {
     fn rest(&mut self) {
         self.up.park(&self.worker.pool);
         self.down.park(&self.worker.pool);
-        self.account(self.up.leased() + self.down.leased(), self.up.aside() + self.down.aside());
+        let owed = self.session.held() + self.link.held();
+        let aside = self.up.aside() + self.down.aside() + if owed > OWED_FREE { owed } else { 0 };
+        self.account(self.up.leased() + self.down.leased(), aside);
         self.set_deadline();
     }
 
+    /// Whether this turn may read once more. If not, the next turn is asked for.
+    fn may_read(&self, cx: &Context<'_>) -> bool {
+        if self.reads_left == 0 {
+            cx.waker().wake_by_ref();
+        }
+        self.reads_left > 0
+    }
+
     fn account(&mut self, leased: usize, aside: usize) {
-        self.worker.pool.count_aside(self.aside, aside);
-        self.aside = aside;
+        if aside != self.aside {
+            self.worker.pool.count_aside(self.aside, aside);
+            self.aside = aside;
+        }
         let held = leased + aside;
+        if held == self.accounted {
+            return;
+        }
         self.presence.entry.held.set(held);
         let delta =
             i64::try_from(held).unwrap_or(i64::MAX) - i64::try_from(self.accounted).unwrap_or(i64::MAX);
@@ -215,26 +249,22 @@ impl Relay {
 
     fn finish(&mut self, ended: Ended) {
         self.presence.leave(ended.reason);
-        if let Some(client) = self.client.take()
-            && ended.gently
-            && !self.client_ended
-        {
-            self.worker.lingering.part(client);
+        let Some(client) = self.client.take() else { return };
+        match ended.reason {
+            // What the kernel still holds for a client that does not read is memory as well.
+            ClosedReason::Slow | ClosedReason::Limit => client.reset_on_close(),
+            _ if ended.gently && !self.client_ended => self.worker.lingering.part(client),
+            _ => {}
         }
     }
 
     fn upstream_index(&self) -> usize {
-        let listeners = self.worker.shared.config.listeners();
-        listeners.get(self.presence.entry.listener).map_or(usize::MAX, |listener| listener.upstream())
+        self.pace.upstream
     }
 
     fn upstream_name(&self) -> &str {
-        self.worker
-            .shared
-            .config
-            .upstreams()
-            .get(self.upstream_index())
-            .map_or("", |upstream| upstream.name())
+        let upstreams = self.worker.shared.config.upstreams();
+        upstreams.get(self.pace.upstream).map_or("", |upstream| upstream.name())
     }
 
     fn count_bytes(&mut self, direction: Direction, n: u64) {

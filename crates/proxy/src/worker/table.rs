@@ -129,14 +129,20 @@ impl Table {
         }
     }
 
-    /// Cuts the one that holds most among those that moved nothing for `stalled`.
-    pub fn cut_fattest(&self, now: Tick, stalled: Duration) {
+    /// Cuts the `count` that hold most among those that moved nothing for `stalled`.
+    pub fn cut_fattest(&self, count: usize, now: Tick, stalled: Duration) {
         let table = self.0.borrow();
-        let stuck = table.iter().map(|(_, entry)| entry).filter(|entry| entry.moved.get().after(stalled) <= now);
-        if let Some(fattest) = stuck.max_by_key(|entry| entry.held.get())
-            && fattest.held.get() > 0
-        {
-            fattest.tell(Signal::Cut(ClosedReason::Limit));
+        let mut stuck: Vec<_> = table
+            .iter()
+            .map(|(_, entry)| entry)
+            .filter(|entry| entry.held.get() > 0 && entry.moved.get().after(stalled) <= now)
+            .collect();
+        stuck.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.held.get()));
+        for fat in stuck.iter().take(count) {
+            fat.tell(Signal::Cut(ClosedReason::Limit));
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

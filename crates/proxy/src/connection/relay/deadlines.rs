@@ -6,7 +6,7 @@ use portcullis_session::Tick;
 use portcullis_session::session::Unavailable;
 
 use super::{Ended, Relay, Upstream};
-use crate::config::Timeouts;
+use crate::config::{Config, Listener};
 use crate::metrics::ClosedReason;
 use crate::net::stream::Stream;
 
@@ -16,7 +16,35 @@ const FRAME_PROGRESS: usize = 64 * 1024;
 /// While the client's bytes are not read its leaving does not show as an end of stream, so it is looked for.
 const PRESENCE_CHECK: Duration = Duration::from_secs(1);
 
-/// Since when the command that is arriving has made too little progress.
+/// What the clients of one listener are given time for.
+#[derive(Debug)]
+pub struct Pace {
+    /// Index into the upstreams of the config.
+    pub(super) upstream: usize,
+    idle: Option<Duration>,
+    frame: Option<Duration>,
+    write: Option<Duration>,
+    login: Option<Duration>,
+    response: Option<Duration>,
+}
+
+impl Pace {
+    /// That of `listener` and the upstream it uses.
+    pub fn of(config: &Config, listener: &Listener) -> Self {
+        let upstream = config.upstreams().get(listener.upstream());
+        let timeouts = listener.limits().timeouts();
+        Self {
+            upstream: listener.upstream(),
+            idle: timeouts.idle(),
+            frame: timeouts.frame(),
+            write: timeouts.write(),
+            login: upstream.map(|upstream| upstream.connect_timeout()),
+            response: upstream.and_then(|upstream| upstream.response_timeout()),
+        }
+    }
+}
+
+/// Since when the rest of a command is awaited and too little of it comes.
 #[derive(Debug, Default)]
 pub(super) struct FrameClock {
     since: Option<Tick>,
@@ -24,18 +52,25 @@ pub(super) struct FrameClock {
 }
 
 impl FrameClock {
+    /// The rest of a command is awaited.
+    pub(super) fn start(&mut self, now: Tick) {
+        self.since.get_or_insert(now);
+    }
+
     /// `n` bytes came.
     pub(super) fn received(&mut self, n: usize, now: Tick) {
+        if self.since.is_none() {
+            return;
+        }
         self.bytes = self.bytes.saturating_add(n);
         if self.bytes >= FRAME_PROGRESS {
-            self.restart(now);
+            *self = Self { since: Some(now), bytes: 0 };
         }
     }
 
-    /// What arrives from here on belongs to another command.
-    pub(super) const fn restart(&mut self, now: Tick) {
-        self.since = Some(now);
-        self.bytes = 0;
+    /// The command is whole, or it is not the client that is waited for.
+    pub(super) fn stop(&mut self) {
+        *self = Self::default();
     }
 }
 
@@ -50,7 +85,7 @@ impl Relay {
 
     pub(super) fn set_deadline(&self) {
         let due = self.due().map(|(at, _)| at);
-        let check = self.is_deaf().then(|| self.worker.clock.latest().after(PRESENCE_CHECK));
+        let check = self.must_notice_leaving().then(|| self.worker.clock.latest().after(PRESENCE_CHECK));
         self.presence.entry.deadline.set(due.into_iter().chain(check).min());
     }
 
@@ -60,8 +95,7 @@ impl Relay {
         if self.presence.entry.deadline.get().is_none_or(|deadline| deadline > now) {
             return None;
         }
-        let must_stay = self.session.blocks() || self.link.streams();
-        if must_stay && self.is_deaf() && self.client.as_ref().is_some_and(Stream::peer_closed) {
+        if self.must_notice_leaving() && self.client.as_ref().is_some_and(Stream::peer_closed) {
             return Some(Ended::at_once(ClosedReason::Client));
         }
         match self.due() {
@@ -76,51 +110,53 @@ impl Relay {
 
     /// The first thing that must happen, and by when.
     fn due(&self) -> Option<(Tick, Due)> {
-        let timeouts = self.timeouts()?;
-        let moved = self.presence.entry.moved.get();
-        let after = |limit: Option<Duration>, since: Tick| limit.map(|limit| since.after(limit));
-        let upstream_stuck = self.up.is_pending() && matches!(self.upstream, Upstream::Open(_));
-        let stuck = match (self.down.is_pending(), upstream_stuck) {
-            (true, _) => Some(ClosedReason::Slow),
-            (false, true) => Some(ClosedReason::Timeout),
-            (false, false) => None,
+        let all =
+            [self.write_due(), self.login_due(), self.frame_due(), self.idle_due(), self.response_due()];
+        all.into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    /// Neither direction moves, and one of them should.
+    fn write_due(&self) -> Option<(Tick, Due)> {
+        let reason = if self.down.is_pending() {
+            ClosedReason::Slow
+        } else if self.up.is_pending() && matches!(self.upstream, Upstream::Open(_)) {
+            ClosedReason::Timeout
+        } else {
+            return None;
         };
-        let write =
-            stuck.and_then(|reason| after(timeouts.write(), moved).map(|at| (at, Due::Close(reason))));
-        let arriving = self.session.is_mid_frame() && !upstream_stuck;
-        let frame = self.frame.since.filter(|_| arriving).and_then(|since| after(timeouts.frame(), since));
+        Some((self.presence.entry.moved.get().after(self.pace.write?), Due::Close(reason)))
+    }
+
+    /// The gate's first login on a connection is part of getting one; a later one waits behind the client's commands.
+    fn login_due(&self) -> Option<(Tick, Due)> {
+        let first = self.session.is_logging_in() && !self.link.answered();
+        if first { Some((self.linked_at.after(self.pace.login?), Due::Response)) } else { None }
+    }
+
+    fn frame_due(&self) -> Option<(Tick, Due)> {
+        Some((self.frame.since?.after(self.pace.frame?), Due::Close(ClosedReason::Timeout)))
+    }
+
+    fn idle_due(&self) -> Option<(Tick, Due)> {
+        let limit = self.pace.idle?;
         let idle = self.session.is_idle() && !self.link.streams();
-        let idle = if idle { after(timeouts.idle(), moved) } else { None };
-        let waits =
-            self.session.owes() && !self.session.blocks() && !self.link.streams() && !self.down.is_pending();
-        let response = if waits { after(self.response_timeout(), moved) } else { None };
-        let login =
-            if self.session.is_logging_in() { after(self.connect_timeout(), self.linked_at) } else { None };
-        write
-            .into_iter()
-            .chain(login.map(|at| (at, Due::Response)))
-            .chain(frame.map(|at| (at, Due::Close(ClosedReason::Timeout))))
-            .chain(idle.map(|at| (at, Due::Close(ClosedReason::Idle))))
-            .chain(response.map(|at| (at, Due::Response)))
-            .min_by_key(|(at, _)| *at)
+        idle.then(|| (self.presence.entry.moved.get().after(limit), Due::Close(ClosedReason::Idle)))
     }
 
-    /// Whether the client's bytes are not being read.
-    fn is_deaf(&self) -> bool {
-        self.up.is_pending() || self.up.is_full()
+    fn response_due(&self) -> Option<(Tick, Due)> {
+        let limit = self.pace.response?;
+        let waits = self.session.owes() && !self.waits_for_others() && !self.down.is_pending();
+        waits.then(|| (self.silent_since.after(limit), Due::Response))
     }
 
-    fn timeouts(&self) -> Option<&Timeouts> {
-        let listeners = self.worker.shared.config.listeners();
-        listeners.get(self.presence.entry.listener).map(|listener| listener.limits().timeouts())
+    /// Whether what the upstream owes may take any time.
+    fn waits_for_others(&self) -> bool {
+        self.session.blocks() || self.link.streams()
     }
 
-    fn connect_timeout(&self) -> Option<Duration> {
-        Some(self.worker.shared.config.upstreams().get(self.upstream_index())?.connect_timeout())
-    }
-
-    fn response_timeout(&self) -> Option<Duration> {
-        self.worker.shared.config.upstreams().get(self.upstream_index())?.response_timeout()
+    /// Whether the client's leaving matters at once, and does not show because its bytes are not being read.
+    fn must_notice_leaving(&self) -> bool {
+        self.waits_for_others() && (self.up.is_pending() || self.up.is_full())
     }
 }
 
@@ -128,3 +164,6 @@ enum Due {
     Close(ClosedReason),
     Response,
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,15 +14,12 @@ impl Relay {
     /// Reads, judges and writes on, until one of them has to wait.
     pub(super) fn replies(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
         loop {
-            let doubt = self.judge_replies();
+            self.judge_replies();
             if !self.flush_down(cx)? {
                 return Ok(());
             }
             if let Some(reason) = self.closing {
                 return Err(self.over(reason));
-            }
-            if doubt {
-                return Err(Ended::at_once(ClosedReason::Upstream));
             }
             if !self.fill_down(cx) {
                 return Ok(());
@@ -30,8 +27,7 @@ impl Relay {
         }
     }
 
-    /// True: the replies cannot be told apart any more. Nothing after this is passed on.
-    fn judge_replies(&mut self) -> bool {
+    fn judge_replies(&mut self) {
         self.speak();
         while self.closing.is_none() && !self.down.is_congested() {
             if !matches!(self.upstream, Upstream::Open(_)) {
@@ -59,16 +55,19 @@ impl Relay {
                         }
                         Fate::Doubt => {
                             self.blame_upstream("reply out of order");
-                            return true;
+                            self.distrust(None);
+                            break;
                         }
                     }
                     self.moves += 1;
                     self.speak();
                 }
-                Incoming::Push { bytes, .. } => {
+                Incoming::Push { bytes, ended, .. } => {
+                    self.session.push(ended);
                     let len = bytes.len();
                     self.down.pass(len);
                     self.moves += 1;
+                    self.speak();
                 }
                 Incoming::Need(total) => {
                     self.reply_need = total;
@@ -80,7 +79,6 @@ impl Relay {
                 }
             }
         }
-        false
     }
 
     /// The stream from upstream is of no use beyond this point.
@@ -96,6 +94,11 @@ impl Relay {
         if why.is_none() {
             self.blame_upstream(&fault.to_string());
         }
+        self.distrust(why);
+    }
+
+    /// Not one more byte of what came from upstream is passed on.
+    fn distrust(&mut self, why: Option<Unavailable>) {
         let unread = self.down.unread().len();
         self.down.skip(unread);
         self.lose_upstream(why);
@@ -130,11 +133,16 @@ impl Relay {
 
     /// False: there is nothing to read now.
     fn fill_down(&mut self, cx: &mut Context<'_>) -> bool {
+        if !matches!(self.upstream, Upstream::Open(_)) || !self.may_read(cx) {
+            return false;
+        }
         let Upstream::Open(upstream) = &mut self.upstream else { return false };
         match self.down.poll_fill(cx, upstream, self.reply_need, &self.worker.pool) {
             Poll::Pending => false,
             Poll::Ready(Ok(n @ 1..)) => {
+                self.reads_left = self.reads_left.saturating_sub(1);
                 self.answered_at = self.worker.clock.now();
+                self.silent_since = self.answered_at;
                 self.presence.entry.moved.set(self.answered_at);
                 self.count_bytes(Direction::FromUpstream, n as u64);
                 true

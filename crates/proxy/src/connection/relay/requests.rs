@@ -25,6 +25,7 @@ impl Relay {
             let want = self.judge_requests();
             self.poll_dial(cx);
             if !self.flush_up(cx) {
+                self.frame.stop();
                 return Ok(());
             }
             let total = match want {
@@ -32,13 +33,16 @@ impl Relay {
                 Want::Company if !self.up.is_full() => self.up.unread().len() + 1,
                 Want::Company | Want::Nothing => return Ok(()),
             };
-            if self.client_ended || !self.fill_up(cx, total)? {
+            if self.client_ended || !self.may_read(cx) || !self.fill_up(cx, total)? {
                 return Ok(());
             }
         }
     }
 
     fn judge_requests(&mut self) -> Want {
+        if !self.session.owes() {
+            self.silent_since = self.asked_at.max(self.linked_at);
+        }
         loop {
             if self.up.is_congested() || self.closing.is_some() {
                 return Want::Nothing;
@@ -53,7 +57,7 @@ impl Relay {
                 Step::Forward { len, first, owed, shape, .. } => {
                     if owed > 0 {
                         self.link.expect(first, owed, shape);
-                        self.frame.restart(self.asked_at);
+                        self.frame.stop();
                     }
                     self.up.pass(len);
                 }
@@ -64,14 +68,21 @@ impl Relay {
                 }
                 Step::Skip { len } => self.up.skip(len),
                 Step::Need { .. } if self.client_ended => self.session.eof(),
-                Step::Need { at_least } => return Want::Bytes(at_least),
+                Step::Need { at_least } => {
+                    if self.session.is_mid_frame() {
+                        self.frame.start(self.worker.clock.latest());
+                    }
+                    return Want::Bytes(at_least);
+                }
                 Step::Wait(Until::Linked) => {
+                    self.frame.stop();
                     if matches!(self.upstream, Upstream::None) {
                         self.dial();
                     }
                     return Want::Company;
                 }
                 Step::Wait(_) => {
+                    self.frame.stop();
                     self.speak();
                     return Want::Company;
                 }
@@ -82,7 +93,7 @@ impl Relay {
                 }
             }
             if !self.session.is_mid_frame() {
-                self.frame.restart(self.asked_at);
+                self.frame.stop();
             }
             self.speak();
         }
@@ -116,6 +127,7 @@ impl Relay {
                 Ok(true)
             }
             Poll::Ready(Ok(n)) => {
+                self.reads_left = self.reads_left.saturating_sub(1);
                 self.asked_at = self.worker.clock.now();
                 self.presence.entry.moved.set(self.asked_at);
                 self.presence.totals.bytes_from_client += n as u64;

@@ -1,0 +1,77 @@
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+
+use portcullis_acl::ClientAddr;
+use tokio::runtime::Builder;
+use tokio::task::LocalSet;
+
+use super::*;
+use crate::net::socket::Socket;
+
+/// A client that has written `bytes` already, and its connection.
+fn client(bytes: &[u8]) -> (TcpStream, Refused) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let mut client = TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
+    client.write_all(bytes).expect("room");
+    let (socket, peer) = listener.accept().expect("it is there");
+    socket.set_nonblocking(true).expect("a socket");
+    let refused = Refused {
+        socket: Socket::Tcp(socket),
+        from: ClientAddr::from_socket(peer),
+        listener: 0,
+        reason: RefusedReason::NotAllowed,
+        rule: None,
+    };
+    (client, refused)
+}
+
+/// Refuses in that style; what the client reads until the end, and how it ends.
+fn refused(style: Refusal, reason: RefusedReason, lingering: &Lingering) -> (Vec<u8>, Option<ErrorKind>) {
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    LocalSet::new().block_on(&runtime, async {
+        let (mut client, mut connection) = client(&[b'x'; 100_000]);
+        connection.reason = reason;
+        refuse(connection, style, lingering);
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut got = Vec::new();
+            let end = client.read_to_end(&mut got).err().map(|error| error.kind());
+            (got, end)
+        });
+        reading.await.expect("it reads")
+    })
+}
+
+#[test]
+fn lines_arrive_though_the_client_has_written() {
+    let lingering = Lingering::default();
+    let expect = |style, reason, line: &[u8]| {
+        assert_eq!(refused(style, reason, &lingering), (line.to_vec(), None), "{style:?} {reason:?}");
+    };
+    expect(Refusal::Denied, RefusedReason::NotAllowed, reply::DENIED);
+    expect(Refusal::IllegalAddress, RefusedReason::Denied, reply::ILLEGAL_ADDRESS);
+    expect(Refusal::Denied, RefusedReason::Limit, reply::MAX_CLIENTS);
+    expect(Refusal::IllegalAddress, RefusedReason::Limit, reply::MAX_CLIENTS);
+    assert!(lingering.is_empty(), "whoever lingered is gone");
+}
+
+#[test]
+fn close_and_reset_say_nothing() {
+    let lingering = Lingering::default();
+    for style in [Refusal::Close, Refusal::Reset] {
+        let (got, end) = refused(style, RefusedReason::NotAllowed, &lingering);
+        assert_eq!(got, b"", "{style:?}");
+        // The client's bytes were not read, so that either close is a reset.
+        assert_eq!(end, Some(ErrorKind::ConnectionReset), "{style:?}");
+    }
+}
+
+/// A full set: the connection is closed at once, and nobody is kept.
+#[test]
+fn the_set_is_bounded() {
+    let lingering = Lingering::default();
+    let slots: Vec<Slot> = (0..MAX_LINGERING).map(|_| Slot::take(&lingering.0)).collect();
+    refused(Refusal::Denied, RefusedReason::NotAllowed, &lingering);
+    assert_eq!(lingering.0.get(), MAX_LINGERING);
+    drop(slots);
+    assert!(lingering.is_empty());
+}

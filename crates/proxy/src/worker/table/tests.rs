@@ -1,0 +1,128 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Wake;
+
+use super::*;
+
+/// Counts how often it was woken.
+#[derive(Default)]
+struct Bell(AtomicU64);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Bell {
+    fn rung(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+fn tick(millis: u64) -> Tick {
+    Tick::default().after(Duration::from_millis(millis))
+}
+
+/// A permit that ends then, or never.
+fn permit(until: Option<i64>) -> Permit {
+    use portcullis_acl::{Access, Decision, Entry, Meta, PolicyBuilder};
+    let mut builder = PolicyBuilder::new();
+    let source = builder.source("portcullis.yaml").expect("one file");
+    let group = builder.group(None, Meta::default()).expect("one group");
+    let meta = Meta { until: until.map(UnixSeconds), ..Meta::default() };
+    let entry = Entry { cidr: "192.0.2.1".parse().expect("an address"), line: 1, meta };
+    builder.entry(group, source, entry).expect("one entry");
+    builder.listener(Access { allow: vec![group], deny: Vec::new() });
+    match builder.build().judge(0, &from(), UnixSeconds(0)) {
+        Decision::Allow(permit) => permit,
+        Decision::Deny(denial) => panic!("{denial:?}"),
+    }
+}
+
+fn from() -> ClientAddr {
+    ClientAddr::from_socket(([192, 0, 2, 1], 50_000).into())
+}
+
+/// A session in the table, and its task's bell.
+fn session(table: &Table, id: u64, until: Option<i64>) -> (usize, Rc<Entry>, Arc<Bell>) {
+    let entry = Rc::new(Entry::new(id, from(), 0, permit(until), tick(0)));
+    let bell = Arc::new(Bell::default());
+    entry.remember(&Arc::clone(&bell).into());
+    (table.insert(Rc::clone(&entry)), entry, bell)
+}
+
+#[test]
+fn keys_take_out_what_they_put_in() {
+    let table = Table::default();
+    let (first, ..) = session(&table, 1, None);
+    let (second, ..) = session(&table, 2, None);
+    table.remove(first);
+    table.remove(first);
+    assert!(!table.is_empty());
+    table.remove(second);
+    assert!(table.is_empty());
+}
+
+#[test]
+fn wakes_those_whose_deadline_has_come() {
+    let table = Table::default();
+    let sessions = [None, Some(tick(100)), Some(tick(200))].map(|deadline| {
+        let (_, entry, bell) = session(&table, 1, None);
+        entry.deadline.set(deadline);
+        bell
+    });
+    table.wake_due(tick(99));
+    assert_eq!(sessions.each_ref().map(|bell| bell.rung()), [0, 0, 0]);
+    table.wake_due(tick(100));
+    assert_eq!(sessions.each_ref().map(|bell| bell.rung()), [0, 1, 0]);
+}
+
+/// A cut stays a cut, whatever is said later.
+#[test]
+fn a_cut_outlasts_a_drain() {
+    let table = Table::default();
+    let (_, entry, bell) = session(&table, 1, None);
+    table.signal_all(Signal::Drain);
+    table.signal_all(Signal::Cut(ClosedReason::Admin));
+    table.signal_all(Signal::Drain);
+    table.signal_all(Signal::Cut(ClosedReason::Drain));
+    assert_eq!(entry.take_signal(), Some(Signal::Cut(ClosedReason::Admin)));
+    assert_eq!(entry.take_signal(), None);
+    assert_eq!(bell.rung(), 4);
+}
+
+#[test]
+fn cuts_who_is_no_longer_permitted() {
+    let table = Table::default();
+    let (_, mortal, _) = session(&table, 1, Some(100));
+    let (_, immortal, _) = session(&table, 2, None);
+    table.cut_expired(UnixSeconds(99));
+    assert_eq!(mortal.take_signal(), None);
+    table.cut_expired(UnixSeconds(100));
+    assert_eq!(mortal.take_signal(), Some(Signal::Cut(ClosedReason::Revoked)));
+    assert_eq!(immortal.take_signal(), None);
+}
+
+/// Neither those who move, nor those who hold nothing; the largest first.
+#[test]
+fn cuts_the_fattest_of_the_stuck() {
+    let table = Table::default();
+    let stalled = Duration::from_secs(2);
+    let sizes = [(5, 10), (500, 10), (50, 10), (0, 10), (5000, 2000)];
+    let sessions = sizes.map(|(held, moved)| {
+        let (_, entry, _) = session(&table, 1, None);
+        entry.held.set(held);
+        entry.moved.set(tick(moved));
+        entry
+    });
+    let told = || sessions.each_ref().map(|entry| entry.take_signal().is_some());
+    table.cut_fattest(1, tick(1000), stalled);
+    assert_eq!(told(), [false; 5]);
+    table.cut_fattest(0, tick(3000), stalled);
+    assert_eq!(told(), [false; 5]);
+    table.cut_fattest(2, tick(3000), stalled);
+    assert_eq!(told(), [false, true, true, false, false]);
+    table.cut_fattest(9, tick(3000), stalled);
+    assert_eq!(told(), [true, true, true, false, false]);
+}
