@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,18 +11,17 @@ use std::time::Duration;
 use portcullis_acl::ClientAddr;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
-
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::spawn_local;
-use tokio::time::sleep;
+use tokio::task::{JoinSet, yield_now};
+use tokio::time::{Instant, sleep};
 
 use crate::config::Bind;
 use crate::connection::admit::{Admitted, Refused, Seats, admit};
 use crate::connection::identify::Identified;
 use crate::connection::refuse::{Lingering, refuse};
 use crate::metrics::{AcceptStats, WorkerStats};
-use crate::net::socket::{Socket, listen_tcp, listen_unix};
+use crate::net::socket::{Socket, SocketFile, listen_tcp, listen_unix};
 use crate::worker::{Order, Shared, wall_clock};
 
 /// So many connections are accepted before the workers are woken and others get their turn.
@@ -34,12 +32,15 @@ const BATCH: usize = 64;
 const BACK_OFF: Duration = Duration::from_millis(5);
 const MAX_BACK_OFF: Duration = Duration::from_millis(100);
 
+/// A lasting failure to accept is logged once in this time.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
+
 /// A socket that listens for one listener of the config.
 #[derive(Debug)]
 pub struct Bound {
     socket: socket2::Socket,
     listener: usize,
-    unix: Option<PathBuf>,
+    file: Option<SocketFile>,
 }
 
 impl Bound {
@@ -48,20 +49,11 @@ impl Bound {
     /// # Errors
     /// Those of the system.
     pub fn bind(shared: &Shared, listener: usize, bind: &Bind) -> io::Result<Self> {
-        let (socket, unix) = match bind {
+        let (socket, file) = match bind {
             Bind::Tcp { addr, v6only } => (listen_tcp(*addr, *v6only, shared.config.limits().tcp())?, None),
-            Bind::Unix(path) => (listen_unix(path)?, Some(path.clone())),
+            Bind::Unix(path) => (listen_unix(path)?, Some(SocketFile::at(path)?)),
         };
-        Ok(Self { socket, listener, unix })
-    }
-}
-
-impl Drop for Bound {
-    fn drop(&mut self) {
-        if let Some(path) = &self.unix {
-            // Left behind, the file would be taken over at the next start.
-            let _ = std::fs::remove_file(path);
-        }
+        Ok(Self { socket, listener, file })
     }
 }
 
@@ -74,27 +66,24 @@ pub struct Desk {
     pub stats: Arc<WorkerStats>,
 }
 
-/// Accepts on all sockets until `stop`; then closes them.
+/// Accepts on all sockets until `stop`, or until one of them fails; then closes them.
 pub async fn run(shared: Arc<Shared>, bound: Vec<Bound>, desks: Vec<Desk>, stop: oneshot::Receiver<()>) {
     let gate = Rc::new(Gate::new(shared, desks));
-    let tasks: Vec<_> = bound
-        .into_iter()
-        .map(|bound| {
-            let gate = Rc::clone(&gate);
-            spawn_local(async move {
-                if let Err(error) = gate.accept_on(bound).await {
-                    tracing::error!(%error, "a listening socket failed");
-                }
-            })
-        })
-        .collect();
-    // A sender that is gone says stop as well.
-    let _ = stop.await;
-    for task in tasks {
-        task.abort();
-        // Aborted tasks report so; there is nothing else to learn.
-        let _ = task.await;
+    let mut tasks = JoinSet::new();
+    for bound in bound {
+        let gate = Rc::clone(&gate);
+        tasks.spawn_local(async move { gate.accept_on(bound).await });
     }
+    tokio::select! {
+        // A sender that is gone says stop as well.
+        _ = stop => {}
+        Some(ended) = tasks.join_next() => match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "a listening socket failed"),
+            Err(error) => tracing::error!(%error, "accepting failed"),
+        },
+    }
+    tasks.shutdown().await;
 }
 
 /// What the accept thread knows.
@@ -107,6 +96,7 @@ struct Gate {
     next_id: Cell<u64>,
     /// Given up for a moment when descriptors run out, so that the connections which wait can be closed.
     reserve: RefCell<Option<OwnedFd>>,
+    complained: Cell<Option<Instant>>,
 }
 
 impl Gate {
@@ -123,6 +113,7 @@ impl Gate {
             lingering: Lingering::default(),
             next_id: Cell::new(1),
             reserve: RefCell::new(reserve()),
+            complained: Cell::new(None),
         }
     }
 
@@ -134,41 +125,55 @@ impl Gate {
         let mut back_off = BACK_OFF;
         loop {
             let mut ready = socket.readable().await?;
-            let mut admitted: Vec<Vec<(u64, Admitted)>> = self.desks.iter().map(|_| Vec::new()).collect();
-            let mut exhausted = None;
-            for _ in 0..BATCH {
-                match acceptfrom_with(&bound.socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
-                    Ok((fd, peer)) => {
-                        back_off = BACK_OFF;
-                        let from = if bound.unix.is_some() {
-                            Some(ClientAddr::unix())
-                        } else {
-                            peer.and_then(|peer| peer.try_into().ok()).map(ClientAddr::from_socket)
-                        };
-                        // A peer without an address has left already.
-                        let Some(from) = from else { continue };
-                        let socket = Socket::from_fd(fd, bound.unix.is_some());
-                        self.judge(Identified::by_peer(socket, from, bound.listener), &mut admitted);
-                    }
-                    Err(Errno::WOULDBLOCK) => {
-                        ready.clear_ready();
-                        break;
-                    }
-                    Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS)) => {
-                        exhausted = Some(errno);
-                        break;
-                    }
-                    // The connection failed, not the socket: a client that left, or its network.
-                    Err(_) => {}
+            match self.accept_some(&bound) {
+                Backlog::Empty => {
+                    ready.clear_ready();
+                    back_off = BACK_OFF;
+                }
+                // Waiting for a descriptor that is ready never yields by itself.
+                Backlog::More => {
+                    yield_now().await;
+                    back_off = BACK_OFF;
+                }
+                Backlog::Stuck(errno) => {
+                    self.turn_away(&bound.socket, errno);
+                    sleep(back_off).await;
+                    back_off = (back_off * 2).min(MAX_BACK_OFF);
                 }
             }
-            self.hand_over(admitted);
-            if let Some(errno) = exhausted {
-                self.turn_away(&bound.socket, errno, back_off);
-                sleep(back_off).await;
-                back_off = (back_off * 2).min(MAX_BACK_OFF);
+        }
+    }
+
+    /// Accepts and judges a batch, and hands over what is admitted.
+    fn accept_some(&self, bound: &Bound) -> Backlog {
+        let mut admitted: Vec<Vec<(u64, Admitted)>> = self.desks.iter().map(|_| Vec::new()).collect();
+        let mut backlog = Backlog::More;
+        for _ in 0..BATCH {
+            match acceptfrom_with(&bound.socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+                Ok((fd, peer)) => {
+                    let from = if bound.file.is_some() {
+                        Some(ClientAddr::unix())
+                    } else {
+                        peer.and_then(|peer| peer.try_into().ok()).map(ClientAddr::from_socket)
+                    };
+                    // A peer without an address has left already.
+                    let Some(from) = from else { continue };
+                    let socket = Socket::from_fd(fd, bound.file.is_some());
+                    self.judge(Identified::by_peer(socket, from, bound.listener), &mut admitted);
+                }
+                Err(Errno::WOULDBLOCK) => {
+                    backlog = Backlog::Empty;
+                    break;
+                }
+                Err(errno) if is_of_the_connection(errno) => {}
+                Err(errno) => {
+                    backlog = Backlog::Stuck(errno);
+                    break;
+                }
             }
         }
+        self.hand_over(admitted);
+        backlog
     }
 
     fn judge(&self, identified: Identified, admitted: &mut [Vec<(u64, Admitted)>]) {
@@ -221,23 +226,52 @@ impl Gate {
         }
     }
 
-    /// Out of descriptors: what waits in the backlog is closed rather than left hanging.
-    fn turn_away(&self, socket: &socket2::Socket, errno: Errno, pause: Duration) {
-        tracing::warn!(
-            error = %io::Error::from(errno),
-            pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
-            "cannot accept: raise the limit of open files (LimitNOFILE, ulimit -n) or lower limits.clients"
-        );
+    /// Where descriptors are what is missing, what waits in the backlog is closed rather than left hanging.
+    fn turn_away(&self, socket: &socket2::Socket, errno: Errno) {
+        if self.complained.get().is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) {
+            self.complained.set(Some(Instant::now()));
+            tracing::warn!(
+                error = %io::Error::from(errno),
+                "cannot accept: raise the limit of open files (LimitNOFILE, ulimit -n) or lower limits.clients"
+            );
+        }
         let mut reserved = self.reserve.borrow_mut();
-        if reserved.take().is_some() {
+        if matches!(errno, Errno::MFILE | Errno::NFILE) && reserved.take().is_some() {
             for _ in 0..BATCH {
                 if acceptfrom_with(socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC).is_err() {
                     break;
                 }
             }
         }
-        *reserved = reserve();
+        if reserved.is_none() {
+            *reserved = reserve();
+        }
     }
+}
+
+/// How a turn of accepting ended.
+enum Backlog {
+    Empty,
+    More,
+    Stuck(Errno),
+}
+
+/// Whether accepting failed for one connection, which is gone, and not for the socket. accept(2) names them.
+fn is_of_the_connection(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::CONNABORTED
+            | Errno::INTR
+            | Errno::PERM
+            | Errno::PROTO
+            | Errno::NOPROTOOPT
+            | Errno::OPNOTSUPP
+            | Errno::NETDOWN
+            | Errno::NETUNREACH
+            | Errno::HOSTDOWN
+            | Errno::HOSTUNREACH
+            | Errno::NONET
+    )
 }
 
 fn reserve() -> Option<OwnedFd> {
