@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use portcullis_session::session::Unavailable;
@@ -14,7 +13,11 @@ use crate::config::{Address, Tcp, Upstream};
 use crate::net::socket::set_options;
 use crate::net::stream::Stream;
 
-/// Connects to the first address that answers. Each has `connect_timeout` of its own, name resolution included.
+/// A name may stand for many addresses; so many of them are tried, that a client's first command does not wait for ever.
+const TRIES_PER_NAME: usize = 4;
+
+/// Connects to the first address that answers. Each has `connect_timeout` of its own, those that a name stands for as well:
+/// where the first of two does not answer, the second serves.
 ///
 /// # Errors
 /// What the last address failed with.
@@ -74,38 +77,47 @@ impl ConnectError {
 }
 
 async fn connect_one(address: &Address, limit: Duration, tcp: &Tcp) -> Result<Stream, ConnectError> {
-    let attempt = async {
-        match address {
-            Address::Unix(path) => connect_unix(path).await,
-            Address::Host { host, port } => connect_host(host, *port, tcp).await,
+    let done = match address {
+        Address::Unix(path) => {
+            within(limit, UnixStream::connect(path), Cause::Connect).await.map(Stream::Unix)
         }
+        Address::Host { host, port } => connect_host(host, *port, limit, tcp).await,
     };
-    match timeout(limit, attempt).await {
-        Ok(done) => done.map_err(|cause| ConnectError { address: address.to_string(), cause }),
-        Err(_) => Err(ConnectError::new(&address.to_string(), Cause::Timeout(limit))),
-    }
+    done.map_err(|cause| ConnectError { address: address.to_string(), cause })
 }
 
-async fn connect_unix(path: &Path) -> Result<Stream, Cause> {
-    UnixStream::connect(path).await.map(Stream::Unix).map_err(Cause::Connect)
-}
-
-async fn connect_host(host: &str, port: u16, tcp: &Tcp) -> Result<Stream, Cause> {
+async fn connect_host(host: &str, port: u16, limit: Duration, tcp: &Tcp) -> Result<Stream, Cause> {
     if let Ok(ip) = host.parse() {
-        return connect_tcp(SocketAddr::new(ip, port), tcp).await.map_err(Cause::Connect);
+        return within(limit, connect_tcp(SocketAddr::new(ip, port), tcp), Cause::Connect).await;
     }
     let mut last = Cause::NoAddress;
-    for addr in lookup_host((host, port)).await.map_err(Cause::Resolve)? {
-        match connect_tcp(addr, tcp).await {
+    for addr in within(limit, lookup_host((host, port)), Cause::Resolve).await?.take(TRIES_PER_NAME) {
+        match within(limit, connect_tcp(addr, tcp), Cause::Connect).await {
             Ok(stream) => return Ok(stream),
-            Err(error) => last = Cause::Connect(error),
+            Err(cause) => last = cause,
         }
     }
     Err(last)
 }
 
+async fn within<T>(
+    limit: Duration,
+    attempt: impl Future<Output = io::Result<T>>,
+    failure: impl FnOnce(io::Error) -> Cause,
+) -> Result<T, Cause> {
+    match timeout(limit, attempt).await {
+        Ok(done) => done.map_err(failure),
+        Err(_) => Err(Cause::Timeout(limit)),
+    }
+}
+
 async fn connect_tcp(addr: SocketAddr, tcp: &Tcp) -> io::Result<Stream> {
     let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     set_options(&SockRef::from(&socket), tcp)?;
-    Ok(Stream::Tcp(socket.connect(addr).await?))
+    let stream = socket.connect(addr).await?;
+    // Where nobody listens on a local port of the ephemeral range, the kernel may connect the socket to itself.
+    if stream.local_addr()? == stream.peer_addr()? {
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    Ok(Stream::Tcp(stream))
 }
