@@ -5,6 +5,7 @@ use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use portcullis_resp::limits::RequestLimits;
 use portcullis_session::Plan;
@@ -69,10 +70,17 @@ pub fn run(config: Config) -> Result<ExitCode, StartError> {
     let admin = bind_admin(&shared.config)?;
     let control = runtime("the control thread")?;
     let mut signals = control.block_on(async { Signals::listen() }).map_err(start("signal handling"))?;
-    let workers = start_workers(&shared)?;
+    // So many threads report their end.
+    let (ended, mut gone) = mpsc::channel(shared.config.workers() + 1);
+    let workers = start_workers(&shared, &ended)?;
     let (stop_accepting, stopped) = oneshot::channel();
-    let gate =
-        start_gate(&shared, bound, workers.iter().map(|worker| worker.desk.clone()).collect(), stopped)?;
+    let gate = start_gate(
+        &shared,
+        bound,
+        workers.iter().map(|worker| worker.desk.clone()).collect(),
+        stopped,
+        ended,
+    )?;
     announce(&shared);
     let exit = control.block_on(async {
         let health = Health::new(&shared.config);
@@ -80,29 +88,42 @@ pub fn run(config: Config) -> Result<ExitCode, StartError> {
         let admin = admin
             .zip(shared.config.admin())
             .map(|(bound, settings)| serve_admin(&shared, settings, bound, &health));
-        signals.stop(&shared.audit).await;
+        tokio::select! {
+            () = signals.stop(&shared.audit) => {}
+            Some(thread) = gone.recv() => {
+                tracing::error!(thread, "a thread ended by itself: without it nobody is served well");
+                return ExitCode::FAILURE;
+            }
+        }
         if let Some(state) = &admin {
             state.set_draining();
         }
         let within = shared.config.limits().timeouts().drain();
         tracing::info!(?within, "stopping: what is in flight is finished; a second signal stops at once");
         drop(stop_accepting);
-        let mut threads = vec![gate];
-        // Kept to the end: a worker whose queue is closed stops at once.
-        let mut desks = Vec::new();
-        for worker in workers {
-            // A worker whose queue is gone has ended already.
-            let _ = worker.desk.orders.send(Order::Drain(within)).await;
-            desks.push(worker.desk);
-            threads.push(worker.thread);
-        }
         tokio::select! {
             () = signals.stop(&shared.audit) => ExitCode::FAILURE,
-            exit = drain::finish(threads, within) => exit,
+            exit = drain(gate, workers, within) => exit,
         }
     });
+    // A name that is being looked up would hold up the end for as long as the name server keeps silent.
+    control.shutdown_background();
     shared.audit.finish();
     Ok(exit)
+}
+
+/// Tells the workers, and waits for all threads.
+async fn drain(gate: JoinHandle<()>, workers: Vec<Running>, within: Duration) -> ExitCode {
+    let mut threads = vec![gate];
+    // Kept to the end: a worker whose queue is closed stops at once.
+    let mut desks = Vec::new();
+    for Running { desk, thread } in workers {
+        // A worker whose queue is gone has ended already.
+        let _ = desk.orders.send(Order::Drain(within)).await;
+        desks.push(desk);
+        threads.push(thread);
+    }
+    drain::finish(threads, within).await
 }
 
 fn assemble(config: Config, room: u64) -> Result<Shared, StartError> {
@@ -217,14 +238,15 @@ struct Running {
     thread: JoinHandle<()>,
 }
 
-fn start_workers(shared: &Arc<Shared>) -> Result<Vec<Running>, StartError> {
+fn start_workers(shared: &Arc<Shared>, ended: &Ended) -> Result<Vec<Running>, StartError> {
     (0..shared.config.workers())
         .map(|index| {
             let (orders, queue) = mpsc::channel(WAITING_BATCHES);
             let stats = shared.metrics.worker(index);
             let shared = Arc::clone(shared);
-            let thread =
-                spawn("a worker", move |runtime| runtime.block_on(worker::run(shared, index, queue)))?;
+            let thread = spawn("a worker", ended.clone(), move |runtime| {
+                runtime.block_on(worker::run(shared, index, queue))
+            })?;
             Ok(Running { desk: Desk { orders, stats }, thread })
         })
         .collect()
@@ -235,15 +257,34 @@ fn start_gate(
     bound: Vec<Bound>,
     desks: Vec<Desk>,
     stop: oneshot::Receiver<()>,
+    ended: Ended,
 ) -> Result<JoinHandle<()>, StartError> {
     let shared = Arc::clone(shared);
-    spawn("the accept thread", move |runtime| runtime.block_on(listener::run(shared, bound, desks, stop)))
+    spawn("the accept thread", ended, move |runtime| {
+        runtime.block_on(listener::run(shared, bound, desks, stop))
+    })
+}
+
+/// Where a thread's end is reported, whatever ends it.
+type Ended = mpsc::Sender<&'static str>;
+
+struct Report {
+    what: &'static str,
+    to: Ended,
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        // While the gate drains nobody listens.
+        let _ = self.to.try_send(self.what);
+    }
 }
 
 /// Starts a thread with a runtime of its own.
 fn spawn(
     what: &'static str,
-    body: impl FnOnce(LocalRuntime) + Send + 'static,
+    ended: Ended,
+    body: impl FnOnce(&LocalRuntime) + Send + 'static,
 ) -> Result<JoinHandle<()>, StartError> {
     let (started, outcome) = std::sync::mpsc::sync_channel(1);
     let thread = thread::Builder::new()
@@ -252,7 +293,10 @@ fn spawn(
             Ok(runtime) => {
                 // The starter waits for this; it is there.
                 let _ = started.send(Ok(()));
-                body(runtime);
+                let _report = Report { what, to: ended };
+                body(&runtime);
+                // As above: not for a name server's sake.
+                runtime.shutdown_background();
             }
             Err(error) => {
                 let _ = started.send(Err(error));
