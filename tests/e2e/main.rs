@@ -2,6 +2,7 @@
 
 mod admission;
 mod async_client;
+mod attacks;
 mod blocking;
 mod client_reply;
 mod configuration;
