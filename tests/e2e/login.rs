@@ -45,6 +45,24 @@ fn reset_logs_in_again() {
     redis.control().asks("GET k", r#""v""#);
 }
 
+/// Long after the first login, which had a deadline.
+#[test]
+fn reset_late_in_a_session() {
+    let redis = Redis::builder().password(PASSWORD).start();
+    let gate = Gate::before(&redis)
+        .listener("auth: trust")
+        .password(PASSWORD)
+        .upstream("connect_timeout: 300ms")
+        .start();
+    let mut client = gate.connect();
+    client.asks("CLIENT SETNAME me", "+OK");
+    for _ in 0..3 {
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        client.asks("RESET", "+RESET");
+        client.asks("SET k v", "+OK");
+    }
+}
+
 /// Not in the order, the words or the number of what Redis sees.
 #[test]
 fn the_clients_own_auth_never_travels_on() {
