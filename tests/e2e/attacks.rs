@@ -183,6 +183,36 @@ fn stalled_peers_cost_no_time() {
     all_is_given_back(&gate);
 }
 
+/// Answers of the gate's own for clients that never read: they wait, and so does the gate.
+#[test]
+fn own_answers_that_nobody_reads() {
+    let redis = Redis::plain();
+    let mut gate = Gate::before(&redis).listener("auth: trust").start();
+    let mut batch = command("AUTH default any");
+    batch.extend(command("AUTH other any"));
+    let batch = std::sync::Arc::new(batch.repeat(1000));
+    let writers: Vec<_> = (0..20)
+        .map(|_| {
+            let client = gate.connect();
+            let mut writer = client.writer();
+            let batch = std::sync::Arc::clone(&batch);
+            std::thread::spawn(move || {
+                // Until the gate takes no more.
+                while writer.write_all(&batch).is_ok() {}
+                client
+            })
+        })
+        .collect();
+    std::thread::sleep(Duration::from_secs(3));
+    is_calm(&mut gate);
+    assert!(gate.peak_memory() < 64 * 1024 * 1024, "{} bytes", gate.peak_memory());
+    gate.connect().asks("PING", "+PONG");
+    drop(gate);
+    for writer in writers {
+        writer.join().expect("it ends with the gate");
+    }
+}
+
 /// Whatever closed them: no client, no upstream connection and no buffer is left.
 #[track_caller]
 fn all_is_given_back(gate: &Gate) {

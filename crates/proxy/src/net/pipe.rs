@@ -40,10 +40,15 @@ impl Pipe {
         self.buffer.consume(len);
     }
 
-    /// What `write` appends goes on after all that was passed.
-    pub fn insert(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+    /// What `write` appends goes on after all that was passed. Returns how many bytes that is.
+    pub fn insert(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> usize {
         self.set_aside();
+        // What was written must not count as waiting, here or for `write`.
+        self.out.drain(..self.written);
+        self.written = 0;
+        let before = self.out.len();
         write(&mut self.out);
+        self.out.len() - before
     }
 
     /// Whether anything waits to be written.

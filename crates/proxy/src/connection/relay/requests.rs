@@ -140,8 +140,10 @@ impl Relay {
 
     /// The gate's own replies, where it is their turn.
     pub(super) fn speak(&mut self) {
-        if self.session.speaks() && !self.down.is_congested() {
-            self.down.insert(|out| self.session.render(out));
+        if self.session.speaks()
+            && !self.down.is_congested()
+            && self.down.insert(|out| self.session.render(out)) > 0
+        {
             self.moves += 1;
         }
     }

@@ -81,6 +81,27 @@ fn waits_for_a_buffer() {
     });
 }
 
+/// What was written in part makes room: whoever renders up to a limit finds what is waiting and nothing else.
+#[test]
+fn what_was_written_is_not_waiting() {
+    runtime().block_on(async {
+        let (mut to, mut receiver) = connection();
+        let mut pipe = Pipe::default();
+        let (mut got, mut moved) = (Vec::new(), 0);
+        while !pipe.is_congested() {
+            assert!(pipe.insert(|out| out.resize(MAX_OUT, b'x')) > 0);
+            try_flush(&mut pipe, &mut to, &mut moved).await;
+        }
+        take(&mut receiver, 3 * MAX_OUT / 2, &mut got);
+        tokio::task::yield_now().await;
+        while !try_flush(&mut pipe, &mut to, &mut moved).await && pipe.is_congested() {
+            take(&mut receiver, MAX_OUT, &mut got);
+            tokio::task::yield_now().await;
+        }
+        assert!(pipe.insert(|out| out.resize(MAX_OUT, b'y')) > 0);
+    });
+}
+
 #[derive(Clone, Debug)]
 enum Act {
     /// The sender writes.
