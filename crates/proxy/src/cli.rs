@@ -1,7 +1,9 @@
 //! The command line.
 
 pub mod check;
+pub mod explain;
 pub mod hash_password;
+pub mod import;
 pub mod run;
 
 #[cfg(test)]
@@ -36,6 +38,10 @@ enum Command {
     Run(run::RunArgs),
     /// Say everything that is wrong with a configuration, and what a good one means
     Check(check::CheckArgs),
+    /// Say whether a source may connect, and which entry decides
+    Explain(explain::ExplainArgs),
+    /// Make a configuration from that of rinetd, netsh, nginx, HAProxy or ApsaraDB
+    Import(import::ImportArgs),
     /// Print the SHA-256 digest of a password, for the configuration
     HashPassword(hash_password::HashPasswordArgs),
 }
@@ -63,6 +69,8 @@ fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::HashPassword(args) => hash_password::run(&args),
     }
 }

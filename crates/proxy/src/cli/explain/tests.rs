@@ -1,0 +1,117 @@
+use super::*;
+
+const GATE: &str = "\
+listeners:
+  - {name: public, bind: 127.0.0.1:6379, upstream: main, allow: [office, guests, \"::1\"], deny: [203.0.113.66]}
+  - {name: local, bind: \"unix:/run/gate.sock\", upstream: main, allow: [unix]}
+  - {name: closed, bind: 127.0.0.1:6380, upstream: main, allow: []}
+upstreams: {main: {address: 127.0.0.1:6381}}
+groups:
+  office:
+    note: head office
+    entries:
+      - 203.0.113.0/24
+  guests:
+    entries:
+      - {cidr: 192.0.2.1, until: 2020-01-01T00:00:00Z}
+      - {cidr: 192.0.2.2, until: 2999-01-01T00:00:00Z, owner: ops}
+";
+
+fn config() -> (tempfile::TempDir, Config) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("gate.yaml");
+    std::fs::write(&path, GATE).unwrap();
+    let config = load(&path, &LoadOptions::new()).unwrap().config;
+    (directory, config)
+}
+
+fn answer(source: &str) -> (Vec<bool>, String, Value) {
+    let (directory, config) = config();
+    let source = Source::parse(source).unwrap();
+    let answers: Vec<Answer<'_>> = (0..3).map(|index| Answer::of(&config, index, &source, now())).collect();
+    let text = as_text(&source, &answers).replace(&format!("{}/", directory.path().display()), "");
+    (answers.iter().map(|answer| answer.allowed).collect(), text, as_json(&source, &answers))
+}
+
+#[test]
+fn the_deciding_entry_is_named() {
+    for (source, allowed, line) in [
+        (
+            "203.0.113.9",
+            true,
+            "public: 203.0.113.9 allowed by 203.0.113.0/24 of group office, gate.yaml:10, note: head office\n",
+        ),
+        (
+            "203.0.113.66",
+            false,
+            "public: 203.0.113.66 refused by deny, 203.0.113.66 (written in place), gate.yaml:2\n",
+        ),
+        (
+            "192.0.2.1",
+            false,
+            "public: 192.0.2.1 refused: expired is 192.0.2.1 of group guests, gate.yaml:13, until 2020-01-01T00:00:00Z\n",
+        ),
+        (
+            "192.0.2.2",
+            true,
+            "public: 192.0.2.2 allowed by 192.0.2.2 of group guests, gate.yaml:14, owner: ops, until 2999-01-01T00:00:00Z\n",
+        ),
+        ("::1", true, "public: ::1 allowed by ::1 (written in place), gate.yaml:2\n"),
+        ("10.0.0.1", false, "public: 10.0.0.1 refused: none of the 4 entries of allow covers it\n"),
+        ("unix", false, "local: unix allowed by unix of group unix\n"),
+        ("10.0.0.1", false, "local: 10.0.0.1 refused: the one entry of allow does not cover it\n"),
+        ("10.0.0.1", false, "closed: 10.0.0.1 refused: its allow list is empty\n"),
+    ] {
+        let (answers, text, _) = answer(source);
+        assert!(text.contains(line), "{line:?} is not in {text}");
+        assert_eq!(answers[0], allowed, "{source}");
+    }
+}
+
+#[test]
+fn a_mapped_address_is_folded_and_said_to_be() {
+    let (answers, text, json) = answer("::ffff:203.0.113.9");
+    assert!(answers[0]);
+    assert!(
+        text.starts_with("::ffff:203.0.113.9 is judged as 203.0.113.9\npublic: 203.0.113.9 allowed"),
+        "{text}"
+    );
+    assert_eq!(json["source"], "203.0.113.9");
+    assert_eq!(json["folded_from"], "::ffff:203.0.113.9");
+}
+
+#[test]
+fn json() {
+    let (_, _, json) = answer("192.0.2.2");
+    assert_eq!(json["allowed"], false, "the other listeners refuse it");
+    assert_eq!(json["folded_from"], Value::Null);
+    let public = &json["listeners"][0];
+    assert_eq!(public["listener"], "public");
+    assert_eq!((&public["allowed"], &public["reason"]), (&true.into(), &"allowed".into()));
+    assert_eq!(public["until"], "2999-01-01T00:00:00Z");
+    let rule = &public["rule"];
+    assert_eq!(
+        (&rule["entry"], &rule["group"], &rule["owner"], &rule["line"]),
+        (&"192.0.2.2".into(), &"guests".into(), &"ops".into(), &14.into())
+    );
+    assert_eq!(json["listeners"][1]["rule"], Value::Null);
+    assert_eq!(json["listeners"][1]["reason"], "not_allowed");
+}
+
+#[test]
+fn what_is_no_source() {
+    for text in
+        ["", "host", "10.0.0.0/8", "10.0.0.01", "10.1", "fe80::1%lo", "127.0.0.1:6379", "UNIX", "1.2.3.4 "]
+    {
+        assert!(Source::parse(text).unwrap_err().contains("is no address"), "{text}");
+    }
+    assert!(Source::parse("10.0.0.0/8").unwrap_err().contains("one address of that network"));
+}
+
+#[test]
+fn listeners_by_name() {
+    let (_directory, config) = config();
+    assert_eq!(listeners(&config, None).unwrap(), [0, 1, 2]);
+    assert_eq!(listeners(&config, Some("local")).unwrap(), [1]);
+    assert!(listeners(&config, Some("lokal")).unwrap_err().contains("public, local, closed"));
+}
