@@ -8,6 +8,9 @@ pub mod refuse;
 pub mod relay;
 pub mod secure;
 
+#[cfg(test)]
+mod tests;
+
 use std::rc::Rc;
 
 use self::admit::Admitted;

@@ -22,7 +22,7 @@ pub use self::deadlines::Pace;
 use self::presence::Presence;
 use super::secure::Secured;
 use crate::audit::Totals;
-use crate::metrics::{ClosedReason, DeniedReason, Direction, UpstreamErrorKind, UpstreamState, WorkerStats};
+use crate::metrics::{ClosedReason, DeniedReason, Direction, UpstreamState, WorkerStats};
 use crate::net::pipe::Pipe;
 use crate::net::stream::Stream;
 use crate::upstream::connect::{ConnectError, connect};
@@ -200,7 +200,7 @@ impl Relay {
     /// The upstream is of no use any more. `why`: what the client is told.
     fn lose_upstream(&mut self, why: Option<Unavailable>) {
         if let Some(why) = why {
-            self.worker.stats.upstream_error(self.upstream_index(), error_kind(why));
+            self.worker.stats.upstream_error(self.upstream_index(), why.into());
         }
         self.hang_up();
         self.session.lost(why);
@@ -310,18 +310,5 @@ impl Observer for Count<'_> {
 
     fn error(&mut self, line: &[u8]) {
         self.stats.error_reply(self.listener, line);
-    }
-}
-
-const fn error_kind(why: Unavailable) -> UpstreamErrorKind {
-    match why {
-        Unavailable::Resolve => UpstreamErrorKind::Resolve,
-        Unavailable::Connect => UpstreamErrorKind::Connect,
-        Unavailable::Refused => UpstreamErrorKind::Refused,
-        Unavailable::Timeout => UpstreamErrorKind::Timeout,
-        Unavailable::Tls => UpstreamErrorKind::Tls,
-        Unavailable::Auth => UpstreamErrorKind::Auth,
-        Unavailable::Loading => UpstreamErrorKind::Loading,
-        Unavailable::Limit => UpstreamErrorKind::Limit,
     }
 }
