@@ -142,9 +142,13 @@ fn pieces(single: usize, piece: &[u8], mut take: impl FnMut(&[u8]) -> usize) {
 fn nesting_costs_a_counter_a_level_and_no_more() {
     let nested = b"*1099511627776\r\n".repeat(1_000_000);
     let _alone = ONE.lock();
-    let before = BYTES.load(Ordering::SeqCst);
-    assert_eq!(ReplyScanner::new().next(&nested), Err(ReplyError::TooDeep));
-    let reserved = BYTES.load(Ordering::SeqCst) - before;
+    // The least of several, as above: other tests of this process prepare their input meanwhile.
+    let measure = |_| {
+        let before = BYTES.load(Ordering::SeqCst);
+        assert_eq!(ReplyScanner::new().next(&nested), Err(ReplyError::TooDeep));
+        BYTES.load(Ordering::SeqCst) - before
+    };
+    let reserved = (0..5).map(measure).min().unwrap();
     // A counter is 8 bytes, and the room for them doubles as they come.
     assert!(reserved <= 4 * 8 * MAX_DEPTH, "{reserved} bytes");
 }
