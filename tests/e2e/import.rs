@@ -96,9 +96,17 @@ fn start(program: &str, arguments: &[&str], configuration: &str, redis: &Redis, 
 }
 
 impl Peer {
-    /// Imports the file, and compares the program's answers with those of `explain` for every source and port.
+    /// As [`Self::agrees_with_its_import`], for rules of which something is known.
     #[track_caller]
-    fn agrees_with_its_import(&self, format: &str, sources: &[&str]) {
+    fn decides_as_its_import(&self, format: &str, sources: &[&str]) {
+        let (served, refused) = self.agrees_with_its_import(format, sources);
+        assert!(served > 0 && refused > 0, "rules that decide something: {served} served, {refused} refused");
+    }
+
+    /// Imports the file, and compares the program's answers with those of `explain` for every source and port: how
+    /// many it serves and refuses.
+    #[track_caller]
+    fn agrees_with_its_import(&self, format: &str, sources: &[&str]) -> (u32, u32) {
         let old = self.directory.path().join("old.conf");
         let imported = run(&["import", format, &old.display().to_string()]);
         let notes = text(&imported.stderr);
@@ -126,10 +134,7 @@ impl Peer {
                 if really { served += 1 } else { refused += 1 }
             }
         }
-        assert!(
-            served > 0 && refused > 0,
-            "rules that decide something: {served} served, {refused} refused\n{shown}"
-        );
+        (served, refused)
     }
 }
 
@@ -180,17 +185,17 @@ allow 127.0.0.1?
 allow 127.1.*.3
 deny 127.0.0.19
 127.0.0.1 {port1} 127.0.0.1 {redis_port}
-deny *9
+deny 127.0.0.*9
 127.0.0.1 {port2} 127.0.0.1 {redis_port}
-allow 1*1
-allow *.255
+allow 127.0.?.1*
+allow 127.0.*.255
 0.0.0.0 {port3}/tcp localhost {redis_port}/tcp [timeout=10]
 ";
     let peer = start("/usr/sbin/rinetd", &["-f", "-c", "old.conf"], rules, &redis, 4);
-    peer.agrees_with_its_import("rinetd", &SOURCES);
-    let rules = "127.0.0.1 {port0} 127.0.0.1 {redis_port}\ndeny 127.0.?.1\ndeny 127.1*\n";
+    peer.decides_as_its_import("rinetd", &SOURCES);
+    let rules = "deny 127.0.?.1\n127.0.0.1 {port0} 127.0.0.1 {redis_port}\ndeny 127.1*\n";
     let peer = start("/usr/sbin/rinetd", &["-f", "-c", "old.conf"], rules, &redis, 1);
-    peer.agrees_with_its_import("rinetd", &SOURCES);
+    peer.decides_as_its_import("rinetd", &SOURCES);
 }
 
 /// On a socket for both families rinetd sees `::ffff:127.0.0.1`.
@@ -200,7 +205,9 @@ fn rinetd_decides_the_same_of_ipv6() {
         return;
     }
     let redis = Redis::plain();
+    // Without a rule before the first forward rinetd 0.73 takes its rules one place further on.
     let rules = "\
+deny 127.0.0.255
 :: {port0} 127.0.0.1 {redis_port}
 allow 127.*
 allow ::1
@@ -208,11 +215,11 @@ allow ::ffff:127.0.0.?
 :: {port1} 127.0.0.1 {redis_port}
 allow *
 deny ::1
-deny *.9
+deny ::ffff:127.0.0.9
 ";
     let sources = [&SOURCES[..], &["::1"]].concat();
     let peer = start("/usr/sbin/rinetd", &["-f", "-c", "old.conf"], rules, &redis, 2);
-    peer.agrees_with_its_import("rinetd", &sources);
+    peer.decides_as_its_import("rinetd", &sources);
 }
 
 fn nginx(stream: &str, redis: &Redis, count: usize) -> Peer {
@@ -244,7 +251,7 @@ fn nginx_decides_the_same() {
     }
     server { listen 127.0.0.1:{port2}; deny 127.0.1.128/25; proxy_pass redis; }
     server { listen 0.0.0.0:{port3}; allow 127.0.0.1; deny all; allow 127.0.0.2; proxy_pass redis; }";
-    nginx(written, &redis, 4).agrees_with_its_import("nginx", &SOURCES);
+    nginx(written, &redis, 4).decides_as_its_import("nginx", &SOURCES);
     for seed in 1..=3 {
         let server = |seed, port, tail: &str| {
             let rules = random_rules(seed, 8, |coin, net| {
@@ -270,7 +277,7 @@ fn nginx_decides_the_same_of_ipv6() {
     server { listen [::]:{port0} ipv6only=off; allow ::1; allow 127.0.0.0/24; deny all; proxy_pass {redis}; }
     server { listen {port1}; listen [::]:{port1}; deny ::1; deny 127.0.0.1; allow all; proxy_pass {redis}; }
     server { listen [::]:{port2} ipv6only=off; allow ::/127; deny ::/0; deny 127.0.0.0/25; proxy_pass {redis}; }";
-    nginx(stream, &redis, 3).agrees_with_its_import("nginx", &sources);
+    nginx(stream, &redis, 3).decides_as_its_import("nginx", &sources);
 }
 
 fn haproxy(sections: &str, redis: &Redis, count: usize) -> Peer {
@@ -313,7 +320,7 @@ listen three
     tcp-request connection reject if { src 127.0.0.0/24 } !{ src 127.0.0.1 } or { src 127.200.1.1 }
     server a {redis}
 ";
-    haproxy(sections, &redis, 3).agrees_with_its_import("haproxy", &SOURCES);
+    haproxy(sections, &redis, 3).decides_as_its_import("haproxy", &SOURCES);
     for seed in 1..=3 {
         let listen = |seed, port| {
             let rules = random_rules(seed, 8, |coin, net| {
@@ -358,7 +365,7 @@ listen c
     tcp-request connection reject
     server a {redis}
 ";
-    haproxy(sections, &redis, 3).agrees_with_its_import("haproxy", &sources);
+    haproxy(sections, &redis, 3).decides_as_its_import("haproxy", &sources);
 }
 
 /// The imported file is not only valid: the gate that runs it admits and refuses as said.
@@ -432,7 +439,7 @@ fn exit_codes_of_import() {
     let file = file.display().to_string();
     for (arguments, code) in [
         (&["rinetd", &file][..], 0),
-        (&["netsh", &file], 1),
+        (&["nginx", &file], 1),
         (&["apsaradb", &file], 1),
         (&["rinetd", "/nonexistent"], 1),
         (&["iptables", &file], 64),

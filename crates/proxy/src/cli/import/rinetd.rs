@@ -20,6 +20,7 @@ pub(super) fn import(text: &str, draft: &mut Draft, notes: &mut Notes) {
             file.line(line, written, notes);
         }
     }
+    file.report_skipped(notes);
     for forward in &file.forwards {
         file.door(forward, draft, notes);
     }
@@ -89,6 +90,18 @@ impl File {
         }
         let rules = self.forwards.last_mut().map_or(&mut self.global, |forward| &mut forward.rules);
         rules.push(Rule { line, allow, pattern: Pattern::new(pattern) });
+    }
+
+    /// rinetd 0.73 loses count there: it takes the place 0 for "no rule yet".
+    fn report_skipped(&self, notes: &mut Notes) {
+        if let ([], [Forward { rules, .. }, ..]) = (self.global.as_slice(), self.forwards.as_slice())
+            && let [skipped, _, ..] = rules.as_slice()
+        {
+            let text = "rinetd up to 0.73 skips this line, the first of several behind the first forward where no rule \
+                        stands before it, and takes the first rule of the next forward instead; here it holds as its \
+                        manual says";
+            notes.remark(skipped.line, text);
+        }
     }
 
     fn door(&self, forward: &Forward, draft: &mut Draft, notes: &mut Notes) {

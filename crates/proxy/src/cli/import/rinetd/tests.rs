@@ -71,6 +71,19 @@ fn without_rules_nobody_and_with_deny_alone_everybody_else() {
     );
 }
 
+/// What its manual says, not what rinetd 0.73 makes of it.
+#[test]
+fn the_line_that_rinetd_skips_is_named() {
+    let imported = rinetd(
+        "127.0.0.1 6379 a.b 1\nallow 10.0.0.1\nallow 10.0.0.2\n127.0.0.1 6380 a.b 1\nallow 10.0.0.3\n",
+    );
+    assert_eq!(
+        imported.admitted("public-6379", &["10.0.0.1", "10.0.0.2", "10.0.0.3"]),
+        ["10.0.0.1", "10.0.0.2"]
+    );
+    imported.says("old.conf:2: note: rinetd up to 0.73 skips this line");
+}
+
 /// On such a socket rinetd compares `::ffff:a.b.c.d`.
 #[test]
 fn ipv6() {
