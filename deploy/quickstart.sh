@@ -45,6 +45,7 @@ main() {
     if [ "$check" = yes ]; then try_all; else
         say_what_to_try
         wait -n "${pids[@]}" || true
+        tail -n 5 "$state/redis.log" "$state/gate.log" >&2
         fail "Redis or the gate ended by itself: see above"
     fi
 }
