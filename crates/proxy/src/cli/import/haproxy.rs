@@ -201,16 +201,30 @@ impl<'s> Frontend<'s> {
         }
         let reach = self.binds.iter().fold(Sources::default(), |reach, bind| reach.or(&bind.reach()));
         let admitted = self.rules.admitted();
-        let unreached = self.acls.entries().filter(|entry| !Sources::from(entry.net).meets(&reach)).count();
-        if unreached > 0 {
-            let why = "nobody of that address family connects where this listens";
-            notes.left_out(line, &format!("{unreached} entries of '{}'", self.section.title), why);
-        }
+        self.report_unreached(&reach, notes);
         let lists = express(self.rules.written(), &admitted, &reach, &embedded());
         if lists.allow.is_empty() {
             notes.left_out(line, &what, "nobody is left who is let in for certain");
         }
         lists
+    }
+}
+
+impl Frontend<'_> {
+    fn report_unreached(&self, reach: &Sources, notes: &mut Notes) {
+        /// A long list is named as a whole.
+        const MOST: usize = 20;
+        let why = "nobody of that address family connects where this listens";
+        let entries: Vec<_> =
+            self.acls.entries().filter(|entry| !Sources::from(entry.net).meets(reach)).collect();
+        if entries.len() > MOST {
+            let what = format!("{} entries of '{}'", entries.len(), self.section.title);
+            notes.left_out(self.section.line, &what, why);
+            return;
+        }
+        for entry in entries {
+            notes.left_out(self.section.line, &format!("{} ({})", entry.net, entry.origin), why);
+        }
     }
 }
 

@@ -111,7 +111,7 @@ fn conditions() {
         ("reject if ten", &["192.168.0.1", "8.8.8.8", "2001:db8::1", "::1"]),
         (
             "reject if ten rate\n tcp-request connection reject unless { src 0.0.0.0/0 }",
-            &["192.168.0.1", "8.8.8.8"],
+            &["192.168.0.1", "8.8.8.8", "::1"],
         ),
         ("accept if rate\n tcp-request connection reject unless lan", &["192.168.0.1", "2001:db8::1"]),
         ("reject if rate", &[]),
