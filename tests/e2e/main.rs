@@ -7,6 +7,7 @@ mod blocking;
 mod client_reply;
 mod configuration;
 mod connection;
+mod import;
 mod inline;
 mod lifecycle;
 mod login;
