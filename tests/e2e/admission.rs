@@ -157,7 +157,7 @@ fn styles_of_refusal() {
         for written in [0, 100, 100_000] {
             let mut client = gate.connect();
             // The refusal may be faster than this write.
-            let _ = client.try_send_raw(&b"*1\r\n$4\r\nPING\r\n".repeat(written / 14));
+            let sent = client.try_send_raw(&b"*1\r\n$4\r\nPING\r\n".repeat(written / 14));
             let (got, end) = client.read_to_end();
             assert_eq!(
                 got.escape_ascii().to_string(),
@@ -165,7 +165,8 @@ fn styles_of_refusal() {
                 "{style}, {written} written"
             );
             if style == "reset" {
-                assert_eq!(end, End::Reset);
+                // A socket tells of a reset once: to the write, if that came after it.
+                assert!(end == End::Reset || sent.is_err(), "{end:?}, {written} written");
             } else if written == 0 {
                 assert_eq!(end, End::Eof, "{style}");
             }
