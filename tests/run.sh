@@ -19,11 +19,13 @@ main() {
         declare -F "step_$step" >/dev/null || fail "no such step: $step (${steps[*]})"
     done
     mkdir -p "$logs"
+    rm -f "$logs"/*.log
     prepare
     for step in "${wanted[@]}"; do
         run "$step"
     done
     printf '%s\n' '' "${summary[@]}"
+    detail "$logs"/*.log
     [ "$failed" = 0 ] || { say "$failed of ${#wanted[@]} steps failed"; exit 1; }
     echo "all ${#wanted[@]} steps passed in $SECONDS s"
 }
@@ -64,10 +66,10 @@ run() {
     summary+=("$(printf '%-11s %-11s %5d s  %s' "$step" "$result" $((SECONDS - start)) "$(detail "$log")")")
 }
 
-# How many tests ran.
+# How many tests ran, by the logs named.
 detail() {
-    sed -n 's/^test result: [a-zA-Z]*\. \([0-9]*\) passed; \([0-9]*\) failed; \([0-9]*\) ignored.*/\1 \2 \3/p' "$1" |
-        awk '{p += $1; f += $2; i += $3} END {if (NR) printf "%d tests passed, %d failed, %d ignored", p, f, i}'
+    sed -n 's/^test result: [a-zA-Z]*\. \([0-9]*\) passed; \([0-9]*\) failed; \([0-9]*\) ignored.*/\1 \2 \3/p' "$@" |
+        awk '{p += $1; f += $2; i += $3} END {if (NR) printf "%d passed, %d failed, %d skipped\n", p, f, i}'
 }
 
 step_format() {
