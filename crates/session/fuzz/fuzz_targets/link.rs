@@ -5,7 +5,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use portcullis_session::{Auth, Fate, Incoming, Link, LinkFault, Session, Step, Tick};
+use portcullis_session::{Auth, Fate, Incoming, Link, LinkFault, Session, Step, Tick, Unavailable};
 use portcullis_session_fuzz::{Deaf, pieces, session, split};
 
 /// What a client may have asked for.
@@ -37,7 +37,10 @@ fuzz_target!(|data: &[u8]| {
     let whole = run(commands, &[input], input.len());
     let cut = run(commands, &pieces(input, &sizes), 255);
     assert!(input.starts_with(&whole.handed_out) && input.starts_with(&cut.handed_out), "not what came in");
-    assert_eq!((whole.ended, whole.pushes, whole.fault), (cut.ended, cut.pushes, cut.fault));
+    assert_eq!(
+        (whole.ended, whole.pushes, whole.fault, whole.lost),
+        (cut.ended, cut.pushes, cut.fault, cut.lost)
+    );
     if whole.fault.is_none() {
         assert_eq!(whole.handed_out.len(), cut.handed_out.len());
     }
@@ -49,6 +52,7 @@ struct Outcome {
     ended: u64,
     pushes: u64,
     fault: Option<LinkFault>,
+    lost: Option<Unavailable>,
 }
 
 fn run(commands: &[u8], pieces: &[&[u8]], longest: usize) -> Outcome {
@@ -109,12 +113,15 @@ fn replies(
     loop {
         let len = match link.next(unread) {
             Incoming::Part(part) => {
-                outcome.ended += part.ended;
                 match session.reply(&part, Tick::default(), &mut Deaf) {
                     Fate::Doubt => panic!("the link and its session disagree"),
-                    Fate::Lost(_) => return None,
+                    Fate::Lost(why) => {
+                        outcome.lost = Some(why);
+                        return None;
+                    }
                     Fate::Pass | Fate::Drop | Fate::Replace(_) => {}
                 }
+                outcome.ended += part.ended;
                 part.bytes.len()
             }
             Incoming::Push { bytes, ended, .. } => {

@@ -22,7 +22,8 @@ impl Session {
             return Fate::Doubt;
         }
         let is_error = part.head.kind == b'-';
-        if is_error && !self.confirmed.answered {
+        // Only the first piece of a line says what it is: the link hands out no less than its first kilobyte.
+        if is_error && part.first && !self.confirmed.answered {
             let of_login = front.what == What::Login;
             if let Some(why) = self.turned_away(of_login, part.bytes) {
                 return Fate::Lost(why);

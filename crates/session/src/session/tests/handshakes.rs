@@ -1,4 +1,5 @@
 use crate::Auth;
+use crate::link::MAX_WHOLE_ERROR;
 use crate::session::{CloseReason, Unavailable, Until};
 use crate::tests::pair::{Pair, frames, plan, show};
 
@@ -100,4 +101,14 @@ fn only_the_first_reply_can_be_a_greeting() {
     pair.commands("PING;PING");
     assert_eq!(pair.upstream("+PONG|-LOADING again|"), "+PONG|-LOADING again|");
     assert_eq!(pair.closed, None);
+}
+
+#[test]
+fn only_the_beginning_of_a_greeting_is_judged() {
+    let mut pair = Pair::trust();
+    pair.commands("PING");
+    let head = format!("-ERR {}", "x".repeat(MAX_WHOLE_ERROR));
+    assert_eq!(pair.upstream(&head), head);
+    assert_eq!(pair.upstream("-LOADING is how this piece begins|"), "-LOADING is how this piece begins|");
+    assert!(!pair.gone);
 }
