@@ -1,4 +1,4 @@
-//! The allowlist: one decision at 1 k to 1 M entries, and compiling a million of them.
+//! The allowlist: one decision at 1 k to 1 M entries, compiling a million of them, and comparing two such policies.
 //!
 //! Half of the addresses asked about are covered by an entry. `prefix-trie` answers the same questions from the same
 //! entries for comparison.
@@ -66,7 +66,7 @@ fn compile<'t>(entries: impl Iterator<Item = &'t String>) -> Policy {
         let cidr: Cidr = entry.parse().unwrap();
         builder.entry(group, source, Entry { cidr, line, meta: Meta::default() }).unwrap();
     }
-    builder.listener(Access { allow: vec![group], deny: Vec::new() });
+    builder.listener(Access { allow: vec![group], ..Access::default() });
     builder.build()
 }
 
@@ -127,5 +127,15 @@ fn compile_a_million(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, judge_v4, judge_v6, compile_a_million);
+/// What a reload has to tell of, when all but a thousand entries stayed.
+fn changes_of_a_million(c: &mut Criterion) {
+    let mut group = c.benchmark_group("changes");
+    group.sample_size(10);
+    let networks: Vec<String> = networks(1_001_000, false).iter().map(ToString::to_string).collect();
+    let (old, new) = (compile(networks[..1_000_000].iter()), compile(networks[1_000..].iter()));
+    group.bench_function("of 1000000", |b| b.iter(|| black_box(new.changes_since(&old, 20))));
+    group.finish();
+}
+
+criterion_group!(benches, judge_v4, judge_v6, compile_a_million, changes_of_a_million);
 criterion_main!(benches);

@@ -25,6 +25,11 @@ impl Cidr {
         self.0.contains(&ip)
     }
 
+    /// Whether all of `other` lies in it.
+    pub fn covers(self, other: Self) -> bool {
+        self.0.contains(&other.0)
+    }
+
     /// Whether it stands for one address only.
     pub fn is_host(self) -> bool {
         self.0.prefix_len() == self.0.max_prefix_len()
@@ -76,6 +81,13 @@ impl From<IpAddr> for Cidr {
     fn from(ip: IpAddr) -> Self {
         Self(IpNet::from(ip))
     }
+}
+
+/// The fewest networks that cover these addresses and no other, IPv4 first, in ascending order. An IPv4-mapped address
+/// counts as its IPv4 address.
+pub fn minimal(addresses: impl IntoIterator<Item = IpAddr>) -> Vec<Cidr> {
+    let hosts: Vec<IpNet> = addresses.into_iter().map(|ip| IpNet::from(ip.to_canonical())).collect();
+    IpNet::aggregate(&hosts).into_iter().map(Cidr).collect()
 }
 
 /// Why a text is not an address or a network. [`CidrError::hint`] gives the form that is.

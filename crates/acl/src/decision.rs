@@ -14,7 +14,8 @@ pub enum Decision {
     Deny(Denial),
 }
 
-/// Proof that a source was admitted: only [`crate::Policy::judge`] makes one.
+/// Proof that a source was admitted: only [`crate::Policy::judge`] makes one, and [`crate::Policy::judge_shadow`] one
+/// that is never acted on.
 #[derive(Clone, Debug)]
 pub struct Permit {
     pub(crate) rule: RuleId,

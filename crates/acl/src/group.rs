@@ -184,6 +184,28 @@ impl Entries {
         })
     }
 
+    /// The entries of `group` as they follow each other in their files; of one line IPv4 first.
+    pub(crate) fn in_order(&self, group: GroupId) -> impl Iterator<Item = Which> {
+        self.spans(group).flat_map(move |Span { mut v4, mut v6 }| {
+            std::iter::from_fn(move || {
+                let v4_first = match (self.line(Which::V4(v4.start)), self.line(Which::V6(v6.start))) {
+                    _ if v6.is_empty() => true,
+                    _ if v4.is_empty() => false,
+                    (v4, v6) => v4 <= v6,
+                };
+                if v4_first { v4.next().map(Which::V4) } else { v6.next().map(Which::V6) }
+            })
+        })
+    }
+
+    fn line(&self, which: Which) -> Option<u32> {
+        match which {
+            Which::V4(id) => self.v4.get(usize::try_from(id).ok()?).map(|entry| entry.line),
+            Which::V6(id) => self.v6.get(usize::try_from(id).ok()?).map(|entry| entry.line),
+            Which::Unix => None,
+        }
+    }
+
     pub(crate) fn v4(&self, id: u32) -> Option<(u32, u8)> {
         self.v4.get(usize::try_from(id).ok()?).map(|entry| (entry.addr, entry.tail.len()))
     }
@@ -219,7 +241,7 @@ impl Entries {
         self.parts(which).map(|(_, group, _, _)| group)
     }
 
-    fn cidr(&self, which: Which) -> Option<Cidr> {
+    pub(crate) fn cidr(&self, which: Which) -> Option<Cidr> {
         match which {
             Which::V4(id) => self.v4(id).map(|(addr, len)| Cidr::cut_v4(addr.into(), len)),
             Which::V6(id) => self.v6(id).map(|(addr, len)| Cidr::cut_v6(addr.into(), len)),

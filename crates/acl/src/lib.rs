@@ -17,4 +17,4 @@ pub use cidr::{Cidr, CidrError};
 pub use decision::{Decision, Denial, Permit, Reason, Rule, RuleId};
 pub use group::{Entry, GroupId, Meta, SourceId};
 pub use origin::{ClientAddr, UnixSeconds};
-pub use policy::{Access, Family, Group, Policy, PolicyBuilder, TooMany};
+pub use policy::{Access, Family, Group, GroupChange, Policy, PolicyBuilder, Shadow, TooMany};

@@ -1,18 +1,21 @@
 //! All listeners' allow and deny lists, compiled once and never changed: a reload makes a new one and swaps it in.
 
 mod builder;
+mod changes;
 mod compile;
+mod group;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 
 use crate::decision::{Decision, Denial, Permit, Reason, Rule, RuleId, Which};
-use crate::group::{Entries, GroupData, GroupId, index};
+use crate::group::{Entries, GroupData, GroupId};
 use crate::lookup::{Key, Table};
 use crate::origin::{ClientAddr, UnixSeconds};
-use compile::members;
 
-pub use builder::{Access, PolicyBuilder, TooMany};
+pub use builder::{Access, PolicyBuilder, Shadow, TooMany};
+pub use changes::{ChangedEntries, ChangedEntry, Fate, GroupChange, Whose};
+pub use group::Group;
 
 /// The built-in group that admits peers on a unix socket.
 pub const UNIX_GROUP: &str = "unix";
@@ -24,8 +27,10 @@ pub struct Policy {
     groups: Vec<GroupData>,
     /// The index in [`Self::groups`] of each group that has a name.
     names: HashMap<GroupId, usize>,
+    /// What the listeners were declared with, for [`Self::changes_since`].
+    accesses: Vec<Access>,
     sets: Vec<Set>,
-    listeners: Vec<Lists>,
+    listeners: Vec<Listener>,
 }
 
 impl Policy {
@@ -34,7 +39,21 @@ impl Policy {
     /// Deny beats allow beats default deny; the longest matching prefix that has not expired is the one named.
     /// An index out of range admits nobody.
     pub fn judge(&self, listener: usize, from: &ClientAddr, now: UnixSeconds) -> Decision {
-        let Some(lists) = self.listeners.get(listener) else { return refuse(Reason::NotAllowed, None) };
+        match self.listeners.get(listener) {
+            Some(listener) => self.decide(listener.lists, from, now),
+            None => refuse(Reason::NotAllowed, None),
+        }
+    }
+
+    /// What the listener's shadow says of the same connection; `None` when it has none. Nobody is refused by it, and
+    /// its permit admits nobody.
+    pub fn judge_shadow(&self, listener: usize, from: &ClientAddr, now: UnixSeconds) -> Option<Decision> {
+        let shadow = self.listeners.get(listener)?.shadow?;
+        Some(self.decide(shadow, from, now))
+    }
+
+    #[inline]
+    fn decide(&self, lists: Lists, from: &ClientAddr, now: UnixSeconds) -> Decision {
         if let Found::Active(rule, _) = self.find(lists.deny, from, now) {
             return refuse(Reason::Denied, Some(rule));
         }
@@ -50,22 +69,25 @@ impl Policy {
         if id.0 == Which::Unix {
             return Some(self.unix_rule());
         }
-        let mut rule = self.entries.rule(id.0, &self.groups)?;
-        rule.group_index = self.entries.group_of(id.0).and_then(|group| self.names.get(&group).copied());
-        Some(rule)
+        self.rule_of(id.0)
     }
 
     /// The named groups, `unix` among them, in the order they were declared.
     pub fn groups(&self) -> impl Iterator<Item = Group<'_>> {
-        (0..).map(GroupId).zip(&self.groups).filter_map(|(id, group)| {
-            let name = group.name.as_deref()?;
-            Some(Group { policy: self, id, name, entries: group.total })
-        })
+        (0..)
+            .map(GroupId)
+            .zip(&self.groups)
+            .filter_map(|(id, group)| Some(Group::new(self, id, group.name.as_deref()?)))
+    }
+
+    /// The group of that name.
+    pub fn group(&self, name: &str) -> Option<Group<'_>> {
+        self.groups().find(|group| group.name() == name)
     }
 
     /// Whether a listener's allow list, as of `now`, admits everybody of a family; deny lists are left out of account.
     pub fn admits_all(&self, listener: usize, family: Family, now: UnixSeconds) -> bool {
-        let set = self.listeners.get(listener).and_then(|lists| self.sets.get(lists.allow));
+        let set = self.allowed(listener);
         set.is_some_and(|set| match family {
             Family::V4 => self.spans(&set.v4, Which::V4, V4_PUBLIC, now),
             Family::V6 => self.spans(&set.v6, Which::V6, V6_PUBLIC, now),
@@ -74,7 +96,7 @@ impl Policy {
 
     /// How many entries the allow list of a listener holds, `unix` counted as one.
     pub fn allowed_entries(&self, listener: usize) -> usize {
-        let set = self.listeners.get(listener).and_then(|lists| self.sets.get(lists.allow));
+        let set = self.allowed(listener);
         set.map_or(0, |set| set.v4.iter().count() + set.v6.iter().count() + usize::from(set.unix))
     }
 
@@ -86,6 +108,10 @@ impl Policy {
     /// Bytes the entries take, notes aside.
     pub fn entry_bytes(&self) -> usize {
         self.entries.heap_bytes()
+    }
+
+    fn allowed(&self, listener: usize) -> Option<&Set> {
+        self.sets.get(self.listeners.get(listener)?.lists.allow)
     }
 
     #[inline]
@@ -150,6 +176,12 @@ impl Policy {
         false
     }
 
+    fn rule_of(&self, which: Which) -> Option<Rule<'_>> {
+        let mut rule = self.entries.rule(which, &self.groups)?;
+        rule.group_index = self.entries.group_of(which).and_then(|group| self.names.get(&group).copied());
+        Some(rule)
+    }
+
     fn unix_rule(&self) -> Rule<'_> {
         Rule {
             group: Some(UNIX_GROUP),
@@ -161,38 +193,6 @@ impl Policy {
             file: None,
             line: 0,
         }
-    }
-}
-
-/// A named group of a compiled policy.
-#[derive(Clone, Copy, Debug)]
-pub struct Group<'p> {
-    policy: &'p Policy,
-    id: GroupId,
-    name: &'p str,
-    entries: usize,
-}
-
-impl<'p> Group<'p> {
-    /// Its name.
-    pub fn name(&self) -> &'p str {
-        self.name
-    }
-
-    /// How many entries it stands for: its own and those of the groups it includes, expired ones too.
-    pub fn entry_count(&self) -> usize {
-        self.entries
-    }
-
-    /// The next moment after `now` at which one of these entries expires.
-    pub fn next_expiry(&self, now: UnixSeconds) -> Option<UnixSeconds> {
-        let groups = &self.policy.groups;
-        let members = members(groups, &[self.id]);
-        let next = members.iter().filter_map(|member| {
-            let untils = &groups.get(index(*member))?.untils;
-            untils.get(untils.partition_point(|until| *until <= now))
-        });
-        next.min().copied()
     }
 }
 
@@ -209,6 +209,12 @@ pub enum Family {
 const V4_PUBLIC: (u32, u32) = (0x0100_0000, 0xdfff_ffff);
 /// Global unicast, 2000::/3 (RFC 4291, 2.4): who admits all of it admits the internet.
 const V6_PUBLIC: (u128, u128) = (0x2000 << 112, (0x4000 << 112) - 1);
+
+#[derive(Clone, Copy, Debug)]
+struct Listener {
+    lists: Lists,
+    shadow: Option<Lists>,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Lists {

@@ -96,7 +96,65 @@ fn mapped_entries_are_refused_with_the_ipv4_form() {
     assert!("::/80".parse::<Cidr>().is_ok());
 }
 
+#[test]
+fn the_fewest_networks() {
+    let minimal = |addresses: &[&str]| -> Vec<String> {
+        let addresses = addresses.iter().map(|ip| ip.parse().unwrap());
+        minimal(addresses).iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(minimal(&[]), Vec::<String>::new());
+    let list =
+        ["2001:db8::1", "10.0.0.3", "10.0.0.1", "10.0.0.2", "10.0.0.1", "::ffff:10.0.0.0", "2001:db8::"];
+    assert_eq!(minimal(&list), ["10.0.0.0/30", "2001:db8::/127"]);
+    assert_eq!(minimal(&["0.0.0.0", "255.255.255.255"]), ["0.0.0.0", "255.255.255.255"]);
+    assert_eq!(minimal(&["255.255.255.254", "255.255.255.255"]), ["255.255.255.254/31"]);
+    let last = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
+    assert_eq!(minimal(&["::", last]), ["::", last]);
+}
+
+/// Within 64 addresses from `first` on: the fewest blocks by trying, for each start, what the largest block from
+/// there on can be. Blocks of a power of two that start at a multiple of their size cannot overlap in part, so that
+/// taking the largest is the best.
+fn fewest(first: u128, set: &std::collections::BTreeSet<u128>, bits: u8) -> Vec<(u128, u8)> {
+    let mut left = set.clone();
+    let mut blocks = Vec::new();
+    while let Some(start) = left.first().copied() {
+        let size = (0..=6_u32).rev().map(|power| 1_u128 << power).find(|size| {
+            (first + start).is_multiple_of(*size) && (start..start + size).all(|at| set.contains(&at))
+        });
+        let size = size.unwrap();
+        (start..start + size).for_each(|at| assert!(left.remove(&at)));
+        blocks.push((first + start, bits - u8::try_from(size.ilog2()).unwrap()));
+    }
+    blocks
+}
+
 proptest! {
+    #[test]
+    fn minimal_is_exact_and_least(
+        set in proptest::collection::btree_set(0_u128..64, 0..=64),
+        place in prop_oneof![Just(0_u32), Just(u32::MAX - 63), any::<u32>().prop_map(|at| at & !63)],
+        wide: bool,
+    ) {
+        let first = if wide { u128::from(place) << 96 | u128::from(place) } else { u128::from(place) };
+        let address = |at: &u128| -> IpAddr {
+            match wide {
+                true => Ipv6Addr::from_bits(first + at).into(),
+                false => Ipv4Addr::from_bits(u32::try_from(first + at).unwrap()).into(),
+            }
+        };
+        let expected: Vec<Cidr> = fewest(first, &set, if wide { 128 } else { 32 })
+            .into_iter()
+            .map(|(start, len)| match wide {
+                true => Cidr::cut_v6(Ipv6Addr::from_bits(start), len),
+                false => Cidr::cut_v4(Ipv4Addr::from_bits(u32::try_from(start).unwrap()), len),
+            })
+            .collect();
+        let mut addresses: Vec<IpAddr> = set.iter().rev().map(address).collect();
+        addresses.extend(set.iter().map(address));
+        prop_assert_eq!(minimal(addresses), expected);
+    }
+
     #[test]
     fn whatever_is_taken_prints_as_itself(text in "[0-9a-f.:/]{0,24}") {
         if let Ok(cidr) = text.parse::<Cidr>() {

@@ -3,17 +3,30 @@
 use thiserror::Error;
 
 use super::compile::{Compiler, members};
-use super::{Lists, Policy, UNIX_GROUP};
+use super::{Policy, UNIX_GROUP};
 use crate::decision::Which;
 use crate::group::{Entries, Entry, GroupData, GroupId, MAX_GROUPS, Meta, SourceId, index};
 
 /// Who a listener admits and refuses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
+    /// The listener's name, by which [`Policy::changes_since`] finds it again.
+    pub name: String,
     /// Groups that admit.
     pub allow: Vec<GroupId>,
     /// Groups that refuse, whatever `allow` says.
     pub deny: Vec<GroupId>,
+    /// What [`Policy::judge_shadow`] goes by.
+    pub shadow: Option<Shadow>,
+}
+
+/// A second policy of a listener, judged and never enforced. An absent list is the listener's own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shadow {
+    /// Groups that admit.
+    pub allow: Option<Vec<GroupId>>,
+    /// Groups that refuse, whatever `allow` says.
+    pub deny: Option<Vec<GroupId>>,
 }
 
 /// Collects groups and listeners, then compiles them.
@@ -83,15 +96,18 @@ impl PolicyBuilder {
         self.entries.shrink();
         self.total_up();
         let mut compiler = Compiler::new(&self.entries, &self.groups);
-        let listeners = self
-            .listeners
-            .iter()
-            .map(|access| Lists { allow: compiler.set(&access.allow), deny: compiler.set(&access.deny) })
-            .collect();
+        let listeners = self.listeners.iter().map(|access| compiler.listener(access)).collect();
         let sets = compiler.finish();
         let named = (0..).map(GroupId).zip(&self.groups).filter(|(_, group)| group.name.is_some());
         let names = named.enumerate().map(|(at, (id, _))| (id, at)).collect();
-        Policy { entries: self.entries, groups: self.groups, names, sets, listeners }
+        Policy {
+            entries: self.entries,
+            groups: self.groups,
+            names,
+            accesses: self.listeners,
+            sets,
+            listeners,
+        }
     }
 
     /// A depth-first walk with its own stack: a chain of includes may be as long as the file.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{PolicyBuilder, Set};
+use super::{Access, Listener, Lists, PolicyBuilder, Set};
 use crate::decision::Which;
 use crate::group::{Entries, GroupData, GroupId, index};
 use crate::lookup::{Key, Prefix, Table};
@@ -24,7 +24,16 @@ impl<'b> Compiler<'b> {
         self.sets
     }
 
-    pub(super) fn set(&mut self, roots: &[GroupId]) -> usize {
+    pub(super) fn listener(&mut self, access: &Access) -> Listener {
+        let lists = Lists { allow: self.set(&access.allow), deny: self.set(&access.deny) };
+        let shadow = access.shadow.as_ref().map(|shadow| Lists {
+            allow: shadow.allow.as_ref().map_or(lists.allow, |allow| self.set(allow)),
+            deny: shadow.deny.as_ref().map_or(lists.deny, |deny| self.set(deny)),
+        });
+        Listener { lists, shadow }
+    }
+
+    fn set(&mut self, roots: &[GroupId]) -> usize {
         let members = members(self.groups, roots);
         if let Some(at) = self.known.get(&members) {
             return *at;

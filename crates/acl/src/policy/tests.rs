@@ -7,35 +7,35 @@ use super::*;
 use crate::cidr::Cidr;
 use crate::group::{Entry, MAX_GROUPS, Meta, SourceId};
 
-const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
+pub(super) const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
 
 /// Groups written as text: each item is `CIDR` or `CIDR until +SECONDS`, relative to [`NOW`].
-struct Lists {
-    builder: PolicyBuilder,
+pub(super) struct Lists {
+    pub(super) builder: PolicyBuilder,
     source: SourceId,
     line: u32,
 }
 
 impl Lists {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut builder = PolicyBuilder::new();
         let source = builder.source("portcullis.yaml").unwrap();
         Self { builder, source, line: 0 }
     }
 
-    fn group(&mut self, name: &str, items: &[&str]) -> GroupId {
+    pub(super) fn group(&mut self, name: &str, items: &[&str]) -> GroupId {
         let group = self.builder.group(Some(name), Meta::default()).unwrap();
         self.add(group, items);
         group
     }
 
-    fn in_place(&mut self, items: &[&str]) -> GroupId {
+    pub(super) fn in_place(&mut self, items: &[&str]) -> GroupId {
         let group = self.builder.group(None, Meta::default()).unwrap();
         self.add(group, items);
         group
     }
 
-    fn add(&mut self, group: GroupId, items: &[&str]) {
+    pub(super) fn add(&mut self, group: GroupId, items: &[&str]) {
         for item in items {
             self.line += 1;
             let (cidr, until) = match item.split_once(" until ") {
@@ -48,11 +48,11 @@ impl Lists {
         }
     }
 
-    fn listener(&mut self, allow: &[GroupId], deny: &[GroupId]) {
-        self.builder.listener(Access { allow: allow.to_vec(), deny: deny.to_vec() });
+    pub(super) fn listener(&mut self, allow: &[GroupId], deny: &[GroupId]) {
+        self.builder.listener(Access { allow: allow.to_vec(), deny: deny.to_vec(), ..Access::default() });
     }
 
-    fn build(self) -> Policy {
+    pub(super) fn build(self) -> Policy {
         self.builder.build()
     }
 }
@@ -67,7 +67,11 @@ fn told(policy: &Policy, ip: &str, now: UnixSeconds) -> String {
 }
 
 fn told_of(policy: &Policy, from: &ClientAddr, now: UnixSeconds) -> String {
-    let (word, rule) = match policy.judge(0, from, now) {
+    in_words(policy, policy.judge(0, from, now))
+}
+
+fn in_words(policy: &Policy, decision: Decision) -> String {
+    let (word, rule) = match decision {
         Decision::Allow(permit) => ("allow", Some(permit.rule())),
         Decision::Deny(denial) => (denial.reason().as_str(), denial.rule()),
     };
@@ -105,6 +109,42 @@ fn deny_beats_allow_whatever_the_length() {
     assert_eq!(told(&policy, "10.1.2.3", NOW), "denied bad 10.1.0.0/16");
     assert_eq!(told(&policy, "10.2.0.1", NOW), "allow good 10.0.0.0/8");
     assert_eq!(told(&policy, "11.0.0.1", NOW), "not_allowed");
+}
+
+#[test]
+fn a_shadow_is_judged_beside_the_lists_and_changes_nothing() {
+    let mut lists = Lists::new();
+    let (good, bad) = (lists.group("good", &["10.0.0.0/8"]), lists.group("bad", &["10.1.0.0/16"]));
+    let next = lists.in_place(&["10.0.0.1", "11.0.0.1 until 5"]);
+    let mut listener = |shadow| {
+        lists.builder.listener(Access { allow: vec![good], deny: vec![bad], shadow, ..Access::default() });
+    };
+    listener(None);
+    listener(Some(Shadow { allow: Some(vec![next]), deny: None }));
+    listener(Some(Shadow { allow: None, deny: Some(vec![next]) }));
+    listener(Some(Shadow { allow: Some(vec![]), deny: Some(vec![]) }));
+    let policy = lists.build();
+    let shadows = |ip: &str| -> Vec<String> {
+        let judged = (1..4).map(|listener| policy.judge_shadow(listener, &client(ip), NOW).unwrap());
+        judged.map(|decision| in_words(&policy, decision)).collect()
+    };
+    assert_eq!(shadows("10.0.0.1"), ["allow - 10.0.0.1", "denied - 10.0.0.1", "not_allowed"]);
+    assert_eq!(shadows("10.0.0.2"), ["not_allowed", "allow good 10.0.0.0/8", "not_allowed"]);
+    assert_eq!(shadows("10.1.0.1"), ["denied bad 10.1.0.0/16", "allow good 10.0.0.0/8", "not_allowed"]);
+    assert_eq!(shadows("11.0.0.1"), ["allow - 11.0.0.1", "denied - 11.0.0.1", "not_allowed"]);
+    for listener in 0..4 {
+        assert_eq!(
+            in_words(&policy, policy.judge(listener, &client("10.0.0.1"), NOW)),
+            "allow good 10.0.0.0/8"
+        );
+        assert_eq!(
+            in_words(&policy, policy.judge(listener, &client("10.1.0.1"), NOW)),
+            "denied bad 10.1.0.0/16"
+        );
+        assert_eq!(in_words(&policy, policy.judge(listener, &client("11.0.0.1"), NOW)), "not_allowed");
+    }
+    assert!(policy.judge_shadow(0, &client("10.0.0.1"), NOW).is_none());
+    assert!(policy.judge_shadow(4, &client("10.0.0.1"), NOW).is_none());
 }
 
 #[test]

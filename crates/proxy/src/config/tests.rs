@@ -245,6 +245,34 @@ groups:
 }
 
 #[test]
+fn a_shadow_takes_the_listeners_own_list_where_it_has_none() {
+    let files = Files::new().with(
+        "portcullis.yaml",
+        "\
+listener_defaults: {upstream: main, allow: [office], deny: [203.0.113.66], shadow: {deny: []}}
+listeners:
+  - {name: default, bind: \"127.0.0.1:1\"}
+  - {name: own, bind: \"127.0.0.1:2\", shadow: {allow: [203.0.113.66, 203.0.113.67, unix]}}
+upstreams:
+  main: {address: \"127.0.0.1:6379\"}
+groups:
+  office: [203.0.113.0/24]
+",
+    );
+    let config = files.config();
+    let judged = |listener, ip: &str| {
+        let from = ClientAddr::from_socket(SocketAddr::new(ip.parse().unwrap(), 1));
+        match config.policy().judge_shadow(listener, &from, NOW).unwrap() {
+            Decision::Allow(_) => "allow",
+            Decision::Deny(denial) => denial.reason().as_str(),
+        }
+    };
+    assert_eq!((judged(0, "203.0.113.66"), judged(0, "203.0.113.1")), ("allow", "allow"));
+    assert_eq!((judged(1, "203.0.113.66"), judged(1, "203.0.113.1")), ("denied", "not_allowed"));
+    assert_eq!(judged(1, "203.0.113.67"), "allow");
+}
+
+#[test]
 fn an_empty_file_under_deny_must_be_meant() {
     let listener = |group: &str| {
         format!(

@@ -118,8 +118,10 @@ impl Parts<'_, '_, '_> {
             self.scope.problems.error(&node.place, "listener without 'upstream'", "write upstream: main");
         }
         let access = Access {
+            name: name.unwrap_or_default().to_owned(),
             allow: settings.allow.as_ref().map(|(groups, _)| groups.clone()).unwrap_or_default(),
             deny: settings.deny.clone().unwrap_or_default(),
+            shadow: settings.shadow.clone(),
         };
         self.groups.check_deny(&access.deny, self.scope);
         self.policy.listener(access);

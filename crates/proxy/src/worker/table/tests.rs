@@ -33,7 +33,7 @@ fn permit(until: Option<i64>) -> Permit {
     let meta = Meta { until: until.map(UnixSeconds), ..Meta::default() };
     let entry = Entry { cidr: "192.0.2.1".parse().expect("an address"), line: 1, meta };
     builder.entry(group, source, entry).expect("one entry");
-    builder.listener(Access { allow: vec![group], deny: Vec::new() });
+    builder.listener(Access { allow: vec![group], ..Access::default() });
     match builder.build().judge(0, &from(), UnixSeconds(0)) {
         Decision::Allow(permit) => permit,
         Decision::Deny(denial) => panic!("{denial:?}"),

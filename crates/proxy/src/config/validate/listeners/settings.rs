@@ -1,12 +1,13 @@
 //! The keys that `listener_defaults` may set too.
 
-use portcullis_acl::GroupId;
+use portcullis_acl::{GroupId, Shadow};
 
 use super::Parts;
 use crate::config::fields::Fields;
 use crate::config::limits::Patch;
 use crate::config::model::{Auth, Refusal};
 use crate::config::problem::Place;
+use crate::config::raw::Node;
 use crate::config::value;
 
 /// `None`: not set, or set wrongly, which has been noted.
@@ -16,6 +17,7 @@ pub(super) struct Settings {
     /// The groups, and where the list stands.
     pub(super) allow: Option<(Vec<GroupId>, Place)>,
     pub(super) deny: Option<Vec<GroupId>>,
+    pub(super) shadow: Option<Shadow>,
     pub(super) refusal: Option<Refusal>,
     pub(super) auth: Option<Auth>,
     pub(super) inline_commands: Option<bool>,
@@ -38,18 +40,32 @@ impl Parts<'_, '_, '_> {
         if let Some(node) = fields.take("deny") {
             settings.deny = Some(self.groups.list(node, self.policy, self.scope));
         }
+        if let Some(node) = fields.take("shadow") {
+            settings.shadow = self.shadow(node);
+        }
         self.words(fields, &mut settings);
         if let Some(node) = fields.take("limits") {
             settings.limits.push(Patch::listener(node, &mut self.scope.problems));
         }
         let problems = &mut self.scope.problems;
-        fields.not_yet("shadow", "", problems);
         fields.not_yet("users", "this version has auth: passthrough and auth: trust", problems);
         fields.not_yet("acl", "give the upstream's user the rules: ACL SETUSER", problems);
         fields.not_yet("announce", "", problems);
         fields.not_yet("proxy_protocol", "", problems);
         fields.not_yet("tls", "", problems);
         settings
+    }
+
+    fn shadow(&mut self, node: &Node) -> Option<Shadow> {
+        let mut fields = Fields::of(node, "shadow", &mut self.scope.problems)?;
+        let (allow, deny) = (fields.take("allow"), fields.take("deny"));
+        if allow.is_none() && deny.is_none() {
+            let hint = "write shadow: {deny: [GROUP or address, ...]}, or leave it out";
+            self.scope.problems.error(&node.place, "a shadow without allow or deny", hint);
+        }
+        fields.finish(&mut self.scope.problems);
+        let mut list = |node: Option<&Node>| node.map(|node| self.groups.list(node, self.policy, self.scope));
+        Some(Shadow { allow: list(allow), deny: list(deny) })
     }
 
     fn words(&mut self, fields: &mut Fields<'_>, settings: &mut Settings) {
@@ -106,6 +122,7 @@ impl Settings {
             upstream: self.upstream.or(below.upstream),
             allow: self.allow.or_else(|| below.allow.clone()),
             deny: self.deny.or_else(|| below.deny.clone()),
+            shadow: self.shadow.or_else(|| below.shadow.clone()),
             refusal: self.refusal.or(below.refusal),
             auth: self.auth.or(below.auth),
             inline_commands: self.inline_commands.or(below.inline_commands),

@@ -1,0 +1,299 @@
+//! What a reload changed: which groups and lists gained and lost which entries.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+
+use super::{Access, Policy};
+use crate::decision::Which;
+use crate::group::{GroupId, Span, index};
+use crate::origin::UnixSeconds;
+
+/// One group or list that a reload changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupChange {
+    /// Whose entries these are.
+    pub whose: Whose,
+    /// Whether it was there before, and still is.
+    pub fate: Fate,
+    /// Entries it has now and had not before.
+    pub gained: ChangedEntries,
+    /// Entries it had before and has no more.
+    pub lost: ChangedEntries,
+}
+
+/// Where entries are written.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Whose {
+    /// In the group of that name.
+    Group(String),
+    /// In `allow` of the listener of that name.
+    Allow(String),
+    /// In its `deny`.
+    Deny(String),
+    /// In `allow` of its `shadow`.
+    ShadowAllow(String),
+    /// In `deny` of its `shadow`.
+    ShadowDeny(String),
+}
+
+/// What became of a group or list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is new.
+    Added,
+    /// It is gone.
+    Removed,
+    /// It was there and still is.
+    Changed,
+}
+
+/// How many entries, and some of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChangedEntries {
+    /// All of them.
+    pub count: usize,
+    /// The first: groups by name, then IPv4, then IPv6, each in ascending order.
+    pub first: Vec<ChangedEntry>,
+}
+
+/// One entry, apart from its policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangedEntry {
+    /// `203.0.113.0/24`, `203.0.113.9`, or the name of a group.
+    pub entry: String,
+    /// The operator's note, of the entry or else of its group.
+    pub note: Option<String>,
+    /// From this second on it counts as absent.
+    pub until: Option<UnixSeconds>,
+}
+
+impl Policy {
+    /// What this policy's groups and lists gained and lost since `old`, each with at most `most` entries spelled out.
+    ///
+    /// Groups are matched by name, lists by the name of their listener. Compared is what was written in a group or
+    /// list itself: networks, each with the moment at which it expires, and names of other groups. So an entry whose
+    /// `until` changed is both lost and gained, one whose note changed is neither, and what a group gained is not
+    /// reported again for those that include it. In the order of this policy, then what is gone.
+    pub fn changes_since(&self, old: &Self, most: usize) -> Vec<GroupChange> {
+        let mut comparison = Comparison { old, new: self, most, known: HashMap::new() };
+        let mut before: HashMap<Whose, Written<'_>> = old.written().collect();
+        let kept = self.written().filter_map(|(whose, new)| {
+            let old = before.remove(&whose);
+            comparison.change(whose, old, Some(new))
+        });
+        let mut changes: Vec<GroupChange> = kept.collect();
+        let gone = old.written().filter_map(|(whose, _)| before.remove_entry(&whose));
+        changes.extend(gone.filter_map(|(whose, old)| comparison.change(whose, Some(old), None)));
+        changes
+    }
+
+    fn written(&self) -> impl Iterator<Item = (Whose, Written<'_>)> {
+        let groups = (0..).map(GroupId).zip(&self.groups).filter_map(|(id, group)| {
+            let name = group.name.as_deref()?;
+            Some((Whose::Group(name.to_owned()), self.list(vec![id], &group.includes)))
+        });
+        groups.chain(self.accesses.iter().flat_map(|access| self.lists(access)))
+    }
+
+    fn lists(&self, access: &Access) -> impl Iterator<Item = (Whose, Written<'_>)> {
+        let shadow = access.shadow.as_ref();
+        let list = |whose: fn(String) -> Whose, groups: Option<&Vec<GroupId>>| {
+            let groups = groups?;
+            let own = groups.iter().copied().filter(|id| self.name(*id).is_none()).collect();
+            Some((whose(access.name.clone()), self.list(own, groups)))
+        };
+        [
+            list(Whose::Allow, Some(&access.allow)),
+            list(Whose::Deny, Some(&access.deny)),
+            list(Whose::ShadowAllow, shadow.and_then(|shadow| shadow.allow.as_ref())),
+            list(Whose::ShadowDeny, shadow.and_then(|shadow| shadow.deny.as_ref())),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    fn list(&self, own: Vec<GroupId>, mentioned: &[GroupId]) -> Written<'_> {
+        let mut groups: Vec<&str> = mentioned.iter().filter_map(|id| self.name(*id)).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        Written { own, groups }
+    }
+
+    fn name(&self, id: GroupId) -> Option<&str> {
+        self.groups.get(index(id))?.name.as_deref()
+    }
+
+    fn lines<K>(
+        &self,
+        own: &[GroupId],
+        numbers: impl Fn(Span) -> std::ops::Range<u32>,
+        which: impl Fn(u32) -> Which,
+        prefix: impl Fn(u32) -> Option<(K, u8)>,
+    ) -> impl Iterator<Item = Line<K>> {
+        own.iter().flat_map(|id| self.entries.spans(*id)).flat_map(numbers).filter_map(move |id| {
+            let (start, len) = prefix(id)?;
+            Some(Line { start, len, until: self.entries.until(which(id), &self.groups), id })
+        })
+    }
+
+    fn lines_v4(&self, own: &[GroupId]) -> impl Iterator<Item = Line<u32>> {
+        self.lines(own, |span| span.v4, Which::V4, |id| self.entries.v4(id))
+    }
+
+    fn lines_v6(&self, own: &[GroupId]) -> impl Iterator<Item = Line<u128>> {
+        self.lines(own, |span| span.v6, Which::V6, |id| self.entries.v6(id))
+    }
+}
+
+/// What stands in one group or list.
+struct Written<'p> {
+    /// The groups whose entries these are: itself, or the addresses written in place.
+    own: Vec<GroupId>,
+    /// The named groups it mentions, sorted.
+    groups: Vec<&'p str>,
+}
+
+/// One entry as it is compared.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Line<K> {
+    start: K,
+    len: u8,
+    until: Option<UnixSeconds>,
+    id: u32,
+}
+
+impl<K: Copy> Line<K> {
+    fn key(&self) -> (K, u8, Option<UnixSeconds>) {
+        (self.start, self.len, self.until)
+    }
+}
+
+/// Gained and lost.
+type Difference = (ChangedEntries, ChangedEntries);
+
+struct Comparison<'p> {
+    old: &'p Policy,
+    new: &'p Policy,
+    most: usize,
+    /// Addresses written in `listener_defaults` are those of every listener, and compared once.
+    known: HashMap<(Vec<GroupId>, Vec<GroupId>), Difference>,
+}
+
+impl<'p> Comparison<'p> {
+    /// `None` when nothing changed; a list of a listener that has always been empty is nothing.
+    fn change(
+        &mut self,
+        whose: Whose,
+        old: Option<Written<'p>>,
+        new: Option<Written<'p>>,
+    ) -> Option<GroupChange> {
+        let fate = match (&old, &new) {
+            (None, _) => Fate::Added,
+            (_, None) => Fate::Removed,
+            _ => Fate::Changed,
+        };
+        let parts =
+            |written: Option<Written<'p>>| written.map_or_else(Default::default, |w| (w.own, w.groups));
+        let ((old_own, old_groups), (new_own, new_groups)) = (parts(old), parts(new));
+        let mut gained = self.names(&new_groups, &old_groups);
+        let mut lost = self.names(&old_groups, &new_groups);
+        let (more_gained, more_lost) = self.addresses(old_own, new_own);
+        gained.append(more_gained, self.most);
+        lost.append(more_lost, self.most);
+        let same = gained.count == 0 && lost.count == 0;
+        let group = matches!(whose, Whose::Group(_));
+        if same && (fate == Fate::Changed || !group) {
+            return None;
+        }
+        Some(GroupChange { whose, fate, gained, lost })
+    }
+
+    /// The names of one list that the other has not.
+    fn names(&self, list: &[&str], other: &[&str]) -> ChangedEntries {
+        let new = || list.iter().filter(|name| other.binary_search(name).is_err());
+        let entry = |name: &&str| ChangedEntry { entry: (*name).to_owned(), note: None, until: None };
+        ChangedEntries { count: new().count(), first: new().take(self.most).map(entry).collect() }
+    }
+
+    fn addresses(&mut self, old: Vec<GroupId>, new: Vec<GroupId>) -> Difference {
+        let (was, is, most) = (self.old, self.new, self.most);
+        let difference = self.known.entry((old, new)).or_insert_with_key(|(old, new)| {
+            let mut gained = Gathered { policy: is, most, changed: ChangedEntries::default() };
+            let mut lost = Gathered { policy: was, most, changed: ChangedEntries::default() };
+            compare(was.lines_v4(old), is.lines_v4(new), Which::V4, &mut lost, &mut gained);
+            compare(was.lines_v6(old), is.lines_v6(new), Which::V6, &mut lost, &mut gained);
+            (gained.changed, lost.changed)
+        });
+        difference.clone()
+    }
+}
+
+fn compare<K: Copy + Ord>(
+    old: impl Iterator<Item = Line<K>>,
+    new: impl Iterator<Item = Line<K>>,
+    which: impl Fn(u32) -> Which,
+    lost: &mut Gathered<'_>,
+    gained: &mut Gathered<'_>,
+) {
+    let (old, new): (Vec<_>, Vec<_>) = (old.collect(), new.collect());
+    // Of most reloads most lists come out as they were.
+    if old.iter().map(Line::key).eq(new.iter().map(Line::key)) {
+        return;
+    }
+    let (old, new) = (sorted(old), sorted(new));
+    let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
+    loop {
+        let order = match (old.peek(), new.peek()) {
+            (Some(old), Some(new)) => old.key().cmp(&new.key()),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return,
+        };
+        let (was, is) = (old.next_if(|_| order.is_le()), new.next_if(|_| order.is_ge()));
+        match (was, is) {
+            (Some(was), None) => lost.add(which(was.id)),
+            (None, Some(is)) => gained.add(which(is.id)),
+            _ => {}
+        }
+    }
+}
+
+/// In ascending order, each once.
+fn sorted<K: Copy + Ord>(mut lines: Vec<Line<K>>) -> Vec<Line<K>> {
+    lines.sort_unstable();
+    lines.dedup_by_key(|line| line.key());
+    lines
+}
+
+struct Gathered<'p> {
+    policy: &'p Policy,
+    most: usize,
+    changed: ChangedEntries,
+}
+
+impl Gathered<'_> {
+    fn add(&mut self, which: Which) {
+        self.changed.count += 1;
+        if self.changed.first.len() < self.most
+            && let Some(rule) = self.policy.rule_of(which)
+        {
+            let note = rule.note.map(str::to_owned);
+            self.changed.first.push(ChangedEntry {
+                entry: rule.entry().to_string(),
+                note,
+                until: rule.until,
+            });
+        }
+    }
+}
+
+impl ChangedEntries {
+    fn append(&mut self, other: Self, most: usize) {
+        self.count += other.count;
+        let room = most.saturating_sub(self.first.len());
+        self.first.extend(other.first.into_iter().take(room));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+//! A named group, as those see it who show and edit groups.
+
+use super::compile::members;
+use super::{Policy, PolicyBuilder};
+use crate::cidr::Cidr;
+use crate::decision::{Rule, Which};
+use crate::group::{GroupData, GroupId, index};
+use crate::origin::UnixSeconds;
+
+/// A named group of a compiled policy.
+#[derive(Clone, Copy, Debug)]
+pub struct Group<'p> {
+    policy: &'p Policy,
+    id: GroupId,
+    name: &'p str,
+}
+
+impl<'p> Group<'p> {
+    pub(super) fn new(policy: &'p Policy, id: GroupId, name: &'p str) -> Self {
+        Self { policy, id, name }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &'p str {
+        self.name
+    }
+
+    /// How many entries it stands for: its own and those of the groups it includes, expired ones too.
+    pub fn entry_count(&self) -> usize {
+        self.data().map_or(0, |data| data.total)
+    }
+
+    /// How many entries were written in it, expired ones too; `unix` has one.
+    pub fn own_count(&self) -> usize {
+        let written: usize = self.policy.entries.spans(self.id).map(|span| span.len()).sum();
+        written + usize::from(self.id == PolicyBuilder::UNIX)
+    }
+
+    /// The entries that were written in it, in the order of its file, expired ones too; of `unix` the built-in one.
+    pub fn entries(&self) -> impl Iterator<Item = Rule<'p>> + use<'p> {
+        let (policy, id) = (self.policy, self.id);
+        let unix = (id == PolicyBuilder::UNIX).then(|| policy.unix_rule());
+        unix.into_iter().chain(policy.entries.in_order(id).filter_map(|which| policy.rule_of(which)))
+    }
+
+    /// The names of the groups it includes itself, in the order of its file.
+    pub fn includes(&self) -> impl Iterator<Item = &'p str> + use<'p> {
+        let groups = &self.policy.groups;
+        let included = self.data().into_iter().flat_map(|data| &data.includes);
+        included.filter_map(|id| groups.get(index(*id))?.name.as_deref())
+    }
+
+    /// Of its entries and those of the groups it includes, expired ones too, the longest that covers all of `cidr`;
+    /// of equal ones the one that lasts longest. Looks at every entry.
+    pub fn covering(&self, cidr: Cidr) -> Option<Rule<'p>> {
+        let policy = self.policy;
+        let members = members(&policy.groups, &[self.id]);
+        let covering =
+            members.iter().flat_map(|member| policy.entries.in_order(*member)).filter_map(|which| {
+                let entry = policy.entries.cidr(which)?;
+                entry.covers(cidr).then_some((entry.net().prefix_len(), which))
+            });
+        let lasts = |which| policy.entries.until(which, &policy.groups).map_or(i64::MAX, |until| until.0);
+        // The first of equal ones, where `max_by_key` would give the last.
+        let best = covering.reduce(|best, next| {
+            let longer = next.0 > best.0 || next.0 == best.0 && lasts(next.1) > lasts(best.1);
+            if longer { next } else { best }
+        });
+        policy.rule_of(best?.1)
+    }
+
+    /// Of the entries that were written in it those that `cidr` covers, an equal one too: what that entry, without an
+    /// end, would make needless.
+    pub fn covered_by(&self, cidr: Cidr) -> impl Iterator<Item = Rule<'p>> + use<'p> {
+        let policy = self.policy;
+        let covered =
+            move |which: &Which| policy.entries.cidr(*which).is_some_and(|entry| cidr.covers(entry));
+        policy.entries.in_order(self.id).filter(covered).filter_map(|which| policy.rule_of(which))
+    }
+
+    /// The next moment after `now` at which one of the entries it stands for expires.
+    pub fn next_expiry(&self, now: UnixSeconds) -> Option<UnixSeconds> {
+        let groups = &self.policy.groups;
+        let members = members(groups, &[self.id]);
+        let next = members.iter().filter_map(|member| {
+            let untils = &groups.get(index(*member))?.untils;
+            untils.get(untils.partition_point(|until| *until <= now))
+        });
+        next.min().copied()
+    }
+
+    fn data(&self) -> Option<&'p GroupData> {
+        self.policy.groups.get(index(self.id))
+    }
+}
+
+#[cfg(test)]
+mod tests;
