@@ -274,18 +274,39 @@ groups:
 
 #[test]
 fn an_empty_file_under_deny_must_be_meant() {
-    let listener = |group: &str| {
+    let under = |list: &str, group: &str| {
         format!(
-            "listeners: [{{name: a, bind: \"127.0.0.1:1\", upstream: main, allow: [10.0.0.1], deny: [outer]}}]\n\
+            "listeners: [{{name: a, bind: \"127.0.0.1:1\", upstream: main, {list}}}]\n\
              upstreams: {{main: {{address: \"127.0.0.1:6379\"}}}}\n\
              groups: {{outer: [{{group: inner}}], inner: {group}}}\n"
         )
     };
-    let files = Files::new().with("empty.txt", "# nobody\n");
-    let files = files.with("portcullis.yaml", listener("{file: empty.txt}"));
-    let errors = files.load().unwrap_err();
-    assert!(errors.iter().any(|problem| problem.message().contains("used under deny")), "{errors:?}");
-    files.with("portcullis.yaml", listener("{file: empty.txt, allow_empty: true}")).config();
+    let files = Files::new().with("empty.txt", "# nobody\n").with("empty.yaml", "[]\n");
+    for (list, group, severity) in [
+        ("allow: [10.0.0.1], deny: [inner]", "{file: empty.txt}", Some(Severity::Error)),
+        ("allow: [10.0.0.1], deny: [outer]", "{file: empty.txt}", Some(Severity::Error)),
+        ("allow: [10.0.0.1], deny: [outer]", "{file: empty.yaml, note: x}", Some(Severity::Error)),
+        ("allow: [10.0.0.1], deny: [outer]", "{file: empty.txt, allow_empty: false}", Some(Severity::Error)),
+        ("allow: [10.0.0.1, outer]", "{file: empty.txt}", Some(Severity::Warning)),
+        ("allow: [10.0.0.1], shadow: {deny: [outer]}", "{file: empty.txt}", Some(Severity::Warning)),
+        ("allow: [10.0.0.1], deny: [outer]", "{file: empty.txt, allow_empty: true}", None),
+        ("allow: [10.0.0.1], deny: [outer]", "[]", None),
+    ] {
+        let written = files.path("portcullis.yaml");
+        std::fs::write(written, under(list, group)).unwrap();
+        let problems = match files.load() {
+            Ok(loaded) => loaded.warnings,
+            Err(problems) => problems,
+        };
+        let found: Vec<_> = problems.iter().map(|problem| (problem.severity(), problem.line())).collect();
+        assert_eq!(
+            found,
+            severity.map(|severity| (severity, 3)).into_iter().collect::<Vec<_>>(),
+            "{problems:?}"
+        );
+        let hint = problems.first().and_then(Problem::hint);
+        assert!(hint.is_none_or(|hint| hint.contains("allow_empty: true")), "{hint:?}");
+    }
 }
 
 #[test]

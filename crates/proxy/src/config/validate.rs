@@ -36,6 +36,7 @@ pub(super) fn config(tree: &Node, path: &Path, scope: &mut Scope) -> Option<Conf
     fields.not_yet("reload", "leave it out: the file is read once, at start", &mut scope.problems);
     fields.finish(&mut scope.problems);
 
+    groups.report_hollow(scope);
     let policy = policy.build();
     listeners.judge_openness(&policy, scope);
     // What follows would only repeat an error in other words: a misspelt name leaves the right one unused.

@@ -24,6 +24,7 @@ pub(super) struct Groups<'n> {
     /// The same, to be followed.
     edges: HashMap<GroupId, Vec<GroupId>>,
     used: HashSet<GroupId>,
+    denied: HashSet<GroupId>,
     main: Option<SourceId>,
 }
 
@@ -53,6 +54,7 @@ pub(super) fn read<'n>(node: Option<&'n Node>, policy: &mut PolicyBuilder, scope
         includes: Vec::new(),
         edges: HashMap::new(),
         used: HashSet::new(),
+        denied: HashSet::new(),
         main,
     };
     // Names first: a group may include one that stands below it.
@@ -100,18 +102,23 @@ impl<'n> Groups<'n> {
         list
     }
 
-    /// Groups whose file may have lost its content must not silently stop refusing.
-    pub(super) fn check_deny(&self, deny: &[GroupId], scope: &mut Scope) {
-        let reached = self.reach(deny);
+    /// Remembers that a listener refuses these groups.
+    pub(super) fn denied(&mut self, deny: &[GroupId]) {
+        self.denied.extend(deny);
+    }
+
+    /// A group whose file may have lost its content must not silently stop refusing; elsewhere it is only odd.
+    pub(super) fn report_hollow(&self, scope: &mut Scope) {
+        let denied: Vec<GroupId> = self.denied.iter().copied().collect();
+        let denied = self.reach(&denied);
+        let hint = "if that is meant, write {file: PATH, allow_empty: true}";
         for group in self.declared.iter().filter(|group| group.empty_file && !group.allow_empty) {
-            if reached.contains(&group.id) {
-                let message =
-                    format!("the file of group '{}' is empty, and the group is used under deny", group.name);
-                scope.problems.error(
-                    group.place,
-                    message,
-                    "if that is meant, add allow_empty: true to the group",
-                );
+            let place = group.file.map_or(group.place, |file| &file.place);
+            let message = format!("the file of group '{}' is empty", group.name);
+            if denied.contains(&group.id) {
+                scope.problems.error(place, format!("{message}, and the group is used under deny"), hint);
+            } else {
+                scope.problems.warning(place, message, hint);
             }
         }
     }
@@ -187,14 +194,6 @@ impl<'n> Groups<'n> {
         {
             let path = scope.base.join(text);
             group.empty_file = file::read(&path, &node.place, group.id, self, policy, scope) == Some(0);
-            if group.empty_file && !group.allow_empty {
-                let message = format!("the file of group '{}' is empty", group.name);
-                scope.problems.warning(
-                    &node.place,
-                    message,
-                    "if that is meant, add allow_empty: true to the group",
-                );
-            }
         }
     }
 

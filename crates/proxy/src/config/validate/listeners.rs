@@ -123,7 +123,7 @@ impl Parts<'_, '_, '_> {
             deny: settings.deny.clone().unwrap_or_default(),
             shadow: settings.shadow.clone(),
         };
-        self.groups.check_deny(&access.deny, self.scope);
+        self.groups.denied(&access.deny);
         self.policy.listener(access);
         let limits = settings.limits.iter().fold(limits.clone(), |below, patch| patch.over(&below));
         Some(Read { index, name: name?, place: &node.place, binds, settings, limits, bound: None })
