@@ -18,12 +18,14 @@ mod tests;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use portcullis_acl::Policy;
+use arc_swap::ArcSwap;
 use secrecy::ExposeSecret;
+use tokio::sync::mpsc;
 
-use crate::config::{Admin, Config};
-use crate::metrics::Metrics;
+use crate::config::Admin;
+use crate::policy::reload::Request;
 use crate::upstream::health::Health;
+use crate::worker::Shared;
 
 pub use self::server::{Bound, serve};
 
@@ -32,24 +34,29 @@ use self::guard::Guard;
 /// What the routes answer from.
 #[derive(Debug)]
 pub struct AdminState {
-    metrics: Arc<Metrics>,
+    shared: Arc<Shared>,
     health: Arc<Health>,
-    policy: Arc<Policy>,
-    guard: Guard,
+    guard: ArcSwap<Guard>,
+    requests: mpsc::Sender<Request>,
     draining: AtomicBool,
 }
 
 impl AdminState {
-    /// For the endpoint that `admin` describes.
-    pub fn new(admin: &Admin, config: &Config, metrics: Arc<Metrics>, health: Arc<Health>) -> Arc<Self> {
-        let token = admin.token().map(ExposeSecret::expose_secret);
-        Arc::new(Self {
-            metrics,
-            health,
-            policy: Arc::clone(config.policy()),
-            guard: Guard::new(admin.bind(), token),
-            draining: AtomicBool::new(false),
-        })
+    /// For the endpoint that `admin` describes. `requests` leads to whoever reloads.
+    pub fn new(
+        admin: &Admin,
+        shared: Arc<Shared>,
+        health: Arc<Health>,
+        requests: mpsc::Sender<Request>,
+    ) -> Arc<Self> {
+        let guard = ArcSwap::from_pointee(Guard::of(admin));
+        Arc::new(Self { shared, health, guard, requests, draining: AtomicBool::new(false) })
+    }
+
+    /// From now on it is this token that counts. The address stays what it is.
+    pub fn set_token(&self, admin: &Admin) {
+        let guard = self.guard.load().with_token(admin.token().map(ExposeSecret::expose_secret));
+        self.guard.store(Arc::new(guard));
     }
 
     /// From now on `/ready` says that the process is stopping, so that no new clients are sent its way.

@@ -5,25 +5,29 @@ use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use portcullis_resp::limits::RequestLimits;
-use portcullis_session::Plan;
-use portcullis_session::inject::Preamble;
-use secrecy::ExposeSecret;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 
 use crate::admin::{self, AdminState};
 use crate::audit::{Audit, AuditError};
-use crate::config::{self, Admin, Config, Listener};
-use crate::drain::{self, Signals};
+use crate::config::{Admin, Config, Reload, Source};
+use crate::connection::admit::Seat;
+use crate::drain::{self, Signals, Told};
 use crate::limits::raise_open_files;
-use crate::listener::{self, Bound, Desk};
-use crate::metrics::{Metrics, Names};
-use crate::upstream::health::{self, Health};
+use crate::listener::{self, Bound, Desk, GateOrder};
+use crate::metrics::{LineCounter, Metrics, ReloadResult};
+use crate::policy::reload::{Reach, Reloader, Request};
+use crate::policy::report::Trigger;
+use crate::policy::store::{Generation, Store};
+use crate::policy::watch::Watch;
+use crate::upstream::health::{Health, Probes};
 use crate::worker::{self, Order, Shared};
+
+/// Requests for a reload that may wait for the one that runs; more are turned away.
+const WAITING_REQUESTS: usize = 8;
 
 /// Batches of connections that may wait for a worker: a worker that leaves more waiting does not run any more.
 const WAITING_BATCHES: usize = 1024;
@@ -59,37 +63,44 @@ pub enum StartError {
     },
 }
 
-/// Runs the gate until it is told to stop. Blocks.
+/// Runs the gate until it is told to stop. Blocks. `sources` is what the config was read from.
 ///
 /// # Errors
 /// Something cannot be bound or started.
-pub fn run(config: Config) -> Result<ExitCode, StartError> {
+pub fn run(config: Config, sources: Vec<Source>) -> Result<ExitCode, StartError> {
     let room = raise_open_files();
     let shared = Arc::new(assemble(config, room)?);
-    let bound = bind(&shared)?;
-    let admin = bind_admin(&shared.config)?;
+    let generation = shared.store.current();
+    let bound = bind(generation.config())?;
+    let admin = bind_admin(generation.config())?;
     let control = runtime("the control thread")?;
     let mut signals = control.block_on(async { Signals::listen() }).map_err(start("signal handling"))?;
     // So many threads report their end.
-    let (ended, mut gone) = mpsc::channel(shared.config.workers() + 1);
-    let workers = start_workers(&shared, &ended)?;
-    let (stop_accepting, stopped) = oneshot::channel();
-    let gate = start_gate(
-        &shared,
-        bound,
-        workers.iter().map(|worker| worker.desk.clone()).collect(),
-        stopped,
-        ended,
-    )?;
-    announce(&shared);
+    let (ended, mut gone) = mpsc::channel(generation.workers() + 1);
+    let workers = start_workers(&shared, generation.workers(), &ended)?;
+    let desks = workers.iter().map(|worker| worker.desk.clone()).collect();
+    let gate = start_gate(&shared, bound, desks, ended)?;
+    announce(&generation);
+    drop(generation);
     let exit = control.block_on(async {
-        let health = Health::new(&shared.config);
-        let _probes = health::watch(&shared.config, &health, &shared.metrics);
+        let health = Arc::new(Health::default());
+        let (requests, mut asked) = mpsc::channel(WAITING_REQUESTS);
+        let mut probes = Probes::new(Arc::clone(&health));
+        let generation = shared.store.current();
+        probes.follow(generation.config(), &generation.series().upstreams);
         let admin = admin
-            .zip(shared.config.admin())
-            .map(|(bound, settings)| serve_admin(&shared, settings, bound, &health));
+            .zip(generation.config().admin())
+            .map(|(bound, settings)| serve_admin(&shared, settings, bound, &health, requests));
+        drop(generation);
+        let reach = Reach {
+            gate: gate.orders.clone(),
+            workers: workers.iter().map(|worker| worker.desk.orders.clone()).collect(),
+            probes,
+            admin: admin.clone(),
+        };
+        let mut reloader = Reloader::new(Arc::clone(&shared), room, sources, reach);
         tokio::select! {
-            () = signals.stop(&shared.audit) => {}
+            () = keep(&shared, &mut reloader, &mut signals, &mut asked) => {}
             Some(thread) = gone.recv() => {
                 tracing::error!(thread, "a thread ended by itself: without it nobody is served well");
                 return ExitCode::FAILURE;
@@ -98,11 +109,12 @@ pub fn run(config: Config) -> Result<ExitCode, StartError> {
         if let Some(state) = &admin {
             state.set_draining();
         }
-        let within = shared.config.limits().timeouts().drain();
+        // Its way to the accept thread must be gone for that to stop.
+        drop(reloader);
+        let within = shared.store.current().config().limits().timeouts().drain();
         tracing::info!(?within, "stopping: what is in flight is finished; a second signal stops at once");
-        drop(stop_accepting);
         tokio::select! {
-            () = signals.stop(&shared.audit) => ExitCode::FAILURE,
+            () = signals.stop() => ExitCode::FAILURE,
             exit = drain(gate, workers, within) => exit,
         }
     });
@@ -112,9 +124,44 @@ pub fn run(config: Config) -> Result<ExitCode, StartError> {
     Ok(exit)
 }
 
+/// Reloads whenever there is reason to, until a signal says stop.
+async fn keep(
+    shared: &Shared,
+    reloader: &mut Reloader,
+    signals: &mut Signals,
+    asked: &mut mpsc::Receiver<Request>,
+) {
+    let mut watch = Watch::new();
+    loop {
+        let watching = shared.store.current().config().reload() == Reload::Watch;
+        let sources = reloader.sources().to_vec();
+        let (trigger, answer) = tokio::select! {
+            told = signals.next() => match told {
+                Told::Stop => return,
+                Told::Reload => {
+                    shared.audit.reopen();
+                    (Trigger::Signal, None)
+                }
+            },
+            Some(request) = asked.recv() => (request.trigger, Some(request.answer)),
+            () = watch.changed(&sources), if watching => (Trigger::Watch, None),
+        };
+        let report = tokio::select! {
+            report = reloader.reload(trigger) => report,
+            () = signals.stop() => return,
+        };
+        if let Some(answer) = answer {
+            // Who asked may have left.
+            let _ = answer.send(report);
+        }
+    }
+}
+
 /// Tells the workers, and waits for all threads.
-async fn drain(gate: JoinHandle<()>, workers: Vec<Running>, within: Duration) -> ExitCode {
-    let mut threads = vec![gate];
+async fn drain(gate: Gate, workers: Vec<Running>, within: Duration) -> ExitCode {
+    let Gate { orders, thread } = gate;
+    drop(orders);
+    let mut threads = vec![thread];
     // Kept to the end: a worker whose queue is closed stops at once.
     let mut desks = Vec::new();
     for Running { desk, thread } in workers {
@@ -126,23 +173,11 @@ async fn drain(gate: JoinHandle<()>, workers: Vec<Running>, within: Duration) ->
     drain::finish(threads, within).await
 }
 
-fn assemble(config: Config, room: u64) -> Result<Shared, StartError> {
-    let names = Names {
-        listeners: config.listeners().iter().map(|listener| listener.name().to_owned()).collect(),
-        upstreams: config.upstreams().iter().map(|upstream| upstream.name().to_owned()).collect(),
-        groups: config.policy().groups().map(|group| group.name().to_owned()).collect(),
-    };
-    let audit = Audit::start(config.audit().path(), config.audit().on_overflow(), names.listeners.clone())?;
-    let metrics = Metrics::new(
-        names,
-        config.workers(),
-        vec![Box::new(crate::log::dropped_lines), audit.drop_counter()],
-    );
-    let now = worker::wall_clock();
-    for (index, group) in config.policy().groups().enumerate() {
-        metrics.group(index, group.entry_count() as u64, group.next_expiry(now).map(|until| until.0));
-    }
-    metrics.config_read(true, std::time::SystemTime::now());
+/// What all threads share, for a process that has open files for `room` clients.
+pub(crate) fn assemble(config: Config, room: u64) -> Result<Shared, StartError> {
+    let audit = Audit::start(config.audit().path(), config.audit().on_overflow())?;
+    let dropped: Vec<LineCounter> = vec![Box::new(crate::log::dropped_lines), audit.drop_counter()];
+    let metrics = Metrics::new(config.workers(), dropped);
     let clients = config.limits().clients();
     if clients > room {
         tracing::warn!(
@@ -151,36 +186,17 @@ fn assemble(config: Config, room: u64) -> Result<Shared, StartError> {
             "limits.clients is lowered: the limit of open files has no room for more"
         );
     }
-    let plans = config.listeners().iter().map(|listener| Arc::new(plan(&config, listener))).collect();
-    Ok(Shared { clients: clients.min(room), config, plans, metrics, audit })
+    let first = Generation::first(config, &metrics, room);
+    metrics.config_read(ReloadResult::Applied, SystemTime::now());
+    let seats = Arc::new(Seat::new(first.clients()));
+    Ok(Shared { store: Store::new(Arc::new(first)), seats, metrics, audit })
 }
 
-fn plan(config: &Config, listener: &Listener) -> Plan {
-    let auth = match listener.auth() {
-        config::Auth::Passthrough => portcullis_session::Auth::Passthrough,
-        config::Auth::Trust => portcullis_session::Auth::Trust,
-    };
-    let upstream = config.upstreams().get(listener.upstream());
-    let preamble = upstream
-        .and_then(|upstream| upstream.credentials())
-        .map(|credentials| Preamble::auth(credentials.username(), credentials.password().expose_secret()));
-    let limits = listener.limits();
-    let grammar = RequestLimits {
-        bulk: limits.bulk(),
-        arguments: limits.arguments(),
-        inline: limits.inline(),
-        inline_commands: listener.inline_commands(),
-        ..RequestLimits::default()
-    };
-    let name = upstream.map_or("", |upstream| upstream.name());
-    Plan::new(auth, preamble, name, grammar, limits.held_command())
-}
-
-fn bind(shared: &Shared) -> Result<Vec<Bound>, StartError> {
+fn bind(config: &Config) -> Result<Vec<Bound>, StartError> {
     let mut bound = Vec::new();
-    for (index, listener) in shared.config.listeners().iter().enumerate() {
+    for listener in config.listeners() {
         for bind in listener.binds() {
-            let socket = Bound::bind(shared, index, bind).map_err(|source| StartError::Bind {
+            let socket = Bound::bind(bind, config.limits().tcp()).map_err(|source| StartError::Bind {
                 listener: format!("listener '{}'", listener.name()),
                 bind: bind.to_string(),
                 hint: bind_hint(&source),
@@ -206,12 +222,13 @@ fn bind_admin(config: &Config) -> Result<Option<admin::Bound>, StartError> {
 
 /// Serves until the process ends: `/ready` says that the gate is stopping while it drains.
 fn serve_admin(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     settings: &Admin,
     bound: admin::Bound,
     health: &Arc<Health>,
+    requests: mpsc::Sender<Request>,
 ) -> Arc<AdminState> {
-    let state = AdminState::new(settings, &shared.config, Arc::clone(&shared.metrics), Arc::clone(health));
+    let state = AdminState::new(settings, Arc::clone(shared), Arc::clone(health), requests);
     let serving = Arc::clone(&state);
     spawn_local(async move {
         if let Err(error) = admin::serve(bound, serving, pending()).await {
@@ -221,7 +238,8 @@ fn serve_admin(
     state
 }
 
-fn bind_hint(error: &io::Error) -> &'static str {
+/// What to do about an address that cannot be listened on.
+pub(crate) fn bind_hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
             "; something listens there already: stop it, or choose another port in 'bind'"
@@ -238,8 +256,8 @@ struct Running {
     thread: JoinHandle<()>,
 }
 
-fn start_workers(shared: &Arc<Shared>, ended: &Ended) -> Result<Vec<Running>, StartError> {
-    (0..shared.config.workers())
+fn start_workers(shared: &Arc<Shared>, count: usize, ended: &Ended) -> Result<Vec<Running>, StartError> {
+    (0..count)
         .map(|index| {
             let (orders, queue) = mpsc::channel(WAITING_BATCHES);
             let stats = shared.metrics.worker(index);
@@ -252,17 +270,24 @@ fn start_workers(shared: &Arc<Shared>, ended: &Ended) -> Result<Vec<Running>, St
         .collect()
 }
 
+/// The accept thread and how to reach it.
+struct Gate {
+    orders: mpsc::Sender<GateOrder>,
+    thread: JoinHandle<()>,
+}
+
 fn start_gate(
     shared: &Arc<Shared>,
     bound: Vec<Bound>,
     desks: Vec<Desk>,
-    stop: oneshot::Receiver<()>,
     ended: Ended,
-) -> Result<JoinHandle<()>, StartError> {
+) -> Result<Gate, StartError> {
     let shared = Arc::clone(shared);
-    spawn("the accept thread", ended, move |runtime| {
-        runtime.block_on(listener::run(shared, bound, desks, stop))
-    })
+    let (orders, queue) = mpsc::channel(1);
+    let thread = spawn("the accept thread", ended, move |runtime| {
+        runtime.block_on(listener::run(shared, bound, desks, queue))
+    })?;
+    Ok(Gate { orders, thread })
 }
 
 /// Where a thread's end is reported, whatever ends it.
@@ -322,13 +347,13 @@ fn start(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
     move |source| StartError::Start { what, source }
 }
 
-fn announce(shared: &Shared) {
-    for listener in shared.config.listeners() {
-        let upstream =
-            shared.config.upstreams().get(listener.upstream()).map_or("", |upstream| upstream.name());
+fn announce(generation: &Generation) {
+    let config = generation.config();
+    for listener in config.listeners() {
+        let upstream = config.upstreams().get(listener.upstream()).map_or("", |upstream| upstream.name());
         for bind in listener.binds() {
             tracing::info!(listener = %listener.name(), %bind, upstream, "listening");
         }
     }
-    tracing::info!(workers = shared.config.workers(), version = env!("CARGO_PKG_VERSION"), "ready");
+    tracing::info!(workers = generation.workers(), version = env!("CARGO_PKG_VERSION"), "ready");
 }

@@ -35,11 +35,11 @@ use self::writer::Writer;
 #[derive(Clone, Debug)]
 pub struct Audit(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
-    listeners: Vec<String>,
     gather: Mutex<Gather>,
     queue: Queue,
+    /// A new output that the writer is to change to.
+    replacement: Mutex<Option<Sink>>,
 }
 
 /// Who a report is about.
@@ -49,8 +49,8 @@ pub struct Subject<'a> {
     pub id: u64,
     /// Where it comes from.
     pub source: ClientAddr,
-    /// The index of its listener.
-    pub listener: usize,
+    /// The name of its listener.
+    pub listener: &'a str,
     /// The entry that admitted it.
     pub rule: Option<&'a Rule<'a>>,
 }
@@ -87,18 +87,18 @@ pub enum AuditError {
 }
 
 impl Audit {
-    /// Opens the output and starts the thread that writes. `listeners` are the names by index.
+    /// Opens the output and starts the thread that writes.
     ///
     /// # Errors
     /// The file cannot be opened, or the thread not started.
-    pub fn start(to: &AuditPath, on_overflow: Overflow, listeners: Vec<String>) -> Result<Self, AuditError> {
-        Self::start_on(Sink::open(to)?, on_overflow, listeners)
+    pub fn start(to: &AuditPath, on_overflow: Overflow) -> Result<Self, AuditError> {
+        Self::start_on(Sink::open(to)?, on_overflow)
     }
 
-    fn start_on(sink: Sink, on_overflow: Overflow, listeners: Vec<String>) -> Result<Self, AuditError> {
+    fn start_on(sink: Sink, on_overflow: Overflow) -> Result<Self, AuditError> {
         let gather = Mutex::default();
-        let inner = Arc::new(Inner { listeners, gather, queue: Queue::new(on_overflow) });
-        let writer = Writer::new(Arc::clone(&inner), sink, on_overflow);
+        let inner = Arc::new(Inner { gather, queue: Queue::new(on_overflow), replacement: Mutex::default() });
+        let writer = Writer::new(Arc::clone(&inner), sink);
         let thread = thread::Builder::new().name("audit".into());
         thread.spawn(move || writer.run()).map_err(AuditError::Thread)?;
         Ok(Self(inner))
@@ -106,7 +106,7 @@ impl Audit {
 
     /// A source was admitted.
     pub fn accepted(&self, who: &Subject<'_>) {
-        let (source, listener) = (who.source, self.0.listener(who.listener));
+        let (source, listener) = (who.source, who.listener);
         let rule = who.rule.map(RuleFacts::of);
         tracing::debug!(
             target: LOG_TARGET,
@@ -127,7 +127,7 @@ impl Audit {
     pub fn refused(
         &self,
         source: ClientAddr,
-        listener: usize,
+        listener: &Arc<str>,
         reason: RefusedReason,
         rule: Option<&Rule<'_>>,
     ) {
@@ -144,7 +144,7 @@ impl Audit {
 
     /// An admitted connection has ended.
     pub fn closed(&self, who: &Subject<'_>, reason: ClosedReason, totals: &Totals) {
-        let (source, listener) = (who.source, self.0.listener(who.listener));
+        let (source, listener) = (who.source, who.listener);
         tracing::debug!(
             target: LOG_TARGET,
             id = who.id,
@@ -166,6 +166,23 @@ impl Audit {
         self.0.queue.reopen();
     }
 
+    /// From now on lines go to `to`; what waits goes there as well.
+    ///
+    /// # Errors
+    /// It cannot be opened: all stays as it was.
+    pub fn redirect(&self, to: &AuditPath, on_overflow: Overflow) -> Result<(), AuditError> {
+        let sink = Sink::open(to)?;
+        *self.0.replacement.lock().unwrap_or_else(PoisonError::into_inner) = Some(sink);
+        self.0.queue.set_overflow(on_overflow);
+        self.0.queue.reopen();
+        Ok(())
+    }
+
+    /// The config was read anew: what became of it, and what that changed. `facts` is the line without its time.
+    pub fn reloaded(&self, facts: &impl serde::Serialize) {
+        self.0.queue.push(&line::event(facts));
+    }
+
     /// How many lines were lost.
     pub fn dropped(&self) -> u64 {
         self.0.queue.dropped()
@@ -183,11 +200,13 @@ impl Audit {
     }
 }
 
-impl Inner {
-    fn listener(&self, index: usize) -> &str {
-        self.listeners.get(index).map_or("", String::as_str)
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").finish_non_exhaustive()
     }
+}
 
+impl Inner {
     fn gather(&self) -> std::sync::MutexGuard<'_, Gather> {
         self.gather.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -196,12 +215,11 @@ impl Inner {
     fn refusal(
         &self,
         source: Source,
-        listener: usize,
+        listener: &str,
         reason: RefusedReason,
         rule: Option<RuleFacts<'_>>,
         count: u64,
     ) -> Vec<u8> {
-        let listener = self.listener(listener);
         tracing::info!(
             target: LOG_TARGET,
             source = %source,

@@ -20,10 +20,10 @@ use std::sync::Arc;
 use portcullis_acl::Policy;
 
 pub use limits::{Limits, Tcp, Timeouts};
-pub use load::{LoadOptions, Loaded, default_path, load};
+pub use load::{LoadOptions, Loaded, Reading, Source, default_path, load, read};
 pub use model::{
     Address, Admin, AdminBind, Audit, AuditPath, Auth, Bind, Credentials, Listener, Log, LogFormat, LogLevel,
-    Overflow, Refusal, Upstream,
+    Overflow, Refusal, Reload, Upstream,
 };
 pub use problem::{Problem, Severity};
 
@@ -32,12 +32,13 @@ pub use problem::{Problem, Severity};
 pub struct Config {
     path: PathBuf,
     listeners: Vec<Listener>,
-    upstreams: Vec<Upstream>,
+    upstreams: Vec<Arc<Upstream>>,
     policy: Arc<Policy>,
     limits: Limits,
     admin: Option<Admin>,
     audit: Audit,
     log: Log,
+    reload: Reload,
     workers: usize,
 }
 
@@ -53,7 +54,7 @@ impl Config {
     }
 
     /// At least one, in the order of the file.
-    pub fn upstreams(&self) -> &[Upstream] {
+    pub fn upstreams(&self) -> &[Arc<Upstream>] {
         &self.upstreams
     }
 
@@ -82,10 +83,24 @@ impl Config {
         &self.log
     }
 
+    /// What makes a running gate read the files again.
+    pub fn reload(&self) -> Reload {
+        self.reload
+    }
+
     /// Worker threads, at least one: `workers: 0` has become the number of cores.
     pub fn workers(&self) -> usize {
         self.workers
     }
+}
+
+/// A config of that text, for the tests of other modules.
+#[cfg(test)]
+pub(crate) fn of_text(yaml: &str) -> Config {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("portcullis.yaml");
+    std::fs::write(&path, yaml).expect("a file");
+    load(&path, &LoadOptions::new()).unwrap_or_else(|problems| panic!("{problems:?}")).config
 }
 
 #[cfg(test)]

@@ -8,9 +8,6 @@ pub mod refuse;
 pub mod relay;
 pub mod secure;
 
-#[cfg(test)]
-mod tests;
-
 use std::rc::Rc;
 
 use self::admit::Admitted;
@@ -19,13 +16,18 @@ use crate::worker::Worker;
 
 /// Takes an admitted connection to its end.
 pub async fn serve(worker: Rc<Worker>, id: u64, admitted: Admitted) {
-    let listener = admitted.listener();
+    let listener = admitted.client().listener();
     match secure::plain(admitted) {
         Ok(secured) => relay::run(worker, id, secured).await,
         Err(error) => {
-            worker.stats.opened(listener);
-            worker.stats.closed(listener, ClosedReason::Error);
+            if let Some(served) = worker.served(listener) {
+                served.counts.opened();
+                served.counts.closed(ClosedReason::Error);
+            }
             tracing::warn!(id, %error, "a client's socket cannot be served: it is closed");
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

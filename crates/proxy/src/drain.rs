@@ -8,8 +8,6 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
-use crate::audit::Audit;
-
 /// After the drain's own deadline, the workers have this long to cut what is left.
 const CUT_GRACE: Duration = Duration::from_secs(2);
 
@@ -37,16 +35,28 @@ impl Signals {
         })
     }
 
-    /// Until SIGTERM or SIGINT. SIGHUP reopens the audit file, which may have been moved away.
-    pub async fn stop(&mut self, audit: &Audit) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => audit.reopen(),
-            }
+    /// The next one. Dropped before that, none is missed.
+    pub async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.terminate.recv() => Told::Stop,
+            _ = self.interrupt.recv() => Told::Stop,
+            _ = self.hangup.recv() => Told::Reload,
         }
     }
+
+    /// Until SIGTERM or SIGINT; while the gate stops, no other matters.
+    pub async fn stop(&mut self) {
+        while self.next().await != Told::Stop {}
+    }
+}
+
+/// What a signal says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// SIGTERM, SIGINT.
+    Stop,
+    /// SIGHUP.
+    Reload,
 }
 
 /// Waits until all threads have ended, or `within` and a moment for cutting have passed.

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod aside;
 pub mod audit;
 pub mod cli;
 pub mod config;
@@ -12,5 +13,6 @@ pub mod listener;
 pub mod log;
 pub mod metrics;
 pub mod net;
+pub mod policy;
 pub mod upstream;
 pub mod worker;

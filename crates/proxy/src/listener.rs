@@ -1,27 +1,32 @@
 //! The public side: one thread that accepts, judges, and hands what it admits to the workers.
 
+pub mod shadow;
+pub mod state;
+
 use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use portcullis_acl::ClientAddr;
+use portcullis_acl::{ClientAddr, Decision, RuleId, UnixSeconds};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{JoinSet, yield_now};
+use tokio::task::{AbortHandle, JoinSet, yield_now};
 use tokio::time::{Instant, sleep};
 
-use crate::config::Bind;
-use crate::connection::admit::{Admitted, Refused, Seats, admit};
+use self::state::ListenerState;
+use crate::config::{Bind, Tcp};
+use crate::connection::admit::{Admitted, Client, Refused, admit};
 use crate::connection::identify::Identified;
 use crate::connection::refuse::{Lingering, refuse};
-use crate::metrics::{AcceptStats, WorkerStats};
-use crate::net::socket::{Socket, SocketFile, listen_tcp, listen_unix};
+use crate::metrics::WorkerStats;
+use crate::net::socket::{Socket, SocketFile, listen_tcp, listen_unix, set_options};
+use crate::policy::store::Generation;
 use crate::worker::{Order, Shared, wall_clock};
 
 /// So many connections are accepted before the workers are woken and others get their turn.
@@ -35,25 +40,25 @@ const MAX_BACK_OFF: Duration = Duration::from_millis(100);
 /// A lasting failure to accept is logged once in this time.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
-/// A socket that listens for one listener of the config.
+/// A socket that listens.
 #[derive(Debug)]
 pub struct Bound {
     socket: socket2::Socket,
-    listener: usize,
+    bind: Bind,
     file: Option<SocketFile>,
 }
 
 impl Bound {
-    /// Binds one address of a listener.
+    /// Binds one address.
     ///
     /// # Errors
     /// Those of the system.
-    pub fn bind(shared: &Shared, listener: usize, bind: &Bind) -> io::Result<Self> {
+    pub fn bind(bind: &Bind, tcp: &Tcp) -> io::Result<Self> {
         let (socket, file) = match bind {
-            Bind::Tcp { addr, v6only } => (listen_tcp(*addr, *v6only, shared.config.limits().tcp())?, None),
+            Bind::Tcp { addr, v6only } => (listen_tcp(*addr, *v6only, tcp)?, None),
             Bind::Unix(path) => (listen_unix(path)?, Some(SocketFile::at(path)?)),
         };
-        Ok(Self { socket, listener, file })
+        Ok(Self { socket, bind: bind.clone(), file })
     }
 }
 
@@ -66,32 +71,127 @@ pub struct Desk {
     pub stats: Arc<WorkerStats>,
 }
 
-/// Accepts on all sockets until `stop`, or until one of them fails; then closes them.
-pub async fn run(shared: Arc<Shared>, bound: Vec<Bound>, desks: Vec<Desk>, stop: oneshot::Receiver<()>) {
+/// What the accept thread is told from outside. Without the sender it stops.
+#[derive(Debug)]
+pub enum GateOrder {
+    /// Judge by this config from now on; listen on the sockets it names, those of `opened` among them, and on no others.
+    Adopt {
+        /// The config in force.
+        generation: Arc<Generation>,
+        /// What it names and the one before did not.
+        opened: Vec<Bound>,
+        /// Told when it is done.
+        done: oneshot::Sender<()>,
+    },
+    /// Close these, so that another way of binding their ports becomes possible.
+    Release {
+        /// What to close.
+        binds: Vec<Bind>,
+        /// Told when it is done.
+        done: oneshot::Sender<()>,
+    },
+}
+
+/// Accepts on all sockets until the orders end, or until one of the sockets fails; then closes them.
+pub async fn run(
+    shared: Arc<Shared>,
+    bound: Vec<Bound>,
+    desks: Vec<Desk>,
+    mut orders: mpsc::Receiver<GateOrder>,
+) {
     let gate = Rc::new(Gate::new(shared, desks));
-    let mut tasks = JoinSet::new();
-    for bound in bound {
-        let gate = Rc::clone(&gate);
-        tasks.spawn_local(async move { gate.accept_on(bound).await });
+    let mut doors = Doors::default();
+    doors.open(&gate, bound);
+    loop {
+        tokio::select! {
+            order = orders.recv() => match order {
+                Some(GateOrder::Adopt { generation, opened, done }) => {
+                    gate.adopt(generation);
+                    doors.keep_named(&gate).await;
+                    doors.open(&gate, opened);
+                    // Who asked may have given up.
+                    let _ = done.send(());
+                }
+                Some(GateOrder::Release { binds, done }) => {
+                    doors.close(|door| binds.contains(&door.bound.bind)).await;
+                    let _ = done.send(());
+                }
+                None => break,
+            },
+            Some(ended) = doors.tasks.join_next() => match ended {
+                Err(error) if error.is_cancelled() => {}
+                Err(error) => {
+                    tracing::error!(%error, "accepting failed");
+                    break;
+                }
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "a listening socket failed");
+                    break;
+                }
+            },
+        }
     }
-    tokio::select! {
-        // A sender that is gone says stop as well.
-        _ = stop => {}
-        Some(ended) = tasks.join_next() => match ended {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "a listening socket failed"),
-            Err(error) => tracing::error!(%error, "accepting failed"),
-        },
+    doors.tasks.shutdown().await;
+}
+
+/// The sockets that are listened on.
+#[derive(Default)]
+struct Doors {
+    tasks: JoinSet<io::Result<()>>,
+    open: Vec<(Rc<Door>, AbortHandle)>,
+}
+
+/// One of them.
+struct Door {
+    bound: Bound,
+    /// Index into the listeners of the config in force.
+    listener: Cell<usize>,
+}
+
+impl Doors {
+    fn open(&mut self, gate: &Rc<Gate>, bound: Vec<Bound>) {
+        for bound in bound {
+            let Some(listener) = gate.listener_of(&bound.bind) else { continue };
+            let door = Rc::new(Door { bound, listener: Cell::new(listener) });
+            let (gate, served) = (Rc::clone(gate), Rc::clone(&door));
+            let task = self.tasks.spawn_local(async move { gate.accept_on(&served).await });
+            self.open.push((door, task));
+        }
     }
-    tasks.shutdown().await;
+
+    /// Closes what the config in force does not name, and brings the rest up to date.
+    async fn keep_named(&mut self, gate: &Gate) {
+        self.close(|door| match gate.listener_of(&door.bound.bind) {
+            Some(listener) => {
+                door.listener.set(listener);
+                gate.set_options(&door.bound);
+                false
+            }
+            None => true,
+        })
+        .await;
+    }
+
+    async fn close(&mut self, is_over: impl Fn(&Door) -> bool) {
+        let (over, open) = std::mem::take(&mut self.open).into_iter().partition(|(door, _)| is_over(door));
+        self.open = open;
+        let over: Vec<(Rc<Door>, AbortHandle)> = over;
+        for (_, task) in &over {
+            task.abort();
+        }
+        // A task lets go of its socket when the runtime drops it.
+        while over.iter().any(|(_, task)| !task.is_finished()) {
+            yield_now().await;
+        }
+    }
 }
 
 /// What the accept thread knows.
 struct Gate {
     shared: Arc<Shared>,
+    generation: RefCell<Arc<Generation>>,
     desks: Vec<Desk>,
-    seats: Seats,
-    stats: AcceptStats,
     lingering: Lingering,
     next_id: Cell<u64>,
     /// Given up for a moment when descriptors run out, so that the connections which wait can be closed.
@@ -101,15 +201,12 @@ struct Gate {
 
 impl Gate {
     fn new(shared: Arc<Shared>, desks: Vec<Desk>) -> Self {
-        let config = &shared.config;
-        let seats =
-            Seats::new(shared.clients, config.listeners().iter().map(|listener| listener.limits().clients()));
-        let stats = shared.metrics.accept();
+        let generation = shared.store.current();
+        generation.limit(&shared.seats);
         Self {
+            generation: RefCell::new(generation),
             shared,
             desks,
-            seats,
-            stats,
             lingering: Lingering::default(),
             next_id: Cell::new(1),
             reserve: RefCell::new(reserve()),
@@ -117,15 +214,41 @@ impl Gate {
         }
     }
 
-    async fn accept_on(&self, bound: Bound) -> io::Result<()> {
+    fn adopt(&self, generation: Arc<Generation>) {
+        generation.limit(&self.shared.seats);
+        self.generation.replace(generation);
+    }
+
+    /// Which listener of the config in force binds that address.
+    fn listener_of(&self, bind: &Bind) -> Option<usize> {
+        self.generation
+            .borrow()
+            .config()
+            .listeners()
+            .iter()
+            .position(|listener| listener.binds().contains(bind))
+    }
+
+    fn set_options(&self, bound: &Bound) {
+        if let Bind::Tcp { .. } = bound.bind
+            && let Err(error) = set_options(
+                &socket2::SockRef::from(&bound.socket),
+                self.generation.borrow().config().limits().tcp(),
+            )
+        {
+            tracing::warn!(bind = %bound.bind, %error, "limits.tcp cannot be set on this socket: it keeps the old values");
+        }
+    }
+
+    async fn accept_on(&self, door: &Door) -> io::Result<()> {
         // tokio's own listeners register each accepted socket with this thread's reactor; ours belong to the workers.
-        // SAFETY: the descriptor is borrowed from `bound`, which this function owns and which outlives `socket`; a
-        // `BorrowedFd` always returns the same descriptor.
-        let socket = unsafe { AsyncFd::register(bound.socket.as_fd()) }?;
+        // SAFETY: the descriptor is borrowed from `door`, which outlives `socket`; a `BorrowedFd` always returns the same
+        // descriptor.
+        let socket = unsafe { AsyncFd::register(door.bound.socket.as_fd()) }?;
         let mut back_off = BACK_OFF;
         loop {
             let mut ready = socket.readable().await?;
-            match self.accept_some(&bound) {
+            match self.accept_some(door) {
                 Backlog::Empty => {
                     ready.clear_ready();
                     back_off = BACK_OFF;
@@ -136,7 +259,7 @@ impl Gate {
                     back_off = BACK_OFF;
                 }
                 Backlog::Stuck(errno) => {
-                    self.turn_away(&bound.socket, errno);
+                    self.turn_away(&door.bound.socket, errno);
                     sleep(back_off).await;
                     back_off = (back_off * 2).min(MAX_BACK_OFF);
                 }
@@ -145,21 +268,25 @@ impl Gate {
     }
 
     /// Accepts and judges a batch, and hands over what is admitted.
-    fn accept_some(&self, bound: &Bound) -> Backlog {
+    fn accept_some(&self, door: &Door) -> Backlog {
+        let generation = Arc::clone(&self.generation.borrow());
+        let now = wall_clock();
+        let is_unix = door.bound.file.is_some();
         let mut admitted: Vec<Vec<(u64, Admitted)>> = self.desks.iter().map(|_| Vec::new()).collect();
         let mut backlog = Backlog::More;
         for _ in 0..BATCH {
-            match acceptfrom_with(&bound.socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+            match acceptfrom_with(&door.bound.socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
                 Ok((fd, peer)) => {
-                    let from = if bound.file.is_some() {
+                    let from = if is_unix {
                         Some(ClientAddr::unix())
                     } else {
                         peer.and_then(|peer| peer.try_into().ok()).map(ClientAddr::from_socket)
                     };
                     // A peer without an address has left already.
                     let Some(from) = from else { continue };
-                    let socket = Socket::from_fd(fd, bound.file.is_some());
-                    self.judge(Identified::by_peer(socket, from, bound.listener), &mut admitted);
+                    let socket = Socket::from_fd(fd, is_unix);
+                    let identified = Identified::by_peer(socket, from, door.listener.get());
+                    self.judge(identified, &generation, now, &mut admitted);
                 }
                 Err(Errno::WOULDBLOCK) => {
                     backlog = Backlog::Empty;
@@ -176,32 +303,42 @@ impl Gate {
         backlog
     }
 
-    fn judge(&self, identified: Identified, admitted: &mut [Vec<(u64, Admitted)>]) {
-        match admit(identified, self.shared.config.policy(), &self.seats, wall_clock()) {
-            Ok(client) => {
-                self.stats.accepted(client.listener());
-                let policy = self.shared.config.policy();
-                if let Some(group) = policy.rule(client.permit().rule()).and_then(|rule| rule.group_index) {
-                    self.stats.group_hit(group);
+    fn judge(
+        &self,
+        identified: Identified,
+        generation: &Arc<Generation>,
+        now: UnixSeconds,
+        admitted: &mut [Vec<(u64, Admitted)>],
+    ) {
+        match admit(identified, generation, &self.shared.seats, now) {
+            Ok(admittee) => {
+                let client = admittee.client();
+                if let Some(state) = generation.listeners().get(client.listener()) {
+                    state.series().accepted();
+                    judge_shadow(generation, state, client, now);
                 }
+                count_hit(generation, client.permit().rule());
                 let id = self.next_id.get();
                 self.next_id.set(id + 1);
                 if let Some(batch) = self.quietest(admitted) {
-                    batch.push((id, client));
+                    batch.push((id, admittee));
                 }
             }
-            Err(refused) => self.refuse(*refused),
+            Err(refused) => self.refuse(*refused, generation),
         }
     }
 
-    fn refuse(&self, refused: Refused) {
-        self.stats.refused(refused.listener, refused.reason);
-        let policy = self.shared.config.policy();
-        let rule = refused.rule.and_then(|rule| policy.rule(rule));
-        self.shared.audit.refused(refused.from, refused.listener, refused.reason, rule.as_ref());
-        if let Some(listener) = self.shared.config.listeners().get(refused.listener) {
-            refuse(refused, listener.refusal(), &self.lingering);
-        }
+    fn refuse(&self, refused: Refused, generation: &Generation) {
+        let rule = refused.rule.and_then(|rule| generation.policy().rule(rule));
+        let (Some(state), Some(listener)) = (
+            generation.listeners().get(refused.listener),
+            generation.config().listeners().get(refused.listener),
+        ) else {
+            return;
+        };
+        state.series().refused(refused.reason);
+        self.shared.audit.refused(refused.from, state.name(), refused.reason, rule.as_ref());
+        refuse(refused, listener.refusal(), &self.lingering);
     }
 
     /// The batch of the worker with the fewest sessions, those of this turn included.
@@ -246,6 +383,29 @@ impl Gate {
         if reserved.is_none() {
             *reserved = reserve();
         }
+    }
+}
+
+/// Whom the shadow lists would turn away is counted and nothing else.
+fn judge_shadow(generation: &Generation, state: &ListenerState, client: &Client, now: UnixSeconds) {
+    let verdict = generation.policy().judge_shadow(client.listener(), &client.from(), now);
+    if let Some(Decision::Deny(denial)) = verdict {
+        state.series().shadow_denied();
+        state.shadow().note(client.from(), SystemTime::now());
+        tracing::debug!(
+            source = %client.from(),
+            listener = %state.name(),
+            reason = %denial.reason(),
+            "the shadow lists would refuse"
+        );
+    }
+}
+
+/// An entry that admits counts for its group.
+fn count_hit(generation: &Generation, rule: RuleId) {
+    let group = generation.policy().rule(rule).and_then(|rule| rule.group_index);
+    if let Some(series) = group.and_then(|group| generation.series().groups.get(group)) {
+        series.hit();
     }
 }
 

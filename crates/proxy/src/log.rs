@@ -18,13 +18,13 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use thiserror::Error;
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Filter, SubscriberExt};
 use tracing_subscriber::registry::Registry;
+use tracing_subscriber::{Layer, reload};
 
 use crate::config::{Log, LogFormat, LogLevel};
 
@@ -39,6 +39,13 @@ const QUEUE_LINES: usize = 8192;
 #[must_use = "dropping the guard stops the log"]
 #[derive(Debug)]
 pub struct Guard(#[allow(dead_code)] WorkerGuard);
+
+/// How the log's form and level are changed while it runs.
+#[derive(Clone, Debug)]
+struct Levels {
+    text: reload::Handle<Targets, Registry>,
+    json: reload::Handle<Targets, Registry>,
+}
 
 /// Why the log could not be started.
 #[derive(Debug, Error)]
@@ -55,10 +62,29 @@ pub enum LogError {
 pub fn start(settings: &Log) -> Result<Guard, LogError> {
     let (lines, guard) = queue(Lossy(io::stderr()));
     let _ = DROPPED.set(lines.error_counter());
-    let subscriber = Registry::default().with(layer(settings.format(), settings.level(), lines));
-    tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::AlreadyStarted)?;
+    let (text, text_level) = reload::Layer::new(level_of(settings, LogFormat::Text));
+    let (json, json_level) = reload::Layer::new(level_of(settings, LogFormat::Json));
+    let layers = vec![text_layer(lines.clone(), text), json_layer(lines, json)];
+    tracing::subscriber::set_global_default(Registry::default().with(layers))
+        .map_err(|_| LogError::AlreadyStarted)?;
+    let _ = LEVELS.set(Levels { text: text_level, json: json_level });
     log_panics();
     Ok(Guard(guard))
+}
+
+/// Goes over to another form or level. Without a log (in a test) nothing happens.
+pub fn change(settings: &Log) {
+    if let Some(levels) = LEVELS.get() {
+        levels.change(settings);
+    }
+}
+
+impl Levels {
+    fn change(&self, settings: &Log) {
+        // They fail only when the log is gone.
+        let _ = self.text.reload(level_of(settings, LogFormat::Text));
+        let _ = self.json.reload(level_of(settings, LogFormat::Json));
+    }
 }
 
 /// How many lines this process has lost, for [`crate::metrics::Metrics::new`].
@@ -68,32 +94,49 @@ pub fn dropped_lines() -> u64 {
 }
 
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+static LEVELS: OnceLock<Levels> = OnceLock::new();
 static FAILED: AtomicU64 = AtomicU64::new(0);
 
 fn queue(out: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
     NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUE_LINES).thread_name("log").finish(out)
 }
 
-fn layer<W>(format: LogFormat, level: LogLevel, out: W) -> Box<dyn Layer<Registry> + Send + Sync>
+fn text_layer<W, F>(out: W, filter: F) -> BoxedLayer
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+    F: Filter<Registry> + Send + Sync + 'static,
 {
-    let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_timer(Clock);
-    match format {
-        LogFormat::Text => layer
-            .with_target(false)
-            .with_writer(OneLine(out, Form::TextLine))
-            .with_filter(filter(level))
-            .boxed(),
-        LogFormat::Json => layer
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .with_span_list(false)
-            .with_writer(OneLine(out, Form::JsonLine))
-            .with_filter(filter(level))
-            .boxed(),
-    }
+    tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .with_timer(Clock)
+        .with_target(false)
+        .with_writer(OneLine(out, Form::TextLine))
+        .with_filter(filter)
+        .boxed()
+}
+
+fn json_layer<W, F>(out: W, filter: F) -> BoxedLayer
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+    F: Filter<Registry> + Send + Sync + 'static,
+{
+    tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .with_timer(Clock)
+        .json()
+        .flatten_event(true)
+        .with_current_span(false)
+        .with_span_list(false)
+        .with_writer(OneLine(out, Form::JsonLine))
+        .with_filter(filter)
+        .boxed()
+}
+
+type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// What the layer of that form lets through: nothing, where the log has the other form.
+fn level_of(settings: &Log, form: LogFormat) -> Targets {
+    if settings.format() == form { filter(settings.level()) } else { Targets::new() }
 }
 
 /// The text that this thread logs meanwhile.

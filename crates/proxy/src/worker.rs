@@ -2,29 +2,30 @@
 //! the command path leaves it.
 
 pub mod clock;
+pub mod served;
 pub mod table;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_acl::UnixSeconds;
-use portcullis_session::Plan;
-use tokio::sync::mpsc;
+use portcullis_acl::{Decision, UnixSeconds};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use self::clock::Clock;
-use self::table::{Signal, Table};
+use self::served::{Change, Served};
+use self::table::{Signal, Table, Verdict};
 use crate::audit::Audit;
-use crate::config::Config;
-use crate::connection::admit::Admitted;
+use crate::connection::admit::{Admitted, Revoked, Seat};
 use crate::connection::refuse::Lingering;
-use crate::connection::relay::Pace;
 use crate::connection::serve;
-use crate::metrics::{ClosedReason, Metrics, WorkerStats};
+use crate::metrics::{ClosedReason, ListenerCounts, Metrics, WorkerStats};
 use crate::net::buffer::Pool;
+use crate::policy::store::{Generation, Store};
 
 /// How often deadlines are looked at. Timeouts are seconds long: they may be late by this much.
 const TICK: Duration = Duration::from_millis(250);
@@ -38,19 +39,17 @@ const CUT_AT_ONCE: usize = 16;
 /// When the drain's time is over, the sessions have this long to see it and to report their end.
 const FAREWELL: Duration = Duration::from_millis(500);
 
-/// What all threads share. Immutable, but for what counts.
+/// What all threads share.
 #[derive(Debug)]
 pub struct Shared {
     /// The config in force.
-    pub config: Config,
-    /// For each listener, what holds for its clients.
-    pub plans: Box<[Arc<Plan>]>,
+    pub store: Store,
+    /// The clients of the whole process.
+    pub seats: Arc<Seat>,
     /// Counters of the whole process.
     pub metrics: Arc<Metrics>,
     /// Where connections are reported.
     pub audit: Audit,
-    /// How many clients there may be: `limits.clients`, or what the open files have room for.
-    pub clients: u64,
 }
 
 /// What a worker is told from outside.
@@ -58,6 +57,8 @@ pub struct Shared {
 pub enum Order {
     /// Serve these.
     Serve(Vec<(u64, Admitted)>),
+    /// Another config is in force: cut whom it does not admit, and say how many were.
+    Adopt(Arc<Generation>, oneshot::Sender<u64>),
     /// Finish what is in flight, and end when nothing is left or this long has passed.
     Drain(Duration),
 }
@@ -71,14 +72,15 @@ pub struct Worker {
     pub stats: Arc<WorkerStats>,
     /// This worker's buffers.
     pub pool: Pool,
-    /// What each listener's clients are given time for.
-    pub paces: Box<[Rc<Pace>]>,
     /// This worker's sessions.
     pub table: Table,
     /// Connections that wait for their last bytes to arrive.
     pub lingering: Lingering,
     /// This worker's time.
     pub clock: Clock,
+    index: usize,
+    generation: RefCell<Arc<Generation>>,
+    listeners: RefCell<HashMap<Arc<str>, Rc<Served>>>,
     short_since: Cell<Option<Instant>>,
 }
 
@@ -93,12 +95,17 @@ pub async fn run(shared: Arc<Shared>, index: usize, mut orders: mpsc::Receiver<O
             order = orders.recv() => match order {
                 Some(Order::Serve(admitted)) => {
                     for (id, admitted) in admitted {
+                        worker.adopt(admitted.client().generation());
                         spawn_local(serve(Rc::clone(&worker), id, admitted));
                     }
                     // Sessions that start now stop like those that were there.
                     if stop_at.is_some() {
                         worker.table.signal_all(Signal::Drain);
                     }
+                }
+                Some(Order::Adopt(generation, done)) => {
+                    // Who asked may have given up.
+                    let _ = done.send(worker.adopt(&generation));
                 }
                 Some(Order::Drain(within)) => {
                     stop_at = stop_at.or_else(|| Some(Instant::now() + within));
@@ -126,18 +133,82 @@ pub async fn run(shared: Arc<Shared>, index: usize, mut orders: mpsc::Receiver<O
 
 impl Worker {
     fn new(shared: Arc<Shared>, index: usize) -> Self {
-        let all = usize::try_from(shared.config.limits().buffers()).unwrap_or(usize::MAX);
-        let listeners = shared.config.listeners().iter();
-        Self {
+        let generation = shared.store.current();
+        let worker = Self {
             stats: shared.metrics.worker(index),
-            pool: Pool::new(all / shared.config.workers().max(1)),
-            paces: listeners.map(|listener| Rc::new(Pace::of(&shared.config, listener))).collect(),
+            pool: Pool::new(share_of_buffers(&generation)),
             table: Table::default(),
             lingering: Lingering::default(),
             clock: Clock::start(),
+            index,
+            generation: RefCell::new(Arc::clone(&generation)),
+            listeners: RefCell::default(),
             short_since: Cell::new(None),
             shared,
+        };
+        worker.take_over(&generation);
+        worker
+    }
+
+    /// The config that this worker's sessions are judged by.
+    pub fn generation(&self) -> Arc<Generation> {
+        Arc::clone(&self.generation.borrow())
+    }
+
+    /// The listener of that index in [`Self::generation`].
+    pub fn served(&self, listener: usize) -> Option<Rc<Served>> {
+        let generation = self.generation.borrow();
+        let name = generation.listeners().get(listener)?.name();
+        self.listeners.borrow().get(name).map(Rc::clone)
+    }
+
+    /// Reports a client that another config admitted and the one in force does not, before it became a session.
+    pub fn turn_away(&self, revoked: &Revoked) {
+        let counts = ListenerCounts::new(Arc::clone(revoked.listener.series()), self.index);
+        counts.opened();
+        counts.closed(ClosedReason::Revoked);
+        let generation = self.generation.borrow();
+        let rule = revoked.rule.and_then(|rule| generation.policy().rule(rule));
+        self.shared.audit.refused(revoked.from, revoked.listener.name(), revoked.reason, rule.as_ref());
+    }
+
+    /// Goes over to a config, unless it is older than the one that is followed. Returns how many sessions are cut.
+    fn adopt(&self, generation: &Arc<Generation>) -> u64 {
+        if generation.number() <= self.generation.borrow().number() {
+            return 0;
         }
+        self.generation.replace(Arc::clone(generation));
+        self.pool.set_cap(share_of_buffers(generation));
+        let changes = self.take_over(generation);
+        let now = wall_clock();
+        self.table.judge_all(|entry| {
+            let Some(change) = changes.get(entry.served.name()).filter(|change| !change.auth) else {
+                return Verdict::Cut;
+            };
+            match generation.policy().judge(entry.served.index(), &entry.from, now) {
+                Decision::Allow(permit) => Verdict::Stay { permit, wake: change.pace },
+                Decision::Deny(_) => Verdict::Cut,
+            }
+        })
+    }
+
+    /// Brings the listeners up to date; says what changed for each that there is now.
+    fn take_over(&self, generation: &Generation) -> HashMap<Arc<str>, Change> {
+        let mut changes = HashMap::new();
+        let mut listeners = self.listeners.borrow_mut();
+        for (index, state) in generation.listeners().iter().enumerate() {
+            let name = state.name();
+            let change = match listeners.get(name) {
+                Some(served) => served.renew(generation, index, self.index),
+                None => Served::of(generation, index, self.index).map(|served| {
+                    listeners.insert(Arc::clone(name), Rc::new(served));
+                    Change { auth: false, pace: false }
+                }),
+            };
+            changes.extend(change.map(|change| (Arc::clone(name), change)));
+        }
+        listeners.retain(|name, _| changes.contains_key(name));
+        changes
     }
 
     /// What a coarse clock can do for all sessions at once, so that none needs a timer.
@@ -162,6 +233,13 @@ impl Worker {
         }
         self.pool.wake_all();
     }
+}
+
+/// What one worker's buffers may take.
+fn share_of_buffers(generation: &Generation) -> usize {
+    let config = generation.config();
+    let all = usize::try_from(config.limits().buffers()).unwrap_or(usize::MAX);
+    all / generation.workers().max(1)
 }
 
 /// Wall-clock time, for entries with an `until`.

@@ -4,10 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::config::AdminBind;
+use crate::config::{Admin, AdminBind};
 
 /// Open to whoever can connect, token or not: what monitoring and orchestrators ask, who cannot keep a secret.
 const OPEN: [&str; 3] = ["/metrics", "/live", "/ready"];
@@ -18,17 +19,34 @@ pub(super) struct Guard {
     /// own that resolves to it (DNS rebinding), so only names that are known to mean this machine are answered. On other
     /// addresses all that is not open wants the token, which such a page does not have.
     loopback: Option<IpAddr>,
+    /// Nobody but this machine's users can reach it, so it can do without a token.
+    open: bool,
     /// Only its digest is kept.
     token: Option<[u8; 32]>,
 }
 
 impl Guard {
+    pub(super) fn of(admin: &Admin) -> Self {
+        Self::new(admin.bind(), admin.token().map(ExposeSecret::expose_secret))
+    }
+
+    /// The same address with another token, or none; one that others can reach keeps the one it had.
+    pub(super) fn with_token(&self, token: Option<&str>) -> Self {
+        let token = token.map(digest);
+        Self {
+            loopback: self.loopback,
+            open: self.open,
+            token: if self.open { token } else { token.or(self.token) },
+        }
+    }
+
     pub(super) fn new(bind: &AdminBind, token: Option<&str>) -> Self {
         let loopback = match bind {
             AdminBind::Tcp(addr) => Some(ip(addr)).filter(IpAddr::is_loopback),
             AdminBind::Unix(_) => None,
         };
-        Self { loopback, token: token.map(digest) }
+        let open = loopback.is_some() || matches!(bind, AdminBind::Unix(_));
+        Self { loopback, open, token: token.map(digest) }
     }
 
     /// `Err` is the status to refuse with.

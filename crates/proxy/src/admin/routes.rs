@@ -2,8 +2,6 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::extract::{Request, State as Shared};
@@ -11,12 +9,12 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use portcullis_acl::UnixSeconds;
-use tokio::sync::oneshot;
 
+use crate::aside::aside;
 use crate::log::Timestamp;
 use crate::metrics::CONTENT_TYPE;
 use crate::upstream::health::State;
+use crate::worker::wall_clock;
 
 use super::AdminState;
 
@@ -32,7 +30,7 @@ pub(super) fn router(state: Arc<AdminState>) -> Router {
 }
 
 async fn guarded(Shared(state): Shared<Arc<AdminState>>, request: Request, next: Next) -> Response {
-    let mut response = match state.guard.check(request.uri(), request.headers()) {
+    let mut response = match state.guard.load().check(request.uri(), request.headers()) {
         Ok(()) => next.run(request).await,
         Err(StatusCode::UNAUTHORIZED) => {
             let challenge = [(header::WWW_AUTHENTICATE, "Bearer realm=\"portcullis\"")];
@@ -74,7 +72,7 @@ async fn ready(Shared(state): Shared<Arc<AdminState>>) -> (StatusCode, String) {
     if state.is_draining() {
         reasons.push_str("stopping\n");
     }
-    for (name, _, found) in state.health.upstreams().filter(|(_, used, _)| *used) {
+    for (name, _, found) in state.health.upstreams().into_iter().filter(|(_, used, _)| *used) {
         let _ = match found {
             State::Up { .. } => Ok(()),
             State::Unknown => writeln!(reasons, "upstream '{name}' has not been probed yet"),
@@ -91,38 +89,16 @@ async fn ready(Shared(state): Shared<Arc<AdminState>>) -> (StatusCode, String) {
 }
 
 async fn metrics(Shared(state): Shared<Arc<AdminState>>) -> Response {
-    match on_a_thread(move || state.page()).await {
+    // There are at most as many threads as connections.
+    match aside("page", move || state.page()).await {
         Some(page) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], page).into_response(),
         None => (StatusCode::INTERNAL_SERVER_ERROR, "the page could not be made\n").into_response(),
     }
 }
 
-/// Makes a page without holding up the probes. A thread of its own, because those of the runtime may all be waiting for a
-/// name server that does not answer, which is when somebody wants to see the page; there are at most as many as
-/// connections.
-async fn on_a_thread(make: impl FnOnce() -> String + Send + 'static) -> Option<String> {
-    let (done, page) = oneshot::channel();
-    let make = move || {
-        // Who asked may have left.
-        let _ = done.send(make());
-    };
-    thread::Builder::new().name("page".into()).spawn(make).ok()?;
-    page.await.ok()
-}
-
 impl AdminState {
     fn page(&self) -> String {
-        self.tell_groups();
-        self.metrics.render()
-    }
-
-    /// Which entry expires next changes with the clock alone.
-    fn tell_groups(&self) {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = UnixSeconds(i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
-        for (index, group) in self.policy.groups().enumerate() {
-            let entries = u64::try_from(group.entry_count()).unwrap_or(u64::MAX);
-            self.metrics.group(index, entries, group.next_expiry(now).map(|until| until.0));
-        }
+        self.shared.store.current().tell_groups(wall_clock());
+        self.shared.metrics.render()
     }
 }

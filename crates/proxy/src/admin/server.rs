@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +17,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::config::{AdminBind, Tcp};
-use crate::net::socket::{listen_tcp, listen_unix};
+use crate::net::socket::{SocketFile, listen_tcp, listen_unix};
 
 use super::AdminState;
 use super::routes::router;
@@ -38,7 +37,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Bound {
     socket: socket2::Socket,
-    unix: Option<PathBuf>,
+    file: Option<SocketFile>,
 }
 
 impl Bound {
@@ -48,23 +47,14 @@ impl Bound {
     /// Those of the system.
     pub fn bind(bind: &AdminBind, tcp: &Tcp) -> io::Result<Self> {
         Ok(match bind {
-            AdminBind::Tcp(addr) => Self { socket: listen_tcp(*addr, false, tcp)?, unix: None },
-            AdminBind::Unix(path) => Self { socket: listen_unix(path)?, unix: Some(path.clone()) },
+            AdminBind::Tcp(addr) => Self { socket: listen_tcp(*addr, false, tcp)?, file: None },
+            AdminBind::Unix(path) => Self { socket: listen_unix(path)?, file: Some(SocketFile::at(path)?) },
         })
     }
 
     /// Where it listens; with port 0 in the config, the port that was given.
     pub fn tcp_addr(&self) -> Option<std::net::SocketAddr> {
         self.socket.local_addr().ok()?.as_socket()
-    }
-}
-
-impl Drop for Bound {
-    fn drop(&mut self) {
-        if let Some(path) = &self.unix {
-            // Left behind, the file would be taken over at the next start.
-            let _ = std::fs::remove_file(path);
-        }
     }
 }
 
@@ -78,7 +68,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let listener = Listener::of(&bound)?;
-    let mut upkeep = pin!(Arc::clone(&state.metrics).run_upkeep());
+    let mut upkeep = pin!(Arc::clone(&state.shared.metrics).run_upkeep());
     let router = router(state);
     let mut open = Open::default();
     let mut shutdown = pin!(shutdown);
@@ -105,7 +95,7 @@ enum Listener {
 impl Listener {
     fn of(bound: &Bound) -> io::Result<Self> {
         let socket = bound.socket.try_clone()?;
-        Ok(match bound.unix {
+        Ok(match bound.file {
             None => Self::Tcp(TcpListener::from_std(socket.into())?),
             Some(_) => Self::Unix(UnixListener::from_std(socket.into())?),
         })

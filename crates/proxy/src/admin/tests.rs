@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::config::{LoadOptions, load};
-use crate::metrics::Names;
+use crate::config::{Config, LoadOptions, load};
+use crate::upstream::health::Watched;
 
 /// A served endpoint, on a thread of its own as in the gate.
 struct Served {
     addr: Option<SocketAddr>,
     state: Arc<AdminState>,
-    health: Arc<Health>,
+    watched: Vec<Arc<Watched>>,
+    asked: mpsc::Receiver<Request>,
     dir: tempfile::TempDir,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
@@ -26,14 +27,14 @@ impl Served {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("token"), "a-token-of-some-length-0123456789").unwrap();
         let config = config(dir.path(), admin);
-        let names = Names {
-            listeners: vec!["public".into()],
-            upstreams: vec!["main".into(), "unused".into()],
-            groups: config.policy().groups().map(|group| group.name().to_owned()).collect(),
-        };
-        let health = Health::new(&config);
+        let health = Arc::new(Health::default());
+        let watched = health.follow(&config);
+        let shared = Arc::new(crate::app::assemble(config, 100).unwrap());
+        let generation = shared.store.current();
+        let config = generation.config();
         let admin = config.admin().unwrap();
-        let state = AdminState::new(admin, &config, Metrics::new(names, 1, Vec::new()), Arc::clone(&health));
+        let (requests, asked) = mpsc::channel(1);
+        let state = AdminState::new(admin, shared, Arc::clone(&health), requests);
         let bound = Bound::bind(admin.bind(), config.limits().tcp()).unwrap();
         let (addr, shared) = (bound.tcp_addr(), Arc::clone(&state));
         let (stop, stopped) = oneshot::channel();
@@ -41,7 +42,7 @@ impl Served {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(serve(bound, shared, async { drop(stopped.await) })).unwrap();
         });
-        Self { addr, state, health, dir, stop: Some(stop), thread: Some(thread) }
+        Self { addr, state, watched, asked, dir, stop: Some(stop), thread: Some(thread) }
     }
 
     fn connect(&self) -> TcpStream {
@@ -129,13 +130,13 @@ fn ready_names_what_is_down_and_only_what_is_used() {
     let (status, _, body) = served.get("/ready");
     assert_eq!((status, body.as_str()), (503, "upstream 'main' has not been probed yet\n"));
 
-    served.health.found(0, Err(crate::metrics::UpstreamErrorKind::Auth));
+    served.watched[0].found(Err(crate::metrics::UpstreamErrorKind::Auth));
     let (status, _, body) = served.get("/ready");
     assert!(status == 503 && body.starts_with("upstream 'main' is down (auth) since 20"), "{body}");
     assert_eq!(body.lines().count(), 1, "{body}");
     assert!(!body.contains("127.0.0.1"), "no addresses: {body}");
 
-    served.health.found(0, Ok(()));
+    served.watched[0].found(Ok(()));
     assert_eq!(served.get("/ready").0, 200);
     served.state.set_draining();
     let (status, _, body) = served.get("/ready");

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portcullis_acl::{ClientAddr, Rule};
@@ -19,14 +20,14 @@ pub(super) const MAX_SOURCES: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct Gather {
     sources: HashMap<Key, Held>,
-    various: HashMap<(usize, RefusedReason), Held>,
+    various: HashMap<(Arc<str>, RefusedReason), Held>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     /// Without the port, which differs for each connection. `None`: unix.
     ip: Option<IpAddr>,
-    listener: usize,
+    listener: Arc<str>,
     reason: RefusedReason,
 }
 
@@ -43,7 +44,7 @@ struct Held {
 #[derive(Debug)]
 pub(super) struct Told {
     pub(super) source: Source,
-    pub(super) listener: usize,
+    pub(super) listener: Arc<str>,
     pub(super) reason: RefusedReason,
     pub(super) count: u64,
     rule: Option<OwnedRule>,
@@ -54,12 +55,12 @@ impl Gather {
     pub(super) fn is_first(
         &mut self,
         source: ClientAddr,
-        listener: usize,
+        listener: &Arc<str>,
         reason: RefusedReason,
         rule: Option<&Rule<'_>>,
         now: Instant,
     ) -> bool {
-        let key = Key { ip: source.ip(), listener, reason };
+        let key = Key { ip: source.ip(), listener: Arc::clone(listener), reason };
         if let Some(held) = self.sources.get_mut(&key) {
             held.count = held.count.saturating_add(1);
             held.last = source;
@@ -70,7 +71,7 @@ impl Gather {
                 .insert(key, Held { since: now, count: 0, last: source, rule: rule.map(OwnedRule::of) });
             return true;
         }
-        let held = self.various.entry((listener, reason)).or_insert_with(|| Held {
+        let held = self.various.entry((Arc::clone(listener), reason)).or_insert_with(|| Held {
             since: now,
             count: 0,
             last: source,
@@ -88,12 +89,13 @@ impl Gather {
             let source = Source::One(held.last);
             held.keep(now, all, |count, rule| {
                 let rule = rule.clone();
-                told.push(Told { source, listener: key.listener, reason: key.reason, count, rule });
+                let listener = Arc::clone(&key.listener);
+                told.push(Told { source, listener, reason: key.reason, count, rule });
             })
         });
         self.various.retain(|(listener, reason), held| {
             held.keep(now, all, |count, _| {
-                let (listener, reason) = (*listener, *reason);
+                let (listener, reason) = (Arc::clone(listener), *reason);
                 told.push(Told { source: Source::Various, listener, reason, count, rule: None });
             })
         });

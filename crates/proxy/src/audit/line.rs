@@ -83,6 +83,21 @@ impl<'a> Line<'a> {
     }
 }
 
+/// A line about something else than a connection: the time, then what `facts` says.
+pub(super) fn event(facts: &impl Serialize) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Event<'a, F> {
+        #[serde(serialize_with = "as_text")]
+        time: Timestamp,
+        #[serde(flatten)]
+        facts: &'a F,
+    }
+    // As above.
+    let mut out = serde_json::to_vec(&Event { time: Timestamp::now(), facts }).unwrap_or_default();
+    out.push(b'\n');
+    out
+}
+
 /// Where refused connections came from.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Source {

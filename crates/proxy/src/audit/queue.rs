@@ -15,7 +15,6 @@ const REMINDER: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(super) struct Queue {
-    on_overflow: Overflow,
     state: Mutex<State>,
     /// Lines came, or the writer is asked for something else.
     work: Condvar,
@@ -23,8 +22,9 @@ pub(super) struct Queue {
     space: Condvar,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    on_overflow: Overflow,
     lines: Vec<u8>,
     dropped: u64,
     /// When the log was last told that lines are dropped.
@@ -51,14 +51,24 @@ pub(super) enum Work {
 
 impl Queue {
     pub(super) fn new(on_overflow: Overflow) -> Self {
-        Self { on_overflow, state: Mutex::default(), work: Condvar::new(), space: Condvar::new() }
+        let state = State {
+            on_overflow,
+            lines: Vec::new(),
+            dropped: 0,
+            told: None,
+            asleep: false,
+            reopen: false,
+            closing: false,
+            closed: false,
+        };
+        Self { state: Mutex::new(state), work: Condvar::new(), space: Condvar::new() }
     }
 
     /// Adds one line. A full queue drops it and counts it, or makes the caller wait.
     pub(super) fn push(&self, line: &[u8]) {
         let mut state = self.lock();
         while state.lines.len() + line.len() > MAX_BYTES && !state.lines.is_empty() && !state.closed {
-            if self.on_overflow == Overflow::Drop {
+            if state.on_overflow == Overflow::Drop {
                 return Self::drop_line(state);
             }
             state = self.space.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -149,6 +159,16 @@ impl Queue {
 
     pub(super) fn dropped(&self) -> u64 {
         self.lock().dropped
+    }
+
+    pub(super) fn on_overflow(&self) -> Overflow {
+        self.lock().on_overflow
+    }
+
+    pub(super) fn set_overflow(&self, on_overflow: Overflow) {
+        self.lock().on_overflow = on_overflow;
+        // Who waits for space looks again.
+        self.space.notify_all();
     }
 
     pub(super) fn reopen(&self) {

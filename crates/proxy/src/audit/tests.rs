@@ -28,16 +28,16 @@ fn rule() -> Rule<'static> {
     }
 }
 
-fn listeners() -> Vec<String> {
-    vec!["public".into(), "local".into()]
+fn named(listener: &str) -> Arc<str> {
+    listener.into()
 }
 
 fn to_file(path: &Path) -> Audit {
-    Audit::start(&AuditPath::File(path.into()), Overflow::Drop, listeners()).unwrap()
+    Audit::start(&AuditPath::File(path.into()), Overflow::Drop).unwrap()
 }
 
 fn to(out: impl Write + Send + 'static, on_overflow: Overflow) -> Audit {
-    Audit::start_on(Sink::on(AuditPath::Stdout, Box::new(out)), on_overflow, listeners()).unwrap()
+    Audit::start_on(Sink::on(AuditPath::Stdout, Box::new(out)), on_overflow).unwrap()
 }
 
 fn lines(path: &Path) -> Vec<Value> {
@@ -56,10 +56,10 @@ fn each_event_is_one_line_with_all_its_facts() {
     let path = dir.path().join("audit.log");
     let audit = to_file(&path);
     let rule = rule();
-    let who = Subject { id: 17, source: source(SOURCE), listener: 0, rule: Some(&rule) };
+    let who = Subject { id: 17, source: source(SOURCE), listener: "public", rule: Some(&rule) };
     audit.accepted(&who);
-    audit.refused(source("[2001:db8::1]:9"), 1, RefusedReason::NotAllowed, None);
-    audit.refused(ClientAddr::unix(), 1, RefusedReason::Denied, Some(&rule));
+    audit.refused(source("[2001:db8::1]:9"), &named("local"), RefusedReason::NotAllowed, None);
+    audit.refused(ClientAddr::unix(), &named("local"), RefusedReason::Denied, Some(&rule));
     let totals = Totals {
         bytes_from_client: 1,
         bytes_to_client: 2,
@@ -115,10 +115,15 @@ fn a_refusal_is_told_at_once_and_more_of_it_as_one_line_with_their_number() {
     let path = dir.path().join("audit.log");
     let audit = to_file(&path);
     for port in 1..=500 {
-        audit.refused(source(&format!("203.0.113.9:{port}")), 0, RefusedReason::NotAllowed, None);
+        audit.refused(
+            source(&format!("203.0.113.9:{port}")),
+            &named("public"),
+            RefusedReason::NotAllowed,
+            None,
+        );
     }
-    audit.refused(source(SOURCE), 0, RefusedReason::Denied, None);
-    audit.refused(source(SOURCE), 1, RefusedReason::NotAllowed, None);
+    audit.refused(source(SOURCE), &named("public"), RefusedReason::Denied, None);
+    audit.refused(source(SOURCE), &named("local"), RefusedReason::NotAllowed, None);
     let first = wait_for(&path, 3, Duration::from_millis(700));
     assert_eq!(sum_of_counts(&first), 3, "the first of each, without waiting for the second to pass");
     let all = wait_for(&path, 4, Duration::from_secs(3));
@@ -149,7 +154,7 @@ fn nothing_that_was_gathered_is_lost_at_the_end() {
     for host in 0..MAX_SOURCES + 50 {
         for _ in 0..3 {
             let text = format!("10.0.{}.{}:1", host / 256, host % 256);
-            audit.refused(source(&text), 0, RefusedReason::NotAllowed, None);
+            audit.refused(source(&text), &named("public"), RefusedReason::NotAllowed, None);
         }
     }
     audit.finish();
@@ -166,7 +171,13 @@ fn a_source_that_goes_on_gets_a_line_a_second_and_a_quiet_one_is_forgotten() {
     let mut gather = Gather::default();
     let start = Instant::now();
     let refuse = |gather: &mut Gather, at| {
-        gather.is_first(source(SOURCE), 0, RefusedReason::Rate, None, start + Duration::from_millis(at))
+        gather.is_first(
+            source(SOURCE),
+            &named("public"),
+            RefusedReason::Rate,
+            None,
+            start + Duration::from_millis(at),
+        )
     };
     assert!(refuse(&mut gather, 0));
     assert!(!refuse(&mut gather, 10));
@@ -186,7 +197,7 @@ fn a_moved_file_is_opened_anew() {
     let dir = tempfile::tempdir().unwrap();
     let (path, moved) = (dir.path().join("audit.log"), dir.path().join("audit.log.1"));
     let audit = to_file(&path);
-    let who = Subject { id: 1, source: source(SOURCE), listener: 0, rule: None };
+    let who = Subject { id: 1, source: source(SOURCE), listener: "public", rule: None };
     audit.accepted(&who);
     wait_for(&path, 1, Duration::from_secs(2));
     fs::rename(&path, &moved).unwrap();
@@ -200,7 +211,7 @@ fn a_moved_file_is_opened_anew() {
 #[test]
 fn a_file_that_cannot_be_opened_says_which() {
     let path = AuditPath::File("/nonexistent/audit.log".into());
-    let error = Audit::start(&path, Overflow::Drop, listeners()).unwrap_err();
+    let error = Audit::start(&path, Overflow::Drop).unwrap_err();
     assert!(
         error.to_string().starts_with("audit output '/nonexistent/audit.log' cannot be opened: "),
         "{error}"
@@ -214,7 +225,7 @@ fn a_stalled_reader_never_holds_up_who_reports() {
     let rule = rule();
     let started = Instant::now();
     for id in 0..20_000 {
-        audit.accepted(&Subject { id, source: source(SOURCE), listener: 0, rule: Some(&rule) });
+        audit.accepted(&Subject { id, source: source(SOURCE), listener: "public", rule: Some(&rule) });
     }
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     let dropped = audit.dropped();
@@ -242,7 +253,7 @@ fn with_block_nothing_is_lost_to_a_slow_reader() {
     });
     let rule = rule();
     for id in 0..20_000 {
-        audit.accepted(&Subject { id, source: source(SOURCE), listener: 0, rule: Some(&rule) });
+        audit.accepted(&Subject { id, source: source(SOURCE), listener: "public", rule: Some(&rule) });
     }
     audit.finish();
     assert_eq!(audit.dropped(), 0);
@@ -280,7 +291,7 @@ impl Write for FullDisk {
 fn a_full_disk_loses_counted_lines_and_tears_none_that_follow() {
     let (full, out) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
     let audit = to(FullDisk { full: Arc::clone(&full), out: Arc::clone(&out) }, Overflow::Drop);
-    let report = |id| audit.accepted(&Subject { id, source: source(SOURCE), listener: 0, rule: None });
+    let report = |id| audit.accepted(&Subject { id, source: source(SOURCE), listener: "public", rule: None });
     let written = || String::from_utf8(out.lock().unwrap().clone()).unwrap();
     let until = |done: &dyn Fn() -> bool| {
         let deadline = Instant::now() + Duration::from_secs(3);
@@ -314,7 +325,7 @@ fn text_cannot_break_out_of_its_line() {
     let path = dir.path().join("audit.log");
     let audit = to_file(&path);
     let rule = Rule { note: Some("\r\n{\"event\":\"forged\"}\x1b[2J\u{2028}"), ..rule() };
-    audit.accepted(&Subject { id: 1, source: source(SOURCE), listener: 0, rule: Some(&rule) });
+    audit.accepted(&Subject { id: 1, source: source(SOURCE), listener: "public", rule: Some(&rule) });
     audit.finish();
     let text = fs::read_to_string(&path).unwrap();
     assert_eq!(text.matches('\n').count(), 1);
@@ -327,11 +338,11 @@ fn the_log_has_the_same_facts() {
     let dir = tempfile::tempdir().unwrap();
     let audit = to_file(&dir.path().join("audit.log"));
     let rule = rule();
-    let who = Subject { id: 17, source: source(SOURCE), listener: 0, rule: Some(&rule) };
+    let who = Subject { id: 17, source: source(SOURCE), listener: "public", rule: Some(&rule) };
     let text = crate::log::captured(|| {
         audit.accepted(&who);
         for _ in 0..3 {
-            audit.refused(source(SOURCE), 1, RefusedReason::Denied, Some(&rule));
+            audit.refused(source(SOURCE), &named("local"), RefusedReason::Denied, Some(&rule));
         }
         audit.closed(&who, ClosedReason::Client, &Totals { commands: 3, ..Totals::default() });
     });

@@ -1,6 +1,6 @@
 //! The thread that takes lines from the queue to the sink, and tells in time what was gathered.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,12 +14,11 @@ use super::sink::Sink;
 pub(super) struct Writer {
     inner: Arc<Inner>,
     sink: Sink,
-    on_overflow: Overflow,
 }
 
 impl Writer {
-    pub(super) fn new(inner: Arc<Inner>, sink: Sink, on_overflow: Overflow) -> Self {
-        Self { inner, sink, on_overflow }
+    pub(super) fn new(inner: Arc<Inner>, sink: Sink) -> Self {
+        Self { inner, sink }
     }
 
     pub(super) fn run(mut self) {
@@ -32,7 +31,7 @@ impl Writer {
                     self.tell_gathered(false);
                     thread::sleep(LINGER);
                 }
-                Work::Reopen => self.sink.reopen(),
+                Work::Reopen => self.change_sink(),
                 Work::Tick => self.tell_gathered(false),
                 Work::Stop => {
                     self.tell_gathered(true);
@@ -44,11 +43,18 @@ impl Writer {
         }
     }
 
+    fn change_sink(&mut self) {
+        match self.inner.replacement.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(sink) => self.sink = sink,
+            None => self.sink.reopen(),
+        }
+    }
+
     fn tell_gathered(&self, all: bool) {
         // Not while the lock is held: making a line takes far longer than counting a refusal.
         let due = self.inner.gather().due(Instant::now(), all);
         for told in &due {
-            let line = self.inner.refusal(told.source, told.listener, told.reason, told.rule(), told.count);
+            let line = self.inner.refusal(told.source, &told.listener, told.reason, told.rule(), told.count);
             self.inner.queue.push_unbounded(&line);
         }
     }
@@ -57,7 +63,7 @@ impl Writer {
         let mut left = lines;
         while let Err(unwritten) = self.sink.write(left) {
             left = lines.get(lines.len().saturating_sub(unwritten)..).unwrap_or_default();
-            if self.on_overflow == Overflow::Drop || self.inner.queue.is_closing() {
+            if self.inner.queue.on_overflow() == Overflow::Drop || self.inner.queue.is_closing() {
                 return self.lose(lines, left.len());
             }
             thread::sleep(RETRY_PAUSE);

@@ -106,7 +106,7 @@ fn summary(config: &Config, problems: &[Problem]) -> String {
 
 fn describe_listener(config: &Config, index: usize, listener: &Listener) -> String {
     let binds: Vec<String> = listener.binds().iter().map(describe_bind).collect();
-    let upstream = config.upstreams().get(listener.upstream()).map_or("?", Upstream::name);
+    let upstream = config.upstreams().get(listener.upstream()).map_or("?", |upstream| upstream.name());
     format!(
         "{}: {} -> {upstream}, auth {}, {} allowed",
         listener.name(),
@@ -212,7 +212,7 @@ fn json_listener(config: &Config, index: usize, listener: &Listener) -> Value {
     json!({
         "name": listener.name(),
         "binds": binds,
-        "upstream": config.upstreams().get(listener.upstream()).map(Upstream::name),
+        "upstream": config.upstreams().get(listener.upstream()).map(|upstream| upstream.name()),
         "auth": auth(listener),
         "allowed_entries": config.policy().allowed_entries(index),
     })

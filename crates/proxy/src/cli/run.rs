@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::config::{Config, LoadOptions, Loaded, Problem, Severity, load};
+use crate::config::{Config, LoadOptions, Loaded, Problem, Reading, Severity, Source, read};
 use crate::{app, log};
 
 use super::check::report;
@@ -28,8 +28,9 @@ pub fn run(args: &RunArgs) -> ExitCode {
             return ExitCode::from(BAD_CONFIG);
         }
     };
-    match load(&path, &LoadOptions::new()) {
-        Ok(loaded) => run_loaded(loaded),
+    let Reading { result, sources } = read(&path, &LoadOptions::new());
+    match result {
+        Ok(loaded) => run_loaded(loaded, sources),
         Err(problems) => {
             let _ = report(&mut io::stderr().lock(), &problems);
             ExitCode::from(BAD_CONFIG)
@@ -37,7 +38,7 @@ pub fn run(args: &RunArgs) -> ExitCode {
     }
 }
 
-fn run_loaded(loaded: Loaded) -> ExitCode {
+fn run_loaded(loaded: Loaded, sources: Vec<Source>) -> ExitCode {
     let Loaded { config, warnings } = loaded;
     // Held to the end: dropping it writes what is still queued.
     let _log = match log::start(config.log()) {
@@ -48,11 +49,11 @@ fn run_loaded(loaded: Loaded) -> ExitCode {
         }
     };
     warnings.iter().for_each(log_problem);
-    run_app(config)
+    run_app(config, sources)
 }
 
-fn run_app(config: Config) -> ExitCode {
-    match app::run(config) {
+fn run_app(config: Config, sources: Vec<Source>) -> ExitCode {
+    match app::run(config, sources) {
         Ok(exit) => exit,
         Err(error) => {
             tracing::error!("cannot start: {error}");

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use portcullis_acl::UnixSeconds;
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use super::problem::{Place, Problems};
 use super::{Config, Problem, raw, validate};
@@ -58,6 +60,36 @@ impl Default for LoadOptions {
     }
 }
 
+/// A file that a configuration was read from, secrets among them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// As it was opened.
+    pub path: PathBuf,
+    /// SHA-256 of what was read; `None`: it could not be read.
+    pub digest: Option<[u8; 32]>,
+}
+
+impl Source {
+    /// The same file as it is now. A pipe cannot be read twice and counts as unchanged.
+    #[must_use]
+    pub fn now(&self) -> Self {
+        let digest = match std::fs::metadata(&self.path) {
+            Ok(file) if !file.is_file() && !file.is_dir() => self.digest,
+            _ => digest_file(&self.path).ok(),
+        };
+        Self { path: self.path.clone(), digest }
+    }
+}
+
+/// What reading a configuration came to, and every file that had a part in it.
+#[derive(Debug)]
+pub struct Reading {
+    /// The configuration, or every problem that could be found: errors and warnings, in the order of the files.
+    pub result: Result<Loaded, Vec<Problem>>,
+    /// Each file once, those that could not be read as well.
+    pub sources: Vec<Source>,
+}
+
 /// A valid configuration, and what is questionable about it.
 #[derive(Debug)]
 pub struct Loaded {
@@ -70,29 +102,29 @@ pub struct Loaded {
 /// Reads and validates a configuration file and the files it names. On failure every problem that could be found,
 /// errors and warnings, in the order of the files.
 pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, Vec<Problem>> {
+    read(path, options).result
+}
+
+/// As [`load`], for whoever has to notice when one of the files changes.
+pub fn read(path: &Path, options: &LoadOptions) -> Reading {
     let file: Arc<str> = path.display().to_string().into();
     let mut scope = Scope {
         problems: Problems::default(),
         options: options.clone(),
         now: options.now(),
         base: path.parent().map(Path::to_path_buf).unwrap_or_default(),
-        file: Arc::clone(&file),
+        file,
+        sources: Vec::new(),
     };
-    let start = Place::start_of(&file);
-    if matches!(path.try_exists(), Ok(false)) {
-        let hint = "name a file with --config, or make one: docs/configuration.md";
-        scope.problems.error(&start, "there is no such file", hint);
-        return Err(scope.problems.into_list());
-    }
-    let tree = read_text(path, MAX_YAML_FILE, &start, &mut scope.problems)
-        .and_then(|text| raw::parse(&text, &file, &mut scope.problems));
-    let config = tree.and_then(|tree| validate::config(&tree, path, &mut scope));
-    match config {
+    let config = scope.config(path);
+    let sources = std::mem::take(&mut scope.sources);
+    let result = match config {
         Some(config) if !scope.problems.has_errors() => {
             Ok(Loaded { config, warnings: scope.problems.into_list() })
         }
         _ => Err(scope.problems.into_list()),
-    }
+    };
+    Reading { result, sources }
 }
 
 /// The file to read when none is named: `./portcullis.yaml`, or `/etc/portcullis/portcullis.yaml` where that is absent.
@@ -110,30 +142,69 @@ pub(super) struct Scope {
     pub(super) base: PathBuf,
     /// The main file, as it was named.
     pub(super) file: Arc<str>,
+    sources: Vec<Source>,
 }
 
-/// Reads a whole file of UTF-8 text, at most `most` bytes; the problem is noted at `mention`.
-pub(super) fn read_text(path: &Path, most: u64, mention: &Place, problems: &mut Problems) -> Option<String> {
-    match read_bytes(path, most) {
-        Ok(bytes) => match String::from_utf8(bytes) {
-            Ok(text) => Some(text),
-            Err(error) => {
-                let valid = error.utf8_error().valid_up_to();
-                let line = error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count() + 1;
-                let message = format!("{} is not UTF-8 text, first in line {line}", path.display());
-                problems.error(mention, message, "save it as UTF-8");
+impl Scope {
+    fn config(&mut self, path: &Path) -> Option<Config> {
+        let start = Place::start_of(&self.file);
+        if matches!(path.try_exists(), Ok(false)) {
+            self.sources.push(Source { path: path.to_owned(), digest: None });
+            let hint = "name a file with --config, or make one: docs/configuration.md";
+            self.problems.error(&start, "there is no such file", hint);
+            return None;
+        }
+        let text = self.read_text(path, MAX_YAML_FILE, &start)?;
+        let tree = raw::parse(&text, &Arc::clone(&self.file), &mut self.problems)?;
+        validate::config(&tree, path, self)
+    }
+
+    /// Reads a whole file of UTF-8 text, at most `most` bytes; the problem is noted at `mention`.
+    pub(super) fn read_text(&mut self, path: &Path, most: u64, mention: &Place) -> Option<String> {
+        match self.read_bytes(path, most) {
+            Ok(bytes) => match String::from_utf8(bytes) {
+                Ok(text) => Some(text),
+                Err(error) => {
+                    let valid = error.utf8_error().valid_up_to();
+                    let line = error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count() + 1;
+                    let message = format!("{} is not UTF-8 text, first in line {line}", path.display());
+                    self.problems.error(mention, message, "save it as UTF-8");
+                    None
+                }
+            },
+            Err((reason, hint)) => {
+                self.problems.error(mention, format!("cannot read {}: {reason}", path.display()), hint);
                 None
             }
-        },
-        Err((reason, hint)) => {
-            problems.error(mention, format!("cannot read {}: {reason}", path.display()), hint);
-            None
+        }
+    }
+
+    /// At most `most` bytes of a file or a pipe; `Err` is reason and hint.
+    pub(super) fn read_bytes(&mut self, path: &Path, most: u64) -> Result<Vec<u8>, (String, String)> {
+        let read = read_bytes(path, most);
+        let digest = read.as_ref().ok().map(|bytes| Sha256::digest(bytes).into());
+        if self.sources.iter().all(|source| source.path != path) {
+            self.sources.push(Source { path: path.to_owned(), digest });
+        }
+        read
+    }
+}
+
+/// In pieces, so that a large file or a secret is not kept.
+fn digest_file(path: &Path) -> std::io::Result<[u8; 32]> {
+    let mut file = File::open(path)?.take(MAX_TEXT_FILE + 1);
+    let mut digest = Sha256::new();
+    let mut piece = Zeroizing::new(vec![0; 64 << 10]);
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(digest.finalize().into()),
+            n => digest.update(piece.get(..n).unwrap_or_default()),
         }
     }
 }
 
 /// At most `most` bytes of a file or a pipe; `Err` is reason and hint.
-pub(super) fn read_bytes(path: &Path, most: u64) -> Result<Vec<u8>, (String, String)> {
+fn read_bytes(path: &Path, most: u64) -> Result<Vec<u8>, (String, String)> {
     let fail = |error: std::io::Error| (reason(&error), hint(&error).to_owned());
     let file = File::open(path).map_err(fail)?;
     let metadata = file.metadata().map_err(fail)?;

@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::limits::Limits;
 
 /// One named listener.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     pub(super) name: String,
     pub(super) binds: Vec<Bind>,
@@ -50,6 +50,11 @@ impl Listener {
     /// Whether inline commands (as typed in telnet) are taken.
     pub fn inline_commands(&self) -> bool {
         self.inline_commands
+    }
+
+    /// Whether the two differ in nothing but the upstream's index.
+    pub fn is_like(&self, other: &Self) -> bool {
+        Self { upstream: 0, ..self.clone() } == Self { upstream: 0, ..other.clone() }
     }
 
     /// The limits of the process with this listener's own over them.
@@ -104,7 +109,7 @@ pub enum Auth {
 }
 
 /// One Redis behind the proxy.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     pub(super) name: String,
     pub(super) addresses: Vec<Address>,
@@ -170,6 +175,14 @@ pub struct Credentials {
     pub(super) username: Option<String>,
     pub(super) password: SecretString,
 }
+
+impl PartialEq for Credentials {
+    fn eq(&self, other: &Self) -> bool {
+        self.username == other.username && self.password.expose_secret() == other.password.expose_secret()
+    }
+}
+
+impl Eq for Credentials {}
 
 impl Credentials {
     /// `None`: the default user.
@@ -259,11 +272,20 @@ pub enum Overflow {
     Block,
 }
 
+/// What makes a running gate read the files again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// A change of any of them, and SIGHUP.
+    Watch,
+    /// SIGHUP alone.
+    Signal,
+}
+
 /// How logs are written, always to standard error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
-    pub(super) format: LogFormat,
-    pub(super) level: LogLevel,
+    pub(crate) format: LogFormat,
+    pub(crate) level: LogLevel,
 }
 
 impl Log {

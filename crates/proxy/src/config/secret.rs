@@ -4,7 +4,7 @@ use secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use super::fields::{Fields, shown};
-use super::load::{Scope, read_bytes};
+use super::load::Scope;
 use super::raw::{Node, Value};
 use super::value;
 
@@ -55,7 +55,7 @@ fn from_file(node: &Node, what: &str, scope: &mut Scope) -> Option<SecretString>
     if !scope.options.reads_secrets() {
         return Some(SecretString::default());
     }
-    let bytes = match read_bytes(&path, MAX_SECRET) {
+    let bytes = match scope.read_bytes(&path, MAX_SECRET) {
         Ok(bytes) => bytes,
         Err((reason, hint)) => {
             let message = format!("cannot read the {what} from {}: {reason}", path.display());

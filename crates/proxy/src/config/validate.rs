@@ -28,12 +28,12 @@ pub(super) fn config(tree: &Node, path: &Path, scope: &mut Scope) -> Option<Conf
     let admin = service::admin(fields.take("admin"), scope);
     let audit = service::audit(fields.take("audit"), scope);
     let log = service::log(fields.take("log"), &mut scope.problems);
+    let reload = service::reload(fields.take("reload"), &mut scope.problems);
     let workers = service::workers(fields.take("workers"), &mut scope.problems);
     let admin_bind = admin.iter().flatten().map(Admin::bind).next();
     let listeners =
         listeners::read(&mut fields, &upstreams, &limits, &mut groups, &mut policy, admin_bind, scope);
     fields.not_yet("users", "this version has auth: passthrough and auth: trust", &mut scope.problems);
-    fields.not_yet("reload", "leave it out: the file is read once, at start", &mut scope.problems);
     fields.finish(&mut scope.problems);
 
     groups.report_hollow(scope);
@@ -48,12 +48,13 @@ pub(super) fn config(tree: &Node, path: &Path, scope: &mut Scope) -> Option<Conf
     Some(Config {
         path: path.to_path_buf(),
         listeners: listeners.finish()?,
-        upstreams: upstreams.finish()?,
+        upstreams: upstreams.finish()?.into_iter().map(Arc::new).collect(),
         policy: Arc::new(policy),
         limits,
         admin: admin?,
         audit: audit?,
         log: log?,
+        reload: reload?,
         workers: workers?,
     })
 }

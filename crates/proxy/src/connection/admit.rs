@@ -3,37 +3,96 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use portcullis_acl::{ClientAddr, Decision, Permit, Policy, RuleId, UnixSeconds};
+use portcullis_acl::{ClientAddr, Decision, Permit, RuleId, UnixSeconds};
 
 use super::identify::Identified;
+use crate::listener::state::ListenerState;
 use crate::metrics::RefusedReason;
 use crate::net::socket::Socket;
+use crate::policy::store::Generation;
 
 /// A connection that the policy admits, with its place among the clients.
 #[derive(Debug)]
 pub struct Admitted {
     pub(super) socket: Socket,
+    pub(super) client: Client,
+}
+
+/// Who an admitted connection is, and by which config.
+#[derive(Debug)]
+pub struct Client {
     pub(super) from: ClientAddr,
+    pub(super) generation: Arc<Generation>,
     pub(super) listener: usize,
     pub(super) permit: Permit,
     pub(super) place: Place,
 }
 
 impl Admitted {
+    /// Who it is.
+    pub const fn client(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Client {
     /// Where it comes from.
     pub const fn from(&self) -> ClientAddr {
         self.from
     }
 
-    /// Index into the listeners of the config.
+    /// Index into the listeners of the config that admitted it.
     pub const fn listener(&self) -> usize {
         self.listener
+    }
+
+    /// The config that admitted it.
+    pub const fn generation(&self) -> &Arc<Generation> {
+        &self.generation
     }
 
     /// What admitted it.
     pub const fn permit(&self) -> &Permit {
         &self.permit
     }
+
+    /// Judges it again by `generation`, where that is not the one that admitted it.
+    ///
+    /// # Errors
+    /// It may not stay.
+    pub fn renew(mut self, generation: &Arc<Generation>, now: UnixSeconds) -> Result<Self, Revoked> {
+        if self.generation.number() == generation.number() {
+            return Ok(self);
+        }
+        let state = &self.place.listener;
+        let Some(listener) = generation.listener_index(state.name()) else {
+            return Err(self.revoked(RefusedReason::NotAllowed, None));
+        };
+        match generation.policy().judge(listener, &self.from, now) {
+            Decision::Allow(permit) => {
+                (self.generation, self.listener, self.permit) = (Arc::clone(generation), listener, permit);
+                Ok(self)
+            }
+            Decision::Deny(denial) => Err(self.revoked(denial.reason().into(), denial.rule())),
+        }
+    }
+
+    fn revoked(&self, reason: RefusedReason, rule: Option<RuleId>) -> Revoked {
+        Revoked { from: self.from, listener: Arc::clone(&self.place.listener), reason, rule }
+    }
+}
+
+/// What the config in force has against a client that an earlier one admitted.
+#[derive(Debug)]
+pub struct Revoked {
+    /// Where it comes from.
+    pub from: ClientAddr,
+    /// Where it came in.
+    pub listener: Arc<ListenerState>,
+    /// Why it may not stay.
+    pub reason: RefusedReason,
+    /// The entry that refuses it, if one does.
+    pub rule: Option<RuleId>,
 }
 
 /// A connection that must go.
@@ -50,56 +109,63 @@ pub struct Refused {
     pub rule: Option<RuleId>,
 }
 
-/// Judges a source: the policy first, so that a source that is not on the list learns nothing else.
+/// Judges a source: the policy first, so that a source that is not on the list learns nothing else. `all` are the seats of
+/// the process.
 ///
 /// # Errors
 /// The connection, to be refused.
 pub fn admit(
     identified: Identified,
-    policy: &Policy,
-    seats: &Seats,
+    generation: &Arc<Generation>,
+    all: &Arc<Seat>,
     now: UnixSeconds,
 ) -> Result<Admitted, Box<Refused>> {
     let Identified { socket, from, listener } = identified;
-    let (reason, rule, socket) = match policy.judge(listener, &from, now) {
-        Decision::Allow(permit) => match seats.take(listener) {
-            Some(place) => return Ok(Admitted { socket, from, listener, permit, place }),
-            None => (RefusedReason::Limit, None, socket),
-        },
-        Decision::Deny(denial) => {
-            let reason = match denial.reason() {
-                portcullis_acl::Reason::NotAllowed => RefusedReason::NotAllowed,
-                portcullis_acl::Reason::Denied => RefusedReason::Denied,
-                portcullis_acl::Reason::Expired => RefusedReason::Expired,
-            };
-            (reason, denial.rule(), socket)
+    let (reason, rule) = match generation.policy().judge(listener, &from, now) {
+        Decision::Allow(permit) => {
+            match generation.listeners().get(listener).and_then(|state| Place::take(all, state)) {
+                Some(place) => {
+                    let generation = Arc::clone(generation);
+                    return Ok(Admitted {
+                        socket,
+                        client: Client { from, generation, listener, permit, place },
+                    });
+                }
+                None => (RefusedReason::Limit, None),
+            }
         }
+        Decision::Deny(denial) => (denial.reason().into(), denial.rule()),
     };
     Err(Box::new(Refused { socket, from, listener, reason, rule }))
 }
 
-/// How many clients there are, in all and at each listener, and how many there may be.
-#[derive(Clone, Debug)]
-pub struct Seats(Arc<Count>);
-
+/// How many clients there are, and how many there may be.
 #[derive(Debug)]
-struct Count {
-    all: Seat,
-    listeners: Box<[Seat]>,
-}
-
-#[derive(Debug)]
-struct Seat {
+pub struct Seat {
     taken: AtomicU64,
-    limit: u64,
+    limit: AtomicU64,
 }
 
 impl Seat {
+    /// For so many.
+    pub const fn new(limit: u64) -> Self {
+        Self { taken: AtomicU64::new(0), limit: AtomicU64::new(limit) }
+    }
+
+    /// For so many from now on. Who is there stays.
+    pub fn set_limit(&self, limit: u64) {
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// How many there are.
+    pub fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
     fn take(&self) -> bool {
+        let limit = self.limit.load(Ordering::Relaxed);
         self.taken
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
-                (taken < self.limit).then_some(taken + 1)
-            })
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| (taken < limit).then_some(taken + 1))
             .is_ok()
     }
 
@@ -108,39 +174,30 @@ impl Seat {
     }
 }
 
-impl Seats {
-    /// `limits`: for each listener.
-    pub fn new(limit: u64, limits: impl Iterator<Item = u64>) -> Self {
-        let seat = |limit| Seat { taken: AtomicU64::new(0), limit };
-        Self(Arc::new(Count { all: seat(limit), listeners: limits.map(seat).collect() }))
-    }
-
-    fn take(&self, listener: usize) -> Option<Place> {
-        let seat = self.0.listeners.get(listener)?;
-        if !self.0.all.take() {
-            return None;
-        }
-        if !seat.take() {
-            self.0.all.free();
-            return None;
-        }
-        Some(Place { seats: self.clone(), listener })
-    }
-}
-
-/// One client's place; given back when dropped.
+/// One client's place, in the process and at its listener; given back when dropped.
 #[derive(Debug)]
 pub struct Place {
-    seats: Seats,
-    listener: usize,
+    all: Arc<Seat>,
+    listener: Arc<ListenerState>,
+}
+
+impl Place {
+    fn take(all: &Arc<Seat>, listener: &Arc<ListenerState>) -> Option<Self> {
+        if !all.take() {
+            return None;
+        }
+        if !listener.seat().take() {
+            all.free();
+            return None;
+        }
+        Some(Self { all: Arc::clone(all), listener: Arc::clone(listener) })
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.seats.0.all.free();
-        if let Some(seat) = self.seats.0.listeners.get(self.listener) {
-            seat.free();
-        }
+        self.all.free();
+        self.listener.seat().free();
     }
 }
 

@@ -15,19 +15,21 @@ use portcullis_resp::command::CommandId;
 use portcullis_session::observe::{Denied, Observer};
 use portcullis_session::session::{CloseReason, Unavailable};
 use portcullis_session::tick::SessionKey;
-use portcullis_session::{Link, Plan, Session, Tick};
+use portcullis_session::{Link, Session, Tick};
 
 use self::deadlines::FrameClock;
 pub use self::deadlines::Pace;
 use self::presence::Presence;
+use super::admit::Client;
 use super::secure::Secured;
 use crate::audit::Totals;
-use crate::metrics::{ClosedReason, DeniedReason, Direction, UpstreamState, WorkerStats};
+use crate::metrics::{ClosedReason, DeniedReason, Direction, ListenerCounts, UpstreamState};
 use crate::net::pipe::Pipe;
 use crate::net::stream::Stream;
 use crate::upstream::connect::{ConnectError, connect};
-use crate::worker::Worker;
+use crate::worker::served::{Route, Served};
 use crate::worker::table::{Entry, Signal};
+use crate::worker::{Worker, wall_clock};
 
 /// Reads of one turn, both directions together: 128 KiB. A client that pipelines without end takes a fraction of a
 /// millisecond at a time, and others on the worker get theirs in between. Tokio's own budget allows five times as much.
@@ -38,9 +40,14 @@ const OWED_FREE: usize = 4 * 1024;
 
 /// Relays until one side ends it, and reports how.
 pub async fn run(worker: Rc<Worker>, id: u64, secured: Secured) {
-    let Some(plan) = worker.shared.plans.get(secured.listener).map(Arc::clone) else { return };
-    let Some(pace) = worker.paces.get(secured.listener).map(Rc::clone) else { return };
-    let mut relay = Box::new(Relay::new(worker, id, secured, plan, pace));
+    let Secured { stream, client } = secured;
+    // Judged when it was accepted; another config may be in force by now, and the table holds none that it turns away.
+    let client = match client.renew(&worker.generation(), wall_clock()) {
+        Ok(client) => client,
+        Err(revoked) => return worker.turn_away(&revoked),
+    };
+    let Some(served) = worker.served(client.listener) else { return };
+    let mut relay = Box::new(Relay::new(worker, id, stream, client, served));
     let ended = poll_fn(|cx| relay.poll(cx)).await;
     relay.finish(ended);
 }
@@ -49,7 +56,7 @@ pub async fn run(worker: Rc<Worker>, id: u64, secured: Secured) {
 struct Relay {
     worker: Rc<Worker>,
     presence: Presence,
-    pace: Rc<Pace>,
+    route: Rc<Route>,
     client: Option<Stream>,
     upstream: Upstream,
     session: Session,
@@ -102,15 +109,16 @@ impl Ended {
 }
 
 impl Relay {
-    fn new(worker: Rc<Worker>, id: u64, secured: Secured, plan: Arc<Plan>, pace: Rc<Pace>) -> Self {
-        let Secured { stream, from, listener, permit, place } = secured;
+    fn new(worker: Rc<Worker>, id: u64, stream: Stream, client: Client, served: Rc<Served>) -> Self {
+        let Client { from, permit, place, .. } = client;
         let now = worker.clock.now();
-        let entry = Rc::new(Entry::new(id, from, listener, permit, now));
+        let route = served.route();
+        let entry = Rc::new(Entry::new(id, from, served, permit, now));
         Self {
-            session: Session::new(SessionKey(id), plan),
+            session: Session::new(SessionKey(id), Arc::clone(&route.plan)),
             presence: Presence::enter(Rc::clone(&worker), entry, place),
             worker,
-            pace,
+            route,
             client: Some(stream),
             upstream: Upstream::None,
             link: Link::new(),
@@ -167,14 +175,9 @@ impl Relay {
 
     /// Connects to the upstream, as the session's first command asks for.
     fn dial(&mut self) {
-        let shared = Arc::clone(&self.worker.shared);
-        let index = self.upstream_index();
-        self.upstream = Upstream::Dialling(Box::pin(async move {
-            match shared.config.upstreams().get(index) {
-                Some(upstream) => connect(upstream, shared.config.limits().tcp()).await,
-                None => Err(ConnectError::unknown()),
-            }
-        }));
+        let route = Rc::clone(&self.route);
+        self.upstream =
+            Upstream::Dialling(Box::pin(async move { connect(&route.upstream, &route.tcp).await }));
     }
 
     fn poll_dial(&mut self, cx: &mut Context<'_>) {
@@ -183,7 +186,7 @@ impl Relay {
         self.moves += 1;
         match done {
             Ok(stream) => {
-                self.worker.stats.upstream_connection(self.upstream_index(), UpstreamState::Used, 1);
+                self.route.counts.connection(UpstreamState::Used, 1);
                 self.upstream = Upstream::Open(stream);
                 self.linked_at = self.worker.clock.now();
                 self.silent_since = self.linked_at;
@@ -200,7 +203,7 @@ impl Relay {
     /// The upstream is of no use any more. `why`: what the client is told.
     fn lose_upstream(&mut self, why: Option<Unavailable>) {
         if let Some(why) = why {
-            self.worker.stats.upstream_error(self.upstream_index(), why.into());
+            self.route.counts.error(why.into());
         }
         self.hang_up();
         self.session.lost(why);
@@ -209,7 +212,7 @@ impl Relay {
 
     fn hang_up(&mut self) {
         if let Upstream::Open(_) = std::mem::replace(&mut self.upstream, Upstream::Gone) {
-            self.worker.stats.upstream_connection(self.upstream_index(), UpstreamState::Used, -1);
+            self.route.counts.connection(UpstreamState::Used, -1);
         }
     }
 
@@ -258,17 +261,12 @@ impl Relay {
         }
     }
 
-    fn upstream_index(&self) -> usize {
-        self.pace.upstream
-    }
-
     fn upstream_name(&self) -> &str {
-        let upstreams = self.worker.shared.config.upstreams();
-        upstreams.get(self.pace.upstream).map_or("", |upstream| upstream.name())
+        self.route.upstream.name()
     }
 
     fn count_bytes(&mut self, direction: Direction, n: u64) {
-        self.worker.stats.bytes(self.presence.entry.listener, direction, n);
+        self.presence.entry.served.counts.bytes(direction, n);
         self.moves += 1;
     }
 }
@@ -284,14 +282,13 @@ impl Drop for Relay {
 
 /// Counts for one session.
 struct Count<'a> {
-    stats: &'a WorkerStats,
-    listener: usize,
+    counts: &'a ListenerCounts,
     totals: &'a mut Totals,
 }
 
 impl Observer for Count<'_> {
     fn command(&mut self, id: CommandId, n: u64) {
-        self.stats.commands(self.listener, id, n);
+        self.counts.commands(id, n);
         self.totals.commands = self.totals.commands.saturating_add(n);
     }
 
@@ -300,15 +297,15 @@ impl Observer for Count<'_> {
             Denied::Command => DeniedReason::Command,
             Denied::Size => DeniedReason::Size,
         };
-        self.stats.denied(self.listener, reason, 1);
+        self.counts.denied(reason, 1);
         self.totals.denied = self.totals.denied.saturating_add(1);
     }
 
     fn answered(&mut self, id: CommandId, n: u64, nanos: u64) {
-        self.stats.duration(self.listener, id, n, nanos);
+        self.counts.duration(id, n, nanos);
     }
 
     fn error(&mut self, line: &[u8]) {
-        self.stats.error_reply(self.listener, line);
+        self.counts.error_reply(line);
     }
 }

@@ -2,19 +2,14 @@
 
 use std::io;
 
-use portcullis_acl::{ClientAddr, Permit};
-
-use super::admit::{Admitted, Place};
+use super::admit::{Admitted, Client};
 use crate::net::stream::Stream;
 
 /// A connection whose bytes are the client's own.
 #[derive(Debug)]
 pub struct Secured {
     pub(super) stream: Stream,
-    pub(super) from: ClientAddr,
-    pub(super) listener: usize,
-    pub(super) permit: Permit,
-    pub(super) place: Place,
+    pub(super) client: Client,
 }
 
 /// A listener without TLS: the socket's bytes are the client's.
@@ -22,6 +17,6 @@ pub struct Secured {
 /// # Errors
 /// Those of the reactor.
 pub fn plain(admitted: Admitted) -> io::Result<Secured> {
-    let Admitted { socket, from, listener, permit, place } = admitted;
-    Ok(Secured { stream: Stream::register(socket)?, from, listener, permit, place })
+    let Admitted { socket, client } = admitted;
+    Ok(Secured { stream: Stream::register(socket)?, client })
 }

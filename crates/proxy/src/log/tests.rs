@@ -5,10 +5,43 @@ use super::*;
 /// What a subscriber of that format and level writes while `events` happen.
 pub(super) fn logged(format: LogFormat, level: LogLevel, events: impl FnOnce()) -> String {
     let out = Memory::default();
-    let subscriber = Registry::default().with(layer(format, level, out.clone()));
+    let layers = match format {
+        LogFormat::Text => text_layer(out.clone(), filter(level)),
+        LogFormat::Json => json_layer(out.clone(), filter(level)),
+    };
+    let subscriber = Registry::default().with(layers);
     tracing::subscriber::with_default(subscriber, events);
     let bytes = out.0.lock().unwrap().clone();
     String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn form_and_level_change_while_the_log_runs() {
+    let (out, settings) = (Memory::default(), |format, level| Log { format, level });
+    let first = settings(LogFormat::Text, LogLevel::Info);
+    let (text, text_level) = reload::Layer::new(level_of(&first, LogFormat::Text));
+    let (json, json_level) = reload::Layer::new(level_of(&first, LogFormat::Json));
+    let subscriber =
+        Registry::default().with(vec![text_layer(out.clone(), text), json_layer(out.clone(), json)]);
+    let levels = Levels { text: text_level, json: json_level };
+    tracing::subscriber::with_default(subscriber, || {
+        let say = |n: u32| {
+            tracing::info!(target: "portcullis", n, "info");
+            tracing::debug!(target: "portcullis", n, "debug");
+        };
+        say(1);
+        levels.change(&settings(LogFormat::Json, LogLevel::Debug));
+        say(2);
+        levels.change(&settings(LogFormat::Text, LogLevel::Error));
+        say(3);
+    });
+    let bytes = out.0.lock().unwrap().clone();
+    let text = String::from_utf8(bytes).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    assert!(lines[0].ends_with("INFO info n=1"));
+    assert!(lines[1].starts_with('{') && lines[1].contains("\"info\""));
+    assert!(lines[2].contains("\"debug\"") && lines[2].contains("\"n\":2"));
 }
 
 #[derive(Clone, Default)]

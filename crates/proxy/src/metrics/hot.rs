@@ -1,55 +1,84 @@
 //! The part of the page that is summed from the workers' arrays.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use portcullis_resp::command::CommandId;
 
+use super::Metrics;
 use super::error_prefix::PREFIXES;
 use super::histogram::{self, BUCKETS};
-use super::labels::{ClosedReason, DeniedReason, Direction, UpstreamErrorKind, UpstreamState};
+use super::labels::{ClosedReason, DeniedReason, Direction, RefusedReason, UpstreamErrorKind, UpstreamState};
+use super::series::{GroupSeries, ListenerSeries, Series, UpstreamSeries};
 use super::text::{Kind, Page};
-use super::worker::{CommandStats, ListenerStats, UpstreamStats};
-use super::{Metrics, Names};
+use super::worker::{CommandStats, ListenerStats};
 
 pub(super) fn render(metrics: &Metrics, page: &mut Page) {
-    clients(metrics, page);
-    commands(metrics, page);
-    denied_and_errors(metrics, page);
-    bytes(metrics, page);
-    groups(metrics, page);
-    upstreams(metrics, page);
+    let Series { listeners, upstreams, groups } = metrics.registry.shown();
+    connections(&listeners, page);
+    commands(&listeners, page);
+    denied_and_errors(&listeners, page);
+    bytes(&listeners, page);
+    render_groups(&groups, page);
+    render_upstreams(&upstreams, page);
     workers(metrics, page);
 }
 
-fn clients(metrics: &Metrics, page: &mut Page) {
+fn connections(listeners: &[Arc<ListenerSeries>], page: &mut Page) {
     page.family("portcullis_clients", Kind::Gauge, "Clients connected now.");
-    for (index, name) in metrics.names.listeners() {
-        let opened = metrics.sum_listener(index, |stats| &stats.opened);
+    for listener in listeners {
+        let opened = listener.sum(|stats| &stats.opened);
         let closed = ClosedReason::ALL
             .iter()
-            .map(|reason| metrics.sum_listener(index, |stats| &stats.closed[reason.index()]))
+            .map(|reason| listener.sum(|stats| &stats.closed[reason.index()]))
             .fold(0, u64::wrapping_add);
         // A close counted between the two sums must not make the gauge negative.
-        page.sample("", &[("listener", name)], opened.saturating_sub(closed));
+        page.sample("", &[("listener", &listener.name)], opened.saturating_sub(closed));
+    }
+    page.family(
+        "portcullis_connections_accepted_total",
+        Kind::Counter,
+        "Connections admitted by the listener's rules and limits.",
+    );
+    for listener in listeners {
+        page.sample("", &[("listener", &listener.name)], listener.accepted_total());
+    }
+    page.family(
+        "portcullis_connections_refused_total",
+        Kind::Counter,
+        "Connections turned away before anything they sent was interpreted.",
+    );
+    for listener in listeners {
+        for reason in RefusedReason::ALL {
+            let labels = [("listener", listener.name.as_str()), ("reason", reason.as_str())];
+            page.sample("", &labels, listener.refused_total(*reason));
+        }
     }
     page.family(
         "portcullis_connections_closed_total",
         Kind::Counter,
         "Admitted connections that have ended, by who or what ended them.",
     );
-    for (index, name) in metrics.names.listeners() {
+    for listener in listeners {
         for reason in ClosedReason::ALL {
-            let n = metrics.sum_listener(index, |stats| &stats.closed[reason.index()]);
-            page.sample("", &[("listener", name), ("reason", reason.as_str())], n);
+            let n = listener.sum(|stats| &stats.closed[reason.index()]);
+            page.sample("", &[("listener", &listener.name), ("reason", reason.as_str())], n);
         }
+    }
+    page.family(
+        "portcullis_shadow_denied_total",
+        Kind::Counter,
+        "Connections admitted that the listener's shadow lists would have turned away.",
+    );
+    for listener in listeners {
+        page.sample("", &[("listener", &listener.name)], listener.shadow_denied_total());
     }
 }
 
-fn commands(metrics: &Metrics, page: &mut Page) {
-    let tables: Vec<_> =
-        (0..metrics.names.listeners.len()).map(|index| CommandSums::of(metrics, index)).collect();
-    let by_listener = || metrics.names.listeners().zip(&tables).map(|((_, name), table)| (name, table));
+fn commands(listeners: &[Arc<ListenerSeries>], page: &mut Page) {
+    let tables: Vec<_> = listeners.iter().map(|listener| CommandSums::of(listener)).collect();
+    let by_listener = || listeners.iter().map(|listener| listener.name.as_str()).zip(&tables);
 
     page.family("portcullis_commands_total", Kind::Counter, "Commands received.");
     for (listener, table) in by_listener() {
@@ -85,12 +114,12 @@ fn duration(page: &mut Page, listener: &str, command: &str, sums: &Sums) {
     page.sample("_count", &labels, count);
 }
 
-fn denied_and_errors(metrics: &Metrics, page: &mut Page) {
+fn denied_and_errors(listeners: &[Arc<ListenerSeries>], page: &mut Page) {
     page.family("portcullis_commands_denied_total", Kind::Counter, "Commands refused by the gate.");
-    for (index, name) in metrics.names.listeners() {
+    for listener in listeners {
         for reason in DeniedReason::ALL {
-            let n = metrics.sum_listener(index, |stats| &stats.denied[reason.index()]);
-            page.sample("", &[("listener", name), ("reason", reason.as_str())], n);
+            let n = listener.sum(|stats| &stats.denied[reason.index()]);
+            page.sample("", &[("listener", &listener.name), ("reason", reason.as_str())], n);
         }
     }
     page.family(
@@ -98,63 +127,66 @@ fn denied_and_errors(metrics: &Metrics, page: &mut Page) {
         Kind::Counter,
         "Error replies given to clients, by the first word of the error.",
     );
-    for (index, name) in metrics.names.listeners() {
+    for listener in listeners {
         for (place, prefix) in PREFIXES.iter().enumerate() {
-            let n = metrics.sum_listener(index, |stats| &stats.errors[place]);
+            let n = listener.sum(|stats| &stats.errors[place]);
             if n > 0 {
-                page.sample("", &[("listener", name), ("error", prefix)], n);
+                page.sample("", &[("listener", &listener.name), ("error", prefix)], n);
             }
         }
     }
 }
 
-fn bytes(metrics: &Metrics, page: &mut Page) {
+fn bytes(listeners: &[Arc<ListenerSeries>], page: &mut Page) {
     page.family(
         "portcullis_bytes_total",
         Kind::Counter,
         "Bytes read and written, without TLS and TCP overhead.",
     );
-    for (index, name) in metrics.names.listeners() {
+    for listener in listeners {
         for direction in Direction::ALL {
-            let n = metrics.sum_listener(index, |stats| &stats.bytes[direction.index()]);
-            page.sample("", &[("listener", name), ("direction", direction.as_str())], n);
+            let n = listener.sum(|stats| &stats.bytes[direction.index()]);
+            page.sample("", &[("listener", &listener.name), ("direction", direction.as_str())], n);
         }
     }
 }
 
-fn groups(metrics: &Metrics, page: &mut Page) {
-    let groups = || metrics.names.groups.iter().map(String::as_str).zip(&metrics.groups);
+fn render_groups(groups: &[Arc<GroupSeries>], page: &mut Page) {
     page.family("portcullis_group_entries", Kind::Gauge, "Entries of the group.");
-    for (name, group) in groups() {
-        page.sample("", &[("group", name)], group.entries.load(Relaxed));
+    for group in groups {
+        page.sample("", &[("group", &group.name)], group.entries());
     }
     page.family(
         "portcullis_group_hits_total",
         Kind::Counter,
         "Connections that an entry of the group decided.",
     );
-    for (name, group) in groups() {
-        page.sample("", &[("group", name)], group.hits.load(Relaxed));
+    for group in groups {
+        page.sample("", &[("group", &group.name)], group.hits());
     }
     page.family(
         "portcullis_group_next_expiry_timestamp_seconds",
         Kind::Gauge,
         "When the next entry of the group expires, in seconds since 1970; absent where none does.",
     );
-    for (name, group) in groups() {
-        let next = group.next_expiry.load(Relaxed);
-        if next != GroupStats::NEVER {
-            page.sample("", &[("group", name)], next);
+    for group in groups {
+        if let Some(next) = group.next_expiry() {
+            page.sample("", &[("group", &group.name)], next);
         }
     }
 }
 
-fn upstreams(metrics: &Metrics, page: &mut Page) {
+fn render_upstreams(upstreams: &[Arc<UpstreamSeries>], page: &mut Page) {
+    page.family("portcullis_upstream_up", Kind::Gauge, "Whether the last probe of the upstream succeeded.");
+    for upstream in upstreams {
+        page.sample("", &[("upstream", &upstream.name)], u8::from(upstream.is_up()));
+    }
     page.family("portcullis_upstream_connections", Kind::Gauge, "Open connections to the upstream.");
-    for (index, name) in metrics.names.upstreams() {
+    for upstream in upstreams {
         for state in UpstreamState::ALL {
-            let n = metrics.sum_upstream(index, |stats| stats.connections[state.index()].load(Relaxed));
-            page.sample("", &[("upstream", name), ("state", state.as_str())], n);
+            let open = upstream.workers.iter().map(|stats| stats.connections[state.index()].load(Relaxed));
+            let n = open.fold(0, i64::wrapping_add);
+            page.sample("", &[("upstream", &upstream.name), ("state", state.as_str())], n);
         }
     }
     page.family(
@@ -162,11 +194,10 @@ fn upstreams(metrics: &Metrics, page: &mut Page) {
         Kind::Counter,
         "Times the upstream could not be had or was lost, by clients and by probes.",
     );
-    for (index, name) in metrics.names.upstreams() {
+    for upstream in upstreams {
         for kind in UpstreamErrorKind::ALL {
-            let workers = metrics.worker_errors(index, *kind);
-            let probes = metrics.probe_errors(index, *kind);
-            page.sample("", &[("upstream", name), ("kind", kind.as_str())], workers.wrapping_add(probes));
+            let labels = [("upstream", upstream.name.as_str()), ("kind", kind.as_str())];
+            page.sample("", &labels, upstream.errors(*kind));
         }
     }
 }
@@ -177,24 +208,6 @@ fn workers(metrics: &Metrics, page: &mut Page) {
     page.family("portcullis_worker_sessions", Kind::Gauge, "Clients each worker has now.");
     for (index, worker) in metrics.workers.iter().enumerate() {
         page.sample("", &[("worker", &index.to_string())], worker.sessions());
-    }
-}
-
-/// What is known of one group; the policy tells, at start and before each scrape.
-#[derive(Debug)]
-pub(super) struct GroupStats {
-    pub(super) entries: AtomicU64,
-    pub(super) hits: AtomicU64,
-    pub(super) next_expiry: AtomicI64,
-}
-
-impl GroupStats {
-    pub(super) const NEVER: i64 = i64::MAX;
-}
-
-impl Default for GroupStats {
-    fn default() -> Self {
-        Self { entries: AtomicU64::new(0), hits: AtomicU64::new(0), next_expiry: AtomicI64::new(Self::NEVER) }
     }
 }
 
@@ -209,11 +222,11 @@ struct Sums {
 }
 
 impl CommandSums {
-    fn of(metrics: &Metrics, listener: usize) -> Self {
+    fn of(listener: &ListenerSeries) -> Self {
         let mut table: BTreeMap<&'static str, Sums> = BTreeMap::new();
-        for worker in &metrics.workers {
+        for worker in &listener.workers {
             for id in CommandId::all() {
-                if let Some(stats) = worker.command(listener, id) {
+                if let Some(stats) = worker.command(id) {
                     table.entry(label(id)).or_default().add(stats);
                 }
             }
@@ -236,28 +249,9 @@ fn label(id: CommandId) -> &'static str {
     if id == CommandId::UNKNOWN { "other" } else { id.top().name() }
 }
 
-impl Metrics {
-    fn sum_listener(&self, listener: usize, pick: impl Fn(&ListenerStats) -> &AtomicU64) -> u64 {
-        let stats = self.workers.iter().filter_map(|worker| worker.listener(listener));
-        stats.map(|stats| pick(stats).load(Relaxed)).fold(0, u64::wrapping_add)
-    }
-
-    fn sum_upstream(&self, upstream: usize, pick: impl Fn(&UpstreamStats) -> i64) -> i64 {
-        self.workers
-            .iter()
-            .filter_map(|worker| worker.upstream(upstream))
-            .map(pick)
-            .fold(0, i64::wrapping_add)
-    }
-}
-
-impl Names {
-    fn listeners(&self) -> impl Iterator<Item = (usize, &str)> {
-        self.listeners.iter().map(String::as_str).enumerate()
-    }
-
-    fn upstreams(&self) -> impl Iterator<Item = (usize, &str)> {
-        self.upstreams.iter().map(String::as_str).enumerate()
+impl ListenerSeries {
+    fn sum(&self, pick: impl Fn(&ListenerStats) -> &AtomicU64) -> u64 {
+        self.workers.iter().map(|stats| pick(stats).load(Relaxed)).fold(0, u64::wrapping_add)
     }
 }
 

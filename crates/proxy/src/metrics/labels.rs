@@ -156,6 +156,18 @@ label! {
     }
 }
 
+label! {
+    /// What became of a config that was read while the gate was running, or at its start.
+    ReloadResult {
+        /// It is in force.
+        Applied = "applied",
+        /// It is the one in force.
+        Unchanged = "unchanged",
+        /// It has errors, or could not be put in force; the last good one stays.
+        Rejected = "rejected",
+    }
+}
+
 impl From<portcullis_acl::Reason> for RefusedReason {
     fn from(reason: portcullis_acl::Reason) -> Self {
         match reason {

@@ -7,7 +7,7 @@ use portcullis_resp::command::{CommandId, lookup, lookup_subcommand};
 use super::*;
 
 /// The families of this page: the contract's, as far as they are built.
-const FAMILIES: [&str; 26] = [
+const FAMILIES: [&str; 28] = [
     "portcullis_build_info",
     "portcullis_buffers_bytes",
     "portcullis_bytes_total",
@@ -17,6 +17,7 @@ const FAMILIES: [&str; 26] = [
     "portcullis_commands_total",
     "portcullis_config_last_reload_successful",
     "portcullis_config_last_reload_timestamp_seconds",
+    "portcullis_config_reloads_total",
     "portcullis_connections_accepted_total",
     "portcullis_connections_closed_total",
     "portcullis_connections_refused_total",
@@ -25,6 +26,7 @@ const FAMILIES: [&str; 26] = [
     "portcullis_group_hits_total",
     "portcullis_group_next_expiry_timestamp_seconds",
     "portcullis_log_lines_dropped_total",
+    "portcullis_shadow_denied_total",
     "portcullis_upstream_connections",
     "portcullis_upstream_errors_total",
     "portcullis_upstream_up",
@@ -36,13 +38,23 @@ const FAMILIES: [&str; 26] = [
     "process_start_time_seconds",
 ];
 
-fn metrics(workers: usize) -> Arc<Metrics> {
-    let names = Names {
+fn names() -> Names {
+    Names {
         listeners: vec!["public".into(), "local".into()],
         upstreams: vec!["main".into()],
         groups: vec!["office".into(), "staging".into()],
-    };
-    Metrics::new(names, workers, vec![Box::new(|| 3), Box::new(|| 4)])
+    }
+}
+
+/// With the series of a config, which are shown as long as somebody holds them.
+fn metrics(workers: usize) -> (Arc<Metrics>, Series) {
+    let metrics = Metrics::new(workers, vec![Box::new(|| 3), Box::new(|| 4)]);
+    let series = metrics.series(&names());
+    (metrics, series)
+}
+
+fn listener(series: &Series, index: usize, worker: usize) -> ListenerCounts {
+    ListenerCounts::new(Arc::clone(&series.listeners[index]), worker)
 }
 
 fn command(name: &str) -> CommandId {
@@ -50,41 +62,44 @@ fn command(name: &str) -> CommandId {
 }
 
 /// Every kind of event at least once, from two workers.
-fn busy() -> Arc<Metrics> {
-    let metrics = metrics(2);
+fn busy() -> (Arc<Metrics>, Series) {
+    let (metrics, series) = metrics(2);
     let (get, client) = (command("get"), command("client"));
     let reply = lookup_subcommand(client, b"reply").unwrap();
     for worker in 0..2 {
+        let (public, local) = (listener(&series, 0, worker), listener(&series, 1, worker));
+        let upstream = UpstreamCounts::new(Arc::clone(&series.upstreams[0]), worker);
+        public.opened();
+        local.opened();
+        local.closed(ClosedReason::Idle);
+        public.commands(get, 10);
+        public.commands(client, 1);
+        public.commands(reply, 2);
+        public.commands(CommandId::UNKNOWN, 5);
+        public.duration(get, 9, 60_000);
+        public.duration(get, 1, 2_000_000_000);
+        public.denied(DeniedReason::Command, 1);
+        public.bytes(Direction::FromClient, 1000);
+        public.error_reply(b"-WRONGTYPE Operation against a key\r\n");
+        public.error_reply(b"-\"}{\n forged\r\n");
+        upstream.connection(UpstreamState::Used, 2);
+        upstream.connection(UpstreamState::Used, -1);
+        upstream.error(UpstreamErrorKind::Refused);
         let stats = metrics.worker(worker);
-        stats.opened(0);
-        stats.opened(1);
-        stats.closed(1, ClosedReason::Idle);
-        stats.commands(0, get, 10);
-        stats.commands(0, client, 1);
-        stats.commands(0, reply, 2);
-        stats.commands(0, CommandId::UNKNOWN, 5);
-        stats.duration(0, get, 9, 60_000);
-        stats.duration(0, get, 1, 2_000_000_000);
-        stats.denied(0, DeniedReason::Command, 1);
-        stats.bytes(0, Direction::FromClient, 1000);
-        stats.error_reply(0, b"-WRONGTYPE Operation against a key\r\n");
-        stats.error_reply(0, b"-\"}{\n forged\r\n");
-        stats.upstream_connection(0, UpstreamState::Used, 2);
-        stats.upstream_connection(0, UpstreamState::Used, -1);
-        stats.upstream_error(0, UpstreamErrorKind::Refused);
+        stats.clients(1);
         stats.buffers(65_536);
         stats.buffers(-16_384);
     }
-    let accept = metrics.accept();
-    accept.accepted(0);
-    accept.refused(0, RefusedReason::NotAllowed);
-    accept.group_hit(1);
-    metrics.upstream_up(0, true);
-    metrics.probe_error(0, UpstreamErrorKind::Refused);
-    metrics.group(0, 4, Some(1_790_000_000));
-    metrics.group(1, 1, None);
-    metrics.config_read(true, UNIX_EPOCH + Duration::from_millis(1_780_000_000_250));
-    metrics
+    series.listeners[0].accepted();
+    series.listeners[0].refused(RefusedReason::NotAllowed);
+    series.listeners[0].shadow_denied();
+    series.groups[1].hit();
+    series.upstreams[0].set_up(true);
+    series.upstreams[0].probe_error(UpstreamErrorKind::Refused);
+    series.groups[0].set(4, Some(1_790_000_000));
+    series.groups[1].set(1, None);
+    metrics.config_read(ReloadResult::Applied, UNIX_EPOCH + Duration::from_millis(1_780_000_000_250));
+    (metrics, series)
 }
 
 /// One page, read strictly: each family once, its HELP, then its TYPE, then all its samples.
@@ -149,7 +164,8 @@ impl Parsed {
 
 #[test]
 fn every_family_is_there_once_with_help_and_type() {
-    for page in [metrics(1).render(), busy().render()] {
+    let ((quiet, _quiet), (busy, _busy)) = (metrics(1), busy());
+    for page in [quiet.render(), busy.render()] {
         let families: BTreeSet<_> = Parsed::of(&page).families.into_keys().collect();
         let expected: BTreeSet<_> = FAMILIES.iter().map(|name| (*name).to_owned()).collect();
         assert_eq!(families, expected);
@@ -158,7 +174,8 @@ fn every_family_is_there_once_with_help_and_type() {
 
 #[test]
 fn closed_sets_start_at_zero_and_open_ended_ones_empty() {
-    let page = Parsed::of(&metrics(1).render());
+    let (metrics, _series) = metrics(1);
+    let page = Parsed::of(&metrics.render());
     for (series, count) in [
         ("portcullis_clients{", 2),
         ("portcullis_connections_accepted_total{", 2),
@@ -183,7 +200,8 @@ fn closed_sets_start_at_zero_and_open_ended_ones_empty() {
 
 #[test]
 fn workers_are_summed_and_subcommands_count_as_their_command() {
-    let page = Parsed::of(&busy().render());
+    let (metrics, _series) = busy();
+    let page = Parsed::of(&metrics.render());
     for (series, value) in [
         ("portcullis_clients{listener=\"public\"}", 2.0),
         ("portcullis_clients{listener=\"local\"}", 0.0),
@@ -198,6 +216,9 @@ fn workers_are_summed_and_subcommands_count_as_their_command() {
         ("portcullis_upstream_connections{upstream=\"main\",state=\"used\"}", 2.0),
         ("portcullis_upstream_errors_total{upstream=\"main\",kind=\"refused\"}", 3.0),
         ("portcullis_upstream_up{upstream=\"main\"}", 1.0),
+        ("portcullis_shadow_denied_total{listener=\"public\"}", 1.0),
+        ("portcullis_config_reloads_total{result=\"applied\"}", 1.0),
+        ("portcullis_config_reloads_total{result=\"rejected\"}", 0.0),
         ("portcullis_buffers_bytes", 98_304.0),
         ("portcullis_worker_sessions{worker=\"1\"}", 1.0),
         ("portcullis_connections_accepted_total{listener=\"public\"}", 1.0),
@@ -216,7 +237,8 @@ fn workers_are_summed_and_subcommands_count_as_their_command() {
 
 #[test]
 fn a_histogram_is_cumulative_and_agrees_with_its_count() {
-    let page = Parsed::of(&busy().render());
+    let (metrics, _series) = busy();
+    let page = Parsed::of(&metrics.render());
     let labels = "listener=\"public\",command=\"get\"";
     let bucket =
         |le: &str| page.value(&format!("portcullis_command_duration_seconds_bucket{{{labels},le=\"{le}\"}}"));
@@ -233,14 +255,14 @@ fn a_histogram_is_cumulative_and_agrees_with_its_count() {
 /// Threat 30: whatever clients send, the number of series depends on the config alone.
 #[test]
 fn client_chosen_text_makes_no_series() {
-    let metrics = metrics(1);
-    let stats = metrics.worker(0);
+    let (metrics, series) = metrics(1);
+    let stats = listener(&series, 0, 0);
     let mut counts = BTreeSet::new();
     for round in 0..3 {
         for n in 0..20_000 {
             let text = format!("cmd{}", n + round * 20_000);
-            stats.commands(0, lookup(text.as_bytes()).unwrap_or(CommandId::UNKNOWN), 1);
-            stats.error_reply(0, format!("-CMD{n} {text}").as_bytes());
+            stats.commands(lookup(text.as_bytes()).unwrap_or(CommandId::UNKNOWN), 1);
+            stats.error_reply(format!("-CMD{n} {text}").as_bytes());
         }
         counts.insert(Parsed::of(&metrics.render()).samples.len());
     }
@@ -248,31 +270,50 @@ fn client_chosen_text_makes_no_series() {
 }
 
 #[test]
-fn an_index_out_of_range_counts_nothing() {
-    let metrics = metrics(1);
-    let stats = metrics.worker(0);
-    stats.commands(9, CommandId::UNKNOWN, 1);
-    stats.opened(9);
-    stats.upstream_error(9, UpstreamErrorKind::Auth);
-    metrics.accept().refused(9, RefusedReason::Rate);
-    metrics.accept().group_hit(9);
-    metrics.probe_error(9, UpstreamErrorKind::Auth);
+fn a_worker_out_of_range_counts_nothing() {
+    let (metrics, series) = metrics(1);
+    let counts = listener(&series, 0, 9);
+    counts.commands(CommandId::UNKNOWN, 1);
+    counts.opened();
+    UpstreamCounts::new(Arc::clone(&series.upstreams[0]), 9).error(UpstreamErrorKind::Auth);
     let page = Parsed::of(&metrics.render());
     assert!(page.samples.iter().filter(|(name, _)| name.contains("_total{")).all(|(_, value)| *value == 0.0));
 }
 
 #[test]
+fn a_name_that_stays_goes_on_counting_and_one_that_is_gone_is_shown_while_it_is_used() {
+    let (metrics, first) = busy();
+    let next = metrics.series(&Names {
+        listeners: vec!["new".into(), "public".into()],
+        upstreams: vec!["other".into()],
+        groups: vec!["staging".into()],
+    });
+    assert!(Arc::ptr_eq(&first.listeners[0], &next.listeners[1]));
+    let value = |series: &str| Parsed::of(&metrics.render()).samples.get(series).copied();
+    assert_eq!(value("portcullis_connections_accepted_total{listener=\"public\"}"), Some(1.0));
+    assert_eq!(value("portcullis_connections_accepted_total{listener=\"new\"}"), Some(0.0));
+    assert_eq!(value("portcullis_upstream_connections{upstream=\"main\",state=\"used\"}"), Some(2.0));
+    let session = listener(&first, 1, 0);
+    drop(first);
+    assert_eq!(value("portcullis_clients{listener=\"local\"}"), Some(0.0), "a session is still there");
+    drop(session);
+    assert_eq!(value("portcullis_clients{listener=\"local\"}"), None);
+    assert_eq!(value("portcullis_group_entries{group=\"office\"}"), None);
+    assert_eq!(value("portcullis_group_hits_total{group=\"staging\"}"), Some(1.0));
+}
+
+#[test]
 fn pages_can_be_rendered_while_workers_count() {
-    let metrics = metrics(2);
+    let (metrics, series) = metrics(2);
     thread::scope(|scope| {
         for worker in 0..2 {
-            let stats = metrics.worker(worker);
+            let stats = listener(&series, 0, worker);
             scope.spawn(move || {
                 for n in 0..50_000 {
-                    stats.opened(0);
-                    stats.commands(0, CommandId::UNKNOWN, 1);
-                    stats.duration(0, CommandId::UNKNOWN, 1, n * 1000);
-                    stats.closed(0, ClosedReason::Client);
+                    stats.opened();
+                    stats.commands(CommandId::UNKNOWN, 1);
+                    stats.duration(CommandId::UNKNOWN, 1, n * 1000);
+                    stats.closed(ClosedReason::Client);
                 }
             });
         }
@@ -289,7 +330,8 @@ fn pages_can_be_rendered_while_workers_count() {
 /// Prometheus's own linter, where it is installed; the other tests say the same without it.
 #[test]
 fn promtool_finds_nothing_to_complain_about() {
-    let page = busy().render();
+    let (metrics, _series) = busy();
+    let page = metrics.render();
     let child = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())

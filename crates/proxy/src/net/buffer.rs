@@ -24,7 +24,7 @@ pub struct Pool {
     in_use: Cell<usize>,
     /// What sessions hold besides leases.
     aside: Cell<usize>,
-    cap: usize,
+    cap: Cell<usize>,
     waiting: RefCell<Waiting>,
 }
 
@@ -56,9 +56,14 @@ impl Pool {
             free: RefCell::default(),
             in_use: Cell::new(0),
             aside: Cell::new(0),
-            cap,
+            cap: Cell::new(cap),
             waiting: RefCell::default(),
         }
+    }
+
+    /// Leases together stay below `cap` bytes from now on. What is leased already stays so until it is given back.
+    pub fn set_cap(&self, cap: usize) {
+        self.cap.set(cap);
     }
 
     /// A session's bytes outside its leases were `before` and are `now`: they count as leases do.
@@ -89,7 +94,7 @@ impl Pool {
     }
 
     fn lease(&self, size: usize) -> Option<Box<[u8]>> {
-        if self.in_use.get().saturating_add(self.aside.get()).saturating_add(size) > self.cap {
+        if self.in_use.get().saturating_add(self.aside.get()).saturating_add(size) > self.cap.get() {
             return None;
         }
         self.in_use.set(self.in_use.get() + size);

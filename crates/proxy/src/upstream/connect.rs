@@ -57,10 +57,6 @@ impl ConnectError {
         Self { address: address.to_owned(), cause }
     }
 
-    pub(crate) fn unknown() -> Self {
-        Self::new("no upstream", Cause::NoAddress)
-    }
-
     /// The word for it, as in error lines and metrics.
     pub fn kind(&self) -> Unavailable {
         match &self.cause {

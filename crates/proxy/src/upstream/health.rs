@@ -11,14 +11,15 @@ mod probe;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 
-use crate::config::{Auth, Config};
-use crate::metrics::{Metrics, UpstreamErrorKind};
+use crate::config::{Auth, Config, Upstream};
+use crate::metrics::{UpstreamErrorKind, UpstreamSeries};
 
 use self::fault::Fault;
 use self::probe::{Prober, Target};
@@ -28,16 +29,17 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(100);
 
 /// What is known of all upstreams; shared by the probes and `/ready`.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Health {
-    upstreams: Vec<Watched>,
+    upstreams: RwLock<Vec<Arc<Watched>>>,
 }
 
+/// One upstream, as long as a config names it.
 #[derive(Debug)]
-struct Watched {
+pub(crate) struct Watched {
     name: String,
     /// A listener leads to it.
-    used: bool,
+    used: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -61,27 +63,38 @@ pub enum State {
 }
 
 impl Health {
-    /// Nothing is known yet.
-    pub fn new(config: &Config) -> Arc<Self> {
-        let used = |index| config.listeners().iter().any(|listener| listener.upstream() == index);
-        let upstreams = config.upstreams().iter().enumerate();
-        let watched = |(index, upstream): (usize, &crate::config::Upstream)| Watched {
-            name: upstream.name().to_owned(),
-            used: used(index),
-            state: Mutex::new(State::Unknown),
-        };
-        Arc::new(Self { upstreams: upstreams.map(watched).collect() })
-    }
-
     /// The upstreams in the order of the config: name, whether a listener uses it, and what is known of it.
-    pub fn upstreams(&self) -> impl Iterator<Item = (&str, bool, State)> {
-        self.upstreams.iter().map(|upstream| (upstream.name.as_str(), upstream.used, *upstream.state()))
+    pub fn upstreams(&self) -> Vec<(String, bool, State)> {
+        let upstreams = self.upstreams.read().unwrap_or_else(PoisonError::into_inner);
+        let known =
+            |upstream: &Arc<Watched>| (upstream.name.clone(), upstream.used.load(Relaxed), *upstream.state());
+        upstreams.iter().map(known).collect()
     }
 
+    /// Watches the upstreams of this config from now on. What is known of one whose name stays is kept until a probe
+    /// finds something else.
+    pub(crate) fn follow(&self, config: &Config) -> Vec<Arc<Watched>> {
+        let mut upstreams = self.upstreams.write().unwrap_or_else(PoisonError::into_inner);
+        let watched = |(index, upstream): (usize, &Arc<Upstream>)| {
+            let known = upstreams.iter().find(|known| known.name == upstream.name()).map(Arc::clone);
+            let watched = known.unwrap_or_else(|| {
+                let (name, used) = (upstream.name().to_owned(), AtomicBool::new(false));
+                Arc::new(Watched { name, used, state: Mutex::new(State::Unknown) })
+            });
+            let used = config.listeners().iter().any(|listener| listener.upstream() == index);
+            watched.used.store(used, Relaxed);
+            watched
+        };
+        let next: Vec<_> = config.upstreams().iter().enumerate().map(watched).collect();
+        upstreams.clone_from(&next);
+        next
+    }
+}
+
+impl Watched {
     /// Takes in what a probe found.
-    pub(crate) fn found(&self, index: usize, result: Result<(), UpstreamErrorKind>) {
-        let Some(upstream) = self.upstreams.get(index) else { return };
-        let mut state = upstream.state();
+    pub(crate) fn found(&self, result: Result<(), UpstreamErrorKind>) {
+        let mut state = self.state();
         *state = match (*state, result) {
             (State::Up { since }, Ok(())) => State::Up { since },
             (_, Ok(())) => State::Up { since: SystemTime::now() },
@@ -89,30 +102,54 @@ impl Health {
             (_, Err(kind)) => State::Down { kind, since: SystemTime::now() },
         };
     }
-}
 
-impl Watched {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Probes every upstream, until the returned set is dropped.
-pub fn watch(config: &Config, health: &Arc<Health>, metrics: &Arc<Metrics>) -> JoinSet<()> {
-    let mut probes = JoinSet::new();
-    for (index, upstream) in config.upstreams().iter().enumerate() {
-        let mut listeners = config.listeners().iter().filter(|listener| listener.upstream() == index);
-        let target = Target {
-            upstream: upstream.clone(),
-            tcp: config.limits().tcp().clone(),
-            login_required: listeners.any(|listener| listener.auth() == Auth::Trust),
-        };
-        probes.spawn(watch_one(index, target, Arc::clone(health), Arc::clone(metrics)));
-    }
-    probes
+/// The probes that run. Dropped, they end.
+#[derive(Debug)]
+pub struct Probes {
+    health: Arc<Health>,
+    tasks: JoinSet<()>,
+    running: Vec<(Target, AbortHandle)>,
 }
 
-async fn watch_one(index: usize, target: Target, health: Arc<Health>, metrics: Arc<Metrics>) {
+impl Probes {
+    /// None yet.
+    pub fn new(health: Arc<Health>) -> Self {
+        Self { health, tasks: JoinSet::new(), running: Vec::new() }
+    }
+
+    /// Probes the upstreams of this config, and no others. Probes of an upstream that has not changed go on.
+    pub fn follow(&mut self, config: &Config, series: &[Arc<UpstreamSeries>]) {
+        let watched = self.health.follow(config);
+        let mut before = std::mem::take(&mut self.running);
+        for (index, ((upstream, watched), series)) in
+            config.upstreams().iter().zip(watched).zip(series).enumerate()
+        {
+            let mut listeners = config.listeners().iter().filter(|listener| listener.upstream() == index);
+            let target = Target {
+                upstream: Arc::clone(upstream),
+                tcp: config.limits().tcp().clone(),
+                login_required: listeners.any(|listener| listener.auth() == Auth::Trust),
+            };
+            let same = before.iter().position(|(known, _)| *known == target);
+            let task = match same {
+                Some(at) => before.swap_remove(at).1,
+                None => self.tasks.spawn(watch_one(target.clone(), watched, Arc::clone(series))),
+            };
+            self.running.push((target, task));
+        }
+        for (_, task) in before {
+            task.abort();
+        }
+        while self.tasks.try_join_next().is_some() {}
+    }
+}
+
+async fn watch_one(target: Target, watched: Arc<Watched>, series: Arc<UpstreamSeries>) {
     let name = target.upstream.name().to_owned();
     let mut prober = Prober::new(target);
     let mut news = News::default();
@@ -120,13 +157,13 @@ async fn watch_one(index: usize, target: Target, health: Arc<Health>, metrics: A
         let next = Instant::now() + INTERVAL;
         let result = prober.probe().await;
         let kind = result.as_ref().err().map(Fault::kind);
-        metrics.upstream_up(index, result.is_ok());
+        series.set_up(result.is_ok());
         if let Some(kind) = kind {
-            metrics.probe_error(index, kind);
+            series.probe_error(kind);
         }
-        health.found(index, result.as_ref().map(drop).map_err(Fault::kind));
+        watched.found(result.as_ref().map(drop).map_err(Fault::kind));
         news.tell(&name, &result);
-        if clients_know_better(&metrics, index, kind, next).await {
+        if clients_know_better(&series, kind, next).await {
             prober.distrust();
         }
     }
@@ -134,15 +171,14 @@ async fn watch_one(index: usize, target: Target, health: Arc<Health>, metrics: A
 
 /// Waits until `next`, or until clients have met with a failure that the last probe has not: then it is time for another.
 async fn clients_know_better(
-    metrics: &Metrics,
-    index: usize,
+    series: &UpstreamSeries,
     known: Option<UpstreamErrorKind>,
     next: Instant,
 ) -> bool {
-    let before = metrics.client_errors(index, known);
+    let before = series.client_errors(known);
     loop {
         sleep(LOOK.min(next.saturating_duration_since(Instant::now()))).await;
-        if metrics.client_errors(index, known) != before {
+        if series.client_errors(known) != before {
             return true;
         }
         if Instant::now() >= next {

@@ -9,6 +9,7 @@ use portcullis_acl::{ClientAddr, Permit, UnixSeconds};
 use portcullis_session::Tick;
 use slab::Slab;
 
+use super::served::Served;
 use crate::metrics::ClosedReason;
 
 /// The sessions of one worker.
@@ -22,10 +23,10 @@ pub struct Entry {
     pub id: u64,
     /// Where it comes from.
     pub from: ClientAddr,
-    /// Index into the listeners of the config.
-    pub listener: usize,
-    /// What admitted it.
-    pub permit: Permit,
+    /// Its listener, as this worker serves it.
+    pub served: Rc<Served>,
+    /// What admits it, by the worker's config.
+    pub permit: RefCell<Permit>,
     /// When it wants to be woken.
     pub deadline: Cell<Option<Tick>>,
     /// Bytes of memory its buffers hold.
@@ -45,14 +46,28 @@ pub enum Signal {
     Cut(ClosedReason),
 }
 
+/// What becomes of a session under another config.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// It goes.
+    Cut,
+    /// It stays.
+    Stay {
+        /// By this entry.
+        permit: Permit,
+        /// It has to set its deadlines anew.
+        wake: bool,
+    },
+}
+
 impl Entry {
     /// A session that begins.
-    pub fn new(id: u64, from: ClientAddr, listener: usize, permit: Permit, now: Tick) -> Self {
+    pub fn new(id: u64, from: ClientAddr, served: Rc<Served>, permit: Permit, now: Tick) -> Self {
         Self {
             id,
             from,
-            listener,
-            permit,
+            served,
+            permit: RefCell::new(permit),
             deadline: Cell::new(None),
             held: Cell::new(0),
             moved: Cell::new(now),
@@ -120,10 +135,31 @@ impl Table {
         }
     }
 
+    /// Judges every session anew: who gets no permit is cut. Returns how many were, and wakes nobody else but those whose
+    /// listener has other timeouts now.
+    pub fn judge_all(&self, judge: impl Fn(&Entry) -> Verdict) -> u64 {
+        let mut cut = 0;
+        for (_, entry) in self.0.borrow().iter() {
+            match judge(entry) {
+                Verdict::Cut => {
+                    cut += 1;
+                    entry.tell(Signal::Cut(ClosedReason::Revoked));
+                }
+                Verdict::Stay { permit, wake } => {
+                    entry.permit.replace(permit);
+                    if wake {
+                        entry.wake();
+                    }
+                }
+            }
+        }
+        cut
+    }
+
     /// Cuts those whose entry's `until` has passed.
     pub fn cut_expired(&self, now: UnixSeconds) {
         for (_, entry) in self.0.borrow().iter() {
-            if entry.permit.expires().is_some_and(|until| until <= now) {
+            if entry.permit.borrow().expires().is_some_and(|until| until <= now) {
                 entry.tell(Signal::Cut(ClosedReason::Revoked));
             }
         }

@@ -5,7 +5,7 @@ use std::num::NonZero;
 
 use crate::config::fields::Fields;
 use crate::config::load::Scope;
-use crate::config::model::{Admin, AdminBind, Audit, AuditPath, Log, LogFormat, LogLevel, Overflow};
+use crate::config::model::{Admin, AdminBind, Audit, AuditPath, Log, LogFormat, LogLevel, Overflow, Reload};
 use crate::config::problem::Problems;
 use crate::config::raw::Node;
 use crate::config::value::socket::{self, Local};
@@ -84,6 +84,15 @@ pub(super) fn log(node: Option<&Node>, problems: &mut Problems) -> Option<Log> {
     }
     fields.finish(problems);
     Some(log)
+}
+
+pub(super) fn reload(node: Option<&Node>, problems: &mut Problems) -> Option<Reload> {
+    match node {
+        Some(node) => {
+            value::word(node, "reload", &[("watch", Reload::Watch), ("signal", Reload::Signal)], problems)
+        }
+        None => Some(Reload::Watch),
+    }
 }
 
 pub(super) fn workers(node: Option<&Node>, problems: &mut Problems) -> Option<usize> {

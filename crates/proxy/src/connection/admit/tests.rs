@@ -1,49 +1,72 @@
 use super::*;
+use crate::config::of_text;
+use crate::metrics::Metrics;
+
+/// Listeners with these limits.
+fn listeners(limits: &[u64]) -> Vec<Arc<ListenerState>> {
+    let mut yaml = "upstreams: {main: {address: '127.0.0.1:1'}}\nlisteners:\n".to_owned();
+    for (index, limit) in limits.iter().enumerate() {
+        yaml += &format!(
+            "  - {{name: l{index}, bind: '127.0.0.1:{}', upstream: main, limits: {{clients: {limit}}}}}\n",
+            7000 + index
+        );
+    }
+    let generation = Generation::first(of_text(&yaml), &Metrics::new(1, Vec::new()), 1000);
+    generation.limit(&Seat::new(0));
+    generation.listeners().to_vec()
+}
 
 #[test]
 fn a_place_is_given_back() {
-    let seats = Seats::new(2, [2].into_iter());
-    let places = [seats.take(0), seats.take(0)];
+    let (all, listeners) = (Arc::new(Seat::new(2)), listeners(&[2]));
+    let places = [Place::take(&all, &listeners[0]), Place::take(&all, &listeners[0])];
     assert!(places.iter().all(Option::is_some));
-    assert!(seats.take(0).is_none());
+    assert!(Place::take(&all, &listeners[0]).is_none());
     drop(places);
-    assert!(seats.take(0).is_some());
+    assert!(Place::take(&all, &listeners[0]).is_some());
 }
 
 /// A listener that is full takes no place from the others.
 #[test]
 fn listeners_have_their_own_limit() {
-    let seats = Seats::new(3, [1, 5].into_iter());
-    let _first = seats.take(0).expect("a place");
+    let (all, listeners) = (Arc::new(Seat::new(3)), listeners(&[1, 5]));
+    let _first = Place::take(&all, &listeners[0]).expect("a place");
     for _ in 0..10 {
-        assert!(seats.take(0).is_none());
+        assert!(Place::take(&all, &listeners[0]).is_none());
     }
-    let _others = [seats.take(1).expect("a place"), seats.take(1).expect("a place")];
-    assert!(seats.take(1).is_none(), "more than in all");
+    let take = || Place::take(&all, &listeners[1]);
+    let _others = [take().expect("a place"), take().expect("a place")];
+    assert!(take().is_none(), "more than in all");
 }
 
+/// Who is there stays, and nobody comes in before enough have left.
 #[test]
-fn an_unknown_listener_has_no_place() {
-    let seats = Seats::new(1, [1].into_iter());
-    assert!(seats.take(1).is_none());
-    assert!(seats.take(0).is_some());
+fn a_limit_can_be_lowered_below_what_is_taken() {
+    let (all, listeners) = (Arc::new(Seat::new(10)), listeners(&[10]));
+    let take = || Place::take(&all, &listeners[0]);
+    let mut places: Vec<_> = (0..5).map(|_| take().expect("a place")).collect();
+    all.set_limit(3);
+    places.truncate(3);
+    assert!(take().is_none());
+    places.truncate(2);
+    places.push(take().expect("a place"));
+    assert_eq!((all.taken(), listeners[0].seat().taken()), (3, 3));
 }
 
 /// Taken by one thread and given back by others.
 #[test]
 fn threads_never_exceed_the_limit() {
-    let seats = Seats::new(10, [10].into_iter());
+    let (all, listeners) = (Arc::new(Seat::new(10)), listeners(&[10]));
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
                 for _ in 0..10_000 {
-                    let place = seats.take(0);
-                    assert!(seats.0.all.taken.load(Ordering::Relaxed) <= 10);
+                    let place = Place::take(&all, &listeners[0]);
+                    assert!(all.taken() <= 10);
                     drop(place);
                 }
             });
         }
     });
-    assert_eq!(seats.0.all.taken.load(Ordering::Relaxed), 0);
-    assert_eq!(seats.0.listeners[0].taken.load(Ordering::Relaxed), 0);
+    assert_eq!((all.taken(), listeners[0].seat().taken()), (0, 0));
 }

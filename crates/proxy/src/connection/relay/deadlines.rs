@@ -17,10 +17,8 @@ const FRAME_PROGRESS: usize = 64 * 1024;
 const PRESENCE_CHECK: Duration = Duration::from_secs(1);
 
 /// What the clients of one listener are given time for.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// Index into the upstreams of the config.
-    pub(super) upstream: usize,
     idle: Option<Duration>,
     frame: Option<Duration>,
     write: Option<Duration>,
@@ -34,7 +32,6 @@ impl Pace {
         let upstream = config.upstreams().get(listener.upstream());
         let timeouts = listener.limits().timeouts();
         Self {
-            upstream: listener.upstream(),
             idle: timeouts.idle(),
             frame: timeouts.frame(),
             write: timeouts.write(),
@@ -108,6 +105,10 @@ impl Relay {
         }
     }
 
+    fn pace(&self) -> Pace {
+        self.presence.entry.served.pace()
+    }
+
     /// The first thing that must happen, and by when.
     fn due(&self) -> Option<(Tick, Due)> {
         let all =
@@ -124,27 +125,27 @@ impl Relay {
         } else {
             return None;
         };
-        Some((self.presence.entry.moved.get().after(self.pace.write?), Due::Close(reason)))
+        Some((self.presence.entry.moved.get().after(self.pace().write?), Due::Close(reason)))
     }
 
     /// The gate's first login on a connection is part of getting one; a later one waits behind the client's commands.
     fn login_due(&self) -> Option<(Tick, Due)> {
         let first = self.session.is_logging_in() && !self.link.answered();
-        if first { Some((self.linked_at.after(self.pace.login?), Due::Response)) } else { None }
+        if first { Some((self.linked_at.after(self.pace().login?), Due::Response)) } else { None }
     }
 
     fn frame_due(&self) -> Option<(Tick, Due)> {
-        Some((self.frame.since?.after(self.pace.frame?), Due::Close(ClosedReason::Timeout)))
+        Some((self.frame.since?.after(self.pace().frame?), Due::Close(ClosedReason::Timeout)))
     }
 
     fn idle_due(&self) -> Option<(Tick, Due)> {
-        let limit = self.pace.idle?;
+        let limit = self.pace().idle?;
         let idle = self.session.is_idle() && !self.link.streams();
         idle.then(|| (self.presence.entry.moved.get().after(limit), Due::Close(ClosedReason::Idle)))
     }
 
     fn response_due(&self) -> Option<(Tick, Due)> {
-        let limit = self.pace.response?;
+        let limit = self.pace().response?;
         let waits = self.session.owes() && !self.waits_for_others() && !self.down.is_pending();
         waits.then(|| (self.silent_since.after(limit), Due::Response))
     }

@@ -22,7 +22,8 @@ pub(super) struct Presence {
 
 impl Presence {
     pub(super) fn enter(worker: Rc<Worker>, entry: Rc<Entry>, place: Place) -> Self {
-        worker.stats.opened(entry.listener);
+        entry.served.counts.opened();
+        worker.stats.clients(1);
         let presence = Self {
             key: worker.table.insert(Rc::clone(&entry)),
             totals: Totals::default(),
@@ -41,16 +42,19 @@ impl Presence {
             return;
         }
         self.totals.duration = self.since.elapsed();
-        self.worker.stats.closed(self.entry.listener, reason);
+        self.entry.served.counts.closed(reason);
+        self.worker.stats.clients(-1);
         self.report(|audit, subject| audit.closed(subject, reason, &self.totals));
     }
 
     fn report(&self, tell: impl FnOnce(&crate::audit::Audit, &Subject<'_>)) {
-        let rule = self.worker.shared.config.policy().rule(self.entry.permit.rule());
+        let generation = self.worker.generation();
+        let permit = self.entry.permit.borrow();
+        let rule = generation.policy().rule(permit.rule());
         let subject = Subject {
             id: self.entry.id,
             source: self.entry.from,
-            listener: self.entry.listener,
+            listener: self.entry.served.name(),
             rule: rule.as_ref(),
         };
         tell(&self.worker.shared.audit, &subject);

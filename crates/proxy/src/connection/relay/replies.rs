@@ -36,8 +36,7 @@ impl Relay {
             match self.link.next(self.down.unread()) {
                 Incoming::Part(part) => {
                     let mut count = Count {
-                        stats: &self.worker.stats,
-                        listener: self.presence.entry.listener,
+                        counts: &self.presence.entry.served.counts,
                         totals: &mut self.presence.totals,
                     };
                     let len = part.bytes.len();
@@ -105,7 +104,7 @@ impl Relay {
     }
 
     fn blame_upstream(&mut self, fault: &str) {
-        self.worker.stats.upstream_error(self.upstream_index(), UpstreamErrorKind::Protocol);
+        self.route.counts.error(UpstreamErrorKind::Protocol);
         tracing::warn!(
             upstream = %self.upstream_name(),
             id = self.presence.entry.id,
@@ -179,8 +178,7 @@ impl Relay {
 
     fn note(&self, what: &str) {
         let entry = &self.presence.entry;
-        let listener =
-            self.worker.shared.config.listeners().get(entry.listener).map_or("", |listener| listener.name());
-        tracing::warn!(source = %entry.from, listener, id = entry.id, "closed: {what}");
+        let listener = entry.served.name();
+        tracing::warn!(source = %entry.from, %listener, id = entry.id, "closed: {what}");
     }
 }

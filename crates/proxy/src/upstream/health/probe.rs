@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portcullis_resp::encode;
@@ -27,9 +28,9 @@ const KEEP: Duration = Duration::from_secs(5);
 const SECOND_LOOK: Duration = Duration::from_millis(50);
 
 /// What is probed, and how strictly.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
-    pub(super) upstream: Upstream,
+    pub(super) upstream: Arc<Upstream>,
     pub(super) tcp: Tcp,
     /// A listener lets clients in without a password of their own, so "log in first" is no good answer.
     pub(super) login_required: bool,

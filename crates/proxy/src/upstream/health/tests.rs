@@ -9,6 +9,7 @@ use portcullis_resp::encode;
 
 use super::*;
 use crate::config::{LoadOptions, Tcp, load};
+use crate::metrics::{Metrics, Names, UpstreamCounts};
 
 const PASSWORD: &str = "canary-probe-77aa";
 
@@ -89,6 +90,19 @@ impl Script {
 fn prober(config: &Config, login_required: bool) -> Prober {
     let upstream = config.upstreams()[0].clone();
     Prober::new(Target { upstream, tcp: Tcp::default(), login_required })
+}
+
+fn series(metrics: &Arc<Metrics>) -> Vec<Arc<UpstreamSeries>> {
+    metrics.series(&Names { upstreams: vec!["main".into()], ..Names::default() }).upstreams
+}
+
+/// Probes of that config's upstreams, as they run in the gate.
+fn watched(config: &Config) -> (Arc<Metrics>, Arc<Health>, Probes) {
+    let metrics = Metrics::new(1, Vec::new());
+    let health = Arc::new(Health::default());
+    let mut probes = Probes::new(Arc::clone(&health));
+    probes.follow(config, &series(&metrics));
+    (metrics, health, probes)
 }
 
 /// What one probe of a server with that script finds, and the advice.
@@ -260,13 +274,10 @@ async fn probes_feed_state_and_metrics_and_notice_recovery() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(&[Script::Greet(b"-LOADING wait\r\n"), Script::Answer(b"+PONG\r\n")]);
     let config = config(dir.path(), &server.addr.to_string(), "trust", "");
-    let health = Health::new(&config);
-    assert_eq!(health.upstreams().collect::<Vec<_>>(), [("main", true, State::Unknown)]);
-    let names = crate::metrics::Names { upstreams: vec!["main".into()], ..Default::default() };
-    let metrics = Metrics::new(names, 1, Vec::new());
-    let probes = watch(&config, &health, &metrics);
+    let (metrics, health, probes) = watched(&config);
+    assert_eq!(health.upstreams(), [("main".to_owned(), true, State::Unknown)]);
 
-    let state = || health.upstreams().next().unwrap().2;
+    let state = || health.upstreams()[0].2;
     let until = async |wanted: fn(State) -> bool| {
         let deadline = Instant::now() + Duration::from_secs(10);
         while !wanted(state()) {
@@ -291,23 +302,21 @@ async fn what_clients_meet_with_brings_the_next_probe_forward() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(&[Script::Answer(b"+PONG\r\n"), Script::Greet(b"-LOADING wait\r\n")]);
     let config = config(dir.path(), &server.addr.to_string(), "trust", "");
-    let health = Health::new(&config);
-    let names = crate::metrics::Names { upstreams: vec!["main".into()], ..Default::default() };
-    let metrics = Metrics::new(names, 1, Vec::new());
-    let probes = watch(&config, &health, &metrics);
-    let state = || health.upstreams().next().unwrap().2;
+    let (metrics, health, probes) = watched(&config);
+    let counts = UpstreamCounts::new(Arc::clone(&series(&metrics)[0]), 0);
+    let state = || health.upstreams()[0].2;
     while !matches!(state(), State::Up { .. }) {
         sleep(Duration::from_millis(5)).await;
     }
     let started = Instant::now();
-    metrics.worker(0).upstream_error(0, UpstreamErrorKind::Loading);
+    counts.error(UpstreamErrorKind::Loading);
     while matches!(state(), State::Up { .. }) {
         sleep(Duration::from_millis(5)).await;
     }
     assert!(started.elapsed() < Duration::from_millis(800), "{:?}", started.elapsed());
     // The same again is known, and waits for its second.
     let known = server.accepted();
-    metrics.worker(0).upstream_error(0, UpstreamErrorKind::Loading);
+    counts.error(UpstreamErrorKind::Loading);
     sleep(Duration::from_millis(400)).await;
     assert_eq!(server.accepted(), known);
     drop(probes);
@@ -316,22 +325,23 @@ async fn what_clients_meet_with_brings_the_next_probe_forward() {
 #[test]
 fn the_time_of_a_state_is_when_it_began() {
     let dir = tempfile::tempdir().unwrap();
-    let health = Health::new(&config(dir.path(), "127.0.0.1:1", "trust", ""));
-    let since = |health: &Health| match health.upstreams().next().unwrap().2 {
+    let health = Health::default();
+    let watched = health.follow(&config(dir.path(), "127.0.0.1:1", "trust", "")).remove(0);
+    let since = |health: &Health| match health.upstreams()[0].2 {
         State::Up { since } | State::Down { since, .. } => since,
         State::Unknown => panic!("known by now"),
     };
     let pause = || thread::sleep(Duration::from_millis(2));
-    health.found(0, Err(UpstreamErrorKind::Refused));
+    watched.found(Err(UpstreamErrorKind::Refused));
     let down = since(&health);
     pause();
-    health.found(0, Err(UpstreamErrorKind::Loading));
+    watched.found(Err(UpstreamErrorKind::Loading));
     assert_eq!(since(&health), down, "down all the time, whatever the reason");
-    health.found(0, Ok(()));
+    watched.found(Ok(()));
     let up = since(&health);
     assert!(up > down);
     pause();
-    health.found(0, Ok(()));
+    watched.found(Ok(()));
     assert_eq!(since(&health), up);
 }
 
@@ -358,4 +368,29 @@ fn only_news_is_logged_and_another_advice_is_news() {
             " INFO upstream is up upstream=main",
         ]
     );
+}
+
+#[tokio::test]
+async fn probes_of_an_upstream_that_stays_go_on_and_others_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, other) =
+        (Server::start(&[Script::Answer(b"+PONG\r\n")]), Server::start(&[Script::Answer(b"+PONG\r\n")]));
+    let first = config(dir.path(), &one.addr.to_string(), "trust", "");
+    let (metrics, health, mut probes) = watched(&first);
+    let up = async || {
+        while !matches!(health.upstreams()[0].2, State::Up { .. }) {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    up().await;
+    probes.follow(&first, &series(&metrics));
+    assert!(matches!(health.upstreams()[0].2, State::Up { .. }), "what is known stays known");
+    assert_eq!(one.accepted(), 1, "its connection too");
+    probes.follow(&config(dir.path(), &other.addr.to_string(), "trust", ""), &series(&metrics));
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while other.accepted() == 0 {
+        assert!(Instant::now() < deadline, "nobody asks the new address");
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(probes.running.len(), 1);
 }

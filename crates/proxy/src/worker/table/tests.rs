@@ -3,6 +3,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Wake;
 
 use super::*;
+use crate::metrics::Metrics;
+use crate::policy::store::Generation;
 
 /// Counts how often it was woken.
 #[derive(Default)]
@@ -44,9 +46,17 @@ fn from() -> ClientAddr {
     ClientAddr::from_socket(([192, 0, 2, 1], 50_000).into())
 }
 
+fn served() -> Rc<Served> {
+    let config = crate::config::of_text(
+        "upstreams: {main: {address: '127.0.0.1:1'}}\nlisteners: [{name: public, bind: '127.0.0.1:1', upstream: main}]\n",
+    );
+    let generation = Generation::first(config, &Metrics::new(1, Vec::new()), 10);
+    Rc::new(Served::of(&generation, 0, 0).expect("a listener"))
+}
+
 /// A session in the table, and its task's bell.
 fn session(table: &Table, id: u64, until: Option<i64>) -> (usize, Rc<Entry>, Arc<Bell>) {
-    let entry = Rc::new(Entry::new(id, from(), 0, permit(until), tick(0)));
+    let entry = Rc::new(Entry::new(id, from(), served(), permit(until), tick(0)));
     let bell = Arc::new(Bell::default());
     entry.remember(&Arc::clone(&bell).into());
     (table.insert(Rc::clone(&entry)), entry, bell)
@@ -125,4 +135,21 @@ fn cuts_the_fattest_of_the_stuck() {
     assert_eq!(told(), [false, true, true, false, false]);
     table.cut_fattest(9, tick(3000), stalled);
     assert_eq!(told(), [true, true, true, false, false]);
+}
+
+#[test]
+fn who_is_judged_anew_goes_or_stays_by_another_entry() {
+    let table = Table::default();
+    let (_, gone, rung) = session(&table, 1, None);
+    let (_, stays, silent) = session(&table, 2, None);
+    let cut = table.judge_all(|entry| match entry.id {
+        1 => Verdict::Cut,
+        _ => Verdict::Stay { permit: permit(Some(50)), wake: false },
+    });
+    assert_eq!(cut, 1);
+    assert_eq!(gone.take_signal(), Some(Signal::Cut(ClosedReason::Revoked)));
+    assert_eq!((rung.rung(), silent.rung()), (1, 0));
+    assert_eq!(stays.permit.borrow().expires(), Some(UnixSeconds(50)));
+    table.cut_expired(UnixSeconds(50));
+    assert_eq!(stays.take_signal(), Some(Signal::Cut(ClosedReason::Revoked)));
 }

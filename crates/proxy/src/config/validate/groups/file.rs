@@ -7,7 +7,7 @@ use portcullis_acl::{Cidr, Entry, GroupId, Meta, PolicyBuilder, SourceId};
 
 use super::Groups;
 use crate::config::fields::shown;
-use crate::config::load::{MAX_TEXT_FILE, MAX_YAML_FILE, Scope, read_text};
+use crate::config::load::{MAX_TEXT_FILE, MAX_YAML_FILE, Scope};
 use crate::config::problem::Place;
 use crate::config::raw::{self, Value};
 
@@ -22,7 +22,7 @@ pub(super) fn read(
 ) -> Option<usize> {
     let yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
     let most = if yaml { MAX_YAML_FILE } else { MAX_TEXT_FILE };
-    let text = read_text(path, most, mention, &mut scope.problems)?;
+    let text = scope.read_text(path, most, mention)?;
     let name = path.display().to_string();
     let source = policy.source(&name).ok()?;
     let file: Arc<str> = name.into();

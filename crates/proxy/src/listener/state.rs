@@ -1,0 +1,43 @@
+//! What a listener keeps from one config to the next, as long as its name stays.
+
+use std::sync::Arc;
+
+use super::shadow::Shadow;
+use crate::connection::admit::Seat;
+use crate::metrics::ListenerSeries;
+
+/// One listener's seats, counters and observations; shared by all threads.
+#[derive(Debug)]
+pub struct ListenerState {
+    name: Arc<str>,
+    seat: Seat,
+    series: Arc<ListenerSeries>,
+    shadow: Shadow,
+}
+
+impl ListenerState {
+    /// A listener that nobody has connected to yet; it has no seats before its limit is set.
+    pub fn new(name: &str, series: &Arc<ListenerSeries>) -> Self {
+        Self { name: name.into(), seat: Seat::new(0), series: Arc::clone(series), shadow: Shadow::default() }
+    }
+
+    /// As in the config.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Its clients.
+    pub fn seat(&self) -> &Seat {
+        &self.seat
+    }
+
+    /// What is counted for it.
+    pub fn series(&self) -> &Arc<ListenerSeries> {
+        &self.series
+    }
+
+    /// Whom its shadow policy would have turned away.
+    pub fn shadow(&self) -> &Shadow {
+        &self.shadow
+    }
+}

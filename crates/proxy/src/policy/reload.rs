@@ -1,0 +1,249 @@
+//! Putting another config in force while clients are served: all of it or nothing.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::report::{Changes, GroupReport, Report, Trigger};
+use super::store::Generation;
+use crate::admin::AdminState;
+use crate::aside::aside;
+use crate::config::{Bind, Config, LoadOptions, Loaded, Reading, Source, read};
+use crate::listener::{Bound, GateOrder};
+use crate::upstream::health::Probes;
+use crate::worker::{Order, Shared};
+
+/// Cutting whom another config does not admit takes milliseconds; a thread that needs longer than this is stuck, and the
+/// report does not wait for it.
+const ADOPTION: Duration = Duration::from_secs(5);
+
+/// So many entries that a group gained or lost are named in the log and the audit trail.
+const NAMED_ENTRIES: usize = 10;
+
+/// Somebody asks for a reload and waits for what became of it.
+#[derive(Debug)]
+pub struct Request {
+    /// Who.
+    pub trigger: Trigger,
+    /// Where the answer goes.
+    pub answer: oneshot::Sender<Report>,
+}
+
+/// Who reloads: it knows all that a config has a part in.
+#[derive(Debug)]
+pub struct Reloader {
+    shared: Arc<Shared>,
+    path: PathBuf,
+    room: u64,
+    /// What the config in force was read from.
+    in_force: Vec<Source>,
+    /// What was read last, whether it was any good or not.
+    last: Vec<Source>,
+    gate: mpsc::Sender<GateOrder>,
+    workers: Vec<mpsc::Sender<Order>>,
+    probes: Probes,
+    admin: Option<Arc<AdminState>>,
+}
+
+/// What a [`Reloader`] reaches.
+#[derive(Debug)]
+pub struct Reach {
+    /// The accept thread.
+    pub gate: mpsc::Sender<GateOrder>,
+    /// The workers.
+    pub workers: Vec<mpsc::Sender<Order>>,
+    /// The probes of the upstreams.
+    pub probes: Probes,
+    /// The admin endpoint, if there is one.
+    pub admin: Option<Arc<AdminState>>,
+}
+
+impl Reloader {
+    /// For a process that has open files for `room` clients and started with a config read from `sources`.
+    pub fn new(shared: Arc<Shared>, room: u64, sources: Vec<Source>, reach: Reach) -> Self {
+        let path = shared.store.current().config().path().to_owned();
+        let Reach { gate, workers, probes, admin } = reach;
+        Self { shared, path, room, in_force: sources.clone(), last: sources, gate, workers, probes, admin }
+    }
+
+    /// The files to watch.
+    pub fn sources(&self) -> &[Source] {
+        &self.last
+    }
+
+    /// Reads the config again and puts it in force, if it is good and another. Tells log, metrics and audit.
+    pub async fn reload(&mut self, trigger: Trigger) -> Report {
+        let report = self.try_reload(trigger).await;
+        self.shared.metrics.config_read(report.result(), SystemTime::now());
+        self.shared.audit.reloaded(&report);
+        report.log();
+        report
+    }
+
+    async fn try_reload(&mut self, trigger: Trigger) -> Report {
+        let current = self.shared.store.current();
+        let number = current.number();
+        let path = self.path.clone();
+        // What cannot be read twice would be waited for, for ever.
+        if std::fs::metadata(&path).is_ok_and(|file| !file.is_file() && !file.is_dir()) {
+            let error = format!("{} is not a regular file: it was read once, at start", path.display());
+            return Report::failed(trigger, number, error);
+        }
+        let Some(reading) = aside("reload", move || read(&path, &LoadOptions::new())).await else {
+            return Report::failed(trigger, number, "no thread to read the config".to_owned());
+        };
+        let Reading { result, sources } = reading;
+        self.last.clone_from(&sources);
+        match result {
+            Err(problems) => Report::invalid(trigger, number, problems),
+            Ok(_) if sources == self.in_force => Report::unchanged(trigger, number),
+            Ok(Loaded { config, warnings }) => {
+                for warning in &warnings {
+                    tracing::warn!("{warning}");
+                }
+                match self.put_in_force(&current, config).await {
+                    Ok((groups, changes, cut)) => {
+                        self.in_force = sources;
+                        Report::applied(trigger, number + 1, groups, changes, cut)
+                    }
+                    Err(error) => Report::failed(trigger, number, error),
+                }
+            }
+        }
+    }
+
+    /// First what can fail, then the swap.
+    async fn put_in_force(
+        &mut self,
+        current: &Arc<Generation>,
+        config: Config,
+    ) -> Result<(Vec<GroupReport>, Changes, u64), String> {
+        let changes = Changes::between(current.config(), &config, current.workers());
+        let opened = self.open_new(current.config(), &config).await?;
+        if current.config().audit() != config.audit() {
+            let audit = config.audit();
+            self.shared
+                .audit
+                .redirect(audit.path(), audit.on_overflow())
+                .map_err(|error| error.to_string())?;
+        }
+        crate::log::change(config.log());
+        let next = Arc::new(current.next(config, &self.shared.metrics, self.room));
+        self.shared.store.swap(Arc::clone(&next));
+        self.tell_gate(&next, opened).await;
+        let cut = self.tell_workers(&next).await;
+        self.probes.follow(next.config(), &next.series().upstreams);
+        if let (Some(admin), Some(settings)) = (&self.admin, next.config().admin()) {
+            admin.set_token(settings);
+        }
+        let (old, new) = (Arc::clone(current), Arc::clone(&next));
+        let groups = aside("compare", move || group_reports(&old, &new)).await.unwrap_or_default();
+        Ok((groups, changes, cut))
+    }
+
+    /// Listens where the new config says and the old one did not. An address that cannot be had rejects the reload.
+    async fn open_new(&self, old: &Config, new: &Config) -> Result<Vec<Bound>, String> {
+        let known = binds(old);
+        let wanted = binds(new);
+        let missing: Vec<&Bind> = wanted.iter().copied().filter(|bind| !known.contains(bind)).collect();
+        match open_all(&missing, new) {
+            Ok(bound) => Ok(bound),
+            Err((bind, error)) if error.kind() == io::ErrorKind::AddrInUse => {
+                // `[::]:port` and `0.0.0.0:port` stand in each other's way: what goes must go first.
+                let in_the_way = known.iter().filter(|bind| !wanted.contains(*bind));
+                let in_the_way: Vec<Bind> = in_the_way
+                    .filter(|other| share_a_port(other, &bind))
+                    .map(|bind| (*bind).clone())
+                    .collect();
+                if in_the_way.is_empty() {
+                    return Err(cannot_listen(new, &bind, &error));
+                }
+                self.release(in_the_way.clone()).await;
+                match open_all(&missing, new) {
+                    Ok(bound) => Ok(bound),
+                    Err((bind, error)) => {
+                        self.reopen(&in_the_way, old).await;
+                        Err(cannot_listen(new, &bind, &error))
+                    }
+                }
+            }
+            Err((bind, error)) => Err(cannot_listen(new, &bind, &error)),
+        }
+    }
+
+    async fn release(&self, binds: Vec<Bind>) {
+        let (done, told) = oneshot::channel();
+        if self.gate.send(GateOrder::Release { binds, done }).await.is_ok() {
+            let _ = timeout(ADOPTION, told).await;
+        }
+    }
+
+    /// The reload failed after all: what was released is listened on again.
+    async fn reopen(&self, binds: &[Bind], config: &Config) {
+        let current = self.shared.store.current();
+        let binds: Vec<&Bind> = binds.iter().collect();
+        match open_all(&binds, config) {
+            Ok(opened) => self.tell_gate(&current, opened).await,
+            Err((bind, error)) => tracing::error!(%bind, %error, "cannot listen again"),
+        }
+    }
+
+    async fn tell_gate(&self, generation: &Arc<Generation>, opened: Vec<Bound>) {
+        let (done, told) = oneshot::channel();
+        let order = GateOrder::Adopt { generation: Arc::clone(generation), opened, done };
+        if self.gate.send(order).await.is_err() || timeout(ADOPTION, told).await.is_err() {
+            tracing::error!("the accept thread does not take over the config");
+        }
+    }
+
+    /// How many connections are cut.
+    async fn tell_workers(&self, generation: &Arc<Generation>) -> u64 {
+        let mut answers = Vec::new();
+        for worker in &self.workers {
+            let (done, told) = oneshot::channel();
+            if worker.send(Order::Adopt(Arc::clone(generation), done)).await.is_ok() {
+                answers.push(told);
+            }
+        }
+        let mut cut = 0;
+        for told in answers {
+            match timeout(ADOPTION, told).await {
+                Ok(Ok(n)) => cut += n,
+                Ok(Err(_)) | Err(_) => tracing::error!("a worker does not take over the config"),
+            }
+        }
+        cut
+    }
+}
+
+fn group_reports(old: &Generation, new: &Generation) -> Vec<GroupReport> {
+    new.policy().changes_since(old.policy(), NAMED_ENTRIES).into_iter().map(GroupReport::of).collect()
+}
+
+fn binds(config: &Config) -> HashSet<&Bind> {
+    config.listeners().iter().flat_map(|listener| listener.binds()).collect()
+}
+
+fn open_all(binds: &[&Bind], config: &Config) -> Result<Vec<Bound>, (Bind, io::Error)> {
+    let open =
+        |bind: &&Bind| Bound::bind(bind, config.limits().tcp()).map_err(|error| ((*bind).clone(), error));
+    binds.iter().map(open).collect()
+}
+
+fn share_a_port(one: &Bind, other: &Bind) -> bool {
+    match (one, other) {
+        (Bind::Tcp { addr: one, .. }, Bind::Tcp { addr: other, .. }) => one.port() == other.port(),
+        _ => false,
+    }
+}
+
+fn cannot_listen(config: &Config, bind: &Bind, error: &io::Error) -> String {
+    let owner = config.listeners().iter().find(|listener| listener.binds().contains(bind));
+    let owner = owner.map_or("", |listener| listener.name());
+    format!("listener '{owner}': cannot listen on {bind}: {error}{}", crate::app::bind_hint(error))
+}

@@ -1,0 +1,282 @@
+//! What a reload came to, told in the log, the audit trail and to whoever asked for it.
+
+use portcullis_acl::policy::{ChangedEntries, Fate, GroupChange, Whose};
+use serde::Serialize;
+
+use crate::config::{Config, Problem};
+use crate::metrics::ReloadResult;
+
+/// What made the gate read its config again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Trigger {
+    /// A file changed.
+    Watch,
+    /// SIGHUP.
+    Signal,
+    /// The admin endpoint.
+    Api,
+}
+
+/// What became of it. As JSON it is the answer of `POST /api/reload` and, with a time, the audit line.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    event: &'static str,
+    trigger: Trigger,
+    #[serde(serialize_with = "as_str")]
+    result: ReloadResult,
+    /// The number of the config in force, from 1.
+    generation: u64,
+    /// Groups that gained or lost entries.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    groups: Vec<GroupReport>,
+    /// Listeners and upstreams that came, went or are others now, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    changes: Vec<String>,
+    /// What needs a restart, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    not_applied: Vec<String>,
+    /// Live connections that the new config does not admit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cut: Option<u64>,
+    /// Why it was rejected.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    problems: Vec<Problem>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// What happened to a group, or to the addresses written in place in a listener's list. The entries are the first of
+/// each kind.
+#[derive(Clone, Debug, Serialize)]
+pub struct GroupReport {
+    /// The group's name, or `public.allow` for the list of a listener.
+    group: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fate: Option<&'static str>,
+    gained: usize,
+    lost: usize,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    gained_entries: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    lost_entries: Vec<String>,
+}
+
+impl GroupReport {
+    /// For people and for machines.
+    pub fn of(change: GroupChange) -> Self {
+        let entries = |entries: ChangedEntries| entries.first.into_iter().map(|entry| entry.entry).collect();
+        let group = match change.whose {
+            Whose::Group(name) => name,
+            Whose::Allow(listener) => format!("{listener}.allow"),
+            Whose::Deny(listener) => format!("{listener}.deny"),
+            Whose::ShadowAllow(listener) => format!("{listener}.shadow.allow"),
+            Whose::ShadowDeny(listener) => format!("{listener}.shadow.deny"),
+        };
+        let fate = match change.fate {
+            Fate::Added => Some("added"),
+            Fate::Removed => Some("removed"),
+            Fate::Changed => None,
+        };
+        let (gained, lost) = (change.gained.count, change.lost.count);
+        Self {
+            group,
+            fate,
+            gained,
+            lost,
+            gained_entries: entries(change.gained),
+            lost_entries: entries(change.lost),
+        }
+    }
+
+    fn log(&self) {
+        let (plus, minus) = (named(&self.gained_entries, self.gained), named(&self.lost_entries, self.lost));
+        let what = self.fate.unwrap_or("changed");
+        tracing::info!(
+            group = %self.group,
+            gained = self.gained,
+            lost = self.lost,
+            plus = plus.map(tracing::field::display),
+            minus = minus.map(tracing::field::display),
+            "reload: group {what}"
+        );
+    }
+}
+
+/// Some entries and how many more there are.
+fn named(first: &[String], count: usize) -> Option<String> {
+    let more = count.saturating_sub(first.len());
+    match (first, more) {
+        ([], _) => None,
+        (first, 0) => Some(first.join(" ")),
+        (first, more) => Some(format!("{} and {more} more", first.join(" "))),
+    }
+}
+
+impl Report {
+    fn new(trigger: Trigger, result: ReloadResult, generation: u64) -> Self {
+        Self {
+            event: "reload",
+            trigger,
+            result,
+            generation,
+            groups: Vec::new(),
+            changes: Vec::new(),
+            not_applied: Vec::new(),
+            cut: None,
+            problems: Vec::new(),
+            error: None,
+        }
+    }
+
+    /// The files say what they said before.
+    pub fn unchanged(trigger: Trigger, generation: u64) -> Self {
+        Self::new(trigger, ReloadResult::Unchanged, generation)
+    }
+
+    /// The files have errors.
+    pub fn invalid(trigger: Trigger, generation: u64, problems: Vec<Problem>) -> Self {
+        Self { problems, ..Self::new(trigger, ReloadResult::Rejected, generation) }
+    }
+
+    /// They are good, but the system does not go along.
+    pub fn failed(trigger: Trigger, generation: u64, error: String) -> Self {
+        Self { error: Some(error), ..Self::new(trigger, ReloadResult::Rejected, generation) }
+    }
+
+    /// Another config is in force.
+    pub fn applied(
+        trigger: Trigger,
+        generation: u64,
+        groups: Vec<GroupReport>,
+        changes: Changes,
+        cut: u64,
+    ) -> Self {
+        let Changes { applied, not_applied } = changes;
+        let report = Self::new(trigger, ReloadResult::Applied, generation);
+        Self { groups, changes: applied, not_applied, cut: Some(cut), ..report }
+    }
+
+    /// What became of it.
+    pub fn result(&self) -> ReloadResult {
+        self.result
+    }
+
+    /// Says it in the log.
+    pub fn log(&self) {
+        let (generation, trigger) = (self.generation, self.trigger);
+        match self.result {
+            ReloadResult::Unchanged => {
+                tracing::info!(?trigger, "reload: no file of the config has changed");
+            }
+            ReloadResult::Rejected => {
+                for problem in &self.problems {
+                    tracing::error!("{problem}");
+                }
+                let error = self.error.as_deref().map(tracing::field::display);
+                tracing::error!(?trigger, error, generation, "reload rejected: the config in force stays");
+            }
+            ReloadResult::Applied => {
+                self.groups.iter().for_each(GroupReport::log);
+                for change in &self.changes {
+                    tracing::info!("reload: {change}");
+                }
+                for kept in &self.not_applied {
+                    tracing::warn!("reload: not applied before a restart: {kept}");
+                }
+                tracing::info!(?trigger, generation, cut = self.cut, "reload applied");
+            }
+        }
+    }
+}
+
+/// What differs between two configs besides groups, in words.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// In force now.
+    pub applied: Vec<String>,
+    /// Of no effect before a restart.
+    pub not_applied: Vec<String>,
+}
+
+impl Changes {
+    /// What `new` says and `old` does not. `workers`: how many the process has.
+    pub fn between(old: &Config, new: &Config, workers: usize) -> Self {
+        let mut changes = Self::default();
+        changes.listeners(old, new);
+        changes.upstreams(old, new);
+        if old.limits() != new.limits() {
+            changes.applied.push("limits changed".to_owned());
+        }
+        if old.audit() != new.audit() {
+            changes.applied.push("audit changed".to_owned());
+        }
+        if old.log() != new.log() {
+            changes.applied.push("log changed".to_owned());
+        }
+        if new.workers() != workers {
+            changes.not_applied.push(format!("workers: {} (running with {workers})", new.workers()));
+        }
+        let bind = |config: &Config| config.admin().map(|admin| admin.bind().to_string());
+        if bind(old) != bind(new) {
+            let named = |bind: Option<String>| bind.unwrap_or_else(|| "off".to_owned());
+            changes.not_applied.push(format!(
+                "admin: {} (running with {})",
+                named(bind(new)),
+                named(bind(old))
+            ));
+        }
+        changes
+    }
+
+    fn listeners(&mut self, old: &Config, new: &Config) {
+        let find = |config: &Config, name: &str| {
+            config.listeners().iter().position(|listener| listener.name() == name)
+        };
+        for listener in old.listeners() {
+            if find(new, listener.name()).is_none() {
+                self.applied.push(format!("listener '{}' removed", listener.name()));
+            }
+        }
+        for listener in new.listeners() {
+            let Some(before) = find(old, listener.name()).and_then(|index| old.listeners().get(index)) else {
+                self.applied.push(format!("listener '{}' added", listener.name()));
+                continue;
+            };
+            let upstream = |config: &Config, index: usize| {
+                config.upstreams().get(index).map(|upstream| upstream.name().to_owned())
+            };
+            let same = before.is_like(listener)
+                && upstream(old, before.upstream()) == upstream(new, listener.upstream());
+            if !same {
+                self.applied.push(format!("listener '{}' changed", listener.name()));
+            }
+            if before.auth() != listener.auth() {
+                self.applied
+                    .push(format!("listener '{}': auth changed, its clients are cut", listener.name()));
+            }
+        }
+    }
+
+    fn upstreams(&mut self, old: &Config, new: &Config) {
+        for upstream in old.upstreams() {
+            match new.upstreams().iter().find(|other| other.name() == upstream.name()) {
+                None => self.applied.push(format!("upstream '{}' removed", upstream.name())),
+                Some(other) if other != upstream => self.applied.push(format!(
+                    "upstream '{}' changed: new connections use it, those that are open stay as they are",
+                    upstream.name()
+                )),
+                Some(_) => {}
+            }
+        }
+        for upstream in new.upstreams() {
+            if old.upstreams().iter().all(|other| other.name() != upstream.name()) {
+                self.applied.push(format!("upstream '{}' added", upstream.name()));
+            }
+        }
+    }
+}
+
+fn as_str<S: serde::Serializer>(result: &ReloadResult, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(result.as_str())
+}

@@ -1,0 +1,177 @@
+//! Noticing that a file of the config has changed: the system tells, and in case it does not (a symlink swapped above the
+//! file, a network file system) each file is looked at every second.
+
+use std::collections::{HashMap, HashSet};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::mpsc;
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
+
+use crate::aside::aside;
+use crate::config::Source;
+
+/// How often files are looked at without being told.
+const POLL: Duration = Duration::from_secs(1);
+
+/// A file that is being written is not read: two readings so far apart must agree.
+const SETTLED_FOR: Duration = Duration::from_millis(250);
+
+/// File times are as coarse as this on common file systems: a file that changed this shortly before it was looked at may
+/// have changed once more within the same tick, so its times prove nothing.
+const COARSE: Duration = Duration::from_secs(2);
+
+/// After so many readings that disagree, the log says that a file does not come to rest.
+const RESTLESS: u32 = 40;
+
+/// Watches the files that a config was read from.
+#[derive(Debug)]
+pub struct Watch {
+    poll: Interval,
+    told: mpsc::Receiver<()>,
+    watcher: Option<RecommendedWatcher>,
+    directories: HashSet<PathBuf>,
+    stamps: HashMap<PathBuf, Option<Stamp>>,
+}
+
+impl Watch {
+    /// Needs a runtime. Where the system cannot watch files, they are looked at every second all the same.
+    pub fn new() -> Self {
+        let (tell, told) = mpsc::channel(1);
+        let handler = move |_| {
+            // One is enough to have a look.
+            let _ = tell.try_send(());
+        };
+        let watcher = notify::recommended_watcher(handler)
+            .map_err(|error| tracing::debug!(%error, "files cannot be watched, only looked at every second"));
+        let mut poll = interval(POLL);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { poll, told, watcher: watcher.ok(), directories: HashSet::new(), stamps: HashMap::new() }
+    }
+
+    /// Waits until one of these files is another than was read, and has come to rest. Dropped before that, nothing is
+    /// missed.
+    pub async fn changed(&mut self, sources: &[Source]) {
+        self.follow(sources);
+        loop {
+            tokio::select! {
+                _ = self.poll.tick() => {}
+                Some(()) = self.told.recv() => {}
+            }
+            if self.look_changed(sources) && self.settle(sources).await {
+                return;
+            }
+        }
+    }
+
+    /// Directories are what is watched: a file that is replaced is another file.
+    fn follow(&mut self, sources: &[Source]) {
+        let wanted: HashSet<PathBuf> =
+            sources.iter().flat_map(|source| directories_of(&source.path)).collect();
+        if let Some(watcher) = &mut self.watcher {
+            for gone in self.directories.difference(&wanted) {
+                // It may not be there any more.
+                let _ = watcher.unwatch(gone);
+            }
+            for new in wanted.difference(&self.directories) {
+                if let Err(error) = watcher.watch(new, RecursiveMode::NonRecursive) {
+                    tracing::debug!(directory = %new.display(), %error, "cannot be watched, only looked at every second");
+                }
+            }
+        }
+        self.directories = wanted;
+        self.stamps.retain(|path, _| sources.iter().any(|source| source.path == *path));
+    }
+
+    fn look_changed(&self, sources: &[Source]) -> bool {
+        sources.iter().any(|source| {
+            let now = Stamp::of(&source.path);
+            self.stamps
+                .get(&source.path)
+                .is_none_or(|known| *known != now || now.is_some_and(|now| now.is_fresh()))
+        })
+    }
+
+    /// Reads until two readings agree. Whether what they say is something else than `sources`.
+    async fn settle(&mut self, sources: &[Source]) -> bool {
+        let mut last = None;
+        for reading in 0_u32.. {
+            let known = sources.to_vec();
+            let Some((stamps, now)) = aside("digest", move || look(&known)).await else { return false };
+            if now == sources && reading == 0 {
+                self.stamps = stamps;
+                return false;
+            }
+            if last.as_ref() == Some(&now) {
+                self.stamps = stamps;
+                return now != sources;
+            }
+            if reading == RESTLESS {
+                tracing::warn!(
+                    "a file of the config changes all the time: it is read when it has come to rest"
+                );
+            }
+            last = Some(now);
+            sleep(SETTLED_FOR).await;
+        }
+        false
+    }
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The files as they are now, and what their directories said before they were read.
+fn look(known: &[Source]) -> (HashMap<PathBuf, Option<Stamp>>, Vec<Source>) {
+    let stamps = known.iter().map(|source| (source.path.clone(), Stamp::of(&source.path))).collect();
+    (stamps, known.iter().map(Source::now).collect())
+}
+
+fn directories_of(path: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let parent = |path: &Path| match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Some(PathBuf::from(".")),
+        parent => parent.map(Path::to_owned),
+    };
+    let target = std::fs::canonicalize(path).ok().and_then(|target| parent(&target));
+    parent(path).into_iter().chain(target)
+}
+
+/// What tells a file from another without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+    fresh: bool,
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        let file = std::fs::metadata(path).ok()?;
+        let changed =
+            Duration::new(u64::try_from(file.ctime()).ok()?, u32::try_from(file.ctime_nsec()).ok()?);
+        let age = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH + changed);
+        Some(Self {
+            device: file.dev(),
+            inode: file.ino(),
+            size: file.size(),
+            modified: (file.mtime(), file.mtime_nsec()),
+            changed: (file.ctime(), file.ctime_nsec()),
+            fresh: age.is_ok_and(|age| age < COARSE),
+        })
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,106 @@
+//! A listener as one worker serves it: what its sessions need of the config, kept by name from one config to the next.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use portcullis_session::Plan;
+
+use crate::config::{Auth, Tcp, Upstream};
+use crate::connection::relay::Pace;
+use crate::metrics::{ListenerCounts, UpstreamCounts};
+use crate::policy::store::Generation;
+
+/// One listener.
+#[derive(Debug)]
+pub struct Served {
+    name: Arc<str>,
+    /// Counters of this worker.
+    pub counts: ListenerCounts,
+    pace: Cell<Pace>,
+    route: RefCell<Rc<Route>>,
+    auth: Cell<Auth>,
+    index: Cell<usize>,
+}
+
+/// Where a listener's clients are led, and as whom. A session that has been led there stays with it.
+#[derive(Debug)]
+pub struct Route {
+    /// What holds for the clients.
+    pub plan: Arc<Plan>,
+    /// Where they are led.
+    pub upstream: Arc<Upstream>,
+    /// The options of sockets to it.
+    pub tcp: Tcp,
+    /// Counters of this worker.
+    pub counts: UpstreamCounts,
+}
+
+/// What another config changed for the sessions that are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Who checks credentials is another: what made a client who it is does not hold any more.
+    pub auth: bool,
+    /// Deadlines are others.
+    pub pace: bool,
+}
+
+impl Served {
+    /// The listener with that index, for worker number `worker`. `None`: there is none.
+    pub fn of(generation: &Generation, index: usize, worker: usize) -> Option<Self> {
+        let listener = generation.config().listeners().get(index)?;
+        let state = generation.listeners().get(index)?;
+        Some(Self {
+            name: Arc::clone(state.name()),
+            counts: ListenerCounts::new(Arc::clone(state.series()), worker),
+            pace: Cell::new(Pace::of(generation.config(), listener)),
+            route: RefCell::new(Rc::new(Route::of(generation, index, worker)?)),
+            auth: Cell::new(listener.auth()),
+            index: Cell::new(index),
+        })
+    }
+
+    /// Takes over what the listener of that index says.
+    pub fn renew(&self, generation: &Generation, index: usize, worker: usize) -> Option<Change> {
+        let next = Self::of(generation, index, worker)?;
+        self.index.set(index);
+        self.route.replace(next.route.into_inner());
+        Some(Change {
+            auth: self.auth.replace(next.auth.get()) != next.auth.get(),
+            pace: self.pace.replace(next.pace.get()) != next.pace.get(),
+        })
+    }
+
+    /// As in the config.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// What its clients are given time for.
+    pub fn pace(&self) -> Pace {
+        self.pace.get()
+    }
+
+    /// Where a session that begins now is led.
+    pub fn route(&self) -> Rc<Route> {
+        Rc::clone(&self.route.borrow())
+    }
+
+    /// Its index in the worker's config.
+    pub fn index(&self) -> usize {
+        self.index.get()
+    }
+}
+
+impl Route {
+    fn of(generation: &Generation, listener: usize, worker: usize) -> Option<Self> {
+        let config = generation.config();
+        let upstream = config.listeners().get(listener)?.upstream();
+        Some(Self {
+            plan: Arc::clone(generation.plans().get(listener)?),
+            upstream: Arc::clone(config.upstreams().get(upstream)?),
+            tcp: config.limits().tcp().clone(),
+            counts: UpstreamCounts::new(Arc::clone(generation.series().upstreams.get(upstream)?), worker),
+        })
+    }
+}
