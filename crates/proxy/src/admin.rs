@@ -3,11 +3,14 @@
 //! - `/metrics`: what is counted, for Prometheus
 //! - `/live`: 200 while the process answers at all
 //! - `/ready`: 200 while clients can be served; else 503 and the reasons, one a line
+//! - `/api/status`, `/api/groups`, `/api/explain`: what is in force, in JSON
+//! - `POST /api/reload`: reads the config again
 //! - `/`: this list
 //!
-//! On loopback it needs no token; with one, all but the first three want it. It gives way to nobody: connections are few,
+//! On loopback it needs no token to read; with one, all but the first three want it. Nothing is changed without one. It gives way to nobody: connections are few,
 //! short, and the oldest is closed for a new one, so slow clients cannot keep a scrape out.
 
+mod api;
 mod guard;
 mod routes;
 mod server;

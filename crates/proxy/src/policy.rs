@@ -1,5 +1,6 @@
 //! The config in force, and how another one takes its place.
 
+pub mod explain;
 pub mod reload;
 pub mod report;
 pub mod store;

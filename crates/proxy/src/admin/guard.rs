@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -49,15 +49,27 @@ impl Guard {
         Self { loopback, open, token: token.map(digest) }
     }
 
-    /// `Err` is the status to refuse with.
-    pub(super) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), StatusCode> {
+    /// Whether the request may be answered.
+    ///
+    /// # Errors
+    /// It may not, and why.
+    pub(super) fn check(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
         if !self.is_for_us(uri, headers) {
-            return Err(StatusCode::FORBIDDEN);
+            return Err(Refusal::Host);
         }
-        if OPEN.contains(&uri.path()) || self.has_token(headers) {
+        if OPEN.contains(&uri.path()) {
             return Ok(());
         }
-        Err(StatusCode::UNAUTHORIZED)
+        if matches!(*method, Method::GET | Method::HEAD) {
+            return if self.has_token(headers) { Ok(()) } else { Err(Refusal::Token) };
+        }
+        if is_foreign(headers) {
+            return Err(Refusal::Origin);
+        }
+        if self.token.is_none() {
+            return Err(Refusal::NoToken);
+        }
+        if self.has_token(headers) { Ok(()) } else { Err(Refusal::Token) }
     }
 
     fn is_for_us(&self, uri: &Uri, headers: &HeaderMap) -> bool {
@@ -74,6 +86,45 @@ impl Guard {
         let (Some(one), None) = (presented.next(), presented.next()) else { return false };
         one.to_str().ok().and_then(bearer).is_some_and(|token| digest(token).ct_eq(expected).into())
     }
+}
+
+/// Why a request is not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refusal {
+    /// DNS rebinding, or a name that the guard does not know.
+    #[error("the Host header names neither this machine nor its address")]
+    Host,
+    /// It wants the token and has not got it.
+    #[error("this needs the admin token: Authorization: Bearer TOKEN")]
+    Token,
+    /// There is none that could be shown.
+    #[error("nothing can be changed here without a token: set admin.token in the configuration")]
+    NoToken,
+    /// A page of another origin asks in the name of whoever looks at it.
+    #[error("changes are not taken from pages of another origin")]
+    Origin,
+}
+
+impl Refusal {
+    pub(super) fn status(self) -> StatusCode {
+        match self {
+            Self::Token => StatusCode::UNAUTHORIZED,
+            Self::Host | Self::NoToken | Self::Origin => StatusCode::FORBIDDEN,
+        }
+    }
+}
+
+/// Browsers say where the page comes from that makes them ask; programs say nothing.
+fn is_foreign(headers: &HeaderMap) -> bool {
+    let mut sites = headers.get_all("sec-fetch-site").iter();
+    if sites.any(|site| !matches!(site.as_bytes(), b"same-origin" | b"none")) {
+        return true;
+    }
+    let named = headers.get(header::HOST).and_then(|named| named.to_str().ok());
+    headers.get_all(header::ORIGIN).iter().any(|origin| {
+        let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+        origin.is_none_or(|(_, authority)| Some(authority) != named)
+    })
 }
 
 fn ip(addr: &SocketAddr) -> IpAddr {

@@ -8,7 +8,7 @@ use axum::extract::{Request, State as Shared};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 
 use crate::aside::aside;
 use crate::log::Timestamp;
@@ -16,7 +16,7 @@ use crate::metrics::CONTENT_TYPE;
 use crate::upstream::health::State;
 use crate::worker::wall_clock;
 
-use super::AdminState;
+use super::{AdminState, api};
 
 pub(super) fn router(state: Arc<AdminState>) -> Router {
     Router::new()
@@ -24,21 +24,27 @@ pub(super) fn router(state: Arc<AdminState>) -> Router {
         .route("/metrics", get(metrics))
         .route("/live", get(live))
         .route("/ready", get(ready))
+        .route("/api/status", get(api::status))
+        .route("/api/explain", get(api::explain))
+        .route("/api/groups", get(api::groups))
+        .route("/api/groups/{group}", get(api::group))
+        .route("/api/reload", post(api::reload))
         .fallback(|| async { (StatusCode::NOT_FOUND, "not found\n") })
         .layer(from_fn_with_state(Arc::clone(&state), guarded))
         .with_state(state)
 }
 
 async fn guarded(Shared(state): Shared<Arc<AdminState>>, request: Request, next: Next) -> Response {
-    let mut response = match state.guard.load().check(request.uri(), request.headers()) {
+    let verdict = state.guard.load().check(request.method(), request.uri(), request.headers());
+    let mut response = match verdict {
         Ok(()) => next.run(request).await,
-        Err(StatusCode::UNAUTHORIZED) => {
-            let challenge = [(header::WWW_AUTHENTICATE, "Bearer realm=\"portcullis\"")];
-            (StatusCode::UNAUTHORIZED, challenge, "this needs the admin token: Authorization: Bearer TOKEN\n")
-                .into_response()
-        }
-        Err(status) => {
-            (status, "the Host header names neither this machine nor its address\n").into_response()
+        Err(refusal) => {
+            let mut response = (refusal.status(), format!("{refusal}\n")).into_response();
+            if refusal.status() == StatusCode::UNAUTHORIZED {
+                let challenge = HeaderValue::from_static("Bearer realm=\"portcullis\"");
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+            }
+            response
         }
     };
     for (name, value) in EVERYWHERE {
@@ -58,7 +64,14 @@ async fn index() -> &'static str {
     concat!(
         "portcullis ",
         env!("CARGO_PKG_VERSION"),
-        "\n\n/metrics  what is counted, for Prometheus\n/live     the process answers\n/ready    clients can be served\n"
+        "\n\n\
+         GET  /metrics                what is counted, for Prometheus\n\
+         GET  /live                   the process answers\n\
+         GET  /ready                  clients can be served\n\
+         GET  /api/status             listeners, upstreams, whom the shadow lists would refuse\n\
+         GET  /api/groups             the groups; /api/groups/NAME with entries\n\
+         GET  /api/explain?ip=        which entry decides about an address\n\
+         POST /api/reload             read the config again\n"
     )
 }
 

@@ -1,4 +1,6 @@
 use super::*;
+use crate::config::{LoadOptions, load};
+use crate::worker::wall_clock;
 
 const GATE: &str = "\
 listeners:
@@ -28,7 +30,8 @@ fn config() -> (tempfile::TempDir, Config) {
 fn answer(source: &str) -> (Vec<bool>, String, Value) {
     let (directory, config) = config();
     let source = Source::parse(source).unwrap();
-    let answers: Vec<Answer<'_>> = (0..3).map(|index| Answer::of(&config, index, &source, now())).collect();
+    let answers: Vec<Answer<'_>> =
+        (0..3).map(|index| Answer::of(&config, index, &source, wall_clock())).collect();
     let text = as_text(&source, &answers).replace(&format!("{}/", directory.path().display()), "");
     (answers.iter().map(|answer| answer.allowed).collect(), text, as_json(&source, &answers))
 }

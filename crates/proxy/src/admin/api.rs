@@ -1,0 +1,192 @@
+//! What programs ask: JSON in and out. Whoever changes something has to show the token, also on loopback, and to be no
+//! page of another origin in somebody's browser.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, Query, State as Shared};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use portcullis_acl::{Group, Rule};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tokio::sync::oneshot;
+
+use super::AdminState;
+use crate::aside::aside;
+use crate::log::Timestamp;
+use crate::metrics::ReloadResult;
+use crate::policy::explain::{self, Answer, Source, json_rule, moment};
+use crate::policy::reload::Request;
+use crate::policy::report::Trigger;
+use crate::upstream::health::State;
+use crate::worker::wall_clock;
+
+/// So many entries of a group are shown at a time, unless less is asked for; the next ones with `offset`.
+const MAX_SHOWN: usize = 1000;
+
+pub(super) async fn status(Shared(state): Shared<Arc<AdminState>>) -> Response {
+    let made = aside("page", move || {
+        let generation = state.shared.store.current();
+        let listeners = generation.config().listeners().iter().zip(generation.listeners());
+        let listeners: Vec<Value> = listeners
+            .map(|(listener, kept)| {
+                let binds: Vec<String> = listener.binds().iter().map(ToString::to_string).collect();
+                json!({
+                    "name": listener.name(),
+                    "binds": binds,
+                    "clients": kept.seat().taken(),
+                    "shadow": shadow(kept),
+                })
+            })
+            .collect();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "generation": generation.number(),
+            "config": generation.config().path().display().to_string(),
+            "workers": generation.workers(),
+            "draining": state.is_draining(),
+            "clients": state.shared.seats.taken(),
+            "listeners": listeners,
+            "upstreams": upstreams(&state),
+        })
+    });
+    answer(made.await)
+}
+
+fn shadow(listener: &crate::listener::state::ListenerState) -> Value {
+    let (sources, truncated) = listener.shadow().sources(std::time::SystemTime::now());
+    let sources: Vec<Value> = sources
+        .into_iter()
+        .map(|(ip, seen)| {
+            json!({
+                "source": ip.map_or_else(|| "unix".to_owned(), |ip| ip.to_string()),
+                "count": seen.count,
+                "first_seen": Timestamp(seen.first).to_string(),
+                "last_seen": Timestamp(seen.last).to_string(),
+            })
+        })
+        .collect();
+    json!({
+        "denied_total": listener.series().shadow_denied_total(),
+        "sources": sources,
+        "sources_truncated": truncated,
+    })
+}
+
+fn upstreams(state: &AdminState) -> Vec<Value> {
+    let shown = |(name, used, found): (String, bool, State)| {
+        let (up, kind, since) = match found {
+            State::Unknown => (None, None, None),
+            State::Up { since } => (Some(true), None, Some(since)),
+            State::Down { kind, since } => (Some(false), Some(kind.as_str()), Some(since)),
+        };
+        let since = since.map(|since| Timestamp(since).to_string());
+        json!({"name": name, "used": used, "up": up, "kind": kind, "since": since})
+    };
+    state.health.upstreams().into_iter().map(shown).collect()
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Explain {
+    ip: String,
+    listener: Option<String>,
+}
+
+pub(super) async fn explain(
+    Shared(state): Shared<Arc<AdminState>>,
+    Query(question): Query<Explain>,
+) -> Response {
+    let generation = state.shared.store.current();
+    let config = generation.config();
+    let source = match Source::parse(&question.ip) {
+        Ok(source) => source,
+        Err(why) => return problem(StatusCode::BAD_REQUEST, "address", &why),
+    };
+    match explain::listeners(config, question.listener.as_deref()) {
+        Ok(asked) => {
+            let now = wall_clock();
+            let answers: Vec<Answer<'_>> =
+                asked.into_iter().map(|index| Answer::of(config, index, &source, now)).collect();
+            Json(explain::as_json(&source, &answers)).into_response()
+        }
+        Err(why) => problem(StatusCode::NOT_FOUND, "listener", &why),
+    }
+}
+
+pub(super) async fn groups(Shared(state): Shared<Arc<AdminState>>) -> Response {
+    let made = aside("page", move || {
+        let generation = state.shared.store.current();
+        let groups: Vec<Value> =
+            generation.policy().groups().map(|group| group_facts(&group).into()).collect();
+        json!({"generation": generation.number(), "groups": groups})
+    });
+    answer(made.await)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Page {
+    #[serde(default)]
+    offset: usize,
+    limit: Option<usize>,
+}
+
+pub(super) async fn group(
+    Shared(state): Shared<Arc<AdminState>>,
+    Path(name): Path<String>,
+    Query(page): Query<Page>,
+) -> Response {
+    let made = aside("page", move || {
+        let generation = state.shared.store.current();
+        let group = generation.policy().group(&name)?;
+        let shown = page.limit.unwrap_or(MAX_SHOWN).min(MAX_SHOWN);
+        let entries: Vec<Value> =
+            group.entries().skip(page.offset).take(shown).map(|rule: Rule<'_>| json_rule(&rule)).collect();
+        let mut facts = group_facts(&group);
+        facts.insert("offset".to_owned(), page.offset.into());
+        facts.insert("entries_shown".to_owned(), entries.into());
+        Some(Value::from(facts))
+    });
+    match made.await {
+        Some(None) => problem(StatusCode::NOT_FOUND, "group", "there is no such group"),
+        made => answer(made.flatten()),
+    }
+}
+
+fn group_facts(group: &Group<'_>) -> Map<String, Value> {
+    let mut facts = Map::new();
+    facts.insert("name".to_owned(), group.name().into());
+    facts.insert("entries".to_owned(), group.entry_count().into());
+    facts.insert("next_expiry".to_owned(), group.next_expiry(wall_clock()).map(moment).into());
+    facts.insert("includes".to_owned(), group.includes().collect::<Vec<_>>().into());
+    facts
+}
+
+pub(super) async fn reload(Shared(state): Shared<Arc<AdminState>>) -> Response {
+    let (answer, told) = oneshot::channel();
+    let request = Request { trigger: Trigger::Api, answer };
+    if state.requests.try_send(request).is_err() {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "busy", "other reloads are waiting: try again");
+    }
+    match told.await {
+        Ok(report) if report.result() == ReloadResult::Rejected => {
+            (StatusCode::UNPROCESSABLE_ENTITY, Json(report)).into_response()
+        }
+        Ok(report) => Json(report).into_response(),
+        Err(_) => problem(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the gate is stopping"),
+    }
+}
+
+/// An answer that says what is wrong: a word for programs, a text for people.
+pub(super) fn problem(status: StatusCode, error: &str, text: &str) -> Response {
+    (status, Json(json!({"error": error, "message": text}))).into_response()
+}
+
+fn answer(made: Option<Value>) -> Response {
+    match made {
+        Some(made) => Json(made).into_response(),
+        None => problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the answer could not be made"),
+    }
+}
