@@ -1,11 +1,14 @@
 //! Groups: named lists of networks, each entry remembered with the file and line it was written at.
 
+use std::cmp::Ordering;
+
 use crate::cidr::Cidr;
 use crate::decision::{Rule, Which};
+use crate::lookup::{Column, Key, Row, TOP};
 use crate::origin::UnixSeconds;
 
-/// The most entries of one family in all groups together: the table keeps an entry's number in 24 bits.
-pub const MAX_ENTRIES: usize = (1 << 24) - 1;
+/// The most entries of one family in all groups together: a table names an entry in 23 bits.
+pub const MAX_ENTRIES: u32 = TOP;
 
 /// The most groups, places in listeners with addresses of their own counted too: each named one is a label in metrics.
 pub const MAX_GROUPS: usize = 10_000;
@@ -69,47 +72,13 @@ impl GroupData {
 /// Every entry of every group, once; sets refer to them by number.
 #[derive(Debug, Default)]
 pub(crate) struct Entries {
-    v4: Vec<V4>,
-    v6: Vec<V6>,
+    v4: Column<u32>,
+    v6: Column<u128>,
     runs: Vec<Run>,
     /// The numbers of each group's runs.
     by_group: Vec<Vec<usize>>,
     metas: Vec<Meta>,
     sources: Vec<Box<str>>,
-}
-
-/// 12 bytes: a million of them is common, so the length and the number of the meta share a word.
-#[derive(Clone, Copy, Debug)]
-struct V4 {
-    addr: u32,
-    line: u32,
-    tail: Tail,
-}
-
-/// 24 bytes; the address in halves, or alignment would add 8.
-#[derive(Clone, Copy, Debug)]
-struct V6 {
-    addr: [u64; 2],
-    line: u32,
-    tail: Tail,
-}
-
-/// The number of the meta (0: none) in the upper 24 bits, the prefix length in the lower 8.
-#[derive(Clone, Copy, Debug)]
-struct Tail(u32);
-
-impl Tail {
-    fn new(len: u8, meta: u32) -> Self {
-        Self(meta << 8 | u32::from(len))
-    }
-
-    fn len(self) -> u8 {
-        self.0.to_le_bytes()[0]
-    }
-
-    fn meta(self) -> u32 {
-        self.0 >> 8
-    }
 }
 
 /// Consecutive entries of one group from one file.
@@ -130,7 +99,7 @@ impl Entries {
 
     /// `None` when [`MAX_ENTRIES`] is reached.
     pub(crate) fn add(&mut self, group: GroupId, source: SourceId, entry: Entry) -> Option<()> {
-        let (v4, v6) = (number(self.v4.len())?, number(self.v6.len())?);
+        let (v4, v6) = (next(&self.v4)?, next(&self.v6)?);
         let meta = self.keep(entry.meta)?;
         if self.runs.last().is_none_or(|run| (run.group, run.source) != (group, source)) {
             if self.by_group.len() <= index(group) {
@@ -139,12 +108,10 @@ impl Entries {
             self.by_group[index(group)].push(self.runs.len());
             self.runs.push(Run { v4, v6, group, source });
         }
-        let tail = Tail::new(entry.cidr.net().prefix_len(), meta);
+        let (line, len) = (entry.line, entry.cidr.net().prefix_len());
         match entry.cidr.net() {
-            ipnet::IpNet::V4(net) => self.v4.push(V4 { addr: net.addr().to_bits(), line: entry.line, tail }),
-            ipnet::IpNet::V6(net) => {
-                self.v6.push(V6 { addr: halves(net.addr().to_bits()), line: entry.line, tail });
-            }
+            ipnet::IpNet::V4(net) => self.v4.push(Row { start: net.addr().to_bits(), len, line, meta }),
+            ipnet::IpNet::V6(net) => self.v6.push(Row { start: net.addr().to_bits(), len, line, meta }),
         }
         Some(())
     }
@@ -154,76 +121,88 @@ impl Entries {
             return Some(0);
         }
         self.metas.push(meta);
-        number(self.metas.len())
+        u32::try_from(self.metas.len()).ok()
     }
 
-    fn meta(&self, tail: Tail) -> Option<&Meta> {
-        let index = usize::try_from(tail.meta()).ok()?.checked_sub(1)?;
-        self.metas.get(index)
+    fn meta(&self, number: u32) -> Option<&Meta> {
+        self.metas.get(usize::try_from(number).ok()?.checked_sub(1)?)
     }
 
-    pub(crate) fn shrink(&mut self) {
-        self.v4.shrink_to_fit();
-        self.v6.shrink_to_fit();
+    /// Sorts each run, for tables to refer to. Nothing is added afterwards.
+    pub(crate) fn seal(&mut self, groups: &[GroupData]) {
+        let spans: Vec<(GroupId, Span)> = (0..self.runs.len())
+            .filter_map(|number| Some((self.runs.get(number)?.group, self.span(number)?)))
+            .collect();
+        let metas = &self.metas;
+        for (group, span) in spans {
+            let whole = groups.get(index(group)).and_then(|group| group.meta.until);
+            let until = |meta: u32| {
+                let own = usize::try_from(meta).ok().and_then(|meta| metas.get(meta.checked_sub(1)?));
+                own.and_then(|meta| meta.until).or(whole)
+            };
+            self.v4.sort(span.v4, |a, b| longest_last(until(a.meta), until(b.meta)));
+            self.v6.sort(span.v6, |a, b| longest_last(until(a.meta), until(b.meta)));
+        }
+        self.v4.seal();
+        self.v6.seal();
         self.metas.shrink_to_fit();
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.v4.capacity() * size_of::<V4>() + self.v6.capacity() * size_of::<V6>()
+        self.v4.heap_bytes() + self.v6.heap_bytes()
     }
 
     /// For each run of `group`: the numbers of its IPv4 and IPv6 entries.
     pub(crate) fn spans(&self, group: GroupId) -> impl Iterator<Item = Span> {
-        self.by_group.get(index(group)).into_iter().flatten().filter_map(|number| {
-            let run = self.runs.get(*number)?;
-            let next = self.runs.get(number + 1);
-            Some(Span {
-                v4: run.v4..next.map_or_else(|| count(self.v4.len()), |next| next.v4),
-                v6: run.v6..next.map_or_else(|| count(self.v6.len()), |next| next.v6),
-            })
+        self.by_group.get(index(group)).into_iter().flatten().filter_map(|number| self.span(*number))
+    }
+
+    fn span(&self, number: usize) -> Option<Span> {
+        let run = self.runs.get(number)?;
+        let next = self.runs.get(number + 1);
+        Some(Span {
+            v4: run.v4..next.map_or_else(|| count(self.v4.len()), |next| next.v4),
+            v6: run.v6..next.map_or_else(|| count(self.v6.len()), |next| next.v6),
         })
     }
 
-    /// The entries of `group` as they follow each other in their files; of one line IPv4 first.
-    pub(crate) fn in_order(&self, group: GroupId) -> impl Iterator<Item = Which> {
-        self.spans(group).flat_map(move |Span { mut v4, mut v6 }| {
-            std::iter::from_fn(move || {
-                let v4_first = match (self.line(Which::V4(v4.start)), self.line(Which::V6(v6.start))) {
-                    _ if v6.is_empty() => true,
-                    _ if v4.is_empty() => false,
-                    (v4, v6) => v4 <= v6,
-                };
-                if v4_first { v4.next().map(Which::V4) } else { v6.next().map(Which::V6) }
-            })
-        })
+    /// All entries of `group`, those of a file as they are sorted.
+    pub(crate) fn all(&self, group: GroupId) -> impl Iterator<Item = Which> {
+        self.spans(group).flat_map(Span::all)
     }
 
-    fn line(&self, which: Which) -> Option<u32> {
-        match which {
-            Which::V4(id) => self.v4.get(usize::try_from(id).ok()?).map(|entry| entry.line),
-            Which::V6(id) => self.v6.get(usize::try_from(id).ok()?).map(|entry| entry.line),
-            Which::Unix => None,
+    /// Those entries of `group` that `wanted` takes, as they follow each other in their files; of one line in
+    /// ascending order, IPv4 first.
+    pub(crate) fn in_order(&self, group: GroupId, wanted: impl Fn(Which) -> bool) -> Vec<Which> {
+        let mut list = Vec::new();
+        for span in self.spans(group) {
+            let from = list.len();
+            list.extend(span.all().filter(|which| wanted(*which)));
+            if let Some(run) = list.get_mut(from..) {
+                run.sort_by_key(|which| self.parts(*which).map(|(_, _, _, line)| line));
+            }
         }
+        list
     }
 
-    pub(crate) fn v4(&self, id: u32) -> Option<(u32, u8)> {
-        self.v4.get(usize::try_from(id).ok()?).map(|entry| (entry.addr, entry.tail.len()))
+    pub(crate) fn v4(&self) -> &Column<u32> {
+        &self.v4
     }
 
-    pub(crate) fn v6(&self, id: u32) -> Option<(u128, u8)> {
-        self.v6.get(usize::try_from(id).ok()?).map(|entry| (whole(entry.addr), entry.tail.len()))
+    pub(crate) fn v6(&self) -> &Column<u128> {
+        &self.v6
     }
 
     /// The moment from which an entry counts as absent, its group's where it has none of its own.
     pub(crate) fn until(&self, which: Which, groups: &[GroupData]) -> Option<UnixSeconds> {
-        let (tail, group, _, _) = self.parts(which)?;
-        let own = self.meta(tail).and_then(|meta| meta.until);
+        let (meta, group, _, _) = self.parts(which)?;
+        let own = self.meta(meta).and_then(|meta| meta.until);
         own.or_else(|| groups.get(index(group)).and_then(|group| group.meta.until))
     }
 
     pub(crate) fn rule<'p>(&'p self, which: Which, groups: &'p [GroupData]) -> Option<Rule<'p>> {
-        let (tail, group, source, line) = self.parts(which)?;
-        let meta = self.meta(tail);
+        let (meta, group, source, line) = self.parts(which)?;
+        let meta = self.meta(meta);
         let data = groups.get(index(group))?;
         Some(Rule {
             group: data.name.as_deref(),
@@ -243,27 +222,34 @@ impl Entries {
 
     pub(crate) fn cidr(&self, which: Which) -> Option<Cidr> {
         match which {
-            Which::V4(id) => self.v4(id).map(|(addr, len)| Cidr::cut_v4(addr.into(), len)),
-            Which::V6(id) => self.v6(id).map(|(addr, len)| Cidr::cut_v6(addr.into(), len)),
+            Which::V4(id) => self.v4.prefix(id).map(|(addr, len)| Cidr::cut_v4(addr.into(), len)),
+            Which::V6(id) => self.v6.prefix(id).map(|(addr, len)| Cidr::cut_v6(addr.into(), len)),
             Which::Unix => None,
         }
     }
 
-    fn parts(&self, which: Which) -> Option<(Tail, GroupId, SourceId, u32)> {
-        let (tail, line, next) = match which {
+    /// The number of its meta, its group, its file and its line.
+    fn parts(&self, which: Which) -> Option<(u32, GroupId, SourceId, u32)> {
+        let (meta, line, next) = match which {
             Which::V4(id) => {
-                let entry = self.v4.get(usize::try_from(id).ok()?)?;
-                (entry.tail, entry.line, self.runs.partition_point(|run| run.v4 <= id))
+                let row = self.v4.row(id)?;
+                (row.meta, row.line, self.runs.partition_point(|run| run.v4 <= id))
             }
             Which::V6(id) => {
-                let entry = self.v6.get(usize::try_from(id).ok()?)?;
-                (entry.tail, entry.line, self.runs.partition_point(|run| run.v6 <= id))
+                let row = self.v6.row(id)?;
+                (row.meta, row.line, self.runs.partition_point(|run| run.v6 <= id))
             }
             Which::Unix => return None,
         };
         let run = self.runs.get(next.checked_sub(1)?)?;
-        Some((tail, run.group, run.source, line))
+        Some((meta, run.group, run.source, line))
     }
+}
+
+/// Orders moments so that the later comes last.
+pub(crate) fn longest_last(one: Option<UnixSeconds>, other: Option<UnixSeconds>) -> Ordering {
+    // One without an end lasts longest.
+    (one.is_none(), one).cmp(&(other.is_none(), other))
 }
 
 /// The entries of one run.
@@ -276,26 +262,21 @@ impl Span {
     pub(crate) fn len(&self) -> usize {
         self.v4.len() + self.v6.len()
     }
+
+    fn all(self) -> impl Iterator<Item = Which> {
+        self.v4.map(Which::V4).chain(self.v6.map(Which::V6))
+    }
 }
 
 pub(crate) fn index(group: GroupId) -> usize {
     usize::try_from(group.0).unwrap_or(usize::MAX)
 }
 
-fn number(len: usize) -> Option<u32> {
-    if len > MAX_ENTRIES { None } else { u32::try_from(len).ok() }
+/// The number of the next entry, where there is room for one.
+fn next<K: Key>(column: &Column<K>) -> Option<u32> {
+    u32::try_from(column.len()).ok().filter(|number| *number < MAX_ENTRIES)
 }
 
 fn count(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
-}
-
-fn halves(bits: u128) -> [u64; 2] {
-    let bytes = bits.to_be_bytes();
-    let (high, low) = bytes.split_at(8);
-    [high, low].map(|half| half.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)))
-}
-
-fn whole([high, low]: [u64; 2]) -> u128 {
-    u128::from(high) << 64 | u128::from(low)
 }

@@ -1,11 +1,20 @@
-//! A frozen longest-prefix table: sorted starts, and for each prefix the next wider one. A lookup finds the last start
-//! that is not above the address, then climbs until a prefix covers it.
+//! A frozen longest-prefix table over sorted starts, which for each prefix knows the next wider one. A lookup finds the
+//! last start that is not above the address, then climbs until a prefix covers it.
 //!
 //! Prefixes nest or are disjoint, so every prefix that covers the address is on that climb; it has at most as many
 //! steps as the address has bits, and one or none in lists that people write.
 //!
 //! An index by leading bits names the few starts that come into question, which are compared all at once, without a
 //! branch. Where a list is so crowded that they are many, a B+ tree over the starts decides.
+//!
+//! The starts are those of the entries themselves ([`Column`]): a table of one run, which is sorted, has a word for each
+//! prefix and no more; a table of several has the entries' numbers in sorted order besides.
+
+mod column;
+
+use std::ops::Range;
+
+pub(crate) use column::{Column, Row};
 
 /// How many times more starts are compared than a slot of the index has on average: crowded slots stay rare, and the
 /// index is small beside the starts.
@@ -65,23 +74,30 @@ macro_rules! key {
 key!(u32, 16);
 key!(u128, 8);
 
-/// One prefix of a set: where it starts, how long it is, which entry it is, and whether that entry may expire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// One prefix of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Prefix<K> {
     pub(crate) start: K,
     pub(crate) len: u8,
     pub(crate) entry: u32,
-    pub(crate) expires: bool,
+}
+
+/// The entries of a table, sorted by start, then length; of equal ones the last is the one that counts.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// Entries with consecutive numbers.
+    Run(Range<u32>),
+    /// Entries by number.
+    Mixed(Vec<u32>),
 }
 
 /// The table of one address family.
 #[derive(Debug)]
 pub(crate) struct Table<K> {
     index: Index<K>,
-    /// Padded with the greatest key: [`Key::FAN`] may be read from any start on.
-    starts: Vec<K>,
-    /// Level over level the first key of every [`Key::FAN`] keys below, padded likewise, until no more than that are
-    /// left.
+    order: Order,
+    /// Level over level the first key of every [`Key::FAN`] keys below, padded with the greatest, until no more than
+    /// that are left.
     minima: Vec<Vec<K>>,
     nodes: Vec<Node>,
 }
@@ -95,90 +111,130 @@ struct Index<K> {
     slots: Vec<u32>,
 }
 
-/// Two words a prefix: the wider prefix and the length; the entry and whether it may expire.
+/// The number of the wider prefix, whether the entry may expire, the length.
 #[derive(Clone, Copy, Debug)]
-struct Node {
-    up: u32,
-    entry: u32,
-}
+struct Node(u32);
 
-/// No wider prefix.
-const TOP: u32 = (1 << 24) - 1;
-const EXPIRES: u32 = 1 << 31;
+/// No wider prefix; what is left of a word beside a length of 128 and a flag.
+pub(crate) const TOP: u32 = (1 << 23) - 1;
+const EXPIRES: u32 = 1 << 8;
 
 impl Node {
-    fn new(parent: Option<u32>, len: u8, entry: u32, expires: bool) -> Self {
+    fn new(parent: u32, len: u8, expires: bool) -> Self {
         let flag = if expires { EXPIRES } else { 0 };
-        Self { up: parent.unwrap_or(TOP) << 8 | u32::from(len), entry: entry | flag }
+        Self(parent << 9 | flag | u32::from(len))
     }
 
     fn parent(self) -> u32 {
-        self.up >> 8
+        self.0 >> 9
+    }
+
+    fn expires(self) -> bool {
+        self.0 & EXPIRES != 0
     }
 
     fn len(self) -> u8 {
-        self.up.to_le_bytes()[0]
+        self.0.to_le_bytes()[0]
+    }
+}
+
+impl Order {
+    fn len(&self) -> usize {
+        match self {
+            Self::Run(run) => run.len(),
+            Self::Mixed(ids) => ids.len(),
+        }
+    }
+
+    /// The entry at a place.
+    #[inline]
+    fn id(&self, at: usize) -> Option<u32> {
+        match self {
+            Self::Run(run) => run.start.checked_add(u32::try_from(at).ok()?).filter(|id| *id < run.end),
+            Self::Mixed(ids) => ids.get(at).copied(),
+        }
     }
 }
 
 impl<K: Key> Table<K> {
-    /// `prefixes` sorted by start, then length, no (start, length) twice, fewer than [`crate::group::MAX_ENTRIES`].
-    pub(crate) fn new(prefixes: &[Prefix<K>]) -> Self {
-        let mut starts: Vec<K> = Vec::with_capacity(prefixes.len() + K::FAN);
-        starts.extend(prefixes.iter().map(|prefix| prefix.start));
+    /// `order` has at most [`TOP`] entries of `column`.
+    pub(crate) fn new(column: &Column<K>, order: Order, expires: impl Fn(u32) -> bool) -> Self {
+        let ids = (0..order.len()).filter_map(|at| order.id(at));
+        let starts: Vec<K> = ids.filter_map(|id| column.start(id)).collect();
         let (index, minima) = (Index::new(&starts), minima(&starts));
-        pad(&mut starts);
-        Self { index, starts, minima, nodes: nest(prefixes) }
+        let nodes = nest(column, &order, expires);
+        Self { index, order, minima, nodes }
     }
 
-    /// The prefixes that cover `addr`, the longest first.
+    /// The prefixes that cover `addr`, the longest first. `column` is the one it was made of.
     #[inline]
-    pub(crate) fn covering(&self, addr: K) -> Covering<'_, K> {
-        Covering { table: self, addr, next: self.last_start(addr) }
+    pub(crate) fn covering<'t>(&'t self, column: &'t Column<K>, addr: K) -> Covering<'t, K> {
+        Covering { table: self, column, addr, next: self.last_start(column, addr).unwrap_or(TOP) }
     }
 
-    /// The number of the last prefix whose start is not above `addr`; [`TOP`] when all are.
+    /// The place of the last prefix whose start is not above `addr`; `None` when all are.
     #[inline]
-    fn last_start(&self, addr: K) -> u32 {
-        let Some((from, to)) = self.index.range(addr) else { return TOP };
+    fn last_start(&self, column: &Column<K>, addr: K) -> Option<u32> {
+        let (from, to) = self.index.range(addr)?;
         let from = if to - from < K::FAN { from } else { self.descend(addr) };
-        let Some(last) = last_in(&self.starts, from, addr) else { return TOP };
-        // Padding equals the greatest address and counts as "not above" it: stay within what is there.
-        u32::try_from(last.min(self.nodes.len() - 1)).unwrap_or(TOP)
+        let below = match &self.order {
+            Order::Run(run) => {
+                let (first, end) = (usize::try_from(run.start).ok()?, usize::try_from(run.end).ok()?);
+                // Behind the run stands what is no part of this table.
+                match first + from + K::FAN <= end {
+                    true => not_above(column.starts(first + from, first + from + K::FAN)?, addr),
+                    false => not_above(column.starts(first + from, end)?, addr),
+                }
+            }
+            Order::Mixed(ids) => {
+                let window = ids.iter().skip(from).take(K::FAN);
+                window.map(|id| usize::from(column.start(*id).is_some_and(|start| start <= addr))).sum()
+            }
+        };
+        u32::try_from(from + below.checked_sub(1)?).ok()
     }
 
     /// The first of the [`Key::FAN`] starts among which is the last one not above `addr`, which is not below the first.
     #[cold]
     fn descend(&self, addr: K) -> usize {
         self.minima.iter().rev().fold(0, |at, level| {
-            let last = last_in(level, at, addr).unwrap_or(at);
-            // As in `last_start`: not into the padding.
-            last.min(level.len() - K::FAN - 1) * K::FAN
+            let window = level.get(at..).and_then(|level| level.get(..K::FAN)).unwrap_or_default();
+            let below = not_above(window, addr);
+            // Padding equals the greatest address and counts as "not above" it: stay within what is there.
+            (at + below).saturating_sub(1).min(level.len() - K::FAN - 1) * K::FAN
         })
     }
 
-    /// All prefixes in order: start, length, entry number, whether it may expire.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Prefix<K>> {
-        let starts = self.starts.iter().copied();
-        starts.zip(&self.nodes).map(|(start, node)| Prefix {
-            start,
-            len: node.len(),
-            entry: node.entry & !EXPIRES,
-            expires: node.entry & EXPIRES != 0,
+    /// The prefixes that count, in order.
+    pub(crate) fn iter(&self, column: &Column<K>) -> impl Iterator<Item = Prefix<K>> {
+        let prefix = |at| {
+            let entry = self.order.id(at)?;
+            let (start, len) = column.prefix(entry)?;
+            Some(Prefix { start, len, entry })
+        };
+        let same = |one: Prefix<K>, other: Prefix<K>| (one.start, one.len) == (other.start, other.len);
+        (0..self.order.len()).filter_map(move |at| {
+            let this = prefix(at)?;
+            prefix(at + 1).is_none_or(|next| !same(this, next)).then_some(this)
         })
     }
 
     /// Bytes on the heap.
     pub(crate) fn heap_bytes(&self) -> usize {
-        let keys = self.starts.capacity() + self.minima.iter().map(Vec::capacity).sum::<usize>();
+        let order = match &self.order {
+            Order::Run(_) => 0,
+            Order::Mixed(ids) => ids.capacity() * size_of::<u32>(),
+        };
+        let minima = self.minima.iter().map(Vec::capacity).sum::<usize>() * size_of::<K>();
         let slots = self.index.slots.capacity() * size_of::<u32>();
-        keys * size_of::<K>() + self.nodes.capacity() * size_of::<Node>() + slots
+        order + minima + slots + self.nodes.capacity() * size_of::<Node>()
     }
 }
 
 /// The climb from the longest covering prefix to the widest.
 pub(crate) struct Covering<'t, K> {
     table: &'t Table<K>,
+    column: &'t Column<K>,
     addr: K,
     next: u32,
 }
@@ -193,9 +249,9 @@ impl<K: Key> Iterator for Covering<'_, K> {
             let at = usize::try_from(self.next).ok()?;
             let node = *self.table.nodes.get(at)?;
             self.next = node.parent();
-            let start = *self.table.starts.get(at)?;
-            if self.addr.same_prefix(start, node.len()) {
-                return Some((node.entry & !EXPIRES, node.entry & EXPIRES != 0));
+            let entry = self.table.order.id(at)?;
+            if self.addr.same_prefix(self.column.start(entry)?, node.len()) {
+                return Some((entry, node.expires()));
             }
         }
     }
@@ -229,12 +285,10 @@ impl<K: Key> Index<K> {
     }
 }
 
-/// Of [`Key::FAN`] keys the last that is not above `addr`, as its place among all.
+/// How many of a few sorted keys are not above `addr`: all are compared, without a branch.
 #[inline]
-fn last_in<K: Key>(keys: &[K], from: usize, addr: K) -> Option<usize> {
-    let window = keys.get(from..)?.get(..K::FAN)?;
-    let below: usize = window.iter().map(|key| usize::from(*key <= addr)).sum();
-    Some(from + below.checked_sub(1)?)
+fn not_above<K: Key>(keys: &[K], addr: K) -> usize {
+    keys.iter().map(|key| usize::from(*key <= addr)).sum()
 }
 
 fn minima<K: Key>(starts: &[K]) -> Vec<Vec<K>> {
@@ -253,17 +307,20 @@ fn pad<K: Key>(keys: &mut Vec<K>) {
     keys.shrink_to_fit();
 }
 
-/// Finds each prefix's next wider one: in sorted order the open prefixes form a stack.
-fn nest<K: Key>(prefixes: &[Prefix<K>]) -> Vec<Node> {
-    let mut open: Vec<(u32, Prefix<K>)> = Vec::new();
-    let mut nodes = Vec::with_capacity(prefixes.len());
-    for (number, prefix) in (0..).zip(prefixes) {
-        while open.last().is_some_and(|(_, wider)| !prefix.start.same_prefix(wider.start, wider.len)) {
+/// Finds each prefix's next wider one: in sorted order the open prefixes form a stack. Of equal ones only the last is on
+/// any climb, so that repeated entries cost no steps.
+fn nest<K: Key>(column: &Column<K>, order: &Order, expires: impl Fn(u32) -> bool) -> Vec<Node> {
+    let mut open: Vec<(u32, K, u8)> = Vec::new();
+    let mut nodes = Vec::with_capacity(order.len());
+    let ids = (0..order.len()).filter_map(|at| order.id(at));
+    let prefixes = ids.filter_map(|id| Some((id, column.prefix(id)?)));
+    for (at, (id, (start, len))) in (0..).zip(prefixes) {
+        while open.last().is_some_and(|(_, wider, wide)| len <= *wide || !start.same_prefix(*wider, *wide)) {
             open.pop();
         }
-        let parent = open.last().map(|(number, _)| *number);
-        nodes.push(Node::new(parent, prefix.len, prefix.entry, prefix.expires));
-        open.push((number, *prefix));
+        let parent = open.last().map_or(TOP, |(parent, _, _)| *parent);
+        nodes.push(Node::new(parent, len, expires(id)));
+        open.push((at, start, len));
     }
     nodes
 }

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use crate::decision::{Decision, Denial, Permit, Reason, Rule, RuleId, Which};
 use crate::group::{Entries, GroupData, GroupId};
-use crate::lookup::{Key, Table};
+use crate::lookup::{Key, Prefix, Table};
 use crate::origin::{ClientAddr, UnixSeconds};
 
 pub use builder::{Access, PolicyBuilder, Shadow, TooMany};
@@ -89,15 +89,18 @@ impl Policy {
     pub fn admits_all(&self, listener: usize, family: Family, now: UnixSeconds) -> bool {
         let set = self.allowed(listener);
         set.is_some_and(|set| match family {
-            Family::V4 => self.spans(&set.v4, Which::V4, V4_PUBLIC, now),
-            Family::V6 => self.spans(&set.v6, Which::V6, V6_PUBLIC, now),
+            Family::V4 => self.spans(set.v4.iter(self.entries.v4()), Which::V4, V4_PUBLIC, now),
+            Family::V6 => self.spans(set.v6.iter(self.entries.v6()), Which::V6, V6_PUBLIC, now),
         })
     }
 
     /// How many entries the allow list of a listener holds, `unix` counted as one.
     pub fn allowed_entries(&self, listener: usize) -> usize {
         let set = self.allowed(listener);
-        set.map_or(0, |set| set.v4.iter().count() + set.v6.iter().count() + usize::from(set.unix))
+        set.map_or(0, |set| {
+            let (v4, v6) = (set.v4.iter(self.entries.v4()), set.v6.iter(self.entries.v6()));
+            v4.count() + v6.count() + usize::from(set.unix)
+        })
     }
 
     /// Bytes the look-up tables take; the entries themselves are counted in [`Self::entry_bytes`].
@@ -118,8 +121,12 @@ impl Policy {
     fn find(&self, set: usize, from: &ClientAddr, now: UnixSeconds) -> Found {
         let Some(set) = self.sets.get(set) else { return Found::Nothing };
         match from.ip() {
-            Some(IpAddr::V4(ip)) => self.climb(set.v4.covering(ip.to_bits()), Which::V4, now),
-            Some(IpAddr::V6(ip)) => self.climb(set.v6.covering(ip.to_bits()), Which::V6, now),
+            Some(IpAddr::V4(ip)) => {
+                self.climb(set.v4.covering(self.entries.v4(), ip.to_bits()), Which::V4, now)
+            }
+            Some(IpAddr::V6(ip)) => {
+                self.climb(set.v6.covering(self.entries.v6(), ip.to_bits()), Which::V6, now)
+            }
             None if set.unix => Found::Active(RuleId(Which::Unix), None),
             None => Found::Nothing,
         }
@@ -154,13 +161,13 @@ impl Policy {
 
     fn spans<K: Key>(
         &self,
-        table: &Table<K>,
+        prefixes: impl Iterator<Item = Prefix<K>>,
         which: impl Fn(u32) -> Which,
         (first, last): (K, K),
         now: UnixSeconds,
     ) -> bool {
         let mut next = first;
-        for prefix in table.iter() {
+        for prefix in prefixes {
             let until = self.entries.until(which(prefix.entry), &self.groups);
             if until.is_some_and(|until| until <= now) {
                 continue;

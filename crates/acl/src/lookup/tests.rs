@@ -8,16 +8,40 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn table<K: Key>(prefixes: &BTreeSet<(K, u8)>) -> Table<K> {
-    let sorted: Vec<Prefix<K>> = (0..)
-        .zip(prefixes)
-        .map(|(entry, (start, len))| Prefix { start: *start, len: *len, entry, expires: false })
-        .collect();
-    Table::new(&sorted)
+/// A table between others, of one run or of several, with the number of its first entry.
+struct Made<K> {
+    column: Column<K>,
+    table: Table<K>,
+    first: u32,
 }
 
-fn climb<K: Key>(table: &Table<K>, addr: K) -> Vec<u32> {
-    table.covering(addr).map(|(entry, _)| entry).collect()
+fn column<K: Key>(prefixes: &[(K, u8)]) -> Column<K> {
+    let mut column = Column::default();
+    for (start, len) in prefixes {
+        column.push(Row { start: *start, len: *len, line: 1, meta: 0 });
+    }
+    column.seal();
+    column
+}
+
+fn made<K: Key>(prefixes: &BTreeSet<(K, u8)>) -> [Made<K>; 2] {
+    // What stands before and behind a run is no part of it, wherever it sorts.
+    let strangers = [(K::ZERO, 0), (K::MAX, 128), (K::ZERO, 0)];
+    let sorted: Vec<(K, u8)> = prefixes.iter().copied().collect();
+    let around = column(&[&strangers[..], &sorted, &strangers].concat());
+    let (first, end) = (3, 3 + u32::try_from(sorted.len()).unwrap());
+    let run = Table::new(&around, Order::Run(first..end), |_| false);
+    let plain = column(&sorted);
+    let mixed = Table::new(&plain, Order::Mixed((0..end - first).collect()), |_| false);
+    [Made { column: around, table: run, first }, Made { column: plain, table: mixed, first: 0 }]
+}
+
+fn climb<K: Key>(made: &[Made<K>; 2], addr: K) -> Vec<u32> {
+    let [run, mixed] = made.each_ref().map(|made| -> Vec<u32> {
+        made.table.covering(&made.column, addr).map(|(entry, _)| entry - made.first).collect()
+    });
+    assert_eq!(run, mixed);
+    run
 }
 
 fn cut4(bits: u32, len: u8) -> (u32, u8) {
@@ -30,7 +54,7 @@ fn cut6(bits: u128, len: u8) -> (u128, u8) {
 
 #[test]
 fn an_empty_table_covers_nothing() {
-    let empty: Table<u32> = table(&BTreeSet::new());
+    let empty: [Made<u32>; 2] = made(&BTreeSet::new());
     for addr in [0, 1, u32::MAX] {
         assert_eq!(climb(&empty, addr), []);
     }
@@ -38,14 +62,30 @@ fn an_empty_table_covers_nothing() {
 
 #[test]
 fn the_ends_of_the_space() {
-    let all = table(&BTreeSet::from([(0_u32, 0), (0, 32), (u32::MAX, 32)]));
+    let all = made(&BTreeSet::from([(0_u32, 0), (0, 32), (u32::MAX, 32)]));
     assert_eq!(climb(&all, 0), [1, 0]);
     assert_eq!(climb(&all, 1), [0]);
     assert_eq!(climb(&all, u32::MAX - 1), [0]);
     assert_eq!(climb(&all, u32::MAX), [2, 0]);
-    let last = table(&BTreeSet::from([(u128::MAX, 128)]));
+    let last = made(&BTreeSet::from([(u128::MAX, 128)]));
     assert_eq!(climb(&last, u128::MAX), [0]);
     assert_eq!(climb(&last, u128::MAX - 1), []);
+}
+
+/// A list that repeats an address must not make a climb of it, neither for that address nor for its neighbours.
+#[test]
+fn of_equal_prefixes_the_last_is_on_the_climb() {
+    let mut prefixes = vec![(0_u32, 8)];
+    prefixes.extend([(5, 32); 1_000]);
+    prefixes.extend([(6, 32), (1 << 24, 8), (1 << 24, 8)]);
+    let column = column(&prefixes);
+    let table = Table::new(&column, Order::Run(0..u32::try_from(prefixes.len()).unwrap()), |_| false);
+    let climb = |addr| table.covering(&column, addr).map(|(entry, _)| entry).collect::<Vec<_>>();
+    assert_eq!(climb(5), [1_000, 0]);
+    assert_eq!(climb(6), [1_001, 0]);
+    assert_eq!(climb(7), [0]);
+    assert_eq!(climb(1 << 24), [1_003]);
+    assert_eq!(table.iter(&column).map(|prefix| prefix.entry).collect::<Vec<_>>(), [0, 1_000, 1_001, 1_003]);
 }
 
 /// Sizes around every block and level boundary, with the greatest address as the padding's twin.
@@ -54,7 +94,7 @@ fn every_fill_of_blocks_and_levels() {
     for count in (1..=40).chain([255, 256, 257, 258, 4095, 4096, 4097]) {
         let mut hosts: BTreeSet<(u32, u8)> = (0..count).map(|n| (n * 7 + 3, 32)).collect();
         hosts.insert((u32::MAX, 32));
-        let table = table(&hosts);
+        let table = made(&hosts);
         for (entry, (start, _)) in (0..).zip(&hosts) {
             assert_eq!(climb(&table, *start), [entry], "{count} {start}");
             assert_eq!(climb(&table, start.wrapping_add(1)), [], "{count} {start}");
@@ -68,10 +108,10 @@ fn crowds_at_either_end_of_the_space() {
     for count in [20, 100, 129, 5_000] {
         let mut hosts: BTreeSet<(u32, u8)> = (0..count).map(|n| (n * 2, 32)).collect();
         hosts.extend((0..count).map(|n| (u32::MAX - n * 2, 32)));
-        let low = table(&hosts);
+        let low = made(&hosts);
         let wide: BTreeSet<(u128, u8)> =
             hosts.iter().map(|(start, _)| (u128::from(*start) << 96 | u128::from(*start), 128)).collect();
-        let high = table(&wide);
+        let high = made(&wide);
         for (entry, ((start, _), (wide, _))) in (0..).zip(hosts.iter().zip(&wide)) {
             assert_eq!(climb(&low, *start), [entry]);
             assert_eq!(climb(&low, start ^ 1), []);
@@ -104,7 +144,7 @@ fn v6_prefixes() -> impl Strategy<Value = BTreeSet<(u128, u8)>> {
 proptest! {
     #[test]
     fn v4_agrees_with_a_naive_matcher_and_a_trie(prefixes in v4_prefixes(), more in vec(any::<u32>(), 64)) {
-        let table = table(&prefixes);
+        let table = made(&prefixes);
         let trie: PrefixMap<Ipv4Net, u32> = prefixes
             .iter()
             .map(|(start, len)| Ipv4Net::new(Ipv4Addr::from_bits(*start), *len).unwrap())
@@ -127,7 +167,7 @@ proptest! {
 
     #[test]
     fn v6_agrees_with_a_naive_matcher_and_a_trie(prefixes in v6_prefixes(), more in vec(any::<u128>(), 64)) {
-        let table = table(&prefixes);
+        let table = made(&prefixes);
         let trie: PrefixMap<Ipv6Net, u32> = prefixes
             .iter()
             .map(|(start, len)| Ipv6Net::new(Ipv6Addr::from_bits(*start), *len).unwrap())

@@ -93,7 +93,7 @@ impl PolicyBuilder {
 
     /// Compiles. A ring of includes is walked once and gives its members the same entries.
     pub fn build(mut self) -> Policy {
-        self.entries.shrink();
+        self.entries.seal(&self.groups);
         self.total_up();
         let mut compiler = Compiler::new(&self.entries, &self.groups);
         let listeners = self.listeners.iter().map(|access| compiler.listener(access)).collect();

@@ -137,11 +137,11 @@ impl Policy {
     }
 
     fn lines_v4(&self, own: &[GroupId]) -> impl Iterator<Item = Line<u32>> {
-        self.lines(own, |span| span.v4, Which::V4, |id| self.entries.v4(id))
+        self.lines(own, |span| span.v4, Which::V4, |id| self.entries.v4().prefix(id))
     }
 
     fn lines_v6(&self, own: &[GroupId]) -> impl Iterator<Item = Line<u128>> {
-        self.lines(own, |span| span.v6, Which::V6, |id| self.entries.v6(id))
+        self.lines(own, |span| span.v6, Which::V6, |id| self.entries.v6().prefix(id))
     }
 }
 

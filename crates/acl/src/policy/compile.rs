@@ -1,11 +1,12 @@
 //! From groups that include each other to one table for each combination of them that a listener uses.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::{Access, Listener, Lists, PolicyBuilder, Set};
 use crate::decision::Which;
-use crate::group::{Entries, GroupData, GroupId, index};
-use crate::lookup::{Key, Prefix, Table};
+use crate::group::{Entries, GroupData, GroupId, index, longest_last};
+use crate::lookup::{Column, Key, Order, Table};
 
 /// Makes sets, each combination of groups once.
 pub(super) struct Compiler<'b> {
@@ -39,37 +40,41 @@ impl<'b> Compiler<'b> {
             return *at;
         }
         let spans = || members.iter().flat_map(|member| self.entries.spans(*member));
-        let v4 = spans().flat_map(|span| span.v4).filter_map(|id| Some((id, self.entries.v4(id)?)));
-        let v6 = spans().flat_map(|span| span.v6).filter_map(|id| Some((id, self.entries.v6(id)?)));
         let set = Set {
             unix: members.contains(&PolicyBuilder::UNIX),
-            v4: self.table(v4, Which::V4),
-            v6: self.table(v6, Which::V6),
+            v4: self.table(spans().map(|span| span.v4), self.entries.v4(), Which::V4),
+            v6: self.table(spans().map(|span| span.v6), self.entries.v6(), Which::V6),
         };
         self.sets.push(set);
         self.known.insert(members, self.sets.len() - 1);
         self.sets.len() - 1
     }
 
-    /// Of equal prefixes only the one that lasts longest counts, the first of those: the others can never decide.
+    /// Of equal prefixes the one that lasts longest counts, the first of those.
     fn table<K: Key>(
         &self,
-        entries: impl Iterator<Item = (u32, (K, u8))>,
+        runs: impl Iterator<Item = Range<u32>>,
+        column: &Column<K>,
         which: impl Fn(u32) -> Which,
     ) -> Table<K> {
-        let until = |entry| self.entries.until(which(entry), self.groups);
-        let mut prefixes: Vec<Prefix<K>> = entries
-            .map(|(entry, (start, len))| Prefix { start, len, entry, expires: until(entry).is_some() })
-            .collect();
-        prefixes.sort_unstable();
-        prefixes.dedup_by(|next, kept| {
-            let same = (next.start, next.len) == (kept.start, kept.len);
-            if same && kept.expires && until(next.entry).is_none_or(|next| until(kept.entry) < Some(next)) {
-                *kept = *next;
+        let until = |id| self.entries.until(which(id), self.groups);
+        let mut runs: Vec<Range<u32>> = runs.filter(|run| !run.is_empty()).collect();
+        runs.sort_unstable_by_key(|run| run.start);
+        let order = match runs.as_slice() {
+            [] => Order::Run(0..0),
+            [run] => Order::Run(run.clone()),
+            runs => {
+                // The last of equal ones counts, and a stable sort leaves them as they come.
+                let mut ids = Vec::with_capacity(runs.iter().map(ExactSizeIterator::len).sum());
+                ids.extend(runs.iter().rev().cloned().flatten());
+                ids.sort_by(|a, b| {
+                    let networks = column.prefix(*a).cmp(&column.prefix(*b));
+                    networks.then_with(|| longest_last(until(*a), until(*b)))
+                });
+                Order::Mixed(ids)
             }
-            same
-        });
-        Table::new(&prefixes)
+        };
+        Table::new(column, order, |id| until(id).is_some())
     }
 }
 

@@ -3,8 +3,8 @@
 use super::compile::members;
 use super::{Policy, PolicyBuilder};
 use crate::cidr::Cidr;
-use crate::decision::{Rule, Which};
-use crate::group::{GroupData, GroupId, index};
+use crate::decision::Rule;
+use crate::group::{GroupData, GroupId, index, longest_last};
 use crate::origin::UnixSeconds;
 
 /// A named group of a compiled policy.
@@ -40,7 +40,8 @@ impl<'p> Group<'p> {
     pub fn entries(&self) -> impl Iterator<Item = Rule<'p>> + use<'p> {
         let (policy, id) = (self.policy, self.id);
         let unix = (id == PolicyBuilder::UNIX).then(|| policy.unix_rule());
-        unix.into_iter().chain(policy.entries.in_order(id).filter_map(|which| policy.rule_of(which)))
+        let written = policy.entries.in_order(id, |_| true).into_iter();
+        unix.into_iter().chain(written.filter_map(|which| policy.rule_of(which)))
     }
 
     /// The names of the groups it includes itself, in the order of its file.
@@ -55,16 +56,15 @@ impl<'p> Group<'p> {
     pub fn covering(&self, cidr: Cidr) -> Option<Rule<'p>> {
         let policy = self.policy;
         let members = members(&policy.groups, &[self.id]);
-        let covering =
-            members.iter().flat_map(|member| policy.entries.in_order(*member)).filter_map(|which| {
-                let entry = policy.entries.cidr(which)?;
-                entry.covers(cidr).then_some((entry.net().prefix_len(), which))
-            });
-        let lasts = |which| policy.entries.until(which, &policy.groups).map_or(i64::MAX, |until| until.0);
-        // The first of equal ones, where `max_by_key` would give the last.
+        let covering = members.iter().flat_map(|member| policy.entries.all(*member)).filter_map(|which| {
+            let entry = policy.entries.cidr(which)?;
+            entry.covers(cidr).then_some((entry.net().prefix_len(), which))
+        });
+        let until = |which| policy.entries.until(which, &policy.groups);
+        // The first of equal ones, where `max_by` would give the last.
         let best = covering.reduce(|best, next| {
-            let longer = next.0 > best.0 || next.0 == best.0 && lasts(next.1) > lasts(best.1);
-            if longer { next } else { best }
+            let longer = next.0.cmp(&best.0).then_with(|| longest_last(until(next.1), until(best.1)));
+            if longer.is_gt() { next } else { best }
         });
         policy.rule_of(best?.1)
     }
@@ -73,9 +73,9 @@ impl<'p> Group<'p> {
     /// end, would make needless.
     pub fn covered_by(&self, cidr: Cidr) -> impl Iterator<Item = Rule<'p>> + use<'p> {
         let policy = self.policy;
-        let covered =
-            move |which: &Which| policy.entries.cidr(*which).is_some_and(|entry| cidr.covers(entry));
-        policy.entries.in_order(self.id).filter(covered).filter_map(|which| policy.rule_of(which))
+        let covered = |which| policy.entries.cidr(which).is_some_and(|entry| cidr.covers(entry));
+        let list = policy.entries.in_order(self.id, covered);
+        list.into_iter().filter_map(|which| policy.rule_of(which))
     }
 
     /// The next moment after `now` at which one of the entries it stands for expires.
