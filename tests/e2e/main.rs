@@ -14,6 +14,8 @@ mod login;
 mod observed;
 mod odd_bytes;
 mod pressure;
+mod proxy_protocol;
+
 mod pubsub;
 mod redis_cli;
 mod shapes;

@@ -52,6 +52,12 @@ impl Policy {
         Some(self.decide(shadow, from, now))
     }
 
+    /// Whether a peer of that listener may say for whom it speaks, as load balancers do by the PROXY protocol.
+    pub fn speaks_for_others(&self, listener: usize, peer: &ClientAddr, now: UnixSeconds) -> bool {
+        let senders = self.listeners.get(listener).map(|listener| listener.senders);
+        senders.is_some_and(|senders| matches!(self.find(senders, peer, now), Found::Active(..)))
+    }
+
     #[inline]
     fn decide(&self, lists: Lists, from: &ClientAddr, now: UnixSeconds) -> Decision {
         if let Found::Active(rule, _) = self.find(lists.deny, from, now) {
@@ -221,6 +227,7 @@ const V6_PUBLIC: (u128, u128) = (0x2000 << 112, (0x4000 << 112) - 1);
 struct Listener {
     lists: Lists,
     shadow: Option<Lists>,
+    senders: usize,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -23,7 +23,7 @@ pub use limits::{Limits, Tcp, Timeouts};
 pub use load::{LoadOptions, Loaded, Reading, Source, default_path, load, read};
 pub use model::{
     Address, Admin, AdminBind, Audit, AuditPath, Auth, Bind, Credentials, Listener, Log, LogFormat, LogLevel,
-    Overflow, Refusal, Reload, Upstream,
+    Overflow, ProxyProtocol, Refusal, Reload, Upstream,
 };
 pub use problem::{Problem, Severity};
 

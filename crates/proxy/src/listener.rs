@@ -12,19 +12,20 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use portcullis_acl::{ClientAddr, Decision, RuleId, UnixSeconds};
+use portcullis_resp::proxy_header::Source;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{AbortHandle, JoinSet, yield_now};
+use tokio::task::{AbortHandle, JoinSet, spawn_local, yield_now};
 use tokio::time::{Instant, sleep};
 
 use self::state::ListenerState;
 use crate::config::{Bind, Tcp};
 use crate::connection::admit::{Admitted, Client, Refused, admit};
-use crate::connection::identify::Identified;
+use crate::connection::identify::{HeaderFault, Identified, read_header};
 use crate::connection::refuse::{Lingering, refuse};
-use crate::metrics::WorkerStats;
+use crate::metrics::{RefusedReason, WorkerStats};
 use crate::net::socket::{Socket, SocketFile, listen_tcp, listen_unix, set_options};
 use crate::policy::store::Generation;
 use crate::worker::{Order, Shared, wall_clock};
@@ -36,6 +37,10 @@ const BATCH: usize = 64;
 /// retried at once, it would burn a core (tokio issue 3529).
 const BACK_OFF: Duration = Duration::from_millis(5);
 const MAX_BACK_OFF: Duration = Duration::from_millis(100);
+
+/// So many connections may wait for their PROXY header at a time, which senders write at once: more means that a sender
+/// has gone wrong, and each holds a descriptor that no limit on clients covers yet.
+const MAX_HEADERS: usize = 1024;
 
 /// A lasting failure to accept is logged once in this time.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
@@ -194,6 +199,8 @@ struct Gate {
     desks: Vec<Desk>,
     lingering: Lingering,
     next_id: Cell<u64>,
+    /// Connections whose PROXY header is awaited.
+    headers: Cell<usize>,
     /// Given up for a moment when descriptors run out, so that the connections which wait can be closed.
     reserve: RefCell<Option<OwnedFd>>,
     complained: Cell<Option<Instant>>,
@@ -209,6 +216,7 @@ impl Gate {
             desks,
             lingering: Lingering::default(),
             next_id: Cell::new(1),
+            headers: Cell::new(0),
             reserve: RefCell::new(reserve()),
             complained: Cell::new(None),
         }
@@ -240,7 +248,7 @@ impl Gate {
         }
     }
 
-    async fn accept_on(&self, door: &Door) -> io::Result<()> {
+    async fn accept_on(self: &Rc<Self>, door: &Rc<Door>) -> io::Result<()> {
         // tokio's own listeners register each accepted socket with this thread's reactor; ours belong to the workers.
         // SAFETY: the descriptor is borrowed from `door`, which outlives `socket`; a `BorrowedFd` always returns the same
         // descriptor.
@@ -268,7 +276,7 @@ impl Gate {
     }
 
     /// Accepts and judges a batch, and hands over what is admitted.
-    fn accept_some(&self, door: &Door) -> Backlog {
+    fn accept_some(self: &Rc<Self>, door: &Rc<Door>) -> Backlog {
         let generation = Arc::clone(&self.generation.borrow());
         let now = wall_clock();
         let is_unix = door.bound.file.is_some();
@@ -284,9 +292,24 @@ impl Gate {
                     };
                     // A peer without an address has left already.
                     let Some(from) = from else { continue };
-                    let socket = Socket::from_fd(fd, is_unix);
-                    let identified = Identified::by_peer(socket, from, door.listener.get());
-                    self.judge(identified, &generation, now, &mut admitted);
+                    match sender(&generation, door.listener.get(), &from, now) {
+                        Sender::Itself => {
+                            let socket = Socket::from_fd(fd, is_unix);
+                            let identified = Identified::by_peer(socket, from, door.listener.get());
+                            self.judge(identified, &generation, now, &mut admitted);
+                        }
+                        Sender::Trusted(within) => {
+                            self.read_header(door, Socket::from_fd(fd, is_unix), from, within);
+                        }
+                        Sender::Unwanted => {
+                            self.refuse_sender(
+                                &generation,
+                                door.listener.get(),
+                                from,
+                                RefusedReason::ProxyHeader,
+                            );
+                        }
+                    }
                 }
                 Err(Errno::WOULDBLOCK) => {
                     backlog = Backlog::Empty;
@@ -301,6 +324,57 @@ impl Gate {
         }
         self.hand_over(admitted);
         backlog
+    }
+
+    /// Judges a trusted sender's connection when its header is in.
+    fn read_header(self: &Rc<Self>, door: &Rc<Door>, socket: Socket, from: ClientAddr, within: Duration) {
+        if self.headers.get() >= MAX_HEADERS {
+            let generation = self.generation.borrow();
+            return self.refuse_sender(&generation, door.listener.get(), from, RefusedReason::Limit);
+        }
+        self.headers.set(self.headers.get() + 1);
+        let (gate, door) = (Rc::clone(self), Rc::clone(door));
+        spawn_local(async move {
+            let read = read_header(socket, within).await;
+            gate.headers.set(gate.headers.get() - 1);
+            gate.judge_header(&door, from, read);
+        });
+    }
+
+    fn judge_header(&self, door: &Door, from: ClientAddr, read: Result<(Socket, Source), HeaderFault>) {
+        let generation = Arc::clone(&self.generation.borrow());
+        let now = wall_clock();
+        // Meanwhile another config may have closed the door, or trust somebody else.
+        let Some(listener) = self.listener_of(&door.bound.bind) else { return };
+        let trusted = matches!(sender(&generation, listener, &from, now), Sender::Trusted(_));
+        let identified =
+            read.and_then(|(socket, source)| Identified::by_header(socket, from, source, listener));
+        match identified {
+            Ok(identified) if trusted => {
+                let mut admitted: Vec<Vec<(u64, Admitted)>> = self.desks.iter().map(|_| Vec::new()).collect();
+                self.judge(identified, &generation, now, &mut admitted);
+                self.hand_over(admitted);
+            }
+            Ok(_) => self.refuse_sender(&generation, listener, from, RefusedReason::ProxyHeader),
+            Err(fault) => {
+                tracing::debug!(sender = %from, %fault, "closed: no good PROXY header");
+                self.refuse_sender(&generation, listener, from, RefusedReason::ProxyHeader);
+            }
+        }
+    }
+
+    /// Counts and reports a connection that is closed without a word.
+    fn refuse_sender(
+        &self,
+        generation: &Generation,
+        listener: usize,
+        from: ClientAddr,
+        reason: RefusedReason,
+    ) {
+        if let Some(state) = generation.listeners().get(listener) {
+            state.series().refused(reason);
+            self.shared.audit.refused(from, state.name(), reason, None);
+        }
     }
 
     fn judge(
@@ -383,6 +457,28 @@ impl Gate {
         if reserved.is_none() {
             *reserved = reserve();
         }
+    }
+}
+
+/// What a peer's address means on a listener.
+enum Sender {
+    /// It is the client.
+    Itself,
+    /// It says who the client is, within this time.
+    Trusted(Duration),
+    /// Only those who say who the client is may connect, and it is none of them.
+    Unwanted,
+}
+
+fn sender(generation: &Generation, listener: usize, peer: &ClientAddr, now: UnixSeconds) -> Sender {
+    let Some(settings) = generation.config().listeners().get(listener) else { return Sender::Itself };
+    let Some(proxy_protocol) = settings.proxy_protocol() else { return Sender::Itself };
+    if generation.policy().speaks_for_others(listener, peer, now) {
+        Sender::Trusted(settings.limits().timeouts().proxy_header())
+    } else if proxy_protocol.only() {
+        Sender::Unwanted
+    } else {
+        Sender::Itself
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Access {
     pub deny: Vec<GroupId>,
     /// What [`Policy::judge_shadow`] goes by.
     pub shadow: Option<Shadow>,
+    /// Groups whose members speak for others, by [`Policy::speaks_for_others`].
+    pub senders: Vec<GroupId>,
 }
 
 /// A second policy of a listener, judged and never enforced. An absent list is the listener's own.

@@ -32,6 +32,8 @@ pub enum Whose {
     Deny(String),
     /// In `allow` of its `shadow`.
     ShadowAllow(String),
+    /// In `from` of its `proxy_protocol`.
+    Senders(String),
     /// In `deny` of its `shadow`.
     ShadowDeny(String),
 }
@@ -107,6 +109,7 @@ impl Policy {
             list(Whose::Deny, Some(&access.deny)),
             list(Whose::ShadowAllow, shadow.and_then(|shadow| shadow.allow.as_ref())),
             list(Whose::ShadowDeny, shadow.and_then(|shadow| shadow.deny.as_ref())),
+            list(Whose::Senders, Some(&access.senders)),
         ]
         .into_iter()
         .flatten()

@@ -31,7 +31,7 @@ impl<'b> Compiler<'b> {
             allow: shadow.allow.as_ref().map_or(lists.allow, |allow| self.set(allow)),
             deny: shadow.deny.as_ref().map_or(lists.deny, |deny| self.set(deny)),
         });
-        Listener { lists, shadow }
+        Listener { lists, shadow, senders: self.set(&access.senders) }
     }
 
     fn set(&mut self, roots: &[GroupId]) -> usize {

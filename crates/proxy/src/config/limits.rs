@@ -82,6 +82,7 @@ impl Default for Limits {
 pub struct Timeouts {
     pub(super) idle: Option<Duration>,
     pub(super) frame: Option<Duration>,
+    pub(super) proxy_header: Duration,
     pub(super) write: Option<Duration>,
     pub(super) drain: Duration,
 }
@@ -95,6 +96,11 @@ impl Timeouts {
     /// From the first byte of a command to its last, extended by each 64 KiB received; `None`: for ever.
     pub fn frame(&self) -> Option<Duration> {
         self.frame
+    }
+
+    /// From the connection of a trusted sender to the end of its PROXY header.
+    pub fn proxy_header(&self) -> Duration {
+        self.proxy_header
     }
 
     /// A write that makes no progress; `None`: for ever.
@@ -112,7 +118,14 @@ impl Default for Timeouts {
     fn default() -> Self {
         let half_a_minute = Duration::from_secs(30);
         // Redis: timeout 0, so idle is off. The others bound what a stalled peer can hold.
-        Self { idle: None, frame: Some(half_a_minute), write: Some(half_a_minute), drain: half_a_minute }
+        Self {
+            idle: None,
+            frame: Some(half_a_minute),
+            // The specification asks for at least 3 s, so that one lost segment is survived.
+            proxy_header: Duration::from_secs(3),
+            write: Some(half_a_minute),
+            drain: half_a_minute,
+        }
     }
 }
 
@@ -153,6 +166,7 @@ pub(super) struct Patch {
     buffers: Option<u64>,
     idle: Option<Option<Duration>>,
     frame: Option<Option<Duration>>,
+    proxy_header: Option<Duration>,
     write: Option<Option<Duration>>,
     drain: Option<Duration>,
     keepalive: Option<Option<Duration>>,
@@ -224,6 +238,7 @@ impl Patch {
             timeouts: Timeouts {
                 idle: self.idle.unwrap_or(below.timeouts.idle),
                 frame: self.frame.unwrap_or(below.timeouts.frame),
+                proxy_header: self.proxy_header.unwrap_or(below.timeouts.proxy_header),
                 write: self.write.unwrap_or(below.timeouts.write),
                 drain: self.drain.unwrap_or(below.timeouts.drain),
             },
@@ -258,7 +273,9 @@ impl Patch {
         self.idle = fields.take("idle").and_then(|node| value::duration_or_off(node, "idle", problems));
         self.frame = fields.take("frame").and_then(|node| value::duration_or_off(node, "frame", problems));
         self.write = fields.take("write").and_then(|node| value::duration_or_off(node, "write", problems));
-        for later in ["proxy_header", "tls", "login"] {
+        self.proxy_header =
+            fields.take("proxy_header").and_then(|node| value::duration(node, "proxy_header", problems));
+        for later in ["tls", "login"] {
             fields.not_yet(later, "", problems);
         }
     }

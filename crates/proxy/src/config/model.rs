@@ -18,6 +18,7 @@ pub struct Listener {
     pub(super) refusal: Refusal,
     pub(super) auth: Auth,
     pub(super) inline_commands: bool,
+    pub(super) proxy_protocol: Option<ProxyProtocol>,
     pub(super) limits: Limits,
 }
 
@@ -47,6 +48,12 @@ impl Listener {
         self.auth
     }
 
+    /// Whether load balancers send the PROXY protocol's header; which, [`portcullis_acl::Policy::speaks_for_others`]
+    /// knows. `None`: nobody's header is read.
+    pub fn proxy_protocol(&self) -> Option<ProxyProtocol> {
+        self.proxy_protocol
+    }
+
     /// Whether inline commands (as typed in telnet) are taken.
     pub fn inline_commands(&self) -> bool {
         self.inline_commands
@@ -60,6 +67,19 @@ impl Listener {
     /// The limits of the process with this listener's own over them.
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+}
+
+/// How a listener takes the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProxyProtocol {
+    pub(super) only: bool,
+}
+
+impl ProxyProtocol {
+    /// Whether who is not trusted to send a header is closed, rather than judged by its own address.
+    pub fn only(self) -> bool {
+        self.only
     }
 }
 

@@ -70,6 +70,7 @@ impl GroupReport {
             Whose::Group(name) => name,
             Whose::Allow(listener) => format!("{listener}.allow"),
             Whose::Deny(listener) => format!("{listener}.deny"),
+            Whose::Senders(listener) => format!("{listener}.proxy_protocol.from"),
             Whose::ShadowAllow(listener) => format!("{listener}.shadow.allow"),
             Whose::ShadowDeny(listener) => format!("{listener}.shadow.deny"),
         };

@@ -109,7 +109,13 @@ fn lists_are_found_by_the_name_of_their_listener() {
         for name in names {
             let place = lists.in_place(&[address]);
             let shadow = shadow.then(|| Shadow { allow: None, deny: Some(vec![place, PolicyBuilder::UNIX]) });
-            let access = Access { name: name.into(), allow: vec![office, place], deny: vec![], shadow };
+            let access = Access {
+                name: name.into(),
+                allow: vec![office, place],
+                deny: vec![],
+                shadow,
+                senders: vec![],
+            };
             lists.builder.listener(access);
         }
         lists.build()

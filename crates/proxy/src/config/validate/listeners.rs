@@ -14,7 +14,7 @@ use super::upstreams::Upstreams;
 use crate::config::fields::Fields;
 use crate::config::limits::Limits;
 use crate::config::load::Scope;
-use crate::config::model::{AdminBind, Auth, Bind, Listener, Refusal};
+use crate::config::model::{AdminBind, Auth, Bind, Listener, ProxyProtocol, Refusal};
 use crate::config::problem::Place;
 use crate::config::raw::{Node, Value};
 use crate::config::value;
@@ -122,6 +122,7 @@ impl Parts<'_, '_, '_> {
             allow: settings.allow.as_ref().map(|(groups, _)| groups.clone()).unwrap_or_default(),
             deny: settings.deny.clone().unwrap_or_default(),
             shadow: settings.shadow.clone(),
+            senders: settings.proxy_protocol.iter().flat_map(|(from, _)| from.clone()).collect(),
         };
         self.groups.denied(&access.deny);
         self.policy.listener(access);
@@ -170,6 +171,7 @@ impl Listeners<'_> {
                     refusal: read.settings.refusal.unwrap_or(Refusal::Denied),
                     auth: read.settings.auth.unwrap_or(Auth::Passthrough),
                     inline_commands: read.settings.inline_commands.unwrap_or(true),
+                    proxy_protocol: read.settings.proxy_protocol.map(|(_, only)| ProxyProtocol { only }),
                     limits: read.limits,
                 })
             })

@@ -18,6 +18,8 @@ pub(super) struct Settings {
     pub(super) allow: Option<(Vec<GroupId>, Place)>,
     pub(super) deny: Option<Vec<GroupId>>,
     pub(super) shadow: Option<Shadow>,
+    /// Who may send a PROXY header, and whether nobody else may connect.
+    pub(super) proxy_protocol: Option<(Vec<GroupId>, bool)>,
     pub(super) refusal: Option<Refusal>,
     pub(super) auth: Option<Auth>,
     pub(super) inline_commands: Option<bool>,
@@ -43,6 +45,10 @@ impl Parts<'_, '_, '_> {
         if let Some(node) = fields.take("shadow") {
             settings.shadow = self.shadow(node);
         }
+        if let Some(node) = fields.take("proxy_protocol") {
+            settings.proxy_protocol = self.proxy_protocol(node);
+            settings.broken |= settings.proxy_protocol.is_none();
+        }
         self.words(fields, &mut settings);
         if let Some(node) = fields.take("limits") {
             settings.limits.push(Patch::listener(node, &mut self.scope.problems));
@@ -51,9 +57,23 @@ impl Parts<'_, '_, '_> {
         fields.not_yet("users", "this version has auth: passthrough and auth: trust", problems);
         fields.not_yet("acl", "give the upstream's user the rules: ACL SETUSER", problems);
         fields.not_yet("announce", "", problems);
-        fields.not_yet("proxy_protocol", "", problems);
         fields.not_yet("tls", "", problems);
         settings
+    }
+
+    fn proxy_protocol(&mut self, node: &Node) -> Option<(Vec<GroupId>, bool)> {
+        let mut fields = Fields::of(node, "proxy_protocol", &mut self.scope.problems)?;
+        let hint =
+            "write proxy_protocol: {from: [GROUP or address, ...]}, the load balancers that send the header";
+        let from = fields.need("from", hint, &mut self.scope.problems);
+        let only = fields.take("only").map(|node| value::switch(node, "only", &mut self.scope.problems));
+        fields.finish(&mut self.scope.problems);
+        let from_node = from?;
+        let from = self.groups.list(from_node, self.policy, self.scope);
+        if from.is_empty() {
+            self.scope.problems.error(&from_node.place, "proxy_protocol trusts nobody", hint);
+        }
+        Some((from, only.unwrap_or(Some(false))?))
     }
 
     fn shadow(&mut self, node: &Node) -> Option<Shadow> {
@@ -123,6 +143,7 @@ impl Settings {
             allow: self.allow.or_else(|| below.allow.clone()),
             deny: self.deny.or_else(|| below.deny.clone()),
             shadow: self.shadow.or_else(|| below.shadow.clone()),
+            proxy_protocol: self.proxy_protocol.or_else(|| below.proxy_protocol.clone()),
             refusal: self.refusal.or(below.refusal),
             auth: self.auth.or(below.auth),
             inline_commands: self.inline_commands.or(below.inline_commands),

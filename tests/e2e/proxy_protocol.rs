@@ -1,0 +1,165 @@
+//! The PROXY protocol: who may speak for others, and what a header is worth.
+
+use std::time::Duration;
+
+use e2e::{Client, Gate, Redis, eventually};
+
+const ALLOWED: &str = "192.0.2.7";
+const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+
+fn v1(source: &str) -> Vec<u8> {
+    format!("PROXY TCP4 {source} 198.51.100.1 1234 6379\r\n").into_bytes()
+}
+
+fn v2(source: [u8; 4]) -> Vec<u8> {
+    let mut header = [V2, &[0x21, 0x11, 0, 12]].concat();
+    header.extend(source);
+    header.extend([198, 51, 100, 1, 4, 210, 24, 235]);
+    header
+}
+
+/// Trusts 127.0.0.2 to speak for others; admits one client behind it and 127.0.0.3 itself.
+fn gate(redis: &Redis, only: bool) -> Gate {
+    Gate::before(redis)
+        .bind("0.0.0.0:{port}")
+        .allow(&format!("[{ALLOWED}, 127.0.0.3]"))
+        .listener(&format!("proxy_protocol: {{from: [127.0.0.2], only: {only}}}"))
+        .listener("limits: {timeouts: {proxy_header: 1s}}")
+        .start()
+}
+
+fn from(gate: &Gate, source: &str) -> Client {
+    gate.connect_from(source, "127.0.0.1")
+}
+
+fn is_closed_without_a_word(mut client: Client) {
+    assert_eq!(client.read_to_end().0, b"");
+}
+
+const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
+const DENIED: &[u8] = b"-DENIED source address not allowed\r\n";
+
+#[test]
+fn a_trusted_senders_header_names_the_client() {
+    let redis = Redis::plain();
+    let gate = gate(&redis, false);
+    for header in [v1(ALLOWED), v2([192, 0, 2, 7])] {
+        let mut client = from(&gate, "127.0.0.2");
+        client.send_raw(&[&header, PING].concat());
+        client.gets("+PONG");
+        client.asks("PING again", "$again");
+    }
+    eventually("the audit names the client", || {
+        gate.stdout().contains("\"source\":\"192.0.2.7:1234\"").then_some(())
+    });
+    for header in [v1("192.0.2.8"), v2([192, 0, 2, 8])] {
+        let mut client = from(&gate, "127.0.0.2");
+        client.send_raw(&[&header, PING].concat());
+        client.gets_raw(DENIED);
+        client.is_closed();
+    }
+    assert!(gate.metric("connections_refused_total", &[("reason", "not_allowed")]) >= 2.0);
+}
+
+/// Threat 7: the matrix of who sends what.
+#[test]
+fn nobody_else_is_believed() {
+    let redis = Redis::plain();
+    let gate = gate(&redis, false);
+    // An ordinary client: its header is a command that does not exist, or no RESP at all.
+    let mut plain = from(&gate, "127.0.0.3");
+    plain.asks("PING", "+PONG");
+    let mut liar = from(&gate, "127.0.0.3");
+    liar.send_raw(&v1(ALLOWED));
+    let (said, _) = {
+        liar.send_raw(b"QUIT\r\n");
+        liar.read_to_end()
+    };
+    assert!(said.starts_with(b"-ERR unknown command 'PROXY'"), "{}", String::from_utf8_lossy(&said));
+    let mut binary = from(&gate, "127.0.0.3");
+    binary.send_raw(&v2([192, 0, 2, 7]));
+    assert!(!binary.read_to_end().0.starts_with(b"+"));
+    // Not on the list, with a header that is: judged by its own address.
+    let mut stranger = from(&gate, "127.0.0.4");
+    stranger.send_raw(&[&v1(ALLOWED)[..], PING].concat());
+    assert_eq!(stranger.read_to_end().0, DENIED);
+    // A trusted sender has to send one.
+    let mut silent = from(&gate, "127.0.0.2");
+    silent.send_raw(PING);
+    is_closed_without_a_word(silent);
+    assert!(gate.metric("connections_refused_total", &[("reason", "proxy_header")]) >= 1.0);
+}
+
+/// A second header is the client's first bytes.
+#[test]
+fn a_second_header_is_not_read() {
+    let redis = Redis::plain();
+    let gate = gate(&redis, false);
+    let mut client = from(&gate, "127.0.0.2");
+    client.send_raw(&[&v1(ALLOWED)[..], &v1("192.0.2.8"), b"QUIT\r\n"].concat());
+    let (said, _) = client.read_to_end();
+    assert!(said.starts_with(b"-ERR unknown command 'PROXY'"), "{}", String::from_utf8_lossy(&said));
+}
+
+#[test]
+fn with_only_others_are_closed() {
+    let redis = Redis::plain();
+    let gate = gate(&redis, true);
+    is_closed_without_a_word(from(&gate, "127.0.0.3"));
+    let mut client = from(&gate, "127.0.0.2");
+    client.send_raw(&[&v1(ALLOWED)[..], PING].concat());
+    client.gets("+PONG");
+    assert!(gate.metric("connections_refused_total", &[("reason", "proxy_header")]) >= 1.0);
+}
+
+/// A health check of the sender itself is judged by the sender's address.
+#[test]
+fn local_is_the_sender_itself() {
+    let redis = Redis::plain();
+    let local = [V2, &[0x20, 0, 0, 0]].concat();
+    let gate = gate(&redis, false);
+    let mut client = from(&gate, "127.0.0.2");
+    client.send_raw(&[&local[..], PING].concat());
+    assert_eq!(client.read_to_end().0, DENIED);
+    let gate =
+        Gate::before(&redis).allow("[127.0.0.1]").listener("proxy_protocol: {from: [127.0.0.1]}").start();
+    let mut client = gate.connect();
+    client.send_raw(&[&local[..], PING].concat());
+    client.gets("+PONG");
+}
+
+/// Threats 8 to 10: what is malformed, too slow or speaks for nobody is closed, and nothing of it is interpreted.
+#[test]
+fn bad_headers_are_closed_without_a_word() {
+    let redis = Redis::plain();
+    let gate = gate(&redis, false);
+    let line = |text: &str| text.as_bytes().to_vec();
+    let cases = [
+        line("PROXY TCP4 192.0.2.7 198.51.100.1 +80 6379\r\n"),
+        line("PROXY TCP4 192.0.2.7 198.51.100.1 080 6379\r\n"),
+        line("PROXY TCP4 192.0.2.7 198.51.100.1 65536 6379\r\n"),
+        line("PROXY TCP4 192.0.2.7  198.51.100.1 1 6379\r\n"),
+        line("PROXY TCP4 2001:db8::1 198.51.100.1 1 6379\r\n"),
+        line("proxy TCP4 192.0.2.7 198.51.100.1 1 6379\r\n"),
+        line("PROXY UNKNOWN\r\n"),
+        line(&format!("PROXY TCP4 {}\r\n", "1".repeat(120))),
+        [V2, &[0x31, 0x11, 0, 12], &[192, 0, 2, 7, 0, 0, 0, 0, 0, 1, 0, 1]].concat(),
+        [V2, &[0x21, 0x11, 0, 4], &[192, 0, 2, 7]].concat(),
+        [V2, &[0x21, 0x12, 0, 12], &[192, 0, 2, 7, 0, 0, 0, 0, 0, 1, 0, 1]].concat(),
+        [V2, &[0x21, 0x11, 0xff, 0xff]].concat(),
+        [V2, &[0x21, 0x00, 0, 0]].concat(),
+    ];
+    for case in cases {
+        let mut client = from(&gate, "127.0.0.2");
+        client.send_raw(&[&case[..], PING].concat());
+        assert_eq!(client.read_to_end().0, b"", "{}", String::from_utf8_lossy(&case));
+    }
+    let slow = from(&gate, "127.0.0.2");
+    let started = std::time::Instant::now();
+    is_closed_without_a_word(slow);
+    assert!(started.elapsed() >= Duration::from_millis(900), "its time is a second");
+    // The mapped form is folded after the header as well.
+    let mut mapped = from(&gate, "127.0.0.2");
+    mapped.send_raw(&[b"PROXY TCP6 ::ffff:192.0.2.7 ::1 1 6379\r\n", PING].concat());
+    mapped.gets("+PONG");
+}
