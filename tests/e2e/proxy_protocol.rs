@@ -47,7 +47,7 @@ fn a_trusted_senders_header_names_the_client() {
         let mut client = from(&gate, "127.0.0.2");
         client.send_raw(&[&header, PING].concat());
         client.gets("+PONG");
-        client.asks("PING again", "$again");
+        client.asks("PING again", "\"again\"");
     }
     eventually("the audit names the client", || {
         gate.stdout().contains("\"source\":\"192.0.2.7:1234\"").then_some(())
