@@ -192,7 +192,7 @@ fn key_pattern(selector: &mut Selector, permission: KeyUse, pattern: &str) -> Re
     if selector.keys.is_all() {
         return Err(Problem::AfterAll { all: "allkeys", reset: "resetkeys" });
     }
-    selector.keys.add((permission, Pattern::new(pattern)?));
+    selector.keys.add(permission, Pattern::new(pattern)?);
     Ok(())
 }
 

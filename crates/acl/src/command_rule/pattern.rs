@@ -61,6 +61,10 @@ impl Pattern {
 /// Where the last star stood, what it has taken is given back to it byte by byte: what earlier ones took need not
 /// change, so that this neither nests nor takes more than the product of both lengths.
 fn matches(pattern: &[u8], text: &[u8]) -> bool {
+    if text.is_empty() {
+        // Redis drops stars only behind what has matched something.
+        return pattern.is_empty();
+    }
     let (mut pattern, mut text) = (pattern, text);
     let mut star: Option<(&[u8], &[u8])> = None;
     loop {
@@ -86,10 +90,7 @@ fn matches(pattern: &[u8], text: &[u8]) -> bool {
         star = Some((rest, after));
         (pattern, text) = (rest, after);
     }
-    // Redis drops stars behind what has matched, but only where something has.
-    let before = pattern;
-    let rest = before.iter().position(|byte| *byte != b'*');
-    rest.is_none()
+    pattern.iter().all(|byte| *byte == b'*')
 }
 
 /// What follows of the pattern when its first part, which is no star, matches this byte.

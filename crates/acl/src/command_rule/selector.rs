@@ -1,6 +1,6 @@
 //! A set of allowed commands, key patterns and channel patterns: what is outside parentheses, or within one pair.
 
-use portcullis_resp::command::keys::{Argv, channels, keys};
+use portcullis_resp::command::keys::{Argv, KeysUnknown, channels, keys};
 use portcullis_resp::command::{Access, Categories, CommandId, Flags, id};
 
 use super::pattern::Pattern;
@@ -39,7 +39,7 @@ impl<P> Default for Patterns<P> {
     }
 }
 
-impl<P: PartialEq> Patterns<P> {
+impl<P> Patterns<P> {
     pub(super) fn all(&mut self) {
         *self = Self { all: true, list: Vec::new() };
     }
@@ -51,8 +51,20 @@ impl<P: PartialEq> Patterns<P> {
     pub(super) const fn is_all(&self) -> bool {
         self.all
     }
+}
 
-    pub(super) fn add(&mut self, pattern: P) {
+impl Patterns<(KeyUse, Pattern)> {
+    /// To Redis `%R~a %W~a` is `~a`.
+    pub(super) fn add(&mut self, permission: KeyUse, pattern: Pattern) {
+        match self.list.iter_mut().find(|(_, other)| *other == pattern) {
+            Some((before, _)) => *before = before.and(permission),
+            None => self.list.push((permission, pattern)),
+        }
+    }
+}
+
+impl Patterns<Pattern> {
+    pub(super) fn add(&mut self, pattern: Pattern) {
         if !self.list.contains(&pattern) {
             self.list.push(pattern);
         }
@@ -245,8 +257,11 @@ impl Selector {
             let is_key = !key.access.contains(Access::NOT_KEY);
             all_admitted &= !is_key || self.admits(KeyUse::of(key.access), key.key);
         });
-        let reads_others = matches!(id, id::SORT | id::SORT_RO);
-        let certain = certain.is_ok() || (reads_others && self.may_read_everything());
+        let certain = match certain {
+            Ok(()) => true,
+            Err(KeysUnknown::FromData) => self.may_read_everything(),
+            Err(KeysUnknown::Arguments) => false,
+        };
         if all_admitted && certain { Ok(()) } else { Err(Refused::Key) }
     }
 
