@@ -5,7 +5,7 @@
 //! so logs, metrics, audit and `explain` all tell the same story.
 //!
 //! Whoever is in says who they are ([`Users::authenticate`]) and may run what the [`CommandRules`] of the listener and
-//! of the user allow, compiled into one [`CommandPlan`].
+//! of the user allow, compiled into one [`CommandPlan`]. [`mod@rate`] counts connects and failed logins per source.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -17,6 +17,7 @@ mod lookup;
 pub mod origin;
 pub mod plan;
 pub mod policy;
+pub mod rate;
 pub mod user;
 
 pub use cidr::{Cidr, CidrError};
