@@ -29,7 +29,7 @@ pub mod public;
 mod selector;
 
 use portcullis_resp::command::keys::Argv;
-use portcullis_resp::command::{Categories, CommandId, lookup_subcommand};
+use portcullis_resp::command::{CommandId, id, lookup_subcommand};
 
 pub use self::error::{Problem, RuleError};
 pub use self::pattern::MAX_PATTERN;
@@ -132,12 +132,11 @@ impl CommandRules {
     /// the gate cannot see, so that these rules are not worth much unless the upstream's own user has them too.
     #[must_use]
     pub fn scripts_escape(&self) -> bool {
-        let may_run = |id: &CommandId| self.by_name(*id) != ByName::Refused;
-        let guarded = |id: CommandId| self.by_name(id) != ByName::Allowed && !id.is_container();
-        CommandId::all()
-            .filter(|id| id.info().categories.contains(Categories::SCRIPTING) && runs_code(*id))
-            .any(|id| may_run(&id))
-            && CommandId::all().skip(1).filter(|id| !by_own_name_only(*id)).any(guarded)
+        let is_guarded = |id: CommandId| {
+            !id.is_container() && !by_own_name_only(id) && self.by_name(id) != ByName::Allowed
+        };
+        RUNNING_CODE.iter().any(|id| self.by_name(*id) != ByName::Refused)
+            && CommandId::all().filter(|id| *id != CommandId::UNKNOWN).any(is_guarded)
     }
 
     pub(crate) fn selectors(&self) -> &[Selector] {
@@ -145,10 +144,8 @@ impl CommandRules {
     }
 }
 
-/// The commands that run a script or a function, with others that only keep them.
-fn runs_code(id: CommandId) -> bool {
-    !id.name().contains('|')
-}
+const RUNNING_CODE: [CommandId; 6] =
+    [id::EVAL, id::EVAL_RO, id::EVALSHA, id::EVALSHA_RO, id::FCALL, id::FCALL_RO];
 
 /// The command that the arguments name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -124,7 +124,7 @@ fn globs_match_as_the_servers() {
             matching += u32::from(verdict.is_none());
         }
     }
-    assert!(matching > 5_000, "{matching}");
+    assert!(matching > 4_000, "{matching}");
 }
 
 type Line = Vec<Vec<u8>>;

@@ -179,7 +179,9 @@ fn no_rule(lower: &str) -> Problem {
     let name = lower.strip_prefix('@').unwrap_or(lower);
     let is_known =
         lookup(name.as_bytes()).is_some() || Categories::from_name(name).is_some() || name == "all";
-    if lower.starts_with(['>', '<', '#', '!']) || OF_USERS.contains(&lower) {
+    if lower.starts_with('(') {
+        Problem::Nested
+    } else if lower.starts_with(['>', '<', '#', '!']) || OF_USERS.contains(&lower) {
         Problem::NotOfCommands
     } else if is_known {
         Problem::NoSign(lower.to_owned())
