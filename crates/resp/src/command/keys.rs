@@ -33,10 +33,16 @@ pub struct ChannelRef<'b> {
     pub is_pattern: bool,
 }
 
-/// The command may touch keys that its arguments do not say, or its arguments make no sense.
+/// The command may touch other keys than those given.
 #[derive(Copy, Clone, Eq, PartialEq, Debug, thiserror::Error)]
-#[error("the keys of the command cannot be known")]
-pub struct KeysUnknown;
+pub enum KeysUnknown {
+    /// It also reads keys whose names come from the data: SORT with BY or GET. All that its arguments name were given.
+    #[error("the command reads keys that its data names")]
+    FromData,
+    /// Nothing is known of the command's keys, or its arguments make no sense.
+    #[error("the keys of the command cannot be known")]
+    Arguments,
+}
 
 /// Gives every key of a command to `each`.
 ///
@@ -52,7 +58,7 @@ pub fn keys<'b>(
     mut each: impl FnMut(KeyRef<'b>),
 ) -> Result<(), KeysUnknown> {
     match id {
-        CommandId::UNKNOWN => Err(KeysUnknown),
+        CommandId::UNKNOWN => Err(KeysUnknown::Arguments),
         id::SORT | id::SORT_RO => options::sort(id, args, &mut each),
         id::GEORADIUS | id::GEORADIUSBYMEMBER => options::georadius(id, args, &mut each),
         id::MIGRATE => options::migrate(args, &mut each),
@@ -63,7 +69,7 @@ pub fn keys<'b>(
         _ => {
             let info = id.info();
             if info.keys.is_empty() && info.flags.contains(Flags::MOVABLEKEYS) {
-                return Err(KeysUnknown);
+                return Err(KeysUnknown::Arguments);
             }
             let none_allowed = info.flags.contains(Flags::NO_MANDATORY_KEYS);
             info.keys.iter().try_for_each(|spec| specs::find(spec, none_allowed, args, &mut each))
@@ -92,7 +98,7 @@ fn give<'b>(
     access: Access,
     each: &mut impl FnMut(KeyRef<'b>),
 ) -> Result<(), KeysUnknown> {
-    each(KeyRef { key: args.arg(index).ok_or(KeysUnknown)?, index, access });
+    each(KeyRef { key: args.arg(index).ok_or(KeysUnknown::Arguments)?, index, access });
     Ok(())
 }
 

@@ -47,16 +47,16 @@ pub(super) fn sort<'b>(
                 store = Some(at + 1);
                 2
             }
-            _ => return Err(KeysUnknown),
+            _ => return Err(KeysUnknown::Arguments),
         };
     }
     if at != args.count() {
-        return Err(KeysUnknown);
+        return Err(KeysUnknown::Arguments);
     }
     if let Some(store) = store {
         give(args, store, OVERWRITE, each)?;
     }
-    if all_known { Ok(()) } else { Err(KeysUnknown) }
+    if all_known { Ok(()) } else { Err(KeysUnknown::FromData) }
 }
 
 /// `GEORADIUS key lon lat radius unit [options]`, `GEORADIUSBYMEMBER key member radius unit [options]`. Of several
@@ -76,10 +76,10 @@ pub(super) fn georadius<'b>(
                 give(args, at + 1, OVERWRITE, each)?;
                 2
             }
-            _ => return Err(KeysUnknown),
+            _ => return Err(KeysUnknown::Arguments),
         };
     }
-    if at == args.count() { Ok(()) } else { Err(KeysUnknown) }
+    if at == args.count() { Ok(()) } else { Err(KeysUnknown::Arguments) }
 }
 
 /// `MIGRATE host port key|"" db timeout [COPY] [REPLACE] [AUTH password] [AUTH2 user password] [KEYS key ...]`
@@ -96,11 +96,11 @@ pub(super) fn migrate<'b>(
             b"keys" if args.arg(3) == Some(b"") && at + 1 < args.count() => {
                 return (at + 1..args.count()).try_for_each(|index| give(args, index, TAKE, each));
             }
-            _ => return Err(KeysUnknown),
+            _ => return Err(KeysUnknown::Arguments),
         };
     }
     if at != args.count() {
-        return Err(KeysUnknown);
+        return Err(KeysUnknown::Arguments);
     }
     give(args, 3, TAKE, each)
 }
@@ -127,14 +127,14 @@ pub(super) fn xread<'b>(
             b"streams" => {
                 let rest = args.count().saturating_sub(at + 1);
                 if rest == 0 || rest % 2 != 0 || !complete {
-                    return Err(KeysUnknown);
+                    return Err(KeysUnknown::Arguments);
                 }
                 return (at + 1..=at + rest / 2).try_for_each(|index| give(args, index, READ, each));
             }
-            _ => return Err(KeysUnknown),
+            _ => return Err(KeysUnknown::Arguments),
         };
     }
-    Err(KeysUnknown)
+    Err(KeysUnknown::Arguments)
 }
 
 /// `STRALGO LCS [LEN] [IDX] [MINMATCHLEN n] [WITHMATCHLEN] (KEYS key key | STRINGS string string)`, in any order; of
@@ -144,7 +144,7 @@ pub(super) fn stralgo<'b>(
     each: &mut impl FnMut(KeyRef<'b>),
 ) -> Result<(), KeysUnknown> {
     if !args.arg(1).is_some_and(|algorithm| algorithm.eq_ignore_ascii_case(b"lcs")) {
-        return Err(KeysUnknown);
+        return Err(KeysUnknown::Arguments);
     }
     let mut at = 2;
     while let Some(option) = args.arg(at) {
@@ -157,10 +157,10 @@ pub(super) fn stralgo<'b>(
                 give(args, at + 2, READ, each)?;
                 3
             }
-            _ => return Err(KeysUnknown),
+            _ => return Err(KeysUnknown::Arguments),
         };
     }
-    if at == args.count() { Ok(()) } else { Err(KeysUnknown) }
+    if at == args.count() { Ok(()) } else { Err(KeysUnknown::Arguments) }
 }
 
 /// SET gives the old value away with GET, and by the comparing options of later servers tells about it.

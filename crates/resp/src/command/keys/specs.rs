@@ -12,27 +12,31 @@ pub(super) fn find<'b>(
 ) -> Result<(), KeysUnknown> {
     let begin = match spec.begin {
         Begin::Index(at) => usize::from(at),
-        Begin::Keyword { word, start } => keyword(word, start, args).ok_or(KeysUnknown)?,
-        Begin::Unknown => return Err(KeysUnknown),
+        Begin::Keyword { word, start } => keyword(word, start, args).ok_or(KeysUnknown::Arguments)?,
+        Begin::Unknown => return Err(KeysUnknown::Arguments),
     };
     let (first, last, step) = match spec.find {
-        Find::Range { last, step, limit } => {
-            (begin, range_end(begin, last, limit, args.count()).ok_or(KeysUnknown)?, usize::from(step))
-        }
+        // A list may be empty (PFMERGE with a destination alone); the server then finds no key at all, and guards none.
+        Find::Range { last: -1, .. } if begin == args.count() => return Ok(()),
+        Find::Range { last, step, limit } => (
+            begin,
+            range_end(begin, last, limit, args.count()).ok_or(KeysUnknown::Arguments)?,
+            usize::from(step),
+        ),
         Find::KeyNum { count, first, step } => {
             let said = args.arg(begin.saturating_add(usize::from(count))).and_then(number);
-            let keys = said.and_then(|keys| usize::try_from(keys).ok()).ok_or(KeysUnknown)?;
+            let keys = said.and_then(|keys| usize::try_from(keys).ok()).ok_or(KeysUnknown::Arguments)?;
             let Some(others) = keys.checked_sub(1) else {
-                return if none_allowed { Ok(()) } else { Err(KeysUnknown) };
+                return if none_allowed { Ok(()) } else { Err(KeysUnknown::Arguments) };
             };
             let first = begin.saturating_add(usize::from(first));
             let step = usize::from(step);
             (first, first.saturating_add(others.saturating_mul(step)), step)
         }
-        Find::Unknown => return Err(KeysUnknown),
+        Find::Unknown => return Err(KeysUnknown::Arguments),
     };
     if first > last || last >= args.count() {
-        return Err(KeysUnknown);
+        return Err(KeysUnknown::Arguments);
     }
     (first..=last).step_by(step.max(1)).try_for_each(|index| give(args, index, spec.access, each))
 }

@@ -32,6 +32,7 @@ fn keys_by_specification() {
     assert_eq!(found("EVAL s 0 c"), "");
     assert_eq!(found("ZUNIONSTORE d 2 a b"), "d:OW a:RO b:RO");
     assert_eq!(found("SPUBLISH c m"), "c:not_key");
+    assert_eq!(found("PFMERGE d"), "d:RW", "a list of sources may be empty");
 }
 
 #[test]

@@ -1,0 +1,98 @@
+//! What can be wrong with a rule.
+
+use super::pattern::MAX_PATTERN;
+
+/// A word that is not a rule, and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("command rule '{word}': {problem}")]
+pub struct RuleError {
+    /// Number of the item in the list, from 0.
+    pub item: usize,
+    /// Where the word begins in its item, in bytes from 0.
+    pub offset: usize,
+    /// The word, at most 64 characters of it.
+    pub word: String,
+    /// What is wrong, and what to write.
+    pub problem: Problem,
+}
+
+/// What is wrong with a rule.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Problem {
+    /// No form of a rule.
+    #[error(
+        "not a rule; rules are +command -command +@category -@category ~keys %R~keys %W~keys &channels and (selector)"
+    )]
+    NotARule,
+    /// A name with no sign before it.
+    #[error("a rule begins with a sign: write +{0} to allow it or -{0} to refuse it")]
+    NoSign(String),
+    /// A `-` before what nothing is known of.
+    #[error("unknown command; what is unknown is refused unless a rule allows it by name{}", meant(.0))]
+    UnknownRefused(Option<&'static str>),
+    /// A category that there is none of.
+    #[error("unknown category; there are {}", all_categories())]
+    UnknownCategory,
+    /// `+` without a name, or bars in odd places.
+    #[error("a name is missing: write +command, +container|subcommand or +@category")]
+    NoName,
+    /// `-get|word`.
+    #[error(
+        "a first argument can be allowed only; refuse the command (-{0}), then allow it with the words that are fine (+{0}|word)"
+    )]
+    FirstArgumentRefused(&'static str),
+    /// `+config|get|word`.
+    #[error("a subcommand's arguments cannot be told apart; write +{0}")]
+    ArgumentOfSubcommand(String),
+    /// `+json.set|word`.
+    #[error("first arguments cannot be told apart where the command is unknown; write +{0}")]
+    ArgumentOfUnknown(String),
+    /// A name longer than any, or with odd bytes.
+    #[error("a command's name is at most {MAX_NAME} letters, digits, '.', '-' and '_'")]
+    OddName,
+    /// A pattern behind one for everything.
+    #[error("a pattern after {all} has no effect; write {reset} before it to start anew, or leave {all} out")]
+    AfterAll {
+        /// `allkeys` or `allchannels`.
+        all: &'static str,
+        /// `resetkeys` or `resetchannels`.
+        reset: &'static str,
+    },
+    /// `%` without R, W and `~` in their places.
+    #[error("write %R~pattern to read, %W~pattern to write, %RW~pattern or ~pattern for both")]
+    KeyPermission,
+    /// A pattern that is longer than is looked at for every key.
+    #[error("a pattern is at most {MAX_PATTERN} bytes long")]
+    PatternTooLong,
+    /// A range of bytes of which compilers disagree whether they are negative.
+    #[error("a range in brackets is of ASCII characters only")]
+    WideRange,
+    /// A selector that is not closed.
+    #[error("a selector is not closed: write (rules)")]
+    Unclosed,
+    /// Brackets in brackets.
+    #[error("a selector is in no other one")]
+    Nested,
+    /// `@public` refused.
+    #[error("@public can be allowed only; write @public, then what to refuse besides")]
+    PublicRefused,
+    /// What an ACL rule of Redis also may say.
+    #[error(
+        "credentials and user flags are not command rules; a user's passwords are set with its key 'password'"
+    )]
+    NotOfCommands,
+}
+
+/// Longer than any command's name.
+pub(super) const MAX_NAME: usize = 64;
+
+fn meant(name: &Option<&'static str>) -> String {
+    name.map(|name| format!("; did you mean -{name}?")).unwrap_or_default()
+}
+
+fn all_categories() -> String {
+    use portcullis_resp::command::Categories;
+    let names: Vec<_> = Categories::ALL.iter().map(|(_, name)| format!("@{name}")).collect();
+    format!("@all, @public, {}", names.join(", "))
+}

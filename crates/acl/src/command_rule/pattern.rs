@@ -1,0 +1,167 @@
+//! Globs as Redis's `stringmatchlen` matches them, with the usual ones made cheap.
+
+use super::error::Problem;
+
+/// Longest pattern in bytes. A key is compared with every pattern, and one with many stars goes over it again and again;
+/// Redis gives up at 1000 stars, which no pattern of this length can hold between other characters.
+pub const MAX_PATTERN: usize = 1024;
+
+/// A compiled pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Pattern {
+    /// No special characters.
+    Exact(Box<[u8]>),
+    /// One star, at the end.
+    Prefix(Box<[u8]>),
+    /// Anything else, as it was written.
+    Glob(Box<[u8]>),
+}
+
+impl Pattern {
+    pub(super) fn new(text: &str) -> Result<Self, Problem> {
+        let bytes = text.as_bytes();
+        if bytes.len() > MAX_PATTERN {
+            return Err(Problem::PatternTooLong);
+        }
+        if has_wide_range(bytes) {
+            return Err(Problem::WideRange);
+        }
+        let is_special = |byte: &u8| matches!(byte, b'*' | b'?' | b'[' | b'\\');
+        Ok(match bytes {
+            [prefix @ .., b'*'] if !prefix.iter().any(is_special) => Self::Prefix(prefix.into()),
+            _ if bytes.iter().any(is_special) => Self::Glob(bytes.into()),
+            _ => Self::Exact(bytes.into()),
+        })
+    }
+
+    #[inline]
+    pub(super) fn matches(&self, text: &[u8]) -> bool {
+        match self {
+            Self::Exact(exact) => text == &**exact,
+            // To Redis a star alone does not match an empty text.
+            Self::Prefix(prefix) => text.starts_with(prefix) && !text.is_empty(),
+            Self::Glob(glob) => matches(glob, text),
+        }
+    }
+
+    /// As it was written.
+    pub(super) fn is(&self, text: &[u8]) -> bool {
+        match self {
+            Self::Exact(own) | Self::Glob(own) => text == &**own,
+            Self::Prefix(prefix) => text.strip_suffix(b"*") == Some(prefix),
+        }
+    }
+
+    /// Whether it was written `*`.
+    pub(super) fn is_star(&self) -> bool {
+        self.is(b"*")
+    }
+}
+
+/// Where the last star stood, what it has taken is given back to it byte by byte: what earlier ones took need not
+/// change, so that this neither nests nor takes more than the product of both lengths.
+fn matches(pattern: &[u8], text: &[u8]) -> bool {
+    if text.is_empty() {
+        // Redis drops stars only behind what has matched something.
+        return pattern.is_empty();
+    }
+    let (mut pattern, mut text) = (pattern, text);
+    let mut star: Option<(&[u8], &[u8])> = None;
+    loop {
+        match (pattern, text) {
+            (_, []) => break,
+            ([b'*', rest @ ..], _) => {
+                if rest.is_empty() {
+                    return true;
+                }
+                star = Some((rest, text));
+                pattern = rest;
+                continue;
+            }
+            ([_, ..], [byte, after @ ..]) => {
+                if let Some(rest) = one(pattern, *byte) {
+                    (pattern, text) = (rest, after);
+                    continue;
+                }
+            }
+            ([], _) => {}
+        }
+        let Some((rest, [_, after @ ..])) = star else { return false };
+        star = Some((rest, after));
+        (pattern, text) = (rest, after);
+    }
+    pattern.iter().all(|byte| *byte == b'*')
+}
+
+/// What follows of the pattern when its first part, which is no star, matches this byte.
+fn one(pattern: &[u8], byte: u8) -> Option<&[u8]> {
+    match pattern {
+        [b'?', rest @ ..] => Some(rest),
+        [b'[', class @ ..] => {
+            let (matched, rest) = in_class(class, byte);
+            matched.then_some(rest)
+        }
+        [b'\\', escaped, rest @ ..] => (*escaped == byte).then_some(rest),
+        [literal, rest @ ..] => (*literal == byte).then_some(rest),
+        [] => None,
+    }
+}
+
+/// Whether a class (what follows its bracket) has the byte, and what follows the class; one that is not closed goes on to
+/// the end of the pattern.
+fn in_class(class: &[u8], byte: u8) -> (bool, &[u8]) {
+    let (negated, mut class) = match class {
+        [b'^', rest @ ..] => (true, rest),
+        _ => (false, class),
+    };
+    let mut found = false;
+    let rest = loop {
+        class = match class {
+            [] => break class,
+            [b'\\', escaped, rest @ ..] => {
+                found |= *escaped == byte;
+                rest
+            }
+            [b']', rest @ ..] => break rest,
+            [from, b'-', to, rest @ ..] => {
+                found |= (*from.min(to)..=*from.max(to)).contains(&byte);
+                rest
+            }
+            [literal, rest @ ..] => {
+                found |= *literal == byte;
+                rest
+            }
+        };
+    };
+    (found != negated, rest)
+}
+
+/// Whether a class has a range of bytes beyond ASCII: to C these are negative on some machines and not on others.
+fn has_wide_range(pattern: &[u8]) -> bool {
+    let mut rest = pattern;
+    let mut within = false;
+    while let [first, after @ ..] = rest {
+        rest = match (within, rest) {
+            (_, [b'\\', _, after @ ..]) => after,
+            (false, _) => {
+                within = *first == b'[';
+                after
+            }
+            (true, [b']', after @ ..]) => {
+                within = false;
+                after
+            }
+            (true, [from, b'-', to, after @ ..]) => {
+                if !from.is_ascii() || !to.is_ascii() {
+                    return true;
+                }
+                after
+            }
+            (true, _) => after,
+        };
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,86 @@
+//! `@public`: what a listener that faces the internet may let through, which is all but what is listed here.
+
+use portcullis_resp::command::{CommandId, id};
+
+/// Commands that `@public` refuses, in the order of the manual, with the reason.
+///
+/// A container stands for all its subcommands.
+pub const REFUSED: &[(&[CommandId], &str)] = &[
+    (&[id::MODULE], "loads code into the server"),
+    (&[id::DEBUG, id::PFDEBUG, id::PFSELFTEST], "for developers: crashes, stalls, looks inside"),
+    (&[id::MIGRATE], "connects to any address that it is told, with a password"),
+    (&[id::REPLICAOF, id::SLAVEOF, id::FAILOVER], "makes the server copy, or obey, another one"),
+    (&[id::SYNC, id::PSYNC, id::REPLCONF], "turns the connection into a copy of all data"),
+    (&[id::CONFIG], "shows passwords (CONFIG GET requirepass) and rewrites settings and files"),
+    (&[id::ACL], "shows and changes users and their passwords' digests"),
+    (&[id::SHUTDOWN], "stops the server"),
+    (&[id::SAVE, id::BGSAVE, id::BGREWRITEAOF], "writes to the disk; SAVE stalls all clients"),
+    (&[id::RESTORE, id::RESTORE_ASKING], "decodes what the client made up (CVE-2026-25243)"),
+    (
+        &[
+            id::EVAL,
+            id::EVAL_RO,
+            id::EVALSHA,
+            id::EVALSHA_RO,
+            id::FCALL,
+            id::FCALL_RO,
+            id::SCRIPT,
+            id::FUNCTION,
+        ],
+        "runs code that may use commands refused here (CVE-2025-49844, CVE-2025-46818)",
+    ),
+    (
+        &[id::CLIENT_KILL, id::CLIENT_PAUSE, id::CLIENT_UNPAUSE, id::CLIENT_UNBLOCK, id::CLIENT_NO_EVICT],
+        "acts on the connections of others (CVE-2026-56684)",
+    ),
+    (&[id::MONITOR], "shows what everybody else does"),
+    (
+        &[
+            id::CLUSTER_ADDSLOTS,
+            id::CLUSTER_ADDSLOTSRANGE,
+            id::CLUSTER_BUMPEPOCH,
+            id::CLUSTER_CANCELSLOTMIGRATIONS,
+            id::CLUSTER_DELSLOTS,
+            id::CLUSTER_DELSLOTSRANGE,
+            id::CLUSTER_FAILOVER,
+            id::CLUSTER_FLUSHSLOTS,
+            id::CLUSTER_FORGET,
+            id::CLUSTER_MEET,
+            id::CLUSTER_MIGRATESLOTS,
+            id::CLUSTER_MIGRATION,
+            id::CLUSTER_REPLICATE,
+            id::CLUSTER_RESET,
+            id::CLUSTER_SAVECONFIG,
+            id::CLUSTER_SET_CONFIG_EPOCH,
+            id::CLUSTER_SETSLOT,
+        ],
+        "changes the cluster",
+    ),
+    (
+        &[
+            id::SENTINEL_CONFIG,
+            id::SENTINEL_DEBUG,
+            id::SENTINEL_FAILOVER,
+            id::SENTINEL_FLUSHCONFIG,
+            id::SENTINEL_MONITOR,
+            id::SENTINEL_REMOVE,
+            id::SENTINEL_RESET,
+            id::SENTINEL_SET,
+            id::SENTINEL_SIMULATE_FAILURE,
+        ],
+        "changes, or fails over, what a Sentinel watches",
+    ),
+    (&[id::LATENCY, id::SLOWLOG, id::COMMANDLOG], "shows other clients' commands and arguments"),
+    (&[id::OBJECT, id::MEMORY], "looks inside values and the allocator"),
+    (&[id::KEYS], "goes over all keys at once, and its pattern costs time; SCAN remains"),
+    (&[id::FLUSHALL, id::FLUSHDB, id::SWAPDB], "deletes or exchanges whole databases"),
+];
+
+/// Whether `@public` leaves the command out.
+#[must_use]
+pub fn refuses(command: CommandId) -> bool {
+    REFUSED.iter().any(|(ids, _)| ids.contains(&command) || ids.contains(&command.top()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,327 @@
+//! A set of allowed commands, key patterns and channel patterns: what is outside parentheses, or within one pair.
+
+use portcullis_resp::command::keys::{Argv, KeysUnknown, channels, keys};
+use portcullis_resp::command::{Access, Categories, CommandId, Flags, id};
+
+use super::pattern::Pattern;
+use super::{Refused, Resolved, public};
+
+#[derive(Clone, Debug)]
+pub(crate) struct Selector {
+    allowed: [u64; WORDS],
+    /// Commands that may run with this first argument although they are not in `allowed`.
+    first_arguments: Vec<(CommandId, Box<[u8]>)>,
+    /// Names of commands that are not in the table, in lower case.
+    unknown: Vec<Box<str>>,
+    pub(super) keys: Patterns<(KeyUse, Pattern)>,
+    pub(super) channels: Patterns<Pattern>,
+}
+
+const WORDS: usize = CommandId::COUNT.div_ceil(64);
+
+/// What the name of a command is worth here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Grant {
+    No,
+    FirstArgument,
+    Yes,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Patterns<P> {
+    all: bool,
+    list: Vec<P>,
+}
+
+impl<P> Default for Patterns<P> {
+    fn default() -> Self {
+        Self { all: false, list: Vec::new() }
+    }
+}
+
+impl<P> Patterns<P> {
+    pub(super) fn all(&mut self) {
+        *self = Self { all: true, list: Vec::new() };
+    }
+
+    pub(super) fn reset(&mut self) {
+        *self = Self::default();
+    }
+
+    pub(super) const fn is_all(&self) -> bool {
+        self.all
+    }
+}
+
+impl Patterns<(KeyUse, Pattern)> {
+    /// To Redis `%R~a %W~a` is `~a`.
+    pub(super) fn add(&mut self, permission: KeyUse, pattern: Pattern) {
+        match self.list.iter_mut().find(|(_, other)| *other == pattern) {
+            Some((before, _)) => *before = before.and(permission),
+            None => self.list.push((permission, pattern)),
+        }
+    }
+}
+
+impl Patterns<Pattern> {
+    pub(super) fn add(&mut self, pattern: Pattern) {
+        if !self.list.contains(&pattern) {
+            self.list.push(pattern);
+        }
+    }
+}
+
+/// Reading, writing, both, or (a key's existence or length) neither.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KeyUse(u16);
+
+impl KeyUse {
+    pub(super) const NONE: Self = Self(0);
+    pub(super) const READ: Self = Self(1);
+    pub(super) const WRITE: Self = Self(2);
+    pub(crate) const BOTH: Self = Self(3);
+
+    /// What a command needs that does this to a key.
+    pub(crate) const fn of(access: Access) -> Self {
+        const WRITING: Access = Access::of(&[Access::INSERT, Access::DELETE, Access::UPDATE]);
+        let read = if access.contains(Access::ACCESS) { Self::READ } else { Self::NONE };
+        let write = if access.intersects(WRITING) { Self::WRITE } else { Self::NONE };
+        read.and(write)
+    }
+
+    pub(super) const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub(crate) const fn bits(self) -> u16 {
+        self.0
+    }
+
+    pub(crate) const fn from_bits(bits: u16) -> Self {
+        Self(bits & Self::BOTH.0)
+    }
+
+    const fn covers(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// Only their own names allow these, no category.
+pub(crate) const fn by_own_name_only(id: CommandId) -> bool {
+    matches!(id, id::SYNC | id::PSYNC | id::REPLCONF)
+}
+
+impl Selector {
+    pub(super) fn new() -> Self {
+        Self {
+            allowed: [0; WORDS],
+            first_arguments: Vec::new(),
+            unknown: Vec::new(),
+            keys: Patterns::default(),
+            channels: Patterns::default(),
+        }
+    }
+
+    /// `+name` and `-name`, with all subcommands.
+    pub(super) fn set(&mut self, id: CommandId, allow: bool) {
+        self.set_one(id, allow);
+        for subcommand in id.subcommands() {
+            self.set_one(subcommand, allow);
+        }
+    }
+
+    /// `+@category` and `-@category`.
+    pub(super) fn set_category(&mut self, category: Categories, allow: bool) {
+        for id in known().filter(|id| id.info().categories.intersects(category)) {
+            self.set_in_bulk(id, allow);
+            for subcommand in id.subcommands() {
+                self.set_in_bulk(subcommand, allow);
+            }
+        }
+    }
+
+    /// `+@all` and `-@all`.
+    pub(super) fn set_all(&mut self, allow: bool) {
+        known().for_each(|id| self.set_in_bulk(id, allow));
+        if !allow {
+            self.unknown.clear();
+        }
+    }
+
+    /// `@public`
+    pub(super) fn allow_public(&mut self) {
+        known().filter(|id| !public::refuses(*id)).for_each(|id| self.set_in_bulk(id, true));
+    }
+
+    /// `+name|argument`
+    pub(super) fn allow_first_argument(&mut self, id: CommandId, argument: &str) {
+        self.first_arguments.push((id, argument.as_bytes().into()));
+    }
+
+    /// `+name` and `-name` of what the table does not have; answers whether it was allowed before.
+    pub(super) fn set_unknown(&mut self, name: &str, allow: bool) -> bool {
+        let name = name.to_ascii_lowercase();
+        let before = self.unknown.len();
+        self.unknown.retain(|other| **other != *name);
+        let was_allowed = self.unknown.len() < before;
+        if allow {
+            self.unknown.push(name.into());
+        }
+        was_allowed
+    }
+
+    /// With its first arguments forgotten, as Redis does.
+    fn set_one(&mut self, id: CommandId, allow: bool) {
+        let bit = 1 << (id.index() % 64);
+        if let Some(word) = self.allowed.get_mut(id.index() / 64) {
+            *word = if allow { *word | bit } else { *word & !bit };
+        }
+        self.first_arguments.retain(|(command, _)| *command != id);
+    }
+
+    fn set_in_bulk(&mut self, id: CommandId, allow: bool) {
+        if !allow || !by_own_name_only(id) {
+            self.set_one(id, allow);
+        }
+    }
+
+    /// Redis lets AUTH, HELLO, QUIT and RESET run whatever the rules say.
+    pub(crate) fn grant(&self, id: CommandId) -> Grant {
+        let bit = 1 << (id.index() % 64);
+        let allowed = self.allowed.get(id.index() / 64).is_some_and(|word| word & bit != 0);
+        if allowed || id.info().flags.contains(Flags::NO_AUTH) {
+            Grant::Yes
+        } else if self.first_arguments.iter().any(|(command, _)| *command == id) {
+            Grant::FirstArgument
+        } else {
+            Grant::No
+        }
+    }
+
+    pub(crate) fn guards_keys_of(&self, id: CommandId) -> bool {
+        !self.keys.all && has_keys(id)
+    }
+
+    pub(crate) fn guards_channels_of(&self, id: CommandId) -> bool {
+        !self.channels.all && is_guarded_by_channel(id)
+    }
+
+    pub(super) fn unknown_names(&self) -> impl Iterator<Item = &str> {
+        self.unknown.iter().map(|name| &**name)
+    }
+
+    /// Whether it does not matter what is done to a key.
+    pub(crate) fn keys_alike(&self) -> bool {
+        self.keys.list.iter().all(|(permission, _)| *permission == KeyUse::BOTH)
+    }
+
+    pub(super) fn check<'b>(
+        &self,
+        command: Resolved,
+        args: &(impl Argv<'b> + ?Sized),
+    ) -> Result<(), Refused> {
+        match command {
+            Resolved::Known(id) => {
+                self.check_name(id, args)?;
+                self.check_keys(id, args)?;
+                self.check_channels(id, args)
+            }
+            Resolved::Unknown => self.check_unknown(|own| args.arg(0).is_some_and(|name| is(own, name))),
+            Resolved::UnknownSubcommand(container) => self.check_unknown(|own| {
+                own.split_once('|').is_some_and(|(top, sub)| {
+                    top == container.name() && args.arg(1).is_some_and(|name| is(sub, name))
+                })
+            }),
+        }
+    }
+
+    fn check_name<'b>(&self, id: CommandId, args: &(impl Argv<'b> + ?Sized)) -> Result<(), Refused> {
+        let may = match self.grant(id) {
+            Grant::Yes => true,
+            Grant::No => false,
+            Grant::FirstArgument => args.arg(1).is_some_and(|argument| {
+                self.first_arguments
+                    .iter()
+                    .any(|(command, own)| *command == id && own.eq_ignore_ascii_case(argument))
+            }),
+        };
+        if may { Ok(()) } else { Err(Refused::Command) }
+    }
+
+    fn check_keys<'b>(&self, id: CommandId, args: &(impl Argv<'b> + ?Sized)) -> Result<(), Refused> {
+        if !self.guards_keys_of(id) {
+            return Ok(());
+        }
+        let mut all_admitted = true;
+        let certain = keys(id, args, |key| {
+            let is_key = !key.access.contains(Access::NOT_KEY);
+            all_admitted &= !is_key || self.admits(KeyUse::of(key.access), key.key);
+        });
+        let certain = match certain {
+            Ok(()) => true,
+            Err(KeysUnknown::FromData) => self.may_read_everything(),
+            Err(KeysUnknown::Arguments) => false,
+        };
+        if all_admitted && certain { Ok(()) } else { Err(Refused::Key) }
+    }
+
+    /// PSUBSCRIBE's patterns are compared letter by letter: whether one is within another cannot be said in general.
+    fn check_channels<'b>(&self, id: CommandId, args: &(impl Argv<'b> + ?Sized)) -> Result<(), Refused> {
+        if !self.guards_channels_of(id) {
+            return Ok(());
+        }
+        let mut all_admitted = true;
+        channels(id, args, |channel| {
+            all_admitted &= self.channels.list.iter().any(|pattern| match channel.is_pattern {
+                true => pattern.is(channel.channel),
+                false => pattern.matches(channel.channel),
+            });
+        });
+        if all_admitted { Ok(()) } else { Err(Refused::Channel) }
+    }
+
+    fn check_unknown(&self, is_it: impl Fn(&str) -> bool) -> Result<(), Refused> {
+        if !self.unknown_names().any(is_it) {
+            return Err(Refused::Command);
+        }
+        if self.keys.all { Ok(()) } else { Err(Refused::Key) }
+    }
+
+    /// Whether this may be done to a key.
+    #[inline]
+    pub(crate) fn admits(&self, key_use: KeyUse, key: &[u8]) -> bool {
+        self.keys.all
+            || self
+                .keys
+                .list
+                .iter()
+                .any(|(permission, pattern)| permission.covers(key_use) && pattern.matches(key))
+    }
+
+    fn may_read_everything(&self) -> bool {
+        self.keys
+            .list
+            .iter()
+            .any(|(permission, pattern)| permission.covers(KeyUse::READ) && pattern.is_star())
+    }
+}
+
+fn is(own: &str, name: &[u8]) -> bool {
+    own.as_bytes().eq_ignore_ascii_case(name)
+}
+
+fn known() -> impl Iterator<Item = CommandId> {
+    CommandId::all().filter(|id| *id != CommandId::UNKNOWN)
+}
+
+/// Whether keys may stand among its arguments. Sharded channels, which have a slot, are none.
+pub(crate) fn has_keys(id: CommandId) -> bool {
+    let info = id.info();
+    info.flags.contains(Flags::MOVABLEKEYS)
+        || info.keys.iter().any(|spec| !spec.access.contains(Access::NOT_KEY))
+}
+
+/// Redis asks for no permission to leave a channel.
+const fn is_guarded_by_channel(id: CommandId) -> bool {
+    matches!(id, id::PUBLISH | id::SPUBLISH | id::SUBSCRIBE | id::SSUBSCRIBE | id::PSUBSCRIBE)
+}

@@ -1,0 +1,185 @@
+use portcullis_resp::command::lookup;
+
+use super::*;
+
+fn rules(text: &str) -> CommandRules {
+    CommandRules::parse(text).unwrap_or_else(|errors| panic!("{text}: {errors:?}"))
+}
+
+fn check(rules: &CommandRules, line: &str) -> Result<(), Refused> {
+    let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+    rules.check(lookup(args[0]).unwrap_or(CommandId::UNKNOWN), &args)
+}
+
+/// Everything that is wrong, one line each, with its place.
+fn wrong(items: &[&str]) -> String {
+    let errors = CommandRules::parse_list(items.iter().copied()).unwrap_err();
+    let lines = errors.iter().map(|error| format!("{}:{} {error}", error.item, error.offset));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn later_rules_win() {
+    let rules = rules("+@all -@dangerous +info -get +get|a -config +config|get");
+    assert_eq!(check(&rules, "INFO"), Ok(()));
+    assert_eq!(check(&rules, "FLUSHALL"), Err(Refused::Command));
+    assert_eq!(check(&rules, "GET a"), Ok(()));
+    assert_eq!(check(&rules, "GET A"), Ok(()), "as Redis compares first arguments");
+    assert_eq!(check(&rules, "GET b"), Err(Refused::Command));
+    assert_eq!(check(&rules, "CONFIG GET x"), Ok(()));
+    assert_eq!(check(&rules, "CONFIG SET x y"), Err(Refused::Command));
+    assert_eq!(check(&rules, "config"), Err(Refused::Command));
+}
+
+#[test]
+fn what_is_not_named_is_everything_outside_selectors() {
+    let all = rules("+get +publish");
+    assert_eq!(check(&all, "GET a"), Ok(()));
+    assert_eq!(check(&all, "PUBLISH c m"), Ok(()));
+    for reset in ["+get resetkeys", "+get ~a resetkeys"] {
+        assert_eq!(check(&rules(reset), "GET a"), Err(Refused::Key), "{reset} names keys: none");
+    }
+    assert_eq!(check(&rules("+publish resetchannels"), "PUBLISH c m"), Err(Refused::Channel));
+    assert_eq!(check(&rules("(+get)"), "GET a"), Err(Refused::Key), "a selector has what it names");
+    assert_eq!(check(&rules("+get (+set ~b)"), "GET a"), Ok(()), "the selector's keys are its own");
+}
+
+#[test]
+fn one_selector_must_allow_all_of_a_command() {
+    let rules = rules("-@all resetkeys (+mget ~a %R~r) (+mget ~b &c) ( +publish &c ~x )");
+    assert_eq!(check(&rules, "MGET a r"), Ok(()));
+    assert_eq!(check(&rules, "MGET b"), Ok(()));
+    assert_eq!(check(&rules, "MGET a b"), Err(Refused::Key));
+    assert_eq!(check(&rules, "PUBLISH c m"), Ok(()));
+    assert_eq!(check(&rules, "PUBLISH d m"), Err(Refused::Channel));
+    assert_eq!(check(&rules, "GET a"), Err(Refused::Command));
+}
+
+#[test]
+fn unknown_commands_need_their_names_and_all_keys() {
+    let by_name = rules("+@all +json.set +CLIENT|maint_notifications");
+    assert_eq!(by_name.names_unknown().collect::<Vec<_>>(), ["json.set", "client|maint_notifications"]);
+    assert_eq!(check(&by_name, "Json.Set a $ 1"), Ok(()));
+    assert_eq!(check(&by_name, "JSON.GET a"), Err(Refused::Command));
+    assert_eq!(check(&by_name, "CLIENT MAINT_NOTIFICATIONS on"), Ok(()));
+    assert_eq!(check(&by_name, "CLIENT MAINT"), Err(Refused::Command));
+    assert_eq!(check(&by_name, "CONFIG MAINT_NOTIFICATIONS"), Err(Refused::Command));
+    assert_eq!(check(&rules("+json.set ~app:*"), "JSON.SET app:1 $ 1"), Err(Refused::Key));
+    assert_eq!(check(&rules("+@all"), "JSON.SET a $ 1"), Err(Refused::Command));
+    for taken_back in ["+json.set -json.set", "+json.set -@all +@all"] {
+        assert_eq!(check(&rules(taken_back), "JSON.SET a $ 1"), Err(Refused::Command), "{taken_back}");
+    }
+}
+
+#[test]
+fn replication_needs_its_own_name() {
+    for general in ["+@all", "+@admin +@dangerous +@slow", "@public"] {
+        for line in ["SYNC", "PSYNC ? -1", "REPLCONF ACK 1"] {
+            assert_eq!(check(&rules(general), line), Err(Refused::Command), "{general} {line}");
+        }
+    }
+    assert_eq!(check(&rules("+psync"), "PSYNC ? -1"), Ok(()));
+    assert_eq!(check(&rules("+psync +@all"), "PSYNC ? -1"), Ok(()));
+    assert_eq!(check(&rules("+psync -@admin"), "PSYNC ? -1"), Err(Refused::Command));
+}
+
+#[test]
+fn redis_lets_everybody_log_in_and_leave() {
+    for line in ["AUTH x", "HELLO 3", "QUIT", "RESET"] {
+        assert_eq!(check(&rules("-@all"), line), Ok(()), "{line}");
+    }
+}
+
+#[test]
+fn bytes_behind_a_nul_count() {
+    let rules = rules("+select|1 +get ~a +psubscribe &c");
+    assert_eq!(check(&rules, "SELECT 1\0x"), Err(Refused::Command));
+    assert_eq!(check(&rules, "GET a\0x"), Err(Refused::Key));
+    assert_eq!(check(&rules, "PSUBSCRIBE c\0x"), Err(Refused::Channel));
+}
+
+#[test]
+fn patterns_of_subscribers_are_compared_by_letters() {
+    let rules = rules("+@pubsub &news:*");
+    assert_eq!(check(&rules, "SUBSCRIBE news:1 news:2"), Ok(()));
+    assert_eq!(check(&rules, "SUBSCRIBE news:1 other"), Err(Refused::Channel));
+    assert_eq!(check(&rules, "PSUBSCRIBE news:*"), Ok(()));
+    assert_eq!(check(&rules, "PSUBSCRIBE news:1*"), Err(Refused::Channel));
+    assert_eq!(check(&rules, "UNSUBSCRIBE other"), Ok(()), "as in Redis");
+}
+
+#[test]
+fn keys_from_data_need_all_to_be_readable() {
+    let some = rules("+@all ~app:*");
+    assert_eq!(check(&some, "SORT app:1 BY nosort GET # STORE app:2"), Ok(()));
+    assert_eq!(check(&some, "SORT app:1 BY app:*"), Err(Refused::Key));
+    assert_eq!(check(&some, "SORT app:1 STORE b"), Err(Refused::Key));
+    let readable = rules("+@all %W~app:* %R~*");
+    assert_eq!(check(&readable, "SORT x BY w_* GET k STORE app:1"), Ok(()));
+    assert_eq!(check(&readable, "SORT x BY w_* STORE b"), Err(Refused::Key));
+    assert_eq!(check(&readable, "SORT x WRONG STORE b"), Err(Refused::Key));
+}
+
+#[test]
+fn names_alone_decide_most() {
+    let rules = rules("+@all -flushall ~app:* &news:* -select +select|1 +json.set");
+    assert_eq!(rules.by_name(id::PING), ByName::Allowed);
+    assert_eq!(rules.by_name(id::FLUSHALL), ByName::Refused);
+    assert_eq!(rules.by_name(id::PSYNC), ByName::Refused);
+    for depends in [id::GET, id::PUBLISH, id::SELECT, id::CLIENT, CommandId::UNKNOWN] {
+        assert_eq!(rules.by_name(depends), ByName::Depends, "{}", depends.name());
+    }
+    assert_eq!(CommandRules::parse("+@all").unwrap().by_name(id::GET), ByName::Allowed);
+}
+
+#[test]
+fn scripts_escape_rules() {
+    for escaped in ["+@all ~app:*", "+@all -flushall", "+eval", "+@all &news:*", "@public +fcall"] {
+        assert!(rules(escaped).scripts_escape(), "{escaped}");
+    }
+    for held in ["+@all", "@public", "+@all -@scripting ~app:*", "+get", "+@all allkeys"] {
+        assert!(!rules(held).scripts_escape(), "{held}");
+    }
+}
+
+#[test]
+fn everything_wrong_is_said_with_its_place() {
+    assert_eq!(
+        wrong(&["+@all get", "  -flushal ~a\t~* ~b -@public >pw", "(+get"]),
+        "0:6 command rule 'get': a rule begins with a sign: write +get to allow it or -get to refuse it\n\
+         1:2 command rule '-flushal': unknown command; what is unknown is refused unless a rule allows it by name; \
+         did you mean -flushall?\n\
+         1:17 command rule '~b': a pattern after allkeys has no effect; write resetkeys before it to start anew, or \
+         leave allkeys out\n\
+         1:20 command rule '-@public': @public can be allowed only; write @public, then what to refuse besides\n\
+         1:29 command rule '>pw': credentials and user flags are not command rules; a user's passwords are set with \
+         its key 'password'\n\
+         2:0 command rule '(+get': a selector is not closed: write (rules)"
+    );
+    assert_eq!(
+        wrong(&["-get|a +config|get|x +json.set|x %a ((+get) +", "~[a-\u{e9}]", "+a,b +get|a|b"]),
+        "0:0 command rule '-get|a': a first argument can be allowed only; refuse the command (-get), then allow it with \
+         the words that are fine (+get|word)\n\
+         0:7 command rule '+config|get|x': a subcommand's arguments cannot be told apart; write +config|get\n\
+         0:21 command rule '+json.set|x': first arguments cannot be told apart where the command is unknown; write \
+         +json.set\n\
+         0:33 command rule '%a': write %R~pattern to read, %W~pattern to write, %RW~pattern or ~pattern for both\n\
+         0:37 command rule '(+get': a selector is in no other one\n\
+         0:44 command rule '+': a name is missing: write +command, +container|subcommand or +@category\n\
+         1:0 command rule '~[a-\u{e9}]': a range in brackets is of ASCII characters only\n\
+         2:0 command rule '+a,b': a command's name is at most 64 letters, digits, '.', '-' and '_'\n\
+         2:5 command rule '+get|a|b': a name is missing: write +command, +container|subcommand or +@category"
+    );
+    assert!(wrong(&["+@nosuch"]).contains("there are @all, @public, @keyspace, @read, @write"));
+    assert!(wrong(&[&format!("~{}", "a".repeat(MAX_PATTERN + 1))]).contains("at most 1024 bytes"));
+    assert!(CommandRules::parse(&format!("~{}", "a".repeat(MAX_PATTERN))).is_ok());
+}
+
+#[test]
+fn a_list_is_one_string() {
+    let list = CommandRules::parse_list(["+@all", "-@dangerous ~app:*", "(+keys", "~*)"]).unwrap();
+    assert_eq!(check(&list, "KEYS x"), Ok(()));
+    assert_eq!(check(&list, "GET other"), Err(Refused::Key));
+    let none = CommandRules::parse("").unwrap();
+    assert_eq!(check(&none, "PING"), Err(Refused::Command), "no rule allows no command");
+}

@@ -1,0 +1,341 @@
+//! What a reload compiles for one listener and user: one small word a command.
+//!
+//! The rules of the listener and those of the user must both agree. For most commands the name decides, and the word
+//! ([`CommandPlan::class`]) says so in one load. For the others [`CommandPlan::judge`] looks at the arguments, as soon
+//! as those that count have come.
+
+use std::fmt;
+use std::sync::Arc;
+
+use portcullis_resp::command::keys::Argv;
+use portcullis_resp::command::{Begin, CommandId, Find, id};
+use portcullis_resp::reply;
+
+use crate::command_rule::{
+    ByName, CommandRules, Grant, KeyUse, Refused, Resolved, by_own_name_only, resolve,
+};
+
+/// The command rules that hold for one user of one listener, compiled.
+pub struct CommandPlan {
+    /// By [`CommandId::index`].
+    classes: Box<[Class]>,
+    /// None, the listener's or the user's, or both.
+    rules: Vec<Arc<CommandRules>>,
+    /// Whether every key pattern is for reading and writing alike, so that it does not matter what is done to a key.
+    keys_alike: bool,
+}
+
+/// What is known of a command by its name alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Class(u16);
+
+/// What becomes of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// It may run.
+    Allow,
+    /// It may not.
+    Refuse(Refusal),
+    /// Arguments that decide are still to come: ask again when there is more of the frame.
+    More,
+}
+
+/// A refused command, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    what: Refused,
+    command: CommandId,
+}
+
+impl CommandPlan {
+    /// Compiles the rules of a listener and a user. Without any rules everything may run, unknown commands too, but for
+    /// SYNC, PSYNC and REPLCONF: these need a rule that names them.
+    #[must_use]
+    pub fn new(listener: Option<&Arc<CommandRules>>, user: Option<&Arc<CommandRules>>) -> Self {
+        let rules: Vec<_> = listener.into_iter().chain(user).cloned().collect();
+        let keys_alike =
+            rules.iter().flat_map(|rules| rules.selectors()).all(|selector| selector.keys_alike());
+        let classes = CommandId::all().map(|id| class_of(id, &rules, keys_alike)).collect();
+        Self { classes, rules, keys_alike }
+    }
+
+    /// The word of a command. For a container (CLIENT) it is not the last word: the subcommand has its own.
+    #[inline]
+    #[must_use]
+    pub fn class(&self, id: CommandId) -> Class {
+        self.classes.get(id.index()).copied().unwrap_or(Class::REFUSED)
+    }
+
+    /// Whether a command may run. `args` begins with the command's name; a subcommand's container comes first, and `id`
+    /// may be that container. `whole` says that all of the frame is there; where it is not, [`Argv::count`] is what the
+    /// frame announces, and [`Argv::arg`] has nothing for what is still to come.
+    ///
+    /// With `whole` the answer is never [`Judgement::More`]. Allocates nothing.
+    #[inline]
+    pub fn judge<'b>(&self, id: CommandId, args: &(impl Argv<'b> + ?Sized), whole: bool) -> Judgement {
+        let class = self.class(id);
+        if class.is_free() {
+            return Judgement::Allow;
+        }
+        if class.has(Class::REFUSED) {
+            return Judgement::refuse(Refused::Command, id);
+        }
+        if class.has(Class::FIRST_KEY) {
+            return match args.arg(1) {
+                Some(key) if self.admits(class.key_use(), key) => Judgement::Allow,
+                None if !whole => Judgement::More,
+                _ => Judgement::refuse(Refused::Key, id),
+            };
+        }
+        self.judge_arguments(id, args, whole)
+    }
+
+    /// [`CommandPlan::judge`] with all of the frame there.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn verdict<'b>(&self, id: CommandId, args: &(impl Argv<'b> + ?Sized)) -> Result<(), Refusal> {
+        match self.judge(id, args, true) {
+            Judgement::Allow => Ok(()),
+            Judgement::Refuse(refusal) => Err(refusal),
+            Judgement::More => Err(Refusal { what: Refused::Command, command: id }),
+        }
+    }
+
+    /// How many arguments, the name included, must be there before a command of `arguments` can be judged; all of them
+    /// where that cannot be said sooner. For a container, 2: then ask for its subcommand.
+    #[must_use]
+    pub fn needed_arguments(&self, id: CommandId, arguments: u64) -> u64 {
+        let class = self.class(id);
+        let mut needed = 0;
+        if class.has(Class::NAME) {
+            needed = 1;
+        }
+        if class.has(Class::SUBCOMMAND) || class.has(Class::FIRST_ARGUMENT) {
+            needed = 2;
+        }
+        if class.has(Class::KEYS) {
+            needed = needed.max(self.needed_for_keys(id, arguments));
+        }
+        if class.has(Class::CHANNELS) {
+            needed = needed.max(if matches!(id, id::PUBLISH | id::SPUBLISH) { 2 } else { u64::MAX });
+        }
+        needed.min(arguments)
+    }
+
+    fn needed_for_keys(&self, id: CommandId, arguments: u64) -> u64 {
+        match id {
+            id::SET if self.keys_alike || arguments == 3 => 2,
+            id::BITFIELD if self.keys_alike => 2,
+            _ => last_key(id).map_or(u64::MAX, |last| last.saturating_add(1)),
+        }
+    }
+
+    fn admits(&self, key_use: KeyUse, key: &[u8]) -> bool {
+        self.rules
+            .iter()
+            .all(|rules| rules.selectors().first().is_some_and(|selector| selector.admits(key_use, key)))
+    }
+
+    fn judge_arguments<'b>(&self, id: CommandId, args: &(impl Argv<'b> + ?Sized), whole: bool) -> Judgement {
+        let arguments = u64::try_from(args.count()).unwrap_or(u64::MAX);
+        if !whole && !has(args, self.needed_arguments(id, arguments)) {
+            return Judgement::More;
+        }
+        match resolve(id, args) {
+            Resolved::Known(resolved) if resolved != id => return self.judge(resolved, args, whole),
+            Resolved::Known(_) | Resolved::Unknown | Resolved::UnknownSubcommand(_) => {}
+        }
+        match self.rules.iter().try_for_each(|rules| rules.check(id, args)) {
+            Ok(()) => Judgement::Allow,
+            Err(what) => Judgement::refuse(what, id),
+        }
+    }
+}
+
+impl fmt::Debug for CommandPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CommandPlan").field("rules", &self.rules).finish_non_exhaustive()
+    }
+}
+
+impl Class {
+    /// Refused, whatever the arguments.
+    const REFUSED: Self = Self(1);
+    /// A container: the subcommand has a class of its own.
+    const SUBCOMMAND: Self = Self(1 << 1);
+    /// Not in the table: the letters of its name decide.
+    const NAME: Self = Self(1 << 2);
+    /// The first argument decides.
+    const FIRST_ARGUMENT: Self = Self(1 << 3);
+    /// Keys decide.
+    const KEYS: Self = Self(1 << 4);
+    /// Channels decide.
+    const CHANNELS: Self = Self(1 << 5);
+    /// One key decides, which is the first argument, and what is done to it is in the next two bits.
+    const FIRST_KEY: Self = Self(1 << 6);
+    const USE_SHIFT: u32 = 7;
+
+    /// Allowed, and nothing more to look at.
+    #[inline]
+    #[must_use]
+    pub const fn is_free(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Refused, whatever the arguments.
+    #[must_use]
+    pub const fn is_refused(self) -> bool {
+        self.has(Self::REFUSED)
+    }
+
+    /// Whether the subcommand must be known.
+    #[must_use]
+    pub const fn needs_subcommand(self) -> bool {
+        self.has(Self::SUBCOMMAND)
+    }
+
+    /// Whether keys decide.
+    #[must_use]
+    pub const fn needs_keys(self) -> bool {
+        self.has(Self::KEYS)
+    }
+
+    /// Whether channels decide.
+    #[must_use]
+    pub const fn needs_channels(self) -> bool {
+        self.has(Self::CHANNELS)
+    }
+
+    #[inline]
+    const fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    const fn first_key(key_use: KeyUse) -> Self {
+        Self(Self::FIRST_KEY.0 | (key_use.bits() << Self::USE_SHIFT))
+    }
+
+    #[inline]
+    const fn key_use(self) -> KeyUse {
+        KeyUse::from_bits(self.0 >> Self::USE_SHIFT)
+    }
+}
+
+impl Judgement {
+    const fn refuse(what: Refused, command: CommandId) -> Self {
+        Self::Refuse(Refusal { what, command })
+    }
+}
+
+impl Refusal {
+    /// What was refused.
+    #[must_use]
+    pub const fn what(self) -> Refused {
+        self.what
+    }
+
+    /// The refused command: the subcommand where there is one.
+    #[must_use]
+    pub const fn command(self) -> CommandId {
+        self.command
+    }
+
+    /// Appends what the client reads, in the words of Redis 7.2. `user` is who it is; `name` is the command's name as
+    /// the client wrote it, which is used where the table does not have it.
+    pub fn write(self, out: &mut Vec<u8>, user: &[u8], name: &[u8]) {
+        match self.what {
+            Refused::Command if self.command == CommandId::UNKNOWN => {
+                reply::no_permission(out, user, &String::from_utf8_lossy(name));
+            }
+            Refused::Command => reply::no_permission(out, user, self.command.name()),
+            Refused::Key => out.extend_from_slice(reply::NO_PERMISSION_KEY),
+            Refused::Channel => out.extend_from_slice(reply::NO_PERMISSION_CHANNEL),
+        }
+    }
+}
+
+fn has<'b>(args: &(impl Argv<'b> + ?Sized), needed: u64) -> bool {
+    let last = usize::try_from(needed).ok().and_then(|needed| needed.checked_sub(1));
+    last.is_none_or(|last| args.arg(last).is_some())
+}
+
+/// The last argument that may be a key, where only the command's name decides that.
+fn last_key(id: CommandId) -> Option<u64> {
+    // These are read option by option; see `portcullis_resp::command::keys`.
+    if READ_BY_OPTIONS.contains(&id) || id.info().keys.is_empty() {
+        return None;
+    }
+    id.info().keys.iter().try_fold(0, |furthest, spec| {
+        let Begin::Index(begin) = spec.begin else { return None };
+        let Find::Range { last, .. } = spec.find else { return None };
+        Some(u64::from(begin).saturating_add(u64::try_from(last).ok()?).max(furthest))
+    })
+}
+
+const READ_BY_OPTIONS: [CommandId; 9] = [
+    id::SORT,
+    id::SORT_RO,
+    id::GEORADIUS,
+    id::GEORADIUSBYMEMBER,
+    id::MIGRATE,
+    id::XREAD,
+    id::XREADGROUP,
+    id::SET,
+    id::BITFIELD,
+];
+
+fn class_of(id: CommandId, rules: &[Arc<CommandRules>], keys_alike: bool) -> Class {
+    if rules.is_empty() {
+        return if by_own_name_only(id) { Class::REFUSED } else { Class::default() };
+    }
+    let class = rules.iter().fold(Class::default(), |class, rules| class.and(rules_class(id, rules)));
+    if class.has(Class::REFUSED) {
+        return Class::REFUSED;
+    }
+    let simple = rules.iter().all(|rules| rules.selectors().len() == 1);
+    match first_key(id, keys_alike) {
+        Some(key_use) if simple && class == Class::KEYS => class.and(Class::first_key(key_use)),
+        _ => class,
+    }
+}
+
+fn rules_class(id: CommandId, rules: &CommandRules) -> Class {
+    match rules.by_name(id) {
+        ByName::Allowed => return Class::default(),
+        ByName::Refused => return Class::REFUSED,
+        ByName::Depends if id == CommandId::UNKNOWN => return Class::NAME,
+        ByName::Depends if id.is_container() => return Class::SUBCOMMAND,
+        ByName::Depends => {}
+    }
+    rules.selectors().iter().fold(Class::default(), |class, selector| {
+        let of_name = match selector.grant(id) {
+            Grant::No => return class,
+            Grant::Yes => Class::default(),
+            Grant::FirstArgument => Class::FIRST_ARGUMENT,
+        };
+        let of_keys = if selector.guards_keys_of(id) { Class::KEYS } else { Class::default() };
+        let of_channels = if selector.guards_channels_of(id) { Class::CHANNELS } else { Class::default() };
+        class.and(of_name).and(of_keys).and(of_channels)
+    })
+}
+
+/// What is done to the only key of a command, if that is its first argument.
+fn first_key(id: CommandId, keys_alike: bool) -> Option<KeyUse> {
+    let [spec] = id.info().keys else { return None };
+    if spec.begin != Begin::Index(1) || !matches!(spec.find, Find::Range { last: 0, .. }) {
+        return None;
+    }
+    match id {
+        id::SET | id::BITFIELD => keys_alike.then_some(KeyUse::BOTH),
+        _ if READ_BY_OPTIONS.contains(&id) => None,
+        _ => Some(KeyUse::of(spec.access)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,191 @@
+use portcullis_resp::command::keys::Frame;
+use portcullis_resp::command::lookup;
+use portcullis_resp::encode;
+
+use super::*;
+
+fn rules(text: &str) -> Arc<CommandRules> {
+    Arc::new(CommandRules::parse(text).unwrap())
+}
+
+fn plan(listener: &str) -> CommandPlan {
+    CommandPlan::new(Some(&rules(listener)), None)
+}
+
+fn args(line: &str) -> Vec<&[u8]> {
+    line.split(' ').map(str::as_bytes).collect()
+}
+
+fn verdict(plan: &CommandPlan, line: &str) -> Result<(), Refusal> {
+    let args = args(line);
+    plan.verdict(lookup(args[0]).unwrap_or(CommandId::UNKNOWN), &args)
+}
+
+/// What the client reads; nothing where the command may run.
+fn said(plan: &CommandPlan, line: &str) -> String {
+    let mut out = Vec::new();
+    if let Err(refusal) = verdict(plan, line) {
+        refusal.write(&mut out, b"alice", args(line)[0]);
+    }
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn the_words_are_those_of_redis() {
+    let plan = plan("+@all -config ~app:* &news:*");
+    assert_eq!(
+        said(&plan, "CONFIG GET x"),
+        "-NOPERM User alice has no permissions to run the 'config|get' command\r\n"
+    );
+    assert_eq!(
+        said(&plan, "No\r\n+OK x"),
+        "-NOPERM User alice has no permissions to run the 'No  +OK' command\r\n"
+    );
+    assert_eq!(
+        said(&plan, "CLIENT NOSUCH"),
+        "-NOPERM User alice has no permissions to run the 'client' command\r\n"
+    );
+    assert_eq!(said(&plan, "GET b"), "-NOPERM No permissions to access a key\r\n");
+    assert_eq!(said(&plan, "PUBLISH b m"), "-NOPERM No permissions to access a channel\r\n");
+    assert_eq!(said(&plan, "GET app:1"), "");
+}
+
+#[test]
+fn listener_and_user_must_agree() {
+    let plan = CommandPlan::new(
+        Some(&rules("+@all -flushall ~app:* ~tmp:*")),
+        Some(&rules("+@read +flushall ~app:*")),
+    );
+    assert!(verdict(&plan, "GET app:1").is_ok());
+    for refused in ["GET tmp:1", "SET app:1 x", "FLUSHALL", "PING"] {
+        assert!(verdict(&plan, refused).is_err(), "{refused}");
+    }
+    let user_alone = CommandPlan::new(None, Some(&rules("+get")));
+    assert!(verdict(&user_alone, "GET a").is_ok() && verdict(&user_alone, "SET a b").is_err());
+}
+
+#[test]
+fn replication_needs_every_rule_there_is_to_name_it() {
+    let psync = |listener: Option<&str>, user: Option<&str>| {
+        let plan = CommandPlan::new(listener.map(rules).as_ref(), user.map(rules).as_ref());
+        verdict(&plan, "PSYNC ? -1").is_ok()
+    };
+    assert!(
+        psync(Some("+psync"), None) && psync(None, Some("+psync")) && psync(Some("+psync"), Some("+psync"))
+    );
+    assert!(!psync(None, None) && !psync(Some("+psync"), Some("+@all")) && !psync(Some("+@all"), None));
+}
+
+#[test]
+fn without_rules_all_is_free_but_replication() {
+    let plan = CommandPlan::new(None, None);
+    for id in CommandId::all() {
+        let replicates = matches!(id, id::SYNC | id::PSYNC | id::REPLCONF);
+        assert_eq!(plan.class(id).is_free(), !replicates, "{}", id.name());
+        assert_eq!(plan.class(id).is_refused(), replicates, "{}", id.name());
+    }
+}
+
+#[test]
+fn most_classes_decide_alone() {
+    let free = plan("+@all");
+    assert!(
+        free.class(id::GET).is_free() && free.class(id::EVAL).is_free() && free.class(id::PUBLISH).is_free()
+    );
+    assert!(free.class(id::CLIENT).needs_subcommand(), "an unknown subcommand is refused");
+    assert!(free.class(id::CLIENT_SETNAME).is_free());
+    assert!(free.class(CommandId::UNKNOWN).is_refused());
+    let keys = plan("+@all ~app:*");
+    assert!(keys.class(id::GET).needs_keys() && keys.class(id::MGET).needs_keys());
+    assert!(keys.class(id::PING).is_free() && keys.class(id::PUBLISH).is_free());
+    assert!(plan("+@all &a").class(id::PUBLISH).needs_channels());
+    assert!(plan("+get").class(id::SET).is_refused());
+    assert_eq!(size_of::<Class>(), 2, "two cache lines hold those of 64 commands");
+}
+
+#[test]
+fn a_decision_waits_for_no_more_than_it_needs() {
+    let alike = plan("+@all ~app:* &c -ping +ping|a");
+    let apart = plan("+@all %R~app:* %W~app:*x");
+    for (plan, command, arguments, needed) in [
+        (&alike, id::GET, 2, 2),
+        (&alike, id::SET, 9, 2),
+        (&apart, id::SET, 3, 2),
+        (&apart, id::SET, 5, 5),
+        (&alike, id::BITFIELD, 9, 2),
+        (&apart, id::BITFIELD, 9, 9),
+        (&alike, id::HSET, 1_000, 2),
+        (&alike, id::RENAME, 3, 3),
+        (&alike, id::MSET, 101, 101),
+        (&alike, id::EVAL, 9, 9),
+        (&alike, id::PUBLISH, 3, 2),
+        (&alike, id::SUBSCRIBE, 7, 7),
+        (&alike, id::PING, 1, 1),
+        (&alike, id::PING, 2, 2),
+        (&alike, id::CLIENT, 5, 2),
+        (&alike, id::MIGRATE, 9, 9),
+        (&alike, id::ECHO, 2, 0),
+        (&alike, id::SYNC, 1, 0),
+    ] {
+        assert_eq!(plan.needed_arguments(command, arguments), needed, "{}", command.name());
+    }
+}
+
+#[test]
+fn a_large_value_is_not_waited_for() {
+    let plan = plan("+@all ~app:*");
+    let header = |key: &str| format!("*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n$536870912\r\nbegin", key.len());
+    let judge = |bytes: &str| plan.judge(id::SET, &Frame::new(bytes.as_bytes(), 3), false);
+    assert_eq!(judge(&header("app:1")), Judgement::Allow);
+    assert!(matches!(judge(&header("b")), Judgement::Refuse(refusal) if refusal.what() == Refused::Key));
+    assert_eq!(judge("*3\r\n$3\r\nSET\r\n$9000\r\nap"), Judgement::More);
+}
+
+/// Cut anywhere, the answer is the one of the whole frame, or to wait.
+#[test]
+fn a_cut_frame_is_judged_as_the_whole() {
+    for listener in
+        ["+@all ~app:*", "+@all %R~app:* %W~tmp:* &c", "+@all -select +select|1 +x (+mset ~b)", "+get"]
+    {
+        let plan = plan(listener);
+        for line in [
+            "GET app:1",
+            "SET app:1 x",
+            "SET tmp:1 v EX 1 GET",
+            "MSET app:1 1 b 2",
+            "MSET b 1",
+            "SELECT 1",
+            "SELECT 2",
+            "CLIENT SETNAME x",
+            "CLIENT NOSUCH",
+            "XGROUP CREATE app:1 g $",
+            "OBJECT FREQ b",
+            "EVAL s 1 app:1 b",
+            "X a",
+            "PUBLISH c m",
+            "PUBLISH d m",
+            "SUBSCRIBE c d",
+            "CONFIG",
+            "BITFIELD app:1 GET u8 0",
+            "COPY app:1 tmp:2",
+            "GET",
+        ] {
+            let args = args(line);
+            let id = lookup(args[0]).unwrap_or(CommandId::UNKNOWN);
+            let mut frame = Vec::new();
+            encode::command(&mut frame, &args);
+            let count = u64::try_from(args.len()).unwrap();
+            let whole = plan.judge(id, &Frame::new(&frame, count), true);
+            assert_ne!(whole, Judgement::More);
+            for cut in 4..frame.len() {
+                let judged = plan.judge(id, &Frame::new(&frame[..cut], count), false);
+                assert!(
+                    judged == whole || judged == Judgement::More,
+                    "{listener}: {line} cut at {cut}: {judged:?}"
+                );
+            }
+            let all = plan.judge(id, &Frame::new(&frame, count), false);
+            assert!(all == whole || line == "GET", "{listener}: {line}");
+        }
+    }
+}

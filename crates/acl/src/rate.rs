@@ -1,0 +1,83 @@
+//! How often: rates, and what is known of each source that connects.
+//!
+//! Time comes in as what has passed since an origin that the caller chose once; it never runs backwards.
+
+mod sources;
+
+use std::time::Duration;
+
+pub use self::sources::{
+    DEFAULT_CAPACITY, Denied, LoginFailure, MAX_FAILURES, Place, Source, SourceLimits, Sources,
+};
+
+/// So many in so long: `50/1s`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    count: u32,
+    per: u64,
+}
+
+impl Rate {
+    /// `count` events within `per`. Nothing where either is 0, or where `per` is so short, or so long, that nanoseconds do
+    /// not tell its events apart, or do not fit.
+    #[must_use]
+    pub fn new(count: u32, per: Duration) -> Option<Self> {
+        let per = u64::try_from(per.as_nanos()).ok()?;
+        (count > 0 && per >= u64::from(count)).then_some(Self { count, per })
+    }
+
+    /// How many.
+    #[must_use]
+    pub const fn count(self) -> u32 {
+        self.count
+    }
+
+    /// In how long.
+    #[must_use]
+    pub const fn per(self) -> Duration {
+        Duration::from_nanos(self.per)
+    }
+
+    const fn per_nanos(self) -> u64 {
+        self.per
+    }
+
+    /// Time that one event takes up.
+    fn each(self) -> u64 {
+        self.per.checked_div(u64::from(self.count)).unwrap_or(u64::MAX)
+    }
+}
+
+/// Holds one thing to a [`Rate`]: `count` at once, then one each `per / count`, as a token bucket would (it is the
+/// generic cell rate algorithm, which keeps one number).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Meter {
+    /// When all that was taken would have come at an even pace.
+    paid_until: u64,
+}
+
+impl Meter {
+    /// Takes one, if the rate lets it.
+    pub fn take(&mut self, rate: Rate, now: Duration) -> bool {
+        let now = nanos(now);
+        let from = self.paid_until.max(now);
+        let ahead = from.saturating_sub(now);
+        if ahead > rate.each().saturating_mul(u64::from(rate.count).saturating_sub(1)) {
+            return false;
+        }
+        self.paid_until = from.saturating_add(rate.each());
+        true
+    }
+
+    /// When it will be as if nothing had been taken.
+    const fn rests_at(self) -> u64 {
+        self.paid_until
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,203 @@
+//! Who a client says it is: names and digests of passwords, compared in constant time.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+use zeroize::Zeroizing;
+
+/// The name that `AUTH password` means.
+pub const DEFAULT_USER: &str = "default";
+
+/// The SHA-256 digest of a password, as Redis keeps it (`#...` in ACL files).
+#[derive(Clone)]
+pub struct Secret(Zeroizing<[u8; 32]>);
+
+/// Why text is not a digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "not a SHA-256 digest: 64 hexadecimal digits are expected, as `portcullis hash-password` prints them"
+)]
+pub struct NotADigest;
+
+/// A user of a listener.
+#[derive(Clone, Debug)]
+pub struct User {
+    name: Box<str>,
+    secrets: Vec<Secret>,
+}
+
+/// The users of one listener.
+#[derive(Clone, Debug, Default)]
+pub struct Users {
+    users: Vec<User>,
+}
+
+/// A user of a [`Users`]: its place in the order they were given in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UserId(u32);
+
+/// Two users of one name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("user {0:?} is named twice")]
+pub struct NamedTwice(pub Box<str>);
+
+impl Secret {
+    /// The digest of a password.
+    #[must_use]
+    pub fn of(password: &[u8]) -> Self {
+        Self(digest(password))
+    }
+
+    /// Reads 64 hexadecimal digits, in any case.
+    ///
+    /// # Errors
+    /// [`NotADigest`].
+    pub fn from_hex(text: &str) -> Result<Self, NotADigest> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        let pairs = text.as_bytes().chunks(2);
+        if text.len() != 64 {
+            return Err(NotADigest);
+        }
+        for (byte, pair) in bytes.iter_mut().zip(pairs) {
+            *byte = hex(pair).ok_or(NotADigest)?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret([redacted])")
+    }
+}
+
+impl User {
+    /// A user and its secrets, each of which is valid; without any nobody can log in as this user.
+    #[must_use]
+    pub fn new(name: &str, secrets: Vec<Secret>) -> Self {
+        Self { name: name.into(), secrets }
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Users {
+    /// The users of a listener.
+    ///
+    /// # Errors
+    /// [`NamedTwice`].
+    pub fn new(users: Vec<User>) -> Result<Self, NamedTwice> {
+        for (at, user) in users.iter().enumerate() {
+            if users.iter().skip(at.saturating_add(1)).any(|other| other.name == user.name) {
+                return Err(NamedTwice(user.name.clone()));
+            }
+        }
+        Ok(Self { users })
+    }
+
+    /// Who these credentials are, if anybody. `name` is that of `AUTH name password` or HELLO, `None` is `AUTH password`.
+    ///
+    /// The user `default` is meant where no name is given. There, and where `default` is given, the password may also be
+    /// `name:password`, as ApsaraDB's clients send it: it is taken apart at the first colon, and only counts with the
+    /// name of a user of this listener; a password of `default` may hold a colon and goes first.
+    ///
+    /// Every attempt costs the same: the digests are compared with those of all users, whatever the name.
+    #[must_use]
+    pub fn authenticate(&self, name: Option<&[u8]>, password: &[u8]) -> Option<UserId> {
+        let name = name.unwrap_or(DEFAULT_USER.as_bytes());
+        let given = Attempt::new(name, password);
+        let within = Attempt::within(password);
+        let may_be_within = name.ct_eq(DEFAULT_USER.as_bytes());
+        let mut found = u32::MAX;
+        for (at, user) in (0..u32::MAX).zip(&self.users) {
+            found.conditional_assign(&at, within.is(user) & may_be_within);
+        }
+        // Later, so that it is what counts where both fit.
+        for (at, user) in (0..u32::MAX).zip(&self.users) {
+            found.conditional_assign(&at, given.is(user));
+        }
+        (found != u32::MAX).then_some(UserId(found))
+    }
+
+    /// The user of that id.
+    #[must_use]
+    pub fn get(&self, id: UserId) -> Option<&User> {
+        self.users.get(usize::try_from(id.0).ok()?)
+    }
+
+    /// The user of that name, for those who are known by other means than a password.
+    #[must_use]
+    pub fn by_name(&self, name: &str) -> Option<UserId> {
+        (0..u32::MAX).zip(&self.users).find(|(_, user)| &*user.name == name).map(|(at, _)| UserId(at))
+    }
+
+    /// All users, in the order they were given in.
+    pub fn iter(&self) -> impl Iterator<Item = (UserId, &User)> {
+        (0..u32::MAX).map(UserId).zip(&self.users)
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.users.is_empty()
+    }
+}
+
+impl UserId {
+    /// Its place among the users.
+    #[must_use]
+    pub const fn index(self) -> u32 {
+        self.0
+    }
+}
+
+/// A name and the digest of a password.
+struct Attempt<'b> {
+    name: &'b [u8],
+    digest: Zeroizing<[u8; 32]>,
+}
+
+impl<'b> Attempt<'b> {
+    fn new(name: &'b [u8], password: &[u8]) -> Self {
+        Self { name, digest: digest(password) }
+    }
+
+    /// `name:password`; what has no colon is hashed all the same, and is nobody's.
+    fn within(password: &'b [u8]) -> Self {
+        let at = password.iter().position(|byte| *byte == b':');
+        match at.and_then(|at| password.split_at_checked(at)) {
+            Some((name, rest)) => Self::new(name, rest.get(1..).unwrap_or_default()),
+            None => Self::new(b"", password),
+        }
+    }
+
+    fn is(&self, user: &User) -> Choice {
+        let same_name = self.name.ct_eq(user.name.as_bytes());
+        let none = Choice::from(0);
+        user.secrets.iter().fold(none, |any, secret| any | secret.0.ct_eq(&*self.digest)) & same_name
+    }
+}
+
+fn digest(password: &[u8]) -> Zeroizing<[u8; 32]> {
+    Zeroizing::new(Sha256::digest(password).into())
+}
+
+/// Two hexadecimal digits.
+fn hex(pair: &[u8]) -> Option<u8> {
+    let [high, low] = pair else { return None };
+    let digit = |digit: &u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    };
+    Some(digit(high)? << 4 | digit(low)?)
+}
+
+#[cfg(test)]
+mod tests;
