@@ -12,6 +12,8 @@ pub const RESET: &[u8] = b"+RESET\r\n";
 pub const PONG: &[u8] = b"+PONG\r\n";
 /// EXEC after a command was refused.
 pub const EXECABORT: &[u8] = b"-EXECABORT Transaction discarded because of previous errors.\r\n";
+/// EXEC that is not run itself: what follows is the error that it would have got, without its `-` and `ERR`.
+pub const EXECABORT_BECAUSE: &[u8] = b"-EXECABORT Transaction discarded because of: ";
 /// EXEC outside MULTI.
 pub const EXEC_WITHOUT_MULTI: &[u8] = b"-ERR EXEC without MULTI\r\n";
 /// DISCARD outside MULTI.

@@ -1,12 +1,17 @@
 //! A session and its link, driven as the relay drives them, with bounded buffers in place of sockets.
 
+use std::sync::Arc;
+
 use portcullis_resp::command::CommandId;
 use portcullis_resp::limits::RequestLimits;
 
 use crate::inject::Preamble;
 use crate::link::LinkFault;
 use crate::session::{CloseReason, Unavailable};
-use crate::{Auth, Denied, Fate, Incoming, Link, Observer, Plan, Session, SessionKey, Step, Tick, Until};
+use crate::{
+    Attempt, Auth, Authenticator, Denied, Fate, Incoming, Link, Observer, Plan, Session, SessionKey, Step, Tick,
+    Until,
+};
 
 /// What the observer was told.
 #[derive(Debug, Default)]
@@ -15,6 +20,11 @@ pub(crate) struct Count {
     pub(crate) answered: u64,
     pub(crate) denied: Vec<Denied>,
     pub(crate) errors: Vec<String>,
+    pub(crate) failed_logins: u64,
+    /// Name, password and what holds for each user.
+    pub(crate) users: Vec<(&'static str, &'static str, Arc<Plan>)>,
+    /// After so many more failures nobody is heard.
+    pub(crate) patience: Option<u64>,
 }
 
 impl Observer for Count {
@@ -32,6 +42,32 @@ impl Observer for Count {
 
     fn error(&mut self, line: &[u8]) {
         self.errors.push(String::from_utf8_lossy(line).into_owned());
+    }
+
+    fn login_failed(&mut self) {
+        self.failed_logins += 1;
+    }
+}
+
+impl Authenticator for Count {
+    fn authenticate(&mut self, user: Option<&[u8]>, password: &[u8]) -> Attempt {
+        if self.patience == Some(0) {
+            return Attempt::Blocked;
+        }
+        let password = String::from_utf8_lossy(password).into_owned();
+        let user = user.map(|user| String::from_utf8_lossy(user).into_owned());
+        let (name, password) = match (user, password.split_once(':')) {
+            (Some(user), _) => (user, password),
+            (None, Some((user, within))) => (user.to_owned(), within.to_owned()),
+            (None, None) => ("default".to_owned(), password),
+        };
+        match self.users.iter().find(|(user, right, _)| *user == name && *right == password) {
+            Some((_, _, plan)) => Attempt::Granted(Arc::clone(plan)),
+            None => {
+                self.patience = self.patience.map(|left| left - 1);
+                Attempt::Refused
+            }
+        }
     }
 }
 
