@@ -111,6 +111,11 @@ impl Plan {
         self.held_command
     }
 
+    /// Whether the rules refuse a command, or want to see more of it than its name.
+    pub(crate) fn cares_by_rule(&self, command: CommandId) -> bool {
+        !self.rules.class(command).is_free()
+    }
+
     /// Whether a command is more to the session than bytes with one reply, or not allowed to everybody.
     pub(crate) fn cares(&self, command: CommandId) -> bool {
         self.care.get(command.index()).copied().unwrap_or(true)

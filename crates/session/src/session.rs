@@ -3,6 +3,7 @@
 mod command;
 mod identity;
 mod judge;
+mod replication;
 mod replies;
 mod rules;
 mod step;
@@ -85,12 +86,7 @@ impl Session {
     }
 
     /// Says what to do with `buf`, which starts at the first byte not yet consumed. `now` is when it was read.
-    pub fn next<O: Observer + Authenticator>(
-        &mut self,
-        buf: &[u8],
-        now: Tick,
-        observer: &mut O,
-    ) -> Step<'_> {
+    pub fn next<O: Observer + Authenticator>(&mut self, buf: &[u8], now: Tick, observer: &mut O) -> Step<'_> {
         if let Some(reason) = self.ending {
             return if self.owed.is_empty() { Step::Close(reason) } else { Step::Wait(Until::NothingOwed) };
         }
@@ -112,7 +108,7 @@ impl Session {
             Login::Due => return self.log_in(now),
             Login::Sent => return Step::Wait(Until::LoggedIn),
             Login::Unlinked if self.deferred.is_some() => return self.wait_for_link(),
-            Login::Unlinked | Login::Nobody | Login::Done => {}
+            Login::Unlinked | Login::Nobody | Login::Done | Login::Replica => {}
         }
         if let Some(deferred) = self.deferred.take() {
             return self.send_deferred(*deferred);
@@ -154,7 +150,8 @@ impl Session {
             return;
         }
         let deferred = self.deferred.take();
-        let unheard = deferred.map_or_else(|| self.asked.mute.take(), |deferred| deferred.is_muted()) || cut;
+        let unheard = deferred.map_or_else(|| self.asked.mute.take(), |deferred| deferred.is_muted());
+        let unheard = unheard || cut || self.asked.login == Login::Replica;
         if let Some(why) = why.filter(|_| !unheard) {
             let line = format!(
                 "-ERR portcullis: upstream '{}' unavailable ({})\r\n",
@@ -315,7 +312,7 @@ impl Session {
 
     /// The client's bytes break the grammar: what came before is answered, then the reason, then nothing more.
     fn refuse_bytes(&mut self, error: RequestError) -> Step<'_> {
-        let muted = self.asked.mute.take();
+        let muted = self.asked.mute.take() || self.asked.login == Login::Replica;
         if let Some(text) = error.reply().filter(|_| !muted) {
             let mut line = Vec::with_capacity(64);
             portcullis_resp::encode::error(&mut line, &text);

@@ -2,8 +2,8 @@
 
 use portcullis_resp::command::{CommandId, id, is_cross_protocol, lookup_subcommand};
 use portcullis_resp::encode::MAX_QUOTED;
-use portcullis_resp::{encode, inline, reply};
 use portcullis_resp::scan::{Request, arguments};
+use portcullis_resp::{encode, inline, reply};
 
 use super::judge::{Answer, Verdict};
 use super::rules::aborted;
@@ -140,6 +140,7 @@ impl Session {
     ) -> Step<'_> {
         let id = self.known(frame.name());
         let verdict = match self.admissible(id, frame) {
+            _ if self.leaves_replication(id) => return self.end_replication(id, observer),
             Some(Verdict::Answer(answer)) if id == id::EXEC => self.refuse_exec(answer),
             Some(verdict) => verdict,
             None if self.asked.login == Login::Unlinked && !self.needs_no_upstream(id, frame) => {
@@ -157,6 +158,7 @@ impl Session {
                 observer.command(id, 1);
                 self.identify(plan, hello, id, now, frame.present())
             }
+            Verdict::Raw => self.send_raw(frame, id, observer),
             Verdict::Discard => {
                 self.peeked = frame.is_whole().then_some(request);
                 self.discard(now)

@@ -100,7 +100,7 @@ impl Session {
         self.home = home;
         self.plan = plan;
         self.adopt_limits();
-        true
+        self.may_still_replicate()
     }
 
     /// A frame that has begun goes on under the limits that it began with.

@@ -25,7 +25,9 @@ pub(super) enum Verdict {
     Answer(Answer),
     /// It logs in another user, in whose name the gate logs in upstream first; a HELLO's answer comes after that.
     Identify { plan: Arc<Plan>, hello: Option<Vec<u8>> },
-    /// It is settled here, once this has gone upstream and what it ends is over.
+    /// It goes on to a replication stream, and is not answered by replies.
+    Raw,
+    /// It is settled here, once a DISCARD has gone upstream and what it ends is over.
     Discard,
     /// It has logged in its user, and travels on in this form once there is an upstream.
     Defer(Vec<u8>),
@@ -62,7 +64,7 @@ impl Answer {
 }
 
 impl Verdict {
-    const fn plain() -> Self {
+    pub(super) const fn plain() -> Self {
         Self::Send { shape: Shape::One, what: What::Plain }
     }
 
@@ -95,6 +97,7 @@ impl Session {
                 return Verdict::Answer(Answer::Silence);
             }
             id::QUIT => return Verdict::Answer(Answer::Quit(Local::Canned(reply::OK))),
+            id::SYNC | id::PSYNC | id::REPLCONF => return self.replicate(command, frame),
             id::RESET if alone => return self.reset(),
             id::MULTI if alone => return self.multi(),
             id::EXEC => return self.exec(alone),
@@ -303,7 +306,7 @@ impl Session {
 
     /// These would change identity, encoding or the number of replies in the middle of EXEC's reply. Whether MULTI holds
     /// is certain only when nothing is owed.
-    fn outside_transactions_only(&self) -> Option<Verdict> {
+    pub(super) fn outside_transactions_only(&self) -> Option<Verdict> {
         self.asked.transaction.as_ref()?;
         if !self.owed.is_empty() {
             return Some(Verdict::WaitUntilPaid);

@@ -149,6 +149,7 @@ impl Session {
         }
         // Under passthrough these two are for the client to see and mend.
         let clients_own = |why| matches!(why, Unavailable::Auth | Unavailable::Loading);
-        Unavailable::of_greeting(line).filter(|why| self.plan.auth() != Auth::Passthrough || !clients_own(*why))
+        Unavailable::of_greeting(line)
+            .filter(|why| self.plan.auth() != Auth::Passthrough || !clients_own(*why))
     }
 }

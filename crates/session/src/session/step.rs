@@ -87,6 +87,8 @@ pub enum CloseReason {
     Protocol(RequestError),
     /// The client speaks HTTP.
     CrossProtocol,
+    /// The client took over a replication stream, and asked for something else or may have it no longer.
+    NotReplication,
     /// The client failed to log in too often.
     Blocked,
     /// The upstream cannot be had, or is gone.

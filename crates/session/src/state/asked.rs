@@ -53,4 +53,6 @@ pub(crate) enum Login {
     Done,
     /// There is a connection, and the client is not logged in: nothing may flow.
     Nobody,
+    /// The connection is a replication stream.
+    Replica,
 }

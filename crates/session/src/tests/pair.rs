@@ -1,16 +1,15 @@
 //! A session and its link, driven as the relay drives them, with bounded buffers in place of sockets.
 
-use std::sync::Arc;
-
 use portcullis_resp::command::CommandId;
 use portcullis_resp::limits::RequestLimits;
 
+use super::users::{User, Users, nobody};
 use crate::inject::Preamble;
 use crate::link::LinkFault;
 use crate::session::{CloseReason, Unavailable};
 use crate::{
-    Attempt, Auth, Authenticator, Denied, Fate, Incoming, Link, Observer, Plan, Session, SessionKey, Step, Tick,
-    Until,
+    Attempt, Auth, Authenticator, Denied, Fate, Incoming, Link, Observer, Plan, Session, SessionKey, Step,
+    Tick, Until,
 };
 
 /// What the observer was told.
@@ -21,10 +20,7 @@ pub(crate) struct Count {
     pub(crate) denied: Vec<Denied>,
     pub(crate) errors: Vec<String>,
     pub(crate) failed_logins: u64,
-    /// Name, password and what holds for each user.
-    pub(crate) users: Vec<(&'static str, &'static str, Arc<Plan>)>,
-    /// After so many more failures nobody is heard.
-    pub(crate) patience: Option<u64>,
+    pub(crate) users: Users,
 }
 
 impl Observer for Count {
@@ -51,23 +47,7 @@ impl Observer for Count {
 
 impl Authenticator for Count {
     fn authenticate(&mut self, user: Option<&[u8]>, password: &[u8]) -> Attempt {
-        if self.patience == Some(0) {
-            return Attempt::Blocked;
-        }
-        let password = String::from_utf8_lossy(password).into_owned();
-        let user = user.map(|user| String::from_utf8_lossy(user).into_owned());
-        let (name, password) = match (user, password.split_once(':')) {
-            (Some(user), _) => (user, password),
-            (None, Some((user, within))) => (user.to_owned(), within.to_owned()),
-            (None, None) => ("default".to_owned(), password),
-        };
-        match self.users.iter().find(|(user, right, _)| *user == name && *right == password) {
-            Some((_, _, plan)) => Attempt::Granted(Arc::clone(plan)),
-            None => {
-                self.patience = self.patience.map(|left| left - 1);
-                Attempt::Refused
-            }
-        }
+        self.users.authenticate(user, password)
     }
 }
 
@@ -133,6 +113,20 @@ impl Pair {
     /// Nobody checks credentials, and the upstream wants none; it is connected.
     pub(crate) fn trust() -> Self {
         Self::connected(plan(Auth::Trust, None))
+    }
+
+    /// These may log in; nobody is, and nothing is connected.
+    pub(crate) fn of_users(users: &[User]) -> Self {
+        let mut pair = Self::new(nobody());
+        pair.count.users = Users::new(users);
+        pair
+    }
+
+    /// One of the users is in before a word is said.
+    pub(crate) fn as_if_certified(mut self, user: &str) -> Self {
+        let plan = self.count.users.plan_of(Some(user)).expect("a user");
+        self.session = Session::new(SessionKey(7), plan);
+        self
     }
 
     pub(crate) fn connected(plan: Plan) -> Self {
