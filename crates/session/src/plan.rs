@@ -102,6 +102,11 @@ impl Plan {
         &self.rules
     }
 
+    #[cfg(test)]
+    pub(crate) fn shared_rules(&self) -> Arc<CommandPlan> {
+        Arc::clone(&self.rules)
+    }
+
     /// Whether it holds for a client that must log in first.
     pub(crate) const fn is_anonymous(&self) -> bool {
         matches!(self.auth, Auth::Users) && self.user.is_none()

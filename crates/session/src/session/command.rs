@@ -197,7 +197,11 @@ impl Session {
 
     /// These end the session, or are settled here, whatever the upstream would say.
     fn needs_no_upstream(&self, command: CommandId, frame: &Frame<'_>) -> bool {
-        let of_users = self.plan.auth() == Auth::Users && matches!(command, id::AUTH | id::HELLO | id::RESET);
+        let of_users = match command {
+            id::AUTH | id::HELLO => self.plan.auth() == Auth::Users,
+            id::RESET => self.plan.auth() == Auth::Users && frame.arguments == 1,
+            _ => false,
+        };
         of_users || command == id::QUIT || is_cross_protocol(frame.name())
     }
 

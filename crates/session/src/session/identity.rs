@@ -37,6 +37,8 @@ pub(super) struct Keys {
 #[derive(Debug)]
 pub(super) struct Entering {
     plan: Arc<Plan>,
+    /// What logs the gate in on this connection, whatever a reload says meanwhile.
+    key: Option<Preamble>,
     hello: Option<Deferred>,
 }
 
@@ -216,7 +218,8 @@ impl Session {
         if self.is_linked() && (plan.preamble().is_some() || self.asked.named) {
             return Verdict::Identify { plan, hello };
         }
-        self.enter(plan);
+        let key = plan.preamble().cloned();
+        self.enter(plan, key);
         match hello {
             None => Verdict::Answer(Answer::Reply(Local::Canned(reply::OK))),
             Some(bytes) => Verdict::Defer(bytes),
@@ -236,8 +239,9 @@ impl Session {
         let first = self.owe_apart(What::Identify, command, now, muted);
         self.hold = true;
         let hello = hello.map(|bytes| Deferred { bytes, at: now, muted });
-        let entering = self.entering.insert(Box::new(Entering { plan, hello }));
-        let bytes = entering.plan.preamble().map_or(AS_NOBODY, Preamble::bytes);
+        let key = plan.preamble().cloned();
+        let entering = self.entering.insert(Box::new(Entering { plan, key, hello }));
+        let bytes = entering.key.as_ref().map_or(AS_NOBODY, Preamble::bytes);
         Step::Instead { bytes, skip, first, shape: Shape::Whole }
     }
 
@@ -247,10 +251,10 @@ impl Session {
         const NOT_NOW: &[u8] = b"-ERR Can't execute 'auth'";
         let Some(entering) = self.entering.take() else { return Fate::Doubt };
         if said == reply::OK {
-            let Entering { plan, hello } = *entering;
-            self.asked.named = plan.preamble().is_some();
+            let Entering { plan, key, hello } = *entering;
+            self.asked.named = key.is_some();
             self.asked.login = Login::Done;
-            self.enter(plan);
+            self.enter(plan, key);
             let Some(hello) = hello else { return heard };
             self.deferred = Some(Box::new(hello));
             return Fate::Drop;
@@ -287,8 +291,8 @@ impl Session {
         }
     }
 
-    fn enter(&mut self, plan: Arc<Plan>) {
-        self.keys.own = plan.preamble().cloned();
+    fn enter(&mut self, plan: Arc<Plan>, key: Option<Preamble>) {
+        self.keys.own = key;
         self.plan = plan;
         self.adopt_limits();
         if self.asked.login == Login::Nobody {

@@ -1,9 +1,11 @@
 //! A session and its link, driven as the relay drives them, with bounded buffers in place of sockets.
 
+use std::sync::Arc;
+
 use portcullis_resp::command::CommandId;
 use portcullis_resp::limits::RequestLimits;
 
-use super::users::{User, Users, nobody};
+use super::users::Users;
 use crate::inject::Preamble;
 use crate::link::LinkFault;
 use crate::session::{CloseReason, Unavailable};
@@ -81,8 +83,12 @@ pub(crate) struct Pair {
 
 impl Pair {
     pub(crate) fn new(plan: Plan) -> Self {
+        Self::sharing(plan.into())
+    }
+
+    fn sharing(plan: Arc<Plan>) -> Self {
         Self {
-            session: Session::new(SessionKey(7), plan.into()),
+            session: Session::new(SessionKey(7), plan),
             link: Link::new(),
             count: Count::default(),
             asked: Vec::new(),
@@ -116,9 +122,10 @@ impl Pair {
     }
 
     /// These may log in; nobody is, and nothing is connected.
-    pub(crate) fn of_users(users: &[User]) -> Self {
-        let mut pair = Self::new(nobody());
-        pair.count.users = Users::new(users);
+    pub(crate) fn of_users(users: Users) -> Self {
+        let nobody = users.plan_of(None).expect("a plan for nobody");
+        let mut pair = Self::sharing(nobody);
+        pair.count.users = users;
         pair
     }
 

@@ -19,9 +19,10 @@ pub(crate) struct User {
 }
 
 /// A listener's users, and what was asked about them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Users {
     all: Vec<(User, Arc<Plan>)>,
+    nobody: Arc<Plan>,
     pub(crate) attempts: u64,
     /// After so many failures nobody is heard.
     pub(crate) patience: Option<u64>,
@@ -29,13 +30,23 @@ pub(crate) struct Users {
 
 impl Users {
     pub(crate) fn new(users: &[User]) -> Self {
-        Self { all: users.iter().map(|user| (*user, user.plan().into())).collect(), ..Self::default() }
+        let all = users.iter().map(|user| (*user, user.plan().into())).collect();
+        Self { all, nobody: nobody().into(), attempts: 0, patience: None }
+    }
+
+    /// The same users with what is new about them but the rules, which stay the very same.
+    pub(crate) fn renewed(users: &[User], old: &Self) -> Self {
+        let mut new = Self::new(users);
+        for ((user, plan), (_, old)) in new.all.iter_mut().zip(&old.all) {
+            *plan = Arc::new(user.plan().with_rules(old.shared_rules()));
+        }
+        new
     }
 
     /// What holds for one of them, or for nobody.
     pub(crate) fn plan_of(&self, name: Option<&str>) -> Option<Arc<Plan>> {
         match name {
-            None => Some(nobody().into()),
+            None => Some(Arc::clone(&self.nobody)),
             Some(name) => {
                 self.all.iter().find(|(user, _)| user.name == name).map(|(_, plan)| Arc::clone(plan))
             }
@@ -60,6 +71,12 @@ impl Users {
                 Attempt::Refused
             }
         }
+    }
+}
+
+impl Default for Users {
+    fn default() -> Self {
+        Self::new(&[])
     }
 }
 

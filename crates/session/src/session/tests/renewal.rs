@@ -35,7 +35,7 @@ fn trust(password: &str, acl: &str) -> Plan {
 }
 
 fn alice() -> Pair {
-    let mut pair = Pair::of_users(&[ALICE, CAROL]);
+    let mut pair = Pair::of_users(Users::new(&[ALICE, CAROL]));
     pair.commands("AUTH alice a;PING");
     pair.connect();
     pair.settle();
@@ -54,7 +54,7 @@ fn before_the_upstream_is_asked_for_everything_is_renewed() {
     pair.connect();
     pair.settle();
     assert_eq!(pair.more(), sent("AUTH new"));
-    let mut user = Pair::of_users(&[ALICE]);
+    let mut user = Pair::of_users(Users::new(&[ALICE]));
     user.commands("AUTH alice a");
     assert!(renew(&mut user, &[User { login: Some(("ua", "new")), ..ALICE }]));
     user.commands("GET a");

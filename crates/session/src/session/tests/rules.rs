@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use crate::session::Until;
 use crate::tests::pair::{HELD_COMMAND, Pair, frames, plan, show};
-use crate::tests::users::{User, rules};
+use crate::tests::users::{User, Users, rules};
 use crate::{Auth, Denied};
 
 const NO_KEY: &str = "-NOPERM No permissions to access a key|";
@@ -53,7 +53,7 @@ fn a_refused_command_needs_no_upstream() {
 #[test]
 fn the_user_is_named() {
     let users = [User { name: "alice", password: "a", login: None, acl: Some("+get") }];
-    let mut pair = Pair::of_users(&users);
+    let mut pair = Pair::of_users(Users::new(&users));
     pair.commands("AUTH alice a;SET a 1;AUTH");
     let arity = "-ERR wrong number of arguments for 'auth' command|";
     assert_eq!(pair.hear(), ["+OK|", &no_command("alice", "set"), arity].concat());

@@ -3,7 +3,7 @@ use portcullis_resp::error::RequestError;
 use crate::Denied;
 use crate::session::{CloseReason, Unavailable, Until};
 use crate::tests::pair::{Pair, frames, show};
-use crate::tests::users::User;
+use crate::tests::users::{User, Users};
 
 const NOAUTH: &str = "-NOAUTH Authentication required.|";
 const WRONGPASS: &str = "-WRONGPASS invalid username-password pair or user is disabled.|";
@@ -30,7 +30,7 @@ fn said(text: &str) -> String {
 
 /// Nobody is logged in and nothing is connected.
 fn pair() -> Pair {
-    Pair::of_users(&USERS)
+    Pair::of_users(Users::new(&USERS))
 }
 
 /// `alice` is in, and one command of hers was answered.
@@ -269,7 +269,7 @@ fn a_reset_that_redis_does_not_know_changes_nobody() {
 
 #[test]
 fn whoever_a_certificate_names_is_in_and_comes_back() {
-    let mut pair = Pair::of_users(&USERS).as_if_certified("alice");
+    let mut pair = Pair::of_users(Users::new(&USERS)).as_if_certified("alice");
     assert_eq!(pair.session.user(), Some("alice"));
     pair.commands("GET a");
     pair.connect();
@@ -313,7 +313,7 @@ fn an_attempt_is_made_once_however_often_it_has_to_wait() {
     }
     assert_eq!(pair.upstream("*-1|"), ["*-1|", WRONGPASS, WRONGPASS].concat());
     assert_eq!(pair.count.failed_logins, 2);
-    let mut hello = Pair::of_users(&USERS);
+    let mut hello = Pair::of_users(Users::new(&USERS));
     hello.commands("HELLO 3 AUTH alice a");
     for _ in 0..3 {
         hello.settle();
@@ -332,7 +332,7 @@ fn too_many_failures_end_the_session() {
     pair.client_bytes(&frames("AUTH alice x").repeat(10_000));
     assert_eq!(pair.hear(), WRONGPASS.repeat(4));
     assert_eq!((pair.closed, pair.count.users.attempts), (Some(CloseReason::Blocked), 4));
-    let mut right = Pair::of_users(&USERS);
+    let mut right = Pair::of_users(Users::new(&USERS));
     right.count.users.patience = Some(0);
     right.commands("HELLO 3 AUTH alice a;GET a");
     assert_eq!((&*right.hear(), right.closed), (WRONGPASS, Some(CloseReason::Blocked)));
