@@ -13,7 +13,7 @@ use crate::group::{Entries, GroupData, GroupId};
 use crate::lookup::{Key, Prefix, Table};
 use crate::origin::{ClientAddr, UnixSeconds};
 
-pub use builder::{Access, PolicyBuilder, Shadow, TooMany};
+pub use builder::{Access, ListId, PolicyBuilder, Shadow, TooMany};
 pub use changes::{ChangedEntries, ChangedEntry, Fate, GroupChange, Whose};
 pub use group::Group;
 
@@ -30,6 +30,8 @@ pub struct Policy {
     /// What the listeners were declared with, for [`Self::changes_since`].
     accesses: Vec<Access>,
     sets: Vec<Set>,
+    /// The set of each list that is no listener's.
+    lists: Vec<usize>,
     listeners: Vec<Listener>,
 }
 
@@ -50,6 +52,14 @@ impl Policy {
     pub fn judge_shadow(&self, listener: usize, from: &ClientAddr, now: UnixSeconds) -> Option<Decision> {
         let shadow = self.listeners.get(listener)?.shadow?;
         Some(self.decide(shadow, from, now))
+    }
+
+    /// The entry of a list that covers a source, if one does, as of `now`.
+    pub fn admits(&self, list: ListId, from: &ClientAddr, now: UnixSeconds) -> Option<Permit> {
+        match self.find(*self.lists.get(list.0)?, from, now) {
+            Found::Active(rule, expires) => Some(Permit { rule, expires }),
+            Found::Expired(_) | Found::Nothing => None,
+        }
     }
 
     /// Whether a peer of that listener may say for whom it speaks, as load balancers do by the PROXY protocol.

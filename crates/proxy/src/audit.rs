@@ -178,8 +178,9 @@ impl Audit {
         Ok(())
     }
 
-    /// The config was read anew: what became of it, and what that changed. `facts` is the line without its time.
-    pub fn reloaded(&self, facts: &impl serde::Serialize) {
+    /// Something else than a connection is to be told: a reload, a source that is blocked. `facts` is the line without
+    /// its time.
+    pub fn event(&self, facts: &impl serde::Serialize) {
         self.0.queue.push(&line::event(facts));
     }
 

@@ -22,8 +22,8 @@ use portcullis_acl::Policy;
 pub use limits::{Limits, Tcp, Timeouts};
 pub use load::{LoadOptions, Loaded, Reading, Source, default_path, load, read};
 pub use model::{
-    Address, Admin, AdminBind, Audit, AuditPath, Auth, Bind, Credentials, Listener, Log, LogFormat, LogLevel,
-    Overflow, ProxyProtocol, Refusal, Reload, Upstream,
+    Acl, Address, Admin, AdminBind, Audit, AuditPath, Auth, Bind, Credentials, Listener, Log, LogFormat,
+    LogLevel, Overflow, ProxyProtocol, Refusal, Reload, Upstream, User,
 };
 pub use problem::{Problem, Severity};
 
@@ -33,6 +33,7 @@ pub struct Config {
     path: PathBuf,
     listeners: Vec<Listener>,
     upstreams: Vec<Arc<Upstream>>,
+    users: Vec<Arc<User>>,
     policy: Arc<Policy>,
     limits: Limits,
     admin: Option<Admin>,
@@ -56,6 +57,11 @@ impl Config {
     /// At least one, in the order of the file.
     pub fn upstreams(&self) -> &[Arc<Upstream>] {
         &self.upstreams
+    }
+
+    /// Who can log in, in the order of the file; a listener names those that can log in there.
+    pub fn users(&self) -> &[Arc<User>] {
+        &self.users
     }
 
     /// Who may connect to which listener.

@@ -4,6 +4,7 @@
 
 pub mod admit;
 pub mod identify;
+pub mod login;
 pub mod refuse;
 pub mod relay;
 pub mod secure;

@@ -1,6 +1,7 @@
 //! The public side: one thread that accepts, judges, and hands what it admits to the workers.
 
 pub mod shadow;
+pub mod sources;
 pub mod state;
 
 use std::cell::{Cell, RefCell};

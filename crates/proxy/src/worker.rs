@@ -185,9 +185,14 @@ impl Worker {
             let Some(change) = changes.get(entry.served.name()).filter(|change| !change.auth) else {
                 return Verdict::Cut;
             };
-            match generation.policy().judge(entry.served.index(), &entry.from, now) {
-                Decision::Allow(permit) => Verdict::Stay { permit, wake: change.pace },
-                Decision::Deny(_) => Verdict::Cut,
+            let index = entry.served.index();
+            let Decision::Allow(permit) = generation.policy().judge(index, &entry.from, now) else {
+                return Verdict::Cut;
+            };
+            let Some(logins) = generation.logins().get(index) else { return Verdict::Cut };
+            match logins.admits(entry.user().as_deref(), generation.policy(), &entry.from, now) {
+                Ok(user_permit) => Verdict::Stay { permit, user_permit, wake: change.pace },
+                Err(_) => Verdict::Cut,
             }
         })
     }

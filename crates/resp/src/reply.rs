@@ -2,6 +2,11 @@
 
 use crate::encode::{self, MAX_QUOTED};
 
+/// A source connects more often than it may.
+pub const TOO_MANY_CONNECTS: &[u8] = b"-ERR too many connections from your address, try again later\r\n";
+/// A source has failed to log in too often.
+pub const BLOCKED: &[u8] = b"-ERR too many failed logins from your address, try again later\r\n";
+
 /// `+OK`
 pub const OK: &[u8] = b"+OK\r\n";
 /// What a command in MULTI gets.
@@ -12,6 +17,8 @@ pub const RESET: &[u8] = b"+RESET\r\n";
 pub const PONG: &[u8] = b"+PONG\r\n";
 /// EXEC after a command was refused.
 pub const EXECABORT: &[u8] = b"-EXECABORT Transaction discarded because of previous errors.\r\n";
+/// EXEC that is not run itself: what follows is the error that it would have got, without its `-` and `ERR`.
+pub const EXECABORT_BECAUSE: &[u8] = b"-EXECABORT Transaction discarded because of: ";
 /// EXEC outside MULTI.
 pub const EXEC_WITHOUT_MULTI: &[u8] = b"-ERR EXEC without MULTI\r\n";
 /// DISCARD outside MULTI.

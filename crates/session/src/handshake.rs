@@ -1,13 +1,13 @@
-//! AUTH and HELLO under `auth: trust`, answered as a Redis answers whose default user has no password.
+//! AUTH and HELLO where the gate answers for them.
 //!
 //! A client's credentials are the gate's business alone: they are judged here and never travel on.
 
 use portcullis_resp::{encode, reply};
 
-/// The only user there is.
+/// The only user there is under `auth: trust`, which answers as a Redis does whose default user has no password.
 const DEFAULT_USER: &[u8] = b"default";
 
-/// AUTH's answer. `args` are those after the name, at least one.
+/// AUTH's answer under `auth: trust`. `args` are those after the name, at least one.
 pub(crate) fn auth(args: &[&[u8]]) -> &'static [u8] {
     match args {
         [_password] => reply::AUTH_NO_PASSWORD_SET,
@@ -17,55 +17,60 @@ pub(crate) fn auth(args: &[&[u8]]) -> &'static [u8] {
     }
 }
 
-/// What becomes of a HELLO.
-pub(crate) enum Hello {
-    /// It carries no credentials: it travels on.
-    AsItIs,
-    /// It travels on in this form, without its credentials.
-    Without(Vec<u8>),
-    /// It is answered with this line.
-    Refused(Vec<u8>),
-    /// Its credentials are wrong.
-    WrongPassword,
+/// A HELLO that makes sense.
+pub(crate) struct Hello<'b> {
+    /// Name and password, where it carries them.
+    pub(crate) credentials: Option<(&'b [u8], &'b [u8])>,
+    /// Whether it sets a name that no client may have.
+    pub(crate) bad_name: bool,
+    forwarded: Vec<&'b [u8]>,
 }
 
-/// Judges HELLO's arguments, those after the name, in Redis's order: version, options, credentials.
-pub(crate) fn hello(args: &[&[u8]]) -> Hello {
-    let Some((version, options)) = args.split_first() else { return Hello::AsItIs };
-    match strict_integer(version) {
-        None => return Hello::Refused(reply::HELLO_VERSION_NOT_INTEGER.to_vec()),
-        Some(2 | 3) => {}
-        Some(_) => return Hello::Refused(reply::NOPROTO.to_vec()),
-    }
-    let mut forwarded: Vec<&[u8]> = vec![b"HELLO", version];
-    let mut user = None;
-    let mut rest = options;
-    loop {
-        rest = match rest {
-            [] => break,
-            [option, name, _password, rest @ ..] if option.eq_ignore_ascii_case(b"auth") => {
-                user = Some(*name);
-                rest
-            }
-            [option, name, rest @ ..] if option.eq_ignore_ascii_case(b"setname") => {
-                forwarded.extend([*option, *name]);
-                rest
-            }
-            [option, ..] => {
-                let mut line = Vec::with_capacity(64);
-                reply::hello_option_error(&mut line, option);
-                return Hello::Refused(line);
-            }
-        };
-    }
-    match user {
-        None => Hello::AsItIs,
-        Some(DEFAULT_USER) => {
-            let mut bytes = Vec::with_capacity(64);
-            encode::command(&mut bytes, &forwarded);
-            Hello::Without(bytes)
+impl<'b> Hello<'b> {
+    /// Reads HELLO's arguments, those after the name, in Redis's order: version, then options.
+    ///
+    /// # Errors
+    /// What Redis answers where it cannot read them.
+    pub(crate) fn read(args: &[&'b [u8]]) -> Result<Self, Vec<u8>> {
+        let mut hello = Self { credentials: None, bad_name: false, forwarded: vec![b"HELLO"] };
+        let Some((version, options)) = args.split_first() else { return Ok(hello) };
+        match strict_integer(version) {
+            None => return Err(reply::HELLO_VERSION_NOT_INTEGER.to_vec()),
+            Some(2 | 3) => hello.forwarded.push(version),
+            Some(_) => return Err(reply::NOPROTO.to_vec()),
         }
-        Some(_) => Hello::WrongPassword,
+        let mut rest = options;
+        loop {
+            rest = match rest {
+                [] => return Ok(hello),
+                [option, user, password, rest @ ..] if option.eq_ignore_ascii_case(b"auth") => {
+                    hello.credentials = Some((*user, *password));
+                    rest
+                }
+                [option, name, rest @ ..] if option.eq_ignore_ascii_case(b"setname") => {
+                    hello.bad_name |= !name.iter().all(|byte| (b'!'..=b'~').contains(byte));
+                    hello.forwarded.extend([*option, *name]);
+                    rest
+                }
+                [option, ..] => {
+                    let mut line = Vec::with_capacity(64);
+                    reply::hello_option_error(&mut line, option);
+                    return Err(line);
+                }
+            };
+        }
+    }
+
+    /// Whether its credentials are right under `auth: trust`.
+    pub(crate) fn is_of_default_user(&self) -> bool {
+        self.credentials.is_none_or(|(user, _)| user == DEFAULT_USER)
+    }
+
+    /// In canonical form, without its credentials.
+    pub(crate) fn without_credentials(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(64);
+        encode::command(&mut bytes, &self.forwarded);
+        bytes
     }
 }
 

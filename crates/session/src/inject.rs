@@ -1,13 +1,18 @@
 //! What the gate says on a fresh upstream connection before the client's first byte.
 
 use std::fmt;
+use std::sync::Arc;
 
 use portcullis_resp::encode;
 use zeroize::Zeroizing;
 
-/// The AUTH command that logs the gate in. Wiped when dropped, never printed.
+/// Back to the default user of an upstream that asks no password of it: the only way there short of RESET. Any other
+/// upstream refuses it.
+pub(crate) const AS_NOBODY: &[u8] = b"*3\r\n$4\r\nAUTH\r\n$7\r\ndefault\r\n$0\r\n\r\n";
+
+/// The AUTH command that logs the gate in. Clones share it; wiped when the last is dropped, never printed.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Preamble(Zeroizing<Vec<u8>>);
+pub struct Preamble(Arc<Zeroizing<Vec<u8>>>);
 
 impl Preamble {
     /// `AUTH password`, or `AUTH username password` where a user is named.
@@ -20,7 +25,7 @@ impl Preamble {
             }
             None => encode::command(&mut frame, &[b"AUTH", password.as_bytes()]),
         }
-        Self(frame)
+        Self(Arc::new(frame))
     }
 
     /// The bytes to send.

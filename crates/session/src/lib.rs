@@ -21,7 +21,7 @@ pub mod tick;
 pub mod transaction;
 
 pub use link::{Incoming, Link, LinkFault, Part, PushKind};
-pub use observe::{Denied, Observer};
+pub use observe::{Attempt, Authenticator, Denied, Observer};
 pub use plan::{Auth, Plan};
 pub use session::{CloseReason, Fate, Session, Step, Until};
 pub use shape::{Shape, Verb};

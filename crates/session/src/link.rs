@@ -30,6 +30,7 @@ pub struct Link {
     subscriptions: Subscriptions,
     resp3: bool,
     monitor: bool,
+    raw: bool,
     answered: bool,
     frame: Frame,
     elements: Option<Elements>,
@@ -101,6 +102,10 @@ impl Link {
 
     /// Announces that `owed` commands are about to be written, each of which gets `shape` back.
     pub fn expect(&mut self, first: Ticket, owed: u64, shape: Shape) {
+        if shape == Shape::Raw {
+            self.raw = true;
+            return;
+        }
         if shape == Shape::One
             && let Some(last) = self.owed.back_mut()
             && last.shape == Shape::One
@@ -133,9 +138,9 @@ impl Link {
         self.answered
     }
 
-    /// Whether messages or command lines may come at any time.
+    /// Whether messages, command lines or a replication stream may come at any time.
     pub const fn streams(&self) -> bool {
-        self.monitor || self.subscriptions.active()
+        self.raw || self.monitor || self.subscriptions.active()
     }
 
     /// Bytes of memory that grow with what is owed.
@@ -145,6 +150,9 @@ impl Link {
 
     fn begin<'b>(&mut self, buf: &'b [u8]) -> Incoming<'b> {
         let Some(&first) = buf.first() else { return Incoming::Need(1) };
+        if self.raw {
+            return Incoming::Push { kind: PushKind::Raw, ended: true, bytes: buf };
+        }
         if first == TLS_ALERT && !self.answered {
             return Incoming::Fault(LinkFault::TlsAlert);
         }
@@ -162,7 +170,7 @@ impl Link {
             return self.element(buf);
         }
         match &front.shape {
-            Shape::One => self.run(buf),
+            Shape::One | Shape::Raw => self.run(buf),
             Shape::Whole | Shape::Monitor | Shape::Reset => self.whole(buf),
             Shape::Hello => self.one(buf, None),
             Shape::Exec(_) if first == b'*' => self.exec(buf),

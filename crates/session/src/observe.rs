@@ -1,6 +1,10 @@
-//! What a session reports while it works, for counters.
+//! What a session reports while it works, and what it asks.
+
+use std::sync::Arc;
 
 use portcullis_resp::command::CommandId;
+
+use crate::plan::Plan;
 
 /// Takes what happened. Called on the command path: implementations must be cheap and must not fail.
 pub trait Observer {
@@ -12,6 +16,8 @@ pub trait Observer {
     fn answered(&mut self, id: CommandId, n: u64, nanos: u64);
     /// An error reply went by; `line` starts with `-` and may be cut short.
     fn error(&mut self, line: &[u8]);
+    /// The client's credentials were not taken.
+    fn login_failed(&mut self);
 }
 
 /// Why the gate refused a command.
@@ -19,6 +25,32 @@ pub trait Observer {
 pub enum Denied {
     /// The command itself is not allowed here.
     Command,
+    /// One of its keys is not.
+    Key,
+    /// One of its channels is not.
+    Channel,
     /// The command is too large to be checked.
     Size,
+    /// The client has not logged in, or not with the right credentials.
+    Login,
+}
+
+/// Judges credentials under [`Auth::Users`](crate::Auth::Users). How they are compared, and how many failures are too
+/// many, is its business.
+pub trait Authenticator {
+    /// A client says that it is `user`. Without one it gave a password alone, which is either the default user's or of
+    /// the form `user:password`. Called once an attempt.
+    fn authenticate(&mut self, user: Option<&[u8]>, password: &[u8]) -> Attempt;
+}
+
+/// What an attempt to log in comes to.
+#[derive(Clone, Debug)]
+pub enum Attempt {
+    /// The credentials are right, and this holds for their user: a plan that [names it](Plan::for_user).
+    Granted(Arc<Plan>),
+    /// They are not.
+    Refused,
+    /// They were not looked at, or are one failure too many: the client reads what it reads for wrong ones, and the
+    /// session ends.
+    Blocked,
 }

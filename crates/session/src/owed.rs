@@ -55,10 +55,14 @@ pub(crate) enum What {
     Monitor,
     /// The upstream's reply to the DISCARD that was sent for a spoilt EXEC.
     SpoiltExec,
+    /// The upstream's reply to the DISCARD that goes before the refusal of an EXEC.
+    Abandoned,
     /// The upstream's reply to the CLIENT REPLY ON that stands for a CLIENT REPLY of another kind.
     ReplyMode(ReplyMode),
     /// The upstream's reply to the gate's own login.
     Login,
+    /// The upstream's reply to the gate's own login as another user, which stands for the client's AUTH or HELLO.
+    Identify,
     /// The confirmations of a subscribe or unsubscribe command.
     Confirmations,
     /// The upstream's reply to HELLO, which sets up and does no work.

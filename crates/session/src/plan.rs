@@ -1,19 +1,24 @@
-//! What holds for the clients of one listener, compiled once for all of them.
+//! What holds for the clients of one listener, or for one user of it, compiled once for all of them.
 
+use std::sync::Arc;
+
+use portcullis_acl::CommandPlan;
 use portcullis_resp::command::{CommandId, Flags, id};
 use portcullis_resp::limits::RequestLimits;
 
 use crate::inject::Preamble;
 use crate::shape::Verb;
 
-/// The policy that sessions of one listener share.
+/// The policy that sessions of one listener, or of one user of it, share.
 #[derive(Debug)]
 pub struct Plan {
     auth: Auth,
+    user: Option<Box<str>>,
     preamble: Option<Preamble>,
     upstream: String,
     limits: RequestLimits,
     held_command: usize,
+    rules: Arc<CommandPlan>,
     care: Box<[bool]>,
 }
 
@@ -24,10 +29,12 @@ pub enum Auth {
     Passthrough,
     /// Nobody does: the allowlist is the credential, and the gate logs in upstream with its own.
     Trust,
+    /// The gate does, and logs in upstream with what is the user's. Whoever is not logged in reaches nothing.
+    Users,
 }
 
 impl Plan {
-    /// Compiles the plan. `preamble` counts under [`Auth::Trust`] only; `held_command` is in bytes, the most that a
+    /// Compiles the plan. `preamble` counts for nothing under [`Auth::Passthrough`]; `held_command` is in bytes, the most that a
     /// frame may have of which all is needed before it can be judged.
     pub fn new(
         auth: Auth,
@@ -36,14 +43,34 @@ impl Plan {
         limits: RequestLimits,
         held_command: usize,
     ) -> Self {
-        let care = CommandId::all().map(|command| needs_care(auth, command)).collect();
-        let preamble = preamble.filter(|_| auth == Auth::Trust);
-        Self { auth, preamble, upstream: upstream.to_owned(), limits, held_command, care }
+        let preamble = preamble.filter(|_| auth != Auth::Passthrough);
+        let rules = Arc::new(CommandPlan::new(None, None));
+        let care = care(auth, &rules);
+        Self { auth, user: None, preamble, upstream: upstream.to_owned(), limits, held_command, rules, care }
+    }
+
+    /// The same for those who are logged in as `user`. Under [`Auth::Users`], a plan that names nobody is that of clients
+    /// who are not logged in.
+    #[must_use]
+    pub fn for_user(self, user: &str) -> Self {
+        Self { user: Some(user.into()), ..self }
+    }
+
+    /// The same under command rules. Plans of one user that share them are known to allow the same: a reload that
+    /// changes no rules does well to keep them.
+    #[must_use]
+    pub fn with_rules(self, rules: Arc<CommandPlan>) -> Self {
+        Self { care: care(self.auth, &rules), rules, ..self }
     }
 
     /// Who checks the client's credentials.
     pub const fn auth(&self) -> Auth {
         self.auth
+    }
+
+    /// Whose plan it is.
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref()
     }
 
     /// What logs the gate in on a fresh upstream connection.
@@ -56,19 +83,52 @@ impl Plan {
         &self.upstream
     }
 
-    /// Limits of the request grammar.
+    /// Limits of the request grammar. Those who are not logged in may send less.
     pub const fn limits(&self) -> RequestLimits {
-        self.limits
+        if self.is_anonymous() { self.limits.unauthenticated() } else { self.limits }
+    }
+
+    /// Whether it may come in place of `old` under the same `auth`.
+    pub(crate) fn replaces(&self, old: &Self, auth: Auth) -> bool {
+        self.auth == auth && self.user == old.user
+    }
+
+    /// Whether commands are judged by the very same rules.
+    pub(crate) fn shares_rules_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.rules, &other.rules)
+    }
+
+    pub(crate) fn rules(&self) -> &CommandPlan {
+        &self.rules
+    }
+
+    #[cfg(test)]
+    pub(crate) fn shared_rules(&self) -> Arc<CommandPlan> {
+        Arc::clone(&self.rules)
+    }
+
+    /// Whether it holds for a client that must log in first.
+    pub(crate) const fn is_anonymous(&self) -> bool {
+        matches!(self.auth, Auth::Users) && self.user.is_none()
     }
 
     pub(crate) const fn held_command(&self) -> usize {
         self.held_command
     }
 
-    /// Whether a command is more to the session than bytes with one reply.
+    /// Whether the rules refuse a command, or want to see more of it than its name.
+    pub(crate) fn cares_by_rule(&self, command: CommandId) -> bool {
+        !self.rules.class(command).is_free()
+    }
+
+    /// Whether a command is more to the session than bytes with one reply, or not allowed to everybody.
     pub(crate) fn cares(&self, command: CommandId) -> bool {
         self.care.get(command.index()).copied().unwrap_or(true)
     }
+}
+
+fn care(auth: Auth, rules: &CommandPlan) -> Box<[bool]> {
+    CommandId::all().map(|command| needs_care(auth, command) || !rules.class(command).is_free()).collect()
 }
 
 fn needs_care(auth: Auth, command: CommandId) -> bool {
@@ -90,5 +150,5 @@ fn needs_care(auth: Auth, command: CommandId) -> bool {
     stateful.contains(&command)
         || Verb::of(command).is_some()
         || command.info().flags.contains(Flags::BLOCKING)
-        || (auth == Auth::Trust && command == id::AUTH)
+        || (auth != Auth::Passthrough && command == id::AUTH)
 }

@@ -1,8 +1,11 @@
 //! One client: what it asks, in which order it is answered, and what each command does to the connection.
 
 mod command;
+mod identity;
 mod judge;
+mod replication;
 mod replies;
+mod rules;
 mod step;
 
 use std::sync::Arc;
@@ -12,8 +15,9 @@ use portcullis_resp::error::RequestError;
 use portcullis_resp::scan::{Request, RequestScanner};
 
 use self::command::{Frame, Source};
+use self::identity::{Deferred, Entering, Keys};
 pub use self::step::{CloseReason, Fate, Step, Unavailable, Until};
-use crate::observe::Observer;
+use crate::observe::{Authenticator, Observer};
 use crate::owed::{Local, Owed, Run, What};
 use crate::plan::Plan;
 use crate::shape::Shape;
@@ -40,14 +44,23 @@ pub struct Session {
     asked: Asked,
     confirmed: Confirmed,
     owed: Owed,
+    /// What holds now.
     plan: Arc<Plan>,
+    /// What holds for the client as it came in, and again after RESET.
+    home: Arc<Plan>,
+    keys: Keys,
+    entering: Option<Box<Entering>>,
+    deferred: Option<Box<Deferred>>,
+    /// The plan's limits hold from the next frame on.
+    limits_due: bool,
     scratch: Vec<u8>,
     draining: bool,
     ending: Option<CloseReason>,
 }
 
 impl Session {
-    /// A client that was admitted and said nothing yet.
+    /// A client that was admitted and said nothing yet. Under [`Auth::Users`](crate::Auth::Users) a plan that names a
+    /// user is for one whom something else than a password has made known.
     pub fn new(key: SessionKey, plan: Arc<Plan>) -> Self {
         Self {
             key,
@@ -60,7 +73,12 @@ impl Session {
             asked: Asked::default(),
             confirmed: Confirmed::default(),
             owed: Owed::default(),
+            home: Arc::clone(&plan),
+            keys: Keys::of(&plan),
             plan,
+            entering: None,
+            deferred: None,
+            limits_due: false,
             scratch: Vec::new(),
             draining: false,
             ending: None,
@@ -68,7 +86,7 @@ impl Session {
     }
 
     /// Says what to do with `buf`, which starts at the first byte not yet consumed. `now` is when it was read.
-    pub fn next<O: Observer>(&mut self, buf: &[u8], now: Tick, observer: &mut O) -> Step<'_> {
+    pub fn next<O: Observer + Authenticator>(&mut self, buf: &[u8], now: Tick, observer: &mut O) -> Step<'_> {
         if let Some(reason) = self.ending {
             return if self.owed.is_empty() { Step::Close(reason) } else { Step::Wait(Until::NothingOwed) };
         }
@@ -89,7 +107,14 @@ impl Session {
         match self.asked.login {
             Login::Due => return self.log_in(now),
             Login::Sent => return Step::Wait(Until::LoggedIn),
-            Login::Unlinked | Login::Done => {}
+            Login::Unlinked if self.deferred.is_some() => return self.wait_for_link(),
+            Login::Unlinked | Login::Nobody | Login::Done | Login::Replica => {}
+        }
+        if let Some(deferred) = self.deferred.take() {
+            return self.send_deferred(*deferred);
+        }
+        if self.limits_due {
+            self.adopt_limits();
         }
         if let Some(error) = self.failed.take() {
             return self.refuse_bytes(error);
@@ -113,7 +138,7 @@ impl Session {
 
     /// A fresh upstream connection is there.
     pub fn linked(&mut self) {
-        self.asked.login = if self.plan.preamble().is_some() { Login::Due } else { Login::Done };
+        self.login_due();
     }
 
     /// The upstream cannot be had, or is gone. The client reads `why` where there is one, in the place of the first
@@ -124,7 +149,9 @@ impl Session {
         if self.ending.is_some() && !owing {
             return;
         }
-        let unheard = self.asked.mute.take() || cut;
+        let deferred = self.deferred.take();
+        let unheard = deferred.map_or_else(|| self.asked.mute.take(), |deferred| deferred.is_muted());
+        let unheard = unheard || cut || self.asked.login == Login::Replica;
         if let Some(why) = why.filter(|_| !unheard) {
             let line = format!(
                 "-ERR portcullis: upstream '{}' unavailable ({})\r\n",
@@ -147,7 +174,7 @@ impl Session {
 
     /// Whether nothing is owed, nothing was begun, and nothing waits for its turn.
     pub fn is_idle(&self) -> bool {
-        self.owed.is_empty() && !self.is_mid_frame() && self.peeked.is_none()
+        self.owed.is_empty() && !self.is_mid_frame() && self.peeked.is_none() && self.deferred.is_none()
     }
 
     /// Bytes of memory that grow with what the client asks for: all but the caller's buffers.
@@ -170,7 +197,7 @@ impl Session {
         !self.owed.is_empty()
     }
 
-    fn commands<O: Observer>(&mut self, buf: &[u8], now: Tick, observer: &mut O) -> Step<'_> {
+    fn commands<O: Observer + Authenticator>(&mut self, buf: &[u8], now: Tick, observer: &mut O) -> Step<'_> {
         let (mut at, mut owed) = (0, 0);
         let first = self.ticket();
         let muted = self.asked.mute == Mute::All;
@@ -265,11 +292,10 @@ impl Session {
         }
     }
 
-    fn log_in(&mut self, now: Tick) -> Step<'_> {
-        self.asked.login = Login::Sent;
-        let first = self.owe_unmuted(What::Login, CommandId::UNKNOWN, now);
-        let bytes = self.plan.preamble().map_or(&[][..], |preamble| preamble.bytes());
-        Step::Instead { bytes, skip: 0, first, shape: Shape::Whole }
+    /// From here on what logs the gate in is what the dialled upstream was configured with.
+    const fn wait_for_link(&mut self) -> Step<'_> {
+        self.keys.fixed = true;
+        Step::Wait(Until::Linked)
     }
 
     fn need(&mut self, at_least: usize) -> Step<'_> {
@@ -286,7 +312,7 @@ impl Session {
 
     /// The client's bytes break the grammar: what came before is answered, then the reason, then nothing more.
     fn refuse_bytes(&mut self, error: RequestError) -> Step<'_> {
-        let muted = self.asked.mute.take();
+        let muted = self.asked.mute.take() || self.asked.login == Login::Replica;
         if let Some(text) = error.reply().filter(|_| !muted) {
             let mut line = Vec::with_capacity(64);
             portcullis_resp::encode::error(&mut line, &text);

@@ -22,6 +22,8 @@ pub enum Shape {
     ConfirmAll(Verb),
     /// `+OK`, after which command lines stream in.
     Monitor,
+    /// No replies any more, but a replication stream: whatever comes from here on belongs to it. Nothing else is owed.
+    Raw,
     /// A map or flat array that says which RESP version holds from here on.
     Hello,
     /// `+RESET`, after which nothing is subscribed or monitored and RESP2 is spoken.

@@ -4,3 +4,4 @@ mod model;
 pub(crate) mod pair;
 mod properties;
 mod script;
+pub(crate) mod users;

@@ -37,6 +37,7 @@ pub struct PolicyBuilder {
     entries: Entries,
     groups: Vec<GroupData>,
     listeners: Vec<Access>,
+    lists: Vec<Vec<GroupId>>,
 }
 
 impl PolicyBuilder {
@@ -46,7 +47,7 @@ impl PolicyBuilder {
     /// With nothing in it but the built-in group `unix`.
     pub fn new() -> Self {
         let unix = GroupData::new(Some(UNIX_GROUP), Meta::default());
-        Self { entries: Entries::default(), groups: vec![unix], listeners: Vec::new() }
+        Self { entries: Entries::default(), groups: vec![unix], listeners: Vec::new(), lists: Vec::new() }
     }
 
     /// Names a file that entries come from.
@@ -83,6 +84,12 @@ impl PolicyBuilder {
         self.listeners.push(access);
     }
 
+    /// Adds a list of groups that belongs to no listener, for [`Policy::admits`].
+    pub fn list(&mut self, groups: Vec<GroupId>) -> ListId {
+        self.lists.push(groups);
+        ListId(self.lists.len() - 1)
+    }
+
     /// Groups that include each other in a ring, each ring as the path from one back to itself; at most `most` rings.
     pub fn cycles(&self, most: usize) -> Vec<Vec<GroupId>> {
         let mut seen = vec![Seen::Not; self.groups.len()];
@@ -99,6 +106,7 @@ impl PolicyBuilder {
         self.total_up();
         let mut compiler = Compiler::new(&self.entries, &self.groups);
         let listeners = self.listeners.iter().map(|access| compiler.listener(access)).collect();
+        let lists = self.lists.iter().map(|groups| compiler.set(groups)).collect();
         let sets = compiler.finish();
         let named = (0..).map(GroupId).zip(&self.groups).filter(|(_, group)| group.name.is_some());
         let names = named.enumerate().map(|(at, (id, _))| (id, at)).collect();
@@ -107,6 +115,7 @@ impl PolicyBuilder {
             groups: self.groups,
             names,
             accesses: self.listeners,
+            lists,
             sets,
             listeners,
         }
@@ -160,6 +169,10 @@ impl PolicyBuilder {
         }
     }
 }
+
+/// A list of groups in the builder or policy that gave it out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListId(pub(super) usize);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Seen {

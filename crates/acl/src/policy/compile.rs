@@ -34,7 +34,7 @@ impl<'b> Compiler<'b> {
         Listener { lists, shadow, senders: self.set(&access.senders) }
     }
 
-    fn set(&mut self, roots: &[GroupId]) -> usize {
+    pub(super) fn set(&mut self, roots: &[GroupId]) -> usize {
         let members = members(self.groups, roots);
         if let Some(at) = self.known.get(&members) {
             return *at;

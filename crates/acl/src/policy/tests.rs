@@ -444,3 +444,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_list_of_its_own_admits_whom_its_groups_cover() {
+    let mut builder = PolicyBuilder::new();
+    let source = builder.source("gate.yaml").unwrap();
+    let mut group = |name: &str, cidr: &str, until: Option<i64>| {
+        let group = builder.group(Some(name), Meta::default()).unwrap();
+        let meta = Meta { until: until.map(UnixSeconds), ..Meta::default() };
+        builder.entry(group, source, Entry { cidr: cidr.parse().unwrap(), line: 1, meta }).unwrap();
+        group
+    };
+    let (office, guests) = (group("office", "10.0.0.0/8", None), group("guests", "192.0.2.0/24", Some(100)));
+    let (one, both, none) =
+        (builder.list(vec![office]), builder.list(vec![office, guests]), builder.list(vec![]));
+    let policy = builder.build();
+    let from = |ip: &str| ClientAddr::from_socket((ip.parse::<std::net::IpAddr>().unwrap(), 1).into());
+    let admits = |list, ip: &str, now| policy.admits(list, &from(ip), UnixSeconds(now)).is_some();
+    assert!(admits(one, "10.1.2.3", 1) && !admits(one, "192.0.2.1", 1));
+    assert!(admits(both, "192.0.2.1", 99) && !admits(both, "192.0.2.1", 100));
+    assert!(!admits(none, "10.1.2.3", 1));
+    assert_eq!(
+        policy.admits(both, &from("192.0.2.1"), UnixSeconds(1)).unwrap().expires(),
+        Some(UnixSeconds(100))
+    );
+}

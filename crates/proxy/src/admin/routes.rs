@@ -111,7 +111,7 @@ async fn metrics(Shared(state): Shared<Arc<AdminState>>) -> Response {
 
 impl AdminState {
     fn page(&self) -> String {
-        self.shared.store.current().tell_groups(wall_clock());
+        self.shared.store.current().tell_metrics(wall_clock());
         self.shared.metrics.render()
     }
 }

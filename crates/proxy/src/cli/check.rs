@@ -8,8 +8,7 @@ use serde_json::{Value, json};
 
 use super::{BAD_CONFIG, config_path, say};
 use crate::config::{
-    AdminBind, AuditPath, Auth, Bind, Config, Listener, LoadOptions, Loaded, Problem, Severity, Upstream,
-    load,
+    AdminBind, AuditPath, Bind, Config, Listener, LoadOptions, Loaded, Problem, Severity, Upstream, load,
 };
 
 /// Reads the configuration as 'run' would, and says what is wrong or what it means.
@@ -140,10 +139,7 @@ fn describe_upstream(upstream: &Upstream) -> String {
 }
 
 fn auth(listener: &Listener) -> &'static str {
-    match listener.auth() {
-        Auth::Passthrough => "passthrough",
-        Auth::Trust => "trust",
-    }
+    listener.auth().as_str()
 }
 
 fn entries(count: usize) -> String {

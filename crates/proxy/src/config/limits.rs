@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use portcullis_acl::rate::{MAX_FAILURES, Rate, SourceLimits};
+
 use super::fields::Fields;
 use super::problem::Problems;
 use super::raw::Node;
@@ -16,6 +18,7 @@ pub struct Limits {
     pub(super) inline: usize,
     pub(super) held_command: usize,
     pub(super) buffers: u64,
+    pub(super) per_source: SourceLimits,
     pub(super) timeouts: Timeouts,
     pub(super) tcp: Tcp,
 }
@@ -51,6 +54,11 @@ impl Limits {
         self.buffers
     }
 
+    /// What one source may take of one listener.
+    pub fn per_source(&self) -> &SourceLimits {
+        &self.per_source
+    }
+
     /// How long things may take.
     pub fn timeouts(&self) -> &Timeouts {
         &self.timeouts
@@ -71,6 +79,7 @@ impl Default for Limits {
             inline: 64 << 10,      // Redis: PROTO_INLINE_MAX_SIZE
             held_command: 1 << 20, // keys and a small value; larger ones are refused where keys are checked
             buffers: 256 << 20,    // half of a small machine's memory
+            per_source: SourceLimits { block_for: BLOCK_FOR, ..SourceLimits::default() },
             timeouts: Timeouts::default(),
             tcp: Tcp::default(),
         }
@@ -83,6 +92,7 @@ pub struct Timeouts {
     pub(super) idle: Option<Duration>,
     pub(super) frame: Option<Duration>,
     pub(super) proxy_header: Duration,
+    pub(super) login: Option<Duration>,
     pub(super) write: Option<Duration>,
     pub(super) drain: Duration,
 }
@@ -101,6 +111,11 @@ impl Timeouts {
     /// From the connection of a trusted sender to the end of its PROXY header.
     pub fn proxy_header(&self) -> Duration {
         self.proxy_header
+    }
+
+    /// From the connection to the login, where the gate wants one; `None`: for ever.
+    pub fn login(&self) -> Option<Duration> {
+        self.login
     }
 
     /// A write that makes no progress; `None`: for ever.
@@ -123,6 +138,7 @@ impl Default for Timeouts {
             frame: Some(half_a_minute),
             // The specification asks for at least 3 s, so that one lost segment is survived.
             proxy_header: Duration::from_secs(3),
+            login: Some(half_a_minute),
             write: Some(half_a_minute),
             drain: half_a_minute,
         }
@@ -164,6 +180,11 @@ pub(super) struct Patch {
     inline: Option<u64>,
     held_command: Option<u64>,
     buffers: Option<u64>,
+    source_clients: Option<u64>,
+    connects: Option<Rate>,
+    auth_failures: Option<Rate>,
+    block_for: Option<Duration>,
+    login: Option<Option<Duration>>,
     idle: Option<Option<Duration>>,
     frame: Option<Option<Duration>>,
     proxy_header: Option<Duration>,
@@ -172,6 +193,9 @@ pub(super) struct Patch {
     keepalive: Option<Option<Duration>>,
     user_timeout: Option<Option<Duration>>,
 }
+
+/// Long enough to make guessing hopeless, short enough that nobody has to be called when it was a mistake.
+const BLOCK_FOR: Duration = Duration::from_secs(10 * 60);
 
 /// File descriptors are 32-bit numbers.
 const CLIENTS: (u64, u64) = (1, 1 << 30);
@@ -235,10 +259,20 @@ impl Patch {
             inline: bytes(self.inline, below.inline),
             held_command: bytes(self.held_command, below.held_command),
             buffers: self.buffers.unwrap_or(below.buffers),
+            per_source: SourceLimits {
+                clients: self
+                    .source_clients
+                    .and_then(|clients| u32::try_from(clients).ok())
+                    .or(below.per_source.clients),
+                connects: self.connects.or(below.per_source.connects),
+                auth_failures: self.auth_failures.or(below.per_source.auth_failures),
+                block_for: self.block_for.unwrap_or(below.per_source.block_for),
+            },
             timeouts: Timeouts {
                 idle: self.idle.unwrap_or(below.timeouts.idle),
                 frame: self.frame.unwrap_or(below.timeouts.frame),
                 proxy_header: self.proxy_header.unwrap_or(below.timeouts.proxy_header),
+                login: self.login.unwrap_or(below.timeouts.login),
                 write: self.write.unwrap_or(below.timeouts.write),
                 drain: self.drain.unwrap_or(below.timeouts.drain),
             },
@@ -258,7 +292,12 @@ impl Patch {
         self.inline = fields.take("inline").and_then(|node| value::size(node, "inline", INLINE, problems));
         self.held_command =
             fields.take("held_command").and_then(|node| value::size(node, "held_command", HELD, problems));
-        fields.not_yet("per_source", "", problems);
+        if let Some(mut fields) =
+            fields.take("per_source").and_then(|node| Fields::of(node, "per_source", problems))
+        {
+            self.per_source(&mut fields, problems);
+            fields.finish(problems);
+        }
         fields.not_yet("client_output_buffer", "it is for shared connections only", problems);
         if let Some(mut tcp) = fields.take("tcp").and_then(|node| Fields::of(node, "tcp", problems)) {
             self.keepalive = tcp.take("keepalive").and_then(|node| keepalive(node, problems));
@@ -269,13 +308,32 @@ impl Patch {
         }
     }
 
+    fn per_source(&mut self, fields: &mut Fields<'_>, problems: &mut Problems) {
+        self.source_clients =
+            fields.take("clients").and_then(|node| value::number(node, "clients", CLIENTS, problems));
+        self.connects = fields.take("connects").and_then(|node| value::rate(node, "connects", problems));
+        self.auth_failures = fields.take("auth_failures").and_then(|node| {
+            let rate = value::rate(node, "auth_failures", problems)?;
+            if rate.count() <= MAX_FAILURES {
+                return Some(rate);
+            }
+            let message =
+                format!("auth_failures can be {MAX_FAILURES} at most: each is remembered until it is over");
+            problems.error(&node.place, message, "write 10/1m");
+            None
+        });
+        self.block_for =
+            fields.take("block_for").and_then(|node| value::duration(node, "block_for", problems));
+    }
+
     fn timeouts(&mut self, fields: &mut Fields<'_>, problems: &mut Problems) {
         self.idle = fields.take("idle").and_then(|node| value::duration_or_off(node, "idle", problems));
         self.frame = fields.take("frame").and_then(|node| value::duration_or_off(node, "frame", problems));
         self.write = fields.take("write").and_then(|node| value::duration_or_off(node, "write", problems));
         self.proxy_header =
             fields.take("proxy_header").and_then(|node| value::duration(node, "proxy_header", problems));
-        for later in ["tls", "login"] {
+        self.login = fields.take("login").and_then(|node| value::duration_or_off(node, "login", problems));
+        for later in ["tls"] {
             fields.not_yet(later, "", problems);
         }
     }

@@ -1,10 +1,15 @@
 //! What a valid file says, part by part. Fields are private: only validation makes these.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis_acl::ListId;
+use portcullis_acl::command_rule::CommandRules;
+use portcullis_acl::user::Secret;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::limits::Limits;
@@ -17,6 +22,8 @@ pub struct Listener {
     pub(super) upstream: usize,
     pub(super) refusal: Refusal,
     pub(super) auth: Auth,
+    pub(super) users: Vec<String>,
+    pub(super) acl: Option<Acl>,
     pub(super) inline_commands: bool,
     pub(super) proxy_protocol: Option<ProxyProtocol>,
     pub(super) limits: Limits,
@@ -46,6 +53,16 @@ impl Listener {
     /// Who checks credentials.
     pub fn auth(&self) -> Auth {
         self.auth
+    }
+
+    /// The names of those who can log in, with [`Auth::Users`].
+    pub fn users(&self) -> &[String] {
+        &self.users
+    }
+
+    /// What every client may run; `None`: everything.
+    pub fn acl(&self) -> Option<&Acl> {
+        self.acl.as_ref()
     }
 
     /// Whether load balancers send the PROXY protocol's header; which, [`portcullis_acl::Policy::speaks_for_others`]
@@ -126,6 +143,84 @@ pub enum Auth {
     Passthrough,
     /// Nobody: who is on the list is in, the proxy logs in upstream with its own credentials.
     Trust,
+    /// The gate: who logs in as a user of the listener is led upstream with the credentials that are the user's.
+    Users,
+}
+
+impl Auth {
+    /// The word of the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Passthrough => "passthrough",
+            Self::Trust => "trust",
+            Self::Users => "users",
+        }
+    }
+}
+
+/// Command rules.
+#[derive(Clone, Debug)]
+pub struct Acl {
+    pub(super) text: Vec<String>,
+    pub(super) rules: Arc<CommandRules>,
+}
+
+impl Acl {
+    /// As written, one or more strings.
+    pub fn text(&self) -> &[String] {
+        &self.text
+    }
+
+    /// Compiled.
+    pub fn rules(&self) -> &Arc<CommandRules> {
+        &self.rules
+    }
+}
+
+/// The text says it all.
+impl PartialEq for Acl {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Acl {}
+
+/// Who can log in to the gate. No secret is in the output of `Debug`.
+#[derive(Debug)]
+pub struct User {
+    pub(super) name: String,
+    pub(super) secrets: Vec<Secret>,
+    pub(super) from: Option<ListId>,
+    pub(super) acl: Option<Acl>,
+    pub(super) upstream_credentials: BTreeMap<usize, Credentials>,
+}
+
+impl User {
+    /// `[a-z][a-z0-9_-]*`, unique.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Digests of the passwords, each of which is right; at least one.
+    pub fn secrets(&self) -> &[Secret] {
+        &self.secrets
+    }
+
+    /// Where the user may come from, for [`portcullis_acl::Policy::admits`]; `None`: from where the listener admits.
+    pub fn from(&self) -> Option<ListId> {
+        self.from
+    }
+
+    /// What the user may run of what the listener allows; `None`: all of it.
+    pub fn acl(&self) -> Option<&Acl> {
+        self.acl.as_ref()
+    }
+
+    /// What the gate logs in with for the user at that upstream; `None`: the upstream's own credentials.
+    pub fn upstream_credentials(&self, upstream: usize) -> Option<&Credentials> {
+        self.upstream_credentials.get(&upstream)
+    }
 }
 
 /// One Redis behind the proxy.

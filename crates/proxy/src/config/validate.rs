@@ -2,8 +2,10 @@
 
 mod groups;
 mod listeners;
+mod rules;
 mod service;
 mod upstreams;
+mod users;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -30,18 +32,28 @@ pub(super) fn config(tree: &Node, path: &Path, scope: &mut Scope) -> Option<Conf
     let log = service::log(fields.take("log"), &mut scope.problems);
     let reload = service::reload(fields.take("reload"), &mut scope.problems);
     let workers = service::workers(fields.take("workers"), &mut scope.problems);
+    let mut users = users::read(&mut fields, &upstreams, &mut groups, &mut policy, scope);
     let admin_bind = admin.iter().flatten().map(Admin::bind).next();
-    let listeners =
-        listeners::read(&mut fields, &upstreams, &limits, &mut groups, &mut policy, admin_bind, scope);
-    fields.not_yet("users", "this version has auth: passthrough and auth: trust", &mut scope.problems);
+    let listeners = listeners::read(
+        &mut fields,
+        &upstreams,
+        &mut users,
+        &limits,
+        &mut groups,
+        &mut policy,
+        admin_bind,
+        scope,
+    );
     fields.finish(&mut scope.problems);
 
     groups.report_hollow(scope);
     let policy = policy.build();
     listeners.judge_openness(&policy, scope);
+    listeners.meet_users(scope);
     // What follows would only repeat an error in other words: a misspelt name leaves the right one unused.
     if !scope.problems.has_errors() {
         groups.report_unused(scope);
+        users.report_unused(scope);
         listeners.report_empty(&policy, scope);
         listeners.meet_upstreams(&upstreams, scope);
     }
@@ -49,6 +61,7 @@ pub(super) fn config(tree: &Node, path: &Path, scope: &mut Scope) -> Option<Conf
         path: path.to_path_buf(),
         listeners: listeners.finish()?,
         upstreams: upstreams.finish()?.into_iter().map(Arc::new).collect(),
+        users: users.finish()?,
         policy: Arc::new(policy),
         limits,
         admin: admin?,

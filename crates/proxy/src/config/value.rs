@@ -5,6 +5,8 @@ pub(super) mod time;
 
 use std::time::Duration;
 
+use portcullis_acl::rate::Rate;
+
 use super::fields::{nearest, shown};
 use super::problem::Problems;
 use super::raw::{Node, Value};
@@ -123,6 +125,21 @@ pub(super) fn duration_or_off(node: &Node, what: &str, problems: &mut Problems) 
         return None;
     }
     duration(node, what, problems).map(Some)
+}
+
+/// So many in so long: `50/1s`.
+pub(super) fn rate(node: &Node, what: &str, problems: &mut Problems) -> Option<Rate> {
+    let written = text(node, what, problems)?;
+    let parts = written.split_once('/');
+    let rate = parts.and_then(|(count, per)| {
+        let count = digits(count).and_then(|count| u32::try_from(count).ok())?;
+        Rate::new(count, parse_duration(per).ok().filter(|per| *per <= LONGEST)?)
+    });
+    if rate.is_none() {
+        let message = format!("{what} must be a number and a duration, not '{}'", shown(written));
+        problems.error(&node.place, message, "write for example 50/1s or 10/1m");
+    }
+    rate
 }
 
 /// Bytes: `64KiB 16MiB 1GiB` or a plain number.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use portcullis_acl::{ClientAddr, Decision, Permit, RuleId, UnixSeconds};
 
 use super::identify::Identified;
+use crate::listener::sources::SourcePlace;
 use crate::listener::state::ListenerState;
 use crate::metrics::RefusedReason;
 use crate::net::socket::Socket;
@@ -123,15 +124,16 @@ pub fn admit(
     let Identified { socket, from, listener } = identified;
     let (reason, rule) = match generation.policy().judge(listener, &from, now) {
         Decision::Allow(permit) => {
-            match generation.listeners().get(listener).and_then(|state| Place::take(all, state)) {
-                Some(place) => {
+            let state = generation.listeners().get(listener);
+            match state.ok_or(RefusedReason::NotAllowed).and_then(|state| Place::take(all, state, from)) {
+                Ok(place) => {
                     let generation = Arc::clone(generation);
                     return Ok(Admitted {
                         socket,
                         client: Client { from, generation, listener, permit, place },
                     });
                 }
-                None => (RefusedReason::Limit, None),
+                Err(reason) => (reason, None),
             }
         }
         Decision::Deny(denial) => (denial.reason().into(), denial.rule()),
@@ -179,18 +181,21 @@ impl Seat {
 pub struct Place {
     all: Arc<Seat>,
     listener: Arc<ListenerState>,
+    _source: SourcePlace,
 }
 
 impl Place {
-    fn take(all: &Arc<Seat>, listener: &Arc<ListenerState>) -> Option<Self> {
+    /// The source's own limits first: who exceeds them is told so, and takes no place from others.
+    fn take(all: &Arc<Seat>, listener: &Arc<ListenerState>, from: ClientAddr) -> Result<Self, RefusedReason> {
+        let source = listener.sources().admit(from)?;
         if !all.take() {
-            return None;
+            return Err(RefusedReason::Limit);
         }
         if !listener.seat().take() {
             all.free();
-            return None;
+            return Err(RefusedReason::Limit);
         }
-        Some(Self { all: Arc::clone(all), listener: Arc::clone(listener) })
+        Ok(Self { all: Arc::clone(all), listener: Arc::clone(listener), _source: source })
     }
 }
 

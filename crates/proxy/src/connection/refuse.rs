@@ -55,7 +55,9 @@ pub fn refuse(refused: Refused, style: Refusal, lingering: &Lingering) {
     let line = match (style, reason) {
         (Refusal::Close, _) => return,
         (Refusal::Reset, _) => return socket.reset_on_close(),
-        (_, RefusedReason::Limit) => reply::MAX_CLIENTS,
+        (_, RefusedReason::Limit | RefusedReason::SourceLimit) => reply::MAX_CLIENTS,
+        (_, RefusedReason::Rate) => reply::TOO_MANY_CONNECTS,
+        (_, RefusedReason::Blocked) => reply::BLOCKED,
         (Refusal::Denied, _) => reply::DENIED,
         (Refusal::IllegalAddress, _) => reply::ILLEGAL_ADDRESS,
     };

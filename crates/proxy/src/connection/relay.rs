@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use portcullis_resp::command::CommandId;
-use portcullis_session::observe::{Denied, Observer};
+use portcullis_session::observe::{Attempt, Authenticator, Denied, Observer};
 use portcullis_session::session::{CloseReason, Unavailable};
 use portcullis_session::tick::SessionKey;
 use portcullis_session::{Link, Session, Tick};
@@ -21,9 +21,10 @@ use self::deadlines::FrameClock;
 pub use self::deadlines::Pace;
 use self::presence::Presence;
 use super::admit::Client;
+use super::login::authenticate;
 use super::secure::Secured;
 use crate::audit::Totals;
-use crate::metrics::{ClosedReason, DeniedReason, Direction, ListenerCounts, UpstreamState};
+use crate::metrics::{ClosedReason, DeniedReason, Direction, UpstreamState};
 use crate::net::pipe::Pipe;
 use crate::net::stream::Stream;
 use crate::upstream::connect::{ConnectError, connect};
@@ -71,6 +72,8 @@ struct Relay {
     asked_at: Tick,
     answered_at: Tick,
     linked_at: Tick,
+    /// Since when it is this user who is logged in, or nobody.
+    user_since: Tick,
     /// Since when the upstream owes something and has said nothing.
     silent_since: Tick,
     frame: FrameClock,
@@ -131,6 +134,7 @@ impl Relay {
             asked_at: now,
             answered_at: now,
             linked_at: now,
+            user_since: now,
             silent_since: now,
             frame: FrameClock::default(),
             accounted: 0,
@@ -146,6 +150,9 @@ impl Relay {
             Some(Signal::Cut(reason)) => return Poll::Ready(Ended::at_once(reason)),
             Some(Signal::Drain) => self.draining = true,
             None => {}
+        }
+        if self.presence.entry.take_renewal() && !self.renew() {
+            return Poll::Ready(Ended::at_once(ClosedReason::Revoked));
         }
         if let Some(ended) = self.expire() {
             return Poll::Ready(ended);
@@ -171,6 +178,33 @@ impl Relay {
         }
         self.rest();
         Poll::Pending
+    }
+
+    /// Goes on under another config. False: not as who the client is.
+    fn renew(&mut self) -> bool {
+        let generation = self.worker.generation();
+        let served = &self.presence.entry.served;
+        let Some(logins) = generation.logins().get(served.index()) else { return false };
+        if matches!(self.upstream, Upstream::None) {
+            self.route = served.route();
+        }
+        self.session.renew(|user| logins.plan(user).map(Arc::clone))
+    }
+
+    /// The table knows who has logged in, so that a reload can cut who may not stay.
+    fn tell_user(&mut self) {
+        let user = self.session.user();
+        if !self.presence.entry.set_user(user) {
+            return;
+        }
+        self.user_since = self.worker.clock.latest();
+        let entry = &self.presence.entry;
+        let generation = self.worker.generation();
+        let logins = generation.logins().get(entry.served.index());
+        let permit = logins.and_then(|logins| {
+            logins.admits(user, generation.policy(), &entry.from, wall_clock()).ok().flatten()
+        });
+        entry.set_user_permit(permit);
     }
 
     /// Connects to the upstream, as the session's first command asks for.
@@ -218,6 +252,7 @@ impl Relay {
 
     /// Nothing more can be done now: memory goes back, and the next deadline is set.
     fn rest(&mut self) {
+        self.tell_user();
         self.up.park(&self.worker.pool);
         self.down.park(&self.worker.pool);
         let owed = self.session.held() + self.link.held();
@@ -282,30 +317,44 @@ impl Drop for Relay {
 
 /// Counts for one session.
 struct Count<'a> {
-    counts: &'a ListenerCounts,
+    worker: &'a Worker,
+    entry: &'a Entry,
     totals: &'a mut Totals,
+}
+
+impl Authenticator for Count<'_> {
+    fn authenticate(&mut self, user: Option<&[u8]>, password: &[u8]) -> Attempt {
+        authenticate(self.worker, self.entry, user, password)
+    }
 }
 
 impl Observer for Count<'_> {
     fn command(&mut self, id: CommandId, n: u64) {
-        self.counts.commands(id, n);
+        self.entry.served.counts.commands(id, n);
         self.totals.commands = self.totals.commands.saturating_add(n);
     }
 
     fn denied(&mut self, _id: CommandId, reason: Denied) {
         let reason = match reason {
             Denied::Command => DeniedReason::Command,
+            Denied::Key => DeniedReason::Key,
+            Denied::Channel => DeniedReason::Channel,
             Denied::Size => DeniedReason::Size,
+            Denied::Login => DeniedReason::Login,
         };
-        self.counts.denied(reason, 1);
+        self.entry.served.counts.denied(reason, 1);
         self.totals.denied = self.totals.denied.saturating_add(1);
     }
 
     fn answered(&mut self, id: CommandId, n: u64, nanos: u64) {
-        self.counts.duration(id, n, nanos);
+        self.entry.served.counts.duration(id, n, nanos);
+    }
+
+    fn login_failed(&mut self) {
+        self.entry.served.counts.login_failed();
     }
 
     fn error(&mut self, line: &[u8]) {
-        self.counts.error_reply(line);
+        self.entry.served.counts.error_reply(line);
     }
 }

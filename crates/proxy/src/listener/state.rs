@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::shadow::Shadow;
+use super::sources::SourceTable;
 use crate::connection::admit::Seat;
 use crate::metrics::ListenerSeries;
 
@@ -11,6 +12,7 @@ use crate::metrics::ListenerSeries;
 pub struct ListenerState {
     name: Arc<str>,
     seat: Seat,
+    sources: Arc<SourceTable>,
     series: Arc<ListenerSeries>,
     shadow: Shadow,
 }
@@ -18,7 +20,13 @@ pub struct ListenerState {
 impl ListenerState {
     /// A listener that nobody has connected to yet; it has no seats before its limit is set.
     pub fn new(name: &str, series: &Arc<ListenerSeries>) -> Self {
-        Self { name: name.into(), seat: Seat::new(0), series: Arc::clone(series), shadow: Shadow::default() }
+        Self {
+            name: name.into(),
+            seat: Seat::new(0),
+            sources: Arc::default(),
+            series: Arc::clone(series),
+            shadow: Shadow::default(),
+        }
     }
 
     /// As in the config.
@@ -29,6 +37,11 @@ impl ListenerState {
     /// Its clients.
     pub fn seat(&self) -> &Seat {
         &self.seat
+    }
+
+    /// Where they come from.
+    pub fn sources(&self) -> &Arc<SourceTable> {
+        &self.sources
     }
 
     /// What is counted for it.

@@ -74,6 +74,22 @@ fn connections(listeners: &[Arc<ListenerSeries>], page: &mut Page) {
     for listener in listeners {
         page.sample("", &[("listener", &listener.name)], listener.shadow_denied_total());
     }
+    page.family(
+        "portcullis_auth_failures_total",
+        Kind::Counter,
+        "Logins with credentials that are nobody's, where the gate checks them.",
+    );
+    for listener in listeners {
+        page.sample("", &[("listener", &listener.name)], listener.auth_failures_total());
+    }
+    page.family(
+        "portcullis_sources_blocked",
+        Kind::Gauge,
+        "Sources blocked now after too many failed logins.",
+    );
+    for listener in listeners {
+        page.sample("", &[("listener", &listener.name)], listener.blocked());
+    }
 }
 
 fn commands(listeners: &[Arc<ListenerSeries>], page: &mut Page) {

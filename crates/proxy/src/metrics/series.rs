@@ -27,6 +27,8 @@ pub struct ListenerSeries {
     accepted: AtomicU64,
     refused: [AtomicU64; RefusedReason::COUNT],
     shadow_denied: AtomicU64,
+    auth_failures: AtomicU64,
+    blocked: AtomicU64,
 }
 
 impl ListenerSeries {
@@ -37,6 +39,8 @@ impl ListenerSeries {
             accepted: AtomicU64::new(0),
             refused: [const { AtomicU64::new(0) }; _],
             shadow_denied: AtomicU64::new(0),
+            auth_failures: AtomicU64::new(0),
+            blocked: AtomicU64::new(0),
         }
     }
 
@@ -53,6 +57,24 @@ impl ListenerSeries {
     /// A connection was admitted that the shadow policy would have turned away.
     pub fn shadow_denied(&self) {
         self.shadow_denied.fetch_add(1, Relaxed);
+    }
+
+    /// A client gave credentials that are nobody's.
+    pub fn auth_failed(&self) {
+        self.auth_failures.fetch_add(1, Relaxed);
+    }
+
+    /// So many sources are blocked now.
+    pub fn set_blocked(&self, sources: u64) {
+        self.blocked.store(sources, Relaxed);
+    }
+
+    pub(super) fn auth_failures_total(&self) -> u64 {
+        self.auth_failures.load(Relaxed)
+    }
+
+    pub(super) fn blocked(&self) -> u64 {
+        self.blocked.load(Relaxed)
     }
 
     pub(super) fn accepted_total(&self) -> u64 {

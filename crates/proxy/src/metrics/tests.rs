@@ -7,8 +7,9 @@ use portcullis_resp::command::{CommandId, lookup, lookup_subcommand};
 use super::*;
 
 /// The families of this page: the contract's, as far as they are built.
-const FAMILIES: [&str; 28] = [
+const FAMILIES: [&str; 30] = [
     "portcullis_build_info",
+    "portcullis_auth_failures_total",
     "portcullis_buffers_bytes",
     "portcullis_bytes_total",
     "portcullis_clients",
@@ -27,6 +28,7 @@ const FAMILIES: [&str; 28] = [
     "portcullis_group_next_expiry_timestamp_seconds",
     "portcullis_log_lines_dropped_total",
     "portcullis_shadow_denied_total",
+    "portcullis_sources_blocked",
     "portcullis_upstream_connections",
     "portcullis_upstream_errors_total",
     "portcullis_upstream_up",

@@ -80,7 +80,7 @@ impl Reloader {
     pub async fn reload(&mut self, trigger: Trigger) -> Report {
         let report = self.try_reload(trigger).await;
         self.shared.metrics.config_read(report.result(), SystemTime::now());
-        self.shared.audit.reloaded(&report);
+        self.shared.audit.event(&report);
         report.log();
         report
     }

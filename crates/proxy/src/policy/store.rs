@@ -1,16 +1,12 @@
 //! The config in force as one value, which a reload swaps whole.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use portcullis_acl::{Policy, UnixSeconds};
-use portcullis_resp::limits::RequestLimits;
-use portcullis_session::Plan;
-use portcullis_session::inject::Preamble;
-use secrecy::ExposeSecret;
 
-use crate::config::{self, Config, Listener, Upstream};
+use super::logins::Logins;
+use crate::config::Config;
 use crate::connection::admit::Seat;
 use crate::listener::state::ListenerState;
 use crate::metrics::{Metrics, Names, Series};
@@ -42,7 +38,7 @@ pub struct Generation {
     number: u64,
     config: Config,
     listeners: Box<[Arc<ListenerState>]>,
-    plans: Box<[Arc<Plan>]>,
+    logins: Box<[Arc<Logins>]>,
     series: Series,
     clients: u64,
     workers: usize,
@@ -52,13 +48,12 @@ impl Generation {
     /// The first, for a process that has open files for `room` clients.
     pub fn first(config: Config, metrics: &Arc<Metrics>, room: u64) -> Self {
         let workers = config.workers();
-        Self::make(config, metrics, room, 1, workers, HashMap::new())
+        Self::make(config, metrics, room, 1, workers, None)
     }
 
     /// What follows this one. Listeners whose name stays keep their seats and counters.
     pub fn next(&self, config: Config, metrics: &Arc<Metrics>, room: u64) -> Self {
-        let known = self.listeners.iter().map(|state| (&**state.name(), state)).collect();
-        Self::make(config, metrics, room, self.number + 1, self.workers, known)
+        Self::make(config, metrics, room, self.number + 1, self.workers, Some(self))
     }
 
     fn make(
@@ -67,25 +62,33 @@ impl Generation {
         room: u64,
         number: u64,
         workers: usize,
-        known: HashMap<&str, &Arc<ListenerState>>,
+        before: Option<&Self>,
     ) -> Self {
         let series = metrics.series(&names(&config));
+        let known = |name: &str| before.and_then(|before| Some((before, before.listener_index(name)?)));
         let listeners = config.listeners().iter().zip(&series.listeners).map(|(listener, series)| {
-            known.get(listener.name()).map_or_else(
-                || Arc::new(ListenerState::new(listener.name(), series)),
-                |state| Arc::clone(state),
-            )
+            known(listener.name())
+                .and_then(|(before, index)| before.listeners.get(index).map(Arc::clone))
+                .unwrap_or_else(|| Arc::new(ListenerState::new(listener.name(), series)))
         });
+        let logins: Vec<Arc<Logins>> = config
+            .listeners()
+            .iter()
+            .map(|listener| {
+                let before = known(listener.name()).and_then(|(before, index)| before.logins.get(index));
+                Arc::new(Logins::of(&config, listener, before.map(AsRef::as_ref)))
+            })
+            .collect();
         let generation = Self {
             number,
             listeners: listeners.collect(),
-            plans: config.listeners().iter().map(|listener| Arc::new(plan(&config, listener))).collect(),
+            logins: logins.into_boxed_slice(),
             series,
             clients: config.limits().clients().min(room),
             workers,
             config,
         };
-        generation.tell_groups(crate::worker::wall_clock());
+        generation.tell_metrics(crate::worker::wall_clock());
         generation
     }
 
@@ -114,9 +117,9 @@ impl Generation {
         self.listeners.iter().position(|listener| **listener.name() == *name)
     }
 
-    /// What holds for the clients of each listener, by index.
-    pub fn plans(&self) -> &[Arc<Plan>] {
-        &self.plans
+    /// Who can be whom on each listener, by index.
+    pub fn logins(&self) -> &[Arc<Logins>] {
+        &self.logins
     }
 
     /// What is counted under this config's names.
@@ -139,11 +142,15 @@ impl Generation {
         all.set_limit(self.clients);
         for (listener, state) in self.config.listeners().iter().zip(&self.listeners) {
             state.seat().set_limit(listener.limits().clients());
+            state.sources().set_limits(*listener.limits().per_source());
         }
     }
 
-    /// Brings the metrics of the groups up to date; which entry expires next changes with the clock alone.
-    pub fn tell_groups(&self, now: UnixSeconds) {
+    /// Brings those metrics up to date that change with the clock alone: which entry expires next, whose block is over.
+    pub fn tell_metrics(&self, now: UnixSeconds) {
+        for state in &self.listeners {
+            state.series().set_blocked(u64::try_from(state.sources().blocked()).unwrap_or(u64::MAX));
+        }
         for (group, series) in self.policy().groups().zip(&self.series.groups) {
             let entries = u64::try_from(group.entry_count()).unwrap_or(u64::MAX);
             series.set(entries, group.next_expiry(now).map(|until| until.0));
@@ -157,25 +164,4 @@ fn names(config: &Config) -> Names {
         upstreams: config.upstreams().iter().map(|upstream| upstream.name().to_owned()).collect(),
         groups: config.policy().groups().map(|group| group.name().to_owned()).collect(),
     }
-}
-
-fn plan(config: &Config, listener: &Listener) -> Plan {
-    let auth = match listener.auth() {
-        config::Auth::Passthrough => portcullis_session::Auth::Passthrough,
-        config::Auth::Trust => portcullis_session::Auth::Trust,
-    };
-    let upstream = config.upstreams().get(listener.upstream()).map(AsRef::as_ref);
-    let preamble = upstream
-        .and_then(Upstream::credentials)
-        .map(|credentials| Preamble::auth(credentials.username(), credentials.password().expose_secret()));
-    let limits = listener.limits();
-    let grammar = RequestLimits {
-        bulk: limits.bulk(),
-        arguments: limits.arguments(),
-        inline: limits.inline(),
-        inline_commands: listener.inline_commands(),
-        ..RequestLimits::default()
-    };
-    let name = upstream.map_or("", Upstream::name);
-    Plan::new(auth, preamble, name, grammar, limits.held_command())
 }

@@ -97,7 +97,7 @@ impl Route {
         let config = generation.config();
         let upstream = config.listeners().get(listener)?.upstream();
         Some(Self {
-            plan: Arc::clone(generation.plans().get(listener)?),
+            plan: Arc::clone(generation.logins().get(listener)?.nobody()),
             upstream: Arc::clone(config.upstreams().get(upstream)?),
             tcp: config.limits().tcp().clone(),
             counts: UpstreamCounts::new(Arc::clone(generation.series().upstreams.get(upstream)?), worker),

@@ -27,6 +27,10 @@ pub struct Entry {
     pub served: Rc<Served>,
     /// What admits it, by the worker's config.
     pub permit: RefCell<Permit>,
+    /// Who has logged in, and by which entry of the user's own list.
+    user: RefCell<Option<(Box<str>, Option<Permit>)>>,
+    /// What holds for it has changed.
+    renew: Cell<bool>,
     /// When it wants to be woken.
     pub deadline: Cell<Option<Tick>>,
     /// Bytes of memory its buffers hold.
@@ -55,6 +59,8 @@ pub enum Verdict {
     Stay {
         /// By this entry.
         permit: Permit,
+        /// And by this one of its user's own list.
+        user_permit: Option<Permit>,
         /// It has to set its deadlines anew.
         wake: bool,
     },
@@ -68,12 +74,47 @@ impl Entry {
             from,
             served,
             permit: RefCell::new(permit),
+            user: RefCell::new(None),
+            renew: Cell::new(false),
             deadline: Cell::new(None),
             held: Cell::new(0),
             moved: Cell::new(now),
             signal: Cell::new(None),
             waker: RefCell::new(None),
         }
+    }
+
+    /// Whether what holds for it has changed since it last asked.
+    pub fn take_renewal(&self) -> bool {
+        self.renew.take()
+    }
+
+    /// Who has logged in.
+    pub fn user(&self) -> Option<String> {
+        self.user.borrow().as_ref().map(|(name, _)| name.to_string())
+    }
+
+    /// Now it is this user who has logged in, or nobody; whether that is news.
+    pub fn set_user(&self, name: Option<&str>) -> bool {
+        let mut user = self.user.borrow_mut();
+        let news = user.as_ref().map(|(known, _)| &**known) != name;
+        if news {
+            *user = name.map(|name| (name.into(), None));
+        }
+        news
+    }
+
+    /// The user's own list admits it by this entry.
+    pub fn set_user_permit(&self, permit: Option<Permit>) {
+        if let Some((_, known)) = &mut *self.user.borrow_mut() {
+            *known = permit;
+        }
+    }
+
+    fn has_expired(&self, now: UnixSeconds) -> bool {
+        let over = |permit: &Permit| permit.expires().is_some_and(|until| until <= now);
+        let user = self.user.borrow();
+        over(&self.permit.borrow()) || user.iter().filter_map(|(_, permit)| permit.as_ref()).any(over)
     }
 
     /// What it was told since it last asked.
@@ -145,8 +186,10 @@ impl Table {
                     cut += 1;
                     entry.tell(Signal::Cut(ClosedReason::Revoked));
                 }
-                Verdict::Stay { permit, wake } => {
+                Verdict::Stay { permit, user_permit, wake } => {
                     entry.permit.replace(permit);
+                    entry.set_user_permit(user_permit);
+                    entry.renew.set(true);
                     if wake {
                         entry.wake();
                     }
@@ -159,7 +202,7 @@ impl Table {
     /// Cuts those whose entry's `until` has passed.
     pub fn cut_expired(&self, now: UnixSeconds) {
         for (_, entry) in self.0.borrow().iter() {
-            if entry.permit.borrow().expires().is_some_and(|until| until <= now) {
+            if entry.has_expired(now) {
                 entry.tell(Signal::Cut(ClosedReason::Revoked));
             }
         }

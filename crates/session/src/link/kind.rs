@@ -12,6 +12,8 @@ pub enum PushKind {
     Message,
     /// A line of MONITOR.
     Monitor,
+    /// Some of a replication stream, which is not RESP.
+    Raw,
     /// Any other push: invalidations, unsolicited unsubscriptions.
     Other,
 }

@@ -1,13 +1,16 @@
 //! One command by itself: judged, then sent, held up, or answered here.
 
-use portcullis_resp::command::{CommandId, id, is_cross_protocol};
-use portcullis_resp::inline;
+use portcullis_resp::command::{CommandId, id, is_cross_protocol, lookup_subcommand};
+use portcullis_resp::encode::MAX_QUOTED;
 use portcullis_resp::scan::{Request, arguments};
+use portcullis_resp::{encode, inline, reply};
 
 use super::judge::{Answer, Verdict};
+use super::rules::aborted;
 use super::{CloseReason, Session, Step, Stream, Until};
-use crate::observe::Observer;
-use crate::owed::What;
+use crate::observe::{Authenticator, Denied, Observer};
+use crate::owed::{Local, What};
+use crate::plan::Auth;
 use crate::shape::Shape;
 use crate::state::asked::Login;
 use crate::tick::Tick;
@@ -38,10 +41,49 @@ impl<'b> Frame<'b> {
         arguments(self.bytes).next().unwrap_or(&[])
     }
 
-    /// The argument in this place, the name being 0, if it is there already and ends within the first `held` bytes:
-    /// what a command is judged by must not depend on how it was cut.
+    /// No more than `held` bytes of it: what a command is judged by must not depend on how it was cut.
+    pub(super) fn first(&self, held: usize) -> &'b [u8] {
+        self.bytes.get(..held).unwrap_or(self.bytes)
+    }
+
+    /// The argument in this place, the name being 0, if it is there already and ends within the first `held` bytes.
     pub(super) fn argument(&self, place: usize, held: usize) -> Option<&'b [u8]> {
-        arguments(self.bytes.get(..held).unwrap_or(self.bytes)).nth(place)
+        arguments(self.first(held)).nth(place)
+    }
+
+    /// The subcommand that it names, or the command itself; where there is no such thing, what Redis says of that.
+    pub(super) fn resolve(&self, command: CommandId, held: usize) -> Result<CommandId, Verdict> {
+        if command == CommandId::UNKNOWN {
+            return Err(self.unknown(held));
+        }
+        if !command.is_container() || self.arguments < 2 {
+            return Ok(command);
+        }
+        let Some(subcommand) = self.argument(1, held) else { return Err(Verdict::NeedWhole) };
+        lookup_subcommand(command, subcommand).ok_or_else(|| {
+            let mut line = Vec::with_capacity(64);
+            reply::unknown_subcommand(&mut line, command.name(), subcommand);
+            Verdict::Answer(Answer::Error(Local::Made(line.into_boxed_slice())))
+        })
+    }
+
+    /// Redis repeats the name and the first of the arguments.
+    fn unknown(&self, held: usize) -> Verdict {
+        let mut shown = Vec::new();
+        let mut room = MAX_QUOTED;
+        for argument in arguments(self.first(held)).skip(1) {
+            room = room.saturating_sub(argument.len());
+            shown.push(argument);
+            if room == 0 {
+                break;
+            }
+        }
+        if room > 0 && !self.is_whole_within(held) {
+            return Verdict::NeedWhole;
+        }
+        let mut line = Vec::with_capacity(2 * MAX_QUOTED);
+        reply::unknown_command(&mut line, self.name(), shown);
+        Verdict::Answer(Answer::Error(Local::Made(line.into_boxed_slice())))
     }
 
     /// Whether all of it is there, in `held` bytes.
@@ -70,7 +112,7 @@ impl<'b> Frame<'b> {
 
 impl Session {
     /// An inline command is judged in its canonical form, and travels in it.
-    pub(super) fn inline<O: Observer>(
+    pub(super) fn inline<O: Observer + Authenticator>(
         &mut self,
         request: Request,
         line: &[u8],
@@ -89,7 +131,7 @@ impl Session {
     }
 
     /// A command that is more than bytes with one reply, or that comes before the upstream is ours.
-    pub(super) fn command<O: Observer>(
+    pub(super) fn command<O: Observer + Authenticator>(
         &mut self,
         request: Request,
         frame: &Frame<'_>,
@@ -97,18 +139,43 @@ impl Session {
         observer: &mut O,
     ) -> Step<'_> {
         let id = self.known(frame.name());
-        if self.asked.login == Login::Unlinked && !needs_no_upstream(id, frame) {
-            return self.wait(request, frame, Until::Linked);
-        }
-        match self.judge(id, frame) {
+        let verdict = match self.admissible(id, frame) {
+            _ if self.leaves_replication(id) => return self.end_replication(id, observer),
+            Some(Verdict::Answer(answer)) if id == id::EXEC => self.refuse_exec(answer),
+            Some(verdict) => verdict,
+            None if self.asked.login == Login::Unlinked && !self.needs_no_upstream(id, frame) => {
+                Verdict::WaitUntilLinked
+            }
+            None => self.judge(id, frame, observer),
+        };
+        match verdict {
             Verdict::Send { shape, what } => self.send(frame, shape, what, id, now, observer),
             Verdict::Rewrite { bytes, shape, what } => {
                 self.send_instead(bytes, frame.present(), shape, what, id, now, observer)
             }
             Verdict::Answer(answer) => self.settle_here(answer, frame, id, now, observer),
+            Verdict::Identify { plan, hello } => {
+                observer.command(id, 1);
+                self.identify(plan, hello, id, now, frame.present())
+            }
+            Verdict::Raw => self.send_raw(frame, id, observer),
+            Verdict::Discard => {
+                self.peeked = frame.is_whole().then_some(request);
+                self.discard(now)
+            }
+            Verdict::Defer(bytes) => {
+                observer.command(id, 1);
+                self.defer(bytes, now);
+                Step::Skip { len: frame.present() }
+            }
+            Verdict::WaitUntilLinked => {
+                self.peeked = frame.is_whole().then_some(request);
+                self.wait_for_link()
+            }
             Verdict::WaitUntilPaid => {
                 self.hold = true;
-                self.wait(request, frame, Until::NothingOwed)
+                self.peeked = frame.is_whole().then_some(request);
+                Step::Wait(Until::NothingOwed)
             }
             Verdict::NeedWhole if !frame.is_whole() && frame.present() < self.plan.held_command() => {
                 Step::Need { at_least: frame.present().saturating_add(1) }
@@ -117,9 +184,25 @@ impl Session {
         }
     }
 
-    fn wait(&mut self, request: Request, frame: &Frame<'_>, until: Until) -> Step<'_> {
-        self.peeked = frame.is_whole().then_some(request);
-        Step::Wait(until)
+    /// Redis's checks of a command by itself, in Redis's order.
+    fn admissible(&self, command: CommandId, frame: &Frame<'_>) -> Option<Verdict> {
+        if command == id::QUIT || is_cross_protocol(frame.name()) {
+            return None;
+        }
+        if self.plan.is_anonymous() {
+            return self.before_login(command, frame);
+        }
+        self.refused_by_rules(command, frame)
+    }
+
+    /// These end the session, or are settled here, whatever the upstream would say.
+    fn needs_no_upstream(&self, command: CommandId, frame: &Frame<'_>) -> bool {
+        let of_users = match command {
+            id::AUTH | id::HELLO => self.plan.auth() == Auth::Users,
+            id::RESET => self.plan.auth() == Auth::Users && frame.arguments == 1,
+            _ => false,
+        };
+        of_users || command == id::QUIT || is_cross_protocol(frame.name())
     }
 
     fn send<O: Observer>(
@@ -167,6 +250,20 @@ impl Session {
         Step::Instead { bytes: &self.scratch, skip, first, shape }
     }
 
+    fn discard(&mut self, now: Tick) -> Step<'_> {
+        let first = self.owe_unmuted(What::Abandoned, CommandId::UNKNOWN, now);
+        self.scratch.clear();
+        encode::command(&mut self.scratch, &[b"DISCARD"]);
+        Step::Instead { bytes: &self.scratch, skip: 0, first, shape: Shape::Whole }
+    }
+
+    /// A command was refused inside MULTI: EXEC must fail, as it does in Redis.
+    fn spoil(&mut self) {
+        if let Some(transaction) = &mut self.asked.transaction {
+            transaction.spoil();
+        }
+    }
+
     /// The command gets its answer here, and not one byte of it travels on.
     fn settle_here<O: Observer>(
         &mut self,
@@ -180,12 +277,19 @@ impl Session {
         let muted = self.asked.mute.take();
         let reply = match answer {
             Answer::Reply(reply) => Some(reply),
+            Answer::Error(reply) => {
+                self.spoil();
+                Some(aborted(id, reply))
+            }
+            Answer::LoginFailed => {
+                observer.denied(id, Denied::Login);
+                observer.login_failed();
+                Some(Local::Canned(reply::WRONGPASS))
+            }
             Answer::Refusal(reply, reason) => {
                 observer.denied(id, reason);
-                if let Some(transaction) = &mut self.asked.transaction {
-                    transaction.spoil();
-                }
-                Some(reply)
+                self.spoil();
+                Some(aborted(id, reply))
             }
             Answer::Nothing => None,
             Answer::Quit(reply) => {
@@ -209,9 +313,4 @@ impl Session {
             Err(error) => self.refuse_bytes(error),
         }
     }
-}
-
-/// These end the session whatever the upstream would say.
-fn needs_no_upstream(command: CommandId, frame: &Frame<'_>) -> bool {
-    command == id::QUIT || is_cross_protocol(frame.name())
 }

@@ -1,15 +1,17 @@
 //! What becomes of a command that is more than bytes with one reply.
 
+use std::sync::Arc;
+
 use portcullis_resp::command::{CommandId, id, is_cross_protocol, lookup_subcommand};
 use portcullis_resp::scan::arguments;
 use portcullis_resp::{encode, reply};
 
 use super::Session;
 use super::command::Frame;
-use crate::handshake;
-use crate::observe::Denied;
+use crate::handshake::{self, Hello};
+use crate::observe::{Authenticator, Denied};
 use crate::owed::{Local, ReplyMode, What};
-use crate::plan::Auth;
+use crate::plan::{Auth, Plan};
 use crate::shape::{Shape, Verb};
 use crate::state::asked::{Login, Mute};
 
@@ -21,6 +23,16 @@ pub(super) enum Verdict {
     Rewrite { bytes: Vec<u8>, shape: Shape, what: What },
     /// It is settled here.
     Answer(Answer),
+    /// It logs in another user, in whose name the gate logs in upstream first; a HELLO's answer comes after that.
+    Identify { plan: Arc<Plan>, hello: Option<Vec<u8>> },
+    /// It goes on to a replication stream, and is not answered by replies.
+    Raw,
+    /// It is settled here, once a DISCARD has gone upstream and what it ends is over.
+    Discard,
+    /// It has logged in its user, and travels on in this form once there is an upstream.
+    Defer(Vec<u8>),
+    /// It cannot be answered without an upstream.
+    WaitUntilLinked,
     /// It cannot be judged before all that is owed was paid.
     WaitUntilPaid,
     /// It cannot be judged before more of it is there, within what may be held.
@@ -31,8 +43,12 @@ pub(super) enum Verdict {
 pub(super) enum Answer {
     /// By this reply, which is what Redis would say.
     Reply(Local),
+    /// By this error, with which Redis would not have run the command.
+    Error(Local),
     /// By this reply, for the gate does not allow the command.
     Refusal(Local, Denied),
+    /// By the reply to wrong credentials.
+    LoginFailed,
     /// By nothing at all, as Redis does.
     Nothing,
     /// By this reply, and the end of the session.
@@ -48,21 +64,32 @@ impl Answer {
 }
 
 impl Verdict {
-    const fn plain() -> Self {
+    pub(super) const fn plain() -> Self {
         Self::Send { shape: Shape::One, what: What::Plain }
     }
 
-    const fn untimed(shape: Shape) -> Self {
+    pub(super) const fn untimed(shape: Shape) -> Self {
         Self::Send { shape, what: What::Untimed }
     }
 
     const fn confirmations(shape: Shape) -> Self {
         Self::Send { shape, what: What::Confirmations }
     }
+
+    pub(super) fn wrong_arity(command: CommandId) -> Self {
+        let mut line = Vec::with_capacity(64);
+        reply::wrong_arity(&mut line, command.name());
+        Self::Answer(Answer::Error(Local::Made(line.into_boxed_slice())))
+    }
 }
 
 impl Session {
-    pub(super) fn judge(&mut self, command: CommandId, frame: &Frame<'_>) -> Verdict {
+    pub(super) fn judge<A: Authenticator>(
+        &mut self,
+        command: CommandId,
+        frame: &Frame<'_>,
+        authenticator: &mut A,
+    ) -> Verdict {
         self.forget_refused_transaction();
         let alone = frame.arguments == 1;
         let verdict = match command {
@@ -70,7 +97,7 @@ impl Session {
                 return Verdict::Answer(Answer::Silence);
             }
             id::QUIT => return Verdict::Answer(Answer::Quit(Local::Canned(reply::OK))),
-            id::SYNC | id::PSYNC | id::REPLCONF => return refuse_replication(command),
+            id::SYNC | id::PSYNC | id::REPLCONF => return self.replicate(command, frame),
             id::RESET if alone => return self.reset(),
             id::MULTI if alone => return self.multi(),
             id::EXEC => return self.exec(alone),
@@ -79,8 +106,9 @@ impl Session {
                 return Verdict::Send { shape: Shape::One, what: What::EndOfTransaction };
             }
             id::MULTI | id::DISCARD | id::RESET | id::WATCH => return Verdict::plain(),
-            id::AUTH if self.plan.auth() == Auth::Trust && !alone => self.auth(frame),
-            id::HELLO => self.hello(frame),
+            id::AUTH if self.plan.auth() == Auth::Users => self.auth(frame, authenticator),
+            id::AUTH if self.plan.auth() == Auth::Trust && !alone => self.auth(frame, authenticator),
+            id::HELLO => self.hello(frame, authenticator),
             id::CLIENT => self.client(frame),
             id::MONITOR if alone => self.monitor(),
             _ => match Verb::of(command) {
@@ -92,6 +120,15 @@ impl Session {
             self.queue_plain();
         }
         verdict
+    }
+
+    /// An EXEC that is not let through ends its transaction all the same.
+    pub(super) fn refuse_exec(&mut self, answer: Answer) -> Verdict {
+        if self.asked.transaction.is_some() && !self.owed.is_empty() {
+            return Verdict::WaitUntilPaid;
+        }
+        self.forget_refused_transaction();
+        if self.asked.transaction.take().is_some() { Verdict::Discard } else { Verdict::Answer(answer) }
     }
 
     /// A MULTI that Redis refused began nothing; that is known once all is paid.
@@ -134,12 +171,18 @@ impl Session {
 
     /// RESET ends CLIENT REPLY OFF before it is answered, but a CLIENT REPLY SKIP before it covers it.
     fn reset(&mut self) -> Verdict {
+        let users = self.plan.auth() == Auth::Users;
+        if users && matches!(self.asked.login, Login::Unlinked | Login::Nobody) {
+            self.leave();
+            return Verdict::Answer(Answer::Reply(Local::Canned(reply::RESET)));
+        }
+        self.hold |= users;
         self.asked.transaction = None;
         if self.asked.mute == Mute::All {
             self.asked.mute = Mute::No;
         }
-        if self.plan.preamble().is_some() {
-            self.asked.login = Login::Due;
+        if self.plan.auth() == Auth::Trust {
+            self.login_due();
         }
         self.asked.monitors = false;
         Verdict::Send { shape: Shape::Reset, what: What::Reset }
@@ -162,9 +205,12 @@ impl Session {
         Verdict::Send { shape: Shape::Monitor, what: What::Monitor }
     }
 
-    fn auth(&mut self, frame: &Frame<'_>) -> Verdict {
+    fn auth<A: Authenticator>(&mut self, frame: &Frame<'_>, authenticator: &mut A) -> Verdict {
         if let Some(verdict) = self.outside_transactions_only() {
             return verdict;
+        }
+        if self.plan.auth() == Auth::Users {
+            return self.auth_user(frame, authenticator);
         }
         if !frame.is_whole_within(self.plan.held_command()) {
             return Verdict::NeedWhole;
@@ -173,7 +219,7 @@ impl Session {
         Verdict::Answer(Answer::Reply(Local::Canned(handshake::auth(&args))))
     }
 
-    fn hello(&mut self, frame: &Frame<'_>) -> Verdict {
+    fn hello<A: Authenticator>(&mut self, frame: &Frame<'_>, authenticator: &mut A) -> Verdict {
         if let Some(verdict) = self.outside_transactions_only() {
             return verdict;
         }
@@ -184,16 +230,16 @@ impl Session {
             return Verdict::NeedWhole;
         }
         let args = frame.after_name();
-        match handshake::hello(&args) {
-            handshake::Hello::AsItIs => Verdict::untimed(Shape::Hello),
-            handshake::Hello::Without(bytes) => {
-                Verdict::Rewrite { bytes, shape: Shape::Hello, what: What::Untimed }
-            }
-            handshake::Hello::Refused(line) => {
-                Verdict::Answer(Answer::Reply(Local::Made(line.into_boxed_slice())))
-            }
-            handshake::Hello::WrongPassword => {
+        match Hello::read(&args) {
+            Err(line) => Verdict::Answer(Answer::Reply(Local::Made(line.into_boxed_slice()))),
+            Ok(hello) if self.plan.auth() == Auth::Users => self.hello_user(&hello, authenticator),
+            Ok(hello) if !hello.is_of_default_user() => {
                 Verdict::Answer(Answer::Reply(Local::Canned(reply::WRONGPASS)))
+            }
+            Ok(hello) if hello.credentials.is_none() => Verdict::untimed(Shape::Hello),
+            Ok(hello) => {
+                let bytes = hello.without_credentials();
+                Verdict::Rewrite { bytes, shape: Shape::Hello, what: What::Untimed }
             }
         }
     }
@@ -260,7 +306,7 @@ impl Session {
 
     /// These would change identity, encoding or the number of replies in the middle of EXEC's reply. Whether MULTI holds
     /// is certain only when nothing is owed.
-    fn outside_transactions_only(&self) -> Option<Verdict> {
+    pub(super) fn outside_transactions_only(&self) -> Option<Verdict> {
         self.asked.transaction.as_ref()?;
         if !self.owed.is_empty() {
             return Some(Verdict::WaitUntilPaid);
@@ -270,13 +316,6 @@ impl Session {
             Denied::Command,
         )))
     }
-}
-
-/// A replication stream has no replies to count: it needs a rule that names it.
-fn refuse_replication(command: CommandId) -> Verdict {
-    let mut line = Vec::with_capacity(96);
-    reply::no_permission(&mut line, b"default", command.name());
-    Verdict::Answer(Answer::Refusal(Local::Made(line.into_boxed_slice()), Denied::Command))
 }
 
 fn may_block(command: CommandId, frame: &Frame<'_>) -> bool {

@@ -7,7 +7,7 @@ use crate::link::Part;
 use crate::observe::Observer;
 use crate::owed::{ReplyMode, What};
 use crate::plan::Auth;
-use crate::state::asked::{Login, Mute};
+use crate::state::asked::Mute;
 use crate::tick::Tick;
 
 /// Replies of the gate's own are rendered until this many bytes wait to be written, so that a client which never reads
@@ -24,7 +24,7 @@ impl Session {
         let is_error = part.head.kind == b'-';
         // Only the first piece of a line says what it is: the link hands out no less than its first kilobyte.
         if is_error && part.first && !self.confirmed.answered {
-            let of_login = front.what == What::Login;
+            let of_login = matches!(front.what, What::Login | What::Identify);
             if let Some(why) = self.turned_away(of_login, part.bytes) {
                 return Fate::Lost(why);
             }
@@ -55,7 +55,11 @@ impl Session {
             }
             What::Reset => {
                 self.confirmed.in_transaction = false;
-                self.confirmed.monitors &= part.bytes != reply::RESET;
+                let done = part.bytes == reply::RESET;
+                self.confirmed.monitors &= !done;
+                if done && self.plan.auth() == Auth::Users {
+                    self.leave();
+                }
                 heard
             }
             // EXEC was sent as DISCARD: the client reads what EXEC would have said.
@@ -64,16 +68,21 @@ impl Session {
                 let done = heard == Fate::Pass && part.bytes == reply::OK;
                 if done { Fate::Replace(reply::EXECABORT) } else { heard }
             }
+            What::Abandoned if part.bytes == reply::OK => {
+                self.confirmed.in_transaction = false;
+                Fate::Drop
+            }
             What::ReplyMode(mode) => {
                 let mode = *mode;
                 self.reply_mode(mode, part.bytes, heard)
             }
             What::Login if is_error => return Fate::Lost(Unavailable::of_login(part.bytes)),
             What::Login if part.bytes == reply::OK => {
-                self.asked.login = Login::Done;
+                self.logged_in();
                 Fate::Drop
             }
-            What::Login | What::Local(_) => return Fate::Doubt,
+            What::Identify => self.identified(part.bytes, heard),
+            What::Login | What::Abandoned | What::Local(_) => return Fate::Doubt,
         };
         if part.ended > 0 {
             self.owed.settle(part.ended);
@@ -140,6 +149,7 @@ impl Session {
         }
         // Under passthrough these two are for the client to see and mend.
         let clients_own = |why| matches!(why, Unavailable::Auth | Unavailable::Loading);
-        Unavailable::of_greeting(line).filter(|why| self.plan.auth() == Auth::Trust || !clients_own(*why))
+        Unavailable::of_greeting(line)
+            .filter(|why| self.plan.auth() != Auth::Passthrough || !clients_own(*why))
     }
 }

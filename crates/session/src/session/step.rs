@@ -87,10 +87,16 @@ pub enum CloseReason {
     Protocol(RequestError),
     /// The client speaks HTTP.
     CrossProtocol,
+    /// The client took over a replication stream, and asked for something else or may have it no longer.
+    NotReplication,
+    /// The client failed to log in too often.
+    Blocked,
     /// The upstream cannot be had, or is gone.
     Upstream(Option<Unavailable>),
     /// The gate is shutting down.
     Drain,
+    /// There is no place for the client under what holds now.
+    Revoked,
 }
 
 /// Why the upstream cannot be had, in the words of the line that the client reads.

@@ -3,4 +3,8 @@ mod endings;
 mod handshakes;
 mod muting;
 mod refusals;
+mod renewal;
+mod replication;
+mod rules;
 mod transactions;
+mod users;

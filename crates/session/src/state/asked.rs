@@ -8,6 +8,8 @@ pub struct Asked {
     pub(crate) transaction: Option<Box<Transaction>>,
     pub(crate) mute: Mute,
     pub(crate) login: Login,
+    /// Whether the upstream connection is logged in by a preamble.
+    pub(crate) named: bool,
     pub(crate) monitors: bool,
 }
 
@@ -49,4 +51,8 @@ pub(crate) enum Login {
     Sent,
     /// Commands may flow.
     Done,
+    /// There is a connection, and the client is not logged in: nothing may flow.
+    Nobody,
+    /// The connection is a replication stream.
+    Replica,
 }

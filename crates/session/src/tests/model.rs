@@ -1,12 +1,18 @@
 //! A Redis 7.0 with one client, as far as the state of a connection goes. Checked against redis-server 7.0.15.
 
+mod accounts;
+
 use std::collections::{BTreeMap, BTreeSet};
+
+pub(crate) use self::accounts::Account;
 
 /// What a real Redis is configured with, or what the gate adds to it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rules {
     /// `requirepass`; none: the default user is `nopass`.
     pub(crate) password: Option<&'static str>,
+    /// In place of that.
+    pub(crate) accounts: &'static [Account],
     /// As Redis would be if the gate's refusals were its own.
     pub(crate) gate: bool,
     /// With `gate`: AUTH and HELLO's credentials are the gate's own business, at any time.
@@ -27,7 +33,12 @@ pub(crate) struct Model {
     pub(crate) ambiguous: bool,
     /// Requests that were executed or queued.
     pub(crate) seen: Vec<Vec<String>>,
+    /// Who ran what.
+    pub(crate) ran: Vec<(&'static str, Vec<String>)>,
+    /// Logins that were not right.
+    pub(crate) failed_logins: usize,
     authenticated: bool,
+    user: Option<&'static Account>,
     resp3: bool,
     multi: Option<Vec<Vec<String>>>,
     dirty: bool,
@@ -44,8 +55,9 @@ pub(crate) struct Model {
 
 impl Model {
     pub(crate) fn new(rules: Rules) -> Self {
-        let authenticated = rules.password.is_none();
-        Self { rules, authenticated, ..Self::default() }
+        let mut model = Self { rules, ..Self::default() };
+        model.be_nobody();
+        model
     }
 
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
@@ -101,6 +113,9 @@ impl Model {
             return;
         }
         let Some((least, most)) = arity(&name) else {
+            if let Some(line) = self.refused_name(&argv[0]) {
+                return self.reject(&name, &line);
+            }
             let args: String = argv[1..].iter().map(|arg| format!("'{arg}' ")).collect();
             let shown = &argv[0];
             return self
@@ -109,18 +124,33 @@ impl Model {
         if argv.len() < least || argv.len() > most {
             return self.reject(&name, &format!("-ERR wrong number of arguments for '{name}' command"));
         }
+        let not_logged_in = !self.authenticated && !matches!(&*name, "auth" | "hello" | "reset");
+        if not_logged_in && !self.rules.accounts.is_empty() {
+            return self.reject(&name, "-NOAUTH Authentication required.");
+        }
         if self.rules.gate && matches!(&*name, "sync" | "psync" | "replconf") {
-            let line = format!("-NOPERM User default has no permissions to run the '{name}' command");
+            let user = self.user.map_or("default", |account| account.name);
+            let line = format!("-NOPERM User {user} has no permissions to run the '{name}' command");
             return self.reject(&name, &line);
         }
-        if !self.authenticated && !matches!(&*name, "auth" | "hello" | "reset") {
+        if not_logged_in {
             return self.reject(&name, "-NOAUTH Authentication required.");
+        }
+        if let Some(line) = self.refused_by_acl(&name, &argv) {
+            return self.reject(&name, &line);
         }
         if self.rules.gate && self.multi.is_some() && self.not_in_multi(&name, &argv) {
             return self.reject(&name, "-ERR Command not allowed inside a transaction");
         }
         if self.rules.trust && (name == "auth" || name == "hello" && self.parse_hello(&argv).is_err()) {
             return self.call(&name, &argv);
+        }
+        if self.rules.gate
+            && !self.rules.accounts.is_empty()
+            && self.listens_in_resp2()
+            && self.judged_by_gate(&name, &argv)
+        {
+            return;
         }
         // The gate does not send a second MONITOR, for Redis would not answer it; so nobody refuses it either.
         let swallowed = self.rules.gate && self.monitor && name == "monitor";
@@ -142,7 +172,7 @@ impl Model {
     fn not_in_multi(&self, name: &str, argv: &[String]) -> bool {
         match name {
             "hello" | "monitor" => true,
-            "auth" => self.rules.trust,
+            "auth" => self.rules.trust || !self.rules.accounts.is_empty(),
             "client" => is_reply_mode(argv),
             _ => is_subscription(name) && argv.len() != 2,
         }
@@ -159,8 +189,10 @@ impl Model {
     }
 
     fn call(&mut self, name: &str, argv: &[String]) {
+        self.record(name, argv);
         let arg = |place: usize| argv.get(place).map(String::as_str);
         match name {
+            "ping" if argv.len() > 2 => self.say("-ERR wrong number of arguments for 'ping' command\r\n"),
             "ping" if !self.resp3 && self.subscriptions() > 0 => {
                 let pong = format!("*2\r\n$4\r\npong\r\n{}", bulk(arg(1).unwrap_or_default()));
                 self.say(&pong);
@@ -323,13 +355,15 @@ impl Model {
     }
 
     fn hello(&mut self, argv: &[String]) {
-        let (resp3, name, authenticated) = match self.parse_hello(argv) {
+        let (resp3, name, user) = match self.parse_hello(argv) {
             Ok(wanted) => wanted,
             Err(line) => return self.say(&line),
         };
-        self.authenticated |= authenticated;
+        if let Some(user) = user {
+            self.be(user);
+        }
         if !self.authenticated {
-            return self.say("-NOAUTH HELLO must be called with the client already authenticated\r\n");
+            return self.say(NOAUTH_HELLO);
         }
         self.name = name.unwrap_or_else(|| self.name.clone());
         self.resp3 = resp3;
@@ -338,8 +372,8 @@ impl Model {
         self.say(&text);
     }
 
-    /// Whether RESP3 is asked for, the client's name, and whether right credentials came along.
-    fn parse_hello(&self, argv: &[String]) -> Result<(bool, Option<String>, bool), String> {
+    /// Whether RESP3 is asked for, the client's name, and who it says it is.
+    fn parse_hello(&self, argv: &[String]) -> Result<(bool, Option<String>, Option<Who>), String> {
         let mut resp3 = self.resp3;
         if let Some(version) = argv.get(1) {
             match version.parse::<i64>() {
@@ -366,29 +400,94 @@ impl Model {
             }
         }
         match credentials {
-            Some((user, password)) if !self.are_right(user, password) => Err(WRONGPASS.into()),
-            credentials => Ok((resp3, name, credentials.is_some())),
+            None => Ok((resp3, name, None)),
+            Some((user, password)) => {
+                let who = self.who(Some(user), password).ok_or(WRONGPASS)?;
+                Ok((resp3, name, Some(who)))
+            }
         }
     }
 
-    fn are_right(&self, user: &str, password: &str) -> bool {
-        user == "default" && self.rules.password.is_none_or(|set| set == password)
+    fn who(&self, user: Option<&str>, password: &str) -> Option<Who> {
+        if !self.rules.accounts.is_empty() {
+            let account = match user {
+                Some(user) => self.account(user, password),
+                None => self.account_of_password(password),
+            };
+            return account.map(Some);
+        }
+        let right = user.is_none_or(|user| user == "default")
+            && self.rules.password.is_none_or(|set| set == password);
+        right.then_some(None)
+    }
+
+    fn be(&mut self, user: Who) {
+        self.authenticated = true;
+        self.user = user;
+    }
+
+    fn be_nobody(&mut self) {
+        self.user = self.nobody();
+        self.authenticated =
+            if self.rules.accounts.is_empty() { self.rules.password.is_none() } else { self.user.is_some() };
+    }
+
+    /// A subscriber in RESP2 who logs in: the gate refuses wrong credentials itself, and Redis the login that the gate
+    /// needs for right ones. True: it is answered.
+    fn judged_by_gate(&mut self, name: &str, argv: &[String]) -> bool {
+        let who = match name {
+            "auth" if argv.len() > 3 => Err("-ERR syntax error\r\n".to_owned()),
+            "auth" => {
+                let (user, password) =
+                    if argv.len() == 2 { (None, &argv[1]) } else { (Some(&*argv[1]), &argv[2]) };
+                self.who(user, password).map(Some).ok_or_else(|| WRONGPASS.to_owned())
+            }
+            "hello" => self.parse_hello(argv).map(|(_, _, who)| who),
+            _ => return false,
+        };
+        let who = match who {
+            Ok(Some(who)) => who,
+            Ok(None) => return false,
+            Err(line) => {
+                self.say(&line);
+                return true;
+            }
+        };
+        let needs_login = [who, self.user].iter().flatten().any(|account| account.logs_in);
+        if !needs_login {
+            self.be(who);
+            if name == "auth" {
+                self.say("+OK\r\n");
+            }
+            return name == "auth";
+        }
+        let allowed = "only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed";
+        self.say(&format!("-ERR Can't execute 'auth': {allowed} in this context\r\n"));
+        true
     }
 
     fn auth(&mut self, argv: &[String]) {
-        let right = match argv {
-            [_, _] if self.rules.password.is_none() => {
+        let who = match argv {
+            [_, _] if self.rules.password.is_none() && self.rules.accounts.is_empty() => {
                 return self.say(
                     "-ERR AUTH <password> called without any password configured for the default user. \
                      Are you sure your configuration is correct?\r\n",
                 );
             }
-            [_, password] => self.are_right("default", password),
-            [_, user, password] => self.are_right(user, password),
+            [_, password] => self.who(None, password),
+            [_, user, password] => self.who(Some(user), password),
             _ => return self.say("-ERR syntax error\r\n"),
         };
-        self.authenticated |= right;
-        self.say(if right { "+OK\r\n" } else { WRONGPASS });
+        match who {
+            Some(who) => {
+                self.be(who);
+                self.say("+OK\r\n");
+            }
+            None => {
+                self.failed_logins += 1;
+                self.say(WRONGPASS);
+            }
+        }
     }
 
     fn reset(&mut self) {
@@ -401,7 +500,7 @@ impl Model {
         self.reply_off = false;
         self.skip_next = false;
         self.name.clear();
-        self.authenticated = self.rules.password.is_none();
+        self.be_nobody();
         self.say("+RESET\r\n");
     }
 
@@ -450,6 +549,13 @@ impl Model {
     }
 }
 
+/// A user of the accounts, or the only one there is.
+type Who = Option<&'static Account>;
+
+const NOAUTH_HELLO: &str = "-NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO \
+                            <proto> AUTH <user> <pass> option can be used to authenticate the client and select the \
+                            RESP protocol version at the same time\r\n";
+
 const WRONGPASS: &str = "-WRONGPASS invalid username-password pair or user is disabled.\r\n";
 
 fn bulk(text: &str) -> String {
@@ -460,7 +566,7 @@ fn bulk(text: &str) -> String {
 fn arity(name: &str) -> Option<(usize, usize)> {
     Some(match name {
         "multi" | "exec" | "discard" | "monitor" | "reset" | "sync" => (1, 1),
-        "ping" => (1, 2),
+        "ping" => (1, usize::MAX),
         "echo" | "get" => (2, 2),
         "set" | "publish" | "psync" | "blpop" => (3, 3),
         "lrange" => (4, 4),

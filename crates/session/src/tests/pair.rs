@@ -1,12 +1,18 @@
 //! A session and its link, driven as the relay drives them, with bounded buffers in place of sockets.
 
+use std::sync::Arc;
+
 use portcullis_resp::command::CommandId;
 use portcullis_resp::limits::RequestLimits;
 
+use super::users::Users;
 use crate::inject::Preamble;
 use crate::link::LinkFault;
 use crate::session::{CloseReason, Unavailable};
-use crate::{Auth, Denied, Fate, Incoming, Link, Observer, Plan, Session, SessionKey, Step, Tick, Until};
+use crate::{
+    Attempt, Auth, Authenticator, Denied, Fate, Incoming, Link, Observer, Plan, Session, SessionKey, Step,
+    Tick, Until,
+};
 
 /// What the observer was told.
 #[derive(Debug, Default)]
@@ -15,6 +21,8 @@ pub(crate) struct Count {
     pub(crate) answered: u64,
     pub(crate) denied: Vec<Denied>,
     pub(crate) errors: Vec<String>,
+    pub(crate) failed_logins: u64,
+    pub(crate) users: Users,
 }
 
 impl Observer for Count {
@@ -32,6 +40,16 @@ impl Observer for Count {
 
     fn error(&mut self, line: &[u8]) {
         self.errors.push(String::from_utf8_lossy(line).into_owned());
+    }
+
+    fn login_failed(&mut self) {
+        self.failed_logins += 1;
+    }
+}
+
+impl Authenticator for Count {
+    fn authenticate(&mut self, user: Option<&[u8]>, password: &[u8]) -> Attempt {
+        self.users.authenticate(user, password)
     }
 }
 
@@ -65,8 +83,12 @@ pub(crate) struct Pair {
 
 impl Pair {
     pub(crate) fn new(plan: Plan) -> Self {
+        Self::sharing(plan.into())
+    }
+
+    fn sharing(plan: Arc<Plan>) -> Self {
         Self {
-            session: Session::new(SessionKey(7), plan.into()),
+            session: Session::new(SessionKey(7), plan),
             link: Link::new(),
             count: Count::default(),
             asked: Vec::new(),
@@ -97,6 +119,21 @@ impl Pair {
     /// Nobody checks credentials, and the upstream wants none; it is connected.
     pub(crate) fn trust() -> Self {
         Self::connected(plan(Auth::Trust, None))
+    }
+
+    /// These may log in; nobody is, and nothing is connected.
+    pub(crate) fn of_users(users: Users) -> Self {
+        let nobody = users.plan_of(None).expect("a plan for nobody");
+        let mut pair = Self::sharing(nobody);
+        pair.count.users = users;
+        pair
+    }
+
+    /// One of the users is in before a word is said.
+    pub(crate) fn as_if_certified(mut self, user: &str) -> Self {
+        let plan = self.count.users.plan_of(Some(user)).expect("a user");
+        self.session = Session::new(SessionKey(7), plan);
+        self
     }
 
     pub(crate) fn connected(plan: Plan) -> Self {

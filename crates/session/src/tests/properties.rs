@@ -1,14 +1,17 @@
 //! Whatever a client says, in whatever pieces it travels: it hears what a Redis with the gate's rules would tell it.
 
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 
-use super::model::{Model, Rules};
+use super::model::{Account, Model, Rules};
 use super::pair::{Pair, plan, show};
 use super::script::{Command, scripts};
+use super::users::{User, Users};
 use crate::Auth;
 
 /// As many as [`World::turn`] knows.
-const EVENTS: u64 = 7;
+const EVENTS: u64 = 8;
 
 /// What the queues of one session with small buffers and a short script may take.
 const MAX_HELD: usize = 64 * 1024;
@@ -20,11 +23,58 @@ struct Setting {
     password: Option<&'static str>,
 }
 
-const SETTINGS: [Setting; 4] = [
+const SETTINGS: [Setting; 6] = [
     Setting { auth: Auth::Passthrough, password: None },
     Setting { auth: Auth::Passthrough, password: Some("secret") },
     Setting { auth: Auth::Trust, password: None },
     Setting { auth: Auth::Trust, password: Some("secret") },
+    // They count twice: most there is to get wrong is here.
+    Setting { auth: Auth::Users, password: None },
+    Setting { auth: Auth::Users, password: None },
+];
+
+const CAROL_MAY_NOT: &[&str] = &["lrange", "client|getname", "monitor"];
+const BOB_MAY_NOT: &[&str] = &["echo", "exec", "ssubscribe"];
+
+/// The users of the gate, and what logs it in for them.
+const USERS: [User; 4] = [
+    User { name: "alice", password: "a", login: Some(("ua", "pa")), acl: None },
+    User {
+        name: "carol",
+        password: "c",
+        login: Some(("uc", "pc")),
+        acl: Some("+@all -lrange -client|getname -monitor ~a* &a*"),
+    },
+    User { name: "bob", password: "b", login: None, acl: Some("+@all -echo -exec -ssubscribe") },
+    User { name: "default", password: "d", login: None, acl: None },
+];
+
+static KNOWN: LazyLock<Users> = LazyLock::new(|| Users::new(&USERS));
+
+/// With logins that no upstream knows.
+static ROTATED: LazyLock<Users> = LazyLock::new(|| {
+    let users = USERS.map(|user| User { login: Some(("nobody's", "nobody's")), ..user });
+    Users::renewed(&users, &KNOWN)
+});
+
+/// The same in the words of the model.
+const ACCOUNTS: &[Account] = &[
+    Account { logs_in: true, ..Account::may_all("alice", Some("a")) },
+    Account {
+        denied: Some(CAROL_MAY_NOT),
+        prefix: "a",
+        logs_in: true,
+        ..Account::may_all("carol", Some("c"))
+    },
+    Account { denied: Some(BOB_MAY_NOT), ..Account::may_all("bob", Some("b")) },
+    Account::may_all("default", Some("d")),
+];
+
+/// Those of the upstream.
+const LOGINS: &[Account] = &[
+    Account::may_all("default", None),
+    Account::may_all("ua", Some("pa")),
+    Account::may_all("uc", Some("pc")),
 ];
 
 impl Setting {
@@ -32,14 +82,19 @@ impl Setting {
     fn reference(self) -> Model {
         let trust = self.auth == Auth::Trust;
         let password = self.password.filter(|_| !trust);
-        Model::new(Rules { password, gate: true, trust, behind_gate: false })
+        let accounts = if self.auth == Auth::Users { ACCOUNTS } else { &[] };
+        Model::new(Rules { password, accounts, gate: true, trust, behind_gate: false })
     }
 
     fn upstream(self) -> Model {
-        Model::new(Rules { password: self.password, behind_gate: true, ..Rules::default() })
+        let accounts = if self.auth == Auth::Users { LOGINS } else { &[] };
+        Model::new(Rules { password: self.password, accounts, behind_gate: true, ..Rules::default() })
     }
 
     fn gate(self) -> Pair {
+        if self.auth == Auth::Users {
+            return Pair::of_users(KNOWN.clone());
+        }
         Pair::new(plan(self.auth, self.password))
     }
 }
@@ -66,6 +121,7 @@ proptest! {
 
 /// Everything between a client and its Redis.
 struct World {
+    setting: Setting,
     pair: Pair,
     upstream: Model,
     client: Vec<u8>,
@@ -80,7 +136,16 @@ impl World {
         let mut pair = setting.gate();
         pair.room = buffer;
         let client = script.iter().flat_map(Command::bytes).collect();
-        Self { pair, upstream: setting.upstream(), client, heard: Vec::new(), buffer, seed, most_held: 0 }
+        Self {
+            setting,
+            pair,
+            upstream: setting.upstream(),
+            client,
+            heard: Vec::new(),
+            buffer,
+            seed,
+            most_held: 0,
+        }
     }
 
     fn run(&mut self) {
@@ -128,20 +193,48 @@ impl World {
                 let n = n.min(self.pair.heard.len());
                 self.heard.extend(self.pair.heard.drain(..n));
             }
-            _ if self.pair.wants_link && !self.pair.linked => self.pair.connect(),
+            6 if self.pair.wants_link && !self.pair.linked => self.pair.connect(),
+            7 if self.setting.auth == Auth::Users => self.rotate(),
             _ => {}
         }
         self.most_held = self.most_held.max(self.pair.session.held() + self.pair.link.held());
     }
 
-    /// Bytes at each place, what is waited for, and whether there is a connection.
-    fn progress(&self) -> [usize; 9] {
+    /// A reload changes what logs the gate in, and no rules. Users see nothing of it, and the upstream that was asked for
+    /// must not.
+    fn rotate(&mut self) {
+        let new = if self.pair.wants_link { &*ROTATED } else { &*KNOWN };
+        assert!(self.pair.session.renew(|user| new.plan_of(user)));
+    }
+
+    /// Bytes at each place, what is waited for, whether there is a connection, and what came through it.
+    fn progress(&self) -> [usize; 10] {
         let Pair { asked, sent, answered, asked_need, answered_need, linked, .. } = &self.pair;
         let ends = [self.client.len(), self.upstream.output.len(), self.heard.len()];
         let [client, upstream, heard] = ends;
         let linked = usize::from(*linked);
         let (asked, sent, answered) = (asked.len(), sent.len(), answered.len());
-        [client, upstream, heard, asked, sent, answered, *asked_need, *answered_need, linked]
+        [
+            client,
+            upstream,
+            heard,
+            asked,
+            sent,
+            answered,
+            *asked_need,
+            *answered_need,
+            linked,
+            self.upstream.seen.len(),
+        ]
+    }
+
+    /// Each command ran as whoever it was asked by, and nothing else ran.
+    fn check_identities(&self, reference: &Model) {
+        assert_eq!(self.upstream.failed_logins * usize::from(self.setting.auth != Auth::Passthrough), 0);
+        let asked: Vec<_> = reference.ran.iter().map(|(user, argv)| (login_of(user), argv)).collect();
+        let ran: Vec<_> = self.upstream.ran.iter().map(|(user, argv)| (*user, argv)).collect();
+        assert!(asked.starts_with(&ran), "\n asked {asked:?}\n   ran {ran:?}");
+        assert!(self.pair.fault.is_some() || asked.len() == ran.len(), "\n asked {asked:?}\n   ran {ran:?}");
     }
 
     fn check(&self, reference: &Model) {
@@ -149,6 +242,7 @@ impl World {
         assert!(self.most_held < MAX_HELD, "held {} bytes", self.most_held);
         let (heard, heard_lines) = without_monitor(&self.heard);
         let (said, said_lines) = without_monitor(&reference.output);
+        self.check_identities(reference);
         if let Some(fault) = self.pair.fault {
             assert!(self.upstream.ambiguous, "{fault}");
             assert!(said.starts_with(&heard), "\n heard {}\n  said {}", show(&heard), show(&said));
@@ -165,6 +259,12 @@ impl World {
             assert!(!self.pair.session.is_mid_frame());
         }
     }
+}
+
+/// Who stands for whom upstream.
+fn login_of(user: &str) -> &'static str {
+    let user = USERS.iter().find(|known| known.name == user);
+    user.map_or("", |user| user.login.map_or("default", |(name, _)| name))
 }
 
 /// Lines of MONITOR are counted apart: where they stand between replies is not promised.

@@ -21,18 +21,25 @@ impl Command {
 }
 
 pub(crate) fn scripts() -> impl Strategy<Value = Vec<Command>> {
-    prop::collection::vec(command(), 1..40)
+    // Most scripts begin with a login: without one little happens where there are users.
+    let first = prop::collection::vec(command(login()), 0..4);
+    let rest = prop::collection::vec(command(anything()), 1..40);
+    (first, rest).prop_map(|(first, rest)| [first, rest].concat())
 }
 
-fn command() -> impl Strategy<Value = Command> {
-    let words = prop_oneof![
+fn anything() -> impl Strategy<Value = String> {
+    prop_oneof![
         6 => data(),
         5 => transaction(),
         5 => subscription(),
         3 => mode(),
         2 => handshake(),
+        2 => login(),
         1 => odd(),
-    ];
+    ]
+}
+
+fn command(words: impl Strategy<Value = String>) -> impl Strategy<Value = Command> {
     (words, prop::bool::weighted(0.15)).prop_map(|(words, inline)| {
         let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
         // An inline line is meant to be short.
@@ -126,6 +133,22 @@ fn handshake() -> impl Strategy<Value = String> {
         "AUTH default secret",
         "AUTH other secret",
         "AUTH a b c",
+        "AUTH alice wrong",
+        "HELLO 3 AUTH bob wrong",
+    ])
+}
+
+/// As those users whom the properties know.
+fn login() -> impl Strategy<Value = String> {
+    text(&[
+        "AUTH alice a",
+        "AUTH carol c",
+        "AUTH bob b",
+        "AUTH carol:c",
+        "AUTH d",
+        "HELLO 3 AUTH alice a",
+        "HELLO 2 AUTH carol c SETNAME me",
+        "HELLO 3 AUTH bob b",
     ])
 }
 

@@ -11,6 +11,7 @@ use portcullis_acl::{Access, PolicyBuilder};
 use self::settings::Settings;
 use super::groups::Groups;
 use super::upstreams::Upstreams;
+use super::users::Users;
 use crate::config::fields::Fields;
 use crate::config::limits::Limits;
 use crate::config::load::Scope;
@@ -39,13 +40,14 @@ struct Read<'n> {
 pub(super) fn read<'n>(
     fields: &mut Fields<'n>,
     upstreams: &Upstreams<'_>,
+    users: &mut Users<'_>,
     limits: &Limits,
     groups: &mut Groups<'_>,
     policy: &mut PolicyBuilder,
     admin: Option<&AdminBind>,
     scope: &mut Scope,
 ) -> Listeners<'n> {
-    let mut parts = Parts { upstreams, groups, policy, scope };
+    let mut parts = Parts { upstreams, users, groups, policy, scope };
     let defaults = fields.take("listener_defaults").map(|node| parts.defaults(node)).unwrap_or_default();
     let mut listeners = Listeners { list: Vec::new() };
     let example =
@@ -73,14 +75,15 @@ pub(super) fn read<'n>(
 }
 
 /// What reading one listener needs.
-struct Parts<'p, 'g, 'u> {
+struct Parts<'p, 'g, 'u, 's> {
     upstreams: &'p Upstreams<'u>,
+    users: &'p mut Users<'s>,
     groups: &'p mut Groups<'g>,
     policy: &'p mut PolicyBuilder,
     scope: &'p mut Scope,
 }
 
-impl Parts<'_, '_, '_> {
+impl Parts<'_, '_, '_, '_> {
     fn defaults(&mut self, node: &Node) -> Settings {
         let Some(mut fields) = Fields::of(node, "listener_defaults", &mut self.scope.problems) else {
             return Settings::default();
@@ -170,6 +173,8 @@ impl Listeners<'_> {
                     upstream: read.settings.upstream?,
                     refusal: read.settings.refusal.unwrap_or(Refusal::Denied),
                     auth: read.settings.auth.unwrap_or(Auth::Passthrough),
+                    users: read.settings.users.map(|(users, _)| users).unwrap_or_default(),
+                    acl: read.settings.acl,
                     inline_commands: read.settings.inline_commands.unwrap_or(true),
                     proxy_protocol: read.settings.proxy_protocol.map(|(_, only)| ProxyProtocol { only }),
                     limits: read.limits,

@@ -31,6 +31,11 @@ impl<'n> Upstreams<'n> {
     /// The index of the upstream a listener names.
     pub(super) fn find(&self, node: &Node, scope: &mut Scope) -> Option<usize> {
         let name = value::text(node, "upstream", &mut scope.problems)?;
+        self.find_named(name, &node.place, scope)
+    }
+
+    /// The index of the upstream of that name, which is written at `place`.
+    pub(super) fn find_named(&self, name: &str, place: &Place, scope: &mut Scope) -> Option<usize> {
         if let Some(index) = self.index.get(name) {
             return Some(*index);
         }
@@ -41,7 +46,7 @@ impl<'n> Upstreams<'n> {
             None => format!("known upstreams: {}", known.join(", ")),
         };
         let message = format!("unknown upstream '{}'", crate::config::fields::shown(name));
-        scope.problems.error(&node.place, message, hint);
+        scope.problems.error(place, message, hint);
         None
     }
 
@@ -145,7 +150,7 @@ fn note(node: &Node, (message, hint): (String, String), scope: &mut Scope) {
     scope.problems.error(&node.place, message, hint);
 }
 
-fn credentials(node: &Node, scope: &mut Scope) -> Option<Credentials> {
+pub(super) fn credentials(node: &Node, scope: &mut Scope) -> Option<Credentials> {
     let mut fields = Fields::of(node, "credentials", &mut scope.problems)?;
     let username = fields.take("username").map(|node| value::text(node, "username", &mut scope.problems));
     let password = fields

@@ -16,40 +16,44 @@ fn listeners(limits: &[u64]) -> Vec<Arc<ListenerState>> {
     generation.listeners().to_vec()
 }
 
+fn take(all: &Arc<Seat>, listener: &Arc<ListenerState>) -> Option<Place> {
+    Place::take(all, listener, ClientAddr::unix()).ok()
+}
+
 #[test]
 fn a_place_is_given_back() {
     let (all, listeners) = (Arc::new(Seat::new(2)), listeners(&[2]));
-    let places = [Place::take(&all, &listeners[0]), Place::take(&all, &listeners[0])];
+    let places = [take(&all, &listeners[0]), take(&all, &listeners[0])];
     assert!(places.iter().all(Option::is_some));
-    assert!(Place::take(&all, &listeners[0]).is_none());
+    assert!(take(&all, &listeners[0]).is_none());
     drop(places);
-    assert!(Place::take(&all, &listeners[0]).is_some());
+    assert!(take(&all, &listeners[0]).is_some());
 }
 
 /// A listener that is full takes no place from the others.
 #[test]
 fn listeners_have_their_own_limit() {
     let (all, listeners) = (Arc::new(Seat::new(3)), listeners(&[1, 5]));
-    let _first = Place::take(&all, &listeners[0]).expect("a place");
+    let _first = take(&all, &listeners[0]).expect("a place");
     for _ in 0..10 {
-        assert!(Place::take(&all, &listeners[0]).is_none());
+        assert!(take(&all, &listeners[0]).is_none());
     }
-    let take = || Place::take(&all, &listeners[1]);
-    let _others = [take().expect("a place"), take().expect("a place")];
-    assert!(take().is_none(), "more than in all");
+    let other = || take(&all, &listeners[1]);
+    let _others = [other().expect("a place"), other().expect("a place")];
+    assert!(other().is_none(), "more than in all");
 }
 
 /// Who is there stays, and nobody comes in before enough have left.
 #[test]
 fn a_limit_can_be_lowered_below_what_is_taken() {
     let (all, listeners) = (Arc::new(Seat::new(10)), listeners(&[10]));
-    let take = || Place::take(&all, &listeners[0]);
-    let mut places: Vec<_> = (0..5).map(|_| take().expect("a place")).collect();
+    let next = || take(&all, &listeners[0]);
+    let mut places: Vec<_> = (0..5).map(|_| next().expect("a place")).collect();
     all.set_limit(3);
     places.truncate(3);
-    assert!(take().is_none());
+    assert!(next().is_none());
     places.truncate(2);
-    places.push(take().expect("a place"));
+    places.push(next().expect("a place"));
     assert_eq!((all.taken(), listeners[0].seat().taken()), (3, 3));
 }
 
@@ -61,7 +65,7 @@ fn threads_never_exceed_the_limit() {
         for _ in 0..4 {
             scope.spawn(|| {
                 for _ in 0..10_000 {
-                    let place = Place::take(&all, &listeners[0]);
+                    let place = take(&all, &listeners[0]);
                     assert!(all.taken() <= 10);
                     drop(place);
                 }

@@ -6,7 +6,7 @@ use portcullis_session::Tick;
 use portcullis_session::session::Unavailable;
 
 use super::{Ended, Relay, Upstream};
-use crate::config::{Config, Listener};
+use crate::config::{Auth, Config, Listener};
 use crate::metrics::ClosedReason;
 use crate::net::stream::Stream;
 
@@ -24,6 +24,8 @@ pub struct Pace {
     write: Option<Duration>,
     login: Option<Duration>,
     response: Option<Duration>,
+    /// Where clients have to log in.
+    enter: Option<Duration>,
 }
 
 impl Pace {
@@ -37,6 +39,7 @@ impl Pace {
             write: timeouts.write(),
             login: upstream.map(|upstream| upstream.connect_timeout()),
             response: upstream.and_then(|upstream| upstream.response_timeout()),
+            enter: timeouts.login().filter(|_| listener.auth() == Auth::Users),
         }
     }
 }
@@ -111,8 +114,14 @@ impl Relay {
 
     /// The first thing that must happen, and by when.
     fn due(&self) -> Option<(Tick, Due)> {
-        let all =
-            [self.write_due(), self.login_due(), self.frame_due(), self.idle_due(), self.response_due()];
+        let all = [
+            self.write_due(),
+            self.login_due(),
+            self.enter_due(),
+            self.frame_due(),
+            self.idle_due(),
+            self.response_due(),
+        ];
         all.into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
@@ -132,6 +141,11 @@ impl Relay {
     fn login_due(&self) -> Option<(Tick, Due)> {
         let first = self.session.is_logging_in() && !self.link.answered();
         if first { Some((self.linked_at.after(self.pace().login?), Due::Response)) } else { None }
+    }
+
+    fn enter_due(&self) -> Option<(Tick, Due)> {
+        let limit = self.pace().enter.filter(|_| self.session.user().is_none())?;
+        Some((self.user_since.after(limit), Due::Close(ClosedReason::Timeout)))
     }
 
     fn frame_due(&self) -> Option<(Tick, Due)> {

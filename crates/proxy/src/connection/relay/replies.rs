@@ -36,7 +36,8 @@ impl Relay {
             match self.link.next(self.down.unread()) {
                 Incoming::Part(part) => {
                     let mut count = Count {
-                        counts: &self.presence.entry.served.counts,
+                        worker: &self.worker,
+                        entry: &self.presence.entry,
                         totals: &mut self.presence.totals,
                     };
                     let len = part.bytes.len();
@@ -161,6 +162,9 @@ impl Relay {
             CloseReason::Client => ClosedReason::Client,
             CloseReason::Upstream(_) => ClosedReason::Upstream,
             CloseReason::Drain => ClosedReason::Drain,
+            CloseReason::NotReplication => ClosedReason::Upstream,
+            CloseReason::Revoked => ClosedReason::Revoked,
+            CloseReason::Blocked => ClosedReason::Limit,
             CloseReason::CrossProtocol => {
                 self.note(
                     "possible HTTP request to a Redis port (POST or Host:), as a browser can be made to send",

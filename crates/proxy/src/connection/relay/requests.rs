@@ -47,8 +47,11 @@ impl Relay {
             if self.up.is_congested() || self.closing.is_some() {
                 return Want::Nothing;
             }
-            let mut count =
-                Count { counts: &self.presence.entry.served.counts, totals: &mut self.presence.totals };
+            let mut count = Count {
+                worker: &self.worker,
+                entry: &self.presence.entry,
+                totals: &mut self.presence.totals,
+            };
             match self.session.next(self.up.unread(), self.asked_at, &mut count) {
                 Step::Forward { len, first, owed, shape, .. } => {
                     if owed > 0 {

@@ -144,7 +144,7 @@ fn who_is_judged_anew_goes_or_stays_by_another_entry() {
     let (_, stays, silent) = session(&table, 2, None);
     let cut = table.judge_all(|entry| match entry.id {
         1 => Verdict::Cut,
-        _ => Verdict::Stay { permit: permit(Some(50)), wake: false },
+        _ => Verdict::Stay { permit: permit(Some(50)), user_permit: None, wake: false },
     });
     assert_eq!(cut, 1);
     assert_eq!(gone.take_signal(), Some(Signal::Cut(ClosedReason::Revoked)));
@@ -152,4 +152,19 @@ fn who_is_judged_anew_goes_or_stays_by_another_entry() {
     assert_eq!(stays.permit.borrow().expires(), Some(UnixSeconds(50)));
     table.cut_expired(UnixSeconds(50));
     assert_eq!(stays.take_signal(), Some(Signal::Cut(ClosedReason::Revoked)));
+}
+
+#[test]
+fn the_entry_of_a_users_own_list_expires_as_well() {
+    let table = Table::default();
+    let (_, entry, _) = session(&table, 1, None);
+    assert!(entry.set_user(Some("reporting")) && !entry.set_user(Some("reporting")));
+    entry.set_user_permit(Some(permit(Some(70))));
+    table.cut_expired(UnixSeconds(69));
+    assert_eq!(entry.take_signal(), None);
+    table.cut_expired(UnixSeconds(70));
+    assert_eq!(entry.take_signal(), Some(Signal::Cut(ClosedReason::Revoked)));
+    assert!(entry.set_user(None));
+    table.cut_expired(UnixSeconds(71));
+    assert_eq!(entry.take_signal(), None, "nobody is logged in any more");
 }

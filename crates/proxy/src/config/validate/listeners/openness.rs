@@ -53,6 +53,35 @@ impl Listeners<'_> {
         }
     }
 
+    /// Whether `auth` and `users` go together.
+    pub(in crate::config::validate) fn meet_users(&self, scope: &mut Scope) {
+        for read in self.list.iter().flatten() {
+            let name = read.name;
+            let by_users = read.settings.auth == Some(Auth::Users);
+            match &read.settings.users {
+                Some((users, place)) if by_users && users.is_empty() => {
+                    let message = format!("listener '{name}' names no user: nobody can log in");
+                    scope.problems.error(place, message, "write users: [NAME, ...]");
+                }
+                None if by_users && !read.settings.broken => {
+                    let message = format!("listener '{name}' has auth: users and names none");
+                    scope.problems.error(read.place, message, "write users: [NAME, ...]");
+                }
+                Some((_, place)) if !by_users && !read.settings.broken => {
+                    let auth = read.settings.auth.unwrap_or(Auth::Passthrough).as_str();
+                    let message = format!("listener '{name}' names users, and auth is {auth}");
+                    scope.problems.error(place, message, "write auth: users, or leave the users out");
+                }
+                _ => {}
+            }
+            if by_users && read.limits.per_source().auth_failures.is_none() {
+                let message = format!("listener '{name}' lets passwords be tried without end");
+                let hint = "set limits: {per_source: {auth_failures: 10/1m, block_for: 10m}}";
+                scope.problems.warning(read.place, message, hint);
+            }
+        }
+    }
+
     /// What `auth` makes of an upstream's credentials.
     pub(in crate::config::validate) fn meet_upstreams(&self, upstreams: &Upstreams<'_>, scope: &mut Scope) {
         let mut users: HashMap<usize, Vec<Auth>> = HashMap::new();
@@ -61,12 +90,13 @@ impl Listeners<'_> {
             let auth = read.settings.auth.unwrap_or(Auth::Passthrough);
             users.entry(upstream).or_default().push(auth);
             let credentials = upstreams.get(upstream).and_then(|read| read.credentials);
-            if auth == Auth::Trust && credentials.is_some() {
+            if auth == Auth::Trust && credentials.is_some() && read.settings.acl.is_none() {
                 let message = format!(
                     "listener '{}' trusts its clients with every command: CONFIG GET requirepass would show them the upstream's password",
                     read.name
                 );
-                let hint = "give the upstream a Redis user without dangerous commands: ACL SETUSER app on >... ~* &* +@all -@dangerous +info";
+                let hint =
+                    "add acl: \"@public\", or give the upstream a Redis user without dangerous commands";
                 scope.problems.warning(read.place, message, hint);
             }
         }
@@ -79,7 +109,7 @@ impl Listeners<'_> {
                         "",
                     );
                 }
-                (Some(auth), Some(place)) if !auth.contains(&Auth::Trust) => {
+                (Some(auth), Some(place)) if auth.iter().all(|auth| *auth == Auth::Passthrough) => {
                     let message = "with auth: passthrough these credentials serve health checks only";
                     scope.problems.remark(place, message);
                 }

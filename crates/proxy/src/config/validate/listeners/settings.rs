@@ -5,7 +5,7 @@ use portcullis_acl::{GroupId, Shadow};
 use super::Parts;
 use crate::config::fields::Fields;
 use crate::config::limits::Patch;
-use crate::config::model::{Auth, Refusal};
+use crate::config::model::{Acl, Auth, Refusal};
 use crate::config::problem::Place;
 use crate::config::raw::Node;
 use crate::config::value;
@@ -22,6 +22,9 @@ pub(super) struct Settings {
     pub(super) proxy_protocol: Option<(Vec<GroupId>, bool)>,
     pub(super) refusal: Option<Refusal>,
     pub(super) auth: Option<Auth>,
+    /// The names, and where the list stands.
+    pub(super) users: Option<(Vec<String>, Place)>,
+    pub(super) acl: Option<Acl>,
     pub(super) inline_commands: Option<bool>,
     pub(super) allow_anonymous_internet: Option<bool>,
     pub(super) limits: Vec<Patch>,
@@ -29,7 +32,7 @@ pub(super) struct Settings {
     pub(super) broken: bool,
 }
 
-impl Parts<'_, '_, '_> {
+impl Parts<'_, '_, '_, '_> {
     pub(super) fn settings(&mut self, fields: &mut Fields<'_>) -> Settings {
         let mut settings = Settings::default();
         if let Some(node) = fields.take("upstream") {
@@ -45,6 +48,13 @@ impl Parts<'_, '_, '_> {
         if let Some(node) = fields.take("shadow") {
             settings.shadow = self.shadow(node);
         }
+        if let Some(node) = fields.take("users") {
+            settings.users = Some((self.users.list(node, self.scope), node.place.clone()));
+        }
+        if let Some(node) = fields.take("acl") {
+            settings.acl = super::super::rules::read(node, self.scope);
+            settings.broken |= settings.acl.is_none();
+        }
         if let Some(node) = fields.take("proxy_protocol") {
             settings.proxy_protocol = self.proxy_protocol(node);
             settings.broken |= settings.proxy_protocol.is_none();
@@ -54,8 +64,6 @@ impl Parts<'_, '_, '_> {
             settings.limits.push(Patch::listener(node, &mut self.scope.problems));
         }
         let problems = &mut self.scope.problems;
-        fields.not_yet("users", "this version has auth: passthrough and auth: trust", problems);
-        fields.not_yet("acl", "give the upstream's user the rules: ACL SETUSER", problems);
         fields.not_yet("announce", "", problems);
         fields.not_yet("tls", "", problems);
         settings
@@ -95,13 +103,8 @@ impl Parts<'_, '_, '_> {
             settings.broken |= settings.refusal.is_none();
         }
         if let Some(node) = fields.take("auth") {
-            let words =
-                [("passthrough", Some(Auth::Passthrough)), ("trust", Some(Auth::Trust)), ("users", None)];
-            let auth = value::word(node, "auth", &words, problems);
-            if auth == Some(None) {
-                problems.error(&node.place, "auth: users is not yet supported", "write passthrough or trust");
-            }
-            settings.auth = auth.flatten();
+            let words = [Auth::Passthrough, Auth::Trust, Auth::Users].map(|auth| (auth.as_str(), auth));
+            settings.auth = value::word(node, "auth", &words, problems);
             settings.broken |= settings.auth.is_none();
         }
         if let Some(node) = fields.take("inline_commands") {
@@ -146,6 +149,8 @@ impl Settings {
             proxy_protocol: self.proxy_protocol.or_else(|| below.proxy_protocol.clone()),
             refusal: self.refusal.or(below.refusal),
             auth: self.auth.or(below.auth),
+            users: self.users.or_else(|| below.users.clone()),
+            acl: self.acl.or_else(|| below.acl.clone()),
             inline_commands: self.inline_commands.or(below.inline_commands),
             allow_anonymous_internet: self.allow_anonymous_internet.or(below.allow_anonymous_internet),
             limits: below.limits.iter().cloned().chain(self.limits).collect(),

@@ -1,0 +1,167 @@
+//! The `users` mapping: who can log in where a listener says `auth: users`, and what each may do.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use portcullis_acl::PolicyBuilder;
+use portcullis_acl::user::Secret;
+use secrecy::ExposeSecret;
+
+use super::groups::Groups;
+use super::rules;
+use super::upstreams::{self, Upstreams};
+use crate::config::fields::{Fields, named};
+use crate::config::load::Scope;
+use crate::config::model::User;
+use crate::config::problem::Place;
+use crate::config::raw::{Node, Value};
+use crate::config::{secret, value};
+
+/// What was read. One user with a fault leaves the others to be checked.
+pub(super) struct Users<'n> {
+    list: Vec<(&'n str, &'n Place, Option<Arc<User>>)>,
+    index: HashMap<&'n str, usize>,
+    used: HashSet<usize>,
+}
+
+pub(super) fn read<'n>(
+    fields: &mut Fields<'n>,
+    upstreams: &Upstreams<'_>,
+    groups: &mut Groups<'_>,
+    policy: &mut PolicyBuilder,
+    scope: &mut Scope,
+) -> Users<'n> {
+    let mut users = Users { list: Vec::new(), index: HashMap::new(), used: HashSet::new() };
+    let Some(node) = fields.take("users") else { return users };
+    for (key, node) in named(node, "users", &mut scope.problems) {
+        if let Some((message, hint)) = value::bad_name("user", &key.text) {
+            scope.problems.error(&key.place, message, hint);
+        }
+        let user = one(&key.text, node, upstreams, groups, policy, scope);
+        users.index.insert(&key.text, users.list.len());
+        users.list.push((&key.text, &key.place, user.map(Arc::new)));
+    }
+    users
+}
+
+fn one(
+    name: &str,
+    node: &Node,
+    upstreams: &Upstreams<'_>,
+    groups: &mut Groups<'_>,
+    policy: &mut PolicyBuilder,
+    scope: &mut Scope,
+) -> Option<User> {
+    let mut fields = Fields::of(node, "user", &mut scope.problems)?;
+    let secrets = fields.need("password", FORM, &mut scope.problems).and_then(|node| secrets(node, scope));
+    let from = fields.take("from").map(|node| {
+        let list = groups.list(node, policy, scope);
+        if list.is_empty() {
+            let hint = "name groups or addresses, or leave it out for all that the listener admits";
+            scope.problems.error(&node.place, format!("user '{name}' may come from nowhere"), hint);
+        }
+        policy.list(list)
+    });
+    let acl = fields.take("acl").map(|node| rules::read(node, scope));
+    let credentials = fields.take("upstream_credentials").map(|node| credentials(node, upstreams, scope));
+    fields.finish(&mut scope.problems);
+    Some(User {
+        name: name.to_owned(),
+        secrets: secrets?,
+        from,
+        acl: match acl {
+            None => None,
+            Some(acl) => Some(acl?),
+        },
+        upstream_credentials: credentials.unwrap_or_default(),
+    })
+}
+
+const FORM: &str = "write password: {sha256: DIGEST}, {file: PATH} or {env: NAME}, or a list of them; \
+                    'portcullis hash-password' makes the digest";
+
+fn secrets(node: &Node, scope: &mut Scope) -> Option<Vec<Secret>> {
+    let items = value::list(node);
+    if items.is_empty() {
+        scope.problems.error(&node.place, "password has no value", FORM);
+        return None;
+    }
+    // All of them, so that each fault is told.
+    let secrets: Vec<Option<Secret>> = items.iter().map(|item| one_secret(item, scope)).collect();
+    secrets.into_iter().collect()
+}
+
+fn one_secret(node: &Node, scope: &mut Scope) -> Option<Secret> {
+    if let Value::Map(entries) = &node.value
+        && let [(key, digest)] = entries.as_slice()
+        && key.text == "sha256"
+    {
+        let text = value::text(digest, "sha256", &mut scope.problems)?;
+        let secret = Secret::from_hex(text);
+        if secret.is_err() {
+            let message = "sha256 must be 64 hexadecimal digits";
+            scope.problems.error(&digest.place, message, "'portcullis hash-password' makes it");
+        }
+        return secret.ok();
+    }
+    secret::read(node, "password", scope).map(|secret| Secret::of(secret.expose_secret().as_bytes()))
+}
+
+fn credentials(
+    node: &Node,
+    upstreams: &Upstreams<'_>,
+    scope: &mut Scope,
+) -> BTreeMap<usize, crate::config::Credentials> {
+    let mut credentials = BTreeMap::new();
+    for (key, node) in named(node, "upstream_credentials", &mut scope.problems) {
+        let upstream = upstreams.find_named(&key.text, &key.place, scope);
+        let read = upstreams::credentials(node, scope);
+        if let (Some(upstream), Some(read)) = (upstream, read) {
+            credentials.insert(upstream, read);
+        }
+    }
+    credentials
+}
+
+impl Users<'_> {
+    /// The users that a listener names; those that are unknown are noted.
+    pub(super) fn list(&mut self, node: &Node, scope: &mut Scope) -> Vec<String> {
+        let mut list: Vec<String> = Vec::new();
+        for item in value::list(node) {
+            let Some(name) = value::text(item, "users", &mut scope.problems) else { continue };
+            let Some(index) = self.index.get(name) else {
+                let known: Vec<&str> = self.list.iter().map(|(name, ..)| *name).collect();
+                let hint = match crate::config::fields::nearest(name, &known) {
+                    Some(meant) => format!("did you mean '{meant}'?"),
+                    None if known.is_empty() => {
+                        "there are no users: add users: {NAME: {password: ...}}".to_owned()
+                    }
+                    None => format!("there is {}", known.join(", ")),
+                };
+                let message = format!("unknown user '{}'", crate::config::fields::shown(name));
+                scope.problems.error(&item.place, message, hint);
+                continue;
+            };
+            self.used.insert(*index);
+            if list.iter().any(|known| known == name) {
+                scope.problems.error(&item.place, format!("user '{name}' is there twice"), "remove one");
+            } else {
+                list.push(name.to_owned());
+            }
+        }
+        list
+    }
+
+    /// Warns of users that no listener names.
+    pub(super) fn report_unused(&self, scope: &mut Scope) {
+        for (index, (name, place, _)) in self.list.iter().enumerate() {
+            if !self.used.contains(&index) {
+                scope.problems.warning(place, format!("no listener names user '{name}'"), "");
+            }
+        }
+    }
+
+    pub(super) fn finish(self) -> Option<Vec<Arc<User>>> {
+        self.list.into_iter().map(|(_, _, user)| user).collect()
+    }
+}

@@ -1,0 +1,163 @@
+//! Who a client of one listener can be, and what holds for each: compiled with the config.
+
+use std::sync::Arc;
+
+use portcullis_acl::user::{User, UserId, Users};
+use portcullis_acl::{ClientAddr, CommandPlan, ListId, Permit, Policy, UnixSeconds};
+use portcullis_resp::limits::RequestLimits;
+use portcullis_session::inject::Preamble;
+use portcullis_session::{self as session, Plan};
+use secrecy::ExposeSecret;
+
+use crate::config::{Acl, Auth, Config, Credentials, Listener, Upstream};
+
+/// The identities of one listener.
+#[derive(Debug)]
+pub struct Logins {
+    /// Of a client that has not logged in, or need not.
+    nobody: Identity,
+    users: Users,
+    /// By [`UserId::index`].
+    identities: Box<[Identity]>,
+}
+
+/// What holds for a client.
+#[derive(Debug)]
+struct Identity {
+    name: Option<String>,
+    plan: Arc<Plan>,
+    /// Where the user may come from, if that is narrowed.
+    from: Option<ListId>,
+    /// What the rules were made from: the same texts make the same rules.
+    texts: [Option<Vec<String>>; 2],
+    rules: Arc<CommandPlan>,
+}
+
+/// A user whom the credentials show the client to be.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// What holds from now on.
+    pub plan: Arc<Plan>,
+    /// The entry of the user's own list that covers the source, where the user has one.
+    pub permit: Option<Permit>,
+}
+
+impl Logins {
+    /// Those of `listener`. Rules that have not changed since `before` are kept.
+    pub fn of(config: &Config, listener: &Listener, before: Option<&Self>) -> Self {
+        let upstream = config.upstreams().get(listener.upstream()).map(AsRef::as_ref);
+        let make = |user: Option<&crate::config::User>| {
+            let texts = [listener.acl(), user.and_then(|user| user.acl())]
+                .map(|acl| acl.map(|acl| acl.text().to_vec()));
+            let known = before.and_then(|before| before.identity(user.map(|user| user.name())));
+            let rules = known.filter(|known| known.texts == texts).map_or_else(
+                || {
+                    let user = user.and_then(|user| user.acl()).map(Acl::rules);
+                    Arc::new(CommandPlan::new(listener.acl().map(Acl::rules), user))
+                },
+                |known| Arc::clone(&known.rules),
+            );
+            let own = user.and_then(|user| user.upstream_credentials(listener.upstream()));
+            let credentials = own.or_else(|| upstream.and_then(Upstream::credentials));
+            let plan = plan(listener, upstream, credentials).with_rules(Arc::clone(&rules));
+            let plan = match user {
+                Some(user) => plan.for_user(user.name()),
+                None => plan,
+            };
+            Identity {
+                name: user.map(|user| user.name().to_owned()),
+                plan: Arc::new(plan),
+                from: user.and_then(|user| user.from()),
+                texts,
+                rules,
+            }
+        };
+        let users: Vec<_> = listener
+            .users()
+            .iter()
+            .filter_map(|name| config.users().iter().find(|user| user.name() == name))
+            .collect();
+        let known = users.iter().map(|user| User::new(user.name(), user.secrets().to_vec())).collect();
+        Self {
+            nobody: make(None),
+            identities: users.iter().map(|user| make(Some(user))).collect(),
+            // The config has no two users of one name; where it had, nobody could log in.
+            users: Users::new(known).unwrap_or_default(),
+        }
+    }
+
+    /// What holds for a client that has said nothing yet.
+    pub fn nobody(&self) -> &Arc<Plan> {
+        &self.nobody.plan
+    }
+
+    /// What holds for a user, or for nobody; `None`: there is no such user.
+    pub fn plan(&self, user: Option<&str>) -> Option<&Arc<Plan>> {
+        self.identity(user).map(|identity| &identity.plan)
+    }
+
+    /// Whether a user may come from there: `Ok` with the entry that says so, where the user has a list.
+    ///
+    /// # Errors
+    /// There is no such user, or not from there.
+    pub fn admits(
+        &self,
+        user: Option<&str>,
+        policy: &Policy,
+        from: &ClientAddr,
+        now: UnixSeconds,
+    ) -> Result<Option<Permit>, NotFromThere> {
+        let identity = self.identity(user).ok_or(NotFromThere)?;
+        match identity.from {
+            None => Ok(None),
+            Some(list) => policy.admits(list, from, now).map(Some).ok_or(NotFromThere),
+        }
+    }
+
+    /// Who these credentials are, if anybody, and if from there.
+    pub fn authenticate(
+        &self,
+        name: Option<&[u8]>,
+        password: &[u8],
+        policy: &Policy,
+        from: &ClientAddr,
+        now: UnixSeconds,
+    ) -> Option<Login> {
+        let id: UserId = self.users.authenticate(name, password)?;
+        let identity = self.identities.get(usize::try_from(id.index()).ok()?)?;
+        let permit = self.admits(identity.name.as_deref(), policy, from, now).ok()?;
+        Some(Login { plan: Arc::clone(&identity.plan), permit })
+    }
+
+    fn identity(&self, user: Option<&str>) -> Option<&Identity> {
+        match user {
+            None => Some(&self.nobody),
+            Some(_) => self.identities.iter().find(|identity| identity.name.as_deref() == user),
+        }
+    }
+}
+
+/// The user is not known, or may not come from that source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no such user, or not from that source")]
+pub struct NotFromThere;
+
+fn plan(listener: &Listener, upstream: Option<&Upstream>, credentials: Option<&Credentials>) -> Plan {
+    let auth = match listener.auth() {
+        Auth::Passthrough => session::Auth::Passthrough,
+        Auth::Trust => session::Auth::Trust,
+        Auth::Users => session::Auth::Users,
+    };
+    let preamble = credentials
+        .map(|credentials| Preamble::auth(credentials.username(), credentials.password().expose_secret()));
+    let limits = listener.limits();
+    let grammar = RequestLimits {
+        bulk: limits.bulk(),
+        arguments: limits.arguments(),
+        inline: limits.inline(),
+        inline_commands: listener.inline_commands(),
+        ..RequestLimits::default()
+    };
+    let name = upstream.map_or("", Upstream::name);
+    Plan::new(auth, preamble, name, grammar, limits.held_command())
+}

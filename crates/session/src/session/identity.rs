@@ -1,0 +1,302 @@
+//! Who the client is, and as whom its upstream connection is logged in.
+//!
+//! The two never part. Another user comes in when nothing is owed and the upstream has confirmed the login that stands
+//! for it; until then nothing more is read. What a user began and what lives on the connection (a WATCH, subscriptions)
+//! stays, as it does in Redis.
+
+use std::sync::Arc;
+
+use portcullis_resp::command::{CommandId, id};
+use portcullis_resp::reply;
+
+use super::command::Frame;
+use super::judge::{Answer, Verdict};
+use super::{CloseReason, Fate, Session, Step, Unavailable};
+use crate::handshake::Hello;
+use crate::inject::{AS_NOBODY, Preamble};
+use crate::observe::{Attempt, Authenticator, Denied};
+use crate::owed::{Local, What};
+use crate::plan::{Auth, Plan};
+use crate::shape::Shape;
+use crate::state::asked::Login;
+use crate::tick::Tick;
+
+/// What logs the gate in on the upstream connection, as of when that was dialled or the user came in: a reload that
+/// changes credentials is for connections yet to be made.
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    /// Of the user in force.
+    own: Option<Preamble>,
+    /// Of the one that RESET leads back to.
+    home: Option<Preamble>,
+    /// A connection was asked for.
+    pub(super) fixed: bool,
+}
+
+/// A user whose credentials are right, and whom the upstream has not confirmed.
+#[derive(Debug)]
+pub(super) struct Entering {
+    plan: Arc<Plan>,
+    /// What logs the gate in on this connection, whatever a reload says meanwhile.
+    key: Option<Preamble>,
+    hello: Option<Deferred>,
+}
+
+/// A HELLO without its credentials, which goes out once its user is in.
+#[derive(Debug)]
+pub(super) struct Deferred {
+    bytes: Vec<u8>,
+    at: Tick,
+    muted: bool,
+}
+
+impl Deferred {
+    pub(super) const fn is_muted(&self) -> bool {
+        self.muted
+    }
+}
+
+impl Keys {
+    pub(super) fn of(home: &Plan) -> Self {
+        Self { own: home.preamble().cloned(), home: home.preamble().cloned(), fixed: false }
+    }
+}
+
+impl Session {
+    /// The user who is logged in, under [`Auth::Users`].
+    pub fn user(&self) -> Option<&str> {
+        self.plan.user()
+    }
+
+    /// A reload: new rules and limits hold from the next command on. `plan_of` gives what now holds for a user, or for
+    /// none; nothing where there is no such user any more. What logs the gate in changes only as long as no upstream
+    /// connection was asked for.
+    ///
+    /// False: the session cannot go on under what holds now and is to be cut; it ends by itself once all that is owed
+    /// was paid.
+    #[must_use]
+    pub fn renew(&mut self, mut plan_of: impl FnMut(Option<&str>) -> Option<Arc<Plan>>) -> bool {
+        let auth = self.home.auth();
+        let mut renewed = |old: &Plan| plan_of(old.user()).filter(|new| new.replaces(old, auth));
+        let entering = self.entering.as_ref().map(|entering| renewed(&entering.plan));
+        let (Some(home), Some(plan)) = (renewed(&self.home), renewed(&self.plan)) else {
+            self.end(CloseReason::Revoked);
+            return false;
+        };
+        if let (Some(entering), Some(new)) = (&mut self.entering, entering) {
+            let Some(new) = new else {
+                self.end(CloseReason::Revoked);
+                return false;
+            };
+            entering.plan = new;
+        }
+        // What is queued was judged by the old rules, and EXEC would run it under the new.
+        if !plan.shares_rules_with(&self.plan)
+            && let Some(transaction) = &mut self.asked.transaction
+        {
+            transaction.spoil();
+        }
+        if !self.keys.fixed {
+            self.keys = Keys { own: plan.preamble().cloned(), ..Keys::of(&home) };
+        }
+        self.home = home;
+        self.plan = plan;
+        self.adopt_limits();
+        self.may_still_replicate()
+    }
+
+    /// A frame that has begun goes on under the limits that it began with.
+    pub(super) fn adopt_limits(&mut self) {
+        self.limits_due = self.scan.is_mid_frame();
+        if !self.limits_due {
+            self.scan.set_limits(self.plan.limits());
+        }
+    }
+
+    pub(super) const fn is_linked(&self) -> bool {
+        !matches!(self.asked.login, Login::Unlinked)
+    }
+
+    /// What a fresh connection, or one that was RESET, needs before commands may flow.
+    pub(super) fn login_due(&mut self) {
+        self.asked.named = false;
+        self.asked.login = if self.plan.is_anonymous() {
+            Login::Nobody
+        } else if self.keys.own.is_some() {
+            Login::Due
+        } else {
+            Login::Done
+        };
+    }
+
+    pub(super) fn log_in(&mut self, now: Tick) -> Step<'_> {
+        self.asked.login = Login::Sent;
+        let first = self.owe_unmuted(What::Login, CommandId::UNKNOWN, now);
+        let bytes = self.keys.own.as_ref().map_or(&[][..], Preamble::bytes);
+        Step::Instead { bytes, skip: 0, first, shape: Shape::Whole }
+    }
+
+    /// The upstream took the gate's own login.
+    pub(super) const fn logged_in(&mut self) {
+        self.asked.login = Login::Done;
+        self.asked.named = true;
+    }
+
+    /// Redis's checks before it asks who the client is, and that one. None: the command may come from anybody.
+    pub(super) fn before_login(&self, command: CommandId, frame: &Frame<'_>) -> Option<Verdict> {
+        let held = self.plan.held_command();
+        let exact = match frame.resolve(command, held) {
+            Ok(exact) => exact,
+            Err(verdict) => return Some(verdict),
+        };
+        if !exact.info().takes(frame.arguments) {
+            return Some(Verdict::wrong_arity(exact));
+        }
+        if matches!(command, id::AUTH | id::HELLO | id::RESET) {
+            return None;
+        }
+        Some(Verdict::Answer(Answer::Refusal(Local::Canned(reply::NOAUTH), Denied::Login)))
+    }
+
+    /// AUTH under [`Auth::Users`].
+    pub(super) fn auth_user<A: Authenticator>(
+        &mut self,
+        frame: &Frame<'_>,
+        authenticator: &mut A,
+    ) -> Verdict {
+        match frame.arguments {
+            0 | 1 => return Verdict::wrong_arity(id::AUTH),
+            2 | 3 => {}
+            _ => return Verdict::Answer(Answer::Error(Local::Canned(reply::SYNTAX_ERROR))),
+        }
+        if !frame.is_whole_within(self.plan.held_command()) {
+            return Verdict::NeedWhole;
+        }
+        if self.is_linked() && !self.owed.is_empty() {
+            return Verdict::WaitUntilPaid;
+        }
+        let attempt = match frame.after_name()[..] {
+            [password] => authenticator.authenticate(None, password),
+            [user, password] => authenticator.authenticate(Some(user), password),
+            _ => Attempt::Refused,
+        };
+        self.attempted(attempt, None)
+    }
+
+    /// HELLO under [`Auth::Users`].
+    pub(super) fn hello_user<A: Authenticator>(
+        &mut self,
+        hello: &Hello<'_>,
+        authenticator: &mut A,
+    ) -> Verdict {
+        let Some((user, password)) = hello.credentials else {
+            return match (self.plan.is_anonymous(), hello.bad_name) {
+                (true, true) => Verdict::Answer(Answer::Error(Local::Canned(reply::HELLO_BAD_NAME))),
+                (true, false) => {
+                    Verdict::Answer(Answer::Refusal(Local::Canned(reply::NOAUTH_HELLO), Denied::Login))
+                }
+                (false, _) if self.is_linked() => Verdict::untimed(Shape::Hello),
+                (false, _) => Verdict::WaitUntilLinked,
+            };
+        };
+        if self.is_linked() && !self.owed.is_empty() {
+            return Verdict::WaitUntilPaid;
+        }
+        let attempt = authenticator.authenticate(Some(user), password);
+        self.attempted(attempt, Some(hello.without_credentials()))
+    }
+
+    fn attempted(&mut self, attempt: Attempt, hello: Option<Vec<u8>>) -> Verdict {
+        let plan = match attempt {
+            Attempt::Granted(plan) if plan.auth() == Auth::Users && !plan.is_anonymous() => plan,
+            Attempt::Granted(_) | Attempt::Refused => return Verdict::Answer(Answer::LoginFailed),
+            Attempt::Blocked => {
+                self.end(CloseReason::Blocked);
+                return Verdict::Answer(Answer::LoginFailed);
+            }
+        };
+        if self.is_linked() && (plan.preamble().is_some() || self.asked.named) {
+            return Verdict::Identify { plan, hello };
+        }
+        let key = plan.preamble().cloned();
+        self.enter(plan, key);
+        match hello {
+            None => Verdict::Answer(Answer::Reply(Local::Canned(reply::OK))),
+            Some(bytes) => Verdict::Defer(bytes),
+        }
+    }
+
+    /// The gate logs in as another user; the client is who it was until that is confirmed.
+    pub(super) fn identify(
+        &mut self,
+        plan: Arc<Plan>,
+        hello: Option<Vec<u8>>,
+        command: CommandId,
+        now: Tick,
+        skip: usize,
+    ) -> Step<'_> {
+        let muted = self.asked.mute.take();
+        let first = self.owe_apart(What::Identify, command, now, muted);
+        self.hold = true;
+        let hello = hello.map(|bytes| Deferred { bytes, at: now, muted });
+        let key = plan.preamble().cloned();
+        let entering = self.entering.insert(Box::new(Entering { plan, key, hello }));
+        let bytes = entering.key.as_ref().map_or(AS_NOBODY, Preamble::bytes);
+        Step::Instead { bytes, skip, first, shape: Shape::Whole }
+    }
+
+    /// What the upstream said to that. Its words are for the client only where Redis would have said them to the client:
+    /// others may repeat the gate's credentials.
+    pub(super) fn identified(&mut self, said: &[u8], heard: Fate) -> Fate {
+        const NOT_NOW: &[u8] = b"-ERR Can't execute 'auth'";
+        let Some(entering) = self.entering.take() else { return Fate::Doubt };
+        if said == reply::OK {
+            let Entering { plan, key, hello } = *entering;
+            self.asked.named = key.is_some();
+            self.asked.login = Login::Done;
+            self.enter(plan, key);
+            let Some(hello) = hello else { return heard };
+            self.deferred = Some(Box::new(hello));
+            return Fate::Drop;
+        }
+        if said.starts_with(NOT_NOW) {
+            heard
+        } else if said.starts_with(b"-") {
+            Fate::Lost(Unavailable::of_login(said))
+        } else {
+            Fate::Doubt
+        }
+    }
+
+    pub(super) fn defer(&mut self, bytes: Vec<u8>, at: Tick) {
+        let muted = self.asked.mute.take();
+        self.deferred = Some(Box::new(Deferred { bytes, at, muted }));
+    }
+
+    /// The HELLO whose credentials were taken.
+    pub(super) fn send_deferred(&mut self, deferred: Deferred) -> Step<'_> {
+        let Deferred { bytes, at, muted } = deferred;
+        let first = self.owe_apart(What::Untimed, id::HELLO, at, muted);
+        self.scratch = bytes;
+        Step::Instead { bytes: &self.scratch, skip: 0, first, shape: Shape::Hello }
+    }
+
+    /// The upstream has forgotten who the client was, or never knew.
+    pub(super) fn leave(&mut self) {
+        self.keys.own = self.keys.home.clone();
+        self.plan = Arc::clone(&self.home);
+        self.adopt_limits();
+        if self.is_linked() {
+            self.login_due();
+        }
+    }
+
+    fn enter(&mut self, plan: Arc<Plan>, key: Option<Preamble>) {
+        self.keys.own = key;
+        self.plan = plan;
+        self.adopt_limits();
+        if self.asked.login == Login::Nobody {
+            self.asked.login = Login::Done;
+        }
+    }
+}

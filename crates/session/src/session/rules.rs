@@ -1,0 +1,57 @@
+//! Command rules: what the client may run. Judged before anything else is made of a command, as soon as what decides is
+//! there, and anew where the command had to wait.
+
+use portcullis_acl::{Judgement, Refusal, Refused};
+use portcullis_resp::command::{CommandId, id, keys};
+use portcullis_resp::reply;
+
+use super::Session;
+use super::command::Frame;
+use super::judge::{Answer, Verdict};
+use crate::observe::Denied;
+use crate::owed::Local;
+
+/// Whom Redis would name where nobody is.
+const DEFAULT_USER: &str = "default";
+
+impl Session {
+    /// None: the rules allow it.
+    pub(super) fn refused_by_rules(&self, command: CommandId, frame: &Frame<'_>) -> Option<Verdict> {
+        let rules = self.plan.rules();
+        if rules.class(command).is_free() {
+            return None;
+        }
+        let held = self.plan.held_command();
+        let args = keys::Frame::new(frame.first(held), frame.arguments);
+        match rules.judge(command, &args, frame.is_whole_within(held)) {
+            Judgement::Allow => None,
+            Judgement::More => Some(Verdict::NeedWhole),
+            Judgement::Refuse(refusal) if !refusal.command().info().takes(frame.arguments) => {
+                Some(Verdict::wrong_arity(refusal.command()))
+            }
+            Judgement::Refuse(refusal) => Some(self.refuse(refusal, frame)),
+        }
+    }
+
+    fn refuse(&self, refusal: Refusal, frame: &Frame<'_>) -> Verdict {
+        let mut line = Vec::with_capacity(96);
+        refusal.write(&mut line, self.user().unwrap_or(DEFAULT_USER).as_bytes(), frame.name());
+        let reason = match refusal.what() {
+            Refused::Command => Denied::Command,
+            Refused::Key => Denied::Key,
+            Refused::Channel => Denied::Channel,
+        };
+        Verdict::Answer(Answer::Refusal(Local::Made(line.into_boxed_slice()), reason))
+    }
+}
+
+/// An EXEC that is refused ends its transaction, and says so.
+pub(super) fn aborted(command: CommandId, refusal: Local) -> Local {
+    if command != id::EXEC {
+        return refusal;
+    }
+    let why = refusal.bytes().strip_prefix(b"-").unwrap_or_default();
+    let mut line = reply::EXECABORT_BECAUSE.to_vec();
+    line.extend_from_slice(why.strip_prefix(b"ERR ").unwrap_or(why));
+    Local::Made(line.into_boxed_slice())
+}

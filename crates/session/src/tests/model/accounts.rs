@@ -1,0 +1,89 @@
+//! Users of the model, with as much of Redis's ACL as they need.
+
+use super::{Model, is_subscription};
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Account {
+    pub(crate) name: &'static str,
+    /// None: `nopass`.
+    pub(crate) password: Option<&'static str>,
+    /// None: everything. Otherwise these commands are not allowed, nor what nobody knows.
+    pub(crate) denied: Option<&'static [&'static str]>,
+    /// What keys and channels must begin with.
+    pub(crate) prefix: &'static str,
+    /// Behind the gate, it takes a login of its own to be this user.
+    pub(crate) logs_in: bool,
+}
+
+impl Account {
+    pub(crate) const fn may_all(name: &'static str, password: Option<&'static str>) -> Self {
+        Self { name, password, denied: None, prefix: "", logs_in: false }
+    }
+
+    fn takes(&self, password: &str) -> bool {
+        self.password.is_none_or(|right| right == password)
+    }
+}
+
+impl Model {
+    pub(super) fn account(&self, name: &str, password: &str) -> Option<&'static Account> {
+        self.rules.accounts.iter().find(|account| account.name == name && account.takes(password))
+    }
+
+    /// `user:password` counts where the gate stands for Redis.
+    pub(super) fn account_of_password(&self, password: &str) -> Option<&'static Account> {
+        match password.split_once(':') {
+            Some((name, password)) if self.rules.gate => self.account(name, password),
+            _ => self.account("default", password),
+        }
+    }
+
+    /// The user of those who have not logged in.
+    pub(super) fn nobody(&self) -> Option<&'static Account> {
+        self.rules.accounts.iter().find(|account| account.name == "default" && account.password.is_none())
+    }
+
+    pub(super) fn refused_name(&self, name: &str) -> Option<String> {
+        let account = self.user.filter(|account| account.denied.is_some())?;
+        Some(no_permission(account, name))
+    }
+
+    /// What the user may not do, in Redis's words.
+    pub(super) fn refused_by_acl(&self, name: &str, argv: &[String]) -> Option<String> {
+        let account = self.user?;
+        let denied = account.denied?;
+        let subcommand = argv.get(1).map(|word| word.to_ascii_lowercase()).unwrap_or_default();
+        let full = if name == "client" { format!("client|{subcommand}") } else { name.to_owned() };
+        if denied.contains(&&*full) {
+            return Some(no_permission(account, &full));
+        }
+        let all_begin = |words: &[String]| words.iter().all(|word| word.starts_with(account.prefix));
+        let (keys, channels): (&[String], &[String]) = match name {
+            "get" | "set" | "rpush" | "lrange" => (&argv[1..2], &[]),
+            "blpop" => (&argv[1..argv.len() - 1], &[]),
+            "watch" => (&argv[1..], &[]),
+            "publish" => (&[], &argv[1..2]),
+            "subscribe" | "ssubscribe" | "psubscribe" => (&[], &argv[1..]),
+            _ => (&[], &[]),
+        };
+        // A pattern must be among the rules as it is, and is none of these names.
+        let pattern = name == "psubscribe" && !account.prefix.is_empty();
+        if !all_begin(keys) {
+            return Some("-NOPERM No permissions to access a key".to_owned());
+        }
+        (pattern || !all_begin(channels)).then(|| "-NOPERM No permissions to access a channel".to_owned())
+    }
+
+    /// Who ran what, of what the gate passes on as it is.
+    pub(super) fn record(&mut self, name: &str, argv: &[String]) {
+        let data = matches!(name, "ping" | "echo" | "get" | "set" | "rpush" | "lrange" | "blpop" | "publish");
+        if data || is_subscription(name) {
+            let user = self.user.map_or("", |account| account.name);
+            self.ran.push((user, argv.to_vec()));
+        }
+    }
+}
+
+fn no_permission(account: &Account, name: &str) -> String {
+    format!("-NOPERM User {} has no permissions to run the '{name}' command", account.name)
+}
