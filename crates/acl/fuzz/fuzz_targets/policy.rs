@@ -168,7 +168,7 @@ fn build(groups: &[GroupModel], listeners: &[ListenerModel]) -> Policy {
         let shadow = shadow
             .map(|(allow, deny)| Shadow { allow: allow.as_ref().map(list), deny: deny.as_ref().map(list) });
         let (allow, deny) = (list(&listener.allow), list(&listener.deny));
-        builder.listener(Access { name: format!("l{at}"), allow, deny, shadow });
+        builder.listener(Access { name: format!("l{at}"), allow, deny, shadow, ..Access::default() });
     }
     builder.build()
 }
