@@ -34,7 +34,7 @@ prepare() {
     cargo_is_recent "$top"
     c_compiler
     install_missing c++ g++ redis-cli redis-tools openssl openssl setpriv util-linux curl curl \
-        nginx nginx haproxy haproxy rinetd rinetd
+        ip iproute2 nginx nginx haproxy haproxy rinetd rinetd
     [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || install_packages libnginx-mod-stream
     redis_server >/dev/null
     cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt

@@ -1,5 +1,6 @@
 //! What the gate promises, checked between real clients and a real `redis-server`.
 
+mod addresses;
 mod admission;
 mod async_client;
 mod attacks;

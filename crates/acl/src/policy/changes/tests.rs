@@ -26,6 +26,7 @@ fn told(new: &Policy, old: &Policy) -> Vec<String> {
             Whose::Deny(name) => format!("{name}.deny"),
             Whose::ShadowAllow(name) => format!("{name}.shadow.allow"),
             Whose::ShadowDeny(name) => format!("{name}.shadow.deny"),
+            Whose::Senders(name) => format!("{name}.senders"),
         };
         let fate = format!("{:?}", change.fate).to_lowercase();
         format!("{whose} {fate} +{} -{}", entries(&change.gained), entries(&change.lost))

@@ -1,0 +1,126 @@
+//! Addresses that look like others, from a peer that really has them: in a network namespace of the test's own.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::os::fd::AsFd;
+use std::process::{Command, Stdio};
+
+use e2e::client::End;
+use e2e::{Client, Gate, Redis, eventually};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+/// Forms of IPv6 that embed 10.0.0.1 and are not it: IPv4-compatible, 6to4, NAT64, IPv4-translated, and as the last bits
+/// of an ordinary address. `to_ipv4()` of the standard library takes the first, HAProxy's ACLs the second.
+const NOT_MAPPED: [&str; 5] =
+    ["::10.0.0.1", "2002:a00:1::1", "64:ff9b::10.0.0.1", "::ffff:0:10.0.0.1", "2001:db8::10.0.0.1"];
+
+/// The index of the loopback interface in every namespace.
+const LOOPBACK: u32 = 1;
+
+/// Row 2 of the address traps: only ::ffff:0:0/96 stands for IPv4.
+#[test]
+fn addresses_that_embed_another_are_not_it() {
+    let mut addresses = vec!["10.0.0.1/32".to_owned()];
+    addresses.extend(NOT_MAPPED.map(|address| format!("{address}/128")));
+    alone(&addresses, || {
+        let redis = Redis::plain();
+        let four = Gate::before(&redis).bind("[::]:{port}").allow("[10.0.0.0/8, 0.0.0.0/8]").start();
+        is_admitted(&mut four.connect_from("10.0.0.1", "10.0.0.1"));
+        is_admitted(&mut four.connect_from("::ffff:10.0.0.1", "::ffff:10.0.0.1"));
+        for address in NOT_MAPPED {
+            is_refused(&mut four.connect_from(address, address));
+        }
+        is_refused(&mut four.connect_from("::1", "::1"));
+        eventually("all are counted as not allowed", || {
+            let refused = four.metric("connections_refused_total", &[("reason", "not_allowed")]);
+            (refused == 6.0).then_some(())
+        });
+        // Nor does an entry of IPv6 stand for the IPv4 address in it.
+        let six =
+            Gate::before(&redis).bind("[::]:{port}").allow("[\"::/0\"]").listener("deny: [10.0.0.1]").start();
+        for address in NOT_MAPPED {
+            is_admitted(&mut six.connect_from(address, address));
+        }
+        is_refused(&mut six.connect_from("10.0.0.1", "10.0.0.1"));
+        is_refused(&mut six.connect_from("::ffff:10.0.0.1", "::ffff:10.0.0.1"));
+        is_refused(&mut six.connect_from("127.0.0.1", "127.0.0.1"));
+    });
+}
+
+/// Row 5: a link-local peer has a zone, entries have none.
+#[test]
+fn a_link_local_peer_is_matched_by_its_address_alone() {
+    alone(&["fe80::77/64".to_owned()], || {
+        let redis = Redis::plain();
+        for (allow, admitted) in
+            [("[\"fe80::77\"]", true), ("[\"fe80::/10\"]", true), ("[\"fe80::78\", 127.0.0.1]", false)]
+        {
+            let gate = Gate::before(&redis).bind("[::]:{port}").allow(allow).start();
+            let ip: Ipv6Addr = "fe80::77".parse().expect("an address");
+            let to = SocketAddr::V6(SocketAddrV6::new(ip, gate.address().port(), 0, LOOPBACK));
+            let mut client = Client::tcp(to);
+            if admitted {
+                is_admitted(&mut client);
+            } else {
+                is_refused(&mut client);
+            }
+        }
+    });
+}
+
+fn is_admitted(client: &mut Client) {
+    client.asks("PING", "+PONG");
+}
+
+#[track_caller]
+fn is_refused(client: &mut Client) {
+    let (bytes, end) = client.read_to_end();
+    assert_eq!(bytes.escape_ascii().to_string(), "-DENIED source address not allowed\\r\\n");
+    assert!(matches!(end, End::Eof), "{end:?}");
+}
+
+/// Runs a test on a thread in a new network namespace, whose loopback interface has these addresses too; what the test
+/// starts is in there with it. Where that is not permitted, says so and runs nothing.
+fn alone(addresses: &[String], test: impl FnOnce() + Send) {
+    let keeper = Command::new("setpriv")
+        .args([
+            "--pdeathsig",
+            "KILL",
+            "unshare",
+            "--net",
+            "sh",
+            "-c",
+            "ip link set lo up && echo up && exec sleep 600",
+        ])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut keeper = keeper.expect("setpriv of util-linux starts");
+    let mut word = [0; 3];
+    let told = keeper.stdout.as_mut().expect("a pipe").read_exact(&mut word);
+    if told.is_err() {
+        // Past the capture of the test harness: it must be seen where the tests pass.
+        let why =
+            "NOT CHECKED: no network namespace can be made here; addresses that embed others are NOT CHECKED";
+        writeln!(std::io::stderr(), "\n{why}").expect("standard error");
+        keeper.wait().expect("it has ended");
+        return;
+    }
+    let inside = || {
+        let namespace = File::open(format!("/proc/{}/ns/net", keeper.id())).expect("the namespace");
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).expect("permitted");
+        for address in addresses {
+            let words = ["address", "add", address, "dev", "lo"].into_iter();
+            let words = words.chain(address.contains(':').then_some("nodad"));
+            assert!(Command::new("ip").args(words).status().expect("ip starts").success(), "{address}");
+        }
+        test();
+    };
+    let ended = std::thread::scope(|scope| scope.spawn(inside).join());
+    keeper.kill().expect("it sleeps");
+    keeper.wait().expect("it was killed");
+    if let Err(panic) = ended {
+        std::panic::resume_unwind(panic);
+    }
+}
