@@ -1,9 +1,11 @@
-//! Names to command ids, and keys of commands.
+//! Names to command ids, keys of commands, and command rules.
 
 use std::hint::black_box;
+use std::sync::Arc;
 
-use benches::{mget, set};
+use benches::{get, mget, set};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use portcullis_acl::{CommandPlan, CommandRules};
 use portcullis_resp::command::keys::{Frame, keys};
 use portcullis_resp::command::{id, lookup};
 use portcullis_resp::slot::slot;
@@ -42,5 +44,24 @@ fn keys_of(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, names, keys_of);
+/// A GET, a SET and an MGET under command rules, from the frame.
+fn judgements(c: &mut Criterion) {
+    let mut group = c.benchmark_group("judgement");
+    for text in
+        ["+@all ~user:*", "+@all ~a:* ~b:* ~c:* ~user:*", "+@all ~*ser:*", "@public ~user:* (+get ~x)"]
+    {
+        let rules = CommandRules::parse(text).map(Arc::new).ok();
+        let plan = CommandPlan::new(rules.as_ref(), None);
+        for (name, id, frame, arguments) in
+            [("get", id::GET, get(), 2), ("set", id::SET, set(), 3), ("mget-10", id::MGET, mget(10), 11)]
+        {
+            group.bench_with_input(BenchmarkId::new(name, text), &frame, |b, frame| {
+                b.iter(|| plan.judge(id, &Frame::new(black_box(frame), arguments), true));
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, names, keys_of, judgements);
 criterion_main!(benches);

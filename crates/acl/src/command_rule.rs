@@ -32,6 +32,7 @@ use portcullis_resp::command::keys::Argv;
 use portcullis_resp::command::{CommandId, id, lookup_subcommand};
 
 pub use self::error::{Problem, RuleError};
+pub use self::parse::nearest;
 pub use self::pattern::MAX_PATTERN;
 use self::selector::Selector;
 pub(crate) use self::selector::{Grant, KeyUse, by_own_name_only};
@@ -123,7 +124,7 @@ impl CommandRules {
     }
 
     /// Names of allowed commands and subcommands (`client|name`) that are not in the table: for a warning, as they may
-    /// be misspelt.
+    /// be misspelt; [`nearest`] may know what was meant.
     pub fn names_unknown(&self) -> impl Iterator<Item = &str> {
         self.selectors.iter().flat_map(Selector::unknown_names)
     }

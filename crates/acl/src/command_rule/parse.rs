@@ -279,8 +279,10 @@ fn plain(name: &str) -> Result<(), Problem> {
     if name.len() <= MAX_NAME && name.bytes().all(fine) { Ok(()) } else { Err(Problem::OddName) }
 }
 
-/// A known name that is one letter away: another, one more, one less, or two changed about.
-fn nearest(name: &str) -> Option<&'static str> {
+/// A name of the table that is one letter away from this one (in lower case): another letter, one more, one less, or two
+/// changed about.
+#[must_use]
+pub fn nearest(name: &str) -> Option<&'static str> {
     CommandId::all()
         .filter(|id| *id != CommandId::UNKNOWN)
         .map(CommandId::name)

@@ -121,6 +121,21 @@ fn keys_from_data_need_all_to_be_readable() {
 }
 
 #[test]
+fn keys_of_other_versions_count_too() {
+    let rules = rules("+@all ~app:*");
+    for (fine, refused) in [
+        ("STRALGO LCS KEYS app:1 app:2", "STRALGO LCS KEYS app:1 b"),
+        ("MSETEX 2 app:1 x app:2 y", "MSETEX 2 app:1 x b y"),
+        ("DELIFEQ app:1 x", "DELIFEQ b x"),
+        ("VADD app:1 FP32 x y", "VADD b FP32 x y"),
+        ("HGETEX app:1 FIELDS 1 x", "HGETEX b FIELDS 1 x"),
+        ("XREADGROUP GROUP g c CLAIM 1 STREAMS app:1 0", "XREADGROUP GROUP g c CLAIM 1 STREAMS b 0"),
+    ] {
+        assert_eq!((check(&rules, fine), check(&rules, refused)), (Ok(()), Err(Refused::Key)), "{fine}");
+    }
+}
+
+#[test]
 fn names_alone_decide_most() {
     let rules = rules("+@all -flushall ~app:* &news:* -select +select|1 +json.set");
     assert_eq!(rules.by_name(id::PING), ByName::Allowed);
@@ -173,6 +188,15 @@ fn everything_wrong_is_said_with_its_place() {
     assert!(wrong(&["+@nosuch"]).contains("there are @all, @public, @keyspace, @read, @write"));
     assert!(wrong(&[&format!("~{}", "a".repeat(MAX_PATTERN + 1))]).contains("at most 1024 bytes"));
     assert!(CommandRules::parse(&format!("~{}", "a".repeat(MAX_PATTERN))).is_ok());
+}
+
+#[test]
+fn misspelt_names_are_recognised() {
+    for (written, meant) in [("gett", "get"), ("hst", "hset"), ("zdad", "zadd"), ("config|gat", "config|get")]
+    {
+        assert_eq!(nearest(written), Some(meant));
+    }
+    assert_eq!(nearest("json.set"), None);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 use portcullis_resp::command::keys::Frame;
 use portcullis_resp::command::lookup;
 use portcullis_resp::encode;
+use proptest::prelude::*;
 
 use super::*;
 
@@ -186,6 +187,38 @@ fn a_cut_frame_is_judged_as_the_whole() {
             }
             let all = plan.judge(id, &Frame::new(&frame, count), false);
             assert!(all == whole || line == "GET", "{listener}: {line}");
+        }
+    }
+}
+
+proptest! {
+    /// Whatever the rules and the arguments are: a decision about a cut frame is that about the whole, and so is what the
+    /// rules say.
+    #[test]
+    fn plan_and_rules_agree(
+        words in prop::collection::vec(
+            "[+-](get|set|mset|config\\|get|client|select\\|1|@read|@write|@all|x)|[~&][a-c*?]{0,3}|%[rw]~[a-c*]{0,3}|\\([+][a-z]{1,4} ~a\\)",
+            0..8,
+        ),
+        index in 0..CommandId::COUNT,
+        rest in prop::collection::vec("[a-c0-2]{0,2}|STORE|KEYS|STREAMS|get|GET", 0..6),
+    ) {
+        let Ok(rules) = CommandRules::parse(&words.join(" ")) else { return Ok(()) };
+        let id = CommandId::from_index(index).unwrap_or(CommandId::UNKNOWN);
+        let line: Vec<&[u8]> =
+            id.name().split('|').chain(rest.iter().map(String::as_str)).map(str::as_bytes).collect();
+        let expected = rules.check(id.top(), &line).err();
+        let plan = CommandPlan::new(Some(&Arc::new(rules)), None);
+        prop_assert_eq!(plan.verdict(id.top(), &line).err().map(Refusal::what), expected);
+        let mut frame = Vec::new();
+        encode::command(&mut frame, &line);
+        let count = u64::try_from(line.len()).unwrap();
+        for cut in 4..frame.len() {
+            match plan.judge(id.top(), &Frame::new(&frame[..cut], count), false) {
+                Judgement::More => {}
+                Judgement::Allow => prop_assert_eq!(None, expected),
+                Judgement::Refuse(refusal) => prop_assert_eq!(Some(refusal.what()), expected),
+            }
         }
     }
 }

@@ -25,6 +25,7 @@ fn told(new: &Policy, old: &Policy) -> Vec<String> {
             Whose::Allow(name) => format!("{name}.allow"),
             Whose::Deny(name) => format!("{name}.deny"),
             Whose::ShadowAllow(name) => format!("{name}.shadow.allow"),
+            Whose::Senders(name) => format!("{name}.proxy_protocol.from"),
             Whose::ShadowDeny(name) => format!("{name}.shadow.deny"),
             Whose::Senders(name) => format!("{name}.senders"),
         };
