@@ -27,7 +27,6 @@ fn told(new: &Policy, old: &Policy) -> Vec<String> {
             Whose::ShadowAllow(name) => format!("{name}.shadow.allow"),
             Whose::Senders(name) => format!("{name}.proxy_protocol.from"),
             Whose::ShadowDeny(name) => format!("{name}.shadow.deny"),
-            Whose::Senders(name) => format!("{name}.senders"),
         };
         let fate = format!("{:?}", change.fate).to_lowercase();
         format!("{whose} {fate} +{} -{}", entries(&change.gained), entries(&change.lost))
