@@ -16,8 +16,6 @@ pub trait Observer {
     fn answered(&mut self, id: CommandId, n: u64, nanos: u64);
     /// An error reply went by; `line` starts with `-` and may be cut short.
     fn error(&mut self, line: &[u8]);
-    /// The client's credentials were not taken.
-    fn login_failed(&mut self);
 }
 
 /// Why the gate refused a command.

@@ -19,7 +19,18 @@ pub struct Plan {
     limits: RequestLimits,
     held_command: usize,
     rules: Arc<CommandPlan>,
-    care: Box<[bool]>,
+    care: Box<[Care]>,
+}
+
+/// What a command is to the session, by its name alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Care {
+    /// Bytes with one reply, allowed whatever they are.
+    None,
+    /// Bytes with one reply, if the rules allow them.
+    Rules,
+    /// More than that.
+    Own,
 }
 
 /// Who checks the client's credentials.
@@ -121,14 +132,19 @@ impl Plan {
         !self.rules.class(command).is_free()
     }
 
-    /// Whether a command is more to the session than bytes with one reply, or not allowed to everybody.
-    pub(crate) fn cares(&self, command: CommandId) -> bool {
-        self.care.get(command.index()).copied().unwrap_or(true)
+    #[inline]
+    pub(crate) fn care(&self, command: CommandId) -> Care {
+        self.care.get(command.index()).copied().unwrap_or(Care::Own)
     }
 }
 
-fn care(auth: Auth, rules: &CommandPlan) -> Box<[bool]> {
-    CommandId::all().map(|command| needs_care(auth, command) || !rules.class(command).is_free()).collect()
+fn care(auth: Auth, rules: &CommandPlan) -> Box<[Care]> {
+    let care = |command| match (needs_care(auth, command), rules.class(command).is_free()) {
+        (true, _) => Care::Own,
+        (false, false) => Care::Rules,
+        (false, true) => Care::None,
+    };
+    CommandId::all().map(care).collect()
 }
 
 fn needs_care(auth: Auth, command: CommandId) -> bool {

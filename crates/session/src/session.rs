@@ -12,14 +12,14 @@ use std::sync::Arc;
 
 use portcullis_resp::command::{CommandId, lookup};
 use portcullis_resp::error::RequestError;
-use portcullis_resp::scan::{Request, RequestScanner};
+use portcullis_resp::scan::{Request, RequestScanner, Span};
 
 use self::command::{Frame, Source};
 use self::identity::{Deferred, Entering, Keys};
 pub use self::step::{CloseReason, Fate, Step, Unavailable, Until};
 use crate::observe::{Authenticator, Observer};
 use crate::owed::{Local, Owed, Run, What};
-use crate::plan::Plan;
+use crate::plan::{Care, Plan};
 use crate::shape::Shape;
 use crate::state::asked::{Asked, Login, Mute};
 use crate::state::confirmed::Confirmed;
@@ -218,16 +218,16 @@ impl Session {
             match request {
                 Request::Need { .. } if at > 0 => break,
                 Request::Need { at_least } => return self.need(at_least),
-                Request::Command { len, name, .. } if self.is_plain(name.of(rest)) => {
-                    let id = self.known(name.of(rest));
+                Request::Command { len, name, arguments }
+                    if let Some(id) = self.plain(name, &rest[..len], arguments) =>
+                {
                     self.queue_plain();
                     self.owe_at(first.plus(owed), What::Plain, id, now, muted);
                     observer.command(id, 1);
                     at += len;
                     owed += 1;
                 }
-                Request::Head { name, .. } if self.is_plain(name.of(rest)) => {
-                    let id = self.known(name.of(rest));
+                Request::Head { name, .. } if let Some(id) = self.plain_by_name(name.of(rest)) => {
                     match self.scan.stream(rest) {
                         Ok(streamed) => at += streamed.len,
                         Err(error) if at > 0 => {
@@ -330,10 +330,25 @@ impl Session {
         self.ending.get_or_insert(reason);
     }
 
-    fn is_plain(&self, name: &[u8]) -> bool {
-        self.asked.login == Login::Done
-            && self.asked.mute != Mute::Next
-            && lookup(name).is_some_and(|id| !self.plan.cares(id))
+    /// The command, if it is bytes with one reply that may go on with its neighbours.
+    #[inline]
+    fn plain(&self, name: Span, bytes: &[u8], arguments: u64) -> Option<CommandId> {
+        let id = self.flowing(name.of(bytes))?;
+        match self.plan.care(id) {
+            Care::None => Some(id),
+            Care::Rules => self.is_allowed(id, name, bytes, arguments).then_some(id),
+            Care::Own => None,
+        }
+    }
+
+    fn plain_by_name(&self, name: &[u8]) -> Option<CommandId> {
+        self.flowing(name).filter(|id| self.plan.care(*id) == Care::None)
+    }
+
+    #[inline]
+    fn flowing(&self, name: &[u8]) -> Option<CommandId> {
+        let flows = self.asked.login == Login::Done && self.asked.mute != Mute::Next;
+        if flows { lookup(name) } else { None }
     }
 
     fn known(&self, name: &[u8]) -> CommandId {

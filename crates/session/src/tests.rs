@@ -3,5 +3,6 @@
 mod model;
 pub(crate) mod pair;
 mod properties;
+mod renewals;
 mod script;
 pub(crate) mod users;

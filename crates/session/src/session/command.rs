@@ -283,7 +283,6 @@ impl Session {
             }
             Answer::LoginFailed => {
                 observer.denied(id, Denied::Login);
-                observer.login_failed();
                 Some(Local::Canned(reply::WRONGPASS))
             }
             Answer::Refusal(reply, reason) => {

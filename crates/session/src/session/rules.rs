@@ -4,6 +4,7 @@
 use portcullis_acl::{Judgement, Refusal, Refused};
 use portcullis_resp::command::{CommandId, id, keys};
 use portcullis_resp::reply;
+use portcullis_resp::scan::Span;
 
 use super::Session;
 use super::command::Frame;
@@ -15,6 +16,14 @@ use crate::owed::Local;
 const DEFAULT_USER: &str = "default";
 
 impl Session {
+    /// Whether the rules allow a whole frame.
+    #[inline]
+    pub(super) fn is_allowed(&self, command: CommandId, name: Span, bytes: &[u8], arguments: u64) -> bool {
+        let args = keys::Frame::behind(name, bytes, arguments);
+        bytes.len() <= self.plan.held_command()
+            && self.plan.rules().judge(command, &args, true) == Judgement::Allow
+    }
+
     /// None: the rules allow it.
     pub(super) fn refused_by_rules(&self, command: CommandId, frame: &Frame<'_>) -> Option<Verdict> {
         let rules = self.plan.rules();

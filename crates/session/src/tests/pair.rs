@@ -21,7 +21,6 @@ pub(crate) struct Count {
     pub(crate) answered: u64,
     pub(crate) denied: Vec<Denied>,
     pub(crate) errors: Vec<String>,
-    pub(crate) failed_logins: u64,
     pub(crate) users: Users,
 }
 
@@ -40,10 +39,6 @@ impl Observer for Count {
 
     fn error(&mut self, line: &[u8]) {
         self.errors.push(String::from_utf8_lossy(line).into_owned());
-    }
-
-    fn login_failed(&mut self) {
-        self.failed_logins += 1;
     }
 }
 
@@ -86,7 +81,7 @@ impl Pair {
         Self::sharing(plan.into())
     }
 
-    fn sharing(plan: Arc<Plan>) -> Self {
+    pub(crate) fn sharing(plan: Arc<Plan>) -> Self {
         Self {
             session: Session::new(SessionKey(7), plan),
             link: Link::new(),
@@ -130,7 +125,7 @@ impl Pair {
     }
 
     /// One of the users is in before a word is said.
-    pub(crate) fn as_if_certified(mut self, user: &str) -> Self {
+    pub(crate) fn certified(mut self, user: &str) -> Self {
         let plan = self.count.users.plan_of(Some(user)).expect("a user");
         self.session = Session::new(SessionKey(7), plan);
         self

@@ -162,9 +162,9 @@ impl Relay {
             CloseReason::Client => ClosedReason::Client,
             CloseReason::Upstream(_) => ClosedReason::Upstream,
             CloseReason::Drain => ClosedReason::Drain,
-            CloseReason::NotReplication => ClosedReason::Upstream,
             CloseReason::Revoked => ClosedReason::Revoked,
             CloseReason::Blocked => ClosedReason::Limit,
+            CloseReason::NotReplication => ClosedReason::Protocol,
             CloseReason::CrossProtocol => {
                 self.note(
                     "possible HTTP request to a Redis port (POST or Host:), as a browser can be made to send",

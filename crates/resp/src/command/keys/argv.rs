@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use crate::scan::{self, Arguments};
+use crate::scan::{self, Arguments, Span};
 
 /// Arguments by number; the name is 0.
 pub trait Argv<'b> {
@@ -58,6 +58,15 @@ impl<'b> Frame<'b> {
     pub fn new(bytes: &'b [u8], arguments: u64) -> Self {
         let start = scan::arguments(bytes).rest();
         Self { bytes, count: usize::try_from(arguments).unwrap_or(usize::MAX), place: Cell::new((0, start)) }
+    }
+
+    /// The same where the scanner has found the name, which is not cut: what comes first is looked at first.
+    #[inline]
+    #[must_use]
+    pub fn behind(name: Span, bytes: &'b [u8], arguments: u64) -> Self {
+        let rest = usize::try_from(name.end).ok().and_then(|end| bytes.get(end..)?.strip_prefix(b"\r\n"));
+        let count = usize::try_from(arguments).unwrap_or(usize::MAX);
+        Self { bytes, count, place: Cell::new((1, rest.unwrap_or_default())) }
     }
 }
 

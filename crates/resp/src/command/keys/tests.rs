@@ -116,3 +116,19 @@ fn a_frame_is_read_in_any_order() {
     assert_eq!(view.arg(3), Some(&b"d"[..]), "a miss loses nothing");
     assert_eq!(Frame::new(&frame[..20], 4).arg(3), None, "a part of a frame");
 }
+
+#[test]
+fn a_frame_behind_its_name_is_the_same_frame() {
+    use crate::scan::{Request, RequestScanner};
+    let mut bytes = Vec::new();
+    encode::command(&mut bytes, &[b"SET", b"key", b"value"]);
+    let mut scanner = RequestScanner::new(crate::limits::RequestLimits::default());
+    let Ok(Request::Command { name, arguments, .. }) = scanner.next(&bytes) else { panic!("no command") };
+    for order in [[0, 1, 2, 3], [1, 0, 3, 2], [3, 2, 1, 0]] {
+        let (whole, behind) = (Frame::new(&bytes, arguments), Frame::behind(name, &bytes, arguments));
+        for index in order {
+            assert_eq!(behind.arg(index), whole.arg(index), "{index}");
+        }
+        assert_eq!(behind.count(), whole.count());
+    }
+}
