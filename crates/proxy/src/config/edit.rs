@@ -43,13 +43,14 @@ pub fn add(config: &Path, group: &str, entry: &NewEntry, options: &LoadOptions) 
     let after = judge(config, &site, &text, options)?;
     let survey = Survey::new(before.as_ref().unwrap_or(&after), group);
     let covered_by = survey.covering(cidr, now);
-    if let Some(by) = covered_by.iter().find(|by| by.outlasts(entry.until()))
+    let until = entry.until().or(site.until);
+    if let Some(by) = covered_by.iter().find(|by| lasts(by.until, until))
         && !entry.is_wanted()
     {
         return Err(EditError::Needless { cidr, by: by.clone() });
     }
     let makes_needless =
-        survey.covered(cidr).into_iter().filter(|small| lasts(entry.until(), small.until)).collect();
+        survey.covered(cidr).into_iter().filter(|small| lasts(until, small.until)).collect();
     let change = Change::Added { line, makes_needless };
     Ok(Edit::new(site, text, cidr, group, change, covered_by, new_warnings(&before, after)))
 }

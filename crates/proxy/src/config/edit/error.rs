@@ -24,7 +24,7 @@ pub enum EditError {
     #[error("the group 'unix' is built in and has no entries of its own")]
     BuiltIn,
     /// The group has that very entry.
-    #[error("{} is there already: {existing}", .existing.entry)]
+    #[error("{} is there already, {}:{}", .existing.entry, .existing.file, .existing.line)]
     Duplicate {
         /// Where it stands.
         existing: Written,
@@ -114,7 +114,7 @@ impl EditError {
             }
             Self::Duplicate { .. } => "to change what it says, remove it first".to_owned(),
             Self::Needless { .. } => "give it a note, an owner or an end of its own, or force it".to_owned(),
-            Self::NotThere { covered_by, .. } => return not_there(covered_by),
+            Self::NotThere { cidr, covered_by, .. } => return not_there(*cidr, covered_by),
             Self::PlainText { file, key } => format!(
                 "name the list {}, one '- ADDRESS' a line, or leave '{key}' out",
                 file.with_extension("yaml").display()
@@ -139,8 +139,11 @@ impl EditError {
     }
 }
 
-fn not_there(covered_by: &[Written]) -> Option<String> {
+fn not_there(cidr: Cidr, covered_by: &[Written]) -> Option<String> {
     let by = covered_by.first()?;
+    if by.entry == cidr {
+        return Some(format!("it is included: {by}; remove it there"));
+    }
     let rest = match covered_by.len() - 1 {
         0 => String::new(),
         more => format!(" and {more} more"),

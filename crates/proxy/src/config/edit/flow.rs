@@ -55,9 +55,11 @@ pub(super) fn remove(
 
     let lines = line_start(text, item.start)..line_end(text, behind);
     let rest = text[behind..lines.end].trim_start();
+    // Some put the comma in front.
+    let head = text[lines.start..item.start].trim();
     let own = lines.start >= open
         && lines.end <= close
-        && text[lines.start..item.start].trim().is_empty()
+        && (head.is_empty() || head == "," && comma_after.is_none())
         && (rest.is_empty() || rest.starts_with('#'));
     if own {
         return Ok(vec![Splice::cut(lines)]);
@@ -88,18 +90,17 @@ fn inside(text: &str, whole: &Range<usize>) -> Result<(usize, usize), Stuck> {
     }
 }
 
-/// The spaces between this item and the next go with it; at the end of a line those before it.
+/// The spaces between this item and the next go with it; where the line ends or a comment follows, those before it.
 fn with_spaces(text: &str, range: Range<usize>, open: usize, close: usize) -> Range<usize> {
     let blank = |c: char| c == ' ' || c == '\t';
     let rest = &text[range.end..close];
     let spaces = rest.len() - rest.trim_start_matches(blank).len();
-    let next = rest[spaces..].chars().next();
-    if next.is_none_or(|c| c == '\n' || c == '\r') {
+    // A comment needs the space before it.
+    if rest[spaces..].chars().next().is_none_or(|c| matches!(c, '\n' | '\r' | '#')) {
         let head = &text[open..range.start];
         return open + head.trim_end_matches(blank).len()..range.end;
     }
-    // A comment needs the space before it.
-    if next == Some('#') { range } else { range.start..range.end + spaces }
+    range.start..range.end + spaces
 }
 
 /// The comma in a piece of the text that holds nothing else but space and comments.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use portcullis_acl::Cidr;
+use portcullis_acl::{Cidr, UnixSeconds};
 use portcullis_acl::policy::UNIX_GROUP;
 
 use super::yaml::{self, Stuck, line_break};
@@ -14,7 +14,7 @@ use crate::config::load::{MAX_TEXT_FILE, MAX_YAML_FILE, Scope, read_text};
 use crate::config::problem::{Place, Problems};
 use crate::config::raw::{self, Node, Value};
 use crate::config::validate::is_yaml;
-use crate::config::value;
+use crate::config::value::{self, time};
 
 /// One file, as it was read, and the list in it.
 pub(super) struct Site {
@@ -25,6 +25,8 @@ pub(super) struct Site {
     pub(super) entries: Vec<Item>,
     /// Other groups that read the same file.
     pub(super) shared_with: Vec<String>,
+    /// The group's, for entries without their own.
+    pub(super) until: Option<UnixSeconds>,
 }
 
 enum Form {
@@ -60,19 +62,23 @@ impl Site {
             return Err(EditError::UnknownGroup { group: group.to_owned(), meant });
         };
         let mut keys = vec!["groups".to_owned(), group.to_owned()];
+        let until = scalar(node, "until").and_then(|text| time::parse(text).ok());
         if let Value::Map(_) = &node.value {
             if let Some(own) = get(node, "file") {
                 let Value::Scalar(own) = &own.value else { return Err(EditError::broken(config, options)) };
-                let mut site = Self::own_file(&scope.base.join(own), &start, &mut scope)?;
+                let site = Self::own_file(&scope.base.join(own), &start, &mut scope)?;
                 let others = groups.iter().filter(|(name, other)| {
-                    *name != group && file_of(other).is_some_and(|other| same(&scope.base, own, other))
+                    *name != group && scalar(other, "file").is_some_and(|other| same(&scope.base, own, other))
                 });
-                site.shared_with = others.map(|(name, _)| (*name).to_owned()).collect();
-                return Ok(site);
+                let shared_with = others.map(|(name, _)| (*name).to_owned()).collect();
+                return Ok(Self { shared_with, until, ..site });
             }
             keys.push("entries".to_owned());
         }
-        Self::yaml(config.to_path_buf(), text, keys, tree).ok_or_else(|| EditError::broken(config, options))
+        match Self::yaml(config, text, keys, tree) {
+            Some(site) => Ok(Self { until, ..site }),
+            None => Err(EditError::broken(config, options)),
+        }
     }
 
     fn own_file(path: &Path, mention: &Place, scope: &mut Scope) -> Result<Self, EditError> {
@@ -82,17 +88,20 @@ impl Site {
         let text = read_text(path, most, mention, scope).ok_or_else(|| invalid(scope))?;
         if !yaml {
             let entries = plain(&text);
-            let (file, shared_with) = (path.to_path_buf(), Vec::new());
-            return Ok(Self { file, text, form: Form::Plain, entries, shared_with });
+            return Ok(Self::new(path, text, Form::Plain, entries));
         }
         let name: Arc<str> = path.display().to_string().into();
         let tree = raw::parse(&text, &name, &mut scope.problems).ok_or_else(|| invalid(scope))?;
-        Self::yaml(path.to_path_buf(), text, Vec::new(), tree).ok_or_else(|| invalid(scope))
+        Self::yaml(path, text, Vec::new(), tree).ok_or_else(|| invalid(scope))
     }
 
-    fn yaml(file: PathBuf, text: String, keys: Vec<String>, tree: Node) -> Option<Self> {
+    fn yaml(file: &Path, text: String, keys: Vec<String>, tree: Node) -> Option<Self> {
         let entries = list(&tree, &keys)?.iter().map(item).collect();
-        Some(Self { file, text, form: Form::Yaml { keys, tree }, entries, shared_with: Vec::new() })
+        Some(Self::new(file, text, Form::Yaml { keys, tree }, entries))
+    }
+
+    fn new(file: &Path, text: String, form: Form, entries: Vec<Item>) -> Self {
+        Self { file: file.to_path_buf(), text, form, entries, shared_with: Vec::new(), until: None }
     }
 
     /// The text with one more entry, and the line it begins on.
@@ -198,9 +207,9 @@ fn get<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
     named(Some(node)).into_iter().find(|(name, _)| *name == key).map(|(_, node)| node)
 }
 
-fn file_of(group: &Node) -> Option<&str> {
-    match &get(group, "file")?.value {
-        Value::Scalar(file) => Some(file),
+fn scalar<'n>(node: &'n Node, key: &str) -> Option<&'n str> {
+    match &get(node, key)?.value {
+        Value::Scalar(text) => Some(text),
         _ => None,
     }
 }
@@ -224,11 +233,8 @@ fn list<'n>(tree: &'n Node, keys: &[String]) -> Option<&'n [Node]> {
 
 fn item(node: &Node) -> Item {
     let text = match &node.value {
-        Value::Scalar(text) => Some(text),
-        _ => get(node, "cidr").and_then(|cidr| match &cidr.value {
-            Value::Scalar(text) => Some(text),
-            _ => None,
-        }),
+        Value::Scalar(text) => Some(text.as_str()),
+        _ => scalar(node, "cidr"),
     };
     Item { cidr: text.and_then(|text| text.parse().ok()), line: node.place.line }
 }

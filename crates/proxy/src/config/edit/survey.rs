@@ -46,11 +46,6 @@ impl Written {
             until: rule.until,
         })
     }
-
-    /// Whether it is there as long as what ends then.
-    pub(super) fn outlasts(&self, until: Option<UnixSeconds>) -> bool {
-        lasts(self.until, until)
-    }
 }
 
 impl fmt::Display for Written {
@@ -72,7 +67,7 @@ pub(super) struct Survey<'c> {
 impl<'c> Survey<'c> {
     pub(super) fn new(loaded: &'c Loaded, group: &str) -> Self {
         let config = &loaded.config;
-        Self { config, group: find(config, group) }
+        Self { config, group: config.policy().group(group) }
     }
 
     /// The group's own entry of exactly that network; of several the one that lasts longest.
@@ -105,7 +100,7 @@ impl<'c> Survey<'c> {
         let mut open: Vec<Group<'c>> = self.group.into_iter().collect();
         while let Some(group) = open.pop() {
             if members.iter().all(|member| member.name() != group.name()) {
-                open.extend(group.includes().filter_map(|name| find(self.config, name)));
+                open.extend(group.includes().filter_map(|name| self.config.policy().group(name)));
                 members.push(group);
             }
         }
@@ -139,8 +134,4 @@ pub(super) fn still_admitted(
         Some((listener.name().to_owned(), now_by))
     });
     still.collect()
-}
-
-fn find<'c>(config: &'c Config, name: &str) -> Option<Group<'c>> {
-    config.policy().groups().find(|group| group.name() == name)
 }

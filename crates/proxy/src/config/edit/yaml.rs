@@ -121,28 +121,27 @@ const ODD: &str = "the list is written in a way that is not understood here";
 const ALIAS: &str = "the list is an alias of another one";
 
 fn find(text: &str, keys: &[&str]) -> Result<Spot, Stuck> {
+    if keys.is_empty() && is_blank(text) {
+        return Ok(Spot::Document);
+    }
     let document = Document::from_str(text).map_err(|_| Stuck::new(0, ODD))?;
     let Some((last, parents)) = keys.split_last() else {
-        return match document.as_sequence() {
-            Some(list) => sequence(text, &list, None),
-            None if document.as_mapping().is_none() && document.as_scalar().is_none() => Ok(Spot::Document),
-            None if is_blank(text) => Ok(Spot::Document),
-            None => Err(Stuck::new(0, ODD)),
-        };
+        let list = document.as_sequence().ok_or_else(|| Stuck::new(0, ODD))?;
+        return sequence(text, &list, None);
     };
     let mut mapping = document.as_mapping().ok_or_else(|| Stuck::new(0, ODD))?;
     for key in parents {
         let (_, value) = child(&mapping, key).ok_or_else(|| Stuck::new(0, ODD))?;
         mapping = match value {
             Some(YamlNode::Mapping(mapping)) => mapping,
-            Some(YamlNode::Alias(alias)) => return Err(Stuck::new(range(&alias.byte_range()).start, ALIAS)),
+            Some(node @ YamlNode::Alias(_)) => return Err(Stuck::new(range(&node.byte_range()).start, ALIAS)),
             _ => return Err(Stuck::new(0, ODD)),
         };
     }
     let (key, value) = child(&mapping, last).ok_or_else(|| Stuck::new(0, ODD))?;
     match value {
         Some(YamlNode::Sequence(list)) => sequence(text, &list, Some(key.end)),
-        Some(YamlNode::Alias(alias)) => Err(Stuck::new(range(&alias.byte_range()).start, ALIAS)),
+        Some(node @ YamlNode::Alias(_)) => Err(Stuck::new(range(&node.byte_range()).start, ALIAS)),
         Some(YamlNode::Scalar(scalar)) if scalar.is_null() => {
             let range = trimmed(text, range(&scalar.byte_range()));
             if !range.is_empty() {
@@ -257,7 +256,8 @@ fn content_end(text: &str, range: Range<usize>) -> usize {
 }
 
 fn is_blank(text: &str) -> bool {
-    text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
+    let nothing = |line: &str| line.is_empty() || line == "---" || line.starts_with('#');
+    text.lines().all(|line| nothing(line.trim()))
 }
 
 fn trimmed(text: &str, range: Range<usize>) -> Range<usize> {
