@@ -9,9 +9,10 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use crate::decision::{Decision, Denial, Permit, Reason, Rule, RuleId, Which};
-use crate::group::{Entries, GroupData, GroupId};
+use crate::group::{Entries, GroupData, GroupId, index};
 use crate::lookup::{Key, Prefix, Table};
 use crate::origin::{ClientAddr, UnixSeconds};
+use compile::members;
 
 pub use builder::{Access, ListId, PolicyBuilder, Shadow, TooMany};
 pub use changes::{ChangedEntries, ChangedEntry, Fate, GroupChange, Whose};
@@ -111,7 +112,7 @@ impl Policy {
             List::ShadowAllow => shadow.and_then(|shadow| shadow.allow.as_ref()),
             List::ShadowDeny => shadow.and_then(|shadow| shadow.deny.as_ref()),
         };
-        let members = roots.map(|roots| compile::members(&self.groups, roots)).unwrap_or_default();
+        let members = roots.map(|roots| members(&self.groups, roots)).unwrap_or_default();
         members.iter().filter_map(|id| self.groups.get(index(*id))?.name.as_deref()).collect()
     }
 

@@ -20,7 +20,7 @@ use self::survey::Survey;
 use super::{LoadOptions, Loaded, Problem, Severity, load};
 
 pub use apply::Applied;
-pub use entry::{BadEntry, NewEntry};
+pub use entry::{BadEntry, NewEntry, moment_of};
 pub use error::EditError;
 pub use survey::Written;
 
@@ -37,7 +37,7 @@ pub fn add(config: &Path, group: &str, entry: &NewEntry, options: &LoadOptions) 
     if let Some(item) = site.entries.iter().find(|item| item.cidr == Some(cidr)) {
         let known = before.as_ref().ok().and_then(|loaded| Survey::new(loaded, group).own(cidr));
         let existing = known.unwrap_or_else(|| Written::plain(cidr, group, &site.file, item.line));
-        return Err(EditError::Duplicate { existing, now });
+        return Err(EditError::Duplicate { existing: Box::new(existing), now });
     }
     let (text, line) = site.with(entry)?;
     let after = judge(config, &site, &text, options)?;
@@ -47,10 +47,9 @@ pub fn add(config: &Path, group: &str, entry: &NewEntry, options: &LoadOptions) 
     if let Some(by) = covered_by.iter().find(|by| lasts(by.until, until))
         && !entry.is_wanted()
     {
-        return Err(EditError::Needless { cidr, by: by.clone() });
+        return Err(EditError::Needless { cidr, by: Box::new(by.clone()) });
     }
-    let makes_needless =
-        survey.covered(cidr).into_iter().filter(|small| lasts(until, small.until)).collect();
+    let makes_needless = survey.covered(cidr).into_iter().filter(|small| lasts(until, small.until)).collect();
     let change = Change::Added { line, makes_needless };
     Ok(Edit::new(site, text, cidr, group, change, covered_by, new_warnings(&before, after)))
 }
@@ -186,7 +185,8 @@ impl Edit {
 
 /// Reads the whole configuration with the edited text in its file's place.
 fn judge(config: &Path, site: &Site, text: &str, options: &LoadOptions) -> Result<Loaded, EditError> {
-    let edited = options.clone().with_text(&site.file, text).map_err(|error| EditError::io(&site.file, &error))?;
+    let edited =
+        options.clone().with_text(&site.file, text).map_err(|error| EditError::io(&site.file, &error))?;
     load(config, &edited).map_err(EditError::Invalid)
 }
 

@@ -23,7 +23,7 @@ impl Edit {
     pub fn apply(&self) -> Result<Applied, EditError> {
         let fail = |error: std::io::Error| EditError::io(&self.file, &error);
         let target = self.file.canonicalize().map_err(fail)?;
-        let directory = target.parent().unwrap_or(Path::new("/"));
+        let directory = target.parent().unwrap_or_else(|| Path::new("/"));
         let handle = File::open(directory).map_err(fail)?;
         // Of two edits at a time one would undo the other. A file system without locks leaves the comparison below.
         let _ = handle.lock();

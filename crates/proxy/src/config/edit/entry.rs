@@ -27,7 +27,8 @@ impl NewEntry {
     /// # Errors
     /// It is none; the error names the corrected form.
     pub fn parse(text: &str) -> Result<Self, BadEntry> {
-        parse_cidr(text).map(Self::new)
+        let bad = |error| BadEntry::Address { text: text.escape_debug().to_string(), error };
+        text.parse().map(Self::new).map_err(bad)
     }
 
     /// Says why the entry is there.
@@ -91,7 +92,7 @@ impl NewEntry {
     }
 
     /// One item of a YAML list, in a form that stands in brackets as well as behind a dash.
-    pub(super) fn as_yaml(&self) -> String {
+    pub fn as_yaml(&self) -> String {
         let text = self.cidr.to_string();
         // Colons end a key in some places and not in others.
         let cidr = if text.contains(':') { format!("\"{text}\"") } else { text };
@@ -106,9 +107,9 @@ impl NewEntry {
     }
 }
 
-/// Reads an address or a network in the strict form of the configuration.
-pub(in crate::config) fn parse_cidr(text: &str) -> Result<Cidr, BadEntry> {
-    text.parse().map_err(|error| BadEntry::Address { text: text.escape_debug().to_string(), error })
+/// Reads RFC 3339 with an offset.
+pub fn moment_of(text: &str) -> Option<UnixSeconds> {
+    time::parse(text).ok()
 }
 
 /// Why an entry cannot be asked for.

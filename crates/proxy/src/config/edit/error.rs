@@ -27,7 +27,7 @@ pub enum EditError {
     #[error("{} is there already, {}:{}", .existing.entry, .existing.file, .existing.line)]
     Duplicate {
         /// Where it stands.
-        existing: Written,
+        existing: Box<Written>,
         /// When it was looked at.
         now: UnixSeconds,
     },
@@ -37,7 +37,7 @@ pub enum EditError {
         /// What was to be added.
         cidr: Cidr,
         /// What covers it.
-        by: Written,
+        by: Box<Written>,
     },
     /// The group has no such entry of its own.
     #[error("{cidr} is not an entry of group {group}")]
@@ -108,7 +108,9 @@ impl EditError {
         Some(match self {
             Self::UnknownGroup { meant: Some(meant), .. } => format!("did you mean '{meant}'?"),
             Self::UnknownGroup { meant: None, .. } => "add it under groups, or name another".to_owned(),
-            Self::BuiltIn => "it stands for peers on a unix socket: write allow: [unix] or leave it out".to_owned(),
+            Self::BuiltIn => {
+                "it stands for peers on a unix socket: write allow: [unix] or leave it out".to_owned()
+            }
             Self::Duplicate { existing, now } if existing.until.is_some_and(|until| until <= *now) => {
                 "it has expired: remove it first".to_owned()
             }
@@ -116,7 +118,7 @@ impl EditError {
             Self::Needless { .. } => "give it a note, an owner or an end of its own, or force it".to_owned(),
             Self::NotThere { cidr, covered_by, .. } => return not_there(*cidr, covered_by),
             Self::PlainText { file, key } => format!(
-                "name the list {}, one '- ADDRESS' a line, or leave '{key}' out",
+                "make it a YAML list, {}, with '- ' before each address, and name that in the group; or leave '{key}' out",
                 file.with_extension("yaml").display()
             ),
             Self::CannotEdit { .. } => "edit it by hand, or write it as '- ADDRESS' lines".to_owned(),

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use portcullis_acl::{Cidr, UnixSeconds};
 use portcullis_acl::policy::UNIX_GROUP;
+use portcullis_acl::{Cidr, UnixSeconds};
 
 use super::yaml::{self, Stuck, line_break};
 use super::{EditError, NewEntry};
@@ -133,9 +133,8 @@ impl Site {
         }
         let after = match &self.form {
             Form::Plain => {
-                let lines = self.text.split_inclusive('\n').zip(1_u32..);
                 let dropped: Vec<u32> = gone.iter().map(|at| self.entries[*at].line).collect();
-                lines.filter(|(_, line)| dropped.binary_search(line).is_err()).map(|(line, _)| line).collect()
+                self.plain_without(&dropped)
             }
             Form::Yaml { keys, .. } => {
                 let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
@@ -163,6 +162,15 @@ impl Site {
             true => [self.text.as_str(), &line, line_break].concat(),
             false => [self.text.as_str(), line_break, &line].concat(),
         })
+    }
+
+    /// Without these lines, which are in ascending order.
+    fn plain_without(&self, dropped: &[u32]) -> String {
+        let bare = self.text.trim_start_matches('\u{feff}');
+        let mark = &self.text[..self.text.len() - bare.len()];
+        let lines = bare.split_inclusive('\n').zip(1_u32..);
+        let kept = lines.filter(|(_, line)| dropped.binary_search(line).is_err()).map(|(line, _)| line);
+        std::iter::once(mark).chain(kept).collect()
     }
 
     /// Reads an edited text as the loader does. What is outside the list must be what it was.
@@ -263,7 +271,8 @@ fn alike_around(one: &Node, other: &Node, keys: Option<&[String]>) -> bool {
         (Value::Map(one), Value::Map(other)) => {
             one.len() == other.len()
                 && one.iter().zip(other).all(|((key, one), (other_key, other))| {
-                    let further = keys.and_then(<[String]>::split_first).filter(|(first, _)| **first == key.text);
+                    let further =
+                        keys.and_then(<[String]>::split_first).filter(|(first, _)| **first == key.text);
                     key.text == other_key.text && alike_around(one, other, further.map(|(_, rest)| rest))
                 })
         }

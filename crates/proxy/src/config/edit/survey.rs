@@ -82,8 +82,10 @@ impl<'c> Survey<'c> {
         let counts = |rule: &Rule<'_>| rule.until.is_none_or(|until| until > now);
         let covers = |rule: &Rule<'_>| rule.cidr.is_some_and(|entry| entry.covers(cidr));
         let members = self.members().into_iter().flat_map(|group| group.entries());
-        let mut found: Vec<Written> =
-            members.filter(|rule| covers(rule) && counts(rule)).filter_map(|rule| Written::of(&rule)).collect();
+        let mut found: Vec<Written> = members
+            .filter(|rule| covers(rule) && counts(rule))
+            .filter_map(|rule| Written::of(&rule))
+            .collect();
         found.sort_by_key(|written| std::cmp::Reverse(written.entry.net().prefix_len()));
         found
     }

@@ -59,15 +59,15 @@ fn told(outcome: &Result<Edit, EditError>, directory: &Path) -> String {
                 }
                 Change::Removed { lines, still_admitted } => {
                     text += &format!("lines {lines:?}\n");
-                    text.extend(still_admitted.iter().map(|(name, by)| format!("{name} still admits by {by}\n")));
+                    text.extend(
+                        still_admitted.iter().map(|(name, by)| format!("{name} still admits by {by}\n")),
+                    );
                 }
             }
             text.extend(edit.warnings().iter().map(|problem| format!("{problem}\n")));
             text
         }
-        Err(EditError::Invalid(problems)) => {
-            problems.iter().map(|problem| format!("{problem}\n")).collect()
-        }
+        Err(EditError::Invalid(problems)) => problems.iter().map(|problem| format!("{problem}\n")).collect(),
         Err(error) => {
             let hint = error.hint().map(|hint| format!("  hint: {hint}\n")).unwrap_or_default();
             format!("{}: {error}\n{hint}", error.kind())

@@ -134,7 +134,9 @@ fn find(text: &str, keys: &[&str]) -> Result<Spot, Stuck> {
         let (_, value) = child(&mapping, key).ok_or_else(|| Stuck::new(0, ODD))?;
         mapping = match value {
             Some(YamlNode::Mapping(mapping)) => mapping,
-            Some(node @ YamlNode::Alias(_)) => return Err(Stuck::new(range(&node.byte_range()).start, ALIAS)),
+            Some(node @ YamlNode::Alias(_)) => {
+                return Err(Stuck::new(range(&node.byte_range()).start, ALIAS));
+            }
             _ => return Err(Stuck::new(0, ODD)),
         };
     }

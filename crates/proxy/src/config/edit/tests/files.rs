@@ -13,8 +13,11 @@ impl Scene {
     fn new(name: &str, text: &str) -> Self {
         let scene = Self { directory: tempfile::tempdir().unwrap() };
         fs::create_dir(scene.path("groups")).unwrap();
-        fs::write(scene.config(), format!("groups: {{office: {{file: groups/{name}, allow_empty: true}}}}\n{FRAME}"))
-            .unwrap();
+        fs::write(
+            scene.config(),
+            format!("groups: {{office: {{file: groups/{name}, allow_empty: true}}}}\n{FRAME}"),
+        )
+        .unwrap();
         fs::write(scene.path("groups").join(name), text).unwrap();
         scene
     }
@@ -74,7 +77,10 @@ fn plain_text_has_room_for_a_note_only() {
 fn a_list_file_is_a_list() {
     let text = "# balancers\n- 192.0.2.1 # one\n- {cidr: 192.0.2.2, note: two}\n# end\n";
     let scene = Scene::new("list.yaml", text);
-    scene.gives("add 203.0.113.9 until=2027-01-01T00:00:00Z", &text.replace("# end", "- {cidr: 203.0.113.9, until: 2027-01-01T00:00:00Z}\n# end"));
+    scene.gives(
+        "add 203.0.113.9 until=2027-01-01T00:00:00Z",
+        &text.replace("# end", "- {cidr: 203.0.113.9, until: 2027-01-01T00:00:00Z}\n# end"),
+    );
     scene.gives("remove 192.0.2.2", "# balancers\n- 192.0.2.1 # one\n# end\n");
     Scene::new("l.yml", "- 192.0.2.1 # one\n# end\n").gives("remove 192.0.2.1", "# end\n");
     Scene::new("l.yml", "# nobody\n").gives("add 203.0.113.9", "# nobody\n- 203.0.113.9\n");
@@ -133,7 +139,8 @@ fn groups_that_cannot_be_edited() {
     assert_eq!(scene.plan("add 203.0.113.9").unwrap_err().kind(), "invalid");
     fs::write(scene.config(), format!("groups: {{office: {{note: x}}}}\n{FRAME}")).unwrap();
     assert_eq!(scene.plan("add 203.0.113.9").unwrap_err().kind(), "invalid");
-    fs::write(scene.config(), format!("groups: {{office: {{file: groups/list.txt, entries: []}}}}\n{FRAME}")).unwrap();
+    fs::write(scene.config(), format!("groups: {{office: {{file: groups/list.txt, entries: []}}}}\n{FRAME}"))
+        .unwrap();
     assert_eq!(scene.plan("add 203.0.113.9").unwrap_err().kind(), "invalid");
 }
 
@@ -149,7 +156,10 @@ fn what_a_removal_leaves_open_is_told() {
     let edit = scene.plan("remove 10.0.0.1").unwrap();
     let told = told(&Ok(edit), scene.directory.path());
     assert!(told.contains("covered by 10.0.0.0/8 of group office, portcullis.yaml:1\n"), "{told}");
-    assert!(told.contains("public still admits by 10.0.0.0/16 of group other, portcullis.yaml:1\n"), "{told}");
+    assert!(
+        told.contains("public still admits by 10.0.0.0/16 of group other, portcullis.yaml:1\n"),
+        "{told}"
+    );
 }
 
 #[test]

@@ -43,9 +43,11 @@ fn case() -> impl Strategy<Value = Case> {
     (styles, 0_usize..3, entries, flags, edits).prop_map(
         |(style, indent, mut entries, (crlf, mark, open_end), edits)| {
             let mut seen = Vec::new();
-            entries.retain(|(last, _, _)| !seen.contains(last) && {
-                seen.push(*last);
-                true
+            entries.retain(|(last, _, _)| {
+                !seen.contains(last) && {
+                    seen.push(*last);
+                    true
+                }
             });
             Case { style, indent, entries, crlf, mark, open_end, edits }
         },
@@ -53,7 +55,11 @@ fn case() -> impl Strategy<Value = Case> {
 }
 
 fn address(last: u8) -> String {
-    if last.is_multiple_of(3) { format!("2001:db8::{:x}", last + 1) } else { format!("192.0.2.{}", last + 100) }
+    if last.is_multiple_of(3) {
+        format!("2001:db8::{:x}", last + 1)
+    } else {
+        format!("192.0.2.{}", last + 100)
+    }
 }
 
 fn above(kind: u8, indent: &str) -> String {
@@ -90,7 +96,9 @@ impl Case {
             (Style::BlockMaps, 0 | 1) => {
                 format!("cidr: {quoted}{}\n{indent}  note: two # words\n{indent}  owner: ops", behind(over))
             }
-            (Style::BlockMaps, 2) => format!("note: |\n{indent}    a # b\n{indent}    - c\n{indent}  cidr: {quoted}"),
+            (Style::BlockMaps, 2) => {
+                format!("note: |\n{indent}    a # b\n{indent}    - c\n{indent}  cidr: {quoted}")
+            }
             (Style::BlockMaps | Style::Flow | Style::FlowLines, 3) => {
                 format!("{{cidr: {quoted}, note: \"a, ] # b\"}}")
             }
@@ -122,7 +130,12 @@ impl Case {
             Style::FlowLines => {
                 let items: String = items
                     .map(|entry| {
-                        format!("{}{indent}{},{}\n", above(entry.1, &indent), self.item(*entry, &indent), behind(entry.2))
+                        format!(
+                            "{}{indent}{},{}\n",
+                            above(entry.1, &indent),
+                            self.item(*entry, &indent),
+                            behind(entry.2)
+                        )
                     })
                     .collect();
                 format!("[ # begin\n{items}  ]")
@@ -150,16 +163,20 @@ impl Case {
     }
 }
 
+/// Sorted: on one line IPv4 comes first, wherever it stands.
 fn entries(config: &Path) -> Vec<(String, Option<String>)> {
     let loaded = load(config, &options()).unwrap_or_else(|problems| panic!("{problems:?}"));
     let groups: Vec<_> = loaded.config.policy().groups().collect();
     let office = groups.iter().find(|group| group.name() == "office").unwrap();
-    office.entries().map(|rule| (rule.entry().to_string(), rule.note.map(str::to_owned))).collect()
+    let rules = office.entries().map(|rule| (rule.entry().to_string(), rule.note.map(str::to_owned)));
+    let mut entries: Vec<_> = rules.collect();
+    entries.sort();
+    entries
 }
 
-/// Without line breaks, of which the last line may have got one.
+/// Without line breaks, of which the last line may have got one, and without the mark before them.
 fn lines(text: &str) -> Vec<&str> {
-    text.lines().collect()
+    text.trim_start_matches('\u{feff}').lines().collect()
 }
 
 /// Whether a line of the difference is one that the edit may touch.
@@ -208,6 +225,7 @@ proptest! {
 
             let mut meant = known.clone();
             if *is_removal { meant.retain(|(entry, _)| *entry != cidr) } else { meant.push((cidr.clone(), None)) }
+            meant.sort();
             prop_assert_eq!(entries(&config), meant.clone());
 
             let (old, new) = (lines(&before), lines(&after));
