@@ -17,7 +17,7 @@ use portcullis_acl::{Cidr, UnixSeconds};
 
 use self::site::Site;
 use self::survey::Survey;
-use super::{LoadOptions, Loaded, Problem, Severity, load};
+use super::{LoadOptions, Loaded, Problem, Reload, Severity, load};
 
 pub use apply::Applied;
 pub use entry::{BadEntry, NewEntry, moment_of};
@@ -51,7 +51,7 @@ pub fn add(config: &Path, group: &str, entry: &NewEntry, options: &LoadOptions) 
     }
     let makes_needless = survey.covered(cidr).into_iter().filter(|small| lasts(until, small.until)).collect();
     let change = Change::Added { line, makes_needless };
-    Ok(Edit::new(site, text, cidr, group, change, covered_by, new_warnings(&before, after)))
+    Ok(Edit { covered_by, ..Edit::new(site, text, cidr, group, change, &before, after) })
 }
 
 /// Plans a group without an entry; where it was written more than once, without all of them.
@@ -79,7 +79,7 @@ pub fn remove(config: &Path, group: &str, cidr: Cidr, options: &LoadOptions) -> 
     };
     let lines = site.entries.iter().filter(|item| item.cidr == Some(cidr)).map(|item| item.line).collect();
     let change = Change::Removed { lines, still_admitted };
-    Ok(Edit::new(site, text, cidr, group, change, covered_by, new_warnings(&before, after)))
+    Ok(Edit { covered_by, ..Edit::new(site, text, cidr, group, change, &before, after) })
 }
 
 /// A planned change of one file.
@@ -94,6 +94,7 @@ pub struct Edit {
     covered_by: Vec<Written>,
     shared_with: Vec<String>,
     warnings: Vec<Problem>,
+    reload: Reload,
 }
 
 /// What an [`Edit`] does.
@@ -122,12 +123,13 @@ impl Edit {
         cidr: Cidr,
         group: &str,
         change: Change,
-        covered_by: Vec<Written>,
-        warnings: Vec<Problem>,
+        before: &Result<Loaded, Vec<Problem>>,
+        outcome: Loaded,
     ) -> Self {
         let Site { file, text, shared_with, .. } = site;
-        let group = group.to_owned();
-        Self { file, before: text, after, cidr, group, change, covered_by, shared_with, warnings }
+        let (group, reload) = (group.to_owned(), outcome.config.reload());
+        let (covered_by, warnings) = (Vec::new(), new_warnings(before, outcome));
+        Self { file, before: text, after, cidr, group, change, covered_by, shared_with, warnings, reload }
     }
 
     /// The file that changes: the main one, or the group's own.
@@ -173,6 +175,11 @@ impl Edit {
     /// What `check` will warn about, and did not before.
     pub fn warnings(&self) -> &[Problem] {
         &self.warnings
+    }
+
+    /// How a gate that runs with the configuration hears of the change.
+    pub fn reload(&self) -> Reload {
+        self.reload
     }
 
     /// A unified diff, with three lines around each change.

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use super::{Common, fail, json_entry, print, warn};
 use crate::cli::check::report;
-use crate::cli::explain::moment;
 use crate::cli::{BAD_CONFIG, BAD_USAGE};
-use crate::config::LoadOptions;
 use crate::config::edit::{self, Applied, BadEntry, Change, Edit, EditError, NewEntry};
+use crate::config::{LoadOptions, Reload};
+use crate::policy::explain::moment;
 
 /// Edits of one file at a time wait for each other only while it is replaced: who was too late plans anew, this often.
 const ATTEMPTS: usize = 20;
@@ -132,11 +132,17 @@ fn tell(edit: &Edit, applied: Option<Applied>, json: bool) {
     }
     print(&match applied {
         None => edit.diff(),
-        Some(_) => format!("{}\n{NEXT}\n", done(edit)),
+        Some(_) => format!("{}\n{}\n", done(edit), next(edit.reload())),
     });
 }
 
-const NEXT: &str = "a gate that runs with reload: watch takes this over by itself, any other at SIGHUP";
+/// The configuration says how a gate that runs with it hears of the change.
+fn next(reload: Reload) -> &'static str {
+    match reload {
+        Reload::Watch => "a running gate takes this over by itself (reload: watch)",
+        Reload::Signal => "a running gate takes this over at SIGHUP (reload: signal)",
+    }
+}
 
 fn done(edit: &Edit) -> String {
     let file = edit.file().display();

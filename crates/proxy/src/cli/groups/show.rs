@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 use super::table::aligned;
 use super::{Common, fail, json_entry, print};
 use crate::cli::BAD_USAGE;
-use crate::cli::explain::{moment, now};
 use crate::config::edit::Written;
 use crate::config::{Config, LoadOptions};
+use crate::policy::explain::moment;
+use crate::worker::wall_clock;
 
 /// Names all groups.
 #[derive(clap::Args, Clone, Debug)]
@@ -41,7 +42,7 @@ pub(super) fn list(args: &ListArgs) -> ExitCode {
         .policy()
         .groups()
         .filter(|group| group.name() != UNIX_GROUP)
-        .map(|group| About::of(group, &users, now()))
+        .map(|group| About::of(group, &users, wall_clock()))
         .collect();
     if args.common.json {
         let groups: Vec<Value> = groups.iter().map(About::json).collect();
@@ -65,7 +66,7 @@ pub(super) fn show(args: &ShowArgs) -> ExitCode {
         fail(&format!("no group '{}', there is {}", args.group.escape_debug(), known.join(", ")), None);
         return ExitCode::from(BAD_USAGE);
     };
-    let about = About::of(group, &users(&loaded.config), now());
+    let about = About::of(group, &users(&loaded.config), wall_clock());
     print(&if args.common.json { format!("{:#}\n", about.json_whole()) } else { about.text() });
     ExitCode::SUCCESS
 }

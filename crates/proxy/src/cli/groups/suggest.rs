@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use super::status::{ListenerStatus, Source, fetch};
 use super::{Common, fail, print, warn};
 use crate::cli::check::report;
-use crate::cli::explain::now;
 use crate::cli::{BAD_CONFIG, BAD_USAGE};
 use crate::config::edit::{NewEntry, moment_of};
 use crate::config::{Admin, Config, LoadOptions, load};
+use crate::worker::wall_clock;
 
 /// What happened longer ago says little about who comes now.
 const SPAN: i64 = 24 * 3600;
@@ -61,7 +61,7 @@ fn suggest(args: &SuggestArgs) -> Result<String, ExitCode> {
         fail("the running gate has no shadow rules there", Some("add shadow: {allow: [...]} to a listener"));
         return Err(ExitCode::FAILURE);
     }
-    let suggestion = Suggestion::of(&listeners, now());
+    let suggestion = Suggestion::of(&listeners, wall_clock());
     for line in suggestion.remarks() {
         warn(format_args!("{line}"));
     }

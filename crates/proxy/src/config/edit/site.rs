@@ -10,7 +10,7 @@ use super::yaml::{self, Stuck, line_break};
 use super::{EditError, NewEntry};
 use crate::config::LoadOptions;
 use crate::config::fields::nearest;
-use crate::config::load::{MAX_TEXT_FILE, MAX_YAML_FILE, Scope, read_text};
+use crate::config::load::{MAX_TEXT_FILE, MAX_YAML_FILE, Scope};
 use crate::config::problem::{Place, Problems};
 use crate::config::raw::{self, Node, Value};
 use crate::config::validate::is_yaml;
@@ -52,7 +52,8 @@ impl Site {
         let mut scope = Scope::new(config, options);
         let start = Place::start_of(&scope.file);
         let file = Arc::clone(&scope.file);
-        let tree = read_text(config, MAX_YAML_FILE, &start, &mut scope)
+        let tree = scope
+            .read_text(config, MAX_YAML_FILE, &start)
             .and_then(|text| Some((raw::parse(&text, &file, &mut scope.problems)?, text)));
         let Some((tree, text)) = tree else { return Err(EditError::Invalid(scope.problems.into_list())) };
         let groups = named(get(&tree, "groups"));
@@ -85,7 +86,7 @@ impl Site {
         let yaml = is_yaml(path);
         let most = if yaml { MAX_YAML_FILE } else { MAX_TEXT_FILE };
         let invalid = |scope: &mut Scope| EditError::Invalid(std::mem::take(&mut scope.problems).into_list());
-        let text = read_text(path, most, mention, scope).ok_or_else(|| invalid(scope))?;
+        let text = scope.read_text(path, most, mention).ok_or_else(|| invalid(scope))?;
         if !yaml {
             let entries = plain(&text);
             return Ok(Self::new(path, text, Form::Plain, entries));
