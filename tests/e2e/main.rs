@@ -8,6 +8,7 @@ mod blocking;
 mod client_reply;
 mod configuration;
 mod connection;
+mod groups;
 mod import;
 mod inline;
 mod lifecycle;

@@ -9,9 +9,10 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use crate::decision::{Decision, Denial, Permit, Reason, Rule, RuleId, Which};
-use crate::group::{Entries, GroupData, GroupId};
+use crate::group::{Entries, GroupData, GroupId, index};
 use crate::lookup::{Key, Prefix, Table};
 use crate::origin::{ClientAddr, UnixSeconds};
+use compile::members;
 
 pub use builder::{Access, ListId, PolicyBuilder, Shadow, TooMany};
 pub use changes::{ChangedEntries, ChangedEntry, Fate, GroupChange, Whose};
@@ -99,6 +100,20 @@ impl Policy {
     /// The group of that name.
     pub fn group(&self, name: &str) -> Option<Group<'_>> {
         self.groups().find(|group| group.name() == name)
+    }
+
+    /// The named groups in one of a listener's lists, those they include among them. Nothing for a list it does not have.
+    pub fn listed(&self, listener: usize, list: List) -> Vec<&str> {
+        let Some(access) = self.accesses.get(listener) else { return Vec::new() };
+        let shadow = access.shadow.as_ref();
+        let roots = match list {
+            List::Allow => Some(&access.allow),
+            List::Deny => Some(&access.deny),
+            List::ShadowAllow => shadow.and_then(|shadow| shadow.allow.as_ref()),
+            List::ShadowDeny => shadow.and_then(|shadow| shadow.deny.as_ref()),
+        };
+        let members = roots.map(|roots| members(&self.groups, roots)).unwrap_or_default();
+        members.iter().filter_map(|id| self.groups.get(index(*id))?.name.as_deref()).collect()
     }
 
     /// Whether a listener's allow list, as of `now`, admits everybody of a family; deny lists are left out of account.
@@ -217,6 +232,19 @@ impl Policy {
             line: 0,
         }
     }
+}
+
+/// One of a listener's lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum List {
+    /// `allow`
+    Allow,
+    /// `deny`
+    Deny,
+    /// `allow` under `shadow`
+    ShadowAllow,
+    /// `deny` under `shadow`
+    ShadowDeny,
 }
 
 /// An address family.

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod explain;
+pub mod groups;
 pub mod hash_password;
 pub mod import;
 pub mod run;
@@ -40,6 +41,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Say whether a source may connect, and which entry decides
     Explain(explain::ExplainArgs),
+    /// Show groups, and add and remove entries in the files themselves
+    Groups(groups::GroupsArgs),
     /// Make a configuration from that of rinetd, netsh, nginx, HAProxy or ApsaraDB
     Import(import::ImportArgs),
     /// Print the SHA-256 digest of a password, for the configuration
@@ -70,6 +73,7 @@ fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Groups(args) => groups::run(&args),
         Command::Import(args) => import::run(&args),
         Command::HashPassword(args) => hash_password::run(&args),
     }

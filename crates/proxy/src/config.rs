@@ -4,6 +4,7 @@
 //! [`Problem`] with its line and column and goes on. What comes out has private fields and is complete: defaults
 //! filled in, paths resolved, groups compiled. Keys of the format that this version cannot honour are errors.
 
+pub mod edit;
 mod fields;
 mod limits;
 mod load;

@@ -4,7 +4,7 @@ use super::compile::members;
 use super::{Policy, PolicyBuilder};
 use crate::cidr::Cidr;
 use crate::decision::Rule;
-use crate::group::{GroupData, GroupId, index, longest_last};
+use crate::group::{GroupData, GroupId, Meta, index, longest_last};
 use crate::origin::UnixSeconds;
 
 /// A named group of a compiled policy.
@@ -23,6 +23,11 @@ impl<'p> Group<'p> {
     /// Its name.
     pub fn name(&self) -> &'p str {
         self.name
+    }
+
+    /// What was said about the group as a whole.
+    pub fn meta(&self) -> Option<&'p Meta> {
+        self.data().map(|data| &data.meta)
     }
 
     /// How many entries it stands for: its own and those of the groups it includes, expired ones too.

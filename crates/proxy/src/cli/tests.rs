@@ -11,7 +11,7 @@ fn the_definition_is_sound() {
 fn only_what_is_built_is_offered() {
     let names: Vec<_> =
         Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
-    assert_eq!(names, ["run", "check", "explain", "import", "hash-password"]);
+    assert_eq!(names, ["run", "check", "explain", "groups", "import", "hash-password"]);
 }
 
 #[test]

@@ -23,12 +23,21 @@ pub(super) const MAX_TEXT_FILE: u64 = 64 << 20;
 pub struct LoadOptions {
     secrets: bool,
     now: Option<UnixSeconds>,
+    instead: Option<Arc<Overlay>>,
+}
+
+/// A text that is read in place of a file's.
+#[derive(Debug)]
+struct Overlay {
+    /// Without symlinks, so that every name of the file finds it.
+    file: PathBuf,
+    text: String,
 }
 
 impl LoadOptions {
     /// Everything is read, entries are compared with the clock.
     pub fn new() -> Self {
-        Self { secrets: true, now: None }
+        Self { secrets: true, now: None, instead: None }
     }
 
     /// Secret files and environment variables are not read, only their mention is checked: the result serves for
@@ -40,6 +49,18 @@ impl LoadOptions {
     /// Takes this moment for now, when it comes to entries whose `until` has passed.
     pub fn at(self, now: UnixSeconds) -> Self {
         Self { now: Some(now), ..self }
+    }
+
+    /// Takes `text` for what `file` holds, so that an edit can be judged before it is written.
+    pub(super) fn with_text(self, file: &Path, text: &str) -> std::io::Result<Self> {
+        let overlay = Overlay { file: file.canonicalize()?, text: text.to_owned() };
+        Ok(Self { instead: Some(Arc::new(overlay)), ..self })
+    }
+
+    fn text_of(&self, path: &Path) -> Option<&str> {
+        let overlay = self.instead.as_ref()?;
+        let found = path.canonicalize().is_ok_and(|path| path == overlay.file);
+        found.then_some(overlay.text.as_str())
     }
 
     pub(super) fn reads_secrets(&self) -> bool {
@@ -107,15 +128,7 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, Vec<Problem>> 
 
 /// As [`load`], for whoever has to notice when one of the files changes.
 pub fn read(path: &Path, options: &LoadOptions) -> Reading {
-    let file: Arc<str> = path.display().to_string().into();
-    let mut scope = Scope {
-        problems: Problems::default(),
-        options: options.clone(),
-        now: options.now(),
-        base: path.parent().map(Path::to_path_buf).unwrap_or_default(),
-        file,
-        sources: Vec::new(),
-    };
+    let mut scope = Scope::new(path, options);
     let config = scope.config(path);
     let sources = std::mem::take(&mut scope.sources);
     let result = match config {
@@ -146,6 +159,18 @@ pub(super) struct Scope {
 }
 
 impl Scope {
+    /// For the main file of that name.
+    pub(super) fn new(path: &Path, options: &LoadOptions) -> Self {
+        Self {
+            problems: Problems::default(),
+            options: options.clone(),
+            now: options.now(),
+            base: path.parent().map(Path::to_path_buf).unwrap_or_default(),
+            file: path.display().to_string().into(),
+            sources: Vec::new(),
+        }
+    }
+
     fn config(&mut self, path: &Path) -> Option<Config> {
         let start = Place::start_of(&self.file);
         if matches!(path.try_exists(), Ok(false)) {
@@ -181,7 +206,11 @@ impl Scope {
 
     /// At most `most` bytes of a file or a pipe; `Err` is reason and hint.
     pub(super) fn read_bytes(&mut self, path: &Path, most: u64) -> Result<Vec<u8>, (String, String)> {
-        let read = read_bytes(path, most);
+        let read = match self.options.text_of(path) {
+            Some(text) if text.len() as u64 <= most => Ok(text.as_bytes().to_vec()),
+            Some(_) => Err(too_large(most)),
+            None => read_bytes(path, most),
+        };
         let digest = read.as_ref().ok().map(|bytes| Sha256::digest(bytes).into());
         if self.sources.iter().all(|source| source.path != path) {
             self.sources.push(Source { path: path.to_owned(), digest });
@@ -215,13 +244,17 @@ fn read_bytes(path: &Path, most: u64) -> Result<Vec<u8>, (String, String)> {
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(most)).unwrap_or(0) + 1);
     file.take(most + 1).read_to_end(&mut bytes).map_err(fail)?;
     if bytes.len() as u64 > most {
-        return Err((format!("it has more than {most} bytes"), "make it smaller".to_owned()));
+        return Err(too_large(most));
     }
     Ok(bytes)
 }
 
+fn too_large(most: u64) -> (String, String) {
+    (format!("it has more than {most} bytes"), "make it smaller".to_owned())
+}
+
 /// The system's words without "(os error 2)".
-fn reason(error: &std::io::Error) -> String {
+pub(super) fn reason(error: &std::io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }

@@ -18,6 +18,8 @@ use super::load::Scope;
 use super::raw::Node;
 use super::{Admin, Config};
 
+pub(super) use groups::is_yaml;
+
 /// `None` when something needed could not be made; what was wrong is in `scope`.
 pub(super) fn config(tree: &Node, path: &Path, scope: &mut Scope) -> Option<Config> {
     let mut fields = Fields::of(tree, "the configuration", &mut scope.problems)?;

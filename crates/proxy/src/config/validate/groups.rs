@@ -8,6 +8,8 @@ use std::collections::{HashMap, HashSet};
 use portcullis_acl::policy::UNIX_GROUP;
 use portcullis_acl::{GroupId, Meta, PolicyBuilder, SourceId};
 
+pub(in crate::config) use self::file::is_yaml;
+
 use self::entry::{meta, too_many};
 
 use crate::config::fields::{Fields, named, nearest, shown};

@@ -20,7 +20,7 @@ pub(super) fn read(
     policy: &mut PolicyBuilder,
     scope: &mut Scope,
 ) -> Option<usize> {
-    let yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+    let yaml = is_yaml(path);
     let most = if yaml { MAX_YAML_FILE } else { MAX_TEXT_FILE };
     let text = scope.read_text(path, most, mention)?;
     let name = path.display().to_string();
@@ -30,6 +30,11 @@ pub(super) fn read(
         return yaml_list(&text, &file, group, source, groups, policy, scope);
     }
     plain(&text, &file, group, source, policy, scope)
+}
+
+/// Whether it holds a YAML list; else it is plain text.
+pub(in crate::config) fn is_yaml(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
 }
 
 fn yaml_list(

@@ -1,0 +1,274 @@
+//! `groups add` and `groups remove`.
+
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use super::{Common, fail, json_entry, print, warn};
+use crate::cli::check::report;
+use crate::cli::{BAD_CONFIG, BAD_USAGE};
+use crate::config::edit::{self, Applied, BadEntry, Change, Edit, EditError, NewEntry};
+use crate::config::{LoadOptions, Reload};
+use crate::policy::explain::moment;
+
+/// Edits of one file at a time wait for each other only while it is replaced: who was too late plans anew, this often.
+const ATTEMPTS: usize = 20;
+
+/// A network that covers half of a long list must not push everything else off the screen; JSON has them all.
+const MOST_NAMED: usize = 20;
+
+/// Adds an address or a network to a group, at the end of its list.
+#[derive(clap::Args, Clone, Debug)]
+pub(super) struct AddArgs {
+    /// The group
+    group: String,
+    /// An address such as 203.0.113.9, or a network such as 203.0.113.0/24
+    cidr: String,
+    /// Why it is there
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
+    /// From when on it counts as absent, such as 2026-12-31T18:00:00Z
+    #[arg(long, value_name = "MOMENT")]
+    until: Option<String>,
+    /// Who answers for it
+    #[arg(long, value_name = "TEXT")]
+    owner: Option<String>,
+    /// Add it even though another entry covers it
+    #[arg(long)]
+    force: bool,
+    /// Print the difference and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Takes an address or a network out of a group, as it stands there.
+#[derive(clap::Args, Clone, Debug)]
+pub(super) struct RemoveArgs {
+    /// The group
+    group: String,
+    /// The address or network, as 'groups show' names it
+    cidr: String,
+    /// Print the difference and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+pub(super) fn add(args: &AddArgs) -> ExitCode {
+    let entry = match new_entry(args) {
+        Ok(entry) => entry,
+        Err(error) => return bad(&error, args.common.json),
+    };
+    change(&args.common, args.dry_run, |config, options| edit::add(config, &args.group, &entry, options))
+}
+
+pub(super) fn remove(args: &RemoveArgs) -> ExitCode {
+    let cidr = match NewEntry::parse(&args.cidr) {
+        Ok(entry) => entry.cidr(),
+        Err(error) => return bad(&error, args.common.json),
+    };
+    change(&args.common, args.dry_run, |config, options| edit::remove(config, &args.group, cidr, options))
+}
+
+fn new_entry(args: &AddArgs) -> Result<NewEntry, BadEntry> {
+    let mut entry = NewEntry::parse(&args.cidr)?;
+    if let Some(note) = &args.note {
+        entry = entry.with_note(note)?;
+    }
+    if let Some(owner) = &args.owner {
+        entry = entry.with_owner(owner)?;
+    }
+    if let Some(until) = &args.until {
+        entry = entry.with_until(until)?;
+    }
+    Ok(if args.force { entry.even_if_covered() } else { entry })
+}
+
+fn change(
+    common: &Common,
+    dry_run: bool,
+    plan: impl Fn(&Path, &LoadOptions) -> Result<Edit, EditError>,
+) -> ExitCode {
+    let config = match common.path() {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    // Who edits a list needs no right to read passwords.
+    let options = LoadOptions::new().without_secrets();
+    let apply = |edit: Edit| match dry_run {
+        true => Ok((edit, None)),
+        false => edit.apply().map(|applied| (edit, Some(applied))),
+    };
+    let mut outcome = plan(&config, &options).and_then(apply);
+    for _ in 1..ATTEMPTS {
+        if !matches!(outcome, Err(EditError::Changed { .. })) {
+            break;
+        }
+        outcome = plan(&config, &options).and_then(apply);
+    }
+    match outcome {
+        Ok((edit, applied)) => {
+            tell(&edit, applied, common.json);
+            ExitCode::SUCCESS
+        }
+        Err(error) => refused(&error, common.json),
+    }
+}
+
+/// What was done goes to standard output, what comes of it to standard error.
+fn tell(edit: &Edit, applied: Option<Applied>, json: bool) {
+    if json {
+        print(&format!("{:#}\n", as_json(edit, applied)));
+        return;
+    }
+    let _ = report(&mut io::stderr().lock(), edit.warnings());
+    for consequence in consequences(edit, applied) {
+        warn(format_args!("{consequence}"));
+    }
+    print(&match applied {
+        None => edit.diff(),
+        Some(_) => format!("{}\n{}\n", done(edit), next(edit.reload())),
+    });
+}
+
+/// The configuration says how a gate that runs with it hears of the change.
+fn next(reload: Reload) -> &'static str {
+    match reload {
+        Reload::Watch => "a running gate takes this over by itself (reload: watch)",
+        Reload::Signal => "a running gate takes this over at SIGHUP (reload: signal)",
+    }
+}
+
+fn done(edit: &Edit) -> String {
+    let file = edit.file().display();
+    match edit.change() {
+        Change::Added { line, .. } => format!("added {} to {}, {file}:{line}", edit.cidr(), edit.group()),
+        Change::Removed { lines, .. } => {
+            let lines: Vec<String> = lines.iter().map(u32::to_string).collect();
+            let lines = lines.join(" and ");
+            format!("removed {} from {}, it was in {file}:{lines}", edit.cidr(), edit.group())
+        }
+    }
+}
+
+fn consequences(edit: &Edit, applied: Option<Applied>) -> Vec<String> {
+    let cidr = edit.cidr();
+    let mut told = Vec::new();
+    match edit.change() {
+        Change::Added { makes_needless, .. } => {
+            told.extend(edit.covered_by().iter().map(|by| format!("{cidr} is covered already, by {by}")));
+            let shown = makes_needless.iter().take(MOST_NAMED);
+            told.extend(shown.map(|small| format!("{small} is needless now: {cidr} covers it")));
+            if let Some(more @ 1..) = makes_needless.len().checked_sub(MOST_NAMED) {
+                told.push(format!("and {more} more entries are"));
+            }
+        }
+        Change::Removed { still_admitted, .. } => {
+            told.extend(edit.covered_by().iter().map(|by| format!("{cidr} is still covered, by {by}")));
+            told.extend(
+                still_admitted
+                    .iter()
+                    .map(|(name, by)| format!("listener '{name}' still admits {cidr}, by {by}")),
+            );
+        }
+    }
+    told.extend(
+        edit.shared_with().iter().map(|group| format!("group {group} reads the same file and changes too")),
+    );
+    if applied.is_some_and(|applied| applied.owner_changed) {
+        told.push(format!(
+            "{} belongs to you now, because it could not be given to its owner: see that the gate can read it",
+            edit.file().display()
+        ));
+    }
+    told
+}
+
+fn as_json(edit: &Edit, applied: Option<Applied>) -> Value {
+    let entries = |list: &[edit::Written]| list.iter().map(json_entry).collect::<Vec<_>>();
+    let mut value = json!({
+        "ok": true,
+        "dry_run": applied.is_none(),
+        "group": edit.group(),
+        "entry": edit.cidr().to_string(),
+        "file": edit.file().display().to_string(),
+        "diff": edit.diff(),
+        "covered_by": entries(edit.covered_by()),
+        "shared_with": edit.shared_with(),
+        "warnings": edit.warnings(),
+        "owner_changed": applied.is_some_and(|applied| applied.owner_changed),
+    });
+    match edit.change() {
+        Change::Added { line, makes_needless } => {
+            value["line"] = (*line).into();
+            value["makes_needless"] = entries(makes_needless).into();
+        }
+        Change::Removed { lines, still_admitted } => {
+            value["lines"] = lines.clone().into();
+            let still =
+                still_admitted.iter().map(|(name, by)| json!({"listener": name, "by": json_entry(by)}));
+            value["still_admitted"] = still.collect();
+        }
+    }
+    value
+}
+
+/// A bad word on the command line.
+fn bad(error: &BadEntry, json: bool) -> ExitCode {
+    let hint = error.hint();
+    if json {
+        let error = json!({"kind": "bad_entry", "message": error.to_string(), "hint": hint});
+        print(&format!("{:#}\n", json!({"ok": false, "error": error})));
+    } else {
+        fail(&error.to_string(), Some(&hint));
+    }
+    ExitCode::from(BAD_USAGE)
+}
+
+fn refused(error: &EditError, json: bool) -> ExitCode {
+    if json {
+        print(&format!("{:#}\n", json!({"ok": false, "error": json_error(error)})));
+    } else if let EditError::Invalid(problems) = error {
+        let _ = report(&mut io::stderr().lock(), problems);
+        fail("nothing was written", None);
+    } else {
+        fail(&text_of(error), error.hint().as_deref());
+    }
+    match error {
+        EditError::Invalid(_) => ExitCode::from(BAD_CONFIG),
+        EditError::UnknownGroup { .. } | EditError::BuiltIn => ExitCode::from(BAD_USAGE),
+        _ => ExitCode::FAILURE,
+    }
+}
+
+/// On the command line there is an option to force it.
+fn text_of(error: &EditError) -> String {
+    match error {
+        EditError::Needless { .. } => format!("{error} (--force adds it all the same)"),
+        EditError::Duplicate { existing, .. } => {
+            let until = existing.until.map(|until| format!(", until {}", moment(until))).unwrap_or_default();
+            let note = existing.note.as_ref().map(|note| format!(", note: {}", note.escape_debug()));
+            format!("{error}{}{until}", note.unwrap_or_default())
+        }
+        _ => error.to_string(),
+    }
+}
+
+fn json_error(error: &EditError) -> Value {
+    let mut value = json!({"kind": error.kind(), "message": error.to_string(), "hint": error.hint()});
+    match error {
+        EditError::Duplicate { existing, .. } => value["existing"] = json_entry(existing),
+        EditError::Needless { by, .. } => value["covered_by"] = vec![json_entry(by)].into(),
+        EditError::NotThere { covered_by, .. } => {
+            value["covered_by"] = covered_by.iter().map(json_entry).collect();
+        }
+        EditError::Invalid(problems) => value["problems"] = json!(problems),
+        _ => {}
+    }
+    value
+}

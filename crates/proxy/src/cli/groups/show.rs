@@ -1,0 +1,204 @@
+//! `groups list` and `groups show`.
+
+use std::collections::HashMap;
+use std::process::ExitCode;
+
+use portcullis_acl::policy::UNIX_GROUP;
+use portcullis_acl::{Group, List, Rule, UnixSeconds};
+use serde_json::{Value, json};
+
+use super::table::aligned;
+use super::{Common, fail, json_entry, print};
+use crate::cli::BAD_USAGE;
+use crate::config::edit::Written;
+use crate::config::{Config, LoadOptions};
+use crate::policy::explain::moment;
+use crate::worker::wall_clock;
+
+/// Names all groups.
+#[derive(clap::Args, Clone, Debug)]
+pub(super) struct ListArgs {
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Shows the entries of a group, and where each is written.
+#[derive(clap::Args, Clone, Debug)]
+pub(super) struct ShowArgs {
+    /// The group
+    group: String,
+    #[command(flatten)]
+    common: Common,
+}
+
+pub(super) fn list(args: &ListArgs) -> ExitCode {
+    let loaded = match args.common.load(&LoadOptions::new().without_secrets()) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    let users = users(&loaded.config);
+    let groups: Vec<About<'_>> = loaded
+        .config
+        .policy()
+        .groups()
+        .filter(|group| group.name() != UNIX_GROUP)
+        .map(|group| About::of(group, &users, wall_clock()))
+        .collect();
+    if args.common.json {
+        let groups: Vec<Value> = groups.iter().map(About::json).collect();
+        print(&format!("{:#}\n", json!({"groups": groups})));
+    } else {
+        let head = ["group", "entries", "next expiry", "used by", "note"].map(str::to_owned);
+        let rows: Vec<[String; 5]> = std::iter::once(head).chain(groups.iter().map(About::row)).collect();
+        print(&aligned(&rows));
+    }
+    ExitCode::SUCCESS
+}
+
+pub(super) fn show(args: &ShowArgs) -> ExitCode {
+    let loaded = match args.common.load(&LoadOptions::new().without_secrets()) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    let policy = loaded.config.policy();
+    let Some(group) = policy.group(&args.group) else {
+        let known: Vec<&str> = policy.groups().map(|group| group.name()).collect();
+        fail(&format!("no group '{}', there is {}", args.group.escape_debug(), known.join(", ")), None);
+        return ExitCode::from(BAD_USAGE);
+    };
+    let about = About::of(group, &users(&loaded.config), wall_clock());
+    print(&if args.common.json { format!("{:#}\n", about.json_whole()) } else { about.text() });
+    ExitCode::SUCCESS
+}
+
+/// The lists that reach each group, as `public: allow`.
+type Users = HashMap<String, Vec<(String, Vec<&'static str>)>>;
+
+fn users(config: &Config) -> Users {
+    let lists = [
+        (List::Allow, "allow"),
+        (List::Deny, "deny"),
+        (List::ShadowAllow, "shadow allow"),
+        (List::ShadowDeny, "shadow deny"),
+    ];
+    let mut users = Users::new();
+    for (index, listener) in config.listeners().iter().enumerate() {
+        for (list, word) in lists {
+            for group in config.policy().listed(index, list) {
+                let uses = users.entry(group.to_owned()).or_default();
+                match uses.last_mut() {
+                    Some((name, words)) if name == listener.name() => words.push(word),
+                    _ => uses.push((listener.name().to_owned(), vec![word])),
+                }
+            }
+        }
+    }
+    users
+}
+
+/// A group and who uses it.
+struct About<'c> {
+    group: Group<'c>,
+    users: Vec<(String, Vec<&'static str>)>,
+    now: UnixSeconds,
+}
+
+impl<'c> About<'c> {
+    fn of(group: Group<'c>, users: &Users, now: UnixSeconds) -> Self {
+        Self { group, users: users.get(group.name()).cloned().unwrap_or_default(), now }
+    }
+
+    fn note(&self) -> Option<&'c str> {
+        self.group.meta()?.note.as_deref()
+    }
+
+    fn owner(&self) -> Option<&'c str> {
+        self.group.meta()?.owner.as_deref()
+    }
+
+    fn row(&self) -> [String; 5] {
+        let included = self.group.entry_count() - self.group.own_count();
+        let own = self.group.own_count();
+        [
+            self.group.name().to_owned(),
+            if included == 0 { own.to_string() } else { format!("{own} + {included} included") },
+            self.group.next_expiry(self.now).map(moment).unwrap_or_default(),
+            self.used_by(),
+            self.note().map(|note| note.escape_debug().to_string()).unwrap_or_default(),
+        ]
+    }
+
+    fn used_by(&self) -> String {
+        let users: Vec<String> =
+            self.users.iter().map(|(listener, words)| format!("{listener} ({})", words.join(", "))).collect();
+        if users.is_empty() { "nobody".to_owned() } else { users.join(", ") }
+    }
+
+    fn text(&self) -> String {
+        let own = self.group.own_count();
+        let entries = if own == 1 { "1 entry".to_owned() } else { format!("{own} entries") };
+        let mut text = format!("{}: {entries}, used by {}\n", self.group.name(), self.used_by());
+        let until = self.group.meta().and_then(|meta| meta.until).map(moment);
+        let said = [("note", self.note()), ("owner", self.owner()), ("until", until.as_deref())];
+        for (key, value) in said.into_iter().filter_map(|(key, value)| Some((key, value?))) {
+            text += &format!("  {key}: {}\n", value.escape_debug());
+        }
+        let includes: Vec<&str> = self.group.includes().collect();
+        if !includes.is_empty() {
+            text += &format!("  includes {}\n", includes.join(", "));
+        }
+        let rows: Vec<[String; 5]> = self.group.entries().map(|rule| self.entry_row(&rule)).collect();
+        text + &aligned(&rows)
+    }
+
+    /// What the group says is not said again for each entry.
+    fn entry_row(&self, rule: &Rule<'_>) -> [String; 5] {
+        let own = |own: Option<&str>, group: Option<&str>| {
+            let own = own.filter(|own| Some(*own) != group);
+            own.map(|own| own.escape_debug().to_string()).unwrap_or_default()
+        };
+        let group_until = self.group.meta().and_then(|meta| meta.until);
+        let until = match rule.until {
+            Some(until) if until <= self.now => format!("expired {}", moment(until)),
+            Some(until) if Some(until) != group_until => format!("until {}", moment(until)),
+            _ => String::new(),
+        };
+        let place = rule.file.map(|file| format!("{file}:{}", rule.line)).unwrap_or_default();
+        let note = own(rule.note, self.note());
+        [format!("  {}", rule.entry()), until, own(rule.owner, self.owner()), note, place]
+    }
+
+    fn json(&self) -> Value {
+        let users: Vec<Value> = self
+            .users
+            .iter()
+            .map(|(listener, words)| json!({"listener": listener, "lists": words}))
+            .collect();
+        json!({
+            "name": self.group.name(),
+            "entries": self.group.own_count(),
+            "entries_with_included": self.group.entry_count(),
+            "includes": self.group.includes().collect::<Vec<_>>(),
+            "next_expiry": self.group.next_expiry(self.now).map(moment),
+            "note": self.note(),
+            "owner": self.owner(),
+            "until": self.group.meta().and_then(|meta| meta.until).map(moment),
+            "used_by": users,
+        })
+    }
+
+    fn json_whole(&self) -> Value {
+        let mut whole = self.json();
+        let entries: Vec<Value> = self
+            .group
+            .entries()
+            .filter_map(|rule| {
+                let mut entry = json_entry(&Written::of(&rule)?);
+                entry["expired"] = rule.until.is_some_and(|until| until <= self.now).into();
+                Some(entry)
+            })
+            .collect();
+        whole["entries"] = entries.into();
+        whole
+    }
+}

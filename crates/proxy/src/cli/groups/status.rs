@@ -1,0 +1,151 @@
+//! Asking the running gate for `/api/status`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper::header::{AUTHORIZATION, CONNECTION, HOST, HeaderValue};
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use secrecy::ExposeSecret;
+use serde::Deserialize;
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::config::{Admin, AdminBind};
+
+/// The gate answers within a second even under load; who waits longer than this looks at the wrong thing.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A status page with every listener's list of sources full has a few megabytes.
+const MOST_BYTES: usize = 64 << 20;
+const PATH: &str = "/api/status";
+
+/// What this command reads of the status.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Status {
+    pub(super) listeners: Vec<ListenerStatus>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct ListenerStatus {
+    pub(super) name: String,
+    /// Absent where the listener has none.
+    #[serde(default)]
+    pub(super) shadow: Option<ShadowStatus>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct ShadowStatus {
+    pub(super) sources: Vec<Source>,
+    /// There were more than the gate keeps.
+    #[serde(default)]
+    pub(super) sources_truncated: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Source {
+    /// An address, or `unix`.
+    pub(super) source: String,
+    pub(super) count: u64,
+    /// RFC 3339.
+    pub(super) last_seen: String,
+}
+
+/// Why there is no status.
+#[derive(Debug, Error)]
+pub(super) enum StatusError {
+    #[error("no gate answers on {bind}: {reason}")]
+    Unreachable { bind: String, reason: String },
+    #[error("the gate on {bind} did not answer within {} s", PATIENCE.as_secs())]
+    Slow { bind: String },
+    #[error("the gate on {bind} wants another token")]
+    Token { bind: String },
+    #[error("what answers on {bind} says {status} to {PATH}")]
+    Refused { bind: String, status: StatusCode },
+    #[error("what answers on {bind} is not a gate's status: {reason}")]
+    Garbled { bind: String, reason: String },
+}
+
+impl StatusError {
+    pub(super) fn hint(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } => "start it with this configuration, or name the one it runs with",
+            Self::Slow { .. } => "see whether it hangs",
+            Self::Token { .. } => "name the configuration that it runs with",
+            Self::Refused { .. } | Self::Garbled { .. } => {
+                "see that it is a portcullis of this version, and that admin.bind is its address"
+            }
+        }
+    }
+}
+
+/// One request on a connection of its own.
+pub(super) fn fetch(admin: &Admin) -> Result<Status, StatusError> {
+    let bind = admin.bind().to_string();
+    let unreachable =
+        |error: std::io::Error| StatusError::Unreachable { bind: bind.clone(), reason: error.to_string() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unreachable)?;
+    let answer = runtime.block_on(async {
+        tokio::time::timeout(PATIENCE, async {
+            match admin.bind() {
+                AdminBind::Tcp(addr) => {
+                    let stream = TcpStream::connect(reachable(*addr)).await.map_err(unreachable)?;
+                    ask(stream, admin, &reachable(*addr).to_string()).await
+                }
+                AdminBind::Unix(path) => {
+                    let stream = UnixStream::connect(path).await.map_err(unreachable)?;
+                    ask(stream, admin, "localhost").await
+                }
+            }
+        })
+        .await
+    });
+    match answer {
+        Ok(answer) => answer,
+        Err(_) => Err(StatusError::Slow { bind }),
+    }
+}
+
+async fn ask(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    admin: &Admin,
+    host: &str,
+) -> Result<Status, StatusError> {
+    let bind = || admin.bind().to_string();
+    let garbled = |reason: String| StatusError::Garbled { bind: bind(), reason };
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|error| garbled(error.to_string()))?;
+    // Its end is seen by the sender.
+    tokio::spawn(connection);
+    let mut request = Request::get(PATH).header(HOST, host).header(CONNECTION, "close");
+    if let Some(token) = admin.token() {
+        let value = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()));
+        let mut value = value.map_err(|_| StatusError::Token { bind: bind() })?;
+        value.set_sensitive(true);
+        request = request.header(AUTHORIZATION, value);
+    }
+    let request = request.body(Empty::<Bytes>::new()).map_err(|error| garbled(error.to_string()))?;
+    let response = sender.send_request(request).await.map_err(|error| garbled(error.to_string()))?;
+    match response.status() {
+        StatusCode::OK => {}
+        StatusCode::UNAUTHORIZED => return Err(StatusError::Token { bind: bind() }),
+        status => return Err(StatusError::Refused { bind: bind(), status }),
+    }
+    let body = Limited::new(response.into_body(), MOST_BYTES).collect().await;
+    let body = body.map_err(|error| garbled(error.to_string()))?.to_bytes();
+    serde_json::from_slice(&body).map_err(|error| garbled(error.to_string()))
+}
+
+/// Where to find what listens on all addresses.
+fn reachable(bind: SocketAddr) -> SocketAddr {
+    let mut to = bind;
+    match &bind {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => to.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => to.set_ip(IpAddr::V6(Ipv6Addr::LOCALHOST)),
+        SocketAddr::V4(_) | SocketAddr::V6(_) => {}
+    }
+    to
+}

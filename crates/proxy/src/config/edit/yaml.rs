@@ -1,0 +1,272 @@
+//! Adding to and removing from a list in a YAML text, all else kept byte for byte.
+//!
+//! yaml-edit says where things stand; the text is cut and joined here, so that what was not asked for is not even
+//! looked at. Whether the outcome means what was asked for is for the caller to check: it reads the text anew.
+
+use std::ops::Range;
+use std::str::FromStr;
+
+use yaml_edit::{Document, Mapping, Sequence, YamlNode};
+
+use super::flow;
+
+/// Why a list cannot be edited here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stuck {
+    /// Where in the text.
+    pub(super) at: usize,
+    pub(super) why: &'static str,
+}
+
+impl Stuck {
+    pub(super) fn new(at: usize, why: &'static str) -> Self {
+        Self { at, why }
+    }
+}
+
+/// A piece of the text and what takes its place.
+pub(super) struct Splice {
+    pub(super) range: Range<usize>,
+    pub(super) with: String,
+}
+
+impl Splice {
+    pub(super) fn insert(at: usize, with: impl Into<String>) -> Self {
+        Self { range: at..at, with: with.into() }
+    }
+
+    pub(super) fn cut(range: Range<usize>) -> Self {
+        Self { range, with: String::new() }
+    }
+}
+
+/// Puts `item`, which fits a line, at the end of the list that the keys lead to; no keys: the document is the list.
+pub(super) fn append(text: &str, keys: &[&str], item: &str) -> Result<String, Stuck> {
+    edit(text, |body| match find(body, keys)? {
+        Spot::Document => Ok(vec![append_line(body, body.len(), "", item)]),
+        Spot::Nothing { range } => {
+            let gap = if range.is_empty() { " " } else { "" };
+            Ok(vec![Splice { range, with: format!("{gap}[{item}]") }])
+        }
+        Spot::Single(range) => {
+            let with = format!("[{}, {item}]", &body[range.clone()]);
+            Ok(vec![Splice { range, with }])
+        }
+        Spot::Flow { whole, items } => flow::append(body, &whole, &items, item),
+        Spot::Block { items, .. } => {
+            let last = items.last().ok_or_else(|| Stuck::new(0, ODD))?;
+            let indent = line_start(body, last.dash)..last.dash;
+            let after = line_end(body, last.end);
+            Ok(vec![append_line(body, after, &body[indent], item)])
+        }
+    })
+}
+
+/// Takes the item with that index out of the list that the keys lead to.
+pub(super) fn remove(text: &str, keys: &[&str], index: usize) -> Result<String, Stuck> {
+    edit(text, |body| match find(body, keys)? {
+        Spot::Single(range) if index == 0 => Ok(vec![Splice { range, with: "[]".to_owned() }]),
+        Spot::Flow { whole, items } => flow::remove(body, &whole, &items, index),
+        Spot::Block { items, key } => {
+            let item = items.get(index).ok_or_else(|| Stuck::new(0, ODD))?;
+            let lines = line_start(body, item.dash)..line_end(body, item.end);
+            let mut splices = vec![Splice::cut(lines)];
+            if let ([_], Some(key)) = (items.as_slice(), key) {
+                splices.push(Splice::insert(bare_value(body, key)?, " []"));
+            }
+            Ok(splices)
+        }
+        Spot::Document | Spot::Nothing { .. } | Spot::Single(_) => Err(Stuck::new(0, ODD)),
+    })
+}
+
+/// Offsets count from behind a byte order mark, which yaml-edit would take for text.
+fn edit(text: &str, make: impl FnOnce(&str) -> Result<Vec<Splice>, Stuck>) -> Result<String, Stuck> {
+    let body = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mark = text.len() - body.len();
+    let mut splices = make(body).map_err(|stuck| Stuck { at: stuck.at + mark, ..stuck })?;
+    splices.sort_by_key(|splice| splice.range.start);
+    let mut result = text[..mark].to_owned();
+    let mut done = 0;
+    for splice in splices {
+        result.push_str(body.get(done..splice.range.start).ok_or_else(|| Stuck::new(done, ODD))?);
+        result.push_str(&splice.with);
+        done = splice.range.end;
+    }
+    result.push_str(body.get(done..).ok_or_else(|| Stuck::new(done, ODD))?);
+    Ok(result)
+}
+
+/// What stands where the list should be.
+enum Spot {
+    /// A document with nothing in it but comments.
+    Document,
+    /// A key without a value, or with one of the words for nothing, which is the range.
+    Nothing { range: Range<usize> },
+    /// One value, which counts as a list of one.
+    Single(Range<usize>),
+    /// `[...]`
+    Flow { whole: Range<usize>, items: Vec<Range<usize>> },
+    /// Lines that begin with a dash; `key` is the end of the key they belong to.
+    Block { items: Vec<Dashed>, key: Option<usize> },
+}
+
+struct Dashed {
+    dash: usize,
+    /// Behind the last character that is neither space nor comment.
+    end: usize,
+}
+
+const ODD: &str = "the list is written in a way that is not understood here";
+const ALIAS: &str = "the list is an alias of another one";
+
+fn find(text: &str, keys: &[&str]) -> Result<Spot, Stuck> {
+    if keys.is_empty() && is_blank(text) {
+        return Ok(Spot::Document);
+    }
+    let document = Document::from_str(text).map_err(|_| Stuck::new(0, ODD))?;
+    let Some((last, parents)) = keys.split_last() else {
+        let list = document.as_sequence().ok_or_else(|| Stuck::new(0, ODD))?;
+        return sequence(text, &list, None);
+    };
+    let mut mapping = document.as_mapping().ok_or_else(|| Stuck::new(0, ODD))?;
+    for key in parents {
+        let (_, value) = child(&mapping, key).ok_or_else(|| Stuck::new(0, ODD))?;
+        mapping = match value {
+            Some(YamlNode::Mapping(mapping)) => mapping,
+            Some(node @ YamlNode::Alias(_)) => {
+                return Err(Stuck::new(range(&node.byte_range()).start, ALIAS));
+            }
+            _ => return Err(Stuck::new(0, ODD)),
+        };
+    }
+    let (key, value) = child(&mapping, last).ok_or_else(|| Stuck::new(0, ODD))?;
+    match value {
+        Some(YamlNode::Sequence(list)) => sequence(text, &list, Some(key.end)),
+        Some(node @ YamlNode::Alias(_)) => Err(Stuck::new(range(&node.byte_range()).start, ALIAS)),
+        Some(YamlNode::Scalar(scalar)) if scalar.is_null() => {
+            let range = trimmed(text, range(&scalar.byte_range()));
+            if !range.is_empty() {
+                return Ok(Spot::Nothing { range });
+            }
+            let at = bare_value(text, key.end)?;
+            Ok(Spot::Nothing { range: at..at })
+        }
+        Some(node @ (YamlNode::Scalar(_) | YamlNode::Mapping(_))) => {
+            let range = trimmed(text, range(&node.byte_range()));
+            let block = node.is_mapping() && !text[range.clone()].starts_with('{');
+            if block || text[range.clone()].contains('\n') {
+                return Err(Stuck::new(range.start, "one entry over several lines, where a list should be"));
+            }
+            Ok(Spot::Single(range))
+        }
+        Some(YamlNode::TaggedNode(_)) | None => Err(Stuck::new(key.start, ODD)),
+    }
+}
+
+/// The range of a key and its value.
+fn child(mapping: &Mapping, name: &str) -> Option<(Range<usize>, Option<YamlNode>)> {
+    mapping.entries().find_map(|entry| {
+        let key = entry.key_node()?;
+        let found = key.as_scalar().is_some_and(|key| key.as_string() == name);
+        found.then(|| (range(&key.byte_range()), entry.value_node()))
+    })
+}
+
+fn sequence(text: &str, list: &Sequence, key: Option<usize>) -> Result<Spot, Stuck> {
+    let whole = trimmed(text, range(&list.byte_range()));
+    let ranges = list.values().map(|item| range(&item.byte_range()));
+    if list.is_flow_style() {
+        return Ok(Spot::Flow { items: ranges.map(|range| trimmed(text, range)).collect(), whole });
+    }
+    let mut items = Vec::new();
+    let mut before = whole.start;
+    for range in ranges {
+        let dash = dash(text, before, range.start).ok_or_else(|| Stuck::new(range.start, ODD))?;
+        let end = content_end(text, range);
+        items.push(Dashed { dash, end });
+        before = end;
+    }
+    Ok(Spot::Block { items, key })
+}
+
+/// The dash of an item: the first character of the last line, between the item before and its own beginning, that
+/// begins with one. What stands between is comments.
+fn dash(text: &str, from: usize, to: usize) -> Option<usize> {
+    let mut end = to;
+    loop {
+        let start = line_start(text, end);
+        let line = text.get(start..to)?;
+        let first = start + (line.len() - line.trim_start_matches(' ').len());
+        // The item before may end on this line; its own dash is no candidate.
+        if first < from {
+            return None;
+        }
+        if text.get(first..)?.starts_with('-') && first < to {
+            return Some(first);
+        }
+        end = start.checked_sub(1)?;
+    }
+}
+
+/// Where a value may be put behind a key that has none on its line.
+fn bare_value(text: &str, key_end: usize) -> Result<usize, Stuck> {
+    let rest = &text[key_end..];
+    let colon = rest.len() - rest.trim_start_matches([' ', '\t']).len();
+    let at = key_end + colon + 1;
+    let tail = text.get(at..line_end(text, at)).unwrap_or_default().trim_start_matches([' ', '\t']);
+    let bare = tail.trim_end().is_empty() || tail.starts_with(['#', ',', '}']);
+    if rest[colon..].starts_with(':') && bare { Ok(at) } else { Err(Stuck::new(key_end, ODD)) }
+}
+
+/// A line of its own that begins at `at`, which is behind a line break or the end of the text.
+fn append_line(text: &str, at: usize, indent: &str, item: &str) -> Splice {
+    let line_break = line_break(text);
+    if at == 0 || text[..at].ends_with('\n') {
+        return Splice::insert(at, format!("{indent}- {item}{line_break}"));
+    }
+    Splice::insert(at, format!("{line_break}{indent}- {item}"))
+}
+
+/// The one the text uses.
+pub(super) fn line_break(text: &str) -> &'static str {
+    match text.find('\n') {
+        Some(at) if text[..at].ends_with('\r') => "\r\n",
+        _ => "\n",
+    }
+}
+
+/// Where the line begins in which `at` stands.
+pub(super) fn line_start(text: &str, at: usize) -> usize {
+    text[..at].rfind('\n').map_or(0, |before| before + 1)
+}
+
+/// Behind the line break that follows `at`, or the end of the text.
+pub(super) fn line_end(text: &str, at: usize) -> usize {
+    text[at..].find('\n').map_or(text.len(), |more| at + more + 1)
+}
+
+fn content_end(text: &str, range: Range<usize>) -> usize {
+    let mut end = trimmed(text, range.clone()).end;
+    loop {
+        let start = line_start(text, end);
+        if start <= range.start || !text[start..end].trim_start().starts_with('#') {
+            return end;
+        }
+        end = trimmed(text, range.start..start).end;
+    }
+}
+
+fn is_blank(text: &str) -> bool {
+    let nothing = |line: &str| line.is_empty() || line == "---" || line.starts_with('#');
+    text.lines().all(|line| nothing(line.trim()))
+}
+
+fn trimmed(text: &str, range: Range<usize>) -> Range<usize> {
+    range.start..range.start + text[range.clone()].trim_end().len()
+}
+
+fn range(position: &yaml_edit::TextPosition) -> Range<usize> {
+    let whole = |at: u32| usize::try_from(at).unwrap_or(usize::MAX);
+    whole(position.start)..whole(position.end)
+}
