@@ -15,12 +15,14 @@ pub fn authenticate(worker: &Worker, entry: &Entry, name: Option<&[u8]>, passwor
         return Attempt::Refused;
     };
     if state.sources().is_blocked(entry.from) {
+        state.series().auth_failed();
         return Attempt::Blocked;
     }
     let login = logins.authenticate(name, password, generation.policy(), &entry.from, wall_clock());
     if let Some(login) = login {
         return Attempt::Granted(login.plan);
     }
+    state.series().auth_failed();
     let Some(blocked) = state.sources().login_failed(entry.from, name, password) else {
         return Attempt::Refused;
     };

@@ -350,10 +350,6 @@ impl Observer for Count<'_> {
         self.entry.served.counts.duration(id, n, nanos);
     }
 
-    fn login_failed(&mut self) {
-        self.entry.served.counts.login_failed();
-    }
-
     fn error(&mut self, line: &[u8]) {
         self.entry.served.counts.error_reply(line);
     }

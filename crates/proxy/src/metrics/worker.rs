@@ -91,11 +91,6 @@ impl ListenerCounts {
         }
     }
 
-    /// A client gave credentials that are nobody's.
-    pub fn login_failed(&self) {
-        self.series.auth_failed();
-    }
-
     /// An admitted client is now this worker's.
     pub fn opened(&self) {
         if let Some(stats) = self.stats() {
