@@ -26,5 +26,5 @@ pub use decision::{Decision, Denial, Permit, Reason, Rule, RuleId};
 pub use group::{Entry, GroupId, Meta, SourceId};
 pub use origin::{ClientAddr, UnixSeconds};
 pub use plan::{Class, CommandPlan, Judgement, Refusal};
-pub use policy::{Access, Family, Group, GroupChange, ListId, Policy, PolicyBuilder, Shadow, TooMany};
+pub use policy::{Access, Family, Group, GroupChange, List, ListId, Policy, PolicyBuilder, Shadow, TooMany};
 pub use user::{Secret, User, UserId, Users};
