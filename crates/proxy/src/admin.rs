@@ -5,12 +5,14 @@
 //! - `/ready`: 200 while clients can be served; else 503 and the reasons, one a line
 //! - `/api/status`, `/api/groups`, `/api/explain`: what is in force, in JSON
 //! - `POST /api/reload`: reads the config again
+//! - `POST /api/groups/NAME/entries` and `.../entries/remove`: edits a group, then reloads
 //! - `/`: this list
 //!
 //! On loopback it needs no token to read; with one, all but the first three want it. Nothing is changed without one. It gives way to nobody: connections are few,
 //! short, and the oldest is closed for a new one, so slow clients cannot keep a scrape out.
 
 mod api;
+mod entries;
 mod guard;
 mod routes;
 mod server;
@@ -23,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 use secrecy::ExposeSecret;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 
 use crate::config::Admin;
 use crate::policy::reload::Request;
@@ -41,6 +43,8 @@ pub struct AdminState {
     health: Arc<Health>,
     guard: ArcSwap<Guard>,
     requests: mpsc::Sender<Request>,
+    /// Held while a group is edited.
+    edits: Mutex<()>,
     draining: AtomicBool,
 }
 
@@ -53,7 +57,14 @@ impl AdminState {
         requests: mpsc::Sender<Request>,
     ) -> Arc<Self> {
         let guard = ArcSwap::from_pointee(Guard::of(admin));
-        Arc::new(Self { shared, health, guard, requests, draining: AtomicBool::new(false) })
+        Arc::new(Self {
+            shared,
+            health,
+            guard,
+            requests,
+            edits: Mutex::new(()),
+            draining: AtomicBool::new(false),
+        })
     }
 
     /// From now on it is this token that counts. The address stays what it is.

@@ -18,7 +18,7 @@ use crate::log::Timestamp;
 use crate::metrics::ReloadResult;
 use crate::policy::explain::{self, Answer, Source, json_rule, moment};
 use crate::policy::reload::Request;
-use crate::policy::report::Trigger;
+use crate::policy::report::{Report, Trigger};
 use crate::upstream::health::State;
 use crate::worker::wall_clock;
 
@@ -165,18 +165,26 @@ fn group_facts(group: &Group<'_>) -> Map<String, Value> {
 }
 
 pub(super) async fn reload(Shared(state): Shared<Arc<AdminState>>) -> Response {
-    let (answer, told) = oneshot::channel();
-    let request = Request { trigger: Trigger::Api, answer };
-    if state.requests.try_send(request).is_err() {
-        return problem(StatusCode::SERVICE_UNAVAILABLE, "busy", "other reloads are waiting: try again");
-    }
-    match told.await {
+    match ask_for_reload(&state).await {
         Ok(report) if report.result() == ReloadResult::Rejected => {
             (StatusCode::UNPROCESSABLE_ENTITY, Json(report)).into_response()
         }
         Ok(report) => Json(report).into_response(),
-        Err(_) => problem(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the gate is stopping"),
+        Err(response) => response,
     }
+}
+
+/// Reads the config again and waits for what becomes of it.
+///
+/// # Errors
+/// The answer to whoever asked.
+pub(super) async fn ask_for_reload(state: &AdminState) -> Result<Report, Response> {
+    let (answer, told) = oneshot::channel();
+    let request = Request { trigger: Trigger::Api, answer };
+    if state.requests.try_send(request).is_err() {
+        return Err(problem(StatusCode::SERVICE_UNAVAILABLE, "busy", "other reloads are waiting: try again"));
+    }
+    told.await.map_err(|_| problem(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the gate is stopping"))
 }
 
 /// An answer that says what is wrong: a word for programs, a text for people.

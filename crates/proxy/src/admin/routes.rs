@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State as Shared};
+use axum::extract::{DefaultBodyLimit, Request, State as Shared};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -16,7 +16,10 @@ use crate::metrics::CONTENT_TYPE;
 use crate::upstream::health::State;
 use crate::worker::wall_clock;
 
-use super::{AdminState, api};
+use super::{AdminState, api, entries};
+
+/// An entry with its note is a few hundred bytes.
+const MAX_BODY: usize = 64 << 10;
 
 pub(super) fn router(state: Arc<AdminState>) -> Router {
     Router::new()
@@ -28,7 +31,10 @@ pub(super) fn router(state: Arc<AdminState>) -> Router {
         .route("/api/explain", get(api::explain))
         .route("/api/groups", get(api::groups))
         .route("/api/groups/{group}", get(api::group))
+        .route("/api/groups/{group}/entries", post(entries::add))
+        .route("/api/groups/{group}/entries/remove", post(entries::remove))
         .route("/api/reload", post(api::reload))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
         .fallback(|| async { (StatusCode::NOT_FOUND, "not found\n") })
         .layer(from_fn_with_state(Arc::clone(&state), guarded))
         .with_state(state)
@@ -71,7 +77,9 @@ async fn index() -> &'static str {
          GET  /api/status             listeners, upstreams, whom the shadow lists would refuse\n\
          GET  /api/groups             the groups; /api/groups/NAME with entries\n\
          GET  /api/explain?ip=        which entry decides about an address\n\
-         POST /api/reload             read the config again\n"
+         POST /api/reload             read the config again\n\
+         POST /api/groups/NAME/entries         add {\"cidr\": ..., \"note\", \"owner\", \"until\"}\n\
+         POST /api/groups/NAME/entries/remove  remove {\"cidr\": ...}\n"
     )
 }
 

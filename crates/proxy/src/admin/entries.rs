@@ -1,0 +1,156 @@
+//! Adding to and removing from groups by HTTP: the same edits as `portcullis groups add` and `remove`, then a reload.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, State as Shared};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use portcullis_acl::Cidr;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::AdminState;
+use super::api::{ask_for_reload, problem};
+use crate::aside::aside;
+use crate::config::LoadOptions;
+use crate::config::edit::{self, BadEntry, Edit, EditError, NewEntry};
+
+/// One entry more.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Add {
+    cidr: String,
+    note: Option<String>,
+    owner: Option<String>,
+    until: Option<String>,
+    /// Also where another entry covers it.
+    #[serde(default)]
+    force: bool,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// One entry less.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Remove {
+    cidr: String,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+pub(super) async fn add(
+    Shared(state): Shared<Arc<AdminState>>,
+    Path(group): Path<String>,
+    body: Result<Json<Add>, JsonRejection>,
+) -> Response {
+    let Json(asked) = match body {
+        Ok(asked) => asked,
+        Err(rejection) => return problem(rejection.status(), "body", &rejection.body_text()),
+    };
+    let entry = match asked.entry() {
+        Ok(entry) => entry,
+        Err(bad) => return refusal(StatusCode::BAD_REQUEST, "entry", &bad.to_string(), Some(bad.hint())),
+    };
+    change(&state, asked.dry_run, move |config, options| edit::add(config, &group, &entry, options)).await
+}
+
+pub(super) async fn remove(
+    Shared(state): Shared<Arc<AdminState>>,
+    Path(group): Path<String>,
+    body: Result<Json<Remove>, JsonRejection>,
+) -> Response {
+    let Json(asked) = match body {
+        Ok(asked) => asked,
+        Err(rejection) => return problem(rejection.status(), "body", &rejection.body_text()),
+    };
+    let cidr: Cidr = match asked.cidr.parse::<Cidr>() {
+        Ok(cidr) => cidr,
+        Err(bad) => return refusal(StatusCode::BAD_REQUEST, "entry", &bad.to_string(), Some(bad.hint())),
+    };
+    change(&state, asked.dry_run, move |config, options| edit::remove(config, &group, cidr, options)).await
+}
+
+impl Add {
+    fn entry(&self) -> Result<NewEntry, BadEntry> {
+        let mut entry = NewEntry::parse(&self.cidr)?;
+        if let Some(note) = &self.note {
+            entry = entry.with_note(note)?;
+        }
+        if let Some(owner) = &self.owner {
+            entry = entry.with_owner(owner)?;
+        }
+        if let Some(until) = &self.until {
+            entry = entry.with_until(until)?;
+        }
+        Ok(if self.force { entry.even_if_covered() } else { entry })
+    }
+}
+
+/// One edit at a time: a second one starts from what the first one wrote.
+async fn change(
+    state: &AdminState,
+    dry_run: bool,
+    plan: impl FnOnce(&std::path::Path, &LoadOptions) -> Result<Edit, EditError> + Send + 'static,
+) -> Response {
+    let _alone = state.edits.lock().await;
+    let config = state.shared.store.current().config().path().to_owned();
+    let done = aside("edit", move || {
+        let edit = plan(&config, &LoadOptions::new())?;
+        if !dry_run {
+            edit.apply()?;
+        }
+        Ok(facts(&edit))
+    });
+    match done.await {
+        None => problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the edit could not be made"),
+        Some(Err(error)) => failure(&error),
+        Some(Ok(facts)) if dry_run => Json(facts).into_response(),
+        Some(Ok(mut facts)) => match ask_for_reload(state).await {
+            Ok(report) => {
+                if let (Value::Object(facts), Ok(report)) = (&mut facts, serde_json::to_value(report)) {
+                    facts.insert("reload".to_owned(), report);
+                }
+                Json(facts).into_response()
+            }
+            Err(response) => response,
+        },
+    }
+}
+
+fn facts(edit: &Edit) -> Value {
+    let texts = |list: &[edit::Written]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+    json!({
+        "group": edit.group(),
+        "entry": edit.cidr().to_string(),
+        "file": edit.file().display().to_string(),
+        "diff": edit.diff(),
+        "covered_by": texts(edit.covered_by()),
+        "shared_with": edit.shared_with(),
+        "warnings": edit.warnings(),
+    })
+}
+
+fn failure(error: &EditError) -> Response {
+    let status = match error {
+        EditError::UnknownGroup { .. } | EditError::NotThere { .. } => StatusCode::NOT_FOUND,
+        EditError::Duplicate { .. } | EditError::Needless { .. } | EditError::Changed { .. } => {
+            StatusCode::CONFLICT
+        }
+        EditError::BuiltIn | EditError::PlainText { .. } | EditError::CannotEdit { .. } => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
+        EditError::Invalid(problems) => {
+            let body = json!({"error": error.kind(), "message": error.to_string(), "problems": problems});
+            return (StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response();
+        }
+        EditError::Io { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    refusal(status, error.kind(), &error.to_string(), error.hint())
+}
+
+fn refusal(status: StatusCode, error: &str, message: &str, hint: Option<String>) -> Response {
+    (status, Json(json!({"error": error, "message": message, "hint": hint}))).into_response()
+}
