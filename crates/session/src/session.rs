@@ -179,7 +179,9 @@ impl Session {
 
     /// Bytes of memory that grow with what the client asks for: all but the caller's buffers.
     pub fn held(&self) -> usize {
-        self.owed.held() + self.scratch.capacity()
+        let hello = self.deferred.as_ref().map_or(0, |deferred| deferred.held());
+        let entering = self.entering.as_ref().map_or(0, |entering| entering.held());
+        self.owed.held() + self.scratch.capacity() + hello + entering
     }
 
     /// Whether the gate's own login is unanswered.

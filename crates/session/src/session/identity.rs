@@ -50,7 +50,17 @@ pub(super) struct Deferred {
     muted: bool,
 }
 
+impl Entering {
+    pub(super) fn held(&self) -> usize {
+        self.hello.as_ref().map_or(0, Deferred::held)
+    }
+}
+
 impl Deferred {
+    pub(super) fn held(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     pub(super) const fn is_muted(&self) -> bool {
         self.muted
     }
@@ -66,6 +76,11 @@ impl Session {
     /// The user who is logged in, under [`Auth::Users`].
     pub fn user(&self) -> Option<&str> {
         self.plan.user()
+    }
+
+    /// Whether the client must log in before anything else that it says counts.
+    pub fn needs_login(&self) -> bool {
+        self.plan.is_anonymous()
     }
 
     /// A reload: new rules and limits hold from the next command on. `plan_of` gives what now holds for a user, or for
