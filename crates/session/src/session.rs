@@ -124,11 +124,7 @@ impl Session {
 
     /// The client sends nothing more, and what it sent was consumed as far as it can be.
     pub fn eof(&mut self) {
-        if self.stream == Stream::Forwarding {
-            self.owed.retract();
-            self.stream = Stream::Fresh;
-        }
-        self.end(CloseReason::Client);
+        self.end_mid_frame(CloseReason::Client);
     }
 
     /// Ends the session once no command is under way.
@@ -326,6 +322,15 @@ impl Session {
         } else {
             Step::Wait(Until::NothingOwed)
         }
+    }
+
+    /// The upstream never answers half a command.
+    fn end_mid_frame(&mut self, reason: CloseReason) {
+        if self.stream == Stream::Forwarding {
+            self.owed.retract();
+            self.stream = Stream::Fresh;
+        }
+        self.end(reason);
     }
 
     fn end(&mut self, reason: CloseReason) {

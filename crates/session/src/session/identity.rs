@@ -95,12 +95,12 @@ impl Session {
         let mut renewed = |old: &Plan| plan_of(old.user()).filter(|new| new.replaces(old, auth));
         let entering = self.entering.as_ref().map(|entering| renewed(&entering.plan));
         let (Some(home), Some(plan)) = (renewed(&self.home), renewed(&self.plan)) else {
-            self.end(CloseReason::Revoked);
+            self.end_mid_frame(CloseReason::Revoked);
             return false;
         };
         if let (Some(entering), Some(new)) = (&mut self.entering, entering) {
             let Some(new) = new else {
-                self.end(CloseReason::Revoked);
+                self.end_mid_frame(CloseReason::Revoked);
                 return false;
             };
             entering.plan = new;
