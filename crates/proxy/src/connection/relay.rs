@@ -354,10 +354,3 @@ impl Observer for Count<'_> {
         self.entry.served.counts.error_reply(line);
     }
 }
-
-/// No listener has users of its own: there is nobody to log in as.
-impl Authenticator for Count<'_> {
-    fn authenticate(&mut self, _user: Option<&[u8]>, _password: &[u8]) -> Attempt {
-        Attempt::Refused
-    }
-}

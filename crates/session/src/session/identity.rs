@@ -78,11 +78,6 @@ impl Session {
         self.plan.user()
     }
 
-    /// Whether the client must log in before anything else that it says counts.
-    pub fn needs_login(&self) -> bool {
-        self.plan.is_anonymous()
-    }
-
     /// A reload: new rules and limits hold from the next command on. `plan_of` gives what now holds for a user, or for
     /// none; nothing where there is no such user any more. What logs the gate in changes only as long as no upstream
     /// connection was asked for.
