@@ -124,11 +124,7 @@ impl Session {
 
     /// The client sends nothing more, and what it sent was consumed as far as it can be.
     pub fn eof(&mut self) {
-        if self.stream == Stream::Forwarding {
-            self.owed.retract();
-            self.stream = Stream::Fresh;
-        }
-        self.end(CloseReason::Client);
+        self.end_mid_frame(CloseReason::Client);
     }
 
     /// Ends the session once no command is under way.
@@ -179,7 +175,9 @@ impl Session {
 
     /// Bytes of memory that grow with what the client asks for: all but the caller's buffers.
     pub fn held(&self) -> usize {
-        self.owed.held() + self.scratch.capacity()
+        let hello = self.deferred.as_ref().map_or(0, |deferred| deferred.held());
+        let entering = self.entering.as_ref().map_or(0, |entering| entering.held());
+        self.owed.held() + self.scratch.capacity() + hello + entering
     }
 
     /// Whether the gate's own login is unanswered.
@@ -324,6 +322,15 @@ impl Session {
         } else {
             Step::Wait(Until::NothingOwed)
         }
+    }
+
+    /// The upstream never answers half a command.
+    fn end_mid_frame(&mut self, reason: CloseReason) {
+        if self.stream == Stream::Forwarding {
+            self.owed.retract();
+            self.stream = Stream::Fresh;
+        }
+        self.end(reason);
     }
 
     fn end(&mut self, reason: CloseReason) {

@@ -5,8 +5,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use portcullis_session::{Auth, Fate, Incoming, Link, LinkFault, Session, Step, Tick, Unavailable};
-use portcullis_session_fuzz::{Deaf, pieces, session, split};
+use portcullis_session::session::Unavailable;
+use portcullis_session::{Fate, Incoming, Link, LinkFault, Session, Step, Tick};
+use portcullis_session_fuzz::{Choices, Deaf, pieces, session, split};
 
 /// What a client may have asked for.
 const COMMANDS: [&str; 16] = [
@@ -56,9 +57,11 @@ struct Outcome {
 }
 
 fn run(commands: &[u8], pieces: &[&[u8]], longest: usize) -> Outcome {
-    let mut session = session(Auth::Passthrough, false);
+    let choices = Choices::of(0);
+    let mut session = session(choices);
+    let mut deaf = choices.deaf();
     let mut link = Link::new();
-    ask(&mut session, &mut link, commands);
+    ask(&mut session, &mut link, &mut deaf, commands);
     let held = link.held();
     let mut outcome = Outcome::default();
     let mut unread: Vec<u8> = Vec::new();
@@ -68,7 +71,7 @@ fn run(commands: &[u8], pieces: &[&[u8]], longest: usize) -> Outcome {
         if unread.len() < wanted {
             continue;
         }
-        match replies(&mut session, &mut link, &mut unread, &mut outcome) {
+        match replies(&mut session, &mut link, &mut unread, &mut deaf, &mut outcome) {
             Some(need) => wanted = need,
             None => return outcome,
         }
@@ -76,19 +79,19 @@ fn run(commands: &[u8], pieces: &[&[u8]], longest: usize) -> Outcome {
         assert!(link.held() <= held, "a reply makes nothing grow");
     }
     // What is wanted may never come; what is there has been seen all the same.
-    let _ = replies(&mut session, &mut link, &mut unread, &mut outcome);
+    let _ = replies(&mut session, &mut link, &mut unread, &mut deaf, &mut outcome);
     outcome
 }
 
 /// As many of the commands as need not wait for replies.
-fn ask(session: &mut Session, link: &mut Link, commands: &[u8]) {
+fn ask(session: &mut Session, link: &mut Link, deaf: &mut Deaf, commands: &[u8]) {
     let mut unread: Vec<u8> = Vec::new();
     for &command in commands {
         let words: Vec<&[u8]> = COMMANDS[usize::from(command % 16)].split(' ').map(str::as_bytes).collect();
         portcullis_resp::encode::command(&mut unread, &words);
     }
     loop {
-        match session.next(&unread, Tick::default(), &mut Deaf) {
+        match session.next(&unread, Tick::default(), deaf) {
             Step::Forward { len, first, owed, shape, .. } => {
                 link.expect(first, owed, shape);
                 unread.drain(..len);
@@ -108,12 +111,13 @@ fn replies(
     session: &mut Session,
     link: &mut Link,
     unread: &mut Vec<u8>,
+    deaf: &mut Deaf,
     outcome: &mut Outcome,
 ) -> Option<usize> {
     loop {
         let len = match link.next(unread) {
             Incoming::Part(part) => {
-                match session.reply(&part, Tick::default(), &mut Deaf) {
+                match session.reply(&part, Tick::default(), deaf) {
                     Fate::Doubt => panic!("the link and its session disagree"),
                     Fate::Lost(why) => {
                         outcome.lost = Some(why);

@@ -1,29 +1,31 @@
 //! Any bytes of a client in any pieces, and an upstream that says OK to all: what travels is canonical, nothing of what
 //! the gate keeps to itself is among it, and pieces make no difference.
 //!
-//! Input: how many sizes of pieces, these sizes, who checks credentials, then what the client sends.
+//! Input: how many sizes of pieces, these sizes, who checks credentials and by which rules, then what the client sends.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use portcullis_session::session::CloseReason;
 use portcullis_session::{Auth, Fate, Incoming, Link, Session, Step, Tick, Until};
-use portcullis_session_fuzz::{Deaf, HELD_COMMAND, PASSWORD, canonical_frames, pieces, session, split};
+use portcullis_session_fuzz::{
+    Choices, Deaf, HELD_COMMAND, PASSWORD, canonical_frames, pieces, session, split,
+};
 
 /// No line is longer, nor what is held, nor a header.
 const MAX_UNREAD: usize = (1 << 12) + HELD_COMMAND + 64;
 
 fuzz_target!(|data: &[u8]| {
     let Some((sizes, choices, input)) = split(data) else { return };
-    let auth = if choices & 1 == 0 { Auth::Passthrough } else { Auth::Trust };
-    let whole = run(auth, choices & 2 != 0, &[input], input.len());
-    let cut = run(auth, choices & 2 != 0, &pieces(input, &sizes), 255);
+    let choices = Choices::of(choices);
+    let whole = run(choices, &[input], input.len());
+    let cut = run(choices, &pieces(input, &sizes), 255);
     // Of a frame that turns out to be broken, a piece may have been judged already.
     assert_eq!(whole.broken, cut.broken);
     assert!(whole.broken || whole.heard == cut.heard, "pieces make a difference");
     let (frames, frames_of_pieces) = (canonical_frames(&whole.sent), canonical_frames(&cut.sent));
     assert_eq!(frames, frames_of_pieces);
     for frame in &frames {
-        assert!(may_travel(auth, frame), "{frame:?}");
+        assert!(may_travel(choices, frame), "{frame:?}");
     }
 });
 
@@ -36,14 +38,18 @@ struct Outcome {
     broken: bool,
 }
 
-fn run(auth: Auth, password: bool, pieces: &[&[u8]], longest: usize) -> Outcome {
-    let mut session = session(auth, password);
+fn run(choices: Choices, pieces: &[&[u8]], longest: usize) -> Outcome {
+    let mut session = session(choices);
+    let mut deaf = choices.deaf();
     let mut link = Link::new();
     let mut outcome = Outcome { sent: Vec::new(), heard: Vec::new(), half: 0, broken: false };
     let mut unread: Vec<u8> = Vec::new();
     for piece in pieces {
         unread.extend_from_slice(piece);
-        if !requests(&mut session, &mut link, &mut unread, &mut outcome) {
+        let goes_on = requests(&mut session, &mut link, &mut unread, &mut deaf, &mut outcome);
+        let anonymous = choices.auth == Auth::Users && deaf.granted == 0;
+        assert!(!anonymous || outcome.sent.is_empty(), "nobody is logged in");
+        if !goes_on {
             return outcome;
         }
         assert!(unread.len() <= MAX_UNREAD + longest, "{} bytes are held", unread.len());
@@ -52,10 +58,16 @@ fn run(auth: Auth, password: bool, pieces: &[&[u8]], longest: usize) -> Outcome 
 }
 
 /// False: the session is over.
-fn requests(session: &mut Session, link: &mut Link, unread: &mut Vec<u8>, outcome: &mut Outcome) -> bool {
+fn requests(
+    session: &mut Session,
+    link: &mut Link,
+    unread: &mut Vec<u8>,
+    deaf: &mut Deaf,
+    outcome: &mut Outcome,
+) -> bool {
     let most = 8 * unread.len() + 64;
     for _ in 0..most {
-        let (answers, wait) = match session.next(unread, Tick::default(), &mut Deaf) {
+        let (answers, wait) = match session.next(unread, Tick::default(), deaf) {
             Step::Forward { len, first, owed, shape, whole } => {
                 assert!(len > 0, "no progress");
                 if owed > 0 {
@@ -93,19 +105,19 @@ fn requests(session: &mut Session, link: &mut Link, unread: &mut Vec<u8>, outcom
         };
         assert!(!wait || session.owes(), "waits for nothing");
         session.render(&mut outcome.heard);
-        replies(session, link, answers, &mut outcome.heard);
+        replies(session, link, answers, deaf, &mut outcome.heard);
         assert!(session.held() < 1 << 16);
     }
     panic!("does not come to an end");
 }
 
 /// The upstream answers at once.
-fn replies(session: &mut Session, link: &mut Link, answers: u64, heard: &mut Vec<u8>) {
+fn replies(session: &mut Session, link: &mut Link, answers: u64, deaf: &mut Deaf, heard: &mut Vec<u8>) {
     let text = b"+OK\r\n".repeat(usize::try_from(answers).unwrap());
     let mut rest = &text[..];
     while !rest.is_empty() {
         let Incoming::Part(part) = link.next(rest) else { panic!("not a reply") };
-        match session.reply(&part, Tick::default(), &mut Deaf) {
+        match session.reply(&part, Tick::default(), deaf) {
             Fate::Pass => heard.extend_from_slice(part.bytes),
             Fate::Drop => {}
             Fate::Replace(bytes) => heard.extend_from_slice(bytes),
@@ -116,7 +128,7 @@ fn replies(session: &mut Session, link: &mut Link, answers: u64, heard: &mut Vec
     }
 }
 
-fn may_travel(auth: Auth, frame: &[Vec<u8>]) -> bool {
+fn may_travel(choices: Choices, frame: &[Vec<u8>]) -> bool {
     let is = |place: usize, word: &[u8]| frame.get(place).is_some_and(|text| text.eq_ignore_ascii_case(word));
     let kept = [&b"sync"[..], b"psync", b"replconf", b"quit", b"post", b"host:"];
     if kept.iter().any(|word| is(0, word)) {
@@ -125,12 +137,29 @@ fn may_travel(auth: Auth, frame: &[Vec<u8>]) -> bool {
     if is(0, b"client") && is(1, b"reply") && frame.len() == 3 && (is(2, b"off") || is(2, b"skip")) {
         return false;
     }
-    if auth == Auth::Passthrough {
+    if choices.rules && refused(frame) {
+        return false;
+    }
+    if choices.auth == Auth::Passthrough {
         return true;
     }
     if is(0, b"auth") && frame.len() > 1 {
-        return frame[1] == PASSWORD && frame.len() == 2;
+        let as_nobody = frame.len() == 3 && frame[1] == b"default" && frame[2].is_empty();
+        return frame[1] == PASSWORD && frame.len() == 2 || as_nobody && choices.auth == Auth::Users;
     }
     // Of HELLO's options only SETNAME is left.
     !is(0, b"hello") || frame.iter().skip(2).step_by(2).all(|option| option.eq_ignore_ascii_case(b"setname"))
+}
+
+/// A few of those that the rules refuse, read in the plainest way.
+fn refused(frame: &[Vec<u8>]) -> bool {
+    let name = frame[0].to_ascii_lowercase();
+    let begins_otherwise = |key: &Vec<u8>| !key.starts_with(b"a");
+    match &name[..] {
+        b"flushall" => true,
+        b"config" => frame.get(1).is_some_and(|word| word.eq_ignore_ascii_case(b"set")),
+        b"get" | b"set" | b"incr" => frame.get(1).is_none_or(begins_otherwise),
+        b"del" | b"mget" | b"subscribe" => frame.iter().skip(1).any(begins_otherwise),
+        _ => false,
+    }
 }

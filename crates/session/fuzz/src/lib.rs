@@ -1,9 +1,12 @@
 //! What both targets need.
 
+use std::sync::{Arc, LazyLock};
+
+use portcullis_acl::{CommandPlan, CommandRules};
 use portcullis_resp::command::CommandId;
 use portcullis_resp::limits::RequestLimits;
 use portcullis_session::inject::Preamble;
-use portcullis_session::{Auth, Denied, Observer, Plan, Session, SessionKey};
+use portcullis_session::{Attempt, Auth, Authenticator, Denied, Observer, Plan, Session, SessionKey};
 
 /// Small, so that inputs reach it.
 pub const HELD_COMMAND: usize = 256;
@@ -11,8 +14,67 @@ pub const HELD_COMMAND: usize = 256;
 /// The gate's own.
 pub const PASSWORD: &[u8] = b"the gate's own";
 
+/// What holds where there are rules.
+pub const RULES: &str = "+@all -flushall -config|set ~a* &a*";
+
+/// What one run is about.
+#[derive(Clone, Copy)]
+pub struct Choices {
+    /// Who checks credentials.
+    pub auth: Auth,
+    /// Whether the upstream wants [`PASSWORD`]; where there are users, of the first of them.
+    pub password: bool,
+    /// Whether [`RULES`] hold.
+    pub rules: bool,
+}
+
+impl Choices {
+    /// The lowest bits, so that an input keeps its meaning when there is more to choose.
+    pub const fn of(bits: u8) -> Self {
+        let auth = match (bits & 4 != 0, bits & 1 != 0) {
+            (true, _) => Auth::Users,
+            (false, true) => Auth::Trust,
+            (false, false) => Auth::Passthrough,
+        };
+        Self { auth, password: bits & 2 != 0, rules: bits & 8 != 0 }
+    }
+
+    fn plan(self) -> Plan {
+        let preamble = self.password.then(|| Preamble::auth(None, std::str::from_utf8(PASSWORD).unwrap()));
+        let limits =
+            RequestLimits { bulk: 1 << 20, arguments: 1 << 12, inline: 1 << 12, ..RequestLimits::default() };
+        let plan = Plan::new(self.auth, preamble, "main", limits, HELD_COMMAND);
+        if self.rules { plan.with_rules(Arc::clone(&COMPILED)) } else { plan }
+    }
+
+    /// Listens to nothing, and knows the users `u` and `default`, whose passwords are their names.
+    pub fn deaf(self) -> Deaf {
+        let nobody = Self { password: false, ..self };
+        let users = [("u", self.plan()), ("default", nobody.plan())];
+        Deaf { users: users.map(|(name, plan)| (name, plan.for_user(name).into())), granted: 0 }
+    }
+}
+
+static COMPILED: LazyLock<Arc<CommandPlan>> = LazyLock::new(|| {
+    let rules = Arc::new(CommandRules::parse(RULES).unwrap());
+    CommandPlan::new(Some(&rules), None).into()
+});
+
 /// Listens to nothing.
-pub struct Deaf;
+pub struct Deaf {
+    users: [(&'static str, Arc<Plan>); 2],
+    /// How often somebody came in.
+    pub granted: u64,
+}
+
+impl Authenticator for Deaf {
+    fn authenticate(&mut self, user: Option<&[u8]>, password: &[u8]) -> Attempt {
+        let user = user.unwrap_or(b"default");
+        let known = self.users.iter().find(|(name, _)| name.as_bytes() == user && user == password);
+        self.granted += u64::from(known.is_some());
+        known.map_or(Attempt::Refused, |(_, plan)| Attempt::Granted(Arc::clone(plan)))
+    }
+}
 
 impl Observer for Deaf {
     fn command(&mut self, _id: CommandId, _n: u64) {}
@@ -22,12 +84,8 @@ impl Observer for Deaf {
 }
 
 /// A session that may send: the upstream is there.
-pub fn session(auth: Auth, password: bool) -> Session {
-    let preamble = password.then(|| Preamble::auth(None, std::str::from_utf8(PASSWORD).unwrap()));
-    let limits =
-        RequestLimits { bulk: 1 << 20, arguments: 1 << 12, inline: 1 << 12, ..RequestLimits::default() };
-    let plan = Plan::new(auth, preamble, "main", limits, HELD_COMMAND);
-    let mut session = Session::new(SessionKey(1), plan.into());
+pub fn session(choices: Choices) -> Session {
+    let mut session = Session::new(SessionKey(1), choices.plan().into());
     session.linked();
     session
 }

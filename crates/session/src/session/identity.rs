@@ -50,7 +50,17 @@ pub(super) struct Deferred {
     muted: bool,
 }
 
+impl Entering {
+    pub(super) fn held(&self) -> usize {
+        self.hello.as_ref().map_or(0, Deferred::held)
+    }
+}
+
 impl Deferred {
+    pub(super) fn held(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     pub(super) const fn is_muted(&self) -> bool {
         self.muted
     }
@@ -80,12 +90,12 @@ impl Session {
         let mut renewed = |old: &Plan| plan_of(old.user()).filter(|new| new.replaces(old, auth));
         let entering = self.entering.as_ref().map(|entering| renewed(&entering.plan));
         let (Some(home), Some(plan)) = (renewed(&self.home), renewed(&self.plan)) else {
-            self.end(CloseReason::Revoked);
+            self.end_mid_frame(CloseReason::Revoked);
             return false;
         };
         if let (Some(entering), Some(new)) = (&mut self.entering, entering) {
             let Some(new) = new else {
-                self.end(CloseReason::Revoked);
+                self.end_mid_frame(CloseReason::Revoked);
                 return false;
             };
             entering.plan = new;

@@ -22,16 +22,19 @@ impl Session {
             return Fate::Doubt;
         }
         let is_error = part.head.kind == b'-';
+        let of_login = matches!(front.what, What::Login | What::Identify);
         // Only the first piece of a line says what it is: the link hands out no less than its first kilobyte.
-        if is_error && part.first && !self.confirmed.answered {
-            let of_login = matches!(front.what, What::Login | What::Identify);
-            if let Some(why) = self.turned_away(of_login, part.bytes) {
-                return Fate::Lost(why);
-            }
+        if is_error
+            && part.first
+            && !self.confirmed.answered
+            && let Some(why) = self.turned_away(of_login, part.bytes)
+        {
+            return Fate::Lost(why);
         }
         self.confirmed.answered |= part.ended > 0;
         self.confirmed.mid_reply = part.ended == 0;
-        if is_error && part.first {
+        // What is said of the gate's own credentials may repeat them.
+        if is_error && part.first && !of_login {
             observer.error(part.bytes);
         }
         let heard = if front.muted { Fate::Drop } else { Fate::Pass };

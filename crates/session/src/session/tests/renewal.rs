@@ -144,6 +144,14 @@ fn a_user_who_is_gone_may_not_stay() {
     assert_eq!(pair.commands("GET b"), "");
     assert_eq!(pair.upstream("$-1|"), "$-1|");
     assert_eq!(pair.closed, Some(CloseReason::Revoked));
+    let mut cut = alice();
+    cut.client("*2|$3|GET|$1|a|*3|$3|SET|");
+    assert!(!renew(&mut cut, &[CAROL]));
+    assert_eq!(
+        (&*cut.upstream("$-1|"), cut.closed),
+        ("$-1|", Some(CloseReason::Revoked)),
+        "half a SET is not waited for"
+    );
     let mut other = Pair::trust();
     assert!(!renew_listener(&mut other, plan(Auth::Passthrough, None)), "another auth");
     assert_eq!(other.closed, Some(CloseReason::Revoked));
