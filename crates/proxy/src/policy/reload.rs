@@ -13,7 +13,8 @@ use super::report::{Changes, GroupReport, Report, Trigger};
 use super::store::Generation;
 use crate::admin::AdminState;
 use crate::aside::aside;
-use crate::config::{Bind, Config, LoadOptions, Loaded, Reading, Source, read};
+use crate::audit::Output;
+use crate::config::{Bind, Config, Listener, LoadOptions, Loaded, Reading, Source, read};
 use crate::listener::{Bound, GateOrder};
 use crate::upstream::health::Probes;
 use crate::worker::{Order, Shared};
@@ -124,13 +125,13 @@ impl Reloader {
         config: Config,
     ) -> Result<(Vec<GroupReport>, Changes, u64), String> {
         let changes = Changes::between(current.config(), &config, current.workers());
+        let audit = Some(config.audit()).filter(|audit| *audit != current.config().audit());
+        let output = audit.map(|audit| Output::open(audit.path())).transpose();
+        let output = output.map_err(|error| error.to_string())?;
+        // Last: to make room it may have to close what cannot be had back.
         let opened = self.open_new(current.config(), &config).await?;
-        if current.config().audit() != config.audit() {
-            let audit = config.audit();
-            self.shared
-                .audit
-                .redirect(audit.path(), audit.on_overflow())
-                .map_err(|error| error.to_string())?;
+        if let Some(output) = output {
+            self.shared.audit.redirect(output, config.audit().on_overflow());
         }
         crate::log::change(config.log());
         let next = Arc::new(current.next(config, &self.shared.metrics, self.room));
@@ -157,7 +158,7 @@ impl Reloader {
                 // `[::]:port` and `0.0.0.0:port` stand in each other's way: what goes must go first.
                 let in_the_way = known.iter().filter(|bind| !wanted.contains(*bind));
                 let in_the_way: Vec<Bind> = in_the_way
-                    .filter(|other| share_a_port(other, &bind))
+                    .filter(|other| missing.iter().any(|bind| share_a_port(other, bind)))
                     .map(|bind| (*bind).clone())
                     .collect();
                 if in_the_way.is_empty() {
@@ -230,9 +231,15 @@ fn binds(config: &Config) -> HashSet<&Bind> {
 }
 
 fn open_all(binds: &[&Bind], config: &Config) -> Result<Vec<Bound>, (Bind, io::Error)> {
-    let open =
-        |bind: &&Bind| Bound::bind(bind, config.limits().tcp()).map_err(|error| ((*bind).clone(), error));
+    let open = |bind: &&Bind| {
+        let tcp = owner(config, bind).map_or(config.limits().tcp(), |listener| listener.limits().tcp());
+        Bound::bind(bind, tcp).map_err(|error| ((*bind).clone(), error))
+    };
     binds.iter().map(open).collect()
+}
+
+fn owner<'c>(config: &'c Config, bind: &Bind) -> Option<&'c Listener> {
+    config.listeners().iter().find(|listener| listener.binds().contains(bind))
 }
 
 fn share_a_port(one: &Bind, other: &Bind) -> bool {
@@ -243,7 +250,6 @@ fn share_a_port(one: &Bind, other: &Bind) -> bool {
 }
 
 fn cannot_listen(config: &Config, bind: &Bind, error: &io::Error) -> String {
-    let owner = config.listeners().iter().find(|listener| listener.binds().contains(bind));
-    let owner = owner.map_or("", |listener| listener.name());
+    let owner = owner(config, bind).map_or("", Listener::name);
     format!("listener '{owner}': cannot listen on {bind}: {error}{}", crate::app::bind_hint(error))
 }
