@@ -196,7 +196,7 @@ fn bind(config: &Config) -> Result<Vec<Bound>, StartError> {
     let mut bound = Vec::new();
     for listener in config.listeners() {
         for bind in listener.binds() {
-            let socket = Bound::bind(bind, config.limits().tcp()).map_err(|source| StartError::Bind {
+            let socket = Bound::bind(bind, listener.limits().tcp()).map_err(|source| StartError::Bind {
                 listener: format!("listener '{}'", listener.name()),
                 bind: bind.to_string(),
                 hint: bind_hint(&source),
