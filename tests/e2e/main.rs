@@ -20,6 +20,7 @@ mod proxy_protocol;
 
 mod pubsub;
 mod redis_cli;
+mod reload;
 mod shapes;
 mod tracking;
 mod transactions;
