@@ -242,8 +242,7 @@ impl Gate {
         let generation = self.generation.borrow();
         if let Bind::Tcp { .. } = bound.bind
             && let Some(listener) = generation.config().listeners().get(listener)
-            && let Err(error) =
-                set_options(&socket2::SockRef::from(&bound.socket), listener.limits().tcp())
+            && let Err(error) = set_options(&socket2::SockRef::from(&bound.socket), listener.limits().tcp())
         {
             tracing::warn!(bind = %bound.bind, %error, "limits.tcp cannot be set on this socket: it keeps the old values");
         }

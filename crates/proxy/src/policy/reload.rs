@@ -14,7 +14,7 @@ use super::store::Generation;
 use crate::admin::AdminState;
 use crate::aside::aside;
 use crate::audit::Output;
-use crate::config::{Bind, Config, Listener, LoadOptions, Loaded, Reading, Source, read};
+use crate::config::{AdminBind, Bind, Config, Listener, LoadOptions, Loaded, Reading, Source, read};
 use crate::listener::{Bound, GateOrder};
 use crate::upstream::health::Probes;
 use crate::worker::{Order, Shared};
@@ -49,6 +49,8 @@ pub struct Reloader {
     workers: Vec<mpsc::Sender<Order>>,
     probes: Probes,
     admin: Option<Arc<AdminState>>,
+    /// Where it listens, whatever later configs say.
+    admin_bind: Option<AdminBind>,
 }
 
 /// What a [`Reloader`] reaches.
@@ -67,9 +69,12 @@ pub struct Reach {
 impl Reloader {
     /// For a process that has open files for `room` clients and started with a config read from `sources`.
     pub fn new(shared: Arc<Shared>, room: u64, sources: Vec<Source>, reach: Reach) -> Self {
-        let path = shared.store.current().config().path().to_owned();
+        let first = shared.store.current();
+        let path = first.config().path().to_owned();
+        let admin_bind = first.config().admin().map(|admin| admin.bind().clone());
         let Reach { gate, workers, probes, admin } = reach;
-        Self { shared, path, room, in_force: sources.clone(), last: sources, gate, workers, probes, admin }
+        let (in_force, last) = (sources.clone(), sources);
+        Self { shared, path, room, in_force, last, gate, workers, probes, admin, admin_bind }
     }
 
     /// The files to watch.
@@ -124,7 +129,8 @@ impl Reloader {
         current: &Arc<Generation>,
         config: Config,
     ) -> Result<(Vec<GroupReport>, Changes, u64), String> {
-        let changes = Changes::between(current.config(), &config, current.workers());
+        let admin = self.admin_bind.as_ref();
+        let changes = Changes::between(current.config(), &config, current.workers(), admin);
         let audit = Some(config.audit()).filter(|audit| *audit != current.config().audit());
         let output = audit.map(|audit| Output::open(audit.path())).transpose();
         let output = output.map_err(|error| error.to_string())?;
