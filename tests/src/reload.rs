@@ -74,7 +74,8 @@ impl Gate {
     /// `POST /api/reload`: status and report.
     #[track_caller]
     pub fn post_reload(&self) -> (u16, Value) {
-        let (status, body) = http::post(self.admin(), "/api/reload", TOKEN).expect("the admin endpoint answers");
+        let (status, body) =
+            http::post(self.admin(), "/api/reload", TOKEN).expect("the admin endpoint answers");
         (status, serde_json::from_str(&body).unwrap_or_else(|e| panic!("{e} in {body}")))
     }
 }

@@ -90,7 +90,11 @@ fn one_socket_for_both_families_and_one_each() {
             form("{port}"),
             form(&other.to_string())
         );
-        edit(&edit(BASE, "'127.0.0.1:{port}', upstream: main, allow: [office]}", &both), "[127.0.0.1]", "[127.0.0.1, '::1']")
+        edit(
+            &edit(BASE, "'127.0.0.1:{port}', upstream: main, allow: [office]}", &both),
+            "[127.0.0.1]",
+            "[127.0.0.1, '::1']",
+        )
     };
     let gate = start(&redis, &yaml(&dual));
     let connect = |to: &str, port: u16| serves(SocketAddr::new(to.parse().expect("an address"), port));
@@ -271,10 +275,13 @@ fn another_place_for_the_audit_trail() {
     admits(&gate, "127.0.0.1");
     eventually("clients are in the new file", || lines().into_iter().find(|line| line["event"] == "closed"));
     assert_eq!(gate.audit().len(), before, "lines still go to the old place");
-    assert_eq!(gate.reloads(|| {
-        gate.configure(BASE);
-        gate.hang_up();
-    })["result"], "applied");
+    assert_eq!(
+        gate.reloads(|| {
+            gate.configure(BASE);
+            gate.hang_up();
+        })["result"],
+        "applied"
+    );
 }
 
 #[test]
@@ -311,7 +318,8 @@ fn another_admin_token() {
         .start();
     let with = |file: &str| edit(BASE, "{admin}'", &format!("{{admin}}', token: {{file: {file}}}"));
     let with_token = |token: &str| {
-        let head = format!("GET /api/status HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n");
+        let head =
+            format!("GET /api/status HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n");
         http::ask(gate.admin(), &head).expect("it answers").0
     };
     assert_eq!((gate.get("/api/status").0, with_token(TOKEN)), (200, 200));
@@ -335,11 +343,15 @@ fn what_needs_a_restart() {
     let redis = Redis::plain();
     let gate = start(&redis, &format!("{BASE}workers: 2\n"));
     let moved = edit(BASE, "127.0.0.1:{admin}", &format!("127.0.0.1:{}", ports::free()));
-    let report = gate.applies(&format!("{}workers: 3\n", edit(&moved, "[127.0.0.1]", "[127.0.0.1, 127.0.0.2]")));
+    let report =
+        gate.applies(&format!("{}workers: 3\n", edit(&moved, "[127.0.0.1]", "[127.0.0.1, 127.0.0.2]")));
     let said = texts(&report["not_applied"]);
     assert_eq!(said.len(), 2, "{report}");
     assert!(said[0].starts_with("workers: 3 (running with 2)"), "{report}");
-    assert!(said[1].starts_with("admin: ") && said[1].ends_with(&format!("(running with {})", gate.admin())), "{report}");
+    assert!(
+        said[1].starts_with("admin: ") && said[1].ends_with(&format!("(running with {})", gate.admin())),
+        "{report}"
+    );
     for line in said {
         assert!(gate.stderr().contains(line), "{line} is not in the log");
     }
@@ -361,14 +373,19 @@ fn another_way_to_authenticate() {
     let base = edit(
         BASE,
         "upstreams:",
-        &format!("  - {{name: other, bind: '127.0.0.1:{other}', upstream: main, allow: [office]}}\nupstreams:"),
+        &format!(
+            "  - {{name: other, bind: '127.0.0.1:{other}', upstream: main, allow: [office]}}\nupstreams:"
+        ),
     );
     let gate = start(&redis, &base);
     let mut cut = admits(&gate, "127.0.0.1");
     let mut stays = serves(local(other));
     let report = gate.applies(&edit(&base, "allow: [office]", "allow: [office], auth: trust"));
     assert_eq!(report["cut"], 1, "{report}");
-    assert!(texts(&report["changes"]).contains(&"listener 'public': auth changed, its clients are cut"), "{report}");
+    assert!(
+        texts(&report["changes"]).contains(&"listener 'public': auth changed, its clients are cut"),
+        "{report}"
+    );
     is_revoked(&gate, &mut cut);
     stays.asks("PING", "+PONG");
     let mut client = admits(&gate, "127.0.0.1");

@@ -37,7 +37,11 @@ fn mistakes(base: &str, busy: u16) -> Vec<Mistake> {
         at(edit(base, "allow: [office]", "allow: [ofice]"), "portcullis.yaml", 2, "ofice"),
         at(edit(base, "upstream: main", "upstream: mian"), "portcullis.yaml", 2, "mian"),
         at(
-            edit(&office("[127.0.0.1], bad: {file: empty.txt}"), "allow: [office]", "allow: [office], deny: [bad]"),
+            edit(
+                &office("[127.0.0.1], bad: {file: empty.txt}"),
+                "allow: [office]",
+                "allow: [office], deny: [bad]",
+            ),
             "portcullis.yaml",
             4,
             "allow_empty",
