@@ -20,6 +20,8 @@ mod proxy_protocol;
 
 mod pubsub;
 mod redis_cli;
+mod reload;
+mod revocation;
 mod shapes;
 mod tracking;
 mod transactions;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::client::Client;
@@ -22,7 +23,25 @@ pub struct Gate {
     port: u16,
     admin: u16,
     secrets: Vec<String>,
+    blanks: Blanks,
     directory: TempDir,
+}
+
+/// What a configuration in a test leaves to be filled in.
+struct Blanks {
+    port: String,
+    admin: String,
+    dir: String,
+    redis: String,
+}
+
+impl Blanks {
+    fn fill(&self, text: &str) -> String {
+        text.replace("{port}", &self.port)
+            .replace("{admin}", &self.admin)
+            .replace("{dir}", &self.dir)
+            .replace("{redis}", &self.redis)
+    }
 }
 
 /// A configuration with one listener `public` and one upstream `main`; whatever is not said is left out of the file.
@@ -39,6 +58,8 @@ pub struct GateBuilder {
     secrets: Vec<String>,
     environment: Vec<(String, String)>,
     prefix: Vec<OsString>,
+    whole: Option<String>,
+    files: Vec<(String, String)>,
 }
 
 impl GateBuilder {
@@ -101,6 +122,19 @@ impl GateBuilder {
         self
     }
 
+    /// The whole configuration instead of one made of parts. `{port}`, `{admin}` (a port as well), `{dir}` and `{redis}`
+    /// (the upstream's address) are filled in.
+    pub fn config(mut self, yaml: &str) -> Self {
+        self.whole = Some(yaml.to_owned());
+        self
+    }
+
+    /// A file beside the configuration.
+    pub fn file(mut self, name: &str, text: &str) -> Self {
+        self.files.push((name.to_owned(), text.to_owned()));
+        self
+    }
+
     /// Runs under another command: `["prlimit", "--nofile=64:64"]`.
     pub fn under<S: AsRef<OsStr>>(mut self, prefix: impl IntoIterator<Item = S>) -> Self {
         self.prefix = prefix.into_iter().map(|s| s.as_ref().to_owned()).collect();
@@ -131,11 +165,21 @@ impl GateBuilder {
         if let Some(password) = &self.password {
             fs::write(path.join("password"), format!("{password}\n")).expect("writable");
         }
-        fs::write(path.join("portcullis.yaml"), self.yaml(path, port, admin)).expect("writable");
+        for (name, text) in &self.files {
+            fs::write(path.join(name), text).expect("writable");
+        }
+        let blanks = Blanks {
+            port: port.to_string(),
+            admin: admin.to_string(),
+            dir: path.display().to_string(),
+            redis: self.address.clone(),
+        };
+        let yaml = self.whole.as_ref().map_or_else(|| self.yaml(path, port, admin), |text| blanks.fill(text));
+        fs::write(path.join("portcullis.yaml"), yaml).expect("writable");
         let mut words = self.prefix.clone();
         words.extend([binary().into(), "run".into(), "--config".into(), path.join("portcullis.yaml").into()]);
         let process = Process::start(path, "gate", &words[0], &words[1..], &self.environment);
-        Gate { process, port, admin, secrets: self.secrets.clone(), directory }
+        Gate { process, port, admin, secrets: self.secrets.clone(), blanks, directory }
     }
 
     fn yaml(&self, directory: &Path, port: u16, admin: u16) -> String {
@@ -201,6 +245,10 @@ impl Gate {
         &mut self.process
     }
 
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
     /// From 127.0.0.1.
     pub fn connect(&self) -> Client {
         Client::tcp(self.address())
@@ -220,6 +268,11 @@ impl Gate {
     /// Audit lines so far, where `audit` is left at its default.
     pub fn stdout(&self) -> String {
         self.process.stdout()
+    }
+
+    /// Fills in what [`GateBuilder::config`] leaves open.
+    pub fn fill(&self, text: &str) -> String {
+        self.blanks.fill(text)
     }
 
     pub fn get(&self, path: &str) -> (u16, String) {

@@ -7,9 +7,20 @@ use crate::wait::PATIENCE;
 
 /// Status and body of `GET path`, or `None` when nobody answers there.
 pub fn get(to: SocketAddr, path: &str) -> Option<(u16, String)> {
+    ask(to, &format!("GET {path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n\r\n"))
+}
+
+/// Status and body of `POST path` with a bearer token.
+pub fn post(to: SocketAddr, path: &str, token: &str) -> Option<(u16, String)> {
+    let head = format!("POST {path} HTTP/1.1\r\nHost: {to}\r\nContent-Length: 0\r\n");
+    ask(to, &format!("{head}Authorization: Bearer {token}\r\n\r\n"))
+}
+
+/// Status and body of what answers `request`, which is sent as it is.
+pub fn ask(to: SocketAddr, request: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&to, PATIENCE).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n\r\n").ok()?;
+    stream.write_all(request.as_bytes()).ok()?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).ok()?;
     let answer = String::from_utf8_lossy(&answer).into_owned();

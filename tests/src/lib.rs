@@ -9,6 +9,7 @@ pub mod http;
 pub mod ports;
 pub mod process;
 pub mod redis;
+pub mod reload;
 pub mod reply;
 pub mod scene;
 pub mod wait;

@@ -1,7 +1,8 @@
 //! From a config to a running gate: everything is bound first, then served, then drained.
 
-use std::future::pending;
+use std::future::{pending, ready};
 use std::io;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -109,8 +110,8 @@ pub fn run(config: Config, sources: Vec<Source>) -> Result<ExitCode, StartError>
         if let Some(state) = &admin {
             state.set_draining();
         }
-        // Its way to the accept thread must be gone for that to stop.
-        drop(reloader);
+        // Its way to the accept thread must be gone for that to stop; who asks for a reload is told that it will not come.
+        drop((reloader, asked));
         let within = shared.store.current().config().limits().timeouts().drain();
         tracing::info!(?within, "stopping: what is in flight is finished; a second signal stops at once");
         tokio::select! {
@@ -132,10 +133,12 @@ async fn keep(
     asked: &mut mpsc::Receiver<Request>,
 ) {
     let mut watch = Watch::new();
+    let mut told_again = false;
     loop {
         let watching = shared.store.current().config().reload() == Reload::Watch;
         let sources = reloader.sources().to_vec();
         let (trigger, answer) = tokio::select! {
+            () = ready(()), if told_again => (Trigger::Signal, None),
             told = signals.next() => match told {
                 Told::Stop => return,
                 Told::Reload => {
@@ -146,9 +149,20 @@ async fn keep(
             Some(request) = asked.recv() => (request.trigger, Some(request.answer)),
             () = watch.changed(&sources), if watching => (Trigger::Watch, None),
         };
-        let report = tokio::select! {
-            report = reloader.reload(trigger) => report,
-            () = signals.stop() => return,
+        told_again = false;
+        let mut reloading = pin!(reloader.reload(trigger));
+        let report = loop {
+            tokio::select! {
+                report = &mut reloading => break report,
+                told = signals.next() => match told {
+                    Told::Stop => return,
+                    // The file that it is about may have been read before it changed.
+                    Told::Reload => {
+                        shared.audit.reopen();
+                        told_again = true;
+                    }
+                },
+            }
         };
         if let Some(answer) = answer {
             // Who asked may have left.
@@ -196,7 +210,7 @@ fn bind(config: &Config) -> Result<Vec<Bound>, StartError> {
     let mut bound = Vec::new();
     for listener in config.listeners() {
         for bind in listener.binds() {
-            let socket = Bound::bind(bind, config.limits().tcp()).map_err(|source| StartError::Bind {
+            let socket = Bound::bind(bind, listener.limits().tcp()).map_err(|source| StartError::Bind {
                 listener: format!("listener '{}'", listener.name()),
                 bind: bind.to_string(),
                 hint: bind_hint(&source),

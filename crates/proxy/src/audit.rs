@@ -42,6 +42,19 @@ struct Inner {
     replacement: Mutex<Option<Sink>>,
 }
 
+/// An output that was opened, and nothing written to it yet.
+pub struct Output(Sink);
+
+impl Output {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn open(to: &AuditPath) -> Result<Self, AuditError> {
+        Sink::open(to).map(Self)
+    }
+}
+
 /// Who a report is about.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
@@ -167,15 +180,10 @@ impl Audit {
     }
 
     /// From now on lines go to `to`; what waits goes there as well.
-    ///
-    /// # Errors
-    /// It cannot be opened: all stays as it was.
-    pub fn redirect(&self, to: &AuditPath, on_overflow: Overflow) -> Result<(), AuditError> {
-        let sink = Sink::open(to)?;
-        *self.0.replacement.lock().unwrap_or_else(PoisonError::into_inner) = Some(sink);
+    pub fn redirect(&self, to: Output, on_overflow: Overflow) {
+        *self.0.replacement.lock().unwrap_or_else(PoisonError::into_inner) = Some(to.0);
         self.0.queue.set_overflow(on_overflow);
         self.0.queue.reopen();
-        Ok(())
     }
 
     /// Something else than a connection is to be told: a reload, a source that is blocked. `facts` is the line without

@@ -171,7 +171,7 @@ impl Doors {
         self.close(|door| match gate.listener_of(&door.bound.bind) {
             Some(listener) => {
                 door.listener.set(listener);
-                gate.set_options(&door.bound);
+                gate.set_options(&door.bound, listener);
                 false
             }
             None => true,
@@ -238,12 +238,11 @@ impl Gate {
             .position(|listener| listener.binds().contains(bind))
     }
 
-    fn set_options(&self, bound: &Bound) {
+    fn set_options(&self, bound: &Bound, listener: usize) {
+        let generation = self.generation.borrow();
         if let Bind::Tcp { .. } = bound.bind
-            && let Err(error) = set_options(
-                &socket2::SockRef::from(&bound.socket),
-                self.generation.borrow().config().limits().tcp(),
-            )
+            && let Some(listener) = generation.config().listeners().get(listener)
+            && let Err(error) = set_options(&socket2::SockRef::from(&bound.socket), listener.limits().tcp())
         {
             tracing::warn!(bind = %bound.bind, %error, "limits.tcp cannot be set on this socket: it keeps the old values");
         }

@@ -80,6 +80,8 @@ pub struct Worker {
     pub clock: Clock,
     index: usize,
     generation: RefCell<Arc<Generation>>,
+    /// How many sessions that config has cut.
+    cut: Cell<u64>,
     listeners: RefCell<HashMap<Arc<str>, Rc<Served>>>,
     short_since: Cell<Option<Instant>>,
 }
@@ -142,6 +144,7 @@ impl Worker {
             clock: Clock::start(),
             index,
             generation: RefCell::new(Arc::clone(&generation)),
+            cut: Cell::new(0),
             listeners: RefCell::default(),
             short_since: Cell::new(None),
             shared,
@@ -172,16 +175,18 @@ impl Worker {
         self.shared.audit.refused(revoked.from, revoked.listener.name(), revoked.reason, rule.as_ref());
     }
 
-    /// Goes over to a config, unless it is older than the one that is followed. Returns how many sessions are cut.
+    /// Goes over to a config, unless it is older than the one that is followed. Returns how many sessions it cuts, or has
+    /// cut: a connection that it admitted may have brought it here before its order came.
     fn adopt(&self, generation: &Arc<Generation>) -> u64 {
-        if generation.number() <= self.generation.borrow().number() {
-            return 0;
+        let followed = self.generation.borrow().number();
+        if generation.number() <= followed {
+            return if generation.number() == followed { self.cut.get() } else { 0 };
         }
         self.generation.replace(Arc::clone(generation));
         self.pool.set_cap(share_of_buffers(generation));
         let changes = self.take_over(generation);
         let now = wall_clock();
-        self.table.judge_all(|entry| {
+        let cut = self.table.judge_all(generation, |entry| {
             let Some(change) = changes.get(entry.served.name()).filter(|change| !change.auth) else {
                 return Verdict::Cut;
             };
@@ -194,7 +199,9 @@ impl Worker {
                 Ok(user_permit) => Verdict::Stay { permit, user_permit, wake: change.pace },
                 Err(_) => Verdict::Cut,
             }
-        })
+        });
+        self.cut.set(cut);
+        cut
     }
 
     /// Brings the listeners up to date; says what changed for each that there is now.

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use portcullis_acl::{Group, Rule};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
 use super::AdminState;
@@ -181,7 +182,8 @@ pub(super) async fn reload(Shared(state): Shared<Arc<AdminState>>) -> Response {
 pub(super) async fn ask_for_reload(state: &AdminState) -> Result<Report, Response> {
     let (answer, told) = oneshot::channel();
     let request = Request { trigger: Trigger::Api, answer };
-    if state.requests.try_send(request).is_err() {
+    // One that could not be passed on is dropped, which shows below.
+    if let Err(TrySendError::Full(_)) = state.requests.try_send(request) {
         return Err(problem(StatusCode::SERVICE_UNAVAILABLE, "busy", "other reloads are waiting: try again"));
     }
     told.await.map_err(|_| problem(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the gate is stopping"))

@@ -113,10 +113,10 @@ impl Ended {
 
 impl Relay {
     fn new(worker: Rc<Worker>, id: u64, stream: Stream, client: Client, served: Rc<Served>) -> Self {
-        let Client { from, permit, place, .. } = client;
+        let Client { from, permit, generation, place, .. } = client;
         let now = worker.clock.now();
         let route = served.route();
-        let entry = Rc::new(Entry::new(id, from, served, permit, now));
+        let entry = Rc::new(Entry::new(id, from, served, permit, generation, now));
         Self {
             session: Session::new(SessionKey(id), Arc::clone(&route.plan)),
             presence: Presence::enter(Rc::clone(&worker), entry, place),

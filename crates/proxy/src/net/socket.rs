@@ -150,6 +150,9 @@ pub fn set_options(socket: &SockRef<'_>, tcp: &Tcp) -> io::Result<()> {
         let interval = Duration::from_secs((idle.as_secs() / 3).max(1));
         let keepalive = socket2::TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(3);
         socket.set_tcp_keepalive(&keepalive)?;
+    } else {
+        // A socket that listens already may have had it.
+        socket.set_keepalive(false)?;
     }
     socket.set_tcp_user_timeout(tcp.user_timeout())
 }

@@ -13,7 +13,8 @@ use super::report::{Changes, GroupReport, Report, Trigger};
 use super::store::Generation;
 use crate::admin::AdminState;
 use crate::aside::aside;
-use crate::config::{Bind, Config, LoadOptions, Loaded, Reading, Source, read};
+use crate::audit::Output;
+use crate::config::{AdminBind, Bind, Config, Listener, LoadOptions, Loaded, Reading, Source, read};
 use crate::listener::{Bound, GateOrder};
 use crate::upstream::health::Probes;
 use crate::worker::{Order, Shared};
@@ -48,6 +49,8 @@ pub struct Reloader {
     workers: Vec<mpsc::Sender<Order>>,
     probes: Probes,
     admin: Option<Arc<AdminState>>,
+    /// Where it listens, whatever later configs say.
+    admin_bind: Option<AdminBind>,
 }
 
 /// What a [`Reloader`] reaches.
@@ -66,9 +69,12 @@ pub struct Reach {
 impl Reloader {
     /// For a process that has open files for `room` clients and started with a config read from `sources`.
     pub fn new(shared: Arc<Shared>, room: u64, sources: Vec<Source>, reach: Reach) -> Self {
-        let path = shared.store.current().config().path().to_owned();
+        let first = shared.store.current();
+        let path = first.config().path().to_owned();
+        let admin_bind = first.config().admin().map(|admin| admin.bind().clone());
         let Reach { gate, workers, probes, admin } = reach;
-        Self { shared, path, room, in_force: sources.clone(), last: sources, gate, workers, probes, admin }
+        let (in_force, last) = (sources.clone(), sources);
+        Self { shared, path, room, in_force, last, gate, workers, probes, admin, admin_bind }
     }
 
     /// The files to watch.
@@ -123,14 +129,15 @@ impl Reloader {
         current: &Arc<Generation>,
         config: Config,
     ) -> Result<(Vec<GroupReport>, Changes, u64), String> {
-        let changes = Changes::between(current.config(), &config, current.workers());
+        let admin = self.admin_bind.as_ref();
+        let changes = Changes::between(current.config(), &config, current.workers(), admin);
+        let audit = Some(config.audit()).filter(|audit| *audit != current.config().audit());
+        let output = audit.map(|audit| Output::open(audit.path())).transpose();
+        let output = output.map_err(|error| error.to_string())?;
+        // Last: to make room it may have to close what cannot be had back.
         let opened = self.open_new(current.config(), &config).await?;
-        if current.config().audit() != config.audit() {
-            let audit = config.audit();
-            self.shared
-                .audit
-                .redirect(audit.path(), audit.on_overflow())
-                .map_err(|error| error.to_string())?;
+        if let Some(output) = output {
+            self.shared.audit.redirect(output, config.audit().on_overflow());
         }
         crate::log::change(config.log());
         let next = Arc::new(current.next(config, &self.shared.metrics, self.room));
@@ -157,7 +164,7 @@ impl Reloader {
                 // `[::]:port` and `0.0.0.0:port` stand in each other's way: what goes must go first.
                 let in_the_way = known.iter().filter(|bind| !wanted.contains(*bind));
                 let in_the_way: Vec<Bind> = in_the_way
-                    .filter(|other| share_a_port(other, &bind))
+                    .filter(|other| missing.iter().any(|bind| share_a_port(other, bind)))
                     .map(|bind| (*bind).clone())
                     .collect();
                 if in_the_way.is_empty() {
@@ -230,9 +237,15 @@ fn binds(config: &Config) -> HashSet<&Bind> {
 }
 
 fn open_all(binds: &[&Bind], config: &Config) -> Result<Vec<Bound>, (Bind, io::Error)> {
-    let open =
-        |bind: &&Bind| Bound::bind(bind, config.limits().tcp()).map_err(|error| ((*bind).clone(), error));
+    let open = |bind: &&Bind| {
+        let tcp = owner(config, bind).map_or(config.limits().tcp(), |listener| listener.limits().tcp());
+        Bound::bind(bind, tcp).map_err(|error| ((*bind).clone(), error))
+    };
     binds.iter().map(open).collect()
+}
+
+fn owner<'c>(config: &'c Config, bind: &Bind) -> Option<&'c Listener> {
+    config.listeners().iter().find(|listener| listener.binds().contains(bind))
 }
 
 fn share_a_port(one: &Bind, other: &Bind) -> bool {
@@ -243,7 +256,6 @@ fn share_a_port(one: &Bind, other: &Bind) -> bool {
 }
 
 fn cannot_listen(config: &Config, bind: &Bind, error: &io::Error) -> String {
-    let owner = config.listeners().iter().find(|listener| listener.binds().contains(bind));
-    let owner = owner.map_or("", |listener| listener.name());
+    let owner = owner(config, bind).map_or("", Listener::name);
     format!("listener '{owner}': cannot listen on {bind}: {error}{}", crate::app::bind_hint(error))
 }

@@ -3,7 +3,7 @@
 use portcullis_acl::policy::{ChangedEntries, Fate, GroupChange, Whose};
 use serde::Serialize;
 
-use crate::config::{Config, Problem};
+use crate::config::{Admin, AdminBind, Config, Problem};
 use crate::metrics::ReloadResult;
 
 /// What made the gate read its config again.
@@ -201,8 +201,9 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// What `new` says and `old` does not. `workers`: how many the process has.
-    pub fn between(old: &Config, new: &Config, workers: usize) -> Self {
+    /// What `new` says and `old` does not, and what it says that the process, with so many workers and that admin address,
+    /// cannot follow.
+    pub fn between(old: &Config, new: &Config, workers: usize, admin: Option<&AdminBind>) -> Self {
         let mut changes = Self::default();
         changes.listeners(old, new);
         changes.upstreams(old, new);
@@ -218,14 +219,10 @@ impl Changes {
         if new.workers() != workers {
             changes.not_applied.push(format!("workers: {} (running with {workers})", new.workers()));
         }
-        let bind = |config: &Config| config.admin().map(|admin| admin.bind().to_string());
-        if bind(old) != bind(new) {
-            let named = |bind: Option<String>| bind.unwrap_or_else(|| "off".to_owned());
-            changes.not_applied.push(format!(
-                "admin: {} (running with {})",
-                named(bind(new)),
-                named(bind(old))
-            ));
+        let wanted = new.admin().map(Admin::bind);
+        if wanted != admin {
+            let named = |bind: Option<&AdminBind>| bind.map_or_else(|| "off".to_owned(), ToString::to_string);
+            changes.not_applied.push(format!("admin: {} (running with {})", named(wanted), named(admin)));
         }
         changes
     }

@@ -6,7 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use notify::event::{AccessKind, AccessMode};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
@@ -15,6 +16,9 @@ use crate::config::Source;
 
 /// How often files are looked at without being told.
 const POLL: Duration = Duration::from_secs(1);
+
+/// Being told, the files are looked at so much later, and once for all that is told meanwhile.
+const LULL: Duration = Duration::from_millis(20);
 
 /// A file that is being written is not read: two readings so far apart must agree.
 const SETTLED_FOR: Duration = Duration::from_millis(250);
@@ -40,9 +44,11 @@ impl Watch {
     /// Needs a runtime. Where the system cannot watch files, they are looked at every second all the same.
     pub fn new() -> Self {
         let (tell, told) = mpsc::channel(1);
-        let handler = move |_| {
-            // One is enough to have a look.
-            let _ = tell.try_send(());
+        let handler = move |event| {
+            if may_change_something(&event) {
+                // One is enough to have a look.
+                let _ = tell.try_send(());
+            }
         };
         let watcher = notify::recommended_watcher(handler)
             .map_err(|error| tracing::debug!(%error, "files cannot be watched, only looked at every second"));
@@ -58,7 +64,8 @@ impl Watch {
         loop {
             tokio::select! {
                 _ = self.poll.tick() => {}
-                Some(()) = self.told.recv() => {}
+                // Whoever writes beside the files (a log, say) makes a thousand events a second.
+                Some(()) = self.told.recv() => sleep(LULL).await,
             }
             if self.look_changed(sources) && self.settle(sources).await {
                 return;
@@ -124,6 +131,15 @@ impl Default for Watch {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Reading a file is told as well, our own reading too: looking at a file because it was looked at would never end.
+fn may_change_something(event: &notify::Result<Event>) -> bool {
+    !event.as_ref().is_ok_and(|event| event.kind.is_access() && !is_end_of_writing(event.kind))
+}
+
+fn is_end_of_writing(kind: EventKind) -> bool {
+    matches!(kind, EventKind::Access(AccessKind::Close(AccessMode::Write)))
 }
 
 /// The files as they are now, and what their directories said before they were read.

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use slab::Slab;
 
 use super::served::Served;
 use crate::metrics::ClosedReason;
+use crate::policy::store::Generation;
 
 /// The sessions of one worker.
 #[derive(Debug, Default)]
@@ -25,12 +27,14 @@ pub struct Entry {
     pub from: ClientAddr,
     /// Its listener, as this worker serves it.
     pub served: Rc<Served>,
-    /// What admits it, by the worker's config.
+    /// What admits it.
     pub permit: RefCell<Permit>,
     /// Who has logged in, and by which entry of the user's own list.
     user: RefCell<Option<(Box<str>, Option<Permit>)>>,
     /// What holds for it has changed.
     renew: Cell<bool>,
+    /// The config whose entry that is: for a session that was cut, not the one in force.
+    pub admitted_by: RefCell<Arc<Generation>>,
     /// When it wants to be woken.
     pub deadline: Cell<Option<Tick>>,
     /// Bytes of memory its buffers hold.
@@ -68,7 +72,14 @@ pub enum Verdict {
 
 impl Entry {
     /// A session that begins.
-    pub fn new(id: u64, from: ClientAddr, served: Rc<Served>, permit: Permit, now: Tick) -> Self {
+    pub fn new(
+        id: u64,
+        from: ClientAddr,
+        served: Rc<Served>,
+        permit: Permit,
+        admitted_by: Arc<Generation>,
+        now: Tick,
+    ) -> Self {
         Self {
             id,
             from,
@@ -76,6 +87,7 @@ impl Entry {
             permit: RefCell::new(permit),
             user: RefCell::new(None),
             renew: Cell::new(false),
+            admitted_by: RefCell::new(admitted_by),
             deadline: Cell::new(None),
             held: Cell::new(0),
             moved: Cell::new(now),
@@ -131,10 +143,14 @@ impl Entry {
     }
 
     fn tell(&self, signal: Signal) {
-        if !matches!(self.signal.get(), Some(Signal::Cut(_))) {
+        if !self.is_cut() {
             self.signal.set(Some(signal));
         }
         self.wake();
+    }
+
+    fn is_cut(&self) -> bool {
+        matches!(self.signal.get(), Some(Signal::Cut(_)))
     }
 
     fn wake(&self) {
@@ -176,11 +192,11 @@ impl Table {
         }
     }
 
-    /// Judges every session anew: who gets no permit is cut. Returns how many were, and wakes nobody else but those whose
-    /// listener has other timeouts now.
-    pub fn judge_all(&self, judge: impl Fn(&Entry) -> Verdict) -> u64 {
+    /// Judges every session anew by `generation`: who gets no permit is cut. Returns how many were, and wakes nobody else
+    /// but those whose listener has other timeouts now.
+    pub fn judge_all(&self, generation: &Arc<Generation>, judge: impl Fn(&Entry) -> Verdict) -> u64 {
         let mut cut = 0;
-        for (_, entry) in self.0.borrow().iter() {
+        for (_, entry) in self.0.borrow().iter().filter(|(_, entry)| !entry.is_cut()) {
             match judge(entry) {
                 Verdict::Cut => {
                     cut += 1;
@@ -190,6 +206,7 @@ impl Table {
                     entry.permit.replace(permit);
                     entry.set_user_permit(user_permit);
                     entry.renew.set(true);
+                    entry.admitted_by.replace(Arc::clone(generation));
                     if wake {
                         entry.wake();
                     }

@@ -48,7 +48,7 @@ impl Presence {
     }
 
     fn report(&self, tell: impl FnOnce(&crate::audit::Audit, &Subject<'_>)) {
-        let generation = self.worker.generation();
+        let generation = self.entry.admitted_by.borrow();
         let permit = self.entry.permit.borrow();
         let rule = generation.policy().rule(permit.rule());
         let subject = Subject {

@@ -46,17 +46,18 @@ fn from() -> ClientAddr {
     ClientAddr::from_socket(([192, 0, 2, 1], 50_000).into())
 }
 
-fn served() -> Rc<Served> {
+fn generation() -> Arc<Generation> {
     let config = crate::config::of_text(
         "upstreams: {main: {address: '127.0.0.1:1'}}\nlisteners: [{name: public, bind: '127.0.0.1:1', upstream: main}]\n",
     );
-    let generation = Generation::first(config, &Metrics::new(1, Vec::new()), 10);
-    Rc::new(Served::of(&generation, 0, 0).expect("a listener"))
+    Arc::new(Generation::first(config, &Metrics::new(1, Vec::new()), 10))
 }
 
 /// A session in the table, and its task's bell.
 fn session(table: &Table, id: u64, until: Option<i64>) -> (usize, Rc<Entry>, Arc<Bell>) {
-    let entry = Rc::new(Entry::new(id, from(), served(), permit(until), tick(0)));
+    let generation = generation();
+    let served = Rc::new(Served::of(&generation, 0, 0).expect("a listener"));
+    let entry = Rc::new(Entry::new(id, from(), served, permit(until), generation, tick(0)));
     let bell = Arc::new(Bell::default());
     entry.remember(&Arc::clone(&bell).into());
     (table.insert(Rc::clone(&entry)), entry, bell)
@@ -142,11 +143,15 @@ fn who_is_judged_anew_goes_or_stays_by_another_entry() {
     let table = Table::default();
     let (_, gone, rung) = session(&table, 1, None);
     let (_, stays, silent) = session(&table, 2, None);
-    let cut = table.judge_all(|entry| match entry.id {
+    let (before, next) = (Arc::clone(&gone.admitted_by.borrow()), generation());
+    let judge = |entry: &Entry| match entry.id {
         1 => Verdict::Cut,
         _ => Verdict::Stay { permit: permit(Some(50)), user_permit: None, wake: false },
-    });
-    assert_eq!(cut, 1);
+    };
+    assert_eq!(table.judge_all(&next, judge), 1);
+    assert_eq!(table.judge_all(&next, judge), 0, "nobody is cut twice");
+    assert!(Arc::ptr_eq(&gone.admitted_by.borrow(), &before), "it is not the new config that admitted it");
+    assert!(Arc::ptr_eq(&stays.admitted_by.borrow(), &next));
     assert_eq!(gone.take_signal(), Some(Signal::Cut(ClosedReason::Revoked)));
     assert_eq!((rung.rung(), silent.rung()), (1, 0));
     assert_eq!(stays.permit.borrow().expires(), Some(UnixSeconds(50)));

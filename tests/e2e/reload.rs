@@ -1,0 +1,90 @@
+//! Reloading: what sets it off, what is refused, and what can change while clients are served.
+
+mod changes;
+mod refused;
+mod watched;
+
+use e2e::{Client, Gate, Redis};
+use serde_json::Value;
+
+/// One listener, one group, and a reload only when it is asked for.
+pub(crate) const BASE: &str = "\
+listeners:
+  - {name: public, bind: '127.0.0.1:{port}', upstream: main, allow: [office]}
+upstreams: {main: {address: {redis}}}
+groups: {office: [127.0.0.1]}
+admin: {bind: '127.0.0.1:{admin}'}
+reload: signal
+";
+
+pub(crate) fn start(redis: &Redis, yaml: &str) -> Gate {
+    Gate::before(redis).config(yaml).start()
+}
+
+/// The text with one part of it changed.
+#[track_caller]
+pub(crate) fn edit(yaml: &str, from: &str, to: &str) -> String {
+    assert!(yaml.contains(from), "no {from:?} in {yaml}");
+    yaml.replacen(from, to, 1)
+}
+
+#[track_caller]
+pub(crate) fn admits(gate: &Gate, source: &str) -> Client {
+    let mut client = gate.connect_from(source, "127.0.0.1");
+    client.asks("PING", "+PONG");
+    client
+}
+
+#[track_caller]
+pub(crate) fn refuses(gate: &Gate, source: &str) {
+    let (read, _) = gate.connect_from(source, "127.0.0.1").read_to_end();
+    assert_eq!(read.escape_ascii().to_string(), "-DENIED source address not allowed\\r\\n");
+}
+
+pub(crate) fn texts(list: &Value) -> Vec<&str> {
+    list.as_array().map(|list| list.iter().filter_map(Value::as_str).collect()).unwrap_or_default()
+}
+
+/// SIGHUP tells, metrics and log agree, and files that say what they said are no new config.
+#[test]
+fn by_signal() {
+    let redis = Redis::plain();
+    let gate = start(&redis, BASE);
+    let mut stays = admits(&gate, "127.0.0.1");
+    refuses(&gate, "127.0.0.2");
+    let report = gate.reload_with(&edit(BASE, "[127.0.0.1]", "[127.0.0.1, {cidr: 127.0.0.2, note: new}]"));
+    assert_eq!(report["result"], "applied", "{report}");
+    assert_eq!(report["trigger"], "signal", "{report}");
+    assert_eq!(report["generation"], 2, "{report}");
+    assert_eq!(report["cut"], 0, "{report}");
+    assert_eq!(report["groups"][0]["group"], "office", "{report}");
+    assert_eq!(report["groups"][0]["gained_entries"][0], "127.0.0.2", "{report}");
+    assert!(report["time"].is_string(), "{report}");
+    admits(&gate, "127.0.0.2");
+    let again = gate.reload();
+    assert_eq!((&again["result"], &again["generation"]), (&"unchanged".into(), &2.into()), "{again}");
+    // The start counts as one that was applied.
+    for (result, count) in [("applied", 2.0), ("unchanged", 1.0), ("rejected", 0.0)] {
+        assert!(gate.metric("config_reloads_total", &[("result", result)]) == count, "{result}");
+    }
+    assert!(gate.metric("config_last_reload_successful", &[]) == 1.0);
+    assert!(gate.stderr().contains("reload applied"), "{}", gate.stderr());
+    stays.asks("PING", "+PONG");
+}
+
+/// A signal that comes while a reload is under way is not lost: the file may have been read before it changed.
+#[test]
+fn the_last_of_many_signals_counts() {
+    let redis = Redis::plain();
+    let gate = start(&redis, BASE);
+    for round in 0..5 {
+        for i in 1..=40 {
+            gate.configure(&edit(BASE, "[127.0.0.1]", &format!("[127.0.{round}.{i}]")));
+            gate.hang_up();
+        }
+        e2e::eventually("the last config is in force", || {
+            let (_, body) = gate.get(&format!("/api/explain?ip=127.0.{round}.40"));
+            body.contains("\"allowed\":true").then_some(())
+        });
+    }
+}

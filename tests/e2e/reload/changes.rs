@@ -1,0 +1,393 @@
+//! What can change while clients are served, and what becomes of them.
+
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use e2e::client::End;
+use e2e::reload::TOKEN;
+use e2e::{Client, Gate, Redis, eventually, http, ports};
+use serde_json::Value;
+
+use super::{BASE, admits, edit, refuses, start, texts};
+
+fn local(port: u16) -> SocketAddr {
+    ([127, 0, 0, 1], port).into()
+}
+
+#[track_caller]
+fn serves(to: SocketAddr) -> Client {
+    let mut client = Client::tcp(to);
+    client.asks("PING", "+PONG");
+    client
+}
+
+fn is_shut(to: SocketAddr) -> bool {
+    TcpStream::connect(to).is_err()
+}
+
+/// Cut by the reload, and the audit trail says so.
+#[track_caller]
+fn is_revoked(gate: &Gate, client: &mut Client) {
+    let source = client.local().to_string();
+    client.is_closed();
+    let closed = eventually("it is audited", || {
+        gate.audited("closed").into_iter().find(|line| line["source"] == source.as_str())
+    });
+    assert_eq!(closed["reason"], "revoked", "{closed}");
+}
+
+#[test]
+fn listeners_come_move_change_names_and_go() {
+    let redis = Redis::plain();
+    let gate = start(&redis, BASE);
+    let (first, second) = (ports::free(), ports::free());
+    let mut public = admits(&gate, "127.0.0.1");
+    let with = |listener: &str| edit(BASE, "upstreams:", &format!("  - {listener}\nupstreams:"));
+    let more = |name: &str, bind: u16| {
+        with(&format!("{{name: {name}, bind: '127.0.0.1:{bind}', upstream: main, allow: [127.0.0.1]}}"))
+    };
+
+    let report = gate.applies(&more("second", first));
+    assert_eq!(texts(&report["changes"]), ["listener 'second' added"], "{report}");
+    let mut client = serves(local(first));
+
+    // On another port it is the same listener: who is there stays.
+    let report = gate.applies(&more("second", second));
+    assert_eq!((&report["cut"], texts(&report["changes"])), (&0.into(), vec!["listener 'second' changed"]));
+    assert!(is_shut(local(first)), "the old port is still open");
+    client.asks("PING", "+PONG");
+    let mut other = serves(local(second));
+
+    // Under another name it is another listener.
+    let report = gate.applies(&more("renamed", second));
+    assert_eq!(report["cut"], 2, "{report}");
+    is_revoked(&gate, &mut client);
+    is_revoked(&gate, &mut other);
+    let mut client = serves(local(second));
+    let accepted = gate.audited("accepted");
+    assert_eq!(accepted.last().map(|line| &line["listener"]), Some(&"renamed".into()));
+
+    let report = gate.applies(BASE);
+    assert_eq!((&report["cut"], texts(&report["changes"])), (&1.into(), vec!["listener 'renamed' removed"]));
+    is_revoked(&gate, &mut client);
+    assert!(is_shut(local(second)), "the port is still open");
+    public.asks("PING", "+PONG");
+    eventually("nobody is left there", || {
+        (!gate.get("/metrics").1.contains("listener=\"renamed\"")).then_some(())
+    });
+}
+
+/// Two listeners change over at once, there and back, and nobody who is connected notices.
+#[test]
+fn one_socket_for_both_families_and_one_each() {
+    let redis = Redis::plain();
+    let other = ports::free();
+    let dual = |port: &str| format!("'[::]:{port}'");
+    let split = |port: &str| format!("['0.0.0.0:{port}', '[::]:{port}']");
+    let yaml = |form: &dyn Fn(&str) -> String| {
+        let both = format!(
+            "{}, upstream: main, allow: [office]}}\n  - {{name: other, bind: {}, upstream: main, allow: [office]}}",
+            form("{port}"),
+            form(&other.to_string())
+        );
+        edit(
+            &edit(BASE, "'127.0.0.1:{port}', upstream: main, allow: [office]}", &both),
+            "[127.0.0.1]",
+            "[127.0.0.1, '::1']",
+        )
+    };
+    let gate = start(&redis, &yaml(&dual));
+    let connect = |to: &str, port: u16| serves(SocketAddr::new(to.parse().expect("an address"), port));
+    let everywhere = || {
+        let ways = [("127.0.0.1", gate.port()), ("::1", gate.port()), ("127.0.0.1", other), ("::1", other)];
+        ways.map(|(to, port)| connect(to, port))
+    };
+    let mut clients = everywhere();
+    for form in [&split as &dyn Fn(&str) -> String, &dual, &split] {
+        let report = gate.applies(&yaml(form));
+        assert_eq!(report["cut"], 0, "{report}");
+        clients.iter_mut().for_each(|client| client.asks("PING", "+PONG"));
+        everywhere();
+    }
+}
+
+#[test]
+fn unix_sockets() {
+    let redis = Redis::plain();
+    let gate = start(&redis, BASE);
+    let at = |path: &str| {
+        let binds = format!("['127.0.0.1:{{port}}', 'unix:{{dir}}/{path}']");
+        edit(&edit(BASE, "'127.0.0.1:{port}'", &binds), "[office]", "[office, unix]")
+    };
+    let [one, two] = ["one.sock", "two.sock"].map(|name| gate.directory().join(name));
+    gate.applies(&at("one.sock"));
+    let mut client = Client::unix(&one);
+    client.asks("PING", "+PONG");
+    gate.applies(&at("two.sock"));
+    assert!(!one.exists(), "the old socket file is still there");
+    client.asks("PING", "+PONG");
+    Client::unix(&two).asks("PING", "+PONG");
+    assert_eq!(gate.applies(BASE)["cut"], 1, "nobody may come by a unix socket any more");
+    client.is_closed();
+    assert!(!two.exists(), "the old socket file is still there");
+}
+
+/// Who is led to the old address stays there; who comes now is led to the new one.
+#[test]
+fn another_upstream_address() {
+    let (old, new) = (Redis::plain(), Redis::plain());
+    old.control().asks("SET who old", "+OK");
+    new.control().asks("SET who new", "+OK");
+    let gate = start(&old, BASE);
+    let mut before = gate.connect();
+    before.asks("GET who", r#""old""#);
+    let report = gate.applies(&edit(BASE, "{redis}", &format!("'{}'", new.address())));
+    assert_eq!((report["cut"].as_u64(), texts(&report["changes"]).len()), (Some(0), 1), "{report}");
+    assert!(texts(&report["changes"])[0].starts_with("upstream 'main' changed"), "{report}");
+    before.asks("GET who", r#""old""#);
+    gate.connect().asks("GET who", r#""new""#);
+    before.asks("GET who", r#""old""#);
+    drop(old);
+    before.is_closed();
+    eventually("the new one is what is probed", || (gate.get("/ready").0 == 200).then_some(()));
+}
+
+/// Redis gets another password, then the gate does: no restart, no client cut, no password shown.
+#[test]
+fn rotated_credentials() {
+    let redis = Redis::builder().password("canary-first").start();
+    let mut control = redis.control();
+    let yaml = edit(
+        &edit(BASE, "allow: [office]", "allow: [office], auth: trust"),
+        "{redis}",
+        "{redis}, credentials: {password: {file: password}}",
+    );
+    let gate = Gate::before(&redis)
+        .config(&yaml)
+        .file("password", "canary-first\n")
+        .secret("canary-first")
+        .secret("canary-second")
+        .start();
+    let mut before = admits(&gate, "127.0.0.1");
+    control.asks("CONFIG SET requirepass canary-second", "+OK");
+    let mut early = gate.connect();
+    assert!(early.ask("PING").text().contains("unavailable (auth)"), "the old password still serves");
+    gate.put("password", "canary-second\n");
+    let report = gate.reload();
+    assert_eq!((&report["result"], &report["cut"]), (&"applied".into(), &0.into()), "{report}");
+    assert!(texts(&report["changes"])[0].starts_with("upstream 'main' changed"), "{report}");
+    admits(&gate, "127.0.0.1");
+    before.asks("PING", "+PONG");
+    assert_eq!(gate.reload()["result"], "unchanged");
+}
+
+#[test]
+fn how_refused_clients_are_told() {
+    let redis = Redis::plain();
+    let gate = start(&redis, BASE);
+    refuses(&gate, "127.0.0.2");
+    let cases: [(&str, &[u8], Option<End>); 4] = [
+        ("illegal_address", b"-ERR illegal address\r\n", None),
+        ("close", b"", Some(End::Eof)),
+        ("reset", b"", Some(End::Reset)),
+        ("denied", b"-DENIED source address not allowed\r\n", None),
+    ];
+    for (style, line, end) in cases {
+        gate.applies(&edit(BASE, "allow: [office]", &format!("allow: [office], refusal: {style}")));
+        let (read, ended) = gate.connect_from("127.0.0.2", "127.0.0.1").read_to_end();
+        assert_eq!(read.escape_ascii().to_string(), line.escape_ascii().to_string(), "{style}");
+        assert!(end.is_none_or(|end| end == ended), "{style}: {ended:?}");
+    }
+}
+
+/// Fewer places than clients cut nobody, and let nobody in until there is room.
+#[test]
+fn fewer_and_more_clients() {
+    let redis = Redis::plain();
+    let gate = start(&redis, BASE);
+    let of_process = |n: u64| format!("{BASE}limits: {{clients: {n}}}\n");
+    let of_listener =
+        |n: u64| edit(BASE, "allow: [office]", &format!("allow: [office], limits: {{clients: {n}}}"));
+    for limited in [&of_process as &dyn Fn(u64) -> String, &of_listener] {
+        let mut clients: Vec<Client> = (0..3).map(|_| admits(&gate, "127.0.0.1")).collect();
+        assert_eq!(gate.applies(&limited(2))["cut"], 0);
+        clients.iter_mut().for_each(|client| client.asks("PING", "+PONG"));
+        let (read, _) = gate.connect().read_to_end();
+        assert_eq!(read, b"-ERR max number of clients reached\r\n");
+        // Two places are taken until all but one of three have left.
+        clients.truncate(1);
+        eventually("there is room", || {
+            let mut client = gate.connect();
+            let _ = client.try_send_raw(b"PING\r\n");
+            let mut read = Vec::new();
+            client.read_up_to(7, &mut read);
+            (read == b"+PONG\r\n").then_some(())
+        });
+        gate.applies(&limited(100));
+        clients.extend((0..5).map(|_| admits(&gate, "127.0.0.1")));
+        gate.applies(BASE);
+        drop(clients);
+        eventually("all have left", || (gate.metric("clients", &[]) == 0.0).then_some(()));
+    }
+}
+
+/// A client that was idle before there was a limit is cut once it is over, as if it had always held.
+#[test]
+fn a_limit_for_idle_clients() {
+    let redis = Redis::plain();
+    let gate = start(&redis, BASE);
+    let mut used = admits(&gate, "127.0.0.1");
+    let mut unused = gate.connect();
+    let mut subscribed = gate.connect();
+    subscribed.asks("SUBSCRIBE c", r#"["subscribe" "c" :1]"#);
+    eventually("all are there", || (gate.metric("clients", &[]) == 3.0).then_some(()));
+    let started = Instant::now();
+    gate.applies(&format!("{BASE}limits: {{timeouts: {{idle: 1s}}}}\n"));
+    used.is_closed();
+    unused.is_closed();
+    assert!(started.elapsed() < Duration::from_secs(4), "it took {:?}", started.elapsed());
+    eventually("the reason is counted", || {
+        (gate.metric("connections_closed_total", &[("reason", "idle")]) >= 2.0).then_some(())
+    });
+    gate.applies(BASE);
+    let mut stays = admits(&gate, "127.0.0.1");
+    stays.is_silent_for(Duration::from_millis(1600));
+    stays.asks("PING", "+PONG");
+}
+
+#[test]
+fn another_place_for_the_audit_trail() {
+    let redis = Redis::plain();
+    let gate = start(&redis, BASE);
+    admits(&gate, "127.0.0.1");
+    eventually("it is audited", || gate.audited("closed").pop());
+    let lines = || -> Vec<Value> {
+        let text = std::fs::read_to_string(gate.directory().join("audit.log")).unwrap_or_default();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    };
+    gate.configure(&format!("{BASE}audit: {{path: audit.log}}\n"));
+    gate.hang_up();
+    let report = eventually("the reload is in the new file", || {
+        lines().into_iter().find(|line| line["event"] == "reload")
+    });
+    assert_eq!(texts(&report["changes"]), ["audit changed"], "{report}");
+    let before = gate.audit().len();
+    admits(&gate, "127.0.0.1");
+    eventually("clients are in the new file", || lines().into_iter().find(|line| line["event"] == "closed"));
+    assert_eq!(gate.audit().len(), before, "lines still go to the old place");
+    assert_eq!(
+        gate.reloads(|| {
+            gate.configure(BASE);
+            gate.hang_up();
+        })["result"],
+        "applied"
+    );
+}
+
+#[test]
+fn another_log() {
+    let redis = Redis::plain();
+    let gate = start(&redis, BASE);
+    admits(&gate, "127.0.0.1");
+    gate.applies(&format!("{BASE}log: {{format: json, level: debug}}\n"));
+    let client = admits(&gate, "127.0.0.1");
+    let source = client.local().to_string();
+    let line: Value = eventually("it is logged", || {
+        let text = gate.stderr();
+        let line = text.lines().find(|line| line.contains(&source))?;
+        serde_json::from_str(line).ok()
+    });
+    assert_eq!((&line["level"], &line["message"]), (&"DEBUG".into(), &"accepted".into()), "{line}");
+    gate.applies(&format!("{BASE}log: {{level: error}}\n"));
+    let before = gate.stderr();
+    refuses(&gate, "127.0.0.2");
+    gate.reload();
+    assert_eq!(gate.stderr(), before, "refusals and reloads are no errors");
+}
+
+#[test]
+fn another_admin_token() {
+    const OTHER: &str = "another-token-of-the-tests-77";
+    let redis = Redis::plain();
+    let gate = Gate::before(&redis)
+        .config(BASE)
+        .file("token", TOKEN)
+        .file("other", &format!("{OTHER}\n"))
+        .secret(TOKEN)
+        .secret(OTHER)
+        .start();
+    let with = |file: &str| edit(BASE, "{admin}'", &format!("{{admin}}', token: {{file: {file}}}"));
+    let with_token = |token: &str| {
+        let head =
+            format!("GET /api/status HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n");
+        http::ask(gate.admin(), &head).expect("it answers").0
+    };
+    assert_eq!((gate.get("/api/status").0, with_token(TOKEN)), (200, 200));
+    assert_eq!(http::post(gate.admin(), "/api/reload", TOKEN).expect("it answers").0, 403);
+    gate.applies(&with("token"));
+    assert_eq!((gate.get("/api/status").0, with_token(TOKEN), with_token(OTHER)), (401, 200, 401));
+    assert_eq!(gate.post_reload().0, 200);
+    gate.applies(&with("other"));
+    assert_eq!((gate.get("/api/status").0, with_token(TOKEN), with_token(OTHER)), (401, 401, 200));
+    // In the file that is named already: only its content is another.
+    gate.put("other", TOKEN);
+    assert_eq!(gate.reload()["result"], "applied");
+    assert_eq!((with_token(TOKEN), with_token(OTHER)), (200, 401));
+    gate.applies(BASE);
+    assert_eq!(gate.get("/api/status").0, 200);
+}
+
+/// Said, and not half done.
+#[test]
+fn what_needs_a_restart() {
+    let redis = Redis::plain();
+    let gate = start(&redis, &format!("{BASE}workers: 2\n"));
+    let moved = edit(BASE, "127.0.0.1:{admin}", &format!("127.0.0.1:{}", ports::free()));
+    let report =
+        gate.applies(&format!("{}workers: 3\n", edit(&moved, "[127.0.0.1]", "[127.0.0.1, 127.0.0.2]")));
+    let said = texts(&report["not_applied"]);
+    assert_eq!(said.len(), 2, "{report}");
+    assert!(said[0].starts_with("workers: 3 (running with 2)"), "{report}");
+    assert!(
+        said[1].starts_with("admin: ") && said[1].ends_with(&format!("(running with {})", gate.admin())),
+        "{report}"
+    );
+    for line in said {
+        assert!(gate.stderr().contains(line), "{line} is not in the log");
+    }
+    // The rest is in force, and the old address still answers.
+    admits(&gate, "127.0.0.2");
+    assert!(gate.get("/api/status").1.contains("\"workers\":2"));
+    let off = gate.applies(&edit(&format!("{BASE}workers: 2\n"), "{bind: '127.0.0.1:{admin}'}", "off"));
+    assert_eq!(texts(&off["not_applied"]).len(), 1, "{off}");
+    assert_eq!(gate.get("/live").0, 200);
+    let back = gate.applies(&format!("{BASE}workers: 2\n"));
+    assert!(back["not_applied"].is_null(), "{back}");
+}
+
+/// What made a client who it is does not hold any more; other listeners are left alone.
+#[test]
+fn another_way_to_authenticate() {
+    let redis = Redis::plain();
+    let other = ports::free();
+    let base = edit(
+        BASE,
+        "upstreams:",
+        &format!(
+            "  - {{name: other, bind: '127.0.0.1:{other}', upstream: main, allow: [office]}}\nupstreams:"
+        ),
+    );
+    let gate = start(&redis, &base);
+    let mut cut = admits(&gate, "127.0.0.1");
+    let mut stays = serves(local(other));
+    let report = gate.applies(&edit(&base, "allow: [office]", "allow: [office], auth: trust"));
+    assert_eq!(report["cut"], 1, "{report}");
+    assert!(
+        texts(&report["changes"]).contains(&"listener 'public': auth changed, its clients are cut"),
+        "{report}"
+    );
+    is_revoked(&gate, &mut cut);
+    stays.asks("PING", "+PONG");
+    let mut client = admits(&gate, "127.0.0.1");
+    client.asks("AUTH default x", "+OK");
+}

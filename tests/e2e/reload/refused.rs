@@ -1,0 +1,147 @@
+//! Reloads that are refused: the last good policy stays, and what is wrong is said everywhere.
+
+use std::net::TcpListener;
+
+use e2e::reload::TOKEN;
+use e2e::{Gate, Redis, ports};
+
+use super::{BASE, admits, edit, refuses};
+
+/// With the way to ask over HTTP.
+fn with_token() -> String {
+    edit(BASE, "'127.0.0.1:{admin}'", "'127.0.0.1:{admin}', token: {file: token}")
+}
+
+fn start(redis: &Redis, yaml: &str) -> Gate {
+    Gate::before(redis).config(yaml).file("token", TOKEN).secret(TOKEN).start()
+}
+
+/// A mistake: the config, and what is said of it: file and line where it is in a file, and the words.
+struct Mistake {
+    yaml: String,
+    place: Option<(&'static str, u32)>,
+    says: &'static str,
+}
+
+fn mistakes(base: &str, busy: u16) -> Vec<Mistake> {
+    let office = |to: &str| edit(base, "[127.0.0.1]", to);
+    let at = |yaml: String, file, line, says| Mistake { yaml, place: Some((file, line)), says };
+    let audit = "audit: {path: /nonexistent/audit.log}\n";
+    vec![
+        at(office("[127.0.0.1"), "portcullis.yaml", 4, ""),
+        at(office("[10.1.2.3/8]"), "portcullis.yaml", 4, "10.0.0.0/8"),
+        at(office("[127.0.0.1, elsewhere]"), "portcullis.yaml", 4, "elsewhere"),
+        at(office("{file: nowhere.txt}"), "portcullis.yaml", 4, "nowhere.txt"),
+        at(office("{file: directory}"), "portcullis.yaml", 4, "directory"),
+        at(office("{file: typo.txt}"), "typo.txt", 2, "127.0.0.300"),
+        at(edit(base, "allow: [office]", "allow: [ofice]"), "portcullis.yaml", 2, "ofice"),
+        at(edit(base, "upstream: main", "upstream: mian"), "portcullis.yaml", 2, "mian"),
+        at(
+            edit(
+                &office("[127.0.0.1], bad: {file: empty.txt}"),
+                "allow: [office]",
+                "allow: [office], deny: [bad]",
+            ),
+            "portcullis.yaml",
+            4,
+            "allow_empty",
+        ),
+        Mistake { yaml: format!("{base}{audit}"), place: None, says: "/nonexistent/audit.log" },
+        Mistake {
+            yaml: edit(base, "'127.0.0.1:{port}'", &format!("['127.0.0.1:{{port}}', '127.0.0.1:{busy}']")),
+            place: None,
+            says: "something listens there already",
+        },
+    ]
+}
+
+#[test]
+fn the_last_good_policy_stays() {
+    let redis = Redis::plain();
+    let base = with_token();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let busy = taken.local_addr().expect("bound").port();
+    let gate = start(&redis, &base);
+    gate.put("typo.txt", "127.0.0.1\n127.0.0.300\n");
+    gate.put("empty.txt", "# nothing\n");
+    std::fs::create_dir(gate.directory().join("directory")).expect("writable");
+    let mut stays = admits(&gate, "127.0.0.1");
+    for (index, Mistake { yaml, place, says }) in mistakes(&base, busy).into_iter().enumerate() {
+        let report = gate.reload_with(&yaml);
+        assert_eq!(report["result"], "rejected", "{says}: {report}");
+        assert_eq!(report["generation"], 1, "{says}: {report}");
+        match place {
+            Some((file, line)) => is_said(&gate, &report, file, line, says),
+            None => {
+                let error = report["error"].as_str().unwrap_or_default();
+                assert!(error.contains(says), "{says}: {report}");
+                assert!(gate.stderr().contains(error), "{error} is not in the log");
+            }
+        }
+        let (status, posted) = gate.post_reload();
+        assert_eq!(status, 422, "{posted}");
+        for key in ["result", "problems", "error", "generation"] {
+            assert_eq!(posted[key], report[key], "{says}");
+        }
+        assert!(gate.metric("config_last_reload_successful", &[]) == 0.0, "{says}");
+        let rejected = u32::try_from(2 * index + 2).map(f64::from).expect("few");
+        assert!(gate.metric("config_reloads_total", &[("result", "rejected")]) == rejected, "{says}");
+        stays.asks("PING", "+PONG");
+        admits(&gate, "127.0.0.1");
+        refuses(&gate, "127.0.0.2");
+    }
+    let report = gate.reload_with(&base);
+    assert_eq!((&report["result"], &report["generation"]), (&"unchanged".into(), &1.into()), "{report}");
+    assert!(gate.metric("config_last_reload_successful", &[]) == 1.0);
+    assert_eq!(gate.post_reload().0, 200);
+    // What was in the way is gone: the same file is good now.
+    drop(taken);
+    let both = format!("['127.0.0.1:{{port}}', '127.0.0.1:{busy}']");
+    gate.applies(&edit(&base, "'127.0.0.1:{port}'", &both));
+    let mut client = e2e::Client::tcp(([127, 0, 0, 1], busy).into());
+    client.asks("PING", "+PONG");
+}
+
+#[track_caller]
+fn is_said(gate: &Gate, report: &serde_json::Value, file: &str, line: u32, says: &str) {
+    let problems = report["problems"].as_array().expect("problems");
+    let errors = || problems.iter().filter(|problem| problem["severity"] == "error");
+    let found = errors().find(|problem| {
+        let text = format!("{} {}", problem["message"], problem["hint"]);
+        problem["file"].as_str().is_some_and(|name| name.ends_with(file))
+            && problem["line"] == line
+            && text.contains(says)
+    });
+    let found = found.unwrap_or_else(|| panic!("not {file}:{line} {says:?} in {report}"));
+    let word = |key: &str| found[key].as_str().unwrap_or_default().to_owned();
+    let said = format!("{}:{line}:{}: error: {}", word("file"), found["column"], word("message"));
+    assert!(gate.stderr().contains(&said), "{said} is not in the log");
+    let hint = word("hint");
+    assert!(gate.stderr().contains(&hint), "{hint} is not in the log");
+}
+
+/// A port is changed over from one form to another, and something else is wrong: the old form is served again.
+#[test]
+fn half_a_change_is_none() {
+    let redis = Redis::plain();
+    let base = edit(BASE, "'127.0.0.1:{port}'", "'[::]:{port}'");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let busy = taken.local_addr().expect("bound").port();
+    let gate = start(&redis, &base);
+    let mut stays = admits(&gate, "127.0.0.1");
+    let both = "['0.0.0.0:{port}', '[::]:{port}']";
+    let split = edit(&base, "'[::]:{port}'", both);
+    for wrong in [
+        format!("{split}audit: {{path: /nonexistent/audit.log}}\n"),
+        edit(&split, "'[::]:{port}']", &format!("'[::]:{{port}}', '127.0.0.1:{busy}']")),
+    ] {
+        let report = gate.reload_with(&wrong);
+        assert_eq!(report["result"], "rejected", "{report}");
+        admits(&gate, "127.0.0.1");
+        stays.asks("PING", "+PONG");
+    }
+    gate.applies(&split);
+    admits(&gate, "127.0.0.1");
+    // A port that nobody has is no obstacle to what comes after.
+    gate.applies(&edit(&base, "{port}", &ports::free().to_string()));
+}

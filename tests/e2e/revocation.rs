@@ -1,0 +1,304 @@
+//! Who is taken off the list is gone within a second, whatever it was doing; nobody else notices.
+
+mod model;
+
+use std::net::{IpAddr, SocketAddr};
+use std::process::Command;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use e2e::client::command;
+use e2e::{Client, Gate, Redis, eventually, ports};
+use serde_json::Value;
+
+use crate::reload::{edit, refuses};
+
+/// The promise: from the swap to the cut.
+const WITHIN: Duration = Duration::from_secs(1);
+
+/// Two listeners; 127.0.0.1 belongs to the office, 127.0.0.2 is a guest.
+const HOUSE: &str = "\
+listeners:
+  - {name: public, bind: '127.0.0.1:{port}', upstream: main, allow: [office, guests]}
+  - {name: other, bind: '127.0.0.1:OTHER', upstream: main, allow: [office, guests]}
+upstreams: {main: {address: {redis}}}
+groups:
+  office: [127.0.0.1]
+  guests: {file: guests.txt, allow_empty: true}
+  more: []
+admin: {bind: '127.0.0.1:{admin}'}
+reload: signal
+";
+
+const GUESTS: &str = "127.0.0.2\n127.0.0.3\n";
+
+const BIG: usize = 1024 * 1024;
+const BIG_REPLIES: usize = 24;
+
+struct House {
+    gate: Gate,
+    redis: Redis,
+    yaml: String,
+    other: SocketAddr,
+}
+
+impl House {
+    fn new(change: impl FnOnce(String) -> String) -> Self {
+        let redis = Redis::plain();
+        redis.control().asks(&format!("SETRANGE big {} x", BIG - 1), &format!(":{BIG}"));
+        let other = ports::free();
+        let yaml = change(HOUSE.replace("OTHER", &other.to_string()));
+        let gate = Gate::before(&redis).config(&yaml).file("guests.txt", GUESTS).start();
+        Self { gate, redis, yaml, other: ([127, 0, 0, 1], other).into() }
+    }
+
+    /// Guests that do everything a client can be doing are cut by `change`, others who do the same are not.
+    #[track_caller]
+    fn cuts_guests(&self, to: SocketAddr, change: impl FnOnce(&Gate) -> Value) {
+        let stays = Crowd::enter(self, "127.0.0.1", self.gate.address());
+        let goes = Crowd::enter(self, "127.0.0.2", to);
+        let bystander = Crowd::enter(self, "127.0.0.3", self.gate.address());
+        let report = change(&self.gate);
+        assert_eq!(report["result"], "applied", "{report}");
+        assert_eq!(report["cut"], Crowd::SIZE, "{report}");
+        goes.is_gone();
+        self.audited_cut("127.0.0.2", "127.0.0.2", seconds(&report));
+        stays.is_unharmed(&self.redis);
+        bystander.leave();
+    }
+
+    /// The audit trail has the crowd's ends, in time, each with the entry that had let it in.
+    #[track_caller]
+    fn audited_cut(&self, source: &str, entry: &str, at: f64) {
+        let closed = eventually("all ends are audited", || {
+            let mut closed = self.gate.audited("closed");
+            closed.retain(|line| {
+                line["source"].as_str().is_some_and(|from| from.starts_with(&format!("{source}:")))
+            });
+            (closed.len() == Crowd::SIZE).then_some(closed)
+        });
+        for line in closed {
+            assert_eq!(line["reason"], "revoked", "{line}");
+            assert_eq!(line["entry"], entry, "{line}");
+            assert!(seconds(&line) - at < WITHIN.as_secs_f64(), "{:.3} s late: {line}", seconds(&line) - at);
+        }
+    }
+}
+
+/// Clients of one source, one for each thing a client can be doing.
+struct Crowd {
+    source: String,
+    unused: Client,
+    used: Client,
+    subscribed: Client,
+    blocked: Client,
+    monitoring: Client,
+    pipelining: Client,
+    reading: Client,
+}
+
+impl Crowd {
+    const SIZE: usize = 7;
+
+    fn enter(house: &House, source: &str, to: SocketAddr) -> Self {
+        let from: IpAddr = source.parse().expect("an address");
+        let connect = || Client::tcp_from(from, to);
+        let mut control = house.redis.control();
+        let mut blocked = || control.ask("CLIENT LIST").text().matches("flags=b").count();
+        let before = blocked();
+        let mut crowd = Self {
+            source: source.to_owned(),
+            unused: connect(),
+            used: connect(),
+            subscribed: connect(),
+            blocked: connect(),
+            monitoring: connect(),
+            pipelining: connect(),
+            reading: connect(),
+        };
+        let channel = format!("c:{source}");
+        crowd.used.asks("PING", "+PONG");
+        crowd.subscribed.asks(&format!("SUBSCRIBE {channel}"), &format!(r#"["subscribe" "{channel}" :1]"#));
+        crowd.blocked.send(&format!("BLPOP list:{source} 0"));
+        crowd.monitoring.asks("MONITOR", "+OK");
+        for i in 0..100 {
+            crowd.pipelining.hold(&command(&format!("ECHO {i}")));
+        }
+        // And the beginning of one more.
+        crowd.pipelining.send_raw(b"*2\r\n$4\r\nECHO\r\n$3\r\n1");
+        for _ in 0..BIG_REPLIES {
+            crowd.reading.hold(&command("GET big"));
+        }
+        crowd.reading.send_raw(b"");
+        crowd.reading.gets_raw(format!("${BIG}\r\n").as_bytes());
+        eventually("all is under way", || {
+            let of_source = format!("\"{source}:");
+            let accepted = house.gate.audited("accepted");
+            let ours =
+                accepted.iter().filter(|line| line["source"].to_string().starts_with(&of_source)).count();
+            (ours == Self::SIZE && blocked() > before).then_some(())
+        });
+        crowd
+    }
+
+    /// Every one of them has reached its end.
+    #[track_caller]
+    fn is_gone(mut self) {
+        self.unused.is_closed();
+        self.used.is_closed();
+        self.subscribed.is_closed();
+        self.blocked.is_closed();
+        self.monitoring.read_to_end();
+        let (echoed, _) = self.pipelining.read_to_end();
+        let due: String = (0..100).map(|i: u32| format!("${}\r\n{i}\r\n", i.to_string().len())).collect();
+        assert!(due.as_bytes().starts_with(&echoed), "foreign bytes: {}", echoed.escape_ascii());
+        let (read, _) = self.reading.read_to_end();
+        assert!(read.len() < (BIG + 12) * BIG_REPLIES, "it read all: that was no cut in the middle");
+    }
+
+    /// Every one of them goes on where it was, with whole replies.
+    #[track_caller]
+    fn is_unharmed(mut self, redis: &Redis) {
+        let source = &self.source;
+        let mut control = redis.control();
+        self.unused.asks("PING", "+PONG");
+        self.used.asks("PING", "+PONG");
+        control.asks(&format!("PUBLISH c:{source} news"), ":1");
+        self.subscribed.gets(&format!(r#"["message" "c:{source}" "news"]"#));
+        control.asks(&format!("RPUSH list:{source} x"), ":1");
+        self.blocked.gets(&format!(r#"["list:{source}" "x"]"#));
+        let seen = eventually("MONITOR goes on", || {
+            Some(self.monitoring.read().text()).filter(|line| line.contains("RPUSH"))
+        });
+        assert!(seen.contains(&format!("list:{source}")), "{seen}");
+        for i in 0..100 {
+            self.pipelining.gets(&format!("\"{i}\""));
+        }
+        self.pipelining.send_raw(b"00\r\n");
+        self.pipelining.gets("\"100\"");
+        for reply in 0..BIG_REPLIES {
+            if reply > 0 {
+                self.reading.gets_raw(format!("${BIG}\r\n").as_bytes());
+            }
+            let mut value = Vec::new();
+            assert!(self.reading.read_up_to(BIG, &mut value), "reply {reply} is torn");
+            assert!(
+                value.ends_with(b"\0x") && value[..BIG - 1].iter().all(|byte| *byte == 0),
+                "reply {reply}"
+            );
+            self.reading.gets_raw(b"\r\n");
+        }
+        self.reading.asks("PING", "+PONG");
+    }
+
+    fn leave(self) {}
+}
+
+/// Seconds of the day that an audit line tells.
+fn seconds(line: &Value) -> f64 {
+    let time = line["time"].as_str().and_then(|time| time.split_once('T')).expect("a time").1;
+    let mut parts = time.trim_end_matches('Z').split(':').map(|part| part.parse::<f64>().expect("a number"));
+    let mut next = || parts.next().expect("three parts");
+    next() * 3600.0 + next() * 60.0 + next()
+}
+
+/// As `until` is written, so many seconds from now.
+fn moment(ahead: i64) -> (u64, String) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    let at = now.checked_add_signed(ahead).expect("a time");
+    let date =
+        Command::new("date").args(["-u", "-d", &format!("@{at}"), "+%FT%TZ"]).output().expect("date starts");
+    (at, String::from_utf8(date.stdout).expect("text").trim().to_owned())
+}
+
+#[test]
+fn an_entry_is_removed() {
+    let house = House::new(|yaml| edit(&yaml, "[office, guests]", "[office, 127.0.0.3, 127.0.0.2]"));
+    let less = edit(&house.yaml, ", 127.0.0.2]", "]");
+    house.cuts_guests(house.gate.address(), |gate| gate.reload_with(&less));
+    refuses(&house.gate, "127.0.0.2");
+}
+
+#[test]
+fn a_deny_is_added() {
+    let house = House::new(|yaml| yaml);
+    let deny = edit(&house.yaml, "[office, guests]", "[office, guests], deny: [127.0.0.2/32]");
+    house.cuts_guests(house.gate.address(), |gate| gate.reload_with(&deny));
+    refuses(&house.gate, "127.0.0.2");
+    assert!(house.gate.metric("connections_closed_total", &[("reason", "revoked")]) == 7.0);
+}
+
+#[test]
+fn a_line_goes_from_a_group_file() {
+    let house = House::new(|yaml| yaml);
+    house.cuts_guests(house.gate.address(), |gate| {
+        gate.put("guests.txt", "127.0.0.3\n");
+        let report = gate.reload();
+        assert_eq!(report["groups"][0]["lost_entries"][0], "127.0.0.2", "{report}");
+        report
+    });
+}
+
+#[test]
+fn a_listener_is_removed() {
+    let house = House::new(|yaml| yaml);
+    let line = house.yaml.lines().find(|line| line.contains("other")).expect("the listener").to_owned();
+    let without = edit(&house.yaml, &format!("{line}\n"), "");
+    house.cuts_guests(house.other, |gate| gate.reload_with(&without));
+}
+
+/// With a watch it takes the time that a file needs to be taken for finished, and no longer.
+#[test]
+fn a_group_file_is_emptied() {
+    let house = House::new(|yaml| edit(&yaml, "reload: signal", "reload: watch"));
+    let stays = Crowd::enter(&house, "127.0.0.1", house.gate.address());
+    let goes = Crowd::enter(&house, "127.0.0.2", house.gate.address());
+    let report = house.gate.reloads(|| {
+        std::fs::write(house.gate.directory().join("guests.txt"), "").expect("writable");
+    });
+    assert_eq!((&report["trigger"], &report["cut"]), (&"watch".into(), &Crowd::SIZE.into()), "{report}");
+    assert_eq!(report["groups"][0]["lost"], 2, "{report}");
+    goes.is_gone();
+    house.audited_cut("127.0.0.2", "127.0.0.2", seconds(&report));
+    stays.is_unharmed(&house.redis);
+}
+
+/// Nothing is reloaded: the time alone cuts.
+#[test]
+fn an_entry_expires() {
+    let (at, until) = moment(6);
+    let house = House::new(|yaml| {
+        let entry = format!("[office, {{cidr: 127.0.0.2, until: {until}}}, 127.0.0.3]");
+        edit(&yaml, "[office, guests]", &entry)
+    });
+    let stays = Crowd::enter(&house, "127.0.0.1", house.gate.address());
+    let goes = Crowd::enter(&house, "127.0.0.2", house.gate.address());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    assert!(now < at, "too slow a machine for this test");
+    goes.is_gone();
+    let second_of_day = u32::try_from(at % 86_400).map(f64::from).expect("a day");
+    house.audited_cut("127.0.0.2", "127.0.0.2", second_of_day);
+    stays.is_unharmed(&house.redis);
+    assert!(house.gate.audited("reload").is_empty());
+    refuses(&house.gate, "127.0.0.2");
+    assert!(house.gate.metric("connections_refused_total", &[("reason", "expired")]) == 1.0);
+}
+
+/// An `until` that is brought forward, into the past or to a moment from now.
+#[test]
+fn an_entry_is_shortened() {
+    let house = House::new(|yaml| {
+        edit(&yaml, "[office, guests]", "[office, {cidr: 127.0.0.2, until: 2999-01-01T00:00:00Z}]")
+    });
+    let mut client = house.gate.connect_from("127.0.0.2", "127.0.0.1");
+    client.asks("PING", "+PONG");
+    let report = house.gate.applies(&edit(&house.yaml, "2999-01-01T00:00:00Z", &moment(2).1));
+    assert_eq!(report["cut"], 0, "{report}");
+    client.is_closed();
+    let later = house.gate.applies(&house.yaml);
+    assert_eq!(later["result"], "applied");
+    let mut client = house.gate.connect_from("127.0.0.2", "127.0.0.1");
+    client.asks("PING", "+PONG");
+    let report = house.gate.applies(&edit(&house.yaml, "2999", "2001"));
+    assert_eq!(report["cut"], 1, "{report}");
+    client.is_closed();
+}
