@@ -36,16 +36,14 @@ pub(super) fn config(tree: &Node, path: &Path, scope: &mut Scope) -> Option<Conf
     let workers = service::workers(fields.take("workers"), &mut scope.problems);
     let mut users = users::read(&mut fields, &upstreams, &mut groups, &mut policy, scope);
     let admin_bind = admin.iter().flatten().map(Admin::bind).next();
-    let listeners = listeners::read(
-        &mut fields,
-        &upstreams,
-        &mut users,
-        &limits,
-        &mut groups,
-        &mut policy,
-        admin_bind,
-        scope,
-    );
+    let parts = listeners::Parts {
+        upstreams: &upstreams,
+        users: &mut users,
+        groups: &mut groups,
+        policy: &mut policy,
+        scope: &mut *scope,
+    };
+    let listeners = listeners::read(&mut fields, &limits, admin_bind, parts);
     fields.finish(&mut scope.problems);
 
     groups.report_hollow(scope);

@@ -39,15 +39,10 @@ struct Read<'n> {
 
 pub(super) fn read<'n>(
     fields: &mut Fields<'n>,
-    upstreams: &Upstreams<'_>,
-    users: &mut Users<'_>,
     limits: &Limits,
-    groups: &mut Groups<'_>,
-    policy: &mut PolicyBuilder,
     admin: Option<&AdminBind>,
-    scope: &mut Scope,
+    mut parts: Parts<'_, '_, '_, '_>,
 ) -> Listeners<'n> {
-    let mut parts = Parts { upstreams, users, groups, policy, scope };
     let defaults = fields.take("listener_defaults").map(|node| parts.defaults(node)).unwrap_or_default();
     let mut listeners = Listeners { list: Vec::new() };
     let example =
@@ -69,18 +64,18 @@ pub(super) fn read<'n>(
             listeners.list.push(listener);
         }
     }
-    listeners.check_names(scope);
-    listeners.bind(admin, scope);
+    listeners.check_names(parts.scope);
+    listeners.bind(admin, parts.scope);
     listeners
 }
 
 /// What reading one listener needs.
-struct Parts<'p, 'g, 'u, 's> {
-    upstreams: &'p Upstreams<'u>,
-    users: &'p mut Users<'s>,
-    groups: &'p mut Groups<'g>,
-    policy: &'p mut PolicyBuilder,
-    scope: &'p mut Scope,
+pub(super) struct Parts<'p, 'g, 'u, 's> {
+    pub(super) upstreams: &'p Upstreams<'u>,
+    pub(super) users: &'p mut Users<'s>,
+    pub(super) groups: &'p mut Groups<'g>,
+    pub(super) policy: &'p mut PolicyBuilder,
+    pub(super) scope: &'p mut Scope,
 }
 
 impl Parts<'_, '_, '_, '_> {
