@@ -21,6 +21,7 @@ mod proxy_protocol;
 mod pubsub;
 mod redis_cli;
 mod shapes;
+mod tls;
 mod tracking;
 mod transactions;
 mod upstream;

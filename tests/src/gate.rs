@@ -3,12 +3,14 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::certificates::Pair;
 use crate::client::Client;
 use crate::http;
 use crate::ports;
@@ -37,6 +39,7 @@ pub struct GateBuilder {
     password: Option<String>,
     username: Option<String>,
     secrets: Vec<String>,
+    files: Vec<(String, String)>,
     environment: Vec<(String, String)>,
     prefix: Vec<OsString>,
 }
@@ -96,6 +99,19 @@ impl GateBuilder {
         self
     }
 
+    /// A file beside the configuration.
+    pub fn file(mut self, name: &str, content: &str) -> Self {
+        self.files.push((name.to_owned(), content.to_owned()));
+        self
+    }
+
+    /// TLS for the clients: `more` are further keys of the mapping, each with a comma before it.
+    pub fn tls(self, pair: &Pair, more: &str) -> Self {
+        self.file("server.pem", &pair.cert)
+            .file("server.key", &pair.key)
+            .listener(&format!("tls: {{cert: server.pem, key: server.key{more}}}"))
+    }
+
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
@@ -130,6 +146,10 @@ impl GateBuilder {
         let path = directory.path();
         if let Some(password) = &self.password {
             fs::write(path.join("password"), format!("{password}\n")).expect("writable");
+        }
+        for (name, content) in &self.files {
+            fs::write(path.join(name), content).expect("writable");
+            fs::set_permissions(path.join(name), fs::Permissions::from_mode(0o600)).expect("ours");
         }
         fs::write(path.join("portcullis.yaml"), self.yaml(path, port, admin)).expect("writable");
         let mut words = self.prefix.clone();

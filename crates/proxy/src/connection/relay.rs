@@ -41,7 +41,7 @@ const OWED_FREE: usize = 4 * 1024;
 
 /// Relays until one side ends it, and reports how.
 pub async fn run(worker: Rc<Worker>, id: u64, secured: Secured) {
-    let Secured { stream, client } = secured;
+    let Secured { stream, client, .. } = secured;
     // Judged when it was accepted; another config may be in force by now, and the table holds none that it turns away.
     let client = match client.renew(&worker.generation(), wall_clock()) {
         Ok(client) => client,
@@ -256,9 +256,20 @@ impl Relay {
         self.up.park(&self.worker.pool);
         self.down.park(&self.worker.pool);
         let owed = self.session.held() + self.link.held();
-        let aside = self.up.aside() + self.down.aside() + if owed > OWED_FREE { owed } else { 0 };
+        let aside = self.up.aside()
+            + self.down.aside()
+            + self.held_by_tls()
+            + if owed > OWED_FREE { owed } else { 0 };
         self.account(self.up.leased() + self.down.leased(), aside);
         self.set_deadline();
+    }
+
+    fn held_by_tls(&self) -> usize {
+        let upstream = match &self.upstream {
+            Upstream::Open(upstream) => upstream.held(),
+            _ => 0,
+        };
+        self.client.as_ref().map_or(0, Stream::held) + upstream
     }
 
     /// Whether this turn may read once more. If not, the next turn is asked for.
@@ -287,7 +298,7 @@ impl Relay {
 
     fn finish(&mut self, ended: Ended) {
         self.presence.leave(ended.reason);
-        let Some(client) = self.client.take() else { return };
+        let Some(mut client) = self.client.take() else { return };
         match ended.reason {
             // What the kernel still holds for a client that does not read is memory as well.
             ClosedReason::Slow | ClosedReason::Limit => client.reset_on_close(),
