@@ -153,11 +153,15 @@ impl TlsStream {
                 Ok(Turn::Again) => {}
                 Ok(Turn::Plain) => {
                     self.more = true;
+                    self.held.shrink_to_fit();
                     return Ok(true);
                 }
                 Ok(Turn::Blocked) if self.held.len() > MAX_HELD => return Err(too_long()),
                 Ok(Turn::Blocked) => return Ok(false),
-                Ok(Turn::Open) => return Ok(!self.state().is_handshaking()),
+                Ok(Turn::Open) => {
+                    self.held.shrink_to_fit();
+                    return Ok(!self.state().is_handshaking());
+                }
                 Ok(Turn::Ended) => {
                     self.ended = true;
                     return Err(Error::AlertReceived(rustls::AlertDescription::CloseNotify));

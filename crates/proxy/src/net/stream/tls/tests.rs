@@ -138,13 +138,15 @@ fn a_cut_record_is_no_data() {
             peer.conn.writer().write_all(b"cut off").unwrap();
             peer.conn.write_tls(&mut record).unwrap();
             peer.sock.write_all(&record[..record.len() - 1]).unwrap();
+            peer.sock.shutdown(std::net::Shutdown::Write).unwrap();
+            peer
         })
         .await;
         let mut room = [0; 100];
         let n = poll_fn(|cx| stream.poll_read(cx, &mut room)).await.unwrap();
         assert_eq!(&room[..n], b"whole");
         assert_eq!(poll_fn(|cx| stream.poll_read(cx, &mut room)).await.unwrap(), 0);
-        peer.join().unwrap();
+        drop(peer.join());
     });
 }
 
@@ -152,6 +154,9 @@ fn a_cut_record_is_no_data() {
 fn a_forged_record_ends_it() {
     run(async {
         let (mut stream, peer) = connected(|mut peer| {
+            while peer.conn.is_handshaking() {
+                peer.conn.complete_io(&mut peer.sock).unwrap();
+            }
             let mut record = Vec::new();
             peer.conn.writer().write_all(b"FLUSHALL").unwrap();
             peer.conn.write_tls(&mut record).unwrap();
