@@ -23,6 +23,7 @@ mod redis_cli;
 mod reload;
 mod revocation;
 mod shapes;
+mod tls;
 mod tracking;
 mod transactions;
 mod upstream;

@@ -179,7 +179,7 @@ fn stage(way: Way) -> Stage {
     stage.gate = match way {
         Way::Direct => None,
         Way::Passthrough => Some(builder.start()),
-        Way::Trust => Some(builder.listener("auth: trust").password(e2e::scene::CANARY).start()),
+        Way::Trust | Way::Tls => Some(builder.listener("auth: trust").password(e2e::scene::CANARY).start()),
     };
     stage
 }

@@ -5,10 +5,7 @@ use e2e::client::{Client, encode};
 
 /// A client of Redis itself, in the same protocol.
 fn redis_itself(scene: &e2e::Scene<'_>) -> Client {
-    let mut client = Client::tcp(scene.stage.redis.address());
-    if let Some(password) = scene.stage.redis.password() {
-        client.asks(&format!("AUTH {password}"), "+OK");
-    }
+    let mut client = scene.stage.redis.control();
     if !scene.is_resp2() {
         client.ask("HELLO 3");
     }

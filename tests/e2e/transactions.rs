@@ -80,7 +80,7 @@ behaviours! {
         }
         let refused = "-ERR Command not allowed inside a transaction";
         let mut lines = vec!["SUBSCRIBE a b", "UNSUBSCRIBE", "PUNSUBSCRIBE", "PSUBSCRIBE a b c", "SUNSUBSCRIBE"];
-        if scene.stage.way == Way::Trust {
+        if matches!(scene.stage.way, Way::Trust | Way::Tls) {
             lines.extend(["AUTH default x", "HELLO 3", "HELLO 2 AUTH default x", "CLIENT REPLY OFF"]);
         }
         for line in lines {
@@ -209,7 +209,7 @@ behaviours! {
 
     /// Under passthrough AUTH is Redis's: it is queued like anything else.
     fn auth_inside_is_queued(scene: &Scene<'_>) {
-        if scene.stage.way == Way::Trust {
+        if matches!(scene.stage.way, Way::Trust | Way::Tls) {
             return;
         }
         let mut client = scene.client();

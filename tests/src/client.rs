@@ -4,8 +4,11 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use socket2::{Domain, Socket, Type};
 
 use crate::reply::Reply;
@@ -24,6 +27,7 @@ pub struct Client {
 enum Wire {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
 /// What a read of the stream's end looks like.
@@ -31,6 +35,10 @@ enum Wire {
 pub enum End {
     Eof,
     Reset,
+    /// TLS without a goodbye (`close_notify`).
+    Cut,
+    /// TLS with an alert, or with what is no TLS.
+    Alert,
 }
 
 /// A command as clients send it: an array of bulk strings.
@@ -63,6 +71,44 @@ impl Client {
         Self::over(Wire::Tcp(socket.into()))
     }
 
+    /// With TLS, once the handshake is over; asks for `name`.
+    pub fn tls(to: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> Self {
+        Self::try_tls(to, config, name).unwrap_or_else(|error| panic!("no TLS: {error}"))
+    }
+
+    /// The error of the handshake, where it fails. A client certificate is judged only after it (TLS 1.3).
+    pub fn try_tls(to: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> std::io::Result<Self> {
+        let name = ServerName::try_from(name.to_owned()).expect("a name");
+        let mut session = ClientConnection::new(Arc::clone(config), name).expect("a config");
+        let mut stream = TcpStream::connect(to)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        while session.is_handshaking() {
+            session.complete_io(&mut stream)?;
+        }
+        Ok(Self::over(Wire::Tls(Box::new(StreamOwned::new(session, stream)))))
+    }
+
+    /// Has new keys made for what is sent from now on (TLS 1.3), and the peer asked to do the same.
+    pub fn update_keys(&mut self) {
+        match &mut self.wire {
+            Wire::Tls(stream) => {
+                stream.conn.refresh_traffic_keys().expect("TLS 1.3");
+                // Whether the peer still listens shows at the next read.
+                let _ = stream.flush();
+            }
+            Wire::Tcp(_) | Wire::Unix(_) => panic!("there is no TLS"),
+        }
+    }
+
+    /// The certificate that the server has shown.
+    pub fn server_certificate(&self) -> Vec<u8> {
+        match &self.wire {
+            Wire::Tls(stream) => stream.conn.peer_certificates().expect("a certificate")[0].to_vec(),
+            Wire::Tcp(_) | Wire::Unix(_) => panic!("there is no TLS"),
+        }
+    }
+
     pub fn unix(path: &Path) -> Self {
         Self::over(Wire::Unix(UnixStream::connect(path).expect("the server listens")))
     }
@@ -87,6 +133,7 @@ impl Client {
         match &self.wire {
             Wire::Tcp(s) => s.set_read_timeout(timeout).and_then(|()| s.set_write_timeout(timeout)),
             Wire::Unix(s) => s.set_read_timeout(timeout).and_then(|()| s.set_write_timeout(timeout)),
+            Wire::Tls(s) => s.sock.set_read_timeout(timeout).and_then(|()| s.sock.set_write_timeout(timeout)),
         }
         .expect("a timeout above zero");
     }
@@ -95,6 +142,7 @@ impl Client {
     pub fn local(&self) -> SocketAddr {
         match &self.wire {
             Wire::Tcp(stream) => stream.local_addr().expect("connected"),
+            Wire::Tls(stream) => stream.sock.local_addr().expect("connected"),
             Wire::Unix(_) => panic!("a unix socket has no address"),
         }
     }
@@ -104,6 +152,7 @@ impl Client {
         match &self.wire {
             Wire::Tcp(stream) => Box::new(stream.try_clone().expect("a file descriptor")),
             Wire::Unix(stream) => Box::new(stream.try_clone().expect("a file descriptor")),
+            Wire::Tls(_) => panic!("TLS has one handle"),
         }
     }
 
@@ -145,6 +194,7 @@ impl Client {
         match &mut self.wire {
             Wire::Tcp(stream) => stream.write_all(&out),
             Wire::Unix(stream) => stream.write_all(&out),
+            Wire::Tls(stream) => stream.write_all(&out).and_then(|()| stream.flush()),
         }
     }
 
@@ -260,18 +310,25 @@ impl Client {
 
     /// No more requests; replies can still be read.
     pub fn half_close(&mut self) {
-        match &self.wire {
+        match &mut self.wire {
             Wire::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Wire::Unix(stream) => stream.shutdown(Shutdown::Write),
+            Wire::Tls(stream) => {
+                stream.conn.send_close_notify();
+                stream.flush().and_then(|()| stream.sock.shutdown(Shutdown::Write))
+            }
         }
         .expect("connected");
     }
 
     /// Closes with a reset instead of an orderly end.
     pub fn abort(self) {
-        if let Wire::Tcp(stream) = &self.wire {
-            socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO)).expect("a TCP socket");
-        }
+        let stream = match &self.wire {
+            Wire::Tcp(stream) => stream,
+            Wire::Tls(stream) => &stream.sock,
+            Wire::Unix(_) => return,
+        };
+        socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO)).expect("a TCP socket");
     }
 
     #[track_caller]
@@ -313,7 +370,11 @@ impl Client {
                 Ok(())
             }
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Err(Pause::Timeout),
-            Err(e) if e.kind() == ErrorKind::ConnectionReset => Err(Pause::End(End::Reset)),
+            Err(e) if matches!(e.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
+                Err(Pause::End(End::Reset))
+            }
+            Err(e) if e.kind() == ErrorKind::UnexpectedEof => Err(Pause::End(End::Cut)),
+            Err(e) if e.kind() == ErrorKind::InvalidData => Err(Pause::End(End::Alert)),
             Err(e) => panic!("cannot read: {e}"),
         }
     }
@@ -323,6 +384,7 @@ impl Client {
             let received = match &mut self.wire {
                 Wire::Tcp(stream) => stream.read(buffer),
                 Wire::Unix(stream) => stream.read(buffer),
+                Wire::Tls(stream) => stream.read(buffer),
             };
             match received {
                 Err(e) if e.kind() == ErrorKind::Interrupted => (),
@@ -344,6 +406,8 @@ impl std::fmt::Display for Pause {
             Self::Timeout => "silence",
             Self::End(End::Eof) => "closed",
             Self::End(End::Reset) => "reset",
+            Self::End(End::Cut) => "cut off",
+            Self::End(End::Alert) => "ended with an alert",
         })
     }
 }

@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use crate::certificates::Pair;
 use crate::client::Client;
 use crate::http;
 use crate::ports;
@@ -56,10 +58,10 @@ pub struct GateBuilder {
     password: Option<String>,
     username: Option<String>,
     secrets: Vec<String>,
+    files: Vec<(String, String)>,
     environment: Vec<(String, String)>,
     prefix: Vec<OsString>,
     whole: Option<String>,
-    files: Vec<(String, String)>,
 }
 
 impl GateBuilder {
@@ -117,6 +119,19 @@ impl GateBuilder {
         self
     }
 
+    /// A file beside the configuration.
+    pub fn file(mut self, name: &str, content: &str) -> Self {
+        self.files.push((name.to_owned(), content.to_owned()));
+        self
+    }
+
+    /// TLS for the clients: `more` are further keys of the mapping, each with a comma before it.
+    pub fn tls(self, pair: &Pair, more: &str) -> Self {
+        self.file("server.pem", &pair.cert)
+            .file("server.key", &pair.key)
+            .listener(&format!("tls: {{cert: server.pem, key: server.key{more}}}"))
+    }
+
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
@@ -126,12 +141,6 @@ impl GateBuilder {
     /// (the upstream's address) are filled in.
     pub fn config(mut self, yaml: &str) -> Self {
         self.whole = Some(yaml.to_owned());
-        self
-    }
-
-    /// A file beside the configuration.
-    pub fn file(mut self, name: &str, text: &str) -> Self {
-        self.files.push((name.to_owned(), text.to_owned()));
         self
     }
 
@@ -167,6 +176,7 @@ impl GateBuilder {
         }
         for (name, text) in &self.files {
             fs::write(path.join(name), text).expect("writable");
+            fs::set_permissions(path.join(name), fs::Permissions::from_mode(0o600)).expect("ours");
         }
         let blanks = Blanks {
             port: port.to_string(),

@@ -3,6 +3,7 @@
 //! A test of behaviour runs against Redis itself as well ([`Way::Direct`]), which proves that what it expects is
 //! Redis's own behaviour, and only then says something about the gate.
 
+pub mod certificates;
 pub mod client;
 pub mod gate;
 pub mod http;
@@ -14,6 +15,7 @@ pub mod reply;
 pub mod scene;
 pub mod wait;
 
+pub use certificates::{Authority, Leaf, Pair};
 pub use client::Client;
 pub use gate::{Gate, GateBuilder};
 pub use process::Process;

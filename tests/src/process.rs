@@ -82,6 +82,11 @@ impl Process {
         self.status_kib("VmHWM:") * 1024
     }
 
+    /// Resident memory in bytes.
+    pub fn memory(&self) -> u64 {
+        self.status_kib("VmRSS:") * 1024
+    }
+
     /// User and system time used so far.
     pub fn cpu_time(&self) -> Duration {
         let text = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("the process is there");

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use crate::certificates::Pair;
 use crate::client::Client;
 use crate::ports;
 use crate::process::Process;
@@ -26,6 +27,7 @@ pub struct RedisBuilder {
     password: Option<String>,
     lines: Vec<String>,
     tls_only: bool,
+    pair: Option<Pair>,
 }
 
 impl RedisBuilder {
@@ -46,11 +48,19 @@ impl RedisBuilder {
         self
     }
 
+    /// TCP only with TLS, under this certificate; `ca`: whose clients it believes.
+    pub fn tls(mut self, pair: &Pair, ca: &str) -> Self {
+        self.pair = Some(Pair { cert: format!("{}{ca}", pair.cert), key: pair.key.clone() });
+        self.tls_only()
+    }
+
     pub fn start(self) -> Redis {
         let directory = tempfile::tempdir().expect("a scratch directory");
         let mut redis = Redis { process: None, builder: self, port: 0, directory };
-        if redis.builder.tls_only {
-            redis.make_certificate();
+        match &redis.builder.pair {
+            Some(pair) => redis.write_certificate(pair),
+            None if redis.builder.tls_only => redis.make_certificate(),
+            None => {}
         }
         redis.start();
         redis
@@ -195,6 +205,13 @@ impl Redis {
 
     fn process(&self) -> &Process {
         self.process.as_ref().expect("redis-server runs")
+    }
+
+    /// The file of its certificate holds the CA as well, and serves as the file of CAs.
+    fn write_certificate(&self, pair: &Pair) {
+        let directory = self.directory.path();
+        fs::write(directory.join("tls.crt"), &pair.cert).expect("writable");
+        fs::write(directory.join("tls.key"), &pair.key).expect("writable");
     }
 
     fn make_certificate(&self) {

@@ -1,7 +1,11 @@
 //! One behaviour, seen directly and through the gate, in both protocols, alone and behind a deep pipeline.
 
 use std::cell::Cell;
+use std::sync::Arc;
 
+use rustls::ClientConfig;
+
+use crate::certificates::Authority;
 use crate::client::Client;
 use crate::gate::Gate;
 use crate::redis::Redis;
@@ -16,6 +20,8 @@ pub enum Way {
     Trust,
     /// `auth: passthrough`, Redis without a password.
     Passthrough,
+    /// As [`Way::Trust`], with TLS on both sides.
+    Tls,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +42,7 @@ pub struct Stage {
     pub gate: Option<Gate>,
     pub redis: Redis,
     pub way: Way,
+    believes: Arc<ClientConfig>,
 }
 
 /// The stage, as one variation of a behaviour uses it.
@@ -48,7 +55,9 @@ pub struct Scene<'s> {
 
 impl Stage {
     pub fn new(way: Way) -> Self {
+        let authority = Authority::new("scene");
         let redis = match way {
+            Way::Tls => Redis::builder().password(CANARY).tls(&authority.server(), &authority.pem()).start(),
             Way::Trust => Redis::builder().password(CANARY).start(),
             Way::Direct | Way::Passthrough => Redis::plain(),
         };
@@ -56,8 +65,17 @@ impl Stage {
             Way::Direct => None,
             Way::Trust => Some(Gate::before(&redis).listener("auth: trust").password(CANARY).start()),
             Way::Passthrough => Some(Gate::before(&redis).start()),
+            Way::Tls => Some(
+                Gate::before(&redis)
+                    .listener("auth: trust")
+                    .password(CANARY)
+                    .tls(&authority.server(), "")
+                    .file("ca.pem", &authority.pem())
+                    .upstream("tls: {ca: ca.pem, server_name: localhost}")
+                    .start(),
+            ),
         };
-        Self { gate, redis, way }
+        Self { gate, redis, way, believes: authority.client() }
     }
 
     pub fn is_direct(&self) -> bool {
@@ -75,7 +93,11 @@ impl Stage {
 
     /// A client of Redis or of the gate, in RESP2.
     pub fn connect(&self) -> Client {
-        self.gate.as_ref().map_or_else(|| Client::tcp(self.redis.address()), Gate::connect)
+        match &self.gate {
+            None => Client::tcp(self.redis.address()),
+            Some(gate) if self.way == Way::Tls => Client::tls(gate.address(), &self.believes, "localhost"),
+            Some(gate) => gate.connect(),
+        }
     }
 }
 
@@ -127,7 +149,8 @@ impl Scene<'_> {
 pub fn play(way: Way, behaviour: fn(&Scene<'_>)) {
     let stage = Stage::new(way);
     for protocol in [Protocol::Resp2, Protocol::Resp3] {
-        for lead in [0, DEEP] {
+        // TLS moves the same bytes as plain text does: once is enough.
+        for lead in if way == Way::Tls { &[DEEP][..] } else { &[0, DEEP] }.iter().copied() {
             let note = Note(way, protocol, lead);
             stage.clear();
             behaviour(&Scene { stage: &stage, protocol, lead, clients: Cell::new(0) });
@@ -152,7 +175,7 @@ impl Drop for Note {
     }
 }
 
-/// Makes three tests of each function `fn name(scene: &Scene)`: direct, trust and passthrough.
+/// Makes four tests of each function `fn name(scene: &Scene)`: direct, trust, passthrough and TLS.
 #[macro_export]
 macro_rules! behaviours {
     ($($(#[$meta:meta])* fn $name:ident($scene:ident: &Scene<'_>) $body:block)*) => {$(
@@ -171,6 +194,11 @@ macro_rules! behaviours {
             #[test]
             fn trust() {
                 $crate::scene::play($crate::Way::Trust, behaviour);
+            }
+
+            #[test]
+            fn tls() {
+                $crate::scene::play($crate::Way::Tls, behaviour);
             }
 
             #[test]

@@ -10,23 +10,79 @@ pub mod relay;
 pub mod secure;
 
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use portcullis_acl::ClientAddr;
 
 use self::admit::Admitted;
-use crate::metrics::ClosedReason;
+use self::secure::{Insecure, Secured, secure};
+use crate::config::Listener;
+use crate::listener::state::ListenerState;
+use crate::log::Escaped;
+use crate::metrics::{ClosedReason, RefusedReason};
+use crate::tls::{TlsFault, Unshaken};
 use crate::worker::Worker;
 
 /// Takes an admitted connection to its end.
 pub async fn serve(worker: Rc<Worker>, id: u64, admitted: Admitted) {
-    let listener = admitted.client().listener();
-    match secure::plain(admitted) {
-        Ok(secured) => relay::run(worker, id, secured).await,
-        Err(error) => {
-            if let Some(served) = worker.served(listener) {
-                served.counts.opened();
-                served.counts.closed(ClosedReason::Error);
+    if let Some(secured) = make_secure(&worker, id, admitted).await {
+        relay::run(worker, id, secured).await;
+    }
+}
+
+async fn make_secure(worker: &Worker, id: u64, admitted: Admitted) -> Option<Secured> {
+    let client = admitted.client();
+    let (from, index) = (client.from(), client.listener());
+    // A handshake is finished by the config that it began with.
+    let generation = Arc::clone(client.generation());
+    let listener = generation.config().listeners().get(index)?;
+    let state = generation.listeners().get(index)?;
+    let within = listener.limits().timeouts().tls();
+    match secure(admitted, listener.tls().map(AsRef::as_ref), within).await {
+        Ok(secured) => {
+            if let Some(name) = secured.peer() {
+                tracing::debug!(id, name = %Escaped::new(name), "the client has shown a certificate");
             }
+            return Some(secured);
+        }
+        Err(Insecure::Socket(error)) => {
+            note_short(worker, index, ClosedReason::Error);
             tracing::warn!(id, %error, "a client's socket cannot be served: it is closed");
         }
+        Err(Insecure::Tls(why)) => match *why {
+            // Not worth a refusal: load balancers look like this whether somebody listens.
+            Unshaken { fault: TlsFault::Absent, .. } => note_short(worker, index, ClosedReason::Client),
+            why => turn_away(worker, listener, state, from, why),
+        },
+    }
+    None
+}
+
+/// It ended before it became a session.
+fn note_short(worker: &Worker, listener: usize, reason: ClosedReason) {
+    if let Some(served) = worker.served(listener) {
+        served.counts.opened();
+        served.counts.closed(reason);
+    }
+}
+
+/// A handshake failed.
+fn turn_away(worker: &Worker, listener: &Listener, state: &ListenerState, from: ClientAddr, why: Unshaken) {
+    let Unshaken { fault, stream } = why;
+    state.series().refused(RefusedReason::Tls);
+    worker.shared.audit.refused(from, state.name(), RefusedReason::Tls, None);
+    if let Some(left_out) = listener.tls().and_then(|tls| tls.told().tell(Instant::now())) {
+        tracing::warn!(
+            source = %from,
+            listener = listener.name(),
+            left_out,
+            "closed: no TLS with the client: {fault}{}",
+            fault.advice_for_client()
+        );
+    }
+    if let Some(stream) = stream {
+        worker.lingering.part(stream);
     }
 }
 

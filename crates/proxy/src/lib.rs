@@ -14,5 +14,6 @@ pub mod log;
 pub mod metrics;
 pub mod net;
 pub mod policy;
+pub mod tls;
 pub mod upstream;
 pub mod worker;

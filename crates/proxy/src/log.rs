@@ -5,6 +5,7 @@
 //! in it, so one event is one line and a terminal cannot be told anything (CVE-2024-45808).
 
 mod escape;
+mod seldom;
 mod timestamp;
 
 #[cfg(test)]
@@ -30,6 +31,7 @@ use crate::config::{Log, LogFormat, LogLevel};
 
 pub use self::escape::Escaped;
 use self::escape::Form;
+pub use self::seldom::Seldom;
 pub use self::timestamp::Timestamp;
 
 /// Lines that wait for standard error. At some 150 bytes each this is a megabyte, and a second of a log gone wild.

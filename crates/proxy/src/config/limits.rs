@@ -89,6 +89,7 @@ impl Default for Limits {
 /// How long things may take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeouts {
+    pub(super) tls: Duration,
     pub(super) idle: Option<Duration>,
     pub(super) frame: Option<Duration>,
     pub(super) proxy_header: Duration,
@@ -98,6 +99,11 @@ pub struct Timeouts {
 }
 
 impl Timeouts {
+    /// From the connection to the end of the TLS handshake.
+    pub fn tls(&self) -> Duration {
+        self.tls
+    }
+
     /// A client that owes and is owed nothing; `None`: for ever.
     pub fn idle(&self) -> Option<Duration> {
         self.idle
@@ -134,6 +140,7 @@ impl Default for Timeouts {
         let half_a_minute = Duration::from_secs(30);
         // Redis: timeout 0, so idle is off. The others bound what a stalled peer can hold.
         Self {
+            tls: Duration::from_secs(5), // a handshake over a lossy line takes a second or two
             idle: None,
             frame: Some(half_a_minute),
             // The specification asks for at least 3 s, so that one lost segment is survived.
@@ -185,6 +192,7 @@ pub(super) struct Patch {
     auth_failures: Option<Rate>,
     block_for: Option<Duration>,
     login: Option<Option<Duration>>,
+    tls: Option<Duration>,
     idle: Option<Option<Duration>>,
     frame: Option<Option<Duration>>,
     proxy_header: Option<Duration>,
@@ -269,6 +277,7 @@ impl Patch {
                 block_for: self.block_for.unwrap_or(below.per_source.block_for),
             },
             timeouts: Timeouts {
+                tls: self.tls.unwrap_or(below.timeouts.tls),
                 idle: self.idle.unwrap_or(below.timeouts.idle),
                 frame: self.frame.unwrap_or(below.timeouts.frame),
                 proxy_header: self.proxy_header.unwrap_or(below.timeouts.proxy_header),
@@ -330,12 +339,10 @@ impl Patch {
         self.idle = fields.take("idle").and_then(|node| value::duration_or_off(node, "idle", problems));
         self.frame = fields.take("frame").and_then(|node| value::duration_or_off(node, "frame", problems));
         self.write = fields.take("write").and_then(|node| value::duration_or_off(node, "write", problems));
+        self.tls = fields.take("tls").and_then(|node| value::duration(node, "tls", problems));
         self.proxy_header =
             fields.take("proxy_header").and_then(|node| value::duration(node, "proxy_header", problems));
         self.login = fields.take("login").and_then(|node| value::duration_or_off(node, "login", problems));
-        for later in ["tls"] {
-            fields.not_yet(later, "", problems);
-        }
     }
 }
 

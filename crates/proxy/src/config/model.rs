@@ -13,6 +13,7 @@ use portcullis_acl::user::Secret;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::limits::Limits;
+use crate::tls::{ClientTls, ServerTls};
 
 /// One named listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,7 @@ pub struct Listener {
     pub(super) inline_commands: bool,
     pub(super) proxy_protocol: Option<ProxyProtocol>,
     pub(super) limits: Limits,
+    pub(super) tls: Option<Arc<ServerTls>>,
 }
 
 impl Listener {
@@ -45,7 +47,7 @@ impl Listener {
         self.upstream
     }
 
-    /// What a refused source gets.
+    /// What a refused source gets; with TLS nothing that could be read.
     pub fn refusal(&self) -> Refusal {
         self.refusal
     }
@@ -84,6 +86,11 @@ impl Listener {
     /// The limits of the process with this listener's own over them.
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// `None`: clients speak plain text.
+    pub fn tls(&self) -> Option<&Arc<ServerTls>> {
+        self.tls.as_ref()
     }
 }
 
@@ -134,6 +141,16 @@ pub enum Refusal {
     Close,
     /// Nothing, and a RST in place of a FIN.
     Reset,
+}
+
+impl Refusal {
+    /// For a client that would take a line of text for a broken handshake.
+    pub(super) fn without_words(self) -> Self {
+        match self {
+            Self::Denied | Self::IllegalAddress => Self::Close,
+            Self::Close | Self::Reset => self,
+        }
+    }
 }
 
 /// Who checks credentials on a listener.
@@ -231,6 +248,7 @@ pub struct Upstream {
     pub(super) credentials: Option<Credentials>,
     pub(super) connect_timeout: Duration,
     pub(super) response_timeout: Option<Duration>,
+    pub(super) tls: Option<Arc<ClientTls>>,
 }
 
 impl Upstream {
@@ -249,9 +267,14 @@ impl Upstream {
         self.credentials.as_ref()
     }
 
-    /// For one address: resolve, connect and log in.
+    /// For one address: resolve, connect, agree on TLS and log in.
     pub fn connect_timeout(&self) -> Duration {
         self.connect_timeout
+    }
+
+    /// `None`: it speaks plain text.
+    pub fn tls(&self) -> Option<&Arc<ClientTls>> {
+        self.tls.as_ref()
     }
 
     /// How long a reply that is owed may take; `None`: for ever. Never holds for blocking commands.

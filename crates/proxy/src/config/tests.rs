@@ -2,6 +2,7 @@ mod documents;
 mod golden;
 mod hostile;
 mod secrets;
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -72,7 +73,7 @@ listeners:
     allow_anonymous_internet: false
     present_as: [standalone]
     limits: {clients: 10000, bulk: 512MiB, arguments: 1048576, inline: 64KiB, held_command: 1MiB,
-             timeouts: {frame: 30s, idle: off, write: 30s}, tcp: {keepalive: 300s, user_timeout: 30s}}
+             timeouts: {tls: 5s, frame: 30s, idle: off, write: 30s}, tcp: {keepalive: 300s, user_timeout: 30s}}
 upstreams:
   main:
     address: 127.0.0.1:6379
@@ -88,7 +89,7 @@ limits:
   inline: 64KiB
   held_command: 1MiB
   buffers: 256MiB
-  timeouts: {frame: 30s, idle: off, write: 30s, drain: 30s}
+  timeouts: {tls: 5s, frame: 30s, idle: off, write: 30s, drain: 30s}
   tcp: {keepalive: 300s, user_timeout: 30s}
 admin: {bind: 127.0.0.1:9377}
 audit: {path: stdout, commands: none, on_overflow: drop}

@@ -4,6 +4,7 @@ mod groups;
 mod listeners;
 mod rules;
 mod service;
+mod tls;
 mod upstreams;
 mod users;
 

@@ -36,7 +36,7 @@ impl Lingering {
 
     /// Ends the stream's output and discards its input until the client closes or the time is over. The set being full, the
     /// stream is closed at once.
-    pub fn part(&self, stream: Stream) {
+    pub fn part(&self, mut stream: Stream) {
         stream.close_write();
         if self.0.get() < MAX_LINGERING {
             let slot = Slot::take(&self.0);

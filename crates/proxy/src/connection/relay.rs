@@ -15,7 +15,7 @@ use portcullis_resp::command::CommandId;
 use portcullis_session::observe::{Attempt, Authenticator, Denied, Observer};
 use portcullis_session::session::{CloseReason, Unavailable};
 use portcullis_session::tick::SessionKey;
-use portcullis_session::{Link, Session, Tick};
+use portcullis_session::{Link, Plan, Session, Tick};
 
 use self::deadlines::FrameClock;
 pub use self::deadlines::Pace;
@@ -41,16 +41,27 @@ const OWED_FREE: usize = 4 * 1024;
 
 /// Relays until one side ends it, and reports how.
 pub async fn run(worker: Rc<Worker>, id: u64, secured: Secured) {
-    let Secured { stream, client } = secured;
+    let Secured { stream, client, peer } = secured;
     // Judged when it was accepted; another config may be in force by now, and the table holds none that it turns away.
     let client = match client.renew(&worker.generation(), wall_clock()) {
         Ok(client) => client,
         Err(revoked) => return worker.turn_away(&revoked),
     };
     let Some(served) = worker.served(client.listener) else { return };
-    let mut relay = Box::new(Relay::new(worker, id, stream, client, served));
+    let plan = plan_of(&worker, &client, peer.as_deref());
+    let mut relay = Box::new(Relay::new(worker, id, stream, client, served, plan));
     let ended = poll_fn(|cx| relay.poll(cx)).await;
     relay.finish(ended);
+}
+
+/// What holds for a client at first: as the user whom its certificate names, where that is one and may come from there.
+fn plan_of(worker: &Worker, client: &Client, named: Option<&str>) -> Option<Arc<Plan>> {
+    let generation = worker.generation();
+    let logins = generation.logins().get(client.listener)?;
+    let is_admitted =
+        |user: &&str| logins.admits(Some(user), generation.policy(), &client.from, wall_clock()).is_ok();
+    let user = named.filter(is_admitted);
+    user.and_then(|user| logins.plan(Some(user))).or_else(|| logins.plan(None)).map(Arc::clone)
 }
 
 /// One client with its upstream connection.
@@ -112,13 +123,20 @@ impl Ended {
 }
 
 impl Relay {
-    fn new(worker: Rc<Worker>, id: u64, stream: Stream, client: Client, served: Rc<Served>) -> Self {
+    fn new(
+        worker: Rc<Worker>,
+        id: u64,
+        stream: Stream,
+        client: Client,
+        served: Rc<Served>,
+        plan: Option<Arc<Plan>>,
+    ) -> Self {
         let Client { from, permit, generation, place, .. } = client;
         let now = worker.clock.now();
         let route = served.route();
         let entry = Rc::new(Entry::new(id, from, served, permit, generation, now));
         Self {
-            session: Session::new(SessionKey(id), Arc::clone(&route.plan)),
+            session: Session::new(SessionKey(id), plan.unwrap_or_else(|| Arc::clone(&route.plan))),
             presence: Presence::enter(Rc::clone(&worker), entry, place),
             worker,
             route,
@@ -256,9 +274,20 @@ impl Relay {
         self.up.park(&self.worker.pool);
         self.down.park(&self.worker.pool);
         let owed = self.session.held() + self.link.held();
-        let aside = self.up.aside() + self.down.aside() + if owed > OWED_FREE { owed } else { 0 };
+        let aside = self.up.aside()
+            + self.down.aside()
+            + self.held_by_tls()
+            + if owed > OWED_FREE { owed } else { 0 };
         self.account(self.up.leased() + self.down.leased(), aside);
         self.set_deadline();
+    }
+
+    fn held_by_tls(&self) -> usize {
+        let upstream = match &self.upstream {
+            Upstream::Open(upstream) => upstream.held(),
+            _ => 0,
+        };
+        self.client.as_ref().map_or(0, Stream::held) + upstream
     }
 
     /// Whether this turn may read once more. If not, the next turn is asked for.
@@ -287,7 +316,7 @@ impl Relay {
 
     fn finish(&mut self, ended: Ended) {
         self.presence.leave(ended.reason);
-        let Some(client) = self.client.take() else { return };
+        let Some(mut client) = self.client.take() else { return };
         match ended.reason {
             // What the kernel still holds for a client that does not read is memory as well.
             ClosedReason::Slow | ClosedReason::Limit => client.reset_on_close(),

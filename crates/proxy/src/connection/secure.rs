@@ -1,22 +1,52 @@
 //! The transport under the protocol.
 
 use std::io;
+use std::time::Duration;
 
 use super::admit::{Admitted, Client};
 use crate::net::stream::Stream;
+use crate::tls::{self, ServerTls, Unshaken};
 
 /// A connection whose bytes are the client's own.
 #[derive(Debug)]
 pub struct Secured {
     pub(super) stream: Stream,
     pub(super) client: Client,
+    /// What its certificate calls the client, if it showed one.
+    pub(super) peer: Option<String>,
 }
 
-/// A listener without TLS: the socket's bytes are the client's.
+impl Secured {
+    /// What its certificate calls the client; `None`: it has shown none, or one without such a name.
+    pub fn peer(&self) -> Option<&str> {
+        self.peer.as_deref()
+    }
+}
+
+/// Why a connection cannot be secured.
+#[derive(Debug)]
+pub enum Insecure {
+    /// A fault of the reactor.
+    Socket(io::Error),
+    /// The handshake failed.
+    Tls(Box<Unshaken>),
+}
+
+/// Takes the client through the handshake, which has `within` for it. A listener without TLS: the socket's bytes are the
+/// client's.
 ///
 /// # Errors
-/// Those of the reactor.
-pub fn plain(admitted: Admitted) -> io::Result<Secured> {
+/// The client, the reactor.
+pub async fn secure(
+    admitted: Admitted,
+    tls: Option<&ServerTls>,
+    within: Duration,
+) -> Result<Secured, Insecure> {
     let Admitted { socket, client } = admitted;
-    Ok(Secured { stream: Stream::register(socket)?, client })
+    let plain = Stream::register(socket).map_err(Insecure::Socket)?;
+    let Some(tls) = tls else { return Ok(Secured { stream: plain, client, peer: None }) };
+    // Apart: what a handshake needs is not to stay with the session.
+    let stream = Box::pin(tls::accept(plain, tls, within)).await.map_err(Insecure::Tls)?;
+    let peer = tls.peer_name(&stream);
+    Ok(Secured { stream: Stream::Tls(stream), client, peer })
 }

@@ -1,5 +1,7 @@
 //! One connection, whatever it runs over, so that there is one relay and not one per transport.
 
+mod tls;
+
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::pin::{Pin, pin};
@@ -10,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::socket::Socket;
+pub use tls::TlsStream;
 
 /// A connected stream that belongs to this thread's runtime.
 #[derive(Debug)]
@@ -18,6 +21,8 @@ pub enum Stream {
     Tcp(TcpStream),
     /// Over a unix socket.
     Unix(UnixStream),
+    /// With TLS over one of the others.
+    Tls(Box<TlsStream>),
 }
 
 impl Stream {
@@ -32,11 +37,17 @@ impl Stream {
         })
     }
 
-    /// Ready when a read would not wait; needs no buffer.
+    /// Whether there is TLS.
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
+    /// Ready when a read would not wait (with TLS: unless for the rest of a record); needs no buffer.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => stream.poll_read_ready(cx),
             Self::Unix(stream) => stream.poll_read_ready(cx),
+            Self::Tls(stream) => stream.poll_readable(cx),
         }
     }
 
@@ -46,13 +57,16 @@ impl Stream {
         let done = match self {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut buf),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, &mut buf),
+            Self::Tls(stream) => return stream.poll_read(cx, into),
         };
         done.map_ok(|()| buf.filled().len())
     }
 
-    /// Writes as much of `slices` as there is room for.
+    /// Writes as much of `slices` as there is room for. While it is pending, the next write must begin with the same bytes:
+    /// TLS has encrypted them, and part of that may have been sent.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         match (self, slices) {
+            (Self::Tls(stream), slices) => stream.poll_write(cx, slices),
             (Self::Tcp(stream), [one]) => Pin::new(stream).poll_write(cx, one),
             (Self::Unix(stream), [one]) => Pin::new(stream).poll_write(cx, one),
             (Self::Tcp(stream), many) => Pin::new(stream).poll_write_vectored(cx, many),
@@ -66,24 +80,41 @@ impl Stream {
         let ready = match self {
             Self::Tcp(stream) => pin!(stream.ready(Interest::READABLE)).poll(&mut cx),
             Self::Unix(stream) => pin!(stream.ready(Interest::READABLE)).poll(&mut cx),
+            Self::Tls(stream) => return stream.peer_closed(),
         };
         matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed())
     }
 
     /// Makes the coming close a reset: what the peer has not taken yet is thrown away.
-    pub fn reset_on_close(&self) {
-        if let Self::Tcp(stream) = self {
+    pub fn reset_on_close(&mut self) {
+        match self {
             // Where the option cannot be set the close is an ordinary one.
-            let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+            Self::Tcp(stream) => {
+                let _ = socket2::SockRef::from(&*stream).set_linger(Some(Duration::ZERO));
+            }
+            Self::Unix(_) => {}
+            Self::Tls(stream) => stream.reset_on_close(),
         }
     }
 
-    /// Tells the peer that nothing more will come.
-    pub fn close_write(&self) {
+    /// Tells the peer that nothing more will come. What is read from now on is only good for being thrown away.
+    pub fn close_write(&mut self) {
         // A peer that is gone already needs no telling.
         let _ = match self {
-            Self::Tcp(stream) => socket2::SockRef::from(stream).shutdown(Shutdown::Write),
-            Self::Unix(stream) => socket2::SockRef::from(stream).shutdown(Shutdown::Write),
+            Self::Tcp(stream) => socket2::SockRef::from(&*stream).shutdown(Shutdown::Write),
+            Self::Unix(stream) => socket2::SockRef::from(&*stream).shutdown(Shutdown::Write),
+            Self::Tls(stream) => {
+                stream.close_write();
+                Ok(())
+            }
         };
+    }
+
+    /// Bytes of memory it holds for what has arrived in part or cannot be written yet.
+    pub fn held(&self) -> usize {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => 0,
+            Self::Tls(stream) => stream.held(),
+        }
     }
 }

@@ -1,6 +1,7 @@
-//! Opening a connection to an upstream: its addresses in order, each within its time.
+//! Opening a connection to an upstream: its addresses in order, each within its time, with TLS where it is configured.
 
-use std::io;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -12,19 +13,23 @@ use tokio::time::timeout;
 use crate::config::{Address, Tcp, Upstream};
 use crate::net::socket::set_options;
 use crate::net::stream::Stream;
+use crate::tls::{self, TlsFault};
 
 /// A name may stand for many addresses; so many of them are tried, that a client's first command does not wait for ever.
 const TRIES_PER_NAME: usize = 4;
 
-/// Connects to the first address that answers. Each has `connect_timeout` of its own, those that a name stands for as well:
-/// where the first of two does not answer, the second serves.
+/// How long a server that kept silent in a TLS handshake may take to show that it speaks plain text.
+const PLAIN_ANSWER: Duration = Duration::from_millis(200);
+
+/// Connects to the first address that answers, and agrees on TLS there. Each has `connect_timeout` of its own, those that a name stands for as well:
+/// where the first of two does not answer, the second serves. So has each TLS handshake.
 ///
 /// # Errors
 /// What the last address failed with.
 pub async fn connect(upstream: &Upstream, tcp: &Tcp) -> Result<Stream, ConnectError> {
     let mut last = None;
     for address in upstream.addresses() {
-        match connect_one(address, upstream.connect_timeout(), tcp).await {
+        match connect_one(address, upstream, tcp).await {
             Ok(stream) => return Ok(stream),
             Err(error) => last = Some(error),
         }
@@ -50,6 +55,8 @@ enum Cause {
     Connect(io::Error),
     #[error("no answer within {0:?}")]
     Timeout(Duration),
+    #[error("{0}")]
+    Tls(TlsFault, bool),
 }
 
 impl ConnectError {
@@ -67,19 +74,58 @@ impl ConnectError {
                 io::ErrorKind::TimedOut => Unavailable::Timeout,
                 _ => Unavailable::Connect,
             },
-            Cause::Timeout(_) => Unavailable::Timeout,
+            // As long as nothing says that it is TLS that it does not speak, it may be that it hangs.
+            Cause::Timeout(_) | Cause::Tls(TlsFault::Timeout(_), _) => Unavailable::Timeout,
+            Cause::Tls(..) => Unavailable::Tls,
+        }
+    }
+
+    /// What is wrong with the TLS, if that is it, and whether we have a certificate to show.
+    pub fn tls(&self) -> Option<(&TlsFault, bool)> {
+        match &self.cause {
+            Cause::Tls(fault, shows_certificate) => Some((fault, *shows_certificate)),
+            _ => None,
         }
     }
 }
 
-async fn connect_one(address: &Address, limit: Duration, tcp: &Tcp) -> Result<Stream, ConnectError> {
-    let done = match address {
+async fn connect_one(address: &Address, upstream: &Upstream, tcp: &Tcp) -> Result<Stream, ConnectError> {
+    let limit = upstream.connect_timeout();
+    let attempt = async {
+        let stream = open(address, limit, tcp).await?;
+        let Some(tls) = upstream.tls() else { return Ok(stream) };
+        let name = tls.name_of(address).ok_or(Cause::NoAddress)?;
+        match tls::connect(stream, tls, name, limit).await {
+            Ok(secured) => Ok(Stream::Tls(Box::new(secured))),
+            Err(TlsFault::Timeout(_)) if speaks_plain(address, tcp).await => {
+                Err(Cause::Tls(TlsFault::Plain, tls.has_identity()))
+            }
+            Err(fault) => Err(Cause::Tls(fault, tls.has_identity())),
+        }
+    };
+    attempt.await.map_err(|cause| ConnectError { address: address.to_string(), cause })
+}
+
+async fn open(address: &Address, limit: Duration, tcp: &Tcp) -> Result<Stream, Cause> {
+    match address {
         Address::Unix(path) => {
             within(limit, UnixStream::connect(path), Cause::Connect).await.map(Stream::Unix)
         }
         Address::Host { host, port } => connect_host(host, *port, limit, tcp).await,
+    }
+}
+
+/// Redis takes a TLS hello for the beginning of an inline command and waits for the rest of it for ever. So whoever kept
+/// silent is asked in plain text, on another connection.
+async fn speaks_plain(address: &Address, tcp: &Tcp) -> bool {
+    let ask = async {
+        let mut stream = open(address, PLAIN_ANSWER, tcp).await.ok()?;
+        let mut answer = [0];
+        poll_fn(|cx| stream.poll_write(cx, &[IoSlice::new(b"PING\r\n")])).await.ok()?;
+        poll_fn(|cx| stream.poll_read(cx, &mut answer)).await.ok()?;
+        Some(matches!(answer, [b'+' | b'-']))
     };
-    done.map_err(|cause| ConnectError { address: address.to_string(), cause })
+    timeout(PLAIN_ANSWER, ask).await == Ok(Some(true))
 }
 
 async fn connect_host(host: &str, port: u16, limit: Duration, tcp: &Tcp) -> Result<Stream, Cause> {

@@ -162,17 +162,19 @@ impl Listeners<'_> {
                 if read.settings.broken {
                     return None;
                 }
+                let refusal = read.settings.refusal.unwrap_or(Refusal::Denied);
                 Some(Listener {
                     name: read.name.to_owned(),
                     binds: read.bound.filter(|bound| !bound.is_empty())?,
                     upstream: read.settings.upstream?,
-                    refusal: read.settings.refusal.unwrap_or(Refusal::Denied),
+                    refusal: if read.settings.tls.is_some() { refusal.without_words() } else { refusal },
                     auth: read.settings.auth.unwrap_or(Auth::Passthrough),
                     users: read.settings.users.map(|(users, _)| users).unwrap_or_default(),
                     acl: read.settings.acl,
                     inline_commands: read.settings.inline_commands.unwrap_or(true),
                     proxy_protocol: read.settings.proxy_protocol.map(|(_, only)| ProxyProtocol { only }),
                     limits: read.limits,
+                    tls: read.settings.tls,
                 })
             })
             .collect()

@@ -8,6 +8,7 @@ use crate::config::load::Scope;
 use crate::config::model::{Address, Credentials, Upstream};
 use crate::config::problem::Place;
 use crate::config::raw::Node;
+use crate::config::validate::tls;
 use crate::config::value::socket;
 use crate::config::{secret, value};
 
@@ -85,10 +86,10 @@ fn one<'n>(name: &str, node: &'n Node, scope: &mut Scope) -> (Option<Upstream>, 
     let Some(mut fields) = Fields::of(node, "upstream", &mut scope.problems) else { return (None, None) };
     fields.not_yet("sentinel", "write address: host:port", &mut scope.problems);
     fields.not_yet("cluster", "write address: host:port", &mut scope.problems);
-    fields.not_yet("tls", "", &mut scope.problems);
     let addresses = fields
         .need("address", "write address: host:port, or unix:/path", &mut scope.problems)
         .and_then(|node| addresses(node, scope));
+    let tls = fields.take("tls").map(|node| tls::upstream(node, addresses.as_deref(), scope));
     let credentials_node = fields.take("credentials");
     let credentials = credentials_node.map(|node| credentials(node, scope));
     if let Some(node) = fields.take("connections") {
@@ -121,6 +122,10 @@ fn one<'n>(name: &str, node: &'n Node, scope: &mut Scope) -> (Option<Upstream>, 
             },
             connect_timeout: connect?,
             response_timeout: response?,
+            tls: match tls {
+                None => None,
+                Some(tls) => Some(tls?),
+            },
         })
     };
     (upstream(), place)

@@ -8,7 +8,9 @@ use portcullis_session::session::{CloseReason, Unavailable};
 use portcullis_session::{Fate, Incoming};
 
 use super::{Count, Ended, Relay, Upstream};
+use crate::log::Seldom;
 use crate::metrics::{ClosedReason, Direction, UpstreamErrorKind};
+use crate::tls::TlsFault;
 
 impl Relay {
     /// Reads, judges and writes on, until one of them has to wait.
@@ -147,11 +149,16 @@ impl Relay {
                 self.count_bytes(Direction::FromUpstream, n as u64);
                 true
             }
-            Poll::Ready(Ok(0) | Err(_)) => {
+            Poll::Ready(ended) => {
+                let fault = ended.as_ref().err().and_then(TlsFault::behind);
                 // A server that hangs up on plain text without a word wants TLS, as its alert would say; one that has
-                // served has its own reasons.
+                // served has its own reasons. One that wants a client certificate says so after the handshake (TLS 1.3).
+                let wants_tls = !upstream.is_tls() || fault.is_some();
                 let silent = !self.link.answered() && self.session.owes();
-                self.lose_upstream(silent.then_some(Unavailable::Tls));
+                if let Some(fault) = fault {
+                    tracing::debug!(upstream = %self.upstream_name(), %fault, "TLS with the upstream broke");
+                }
+                self.lose_upstream((silent && wants_tls).then_some(Unavailable::Tls));
                 false
             }
         }
@@ -172,7 +179,14 @@ impl Relay {
                 ClosedReason::Protocol
             }
             CloseReason::Protocol(RequestError::TlsClientHello) => {
-                self.note("client speaks TLS to a listener without tls");
+                static TOLD: Seldom = Seldom::new();
+                if let Some(left_out) = TOLD.tell(std::time::Instant::now()) {
+                    self.note_with(
+                        "client speaks TLS to a listener without tls; let it connect without TLS (redis://), or give \
+                         the listener tls: {cert, key}",
+                        left_out,
+                    );
+                }
                 ClosedReason::Protocol
             }
             CloseReason::Protocol(_) => ClosedReason::Protocol,
@@ -181,8 +195,12 @@ impl Relay {
     }
 
     fn note(&self, what: &str) {
+        self.note_with(what, 0);
+    }
+
+    fn note_with(&self, what: &str, left_out: u64) {
         let entry = &self.presence.entry;
         let listener = entry.served.name();
-        tracing::warn!(source = %entry.from, %listener, id = entry.id, "closed: {what}");
+        tracing::warn!(source = %entry.from, %listener, id = entry.id, left_out, "closed: {what}");
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use portcullis_session::session::Unavailable;
 
 use crate::metrics::UpstreamErrorKind as Kind;
+use crate::tls::TlsFault;
 use crate::upstream::connect::ConnectError;
 
 /// A failed probe. Displays as what was seen; nothing of it quotes the upstream, whose errors can echo the password.
@@ -20,6 +21,9 @@ pub(super) enum Fault {
     Lost(std::io::Error),
     #[error("{}", if *.alert { "it answers with a TLS alert" } else { "it ends the connection without an answer" })]
     Tls { alert: bool },
+    /// TLS was agreed on, and then it broke: as where the server does not like our certificate (TLS 1.3).
+    #[error("connected, but {fault}")]
+    Broken { fault: TlsFault, shows_certificate: bool },
     #[error("{0}")]
     Answer(Answer),
 }
@@ -44,7 +48,7 @@ impl Fault {
             Self::Connect(error) => error.kind().into(),
             Self::Silent(_) => Kind::Timeout,
             Self::Lost(_) => Kind::Connect,
-            Self::Tls { .. } => Kind::Tls,
+            Self::Tls { .. } | Self::Broken { .. } => Kind::Tls,
             Self::Answer(answer) => answer.kind(),
         }
     }
@@ -59,13 +63,17 @@ impl Fault {
     pub(super) fn advice(&self, upstream: &str) -> impl fmt::Display {
         let key = format!("upstreams.{upstream}");
         match self {
-            Self::Connect(error) => connect_advice(error.kind(), &key),
+            Self::Connect(error) => match error.tls() {
+                Some((fault, shows_certificate)) => fault.advice(&key, shows_certificate),
+                None => connect_advice(error.kind(), &key),
+            },
+            Self::Broken { fault, shows_certificate } => fault.advice(&key, *shows_certificate),
             Self::Silent(_) => {
                 format!("see whether Redis hangs or is overloaded, or raise {key}.connect_timeout")
             }
             Self::Lost(_) => format!("see the log of Redis, and what is between it and us ({key}.address)"),
             Self::Tls { .. } => format!(
-                "it seems to want TLS, which this version does not speak to upstreams: let {key}.address name a plain port"
+                "it seems to want TLS: set {key}.tls, or let {key}.address name a port that speaks plain text"
             ),
             Self::Answer(answer) => answer.advice(&key),
         }

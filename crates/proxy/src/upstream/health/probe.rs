@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::config::{Tcp, Upstream};
 use crate::net::stream::Stream;
+use crate::tls::TlsFault;
 use crate::upstream::connect::connect;
 
 use super::fault::{self, Answer, Fault};
@@ -95,7 +96,11 @@ impl Prober {
 
     async fn ask(&self, stream: &mut Stream) -> Result<(), Fault> {
         let limit = self.target.upstream.connect_timeout();
-        tokio::time::timeout(limit, self.exchange(stream)).await.unwrap_or(Err(Fault::Silent(limit)))
+        let result = tokio::time::timeout(limit, self.exchange(stream)).await;
+        match result.unwrap_or(Err(Fault::Silent(limit))) {
+            Err(Fault::Lost(error)) => Err(self.lost(error)),
+            result => result,
+        }
     }
 
     async fn exchange(&self, stream: &mut Stream) -> Result<(), Fault> {
@@ -108,6 +113,16 @@ impl Prober {
         self.pong(&replies.next(stream).await?)?;
         written.map_err(Fault::Lost)?;
         if replies.buffer.is_empty() { Ok(()) } else { Err(Fault::Answer(Answer::NotRedis)) }
+    }
+
+    fn lost(&self, error: io::Error) -> Fault {
+        match error.downcast::<TlsFault>() {
+            Ok(fault) => Fault::Broken {
+                fault,
+                shows_certificate: self.target.upstream.tls().is_some_and(|tls| tls.has_identity()),
+            },
+            Err(error) => Fault::Lost(error),
+        }
     }
 
     /// Errors other than those that turn every client away are an answer: it is alive, and clients get their own.
@@ -192,8 +207,8 @@ impl Replies {
                 Ok(())
             }
             // A TLS server that is spoken to in plain text closes, with or without an alert.
-            Ok(_) if silent => Err(Fault::Tls { alert: false }),
-            Err(error) if silent && error.kind() == io::ErrorKind::ConnectionReset => {
+            Ok(_) if silent && !stream.is_tls() => Err(Fault::Tls { alert: false }),
+            Err(error) if silent && !stream.is_tls() && error.kind() == io::ErrorKind::ConnectionReset => {
                 Err(Fault::Tls { alert: false })
             }
             Ok(_) => Err(Fault::Lost(io::ErrorKind::UnexpectedEof.into())),

@@ -74,6 +74,10 @@ impl Listeners<'_> {
                 }
                 _ => {}
             }
+            if !by_users && read.settings.tls.as_ref().is_some_and(|tls| tls.names_users()) {
+                let hint = "write auth: users, or leave user_from out";
+                scope.problems.error(read.place, "user_from without auth: users", hint);
+            }
             if by_users && read.limits.per_source().auth_failures.is_none() {
                 let message = format!("listener '{name}' lets passwords be tried without end");
                 let hint = "set limits: {per_source: {auth_failures: 10/1m, block_for: 10m}}";

@@ -1,5 +1,7 @@
 //! The keys that `listener_defaults` may set too.
 
+use std::sync::Arc;
+
 use portcullis_acl::{GroupId, Shadow};
 
 use super::Parts;
@@ -8,7 +10,9 @@ use crate::config::limits::Patch;
 use crate::config::model::{Acl, Auth, Refusal};
 use crate::config::problem::Place;
 use crate::config::raw::Node;
+use crate::config::validate::tls;
 use crate::config::value;
+use crate::tls::ServerTls;
 
 /// `None`: not set, or set wrongly, which has been noted.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +32,7 @@ pub(super) struct Settings {
     pub(super) inline_commands: Option<bool>,
     pub(super) allow_anonymous_internet: Option<bool>,
     pub(super) limits: Vec<Patch>,
+    pub(super) tls: Option<Arc<ServerTls>>,
     /// A key was there with a value that cannot be used; no default may stand in for it.
     pub(super) broken: bool,
 }
@@ -65,7 +70,10 @@ impl Parts<'_, '_, '_, '_> {
         }
         let problems = &mut self.scope.problems;
         fields.not_yet("announce", "", problems);
-        fields.not_yet("tls", "", problems);
+        if let Some(node) = fields.take("tls") {
+            settings.tls = tls::listener(node, self.scope);
+            settings.broken |= settings.tls.is_none();
+        }
         settings
     }
 
@@ -153,6 +161,7 @@ impl Settings {
             acl: self.acl.or_else(|| below.acl.clone()),
             inline_commands: self.inline_commands.or(below.inline_commands),
             allow_anonymous_internet: self.allow_anonymous_internet.or(below.allow_anonymous_internet),
+            tls: self.tls.or_else(|| below.tls.clone()),
             limits: below.limits.iter().cloned().chain(self.limits).collect(),
             broken: self.broken || below.broken,
         }

@@ -1,0 +1,203 @@
+//! The files of `tls`: each fault has its place, says what is wrong and what to do.
+
+use std::os::unix::fs::PermissionsExt;
+
+use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, date_time_ymd};
+
+use super::*;
+
+const SECRET: &str = "-----BEGIN PRIVATE KEY-----\nCANARYCANARY!\n-----END PRIVATE KEY-----\n";
+
+fn pair(until: (i32, u8, u8), purpose: ExtendedKeyUsagePurpose) -> (String, String) {
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, "localhost");
+    params.not_before = date_time_ymd(2020, 1, 1);
+    params.not_after = date_time_ymd(until.0, until.1, until.2);
+    params.extended_key_usages = vec![purpose];
+    let key = KeyPair::generate().unwrap();
+    (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+}
+
+/// With the listener's `tls` in line 3 and the upstream's in line 7.
+fn files(listener: &str, upstream: &str) -> Files {
+    let (cert, key) = pair((2099, 1, 1), ExtendedKeyUsagePurpose::ServerAuth);
+    let other = pair((2099, 1, 1), ExtendedKeyUsagePurpose::ServerAuth);
+    let old = pair((2021, 1, 1), ExtendedKeyUsagePurpose::ServerAuth);
+    let soon = pair((2026, 11, 30), ExtendedKeyUsagePurpose::ServerAuth);
+    let client = pair((2099, 1, 1), ExtendedKeyUsagePurpose::ClientAuth);
+    let address = if upstream.contains("unix") { "\"unix:redis.sock\"" } else { "redis.internal:6379" };
+    let yaml = format!(
+        "listeners:\n  - {{name: a, bind: \"127.0.0.1:1\", upstream: main, allow: [10.0.0.1],\n     tls: {listener}}}\n\
+         upstreams:\n  main:\n    address: {address}\n    tls: {}\n",
+        upstream.replace("unix", "")
+    );
+    let mut files = Files::new().with("portcullis.yaml", yaml).with("both.pem", format!("{key}{cert}"));
+    for (name, (cert, key)) in
+        [("own", (cert, key)), ("other", other), ("old", old), ("soon", soon), ("client", client)]
+    {
+        files = files.with(&format!("{name}.pem"), cert).with(&format!("{name}.key"), key);
+    }
+    let sealed = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    files = files.with("sealed.key", sealed).with("broken.key", SECRET).with("der.pem", b"\x30\x82\x01\x0a");
+    files = files.with("empty.pem", "").with("torn.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n");
+    for file in files.0.path().read_dir().unwrap() {
+        let mode = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(file.unwrap().path(), mode).unwrap();
+    }
+    files
+}
+
+/// `line: message` of each problem, with the files by their names alone.
+fn told(files: &Files) -> Vec<String> {
+    let problems = files.load().map_or_else(|problems| problems, |loaded| loaded.warnings);
+    let directory = format!("{}/", files.0.path().display());
+    let tell = |problem: &Problem| {
+        let text = format!("{} {}: {}", problem.severity(), problem.line(), problem.message());
+        assert!(problem.hint().is_some_and(|hint| !hint.is_empty()), "{text}: no hint");
+        let all = format!("{text} {problem}");
+        assert!(!all.contains("CANARY"), "{all}");
+        text.replace(&directory, "")
+    };
+    problems.iter().map(tell).collect()
+}
+
+const GOOD: &str = "{cert: own.pem, key: own.key}";
+const CA: &str = "{ca: own.pem}";
+
+#[test]
+fn good_ones() {
+    for listener in [
+        GOOD,
+        "{cert: both.pem, key: both.pem}",
+        "{certificates: [{cert: own.pem, key: own.key}, {cert: other.pem, key: other.key}]}",
+        "{cert: own.pem, key: own.key, client_ca: other.pem}",
+        "{cert: own.pem, key: own.key, client_ca: other.pem, client_auth: optional}",
+    ] {
+        let files =
+            files(listener, "{ca: own.pem, cert: client.pem, key: client.key, server_name: x.example}");
+        assert_eq!(told(&files), Vec::<String>::new(), "{listener}");
+        let config = files.config();
+        assert!(config.listeners()[0].tls().is_some() && config.upstreams()[0].tls().is_some());
+        assert_eq!(config.listeners()[0].refusal(), Refusal::Close, "a line would be a broken handshake");
+        let shown = format!("{config:?}");
+        assert!(!shown.contains("PRIVATE"), "{shown}");
+    }
+}
+
+#[test]
+fn bad_ones_of_a_listener() {
+    let rows = [
+        ("{}", "error 3: tls without a certificate"),
+        ("{cert: own.pem}", "error 3: 'cert' without 'key'"),
+        ("{key: own.key}", "error 3: 'key' without 'cert'"),
+        (
+            "{cert: none.pem, key: own.key}",
+            "error 3: cannot read the certificate from none.pem: no such file or directory",
+        ),
+        (
+            "{cert: own.pem, key: none.key}",
+            "error 3: cannot read the private key from none.key: no such file or directory",
+        ),
+        (
+            "{cert: own.key, key: own.pem}",
+            "error 3: no certificate in own.key; error 3: no private key in own.pem",
+        ),
+        ("{cert: der.pem, key: own.key}", "error 3: no certificate in der.pem"),
+        ("{cert: empty.pem, key: own.key}", "error 3: no certificate in empty.pem"),
+        ("{cert: torn.pem, key: own.key}", "error 3: torn.pem is damaged: a PEM section in it is broken"),
+        ("{cert: own.pem, key: sealed.key}", "error 3: the private key in sealed.key is encrypted"),
+        ("{cert: own.pem, key: broken.key}", "error 3: no private key in broken.key"),
+        (
+            "{cert: own.pem, key: other.key}",
+            "error 3: the private key is not that of the certificate in own.pem",
+        ),
+        (
+            "{cert: old.pem, key: old.key}",
+            "warning 3: the certificate in old.pem expired on 2021-01-01T00:00:00Z",
+        ),
+        (
+            "{cert: soon.pem, key: soon.key}",
+            "warning 3: the certificate in soon.pem expires on 2026-11-30T00:00:00Z",
+        ),
+        (
+            "{cert: client.pem, key: client.key}",
+            "warning 3: the certificate in client.pem is not for a server's use (extended key usage)",
+        ),
+        (
+            "{cert: own.pem, key: own.key, client_auth: required}",
+            "error 3: 'client_auth' without 'client_ca'",
+        ),
+        ("{cert: own.pem, key: own.key, client_crl: own.pem}", "error 3: 'client_crl' without 'client_ca'"),
+        (
+            "{cert: own.pem, key: own.key, client_ca: own.pem, client_crl: own.pem}",
+            "error 3: no revocation list in own.pem",
+        ),
+        (
+            "{cert: own.pem, key: own.key, client_ca: own.pem, client_auth: maybe}",
+            "error 3: unknown value 'maybe' for client_auth",
+        ),
+        (
+            "{cert: own.pem, key: own.key, client_ca: own.pem, user_from: cn}",
+            "error 3: user_from without auth: users",
+        ),
+        ("{cert: own.pem, key: own.key, user_from: san}", "error 3: 'user_from' without 'client_ca'"),
+        ("{cert: own.pem, key: own.key, certificates: [{cert: other.pem}]}", "error 3: 'cert' without 'key'"),
+        (
+            "{cert: own.pem, key: own.key, certificates: other.pem}",
+            "error 3: certificates must be a list, not a single value",
+        ),
+        ("{cert: own.pem, key: own.key, ca: own.pem}", "error 3: unknown key 'ca' in tls"),
+    ];
+    for (listener, expected) in rows {
+        assert_eq!(told(&files(listener, CA)).join("; "), expected, "{listener}");
+    }
+}
+
+#[test]
+fn bad_ones_of_an_upstream() {
+    let rows = [
+        (
+            "{ca: none.pem}",
+            "error 7: cannot read the CA certificate from none.pem: no such file or directory",
+        ),
+        ("{ca: own.key}", "error 7: no certificate in own.key"),
+        ("{ca: old.pem}", "warning 7: a CA certificate in old.pem expired on 2021-01-01T00:00:00Z"),
+        ("{ca: own.pem, server_name: \"a b\"}", "error 7: 'a b' is no host name"),
+        ("{ca: own.pem, cert: client.pem}", "error 7: 'cert' without 'key'"),
+        (
+            "{ca: own.pem, cert: own.pem, key: own.key}",
+            "warning 7: the certificate in own.pem is not for a client's use (extended key usage)",
+        ),
+        ("unix{ca: own.pem}", "error 7: no name that the certificate of unix:redis.sock must have"),
+    ];
+    for (upstream, expected) in rows {
+        assert_eq!(told(&files(GOOD, upstream)).join("; "), expected, "{upstream}");
+    }
+}
+
+#[test]
+fn a_key_that_everybody_can_read() {
+    let files = files(GOOD, CA);
+    let open = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(files.path("own.key"), open).unwrap();
+    assert_eq!(told(&files), ["warning 3: everybody can read the private key in own.key"]);
+}
+
+#[test]
+fn without_secrets_no_key_is_read() {
+    let files = files("{cert: own.pem, key: none.key}", "{ca: own.pem, cert: client.pem, key: none.key}");
+    let path = files.path("portcullis.yaml");
+    let loaded = load(&path, &LoadOptions::new().without_secrets().at(NOW)).unwrap();
+    assert!(loaded.config.listeners()[0].tls().is_some(), "a listener with tls does not become one without");
+    assert!(files.load().is_err());
+}
+
+/// A file of `tls` that changes is a change of the configuration.
+#[test]
+fn its_files_are_sources() {
+    let files = files("{cert: own.pem, key: own.key, client_ca: other.pem}", CA);
+    let reading = read(&files.path("portcullis.yaml"), &LoadOptions::new().at(NOW));
+    let named = |name: &str| reading.sources.iter().any(|source| source.path.ends_with(name));
+    assert!(["own.pem", "own.key", "other.pem"].iter().all(|name| named(name)), "{:?}", reading.sources);
+}

@@ -1,0 +1,221 @@
+//! The `tls` mappings of listeners and upstreams.
+
+mod files;
+
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::pki_types::ServerName;
+
+use crate::config::fields::{Fields, shown};
+use crate::config::load::Scope;
+use crate::config::model::Address;
+use crate::config::problem::Place;
+use crate::config::raw::{Node, Value};
+use crate::config::value;
+use crate::tls::{ClientTls, Clients, Identity, NameFrom, ServerTls};
+
+use self::files::{Found, Use};
+
+const PAIR: &str = "write tls: {cert: server.pem, key: server.key}";
+
+/// What a listener needs to speak TLS. `None`: it cannot be had, which has been noted.
+pub(super) fn listener(node: &Node, scope: &mut Scope) -> Option<Arc<ServerTls>> {
+    let mut fields = Fields::of(node, "tls", &mut scope.problems)?;
+    let own = pair(&mut fields, Use::Server, scope);
+    let more = fields.take("certificates").map(|node| certificates(node, scope));
+    let clients = clients(&mut fields, scope);
+    let place = fields.place;
+    fields.finish(&mut scope.problems);
+    let mut identities = Vec::new();
+    match (own, &more) {
+        (Found::Absent, None) => {
+            scope.problems.error(place, "tls without a certificate", PAIR);
+            return None;
+        }
+        (Found::Absent, Some(_)) => {}
+        (Found::Bad, _) => return None,
+        (Found::Good(own), _) => identities.extend(own),
+    }
+    if let Some(more) = more {
+        identities.extend(more?);
+    }
+    match ServerTls::new(identities, clients?) {
+        Ok(tls) => Some(Arc::new(tls)),
+        Err(error) => {
+            scope.problems.error(place, format!("tls cannot be set up: {error}"), "");
+            None
+        }
+    }
+}
+
+/// What is needed to speak TLS to an upstream at `addresses`.
+pub(super) fn upstream(
+    node: &Node,
+    addresses: Option<&[Address]>,
+    scope: &mut Scope,
+) -> Option<Arc<ClientTls>> {
+    let mut fields = Fields::of(node, "tls", &mut scope.problems)?;
+    let roots = match fields.take("ca") {
+        Some(node) => files::roots(node, scope),
+        None => system_roots(fields.place, scope),
+    };
+    let name = fields.take("server_name").map(|node| server_name(node, scope));
+    let identity = pair(&mut fields, Use::Client, scope);
+    let place = fields.place;
+    fields.finish(&mut scope.problems);
+    let name = match name {
+        None => None,
+        Some(name) => Some(name?),
+    };
+    let identity = match identity {
+        Found::Absent => None,
+        Found::Bad => return None,
+        Found::Good(identity) => identity,
+    };
+    match ClientTls::new(roots?, name, identity.as_ref()) {
+        Ok(tls) => {
+            let mut nameless = addresses.unwrap_or_default().iter().filter(|at| tls.name_of(at).is_none());
+            if let Some(address) = nameless.next() {
+                let message = format!("no name that the certificate of {address} must have");
+                scope.problems.error(place, message, "write server_name: redis.internal");
+                return None;
+            }
+            Some(Arc::new(tls))
+        }
+        Err(error) => {
+            scope.problems.error(place, format!("tls cannot be set up: {error}"), "");
+            None
+        }
+    }
+}
+
+/// `cert` and `key` of a mapping. Without secrets there is nothing to join them to: `Good(None)`.
+fn pair(fields: &mut Fields<'_>, r#use: Use, scope: &mut Scope) -> Found<Option<Identity>> {
+    match (fields.take("cert"), fields.take("key")) {
+        (None, None) => Found::Absent,
+        (Some(cert), Some(key)) => match files::identity(cert, key, r#use, scope) {
+            Some(identity) => Found::Good(identity),
+            None => Found::Bad,
+        },
+        (Some(node), None) => {
+            scope.problems.error(&node.place, "'cert' without 'key'", "add key: the file of its private key");
+            Found::Bad
+        }
+        (None, Some(node)) => {
+            scope.problems.error(
+                &node.place,
+                "'key' without 'cert'",
+                "add cert: the file of its certificate",
+            );
+            Found::Bad
+        }
+    }
+}
+
+/// The further ones, which clients get by the name that they ask for.
+fn certificates(node: &Node, scope: &mut Scope) -> Option<Vec<Identity>> {
+    let Value::List(items) = &node.value else {
+        let message = format!("certificates must be a list, not {}", node.kind());
+        scope.problems.error(&node.place, message, "write certificates: [{cert: other.pem, key: other.key}]");
+        return None;
+    };
+    let mut identities = Some(Vec::new());
+    for item in items {
+        let Some(mut fields) = Fields::of(item, "certificates", &mut scope.problems) else {
+            identities = None;
+            continue;
+        };
+        let found = pair(&mut fields, Use::Server, scope);
+        let place = fields.place;
+        fields.finish(&mut scope.problems);
+        match found {
+            Found::Good(Some(identity)) if identity.names().is_empty() => scope.problems.warning(
+                &item.place,
+                "the certificate names no host: no client can ask for it",
+                "issue it with a DNS name as subject alternative name",
+            ),
+            Found::Good(identity) => {
+                if let Some(identities) = &mut identities {
+                    identities.extend(identity);
+                }
+            }
+            Found::Absent => {
+                scope.problems.error(place, "no certificate", "write {cert: other.pem, key: other.key}");
+                identities = None;
+            }
+            Found::Bad => identities = None,
+        }
+    }
+    identities
+}
+
+/// `Some(None)`: clients are not asked for certificates.
+fn clients(fields: &mut Fields<'_>, scope: &mut Scope) -> Option<Option<Clients>> {
+    let requirements = [("required", true), ("optional", false)];
+    let ca = fields.take("client_ca");
+    let auth = fields.take("client_auth");
+    let crl = fields.take("client_crl");
+    let words = [("cn", NameFrom::CommonName), ("san", NameFrom::AlternativeName)];
+    let from = fields.take("user_from");
+    let name_from = from.map(|node| value::word(node, "user_from", &words, &mut scope.problems));
+    let required = auth.map(|node| value::word(node, "client_auth", &requirements, &mut scope.problems));
+    let Some(ca) = ca else {
+        for (node, name) in [(auth, "client_auth"), (crl, "client_crl"), (from, "user_from")] {
+            if let Some(node) = node {
+                scope.problems.error(
+                    &node.place,
+                    format!("'{name}' without 'client_ca'"),
+                    "add client_ca: the file of the CA that issues the clients' certificates",
+                );
+            }
+        }
+        return if auth.or(crl).or(from).is_none() { Some(None) } else { None };
+    };
+    let roots = files::roots(ca, scope);
+    let revoked = crl.map(|node| files::revoked(node, scope));
+    Some(Some(Clients {
+        roots: roots?,
+        revoked: match revoked {
+            None => Vec::new(),
+            Some(revoked) => revoked?,
+        },
+        name_from: match name_from {
+            None => None,
+            Some(name_from) => Some(name_from?),
+        },
+        // Who names a CA wants certificates.
+        required: match required {
+            None => true,
+            Some(required) => required?,
+        },
+    }))
+}
+
+fn server_name(node: &Node, scope: &mut Scope) -> Option<ServerName<'static>> {
+    let text = value::text(node, "server_name", &mut scope.problems)?;
+    match ServerName::try_from(text) {
+        Ok(name) => Some(name.to_owned()),
+        Err(_) => {
+            let message = format!("'{}' is no host name", shown(text));
+            scope.problems.error(&node.place, message, "write the name in the upstream's certificate");
+            None
+        }
+    }
+}
+
+/// Read anew for each config, as the files of `ca` are.
+fn system_roots(place: &Place, scope: &mut Scope) -> Option<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    // What the system ships and webpki cannot read is not for us to complain of, as long as others are there.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        scope.problems.error(
+            place,
+            "the system has no CA certificates",
+            "write ca: the file of the CA that issued the upstream's certificate, or install the ca-certificates package",
+        );
+        return None;
+    }
+    Some(roots)
+}

@@ -1,0 +1,590 @@
+//! TLS over a connected socket.
+//!
+//! rustls keeps the protocol's state; the records are held here, and only while they are incomplete or cannot be written:
+//! what is whole passes through buffers that all streams of a thread share, so an idle stream holds none.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+
+use rustls::client::UnbufferedClientConnection;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
+use rustls::{ClientConfig, CommonState, Error, ServerConfig};
+
+use super::Stream;
+use crate::tls::TlsFault;
+
+/// The largest record on the wire: header, 16 KiB, and what TLS 1.2 allows for its protection (RFC 5246, 6.2.3).
+const MAX_RECORD: usize = 5 + 16 * 1024 + 2048;
+
+/// The plaintext of one record.
+const MAX_PLAIN: usize = 16 * 1024;
+
+/// Header, tag, nonce and content type, and a key update that may have to go first.
+const OVERHEAD: usize = 256;
+
+/// A handshake message has 64 KiB at most; what is held beyond that (one in thousands of fragments) is no handshake.
+const MAX_HELD: usize = 128 * 1024;
+
+/// The TLS of one connection. Dropped, it tells the peer that it ends there and was not cut off.
+pub struct TlsStream {
+    socket: Stream,
+    machine: Machine,
+    /// Received and not yet understood: a part of a record, or records that the last read had no room for.
+    held: Vec<u8>,
+    /// `held` has a whole record in it.
+    more: bool,
+    /// Understood and not yet taken, from `taken` on.
+    plain: Vec<u8>,
+    taken: usize,
+    /// To be written, from `sent` on.
+    out: Vec<u8>,
+    sent: usize,
+    /// So many bytes of plaintext are in `out`; they count as written when all of it is.
+    accepted: usize,
+    ended: bool,
+    fault: Option<Error>,
+    /// Nothing more is to be said: it was said, or the connection is reset.
+    parted: bool,
+    /// What comes is thrown away, so it need not be decrypted.
+    deaf: bool,
+}
+
+enum Machine {
+    Server(UnbufferedServerConnection),
+    Client(UnbufferedClientConnection),
+}
+
+/// What is said once the machine is ready to encrypt.
+#[derive(Clone, Copy)]
+enum Say<'a> {
+    Nothing,
+    Data(&'a [u8]),
+    Goodbye,
+}
+
+/// Where a step left the machine.
+enum Turn {
+    /// It has more to do with what it has.
+    Again,
+    /// It has decrypted a record.
+    Plain,
+    /// The handshake needs more input.
+    Blocked,
+    /// The handshake is over, and what it was given is used up.
+    Open,
+    /// The peer says that it sends no more.
+    Ended,
+}
+
+/// Where what a step makes goes to.
+struct Sink<'a> {
+    into: &'a mut [u8],
+    filled: usize,
+    /// What has no room in `into`.
+    spill: &'a mut Vec<u8>,
+    out: &'a mut Vec<u8>,
+}
+
+/// What all streams of a thread use in turn.
+#[derive(Default)]
+struct Scratch {
+    input: Vec<u8>,
+    gathered: Vec<u8>,
+    output: Vec<u8>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+impl TlsStream {
+    /// The server's end. `first` was read from the socket already.
+    ///
+    /// # Errors
+    /// The config is of no use.
+    pub(crate) fn server(socket: Stream, config: Arc<ServerConfig>, first: Vec<u8>) -> Result<Self, Error> {
+        Ok(Self::new(socket, Machine::Server(UnbufferedServerConnection::new(config)?), first))
+    }
+
+    /// The client's end.
+    ///
+    /// # Errors
+    /// The config is of no use.
+    pub(crate) fn client(
+        socket: Stream,
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+    ) -> Result<Self, Error> {
+        Ok(Self::new(socket, Machine::Client(UnbufferedClientConnection::new(config, name)?), Vec::new()))
+    }
+
+    fn new(socket: Stream, machine: Machine, held: Vec<u8>) -> Self {
+        Self {
+            socket,
+            machine,
+            held,
+            more: false,
+            plain: Vec::new(),
+            taken: 0,
+            out: Vec::new(),
+            sent: 0,
+            accepted: 0,
+            ended: false,
+            fault: None,
+            parted: false,
+            deaf: false,
+        }
+    }
+
+    /// Takes the handshake as far as what was received allows, and says what is to be sent. True: it is over.
+    ///
+    /// # Errors
+    /// The peer's fault, or that it does not like us. What is to be sent says so to the peer.
+    pub(crate) fn shake_hands(&mut self) -> Result<bool, Error> {
+        loop {
+            let mut sink = Sink { into: &mut [], filled: 0, spill: &mut self.plain, out: &mut self.out };
+            let (used, turn) = self.machine.step(&mut self.held, Say::Nothing, &mut sink);
+            self.held.drain(..used.min(self.held.len()));
+            match turn {
+                Ok(Turn::Again) => {}
+                Ok(Turn::Plain) => {
+                    self.more = true;
+                    self.held.shrink_to_fit();
+                    return Ok(true);
+                }
+                Ok(Turn::Blocked) if self.held.len() > MAX_HELD => return Err(too_long()),
+                Ok(Turn::Blocked) => return Ok(false),
+                Ok(Turn::Open) => {
+                    self.held.shrink_to_fit();
+                    return Ok(!self.state().is_handshaking());
+                }
+                Ok(Turn::Ended) => {
+                    self.ended = true;
+                    return Err(Error::AlertReceived(rustls::AlertDescription::CloseNotify));
+                }
+                Err(error) => {
+                    self.fail(&error);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Writes what the handshake has to say.
+    pub(crate) fn poll_say(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_out(cx)
+    }
+
+    /// Reads more of the handshake; 0 is the end of the stream.
+    pub(crate) fn poll_hear(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        with_scratch(|scratch| {
+            let room = scratch.input_of(MAX_RECORD);
+            let n = ready!(self.socket.poll_read(cx, room))?;
+            self.held.extend_from_slice(room.get(..n).unwrap_or_default());
+            Poll::Ready(Ok(n))
+        })
+    }
+
+    /// The peer's certificates, its own first.
+    pub(crate) fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
+        self.state().peer_certificates()
+    }
+
+    /// Whether what is still to be understood begins with one of these, if there is any.
+    pub(crate) fn begins_with(&self, content_types: std::ops::RangeInclusive<u8>) -> bool {
+        self.held.first().is_none_or(|first| content_types.contains(first))
+    }
+
+    /// Ready when a read would not wait, or may have to wait for the rest of a record.
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.more || self.ended || self.fault.is_some() || self.taken < self.plain.len() {
+            return Poll::Ready(Ok(()));
+        }
+        self.socket.poll_readable(cx)
+    }
+
+    /// Reads plaintext; 0 is the end of the stream, whether it was announced (`close_notify`) or not: what the relay makes
+    /// of a command that is cut off is the same.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        if self.deaf {
+            return self.socket.poll_read(cx, into);
+        }
+        // An answer of the machine's own; data is for whoever writes it to see through.
+        if self.accepted == 0 && !self.out.is_empty() {
+            let _ = self.poll_out(cx)?;
+        }
+        loop {
+            let n = self.take_plain(into);
+            if n > 0 || into.is_empty() {
+                return Poll::Ready(Ok(n));
+            }
+            self.check()?;
+            if self.ended {
+                return Poll::Ready(Ok(0));
+            }
+            let n = ready!(with_scratch(|scratch| self.poll_decrypt(cx, into, &mut scratch.input)))?;
+            if n > 0 {
+                return Poll::Ready(Ok(n));
+            }
+        }
+    }
+
+    /// Writes some of `slices`. While this is pending the same bytes must be offered again: they are encrypted already.
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_out(cx))?;
+        if self.accepted > 0 {
+            return Poll::Ready(Ok(std::mem::take(&mut self.accepted)));
+        }
+        self.check()?;
+        with_scratch(|scratch| {
+            let Scratch { gathered, output, .. } = scratch;
+            let chunk = gather(slices, gathered);
+            self.encrypt(Say::Data(chunk), output)?;
+            if self.poll_rest(cx, output)?.is_pending() {
+                self.accepted = chunk.len();
+                return Poll::Pending;
+            }
+            Poll::Ready(Ok(chunk.len()))
+        })
+    }
+
+    /// Whether the peer has closed its side, even where bytes before that are still unread.
+    pub(super) fn peer_closed(&self) -> bool {
+        self.ended || self.socket.peer_closed()
+    }
+
+    pub(super) fn reset_on_close(&mut self) {
+        self.parted = true;
+        self.socket.reset_on_close();
+    }
+
+    /// Tells the peer that nothing more will come.
+    pub(super) fn close_write(&mut self) {
+        self.part();
+        self.deaf = true;
+        self.socket.close_write();
+    }
+
+    /// Bytes of memory it holds besides what every TLS connection costs.
+    pub(super) fn held(&self) -> usize {
+        self.held.capacity() + self.plain.capacity() + self.out.capacity()
+    }
+
+    /// Says goodbye, where the socket takes it at once: an end without it looks like an attacker's.
+    fn part(&mut self) {
+        if self.parted || self.fault.is_some() || self.state().is_handshaking() || !self.out.is_empty() {
+            return;
+        }
+        self.parted = true;
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut output = Vec::new();
+        if self.encrypt(Say::Goodbye, &mut output).is_ok() {
+            // Where it cannot be written the close says it.
+            let _ = self.socket.poll_write(&mut cx, &[IoSlice::new(&output)]);
+        }
+    }
+
+    fn take_plain(&mut self, into: &mut [u8]) -> usize {
+        let waiting = self.plain.get(self.taken..).unwrap_or_default();
+        let n = waiting.len().min(into.len());
+        into[..n].copy_from_slice(&waiting[..n]);
+        self.taken += n;
+        if self.taken >= self.plain.len() {
+            self.plain = Vec::new();
+            self.taken = 0;
+        }
+        n
+    }
+
+    /// Reads once, unless there is a record already, and decrypts into `into` as much as has room there.
+    fn poll_decrypt(
+        &mut self,
+        cx: &mut Context<'_>,
+        into: &mut [u8],
+        input: &mut Vec<u8>,
+    ) -> Poll<io::Result<usize>> {
+        let mut end = self.held.len();
+        let size = MAX_RECORD.max(end + OVERHEAD);
+        if input.len() < size {
+            input.resize(size, 0);
+        }
+        input[..end].copy_from_slice(&self.held);
+        if !self.more {
+            let n = ready!(self.socket.poll_read(cx, &mut input[end..size]))?;
+            if n == 0 {
+                self.ended = true;
+                return Poll::Ready(Ok(0));
+            }
+            end += n;
+        }
+        let (mut at, mut filled) = (0, 0);
+        self.more = loop {
+            let mut sink = Sink { into: &mut *into, filled, spill: &mut self.plain, out: &mut self.out };
+            let (used, turn) = self.machine.step(&mut input[at..end], Say::Nothing, &mut sink);
+            filled = sink.filled;
+            at = (at + used).min(end);
+            match turn {
+                Ok(Turn::Again) => {}
+                Ok(Turn::Plain) if filled == into.len() || !self.plain.is_empty() => break true,
+                Ok(Turn::Plain) => {}
+                Ok(Turn::Blocked | Turn::Open) => break false,
+                Ok(Turn::Ended) => {
+                    self.ended = true;
+                    break false;
+                }
+                Err(error) => {
+                    self.fail(&error);
+                    break false;
+                }
+            }
+        };
+        self.held = input[at..end].to_vec();
+        if self.held.len() > MAX_HELD {
+            self.fail(&too_long());
+        }
+        if filled == 0 {
+            self.check()?;
+        }
+        Poll::Ready(Ok(filled))
+    }
+
+    /// Encrypts to `output`. What else the machine has to say goes before it.
+    fn encrypt(&mut self, say: Say<'_>, output: &mut Vec<u8>) -> io::Result<()> {
+        output.clear();
+        loop {
+            let mut sink = Sink { into: &mut [], filled: 0, spill: &mut self.plain, out: output };
+            let (used, turn) = self.machine.step(&mut self.held, say, &mut sink);
+            self.held.drain(..used.min(self.held.len()));
+            match turn {
+                Ok(Turn::Again | Turn::Plain) => {}
+                Ok(Turn::Open) => return Ok(()),
+                Ok(Turn::Ended) if !self.ended => self.ended = true,
+                Ok(Turn::Ended | Turn::Blocked) => return Err(io::ErrorKind::NotConnected.into()),
+                Err(error) => {
+                    self.fail(&error);
+                    return self.check();
+                }
+            }
+        }
+    }
+
+    /// Writes `output`; what the socket does not take waits in `out`.
+    fn poll_rest(&mut self, cx: &mut Context<'_>, output: &[u8]) -> Poll<io::Result<()>> {
+        let mut rest = output;
+        while !rest.is_empty() {
+            match self.socket.poll_write(cx, &[IoSlice::new(rest)])? {
+                Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(n) => rest = rest.get(n..).unwrap_or_default(),
+                Poll::Pending => {
+                    self.out = rest.to_vec();
+                    return Poll::Pending;
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.sent < self.out.len() {
+            let n = ready!(self.socket.poll_write(cx, &[IoSlice::new(&self.out[self.sent..])]))?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.sent += n;
+        }
+        self.out = Vec::new();
+        self.sent = 0;
+        Poll::Ready(Ok(()))
+    }
+
+    /// It is over; the peer is told why, where the socket takes it.
+    fn fail(&mut self, error: &Error) {
+        self.fault = Some(error.clone());
+        let mut sink = Sink { into: &mut [], filled: 0, spill: &mut self.plain, out: &mut self.out };
+        // Without input: what is left of it would only be found faulty again.
+        while self.machine.state().wants_write() {
+            if !matches!(self.machine.step(&mut [], Say::Nothing, &mut sink), (_, Ok(Turn::Again))) {
+                break;
+            }
+        }
+        let mut cx = Context::from_waker(Waker::noop());
+        // Where it cannot be written the close says it.
+        let _ = self.poll_out(&mut cx);
+    }
+
+    fn check(&self) -> io::Result<()> {
+        match &self.fault {
+            Some(error) => Err(io::Error::new(io::ErrorKind::InvalidData, TlsFault::Protocol(error.clone()))),
+            None => Ok(()),
+        }
+    }
+
+    fn state(&self) -> &CommonState {
+        self.machine.state()
+    }
+}
+
+impl Drop for TlsStream {
+    fn drop(&mut self) {
+        self.part();
+    }
+}
+
+impl std::fmt::Debug for TlsStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TlsStream").field("socket", &self.socket).finish_non_exhaustive()
+    }
+}
+
+impl Machine {
+    fn step(&mut self, input: &mut [u8], say: Say<'_>, sink: &mut Sink<'_>) -> (usize, Result<Turn, Error>) {
+        match self {
+            Self::Server(machine) => step(machine.process_tls_records(input), say, sink),
+            Self::Client(machine) => step(machine.process_tls_records(input), say, sink),
+        }
+    }
+
+    fn state(&self) -> &CommonState {
+        match self {
+            Self::Server(machine) => machine,
+            Self::Client(machine) => machine,
+        }
+    }
+}
+
+/// Does what the machine asks for. Returns how many bytes of its input are used up.
+fn step<D>(
+    status: UnbufferedStatus<'_, '_, D>,
+    say: Say<'_>,
+    sink: &mut Sink<'_>,
+) -> (usize, Result<Turn, Error>) {
+    let UnbufferedStatus { mut discard, state } = status;
+    let turn = state.and_then(|state| match state {
+        ConnectionState::ReadTraffic(mut traffic) => {
+            while let Some(record) = traffic.next_record() {
+                let record = record?;
+                discard += record.discard;
+                sink.plain(record.payload);
+            }
+            Ok(Turn::Plain)
+        }
+        ConnectionState::EncodeTlsData(mut data) => {
+            grow(sink.out, OVERHEAD, |room| {
+                data.encode(room).map_err(|error| match error {
+                    EncodeError::InsufficientSize(size) => Some(size.required_size),
+                    EncodeError::AlreadyEncoded => None,
+                })
+            })?;
+            Ok(Turn::Again)
+        }
+        ConnectionState::TransmitTlsData(data) => {
+            data.done();
+            Ok(Turn::Again)
+        }
+        ConnectionState::WriteTraffic(mut traffic) => {
+            let required = |error| match error {
+                EncryptError::InsufficientSize(size) => Some(size.required_size),
+                EncryptError::EncryptExhausted => None,
+            };
+            match say {
+                Say::Nothing => {}
+                Say::Data(data) => grow(sink.out, data.len() + OVERHEAD, |room| {
+                    traffic.encrypt(data, room).map_err(required)
+                })?,
+                Say::Goodbye => {
+                    grow(sink.out, OVERHEAD, |room| traffic.queue_close_notify(room).map_err(required))?;
+                }
+            }
+            Ok(Turn::Open)
+        }
+        ConnectionState::BlockedHandshake => Ok(Turn::Blocked),
+        ConnectionState::PeerClosed | ConnectionState::Closed => Ok(Turn::Ended),
+        // Early data, which is never accepted, or a state that a later rustls has.
+        _ => Err(Error::General("unexpected state of the connection".to_owned())),
+    });
+    (discard, turn)
+}
+
+impl Sink<'_> {
+    fn plain(&mut self, record: &[u8]) {
+        let room = &mut self.into[self.filled..];
+        let n = if self.spill.is_empty() { record.len().min(room.len()) } else { 0 };
+        room[..n].copy_from_slice(&record[..n]);
+        self.filled += n;
+        self.spill.extend_from_slice(&record[n..]);
+    }
+}
+
+impl Scratch {
+    fn input_of(&mut self, size: usize) -> &mut [u8] {
+        if self.input.len() < size {
+            self.input.resize(size, 0);
+        }
+        &mut self.input[..size]
+    }
+}
+
+/// Appends what `write` writes, with as much room as it says it needs.
+fn grow(
+    out: &mut Vec<u8>,
+    guess: usize,
+    mut write: impl FnMut(&mut [u8]) -> Result<usize, Option<usize>>,
+) -> Result<(), Error> {
+    let start = out.len();
+    let mut size = guess;
+    loop {
+        out.resize(start + size, 0);
+        match write(&mut out[start..]) {
+            Ok(n) => {
+                out.truncate(start + n);
+                return Ok(());
+            }
+            Err(Some(required)) if required > size => size = required,
+            Err(_) => {
+                out.truncate(start);
+                return Err(Error::EncryptError);
+            }
+        }
+    }
+}
+
+/// At most a record's worth from the front of `slices`, in one piece.
+fn gather<'a>(slices: &'a [IoSlice<'_>], gathered: &'a mut Vec<u8>) -> &'a [u8] {
+    let cut = |slice: &'a [u8]| &slice[..slice.len().min(MAX_PLAIN)];
+    match slices {
+        [] => &[],
+        [one] => cut(one),
+        [first, ..] if first.len() >= MAX_PLAIN => cut(first),
+        many => {
+            gathered.clear();
+            for slice in many {
+                let room = MAX_PLAIN - gathered.len();
+                gathered.extend_from_slice(&slice[..slice.len().min(room)]);
+            }
+            gathered
+        }
+    }
+}
+
+fn too_long() -> Error {
+    Error::InvalidMessage(rustls::InvalidMessage::HandshakePayloadTooLarge)
+}
+
+fn with_scratch<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
+    SCRATCH.with(|scratch| match scratch.try_borrow_mut() {
+        Ok(mut scratch) => work(&mut scratch),
+        // A stream is never polled from within another's step; if it were, it would only cost memory.
+        Err(_) => work(&mut Scratch::default()),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+//! The client's side: whom we believe to be an upstream, and who we are to it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::client::ResolvesClientCert;
+use rustls::pki_types::ServerName;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ClientConfig, Error, RootCertStore};
+
+use super::server::Identity;
+use super::{MadeOf, VERSIONS, provider};
+use crate::config::Address;
+
+/// TLS to one upstream.
+pub struct ClientTls {
+    config: Arc<ClientConfig>,
+    name: Option<ServerName<'static>>,
+    identity: bool,
+    made_of: [u8; 32],
+}
+
+/// Whose certificates we believe, of upstreams.
+pub type Roots = RootCertStore;
+
+impl ClientTls {
+    /// `name`: the name that the upstream's certificate must have; absent, each address is its own. `identity`: shown
+    /// where the upstream asks for one.
+    ///
+    /// # Errors
+    /// Those of rustls; none that files could cause.
+    pub fn new(
+        roots: Roots,
+        name: Option<ServerName<'static>>,
+        identity: Option<&Identity>,
+    ) -> Result<Self, Error> {
+        let mut made_of = MadeOf::default();
+        made_of.roots(&roots);
+        made_of.part(format!("{name:?}").as_bytes());
+        identity.into_iter().for_each(|identity| made_of.identity(identity));
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(VERSIONS)?
+            .with_root_certificates(roots);
+        let config = match identity {
+            None => builder.with_no_client_auth(),
+            Some(identity) => builder.with_client_cert_resolver(resolver(identity.key())),
+        };
+        Ok(Self { config: Arc::new(config), name, identity: identity.is_some(), made_of: made_of.finish() })
+    }
+
+    /// The name that the certificate of the server at `address` must have; `None`: it has no name, and none was given.
+    pub fn name_of(&self, address: &Address) -> Option<ServerName<'static>> {
+        self.name.clone().or_else(|| match address {
+            Address::Host { host, .. } => {
+                ServerName::try_from(host.as_str()).ok().map(|name| name.to_owned())
+            }
+            Address::Unix(_) => None,
+        })
+    }
+
+    /// Whether there is a certificate to show.
+    pub fn has_identity(&self) -> bool {
+        self.identity
+    }
+
+    pub(super) fn config(&self) -> &Arc<ClientConfig> {
+        &self.config
+    }
+}
+
+fn resolver(key: &Arc<CertifiedKey>) -> Arc<dyn ResolvesClientCert> {
+    Arc::new(SingleCertAndKey::from(Arc::clone(key)))
+}
+
+impl PartialEq for ClientTls {
+    fn eq(&self, other: &Self) -> bool {
+        self.made_of == other.made_of
+    }
+}
+
+impl Eq for ClientTls {}
+
+impl fmt::Debug for ClientTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientTls").field("name", &self.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,146 @@
+//! Certificates made for a test, and what a TLS client of a test believes and shows.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType,
+    SerialNumber, date_time_ymd,
+};
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+
+/// A CA of one test.
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+/// A certificate and its key, in PEM.
+#[derive(Clone)]
+pub struct Pair {
+    pub cert: String,
+    pub key: String,
+}
+
+/// What a certificate is to say.
+pub struct Leaf {
+    params: CertificateParams,
+}
+
+impl Authority {
+    pub fn new(name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let issuer = CertifiedIssuer::self_signed(params, key()).expect("a CA");
+        Self { issuer }
+    }
+
+    /// Its own certificate.
+    pub fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+
+    pub fn issue(&self, leaf: Leaf) -> Pair {
+        let key = key();
+        let cert = leaf.params.signed_by(&key, &self.issuer).expect("a certificate");
+        Pair { cert: cert.pem(), key: key.serialize_pem() }
+    }
+
+    /// A server's, for `localhost` and 127.0.0.1.
+    pub fn server(&self) -> Pair {
+        self.issue(Leaf::server(&["localhost"]))
+    }
+
+    /// A list of revoked certificates by their [`Leaf::serial`], good until the given year.
+    pub fn revokes(&self, serials: &[u64], until: i32) -> String {
+        let revoked = |serial: &u64| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: date_time_ymd(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2020, 1, 1),
+            next_update: date_time_ymd(until, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).and_then(|list| list.pem()).expect("a revocation list")
+    }
+
+    /// A client that believes this CA.
+    pub fn client(&self) -> Arc<ClientConfig> {
+        self.client_with(None, rustls::ALL_VERSIONS)
+    }
+
+    /// A client that believes this CA, and shows a certificate.
+    pub fn client_as(&self, own: &Pair) -> Arc<ClientConfig> {
+        self.client_with(Some(own), rustls::ALL_VERSIONS)
+    }
+
+    pub fn client_with(
+        &self,
+        own: Option<&Pair>,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.issuer.der().clone()).expect("a CA");
+        let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_protocol_versions(versions)
+            .expect("versions")
+            .with_root_certificates(roots);
+        Arc::new(match own {
+            None => builder.with_no_client_auth(),
+            Some(pair) => {
+                let chain = vec![CertificateDer::from_pem_slice(pair.cert.as_bytes()).expect("PEM")];
+                let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).expect("PEM");
+                builder.with_client_auth_cert(chain, key).expect("a certificate and its key")
+            }
+        })
+    }
+}
+
+impl Leaf {
+    pub fn server(names: &[&str]) -> Self {
+        let mut leaf = Self::new(names, ExtendedKeyUsagePurpose::ServerAuth);
+        leaf.params.subject_alt_names.push(SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+        leaf
+    }
+
+    pub fn client(name: &str) -> Self {
+        let mut leaf = Self::new(&[], ExtendedKeyUsagePurpose::ClientAuth);
+        leaf.params.distinguished_name.push(DnType::CommonName, name);
+        leaf
+    }
+
+    fn new(names: &[&str], purpose: ExtendedKeyUsagePurpose) -> Self {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).expect("names");
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.extended_key_usages = vec![purpose];
+        params.use_authority_key_identifier_extension = true;
+        Self { params }
+    }
+
+    pub fn expired(mut self) -> Self {
+        self.params.not_before = date_time_ymd(2019, 1, 1);
+        self.params.not_after = date_time_ymd(2020, 1, 1);
+        self
+    }
+
+    pub fn serial(mut self, serial: u64) -> Self {
+        self.params.serial_number = Some(SerialNumber::from(serial));
+        self
+    }
+}
+
+fn key() -> KeyPair {
+    KeyPair::generate().expect("a key")
+}
