@@ -190,6 +190,38 @@ fn client_certificates_optional() {
     }
 }
 
+/// `user_from`: a certificate is as good as a password of the user that it names, and no better.
+#[test]
+fn a_certificate_names_its_user() {
+    let (redis, servers, clients) = (Redis::plain(), Authority::new("ca"), Authority::new("clients"));
+    let mut gate = Gate::before(&redis)
+        .file("clients.pem", &clients.pem())
+        .file("alice", "a password of some length")
+        .tls(&servers.server(), ", client_ca: clients.pem, client_auth: optional, user_from: cn")
+        .listener("auth: users")
+        .listener("users: [alice]")
+        .top("users: {alice: {password: {file: alice}, acl: \"+@all -flushall\"}}")
+        .start();
+    let alice = servers.client_as(&clients.issue(Leaf::client("alice")));
+    let mut known = connect(&gate, &alice);
+    known.asks("PING", "+PONG");
+    known.asks("FLUSHALL", "-NOPERM User alice has no permissions to run the 'flushall' command");
+    known.asks("RESET", "+RESET");
+    known.asks("PING", "+PONG");
+    for config in [&servers.client_as(&clients.issue(Leaf::client("bob"))), &servers.client()] {
+        let mut other = connect(&gate, config);
+        other.asks("PING", "-NOAUTH Authentication required.");
+        other.asks("AUTH alice nonsense", "-WRONGPASS invalid username-password pair or user is disabled.");
+    }
+    let config = gate.directory().join("portcullis.yaml");
+    let text = std::fs::read_to_string(&config).expect("readable");
+    let text =
+        text.replace("users: [alice]", "users: [carol]").replace("{alice: {password", "{carol: {password");
+    std::fs::write(&config, text).expect("writable");
+    gate.process().signal(Signal::HUP);
+    known.is_closed();
+}
+
 /// Whoever is not known to be good is not: a list that has run out covers nobody.
 #[test]
 fn an_expired_revocation_list_refuses() {

@@ -41,14 +41,14 @@ const OWED_FREE: usize = 4 * 1024;
 
 /// Relays until one side ends it, and reports how.
 pub async fn run(worker: Rc<Worker>, id: u64, secured: Secured) {
-    let Secured { stream, client, peer } = secured;
+    let Secured { stream, client, peer, is_user } = secured;
     // Judged when it was accepted; another config may be in force by now, and the table holds none that it turns away.
     let client = match client.renew(&worker.generation(), wall_clock()) {
         Ok(client) => client,
         Err(revoked) => return worker.turn_away(&revoked),
     };
     let Some(served) = worker.served(client.listener) else { return };
-    let plan = plan_of(&worker, &client, peer.as_deref());
+    let plan = plan_of(&worker, &client, peer.as_deref().filter(|_| is_user));
     let mut relay = Box::new(Relay::new(worker, id, stream, client, served, plan));
     let ended = poll_fn(|cx| relay.poll(cx)).await;
     relay.finish(ended);

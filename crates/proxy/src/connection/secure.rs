@@ -14,6 +14,8 @@ pub struct Secured {
     pub(super) client: Client,
     /// What its certificate calls the client, if it showed one.
     pub(super) peer: Option<String>,
+    /// Whether that makes it the user of that name.
+    pub(super) is_user: bool,
 }
 
 impl Secured {
@@ -44,9 +46,9 @@ pub async fn secure(
 ) -> Result<Secured, Insecure> {
     let Admitted { socket, client } = admitted;
     let plain = Stream::register(socket).map_err(Insecure::Socket)?;
-    let Some(tls) = tls else { return Ok(Secured { stream: plain, client, peer: None }) };
+    let Some(tls) = tls else { return Ok(Secured { stream: plain, client, peer: None, is_user: false }) };
     // Apart: what a handshake needs is not to stay with the session.
     let stream = Box::pin(tls::accept(plain, tls, within)).await.map_err(Insecure::Tls)?;
     let peer = tls.peer_name(&stream);
-    Ok(Secured { stream: Stream::Tls(stream), client, peer })
+    Ok(Secured { stream: Stream::Tls(stream), client, peer, is_user: tls.names_users() })
 }

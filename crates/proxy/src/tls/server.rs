@@ -87,9 +87,9 @@ impl ServerTls {
         Ok(Self { config: Arc::new(config), name_from, told: Seldom::new(), made_of })
     }
 
-    /// Which user the certificate of a client says it is, if it showed one and certificates are to say so.
+    /// What the certificate of a client calls it, if it showed one.
     pub fn peer_name(&self, stream: &TlsStream) -> Option<String> {
-        let from = self.name_from?;
+        let from = self.name_from.unwrap_or(NameFrom::CommonName);
         stream.peer_certificates()?.first().and_then(|own| peer_name(own, from))
     }
 

@@ -139,7 +139,7 @@ fn bad_ones_of_a_listener() {
         ),
         (
             "{cert: own.pem, key: own.key, client_ca: own.pem, user_from: cn}",
-            "error 3: user_from without auth: users",
+            "error 2: user_from without auth: users",
         ),
         ("{cert: own.pem, key: own.key, user_from: san}", "error 3: 'user_from' without 'client_ca'"),
         ("{cert: own.pem, key: own.key, certificates: [{cert: other.pem}]}", "error 3: 'cert' without 'key'"),

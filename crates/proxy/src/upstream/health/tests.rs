@@ -162,7 +162,7 @@ async fn what_redis_answers_decides() {
             Some(Kind::Refused),
             "protected-mode",
         ),
-        (both, "", &[Answer(b"\x15\x03\x03\x00\x02\x02\x46")], Some(Kind::Tls), "plain port"),
+        (both, "", &[Answer(b"\x15\x03\x03\x00\x02\x02\x46")], Some(Kind::Tls), "plain text"),
         (both, "", &[Answer(b"HTTP/1.1 400 Bad Request\r\n\r\n")], Some(Kind::Protocol), "Redis server"),
         (both, "", &[Answer(b":1\r\n")], Some(Kind::Protocol), "Redis server"),
         (both, "", &[Answer(b"+PONG\r\n+PONG\r\n")], Some(Kind::Protocol), "Redis server"),
