@@ -141,11 +141,14 @@ fn another_upstream_address() {
     let gate = start(&old, BASE);
     let mut before = gate.connect();
     before.asks("GET who", r#""old""#);
+    let mut undecided = gate.connect();
+    eventually("both are there", || (gate.metric("clients", &[]) == 2.0).then_some(()));
     let report = gate.applies(&edit(BASE, "{redis}", &format!("'{}'", new.address())));
     assert_eq!((report["cut"].as_u64(), texts(&report["changes"]).len()), (Some(0), 1), "{report}");
     assert!(texts(&report["changes"])[0].starts_with("upstream 'main' changed"), "{report}");
     before.asks("GET who", r#""old""#);
     gate.connect().asks("GET who", r#""new""#);
+    undecided.asks("GET who", r#""new""#);
     before.asks("GET who", r#""old""#);
     drop(old);
     before.is_closed();
