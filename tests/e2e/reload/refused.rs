@@ -145,3 +145,24 @@ fn half_a_change_is_none() {
     // A port that nobody has is no obstacle to what comes after.
     gate.applies(&edit(&base, "{port}", &ports::free().to_string()));
 }
+
+/// A secret from a pipe (`<(vault read ..)`) is there once. Asked for a second time it would be waited for.
+#[test]
+fn a_pipe_is_not_read_twice() {
+    let redis = Redis::plain();
+    let gate = Gate::before(&redis).config(&with_token()).file("token", TOKEN).secret(TOKEN).start();
+    let pipe = gate.directory().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo starts").success());
+    gate.put("portcullis.yaml", &edit(&with_token(), "file: token", "file: pipe"));
+    let report = gate.reloads(|| {
+        gate.hang_up();
+        std::fs::write(&pipe, TOKEN).expect("the gate reads");
+    });
+    assert_eq!(report["result"], "applied", "{report}");
+    for _ in 0..2 {
+        let report = gate.reload();
+        assert_eq!(report["result"], "rejected", "{report}");
+        assert!(report["error"].as_str().is_some_and(|error| error.contains("is a pipe")), "{report}");
+    }
+    admits(&gate, "127.0.0.1");
+}

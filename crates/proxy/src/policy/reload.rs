@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -96,8 +96,9 @@ impl Reloader {
         let number = current.number();
         let path = self.path.clone();
         // What cannot be read twice would be waited for, for ever.
-        if std::fs::metadata(&path).is_ok_and(|file| !file.is_file() && !file.is_dir()) {
-            let error = format!("{} is not a regular file: it was read once, at start", path.display());
+        if let Some(once) = self.in_force.iter().find(|source| is_readable_once(&source.path)) {
+            let error =
+                format!("{} is a pipe or a terminal: it was read once, at start", once.path.display());
             return Report::failed(trigger, number, error);
         }
         let Some(reading) = aside("reload", move || read(&path, &LoadOptions::new())).await else {
@@ -226,6 +227,12 @@ impl Reloader {
         }
         cut
     }
+}
+
+/// /dev/null is the one device that serves as a list: an empty one.
+fn is_readable_once(path: &Path) -> bool {
+    std::fs::metadata(path)
+        .is_ok_and(|file| !file.is_file() && !file.is_dir() && path != Path::new("/dev/null"))
 }
 
 fn group_reports(old: &Generation, new: &Generation) -> Vec<GroupReport> {
