@@ -310,7 +310,7 @@ fn groups_in_pages() {
     let office = read(&gate, "/api/groups/office");
     let path = gate.directory().join("portcullis.yaml").display().to_string();
     assert_eq!(
-        office["entries_shown"][1],
+        office["entries_shown"][0],
         json!({"entry": "10.9.0.1", "group": "office", "file": path, "line": 4, "note": "n", "owner": "o", "until": "2999-01-01T00:00:00Z"})
     );
 
