@@ -78,8 +78,7 @@ fn the_last_good_policy_stays() {
                 assert!(gate.stderr().contains(error), "{error} is not in the log");
             }
         }
-        let (status, posted) = gate.post_reload();
-        assert_eq!(status, 422, "{posted}");
+        let posted = posts(&gate, 422);
         for key in ["result", "problems", "error", "generation"] {
             assert_eq!(posted[key], report[key], "{says}");
         }
@@ -93,13 +92,23 @@ fn the_last_good_policy_stays() {
     let report = gate.reload_with(&base);
     assert_eq!((&report["result"], &report["generation"]), (&"unchanged".into(), &1.into()), "{report}");
     assert!(gate.metric("config_last_reload_successful", &[]) == 1.0);
-    assert_eq!(gate.post_reload().0, 200);
+    posts(&gate, 200);
     // What was in the way is gone: the same file is good now.
     drop(taken);
     let both = format!("['127.0.0.1:{{port}}', '127.0.0.1:{busy}']");
     gate.applies(&edit(&base, "'127.0.0.1:{port}'", &both));
     let mut client = e2e::Client::tcp(([127, 0, 0, 1], busy).into());
     client.asks("PING", "+PONG");
+}
+
+/// The report of a reload that is asked for over HTTP.
+#[track_caller]
+fn posts(gate: &Gate, status: u16) -> serde_json::Value {
+    let mut answer = None;
+    gate.reloads(|| answer = Some(gate.post_reload()));
+    let (found, report) = answer.expect("asked");
+    assert_eq!(found, status, "{report}");
+    report
 }
 
 #[track_caller]
