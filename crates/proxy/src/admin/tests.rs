@@ -18,7 +18,7 @@ struct Served {
     state: Arc<AdminState>,
     watched: Vec<Arc<Watched>>,
     /// Kept, so that requests find somebody.
-    _asked: mpsc::Receiver<Request>,
+    asked: mpsc::Receiver<Request>,
     dir: tempfile::TempDir,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
@@ -44,7 +44,7 @@ impl Served {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(serve(bound, shared, async { drop(stopped.await) })).unwrap();
         });
-        Self { addr, state, watched, _asked: asked, dir, stop: Some(stop), thread: Some(thread) }
+        Self { addr, state, watched, asked, dir, stop: Some(stop), thread: Some(thread) }
     }
 
     fn connect(&self) -> TcpStream {

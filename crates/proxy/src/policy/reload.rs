@@ -14,7 +14,7 @@ use super::store::Generation;
 use crate::admin::AdminState;
 use crate::aside::aside;
 use crate::audit::Output;
-use crate::config::{AdminBind, Bind, Config, Listener, LoadOptions, Loaded, Reading, Source, read};
+use crate::config::{AdminBind, Bind, Config, Listener, LoadOptions, Loaded, Problem, Reading, Source, read};
 use crate::listener::{Bound, GateOrder};
 use crate::upstream::health::Probes;
 use crate::worker::{Order, Shared};
@@ -110,9 +110,7 @@ impl Reloader {
             Err(problems) => Report::invalid(trigger, number, problems),
             Ok(_) if sources == self.in_force => Report::unchanged(trigger, number),
             Ok(Loaded { config, warnings }) => {
-                for warning in &warnings {
-                    tracing::warn!("{warning}");
-                }
+                warnings.iter().for_each(Problem::log);
                 match self.put_in_force(&current, config).await {
                     Ok((groups, changes, cut)) => {
                         self.in_force = sources;
@@ -245,7 +243,8 @@ fn binds(config: &Config) -> HashSet<&Bind> {
 
 fn open_all(binds: &[&Bind], config: &Config) -> Result<Vec<Bound>, (Bind, io::Error)> {
     let open = |bind: &&Bind| {
-        let tcp = owner(config, bind).map_or(config.limits().tcp(), |listener| listener.limits().tcp());
+        let tcp =
+            owner(config, bind).map_or_else(|| config.limits().tcp(), |listener| listener.limits().tcp());
         Bound::bind(bind, tcp).map_err(|error| ((*bind).clone(), error))
     };
     binds.iter().map(open).collect()
