@@ -1,6 +1,7 @@
 //! What the gate promises, checked between real clients and a real `redis-server`.
 
 mod addresses;
+mod admin_api;
 mod admission;
 mod async_client;
 mod attacks;

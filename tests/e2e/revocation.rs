@@ -60,9 +60,9 @@ impl House {
         let report = change(&self.gate);
         assert_eq!(report["result"], "applied", "{report}");
         assert_eq!(report["cut"], Crowd::SIZE, "{report}");
-        goes.is_gone();
+        goes.has_ended();
         self.audited_cut("127.0.0.2", "127.0.0.2", seconds(&report));
-        stays.is_unharmed(&self.redis);
+        stays.goes_on(&self.redis);
         bystander.leave();
     }
 
@@ -142,7 +142,7 @@ impl Crowd {
 
     /// Every one of them has reached its end.
     #[track_caller]
-    fn is_gone(mut self) {
+    fn has_ended(mut self) {
         self.unused.is_closed();
         self.used.is_closed();
         self.subscribed.is_closed();
@@ -157,7 +157,7 @@ impl Crowd {
 
     /// Every one of them goes on where it was, with whole replies.
     #[track_caller]
-    fn is_unharmed(mut self, redis: &Redis) {
+    fn goes_on(mut self, redis: &Redis) {
         let source = &self.source;
         let mut control = redis.control();
         self.unused.asks("PING", "+PONG");
@@ -257,9 +257,9 @@ fn a_group_file_is_emptied() {
     });
     assert_eq!((&report["trigger"], &report["cut"]), (&"watch".into(), &Crowd::SIZE.into()), "{report}");
     assert_eq!(report["groups"][0]["lost"], 2, "{report}");
-    goes.is_gone();
+    goes.has_ended();
     house.audited_cut("127.0.0.2", "127.0.0.2", seconds(&report));
-    stays.is_unharmed(&house.redis);
+    stays.goes_on(&house.redis);
 }
 
 /// Nothing is reloaded: the time alone cuts.
@@ -274,10 +274,10 @@ fn an_entry_expires() {
     let goes = Crowd::enter(&house, "127.0.0.2", house.gate.address());
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
     assert!(now < at, "too slow a machine for this test");
-    goes.is_gone();
+    goes.has_ended();
     let second_of_day = u32::try_from(at % 86_400).map(f64::from).expect("a day");
     house.audited_cut("127.0.0.2", "127.0.0.2", second_of_day);
-    stays.is_unharmed(&house.redis);
+    stays.goes_on(&house.redis);
     assert!(house.gate.audited("reload").is_empty());
     refuses(&house.gate, "127.0.0.2");
     assert!(house.gate.metric("connections_refused_total", &[("reason", "expired")]) == 1.0);

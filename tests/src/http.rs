@@ -18,6 +18,12 @@ pub fn post(to: SocketAddr, path: &str, token: &str) -> Option<(u16, String)> {
 
 /// Status and body of what answers `request`, which is sent as it is.
 pub fn ask(to: SocketAddr, request: &str) -> Option<(u16, String)> {
+    let (status, _, body) = ask_with_head(to, request)?;
+    Some((status, body))
+}
+
+/// Status, head in lower case, and body of what answers `request`, which is sent as it is.
+pub fn ask_with_head(to: SocketAddr, request: &str) -> Option<(u16, String, String)> {
     let mut stream = TcpStream::connect_timeout(&to, PATIENCE).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
     stream.write_all(request.as_bytes()).ok()?;
@@ -26,7 +32,7 @@ pub fn ask(to: SocketAddr, request: &str) -> Option<(u16, String)> {
     let answer = String::from_utf8_lossy(&answer).into_owned();
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let status = head.split(' ').nth(1)?.parse().ok()?;
-    Some((status, body.to_owned()))
+    Some((status, head.to_lowercase(), body.to_owned()))
 }
 
 /// Sum of the samples of `name` that carry all of `labels`; `None` when there is no such sample.

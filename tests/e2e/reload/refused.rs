@@ -78,8 +78,7 @@ fn the_last_good_policy_stays() {
                 assert!(gate.stderr().contains(error), "{error} is not in the log");
             }
         }
-        let (status, posted) = gate.post_reload();
-        assert_eq!(status, 422, "{posted}");
+        let posted = posts(&gate, 422);
         for key in ["result", "problems", "error", "generation"] {
             assert_eq!(posted[key], report[key], "{says}");
         }
@@ -93,13 +92,23 @@ fn the_last_good_policy_stays() {
     let report = gate.reload_with(&base);
     assert_eq!((&report["result"], &report["generation"]), (&"unchanged".into(), &1.into()), "{report}");
     assert!(gate.metric("config_last_reload_successful", &[]) == 1.0);
-    assert_eq!(gate.post_reload().0, 200);
+    posts(&gate, 200);
     // What was in the way is gone: the same file is good now.
     drop(taken);
     let both = format!("['127.0.0.1:{{port}}', '127.0.0.1:{busy}']");
     gate.applies(&edit(&base, "'127.0.0.1:{port}'", &both));
     let mut client = e2e::Client::tcp(([127, 0, 0, 1], busy).into());
     client.asks("PING", "+PONG");
+}
+
+/// The report of a reload that is asked for over HTTP.
+#[track_caller]
+fn posts(gate: &Gate, status: u16) -> serde_json::Value {
+    let mut answer = None;
+    gate.reloads(|| answer = Some(gate.post_reload()));
+    let (found, report) = answer.expect("asked");
+    assert_eq!(found, status, "{report}");
+    report
 }
 
 #[track_caller]
@@ -144,4 +153,25 @@ fn half_a_change_is_none() {
     admits(&gate, "127.0.0.1");
     // A port that nobody has is no obstacle to what comes after.
     gate.applies(&edit(&base, "{port}", &ports::free().to_string()));
+}
+
+/// A secret from a pipe (`<(vault read ..)`) is there once. Asked for a second time it would be waited for.
+#[test]
+fn a_pipe_is_not_read_twice() {
+    let redis = Redis::plain();
+    let gate = Gate::before(&redis).config(&with_token()).file("token", TOKEN).secret(TOKEN).start();
+    let pipe = gate.directory().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo starts").success());
+    gate.put("portcullis.yaml", &edit(&with_token(), "file: token", "file: pipe"));
+    let report = gate.reloads(|| {
+        gate.hang_up();
+        std::fs::write(&pipe, TOKEN).expect("the gate reads");
+    });
+    assert_eq!(report["result"], "applied", "{report}");
+    for _ in 0..2 {
+        let report = gate.reload();
+        assert_eq!(report["result"], "rejected", "{report}");
+        assert!(report["error"].as_str().is_some_and(|error| error.contains("is a pipe")), "{report}");
+    }
+    admits(&gate, "127.0.0.1");
 }

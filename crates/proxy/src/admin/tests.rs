@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::config::{Config, LoadOptions, load};
+use crate::policy::report::{Report, Trigger};
 use crate::upstream::health::Watched;
 
 /// A served endpoint, on a thread of its own as in the gate.
@@ -17,7 +18,7 @@ struct Served {
     state: Arc<AdminState>,
     watched: Vec<Arc<Watched>>,
     /// Kept, so that requests find somebody.
-    _asked: mpsc::Receiver<Request>,
+    asked: mpsc::Receiver<Request>,
     dir: tempfile::TempDir,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
@@ -43,7 +44,7 @@ impl Served {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(serve(bound, shared, async { drop(stopped.await) })).unwrap();
         });
-        Self { addr, state, watched, _asked: asked, dir, stop: Some(stop), thread: Some(thread) }
+        Self { addr, state, watched, asked, dir, stop: Some(stop), thread: Some(thread) }
     }
 
     fn connect(&self) -> TcpStream {
@@ -268,4 +269,37 @@ fn one_request_a_connection() {
     let (status, head, body) = read_answer(stream);
     assert_eq!((status, body.as_str()), (200, "live\n"));
     assert!(head.contains("connection: close"), "{head}");
+}
+
+#[test]
+fn a_reload_is_asked_for_and_its_report_is_the_answer() {
+    let mut served = Served::start("{bind: '127.0.0.1:0', token: {file: token}}");
+    let post = |served: &Served| {
+        let mut stream = served.connect();
+        let head = "POST /api/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n";
+        let token = "Authorization: Bearer a-token-of-some-length-0123456789\r\n\r\n";
+        stream.write_all(format!("{head}{token}").as_bytes()).unwrap();
+        stream
+    };
+    let asking = post(&served);
+    let request = served.asked.blocking_recv().unwrap();
+    assert_eq!(request.trigger, Trigger::Api);
+    request.answer.send(Report::unchanged(Trigger::Api, 7)).unwrap();
+    let (status, _, body) = read_answer(asking);
+    assert!(status == 200 && body.contains("\"result\":\"unchanged\",\"generation\":7"), "{body}");
+
+    let waiting = post(&served);
+    while served.asked.is_empty() {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let (status, _, body) = read_answer(post(&served));
+    assert!(status == 503 && body.contains("\"error\":\"busy\""), "{body}");
+
+    // The gate stops: who waits is told, and who comes.
+    served.asked.close();
+    drop(served.asked.try_recv());
+    for asking in [waiting, post(&served)] {
+        let (status, _, body) = read_answer(asking);
+        assert!(status == 503 && body.contains("\"error\":\"stopping\""), "{body}");
+    }
 }

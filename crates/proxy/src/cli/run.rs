@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::config::{Config, LoadOptions, Loaded, Problem, Reading, Severity, Source, read};
+use crate::config::{Config, LoadOptions, Loaded, Problem, Reading, Source, read};
 use crate::{app, log};
 
 use super::check::report;
@@ -48,7 +48,7 @@ fn run_loaded(loaded: Loaded, sources: Vec<Source>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    warnings.iter().for_each(log_problem);
+    warnings.iter().for_each(Problem::log);
     run_app(config, sources)
 }
 
@@ -59,15 +59,5 @@ fn run_app(config: Config, sources: Vec<Source>) -> ExitCode {
             tracing::error!("cannot start: {error}");
             ExitCode::FAILURE
         }
-    }
-}
-
-/// What is questionable but no reason not to run goes to the log, in its format.
-fn log_problem(problem: &Problem) {
-    let (file, line, column) = (problem.file(), problem.line(), problem.column());
-    let hint = problem.hint().map(tracing::field::display);
-    match problem.severity() {
-        Severity::Note => tracing::info!(%file, line, column, hint, "{}", problem.message()),
-        _ => tracing::warn!(%file, line, column, hint, "{}", problem.message()),
     }
 }

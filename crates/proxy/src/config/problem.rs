@@ -45,6 +45,17 @@ impl Problem {
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
     }
+
+    /// Says it in the log, where an event is one line.
+    pub fn log(&self) {
+        let Self { severity, file, line, column, message, .. } = self;
+        let hint = self.hint().map(tracing::field::display);
+        match severity {
+            Severity::Error => tracing::error!(hint, "{file}:{line}:{column}: {severity}: {message}"),
+            Severity::Warning => tracing::warn!(hint, "{file}:{line}:{column}: {severity}: {message}"),
+            Severity::Note => tracing::info!(hint, "{file}:{line}:{column}: {severity}: {message}"),
+        }
+    }
 }
 
 impl fmt::Display for Problem {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -14,7 +14,7 @@ use super::store::Generation;
 use crate::admin::AdminState;
 use crate::aside::aside;
 use crate::audit::Output;
-use crate::config::{AdminBind, Bind, Config, Listener, LoadOptions, Loaded, Reading, Source, read};
+use crate::config::{AdminBind, Bind, Config, Listener, LoadOptions, Loaded, Problem, Reading, Source, read};
 use crate::listener::{Bound, GateOrder};
 use crate::upstream::health::Probes;
 use crate::worker::{Order, Shared};
@@ -96,8 +96,9 @@ impl Reloader {
         let number = current.number();
         let path = self.path.clone();
         // What cannot be read twice would be waited for, for ever.
-        if std::fs::metadata(&path).is_ok_and(|file| !file.is_file() && !file.is_dir()) {
-            let error = format!("{} is not a regular file: it was read once, at start", path.display());
+        if let Some(once) = self.in_force.iter().find(|source| is_readable_once(&source.path)) {
+            let error =
+                format!("{} is a pipe or a terminal: it was read once, at start", once.path.display());
             return Report::failed(trigger, number, error);
         }
         let Some(reading) = aside("reload", move || read(&path, &LoadOptions::new())).await else {
@@ -109,9 +110,7 @@ impl Reloader {
             Err(problems) => Report::invalid(trigger, number, problems),
             Ok(_) if sources == self.in_force => Report::unchanged(trigger, number),
             Ok(Loaded { config, warnings }) => {
-                for warning in &warnings {
-                    tracing::warn!("{warning}");
-                }
+                warnings.iter().for_each(Problem::log);
                 match self.put_in_force(&current, config).await {
                     Ok((groups, changes, cut)) => {
                         self.in_force = sources;
@@ -228,6 +227,12 @@ impl Reloader {
     }
 }
 
+/// /dev/null is the one device that serves as a list: an empty one.
+fn is_readable_once(path: &Path) -> bool {
+    std::fs::metadata(path)
+        .is_ok_and(|file| !file.is_file() && !file.is_dir() && path != Path::new("/dev/null"))
+}
+
 fn group_reports(old: &Generation, new: &Generation) -> Vec<GroupReport> {
     new.policy().changes_since(old.policy(), NAMED_ENTRIES).into_iter().map(GroupReport::of).collect()
 }
@@ -238,7 +243,8 @@ fn binds(config: &Config) -> HashSet<&Bind> {
 
 fn open_all(binds: &[&Bind], config: &Config) -> Result<Vec<Bound>, (Bind, io::Error)> {
     let open = |bind: &&Bind| {
-        let tcp = owner(config, bind).map_or(config.limits().tcp(), |listener| listener.limits().tcp());
+        let tcp =
+            owner(config, bind).map_or_else(|| config.limits().tcp(), |listener| listener.limits().tcp());
         Bound::bind(bind, tcp).map_err(|error| ((*bind).clone(), error))
     };
     binds.iter().map(open).collect()

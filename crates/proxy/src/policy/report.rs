@@ -171,9 +171,7 @@ impl Report {
                 tracing::info!(?trigger, "reload: no file of the config has changed");
             }
             ReloadResult::Rejected => {
-                for problem in &self.problems {
-                    tracing::error!("{problem}");
-                }
+                self.problems.iter().for_each(Problem::log);
                 let error = self.error.as_deref().map(tracing::field::display);
                 tracing::error!(?trigger, error, generation, "reload rejected: the config in force stays");
             }

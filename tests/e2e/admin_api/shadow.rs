@@ -1,0 +1,79 @@
+//! Shadow lists: judged beside the real ones, counted, shown, and without any effect.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use e2e::{Client, Redis, eventually};
+use serde_json::{Value, json};
+
+use super::{before, read};
+use crate::reload::{BASE, admits, edit, refuses};
+
+/// Sources that the gate tells apart for each listener.
+const MAX_SOURCES: usize = 4096;
+
+fn with(shadow: &str) -> String {
+    let listener = format!("allow: [office], shadow: {shadow}");
+    edit(&edit(BASE, "allow: [office]", &listener), "[127.0.0.1]", "[127.0.0.0/16]")
+}
+
+fn shadow(gate: &e2e::Gate) -> Value {
+    read(gate, "/api/status")["listeners"][0]["shadow"].clone()
+}
+
+#[test]
+fn counted_and_shown_and_nobody_is_refused() {
+    let redis = Redis::plain();
+    let gate = before(&redis, &with("{allow: [127.0.0.0/24], deny: [127.0.0.5]}")).start();
+    let mut there = vec![admits(&gate, "127.0.0.1")];
+    for source in ["127.0.1.2", "127.0.0.5", "127.0.1.2", "127.0.1.2"] {
+        there.push(admits(&gate, source));
+    }
+    refuses(&gate, "127.1.0.1");
+    let seen = shadow(&gate);
+    assert_eq!((&seen["denied_total"], &seen["sources_truncated"]), (&json!(4), &json!(false)), "{seen}");
+    let counts: Vec<(&Value, &Value)> = seen["sources"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|seen| (&seen["source"], &seen["count"]))
+        .collect();
+    assert_eq!(counts, [(&json!("127.0.0.5"), &json!(1)), (&json!("127.0.1.2"), &json!(3))]);
+    for source in seen["sources"].as_array().into_iter().flatten() {
+        assert!(source["first_seen"].is_string() && source["last_seen"].is_string(), "{source}");
+    }
+    assert!(gate.metric("shadow_denied_total", &[("listener", "public")]) == 4.0);
+    assert!(gate.metric("connections_refused_total", &[]) == 1.0, "only the real one");
+
+    // A list that is left out is the listener's own. What was counted stays.
+    let report = gate.applies(&with("{deny: [127.0.1.0/24]}"));
+    assert_eq!(report["cut"], 0, "{report}");
+    assert!(report["groups"].to_string().contains("public.shadow.deny"), "{report}");
+    there.iter_mut().for_each(|client| client.asks("PING", "+PONG"));
+    there.push(admits(&gate, "127.0.0.5"));
+    assert_eq!(shadow(&gate)["denied_total"], 4);
+    there.push(admits(&gate, "127.0.1.9"));
+    assert_eq!(shadow(&gate)["denied_total"], 5);
+    gate.applies(&edit(&with("{}"), ", shadow: {}", ""));
+    there.push(admits(&gate, "127.0.1.9"));
+    assert_eq!(shadow(&gate)["denied_total"], 5);
+    there.iter_mut().for_each(|client| client.asks("PING", "+PONG"));
+}
+
+#[test]
+fn only_so_many_sources_are_kept() {
+    let redis = Redis::plain();
+    let gate = before(&redis, &with("{deny: [office]}")).start();
+    let all = MAX_SOURCES + 100;
+    for number in 0..all {
+        let [.., high, low] = number.to_be_bytes();
+        drop(Client::tcp_from(IpAddr::V4(Ipv4Addr::new(127, 0, high, low)), gate.address()));
+    }
+    eventually("all were judged", || (shadow(&gate)["denied_total"] == all).then_some(()));
+    let seen = shadow(&gate);
+    assert_eq!(seen["sources"].as_array().map(Vec::len), Some(MAX_SOURCES));
+    assert_eq!(seen["sources_truncated"], true);
+    assert!(gate.metric("connections_refused_total", &[]) == 0.0);
+    // Who is known goes on being counted.
+    admits(&gate, "127.0.0.0");
+    assert_eq!(shadow(&gate)["sources"][0]["count"], 2);
+}
