@@ -173,7 +173,8 @@ fn trust_without_rules_is_warned_about() {
 /// Keys of what is not built yet.
 #[test]
 fn what_is_not_supported_is_refused() {
-    for (line, key) in [("    announce: gate:6379", "announce"), ("    present_as: [cluster]", "present_as")] {
+    for (line, key) in [("    announce: gate:6379", "announce"), ("    present_as: [cluster]", "present_as")]
+    {
         let yaml = GOOD.replace("    upstream: main\n", &format!("    upstream: main\n{line}\n"));
         let (_directory, output) = check(&yaml, &["check"]);
         assert_eq!(output.status.code(), Some(78), "{key}");

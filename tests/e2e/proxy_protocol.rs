@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{Client, Gate, Redis, eventually};
+use e2e::{Authority, Client, Gate, Redis, eventually};
 
 const ALLOWED: &str = "192.0.2.7";
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -163,3 +163,25 @@ fn bad_headers_are_closed_without_a_word() {
     mapped.send_raw(&[b"PROXY TCP6 ::ffff:192.0.2.7 ::1 1 6379\r\n", PING].concat());
     mapped.gets("+PONG");
 }
+
+/// Threat 10: what follows the header on a listener with TLS is TLS's, and plain text there is not.
+#[test]
+fn plain_text_behind_the_header_is_not_answered_where_tls_is_wanted() {
+    let redis = Redis::plain();
+    let ca = Authority::new("ca");
+    let gate = Gate::before(&redis)
+        .bind("0.0.0.0:{port}")
+        .allow(&format!("[{ALLOWED}]"))
+        .listener("proxy_protocol: {from: [127.0.0.2]}")
+        .tls(&ca.server(), "")
+        .start();
+    for header in [v1(ALLOWED), v2([192, 0, 2, 7])] {
+        let mut client = from(&gate, "127.0.0.2");
+        client.send_raw(&[&header, ECHO].concat());
+        let said = client.read_to_end().0;
+        assert!(said.first().is_none_or(|byte| *byte == 0x15), "an alert at most: {said:?}");
+    }
+    assert_eq!(redis.calls("echo"), 0);
+}
+
+const ECHO: &[u8] = b"*2\r\n$4\r\nECHO\r\n$1\r\nx\r\n";

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use e2e::gate::portcullis;
 use e2e::{Client, Redis, eventually};
 use serde_json::{Value, json};
 
@@ -76,4 +77,31 @@ fn only_so_many_sources_are_kept() {
     // Who is known goes on being counted.
     admits(&gate, "127.0.0.0");
     assert_eq!(shadow(&gate)["sources"][0]["count"], 2);
+}
+
+/// From the shadow's observations to an allowlist, as an operator would: nothing is edited by hand.
+#[test]
+fn what_was_seen_becomes_an_allowlist() {
+    let redis = Redis::plain();
+    let gate = before(&redis, &with("{allow: [127.0.0.1]}")).start();
+    let _there = [admits(&gate, "127.0.0.1"), admits(&gate, "127.0.0.6"), admits(&gate, "127.0.0.7")];
+    let groups = |words: &str| {
+        let output = portcullis(gate.directory(), words.split(' '));
+        assert!(output.status.success(), "{words}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let suggested = groups("groups suggest --config portcullis.yaml");
+    assert!(suggested.contains("127.0.0.6/31") && !suggested.contains("127.0.0.1"), "{suggested}");
+    assert_eq!(shadow(&gate)["denied_total"], 2);
+    groups("groups add office 127.77.0.0/16 --note seen --config portcullis.yaml");
+    eventually("the running gate admits it", || {
+        let rules = read(&gate, "/api/explain?ip=127.77.0.1");
+        (rules["allowed"] == true).then_some(())
+    });
+    let _new = admits(&gate, "127.77.0.1");
+    groups("groups remove office 127.77.0.0/16 --config portcullis.yaml");
+    eventually("and then no more", || {
+        (read(&gate, "/api/explain?ip=127.77.0.1")["allowed"] == false).then_some(())
+    });
+    refuses(&gate, "127.77.0.1");
 }
