@@ -25,6 +25,7 @@ mod pubsub;
 mod redis_cli;
 mod reload;
 mod revocation;
+mod secrets;
 mod shapes;
 mod tls;
 mod tracking;

@@ -202,7 +202,10 @@ fn says_what_redis_says() {
         let (direct, through) = (|| Client::tcp(redis.address()), || gate.connect());
         let expected = pipelined(direct(), &dialogue, command);
         assert_eq!(pipelined(through(), &dialogue, command), expected, "pipelined: {dialogue:?}");
-        assert_eq!(one_by_one(through(), &dialogue), one_by_one(direct(), &dialogue), "{dialogue:?}");
+        // What comes after QUIT finds a closed connection, sooner or later.
+        if !dialogue.iter().any(|line| line == "QUIT") {
+            assert_eq!(one_by_one(through(), &dialogue), one_by_one(direct(), &dialogue), "{dialogue:?}");
+        }
         let expected = pipelined(direct(), &dialogue, inline);
         assert_eq!(pipelined(through(), &dialogue, inline), expected, "inline: {dialogue:?}");
     }
