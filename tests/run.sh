@@ -33,7 +33,7 @@ main() {
 prepare() {
     cargo_is_recent "$top"
     c_compiler
-    install_missing c++ g++ redis-cli redis-tools openssl openssl setpriv util-linux curl curl \
+    install_missing c++ g++ redis-cli redis-tools openssl openssl setpriv util-linux curl curl python3 python3 \
         ip iproute2 nginx nginx haproxy haproxy rinetd rinetd
     [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || install_packages libnginx-mod-stream
     redis_server >/dev/null

@@ -52,6 +52,10 @@ pub const HELLO_VERSION_NOT_INTEGER: &[u8] = b"-ERR Protocol version is not an i
 /// HELLO's SETNAME with a name that is not allowed.
 pub const HELLO_BAD_NAME: &[u8] =
     b"-ERR Client names cannot contain spaces, newlines or special characters.\r\n";
+/// HELLO of a RESP2 subscriber.
+pub const HELLO_NOT_NOW: &[u8] =
+    b"-ERR Can't execute 'hello': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / \
+RESET are allowed in this context\r\n";
 /// No connection left.
 pub const MAX_CLIENTS: &[u8] = b"-ERR max number of clients reached\r\n";
 /// A refused source, in the proxy's own words.

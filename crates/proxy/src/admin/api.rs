@@ -17,7 +17,7 @@ use super::AdminState;
 use crate::aside::aside;
 use crate::log::Timestamp;
 use crate::metrics::ReloadResult;
-use crate::policy::explain::{self, Answer, Source, json_rule, moment};
+use crate::policy::explain::{self, Answer, Question, Source, json_rule, moment};
 use crate::policy::reload::Request;
 use crate::policy::report::{Report, Trigger};
 use crate::upstream::health::State;
@@ -93,6 +93,8 @@ fn upstreams(state: &AdminState) -> Vec<Value> {
 pub(super) struct Explain {
     ip: String,
     listener: Option<String>,
+    user: Option<String>,
+    command: Option<String>,
 }
 
 pub(super) async fn explain(
@@ -105,11 +107,17 @@ pub(super) async fn explain(
         Ok(source) => source,
         Err(why) => return problem(StatusCode::BAD_REQUEST, "address", &why),
     };
+    let rights = match Question::new(question.user, question.command) {
+        Ok(rights) => rights,
+        Err(why) => return problem(StatusCode::BAD_REQUEST, "command", &why),
+    };
     match explain::listeners(config, question.listener.as_deref()) {
         Ok(asked) => {
             let now = wall_clock();
-            let answers: Vec<Answer<'_>> =
-                asked.into_iter().map(|index| Answer::of(config, index, &source, now)).collect();
+            let logins = generation.logins();
+            let answer =
+                |index: usize| Some(Answer::of(config, index, logins.get(index)?, &source, &rights, now));
+            let answers: Vec<Answer<'_>> = asked.into_iter().filter_map(answer).collect();
             Json(explain::as_json(&source, &answers)).into_response()
         }
         Err(why) => problem(StatusCode::NOT_FOUND, "listener", &why),

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::{BAD_CONFIG, config_path, say};
 use crate::config::{
-    AdminBind, AuditPath, Bind, Config, Listener, LoadOptions, Loaded, Problem, Severity, Upstream, load,
+    Acl, AdminBind, AuditPath, Bind, Config, Listener, LoadOptions, Loaded, Problem, Severity, Upstream,
+    User, load,
 };
 
 /// Reads the configuration as 'run' would, and says what is wrong or what it means.
@@ -93,6 +94,10 @@ fn summary(config: &Config, problems: &[Problem]) -> String {
     }
     lines.push("upstreams".to_owned());
     lines.extend(config.upstreams().iter().map(|upstream| format!("  {}", describe_upstream(upstream))));
+    if !config.users().is_empty() {
+        lines.push("users".to_owned());
+        lines.extend(config.users().iter().map(|user| format!("  {}", describe_user(config, user))));
+    }
     lines.push("groups".to_owned());
     for group in config.policy().groups() {
         lines.push(format!("  {}: {}", group.name(), entries(group.entry_count())));
@@ -107,12 +112,40 @@ fn describe_listener(config: &Config, index: usize, listener: &Listener) -> Stri
     let binds: Vec<String> = listener.binds().iter().map(describe_bind).collect();
     let upstream = config.upstreams().get(listener.upstream()).map_or("?", |upstream| upstream.name());
     format!(
-        "{}: {} -> {upstream}, auth {}, {} allowed",
+        "{}: {} -> {upstream}, auth {}{}, {} allowed{}",
         listener.name(),
         binds.join(", "),
         auth(listener),
+        match listener.users() {
+            [] => String::new(),
+            users => format!(" ({})", users.join(", ")),
+        },
         entries(config.policy().allowed_entries(index)),
+        rules(listener.acl()),
     )
+}
+
+fn describe_user(config: &Config, user: &User) -> String {
+    let passwords = match user.secrets().len() {
+        1 => "1 password".to_owned(),
+        count => format!("{count} passwords"),
+    };
+    let from = if user.from().is_some() { ", from its own list" } else { "" };
+    let own: Vec<&str> = own_logins(config, user).collect();
+    let own = if own.is_empty() { String::new() } else { format!(", its own login at {}", own.join(", ")) };
+    format!("{}: {passwords}{from}{own}{}", user.name(), rules(user.acl()))
+}
+
+/// The upstreams at which the gate logs in with what is the user's.
+fn own_logins<'c>(config: &'c Config, user: &'c User) -> impl Iterator<Item = &'c str> {
+    let upstreams = config.upstreams().iter().enumerate();
+    upstreams
+        .filter(|(index, _)| user.upstream_credentials(*index).is_some())
+        .map(|(_, upstream)| upstream.name())
+}
+
+fn rules(acl: Option<&Acl>) -> String {
+    acl.map(|acl| format!(", acl \"{}\"", acl.text().join(" ").escape_debug())).unwrap_or_default()
 }
 
 fn describe_bind(bind: &Bind) -> String {
@@ -180,12 +213,22 @@ fn as_json(good: bool, config: Option<&Config>, problems: &[Problem]) -> Value {
             let addresses: Vec<String> = upstream.addresses().iter().map(ToString::to_string).collect();
             json!({"name": upstream.name(), "addresses": addresses, "credentials": upstream.credentials().is_some()})
         });
+        let users = config.users().iter().map(|user| {
+            json!({
+                "name": user.name(),
+                "passwords": user.secrets().len(),
+                "narrowed": user.from().is_some(),
+                "own_logins": own_logins(config, user).collect::<Vec<_>>(),
+                "acl": user.acl().map(Acl::text),
+            })
+        });
         let groups = config
             .policy()
             .groups()
             .map(|group| json!({"name": group.name(), "entries": group.entry_count()}));
         result.insert("listeners".to_owned(), listeners.collect());
         result.insert("upstreams".to_owned(), upstreams.collect());
+        result.insert("users".to_owned(), users.collect());
         result.insert("groups".to_owned(), groups.collect());
         result.insert("admin".to_owned(), config.admin().map(|admin| admin.bind().to_string()).into());
         result.insert("audit".to_owned(), audit(config).into());
@@ -210,6 +253,8 @@ fn json_listener(config: &Config, index: usize, listener: &Listener) -> Value {
         "binds": binds,
         "upstream": config.upstreams().get(listener.upstream()).map(|upstream| upstream.name()),
         "auth": auth(listener),
+        "users": listener.users(),
+        "acl": listener.acl().map(Acl::text),
         "allowed_entries": config.policy().allowed_entries(index),
     })
 }

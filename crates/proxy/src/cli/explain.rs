@@ -1,4 +1,5 @@
-//! `portcullis explain`: what the policy says of a source, and which entry of which file decides.
+//! `portcullis explain`: what the policy says of a source, and which entry of which file decides; of a user there, and of
+//! a command.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -7,7 +8,8 @@ use std::process::ExitCode;
 use super::check::report;
 use super::{BAD_CONFIG, BAD_USAGE, config_path, say};
 use crate::config::{Config, LoadOptions, Severity, load};
-use crate::policy::explain::{Answer, Source, as_json, as_text, listeners};
+use crate::policy::explain::{Answer, Question, Source, as_json, as_text, listeners};
+use crate::policy::logins::Logins;
 use crate::worker::wall_clock;
 
 /// Says whether a source may connect, and which group, entry and line decide, or which absence.
@@ -19,6 +21,12 @@ pub struct ExplainArgs {
     /// Only this listener [default: all]
     #[arg(long, short, value_name = "NAME")]
     listener: Option<String>,
+    /// Whether this user could log in from there
+    #[arg(long, short, value_name = "NAME")]
+    user: Option<String>,
+    /// Whether this command would be allowed: 'GET report:1'
+    #[arg(long, value_name = "COMMAND")]
+    command: Option<String>,
     /// The configuration file [default: ./portcullis.yaml, then /etc/portcullis/portcullis.yaml]
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -27,11 +35,19 @@ pub struct ExplainArgs {
     json: bool,
 }
 
-/// Judges the source as the gate would at this moment. Exit 0 when all listeners asked about admit it; 1 when one
-/// refuses it; 64 for what is no address or no listener; 78 for a bad configuration.
+/// Judges the source as the gate would at this moment. Exit 0 when all listeners asked about admit it, with the user and
+/// the command if they were asked about; 1 when one refuses; 64 for what is no address, listener or command; 78 for a bad
+/// configuration.
 pub fn run(args: &ExplainArgs) -> ExitCode {
     let source = match Source::parse(&args.source) {
         Ok(source) => source,
+        Err(why) => {
+            say(format_args!("{why}"));
+            return ExitCode::from(BAD_USAGE);
+        }
+    };
+    let question = match Question::new(args.user.clone(), args.command.clone()) {
+        Ok(question) => question,
         Err(why) => {
             say(format_args!("{why}"));
             return ExitCode::from(BAD_USAGE);
@@ -46,8 +62,13 @@ pub fn run(args: &ExplainArgs) -> ExitCode {
         }
     };
     let now = wall_clock();
-    let answers: Vec<Answer<'_>> =
-        asked.into_iter().map(|index| Answer::of(&config, index, &source, now)).collect();
+    let answers: Vec<Answer<'_>> = asked
+        .into_iter()
+        .filter_map(|index| {
+            let logins = Logins::of(&config, config.listeners().get(index)?, None);
+            Some(Answer::of(&config, index, &logins, &source, &question, now))
+        })
+        .collect();
     let output =
         if args.json { format!("{:#}\n", as_json(&source, &answers)) } else { as_text(&source, &answers) };
     let mut stdout = io::stdout().lock();

@@ -64,7 +64,8 @@ impl<'n> Fields<'n> {
         self.find(name)
     }
 
-    fn find(&mut self, name: &str) -> Option<(&'n Place, &'n Node)> {
+    /// Takes a key that is not one of those to be named as known.
+    pub(super) fn find(&mut self, name: &str) -> Option<(&'n Place, &'n Node)> {
         let (key, node) = self.entries.iter_mut().find(|(key, _)| key.text == name)?;
         node.take().map(|node| (&key.place, node))
     }
@@ -89,6 +90,14 @@ impl<'n> Fields<'n> {
             problems.error(self.place, format!("'{name}' is missing in {}", self.what), example);
         }
         node
+    }
+
+    /// As [`Self::finish`], where what stands in the place of a key may be a secret that was meant as a value.
+    pub(super) fn finish_secret(self, problems: &mut Problems) {
+        for (key, _) in self.entries.iter().filter(|(_, node)| node.is_some()) {
+            let hint = format!("known keys: {}", self.known.join(", "));
+            problems.error(&key.place, format!("unknown key in {}", self.what), hint);
+        }
     }
 
     /// Notes every key that was not taken.

@@ -33,12 +33,12 @@ pub(super) fn read(node: &Node, what: &'static str, scope: &mut Scope) -> Option
     }
     let mut fields = Fields::of(node, what, &mut scope.problems)?;
     let (file, env) = (fields.take("file"), fields.take("env"));
-    if fields.take("sha256").is_some() {
+    if fields.find("sha256").is_some() {
         let message = format!("a digest cannot serve as {what}: it has to be known in full");
         scope.problems.error(&node.place, message, FORM);
         return None;
     }
-    fields.finish(&mut scope.problems);
+    fields.finish_secret(&mut scope.problems);
     match (file, env) {
         (Some(file), None) => from_file(file, what, scope),
         (None, Some(env)) => from_env(env, what, scope),

@@ -56,7 +56,7 @@ pub(super) fn config(tree: &Node, path: &Path, scope: &mut Scope) -> Option<Conf
         groups.report_unused(scope);
         users.report_unused(scope);
         listeners.report_empty(&policy, scope);
-        listeners.meet_upstreams(&upstreams, scope);
+        listeners.meet_upstreams(&upstreams, &users, scope);
     }
     Some(Config {
         path: path.to_path_buf(),

@@ -219,10 +219,11 @@ impl Relay {
         let entry = &self.presence.entry;
         let generation = self.worker.generation();
         let logins = generation.logins().get(entry.served.index());
-        let permit = logins.and_then(|logins| {
-            logins.admits(user, generation.policy(), &entry.from, wall_clock()).ok().flatten()
-        });
-        entry.set_user_permit(permit);
+        match logins.map(|logins| logins.admits(user, generation.policy(), &entry.from, wall_clock())) {
+            Some(Ok(permit)) => entry.set_user_permit(permit),
+            // Between the login and what the upstream said to it another config came.
+            Some(Err(_)) | None => entry.cut(ClosedReason::Revoked),
+        }
     }
 
     /// Connects to the upstream, as the session's first command asks for.

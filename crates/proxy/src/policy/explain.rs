@@ -1,4 +1,7 @@
-//! What the policy says of a source, and which entry of which file decides: for `portcullis explain` and `/api/explain`.
+//! What the policy says of a source, and which entry of which file decides; of a user there, and of a command. For
+//! `portcullis explain` and `/api/explain`.
+
+mod rights;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,6 +9,9 @@ use portcullis_acl::{ClientAddr, Decision, Rule, UnixSeconds};
 use serde_json::{Map, Value, json};
 use time::UtcDateTime;
 
+pub use self::rights::Question;
+use self::rights::Rights;
+use super::logins::Logins;
 use crate::config::Config;
 
 /// The indexes of the listeners asked about: the one of that name, or all.
@@ -69,18 +75,42 @@ pub struct Answer<'c> {
     until: Option<UnixSeconds>,
     /// How many entries `allow` has.
     entries: usize,
+    /// What else was asked.
+    rights: Rights,
 }
 
 impl<'c> Answer<'c> {
-    /// That of the listener with this index, as of `now`.
-    pub fn of(config: &'c Config, index: usize, source: &Source, now: UnixSeconds) -> Self {
+    /// That of the listener with this index, as of `now`. `logins` are those of the listener.
+    pub fn of(
+        config: &'c Config,
+        index: usize,
+        logins: &Logins,
+        source: &Source,
+        question: &Question,
+        now: UnixSeconds,
+    ) -> Self {
+        let rights = config.listeners().get(index);
+        let rights = rights.map(|listener| Rights::of(config, listener, logins, source, question, now));
+        Self { rights: rights.unwrap_or_default(), ..Self::of_source(config, index, source, now) }
+    }
+
+    fn of_source(config: &'c Config, index: usize, source: &Source, now: UnixSeconds) -> Self {
+        let rights = Rights::default();
         let policy = config.policy();
         let entries = policy.allowed_entries(index);
         let listener = config.listeners().get(index).map_or("", |listener| listener.name());
         match policy.judge(index, &source.from, now) {
             Decision::Allow(permit) => {
                 let rule = policy.rule(permit.rule());
-                Self { listener, allowed: true, reason: "allowed", rule, until: permit.expires(), entries }
+                Self {
+                    listener,
+                    allowed: true,
+                    reason: "allowed",
+                    rule,
+                    until: permit.expires(),
+                    entries,
+                    rights,
+                }
             }
             Decision::Deny(denial) => {
                 let rule = denial.rule().and_then(|rule| policy.rule(rule));
@@ -91,14 +121,15 @@ impl<'c> Answer<'c> {
                     rule,
                     until: None,
                     entries,
+                    rights,
                 }
             }
         }
     }
 
-    /// Whether the listener would let the source in.
+    /// Whether the listener would let the source in, and the user, and the command, where they were asked about.
     pub fn is_allowed(&self) -> bool {
-        self.allowed
+        self.allowed && self.rights.is_allowed()
     }
 
     fn text(&self, source: &str) -> String {
@@ -142,6 +173,7 @@ impl<'c> Answer<'c> {
         answer.insert("reason".to_owned(), self.reason.into());
         answer.insert("rule".to_owned(), self.rule.as_ref().map_or(Value::Null, json_rule));
         answer.insert("until".to_owned(), self.until.map(moment).into());
+        answer.extend(self.rights.json().map(|(key, facts)| (key.to_owned(), facts)));
         answer.into()
     }
 }
@@ -158,13 +190,15 @@ pub(crate) fn json_rule(rule: &Rule<'_>) -> Value {
     })
 }
 
-/// For people: a line for each listener.
+/// For people: a line for each listener, and one for each other thing that was asked.
 pub fn as_text(source: &Source, answers: &[Answer<'_>]) -> String {
     let shown = source.shown();
     let folded = source.folded.map(|written| format!("{written} is judged as {shown}"));
     folded
         .into_iter()
-        .chain(answers.iter().map(|answer| answer.text(&shown)))
+        .chain(answers.iter().flat_map(|answer| {
+            std::iter::once(answer.text(&shown)).chain(answer.rights.lines(answer.listener))
+        }))
         .fold(String::new(), |text, line| text + &line + "\n")
 }
 
@@ -173,7 +207,7 @@ pub fn as_json(source: &Source, answers: &[Answer<'_>]) -> Value {
     json!({
         "source": source.shown(),
         "folded_from": source.folded.map(|ip| ip.to_string()),
-        "allowed": answers.iter().all(|answer| answer.allowed),
+        "allowed": answers.iter().all(Answer::is_allowed),
         "listeners": answers.iter().map(Answer::json).collect::<Vec<_>>(),
     })
 }

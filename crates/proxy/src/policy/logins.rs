@@ -96,6 +96,11 @@ impl Logins {
         self.identity(user).map(|identity| &identity.plan)
     }
 
+    /// The command rules that hold for a user, or for nobody; `None`: there is no such user.
+    pub fn rules(&self, user: Option<&str>) -> Option<&CommandPlan> {
+        self.identity(user).map(|identity| &*identity.rules)
+    }
+
     /// Whether a user may come from there: `Ok` with the entry that says so, where the user has a list.
     ///
     /// # Errors

@@ -142,6 +142,11 @@ impl Entry {
         }
     }
 
+    /// It is to end now.
+    pub fn cut(&self, reason: ClosedReason) {
+        self.tell(Signal::Cut(reason));
+    }
+
     fn tell(&self, signal: Signal) {
         if !self.is_cut() {
             self.signal.set(Some(signal));

@@ -270,7 +270,12 @@ impl Session {
             return Fate::Drop;
         }
         if said.starts_with(NOT_NOW) {
-            heard
+            // The client said HELLO, and reads of HELLO.
+            if entering.hello.is_some() && heard == Fate::Pass {
+                Fate::Replace(reply::HELLO_NOT_NOW)
+            } else {
+                heard
+            }
         } else if said.starts_with(b"-") {
             Fate::Lost(Unavailable::of_login(said))
         } else {

@@ -462,7 +462,7 @@ impl Model {
             return name == "auth";
         }
         let allowed = "only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed";
-        self.say(&format!("-ERR Can't execute 'auth': {allowed} in this context\r\n"));
+        self.say(&format!("-ERR Can't execute '{name}': {allowed} in this context\r\n"));
         true
     }
 

@@ -59,6 +59,36 @@ fn json_carries_the_same() {
     assert_eq!(as_json(false, None, &warnings)["ok"], false);
 }
 
+const USERS: &str = "\
+listeners:
+  - {name: public, bind: \"127.0.0.1:6379\", upstream: main, allow: [192.0.2.1], auth: users, users: [b, a], acl: \"@public\",
+     limits: {per_source: {auth_failures: 10/1m}}}
+upstreams:
+  main: {address: \"10.0.0.5:6379\"}
+users:
+  a: {password: [{env: A}, {file: b}], from: [192.0.2.1], acl: [+@read, ~a:*], upstream_credentials: {main: {password: {env: P}}}}
+  b: {password: {env: A}}
+";
+
+#[test]
+fn users_and_rules_are_listed() {
+    let (_dir, Loaded { config, warnings }) = loaded(USERS);
+    let text = summary(&config, &warnings);
+    for line in [
+        "  public: 127.0.0.1:6379 -> main, auth users (b, a), 1 entry allowed, acl \"@public\"\n",
+        "users\n  a: 2 passwords, from its own list, its own login at main, acl \"+@read ~a:*\"\n  b: 1 password\n",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+    assert_eq!(warnings, []);
+    let value = as_json(true, Some(&config), &warnings);
+    assert_eq!(value["listeners"][0]["acl"], json!(["@public"]));
+    assert_eq!(
+        value["users"][0],
+        json!({"name": "a", "passwords": 2, "narrowed": true, "own_logins": ["main"], "acl": ["+@read", "~a:*"]})
+    );
+}
+
 #[test]
 fn problems_are_counted_by_kind() {
     let (_dir, Loaded { warnings, .. }) = loaded(GATE);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use portcullis_acl::command_rule::{CommandRules, RuleError};
+use portcullis_acl::command_rule::{CommandRules, RuleError, nearest};
 
 use crate::config::load::Scope;
 use crate::config::model::Acl;
@@ -34,14 +34,13 @@ pub(super) fn read(node: &Node, scope: &mut Scope) -> Option<Acl> {
             return None;
         }
     };
-    let unknown: Vec<&str> = rules.names_unknown().collect();
-    if !unknown.is_empty() {
-        let message = format!("no Redis known here has the command {}", unknown.join(", "));
-        scope.problems.warning(
-            &node.place,
-            message,
-            "a module's command is right; a misspelt one allows nothing",
-        );
+    for unknown in rules.names_unknown() {
+        let hint = match nearest(unknown) {
+            Some(meant) => format!("did you mean {meant}? For a module's command the name is right"),
+            None => "for a module's command the name is right; a misspelt one allows nothing".to_owned(),
+        };
+        let message = format!("no Redis known here has the command {}", unknown.escape_debug());
+        scope.problems.warning(&node.place, message, hint);
     }
     if rules.scripts_escape() {
         let message = "scripts or functions are allowed, and what they do is not seen here: other rules do not bind them";

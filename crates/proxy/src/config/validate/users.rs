@@ -56,7 +56,7 @@ fn one(
     let secrets = fields.need("password", FORM, &mut scope.problems).and_then(|node| secrets(node, scope));
     let from = fields.take("from").map(|node| {
         let list = groups.list(node, policy, scope);
-        if list.is_empty() {
+        if value::list(node).is_empty() {
             let hint = "name groups or addresses, or leave it out for all that the listener admits";
             scope.problems.error(&node.place, format!("user '{name}' may come from nowhere"), hint);
         }
@@ -103,6 +103,17 @@ fn one_secret(node: &Node, scope: &mut Scope) -> Option<Secret> {
             scope.problems.error(&digest.place, message, "'portcullis hash-password' makes it");
         }
         return secret.ok();
+    }
+    if let Value::Map(entries) = &node.value
+        && entries.iter().any(|(key, _)| key.text == "sha256")
+    {
+        let message = "password needs one of 'sha256', 'file' and 'env'";
+        scope.problems.error(
+            &node.place,
+            message,
+            "for two passwords write a list: [{sha256: ...}, {file: ...}]",
+        );
+        return None;
     }
     secret::read(node, "password", scope).map(|secret| Secret::of(secret.expose_secret().as_bytes()))
 }
@@ -159,6 +170,15 @@ impl Users<'_> {
                 scope.problems.warning(place, format!("no listener names user '{name}'"), "");
             }
         }
+    }
+
+    /// Those of these that may run every command under a login that they do not know themselves.
+    pub(super) fn unruled<'u>(&self, names: &'u [String], upstream: usize) -> Vec<&'u str> {
+        let unruled = |name: &&str| {
+            let user = self.index.get(name).and_then(|index| self.list.get(*index)?.2.as_ref());
+            user.is_some_and(|user| user.acl.is_none() && user.upstream_credentials(upstream).is_none())
+        };
+        names.iter().map(String::as_str).filter(unruled).collect()
     }
 
     pub(super) fn finish(self) -> Option<Vec<Arc<User>>> {

@@ -31,7 +31,7 @@ fn answer(source: &str) -> (Vec<bool>, String, Value) {
     let (directory, config) = config();
     let source = Source::parse(source).unwrap();
     let answers: Vec<Answer<'_>> =
-        (0..3).map(|index| Answer::of(&config, index, &source, wall_clock())).collect();
+        (0..3).map(|index| Answer::of_source(&config, index, &source, wall_clock())).collect();
     let text = as_text(&source, &answers).replace(&format!("{}/", directory.path().display()), "");
     (answers.iter().map(|answer| answer.allowed).collect(), text, as_json(&source, &answers))
 }
@@ -117,4 +117,136 @@ fn listeners_by_name() {
     assert_eq!(listeners(&config, None).unwrap(), [0, 1, 2]);
     assert_eq!(listeners(&config, Some("local")).unwrap(), [1]);
     assert!(listeners(&config, Some("lokal")).unwrap_err().contains("public, local, closed"));
+}
+
+const RIGHTS: &str = "\
+listeners:
+  - {name: public, bind: 127.0.0.1:6379, upstream: main, allow: [127.0.0.1, 127.0.0.2], auth: users, users: [reporting, all], acl: \"+@all -@dangerous\"}
+  - {name: inside, bind: 127.0.0.1:6380, upstream: main, allow: [127.0.0.1], auth: trust}
+upstreams: {main: {address: 127.0.0.1:6381}}
+users:
+  reporting: {password: {env: PATH}, from: [127.0.0.1], acl: \"+@read +flushall ~report:*\"}
+  all: {password: {env: PATH}}
+";
+
+/// What both listeners say, and whether all of it is good.
+fn rights(source: &str, user: Option<&str>, command: Option<&str>) -> (String, Value) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("gate.yaml");
+    std::fs::write(&path, RIGHTS).unwrap();
+    let config = load(&path, &LoadOptions::new().without_secrets()).unwrap().config;
+    let source = Source::parse(source).unwrap();
+    let question = Question::new(user.map(str::to_owned), command.map(str::to_owned)).unwrap();
+    let answers: Vec<Answer<'_>> = (0..2)
+        .map(|index| {
+            let logins = Logins::of(&config, &config.listeners()[index], None);
+            Answer::of(&config, index, &logins, &source, &question, wall_clock())
+        })
+        .collect();
+    let text = as_text(&source, &answers).replace(&format!("{}/", directory.path().display()), "");
+    (text, as_json(&source, &answers))
+}
+
+#[test]
+fn a_user_and_a_command_have_lines_of_their_own() {
+    let (text, json) = rights("127.0.0.1", Some("reporting"), Some("GET report:1"));
+    assert_eq!(
+        text,
+        "public: 127.0.0.1 allowed by 127.0.0.1 (written in place), gate.yaml:2\n\
+         public: user reporting allowed: from: 127.0.0.1, gate.yaml:6\n\
+         public: GET report:1 allowed: acl \"+@all -@dangerous\" of listener public and acl \"+@read +flushall ~report:*\" of user reporting\n\
+         inside: 127.0.0.1 allowed by 127.0.0.1 (written in place), gate.yaml:3\n\
+         inside: user reporting refused: auth is trust, the gate knows no users here\n"
+    );
+    assert_eq!(json["allowed"], false, "{json}");
+    let listener = &json["listeners"][0];
+    assert_eq!(listener["user"]["rule"]["line"], 6);
+    assert_eq!(listener["command"]["by"], json!(["listener", "user"]));
+    assert_eq!(listener["command"]["reply"], Value::Null);
+}
+
+/// The rule set that refuses is named, and what the client reads is what it reads.
+#[test]
+fn who_refuses_a_command_is_named() {
+    let cases: [(Option<&str>, &str, &str, &[&str]); 9] = [
+        (Some("reporting"), "GET other", "-NOPERM No permissions to access a key", &["user"]),
+        (
+            Some("reporting"),
+            "SET report:1 x",
+            "-NOPERM User reporting has no permissions to run the 'set' command",
+            &["user"],
+        ),
+        (
+            Some("reporting"),
+            "FLUSHALL",
+            "-NOPERM User reporting has no permissions to run the 'flushall' command",
+            &["listener"],
+        ),
+        (
+            Some("reporting"),
+            "config get \"x\"",
+            "-NOPERM User reporting has no permissions to run the 'config|get' command",
+            &["listener", "user"],
+        ),
+        (
+            Some("all"),
+            "NOSUCH a",
+            "-NOPERM User all has no permissions to run the 'NOSUCH' command",
+            &["listener"],
+        ),
+        (
+            Some("all"),
+            "psync ? -1",
+            "-NOPERM User all has no permissions to run the 'psync' command",
+            &["listener"],
+        ),
+        (Some("all"), "PSYNC", "-ERR wrong number of arguments for 'psync' command", &["listener"]),
+        (None, "GET report:1", "-NOAUTH Authentication required.", &["login"]),
+        (None, "GET", "-NOAUTH Authentication required.", &["login"]),
+    ];
+    for (user, command, reply, by) in cases {
+        let (_, json) = rights("127.0.0.1", user, Some(command));
+        let command = &json["listeners"][0]["command"];
+        assert_eq!(
+            (command["allowed"].as_bool(), command["reply"].as_str()),
+            (Some(false), Some(reply)),
+            "{json}"
+        );
+        assert_eq!(command["by"], json!(by), "{json}");
+    }
+    for (user, command) in [(Some("all"), "SET other 1"), (None, "AUTH all x"), (None, "HELLO 3")] {
+        let (_, json) = rights("127.0.0.1", user, Some(command));
+        assert_eq!(json["listeners"][0]["command"]["allowed"], true, "{json}");
+    }
+    // Without any rules everything may run, but for what only its own name allows.
+    let (_, json) = rights("127.0.0.1", None, Some("CONFIG GET requirepass"));
+    assert_eq!(json["listeners"][1]["command"]["reason"], "there are no rules");
+    let (_, json) = rights("127.0.0.1", None, Some("SYNC"));
+    assert_eq!(json["listeners"][1]["command"]["reason"], "only a rule with its name allows it");
+}
+
+#[test]
+fn a_user_from_elsewhere_and_one_that_there_is_not() {
+    let (text, json) = rights("127.0.0.2", Some("reporting"), Some("GET report:1"));
+    assert!(text.contains("public: 127.0.0.2 allowed by"), "{text}");
+    assert!(
+        text.contains("public: user reporting refused: none of the entries of its from covers the source\n"),
+        "{text}"
+    );
+    assert_eq!(json["listeners"][0]["command"], Value::Null, "nothing is said of who is not in");
+    let (text, _) = rights("127.0.0.2", Some("all"), None);
+    assert!(text.contains("public: user all allowed: from wherever the listener admits\n"), "{text}");
+    let (text, _) = rights("127.0.0.2", Some("nobo\ndy"), None);
+    assert!(
+        text.contains("user nobo\\ndy refused: the listener does not name it, but reporting, all\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_is_no_command_is_said() {
+    for (command, why) in [("", "the command is empty"), ("  ", "empty"), ("GET \"x", "is no command")] {
+        let error = Question::new(None, Some(command.to_owned())).unwrap_err();
+        assert!(error.contains(why), "{error}");
+    }
 }

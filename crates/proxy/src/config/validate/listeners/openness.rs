@@ -8,6 +8,7 @@ use super::Listeners;
 use crate::config::load::Scope;
 use crate::config::model::Auth;
 use crate::config::validate::upstreams::Upstreams;
+use crate::config::validate::users::Users;
 
 impl Listeners<'_> {
     /// Warns of listeners that admit nobody.
@@ -87,7 +88,12 @@ impl Listeners<'_> {
     }
 
     /// What `auth` makes of an upstream's credentials.
-    pub(in crate::config::validate) fn meet_upstreams(&self, upstreams: &Upstreams<'_>, scope: &mut Scope) {
+    pub(in crate::config::validate) fn meet_upstreams(
+        &self,
+        upstreams: &Upstreams<'_>,
+        known: &Users<'_>,
+        scope: &mut Scope,
+    ) {
         let mut users: HashMap<usize, Vec<Auth>> = HashMap::new();
         for read in self.list.iter().flatten() {
             let Some(upstream) = read.settings.upstream else { continue };
@@ -101,6 +107,22 @@ impl Listeners<'_> {
                 );
                 let hint =
                     "add acl: \"@public\", or give the upstream a Redis user without dangerous commands";
+                scope.problems.warning(read.place, message, hint);
+            }
+            let names = read.settings.users.as_ref().map(|(names, _)| names.as_slice()).unwrap_or_default();
+            let unruled = known.unruled(names, upstream);
+            if auth == Auth::Users
+                && credentials.is_some()
+                && read.settings.acl.is_none()
+                && !unruled.is_empty()
+            {
+                let message = format!(
+                    "listener '{}' lets {} run every command with the upstream's own login: CONFIG GET requirepass would show its password",
+                    read.name,
+                    unruled.join(", ")
+                );
+                let hint =
+                    "add acl: \"@public\" to the listener, or an acl or upstream_credentials to the user";
                 scope.problems.warning(read.place, message, hint);
             }
         }

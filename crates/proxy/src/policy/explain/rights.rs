@@ -1,0 +1,233 @@
+//! What the gate says to a user and a command, judged by the plan that judges those of clients.
+
+use portcullis_acl::{CommandPlan, Judgement, Permit, UnixSeconds};
+use portcullis_resp::command::keys::Frame;
+use portcullis_resp::command::{CommandId, id, lookup};
+use portcullis_resp::{inline, reply, scan};
+use serde_json::{Value, json};
+
+use super::{Source, json_rule};
+use crate::config::{Acl, Auth, Config, Listener};
+use crate::policy::logins::Logins;
+
+/// What is asked besides where a client comes from.
+#[derive(Clone, Debug, Default)]
+pub struct Question {
+    user: Option<String>,
+    command: Option<Command>,
+}
+
+/// A command as it is written to Redis.
+#[derive(Clone, Debug)]
+struct Command {
+    line: String,
+    frame: Vec<u8>,
+    arguments: u64,
+}
+
+impl Question {
+    /// `command` is written as for telnet, quotes included.
+    ///
+    /// # Errors
+    /// The command cannot be read: what is wrong with it.
+    pub fn new(user: Option<String>, command: Option<String>) -> Result<Self, String> {
+        let read = |line: String| {
+            let mut frame = Vec::new();
+            match inline::canonicalise(line.as_bytes(), &mut frame) {
+                Ok(0) => Err("the command is empty: write --command 'GET report:1'".to_owned()),
+                Ok(arguments) => Ok(Command { line, frame, arguments }),
+                Err(error) => Err(format!("'{}' is no command: {error}", line.escape_debug())),
+            }
+        };
+        Ok(Self { user, command: command.map(read).transpose()? })
+    }
+}
+
+/// What one listener says to it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rights {
+    user: Option<UserRights>,
+    command: Option<CommandRights>,
+}
+
+#[derive(Clone, Debug)]
+struct UserRights {
+    name: String,
+    allowed: bool,
+    why: String,
+    rule: Value,
+}
+
+#[derive(Clone, Debug)]
+struct CommandRights {
+    line: String,
+    allowed: bool,
+    why: String,
+    /// Who decided: `listener`, `user`, both, or something else than rules.
+    by: Vec<&'static str>,
+    /// What the client reads where it is refused.
+    reply: Option<String>,
+}
+
+impl Rights {
+    pub(super) fn of(
+        config: &Config,
+        listener: &Listener,
+        logins: &Logins,
+        source: &Source,
+        question: &Question,
+        now: UnixSeconds,
+    ) -> Self {
+        let named = question.user.as_deref();
+        let user = named.map(|name| user_rights(config, listener, logins, name, source, now));
+        // Of somebody whom the listener does not know there is nothing to say.
+        let judged = match (&user, listener.auth()) {
+            (Some(_), Auth::Users) => logins.rules(named),
+            _ => logins.rules(None),
+        };
+        let known = user.as_ref().is_none_or(|user| user.allowed);
+        let command = question.command.as_ref().filter(|_| known).zip(judged);
+        let command = command.map(|(command, plan)| command_rights(config, listener, plan, named, command));
+        Self { user, command }
+    }
+
+    pub(super) fn is_allowed(&self) -> bool {
+        self.user.as_ref().is_none_or(|user| user.allowed)
+            && self.command.as_ref().is_none_or(|command| command.allowed)
+    }
+
+    /// Lines for people.
+    pub(super) fn lines(&self, listener: &str) -> impl Iterator<Item = String> {
+        let word = |allowed| if allowed { "allowed" } else { "refused" };
+        let user = self.user.as_ref().map(|user| {
+            format!("{listener}: user {} {}: {}", user.name.escape_debug(), word(user.allowed), user.why)
+        });
+        let command = self.command.as_ref().map(|command| {
+            let reply = command.reply.as_ref().map(|reply| format!(", the client reads {reply}"));
+            format!(
+                "{listener}: {} {}: {}{}",
+                command.line.escape_debug(),
+                word(command.allowed),
+                command.why,
+                reply.unwrap_or_default()
+            )
+        });
+        user.into_iter().chain(command)
+    }
+
+    pub(super) fn json(&self) -> impl Iterator<Item = (&'static str, Value)> {
+        let user = self.user.as_ref().map(|user| {
+            let facts = json!({
+                "name": user.name, "allowed": user.allowed, "reason": user.why, "rule": user.rule,
+            });
+            ("user", facts)
+        });
+        let command = self.command.as_ref().map(|command| {
+            let facts = json!({
+                "command": command.line, "allowed": command.allowed, "reason": command.why,
+                "by": command.by, "reply": command.reply,
+            });
+            ("command", facts)
+        });
+        user.into_iter().chain(command)
+    }
+}
+
+fn user_rights(
+    config: &Config,
+    listener: &Listener,
+    logins: &Logins,
+    name: &str,
+    source: &Source,
+    now: UnixSeconds,
+) -> UserRights {
+    let answer = |allowed, why: String, rule| UserRights { name: name.to_owned(), allowed, why, rule };
+    if listener.auth() != Auth::Users {
+        let why = format!("auth is {}, the gate knows no users here", listener.auth().as_str());
+        return answer(false, why, Value::Null);
+    }
+    if logins.plan(Some(name)).is_none() {
+        let known = listener.users().join(", ");
+        return answer(false, format!("the listener does not name it, but {known}"), Value::Null);
+    }
+    match logins.admits(Some(name), config.policy(), &source.from, now) {
+        Ok(None) => answer(true, "from wherever the listener admits".to_owned(), Value::Null),
+        Ok(Some(permit)) => {
+            let rule = config.policy().rule(Permit::rule(&permit));
+            let entry = rule.as_ref().map(|rule| {
+                let group = rule.group.map(|group| format!(" of group {group}")).unwrap_or_default();
+                let place = rule.file.map(|file| format!(", {file}:{}", rule.line)).unwrap_or_default();
+                format!("from: {}{group}{place}", rule.entry())
+            });
+            answer(true, entry.unwrap_or_default(), rule.as_ref().map_or(Value::Null, json_rule))
+        }
+        Err(_) => answer(false, "none of the entries of its from covers the source".to_owned(), Value::Null),
+    }
+}
+
+fn command_rights(
+    config: &Config,
+    listener: &Listener,
+    plan: &CommandPlan,
+    user: Option<&str>,
+    command: &Command,
+) -> CommandRights {
+    let answer = |allowed, why: String, by: Vec<&'static str>, reply| CommandRights {
+        line: command.line.clone(),
+        allowed,
+        why,
+        by,
+        reply,
+    };
+    let name = scan::arguments(&command.frame).next().unwrap_or_default();
+    let known = lookup(name).unwrap_or(CommandId::UNKNOWN);
+    let before_login = matches!(known, id::AUTH | id::HELLO | id::RESET | id::QUIT);
+    if listener.auth() == Auth::Users && user.is_none() && !before_login {
+        let why = "a client has to log in first; --user says as whom".to_owned();
+        return answer(false, why, vec!["login"], Some(line_of(reply::NOAUTH)));
+    }
+    let args = Frame::new(&command.frame, command.arguments);
+    let of_user = user.and_then(|name| config.users().iter().find(|user| user.name() == name));
+    let of_user = of_user.and_then(|user| user.acl());
+    let sides = [("listener", listener.acl()), ("user", of_user)];
+    let named = |acl: &Acl, side: &str| {
+        let whose = if side == "user" { user.unwrap_or_default() } else { listener.name() };
+        format!("acl \"{}\" of {side} {whose}", acl.text().join(" ").escape_debug())
+    };
+    let written = sides.into_iter().filter_map(|(side, acl)| Some((side, acl?)));
+    match plan.judge(known, &args, true) {
+        Judgement::Allow => {
+            let (by, why): (Vec<_>, Vec<_>) = written.map(|(side, acl)| (side, named(acl, side))).unzip();
+            let why = if why.is_empty() { "there are no rules".to_owned() } else { why.join(" and ") };
+            answer(true, why, by, None)
+        }
+        Judgement::Refuse(refusal) => {
+            let refuses = |(side, acl): &(&'static str, &Acl)| {
+                let alone = CommandPlan::new(Some(acl.rules()), None);
+                (alone.judge(known, &args, true) != Judgement::Allow).then(|| (*side, named(acl, side)))
+            };
+            let (by, why): (Vec<_>, Vec<_>) = written.collect::<Vec<_>>().iter().filter_map(refuses).unzip();
+            let why = if why.is_empty() {
+                "only a rule with its name allows it".to_owned()
+            } else {
+                why.join(" and ")
+            };
+            let mut said = Vec::new();
+            // As Redis has it, what is wrong with a command comes before who may run it.
+            if refusal.command().info().takes(command.arguments) {
+                refusal.write(&mut said, user.unwrap_or(DEFAULT_USER).as_bytes(), name);
+            } else {
+                reply::wrong_arity(&mut said, refusal.command().name());
+            }
+            answer(false, why, by, Some(line_of(&said)))
+        }
+        Judgement::More => answer(false, "it cannot be judged".to_owned(), Vec::new(), None),
+    }
+}
+
+/// Whom a refusal names where nobody is logged in.
+const DEFAULT_USER: &str = portcullis_acl::user::DEFAULT_USER;
+
+fn line_of(reply: &[u8]) -> String {
+    String::from_utf8_lossy(reply).trim_end().to_owned()
+}

@@ -1,0 +1,363 @@
+//! `acl`: a refused command has its reply in its place, and not one byte of it reaches Redis.
+
+mod public;
+mod tap;
+
+use std::time::Duration;
+
+use e2e::client::{command, encode};
+use e2e::{Client, Gate, GateBuilder, Redis, eventually};
+
+use self::tap::Tap;
+
+const MIB: usize = 1024 * 1024;
+const NO_KEY: &str = "-NOPERM No permissions to access a key";
+const NO_CHANNEL: &str = "-NOPERM No permissions to access a channel";
+
+fn no_command(name: &str) -> String {
+    format!("-NOPERM User default has no permissions to run the '{name}' command")
+}
+
+fn under(tap: &Tap, acl: &str) -> GateBuilder {
+    Gate::before_address(&tap.address()).listener("auth: trust").listener(&format!("acl: {acl}"))
+}
+
+/// In RESP2 and RESP3, alone and behind a thousand others: what Redis got is exactly what was allowed.
+#[test]
+fn a_refusal_stands_in_its_place() {
+    let redis = Redis::plain();
+    let tap = Tap::before(&redis);
+    let gate = under(&tap, "\"+@all -@dangerous ~app:* ~lead &news:*\"").start();
+    let mut number = 0;
+    for protocol in ["2", "3"] {
+        for deep in [0, 1000] {
+            number += 1;
+            redis.control().asks("FLUSHALL", "+OK");
+            let marker = format!("marker-{number}");
+            let mut client = gate.connect();
+            client.send(&format!("HELLO {protocol}"));
+            assert_eq!(client.read().items().len(), 14);
+            client.asks(&format!("ECHO {marker}"), &format!("\"{marker}\""));
+            let mut due = command(&format!("HELLO {protocol}"));
+            due.extend(command(&format!("ECHO {marker}")));
+            due.extend(command("INCR lead").repeat(deep));
+            client.lead("lead", deep);
+            let (flushall, config) = (no_command("flushall"), no_command("config|get"));
+            let table = [
+                ("SET app:1 x", "+OK"),
+                ("GET other", NO_KEY),
+                ("GET app:1", "\"x\""),
+                ("FLUSHALL", &flushall),
+                ("MSET app:2 a other b", NO_KEY),
+                ("CONFIG GET requirepass", &config),
+                ("PUBLISH news:1 x", ":0"),
+                ("PUBLISH secret x", NO_CHANNEL),
+                ("SUBSCRIBE news:1 secret", NO_CHANNEL),
+                ("PSUBSCRIBE n*", NO_CHANNEL),
+                ("flushall async", &flushall),
+                ("EXISTS app:1 app:2", ":1"),
+                ("PING", "+PONG"),
+            ];
+            for (line, reply) in table {
+                client.hold(&command(line));
+                if !reply.starts_with("-NOPERM") {
+                    due.extend(command(line));
+                }
+            }
+            client.send_raw(b"");
+            for (_, reply) in table {
+                client.gets(reply);
+            }
+            let sent = tap.with(&marker);
+            assert_eq!(sent, String::from_utf8(due).expect("text"));
+        }
+    }
+    assert_eq!(gate.metric("commands_denied_total", &[("reason", "command")]), 12.0);
+    assert_eq!(gate.metric("commands_denied_total", &[("reason", "key")]), 8.0);
+    assert_eq!(gate.metric("commands_denied_total", &[("reason", "channel")]), 12.0);
+}
+
+#[test]
+fn inline_commands_are_judged_alike() {
+    let redis = Redis::plain();
+    let tap = Tap::before(&redis);
+    let gate = under(&tap, "\"+@all -@dangerous ~app:* &news:*\"").start();
+    let mut client = gate.connect();
+    let lines = [
+        ("ECHO marker", "\"marker\"".to_owned()),
+        ("SET app:1 x", "+OK".to_owned()),
+        ("GET other", NO_KEY.to_owned()),
+        (r#""\x47ET" "oth\x65r""#, NO_KEY.to_owned()),
+        ("gEt 'app:1'", "\"x\"".to_owned()),
+        ("FlushAll", no_command("flushall")),
+        ("config\tGET *", no_command("config|get")),
+        ("PUBLISH secret x", NO_CHANNEL.to_owned()),
+    ];
+    for (line, _) in &lines {
+        client.hold(format!("{line}\r\n").as_bytes());
+    }
+    client.send_raw(b"");
+    for (_, reply) in &lines {
+        client.gets(reply);
+    }
+    let sent = tap.with("marker");
+    assert!(!sent.contains("other") && !sent.contains("secret") && !sent.to_lowercase().contains("flushall"));
+}
+
+/// Redis's own counter of what it has read.
+#[test]
+fn the_input_counter_of_redis_does_not_move() {
+    let redis = Redis::plain();
+    let gate = Gate::before(&redis).listener("auth: trust").listener("acl: \"+@all -debug ~app:*\"").start();
+    let read = || {
+        let info = redis.control().ask("INFO stats").text();
+        let line = info.lines().find_map(|line| line.strip_prefix("total_net_input_bytes:"));
+        line.and_then(|n| n.trim().parse::<u64>().ok()).expect("INFO stats")
+    };
+    let mut client = gate.connect();
+    client.asks("SET app:1 x", "+OK");
+    let refused = [
+        encode(&[b"SET", b"other", "x".repeat(1024).as_bytes()]),
+        encode(&[b"DEBUG", b"JMAP", "x".repeat(1024).as_bytes()]),
+        encode(&[b"NOSUCH", "x".repeat(1024).as_bytes()]),
+    ];
+    let before = read();
+    for frame in &refused {
+        client.hold(&frame.repeat(3000));
+    }
+    client.send("GET app:1");
+    for reply in [NO_KEY, &no_command("debug"), &no_command("NOSUCH")] {
+        for _ in 0..3000 {
+            let got = client.read().to_string();
+            assert_eq!(got.to_lowercase(), reply.to_lowercase());
+        }
+    }
+    client.gets("\"x\"");
+    // The rest is the health check, and this question.
+    let moved = read() - before;
+    assert!(moved < 1000, "{moved} bytes of 9 MiB that were refused");
+}
+
+/// Refused as soon as what decides has come; the rest is skipped, and costs nothing.
+#[test]
+fn a_refused_gibibyte() {
+    let redis = Redis::plain();
+    let tap = Tap::before(&redis);
+    let gate = under(&tap, "\"+@all -debug ~app:*\"").listener("limits: {bulk: 2GiB}").start();
+    let mut client = gate.connect();
+    client.asks("ECHO marker", "\"marker\"");
+    let before = gate.peak_memory();
+    let chunk = vec![b'x'; MIB];
+    for (head, reply) in [
+        ("*3\r\n$3\r\nSET\r\n$5\r\nother\r\n$1073741824\r\n", NO_KEY.to_owned()),
+        ("*2\r\n$5\r\nDEBUG\r\n$1073741824\r\n", no_command("debug")),
+    ] {
+        client.send_raw(head.as_bytes());
+        if head.contains("SET") {
+            // The answer does not wait for the rest.
+            client.gets(&reply);
+        }
+        for _ in 0..1024 {
+            client.send_raw(&chunk);
+        }
+        client.send_raw(b"\r\n");
+        if !head.contains("SET") {
+            let got = client.read().to_string();
+            assert!(got.starts_with('-'), "{got}");
+        }
+        client.asks("GET app:1", "nil");
+    }
+    let grown = gate.peak_memory() - before;
+    assert!(grown < 1024 * 1024, "{grown} bytes more");
+    assert!(tap.with("marker").len() < 200);
+}
+
+#[test]
+fn a_refusal_spoils_its_transaction() {
+    let redis = Redis::plain();
+    let tap = Tap::before(&redis);
+    let gate = under(&tap, "\"+@all -@dangerous ~app:*\"").start();
+    let aborted = "-EXECABORT Transaction discarded because of previous errors.";
+    for (refused, reply) in [("FLUSHALL", no_command("flushall")), ("GET other", NO_KEY.to_owned())] {
+        let mut client = gate.connect();
+        for line in ["MULTI", "SET app:a 1", refused, "SET app:b 1", "EXEC", "EXISTS app:a app:b", "EXEC"] {
+            client.hold(&command(line));
+        }
+        client.send("MULTI");
+        for due in ["+OK", "+QUEUED", &reply, "+QUEUED", aborted, ":0", "-ERR EXEC without MULTI", "+OK"] {
+            client.gets(due);
+        }
+        // Nothing is queued from before.
+        client.asks("SET app:c 1", "+QUEUED");
+        client.asks("EXEC", "[+OK]");
+    }
+    assert!(tap.all().iter().all(|sent| !sent.contains("FLUSHALL") && !sent.contains("other")));
+}
+
+/// Keys that a script declares are checked; where the number of them is none, it is refused.
+#[test]
+fn scripts_under_key_rules() {
+    let redis = Redis::plain();
+    let gate = Gate::before(&redis).listener("auth: trust").listener("acl: \"+@all ~app:*\"").start();
+    let mut client = gate.connect();
+    let script = "return(redis.call('set',KEYS[1],'x'))";
+    client.asks(&format!("EVAL {script} 1 app:s"), "+OK");
+    client.asks(&format!("EVAL {script} 1 other"), NO_KEY);
+    client.asks(&format!("EVAL {script} 2 app:s other"), NO_KEY);
+    client.asks(&format!("EVAL {script} x app:s"), NO_KEY);
+    client.asks("EVAL return(1) 0", ":1");
+    let error =
+        Gate::before(&redis).listener("auth: trust").listener("acl: \"+@all ~app:*\"").start().stderr();
+    assert!(error.contains("scripts or functions are allowed"), "the start says so: {error}");
+    redis.control().asks("EXISTS other", ":0");
+}
+
+#[test]
+fn unknown_commands_need_their_name() {
+    let redis = Redis::plain();
+    let gate =
+        Gate::before(&redis).listener("auth: trust").listener("acl: [\"+@all\", \"+json.set\"]").start();
+    let mut client = gate.connect();
+    client.asks("NOSUCH a", &no_command("NOSUCH"));
+    client.asks("JSON.GET a", &no_command("JSON.GET"));
+    client.asks("JSON.SET a", "-ERR unknown command 'JSON.SET', with args beginning with: 'a' ");
+    client.asks("CONFIG NOSUCH", &no_command("config"));
+    // Nobody can say which keys it touches.
+    let gate = Gate::before(&redis)
+        .listener("auth: trust")
+        .listener("acl: [\"+@all\", \"+json.set\", \"~app:*\"]")
+        .start();
+    gate.connect().asks("JSON.SET app:1", NO_KEY);
+}
+
+/// What one set of rules refuses another may allow; a selector never lends its keys to the others.
+#[test]
+fn selectors() {
+    let redis = Redis::plain();
+    let gate = Gate::before(&redis)
+        .listener("auth: trust")
+        .listener("acl: \"+@read ~a:* (+set ~b:*) (+@hash %R~c:* %W~d:*)\"")
+        .start();
+    let mut client = gate.connect();
+    for (line, reply) in [
+        ("GET a:1", "nil"),
+        ("GET b:1", NO_KEY),
+        ("SET b:1 x", "+OK"),
+        ("SET a:1 x", NO_KEY),
+        ("SET b:1 x GET", NO_KEY),
+        ("HGET c:1 f", "nil"),
+        ("HSET d:1 f x", ":1"),
+        ("HSET c:1 f x", NO_KEY),
+    ] {
+        let got = client.ask(line).to_string();
+        let due = if line == "SET b:1 x GET" && !got.starts_with('-') { got.as_str() } else { reply };
+        assert_eq!(got, due, "{line}");
+    }
+}
+
+/// Both must agree: a user's rules never widen the listener's.
+#[test]
+fn listener_and_user_rules_meet() {
+    let redis = Redis::plain();
+    let gate = Gate::before(&redis)
+        .listener("auth: users")
+        .listener("users: [reporting, all]")
+        .listener("acl: \"@public ~app:*\"")
+        .top("users: {reporting: {password: {env: GATE_TEST_A}, acl: \"+@all -@write ~app:r:* ~other:*\"}, all: {password: {env: GATE_TEST_A}}}")
+        .environment("GATE_TEST_A", "canary-users-a")
+        .secret("canary-users-a")
+        .start();
+    let no = |user: &str, name: &str| {
+        format!("-NOPERM User {user} has no permissions to run the '{name}' command")
+    };
+    let mut client = gate.connect();
+    client.asks("AUTH reporting canary-users-a", "+OK");
+    client.asks("GET app:r:1", "nil");
+    client.asks("GET app:x", NO_KEY);
+    client.asks("GET other:1", NO_KEY);
+    client.asks("SET app:r:1 x", &no("reporting", "set"));
+    client.asks("CONFIG GET x", &no("reporting", "config|get"));
+    client.asks("AUTH all canary-users-a", "+OK");
+    client.asks("SET app:x 1", "+OK");
+    client.asks("SET other:1 1", NO_KEY);
+    client.asks("CONFIG GET x", &no("all", "config|get"));
+    // AUTH, HELLO, QUIT and RESET need no rule.
+    client.asks("RESET", "+RESET");
+    client.asks("AUTH reporting canary-users-a", "+OK");
+    client.asks("QUIT", "+OK");
+}
+
+/// A reload counts from the next command on, for those who are there, in whatever they are.
+#[test]
+fn other_rules_by_a_reload() {
+    const YAML: &str = r#"
+listeners:
+  - {name: public, bind: "127.0.0.1:{port}", upstream: main, allow: [127.0.0.1], auth: trust, acl: "+@all ~app:*"}
+upstreams: {main: {address: {redis}}}
+admin: {bind: "127.0.0.1:{admin}"}
+"#;
+    let redis = Redis::plain();
+    let gate = Gate::before(&redis).config(YAML).start();
+    let (mut idle, mut in_multi, mut subscribed, mut fresh) =
+        (gate.connect(), gate.connect(), gate.connect(), gate.connect());
+    idle.asks("SET app:1 x", "+OK");
+    in_multi.asks("MULTI", "+OK");
+    in_multi.asks("SET app:2 x", "+QUEUED");
+    subscribed.asks("SUBSCRIBE news", r#"["subscribe" "news" :1]"#);
+    gate.applies(&YAML.replace("+@all ~app:*", "+@all -get ~app:* &other"));
+    idle.asks("GET app:1", &no_command("get"));
+    idle.asks("SET app:1 y", "+OK");
+    fresh.asks("GET app:1", &no_command("get"));
+    // What is queued was judged by other rules.
+    in_multi.asks("EXEC", "-EXECABORT Transaction discarded because of previous errors.");
+    in_multi.asks("EXISTS app:2", ":0");
+    subscribed.asks("SUBSCRIBE news2", NO_CHANNEL);
+    subscribed.asks("SUBSCRIBE other", r#"["subscribe" "other" :2]"#);
+    // Without rules everything is allowed again.
+    gate.applies(&YAML.replace(", acl: \"+@all ~app:*\"", ""));
+    idle.asks("GET app:1", "\"y\"");
+    idle.asks("GET other", "nil");
+    // Rules that are none refuse the reload.
+    let report = gate.reload_with(&YAML.replace("+@all ~app:*", "+@nosuch ~app:*"));
+    assert_eq!(report["result"], "rejected", "{report}");
+    idle.asks("GET other", "nil");
+}
+
+/// A real replica syncs through the gate where a rule names what it needs, and nowhere else.
+#[test]
+fn a_replica_behind_the_gate() {
+    let redis = Redis::builder().password("canary-master").line("repl-diskless-sync-delay 0").start();
+    let gate = |acl: &str| {
+        Gate::before(&redis).listener("auth: trust").password("canary-master").listener(acl).start()
+    };
+    let (open, closed) = (gate("acl: \"+psync +replconf +sync +ping\""), gate("acl: \"+@all\""));
+    redis.control().asks("SET before 1", "+OK");
+    let line = |gate: &Gate| format!("replicaof 127.0.0.1 {}", gate.port());
+    let replica = Redis::builder().line(&line(&open)).start();
+    eventually("the replica has the data", || {
+        (replica.control().ask("GET before").to_string() == "\"1\"").then_some(())
+    });
+    redis.control().asks("SET after 2", "+OK");
+    eventually("the replica follows", || {
+        (replica.control().ask("GET after").to_string() == "\"2\"").then_some(())
+    });
+    eventually("its acknowledgements arrive", || {
+        let info = redis.control().ask("INFO replication").text();
+        let acked = info.lines().any(|line| line.starts_with("slave0:") && line.contains("lag=0"));
+        (acked && info.contains("connected_slaves:1")).then_some(())
+    });
+    redis.control().asks("WAIT 1 5000", ":1");
+
+    let refused = Redis::builder().line(&line(&closed)).start();
+    eventually("PSYNC is refused", || {
+        (closed.metric("commands_denied_total", &[("reason", "command")]) >= 1.0).then_some(())
+    });
+    std::thread::sleep(Duration::from_millis(300));
+    refused.control().asks("GET before", "nil");
+    let mut client = closed.connect();
+    for (line, name) in [("PSYNC ? -1", "psync"), ("SYNC", "sync"), ("REPLCONF capa eof", "replconf")] {
+        client.asks(line, &no_command(name));
+    }
+    let mut client: Client = open.connect();
+    client.asks("GET before", &no_command("get"));
+}

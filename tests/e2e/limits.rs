@@ -1,0 +1,142 @@
+//! Each limit: what the client reads, what is counted, and that who keeps within it notices nothing. `buffers` is in
+//! `attacks.rs`, the limits before login in `users.rs`, `proxy_header` in `proxy_protocol.rs`, `drain` in `lifecycle.rs`.
+
+mod logins;
+mod sources;
+
+use std::time::{Duration, Instant};
+
+use e2e::client::{command, encode};
+use e2e::{Gate, Redis, eventually};
+
+const MAX_CLIENTS: &str = "-ERR max number of clients reached";
+
+fn with(redis: &Redis, limits: &str) -> Gate {
+    Gate::before(redis).listener(&format!("limits: {limits}")).start()
+}
+
+#[track_caller]
+fn counts(gate: &Gate, metric: &str, reason: &str, due: f64) {
+    eventually(&format!("{metric} {reason} is {due}"), || {
+        (gate.metric(metric, &[("reason", reason)]) == due).then_some(())
+    });
+}
+
+/// Of the process, and of a listener; who leaves makes room.
+#[test]
+fn clients() {
+    let redis = Redis::plain();
+    for gate in [with(&redis, "{clients: 2}"), Gate::before(&redis).top("limits: {clients: 2}").start()] {
+        let (mut one, mut two) = (gate.connect(), gate.connect());
+        one.asks("PING", "+PONG");
+        two.asks("PING", "+PONG");
+        let mut three = gate.connect();
+        three.gets(MAX_CLIENTS);
+        three.is_closed();
+        counts(&gate, "connections_refused_total", "limit", 1.0);
+        drop(one);
+        eventually("there is room", || {
+            let mut client = gate.connect();
+            (client.ask("PING").to_string() == "+PONG").then_some(())
+        });
+        two.asks("PING", "+PONG");
+    }
+}
+
+/// Redis's own words for each.
+#[test]
+fn sizes() {
+    let redis = Redis::plain();
+    let gate = with(&redis, "{bulk: 2KiB, arguments: 4, inline: 1KiB}");
+    let cases: [(Vec<u8>, &str); 4] = [
+        (b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$2049\r\n".to_vec(), "invalid bulk length"),
+        (b"*5\r\n".to_vec(), "invalid multibulk length"),
+        (vec![b'x'; 1100], "too big inline request"),
+        (b"*1\r\n$2049\r\n".to_vec(), "invalid bulk length"),
+    ];
+    for (bytes, reason) in &cases {
+        let mut client = gate.connect();
+        client.hold(&command("PING"));
+        client.send_raw(bytes);
+        client.gets("+PONG");
+        client.gets(&format!("-ERR Protocol error: {reason}"));
+        client.is_closed();
+    }
+    counts(&gate, "connections_closed_total", "protocol", 4.0);
+    let mut client = gate.connect();
+    client.send_args(&[b"SET", b"k", &[b'x'; 2048]]);
+    client.gets("+OK");
+    client.asks("SET k v XX", "+OK");
+    client.send_raw(format!("ECHO {}\r\n", "x".repeat(1000)).as_bytes());
+    client.gets(&format!("\"{}\"", "x".repeat(1000)));
+}
+
+/// A command whose keys cannot be seen within what is held.
+#[test]
+fn held_command() {
+    let redis = Redis::plain();
+    let gate = Gate::before(&redis)
+        .listener("auth: trust")
+        .listener("acl: \"+@all -@dangerous ~app:*\"")
+        .listener("limits: {held_command: 16KiB}")
+        .start();
+    let mut client = gate.connect();
+    let keys: Vec<Vec<u8>> = (0..3000).map(|n| format!("app:{n}").into_bytes()).collect();
+    let mut words: Vec<&[u8]> = vec![b"DEL"];
+    words.extend(keys.iter().map(Vec::as_slice));
+    client.hold(&encode(&words));
+    client.send("GET app:1");
+    client.gets("-ERR command too large to be checked");
+    client.gets("nil");
+    assert_eq!(gate.metric("commands_denied_total", &[("reason", "size")]), 1.0);
+    // A large value behind a key that was seen streams on.
+    client.send_args(&[b"SET", b"app:large", &[b'x'; 100_000]]);
+    client.gets("+OK");
+    client.asks("STRLEN app:large", ":100000");
+}
+
+#[test]
+fn timeouts_of_clients() {
+    let redis = Redis::plain();
+    let gate = with(&redis, "{timeouts: {idle: 1s, frame: 1s, write: 1s}}");
+    let started = Instant::now();
+    let (mut idle, mut half, mut subscriber, mut blocked) =
+        (gate.connect(), gate.connect(), gate.connect(), gate.connect());
+    half.send_raw(b"*1\r\n$4\r\nPI");
+    subscriber.asks("SUBSCRIBE a", r#"["subscribe" "a" :1]"#);
+    blocked.send("BLPOP l 3");
+    idle.is_closed();
+    half.is_closed();
+    let took = started.elapsed();
+    assert!(took > Duration::from_millis(700) && took < Duration::from_secs(4), "{took:?}");
+    counts(&gate, "connections_closed_total", "idle", 1.0);
+    counts(&gate, "connections_closed_total", "timeout", 1.0);
+    blocked.gets("nil[]");
+    redis.control().asks("PUBLISH a x", ":1");
+    subscriber.gets(r#"["message" "a" "x"]"#);
+
+    // One that does not read what it asked for.
+    redis.control().asks(&format!("SET big {}", "x".repeat(1 << 20)), "+OK");
+    let mut deaf = gate.connect();
+    deaf.send_raw(&command("GET big").repeat(64));
+    counts(&gate, "connections_closed_total", "slow", 1.0);
+    drop(deaf);
+}
+
+/// What an upstream may take its time for.
+#[test]
+fn timeouts_of_upstreams() {
+    let redis = Redis::plain();
+    let gate = Gate::before(&redis).upstream("response_timeout: 1s").start();
+    let mut client = gate.connect();
+    client.asks("BLPOP nothing 2", "nil[]");
+    redis.signal(rustix::process::Signal::STOP);
+    client.send("GET k");
+    let started = Instant::now();
+    client.gets("-ERR portcullis: upstream 'main' unavailable (timeout)");
+    client.is_closed();
+    assert!(started.elapsed() > Duration::from_millis(700), "{:?}", started.elapsed());
+    redis.signal(rustix::process::Signal::CONT);
+    assert!(gate.metric("upstream_errors_total", &[("kind", "timeout")]) >= 1.0);
+    counts(&gate, "connections_closed_total", "upstream", 1.0);
+}

@@ -1,0 +1,165 @@
+//! `auth_failures` and `block_for`: guessing ends, a mistake does not lock anybody out, and the log has a line for fail2ban.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use e2e::client::command;
+use e2e::{Client, Gate, Redis, eventually};
+
+use super::counts;
+
+const WRONGPASS: &str = "-WRONGPASS invalid username-password pair or user is disabled.";
+const BLOCKED: &str = "-ERR too many failed logins from your address, try again later";
+const PASSWORD: &str = "canary-limits-login";
+
+fn start(redis: &Redis, per_source: &str, more: &[&str]) -> Gate {
+    let mut gate = Gate::before(redis)
+        .allow("[127.0.0.0/8]")
+        .listener("auth: users")
+        .listener("users: [alice]")
+        .listener(&format!("limits: {{per_source: {per_source}}}"))
+        .top("users: {alice: {password: {env: GATE_TEST_ALICE}}}")
+        .environment("GATE_TEST_ALICE", PASSWORD)
+        .secret(PASSWORD);
+    for line in more {
+        gate = gate.top(line);
+    }
+    gate.start()
+}
+
+fn from(gate: &Gate, address: &str) -> Client {
+    gate.connect_from(address, "127.0.0.1")
+}
+
+/// Ten thousand guesses in one write: those up to the limit are answered, the rest is not looked at.
+#[test]
+fn ten_thousand_pipelined_guesses() {
+    let redis = Redis::plain();
+    let gate = start(&redis, "{auth_failures: 10/1m, block_for: 1h}", &[]);
+    let mut guesser = from(&gate, "127.0.0.5");
+    let mut guesses = Vec::new();
+    for n in 0..10_000 {
+        guesses.extend(command(&format!("AUTH alice guess-{n}")));
+    }
+    // Among them the right one, too late.
+    guesses.extend(command(&format!("AUTH alice {PASSWORD}")));
+    // The gate closes before it has all of it.
+    let _ = guesser.try_send_raw(&guesses);
+    let (answers, _) = guesser.read_to_end();
+    assert_eq!(String::from_utf8_lossy(&answers), format!("{WRONGPASS}\r\n").repeat(10));
+    assert_eq!(gate.metric("auth_failures_total", &[("listener", "public")]), 10.0);
+    assert_eq!(gate.metric("sources_blocked", &[("listener", "public")]), 1.0);
+    counts(&gate, "connections_closed_total", "limit", 1.0);
+
+    // It may not even connect; others may.
+    for _ in 0..3 {
+        let mut client = from(&gate, "127.0.0.5");
+        client.gets(BLOCKED);
+        client.is_closed();
+    }
+    counts(&gate, "connections_refused_total", "blocked", 3.0);
+    from(&gate, "127.0.0.6").asks(&format!("AUTH alice {PASSWORD}"), "+OK");
+}
+
+/// Guesses over many connections count together, with HELLO as with AUTH; connections that were there before end with
+/// their next attempt, who is logged in stays.
+#[test]
+fn guesses_on_many_connections() {
+    let redis = Redis::plain();
+    let gate = start(&redis, "{auth_failures: 4/1m, block_for: 1h}", &[]);
+    let mut inside = from(&gate, "127.0.0.5");
+    inside.asks(&format!("AUTH alice {PASSWORD}"), "+OK");
+    let mut before = from(&gate, "127.0.0.5");
+    before.asks("PING", "-NOAUTH Authentication required.");
+    for attempt in ["AUTH one", "AUTH alice two", "HELLO 3 AUTH alice three", "AUTH alice:four"] {
+        let mut client = from(&gate, "127.0.0.5");
+        client.asks(attempt, WRONGPASS);
+    }
+    // Not even the right one is looked at.
+    before.asks(&format!("AUTH alice {PASSWORD}"), WRONGPASS);
+    before.is_closed();
+    inside.asks("PING", "+PONG");
+}
+
+/// Behind one address a client with an old password, over and over, and others that are right.
+#[test]
+fn one_misconfigured_client_locks_nobody_out() {
+    let redis = Redis::plain();
+    let gate = start(&redis, "{auth_failures: 3/1m, block_for: 1h}", &[]);
+    for _ in 0..200 {
+        from(&gate, "127.0.0.5").asks("AUTH alice last-years-password", WRONGPASS);
+    }
+    from(&gate, "127.0.0.5").asks(&format!("AUTH alice {PASSWORD}"), "+OK");
+    assert_eq!(gate.metric("auth_failures_total", &[]), 200.0);
+    assert_eq!(gate.metric("sources_blocked", &[]), 0.0);
+}
+
+#[test]
+fn a_block_ends() {
+    let redis = Redis::plain();
+    let gate = start(&redis, "{auth_failures: 2/1m, block_for: 2s}", &[]);
+    let mut client = from(&gate, "127.0.0.5");
+    client.asks("AUTH one", WRONGPASS);
+    client.asks("AUTH two", WRONGPASS);
+    let started = Instant::now();
+    client.is_closed();
+    from(&gate, "127.0.0.5").gets(BLOCKED);
+    eventually("the block is over", || {
+        let mut client = from(&gate, "127.0.0.5");
+        (client.ask(&format!("AUTH alice {PASSWORD}")).to_string() == "+OK").then_some(())
+    });
+    let took = started.elapsed();
+    assert!(took > Duration::from_millis(1500) && took < Duration::from_secs(5), "{took:?}");
+    assert_eq!(gate.metric("sources_blocked", &[]), 0.0);
+}
+
+/// The line that docs/operations.md promises, in both forms of the log, found by the filter that stands there.
+#[test]
+fn the_line_for_fail2ban() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md");
+    let text = std::fs::read_to_string(page).expect("the manual");
+    let filter = text.split("failregex = ").nth(1).expect("the filter").to_owned();
+    let regexes: Vec<&str> =
+        filter.lines().take_while(|line| !line.trim().is_empty() && *line != "```").collect();
+    assert_eq!(regexes.len(), 2, "{regexes:?}");
+    let redis = Redis::plain();
+    for format in ["text", "json"] {
+        let gate =
+            start(&redis, "{auth_failures: 2/1m, block_for: 1h}", &[&format!("log: {{format: {format}}}")]);
+        let mut client = from(&gate, "127.0.0.5");
+        client.asks("AUTH one", WRONGPASS);
+        client.asks("AUTH two", WRONGPASS);
+        client.is_closed();
+        eventually("the line is there", || gate.stderr().contains("source blocked").then_some(()));
+        let found = hosts(&regexes, &gate.stderr());
+        assert_eq!(found, "127.0.0.5\n", "{}", gate.stderr());
+        let blocked = gate.audited("blocked");
+        assert_eq!(blocked.len(), 1);
+        assert_eq!(blocked[0]["seconds"], 3600, "{blocked:?}");
+        assert!(
+            blocked[0]["source"].as_str().is_some_and(|source| source.starts_with("127.0.0.5")),
+            "{blocked:?}"
+        );
+    }
+}
+
+/// What fail2ban's `<HOST>` and `<F-...>` make of the log, by Python, in which fail2ban is written.
+fn hosts(regexes: &[&str], log: &str) -> String {
+    const SCRIPT: &str = r"
+import re, sys
+regexes = [line.strip() for line in sys.argv[1].splitlines()]
+for line in sys.stdin:
+    for regex in regexes:
+        found = re.search(regex.replace('<HOST>', r'\[?(?P<host>[0-9a-fA-F:.]+?)\]?'), line)
+        if found: print(found.group('host'))
+";
+    use std::io::Write;
+    let mut child = std::process::Command::new("python3")
+        .args(["-c", SCRIPT, &regexes.join("\n")])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("python3 is installed");
+    child.stdin.take().expect("piped").write_all(log.as_bytes()).expect("it reads");
+    String::from_utf8_lossy(&child.wait_with_output().expect("it ends").stdout).into_owned()
+}

@@ -1,0 +1,251 @@
+//! Every password that the gate is given, and every word that it writes: none is in any of them.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::Command;
+
+use e2e::client::command;
+use e2e::gate::portcullis;
+use e2e::reload::TOKEN;
+use e2e::{Client, Gate, Process, Redis, eventually, http};
+use rustix::process::Signal;
+
+const CANARIES: [&str; 9] = [
+    "canary-gate-7f31",
+    "canary-own-7f32",
+    "canary-user-7f33",
+    "canary-user-7f34",
+    "canary-user-7f35",
+    "canary-health-7f36",
+    "canary-guess-7f37",
+    "canary-next-7f38",
+    TOKEN,
+];
+
+const YAML: &str = r#"
+listeners:
+  - name: users
+    bind: "127.0.0.1:{port}"
+    upstream: main
+    allow: [127.0.0.1]
+    auth: users
+    users: [default, alice, bob]
+    acl: "+@all ~app:*"
+    limits: {per_source: {auth_failures: 60/1m, block_for: 1s}}
+  - {name: trust, bind: "unix:{dir}/trust.sock", upstream: main, allow: [unix], auth: trust}
+  - {name: through, bind: "unix:{dir}/through.sock", upstream: main, allow: [unix]}
+  - {name: dead, bind: "unix:{dir}/dead.sock", upstream: dead, allow: [unix], auth: trust}
+  - {name: wrong, bind: "unix:{dir}/wrong.sock", upstream: wrong, allow: [unix], auth: trust}
+upstreams:
+  main: {address: {redis}, credentials: {username: gate, password: {file: gate.pw}}}
+  dead: {address: "127.0.0.1:1", credentials: {username: dead, password: {file: dead.pw}}}
+  wrong: {address: {redis}, credentials: {username: wrong, password: {file: dead.pw}}}
+groups: {office: [127.0.0.1]}
+users:
+  default: {password: {env: GATE_TEST_DEFAULT}}
+  alice:
+    password: [{file: alice.pw}, {env: GATE_TEST_ALICE}]
+    upstream_credentials: {main: {username: own, password: {file: own.pw}}}
+  bob: {password: {env: GATE_TEST_ALICE}, acl: "+get"}
+admin: {bind: "127.0.0.1:{admin}", token: {file: token}}
+log: {level: trace}
+"#;
+
+fn start(redis: &Redis, yaml: &str) -> Gate {
+    let [gate, own, default, alice, alice2, dead, ..] = CANARIES;
+    let mut builder = Gate::before(redis)
+        .config(yaml)
+        .file("gate.pw", gate)
+        .file("own.pw", own)
+        .file("alice.pw", alice)
+        .file("dead.pw", dead)
+        .file("token", TOKEN)
+        .environment("GATE_TEST_DEFAULT", default)
+        .environment("GATE_TEST_ALICE", alice2);
+    for canary in CANARIES {
+        builder = builder.secret(canary);
+    }
+    builder.start()
+}
+
+#[track_caller]
+fn is_clean(place: &str, text: &str) {
+    for canary in CANARIES {
+        assert!(!text.contains(canary), "{canary} is in {place}:\n{text}");
+        // As bytes in hexadecimal, as dumps show them, or as a list of numbers.
+        let hex: String = canary.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let list = canary.bytes().map(|byte| byte.to_string()).collect::<Vec<_>>().join(", ");
+        assert!(
+            !text.contains(&hex) && !text.contains(&list),
+            "{canary} in another form is in {place}:\n{text}"
+        );
+    }
+}
+
+/// Everything that a client can make the gate say.
+fn dialogue(mut client: Client) -> String {
+    let [gate, own, default, alice, alice2, .., guess, _, _] = CANARIES;
+    for line in [
+        format!("AUTH alice {guess}"),
+        format!("AUTH alice:{guess}"),
+        format!("AUTH a b {guess}"),
+        format!("HELLO 3 AUTH alice {guess}"),
+        format!("HELLO 3 AUTH alice {guess} NOSUCH"),
+        format!("HELLO 9 AUTH alice {alice}"),
+        format!("AUTH gate {gate}"),
+        format!("AUTH {default}"),
+        "GET app:1".to_owned(),
+        "GET other".to_owned(),
+        format!("AUTH alice {alice}"),
+        "ACL WHOAMI".to_owned(),
+        "MULTI".to_owned(),
+        format!("AUTH alice {alice2}"),
+        "EXEC".to_owned(),
+        format!("AUTH bob {alice2}"),
+        "SET app:1 x".to_owned(),
+        format!("AUTH own {own}"),
+        "RESET".to_owned(),
+        format!("HELLO 3 AUTH alice {alice2} SETNAME n"),
+        "CLIENT LIST".to_owned(),
+        "QUIT".to_owned(),
+    ] {
+        client.hold(&command(&line));
+    }
+    client.send_raw(b"");
+    String::from_utf8_lossy(&client.read_to_end().0).into_owned()
+}
+
+fn get(gate: &Gate, path: &str, token: &str) -> String {
+    let head = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", gate.admin());
+    let answer = http::ask(gate.admin(), &format!("{head}Authorization: Bearer {token}\r\n\r\n"));
+    answer.expect("the admin endpoint answers").1
+}
+
+#[test]
+fn no_output_holds_a_secret() {
+    let [gate_password, own, .., next, _] = CANARIES;
+    let redis = Redis::builder()
+        .password("another-password")
+        .line(&format!("user gate on >{gate_password} ~* &* +@all"))
+        .line(&format!("user own on >{own} ~* &* +@all"))
+        .start();
+    let mut gate = start(&redis, YAML);
+    is_clean("the replies to a user", &dialogue(gate.connect()));
+    for socket in ["trust", "through", "dead", "wrong"] {
+        let client = Client::unix(&gate.directory().join(format!("{socket}.sock")));
+        is_clean(&format!("the replies of {socket}"), &dialogue(client));
+    }
+    let mut inline = gate.connect();
+    inline.send_raw(format!("AUTH alice \"{}\nAUTH x {}\x01\n", CANARIES[6], CANARIES[6]).as_bytes());
+    is_clean("the replies to broken lines", &String::from_utf8_lossy(&inline.read_to_end().0));
+    let mut torn = gate.connect();
+    torn.send_raw(format!("*3\r\n$4\r\nAUTH\r\n$5\r\nalice\r\n$17\r\n{}", CANARIES[6]).as_bytes());
+    torn.abort();
+
+    for path in [
+        "/",
+        "/metrics",
+        "/live",
+        "/ready",
+        "/api/status",
+        "/api/groups",
+        "/api/groups/office",
+        "/api/explain?ip=127.0.0.1&user=alice&command=GET%20app:1",
+        "/api/clients",
+        "/nosuch",
+    ] {
+        for token in [TOKEN, "wrong"] {
+            is_clean(path, &get(&gate, path, token));
+        }
+    }
+    let (_, report) = gate.post_reload();
+    is_clean("the answer to a reload", &report.to_string());
+
+    let arguments: [&[&str]; 8] = [
+        &["check"],
+        &["check", "--json"],
+        &["check", "--no-secrets"],
+        &["explain", "127.0.0.1", "--user", "alice", "--command", "GET x"],
+        &["explain", "127.0.0.1", "--json", "--user", "alice"],
+        &["groups", "list"],
+        &["groups", "show", "office", "--json"],
+        &["groups", "add", "office", "192.0.2.1", "--dry-run"],
+    ];
+    for arguments in arguments {
+        is_clean(&arguments.join(" "), &output(gate.directory(), arguments));
+    }
+
+    // Bad configurations of every kind, each with a secret in a place where none belongs.
+    let bad = [
+        ("{file: gate.pw}", format!("\"{next}\"")),
+        ("{file: alice.pw}", format!("{{sha256: {next}}}")),
+        ("{env: GATE_TEST_DEFAULT}", format!("{{plain: {next}}}")),
+        ("{env: GATE_TEST_DEFAULT}", format!("[{next}, {next}]")),
+        ("{file: token}", next.to_owned()),
+        ("token: {file: token}", format!("token: {{file: token, {next}: x}}")),
+        ("username: own, password: {file: own.pw}", format!("username: own, password: {{file: [{next}]}}")),
+    ];
+    for (from, to) in &bad {
+        assert!(YAML.contains(from), "{from}");
+        let report = gate.reload_with(&YAML.replace(from, to));
+        assert_eq!(report["result"], "rejected", "{report}");
+        is_clean("the audit line of a rejected reload", &report.to_string());
+        is_clean("check", &output(gate.directory(), &["check"]));
+        is_clean("check --json", &output(gate.directory(), &["check", "--json"]));
+        is_clean("run", &output(gate.directory(), &["run"]));
+        is_clean("the answer to a bad reload", &gate.post_reload().1.to_string());
+    }
+    gate.reload_with(&format!("{YAML}\nlog: {{level: debug}}\n{next}: [\n"));
+    gate.configure(YAML);
+    eventually("it is good again", || {
+        gate.hang_up();
+        (gate.metric("config_last_reload_successful", &[]) == 1.0).then_some(())
+    });
+    is_clean("the log", &gate.stderr());
+    is_clean("the audit trail", &gate.stdout());
+    let cmdline = fs::read(format!("/proc/{}/cmdline", gate.process().pid())).expect("it runs");
+    is_clean("the command line", &String::from_utf8_lossy(&cmdline));
+}
+
+fn output(directory: &Path, arguments: &[&str]) -> String {
+    let mut command = Command::new(e2e::gate::binary());
+    command.args(arguments).current_dir(directory);
+    command.env("GATE_TEST_DEFAULT", CANARIES[2]).env("GATE_TEST_ALICE", CANARIES[4]);
+    let output = command.env("RUST_LOG", "trace").output().expect("the binary starts");
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+}
+
+/// No core file, where every other process leaves one.
+#[test]
+fn the_memory_is_shut() {
+    let redis = Redis::plain();
+    let mut gate = Gate::before(&redis).under(["prlimit", "--core=unlimited"]).start();
+    gate.signal(Signal::ABORT);
+    let ended = gate.process().wait();
+    assert_eq!((ended.signal(), ended.core_dumped()), (Some(6), false));
+
+    let directory = tempfile::tempdir().expect("a scratch directory");
+    let mut other = Process::start(
+        directory.path(),
+        "other",
+        "prlimit".as_ref(),
+        ["--core=unlimited", "sleep", "60"],
+        &[],
+    );
+    eventually("it sleeps", || {
+        let name = fs::read_to_string(format!("/proc/{}/comm", other.pid())).ok()?;
+        (name.trim() == "sleep").then_some(())
+    });
+    other.signal(Signal::ABORT);
+    let ended = other.wait();
+    assert!(ended.core_dumped(), "cores are off on this machine: this test says nothing here");
+}
+
+/// `hash-password` reads from standard input, and says nothing but the digest.
+#[test]
+fn hash_password_says_only_the_digest() {
+    let directory = tempfile::tempdir().expect("a scratch directory");
+    let refused = portcullis(directory.path(), ["hash-password", CANARIES[0]]);
+    assert_eq!(refused.status.code(), Some(64), "a password on the command line is for all to see");
+}

@@ -1,0 +1,195 @@
+//! Users and reloads: what holds for those who are logged in when something changes, and where they may come from.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use e2e::{Client, Gate, eventually};
+
+use super::{ALICE, ALICE_OLD, BASE, BOB, NOAUTH, WRONGPASS, edit, redis, start};
+
+/// How soon who may not stay must be gone.
+const CUT: Duration = Duration::from_secs(1);
+
+fn alice(gate: &Gate) -> Client {
+    let mut client = gate.connect();
+    client.asks(&format!("AUTH alice {ALICE}"), "+OK");
+    client.asks("PING", "+PONG");
+    client
+}
+
+fn without_alice() -> String {
+    edit(BASE, "users: [default, alice, bob]", "users: [default, bob]")
+}
+
+/// Idle, without any upstream connection, subscribed, blocked, monitoring, in a transaction.
+#[test]
+fn a_removed_user_is_cut_whatever_it_does() {
+    let redis = redis();
+    let gate = start(&redis, BASE);
+    let mut fresh = gate.connect();
+    fresh.asks(&format!("AUTH alice {ALICE}"), "+OK");
+    let (mut idle, mut subscribed, mut blocked) = (alice(&gate), alice(&gate), alice(&gate));
+    let (mut monitoring, mut in_multi, mut resp3) = (alice(&gate), alice(&gate), alice(&gate));
+    subscribed.asks("SUBSCRIBE a", r#"["subscribe" "a" :1]"#);
+    blocked.send("BLPOP list 0");
+    monitoring.asks("MONITOR", "+OK");
+    in_multi.asks("MULTI", "+OK");
+    assert_eq!(resp3.ask("HELLO 3").items().len(), 14);
+    resp3.asks("SUBSCRIBE a", r#">["subscribe" "a" :1]"#);
+    let (mut bob, mut nobody) = (gate.connect(), gate.connect());
+    bob.asks(&format!("AUTH bob {BOB}"), "+OK");
+    nobody.asks("GET k", NOAUTH);
+    eventually("BLPOP waits", || {
+        redis.control().ask("INFO clients").text().contains("blocked_clients:1").then_some(())
+    });
+
+    let report = gate.applies(&without_alice());
+    assert_eq!(report["cut"], 7, "{report}");
+    let started = Instant::now();
+    for client in [&mut fresh, &mut idle, &mut subscribed, &mut blocked, &mut in_multi, &mut resp3] {
+        client.is_closed();
+    }
+    let (rest, _) = monitoring.read_to_end();
+    assert!(!String::from_utf8_lossy(&rest).contains("canary"));
+    assert!(started.elapsed() < CUT, "{:?}", started.elapsed());
+    bob.asks("ACL WHOAMI", "\"gate\"");
+    nobody.asks("GET k", NOAUTH);
+    nobody.asks(&format!("AUTH alice {ALICE}"), WRONGPASS);
+    assert_eq!(gate.metric("connections_closed_total", &[("reason", "revoked")]), 7.0);
+    // What was not popped is there for others.
+    redis.control().asks("RPUSH list x", ":1");
+    bob.asks("LPOP list", "\"x\"");
+}
+
+/// A new password holds for those who come; who is in stays in.
+#[test]
+fn changed_secrets() {
+    let redis = redis();
+    let gate = start(&redis, BASE);
+    let mut inside = alice(&gate);
+    let logs_in = |password: &str, due: &str| gate.connect().asks(&format!("AUTH alice {password}"), due);
+    gate.reloads(|| {
+        gate.put("alice.pw", "canary-alice-next\n");
+        gate.hang_up();
+    });
+    logs_in("canary-alice-next", "+OK");
+    logs_in(ALICE, WRONGPASS);
+    logs_in(ALICE_OLD, "+OK");
+    inside.asks("ACL WHOAMI", "\"alice\"");
+
+    // An empty file refuses the reload: nobody's password is ever empty.
+    let report = gate.reloads(|| {
+        gate.put("alice.pw", "\n");
+        gate.hang_up();
+    });
+    assert_eq!(report["result"], "rejected", "{report}");
+    logs_in("canary-alice-next", "+OK");
+    logs_in("", WRONGPASS);
+}
+
+/// Credentials of an upstream are for connections yet to be made, or for the next login.
+#[test]
+fn changed_upstream_credentials() {
+    let redis = redis();
+    let gate = start(&redis, BASE);
+    let mut inside = alice(&gate);
+    let mut bob = gate.connect();
+    bob.asks(&format!("AUTH bob {BOB}"), "+OK");
+    bob.asks("ACL WHOAMI", "\"gate\"");
+    redis.control().asks("ACL SETUSER alice2 on >canary-up-alice2 ~* &* +@all", "+OK");
+    let other = edit(
+        BASE,
+        "username: alice, password: {file: up-alice.pw}",
+        "username: alice2, password: {file: up2.pw}",
+    );
+    gate.put("up2.pw", "canary-up-alice2");
+    gate.applies(&other);
+    inside.asks("ACL WHOAMI", "\"alice\"");
+    inside.asks(&format!("AUTH alice {ALICE}"), "+OK");
+    inside.asks("ACL WHOAMI", "\"alice2\"");
+    bob.asks(&format!("AUTH alice {ALICE}"), "+OK");
+    bob.asks("ACL WHOAMI", "\"alice2\"");
+    let mut fresh = alice(&gate);
+    fresh.asks("ACL WHOAMI", "\"alice2\"");
+
+    // Credentials that Redis does not take: nothing of them, and nothing of Redis's words about them, is told.
+    gate.reloads(|| {
+        gate.put("up2.pw", "canary-up-wrong");
+        gate.hang_up();
+    });
+    let mut client = gate.connect();
+    client.asks(&format!("AUTH alice {ALICE}"), "+OK");
+    client.asks("GET k", "-ERR portcullis: upstream 'main' unavailable (auth)");
+    client.is_closed();
+    let mut client = gate.connect();
+    client.asks(&format!("AUTH bob {BOB}"), "+OK");
+    client.asks("PING", "+PONG");
+    client.asks(&format!("AUTH alice {ALICE}"), "-ERR portcullis: upstream 'main' unavailable (auth)");
+    client.is_closed();
+    assert!(!gate.stderr().contains("canary"), "{}", gate.stderr());
+}
+
+#[test]
+fn from_narrows_a_user() {
+    let redis = redis();
+    let narrow = |list: &str| edit(BASE, "  alice:\n", &format!("  alice:\n    from: {list}\n"));
+    let gate = start(&redis, &narrow("[127.0.0.2, 127.0.0.3]"));
+    let from = |address: &str| gate.connect_from(address, "127.0.0.1");
+    let (mut here, mut there, mut third) = (from("127.0.0.1"), from("127.0.0.2"), from("127.0.0.3"));
+    here.asks(&format!("AUTH alice {ALICE}"), WRONGPASS);
+    here.asks(&format!("AUTH bob {BOB}"), "+OK");
+    for client in [&mut there, &mut third] {
+        client.asks(&format!("AUTH alice {ALICE}"), "+OK");
+        client.asks("PING", "+PONG");
+    }
+    // What a reload takes off the list is cut, also as a subscriber.
+    there.asks("SUBSCRIBE a", r#"["subscribe" "a" :1]"#);
+    gate.applies(&narrow("[127.0.0.3]"));
+    let started = Instant::now();
+    there.is_closed();
+    assert!(started.elapsed() < CUT);
+    third.asks("PING", "+PONG");
+    here.asks("PING", "+PONG");
+    let mut there = from("127.0.0.2");
+    there.asks(&format!("AUTH alice {ALICE}"), WRONGPASS);
+    there.asks(&format!("AUTH bob {BOB}"), "+OK");
+}
+
+/// Whose entry ends is cut at that moment, and cannot come back as that user.
+#[test]
+fn until_ends_a_user() {
+    let redis = redis();
+    let at = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs() + 4;
+    let yaml = edit(
+        BASE,
+        "  alice:\n",
+        &format!("  alice:\n    from: [{{cidr: 127.0.0.1, until: {}}}]\n", rfc3339(at)),
+    );
+    let gate = start(&redis, &yaml);
+    let mut client = alice(&gate);
+    let mut bob = gate.connect();
+    bob.asks(&format!("AUTH bob {BOB}"), "+OK");
+    client.is_closed();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    assert!(now >= Duration::from_secs(at) && now < Duration::from_secs(at) + CUT, "{at} {now:?}");
+    bob.asks("PING", "+PONG");
+    gate.connect().asks(&format!("AUTH alice {ALICE}"), WRONGPASS);
+}
+
+fn rfc3339(at: u64) -> String {
+    let output = std::process::Command::new("date").args(["-u", "-d", &format!("@{at}"), "+%FT%TZ"]).output();
+    String::from_utf8_lossy(&output.expect("date of coreutils").stdout).trim().to_owned()
+}
+
+/// Who checks credentials has changed: what made a client who it is does not hold any more.
+#[test]
+fn another_auth() {
+    let redis = redis();
+    let gate = start(&redis, BASE);
+    let mut client = alice(&gate);
+    let trust = edit(&edit(BASE, "auth: users", "auth: trust"), "    users: [default, alice, bob]\n", "");
+    gate.applies(&trust);
+    client.is_closed();
+    gate.connect().asks("ACL WHOAMI", "\"gate\"");
+    gate.applies(BASE);
+    gate.connect().asks("ACL WHOAMI", NOAUTH);
+}
