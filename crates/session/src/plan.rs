@@ -74,6 +74,22 @@ impl Plan {
         Self { care: care(self.auth, &rules), rules, ..self }
     }
 
+    /// The same for an upstream connection that was made under `made_by`: its gate logs in there as that plan says, and
+    /// shows no other credentials to it.
+    #[must_use]
+    pub fn keyed_as(&self, made_by: &Self) -> Self {
+        Self {
+            auth: self.auth,
+            user: self.user.clone(),
+            preamble: made_by.preamble.clone(),
+            upstream: made_by.upstream.clone(),
+            limits: self.limits,
+            held_command: self.held_command,
+            rules: Arc::clone(&self.rules),
+            care: self.care.clone(),
+        }
+    }
+
     /// Who checks the client's credentials.
     pub const fn auth(&self) -> Auth {
         self.auth

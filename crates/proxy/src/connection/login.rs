@@ -1,13 +1,23 @@
 //! Whether credentials are right, where the gate checks them, and what becomes of a source that guesses.
 
+use std::sync::Arc;
+
+use portcullis_session::Plan;
 use portcullis_session::observe::Attempt;
 use serde::Serialize;
 
+use crate::worker::served::Route;
 use crate::worker::table::Entry;
 use crate::worker::{Worker, wall_clock};
 
-/// Judges one attempt of the client behind `entry`.
-pub fn authenticate(worker: &Worker, entry: &Entry, name: Option<&[u8]>, password: &[u8]) -> Attempt {
+/// Judges one attempt of the client behind `entry`, which is led to `route`.
+pub fn authenticate(
+    worker: &Worker,
+    entry: &Entry,
+    route: &Route,
+    name: Option<&[u8]>,
+    password: &[u8],
+) -> Attempt {
     let generation = worker.generation();
     let index = entry.served.index();
     let (Some(logins), Some(state)) = (generation.logins().get(index), generation.listeners().get(index))
@@ -20,7 +30,7 @@ pub fn authenticate(worker: &Worker, entry: &Entry, name: Option<&[u8]>, passwor
     }
     let login = logins.authenticate(name, password, generation.policy(), &entry.from, wall_clock());
     if let Some(login) = login {
-        return Attempt::Granted(login.plan);
+        return admit(login.plan, entry, route);
     }
     state.series().auth_failed();
     let Some(blocked) = state.sources().login_failed(entry.from, name, password) else {
@@ -39,6 +49,24 @@ pub fn authenticate(worker: &Worker, entry: &Entry, name: Option<&[u8]>, passwor
         });
     }
     Attempt::Blocked
+}
+
+/// A reload may have given the listener another upstream meanwhile. This client stays with the one it was led to, which
+/// must not be shown what is for the other: there it is who that config made of the user, under the rules of this one.
+fn admit(plan: Arc<Plan>, entry: &Entry, route: &Route) -> Attempt {
+    if *entry.served.route().upstream == *route.upstream {
+        return Attempt::Granted(plan);
+    }
+    match route.logins.plan(plan.user()) {
+        Some(made_by) => Attempt::Granted(Arc::new(plan.keyed_as(made_by))),
+        None => {
+            tracing::debug!(
+                id = entry.id,
+                "login refused: the upstream it is connected to knows no such user"
+            );
+            Attempt::Blocked
+        }
+    }
 }
 
 /// The audit line of a source that is blocked.

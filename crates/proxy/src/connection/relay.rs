@@ -136,7 +136,7 @@ impl Relay {
         let route = served.route();
         let entry = Rc::new(Entry::new(id, from, served, permit, generation, now));
         Self {
-            session: Session::new(SessionKey(id), plan.unwrap_or_else(|| Arc::clone(&route.plan))),
+            session: Session::new(SessionKey(id), plan.unwrap_or_else(|| Arc::clone(route.logins.nobody()))),
             presence: Presence::enter(Rc::clone(&worker), entry, place),
             worker,
             route,
@@ -349,12 +349,13 @@ impl Drop for Relay {
 struct Count<'a> {
     worker: &'a Worker,
     entry: &'a Entry,
+    route: &'a Route,
     totals: &'a mut Totals,
 }
 
 impl Authenticator for Count<'_> {
     fn authenticate(&mut self, user: Option<&[u8]>, password: &[u8]) -> Attempt {
-        authenticate(self.worker, self.entry, user, password)
+        authenticate(self.worker, self.entry, self.route, user, password)
     }
 }
 

@@ -4,11 +4,10 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use portcullis_session::Plan;
-
 use crate::config::{Auth, Tcp, Upstream};
 use crate::connection::relay::Pace;
 use crate::metrics::{ListenerCounts, UpstreamCounts};
+use crate::policy::logins::Logins;
 use crate::policy::store::Generation;
 
 /// One listener.
@@ -26,8 +25,8 @@ pub struct Served {
 /// Where a listener's clients are led, and as whom. A session that has been led there stays with it.
 #[derive(Debug)]
 pub struct Route {
-    /// What holds for the clients.
-    pub plan: Arc<Plan>,
+    /// Who the clients can be, and what logs the gate in for each.
+    pub logins: Arc<Logins>,
     /// Where they are led.
     pub upstream: Arc<Upstream>,
     /// The options of sockets to it.
@@ -97,7 +96,7 @@ impl Route {
         let config = generation.config();
         let upstream = config.listeners().get(listener)?.upstream();
         Some(Self {
-            plan: Arc::clone(generation.logins().get(listener)?.nobody()),
+            logins: Arc::clone(generation.logins().get(listener)?),
             upstream: Arc::clone(config.upstreams().get(upstream)?),
             tcp: config.limits().tcp().clone(),
             counts: UpstreamCounts::new(Arc::clone(generation.series().upstreams.get(upstream)?), worker),

@@ -40,6 +40,7 @@ impl Relay {
                     let mut count = Count {
                         worker: &self.worker,
                         entry: &self.presence.entry,
+                        route: &self.route,
                         totals: &mut self.presence.totals,
                     };
                     let len = part.bytes.len();

@@ -50,6 +50,7 @@ impl Relay {
             let mut count = Count {
                 worker: &self.worker,
                 entry: &self.presence.entry,
+                route: &self.route,
                 totals: &mut self.presence.totals,
             };
             match self.session.next(self.up.unread(), self.asked_at, &mut count) {
