@@ -361,3 +361,55 @@ fn a_replica_behind_the_gate() {
     let mut client: Client = open.connect();
     client.asks("GET before", &no_command("get"));
 }
+
+/// `explain`, the admin endpoint and the gate itself say the same of each command.
+#[test]
+fn explain_says_what_the_gate_does() {
+    let redis = Redis::plain();
+    let gate = Gate::before(&redis)
+        .listener("auth: users")
+        .listener("users: [reporting]")
+        .listener("acl: \"@public\"")
+        .top(
+            "users: {reporting: {password: {env: GATE_TEST_A}, from: [127.0.0.1], acl: \"+@all ~r:* &r:*\"}}",
+        )
+        .environment("GATE_TEST_A", "canary-users-a")
+        .secret("canary-users-a")
+        .start();
+    let mut client = gate.connect();
+    client.asks("AUTH reporting canary-users-a", "+OK");
+    for line in [
+        "SET r:1 x",
+        "GET other",
+        "PUBLISH other x",
+        "CONFIG GET x",
+        "config",
+        "NOSUCH a",
+        "SORT r:1 BY nosort GET #",
+        "PSYNC ? -1",
+        "MGET r:1 r:2",
+        "MGET r:1 other",
+        "KEYS *",
+    ] {
+        let said = client.ask(line).to_string();
+        let arguments = ["explain", "127.0.0.1", "--json", "--user", "reporting", "--command", line];
+        let output = e2e::gate::portcullis(gate.directory(), arguments);
+        let encoded = line.replace(' ', "%20").replace('#', "%23").replace('?', "%3F");
+        let (_, served) = gate.get(&format!("/api/explain?ip=127.0.0.1&user=reporting&command={encoded}"));
+        for text in [String::from_utf8_lossy(&output.stdout).into_owned(), served] {
+            let answer: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+            let command = &answer["listeners"][0]["command"];
+            let refused = command["reply"].as_str();
+            assert_eq!(answer["allowed"], refused.is_none(), "{answer}");
+            match refused {
+                Some(reply) => assert_eq!(said, reply, "{line}"),
+                None => assert!(!said.starts_with("-NOPERM"), "{line}: {said}"),
+            }
+        }
+        assert_eq!(
+            output.status.code(),
+            Some(i32::from(said.starts_with("-NOPERM") || line == "config")),
+            "{line}"
+        );
+    }
+}
