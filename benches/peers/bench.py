@@ -64,8 +64,9 @@ def main():
         running = [redis]
         try:
             for name in options.peers:
-                if name == "portcullis":
-                    running.append(peers.portcullis(folder, redis.port, options.portcullis))
+                if name.startswith("portcullis"):
+                    start = getattr(peers, name.replace("-", "_"))
+                    running.append(start(folder, redis.port, options.portcullis))
                 else:
                     running.append(getattr(peers, name)(folder, redis.port))
             for case in options.cases:

@@ -63,23 +63,29 @@ def redis(folder, binary):
     return Peer("direct", port, command)
 
 
-def portcullis(folder, upstream, binary):
+def portcullis_acl(folder, upstream, binary):
+    """With command rules and key patterns."""
+    return portcullis(folder, upstream, binary, "portcullis-acl", 'acl: "@public ~user:* ~key:*"')
+
+
+def portcullis(folder, upstream, binary, name="portcullis", more=""):
     port, admin = free_port(), free_port()
-    config = write(folder, "portcullis.yaml", f"""
+    config = write(folder, f"{name}.yaml", f"""
 listeners:
   - name: public
     bind: 127.0.0.1:{port}
     upstream: main
     allow: [127.0.0.1]
     refusal: close
+    {more}
 upstreams:
   main:
     address: 127.0.0.1:{upstream}
 admin: {{bind: 127.0.0.1:{admin}}}
-audit: {{path: {folder}/audit.log}}
+audit: {{path: {folder}/{name}.log}}
 workers: 1
 """)
-    return Peer("portcullis", port, [binary, "run", "--config", config])
+    return Peer(name, port, [binary, "run", "--config", config])
 
 
 def haproxy(folder, upstream):

@@ -140,8 +140,9 @@ impl Reloader {
         }
         crate::log::change(config.log());
         let next = Arc::new(current.next(config, &self.shared.metrics, self.room));
-        self.shared.store.swap(Arc::clone(&next));
+        // The gate first: what the admin endpoint says is in force then is.
         self.tell_gate(&next, opened).await;
+        self.shared.store.swap(Arc::clone(&next));
         let cut = self.tell_workers(&next).await;
         self.probes.follow(next.config(), &next.series().upstreams);
         if let (Some(admin), Some(settings)) = (&self.admin, next.config().admin()) {
