@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use e2e::{Client, Gate, eventually};
+use e2e::{Client, Gate, Signal, eventually};
 
 use super::{ALICE, ALICE_OLD, BASE, BOB, NOAUTH, WRONGPASS, edit, redis, start};
 
@@ -152,6 +152,26 @@ fn from_narrows_a_user() {
     let mut there = from("127.0.0.2");
     there.asks(&format!("AUTH alice {ALICE}"), WRONGPASS);
     there.asks(&format!("AUTH bob {BOB}"), "+OK");
+}
+
+/// A login that the upstream confirms after a reload took its source off the user's list: what was sent behind it waits for
+/// that word, and must not run.
+#[test]
+fn what_waits_behind_a_login_that_is_revoked_meanwhile() {
+    let redis = redis();
+    let narrow = |list: &str| edit(BASE, "  alice:\n", &format!("  alice:\n    from: {list}\n"));
+    let gate = start(&redis, &narrow("[127.0.0.1]"));
+    let mut client = gate.connect();
+    client.asks(&format!("AUTH bob {BOB}"), "+OK");
+    client.asks("PING", "+PONG");
+    redis.signal(Signal::STOP);
+    client.send(&format!("AUTH alice {ALICE}"));
+    client.send("SET behind it");
+    std::thread::sleep(Duration::from_millis(300));
+    gate.applies(&narrow("[127.0.0.3]"));
+    redis.signal(Signal::CONT);
+    let _ = client.read_to_end();
+    redis.control().asks("EXISTS behind", ":0");
 }
 
 /// Whose entry ends is cut at that moment, and cannot come back as that user.

@@ -54,7 +54,7 @@ pub(super) async fn add(
         Ok(entry) => entry,
         Err(bad) => return refusal(StatusCode::BAD_REQUEST, "entry", &bad.to_string(), Some(bad.hint())),
     };
-    change(&state, asked.dry_run, move |config, options| edit::add(config, &group, &entry, options)).await
+    change(state, asked.dry_run, move |config, options| edit::add(config, &group, &entry, options)).await
 }
 
 pub(super) async fn remove(
@@ -70,7 +70,7 @@ pub(super) async fn remove(
         Ok(cidr) => cidr,
         Err(bad) => return refusal(StatusCode::BAD_REQUEST, "entry", &bad.to_string(), Some(bad.hint())),
     };
-    change(&state, asked.dry_run, move |config, options| edit::remove(config, &group, cidr, options)).await
+    change(state, asked.dry_run, move |config, options| edit::remove(config, &group, cidr, options)).await
 }
 
 impl Add {
@@ -89,8 +89,18 @@ impl Add {
     }
 }
 
-/// One edit at a time: a second one starts from what the first one wrote.
+/// A task of its own: an edit that has begun is finished and put in force, also when whoever asked has left meanwhile.
 async fn change(
+    state: Arc<AdminState>,
+    dry_run: bool,
+    plan: impl FnOnce(&std::path::Path, &LoadOptions) -> Result<Edit, EditError> + Send + 'static,
+) -> Response {
+    let done = tokio::spawn(async move { carry_out(&state, dry_run, plan).await }).await;
+    done.unwrap_or_else(|_| not_made())
+}
+
+/// One edit at a time: a second one starts from what the first one wrote.
+async fn carry_out(
     state: &AdminState,
     dry_run: bool,
     plan: impl FnOnce(&std::path::Path, &LoadOptions) -> Result<Edit, EditError> + Send + 'static,
@@ -105,7 +115,7 @@ async fn change(
         Ok(facts(&edit))
     });
     match done.await {
-        None => problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the edit could not be made"),
+        None => not_made(),
         Some(Err(error)) => failure(&error),
         Some(Ok(facts)) if dry_run => Json(facts).into_response(),
         Some(Ok(mut facts)) => match ask_for_reload(state).await {
@@ -118,6 +128,10 @@ async fn change(
             Err(response) => response,
         },
     }
+}
+
+fn not_made() -> Response {
+    problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the edit could not be made")
 }
 
 fn facts(edit: &Edit) -> Value {

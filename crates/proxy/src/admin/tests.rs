@@ -303,3 +303,33 @@ fn a_reload_is_asked_for_and_its_report_is_the_answer() {
         assert!(status == 503 && body.contains("\"error\":\"stopping\""), "{body}");
     }
 }
+
+/// Whoever asked was pushed out by others meanwhile. A file that is edited and not read would be news at the next reload.
+#[test]
+fn an_edit_that_has_begun_is_finished_for_nobody_too() {
+    let mut served = Served::start("{bind: '127.0.0.1:0', token: {file: token}}");
+    let body = "{\"cidr\": \"198.51.100.7\"}";
+    let request = format!(
+        "POST /api/groups/office/entries HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Authorization: Bearer a-token-of-some-length-0123456789\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let before_it = served.state.edits.blocking_lock();
+    let mut asker = served.connect();
+    asker.write_all(request.as_bytes()).unwrap();
+    thread::sleep(Duration::from_millis(300));
+    let others: Vec<_> = (0..100).map(|_| served.connect()).collect();
+    let mut answer = Vec::new();
+    // An end or a reset.
+    let _ = asker.read_to_end(&mut answer);
+    assert!(answer.is_empty(), "it was not pushed out: {}", String::from_utf8_lossy(&answer));
+    drop(before_it);
+    let asked_by = Instant::now() + Duration::from_secs(20);
+    while served.asked.try_recv().is_err() {
+        assert!(Instant::now() < asked_by, "no reload was asked for");
+        thread::sleep(Duration::from_millis(10));
+    }
+    let text = std::fs::read_to_string(served.dir.path().join("portcullis.yaml")).unwrap();
+    assert!(text.contains("198.51.100.7"), "{text}");
+    drop(others);
+}

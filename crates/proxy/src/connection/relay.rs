@@ -186,6 +186,10 @@ impl Relay {
             if let Err(ended) = turn {
                 return Poll::Ready(ended);
             }
+            // Before a command of theirs is judged.
+            if !self.tell_user() {
+                return Poll::Ready(Ended::at_once(ClosedReason::Revoked));
+            }
             // A BLPOP must not pop for a client that left, nor a subscriber outlive its reader.
             if self.client_ended && (self.session.blocks() || self.link.streams()) {
                 return Poll::Ready(Ended::at_once(ClosedReason::Client));
@@ -209,20 +213,23 @@ impl Relay {
         self.session.renew(|user| logins.plan(user).map(Arc::clone))
     }
 
-    /// The table knows who has logged in, so that a reload can cut who may not stay.
-    fn tell_user(&mut self) {
+    /// The table knows who has logged in, so that a reload can cut who may not stay. False: this one may not.
+    fn tell_user(&mut self) -> bool {
         let user = self.session.user();
         if !self.presence.entry.set_user(user) {
-            return;
+            return true;
         }
         self.user_since = self.worker.clock.latest();
         let entry = &self.presence.entry;
         let generation = self.worker.generation();
         let logins = generation.logins().get(entry.served.index());
         match logins.map(|logins| logins.admits(user, generation.policy(), &entry.from, wall_clock())) {
-            Some(Ok(permit)) => entry.set_user_permit(permit),
+            Some(Ok(permit)) => {
+                entry.set_user_permit(permit);
+                true
+            }
             // Between the login and what the upstream said to it another config came.
-            Some(Err(_)) | None => entry.cut(ClosedReason::Revoked),
+            Some(Err(_)) | None => false,
         }
     }
 
@@ -271,7 +278,6 @@ impl Relay {
 
     /// Nothing more can be done now: memory goes back, and the next deadline is set.
     fn rest(&mut self) {
-        self.tell_user();
         self.up.park(&self.worker.pool);
         self.down.park(&self.worker.pool);
         let owed = self.session.held() + self.link.held();

@@ -23,6 +23,10 @@ use crate::worker::{Order, Shared};
 /// report does not wait for it.
 const ADOPTION: Duration = Duration::from_secs(5);
 
+/// Reading takes milliseconds, and what a pipe waits for some seconds. A file that takes longer (a pipe that nobody writes
+/// to, a file system that hangs) must not stand in the way of all later reloads.
+const READING: Duration = Duration::from_secs(30);
+
 /// So many entries that a group gained or lost are named in the log and the audit trail.
 const NAMED_ENTRIES: usize = 10;
 
@@ -94,17 +98,24 @@ impl Reloader {
     async fn try_reload(&mut self, trigger: Trigger) -> Report {
         let current = self.shared.store.current();
         let number = current.number();
-        let path = self.path.clone();
         // What cannot be read twice would be waited for, for ever.
         if let Some(once) = self.in_force.iter().find(|source| is_readable_once(&source.path)) {
             let error =
                 format!("{} is a pipe or a terminal: it was read once, at start", once.path.display());
             return Report::failed(trigger, number, error);
         }
-        let Some(reading) = aside("reload", move || read(&path, &LoadOptions::new())).await else {
-            return Report::failed(trigger, number, "no thread to read the config".to_owned());
+        let reading = read_within(READING, self.path.clone(), self.last.clone()).await;
+        let Reading { result, sources } = match reading {
+            Ok(reading) => reading,
+            Err(unread) => {
+                let error = unread.to_string();
+                // Tried again when one of the files is another, not all the time.
+                if let Unread::Late { seen: Some(seen) } = unread {
+                    self.last = seen;
+                }
+                return Report::failed(trigger, number, error);
+            }
         };
-        let Reading { result, sources } = reading;
         self.last.clone_from(&sources);
         match result {
             Err(problems) => Report::invalid(trigger, number, problems),
@@ -228,6 +239,35 @@ impl Reloader {
     }
 }
 
+/// Why there is nothing to put in force.
+#[derive(Debug, thiserror::Error)]
+enum Unread {
+    #[error("no thread to read the config")]
+    NoThread,
+    #[error(
+        "the config could not be read within {READING:?}: one of its files is a pipe that nobody writes to, or on a file \
+         system that does not answer"
+    )]
+    Late {
+        /// The files as they were before, where that could be seen.
+        seen: Option<Vec<Source>>,
+    },
+}
+
+/// Reads the config, whose files were `known` so far. What is late goes on in its thread, and nobody waits for it.
+async fn read_within(limit: Duration, path: PathBuf, known: Vec<Source>) -> Result<Reading, Unread> {
+    let (tell, mut told) = oneshot::channel();
+    let reading = aside("reload", move || {
+        // Whoever asked may have given up.
+        let _ = tell.send(known.iter().map(Source::now).collect());
+        read(&path, &LoadOptions::new())
+    });
+    match timeout(limit, reading).await {
+        Ok(reading) => reading.ok_or(Unread::NoThread),
+        Err(_) => Err(Unread::Late { seen: told.try_recv().ok() }),
+    }
+}
+
 /// /dev/null is the one device that serves as a list: an empty one.
 fn is_readable_once(path: &Path) -> bool {
     std::fs::metadata(path)
@@ -266,3 +306,6 @@ fn cannot_listen(config: &Config, bind: &Bind, error: &io::Error) -> String {
     let owner = owner(config, bind).map_or("", Listener::name);
     format!("listener '{owner}': cannot listen on {bind}: {error}{}", crate::app::bind_hint(error))
 }
+
+#[cfg(test)]
+mod tests;
