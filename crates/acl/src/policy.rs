@@ -30,6 +30,8 @@ pub struct Policy {
     names: HashMap<GroupId, usize>,
     /// What the listeners were declared with, for [`Self::changes_since`].
     accesses: Vec<Access>,
+    /// And the users, by name.
+    origins: Vec<(String, Vec<GroupId>)>,
     sets: Vec<Set>,
     /// The set of each list that is no listener's.
     lists: Vec<usize>,
@@ -53,6 +55,11 @@ impl Policy {
     pub fn judge_shadow(&self, listener: usize, from: &ClientAddr, now: UnixSeconds) -> Option<Decision> {
         let shadow = self.listeners.get(listener)?.shadow?;
         Some(self.decide(shadow, from, now))
+    }
+
+    /// Whether the listener has a shadow.
+    pub fn has_shadow(&self, listener: usize) -> bool {
+        self.listeners.get(listener).is_some_and(|listener| listener.shadow.is_some())
     }
 
     /// The entry of a list that covers a source, if one does, as of `now`.

@@ -366,7 +366,7 @@ fn announce(generation: &Generation) {
     for listener in config.listeners() {
         let upstream = config.upstreams().get(listener.upstream()).map_or("", |upstream| upstream.name());
         for bind in listener.binds() {
-            tracing::info!(listener = %listener.name(), %bind, upstream, "listening");
+            tracing::info!(listener = %listener.name(), %bind, %upstream, "listening");
         }
     }
     tracing::info!(workers = generation.workers(), version = env!("CARGO_PKG_VERSION"), "ready");

@@ -66,6 +66,8 @@ pub struct Subject<'a> {
     pub listener: &'a str,
     /// The entry that admitted it.
     pub rule: Option<&'a Rule<'a>>,
+    /// Who is logged in, where the gate has users.
+    pub user: Option<&'a str>,
 }
 
 /// What a connection came to.
@@ -163,6 +165,7 @@ impl Audit {
             id = who.id,
             source = %source,
             listener = %listener,
+            user = who.user.map(tracing::field::display),
             reason = %reason,
             bytes_from_client = totals.bytes_from_client,
             bytes_to_client = totals.bytes_to_client,
@@ -171,7 +174,7 @@ impl Audit {
             seconds = totals.seconds(),
             "closed"
         );
-        self.0.queue.push(&Line::closed(who.id, source, listener, who.rule, reason, totals).to_json());
+        self.0.queue.push(&Line::closed(who, reason, totals).to_json());
     }
 
     /// Opens the file again under its name, after it was moved away.

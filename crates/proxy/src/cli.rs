@@ -46,6 +46,9 @@ enum Command {
     /// Make a configuration from that of rinetd, netsh, nginx, HAProxy or ApsaraDB
     Import(import::ImportArgs),
     /// Print the SHA-256 digest of a password, for the configuration
+    ///
+    /// The password is asked for on a terminal, without echo, or read from standard input; never from an argument, which
+    /// others can see. The digest serves as {sha256: DIGEST} in the configuration and as #DIGEST in Redis's ACL SETUSER.
     HashPassword(hash_password::HashPasswordArgs),
 }
 

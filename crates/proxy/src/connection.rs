@@ -75,7 +75,7 @@ fn turn_away(worker: &Worker, listener: &Listener, state: &ListenerState, from: 
     if let Some(left_out) = listener.tls().and_then(|tls| tls.told().tell(Instant::now())) {
         tracing::warn!(
             source = %from,
-            listener = listener.name(),
+            listener = %listener.name(),
             left_out,
             "closed: no TLS with the client: {fault}{}",
             fault.advice_for_client()

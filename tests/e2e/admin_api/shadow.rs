@@ -83,7 +83,8 @@ fn only_so_many_sources_are_kept() {
 #[test]
 fn what_was_seen_becomes_an_allowlist() {
     let redis = Redis::plain();
-    let gate = before(&redis, &with("{allow: [127.0.0.1/32]}")).start();
+    let watched = edit(&with("{allow: [127.0.0.1/32]}"), "reload: signal", "reload: watch");
+    let gate = before(&redis, &watched).start();
     let _there = [admits(&gate, "127.0.0.1"), admits(&gate, "127.0.0.6"), admits(&gate, "127.0.0.7")];
     let groups = |words: &str| {
         let output = portcullis(gate.directory(), words.split(' '));

@@ -67,10 +67,11 @@ fn changed_secrets() {
     let gate = start(&redis, BASE);
     let mut inside = alice(&gate);
     let logs_in = |password: &str, due: &str| gate.connect().asks(&format!("AUTH alice {password}"), due);
-    gate.reloads(|| {
+    let report = gate.reloads(|| {
         gate.put("alice.pw", "canary-alice-next\n");
         gate.hang_up();
     });
+    assert_eq!(report["changes"], serde_json::json!(["user 'alice': password changed"]), "{report}");
     logs_in("canary-alice-next", "+OK");
     logs_in(ALICE, WRONGPASS);
     logs_in(ALICE_OLD, "+OK");

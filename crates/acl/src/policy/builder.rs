@@ -37,7 +37,7 @@ pub struct PolicyBuilder {
     entries: Entries,
     groups: Vec<GroupData>,
     listeners: Vec<Access>,
-    lists: Vec<Vec<GroupId>>,
+    lists: Vec<(String, Vec<GroupId>)>,
 }
 
 impl PolicyBuilder {
@@ -84,9 +84,9 @@ impl PolicyBuilder {
         self.listeners.push(access);
     }
 
-    /// Adds a list of groups that belongs to no listener, for [`Policy::admits`].
-    pub fn list(&mut self, groups: Vec<GroupId>) -> ListId {
-        self.lists.push(groups);
+    /// Adds a list of groups that belongs to no listener but to the user of that name, for [`Policy::admits`].
+    pub fn list(&mut self, user: &str, groups: Vec<GroupId>) -> ListId {
+        self.lists.push((user.to_owned(), groups));
         ListId(self.lists.len() - 1)
     }
 
@@ -106,7 +106,7 @@ impl PolicyBuilder {
         self.total_up();
         let mut compiler = Compiler::new(&self.entries, &self.groups);
         let listeners = self.listeners.iter().map(|access| compiler.listener(access)).collect();
-        let lists = self.lists.iter().map(|groups| compiler.set(groups)).collect();
+        let lists = self.lists.iter().map(|(_, groups)| compiler.set(groups)).collect();
         let sets = compiler.finish();
         let named = (0..).map(GroupId).zip(&self.groups).filter(|(_, group)| group.name.is_some());
         let names = named.enumerate().map(|(at, (id, _))| (id, at)).collect();
@@ -115,6 +115,7 @@ impl PolicyBuilder {
             groups: self.groups,
             names,
             accesses: self.listeners,
+            origins: self.lists,
             lists,
             sets,
             listeners,

@@ -36,6 +36,8 @@ pub enum Whose {
     Senders(String),
     /// In `deny` of its `shadow`.
     ShadowDeny(String),
+    /// In `from` of the user of that name.
+    Origins(String),
 }
 
 /// What became of a group or list.
@@ -72,7 +74,7 @@ pub struct ChangedEntry {
 impl Policy {
     /// What this policy's groups and lists gained and lost since `old`, each with at most `most` entries spelled out.
     ///
-    /// Groups are matched by name, lists by the name of their listener. Compared is what was written in a group or
+    /// Groups are matched by name, lists by the name of their listener or user. Compared is what was written in a group or
     /// list itself: networks, each with the moment at which it expires, and names of other groups. So an entry whose
     /// `until` changed is both lost and gained, one whose note changed is neither, and what a group gained is not
     /// reported again for those that include it. In the order of this policy, then what is gone.
@@ -94,15 +96,15 @@ impl Policy {
             let name = group.name.as_deref()?;
             Some((Whose::Group(name.to_owned()), self.list(vec![id], &group.includes)))
         });
-        groups.chain(self.accesses.iter().flat_map(|access| self.lists(access)))
+        let origins =
+            self.origins.iter().map(|(user, groups)| (Whose::Origins(user.clone()), self.written_in(groups)));
+        groups.chain(self.accesses.iter().flat_map(|access| self.lists(access))).chain(origins)
     }
 
     fn lists(&self, access: &Access) -> impl Iterator<Item = (Whose, Written<'_>)> {
         let shadow = access.shadow.as_ref();
         let list = |whose: fn(String) -> Whose, groups: Option<&Vec<GroupId>>| {
-            let groups = groups?;
-            let own = groups.iter().copied().filter(|id| self.name(*id).is_none()).collect();
-            Some((whose(access.name.clone()), self.list(own, groups)))
+            Some((whose(access.name.clone()), self.written_in(groups?)))
         };
         [
             list(Whose::Allow, Some(&access.allow)),
@@ -113,6 +115,10 @@ impl Policy {
         ]
         .into_iter()
         .flatten()
+    }
+
+    fn written_in(&self, groups: &[GroupId]) -> Written<'_> {
+        self.list(groups.iter().copied().filter(|id| self.name(*id).is_none()).collect(), groups)
     }
 
     fn list(&self, own: Vec<GroupId>, mentioned: &[GroupId]) -> Written<'_> {

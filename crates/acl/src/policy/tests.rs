@@ -457,7 +457,7 @@ fn a_list_of_its_own_admits_whom_its_groups_cover() {
     };
     let (office, guests) = (group("office", "10.0.0.0/8", None), group("guests", "192.0.2.0/24", Some(100)));
     let (one, both, none) =
-        (builder.list(vec![office]), builder.list(vec![office, guests]), builder.list(vec![]));
+        (builder.list("a", vec![office]), builder.list("b", vec![office, guests]), builder.list("c", vec![]));
     let policy = builder.build();
     let from = |ip: &str| ClientAddr::from_socket((ip.parse::<std::net::IpAddr>().unwrap(), 1).into());
     let admits = |list, ip: &str, now| policy.admits(list, &from(ip), UnixSeconds(now)).is_some();

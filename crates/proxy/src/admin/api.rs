@@ -31,13 +31,15 @@ pub(super) async fn status(Shared(state): Shared<Arc<AdminState>>) -> Response {
         let generation = state.shared.store.current();
         let listeners = generation.config().listeners().iter().zip(generation.listeners());
         let listeners: Vec<Value> = listeners
-            .map(|(listener, kept)| {
+            .enumerate()
+            .map(|(index, (listener, kept))| {
+                let shadow = shadow(kept, generation.policy().has_shadow(index));
                 let binds: Vec<String> = listener.binds().iter().map(ToString::to_string).collect();
                 json!({
                     "name": listener.name(),
                     "binds": binds,
                     "clients": kept.seat().taken(),
-                    "shadow": shadow(kept),
+                    "shadow": shadow,
                 })
             })
             .collect();
@@ -55,7 +57,12 @@ pub(super) async fn status(Shared(state): Shared<Arc<AdminState>>) -> Response {
     answer(made.await)
 }
 
-fn shadow(listener: &crate::listener::state::ListenerState) -> Value {
+/// Null where there are no shadow lists and nothing is left from when there were.
+fn shadow(listener: &crate::listener::state::ListenerState, has_one: bool) -> Value {
+    let denied = listener.series().shadow_denied_total();
+    if !has_one && denied == 0 {
+        return Value::Null;
+    }
     let (sources, truncated) = listener.shadow().sources(std::time::SystemTime::now());
     let sources: Vec<Value> = sources
         .into_iter()
@@ -69,7 +76,7 @@ fn shadow(listener: &crate::listener::state::ListenerState) -> Value {
         })
         .collect();
     json!({
-        "denied_total": listener.series().shadow_denied_total(),
+        "denied_total": denied,
         "sources": sources,
         "sources_truncated": truncated,
     })

@@ -7,7 +7,7 @@ use serde::ser::Serializer;
 use crate::log::Timestamp;
 use crate::metrics::{ClosedReason, RefusedReason};
 
-use super::Totals;
+use super::{Subject, Totals};
 
 /// One line. The order of the fields is the order in which they are written; what does not apply is left out.
 #[derive(Serialize)]
@@ -20,6 +20,8 @@ pub(super) struct Line<'a> {
     #[serde(serialize_with = "as_text")]
     source: Source,
     listener: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
     #[serde(flatten)]
@@ -52,26 +54,31 @@ impl<'a> Line<'a> {
         Self { reason, rule, count: Some(count), ..Self::new("refused", source, listener) }
     }
 
-    pub(super) fn closed(
-        id: u64,
-        source: ClientAddr,
-        listener: &'a str,
-        rule: Option<&'a Rule<'a>>,
-        reason: ClosedReason,
-        totals: &Totals,
-    ) -> Self {
+    pub(super) fn closed(who: &Subject<'a>, reason: ClosedReason, totals: &Totals) -> Self {
         Self {
-            id: Some(id),
+            id: Some(who.id),
+            user: who.user,
             reason: Some(reason.as_str()),
-            rule: rule.map(RuleFacts::of),
+            rule: who.rule.map(RuleFacts::of),
             totals: Some(TotalFacts::of(totals)),
-            ..Self::new("closed", Source::One(source), listener)
+            ..Self::new("closed", Source::One(who.source), who.listener)
         }
     }
 
     fn new(event: &'static str, source: Source, listener: &'a str) -> Self {
         let time = Timestamp::now();
-        Self { time, event, id: None, source, listener, reason: None, rule: None, count: None, totals: None }
+        Self {
+            time,
+            event,
+            id: None,
+            source,
+            listener,
+            user: None,
+            reason: None,
+            rule: None,
+            count: None,
+            totals: None,
+        }
     }
 
     /// The line with its newline. Control characters are escaped, as JSON wants it, so it stays one line.

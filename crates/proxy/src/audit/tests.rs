@@ -56,7 +56,7 @@ fn each_event_is_one_line_with_all_its_facts() {
     let path = dir.path().join("audit.log");
     let audit = to_file(&path);
     let rule = rule();
-    let who = Subject { id: 17, source: source(SOURCE), listener: "public", rule: Some(&rule) };
+    let who = Subject { id: 17, source: source(SOURCE), listener: "public", rule: Some(&rule), user: None };
     audit.accepted(&who);
     audit.refused(source("[2001:db8::1]:9"), &named("local"), RefusedReason::NotAllowed, None);
     audit.refused(ClientAddr::unix(), &named("local"), RefusedReason::Denied, Some(&rule));
@@ -67,7 +67,7 @@ fn each_event_is_one_line_with_all_its_facts() {
         denied: 4,
         duration: Duration::from_micros(1_500_000),
     };
-    audit.closed(&who, ClosedReason::Idle, &totals);
+    audit.closed(&Subject { user: Some("reporting"), ..who }, ClosedReason::Idle, &totals);
     audit.finish();
 
     let lines = lines(&path);
@@ -101,7 +101,8 @@ fn each_event_is_one_line_with_all_its_facts() {
     assert_eq!(
         without_time(&lines[3]),
         serde_json::json!({
-            "event": "closed", "id": 17, "source": SOURCE, "listener": "public", "reason": "idle", "group": "office",
+            "event": "closed", "id": 17, "source": SOURCE, "listener": "public", "user": "reporting",
+            "reason": "idle", "group": "office",
             "entry": "203.0.113.0/24", "note": "a \"note\"\n", "file": "groups/office.yaml", "line": 7,
             "bytes_from_client": 1, "bytes_to_client": 2, "commands": 3, "denied": 4, "seconds": 1.5,
         })
@@ -197,7 +198,7 @@ fn a_moved_file_is_opened_anew() {
     let dir = tempfile::tempdir().unwrap();
     let (path, moved) = (dir.path().join("audit.log"), dir.path().join("audit.log.1"));
     let audit = to_file(&path);
-    let who = Subject { id: 1, source: source(SOURCE), listener: "public", rule: None };
+    let who = Subject { id: 1, source: source(SOURCE), listener: "public", rule: None, user: None };
     audit.accepted(&who);
     wait_for(&path, 1, Duration::from_secs(2));
     fs::rename(&path, &moved).unwrap();
@@ -225,7 +226,13 @@ fn a_stalled_reader_never_holds_up_who_reports() {
     let rule = rule();
     let started = Instant::now();
     for id in 0..20_000 {
-        audit.accepted(&Subject { id, source: source(SOURCE), listener: "public", rule: Some(&rule) });
+        audit.accepted(&Subject {
+            id,
+            source: source(SOURCE),
+            listener: "public",
+            rule: Some(&rule),
+            user: None,
+        });
     }
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     let dropped = audit.dropped();
@@ -253,7 +260,13 @@ fn with_block_nothing_is_lost_to_a_slow_reader() {
     });
     let rule = rule();
     for id in 0..20_000 {
-        audit.accepted(&Subject { id, source: source(SOURCE), listener: "public", rule: Some(&rule) });
+        audit.accepted(&Subject {
+            id,
+            source: source(SOURCE),
+            listener: "public",
+            rule: Some(&rule),
+            user: None,
+        });
     }
     audit.finish();
     assert_eq!(audit.dropped(), 0);
@@ -291,7 +304,9 @@ impl Write for FullDisk {
 fn a_full_disk_loses_counted_lines_and_tears_none_that_follow() {
     let (full, out) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
     let audit = to(FullDisk { full: Arc::clone(&full), out: Arc::clone(&out) }, Overflow::Drop);
-    let report = |id| audit.accepted(&Subject { id, source: source(SOURCE), listener: "public", rule: None });
+    let report = |id| {
+        audit.accepted(&Subject { id, source: source(SOURCE), listener: "public", rule: None, user: None })
+    };
     let written = || String::from_utf8(out.lock().unwrap().clone()).unwrap();
     let until = |done: &dyn Fn() -> bool| {
         let deadline = Instant::now() + Duration::from_secs(3);
@@ -325,7 +340,13 @@ fn text_cannot_break_out_of_its_line() {
     let path = dir.path().join("audit.log");
     let audit = to_file(&path);
     let rule = Rule { note: Some("\r\n{\"event\":\"forged\"}\x1b[2J\u{2028}"), ..rule() };
-    audit.accepted(&Subject { id: 1, source: source(SOURCE), listener: "public", rule: Some(&rule) });
+    audit.accepted(&Subject {
+        id: 1,
+        source: source(SOURCE),
+        listener: "public",
+        rule: Some(&rule),
+        user: None,
+    });
     audit.finish();
     let text = fs::read_to_string(&path).unwrap();
     assert_eq!(text.matches('\n').count(), 1);
@@ -338,7 +359,7 @@ fn the_log_has_the_same_facts() {
     let dir = tempfile::tempdir().unwrap();
     let audit = to_file(&dir.path().join("audit.log"));
     let rule = rule();
-    let who = Subject { id: 17, source: source(SOURCE), listener: "public", rule: Some(&rule) };
+    let who = Subject { id: 17, source: source(SOURCE), listener: "public", rule: Some(&rule), user: None };
     let text = crate::log::captured(|| {
         audit.accepted(&who);
         for _ in 0..3 {

@@ -112,7 +112,7 @@ fn describe_listener(config: &Config, index: usize, listener: &Listener) -> Stri
     let binds: Vec<String> = listener.binds().iter().map(describe_bind).collect();
     let upstream = config.upstreams().get(listener.upstream()).map_or("?", |upstream| upstream.name());
     format!(
-        "{}: {} -> {upstream}, auth {}{}, {} allowed{}",
+        "{}: {} -> {upstream}, auth {}{}, {} allowed{}{}",
         listener.name(),
         binds.join(", "),
         auth(listener),
@@ -121,8 +121,18 @@ fn describe_listener(config: &Config, index: usize, listener: &Listener) -> Stri
             users => format!(" ({})", users.join(", ")),
         },
         entries(config.policy().allowed_entries(index)),
+        extras(config, index, listener),
         rules(listener.acl()),
     )
+}
+
+fn extras(config: &Config, index: usize, listener: &Listener) -> String {
+    let all = [
+        (listener.tls().is_some(), ", TLS"),
+        (listener.proxy_protocol().is_some(), ", PROXY protocol"),
+        (config.policy().has_shadow(index), ", shadow lists"),
+    ];
+    all.iter().filter(|(there, _)| *there).map(|(_, word)| *word).collect()
 }
 
 fn describe_user(config: &Config, user: &User) -> String {
@@ -168,7 +178,8 @@ fn describe_upstream(upstream: &Upstream) -> String {
         Some(None) => ", with a password",
         Some(Some(_)) => ", with user and password",
     };
-    format!("{}: {}{login}", upstream.name(), addresses.join(", "))
+    let tls = if upstream.tls().is_some() { ", TLS" } else { "" };
+    format!("{}: {}{login}{tls}", upstream.name(), addresses.join(", "))
 }
 
 fn auth(listener: &Listener) -> &'static str {
@@ -211,7 +222,7 @@ fn as_json(good: bool, config: Option<&Config>, problems: &[Problem]) -> Value {
             .map(|(index, listener)| json_listener(config, index, listener));
         let upstreams = config.upstreams().iter().map(|upstream| {
             let addresses: Vec<String> = upstream.addresses().iter().map(ToString::to_string).collect();
-            json!({"name": upstream.name(), "addresses": addresses, "credentials": upstream.credentials().is_some()})
+            json!({"name": upstream.name(), "addresses": addresses, "credentials": upstream.credentials().is_some(), "tls": upstream.tls().is_some()})
         });
         let users = config.users().iter().map(|user| {
             json!({
@@ -256,6 +267,9 @@ fn json_listener(config: &Config, index: usize, listener: &Listener) -> Value {
         "users": listener.users(),
         "acl": listener.acl().map(Acl::text),
         "allowed_entries": config.policy().allowed_entries(index),
+        "tls": listener.tls().is_some(),
+        "proxy_protocol": listener.proxy_protocol().is_some(),
+        "shadow": config.policy().has_shadow(index),
     })
 }
 

@@ -19,7 +19,7 @@ const MAX_PASSWORD: u64 = 64 << 10;
 /// The digest serves as {sha256: DIGEST} in the configuration and as #DIGEST in ACL SETUSER.
 #[derive(clap::Args, Clone, Debug)]
 pub struct HashPasswordArgs {
-    /// Read the password from this file instead
+    /// Read the password from this file instead; one newline at its end is cut off
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
 }

@@ -234,7 +234,7 @@ fn digest_file(path: &Path) -> std::io::Result<[u8; 32]> {
 
 /// At most `most` bytes of a file or a pipe; `Err` is reason and hint.
 fn read_bytes(path: &Path, most: u64) -> Result<Vec<u8>, (String, String)> {
-    let fail = |error: std::io::Error| (reason(&error), hint(&error).to_owned());
+    let fail = |error: std::io::Error| (reason(&error), hint(path, &error).to_owned());
     let file = File::open(path).map_err(fail)?;
     let metadata = file.metadata().map_err(fail)?;
     if metadata.is_dir() {
@@ -259,8 +259,9 @@ pub(super) fn reason(error: &std::io::Error) -> String {
     text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }
 
-fn hint(error: &std::io::Error) -> &'static str {
+fn hint(path: &Path, error: &std::io::Error) -> &'static str {
     match error.kind() {
+        std::io::ErrorKind::NotFound if path.is_absolute() => "make the file, or correct the path",
         std::io::ErrorKind::NotFound => "paths are relative to the file that names them",
         std::io::ErrorKind::PermissionDenied => "give the user that runs portcullis the right to read it",
         _ => "",

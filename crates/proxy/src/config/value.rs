@@ -218,6 +218,7 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
         "h" => seconds(3600),
         "d" => seconds(24 * 3600),
         "" => Err(format!("a duration needs a unit: {number}s or {number}ms")),
+        _ if unit.starts_with(' ') => Err(format!("write it without a space: {number}{}", unit.trim_start())),
         _ => Err("units are ms, s, m, h and d".to_owned()),
     }
 }

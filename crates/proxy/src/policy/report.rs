@@ -1,9 +1,11 @@
 //! What a reload came to, told in the log, the audit trail and to whoever asked for it.
 
+use std::fmt;
+
 use portcullis_acl::policy::{ChangedEntries, Fate, GroupChange, Whose};
 use serde::Serialize;
 
-use crate::config::{Admin, AdminBind, Config, Problem};
+use crate::config::{Admin, AdminBind, Config, Problem, User};
 use crate::metrics::ReloadResult;
 
 /// What made the gate read its config again.
@@ -16,6 +18,16 @@ pub enum Trigger {
     Signal,
     /// The admin endpoint.
     Api,
+}
+
+impl fmt::Display for Trigger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Watch => "watch",
+            Self::Signal => "signal",
+            Self::Api => "api",
+        })
+    }
 }
 
 /// What became of it. As JSON it is the answer of `POST /api/reload` and, with a time, the audit line.
@@ -50,7 +62,7 @@ pub struct Report {
 /// each kind.
 #[derive(Clone, Debug, Serialize)]
 pub struct GroupReport {
-    /// The group's name, or `public.allow` for the list of a listener.
+    /// The group's name, `public.allow` for the list of a listener, or `users.reporting.from` for that of a user.
     group: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     fate: Option<&'static str>,
@@ -73,6 +85,7 @@ impl GroupReport {
             Whose::Senders(listener) => format!("{listener}.proxy_protocol.from"),
             Whose::ShadowAllow(listener) => format!("{listener}.shadow.allow"),
             Whose::ShadowDeny(listener) => format!("{listener}.shadow.deny"),
+            Whose::Origins(user) => format!("users.{user}.from"),
         };
         let fate = match change.fate {
             Fate::Added => Some("added"),
@@ -168,12 +181,12 @@ impl Report {
         let (generation, trigger) = (self.generation, self.trigger);
         match self.result {
             ReloadResult::Unchanged => {
-                tracing::info!(?trigger, "reload: no file of the config has changed");
+                tracing::info!(%trigger, "reload: no file of the config has changed");
             }
             ReloadResult::Rejected => {
                 self.problems.iter().for_each(Problem::log);
                 let error = self.error.as_deref().map(tracing::field::display);
-                tracing::error!(?trigger, error, generation, "reload rejected: the config in force stays");
+                tracing::error!(%trigger, error, generation, "reload rejected: the config in force stays");
             }
             ReloadResult::Applied => {
                 self.groups.iter().for_each(GroupReport::log);
@@ -183,7 +196,7 @@ impl Report {
                 for kept in &self.not_applied {
                     tracing::warn!("reload: not applied before a restart: {kept}");
                 }
-                tracing::info!(?trigger, generation, cut = self.cut, "reload applied");
+                tracing::info!(%trigger, generation, cut = self.cut, "reload applied");
             }
         }
     }
@@ -205,6 +218,7 @@ impl Changes {
         let mut changes = Self::default();
         changes.listeners(old, new);
         changes.upstreams(old, new);
+        changes.users(old, new);
         if old.limits() != new.limits() {
             changes.applied.push("limits changed".to_owned());
         }
@@ -268,6 +282,37 @@ impl Changes {
         for upstream in new.upstreams() {
             if old.upstreams().iter().all(|other| other.name() != upstream.name()) {
                 self.applied.push(format!("upstream '{}' added", upstream.name()));
+            }
+        }
+    }
+
+    /// Where they may come from is told with the groups.
+    fn users(&mut self, old: &Config, new: &Config) {
+        for user in old.users() {
+            if new.users().iter().all(|other| other.name() != user.name()) {
+                self.applied.push(format!("user '{}' removed", user.name()));
+            }
+        }
+        for user in new.users() {
+            let Some(before) = old.users().iter().find(|other| other.name() == user.name()) else {
+                self.applied.push(format!("user '{}' added", user.name()));
+                continue;
+            };
+            let logins = |config: &Config, user: &User| -> Vec<_> {
+                let logins = config.upstreams().iter().enumerate().map(|(index, upstream)| {
+                    (upstream.name().to_owned(), user.upstream_credentials(index).cloned())
+                });
+                logins.filter(|(_, credentials)| credentials.is_some()).collect()
+            };
+            let differs = [
+                ("password", before.secrets() != user.secrets()),
+                ("acl", before.acl() != user.acl()),
+                ("upstream_credentials", logins(old, before) != logins(new, user)),
+            ];
+            let keys: Vec<&str> =
+                differs.iter().filter(|(_, differs)| *differs).map(|(key, _)| *key).collect();
+            if !keys.is_empty() {
+                self.applied.push(format!("user '{}': {} changed", user.name(), keys.join(", ")));
             }
         }
     }

@@ -26,6 +26,7 @@ fn told(new: &Policy, old: &Policy) -> Vec<String> {
             Whose::Deny(name) => format!("{name}.deny"),
             Whose::ShadowAllow(name) => format!("{name}.shadow.allow"),
             Whose::Senders(name) => format!("{name}.proxy_protocol.from"),
+            Whose::Origins(name) => format!("users.{name}.from"),
             Whose::ShadowDeny(name) => format!("{name}.shadow.deny"),
         };
         let fate = format!("{:?}", change.fate).to_lowercase();
@@ -137,6 +138,25 @@ fn lists_are_found_by_the_name_of_their_listener() {
         ["a.shadow.deny added +[unix 10.0.0.1] -[]", "b.shadow.deny added +[unix 10.0.0.1] -[]"]
     );
     assert_eq!(told(&old, &shadowed).len(), 2);
+}
+
+#[test]
+fn the_lists_of_users_are_found_by_their_names() {
+    let policy = |users: &[&str], address: &str| {
+        let mut lists = Lists::new();
+        let office = lists.group("office", &["203.0.113.0/24"]);
+        for user in users {
+            let place = lists.in_place(&[address]);
+            lists.builder.list(user, vec![office, place]);
+        }
+        lists.build()
+    };
+    let old = policy(&["a", "b"], "10.0.0.1");
+    assert_eq!(told(&policy(&["b", "a"], "10.0.0.1"), &old), Vec::<String>::new());
+    assert_eq!(
+        told(&policy(&["b"], "10.0.0.2"), &old),
+        ["users.b.from changed +[10.0.0.2] -[10.0.0.1]", "users.a.from removed +[] -[office 10.0.0.1]"]
+    );
 }
 
 #[test]

@@ -125,7 +125,8 @@ impl Suggestion {
             }
         }
         let entries = minimal(seen.keys().copied());
-        let listeners = listeners.iter().map(|listener| listener.name.clone()).collect();
+        let shadowed = listeners.iter().filter(|listener| listener.shadow.is_some());
+        let listeners = shadowed.map(|listener| listener.name.clone()).collect();
         Self { listeners, seen, entries, remarks }
     }
 

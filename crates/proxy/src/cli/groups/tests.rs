@@ -32,7 +32,7 @@ fn sources_of_the_last_day_become_networks() {
     );
     assert_eq!(
         suggestion.yaml(),
-        "# 3 sources in 24 hours that the shadow rules of public, plain, inner would refuse\n    \
+        "# 3 sources in 24 hours that the shadow rules of public, inner would refuse\n    \
          - 203.0.113.8/31  # connections: 16\n    \
          - \"2001:db8::1\"  # connections: 2\n"
     );

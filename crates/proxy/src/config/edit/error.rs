@@ -116,7 +116,7 @@ impl EditError {
             }
             Self::Duplicate { .. } => "to change what it says, remove it first".to_owned(),
             Self::Needless { .. } => "give it a note, an owner or an end of its own, or force it".to_owned(),
-            Self::NotThere { cidr, covered_by, .. } => return not_there(*cidr, covered_by),
+            Self::NotThere { group, cidr, covered_by } => not_there(group, *cidr, covered_by),
             Self::PlainText { file, key } => format!(
                 "make it a YAML list, {}, with '- ' before each address, and name that in the group; or leave '{key}' out",
                 file.with_extension("yaml").display()
@@ -141,14 +141,16 @@ impl EditError {
     }
 }
 
-fn not_there(cidr: Cidr, covered_by: &[Written]) -> Option<String> {
-    let by = covered_by.first()?;
+fn not_there(group: &str, cidr: Cidr, covered_by: &[Written]) -> String {
+    let Some(by) = covered_by.first() else {
+        return format!("'portcullis groups show {group}' lists what it has");
+    };
     if by.entry == cidr {
-        return Some(format!("it is included: {by}; remove it there"));
+        return format!("it is included: {by}; remove it there");
     }
     let rest = match covered_by.len() - 1 {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    Some(format!("it is covered by {by}{rest}: remove that, or put the address into a group under deny"))
+    format!("it is covered by {by}{rest}: remove that, or put the address into a group under deny")
 }

@@ -60,7 +60,7 @@ fn one(
             let hint = "name groups or addresses, or leave it out for all that the listener admits";
             scope.problems.error(&node.place, format!("user '{name}' may come from nowhere"), hint);
         }
-        policy.list(list)
+        policy.list(name, list)
     });
     let acl = fields.take("acl").map(|node| rules::read(node, scope));
     let credentials = fields.take("upstream_credentials").map(|node| credentials(node, upstreams, scope));
@@ -167,7 +167,8 @@ impl Users<'_> {
     pub(super) fn report_unused(&self, scope: &mut Scope) {
         for (index, (name, place, _)) in self.list.iter().enumerate() {
             if !self.used.contains(&index) {
-                scope.problems.warning(place, format!("no listener names user '{name}'"), "");
+                let hint = "write it under users of a listener, or remove it";
+                scope.problems.warning(place, format!("no listener names user '{name}'"), hint);
             }
         }
     }

@@ -51,11 +51,13 @@ impl Presence {
         let generation = self.entry.admitted_by.borrow();
         let permit = self.entry.permit.borrow();
         let rule = generation.policy().rule(permit.rule());
+        let user = self.entry.user();
         let subject = Subject {
             id: self.entry.id,
             source: self.entry.from,
             listener: self.entry.served.name(),
             rule: rule.as_ref(),
+            user: user.as_deref(),
         };
         tell(&self.worker.shared.audit, &subject);
     }

@@ -60,7 +60,7 @@ impl Listeners<'_> {
             let name = read.name;
             let by_users = read.settings.auth == Some(Auth::Users);
             match &read.settings.users {
-                Some((users, place)) if by_users && users.is_empty() => {
+                Some((users, place)) if by_users && users.is_empty() && !read.settings.broken => {
                     let message = format!("listener '{name}' names no user: nobody can log in");
                     scope.problems.error(place, message, "write users: [NAME, ...]");
                 }

@@ -54,7 +54,9 @@ impl Parts<'_, '_, '_, '_> {
             settings.shadow = self.shadow(node);
         }
         if let Some(node) = fields.take("users") {
-            settings.users = Some((self.users.list(node, self.scope), node.place.clone()));
+            let users = self.users.list(node, self.scope);
+            settings.broken |= users.is_empty() && !value::list(node).is_empty();
+            settings.users = Some((users, node.place.clone()));
         }
         if let Some(node) = fields.take("acl") {
             settings.acl = super::super::rules::read(node, self.scope);
@@ -86,7 +88,7 @@ impl Parts<'_, '_, '_, '_> {
         fields.finish(&mut self.scope.problems);
         let from_node = from?;
         let from = self.groups.list(from_node, self.policy, self.scope);
-        if from.is_empty() {
+        if value::list(from_node).is_empty() {
             self.scope.problems.error(&from_node.place, "proxy_protocol trusts nobody", hint);
         }
         Some((from, only.unwrap_or(Some(false))?))
