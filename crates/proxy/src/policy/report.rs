@@ -1,5 +1,6 @@
 //! What a reload came to, told in the log, the audit trail and to whoever asked for it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use portcullis_acl::policy::{ChangedEntries, Fate, GroupChange, Whose};
@@ -298,7 +299,7 @@ impl Changes {
                 self.applied.push(format!("user '{}' added", user.name()));
                 continue;
             };
-            let logins = |config: &Config, user: &User| -> Vec<_> {
+            let logins = |config: &Config, user: &User| -> BTreeMap<_, _> {
                 let logins = config.upstreams().iter().enumerate().map(|(index, upstream)| {
                     (upstream.name().to_owned(), user.upstream_credentials(index).cloned())
                 });
