@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use e2e::{Client, Gate, Signal, eventually};
+use e2e::{Client, Gate, eventually};
+use rustix::process::Signal;
 
 use super::{ALICE, ALICE_OLD, BASE, BOB, NOAUTH, WRONGPASS, edit, redis, start};
 
