@@ -17,8 +17,10 @@ async fn a_pipe_that_nobody_writes_to_is_not_waited_for_for_ever() {
     let known = vec![Source { path: path.clone(), digest: None }];
     let pipe = dir.path().join("office.txt");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let late = read_within(Duration::from_millis(200), path.clone(), known.clone()).await.unwrap_err();
+    let late = read_within(Duration::from_millis(500), path.clone(), known.clone()).await.unwrap_err();
     assert!(late.to_string().contains("a pipe that nobody writes to"), "{late}");
+    let Unread::Late { seen: Some(seen) } = late else { panic!("{late:?}") };
+    assert!(seen.iter().all(|source| source.path == path && source.digest.is_some()), "{seen:?}");
     // The thread that waits for it ends with the test.
     std::fs::write(&pipe, "192.0.2.1\n").unwrap();
 
