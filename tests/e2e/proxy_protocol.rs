@@ -185,3 +185,24 @@ fn plain_text_behind_the_header_is_not_answered_where_tls_is_wanted() {
 }
 
 const ECHO: &[u8] = b"*2\r\n$4\r\nECHO\r\n$1\r\nx\r\n";
+
+/// Whoever is not trusted any more to say who comes has not said so: those it spoke for are cut, others stay.
+#[test]
+fn a_sender_that_is_not_trusted_any_more_takes_its_clients_with_it() {
+    let redis = Redis::plain();
+    let gate = gate(&redis, false);
+    let mut own = from(&gate, "127.0.0.3");
+    own.asks("PING", "+PONG");
+    let mut sent = from(&gate, "127.0.0.2");
+    sent.send_raw(&[&v1(ALLOWED)[..], PING].concat());
+    sent.gets("+PONG");
+    let config = gate.directory().join("portcullis.yaml");
+    let text = std::fs::read_to_string(&config).expect("readable");
+    std::fs::write(&config, text.replace("{from: [127.0.0.2]", "{from: [127.0.0.9]")).expect("writable");
+    gate.signal(rustix::process::Signal::HUP);
+    sent.is_closed();
+    own.asks("PING", "+PONG");
+    let mut again = from(&gate, "127.0.0.2");
+    again.send_raw(&[&v1(ALLOWED)[..], PING].concat());
+    assert_eq!(again.read_to_end().0, DENIED, "judged by its own address, its header unread");
+}

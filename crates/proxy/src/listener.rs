@@ -39,7 +39,7 @@ const BATCH: usize = 64;
 const BACK_OFF: Duration = Duration::from_millis(5);
 const MAX_BACK_OFF: Duration = Duration::from_millis(100);
 
-/// So many connections may wait for their PROXY header at a time, which senders write at once: more means that a sender
+/// So many connections of one address may wait for their PROXY header at a time, which senders write at once: more means that a sender
 /// has gone wrong, and each holds a descriptor that no limit on clients covers yet.
 const MAX_HEADERS: usize = 1024;
 
@@ -153,13 +153,15 @@ struct Door {
     bound: Bound,
     /// Index into the listeners of the config in force.
     listener: Cell<usize>,
+    /// Connections whose PROXY header is awaited.
+    headers: Cell<usize>,
 }
 
 impl Doors {
     fn open(&mut self, gate: &Rc<Gate>, bound: Vec<Bound>) {
         for bound in bound {
             let Some(listener) = gate.listener_of(&bound.bind) else { continue };
-            let door = Rc::new(Door { bound, listener: Cell::new(listener) });
+            let door = Rc::new(Door { bound, listener: Cell::new(listener), headers: Cell::new(0) });
             let (gate, served) = (Rc::clone(gate), Rc::clone(&door));
             let task = self.tasks.spawn_local(async move { gate.accept_on(&served).await });
             self.open.push((door, task));
@@ -200,8 +202,6 @@ struct Gate {
     desks: Vec<Desk>,
     lingering: Lingering,
     next_id: Cell<u64>,
-    /// Connections whose PROXY header is awaited.
-    headers: Cell<usize>,
     /// Given up for a moment when descriptors run out, so that the connections which wait can be closed.
     reserve: RefCell<Option<OwnedFd>>,
     complained: Cell<Option<Instant>>,
@@ -217,7 +217,6 @@ impl Gate {
             desks,
             lingering: Lingering::default(),
             next_id: Cell::new(1),
-            headers: Cell::new(0),
             reserve: RefCell::new(reserve()),
             complained: Cell::new(None),
         }
@@ -328,15 +327,15 @@ impl Gate {
 
     /// Judges a trusted sender's connection when its header is in.
     fn read_header(self: &Rc<Self>, door: &Rc<Door>, socket: Socket, from: ClientAddr, within: Duration) {
-        if self.headers.get() >= MAX_HEADERS {
+        if door.headers.get() >= MAX_HEADERS {
             let generation = self.generation.borrow();
             return self.refuse_sender(&generation, door.listener.get(), from, RefusedReason::Limit);
         }
-        self.headers.set(self.headers.get() + 1);
+        door.headers.set(door.headers.get() + 1);
         let (gate, door) = (Rc::clone(self), Rc::clone(door));
         spawn_local(async move {
             let read = read_header(socket, within).await;
-            gate.headers.set(gate.headers.get() - 1);
+            door.headers.set(door.headers.get() - 1);
             gate.judge_header(&door, from, read);
         });
     }

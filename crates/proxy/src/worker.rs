@@ -187,10 +187,14 @@ impl Worker {
         let changes = self.take_over(generation);
         let now = wall_clock();
         let cut = self.table.judge_all(generation, |entry| {
-            let Some(change) = changes.get(entry.served.name()).filter(|change| !change.auth) else {
+            let Some(change) = changes.get(entry.served.name()).filter(|change| !change.terms) else {
                 return Verdict::Cut;
             };
             let index = entry.served.index();
+            let trusted = |sender| generation.policy().speaks_for_others(index, &sender, now);
+            if entry.sender.is_some_and(|sender| !trusted(sender)) {
+                return Verdict::Cut;
+            }
             let Decision::Allow(permit) = generation.policy().judge(index, &entry.from, now) else {
                 return Verdict::Cut;
             };
@@ -214,7 +218,7 @@ impl Worker {
                 Some(served) => served.renew(generation, index, self.index),
                 None => Served::of(generation, index, self.index).map(|served| {
                     listeners.insert(Arc::clone(name), Rc::new(served));
-                    Change { auth: false, pace: false }
+                    Change { terms: false, pace: false }
                 }),
             };
             changes.extend(change.map(|change| (Arc::clone(name), change)));

@@ -23,6 +23,7 @@ pub struct Admitted {
 #[derive(Debug)]
 pub struct Client {
     pub(super) from: ClientAddr,
+    pub(super) sender: Option<ClientAddr>,
     pub(super) generation: Arc<Generation>,
     pub(super) listener: usize,
     pub(super) permit: Permit,
@@ -69,6 +70,9 @@ impl Client {
         let Some(listener) = generation.listener_index(state.name()) else {
             return Err(self.revoked(RefusedReason::NotAllowed, None));
         };
+        if self.sender.is_some_and(|sender| !generation.policy().speaks_for_others(listener, &sender, now)) {
+            return Err(self.revoked(RefusedReason::ProxyHeader, None));
+        }
         match generation.policy().judge(listener, &self.from, now) {
             Decision::Allow(permit) => {
                 (self.generation, self.listener, self.permit) = (Arc::clone(generation), listener, permit);
@@ -121,7 +125,7 @@ pub fn admit(
     all: &Arc<Seat>,
     now: UnixSeconds,
 ) -> Result<Admitted, Box<Refused>> {
-    let Identified { socket, from, listener } = identified;
+    let Identified { socket, from, sender, listener } = identified;
     let (reason, rule) = match generation.policy().judge(listener, &from, now) {
         Decision::Allow(permit) => {
             let state = generation.listeners().get(listener);
@@ -130,7 +134,7 @@ pub fn admit(
                     let generation = Arc::clone(generation);
                     return Ok(Admitted {
                         socket,
-                        client: Client { from, generation, listener, permit, place },
+                        client: Client { from, sender, generation, listener, permit, place },
                     });
                 }
                 Err(reason) => (reason, None),

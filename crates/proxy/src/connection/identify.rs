@@ -18,13 +18,15 @@ use crate::net::socket::Socket;
 pub struct Identified {
     pub(super) socket: Socket,
     pub(super) from: ClientAddr,
+    /// Who says so, where that is another.
+    pub(super) sender: Option<ClientAddr>,
     pub(super) listener: usize,
 }
 
 impl Identified {
     /// The source is the peer of the socket.
     pub const fn by_peer(socket: Socket, from: ClientAddr, listener: usize) -> Self {
-        Self { socket, from, listener }
+        Self { socket, from, sender: None, listener }
     }
 
     /// The source is whom a trusted `sender`'s header speaks for.
@@ -42,7 +44,7 @@ impl Identified {
             Source::Local => sender,
             Source::Unknown => return Err(HeaderFault::Nobody),
         };
-        Ok(Self { socket, from, listener })
+        Ok(Self { socket, from, sender: Some(sender), listener })
     }
 }
 

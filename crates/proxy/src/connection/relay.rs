@@ -131,10 +131,11 @@ impl Relay {
         served: Rc<Served>,
         plan: Option<Arc<Plan>>,
     ) -> Self {
-        let Client { from, permit, generation, place, .. } = client;
+        let Client { from, sender, permit, generation, place, .. } = client;
         let now = worker.clock.now();
         let route = served.route();
-        let entry = Rc::new(Entry::new(id, from, served, permit, generation, now));
+        let entry = Entry::new(id, from, served, permit, generation, now).sent_by(sender);
+        let entry = Rc::new(entry);
         Self {
             session: Session::new(SessionKey(id), plan.unwrap_or_else(|| Arc::clone(route.logins.nobody()))),
             presence: Presence::enter(Rc::clone(&worker), entry, place),

@@ -19,6 +19,8 @@ pub struct Served {
     pace: Cell<Pace>,
     route: RefCell<Rc<Route>>,
     auth: Cell<Auth>,
+    /// Whether its clients speak TLS.
+    secret: Cell<bool>,
     index: Cell<usize>,
 }
 
@@ -38,8 +40,9 @@ pub struct Route {
 /// What another config changed for the sessions that are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Who checks credentials is another: what made a client who it is does not hold any more.
-    pub auth: bool,
+    /// Who checks credentials is another, or TLS is wanted now: those who are there came in on terms that do not hold any
+    /// more.
+    pub terms: bool,
     /// Deadlines are others.
     pub pace: bool,
 }
@@ -55,6 +58,7 @@ impl Served {
             pace: Cell::new(Pace::of(generation.config(), listener)),
             route: RefCell::new(Rc::new(Route::of(generation, index, worker)?)),
             auth: Cell::new(listener.auth()),
+            secret: Cell::new(listener.tls().is_some()),
             index: Cell::new(index),
         })
     }
@@ -65,7 +69,8 @@ impl Served {
         self.index.set(index);
         self.route.replace(next.route.into_inner());
         Some(Change {
-            auth: self.auth.replace(next.auth.get()) != next.auth.get(),
+            terms: self.auth.replace(next.auth.get()) != next.auth.get()
+                || !self.secret.replace(next.secret.get()) && next.secret.get(),
             pace: self.pace.replace(next.pace.get()) != next.pace.get(),
         })
     }

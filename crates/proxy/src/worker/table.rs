@@ -25,6 +25,8 @@ pub struct Entry {
     pub id: u64,
     /// Where it comes from.
     pub from: ClientAddr,
+    /// Who says that it comes from there, where that is another.
+    pub sender: Option<ClientAddr>,
     /// Its listener, as this worker serves it.
     pub served: Rc<Served>,
     /// What admits it.
@@ -83,6 +85,7 @@ impl Entry {
         Self {
             id,
             from,
+            sender: None,
             served,
             permit: RefCell::new(permit),
             user: RefCell::new(None),
@@ -94,6 +97,12 @@ impl Entry {
             signal: Cell::new(None),
             waker: RefCell::new(None),
         }
+    }
+
+    /// The same, for whom `sender` speaks.
+    #[must_use]
+    pub fn sent_by(self, sender: Option<ClientAddr>) -> Self {
+        Self { sender, ..self }
     }
 
     /// Whether what holds for it has changed since it last asked.
