@@ -23,7 +23,7 @@ pub struct Admitted {
 #[derive(Debug)]
 pub struct Client {
     pub(super) from: ClientAddr,
-    pub(super) sender: Option<ClientAddr>,
+    pub(super) sender: Option<Box<ClientAddr>>,
     pub(super) generation: Arc<Generation>,
     pub(super) listener: usize,
     pub(super) permit: Permit,
@@ -70,7 +70,11 @@ impl Client {
         let Some(listener) = generation.listener_index(state.name()) else {
             return Err(self.revoked(RefusedReason::NotAllowed, None));
         };
-        if self.sender.is_some_and(|sender| !generation.policy().speaks_for_others(listener, &sender, now)) {
+        if self
+            .sender
+            .as_ref()
+            .is_some_and(|sender| !generation.policy().speaks_for_others(listener, sender, now))
+        {
             return Err(self.revoked(RefusedReason::ProxyHeader, None));
         }
         match generation.policy().judge(listener, &self.from, now) {

@@ -18,8 +18,8 @@ use crate::net::socket::Socket;
 pub struct Identified {
     pub(super) socket: Socket,
     pub(super) from: ClientAddr,
-    /// Who says so, where that is another.
-    pub(super) sender: Option<ClientAddr>,
+    /// Who says so, where that is another; apart, since few have one and every session's future has room for it.
+    pub(super) sender: Option<Box<ClientAddr>>,
     pub(super) listener: usize,
 }
 
@@ -44,7 +44,7 @@ impl Identified {
             Source::Local => sender,
             Source::Unknown => return Err(HeaderFault::Nobody),
         };
-        Ok(Self { socket, from, sender: Some(sender), listener })
+        Ok(Self { socket, from, sender: Some(Box::new(sender)), listener })
     }
 }
 

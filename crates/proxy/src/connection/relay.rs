@@ -134,7 +134,8 @@ impl Relay {
         let Client { from, sender, permit, generation, place, .. } = client;
         let now = worker.clock.now();
         let route = served.route();
-        let entry = Entry::new(id, from, served, permit, generation, now).sent_by(sender);
+        let entry =
+            Entry::new(id, from, served, permit, generation, now).sent_by(sender.map(|sender| *sender));
         let entry = Rc::new(entry);
         Self {
             session: Session::new(SessionKey(id), plan.unwrap_or_else(|| Arc::clone(route.logins.nobody()))),
