@@ -8,6 +8,7 @@ left over, CPU per request what the forwarder costs.
 """
 
 import argparse
+import glob
 import resource
 import socket
 import statistics
@@ -36,8 +37,6 @@ REQUESTS = {"get-1": 20_000, "get-p16": 1_000_000, "set-p16": 1_000_000, "get-p6
             "get-1m": 1_000, "set-1m": 1_000}
 IDLE_CLIENTS = 3000
 REFUSED = 20_000
-# Seconds of a forwarder's CPU for one unpipelined PING, to be taken off: HAProxy's on this kind of machine.
-PING_COST = 12e-6
 # In a process of its own: one that connects from a source that is not let in, again and again.
 FLOOD = """
 import socket, sys
@@ -161,13 +160,14 @@ def flood(running, rounds):
     waits = {peer.name: [] for peer in peers}
     for _ in range(rounds):
         for peer in peers:
-            quiet = p99(peer, lambda since: time.monotonic() - since > 2)
-            before, _ = spent(peer)
+            before = on_cpu(peer)
+            quiet, pings = p99(peer, lambda since: time.monotonic() - since > 2)
+            ping = (on_cpu(peer) - before) / pings
+            before = on_cpu(peer)
             flooder = subprocess.Popen([sys.executable, "-c", FLOOD, str(peer.port), str(REFUSED)])
-            busy, pings = p99(peer, lambda _: flooder.poll() is not None, count=True)
+            busy, pings = p99(peer, lambda _: flooder.poll() is not None)
             time.sleep(0.3)
-            # What the pings cost is measured by the case above; here there are few of them.
-            costs[peer.name].append((spent(peer)[0] - before - pings * PING_COST) / REFUSED * 1e6)
+            costs[peer.name].append((on_cpu(peer) - before - pings * ping) / REFUSED * 1e6)
             waits[peer.name].append((quiet, busy, busy / quiet))
     for name, values in costs.items():
         quiet, busy, ratio = (statistics.median(column) for column in zip(*waits[name]))
@@ -176,8 +176,14 @@ def flood(running, rounds):
     sys.stdout.flush()
 
 
-def p99(peer, is_over, count=False):
-    """99th percentile, in ms, of a client's PINGs, one every 2 ms."""
+def on_cpu(peer):
+    """Seconds of CPU of all processes and threads that there are, exact where `spent` counts ticks."""
+    threads = (path for pid in peer.pids for path in glob.glob(f"/proc/{pid}/task/*/schedstat"))
+    return sum(int(open(path).read().split()[0]) for path in threads) / 1e9
+
+
+def p99(peer, is_over):
+    """99th percentile, in ms, of a client's PINGs, one every 2 ms, and how many there were."""
     waits, since = [], time.monotonic()
     with socket.create_connection(("127.0.0.1", peer.port)) as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -187,8 +193,7 @@ def p99(peer, is_over, count=False):
             client.recv(64)
             waits.append(time.monotonic() - asked)
             time.sleep(0.002)
-    found = sorted(waits)[int(len(waits) * 0.99)] * 1e3
-    return (found, len(waits)) if count else found
+    return sorted(waits)[int(len(waits) * 0.99)] * 1e3, len(waits)
 
 
 def cost(peer, source, ping):

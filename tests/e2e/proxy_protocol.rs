@@ -206,3 +206,27 @@ fn a_sender_that_is_not_trusted_any_more_takes_its_clients_with_it() {
     again.send_raw(&[&v1(ALLOWED)[..], PING].concat());
     assert_eq!(again.read_to_end().0, DENIED, "judged by its own address, its header unread");
 }
+
+/// A header that is awaited holds up nobody who wants the port: a reload may bind it in another way at once.
+#[test]
+fn an_awaited_header_does_not_keep_the_port() {
+    let redis = Redis::plain();
+    let gate = Gate::before(&redis)
+        .bind("0.0.0.0:{port}")
+        .allow("[127.0.0.3]")
+        .listener("proxy_protocol: {from: [127.0.0.2]}")
+        .listener("limits: {timeouts: {proxy_header: 1m}}")
+        .start();
+    let silent = from(&gate, "127.0.0.2");
+    from(&gate, "127.0.0.3").asks("PING", "+PONG");
+    let config = gate.directory().join("portcullis.yaml");
+    let text = std::fs::read_to_string(&config).expect("readable");
+    std::fs::write(&config, text.replace("0.0.0.0:", "127.0.0.1:")).expect("writable");
+    gate.signal(rustix::process::Signal::HUP);
+    eventually("the reload is applied", || {
+        (gate.metric("config_reloads_total", &[("result", "applied")]) == 2.0).then_some(())
+    });
+    from(&gate, "127.0.0.3").asks("PING", "+PONG");
+    assert_eq!(gate.metric("config_reloads_total", &[("result", "rejected")]), 0.0);
+    drop(silent);
+}

@@ -154,14 +154,14 @@ struct Door {
     /// Index into the listeners of the config in force.
     listener: Cell<usize>,
     /// Connections whose PROXY header is awaited.
-    headers: Cell<usize>,
+    headers: Rc<Cell<usize>>,
 }
 
 impl Doors {
     fn open(&mut self, gate: &Rc<Gate>, bound: Vec<Bound>) {
         for bound in bound {
             let Some(listener) = gate.listener_of(&bound.bind) else { continue };
-            let door = Rc::new(Door { bound, listener: Cell::new(listener), headers: Cell::new(0) });
+            let door = Rc::new(Door { bound, listener: Cell::new(listener), headers: Rc::default() });
             let (gate, served) = (Rc::clone(gate), Rc::clone(&door));
             let task = self.tasks.spawn_local(async move { gate.accept_on(&served).await });
             self.open.push((door, task));
@@ -247,7 +247,7 @@ impl Gate {
         }
     }
 
-    async fn accept_on(self: &Rc<Self>, door: &Rc<Door>) -> io::Result<()> {
+    async fn accept_on(self: &Rc<Self>, door: &Door) -> io::Result<()> {
         // tokio's own listeners register each accepted socket with this thread's reactor; ours belong to the workers.
         // SAFETY: the descriptor is borrowed from `door`, which outlives `socket`; a `BorrowedFd` always returns the same
         // descriptor.
@@ -275,7 +275,7 @@ impl Gate {
     }
 
     /// Accepts and judges a batch, and hands over what is admitted.
-    fn accept_some(self: &Rc<Self>, door: &Rc<Door>) -> Backlog {
+    fn accept_some(self: &Rc<Self>, door: &Door) -> Backlog {
         let generation = Arc::clone(&self.generation.borrow());
         let now = wall_clock();
         let is_unix = door.bound.file.is_some();
@@ -326,25 +326,26 @@ impl Gate {
     }
 
     /// Judges a trusted sender's connection when its header is in.
-    fn read_header(self: &Rc<Self>, door: &Rc<Door>, socket: Socket, from: ClientAddr, within: Duration) {
+    fn read_header(self: &Rc<Self>, door: &Door, socket: Socket, from: ClientAddr, within: Duration) {
         if door.headers.get() >= MAX_HEADERS {
             let generation = self.generation.borrow();
             return self.refuse_sender(&generation, door.listener.get(), from, RefusedReason::Limit);
         }
         door.headers.set(door.headers.get() + 1);
-        let (gate, door) = (Rc::clone(self), Rc::clone(door));
+        // Not the door itself, whose socket would stay open until the header is in, and its port taken.
+        let (gate, bind, headers) = (Rc::clone(self), door.bound.bind.clone(), Rc::clone(&door.headers));
         spawn_local(async move {
             let read = read_header(socket, within).await;
-            door.headers.set(door.headers.get() - 1);
-            gate.judge_header(&door, from, read);
+            headers.set(headers.get() - 1);
+            gate.judge_header(&bind, from, read);
         });
     }
 
-    fn judge_header(&self, door: &Door, from: ClientAddr, read: Result<(Socket, Source), HeaderFault>) {
+    fn judge_header(&self, bind: &Bind, from: ClientAddr, read: Result<(Socket, Source), HeaderFault>) {
         let generation = Arc::clone(&self.generation.borrow());
         let now = wall_clock();
         // Meanwhile another config may have closed the door, or trust somebody else.
-        let Some(listener) = self.listener_of(&door.bound.bind) else { return };
+        let Some(listener) = self.listener_of(bind) else { return };
         let trusted = matches!(sender(&generation, listener, &from, now), Sender::Trusted(_));
         let identified =
             read.and_then(|(socket, source)| Identified::by_header(socket, from, source, listener));

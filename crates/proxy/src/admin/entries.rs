@@ -1,6 +1,7 @@
 //! Adding to and removing from groups by HTTP: the same edits as `portcullis groups add` and `remove`, then a reload.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
@@ -10,12 +11,17 @@ use axum::response::{IntoResponse, Response};
 use portcullis_acl::Cidr;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::AdminState;
 use super::api::{ask_for_reload, problem};
 use crate::aside::aside;
 use crate::config::LoadOptions;
 use crate::config::edit::{self, BadEntry, Edit, EditError, NewEntry};
+
+/// An edit reads and judges the whole config, which takes milliseconds. One that a file holds up for longer must not hold
+/// up those behind it; should it still be written, whoever comes between is told that the file has changed.
+const EDITING: Duration = Duration::from_secs(30);
 
 /// One entry more.
 #[derive(Debug, Deserialize)]
@@ -114,7 +120,11 @@ async fn carry_out(
         }
         Ok(facts(&edit))
     });
-    match done.await {
+    let Ok(done) = timeout(EDITING, done).await else {
+        let why = "a file of the config does not come to its end (a pipe, a file system that hangs); look whether the entry is there before you try again";
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "late", why);
+    };
+    match done {
         None => not_made(),
         Some(Err(error)) => failure(&error),
         Some(Ok(facts)) if dry_run => Json(facts).into_response(),

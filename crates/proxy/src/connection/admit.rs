@@ -70,6 +70,13 @@ impl Client {
         let Some(listener) = generation.listener_index(state.name()) else {
             return Err(self.revoked(RefusedReason::NotAllowed, None));
         };
+        // What it came in by would not be what the listener asks for now: plain text where TLS is wanted, for one.
+        let tls = |generation: &Generation, listener: usize| {
+            generation.config().listeners().get(listener).and_then(|listener| listener.tls().cloned())
+        };
+        if tls(&self.generation, self.listener) != tls(generation, listener) {
+            return Err(self.revoked(RefusedReason::Tls, None));
+        }
         if self
             .sender
             .as_ref()
