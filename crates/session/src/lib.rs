@@ -12,6 +12,7 @@ pub mod inject;
 pub mod link;
 pub mod observe;
 pub mod owed;
+pub mod pin;
 pub mod plan;
 pub mod session;
 pub mod shape;
@@ -22,6 +23,7 @@ pub mod transaction;
 
 pub use link::{Incoming, Link, LinkFault, Part, PushKind};
 pub use observe::{Attempt, Authenticator, Denied, Observer};
+pub use pin::Pin;
 pub use plan::{Auth, Plan};
 pub use session::{CloseReason, Fate, Session, Step, Until};
 pub use shape::{Shape, Verb};

@@ -1,0 +1,143 @@
+//! The one table of what a command needs where upstream connections are shared.
+//!
+//! [`Pin::Share`] is an allow list, made by reading what Redis 6.2 to 8 and Valkey 8 can answer. A command is on it if it
+//!
+//! - is known to each of these servers: one that is not gets an error that repeats its arguments;
+//! - leaves nothing on the connection, and answers the same on any other of that user, database and RESP version;
+//! - never waits;
+//! - never quotes the client in a status or error line, where a line break would forge a reply. Redis replaces line breaks
+//!   there, save in what scripts and modules say; a server that speaks its protocol may not.
+//!
+//! Everything else has a connection of its own: no more than what a dedicated one costs.
+
+use portcullis_resp::command::{CommandId, id};
+
+/// What a command needs where upstream connections are shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pin {
+    /// A shared connection will do. XREAD with BLOCK is not meant by it: whether a call blocks is seen in its arguments.
+    Share,
+    /// A connection of its own until it is answered: scripts, functions, modules, administration, what quotes the client in
+    /// its errors, and all that is not known to be harmless.
+    Reply,
+    /// A connection of its own as long as the state lasts that it makes or ends; its end can be seen.
+    State,
+    /// It leaves state whose end cannot be seen: the connection is the client's until RESET or its end.
+    Session,
+    /// The gate settles it.
+    Gate,
+    /// It speaks of what one connection wrote, so that it has no answer on one of many.
+    Refuse,
+}
+
+impl Pin {
+    /// What `command` needs, whatever its arguments. A container stands for its subcommands that are not in the table.
+    #[must_use]
+    pub fn of(command: CommandId) -> Self {
+        PINS.get(command.index()).copied().unwrap_or(Self::Session)
+    }
+
+    /// What a call of `command` with so many arguments, the name included, needs: some are harmless without options.
+    #[must_use]
+    pub fn of_call(command: CommandId, arguments: u64) -> Self {
+        if BARE.contains(&(command, arguments)) { Self::Share } else { Self::of(command) }
+    }
+}
+
+static PINS: [Pin; CommandId::COUNT] = pins();
+
+const fn pins() -> [Pin; CommandId::COUNT] {
+    let pins = [Pin::Reply; CommandId::COUNT];
+    let pins = with(pins, SHARE, Pin::Share);
+    let pins = with(pins, STATE, Pin::State);
+    let pins = with(pins, SESSION, Pin::Session);
+    let pins = with(pins, GATE, Pin::Gate);
+    with(pins, REFUSE, Pin::Refuse)
+}
+
+/// Only evaluated at compile time: a command that is on two lists stops the build.
+const fn with(
+    mut pins: [Pin; CommandId::COUNT],
+    commands: &[CommandId],
+    pin: Pin,
+) -> [Pin; CommandId::COUNT] {
+    let mut rest = commands;
+    while let [command, after @ ..] = rest {
+        assert!(matches!(pins[command.index()], Pin::Reply));
+        pins[command.index()] = pin;
+        rest = after;
+    }
+    pins
+}
+
+/// GEOADD repeats coordinates in its errors, but as numbers that it has read; GEORADIUS and its kin their own names.
+/// TYPE may say a module's word for its type, which is nobody's who is a client.
+#[rustfmt::skip]
+const SHARE: &[CommandId] = &[
+    // strings
+    id::APPEND, id::DECR, id::DECRBY, id::GET, id::GETDEL, id::GETEX, id::GETRANGE, id::GETSET, id::INCR, id::INCRBY,
+    id::INCRBYFLOAT, id::MGET, id::MSET, id::MSETNX, id::PSETEX, id::SET, id::SETEX, id::SETNX, id::SETRANGE, id::STRLEN,
+    id::SUBSTR,
+    // bits, counts, places
+    id::BITCOUNT, id::BITFIELD, id::BITFIELD_RO, id::BITOP, id::BITPOS, id::GETBIT, id::SETBIT,
+    id::PFADD, id::PFCOUNT, id::PFMERGE,
+    id::GEOADD, id::GEODIST, id::GEOHASH, id::GEOPOS, id::GEORADIUS, id::GEORADIUS_RO, id::GEORADIUSBYMEMBER,
+    id::GEORADIUSBYMEMBER_RO, id::GEOSEARCH, id::GEOSEARCHSTORE,
+    // keys
+    id::COPY, id::DEL, id::DUMP, id::EXISTS, id::MOVE, id::PERSIST, id::PTTL, id::RANDOMKEY, id::RENAME, id::RENAMENX,
+    id::SORT, id::TOUCH, id::TTL, id::TYPE, id::UNLINK,
+    // hashes
+    id::HDEL, id::HEXISTS, id::HGET, id::HGETALL, id::HINCRBY, id::HINCRBYFLOAT, id::HKEYS, id::HLEN, id::HMGET,
+    id::HMSET, id::HRANDFIELD, id::HSCAN, id::HSET, id::HSETNX, id::HSTRLEN, id::HVALS,
+    // lists
+    id::LINDEX, id::LINSERT, id::LLEN, id::LMOVE, id::LPOP, id::LPOS, id::LPUSH, id::LPUSHX, id::LRANGE, id::LREM,
+    id::LSET, id::LTRIM, id::RPOP, id::RPOPLPUSH, id::RPUSH, id::RPUSHX,
+    // sets
+    id::SADD, id::SCARD, id::SDIFF, id::SDIFFSTORE, id::SINTER, id::SINTERSTORE, id::SISMEMBER, id::SMEMBERS,
+    id::SMISMEMBER, id::SMOVE, id::SPOP, id::SRANDMEMBER, id::SREM, id::SSCAN, id::SUNION, id::SUNIONSTORE,
+    // sorted sets
+    id::ZADD, id::ZCARD, id::ZCOUNT, id::ZDIFF, id::ZDIFFSTORE, id::ZINCRBY, id::ZINTER, id::ZINTERSTORE, id::ZLEXCOUNT,
+    id::ZMSCORE, id::ZPOPMAX, id::ZPOPMIN, id::ZRANDMEMBER, id::ZRANGE, id::ZRANGEBYLEX, id::ZRANGEBYSCORE,
+    id::ZRANGESTORE, id::ZRANK, id::ZREM, id::ZREMRANGEBYLEX, id::ZREMRANGEBYRANK, id::ZREMRANGEBYSCORE, id::ZREVRANGE,
+    id::ZREVRANGEBYLEX, id::ZREVRANGEBYSCORE, id::ZREVRANK, id::ZSCAN, id::ZSCORE, id::ZUNION, id::ZUNIONSTORE,
+    // streams; what names a consumer group is quoted where there is none: XREADGROUP, XCLAIM, XPENDING, XINFO, XGROUP
+    id::XACK, id::XADD, id::XDEL, id::XLEN, id::XRANGE, id::XREAD, id::XREVRANGE, id::XSETID, id::XTRIM,
+    // messages
+    id::PUBLISH,
+    // the server; clients send these as they connect
+    id::DBSIZE, id::ECHO, id::INFO, id::LASTSAVE, id::PING, id::ROLE, id::TIME,
+];
+
+/// From Redis 7 on they take options, and quote one that they do not know.
+const BARE: &[(CommandId, u64)] = &[(id::EXPIRE, 3), (id::EXPIREAT, 3), (id::PEXPIRE, 3), (id::PEXPIREAT, 3)];
+
+#[rustfmt::skip]
+const STATE: &[CommandId] = &[
+    id::MULTI, id::EXEC, id::DISCARD, id::WATCH, id::UNWATCH,
+    id::SUBSCRIBE, id::PSUBSCRIBE, id::SSUBSCRIBE, id::UNSUBSCRIBE, id::PUNSUBSCRIBE, id::SUNSUBSCRIBE,
+    id::MONITOR,
+    id::BLMOVE, id::BLMPOP, id::BLPOP, id::BRPOP, id::BRPOPLPUSH, id::BZMPOP, id::BZPOPMAX, id::BZPOPMIN,
+];
+
+/// DEBUG is here because some of it switches how its connection is answered.
+#[rustfmt::skip]
+const SESSION: &[CommandId] = &[
+    CommandId::UNKNOWN,
+    id::CLIENT_CACHING, id::CLIENT_CAPA, id::CLIENT_IMPORT_SOURCE, id::CLIENT_NO_EVICT, id::CLIENT_NO_TOUCH,
+    id::CLIENT_TRACKING,
+    id::ASKING, id::READONLY, id::READWRITE,
+    id::SYNC, id::PSYNC, id::REPLCONF,
+    id::SCRIPT_DEBUG, id::DEBUG,
+];
+
+#[rustfmt::skip]
+const GATE: &[CommandId] = &[
+    id::AUTH, id::HELLO, id::QUIT, id::RESET, id::SELECT,
+    id::CLIENT, id::CLIENT_GETNAME, id::CLIENT_ID, id::CLIENT_INFO, id::CLIENT_KILL, id::CLIENT_LIST, id::CLIENT_REPLY,
+    id::CLIENT_SETINFO, id::CLIENT_SETNAME, id::CLIENT_UNBLOCK,
+];
+
+const REFUSE: &[CommandId] = &[id::WAIT, id::WAITAOF];
+
+#[cfg(test)]
+mod tests;
