@@ -75,7 +75,7 @@ impl<'b> Hello<'b> {
 }
 
 /// A number as Redis reads one: no sign but `-`, no leading zero, no blanks.
-fn strict_integer(text: &[u8]) -> Option<i64> {
+pub(crate) fn strict_integer(text: &[u8]) -> Option<i64> {
     let number: i64 = std::str::from_utf8(text).ok()?.parse().ok()?;
     (number.to_string().as_bytes() == text).then_some(number)
 }

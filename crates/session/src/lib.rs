@@ -7,6 +7,8 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+#[cfg_attr(not(test), expect(dead_code, reason = "the session asks it where connections are shared"))]
+mod card;
 mod handshake;
 pub mod inject;
 pub mod link;
@@ -22,7 +24,7 @@ pub mod tick;
 pub mod transaction;
 
 pub use link::{Incoming, Link, LinkFault, Part, PushKind};
-pub use observe::{Attempt, Authenticator, Denied, Observer};
+pub use observe::{Attempt, Authenticator, Denied, Observer, Peer};
 pub use pin::Pin;
 pub use plan::{Auth, Plan};
 pub use session::{CloseReason, Fate, Session, Step, Until};

@@ -1,6 +1,7 @@
 //! What a session reports while it works, and what it asks.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use portcullis_resp::command::CommandId;
 
@@ -51,4 +52,17 @@ pub enum Attempt {
     /// They were not looked at, or are one failure too many: the client reads what it reads for wrong ones, and the
     /// session ends.
     Blocked,
+}
+
+/// Says who a client is, where upstream connections are shared: no server can tell it there.
+pub trait Peer {
+    /// The number of its connection, at least 1; no other connection of the process ever has it.
+    fn id(&self) -> u64;
+    /// Where it comes from, as Redis writes it: `192.0.2.1:50000`, `[2001:db8::1]:50000`, or the path of the listening
+    /// unix socket and `:0`.
+    fn address(&self) -> String;
+    /// Where it came to, in the same form.
+    fn local_address(&self) -> String;
+    /// For how long it has been connected.
+    fn age(&self) -> Duration;
 }

@@ -1,0 +1,321 @@
+//! The bytes are those of redis-server 7.0.15, and of 8.0.2 for SETINFO and MAXAGE, less the values of counters.
+
+use portcullis_resp::command::lookup_subcommand;
+
+use super::*;
+use std::time::Duration;
+
+struct Someone;
+
+impl Peer for Someone {
+    fn id(&self) -> u64 {
+        7
+    }
+
+    fn address(&self) -> String {
+        "192.0.2.1:50000".to_owned()
+    }
+
+    fn local_address(&self) -> String {
+        "[2001:db8::1]:6379".to_owned()
+    }
+
+    fn age(&self) -> Duration {
+        Duration::from_millis(12_900)
+    }
+}
+
+fn view() -> View<'static> {
+    View {
+        peer: &Someone,
+        user: "reporting",
+        db: 3,
+        resp3: false,
+        channels: 0,
+        patterns: 0,
+        shards: 0,
+        monitors: false,
+        tracks: false,
+    }
+}
+
+/// Words are parted by blanks; `''` is an empty one.
+fn ask(card: &mut Card, view: &View<'_>, line: &str) -> Said {
+    let words: Vec<&[u8]> =
+        line.split(' ').map(|word| if word == "''" { &b""[..] } else { word.as_bytes() }).collect();
+    match words.split_first() {
+        Some((word, rest)) => match lookup_subcommand(id::CLIENT, word) {
+            Some(subcommand) => card.client(subcommand, rest, view),
+            None => card.client(id::CLIENT, &words, view),
+        },
+        None => card.client(id::CLIENT, &[], view),
+    }
+}
+
+fn says(line: &str) -> Said {
+    ask(&mut Card::default(), &view(), line)
+}
+
+fn reply(text: &str) -> Said {
+    Said::Reply(text.as_bytes().to_vec())
+}
+
+fn fault(text: &str) -> Said {
+    Said::Error(text.as_bytes().to_vec())
+}
+
+fn killed(text: &str) -> Said {
+    Said::Killed(text.as_bytes().to_vec())
+}
+
+#[test]
+fn counts_arguments_as_redis_does() {
+    let card = &mut Card::default();
+    let view = view();
+    assert_eq!(
+        card.client(id::CLIENT, &[], &view),
+        fault("-ERR wrong number of arguments for 'client' command\r\n")
+    );
+    for line in [
+        "id x",
+        "getname x",
+        "setname",
+        "setname a b",
+        "setinfo",
+        "setinfo lib-name",
+        "setinfo a b c",
+        "info x",
+        "kill",
+        "unblock",
+    ] {
+        let name = line.split(' ').next().unwrap();
+        let text = format!("-ERR wrong number of arguments for 'client|{name}' command\r\n");
+        assert_eq!(says(line), fault(&text), "{line}");
+    }
+}
+
+#[test]
+fn knows_no_other_subcommand() {
+    assert_eq!(says("foo"), fault("-ERR unknown subcommand 'foo'. Try CLIENT HELP.\r\n"));
+    assert_eq!(says("f\r\n+OK bar"), fault("-ERR unknown subcommand 'f  +OK'. Try CLIENT HELP.\r\n"));
+}
+
+#[test]
+fn keeps_a_name_until_reset() {
+    let (card, view) = (&mut Card::default(), view());
+    let with3 = View { resp3: true, ..self::view() };
+    assert_eq!(ask(card, &view, "GETNAME"), reply("$-1\r\n"));
+    assert_eq!(ask(card, &with3, "GETNAME"), reply("_\r\n"));
+    assert_eq!(ask(card, &view, "setname abc"), reply("+OK\r\n"));
+    assert_eq!(ask(card, &view, "getname"), reply("$3\r\nabc\r\n"));
+    assert_eq!(ask(card, &with3, "getname"), reply("$3\r\nabc\r\n"));
+    let bad = "-ERR Client names cannot contain spaces, newlines or special characters.\r\n";
+    for name in ["a\tb", "a\n", "é", "\x7f", "\0"] {
+        assert_eq!(ask(card, &view, &format!("setname {name}")), fault(bad));
+    }
+    assert_eq!(card.client(id::CLIENT_SETNAME, &[b"a b"], &view), fault(bad));
+    assert_eq!(card.client(id::CLIENT_SETNAME, &[b"\xff"], &view), fault(bad));
+    assert_eq!(ask(card, &view, "getname"), reply("$3\r\nabc\r\n"));
+    assert_eq!(ask(card, &view, "setname ''"), reply("+OK\r\n"));
+    assert_eq!(ask(card, &view, "getname"), reply("$-1\r\n"));
+    assert_eq!(card.set_name(b"!~"), Ok(()));
+    card.clear();
+    assert_eq!(ask(card, &view, "getname"), reply("$-1\r\n"));
+}
+
+#[test]
+fn takes_what_a_library_says_of_itself_and_keeps_it_over_reset() {
+    let (card, view) = (&mut Card::default(), view());
+    assert_eq!(ask(card, &view, "setinfo LIB-NAME redis-py"), reply("+OK\r\n"));
+    assert_eq!(ask(card, &view, "setinfo lib-ver 5.0"), reply("+OK\r\n"));
+    let bad = " cannot contain spaces, newlines or special characters.\r\n";
+    assert_eq!(ask(card, &view, "setinfo LIB-NAME a\tb"), fault(&format!("-ERR LIB-NAME{bad}")));
+    assert_eq!(ask(card, &view, "setinfo lib-ver é"), fault(&format!("-ERR lib-ver{bad}")));
+    assert_eq!(ask(card, &view, "setinfo foo bar"), fault("-ERR Unrecognized option 'foo'\r\n"));
+    assert_eq!(ask(card, &view, "setinfo f\r\n+oo bar"), fault("-ERR Unrecognized option 'f  +oo'\r\n"));
+    card.clear();
+    assert!(card.line(id::CLIENT_INFO, &view).ends_with(" resp=2 lib-name=redis-py lib-ver=5.0\n"));
+    assert_eq!(ask(card, &view, "setinfo lib-ver ''"), reply("+OK\r\n"));
+    assert!(card.line(id::CLIENT_INFO, &view).ends_with(" lib-name=redis-py lib-ver=\n"));
+}
+
+#[test]
+fn keeps_no_text_of_any_length() {
+    let (card, view) = (&mut Card::default(), view());
+    let (fits, long) = (vec![b'x'; MAX_TEXT], vec![b'x'; MAX_TEXT + 1]);
+    let text = "-ERR portcullis: a name can have 1024 bytes at most\r\n";
+    for (subcommand, before) in [(id::CLIENT_SETNAME, None), (id::CLIENT_SETINFO, Some(&b"lib-name"[..]))] {
+        let args = |value| before.into_iter().chain([value]).collect::<Vec<&[u8]>>();
+        assert_eq!(card.client(subcommand, &args(&fits), &view), reply("+OK\r\n"));
+        assert_eq!(card.client(subcommand, &args(&long), &view), fault(text));
+    }
+    assert_eq!((card.name.len(), card.lib_name.len(), card.lib_ver.len()), (MAX_TEXT, MAX_TEXT, 0));
+}
+
+const LINE: &str = "id=7 addr=192.0.2.1:50000 laddr=[2001:db8::1]:6379 fd=0 name=me age=12 idle=0 flags=N db=3 sub=0 psub=0 \
+    ssub=0 multi=-1 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r \
+    cmd=client|info user=reporting redir=-1 resp=2 lib-name= lib-ver=\n";
+
+#[test]
+fn describes_its_client_in_redis_order() {
+    let (card, view) = (&mut Card::default(), view());
+    card.set_name(b"me").unwrap();
+    assert_eq!(ask(card, &view, "info"), reply(&format!("${}\r\n{LINE}\r\n", LINE.len())));
+    let listed = LINE.replace("client|info", "client|list");
+    assert_eq!(ask(card, &view, "list"), reply(&format!("${}\r\n{listed}\r\n", listed.len())));
+
+    let with3 = View { resp3: true, ..self::view() };
+    let told = LINE.replace("resp=2", "resp=3");
+    assert_eq!(ask(card, &with3, "INFO"), reply(&format!("={}\r\ntxt:{told}\r\n", told.len() + 4)));
+}
+
+#[test]
+fn shows_what_it_subscribes_watches_and_tracks() {
+    let fields = |view: View<'_>, wanted: &[&str]| {
+        let line = Card::default().line(id::CLIENT_INFO, &view);
+        line.split_ascii_whitespace()
+            .filter(|field| wanted.iter().any(|name| field.split('=').next() == Some(name)))
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    let all = &["flags", "sub", "psub", "ssub", "redir"];
+    assert_eq!(
+        fields(View { channels: 2, patterns: 3, shards: 4, ..view() }, all),
+        "flags=P sub=2 psub=3 ssub=4 redir=-1"
+    );
+    assert_eq!(fields(View { tracks: true, ..view() }, &["flags", "redir"]), "flags=t redir=0");
+    assert_eq!(fields(View { tracks: true, shards: 1, ..view() }, &["flags"]), "flags=Pt");
+    assert_eq!(fields(View { monitors: true, ..view() }, &["flags"]), "flags=O");
+}
+
+#[test]
+fn lists_whom_the_filter_leaves() {
+    let own = says("list");
+    for line in ["list type normal", "LIST TYPE Normal", "list id 7", "list ID 1 7 99", "list id 7 7"] {
+        assert_eq!(says(line), own, "{line}");
+    }
+    for line in
+        ["list type pubsub", "list type replica", "list type slave", "list type master", "list id 1 0 -1"]
+    {
+        assert_eq!(says(line), reply("$0\r\n\r\n"), "{line}");
+    }
+    let subscribed = View { patterns: 1, resp3: true, ..view() };
+    assert_eq!(ask(&mut Card::default(), &subscribed, "list type normal"), reply("=4\r\ntxt:\r\n"));
+    assert_eq!(
+        ask(&mut Card::default(), &subscribed, "list type pubsub"),
+        ask(&mut Card::default(), &subscribed, "list")
+    );
+    for line in ["list x", "list type", "list type normal x", "list id", "list foo 7"] {
+        assert_eq!(says(line), fault("-ERR syntax error\r\n"), "{line}");
+    }
+    assert_eq!(says("list type foo"), fault("-ERR Unknown client type 'foo'\r\n"));
+    assert_eq!(says("list type f\r\no"), fault("-ERR Unknown client type 'f  o'\r\n"));
+    for line in ["list id x", "list id 7 07", "list id 7 9223372036854775808", "list id ''"] {
+        assert_eq!(says(line), fault("-ERR Invalid client ID\r\n"), "{line}");
+    }
+}
+
+#[test]
+fn kills_itself_by_address_and_nobody_else() {
+    assert_eq!(says("id"), reply(":7\r\n"));
+    assert_eq!(says("kill 192.0.2.1:50000"), killed("+OK\r\n"));
+    for other in ["192.0.2.1:50001", "[2001:db8::1]:6379", "ID", "SKIPME", "''"] {
+        assert_eq!(says(&format!("kill {other}")), fault("-ERR No such client\r\n"));
+    }
+    for line in [
+        "kill skipme no",
+        "KILL ADDR 192.0.2.1:50000 SKIPME NO",
+        "kill skipme no laddr [2001:db8::1]:6379",
+        "kill id 7 skipme no",
+        "kill type normal skipme no",
+        "kill user reporting skipme no",
+        "kill maxage 12 skipme no",
+        "kill skipme yes skipme no",
+        "kill id 7 type NORMAL addr 192.0.2.1:50000 laddr [2001:db8::1]:6379 user reporting maxage 1 skipme no",
+    ] {
+        assert_eq!(says(line), killed(":1\r\n"), "{line}");
+    }
+    for line in [
+        "kill skipme yes",
+        "kill skipme no skipme yes",
+        "kill id 7",
+        "kill addr 192.0.2.1:50000",
+        "kill type normal",
+        "kill user reporting",
+        "kill user default skipme no",
+        "kill id 8 skipme no",
+        "kill addr 192.0.2.1:1 skipme no",
+        "kill laddr 192.0.2.1:50000 skipme no",
+        "kill type pubsub skipme no",
+        "kill type master skipme no",
+        "kill maxage 13 skipme no",
+        "kill maxage 9223372036854775807 skipme no",
+    ] {
+        assert_eq!(says(line), reply(":0\r\n"), "{line}");
+    }
+}
+
+#[test]
+fn refuses_to_kill_by_what_makes_no_sense() {
+    for line in ["kill id 1 addr", "kill id 1 id", "kill foo bar", "kill skipme maybe", "kill skipme '' id x"]
+    {
+        assert_eq!(says(line), fault("-ERR syntax error\r\n"), "{line}");
+    }
+    for id in ["0", "-1", "x", "01", "+7", "9223372036854775808", "''"] {
+        let text = "-ERR client-id should be greater than 0\r\n";
+        assert_eq!(says(&format!("kill id {id} skipme no")), fault(text));
+    }
+    assert_eq!(says("kill type foo"), fault("-ERR Unknown client type 'foo'\r\n"));
+    assert_eq!(says("kill user nobody"), fault("-ERR No such user 'nobody'\r\n"));
+    assert_eq!(says("kill user n\r\n+OK"), fault("-ERR No such user 'n  +OK'\r\n"));
+    assert_eq!(says("kill maxage x"), fault("-ERR maxage is not an integer or out of range\r\n"));
+    assert_eq!(says("kill maxage 0"), fault("-ERR maxage should be greater than 0\r\n"));
+    assert_eq!(says("kill maxage -5"), fault("-ERR maxage should be greater than 0\r\n"));
+    assert_eq!(says("kill user nobody foo bar"), fault("-ERR No such user 'nobody'\r\n"));
+}
+
+#[test]
+fn finds_nobody_to_unblock() {
+    for line in ["unblock 5", "unblock 7 TIMEOUT", "unblock -1 error", "unblock 0"] {
+        assert_eq!(says(line), reply(":0\r\n"), "{line}");
+    }
+    assert_eq!(says("unblock x"), fault("-ERR value is not an integer or out of range\r\n"));
+    let reason = "-ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR\r\n";
+    assert_eq!(says("unblock 5 foo"), fault(reason));
+    assert_eq!(says("unblock x foo"), fault(reason));
+    assert_eq!(
+        says("UNBLOCK 5 ERROR x"),
+        fault("-ERR unknown subcommand or wrong number of arguments for 'UNBLOCK'. Try CLIENT HELP.\r\n")
+    );
+}
+
+#[test]
+fn finds_nobody_to_redirect_to() {
+    let told = |line: &str| {
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        redirect(&words).map(|line| std::str::from_utf8(line).unwrap().trim_end())
+    };
+    let nobody = Some("-ERR The client ID you want redirect to does not exist");
+    for line in [
+        "on redirect 999",
+        "ON REDIRECT 7",
+        "off redirect 0",
+        "maybe redirect 5",
+        "on bcast optin optout NOLOOP redirect 999",
+        "on prefix redirect redirect 1",
+    ] {
+        assert_eq!(told(line), nobody, "{line}");
+    }
+    assert_eq!(told("on redirect x"), Some("-ERR value is not an integer or out of range"));
+    for line in [
+        "on",
+        "off",
+        "on bcast prefix a prefix b",
+        "on redirect",
+        "on foo redirect 9",
+        "on prefix redirect 9",
+    ] {
+        assert_eq!(told(line), None, "{line}");
+    }
+    assert_eq!(redirect(&[]), None);
+}
