@@ -45,6 +45,8 @@ default user. Are you sure your configuration is correct?\r\n";
 pub const SYNTAX_ERROR: &[u8] = b"-ERR syntax error\r\n";
 /// A number that is none.
 pub const NOT_AN_INTEGER: &[u8] = b"-ERR value is not an integer or out of range\r\n";
+/// SELECT of a database that there is not.
+pub const DB_OUT_OF_RANGE: &[u8] = b"-ERR DB index is out of range\r\n";
 /// HELLO with a version there is not.
 pub const NOPROTO: &[u8] = b"-NOPROTO unsupported protocol version\r\n";
 /// HELLO with a version that is no number.
@@ -72,6 +74,14 @@ pub const NO_PERMISSION_CHANNEL: &[u8] = b"-NOPERM No permissions to access a ch
 pub const CROSSSLOT: &[u8] = b"-CROSSSLOT Keys in request don't hash to the same slot\r\n";
 /// CLUSTER on a server that is none.
 pub const CLUSTER_DISABLED: &[u8] = b"-ERR This instance has cluster support disabled\r\n";
+
+/// A command that speaks of a connection of its own, where connections are shared. `name` as in the command table.
+pub fn needs_dedicated(out: &mut Vec<u8>, name: &str) {
+    encode::error(
+        out,
+        &format!("ERR portcullis: {} needs connections: dedicated", name.to_ascii_uppercase()),
+    );
+}
 
 /// `name` as in the command table: `get`, `client|reply`.
 pub fn wrong_arity(out: &mut Vec<u8>, name: &str) {

@@ -74,6 +74,11 @@ impl Card {
         Ok(())
     }
 
+    /// Bytes of memory.
+    pub(crate) fn held(&self) -> usize {
+        self.name.len() + self.lib_name.len() + self.lib_ver.len()
+    }
+
     /// Forgets what RESET does: what a library says of itself stays.
     pub(crate) fn clear(&mut self) {
         self.name = Box::default();

@@ -23,7 +23,20 @@ pub(crate) struct Hello<'b> {
     pub(crate) credentials: Option<(&'b [u8], &'b [u8])>,
     /// Whether it sets a name that no client may have.
     pub(crate) bad_name: bool,
+    version: Option<&'b [u8]>,
+    name: Option<&'b [u8]>,
     forwarded: Vec<&'b [u8]>,
+}
+
+/// A HELLO without its credentials, to be sent once what it asks for is there.
+#[derive(Debug)]
+pub(crate) struct Greeting {
+    /// In canonical form.
+    pub(crate) bytes: Vec<u8>,
+    /// The RESP version that it asks for, where that is told apart: whether it is 3.
+    pub(crate) resp3: Option<bool>,
+    /// The name that it gives the client, where names are the gate's to keep.
+    pub(crate) name: Option<Box<[u8]>>,
 }
 
 impl<'b> Hello<'b> {
@@ -32,13 +45,15 @@ impl<'b> Hello<'b> {
     /// # Errors
     /// What Redis answers where it cannot read them.
     pub(crate) fn read(args: &[&'b [u8]]) -> Result<Self, Vec<u8>> {
-        let mut hello = Self { credentials: None, bad_name: false, forwarded: vec![b"HELLO"] };
+        let mut hello =
+            Self { credentials: None, bad_name: false, version: None, name: None, forwarded: vec![b"HELLO"] };
         let Some((version, options)) = args.split_first() else { return Ok(hello) };
         match strict_integer(version) {
             None => return Err(reply::HELLO_VERSION_NOT_INTEGER.to_vec()),
             Some(2 | 3) => hello.forwarded.push(version),
             Some(_) => return Err(reply::NOPROTO.to_vec()),
         }
+        hello.version = Some(version);
         let mut rest = options;
         loop {
             rest = match rest {
@@ -50,6 +65,7 @@ impl<'b> Hello<'b> {
                 [option, name, rest @ ..] if option.eq_ignore_ascii_case(b"setname") => {
                     hello.bad_name |= !name.iter().all(|byte| (b'!'..=b'~').contains(byte));
                     hello.forwarded.extend([*option, *name]);
+                    hello.name = Some(name);
                     rest
                 }
                 [option, ..] => {
@@ -64,6 +80,18 @@ impl<'b> Hello<'b> {
     /// Whether its credentials are right under `auth: trust`.
     pub(crate) fn is_of_default_user(&self) -> bool {
         self.credentials.is_none_or(|(user, _)| user == DEFAULT_USER)
+    }
+
+    /// Without its credentials; where `shared` says that names are the gate's to keep, without the name as well.
+    pub(crate) fn greeting(&self, shared: bool) -> Greeting {
+        if !shared {
+            return Greeting { bytes: self.without_credentials(), resp3: None, name: None };
+        }
+        let mut bytes = Vec::with_capacity(32);
+        let words = [b"HELLO"].into_iter().map(|word| &word[..]).chain(self.version);
+        encode::command(&mut bytes, &words.collect::<Vec<_>>());
+        let resp3 = self.version.map(|version| version == b"3");
+        Greeting { bytes, resp3, name: self.name.map(Into::into) }
     }
 
     /// In canonical form, without its credentials.

@@ -1,14 +1,65 @@
 //! What the gate says on a fresh upstream connection before the client's first byte.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use portcullis_resp::encode;
 use zeroize::Zeroizing;
 
+use crate::pool::PoolKey;
+use crate::shape::Shape;
+
 /// Back to the default user of an upstream that asks no password of it: the only way there short of RESET. Any other
 /// upstream refuses it.
 pub(crate) const AS_NOBODY: &[u8] = b"*3\r\n$4\r\nAUTH\r\n$7\r\ndefault\r\n$0\r\n\r\n";
+
+/// The steps in which a fresh upstream connection is made what its client's state asks for, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// AUTH, where there are credentials.
+    Auth,
+    /// HELLO 3, where RESP3 is spoken.
+    Hello,
+    /// SELECT, where it is another database than the first.
+    Select,
+}
+
+impl Stage {
+    const ALL: [Self; 3] = [Self::Auth, Self::Hello, Self::Select];
+
+    /// The first step from here on that a connection of this kind needs.
+    pub(crate) fn needed_by(self, key: &PoolKey) -> Option<Self> {
+        Self::ALL.into_iter().find(|stage| *stage >= self && stage.command(key).is_some())
+    }
+
+    /// The same behind this one.
+    pub(crate) fn next(self, key: &PoolKey) -> Option<Self> {
+        Self::ALL.into_iter().find(|stage| *stage > self && stage.command(key).is_some())
+    }
+
+    /// What it sends; none where nothing needs to be said.
+    pub(crate) fn command(self, key: &PoolKey) -> Option<Cow<'_, [u8]>> {
+        let made = |args: &[&[u8]]| {
+            let mut bytes = Vec::with_capacity(32);
+            encode::command(&mut bytes, args);
+            Cow::Owned(bytes)
+        };
+        match self {
+            Self::Auth => key.preamble.as_ref().map(|preamble| Cow::Borrowed(preamble.bytes())),
+            Self::Hello => key.resp3.then(|| made(&[b"HELLO", b"3"])),
+            Self::Select => (key.db > 0).then(|| made(&[b"SELECT", key.db.to_string().as_bytes()])),
+        }
+    }
+
+    /// What it gets back.
+    pub(crate) const fn shape(self) -> Shape {
+        match self {
+            Self::Auth | Self::Select => Shape::Whole,
+            Self::Hello => Shape::WholeHello,
+        }
+    }
+}
 
 /// The AUTH command that logs the gate in. Clones share it; wiped when the last is dropped, never printed.
 #[derive(Clone, PartialEq, Eq)]

@@ -7,7 +7,6 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the session asks it where connections are shared"))]
 mod card;
 mod handshake;
 pub mod inject;
@@ -16,6 +15,7 @@ pub mod observe;
 pub mod owed;
 pub mod pin;
 pub mod plan;
+pub mod pool;
 pub mod session;
 pub mod shape;
 pub mod state;
@@ -24,10 +24,11 @@ pub mod tick;
 pub mod transaction;
 
 pub use link::{Incoming, Link, LinkFault, Part, PushKind};
-pub use observe::{Attempt, Authenticator, Denied, Observer, Peer};
+pub use observe::{Attempt, Authenticator, Denied, Host, Observer, Peer};
 pub use pin::Pin;
 pub use plan::{Auth, Plan};
-pub use session::{CloseReason, Fate, Session, Step, Until};
+pub use pool::{PoolFault, PoolKey, PooledLink};
+pub use session::{CloseReason, Fate, Lease, Session, Step, Until};
 pub use shape::{Shape, Verb};
 pub use tick::{SessionKey, Tick, Ticket};
 

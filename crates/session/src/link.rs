@@ -13,7 +13,7 @@ use portcullis_resp::scan::{
 pub use self::kind::PushKind;
 use crate::shape::{Shape, Verb};
 use crate::subscriptions::Subscriptions;
-use crate::tick::Ticket;
+use crate::tick::{SessionKey, Ticket};
 use crate::transaction::QueuedConfirmations;
 
 /// A reply that must be seen in one piece may be this long; servers answer AUTH, DISCARD and CLIENT REPLY in a line.
@@ -143,6 +143,16 @@ impl Link {
         self.raw || self.monitor || self.subscriptions.active()
     }
 
+    /// Whether nothing is owed.
+    pub fn is_paid(&self) -> bool {
+        self.owed.is_empty()
+    }
+
+    /// Whose replies are owed, in order; one may be named more than once.
+    pub fn creditors(&self) -> impl Iterator<Item = SessionKey> + '_ {
+        self.owed.iter().map(|expected| expected.first.session)
+    }
+
     /// Bytes of memory that grow with what is owed.
     pub fn held(&self) -> usize {
         self.owed.capacity() * size_of::<Expected>()
@@ -171,7 +181,7 @@ impl Link {
         }
         match &front.shape {
             Shape::One | Shape::Raw => self.run(buf),
-            Shape::Whole | Shape::Monitor | Shape::Reset => self.whole(buf),
+            Shape::Whole | Shape::WholeHello | Shape::Monitor | Shape::Reset => self.whole(buf),
             Shape::Hello => self.one(buf, None),
             Shape::Exec(_) if first == b'*' => self.exec(buf),
             Shape::Exec(_) => self.one(buf, None),
@@ -253,6 +263,8 @@ impl Link {
     fn turn(&mut self, said: &[u8]) {
         match self.owed.front().map(|front| &front.shape) {
             Some(Shape::Monitor) if said == reply::OK => self.monitor = true,
+            Some(Shape::WholeHello) if said.starts_with(b"%") => self.resp3 = true,
+            Some(Shape::WholeHello) if said.starts_with(b"*") => self.resp3 = false,
             Some(Shape::Reset) if said == reply::RESET => {
                 self.subscriptions = Subscriptions::default();
                 self.monitor = false;

@@ -42,6 +42,11 @@ pub trait Authenticator {
     fn authenticate(&mut self, user: Option<&[u8]>, password: &[u8]) -> Attempt;
 }
 
+/// All that a session asks and reports.
+pub trait Host: Observer + Authenticator + Peer {}
+
+impl<T: Observer + Authenticator + Peer> Host for T {}
+
 /// What an attempt to log in comes to.
 #[derive(Clone, Debug)]
 pub enum Attempt {

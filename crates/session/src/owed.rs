@@ -67,6 +67,16 @@ pub(crate) enum What {
     Confirmations,
     /// The upstream's reply to HELLO, which sets up and does no work.
     Untimed,
+    /// The upstream's reply to the gate's own HELLO on a connection that is being set up.
+    Greeting,
+    /// The upstream's reply to HELLO where CLIENT ID is the gate's to say.
+    Hello,
+    /// The upstream's reply to SELECT of this database on a connection of the client's own.
+    Select(u32),
+    /// The upstream's reply to WATCH.
+    Watch,
+    /// The upstream's reply to UNWATCH.
+    Unwatch,
     /// The gate's own reply.
     Local(Local),
 }

@@ -7,6 +7,7 @@ use portcullis_resp::command::{CommandId, Flags, id};
 use portcullis_resp::limits::RequestLimits;
 
 use crate::inject::Preamble;
+use crate::pin::Pin;
 use crate::shape::Verb;
 
 /// The policy that sessions of one listener, or of one user of it, share.
@@ -20,6 +21,7 @@ pub struct Plan {
     held_command: usize,
     rules: Arc<CommandPlan>,
     care: Box<[Care]>,
+    shared: bool,
 }
 
 /// What a command is to the session, by its name alone.
@@ -56,8 +58,17 @@ impl Plan {
     ) -> Self {
         let preamble = preamble.filter(|_| auth != Auth::Passthrough);
         let rules = Arc::new(CommandPlan::new(None, None));
-        let care = care(auth, &rules);
-        Self { auth, user: None, preamble, upstream: upstream.to_owned(), limits, held_command, rules, care }
+        let care = care(auth, &rules, false);
+        let upstream = upstream.to_owned();
+        Self { auth, user: None, preamble, upstream, limits, held_command, rules, care, shared: false }
+    }
+
+    /// The same where upstream connections are shared with other clients. Not under [`Auth::Passthrough`], where each
+    /// client's login is its connection's.
+    #[must_use]
+    pub fn shared(self) -> Self {
+        let shared = self.auth != Auth::Passthrough;
+        Self { care: care(self.auth, &self.rules, shared), shared, ..self }
     }
 
     /// The same for those who are logged in as `user`. Under [`Auth::Users`], a plan that names nobody is that of clients
@@ -71,7 +82,7 @@ impl Plan {
     /// changes no rules does well to keep them.
     #[must_use]
     pub fn with_rules(self, rules: Arc<CommandPlan>) -> Self {
-        Self { care: care(self.auth, &rules), rules, ..self }
+        Self { care: care(self.auth, &rules, self.shared), rules, ..self }
     }
 
     /// The same for an upstream connection that was made under `made_by`: its gate logs in there as that plan says, and
@@ -87,6 +98,7 @@ impl Plan {
             held_command: self.held_command,
             rules: Arc::clone(&self.rules),
             care: self.care.clone(),
+            shared: self.shared,
         }
     }
 
@@ -105,6 +117,11 @@ impl Plan {
         self.preamble.as_ref()
     }
 
+    /// Whether upstream connections are shared.
+    pub const fn is_shared(&self) -> bool {
+        self.shared
+    }
+
     /// The upstream's name, for error lines.
     pub fn upstream(&self) -> &str {
         &self.upstream
@@ -117,7 +134,7 @@ impl Plan {
 
     /// Whether it may come in place of `old` under the same `auth`.
     pub(crate) fn replaces(&self, old: &Self, auth: Auth) -> bool {
-        self.auth == auth && self.user == old.user
+        self.auth == auth && self.user == old.user && self.shared == old.shared
     }
 
     /// Whether commands are judged by the very same rules.
@@ -154,8 +171,9 @@ impl Plan {
     }
 }
 
-fn care(auth: Auth, rules: &CommandPlan) -> Box<[Care]> {
-    let care = |command| match (needs_care(auth, command), rules.class(command).is_free()) {
+fn care(auth: Auth, rules: &CommandPlan, shared: bool) -> Box<[Care]> {
+    let own = |command| needs_care(auth, command) || (shared && Pin::of(command) != Pin::Share);
+    let care = |command| match (own(command), rules.class(command).is_free()) {
         (true, _) => Care::Own,
         (false, false) => Care::Rules,
         (false, true) => Care::None,

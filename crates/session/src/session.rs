@@ -6,6 +6,7 @@ mod judge;
 mod replication;
 mod replies;
 mod rules;
+mod sharing;
 mod step;
 
 use std::sync::Arc;
@@ -16,8 +17,10 @@ use portcullis_resp::scan::{Request, RequestScanner, Span};
 
 use self::command::{Frame, Source};
 use self::identity::{Deferred, Entering, Keys};
+pub use self::sharing::Lease;
+use self::sharing::{Before, Sharing};
 pub use self::step::{CloseReason, Fate, Step, Unavailable, Until};
-use crate::observe::{Authenticator, Observer};
+use crate::observe::Host;
 use crate::owed::{Local, Owed, Run, What};
 use crate::plan::{Care, Plan};
 use crate::shape::Shape;
@@ -51,6 +54,8 @@ pub struct Session {
     keys: Keys,
     entering: Option<Box<Entering>>,
     deferred: Option<Box<Deferred>>,
+    /// Where upstream connections are shared.
+    sharing: Option<Box<Sharing>>,
     /// The plan's limits hold from the next frame on.
     limits_due: bool,
     scratch: Vec<u8>,
@@ -62,7 +67,8 @@ impl Session {
     /// A client that was admitted and said nothing yet. Under [`Auth::Users`](crate::Auth::Users) a plan that names a
     /// user is for one whom something else than a password has made known.
     pub fn new(key: SessionKey, plan: Arc<Plan>) -> Self {
-        Self {
+        let sharing = plan.is_shared().then(Box::default);
+        let mut session = Self {
             key,
             seq: 0,
             scan: RequestScanner::new(plan.limits()),
@@ -78,15 +84,18 @@ impl Session {
             plan,
             entering: None,
             deferred: None,
+            sharing,
             limits_due: false,
             scratch: Vec::new(),
             draining: false,
             ending: None,
-        }
+        };
+        session.rejoin();
+        session
     }
 
     /// Says what to do with `buf`, which starts at the first byte not yet consumed. `now` is when it was read.
-    pub fn next<O: Observer + Authenticator>(&mut self, buf: &[u8], now: Tick, observer: &mut O) -> Step<'_> {
+    pub fn next<H: Host>(&mut self, buf: &[u8], now: Tick, observer: &mut H) -> Step<'_> {
         if let Some(reason) = self.ending {
             return if self.owed.is_empty() { Step::Close(reason) } else { Step::Wait(Until::NothingOwed) };
         }
@@ -105,10 +114,15 @@ impl Session {
             return Step::Wait(Until::NothingOwed);
         }
         match self.asked.login {
-            Login::Due => return self.log_in(now),
+            Login::Due(stage) => return self.log_in(stage, now),
             Login::Sent => return Step::Wait(Until::LoggedIn),
-            Login::Unlinked if self.deferred.is_some() => return self.wait_for_link(),
-            Login::Unlinked | Login::Nobody | Login::Done | Login::Replica => {}
+            Login::Unlinked if self.deferred.is_some() || self.is_leased() => return self.wait_for_link(),
+            Login::Unlinked | Login::Pooled | Login::Nobody | Login::Done | Login::Replica => {}
+        }
+        match self.before(now) {
+            Before::Go => {}
+            Before::Wait(until) => return Step::Wait(until),
+            Before::WaitForLink => return self.wait_for_link(),
         }
         if let Some(deferred) = self.deferred.take() {
             return self.send_deferred(*deferred);
@@ -134,6 +148,8 @@ impl Session {
 
     /// A fresh upstream connection is there.
     pub fn linked(&mut self) {
+        // What a fresh connection says first may be about itself, whatever another has said before.
+        self.confirmed.answered = false;
         self.login_due();
     }
 
@@ -177,12 +193,13 @@ impl Session {
     pub fn held(&self) -> usize {
         let hello = self.deferred.as_ref().map_or(0, |deferred| deferred.held());
         let entering = self.entering.as_ref().map_or(0, |entering| entering.held());
-        self.owed.held() + self.scratch.capacity() + hello + entering
+        let sharing = self.sharing.as_ref().map_or(0, |sharing| sharing.held());
+        self.owed.held() + self.scratch.capacity() + hello + entering + sharing
     }
 
     /// Whether the gate's own login is unanswered.
     pub fn is_logging_in(&self) -> bool {
-        self.asked.login == Login::Sent
+        matches!(self.asked.login, Login::Due(_) | Login::Sent)
     }
 
     /// Whether a command was begun and its end has not come.
@@ -195,7 +212,7 @@ impl Session {
         !self.owed.is_empty()
     }
 
-    fn commands<O: Observer + Authenticator>(&mut self, buf: &[u8], now: Tick, observer: &mut O) -> Step<'_> {
+    fn commands<H: Host>(&mut self, buf: &[u8], now: Tick, observer: &mut H) -> Step<'_> {
         let (mut at, mut owed) = (0, 0);
         let first = self.ticket();
         let muted = self.asked.mute == Mute::All;
@@ -225,7 +242,10 @@ impl Session {
                     at += len;
                     owed += 1;
                 }
-                Request::Head { name, .. } if let Some(id) = self.plain_by_name(name.of(rest)) => {
+                Request::Head { name, .. }
+                    if self.asked.login == Login::Done
+                        && let Some(id) = self.plain_by_name(name.of(rest)) =>
+                {
                     match self.scan.stream(rest) {
                         Ok(streamed) => at += streamed.len,
                         Err(error) if at > 0 => {
@@ -340,7 +360,7 @@ impl Session {
     /// The command, if it is bytes with one reply that may go on with its neighbours.
     #[inline]
     fn plain(&self, name: Span, bytes: &[u8], arguments: u64) -> Option<CommandId> {
-        let id = self.flowing(name.of(bytes))?;
+        let id = self.flowing(name.of(bytes)).filter(|_| self.fits(bytes.len()))?;
         match self.plan.care(id) {
             Care::None => Some(id),
             Care::Rules => self.is_allowed(id, name, bytes, arguments).then_some(id),
@@ -354,7 +374,7 @@ impl Session {
 
     #[inline]
     fn flowing(&self, name: &[u8]) -> Option<CommandId> {
-        let flows = self.asked.login == Login::Done && self.asked.mute != Mute::Next;
+        let flows = matches!(self.asked.login, Login::Done | Login::Pooled) && self.asked.mute != Mute::Next;
         if flows { lookup(name) } else { None }
     }
 

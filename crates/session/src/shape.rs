@@ -26,6 +26,8 @@ pub enum Shape {
     Raw,
     /// A map or flat array that says which RESP version holds from here on.
     Hello,
+    /// The same, in one piece.
+    WholeHello,
     /// `+RESET`, after which nothing is subscribed or monitored and RESP2 is spoken.
     Reset,
     /// An array with one element for each queued command, a null, or an error.

@@ -8,7 +8,7 @@ use portcullis_resp::{encode, inline, reply};
 use super::judge::{Answer, Verdict};
 use super::rules::aborted;
 use super::{CloseReason, Session, Step, Stream, Until};
-use crate::observe::{Authenticator, Denied, Observer};
+use crate::observe::{Denied, Host, Observer};
 use crate::owed::{Local, What};
 use crate::plan::Auth;
 use crate::shape::Shape;
@@ -101,7 +101,7 @@ impl<'b> Frame<'b> {
     }
 
     /// Bytes of the client's buffer that it takes up so far.
-    fn present(&self) -> usize {
+    pub(super) fn present(&self) -> usize {
         match self.source {
             Source::Whole => self.bytes.len(),
             Source::Partial(buf) => buf.len(),
@@ -112,12 +112,12 @@ impl<'b> Frame<'b> {
 
 impl Session {
     /// An inline command is judged in its canonical form, and travels in it.
-    pub(super) fn inline<O: Observer + Authenticator>(
+    pub(super) fn inline<H: Host>(
         &mut self,
         request: Request,
         line: &[u8],
         now: Tick,
-        observer: &mut O,
+        observer: &mut H,
     ) -> Step<'_> {
         let mut canonical = Vec::new();
         match inline::canonicalise(line, &mut canonical) {
@@ -131,18 +131,19 @@ impl Session {
     }
 
     /// A command that is more than bytes with one reply, or that comes before the upstream is ours.
-    pub(super) fn command<O: Observer + Authenticator>(
+    pub(super) fn command<H: Host>(
         &mut self,
         request: Request,
         frame: &Frame<'_>,
         now: Tick,
-        observer: &mut O,
+        observer: &mut H,
     ) -> Step<'_> {
         let id = self.known(frame.name());
         let verdict = match self.admissible(id, frame) {
             _ if self.leaves_replication(id) => return self.end_replication(id, observer),
             Some(Verdict::Answer(answer)) if id == id::EXEC => self.refuse_exec(answer),
             Some(verdict) => verdict,
+            None if self.sharing.is_some() => self.judge_shared(id, frame, now, observer),
             None if self.asked.login == Login::Unlinked && !self.needs_no_upstream(id, frame) => {
                 Verdict::WaitUntilLinked
             }
@@ -163,15 +164,20 @@ impl Session {
                 self.peeked = frame.is_whole().then_some(request);
                 self.discard(now)
             }
-            Verdict::Defer(bytes) => {
+            Verdict::Defer(greeting) => {
                 observer.command(id, 1);
-                self.defer(bytes, now);
+                self.defer(greeting, now);
                 Step::Skip { len: frame.present() }
             }
             Verdict::WaitUntilLinked => {
                 self.peeked = frame.is_whole().then_some(request);
                 self.wait_for_link()
             }
+            Verdict::WaitUntilPooled => {
+                self.peeked = frame.is_whole().then_some(request);
+                Step::Wait(Until::Pooled)
+            }
+            Verdict::NeedMore => Step::Need { at_least: frame.present().saturating_add(1) },
             Verdict::WaitUntilPaid => {
                 self.hold = true;
                 self.peeked = frame.is_whole().then_some(request);

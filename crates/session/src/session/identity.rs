@@ -12,8 +12,8 @@ use portcullis_resp::reply;
 use super::command::Frame;
 use super::judge::{Answer, Verdict};
 use super::{CloseReason, Fate, Session, Step, Unavailable};
-use crate::handshake::Hello;
-use crate::inject::{AS_NOBODY, Preamble};
+use crate::handshake::{Greeting, Hello};
+use crate::inject::{AS_NOBODY, Preamble, Stage};
 use crate::observe::{Attempt, Authenticator, Denied};
 use crate::owed::{Local, What};
 use crate::plan::{Auth, Plan};
@@ -26,7 +26,7 @@ use crate::tick::Tick;
 #[derive(Debug, Default)]
 pub(super) struct Keys {
     /// Of the user in force.
-    own: Option<Preamble>,
+    pub(super) own: Option<Preamble>,
     /// Of the one that RESET leads back to.
     home: Option<Preamble>,
     /// A connection was asked for.
@@ -45,7 +45,7 @@ pub(super) struct Entering {
 /// A HELLO without its credentials, which goes out once its user is in.
 #[derive(Debug)]
 pub(super) struct Deferred {
-    bytes: Vec<u8>,
+    pub(super) greeting: Greeting,
     at: Tick,
     muted: bool,
 }
@@ -58,7 +58,7 @@ impl Entering {
 
 impl Deferred {
     pub(super) fn held(&self) -> usize {
-        self.bytes.capacity()
+        self.greeting.bytes.capacity()
     }
 
     pub(super) const fn is_muted(&self) -> bool {
@@ -69,6 +69,11 @@ impl Deferred {
 impl Keys {
     pub(super) fn of(home: &Plan) -> Self {
         Self { own: home.preamble().cloned(), home: home.preamble().cloned(), fixed: false }
+    }
+
+    /// No connection is asked for any more: what the plans say holds again.
+    pub(super) fn refresh(&mut self, plan: &Plan, home: &Plan) {
+        *self = Self { own: plan.preamble().cloned(), ..Self::of(home) };
     }
 }
 
@@ -107,7 +112,8 @@ impl Session {
             transaction.spoil();
         }
         if !self.keys.fixed {
-            self.keys = Keys { own: plan.preamble().cloned(), ..Keys::of(&home) };
+            self.keys.refresh(&plan, &home);
+            self.repool();
         }
         self.home = home;
         self.plan = plan;
@@ -123,8 +129,14 @@ impl Session {
         }
     }
 
+    /// Whether there is an upstream connection of the client's own.
     pub(super) const fn is_linked(&self) -> bool {
-        !matches!(self.asked.login, Login::Unlinked)
+        !matches!(self.asked.login, Login::Unlinked | Login::Pooled)
+    }
+
+    /// Whether another user may come in now: none of what is owed to this one may be owed on another connection.
+    fn may_enter(&self) -> bool {
+        self.owed.is_empty() || !(self.is_linked() || self.sharing.is_some())
     }
 
     /// What a fresh connection, or one that was RESET, needs before commands may flow.
@@ -132,24 +144,31 @@ impl Session {
         self.asked.named = false;
         self.asked.login = if self.plan.is_anonymous() {
             Login::Nobody
-        } else if self.keys.own.is_some() {
-            Login::Due
         } else {
-            Login::Done
+            Stage::Auth.needed_by(&self.pool_key()).map_or(Login::Done, Login::Due)
         };
     }
 
-    pub(super) fn log_in(&mut self, now: Tick) -> Step<'_> {
-        self.asked.login = Login::Sent;
-        let first = self.owe_unmuted(What::Login, CommandId::UNKNOWN, now);
-        let bytes = self.keys.own.as_ref().map_or(&[][..], Preamble::bytes);
-        Step::Instead { bytes, skip: 0, first, shape: Shape::Whole }
+    pub(super) fn log_in(&mut self, stage: Stage, now: Tick) -> Step<'_> {
+        let key = self.pool_key();
+        self.asked.login = stage.next(&key).map_or(Login::Sent, Login::Due);
+        let what = if stage == Stage::Hello { What::Greeting } else { What::Login };
+        let first = self.owe_unmuted(what, CommandId::UNKNOWN, now);
+        let shape = stage.shape();
+        let bytes = match stage {
+            Stage::Auth => self.keys.own.as_ref().map_or(&[][..], Preamble::bytes),
+            Stage::Hello | Stage::Select => {
+                self.scratch = stage.command(&key).unwrap_or_default().into_owned();
+                &self.scratch
+            }
+        };
+        Step::Instead { bytes, skip: 0, first, shape }
     }
 
-    /// The upstream took the gate's own login.
+    /// The upstream took all that sets the connection up.
     pub(super) const fn logged_in(&mut self) {
         self.asked.login = Login::Done;
-        self.asked.named = true;
+        self.asked.named = self.keys.own.is_some();
     }
 
     /// Redis's checks before it asks who the client is, and that one. None: the command may come from anybody.
@@ -182,7 +201,7 @@ impl Session {
         if !frame.is_whole_within(self.plan.held_command()) {
             return Verdict::NeedWhole;
         }
-        if self.is_linked() && !self.owed.is_empty() {
+        if !self.may_enter() {
             return Verdict::WaitUntilPaid;
         }
         let attempt = match frame.after_name()[..] {
@@ -205,18 +224,22 @@ impl Session {
                 (true, false) => {
                     Verdict::Answer(Answer::Refusal(Local::Canned(reply::NOAUTH_HELLO), Denied::Login))
                 }
+                (false, _) if self.sharing.is_some() => self.greet(hello),
                 (false, _) if self.is_linked() => Verdict::untimed(Shape::Hello),
                 (false, _) => Verdict::WaitUntilLinked,
             };
         };
-        if self.is_linked() && !self.owed.is_empty() {
+        if !self.may_enter() {
             return Verdict::WaitUntilPaid;
         }
+        if self.sharing.is_some() && hello.bad_name {
+            return Verdict::Answer(Answer::Error(Local::Canned(reply::HELLO_BAD_NAME)));
+        }
         let attempt = authenticator.authenticate(Some(user), password);
-        self.attempted(attempt, Some(hello.without_credentials()))
+        self.attempted(attempt, Some(hello.greeting(self.sharing.is_some())))
     }
 
-    fn attempted(&mut self, attempt: Attempt, hello: Option<Vec<u8>>) -> Verdict {
+    fn attempted(&mut self, attempt: Attempt, hello: Option<Greeting>) -> Verdict {
         let plan = match attempt {
             Attempt::Granted(plan) if plan.auth() == Auth::Users && !plan.is_anonymous() => plan,
             Attempt::Granted(_) | Attempt::Refused => return Verdict::Answer(Answer::LoginFailed),
@@ -232,7 +255,7 @@ impl Session {
         self.enter(plan, key);
         match hello {
             None => Verdict::Answer(Answer::Reply(Local::Canned(reply::OK))),
-            Some(bytes) => Verdict::Defer(bytes),
+            Some(greeting) => Verdict::Defer(greeting),
         }
     }
 
@@ -240,7 +263,7 @@ impl Session {
     pub(super) fn identify(
         &mut self,
         plan: Arc<Plan>,
-        hello: Option<Vec<u8>>,
+        hello: Option<Greeting>,
         command: CommandId,
         now: Tick,
         skip: usize,
@@ -248,7 +271,7 @@ impl Session {
         let muted = self.asked.mute.take();
         let first = self.owe_apart(What::Identify, command, now, muted);
         self.hold = true;
-        let hello = hello.map(|bytes| Deferred { bytes, at: now, muted });
+        let hello = hello.map(|greeting| Deferred { greeting, at: now, muted });
         let key = plan.preamble().cloned();
         let entering = self.entering.insert(Box::new(Entering { plan, key, hello }));
         let bytes = entering.key.as_ref().map_or(AS_NOBODY, Preamble::bytes);
@@ -283,17 +306,18 @@ impl Session {
         }
     }
 
-    pub(super) fn defer(&mut self, bytes: Vec<u8>, at: Tick) {
+    pub(super) fn defer(&mut self, greeting: Greeting, at: Tick) {
         let muted = self.asked.mute.take();
-        self.deferred = Some(Box::new(Deferred { bytes, at, muted }));
+        self.deferred = Some(Box::new(Deferred { greeting, at, muted }));
     }
 
     /// The HELLO whose credentials were taken.
     pub(super) fn send_deferred(&mut self, deferred: Deferred) -> Step<'_> {
-        let Deferred { bytes, at, muted } = deferred;
-        let first = self.owe_apart(What::Untimed, id::HELLO, at, muted);
-        self.scratch = bytes;
-        Step::Instead { bytes: &self.scratch, skip: 0, first, shape: Shape::Hello }
+        let Deferred { greeting, at, muted } = deferred;
+        let (what, shape) = self.greeting_form(greeting.name.as_deref());
+        let first = self.owe_apart(what, id::HELLO, at, muted);
+        self.scratch = greeting.bytes;
+        Step::Instead { bytes: &self.scratch, skip: 0, first, shape }
     }
 
     /// The upstream has forgotten who the client was, or never knew.
@@ -304,6 +328,7 @@ impl Session {
         if self.is_linked() {
             self.login_due();
         }
+        self.rejoin();
     }
 
     fn enter(&mut self, plan: Arc<Plan>, key: Option<Preamble>) {
@@ -313,5 +338,6 @@ impl Session {
         if self.asked.login == Login::Nobody {
             self.asked.login = Login::Done;
         }
+        self.rejoin();
     }
 }

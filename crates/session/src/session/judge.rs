@@ -8,7 +8,7 @@ use portcullis_resp::{encode, reply};
 
 use super::Session;
 use super::command::Frame;
-use crate::handshake::{self, Hello};
+use crate::handshake::{self, Greeting, Hello};
 use crate::observe::{Authenticator, Denied};
 use crate::owed::{Local, ReplyMode, What};
 use crate::plan::{Auth, Plan};
@@ -24,19 +24,23 @@ pub(super) enum Verdict {
     /// It is settled here.
     Answer(Answer),
     /// It logs in another user, in whose name the gate logs in upstream first; a HELLO's answer comes after that.
-    Identify { plan: Arc<Plan>, hello: Option<Vec<u8>> },
+    Identify { plan: Arc<Plan>, hello: Option<Greeting> },
     /// It goes on to a replication stream, and is not answered by replies.
     Raw,
     /// It is settled here, once a DISCARD has gone upstream and what it ends is over.
     Discard,
     /// It has logged in its user, and travels on in this form once there is an upstream.
-    Defer(Vec<u8>),
-    /// It cannot be answered without an upstream.
+    Defer(Greeting),
+    /// It cannot be answered without an upstream connection of the client's own.
     WaitUntilLinked,
+    /// It cannot be answered before there is a shared connection of the kind that it asks for.
+    WaitUntilPooled,
     /// It cannot be judged before all that is owed was paid.
     WaitUntilPaid,
     /// It cannot be judged before more of it is there, within what may be held.
     NeedWhole,
+    /// Whether it may share a connection is not known before more of it is there.
+    NeedMore,
 }
 
 /// How a command is settled without the upstream.
@@ -72,7 +76,7 @@ impl Verdict {
         Self::Send { shape, what: What::Untimed }
     }
 
-    const fn confirmations(shape: Shape) -> Self {
+    pub(super) const fn confirmations(shape: Shape) -> Self {
         Self::Send { shape, what: What::Confirmations }
     }
 
@@ -132,7 +136,7 @@ impl Session {
     }
 
     /// A MULTI that Redis refused began nothing; that is known once all is paid.
-    fn forget_refused_transaction(&mut self) {
+    pub(super) fn forget_refused_transaction(&mut self) {
         if self.owed.is_empty() && !self.confirmed.in_transaction {
             self.asked.transaction = None;
         }
@@ -205,7 +209,7 @@ impl Session {
         Verdict::Send { shape: Shape::Monitor, what: What::Monitor }
     }
 
-    fn auth<A: Authenticator>(&mut self, frame: &Frame<'_>, authenticator: &mut A) -> Verdict {
+    pub(super) fn auth<A: Authenticator>(&mut self, frame: &Frame<'_>, authenticator: &mut A) -> Verdict {
         if let Some(verdict) = self.outside_transactions_only() {
             return verdict;
         }
@@ -219,7 +223,7 @@ impl Session {
         Verdict::Answer(Answer::Reply(Local::Canned(handshake::auth(&args))))
     }
 
-    fn hello<A: Authenticator>(&mut self, frame: &Frame<'_>, authenticator: &mut A) -> Verdict {
+    pub(super) fn hello<A: Authenticator>(&mut self, frame: &Frame<'_>, authenticator: &mut A) -> Verdict {
         if let Some(verdict) = self.outside_transactions_only() {
             return verdict;
         }
@@ -236,6 +240,7 @@ impl Session {
             Ok(hello) if !hello.is_of_default_user() => {
                 Verdict::Answer(Answer::Reply(Local::Canned(reply::WRONGPASS)))
             }
+            Ok(hello) if self.sharing.is_some() => self.greet(&hello),
             Ok(hello) if hello.credentials.is_none() => Verdict::untimed(Shape::Hello),
             Ok(hello) => {
                 let bytes = hello.without_credentials();
@@ -246,7 +251,7 @@ impl Session {
 
     /// CLIENT REPLY stays here: were replies switched off upstream, they could not be counted. CLIENT REPLY ON goes in
     /// its place, so that Redis still says whether this client may say it.
-    fn client(&mut self, frame: &Frame<'_>) -> Verdict {
+    pub(super) fn client(&mut self, frame: &Frame<'_>) -> Verdict {
         if frame.arguments != 3 {
             return Verdict::plain();
         }
@@ -318,7 +323,7 @@ impl Session {
     }
 }
 
-fn may_block(command: CommandId, frame: &Frame<'_>) -> bool {
+pub(super) fn may_block(command: CommandId, frame: &Frame<'_>) -> bool {
     use portcullis_resp::command::Flags;
     if !command.info().flags.contains(Flags::BLOCKING) {
         return false;

@@ -7,7 +7,7 @@ use crate::link::Part;
 use crate::observe::Observer;
 use crate::owed::{ReplyMode, What};
 use crate::plan::Auth;
-use crate::state::asked::Mute;
+use crate::state::asked::{Login, Mute};
 use crate::tick::Tick;
 
 /// Replies of the gate's own are rendered until this many bytes wait to be written, so that a client which never reads
@@ -22,7 +22,8 @@ impl Session {
             return Fate::Doubt;
         }
         let is_error = part.head.kind == b'-';
-        let of_login = matches!(front.what, What::Login | What::Identify);
+        let of_login = matches!(front.what, What::Login | What::Greeting | What::Identify);
+        let of_setup = matches!(front.what, What::Login | What::Greeting);
         // Only the first piece of a line says what it is: the link hands out no less than its first kilobyte.
         if is_error
             && part.first
@@ -50,6 +51,16 @@ impl Session {
             }
             What::EndOfTransaction => {
                 self.confirmed.in_transaction = false;
+                // EXEC and DISCARD without MULTI end no WATCH.
+                self.confirmed.watches &= is_error && !part.bytes.starts_with(b"-EXECABORT");
+                heard
+            }
+            What::Watch => {
+                self.confirmed.watches |= part.bytes == reply::OK;
+                heard
+            }
+            What::Unwatch => {
+                self.confirmed.watches &= part.bytes != reply::OK;
                 heard
             }
             What::Monitor => {
@@ -68,27 +79,40 @@ impl Session {
             // EXEC was sent as DISCARD: the client reads what EXEC would have said.
             What::SpoiltExec => {
                 self.confirmed.in_transaction = false;
+                self.confirmed.watches = false;
                 let done = heard == Fate::Pass && part.bytes == reply::OK;
                 if done { Fate::Replace(reply::EXECABORT) } else { heard }
             }
             What::Abandoned if part.bytes == reply::OK => {
                 self.confirmed.in_transaction = false;
+                self.confirmed.watches = false;
                 Fate::Drop
             }
             What::ReplyMode(mode) => {
                 let mode = *mode;
                 self.reply_mode(mode, part.bytes, heard)
             }
-            What::Login if is_error => return Fate::Lost(Unavailable::of_login(part.bytes)),
-            What::Login if part.bytes == reply::OK => {
-                self.logged_in();
-                Fate::Drop
+            What::Login | What::Greeting if is_error => {
+                return Fate::Lost(Unavailable::of_login(part.bytes));
             }
+            What::Login if part.bytes == reply::OK => Fate::Drop,
+            What::Greeting if part.head.kind == b'%' => Fate::Drop,
+            What::Select(db) => {
+                let db = *db;
+                self.selected(db, part.bytes);
+                heard
+            }
+            What::Hello if is_error => heard,
+            What::Hello => self.greeted(part, heard),
             What::Identify => self.identified(part.bytes, heard),
-            What::Login | What::Abandoned | What::Local(_) => return Fate::Doubt,
+            What::Login | What::Greeting | What::Abandoned | What::Local(_) => return Fate::Doubt,
         };
         if part.ended > 0 {
             self.owed.settle(part.ended);
+        }
+        self.needed(now);
+        if of_setup && self.asked.login == Login::Sent && self.owed.is_empty() {
+            self.logged_in();
         }
         fate
     }

@@ -51,9 +51,12 @@ pub enum Step<'s> {
 /// What a step waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
-    /// An upstream connection; say so with [`Session::linked`](super::Session::linked), or
+    /// An upstream connection of the client's own; say so with [`Session::linked`](super::Session::linked), or
     /// [`Session::lost`](super::Session::lost).
     Linked,
+    /// A shared connection of another kind; say so with [`Session::pooled`](super::Session::pooled), or
+    /// [`Session::lost`](super::Session::lost).
+    Pooled,
     /// The gate's own login was answered.
     LoggedIn,
     /// Everything that the client is owed was paid.
@@ -71,6 +74,8 @@ pub enum Fate {
     Drop,
     /// The client reads this in their place.
     Replace(&'static [u8]),
+    /// The client reads [`Session::rewritten`](super::Session::rewritten) in their place.
+    Rewritten,
     /// They say that the upstream cannot be had: give it up, and say so with
     /// [`Session::lost`](super::Session::lost).
     Lost(Unavailable),

@@ -1,5 +1,6 @@
 //! State as of the last command that was read.
 
+use crate::inject::Stage;
 use crate::transaction::Transaction;
 
 /// What the commands read so far ask for.
@@ -26,6 +27,13 @@ pub(crate) enum Mute {
 }
 
 impl Mute {
+    /// What RESET does, once it has been taken by itself.
+    pub(crate) fn reset(&mut self) {
+        if *self == Self::All {
+            *self = Self::No;
+        }
+    }
+
     /// Whether the command that is being read goes unanswered.
     pub(crate) fn take(&mut self) -> bool {
         match self {
@@ -45,8 +53,10 @@ pub(crate) enum Login {
     /// There is no connection.
     #[default]
     Unlinked,
-    /// The gate's own login must be sent before anything else.
-    Due,
+    /// There is none of its own: commands flow to connections that it shares.
+    Pooled,
+    /// This step of setting the connection up must be sent before anything else.
+    Due(Stage),
     /// It was sent and is not answered.
     Sent,
     /// Commands may flow.

@@ -1,6 +1,7 @@
 //! A session and its link, driven as the relay drives them, with bounded buffers in place of sockets.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use portcullis_resp::command::CommandId;
 use portcullis_resp::limits::RequestLimits;
@@ -10,8 +11,8 @@ use crate::inject::Preamble;
 use crate::link::LinkFault;
 use crate::session::{CloseReason, Unavailable};
 use crate::{
-    Attempt, Auth, Authenticator, Denied, Fate, Incoming, Link, Observer, Plan, Session, SessionKey, Step,
-    Tick, Until,
+    Attempt, Auth, Authenticator, Denied, Fate, Incoming, Link, Observer, Peer, Plan, Session, SessionKey,
+    Step, Tick, Until,
 };
 
 /// What the observer was told.
@@ -45,6 +46,24 @@ impl Observer for Count {
 impl Authenticator for Count {
     fn authenticate(&mut self, user: Option<&[u8]>, password: &[u8]) -> Attempt {
         self.users.authenticate(user, password)
+    }
+}
+
+impl Peer for Count {
+    fn id(&self) -> u64 {
+        77
+    }
+
+    fn address(&self) -> String {
+        "192.0.2.7:7777".to_owned()
+    }
+
+    fn local_address(&self) -> String {
+        "192.0.2.1:6379".to_owned()
+    }
+
+    fn age(&self) -> Duration {
+        Duration::from_secs(7)
     }
 }
 
@@ -252,6 +271,10 @@ impl Pair {
                         Fate::Drop => drop(self.answered.drain(..len)),
                         Fate::Replace(bytes) => {
                             self.heard.extend_from_slice(bytes);
+                            self.answered.drain(..len);
+                        }
+                        Fate::Rewritten => {
+                            self.heard.extend_from_slice(self.session.rewritten());
                             self.answered.drain(..len);
                         }
                         Fate::Lost(why) => {

@@ -1,0 +1,1 @@
+//! What a shared connection makes of what its upstream says.

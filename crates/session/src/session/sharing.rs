@@ -1,0 +1,563 @@
+//! Clients that share upstream connections: when one needs a connection of its own, and for how long.
+//!
+//! A client's commands travel either all by shared connections or all by its own. It goes over from one to the other when
+//! nothing is owed to it, so that order holds.
+
+use std::time::Duration;
+
+use portcullis_resp::command::{CommandId, id, is_cross_protocol, lookup_subcommand};
+use portcullis_resp::encode;
+use portcullis_resp::reply;
+use portcullis_resp::scan::{Reply, ReplyScanner, aggregate_header};
+
+use super::command::Frame;
+use super::judge::{Answer, Verdict, may_block};
+use super::{Fate, Session, Until};
+use crate::card::{self, Card, Said, View};
+use crate::handshake::Hello;
+use crate::link::Part;
+use crate::observe::{Denied, Host};
+use crate::owed::{Local, What};
+use crate::pin::Pin;
+use crate::pool::PoolKey;
+use crate::shape::Shape;
+use crate::state::asked::Login;
+use crate::tick::Tick;
+
+/// A command that is longer goes by a connection of the client's own: on a shared one others would wait for its end. As
+/// much as one read brings.
+pub(super) const MAX_SHARED_FRAME: usize = 16 * 1024;
+
+/// A connection of the client's own is kept so long after what it was taken for: whoever uses MULTI once does so again.
+const FIRST_HOLD: Duration = Duration::from_secs(1);
+
+/// Each time it is taken again it is kept twice as long, so often at most: 64 s.
+const MOST_DOUBLINGS: u32 = 6;
+
+/// What a client that shares upstream connections is to them.
+#[derive(Debug, Default)]
+pub(super) struct Sharing {
+    db: u32,
+    resp3: bool,
+    /// What the client has asked for and no shared connection was had for yet.
+    switching: Option<(u32, bool)>,
+    /// Why it cannot be had.
+    refusal: Option<Box<[u8]>>,
+    card: Card,
+    /// What CLIENT ID answers.
+    id: u64,
+    /// It has a connection of its own, or waits for one.
+    leased: bool,
+    /// What it left on its own connection cannot be seen to end.
+    for_good: bool,
+    /// It has had its own connection reset: nothing there is its own any more.
+    left: bool,
+    /// It does not read as fast as it asks.
+    lagging: bool,
+    /// How often it has taken a connection of its own.
+    taken: u32,
+    /// When it last did something that needs one.
+    needed_at: Tick,
+    /// Changes whenever [`Session::pool_key`] may have changed.
+    epoch: u32,
+}
+
+impl Sharing {
+    pub(super) fn held(&self) -> usize {
+        size_of::<Self>() + self.card.held()
+    }
+
+    fn hold(&self) -> Duration {
+        FIRST_HOLD * 2_u32.pow(self.taken.saturating_sub(1).min(MOST_DOUBLINGS))
+    }
+}
+
+/// What has to be done before anything is read.
+pub(super) enum Before {
+    Go,
+    Wait(Until),
+    WaitForLink,
+}
+
+/// What is to be done with a client's own upstream connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lease {
+    /// There is none to give back.
+    None,
+    /// It is needed.
+    Needed,
+    /// It is kept until then.
+    Until(Tick),
+    /// Close it, unless messages may come on it, and say so with [`Session::give_back`].
+    Over,
+}
+
+impl Session {
+    /// Whether the next command goes to a shared connection, if to any.
+    pub fn is_pooled(&self) -> bool {
+        self.asked.login == Login::Pooled
+    }
+
+    /// What a shared connection for it must be: as asked for, where the client waits for another kind.
+    pub fn pool_key(&self) -> PoolKey {
+        let (db, resp3) = self
+            .sharing
+            .as_ref()
+            .map_or((0, false), |sharing| sharing.switching.unwrap_or((sharing.db, sharing.resp3)));
+        PoolKey { preamble: self.keys.own.clone(), db, resp3 }
+    }
+
+    /// As long as it stays the same, so does [`Session::pool_key`].
+    pub fn pool_epoch(&self) -> u32 {
+        self.sharing.as_ref().map_or(0, |sharing| sharing.epoch)
+    }
+
+    /// There is a shared connection as [`Until::Pooled`] asked for; or there cannot be, which the client reads in the
+    /// upstream's words.
+    pub fn pooled(&mut self, there: Result<(), &[u8]>) {
+        let Some(sharing) = &mut self.sharing else { return };
+        sharing.epoch = sharing.epoch.wrapping_add(1);
+        let Some(switch) = sharing.switching.take() else { return };
+        match there {
+            Ok(()) => (sharing.db, sharing.resp3) = switch,
+            Err(line) => sharing.refusal = Some(line.into()),
+        }
+    }
+
+    /// The client reads so slowly that others would have to wait for it: it gets a connection of its own.
+    pub fn set_lagging(&mut self) {
+        if let Some(sharing) = &mut self.sharing {
+            sharing.lagging = true;
+        }
+    }
+
+    /// What is to be done with the upstream connection, if it is the client's own where others share theirs.
+    pub fn lease(&self, now: Tick) -> Lease {
+        let Some(sharing) = self.sharing.as_ref().filter(|sharing| sharing.leased) else {
+            return Lease::None;
+        };
+        if sharing.left {
+            return Lease::Over;
+        }
+        let free = self.asked.login == Login::Done
+            && self.is_idle()
+            && self.entering.is_none()
+            && !self.has_state(sharing);
+        match sharing.needed_at.after(sharing.hold()) {
+            _ if !free => Lease::Needed,
+            end if end > now => Lease::Until(end),
+            _ => Lease::Over,
+        }
+    }
+
+    /// The client's own upstream connection is still needed, for messages may come on it.
+    pub fn keep_lease(&mut self, now: Tick) {
+        if let Some(sharing) = &mut self.sharing {
+            sharing.needed_at = now;
+        }
+    }
+
+    /// The client's own upstream connection was closed.
+    pub fn give_back(&mut self) {
+        let Some(sharing) = &mut self.sharing else { return };
+        sharing.leased = false;
+        sharing.left = false;
+        sharing.for_good = false;
+        self.asked.transaction = None;
+        self.asked.monitors = false;
+        self.asked.named = false;
+        self.confirmed.in_transaction = false;
+        self.confirmed.monitors = false;
+        self.confirmed.watches = false;
+        if self.is_linked() {
+            self.asked.login = Login::Unlinked;
+        }
+        self.keys.refresh(&self.plan, &self.home);
+        self.rejoin();
+    }
+
+    /// What the client reads in place of a reply, after [`Fate::Rewritten`].
+    pub fn rewritten(&self) -> &[u8] {
+        &self.scratch
+    }
+
+    /// Where there is no connection of its own, whoever is somebody may use shared ones.
+    pub(super) fn rejoin(&mut self) {
+        let Some(sharing) = &mut self.sharing else { return };
+        sharing.epoch = sharing.epoch.wrapping_add(1);
+        if !sharing.leased && matches!(self.asked.login, Login::Unlinked | Login::Pooled) {
+            self.asked.login = if self.plan.is_anonymous() { Login::Unlinked } else { Login::Pooled };
+        }
+    }
+
+    /// What logs the gate in may be another.
+    pub(super) fn repool(&mut self) {
+        if let Some(sharing) = &mut self.sharing {
+            sharing.epoch = sharing.epoch.wrapping_add(1);
+        }
+    }
+
+    /// Whether it has a connection of its own where others share theirs, or waits for one.
+    pub(super) fn is_leased(&self) -> bool {
+        self.sharing.as_ref().is_some_and(|sharing| sharing.leased)
+    }
+
+    /// Whether a whole frame of this length may go where commands go now.
+    #[inline]
+    pub(super) fn fits(&self, len: usize) -> bool {
+        len <= MAX_SHARED_FRAME || self.asked.login != Login::Pooled
+    }
+
+    pub(super) fn before(&mut self, now: Tick) -> Before {
+        if self.sharing.is_none() {
+            return Before::Go;
+        }
+        self.before_shared(now)
+    }
+
+    fn before_shared(&mut self, now: Tick) -> Before {
+        let Some(sharing) = &mut self.sharing else { return Before::Go };
+        if self.asked.login == Login::Pooled && std::mem::take(&mut sharing.lagging) {
+            if self.owed.is_empty() {
+                self.take_lease(now);
+                return Before::WaitForLink;
+            }
+            sharing.lagging = true;
+            return Before::Wait(Until::NothingOwed);
+        }
+        // What is kept no longer than it is needed can only be given back when nothing is owed.
+        let over = sharing.leased && sharing.needed_at.after(sharing.hold()) <= now;
+        if over && self.asked.login == Login::Done && !self.owed.is_empty() {
+            let state = self.sharing.as_ref().is_some_and(|sharing| self.has_state(sharing));
+            if !state && !self.owed.blocks() && self.asked.transaction.is_none() {
+                self.hold = true;
+                return Before::Wait(Until::NothingOwed);
+            }
+        }
+        self.before_greeting(now)
+    }
+
+    /// A HELLO that asks for the other RESP version waits for a shared connection that speaks it.
+    fn before_greeting(&mut self, now: Tick) -> Before {
+        let Some(sharing) = self.sharing.as_mut().filter(|sharing| !sharing.leased) else {
+            return Before::Go;
+        };
+        let Some(deferred) = &self.deferred else { return Before::Go };
+        let resp3 = deferred.greeting.resp3.unwrap_or(sharing.resp3);
+        if resp3 == sharing.resp3 {
+            return Before::Go;
+        }
+        let Some(line) = sharing.refusal.take() else {
+            let db = sharing.db;
+            self.switch_to(db, resp3);
+            return Before::Wait(Until::Pooled);
+        };
+        if !deferred.is_muted() {
+            self.answer(Local::Made(line), id::HELLO, now);
+        }
+        self.deferred = None;
+        Before::Go
+    }
+
+    /// Beyond what the connection shows by what it owes.
+    const fn has_state(&self, sharing: &Sharing) -> bool {
+        let confirmed = &self.confirmed;
+        sharing.for_good
+            || confirmed.in_transaction
+            || confirmed.watches
+            || confirmed.monitors
+            || confirmed.mid_push
+    }
+
+    /// A command of a client that shares upstream connections: by the pin table it is settled here, shares, or needs a
+    /// connection of the client's own.
+    pub(super) fn judge_shared<H: Host>(
+        &mut self,
+        command: CommandId,
+        frame: &Frame<'_>,
+        now: Tick,
+        host: &mut H,
+    ) -> Verdict {
+        self.forget_refused_transaction();
+        if command == id::QUIT || is_cross_protocol(frame.name()) {
+            return self.judge(command, frame, host);
+        }
+        let exact = match self.exact(command, frame) {
+            Ok(exact) => exact,
+            Err(verdict) => return verdict,
+        };
+        let pin = match exact.map_or(Pin::Session, |exact| Pin::of_call(exact, frame.arguments)) {
+            Pin::Share if may_block(command, frame) => Pin::State,
+            pin => pin,
+        };
+        match (pin, exact) {
+            (Pin::Refuse, _) => {
+                let mut line = Vec::with_capacity(64);
+                reply::needs_dedicated(&mut line, command.name());
+                Verdict::Answer(Answer::Refusal(Local::Made(line.into_boxed_slice()), Denied::Command))
+            }
+            (Pin::Gate, Some(exact)) => self.settle_shared(exact, frame, host),
+            (Pin::Share, _) if self.is_leased() => self.judge(command, frame, host),
+            (Pin::Share, _) if frame.present() < MAX_SHARED_FRAME && !frame.is_whole() => Verdict::NeedMore,
+            (Pin::Share, _) if frame.is_whole() && self.fits(frame.bytes.len()) => {
+                self.judge(command, frame, host)
+            }
+            _ if !self.is_leased() && !self.owed.is_empty() => Verdict::WaitUntilPaid,
+            _ if !self.is_leased() => {
+                self.take_lease(now);
+                Verdict::WaitUntilLinked
+            }
+            _ => self.judge_leased(pin, exact, command, frame, now, host),
+        }
+    }
+
+    /// A command for the client's own connection.
+    fn judge_leased<H: Host>(
+        &mut self,
+        pin: Pin,
+        exact: Option<CommandId>,
+        command: CommandId,
+        frame: &Frame<'_>,
+        now: Tick,
+        host: &mut H,
+    ) -> Verdict {
+        if exact == Some(id::CLIENT_TRACKING) {
+            if !frame.is_whole_within(self.plan.held_command()) {
+                return Verdict::NeedWhole;
+            }
+            if let Some(line) = frame.after_name().get(1..).and_then(card::redirect) {
+                return Verdict::Answer(Answer::Error(Local::Canned(line)));
+            }
+        }
+        self.needed(now);
+        if let Some(sharing) = &mut self.sharing {
+            sharing.for_good |= pin == Pin::Session;
+        }
+        match command {
+            id::WATCH | id::UNWATCH if self.asked.transaction.is_none() => {
+                let what = if command == id::WATCH { What::Watch } else { What::Unwatch };
+                Verdict::Send { shape: Shape::Whole, what }
+            }
+            _ => self.judge(command, frame, host),
+        }
+    }
+
+    /// The subcommand that it names, or the command itself; none where it is not known.
+    fn exact(&self, command: CommandId, frame: &Frame<'_>) -> Result<Option<CommandId>, Verdict> {
+        if command == CommandId::UNKNOWN {
+            return Ok(None);
+        }
+        if !command.is_container() || frame.arguments < 2 {
+            return Ok(Some(command));
+        }
+        match frame.argument(1, self.plan.held_command()) {
+            None => Err(Verdict::NeedWhole),
+            Some(subcommand) => Ok(lookup_subcommand(command, subcommand)),
+        }
+    }
+
+    fn take_lease(&mut self, now: Tick) {
+        let Some(sharing) = &mut self.sharing else { return };
+        sharing.leased = true;
+        sharing.taken = sharing.taken.saturating_add(1);
+        sharing.needed_at = now;
+        self.asked.login = Login::Unlinked;
+    }
+
+    /// Something was done that needs the client's own connection.
+    pub(super) fn needed(&mut self, now: Tick) {
+        if let Some(sharing) = &mut self.sharing {
+            sharing.needed_at = now;
+        }
+    }
+
+    fn settle_shared<H: Host>(&mut self, exact: CommandId, frame: &Frame<'_>, host: &mut H) -> Verdict {
+        if !exact.info().takes(frame.arguments) {
+            return Verdict::wrong_arity(exact);
+        }
+        match exact {
+            id::SELECT => self.select(frame),
+            id::HELLO => {
+                if let Some(sharing) = &mut self.sharing {
+                    sharing.id = host.id();
+                }
+                self.hello(frame, host)
+            }
+            id::AUTH => self.auth(frame, host),
+            id::RESET => self.reset_shared(),
+            id::CLIENT_REPLY => self.client(frame),
+            _ => self.about_client(exact, frame, host),
+        }
+    }
+
+    /// On a shared connection another database is another connection. On the client's own it is the server that changes
+    /// it; inside MULTI nobody knows when.
+    fn select(&mut self, frame: &Frame<'_>) -> Verdict {
+        if !frame.is_whole_within(self.plan.held_command()) {
+            return Verdict::NeedWhole;
+        }
+        let asked = frame.argument(1, frame.bytes.len()).and_then(index);
+        let leased = self.is_leased();
+        let in_transaction = self.asked.transaction.is_some();
+        let Some(sharing) = &mut self.sharing else { return Verdict::plain() };
+        if leased {
+            let Some(db) = asked.and_then(Result::ok).filter(|_| !in_transaction) else {
+                sharing.for_good |= in_transaction;
+                self.queue_plain();
+                return Verdict::plain();
+            };
+            return Verdict::Send { shape: Shape::Whole, what: What::Select(db) };
+        }
+        let db = match asked {
+            None => return Verdict::Answer(Answer::Error(Local::Canned(reply::NOT_AN_INTEGER))),
+            Some(Err(OutOfRange)) => {
+                return Verdict::Answer(Answer::Error(Local::Canned(reply::DB_OUT_OF_RANGE)));
+            }
+            Some(Ok(db)) => db,
+        };
+        if let Some(line) = sharing.refusal.take() {
+            return Verdict::Answer(Answer::Error(Local::Made(line)));
+        }
+        if db == sharing.db {
+            return Verdict::Answer(Answer::Reply(Local::Canned(reply::OK)));
+        }
+        if !self.owed.is_empty() {
+            return Verdict::WaitUntilPaid;
+        }
+        let resp3 = sharing.resp3;
+        self.switch_to(db, resp3);
+        Verdict::WaitUntilPooled
+    }
+
+    fn switch_to(&mut self, db: u32, resp3: bool) {
+        let Some(sharing) = &mut self.sharing else { return };
+        sharing.switching = Some((db, resp3));
+        sharing.epoch = sharing.epoch.wrapping_add(1);
+    }
+
+    /// The server's words to SELECT on the client's own connection.
+    pub(super) fn selected(&mut self, db: u32, said: &[u8]) {
+        if let Some(sharing) = self.sharing.as_mut().filter(|_| said == reply::OK) {
+            sharing.db = db;
+        }
+    }
+
+    /// A HELLO whose credentials, if any, are right. It is sent once nothing is owed, for it may change where commands go.
+    pub(super) fn greet(&mut self, hello: &Hello<'_>) -> Verdict {
+        if hello.bad_name {
+            return Verdict::Answer(Answer::Error(Local::Canned(reply::HELLO_BAD_NAME)));
+        }
+        if !self.owed.is_empty() {
+            return Verdict::WaitUntilPaid;
+        }
+        Verdict::Defer(hello.greeting(true))
+    }
+
+    /// How a HELLO is sent whose time has come.
+    pub(super) fn greeting_form(&mut self, name: Option<&[u8]>) -> (What, Shape) {
+        let Some(sharing) = &mut self.sharing else { return (What::Untimed, Shape::Hello) };
+        if let Some(name) = name {
+            // It was looked at when the HELLO was read.
+            let _ = sharing.card.set_name(name);
+        }
+        (What::Hello, Shape::WholeHello)
+    }
+
+    /// HELLO's reply has the connection's id in it, where the client has one of its own.
+    pub(super) fn greeted(&mut self, part: &Part<'_>, heard: Fate) -> Fate {
+        let resp3 = part.head.kind == b'%';
+        let Some(sharing) = &mut self.sharing else { return Fate::Doubt };
+        if !sharing.leased && resp3 != sharing.resp3 {
+            return Fate::Doubt;
+        }
+        sharing.resp3 = resp3;
+        sharing.epoch = sharing.epoch.wrapping_add(1);
+        if heard != Fate::Pass {
+            return heard;
+        }
+        self.scratch = with_id(part.bytes, sharing.id);
+        Fate::Rewritten
+    }
+
+    /// Everything that RESET ends is ended here, and the client's own connection with it.
+    fn reset_shared(&mut self) -> Verdict {
+        if !self.owed.is_empty() || self.confirmed.mid_push {
+            return Verdict::WaitUntilPaid;
+        }
+        let Some(sharing) = &mut self.sharing else { return Verdict::plain() };
+        (sharing.db, sharing.resp3) = (0, false);
+        sharing.card.clear();
+        sharing.left = sharing.leased;
+        self.asked.transaction = None;
+        self.asked.mute.reset();
+        self.confirmed.in_transaction = false;
+        self.leave();
+        Verdict::Answer(Answer::Reply(Local::Canned(reply::RESET)))
+    }
+
+    /// What CLIENT says of clients: there is only this one.
+    fn about_client<H: Host>(&mut self, exact: CommandId, frame: &Frame<'_>, host: &mut H) -> Verdict {
+        if let Some(verdict) = self.outside_transactions_only() {
+            return verdict;
+        }
+        if !frame.is_whole_within(self.plan.held_command()) {
+            return Verdict::NeedWhole;
+        }
+        let args = frame.after_name();
+        let user = self.plan.user().unwrap_or("default");
+        let Some(sharing) = &mut self.sharing else { return Verdict::plain() };
+        let view = View {
+            peer: &*host,
+            user,
+            db: u64::from(sharing.db),
+            resp3: sharing.resp3,
+            channels: 0,
+            patterns: 0,
+            shards: 0,
+            monitors: self.confirmed.monitors,
+            tracks: false,
+        };
+        let answer = match sharing.card.client(exact, args.get(1..).unwrap_or_default(), &view) {
+            Said::Reply(bytes) => Answer::Reply(Local::Made(bytes.into_boxed_slice())),
+            Said::Error(bytes) => Answer::Error(Local::Made(bytes.into_boxed_slice())),
+            Said::Killed(bytes) => Answer::Quit(Local::Made(bytes.into_boxed_slice())),
+        };
+        Verdict::Answer(answer)
+    }
+}
+
+struct OutOfRange;
+
+/// A database's index as Redis reads one: none where it is no integer.
+fn index(text: &[u8]) -> Option<Result<u32, OutOfRange>> {
+    let number: i64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    if number.to_string().as_bytes() != text {
+        return None;
+    }
+    // Redis keeps it in an int, and refuses what does not fit as it refuses letters.
+    let number = i32::try_from(number).ok()?;
+    Some(u32::try_from(number).map_err(|_| OutOfRange))
+}
+
+/// HELLO's reply with this in place of the value of `id`.
+fn with_id(frame: &[u8], id: u64) -> Vec<u8> {
+    const ID: &[u8] = b"$2\r\nid\r\n";
+    let mut out = Vec::with_capacity(frame.len() + ID.len());
+    let Ok(Some((_, mut at))) = aggregate_header(frame) else { return frame.to_vec() };
+    out.extend_from_slice(&frame[..at]);
+    let mut names_id = false;
+    while let Some(rest) = frame.get(at..).filter(|rest| !rest.is_empty()) {
+        let Ok(Reply::Whole { len, .. }) = ReplyScanner::new().next(rest) else { return frame.to_vec() };
+        let element = &rest[..len];
+        if std::mem::replace(&mut names_id, element == ID) {
+            encode::integer(&mut out, i64::try_from(id).unwrap_or(i64::MAX));
+        } else {
+            out.extend_from_slice(element);
+        }
+        at += len;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;
