@@ -114,6 +114,9 @@ impl Link {
             last.left = last.left.saturating_add(owed);
             return;
         }
+        if self.owed.capacity() == 0 {
+            self.owed.reserve_exact(IDLE_CAPACITY);
+        }
         self.owed.push_back(Expected { first, left: owed, shape });
     }
 
@@ -423,7 +426,7 @@ const NULL_ARRAY: &[u8] = b"*-1";
 const TLS_ALERT: u8 = 0x15;
 
 /// An idle connection keeps room for this many queue entries.
-const IDLE_CAPACITY: usize = 4;
+const IDLE_CAPACITY: usize = 1;
 
 #[derive(Debug)]
 struct Expected {

@@ -14,7 +14,7 @@ const JOIN_RUNS_FROM: usize = 1024;
 pub const MAX_RUNS: usize = 16 * 1024;
 
 /// An idle client keeps room for this many runs.
-const IDLE_CAPACITY: usize = 4;
+const IDLE_CAPACITY: usize = 1;
 
 /// The queue of what is owed.
 #[derive(Debug, Default)]
@@ -134,6 +134,9 @@ impl Owed {
         }
         self.blocking += usize::from(run.what == What::Blocking);
         self.made += run.what.made();
+        if self.runs.capacity() == 0 {
+            self.runs.reserve_exact(IDLE_CAPACITY);
+        }
         self.runs.push_back(run);
     }
 
