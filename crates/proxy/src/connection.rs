@@ -9,13 +9,16 @@ pub mod refuse;
 pub mod relay;
 pub mod secure;
 
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use portcullis_acl::ClientAddr;
 
 use self::admit::Admitted;
+use self::relay::Relay;
 use self::secure::{Insecure, Secured, secure};
 use crate::config::Listener;
 use crate::listener::state::ListenerState;
@@ -24,11 +27,40 @@ use crate::metrics::{ClosedReason, RefusedReason};
 use crate::tls::{TlsFault, Unshaken};
 use crate::worker::Worker;
 
-/// Takes an admitted connection to its end.
-pub async fn serve(worker: Rc<Worker>, id: u64, admitted: Admitted) {
-    if let Some(secured) = make_secure(&worker, id, admitted).await {
-        relay::run(worker, id, secured).await;
+/// Takes an admitted connection to its end. Each client has one: what its steps need is in boxes that go with the step.
+pub struct Serving(Stage);
+
+enum Stage {
+    Arriving(Pin<Box<dyn Future<Output = Option<Box<Relay>>>>>),
+    Relaying(Box<Relay>),
+}
+
+impl Serving {
+    /// Of this connection, by this worker.
+    pub fn new(worker: Rc<Worker>, id: u64, admitted: Admitted) -> Self {
+        Self(Stage::Arriving(Box::pin(arrive(worker, id, admitted))))
     }
+}
+
+impl Future for Serving {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            match &mut self.0 {
+                Stage::Arriving(arriving) => {
+                    let Some(relay) = ready!(arriving.as_mut().poll(cx)) else { return Poll::Ready(()) };
+                    self.0 = Stage::Relaying(relay);
+                }
+                Stage::Relaying(relay) => return Pin::new(relay).poll(cx),
+            }
+        }
+    }
+}
+
+async fn arrive(worker: Rc<Worker>, id: u64, admitted: Admitted) -> Option<Box<Relay>> {
+    let secured = make_secure(&worker, id, admitted).await?;
+    Relay::begin(worker, id, secured)
 }
 
 async fn make_secure(worker: &Worker, id: u64, admitted: Admitted) -> Option<Secured> {

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_acl::{Decision, UnixSeconds};
+use portcullis_acl::{ClientAddr, Decision, UnixSeconds};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -20,9 +20,9 @@ use self::clock::Clock;
 use self::served::{Change, Served};
 use self::table::{Signal, Table, Verdict};
 use crate::audit::Audit;
+use crate::connection::Serving;
 use crate::connection::admit::{Admitted, Revoked, Seat};
 use crate::connection::refuse::Lingering;
-use crate::connection::serve;
 use crate::metrics::{ClosedReason, ListenerCounts, Metrics, WorkerStats};
 use crate::net::buffer::Pool;
 use crate::policy::store::{Generation, Store};
@@ -98,7 +98,7 @@ pub async fn run(shared: Arc<Shared>, index: usize, mut orders: mpsc::Receiver<O
                 Some(Order::Serve(admitted)) => {
                     for (id, admitted) in admitted {
                         worker.adopt(admitted.client().generation());
-                        spawn_local(serve(Rc::clone(&worker), id, admitted));
+                        spawn_local(Serving::new(Rc::clone(&worker), id, admitted));
                     }
                     // Sessions that start now stop like those that were there.
                     if stop_at.is_some() {
@@ -191,8 +191,8 @@ impl Worker {
                 return Verdict::Cut;
             };
             let index = entry.served.index();
-            let trusted = |sender| generation.policy().speaks_for_others(index, &sender, now);
-            if entry.sender.is_some_and(|sender| !trusted(sender)) {
+            let trusted = |sender: &ClientAddr| generation.policy().speaks_for_others(index, sender, now);
+            if entry.sender.as_ref().is_some_and(|sender| !trusted(sender)) {
                 return Verdict::Cut;
             }
             let Decision::Allow(permit) = generation.policy().judge(index, &entry.from, now) else {

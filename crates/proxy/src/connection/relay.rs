@@ -5,11 +5,10 @@ mod presence;
 mod replies;
 mod requests;
 
-use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use portcullis_resp::command::CommandId;
 use portcullis_session::observe::{Attempt, Authenticator, Denied, Observer};
@@ -39,21 +38,6 @@ const READS_PER_TURN: u32 = 8;
 /// What a session owes and is owed counts against the buffers from here on; below, it is part of what a session costs.
 const OWED_FREE: usize = 4 * 1024;
 
-/// Relays until one side ends it, and reports how.
-pub async fn run(worker: Rc<Worker>, id: u64, secured: Secured) {
-    let Secured { stream, client, peer, is_user } = secured;
-    // Judged when it was accepted; another config may be in force by now, and the table holds none that it turns away.
-    let client = match client.renew(&worker.generation(), wall_clock()) {
-        Ok(client) => client,
-        Err(revoked) => return worker.turn_away(&revoked),
-    };
-    let Some(served) = worker.served(client.listener) else { return };
-    let plan = plan_of(&worker, &client, peer.as_deref().filter(|_| is_user));
-    let mut relay = Box::new(Relay::new(worker, id, stream, client, served, plan));
-    let ended = poll_fn(|cx| relay.poll(cx)).await;
-    relay.finish(ended);
-}
-
 /// What holds for a client at first: as the user whom its certificate names, where that is one and may come from there.
 fn plan_of(worker: &Worker, client: &Client, named: Option<&str>) -> Option<Arc<Plan>> {
     let generation = worker.generation();
@@ -65,7 +49,7 @@ fn plan_of(worker: &Worker, client: &Client, named: Option<&str>) -> Option<Arc<
 }
 
 /// One client with its upstream connection.
-struct Relay {
+pub struct Relay {
     worker: Rc<Worker>,
     presence: Presence,
     route: Rc<Route>,
@@ -96,6 +80,17 @@ struct Relay {
     reads_left: u32,
 }
 
+/// Relays until one side ends it, and reports how.
+impl Future for Relay {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let ended = ready!(self.turn(cx));
+        self.finish(ended);
+        Poll::Ready(())
+    }
+}
+
 /// The upstream side.
 enum Upstream {
     /// Not needed yet.
@@ -123,6 +118,22 @@ impl Ended {
 }
 
 impl Relay {
+    /// Makes a session of a connection. `None`: its listener is gone, or does not admit it any more.
+    pub fn begin(worker: Rc<Worker>, id: u64, secured: Secured) -> Option<Box<Self>> {
+        let Secured { stream, client, peer, is_user } = secured;
+        // Judged when it was accepted; another config may be in force by now, and the table holds none that it turns away.
+        let client = match client.renew(&worker.generation(), wall_clock()) {
+            Ok(client) => client,
+            Err(revoked) => {
+                worker.turn_away(&revoked);
+                return None;
+            }
+        };
+        let served = worker.served(client.listener)?;
+        let plan = plan_of(&worker, &client, peer.as_deref().filter(|_| is_user));
+        Some(Box::new(Self::new(worker, id, stream, client, served, plan)))
+    }
+
     fn new(
         worker: Rc<Worker>,
         id: u64,
@@ -134,9 +145,7 @@ impl Relay {
         let Client { from, sender, permit, generation, place, .. } = client;
         let now = worker.clock.now();
         let route = served.route();
-        let entry =
-            Entry::new(id, from, served, permit, generation, now).sent_by(sender.map(|sender| *sender));
-        let entry = Rc::new(entry);
+        let entry = Rc::new(Entry::new(id, from, served, permit, generation, now).sent_by(sender));
         Self {
             session: Session::new(SessionKey(id), plan.unwrap_or_else(|| Arc::clone(route.logins.nobody()))),
             presence: Presence::enter(Rc::clone(&worker), entry, place),
@@ -164,7 +173,8 @@ impl Relay {
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+    /// Moves what can be moved now.
+    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
         self.presence.entry.remember(cx.waker());
         match self.presence.entry.take_signal() {
             Some(Signal::Cut(reason)) => return Poll::Ready(Ended::at_once(reason)),

@@ -26,13 +26,13 @@ pub struct Entry {
     /// Where it comes from.
     pub from: ClientAddr,
     /// Who says that it comes from there, where that is another.
-    pub sender: Option<ClientAddr>,
+    pub sender: Option<Box<ClientAddr>>,
     /// Its listener, as this worker serves it.
     pub served: Rc<Served>,
     /// What admits it.
     pub permit: RefCell<Permit>,
-    /// Who has logged in, and by which entry of the user's own list.
-    user: RefCell<Option<(Box<str>, Option<Permit>)>>,
+    /// Who has logged in, and by which entry of the user's own list; apart, as most have no user.
+    user: RefCell<Option<Box<(Box<str>, Option<Permit>)>>>,
     /// What holds for it has changed.
     renew: Cell<bool>,
     /// The config whose entry that is: for a session that was cut, not the one in force.
@@ -101,7 +101,7 @@ impl Entry {
 
     /// The same, for whom `sender` speaks.
     #[must_use]
-    pub fn sent_by(self, sender: Option<ClientAddr>) -> Self {
+    pub fn sent_by(self, sender: Option<Box<ClientAddr>>) -> Self {
         Self { sender, ..self }
     }
 
@@ -112,30 +112,30 @@ impl Entry {
 
     /// Who has logged in.
     pub fn user(&self) -> Option<String> {
-        self.user.borrow().as_ref().map(|(name, _)| name.to_string())
+        self.user.borrow().as_ref().map(|user| user.0.to_string())
     }
 
     /// Now it is this user who has logged in, or nobody; whether that is news.
     pub fn set_user(&self, name: Option<&str>) -> bool {
         let mut user = self.user.borrow_mut();
-        let news = user.as_ref().map(|(known, _)| &**known) != name;
+        let news = user.as_ref().map(|known| &*known.0) != name;
         if news {
-            *user = name.map(|name| (name.into(), None));
+            *user = name.map(|name| Box::new((name.into(), None)));
         }
         news
     }
 
     /// The user's own list admits it by this entry.
     pub fn set_user_permit(&self, permit: Option<Permit>) {
-        if let Some((_, known)) = &mut *self.user.borrow_mut() {
-            *known = permit;
+        if let Some(user) = &mut *self.user.borrow_mut() {
+            user.1 = permit;
         }
     }
 
     fn has_expired(&self, now: UnixSeconds) -> bool {
         let over = |permit: &Permit| permit.expires().is_some_and(|until| until <= now);
         let user = self.user.borrow();
-        over(&self.permit.borrow()) || user.iter().filter_map(|(_, permit)| permit.as_ref()).any(over)
+        over(&self.permit.borrow()) || user.iter().filter_map(|user| user.1.as_ref()).any(over)
     }
 
     /// What it was told since it last asked.
