@@ -23,8 +23,8 @@ use portcullis_acl::Policy;
 pub use limits::{Limits, Tcp, Timeouts};
 pub use load::{LoadOptions, Loaded, Reading, Source, default_path, load, read};
 pub use model::{
-    Acl, Address, Admin, AdminBind, Audit, AuditPath, Auth, Bind, Credentials, Listener, Log, LogFormat,
-    LogLevel, Overflow, ProxyProtocol, Refusal, Reload, Upstream, User,
+    Acl, Address, Admin, AdminBind, Audit, AuditPath, Auth, Bind, Connections, Credentials, Listener, Log,
+    LogFormat, LogLevel, Overflow, ProxyProtocol, Refusal, Reload, Upstream, User,
 };
 pub use problem::{Problem, Severity};
 

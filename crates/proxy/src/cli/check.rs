@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::{BAD_CONFIG, config_path, say};
 use crate::config::{
-    Acl, AdminBind, AuditPath, Bind, Config, Listener, LoadOptions, Loaded, Problem, Severity, Upstream,
-    User, load,
+    Acl, AdminBind, AuditPath, Bind, Config, Connections, Listener, LoadOptions, Loaded, Problem, Severity,
+    Upstream, User, load,
 };
 
 /// Reads the configuration as 'run' would, and says what is wrong or what it means.
@@ -179,7 +179,8 @@ fn describe_upstream(upstream: &Upstream) -> String {
         Some(Some(_)) => ", with user and password",
     };
     let tls = if upstream.tls().is_some() { ", TLS" } else { "" };
-    format!("{}: {}{login}{tls}", upstream.name(), addresses.join(", "))
+    let shared = if upstream.connections() == Connections::Shared { ", shared connections" } else { "" };
+    format!("{}: {}{login}{tls}{shared}", upstream.name(), addresses.join(", "))
 }
 
 fn auth(listener: &Listener) -> &'static str {
@@ -222,7 +223,7 @@ fn as_json(good: bool, config: Option<&Config>, problems: &[Problem]) -> Value {
             .map(|(index, listener)| json_listener(config, index, listener));
         let upstreams = config.upstreams().iter().map(|upstream| {
             let addresses: Vec<String> = upstream.addresses().iter().map(ToString::to_string).collect();
-            json!({"name": upstream.name(), "addresses": addresses, "credentials": upstream.credentials().is_some(), "tls": upstream.tls().is_some()})
+            json!({"name": upstream.name(), "addresses": addresses, "credentials": upstream.credentials().is_some(), "tls": upstream.tls().is_some(), "connections": upstream.connections().as_str()})
         });
         let users = config.users().iter().map(|user| {
             json!({

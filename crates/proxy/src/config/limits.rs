@@ -5,7 +5,7 @@ use std::time::Duration;
 use portcullis_acl::rate::{MAX_FAILURES, Rate, SourceLimits};
 
 use super::fields::Fields;
-use super::problem::Problems;
+use super::problem::{Place, Problems};
 use super::raw::Node;
 use super::value;
 
@@ -17,6 +17,7 @@ pub struct Limits {
     pub(super) arguments: u64,
     pub(super) inline: usize,
     pub(super) held_command: usize,
+    pub(super) client_output_buffer: usize,
     pub(super) buffers: u64,
     pub(super) per_source: SourceLimits,
     pub(super) timeouts: Timeouts,
@@ -49,6 +50,11 @@ impl Limits {
         self.held_command
     }
 
+    /// Bytes of replies that wait for one client, where its upstream connection is shared.
+    pub fn client_output_buffer(&self) -> usize {
+        self.client_output_buffer
+    }
+
     /// Bytes in all buffers of the process.
     pub fn buffers(&self) -> u64 {
         self.buffers
@@ -73,12 +79,13 @@ impl Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            clients: 10_000,       // Redis: maxclients
-            bulk: 512 << 20,       // Redis: proto-max-bulk-len
-            arguments: 1 << 20,    // Redis: 1024 * 1024 before 7.0; later INT_MAX, which bounds nothing
-            inline: 64 << 10,      // Redis: PROTO_INLINE_MAX_SIZE
+            clients: 10_000,               // Redis: maxclients
+            bulk: 512 << 20,               // Redis: proto-max-bulk-len
+            arguments: 1 << 20, // Redis: 1024 * 1024 before 7.0; later INT_MAX, which bounds nothing
+            inline: 64 << 10,   // Redis: PROTO_INLINE_MAX_SIZE
             held_command: 1 << 20, // keys and a small value; larger ones are refused where keys are checked
-            buffers: 256 << 20,    // half of a small machine's memory
+            client_output_buffer: 1 << 20, // a second of a line with 10 Mbit/s
+            buffers: 256 << 20, // half of a small machine's memory
             per_source: SourceLimits { block_for: BLOCK_FOR, ..SourceLimits::default() },
             timeouts: Timeouts::default(),
             tcp: Tcp::default(),
@@ -186,6 +193,8 @@ pub(super) struct Patch {
     arguments: Option<u64>,
     inline: Option<u64>,
     held_command: Option<u64>,
+    /// And where it is written.
+    client_output_buffer: Option<(u64, Place)>,
     buffers: Option<u64>,
     source_clients: Option<u64>,
     connects: Option<Rate>,
@@ -215,6 +224,8 @@ const ARGUMENTS: (u64, u64) = (1, (1 << 31) - 1);
 const INLINE: (u64, u64) = (1 << 10, 16 << 20);
 /// Less than a read would make the simplest commands uncheckable; more than this is no longer "held for a moment".
 const HELD: (u64, u64) = (16 << 10, 512 << 20);
+/// Less than a read from the upstream would cut who is not slow; what is more than the largest argument stalls nobody else.
+const OUTPUT: (u64, u64) = (16 << 10, 512 << 20);
 /// A few clients must be able to work.
 const BUFFERS: (u64, u64) = (1 << 20, 1 << 40);
 /// Linux takes 1 to 32767 seconds (`MAX_TCP_KEEPIDLE`).
@@ -266,6 +277,10 @@ impl Patch {
             arguments: self.arguments.unwrap_or(below.arguments),
             inline: bytes(self.inline, below.inline),
             held_command: bytes(self.held_command, below.held_command),
+            client_output_buffer: bytes(
+                self.client_output_buffer.as_ref().map(|(bytes, _)| *bytes),
+                below.client_output_buffer,
+            ),
             buffers: self.buffers.unwrap_or(below.buffers),
             per_source: SourceLimits {
                 clients: self
@@ -292,6 +307,11 @@ impl Patch {
         }
     }
 
+    /// Where it sets what counts for shared connections alone.
+    pub(super) fn client_output_buffer(&self) -> Option<&Place> {
+        self.client_output_buffer.as_ref().map(|(_, place)| place)
+    }
+
     fn shared(&mut self, fields: &mut Fields<'_>, problems: &mut Problems) {
         self.clients =
             fields.take("clients").and_then(|node| value::number(node, "clients", CLIENTS, problems));
@@ -301,13 +321,15 @@ impl Patch {
         self.inline = fields.take("inline").and_then(|node| value::size(node, "inline", INLINE, problems));
         self.held_command =
             fields.take("held_command").and_then(|node| value::size(node, "held_command", HELD, problems));
+        self.client_output_buffer = fields.take_with_key("client_output_buffer").and_then(|(place, node)| {
+            Some((value::size(node, "client_output_buffer", OUTPUT, problems)?, place.clone()))
+        });
         if let Some(mut fields) =
             fields.take("per_source").and_then(|node| Fields::of(node, "per_source", problems))
         {
             self.per_source(&mut fields, problems);
             fields.finish(problems);
         }
-        fields.not_yet("client_output_buffer", "it is for shared connections only", problems);
         if let Some(mut tcp) = fields.take("tcp").and_then(|node| Fields::of(node, "tcp", problems)) {
             self.keepalive = tcp.take("keepalive").and_then(|node| keepalive(node, problems));
             self.user_timeout = tcp

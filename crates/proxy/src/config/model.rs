@@ -246,6 +246,7 @@ pub struct Upstream {
     pub(super) name: String,
     pub(super) addresses: Vec<Address>,
     pub(super) credentials: Option<Credentials>,
+    pub(super) connections: Connections,
     pub(super) connect_timeout: Duration,
     pub(super) response_timeout: Option<Duration>,
     pub(super) tls: Option<Arc<ClientTls>>,
@@ -267,6 +268,11 @@ impl Upstream {
         self.credentials.as_ref()
     }
 
+    /// Whose its connections are.
+    pub fn connections(&self) -> Connections {
+        self.connections
+    }
+
     /// For one address: resolve, connect, agree on TLS and log in.
     pub fn connect_timeout(&self) -> Duration {
         self.connect_timeout
@@ -280,6 +286,26 @@ impl Upstream {
     /// How long a reply that is owed may take; `None`: for ever. Never holds for blocking commands.
     pub fn response_timeout(&self) -> Option<Duration> {
         self.response_timeout
+    }
+}
+
+/// Whose the connections to an upstream are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connections {
+    /// Each client has its own.
+    Dedicated,
+    /// Commands of many clients travel on few, as long as they leave nothing behind there. No listener with
+    /// [`Auth::Passthrough`] leads to such an upstream.
+    Shared,
+}
+
+impl Connections {
+    /// The word of the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Dedicated => "dedicated",
+            Self::Shared => "shared",
+        }
     }
 }
 

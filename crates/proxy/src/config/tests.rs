@@ -121,6 +121,7 @@ fn defaults_are_those_written_out() {
     assert_eq!(config.path(), plain.path("portcullis.yaml"));
     assert!(config.workers() >= 1);
     assert_eq!(config.limits().timeouts().idle(), None);
+    assert_eq!(config.limits().client_output_buffer(), 1 << 20);
     assert_eq!(config.limits().timeouts().drain(), Duration::from_secs(30));
     assert_eq!(config.admin().unwrap().bind().to_string(), "127.0.0.1:9377");
 }
@@ -132,12 +133,12 @@ fn everything_else_that_can_be_written() {
         "\
 listener_defaults: {upstream: app, auth: trust, limits: {clients: 7, bulk: 1MiB}, allow: [10.0.0.1], refusal: close}
 listeners:
-  - {name: a, bind: [\"127.0.0.1:1\", \"unix:run/a.sock\"], limits: {bulk: 2MiB, timeouts: {idle: 5m, frame: off}}}
+  - {name: a, bind: [\"127.0.0.1:1\", \"unix:run/a.sock\"], limits: {bulk: 2MiB, client_output_buffer: 2MiB, timeouts: {idle: 5m, frame: off}}}
   - {name: b-2_x, bind: \"[::1]:1\", upstream: main, auth: passthrough, refusal: reset, inline_commands: false}
 upstreams:
   main: {address: [\"unix:/run/redis.sock\", redis.internal:6379, \"[2001:db8::7]:6380\"], response_timeout: 250ms}
-  app: {address: 10.0.0.7:6379, credentials: {username: app, password: {file: pw}}, connect_timeout: 1m}
-limits: {clients: 1000, arguments: 10, inline: 1KiB, held_command: 16KiB, buffers: 1GiB, timeouts: {drain: 1h, write: 7d}, tcp: {keepalive: off, user_timeout: off}}
+  app: {address: 10.0.0.7:6379, credentials: {username: app, password: {file: pw}}, connect_timeout: 1m, connections: shared}
+limits: {clients: 1000, arguments: 10, inline: 1KiB, held_command: 16KiB, client_output_buffer: 16KiB, buffers: 1GiB, timeouts: {drain: 1h, write: 7d}, tcp: {keepalive: off, user_timeout: off}}
 admin: off
 audit: {path: audit.log, on_overflow: block}
 log: {format: json, level: trace}
@@ -161,6 +162,10 @@ workers: 3
     assert_eq!(addresses, ["unix:/run/redis.sock", "redis.internal:6379", "[2001:db8::7]:6380"]);
     assert_eq!(config.upstreams()[0].response_timeout(), Some(Duration::from_millis(250)));
     assert_eq!(config.upstreams()[1].credentials().unwrap().username(), Some("app"));
+    let connections: Vec<Connections> = config.upstreams().iter().map(|read| read.connections()).collect();
+    assert_eq!(connections, [Connections::Dedicated, Connections::Shared]);
+    let buffers = [a.limits(), b.limits(), config.limits()].map(Limits::client_output_buffer);
+    assert_eq!(buffers, [2 << 20, 16 << 10, 16 << 10]);
     assert_eq!(config.limits().timeouts().drain(), Duration::from_secs(3600));
     assert_eq!((config.limits().tcp().keepalive(), config.limits().tcp().user_timeout()), (None, None));
     assert!(config.admin().is_none());

@@ -51,12 +51,14 @@ pub(super) fn config(tree: &Node, path: &Path, scope: &mut Scope) -> Option<Conf
     let policy = policy.build();
     listeners.judge_openness(&policy, scope);
     listeners.meet_users(scope);
+    listeners.meet_shared(&upstreams, scope);
     // What follows would only repeat an error in other words: a misspelt name leaves the right one unused.
     if !scope.problems.has_errors() {
         groups.report_unused(scope);
         users.report_unused(scope);
         listeners.report_empty(&policy, scope);
         listeners.meet_upstreams(&upstreams, &users, scope);
+        listeners.meet_output_buffers(&patch, &upstreams, scope);
     }
     Some(Config {
         path: path.to_path_buf(),

@@ -64,7 +64,7 @@ listeners:
   - {name: public, bind: \"127.0.0.1:6379\", upstream: main, allow: [192.0.2.1], auth: users, users: [b, a], acl: \"@public\",
      limits: {per_source: {auth_failures: 10/1m}}}
 upstreams:
-  main: {address: \"10.0.0.5:6379\"}
+  main: {address: \"10.0.0.5:6379\", connections: shared}
 users:
   a: {password: [{env: A}, {file: b}], from: [192.0.2.1], acl: [+@read, ~a:*], upstream_credentials: {main: {password: {env: P}}}}
   b: {password: {env: A}}
@@ -76,6 +76,7 @@ fn users_and_rules_are_listed() {
     let text = summary(&config, &warnings);
     for line in [
         "  public: 127.0.0.1:6379 -> main, auth users (b, a), 1 entry allowed, acl \"@public\"\n",
+        "upstreams\n  main: 10.0.0.5:6379, shared connections\n",
         "users\n  a: 2 passwords, from its own list, its own login at main, acl \"+@read ~a:*\"\n  b: 1 password\n",
     ] {
         assert!(text.contains(line), "{text}");
@@ -83,6 +84,7 @@ fn users_and_rules_are_listed() {
     assert_eq!(warnings, []);
     let value = as_json(true, Some(&config), &warnings);
     assert_eq!(value["listeners"][0]["acl"], json!(["@public"]));
+    assert_eq!(value["upstreams"][0]["connections"], "shared");
     assert_eq!(
         value["users"][0],
         json!({"name": "a", "passwords": 2, "narrowed": true, "own_logins": ["main"], "acl": ["+@read", "~a:*"]})

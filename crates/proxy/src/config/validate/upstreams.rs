@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::fields::{Fields, named, nearest};
 use crate::config::load::Scope;
-use crate::config::model::{Address, Credentials, Upstream};
+use crate::config::model::{Address, Connections, Credentials, Upstream};
 use crate::config::problem::Place;
 use crate::config::raw::Node;
 use crate::config::validate::tls;
@@ -14,6 +14,9 @@ use crate::config::{secret, value};
 
 /// Long enough for one lost SYN (1 s, RFC 6298), short enough for a client that waits.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+const CONNECTIONS: [(&str, Connections); 2] =
+    [("dedicated", Connections::Dedicated), ("shared", Connections::Shared)];
 
 /// What was read; an upstream with a fault keeps its name, so that listeners can refer to it.
 pub(super) struct Upstreams<'n> {
@@ -25,6 +28,7 @@ pub(super) struct Read<'n> {
     pub(super) name: &'n str,
     pub(super) place: &'n Place,
     pub(super) credentials: Option<&'n Place>,
+    pub(super) connections: Connections,
     upstream: Option<Upstream>,
 }
 
@@ -72,9 +76,12 @@ pub(super) fn read<'n>(fields: &mut Fields<'n>, scope: &mut Scope) -> Upstreams<
         if let Some((message, hint)) = value::bad_name("upstream", &key.text) {
             scope.problems.error(&key.place, message, hint);
         }
-        let (upstream, credentials) = one(&key.text, node, scope);
+        let connections = Connections::Dedicated;
+        let mut read =
+            Read { name: &key.text, place: &key.place, credentials: None, connections, upstream: None };
+        read.upstream = one(node, &mut read, scope);
         upstreams.index.insert(&key.text, upstreams.list.len());
-        upstreams.list.push(Read { name: &key.text, place: &key.place, credentials, upstream });
+        upstreams.list.push(read);
     }
     if upstreams.list.is_empty() {
         scope.problems.error(&node.place, "no upstreams", example);
@@ -82,8 +89,9 @@ pub(super) fn read<'n>(fields: &mut Fields<'n>, scope: &mut Scope) -> Upstreams<
     upstreams
 }
 
-fn one<'n>(name: &str, node: &'n Node, scope: &mut Scope) -> (Option<Upstream>, Option<&'n Place>) {
-    let Some(mut fields) = Fields::of(node, "upstream", &mut scope.problems) else { return (None, None) };
+/// What others need to know of it goes to `read`, for it is known of an upstream with a fault as well.
+fn one<'n>(node: &'n Node, read: &mut Read<'n>, scope: &mut Scope) -> Option<Upstream> {
+    let mut fields = Fields::of(node, "upstream", &mut scope.problems)?;
     fields.not_yet("sentinel", "write address: host:port", &mut scope.problems);
     fields.not_yet("cluster", "write address: host:port", &mut scope.problems);
     let addresses = fields
@@ -91,17 +99,13 @@ fn one<'n>(name: &str, node: &'n Node, scope: &mut Scope) -> (Option<Upstream>, 
         .and_then(|node| addresses(node, scope));
     let tls = fields.take("tls").map(|node| tls::upstream(node, addresses.as_deref(), scope));
     let credentials_node = fields.take("credentials");
+    read.credentials = credentials_node.map(|node| &node.place);
     let credentials = credentials_node.map(|node| credentials(node, scope));
-    if let Some(node) = fields.take("connections") {
-        let words = [("dedicated", true), ("shared", false)];
-        if value::word(node, "connections", &words, &mut scope.problems) == Some(false) {
-            scope.problems.error(
-                &node.place,
-                "'shared' connections are not yet supported",
-                "write dedicated",
-            );
-        }
-    }
+    let connections = match fields.take("connections") {
+        Some(node) => value::word(node, "connections", &CONNECTIONS, &mut scope.problems),
+        None => Some(Connections::Dedicated),
+    };
+    read.connections = connections.unwrap_or(Connections::Dedicated);
     let connect = match fields.take("connect_timeout") {
         Some(node) => value::duration(node, "connect_timeout", &mut scope.problems),
         None => Some(CONNECT_TIMEOUT),
@@ -111,24 +115,21 @@ fn one<'n>(name: &str, node: &'n Node, scope: &mut Scope) -> (Option<Upstream>, 
         None => Some(None),
     };
     fields.finish(&mut scope.problems);
-    let place = credentials_node.map(|node| &node.place);
-    let upstream = || {
-        Some(Upstream {
-            name: name.to_owned(),
-            addresses: addresses?,
-            credentials: match credentials {
-                None => None,
-                Some(credentials) => Some(credentials?),
-            },
-            connect_timeout: connect?,
-            response_timeout: response?,
-            tls: match tls {
-                None => None,
-                Some(tls) => Some(tls?),
-            },
-        })
-    };
-    (upstream(), place)
+    Some(Upstream {
+        name: read.name.to_owned(),
+        addresses: addresses?,
+        credentials: match credentials {
+            None => None,
+            Some(credentials) => Some(credentials?),
+        },
+        connections: connections?,
+        connect_timeout: connect?,
+        response_timeout: response?,
+        tls: match tls {
+            None => None,
+            Some(tls) => Some(tls?),
+        },
+    })
 }
 
 fn addresses(node: &Node, scope: &mut Scope) -> Option<Vec<Address>> {

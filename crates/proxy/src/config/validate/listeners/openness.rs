@@ -1,12 +1,15 @@
 //! Whom the listeners admit, and with which rights: warnings that need the whole configuration.
 
 use std::collections::HashMap;
+use std::iter;
 
 use portcullis_acl::{Family, Policy};
 
 use super::Listeners;
+use crate::config::limits::Patch;
 use crate::config::load::Scope;
-use crate::config::model::Auth;
+use crate::config::model::{Auth, Connections};
+use crate::config::problem::Place;
 use crate::config::validate::upstreams::Upstreams;
 use crate::config::validate::users::Users;
 
@@ -83,6 +86,45 @@ impl Listeners<'_> {
                 let message = format!("listener '{name}' lets passwords be tried without end");
                 let hint = "set limits: {per_source: {auth_failures: 10/1m, block_for: 10m}}";
                 scope.problems.warning(read.place, message, hint);
+            }
+        }
+    }
+
+    /// Whether clients that log in to Redis themselves are led where no connection is theirs.
+    pub(in crate::config::validate) fn meet_shared(&self, upstreams: &Upstreams<'_>, scope: &mut Scope) {
+        for read in self.list.iter().flatten().filter(|read| !read.settings.broken) {
+            let upstream = read.settings.upstream.and_then(|index| upstreams.get(index));
+            let shared = upstream.filter(|upstream| upstream.connections == Connections::Shared);
+            let passes = read.settings.auth.unwrap_or(Auth::Passthrough) == Auth::Passthrough;
+            let Some(upstream) = shared.filter(|_| passes) else { continue };
+            let default = if read.settings.auth.is_none() { ", the default" } else { "" };
+            let message = format!(
+                "listener '{}' lets its clients log in to Redis themselves (auth: passthrough{default}), and upstream '{}' has connections: shared",
+                read.name, upstream.name
+            );
+            let hint = "write auth: trust or auth: users, or connections: dedicated";
+            scope.problems.error(read.place, message, hint);
+        }
+    }
+
+    /// Warns of a limit that counts for shared connections alone, where there are none.
+    pub(in crate::config::validate) fn meet_output_buffers(
+        &self,
+        process: &Patch,
+        upstreams: &Upstreams<'_>,
+        scope: &mut Scope,
+    ) {
+        if upstreams.iter().any(|read| read.connections == Connections::Shared) {
+            return;
+        }
+        let own = self.list.iter().flatten().flat_map(|read| &read.settings.limits);
+        let mut told: Vec<&Place> = Vec::new();
+        for place in iter::once(process).chain(own).filter_map(Patch::client_output_buffer) {
+            // A default is there once for each listener.
+            if !told.contains(&place) {
+                told.push(place);
+                let message = "client_output_buffer does nothing: no upstream has connections: shared";
+                scope.problems.warning(place, message, "leave it out");
             }
         }
     }
