@@ -18,7 +18,7 @@ use std::time::Instant;
 use portcullis_acl::ClientAddr;
 
 use self::admit::Admitted;
-use self::relay::Relay;
+use self::relay::{Relay, Relaying};
 use self::secure::{Insecure, Secured, secure};
 use crate::config::Listener;
 use crate::listener::state::ListenerState;
@@ -31,8 +31,8 @@ use crate::worker::Worker;
 pub struct Serving(Stage);
 
 enum Stage {
-    Arriving(Pin<Box<dyn Future<Output = Option<Box<Relay>>>>>),
-    Relaying(Box<Relay>),
+    Arriving(Pin<Box<dyn Future<Output = Option<Relaying>>>>),
+    Relaying(Relaying),
 }
 
 impl Serving {
@@ -58,7 +58,7 @@ impl Future for Serving {
     }
 }
 
-async fn arrive(worker: Rc<Worker>, id: u64, admitted: Admitted) -> Option<Box<Relay>> {
+async fn arrive(worker: Rc<Worker>, id: u64, admitted: Admitted) -> Option<Relaying> {
     let secured = make_secure(&worker, id, admitted).await?;
     Relay::begin(worker, id, secured)
 }

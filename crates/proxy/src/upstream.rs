@@ -2,3 +2,4 @@
 
 pub mod connect;
 pub mod health;
+pub mod shared;

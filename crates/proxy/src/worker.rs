@@ -26,6 +26,7 @@ use crate::connection::refuse::Lingering;
 use crate::metrics::{ClosedReason, ListenerCounts, Metrics, WorkerStats};
 use crate::net::buffer::Pool;
 use crate::policy::store::{Generation, Store};
+use crate::upstream::shared::{Guests, Pools};
 
 /// How often deadlines are looked at. Timeouts are seconds long: they may be late by this much.
 const TICK: Duration = Duration::from_millis(250);
@@ -72,6 +73,10 @@ pub struct Worker {
     pub stats: Arc<WorkerStats>,
     /// This worker's buffers.
     pub pool: Pool,
+    /// Upstream connections that its clients share.
+    pub pools: Pools,
+    /// Those clients.
+    pub guests: Guests,
     /// This worker's sessions.
     pub table: Table,
     /// Connections that wait for their last bytes to arrive.
@@ -139,6 +144,8 @@ impl Worker {
         let worker = Self {
             stats: shared.metrics.worker(index),
             pool: Pool::new(share_of_buffers(&generation)),
+            pools: Pools::default(),
+            guests: Guests::default(),
             table: Table::default(),
             lingering: Lingering::default(),
             clock: Clock::start(),
@@ -231,6 +238,7 @@ impl Worker {
     fn tick(&self) {
         let now = self.clock.now();
         self.table.wake_due(now);
+        self.pools.tick(now);
         self.table.cut_expired(wall_clock());
         self.relieve();
     }

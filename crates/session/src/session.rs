@@ -197,6 +197,11 @@ impl Session {
         self.owed.held() + self.scratch.capacity() + hello + entering + sharing
     }
 
+    /// Whether nothing more is done but to pay what is owed.
+    pub const fn is_ending(&self) -> bool {
+        self.ending.is_some()
+    }
+
     /// Whether the gate's own login is unanswered.
     pub fn is_logging_in(&self) -> bool {
         matches!(self.asked.login, Login::Due(_) | Login::Sent)

@@ -4,14 +4,17 @@ mod deadlines;
 mod presence;
 mod replies;
 mod requests;
+mod sharing;
 
+use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use portcullis_resp::command::CommandId;
-use portcullis_session::observe::{Attempt, Authenticator, Denied, Observer};
+use portcullis_session::observe::{Attempt, Authenticator, Denied, Observer, Peer};
 use portcullis_session::session::{CloseReason, Unavailable};
 use portcullis_session::tick::SessionKey;
 use portcullis_session::{Link, Plan, Session, Tick};
@@ -19,6 +22,7 @@ use portcullis_session::{Link, Plan, Session, Tick};
 use self::deadlines::FrameClock;
 pub use self::deadlines::Pace;
 use self::presence::Presence;
+use self::sharing::Sharing;
 use super::admit::Client;
 use super::login::authenticate;
 use super::secure::Secured;
@@ -37,6 +41,43 @@ const READS_PER_TURN: u32 = 8;
 
 /// What a session owes and is owed counts against the buffers from here on; below, it is part of what a session costs.
 const OWED_FREE: usize = 4 * 1024;
+
+/// A client that is served.
+pub enum Relaying {
+    /// By a connection of its own, and nobody else knows of it.
+    Alone(Box<Relay>),
+    /// By connections that it shares with others, whose tasks know it by its key.
+    Sharing(Seated),
+}
+
+/// A client whom the tasks of shared connections know as long as it is there.
+pub struct Seated {
+    worker: Rc<Worker>,
+    key: SessionKey,
+    relay: Rc<RefCell<Relay>>,
+}
+
+impl Future for Relaying {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let end = |relay: &mut Relay, cx: &mut Context<'_>| {
+            let ended = ready!(relay.poll(cx));
+            relay.finish(ended);
+            Poll::Ready(())
+        };
+        match &mut *self {
+            Self::Alone(relay) => end(relay, cx),
+            Self::Sharing(seated) => end(&mut seated.relay.borrow_mut(), cx),
+        }
+    }
+}
+
+impl Drop for Seated {
+    fn drop(&mut self) {
+        self.worker.guests.leave(self.key);
+    }
+}
 
 /// What holds for a client at first: as the user whom its certificate names, where that is one and may come from there.
 fn plan_of(worker: &Worker, client: &Client, named: Option<&str>) -> Option<Arc<Plan>> {
@@ -57,6 +98,8 @@ pub struct Relay {
     upstream: Upstream,
     session: Session,
     link: Link,
+    /// Where upstream connections are shared.
+    sharing: Option<Box<Sharing>>,
     up: Pipe,
     down: Pipe,
     client_ended: bool,
@@ -78,17 +121,6 @@ pub struct Relay {
     moves: u64,
     /// How many reads are left of this turn.
     reads_left: u32,
-}
-
-/// Relays until one side ends it, and reports how.
-impl Future for Relay {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let ended = ready!(self.turn(cx));
-        self.finish(ended);
-        Poll::Ready(())
-    }
 }
 
 /// The upstream side.
@@ -119,7 +151,7 @@ impl Ended {
 
 impl Relay {
     /// Makes a session of a connection. `None`: its listener is gone, or does not admit it any more.
-    pub fn begin(worker: Rc<Worker>, id: u64, secured: Secured) -> Option<Box<Self>> {
+    pub fn begin(worker: Rc<Worker>, id: u64, secured: Secured) -> Option<Relaying> {
         let Secured { stream, client, peer, is_user } = secured;
         // Judged when it was accepted; another config may be in force by now, and the table holds none that it turns away.
         let client = match client.renew(&worker.generation(), wall_clock()) {
@@ -130,8 +162,17 @@ impl Relay {
             }
         };
         let served = worker.served(client.listener)?;
-        let plan = plan_of(&worker, &client, peer.as_deref().filter(|_| is_user));
-        Some(Box::new(Self::new(worker, id, stream, client, served, plan)))
+        let plan = plan_of(&worker, &client, peer.as_deref().filter(|_| is_user))
+            .unwrap_or_else(|| Arc::clone(served.route().logins.nobody()));
+        if !plan.is_shared() {
+            let relay = Self::new(worker, id, stream, client, served, plan, None);
+            return Some(Relaying::Alone(Box::new(relay)));
+        }
+        let key = worker.guests.reserve(id);
+        let relay = Self::new(Rc::clone(&worker), id, stream, client, served, plan, Some(key));
+        let relay = Rc::new(RefCell::new(relay));
+        worker.guests.seat(key, Rc::clone(&relay) as _);
+        Some(Relaying::Sharing(Seated { worker, key, relay }))
     }
 
     fn new(
@@ -140,20 +181,22 @@ impl Relay {
         stream: Stream,
         client: Client,
         served: Rc<Served>,
-        plan: Option<Arc<Plan>>,
+        plan: Arc<Plan>,
+        shared: Option<SessionKey>,
     ) -> Self {
         let Client { from, sender, permit, generation, place, .. } = client;
         let now = worker.clock.now();
         let route = served.route();
         let entry = Rc::new(Entry::new(id, from, served, permit, generation, now).sent_by(sender));
         Self {
-            session: Session::new(SessionKey(id), plan.unwrap_or_else(|| Arc::clone(route.logins.nobody()))),
+            session: Session::new(shared.unwrap_or(SessionKey(id)), plan),
             presence: Presence::enter(Rc::clone(&worker), entry, place),
             worker,
             route,
             client: Some(stream),
             upstream: Upstream::None,
             link: Link::new(),
+            sharing: shared.map(|key| Box::new(Sharing::new(key))),
             up: Pipe::default(),
             down: Pipe::default(),
             client_ended: false,
@@ -174,7 +217,7 @@ impl Relay {
     }
 
     /// Moves what can be moved now.
-    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
         self.presence.entry.remember(cx.waker());
         match self.presence.entry.take_signal() {
             Some(Signal::Cut(reason)) => return Poll::Ready(Ended::at_once(reason)),
@@ -185,6 +228,9 @@ impl Relay {
             return Poll::Ready(Ended::at_once(ClosedReason::Revoked));
         }
         if let Some(ended) = self.expire() {
+            return Poll::Ready(ended);
+        }
+        if let Err(ended) = self.check_shared() {
             return Poll::Ready(ended);
         }
         self.reads_left = READS_PER_TURN;
@@ -278,6 +324,7 @@ impl Relay {
             self.route.counts.error(why.into());
         }
         self.hang_up();
+        self.leave_shared();
         self.session.lost(why);
         self.moves += 1;
     }
@@ -365,6 +412,8 @@ impl Drop for Relay {
 
 /// Counts for one session.
 struct Count<'a> {
+    client: Option<&'a Stream>,
+    since: Instant,
     worker: &'a Worker,
     entry: &'a Entry,
     route: &'a Route,
@@ -374,6 +423,26 @@ struct Count<'a> {
 impl Authenticator for Count<'_> {
     fn authenticate(&mut self, user: Option<&[u8]>, password: &[u8]) -> Attempt {
         authenticate(self.worker, self.entry, self.route, user, password)
+    }
+}
+
+impl Peer for Count<'_> {
+    fn id(&self) -> u64 {
+        self.entry.id
+    }
+
+    fn address(&self) -> String {
+        let from = self.entry.from;
+        if from.is_unix() { "unix:0".to_owned() } else { from.to_string() }
+    }
+
+    fn local_address(&self) -> String {
+        let local = self.client.and_then(Stream::local_address);
+        local.map_or_else(|| self.address(), |local| local.to_string())
+    }
+
+    fn age(&self) -> Duration {
+        self.since.elapsed()
     }
 }
 

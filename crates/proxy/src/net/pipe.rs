@@ -58,7 +58,7 @@ impl Pipe {
 
     /// Whether so much waits that nothing more should be judged.
     pub fn is_congested(&self) -> bool {
-        self.out.len() - self.written >= MAX_OUT
+        self.waiting() >= MAX_OUT
     }
 
     /// Writes until all that was passed is gone. Returns the bytes written by this call through `moved`, also where it
@@ -91,6 +91,37 @@ impl Pipe {
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Writes `bytes` after all that was passed, and keeps what `to` does not take. Returns as [`Pipe::poll_flush`] does.
+    pub fn poll_write_through(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut Stream,
+        bytes: &[u8],
+        moved: &mut u64,
+    ) -> Poll<io::Result<()>> {
+        let mut rest = bytes;
+        if !self.is_pending() && !bytes.is_empty() {
+            match to.poll_write(cx, &[IoSlice::new(bytes)]) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(n)) => {
+                    *moved += n as u64;
+                    rest = &bytes[n..];
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {}
+            }
+        }
+        if !rest.is_empty() {
+            self.insert(|out| out.extend_from_slice(rest));
+        }
+        self.poll_flush(cx, to, moved)
+    }
+
+    /// How many bytes wait to be written besides those in the read buffer.
+    pub const fn waiting(&self) -> usize {
+        self.out.len() - self.written
     }
 
     /// Reads once. `total`: how many unread bytes there must be room for. 0: the end of the stream.

@@ -3,7 +3,7 @@
 mod tls;
 
 use std::io::{self, IoSlice};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -108,6 +108,15 @@ impl Stream {
                 Ok(())
             }
         };
+    }
+
+    /// Where it leads, and where from, as Redis writes it.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.local_addr().ok(),
+            Self::Unix(_) => None,
+            Self::Tls(stream) => stream.local_address(),
+        }
     }
 
     /// Bytes of memory it holds for what has arrived in part or cannot be written yet.

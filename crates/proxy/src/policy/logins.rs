@@ -9,7 +9,7 @@ use portcullis_session::inject::Preamble;
 use portcullis_session::{self as session, Plan};
 use secrecy::ExposeSecret;
 
-use crate::config::{Acl, Auth, Config, Credentials, Listener, Upstream};
+use crate::config::{Acl, Auth, Config, Connections, Credentials, Listener, Upstream};
 
 /// The identities of one listener.
 #[derive(Debug)]
@@ -164,5 +164,9 @@ fn plan(listener: &Listener, upstream: Option<&Upstream>, credentials: Option<&C
         ..RequestLimits::default()
     };
     let name = upstream.map_or("", Upstream::name);
-    Plan::new(auth, preamble, name, grammar, limits.held_command())
+    let plan = Plan::new(auth, preamble, name, grammar, limits.held_command());
+    match upstream.map(Upstream::connections) {
+        Some(Connections::Shared) => plan.shared(),
+        _ => plan,
+    }
 }

@@ -17,6 +17,7 @@ pub struct Served {
     /// Counters of this worker.
     pub counts: ListenerCounts,
     pace: Cell<Pace>,
+    output_buffer: Cell<usize>,
     route: RefCell<Rc<Route>>,
     auth: Cell<Auth>,
     /// Whether its clients speak TLS.
@@ -56,6 +57,7 @@ impl Served {
             name: Arc::clone(state.name()),
             counts: ListenerCounts::new(Arc::clone(state.series()), worker),
             pace: Cell::new(Pace::of(generation.config(), listener)),
+            output_buffer: Cell::new(listener.limits().client_output_buffer()),
             route: RefCell::new(Rc::new(Route::of(generation, index, worker)?)),
             auth: Cell::new(listener.auth()),
             secret: Cell::new(listener.tls().is_some()),
@@ -67,6 +69,7 @@ impl Served {
     pub fn renew(&self, generation: &Generation, index: usize, worker: usize) -> Option<Change> {
         let next = Self::of(generation, index, worker)?;
         self.index.set(index);
+        self.output_buffer.set(next.output_buffer.get());
         self.route.replace(next.route.into_inner());
         Some(Change {
             terms: self.auth.replace(next.auth.get()) != next.auth.get()
@@ -85,6 +88,11 @@ impl Served {
         self.pace.get()
     }
 
+    /// How many bytes may wait for one of its clients where upstream connections are shared.
+    pub fn output_buffer(&self) -> usize {
+        self.output_buffer.get()
+    }
+
     /// Where a session that begins now is led.
     pub fn route(&self) -> Rc<Route> {
         Rc::clone(&self.route.borrow())
@@ -97,6 +105,11 @@ impl Served {
 }
 
 impl Route {
+    /// Whether connections made for the other may serve for this one: it is the same upstream, reached the same way.
+    pub fn leads_where(&self, other: &Self) -> bool {
+        self.upstream == other.upstream && self.tcp == other.tcp
+    }
+
     fn of(generation: &Generation, listener: usize, worker: usize) -> Option<Self> {
         let config = generation.config();
         let upstream = config.listeners().get(listener)?.upstream();

@@ -1,6 +1,6 @@
 //! A worker's sessions as seen from outside their tasks: who they are, and how to wake or cut them.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
@@ -151,6 +151,11 @@ impl Entry {
         }
     }
 
+    /// How to wake its task.
+    pub fn waker(&self) -> Ref<'_, Option<Waker>> {
+        self.waker.borrow()
+    }
+
     /// It is to end now.
     pub fn cut(&self, reason: ClosedReason) {
         self.tell(Signal::Cut(reason));
@@ -167,7 +172,8 @@ impl Entry {
         matches!(self.signal.get(), Some(Signal::Cut(_)))
     }
 
-    fn wake(&self) {
+    /// There is something for it to do.
+    pub fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }

@@ -150,6 +150,11 @@ impl Session {
         }
     }
 
+    /// Whether the client has said RESET, after which nothing on its own connection is for it.
+    pub fn has_left(&self) -> bool {
+        self.sharing.as_ref().is_some_and(|sharing| sharing.left)
+    }
+
     /// The client's own upstream connection is still needed, for messages may come on it.
     pub fn keep_lease(&mut self, now: Tick) {
         if let Some(sharing) = &mut self.sharing {

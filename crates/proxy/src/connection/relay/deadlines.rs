@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use portcullis_session::Tick;
 use portcullis_session::session::Unavailable;
+use portcullis_session::{Lease, Tick};
 
 use super::{Ended, Relay, Upstream};
 use crate::config::{Auth, Config, Listener};
@@ -100,6 +100,7 @@ impl Relay {
         }
         match self.due() {
             Some((at, Due::Response)) if at <= now => {
+                self.retire_shared();
                 self.lose_upstream(Some(Unavailable::Timeout));
                 None
             }
@@ -121,6 +122,7 @@ impl Relay {
             self.frame_due(),
             self.idle_due(),
             self.response_due(),
+            self.lease_due(),
         ];
         all.into_iter().flatten().min_by_key(|(at, _)| *at)
     }
@@ -164,6 +166,14 @@ impl Relay {
         waits.then(|| (self.silent_since.after(limit), Due::Response))
     }
 
+    /// A connection of its own that the client needs no longer.
+    fn lease_due(&self) -> Option<(Tick, Due)> {
+        match self.session.lease(self.worker.clock.latest()) {
+            Lease::Until(at) => Some((at, Due::Lease)),
+            _ => None,
+        }
+    }
+
     /// Whether what the upstream owes may take any time.
     fn waits_for_others(&self) -> bool {
         self.session.blocks() || self.link.streams()
@@ -178,6 +188,7 @@ impl Relay {
 enum Due {
     Close(ClosedReason),
     Response,
+    Lease,
 }
 
 #[cfg(test)]

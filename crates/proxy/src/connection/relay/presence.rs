@@ -15,7 +15,7 @@ pub(super) struct Presence {
     pub(super) totals: Totals,
     worker: Rc<Worker>,
     key: usize,
-    since: Instant,
+    pub(super) since: Instant,
     left: bool,
     _place: Place,
 }

@@ -42,13 +42,20 @@ impl Relay {
                         entry: &self.presence.entry,
                         route: &self.route,
                         totals: &mut self.presence.totals,
+                        client: self.client.as_ref(),
+                        since: self.presence.since,
                     };
                     let len = part.bytes.len();
+                    let streams = part.ended == 0;
                     match self.session.reply(&part, self.answered_at, &mut count) {
                         Fate::Pass => self.down.pass(len),
                         Fate::Drop => self.down.skip(len),
                         Fate::Replace(bytes) => {
                             self.down.insert(|out| out.extend_from_slice(bytes));
+                            self.down.skip(len);
+                        }
+                        Fate::Rewritten => {
+                            self.down.insert(|out| out.extend_from_slice(self.session.rewritten()));
                             self.down.skip(len);
                         }
                         Fate::Lost(why) => {
@@ -61,6 +68,9 @@ impl Relay {
                             self.distrust(None);
                             break;
                         }
+                    }
+                    if streams {
+                        self.session.keep_lease(self.answered_at);
                     }
                     self.moves += 1;
                     self.speak();
@@ -127,6 +137,7 @@ impl Relay {
             self.count_bytes(Direction::ToClient, moved);
             self.touch();
         }
+        self.drained();
         match flushed {
             Poll::Ready(Ok(())) => Ok(true),
             Poll::Ready(Err(_)) => Err(Ended::at_once(ClosedReason::Client)),

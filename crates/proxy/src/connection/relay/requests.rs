@@ -22,7 +22,8 @@ impl Relay {
     /// Reads, judges and writes on, until one of them has to wait.
     pub(super) fn requests(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
         loop {
-            let want = self.judge_requests();
+            self.return_lease();
+            let want = self.judge_requests(cx);
             self.poll_dial(cx);
             if !self.flush_up(cx) {
                 self.frame.stop();
@@ -39,21 +40,38 @@ impl Relay {
         }
     }
 
-    fn judge_requests(&mut self) -> Want {
+    fn judge_requests(&mut self, cx: &Context<'_>) -> Want {
         if !self.session.owes() {
             self.silent_since = self.asked_at.max(self.linked_at);
         }
+        let mut least = 0;
         loop {
             if self.up.is_congested() || self.closing.is_some() {
                 return Want::Nothing;
             }
+            let Some(room) = self.room(least, cx) else { return Want::Company };
+            let pooled = self.session.is_pooled();
             let mut count = Count {
                 worker: &self.worker,
                 entry: &self.presence.entry,
                 route: &self.route,
                 totals: &mut self.presence.totals,
+                client: self.client.as_ref(),
+                since: self.presence.since,
             };
-            match self.session.next(self.up.unread(), self.asked_at, &mut count) {
+            match self.session.next(&self.up.unread()[..room], self.asked_at, &mut count) {
+                Step::Forward { len, first, owed, shape, .. } if pooled => {
+                    let bytes = &self.up.unread()[..len];
+                    self.sharing.iter_mut().for_each(|sharing| sharing.give(first, owed, &shape, bytes));
+                    self.up.skip(len);
+                    self.count_bytes(Direction::ToUpstream, len as u64);
+                }
+                Step::Instead { bytes, skip, first, shape } if pooled => {
+                    self.sharing.iter_mut().for_each(|sharing| sharing.give(first, 1, &shape, bytes));
+                    let len = bytes.len();
+                    self.up.skip(skip);
+                    self.count_bytes(Direction::ToUpstream, len as u64);
+                }
                 Step::Forward { len, first, owed, shape, .. } => {
                     if owed > 0 {
                         self.link.expect(first, owed, shape);
@@ -67,6 +85,10 @@ impl Relay {
                     self.up.skip(skip);
                 }
                 Step::Skip { len } => self.up.skip(len),
+                Step::Need { at_least } if at_least <= self.up.unread().len() => {
+                    least = at_least.max(2 * room);
+                    continue;
+                }
                 Step::Need { .. } if self.client_ended => self.session.eof(),
                 Step::Need { at_least } => {
                     if self.session.is_mid_frame() {
@@ -81,8 +103,12 @@ impl Relay {
                     }
                     return Want::Company;
                 }
-                Step::Wait(_) => {
+                Step::Wait(until) => {
                     self.frame.stop();
+                    if until == Until::Pooled && self.switch_pool(cx) {
+                        continue;
+                    }
+                    self.await_replies();
                     self.speak();
                     return Want::Company;
                 }
@@ -96,6 +122,7 @@ impl Relay {
                 self.frame.stop();
             }
             self.speak();
+            least = 0;
         }
     }
 

@@ -261,6 +261,10 @@ impl TlsStream {
         self.ended || self.socket.peer_closed()
     }
 
+    pub(super) fn local_address(&self) -> Option<std::net::SocketAddr> {
+        self.socket.local_address()
+    }
+
     pub(super) fn reset_on_close(&mut self) {
         self.parted = true;
         self.socket.reset_on_close();

@@ -1,0 +1,404 @@
+//! A client whose commands go to connections that it shares with others.
+
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use portcullis_session::link::Part;
+use portcullis_session::session::Unavailable;
+use portcullis_session::tick::Ticket;
+use portcullis_session::{Fate, Lease, Link, SessionKey, Shape, Tick};
+
+use super::{Count, Ended, Relay, Upstream};
+use crate::metrics::{ClosedReason, Direction};
+use crate::upstream::shared::{Connection, Guest, Heard, Outcome, Pool};
+use crate::worker::served::Route;
+
+/// Half of what one client may have unanswered on a shared connection: one read. More of it waits in the client's own
+/// socket, so that whoever pipelines without end keeps others waiting for no longer than Redis needs for this much.
+const MAX_HALF: usize = 16 * 1024;
+
+/// As long as it is not known what a client's replies are like, so much: a dozen commands.
+const FIRST_HALF: usize = 512;
+
+/// A client for which so much waits to be written does not read as fast as it asks.
+const LAGGING: usize = 64 * 1024;
+
+/// What a client has to do with the connections that it shares.
+#[derive(Debug)]
+pub(super) struct Sharing {
+    pub(super) key: SessionKey,
+    pool: Option<Chosen>,
+    /// Where its commands go, and where replies to it are owed.
+    connection: Option<Rc<Connection>>,
+    /// Of another kind, which the session waits for.
+    awaited: Option<Rc<Connection>>,
+    window: Window,
+    /// Something has to be done when replies come, other than passing them on.
+    pub(super) waits: bool,
+    /// The client is gone, as a write has shown.
+    broken: bool,
+    /// How long it has kept connections waiting.
+    stalled: Duration,
+    /// A connection that waits until there is room for more.
+    drained: Option<Waker>,
+    /// What the session left to be said in place of a reply.
+    left: Option<Left>,
+}
+
+/// A pool, and what made it the right one.
+#[derive(Debug)]
+struct Chosen {
+    pool: Rc<Pool>,
+    epoch: u32,
+    route: Rc<Route>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Left {
+    Canned(&'static [u8]),
+    Rewritten,
+}
+
+/// How much is unanswered. When half of it was given, the half before must be answered first.
+#[derive(Debug)]
+struct Window {
+    half: usize,
+    given: usize,
+    asked: u64,
+    answered: u64,
+    /// What must be answered before more is given.
+    mark: u64,
+}
+
+impl Window {
+    const fn new() -> Self {
+        Self { half: FIRST_HALF, given: 0, asked: 0, answered: 0, mark: 0 }
+    }
+
+    /// How many bytes may be given now. A command of `least` bytes may be, whatever the size of a half, where it is the
+    /// first of one.
+    fn room(&mut self, least: usize) -> usize {
+        if self.given >= self.half && self.answered >= self.mark {
+            self.half = MAX_HALF.min(self.half * 2);
+            self.given = 0;
+            self.mark = self.asked;
+        }
+        let room = self.half.saturating_sub(self.given);
+        if least <= room {
+            return room;
+        }
+        if self.given == 0 {
+            return least;
+        }
+        // What is left of this half is too little.
+        self.given = self.half;
+        0
+    }
+
+    const fn give(&mut self, bytes: usize, commands: u64) {
+        self.given += bytes;
+        self.asked += commands;
+    }
+}
+
+impl Sharing {
+    pub(super) const fn new(key: SessionKey) -> Self {
+        Self {
+            key,
+            pool: None,
+            connection: None,
+            awaited: None,
+            window: Window::new(),
+            waits: false,
+            broken: false,
+            stalled: Duration::ZERO,
+            drained: None,
+            left: None,
+        }
+    }
+
+    /// Gives commands to the shared connection.
+    pub(super) fn give(&mut self, first: Ticket, owed: u64, shape: &Shape, bytes: &[u8]) {
+        if let Some(connection) = &self.connection {
+            connection.send(first, owed, shape.clone(), bytes);
+            self.window.give(bytes.len(), owed);
+        }
+    }
+}
+
+impl Relay {
+    /// How many of the unread bytes the session may look at now, where it asks for `least`. None: commands have to wait,
+    /// and somebody will wake the task.
+    pub(super) fn room(&mut self, least: usize, cx: &Context<'_>) -> Option<usize> {
+        let unread = self.up.unread().len();
+        let may_send = self.session.is_pooled() && !(unread == 0 && self.session.is_idle());
+        if !may_send || self.session.is_ending() {
+            return Some(unread);
+        }
+        if self.down.waiting() > LAGGING {
+            self.session.set_lagging();
+        }
+        if !self.has_connection(cx.waker()) {
+            return None;
+        }
+        let sharing = self.sharing.as_mut()?;
+        match sharing.window.room(least) {
+            0 => {
+                sharing.waits = true;
+                None
+            }
+            room => Some(room.min(unread)),
+        }
+    }
+
+    /// Its task is to be woken when replies come.
+    pub(super) fn await_replies(&mut self) {
+        if let Some(sharing) = &mut self.sharing {
+            sharing.waits = true;
+        }
+    }
+
+    /// No reply is for it any more.
+    pub(super) fn leave_shared(&self) {
+        if let Some(sharing) = &self.sharing {
+            self.worker.guests.forget(sharing.key);
+        }
+    }
+
+    /// Whether the connection where commands go takes more; chosen anew where nothing is owed.
+    fn has_connection(&mut self, waker: &Waker) -> bool {
+        let owes = self.session.owes();
+        let Some(sharing) = &mut self.sharing else { return false };
+        sharing.waits = false;
+        if let Some(connection) = sharing.connection.as_ref().filter(|_| owes) {
+            if !connection.takes_more() {
+                connection.wait(waker);
+                sharing.waits = true;
+            }
+            return connection.takes_more();
+        }
+        let pool = self.pool();
+        let picked = pool.and_then(|pool| pool.pick(&self.worker, waker));
+        let Some(sharing) = &mut self.sharing else { return false };
+        sharing.connection = picked;
+        sharing.connection.is_some()
+    }
+
+    fn pool(&mut self) -> Option<Rc<Pool>> {
+        let epoch = self.session.pool_epoch();
+        let sharing = self.sharing.as_mut()?;
+        if let Some(chosen) = &sharing.pool
+            && chosen.epoch == epoch
+            && Rc::ptr_eq(&chosen.route, &self.route)
+        {
+            return Some(Rc::clone(&chosen.pool));
+        }
+        let pool = self.worker.pools.pool(&self.route, self.session.pool_key());
+        sharing.pool = Some(Chosen { pool: Rc::clone(&pool), epoch, route: Rc::clone(&self.route) });
+        Some(pool)
+    }
+
+    /// Looks for a connection of the kind that the session asks for. True: the session has been told how that ended.
+    pub(super) fn switch_pool(&mut self, cx: &Context<'_>) -> bool {
+        let awaited = self.sharing.as_mut().and_then(|sharing| sharing.awaited.take());
+        let Some(connection) =
+            awaited.or_else(|| self.pool().and_then(|pool| pool.pick(&self.worker, cx.waker())))
+        else {
+            return false;
+        };
+        match connection.outcome(cx.waker()) {
+            Outcome::Pending => {
+                if let Some(sharing) = &mut self.sharing {
+                    sharing.awaited = Some(connection);
+                }
+                return false;
+            }
+            Outcome::Ready => self.session.pooled(Ok(())),
+            Outcome::Refused(line) => self.session.pooled(Err(&line)),
+            Outcome::Unavailable(why) => self.session.lost(Some(why)),
+            Outcome::Ended => self.session.lost(None),
+        }
+        self.moves += 1;
+        true
+    }
+
+    /// Closes the client's own upstream connection once it is not needed any more.
+    pub(super) fn return_lease(&mut self) {
+        if self.sharing.is_none() {
+            return;
+        }
+        let now = self.worker.clock.latest();
+        if self.session.lease(now) != Lease::Over {
+            return;
+        }
+        // Messages may come, unless the client has said RESET.
+        if self.link.streams() && !self.session.has_left() || self.down.waiting() > LAGGING {
+            return self.session.keep_lease(now);
+        }
+        self.hang_up();
+        self.upstream = Upstream::None;
+        self.link = Link::new();
+        self.reply_need = 1;
+        let unread = self.down.unread().len();
+        self.down.skip(unread);
+        self.session.give_back();
+        self.moves += 1;
+    }
+
+    /// The upstream connection of a client that shares does not answer in time.
+    pub(super) fn retire_shared(&self) {
+        if let Some(connection) = self.sharing.as_ref().and_then(|sharing| sharing.connection.as_ref())
+            && self.session.is_pooled()
+        {
+            connection.retire();
+        }
+    }
+
+    /// What a shared connection found out about the client.
+    pub(super) fn check_shared(&mut self) -> Result<(), Ended> {
+        let Some(sharing) = &mut self.sharing else { return Ok(()) };
+        sharing.waits = false;
+        if sharing.broken { Err(Ended::at_once(ClosedReason::Client)) } else { Ok(()) }
+    }
+
+    /// There may be room again for what waits to be written.
+    pub(super) fn drained(&mut self) {
+        let full = self.is_full();
+        if let Some(sharing) = self.sharing.as_mut().filter(|_| !full)
+            && let Some(waker) = sharing.drained.take()
+        {
+            waker.wake();
+        }
+    }
+
+    fn wake(&self) {
+        self.presence.entry.wake();
+    }
+}
+
+impl Guest for Relay {
+    fn reply(&mut self, part: &Part<'_>, now: Tick) -> Heard {
+        self.answered_at = now;
+        self.silent_since = now;
+        self.presence.entry.moved.set(now);
+        self.count_bytes(Direction::FromUpstream, part.bytes.len() as u64);
+        let mut count = Count {
+            worker: &self.worker,
+            entry: &self.presence.entry,
+            route: &self.route,
+            totals: &mut self.presence.totals,
+            client: self.client.as_ref(),
+            since: self.presence.since,
+        };
+        let fate = self.session.reply(part, now, &mut count);
+        if part.ended == 0 && part.bytes.len() > LAGGING {
+            self.session.set_lagging();
+        }
+        let Some(sharing) = &mut self.sharing else { return Heard::Doubt };
+        sharing.window.answered += part.ended;
+        let heard = match fate {
+            Fate::Pass => Heard::Pass,
+            Fate::Drop => Heard::Drop,
+            Fate::Replace(bytes) => {
+                sharing.left = Some(Left::Canned(bytes));
+                Heard::Other
+            }
+            Fate::Rewritten => {
+                sharing.left = Some(Left::Rewritten);
+                Heard::Other
+            }
+            Fate::Lost(why) => {
+                self.session.lost(Some(why));
+                self.wake();
+                return Heard::Gone;
+            }
+            Fate::Doubt => return Heard::Doubt,
+        };
+        if sharing.waits || self.draining || self.client_ended {
+            self.wake();
+        }
+        heard
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        let Some(client) = self.client.as_mut() else { return };
+        let mut moved = 0;
+        let entry = Rc::clone(&self.presence.entry);
+        let waker = entry.waker();
+        let mut cx = Context::from_waker(waker.as_ref().unwrap_or(Waker::noop()));
+        let written = self.down.poll_write_through(&mut cx, client, bytes, &mut moved);
+        drop(waker);
+        if moved > 0 {
+            self.presence.totals.bytes_to_client += moved;
+            self.count_bytes(Direction::ToClient, moved);
+        }
+        match written {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(_)) => {
+                if let Some(sharing) = &mut self.sharing {
+                    sharing.broken = true;
+                }
+                self.wake();
+            }
+            // Its task sees to the deadline, and to the account.
+            Poll::Pending => self.wake(),
+        }
+    }
+
+    fn speaks(&self) -> bool {
+        self.session.speaks()
+    }
+
+    fn speak(&mut self) {
+        let left = self.sharing.as_mut().and_then(|sharing| sharing.left.take());
+        let session = &mut self.session;
+        self.down.insert(|out| {
+            match left {
+                Some(Left::Canned(bytes)) => out.extend_from_slice(bytes),
+                Some(Left::Rewritten) => out.extend_from_slice(session.rewritten()),
+                None => {}
+            }
+            session.render(out);
+        });
+        self.write(&[]);
+    }
+
+    fn is_full(&self) -> bool {
+        let broken = self.sharing.as_ref().is_some_and(|sharing| sharing.broken);
+        !broken && self.down.waiting() >= self.presence.entry.served.output_buffer()
+    }
+
+    fn wake_when_drained(&mut self, waker: &Waker) {
+        if let Some(sharing) = &mut self.sharing {
+            sharing.drained = Some(waker.clone());
+        }
+    }
+
+    fn has_stalled(&mut self, time: Duration) -> Duration {
+        let Some(sharing) = &mut self.sharing else { return Duration::ZERO };
+        sharing.stalled += time;
+        sharing.stalled
+    }
+
+    fn cut(&mut self) {
+        self.presence.entry.cut(ClosedReason::Slow);
+    }
+
+    fn lost(&mut self, why: Option<Unavailable>) {
+        self.session.lost(why);
+        self.wake();
+    }
+}
+
+impl Drop for Sharing {
+    fn drop(&mut self) {
+        if let Some(waker) = self.drained.take() {
+            waker.wake();
+        }
+        // What it was doing when it panicked may be half done.
+        if let Some(connection) = self.connection.take().filter(|_| std::thread::panicking()) {
+            connection.end();
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Connections to Redis that the clients of one worker share.
+//!
+//! A [`Pool`] has those that mean the same to a client: one upstream, one login, one database, one RESP version. Commands of
+//! many clients go out in one write of the connection's own task, and what comes back is handed to each from the buffer
+//! that it was read into.
+
+mod connection;
+mod guests;
+mod pool;
+
+pub use self::connection::{Connection, Outcome};
+pub use self::guests::{Guest, Guests, Heard};
+pub use self::pool::{Pool, Pools};

@@ -1,0 +1,580 @@
+//! One shared connection: its task sets it up, writes what clients gave it, and hands out what comes back.
+
+mod outbox;
+mod run;
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use portcullis_session::pool::Shared;
+use portcullis_session::session::Unavailable;
+use portcullis_session::tick::Ticket;
+use portcullis_session::{PoolFault, PoolKey, PooledLink, SessionKey, Shape, Tick};
+use tokio::task::{spawn_local, unconstrained};
+use tokio::time::{Sleep, sleep};
+
+use self::outbox::Outbox;
+use self::run::Run;
+use super::guests::{Guest, Heard};
+use super::pool::Pool;
+use crate::metrics::{UpstreamErrorKind, UpstreamState};
+use crate::net::buffer::Buffer;
+use crate::net::stream::Stream;
+use crate::tls::TlsFault;
+use crate::upstream::connect::{ConnectError, connect};
+use crate::worker::Worker;
+
+/// What one read may bring: the replies to some hundred clients at once.
+const READ: usize = 64 * 1024;
+
+/// Reads of one turn; then clients get theirs.
+const READS_PER_TURN: u32 = 4;
+
+/// With so much unwritten no new commands are taken: Redis does not keep up.
+const MAX_UNWRITTEN: usize = 256 * 1024;
+
+/// A client that does not read may keep others waiting so long, in all.
+const MAX_STALL: Duration = Duration::from_millis(100);
+
+/// A connection that nobody used for so long is closed.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// A connection of a pool. Its task has it as well, and ends when the connection does.
+pub struct Connection {
+    worker: Rc<Worker>,
+    pool: Rc<Pool>,
+    state: RefCell<State>,
+    takes_more: Cell<bool>,
+    /// Its task was told that there is something to do.
+    told: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+    outcome: RefCell<Outcome>,
+    /// Who wants to know how setting up ends.
+    curious: RefCell<Vec<Waker>>,
+    idle_since: Cell<Option<Tick>>,
+    /// It takes nothing more, and ends when it owes nobody anything.
+    retired: Cell<bool>,
+    ending: Cell<bool>,
+}
+
+/// What became of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is being set up.
+    Pending,
+    /// It is there.
+    Ready,
+    /// The upstream cannot be had.
+    Unavailable(Unavailable),
+    /// The upstream has no such database or RESP version, and says so in this line.
+    Refused(Rc<[u8]>),
+    /// It is over.
+    Ended,
+}
+
+struct State {
+    stream: Phase,
+    link: PooledLink,
+    /// The gate's own words, and then what clients gave.
+    setup: Outbox,
+    outbox: Outbox,
+    inbox: Buffer,
+    need: usize,
+    /// Setting up must be done by then.
+    deadline: Pin<Box<Sleep>>,
+    stalled: Option<Stalled>,
+    accounted: usize,
+    aside: usize,
+}
+
+enum Phase {
+    Dialling(Pin<Box<dyn Future<Output = Result<Stream, ConnectError>>>>),
+    Open(Stream),
+}
+
+/// Waiting for a client that does not read.
+struct Stalled {
+    by: SessionKey,
+    since: Tick,
+    timer: Pin<Box<Sleep>>,
+}
+
+/// Why a connection ends.
+enum End {
+    Dial(ConnectError),
+    Fault(PoolFault),
+    Doubt,
+    SetupTimeout,
+    Broken(Option<String>),
+    /// Nobody needs it.
+    Unused,
+}
+
+impl Connection {
+    /// Begins to open one, in a task of its own.
+    pub fn open(worker: Rc<Worker>, pool: Rc<Pool>) -> Rc<Self> {
+        let route = Rc::clone(pool.route());
+        // The same time as connecting, once more: each step of it may take that.
+        let within = route.upstream.connect_timeout().saturating_mul(2);
+        let dial = Box::pin(async move { connect(&route.upstream, &route.tcp).await });
+        let mut link = PooledLink::new(pool.key().clone());
+        let mut setup = Outbox::default();
+        setup.push(&link.open());
+        let connection = Rc::new(Self {
+            state: RefCell::new(State {
+                stream: Phase::Dialling(dial),
+                link,
+                setup,
+                outbox: Outbox::default(),
+                inbox: Buffer::default(),
+                need: 1,
+                deadline: Box::pin(sleep(within)),
+                stalled: None,
+                accounted: 0,
+                aside: 0,
+            }),
+            worker,
+            pool,
+            takes_more: Cell::new(true),
+            told: Cell::new(false),
+            waker: RefCell::default(),
+            outcome: RefCell::new(Outcome::Pending),
+            curious: RefCell::default(),
+            idle_since: Cell::new(None),
+            retired: Cell::new(false),
+            ending: Cell::new(false),
+        });
+        let running = Running(Rc::clone(&connection));
+        spawn_local(unconstrained(async move {
+            let running = running;
+            let end = poll_fn(|cx| running.0.poll(cx)).await;
+            running.0.finish(&end);
+        }));
+        connection
+    }
+
+    /// Whether new commands may be given to it.
+    pub fn takes_more(&self) -> bool {
+        self.takes_more.get()
+    }
+
+    /// Gives it commands: `owed` of `first`'s session, each of which gets `shape` back.
+    pub fn send(&self, first: Ticket, owed: u64, shape: Shape, bytes: &[u8]) {
+        let mut state = self.state.borrow_mut();
+        state.link.expect(first, owed, shape);
+        state.outbox.push(bytes);
+        if state.outbox.len() >= MAX_UNWRITTEN {
+            self.takes_more.set(false);
+        }
+        drop(state);
+        self.idle_since.set(None);
+        self.tell();
+    }
+
+    /// What became of it. While it is pending, `waker` is woken when that changes.
+    pub fn outcome(&self, waker: &Waker) -> Outcome {
+        let outcome = self.outcome.borrow().clone();
+        if outcome == Outcome::Pending {
+            let mut curious = self.curious.borrow_mut();
+            if !curious.iter().any(|known| known.will_wake(waker)) {
+                curious.push(waker.clone());
+            }
+        }
+        outcome
+    }
+
+    /// Wakes `waker` when it takes commands again, or is over.
+    pub fn wait(&self, waker: &Waker) {
+        self.pool.wait(waker);
+    }
+
+    /// Ends it, if nobody has used it for long, or nobody is there any more who waits for it to answer.
+    pub fn end_idle(&self, now: Tick) {
+        let unused = self.idle_since.get().is_some_and(|since| since.after(IDLE) <= now);
+        if unused || (self.retired.get() && !self.has_creditors(&self.state.borrow())) {
+            self.end();
+        }
+    }
+
+    /// Ends it, whoever waits for it.
+    pub fn end(&self) {
+        self.takes_more.set(false);
+        self.ending.set(true);
+        self.tell();
+    }
+
+    /// No new commands go there: it seems to hang.
+    pub fn retire(&self) {
+        self.takes_more.set(false);
+        self.retired.set(true);
+    }
+
+    fn has_creditors(&self, state: &State) -> bool {
+        state.link.creditors().any(|key| self.worker.guests.get(key).is_some())
+    }
+
+    fn tell(&self) {
+        if !self.told.replace(true)
+            && let Some(waker) = &*self.waker.borrow()
+        {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<End> {
+        self.told.set(false);
+        self.remember(cx.waker());
+        let mut state = self.state.borrow_mut();
+        let done = self.advance(&mut state, cx);
+        let rested = state.rest(&self.worker);
+        if done.is_pending() {
+            self.update(&state, rested);
+        }
+        done
+    }
+
+    fn remember(&self, waker: &Waker) {
+        let mut known = self.waker.borrow_mut();
+        if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            *known = Some(waker.clone());
+        }
+    }
+
+    /// Whether new commands are taken may have changed.
+    fn update(&self, state: &State, idle: bool) {
+        let now = self.worker.clock.latest();
+        self.idle_since.set(idle.then(|| self.idle_since.get().unwrap_or(now)));
+        let takes_more = state.link.takes_more()
+            && state.stalled.is_none()
+            && state.outbox.len() < MAX_UNWRITTEN
+            && !self.retired.get();
+        if takes_more && !self.takes_more.replace(true) {
+            self.pool.wake_waiting();
+        } else if !takes_more {
+            self.takes_more.set(false);
+        }
+    }
+
+    fn advance(&self, state: &mut State, cx: &mut Context<'_>) -> Poll<End> {
+        if self.ending.get() {
+            return Poll::Ready(End::Unused);
+        }
+        if !state.link.is_ready() || matches!(state.stream, Phase::Dialling(_)) {
+            if state.deadline.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(End::SetupTimeout);
+            }
+            if let Poll::Ready(end) = self.dial(state, cx) {
+                return Poll::Ready(end);
+            }
+        }
+        if let Err(end) = state.write(cx) {
+            return Poll::Ready(end);
+        }
+        if let Some(end) = self.unstall(state, cx) {
+            return Poll::Ready(end);
+        }
+        for _ in 0..READS_PER_TURN {
+            if state.stalled.is_some() {
+                return Poll::Pending;
+            }
+            match state.read(cx, &self.worker) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(end)) => return Poll::Ready(end),
+            }
+            if let Err(end) = self.hand_out(state, cx) {
+                return Poll::Ready(end);
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn dial(&self, state: &mut State, cx: &mut Context<'_>) -> Poll<End> {
+        let Phase::Dialling(attempt) = &mut state.stream else { return Poll::Pending };
+        match attempt.as_mut().poll(cx) {
+            Poll::Pending => {}
+            Poll::Ready(Err(error)) => return Poll::Ready(End::Dial(error)),
+            Poll::Ready(Ok(stream)) => {
+                state.stream = Phase::Open(stream);
+                self.pool.route().counts.connection(UpstreamState::Pooled, 1);
+                if state.link.is_ready() {
+                    self.settle(Outcome::Ready);
+                }
+            }
+        }
+        Poll::Pending
+    }
+
+    fn settle(&self, outcome: Outcome) {
+        *self.outcome.borrow_mut() = outcome;
+        for waker in self.curious.take() {
+            waker.wake();
+        }
+    }
+
+    /// Gives each client what was read for it.
+    fn hand_out(&self, state: &mut State, cx: &mut Context<'_>) -> Result<(), End> {
+        let now = self.worker.clock.now();
+        let mut run = Run::default();
+        let mut full = None;
+        let mut at = 0;
+        let ended = loop {
+            let buf = state.inbox.bytes();
+            match state.link.next(&buf[at..]) {
+                Shared::Own(len) => {
+                    let _ = std::mem::take(&mut run).end(buf);
+                    at += len;
+                    if state.link.is_ready() {
+                        self.settle(Outcome::Ready);
+                        self.tell();
+                    }
+                }
+                Shared::Need(total) => {
+                    state.need = total;
+                    break Ok(());
+                }
+                Shared::Fault(fault) => break Err(End::Fault(fault)),
+                Shared::Part(part) => {
+                    let key = part.ticket.session;
+                    if !run.is_of(key) {
+                        full = run.end(buf);
+                        run = Run::new(key, self.worker.guests.get(key), at);
+                    }
+                    match run.take(&part, buf, now) {
+                        Heard::Doubt => break Err(End::Doubt),
+                        Heard::Gone => self.worker.guests.forget(key),
+                        Heard::Pass | Heard::Drop | Heard::Other => {}
+                    }
+                    at += part.bytes.len();
+                    if full.is_some() {
+                        break Ok(());
+                    }
+                }
+            }
+        };
+        let last = run.end(state.inbox.bytes());
+        state.inbox.consume(at);
+        if let Some((key, guest)) = full.or(last) {
+            self.stall(state, key, &guest, now, cx);
+        }
+        ended
+    }
+
+    /// Nothing more is read before that client has made room.
+    fn stall(
+        &self,
+        state: &mut State,
+        by: SessionKey,
+        guest: &Rc<RefCell<dyn Guest>>,
+        since: Tick,
+        cx: &mut Context<'_>,
+    ) {
+        guest.borrow_mut().wake_when_drained(cx.waker());
+        let mut timer = Box::pin(sleep(MAX_STALL));
+        // Armed by being polled.
+        let _ = timer.as_mut().poll(cx);
+        state.stalled = Some(Stalled { by, since, timer });
+    }
+
+    /// Goes on where the client has made room, or is gone, or keeps others waiting for too long.
+    fn unstall(&self, state: &mut State, cx: &mut Context<'_>) -> Option<End> {
+        let Stalled { by, since, timer } = state.stalled.as_mut()?;
+        let (by, since) = (*by, *since);
+        let due = timer.as_mut().poll(cx).is_ready();
+        let guest = self.worker.guests.get(by);
+        let now = self.worker.clock.now();
+        if let Some(guest) = guest.filter(|guest| guest.borrow().is_full()) {
+            let mut guest = guest.borrow_mut();
+            if !due {
+                guest.wake_when_drained(cx.waker());
+                return None;
+            }
+            let others = state.link.owes_others(by) || self.pool.is_short();
+            if !others {
+                let mut timer = Box::pin(sleep(MAX_STALL));
+                let _ = timer.as_mut().poll(cx);
+                state.stalled = Some(Stalled { by, since: now, timer });
+                guest.wake_when_drained(cx.waker());
+                return None;
+            }
+            guest.cut();
+            drop(guest);
+            self.worker.guests.forget(by);
+        } else if let Some(guest) = self.worker.guests.get(by) {
+            let others = state.link.owes_others(by) || self.pool.is_short();
+            let time = Duration::from_nanos(now.since(since));
+            if others && guest.borrow_mut().has_stalled(time) > MAX_STALL {
+                guest.borrow_mut().cut();
+                self.worker.guests.forget(by);
+            }
+        }
+        state.stalled = None;
+        // Nobody would wait for the rest of what is owed there: better that Redis does not make it.
+        if !state.link.takes_more() && !self.has_creditors(state) {
+            return Some(End::Unused);
+        }
+        self.hand_out(state, cx).err()
+    }
+
+    fn finish(&self, end: &End) {
+        self.takes_more.set(false);
+        let was_open = matches!(self.state.borrow().stream, Phase::Open(_));
+        if was_open {
+            self.pool.route().counts.connection(UpstreamState::Pooled, -1);
+        }
+        let why = self.report(end);
+        self.settle(match end {
+            End::Fault(PoolFault::Refused(line)) => Outcome::Refused(line.as_ref().into()),
+            _ => why.map_or(Outcome::Ended, Outcome::Unavailable),
+        });
+        self.abandon(why);
+    }
+
+    fn release(&self) {
+        let mut state = self.state.borrow_mut();
+        state.inbox.release(&self.worker.pool);
+        state.outbox = Outbox::default();
+        state.link = PooledLink::new(PoolKey::default());
+        state.rest(&self.worker);
+    }
+
+    /// Tells all who wait for replies that none will come.
+    fn abandon(&self, why: Option<Unavailable>) {
+        let creditors: Vec<_> = self.state.borrow().link.creditors().collect();
+        for key in creditors {
+            if let Some(guest) = self.worker.guests.get(key) {
+                self.worker.guests.forget(key);
+                guest.borrow_mut().lost(why);
+            }
+        }
+    }
+
+    /// Counts and logs it. Returns what those who wait are told.
+    fn report(&self, end: &End) -> Option<Unavailable> {
+        let route = self.pool.route();
+        let upstream = route.upstream.name();
+        let state = self.state.borrow();
+        let why = match end {
+            End::Dial(error) => {
+                tracing::debug!(%upstream, %error, "upstream cannot be reached");
+                Some(error.kind())
+            }
+            End::SetupTimeout => Some(Unavailable::Timeout),
+            End::Fault(PoolFault::Unavailable(why)) => Some(*why),
+            End::Fault(PoolFault::Refused(_)) | End::Unused => None,
+            End::Fault(PoolFault::Push) => {
+                self.blame("upstream sent a message where nobody subscribes");
+                None
+            }
+            End::Fault(PoolFault::Link(fault)) => {
+                self.blame(&fault.to_string());
+                None
+            }
+            End::Doubt => {
+                self.blame("reply out of order");
+                None
+            }
+            End::Broken(fault) => {
+                let plain = matches!(&state.stream, Phase::Open(stream) if !stream.is_tls());
+                let silent = !state.link.answered() && !state.link.is_paid();
+                if let Some(fault) = fault {
+                    tracing::debug!(%upstream, %fault, "TLS with the upstream broke");
+                }
+                // A server that hangs up on plain text without a word wants TLS; one that wants a client certificate says
+                // so after the handshake.
+                (silent && (plain || fault.is_some())).then_some(Unavailable::Tls)
+            }
+        };
+        if let Some(why) = why {
+            route.counts.error(why.into());
+        }
+        why
+    }
+
+    fn blame(&self, fault: &str) {
+        let route = self.pool.route();
+        route.counts.error(UpstreamErrorKind::Protocol);
+        tracing::warn!(
+            upstream = %route.upstream.name(),
+            fault,
+            "shared upstream connection closed: its replies cannot be trusted"
+        );
+    }
+}
+
+impl State {
+    /// Writes until all that may go is gone, or has to wait.
+    fn write(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        let Phase::Open(stream) = &mut self.stream else { return Ok(()) };
+        let flushed = match self.setup.poll_write(cx, stream) {
+            Poll::Ready(Ok(())) if self.link.is_ready() => self.outbox.poll_write(cx, stream),
+            other => other,
+        };
+        match flushed {
+            // What it said before it went is still to be read; then its end shows there.
+            Poll::Ready(Ok(()) | Err(_)) | Poll::Pending => Ok(()),
+        }
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>, worker: &Worker) -> Poll<Result<(), End>> {
+        let Phase::Open(stream) = &mut self.stream else { return Poll::Pending };
+        std::task::ready!(stream.poll_readable(cx)).map_err(broken)?;
+        let Some(room) = self.inbox.room(self.need.max(READ), &worker.pool) else {
+            worker.pool.wait(cx.waker());
+            return Poll::Pending;
+        };
+        match std::task::ready!(stream.poll_read(cx, room)) {
+            Ok(n @ 1..) => {
+                self.inbox.filled(n);
+                Poll::Ready(Ok(()))
+            }
+            Ok(0) => Poll::Ready(Err(End::Broken(None))),
+            Err(error) => Poll::Ready(Err(broken(error))),
+        }
+    }
+
+    /// Accounts for its memory. Says whether nothing is under way.
+    fn rest(&mut self, worker: &Worker) -> bool {
+        let aside = self.outbox.held() + self.link.held();
+        let held = aside + self.inbox.held();
+        if held != self.accounted {
+            worker.pool.count_aside(self.aside, aside);
+            self.aside = aside;
+            let signed = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
+            worker.stats.buffers(signed(held) - signed(self.accounted));
+            self.accounted = held;
+        }
+        self.link.is_ready() && self.link.is_paid() && self.outbox.len() == 0
+    }
+}
+
+fn broken(error: std::io::Error) -> End {
+    End::Broken(TlsFault::behind(&error).map(ToString::to_string))
+}
+
+/// A task that serves a connection. However it ends, nobody waits for it any longer.
+struct Running(Rc<Connection>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let Self(connection) = self;
+        connection.takes_more.set(false);
+        // It did not come to its end: the task was dropped, or has panicked.
+        if matches!(*connection.outcome.borrow(), Outcome::Pending | Outcome::Ready) {
+            connection.finish(&End::Unused);
+        }
+        connection.release();
+        connection.pool.remove(connection);
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("outcome", &self.outcome).finish_non_exhaustive()
+    }
+}

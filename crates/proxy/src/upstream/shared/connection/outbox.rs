@@ -1,0 +1,46 @@
+//! Bytes of many clients that go out together.
+
+use std::io::{self, IoSlice};
+use std::task::{Context, Poll, ready};
+
+use crate::net::stream::Stream;
+
+/// After a burst, no more room than this is kept for the next one.
+const KEPT: usize = 64 * 1024;
+
+/// What waits to be written.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    bytes: Vec<u8>,
+    written: usize,
+}
+
+impl Outbox {
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// How many bytes wait.
+    pub(super) const fn len(&self) -> usize {
+        self.bytes.len() - self.written
+    }
+
+    /// Bytes of memory.
+    pub(super) const fn held(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, to: &mut Stream) -> Poll<io::Result<()>> {
+        while self.written < self.bytes.len() {
+            let n = ready!(to.poll_write(cx, &[IoSlice::new(&self.bytes[self.written..])]))?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.written += n;
+        }
+        self.written = 0;
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT);
+        Poll::Ready(Ok(()))
+    }
+}

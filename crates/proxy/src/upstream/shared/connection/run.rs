@@ -1,0 +1,72 @@
+//! Neighbouring parts of what was read that go to one client, in one write.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use portcullis_session::link::Part;
+use portcullis_session::{SessionKey, Tick};
+
+use crate::upstream::shared::guests::{Guest, Heard};
+
+/// `start..end` of the buffer is for the client and not written yet.
+#[derive(Default)]
+pub(super) struct Run {
+    key: Option<SessionKey>,
+    /// None: it is gone, and so are its replies.
+    guest: Option<Rc<RefCell<dyn Guest>>>,
+    start: usize,
+    end: usize,
+    /// Where the next part begins.
+    at: usize,
+}
+
+impl Run {
+    pub(super) const fn new(key: SessionKey, guest: Option<Rc<RefCell<dyn Guest>>>, at: usize) -> Self {
+        Self { key: Some(key), guest, start: at, end: at, at }
+    }
+
+    pub(super) fn is_of(&self, key: SessionKey) -> bool {
+        self.key == Some(key)
+    }
+
+    /// Takes the next part of `buf`.
+    pub(super) fn take(&mut self, part: &Part<'_>, buf: &[u8], now: Tick) -> Heard {
+        let at = self.at;
+        self.at += part.bytes.len();
+        let Some(guest) = self.guest.clone() else { return Heard::Drop };
+        let heard = guest.borrow_mut().reply(part, now);
+        if heard == Heard::Pass {
+            if self.end < at {
+                self.write(buf);
+                self.start = at;
+            }
+            self.end = self.at;
+        } else {
+            self.write(buf);
+        }
+        if heard == Heard::Gone || heard == Heard::Doubt {
+            self.guest = None;
+        } else if heard == Heard::Other || guest.borrow().speaks() {
+            self.write(buf);
+            guest.borrow_mut().speak();
+        }
+        heard
+    }
+
+    /// Writes what is left. Returns the client if it is full then.
+    pub(super) fn end(self, buf: &[u8]) -> Option<(SessionKey, Rc<RefCell<dyn Guest>>)> {
+        let mut run = self;
+        run.write(buf);
+        let (key, guest) = run.key.zip(run.guest)?;
+        let full = guest.borrow().is_full();
+        full.then_some((key, guest))
+    }
+
+    fn write(&mut self, buf: &[u8]) {
+        if let Some(guest) = self.guest.as_ref().filter(|_| self.start < self.end) {
+            guest.borrow_mut().write(&buf[self.start..self.end]);
+        }
+        self.start = self.at;
+        self.end = self.at;
+    }
+}

@@ -1,0 +1,117 @@
+//! The shared connections of one kind.
+
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
+use std::task::Waker;
+
+use portcullis_session::{PoolKey, Tick};
+
+use super::connection::Connection;
+use crate::worker::Worker;
+use crate::worker::served::Route;
+
+/// One connection serves all, as long as it takes new commands. Others are opened beside those that are busy with large
+/// replies or wait for a client that does not read; beyond so many, new commands wait.
+const MAX_CONNECTIONS: usize = 8;
+
+/// The pools of one worker. They live as long as somebody uses them.
+#[derive(Debug, Default)]
+pub struct Pools(RefCell<Vec<Weak<Pool>>>);
+
+/// Connections that mean the same to a client.
+#[derive(Debug)]
+pub struct Pool {
+    route: Rc<Route>,
+    key: PoolKey,
+    connections: RefCell<Vec<Rc<Connection>>>,
+    /// Who waits for a connection that takes commands.
+    waiting: RefCell<Vec<Waker>>,
+}
+
+impl Pools {
+    /// The pool for clients who are led that way, with that key.
+    pub fn pool(&self, route: &Rc<Route>, key: PoolKey) -> Rc<Pool> {
+        let mut pools = self.0.borrow_mut();
+        pools.retain(|pool| pool.strong_count() > 0);
+        if let Some(known) = pools.iter().filter_map(Weak::upgrade).find(|pool| pool.serves(route, &key)) {
+            return known;
+        }
+        let pool = Rc::new(Pool {
+            route: Rc::clone(route),
+            key,
+            connections: RefCell::default(),
+            waiting: RefCell::default(),
+        });
+        pools.push(Rc::downgrade(&pool));
+        pool
+    }
+
+    /// Closes what nobody has used for long.
+    pub fn tick(&self, now: Tick) {
+        let pools: Vec<_> = self.0.borrow().iter().filter_map(Weak::upgrade).collect();
+        for pool in pools {
+            for connection in pool.connections.borrow().iter() {
+                connection.end_idle(now);
+            }
+        }
+    }
+}
+
+impl Pool {
+    fn serves(&self, route: &Rc<Route>, key: &PoolKey) -> bool {
+        self.key == *key && (Rc::ptr_eq(&self.route, route) || self.route.leads_where(route))
+    }
+
+    /// A connection that takes new commands, opened where there is none. None: all are busy, and `waker` is woken when
+    /// that changes.
+    pub fn pick(self: &Rc<Self>, worker: &Rc<Worker>, waker: &Waker) -> Option<Rc<Connection>> {
+        let mut connections = self.connections.borrow_mut();
+        if let Some(free) = connections.iter().find(|connection| connection.takes_more()) {
+            return Some(Rc::clone(free));
+        }
+        if connections.len() >= MAX_CONNECTIONS {
+            drop(connections);
+            self.wait(waker);
+            return None;
+        }
+        let fresh = Connection::open(Rc::clone(worker), Rc::clone(self));
+        connections.push(Rc::clone(&fresh));
+        Some(fresh)
+    }
+
+    /// Wakes `waker` when a connection takes commands again.
+    pub fn wait(&self, waker: &Waker) {
+        let mut waiting = self.waiting.borrow_mut();
+        if !waiting.iter().any(|known| known.will_wake(waker)) {
+            waiting.push(waker.clone());
+        }
+    }
+
+    /// Whether anybody waits for a connection.
+    pub fn is_short(&self) -> bool {
+        !self.waiting.borrow().is_empty()
+    }
+
+    /// A connection takes commands again, or has made room for another.
+    pub fn wake_waiting(&self) {
+        for waker in self.waiting.take() {
+            waker.wake();
+        }
+    }
+
+    /// That connection is over.
+    pub fn remove(&self, connection: &Rc<Connection>) {
+        self.connections.borrow_mut().retain(|known| !Rc::ptr_eq(known, connection));
+        self.wake_waiting();
+    }
+
+    /// Where it leads.
+    pub const fn route(&self) -> &Rc<Route> {
+        &self.route
+    }
+
+    /// What its connections are.
+    pub const fn key(&self) -> &PoolKey {
+        &self.key
+    }
+}
