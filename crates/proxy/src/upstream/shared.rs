@@ -10,4 +10,4 @@ mod pool;
 
 pub use self::connection::{Connection, Outcome};
 pub use self::guests::{Guest, Guests, Heard};
-pub use self::pool::{Pool, Pools};
+pub use self::pool::{Class, Pool, Pools};

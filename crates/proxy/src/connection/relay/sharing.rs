@@ -11,7 +11,7 @@ use portcullis_session::{Fate, Lease, Link, SessionKey, Shape, Tick};
 
 use super::{Count, Ended, Relay, Upstream};
 use crate::metrics::{ClosedReason, Direction};
-use crate::upstream::shared::{Connection, Guest, Heard, Outcome, Pool};
+use crate::upstream::shared::{Class, Connection, Guest, Heard, Outcome, Pool};
 use crate::worker::served::Route;
 
 /// Half of what one client may have unanswered on a shared connection: one read. More of it waits in the client's own
@@ -20,6 +20,9 @@ const MAX_HALF: usize = 16 * 1024;
 
 /// As long as it is not known what a client's replies are like, so much: a dozen commands.
 const FIRST_HALF: usize = 512;
+
+/// A client with so many small replies in a row is not expected to ask for large ones.
+const PROVEN: u64 = 16;
 
 /// A client for which so much waits to be written does not read as fast as it asks.
 const LAGGING: usize = 64 * 1024;
@@ -34,6 +37,8 @@ pub(super) struct Sharing {
     /// Of another kind, which the session waits for.
     awaited: Option<Rc<Connection>>,
     window: Window,
+    /// How many replies in a row were small.
+    small: u64,
     /// Something has to be done when replies come, other than passing them on.
     pub(super) waits: bool,
     /// The client is gone, as a write has shown.
@@ -110,12 +115,17 @@ impl Sharing {
             connection: None,
             awaited: None,
             window: Window::new(),
+            small: 0,
             waits: false,
             broken: false,
             stalled: Duration::ZERO,
             drained: None,
             left: None,
         }
+    }
+
+    const fn class(&self) -> Class {
+        if self.small >= PROVEN { Class::Proven } else { Class::New }
     }
 
     /// Gives commands to the shared connection.
@@ -178,8 +188,9 @@ impl Relay {
             }
             return connection.takes_more();
         }
+        let class = sharing.class();
         let pool = self.pool();
-        let picked = pool.and_then(|pool| pool.pick(&self.worker, waker));
+        let picked = pool.and_then(|pool| pool.pick(class, &self.worker, waker));
         let Some(sharing) = &mut self.sharing else { return false };
         sharing.connection = picked;
         sharing.connection.is_some()
@@ -203,7 +214,7 @@ impl Relay {
     pub(super) fn switch_pool(&mut self, cx: &Context<'_>) -> bool {
         let awaited = self.sharing.as_mut().and_then(|sharing| sharing.awaited.take());
         let Some(connection) =
-            awaited.or_else(|| self.pool().and_then(|pool| pool.pick(&self.worker, cx.waker())))
+            awaited.or_else(|| self.pool().and_then(|pool| pool.pick(Class::New, &self.worker, cx.waker())))
         else {
             return false;
         };
@@ -292,11 +303,13 @@ impl Guest for Relay {
             since: self.presence.since,
         };
         let fate = self.session.reply(part, now, &mut count);
-        if part.ended == 0 && part.bytes.len() > LAGGING {
+        let large = part.ended == 0 && part.bytes.len() > LAGGING / 2;
+        if large {
             self.session.set_lagging();
         }
         let Some(sharing) = &mut self.sharing else { return Heard::Doubt };
         sharing.window.answered += part.ended;
+        sharing.small = if large { 0 } else { sharing.small.saturating_add(part.ended) };
         let heard = match fate {
             Fate::Pass => Heard::Pass,
             Fate::Drop => Heard::Drop,
@@ -375,10 +388,14 @@ impl Guest for Relay {
         }
     }
 
-    fn has_stalled(&mut self, time: Duration) -> Duration {
-        let Some(sharing) = &mut self.sharing else { return Duration::ZERO };
-        sharing.stalled += time;
-        sharing.stalled
+    fn stalled(&self) -> Duration {
+        self.sharing.as_ref().map_or(Duration::ZERO, |sharing| sharing.stalled)
+    }
+
+    fn has_stalled(&mut self, time: Duration) {
+        if let Some(sharing) = &mut self.sharing {
+            sharing.stalled = sharing.stalled.saturating_add(time);
+        }
     }
 
     fn cut(&mut self) {

@@ -20,7 +20,7 @@ use tokio::time::{Sleep, sleep};
 use self::outbox::Outbox;
 use self::run::Run;
 use super::guests::{Guest, Heard};
-use super::pool::Pool;
+use super::pool::{Class, Pool};
 use crate::metrics::{UpstreamErrorKind, UpstreamState};
 use crate::net::buffer::Buffer;
 use crate::net::stream::Stream;
@@ -37,7 +37,8 @@ const READS_PER_TURN: u32 = 4;
 /// With so much unwritten no new commands are taken: Redis does not keep up.
 const MAX_UNWRITTEN: usize = 256 * 1024;
 
-/// A client that does not read may keep others waiting so long, in all.
+/// A client that does not read may keep others waiting so long, in all; and so may all that use a connection together, save
+/// that a tenth of the time that passes is forgiven them.
 const MAX_STALL: Duration = Duration::from_millis(100);
 
 /// A connection that nobody used for so long is closed.
@@ -47,6 +48,7 @@ const IDLE: Duration = Duration::from_secs(60);
 pub struct Connection {
     worker: Rc<Worker>,
     pool: Rc<Pool>,
+    class: Class,
     state: RefCell<State>,
     takes_more: Cell<bool>,
     /// Its task was told that there is something to do.
@@ -87,6 +89,9 @@ struct State {
     /// Setting up must be done by then.
     deadline: Pin<Box<Sleep>>,
     stalled: Option<Stalled>,
+    /// How long clients have kept others waiting there, less what has been forgiven since.
+    spent: Duration,
+    spent_at: Tick,
     accounted: usize,
     aside: usize,
 }
@@ -116,7 +121,7 @@ enum End {
 
 impl Connection {
     /// Begins to open one, in a task of its own.
-    pub fn open(worker: Rc<Worker>, pool: Rc<Pool>) -> Rc<Self> {
+    pub fn open(class: Class, worker: Rc<Worker>, pool: Rc<Pool>) -> Rc<Self> {
         let route = Rc::clone(pool.route());
         // The same time as connecting, once more: each step of it may take that.
         let within = route.upstream.connect_timeout().saturating_mul(2);
@@ -134,11 +139,14 @@ impl Connection {
                 need: 1,
                 deadline: Box::pin(sleep(within)),
                 stalled: None,
+                spent: Duration::ZERO,
+                spent_at: Tick::default(),
                 accounted: 0,
                 aside: 0,
             }),
             worker,
             pool,
+            class,
             takes_more: Cell::new(true),
             told: Cell::new(false),
             waker: RefCell::default(),
@@ -155,6 +163,11 @@ impl Connection {
             running.0.finish(&end);
         }));
         connection
+    }
+
+    /// Who uses it.
+    pub const fn class(&self) -> Class {
+        self.class
     }
 
     /// Whether new commands may be given to it.
@@ -375,40 +388,40 @@ impl Connection {
         cx: &mut Context<'_>,
     ) {
         guest.borrow_mut().wake_when_drained(cx.waker());
-        let mut timer = Box::pin(sleep(MAX_STALL));
+        // Where nobody waits, this only says when to look again.
+        let others = state.link.owes_others(by) || self.pool.is_short();
+        let spent = guest.borrow().stalled().max(state.spent(since));
+        let left = if others { MAX_STALL.saturating_sub(spent) } else { MAX_STALL };
+        let mut timer = Box::pin(sleep(left));
         // Armed by being polled.
-        let _ = timer.as_mut().poll(cx);
+        if timer.as_mut().poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
         state.stalled = Some(Stalled { by, since, timer });
     }
 
     /// Goes on where the client has made room, or is gone, or keeps others waiting for too long.
     fn unstall(&self, state: &mut State, cx: &mut Context<'_>) -> Option<End> {
-        let Stalled { by, since, timer } = state.stalled.as_mut()?;
-        let (by, since) = (*by, *since);
-        let due = timer.as_mut().poll(cx).is_ready();
-        let guest = self.worker.guests.get(by);
+        let stalled = state.stalled.as_mut()?;
+        let due = stalled.timer.is_elapsed() || stalled.timer.as_mut().poll(cx).is_ready();
+        let (by, since) = (stalled.by, stalled.since);
         let now = self.worker.clock.now();
-        if let Some(guest) = guest.filter(|guest| guest.borrow().is_full()) {
-            let mut guest = guest.borrow_mut();
-            if !due {
-                guest.wake_when_drained(cx.waker());
+        let others = state.link.owes_others(by) || self.pool.is_short();
+        if let Some(guest) = self.worker.guests.get(by) {
+            let full = guest.borrow().is_full();
+            if full && !(due && others) {
+                if due {
+                    state.stalled = None;
+                    self.stall(state, by, &guest, now, cx);
+                }
                 return None;
             }
-            let others = state.link.owes_others(by) || self.pool.is_short();
-            if !others {
-                let mut timer = Box::pin(sleep(MAX_STALL));
-                let _ = timer.as_mut().poll(cx);
-                state.stalled = Some(Stalled { by, since: now, timer });
-                guest.wake_when_drained(cx.waker());
-                return None;
+            if others {
+                let time = Duration::from_nanos(now.since(since));
+                state.spend(time, now);
+                guest.borrow_mut().has_stalled(time);
             }
-            guest.cut();
-            drop(guest);
-            self.worker.guests.forget(by);
-        } else if let Some(guest) = self.worker.guests.get(by) {
-            let others = state.link.owes_others(by) || self.pool.is_short();
-            let time = Duration::from_nanos(now.since(since));
-            if others && guest.borrow_mut().has_stalled(time) > MAX_STALL {
+            if full {
                 guest.borrow_mut().cut();
                 self.worker.guests.forget(by);
             }
@@ -508,6 +521,15 @@ impl Connection {
 }
 
 impl State {
+    fn spent(&self, now: Tick) -> Duration {
+        self.spent.saturating_sub(Duration::from_nanos(now.since(self.spent_at) / 10))
+    }
+
+    fn spend(&mut self, time: Duration, now: Tick) {
+        self.spent = self.spent(now).saturating_add(time);
+        self.spent_at = now;
+    }
+
     /// Writes until all that may go is gone, or has to wait.
     fn write(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         let Phase::Open(stream) = &mut self.stream else { return Ok(()) };

@@ -30,8 +30,11 @@ pub trait Guest {
     /// Wakes `waker` when it is not full any more, or gone.
     fn wake_when_drained(&mut self, waker: &Waker);
 
-    /// It kept a connection waiting so long once more; how long it has in all.
-    fn has_stalled(&mut self, time: Duration) -> Duration;
+    /// How long it has kept others waiting, in all.
+    fn stalled(&self) -> Duration;
+
+    /// It kept others waiting so long once more.
+    fn has_stalled(&mut self, time: Duration);
 
     /// It keeps others waiting for too long: it is cut.
     fn cut(&mut self);

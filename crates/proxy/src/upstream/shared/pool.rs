@@ -10,13 +10,23 @@ use super::connection::Connection;
 use crate::worker::Worker;
 use crate::worker::served::Route;
 
-/// One connection serves all, as long as it takes new commands. Others are opened beside those that are busy with large
-/// replies or wait for a client that does not read; beyond so many, new commands wait.
+/// One connection serves all of a class, as long as it takes new commands. Others are opened beside those that are busy with
+/// large replies or wait for a client that does not read; beyond so many of a class, its new commands wait.
 const MAX_CONNECTIONS: usize = 8;
 
 /// The pools of one worker. They live as long as somebody uses them.
 #[derive(Debug, Default)]
 pub struct Pools(RefCell<Vec<Weak<Pool>>>);
+
+/// Whoever asks for large replies and does not read them keeps those waiting who share its connection. Those who are known
+/// to do otherwise share none with those of whom it is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Clients that may ask for anything.
+    New,
+    /// Clients whose replies were small so far.
+    Proven,
+}
 
 /// Connections that mean the same to a client.
 #[derive(Debug)]
@@ -64,17 +74,18 @@ impl Pool {
 
     /// A connection that takes new commands, opened where there is none. None: all are busy, and `waker` is woken when
     /// that changes.
-    pub fn pick(self: &Rc<Self>, worker: &Rc<Worker>, waker: &Waker) -> Option<Rc<Connection>> {
+    pub fn pick(self: &Rc<Self>, class: Class, worker: &Rc<Worker>, waker: &Waker) -> Option<Rc<Connection>> {
         let mut connections = self.connections.borrow_mut();
-        if let Some(free) = connections.iter().find(|connection| connection.takes_more()) {
+        let mut same = connections.iter().filter(|connection| connection.class() == class);
+        if let Some(free) = same.clone().find(|connection| connection.takes_more()) {
             return Some(Rc::clone(free));
         }
-        if connections.len() >= MAX_CONNECTIONS {
+        if same.nth(MAX_CONNECTIONS - 1).is_some() {
             drop(connections);
             self.wait(waker);
             return None;
         }
-        let fresh = Connection::open(Rc::clone(worker), Rc::clone(self));
+        let fresh = Connection::open(class, Rc::clone(worker), Rc::clone(self));
         connections.push(Rc::clone(&fresh));
         Some(fresh)
     }
