@@ -1,22 +1,20 @@
 #!/usr/bin/env python3
 """Drives the same load through each forwarder in turn and prints medians of alternating rounds as Markdown.
 
-CPU is that of the forwarder's processes and threads, exact, in microseconds per request; `user` is its user-mode part, which
-the kernel tells in ticks of 10 ms, over all rounds. The machine's speed drifts: only figures of one run may be compared,
-which is why every case goes round all peers before it comes back to the first, and ratios are medians of ratios within a
-round. The load generator, Redis and the forwarder share the processors: throughput shows what is left over, CPU per
-request what the forwarder costs.
+CPU is that of the forwarder's processes and threads, exact, in microseconds per request; `user` is its user-mode part,
+which the kernel tells in ticks of 10 ms, over all rounds. The machine's speed drifts: only figures of one run may be
+compared, which is why every case goes round all peers before it comes back to the first, and ratios are medians of
+ratios within a round. The load generator, Redis and the forwarder share the processors: throughput shows what is left
+over, CPU per request what the forwarder costs.
 
-Parts: cases (redis-benchmark at many settings), growth (cost per request from 1 to 9000 clients), connections (connects,
-refused connects, a thousand connects a second), idle (memory of idle clients), values (512 MiB: some 3 GiB of memory are
-needed), readers (200 clients that never read: 2 GiB), fairness (PINGs beside a million pipelined commands), tls.
+Parts: cases (redis-benchmark at many settings), growth (cost per request from 1 to 9000 clients), connections
+(connects, refused connects, a thousand connects a second), idle (memory of idle clients), values (512 MiB: some 3 GiB
+of memory are needed), readers (200 clients that never read: 2 GiB), fairness (PINGs beside a million pipelined
+commands), tls.
 """
 
 import argparse
 import json
-import os
-import platform
-import re
 import signal
 import subprocess
 import sys
@@ -32,6 +30,7 @@ import idle
 import peers
 import process
 import readers
+import report
 import tls
 import values
 
@@ -43,8 +42,8 @@ QUICK = {"rounds": 1, "scale": 0.02, "clients": [50, 1000], "patience": 2, "quie
 def main():
     options = arguments()
     if options.show:
-        with open(options.show) as file:
-            return show(json.load(file))
+        text = report.shown(PARTS, report.kept(options.show))
+        return report.insert(text, options.into) if options.into else print(text)
     files = process.open_files()
     # What was started is stopped then as well.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -91,53 +90,19 @@ class Bench:
 
 def run(bench):
     options = bench.options
-    results = {"machine": machine(), "versions": versions(options), "rounds": options.rounds, "scale": options.scale,
-               "absent": bench.absent, "parts": {}}
-    print(head(results), flush=True)
+    conditions = {"machine": report.machine(), "versions": report.versions(options), "rounds": options.rounds,
+                  "scale": options.scale, "absent": bench.absent}
+    results = report.kept(options.json)
+    print(report.head(conditions), flush=True)
     for name in options.parts:
         since = time.monotonic()
-        results["parts"][name] = PARTS[name].measure(bench)
-        print(PARTS[name].show(results["parts"][name]), flush=True)
+        results[name] = {"run": conditions, "found": PARTS[name].measure(bench)}
+        print(report.section(PARTS[name], name, results[name]), flush=True)
         print(f"{name}: {time.monotonic() - since:.0f} s", file=sys.stderr)
         if options.json:
             with open(options.json, "w") as file:
                 json.dump(results, file, indent=1)
                 file.write("\n")
-
-
-def show(results):
-    print(head(results))
-    for name, found in results["parts"].items():
-        print(PARTS[name].show(found))
-
-
-def head(results):
-    lines = [f"{results['machine']}. {', '.join(results['versions'])}. Medians of {results['rounds']} rounds, scale "
-             f"{results['scale']:g}.\n"]
-    return "\n".join([*lines, *(f"{name}: {why}.\n" for name, why in results["absent"].items())])
-
-
-def machine():
-    with open("/proc/cpuinfo") as file:
-        model = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), platform.machine())
-    return f"{len(os.sched_getaffinity(0))} processors ({model}), Linux {platform.release()}"
-
-
-def versions(options):
-    asked = {"redis": [options.redis, "--version"], "portcullis": [options.portcullis, "--version"], "haproxy": ["haproxy", "-v"],
-             "nginx": ["nginx", "-v"], "rinetd": ["rinetd", "--version"], "twemproxy": ["nutcracker", "--version"],
-             "envoy": [options.envoy, "--version"]}
-    wanted = {"redis", *(name.split("-")[0] for name in options.peers)}
-    return [f"{name} {said(command)}" for name, command in asked.items() if name in wanted]
-
-
-def said(command):
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.TimeoutExpired):
-        return "not found"
-    number = re.search(r"(?<!\w)\d+\.\d[\w.+-]*", done.stdout + done.stderr)
-    return number.group() if number else "of unknown version"
 
 
 def arguments():
@@ -153,10 +118,12 @@ def arguments():
                         help=f"of {' '.join(peers.NAMES)}; default: {' '.join(peers.DEFAULT)}")
     parser.add_argument("--clients", nargs="+", type=int, default=growth.CLIENTS, help="counts for growth")
     parser.add_argument("--patience", type=int, default=readers.LONGEST, help="seconds that readers wait to be cut")
-    parser.add_argument("--quick", action="store_true", help="everything once, at small scale: shows that it works, no figures")
-    parser.add_argument("--json", metavar="FILE", help="write all rounds of all parts")
+    parser.add_argument("--quick", action="store_true",
+                        help="everything once, at small scale: shows that it works, no figures")
+    parser.add_argument("--json", metavar="FILE", help="keep all rounds there; other parts that are in it stay")
     parser.add_argument("--charts", metavar="FOLDER", help="draw the file of --json there; needs matplotlib")
     parser.add_argument("--show", metavar="FILE", help="print such a file as Markdown and measure nothing")
+    parser.add_argument("--into", metavar="PAGE", help="with --show: not print, but put it into docs/performance.md")
     # How long PINGs are timed before anything else goes on, in seconds.
     parser.set_defaults(quiet=2)
     options = parser.parse_args()

@@ -3,7 +3,7 @@
 import subprocess
 
 from process import Failed, Meter, forget_peak, peak, settle
-from rounds import median, ratio, rounds, shown, spread, table
+from rounds import median, medians, ratio, rounds, shown, spread, table
 
 SMALL, LARGE, HUGE = ["-d", "64"], ["-d", "4096"], ["-d", str(1 << 20)]
 CASES = {
@@ -78,7 +78,7 @@ def benchmark(peer, arguments):
 def show(result, title=""):
     text = []
     for case, found in result.items():
-        text.append(f"### {case}{title}: `{found['load']}`\n\n{case_table(found['peers'])}")
+        text.append(f"#### {case}{title}: `{found['load']}`\n\n{case_table(found['peers'])}")
     return "\n".join(text)
 
 
@@ -88,10 +88,9 @@ def case_table(results):
         direct, haproxy = (ratio(results, name, base, key) for base, key in (("direct", "rps"), ("haproxy", "cpu")))
         resident = median(result, "peak")
         rows.append([
-            name, shown(median(result, "rps"), ",.0f"), spread(result, "rps", ",.0f"), shown(direct, ".2f"),
-            shown(median(result, "p50"), ".2f"), shown(median(result, "p99"), ".2f"),
-            shown(median(result, "cpu"), ".2f"), spread(result, "cpu", ".2f"), shown(mean(result, "user"), ".2f"),
-            shown(haproxy, ".2f"), shown(median(result, "redis"), ".2f"),
+            name, *medians(result, rps=",.0f"), spread(result, "rps", ",.0f"), shown(direct, ".2f"),
+            *medians(result, p50=".2f", p99=".2f", cpu=".2f"), spread(result, "cpu", ".2f"),
+            shown(mean(result, "user"), ".2f"), shown(haproxy, ".2f"), *medians(result, redis=".2f"),
             shown(ratio(results, name, "direct", "redis"), ".2f"), shown(resident and resident / 1024, ".1f"),
         ])
     return table(HEADS, rows, results)

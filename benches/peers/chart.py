@@ -35,9 +35,10 @@ svg { color: #1f2328 } .paper { fill: #ffffff }
 
 def main(results, folder):
     with open(results) as file:
-        parts = json.load(file)["parts"]
+        parts = {name: part["found"] for name, part in json.load(file).items()}
     plot.rcParams.update({
-        "svg.fonttype": "none", "svg.hashsalt": "portcullis", "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans", "Verdana"], "font.size": 9,
+        "svg.fonttype": "none", "svg.hashsalt": "portcullis",
+        "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans", "Verdana"], "font.size": 9,
         "text.color": INK, "axes.edgecolor": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
         "figure.facecolor": PAPER, "axes.facecolor": "none", "legend.frameon": False, "axes.spines.top": False,
         "axes.spines.right": False})
@@ -45,7 +46,7 @@ def main(results, folder):
     if cases:
         save(cost(cases), folder, "peers-cost")
         save(throughput(cases), folder, "peers-throughput")
-    growth = {int(clients): found["peers"] for clients, found in parts.get("growth", {}).items() if "peers" in found}
+    growth = {int(count): found["peers"] for count, found in parts.get("growth", {}).items() if "peers" in found}
     if growth:
         save(clients(growth), folder, "peers-clients")
     if "connections" in parts and "idle" in parts:

@@ -40,4 +40,4 @@ def pings(peer, is_over):
 
 
 def quantile(values, part):
-    return sorted(values)[min(int(len(values) * part), len(values) - 1)] if values else float("nan")
+    return sorted(values)[min(int(len(values) * part), len(values) - 1)] if values else None

@@ -21,7 +21,8 @@ def measure(bench):
     prepare(bench.redis, CASES["get"])
     for clients in bench.options.clients:
         if 2 * clients + SPARE_FILES > bench.files:
-            found[str(clients)] = {"absent": f"needs {2 * clients + SPARE_FILES} open files, {bench.files} are allowed"}
+            needed = 2 * clients + SPARE_FILES
+            found[str(clients)] = {"absent": f"needs {needed} open files, {bench.files} are allowed"}
             continue
         requests = max(bench.scaled(REQUESTS if clients > 1 else REQUESTS // 5, 1000), EACH * clients)
         found[str(clients)] = {"requests": requests, "peers": rounds(
@@ -35,8 +36,8 @@ def slope(redis, peer, clients, requests):
     per = 1e6 / requests
     mine = {} if peer is redis else {"cpu": (many["cpu"] - few["cpu"]) * per}
     seconds = many["seconds"] - few["seconds"]
-    return {"rps": requests / seconds if seconds > 0 else None, "p50": many["p50"], "p99": many["p99"], "redis": (many["redis"] - few["redis"]) * per,
-            **mine}
+    return {"rps": requests / seconds if seconds > 0 else None, "p50": many["p50"], "p99": many["p99"],
+            "redis": (many["redis"] - few["redis"]) * per, **mine}
 
 
 def run(redis, peer, clients, requests):
@@ -51,21 +52,23 @@ def run(redis, peer, clients, requests):
 
 
 def show(result):
-    text = [f"### clients, {clients}: {found['absent']}\n" for clients, found in result.items() if "absent" in found]
+    text = [f"{clients} clients: {found['absent']}.\n" for clients, found in result.items() if "absent" in found]
     found = {clients: one["peers"] for clients, one in result.items() if "peers" in one}
     if not found:
         return "\n".join(text)
     names = list(next(iter(found.values())))
-    failed = {name: {"failed": f"with {clients}: {results[name]['failed']}"} for clients, results in reversed(found.items())
-              for name in names if "failed" in results[name]}
+    # Who failed with some clients is left out there; the fewest are named.
+    failed = {name: {"failed": f"with {clients}: {results[name]['failed']}"}
+              for clients, results in reversed(found.items()) for name in names if "failed" in results[name]}
     for title, form, key in (("CPU us of the forwarder", ".2f", "cpu"), ("CPU us of Redis", ".2f", "redis"),
-                             ("requests/s", ",.0f", "rps"), ("p99 ms", ".2f", "p99")):
+                             ("requests/s", ",.0f", "rps"), ("p99 ms, connecting included", ".2f", "p99")):
         rows = [[name, *(cell(results[name], key, form) for results in found.values())] for name in names
                 if key != "cpu" or name != "direct"]
-        text.append(f"### clients: {title}, one GET at a time for each client\n\n{table(['', *found], rows, failed)}")
+        text.append(f"#### {title}, by the number of clients\n\n{table(['', *found], rows, failed)}")
     rows = [[name, *(shown(ratio(results, name, "haproxy", "cpu"), ".2f") for results in found.values())]
             for name in names if name != "direct"]
-    text.append(f"### clients: CPU as a multiple of HAProxy's\n\n{table(['', *found], rows)}")
+    text.append("#### CPU of the forwarder as a multiple of HAProxy's, by the number of clients\n\n"
+                f"{table(['', *found], rows)}")
     return "\n".join(text)
 
 

@@ -4,7 +4,7 @@ import time
 
 import client
 from process import Failed, resident, settle
-from rounds import median, rounds, shown, spread, table
+from rounds import medians, rounds, spread, table
 
 CLIENTS = [3000, 9000]
 SPARE_FILES = 500
@@ -15,8 +15,8 @@ PATIENCE = 60
 def measure(bench):
     counts = [bench.scaled(count, 100) for count in CLIENTS]
     fits = [count for count in counts if 2 * count + SPARE_FILES <= bench.files]
-    found = {str(count): {"peers": rounds(bench.forwarders, min(bench.options.rounds, 3), lambda peer: held(peer, count))}
-             for count in fits}
+    times = min(bench.options.rounds, 3)
+    found = {str(count): {"peers": rounds(bench.forwarders, times, lambda peer: held(peer, count))} for count in fits}
     absent = {str(count): {"absent": f"needs {2 * count + SPARE_FILES} open files, {bench.files} are allowed"}
               for count in counts if count not in fits}
     return {**found, **absent}
@@ -44,11 +44,11 @@ def held(peer, count):
 
 
 def show(result):
-    text = [f"### idle clients, {count}: {found['absent']}\n" for count, found in result.items() if "absent" in found]
+    text = [f"{count} clients: {found['absent']}\n" for count, found in result.items() if "absent" in found]
     for count, found in result.items():
         if "peers" in found:
-            rows = [[name, shown(median(one, "kib"), ".2f"), spread(one, "kib", ".2f")]
+            rows = [[name, *medians(one, kib=".2f"), spread(one, "kib", ".2f")]
                     for name, one in found["peers"].items()]
-            text.append(f"### idle clients: resident KiB for each of {count}\n\n"
+            text.append(f"#### {count} idle clients: resident KiB for each\n\n"
                         + table(["", "KiB", "spread"], rows, found["peers"]))
     return "\n".join(text)

@@ -89,7 +89,8 @@ listen redis
 def nginx(folder, upstream, _options, tls):
     port = free_port()
     name = f"nginx{'-tls' if tls else ''}"
-    certificate = f"ssl_certificate {tls[0]}; ssl_certificate_key {tls[1]}; ssl_protocols TLSv1.2 TLSv1.3;" if tls else ""
+    certificate = f"ssl_certificate {tls[0]}; ssl_certificate_key {tls[1]};" if tls else ""
+    certificate += " ssl_protocols TLSv1.2 TLSv1.3;" if tls else ""
     config = write(folder, f"{name}.conf", f"""
 load_module /usr/lib/nginx/modules/ngx_stream_module.so;
 daemon off;

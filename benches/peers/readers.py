@@ -5,7 +5,7 @@ import time
 
 import client
 from process import forget_peak, peak, resident, settle
-from rounds import median, rounds, shown, table
+from rounds import medians, rounds, table
 
 CLIENTS = 200
 # Redis itself holds what a client does not read: 200 times this many MiB.
@@ -55,7 +55,7 @@ def stalled(bench, peer, count, longest):
         return {"before": before / 1024, "peak": peak(peer) / 1024, "redis_peak": peak(redis) / 1024, "cut": len(cut),
                 "first": cut[0] if cut else None, "last": cut[-1] if cut else None,
                 "quiet": client.quantile(quiet, 0.99), "early": client.quantile(early, 0.99),
-                "late": client.quantile(late, 0.99) if late else None, "worst": max(early + late)}
+                "late": client.quantile(late, 0.99), "worst": max(early + late, default=None)}
     finally:
         for one in clients.values():
             one.close()
@@ -63,11 +63,10 @@ def stalled(bench, peer, count, longest):
 
 
 def show(result):
-    rows = [[name, shown(median(one, "before"), ".1f"), shown(median(one, "peak"), ".1f"),
-             shown(median(one, "redis_peak"), ",.0f"), shown(median(one, "cut"), ".0f"), shown(median(one, "first"), ".1f"),
-             shown(median(one, "last"), ".1f"), shown(median(one, "quiet"), ".2f"), shown(median(one, "early"), ".2f"),
-             shown(median(one, "late"), ".2f"), shown(median(one, "worst"), ".1f")] for name, one in result["peers"].items()]
+    rows = [[name, *medians(one, before=".1f", peak=".1f", redis_peak=",.0f", cut=".0f", first=".1f", last=".1f",
+                            quiet=".2f", early=".2f", late=".2f", worst=".1f")]
+            for name, one in result["peers"].items()]
     heads = ["", "resident MiB before", "peak", "Redis peak", "cut", "first after s", "last after s",
              "PING p99 ms before", f"first {EARLY} s", "later", "worst"]
-    return (f"### {result['clients']} clients that pipeline {result['gets']} GETs of 1 MiB each and never read, "
-            f"for {result['longest']} s or until all are cut\n\n" + table(heads, rows, result["peers"]))
+    return (f"#### {result['clients']} clients, {result['gets']} GETs of 1 MiB each, for {result['longest']} s "
+            f"or until all are cut\n\n" + table(heads, rows, result["peers"]))

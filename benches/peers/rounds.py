@@ -8,7 +8,7 @@ from process import Failed
 
 
 def rounds(running, count, measure):
-    """`{name: {"rounds": [{...}, ...], "failed": why}}`: a peer that fails is started anew and left out from then on."""
+    """`{name: {"rounds": [{...}, ...], "failed": why}}`: who fails is started anew and left out from then on."""
     results = {peer.name: {"rounds": []} for peer in running}
     for _ in range(count):
         for peer in running:
@@ -20,8 +20,15 @@ def rounds(running, count, measure):
             except (Failed, OSError, subprocess.SubprocessError) as error:
                 result["failed"] = str(error) or type(error).__name__
                 print(f"{peer.name}: {result['failed']}", file=sys.stderr)
-                peer.restart()
+                start_again(peer, result)
     return results
+
+
+def start_again(peer, result):
+    try:
+        peer.restart()
+    except Failed as error:
+        result["failed"] += f"; and then {error}"
 
 
 def values(result, key):
@@ -47,6 +54,11 @@ def ratio(results, name, base, key):
 
 def shown(value, form):
     return "" if value is None else f"{value:{form}}"
+
+
+def medians(result, **forms):
+    """Cells, one for each of the keys, in the form that is given for it."""
+    return [shown(median(result, key), form) for key, form in forms.items()]
 
 
 def table(heads, rows, results=None):

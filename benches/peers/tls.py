@@ -1,4 +1,4 @@
-"""TLS to the clients, Redis behind it without: the same certificate, what redis-benchmark gets, and what connecting costs."""
+"""TLS to the clients, the same certificate for all, and none to Redis (nor for direct): requests, and connecting."""
 
 import socket
 import ssl
@@ -7,7 +7,7 @@ import cases
 import client
 import peers
 from process import Meter, settle
-from rounds import median, ratio, rounds, shown, spread, table
+from rounds import medians, ratio, rounds, shown, spread, table
 
 CASES = ["get", "get-p16"]
 CONNECTS = 1000
@@ -55,8 +55,8 @@ def show(result):
     text = [f"{name}: {why}.\n" for name, why in result["absent"].items()]
     text.append(cases.show(result["cases"], " with TLS"))
     found = result["connects"]["peers"]
-    rows = [[name, result["session"][name], shown(median(one, "cpu"), ".0f"), spread(one, "cpu", ".0f"),
+    rows = [[name, result["session"][name], *medians(one, cpu=".0f"), spread(one, "cpu", ".0f"),
              shown(ratio(found, name, "haproxy", "cpu"), ".2f")] for name, one in found.items()]
-    text.append(f"### connect, handshake, PING and close: CPU us for each of {result['connects']['count']}\n")
+    text.append(f"#### connect, handshake, PING and close: CPU us for each of {result['connects']['count']}\n")
     text.append(table(["", "session", "CPU us", "spread", "of haproxy's"], rows, found))
     return "\n".join(text)

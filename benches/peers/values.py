@@ -1,10 +1,10 @@
-"""One value of 512 MiB, the largest that Redis takes, set and read back, and the memory that a forwarder needs for it."""
+"""One value of 512 MiB, the largest that Redis takes, set and read back, and the memory it takes to forward it."""
 
 import time
 
 import client
 from process import Failed, forget_peak, peak, resident, settle
-from rounds import median, rounds, shown, spread, table
+from rounds import medians, rounds, spread, table
 
 SIZE = 512 << 20
 PIECE = bytes(range(256)) * 4096  # 1 MiB
@@ -73,9 +73,8 @@ def take(one, expected):
 
 
 def show(result):
-    rows = [[name, shown(median(one, "set"), ",.0f"), shown(median(one, "get"), ",.0f"), shown(median(one, "before"), ".1f"),
-             shown(median(one, "set_peak"), ".1f"), shown(median(one, "get_peak"), ".1f"), spread(one, "get_peak", ".1f")]
-            for name, one in result["peers"].items()]
+    rows = [[name, *medians(one, set=",.0f", get=",.0f", before=".1f", set_peak=".1f", get_peak=".1f"),
+             spread(one, "get_peak", ".1f")] for name, one in result["peers"].items()]
     heads = ["", "SET MiB/s", "GET MiB/s", "resident MiB before", "peak at SET", "peak at GET", "spread"]
-    return (f"### one value of {result['mib']} MiB: throughput, and resident memory of the forwarder (direct: of Redis)\n\n"
+    return (f"#### {result['mib']} MiB: throughput, and resident memory of the forwarder (direct: of Redis)\n\n"
             + table(heads, rows, result["peers"]))
