@@ -25,6 +25,7 @@ from pathlib import Path
 import cases
 import connections
 import fairness
+import goals
 import growth
 import idle
 import peers
@@ -50,9 +51,11 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(options, folder, files)
         try:
-            run(bench)
+            results = run(bench)
         finally:
             bench.stop()
+    if options.strict and (bench.absent or '"failed"' in json.dumps(results)):
+        sys.exit("not all of it worked: see above")
     if options.charts:
         subprocess.run([Path(__file__).with_name("chart.py"), options.json, options.charts], check=True)
 
@@ -63,7 +66,9 @@ class Bench:
     def __init__(self, options, folder, files):
         self.options, self.folder, self.files = options, folder, files
         self.redis = peers.redis(folder, options.redis)
-        self.forwarders, self.absent = self.start(options.peers)
+        started, self.absent = self.start(options.peers)
+        self.forwarders = [peer for peer in started if peer.name not in peers.ONLY]
+        self.only = [peer for peer in started if peer.name in peers.ONLY]
 
     def start(self, names, certificate=None):
         """Those that start, and why the others do not."""
@@ -80,11 +85,14 @@ class Bench:
     def running(self):
         return [self.redis, *self.forwarders]
 
+    def running_in(self, case):
+        return [*self.running, *(peer for peer in self.only if case in peers.ONLY[peer.name])]
+
     def scaled(self, count, least):
         return max(round(count * min(self.options.scale, 1)), least)
 
     def stop(self):
-        for peer in self.running[::-1]:
+        for peer in [*self.only, *self.running[::-1]]:
             peer.stop()
 
 
@@ -103,6 +111,8 @@ def run(bench):
             with open(options.json, "w") as file:
                 json.dump(results, file, indent=1)
                 file.write("\n")
+    print(goals.show({name: part["found"] for name, part in results.items()}))
+    return results
 
 
 def arguments():
@@ -122,6 +132,7 @@ def arguments():
                         help="everything once, at small scale: shows that it works, no figures")
     parser.add_argument("--json", metavar="FILE", help="keep all rounds there; other parts that are in it stay")
     parser.add_argument("--charts", metavar="FOLDER", help="draw the file of --json there; needs matplotlib")
+    parser.add_argument("--strict", action="store_true", help="exit 1 where a peer failed or was left out")
     parser.add_argument("--show", metavar="FILE", help="print such a file as Markdown and measure nothing")
     parser.add_argument("--into", metavar="PAGE", help="with --show: not print, but put it into docs/performance.md")
     # How long PINGs are timed before anything else goes on, in seconds.

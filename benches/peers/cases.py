@@ -3,7 +3,7 @@
 import subprocess
 
 from process import Failed, Meter, forget_peak, peak, settle
-from rounds import median, medians, ratio, rounds, shown, spread, table
+from rounds import mean, median, medians, ratio, rounds, shown, spread, table
 
 SMALL, LARGE, HUGE = ["-d", "64"], ["-d", "4096"], ["-d", str(1 << 20)]
 CASES = {
@@ -31,7 +31,7 @@ HEADS = ["", "requests/s", "spread", "of direct", "p50 ms", "p99 ms", "CPU us", 
 
 
 def measure(bench):
-    return {case: measured(bench, bench.running, case) for case in bench.options.cases}
+    return {case: measured(bench, bench.running_in(case), case) for case in bench.options.cases}
 
 
 def measured(bench, running, case):
@@ -94,10 +94,4 @@ def case_table(results):
             shown(ratio(results, name, "direct", "redis"), ".2f"), shown(resident and resident / 1024, ".1f"),
         ])
     return table(HEADS, rows, results)
-
-
-def mean(result, key):
-    """Ticks of 10 ms say little of one round and more of all together."""
-    found = [row[key] for row in result["rounds"] if key in row]
-    return sum(found) / len(found) if found else None
 

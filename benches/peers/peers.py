@@ -25,8 +25,10 @@ PORTCULLIS = {
     "portcullis-shared": ("auth: trust", "connections: shared"),
     "portcullis-acl": ('acl: "@public ~user:* ~key:*"', ""),
 }
+# Measured in these cases only.
+ONLY = {"portcullis-acl": {"get-p64"}}
 NAMES = [*PORTCULLIS, "haproxy", "nginx", "rinetd", "twemproxy", "envoy"]
-DEFAULT = ["portcullis", "portcullis-shared", "haproxy", "nginx", "rinetd", "twemproxy"]
+DEFAULT = ["portcullis", "portcullis-shared", "portcullis-acl", "haproxy", "nginx", "rinetd", "twemproxy"]
 WITH_TLS = ["portcullis", "portcullis-shared", "haproxy", "nginx"]
 
 

@@ -6,6 +6,8 @@ import platform
 import re
 import subprocess
 
+import goals
+
 
 def kept(path):
     """Parts that an earlier run measured; those that are measured now take their place."""
@@ -23,6 +25,7 @@ def shown(parts, results):
             last = results[name]["run"]
             text.append(head(last))
         text.append(section(parts[name], name, results[name]))
+    text.append(goals.show({name: part["found"] for name, part in results.items()}))
     return "\n".join(text)
 
 

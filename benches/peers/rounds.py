@@ -40,6 +40,12 @@ def median(result, key):
     return statistics.median(found) if found else None
 
 
+def mean(result, key):
+    """For what the kernel tells in ticks: they say little of one round and more of all together."""
+    found = values(result, key)
+    return statistics.mean(found) if found else None
+
+
 def spread(result, key, form):
     found = values(result, key)
     return f"{min(found):{form}}-{max(found):{form}}" if found else ""
