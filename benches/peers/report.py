@@ -18,14 +18,13 @@ def kept(path):
 
 
 def shown(parts, results):
-    """All that is there, in the order of the parts, with the conditions wherever they change."""
-    text, last = [], None
+    """All that is there: the goals, then the parts in their order, with the conditions wherever they change."""
+    text, last = [goals.show({name: part["found"] for name, part in results.items()})], None
     for name in (name for name in parts if name in results):
         if results[name]["run"] != last:
             last = results[name]["run"]
             text.append(head(last))
         text.append(section(parts[name], name, results[name]))
-    text.append(goals.show({name: part["found"] for name, part in results.items()}))
     return "\n".join(text)
 
 
