@@ -37,6 +37,7 @@ import values
 
 PARTS = {"cases": cases, "growth": growth, "connections": connections, "idle": idle, "values": values,
          "readers": readers, "fairness": fairness, "tls": tls}
+LEFT_OUT = "left out, "
 QUICK = {"rounds": 1, "scale": 0.02, "clients": [50, 1000], "patience": 2, "quiet": 0.3}
 
 
@@ -51,22 +52,27 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(options, folder, files)
         try:
+            bench.begin()
             results = run(bench)
         finally:
             bench.stop()
-    if options.strict and (bench.absent or '"failed"' in json.dumps(results)):
+    if options.strict and any(word in json.dumps(results) for word in ('"failed"', LEFT_OUT)):
         sys.exit("not all of it worked: see above")
     if options.charts:
         subprocess.run([Path(__file__).with_name("chart.py"), options.json, options.charts], check=True)
 
 
 class Bench:
-    """Redis, called `direct`, and the forwarders before it, all running."""
+    """Redis, called `direct`, and the forwarders before it, all running from `begin` to `stop`."""
 
     def __init__(self, options, folder, files):
         self.options, self.folder, self.files = options, folder, files
-        self.redis = peers.redis(folder, options.redis)
-        started, self.absent = self.start(options.peers)
+        self.processes = []
+
+    def begin(self):
+        self.redis = peers.redis(self.folder, self.options.redis)
+        self.processes.append(self.redis)
+        started, self.absent = self.start(self.options.peers)
         self.forwarders = [peer for peer in started if peer.name not in peers.ONLY]
         self.only = [peer for peer in started if peer.name in peers.ONLY]
 
@@ -76,8 +82,9 @@ class Bench:
         for name in names:
             try:
                 started.append(peers.start(name, self.folder, self.redis.port, self.options, certificate))
+                self.processes.append(started[-1])
             except (process.Failed, OSError) as error:
-                absent[name] = f"left out, {error}"
+                absent[name] = f"{LEFT_OUT}{error}"
                 print(f"{name}: {absent[name]}", file=sys.stderr)
         return started, absent
 
@@ -92,7 +99,7 @@ class Bench:
         return max(round(count * min(self.options.scale, 1)), least)
 
     def stop(self):
-        for peer in [*self.only, *self.running[::-1]]:
+        for peer in self.processes[::-1]:
             peer.stop()
 
 

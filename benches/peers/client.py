@@ -28,7 +28,7 @@ def ping(client):
 
 
 def pings(peer, is_over):
-    """How long a client's PINGs took, in ms: one, and more every 2 ms until `is_over`, which gets the seconds so far."""
+    """How long a client's PINGs took, in ms: one, and one every 2 ms until `is_over`, which gets the seconds so far."""
     waits, since = [], time.monotonic()
     with connect(peer) as client:
         while not waits or not is_over(time.monotonic() - since):

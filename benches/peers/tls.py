@@ -53,7 +53,7 @@ def connected(peer, count):
 
 def show(result):
     text = [f"{name}: {why}.\n" for name, why in result["absent"].items()]
-    text.append(cases.show(result["cases"], " with TLS"))
+    text.append(cases.show(result["cases"], " with TLS, handshakes included"))
     found = result["connects"]["peers"]
     rows = [[name, result["session"][name], *medians(one, cpu=".0f"), spread(one, "cpu", ".0f"),
              shown(ratio(found, name, "haproxy", "cpu"), ".2f")] for name, one in found.items()]
