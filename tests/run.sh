@@ -144,7 +144,7 @@ step_e2e() {
 # That the benchmark beside other forwarders still runs; its figures are nobody's here.
 step_peers() {
     cargo build --locked -p portcullis
-    timeout 120 python3 benches/peers/bench.py --quick --strict --peers portcullis haproxy --cases get-p16 \
+    timeout 120 python3 benches/peers/bench.py --quick --strict --peers portcullis portcullis-shared haproxy --cases get-p16 \
         --parts cases connections fairness tls \
         --portcullis "${CARGO_TARGET_DIR:-target}/debug/portcullis" --redis "$(redis_server)"
 }

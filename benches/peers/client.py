@@ -22,15 +22,18 @@ def connect(peer, timeout=10):
 
 def ping(client):
     client.sendall(PING)
-    said = client.recv(64)
+    try:
+        said = client.recv(64)
+    except TimeoutError:
+        raise ConnectionError(f"no answer to PING in {client.gettimeout():.0f} s") from None
     if said != PONG:
         raise ConnectionError(f"PING was answered {said!r}" if said else "closed at PING")
 
 
-def pings(peer, is_over):
+def pings(peer, is_over, timeout=10):
     """How long a client's PINGs took, in ms: one, and one every 2 ms until `is_over`, which gets the seconds so far."""
     waits, since = [], time.monotonic()
-    with connect(peer) as client:
+    with connect(peer, timeout) as client:
         while not waits or not is_over(time.monotonic() - since):
             asked = time.monotonic()
             ping(client)

@@ -5,7 +5,7 @@ import random
 import socket
 import subprocess
 
-from process import Failed, Peer
+from process import Peer
 
 # So that 9000 clients and as many connections to Redis fit, and may come all at once.
 FILES, BACKLOG = 20000, 4096
@@ -63,7 +63,7 @@ workers: 1
     checked = subprocess.run([binary, "check", "--config", config], capture_output=True, text=True)
     if checked.returncode:
         said = next((line for line in checked.stderr.splitlines() if " error: " in line), checked.stderr.strip())
-        raise Failed(f"this binary refuses its configuration: {said.split(' error: ')[-1]}")
+        raise SystemExit(f"{name}: this binary refuses its configuration: {said.split(' error: ')[-1]}")
     return Peer(name, port, [binary, "run", "--config", config], tls=bool(tls))
 
 

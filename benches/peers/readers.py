@@ -1,5 +1,6 @@
 """200 clients that pipeline GETs of 1 MiB and never read: memory, when they are cut, and what another client sees."""
 
+import threading
 import time
 
 import client
@@ -14,6 +15,8 @@ VALUE = b"x" * (1 << 20)
 LONGEST = 45
 # While these seconds last the values come; afterwards nothing moves until they are cut.
 EARLY = 5
+# That a PING may take, in seconds: how long it is held up is what is measured.
+PATIENCE = 60
 # How often to look for sockets that were closed, in seconds.
 LOOK = 0.1
 ESTABLISHED = "01"
@@ -35,46 +38,50 @@ def stalled(bench, peer, count, longest):
     forget_peak(peer)
     forget_peak(bench.redis)
     before = resident(peer)
-    clients, cuts = [], Cuts(peer, count)
+    clients = [client.connect(peer) for _ in range(count)]
+    cuts = Cuts(peer, clients)
     try:
-        for _ in range(count):
-            clients.append(client.connect(peer))
-            clients[-1].sendall(client.command(b"GET", b"wide") * GETS)
-        early = client.pings(peer, lambda _: cuts.all_by(min(EARLY, longest)))
-        late = client.pings(peer, lambda _: cuts.all_by(longest))
+        for one in clients:
+            one.sendall(client.command(b"GET", b"wide") * GETS)
+        cuts.start()
+        early = client.pings(peer, lambda _: cuts.all_by(min(EARLY, longest)), PATIENCE)
+        late = client.pings(peer, lambda _: cuts.all_by(longest), PATIENCE)
         return {"before": before / 1024, "peak": peak(peer) / 1024, "redis_peak": peak(bench.redis) / 1024,
                 "cut": cuts.seen, "first": cuts.first, "last": cuts.last if cuts.seen == count else None,
                 "quiet": client.quantile(quiet, 0.99), "early": client.quantile(early, 0.99),
                 "late": client.quantile(late, 0.99), "worst": max(early + late, default=None)}
     finally:
+        cuts.over.set()
         for one in clients:
             one.close()
         settle(peer)
 
 
-class Cuts:
+class Cuts(threading.Thread):
     """How many of the clients the peer has closed, and when, as its own sockets show: who never reads is not told."""
 
-    def __init__(self, peer, count):
-        self.port, self.count = f":{peer.port:04X}", count
-        self.since = self.looked = time.monotonic()
+    def __init__(self, peer, clients):
+        super().__init__(daemon=True)
+        self.peer, self.over = f":{peer.port:04X}", threading.Event()
+        self.clients = {f":{one.getsockname()[1]:04X}" for one in clients}
+        self.since = time.monotonic()
         self.seen, self.first, self.last = 0, None, None
+
+    def run(self):
+        while not self.over.wait(LOOK):
+            seen, now = len(self.clients) - self.established(), time.monotonic() - self.since
+            if seen > self.seen:
+                self.first, self.last, self.seen = self.first or now, now, seen
 
     def all_by(self, limit):
         """Whether all are closed, or so many seconds are over."""
-        now = time.monotonic()
-        if now - self.looked > LOOK:
-            self.looked = now
-            # One more is the client that sends PINGs.
-            seen = self.count + 1 - self.established()
-            if seen > self.seen:
-                self.first, self.last, self.seen = self.first or now - self.since, now - self.since, seen
-        return self.seen >= self.count or now - self.since > limit
+        return self.seen >= len(self.clients) or time.monotonic() - self.since > limit
 
     def established(self):
         with open("/proc/net/tcp") as file:
             sockets = (line.split() for line in file)
-            return sum(fields[1].endswith(self.port) and fields[3] == ESTABLISHED for fields in sockets)
+            return sum(here.endswith(self.peer) and there[-5:] in self.clients and state == ESTABLISHED
+                       for _, here, there, state, *_ in sockets)
 
 
 def show(result):
