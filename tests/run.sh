@@ -145,7 +145,7 @@ step_e2e() {
 step_peers() {
     cargo build --locked -p portcullis
     timeout 120 python3 benches/peers/bench.py --quick --strict --peers portcullis portcullis-shared haproxy --cases get-p16 \
-        --parts cases connections fairness tls \
+        --parts cases connections tls \
         --portcullis "${CARGO_TARGET_DIR:-target}/debug/portcullis" --redis "$(redis_server)"
 }
 
