@@ -54,6 +54,7 @@ def load(redis, peer, arguments, requests):
     mine, theirs = Meter(peer), Meter(redis)
     rps, p50, p99 = benchmark(peer, [*arguments, "-n", str(requests)])
     settle(peer)
+    settle(redis)
     per = 1e6 / requests
     return {"rps": rps, "p50": p50, "p99": p99, "redis": theirs.total() * per,
             **({} if peer is redis else {"cpu": mine.total() * per, "user": mine.user() * per, "peak": peak(peer)})}
