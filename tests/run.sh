@@ -7,7 +7,7 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 . "$top/deploy/packages.sh"
 cd "$top"
 
-steps=(format lints docs purity licences advisories deploy unit e2e fuzz)
+steps=(format lints docs purity licences advisories deploy unit e2e peers fuzz)
 logs=${CARGO_TARGET_DIR:-$top/target}/test-logs
 summary=()
 failed=0
@@ -117,7 +117,7 @@ step_advisories() {
 # The unit is read by systemd itself; its exposure by systemd's own measure stays at 1.5 or below.
 step_deploy() {
     local script unit
-    for script in deploy/*.sh tests/*.sh tests/clients/*.sh .ci/run; do bash -n "$script"; done
+    for script in deploy/*.sh tests/*.sh tests/clients/*.sh benches/*/*.sh .ci/run; do bash -n "$script"; done
     if ! command -v systemd-analyze >/dev/null; then
         echo "NOT CHECKED: there is no systemd-analyze here; the systemd unit is NOT CHECKED"
         return
@@ -139,6 +139,14 @@ step_e2e() {
     cargo build --locked -p portcullis
     # Most of them wait most of the time: for processes to start, for replies, for timeouts.
     cargo test --locked -p e2e -- --test-threads=$(($(nproc) * 2))
+}
+
+# That the benchmark beside other forwarders still runs; its figures are nobody's here.
+step_peers() {
+    cargo build --locked -p portcullis
+    timeout 120 python3 benches/peers/bench.py --quick --strict --peers portcullis portcullis-shared haproxy --cases get-p16 \
+        --parts cases connections tls \
+        --portcullis "${CARGO_TARGET_DIR:-target}/debug/portcullis" --redis "$(redis_server)"
 }
 
 # A few seconds each, from the corpus in the repository; what is found anew stays outside it.

@@ -1,10 +1,181 @@
-"""The forwarders that are compared: how each is configured and started, one worker each."""
+"""What is compared: how Redis and the forwarders are configured and started, one worker each."""
 
 import os
 import random
 import socket
 import subprocess
-import time
+
+from process import Peer
+
+# So that 9000 clients and as many connections to Redis fit, and may come all at once.
+FILES, BACKLOG = 20000, 4096
+
+
+def start(name, folder, upstream, options, tls=None):
+    """The peer of that name before the port `upstream`; `tls` is a certificate and its key."""
+    if name.startswith("portcullis"):
+        return portcullis(name, folder, upstream, options.portcullis, tls)
+    return {"haproxy": haproxy, "nginx": nginx, "rinetd": rinetd, "twemproxy": twemproxy, "envoy": envoy}[name](
+        folder, upstream, options, tls)
+
+
+# What each portcullis adds to its listener and to its upstream.
+PORTCULLIS = {
+    "portcullis": ("", ""),
+    "portcullis-shared": ("auth: trust", "connections: shared"),
+    "portcullis-acl": ('acl: "@public ~user:* ~key:*"', ""),
+}
+# Measured in these cases only.
+ONLY = {"portcullis-acl": {"get-p64"}}
+NAMES = [*PORTCULLIS, "haproxy", "nginx", "rinetd", "twemproxy", "envoy"]
+DEFAULT = ["portcullis", "portcullis-shared", "portcullis-acl", "haproxy", "nginx", "rinetd", "twemproxy"]
+WITH_TLS = ["portcullis", "portcullis-shared", "haproxy", "nginx"]
+
+
+def redis(folder, binary):
+    port = free_port()
+    command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
+               "--dir", folder, "--maxclients", "12000", "--tcp-backlog", str(BACKLOG)]
+    return Peer("direct", port, command)
+
+
+def portcullis(name, folder, upstream, binary, tls):
+    port, admin = free_port(), free_port()
+    listener, connections = PORTCULLIS[name]
+    tls_key = f"tls: {{cert: {tls[0]}, key: {tls[1]}}}" if tls else ""
+    config = write(folder, f"{name}{'-tls' if tls else ''}.yaml", f"""
+listeners:
+  - name: public
+    bind: 127.0.0.1:{port}
+    upstream: main
+    allow: [127.0.0.1]
+    refusal: close
+    {listener}
+    {tls_key}
+upstreams:
+  main:
+    address: 127.0.0.1:{upstream}
+    {connections}
+admin: {{bind: 127.0.0.1:{admin}}}
+audit: {{path: {folder}/{name}.log}}
+workers: 1
+""")
+    checked = subprocess.run([binary, "check", "--config", config], capture_output=True, text=True)
+    if checked.returncode:
+        said = next((line for line in checked.stderr.splitlines() if " error: " in line), checked.stderr.strip())
+        raise SystemExit(f"{name}: this binary refuses its configuration: {said.split(' error: ')[-1]}")
+    return Peer(name, port, [binary, "run", "--config", config], tls=bool(tls))
+
+
+def haproxy(folder, upstream, _options, tls):
+    port = free_port()
+    # One file has both, the certificate first.
+    certificate = f" ssl crt {join(folder, 'haproxy.pem', tls)}" if tls else ""
+    config = write(folder, f"haproxy{'-tls' if tls else ''}.cfg", f"""
+global
+  nbthread 1
+  maxconn 9500
+defaults
+  mode tcp
+  timeout connect 2s
+  timeout client 1h
+  timeout server 1h
+listen redis
+  bind 127.0.0.1:{port}{certificate}
+  tcp-request connection reject if !{{ src 127.0.0.1 }}
+  server redis 127.0.0.1:{upstream}
+""")
+    return Peer("haproxy", port, ["haproxy", "-f", config], tls=bool(tls))
+
+
+def nginx(folder, upstream, _options, tls):
+    port = free_port()
+    name = f"nginx{'-tls' if tls else ''}"
+    certificate = f"ssl_certificate {tls[0]}; ssl_certificate_key {tls[1]};" if tls else ""
+    certificate += " ssl_protocols TLSv1.2 TLSv1.3;" if tls else ""
+    config = write(folder, f"{name}.conf", f"""
+load_module /usr/lib/nginx/modules/ngx_stream_module.so;
+daemon off;
+worker_processes 1;
+worker_rlimit_nofile {FILES};
+pid {folder}/{name}.pid;
+error_log {folder}/{name}-error.log;
+events {{ worker_connections {FILES}; }}
+stream {{
+  log_format plain '$remote_addr $status $bytes_sent $bytes_received';
+  access_log {folder}/{name}-access.log plain;
+  server {{
+    listen 127.0.0.1:{port}{' ssl' if tls else ''} backlog={BACKLOG};
+    {certificate}
+    allow 127.0.0.1;
+    deny all;
+    tcp_nodelay on;
+    proxy_timeout 1h;
+    proxy_pass 127.0.0.1:{upstream};
+  }}
+}}
+""")
+    return Peer("nginx", port, ["nginx", "-c", config], tls=bool(tls))
+
+
+def rinetd(folder, upstream, _options, _tls):
+    port = free_port()
+    config = write(folder, "rinetd.conf", f"127.0.0.1 {port} 127.0.0.1 {upstream}\nallow 127.0.0.1\n")
+    return Peer("rinetd", port, ["rinetd", "-f", "-c", config])
+
+
+def twemproxy(folder, upstream, _options, _tls):
+    port, stats = free_port(), free_port()
+    config = write(folder, "nutcracker.yml", f"""
+redis:
+  listen: 127.0.0.1:{port}
+  hash: fnv1a_64
+  distribution: ketama
+  redis: true
+  tcpkeepalive: true
+  backlog: {BACKLOG}
+  servers:
+    - 127.0.0.1:{upstream}:1
+""")
+    command = ["nutcracker", "-c", config, "-s", str(stats), "-m", "16384"]
+    return Peer("twemproxy", port, command, sources=False)
+
+
+def envoy(folder, upstream, options, _tls):
+    port = free_port()
+    config = write(folder, "envoy.yaml", f"""
+static_resources:
+  listeners:
+    - address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
+      filter_chains:
+        - filters:
+            - name: envoy.filters.network.redis_proxy
+              typed_config:
+                "@type": type.googleapis.com/envoy.extensions.filters.network.redis_proxy.v3.RedisProxy
+                stat_prefix: redis
+                settings: {{op_timeout: 60s}}
+                prefix_routes: {{catch_all_route: {{cluster: redis}}}}
+  clusters:
+    - name: redis
+      type: STATIC
+      connect_timeout: 2s
+      load_assignment:
+        cluster_name: redis
+        endpoints:
+          - lb_endpoints:
+              - endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {upstream}}}}}}}
+""")
+    command = [options.envoy, "-c", config, "--concurrency", "1", "--disable-hot-restart", "--log-level", "off"]
+    return Peer("envoy", port, command, sources=False)
+
+
+def certificate(folder):
+    """A certificate and its key, made for this run."""
+    cert, key = os.path.join(folder, "server.pem"), os.path.join(folder, "server.key")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                    "-days", "60", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+                    "-out", cert, "-keyout", key], check=True, capture_output=True)
+    return cert, key
 
 
 def free_port():
@@ -19,36 +190,6 @@ def free_port():
                 continue
 
 
-class Peer:
-    """A running process with the port it serves. `pids` are its processes, for /proc."""
-
-    def __init__(self, name, port, command, **options):
-        self.name, self.port = name, port
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
-        for _ in range(100):
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                return
-            except OSError:
-                time.sleep(0.05)
-        self.stop()
-        raise SystemExit(f"{name} does not listen on {port}: {' '.join(command)}")
-
-    @property
-    def pids(self):
-        me = str(self.process.pid)
-        children = open(f"/proc/{me}/task/{me}/children").read().split()
-        return [me, *children]
-
-    def stop(self):
-        self.process.terminate()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-
 def write(folder, name, text):
     path = os.path.join(folder, name)
     with open(path, "w") as file:
@@ -56,99 +197,9 @@ def write(folder, name, text):
     return path
 
 
-def redis(folder, binary):
-    port = free_port()
-    command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
-               "--dir", folder, "--maxclients", "12000"]
-    return Peer("direct", port, command)
-
-
-def portcullis_acl(folder, upstream, binary):
-    """With command rules and key patterns."""
-    return portcullis(folder, upstream, binary, "portcullis-acl", 'acl: "@public ~user:* ~key:*"')
-
-
-def portcullis(folder, upstream, binary, name="portcullis", more=""):
-    port, admin = free_port(), free_port()
-    config = write(folder, f"{name}.yaml", f"""
-listeners:
-  - name: public
-    bind: 127.0.0.1:{port}
-    upstream: main
-    allow: [127.0.0.1]
-    refusal: close
-    {more}
-upstreams:
-  main:
-    address: 127.0.0.1:{upstream}
-admin: {{bind: 127.0.0.1:{admin}}}
-audit: {{path: {folder}/{name}.log}}
-workers: 1
-""")
-    return Peer(name, port, [binary, "run", "--config", config])
-
-
-def haproxy(folder, upstream):
-    port = free_port()
-    config = write(folder, "haproxy.cfg", f"""
-global
-  nbthread 1
-  maxconn 5000
-defaults
-  mode tcp
-  timeout connect 2s
-  timeout client 1h
-  timeout server 1h
-listen redis
-  bind 127.0.0.1:{port}
-  tcp-request connection reject if !{{ src 127.0.0.1 }}
-  server redis 127.0.0.1:{upstream}
-""")
-    return Peer("haproxy", port, ["haproxy", "-f", config])
-
-
-def nginx(folder, upstream):
-    port = free_port()
-    config = write(folder, "nginx.conf", f"""
-load_module /usr/lib/nginx/modules/ngx_stream_module.so;
-daemon off;
-worker_processes 1;
-worker_rlimit_nofile 20000;
-pid {folder}/nginx.pid;
-error_log {folder}/nginx-error.log;
-events {{ worker_connections 15000; }}
-stream {{
-  log_format plain '$remote_addr $status $bytes_sent $bytes_received';
-  access_log {folder}/nginx-access.log plain;
-  server {{
-    listen 127.0.0.1:{port};
-    allow 127.0.0.1;
-    deny all;
-    tcp_nodelay on;
-    proxy_pass 127.0.0.1:{upstream};
-  }}
-}}
-""")
-    return Peer("nginx", port, ["nginx", "-c", config])
-
-
-def rinetd(folder, upstream):
-    port = free_port()
-    config = write(folder, "rinetd.conf", f"127.0.0.1 {port} 127.0.0.1 {upstream}\nallow 127.0.0.1\n")
-    return Peer("rinetd", port, ["rinetd", "-f", "-c", config])
-
-
-def twemproxy(folder, upstream):
-    port, stats = free_port(), free_port()
-    config = write(folder, "nutcracker.yml", f"""
-redis:
-  listen: 127.0.0.1:{port}
-  hash: fnv1a_64
-  distribution: ketama
-  redis: true
-  tcpkeepalive: true
-  servers:
-    - 127.0.0.1:{upstream}:1
-""")
-    command = ["nutcracker", "-c", config, "-s", str(stats), "-m", "16384"]
-    return Peer("twemproxy", port, command)
+def join(folder, name, paths):
+    text = ""
+    for path in paths:
+        with open(path) as file:
+            text += file.read()
+    return write(folder, name, text)

@@ -1,0 +1,129 @@
+"""Processes under load: starting and stopping one, and what the kernel says of its CPU and memory."""
+
+import glob
+import os
+import resource
+import socket
+import subprocess
+import time
+
+TICK = 1 / os.sysconf("SC_CLK_TCK")
+
+
+class Failed(Exception):
+    """A peer did not do what was asked of it; says what it did instead."""
+
+
+class Peer:
+    """A process with the port it serves. A new one of the same kind takes its place with `restart`."""
+
+    def __init__(self, name, port, command, tls=False, sources=True):
+        self.name, self.port, self.command, self.tls = name, port, command, tls
+        self.sources = sources  # whether it can refuse some
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for _ in range(200):
+            if self.process.poll() is not None:
+                break
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                time.sleep(0.05)
+        self.stop()
+        raise Failed(f"does not listen: {' '.join(self.command)}")
+
+    def stop(self):
+        self.process.terminate()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def restart(self):
+        self.stop()
+        self.start()
+
+    @property
+    def pids(self):
+        me = str(self.process.pid)
+        try:
+            with open(f"/proc/{me}/task/{me}/children") as file:
+                return [me, *file.read().split()]
+        except FileNotFoundError:
+            raise Failed(f"{self.name} has ended") from None
+
+
+class Meter:
+    """CPU of a peer's processes since the meter was made."""
+
+    def __init__(self, peer):
+        self.peer = peer
+        self.threads, self.ticks = threads(peer), user_ticks(peer)
+
+    def total(self):
+        """Seconds on a processor, exact. What a thread used that has ended since is not in it."""
+        return sum(now - self.threads.get(path, 0) for path, now in threads(self.peer).items()) / 1e9
+
+    def user(self):
+        """Seconds of them in user mode, which the kernel tells in ticks."""
+        return (user_ticks(self.peer) - self.ticks) * TICK
+
+
+def threads(peer):
+    used = {}
+    for path in (path for pid in peer.pids for path in glob.glob(f"/proc/{pid}/task/*/schedstat")):
+        try:
+            with open(path) as file:
+                used[path] = int(file.read().split()[0])
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended meanwhile
+    return used
+
+
+def user_ticks(peer):
+    total = 0
+    for pid in peer.pids:
+        with open(f"/proc/{pid}/stat") as file:
+            total += int(file.read().rsplit(")", 1)[1].split()[11])
+    return total
+
+
+def settle(peer, longest=3.0):
+    """Waits until the peer has done what there was to do, such as closing what its clients closed."""
+    end = time.monotonic() + longest
+    while time.monotonic() < end:
+        meter = Meter(peer)
+        time.sleep(0.05)
+        if meter.total() < 0.0005:
+            return
+
+
+def resident(peer, field="VmRSS"):
+    """KiB of its processes, as /proc/PID/status has them."""
+    total = 0
+    for pid in peer.pids:
+        with open(f"/proc/{pid}/status") as file:
+            total += sum(int(line.split()[1]) for line in file if line.startswith(field + ":"))
+    return total
+
+
+def peak(peer):
+    return resident(peer, "VmHWM")
+
+
+def forget_peak(peer):
+    """From here on the peak is counted anew: see clear_refs in proc(5)."""
+    for pid in peer.pids:
+        with open(f"/proc/{pid}/clear_refs", "w") as file:
+            file.write("5")
+
+
+def open_files():
+    """How many one process may have, raised to the most allowed; processes that are started inherit it."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
