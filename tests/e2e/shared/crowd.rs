@@ -20,6 +20,9 @@ const SLOTS: usize = 8;
 /// Commands of a pipeline, at most: small enough for the sockets' buffers, as a member reads only when it has written all.
 const DEEPEST: usize = 200;
 
+/// Batches between two times of using MULTI and scripts.
+const SPELL: usize = 200;
+
 #[test]
 fn a_million_operations() {
     let number = |name: &str, otherwise: u64| {
@@ -44,8 +47,9 @@ fn a_million_operations() {
             .collect();
         let killing = scope.spawn(|| {
             let mut control = redis.control();
-            while !crowd.is_over() {
-                thread::sleep(Duration::from_millis(400));
+            // Also long enough for clients to give back connections of their own.
+            for rest in [300, 700, 2500].into_iter().cycle().take_while(|_| !crowd.is_over()) {
+                thread::sleep(Duration::from_millis(rest));
                 control.ask("CLIENT KILL TYPE normal");
                 crowd.killed.fetch_add(1, Ordering::Relaxed);
             }
@@ -103,6 +107,7 @@ struct Model {
     resp3: bool,
     /// It needs a connection of its own now and then.
     stateful: bool,
+    batches: usize,
     database: usize,
     values: [[Option<String>; SLOTS]; DATABASES],
     counters: [u64; DATABASES],
@@ -275,6 +280,7 @@ impl Model {
             name: format!("{number}.{generation}"),
             resp3: random.below(3) == 0,
             stateful: number % 2 == 1,
+            batches: 0,
             database: 0,
             values: Default::default(),
             counters: [0; DATABASES],
@@ -286,9 +292,12 @@ impl Model {
     fn batch(&mut self, random: &mut Random) -> Batch {
         let mut batch = Batch::default();
         let depth = if random.below(4) == 0 { 1 } else { 1 + random.below(DEEPEST) };
+        self.batches += 1;
+        // A while with state, a while without.
+        let kinds = if self.stateful && self.batches % SPELL < SPELL / 4 { 104 } else { 100 };
         while batch.ends.len() < depth {
             self.questions += 1;
-            match random.below(if self.stateful { 104 } else { 100 }) {
+            match random.below(kinds) {
                 0..30 => self.get(&mut batch, random),
                 30..50 => self.set(&mut batch, random),
                 50..60 => self.mget(&mut batch, random),

@@ -128,7 +128,6 @@ fn every_state_ends() {
         ("BLPOP", &["BLPOP nothing 0.01"]),
         ("RESET", &["WATCH k", "RESET"]),
         ("RESET of MONITOR", &["MONITOR", "RESET"]),
-        ("unknown", &["NOSUCH"]),
         ("EVALSHA", &["EVALSHA x 0"]),
     ];
     let mut clients = Vec::new();
@@ -184,7 +183,7 @@ fn a_state_that_stays() {
     queuing.asks("EXEC", "[]");
     watching.asks("MULTI", "+OK");
     watching.asks("EXEC", "nil[]");
-    tracking.asks("CLIENT TRACKING OFF", "+OK");
+    tracking.asks("RESET", "+RESET");
     subscribed.asks("UNSUBSCRIBE", r#"["unsubscribe" "c" :0]"#);
     used_becomes(&gate, 0.0);
 }
@@ -241,4 +240,21 @@ fn a_lease_begins_where_its_client_is() {
     fake.is_left(lease);
     client.asks("GET again", r#""again@5""#);
     assert_eq!(fake.line_of("GET again"), pool);
+}
+
+/// What cannot be seen to end, or is not known at all, keeps its connection until RESET or the client's end.
+#[test]
+fn a_state_that_nobody_knows() {
+    let (_redis, gate) = stage();
+    for line in ["NOSUCH", "CLIENT NO-EVICT ON", "CLIENT TRACKING OFF"] {
+        let mut client = gate.connect();
+        client.ask(line);
+        client.is_in_step(line);
+        holds_for(Duration::from_millis(2500), line, || connections(&gate, "used") == 1.0);
+        client.asks("RESET", "+RESET");
+        client.is_in_step("after");
+        used_becomes(&gate, 0.0);
+        client.is_in_step("pooled");
+        assert!(connections(&gate, "used") == 0.0);
+    }
 }

@@ -31,7 +31,7 @@ fn medley(round: usize, nil: &str, null_array: &str) -> Vec<(Vec<u8>, String)> {
             r#""scripted""#.to_owned(),
         ),
         line(&format!("APPEND {key} !"), ":9"),
-        line("NOSUCH x", "-ERR unknown command 'NOSUCH', with args beginning with: 'x' "),
+        line(&format!("OBJECT REFCOUNT {key}"), ":1"),
         line(&format!("GET {key}"), r#""scripted!""#),
         line(&format!("WATCH {key}"), "+OK"),
         line(&format!("GET {key}"), r#""scripted!""#),
@@ -220,6 +220,34 @@ alike! {
         client.asks("MULTI", "+OK");
         client.asks("INCR k", "+QUEUED");
         client.asks("EXEC", "[:2]");
+    }
+}
+
+/// There and back: between two medleys each client's own connection is given back.
+#[test]
+fn medleys_with_rests() {
+    let stage = Stage::new(Way::Shared);
+    let mut clients: Vec<Client> = (0..10).map(|_| stage.connect()).collect();
+    // A lease lasts for a second, then for two.
+    for (round, rest) in [1300, 2500, 0].into_iter().enumerate() {
+        let due: Vec<Vec<String>> = clients
+            .iter_mut()
+            .enumerate()
+            .map(|(n, client)| {
+                client.hold(&command(&format!("ECHO round:{n}:{round}")));
+                send_medleys(client, n * 100 + round..n * 100 + round + 1, "nil", "nil[]")
+            })
+            .collect();
+        for (n, (client, due)) in clients.iter_mut().zip(due).enumerate() {
+            client.gets(&format!("\"round:{n}:{round}\""));
+            for reply in due {
+                client.gets(&reply);
+            }
+        }
+        std::thread::sleep(std::time::Duration::from_millis(rest));
+        for (n, client) in clients.iter_mut().enumerate() {
+            client.is_in_step(&format!("rested:{n}:{round}"));
+        }
     }
 }
 
