@@ -20,6 +20,8 @@ pub enum Answer {
     Bytes(Vec<u8>),
     /// The first part at once, the second when the test says [`Fake::release`]; the connection stands still until then.
     Held(Vec<u8>, Vec<u8>),
+    /// What it is without a script, when the test lets go.
+    Late,
     /// Not a word; what follows is answered.
     Nothing,
     /// These bytes, then the end of the connection.
@@ -218,6 +220,11 @@ impl Server<'_> {
                 self.write(&reply)
             }
             Some(Answer::Bytes(bytes)) => self.write(&bytes),
+            Some(Answer::Late) => {
+                self.shared.wait();
+                let reply = self.usual(&text);
+                self.write(&reply)
+            }
             Some(Answer::Nothing) => Some(()),
             Some(Answer::Held(first, rest)) => {
                 self.write(&first)?;
