@@ -8,8 +8,14 @@ use tokio::time::timeout;
 
 const PATIENCE: Duration = e2e::PATIENCE;
 
-fn run<F: Future<Output = redis::RedisResult<()>>>(test: impl FnOnce(String) -> F) {
-    let stage = Stage::new(Way::Trust);
+fn run<F: Future<Output = redis::RedisResult<()>>>(test: impl Fn(String) -> F) {
+    for way in [Way::Trust, Way::Shared] {
+        run_on(way, &test);
+    }
+}
+
+fn run_on<F: Future<Output = redis::RedisResult<()>>>(way: Way, test: impl FnOnce(String) -> F) {
+    let stage = Stage::new(way);
     let url = format!("redis://{}", stage.gate.as_ref().expect("a gate").address());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let ended = runtime.block_on(async { timeout(PATIENCE, test(url)).await });

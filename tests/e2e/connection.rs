@@ -180,6 +180,10 @@ behaviours! {
         assert_eq!(lines_until(&mut client, r#""SET" "seen" "1""#), [""; 0]);
         // A reply may come before or after the line that reports its command.
         for (line, reply) in [("PING x", r#""x""#), ("PING", "+PONG"), ("WAIT 0 1", ":0"), ("CLIENT GETNAME", scene.nil())] {
+            // Redis does not see them there.
+            if scene.stage.is_shared() && line != "PING" && line != "PING x" {
+                continue;
+            }
             client.send(line);
             let shown: Vec<String> = line.split(' ').map(|word| format!("\"{word}\"")).collect();
             let mut replies = lines_until(&mut client, &shown.join(" "));
@@ -278,6 +282,10 @@ behaviours! {
         let id = client.ask("CLIENT ID").integer();
         client.asks(&format!("CLIENT KILL ID {id} SKIPME no"), ":1");
         client.is_closed();
+        // The number is the gate's own then.
+        if scene.stage.is_shared() {
+            return;
+        }
         let mut client = scene.client();
         let id = client.ask("CLIENT ID").integer();
         scene.stage.redis.control().asks(&format!("CLIENT KILL ID {id}"), ":1");

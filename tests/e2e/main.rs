@@ -27,6 +27,7 @@ mod reload;
 mod revocation;
 mod secrets;
 mod shapes;
+mod shared;
 mod tls;
 mod tracking;
 mod transactions;

@@ -179,7 +179,14 @@ fn stage(way: Way) -> Stage {
     stage.gate = match way {
         Way::Direct => None,
         Way::Passthrough => Some(builder.start()),
-        Way::Trust | Way::Tls => Some(builder.listener("auth: trust").password(e2e::scene::CANARY).start()),
+        Way::Trust | Way::Tls | Way::Shared => {
+            let builder = builder.listener("auth: trust").password(e2e::scene::CANARY);
+            Some(if stage.is_shared() {
+                builder.upstream("connections: shared").start()
+            } else {
+                builder.start()
+            })
+        }
     };
     stage
 }
@@ -242,6 +249,11 @@ fn redis_itself() {
 #[test]
 fn through_the_gate_with_trust() {
     check_rows(Way::Trust);
+}
+
+#[test]
+fn through_the_gate_on_shared_connections() {
+    check_rows(Way::Shared);
 }
 
 #[test]

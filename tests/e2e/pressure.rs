@@ -50,6 +50,11 @@ fn sends_everything_before_it_reads_trust() {
 }
 
 #[test]
+fn sends_everything_before_it_reads_shared() {
+    sends_everything_before_it_reads(Way::Shared);
+}
+
+#[test]
 fn sends_everything_before_it_reads_passthrough() {
     sends_everything_before_it_reads(Way::Passthrough);
 }
@@ -116,10 +121,9 @@ fn a_stopped_redis_stops_the_writer() {
 }
 
 /// 512 MiB there and back, resident memory flat.
-#[test]
-fn half_a_gigabyte_streams_through() {
+fn half_a_gigabyte_streams_through(way: Way) {
     const SIZE: u64 = 512 * MIB;
-    let stage = Stage::new(Way::Trust);
+    let stage = Stage::new(way);
     stage.redis.control().asks("CONFIG SET proto-max-bulk-len 1gb", "+OK");
     let gate = stage.gate.as_ref().expect("a gate");
     let mut client = stage.connect();
@@ -149,10 +153,19 @@ fn half_a_gigabyte_streams_through() {
     is_bounded(gate);
 }
 
-/// An argument of half a gigabyte of a client that gives up in the middle: Redis executes nothing.
 #[test]
-fn a_large_value_that_is_given_up() {
-    let stage = Stage::new(Way::Trust);
+fn half_a_gigabyte_streams_through_trust() {
+    half_a_gigabyte_streams_through(Way::Trust);
+}
+
+#[test]
+fn half_a_gigabyte_streams_through_shared() {
+    half_a_gigabyte_streams_through(Way::Shared);
+}
+
+/// An argument of half a gigabyte of a client that gives up in the middle: Redis executes nothing.
+fn a_large_value_that_is_given_up(way: Way) {
+    let stage = Stage::new(way);
     let mut client = stage.connect();
     client.send_raw(b"*3\r\n$3\r\nSET\r\n$4\r\nhuge\r\n$536870912\r\n");
     client.send_raw(&vec![b'x'; 5_000_000]);
@@ -165,10 +178,19 @@ fn a_large_value_that_is_given_up() {
     stage.connect().asks("PING", "+PONG");
 }
 
-/// Many clients at once, each with its own answers.
 #[test]
-fn a_thousand_clients() {
-    let stage = Stage::new(Way::Trust);
+fn a_large_value_that_is_given_up_trust() {
+    a_large_value_that_is_given_up(Way::Trust);
+}
+
+#[test]
+fn a_large_value_that_is_given_up_shared() {
+    a_large_value_that_is_given_up(Way::Shared);
+}
+
+/// Many clients at once, each with its own answers.
+fn a_thousand_clients(way: Way) {
+    let stage = Stage::new(way);
     let mut clients: Vec<Client> = (0..1000).map(|_| stage.connect()).collect();
     for (i, client) in clients.iter_mut().enumerate() {
         client.hold(&command(&format!("SET key:{i} {i}")));
@@ -185,4 +207,14 @@ fn a_thousand_clients() {
     drop(clients);
     eventually("all are gone", || (gate.metric("clients", &[("listener", "public")]) == 0.0).then_some(()));
     eventually("Redis has none of them", || (stage.redis.tcp_clients().len() < 5).then_some(()));
+}
+
+#[test]
+fn a_thousand_clients_trust() {
+    a_thousand_clients(Way::Trust);
+}
+
+#[test]
+fn a_thousand_clients_shared() {
+    a_thousand_clients(Way::Shared);
 }

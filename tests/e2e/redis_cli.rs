@@ -51,7 +51,7 @@ fn a_session_from_standard_input() {
 #[test]
 fn pipe_mode() {
     const COUNT: usize = 200_000;
-    for way in [Way::Trust, Way::Passthrough] {
+    for way in [Way::Trust, Way::Passthrough, Way::Shared] {
         let stage = Stage::new(way);
         let gate = stage.gate.as_ref().expect("a gate");
         let mut input = Vec::new();

@@ -33,6 +33,10 @@ behaviours! {
     }
 
     fn redirected_to_a_subscriber(scene: &Scene<'_>) {
+        // A number that Redis does not know; shared/state.rs has what is said then.
+        if scene.stage.is_shared() {
+            return;
+        }
         let mut listener = scene.client();
         let id = listener.ask("CLIENT ID").integer();
         listener.asks("SUBSCRIBE __redis__:invalidate", &scene.push(r#""subscribe" "__redis__:invalidate" :1"#));

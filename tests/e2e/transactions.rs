@@ -1,7 +1,7 @@
 //! MULTI: what is queued, what is refused inside it, and that EXEC then runs nothing.
 
+use e2e::behaviours;
 use e2e::client::command;
-use e2e::{Way, behaviours};
 
 behaviours! {
     fn exec_runs_what_was_queued(scene: &Scene<'_>) {
@@ -80,7 +80,7 @@ behaviours! {
         }
         let refused = "-ERR Command not allowed inside a transaction";
         let mut lines = vec!["SUBSCRIBE a b", "UNSUBSCRIBE", "PUNSUBSCRIBE", "PSUBSCRIBE a b c", "SUNSUBSCRIBE"];
-        if matches!(scene.stage.way, Way::Trust | Way::Tls) {
+        if scene.stage.way.is_trust() {
             lines.extend(["AUTH default x", "HELLO 3", "HELLO 2 AUTH default x", "CLIENT REPLY OFF"]);
         }
         for line in lines {
@@ -209,7 +209,7 @@ behaviours! {
 
     /// Under passthrough AUTH is Redis's: it is queued like anything else.
     fn auth_inside_is_queued(scene: &Scene<'_>) {
-        if matches!(scene.stage.way, Way::Trust | Way::Tls) {
+        if scene.stage.way.is_trust() {
             return;
         }
         let mut client = scene.client();

@@ -62,6 +62,14 @@ impl Client {
         Self::over(Wire::Tcp(TcpStream::connect(to).expect("the server listens")))
     }
 
+    /// With little room for what it does not read.
+    pub fn tcp_narrow(to: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).expect("a socket");
+        socket.set_recv_buffer_size(16 * 1024).expect("a size");
+        socket.connect(&to.into()).expect("the server listens");
+        Self::over(Wire::Tcp(socket.into()))
+    }
+
     /// Connects from the loopback address `from`.
     pub fn tcp_from(from: IpAddr, to: SocketAddr) -> Self {
         let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).expect("a socket");

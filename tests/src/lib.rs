@@ -5,6 +5,7 @@
 
 pub mod certificates;
 pub mod client;
+pub mod fake;
 pub mod gate;
 pub mod http;
 pub mod ports;
@@ -17,6 +18,7 @@ pub mod wait;
 
 pub use certificates::{Authority, Leaf, Pair};
 pub use client::Client;
+pub use fake::{Answer, Fake};
 pub use gate::{Gate, GateBuilder};
 pub use process::Process;
 pub use redis::{Redis, RedisBuilder};

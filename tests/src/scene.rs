@@ -22,6 +22,15 @@ pub enum Way {
     Passthrough,
     /// As [`Way::Trust`], with TLS on both sides.
     Tls,
+    /// As [`Way::Trust`], with `connections: shared`.
+    Shared,
+}
+
+impl Way {
+    /// The gate answers logins itself.
+    pub fn is_trust(self) -> bool {
+        matches!(self, Self::Trust | Self::Tls | Self::Shared)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,12 +67,19 @@ impl Stage {
         let authority = Authority::new("scene");
         let redis = match way {
             Way::Tls => Redis::builder().password(CANARY).tls(&authority.server(), &authority.pem()).start(),
-            Way::Trust => Redis::builder().password(CANARY).start(),
+            Way::Trust | Way::Shared => Redis::builder().password(CANARY).start(),
             Way::Direct | Way::Passthrough => Redis::plain(),
         };
         let gate = match way {
             Way::Direct => None,
             Way::Trust => Some(Gate::before(&redis).listener("auth: trust").password(CANARY).start()),
+            Way::Shared => Some(
+                Gate::before(&redis)
+                    .listener("auth: trust")
+                    .password(CANARY)
+                    .upstream("connections: shared")
+                    .start(),
+            ),
             Way::Passthrough => Some(Gate::before(&redis).start()),
             Way::Tls => Some(
                 Gate::before(&redis)
@@ -80,6 +96,11 @@ impl Stage {
 
     pub fn is_direct(&self) -> bool {
         self.way == Way::Direct
+    }
+
+    /// A client's commands may meet those of others on one connection to Redis.
+    pub fn is_shared(&self) -> bool {
+        self.way == Way::Shared
     }
 
     /// No keys, and no subscriber that an earlier client of the gate has left behind for a moment.
@@ -175,7 +196,7 @@ impl Drop for Note {
     }
 }
 
-/// Makes four tests of each function `fn name(scene: &Scene)`: direct, trust, passthrough and TLS.
+/// Makes five tests of each function `fn name(scene: &Scene)`: direct, trust, passthrough, TLS and shared connections.
 #[macro_export]
 macro_rules! behaviours {
     ($($(#[$meta:meta])* fn $name:ident($scene:ident: &Scene<'_>) $body:block)*) => {$(
@@ -204,6 +225,11 @@ macro_rules! behaviours {
             #[test]
             fn passthrough() {
                 $crate::scene::play($crate::Way::Passthrough, behaviour);
+            }
+
+            #[test]
+            fn shared() {
+                $crate::scene::play($crate::Way::Shared, behaviour);
             }
         }
     )*};

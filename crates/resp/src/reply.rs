@@ -45,6 +45,9 @@ default user. Are you sure your configuration is correct?\r\n";
 pub const SYNTAX_ERROR: &[u8] = b"-ERR syntax error\r\n";
 /// A number that is none.
 pub const NOT_AN_INTEGER: &[u8] = b"-ERR value is not an integer or out of range\r\n";
+/// A number that does not fit 32 bits.
+pub const NOT_AN_INT: &[u8] =
+    b"-ERR value is out of range, value must between -2147483648 and 2147483647\r\n";
 /// SELECT of a database that there is not.
 pub const DB_OUT_OF_RANGE: &[u8] = b"-ERR DB index is out of range\r\n";
 /// HELLO with a version there is not.

@@ -113,6 +113,10 @@ impl Session {
         if self.hold {
             return Step::Wait(Until::NothingOwed);
         }
+        // Nothing is said any more on a connection that is being given back.
+        if self.has_left() {
+            return Step::Wait(Until::NothingOwed);
+        }
         match self.asked.login {
             Login::Due(stage) => return self.log_in(stage, now),
             Login::Sent => return Step::Wait(Until::LoggedIn),

@@ -14,7 +14,7 @@ use super::command::Frame;
 use super::judge::{Answer, Verdict, may_block};
 use super::{Fate, Session, Until};
 use crate::card::{self, Card, Said, View};
-use crate::handshake::Hello;
+use crate::handshake::{Hello, strict_integer};
 use crate::link::Part;
 use crate::observe::{Denied, Host};
 use crate::owed::{Local, What};
@@ -401,12 +401,12 @@ impl Session {
         if !frame.is_whole_within(self.plan.held_command()) {
             return Verdict::NeedWhole;
         }
-        let asked = frame.argument(1, frame.bytes.len()).and_then(index);
+        let asked = frame.argument(1, frame.bytes.len()).map_or(Err(reply::NOT_AN_INTEGER), index);
         let leased = self.is_leased();
         let in_transaction = self.asked.transaction.is_some();
         let Some(sharing) = &mut self.sharing else { return Verdict::plain() };
         if leased {
-            let Some(db) = asked.and_then(Result::ok).filter(|_| !in_transaction) else {
+            let Some(db) = asked.ok().filter(|_| !in_transaction) else {
                 sharing.for_good |= in_transaction;
                 self.queue_plain();
                 return Verdict::plain();
@@ -414,11 +414,8 @@ impl Session {
             return Verdict::Send { shape: Shape::Whole, what: What::Select(db) };
         }
         let db = match asked {
-            None => return Verdict::Answer(Answer::Error(Local::Canned(reply::NOT_AN_INTEGER))),
-            Some(Err(OutOfRange)) => {
-                return Verdict::Answer(Answer::Error(Local::Canned(reply::DB_OUT_OF_RANGE)));
-            }
-            Some(Ok(db)) => db,
+            Ok(db) => db,
+            Err(line) => return Verdict::Answer(Answer::Error(Local::Canned(line))),
         };
         if let Some(line) = sharing.refusal.take() {
             return Verdict::Answer(Answer::Error(Local::Made(line)));
@@ -531,17 +528,12 @@ impl Session {
     }
 }
 
-struct OutOfRange;
-
-/// A database's index as Redis reads one: none where it is no integer.
-fn index(text: &[u8]) -> Option<Result<u32, OutOfRange>> {
-    let number: i64 = std::str::from_utf8(text).ok()?.parse().ok()?;
-    if number.to_string().as_bytes() != text {
-        return None;
-    }
-    // Redis keeps it in an int, and refuses what does not fit as it refuses letters.
-    let number = i32::try_from(number).ok()?;
-    Some(u32::try_from(number).map_err(|_| OutOfRange))
+/// A database's index as Redis reads one, or the line that it answers.
+fn index(text: &[u8]) -> Result<u32, &'static [u8]> {
+    let number = strict_integer(text).ok_or(reply::NOT_AN_INTEGER)?;
+    // Redis keeps it in an int.
+    let number = i32::try_from(number).map_err(|_| reply::NOT_AN_INT)?;
+    u32::try_from(number).map_err(|_| reply::DB_OUT_OF_RANGE)
 }
 
 /// HELLO's reply with this in place of the value of `id`.

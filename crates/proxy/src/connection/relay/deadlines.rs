@@ -86,7 +86,14 @@ impl Relay {
     pub(super) fn set_deadline(&self) {
         let due = self.due().map(|(at, _)| at);
         let check = self.must_notice_leaving().then(|| self.worker.clock.latest().after(PRESENCE_CHECK));
-        self.presence.entry.deadline.set(due.into_iter().chain(check).min());
+        let rest = self.rest_check();
+        self.presence.entry.deadline.set(due.into_iter().chain(check).chain(rest).min());
+    }
+
+    /// Replies that came by a shared connection do not wake this task, so that it looks by itself whether the client rests.
+    fn rest_check(&self) -> Option<Tick> {
+        let limit = self.pace().idle.filter(|_| self.sharing.is_some())?;
+        Some(self.worker.clock.latest().after(limit))
     }
 
     /// What has not happened in time, if anything.

@@ -108,8 +108,11 @@ impl Relay {
                     if until == Until::Pooled && self.switch_pool(cx) {
                         continue;
                     }
-                    self.await_replies();
                     self.speak();
+                    if self.session.has_left() && self.return_lease() {
+                        continue;
+                    }
+                    self.await_replies();
                     return Want::Company;
                 }
                 Step::Close(reason) => {

@@ -234,18 +234,19 @@ impl Relay {
         true
     }
 
-    /// Closes the client's own upstream connection once it is not needed any more.
-    pub(super) fn return_lease(&mut self) {
+    /// Closes the client's own upstream connection once it is not needed any more. True: it was closed.
+    pub(super) fn return_lease(&mut self) -> bool {
         if self.sharing.is_none() {
-            return;
+            return false;
         }
         let now = self.worker.clock.latest();
         if self.session.lease(now) != Lease::Over {
-            return;
+            return false;
         }
         // Messages may come, unless the client has said RESET.
         if self.link.streams() && !self.session.has_left() || self.down.waiting() > LAGGING {
-            return self.session.keep_lease(now);
+            self.session.keep_lease(now);
+            return false;
         }
         self.hang_up();
         self.upstream = Upstream::None;
@@ -255,6 +256,7 @@ impl Relay {
         self.down.skip(unread);
         self.session.give_back();
         self.moves += 1;
+        true
     }
 
     /// The upstream connection of a client that shares does not answer in time.

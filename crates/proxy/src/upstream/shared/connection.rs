@@ -99,6 +99,7 @@ struct State {
 enum Phase {
     Dialling(Pin<Box<dyn Future<Output = Result<Stream, ConnectError>>>>),
     Open(Stream),
+    Closed,
 }
 
 /// Waiting for a client that does not read.
@@ -208,7 +209,11 @@ impl Connection {
     /// Ends it, if nobody has used it for long, or nobody is there any more who waits for it to answer.
     pub fn end_idle(&self, now: Tick) {
         let unused = self.idle_since.get().is_some_and(|since| since.after(IDLE) <= now);
-        if unused || (self.retired.get() && !self.has_creditors(&self.state.borrow())) {
+        let state = self.state.borrow();
+        let closed_to_new = self.retired.get() || !state.link.takes_more();
+        let over = unused || (closed_to_new && !self.has_creditors(&state));
+        drop(state);
+        if over {
             self.end();
         }
     }
@@ -448,8 +453,10 @@ impl Connection {
         self.abandon(why);
     }
 
+    /// Clients keep it until they need another.
     fn release(&self) {
         let mut state = self.state.borrow_mut();
+        state.stream = Phase::Closed;
         state.inbox.release(&self.worker.pool);
         state.outbox = Outbox::default();
         state.link = PooledLink::new(PoolKey::default());

@@ -1,0 +1,154 @@
+//! `connections: shared`: many clients on few connections to Redis, and each sees a server of its own.
+//!
+//! What every connection promises is tested where it belongs: each of the `behaviours!` of this package runs with shared
+//! connections too. Those that differ there say so at their place: WAIT is refused, and the numbers of CLIENT ID are the
+//! gate's own, so that Redis's CLIENT KILL, CLIENT UNBLOCK and CLIENT TRACKING REDIRECT cannot use them.
+
+mod alone;
+mod crowd;
+mod fairness;
+mod faults;
+mod forged;
+mod leases;
+mod leaving;
+mod order;
+mod restart;
+mod state;
+mod users;
+
+use e2e::client::encode;
+use e2e::fake::bulk;
+use e2e::{Client, Fake, Gate, GateBuilder};
+
+/// Tests of what a client sees direct and on shared connections alike.
+#[macro_export]
+macro_rules! alike {
+    ($($(#[$meta:meta])* fn $name:ident($scene:ident: &Scene<'_>) $body:block)*) => {$(
+        $(#[$meta])*
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+
+            fn behaviour($scene: &e2e::Scene<'_>) $body
+
+            #[test]
+            fn direct() {
+                e2e::scene::play(e2e::Way::Direct, behaviour);
+            }
+
+            #[test]
+            fn shared() {
+                e2e::scene::play(e2e::Way::Shared, behaviour);
+            }
+        }
+    )*};
+}
+
+/// One worker, so that all clients may meet.
+fn before(fake: &Fake) -> GateBuilder {
+    sharing(Gate::before_address(&fake.address()))
+}
+
+fn sharing(builder: GateBuilder) -> GateBuilder {
+    builder.listener("auth: trust").upstream("connections: shared").top("workers: 1")
+}
+
+/// Connections of the gate to its upstream, as `/metrics` has them.
+fn connections(gate: &Gate, state: &str) -> f64 {
+    gate.metric("upstream_connections", &[("state", state)])
+}
+
+/// Reads the replies `due`, byte for byte, or a part of them, perhaps the gate's own word, and the end. Whether it was all.
+#[track_caller]
+fn own_or_end(client: &mut Client, due: &[Vec<u8>]) -> bool {
+    for reply in due {
+        let mut got = Vec::new();
+        if client.read_up_to(reply.len(), &mut got) && got == *reply {
+            continue;
+        }
+        let cut_short = reply.starts_with(&got);
+        got.extend(client.read_to_end().0);
+        let line = String::from_utf8_lossy(&got);
+        let told = line.starts_with("-ERR portcullis: ") && line.find("\r\n") == Some(line.len() - 2);
+        assert!(cut_short || told, "{line:?} instead of {}", reply.escape_ascii());
+        return false;
+    }
+    true
+}
+
+/// Clients that ask for values which only they ask for, a few on each shared connection.
+struct Neighbours<'g> {
+    gate: &'g Gate,
+    clients: Vec<Client>,
+    round: usize,
+}
+
+impl<'g> Neighbours<'g> {
+    /// Enough of them to be on every shared connection of one worker.
+    const COUNT: usize = 32;
+
+    /// Replies that each has to come.
+    const DEPTH: usize = 3;
+
+    #[track_caller]
+    fn enter(gate: &'g Gate) -> Self {
+        let mut all = Self { gate, clients: Vec::new(), round: 0 };
+        all.clients = (0..Self::COUNT).map(|_| gate.connect()).collect();
+        all.are_served();
+        all
+    }
+
+    fn ask(&mut self) {
+        self.round += 1;
+        for (number, client) in self.clients.iter_mut().enumerate() {
+            for text in texts(number, self.round) {
+                client.hold(&encode(&[b"ECHO", text.as_bytes()]));
+            }
+            client.send_raw(b"");
+        }
+    }
+
+    /// Each reads its own replies, and nothing else.
+    #[track_caller]
+    fn get_their_own(&mut self) {
+        for (number, client) in self.clients.iter_mut().enumerate() {
+            for text in texts(number, self.round) {
+                client.gets_raw(&bulk(&text));
+            }
+        }
+    }
+
+    #[track_caller]
+    fn are_served(&mut self) {
+        self.ask();
+        self.get_their_own();
+    }
+
+    /// Each reads its own replies, or some of them and the end; how many came to an end. Others take their places.
+    #[track_caller]
+    fn get_their_own_or_the_end(&mut self) -> usize {
+        let mut ended = 0;
+        for (number, client) in self.clients.iter_mut().enumerate() {
+            let due = texts(number, self.round).map(|text| bulk(&text));
+            if !own_or_end(client, &due) {
+                *client = self.gate.connect();
+                ended += 1;
+            }
+        }
+        ended
+    }
+
+    /// The connections on which their last questions have come to `fake`.
+    fn lines(&self, fake: &Fake) -> Vec<usize> {
+        let mut lines: Vec<usize> = (0..Self::COUNT)
+            .flat_map(|number| fake.lines_of(&format!("ECHO {}", texts(number, self.round)[0])))
+            .collect();
+        lines.sort_unstable();
+        lines.dedup();
+        lines
+    }
+}
+
+fn texts(number: usize, round: usize) -> [String; Neighbours::DEPTH] {
+    std::array::from_fn(|k| format!("neighbour:{number}:{round}:{k}"))
+}

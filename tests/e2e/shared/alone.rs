@@ -1,0 +1,324 @@
+//! Database, protocol and name belong to a client, whoever else is on its connection.
+
+use e2e::client::command;
+use e2e::{Client, Gate, Redis, Stage, Way};
+
+use super::sharing;
+use crate::alike;
+
+alike! {
+    fn databases_at_the_same_time(scene: &Scene<'_>) {
+        let mut clients: Vec<Client> = (0..16).map(|_| scene.other()).collect();
+        for (number, client) in clients.iter_mut().enumerate() {
+            client.asks(&format!("SELECT {}", number % 5), "+OK");
+            client.asks(&format!("SET place db{}", number % 5), "+OK");
+        }
+        for round in 0..20 {
+            for (number, client) in clients.iter_mut().enumerate() {
+                client.hold(&command("GET place"));
+                client.send(&format!("SET own:{number} {round}"));
+            }
+            for (number, client) in clients.iter_mut().enumerate() {
+                client.gets(&format!(r#""db{}""#, number % 5));
+                client.gets("+OK");
+            }
+        }
+        let mut control = scene.stage.redis.control();
+        for database in 0..5 {
+            control.asks(&format!("SELECT {database}"), "+OK");
+            let keys = control.ask("KEYS own:*").items().len();
+            assert_eq!(keys, if database == 0 { 4 } else { 3 }, "keys in database {database}");
+        }
+    }
+
+    fn databases_in_a_pipeline(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        let mut due = Vec::new();
+        for round in 0..10 {
+            for (line, reply) in [
+                ("SELECT 1", "+OK".to_owned()),
+                (&format!("SET k one{round}"), "+OK".to_owned()),
+                ("SELECT 2", "+OK".to_owned()),
+                ("SELECT 2", "+OK".to_owned()),
+                (&format!("SET k two{round}"), "+OK".to_owned()),
+                ("SELECT 1", "+OK".to_owned()),
+                ("GET k", format!("\"one{round}\"")),
+                ("SELECT 2", "+OK".to_owned()),
+                ("GET k", format!("\"two{round}\"")),
+                ("SELECT 0", "+OK".to_owned()),
+                ("GET k", scene.nil().to_owned()),
+            ] {
+                client.hold(&command(line));
+                due.push(reply);
+            }
+        }
+        client.send_raw(b"");
+        for reply in due {
+            client.gets(&reply);
+        }
+        client.is_in_step("after");
+    }
+
+    /// Redis says what is wrong with them, in its own words, and the client stays where it is.
+    fn databases_that_are_none(scene: &Scene<'_>) {
+        let range = "-ERR DB index is out of range";
+        let number = "-ERR value is not an integer or out of range";
+        let arguments = "-ERR wrong number of arguments for 'select' command";
+        let mut client = scene.client();
+        client.asks("SELECT 3", "+OK");
+        client.asks("SET k three", "+OK");
+        for (line, due) in [
+            ("SELECT 16", range),
+            ("SELECT -1", range),
+            ("SELECT 2147483647", range),
+            ("SELECT 4294967296", "-ERR value is out of range, value must between -2147483648 and 2147483647"),
+            ("SELECT 99999999999999999999", number),
+            ("SELECT x", number),
+            ("SELECT 03", number),
+            ("SELECT +3", number),
+            ("SELECT", arguments),
+            ("SELECT 1 2", arguments),
+        ] {
+            client.hold(&command("GET k"));
+            client.hold(&command(line));
+            client.send("GET k");
+            client.gets(r#""three""#);
+            client.gets(due);
+            client.gets(r#""three""#);
+        }
+        client.is_in_step("after");
+        scene.other().asks("GET k", scene.nil());
+    }
+
+    /// The other protocol, other databases and transactions there, each client for itself.
+    fn everybody_in_another_form(scene: &Scene<'_>) {
+        scene.stage.redis.control().asks("HSET h f v", ":1");
+        let mut clients: Vec<(Client, bool)> = Vec::new();
+        for number in 0..12 {
+            let mut client = scene.stage.connect();
+            if number % 2 == 1 {
+                client.ask("HELLO 3");
+            }
+            clients.push((client, number % 2 == 1));
+        }
+        for _ in 0..20 {
+            for (client, _) in &mut clients {
+                client.hold(&command("GET nothing"));
+                client.send("HGETALL h");
+            }
+            for (client, resp3) in &mut clients {
+                client.gets(if *resp3 { "null" } else { "nil" });
+                client.gets(if *resp3 { r#"{"f" "v"}"# } else { r#"["f" "v"]"# });
+            }
+        }
+        // They change places.
+        for (client, resp3) in &mut clients {
+            *resp3 = !*resp3;
+            client.hold(&command("GET nothing"));
+            client.hold(&command(if *resp3 { "HELLO 3" } else { "HELLO 2" }));
+            client.send("GET nothing");
+        }
+        for (client, resp3) in &mut clients {
+            client.gets(if *resp3 { "nil" } else { "null" });
+            assert!(client.read().to_string().contains(if *resp3 { r#""proto" :3 "# } else { r#""proto" :2 "# }));
+            client.gets(if *resp3 { "null" } else { "nil" });
+        }
+    }
+
+    fn reset_ends_what_selects_a_connection(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        for line in ["SELECT 4", "SET k four", "CLIENT SETNAME me", "HELLO 3", "GET k", "RESET", "GET k", "CLIENT GETNAME"] {
+            client.hold(&command(line));
+        }
+        client.send("SET k zero");
+        for due in ["+OK", "+OK", "+OK"] {
+            client.gets(due);
+        }
+        client.read();
+        for due in [r#""four""#, "+RESET", "nil", "nil", "+OK"] {
+            client.gets(due);
+        }
+        client.is_in_step("after");
+        scene.stage.redis.control().asks("GET k", r#""zero""#);
+    }
+
+    fn names(scene: &Scene<'_>) {
+        let mut clients: Vec<Client> = (0..10).map(|_| scene.other()).collect();
+        let nil = scene.nil();
+        for (number, client) in clients.iter_mut().enumerate() {
+            client.asks("CLIENT GETNAME", nil);
+            client.asks(&format!("CLIENT SETNAME name-{number}"), "+OK");
+        }
+        for (number, client) in clients.iter_mut().enumerate() {
+            client.asks("CLIENT GETNAME", &format!("\"name-{number}\""));
+            // Also where it has a connection of its own.
+            client.asks("WATCH w", "+OK");
+            client.asks("CLIENT GETNAME", &format!("\"name-{number}\""));
+            client.asks(
+                "CLIENT SETNAME a\nb",
+                "-ERR Client names cannot contain spaces, newlines or special characters.",
+            );
+            client.asks("UNWATCH", "+OK");
+            client.hold(&command("CLIENT SETNAME "));
+            client.send("CLIENT GETNAME");
+            client.gets("+OK");
+            client.gets(nil);
+        }
+    }
+
+    fn numbers(scene: &Scene<'_>) {
+        let mut clients: Vec<Client> = (0..10).map(|_| scene.other()).collect();
+        let mut seen = std::collections::HashSet::new();
+        for client in &mut clients {
+            let id = client.ask("CLIENT ID").integer();
+            assert!(id > 0 && seen.insert(id), "{id} twice");
+            client.asks("WATCH w", "+OK");
+            client.asks("CLIENT ID", &format!(":{id}"));
+            client.asks("UNWATCH", "+OK");
+            client.asks("CLIENT ID", &format!(":{id}"));
+            client.asks("SELECT 3", "+OK");
+            client.asks("CLIENT ID", &format!(":{id}"));
+        }
+    }
+
+    /// A client is in CLIENT INFO as itself.
+    fn what_a_client_is(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        client.asks("CLIENT SETNAME me", "+OK");
+        client.asks("SELECT 2", "+OK");
+        let id = client.ask("CLIENT ID").integer();
+        let info = client.ask("CLIENT INFO").text();
+        let local = client.local();
+        for part in [format!("id={id} "), format!(" addr={local} "), " name=me ".to_owned(), " db=2 ".to_owned()] {
+            assert!(info.contains(&part), "{part:?} is not in {info:?}");
+        }
+        assert!(info.ends_with('\n') && info.lines().count() == 1, "{info:?}");
+        let line = client.ask(&format!("CLIENT LIST ID {id}")).text();
+        assert!(line.contains(&format!("id={id} ")) && line.lines().count() == 1, "{line:?}");
+        client.is_in_step("after");
+    }
+}
+
+/// Nobody sees, ends or wakes another client of the gate.
+#[test]
+fn others_are_not_there() {
+    let stage = Stage::new(Way::Shared);
+    let mut other = stage.connect();
+    let other_id = other.ask("CLIENT ID").integer();
+    let other_address = other.local();
+    let mut blocked = stage.connect();
+    let blocked_id = blocked.ask("CLIENT ID").integer();
+    blocked.send("BLPOP nothing 0");
+    let mut client = stage.connect();
+    let id = client.ask("CLIENT ID").integer();
+    let list = client.ask("CLIENT LIST").text();
+    assert_eq!(list.lines().count(), 1, "{list}");
+    assert!(list.contains(&format!("id={id} ")), "{list}");
+    assert_eq!(client.ask(&format!("CLIENT LIST ID {other_id} {blocked_id}")).text(), "");
+    client.asks(&format!("CLIENT KILL ID {other_id}"), ":0");
+    client.asks(&format!("CLIENT KILL ADDR {other_address}"), ":0");
+    client.asks(&format!("CLIENT KILL {other_address}"), "-ERR No such client");
+    client.asks("CLIENT KILL TYPE normal", ":0");
+    client.asks("CLIENT KILL TYPE pubsub", ":0");
+    client.asks(&format!("CLIENT UNBLOCK {blocked_id}"), ":0");
+    client.asks(&format!("CLIENT UNBLOCK {blocked_id} ERROR"), ":0");
+    client.is_in_step("client");
+    other.is_in_step("other");
+    stage.redis.control().asks("RPUSH nothing something", ":1");
+    blocked.gets(r#"["nothing" "something"]"#);
+    client.asks("CLIENT KILL TYPE normal SKIPME no", ":1");
+    client.is_closed();
+    other.is_in_step("still");
+    blocked.is_in_step("still");
+}
+
+/// The numbers of the gate's connections to Redis can be learned or guessed. They are of no use.
+#[test]
+fn connections_to_redis_cannot_be_named() {
+    let redis = Redis::plain();
+    let gate = sharing(Gate::before(&redis)).start();
+    let mut victim = gate.connect();
+    victim.asks("SET k v", "+OK");
+    let pooled: Vec<String> = redis.tcp_clients();
+    let mut client = gate.connect();
+    for line in &pooled {
+        let field = |name: &str| {
+            line.split(' ').find_map(|word| word.strip_prefix(name)).expect("a field").to_owned()
+        };
+        let (id, address) = (field("id="), field("addr="));
+        if client.ask("CLIENT ID").to_string() == format!(":{id}") {
+            continue;
+        }
+        client.asks(&format!("CLIENT KILL ID {id}"), ":0");
+        client.asks(&format!("CLIENT KILL {address}"), "-ERR No such client");
+        client.asks(&format!("CLIENT UNBLOCK {id}"), ":0");
+        assert_eq!(client.ask(&format!("CLIENT LIST ID {id}")).text(), "");
+    }
+    victim.asks("GET k", r#""v""#);
+    let after: Vec<String> = redis.tcp_clients();
+    let ids = |lines: &[String]| -> Vec<String> {
+        lines.iter().map(|l| l.split(' ').next().expect("id=").to_owned()).collect()
+    };
+    assert_eq!(ids(&pooled), ids(&after), "connections were lost");
+}
+
+/// What speaks of one connection's writes has no meaning where many write on it.
+#[test]
+fn waits_are_refused() {
+    let stage = Stage::new(Way::Shared);
+    let mut client = stage.connect();
+    client.hold(&command("SET k v"));
+    client.hold(&command("WAIT 0 0"));
+    client.hold(&command("wait 1 100"));
+    client.hold(&command("WAITAOF 0 0 0"));
+    client.send("GET k");
+    for due in [
+        "+OK",
+        "-ERR portcullis: WAIT needs connections: dedicated",
+        "-ERR portcullis: WAIT needs connections: dedicated",
+        "-ERR portcullis: WAITAOF needs connections: dedicated",
+        r#""v""#,
+    ] {
+        client.gets(due);
+    }
+    // As any refusal inside a transaction.
+    for line in ["MULTI", "SET k x", "WAIT 0 0", "EXEC"] {
+        client.hold(&command(line));
+    }
+    client.send("GET k");
+    client.gets("+OK");
+    client.gets("+QUEUED");
+    assert!(client.read().is_error());
+    client.gets("-EXECABORT Transaction discarded because of previous errors.");
+    client.gets(r#""v""#);
+    assert_eq!(stage.redis.calls("wait"), 0);
+}
+
+/// Libraries introduce themselves; some do so first of all, in one write with what they came for.
+#[test]
+fn a_library_that_introduces_itself() {
+    let stage = Stage::new(Way::Shared);
+    for hello in ["HELLO 2", "HELLO 3", "HELLO 3 AUTH default x SETNAME lib"] {
+        let mut client = stage.connect();
+        for line in [
+            hello,
+            "CLIENT SETNAME lib",
+            "CLIENT SETINFO LIB-NAME redis-xx",
+            "CLIENT SETINFO LIB-VER 1.2.3",
+            "SELECT 1",
+            "SET k v",
+        ] {
+            client.hold(&command(line));
+        }
+        client.send("CLIENT INFO");
+        assert!(!client.read().is_error());
+        for due in ["+OK", "+OK", "+OK", "+OK", "+OK"] {
+            client.gets(due);
+        }
+        let info = client.read().text();
+        assert!(info.contains(" name=lib "), "{info}");
+        assert!(info.contains(" db=1 "), "{info}");
+        client.asks("CLIENT SETINFO NO-SUCH x", "-ERR Unrecognized option 'NO-SUCH'");
+        client.is_in_step("after");
+    }
+}

@@ -1,0 +1,212 @@
+//! Nobody waits for somebody else's flood or sloth, and neither costs memory.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use e2e::client::command;
+use e2e::{Client, Gate, Redis, eventually};
+
+use super::{Neighbours, sharing};
+
+const MIB: u64 = 1024 * 1024;
+
+/// Beside any load, on a machine that runs other tests as well. How fast it really is, the benchmarks say.
+const SLOWEST: Duration = Duration::from_secs(1);
+
+/// A value of 1 MiB under `big`.
+fn house(limits: &str) -> (Redis, Gate) {
+    let redis = Redis::plain();
+    redis.control().asks(&format!("SETRANGE big {} x", MIB - 1), &format!(":{MIB}"));
+    let gate = sharing(Gate::before(&redis)).top(limits).start();
+    (redis, gate)
+}
+
+/// Asks one after another until `over`; the longest wait and how many there were.
+fn asks_on(client: &mut Client, over: impl Fn() -> bool) -> (Duration, usize) {
+    let (mut slowest, mut count) = (Duration::ZERO, 0);
+    while !over() {
+        let asked = Instant::now();
+        client.is_in_step(&format!("question {count}"));
+        slowest = slowest.max(asked.elapsed());
+        count += 1;
+    }
+    (slowest, count)
+}
+
+#[test]
+fn a_million_commands_in_one_pipeline() {
+    const COUNT: usize = 1_000_000;
+    let (_redis, gate) = house("");
+    let mut others: Vec<Client> = (0..4).map(|_| gate.connect()).collect();
+    others.iter_mut().for_each(|client| client.is_in_step("before"));
+    let mut flood = gate.connect();
+    flood.asks("PING", "+PONG");
+    let mut writer = flood.writer();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let batch = command("PING").repeat(1000);
+            for _ in 0..COUNT / 1000 {
+                writer.write_all(&batch).expect("the gate goes on reading");
+            }
+        });
+        scope.spawn(|| {
+            let due = b"+PONG\r\n";
+            let mut at = 0;
+            flood.read_through((COUNT * due.len()) as u64, |bytes| {
+                assert!(bytes.iter().all(|byte| {
+                    at += 1;
+                    *byte == due[(at - 1) % due.len()]
+                }));
+            });
+            over.store(true, Ordering::Relaxed);
+        });
+        let asking: Vec<_> = others
+            .iter_mut()
+            .map(|client| scope.spawn(|| asks_on(client, || over.load(Ordering::Relaxed))))
+            .collect();
+        for asking in asking {
+            let (slowest, count) = asking.join().expect("it is answered");
+            assert!(count > 10, "{count} answers beside the flood");
+            assert!(slowest < SLOWEST, "an answer took {slowest:?} beside the flood");
+        }
+    });
+    flood.is_in_step("after");
+}
+
+/// The same from many at once, which ask for values and take a while to read them.
+#[test]
+fn floods_of_many() {
+    const COUNT: usize = 20_000;
+    let (redis, mut gate) = house("");
+    redis.control().asks("SETRANGE value 999 x", ":1000");
+    let mut other = gate.connect();
+    other.is_in_step("before");
+    let mut floods: Vec<Client> = (0..10).map(|_| gate.connect()).collect();
+    let reading = AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        let all: Vec<_> = floods
+            .iter_mut()
+            .enumerate()
+            .map(|(number, flood)| {
+                let mut writer = flood.writer();
+                scope.spawn(move || {
+                    let batch = command("GET value").repeat(100);
+                    for _ in 0..COUNT / 100 {
+                        writer.write_all(&batch).expect("the gate goes on reading");
+                    }
+                });
+                scope.spawn(move || {
+                    for _ in 0..COUNT / 100 {
+                        if number % 2 == 0 {
+                            std::thread::sleep(Duration::from_millis(5));
+                        }
+                        flood.read_through(100 * 1009, |_| ());
+                    }
+                    flood.is_in_step("after");
+                })
+            })
+            .collect();
+        let asking = scope.spawn(|| asks_on(&mut other, || !reading.load(Ordering::Relaxed)));
+        all.into_iter().for_each(|flood| flood.join().expect("all is answered"));
+        reading.store(false, Ordering::Relaxed);
+        let (slowest, _) = asking.join().expect("it is answered");
+        assert!(slowest < SLOWEST, "an answer took {slowest:?} beside the floods");
+    });
+    let peak = gate.process().peak_memory();
+    assert!(peak < 48 * MIB, "{} MiB", peak / MIB);
+}
+
+/// Cut, for that reason, once others have waited for it; they go on.
+#[test]
+fn one_that_never_reads() {
+    let (_redis, gate) = house("limits: {timeouts: {write: 5s}}");
+    let mut neighbours = Neighbours::enter(&gate);
+    let mut slow = Client::tcp_narrow(gate.address());
+    slow.send_raw(&command("GET big").repeat(12));
+    let since = Instant::now();
+    let cut = || gate.metric("connections_closed_total", &[("reason", "slow")]) == 1.0;
+    while !cut() {
+        let asked = Instant::now();
+        neighbours.are_served();
+        let took = asked.elapsed();
+        assert!(took < SLOWEST, "answers took {took:?} beside it");
+        assert!(since.elapsed() < e2e::PATIENCE, "it is not cut");
+    }
+    neighbours.are_served();
+    drop(slow);
+}
+
+/// Two hundred that ask for 6 MiB each and never read: memory is bounded, they go, others go on.
+fn many_that_never_read(limits: &str, bound: u64) {
+    let (_redis, mut gate) = house(limits);
+    {
+        let mut neighbours = Neighbours::enter(&gate);
+        let mut slow: Vec<Client> = (0..200).map(|_| Client::tcp_narrow(gate.address())).collect();
+        for client in &mut slow {
+            // Some may be gone already.
+            let _ = client.try_send_raw(&command("GET big").repeat(6));
+        }
+        let since = Instant::now();
+        let mut slowest = Duration::ZERO;
+        let gone = || gate.metric("clients", &[]) <= Neighbours::COUNT as f64;
+        while !gone() {
+            let asked = Instant::now();
+            neighbours.are_served();
+            slowest = slowest.max(asked.elapsed());
+            assert!(since.elapsed() < 2 * e2e::PATIENCE, "{} are not cut", gate.metric("clients", &[]));
+        }
+        // Redis itself copies a GiB meanwhile.
+        assert!(slowest < 2 * SLOWEST, "answers took {slowest:?} beside them");
+        neighbours.are_served();
+        let cut = gate.metric("connections_closed_total", &[("reason", "slow")])
+            + gate.metric("connections_closed_total", &[("reason", "limit")]);
+        assert!(cut == 200.0, "{cut} of 200 were cut for being slow");
+    }
+    let peak = gate.process().peak_memory();
+    assert!(peak < bound, "{} MiB", peak / MIB);
+    eventually("no buffer is held", || (gate.metric("buffers_bytes", &[]) == 0.0).then_some(()));
+}
+
+#[test]
+fn two_hundred_that_never_read() {
+    many_that_never_read("limits: {timeouts: {write: 5s}}", 300 * MIB);
+}
+
+#[test]
+fn two_hundred_that_never_read_and_little_memory() {
+    many_that_never_read("limits: {buffers: 32MiB, timeouts: {write: 5s}}", 80 * MIB);
+}
+
+/// Large values for those who do read are no reason to cut anybody.
+#[test]
+fn many_that_read_large_values() {
+    let (_redis, gate) = house("");
+    let mut neighbours = Neighbours::enter(&gate);
+    let mut readers: Vec<Client> = (0..20).map(|_| gate.connect()).collect();
+    let reading = AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        let all: Vec<_> = readers
+            .iter_mut()
+            .map(|client| {
+                scope.spawn(|| {
+                    for _ in 0..10 {
+                        client.send("GET big");
+                        client.read_through(MIB + 12, |_| ());
+                    }
+                    client.is_in_step("after");
+                })
+            })
+            .collect();
+        let asking = scope.spawn(|| {
+            while reading.load(Ordering::Relaxed) {
+                neighbours.are_served();
+            }
+        });
+        all.into_iter().for_each(|reader| reader.join().expect("it has its values"));
+        reading.store(false, Ordering::Relaxed);
+        asking.join().expect("they are served");
+    });
+    assert!(gate.metric("connections_closed_total", &[("reason", "slow")]) == 0.0);
+}

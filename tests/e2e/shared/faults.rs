@@ -1,0 +1,385 @@
+//! An upstream that says too much, too little or nonsense: whoever waits for it comes to an end, and nobody is misled.
+
+use e2e::client::command;
+use e2e::fake::bulk;
+use e2e::{Answer, Client, Fake, Gate};
+
+use super::{Neighbours, before, own_or_end};
+
+const MIB: u64 = 1024 * 1024;
+
+/// A reply of so many bytes makes its connection take no more.
+const LARGE: usize = 256 * 1024;
+
+/// Resident memory of a gate under any of these.
+const BOUND: u64 = 48 * MIB;
+
+/// A client that asks for `key`, with neighbours who have asked before and who ask behind it; then the answer goes out.
+struct Trouble<'g> {
+    client: Client,
+    neighbours: Neighbours<'g>,
+    line: usize,
+}
+
+impl<'g> Trouble<'g> {
+    #[track_caller]
+    fn with(fake: &Fake, gate: &'g Gate, question: &str) -> Self {
+        fake.hold();
+        let mut neighbours = Neighbours::enter(gate);
+        let mut client = gate.connect();
+        client.send(question);
+        let line = fake.line_of(question);
+        neighbours.ask();
+        // What was asked is on its way to the connections by the time that this has come back on others.
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        fake.release();
+        Self { client, neighbours, line }
+    }
+
+    /// The connection is given up, with those who wait on it, and all goes on on others.
+    #[track_caller]
+    fn passes(mut self, fake: &Fake) {
+        let ended = self.neighbours.get_their_own_or_the_end();
+        assert!(ended > 0, "nobody waited where the trouble was: this proves nothing");
+        fake.is_left(self.line);
+        self.neighbours.are_served();
+        self.neighbours.are_served();
+    }
+}
+
+/// The answer to `GET trouble`, held until all are waiting.
+fn troubled(bytes: impl Into<Vec<u8>>) -> Fake {
+    let bytes = bytes.into();
+    Fake::start(move |words| (words == ["GET", "trouble"]).then(|| Answer::Held(Vec::new(), bytes.clone())))
+}
+
+/// Says something while nobody waits: those who are on that connection do not even notice.
+#[test]
+fn a_word_that_nobody_asked_for() {
+    for bytes in [
+        b"+forged\r\n".as_slice(),
+        b"-ERR forged\r\n",
+        b"$6\r\nforged\r\n",
+        b":666\r\n",
+        b"*1\r\n+forged\r\n",
+        b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n",
+        b"+for",
+        b"$6\r\nfor",
+        b"\r\n",
+        b"+a\r\n+b\r\n+c\r\n+d\r\n",
+    ] {
+        let fake = Fake::start(|_| None);
+        let gate = before(&fake).start();
+        let mut neighbours = Neighbours::enter(&gate);
+        for line in neighbours.lines(&fake) {
+            fake.says(line, bytes);
+            fake.is_left(line);
+        }
+        neighbours.are_served();
+        neighbours.are_served();
+    }
+}
+
+/// The same for clients in RESP3, whose connections know pushes: none of them is asked for on a shared one.
+#[test]
+fn a_push_that_nobody_asked_for() {
+    let fake = Fake::start(|_| None);
+    let gate = before(&fake).start();
+    let mut clients: Vec<Client> = (0..8).map(|_| gate.connect()).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        assert!(!client.ask("HELLO 3").is_error());
+        client.is_in_step(&format!("{number}"));
+    }
+    for bytes in [
+        b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n".as_slice(),
+        b">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$6\r\nforged\r\n",
+    ] {
+        let mut lines: Vec<usize> = (0..8).map(|number| fake.line_of(&format!("ECHO {number}"))).collect();
+        lines.dedup();
+        for line in lines {
+            fake.says(line, bytes);
+            fake.is_left(line);
+        }
+        for (number, client) in clients.iter_mut().enumerate() {
+            client.is_in_step(&format!("{number}"));
+        }
+    }
+}
+
+/// A push before a reply that is due.
+#[test]
+fn a_push_among_replies() {
+    for hello in ["HELLO 2", "HELLO 3"] {
+        let fake = troubled(*b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n$9\r\ntrouble@0\r\n");
+        let gate = before(&fake).start();
+        let mut clients: Vec<Client> = (0..16).map(|_| gate.connect()).collect();
+        for client in &mut clients {
+            assert!(!client.ask(hello).is_error());
+        }
+        let mut client = gate.connect();
+        assert!(!client.ask(hello).is_error());
+        client.send("GET trouble");
+        let line = fake.line_of("GET trouble");
+        for (number, client) in clients.iter_mut().enumerate() {
+            client.send(&format!("ECHO {number}"));
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        fake.release();
+        own_or_end(&mut client, &[b"$9\r\ntrouble@0\r\n".to_vec()]);
+        for (number, client) in clients.iter_mut().enumerate() {
+            let text = number.to_string();
+            if own_or_end(client, &[bulk(&text)]) {
+                client.is_in_step("after");
+            }
+        }
+        fake.is_left(line);
+    }
+}
+
+/// One reply too many while nobody waits behind it: its asker has the first, and nobody the second.
+#[test]
+fn one_reply_too_many() {
+    let fake = Fake::start(|words| {
+        (words == ["GET", "trouble"]).then(|| Answer::Bytes(b"$9\r\ntrouble@0\r\n$6\r\nforged\r\n".to_vec()))
+    });
+    let gate = before(&fake).start();
+    let mut neighbours = Neighbours::enter(&gate);
+    let mut client = gate.connect();
+    for _ in 0..5 {
+        client.send("GET trouble");
+        let line = fake.line_of("GET trouble");
+        if own_or_end(&mut client, &[b"$9\r\ntrouble@0\r\n".to_vec()]) {
+            fake.is_left(line);
+            neighbours.are_served();
+        } else {
+            client = gate.connect();
+        }
+        neighbours.are_served();
+    }
+}
+
+/// What an upstream says in somebody's place cannot be told from the truth. But there it ends: as soon as replies are left
+/// over, or fewer come than are due, the connection is closed, and nobody who comes later is answered from it.
+#[test]
+fn a_count_that_is_wrong() {
+    for bytes in [b"$9\r\ntrouble@0\r\n$6\r\nforged\r\n".as_slice(), b""] {
+        let fake = troubled(bytes);
+        let gate = before(&fake).upstream("response_timeout: 1s").start();
+        let trouble = Trouble::with(&fake, &gate, "GET trouble");
+        let Trouble { client, neighbours, line } = trouble;
+        fake.is_left(line);
+        drop((client, neighbours));
+        let mut neighbours = Neighbours::enter(&gate);
+        neighbours.are_served();
+    }
+}
+
+/// The end instead of what is due: those before it have theirs.
+#[test]
+fn the_end_instead_of_replies() {
+    let fake = Fake::start(move |words| match words {
+        ["GET", "trouble"] => Some(Answer::Late),
+        ["ECHO", "last"] => Some(Answer::Last(Vec::new())),
+        _ => None,
+    });
+    let gate = before(&fake).start();
+    let mut last: Vec<Client> = (0..16).map(|_| gate.connect()).collect();
+    last.iter_mut().for_each(|client| client.is_in_step("here"));
+    let mut trouble = Trouble::with(&fake, &gate, "GET trouble");
+    assert!(own_or_end(&mut trouble.client, &[bulk("trouble@0")]));
+    trouble.neighbours.get_their_own();
+    trouble.neighbours.ask();
+    for client in &mut last {
+        client.hold(&command("ECHO last"));
+        client.send("ECHO behind");
+    }
+    for client in &mut last {
+        assert!(!own_or_end(client, &[bulk("last")]));
+    }
+    trouble.neighbours.get_their_own_or_the_end();
+    trouble.neighbours.are_served();
+}
+
+#[test]
+fn no_reply_at_all() {
+    for bytes in [
+        b"hello\r\n".as_slice(),
+        b"\r\n",
+        b"\0\0\0\0\r\n",
+        b"$-2\r\n",
+        b"$x\r\n",
+        b"$5\r\nhelloXX$5\r\nhello\r\n",
+        b"$5\nhello\n\r\n",
+        b"*-5\r\n",
+        b"$99999999999999999999\r\n",
+        b"*99999999999999999999\r\n",
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"\x15\x03\x01\x00\x02\x02\x46",
+    ] {
+        let fake = troubled(bytes);
+        let gate = before(&fake).start();
+        let mut trouble = Trouble::with(&fake, &gate, "GET trouble");
+        let got = String::from_utf8_lossy(&trouble.client.read_to_end().0).into_owned();
+        // Of what has a valid beginning that beginning may have been passed on.
+        let told = got.is_empty() || (got.starts_with("-ERR portcullis: ") && got.ends_with("\r\n"));
+        let begun = bytes.starts_with(got.as_bytes());
+        assert!(told || begun, "{got:?} for {}", bytes.escape_ascii());
+        trouble.passes(&fake);
+    }
+}
+
+/// Half a reply and then the end: the asker may have the half, and then nothing more, not even a word of the gate's.
+#[test]
+fn half_a_reply() {
+    let large = [b"$1000000\r\n".as_slice(), &[b'x'; 400_000]].concat();
+    for bytes in [
+        b"$100\r\nhalf of it".as_slice(),
+        b"$100",
+        b"+OK",
+        b"*2\r\n$1\r\na\r\n",
+        b"*2\r\n$1\r\na\r\n$100\r\nx",
+        &large,
+    ] {
+        let half = bytes.to_vec();
+        let fake = Fake::start(move |words| match words {
+            ["GET", "trouble"] => Some(Answer::Held(half.clone(), Vec::new())),
+            _ => None,
+        });
+        let gate = before(&fake).start();
+        let mut neighbours = Neighbours::enter(&gate);
+        let mut client = gate.connect();
+        client.send("GET trouble");
+        let line = fake.line_of("GET trouble");
+        neighbours.ask();
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        fake.cuts(line);
+        let got = client.read_to_end().0;
+        let told = got.starts_with(b"-ERR portcullis: ") && got.ends_with(b"\r\n");
+        assert!(bytes.starts_with(&got) || told, "{} bytes that are not of the half", got.len());
+        fake.release();
+        fake.is_left(line);
+        // Where much is announced they have gone elsewhere.
+        assert!(neighbours.get_their_own_or_the_end() > 0 || bytes.len() > LARGE);
+        neighbours.are_served();
+        neighbours.are_served();
+    }
+}
+
+/// A line that never ends is not kept.
+#[test]
+fn lines_without_end() {
+    for byte in [b'-', b'+', b'$', b'*', b':'] {
+        let fake = Fake::start(move |words| {
+            (words == ["GET", "trouble"]).then(|| {
+                let mut block = vec![b'1'; 64 * 1024];
+                if matches!(byte, b'-' | b'+') {
+                    block.fill(byte);
+                } else {
+                    block[0] = byte;
+                }
+                Answer::Endless(block)
+            })
+        });
+        let mut gate = before(&fake).start();
+        {
+            let mut neighbours = Neighbours::enter(&gate);
+            let mut client = gate.connect();
+            client.send("GET trouble");
+            let line = fake.line_of("GET trouble");
+            for _ in 0..5 {
+                neighbours.ask();
+                neighbours.get_their_own_or_the_end();
+            }
+            let mut read = 0;
+            while read < 64 * MIB && client.read_up_to(64 * 1024, &mut Vec::new()) {
+                read += 64 * 1024;
+            }
+            drop(client);
+            fake.is_left(line);
+            neighbours.are_served();
+        }
+        let peak = gate.process().peak_memory();
+        assert!(peak < BOUND, "{} MiB for a line of {}", peak / MIB, char::from(byte));
+    }
+}
+
+/// As deep, as long or as many as numbers can say.
+#[test]
+fn replies_beyond_measure() {
+    let deep = b"*1\r\n".repeat(1_000_000);
+    for bytes in [
+        deep.as_slice(),
+        b"*2147483647\r\n",
+        b"*1099511627776\r\n*1099511627776\r\n*1099511627776\r\n",
+        b"$1099511627776\r\nx",
+        b"$536870912\r\nx",
+    ] {
+        let answer = bytes.to_vec();
+        let fake = Fake::start(move |words| {
+            (words == ["GET", "trouble"]).then(|| Answer::Held(answer.clone(), Vec::new()))
+        });
+        let mut gate = before(&fake).upstream("response_timeout: 1s").start();
+        {
+            let mut neighbours = Neighbours::enter(&gate);
+            let mut client = gate.connect();
+            client.send("GET trouble");
+            let line = fake.line_of("GET trouble");
+            neighbours.ask();
+            neighbours.get_their_own_or_the_end();
+            drop(client);
+            fake.is_left(line);
+            neighbours.are_served();
+        }
+        let peak = gate.process().peak_memory();
+        assert!(peak < BOUND, "{} MiB", peak / MIB);
+    }
+}
+
+/// Nonsense where the gate itself has asked, to make a connection what a client wants: no client reads it.
+#[test]
+fn answers_to_the_gate_itself() {
+    for (question, bytes) in [
+        ("SELECT 3", b"$6\r\nforged\r\n".as_slice()),
+        ("SELECT 3", b"forged\r\n"),
+        ("SELECT 3", b"*1\r\n+forged\r\n"),
+        ("HELLO 3", b"forged\r\n"),
+        ("HELLO 3", b">1\r\n+forged\r\n"),
+    ] {
+        let answer = bytes.to_vec();
+        let fake = Fake::start(move |words| {
+            words.join(" ").starts_with(question).then(|| Answer::Bytes(answer.clone()))
+        });
+        let gate = before(&fake).start();
+        let mut neighbours = Neighbours::enter(&gate);
+        for _ in 0..4 {
+            let mut client = gate.connect();
+            for line in ["ECHO before", question, "ECHO after"] {
+                client.hold(&command(line));
+            }
+            client.send("QUIT");
+            assert!(own_or_end(&mut client, &[bulk("before")]));
+            let rest = String::from_utf8_lossy(&client.read_to_end().0).into_owned();
+            assert!(!rest.contains("forged"), "{rest:?} to {question}");
+            neighbours.are_served();
+        }
+    }
+}
+
+/// A database that Redis refuses is refused in its words, and costs nobody anything.
+#[test]
+fn a_database_that_is_refused() {
+    let fake = Fake::start(|words| {
+        (words == ["SELECT", "3"]).then(|| Answer::line("-NOPERM not there").expect("one"))
+    });
+    let gate = before(&fake).start();
+    let mut neighbours = Neighbours::enter(&gate);
+    let mut client = gate.connect();
+    client.asks("SELECT 2", "+OK");
+    client.hold(&command("GET a"));
+    client.hold(&command("SELECT 3"));
+    client.send("GET b");
+    for due in [r#""a@2""#, "-NOPERM not there", r#""b@2""#] {
+        client.gets(due);
+    }
+    neighbours.are_served();
+}

@@ -1,0 +1,219 @@
+//! Text of one client's choosing in a status or an error line could end the line, and be another client's reply.
+
+use e2e::client::{command, encode};
+use e2e::{Answer, Client, Fake, Gate, Redis, Stage, Way};
+
+use super::{Neighbours, before, sharing};
+
+/// Ways to have a line with a line break in it, of all versions of Redis; those of CVE-2025-67733 among them.
+const SCRIPTS: &[&str] = &[
+    r"return redis.error_reply('x\r\n+forged')",
+    r"return redis.error_reply('-ERR x\r\n$6\r\nforged')",
+    r"return {err = 'x\r\n+forged\r\n+forged'}",
+    r"return redis.status_reply('x\r\n+forged')",
+    r"return {ok = 'x\r\n:1\r\n*1\r\n+forged'}",
+    r"error('x\r\n+forged')",
+    r"error({err = 'x\r\n+forged'})",
+    r"error({err = 'x\r\n+forged', source = 'a\r\n+forged', line = '1\r\n+forged'})",
+    r"local t = {} setmetatable(t, {__index = function() return 'x\r\n+forged' end}) return redis.error_reply(t.x)",
+    r"return redis.call('x\r\n+forged')",
+    r"return redis.pcall('x\r\n+forged')",
+    r"return redis.pcall('SET', 'k', 'v', 'x\r\n+forged')",
+    r"return {{err = 'x\r\n+forged'}, {ok = 'x\r\n+forged'}}",
+    r"redis.setresp(3) return {big_number = '1\r\n+forged'}",
+    r"redis.setresp(3) return {verbatim_string = {format = 'tx\r', string = 'x\r\n+forged'}}",
+    r"redis.setresp(3) return {double = '1\r\n+forged'}",
+    "#!lua name=x\r\n+forged\nreturn 1",
+    "#!x\r\n+forged\nreturn 1",
+    "#!lua flags=x\r\n+forged\nreturn 1",
+    "#!lua\nreturn redis.error_reply('x\\r\\n+forged')",
+    "this is no lua '\r\n+forged\r\n",
+];
+
+/// Whatever comes of it, it is the attacker's own.
+fn attack(client: &mut Client, script: &str) {
+    client.hold(&encode(&[b"EVAL", script.as_bytes(), b"0"]));
+    client.hold(&encode(&[b"EVALSHA", script.as_bytes(), b"0"]));
+    client.hold(&encode(&[b"EVAL_RO", script.as_bytes(), b"0"]));
+    client.hold(&encode(&[b"SCRIPT", b"LOAD", script.as_bytes()]));
+    client.hold(&encode(&[b"FUNCTION", b"LOAD", b"REPLACE", script.as_bytes()]));
+    client.hold(&encode(&[b"FCALL", script.as_bytes(), b"0"]));
+    // The gate may have ended it already.
+    let _ = client.try_send_raw(b"");
+}
+
+fn scripts_that_forge(connect: impl Fn() -> Client, neighbours: &mut Neighbours<'_>) {
+    for script in SCRIPTS {
+        let mut attackers = [connect(), connect(), connect()];
+        attackers[1].asks("SELECT 0", "+OK");
+        attackers[2].ask("HELLO 3");
+        for _ in 0..3 {
+            neighbours.ask();
+            for attacker in &mut attackers {
+                attack(attacker, script);
+            }
+            neighbours.ask();
+            // The first questions and the second.
+            neighbours.round -= 1;
+            neighbours.get_their_own();
+            neighbours.round += 1;
+            neighbours.get_their_own();
+        }
+        // Where attackers had been, others come.
+        drop(attackers);
+        neighbours.are_served();
+    }
+}
+
+#[test]
+fn scripts_of_redis() {
+    let stage = Stage::new(Way::Shared);
+    let mut neighbours = Neighbours::enter(stage.gate.as_ref().expect("a gate"));
+    scripts_that_forge(|| stage.connect(), &mut neighbours);
+}
+
+/// An upstream that puts what it is given on its lines as it is.
+fn careless() -> Fake {
+    Fake::start(|words| {
+        let forged = words.iter().find(|word| word.contains("forged"))?;
+        match words[0] {
+            "SET" | "GET" | "ECHO" | "MGET" | "PING" => None,
+            _ => Answer::line(&format!("-ERR wrong: {forged}")),
+        }
+    })
+}
+
+#[test]
+fn scripts_of_a_careless_upstream() {
+    let fake = careless();
+    let gate = before(&fake).start();
+    let mut neighbours = Neighbours::enter(&gate);
+    scripts_that_forge(|| gate.connect(), &mut neighbours);
+}
+
+/// What a careless server would repeat in an error never meets another client's commands.
+#[test]
+fn words_that_come_back() {
+    let fake = careless();
+    let gate = before(&fake).start();
+    let mut neighbours = Neighbours::enter(&gate);
+    let text: &[u8] = b"x\r\n+forged";
+    let commands: &[&[&[u8]]] = &[
+        &[text],
+        &[b"NOSUCH", text],
+        &[b"JSON.SET", b"k", text],
+        &[b"FT.SEARCH", text],
+        &[b"EVAL", text, b"0"],
+        &[b"EVALSHA", text, b"0"],
+        &[b"EVAL_RO", text, b"0"],
+        &[b"EVALSHA_RO", text, b"0"],
+        &[b"FCALL", text, b"0"],
+        &[b"FCALL_RO", text, b"0"],
+        &[b"SCRIPT", b"LOAD", text],
+        &[b"SCRIPT", text],
+        &[b"FUNCTION", b"LOAD", text],
+        &[b"FUNCTION", b"RESTORE", text],
+        &[b"FUNCTION", text],
+        &[b"MODULE", b"LOAD", text],
+        &[b"CONFIG", b"SET", text, b"1"],
+        &[b"CONFIG", text],
+        &[b"CLIENT", text],
+        &[b"OBJECT", text, b"k"],
+        &[b"XINFO", text, b"k"],
+        &[b"XGROUP", text, b"k"],
+        &[b"MEMORY", text],
+        &[b"LATENCY", text],
+        &[b"SLOWLOG", text],
+        &[b"PUBSUB", text],
+        &[b"COMMAND", text],
+        &[b"CLUSTER", text],
+        &[b"ACL", b"SETUSER", b"u", text],
+        &[b"ACL", text],
+        &[b"DEBUG", text],
+        &[b"MIGRATE", b"host", b"1", b"k", b"0", b"1", text],
+        &[b"HELLO", b"3", text],
+        &[b"MONITOR", text],
+        &[b"SUBSCRIBE", text],
+        &[b"PSUBSCRIBE", text],
+        &[b"BLPOP", text, b"0.01"],
+    ];
+    for words in commands {
+        let mut attackers: Vec<Client> = (0..3).map(|_| gate.connect()).collect();
+        neighbours.ask();
+        for attacker in &mut attackers {
+            attacker.hold(&command("GET innocent"));
+            attacker.hold(&encode(words));
+            let _ = attacker.try_send_raw(&command("GET innocent"));
+        }
+        neighbours.get_their_own();
+        for attacker in &mut attackers {
+            attacker.gets(r#""innocent@0""#);
+        }
+        neighbours.are_served();
+        let shown = words.iter().map(|word| word.escape_ascii().to_string()).collect::<Vec<_>>().join(" ");
+        let sent = String::from_utf8_lossy(&words.join(&b' ')).into_owned();
+        for line in fake.lines_of(&sent) {
+            let strangers = fake.asked_on(line).iter().any(|asked| asked.contains("neighbour:"));
+            assert!(!strangers, "{shown} came on a connection that others are on");
+        }
+    }
+}
+
+/// A name of a key, a value or a member is on no line: it may hold anything.
+#[test]
+fn data_with_line_breaks() {
+    let redis = Redis::plain();
+    let gate = sharing(Gate::before(&redis)).start();
+    let mut neighbours = Neighbours::enter(&gate);
+    let text: &[u8] = b"x\r\n+forged\r\n$6\r\nforged\r\n-ERR forged\r\n";
+    let mut client = gate.connect();
+    for words in [
+        &[b"SET".as_slice(), text, text] as &[&[u8]],
+        &[b"GET", text],
+        &[b"SET", b"k", b"v", text],
+        &[b"HSET", b"h", text, text],
+        &[b"HGETALL", b"h"],
+        &[b"HINCRBY", b"h", text, b"x"],
+        &[b"INCRBY", b"k", text],
+        &[b"ZADD", b"z", text, b"m"],
+        &[b"ZADD", b"z", b"1", text],
+        &[b"ZRANGE", b"z", text, b"x"],
+        &[b"GEOADD", b"g", text, b"1", b"m"],
+        &[b"BITFIELD", b"b", b"GET", text, b"0"],
+        &[b"XADD", b"s", text, b"f", b"v"],
+        &[b"XADD", b"s", b"*", text, b"v"],
+        &[b"XRANGE", b"s", text, b"+"],
+        &[b"SETEX", b"k", text, b"v"],
+        &[b"EXPIRE", b"k", text],
+        &[b"SORT", b"k", b"BY", text],
+        &[b"LPOS", b"l", text, b"RANK", text],
+        &[b"SCAN", text],
+        &[b"OBJECT", b"ENCODING", text],
+        &[b"OBJECT", text],
+        &[b"TYPE", text],
+        &[b"ECHO", text],
+        &[b"PING", text],
+        &[b"SELECT", text],
+        &[b"HELLO", text],
+        &[b"HELLO", b"3", text],
+        &[b"AUTH", text],
+        &[b"AUTH", text, text],
+        &[b"CLIENT", b"SETNAME", text],
+        &[b"CLIENT", text],
+        &[b"CLIENT", b"KILL", text],
+        &[b"CLIENT", b"SETINFO", text, text],
+        &[b"RESTORE", b"r", b"0", text],
+        &[b"COPY", b"k", b"k2", b"DB", text],
+        &[b"CONFIG", b"GET", text],
+        &[b"PUBLISH", text, text],
+        &[b"WAIT", text, text],
+    ] {
+        neighbours.ask();
+        client.hold(&encode(words));
+        client.send("ECHO next");
+        client.read();
+        client.gets(r#""next""#);
+        neighbours.get_their_own();
+    }
+    neighbours.are_served();
+}

@@ -1,0 +1,254 @@
+//! A connection of one's own: for whom, and for how long.
+
+use std::time::{Duration, Instant};
+
+use e2e::client::{command, encode};
+use e2e::{Client, Fake, Gate, Redis, Stage, Way, eventually, holds_for};
+
+use super::{Neighbours, before, connections, sharing};
+
+fn stage() -> (Redis, Gate) {
+    let redis = Redis::plain();
+    let gate = sharing(Gate::before(&redis)).start();
+    (redis, gate)
+}
+
+/// Connections to Redis, without that of the probe.
+#[track_caller]
+fn used_becomes(gate: &Gate, count: f64) {
+    eventually(&format!("{count} connections are leased"), || {
+        (connections(gate, "used") == count).then_some(())
+    });
+}
+
+#[test]
+fn two_hundred_clients_on_a_few_connections() {
+    let stage = Stage::new(Way::Shared);
+    let gate = stage.gate.as_ref().expect("a gate");
+    let mut clients: Vec<Client> = (0..200).map(|_| stage.connect()).collect();
+    for round in 0..5 {
+        for (number, client) in clients.iter_mut().enumerate() {
+            client.hold(&command(&format!("SET k{number} {round}:{number}")));
+            client.hold(&command("PING"));
+            client.send(&format!("GET k{number}"));
+        }
+        for (number, client) in clients.iter_mut().enumerate() {
+            client.gets("+OK");
+            client.gets("+PONG");
+            client.gets(&format!("\"{round}:{number}\""));
+        }
+    }
+    let lines = stage.redis.tcp_clients().len();
+    // A few for each worker, of which there is one a core, and the probe's.
+    let bound = 1 + 8 * std::thread::available_parallelism().map_or(1, usize::from);
+    assert!(lines <= bound, "{lines} connections to Redis for 200 clients");
+    let pooled = connections(gate, "pooled");
+    assert!(pooled >= 1.0 && pooled <= bound as f64, "{pooled} pooled");
+    assert!(connections(gate, "used") == 0.0);
+    assert!(stage.redis.connections_received() < 40, "connections come and go");
+}
+
+#[test]
+fn a_transaction_takes_one_more_for_a_second() {
+    let (redis, gate) = stage();
+    let mut client = gate.connect();
+    client.asks("SET k 1", "+OK");
+    let before = redis.tcp_clients().len();
+    assert!(connections(&gate, "used") == 0.0);
+    client.asks("MULTI", "+OK");
+    assert!(connections(&gate, "used") == 1.0);
+    assert_eq!(redis.tcp_clients().len(), before + 1);
+    client.asks("INCR k", "+QUEUED");
+    client.asks("EXEC", "[:2]");
+    let since = Instant::now();
+    client.asks("GET k", r#""2""#);
+    holds_for(Duration::from_millis(600), "the lease is kept", || connections(&gate, "used") == 1.0);
+    used_becomes(&gate, 0.0);
+    let took = since.elapsed();
+    assert!(took < Duration::from_secs(4), "the lease was kept for {took:?}");
+    eventually("Redis has seen it go", || (redis.tcp_clients().len() == before).then_some(()));
+    client.asks("GET k", r#""2""#);
+    assert!(connections(&gate, "used") == 0.0);
+    assert!(connections(&gate, "pooled") >= 1.0);
+}
+
+/// Who takes one again, after it was given back, keeps it for twice as long.
+#[test]
+fn a_lease_that_is_taken_again() {
+    let (_redis, gate) = stage();
+    let mut client = gate.connect();
+    for least in [600, 1600, 3500] {
+        client.asks("MULTI", "+OK");
+        client.asks("EXEC", "[]");
+        holds_for(Duration::from_millis(least), "the lease is kept", || connections(&gate, "used") == 1.0);
+        used_becomes(&gate, 0.0);
+        client.is_in_step("pooled");
+    }
+}
+
+/// A hundred in a row are no hundred connections.
+#[test]
+fn transactions_in_a_row_share_a_lease() {
+    let (redis, gate) = stage();
+    let mut client = gate.connect();
+    let before = redis.connections_received();
+    for round in 1..=100 {
+        for line in ["MULTI", "INCR k"] {
+            client.hold(&command(line));
+        }
+        client.send("EXEC");
+        client.gets("+OK");
+        client.gets("+QUEUED");
+        client.gets(&format!("[:{round}]"));
+        client.asks("GET k", &format!("\"{round}\""));
+    }
+    let opened = redis.connections_received() - before;
+    // Health is asked for meanwhile.
+    assert!(opened < 10, "{opened} connections");
+}
+
+/// Whatever has taken it, it is given back.
+#[test]
+fn every_state_ends() {
+    let (redis, gate) = stage();
+    let script = encode(&[b"EVAL", b"return 'scripted'", b"0"]);
+    let doings: &[(&str, &[&str])] = &[
+        ("EXEC", &["MULTI", "EXEC"]),
+        ("DISCARD", &["MULTI", "DISCARD"]),
+        ("UNWATCH", &["WATCH k", "UNWATCH"]),
+        ("UNSUBSCRIBE", &["SUBSCRIBE a", "UNSUBSCRIBE a"]),
+        ("PUNSUBSCRIBE", &["PSUBSCRIBE a", "PUNSUBSCRIBE"]),
+        ("SUNSUBSCRIBE", &["SSUBSCRIBE a", "SUNSUBSCRIBE a"]),
+        ("BLPOP", &["BLPOP nothing 0.01"]),
+        ("RESET", &["WATCH k", "RESET"]),
+        ("RESET of MONITOR", &["MONITOR", "RESET"]),
+        ("EVALSHA", &["EVALSHA x 0"]),
+    ];
+    let mut clients = Vec::new();
+    for (_, lines) in doings {
+        let mut client = gate.connect();
+        for line in *lines {
+            client.hold(&command(line));
+        }
+        client.send("ECHO done");
+        clients.push(client);
+    }
+    let mut client = gate.connect();
+    client.send_raw(&script);
+    client.gets(r#""scripted""#);
+    for (client, (name, _)) in clients.iter_mut().zip(doings) {
+        let mut replies = 0;
+        while client.read().to_string() != r#""done""# {
+            replies += 1;
+            assert!(replies < 100, "{name}");
+        }
+    }
+    used_becomes(&gate, 0.0);
+    let pooled = connections(&gate, "pooled");
+    eventually("Redis has the pooled ones and the probe's", || {
+        (redis.tcp_clients().len() as f64 <= pooled + 1.0).then_some(())
+    });
+    for client in &mut clients {
+        client.is_in_step("after");
+    }
+    assert!(connections(&gate, "used") == 0.0);
+}
+
+/// State that stays keeps its connection, however long it rests.
+#[test]
+fn a_state_that_stays() {
+    let (redis, gate) = stage();
+    let mut watching = gate.connect();
+    watching.asks("WATCH k", "+OK");
+    let mut queuing = gate.connect();
+    queuing.asks("MULTI", "+OK");
+    let mut subscribed = gate.connect();
+    subscribed.asks("SUBSCRIBE c", r#"["subscribe" "c" :1]"#);
+    let mut tracking = gate.connect();
+    tracking.ask("HELLO 3");
+    tracking.asks("CLIENT TRACKING ON", "+OK");
+    tracking.asks("GET k", "null");
+    holds_for(Duration::from_secs(3), "the leases stay", || connections(&gate, "used") == 4.0);
+    let mut control = redis.control();
+    control.asks("SET k changed", "+OK");
+    control.asks("PUBLISH c hello", ":1");
+    subscribed.gets(r#"["message" "c" "hello"]"#);
+    tracking.gets(r#">["invalidate" ["k"]]"#);
+    queuing.asks("EXEC", "[]");
+    watching.asks("MULTI", "+OK");
+    watching.asks("EXEC", "nil[]");
+    tracking.asks("RESET", "+RESET");
+    subscribed.asks("UNSUBSCRIBE", r#"["unsubscribe" "c" :0]"#);
+    used_becomes(&gate, 0.0);
+}
+
+/// With the client goes its connection, at once.
+#[test]
+fn who_leaves_keeps_nothing() {
+    let (redis, gate) = stage();
+    let mut neighbours = Neighbours::enter(&gate);
+    for reset in [false, true] {
+        let mut client = gate.connect();
+        client.asks("WATCH k", "+OK");
+        let mut other = gate.connect();
+        other.asks("MULTI", "+OK");
+        other.asks("EXEC", "[]");
+        assert!(connections(&gate, "used") == 2.0);
+        let since = Instant::now();
+        if reset {
+            client.abort();
+            other.abort();
+        } else {
+            drop((client, other));
+        }
+        used_becomes(&gate, 0.0);
+        let took = since.elapsed();
+        assert!(took < Duration::from_millis(900), "the lease outlived its client by {took:?}");
+        neighbours.are_served();
+    }
+    eventually("Redis has nobody who watches", || {
+        redis.tcp_clients().iter().all(|line| line.contains("flags=N")).then_some(())
+    });
+}
+
+/// A lease is what its client is: its database and protocol, and nobody else's.
+#[test]
+fn a_lease_begins_where_its_client_is() {
+    let fake = Fake::start(|_| None);
+    let gate = before(&fake).start();
+    let mut client = gate.connect();
+    client.asks("SELECT 5", "+OK");
+    assert!(!client.ask("HELLO 3").is_error());
+    client.asks("GET pooled", r#""pooled@5""#);
+    client.asks("GET none", "null");
+    client.asks("WATCH leased", "+OK");
+    client.asks("GET leased", r#""leased@5""#);
+    client.asks("GET none", "null");
+    let (pool, lease) = (fake.line_of("GET pooled"), fake.line_of("WATCH leased"));
+    assert_ne!(pool, lease, "a client with state is on a shared connection");
+    let begun: Vec<String> =
+        fake.asked_on(lease).into_iter().take_while(|line| line != "WATCH leased").collect();
+    assert!(begun.iter().any(|line| line.starts_with("HELLO 3")), "{begun:?}");
+    assert!(begun.iter().any(|line| line == "SELECT 5"), "{begun:?}");
+    client.asks("UNWATCH", "+OK");
+    fake.is_left(lease);
+    client.asks("GET again", r#""again@5""#);
+    assert_eq!(fake.line_of("GET again"), pool);
+}
+
+/// What cannot be seen to end, or is not known at all, keeps its connection until RESET or the client's end.
+#[test]
+fn a_state_that_nobody_knows() {
+    let (_redis, gate) = stage();
+    for line in ["NOSUCH", "CLIENT NO-EVICT ON", "CLIENT TRACKING OFF"] {
+        let mut client = gate.connect();
+        client.ask(line);
+        client.is_in_step(line);
+        holds_for(Duration::from_millis(2500), line, || connections(&gate, "used") == 1.0);
+        client.asks("RESET", "+RESET");
+        client.is_in_step("after");
+        used_becomes(&gate, 0.0);
+        client.is_in_step("pooled");
+        assert!(connections(&gate, "used") == 0.0);
+    }
+}

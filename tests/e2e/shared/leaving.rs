@@ -1,0 +1,347 @@
+//! Clients that go at any moment and in any way: their replies are nobody's, and nobody else notices.
+
+use std::time::Duration;
+
+use e2e::client::command;
+use e2e::fake::bulk;
+use e2e::{Answer, Client, Fake, Gate, eventually};
+
+use super::{Neighbours, before, connections};
+
+/// How a client goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    End,
+    Reset,
+    /// It says no more, and reads on for a while.
+    HalfClose,
+    /// Its address is taken off the list.
+    Revoked,
+    /// CLIENT KILL of its own number, behind whatever it waits for.
+    KillsItself,
+}
+
+const WAYS: [Way; 5] = [Way::End, Way::Reset, Way::HalfClose, Way::Revoked, Way::KillsItself];
+
+const HOUSE: &str = "\
+listeners:
+  - {name: public, bind: '127.0.0.1:{port}', upstream: main, allow: [GUESTS 127.0.0.1], auth: trust}
+upstreams: {main: {address: {redis}, connections: shared}}
+admin: {bind: '127.0.0.1:{admin}'}
+workers: 1
+reload: signal
+";
+
+const BIG: usize = 8 * 1024 * 1024;
+
+struct House {
+    fake: Fake,
+    gate: Gate,
+}
+
+impl House {
+    fn new() -> Self {
+        let fake = Fake::start(|words| match words.join(" ").as_str() {
+            "GET held" => Answer::held(b"$6\r\nheld@0\r\n"),
+            "GET half" => Some(Answer::Held(b"$20\r\nhalf".to_vec(), b"0123456789abcdef\r\n".to_vec())),
+            "GET big" => Answer::held(&bulk(&"b".repeat(BIG))),
+            "GET middling" => Answer::held(&bulk(&"m".repeat(200_000))),
+            "SELECT 3" | "UNWATCH" | "HELLO 3" | "EXEC" => Some(Answer::Late),
+            "BLPOP list 0" => Answer::held(b"*2\r\n$4\r\nlist\r\n$1\r\nx\r\n"),
+            _ => None,
+        });
+        let yaml = HOUSE.replace("GUESTS", "127.0.0.2,");
+        let gate = Gate::before_address(&fake.address()).config(&yaml).start();
+        Self { fake, gate }
+    }
+
+    fn guest(&self) -> Client {
+        self.gate.connect_from("127.0.0.2", "127.0.0.1")
+    }
+
+    #[track_caller]
+    fn leaves(&self, mut guest: Client, id: i64, way: Way) -> Option<Client> {
+        match way {
+            Way::End => drop(guest),
+            Way::Reset => guest.abort(),
+            Way::HalfClose => {
+                guest.half_close();
+                return Some(guest);
+            }
+            Way::Revoked => {
+                self.gate.applies(&HOUSE.replace("GUESTS", ""));
+                guest.read_to_end();
+                self.gate.applies(&HOUSE.replace("GUESTS", "127.0.0.2,"));
+            }
+            Way::KillsItself => {
+                // It may be gone before it could say so.
+                let _ = guest.try_send_raw(&command(&format!("CLIENT KILL ID {id} SKIPME no")));
+                return Some(guest);
+            }
+        }
+        None
+    }
+}
+
+/// Puts a guest into the middle of something, for each way to go, between the questions of its neighbours.
+#[track_caller]
+fn at(moment: fn(&House, &mut Client)) {
+    let house = House::new();
+    let mut neighbours = Neighbours::enter(&house.gate);
+    for way in WAYS {
+        house.fake.hold();
+        let mut guest = house.guest();
+        let id = guest.ask("CLIENT ID").integer();
+        neighbours.ask();
+        moment(&house, &mut guest);
+        neighbours.ask();
+        let guest = house.leaves(guest, id, way);
+        // The gate has noticed, where there is something to notice.
+        std::thread::sleep(Duration::from_millis(30));
+        house.fake.release();
+        neighbours.round -= 1;
+        neighbours.get_their_own();
+        neighbours.round += 1;
+        neighbours.get_their_own();
+        neighbours.are_served();
+        drop(guest);
+        eventually("the guest is gone", || {
+            (house.gate.metric("clients", &[]) == Neighbours::COUNT as f64).then_some(())
+        });
+        eventually("no lease is left", || (connections(&house.gate, "used") == 0.0).then_some(()));
+        neighbours.are_served();
+    }
+    let mut late = house.gate.connect();
+    for line in ["GET late", "SELECT 3", "GET late", "MULTI", "GET late", "DISCARD"] {
+        late.hold(&command(line));
+    }
+    late.send("HELLO 3");
+    for due in [r#""late@0""#, "+OK", r#""late@3""#, "+OK", "+QUEUED", "+OK"] {
+        late.gets(due);
+    }
+    assert!(!late.read().is_error());
+    late.asks("GET late", r#""late@3""#);
+}
+
+#[test]
+fn half_a_command() {
+    at(|_, guest| guest.send_raw(b"*2\r\n$3\r\nGET\r\n$100\r\nhalf of a key"));
+}
+
+#[test]
+fn commands_and_half_a_command() {
+    at(|_, guest| {
+        guest.hold(&command("GET a"));
+        guest.hold(&command("GET held"));
+        guest.send_raw(b"*2\r\n$3\r\nGET\r\n$100\r\nhalf of a key");
+    });
+}
+
+/// Larger than any buffer: it is on its way already.
+#[test]
+fn half_a_large_command() {
+    at(|house, guest| {
+        guest.hold(b"*3\r\n$3\r\nSET\r\n$4\r\nhalf\r\n$1000000\r\n");
+        guest.send_raw(&[b'x'; 300_000]);
+        eventually("it has a connection of its own", || {
+            (connections(&house.gate, "used") == 1.0).then_some(())
+        });
+    });
+}
+
+#[test]
+fn an_answer_is_awaited() {
+    at(|house, guest| {
+        for line in ["GET held", "GET a", "GET b"] {
+            guest.hold(&command(line));
+        }
+        guest.send_raw(b"");
+        house.fake.line_of("GET held");
+    });
+}
+
+#[test]
+fn many_answers_are_awaited() {
+    at(|house, guest| {
+        for number in 0..1000 {
+            guest.hold(&command(&format!("ECHO {number}")));
+        }
+        guest.hold(&command("GET held"));
+        for number in 0..1000 {
+            guest.hold(&command(&format!("ECHO {number}")));
+        }
+        guest.send_raw(b"");
+        house.fake.line_of("GET held");
+    });
+}
+
+#[test]
+fn half_an_answer_has_come() {
+    at(|house, guest| {
+        guest.hold(&command("GET half"));
+        guest.send("GET a");
+        house.fake.line_of("GET half");
+    });
+}
+
+#[test]
+fn half_an_answer_is_read() {
+    at(|house, guest| {
+        guest.hold(&command("GET middling"));
+        guest.send("GET a");
+        house.fake.release();
+        guest.read_through(50_000, |_| ());
+    });
+}
+
+#[test]
+fn half_a_big_answer_is_read() {
+    at(|house, guest| {
+        guest.hold(&command("GET big"));
+        guest.send("GET a");
+        house.fake.release();
+        guest.read_through(1_000_000, |_| ());
+    });
+}
+
+/// It asks for 24 MiB, and reads nothing.
+#[test]
+fn big_answers_are_not_read() {
+    at(|house, guest| {
+        guest.send_raw(&command("GET big").repeat(3));
+        house.fake.release();
+        std::thread::sleep(Duration::from_millis(50));
+    });
+}
+
+#[test]
+fn another_database_is_entered() {
+    at(|house, guest| {
+        guest.hold(&command("GET a"));
+        guest.hold(&command("SELECT 3"));
+        guest.send("GET b");
+        guest.gets(r#""a@0""#);
+        house.fake.line_of("SELECT 3");
+    });
+}
+
+#[test]
+fn the_protocol_is_changed() {
+    at(|house, guest| {
+        guest.hold(&command("GET a"));
+        guest.hold(&command("HELLO 3"));
+        guest.send("GET b");
+        guest.gets(r#""a@0""#);
+        house.fake.line_of("HELLO 3");
+    });
+}
+
+/// Its own connection is being led to its database.
+#[test]
+fn a_lease_is_made() {
+    at(|house, guest| {
+        house.fake.release();
+        guest.asks("SELECT 3", "+OK");
+        guest.asks("GET a", r#""a@3""#);
+        house.fake.hold();
+        let pools = house.fake.lines_of("SELECT 3").len();
+        guest.hold(&command("MULTI"));
+        guest.send("GET queued");
+        eventually("its lease is made", || (house.fake.lines_of("SELECT 3").len() > pools).then_some(()));
+    });
+}
+
+#[test]
+fn commands_are_queued() {
+    at(|_, guest| {
+        guest.asks("MULTI", "+OK");
+        guest.asks("SET k never", "+QUEUED");
+    });
+}
+
+#[test]
+fn a_transaction_is_executed() {
+    at(|house, guest| {
+        guest.asks("MULTI", "+OK");
+        guest.asks("GET queued", "+QUEUED");
+        guest.hold(&command("EXEC"));
+        guest.send("GET behind");
+        house.fake.line_of("EXEC");
+    });
+}
+
+#[test]
+fn it_is_blocked() {
+    at(|house, guest| {
+        guest.hold(&command("BLPOP list 0"));
+        guest.send("GET behind");
+        house.fake.line_of("BLPOP list 0");
+    });
+}
+
+#[test]
+fn it_is_subscribed() {
+    at(|_, guest| guest.asks("SUBSCRIBE c", r#"["subscribe" "c" :1]"#));
+}
+
+/// Its state is ending, and it waits to be among others again.
+#[test]
+fn a_lease_is_given_back() {
+    at(|house, guest| {
+        guest.asks("WATCH k", "+OK");
+        guest.hold(&command("UNWATCH"));
+        guest.send("GET behind");
+        house.fake.line_of("UNWATCH");
+    });
+}
+
+/// The login of the first connection is not answered yet; who comes later is served by it, or by another.
+#[test]
+fn the_first_connection_is_made() {
+    for reset in [false, true] {
+        let fake =
+            Fake::start(|words| (words[0] == "AUTH").then(|| Answer::Held(Vec::new(), b"+OK\r\n".to_vec())));
+        let gate = before(&fake).password("canary-first-22").upstream("connect_timeout: 10s").start();
+        let guests: Vec<Client> = (0..8)
+            .map(|number| {
+                let mut guest = gate.connect();
+                guest.send(&format!("GET guest:{number}"));
+                guest
+            })
+            .collect();
+        std::thread::sleep(Duration::from_millis(100));
+        let mut stays = gate.connect();
+        stays.send("GET stays");
+        for guest in guests {
+            if reset { guest.abort() } else { drop(guest) }
+        }
+        let mut late = gate.connect();
+        late.send("GET comes");
+        std::thread::sleep(Duration::from_millis(50));
+        fake.release();
+        stays.gets(r#""stays@0""#);
+        late.gets(r#""comes@0""#);
+        Neighbours::enter(&gate).are_served();
+    }
+}
+
+/// Who rests for too long goes, with the connection it had; who is on the same connection and does not rest stays.
+#[test]
+fn resting_for_too_long() {
+    let fake = Fake::start(|_| None);
+    let gate = before(&fake).top("limits: {timeouts: {idle: 1s}}").start();
+    let mut neighbours = Neighbours::enter(&gate);
+    let mut pooled = gate.connect();
+    pooled.asks("GET a", r#""a@0""#);
+    let mut leased = gate.connect();
+    leased.asks("WATCH k", "+OK");
+    for _ in 0..30 {
+        neighbours.are_served();
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    pooled.is_closed();
+    leased.is_closed();
+    assert!(gate.metric("connections_closed_total", &[("reason", "idle")]) == 2.0);
+    assert!(connections(&gate, "used") == 0.0);
+    neighbours.are_served();
+}

@@ -1,0 +1,276 @@
+//! One client's commands keep their order, whichever connection each of them takes.
+
+use e2e::client::{command, encode};
+use e2e::{Client, Stage, Way};
+
+use crate::alike;
+
+/// Commands of every kind behind each other, and what is due for them.
+fn medley(round: usize, nil: &str, null_array: &str) -> Vec<(Vec<u8>, String)> {
+    let line = |line: &str, due: &str| (command(line), due.to_owned());
+    let key = format!("k{round}");
+    vec![
+        line(&format!("SET {key} {round}"), "+OK"),
+        line("MULTI", "+OK"),
+        line(&format!("INCR {key}"), "+QUEUED"),
+        line("GET nothing", "+QUEUED"),
+        line("EXEC", &format!("[:{} {nil}]", round + 1)),
+        line(&format!("GET {key}"), &format!("\"{}\"", round + 1)),
+        line(&format!("RPUSH l:{key} a b"), ":2"),
+        line(&format!("BLPOP l:{key} 0"), &format!(r#"["l:{key}" "a"]"#)),
+        line(&format!("LRANGE l:{key} 0 -1"), r#"["b"]"#),
+        line("BLPOP nothing 0.01", null_array),
+        (
+            encode(&[
+                b"EVAL",
+                b"redis.call('SET', KEYS[1], ARGV[1]) return redis.call('GET', KEYS[1])",
+                b"1",
+                key.as_bytes(),
+                b"scripted",
+            ]),
+            r#""scripted""#.to_owned(),
+        ),
+        line(&format!("APPEND {key} !"), ":9"),
+        line(&format!("OBJECT REFCOUNT {key}"), ":1"),
+        line(&format!("GET {key}"), r#""scripted!""#),
+        line(&format!("WATCH {key}"), "+OK"),
+        line(&format!("GET {key}"), r#""scripted!""#),
+        line("UNWATCH", "+OK"),
+        line("SELECT 1", "+OK"),
+        line(&format!("GET {key}"), nil),
+        line("MULTI", "+OK"),
+        line(&format!("SET {key} elsewhere"), "+QUEUED"),
+        line("DISCARD", "+OK"),
+        line(&format!("EXISTS {key}"), ":0"),
+        line("SELECT 0", "+OK"),
+        line(&format!("DEL {key} l:{key}"), ":2"),
+        line("ECHO end", r#""end""#),
+    ]
+}
+
+fn send_medleys(
+    client: &mut Client,
+    rounds: std::ops::Range<usize>,
+    nil: &str,
+    null_array: &str,
+) -> Vec<String> {
+    let mut due = Vec::new();
+    for round in rounds {
+        for (bytes, reply) in medley(round, nil, null_array) {
+            client.hold(&bytes);
+            due.push(reply);
+        }
+    }
+    client.send_raw(b"");
+    due
+}
+
+alike! {
+    fn a_medley(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        let due = send_medleys(&mut client, 0..5, scene.nil(), scene.by("nil[]", "null"));
+        for reply in due {
+            client.gets(&reply);
+        }
+        client.is_in_step("after");
+    }
+
+    fn many_medleys_at_once(scene: &Scene<'_>) {
+        let mut clients: Vec<Client> = (0..8).map(|_| scene.other()).collect();
+        let due: Vec<Vec<String>> = clients
+            .iter_mut()
+            .enumerate()
+            .map(|(n, client)| send_medleys(client, n * 100..n * 100 + 3, scene.nil(), scene.by("nil[]", "null")))
+            .collect();
+        for (client, due) in clients.iter_mut().zip(due) {
+            for reply in due {
+                client.gets(&reply);
+            }
+            client.is_in_step("after");
+        }
+    }
+
+    /// What was sent before takes effect before what is sent after, on another connection as well.
+    fn a_transaction_sees_what_was_written_before_it(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        for round in 0..20 {
+            client.hold(&command(&format!("SET k {round}")));
+            for line in ["MULTI", "INCR k", "EXEC", "INCR k"] {
+                client.hold(&command(line));
+            }
+            client.send("GET k");
+            client.gets("+OK");
+            client.gets("+OK");
+            client.gets("+QUEUED");
+            client.gets(&format!("[:{}]", round + 1));
+            client.gets(&format!(":{}", round + 2));
+            client.gets(&format!("\"{}\"", round + 2));
+        }
+    }
+
+    /// Values too large for any buffer, with small commands around them.
+    fn large_frames(scene: &Scene<'_>) {
+        const MIB: usize = 1024 * 1024;
+        let value = |seed: usize, length: usize| -> Vec<u8> {
+            (0..length).map(|i| u8::try_from((i * 31 + seed + i / 251) % 256).expect("a byte")).collect()
+        };
+        let mut client = scene.client();
+        let mut other = scene.other();
+        for (seed, length) in [(1, 15_000), (2, 17_000), (3, MIB), (4, 300_000), (5, 20 * MIB)] {
+            let large = value(seed, length);
+            client.hold(&command(&format!("SET before {seed}")));
+            client.hold(&encode(&[b"SET", b"large", &large]));
+            client.hold(&command(&format!("SET after {seed}")));
+            client.hold(&command("GET large"));
+            client.send("MGET before after");
+            other.hold(&command(&format!("ECHO beside-{seed}")));
+            other.send("STRLEN small");
+            for _ in 0..3 {
+                client.gets("+OK");
+            }
+            client.gets_raw(format!("${length}\r\n").as_bytes());
+            let mut at = 0;
+            client.read_through(u64::try_from(length).expect("a length"), |bytes| {
+                assert!(bytes == &large[at..at + bytes.len()], "near byte {at} of value {seed}");
+                at += bytes.len();
+            });
+            client.gets_raw(b"\r\n");
+            client.gets(&format!(r#"["{seed}" "{seed}"]"#));
+            other.gets(&format!("\"beside-{seed}\""));
+            other.gets(":0");
+        }
+        client.is_in_step("after");
+    }
+
+    /// A large value in an array, and an array that is large.
+    fn large_replies_of_other_kinds(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        let mut other = scene.other();
+        client.send_args(&[b"RPUSH", b"l", &[b'x'; 400_000], b"y"]);
+        client.gets(":2");
+        client.send_args(&[b"EVAL", b"for i = 1, 40000 do redis.call('RPUSH', KEYS[1], 'element:' .. i) end", b"1", b"many"]);
+        client.gets(scene.nil());
+        for _ in 0..3 {
+            client.hold(&command("LRANGE l 0 -1"));
+            client.hold(&command("LRANGE many 0 -1"));
+            client.send("ECHO small");
+            other.asks("ECHO beside", r#""beside""#);
+            let items = client.read();
+            assert_eq!(items.items()[0].text().len(), 400_000);
+            assert_eq!(items.items()[1].text(), "y");
+            let many = client.read();
+            assert_eq!(many.items().len(), 40_000);
+            for (i, item) in many.items().iter().enumerate() {
+                assert_eq!(item.text(), format!("element:{}", i + 1));
+            }
+            client.gets(r#""small""#);
+        }
+    }
+
+    /// Another client's write between WATCH and EXEC, in every place where there can be one.
+    fn watch_against_others(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        let mut other = scene.other();
+        let aborted = scene.by("nil[]", "null");
+        client.asks("WATCH k", "+OK");
+        other.asks("SET k 1", "+OK");
+        client.asks("MULTI", "+OK");
+        client.asks("SET mine 1", "+QUEUED");
+        client.asks("EXEC", aborted);
+        client.asks("WATCH k", "+OK");
+        client.asks("GET k", r#""1""#);
+        client.asks("MULTI", "+OK");
+        other.asks("APPEND k 2", ":2");
+        client.asks("SET mine 2", "+QUEUED");
+        client.asks("EXEC", aborted);
+        client.asks("EXISTS mine", ":0");
+        // Its own write counts as well, and a write to another key does not.
+        client.asks("WATCH k", "+OK");
+        client.asks("SET k own", "+OK");
+        client.asks("MULTI", "+OK");
+        client.asks("EXEC", aborted);
+        client.asks("WATCH k", "+OK");
+        other.asks("SET another 1", "+OK");
+        for line in ["MULTI", "SET k x"] {
+            client.hold(&command(line));
+        }
+        client.send("EXEC");
+        for due in ["+OK", "+QUEUED", "[+OK]"] {
+            client.gets(due);
+        }
+        client.is_in_step("after");
+    }
+
+    /// A watched key stays watched for as long as its client likes, whatever others do on theirs.
+    fn a_watch_outlives_others(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        client.asks("SET k 1", "+OK");
+        client.asks("WATCH k", "+OK");
+        for round in 0..20 {
+            let mut other = scene.other();
+            for line in ["WATCH k", "MULTI", "GET k", "EXEC", "SELECT 2", "WATCH k", "UNWATCH"] {
+                other.hold(&command(line));
+            }
+            other.send(&format!("SET other {round}"));
+            for due in ["+OK", "+OK", "+QUEUED", r#"["1"]"#, "+OK", "+OK", "+OK", "+OK"] {
+                other.gets(due);
+            }
+            client.asks("GET k", r#""1""#);
+        }
+        client.asks("MULTI", "+OK");
+        client.asks("INCR k", "+QUEUED");
+        client.asks("EXEC", "[:2]");
+    }
+}
+
+/// There and back: between two medleys each client's own connection is given back.
+#[test]
+fn medleys_with_rests() {
+    let stage = Stage::new(Way::Shared);
+    let mut clients: Vec<Client> = (0..10).map(|_| stage.connect()).collect();
+    // A lease lasts for a second, then for two.
+    for (round, rest) in [1300, 2500, 0].into_iter().enumerate() {
+        let due: Vec<Vec<String>> = clients
+            .iter_mut()
+            .enumerate()
+            .map(|(n, client)| {
+                client.hold(&command(&format!("ECHO round:{n}:{round}")));
+                send_medleys(client, n * 100 + round..n * 100 + round + 1, "nil", "nil[]")
+            })
+            .collect();
+        for (n, (client, due)) in clients.iter_mut().zip(due).enumerate() {
+            client.gets(&format!("\"round:{n}:{round}\""));
+            for reply in due {
+                client.gets(&reply);
+            }
+        }
+        std::thread::sleep(std::time::Duration::from_millis(rest));
+        for (n, client) in clients.iter_mut().enumerate() {
+            client.is_in_step(&format!("rested:{n}:{round}"));
+        }
+    }
+}
+
+/// Waiting clients have connections of their own: nobody else waits with them.
+#[test]
+fn blocked_clients_stop_nobody() {
+    let stage = Stage::new(Way::Shared);
+    let mut blocked: Vec<Client> = (0..30).map(|_| stage.connect()).collect();
+    for (number, client) in blocked.iter_mut().enumerate() {
+        client.hold(&command(&format!("ECHO before:{number}")));
+        client.hold(&command(&format!("BLPOP list:{number} 0")));
+        client.send(&format!("ECHO after:{number}"));
+        client.gets(&format!("\"before:{number}\""));
+    }
+    let mut other = stage.connect();
+    for number in 0..30 {
+        other.is_in_step(&format!("{number}"));
+    }
+    for number in (0..30).rev() {
+        other.asks(&format!("RPUSH list:{number} {number}"), ":1");
+    }
+    for (number, client) in blocked.iter_mut().enumerate() {
+        client.gets(&format!(r#"["list:{number}" "{number}"]"#));
+        client.gets(&format!("\"after:{number}\""));
+    }
+}

@@ -1,0 +1,229 @@
+//! Redis goes away, is silent or comes back: what was in flight comes to an end, and nothing of it is said twice or to others.
+
+use std::time::{Duration, Instant};
+
+use e2e::client::command;
+use e2e::fake::bulk;
+use e2e::{Answer, Client, Fake, Gate, Redis, eventually};
+use rustix::process::Signal;
+
+use super::{Neighbours, before, own_or_end, sharing};
+
+/// Who owes nothing to anybody is served on, on new connections; the others have come to an end.
+#[test]
+fn killed_and_started_again() {
+    let mut redis = Redis::plain();
+    let gate = sharing(Gate::before(&redis)).start();
+    let mut resting: Vec<Client> = (0..10).map(|_| gate.connect()).collect();
+    for (number, client) in resting.iter_mut().enumerate() {
+        client.asks(&format!("SELECT {}", number % 3), "+OK");
+        if number % 2 == 1 {
+            client.ask("HELLO 3");
+        }
+        client.asks(&format!("CLIENT SETNAME name-{number}"), "+OK");
+    }
+    let mut watching = gate.connect();
+    watching.asks("WATCH k", "+OK");
+    let mut neighbours = Neighbours::enter(&gate);
+    for _ in 0..3 {
+        redis.signal(Signal::STOP);
+        neighbours.ask();
+        // It is in flight.
+        std::thread::sleep(Duration::from_millis(50));
+        redis.kill();
+        neighbours.get_their_own_or_the_end();
+        redis.start_again(&[], true);
+        eventually("the upstream is known to be up", || (gate.get("/ready").0 == 200).then_some(()));
+        neighbours.are_served();
+        for (number, client) in resting.iter_mut().enumerate() {
+            client.asks(&format!("SET own:{number} {number}"), "+OK");
+            client.asks(&format!("GET own:{number}"), &format!("\"{number}\""));
+            client.asks("GET nothing", if number % 2 == 1 { "null" } else { "nil" });
+            client.asks("CLIENT GETNAME", &format!("\"name-{number}\""));
+        }
+        let mut control = redis.control();
+        for number in 0..10 {
+            control.asks(&format!("SELECT {}", number % 3), "+OK");
+            control.asks(&format!("GET own:{number}"), &format!("\"{number}\""));
+        }
+    }
+    // What it watched nobody has watched on.
+    watching.is_closed();
+}
+
+/// Nobody was in flight, and nobody notices.
+#[test]
+fn restarted_while_all_rest() {
+    let mut redis = Redis::plain();
+    let gate = sharing(Gate::before(&redis)).start();
+    let mut neighbours = Neighbours::enter(&gate);
+    for _ in 0..3 {
+        redis.kill();
+        redis.start_again(&[], true);
+        eventually("the upstream is known to be up", || (gate.get("/ready").0 == 200).then_some(()));
+        neighbours.are_served();
+    }
+}
+
+/// One line of the gate's, then the end; later clients are served.
+#[test]
+fn nobody_there() {
+    let mut redis = Redis::plain();
+    let gate = sharing(Gate::before(&redis)).start();
+    let mut resting = gate.connect();
+    resting.asks("PING", "+PONG");
+    redis.kill();
+    let mut others: Vec<Client> = (0..20).map(|_| gate.connect()).collect();
+    for client in &mut others {
+        client.hold(&command("GET k"));
+        client.send("GET other");
+    }
+    for client in others.iter_mut().chain([&mut resting]) {
+        let _ = client.try_send_raw(&command("GET k"));
+        let (got, _) = client.read_to_end();
+        assert_eq!(
+            String::from_utf8_lossy(&got),
+            "-ERR portcullis: upstream 'main' unavailable (refused)\r\n"
+        );
+    }
+    redis.start_again(&[], true);
+    eventually("the upstream is known to be up", || (gate.get("/ready").0 == 200).then_some(()));
+    Neighbours::enter(&gate).are_served();
+}
+
+/// Each increment that was answered has happened once, and none happened that was not sent.
+#[test]
+fn nothing_is_said_twice() {
+    let mut redis = Redis::builder().line("appendonly yes").line("appendfsync always").start();
+    let gate = sharing(Gate::before(&redis)).start();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let address = gate.address();
+    let counts: Vec<(u64, u64)> = std::thread::scope(|scope| {
+        let counting: Vec<_> = (0..8)
+            .map(|number| {
+                let stop = &stop;
+                scope.spawn(move || {
+                    let (mut sent, mut acknowledged) = (0, 0);
+                    let mut client = Client::tcp(address);
+                    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                        sent += 1;
+                        if client.try_send_raw(&command(&format!("INCR count:{number}"))).is_err() {
+                            client = Client::tcp(address);
+                            continue;
+                        }
+                        let mut kind = Vec::new();
+                        if client.read_up_to(1, &mut kind) && kind == b":" {
+                            let mut rest = Vec::new();
+                            while !rest.ends_with(b"\r\n") {
+                                assert!(client.read_up_to(1, &mut rest), "half a number");
+                            }
+                            acknowledged += 1;
+                        } else {
+                            std::thread::sleep(Duration::from_millis(20));
+                            client = Client::tcp(address);
+                        }
+                    }
+                    (sent, acknowledged)
+                })
+            })
+            .collect();
+        for _ in 0..3 {
+            std::thread::sleep(Duration::from_millis(300));
+            redis.kill();
+            std::thread::sleep(Duration::from_millis(50));
+            redis.start_again(&["appendonly yes", "appendfsync always"], true);
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        counting.into_iter().map(|thread| thread.join().expect("it counts")).collect()
+    });
+    let mut control = redis.control();
+    for (number, (sent, acknowledged)) in counts.into_iter().enumerate() {
+        let stored: u64 = control.ask(&format!("GET count:{number}")).text().parse().expect("a number");
+        assert!(acknowledged > 0, "client {number} got nothing done");
+        assert!(acknowledged <= stored && stored <= sent, "{acknowledged} <= {stored} <= {sent}");
+    }
+}
+
+/// A silent upstream is given up with all that wait there; what it says later nobody hears.
+#[test]
+fn a_response_that_does_not_come() {
+    let fake =
+        Fake::start(|words| (words == ["GET", "held"]).then(|| Answer::Held(Vec::new(), bulk("too late"))));
+    let gate = before(&fake).upstream("response_timeout: 1s").start();
+    let mut neighbours = Neighbours::enter(&gate);
+    let mut client = gate.connect();
+    client.send("GET held");
+    let line = fake.line_of("GET held");
+    neighbours.ask();
+    let since = Instant::now();
+    assert!(!own_or_end(&mut client, &[bulk("held@0")]));
+    let took = since.elapsed();
+    assert!(took > Duration::from_millis(500) && took < Duration::from_secs(5), "given up after {took:?}");
+    let ended = neighbours.get_their_own_or_the_end();
+    assert!(ended > 0, "nobody waited there: this proves nothing");
+    neighbours.are_served();
+    fake.release();
+    fake.is_left(line);
+    neighbours.are_served();
+}
+
+/// A command that may wait for as long as it likes is not a silent upstream.
+#[test]
+fn a_response_that_may_take_its_time() {
+    let redis = Redis::plain();
+    let gate = sharing(Gate::before(&redis)).upstream("response_timeout: 500ms").start();
+    let mut neighbours = Neighbours::enter(&gate);
+    let mut client = gate.connect();
+    client.send("BLPOP list 0");
+    for _ in 0..15 {
+        neighbours.are_served();
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    redis.control().asks("RPUSH list x", ":1");
+    client.gets(r#"["list" "x"]"#);
+    neighbours.are_served();
+}
+
+/// Redis ends connections for reasons of its own: its clients that wait are told, those that rest do not notice.
+#[test]
+fn connections_that_redis_ends() {
+    let redis = Redis::plain();
+    let gate = sharing(Gate::before(&redis)).start();
+    let mut neighbours = Neighbours::enter(&gate);
+    for _ in 0..10 {
+        redis.control().ask("CLIENT KILL TYPE normal");
+        neighbours.ask();
+        neighbours.get_their_own_or_the_end();
+        neighbours.are_served();
+    }
+    for _ in 0..3 {
+        // At rest, and long enough for the gate to see it.
+        redis.control().ask("CLIENT KILL TYPE normal");
+        std::thread::sleep(Duration::from_millis(100));
+        neighbours.are_served();
+    }
+}
+
+/// Its address changes: what rests goes to the new one, nobody reads another's value.
+#[test]
+fn the_upstream_moves() {
+    let (one, two) = (Fake::start(|_| None), Fake::start(|_| None));
+    let house = "\
+listeners: [{name: public, bind: '127.0.0.1:{port}', upstream: main, allow: [127.0.0.1], auth: trust}]
+upstreams: {main: {address: 'ADDRESS', connections: shared}}
+admin: {bind: '127.0.0.1:{admin}'}
+workers: 1
+reload: signal
+";
+    let gate = Gate::before_address(&one.address()).config(&house.replace("ADDRESS", &one.address())).start();
+    let mut neighbours = Neighbours::enter(&gate);
+    neighbours.ask();
+    gate.applies(&house.replace("ADDRESS", &two.address()));
+    neighbours.get_their_own();
+    neighbours.are_served();
+    let mut fresh = gate.connect();
+    fresh.asks("GET fresh", r#""fresh@0""#);
+    assert_eq!(one.lines_of("GET fresh").len() + two.lines_of("GET fresh").len(), 1);
+    assert_eq!(two.lines_of("GET fresh").len(), 1, "a new client is on the old upstream");
+}

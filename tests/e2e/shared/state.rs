@@ -1,0 +1,205 @@
+//! What a client leaves behind in a connection, none of which another one may find.
+
+use std::time::Duration;
+
+use e2e::client::{command, encode};
+use e2e::{Client, Gate, Redis, Stage, Way};
+
+use super::{Neighbours, sharing};
+
+/// A client that asks Redis for messages wants them on its own connection, and nothing on anybody else's.
+#[test]
+fn invalidations_go_to_who_asked() {
+    let stage = Stage::new(Way::Shared);
+    let mut others: Vec<Client> = (0..10).map(|_| stage.connect()).collect();
+    for other in &mut others {
+        other.ask("HELLO 3");
+        other.asks("GET k", "null");
+    }
+    let mut client = stage.connect();
+    client.ask("HELLO 3");
+    client.asks("CLIENT TRACKING ON", "+OK");
+    client.asks("GET k", "null");
+    for (number, other) in others.iter_mut().enumerate() {
+        other.asks(&format!("SET k {number}"), "+OK");
+        client.gets(r#">["invalidate" ["k"]]"#);
+        client.asks("GET k", &format!("\"{number}\""));
+    }
+    for other in &mut others {
+        other.is_in_step("nothing else came");
+    }
+    client.asks("CLIENT TRACKING OFF", "+OK");
+    std::thread::sleep(Duration::from_millis(1500));
+    client.asks("GET k", r#""9""#);
+    others[0].asks("SET k last", "+OK");
+    client.is_in_step("no longer tracked");
+}
+
+/// Invalidations redirected to a number of Redis's would end a connection that others are on.
+#[test]
+fn invalidations_cannot_be_sent_to_shared_connections() {
+    let redis = Redis::plain();
+    let gate = sharing(Gate::before(&redis)).start();
+    let mut others: Vec<Client> = (0..10).map(|_| gate.connect()).collect();
+    for other in &mut others {
+        other.ask("HELLO 3");
+        other.asks("GET k", "null");
+    }
+    let ids: Vec<String> = redis
+        .tcp_clients()
+        .iter()
+        .map(|line| {
+            line.split(' ').next().and_then(|word| word.strip_prefix("id=")).expect("an id").to_owned()
+        })
+        .collect();
+    for id in &ids {
+        let mut client = gate.connect();
+        client.ask("HELLO 3");
+        client.send(&format!("CLIENT TRACKING ON BCAST REDIRECT {id}"));
+        // Refused, whatever the words.
+        let reply = client.read();
+        assert!(reply.is_error(), "{reply}");
+        others[0].asks("SET k x", "+OK");
+    }
+    for other in &mut others {
+        other.asks("GET k", r#""x""#);
+    }
+    assert_eq!(redis.control().ask("INFO stats").text().matches("tracking_total_prefixes:0\r").count(), 1);
+}
+
+/// Flags that Redis keeps with a connection are gone with the client, and never another's.
+#[test]
+fn flags_are_not_inherited() {
+    let stage = Stage::new(Way::Shared);
+    for line in [
+        "CLIENT NO-EVICT ON",
+        "CLIENT TRACKING ON",
+        "READONLY",
+        "ASKING",
+        "CLIENT CACHING YES",
+        "SCRIPT DEBUG NO",
+    ] {
+        let mut client = stage.connect();
+        client.ask("HELLO 3");
+        client.ask(line);
+        client.asks("SET k v", "+OK");
+        client.is_in_step(line);
+        let flags =
+            |line: &String| line.split(' ').find_map(|w| w.strip_prefix("flags=")).expect("flags").to_owned();
+        // More than a shared connection may have on it is on one that has no other client.
+        drop(client);
+        e2e::eventually("no connection has a flag", || {
+            stage.redis.tcp_clients().iter().all(|line| flags(line) == "N").then_some(())
+        });
+    }
+}
+
+/// A subscriber's messages come to the subscriber only, and its way back leads where others are, with nothing late.
+#[test]
+fn subscribers_come_and_go() {
+    let stage = Stage::new(Way::Shared);
+    let gate = stage.gate.as_ref().expect("a gate");
+    let mut neighbours = Neighbours::enter(gate);
+    let mut client = stage.connect();
+    let mut control = stage.redis.control();
+    for round in 0..5 {
+        client.asks("SUBSCRIBE c", r#"["subscribe" "c" :1]"#);
+        neighbours.ask();
+        for number in 0..50 {
+            control.asks(&format!("PUBLISH c {round}:{number}"), ":1");
+        }
+        client.send("UNSUBSCRIBE c");
+        for number in 0..50 {
+            client.gets(&format!(r#"["message" "c" "{round}:{number}"]"#));
+        }
+        client.gets(r#"["unsubscribe" "c" :0]"#);
+        control.asks("PUBLISH c nobody", ":0");
+        client.is_in_step("between");
+        neighbours.get_their_own();
+    }
+    std::thread::sleep(Duration::from_millis(1500));
+    client.is_in_step("pooled");
+    neighbours.are_served();
+}
+
+/// A transaction that its client gives up is nobody's.
+#[test]
+fn transactions_that_are_left() {
+    let stage = Stage::new(Way::Shared);
+    let gate = stage.gate.as_ref().expect("a gate");
+    let mut neighbours = Neighbours::enter(gate);
+    for round in 0..20 {
+        let mut client = stage.connect();
+        client.hold(&command("SET k before"));
+        client.hold(&command("MULTI"));
+        client.hold(&command("SET k never"));
+        client.send("SET other never");
+        client.gets("+OK");
+        client.gets("+OK");
+        if round % 2 == 0 {
+            client.abort()
+        } else {
+            drop(client)
+        }
+        neighbours.are_served();
+    }
+    stage.redis.control().asks("MGET k other", r#"["before" nil]"#);
+}
+
+/// MONITOR shows what Redis does, to the one who asked.
+#[test]
+fn monitors_read_alone() {
+    let stage = Stage::new(Way::Shared);
+    let gate = stage.gate.as_ref().expect("a gate");
+    let mut neighbours = Neighbours::enter(gate);
+    let mut client = stage.connect();
+    client.asks("MONITOR", "+OK");
+    for _ in 0..5 {
+        neighbours.are_served();
+    }
+    for _ in 0..5 * Neighbours::COUNT * Neighbours::DEPTH {
+        let line = client.read().to_string();
+        assert!(line.starts_with("+1"), "{line}");
+    }
+    client.send("RESET");
+    while client.read().to_string() != "+RESET" {}
+    client.is_in_step("after");
+    neighbours.are_served();
+}
+
+/// Rules stand in their place in a pipeline, wherever its commands go.
+#[test]
+fn refused_commands_in_a_pipeline() {
+    let redis = Redis::plain();
+    let gate = sharing(Gate::before(&redis)).listener("acl: '+@all -flushall -eval ~app:*'").start();
+    let mut neighbours = Neighbours::enter(&gate);
+    let mut client = gate.connect();
+    for round in 0..50 {
+        neighbours.ask();
+        client.hold(&command(&format!("SET app:k {round}")));
+        client.hold(&command("FLUSHALL"));
+        client.hold(&command("GET app:k"));
+        client.hold(&command("GET other:k"));
+        client.hold(&encode(&[b"EVAL", b"return 1", b"0"]));
+        client.hold(&command("MULTI"));
+        client.hold(&command("FLUSHALL"));
+        client.hold(&command("EXEC"));
+        client.send("GET app:k");
+        let value = format!("\"{round}\"");
+        for due in [
+            "+OK",
+            "-NOPERM User default has no permissions to run the 'flushall' command",
+            &value,
+            "-NOPERM No permissions to access a key",
+            "-NOPERM User default has no permissions to run the 'eval' command",
+            "+OK",
+            "-NOPERM User default has no permissions to run the 'flushall' command",
+            "-EXECABORT Transaction discarded because of previous errors.",
+            &value,
+        ] {
+            client.gets(due);
+        }
+        neighbours.get_their_own();
+    }
+    assert_eq!(redis.calls("flushall") + redis.calls("eval"), 0);
+}

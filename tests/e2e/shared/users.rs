@@ -1,0 +1,163 @@
+//! Clients with different credentials at Redis are never on one connection.
+
+use e2e::client::command;
+use e2e::{Client, Gate, Redis};
+
+const HOUSE: &str = "\
+listeners:
+  - {name: public, bind: '127.0.0.1:{port}', upstream: main, allow: [127.0.0.1], auth: users, users: [writer, reader, guest]}
+upstreams:
+  main: {address: {redis}, connections: shared, credentials: {username: app, password: {file: app.txt}}}
+users:
+  writer: {password: {file: writer.txt}}
+  reader: {password: {file: reader.txt}, upstream_credentials: {main: {username: ro, password: {file: ro.txt}}}}
+  guest: {password: {file: guest.txt}, upstream_credentials: {main: {username: other, password: {file: other.txt}}}}
+workers: 1
+admin: {bind: '127.0.0.1:{admin}'}
+";
+
+const UPSTREAM: [(&str, &str); 3] = [("app", "canary-up-1"), ("ro", "canary-up-2"), ("other", "canary-up-3")];
+const CLIENTS: [(&str, &str); 3] = [("writer", "app"), ("reader", "ro"), ("guest", "other")];
+
+fn house() -> (Redis, Gate) {
+    let mut redis = Redis::builder().password("canary-default-1");
+    for (name, password) in UPSTREAM {
+        let rules = if name == "ro" { "+@all -@write" } else { "+@all" };
+        redis = redis.line(&format!("user {name} on >{password} ~* &* {rules}"));
+    }
+    let redis = redis.start();
+    let mut gate = Gate::before(&redis).config(HOUSE);
+    for (name, password) in UPSTREAM {
+        gate = gate.file(&format!("{name}.txt"), password).secret(password);
+    }
+    for (name, _) in CLIENTS {
+        gate = gate.file(&format!("{name}.txt"), &secret(name)).secret(&secret(name));
+    }
+    (redis, gate.start())
+}
+
+fn secret(name: &str) -> String {
+    format!("canary-client-{name}")
+}
+
+fn login(name: &str) -> String {
+    format!("AUTH {name} {}", secret(name))
+}
+
+#[test]
+fn each_has_its_own() {
+    let (redis, gate) = house();
+    let mut clients: Vec<(Client, &str, &str)> = Vec::new();
+    for number in 0..30 {
+        let (name, upstream) = CLIENTS[number % 3];
+        let mut client = gate.connect();
+        client.asks("GET k", "-NOAUTH Authentication required.");
+        client.asks(&login(name), "+OK");
+        clients.push((client, name, upstream));
+    }
+    for round in 0..20 {
+        for (client, _, _) in &mut clients {
+            client.hold(&command(&format!("ECHO {round}")));
+            client.hold(&command("ACL WHOAMI"));
+            client.hold(&command("SET k v"));
+            client.send("EXISTS k");
+        }
+        for (client, _, upstream) in &mut clients {
+            client.gets(&format!("\"{round}\""));
+            client.gets(&format!("\"{upstream}\""));
+            let set = client.read();
+            assert_eq!(set.is_error(), *upstream == "ro", "{upstream}: {set}");
+            client.gets(":1");
+        }
+    }
+    // Also where each has a connection of its own.
+    for (client, _, upstream) in &mut clients {
+        client.asks("WATCH k", "+OK");
+        client.asks("ACL WHOAMI", &format!("\"{upstream}\""));
+        client.asks("UNWATCH", "+OK");
+    }
+    let lines = redis.tcp_clients();
+    assert!(lines.iter().all(|line| !line.contains("user=default")), "{lines:?}");
+}
+
+/// Another user from here on: what came before was said as the former.
+#[test]
+fn a_client_becomes_another() {
+    let (_redis, gate) = house();
+    let mut client = gate.connect();
+    client.asks(&login("writer"), "+OK");
+    for _ in 0..5 {
+        client.hold(&command("SET k v"));
+        client.hold(&command("ACL WHOAMI"));
+        client.hold(&command("SELECT 2"));
+        client.hold(&command(&login("reader")));
+        client.hold(&command("ACL WHOAMI"));
+        client.hold(&command("SET k w"));
+        client.hold(&command("AUTH guest wrong"));
+        client.hold(&command("ACL WHOAMI"));
+        client.hold(&command("SELECT 0"));
+        client.hold(&command(&login("guest")));
+        client.hold(&command("GET k"));
+        client.hold(&command("ACL WHOAMI"));
+        client.send(&login("writer"));
+        for due in ["+OK", r#""app""#, "+OK", "+OK", r#""ro""#] {
+            client.gets(due);
+        }
+        assert!(client.read().text().starts_with("NOPERM "));
+        for due in [
+            "-WRONGPASS invalid username-password pair or user is disabled.",
+            r#""ro""#,
+            "+OK",
+            "+OK",
+            r#""v""#,
+            r#""other""#,
+            "+OK",
+        ] {
+            client.gets(due);
+        }
+    }
+    client.asks("RESET", "+RESET");
+    client.asks("GET k", "-NOAUTH Authentication required.");
+    client.asks(&login("reader"), "+OK");
+    client.asks("ACL WHOAMI", r#""ro""#);
+}
+
+/// Users whom Redis knows under one name may share; what one may is not what the other may.
+#[test]
+fn rules_stay_with_their_user() {
+    let redis = Redis::plain();
+    let yaml = "\
+listeners:
+  - {name: public, bind: '127.0.0.1:{port}', upstream: main, allow: [127.0.0.1], auth: users, users: [a, b]}
+upstreams:
+  main: {address: {redis}, connections: shared}
+users:
+  a: {password: {file: a.txt}, acl: '+@all ~a:*'}
+  b: {password: {file: b.txt}, acl: '+@all ~b:*'}
+workers: 1
+admin: {bind: '127.0.0.1:{admin}'}
+";
+    let gate = Gate::before(&redis).config(yaml).file("a.txt", "pa").file("b.txt", "pb").start();
+    let mut clients: Vec<(Client, &str)> = Vec::new();
+    for number in 0..20 {
+        let name = if number % 2 == 0 { "a" } else { "b" };
+        let mut client = gate.connect();
+        client.asks(&format!("AUTH {name} p{name}"), "+OK");
+        clients.push((client, name));
+    }
+    for round in 0..20 {
+        for (client, name) in &mut clients {
+            client.hold(&command(&format!("SET {name}:k {name}")));
+            client.hold(&command("GET a:k"));
+            client.hold(&command("GET b:k"));
+            client.send(&format!("ECHO {round}"));
+        }
+        for (client, name) in &mut clients {
+            client.gets("+OK");
+            let refused = "-NOPERM No permissions to access a key";
+            client.gets(if *name == "a" { r#""a""# } else { refused });
+            client.gets(if *name == "b" { r#""b""# } else { refused });
+            client.gets(&format!("\"{round}\""));
+        }
+    }
+}
