@@ -407,7 +407,8 @@ impl Session {
         let Some(sharing) = &mut self.sharing else { return Verdict::plain() };
         if leased {
             let Some(db) = asked.ok().filter(|_| !in_transaction) else {
-                sharing.for_good |= in_transaction;
+                // Whatever Redis makes of what is no number here.
+                sharing.for_good = true;
                 self.queue_plain();
                 return Verdict::plain();
             };
