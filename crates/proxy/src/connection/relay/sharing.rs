@@ -84,21 +84,17 @@ impl Window {
     /// How many bytes may be given now. A command of `least` bytes may be, whatever the size of a half, where it is the
     /// first of one.
     fn room(&mut self, least: usize) -> usize {
+        if self.given > 0 && self.given.saturating_add(least) > self.half {
+            // What is left of this half is too little.
+            self.given = self.half;
+        }
         if self.given >= self.half && self.answered >= self.mark {
             self.half = MAX_HALF.min(self.half * 2);
             self.given = 0;
             self.mark = self.asked;
         }
         let room = self.half.saturating_sub(self.given);
-        if least <= room {
-            return room;
-        }
-        if self.given == 0 {
-            return least;
-        }
-        // What is left of this half is too little.
-        self.given = self.half;
-        0
+        if self.given == 0 { room.max(least) } else { room }
     }
 
     const fn give(&mut self, bytes: usize, commands: u64) {
@@ -421,3 +417,6 @@ impl Drop for Sharing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -86,8 +86,8 @@ struct State {
     outbox: Outbox,
     inbox: Buffer,
     need: usize,
-    /// Setting up must be done by then.
-    deadline: Pin<Box<Sleep>>,
+    /// What was said first must be answered by then.
+    deadline: Option<Pin<Box<Sleep>>>,
     stalled: Option<Stalled>,
     /// How long clients have kept others waiting there, less what has been forgiven since.
     spent: Duration,
@@ -124,8 +124,6 @@ impl Connection {
     /// Begins to open one, in a task of its own.
     pub fn open(class: Class, worker: Rc<Worker>, pool: Rc<Pool>) -> Rc<Self> {
         let route = Rc::clone(pool.route());
-        // The same time as connecting, once more: each step of it may take that.
-        let within = route.upstream.connect_timeout().saturating_mul(2);
         let dial = Box::pin(async move { connect(&route.upstream, &route.tcp).await });
         let mut link = PooledLink::new(pool.key().clone());
         let mut setup = Outbox::default();
@@ -138,7 +136,7 @@ impl Connection {
                 outbox: Outbox::default(),
                 inbox: Buffer::default(),
                 need: 1,
-                deadline: Box::pin(sleep(within)),
+                deadline: None,
                 stalled: None,
                 spent: Duration::ZERO,
                 spent_at: Tick::default(),
@@ -282,11 +280,13 @@ impl Connection {
             return Poll::Ready(End::Unused);
         }
         if !state.link.is_ready() || matches!(state.stream, Phase::Dialling(_)) {
-            if state.deadline.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(End::SetupTimeout);
-            }
             if let Poll::Ready(end) = self.dial(state, cx) {
                 return Poll::Ready(end);
+            }
+            if let Some(deadline) = &mut state.deadline
+                && deadline.as_mut().poll(cx).is_ready()
+            {
+                return Poll::Ready(End::SetupTimeout);
             }
         }
         if let Err(end) = state.write(cx) {
@@ -322,6 +322,8 @@ impl Connection {
                 self.pool.route().counts.connection(UpstreamState::Pooled, 1);
                 if state.link.is_ready() {
                     self.settle(Outcome::Ready);
+                } else {
+                    state.deadline = Some(Box::pin(sleep(self.pool.route().upstream.connect_timeout())));
                 }
             }
         }
@@ -348,6 +350,7 @@ impl Connection {
                     let _ = std::mem::take(&mut run).end(buf);
                     at += len;
                     if state.link.is_ready() {
+                        state.deadline = None;
                         self.settle(Outcome::Ready);
                         self.tell();
                     }
