@@ -31,8 +31,9 @@ use crate::net::socket::{Socket, SocketFile, listen_tcp, listen_unix, set_option
 use crate::policy::store::Generation;
 use crate::worker::{Order, Shared, wall_clock};
 
-/// So many connections are accepted before the workers are woken and others get their turn.
-const BATCH: usize = 64;
+/// So many connections are accepted before the workers are woken and others get their turn: in a flood the clients of a
+/// worker that accepts as well wait a quarter of a millisecond, which is what refusing so many takes.
+const BATCH: usize = 16;
 
 /// Out of descriptors or memory, accepting pauses this long at first, and twice as long each time until the maximum:
 /// retried at once, it would burn a core (tokio issue 3529).
