@@ -159,8 +159,7 @@ async fn connect_tcp(addr: SocketAddr, tcp: &Tcp) -> io::Result<Stream> {
     set_options(&SockRef::from(&socket), tcp)?;
     let stream = socket.connect(addr).await?;
     // Where nobody listens on a local port of the ephemeral range, the kernel may connect the socket to itself.
-    let local = stream.local_addr()?;
-    if (local.ip(), local.port()) == (addr.ip(), addr.port()) {
+    if stream.local_addr()? == addr {
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
     Ok(Stream::Tcp(stream))
