@@ -43,6 +43,9 @@ def portcullis(name, folder, upstream, binary, tls):
     port, admin = free_port(), free_port()
     listener, connections = PORTCULLIS[name]
     tls_key = f"tls: {{cert: {tls[0]}, key: {tls[1]}}}" if tls else ""
+    # Logs do not stand beside the configuration, whose directory is watched.
+    logs = os.path.join(folder, "log")
+    os.makedirs(logs, exist_ok=True)
     config = write(folder, f"{name}{'-tls' if tls else ''}.yaml", f"""
 listeners:
   - name: public
@@ -57,7 +60,7 @@ upstreams:
     address: 127.0.0.1:{upstream}
     {connections}
 admin: {{bind: 127.0.0.1:{admin}}}
-audit: {{path: {folder}/{name}.log}}
+audit: {{path: {logs}/{name}.log}}
 workers: 1
 """)
     checked = subprocess.run([binary, "check", "--config", config], capture_output=True, text=True)

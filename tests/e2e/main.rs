@@ -33,3 +33,4 @@ mod tracking;
 mod transactions;
 mod upstream;
 mod users;
+mod workers;

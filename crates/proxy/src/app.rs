@@ -2,6 +2,7 @@
 
 use std::future::{pending, ready};
 use std::io;
+use std::panic::resume_unwind;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -78,9 +79,14 @@ pub fn run(config: Config, sources: Vec<Source>) -> Result<ExitCode, StartError>
     let mut signals = control.block_on(async { Signals::listen() }).map_err(start("signal handling"))?;
     // So many threads report their end.
     let (ended, mut gone) = mpsc::channel(generation.workers() + 1);
-    let workers = start_workers(&shared, generation.workers(), &ended)?;
-    let desks = workers.iter().map(|worker| worker.desk.clone()).collect();
-    let gate = start_gate(&shared, bound, desks, ended)?;
+    let (workers, gate) = match generation.workers() {
+        1 => start_lone_worker(&shared, bound, ended)?,
+        count => {
+            let workers = start_workers(&shared, count, &ended)?;
+            let desks = workers.iter().map(|worker| worker.desk.clone()).collect();
+            (workers, start_gate(&shared, bound, desks, ended)?)
+        }
+    };
     announce(&generation);
     drop(generation);
     let exit = control.block_on(async {
@@ -175,7 +181,7 @@ async fn keep(
 async fn drain(gate: Gate, workers: Vec<Running>, within: Duration) -> ExitCode {
     let Gate { orders, thread } = gate;
     drop(orders);
-    let mut threads = vec![thread];
+    let mut threads = Vec::from_iter(thread);
     // Kept to the end: a worker whose queue is closed stops at once.
     let mut desks = Vec::new();
     for Running { desk, thread } in workers {
@@ -284,10 +290,40 @@ fn start_workers(shared: &Arc<Shared>, count: usize, ended: &Ended) -> Result<Ve
         .collect()
 }
 
-/// The accept thread and how to reach it.
+/// A worker that is alone accepts as well: handing a connection to another thread would cost it a wakeup each.
+fn start_lone_worker(
+    shared: &Arc<Shared>,
+    bound: Vec<Bound>,
+    ended: Ended,
+) -> Result<(Vec<Running>, Gate), StartError> {
+    let (orders, queue) = mpsc::channel(WAITING_BATCHES);
+    let (gate_orders, gate_queue) = mpsc::channel(1);
+    let desk = Desk { orders, stats: shared.metrics.worker(0) };
+    let (shared, desks, report) = (Arc::clone(shared), vec![desk.clone()], ended.clone());
+    let thread = spawn("a worker", ended, move |runtime| {
+        runtime.block_on(async {
+            // As tasks: the thread itself would have to make a system call to wake the future that it blocks on.
+            let worker = spawn_local(worker::run(Arc::clone(&shared), 0, queue));
+            spawn_local(async move {
+                let _report = Report { what: ACCEPTING, to: report };
+                listener::run(shared, bound, desks, gate_queue).await;
+            });
+            // A panic ends the thread, as it does where the worker is not a task.
+            if let Err(error) = worker.await
+                && let Ok(panic) = error.try_into_panic()
+            {
+                resume_unwind(panic);
+            }
+        });
+    })?;
+    Ok((vec![Running { desk, thread }], Gate { orders: gate_orders, thread: None }))
+}
+
+/// What accepts, and how to reach it.
 struct Gate {
     orders: mpsc::Sender<GateOrder>,
-    thread: JoinHandle<()>,
+    /// Its own, unless it is a worker's.
+    thread: Option<JoinHandle<()>>,
 }
 
 fn start_gate(
@@ -298,11 +334,12 @@ fn start_gate(
 ) -> Result<Gate, StartError> {
     let shared = Arc::clone(shared);
     let (orders, queue) = mpsc::channel(1);
-    let thread = spawn("the accept thread", ended, move |runtime| {
-        runtime.block_on(listener::run(shared, bound, desks, queue))
-    })?;
-    Ok(Gate { orders, thread })
+    let thread =
+        spawn(ACCEPTING, ended, move |runtime| runtime.block_on(listener::run(shared, bound, desks, queue)))?;
+    Ok(Gate { orders, thread: Some(thread) })
 }
+
+const ACCEPTING: &str = "the accept thread";
 
 /// Where a thread's end is reported, whatever ends it.
 type Ended = mpsc::Sender<&'static str>;

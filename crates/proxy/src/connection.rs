@@ -23,7 +23,7 @@ use self::secure::{Insecure, Secured, secure};
 use crate::config::Listener;
 use crate::listener::state::ListenerState;
 use crate::log::Escaped;
-use crate::metrics::{ClosedReason, RefusedReason};
+use crate::metrics::{ClosedReason, RefusedReason, WorkerStats};
 use crate::tls::{TlsFault, Unshaken};
 use crate::worker::Worker;
 
@@ -59,8 +59,18 @@ impl Future for Serving {
 }
 
 async fn arrive(worker: Rc<Worker>, id: u64, admitted: Admitted) -> Option<Relaying> {
+    let _arrival = Arrival(Arc::clone(&worker.stats));
     let secured = make_secure(&worker, id, admitted).await?;
     Relay::begin(worker, id, secured)
+}
+
+/// Over when it is dropped, whatever has come of it.
+struct Arrival(Arc<WorkerStats>);
+
+impl Drop for Arrival {
+    fn drop(&mut self) {
+        self.0.arrived();
+    }
 }
 
 async fn make_secure(worker: &Worker, id: u64, admitted: Admitted) -> Option<Secured> {

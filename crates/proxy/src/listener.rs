@@ -31,8 +31,9 @@ use crate::net::socket::{Socket, SocketFile, listen_tcp, listen_unix, set_option
 use crate::policy::store::Generation;
 use crate::worker::{Order, Shared, wall_clock};
 
-/// So many connections are accepted before the workers are woken and others get their turn.
-const BATCH: usize = 64;
+/// So many connections are accepted before the workers are woken and others get their turn: in a flood the clients of a
+/// worker that accepts as well wait a quarter of a millisecond, which is what refusing so many takes.
+const BATCH: usize = 16;
 
 /// Out of descriptors or memory, accepting pauses this long at first, and twice as long each time until the maximum:
 /// retried at once, it would burn a core (tokio issue 3529).
@@ -200,6 +201,8 @@ struct Gate {
     shared: Arc<Shared>,
     generation: RefCell<Arc<Generation>>,
     desks: Vec<Desk>,
+    /// How many connections each of them was ever given.
+    given: Vec<Cell<u64>>,
     lingering: Lingering,
     next_id: Cell<u64>,
     /// Given up for a moment when descriptors run out, so that the connections which wait can be closed.
@@ -214,6 +217,7 @@ impl Gate {
         Self {
             generation: RefCell::new(generation),
             shared,
+            given: desks.iter().map(|_| Cell::default()).collect(),
             desks,
             lingering: Lingering::default(),
             next_id: Cell::new(1),
@@ -415,24 +419,26 @@ impl Gate {
         refuse(refused, listener.refusal(), &self.lingering);
     }
 
-    /// The batch of the worker with the fewest sessions, those of this turn included.
+    /// The batch of the worker with the fewest sessions, those on their way and of this turn included: of many that come at
+    /// once, and have a handshake to make, each worker gets its share.
     fn quietest<'b>(&self, admitted: &'b mut [Vec<(u64, Admitted)>]) -> Option<&'b mut Vec<(u64, Admitted)>> {
-        let quietest = self
-            .desks
-            .iter()
-            .zip(admitted.iter())
-            .enumerate()
-            .min_by_key(|(_, (desk, batch))| desk.stats.sessions() + batch.len() as u64)
-            .map(|(index, _)| index)?;
-        admitted.get_mut(quietest)
+        let loads = self.desks.iter().zip(&self.given).map(|(desk, given)| desk.stats.load(given.get()));
+        let (_, batch) =
+            loads.zip(admitted).min_by_key(|(load, batch)| load.saturating_add(batch.len() as u64))?;
+        Some(batch)
     }
 
     fn hand_over(&self, admitted: Vec<Vec<(u64, Admitted)>>) {
-        for (desk, batch) in self.desks.iter().zip(admitted) {
-            if !batch.is_empty()
-                && let Err(error) = desk.orders.try_send(Order::Serve(batch))
-            {
-                tracing::error!(%error, "a worker does not take its connections: they are closed");
+        for ((desk, given), batch) in self.desks.iter().zip(&self.given).zip(admitted) {
+            let count = batch.len() as u64;
+            if count == 0 {
+                continue;
+            }
+            match desk.orders.try_send(Order::Serve(batch)) {
+                Ok(()) => given.set(given.get() + count),
+                Err(error) => {
+                    tracing::error!(%error, "a worker does not take its connections: they are closed");
+                }
             }
         }
     }

@@ -83,12 +83,18 @@ impl<'a> Line<'a> {
 
     /// The line with its newline. Control characters are escaped, as JSON wants it, so it stays one line.
     pub(super) fn to_json(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(USUAL_LINE);
         // Strings and numbers into memory: there is nothing that could fail.
-        let mut out = serde_json::to_vec(self).unwrap_or_default();
+        if serde_json::to_writer(&mut out, self).is_err() {
+            out.clear();
+        }
         out.push(b'\n');
         out
     }
 }
+
+/// A `closed` line with names and notes of a usual length fits, so that it is not moved while it grows.
+const USUAL_LINE: usize = 384;
 
 /// A line about something else than a connection: the time, then what `facts` says.
 pub(super) fn event(facts: &impl Serialize) -> Vec<u8> {

@@ -47,7 +47,7 @@ pub enum Relaying {
     /// By a connection of its own, and nobody else knows of it.
     Alone(Box<Relay>),
     /// By connections that it shares with others, whose tasks know it by its key.
-    Sharing(Seated),
+    Sharing(Box<Seated>),
 }
 
 /// A client whom the tasks of shared connections know as long as it is there.
@@ -172,7 +172,7 @@ impl Relay {
         let relay = Self::new(Rc::clone(&worker), id, stream, client, served, plan, Some(key));
         let relay = Rc::new(RefCell::new(relay));
         worker.guests.seat(key, Rc::clone(&relay) as _);
-        Some(Relaying::Sharing(Seated { worker, key, relay }))
+        Some(Relaying::Sharing(Box::new(Seated { worker, key, relay })))
     }
 
     fn new(

@@ -18,17 +18,24 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = OffsetDateTime::from(self.0);
         let (date, clock) = (time.date(), time.time());
-        write!(
-            f,
-            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}Z",
-            date.year(),
-            u8::from(date.month()),
-            date.day(),
-            clock.hour(),
-            clock.minute(),
-            clock.second(),
-            clock.microsecond()
-        )
+        // Every line begins with one: the machinery of `write!` would take as long as the rest of the line.
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        put(&mut text[..4], u32::try_from(date.year()).unwrap_or(0));
+        put(&mut text[5..7], u8::from(date.month()).into());
+        put(&mut text[8..10], date.day().into());
+        put(&mut text[11..13], clock.hour().into());
+        put(&mut text[14..16], clock.minute().into());
+        put(&mut text[17..19], clock.second().into());
+        put(&mut text[20..26], clock.microsecond());
+        f.write_str(str::from_utf8(&text).unwrap_or_default())
+    }
+}
+
+/// Writes the last digits of `n`, as many as there is room for.
+fn put(room: &mut [u8], mut n: u32) {
+    for digit in room.iter_mut().rev() {
+        *digit = b'0' + (n % 10).to_le_bytes()[0];
+        n /= 10;
     }
 }
 

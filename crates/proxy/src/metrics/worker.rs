@@ -17,6 +17,7 @@ use super::series::{ListenerSeries, UpstreamSeries};
 pub struct WorkerStats {
     buffers: AtomicI64,
     sessions: AtomicI64,
+    arrived: AtomicU64,
 }
 
 impl WorkerStats {
@@ -33,6 +34,16 @@ impl WorkerStats {
     /// How many clients the worker has now; any thread may ask.
     pub fn sessions(&self) -> u64 {
         u64::try_from(self.sessions.load(Relaxed)).unwrap_or(0)
+    }
+
+    /// A connection that the worker was given has become a session, or has ended before.
+    pub fn arrived(&self) {
+        add(&self.arrived, 1);
+    }
+
+    /// How many of `given` connections the worker has, as sessions or on their way; any thread may ask.
+    pub fn load(&self, given: u64) -> u64 {
+        self.sessions() + given.saturating_sub(self.arrived.load(Relaxed))
     }
 
     /// How many bytes of buffers the worker holds now; any thread may ask.

@@ -95,9 +95,10 @@ async fn connect_one(address: &Address, upstream: &Upstream, tcp: &Tcp) -> Resul
         let stream = open(address, limit, tcp).await?;
         let Some(tls) = upstream.tls() else { return Ok(stream) };
         let name = tls.name_of(address).ok_or(Cause::NoAddress)?;
-        match tls::connect(stream, tls, name, limit).await {
+        // Apart: a client's first command should not have to make room for a handshake that it does not need.
+        match Box::pin(tls::connect(stream, tls, name, limit)).await {
             Ok(secured) => Ok(Stream::Tls(Box::new(secured))),
-            Err(TlsFault::Timeout(_)) if speaks_plain(address, tcp).await => {
+            Err(TlsFault::Timeout(_)) if Box::pin(speaks_plain(address, tcp)).await => {
                 Err(Cause::Tls(TlsFault::Plain, tls.has_identity()))
             }
             Err(fault) => Err(Cause::Tls(fault, tls.has_identity())),
@@ -158,7 +159,7 @@ async fn connect_tcp(addr: SocketAddr, tcp: &Tcp) -> io::Result<Stream> {
     set_options(&SockRef::from(&socket), tcp)?;
     let stream = socket.connect(addr).await?;
     // Where nobody listens on a local port of the ephemeral range, the kernel may connect the socket to itself.
-    if stream.local_addr()? == stream.peer_addr()? {
+    if stream.local_addr()? == addr {
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
     Ok(Stream::Tcp(stream))

@@ -32,7 +32,7 @@ pub struct Entry {
     /// What admits it.
     pub permit: RefCell<Permit>,
     /// Who has logged in, and by which entry of the user's own list; apart, as most have no user.
-    user: RefCell<Option<Box<(Box<str>, Option<Permit>)>>>,
+    login: RefCell<Option<Box<Login>>>,
     /// What holds for it has changed.
     renew: Cell<bool>,
     /// The config whose entry that is: for a session that was cut, not the one in force.
@@ -45,6 +45,12 @@ pub struct Entry {
     pub moved: Cell<Tick>,
     signal: Cell<Option<Signal>>,
     waker: RefCell<Option<Waker>>,
+}
+
+#[derive(Debug)]
+struct Login {
+    name: Box<str>,
+    permit: Option<Permit>,
 }
 
 /// What a session is told from outside.
@@ -88,7 +94,7 @@ impl Entry {
             sender: None,
             served,
             permit: RefCell::new(permit),
-            user: RefCell::new(None),
+            login: RefCell::new(None),
             renew: Cell::new(false),
             admitted_by: RefCell::new(admitted_by),
             deadline: Cell::new(None),
@@ -112,30 +118,30 @@ impl Entry {
 
     /// Who has logged in.
     pub fn user(&self) -> Option<String> {
-        self.user.borrow().as_ref().map(|user| user.0.to_string())
+        self.login.borrow().as_ref().map(|login| login.name.to_string())
     }
 
     /// Now it is this user who has logged in, or nobody; whether that is news.
     pub fn set_user(&self, name: Option<&str>) -> bool {
-        let mut user = self.user.borrow_mut();
-        let news = user.as_ref().map(|known| &*known.0) != name;
+        let mut login = self.login.borrow_mut();
+        let news = login.as_ref().map(|known| &*known.name) != name;
         if news {
-            *user = name.map(|name| Box::new((name.into(), None)));
+            *login = name.map(|name| Box::new(Login { name: name.into(), permit: None }));
         }
         news
     }
 
     /// The user's own list admits it by this entry.
     pub fn set_user_permit(&self, permit: Option<Permit>) {
-        if let Some(user) = &mut *self.user.borrow_mut() {
-            user.1 = permit;
+        if let Some(login) = &mut *self.login.borrow_mut() {
+            login.permit = permit;
         }
     }
 
     fn has_expired(&self, now: UnixSeconds) -> bool {
         let over = |permit: &Permit| permit.expires().is_some_and(|until| until <= now);
-        let user = self.user.borrow();
-        over(&self.permit.borrow()) || user.iter().filter_map(|user| user.1.as_ref()).any(over)
+        let login = self.login.borrow();
+        over(&self.permit.borrow()) || login.iter().filter_map(|login| login.permit.as_ref()).any(over)
     }
 
     /// What it was told since it last asked.
