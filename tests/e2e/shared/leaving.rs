@@ -32,6 +32,9 @@ workers: 1
 reload: signal
 ";
 
+/// Rounds of small replies.
+const PROOF: usize = 10;
+
 const BIG: usize = 8 * 1024 * 1024;
 
 struct House {
@@ -88,9 +91,18 @@ impl House {
 fn at(moment: fn(&House, &mut Client)) {
     let house = House::new();
     let mut neighbours = Neighbours::enter(&house.gate);
+    // Who had small replies so far is on another connection than who may ask for anything.
+    for _ in 0..PROOF {
+        neighbours.are_served();
+    }
     for way in WAYS {
-        house.fake.hold();
         let mut guest = house.guest();
+        for number in 0..PROOF * Neighbours::DEPTH {
+            guest.is_in_step(&format!("guest:{number}"));
+        }
+        let line = house.fake.line_of(&format!("ECHO guest:{}", PROOF * Neighbours::DEPTH - 1));
+        assert!(neighbours.lines(&house.fake).contains(&line), "it is not among neighbours");
+        house.fake.hold();
         let id = guest.ask("CLIENT ID").integer();
         neighbours.ask();
         moment(&house, &mut guest);

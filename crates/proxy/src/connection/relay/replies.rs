@@ -17,7 +17,7 @@ impl Relay {
     pub(super) fn replies(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
         loop {
             self.judge_replies();
-            if !self.flush_down(cx)? {
+            if !self.flush_down(cx)? && !self.hears_login() {
                 return Ok(());
             }
             if let Some(reason) = self.closing {
@@ -31,7 +31,7 @@ impl Relay {
 
     fn judge_replies(&mut self) {
         self.speak();
-        while self.closing.is_none() && !self.down.is_congested() {
+        while self.closing.is_none() && (!self.down.is_congested() || self.hears_login()) {
             if !matches!(self.upstream, Upstream::Open(_)) {
                 break;
             }

@@ -179,14 +179,14 @@ impl Relay {
         sharing.waits = false;
         if let Some(connection) = sharing.connection.as_ref().filter(|_| owes) {
             if !connection.takes_more() {
-                connection.wait(waker);
+                connection.wait(sharing.key, waker);
                 sharing.waits = true;
             }
             return connection.takes_more();
         }
-        let class = sharing.class();
+        let (class, key) = (sharing.class(), sharing.key);
         let pool = self.pool();
-        let picked = pool.and_then(|pool| pool.pick(class, &self.worker, waker));
+        let picked = pool.and_then(|pool| pool.pick(class, &self.worker, key, waker));
         let Some(sharing) = &mut self.sharing else { return false };
         sharing.connection = picked;
         sharing.connection.is_some()
@@ -208,12 +208,11 @@ impl Relay {
 
     /// Looks for a connection of the kind that the session asks for. True: the session has been told how that ended.
     pub(super) fn switch_pool(&mut self, cx: &Context<'_>) -> bool {
-        let awaited = self.sharing.as_mut().and_then(|sharing| sharing.awaited.take());
-        let Some(connection) =
-            awaited.or_else(|| self.pool().and_then(|pool| pool.pick(Class::New, &self.worker, cx.waker())))
-        else {
-            return false;
-        };
+        let Some(sharing) = &mut self.sharing else { return false };
+        let (awaited, key) = (sharing.awaited.take(), sharing.key);
+        let picked = awaited
+            .or_else(|| self.pool().and_then(|pool| pool.pick(Class::New, &self.worker, key, cx.waker())));
+        let Some(connection) = picked else { return false };
         match connection.outcome(cx.waker()) {
             Outcome::Pending => {
                 if let Some(sharing) = &mut self.sharing {
@@ -228,6 +227,11 @@ impl Relay {
         }
         self.moves += 1;
         true
+    }
+
+    /// Whether the upstream is listened to although the client does not read: what it says is about a login, and short.
+    pub(super) fn hears_login(&self) -> bool {
+        self.sharing.is_some() && self.session.is_logging_in()
     }
 
     /// Closes the client's own upstream connection once it is not needed any more. True: it was closed.

@@ -199,9 +199,9 @@ impl Connection {
         outcome
     }
 
-    /// Wakes `waker` when it takes commands again, or is over.
-    pub fn wait(&self, waker: &Waker) {
-        self.pool.wait(waker);
+    /// Wakes `waker`, which is `client`'s, when it takes commands again, or is over.
+    pub fn wait(&self, client: SessionKey, waker: &Waker) {
+        self.pool.wait(client, waker);
     }
 
     /// Ends it, if nobody has used it for long, or nobody is there any more who waits for it to answer.
@@ -397,7 +397,7 @@ impl Connection {
     ) {
         guest.borrow_mut().wake_when_drained(cx.waker());
         // Where nobody waits, this only says when to look again.
-        let others = state.link.owes_others(by) || self.pool.is_short();
+        let others = state.link.owes_others(by) || self.pool.is_short_for_others(by);
         let spent = guest.borrow().stalled().max(state.spent(since));
         let left = if others { MAX_STALL.saturating_sub(spent) } else { MAX_STALL };
         let mut timer = Box::pin(sleep(left));
@@ -414,7 +414,7 @@ impl Connection {
         let due = stalled.timer.is_elapsed() || stalled.timer.as_mut().poll(cx).is_ready();
         let (by, since) = (stalled.by, stalled.since);
         let now = self.worker.clock.now();
-        let others = state.link.owes_others(by) || self.pool.is_short();
+        let others = state.link.owes_others(by) || self.pool.is_short_for_others(by);
         if let Some(guest) = self.worker.guests.get(by) {
             let full = guest.borrow().is_full();
             if full && !(due && others) {

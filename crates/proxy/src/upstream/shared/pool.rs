@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 use std::task::Waker;
 
-use portcullis_session::{PoolKey, Tick};
+use portcullis_session::{PoolKey, SessionKey, Tick};
 
 use super::connection::Connection;
 use crate::worker::Worker;
@@ -35,7 +35,7 @@ pub struct Pool {
     key: PoolKey,
     connections: RefCell<Vec<Rc<Connection>>>,
     /// Who waits for a connection that takes commands.
-    waiting: RefCell<Vec<Waker>>,
+    waiting: RefCell<Vec<(SessionKey, Waker)>>,
 }
 
 impl Pools {
@@ -72,9 +72,15 @@ impl Pool {
         self.key == *key && (Rc::ptr_eq(&self.route, route) || self.route.leads_where(route))
     }
 
-    /// A connection that takes new commands, opened where there is none. None: all are busy, and `waker` is woken when
-    /// that changes.
-    pub fn pick(self: &Rc<Self>, class: Class, worker: &Rc<Worker>, waker: &Waker) -> Option<Rc<Connection>> {
+    /// A connection for `client` that takes new commands, opened where there is none. None: all are busy, and `waker` is
+    /// woken when that changes.
+    pub fn pick(
+        self: &Rc<Self>,
+        class: Class,
+        worker: &Rc<Worker>,
+        client: SessionKey,
+        waker: &Waker,
+    ) -> Option<Rc<Connection>> {
         let mut connections = self.connections.borrow_mut();
         let mut same = connections.iter().filter(|connection| connection.class() == class);
         if let Some(free) = same.clone().find(|connection| connection.takes_more()) {
@@ -82,7 +88,7 @@ impl Pool {
         }
         if same.nth(MAX_CONNECTIONS - 1).is_some() {
             drop(connections);
-            self.wait(waker);
+            self.wait(client, waker);
             return None;
         }
         let fresh = Connection::open(class, Rc::clone(worker), Rc::clone(self));
@@ -90,22 +96,22 @@ impl Pool {
         Some(fresh)
     }
 
-    /// Wakes `waker` when a connection takes commands again.
-    pub fn wait(&self, waker: &Waker) {
+    /// Wakes `waker`, which is `client`'s, when a connection takes commands again.
+    pub fn wait(&self, client: SessionKey, waker: &Waker) {
         let mut waiting = self.waiting.borrow_mut();
-        if !waiting.iter().any(|known| known.will_wake(waker)) {
-            waiting.push(waker.clone());
+        if !waiting.iter().any(|(_, known)| known.will_wake(waker)) {
+            waiting.push((client, waker.clone()));
         }
     }
 
-    /// Whether anybody waits for a connection.
-    pub fn is_short(&self) -> bool {
-        !self.waiting.borrow().is_empty()
+    /// Whether anybody but `client` waits for a connection.
+    pub fn is_short_for_others(&self, client: SessionKey) -> bool {
+        self.waiting.borrow().iter().any(|(waiting, _)| *waiting != client)
     }
 
     /// A connection takes commands again, or has made room for another.
     pub fn wake_waiting(&self) {
-        for waker in self.waiting.take() {
+        for (_, waker) in self.waiting.take() {
             waker.wake();
         }
     }
