@@ -18,8 +18,9 @@ use crate::worker::served::Route;
 /// socket, so that whoever pipelines without end keeps others waiting for no longer than Redis needs for this much.
 const MAX_HALF: usize = 16 * 1024;
 
-/// As long as it is not known what a client's replies are like, so much: a dozen commands.
-const FIRST_HALF: usize = 512;
+/// As long as it is not known what a client's replies are like, one or two commands: those of many such clients together may
+/// ask Redis for gigabytes before the first reply shows it.
+const FIRST_HALF: usize = 32;
 
 /// A client with so many small replies in a row is not expected to ask for large ones.
 const PROVEN: u64 = 16;
