@@ -113,6 +113,9 @@ impl Session {
         if self.hold {
             return Step::Wait(Until::NothingOwed);
         }
+        if self.has_left() {
+            return Step::Wait(Until::GivenBack);
+        }
         match self.asked.login {
             Login::Due(stage) => return self.log_in(stage, now),
             Login::Sent => return Step::Wait(Until::LoggedIn),
