@@ -70,7 +70,7 @@ impl Card {
     /// # Errors
     /// The line that the client reads.
     pub(crate) fn set_name(&mut self, name: &[u8]) -> Result<(), &'static [u8]> {
-        self.name = printable(name).ok_or(reply::HELLO_BAD_NAME)?.ok_or(TOO_LONG)?;
+        self.name = check_name(name)?;
         Ok(())
     }
 
@@ -210,6 +210,14 @@ fn flags(view: &View<'_>) -> String {
 
 fn own_id(view: &View<'_>) -> i64 {
     i64::try_from(view.peer.id()).unwrap_or(i64::MAX)
+}
+
+/// Whether a client may have this name, and as what it is kept.
+///
+/// # Errors
+/// The line that the client reads.
+pub(crate) fn check_name(name: &[u8]) -> Result<Box<str>, &'static [u8]> {
+    printable(name).ok_or(reply::HELLO_BAD_NAME)?.ok_or(TOO_LONG)
 }
 
 /// Text that may be a name; within, nothing where it is longer than is kept.

@@ -23,8 +23,9 @@ pub(crate) struct Hello<'b> {
     pub(crate) credentials: Option<(&'b [u8], &'b [u8])>,
     /// Whether it sets a name that no client may have.
     pub(crate) bad_name: bool,
+    /// The name that it sets.
+    pub(crate) name: Option<&'b [u8]>,
     version: Option<&'b [u8]>,
-    name: Option<&'b [u8]>,
     forwarded: Vec<&'b [u8]>,
 }
 

@@ -71,8 +71,8 @@ pub(crate) enum What {
     Greeting,
     /// The upstream's reply to HELLO where CLIENT ID is the gate's to say.
     Hello,
-    /// The upstream's reply to SELECT of this database on a connection of the client's own.
-    Select(u32),
+    /// The upstream's reply to SELECT on a connection of the client's own: of this database, or of what is none to the gate.
+    Select(Option<u32>),
     /// The upstream's reply to WATCH.
     Watch,
     /// The upstream's reply to UNWATCH.

@@ -115,7 +115,7 @@ impl Session {
         }
         // Nothing is said any more on a connection that is being given back.
         if self.has_left() {
-            return Step::Wait(Until::NothingOwed);
+            return Step::Wait(Until::GivenBack);
         }
         match self.asked.login {
             Login::Due(stage) => return self.log_in(stage, now),

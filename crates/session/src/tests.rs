@@ -5,4 +5,5 @@ pub(crate) mod pair;
 mod properties;
 mod renewals;
 mod script;
+pub(crate) mod tenant;
 pub(crate) mod users;

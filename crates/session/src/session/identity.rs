@@ -11,6 +11,7 @@ use portcullis_resp::reply;
 
 use super::command::Frame;
 use super::judge::{Answer, Verdict};
+use super::sharing::bad_name;
 use super::{CloseReason, Fate, Session, Step, Unavailable};
 use crate::handshake::{Greeting, Hello};
 use crate::inject::{AS_NOBODY, Preamble, Stage};
@@ -58,7 +59,7 @@ impl Entering {
 
 impl Deferred {
     pub(super) fn held(&self) -> usize {
-        self.greeting.bytes.capacity()
+        self.greeting.bytes.capacity() + self.greeting.name.as_ref().map_or(0, |name| name.len())
     }
 
     pub(super) const fn is_muted(&self) -> bool {
@@ -232,8 +233,8 @@ impl Session {
         if !self.may_enter() {
             return Verdict::WaitUntilPaid;
         }
-        if self.sharing.is_some() && hello.bad_name {
-            return Verdict::Answer(Answer::Error(Local::Canned(reply::HELLO_BAD_NAME)));
+        if let Some(verdict) = self.sharing.as_ref().and_then(|_| bad_name(hello)) {
+            return verdict;
         }
         let attempt = authenticator.authenticate(Some(user), password);
         self.attempted(attempt, Some(hello.greeting(self.sharing.is_some())))

@@ -292,6 +292,9 @@ impl Session {
             Err(verdict) => return verdict,
         };
         let pin = match exact.map_or(Pin::Session, |exact| Pin::of_call(exact, frame.arguments)) {
+            Pin::Share if !self.is_leased() && !frame.is_whole() && frame.present() < MAX_SHARED_FRAME => {
+                return Verdict::NeedMore;
+            }
             Pin::Share if may_block(command, frame) => Pin::State,
             pin => pin,
         };
@@ -303,7 +306,6 @@ impl Session {
             }
             (Pin::Gate, Some(exact)) => self.settle_shared(exact, frame, host),
             (Pin::Share, _) if self.is_leased() => self.judge(command, frame, host),
-            (Pin::Share, _) if frame.present() < MAX_SHARED_FRAME && !frame.is_whole() => Verdict::NeedMore,
             (Pin::Share, _) if frame.is_whole() && self.fits(frame.bytes.len()) => {
                 self.judge(command, frame, host)
             }
@@ -347,7 +349,8 @@ impl Session {
         }
     }
 
-    /// The subcommand that it names, or the command itself; none where it is not known.
+    /// The subcommand that it names, or the command itself; none where it is not known. CLIENT stands for what it does not
+    /// have: the gate says so.
     fn exact(&self, command: CommandId, frame: &Frame<'_>) -> Result<Option<CommandId>, Verdict> {
         if command == CommandId::UNKNOWN {
             return Ok(None);
@@ -357,7 +360,8 @@ impl Session {
         }
         match frame.argument(1, self.plan.held_command()) {
             None => Err(Verdict::NeedWhole),
-            Some(subcommand) => Ok(lookup_subcommand(command, subcommand)),
+            Some(subcommand) => Ok(lookup_subcommand(command, subcommand)
+                .or_else(|| (command == id::CLIENT).then_some(id::CLIENT))),
         }
     }
 
@@ -366,6 +370,9 @@ impl Session {
         sharing.leased = true;
         sharing.taken = sharing.taken.saturating_add(1);
         sharing.needed_at = now;
+        // It is set up as the client has it; the server says whether that may change.
+        (sharing.switching, sharing.refusal) = (None, None);
+        sharing.epoch = sharing.epoch.wrapping_add(1);
         self.asked.login = Login::Unlinked;
     }
 
@@ -406,13 +413,12 @@ impl Session {
         let in_transaction = self.asked.transaction.is_some();
         let Some(sharing) = &mut self.sharing else { return Verdict::plain() };
         if leased {
-            let Some(db) = asked.ok().filter(|_| !in_transaction) else {
-                // Whatever Redis makes of what is no number here.
+            if in_transaction {
                 sharing.for_good = true;
                 self.queue_plain();
                 return Verdict::plain();
-            };
-            return Verdict::Send { shape: Shape::Whole, what: What::Select(db) };
+            }
+            return Verdict::Send { shape: Shape::Whole, what: What::Select(asked.ok()) };
         }
         let db = match asked {
             Ok(db) => db,
@@ -439,16 +445,19 @@ impl Session {
     }
 
     /// The server's words to SELECT on the client's own connection.
-    pub(super) fn selected(&mut self, db: u32, said: &[u8]) {
+    pub(super) fn selected(&mut self, db: Option<u32>, said: &[u8]) {
         if let Some(sharing) = self.sharing.as_mut().filter(|_| said == reply::OK) {
-            sharing.db = db;
+            // A server that takes what is no number here has gone nobody knows where.
+            sharing.for_good |= db.is_none();
+            sharing.db = db.unwrap_or(sharing.db);
+            sharing.epoch = sharing.epoch.wrapping_add(1);
         }
     }
 
     /// A HELLO whose credentials, if any, are right. It is sent once nothing is owed, for it may change where commands go.
     pub(super) fn greet(&mut self, hello: &Hello<'_>) -> Verdict {
-        if hello.bad_name {
-            return Verdict::Answer(Answer::Error(Local::Canned(reply::HELLO_BAD_NAME)));
+        if let Some(verdict) = bad_name(hello) {
+            return verdict;
         }
         if !self.owed.is_empty() {
             return Verdict::WaitUntilPaid;
@@ -520,13 +529,20 @@ impl Session {
             monitors: self.confirmed.monitors,
             tracks: false,
         };
-        let answer = match sharing.card.client(exact, args.get(1..).unwrap_or_default(), &view) {
+        let named = usize::from(exact != id::CLIENT);
+        let answer = match sharing.card.client(exact, args.get(named..).unwrap_or_default(), &view) {
             Said::Reply(bytes) => Answer::Reply(Local::Made(bytes.into_boxed_slice())),
             Said::Error(bytes) => Answer::Error(Local::Made(bytes.into_boxed_slice())),
             Said::Killed(bytes) => Answer::Quit(Local::Made(bytes.into_boxed_slice())),
         };
         Verdict::Answer(answer)
     }
+}
+
+/// Why no client may have the name that it gives itself; names are the gate's to keep.
+pub(super) fn bad_name(hello: &Hello<'_>) -> Option<Verdict> {
+    let line = if hello.bad_name { reply::HELLO_BAD_NAME } else { card::check_name(hello.name?).err()? };
+    Some(Verdict::Answer(Answer::Error(Local::Canned(line))))
 }
 
 /// A database's index as Redis reads one, or the line that it answers.

@@ -57,6 +57,9 @@ pub enum Until {
     /// A shared connection of another kind; say so with [`Session::pooled`](super::Session::pooled), or
     /// [`Session::lost`](super::Session::lost).
     Pooled,
+    /// The client's own upstream connection was closed, as [`Session::lease`](super::Session::lease) asks for; say so with
+    /// [`Session::give_back`](super::Session::give_back).
+    GivenBack,
     /// The gate's own login was answered.
     LoggedIn,
     /// Everything that the client is owed was paid.

@@ -34,6 +34,12 @@ impl Users {
         Self { all, nobody: nobody().into(), attempts: 0, patience: None }
     }
 
+    /// The same where upstream connections are shared.
+    pub(crate) fn of_shared(users: &[User]) -> Self {
+        let all = users.iter().map(|user| (*user, user.plan().shared().into())).collect();
+        Self { all, nobody: nobody().shared().into(), attempts: 0, patience: None }
+    }
+
     /// The same users with what is new about them but the rules, which stay the very same.
     pub(crate) fn renewed(users: &[User], old: &Self) -> Self {
         let mut new = Self::new(users);

@@ -1,0 +1,108 @@
+//! RESET is the gate's: what it ends is ended here, and the client's own connection closed.
+
+use super::*;
+
+#[test]
+fn on_a_shared_connection_it_goes_back_to_the_beginning() {
+    let mut rig = Rig::trust();
+    rig.commands("SELECT 5");
+    rig.pooled(Ok(()));
+    rig.commands("HELLO 3 SETNAME me;CLIENT SETINFO LIB-NAME lib");
+    rig.pooled(Ok(()));
+    rig.pool("%1|$2|id|:5|");
+    assert_eq!(rig.more(), "pool 5 resp3: HELLO 3");
+    assert_eq!(rig.commands("GET a;RESET;GET a;CLIENT GETNAME"), "pool 5 resp3: GET a");
+    assert_eq!(rig.pool("_|"), "_|+RESET|");
+    assert_eq!((&*rig.more(), rig.kind()), ("pool: GET a", (0, false)));
+    assert_eq!(rig.pool("$-1|"), "$-1|$-1|");
+    rig.commands("CLIENT INFO");
+    assert!(rig.hear().contains("lib-name=lib "), "what a library says of itself stays");
+}
+
+#[test]
+fn with_arguments_it_is_refused() {
+    for mut rig in [Rig::trust(), Rig::leased()] {
+        assert_eq!(rig.commands("RESET x"), "");
+        assert_eq!(rig.hear(), "-ERR wrong number of arguments for 'reset' command|");
+        assert_eq!(rig.tenant.given_back, 0);
+    }
+}
+
+/// Nothing that comes after it goes to the connection that it ends.
+#[test]
+fn on_a_connection_of_its_own_that_is_closed() {
+    let subscribed = "*3|$9|subscribe|$1|a|:1|";
+    let cases = [
+        ("EVAL x 0", ":1|"),
+        ("MULTI", "+OK|"),
+        ("MULTI;SET a 1", "+OK|+QUEUED|"),
+        ("WATCH a", "+OK|"),
+        ("SUBSCRIBE a", subscribed),
+        ("MONITOR", "+OK|"),
+        ("CLIENT TRACKING ON", "+OK|"),
+        ("SELECT 5;FOO", "-ERR unknown|"),
+    ];
+    for secret in [None, Some("secret")] {
+        for (state, said) in cases {
+            let mut rig = Rig::new(plan(Auth::Trust, secret));
+            rig.commands(state);
+            if rig.tenant.waits == Some(Until::Pooled) {
+                rig.pooled(Ok(()));
+            }
+            if secret.is_some() {
+                rig.own("+OK|");
+            }
+            if state.starts_with("SELECT") {
+                rig.own("+OK|");
+            }
+            rig.own(said);
+            rig.more();
+            assert_eq!(rig.commands("RESET;GET a;EVAL y 0"), "pool: GET a", "after {state}");
+            assert_eq!((&*rig.hear(), rig.tenant.given_back), ("+RESET|", 1), "after {state}");
+            assert_eq!((rig.lease(), rig.kind()), (Lease::None, (0, false)));
+            assert_eq!(rig.pool("$-1|"), "$-1|", "after {state}");
+            let login = secret.map_or("own: EVAL y 0", |_| "own: AUTH secret");
+            assert_eq!(rig.more(), login, "after {state}");
+        }
+    }
+}
+
+#[test]
+fn it_waits_for_what_is_owed() {
+    let mut rig = Rig::leased();
+    assert_eq!(rig.commands("BLPOP a 0;RESET;GET b"), "own: BLPOP a 0");
+    assert_eq!((rig.tenant.waits, rig.lease()), (Some(Until::NothingOwed), Lease::Needed));
+    assert_eq!(rig.own("*-1|"), "*-1|+RESET|");
+    assert_eq!((&*rig.more(), rig.tenant.given_back), ("pool: GET b", 1));
+}
+
+#[test]
+fn it_does_not_cut_a_message() {
+    let mut rig = Rig::trust();
+    rig.commands("SUBSCRIBE a");
+    rig.own("*3|$9|subscribe|$1|a|:1|");
+    let (one, other) = ("*3|$7|message|$1|a|$3000|", format!("{}|", "x".repeat(3000)));
+    assert_eq!(rig.own(one), one);
+    rig.commands("RESET;PING");
+    assert_eq!(rig.hear(), "");
+    assert_eq!(rig.own(&other), format!("{other}+RESET|"));
+    assert_eq!(rig.more(), "pool: PING");
+}
+
+#[test]
+fn it_ends_silence_and_is_covered_by_a_skip() {
+    for mut rig in [Rig::trust(), Rig::leased()] {
+        let leased = rig.tenant.linked;
+        let say = |rig: &mut Rig| if leased { rig.own("+OK|") } else { rig.pool("+OK|") };
+        rig.commands("CLIENT REPLY OFF;RESET;GET a");
+        assert_eq!(say(&mut rig), "+RESET|");
+        assert_eq!(rig.pool("$-1|"), "$-1|");
+    }
+    for mut rig in [Rig::trust(), Rig::leased()] {
+        let leased = rig.tenant.linked;
+        rig.commands("CLIENT REPLY SKIP;RESET;GET a");
+        assert_eq!(if leased { rig.own("+OK|") } else { rig.pool("+OK|") }, "");
+        assert!(rig.more().ends_with("pool: GET a") || !leased);
+        assert_eq!(rig.pool("$-1|"), "$-1|");
+    }
+}

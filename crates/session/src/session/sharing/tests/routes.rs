@@ -1,0 +1,174 @@
+//! Which commands go where, and in which order.
+
+use super::*;
+use crate::Denied;
+
+#[test]
+fn each_command_goes_where_its_place_is() {
+    let shared = ["GET a", "MGET a b", "PUBLISH a x", "EXPIRE a 1", "XREAD COUNT 1 STREAMS block 0", "INFO"];
+    for command in shared {
+        let mut rig = Rig::trust();
+        assert_eq!(rig.commands(command), format!("pool: {command}"));
+        assert_eq!((rig.pool("$-1|"), rig.lease()), ("$-1|".to_owned(), Lease::None), "{command}");
+    }
+    let own = [
+        "EXPIRE a 1 NX",
+        "XREAD BLOCK 0 STREAMS a $",
+        "EVAL x 0",
+        "MULTI",
+        "EXEC",
+        "WATCH a",
+        "UNWATCH",
+        "SUBSCRIBE a",
+        "UNSUBSCRIBE",
+        "BLPOP a 0",
+        "MONITOR",
+        "CLIENT TRACKING ON",
+        "CLIENT NO-EVICT ON",
+        "CLIENT TRACKINGINFO",
+        "CONFIG GET x",
+        "CONFIG FOO",
+        "OBJECT ENCODING a",
+        "FOO a",
+        "GET",
+    ];
+    for command in own.iter().take(own.len() - 1) {
+        let mut rig = Rig::trust();
+        assert_eq!(rig.commands(command), format!("own: {command}"));
+        assert_eq!(rig.lease(), Lease::Needed, "{command}");
+    }
+    for command in ["SELECT 0", "CLIENT ID", "QUIT", "RESET", "AUTH default x"] {
+        let mut rig = Rig::trust();
+        assert_eq!(rig.commands(command), "", "{command}");
+        assert!(!rig.hear().starts_with('-'), "{command}");
+    }
+}
+
+#[test]
+fn order_holds_across_connections() {
+    let mut rig = Rig::trust();
+    assert_eq!(rig.commands("GET a;GET b;EVAL x 0;GET c"), "pool: GET a, GET b");
+    assert_eq!(rig.tenant.waits, Some(Until::NothingOwed));
+    assert_eq!(rig.pool("$1|a|"), "$1|a|");
+    assert_eq!(rig.more(), "");
+    assert_eq!(rig.pool("$1|b|"), "$1|b|");
+    assert_eq!(rig.more(), "own: EVAL x 0, GET c");
+    assert_eq!(rig.own(":1|$1|c|"), ":1|$1|c|");
+    rig.at(500);
+    assert_eq!(rig.commands("GET d"), "own: GET d", "it is kept for a while");
+    assert_eq!(rig.own("$1|d|"), "$1|d|");
+    rig.at(1000);
+    assert_eq!((rig.tenant.given_back, rig.lease()), (1, Lease::None));
+    assert_eq!(rig.commands("GET e"), "pool: GET e");
+    assert_eq!(rig.pool("$1|e|"), "$1|e|");
+}
+
+#[test]
+fn what_the_gate_says_stands_between_replies() {
+    let mut rig = Rig::trust();
+    assert_eq!(rig.commands("GET a;CLIENT ID;SELECT 0;GET b;WAIT 1 0;GET c"), "pool: GET a, GET b, GET c");
+    assert_eq!(rig.hear(), "");
+    assert_eq!(rig.pool("$1|a|"), "$1|a|:77|+OK|");
+    let refused = "-ERR portcullis: WAIT needs connections: dedicated|";
+    assert_eq!(rig.pool("$1|b|$1|c|"), format!("$1|b|{refused}$1|c|"));
+}
+
+#[test]
+fn waiting_for_replicas_is_refused() {
+    for (command, name) in [("WAIT 1 0", "WAIT"), ("wait 1 0", "WAIT"), ("WAITAOF 1 1 0", "WAITAOF")] {
+        let mut rig = Rig::trust();
+        assert_eq!(rig.commands(command), "");
+        assert_eq!(rig.hear(), format!("-ERR portcullis: {name} needs connections: dedicated|"));
+        assert_eq!(rig.tenant.count.denied, [Denied::Command]);
+    }
+    let mut rig = Rig::trust();
+    assert_eq!(rig.commands("MULTI;SET a 1;WAIT 1 0;EXEC"), "own: MULTI, SET a 1");
+    let refused = "-ERR portcullis: WAIT needs connections: dedicated|";
+    assert_eq!(rig.own("+OK|+QUEUED|"), format!("+OK|+QUEUED|{refused}"));
+    assert_eq!(rig.more(), "own: DISCARD");
+    assert!(rig.own("+OK|").starts_with("-EXECABORT"));
+}
+
+#[test]
+fn a_frame_shares_if_one_read_can_hold_it_however_it_comes() {
+    let frame = |len: usize| {
+        let value = "x".repeat(len);
+        frames(&format!("SET a {value}"))
+    };
+    let overhead = frame(10_000).len() - 10_000;
+    let fits = frame(16 * 1024 - overhead);
+    assert_eq!(fits.len(), 16 * 1024);
+    for cut in [0, 1, 5, 20, 30, 5000, 16 * 1024 - 1] {
+        let mut rig = Rig::trust();
+        assert_eq!(rig.bytes(&fits[..cut]), "", "cut at {cut}");
+        assert_eq!(rig.bytes(&fits[cut..]), "pool: 16384 bytes", "cut at {cut}");
+        assert_eq!(rig.pool("+OK|"), "+OK|");
+    }
+    let larger = frame(16 * 1024 - overhead + 1);
+    for cut in [0, 5, 5000, 16 * 1024 - 1] {
+        let mut rig = Rig::trust();
+        assert_eq!(rig.bytes(&larger[..cut]), "", "cut at {cut}");
+        assert_eq!(rig.bytes(&larger[cut..]), "own: 16385 bytes", "cut at {cut}");
+        assert_eq!(rig.own("+OK|"), "+OK|");
+    }
+    let mut rig = Rig::trust();
+    let longer = frame(20_000);
+    assert_eq!(rig.bytes(&longer[..16 * 1024]), "own: 16384 bytes", "it need not be whole");
+    assert_eq!(rig.bytes(&longer[16 * 1024..]), format!("own: {} bytes", longer.len() - 16 * 1024));
+    let mut rig = Rig::trust();
+    let two = [frames("GET a"), larger].concat();
+    assert_eq!(rig.bytes(&two), "pool: GET a", "it waits for what goes before");
+    rig.pool("$-1|");
+    assert_eq!(rig.more(), "own: 16385 bytes");
+}
+
+#[test]
+fn a_short_command_in_pieces_shares_as_soon_as_it_is_whole() {
+    let bytes = frames("GET a;MSET a b c d;XREAD STREAMS a 0");
+    for cut in 1..bytes.len() {
+        let mut rig = Rig::trust();
+        let sent = [rig.bytes(&bytes[..cut]), rig.bytes(&bytes[cut..])];
+        let sent: Vec<_> = sent.iter().filter_map(|sent| sent.strip_prefix("pool: ")).collect();
+        assert_eq!(sent.join(", "), "GET a, MSET a b c d, XREAD STREAMS a 0", "cut at {cut}");
+        assert_eq!(rig.pool("+a|+b|+c|"), "+a|+b|+c|");
+    }
+}
+
+#[test]
+fn a_line_travels_in_canonical_form() {
+    let mut rig = Rig::trust();
+    assert_eq!(rig.bytes(b"get a\r\n\r\nPING\nselect 3\r\nget a\r\n"), "pool: get a, PING");
+    assert_eq!(rig.pool("$-1|+PONG|"), "$-1|+PONG|");
+    rig.pooled(Ok(()));
+    assert_eq!((&*rig.hear(), &*rig.more()), ("+OK|", "pool 3: get a"));
+    rig.pool("$-1|");
+    assert_eq!(rig.bytes(b"eval x 0\r\nwait 1 0\r\n"), "own: SELECT 3");
+    rig.own("+OK|");
+    assert_eq!(rig.more(), "own: eval x 0");
+}
+
+#[test]
+fn replies_are_silenced_wherever_they_come_from() {
+    let mut rig = Rig::trust();
+    assert_eq!(rig.commands("CLIENT REPLY OFF;GET a;EVAL x 0;CLIENT ID"), "pool: CLIENT REPLY ON");
+    assert_eq!(rig.pool("+OK|"), "");
+    assert_eq!(rig.more(), "pool: GET a");
+    assert_eq!(rig.pool("$-1|"), "");
+    assert_eq!(rig.more(), "own: EVAL x 0");
+    assert_eq!(rig.own("-ERR no|"), "");
+    assert_eq!(rig.commands("CLIENT REPLY ON;GET a"), "own: CLIENT REPLY ON");
+    assert_eq!(rig.own("+OK|"), "+OK|");
+    assert_eq!(rig.more(), "own: GET a");
+    let mut rig = Rig::trust();
+    assert_eq!(
+        rig.commands("CLIENT REPLY SKIP;EVAL x 0;CLIENT REPLY SKIP;GET a;GET b"),
+        "pool: CLIENT REPLY ON"
+    );
+    assert_eq!(rig.pool("+OK|"), "");
+    assert_eq!(rig.more(), "own: EVAL x 0");
+    assert_eq!(rig.own(":1|"), "");
+    assert_eq!(rig.more(), "own: CLIENT REPLY ON");
+    assert_eq!(rig.own("+OK|"), "");
+    assert_eq!(rig.more(), "own: GET a, GET b");
+    assert_eq!(rig.own("$1|a|$1|b|"), "$1|b|");
+}

@@ -1,0 +1,224 @@
+//! A client that shares upstream connections, driven as the relay drives it; whoever has the shared connections gets what is
+//! for them.
+
+use std::sync::Arc;
+
+use super::pair::Count;
+use crate::link::{LinkFault, Part};
+use crate::session::{CloseReason, Unavailable};
+use crate::tick::Ticket;
+use crate::{Fate, Incoming, Lease, Link, Plan, Session, SessionKey, Shape, Step, Tick, Until};
+
+/// Commands for a shared connection.
+pub(crate) struct Given {
+    pub(crate) first: Ticket,
+    pub(crate) owed: u64,
+    pub(crate) shape: Shape,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// What came of asking a session once.
+pub(crate) enum Turn {
+    Gives(Given),
+    Moved,
+    Rests,
+}
+
+pub(crate) struct Tenant {
+    pub(crate) session: Session,
+    pub(crate) count: Count,
+    pub(crate) now: Tick,
+    /// Read from the client and not judged.
+    pub(crate) asked: Vec<u8>,
+    /// Judged, for the client.
+    pub(crate) heard: Vec<u8>,
+    /// The upstream connection of its own, where it is linked.
+    pub(crate) link: Link,
+    pub(crate) linked: bool,
+    /// Judged, for that connection.
+    pub(crate) sent: Vec<u8>,
+    /// Read from that connection and not judged.
+    pub(crate) answered: Vec<u8>,
+    pub(crate) given_back: u32,
+    pub(crate) client_ended: bool,
+    pub(crate) waits: Option<Until>,
+    pub(crate) closed: Option<CloseReason>,
+    pub(crate) fault: Option<LinkFault>,
+    pub(crate) doubt: bool,
+}
+
+impl Tenant {
+    pub(crate) fn new(key: SessionKey, plan: Arc<Plan>) -> Self {
+        assert!(plan.is_shared());
+        Self {
+            session: Session::new(key, plan),
+            count: Count::default(),
+            now: Tick::from_nanos(1),
+            asked: Vec::new(),
+            heard: Vec::new(),
+            link: Link::new(),
+            linked: false,
+            sent: Vec::new(),
+            answered: Vec::new(),
+            given_back: 0,
+            client_ended: false,
+            waits: None,
+            closed: None,
+            fault: None,
+            doubt: false,
+        }
+    }
+
+    pub(crate) fn connect(&mut self) {
+        assert!(!self.linked);
+        self.linked = true;
+        self.session.linked();
+    }
+
+    /// The upstream connection of its own is gone.
+    pub(crate) fn lose(&mut self, why: Option<Unavailable>) {
+        self.hang_up();
+        self.session.lost(why);
+        self.speak();
+    }
+
+    /// Closes the upstream connection of its own once it is over.
+    pub(crate) fn return_lease(&mut self) {
+        if self.session.lease(self.now) != Lease::Over {
+            return;
+        }
+        if self.link.streams() && !self.session.has_left() {
+            return self.session.keep_lease(self.now);
+        }
+        self.hang_up();
+        self.session.give_back();
+        self.given_back += 1;
+    }
+
+    /// Asks the session once, of at most `room` bytes.
+    pub(crate) fn step(&mut self, room: usize) -> Turn {
+        self.waits = None;
+        if self.closed.is_some() {
+            return Turn::Rests;
+        }
+        let pooled = self.session.is_pooled();
+        let room = room.min(self.asked.len());
+        let turn = match self.session.next(&self.asked[..room], self.now, &mut self.count) {
+            Step::Forward { len, first, owed, shape, .. } => {
+                assert!(len > 0, "no progress");
+                let bytes = self.asked.drain(..len).collect();
+                self.give(pooled, Given { first, owed, shape, bytes })
+            }
+            Step::Instead { bytes, skip, first, shape } => {
+                let given = Given { first, owed: 1, shape, bytes: bytes.to_vec() };
+                self.asked.drain(..skip);
+                self.give(pooled, given)
+            }
+            Step::Skip { len } => {
+                self.asked.drain(..len);
+                Turn::Moved
+            }
+            Step::Need { at_least } if at_least <= self.asked.len() => return self.step(at_least),
+            Step::Need { .. } if self.client_ended && room == self.asked.len() => {
+                self.session.eof();
+                Turn::Moved
+            }
+            Step::Need { at_least } => {
+                assert!(at_least > room, "asks for what is there");
+                Turn::Rests
+            }
+            Step::Wait(until) => {
+                self.waits = Some(until);
+                Turn::Rests
+            }
+            Step::Close(reason) => {
+                self.closed = Some(reason);
+                Turn::Rests
+            }
+        };
+        self.speak();
+        turn
+    }
+
+    /// A part of a reply from a shared connection, or its own. False: it is not for this client, or nothing more is.
+    pub(crate) fn hear(&mut self, part: &Part<'_>) -> bool {
+        match self.session.reply(part, self.now, &mut self.count) {
+            Fate::Pass => self.heard.extend_from_slice(part.bytes),
+            Fate::Drop => {}
+            Fate::Replace(bytes) => self.heard.extend_from_slice(bytes),
+            Fate::Rewritten => self.heard.extend_from_slice(self.session.rewritten()),
+            Fate::Lost(why) => {
+                self.lose(Some(why));
+                return false;
+            }
+            Fate::Doubt => {
+                self.doubt = true;
+                return false;
+            }
+        }
+        self.speak();
+        true
+    }
+
+    /// Judges what its own connection said.
+    pub(crate) fn own_replies(&mut self) {
+        let mut buf = std::mem::take(&mut self.answered);
+        while self.linked && self.closed.is_none() {
+            let len = match self.link.next(&buf) {
+                Incoming::Part(part) => {
+                    let len = part.bytes.len();
+                    let streams = part.ended == 0;
+                    if !self.hear(&part) {
+                        return;
+                    }
+                    if streams {
+                        self.session.keep_lease(self.now);
+                    }
+                    len
+                }
+                Incoming::Push { bytes, ended, .. } => {
+                    self.session.push(ended);
+                    self.heard.extend_from_slice(bytes);
+                    self.speak();
+                    bytes.len()
+                }
+                Incoming::Need(total) => {
+                    assert!(total > buf.len(), "asks for what is there");
+                    break;
+                }
+                Incoming::Fault(fault) => {
+                    self.fault = Some(fault);
+                    return self.lose(None);
+                }
+            };
+            buf.drain(..len);
+        }
+        self.answered = buf;
+    }
+
+    fn give(&mut self, pooled: bool, given: Given) -> Turn {
+        if pooled {
+            assert!(!self.linked, "it has a connection of its own");
+            return Turn::Gives(given);
+        }
+        assert!(self.linked, "there is no connection");
+        if given.owed > 0 {
+            self.link.expect(given.first, given.owed, given.shape);
+        }
+        self.sent.extend(given.bytes);
+        Turn::Moved
+    }
+
+    fn hang_up(&mut self) {
+        self.linked = false;
+        self.link = Link::new();
+        self.sent.clear();
+        self.answered.clear();
+    }
+
+    fn speak(&mut self) {
+        while self.session.speaks() {
+            self.session.render(&mut self.heard);
+        }
+    }
+}
