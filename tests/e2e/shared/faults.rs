@@ -315,9 +315,8 @@ fn replies_beyond_measure() {
         b"$536870912\r\nx",
     ] {
         let answer = bytes.to_vec();
-        let fake = Fake::start(move |words| {
-            (words == ["GET", "trouble"]).then(|| Answer::Held(answer.clone(), Vec::new()))
-        });
+        let fake =
+            Fake::start(move |words| (words == ["GET", "trouble"]).then(|| Answer::Bytes(answer.clone())));
         let mut gate = before(&fake).upstream("response_timeout: 1s").start();
         {
             let mut neighbours = Neighbours::enter(&gate);
