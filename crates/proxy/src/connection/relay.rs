@@ -121,6 +121,8 @@ pub struct Relay {
     moves: u64,
     /// How many reads are left of this turn.
     reads_left: u32,
+    /// What a read has found in this turn; its waker will tell when that changes.
+    dry: Dry,
 }
 
 /// The upstream side.
@@ -133,6 +135,13 @@ enum Upstream {
     Open(Stream),
     /// Had and lost, or not to be had.
     Gone,
+}
+
+/// Where there is nothing to read.
+#[derive(Clone, Copy, Default)]
+struct Dry {
+    client: bool,
+    upstream: bool,
 }
 
 /// How a session ends.
@@ -213,6 +222,7 @@ impl Relay {
             aside: 0,
             moves: 0,
             reads_left: 0,
+            dry: Dry::default(),
         }
     }
 
@@ -234,14 +244,17 @@ impl Relay {
             return Poll::Ready(ended);
         }
         self.reads_left = READS_PER_TURN;
+        self.dry = Dry::default();
         loop {
-            let before = self.moves;
             // Subscribers stay until the drain's deadline: for them something is always in flight.
             if self.draining && !self.link.streams() {
                 self.session.drain();
             }
-            let turn = self.requests(cx).and_then(|()| self.replies(cx));
-            if let Err(ended) = turn {
+            if let Err(ended) = self.requests(cx) {
+                return Poll::Ready(ended);
+            }
+            let before = self.moves;
+            if let Err(ended) = self.replies(cx) {
                 return Poll::Ready(ended);
             }
             // Before a command of theirs is judged.
@@ -298,14 +311,16 @@ impl Relay {
             Upstream::Dialling(Box::pin(async move { connect(&route.upstream, &route.tcp).await }));
     }
 
-    fn poll_dial(&mut self, cx: &mut Context<'_>) {
-        let Upstream::Dialling(attempt) = &mut self.upstream else { return };
-        let Poll::Ready(done) = attempt.as_mut().poll(cx) else { return };
+    /// True: what came of it may let the session go on.
+    fn poll_dial(&mut self, cx: &mut Context<'_>) -> bool {
+        let Upstream::Dialling(attempt) = &mut self.upstream else { return false };
+        let Poll::Ready(done) = attempt.as_mut().poll(cx) else { return false };
         self.moves += 1;
         match done {
             Ok(stream) => {
                 self.route.counts.connection(UpstreamState::Used, 1);
                 self.upstream = Upstream::Open(stream);
+                self.dry.upstream = false;
                 self.linked_at = self.worker.clock.now();
                 self.silent_since = self.linked_at;
                 self.session.linked();
@@ -316,6 +331,7 @@ impl Relay {
                 self.lose_upstream(Some(error.kind()));
             }
         }
+        true
     }
 
     /// The upstream is of no use any more. `why`: what the client is told.

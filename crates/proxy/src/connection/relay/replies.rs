@@ -147,12 +147,15 @@ impl Relay {
 
     /// False: there is nothing to read now.
     fn fill_down(&mut self, cx: &mut Context<'_>) -> bool {
-        if !matches!(self.upstream, Upstream::Open(_)) || !self.may_read(cx) {
+        if self.dry.upstream || !matches!(self.upstream, Upstream::Open(_)) || !self.may_read(cx) {
             return false;
         }
         let Upstream::Open(upstream) = &mut self.upstream else { return false };
         match self.down.poll_fill(cx, upstream, self.reply_need, &self.worker.pool) {
-            Poll::Pending => false,
+            Poll::Pending => {
+                self.dry.upstream = true;
+                false
+            }
             Poll::Ready(Ok(n @ 1..)) => {
                 self.reads_left = self.reads_left.saturating_sub(1);
                 self.answered_at = self.worker.clock.now();

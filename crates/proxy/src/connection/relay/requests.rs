@@ -24,7 +24,9 @@ impl Relay {
         loop {
             self.return_lease();
             let want = self.judge_requests(cx);
-            self.poll_dial(cx);
+            if self.poll_dial(cx) {
+                continue;
+            }
             if !self.flush_up(cx) {
                 self.frame.stop();
                 return Ok(());
@@ -108,7 +110,10 @@ impl Relay {
                     if until == Until::Pooled && self.switch_pool(cx) {
                         continue;
                     }
-                    self.speak();
+                    // What it waits for may have been that alone.
+                    if self.speak() {
+                        continue;
+                    }
                     if self.session.has_left() && self.return_lease() {
                         continue;
                     }
@@ -147,9 +152,12 @@ impl Relay {
 
     /// False: there is nothing to read now.
     fn fill_up(&mut self, cx: &mut Context<'_>, total: usize) -> Result<bool, Ended> {
-        let Some(client) = &mut self.client else { return Ok(false) };
+        let Some(client) = self.client.as_mut().filter(|_| !self.dry.client) else { return Ok(false) };
         match self.up.poll_fill(cx, client, total, &self.worker.pool) {
-            Poll::Pending => Ok(false),
+            Poll::Pending => {
+                self.dry.client = true;
+                Ok(false)
+            }
             Poll::Ready(Err(_)) => Err(Ended::at_once(ClosedReason::Client)),
             Poll::Ready(Ok(0)) => {
                 self.client_ended = true;
@@ -168,13 +176,12 @@ impl Relay {
         }
     }
 
-    /// The gate's own replies, where it is their turn.
-    pub(super) fn speak(&mut self) {
-        if self.session.speaks()
+    /// The gate's own replies, where it is their turn. Says whether there were any.
+    pub(super) fn speak(&mut self) -> bool {
+        let spoke = self.session.speaks()
             && !self.down.is_congested()
-            && self.down.insert(|out| self.session.render(out)) > 0
-        {
-            self.moves += 1;
-        }
+            && self.down.insert(|out| self.session.render(out)) > 0;
+        self.moves += u64::from(spoke);
+        spoke
     }
 }
