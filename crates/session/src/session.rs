@@ -94,7 +94,8 @@ impl Session {
         session
     }
 
-    /// Says what to do with `buf`, which starts at the first byte not yet consumed. `now` is when it was read.
+    /// Says what to do with `buf`, which starts at the first byte not yet consumed. `now` is when it was read. The caller
+    /// may keep back some of what it has, also of what it has shown before.
     pub fn next<H: Host>(&mut self, buf: &[u8], now: Tick, observer: &mut H) -> Step<'_> {
         if let Some(reason) = self.ending {
             return if self.owed.is_empty() { Step::Close(reason) } else { Step::Wait(Until::NothingOwed) };
@@ -136,6 +137,10 @@ impl Session {
         }
         if let Some(error) = self.failed.take() {
             return self.refuse_bytes(error);
+        }
+        let looked_at = self.looked_at();
+        if buf.len() < looked_at {
+            return Step::Need { at_least: looked_at };
         }
         self.commands(buf, now, observer)
     }
@@ -219,6 +224,19 @@ impl Session {
     /// Whether anything is owed to the client.
     pub fn owes(&self) -> bool {
         !self.owed.is_empty()
+    }
+
+    /// How much of the buffer is known already. Whoever says how much a client may send now may show less of it.
+    const fn looked_at(&self) -> usize {
+        match self.peeked {
+            Some(
+                Request::Command { len, .. }
+                | Request::Inline { len }
+                | Request::Empty { len }
+                | Request::Head { scanned: len, .. },
+            ) => len,
+            Some(Request::Need { .. }) | None => self.scan.looked_at(),
+        }
     }
 
     fn commands<H: Host>(&mut self, buf: &[u8], now: Tick, observer: &mut H) -> Step<'_> {

@@ -166,6 +166,16 @@ impl RequestScanner {
         !matches!(self.phase, Phase::Idle)
     }
 
+    /// How many bytes of the frame in progress have been looked at and not given up; [`next`](Self::next) must see them
+    /// again, and takes fewer for another frame.
+    #[must_use]
+    pub const fn looked_at(&self) -> usize {
+        match self.phase {
+            Phase::Line | Phase::Arguments => self.cursor.at,
+            Phase::Idle | Phase::Begun | Phase::Streaming => 0,
+        }
+    }
+
     /// The usual beginning, wholly in: a number of arguments and a name, both small.
     #[inline(always)]
     fn short_head(&self, buf: &[u8]) -> Option<(Cursor, Span)> {

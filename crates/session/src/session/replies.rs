@@ -102,7 +102,6 @@ impl Session {
                 self.selected(db, part.bytes);
                 heard
             }
-            What::Hello if is_error => heard,
             What::Hello => self.greeted(part, heard),
             What::Identify => self.identified(part.bytes, heard),
             What::Login | What::Greeting | What::Abandoned | What::Local(_) => return Fate::Doubt,

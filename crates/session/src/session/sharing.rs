@@ -44,6 +44,8 @@ pub(super) struct Sharing {
     /// Why it cannot be had.
     refusal: Option<Box<[u8]>>,
     card: Card,
+    /// The name that a HELLO gives the client, if the server takes that.
+    naming: Option<Box<[u8]>>,
     /// What CLIENT ID answers.
     id: u64,
     /// It has a connection of its own, or waits for one.
@@ -64,7 +66,7 @@ pub(super) struct Sharing {
 
 impl Sharing {
     pub(super) fn held(&self) -> usize {
-        size_of::<Self>() + self.card.held()
+        size_of::<Self>() + self.card.held() + self.naming.as_ref().map_or(0, |name| name.len())
     }
 
     fn hold(&self) -> Duration {
@@ -397,7 +399,7 @@ impl Session {
             }
             id::AUTH => self.auth(frame, host),
             id::RESET => self.reset_shared(),
-            id::CLIENT_REPLY => self.client(frame),
+            id::CLIENT_REPLY => self.judge(id::CLIENT, frame, host),
             _ => self.about_client(exact, frame, host),
         }
     }
@@ -468,19 +470,26 @@ impl Session {
     /// How a HELLO is sent whose time has come.
     pub(super) fn greeting_form(&mut self, name: Option<&[u8]>) -> (What, Shape) {
         let Some(sharing) = &mut self.sharing else { return (What::Untimed, Shape::Hello) };
-        if let Some(name) = name {
-            // It was looked at when the HELLO was read.
-            let _ = sharing.card.set_name(name);
-        }
+        sharing.naming = name.map(Into::into);
         (What::Hello, Shape::WholeHello)
     }
 
     /// HELLO's reply has the connection's id in it, where the client has one of its own.
     pub(super) fn greeted(&mut self, part: &Part<'_>, heard: Fate) -> Fate {
-        let resp3 = part.head.kind == b'%';
         let Some(sharing) = &mut self.sharing else { return Fate::Doubt };
+        let naming = sharing.naming.take();
+        let resp3 = match part.head.kind {
+            b'-' => return heard,
+            b'%' => true,
+            b'*' => false,
+            _ => return Fate::Doubt,
+        };
         if !sharing.leased && resp3 != sharing.resp3 {
             return Fate::Doubt;
+        }
+        if let Some(name) = naming {
+            // It was looked at when the HELLO was read.
+            let _ = sharing.card.set_name(&name);
         }
         sharing.resp3 = resp3;
         sharing.epoch = sharing.epoch.wrapping_add(1);
@@ -514,6 +523,12 @@ impl Session {
         }
         if !frame.is_whole_within(self.plan.held_command()) {
             return Verdict::NeedWhole;
+        }
+        // What is owed may yet change what is said of the client.
+        let changing =
+            self.sharing.as_ref().is_some_and(|sharing| sharing.leased || sharing.naming.is_some());
+        if changing && !self.owed.is_empty() {
+            return Verdict::WaitUntilPaid;
         }
         let args = frame.after_name();
         let user = self.plan.user().unwrap_or("default");

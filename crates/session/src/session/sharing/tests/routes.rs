@@ -134,6 +134,37 @@ fn a_short_command_in_pieces_shares_as_soon_as_it_is_whole() {
     }
 }
 
+/// Whoever bounds what a client has unanswered shows now more of its bytes, now less.
+#[test]
+fn what_is_kept_back_again_was_not_forgotten() {
+    let many = frames("MSET a 1111111111 b 2222222222 c 3333333333 d 4444444444 e 5555555555");
+    let line = b"MSET a 1111111111 b 2222222222 c 3333333333 d 4444444444\r\n".to_vec();
+    for bytes in [many, line] {
+        for more in 1..bytes.len() {
+            for less in 0..=more {
+                let mut rig = Rig::trust();
+                rig.tenant.asked.extend_from_slice(&bytes[..more]);
+                assert!(matches!(rig.tenant.step(more), Turn::Rests));
+                rig.tenant.asked.extend_from_slice(&bytes[more..]);
+                let Turn::Gives(given) = rig.tenant.step(less) else { panic!("shown {more}, then {less}") };
+                assert_eq!(words(&given.bytes)[..18], *"MSET a 1111111111 ", "shown {more}, then {less}");
+            }
+        }
+    }
+    let long = format!("SET a {};EVAL {} 0;SELECT 1", "x".repeat(9000), "y".repeat(700));
+    let mut rig = Rig::trust();
+    rig.tenant.asked.extend(frames(&long));
+    let Turn::Gives(given) = rig.tenant.step(usize::MAX) else { panic!("SET is not shared") };
+    assert_eq!((given.owed, given.bytes.len()), (1, 9029));
+    rig.pool.expect(given.first, given.owed, given.shape);
+    let Shared::Part(part) = rig.pool.next(b"+OK\r\n") else { panic!("no reply") };
+    assert!(rig.tenant.hear(&part));
+    for room in [1, 600, 750, 1, usize::MAX] {
+        assert!(matches!(rig.tenant.step(room), Turn::Rests), "with room for {room}");
+        assert_eq!(rig.tenant.waits, Some(Until::Linked), "with room for {room}");
+    }
+}
+
 #[test]
 fn a_line_travels_in_canonical_form() {
     let mut rig = Rig::trust();
