@@ -149,6 +149,15 @@ step_peers() {
         --portcullis "${CARGO_TARGET_DIR:-target}/debug/portcullis" --redis "$(redis_server)"
 }
 
+# Where the libraries cannot be fetched, that is said, and nothing is known.
+step_clients() {
+    if ! tests/clients/shared.sh fetch; then
+        echo "NOT CHECKED: PyPI or npm cannot be reached; shared connections are NOT CHECKED with client libraries"
+        return
+    fi
+    tests/clients/shared.sh redis-py node
+}
+
 # A few seconds each, from the corpus in the repository; what is found anew stays outside it.
 # A gate must say the same of the same code, hence the fixed seed; FUZZ_SEED=0 FUZZ_SECONDS=600 goes looking.
 step_fuzz() {

@@ -4,6 +4,7 @@
 #
 #   tests/clients/shared.sh             both
 #   tests/clients/shared.sh redis-py    one of them: redis-py, node
+#   tests/clients/shared.sh fetch       only what they need
 #
 # What redis-py's tests see otherwise than direct must stand in shared.expected, with its reason. PORTCULLIS_BIN names a
 # binary instead of the one that is built here.
@@ -30,16 +31,23 @@ main() {
     local parts=("$@") part status=0
     [ ${#parts[@]} -gt 0 ] || parts=(redis-py node)
     for part in "${parts[@]}"; do
-        case $part in redis-py | node) ;; *) fail "no such part: $part (redis-py, node)" ;; esac
+        case $part in redis-py | node | fetch) ;; *) fail "no such part: $part (redis-py, node, fetch)" ;; esac
     done
     mkdir -p "$work"
-    trap stop_all EXIT
-    find_gate
+    [ "${parts[*]}" = fetch ] || find_gate
     for part in "${parts[@]}"; do
-        "run_${part/-/_}" || { status=1; say "$part: FAILED"; }
-        stop_all
+        # Not in a condition: there errexit would be off in it.
+        set +e
+        (set -e; trap stop_all EXIT; "run_${part/-/_}")
+        [ $? = 0 ] || { status=1; say "$part: FAILED"; }
+        set -e
     done
     exit $status
+}
+
+run_fetch() {
+    fetch_redis_py
+    fetch_node
 }
 
 find_gate() {
@@ -120,17 +128,21 @@ compare() {
     fi
 }
 
-run_node() {
+fetch_node() {
     command -v node >/dev/null || install_packages nodejs
     command -v npm >/dev/null || install_packages npm
-    mkdir -p "$work/node"
-    (cd "$work/node" && npm install --silent --no-audit --no-fund --no-save "${node_packages[@]}")
-    cp "$top/tests/clients/shared.mjs" "$work/node/"
+    mkdir -p "$work/packages"
+    (cd "$work/packages" && npm install --silent --no-audit --no-fund --no-save "${node_packages[@]}")
+}
+
+run_node() {
+    fetch_node
+    cp "$top/tests/clients/shared.mjs" "$work/packages/"
     start_redis node
     start_gate node
     # What the script expects is what Redis does.
-    timeout 120 node "$work/node/shared.mjs" "$redis_port"
-    timeout 120 node "$work/node/shared.mjs" "$gate_port"
+    timeout 120 node "$work/packages/shared.mjs" "$redis_port"
+    timeout 120 node "$work/packages/shared.mjs" "$gate_port"
 }
 
 start_redis() {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use e2e::client::command;
-use e2e::{Client, Gate, Redis, Stage, Way, eventually};
+use e2e::{Client, Gate, Redis, Stage, Way, eventually, own_turn};
 use rustix::process::Signal;
 
 const MIB: u64 = 1024 * 1024;
@@ -20,6 +20,7 @@ fn is_bounded(gate: &Gate) {
 /// The directions are independent: a client may send everything before it reads anything.
 fn sends_everything_before_it_reads(way: Way) {
     const COUNT: usize = 300_000;
+    let _turn = own_turn();
     let stage = Stage::new(way);
     let mut client = stage.connect();
     client.asks(&format!("SET key {}", "v".repeat(90)), "+OK");
@@ -62,6 +63,7 @@ fn sends_everything_before_it_reads_passthrough() {
 /// Clients that ask for 300 MiB and never read: others are served, memory stays.
 #[test]
 fn clients_that_never_read() {
+    let _turn = own_turn();
     let stage = Stage::new(Way::Trust);
     let gate = stage.gate.as_ref().expect("a gate");
     let mut other = stage.connect();
@@ -123,6 +125,7 @@ fn a_stopped_redis_stops_the_writer() {
 /// 512 MiB there and back, resident memory flat.
 fn half_a_gigabyte_streams_through(way: Way) {
     const SIZE: u64 = 512 * MIB;
+    let _turn = own_turn();
     let stage = Stage::new(way);
     stage.redis.control().asks("CONFIG SET proto-max-bulk-len 1gb", "+OK");
     let gate = stage.gate.as_ref().expect("a gate");
@@ -190,6 +193,7 @@ fn a_large_value_that_is_given_up_shared() {
 
 /// Many clients at once, each with its own answers.
 fn a_thousand_clients(way: Way) {
+    let _turn = own_turn();
     let stage = Stage::new(way);
     let mut clients: Vec<Client> = (0..1000).map(|_| stage.connect()).collect();
     for (i, client) in clients.iter_mut().enumerate() {

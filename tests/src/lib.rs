@@ -24,4 +24,4 @@ pub use process::Process;
 pub use redis::{Redis, RedisBuilder};
 pub use reply::Reply;
 pub use scene::{Protocol, Scene, Stage, Way};
-pub use wait::{PATIENCE, eventually, holds_for};
+pub use wait::{PATIENCE, eventually, holds_for, own_turn};

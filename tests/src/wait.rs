@@ -1,5 +1,6 @@
 //! Waiting for something to become true, or to stay so.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -29,4 +30,11 @@ pub fn holds_for(duration: Duration, what: &str, mut probe: impl FnMut() -> bool
         assert!(probe(), "no longer so: {what}");
         sleep(STEP);
     }
+}
+
+/// Tests that load the whole machine, and have bounds on time, wait here for each other.
+pub fn own_turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    // One that failed has had its turn as well.
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }

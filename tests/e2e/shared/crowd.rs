@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use e2e::client::encode;
 use e2e::fake::bulk;
-use e2e::{Gate, PATIENCE, Redis, Reply};
+use e2e::{Gate, PATIENCE, Redis, Reply, own_turn};
 
 const MEMBERS: u64 = 32;
 const DATABASES: usize = 3;
@@ -25,6 +25,7 @@ const SPELL: usize = 200;
 
 #[test]
 fn a_million_operations() {
+    let _turn = own_turn();
     let number = |name: &str, otherwise: u64| {
         std::env::var(name)
             .map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name}: {text}")))

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use e2e::client::command;
-use e2e::{Client, Gate, Redis, eventually};
+use e2e::{Client, Gate, Redis, eventually, own_turn};
 
 use super::{Neighbours, sharing};
 
@@ -37,6 +37,7 @@ fn asks_on(client: &mut Client, over: impl Fn() -> bool) -> (Duration, usize) {
 #[test]
 fn a_million_commands_in_one_pipeline() {
     const COUNT: usize = 1_000_000;
+    let _turn = own_turn();
     let (_redis, gate) = house("");
     let mut others: Vec<Client> = (0..4).map(|_| gate.connect()).collect();
     others.iter_mut().for_each(|client| client.is_in_step("before"));
@@ -79,6 +80,7 @@ fn a_million_commands_in_one_pipeline() {
 #[test]
 fn floods_of_many() {
     const COUNT: usize = 20_000;
+    let _turn = own_turn();
     let (redis, mut gate) = house("");
     redis.control().asks("SETRANGE value 999 x", ":1000");
     let mut other = gate.connect();
@@ -121,6 +123,7 @@ fn floods_of_many() {
 /// Cut, for that reason, once others have waited for it; they go on.
 #[test]
 fn one_that_never_reads() {
+    let _turn = own_turn();
     let (_redis, gate) = house("limits: {timeouts: {write: 5s}}");
     let mut neighbours = Neighbours::enter(&gate);
     let mut slow = Client::tcp_narrow(gate.address());
@@ -138,15 +141,16 @@ fn one_that_never_reads() {
     drop(slow);
 }
 
-/// They ask for 6 MiB each and never read: memory is bounded, they go, others go on.
+/// They ask for 5 MiB each and never read: memory is bounded, they go, others go on.
 fn many_that_never_read(count: usize, limits: &str, bound: u64) {
+    let _turn = own_turn();
     let (_redis, mut gate) = house(limits);
     {
         let mut neighbours = Neighbours::enter(&gate);
         let mut slow: Vec<Client> = (0..count).map(|_| Client::tcp_narrow(gate.address())).collect();
         for client in &mut slow {
             // Some may be gone already.
-            let _ = client.try_send_raw(&command("GET big").repeat(6));
+            let _ = client.try_send_raw(&command("GET big").repeat(5));
         }
         let since = Instant::now();
         let mut slowest = Duration::ZERO;
@@ -157,8 +161,8 @@ fn many_that_never_read(count: usize, limits: &str, bound: u64) {
             slowest = slowest.max(asked.elapsed());
             assert!(since.elapsed() < 2 * e2e::PATIENCE, "{} are not cut", gate.metric("clients", &[]));
         }
-        // Redis itself copies a GiB meanwhile, and has one thread.
-        assert!(slowest < 4 * SLOWEST, "answers took {slowest:?} beside them");
+        // Redis itself copies a GiB meanwhile, in its one thread. Were each waited for, it would be 20 s.
+        assert!(slowest < 8 * SLOWEST, "answers took {slowest:?} beside them");
         neighbours.are_served();
         let cut = gate.metric("connections_closed_total", &[("reason", "slow")])
             + gate.metric("connections_closed_total", &[("reason", "limit")]);
@@ -183,6 +187,7 @@ fn slow_readers_and_little_memory() {
 /// Large values for those who do read are no reason to cut anybody.
 #[test]
 fn many_that_read_large_values() {
+    let _turn = own_turn();
     let (_redis, gate) = house("");
     let mut neighbours = Neighbours::enter(&gate);
     let mut readers: Vec<Client> = (0..20).map(|_| gate.connect()).collect();
