@@ -1,5 +1,6 @@
 //! Both machines together, as the relay drives them, against a model of Redis that shares no code with them.
 
+mod crowd;
 mod model;
 pub(crate) mod pair;
 mod properties;

@@ -1,10 +1,13 @@
 //! A Redis 7.0 with one client, as far as the state of a connection goes. Checked against redis-server 7.0.15.
 
 mod accounts;
+mod commands;
+mod databases;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) use self::accounts::Account;
+use self::commands::{arity, in_subscriber_mode, is_reply_mode, is_subscription, is_the_gates};
 
 /// What a real Redis is configured with, or what the gate adds to it.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +22,8 @@ pub(crate) struct Rules {
     pub(crate) trust: bool,
     /// What must not come in: the gate answers it.
     pub(crate) behind_gate: bool,
+    /// With `gate`: upstream connections are shared, so that what CLIENT says of clients is the gate's own business too.
+    pub(crate) shared: bool,
 }
 
 #[derive(Debug, Default)]
@@ -51,6 +56,7 @@ pub(crate) struct Model {
     patterns: BTreeSet<String>,
     shards: BTreeSet<String>,
     name: String,
+    db: u32,
 }
 
 impl Model {
@@ -154,7 +160,11 @@ impl Model {
         }
         // The gate does not send a second MONITOR, for Redis would not answer it; so nobody refuses it either.
         let swallowed = self.rules.gate && self.monitor && name == "monitor";
-        if self.listens_in_resp2() && !in_subscriber_mode(&name) && !swallowed {
+        if self.listens_in_resp2()
+            && !in_subscriber_mode(&name)
+            && !swallowed
+            && !self.says_of_clients(&name, &argv)
+        {
             let full = if name == "client" { "client|reply".to_owned() } else { name.clone() };
             let allowed = "only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed";
             return self.reject(&name, &format!("-ERR Can't execute '{full}': {allowed} in this context"));
@@ -173,7 +183,7 @@ impl Model {
         match name {
             "hello" | "monitor" => true,
             "auth" => self.rules.trust || !self.rules.accounts.is_empty(),
-            "client" => is_reply_mode(argv),
+            "client" => is_reply_mode(argv) || self.says_of_clients(name, argv),
             _ => is_subscription(name) && argv.len() != 2,
         }
     }
@@ -190,6 +200,7 @@ impl Model {
 
     fn call(&mut self, name: &str, argv: &[String]) {
         self.record(name, argv);
+        let argv = &self.in_database(name, argv)[..];
         let arg = |place: usize| argv.get(place).map(String::as_str);
         match name {
             "ping" if argv.len() > 2 => self.say("-ERR wrong number of arguments for 'ping' command\r\n"),
@@ -246,6 +257,7 @@ impl Model {
             "reset" => self.reset(),
             "client" => self.client(argv),
             "auth" => self.auth(argv),
+            "select" => self.select(&argv[1]),
             _ => self.subscription(name, &argv[1..]),
         }
         if self.monitor && matches!(name, "ping" | "get" | "set" | "echo") {
@@ -500,6 +512,7 @@ impl Model {
         self.reply_off = false;
         self.skip_next = false;
         self.name.clear();
+        self.db = 0;
         self.be_nobody();
         self.say("+RESET\r\n");
     }
@@ -560,39 +573,4 @@ const WRONGPASS: &str = "-WRONGPASS invalid username-password pair or user is di
 
 fn bulk(text: &str) -> String {
     format!("${}\r\n{text}\r\n", text.len())
-}
-
-/// Least and most arguments, the name included.
-fn arity(name: &str) -> Option<(usize, usize)> {
-    Some(match name {
-        "multi" | "exec" | "discard" | "monitor" | "reset" | "sync" => (1, 1),
-        "ping" => (1, usize::MAX),
-        "echo" | "get" => (2, 2),
-        "set" | "publish" | "psync" | "blpop" => (3, 3),
-        "lrange" => (4, 4),
-        "rpush" => (3, usize::MAX),
-        "hello" | "unsubscribe" | "punsubscribe" | "sunsubscribe" | "replconf" => (1, usize::MAX),
-        "watch" | "client" | "auth" | "subscribe" | "psubscribe" | "ssubscribe" => (2, usize::MAX),
-        _ => return None,
-    })
-}
-
-fn is_subscription(name: &str) -> bool {
-    name.ends_with("subscribe")
-}
-
-fn in_subscriber_mode(name: &str) -> bool {
-    is_subscription(name) || matches!(name, "ping" | "reset")
-}
-
-fn is_reply_mode(argv: &[String]) -> bool {
-    matches!(argv, [_, word, mode] if word.eq_ignore_ascii_case("reply")
-        && ["on", "off", "skip"].iter().any(|known| mode.eq_ignore_ascii_case(known)))
-}
-
-/// Whether the gate must have kept this to itself.
-fn is_the_gates(argv: &[String]) -> bool {
-    let name = argv[0].to_ascii_lowercase();
-    matches!(&*name, "sync" | "psync" | "replconf" | "quit" | "post" | "host:")
-        || (is_reply_mode(argv) && !argv[2].eq_ignore_ascii_case("on"))
 }

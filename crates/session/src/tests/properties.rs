@@ -37,7 +37,7 @@ const CAROL_MAY_NOT: &[&str] = &["lrange", "client|getname", "monitor"];
 const BOB_MAY_NOT: &[&str] = &["echo", "exec", "ssubscribe"];
 
 /// The users of the gate, and what logs it in for them.
-const USERS: [User; 4] = [
+pub(super) const USERS: [User; 4] = [
     User { name: "alice", password: "a", login: Some(("ua", "pa")), acl: None },
     User {
         name: "carol",
@@ -58,7 +58,7 @@ static ROTATED: LazyLock<Users> = LazyLock::new(|| {
 });
 
 /// The same in the words of the model.
-const ACCOUNTS: &[Account] = &[
+pub(super) const ACCOUNTS: &[Account] = &[
     Account { logs_in: true, ..Account::may_all("alice", Some("a")) },
     Account {
         denied: Some(CAROL_MAY_NOT),
@@ -71,7 +71,7 @@ const ACCOUNTS: &[Account] = &[
 ];
 
 /// Those of the upstream.
-const LOGINS: &[Account] = &[
+pub(super) const LOGINS: &[Account] = &[
     Account::may_all("default", None),
     Account::may_all("ua", Some("pa")),
     Account::may_all("uc", Some("pc")),
@@ -83,7 +83,7 @@ impl Setting {
         let trust = self.auth == Auth::Trust;
         let password = self.password.filter(|_| !trust);
         let accounts = if self.auth == Auth::Users { ACCOUNTS } else { &[] };
-        Model::new(Rules { password, accounts, gate: true, trust, behind_gate: false })
+        Model::new(Rules { password, accounts, gate: true, trust, ..Rules::default() })
     }
 
     fn upstream(self) -> Model {
@@ -262,13 +262,13 @@ impl World {
 }
 
 /// Who stands for whom upstream.
-fn login_of(user: &str) -> &'static str {
+pub(super) fn login_of(user: &str) -> &'static str {
     let user = USERS.iter().find(|known| known.name == user);
     user.map_or("", |user| user.login.map_or("default", |(name, _)| name))
 }
 
 /// Lines of MONITOR are counted apart: where they stand between replies is not promised.
-fn without_monitor(stream: &[u8]) -> (Vec<u8>, usize) {
+pub(super) fn without_monitor(stream: &[u8]) -> (Vec<u8>, usize) {
     const LINE: &[u8] = b"+1700000000.000001 ";
     let (mut rest, mut lines, mut out) = (stream, 0, Vec::new());
     while let Some((&first, _)) = rest.split_first() {

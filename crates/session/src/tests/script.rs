@@ -12,6 +12,33 @@ pub(crate) struct Command {
 }
 
 impl Command {
+    pub(crate) fn new(words: Vec<String>) -> Self {
+        Self { words, inline: false }
+    }
+
+    /// The same about keys, channels and values that are nobody else's.
+    pub(crate) fn tagged(mut self, tag: &str) -> Self {
+        let name = self.words[0].to_ascii_lowercase();
+        let own = match &*name {
+            "get" | "lrange" | "blpop" | "echo" => 1..2,
+            "set" | "publish" => 1..3,
+            "ping" | "watch" | "subscribe" | "psubscribe" | "ssubscribe" | "unsubscribe" | "punsubscribe"
+            | "sunsubscribe" => 1..usize::MAX,
+            // The first item may look like a message.
+            "rpush" => {
+                if let Some(last) = self.words.last_mut() {
+                    last.push_str(tag);
+                }
+                1..2
+            }
+            _ => 0..0,
+        };
+        for word in self.words.iter_mut().take(own.end).skip(own.start) {
+            word.push_str(tag);
+        }
+        self
+    }
+
     pub(crate) fn bytes(&self) -> Vec<u8> {
         if self.inline {
             return format!("{}\r\n", self.words.join(" ")).into_bytes();

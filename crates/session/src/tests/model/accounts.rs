@@ -1,6 +1,7 @@
 //! Users of the model, with as much of Redis's ACL as they need.
 
-use super::{Model, is_subscription};
+use super::Model;
+use super::commands::is_subscription;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Account {
@@ -72,6 +73,11 @@ impl Model {
             return Some("-NOPERM No permissions to access a key".to_owned());
         }
         (pattern || !all_begin(channels)).then(|| "-NOPERM No permissions to access a channel".to_owned())
+    }
+
+    /// Whether the gate says it by itself, where no connection is the client's.
+    pub(super) fn says_of_clients(&self, name: &str, argv: &[String]) -> bool {
+        self.rules.shared && name == "client" && !argv[1].eq_ignore_ascii_case("reply")
     }
 
     /// Who ran what, of what the gate passes on as it is.

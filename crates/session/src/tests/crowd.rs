@@ -1,0 +1,120 @@
+//! Several clients on connections that they share, on servers with one store: whatever is sent in whatever pieces, whoever
+//! leaves and whichever connection breaks, each hears what it would hear alone, or the beginning of it.
+
+mod world;
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use self::world::World;
+use super::model::{Account, Model, Rules};
+use super::pair::plan;
+use super::properties::{ACCOUNTS, LOGINS, USERS};
+use super::script::{Command, scripts};
+use super::users::Users;
+use crate::{Auth, Plan};
+
+#[derive(Clone, Copy, Debug)]
+struct Setting {
+    auth: Auth,
+    /// The upstream's, which the gate knows.
+    password: Option<&'static str>,
+}
+
+const SETTINGS: [Setting; 3] = [
+    Setting { auth: Auth::Trust, password: None },
+    Setting { auth: Auth::Trust, password: Some("secret") },
+    Setting { auth: Auth::Users, password: None },
+];
+
+impl Setting {
+    /// A Redis that a client would see as it sees the gate.
+    fn reference(self) -> Model {
+        let trust = self.auth == Auth::Trust;
+        let accounts: &[Account] = if trust { &[] } else { ACCOUNTS };
+        Model::new(Rules { accounts, gate: true, trust, shared: true, ..Rules::default() })
+    }
+
+    fn upstream(self) -> Model {
+        let accounts = if self.auth == Auth::Users { LOGINS } else { &[] };
+        Model::new(Rules { password: self.password, accounts, behind_gate: true, ..Rules::default() })
+    }
+
+    fn users(self) -> Users {
+        if self.auth == Auth::Users { Users::of_shared(&USERS) } else { Users::default() }
+    }
+
+    fn plan(self, users: &Users) -> Arc<Plan> {
+        match self.auth {
+            Auth::Users => users.plan_of(None).expect("a plan for nobody"),
+            _ => plan(self.auth, self.password).shared().into(),
+        }
+    }
+}
+
+/// What happens to clients and connections besides what they say.
+#[derive(Clone, Copy, Debug)]
+struct Fate {
+    /// After so many events.
+    at: usize,
+    what: Accident,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Accident {
+    /// A client is gone at once.
+    Leaves,
+    /// A client closes its side after what it has said so far.
+    Ends,
+    /// A shared connection breaks.
+    PoolBreaks,
+    /// A client's own connection breaks.
+    OwnBreaks,
+}
+
+fn fates() -> impl Strategy<Value = Vec<Fate>> {
+    let what = prop::sample::select(vec![
+        Accident::Leaves,
+        Accident::Leaves,
+        Accident::Ends,
+        Accident::PoolBreaks,
+        Accident::OwnBreaks,
+    ]);
+    prop::collection::vec((1..3000_usize, what).prop_map(|(at, what)| Fate { at, what }), 0..5)
+}
+
+fn selects() -> impl Strategy<Value = Vec<(usize, Command)>> {
+    let words =
+        prop::sample::select(vec!["SELECT 0", "SELECT 1", "select 2", "SELECT 99", "SELECT x", "SELECT 1"]);
+    let command = words.prop_map(|words| Command::new(words.split(' ').map(str::to_owned).collect()));
+    prop::collection::vec((0..40_usize, command), 0..5)
+}
+
+/// What one client says: about things of its own, and now and then of databases.
+fn lines() -> impl Strategy<Value = Vec<Command>> {
+    (scripts(), selects()).prop_map(|(mut script, selects)| {
+        for (place, select) in selects {
+            script.insert(place.min(script.len()), select);
+        }
+        script
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(1000)))]
+
+    #[test]
+    fn each_hears_what_it_would_hear_alone(
+        lines in prop::collection::vec(lines(), 2..5),
+        setting in prop::sample::select(&SETTINGS[..]),
+        fates in fates(),
+        seed in 1..u64::MAX,
+        most in 16..2048_usize,
+    ) {
+        let mut world = World::new(setting, &lines, seed, most);
+        world.run(&fates);
+        world.check();
+        world.end_leases();
+    }
+}

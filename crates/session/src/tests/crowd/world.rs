@@ -1,0 +1,470 @@
+//! The clients, the connections that they share, those of their own, and what moves bytes between them.
+
+use super::{Accident, Fate, Setting};
+use crate::pool::{PoolFault, PooledLink, Shared};
+use crate::tests::model::Model;
+use crate::tests::pair::{frames, show};
+use crate::tests::properties::without_monitor;
+use crate::tests::script::Command;
+use crate::tests::tenant::{Given, Tenant, Turn};
+use crate::{Lease, PoolKey, SessionKey, Tick, Until};
+
+/// So many connections of a kind at most, so that they are shared.
+const MOST_OF_A_KIND: usize = 2;
+
+/// As many as [`World::turn`] knows.
+const EVENTS: u64 = 12;
+
+pub(super) struct World {
+    setting: Setting,
+    clients: Vec<Client>,
+    /// Those that broke stay as none, for clients know theirs by its place.
+    pooled: Vec<Option<Pooled>>,
+    store: Store,
+    now: u64,
+    seed: u64,
+    most: usize,
+}
+
+type Store = (std::collections::BTreeMap<String, String>, std::collections::BTreeMap<String, Vec<String>>);
+
+struct Client {
+    tenant: Tenant,
+    tag: String,
+    /// What it will say.
+    says: Vec<u8>,
+    /// What it has said.
+    said: Vec<u8>,
+    /// What it would have said, had it not closed its side.
+    unsaid: Vec<u8>,
+    /// The server of its own connection.
+    own: Option<Model>,
+    /// The shared connection where replies are owed to it, or were last.
+    on: Option<usize>,
+    /// The kind that it waits for is tried there.
+    awaits: Option<usize>,
+    /// It is not there any more, nor is anything for it.
+    gone: bool,
+    /// A connection broke under it.
+    cut: bool,
+    ambiguous: bool,
+}
+
+struct Pooled {
+    link: PooledLink,
+    key: PoolKey,
+    server: Model,
+    /// What makes it ready, then what clients gave it.
+    setup: Vec<u8>,
+    outbox: Vec<u8>,
+    inbox: Vec<u8>,
+}
+
+impl World {
+    pub(super) fn new(setting: Setting, lines: &[Vec<Command>], seed: u64, most: usize) -> Self {
+        let clients =
+            lines.iter().enumerate().map(|(place, script)| Client::new(setting, place, script)).collect();
+        Self { setting, clients, pooled: Vec::new(), store: Store::default(), now: 1, seed, most }
+    }
+
+    pub(super) fn run(&mut self, fates: &[Fate]) {
+        let bytes: usize = self.clients.iter().map(|client| client.says.len()).sum();
+        for at in 0..1500 + bytes / 4 {
+            for fate in fates.iter().filter(|fate| fate.at == at) {
+                self.befall(fate.what);
+            }
+            let (event, n) = self.draw();
+            let client = self.pick(self.clients.len());
+            self.turn(event, client, n);
+        }
+        self.finish();
+    }
+
+    fn finish(&mut self) {
+        let mut before = None;
+        while before != Some(self.progress()) {
+            before = Some(self.progress());
+            for event in 0..EVENTS - 1 {
+                for client in 0..self.clients.len().max(self.pooled.len()) {
+                    self.turn(event, client, usize::MAX);
+                }
+            }
+        }
+    }
+
+    fn draw(&mut self) -> (u64, usize) {
+        self.seed ^= self.seed << 13;
+        self.seed ^= self.seed >> 7;
+        self.seed ^= self.seed << 17;
+        (self.seed % EVENTS, usize::try_from(self.seed >> 32).unwrap() % self.most + 1)
+    }
+
+    fn pick(&mut self, among: usize) -> usize {
+        let (_, n) = self.draw();
+        (n * 31 + usize::try_from(self.seed % 8191).unwrap()) % among.max(1)
+    }
+
+    /// One of the things that may happen next, to `n` bytes where it is about bytes.
+    fn turn(&mut self, event: u64, place: usize, n: usize) {
+        match event {
+            0..=5 if place < self.clients.len() => self.client_turn(event, place, n),
+            6..=10 if !self.pooled.is_empty() => self.pooled_turn(event, place % self.pooled.len(), n),
+            11 => self.pass_time(u64::try_from(n).unwrap()),
+            _ => {}
+        }
+    }
+
+    fn client_turn(&mut self, event: u64, place: usize, n: usize) {
+        let client = &mut self.clients[place];
+        if client.gone {
+            return;
+        }
+        match event {
+            0 => client.speak(n),
+            1 => self.requests(place, n),
+            2 => self.requests(place, usize::MAX),
+            3 => {
+                let Some(own) = &mut client.own else { return };
+                let n = n.min(client.tenant.sent.len());
+                let bytes: Vec<u8> = client.tenant.sent.drain(..n).collect();
+                own.feed_on(&mut self.store, &bytes);
+            }
+            4 => {
+                let Some(own) = &mut client.own else { return };
+                let n = n.min(own.output.len());
+                client.tenant.answered.extend(own.output.drain(..n));
+                client.ambiguous |= own.ambiguous;
+            }
+            _ => client.tenant.own_replies(),
+        }
+        let client = &mut self.clients[place];
+        client.cut |= client.tenant.fault.is_some();
+        if !client.tenant.linked {
+            client.own = None;
+        }
+    }
+
+    fn pooled_turn(&mut self, event: u64, place: usize, n: usize) {
+        let Some(pooled) = &mut self.pooled[place] else { return };
+        match event {
+            6 => {
+                let n = n.min(pooled.setup.len());
+                let bytes: Vec<u8> = pooled.setup.drain(..n).collect();
+                pooled.server.feed_on(&mut self.store, &bytes);
+            }
+            7 if pooled.link.is_ready() => {
+                let n = n.min(pooled.outbox.len());
+                let bytes: Vec<u8> = pooled.outbox.drain(..n).collect();
+                pooled.server.feed_on(&mut self.store, &bytes);
+            }
+            8 | 9 => {
+                let n = n.min(pooled.server.output.len());
+                pooled.inbox.extend(pooled.server.output.drain(..n));
+            }
+            _ => self.hand_out(place),
+        }
+    }
+
+    fn pass_time(&mut self, millis: u64) {
+        self.now += millis * 1_000_000;
+        for client in &mut self.clients {
+            client.tenant.now = Tick::from_nanos(self.now);
+        }
+    }
+
+    fn requests(&mut self, place: usize, room: usize) {
+        self.clients[place].tenant.return_lease();
+        loop {
+            if self.clients[place].tenant.session.is_pooled() && !self.has_connection(place) {
+                return;
+            }
+            match self.clients[place].tenant.step(room) {
+                Turn::Moved => {}
+                Turn::Gives(given) => self.give(place, given),
+                Turn::Rests if self.go_on(place) => {}
+                Turn::Rests => return,
+            }
+        }
+    }
+
+    /// Does what it waits for, where that can be done.
+    fn go_on(&mut self, place: usize) -> bool {
+        let client = &mut self.clients[place];
+        match client.tenant.waits {
+            Some(Until::Linked) if !client.tenant.linked => {
+                client.own = Some(self.setting.upstream());
+                client.tenant.connect();
+                true
+            }
+            Some(Until::Pooled) => self.try_switch(place),
+            _ => false,
+        }
+    }
+
+    /// Whether its commands may go to a shared connection; another may be chosen where nothing is owed.
+    fn has_connection(&mut self, place: usize) -> bool {
+        let client = &self.clients[place];
+        if client.tenant.session.is_ending() {
+            return true;
+        }
+        if client.tenant.session.owes()
+            && let Some(on) = client.on
+        {
+            return self.pooled[on].as_ref().is_none_or(|pooled| pooled.link.takes_more());
+        }
+        let key = client.tenant.session.pool_key();
+        let on = self.connection(&key);
+        self.clients[place].on = on;
+        on.is_some()
+    }
+
+    /// One of this kind that takes commands.
+    fn connection(&mut self, key: &PoolKey) -> Option<usize> {
+        let of_kind = |pooled: &Option<Pooled>| pooled.as_ref().is_some_and(|pooled| pooled.key == *key);
+        let all: Vec<usize> = (0..self.pooled.len()).filter(|place| of_kind(&self.pooled[*place])).collect();
+        let wanted = self.pick(MOST_OF_A_KIND);
+        if let Some(&place) = all.get(wanted).or_else(|| all.last().filter(|_| all.len() == MOST_OF_A_KIND)) {
+            return self.pooled[place]
+                .as_ref()
+                .is_some_and(|pooled| pooled.link.takes_more())
+                .then_some(place);
+        }
+        let mut link = PooledLink::new(key.clone());
+        let setup = link.open();
+        let server = self.setting.upstream();
+        let (outbox, inbox) = (Vec::new(), Vec::new());
+        self.pooled.push(Some(Pooled { link, key: key.clone(), server, setup, outbox, inbox }));
+        Some(self.pooled.len() - 1)
+    }
+
+    fn give(&mut self, place: usize, given: Given) {
+        let client = &mut self.clients[place];
+        let Some(pooled) = client.on.and_then(|on| self.pooled[on].as_mut()) else {
+            panic!("there is no connection");
+        };
+        assert_eq!(pooled.key, client.tenant.session.pool_key());
+        pooled.link.expect(given.first, given.owed, given.shape);
+        pooled.outbox.extend(given.bytes);
+    }
+
+    /// Whether the kind that it waits for is there, or cannot be.
+    fn try_switch(&mut self, place: usize) -> bool {
+        let key = self.clients[place].tenant.session.pool_key();
+        let awaits = match self.clients[place].awaits {
+            Some(awaits) => Some(awaits),
+            None => self.connection(&key),
+        };
+        self.clients[place].awaits = awaits;
+        let ready = awaits
+            .and_then(|awaits| self.pooled[awaits].as_ref())
+            .is_some_and(|pooled| pooled.link.is_ready());
+        if ready {
+            self.clients[place].awaits = None;
+            self.clients[place].tenant.session.pooled(Ok(()));
+        }
+        ready
+    }
+
+    /// Gives each client what was read for it.
+    fn hand_out(&mut self, place: usize) {
+        while let Some(pooled) = &mut self.pooled[place] {
+            let len = match pooled.link.next(&pooled.inbox) {
+                Shared::Own(len) => len,
+                Shared::Need(total) => {
+                    assert!(total > pooled.inbox.len(), "asks for what is there");
+                    return;
+                }
+                Shared::Part(part) => {
+                    let to = usize::try_from(part.ticket.session.0).unwrap();
+                    if let Some(client) = self.clients.get_mut(to).filter(|client| !client.gone) {
+                        assert_eq!(client.on, Some(place), "a reply from where nothing was asked");
+                        assert!(client.tenant.hear(&part), "{} does not take it", client.tag);
+                    }
+                    part.bytes.len()
+                }
+                Shared::Fault(PoolFault::Refused(line)) => {
+                    self.pooled[place] = None;
+                    for client in self.clients.iter_mut().filter(|client| client.awaits == Some(place)) {
+                        client.awaits = None;
+                        client.tenant.session.pooled(Err(&line));
+                    }
+                    return;
+                }
+                Shared::Fault(fault) => panic!("{fault:?}"),
+            };
+            pooled.inbox.drain(..len);
+        }
+    }
+
+    fn befall(&mut self, what: Accident) {
+        let place = self.pick(self.clients.len());
+        let client = &mut self.clients[place];
+        match what {
+            Accident::Leaves => client.gone = true,
+            Accident::Ends => client.unsaid.append(&mut client.says),
+            Accident::OwnBreaks if client.tenant.linked && !client.gone => {
+                client.cut = true;
+                client.tenant.lose(None);
+                client.own = None;
+            }
+            Accident::OwnBreaks => {}
+            Accident::PoolBreaks => {
+                let place = self.pick(self.pooled.len());
+                self.break_pooled(place);
+            }
+        }
+    }
+
+    fn break_pooled(&mut self, place: usize) {
+        let Some(pooled) = self.pooled.get_mut(place).and_then(Option::take) else { return };
+        let creditors: Vec<u64> = pooled.link.creditors().map(|key| key.0).collect();
+        for (at, client) in self.clients.iter_mut().enumerate().filter(|(_, client)| !client.gone) {
+            let waits = client.awaits == Some(place);
+            if waits || creditors.contains(&u64::try_from(at).unwrap()) {
+                client.awaits = None;
+                client.cut = true;
+                client.tenant.session.lost(None);
+            }
+        }
+    }
+
+    /// What is at each place, and what was done.
+    fn progress(&self) -> Vec<usize> {
+        let clients = self.clients.iter().flat_map(|client| {
+            let Tenant { asked, sent, answered, heard, linked, given_back, closed, .. } = &client.tenant;
+            let (own, seen) = client.own.as_ref().map_or((0, 0), |own| (own.output.len(), own.seen.len()));
+            let commands = usize::try_from(client.tenant.count.commands).unwrap();
+            let flags =
+                usize::from(*linked) + 2 * usize::from(closed.is_some()) + 4 * client.awaits.map_or(0, |_| 1);
+            [
+                client.says.len(),
+                asked.len(),
+                sent.len(),
+                own,
+                answered.len(),
+                heard.len(),
+                flags,
+                *given_back as usize,
+                seen,
+                commands,
+            ]
+        });
+        let pooled = self.pooled.iter().flatten().flat_map(|pooled| {
+            [pooled.setup.len(), pooled.outbox.len(), pooled.server.output.len(), pooled.inbox.len()]
+        });
+        clients.chain(pooled).chain([self.pooled.len()]).collect()
+    }
+
+    pub(super) fn check(&self) {
+        for client in &self.clients {
+            client.check(self.setting, &self.store);
+            let others = self.clients.iter().filter(|other| other.tag != client.tag);
+            for other in others {
+                assert!(
+                    !show(&client.tenant.heard).contains(&other.tag),
+                    "{} hears {}",
+                    client.tag,
+                    other.tag
+                );
+            }
+        }
+        self.check_paid();
+    }
+
+    fn check_paid(&self) {
+        for pooled in self.pooled.iter().flatten() {
+            assert!(pooled.link.is_paid() && pooled.link.is_ready(), "something is still owed");
+            assert!(pooled.link.takes_more());
+        }
+    }
+
+    /// Whoever is still there says RESET: no connection is anybody's own after that.
+    pub(super) fn end_leases(&mut self) {
+        for client in self.clients.iter_mut().filter(|client| !client.gone && client.tenant.closed.is_none())
+        {
+            if client.tenant.session.is_mid_frame() {
+                client.tenant.client_ended = true;
+            } else {
+                client.tenant.asked.extend(frames("RESET;PING"));
+            }
+        }
+        self.finish();
+        for client in self.clients.iter().filter(|client| !client.gone) {
+            assert!(client.tenant.closed.is_some() || client.tenant.session.is_idle(), "{}", client.tag);
+            assert!(
+                client.tenant.closed.is_some()
+                    || client.tenant.session.lease(client.tenant.now) == Lease::None
+            );
+        }
+        self.check_paid();
+    }
+}
+
+impl Client {
+    fn new(setting: Setting, place: usize, script: &[Command]) -> Self {
+        let tag = format!("#{place}");
+        let users = setting.users();
+        let mut tenant = Tenant::new(SessionKey(u64::try_from(place).unwrap()), setting.plan(&users));
+        tenant.count.users = users;
+        let says = script.iter().flat_map(|command| command.clone().tagged(&tag).bytes()).collect();
+        Self {
+            tenant,
+            tag,
+            says,
+            said: Vec::new(),
+            unsaid: Vec::new(),
+            own: None,
+            on: None,
+            awaits: None,
+            gone: false,
+            cut: false,
+            ambiguous: false,
+        }
+    }
+
+    fn speak(&mut self, n: usize) {
+        let n = n.min(self.says.len());
+        self.said.extend_from_slice(&self.says[..n]);
+        self.tenant.asked.extend(self.says.drain(..n));
+    }
+
+    fn check(&self, setting: Setting, store: &Store) {
+        let mut reference = setting.reference();
+        reference.feed(&self.said);
+        let Tenant { heard, closed, doubt, fault, session, .. } = &self.tenant;
+        assert!(!doubt, "{}: replies were taken for others", self.tag);
+        assert!(fault.is_none() || self.ambiguous, "{}: {fault:?} after {}", self.tag, show(&self.said));
+        let (heard, heard_lines) = without_monitor(heard);
+        let (said, said_lines) = without_monitor(&reference.output);
+        // The gate need not see all of a command to refuse it.
+        let half = session.is_mid_frame() && heard != said;
+        if self.gone || self.cut || half {
+            reference.feed(&[&self.says[..], &self.unsaid].concat());
+            let (all, _) = without_monitor(&reference.output);
+            assert!(all.starts_with(&heard), "\n heard {}\n  said {}", show(&heard), show(&all));
+            assert!(!half || self.gone || self.cut || heard.starts_with(&said));
+            return;
+        }
+        assert_eq!(show(&heard), show(&said), "{} says {}", self.tag, show(&self.said));
+        assert!(heard_lines == said_lines || reference.closed && heard_lines < said_lines);
+        assert_eq!(closed.is_some(), reference.closed);
+        let rests = reference.closed || session.is_idle() || session.is_mid_frame();
+        assert!(rests, "{} is still owed something after {}", self.tag, show(&self.said));
+        let mine = |key: &String| key.ends_with(&self.tag);
+        let strings: Vec<_> = store.0.iter().filter(|(key, _)| mine(key)).collect();
+        let lists: Vec<_> = store.1.iter().filter(|(key, _)| mine(key)).collect();
+        assert_eq!(strings, reference.strings.iter().collect::<Vec<_>>());
+        assert_eq!(lists, reference.lists.iter().collect::<Vec<_>>());
+    }
+}
+
+impl Model {
+    /// As [`Model::feed`], on a store that is not its own.
+    fn feed_on(&mut self, store: &mut Store, bytes: &[u8]) {
+        std::mem::swap(&mut self.strings, &mut store.0);
+        std::mem::swap(&mut self.lists, &mut store.1);
+        self.feed(bytes);
+        std::mem::swap(&mut self.strings, &mut store.0);
+        std::mem::swap(&mut self.lists, &mut store.1);
+    }
+}

@@ -1,0 +1,31 @@
+//! Databases: a key of another one than the first is kept under its number.
+
+use std::borrow::Cow;
+
+use super::Model;
+
+/// As many as a Redis has by itself.
+const DATABASES: i64 = 16;
+
+impl Model {
+    pub(super) fn select(&mut self, index: &str) {
+        match index.parse::<i64>() {
+            Ok(db) if (0..DATABASES).contains(&db) => {
+                self.db = u32::try_from(db).unwrap();
+                self.say("+OK\r\n");
+            }
+            Ok(_) => self.say("-ERR DB index is out of range\r\n"),
+            Err(_) => self.say("-ERR value is not an integer or out of range\r\n"),
+        }
+    }
+
+    pub(super) fn in_database<'a>(&self, name: &str, argv: &'a [String]) -> Cow<'a, [String]> {
+        let has_key = matches!(name, "get" | "set" | "rpush" | "lrange" | "blpop");
+        if self.db == 0 || !has_key {
+            return Cow::Borrowed(argv);
+        }
+        let mut argv = argv.to_vec();
+        argv[1] = format!("{}/{}", self.db, argv[1]);
+        Cow::Owned(argv)
+    }
+}
