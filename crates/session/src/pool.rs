@@ -35,6 +35,8 @@ pub struct PooledLink {
     large: bool,
     /// Bytes of the reply that is under way.
     streamed: usize,
+    /// Whatever comes after that means nothing.
+    failed: Option<PoolFault>,
 }
 
 /// What the next bytes from the upstream are.
@@ -67,7 +69,7 @@ impl PooledLink {
     /// A connection on which nothing was said yet.
     pub fn new(key: PoolKey) -> Self {
         let awaits = Stage::Auth.needed_by(&key);
-        Self { link: Link::new(), key, awaits, large: false, streamed: 0 }
+        Self { link: Link::new(), key, awaits, large: false, streamed: 0, failed: None }
     }
 
     /// What must be sent before anything else. Nothing may follow before [`PooledLink::is_ready`]. To be called once.
@@ -124,6 +126,17 @@ impl PooledLink {
 
     /// Divides what was read. `buf` starts at the first byte not yet handed out.
     pub fn next<'b>(&mut self, buf: &'b [u8]) -> Shared<'b> {
+        if let Some(fault) = &self.failed {
+            return Shared::Fault(fault.clone());
+        }
+        let shared = self.divide(buf);
+        if let Shared::Fault(fault) = &shared {
+            self.failed = Some(fault.clone());
+        }
+        shared
+    }
+
+    fn divide<'b>(&mut self, buf: &'b [u8]) -> Shared<'b> {
         let first_words = !self.link.answered();
         match self.link.next(buf) {
             Incoming::Part(part)

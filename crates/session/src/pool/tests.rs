@@ -245,6 +245,12 @@ fn what_nobody_asked_for_is_a_fault_after_what_was() {
     link.expect(ticket(1, 0), 1, Shape::One);
     assert!(matches!(Heard::of(&mut link, "hello|", 1).fault, Some(PoolFault::Link(LinkFault::Protocol(_)))));
     assert!(Heard::of(&mut link, "+a|", 1).fault.is_some(), "it stays broken");
+    let mut link = PooledLink::new(key(Some("secret"), false, 0));
+    link.open();
+    link.expect(ticket(1, 0), 1, Shape::One);
+    let fault = Heard::of(&mut link, "+QUEUED|+a|", usize::MAX).fault;
+    assert_eq!(fault, Some(PoolFault::Link(LinkFault::Mismatch)));
+    assert_eq!(Heard::of(&mut link, "+a|", 1), Heard { fault, ..Heard::default() }, "it stays broken");
 }
 
 /// Feeds `bytes` and says whether the link took new commands after each piece.
