@@ -123,7 +123,7 @@ fn replies(
                         outcome.lost = Some(why);
                         return None;
                     }
-                    Fate::Pass | Fate::Drop | Fate::Replace(_) => {}
+                    Fate::Pass | Fate::Drop | Fate::Replace(_) | Fate::Rewritten => {}
                 }
                 outcome.ended += part.ended;
                 part.bytes.len()

@@ -1,12 +1,13 @@
-//! What both targets need.
+//! What the targets need.
 
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use portcullis_acl::{CommandPlan, CommandRules};
 use portcullis_resp::command::CommandId;
 use portcullis_resp::limits::RequestLimits;
 use portcullis_session::inject::Preamble;
-use portcullis_session::{Attempt, Auth, Authenticator, Denied, Observer, Plan, Session, SessionKey};
+use portcullis_session::{Attempt, Auth, Authenticator, Denied, Observer, Peer, Plan, Session, SessionKey};
 
 /// Small, so that inputs reach it.
 pub const HELD_COMMAND: usize = 256;
@@ -26,6 +27,8 @@ pub struct Choices {
     pub password: bool,
     /// Whether [`RULES`] hold.
     pub rules: bool,
+    /// Whether upstream connections are shared.
+    pub shared: bool,
 }
 
 impl Choices {
@@ -36,14 +39,17 @@ impl Choices {
             (false, true) => Auth::Trust,
             (false, false) => Auth::Passthrough,
         };
-        Self { auth, password: bits & 2 != 0, rules: bits & 8 != 0 }
+        let shared = bits & 16 != 0 && !matches!(auth, Auth::Passthrough);
+        Self { auth, password: bits & 2 != 0, rules: bits & 8 != 0, shared }
     }
 
-    fn plan(self) -> Plan {
+    /// What holds for a client that has said nothing yet.
+    pub fn plan(self) -> Plan {
         let preamble = self.password.then(|| Preamble::auth(None, std::str::from_utf8(PASSWORD).unwrap()));
         let limits =
             RequestLimits { bulk: 1 << 20, arguments: 1 << 12, inline: 1 << 12, ..RequestLimits::default() };
         let plan = Plan::new(self.auth, preamble, "main", limits, HELD_COMMAND);
+        let plan = if self.shared { plan.shared() } else { plan };
         if self.rules { plan.with_rules(Arc::clone(&COMPILED)) } else { plan }
     }
 
@@ -83,10 +89,30 @@ impl Observer for Deaf {
     fn error(&mut self, _line: &[u8]) {}
 }
 
-/// A session that may send: the upstream is there.
+impl Peer for Deaf {
+    fn id(&self) -> u64 {
+        1
+    }
+
+    fn address(&self) -> String {
+        "192.0.2.1:1".to_owned()
+    }
+
+    fn local_address(&self) -> String {
+        "192.0.2.2:6379".to_owned()
+    }
+
+    fn age(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// A session that may send: the upstream is there, or will be when it is asked for.
 pub fn session(choices: Choices) -> Session {
     let mut session = Session::new(SessionKey(1), choices.plan().into());
-    session.linked();
+    if !choices.shared {
+        session.linked();
+    }
     session
 }
 
