@@ -1,7 +1,9 @@
 //! One shared connection: its task sets it up, writes what clients gave it, and hands out what comes back.
 
+mod ending;
 mod outbox;
 mod run;
+mod stall;
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -13,15 +15,17 @@ use std::time::Duration;
 use portcullis_session::pool::Shared;
 use portcullis_session::session::Unavailable;
 use portcullis_session::tick::Ticket;
-use portcullis_session::{PoolFault, PoolKey, PooledLink, SessionKey, Shape, Tick};
+use portcullis_session::{PooledLink, SessionKey, Shape, Tick};
 use tokio::task::{spawn_local, unconstrained};
 use tokio::time::{Sleep, sleep};
 
+use self::ending::{End, Running};
 use self::outbox::Outbox;
 use self::run::Run;
-use super::guests::{Guest, Heard};
+use self::stall::Stalled;
+use super::guests::Heard;
 use super::pool::{Class, Pool};
-use crate::metrics::{UpstreamErrorKind, UpstreamState};
+use crate::metrics::UpstreamState;
 use crate::net::buffer::Buffer;
 use crate::net::stream::Stream;
 use crate::tls::TlsFault;
@@ -36,10 +40,6 @@ const READS_PER_TURN: u32 = 4;
 
 /// With so much unwritten no new commands are taken: Redis does not keep up.
 const MAX_UNWRITTEN: usize = 256 * 1024;
-
-/// A client that does not read may keep others waiting so long, in all; and so may all that use a connection together, save
-/// that a tenth of the time that passes is forgiven them.
-const MAX_STALL: Duration = Duration::from_millis(100);
 
 /// A connection that nobody used for so long is closed.
 const IDLE: Duration = Duration::from_secs(60);
@@ -100,24 +100,6 @@ enum Phase {
     Dialling(Pin<Box<dyn Future<Output = Result<Stream, ConnectError>>>>),
     Open(Stream),
     Closed,
-}
-
-/// Waiting for a client that does not read.
-struct Stalled {
-    by: SessionKey,
-    since: Tick,
-    timer: Pin<Box<Sleep>>,
-}
-
-/// Why a connection ends.
-enum End {
-    Dial(ConnectError),
-    Fault(PoolFault),
-    Doubt,
-    SetupTimeout,
-    Broken(Option<String>),
-    /// Nobody needs it.
-    Unused,
 }
 
 impl Connection {
@@ -385,161 +367,9 @@ impl Connection {
         }
         ended
     }
-
-    /// Nothing more is read before that client has made room.
-    fn stall(
-        &self,
-        state: &mut State,
-        by: SessionKey,
-        guest: &Rc<RefCell<dyn Guest>>,
-        since: Tick,
-        cx: &mut Context<'_>,
-    ) {
-        guest.borrow_mut().wake_when_drained(cx.waker());
-        // Where nobody waits, this only says when to look again.
-        let others = state.link.owes_others(by) || self.pool.is_short_for_others(by);
-        let spent = guest.borrow().stalled().max(state.spent(since));
-        let left = if others { MAX_STALL.saturating_sub(spent) } else { MAX_STALL };
-        let mut timer = Box::pin(sleep(left));
-        // Armed by being polled.
-        if timer.as_mut().poll(cx).is_ready() {
-            cx.waker().wake_by_ref();
-        }
-        state.stalled = Some(Stalled { by, since, timer });
-    }
-
-    /// Goes on where the client has made room, or is gone, or keeps others waiting for too long.
-    fn unstall(&self, state: &mut State, cx: &mut Context<'_>) -> Option<End> {
-        let stalled = state.stalled.as_mut()?;
-        let due = stalled.timer.is_elapsed() || stalled.timer.as_mut().poll(cx).is_ready();
-        let (by, since) = (stalled.by, stalled.since);
-        let now = self.worker.clock.now();
-        let others = state.link.owes_others(by) || self.pool.is_short_for_others(by);
-        if let Some(guest) = self.worker.guests.get(by) {
-            let full = guest.borrow().is_full();
-            if full && !(due && others) {
-                if due {
-                    state.stalled = None;
-                    self.stall(state, by, &guest, now, cx);
-                }
-                return None;
-            }
-            if others {
-                let time = Duration::from_nanos(now.since(since));
-                state.spend(time, now);
-                guest.borrow_mut().has_stalled(time);
-            }
-            if full {
-                guest.borrow_mut().cut();
-                self.worker.guests.forget(by);
-            }
-        }
-        state.stalled = None;
-        // Nobody would wait for the rest of what is owed there: better that Redis does not make it.
-        if !state.link.takes_more() && !self.has_creditors(state) {
-            return Some(End::Unused);
-        }
-        self.hand_out(state, cx).err()
-    }
-
-    fn finish(&self, end: &End) {
-        self.takes_more.set(false);
-        let was_open = matches!(self.state.borrow().stream, Phase::Open(_));
-        if was_open {
-            self.pool.route().counts.connection(UpstreamState::Pooled, -1);
-        }
-        let why = self.report(end);
-        self.settle(match end {
-            End::Fault(PoolFault::Refused(line)) => Outcome::Refused(line.as_ref().into()),
-            _ => why.map_or(Outcome::Ended, Outcome::Unavailable),
-        });
-        self.abandon(why);
-    }
-
-    /// Clients keep it until they need another.
-    fn release(&self) {
-        let mut state = self.state.borrow_mut();
-        state.stream = Phase::Closed;
-        state.inbox.release(&self.worker.pool);
-        state.outbox = Outbox::default();
-        state.link = PooledLink::new(PoolKey::default());
-        state.rest(&self.worker);
-    }
-
-    /// Tells all who wait for replies that none will come.
-    fn abandon(&self, why: Option<Unavailable>) {
-        let creditors: Vec<_> = self.state.borrow().link.creditors().collect();
-        for key in creditors {
-            if let Some(guest) = self.worker.guests.get(key) {
-                self.worker.guests.forget(key);
-                guest.borrow_mut().lost(why);
-            }
-        }
-    }
-
-    /// Counts and logs it. Returns what those who wait are told.
-    fn report(&self, end: &End) -> Option<Unavailable> {
-        let route = self.pool.route();
-        let upstream = route.upstream.name();
-        let state = self.state.borrow();
-        let why = match end {
-            End::Dial(error) => {
-                tracing::debug!(%upstream, %error, "upstream cannot be reached");
-                Some(error.kind())
-            }
-            End::SetupTimeout => Some(Unavailable::Timeout),
-            End::Fault(PoolFault::Unavailable(why)) => Some(*why),
-            End::Fault(PoolFault::Refused(_)) | End::Unused => None,
-            End::Fault(PoolFault::Push) => {
-                self.blame("upstream sent a message where nobody subscribes");
-                None
-            }
-            End::Fault(PoolFault::Link(fault)) => {
-                self.blame(&fault.to_string());
-                None
-            }
-            End::Doubt => {
-                self.blame("reply out of order");
-                None
-            }
-            End::Broken(fault) => {
-                let plain = matches!(&state.stream, Phase::Open(stream) if !stream.is_tls());
-                let silent = !state.link.answered() && !state.link.is_paid();
-                if let Some(fault) = fault {
-                    tracing::debug!(%upstream, %fault, "TLS with the upstream broke");
-                }
-                // A server that hangs up on plain text without a word wants TLS; one that wants a client certificate says
-                // so after the handshake.
-                (silent && (plain || fault.is_some())).then_some(Unavailable::Tls)
-            }
-        };
-        if let Some(why) = why {
-            route.counts.error(why.into());
-        }
-        why
-    }
-
-    fn blame(&self, fault: &str) {
-        let route = self.pool.route();
-        route.counts.error(UpstreamErrorKind::Protocol);
-        tracing::warn!(
-            upstream = %route.upstream.name(),
-            fault,
-            "shared upstream connection closed: its replies cannot be trusted"
-        );
-    }
 }
 
 impl State {
-    fn spent(&self, now: Tick) -> Duration {
-        self.spent.saturating_sub(Duration::from_nanos(now.since(self.spent_at) / 10))
-    }
-
-    fn spend(&mut self, time: Duration, now: Tick) {
-        self.spent = self.spent(now).saturating_add(time);
-        self.spent_at = now;
-    }
-
     /// Writes until all that may go is gone, or has to wait.
     fn write(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         let Phase::Open(stream) = &mut self.stream else { return Ok(()) };
@@ -587,22 +417,6 @@ impl State {
 
 fn broken(error: std::io::Error) -> End {
     End::Broken(TlsFault::behind(&error).map(ToString::to_string))
-}
-
-/// A task that serves a connection. However it ends, nobody waits for it any longer.
-struct Running(Rc<Connection>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let Self(connection) = self;
-        connection.takes_more.set(false);
-        // It did not come to its end: the task was dropped, or has panicked.
-        if matches!(*connection.outcome.borrow(), Outcome::Pending | Outcome::Ready) {
-            connection.finish(&End::Unused);
-        }
-        connection.release();
-        connection.pool.remove(connection);
-    }
 }
 
 impl std::fmt::Debug for Connection {

@@ -1,0 +1,126 @@
+//! How a shared connection ends, and what those read who wait for it.
+
+use std::rc::Rc;
+
+use portcullis_session::session::Unavailable;
+use portcullis_session::{PoolFault, PoolKey, PooledLink};
+
+use super::{Connection, Outbox, Outcome, Phase};
+use crate::metrics::{UpstreamErrorKind, UpstreamState};
+use crate::upstream::connect::ConnectError;
+
+/// Why a connection ends.
+pub(super) enum End {
+    Dial(ConnectError),
+    Fault(PoolFault),
+    Doubt,
+    SetupTimeout,
+    Broken(Option<String>),
+    /// Nobody needs it.
+    Unused,
+}
+
+impl Connection {
+    pub(super) fn finish(&self, end: &End) {
+        self.takes_more.set(false);
+        let was_open = matches!(self.state.borrow().stream, Phase::Open(_));
+        if was_open {
+            self.pool.route().counts.connection(UpstreamState::Pooled, -1);
+        }
+        let why = self.report(end);
+        self.settle(match end {
+            End::Fault(PoolFault::Refused(line)) => Outcome::Refused(line.as_ref().into()),
+            _ => why.map_or(Outcome::Ended, Outcome::Unavailable),
+        });
+        self.abandon(why);
+    }
+
+    /// Clients keep it until they need another.
+    fn release(&self) {
+        let mut state = self.state.borrow_mut();
+        state.stream = Phase::Closed;
+        state.inbox.release(&self.worker.pool);
+        state.outbox = Outbox::default();
+        state.link = PooledLink::new(PoolKey::default());
+        state.rest(&self.worker);
+    }
+
+    /// Tells all who wait for replies that none will come.
+    fn abandon(&self, why: Option<Unavailable>) {
+        let creditors: Vec<_> = self.state.borrow().link.creditors().collect();
+        for key in creditors {
+            if let Some(guest) = self.worker.guests.get(key) {
+                self.worker.guests.forget(key);
+                guest.borrow_mut().lost(why);
+            }
+        }
+    }
+
+    /// Counts and logs it. Returns what those who wait are told.
+    fn report(&self, end: &End) -> Option<Unavailable> {
+        let route = self.pool.route();
+        let upstream = route.upstream.name();
+        let state = self.state.borrow();
+        let why = match end {
+            End::Dial(error) => {
+                tracing::debug!(%upstream, %error, "upstream cannot be reached");
+                Some(error.kind())
+            }
+            End::SetupTimeout => Some(Unavailable::Timeout),
+            End::Fault(PoolFault::Unavailable(why)) => Some(*why),
+            End::Fault(PoolFault::Refused(_)) | End::Unused => None,
+            End::Fault(PoolFault::Push) => {
+                self.blame("upstream sent a message where nobody subscribes");
+                None
+            }
+            End::Fault(PoolFault::Link(fault)) => {
+                self.blame(&fault.to_string());
+                None
+            }
+            End::Doubt => {
+                self.blame("reply out of order");
+                None
+            }
+            End::Broken(fault) => {
+                let plain = matches!(&state.stream, Phase::Open(stream) if !stream.is_tls());
+                let silent = !state.link.answered() && !state.link.is_paid();
+                if let Some(fault) = fault {
+                    tracing::debug!(%upstream, %fault, "TLS with the upstream broke");
+                }
+                // A server that hangs up on plain text without a word wants TLS; one that wants a client certificate says
+                // so after the handshake.
+                (silent && (plain || fault.is_some())).then_some(Unavailable::Tls)
+            }
+        };
+        if let Some(why) = why {
+            route.counts.error(why.into());
+        }
+        why
+    }
+
+    fn blame(&self, fault: &str) {
+        let route = self.pool.route();
+        route.counts.error(UpstreamErrorKind::Protocol);
+        tracing::warn!(
+            upstream = %route.upstream.name(),
+            fault,
+            "shared upstream connection closed: its replies cannot be trusted"
+        );
+    }
+}
+
+/// A task that serves a connection. However it ends, nobody waits for it any longer.
+pub(super) struct Running(pub(super) Rc<Connection>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let Self(connection) = self;
+        connection.takes_more.set(false);
+        // It did not come to its end: the task was dropped, or has panicked.
+        if matches!(*connection.outcome.borrow(), Outcome::Pending | Outcome::Ready) {
+            connection.finish(&End::Unused);
+        }
+        connection.release();
+        connection.pool.remove(connection);
+    }
+}

@@ -1,0 +1,94 @@
+//! Waiting for a client that does not read, and for how long others are made to wait with it.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Context;
+use std::time::Duration;
+
+use portcullis_session::{SessionKey, Tick};
+use tokio::time::{Sleep, sleep};
+
+use super::{Connection, End, State};
+use crate::upstream::shared::guests::Guest;
+
+/// A client that does not read may keep others waiting so long, in all; and so may all that use a connection together, save
+/// that a tenth of the time that passes is forgiven them.
+const MAX_STALL: Duration = Duration::from_millis(100);
+
+/// Waiting for a client that does not read.
+pub(super) struct Stalled {
+    by: SessionKey,
+    since: Tick,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Connection {
+    /// Nothing more is read before that client has made room.
+    pub(super) fn stall(
+        &self,
+        state: &mut State,
+        by: SessionKey,
+        guest: &Rc<RefCell<dyn Guest>>,
+        since: Tick,
+        cx: &mut Context<'_>,
+    ) {
+        guest.borrow_mut().wake_when_drained(cx.waker());
+        // Where nobody waits, this only says when to look again.
+        let others = state.link.owes_others(by) || self.pool.is_short_for_others(by);
+        let spent = guest.borrow().stalled().max(state.spent(since));
+        let left = if others { MAX_STALL.saturating_sub(spent) } else { MAX_STALL };
+        let mut timer = Box::pin(sleep(left));
+        // Armed by being polled.
+        if timer.as_mut().poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+        state.stalled = Some(Stalled { by, since, timer });
+    }
+
+    /// Goes on where the client has made room, or is gone, or keeps others waiting for too long.
+    pub(super) fn unstall(&self, state: &mut State, cx: &mut Context<'_>) -> Option<End> {
+        let stalled = state.stalled.as_mut()?;
+        let due = stalled.timer.is_elapsed() || stalled.timer.as_mut().poll(cx).is_ready();
+        let (by, since) = (stalled.by, stalled.since);
+        let now = self.worker.clock.now();
+        let others = state.link.owes_others(by) || self.pool.is_short_for_others(by);
+        if let Some(guest) = self.worker.guests.get(by) {
+            let full = guest.borrow().is_full();
+            if full && !(due && others) {
+                if due {
+                    state.stalled = None;
+                    self.stall(state, by, &guest, now, cx);
+                }
+                return None;
+            }
+            if others {
+                let time = Duration::from_nanos(now.since(since));
+                state.spend(time, now);
+                guest.borrow_mut().has_stalled(time);
+            }
+            if full {
+                guest.borrow_mut().cut();
+                self.worker.guests.forget(by);
+            }
+        }
+        state.stalled = None;
+        // Nobody would wait for the rest of what is owed there: better that Redis does not make it.
+        if !state.link.takes_more() && !self.has_creditors(state) {
+            return Some(End::Unused);
+        }
+        self.hand_out(state, cx).err()
+    }
+}
+
+impl State {
+    fn spent(&self, now: Tick) -> Duration {
+        self.spent.saturating_sub(Duration::from_nanos(now.since(self.spent_at) / 10))
+    }
+
+    fn spend(&mut self, time: Duration, now: Tick) {
+        self.spent = self.spent(now).saturating_add(time);
+        self.spent_at = now;
+    }
+}
