@@ -26,7 +26,8 @@ fuzz_target!(|data: &[u8]| {
     let whole = run(kind, askers, &[input], input.len());
     let cut = run(kind, askers, &pieces(input, &sizes), 255);
     assert!(input.starts_with(&whole.handed_out) && input.starts_with(&cut.handed_out), "not what came in");
-    assert_eq!((&whole.ended, &whole.fault), (&cut.ended, &cut.fault));
+    // What is wrong with a push, or with one that is broken, depends on how much of it there is.
+    assert_eq!((&whole.ended, whole.fault.is_some()), (&cut.ended, cut.fault.is_some()));
     if whole.fault.is_none() {
         assert_eq!((whole.handed_out.len(), whole.heard), (cut.handed_out.len(), cut.heard));
     }
@@ -53,8 +54,11 @@ fn run(kind: u8, askers: &[u8], pieces: &[&[u8]], longest: usize) -> Outcome {
     for asker in askers {
         ask(&mut clients[usize::from(asker % CLIENTS)], usize::from(asker >> 6) + 1, &mut link, &mut deaf);
     }
-    let mut outcome =
-        Outcome { heard: vec![Vec::new(); clients.len()], ended: vec![0; clients.len()], ..Outcome::default() };
+    let mut outcome = Outcome {
+        heard: vec![Vec::new(); clients.len()],
+        ended: vec![0; clients.len()],
+        ..Outcome::default()
+    };
     let mut unread = Vec::new();
     for piece in pieces {
         unread.extend_from_slice(piece);
@@ -90,6 +94,7 @@ fn replies(
         let len = match link.next(unread) {
             Shared::Own(len) => len,
             Shared::Part(part) => {
+                assert!(link.is_ready(), "a reply before the connection was");
                 let place = usize::try_from(part.ticket.session.0).unwrap();
                 match clients[place].reply(&part, Tick::default(), deaf) {
                     Fate::Pass => outcome.heard[place].extend_from_slice(part.bytes),
@@ -114,6 +119,5 @@ fn replies(
         };
         assert!(len > 0, "no progress");
         outcome.handed_out.extend(unread.drain(..len));
-        assert!(link.is_ready() || clients.iter().all(Session::owes), "a reply before the connection was ready");
     }
 }
