@@ -45,6 +45,10 @@ fn attack(client: &mut Client, script: &str) {
 fn scripts_that_forge(connect: impl Fn() -> Client, neighbours: &mut Neighbours<'_>) {
     for script in SCRIPTS {
         let mut attackers = [connect(), connect(), connect()];
+        // Who had small replies so far is where their like are.
+        for number in 0..30 {
+            attackers.iter_mut().for_each(|attacker| attacker.is_in_step(&format!("{number}")));
+        }
         attackers[1].asks("SELECT 0", "+OK");
         attackers[2].ask("HELLO 3");
         for _ in 0..3 {
