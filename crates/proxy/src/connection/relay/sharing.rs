@@ -35,8 +35,8 @@ pub(super) struct Sharing {
     pool: Option<Chosen>,
     /// Where its commands go, and where replies to it are owed.
     connection: Option<Rc<Connection>>,
-    /// Of another kind, which the session waits for.
-    awaited: Option<Rc<Connection>>,
+    /// Of another kind, which the session waits for as long as its pool's epoch is that.
+    awaited: Option<(u32, Rc<Connection>)>,
     window: Window,
     /// How many replies in a row were small.
     small: u64,
@@ -210,14 +210,17 @@ impl Relay {
     /// Looks for a connection of the kind that the session asks for. True: the session has been told how that ended.
     pub(super) fn switch_pool(&mut self, cx: &Context<'_>) -> bool {
         let Some(sharing) = &mut self.sharing else { return false };
-        let (awaited, key) = (sharing.awaited.take(), sharing.key);
+        let epoch = self.session.pool_epoch();
+        let awaited = sharing.awaited.take().filter(|(of, _)| *of == epoch);
+        let key = sharing.key;
         let picked = awaited
+            .map(|(_, connection)| connection)
             .or_else(|| self.pool().and_then(|pool| pool.pick(Class::New, &self.worker, key, cx.waker())));
         let Some(connection) = picked else { return false };
         match connection.outcome(cx.waker()) {
             Outcome::Pending => {
                 if let Some(sharing) = &mut self.sharing {
-                    sharing.awaited = Some(connection);
+                    sharing.awaited = Some((epoch, connection));
                 }
                 return false;
             }
@@ -245,7 +248,7 @@ impl Relay {
             return false;
         }
         // Messages may come, unless the client has said RESET.
-        if self.link.streams() && !self.session.has_left() || self.down.waiting() > LAGGING {
+        if !self.session.has_left() && (self.link.streams() || self.down.waiting() > LAGGING) {
             self.session.keep_lease(now);
             return false;
         }

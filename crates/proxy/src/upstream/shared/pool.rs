@@ -7,6 +7,7 @@ use std::task::Waker;
 use portcullis_session::{PoolKey, SessionKey, Tick};
 
 use super::connection::Connection;
+use super::guests::Guests;
 use crate::worker::Worker;
 use crate::worker::served::Route;
 
@@ -104,9 +105,10 @@ impl Pool {
         }
     }
 
-    /// Whether anybody but `client` waits for a connection.
-    pub fn is_short_for_others(&self, client: SessionKey) -> bool {
-        self.waiting.borrow().iter().any(|(waiting, _)| *waiting != client)
+    /// Whether anybody but `client` waits for a connection, and is still there.
+    pub fn is_short_for_others(&self, client: SessionKey, guests: &Guests) -> bool {
+        let waiting = self.waiting.borrow();
+        waiting.iter().any(|(waiting, _)| *waiting != client && guests.get(*waiting).is_some())
     }
 
     /// A connection takes commands again, or has made room for another.

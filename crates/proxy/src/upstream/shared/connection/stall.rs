@@ -36,7 +36,7 @@ impl Connection {
     ) {
         guest.borrow_mut().wake_when_drained(cx.waker());
         // Where nobody waits, this only says when to look again.
-        let others = state.link.owes_others(by) || self.pool.is_short_for_others(by);
+        let others = state.link.owes_others(by) || self.pool.is_short_for_others(by, &self.worker.guests);
         let spent = guest.borrow().stalled().max(state.spent(since));
         let left = if others { MAX_STALL.saturating_sub(spent) } else { MAX_STALL };
         let mut timer = Box::pin(sleep(left));
@@ -53,7 +53,7 @@ impl Connection {
         let due = stalled.timer.is_elapsed() || stalled.timer.as_mut().poll(cx).is_ready();
         let (by, since) = (stalled.by, stalled.since);
         let now = self.worker.clock.now();
-        let others = state.link.owes_others(by) || self.pool.is_short_for_others(by);
+        let others = state.link.owes_others(by) || self.pool.is_short_for_others(by, &self.worker.guests);
         if let Some(guest) = self.worker.guests.get(by) {
             let full = guest.borrow().is_full();
             if full && !(due && others) {
