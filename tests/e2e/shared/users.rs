@@ -129,7 +129,6 @@ fn a_client_becomes_another_behind_a_full_buffer() {
     let (_redis, gate) = house();
     let mut client = gate.connect();
     client.asks(&login("reader"), "+OK");
-    client.asks("ACL WHOAMI", r#""ro""#);
     client.asks("GET k", "nil");
     let name = "n".repeat(REPLY - "$1000\r\n\r\n".len());
     client.asks(&format!("CLIENT SETNAME {name}"), "+OK");
