@@ -1,5 +1,9 @@
 //! A connection of one's own: for whom, and for how long.
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use e2e::client::{command, encode};
@@ -40,7 +44,7 @@ fn two_hundred_clients_on_a_few_connections() {
     }
     let lines = stage.redis.tcp_clients().len();
     // A few for each worker, of which there is one a core, and the probe's.
-    let bound = 1 + 8 * std::thread::available_parallelism().map_or(1, usize::from);
+    let bound = 1 + 8 * thread::available_parallelism().map_or(1, usize::from);
     assert!(lines <= bound, "{lines} connections to Redis for 200 clients");
     let pooled = connections(gate, "pooled");
     assert!(pooled >= 1.0 && pooled <= bound as f64, "{pooled} pooled");
@@ -250,5 +254,93 @@ fn a_state_that_nobody_knows() {
         used_becomes(&gate, 0.0);
         client.is_in_step("pooled");
         assert!(connections(&gate, "used") == 0.0);
+    }
+}
+
+/// A reload led its listener elsewhere while a client had a connection of its own: then it goes where all go, and the one
+/// upstream is not shown the other's password.
+#[test]
+fn a_lease_outlives_its_upstream() {
+    const HOUSE: &str = "\
+listeners:
+  - {name: public, bind: '127.0.0.1:{port}', upstream: old, allow: [127.0.0.1], auth: trust}
+upstreams:
+  old: {address: {redis}, connections: shared, credentials: {password: {file: old.txt}}}
+  new: {address: '{other}', connections: shared, credentials: {password: {file: new.txt}}}
+workers: 1
+admin: {bind: '127.0.0.1:{admin}'}
+";
+    let old = Redis::builder().password("canary-old").start();
+    let new = Redis::builder().password("canary-new").start();
+    old.control().asks("SET who old", "+OK");
+    new.control().asks("SET who new", "+OK");
+    let house = HOUSE.replace("{other}", &new.address().to_string());
+    let gate = Gate::before(&old).config(&house).file("old.txt", "canary-old").file("new.txt", "canary-new");
+    let gate = gate.secret("canary-old").secret("canary-new").start();
+    let mut client = gate.connect();
+    client.asks("GET who", r#""old""#);
+    client.asks("MULTI", "+OK");
+    gate.applies(&house.replace("upstream: old", "upstream: new"));
+    client.asks("GET who", "+QUEUED");
+    client.asks("EXEC", r#"["old"]"#);
+    used_becomes(&gate, 0.0);
+    client.asks("GET who", r#""new""#);
+    client.asks("MULTI", "+OK");
+    client.asks("GET who", "+QUEUED");
+    client.asks("EXEC", r#"["new"]"#);
+}
+
+/// An upstream that answers what it was not told whole leaves bytes behind that nobody judged as commands. They are for no
+/// other connection.
+#[test]
+fn what_was_answered_too_early() {
+    const BODY: usize = 20_000;
+    let upstream = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
+    let address = upstream.local_addr().expect("bound").to_string();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let hears = Arc::clone(&heard);
+    thread::spawn(move || {
+        for stream in upstream.incoming().flatten() {
+            let hears = Arc::clone(&hears);
+            thread::spawn(move || answer_too_early(stream, BODY, &hears));
+        }
+    });
+    let gate = sharing(Gate::before_address(&address)).start();
+    let mut client = gate.connect();
+    let left = command("FLUSHALL");
+    client.send_raw(format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${}\r\n", BODY + left.len()).as_bytes());
+    client.send_raw(&vec![b'x'; BODY]);
+    client.gets("-ERR Protocol error: invalid bulk length");
+    let mut rest = left.clone();
+    rest.extend_from_slice(b"\r\n");
+    rest.extend(command("RESET"));
+    rest.extend(command("MULTI"));
+    client.send_raw(&rest);
+    client.gets("+RESET");
+    client.is_closed();
+    let mut next = gate.connect();
+    next.send("MULTI");
+    eventually("another is heard", || heard.lock().expect("held").ends_with(&command("MULTI")).then_some(()));
+    let heard = heard.lock().expect("held");
+    assert!(!heard.windows(left.len()).any(|bytes| bytes == left), "{}", heard.escape_ascii());
+}
+
+/// Answers `body` bytes at once with an error, the probe as it likes, and nobody else.
+fn answer_too_early(mut stream: TcpStream, body: usize, hears: &Mutex<Vec<u8>>) {
+    let mut bytes = vec![0; 64 * 1024];
+    let mut here = 0;
+    while let Ok(n @ 1..) = stream.read(&mut bytes) {
+        here += n;
+        hears.lock().expect("held").extend_from_slice(&bytes[..n]);
+        let line: &[u8] = if bytes[..n].ends_with(b"PING\r\n") {
+            b"+PONG\r\n"
+        } else if here > body {
+            b"-ERR Protocol error: invalid bulk length\r\n"
+        } else {
+            continue;
+        };
+        if stream.write_all(line).is_err() {
+            return;
+        }
     }
 }

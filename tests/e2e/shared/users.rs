@@ -123,6 +123,29 @@ fn a_client_becomes_another() {
     client.asks("ACL WHOAMI", r#""ro""#);
 }
 
+/// The word that it is another waits behind just as much as may wait for a client: what comes next is the new one's.
+#[test]
+fn a_client_becomes_another_behind_a_full_buffer() {
+    const REPLY: usize = 1024;
+    let (_redis, gate) = house();
+    let mut client = gate.connect();
+    client.asks(&login("reader"), "+OK");
+    client.asks("GET k", "nil");
+    let name = "n".repeat(REPLY - "$1000\r\n\r\n".len());
+    client.asks(&format!("CLIENT SETNAME {name}"), "+OK");
+    let times = 64 * 1024 / REPLY;
+    for _ in 0..times {
+        client.hold(&command("CLIENT GETNAME"));
+    }
+    client.hold(&command(&login("writer")));
+    client.send("SET k v");
+    for _ in 0..times {
+        client.gets(&format!("{name:?}"));
+    }
+    client.gets("+OK");
+    client.gets("+OK");
+}
+
 /// Users whom Redis knows under one name may share; what one may is not what the other may.
 #[test]
 fn rules_stay_with_their_user() {

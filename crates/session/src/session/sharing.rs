@@ -196,9 +196,11 @@ impl Session {
         }
     }
 
-    /// What logs the gate in may be another.
+    /// What logs the gate in may be another. What waits for another kind of connection is judged anew, and may not ask for
+    /// it then.
     pub(super) fn repool(&mut self) {
         if let Some(sharing) = &mut self.sharing {
+            (sharing.switching, sharing.refusal) = (None, None);
             sharing.epoch = sharing.epoch.wrapping_add(1);
         }
     }

@@ -143,7 +143,7 @@ impl Relay {
         if !may_send || self.session.is_ending() {
             return Some(unread);
         }
-        if self.down.waiting() > LAGGING {
+        if self.down.waiting() >= LAGGING {
             self.session.set_lagging();
         }
         if !self.has_connection(cx.waker()) {
@@ -176,9 +176,15 @@ impl Relay {
     /// Whether the connection where commands go takes more; chosen anew where nothing is owed.
     fn has_connection(&mut self, waker: &Waker) -> bool {
         let owes = self.session.owes();
+        let epoch = self.session.pool_epoch();
         let Some(sharing) = &mut self.sharing else { return false };
         sharing.waits = false;
         if let Some(connection) = sharing.connection.as_ref().filter(|_| owes) {
+            // The client may be another user since, and what is owed no more than the gate's own word of that.
+            if sharing.pool.as_ref().is_none_or(|chosen| chosen.epoch != epoch) {
+                sharing.waits = true;
+                return false;
+            }
             if !connection.takes_more() {
                 connection.wait(sharing.key, waker);
                 sharing.waits = true;
@@ -252,6 +258,13 @@ impl Relay {
             self.session.keep_lease(now);
             return false;
         }
+        // It was answered before it was told all: the rest of that must not go where the next one leads.
+        if self.up.is_pending() {
+            if matches!(self.upstream, Upstream::Open(_)) {
+                self.lose_upstream(None);
+            }
+            return false;
+        }
         self.hang_up();
         self.upstream = Upstream::None;
         self.link = Link::new();
@@ -259,6 +272,10 @@ impl Relay {
         let unread = self.down.unread().len();
         self.down.skip(unread);
         self.session.give_back();
+        // A reload has passed by who had a connection. Who may not stay ends by itself.
+        if !Rc::ptr_eq(&self.route, &self.presence.entry.served.route()) {
+            let _ = self.renew();
+        }
         self.moves += 1;
         true
     }

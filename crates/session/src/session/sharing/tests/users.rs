@@ -162,6 +162,18 @@ fn a_reload_changes_the_login_of_what_is_not_dialled_yet() {
 }
 
 #[test]
+fn a_reload_forgets_what_waits_for_another_kind() {
+    let mut rig = alice();
+    assert_eq!(rig.commands("SELECT 5;GET a"), "");
+    assert_eq!(rig.tenant.waits, Some(Until::Pooled));
+    let strict = Users::of_shared(&USERS.map(|user| User { acl: Some("+@all -select"), ..user }));
+    assert!(rig.tenant.session.renew(|user| strict.plan_of(user)));
+    rig.pooled(Ok(()));
+    assert!(rig.hear().starts_with("-NOPERM"));
+    assert_eq!((&*rig.more(), rig.kind()), ("pool: GET a", (0, false)));
+}
+
+#[test]
 fn a_reload_that_has_no_place_for_the_user_ends_the_session() {
     let mut rig = alice();
     rig.commands("GET a");
