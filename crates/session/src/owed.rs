@@ -187,6 +187,11 @@ impl Owed {
         self.runs.capacity() * size_of::<Run>() + self.made
     }
 
+    /// Bytes of the gate's own replies in it, save those that are the same for all.
+    pub(crate) const fn made(&self) -> usize {
+        self.made
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.runs.is_empty()
     }

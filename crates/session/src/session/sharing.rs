@@ -30,6 +30,9 @@ pub(super) const MAX_SHARED_FRAME: usize = 16 * 1024;
 /// A connection of the client's own is kept so long after what it was taken for: whoever uses MULTI once does so again.
 const FIRST_HOLD: Duration = Duration::from_secs(1);
 
+/// A command of a dozen bytes may be told kilobytes of its client. With so much told and not yet delivered, the next waits.
+const MAX_TOLD: usize = 64 * 1024;
+
 /// Each time it is taken again it is kept twice as long, so often at most: 64 s.
 const MOST_DOUBLINGS: u32 = 6;
 
@@ -407,10 +410,10 @@ impl Session {
         if !frame.is_whole_within(self.plan.held_command()) {
             return Verdict::NeedWhole;
         }
-        // What is owed may yet change what is said of the client.
+        // What is owed may yet change what is said of the client, and what is said of it must not pile up.
         let changing =
             self.sharing.as_ref().is_some_and(|sharing| sharing.leased || sharing.naming.is_some());
-        if changing && !self.owed.is_empty() {
+        if (changing || self.owed.made() >= MAX_TOLD) && !self.owed.is_empty() {
             return Verdict::WaitUntilPaid;
         }
         let args = frame.after_name();

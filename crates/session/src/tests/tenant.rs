@@ -218,7 +218,9 @@ impl Tenant {
 
     fn speak(&mut self) {
         while self.session.speaks() {
-            self.session.render(&mut self.heard);
+            let mut said = Vec::new();
+            self.session.render(&mut said);
+            self.heard.extend(said);
         }
     }
 }

@@ -183,7 +183,7 @@ impl Connection {
 
     /// Wakes `waker`, which is `client`'s, when it takes commands again, or is over.
     pub fn wait(&self, client: SessionKey, waker: &Waker) {
-        self.pool.wait(client, waker);
+        self.pool.wait(client, waker, &self.worker.guests);
     }
 
     /// Ends it, if nobody has used it for long, or nobody is there any more who waits for it to answer.

@@ -1,6 +1,7 @@
 //! The shared connections of one kind.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::task::Waker;
 
@@ -14,6 +15,9 @@ use crate::worker::served::Route;
 /// One connection serves all of a class, as long as it takes new commands. Others are opened beside those that are busy with
 /// large replies or wait for a client that does not read; beyond so many of a class, its new commands wait.
 const MAX_CONNECTIONS: usize = 8;
+
+/// Who has left is forgotten among those who wait each time their number comes to a power of two, from here on.
+const FORGET_FROM: usize = 64;
 
 /// The pools of one worker. They live as long as somebody uses them.
 #[derive(Debug, Default)]
@@ -36,7 +40,7 @@ pub struct Pool {
     key: PoolKey,
     connections: RefCell<Vec<Rc<Connection>>>,
     /// Who waits for a connection that takes commands.
-    waiting: RefCell<Vec<(SessionKey, Waker)>>,
+    waiting: RefCell<HashMap<SessionKey, Waker>>,
 }
 
 impl Pools {
@@ -89,7 +93,7 @@ impl Pool {
         }
         if same.nth(MAX_CONNECTIONS - 1).is_some() {
             drop(connections);
-            self.wait(client, waker);
+            self.wait(client, waker, &worker.guests);
             return None;
         }
         let fresh = Connection::open(class, Rc::clone(worker), Rc::clone(self));
@@ -98,17 +102,18 @@ impl Pool {
     }
 
     /// Wakes `waker`, which is `client`'s, when a connection takes commands again.
-    pub fn wait(&self, client: SessionKey, waker: &Waker) {
+    pub fn wait(&self, client: SessionKey, waker: &Waker, guests: &Guests) {
         let mut waiting = self.waiting.borrow_mut();
-        if !waiting.iter().any(|(_, known)| known.will_wake(waker)) {
-            waiting.push((client, waker.clone()));
+        if waiting.len() >= FORGET_FROM && waiting.len().is_power_of_two() {
+            waiting.retain(|client, _| guests.get(*client).is_some());
         }
+        waiting.entry(client).or_insert_with(|| waker.clone());
     }
 
     /// Whether anybody but `client` waits for a connection, and is still there.
     pub fn is_short_for_others(&self, client: SessionKey, guests: &Guests) -> bool {
         let waiting = self.waiting.borrow();
-        waiting.iter().any(|(waiting, _)| *waiting != client && guests.get(*waiting).is_some())
+        waiting.keys().any(|waiting| *waiting != client && guests.get(*waiting).is_some())
     }
 
     /// A connection takes commands again, or has made room for another.

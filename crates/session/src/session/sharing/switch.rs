@@ -76,8 +76,10 @@ impl Session {
 
     fn switch_to(&mut self, db: u32, resp3: bool) {
         let Some(sharing) = &mut self.sharing else { return };
-        sharing.switching = Some((db, resp3));
-        sharing.epoch = sharing.epoch.wrapping_add(1);
+        // It is judged anew as long as it waits.
+        if sharing.switching.replace((db, resp3)) != Some((db, resp3)) {
+            sharing.epoch = sharing.epoch.wrapping_add(1);
+        }
     }
 
     /// The server's words to SELECT on the client's own connection.

@@ -76,3 +76,15 @@ fn tracking_goes_to_nobody_else() {
     rig.at(1000);
     assert_eq!(rig.commands("CLIENT TRACKING ON"), "own: CLIENT TRACKING ON");
 }
+
+#[test]
+fn what_is_told_of_a_client_does_not_pile_up() {
+    let mut rig = Rig::trust();
+    rig.commands(&format!("CLIENT SETNAME {}", "n".repeat(1000)));
+    rig.hear();
+    assert_eq!(rig.commands("GET a"), "pool: GET a");
+    rig.commands(&["CLIENT INFO"; 100].join(";"));
+    assert!(rig.tenant.session.held() < 256 * 1024, "{} bytes", rig.tenant.session.held());
+    let heard = rig.pool("$-1|");
+    assert_eq!(heard.matches("name=nnn").count(), 100);
+}
