@@ -382,3 +382,16 @@ fn a_database_that_is_refused() {
     }
     neighbours.are_served();
 }
+
+/// Nothing else is owed on that connection then: who asked must be told all the same.
+#[test]
+fn an_answer_that_cannot_be_hellos() {
+    let fake = Fake::start(|words| (words == ["HELLO"]).then(|| Answer::Bytes(bulk("forged"))));
+    let gate = before(&fake).start();
+    for _ in 0..2 {
+        let mut client = gate.connect();
+        client.send("HELLO");
+        let rest = String::from_utf8_lossy(&client.read_to_end().0).into_owned();
+        assert_eq!(rest, "");
+    }
+}

@@ -436,6 +436,18 @@ struct Count<'a> {
     totals: &'a mut Totals,
 }
 
+impl<'a> Count<'a> {
+    fn of(
+        worker: &'a Worker,
+        route: &'a Route,
+        presence: &'a mut Presence,
+        client: Option<&'a Stream>,
+    ) -> Self {
+        let Presence { entry, totals, since, .. } = presence;
+        Self { client, since: *since, worker, entry, route, totals }
+    }
+}
+
 impl Authenticator for Count<'_> {
     fn authenticate(&mut self, user: Option<&[u8]>, password: &[u8]) -> Attempt {
         authenticate(self.worker, self.entry, self.route, user, password)

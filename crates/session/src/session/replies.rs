@@ -109,7 +109,7 @@ impl Session {
         if part.ended > 0 {
             self.owed.settle(part.ended);
         }
-        self.needed(now);
+        self.keep_lease(now);
         if of_setup && self.asked.login == Login::Sent && self.owed.is_empty() {
             self.logged_in();
         }

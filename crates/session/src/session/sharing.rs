@@ -30,11 +30,11 @@ pub(super) const MAX_SHARED_FRAME: usize = 16 * 1024;
 /// A connection of the client's own is kept so long after what it was taken for: whoever uses MULTI once does so again.
 const FIRST_HOLD: Duration = Duration::from_secs(1);
 
-/// A command of a dozen bytes may be told kilobytes of its client. With so much told and not yet delivered, the next waits.
-const MAX_TOLD: usize = 64 * 1024;
-
 /// Each time it is taken again it is kept twice as long, so often at most: 64 s.
 const MOST_DOUBLINGS: u32 = 6;
+
+/// A command of a dozen bytes may be told kilobytes of its client. With so much told and not yet delivered, the next waits.
+const MAX_TOLD: usize = 64 * 1024;
 
 /// What a client that shares upstream connections is to them.
 #[derive(Debug, Default)]
@@ -159,7 +159,7 @@ impl Session {
         self.sharing.as_ref().is_some_and(|sharing| sharing.left)
     }
 
-    /// The client's own upstream connection is still needed, for messages may come on it.
+    /// The client's own upstream connection is needed: something was done that needs it, or messages may come on it.
     pub fn keep_lease(&mut self, now: Tick) {
         if let Some(sharing) = &mut self.sharing {
             sharing.needed_at = now;
@@ -320,7 +320,7 @@ impl Session {
                 return Verdict::Answer(Answer::Error(Local::Canned(line)));
             }
         }
-        self.needed(now);
+        self.keep_lease(now);
         if let Some(sharing) = &mut self.sharing {
             sharing.for_good |= pin == Pin::Session;
         }
@@ -358,13 +358,6 @@ impl Session {
         (sharing.switching, sharing.refusal) = (None, None);
         sharing.epoch = sharing.epoch.wrapping_add(1);
         self.asked.login = Login::Unlinked;
-    }
-
-    /// Something was done that needs the client's own connection.
-    pub(super) fn needed(&mut self, now: Tick) {
-        if let Some(sharing) = &mut self.sharing {
-            sharing.needed_at = now;
-        }
     }
 
     fn settle_shared<H: Host>(&mut self, exact: CommandId, frame: &Frame<'_>, host: &mut H) -> Verdict {

@@ -37,14 +37,8 @@ impl Relay {
             }
             match self.link.next(self.down.unread()) {
                 Incoming::Part(part) => {
-                    let mut count = Count {
-                        worker: &self.worker,
-                        entry: &self.presence.entry,
-                        route: &self.route,
-                        totals: &mut self.presence.totals,
-                        client: self.client.as_ref(),
-                        since: self.presence.since,
-                    };
+                    let mut count =
+                        Count::of(&self.worker, &self.route, &mut self.presence, self.client.as_ref());
                     let len = part.bytes.len();
                     let streams = part.ended == 0;
                     match self.session.reply(&part, self.answered_at, &mut count) {

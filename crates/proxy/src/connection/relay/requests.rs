@@ -53,14 +53,7 @@ impl Relay {
             }
             let Some(room) = self.room(least, cx) else { return Want::Company };
             let pooled = self.session.is_pooled();
-            let mut count = Count {
-                worker: &self.worker,
-                entry: &self.presence.entry,
-                route: &self.route,
-                totals: &mut self.presence.totals,
-                client: self.client.as_ref(),
-                since: self.presence.since,
-            };
+            let mut count = Count::of(&self.worker, &self.route, &mut self.presence, self.client.as_ref());
             match self.session.next(&self.up.unread()[..room], self.asked_at, &mut count) {
                 Step::Forward { len, first, owed, shape, .. } if pooled => {
                     let bytes = &self.up.unread()[..len];

@@ -22,6 +22,10 @@ const MAX_HALF: usize = 16 * 1024;
 /// ask Redis for gigabytes before the first reply shows it.
 const FIRST_HALF: usize = 32;
 
+/// A piece of a reply that has not ended is this long only where the reply fills the better part of a shared connection's
+/// read.
+const LARGE_PIECE: usize = 32 * 1024;
+
 /// A client with so many small replies in a row is not expected to ask for large ones.
 const PROVEN: u64 = 16;
 
@@ -317,16 +321,9 @@ impl Guest for Relay {
         self.silent_since = now;
         self.presence.entry.moved.set(now);
         self.count_bytes(Direction::FromUpstream, part.bytes.len() as u64);
-        let mut count = Count {
-            worker: &self.worker,
-            entry: &self.presence.entry,
-            route: &self.route,
-            totals: &mut self.presence.totals,
-            client: self.client.as_ref(),
-            since: self.presence.since,
-        };
+        let mut count = Count::of(&self.worker, &self.route, &mut self.presence, self.client.as_ref());
         let fate = self.session.reply(part, now, &mut count);
-        let large = part.ended == 0 && part.bytes.len() > LAGGING / 2;
+        let large = part.ended == 0 && part.bytes.len() > LARGE_PIECE;
         if large {
             self.session.set_lagging();
         }
@@ -345,6 +342,7 @@ impl Guest for Relay {
                 Heard::Other
             }
             Fate::Lost(why) => {
+                self.route.counts.error(why.into());
                 self.session.lost(Some(why));
                 self.wake();
                 return Heard::Gone;

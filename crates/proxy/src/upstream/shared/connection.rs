@@ -271,9 +271,7 @@ impl Connection {
                 return Poll::Ready(End::SetupTimeout);
             }
         }
-        if let Err(end) = state.write(cx) {
-            return Poll::Ready(end);
-        }
+        state.write(cx);
         if let Some(end) = self.unstall(state, cx) {
             return Poll::Ready(end);
         }
@@ -333,6 +331,8 @@ impl Connection {
                     at += len;
                     if state.link.is_ready() {
                         state.deadline = None;
+                        // The gate's password was in it.
+                        state.setup = Outbox::default();
                         self.settle(Outcome::Ready);
                         self.tell();
                     }
@@ -349,7 +349,11 @@ impl Connection {
                         run = Run::new(key, self.worker.guests.get(key), at);
                     }
                     match run.take(&part, buf, now) {
-                        Heard::Doubt => break Err(End::Doubt),
+                        Heard::Doubt => {
+                            // Nothing more may be owed to it here, and nobody else would tell it.
+                            self.lose(key, None);
+                            break Err(End::Doubt);
+                        }
                         Heard::Gone => self.worker.guests.forget(key),
                         Heard::Pass | Heard::Drop | Heard::Other => {}
                     }
@@ -371,15 +375,13 @@ impl Connection {
 
 impl State {
     /// Writes until all that may go is gone, or has to wait.
-    fn write(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
-        let Phase::Open(stream) = &mut self.stream else { return Ok(()) };
-        let flushed = match self.setup.poll_write(cx, stream) {
-            Poll::Ready(Ok(())) if self.link.is_ready() => self.outbox.poll_write(cx, stream),
-            other => other,
-        };
-        match flushed {
-            // What it said before it went is still to be read; then its end shows there.
-            Poll::Ready(Ok(()) | Err(_)) | Poll::Pending => Ok(()),
+    fn write(&mut self, cx: &mut Context<'_>) {
+        let Phase::Open(stream) = &mut self.stream else { return };
+        // What the server said before it went is still to be read where a write fails; then its end shows there.
+        if let Poll::Ready(Ok(())) = self.setup.poll_write(cx, stream)
+            && self.link.is_ready()
+        {
+            let _ = self.outbox.poll_write(cx, stream);
         }
     }
 

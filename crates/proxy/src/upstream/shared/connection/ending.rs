@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use portcullis_session::session::Unavailable;
-use portcullis_session::{PoolFault, PoolKey, PooledLink};
+use portcullis_session::{PoolFault, PoolKey, PooledLink, SessionKey};
 
 use super::{Connection, Outbox, Outcome, Phase};
 use crate::metrics::{UpstreamErrorKind, UpstreamState};
@@ -49,10 +49,15 @@ impl Connection {
     fn abandon(&self, why: Option<Unavailable>) {
         let creditors: Vec<_> = self.state.borrow().link.creditors().collect();
         for key in creditors {
-            if let Some(guest) = self.worker.guests.get(key) {
-                self.worker.guests.forget(key);
-                guest.borrow_mut().lost(why);
-            }
+            self.lose(key, why);
+        }
+    }
+
+    /// Tells one that no reply will come to it any more.
+    pub(super) fn lose(&self, key: SessionKey, why: Option<Unavailable>) {
+        if let Some(guest) = self.worker.guests.get(key) {
+            self.worker.guests.forget(key);
+            guest.borrow_mut().lost(why);
         }
     }
 

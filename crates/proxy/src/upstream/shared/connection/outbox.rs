@@ -8,8 +8,8 @@ use crate::net::stream::Stream;
 /// After a burst, no more room than this is kept for the next one.
 const KEPT: usize = 64 * 1024;
 
-/// What waits to be written.
-#[derive(Debug, Default)]
+/// What waits to be written. Never printed: a login may be in it.
+#[derive(Default)]
 pub(super) struct Outbox {
     bytes: Vec<u8>,
     written: usize,
