@@ -8,7 +8,10 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 cd "$top"
 
 steps=(format lints docs purity licences advisories deploy unit e2e peers fuzz)
-logs=${CARGO_TARGET_DIR:-$top/target}/test-logs
+target=${CARGO_TARGET_DIR:-$top/target}
+logs=$target/test-logs
+# What all steps and a build of the release leave on the disk, with some to spare.
+need_mib=6144
 summary=()
 failed=0
 
@@ -20,6 +23,7 @@ main() {
     done
     mkdir -p "$logs"
     rm -f "$logs"/*.log
+    room
     prepare
     for step in "${wanted[@]}"; do
         run "$step"
@@ -28,6 +32,15 @@ main() {
     detail "$logs"/*.log
     [ "$failed" = 0 ] || { say "$failed of ${#wanted[@]} steps failed"; exit 1; }
     echo "all ${#wanted[@]} steps passed in $SECONDS s"
+}
+
+# A full disk shows as errors of the compiler, the linker and the servers under test, in any words.
+room() {
+    local used free
+    used=$(du -sm "$target" | cut -f1)
+    free=$(df -Pm "$target" | awk 'NR == 2 {print $4}')
+    [ $((used + free)) -ge $need_mib ] ||
+        fail "$target has $used MiB and $free MiB are free there: the tests need $need_mib MiB together; make room, or set CARGO_TARGET_DIR"
 }
 
 prepare() {
@@ -40,6 +53,8 @@ prepare() {
     cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
     cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
     export PATH=${CARGO_HOME:-$HOME/.cargo}/bin:$PATH
+    # What is built once needs no store of its parts, which takes more of the disk than the rest.
+    export CARGO_INCREMENTAL=${CARGO_INCREMENTAL:-0}
     command -v cargo-deny >/dev/null || cargo install --quiet --locked cargo-deny
     command -v cargo-fuzz >/dev/null || cargo install --quiet --locked cargo-fuzz
 }
@@ -146,7 +161,7 @@ step_peers() {
     cargo build --locked -p portcullis
     timeout 120 python3 benches/peers/bench.py --quick --strict --peers portcullis portcullis-shared haproxy --cases get-p16 \
         --parts cases connections tls \
-        --portcullis "${CARGO_TARGET_DIR:-target}/debug/portcullis" --redis "$(redis_server)"
+        --portcullis "$target/debug/portcullis" --redis "$(redis_server)"
 }
 
 # Where the libraries cannot be fetched, that is said, and nothing is known.

@@ -174,7 +174,9 @@ struct Tally {
 /// The server's commands; containers by themselves, which the server would refuse for their arity, are left out.
 fn commands(client: &mut Client) -> Vec<Known> {
     let Value::Array(listed) = client.call(&[b"COMMAND"]) else { panic!("no list of commands") };
-    let known: Vec<Known> = listed.iter().flat_map(Known::of).collect();
+    let mut known: Vec<Known> = listed.iter().flat_map(Known::of).collect();
+    // The server lists them in another order each time; what is made of them is to be the same.
+    known.sort_unstable_by(|one, other| one.name.cmp(&other.name));
     assert!(known.len() > 350, "{}", known.len());
     known
         .into_iter()
