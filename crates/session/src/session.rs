@@ -20,7 +20,7 @@ use self::identity::{Deferred, Entering, Keys};
 pub use self::sharing::Lease;
 use self::sharing::{Before, Sharing};
 pub use self::step::{CloseReason, Fate, Step, Unavailable, Until};
-use crate::observe::Host;
+use crate::observe::{Host, Observer};
 use crate::owed::{Local, Owed, Run, What};
 use crate::plan::{Care, Plan};
 use crate::shape::Shape;
@@ -240,9 +240,9 @@ impl Session {
     }
 
     fn commands<H: Host>(&mut self, buf: &[u8], now: Tick, observer: &mut H) -> Step<'_> {
-        let (mut at, mut owed) = (0, 0);
-        let first = self.ticket();
-        let muted = self.asked.mute == Mute::All;
+        let mut at = 0;
+        let mut batch = Batch { first: self.ticket(), owed: 0, id: CommandId::UNKNOWN, n: 0, now };
+        let flows = self.flows();
         loop {
             let rest = &buf[at..];
             let request = match self.peeked.take() {
@@ -261,16 +261,14 @@ impl Session {
                 Request::Need { .. } if at > 0 => break,
                 Request::Need { at_least } => return self.need(at_least),
                 Request::Command { len, name, arguments }
-                    if let Some(id) = self.plain(name, &rest[..len], arguments) =>
+                    if flows && let Some(id) = self.plain(name, &rest[..len], arguments) =>
                 {
-                    self.queue_plain();
-                    self.owe_at(first.plus(owed), What::Plain, id, now, muted);
-                    observer.command(id, 1);
+                    self.join(&mut batch, id, observer);
                     at += len;
-                    owed += 1;
                 }
                 Request::Head { name, .. }
-                    if self.asked.login == Login::Done
+                    if flows
+                        && self.asked.login == Login::Done
                         && let Some(id) = self.plain_by_name(name.of(rest)) =>
                 {
                     match self.scan.stream(rest) {
@@ -281,12 +279,9 @@ impl Session {
                         }
                         Err(error) => return self.refuse_bytes(error),
                     }
-                    self.queue_plain();
-                    self.owe_at(first.plus(owed), What::Plain, id, now, muted);
-                    observer.command(id, 1);
+                    self.join(&mut batch, id, observer);
                     self.stream = Stream::Forwarding;
-                    self.seq = self.seq.wrapping_add(owed + 1);
-                    return Step::Forward { len: at, first, owed: owed + 1, shape: Shape::One, whole: false };
+                    return self.forward(batch, at, false, observer);
                 }
                 Request::Head { .. } if at > 0 => break,
                 request if at > 0 => {
@@ -306,8 +301,44 @@ impl Session {
                 }
             }
         }
+        self.forward(batch, at, true, observer)
+    }
+
+    /// One more command goes on with those before it.
+    #[inline]
+    fn join<O: Observer>(&mut self, batch: &mut Batch, id: CommandId, observer: &mut O) {
+        if batch.id != id {
+            self.owe_batch(batch, observer);
+            batch.id = id;
+        }
+        batch.n += 1;
+    }
+
+    /// The commands of one name that came last.
+    fn owe_batch<O: Observer>(&mut self, batch: &mut Batch, observer: &mut O) {
+        let n = std::mem::take(&mut batch.n);
+        if n == 0 {
+            return;
+        }
+        self.queue_plain(n);
+        let muted = self.asked.mute == Mute::All;
+        let seq = batch.first.plus(batch.owed).seq;
+        self.owed.push(Run { what: What::Plain, n, id: batch.id, at: batch.now, muted, seq });
+        observer.command(batch.id, n);
+        batch.owed += n;
+    }
+
+    fn forward<O: Observer>(
+        &mut self,
+        mut batch: Batch,
+        len: usize,
+        whole: bool,
+        observer: &mut O,
+    ) -> Step<'_> {
+        self.owe_batch(&mut batch, observer);
+        let Batch { first, owed, .. } = batch;
         self.seq = self.seq.wrapping_add(owed);
-        Step::Forward { len: at, first, owed, shape: Shape::One, whole: true }
+        Step::Forward { len, first, owed, shape: Shape::One, whole }
     }
 
     fn resume(&mut self, buf: &[u8]) -> Step<'_> {
@@ -387,7 +418,7 @@ impl Session {
     /// The command, if it is bytes with one reply that may go on with its neighbours.
     #[inline]
     fn plain(&self, name: Span, bytes: &[u8], arguments: u64) -> Option<CommandId> {
-        let id = self.flowing(name.of(bytes)).filter(|_| self.fits(bytes.len()))?;
+        let id = lookup(name.of(bytes)).filter(|_| self.fits(bytes.len()))?;
         match self.plan.care(id) {
             Care::None => Some(id),
             Care::Rules => self.is_allowed(id, name, bytes, arguments).then_some(id),
@@ -396,22 +427,21 @@ impl Session {
     }
 
     fn plain_by_name(&self, name: &[u8]) -> Option<CommandId> {
-        self.flowing(name).filter(|id| self.plan.care(*id) == Care::None)
+        lookup(name).filter(|id| self.plan.care(*id) == Care::None)
     }
 
-    #[inline]
-    fn flowing(&self, name: &[u8]) -> Option<CommandId> {
-        let flows = matches!(self.asked.login, Login::Done | Login::Pooled) && self.asked.mute != Mute::Next;
-        if flows { lookup(name) } else { None }
+    /// Whether commands may go on with their neighbours.
+    fn flows(&self) -> bool {
+        matches!(self.asked.login, Login::Done | Login::Pooled) && self.asked.mute != Mute::Next
     }
 
     fn known(&self, name: &[u8]) -> CommandId {
         lookup(name).unwrap_or(CommandId::UNKNOWN)
     }
 
-    fn queue_plain(&mut self) {
+    fn queue_plain(&mut self, n: u64) {
         if let Some(transaction) = &mut self.asked.transaction {
-            transaction.queue();
+            transaction.queue(n);
         }
     }
 
@@ -433,18 +463,25 @@ impl Session {
     fn owe_apart(&mut self, what: What, id: CommandId, at: Tick, muted: bool) -> Ticket {
         self.seq = self.seq.wrapping_add(1);
         let ticket = self.ticket();
-        self.owe_at(ticket, what, id, at, muted);
+        self.owed.push(Run { what, n: 1, id, at, muted, seq: ticket.seq });
         self.seq = self.seq.wrapping_add(2);
         ticket
-    }
-
-    fn owe_at(&mut self, ticket: Ticket, what: What, id: CommandId, at: Tick, muted: bool) {
-        self.owed.push(Run { what, n: 1, id, at, muted, seq: ticket.seq });
     }
 
     const fn ticket(&self) -> Ticket {
         Ticket { session: self.key, seq: self.seq }
     }
+}
+
+/// Commands that go on together.
+struct Batch {
+    first: Ticket,
+    /// How many of them are owed by now.
+    owed: u64,
+    /// Those after them: `n` in a row of this name, which are not.
+    id: CommandId,
+    n: u64,
+    now: Tick,
 }
 
 /// What was sent in place of a client's bytes leaves this much room behind; an idle session is meant to be small.

@@ -14,9 +14,9 @@ pub(crate) struct Transaction {
 }
 
 impl Transaction {
-    /// One more command was sent to be queued.
-    pub(crate) const fn queue(&mut self) {
-        self.queued = self.queued.saturating_add(1);
+    /// So many more commands were sent to be queued.
+    pub(crate) const fn queue(&mut self, n: u64) {
+        self.queued = self.queued.saturating_add(n);
     }
 
     /// As [`Transaction::queue`], for a command that EXEC answers with a confirmation. False: too many of them.
@@ -25,7 +25,7 @@ impl Transaction {
             return false;
         }
         self.confirmations.places.push((self.queued, verb));
-        self.queue();
+        self.queue(1);
         true
     }
 

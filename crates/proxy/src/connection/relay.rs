@@ -105,6 +105,8 @@ pub struct Relay {
     client_ended: bool,
     draining: bool,
     closing: Option<CloseReason>,
+    /// How many unread bytes there must be for the session to go on, where it waits for nothing else.
+    starved: Option<usize>,
     /// How many unread bytes the link wants to see at once.
     reply_need: usize,
     asked_at: Tick,
@@ -211,6 +213,7 @@ impl Relay {
             client_ended: false,
             draining: false,
             closing: None,
+            starved: None,
             reply_need: 1,
             asked_at: now,
             answered_at: now,
@@ -234,8 +237,11 @@ impl Relay {
             Some(Signal::Drain) => self.draining = true,
             None => {}
         }
-        if self.presence.entry.take_renewal() && !self.renew() {
-            return Poll::Ready(Ended::at_once(ClosedReason::Revoked));
+        if self.presence.entry.take_renewal() {
+            self.starved = None;
+            if !self.renew() {
+                return Poll::Ready(Ended::at_once(ClosedReason::Revoked));
+            }
         }
         if let Some(ended) = self.expire() {
             return Poll::Ready(ended);
@@ -265,7 +271,7 @@ impl Relay {
             if self.client_ended && (self.session.blocks() || self.link.streams()) {
                 return Poll::Ready(Ended::at_once(ClosedReason::Client));
             }
-            if self.moves == before {
+            if self.moves == before || self.starves_for().is_some() {
                 break;
             }
         }

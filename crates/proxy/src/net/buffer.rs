@@ -113,6 +113,12 @@ impl Pool {
             free.push(data);
         }
         drop(free);
+        if self.is_short() {
+            self.wake_next();
+        }
+    }
+
+    fn wake_next(&self) {
         let next = self.waiting.borrow_mut().pop();
         if let Some(waker) = next {
             waker.wake();

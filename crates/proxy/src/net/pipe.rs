@@ -63,12 +63,17 @@ impl Pipe {
 
     /// Writes until all that was passed is gone. Returns the bytes written by this call through `moved`, also where it
     /// ends in waiting.
+    #[inline]
     pub fn poll_flush(
         &mut self,
         cx: &mut Context<'_>,
         to: &mut Stream,
         moved: &mut u64,
     ) -> Poll<io::Result<()>> {
+        if self.is_pending() { self.poll_write(cx, to, moved) } else { Poll::Ready(Ok(())) }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, to: &mut Stream, moved: &mut u64) -> Poll<io::Result<()>> {
         while self.is_pending() {
             let aside = &self.out[self.written..];
             let passed = &self.buffer.bytes()[..self.passed];

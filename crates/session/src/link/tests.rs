@@ -80,7 +80,7 @@ fn exec(queued: u64, confirmations: &[u64]) -> Shape {
         if confirmations.contains(&place) {
             assert!(transaction.queue_confirmation(Verb::Subscribe));
         } else {
-            transaction.queue();
+            transaction.queue(1);
         }
     }
     Shape::Exec(transaction.into_confirmations())

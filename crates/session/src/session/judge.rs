@@ -121,7 +121,7 @@ impl Session {
             },
         };
         if let Verdict::Send { what: What::Plain | What::Blocking, .. } = verdict {
-            self.queue_plain();
+            self.queue_plain(1);
         }
         verdict
     }

@@ -1,3 +1,4 @@
+mod batches;
 mod bounds;
 mod endings;
 mod handshakes;

@@ -19,6 +19,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Count {
     pub(crate) commands: u64,
+    /// As they were reported: names, and how many in a row.
+    pub(crate) batches: Vec<(&'static str, u64)>,
     pub(crate) answered: u64,
     pub(crate) denied: Vec<Denied>,
     pub(crate) errors: Vec<String>,
@@ -26,8 +28,9 @@ pub(crate) struct Count {
 }
 
 impl Observer for Count {
-    fn command(&mut self, _id: CommandId, n: u64) {
+    fn command(&mut self, id: CommandId, n: u64) {
         self.commands += n;
+        self.batches.push((id.name(), n));
     }
 
     fn denied(&mut self, _id: CommandId, reason: Denied) {

@@ -92,7 +92,8 @@ impl Relay {
 
     /// Replies that came by a shared connection do not wake this task, so that it looks by itself whether the client rests.
     fn rest_check(&self) -> Option<Tick> {
-        let limit = self.pace().idle.filter(|_| self.sharing.is_some())?;
+        let pace = self.presence.entry.served.pace();
+        let limit = pace.idle.filter(|_| self.sharing.is_some())?;
         Some(self.worker.clock.latest().after(limit))
     }
 
@@ -116,26 +117,29 @@ impl Relay {
         }
     }
 
-    fn pace(&self) -> Pace {
-        self.presence.entry.served.pace()
-    }
-
     /// The first thing that must happen, and by when.
     fn due(&self) -> Option<(Tick, Due)> {
-        let all = [
-            self.write_due(),
-            self.login_due(),
-            self.enter_due(),
-            self.frame_due(),
-            self.idle_due(),
-            self.response_due(),
-            self.lease_due(),
-        ];
-        all.into_iter().flatten().min_by_key(|(at, _)| *at)
+        let pace = self.presence.entry.served.pace();
+        let mut first: Option<(Tick, Due)> = None;
+        let mut consider = |due: Option<(Tick, Due)>| {
+            if let Some((at, _)) = due
+                && first.as_ref().is_none_or(|(earliest, _)| at < *earliest)
+            {
+                first = due;
+            }
+        };
+        consider(self.write_due(&pace));
+        consider(self.login_due(&pace));
+        consider(self.enter_due(&pace));
+        consider(self.frame_due(&pace));
+        consider(self.idle_due(&pace));
+        consider(self.response_due(&pace));
+        consider(self.lease_due());
+        first
     }
 
     /// Neither direction moves, and one of them should.
-    fn write_due(&self) -> Option<(Tick, Due)> {
+    fn write_due(&self, pace: &Pace) -> Option<(Tick, Due)> {
         let reason = if self.down.is_pending() {
             ClosedReason::Slow
         } else if self.up.is_pending() && matches!(self.upstream, Upstream::Open(_)) {
@@ -143,32 +147,32 @@ impl Relay {
         } else {
             return None;
         };
-        Some((self.presence.entry.moved.get().after(self.pace().write?), Due::Close(reason)))
+        Some((self.presence.entry.moved.get().after(pace.write?), Due::Close(reason)))
     }
 
     /// The gate's first login on a connection is part of getting one; a later one waits behind the client's commands.
-    fn login_due(&self) -> Option<(Tick, Due)> {
+    fn login_due(&self, pace: &Pace) -> Option<(Tick, Due)> {
         let first = self.session.is_logging_in() && !self.link.answered();
-        if first { Some((self.linked_at.after(self.pace().login?), Due::Response)) } else { None }
+        if first { Some((self.linked_at.after(pace.login?), Due::Response)) } else { None }
     }
 
-    fn enter_due(&self) -> Option<(Tick, Due)> {
-        let limit = self.pace().enter.filter(|_| self.session.user().is_none())?;
+    fn enter_due(&self, pace: &Pace) -> Option<(Tick, Due)> {
+        let limit = pace.enter.filter(|_| self.session.user().is_none())?;
         Some((self.user_since.after(limit), Due::Close(ClosedReason::Timeout)))
     }
 
-    fn frame_due(&self) -> Option<(Tick, Due)> {
-        Some((self.frame.since?.after(self.pace().frame?), Due::Close(ClosedReason::Timeout)))
+    fn frame_due(&self, pace: &Pace) -> Option<(Tick, Due)> {
+        Some((self.frame.since?.after(pace.frame?), Due::Close(ClosedReason::Timeout)))
     }
 
-    fn idle_due(&self) -> Option<(Tick, Due)> {
-        let limit = self.pace().idle?;
+    fn idle_due(&self, pace: &Pace) -> Option<(Tick, Due)> {
+        let limit = pace.idle?;
         let idle = self.session.is_idle() && !self.link.streams();
         idle.then(|| (self.presence.entry.moved.get().after(limit), Due::Close(ClosedReason::Idle)))
     }
 
-    fn response_due(&self) -> Option<(Tick, Due)> {
-        let limit = self.pace().response?;
+    fn response_due(&self, pace: &Pace) -> Option<(Tick, Due)> {
+        let limit = pace.response?;
         let waits = self.session.owes() && !self.waits_for_others() && !self.down.is_pending();
         waits.then(|| (self.silent_since.after(limit), Due::Response))
     }
@@ -192,6 +196,7 @@ impl Relay {
     }
 }
 
+#[derive(Clone, Copy)]
 enum Due {
     Close(ClosedReason),
     Response,

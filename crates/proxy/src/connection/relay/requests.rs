@@ -22,6 +22,28 @@ impl Relay {
     /// Reads, judges and writes on, until one of them has to wait.
     pub(super) fn requests(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
         loop {
+            let Some(total) = self.starves_for().or_else(|| self.wanted(cx)) else { return Ok(()) };
+            if self.client_ended || !self.may_read(cx) || !self.fill_up(cx, total)? {
+                return Ok(());
+            }
+            self.starved = None;
+        }
+    }
+
+    /// How many unread bytes there must be before anything more can be done for the client. `None`: other things may
+    /// change that as well.
+    pub(super) fn starves_for(&self) -> Option<usize> {
+        let waits_for_others = self.sharing.is_some()
+            || self.client_ended
+            || self.draining
+            || self.closing.is_some()
+            || self.session.is_ending();
+        self.starved.filter(|_| !waits_for_others)
+    }
+
+    /// Judges and writes what there is. Gives the number of unread bytes for which to read on.
+    fn wanted(&mut self, cx: &mut Context<'_>) -> Option<usize> {
+        loop {
             self.return_lease();
             let want = self.judge_requests(cx);
             if self.poll_dial(cx) {
@@ -29,16 +51,16 @@ impl Relay {
             }
             if !self.flush_up(cx) {
                 self.frame.stop();
-                return Ok(());
+                return None;
             }
-            let total = match want {
-                Want::Bytes(total) => total,
-                Want::Company if !self.up.is_full() => self.up.unread().len() + 1,
-                Want::Company | Want::Nothing => return Ok(()),
+            return match want {
+                Want::Bytes(total) => {
+                    self.starved = Some(total);
+                    self.starved
+                }
+                Want::Company if !self.up.is_full() => Some(self.up.unread().len() + 1),
+                Want::Company | Want::Nothing => None,
             };
-            if self.client_ended || !self.may_read(cx) || !self.fill_up(cx, total)? {
-                return Ok(());
-            }
         }
     }
 
@@ -170,10 +192,13 @@ impl Relay {
     }
 
     /// The gate's own replies, where it is their turn. Says whether there were any.
+    #[inline]
     pub(super) fn speak(&mut self) -> bool {
-        let spoke = self.session.speaks()
-            && !self.down.is_congested()
-            && self.down.insert(|out| self.session.render(out)) > 0;
+        self.session.speaks() && self.render()
+    }
+
+    fn render(&mut self) -> bool {
+        let spoke = !self.down.is_congested() && self.down.insert(|out| self.session.render(out)) > 0;
         self.moves += u64::from(spoke);
         spoke
     }

@@ -51,7 +51,7 @@ impl Session {
         if leased {
             if in_transaction {
                 sharing.for_good = true;
-                self.queue_plain();
+                self.queue_plain(1);
                 return Verdict::plain();
             }
             return Verdict::Send { shape: Shape::Whole, what: What::Select(asked.ok()) };
