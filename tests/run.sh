@@ -37,7 +37,8 @@ main() {
 # A full disk shows as errors of the compiler, the linker and the servers under test, in any words.
 room() {
     local used free
-    used=$(du -smc "$target" crates/*/fuzz/target 2>/dev/null | tail -n 1 | cut -f1)
+    # Before the first build of the fuzz targets there is nothing of theirs to count.
+    used=$({ du -smc "$target" crates/*/fuzz/target 2>/dev/null || true; } | tail -n 1 | cut -f1)
     free=$(df -Pm "$target" | awk 'NR == 2 {print $4}')
     [ $((used + free)) -ge $need_mib ] ||
         fail "$target has $used MiB and $free MiB are free there: the tests need $need_mib MiB together; make room, or set CARGO_TARGET_DIR"

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use e2e::client::command;
+use e2e::fake::{Answer, Fake};
 use e2e::{Client, Gate, Redis, Stage, Way, eventually, own_turn};
 use rustix::process::Signal;
 
@@ -58,6 +59,30 @@ fn sends_everything_before_it_reads_shared() {
 #[test]
 fn sends_everything_before_it_reads_passthrough() {
     sends_everything_before_it_reads(Way::Passthrough);
+}
+
+/// More refusals than are written at once stand between two replies that came in one piece: nothing else will happen that
+/// could bring the second one out.
+#[test]
+fn a_reply_behind_many_of_the_gates_own() {
+    const REFUSED: usize = 5_000;
+    let fake = Fake::start(|words| match words {
+        ["GET", "first"] => Some(Answer::Nothing),
+        ["GET", "last"] => Some(Answer::Bytes(b"$5\r\nfirst\r\n$4\r\nlast\r\n".to_vec())),
+        _ => None,
+    });
+    let gate = Gate::before_address(&fake.address()).listener("auth: trust").listener("acl: +get").start();
+    let mut client = gate.connect();
+    for _ in 0..5 {
+        client.hold(&command("GET first"));
+        client.hold(&command("FLUSHALL").repeat(REFUSED));
+        client.send("GET last");
+        client.gets("\"first\"");
+        for _ in 0..REFUSED {
+            assert!(client.read().text().starts_with("NOPERM "));
+        }
+        client.gets("\"last\"");
+    }
 }
 
 /// Clients that ask for 300 MiB and never read: others are served, memory stays.

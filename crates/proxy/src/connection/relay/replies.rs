@@ -16,12 +16,16 @@ impl Relay {
     /// Reads, judges and writes on, until one of them has to wait.
     pub(super) fn replies(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
         loop {
-            self.judge_replies();
-            if !self.flush_down(cx)? && !self.hears_login() {
+            let held_up = self.judge_replies();
+            let flushed = self.flush_down(cx)?;
+            if !flushed && !self.hears_login() {
                 return Ok(());
             }
             if let Some(reason) = self.closing {
                 return Err(self.over(reason));
+            }
+            if flushed && held_up {
+                continue;
             }
             if !self.fill_down(cx) {
                 return Ok(());
@@ -29,7 +33,8 @@ impl Relay {
         }
     }
 
-    fn judge_replies(&mut self) {
+    /// True: so much waits for the client that the rest has to come after it.
+    fn judge_replies(&mut self) -> bool {
         self.speak();
         while self.closing.is_none() && (!self.down.is_congested() || self.hears_login()) {
             if !matches!(self.upstream, Upstream::Open(_)) {
@@ -86,6 +91,7 @@ impl Relay {
                 }
             }
         }
+        self.down.is_congested() || self.session.speaks()
     }
 
     /// The stream from upstream is of no use beyond this point.
