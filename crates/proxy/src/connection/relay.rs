@@ -7,6 +7,7 @@ mod requests;
 mod sharing;
 
 use std::cell::RefCell;
+use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -105,8 +106,6 @@ pub struct Relay {
     client_ended: bool,
     draining: bool,
     closing: Option<CloseReason>,
-    /// How many unread bytes there must be for the session to go on, where it waits for nothing else.
-    starved: Option<usize>,
     /// How many unread bytes the link wants to see at once.
     reply_need: usize,
     asked_at: Tick,
@@ -119,8 +118,10 @@ pub struct Relay {
     frame: FrameClock,
     accounted: usize,
     aside: usize,
-    /// Counts what changed, so that a poll goes on until nothing does.
-    moves: u64,
+    /// Counts what changed in this turn, so that it goes on until nothing does.
+    moves: u32,
+    /// How many unread bytes there must be for the session to go on, where it waits for nothing else.
+    starved: Option<NonZeroU32>,
     /// How many reads are left of this turn.
     reads_left: u32,
     /// What a read has found in this turn; its waker will tell when that changes.
@@ -213,7 +214,6 @@ impl Relay {
             client_ended: false,
             draining: false,
             closing: None,
-            starved: None,
             reply_need: 1,
             asked_at: now,
             answered_at: now,
@@ -224,6 +224,7 @@ impl Relay {
             accounted: 0,
             aside: 0,
             moves: 0,
+            starved: None,
             reads_left: 0,
             dry: Dry::default(),
         }
@@ -249,6 +250,7 @@ impl Relay {
         if let Err(ended) = self.check_shared() {
             return Poll::Ready(ended);
         }
+        self.moves = 0;
         self.reads_left = READS_PER_TURN;
         self.dry = Dry::default();
         loop {

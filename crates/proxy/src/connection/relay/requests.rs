@@ -1,5 +1,6 @@
 //! From the client to the upstream.
 
+use std::num::NonZeroU32;
 use std::task::{Context, Poll};
 
 use portcullis_session::Step;
@@ -38,7 +39,8 @@ impl Relay {
             || self.draining
             || self.closing.is_some()
             || self.session.is_ending();
-        self.starved.filter(|_| !waits_for_others)
+        let starved = self.starved.filter(|_| !waits_for_others)?;
+        usize::try_from(starved.get()).ok()
     }
 
     /// Judges and writes what there is. Gives the number of unread bytes for which to read on.
@@ -55,8 +57,8 @@ impl Relay {
             }
             return match want {
                 Want::Bytes(total) => {
-                    self.starved = Some(total);
-                    self.starved
+                    self.starved = u32::try_from(total).ok().and_then(NonZeroU32::new);
+                    Some(total)
                 }
                 Want::Company if !self.up.is_full() => Some(self.up.unread().len() + 1),
                 Want::Company | Want::Nothing => None,
@@ -199,7 +201,7 @@ impl Relay {
 
     fn render(&mut self) -> bool {
         let spoke = !self.down.is_congested() && self.down.insert(|out| self.session.render(out)) > 0;
-        self.moves += u64::from(spoke);
+        self.moves += u32::from(spoke);
         spoke
     }
 }
