@@ -1,6 +1,6 @@
 //! Keys as we find them against `COMMAND GETKEYSANDFLAGS`, over generated arguments for every command.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_resp::command::keys::{Frame, keys};
 use portcullis_resp::command::{Access, CommandId, Find, lookup, lookup_subcommand};
@@ -214,7 +214,9 @@ fn check(client: &mut Client, args: &[String]) -> bool {
         assert!(ours.keys().eq(expected.keys()), "{args:?}");
     } else if certain && a_value_is_named_as_an_option(id, args) {
         // The server's helper reads that value as an option; the command does not.
-        assert!(ours.contains_key(args[1].as_bytes()), "{args:?}: {ours:?}");
+        let stored = destinations(id, args);
+        let due: BTreeSet<&[u8]> = stored.into_iter().chain([&args[1]]).map(|key| key.as_bytes()).collect();
+        assert!(ours.keys().map(Vec::as_slice).eq(due), "{args:?}: {ours:?}");
     } else if certain && id.name().starts_with("georadius") {
         // Of two STOREs the server finds the first one only, but writes the second.
         assert!(expected.keys().all(|key| ours.contains_key(key)), "{args:?}: {ours:?}");
@@ -236,6 +238,35 @@ fn a_value_is_named_as_an_option(id: CommandId, args: &[String]) -> bool {
         is(&pair[0], &["store", "storedist", "count"])
             && is(&pair[1], &["store", "storedist", "limit", "get", "by"])
     })
+}
+
+/// Where SORT and GEORADIUS store, as the commands themselves read their options; `they_store_where_we_say` asks the server.
+/// Of several places SORT has the last one, GEORADIUS we hold to all of them.
+fn destinations(id: CommandId, args: &[String]) -> Vec<&String> {
+    let options = match id.name() {
+        "sort" => 2,
+        "georadius" => 6,
+        _ => 5,
+    };
+    let mut words = args.iter().skip(options);
+    let mut stored = Vec::new();
+    while let Some(word) = words.next() {
+        let values = match (id.name(), word.to_ascii_lowercase().as_str()) {
+            ("sort", "limit") => 2,
+            ("sort", "store" | "by" | "get") => 1,
+            ("sort", _) => 0,
+            (_, "store" | "storedist" | "count") => 1,
+            _ => 0,
+        };
+        let value = (0..values).map_while(|_| words.next()).last();
+        if word.to_ascii_lowercase().starts_with("store") && values > 0 {
+            if id.name() == "sort" {
+                stored.clear();
+            }
+            stored.extend(value);
+        }
+    }
+    stored
 }
 
 /// The same by way of the frame.
