@@ -372,9 +372,7 @@ fn the_report_is_what_is_audited() {
         (edit(&with_token(), "[127.0.0.1]", "[127.0.0.1, 127.0.0.2]"), 200),
     ] {
         gate.configure(&yaml);
-        let mut answer = None;
-        let mut line = gate.reloads(|| answer = Some(gate.post_reload()));
-        let (status, report) = answer.expect("asked");
+        let ((status, report), mut line) = gate.reload_by_http();
         assert_eq!(status, code, "{report}");
         line.as_object_mut().expect("an object").remove("time").expect("a time");
         assert_eq!(report, line);

@@ -1,6 +1,6 @@
 //! Starting, draining, stopping, and running out of file descriptors.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use e2e::client::command;
@@ -110,22 +110,27 @@ fn no_half_replies() {
     let redis = Redis::plain();
     let mut gate = Gate::before(&redis).start();
     let stop = AtomicBool::new(false);
+    let begun = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..8)
             .map(|i| {
                 let mut client = gate.connect();
-                let stop = &stop;
-                scope.spawn(move || load(&mut client, i, stop))
+                let (stop, begun) = (&stop, &begun);
+                scope.spawn(move || {
+                    client.asks("PING", "+PONG");
+                    begun.fetch_add(1, Ordering::Relaxed);
+                    load(&mut client, i, stop)
+                })
             })
             .collect();
+        eventually("all are served", || (begun.load(Ordering::Relaxed) == 8).then_some(()));
         std::thread::sleep(Duration::from_millis(300));
         gate.process().signal(Signal::TERM);
         let status = gate.process().wait();
         stop.store(true, Ordering::Relaxed);
         assert_eq!(status.code(), Some(0));
-        for worker in workers {
-            assert!(worker.join().expect("whole replies") > 0);
-        }
+        let replies: usize = workers.into_iter().map(|worker| worker.join().expect("whole replies")).sum();
+        assert!(replies > 0, "there was no load");
     });
 }
 
@@ -230,7 +235,7 @@ fn too_many_clients() {
     }
     let (got, _) = gate.connect().read_to_end();
     assert_eq!(String::from_utf8_lossy(&got), "-ERR max number of clients reached\r\n");
-    assert!(gate.metric("connections_refused_total", &[("reason", "limit")]) == 1.0);
+    gate.counts("connections_refused_total", &[("reason", "limit")], 1.0);
     drop(two);
     eventually("there is room again", || {
         let mut client = gate.connect();

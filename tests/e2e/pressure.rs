@@ -232,7 +232,7 @@ fn a_thousand_clients(way: Way) {
         client.gets(&format!(r#""{i}""#));
     }
     let gate = stage.gate.as_ref().expect("a gate");
-    assert!(gate.metric("clients", &[("listener", "public")]) == 1000.0);
+    gate.counts("clients", &[("listener", "public")], 1000.0);
     drop(clients);
     eventually("all are gone", || (gate.metric("clients", &[("listener", "public")]) == 0.0).then_some(()));
     eventually("Redis has none of them", || (stage.redis.tcp_clients().len() < 5).then_some(()));

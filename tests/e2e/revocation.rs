@@ -224,7 +224,7 @@ fn a_deny_is_added() {
     let deny = edit(&house.yaml, "[office, guests]", "[office, guests], deny: [127.0.0.2/32]");
     house.cuts_guests(house.gate.address(), |gate| gate.reload_with(&deny));
     refuses(&house.gate, "127.0.0.2");
-    assert!(house.gate.metric("connections_closed_total", &[("reason", "revoked")]) == 7.0);
+    house.gate.counts("connections_closed_total", &[("reason", "revoked")], 7.0);
 }
 
 #[test]
@@ -280,7 +280,7 @@ fn an_entry_expires() {
     stays.goes_on(&house.redis);
     assert!(house.gate.audited("reload").is_empty());
     refuses(&house.gate, "127.0.0.2");
-    assert!(house.gate.metric("connections_refused_total", &[("reason", "expired")]) == 1.0);
+    house.gate.counts("connections_refused_total", &[("reason", "expired")], 1.0);
 }
 
 /// An `until` that is brought forward, into the past or to a moment from now.

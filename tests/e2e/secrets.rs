@@ -159,7 +159,7 @@ fn no_output_holds_a_secret() {
             is_clean(path, &get(&gate, path, token));
         }
     }
-    let (_, report) = gate.post_reload();
+    let ((_, report), _) = gate.reload_by_http();
     is_clean("the answer to a reload", &report.to_string());
 
     let arguments: [&[&str]; 8] = [
@@ -194,7 +194,7 @@ fn no_output_holds_a_secret() {
         is_clean("check", &output(gate.directory(), &["check"]));
         is_clean("check --json", &output(gate.directory(), &["check", "--json"]));
         is_clean("run", &output(gate.directory(), &["run"]));
-        is_clean("the answer to a bad reload", &gate.post_reload().1.to_string());
+        is_clean("the answer to a bad reload", &gate.reload_by_http().0.1.to_string());
     }
     gate.reload_with(&format!("{YAML}\nlog: {{level: debug}}\n{next}: [\n"));
     gate.configure(YAML);

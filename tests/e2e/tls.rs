@@ -32,12 +32,8 @@ fn is_served(gate: &Gate, config: &Arc<ClientConfig>) -> bool {
 }
 
 #[track_caller]
-fn log_says(gate: &Gate, text: &str) {
-    eventually(&format!("the log says {text:?}"), || gate.stderr().contains(text).then_some(()));
-}
-
-fn refused(gate: &Gate) -> f64 {
-    gate.metric("connections_refused_total", &[("listener", "public"), ("reason", "tls")])
+fn has_refused(gate: &Gate, handshakes: f64) {
+    gate.counts("connections_refused_total", &[("listener", "public"), ("reason", "tls")], handshakes);
 }
 
 #[test]
@@ -62,7 +58,7 @@ fn both_versions_and_large_values() {
         client.gets("+OK");
         assert_eq!(client.is_closed(), End::Eof, "the gate says goodbye");
     }
-    assert_eq!(refused(&gate), 0.0);
+    has_refused(&gate, 0.0);
 }
 
 #[test]
@@ -103,8 +99,8 @@ fn the_list_comes_first() {
     let mut stranger = gate.connect_from("127.0.0.2", "127.0.0.1");
     let (rest, _) = stranger.read_to_end();
     assert!(rest.is_empty(), "{rest:?}");
-    assert!(gate.metric("connections_refused_total", &[("reason", "not_allowed")]) == 1.0);
-    assert_eq!(refused(&gate), 0.0);
+    gate.counts("connections_refused_total", &[("reason", "not_allowed")], 1.0);
+    has_refused(&gate, 0.0);
 }
 
 #[test]
@@ -115,14 +111,14 @@ fn who_speaks_the_wrong_language() {
     plain.send("PING");
     let (rest, _) = plain.read_to_end();
     assert!(rest.is_empty(), "{}", rest.escape_ascii());
-    log_says(&secure, "it speaks plain text; let it connect with TLS (rediss://");
-    assert_eq!(refused(&secure), 1.0);
+    secure.logs("it speaks plain text; let it connect with TLS (rediss://");
+    has_refused(&secure, 1.0);
 
     let open = Gate::before(&redis).start();
     for _ in 0..20 {
         assert!(Client::try_tls(open.address(), &ca.client(), "localhost").is_err());
     }
-    log_says(&open, "client speaks TLS to a listener without tls; let it connect without TLS (redis://)");
+    open.logs("client speaks TLS to a listener without tls; let it connect without TLS (redis://)");
     let told = open.stderr().lines().filter(|line| line.contains("speaks TLS")).count();
     assert!(told <= 10, "{told} lines for 20 clients");
 }
@@ -166,16 +162,16 @@ fn client_certificates_required() {
         assert!(is_served(&gate, &servers.client_with(Some(&clients.good), &[version])));
         assert!(!is_served(&gate, &servers.client_with(None, &[version])), "none");
     }
-    log_says(&gate, "name=alice");
-    let mut count = refused(&gate);
-    assert_eq!(count, 2.0);
+    gate.logs("name=alice");
+    let mut count = 2.0;
+    has_refused(&gate, count);
     for (why, pair) in &clients.bad {
         // Lines of a kind are a second apart.
         std::thread::sleep(Duration::from_millis(1100));
         assert!(!is_served(&gate, &servers.client_as(pair)), "{why}");
-        log_says(&gate, why);
+        gate.logs(why);
         count += 1.0;
-        eventually("it is counted", || (refused(&gate) == count).then_some(()));
+        has_refused(&gate, count);
     }
 }
 
@@ -232,7 +228,7 @@ fn an_expired_revocation_list_refuses() {
         .tls(&servers.server(), ", client_ca: clients.pem, client_crl: revoked.pem")
         .start();
     assert!(!is_served(&gate, &servers.client_as(&clients.good)));
-    log_says(&gate, "has expired");
+    gate.logs("has expired");
 }
 
 #[test]
@@ -289,14 +285,14 @@ fn broken_handshakes() {
         assert!(!rest.windows(5).any(|part| part == b"+PONG"), "{what}: answered");
         assert!(is_served(&gate, &ca.client()), "after {what}");
     }
-    assert_eq!(refused(&gate), rows.len() as f64);
+    has_refused(&gate, rows.len() as f64);
     // Who leaves without a word is none of those.
     let socket = TcpStream::connect(gate.address()).expect("it listens");
     socket.shutdown(Shutdown::Both).expect("connected");
     eventually("it has left", || {
         (gate.metric("connections_closed_total", &[("reason", "client")]) >= 9.0).then_some(())
     });
-    assert_eq!(refused(&gate), rows.len() as f64);
+    has_refused(&gate, rows.len() as f64);
 }
 
 /// The first flight of a client.
@@ -385,7 +381,7 @@ mod upstream {
         client.send("SET never 1");
         client.gets("-ERR portcullis: upstream 'main' unavailable (tls)");
         client.is_closed();
-        log_says(&gate, log);
+        gate.logs(log);
         let kind = [("upstream", "main"), ("kind", "tls")];
         eventually("it is counted", || (gate.metric("upstream_errors_total", &kind) >= 1.0).then_some(()));
     }

@@ -140,8 +140,8 @@ fn wrong_credentials() {
         client.asks("GET k", NOAUTH);
     }
     assert!(redis.tcp_clients().iter().all(|line| line.contains("cmd=ping")), "only the health check");
-    assert_eq!(gate.metric("auth_failures_total", &[("listener", "public")]), 10.0);
-    assert_eq!(gate.metric("commands_denied_total", &[("reason", "login")]), 20.0);
+    gate.counts("auth_failures_total", &[("listener", "public")], 10.0);
+    gate.counts("commands_denied_total", &[("reason", "login")], 20.0);
     client.asks(&format!("AUTH alice {ALICE}"), "+OK");
     client.asks("AUTH bob x", WRONGPASS);
     client.asks("HELLO 3 AUTH bob x", WRONGPASS);

@@ -17,7 +17,7 @@ use crate::http;
 use crate::ports;
 use crate::process::Process;
 use crate::redis::Redis;
-use crate::wait::PATIENCE;
+use crate::wait::{PATIENCE, within_patience};
 
 pub struct Gate {
     // Before the directory: the gate must be gone when its directory is removed.
@@ -294,6 +294,24 @@ impl Gate {
     /// Sum of the samples of `portcullis_NAME` with these labels; 0 when there is none.
     pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         http::sample(&self.get("/metrics").1, &format!("portcullis_{name}"), labels).unwrap_or(0.0)
+    }
+
+    /// Waits until [`Self::metric`] is `value`: what a client sees may come before it is counted.
+    #[track_caller]
+    pub fn counts(&self, name: &str, labels: &[(&str, &str)], value: f64) {
+        let mut last = None;
+        let reached = within_patience(|| {
+            last = Some(self.metric(name, labels));
+            last == Some(value)
+        });
+        assert!(reached, "{name} of {labels:?} is {last:?}, not {value}");
+    }
+
+    /// Waits until the log has `text`: its lines are written by a thread of their own.
+    #[track_caller]
+    pub fn logs(&self, text: &str) {
+        let logged = within_patience(|| self.stderr().contains(text));
+        assert!(logged, "{text:?} is not in the log: {}", self.stderr());
     }
 
     pub fn has_metric(&self, name: &str, labels: &[(&str, &str)]) -> bool {

@@ -78,4 +78,12 @@ impl Gate {
             http::post(self.admin(), "/api/reload", TOKEN).expect("the admin endpoint answers");
         (status, serde_json::from_str(&body).unwrap_or_else(|e| panic!("{e} in {body}")))
     }
+
+    /// As [`post_reload`](Self::post_reload), and the audit line of it, which may come later.
+    #[track_caller]
+    pub fn reload_by_http(&self) -> ((u16, Value), Value) {
+        let mut answer = None;
+        let line = self.reloads(|| answer = Some(self.post_reload()));
+        (answer.expect("asked"), line)
+    }
 }

@@ -12,14 +12,25 @@ const STEP: Duration = Duration::from_millis(10);
 /// Polls `probe` until it gives a value; panics naming `what` when [`PATIENCE`] is over.
 #[track_caller]
 pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+    let mut value = None;
+    let came = within_patience(|| {
+        value = probe();
+        value.is_some()
+    });
+    assert!(came, "waited {PATIENCE:?} in vain until {what}");
+    value.expect("it came")
+}
+
+/// Polls `probe`; whether it became true before [`PATIENCE`] was over.
+pub(crate) fn within_patience(mut probe: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(value) = probe() {
-            return value;
+    while !probe() {
+        if Instant::now() >= deadline {
+            return false;
         }
-        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain until {what}");
         sleep(STEP);
     }
+    true
 }
 
 /// Panics as soon as `probe` is false within `duration`.

@@ -172,11 +172,11 @@ fn a_response_that_does_not_come() {
 #[test]
 fn a_response_that_may_take_its_time() {
     let redis = Redis::plain();
-    let gate = sharing(Gate::before(&redis)).upstream("response_timeout: 500ms").start();
+    let gate = sharing(Gate::before(&redis)).upstream("response_timeout: 2s").start();
     let mut neighbours = Neighbours::enter(&gate);
     let mut client = gate.connect();
     client.send("BLPOP list 0");
-    for _ in 0..15 {
+    for _ in 0..35 {
         neighbours.are_served();
         std::thread::sleep(Duration::from_millis(100));
     }

@@ -7,9 +7,10 @@ use crate::audit::{Subject, Totals};
 use crate::connection::admit::Place;
 use crate::metrics::ClosedReason;
 use crate::worker::Worker;
-use crate::worker::table::Entry;
+use crate::worker::table::{Entry, Signal};
 
-/// Present while it exists. Dropped without [`Presence::leave`] (a panic), the end is reported as an error.
+/// Present while it exists. Dropped without [`Presence::leave`], the end is reported with the reason for which it was to be
+/// cut (the worker stopped before its turn came), otherwise as an error (a panic).
 pub(super) struct Presence {
     pub(super) entry: Rc<Entry>,
     pub(super) totals: Totals,
@@ -65,7 +66,11 @@ impl Presence {
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        self.leave(ClosedReason::Error);
+        let reason = match self.entry.take_signal() {
+            Some(Signal::Cut(reason)) => reason,
+            Some(Signal::Drain) | None => ClosedReason::Error,
+        };
+        self.leave(reason);
         self.worker.table.remove(self.key);
     }
 }
