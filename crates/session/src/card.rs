@@ -9,6 +9,7 @@ use portcullis_resp::{encode, reply};
 
 use crate::handshake::strict_integer;
 use crate::observe::Peer;
+use crate::subscriptions::Subscriptions;
 
 mod kill;
 
@@ -27,11 +28,8 @@ pub(crate) struct View<'a> {
     pub(crate) user: &'a str,
     pub(crate) db: u64,
     pub(crate) resp3: bool,
-    pub(crate) channels: u64,
-    pub(crate) patterns: u64,
-    pub(crate) shards: u64,
+    pub(crate) subscriptions: Subscriptions,
     pub(crate) monitors: bool,
-    pub(crate) tracks: bool,
 }
 
 /// How a command is answered: a whole reply, encoded.
@@ -53,6 +51,7 @@ impl Card {
         }
         match (subcommand, args) {
             (id::CLIENT, [word, ..]) => unknown_subcommand(word),
+            _ if view.subscriptions.active() && !view.resp3 => not_while_subscribed(subcommand),
             (id::CLIENT_ID, _) => integer(own_id(view)),
             (id::CLIENT_GETNAME, _) => self.get_name(view),
             (id::CLIENT_SETNAME, [name]) => self.set_name(name).map_or_else(error, |()| ok()),
@@ -134,16 +133,16 @@ impl Card {
 
     /// In Redis's order. What Redis counts and the gate does not, is 0.
     fn line(&self, command: CommandId, view: &View<'_>) -> String {
-        let View { peer, user, db, channels, patterns, shards, .. } = view;
+        let View { peer, user, db, subscriptions: Subscriptions { channels, patterns, shards }, .. } = view;
         let Self { name, lib_name, lib_ver } = self;
         let (id, age) = (own_id(view), peer.age().as_secs());
         let (address, local_address) = (peer.address(), peer.local_address());
         let (flags, cmd) = (flags(view), command.name());
-        let (redir, resp) = (if view.tracks { 0 } else { -1 }, if view.resp3 { 3 } else { 2 });
+        let resp = if view.resp3 { 3 } else { 2 };
         format!(
             "id={id} addr={address} laddr={local_address} fd=0 name={name} age={age} idle=0 flags={flags} db={db} \
              sub={channels} psub={patterns} ssub={shards} multi=-1 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 \
-             obl=0 oll=0 omem=0 tot-mem=0 events=r cmd={cmd} user={user} redir={redir} resp={resp} lib-name={lib_name} \
+             obl=0 oll=0 omem=0 tot-mem=0 events=r cmd={cmd} user={user} redir=-1 resp={resp} lib-name={lib_name} \
              lib-ver={lib_ver}\n"
         )
     }
@@ -198,12 +197,12 @@ impl Kind {
     }
 
     const fn of(view: &View<'_>) -> Self {
-        if view.channels > 0 || view.patterns > 0 || view.shards > 0 { Self::Pubsub } else { Self::Normal }
+        if view.subscriptions.active() { Self::Pubsub } else { Self::Normal }
     }
 }
 
 fn flags(view: &View<'_>) -> String {
-    let set = [(view.monitors, 'O'), (Kind::of(view) == Kind::Pubsub, 'P'), (view.tracks, 't')];
+    let set = [(view.monitors, 'O'), (Kind::of(view) == Kind::Pubsub, 'P')];
     let flags: String = set.iter().filter(|(set, _)| *set).map(|(_, flag)| *flag).collect();
     if flags.is_empty() { "N".to_owned() } else { flags }
 }
@@ -251,6 +250,12 @@ fn quoting(before: &[u8], text: &[u8], after: &[u8]) -> Said {
     let mut line = before.to_vec();
     encode::sanitise(&mut line, text);
     line.extend_from_slice(after);
+    Said::Error(line)
+}
+
+fn not_while_subscribed(command: CommandId) -> Said {
+    let mut line = Vec::with_capacity(128);
+    reply::not_while_subscribed(&mut line, command.name());
     Said::Error(line)
 }
 

@@ -146,6 +146,11 @@ impl Link {
         self.raw || self.monitor || self.subscriptions.active()
     }
 
+    /// What was confirmed so far.
+    pub const fn subscriptions(&self) -> Subscriptions {
+        self.subscriptions
+    }
+
     /// Whether nothing is owed.
     pub fn is_paid(&self) -> bool {
         self.owed.is_empty()

@@ -6,6 +6,7 @@ use std::time::Duration;
 use portcullis_resp::command::CommandId;
 
 use crate::plan::Plan;
+use crate::subscriptions::Subscriptions;
 
 /// Takes what happened. Called on the command path: implementations must be cheap and must not fail.
 pub trait Observer {
@@ -70,4 +71,6 @@ pub trait Peer {
     fn local_address(&self) -> String;
     /// For how long it has been connected.
     fn age(&self) -> Duration;
+    /// What it subscribes to on the upstream connection that it has for itself.
+    fn subscriptions(&self) -> Subscriptions;
 }

@@ -8,9 +8,9 @@ use crate::shape::Verb;
 /// changed follows from its verb and from whether the total moved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Subscriptions {
-    channels: u64,
-    patterns: u64,
-    shards: u64,
+    pub(crate) channels: u64,
+    pub(crate) patterns: u64,
+    pub(crate) shards: u64,
 }
 
 impl Subscriptions {

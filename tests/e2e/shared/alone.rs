@@ -197,6 +197,26 @@ alike! {
         assert!(line.contains(&format!("id={id} ")) && line.lines().count() == 1, "{line:?}");
         client.is_in_step("after");
     }
+
+    /// What it subscribes to is in CLIENT INFO; in RESP2 a subscriber may not ask for it.
+    fn what_a_client_subscribes_to(scene: &Scene<'_>) {
+        let mut client = scene.client();
+        assert_eq!(client.ask("HELLO 2").items().len(), 14);
+        client.asks("SUBSCRIBE one two", r#"["subscribe" "one" :1]"#);
+        client.gets(r#"["subscribe" "two" :2]"#);
+        let may = "only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context";
+        client.asks("CLIENT INFO", &format!("-ERR Can't execute 'client|info': {may}"));
+        client.asks("RESET", "+RESET");
+        assert_eq!(client.ask("HELLO 3").items().len(), 14);
+        client.send_raw(&[command("SUBSCRIBE one"), command("PSUBSCRIBE p*"), command("CLIENT INFO")].concat());
+        client.gets(r#">["subscribe" "one" :1]"#);
+        client.gets(r#">["psubscribe" "p*" :2]"#);
+        let info = client.read().text();
+        assert!(info.contains(" flags=P ") && info.contains(" sub=1 psub=1 ssub=0 "), "{info:?}");
+        client.asks("UNSUBSCRIBE one", r#">["unsubscribe" "one" :1]"#);
+        let list = client.ask("CLIENT LIST TYPE pubsub").text();
+        assert!(list.contains(" sub=0 psub=1 "), "{list:?}");
+    }
 }
 
 /// Nobody sees, ends or wakes another client of the gate.

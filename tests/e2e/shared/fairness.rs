@@ -166,7 +166,7 @@ fn many_that_never_read(count: usize, limits: &str, bound: u64) {
             );
         }
         // Redis itself copies a GiB meanwhile, in its one thread. Were each waited for, it would be 20 s.
-        assert!(slowest < 8 * SLOWEST, "answers took {slowest:?} beside them");
+        assert!(slowest < 12 * SLOWEST, "answers took {slowest:?} beside them");
         neighbours.are_served();
         assert_eq!(gate.metric("clients", &[]), Neighbours::COUNT as f64);
     }

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use portcullis_resp::command::CommandId;
 use portcullis_session::observe::{Attempt, Authenticator, Denied, Observer, Peer};
 use portcullis_session::session::{CloseReason, Unavailable};
+use portcullis_session::subscriptions::Subscriptions;
 use portcullis_session::tick::SessionKey;
 use portcullis_session::{Link, Plan, Session, Tick};
 
@@ -437,6 +438,7 @@ impl Drop for Relay {
 /// Counts for one session.
 struct Count<'a> {
     client: Option<&'a Stream>,
+    link: &'a Link,
     since: Instant,
     worker: &'a Worker,
     entry: &'a Entry,
@@ -450,9 +452,10 @@ impl<'a> Count<'a> {
         route: &'a Route,
         presence: &'a mut Presence,
         client: Option<&'a Stream>,
+        link: &'a Link,
     ) -> Self {
         let Presence { entry, totals, since, .. } = presence;
-        Self { client, since: *since, worker, entry, route, totals }
+        Self { client, link, since: *since, worker, entry, route, totals }
     }
 }
 
@@ -479,6 +482,10 @@ impl Peer for Count<'_> {
 
     fn age(&self) -> Duration {
         self.since.elapsed()
+    }
+
+    fn subscriptions(&self) -> Subscriptions {
+        self.link.subscriptions()
     }
 }
 

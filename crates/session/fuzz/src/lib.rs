@@ -7,6 +7,7 @@ use portcullis_acl::{CommandPlan, CommandRules};
 use portcullis_resp::command::CommandId;
 use portcullis_resp::limits::RequestLimits;
 use portcullis_session::inject::Preamble;
+use portcullis_session::subscriptions::Subscriptions;
 use portcullis_session::{Attempt, Auth, Authenticator, Denied, Observer, Peer, Plan, Session, SessionKey};
 
 /// Small, so that inputs reach it.
@@ -104,6 +105,10 @@ impl Peer for Deaf {
 
     fn age(&self) -> Duration {
         Duration::ZERO
+    }
+
+    fn subscriptions(&self) -> Subscriptions {
+        Subscriptions::default()
     }
 }
 

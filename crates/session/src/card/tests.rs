@@ -23,6 +23,10 @@ impl Peer for Someone {
     fn age(&self) -> Duration {
         Duration::from_millis(12_900)
     }
+
+    fn subscriptions(&self) -> Subscriptions {
+        Subscriptions::default()
+    }
 }
 
 fn view() -> View<'static> {
@@ -31,11 +35,8 @@ fn view() -> View<'static> {
         user: "reporting",
         db: 3,
         resp3: false,
-        channels: 0,
-        patterns: 0,
-        shards: 0,
+        subscriptions: Subscriptions::default(),
         monitors: false,
-        tracks: false,
     }
 }
 
@@ -170,7 +171,7 @@ fn describes_its_client_in_redis_order() {
 }
 
 #[test]
-fn shows_what_it_subscribes_watches_and_tracks() {
+fn shows_what_it_subscribes_and_watches() {
     let fields = |view: View<'_>, wanted: &[&str]| {
         let line = Card::default().line(id::CLIENT_INFO, &view);
         line.split_ascii_whitespace()
@@ -178,14 +179,27 @@ fn shows_what_it_subscribes_watches_and_tracks() {
             .collect::<Vec<_>>()
             .join(" ")
     };
-    let all = &["flags", "sub", "psub", "ssub", "redir"];
-    assert_eq!(
-        fields(View { channels: 2, patterns: 3, shards: 4, ..view() }, all),
-        "flags=P sub=2 psub=3 ssub=4 redir=-1"
-    );
-    assert_eq!(fields(View { tracks: true, ..view() }, &["flags", "redir"]), "flags=t redir=0");
-    assert_eq!(fields(View { tracks: true, shards: 1, ..view() }, &["flags"]), "flags=Pt");
+    let subscriptions = Subscriptions { channels: 2, patterns: 3, shards: 4 };
+    let all = &["flags", "sub", "psub", "ssub"];
+    assert_eq!(fields(View { subscriptions, ..view() }, all), "flags=P sub=2 psub=3 ssub=4");
+    let subscriptions = Subscriptions { shards: 1, ..Subscriptions::default() };
+    assert_eq!(fields(View { subscriptions, ..view() }, &["flags"]), "flags=P");
     assert_eq!(fields(View { monitors: true, ..view() }, &["flags"]), "flags=O");
+}
+
+/// Redis says first that a subcommand is not known, or has the wrong arguments.
+#[test]
+fn says_nothing_to_a_subscriber_in_resp2() {
+    let subscriptions = Subscriptions { channels: 1, ..Subscriptions::default() };
+    let (card, view) = (&mut Card::default(), View { subscriptions, ..view() });
+    let rest = "only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context\r\n";
+    for (line, name) in [("info", "info"), ("SETNAME me", "setname"), ("kill id 7", "kill")] {
+        assert_eq!(ask(card, &view, line), fault(&format!("-ERR Can't execute 'client|{name}': {rest}")));
+    }
+    for line in ["setname", "info x", "nosuch"] {
+        assert_eq!(ask(card, &view, line), says(line));
+    }
+    assert_eq!(card.held(), 0);
 }
 
 #[test]
@@ -199,7 +213,8 @@ fn lists_whom_the_filter_leaves() {
     {
         assert_eq!(says(line), reply("$0\r\n\r\n"), "{line}");
     }
-    let subscribed = View { patterns: 1, resp3: true, ..view() };
+    let subscriptions = Subscriptions { patterns: 1, ..Subscriptions::default() };
+    let subscribed = View { subscriptions, resp3: true, ..view() };
     assert_eq!(ask(&mut Card::default(), &subscribed, "list type normal"), reply("=4\r\ntxt:\r\n"));
     assert_eq!(
         ask(&mut Card::default(), &subscribed, "list type pubsub"),

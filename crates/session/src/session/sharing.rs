@@ -21,6 +21,7 @@ use crate::pin::Pin;
 use crate::pool::PoolKey;
 use crate::shape::Shape;
 use crate::state::asked::Login;
+use crate::subscriptions::Subscriptions;
 use crate::tick::Tick;
 
 /// A command that is longer goes by a connection of the client's own: on a shared one others would wait for its end. As
@@ -417,11 +418,8 @@ impl Session {
             user,
             db: u64::from(sharing.db),
             resp3: sharing.resp3,
-            channels: 0,
-            patterns: 0,
-            shards: 0,
+            subscriptions: if sharing.leased { host.subscriptions() } else { Subscriptions::default() },
             monitors: self.confirmed.monitors,
-            tracks: false,
         };
         let named = usize::from(exact != id::CLIENT);
         let answer = match sharing.card.client(exact, args.get(named..).unwrap_or_default(), &view) {

@@ -160,12 +160,9 @@ impl Model {
         }
         // The gate does not send a second MONITOR, for Redis would not answer it; so nobody refuses it either.
         let swallowed = self.rules.gate && self.monitor && name == "monitor";
-        if self.listens_in_resp2()
-            && !in_subscriber_mode(&name)
-            && !swallowed
-            && !self.says_of_clients(&name, &argv)
-        {
-            let full = if name == "client" { "client|reply".to_owned() } else { name.clone() };
+        if self.listens_in_resp2() && !in_subscriber_mode(&name) && !swallowed {
+            let subcommand = || format!("client|{}", argv[1].to_ascii_lowercase());
+            let full = if name == "client" { subcommand() } else { name.clone() };
             let allowed = "only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed";
             return self.reject(&name, &format!("-ERR Can't execute '{full}': {allowed} in this context"));
         }

@@ -10,6 +10,7 @@ use super::users::Users;
 use crate::inject::Preamble;
 use crate::link::LinkFault;
 use crate::session::{CloseReason, Unavailable};
+use crate::subscriptions::Subscriptions;
 use crate::{
     Attempt, Auth, Authenticator, Denied, Fate, Incoming, Link, Observer, Peer, Plan, Session, SessionKey,
     Step, Tick, Until,
@@ -25,6 +26,7 @@ pub(crate) struct Count {
     pub(crate) denied: Vec<Denied>,
     pub(crate) errors: Vec<String>,
     pub(crate) users: Users,
+    pub(crate) subscriptions: Subscriptions,
 }
 
 impl Observer for Count {
@@ -67,6 +69,10 @@ impl Peer for Count {
 
     fn age(&self) -> Duration {
         Duration::from_secs(7)
+    }
+
+    fn subscriptions(&self) -> Subscriptions {
+        self.subscriptions
     }
 }
 

@@ -103,6 +103,7 @@ impl Tenant {
         }
         let pooled = self.session.is_pooled();
         let room = room.min(self.asked.len());
+        self.count.subscriptions = self.link.subscriptions();
         let turn = match self.session.next(&self.asked[..room], self.now, &mut self.count) {
             Step::Forward { len, first, owed, shape, .. } => {
                 assert!(len > 0, "no progress");

@@ -42,8 +42,13 @@ impl Relay {
             }
             match self.link.next(self.down.unread()) {
                 Incoming::Part(part) => {
-                    let mut count =
-                        Count::of(&self.worker, &self.route, &mut self.presence, self.client.as_ref());
+                    let mut count = Count::of(
+                        &self.worker,
+                        &self.route,
+                        &mut self.presence,
+                        self.client.as_ref(),
+                        &self.link,
+                    );
                     let len = part.bytes.len();
                     let streams = part.ended == 0;
                     match self.session.reply(&part, self.answered_at, &mut count) {

@@ -77,7 +77,8 @@ impl Relay {
             }
             let Some(room) = self.room(least, cx) else { return Want::Company };
             let pooled = self.session.is_pooled();
-            let mut count = Count::of(&self.worker, &self.route, &mut self.presence, self.client.as_ref());
+            let mut count =
+                Count::of(&self.worker, &self.route, &mut self.presence, self.client.as_ref(), &self.link);
             match self.session.next(&self.up.unread()[..room], self.asked_at, &mut count) {
                 Step::Forward { len, first, owed, shape, .. } if pooled => {
                     let bytes = &self.up.unread()[..len];

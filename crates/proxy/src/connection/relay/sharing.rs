@@ -321,7 +321,8 @@ impl Guest for Relay {
         self.silent_since = now;
         self.presence.entry.moved.set(now);
         self.count_bytes(Direction::FromUpstream, part.bytes.len() as u64);
-        let mut count = Count::of(&self.worker, &self.route, &mut self.presence, self.client.as_ref());
+        let mut count =
+            Count::of(&self.worker, &self.route, &mut self.presence, self.client.as_ref(), &self.link);
         let fate = self.session.reply(part, now, &mut count);
         let large = part.ended == 0 && part.bytes.len() > LARGE_PIECE;
         if large {
