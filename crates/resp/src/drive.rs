@@ -3,7 +3,7 @@
 
 use crate::error::{ReplyError, RequestError};
 use crate::limits::{MAX_NAME, RequestLimits};
-use crate::scan::{self, Reply, ReplyHead, ReplyScanner, Request, RequestScanner};
+use crate::scan::{self, Beginning, Reply, ReplyHead, ReplyScanner, Request, RequestScanner, Span};
 
 /// How the input arrives, and what is done with a frame that is not whole.
 #[derive(Clone, Copy, Debug)]
@@ -36,10 +36,16 @@ pub fn requests(input: &[u8], limits: RequestLimits, pace: Pace<'_>) -> (Vec<Sen
     let mut scanner = RequestScanner::new(limits);
     let mut feed = Feed::new(input, pace.chunks);
     let mut scanned_before = 0;
+    let mut last: Option<(Vec<u8>, Span, u64)> = None;
     while feed.more() {
         loop {
             let buf = feed.buf();
-            let request = match scanner.next(buf) {
+            let alike = last.as_ref().and_then(|(frame, name, arguments)| {
+                scanner.clone().next_like(&Beginning::of(frame, *name, *arguments)?, buf)
+            });
+            let request = scanner.next(buf);
+            assert!(alike.as_ref().is_none_or(|alike| *alike == request), "{alike:?} for {request:?}");
+            let request = match request {
                 Ok(request) => request,
                 Err(error) => return (sent, Some(error)),
             };
@@ -77,6 +83,7 @@ pub fn requests(input: &[u8], limits: RequestLimits, pace: Pace<'_>) -> (Vec<Sen
                     let given: Vec<_> = scan::arguments(&buf[..len]).collect();
                     assert_eq!(u64::try_from(given.len()).unwrap(), arguments);
                     assert_eq!(name.of(buf), &given[0][..given[0].len().min(MAX_NAME)]);
+                    last = Some((frame(len), name, arguments));
                     (len, Sent::Command(frame(len)))
                 }
             };
@@ -101,6 +108,7 @@ pub fn replies(input: &[u8], pace: Pace<'_>) -> (Vec<Answer>, Option<ReplyError>
     while feed.more() {
         loop {
             let buf = feed.buf();
+            check_bulk_strings(&scanner, buf);
             match scanner.next(buf) {
                 Ok(Reply::Need { at_least }) => {
                     assert!(at_least > buf.len() && at_least <= buf.len() + 1);
@@ -131,6 +139,23 @@ pub fn replies(input: &[u8], pace: Pace<'_>) -> (Vec<Answer>, Option<ReplyError>
         }
     }
     (answers, None)
+}
+
+/// Bulk strings found in a row are those that are found one by one.
+fn check_bulk_strings(scanner: &ReplyScanner, buf: &[u8]) {
+    let (mut together, mut apart) = (scanner.clone(), scanner.clone());
+    let (n, len) = together.bulk_strings(buf, 3);
+    assert!(n <= 3);
+    let mut at = 0;
+    for _ in 0..n {
+        let reply = apart.next(&buf[at..]);
+        let Ok(Reply::Whole { len, head: ReplyHead { kind: b'$', .. } }) = reply else {
+            panic!("{reply:?} is no whole bulk string");
+        };
+        at += len;
+    }
+    assert_eq!(at, len);
+    assert_eq!(together.last_integer(), apart.last_integer());
 }
 
 /// Streams one frame to its end: all that was handed out, or `None` where the input ends first.

@@ -9,7 +9,7 @@ mod reply;
 mod request;
 
 pub use reply::{FirstElement, Reply, ReplyHead, ReplyScanner, aggregate_header, first_element};
-pub use request::{Request, RequestScanner};
+pub use request::{Beginning, Request, RequestScanner};
 
 /// A range of a buffer, kept small.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -219,8 +219,15 @@ impl Link {
                     }
                     len += reply;
                     ended += 1;
-                    if this.kind == b'-' {
-                        break;
+                    match this.kind {
+                        b'-' => break,
+                        // They come in rows, and are neither errors nor pushes.
+                        b'$' => {
+                            let (more, bytes) = self.scan.bulk_strings(&buf[len..], left - ended);
+                            len += bytes;
+                            ended += more;
+                        }
+                        _ => {}
                     }
                 }
                 Ok(_) if ended > 0 => break,

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use portcullis_resp::command::{CommandId, lookup};
 use portcullis_resp::error::RequestError;
-use portcullis_resp::scan::{Request, RequestScanner, Span};
+use portcullis_resp::scan::{Beginning, Request, RequestScanner, Span};
 
 use self::command::{Frame, Source};
 use self::identity::{Deferred, Entering, Keys};
@@ -241,14 +241,24 @@ impl Session {
 
     fn commands<H: Host>(&mut self, buf: &[u8], now: Tick, observer: &mut H) -> Step<'_> {
         let mut at = 0;
-        let mut batch = Batch { first: self.ticket(), owed: 0, id: CommandId::UNKNOWN, n: 0, now };
+        let mut batch =
+            Batch { first: self.ticket(), owed: 0, id: CommandId::UNKNOWN, n: 0, last: None, now };
         let flows = self.flows();
         loop {
             let rest = &buf[at..];
+            // A pipeline repeats itself: what begins as the command before it needs no second look at its name.
+            let alike = batch.last.and_then(|last| self.scan.next_like(&last, rest));
+            if let Some(Ok(Request::Command { len, name, arguments })) = alike
+                && self.is_plain(batch.id, name, &rest[..len], arguments)
+            {
+                batch.n += 1;
+                at += len;
+                continue;
+            }
             let request = match self.peeked.take() {
                 Some(request) => request,
                 None if rest.is_empty() => Request::Need { at_least: 1 },
-                None => match self.scan.next(rest) {
+                None => match alike.unwrap_or_else(|| self.scan.next(rest)) {
                     Ok(request) => request,
                     Err(error) if at > 0 => {
                         self.failed = Some(error);
@@ -264,6 +274,7 @@ impl Session {
                     if flows && let Some(id) = self.plain(name, &rest[..len], arguments) =>
                 {
                     self.join(&mut batch, id, observer);
+                    batch.last = Beginning::of(&rest[..len], name, arguments);
                     at += len;
                 }
                 Request::Head { name, .. }
@@ -306,7 +317,7 @@ impl Session {
 
     /// One more command goes on with those before it.
     #[inline]
-    fn join<O: Observer>(&mut self, batch: &mut Batch, id: CommandId, observer: &mut O) {
+    fn join<O: Observer>(&mut self, batch: &mut Batch<'_>, id: CommandId, observer: &mut O) {
         if batch.id != id {
             self.owe_batch(batch, observer);
             batch.id = id;
@@ -315,7 +326,7 @@ impl Session {
     }
 
     /// The commands of one name that came last.
-    fn owe_batch<O: Observer>(&mut self, batch: &mut Batch, observer: &mut O) {
+    fn owe_batch<O: Observer>(&mut self, batch: &mut Batch<'_>, observer: &mut O) {
         let n = std::mem::take(&mut batch.n);
         if n == 0 {
             return;
@@ -330,7 +341,7 @@ impl Session {
 
     fn forward<O: Observer>(
         &mut self,
-        mut batch: Batch,
+        mut batch: Batch<'_>,
         len: usize,
         whole: bool,
         observer: &mut O,
@@ -418,12 +429,18 @@ impl Session {
     /// The command, if it is bytes with one reply that may go on with its neighbours.
     #[inline]
     fn plain(&self, name: Span, bytes: &[u8], arguments: u64) -> Option<CommandId> {
-        let id = lookup(name.of(bytes)).filter(|_| self.fits(bytes.len()))?;
-        match self.plan.care(id) {
-            Care::None => Some(id),
-            Care::Rules => self.is_allowed(id, name, bytes, arguments).then_some(id),
-            Care::Own => None,
-        }
+        lookup(name.of(bytes)).filter(|id| self.is_plain(*id, name, bytes, arguments))
+    }
+
+    /// Whether a command of this name is such bytes.
+    #[inline]
+    fn is_plain(&self, id: CommandId, name: Span, bytes: &[u8], arguments: u64) -> bool {
+        self.fits(bytes.len())
+            && match self.plan.care(id) {
+                Care::None => true,
+                Care::Rules => self.is_allowed(id, name, bytes, arguments),
+                Care::Own => false,
+            }
     }
 
     fn plain_by_name(&self, name: &[u8]) -> Option<CommandId> {
@@ -474,13 +491,15 @@ impl Session {
 }
 
 /// Commands that go on together.
-struct Batch {
+struct Batch<'b> {
     first: Ticket,
     /// How many of them are owed by now.
     owed: u64,
     /// Those after them: `n` in a row of this name, which are not.
     id: CommandId,
     n: u64,
+    /// How the last of them began.
+    last: Option<Beginning<'b>>,
     now: Tick,
 }
 

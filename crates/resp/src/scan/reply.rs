@@ -105,6 +105,20 @@ impl ReplyScanner {
         self.next_slowly(buf)
     }
 
+    /// Goes over whole bulk strings in a row, `most` at the most: how many there are, and their length in bytes. None is
+    /// where there may still be one for [`next`](Self::next) to find.
+    #[inline]
+    pub fn bulk_strings(&mut self, buf: &[u8], most: u64) -> (u64, usize) {
+        if self.phase != Phase::Idle {
+            return (0, 0);
+        }
+        let (rest, left) = short_blobs(buf, most);
+        if left < most {
+            self.last_integer = None;
+        }
+        (most - left, buf.len() - rest.len())
+    }
+
     #[inline(never)]
     fn next_slowly(&mut self, buf: &[u8]) -> Result<Reply, ReplyError> {
         match self.phase {
@@ -205,15 +219,8 @@ impl ReplyScanner {
     /// Goes over neighbouring bulk strings that are wholly in, which is what most arrays are made of.
     #[inline(always)]
     fn short_blobs(&mut self, buf: &[u8]) -> usize {
-        let mut rest = buf.get(self.at..).unwrap_or(&[]);
         let most = self.levels.countable();
-        let mut left = most;
-        while left > 0
-            && let Some((_, after)) = short_blob(rest)
-        {
-            rest = after;
-            left -= 1;
-        }
+        let (rest, left) = short_blobs(buf.get(self.at..).unwrap_or(&[]), most);
         self.levels.elements(most - left);
         buf.len().saturating_sub(rest.len()).max(self.at)
     }
@@ -392,6 +399,19 @@ fn head_count(buf: &[u8], kind: u8) -> Result<Option<i64>, ReplyError> {
         b'+' | b'-' | b',' | b'(' => Ok(Some(0)),
         _ => Err(ReplyError::UnknownType(kind)),
     }
+}
+
+/// Goes over bulk strings that are wholly in and whose lengths have few digits, `left` of them at most: what follows them,
+/// and how many are left.
+#[inline(always)]
+fn short_blobs(mut rest: &[u8], mut left: u64) -> (&[u8], u64) {
+    while left > 0
+        && let Some((_, after)) = short_blob(rest)
+    {
+        rest = after;
+        left -= 1;
+    }
+    (rest, left)
 }
 
 /// The bulk string at the start of `rest`, when it is wholly in and its length has few digits: its length, and what

@@ -46,6 +46,25 @@ pub enum Request {
     },
 }
 
+/// How a whole command began: its bytes up to the end of its name.
+#[derive(Clone, Copy, Debug)]
+pub struct Beginning<'b> {
+    bytes: &'b [u8],
+    name: Span,
+    arguments: u64,
+}
+
+impl<'b> Beginning<'b> {
+    /// That of a [`Request::Command`] which is `frame`. `None` where the name may have been cut.
+    #[inline]
+    #[must_use]
+    pub fn of(frame: &'b [u8], name: Span, arguments: u64) -> Option<Self> {
+        let cut = name.of(frame).len() >= MAX_NAME;
+        let end = usize::try_from(name.end).ok().filter(|_| !cut)?;
+        Some(Self { bytes: frame.get(..end + CRLF.len())?, name, arguments })
+    }
+}
+
 /// Finds the boundaries of requests.
 ///
 /// Order of calls: [`next`](Self::next) until it gives something other than `Need`; drop the bytes it names and go on.
@@ -122,6 +141,21 @@ impl RequestScanner {
             return self.rest(buf, cursor, name, cursor.left + 1);
         }
         self.next_slowly(buf)
+    }
+
+    /// As [`next`](Self::next), where `buf` begins byte for byte as a command before it did: then it has the same name and
+    /// number of arguments. `None`: it does not, and nothing was looked at. The limits must be those of then.
+    ///
+    /// # Errors
+    /// Those of `next`.
+    #[inline]
+    pub fn next_like(&mut self, before: &Beginning<'_>, buf: &[u8]) -> Option<Result<Request, RequestError>> {
+        if self.phase != Phase::Idle || !buf.starts_with(before.bytes) {
+            return None;
+        }
+        let left = before.arguments.checked_sub(1)?;
+        let cursor = Cursor { at: before.bytes.len(), left, body: HEADER };
+        Some(self.rest(buf, cursor, before.name, before.arguments))
     }
 
     #[inline(never)]

@@ -109,6 +109,23 @@ fn replies_are_joined_only_within_a_run() {
 }
 
 #[test]
+fn bulk_strings_are_joined_up_to_the_end_of_their_run_an_error_or_a_cut() {
+    let mut link = Link::new();
+    link.expect(ticket(0), 3, Shape::One);
+    link.expect(ticket(4), 5, Shape::One);
+    let bytes = wire("$1|a|$1|b|$1|c|$1|d|$1|e|-ERR|$1|f|$1|");
+    let mut rest = &bytes[..];
+    for (seq, ended, text) in
+        [(0, 3, "$1|a|$1|b|$1|c|"), (4, 2, "$1|d|$1|e|"), (6, 1, "-ERR|"), (7, 1, "$1|f|")]
+    {
+        let Incoming::Part(part) = link.next(rest) else { panic!("no reply") };
+        assert_eq!((part.ticket, part.ended, show(part.bytes)), (ticket(seq), ended, text.to_owned()));
+        rest = &rest[part.bytes.len()..];
+    }
+    assert!(matches!(link.next(rest), Incoming::Part(part) if part.ended == 0 && part.bytes == rest));
+}
+
+#[test]
 fn an_error_comes_alone_and_in_one_piece() {
     let mut link = Link::new();
     link.expect(ticket(0), 3, Shape::One);

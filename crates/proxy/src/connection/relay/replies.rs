@@ -40,7 +40,12 @@ impl Relay {
             if !matches!(self.upstream, Upstream::Open(_)) {
                 break;
             }
-            match self.link.next(self.down.unread()) {
+            let unread = self.down.unread();
+            if unread.is_empty() {
+                self.reply_need = 1;
+                break;
+            }
+            match self.link.next(unread) {
                 Incoming::Part(part) => {
                     let mut count = Count::of(
                         &self.worker,

@@ -205,6 +205,23 @@ fn the_last_integer_is_kept_for_its_frame() {
 }
 
 #[test]
+fn bulk_strings_in_a_row_are_whole_and_no_more_than_asked_for() {
+    let row = b"$1\r\na\r\n$2\r\nbb\r\n$0\r\n\r\n";
+    let mut scanner = ReplyScanner::new();
+    let mut found = |buf: &[u8], most| scanner.bulk_strings(buf, most);
+    assert_eq!(found(row, 2), (2, 15));
+    assert_eq!(found(&[&row[..], b"-ERR\r\n$1\r\na\r\n"].concat(), 9), (3, row.len()));
+    assert_eq!(found(&[&row[..], b"$3\r\ncc"].concat(), 9), (3, row.len()));
+    assert_eq!(found(b":1\r\n", 9), (0, 0));
+    assert_eq!(found(b"$1\r\naXX$1\r\na\r\n", 9), (0, 0), "next says what is wrong");
+    assert_eq!(
+        scanner.next(b"$3\r\ncc"),
+        Ok(Reply::Head { scanned: 4, head: ReplyHead { kind: b'$', count: 3 } })
+    );
+    assert_eq!(scanner.bulk_strings(row, 9), (0, 0), "a frame has begun");
+}
+
+#[test]
 fn streaming_a_bulk_hands_out_what_is_there() {
     let mut scanner = ReplyScanner::new();
     let head = ReplyHead { kind: b'$', count: 5 };

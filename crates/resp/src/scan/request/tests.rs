@@ -1,5 +1,6 @@
 use super::*;
 use crate::drive::{self, Pace, Sent};
+use crate::encode;
 use crate::error::RequestError as Error;
 use crate::limits::{MAX_BULK, MAX_INLINE};
 
@@ -359,4 +360,40 @@ fn streaming_hands_out_a_line_end_in_one_piece() {
     assert_eq!(scanner.stream(b"\r"), Ok(Streamed { len: 0, done: false }));
     assert_eq!(scanner.stream(b"\r\n*1\r\n"), Ok(Streamed { len: 2, done: true }));
     assert!(matches!(scanner.next(b"*1\r\n$4\r\nPING\r\n"), Ok(Request::Command { .. })));
+}
+
+#[test]
+fn what_begins_as_the_command_before_has_its_name() {
+    let get = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n";
+    let mut scanner = RequestScanner::new(LIMITS);
+    let Ok(Request::Command { len, name, arguments }) = scanner.next(get) else { panic!("a command") };
+    assert_eq!((len, name.of(get), arguments), (get.len(), &b"GET"[..], 2));
+    let before = Beginning::of(get, name, arguments).unwrap();
+    let cut = Ok(Request::Head { scanned: 13, name, arguments, present: 1 });
+    for (next, found) in [
+        (&b"*2\r\n$3\r\nGET\r\n$2\r\nbb\r\n*2"[..], Some(Ok(Request::Command { len: 21, name, arguments }))),
+        (b"*2\r\n$3\r\nGET\r\n$2\r", Some(cut)),
+        (b"*2\r\n$3\r\nGET\r\n", Some(cut)),
+        (b"*2\r\n$3\r\nGET\r\n$1\r\naXX", Some(Err(Error::InvalidFraming))),
+        (b"*2\r\n$3\r\nGET\r", None),
+        (b"*2\r\n$3\r\nget\r\n$1\r\na\r\n", None),
+        (b"*3\r\n$3\r\nGET\r\n$1\r\na\r\n$1\r\nb\r\n", None),
+        (b"", None),
+    ] {
+        assert_eq!(scanner.clone().next_like(&before, next), found, "{}", next.escape_ascii());
+        assert!(found.is_none_or(|found| scanner.clone().next(next) == found));
+    }
+    assert!(matches!(scanner.next(&get[..get.len() - 1]), Ok(Request::Head { .. })));
+    assert_eq!(scanner.next_like(&before, get), None, "a frame has begun");
+}
+
+#[test]
+fn a_name_that_may_be_cut_is_no_beginning() {
+    for (len, whole) in [(MAX_NAME - 1, true), (MAX_NAME, false), (MAX_NAME + 2, false)] {
+        let mut frame = Vec::new();
+        encode::command(&mut frame, &[&vec![b'n'; len], b"a"]);
+        let request = RequestScanner::new(LIMITS).next(&frame);
+        let Ok(Request::Command { name, arguments, .. }) = request else { panic!("{request:?}") };
+        assert_eq!(Beginning::of(&frame, name, arguments).is_some(), whole, "{len}");
+    }
 }

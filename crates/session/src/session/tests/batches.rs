@@ -1,5 +1,7 @@
+use crate::Auth;
 use crate::session::CloseReason;
-use crate::tests::pair::{Count, Pair, frames, show};
+use crate::tests::pair::{Count, Pair, frames, plan, show};
+use crate::tests::users::rules;
 
 /// One whose commands go on together: the upstream has answered before.
 fn flowing() -> Pair {
@@ -22,6 +24,37 @@ fn neighbours_of_one_name_are_counted_together_and_travel_with_the_others() {
         assert_eq!(pair.count.answered, 6 - left);
     }
     assert!(pair.session.is_idle());
+}
+
+/// The arguments of a command that begins as the one before it are judged like those of any other.
+#[test]
+fn each_of_a_row_is_judged_by_its_own_keys() {
+    let rules = rules(Some("+@all ~app:*"));
+    let mut pair = Pair::connected(plan(Auth::Trust, None).with_rules(rules));
+    pair.client_bytes(&frames("PING"));
+    pair.upstream("+PONG|");
+    pair.count = Count::default();
+    let sent = pair.client_bytes(&frames("GET app:1;GET app:2;GET x;GET app:3;GET app:4"));
+    assert_eq!(sent, show(&frames("GET app:1;GET app:2;GET app:3;GET app:4")));
+    assert_eq!(pair.count.batches, [("get", 2), ("get", 1), ("get", 2)]);
+    let refusal = "-NOPERM No permissions to access a key|";
+    assert_eq!(pair.upstream("$-1|$1|2|$1|3|$-1|"), format!("$-1|$1|2|{refusal}$1|3|$-1|"));
+    assert!(pair.session.is_idle());
+}
+
+/// A row ends where the reads do, wherever that is.
+#[test]
+fn a_row_may_be_cut_anywhere() {
+    let asked = frames("GET a;GET bb;GET ccc;GET a b");
+    for cut in 0..asked.len() {
+        let mut pair = flowing();
+        let sent = [pair.client_bytes(&asked[..cut]), pair.client_bytes(&asked[cut..])].concat();
+        assert_eq!(sent, show(&asked), "cut at {cut}");
+        assert_eq!(pair.count.commands, 4);
+        let replies = "$1|a|$2|bb|$-1|-ERR wrong number|";
+        assert_eq!(pair.upstream(replies), replies);
+        assert!(pair.session.is_idle());
+    }
 }
 
 /// The last one has begun and is not over: it counts with those before it.

@@ -22,7 +22,9 @@ fn encoded(commands: &[Vec<Vec<u8>>]) -> Vec<u8> {
 
 fn any_commands() -> impl Strategy<Value = Vec<Vec<Vec<u8>>>> {
     let argument = prop_oneof![4 => vec(any::<u8>(), 0..12), 1 => vec(any::<u8>(), 100..300), 2 => vec(b'\r'..=b'\r', 0..3)];
-    vec(vec(argument, 1..6), 1..6)
+    // Clients repeat themselves.
+    let command = (vec(argument, 1..6), 1..4_usize).prop_map(|(command, times)| vec![command; times]);
+    vec(command, 1..6).prop_map(|commands| commands.concat())
 }
 
 /// Bytes that look like requests: valid ones with a few changed, lines, and noise of the grammar's own bytes.
