@@ -273,8 +273,10 @@ impl Session {
                 Request::Command { len, name, arguments }
                     if flows && let Some(id) = self.plain(name, &rest[..len], arguments) =>
                 {
+                    // Only the second of a name makes it likely that there is a third.
+                    let repeats = batch.n > 0 && batch.id == id;
                     self.join(&mut batch, id, observer);
-                    batch.last = Beginning::of(&rest[..len], name, arguments);
+                    batch.last = if repeats { Beginning::of(&rest[..len], name, arguments) } else { None };
                     at += len;
                 }
                 Request::Head { name, .. }
@@ -498,7 +500,7 @@ struct Batch<'b> {
     /// Those after them: `n` in a row of this name, which are not.
     id: CommandId,
     n: u64,
-    /// How the last of them began.
+    /// How the last of them began, where there are more than one.
     last: Option<Beginning<'b>>,
     now: Tick,
 }

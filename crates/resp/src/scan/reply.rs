@@ -109,7 +109,7 @@ impl ReplyScanner {
     /// where there may still be one for [`next`](Self::next) to find.
     #[inline]
     pub fn bulk_strings(&mut self, buf: &[u8], most: u64) -> (u64, usize) {
-        if self.phase != Phase::Idle {
+        if self.phase != Phase::Idle || buf.first() != Some(&b'$') {
             return (0, 0);
         }
         let (rest, left) = short_blobs(buf, most);
