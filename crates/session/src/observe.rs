@@ -71,6 +71,6 @@ pub trait Peer {
     fn local_address(&self) -> String;
     /// For how long it has been connected.
     fn age(&self) -> Duration;
-    /// What it subscribes to on the upstream connection that it has for itself.
+    /// How many subscriptions it holds on the upstream connection of its own; none where it has none.
     fn subscriptions(&self) -> Subscriptions;
 }

@@ -246,7 +246,7 @@ impl Session {
         let flows = self.flows();
         loop {
             let rest = &buf[at..];
-            // A pipeline repeats itself: what begins as the command before it needs no second look at its name.
+            // A pipeline repeats itself: what begins as a command before it needs no second look at its name.
             let alike = batch.last.and_then(|last| self.scan.next_like(&last, rest));
             if let Some(Ok(Request::Command { len, name, arguments })) = alike
                 && self.is_plain(batch.id, name, &rest[..len], arguments)
@@ -500,7 +500,7 @@ struct Batch<'b> {
     /// Those after them: `n` in a row of this name, which are not.
     id: CommandId,
     n: u64,
-    /// How the last of them began, where there are more than one.
+    /// How the second of those began: later ones that begin alike are known by it.
     last: Option<Beginning<'b>>,
     now: Tick,
 }

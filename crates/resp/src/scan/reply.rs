@@ -45,7 +45,7 @@ pub struct ReplyHead {
 }
 
 /// Finds the boundaries of replies. Order of calls as for [`RequestScanner`](super::RequestScanner).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplyScanner {
     /// Offset of the next byte to look at.
     at: usize,
@@ -105,8 +105,8 @@ impl ReplyScanner {
         self.next_slowly(buf)
     }
 
-    /// Goes over whole bulk strings in a row, `most` at the most: how many there are, and their length in bytes. None is
-    /// where there may still be one for [`next`](Self::next) to find.
+    /// Goes over whole bulk strings in a row, `most` at the most: how many there are, and their length in bytes. Where it
+    /// finds none, [`next`](Self::next) may still find one: a long one, a null, one that is cut.
     #[inline]
     pub fn bulk_strings(&mut self, buf: &[u8], most: u64) -> (u64, usize) {
         if self.phase != Phase::Idle || buf.first() != Some(&b'$') {

@@ -55,7 +55,8 @@ pub struct Beginning<'b> {
 }
 
 impl<'b> Beginning<'b> {
-    /// That of a [`Request::Command`] which is `frame`. `None` where the name may have been cut.
+    /// That of a [`Request::Command`] which is `frame`, with the name and the number of arguments that it was found with.
+    /// `None` where the name may have been cut.
     #[inline]
     #[must_use]
     pub fn of(frame: &'b [u8], name: Span, arguments: u64) -> Option<Self> {
@@ -70,7 +71,7 @@ impl<'b> Beginning<'b> {
 /// Order of calls: [`next`](Self::next) until it gives something other than `Need`; drop the bytes it names and go on.
 /// After a `Head`, [`stream`](Self::stream) may take over until it says `done`. After an error nothing is known any
 /// more, and the connection has to be closed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestScanner {
     limits: RequestLimits,
     cursor: Cursor,
@@ -144,7 +145,8 @@ impl RequestScanner {
     }
 
     /// As [`next`](Self::next), where `buf` begins byte for byte as a command before it did: then it has the same name and
-    /// number of arguments. `None`: it does not, and nothing was looked at. The limits must be those of then.
+    /// number of arguments. `None`: it does not, or a frame has begun, and nothing was looked at. The limits must be those of
+    /// then.
     ///
     /// # Errors
     /// Those of `next`.

@@ -91,6 +91,7 @@ fn ask(session: &mut Session, link: &mut Link, deaf: &mut Deaf, commands: &[u8])
         portcullis_resp::encode::command(&mut unread, &words);
     }
     loop {
+        deaf.subscriptions = link.subscriptions();
         match session.next(&unread, Tick::default(), deaf) {
             Step::Forward { len, first, owed, shape, .. } => {
                 link.expect(first, owed, shape);

@@ -69,6 +69,7 @@ fn requests(
     let most = 8 * unread.len() + 64;
     for _ in 0..most {
         let (shared, greeting) = (session.pool_epoch() > 0, greeting(session.pool_key().resp3));
+        deaf.subscriptions = link.subscriptions();
         let (answers, wait) = match session.next(unread, Tick::default(), deaf) {
             Step::Forward { len, first, owed, shape, whole } => {
                 assert!(len > 0, "no progress");

@@ -58,7 +58,8 @@ impl Choices {
     pub fn deaf(self) -> Deaf {
         let nobody = Self { password: false, ..self };
         let users = [("u", self.plan()), ("default", nobody.plan())];
-        Deaf { users: users.map(|(name, plan)| (name, plan.for_user(name).into())), granted: 0 }
+        let users = users.map(|(name, plan)| (name, plan.for_user(name).into()));
+        Deaf { users, granted: 0, subscriptions: Subscriptions::default() }
     }
 }
 
@@ -72,6 +73,8 @@ pub struct Deaf {
     users: [(&'static str, Arc<Plan>); 2],
     /// How often somebody came in.
     pub granted: u64,
+    /// Those that the link has seen confirmed.
+    pub subscriptions: Subscriptions,
 }
 
 impl Authenticator for Deaf {
@@ -108,7 +111,7 @@ impl Peer for Deaf {
     }
 
     fn subscriptions(&self) -> Subscriptions {
-        Subscriptions::default()
+        self.subscriptions
     }
 }
 

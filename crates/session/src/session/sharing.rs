@@ -318,7 +318,18 @@ impl Session {
                 return Verdict::NeedWhole;
             }
             if let Some(line) = frame.after_name().get(1..).and_then(card::redirect) {
-                return Verdict::Answer(Answer::Error(Local::Canned(line)));
+                if !self.owed.is_empty() {
+                    return Verdict::WaitUntilPaid;
+                }
+                let in_resp2 = self.sharing.as_ref().is_some_and(|sharing| !sharing.resp3);
+                let line = if in_resp2 && host.subscriptions().active() {
+                    let mut line = Vec::new();
+                    reply::not_while_subscribed(&mut line, id::CLIENT_TRACKING.name());
+                    Local::Made(line.into_boxed_slice())
+                } else {
+                    Local::Canned(line)
+                };
+                return Verdict::Answer(Answer::Error(line));
             }
         }
         self.keep_lease(now);

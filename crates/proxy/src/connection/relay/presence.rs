@@ -9,8 +9,8 @@ use crate::metrics::ClosedReason;
 use crate::worker::Worker;
 use crate::worker::table::{Entry, Signal};
 
-/// Present while it exists. Dropped without [`Presence::leave`], the end is reported with the reason for which it was to be
-/// cut (the worker stopped before its turn came), otherwise as an error (a panic).
+/// Present while it exists. Dropped without [`Presence::leave`], the end is reported as an error (a panic), or with the
+/// reason for which it was to be cut: the worker stopped before its turn came.
 pub(super) struct Presence {
     pub(super) entry: Rc<Entry>,
     pub(super) totals: Totals,
@@ -67,8 +67,8 @@ impl Presence {
 impl Drop for Presence {
     fn drop(&mut self) {
         let reason = match self.entry.take_signal() {
-            Some(Signal::Cut(reason)) => reason,
-            Some(Signal::Drain) | None => ClosedReason::Error,
+            Some(Signal::Cut(reason)) if !std::thread::panicking() => reason,
+            _ => ClosedReason::Error,
         };
         self.leave(reason);
         self.worker.table.remove(self.key);

@@ -5,7 +5,7 @@ use crate::limits::MAX_DEPTH;
 
 /// Counts of the innermost level and of those around it. The innermost and four more live in place (deeper than any
 /// reply of Redis but COMMAND's and scripts'); the rest is on the heap, once, up to [`MAX_DEPTH`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Levels {
     /// Elements left on the innermost level, or one of the marks below.
     left: u64,

@@ -22,9 +22,13 @@ fn encoded(commands: &[Vec<Vec<u8>>]) -> Vec<u8> {
 
 fn any_commands() -> impl Strategy<Value = Vec<Vec<Vec<u8>>>> {
     let argument = prop_oneof![4 => vec(any::<u8>(), 0..12), 1 => vec(any::<u8>(), 100..300), 2 => vec(b'\r'..=b'\r', 0..3)];
-    // Clients repeat themselves.
-    let command = (vec(argument, 1..6), 1..4_usize).prop_map(|(command, times)| vec![command; times]);
-    vec(command, 1..6).prop_map(|commands| commands.concat())
+    // Clients repeat themselves: the same name and number of arguments, a few times.
+    let row = (vec(argument.clone(), 1..6), vec(vec(argument, 5), 0..3)).prop_map(|(first, others)| {
+        let rest = first.len() - 1;
+        let alike = others.into_iter().map(|other| [&first[..1], &other[..rest]].concat());
+        std::iter::once(first.clone()).chain(alike).collect::<Vec<_>>()
+    });
+    vec(row, 1..6).prop_map(|rows| rows.concat())
 }
 
 /// Bytes that look like requests: valid ones with a few changed, lines, and noise of the grammar's own bytes.

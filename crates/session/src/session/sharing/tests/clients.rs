@@ -77,6 +77,27 @@ fn tracking_goes_to_nobody_else() {
     assert_eq!(rig.commands("CLIENT TRACKING ON"), "own: CLIENT TRACKING ON");
 }
 
+/// In RESP2 a subscriber hears nothing but that; what it did before may still end that.
+#[test]
+fn a_subscriber_asks_nothing_of_clients() {
+    let mut rig = Rig::trust();
+    rig.commands("SUBSCRIBE a");
+    let subscribed = "*3|$9|subscribe|$1|a|:1|";
+    assert_eq!(rig.own(subscribed), subscribed);
+    let rest = "only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context|";
+    for (line, name) in [("INFO", "info"), ("TRACKING ON REDIRECT 5", "tracking"), ("SETNAME me", "setname")]
+    {
+        assert_eq!(rig.commands(&format!("CLIENT {line}")), "", "{line}");
+        assert_eq!(rig.hear(), format!("-ERR Can't execute 'client|{name}': {rest}"));
+    }
+    let line = "UNSUBSCRIBE;CLIENT TRACKING ON REDIRECT 5;CLIENT GETNAME";
+    assert_eq!(rig.commands(line), "own: UNSUBSCRIBE");
+    let unsubscribed = "*3|$11|unsubscribe|$1|a|:0|";
+    let heard = rig.own(unsubscribed) + &rig.hear();
+    let no_client = "-ERR The client ID you want redirect to does not exist|";
+    assert_eq!(heard, format!("{unsubscribed}{no_client}$-1|"));
+}
+
 #[test]
 fn what_is_told_of_a_client_does_not_pile_up() {
     let mut rig = Rig::trust();

@@ -115,11 +115,17 @@ fn a_frame_shares_if_one_read_can_hold_it_however_it_comes() {
     let longer = frame(20_000);
     assert_eq!(rig.bytes(&longer[..16 * 1024]), "own: 16384 bytes", "it need not be whole");
     assert_eq!(rig.bytes(&longer[16 * 1024..]), format!("own: {} bytes", longer.len() - 16 * 1024));
-    let mut rig = Rig::trust();
-    let two = [frames("GET a"), larger].concat();
-    assert_eq!(rig.bytes(&two), "pool: GET a", "it waits for what goes before");
-    rig.pool("$-1|");
-    assert_eq!(rig.more(), "own: 16385 bytes");
+    for before in ["GET a", "SET a 1;SET a 2"] {
+        let mut rig = Rig::trust();
+        let all = [frames(before), larger.clone()].concat();
+        assert_eq!(
+            rig.bytes(&all),
+            format!("pool: {}", before.replace(';', ", ")),
+            "it waits for what goes before"
+        );
+        rig.pool(&"+OK|".repeat(before.split(';').count()));
+        assert_eq!(rig.more(), "own: 16385 bytes");
+    }
 }
 
 #[test]
