@@ -38,10 +38,11 @@ fuzz_target!(|data: &[u8]| {
     let whole = run(commands, &[input], input.len());
     let cut = run(commands, &pieces(input, &sizes), 255);
     assert!(input.starts_with(&whole.handed_out) && input.starts_with(&cut.handed_out), "not what came in");
-    assert_eq!(
-        (whole.ended, whole.pushes, whole.fault, whole.lost),
-        (cut.ended, cut.pushes, cut.fault, cut.lost)
-    );
+    assert_eq!((whole.ended, whole.pushes), (cut.ended, cut.pushes));
+    // The first piece of an error line may be enough to give an upstream up, before what breaks the line is there.
+    if cut.lost.is_none() || whole.fault.is_none() {
+        assert_eq!((whole.fault, whole.lost), (cut.fault, cut.lost));
+    }
     if whole.fault.is_none() {
         assert_eq!(whole.handed_out.len(), cut.handed_out.len());
     }
