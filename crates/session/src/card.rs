@@ -51,7 +51,7 @@ impl Card {
         }
         match (subcommand, args) {
             (id::CLIENT, [word, ..]) => unknown_subcommand(word),
-            _ if view.subscriptions.active() && !view.resp3 => not_while_subscribed(subcommand),
+            _ if view.subscriptions.active() && !view.resp3 => Said::Error(not_while_subscribed(subcommand)),
             (id::CLIENT_ID, _) => integer(own_id(view)),
             (id::CLIENT_GETNAME, _) => self.get_name(view),
             (id::CLIENT_SETNAME, [name]) => self.set_name(name).map_or_else(error, |()| ok()),
@@ -164,6 +164,13 @@ pub(crate) fn redirect(args: &[&[u8]]) -> Option<&'static [u8]> {
     }
 }
 
+/// What a RESP2 subscriber reads in reply to a command that it may not send.
+pub(crate) fn not_while_subscribed(command: CommandId) -> Vec<u8> {
+    let mut line = Vec::with_capacity(128);
+    reply::not_while_subscribed(&mut line, command.name());
+    line
+}
+
 /// Nobody else is there to be unblocked, and who asks does not block.
 fn unblock(args: &[&[u8]]) -> Said {
     match args {
@@ -250,12 +257,6 @@ fn quoting(before: &[u8], text: &[u8], after: &[u8]) -> Said {
     let mut line = before.to_vec();
     encode::sanitise(&mut line, text);
     line.extend_from_slice(after);
-    Said::Error(line)
-}
-
-fn not_while_subscribed(command: CommandId) -> Said {
-    let mut line = Vec::with_capacity(128);
-    reply::not_while_subscribed(&mut line, command.name());
     Said::Error(line)
 }
 

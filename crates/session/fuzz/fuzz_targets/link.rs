@@ -40,7 +40,10 @@ fuzz_target!(|data: &[u8]| {
     assert!(input.starts_with(&whole.handed_out) && input.starts_with(&cut.handed_out), "not what came in");
     assert_eq!((whole.ended, whole.pushes), (cut.ended, cut.pushes));
     // The first piece of an error line may be enough to give an upstream up, before what breaks the line is there.
-    if cut.lost.is_none() || whole.fault.is_none() {
+    if cut.lost.is_some() && whole.lost.is_none() {
+        assert!(matches!(whole.fault, Some(LinkFault::Protocol(_))), "{:?}", whole.fault);
+        assert_eq!((input.get(whole.handed_out.len()), cut.fault), (Some(&b'-'), None));
+    } else {
         assert_eq!((whole.fault, whole.lost), (cut.fault, cut.lost));
     }
     if whole.fault.is_none() {

@@ -313,24 +313,10 @@ impl Session {
         now: Tick,
         host: &mut H,
     ) -> Verdict {
-        if exact == Some(id::CLIENT_TRACKING) {
-            if !frame.is_whole_within(self.plan.held_command()) {
-                return Verdict::NeedWhole;
-            }
-            if let Some(line) = frame.after_name().get(1..).and_then(card::redirect) {
-                if !self.owed.is_empty() {
-                    return Verdict::WaitUntilPaid;
-                }
-                let in_resp2 = self.sharing.as_ref().is_some_and(|sharing| !sharing.resp3);
-                let line = if in_resp2 && host.subscriptions().active() {
-                    let mut line = Vec::new();
-                    reply::not_while_subscribed(&mut line, id::CLIENT_TRACKING.name());
-                    Local::Made(line.into_boxed_slice())
-                } else {
-                    Local::Canned(line)
-                };
-                return Verdict::Answer(Answer::Error(line));
-            }
+        if exact == Some(id::CLIENT_TRACKING)
+            && let Some(verdict) = self.redirection(frame, host)
+        {
+            return verdict;
         }
         self.keep_lease(now);
         if let Some(sharing) = &mut self.sharing {
@@ -343,6 +329,25 @@ impl Session {
             }
             _ => self.judge(command, frame, host),
         }
+    }
+
+    /// What becomes of a CLIENT TRACKING that is to REDIRECT. Nothing: it is none, and may travel on.
+    fn redirection<H: Host>(&self, frame: &Frame<'_>, host: &H) -> Option<Verdict> {
+        if !frame.is_whole_within(self.plan.held_command()) {
+            return Some(Verdict::NeedWhole);
+        }
+        let line = frame.after_name().get(1..).and_then(card::redirect)?;
+        // What is owed may make it a subscriber, or end that.
+        if !self.owed.is_empty() {
+            return Some(Verdict::WaitUntilPaid);
+        }
+        let in_resp2 = self.sharing.as_ref().is_some_and(|sharing| !sharing.resp3);
+        let line = if in_resp2 && host.subscriptions().active() {
+            Local::Made(card::not_while_subscribed(id::CLIENT_TRACKING).into_boxed_slice())
+        } else {
+            Local::Canned(line)
+        };
+        Some(Verdict::Answer(Answer::Error(line)))
     }
 
     /// The subcommand that it names, or the command itself; none where it is not known. CLIENT stands for what it does not
