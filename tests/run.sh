@@ -56,8 +56,11 @@ prepare() {
     export PATH=${CARGO_HOME:-$HOME/.cargo}/bin:$PATH
     # What is built once needs no store of its parts, which takes more of the disk than the rest.
     export CARGO_INCREMENTAL=${CARGO_INCREMENTAL:-0}
-    command -v cargo-deny >/dev/null || cargo install --quiet --locked cargo-deny
-    command -v cargo-fuzz >/dev/null || cargo install --quiet --locked cargo-fuzz
+}
+
+# Installed by the steps that need it: to build one takes minutes.
+cargo_tool() {
+    command -v "$1" >/dev/null || cargo install --quiet --locked "$1"
 }
 
 # What a step prints goes to its log; of a failed one the end is shown.
@@ -117,12 +120,17 @@ step_purity() {
     done
 }
 
+# cargo-deny reads the crates of every platform, and no build downloads those of the others.
 step_licences() {
+    cargo_tool cargo-deny
+    cargo fetch --quiet --locked
     cargo deny --locked --offline check --hide-inclusion-graph licenses bans sources
 }
 
 # The database is on GitHub: where it cannot be fetched, that is said, and nothing is known.
 step_advisories() {
+    cargo_tool cargo-deny
+    cargo fetch --quiet --locked
     if ! timeout 120 cargo deny fetch db; then
         echo "NOT CHECKED: the advisory database could not be fetched; known vulnerabilities of dependencies are NOT CHECKED"
         return
@@ -179,8 +187,11 @@ step_clients() {
 step_fuzz() {
     local directory target scratch
     local found=0
+    cargo_tool cargo-fuzz
     for directory in crates/*/fuzz; do
         [ -e "$directory/Cargo.toml" ] || continue
+        # Its lock file is its own, and cargo-fuzz would mend one that is out of date without a word.
+        cargo fetch --quiet --locked --manifest-path "$directory/Cargo.toml"
         # cargo-fuzz wants nightly flags; they work with the stable compiler.
         export RUSTC_BOOTSTRAP=1
         cargo fuzz build --fuzz-dir "$directory"
