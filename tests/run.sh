@@ -182,6 +182,12 @@ step_clients() {
     tests/clients/shared.sh redis-py node
 }
 
+# The installed server, and each of other versions that can be fetched: for the others that is said.
+step_servers() {
+    cargo build --locked -p portcullis
+    TEST_SERVERS=$(tests/servers.sh) cargo test --locked -p e2e servers:: -- --nocapture
+}
+
 # A few seconds each, from the corpus in the repository; what is found anew stays outside it.
 # A gate must say the same of the same code, hence the fixed seed; FUZZ_SEED=0 FUZZ_SECONDS=600 goes looking.
 step_fuzz() {

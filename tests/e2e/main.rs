@@ -26,6 +26,7 @@ mod redis_cli;
 mod reload;
 mod revocation;
 mod secrets;
+mod servers;
 mod shapes;
 mod shared;
 mod tls;

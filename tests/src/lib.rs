@@ -14,6 +14,7 @@ pub mod redis;
 pub mod reload;
 pub mod reply;
 pub mod scene;
+pub mod server;
 pub mod wait;
 
 pub use certificates::{Authority, Leaf, Pair};
@@ -24,4 +25,5 @@ pub use process::Process;
 pub use redis::{Redis, RedisBuilder};
 pub use reply::Reply;
 pub use scene::{Protocol, Scene, Stage, Way};
+pub use server::Server;
 pub use wait::{PATIENCE, eventually, holds_for, own_turn};

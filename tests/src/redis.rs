@@ -12,6 +12,7 @@ use crate::certificates::Pair;
 use crate::client::Client;
 use crate::ports;
 use crate::process::Process;
+use crate::server::Server;
 use crate::wait::PATIENCE;
 
 pub struct Redis {
@@ -28,6 +29,7 @@ pub struct RedisBuilder {
     lines: Vec<String>,
     tls_only: bool,
     pair: Option<Pair>,
+    server: Option<Server>,
 }
 
 impl RedisBuilder {
@@ -39,6 +41,12 @@ impl RedisBuilder {
     /// A line of redis.conf.
     pub fn line(mut self, line: &str) -> Self {
         self.lines.push(line.to_owned());
+        self
+    }
+
+    /// Another binary than the installed `redis-server`.
+    pub fn server(mut self, server: &Server) -> Self {
+        self.server = Some(server.clone());
         self
     }
 
@@ -157,7 +165,8 @@ impl Redis {
         let directory = self.directory.path();
         let configuration = directory.join("redis.conf");
         fs::write(&configuration, self.configuration(lines)).expect("the scratch directory is writable");
-        let process = Process::start(directory, "redis", "redis-server".as_ref(), [&configuration], &[]);
+        let server = self.builder.server.clone().unwrap_or_else(Server::installed);
+        let process = Process::start(directory, "redis", server.path.as_os_str(), [&configuration], &[]);
         self.process = Some(process);
     }
 
@@ -171,6 +180,11 @@ impl Redis {
                 self.port
             ),
         };
+        // Before version 7 DEBUG was allowed always, and an unknown key is an error.
+        let debug = match &self.builder.server {
+            Some(server) if server.version() < (7, 0) => "",
+            _ => "enable-debug-command yes\n",
+        };
         let password = self.password().map(|p| format!("requirepass {p}\n")).unwrap_or_default();
         let more: String = self
             .builder
@@ -182,7 +196,7 @@ impl Redis {
             .collect();
         format!(
             "bind 127.0.0.1 ::1\n{ports}\nunixsocket {directory}/redis.sock\ndir {directory}\n{password}\
-             save \"\"\nappendonly no\nprotected-mode no\nenable-debug-command yes\n{more}"
+             save \"\"\nappendonly no\nprotected-mode no\n{debug}{more}"
         )
     }
 

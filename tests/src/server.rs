@@ -1,0 +1,42 @@
+//! The server binaries that tests start: the installed one, and those of other versions that `TEST_SERVERS` names.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// A server binary.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// What failures call it, as `tests/servers.sh` does: `redis-6.2`.
+    pub name: String,
+    pub path: PathBuf,
+}
+
+impl Server {
+    /// The installed `redis-server`.
+    pub fn installed() -> Self {
+        Self { name: "installed".to_owned(), path: "redis-server".into() }
+    }
+
+    /// The installed one, then those of `TEST_SERVERS`, which `tests/servers.sh` prints: `NAME=PATH:NAME=PATH`.
+    pub fn all() -> Vec<Self> {
+        let listed = env::var("TEST_SERVERS").unwrap_or_default();
+        let others = listed.split(':').filter(|entry| !entry.trim().is_empty()).map(|entry| {
+            let (name, path) = entry.trim().split_once('=').expect("TEST_SERVERS is NAME=PATH:NAME=PATH");
+            Self { name: name.to_owned(), path: path.into() }
+        });
+        std::iter::once(Self::installed()).chain(others).collect()
+    }
+
+    /// Major and minor version, by `--version`.
+    pub fn version(&self) -> (u32, u32) {
+        let output = Command::new(&self.path).arg("--version").output();
+        let output = output.unwrap_or_else(|error| panic!("{}: {error}", self.path.display()));
+        let text = String::from_utf8_lossy(&output.stdout);
+        let version = text.split_once("v=").and_then(|(_, rest)| {
+            let mut numbers = rest.split(['.', ' ']).map(str::parse);
+            Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+        });
+        version.unwrap_or_else(|| panic!("{}: no version in {text:?}", self.path.display()))
+    }
+}
