@@ -42,6 +42,7 @@ pub(crate) use self::selector::{Grant, KeyUse, by_own_name_only};
 pub struct CommandRules {
     /// The first one holds the rules outside parentheses.
     selectors: Vec<Selector>,
+    is_public: bool,
 }
 
 /// What was refused. In Redis's order: of several selectors the one that got furthest is believed.
@@ -80,7 +81,7 @@ impl CommandRules {
     /// # Errors
     /// Every word that is not a rule, with the number of its item, its place there, and the right form.
     pub fn parse_list<'t>(items: impl IntoIterator<Item = &'t str>) -> Result<Self, Vec<RuleError>> {
-        parse::parse(items).map(|selectors| Self { selectors })
+        parse::parse(items).map(|(selectors, is_public)| Self { selectors, is_public })
     }
 
     /// What the name decides. A container (CLIENT) always depends: its unknown subcommands are refused.
@@ -138,6 +139,13 @@ impl CommandRules {
         };
         RUNNING_CODE.iter().any(|id| self.by_name(*id) != ByName::Refused)
             && CommandId::all().filter(|id| *id != CommandId::UNKNOWN).any(is_guarded)
+    }
+
+    /// Whether `@public` is among the rules, also where later rules add to it or take from it. Then what
+    /// [`public`] promises beyond the names of commands holds as well.
+    #[must_use]
+    pub const fn is_public(&self) -> bool {
+        self.is_public
     }
 
     pub(crate) fn selectors(&self) -> &[Selector] {

@@ -11,6 +11,7 @@
 
 pub mod cidr;
 pub mod command_rule;
+pub mod cost;
 pub mod decision;
 pub mod group;
 mod lookup;
@@ -22,6 +23,7 @@ pub mod user;
 
 pub use cidr::{Cidr, CidrError};
 pub use command_rule::{CommandRules, Refused, RuleError};
+pub use cost::CostLimits;
 pub use decision::{Decision, Denial, Permit, Reason, Rule, RuleId};
 pub use group::{Entry, GroupId, Meta, SourceId};
 pub use origin::{ClientAddr, UnixSeconds};

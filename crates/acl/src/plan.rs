@@ -14,6 +14,7 @@ use portcullis_resp::reply;
 use crate::command_rule::{
     ByName, CommandRules, Grant, KeyUse, Refused, Resolved, by_own_name_only, resolve,
 };
+use crate::cost::CostLimits;
 
 /// The command rules that hold for one user of one listener, compiled.
 pub struct CommandPlan {
@@ -23,6 +24,8 @@ pub struct CommandPlan {
     rules: Vec<Arc<CommandRules>>,
     /// Whether every key pattern is for reading and writing alike, so that it does not matter what is done to a key.
     keys_alike: bool,
+    /// Where `@public` is among the rules.
+    costs: Option<CostLimits>,
 }
 
 /// What is known of a command by its name alone.
@@ -56,7 +59,20 @@ impl CommandPlan {
         let keys_alike =
             rules.iter().flat_map(|rules| rules.selectors()).all(|selector| selector.keys_alike());
         let classes = CommandId::all().map(|id| class_of(id, &rules, keys_alike)).collect();
-        Self { classes, rules, keys_alike }
+        let costs = rules.iter().any(|rules| rules.is_public()).then(CostLimits::default);
+        Self { classes, rules, keys_alike, costs }
+    }
+
+    /// The same with these cost limits in place of the default ones, which hold only under `@public`.
+    #[must_use]
+    pub fn with_costs(self, limits: CostLimits) -> Self {
+        Self { costs: self.costs.map(|_| limits), ..self }
+    }
+
+    /// The cost limits that hold: where the listener's or the user's rules have `@public`.
+    #[must_use]
+    pub const fn costs(&self) -> Option<&CostLimits> {
+        self.costs.as_ref()
     }
 
     /// The word of a command. For a container (CLIENT) it is not the last word: the subcommand has its own.

@@ -14,14 +14,17 @@ struct Word<'t> {
     offset: usize,
 }
 
-/// The selectors, the one outside parentheses first; or everything that is wrong.
-pub(super) fn parse<'t>(items: impl IntoIterator<Item = &'t str>) -> Result<Vec<Selector>, Vec<RuleError>> {
+/// The selectors, the one outside parentheses first, and whether `@public` is among the rules; or everything that is wrong.
+pub(super) fn parse<'t>(
+    items: impl IntoIterator<Item = &'t str>,
+) -> Result<(Vec<Selector>, bool), Vec<RuleError>> {
     let mut parser = Parser {
         root: Selector::new(),
         others: Vec::new(),
         open: None,
         names_keys: false,
         names_channels: false,
+        is_public: false,
         errors: Vec::new(),
     };
     for (item, text) in items.into_iter().enumerate() {
@@ -48,6 +51,7 @@ struct Parser<'t> {
     open: Option<(Selector, Word<'t>)>,
     names_keys: bool,
     names_channels: bool,
+    is_public: bool,
     errors: Vec<RuleError>,
 }
 
@@ -80,6 +84,7 @@ impl<'t> Parser<'t> {
             self.names_keys |= names_keys(word.text);
             self.names_channels |= names_channels(word.text);
         }
+        self.is_public |= is_one_of(word.text, &PUBLIC);
         let selector = self.open.as_mut().map_or(&mut self.root, |(selector, _)| selector);
         if let Err(problem) = apply(selector, word.text) {
             self.error(word, problem);
@@ -91,7 +96,7 @@ impl<'t> Parser<'t> {
         self.errors.push(RuleError { item: word.item, offset: word.offset, word: shown, problem });
     }
 
-    fn finish(mut self) -> Result<Vec<Selector>, Vec<RuleError>> {
+    fn finish(mut self) -> Result<(Vec<Selector>, bool), Vec<RuleError>> {
         if let Some((_, first)) = self.open.take() {
             self.error(first, Problem::Unclosed);
         }
@@ -105,9 +110,11 @@ impl<'t> Parser<'t> {
             self.root.channels.all();
         }
         self.others.insert(0, self.root);
-        Ok(self.others)
+        Ok((self.others, self.is_public))
     }
 }
+
+const PUBLIC: [&str; 2] = ["@public", "+@public"];
 
 /// `resetkeys` alone means no keys at all: then `allkeys` is not meant.
 fn names_keys(rule: &str) -> bool {
@@ -130,7 +137,7 @@ fn apply(selector: &mut Selector, rule: &str) -> Result<(), Problem> {
         "resetchannels" => selector.channels.reset(),
         "allcommands" | "+@all" => selector.set_all(true),
         "nocommands" | "-@all" => selector.set_all(false),
-        "@public" | "+@public" => selector.allow_public(),
+        lower if PUBLIC.contains(&lower) => selector.allow_public(),
         "-@public" => return Err(Problem::PublicRefused),
         lower => return apply_sign(selector, rule, lower),
     }

@@ -207,3 +207,19 @@ fn a_list_is_one_string() {
     let none = CommandRules::parse("").unwrap();
     assert_eq!(check(&none, "PING"), Err(Refused::Command), "no rule allows no command");
 }
+
+#[test]
+fn public_is_known_wherever_it_stands() {
+    for text in [
+        "@public",
+        "+@PUBLIC ~a:*",
+        "+@read @public -get",
+        "-@all resetkeys (@public ~b)",
+        "@public nocommands +get",
+    ] {
+        assert!(rules(text).is_public(), "{text}");
+    }
+    for text in ["+@all", "+@all -@dangerous ~@public", "&@public +public", "+get|@public"] {
+        assert!(!rules(text).is_public(), "{text}");
+    }
+}

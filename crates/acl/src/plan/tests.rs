@@ -222,3 +222,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn cost_limits_hold_under_public_alone() {
+    let limits = CostLimits { count: 7, ..CostLimits::default() };
+    let of = |listener: Option<&str>, user: Option<&str>| {
+        let plan = CommandPlan::new(listener.map(rules).as_ref(), user.map(rules).as_ref());
+        (plan.costs().copied(), plan.with_costs(limits).costs().copied())
+    };
+    for (listener, user) in
+        [(Some("@public"), None), (None, Some("@public")), (Some("+@all"), Some("(@public)"))]
+    {
+        assert_eq!(of(listener, user), (Some(CostLimits::default()), Some(limits)), "{listener:?} {user:?}");
+    }
+    assert_eq!(of(Some("+@all -@dangerous"), Some("+get")), (None, None));
+    assert_eq!(of(None, None), (None, None));
+    assert_eq!(CostLimits::default().offset, 8 << 20);
+}

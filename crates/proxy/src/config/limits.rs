@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use portcullis_acl::CostLimits;
 use portcullis_acl::rate::{MAX_FAILURES, Rate, SourceLimits};
 
 use super::fields::Fields;
@@ -18,6 +19,9 @@ pub struct Limits {
     pub(super) inline: usize,
     pub(super) held_command: usize,
     pub(super) client_output_buffer: usize,
+    pub(super) pattern: usize,
+    pub(super) count: u64,
+    pub(super) subscriptions: u64,
     pub(super) buffers: u64,
     pub(super) per_source: SourceLimits,
     pub(super) timeouts: Timeouts,
@@ -55,6 +59,12 @@ impl Limits {
         self.client_output_buffer
     }
 
+    /// What one command may cost under `@public`.
+    pub fn costs(&self) -> CostLimits {
+        let Self { pattern, count, subscriptions, bulk, .. } = *self;
+        CostLimits { pattern, count, subscriptions, ..CostLimits::default() }.with_bulk(bulk)
+    }
+
     /// Bytes in all buffers of the process.
     pub fn buffers(&self) -> u64 {
         self.buffers
@@ -78,6 +88,7 @@ impl Limits {
 
 impl Default for Limits {
     fn default() -> Self {
+        let costs = CostLimits::default();
         Self {
             clients: 10_000,               // Redis: maxclients
             bulk: 512 << 20,               // Redis: proto-max-bulk-len
@@ -85,6 +96,9 @@ impl Default for Limits {
             inline: 64 << 10,   // Redis: PROTO_INLINE_MAX_SIZE
             held_command: 1 << 20, // keys and a small value; larger ones are refused where keys are checked
             client_output_buffer: 1 << 20, // a second of a line with 10 Mbit/s
+            pattern: costs.pattern,
+            count: costs.count,
+            subscriptions: costs.subscriptions,
             buffers: 256 << 20, // half of a small machine's memory
             per_source: SourceLimits { block_for: BLOCK_FOR, ..SourceLimits::default() },
             timeouts: Timeouts::default(),
@@ -195,6 +209,9 @@ pub(super) struct Patch {
     held_command: Option<u64>,
     /// And where it is written.
     client_output_buffer: Option<(u64, Place)>,
+    pattern: Option<u64>,
+    count: Option<u64>,
+    subscriptions: Option<u64>,
     buffers: Option<u64>,
     source_clients: Option<u64>,
     connects: Option<Rate>,
@@ -226,6 +243,12 @@ const INLINE: (u64, u64) = (1 << 10, 16 << 20);
 const HELD: (u64, u64) = (16 << 10, 512 << 20);
 /// Less than a read from the upstream would cut who is not slow; what is more than the largest argument stalls nobody else.
 const OUTPUT: (u64, u64) = (16 << 10, 512 << 20);
+/// One byte is a pattern; a pattern must fit into what is held of a command, 1 MiB by default.
+const PATTERN: (u64, u64) = (1, 1 << 20);
+/// Counts are 63-bit numbers to Redis; more than this is no limit.
+const COUNT: (u64, u64) = (1, 1 << 40);
+/// Redis holds one entry per subscription; more than this is no limit.
+const SUBSCRIPTIONS: (u64, u64) = (1, 1 << 30);
 /// A few clients must be able to work.
 const BUFFERS: (u64, u64) = (1 << 20, 1 << 40);
 /// Linux takes 1 to 32767 seconds (`MAX_TCP_KEEPIDLE`).
@@ -281,6 +304,9 @@ impl Patch {
                 self.client_output_buffer.as_ref().map(|(bytes, _)| *bytes),
                 below.client_output_buffer,
             ),
+            pattern: bytes(self.pattern, below.pattern),
+            count: self.count.unwrap_or(below.count),
+            subscriptions: self.subscriptions.unwrap_or(below.subscriptions),
             buffers: self.buffers.unwrap_or(below.buffers),
             per_source: SourceLimits {
                 clients: self
@@ -324,6 +350,7 @@ impl Patch {
         self.client_output_buffer = fields.take_with_key("client_output_buffer").and_then(|(place, node)| {
             Some((value::size(node, "client_output_buffer", OUTPUT, problems)?, place.clone()))
         });
+        self.costs(fields, problems);
         if let Some(mut fields) =
             fields.take("per_source").and_then(|node| Fields::of(node, "per_source", problems))
         {
@@ -337,6 +364,15 @@ impl Patch {
                 .and_then(|node| value::duration_or_off(node, "user_timeout", problems));
             tcp.finish(problems);
         }
+    }
+
+    fn costs(&mut self, fields: &mut Fields<'_>, problems: &mut Problems) {
+        self.pattern =
+            fields.take("pattern").and_then(|node| value::size(node, "pattern", PATTERN, problems));
+        self.count = fields.take("count").and_then(|node| value::number(node, "count", COUNT, problems));
+        self.subscriptions = fields
+            .take("subscriptions")
+            .and_then(|node| value::number(node, "subscriptions", SUBSCRIPTIONS, problems));
     }
 
     fn per_source(&mut self, fields: &mut Fields<'_>, problems: &mut Problems) {

@@ -73,6 +73,7 @@ listeners:
     allow_anonymous_internet: false
     present_as: [standalone]
     limits: {clients: 10000, bulk: 512MiB, arguments: 1048576, inline: 64KiB, held_command: 1MiB,
+             pattern: 1KiB, count: 10000, subscriptions: 10000,
              timeouts: {tls: 5s, frame: 30s, idle: off, write: 30s}, tcp: {keepalive: 300s, user_timeout: 30s}}
 upstreams:
   main:
@@ -88,6 +89,9 @@ limits:
   arguments: 1048576
   inline: 64KiB
   held_command: 1MiB
+  pattern: 1KiB
+  count: 10000
+  subscriptions: 10000
   buffers: 256MiB
   timeouts: {tls: 5s, frame: 30s, idle: off, write: 30s, drain: 30s}
   tcp: {keepalive: 300s, user_timeout: 30s}
@@ -133,12 +137,12 @@ fn everything_else_that_can_be_written() {
         "\
 listener_defaults: {upstream: app, auth: trust, limits: {clients: 7, bulk: 1MiB}, allow: [10.0.0.1], refusal: close}
 listeners:
-  - {name: a, bind: [\"127.0.0.1:1\", \"unix:run/a.sock\"], limits: {bulk: 2MiB, client_output_buffer: 2MiB, timeouts: {idle: 5m, frame: off}}}
+  - {name: a, bind: [\"127.0.0.1:1\", \"unix:run/a.sock\"], limits: {bulk: 2MiB, client_output_buffer: 2MiB, pattern: 64, count: 5, subscriptions: 9, timeouts: {idle: 5m, frame: off}}}
   - {name: b-2_x, bind: \"[::1]:1\", upstream: main, auth: passthrough, refusal: reset, inline_commands: false}
 upstreams:
   main: {address: [\"unix:/run/redis.sock\", redis.internal:6379, \"[2001:db8::7]:6380\"], response_timeout: 250ms}
   app: {address: 10.0.0.7:6379, credentials: {username: app, password: {file: pw}}, connect_timeout: 1m, connections: shared}
-limits: {clients: 1000, arguments: 10, inline: 1KiB, held_command: 16KiB, client_output_buffer: 16KiB, buffers: 1GiB, timeouts: {drain: 1h, write: 7d}, tcp: {keepalive: off, user_timeout: off}}
+limits: {clients: 1000, pattern: 2KiB, count: 7000, arguments: 10, inline: 1KiB, held_command: 16KiB, client_output_buffer: 16KiB, buffers: 1GiB, timeouts: {drain: 1h, write: 7d}, tcp: {keepalive: off, user_timeout: off}}
 admin: off
 audit: {path: audit.log, on_overflow: block}
 log: {format: json, level: trace}
@@ -166,6 +170,11 @@ workers: 3
     assert_eq!(connections, [Connections::Dedicated, Connections::Shared]);
     let buffers = [a.limits(), b.limits(), config.limits()].map(Limits::client_output_buffer);
     assert_eq!(buffers, [2 << 20, 16 << 10, 16 << 10]);
+    let costs = [a.limits(), b.limits(), config.limits()].map(Limits::costs);
+    assert_eq!(costs.map(|costs| costs.count), [5, 7000, 7000]);
+    assert_eq!(costs.map(|costs| costs.pattern), [64, 2 << 10, 2 << 10]);
+    assert_eq!(costs.map(|costs| costs.subscriptions), [9, 10_000, 10_000]);
+    assert_eq!(costs.map(|costs| costs.offset), [32 << 10, 16 << 10, 8 << 20], "1/64 of bulk");
     assert_eq!(config.limits().timeouts().drain(), Duration::from_secs(3600));
     assert_eq!((config.limits().tcp().keepalive(), config.limits().tcp().user_timeout()), (None, None));
     assert!(config.admin().is_none());

@@ -28,7 +28,7 @@ struct Identity {
     plan: Arc<Plan>,
     /// Where the user may come from, if that is narrowed.
     from: Option<ListId>,
-    /// What the rules were made from: the same texts make the same rules.
+    /// What the rules were made from: the same texts, and under `@public` the same cost limits, make the same rules.
     texts: [Option<Vec<String>>; 2],
     rules: Arc<CommandPlan>,
 }
@@ -50,10 +50,14 @@ impl Logins {
             let texts = [listener.acl(), user.and_then(|user| user.acl())]
                 .map(|acl| acl.map(|acl| acl.text().to_vec()));
             let known = before.and_then(|before| before.identity(user.map(|user| user.name())));
-            let rules = known.filter(|known| known.texts == texts).map_or_else(
+            let costs = listener.limits().costs();
+            let is_same = |known: &&Identity| {
+                known.texts == texts && known.rules.costs().is_none_or(|before| *before == costs)
+            };
+            let rules = known.filter(is_same).map_or_else(
                 || {
                     let user = user.and_then(|user| user.acl()).map(Acl::rules);
-                    Arc::new(CommandPlan::new(listener.acl().map(Acl::rules), user))
+                    Arc::new(CommandPlan::new(listener.acl().map(Acl::rules), user).with_costs(costs))
                 },
                 |known| Arc::clone(&known.rules),
             );
