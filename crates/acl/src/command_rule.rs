@@ -31,6 +31,8 @@ mod selector;
 use portcullis_resp::command::keys::Argv;
 use portcullis_resp::command::{CommandId, id, lookup_subcommand};
 
+use crate::cost::Cost;
+
 pub use self::error::{Problem, RuleError};
 pub use self::parse::nearest;
 pub use self::pattern::MAX_PATTERN;
@@ -54,6 +56,8 @@ pub enum Refused {
     Key,
     /// One of its channels.
     Channel,
+    /// What it would cost, under `@public`.
+    Cost(Cost),
 }
 
 /// What the name of a command alone decides.

@@ -1,4 +1,18 @@
 //! Cost limits: how much work one allowed command may ask of Redis under `@public`.
+//!
+//! Redis serves one command at a time, so a command that is allowed and expensive stops every other client. Three kinds of
+//! arguments decide how expensive a command is, whatever the data are: a count, a glob pattern, and an offset that
+//! makes Redis allocate all bytes before it. [`table`] says which arguments of which command are such.
+//!
+//! What a command costs because of the data (HGETALL of a large hash) cannot be seen here. docs/security.md lists it.
+
+mod table;
+mod walk;
+
+use portcullis_resp::command::CommandId;
+use portcullis_resp::command::keys::Argv;
+
+use self::table::Judged;
 
 /// The limits that hold for the clients of rules with `@public`. Other rules leave cost to Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +27,33 @@ pub struct CostLimits {
     pub offset: u64,
 }
 
+/// Stars of a glob pattern. Redis tries every length for each star; servers before 6.2.11 and 7.0.9 need time that grows
+/// exponentially with them (CVE-2022-36021).
+pub const MAX_STARS: usize = 16;
+
+/// Why a command would cost too much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Cost {
+    /// A count above [`CostLimits::count`].
+    Count,
+    /// RANK of LPOS above [`CostLimits::count`].
+    Rank,
+    /// EF or FILTER-EF of a vector search above [`CostLimits::count`].
+    Effort,
+    /// A pattern longer than [`CostLimits::pattern`].
+    Pattern,
+    /// A pattern with more than [`MAX_STARS`] stars.
+    Stars,
+    /// An offset in bytes beyond [`CostLimits::offset`].
+    Offset,
+    /// An offset in bits beyond [`CostLimits::offset`].
+    BitOffset,
+    /// What must be a number is none that Redis takes.
+    NotANumber,
+    /// An operation of BITFIELD that is none.
+    Syntax,
+}
+
 impl CostLimits {
     /// The share of `limits.bulk` that an offset may reach: a far offset makes Redis fill all bytes before it with zeros,
     /// so one short command per key allocates that much. 8 MiB with the default of 512 MiB.
@@ -22,6 +63,19 @@ impl CostLimits {
     #[must_use]
     pub const fn with_bulk(self, bulk: u64) -> Self {
         Self { offset: bulk / Self::BULK_PER_OFFSET, ..self }
+    }
+
+    /// Whether a command keeps within the limits. `id` is never a container; `args` begins with the command's name (of
+    /// both levels), and all of the frame is there, or as much as [`needed_arguments`] says.
+    ///
+    /// # Errors
+    /// The first argument that would cost too much.
+    pub(crate) fn check<'b>(&self, id: CommandId, args: &(impl Argv<'b> + ?Sized)) -> Result<(), Cost> {
+        table::judged(id).map_or(Ok(()), |judged| walk::check(self, judged, args))
+    }
+
+    fn bits(&self) -> u64 {
+        self.offset.saturating_mul(8)
     }
 }
 
@@ -36,3 +90,57 @@ impl Default for CostLimits {
         limits.with_bulk(portcullis_resp::limits::MAX_BULK)
     }
 }
+
+impl Cost {
+    /// The text of the error that the client reads, its code included.
+    #[must_use]
+    pub fn text(self, limits: &CostLimits) -> String {
+        let above = |what, most| format!("ERR portcullis: {what} above {most} is not allowed here");
+        match self {
+            Self::Count => above("COUNT", limits.count),
+            Self::Rank => above("RANK", limits.count),
+            Self::Effort => above("EF", limits.count),
+            Self::Pattern => {
+                format!("ERR portcullis: a pattern above {} bytes is not allowed here", limits.pattern)
+            }
+            Self::Stars => {
+                format!("ERR portcullis: a pattern with more than {MAX_STARS} stars is not allowed here")
+            }
+            Self::Offset => above("an offset", limits.offset),
+            Self::BitOffset => above("a bit offset", limits.bits()),
+            // Redis's own words: what is no number to the gate is none to Redis either.
+            Self::NotANumber => "ERR value is not an integer or out of range".to_owned(),
+            Self::Syntax => "ERR syntax error".to_owned(),
+        }
+    }
+
+    /// The key of the configuration that raises the limit, or what else decided.
+    #[must_use]
+    pub const fn limit(self) -> &'static str {
+        match self {
+            Self::Count | Self::Rank | Self::Effort => "limits.count",
+            Self::Pattern => "limits.pattern",
+            Self::Stars => "16 stars",
+            Self::Offset | Self::BitOffset => "limits.bulk / 64",
+            Self::NotANumber | Self::Syntax => "syntax",
+        }
+    }
+}
+
+/// Whether some argument of the command decides what it costs.
+pub(crate) fn is_judged(id: CommandId) -> bool {
+    table::judged(id).is_some()
+}
+
+/// How many arguments, the name included, must be there before [`CostLimits::check`] can judge the command. SETRANGE is
+/// judged before its value has come, which may be large.
+pub(crate) fn needed_arguments(id: CommandId) -> u64 {
+    match table::judged(id) {
+        None => 0,
+        Some(Judged::Value { place, .. }) => u64::from(*place).saturating_add(1),
+        Some(_) => u64::MAX,
+    }
+}
+
+#[cfg(test)]
+mod tests;

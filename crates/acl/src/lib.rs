@@ -23,7 +23,7 @@ pub mod user;
 
 pub use cidr::{Cidr, CidrError};
 pub use command_rule::{CommandRules, Refused, RuleError};
-pub use cost::CostLimits;
+pub use cost::{Cost, CostLimits};
 pub use decision::{Decision, Denial, Permit, Reason, Rule, RuleId};
 pub use group::{Entry, GroupId, Meta, SourceId};
 pub use origin::{ClientAddr, UnixSeconds};

@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use portcullis_resp::command::keys::Argv;
 use portcullis_resp::command::{Begin, CommandId, Find, id};
-use portcullis_resp::reply;
+use portcullis_resp::{encode, reply};
 
 use crate::command_rule::{
     ByName, CommandRules, Grant, KeyUse, Refused, Resolved, by_own_name_only, resolve,
 };
-use crate::cost::CostLimits;
+use crate::cost::{self, CostLimits};
 
 /// The command rules that hold for one user of one listener, compiled.
 pub struct CommandPlan {
@@ -58,8 +58,9 @@ impl CommandPlan {
         let rules: Vec<_> = listener.into_iter().chain(user).cloned().collect();
         let keys_alike =
             rules.iter().flat_map(|rules| rules.selectors()).all(|selector| selector.keys_alike());
-        let classes = CommandId::all().map(|id| class_of(id, &rules, keys_alike)).collect();
         let costs = rules.iter().any(|rules| rules.is_public()).then(CostLimits::default);
+        let is_judged = |id| costs.is_some() && cost::is_judged(id);
+        let classes = CommandId::all().map(|id| class_of(id, &rules, keys_alike, is_judged(id))).collect();
         Self { classes, rules, keys_alike, costs }
     }
 
@@ -103,7 +104,7 @@ impl CommandPlan {
                 _ => Judgement::refuse(Refused::Key, id),
             };
         }
-        self.judge_arguments(id, args, whole)
+        self.judge_arguments(id, class, args, whole)
     }
 
     /// [`CommandPlan::judge`] with all of the frame there.
@@ -136,6 +137,9 @@ impl CommandPlan {
         if class.has(Class::CHANNELS) {
             needed = needed.max(if matches!(id, id::PUBLISH | id::SPUBLISH) { 2 } else { u64::MAX });
         }
+        if class.has(Class::COST) {
+            needed = needed.max(cost::needed_arguments(id));
+        }
         needed.min(arguments)
     }
 
@@ -153,7 +157,13 @@ impl CommandPlan {
             .all(|rules| rules.selectors().first().is_some_and(|selector| selector.admits(key_use, key)))
     }
 
-    fn judge_arguments<'b>(&self, id: CommandId, args: &(impl Argv<'b> + ?Sized), whole: bool) -> Judgement {
+    fn judge_arguments<'b>(
+        &self,
+        id: CommandId,
+        class: Class,
+        args: &(impl Argv<'b> + ?Sized),
+        whole: bool,
+    ) -> Judgement {
         let arguments = u64::try_from(args.count()).unwrap_or(u64::MAX);
         if !whole && !has(args, self.needed_arguments(id, arguments)) {
             return Judgement::More;
@@ -162,9 +172,12 @@ impl CommandPlan {
             Resolved::Known(resolved) if resolved != id => return self.judge(resolved, args, whole),
             Resolved::Known(_) | Resolved::Unknown | Resolved::UnknownSubcommand(_) => {}
         }
-        match self.rules.iter().try_for_each(|rules| rules.check(id, args)) {
-            Ok(()) => Judgement::Allow,
-            Err(what) => Judgement::refuse(what, id),
+        if let Err(what) = self.rules.iter().try_for_each(|rules| rules.check(id, args)) {
+            return Judgement::refuse(what, id);
+        }
+        match self.costs.filter(|_| class.has(Class::COST)).map(|limits| limits.check(id, args)) {
+            None | Some(Ok(())) => Judgement::Allow,
+            Some(Err(cost)) => Judgement::refuse(Refused::Cost(cost), id),
         }
     }
 }
@@ -191,6 +204,8 @@ impl Class {
     /// One key decides, which is the first argument, and what is done to it is in the next two bits.
     const FIRST_KEY: Self = Self(1 << 6);
     const USE_SHIFT: u32 = 7;
+    /// Under `@public`, what it would cost decides.
+    const COST: Self = Self(1 << 9);
 
     /// Allowed, and nothing more to look at.
     #[inline]
@@ -261,9 +276,9 @@ impl Refusal {
         self.command
     }
 
-    /// Appends what the client reads, in the words of Redis 7.2. `user` is who it is; `name` is the command's name as
+    /// Appends what the client reads, in the words of Redis 7.2. `plan` refused it, `user` is who it is; `name` is the command's name as
     /// the client wrote it, which is used where the table does not have it.
-    pub fn write(self, out: &mut Vec<u8>, user: &[u8], name: &[u8]) {
+    pub fn write(self, out: &mut Vec<u8>, plan: &CommandPlan, user: &[u8], name: &[u8]) {
         match self.what {
             Refused::Command if self.command == CommandId::UNKNOWN => {
                 reply::no_permission(out, user, &String::from_utf8_lossy(name));
@@ -271,6 +286,7 @@ impl Refusal {
             Refused::Command => reply::no_permission(out, user, self.command.name()),
             Refused::Key => out.extend_from_slice(reply::NO_PERMISSION_KEY),
             Refused::Channel => out.extend_from_slice(reply::NO_PERMISSION_CHANNEL),
+            Refused::Cost(cost) => encode::error(out, &cost.text(&plan.costs.unwrap_or_default())),
         }
     }
 }
@@ -305,7 +321,7 @@ const READ_BY_OPTIONS: [CommandId; 9] = [
     id::BITFIELD,
 ];
 
-fn class_of(id: CommandId, rules: &[Arc<CommandRules>], keys_alike: bool) -> Class {
+fn class_of(id: CommandId, rules: &[Arc<CommandRules>], keys_alike: bool, has_cost: bool) -> Class {
     if rules.is_empty() {
         return if by_own_name_only(id) { Class::REFUSED } else { Class::default() };
     }
@@ -313,6 +329,7 @@ fn class_of(id: CommandId, rules: &[Arc<CommandRules>], keys_alike: bool) -> Cla
     if class.has(Class::REFUSED) {
         return Class::REFUSED;
     }
+    let class = if has_cost { class.and(Class::COST) } else { class };
     let simple = rules.iter().all(|rules| rules.selectors().len() == 1);
     match first_key(id, keys_alike) {
         Some(key_use) if simple && class == Class::KEYS => class.and(Class::first_key(key_use)),

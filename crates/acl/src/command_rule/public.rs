@@ -72,6 +72,11 @@ pub const REFUSED: &[(&[CommandId], &str)] = &[
     ),
     (&[id::LATENCY, id::SLOWLOG, id::COMMANDLOG], "shows other clients' commands and arguments"),
     (&[id::OBJECT, id::MEMORY], "looks inside values and the allocator"),
+    (
+        &[id::LCS, id::STRALGO],
+        "compares two values byte by byte: seconds, and gigabytes, for two of a megabyte",
+    ),
+    (&[id::LOLWUT], "draws pictures of any size: seconds for one of 1000 by 1000"),
     (&[id::KEYS], "goes over all keys at once, and its pattern costs time; SCAN remains"),
     (&[id::FLUSHALL, id::FLUSHDB, id::SWAPDB], "deletes or exchanges whole databases"),
 ];

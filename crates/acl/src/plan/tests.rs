@@ -26,7 +26,7 @@ fn verdict(plan: &CommandPlan, line: &str) -> Result<(), Refusal> {
 fn said(plan: &CommandPlan, line: &str) -> String {
     let mut out = Vec::new();
     if let Err(refusal) = verdict(plan, line) {
-        refusal.write(&mut out, b"alice", args(line)[0]);
+        refusal.write(&mut out, plan, b"alice", args(line)[0]);
     }
     String::from_utf8(out).unwrap()
 }
@@ -145,9 +145,13 @@ fn a_large_value_is_not_waited_for() {
 /// Cut anywhere, the answer is the one of the whole frame, or to wait.
 #[test]
 fn a_cut_frame_is_judged_as_the_whole() {
-    for listener in
-        ["+@all ~app:*", "+@all %R~app:* %W~tmp:* &c", "+@all -select +select|1 +x (+mset ~b)", "+get"]
-    {
+    for listener in [
+        "+@all ~app:*",
+        "+@all %R~app:* %W~tmp:* &c",
+        "+@all -select +select|1 +x (+mset ~b)",
+        "+get",
+        "@public ~app:*",
+    ] {
         let plan = plan(listener);
         for line in [
             "GET app:1",
@@ -170,6 +174,13 @@ fn a_cut_frame_is_judged_as_the_whole() {
             "BITFIELD app:1 GET u8 0",
             "COPY app:1 tmp:2",
             "GET",
+            "SCAN 0 COUNT 99999",
+            "SCAN 0 COUNT 10 MATCH a*",
+            "LPOS app:1 e COUNT 99999",
+            "SPOP app:1 99999",
+            "SETRANGE app:1 99999999 value",
+            "PSUBSCRIBE a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*",
+            "PUBSUB CHANNELS a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*",
         ] {
             let args = args(line);
             let id = lookup(args[0]).unwrap_or(CommandId::UNKNOWN);
@@ -238,4 +249,38 @@ fn cost_limits_hold_under_public_alone() {
     assert_eq!(of(Some("+@all -@dangerous"), Some("+get")), (None, None));
     assert_eq!(of(None, None), (None, None));
     assert_eq!(CostLimits::default().offset, 8 << 20);
+}
+
+#[test]
+fn public_refuses_what_costs_too_much() {
+    let public = plan("@public ~app:*");
+    let above = "-ERR portcullis: COUNT above 10000 is not allowed here\r\n";
+    assert_eq!(said(&public, "SCAN 0 COUNT 10001"), above);
+    assert_eq!(said(&public, "SRANDMEMBER app:1 -10001"), above);
+    assert_eq!(said(&public, "SRANDMEMBER app:1 -10000"), "");
+    assert_eq!(said(&public, "SRANDMEMBER b -10001"), "-NOPERM No permissions to access a key\r\n");
+    assert_eq!(said(&public, "CLUSTER GETKEYSINSLOT 1 10001"), above);
+    let limits = CostLimits { count: 5, ..CostLimits::default() };
+    let less = CommandPlan::new(None, Some(&rules("(@public)"))).with_costs(limits);
+    assert_eq!(said(&less, "SCAN 0 COUNT 6"), "-ERR portcullis: COUNT above 5 is not allowed here\r\n");
+    for lcs in ["LCS app:1 app:2", "STRALGO LCS KEYS app:1 app:2"] {
+        assert!(
+            said(&public, lcs).starts_with("-NOPERM User alice has no permissions to run the '"),
+            "{lcs}"
+        );
+    }
+    let named = plan("@public +lcs +keys");
+    assert_eq!(said(&named, "LCS app:1 app:2"), "");
+    assert!(said(&named, &format!("KEYS {}", "a*".repeat(17))).contains("16 stars"));
+}
+
+/// Without `@public` the word of every command is what it was.
+#[test]
+fn cost_is_asked_for_under_public_alone() {
+    let (public, all) = (plan("@public"), plan("+@all"));
+    for id in CommandId::all().filter(|id| !public.class(*id).is_refused()) {
+        let judged = cost::is_judged(id);
+        assert_eq!(public.class(id) == all.class(id), !judged, "{}", id.name());
+        assert!(!judged || all.class(id).is_free(), "{}", id.name());
+    }
 }

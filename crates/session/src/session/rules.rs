@@ -44,11 +44,17 @@ impl Session {
 
     fn refuse(&self, refusal: Refusal, frame: &Frame<'_>) -> Verdict {
         let mut line = Vec::with_capacity(96);
-        refusal.write(&mut line, self.user().unwrap_or(DEFAULT_USER).as_bytes(), frame.name());
+        refusal.write(
+            &mut line,
+            self.plan.rules(),
+            self.user().unwrap_or(DEFAULT_USER).as_bytes(),
+            frame.name(),
+        );
         let reason = match refusal.what() {
             Refused::Command => Denied::Command,
             Refused::Key => Denied::Key,
             Refused::Channel => Denied::Channel,
+            Refused::Cost(_) => Denied::Size,
         };
         Verdict::Answer(Answer::Refusal(Local::Made(line.into_boxed_slice()), reason))
     }

@@ -1,5 +1,6 @@
 mod batches;
 mod bounds;
+mod costs;
 mod endings;
 mod handshakes;
 mod muting;

@@ -215,7 +215,7 @@ fn command_rights(
             let mut said = Vec::new();
             // As Redis has it, what is wrong with a command comes before who may run it.
             if refusal.command().info().takes(command.arguments) {
-                refusal.write(&mut said, user.unwrap_or(DEFAULT_USER).as_bytes(), name);
+                refusal.write(&mut said, plan, user.unwrap_or(DEFAULT_USER).as_bytes(), name);
             } else {
                 reply::wrong_arity(&mut said, refusal.command().name());
             }

@@ -1,0 +1,93 @@
+use std::fmt::Write;
+
+use crate::tests::pair::{HELD_COMMAND, Pair, frames, plan, show};
+use crate::tests::users::rules;
+use crate::{Auth, Denied};
+
+const ABOVE: &str = "-ERR portcullis: COUNT above 10000 is not allowed here|";
+
+fn sent(text: &str) -> String {
+    show(&frames(text))
+}
+
+fn listener(acl: &str) -> Pair {
+    Pair::connected(plan(Auth::Trust, None).with_rules(rules(Some(acl))))
+}
+
+#[test]
+fn what_costs_too_much_never_travels() {
+    let mut pair = listener("@public");
+    let pipeline = "SCAN 0 COUNT 10;SCAN 0 COUNT 20;SCAN 0 COUNT 10001;SCAN 0 COUNT 10000;SPOP s 10001;GET a";
+    assert_eq!(pair.commands(pipeline), sent("SCAN 0 COUNT 10;SCAN 0 COUNT 20;SCAN 0 COUNT 10000;GET a"));
+    assert_eq!(pair.upstream("*0|*0|*0|$-1|"), format!("*0|*0|{ABOVE}*0|{ABOVE}$-1|"));
+    assert_eq!(pair.count.denied, [Denied::Size; 2]);
+    assert_eq!(pair.client("SRANDMEMBER s -9223372036854775808|"), "", "in a line as well");
+    assert_eq!(pair.hear(), ABOVE);
+}
+
+#[test]
+fn other_rules_leave_cost_to_redis() {
+    for acl in ["+@all", "+@all -@dangerous ~*"] {
+        let mut pair = listener(acl);
+        let dear = "SCAN 0 COUNT 1000000000;SRANDMEMBER s -3000000;SETRANGE k 536870911 x;LCS a b";
+        assert_eq!(pair.commands(dear), sent(dear), "{acl}");
+    }
+}
+
+#[test]
+fn a_refusal_for_its_cost_spoils_a_transaction() {
+    let mut pair = listener("@public");
+    let sent_now = pair.commands("MULTI;SET a x;SETBIT a 4294967295 1;EXEC");
+    assert_eq!(sent_now, sent("MULTI;SET a x"));
+    let refused = "-ERR portcullis: a bit offset above 67108864 is not allowed here|";
+    assert_eq!(pair.upstream("+OK|+QUEUED|"), format!("+OK|+QUEUED|{refused}"));
+    assert_eq!(pair.more(), sent("DISCARD"));
+    assert_eq!(pair.upstream("+OK|"), "-EXECABORT Transaction discarded because of previous errors.|");
+}
+
+/// However a frame is cut, nothing of a refused one travels.
+#[test]
+fn a_cut_frame_is_waited_for() {
+    for line in
+        ["SCAN 0 MATCH x COUNT 10001", "SPOP s 10001", "PSUBSCRIBE a a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*"]
+    {
+        let frame = sent(line);
+        for cut in 1..frame.len() {
+            let mut pair = listener("@public");
+            let (begin, end) = frame.split_at(cut);
+            assert_eq!(pair.client(begin) + &pair.client(end), "", "{line} cut at {cut}");
+            let heard = pair.hear();
+            assert!(heard.starts_with("-ERR portcullis: ") && heard.matches('|').count() == 1, "{heard}");
+            assert_eq!(pair.commands("GET a"), sent("GET a"));
+        }
+    }
+}
+
+/// SETRANGE is judged by its offset, whatever the size of its value.
+#[test]
+fn a_value_behind_a_near_offset_streams() {
+    let value = "x".repeat(10 * HELD_COMMAND);
+    for (offset, travels) in [("8388608", true), ("8388609", false)] {
+        let mut pair = listener("@public ~a*");
+        let text = format!("*4|$8|SETRANGE|$1|a|$7|{offset}|${}|{value}|", value.len());
+        let mut travelled = String::new();
+        for piece in text.as_bytes().chunks(1000) {
+            write!(travelled, "{}", pair.client(std::str::from_utf8(piece).unwrap())).unwrap();
+            assert!(pair.asked.len() < 1000 + 64);
+        }
+        assert_eq!(travelled, if travels { text } else { String::new() });
+        assert_eq!(pair.hear().starts_with("-ERR portcullis: an offset above 8388608"), !travels);
+    }
+}
+
+/// Options that stand behind more than may be held cannot be judged.
+#[test]
+fn what_cannot_be_held_is_refused() {
+    let mut pair = listener("@public");
+    let element = "x".repeat(HELD_COMMAND);
+    let text = format!("*5|$4|LPOS|$1|k|${}|{element}|$5|COUNT|$1|1|", element.len());
+    for piece in text.as_bytes().chunks(1000) {
+        assert_eq!(pair.client(std::str::from_utf8(piece).unwrap()), "");
+    }
+    assert_eq!(pair.hear(), "-ERR command too large to be checked|");
+}

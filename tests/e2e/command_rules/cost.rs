@@ -1,0 +1,157 @@
+//! What one client may let a command cost under `@public`: each attack in a loop, beside a client that asks for PONG.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use e2e::client::command;
+use e2e::{Client, Gate, Redis, own_turn};
+
+use super::no_command;
+
+const MIB: u64 = 1024 * 1024;
+
+/// How long each attack goes on; some thousands of answers on an idle machine.
+const ROUND: Duration = Duration::from_millis(300);
+
+/// Answers below which a 99th percentile means nothing: then the round goes on.
+const FEWEST: usize = 200;
+
+/// Two cores run other tests, the gate, Redis and both clients: a time slice of the scheduler is 3 to 4 ms, which an answer
+/// may have to wait for while Redis does nothing. Each of the attacks stops Redis for longer than this where it runs.
+const SLICE: Duration = Duration::from_millis(5);
+
+/// A round on a machine that is busy with something else is played again: what an attack does it does each time.
+const ROUNDS: usize = 4;
+
+/// What makes the attacks expensive.
+fn data(redis: &Redis) {
+    let mut control = redis.control();
+    control.asks("DEBUG POPULATE 200000 key 8", "+OK");
+    for text in ["a", "b"] {
+        control.asks(&format!("SETRANGE {text} 9999 x"), ":10000");
+    }
+    let members = (0..1000).map(|number| number.to_string()).collect::<Vec<_>>();
+    control.asks(&format!("SADD set {}", members.join(" ")), ":1000");
+    let pairs = members.iter().map(|member| format!("{member} {member}")).collect::<Vec<_>>().join(" ");
+    control.asks(&format!("ZADD zset {pairs}"), ":1000");
+    control.asks(&format!("HSET hash {pairs}"), ":1000");
+    control.asks(&format!("RPUSH list {}", "x ".repeat(5000).trim()), ":5000");
+}
+
+/// Each with what the client reads. `#` stands for a number that is never the same.
+fn attacks() -> Vec<(String, String)> {
+    let above = |what: &str| format!("-ERR portcullis: {what} is not allowed here");
+    let count = above("COUNT above 10000");
+    let stars = "a*".repeat(17);
+    vec![
+        ("SCAN 0 COUNT 1000000000".to_owned(), count.clone()),
+        (format!("SCAN 0 MATCH {stars}b COUNT 10000"), above("a pattern with more than 16 stars")),
+        (
+            format!("HSCAN hash 0 MATCH {} COUNT 10000", "k?".repeat(1000)),
+            above("a pattern above 1024 bytes"),
+        ),
+        (format!("PSUBSCRIBE {stars}"), above("a pattern with more than 16 stars")),
+        ("LCS a b".to_owned(), no_command("lcs")),
+        ("SRANDMEMBER set -3000000".to_owned(), count.clone()),
+        ("HRANDFIELD hash -3000000 WITHVALUES".to_owned(), count.clone()),
+        ("ZRANDMEMBER zset -9223372036854775807".to_owned(), count),
+        ("LPOS list x RANK 1000000000".to_owned(), above("RANK above 10000")),
+        ("SETRANGE range:# 500000000 x".to_owned(), above("an offset above 8388608")),
+        ("SETBIT bit:# 4294967295 1".to_owned(), above("a bit offset above 67108864")),
+        ("BITFIELD field:# SET u8 #500000000 1".to_owned(), above("a bit offset above 67108864")),
+    ]
+}
+
+fn used_memory(redis: &Redis) -> u64 {
+    let info = redis.control().ask("INFO memory").text();
+    let line = info.lines().find_map(|line| line.strip_prefix("used_memory_peak:"));
+    line.and_then(|bytes| bytes.trim().parse().ok()).expect("INFO memory")
+}
+
+/// The 99th percentile of answers to PING until [`ROUND`] is over.
+fn p99(client: &mut Client) -> Duration {
+    let (begun, mut waits) = (Instant::now(), Vec::new());
+    while begun.elapsed() < ROUND || waits.len() < FEWEST {
+        let asked = Instant::now();
+        client.asks("PING", "+PONG");
+        waits.push(asked.elapsed());
+    }
+    waits.sort();
+    waits[waits.len() * 99 / 100]
+}
+
+/// The same while another client repeats `attack`, and how often it did.
+fn p99_beside(gate: &Gate, client: &mut Client, attack: &str, reply: &str) -> (Duration, usize) {
+    let over = AtomicBool::new(false);
+    let mut attacker = gate.connect();
+    attacker.asks("PING", "+PONG");
+    std::thread::scope(|scope| {
+        let attacking = scope.spawn(|| {
+            let mut rounds = 0;
+            while !over.load(Ordering::Relaxed) {
+                rounds += 1;
+                attacker.send_raw(&command(&attack.replace(":#", &format!(":{rounds}"))));
+                attacker.gets(reply);
+            }
+            rounds
+        });
+        let p99 = p99(client);
+        over.store(true, Ordering::Relaxed);
+        (p99, attacking.join().expect("each is refused"))
+    })
+}
+
+#[test]
+fn nobody_waits_for_what_is_refused_and_redis_stays_small() {
+    let _turn = own_turn();
+    let redis = Redis::builder().line("enable-debug-command yes").start();
+    data(&redis);
+    let gate = Gate::before(&redis).listener("auth: trust").listener("acl: \"@public\"").start();
+    let mut client = gate.connect();
+    client.asks("PING", "+PONG");
+    let before = used_memory(&redis);
+    let idle = p99(&mut client);
+    let most = SLICE.max(idle * 5);
+    for (attack, reply) in attacks() {
+        let name = attack.split(' ').next().expect("a name").to_lowercase();
+        let calls = redis.calls(&name);
+        let mut waited = Vec::new();
+        while waited.last().is_none_or(|waited| *waited > most) {
+            assert!(waited.len() < ROUNDS, "{attack}: p99 {waited:?}, {idle:?} when idle");
+            let (p99, rounds) = p99_beside(&gate, &mut client, &attack, &reply);
+            assert!(rounds > 1, "{attack}");
+            waited.push(p99);
+        }
+        assert_eq!(redis.calls(&name), calls, "{attack} reached Redis");
+    }
+    let grown = used_memory(&redis).saturating_sub(before);
+    assert!(grown <= 64 * MIB, "Redis's memory grew by {} MiB", grown / MIB);
+}
+
+/// What the limits allow works, and the listener's own limits hold in place of those of the process.
+#[test]
+fn what_keeps_within_the_limits_passes() {
+    let redis = Redis::plain();
+    let gate = Gate::before(&redis)
+        .listener("auth: trust")
+        .listener("acl: \"@public\"")
+        .listener("limits: {count: 50, bulk: 64KiB}")
+        .top("limits: {count: 5, pattern: 4}")
+        .start();
+    let mut client = gate.connect();
+    client.asks("SADD set a", ":1");
+    client.asks("SRANDMEMBER set 50", "[\"a\"]");
+    client.asks("SRANDMEMBER set -51", "-ERR portcullis: COUNT above 50 is not allowed here");
+    client.asks("HSCAN none 0 MATCH k*:1 COUNT 50", "[\"0\" []]");
+    client.asks("HSCAN none 0 MATCH k*:12", "-ERR portcullis: a pattern above 4 bytes is not allowed here");
+    client.asks("SETRANGE k 1024 x", ":1025");
+    client.asks("SETRANGE k 1025 x", "-ERR portcullis: an offset above 1024 is not allowed here");
+    client.asks("MULTI", "+OK");
+    client.asks("SPOP set 51", "-ERR portcullis: COUNT above 50 is not allowed here");
+    client.asks("EXEC", "-EXECABORT Transaction discarded because of previous errors.");
+    client.asks("SCARD set", ":1");
+    gate.counts("commands_denied_total", &[("reason", "size")], 4.0);
+    let other = Gate::before(&redis).listener("auth: trust").listener("acl: \"+@all\"").start();
+    let mut client = other.connect();
+    client.asks("SRANDMEMBER set -20000", &format!("[{}]", vec!["\"a\""; 20_000].join(" ")));
+}
