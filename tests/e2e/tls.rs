@@ -12,6 +12,8 @@ use rustix::process::Signal;
 use rustls::ClientConfig;
 use rustls::version::{TLS12, TLS13};
 
+mod places;
+
 const PASSWORD: &str = "canary-tls-90d2";
 
 fn gate(redis: &Redis, ca: &Authority) -> GateBuilder {

@@ -86,9 +86,28 @@ impl Client {
 
     /// The error of the handshake, where it fails. A client certificate is judged only after it (TLS 1.3).
     pub fn try_tls(to: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> std::io::Result<Self> {
+        Self::try_tls_over(TcpStream::connect(to)?, config, name)
+    }
+
+    /// [`try_tls`](Self::try_tls) from the loopback address `from`, after the bytes of `first` in plain text.
+    pub fn try_tls_from(
+        from: IpAddr,
+        to: SocketAddr,
+        first: &[u8],
+        config: &Arc<ClientConfig>,
+        name: &str,
+    ) -> std::io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+        socket.bind(&SocketAddr::new(from, 0).into())?;
+        socket.connect(&to.into())?;
+        let mut stream = TcpStream::from(socket);
+        stream.write_all(first)?;
+        Self::try_tls_over(stream, config, name)
+    }
+
+    fn try_tls_over(mut stream: TcpStream, config: &Arc<ClientConfig>, name: &str) -> std::io::Result<Self> {
         let name = ServerName::try_from(name.to_owned()).expect("a name");
         let mut session = ClientConnection::new(Arc::clone(config), name).expect("a config");
-        let mut stream = TcpStream::connect(to)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         while session.is_handshaking() {

@@ -6,6 +6,7 @@ mod certificate;
 mod client;
 mod fault;
 mod handshake;
+mod places;
 mod server;
 
 use std::sync::Arc;

@@ -3,6 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use portcullis_acl::rate::Source;
+
 use super::admit::{Admitted, Client};
 use crate::net::stream::Stream;
 use crate::tls::{self, ServerTls, Unshaken};
@@ -47,8 +49,10 @@ pub async fn secure(
     let Admitted { socket, client } = admitted;
     let plain = Stream::register(socket).map_err(Insecure::Socket)?;
     let Some(tls) = tls else { return Ok(Secured { stream: plain, client, peer: None, is_user: false }) };
+    // Behind a load balancer: the client that the PROXY header names.
+    let source = Source::of(client.from());
     // Apart: what a handshake needs is not to stay with the session.
-    let stream = Box::pin(tls::accept(plain, tls, within)).await.map_err(Insecure::Tls)?;
+    let stream = Box::pin(tls::accept(plain, tls, source, within)).await.map_err(Insecure::Tls)?;
     let peer = tls.peer_name(&stream);
     Ok(Secured { stream: Stream::Tls(stream), client, peer, is_user: tls.names_users() })
 }

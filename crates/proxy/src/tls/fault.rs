@@ -25,6 +25,9 @@ pub enum TlsFault {
     /// The handshake took too long.
     #[error("it does not finish the TLS handshake within {0:?}")]
     Timeout(Duration),
+    /// Too many other clients are in their handshakes.
+    #[error("no place for its TLS handshake was free in time: too many others are unfinished")]
+    Crowded,
     /// The socket failed.
     #[error("the connection failed in the TLS handshake: {0}")]
     Io(io::Error),
@@ -48,7 +51,8 @@ impl TlsFault {
             Self::Timeout(_) => format!(
                 "see whether the server hangs, and whether {key}.address names a port that speaks TLS (tls-port)"
             ),
-            Self::Absent | Self::Gone | Self::Io(_) => {
+            // Places are for the handshakes of clients.
+            Self::Absent | Self::Gone | Self::Crowded | Self::Io(_) => {
                 format!(
                     "see the server's log, and whether {key}.address names a port that speaks TLS (tls-port)"
                 )
@@ -83,6 +87,7 @@ impl TlsFault {
                 | AlertDescription::CertificateExpired,
             )) => "; it does not accept our certificate: see which CA it trusts, and what cert names",
             Self::Protocol(Error::PeerIncompatible(_)) => "; TLS 1.2 and 1.3 are spoken here",
+            Self::Crowded => "; limits.per_source.clients bounds how many a source can begin",
             _ => "",
         }
     }

@@ -4,20 +4,18 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis_acl::rate::Source;
 use rustls::Error;
 use rustls::pki_types::ServerName;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::yield_now;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::client::ClientTls;
 use super::fault::TlsFault;
+use super::places::{Place, place};
 use super::server::ServerTls;
 use crate::net::stream::{Stream, TlsStream};
-
-/// So many handshakes of clients are held in memory at a time by one thread, at some 30 KiB each; more wait for a place.
-/// A client that has not sent a byte yet has none.
-const MAX_HANDSHAKES: usize = 256;
 
 /// The content type of a handshake record: a client that speaks TLS begins with it, and no client of Redis does.
 const HANDSHAKE: u8 = 0x16;
@@ -29,7 +27,6 @@ const RECORDS: std::ops::RangeInclusive<u8> = 0x14..=0x17;
 const FIRST_READ: usize = 2 * 1024;
 
 thread_local! {
-    static PLACES: Arc<Semaphore> = Arc::new(Semaphore::new(MAX_HANDSHAKES));
     static TURN: Arc<Semaphore> = Arc::new(Semaphore::new(1));
 }
 
@@ -42,30 +39,36 @@ pub struct Unshaken {
     pub stream: Option<Stream>,
 }
 
-/// The server's side: waits for a client's first byte, and then takes it through the handshake. `within` bounds all of it.
+/// The server's side: waits for a client's first byte, then for a place, and then takes the client through the handshake.
+/// `within` bounds all of it but the wait for a place, which may last as long again: a client cannot shorten it.
 ///
 /// # Errors
-/// What the client did, or did not do.
+/// What the client did, or did not do; or too many clients are in their handshakes.
 pub async fn accept(
     mut socket: Stream,
     tls: &ServerTls,
+    source: Option<Source>,
     within: Duration,
 ) -> Result<Box<TlsStream>, Box<Unshaken>> {
-    let attempt = async {
-        let first = match first_bytes(&mut socket).await {
-            Ok(first) => first,
-            Err(fault) => return Err(silent(fault)),
-        };
-        let _place = permit(&PLACES).await;
-        let stream = TlsStream::server(socket, Arc::clone(tls.config()), first);
-        let mut stream = Box::new(stream.map_err(|error| silent(error.into()))?);
-        match shake_hands(&mut stream).await {
-            Ok(()) => Ok(stream),
-            Err(fault) => Err(told(fault, stream)),
-        }
-    };
-    let late = |_| Err(silent(TlsFault::Timeout(within)));
-    timeout(within, attempt).await.unwrap_or_else(late)
+    let late = |_| silent(TlsFault::Timeout(within));
+    let begun = Instant::now();
+    let first = timeout(within, first_bytes(&mut socket)).await.map_err(late)?.map_err(silent)?;
+    let left = within.saturating_sub(begun.elapsed());
+    let _place = place_within(source, within).await.map_err(silent)?;
+    let deadline = Instant::now() + left;
+    let stream = TlsStream::server(socket, Arc::clone(tls.config()), first);
+    let mut stream = Box::new(stream.map_err(|error| silent(error.into()))?);
+    match timeout_at(deadline, shake_hands(&mut stream)).await.map_err(late)? {
+        Ok(()) => Ok(stream),
+        Err(fault) => Err(told(fault, stream)),
+    }
+}
+
+async fn place_within(source: Option<Source>, within: Duration) -> Result<Place, TlsFault> {
+    match timeout(within, place(source)).await {
+        Ok(Ok(place)) => Ok(place),
+        Ok(Err(_)) | Err(_) => Err(TlsFault::Crowded),
+    }
 }
 
 /// The client's side.
@@ -126,7 +129,11 @@ async fn first_bytes(socket: &mut Stream) -> Result<Vec<u8>, TlsFault> {
     poll_fn(|cx| socket.poll_readable(cx)).await.map_err(|_| TlsFault::Absent)?;
     let mut first = vec![0; FIRST_READ];
     match poll_fn(|cx| socket.poll_read(cx, &mut first)).await {
-        Ok(n @ 1..) => first.truncate(n),
+        Ok(n @ 1..) => {
+            first.truncate(n);
+            // It may wait for a place.
+            first.shrink_to_fit();
+        }
         Ok(_) | Err(_) => return Err(TlsFault::Absent),
     }
     if first.first() == Some(&HANDSHAKE) { Ok(first) } else { Err(TlsFault::Plain) }
@@ -135,13 +142,9 @@ async fn first_bytes(socket: &mut Stream) -> Result<Vec<u8>, TlsFault> {
 /// A step of a handshake takes up to a millisecond (RSA), as much as hundreds of commands: only one is made before all
 /// others on the thread have had their turn.
 async fn in_turn<T>(step: impl FnOnce() -> T) -> T {
-    let _turn = permit(&TURN).await;
+    // `None`: never, as nothing closes the semaphore.
+    let _turn = TURN.with(Arc::clone).acquire_owned().await.ok();
     let done = step();
     yield_now().await;
     done
-}
-
-/// `None`: never, as nobody closes the semaphore.
-async fn permit(of: &'static std::thread::LocalKey<Arc<Semaphore>>) -> Option<OwnedSemaphorePermit> {
-    of.with(Arc::clone).acquire_owned().await.ok()
 }

@@ -54,7 +54,7 @@ async fn connected<T: Send + 'static>(
     let client = ClientConnection::new(Arc::new(config), name).unwrap();
     let thread = std::thread::spawn(move || peer(StreamOwned::new(client, theirs)));
     let plain = Stream::register(Socket::Unix(ours)).unwrap();
-    let stream = accept(plain, &tls, std::time::Duration::from_secs(20)).await.unwrap();
+    let stream = accept(plain, &tls, None, std::time::Duration::from_secs(20)).await.unwrap();
     (Stream::Tls(stream), thread)
 }
 

@@ -1,0 +1,217 @@
+//! The places that one thread has for handshakes of clients, and the queue for them.
+//!
+//! A source holds at most [`OF_A_SOURCE`] places, so that it cannot take them all from others. Those who wait are bounded in
+//! number here, and in time by the caller. Places that become free go to the sources that wait in turn. When the queue is
+//! full, the source that has most clients in it loses the last of them.
+
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::rc::Rc;
+
+use portcullis_acl::rate::Source;
+use tokio::sync::oneshot;
+
+/// Handshakes that one thread holds in memory at a time, at some 30 KiB each. A client that has not sent a byte yet has none.
+const MAX_HANDSHAKES: usize = 256;
+
+/// Places of one source: with fewer than eight sources that never finish, a place is free for every other source.
+const OF_A_SOURCE: usize = MAX_HANDSHAKES / 8;
+
+/// Clients of one thread that wait for a place. Each holds a socket and up to 2 KiB that it has sent.
+const MAX_WAITING: usize = 4096;
+
+/// A source of handshakes. All peers on unix sockets are one, and hold as many places as there are.
+type Key = Option<Source>;
+
+thread_local! {
+    static PLACES: Places = Places::default();
+}
+
+/// Waits for a place on this thread.
+///
+/// # Errors
+/// The queue is full.
+pub(super) async fn place(source: Key) -> Result<Place, Crowded> {
+    PLACES.with(Clone::clone).take(source).await
+}
+
+/// The queue is full, and no other source has more clients in it than this one would have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Crowded;
+
+/// The place of one handshake, free again when dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    of: Places,
+    source: Key,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Places(Rc<RefCell<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    taken: usize,
+    waiting: usize,
+    last_number: u64,
+    /// The sources that hold a place or wait for one.
+    sources: HashMap<Key, Share>,
+    /// The sources that wait and may have one more place, in their turn.
+    turns: VecDeque<Key>,
+    /// The sources that wait, by the number of their waiting clients.
+    by_waiting: BTreeSet<(usize, Key)>,
+}
+
+#[derive(Debug, Default)]
+struct Share {
+    held: usize,
+    /// Whether the source is in [`State::turns`].
+    has_turn: bool,
+    /// By their numbers, which only grow.
+    waiting: VecDeque<(u64, oneshot::Sender<Place>)>,
+}
+
+impl Places {
+    async fn take(&self, source: Key) -> Result<Place, Crowded> {
+        let (number, granted) = match self.join(source)? {
+            Joined::Granted(place) => return Ok(place),
+            Joined::Waits(number, granted) => (number, granted),
+        };
+        let _waiting = Waiting { of: self, source, number };
+        granted.await.map_err(|_| Crowded)
+    }
+
+    fn join(&self, source: Key) -> Result<Joined, Crowded> {
+        let mut state = self.0.borrow_mut();
+        let nobody_before = state.sources.get(&source).is_none_or(|share| share.waiting.is_empty());
+        if nobody_before && state.grants(source) {
+            state.hold(source);
+            return Ok(Joined::Granted(Place { of: self.clone(), source }));
+        }
+        if state.waiting >= MAX_WAITING {
+            state.make_room(source)?;
+        }
+        state.last_number += 1;
+        let number = state.last_number;
+        let (sender, granted) = oneshot::channel();
+        state.change(source, |share| share.waiting.push_back((number, sender)));
+        Ok(Joined::Waits(number, granted))
+    }
+
+    /// Gives the places that are free to those whose turn it is.
+    fn grant(&self) {
+        while let Some((source, sender)) = self.next() {
+            // Sent without a borrow: a place that cannot be delivered is dropped, and asks for the state.
+            drop(sender.send(Place { of: self.clone(), source }));
+        }
+    }
+
+    fn next(&self) -> Option<(Key, oneshot::Sender<Place>)> {
+        let mut state = self.0.borrow_mut();
+        while state.taken < MAX_HANDSHAKES {
+            let source = state.turns.pop_front()?;
+            let first = state.change(source, |share| {
+                share.has_turn = false;
+                share.waiting.pop_front()
+            });
+            if let Some((_, sender)) = first {
+                state.hold(source);
+                return Some((source, sender));
+            }
+        }
+        None
+    }
+}
+
+enum Joined {
+    Granted(Place),
+    Waits(u64, oneshot::Receiver<Place>),
+}
+
+impl State {
+    /// Whether the source may have a place now. Where others wait for their turn, it may not come before them.
+    fn grants(&self, source: Key) -> bool {
+        let held = self.sources.get(&source).map_or(0, |share| share.held);
+        self.taken < MAX_HANDSHAKES && self.turns.is_empty() && may_hold(source, held)
+    }
+
+    fn hold(&mut self, source: Key) {
+        self.taken += 1;
+        self.change(source, |share| share.held += 1);
+    }
+
+    /// Takes the last client of the source that has most of them out of the queue.
+    fn make_room(&mut self, source: Key) -> Result<(), Crowded> {
+        let own = self.sources.get(&source).map_or(0, |share| share.waiting.len());
+        let &(most, largest) = self.by_waiting.last().ok_or(Crowded)?;
+        if own + 1 >= most {
+            return Err(Crowded);
+        }
+        // Its waiting half learns of it as its channel closes.
+        drop(self.change(largest, |share| share.waiting.pop_back()));
+        Ok(())
+    }
+
+    /// Changes what a source holds and waits for, and puts it where it then belongs.
+    fn change<T>(&mut self, source: Key, change: impl FnOnce(&mut Share) -> T) -> T {
+        let share = self.sources.entry(source).or_default();
+        let before = share.waiting.len();
+        let changed = change(share);
+        let after = share.waiting.len();
+        if before != after {
+            self.waiting = self.waiting + after - before;
+            self.by_waiting.remove(&(before, source));
+            if after > 0 {
+                self.by_waiting.insert((after, source));
+            }
+        }
+        if after > 0 && !share.has_turn && may_hold(source, share.held) {
+            share.has_turn = true;
+            self.turns.push_back(source);
+        }
+        if (after == 0 || !may_hold(source, share.held)) && share.has_turn {
+            share.has_turn = false;
+            self.turns.retain(|other| *other != source);
+        }
+        if share.held == 0 && after == 0 {
+            self.sources.remove(&source);
+        }
+        changed
+    }
+}
+
+fn may_hold(source: Key, held: usize) -> bool {
+    source.is_none() || held < OF_A_SOURCE
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        {
+            let mut state = self.of.0.borrow_mut();
+            state.taken = state.taken.saturating_sub(1);
+            state.change(self.source, |share| share.held = share.held.saturating_sub(1));
+        }
+        self.of.grant();
+    }
+}
+
+/// A client in the queue. Dropped, it is in the queue no more.
+struct Waiting<'a> {
+    of: &'a Places,
+    source: Key,
+    number: u64,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut state = self.of.0.borrow_mut();
+        let Some(share) = state.sources.get(&self.source) else { return };
+        let found = share.waiting.binary_search_by_key(&self.number, |(number, _)| *number);
+        if let Ok(index) = found {
+            drop(state.change(self.source, |share| share.waiting.remove(index)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
