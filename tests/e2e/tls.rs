@@ -13,6 +13,7 @@ use rustls::ClientConfig;
 use rustls::version::{TLS12, TLS13};
 
 mod places;
+mod trusted;
 
 const PASSWORD: &str = "canary-tls-90d2";
 

@@ -1,6 +1,8 @@
 //! Certificates made for a test, and what a TLS client of a test believes and shows.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 use rcgen::{
@@ -12,6 +14,7 @@ use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use tempfile::TempDir;
 
 /// A CA of one test.
 pub struct Authority {
@@ -135,10 +138,95 @@ impl Leaf {
         self
     }
 
+    pub fn not_yet(mut self) -> Self {
+        self.params.not_before = date_time_ymd(2098, 1, 1);
+        self.params.not_after = date_time_ymd(2099, 1, 1);
+        self
+    }
+
+    /// Signed by itself, with CA:TRUE, as [`Openssl::make`] does it.
+    pub fn alone(mut self) -> Pair {
+        self.params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = key();
+        let cert = self.params.self_signed(&key).expect("a certificate");
+        Pair { cert: cert.pem(), key: key.serialize_pem() }
+    }
+
     pub fn serial(mut self, serial: u64) -> Self {
         self.params.serial_number = Some(SerialNumber::from(serial));
         self
     }
+}
+
+impl Pair {
+    /// What openssl prints of it, in the form of a pin: `sha256:AB:CD:...`.
+    pub fn fingerprint(&self) -> String {
+        let directory = tempfile::tempdir().expect("a scratch directory");
+        std::fs::write(directory.path().join("cert.pem"), &self.cert).expect("writable");
+        let arguments = ["x509", "-in", "cert.pem", "-noout", "-fingerprint", "-sha256"];
+        let printed = openssl(directory.path(), &arguments);
+        let (_, digits) = printed.trim().split_once('=').expect("a fingerprint");
+        format!("sha256:{digits}")
+    }
+}
+
+/// Certificates made by the command that people use.
+pub struct Openssl {
+    directory: TempDir,
+}
+
+impl Openssl {
+    pub fn new() -> Self {
+        Self { directory: tempfile::tempdir().expect("a scratch directory") }
+    }
+
+    /// One that signs itself. The configuration of the system adds CA:TRUE.
+    pub fn make(&self, arguments: &[&str]) -> Pair {
+        self.request(&[&KEY[..], arguments].concat())
+    }
+
+    /// One with the key of another.
+    pub fn again(&self, of: &Pair, arguments: &[&str]) -> Pair {
+        self.write("old.key", &of.key);
+        let made = self.request(&[&["-key", "old.key"], arguments].concat());
+        Pair { cert: made.cert, key: of.key.clone() }
+    }
+
+    /// One that is no CA's, signed by `issuer`.
+    pub fn sign(&self, issuer: &Pair, arguments: &[&str]) -> Pair {
+        self.write("issuer.pem", &issuer.cert);
+        self.write("issuer.key", &issuer.key);
+        self.write("empty.cnf", "[req]\ndistinguished_name = name\n[name]\n");
+        let signed = ["-CA", "issuer.pem", "-CAkey", "issuer.key", "-config", "empty.cnf"];
+        let leaf = ["-addext", "basicConstraints=critical,CA:FALSE"];
+        self.request(&[&KEY[..], &signed, &leaf, arguments].concat())
+    }
+
+    fn request(&self, arguments: &[&str]) -> Pair {
+        let all = [&["req", "-x509", "-nodes", "-days", "2", "-out", "new.pem"], arguments].concat();
+        openssl(self.directory.path(), &all);
+        let read = |name: &str| std::fs::read_to_string(self.directory.path().join(name)).unwrap_or_default();
+        Pair { cert: read("new.pem"), key: read("new.key") }
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.directory.path().join(name), text).expect("writable");
+    }
+}
+
+impl Default for Openssl {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+const KEY: [&str; 6] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-keyout", "new.key"];
+
+fn openssl(directory: &Path, arguments: &[&str]) -> String {
+    let output = Command::new("openssl").args(arguments).current_dir(directory).output();
+    let output = output.expect("openssl is installed");
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn key() -> KeyPair {

@@ -17,7 +17,7 @@ pub mod scene;
 pub mod server;
 pub mod wait;
 
-pub use certificates::{Authority, Leaf, Pair};
+pub use certificates::{Authority, Leaf, Openssl, Pair};
 pub use client::Client;
 pub use fake::{Answer, Fake};
 pub use gate::{Gate, GateBuilder};

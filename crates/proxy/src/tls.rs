@@ -6,8 +6,11 @@ mod certificate;
 mod client;
 mod fault;
 mod handshake;
+mod pin;
 mod places;
 mod server;
+mod trust;
+mod verify;
 
 use std::sync::Arc;
 
@@ -15,11 +18,17 @@ use rustls::RootCertStore;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use sha2::{Digest, Sha256};
 
-pub use self::certificate::{Facts, NameFrom};
-pub use self::client::{ClientTls, Roots};
+pub use self::certificate::{Facts, NameFrom, Signing};
+pub use self::client::ClientTls;
 pub use self::fault::TlsFault;
 pub use self::handshake::{Unshaken, accept, connect};
+pub use self::pin::{Pin, PinError};
 pub use self::server::{Clients, Identity, ServerTls};
+pub use self::trust::{Issuers, Trust};
+pub use self::verify::{Role, WantedName, judge_itself};
+
+/// Prints a certificate's SHA-256, as `pin` takes it.
+pub const FINGERPRINT: &str = "openssl x509 -in FILE -noout -fingerprint -sha256";
 
 /// TLS 1.2 is the oldest version that is not deprecated (RFC 8996).
 const VERSIONS: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];

@@ -2,7 +2,10 @@
 
 use portcullis_acl::UnixSeconds;
 use rustls::pki_types::CertificateDer;
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::oid_registry::{
+    OID_X509_EXT_BASIC_CONSTRAINTS, OID_X509_EXT_EXTENDED_KEY_USAGE, OID_X509_EXT_SUBJECT_ALT_NAME, Oid,
+};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509Version};
 
 /// A certificate, read. It proves nothing: that is rustls's part.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +83,56 @@ pub(super) fn peer_name(der: &CertificateDer<'_>, from: NameFrom) -> Option<Stri
             })
         }
     }
+}
+
+/// Whether a certificate may issue others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signing {
+    /// It is no CA's, or says that its key does not sign certificates, or is plainly one host's or client's own.
+    Never,
+    /// It is a CA's and names no key usage, as `openssl req -x509` makes it by default: for a CA and for anything else.
+    Unclear,
+    /// It says that its key signs certificates.
+    Declared,
+}
+
+/// What basic constraints and key usage say, read as OpenSSL reads them. A CA's certificate without key usage that has
+/// alternative names or purposes (`openssl req -x509 -addext subjectAltName=...`) is that of a host or a client.
+pub(super) fn signing(der: &CertificateDer<'_>) -> Signing {
+    let Ok((_, certificate)) = X509Certificate::from_der(der) else { return Signing::Never };
+    let (Ok(usage), Ok(constraints)) = (certificate.key_usage(), certificate.basic_constraints()) else {
+        return Signing::Never;
+    };
+    match constraints {
+        Some(constraints) if !constraints.value.ca => return Signing::Never,
+        // There, and not to be read.
+        None if has_extension(&certificate, &OID_X509_EXT_BASIC_CONSTRAINTS) => return Signing::Never,
+        _ => {}
+    }
+    if let Some(usage) = usage {
+        return if usage.value.key_cert_sign() { Signing::Declared } else { Signing::Never };
+    }
+    // Version 1 has no extensions: a root of old.
+    let is_root = constraints.is_some() || certificate.version() == X509Version::V1;
+    let is_leaf =
+        has_alternative_names(&certificate) || has_extension(&certificate, &OID_X509_EXT_EXTENDED_KEY_USAGE);
+    if is_root && !is_leaf { Signing::Unclear } else { Signing::Never }
+}
+
+pub(super) fn has_extension(certificate: &X509Certificate<'_>, oid: &Oid<'_>) -> bool {
+    certificate.extensions().iter().any(|extension| extension.oid == *oid)
+}
+
+/// Whether there is the extension, however it reads.
+pub(super) fn has_alternative_names(certificate: &X509Certificate<'_>) -> bool {
+    has_extension(certificate, &OID_X509_EXT_SUBJECT_ALT_NAME)
+}
+
+/// The common name, where there is exactly one.
+pub(super) fn only_common_name<'c>(certificate: &'c X509Certificate<'_>) -> Option<&'c str> {
+    let mut names = certificate.subject().iter_common_name();
+    let only = names.next()?;
+    if names.next().is_some() { None } else { only.as_str().ok() }
 }
 
 fn alternative_names<'c>(certificate: &'c X509Certificate<'_>) -> impl Iterator<Item = &'c GeneralName<'c>> {

@@ -6,9 +6,15 @@ use std::time::Duration;
 
 use rustls::{AlertDescription, CertificateError, Error};
 
+use super::FINGERPRINT;
+use super::verify::{NotAcceptable, Role};
+
 /// A certificate may name hundreds of hosts, and whoever made it chose them.
 const NAMES_SHOWN: usize = 3;
 const NAME_SHOWN: usize = 64;
+
+/// How openssl is told what a certificate is to say.
+const ADD: &str = "openssl req -x509 -addext";
 
 /// Why a handshake failed, or a connection broke. Displays as what the peer did: "it ...".
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +63,7 @@ impl TlsFault {
                     "see the server's log, and whether {key}.address names a port that speaks TLS (tls-port)"
                 )
             }
-            Self::Protocol(Error::InvalidCertificate(fault)) => certificate_advice(fault, key),
+            Self::Protocol(Error::InvalidCertificate(fault)) => certificate_advice(fault, key, Role::Server),
             Self::Protocol(Error::AlertReceived(alert)) => alert_advice(*alert, key, shows_certificate),
             Self::Protocol(Error::PeerIncompatible(_)) => {
                 "let the server speak TLS 1.2 or 1.3 (Redis: tls-protocols, tls-ciphers)".to_owned()
@@ -68,6 +74,34 @@ impl TlsFault {
 }
 
 impl TlsFault {
+    /// Whether a certificate has expired.
+    pub const fn is_of_expiry(&self) -> bool {
+        matches!(
+            self,
+            Self::Protocol(Error::InvalidCertificate(
+                CertificateError::Expired | CertificateError::ExpiredContext { .. }
+            ))
+        )
+    }
+
+    /// Whether a certificate is for another name.
+    pub const fn is_of_name(error: &Error) -> bool {
+        matches!(
+            error,
+            Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }
+            )
+        )
+    }
+
+    /// What to do about a peer's certificate; `key`: what the `tls` in the configuration belongs to.
+    pub fn advice_on_certificate(&self, key: &str, role: Role) -> String {
+        match self {
+            Self::Protocol(Error::InvalidCertificate(fault)) => certificate_advice(fault, key, role),
+            _ => self.advice(key, false),
+        }
+    }
+
     /// What to do where it was a client of ours.
     pub fn advice_for_client(&self) -> &'static str {
         match self {
@@ -76,6 +110,12 @@ impl TlsFault {
             }
             Self::Protocol(Error::NoCertificatesPresented) => {
                 "; give it a certificate from client_ca, or set client_auth: optional"
+            }
+            Self::Protocol(Error::InvalidCertificate(fault)) if is_of_ca(fault) => {
+                "; add that very certificate to the file of client_ca, or pin it"
+            }
+            Self::Protocol(Error::InvalidCertificate(fault)) if not_acceptable(fault).is_some() => {
+                "; give it another one, or see pin: openssl x509 -in FILE -noout -fingerprint -sha256"
             }
             Self::Protocol(Error::InvalidCertificate(_)) => {
                 "; give it a certificate that client_ca issued and that holds"
@@ -93,21 +133,63 @@ impl TlsFault {
     }
 }
 
-fn certificate_advice(fault: &CertificateError, key: &str) -> String {
+fn certificate_advice(fault: &CertificateError, key: &str, role: Role) -> String {
+    match not_acceptable(fault) {
+        Some(NotAcceptable::Pin(_)) => {
+            return format!(
+                "if that is what {FINGERPRINT} prints for the server's certificate, add it to {key}.tls.pin"
+            );
+        }
+        Some(NotAcceptable::KeyUsage) => {
+            return format!("issue it again, with {ADD} keyUsage=digitalSignature");
+        }
+        None => {}
+    }
     match fault {
+        CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => format!(
+            "it has no alternative name: issue it again, with {ADD} subjectAltName=DNS:NAME, or write its common name in {key}.tls.server_name"
+        ),
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             format!("set {key}.tls.server_name to a name that the certificate has")
         }
         CertificateError::UnknownIssuer => {
             format!("let {key}.tls.ca name the CA that issued it, intermediate ones included")
         }
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "renew the server's certificate".to_owned()
-        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => match role {
+            Role::Server => "renew the server's certificate".to_owned(),
+            Role::Client => "renew the client's certificate".to_owned(),
+        },
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             "see whether the clocks here and where it was issued are right".to_owned()
         }
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            let purpose = match role {
+                Role::Server => "serverAuth",
+                Role::Client => "clientAuth",
+            };
+            format!("issue it again, with {ADD} extendedKeyUsage={purpose}")
+        }
+        fault if is_of_ca(fault) => {
+            format!("let {key}.tls.ca name that very certificate, or set {key}.tls.pin ({FINGERPRINT})")
+        }
+        fault if is_of_version_1(fault) => "make it with openssl req -x509, which makes version 3".to_owned(),
         _ => "give the server another certificate".to_owned(),
+    }
+}
+
+/// webpki's own faults have no other name here.
+fn is_of_ca(fault: &CertificateError) -> bool {
+    matches!(fault, CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity"))
+}
+
+fn is_of_version_1(fault: &CertificateError) -> bool {
+    matches!(fault, CertificateError::Other(other) if other.to_string().contains("UnsupportedCertVersion"))
+}
+
+fn not_acceptable(fault: &CertificateError) -> Option<&NotAcceptable> {
+    match fault {
+        CertificateError::Other(other) => other.0.downcast_ref(),
+        _ => None,
     }
 }
 
@@ -148,6 +230,9 @@ fn describe(error: &Error) -> String {
 }
 
 fn describe_certificate(fault: &CertificateError) -> String {
+    if let Some(why) = not_acceptable(fault) {
+        return why.to_string();
+    }
     match fault {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             "its certificate has expired".to_owned()
@@ -176,9 +261,11 @@ fn describe_certificate(fault: &CertificateError) -> String {
             }
             text
         }
-        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
-            "its certificate is that of a CA (CA:TRUE), which a server must not use".to_owned()
+        fault if is_of_ca(fault) => {
+            "its certificate is that of a CA (CA:TRUE), and not itself one of those that are trusted"
+                .to_owned()
         }
+        fault if is_of_version_1(fault) => "its certificate is of X.509 version 1".to_owned(),
         other => format!("its certificate is not acceptable: {other}"),
     }
 }

@@ -9,10 +9,11 @@ use rustls::server::{
     WebPkiClientVerifier,
 };
 use rustls::sign::CertifiedKey;
-use rustls::{Error, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::{Error, ServerConfig, SignatureScheme};
 
 use super::certificate::{Facts, NameFrom, peer_name};
-use super::{MadeOf, VERSIONS, provider};
+use super::trust::Trust;
+use super::{MadeOf, VERSIONS, provider, verify};
 use crate::log::Seldom;
 use crate::net::stream::TlsStream;
 
@@ -39,8 +40,8 @@ pub struct Identity {
 
 /// Whose certificates we believe, of clients.
 pub struct Clients {
-    /// Who issues them.
-    pub roots: RootCertStore,
+    /// What makes them trusted.
+    pub trust: Trust,
     /// Which of them no longer count. With any, each certificate of a chain must be covered by a list that has not expired.
     pub revoked: Vec<CertificateRevocationListDer<'static>>,
     /// A client without a certificate is refused.
@@ -54,20 +55,15 @@ impl ServerTls {
     /// fails: for a config that was read without its keys.
     ///
     /// # Errors
-    /// There are no roots, or a revocation list cannot be read.
+    /// A revocation list cannot be read.
     pub fn new(identities: Vec<Identity>, clients: Option<Clients>) -> Result<Self, VerifierBuilderError> {
         let made_of = made_of(&identities, clients.as_ref());
         let provider = provider();
         let verifier = match &clients {
             None => WebPkiClientVerifier::no_client_auth(),
             Some(clients) => {
-                let builder = WebPkiClientVerifier::builder_with_provider(
-                    Arc::new(clients.roots.clone()),
-                    Arc::clone(&provider),
-                );
-                let builder =
-                    builder.with_crls(clients.revoked.iter().cloned()).enforce_revocation_expiration();
-                if clients.required { builder } else { builder.allow_unauthenticated() }.build()?
+                let trust = clients.trust.clone();
+                Arc::new(verify::Clients::new(trust, &clients.revoked, clients.required)?)
             }
         };
         let builder = ServerConfig::builder_with_provider(provider)
@@ -112,7 +108,7 @@ fn made_of(identities: &[Identity], clients: Option<&Clients>) -> [u8; 32] {
     let mut made_of = MadeOf::default();
     identities.iter().for_each(|identity| made_of.identity(identity));
     if let Some(clients) = clients {
-        made_of.roots(&clients.roots);
+        clients.trust.mark(&mut made_of);
         clients.revoked.iter().for_each(|list| made_of.part(list));
         made_of.part(format!("{} {:?}", clients.required, clients.name_from).as_bytes());
     }

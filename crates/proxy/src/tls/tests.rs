@@ -1,6 +1,12 @@
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, SanType, date_time_ymd};
+use rustls::client::ResolvesClientCert;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{AlertDescription, CertificateError, Error};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, ClientConnection, Error, ServerConfig,
+    ServerConnection, SignatureScheme, SupportedProtocolVersion,
+};
 
 use super::certificate::peer_name;
 use super::*;
@@ -99,4 +105,119 @@ fn faults_say_what_to_do() {
         TlsFault::from(Error::InvalidCertificate(name)).to_string(),
         "its certificate is not for redis.internal but for a, b\\u{7}, c"
     );
+}
+
+/// Shows one certificate, whatever key is behind it.
+#[derive(Debug)]
+struct Shows(Arc<CertifiedKey>);
+
+impl Shows {
+    fn new(certificate: &CertificateDer<'static>, key: &KeyPair) -> Arc<Self> {
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let key = provider().key_provider.load_private_key(key).unwrap();
+        Arc::new(Self(Arc::new(CertifiedKey::new(vec![certificate.clone()], key))))
+    }
+}
+
+impl ResolvesServerCert for Shows {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+}
+
+impl ResolvesClientCert for Shows {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+/// The fault of whoever finds one first.
+fn meet(client: Arc<ClientConfig>, server: Arc<ServerConfig>) -> Result<(), Error> {
+    let mut client = ClientConnection::new(client, "localhost".try_into().unwrap()).unwrap();
+    let mut server = ServerConnection::new(server).unwrap();
+    for _ in 0..10 {
+        let mut flight = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut flight).unwrap();
+        }
+        let mut rest = &*flight;
+        while !rest.is_empty() {
+            server.read_tls(&mut rest).unwrap();
+            server.process_new_packets()?;
+        }
+        let mut flight = Vec::new();
+        while server.wants_write() {
+            server.write_tls(&mut flight).unwrap();
+        }
+        let mut rest = &*flight;
+        while !rest.is_empty() {
+            client.read_tls(&mut rest).unwrap();
+            client.process_new_packets()?;
+        }
+    }
+    assert!(!client.is_handshaking() && !server.is_handshaking());
+    Ok(())
+}
+
+/// Certificates are public: whoever shows one proves that the key is theirs, however it is trusted.
+#[test]
+fn possession_of_the_key_is_always_proven() {
+    let (der, key) = certificate(&["localhost"], |_| {});
+    let other = KeyPair::generate().unwrap();
+    let bad_signature = Err(Error::InvalidCertificate(CertificateError::BadSignature));
+    let trusts = [
+        Trust::Pins([Pin::of(&der)].into()),
+        Trust::Issuers(Issuers::of(std::slice::from_ref(&der)).unwrap()),
+    ];
+    let versions: [&'static SupportedProtocolVersion; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
+    for (trust, version) in trusts.iter().flat_map(|trust| versions.map(|version| (trust, version))) {
+        let upstream = |key: &KeyPair| {
+            let ours = ClientTls::new(trust.clone(), None, None).unwrap();
+            let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[version]);
+            let theirs = builder.unwrap().with_no_client_auth().with_cert_resolver(Shows::new(&der, key));
+            meet(Arc::clone(ours.config()), Arc::new(theirs))
+        };
+        assert_eq!(upstream(&key), Ok(()));
+        assert_eq!(upstream(&other), bad_signature);
+        let client = |key: &KeyPair| {
+            let own = PrivateKeyDer::try_from(other.serialize_der()).unwrap();
+            let shown = certificate_of(&other);
+            let identity = Identity::new(vec![shown.clone()], own).unwrap();
+            let clients =
+                Clients { trust: trust.clone(), revoked: Vec::new(), required: true, name_from: None };
+            let ours = ServerTls::new(vec![identity], Some(clients)).unwrap();
+            let mut roots = RootCertStore::empty();
+            roots.add(shown).unwrap();
+            let builder = ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[version]);
+            let theirs = builder
+                .unwrap()
+                .with_root_certificates(roots)
+                .with_client_cert_resolver(Shows::new(&der, key));
+            meet(Arc::new(theirs), Arc::clone(ours.config()))
+        };
+        assert_eq!(client(&key), Ok(()));
+        assert_eq!(client(&other), bad_signature);
+    }
+}
+
+fn certificate_of(key: &KeyPair) -> CertificateDer<'static> {
+    CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(key).unwrap().der().clone()
+}
+
+/// A reload makes new connections by new pins.
+#[test]
+fn what_trusts_others_is_another() {
+    let (one, other) = (certificate(&["a"], |_| {}).0, certificate(&["a"], |_| {}).0);
+    let make = |trust: Trust| ClientTls::new(trust, None, None).unwrap();
+    let ca = |der: &CertificateDer<'static>| Trust::Issuers(Issuers::of(std::slice::from_ref(der)).unwrap());
+    let pin = |ders: &[&CertificateDer<'static>]| Trust::Pins(ders.iter().map(|der| Pin::of(der)).collect());
+    assert_eq!(make(pin(&[&one, &other])), make(pin(&[&other, &one])));
+    assert_ne!(make(pin(&[&one])), make(pin(&[&other])));
+    assert_ne!(make(pin(&[&one])), make(pin(&[&one, &other])));
+    assert_ne!(make(ca(&one)), make(ca(&other)));
+    assert_ne!(make(ca(&one)), make(pin(&[&one])));
 }

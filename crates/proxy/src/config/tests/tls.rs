@@ -2,7 +2,10 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
+    date_time_ymd,
+};
 
 use super::*;
 
@@ -17,6 +20,23 @@ fn pair(until: (i32, u8, u8), purpose: ExtendedKeyUsagePurpose) -> (String, Stri
     params.extended_key_usages = vec![purpose];
     let key = KeyPair::generate().unwrap();
     (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+}
+
+/// As `openssl req -x509` makes it: CA:TRUE.
+fn openssl(
+    common_name: &str,
+    names: &[&str],
+    usages: &[KeyUsagePurpose],
+    purposes: &[ExtendedKeyUsagePurpose],
+) -> String {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names).unwrap();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = usages.to_vec();
+    params.extended_key_usages = purposes.to_vec();
+    params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem()
 }
 
 /// With the listener's `tls` in line 3 and the upstream's in line 7.
@@ -37,6 +57,18 @@ fn files(listener: &str, upstream: &str) -> Files {
         [("own", (cert, key)), ("other", other), ("old", old), ("soon", soon), ("client", client)]
     {
         files = files.with(&format!("{name}.pem"), cert).with(&format!("{name}.key"), key);
+    }
+    for (name, pem) in [
+        ("ca", openssl("Example CA", &[], &[KeyUsagePurpose::KeyCertSign], &[])),
+        ("plainca", openssl("Example CA", &[], &[], &[])),
+        ("redis", openssl("x", &["redis.internal"], &[], &[])),
+        ("elsewhere", openssl("redis.internal", &["elsewhere"], &[], &[])),
+        ("nameless", openssl("redis.internal", &[], &[], &[])),
+        ("encrypts", openssl("x", &["redis.internal"], &[KeyUsagePurpose::KeyEncipherment], &[])),
+        ("servers", openssl("x", &["redis.internal"], &[], &[ExtendedKeyUsagePurpose::ServerAuth])),
+        ("clients", openssl("x", &["redis.internal"], &[], &[ExtendedKeyUsagePurpose::ClientAuth])),
+    ] {
+        files = files.with(&format!("{name}.pem"), pem);
     }
     let sealed = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
     files = files.with("sealed.key", sealed).with("broken.key", SECRET).with("der.pem", b"\x30\x82\x01\x0a");
@@ -63,7 +95,7 @@ fn told(files: &Files) -> Vec<String> {
 }
 
 const GOOD: &str = "{cert: own.pem, key: own.key}";
-const CA: &str = "{ca: own.pem}";
+const CA: &str = "{ca: ca.pem}";
 
 #[test]
 fn good_ones() {
@@ -71,11 +103,11 @@ fn good_ones() {
         GOOD,
         "{cert: both.pem, key: both.pem}",
         "{certificates: [{cert: own.pem, key: own.key}, {cert: other.pem, key: other.key}]}",
-        "{cert: own.pem, key: own.key, client_ca: other.pem}",
-        "{cert: own.pem, key: own.key, client_ca: other.pem, client_auth: optional}",
+        "{cert: own.pem, key: own.key, client_ca: ca.pem}",
+        "{cert: own.pem, key: own.key, client_ca: ca.pem, client_auth: optional}",
     ] {
         let files =
-            files(listener, "{ca: own.pem, cert: client.pem, key: client.key, server_name: x.example}");
+            files(listener, "{ca: ca.pem, cert: client.pem, key: client.key, server_name: x.example}");
         assert_eq!(told(&files), Vec::<String>::new(), "{listener}");
         let config = files.config();
         assert!(config.listeners()[0].tls().is_some() && config.upstreams()[0].tls().is_some());
@@ -130,15 +162,15 @@ fn bad_ones_of_a_listener() {
         ),
         ("{cert: own.pem, key: own.key, client_crl: own.pem}", "error 3: 'client_crl' without 'client_ca'"),
         (
-            "{cert: own.pem, key: own.key, client_ca: own.pem, client_crl: own.pem}",
+            "{cert: own.pem, key: own.key, client_ca: ca.pem, client_crl: own.pem}",
             "error 3: no revocation list in own.pem",
         ),
         (
-            "{cert: own.pem, key: own.key, client_ca: own.pem, client_auth: maybe}",
+            "{cert: own.pem, key: own.key, client_ca: ca.pem, client_auth: maybe}",
             "error 3: unknown value 'maybe' for client_auth",
         ),
         (
-            "{cert: own.pem, key: own.key, client_ca: own.pem, user_from: cn}",
+            "{cert: own.pem, key: own.key, client_ca: ca.pem, user_from: cn}",
             "error 2: user_from without auth: users",
         ),
         ("{cert: own.pem, key: own.key, user_from: san}", "error 3: 'user_from' without 'client_ca'"),
@@ -163,17 +195,120 @@ fn bad_ones_of_an_upstream() {
         ),
         ("{ca: own.key}", "error 7: no certificate in own.key"),
         ("{ca: old.pem}", "warning 7: a CA certificate in old.pem expired on 2021-01-01T00:00:00Z"),
-        ("{ca: own.pem, server_name: \"a b\"}", "error 7: 'a b' is no host name"),
-        ("{ca: own.pem, cert: client.pem}", "error 7: 'cert' without 'key'"),
+        ("{ca: ca.pem, server_name: \"a b\"}", "error 7: 'a b' is no host name"),
+        ("{ca: ca.pem, cert: client.pem}", "error 7: 'cert' without 'key'"),
         (
-            "{ca: own.pem, cert: own.pem, key: own.key}",
+            "{ca: ca.pem, cert: own.pem, key: own.key}",
             "warning 7: the certificate in own.pem is not for a client's use (extended key usage)",
         ),
-        ("unix{ca: own.pem}", "error 7: no name that the certificate of unix:redis.sock must have"),
+        ("unix{ca: ca.pem}", "error 7: no name that the certificate of unix:redis.sock must have"),
     ];
     for (upstream, expected) in rows {
         assert_eq!(told(&files(GOOD, upstream)).join("; "), expected, "{upstream}");
     }
+}
+
+const PIN: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+const PRINTED: &str =
+    "sha256:01:23:45:67:89:AB:CD:EF:01:23:45:67:89:AB:CD:EF:01:23:45:67:89:AB:CD:EF:01:23:45:67:89:AB:CD:EF";
+
+#[test]
+fn good_pins() {
+    for pins in
+        [PIN.to_owned(), PRINTED.to_owned(), format!("\"{PRINTED}\""), format!("[{PIN}, \"{PRINTED}\"]")]
+    {
+        let listener = format!("{{cert: own.pem, key: own.key, pin: {pins}, client_auth: optional}}");
+        for upstream in [format!("{{pin: {pins}}}"), format!("unix{{pin: {pins}}}")] {
+            let files = files(&listener, &upstream);
+            assert_eq!(told(&files), Vec::<String>::new(), "{upstream}");
+        }
+    }
+}
+
+#[test]
+fn bad_pins() {
+    let other = format!("sha256:{}", "a".repeat(64));
+    let rows = [
+        ("pin: CANARY", "pin is not a SHA-256: it does not begin with 'sha256:'"),
+        ("pin: sha1:00", "pin is not a SHA-256: it does not begin with 'sha256:'"),
+        ("pin: sha256:00:11", "pin is not a SHA-256: it has 4 hexadecimal digits, and SHA-256 has 64"),
+        (
+            "pin: [sha256:CANARY]",
+            "pin is not a SHA-256: it has characters that are not hexadecimal digits, or colons that do not stand between two of them each",
+        ),
+        ("pin: []", "pin has no value"),
+    ];
+    for (pin, expected) in rows {
+        let upstream = told(&files(GOOD, &format!("{{{pin}}}")));
+        assert_eq!(upstream, [format!("error 7: {expected}")], "{pin}");
+        let listener = told(&files(&format!("{{cert: own.pem, key: own.key, {pin}}}"), CA));
+        assert_eq!(listener, [format!("error 3: {expected}")], "{pin}");
+    }
+    let beside = "beside 'pin': a pin trusts a certificate whatever CA issued it";
+    assert_eq!(
+        told(&files(GOOD, &format!("{{ca: ca.pem, pin: {other}}}"))),
+        [format!("error 7: 'ca' {beside}")]
+    );
+    let listener = format!("{{cert: own.pem, key: own.key, client_ca: ca.pem, pin: {other}}}");
+    assert_eq!(told(&files(&listener, CA)), [format!("error 3: 'client_ca' {beside}")]);
+    let listener = format!("{{cert: own.pem, key: own.key, client_crl: ca.pem, pin: {other}}}");
+    assert_eq!(told(&files(&listener, CA)), ["error 3: 'client_crl' without 'client_ca'"]);
+    let files = files(GOOD, "{pin: sha1}");
+    let problems = files.load().unwrap_err();
+    let hint = problems[0].hint().unwrap();
+    assert!(hint.contains("openssl x509 -in FILE -noout -fingerprint -sha256"), "{hint}");
+}
+
+/// What would be refused at the first connection is said before, with the command that mends it.
+#[test]
+fn certificates_that_would_be_refused() {
+    let server = "warning 7: a server that shows a certificate of this file is refused: its certificate";
+    let rows = [
+        ("{ca: redis.pem}", String::new(), ""),
+        ("{ca: plainca.pem}", String::new(), ""),
+        ("{ca: nameless.pem, server_name: redis.internal}", String::new(), ""),
+        (
+            "{ca: elsewhere.pem}",
+            format!("{server} is not for redis.internal but for elsewhere"),
+            "set upstreams.main.tls.server_name to a name that the certificate has",
+        ),
+        (
+            "{ca: nameless.pem}",
+            format!("{server} is not for redis.internal"),
+            "-addext subjectAltName=DNS:NAME, or write its common name in upstreams.main.tls.server_name",
+        ),
+        (
+            "{ca: encrypts.pem}",
+            format!("{server} does not allow signatures (key usage without digitalSignature)"),
+            "openssl req -x509 -addext keyUsage=digitalSignature",
+        ),
+        (
+            "{ca: clients.pem}",
+            format!("{server} is for another purpose (extended key usage)"),
+            "openssl req -x509 -addext extendedKeyUsage=serverAuth",
+        ),
+    ];
+    for (upstream, expected, hint) in rows {
+        let files = files(GOOD, upstream);
+        assert_eq!(told(&files).join("; "), expected, "{upstream}");
+        let hints: Vec<_> =
+            files.load().unwrap().warnings.iter().filter_map(|p| p.hint().map(str::to_owned)).collect();
+        assert!(hints.join("; ").contains(hint), "{upstream}: {hints:?}");
+    }
+    let listener = "{cert: own.pem, key: own.key, client_ca: servers.pem}";
+    let client = "warning 3: a client that shows a certificate of this file is refused: its certificate";
+    assert_eq!(told(&files(listener, CA)), [format!("{client} is for another purpose (extended key usage)")]);
+}
+
+/// With `user_from` an issuer can name any user.
+#[test]
+fn a_client_that_may_be_its_own_ca() {
+    let listener = "{cert: own.pem, key: own.key, client_ca: plainca.pem, user_from: cn}";
+    let told = told(&files(listener, CA)).join("; ");
+    assert!(
+        told.contains("a certificate of client_ca has CA:TRUE and no key usage: with user_from"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -186,7 +321,7 @@ fn a_key_that_everybody_can_read() {
 
 #[test]
 fn without_secrets_no_key_is_read() {
-    let files = files("{cert: own.pem, key: none.key}", "{ca: own.pem, cert: client.pem, key: none.key}");
+    let files = files("{cert: own.pem, key: none.key}", "{ca: ca.pem, cert: client.pem, key: none.key}");
     let path = files.path("portcullis.yaml");
     let loaded = load(&path, &LoadOptions::new().without_secrets().at(NOW)).unwrap();
     assert!(loaded.config.listeners()[0].tls().is_some(), "a listener with tls does not become one without");
@@ -196,8 +331,8 @@ fn without_secrets_no_key_is_read() {
 /// A file of `tls` that changes is a change of the configuration.
 #[test]
 fn its_files_are_sources() {
-    let files = files("{cert: own.pem, key: own.key, client_ca: other.pem}", CA);
+    let files = files("{cert: own.pem, key: own.key, client_ca: ca.pem}", CA);
     let reading = read(&files.path("portcullis.yaml"), &LoadOptions::new().at(NOW));
     let named = |name: &str| reading.sources.iter().any(|source| source.path.ends_with(name));
-    assert!(["own.pem", "own.key", "other.pem"].iter().all(|name| named(name)), "{:?}", reading.sources);
+    assert!(["own.pem", "own.key", "ca.pem"].iter().all(|name| named(name)), "{:?}", reading.sources);
 }

@@ -1,6 +1,8 @@
 //! The `tls` mappings of listeners and upstreams.
 
 mod files;
+mod pins;
+mod themselves;
 
 use std::sync::Arc;
 
@@ -13,9 +15,10 @@ use crate::config::model::Address;
 use crate::config::problem::Place;
 use crate::config::raw::{Node, Value};
 use crate::config::value;
-use crate::tls::{ClientTls, Clients, Identity, NameFrom, ServerTls};
+use crate::tls::{ClientTls, Clients, Identity, Issuers, NameFrom, ServerTls, Trust};
 
 use self::files::{Found, Use};
+use self::themselves::File;
 
 const PAIR: &str = "write tls: {cert: server.pem, key: server.key}";
 
@@ -49,16 +52,22 @@ pub(super) fn listener(node: &Node, scope: &mut Scope) -> Option<Arc<ServerTls>>
     }
 }
 
-/// What is needed to speak TLS to an upstream at `addresses`.
+/// What is needed to speak TLS to an upstream at `addresses`. `key`: the upstream in the configuration.
 pub(super) fn upstream(
     node: &Node,
+    key: &str,
     addresses: Option<&[Address]>,
     scope: &mut Scope,
 ) -> Option<Arc<ClientTls>> {
     let mut fields = Fields::of(node, "tls", &mut scope.problems)?;
-    let roots = match fields.take("ca") {
-        Some(node) => files::roots(node, scope),
-        None => system_roots(fields.place, scope),
+    let ca = fields.take("ca");
+    let pins = fields.take("pin").map(|node| pins::pins(node, ca.map(|ca| ("ca", ca)), scope));
+    let trust = match (pins, ca) {
+        (Some(pins), _) => pins,
+        (None, Some(node)) => files::issuers(node, scope).map(Trust::Issuers),
+        (None, None) => {
+            system_roots(fields.place, scope).map(|roots| Trust::Issuers(Issuers::anchors(roots)))
+        }
     };
     let name = fields.take("server_name").map(|node| server_name(node, scope));
     let identity = pair(&mut fields, Use::Client, scope);
@@ -73,13 +82,19 @@ pub(super) fn upstream(
         Found::Bad => return None,
         Found::Good(identity) => identity,
     };
-    match ClientTls::new(roots?, name, identity.as_ref()) {
+    let trust = trust?;
+    match ClientTls::new(trust.clone(), name.clone(), identity.as_ref()) {
         Ok(tls) => {
             let mut nameless = addresses.unwrap_or_default().iter().filter(|at| tls.name_of(at).is_none());
             if let Some(address) = nameless.next() {
                 let message = format!("no name that the certificate of {address} must have");
                 scope.problems.error(place, message, "write server_name: redis.internal");
                 return None;
+            }
+            if let (Trust::Issuers(issuers), Some(ca)) = (&trust, ca) {
+                let names = addresses.unwrap_or_default().iter().filter_map(|at| tls.name_of(at));
+                let names: Vec<_> = names.collect();
+                File { issuers, node: ca, key }.warn_of_servers(&names, name.is_some(), scope);
             }
             Some(Arc::new(tls))
         }
@@ -154,14 +169,17 @@ fn certificates(node: &Node, scope: &mut Scope) -> Option<Vec<Identity>> {
 fn clients(fields: &mut Fields<'_>, scope: &mut Scope) -> Option<Option<Clients>> {
     let requirements = [("required", true), ("optional", false)];
     let ca = fields.take("client_ca");
+    let pin = fields.take("pin");
     let auth = fields.take("client_auth");
     let crl = fields.take("client_crl");
     let words = [("cn", NameFrom::CommonName), ("san", NameFrom::AlternativeName)];
     let from = fields.take("user_from");
     let name_from = from.map(|node| value::word(node, "user_from", &words, &mut scope.problems));
     let required = auth.map(|node| value::word(node, "client_auth", &requirements, &mut scope.problems));
-    let Some(ca) = ca else {
-        for (node, name) in [(auth, "client_auth"), (crl, "client_crl"), (from, "user_from")] {
+    // What a pin trusts no CA has issued, and no list revokes.
+    let without = if pin.is_some() { [None, crl, None] } else { [auth, crl, from] };
+    if ca.is_none() {
+        for (node, name) in without.iter().zip(["client_auth", "client_crl", "user_from"]) {
             if let Some(node) = node {
                 scope.problems.error(
                     &node.place,
@@ -170,12 +188,25 @@ fn clients(fields: &mut Fields<'_>, scope: &mut Scope) -> Option<Option<Clients>
                 );
             }
         }
-        return if auth.or(crl).or(from).is_none() { Some(None) } else { None };
+        if without.iter().any(Option::is_some) {
+            return None;
+        }
+    }
+    let trust = match (pin, ca) {
+        (Some(node), ca) => pins::pins(node, ca.map(|ca| ("client_ca", ca)), scope),
+        (None, Some(node)) => {
+            let issuers = files::issuers(node, scope);
+            if let Some(issuers) = &issuers {
+                let key = "the listener";
+                File { issuers, node, key }.warn_of_clients(from.is_some(), scope);
+            }
+            issuers.map(Trust::Issuers)
+        }
+        (None, None) => return Some(None),
     };
-    let roots = files::roots(ca, scope);
     let revoked = crl.map(|node| files::revoked(node, scope));
     Some(Some(Clients {
-        roots: roots?,
+        trust: trust?,
         revoked: match revoked {
             None => Vec::new(),
             Some(revoked) => revoked?,
@@ -184,7 +215,7 @@ fn clients(fields: &mut Fields<'_>, scope: &mut Scope) -> Option<Option<Clients>
             None => None,
             Some(name_from) => Some(name_from?),
         },
-        // Who names a CA wants certificates.
+        // A CA or a pin is named where certificates are wanted.
         required: match required {
             None => true,
             Some(required) => required?,

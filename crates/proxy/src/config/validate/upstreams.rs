@@ -97,7 +97,8 @@ fn one<'n>(node: &'n Node, read: &mut Read<'n>, scope: &mut Scope) -> Option<Ups
     let addresses = fields
         .need("address", "write address: host:port, or unix:/path", &mut scope.problems)
         .and_then(|node| addresses(node, scope));
-    let tls = fields.take("tls").map(|node| tls::upstream(node, addresses.as_deref(), scope));
+    let key = format!("upstreams.{}", read.name);
+    let tls = fields.take("tls").map(|node| tls::upstream(node, &key, addresses.as_deref(), scope));
     let credentials_node = fields.take("credentials");
     read.credentials = credentials_node.map(|node| &node.place);
     let credentials = credentials_node.map(|node| credentials(node, scope));

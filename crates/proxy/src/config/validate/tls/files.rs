@@ -5,9 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use portcullis_acl::UnixSeconds;
+use rustls::Error;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
-use rustls::{Error, RootCertStore};
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
 use zeroize::Zeroizing;
 
@@ -15,7 +15,7 @@ use crate::config::load::Scope;
 use crate::config::raw::Node;
 use crate::config::value;
 use crate::config::value::time::show;
-use crate::tls::{Facts, Identity};
+use crate::tls::{Facts, Identity, Issuers};
 
 /// All CAs of a system have some 300 KiB. A revocation list of a busy CA may have more than that.
 const MAX_FILE: u64 = 16 << 20;
@@ -68,24 +68,19 @@ pub(super) fn identity(cert: &Node, key: &Node, r#use: Use, scope: &mut Scope) -
     }
 }
 
-/// Certificates of those whom we believe.
-pub(super) fn roots(node: &Node, scope: &mut Scope) -> Option<RootCertStore> {
+/// Certificates that are trusted: as issuers of others, and each as itself.
+pub(super) fn issuers(node: &Node, scope: &mut Scope) -> Option<Issuers> {
     let (path, certificates) = certificates(node, "CA certificate", scope)?;
-    let mut roots = RootCertStore::empty();
-    for der in certificates {
-        let facts = Facts::of(&der);
-        if roots.add(der).is_err() {
-            let message = format!("a certificate in {} cannot be read", path.display());
-            scope.problems.error(&node.place, message, "see which with openssl storeutl -noout -text -certs");
-            return None;
-        }
-        if let Some(facts) = facts.filter(|facts| facts.not_after < scope.now) {
-            let message =
-                format!("a CA certificate in {} expired on {}", path.display(), show(facts.not_after));
-            scope.problems.warning(&node.place, message, "remove it, or replace it by the new one");
-        }
+    let Ok(issuers) = Issuers::of(&certificates) else {
+        let message = format!("a certificate in {} cannot be read", path.display());
+        scope.problems.error(&node.place, message, "see which with openssl storeutl -noout -text -certs");
+        return None;
+    };
+    for facts in certificates.iter().filter_map(Facts::of).filter(|facts| facts.not_after < scope.now) {
+        let message = format!("a CA certificate in {} expired on {}", path.display(), show(facts.not_after));
+        scope.problems.warning(&node.place, message, "remove it, or replace it by the new one");
     }
-    Some(roots)
+    Some(issuers)
 }
 
 /// Revocation lists.

@@ -1,0 +1,49 @@
+//! `pin`: certificates by their SHA-256.
+
+use std::collections::BTreeSet;
+
+use crate::config::load::Scope;
+use crate::config::raw::Node;
+use crate::config::value;
+use crate::tls::{FINGERPRINT, Pin, PinError, Trust};
+
+/// A pin or a list of them. `other`: a key that a pin leaves nothing to do for.
+pub(super) fn pins(node: &Node, other: Option<(&str, &Node)>, scope: &mut Scope) -> Option<Trust> {
+    let mut pins = Some(BTreeSet::new());
+    if let Some((name, other)) = other {
+        scope.problems.error(
+            &other.place,
+            format!("'{name}' beside 'pin': a pin trusts a certificate whatever CA issued it"),
+            format!("leave out {name} or pin"),
+        );
+        pins = None;
+    }
+    if value::list(node).is_empty() {
+        scope.problems.error(&node.place, "pin has no value", hint());
+        return None;
+    }
+    for item in value::list(node) {
+        match one(item, scope) {
+            Some(pin) => pins.iter_mut().for_each(|pins| {
+                pins.insert(pin);
+            }),
+            None => pins = None,
+        }
+    }
+    pins.map(Trust::Pins)
+}
+
+/// A text that is no pin is not repeated: it may be a secret.
+fn one(node: &Node, scope: &mut Scope) -> Option<Pin> {
+    match Pin::parse(value::text(node, "pin", &mut scope.problems)?) {
+        Ok(pin) => Some(pin),
+        Err(error @ (PinError::Prefix | PinError::Digits | PinError::Length(_))) => {
+            scope.problems.error(&node.place, format!("pin is not a SHA-256: {error}"), hint());
+            None
+        }
+    }
+}
+
+fn hint() -> String {
+    format!("write \"sha256:\" and what {FINGERPRINT} prints behind '=', with or without colons")
+}
