@@ -1,6 +1,7 @@
 //! `acl`: a refused command has its reply in its place, and not one byte of it reaches Redis.
 
 mod cost;
+mod denials;
 mod public;
 mod tap;
 

@@ -45,6 +45,8 @@ pub struct CommandRules {
     /// The first one holds the rules outside parentheses.
     selectors: Vec<Selector>,
     is_public: bool,
+    /// Those outside parentheses, as they are written.
+    words: Vec<Box<str>>,
 }
 
 /// What was refused. In Redis's order: of several selectors the one that got furthest is believed.
@@ -85,7 +87,7 @@ impl CommandRules {
     /// # Errors
     /// Every word that is not a rule, with the number of its item, its place there, and the right form.
     pub fn parse_list<'t>(items: impl IntoIterator<Item = &'t str>) -> Result<Self, Vec<RuleError>> {
-        parse::parse(items).map(|(selectors, is_public)| Self { selectors, is_public })
+        parse::parse(items)
     }
 
     /// What the name decides. A container (CLIENT) always depends: its unknown subcommands are refused.
@@ -150,6 +152,28 @@ impl CommandRules {
     #[must_use]
     pub const fn is_public(&self) -> bool {
         self.is_public
+    }
+
+    /// The rule that decided, where these rules refused something of a command: a word of theirs (`-@dangerous`), the key
+    /// of the configuration that sets a limit, or what is missing.
+    #[must_use]
+    pub fn deciding_rule(&self, command: CommandId, refused: Refused) -> &str {
+        match refused {
+            Refused::Key => "no key pattern allows it",
+            Refused::Channel => "no channel pattern allows it",
+            Refused::Cost(cost) => cost.limit(),
+            Refused::Command if command == CommandId::UNKNOWN || by_own_name_only(command) => {
+                "only a rule with its name allows it"
+            }
+            Refused::Command => match parse::refusing_word(&self.words, command) {
+                Some(word) => word,
+                None if self.selectors.iter().any(|selector| selector.grant(command) != Grant::No) => {
+                    "no rule allows it with these arguments"
+                }
+                None if self.is_public && public::refuses(command) => "@public",
+                None => "no rule allows it",
+            },
+        }
     }
 
     pub(crate) fn selectors(&self) -> &[Selector] {

@@ -22,6 +22,8 @@ pub struct CommandPlan {
     classes: Box<[Class]>,
     /// None, the listener's or the user's, or both.
     rules: Vec<Arc<CommandRules>>,
+    /// Whether the first of them is the listener's.
+    has_listener: bool,
     /// Whether every key pattern is for reading and writing alike, so that it does not matter what is done to a key.
     keys_alike: bool,
     /// Where `@public` is among the rules.
@@ -48,6 +50,25 @@ pub enum Judgement {
 pub struct Refusal {
     what: Refused,
     command: CommandId,
+    owner: Option<RuleOwner>,
+}
+
+/// Whose rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuleOwner {
+    /// The `acl` of the listener.
+    Listener,
+    /// The `acl` of the user.
+    User,
+}
+
+/// The rule that refused a command: the same in the log and in `explain`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecidingRule<'p> {
+    /// Whose it is; nothing where no `acl` decided.
+    pub owner: Option<RuleOwner>,
+    /// See [`CommandRules::deciding_rule`].
+    pub rule: &'p str,
 }
 
 impl CommandPlan {
@@ -61,7 +82,7 @@ impl CommandPlan {
         let costs = rules.iter().any(|rules| rules.is_public()).then(CostLimits::default);
         let is_judged = |id| costs.is_some() && cost::is_judged(id);
         let classes = CommandId::all().map(|id| class_of(id, &rules, keys_alike, is_judged(id))).collect();
-        Self { classes, rules, keys_alike, costs }
+        Self { classes, rules, has_listener: listener.is_some(), keys_alike, costs }
     }
 
     /// The same with these cost limits in place of the default ones, which hold only under `@public`.
@@ -95,13 +116,13 @@ impl CommandPlan {
             return Judgement::Allow;
         }
         if class.has(Class::REFUSED) {
-            return Judgement::refuse(Refused::Command, id);
+            return self.refuse_by_name(id);
         }
         if class.has(Class::FIRST_KEY) {
             return match args.arg(1) {
                 Some(key) if self.admits(class.key_use(), key) => Judgement::Allow,
                 None if !whole => Judgement::More,
-                _ => Judgement::refuse(Refused::Key, id),
+                key => self.refuse_key(id, class.key_use(), key),
             };
         }
         self.judge_arguments(id, class, args, whole)
@@ -115,8 +136,49 @@ impl CommandPlan {
         match self.judge(id, args, true) {
             Judgement::Allow => Ok(()),
             Judgement::Refuse(refusal) => Err(refusal),
-            Judgement::More => Err(Refusal { what: Refused::Command, command: id }),
+            Judgement::More => Err(Refusal { what: Refused::Command, command: id, owner: None }),
         }
+    }
+
+    /// The rule that decided a refusal of this plan. It goes over the rules again, so ask only where it is told.
+    #[must_use]
+    pub fn deciding_rule(&self, refusal: Refusal) -> DecidingRule<'_> {
+        let index = match refusal.owner {
+            Some(RuleOwner::User) => usize::from(self.has_listener),
+            Some(RuleOwner::Listener) | None => 0,
+        };
+        let rules = self.rules.get(index);
+        // Without any rules SYNC, PSYNC and REPLCONF are refused.
+        let rule = rules.map_or("only a rule with its name allows it", |rules| {
+            rules.deciding_rule(refusal.command, refusal.what)
+        });
+        DecidingRule { owner: refusal.owner, rule }
+    }
+
+    const fn owner(&self, index: usize) -> Option<RuleOwner> {
+        match (index, self.has_listener) {
+            (0, true) => Some(RuleOwner::Listener),
+            _ => Some(RuleOwner::User),
+        }
+    }
+
+    fn owner_where(&self, decides: impl Fn(&CommandRules) -> bool) -> Option<RuleOwner> {
+        self.rules.iter().position(|rules| decides(rules)).and_then(|index| self.owner(index))
+    }
+
+    #[cold]
+    fn refuse_by_name(&self, id: CommandId) -> Judgement {
+        let owner = self.owner_where(|rules| rules.by_name(id) == ByName::Refused);
+        Judgement::refuse(Refused::Command, id, owner)
+    }
+
+    #[cold]
+    fn refuse_key(&self, id: CommandId, key_use: KeyUse, key: Option<&[u8]>) -> Judgement {
+        let admits = |rules: &CommandRules, key| {
+            rules.selectors().first().is_some_and(|selector| selector.admits(key_use, key))
+        };
+        let owner = self.owner_where(|rules| !key.is_some_and(|key| admits(rules, key)));
+        Judgement::refuse(Refused::Key, id, owner)
     }
 
     /// How many arguments, the name included, must be there before a command of `arguments` can be judged; all of them
@@ -172,12 +234,17 @@ impl CommandPlan {
             Resolved::Known(resolved) if resolved != id => return self.judge(resolved, args, whole),
             Resolved::Known(_) | Resolved::Unknown | Resolved::UnknownSubcommand(_) => {}
         }
-        if let Err(what) = self.rules.iter().try_for_each(|rules| rules.check(id, args)) {
-            return Judgement::refuse(what, id);
+        for (index, rules) in self.rules.iter().enumerate() {
+            if let Err(what) = rules.check(id, args) {
+                return Judgement::refuse(what, id, self.owner(index));
+            }
         }
         match self.costs.filter(|_| class.has(Class::COST)).map(|limits| limits.check(id, args)) {
             None | Some(Ok(())) => Judgement::Allow,
-            Some(Err(cost)) => Judgement::refuse(Refused::Cost(cost), id),
+            Some(Err(cost)) => {
+                let public = self.owner_where(|rules| rules.is_public());
+                Judgement::refuse(Refused::Cost(cost), id, public)
+            }
         }
     }
 }
@@ -258,8 +325,8 @@ impl Class {
 }
 
 impl Judgement {
-    const fn refuse(what: Refused, command: CommandId) -> Self {
-        Self::Refuse(Refusal { what, command })
+    const fn refuse(what: Refused, command: CommandId, owner: Option<RuleOwner>) -> Self {
+        Self::Refuse(Refusal { what, command, owner })
     }
 }
 

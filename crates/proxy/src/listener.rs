@@ -1,5 +1,6 @@
 //! The public side: one thread that accepts, judges, and hands what it admits to the workers.
 
+pub mod denials;
 pub mod shadow;
 pub mod sources;
 pub mod state;

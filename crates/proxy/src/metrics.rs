@@ -23,6 +23,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use self::labels::{
     ClosedReason, DeniedReason, Direction, RefusedReason, ReloadResult, UpstreamErrorKind, UpstreamState,
+    command_label,
 };
 pub use self::series::{GroupSeries, ListenerSeries, Series, UpstreamSeries};
 pub use self::text::CONTENT_TYPE;

@@ -24,7 +24,7 @@ pub mod tick;
 pub mod transaction;
 
 pub use link::{Incoming, Link, LinkFault, Part, PushKind};
-pub use observe::{Attempt, Authenticator, Denied, Host, Observer, Peer};
+pub use observe::{Attempt, Authenticator, Denial, Denied, Host, Observer, Peer};
 pub use pin::Pin;
 pub use plan::{Auth, Plan};
 pub use pool::{PoolFault, PoolKey, PooledLink};

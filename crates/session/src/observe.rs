@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis_acl::{DecidingRule, Refusal, Refused};
 use portcullis_resp::command::CommandId;
 
 use crate::plan::Plan;
@@ -13,11 +14,56 @@ pub trait Observer {
     /// `n` commands were read and will be answered.
     fn command(&mut self, id: CommandId, n: u64);
     /// A command was refused by the gate itself.
-    fn denied(&mut self, id: CommandId, reason: Denied);
+    fn denied(&mut self, denial: &Denial<'_>);
     /// `n` commands were answered by the upstream, each `nanos` after the read that brought it.
     fn answered(&mut self, id: CommandId, n: u64, nanos: u64);
     /// An error reply went by; `line` starts with `-` and may be cut short.
     fn error(&mut self, line: &[u8]);
+}
+
+/// A command that the gate refused, and what decided it: the one source of the metric and the log line.
+#[derive(Clone, Copy, Debug)]
+pub struct Denial<'p> {
+    plan: &'p Plan,
+    command: CommandId,
+    reason: Denied,
+    refusal: Option<Refusal>,
+}
+
+impl<'p> Denial<'p> {
+    /// A refusal that is not the command rules'.
+    pub(crate) const fn new(plan: &'p Plan, command: CommandId, reason: Denied) -> Self {
+        Self { plan, command, reason, refusal: None }
+    }
+
+    /// A refusal of the plan's command rules.
+    pub(crate) fn by_rules(plan: &'p Plan, refusal: Refusal) -> Self {
+        let reason = refusal.what().into();
+        Self { plan, command: refusal.command(), reason, refusal: Some(refusal) }
+    }
+
+    /// The command: the subcommand where that decided.
+    pub const fn command(&self) -> CommandId {
+        self.command
+    }
+
+    /// Why.
+    pub const fn reason(&self) -> Denied {
+        self.reason
+    }
+
+    /// The user that the gate knows.
+    pub fn user(&self) -> Option<&'p str> {
+        self.plan.user()
+    }
+
+    /// What decided. It goes over the rules again, so ask only where it is told.
+    pub fn rule(&self) -> DecidingRule<'p> {
+        match self.refusal {
+            Some(refusal) => self.plan.rules().deciding_rule(refusal),
+            None => DecidingRule { owner: None, rule: self.reason.rule() },
+        }
+    }
 }
 
 /// Why the gate refused a command.
@@ -29,10 +75,40 @@ pub enum Denied {
     Key,
     /// One of its channels is not.
     Channel,
+    /// The command is not allowed inside MULTI.
+    InTransaction,
+    /// The command is not allowed where upstream connections are shared.
+    WhileShared,
     /// The command is too large to be checked.
     Size,
+    /// What it would cost is more than `@public` allows.
+    Cost,
     /// The client has not logged in, or not with the right credentials.
     Login,
+}
+
+impl Denied {
+    /// What decided, where no command rule did.
+    const fn rule(self) -> &'static str {
+        match self {
+            Self::InTransaction => "not inside MULTI",
+            Self::WhileShared => "connections: shared",
+            Self::Size => "limits.held_command",
+            Self::Login => "login",
+            Self::Command | Self::Key | Self::Channel | Self::Cost => "never allowed here",
+        }
+    }
+}
+
+impl From<Refused> for Denied {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Command => Self::Command,
+            Refused::Key => Self::Key,
+            Refused::Channel => Self::Channel,
+            Refused::Cost(_) => Self::Cost,
+        }
+    }
 }
 
 /// Judges credentials under [`Auth::Users`](crate::Auth::Users). How they are compared, and how many failures are too

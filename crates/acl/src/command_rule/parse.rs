@@ -2,9 +2,10 @@
 
 use portcullis_resp::command::{Categories, CommandId, lookup, lookup_subcommand};
 
+use super::CommandRules;
 use super::error::{MAX_NAME, Problem, RuleError};
 use super::pattern::Pattern;
-use super::selector::{KeyUse, Selector};
+use super::selector::{Grant, KeyUse, Selector};
 
 /// A word of the rules and where it stands.
 #[derive(Clone, Copy)]
@@ -14,10 +15,8 @@ struct Word<'t> {
     offset: usize,
 }
 
-/// The selectors, the one outside parentheses first, and whether `@public` is among the rules; or everything that is wrong.
-pub(super) fn parse<'t>(
-    items: impl IntoIterator<Item = &'t str>,
-) -> Result<(Vec<Selector>, bool), Vec<RuleError>> {
+/// The rules, or everything that is wrong.
+pub(super) fn parse<'t>(items: impl IntoIterator<Item = &'t str>) -> Result<CommandRules, Vec<RuleError>> {
     let mut parser = Parser {
         root: Selector::new(),
         others: Vec::new(),
@@ -25,6 +24,7 @@ pub(super) fn parse<'t>(
         names_keys: false,
         names_channels: false,
         is_public: false,
+        words: Vec::new(),
         errors: Vec::new(),
     };
     for (item, text) in items.into_iter().enumerate() {
@@ -52,6 +52,7 @@ struct Parser<'t> {
     names_keys: bool,
     names_channels: bool,
     is_public: bool,
+    words: Vec<Box<str>>,
     errors: Vec<RuleError>,
 }
 
@@ -83,6 +84,7 @@ impl<'t> Parser<'t> {
         if self.open.is_none() {
             self.names_keys |= names_keys(word.text);
             self.names_channels |= names_channels(word.text);
+            self.words.push(word.text.into());
         }
         self.is_public |= is_one_of(word.text, &PUBLIC);
         let selector = self.open.as_mut().map_or(&mut self.root, |(selector, _)| selector);
@@ -96,7 +98,7 @@ impl<'t> Parser<'t> {
         self.errors.push(RuleError { item: word.item, offset: word.offset, word: shown, problem });
     }
 
-    fn finish(mut self) -> Result<(Vec<Selector>, bool), Vec<RuleError>> {
+    fn finish(mut self) -> Result<CommandRules, Vec<RuleError>> {
         if let Some((_, first)) = self.open.take() {
             self.error(first, Problem::Unclosed);
         }
@@ -110,11 +112,27 @@ impl<'t> Parser<'t> {
             self.root.channels.all();
         }
         self.others.insert(0, self.root);
-        Ok((self.others, self.is_public))
+        Ok(CommandRules { selectors: self.others, is_public: self.is_public, words: self.words })
     }
 }
 
 const PUBLIC: [&str; 2] = ["@public", "+@public"];
+
+/// The word, of those outside parentheses, that took a command away last; `None`: no word did.
+pub(super) fn refusing_word(words: &[Box<str>], id: CommandId) -> Option<&str> {
+    let (mut selector, mut refusing) = (Selector::new(), None);
+    for word in words {
+        let before = selector.grant(id);
+        // It was applied before, in the same order.
+        let _ = apply(&mut selector, word);
+        match (before, selector.grant(id)) {
+            (Grant::No, Grant::No) => {}
+            (_, Grant::No) => refusing = Some(&**word),
+            _ => refusing = None,
+        }
+    }
+    refusing
+}
 
 /// `resetkeys` alone means no keys at all: then `allkeys` is not meant.
 fn names_keys(rule: &str) -> bool {

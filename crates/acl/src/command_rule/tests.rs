@@ -1,4 +1,4 @@
-use portcullis_resp::command::lookup;
+use portcullis_resp::command::{lookup, lookup_subcommand};
 
 use super::*;
 
@@ -221,5 +221,35 @@ fn public_is_known_wherever_it_stands() {
     }
     for text in ["+@all", "+@all -@dangerous ~@public", "&@public +public", "+get|@public"] {
         assert!(!rules(text).is_public(), "{text}");
+    }
+}
+
+#[test]
+fn the_word_that_decided() {
+    let decided = |text: &str, name: &str| {
+        let (top, sub) = name.split_once('|').unwrap_or((name, ""));
+        let id = lookup(top.as_bytes()).unwrap_or(CommandId::UNKNOWN);
+        let id = lookup_subcommand(id, sub.as_bytes()).unwrap_or(id);
+        rules(text).deciding_rule(id, Refused::Command).to_owned()
+    };
+    for (text, name, word) in [
+        ("+@all -@dangerous", "flushall", "-@dangerous"),
+        ("+@all -@dangerous +config -config|GET", "config|get", "-config|GET"),
+        ("+@all -@read -get", "get", "-@read"),
+        ("+@all -get +get -@read ~a", "get", "-@read"),
+        ("+@all -@all +set", "get", "-@all"),
+        ("+@all nocommands", "get", "nocommands"),
+        ("+set", "get", "no rule allows it"),
+        ("-get", "get", "no rule allows it"),
+        ("-get (+set ~a)", "get", "no rule allows it"),
+        ("+@all -get +get|a", "get", "no rule allows it with these arguments"),
+        ("+@all (+get ~a) -set", "client", "no rule allows it with these arguments"),
+        ("+@all", "sync", "only a rule with its name allows it"),
+        ("+@all", "json.get", "only a rule with its name allows it"),
+        ("@public", "keys", "@public"),
+        ("@public -blpop", "blpop", "-blpop"),
+        ("@public ~a:*", "config|set", "@public"),
+    ] {
+        assert_eq!(decided(text, name), word, "{name} under {text}");
     }
 }

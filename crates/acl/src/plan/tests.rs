@@ -284,3 +284,34 @@ fn cost_is_asked_for_under_public_alone() {
         assert!(!judged || all.class(id).is_free(), "{}", id.name());
     }
 }
+
+#[test]
+fn whose_rule_decided() {
+    let plan =
+        CommandPlan::new(Some(&rules("+@all -flushall ~app:* ~tmp:*")), Some(&rules("@public -del ~app:*")));
+    for (line, owner, rule) in [
+        ("FLUSHALL", RuleOwner::Listener, "-flushall"),
+        ("CONFIG GET x", RuleOwner::User, "@public"),
+        ("DEL app:1", RuleOwner::User, "-del"),
+        ("GET b", RuleOwner::Listener, "no key pattern allows it"),
+        ("GET tmp:1", RuleOwner::User, "no key pattern allows it"),
+        ("MGET app:1 tmp:1", RuleOwner::User, "no key pattern allows it"),
+        ("SCAN 0 COUNT 10001", RuleOwner::User, "limits.count"),
+        ("FOO", RuleOwner::Listener, "only a rule with its name allows it"),
+    ] {
+        let refusal = verdict(&plan, line).unwrap_err();
+        assert_eq!(plan.deciding_rule(refusal), DecidingRule { owner: Some(owner), rule }, "{line}");
+    }
+    let of_user = CommandPlan::new(None, Some(&rules("+set ~a")));
+    for (line, rule) in [("GET a", "no rule allows it"), ("SET b 1", "no key pattern allows it")] {
+        let due = DecidingRule { owner: Some(RuleOwner::User), rule };
+        assert_eq!(of_user.deciding_rule(verdict(&of_user, line).unwrap_err()), due);
+    }
+    let none = CommandPlan::new(None, None);
+    let refusal = verdict(&none, "SYNC").unwrap_err();
+    assert_eq!(
+        none.deciding_rule(refusal),
+        DecidingRule { owner: None, rule: "only a rule with its name allows it" }
+    );
+    assert_eq!(size_of::<Judgement>(), 4, "it is returned in a register");
+}

@@ -15,7 +15,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use portcullis_resp::command::CommandId;
-use portcullis_session::observe::{Attempt, Authenticator, Denied, Observer, Peer};
+use portcullis_session::observe::{Attempt, Authenticator, Denial, Observer, Peer};
 use portcullis_session::session::{CloseReason, Unavailable};
 use portcullis_session::subscriptions::Subscriptions;
 use portcullis_session::tick::SessionKey;
@@ -29,7 +29,7 @@ use super::admit::Client;
 use super::login::authenticate;
 use super::secure::Secured;
 use crate::audit::Totals;
-use crate::metrics::{ClosedReason, DeniedReason, Direction, UpstreamState};
+use crate::metrics::{ClosedReason, Direction, UpstreamState};
 use crate::net::pipe::Pipe;
 use crate::net::stream::Stream;
 use crate::upstream::connect::{ConnectError, connect};
@@ -495,16 +495,11 @@ impl Observer for Count<'_> {
         self.totals.commands = self.totals.commands.saturating_add(n);
     }
 
-    fn denied(&mut self, _id: CommandId, reason: Denied) {
-        let reason = match reason {
-            Denied::Command => DeniedReason::Command,
-            Denied::Key => DeniedReason::Key,
-            Denied::Channel => DeniedReason::Channel,
-            Denied::Size => DeniedReason::Size,
-            Denied::Login => DeniedReason::Login,
-        };
-        self.entry.served.counts.denied(reason, 1);
+    fn denied(&mut self, denial: &Denial<'_>) {
+        self.entry.served.counts.denied(denial.command(), denial.reason().into(), 1);
         self.totals.denied = self.totals.denied.saturating_add(1);
+        let Entry { id, from, served, .. } = self.entry;
+        served.denials().log(*id, *from, served.name(), denial);
     }
 
     fn answered(&mut self, id: CommandId, n: u64, nanos: u64) {

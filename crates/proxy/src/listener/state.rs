@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::denials::Denials;
 use super::shadow::Shadow;
 use super::sources::SourceTable;
 use crate::connection::admit::Seat;
@@ -15,6 +16,7 @@ pub struct ListenerState {
     sources: Arc<SourceTable>,
     series: Arc<ListenerSeries>,
     shadow: Shadow,
+    denials: Arc<Denials>,
 }
 
 impl ListenerState {
@@ -26,6 +28,7 @@ impl ListenerState {
             sources: Arc::default(),
             series: Arc::clone(series),
             shadow: Shadow::default(),
+            denials: Arc::default(),
         }
     }
 
@@ -47,6 +50,11 @@ impl ListenerState {
     /// What is counted for it.
     pub fn series(&self) -> &Arc<ListenerSeries> {
         &self.series
+    }
+
+    /// What its clients were refused, for the log.
+    pub fn denials(&self) -> &Arc<Denials> {
+        &self.denials
     }
 
     /// Whom its shadow policy would have turned away.

@@ -9,7 +9,9 @@ use portcullis_resp::command::CommandId;
 use super::Metrics;
 use super::error_prefix::PREFIXES;
 use super::histogram::{self, BUCKETS};
-use super::labels::{ClosedReason, DeniedReason, Direction, RefusedReason, UpstreamErrorKind, UpstreamState};
+use super::labels::{
+    ClosedReason, DeniedReason, Direction, RefusedReason, UpstreamErrorKind, UpstreamState, command_label,
+};
 use super::series::{GroupSeries, ListenerSeries, Series, UpstreamSeries};
 use super::text::{Kind, Page};
 use super::worker::{CommandStats, ListenerStats};
@@ -18,7 +20,7 @@ pub(super) fn render(metrics: &Metrics, page: &mut Page) {
     let Series { listeners, upstreams, groups } = metrics.registry.shown();
     connections(&listeners, page);
     commands(&listeners, page);
-    denied_and_errors(&listeners, page);
+    errors(&listeners, page);
     bytes(&listeners, page);
     render_groups(&groups, page);
     render_upstreams(&upstreams, page);
@@ -103,6 +105,17 @@ fn commands(listeners: &[Arc<ListenerSeries>], page: &mut Page) {
         }
     }
 
+    page.family("portcullis_commands_denied_total", Kind::Counter, "Commands refused by the gate.");
+    for (listener, table) in by_listener() {
+        for (command, sums) in &table.0 {
+            let reasons = DeniedReason::ALL.iter().zip(&sums.denied).filter(|(_, n)| **n > 0);
+            for (reason, n) in reasons {
+                let labels = [("listener", listener), ("reason", reason.as_str()), ("command", *command)];
+                page.sample("", &labels, *n);
+            }
+        }
+    }
+
     page.family(
         "portcullis_command_duration_seconds",
         Kind::Histogram,
@@ -130,14 +143,7 @@ fn duration(page: &mut Page, listener: &str, command: &str, sums: &Sums) {
     page.sample("_count", &labels, count);
 }
 
-fn denied_and_errors(listeners: &[Arc<ListenerSeries>], page: &mut Page) {
-    page.family("portcullis_commands_denied_total", Kind::Counter, "Commands refused by the gate.");
-    for listener in listeners {
-        for reason in DeniedReason::ALL {
-            let n = listener.sum(|stats| &stats.denied[reason.index()]);
-            page.sample("", &[("listener", &listener.name), ("reason", reason.as_str())], n);
-        }
-    }
+fn errors(listeners: &[Arc<ListenerSeries>], page: &mut Page) {
     page.family(
         "portcullis_error_replies_total",
         Kind::Counter,
@@ -235,6 +241,7 @@ struct Sums {
     commands: u64,
     nanos: u64,
     buckets: [u64; BUCKETS],
+    denied: [u64; DeniedReason::COUNT],
 }
 
 impl CommandSums {
@@ -243,7 +250,7 @@ impl CommandSums {
         for worker in &listener.workers {
             for id in CommandId::all() {
                 if let Some(stats) = worker.command(id) {
-                    table.entry(label(id)).or_default().add(stats);
+                    table.entry(command_label(id.top())).or_default().add(stats);
                 }
             }
         }
@@ -258,11 +265,12 @@ impl Sums {
         for (sum, bucket) in self.buckets.iter_mut().zip(&stats.buckets) {
             *sum = sum.wrapping_add(bucket.load(Relaxed));
         }
+        for (sum, denied) in
+            self.denied.iter_mut().zip(stats.denied.get().into_iter().flat_map(|all| all.iter()))
+        {
+            *sum = sum.wrapping_add(denied.load(Relaxed));
+        }
     }
-}
-
-fn label(id: CommandId) -> &'static str {
-    if id == CommandId::UNKNOWN { "other" } else { id.top().name() }
 }
 
 impl ListenerSeries {

@@ -1,6 +1,8 @@
 //! The closed sets of label values. A label never carries text of a client's choosing, so the number of series is
 //! known from the config alone.
 
+use portcullis_resp::command::CommandId;
+use portcullis_session::Denied;
 use portcullis_session::session::Unavailable;
 
 /// Declares an enum whose variants are the values of one label, in the order in which the page lists them.
@@ -90,7 +92,7 @@ label! {
 }
 
 label! {
-    /// Why a command was refused.
+    /// Why a command was refused by the gate.
     DeniedReason {
         /// The command itself is not allowed.
         Command = "command",
@@ -98,11 +100,16 @@ label! {
         Key = "key",
         /// One of its channels is not allowed.
         Channel = "channel",
-        /// It is too large to be checked.
+        /// It is too large to be checked, or would cost too much.
         Size = "size",
         /// The client has not logged in.
         Login = "login",
     }
+}
+
+/// The name of a command in labels and log lines: never what a client wrote.
+pub fn command_label(id: CommandId) -> &'static str {
+    if id == CommandId::UNKNOWN { "other" } else { id.name() }
 }
 
 label! {
@@ -174,6 +181,18 @@ impl From<portcullis_acl::Reason> for RefusedReason {
             portcullis_acl::Reason::NotAllowed => Self::NotAllowed,
             portcullis_acl::Reason::Denied => Self::Denied,
             portcullis_acl::Reason::Expired => Self::Expired,
+        }
+    }
+}
+
+impl From<Denied> for DeniedReason {
+    fn from(reason: Denied) -> Self {
+        match reason {
+            Denied::Command | Denied::InTransaction | Denied::WhileShared => Self::Command,
+            Denied::Key => Self::Key,
+            Denied::Channel => Self::Channel,
+            Denied::Size | Denied::Cost => Self::Size,
+            Denied::Login => Self::Login,
         }
     }
 }

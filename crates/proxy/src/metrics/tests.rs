@@ -80,7 +80,10 @@ fn busy() -> (Arc<Metrics>, Series) {
         public.commands(CommandId::UNKNOWN, 5);
         public.duration(get, 9, 60_000);
         public.duration(get, 1, 2_000_000_000);
-        public.denied(DeniedReason::Command, 1);
+        public.denied(client, DeniedReason::Command, 1);
+        public.denied(reply, DeniedReason::Command, 2);
+        public.denied(reply, DeniedReason::Size, 1);
+        public.denied(CommandId::UNKNOWN, DeniedReason::Command, 1);
         public.bytes(Direction::FromClient, 1000);
         public.error_reply(b"-WRONGTYPE Operation against a key\r\n");
         public.error_reply(b"-\"}{\n forged\r\n");
@@ -183,7 +186,7 @@ fn closed_sets_start_at_zero_and_open_ended_ones_empty() {
         ("portcullis_connections_accepted_total{", 2),
         ("portcullis_connections_refused_total{", 2 * RefusedReason::COUNT),
         ("portcullis_connections_closed_total{", 2 * ClosedReason::COUNT),
-        ("portcullis_commands_denied_total{", 2 * DeniedReason::COUNT),
+        ("portcullis_commands_denied_total", 0),
         ("portcullis_bytes_total{", 2 * Direction::COUNT),
         ("portcullis_upstream_errors_total{", UpstreamErrorKind::COUNT),
         ("portcullis_upstream_connections{", UpstreamState::COUNT),
@@ -211,7 +214,9 @@ fn workers_are_summed_and_subcommands_count_as_their_command() {
         ("portcullis_commands_total{listener=\"public\",command=\"get\"}", 20.0),
         ("portcullis_commands_total{listener=\"public\",command=\"client\"}", 6.0),
         ("portcullis_commands_total{listener=\"public\",command=\"other\"}", 10.0),
-        ("portcullis_commands_denied_total{listener=\"public\",reason=\"command\"}", 2.0),
+        ("portcullis_commands_denied_total{listener=\"public\",reason=\"command\",command=\"client\"}", 6.0),
+        ("portcullis_commands_denied_total{listener=\"public\",reason=\"size\",command=\"client\"}", 2.0),
+        ("portcullis_commands_denied_total{listener=\"public\",reason=\"command\",command=\"other\"}", 2.0),
         ("portcullis_bytes_total{listener=\"public\",direction=\"from_client\"}", 2000.0),
         ("portcullis_error_replies_total{listener=\"public\",error=\"WRONGTYPE\"}", 2.0),
         ("portcullis_error_replies_total{listener=\"public\",error=\"other\"}", 2.0),

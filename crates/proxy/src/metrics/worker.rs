@@ -81,10 +81,10 @@ impl ListenerCounts {
         }
     }
 
-    /// `n` commands were refused by the gate.
-    pub fn denied(&self, reason: DeniedReason, n: u64) {
-        if let Some(stats) = self.stats() {
-            add(&stats.denied[reason.index()], n);
+    /// `n` commands `id` were refused by the gate.
+    pub fn denied(&self, id: CommandId, reason: DeniedReason, n: u64) {
+        if let Some(series) = self.command(id) {
+            add(&series.denied.get_or_init(Box::default)[reason.index()], n);
         }
     }
 
@@ -163,6 +163,8 @@ pub(super) struct CommandStats {
     pub(super) commands: AtomicU64,
     pub(super) nanos: AtomicU64,
     pub(super) buckets: [AtomicU64; BUCKETS],
+    /// Apart, because most commands are never refused.
+    pub(super) denied: OnceLock<Box<[AtomicU64; DeniedReason::COUNT]>>,
 }
 
 #[repr(align(128))]
@@ -171,7 +173,6 @@ pub(super) struct ListenerStats {
     commands: Box<[OnceLock<Box<CommandStats>>]>,
     pub(super) opened: AtomicU64,
     pub(super) closed: [AtomicU64; ClosedReason::COUNT],
-    pub(super) denied: [AtomicU64; DeniedReason::COUNT],
     pub(super) bytes: [AtomicU64; Direction::COUNT],
     pub(super) errors: [AtomicU64; PREFIXES.len()],
 }
@@ -182,7 +183,6 @@ impl ListenerStats {
             commands: (0..CommandId::COUNT).map(|_| OnceLock::new()).collect(),
             opened: AtomicU64::new(0),
             closed: [const { AtomicU64::new(0) }; _],
-            denied: [const { AtomicU64::new(0) }; _],
             bytes: [const { AtomicU64::new(0) }; _],
             errors: [const { AtomicU64::new(0) }; _],
         }

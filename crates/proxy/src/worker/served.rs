@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::config::{Auth, Tcp, Upstream};
 use crate::connection::relay::Pace;
+use crate::listener::denials::Denials;
 use crate::metrics::{ListenerCounts, UpstreamCounts};
 use crate::policy::logins::Logins;
 use crate::policy::store::Generation;
@@ -16,6 +17,7 @@ pub struct Served {
     name: Arc<str>,
     /// Counters of this worker.
     pub counts: ListenerCounts,
+    denials: Arc<Denials>,
     pace: Cell<Pace>,
     output_buffer: Cell<usize>,
     route: RefCell<Rc<Route>>,
@@ -56,6 +58,7 @@ impl Served {
         Some(Self {
             name: Arc::clone(state.name()),
             counts: ListenerCounts::new(Arc::clone(state.series()), worker),
+            denials: Arc::clone(state.denials()),
             pace: Cell::new(Pace::of(generation.config(), listener)),
             output_buffer: Cell::new(listener.limits().client_output_buffer()),
             route: RefCell::new(Rc::new(Route::of(generation, index, worker)?)),
@@ -81,6 +84,11 @@ impl Served {
     /// As in the config.
     pub fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// Refused commands in the log, for all workers.
+    pub fn denials(&self) -> &Denials {
+        &self.denials
     }
 
     /// What its clients are given time for.

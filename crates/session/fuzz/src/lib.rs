@@ -8,7 +8,7 @@ use portcullis_resp::command::CommandId;
 use portcullis_resp::limits::RequestLimits;
 use portcullis_session::inject::Preamble;
 use portcullis_session::subscriptions::Subscriptions;
-use portcullis_session::{Attempt, Auth, Authenticator, Denied, Observer, Peer, Plan, Session, SessionKey};
+use portcullis_session::{Attempt, Auth, Authenticator, Denial, Observer, Peer, Plan, Session, SessionKey};
 
 /// Small, so that inputs reach it.
 pub const HELD_COMMAND: usize = 256;
@@ -88,7 +88,7 @@ impl Authenticator for Deaf {
 
 impl Observer for Deaf {
     fn command(&mut self, _id: CommandId, _n: u64) {}
-    fn denied(&mut self, _id: CommandId, _reason: Denied) {}
+    fn denied(&mut self, _denial: &Denial<'_>) {}
     fn answered(&mut self, _id: CommandId, _n: u64, _nanos: u64) {}
     fn error(&mut self, _line: &[u8]) {}
 }

@@ -8,7 +8,7 @@ use portcullis_resp::{encode, inline, reply};
 use super::judge::{Answer, Verdict};
 use super::rules::aborted;
 use super::{CloseReason, Session, Step, Stream, Until};
-use crate::observe::{Denied, Host, Observer};
+use crate::observe::{Denial, Denied, Host, Observer};
 use crate::owed::{Local, What};
 use crate::plan::Auth;
 use crate::shape::Shape;
@@ -288,11 +288,16 @@ impl Session {
                 Some(aborted(id, reply))
             }
             Answer::LoginFailed => {
-                observer.denied(id, Denied::Login);
+                observer.denied(&Denial::new(&self.plan, id, Denied::Login));
                 Some(Local::Canned(reply::WRONGPASS))
             }
+            Answer::ByRules(reply, refusal) => {
+                observer.denied(&Denial::by_rules(&self.plan, refusal));
+                self.spoil();
+                Some(aborted(id, reply))
+            }
             Answer::Refusal(reply, reason) => {
-                observer.denied(id, reason);
+                observer.denied(&Denial::new(&self.plan, id, reason));
                 self.spoil();
                 Some(aborted(id, reply))
             }

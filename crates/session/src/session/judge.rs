@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use portcullis_acl::Refusal;
 use portcullis_resp::command::{CommandId, id, is_cross_protocol, lookup_subcommand};
 use portcullis_resp::scan::arguments;
 use portcullis_resp::{encode, reply};
@@ -49,6 +50,8 @@ pub(super) enum Answer {
     Reply(Local),
     /// By this error, with which Redis would not have run the command.
     Error(Local),
+    /// By this reply, for the command rules do not allow the command.
+    ByRules(Local, Refusal),
     /// By this reply, for the gate does not allow the command.
     Refusal(Local, Denied),
     /// By the reply to wrong credentials.
@@ -318,7 +321,7 @@ impl Session {
         }
         Some(Verdict::Answer(Answer::Refusal(
             Local::Canned(reply::NOT_ALLOWED_IN_TRANSACTION),
-            Denied::Command,
+            Denied::InTransaction,
         )))
     }
 }

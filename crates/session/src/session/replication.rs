@@ -9,7 +9,7 @@ use portcullis_resp::reply;
 use super::command::{Frame, Source};
 use super::judge::{Answer, Verdict};
 use super::{CloseReason, Session, Step, Stream};
-use crate::observe::{Denied, Observer};
+use crate::observe::{Denial, Denied, Observer};
 use crate::owed::Local;
 use crate::shape::Shape;
 use crate::state::asked::Login;
@@ -80,7 +80,7 @@ impl Session {
 
     pub(super) fn end_replication<O: Observer>(&mut self, id: CommandId, observer: &mut O) -> Step<'_> {
         observer.command(id, 1);
-        observer.denied(id, Denied::Command);
+        observer.denied(&Denial::new(&self.plan, id, Denied::Command));
         self.end(CloseReason::NotReplication);
         Step::Close(CloseReason::NotReplication)
     }

@@ -1,7 +1,7 @@
 //! Command rules: what the client may run. Judged before anything else is made of a command, as soon as what decides is
 //! there, and anew where the command had to wait.
 
-use portcullis_acl::{Judgement, Refusal, Refused};
+use portcullis_acl::{Judgement, Refusal};
 use portcullis_resp::command::{CommandId, id, keys};
 use portcullis_resp::reply;
 use portcullis_resp::scan::Span;
@@ -9,7 +9,6 @@ use portcullis_resp::scan::Span;
 use super::Session;
 use super::command::Frame;
 use super::judge::{Answer, Verdict};
-use crate::observe::Denied;
 use crate::owed::Local;
 
 /// Whom Redis would name where nobody is.
@@ -50,13 +49,7 @@ impl Session {
             self.user().unwrap_or(DEFAULT_USER).as_bytes(),
             frame.name(),
         );
-        let reason = match refusal.what() {
-            Refused::Command => Denied::Command,
-            Refused::Key => Denied::Key,
-            Refused::Channel => Denied::Channel,
-            Refused::Cost(_) => Denied::Size,
-        };
-        Verdict::Answer(Answer::Refusal(Local::Made(line.into_boxed_slice()), reason))
+        Verdict::Answer(Answer::ByRules(Local::Made(line.into_boxed_slice()), refusal))
     }
 }
 

@@ -287,7 +287,7 @@ impl Session {
             (Pin::Refuse, _) => {
                 let mut line = Vec::with_capacity(64);
                 reply::needs_dedicated(&mut line, command.name());
-                Verdict::Answer(Answer::Refusal(Local::Made(line.into_boxed_slice()), Denied::Command))
+                Verdict::Answer(Answer::Refusal(Local::Made(line.into_boxed_slice()), Denied::WhileShared))
             }
             (Pin::Gate, Some(exact)) => self.settle_shared(exact, frame, host),
             (Pin::Share, _) if self.is_leased() => self.judge(command, frame, host),

@@ -12,8 +12,8 @@ use crate::link::LinkFault;
 use crate::session::{CloseReason, Unavailable};
 use crate::subscriptions::Subscriptions;
 use crate::{
-    Attempt, Auth, Authenticator, Denied, Fate, Incoming, Link, Observer, Peer, Plan, Session, SessionKey,
-    Step, Tick, Until,
+    Attempt, Auth, Authenticator, Denial, Denied, Fate, Incoming, Link, Observer, Peer, Plan, Session,
+    SessionKey, Step, Tick, Until,
 };
 
 /// What the observer was told.
@@ -24,6 +24,8 @@ pub(crate) struct Count {
     pub(crate) batches: Vec<(&'static str, u64)>,
     pub(crate) answered: u64,
     pub(crate) denied: Vec<Denied>,
+    /// What decided each of them.
+    pub(crate) rules: Vec<String>,
     pub(crate) errors: Vec<String>,
     pub(crate) users: Users,
     pub(crate) subscriptions: Subscriptions,
@@ -35,8 +37,10 @@ impl Observer for Count {
         self.batches.push((id.name(), n));
     }
 
-    fn denied(&mut self, _id: CommandId, reason: Denied) {
-        self.denied.push(reason);
+    fn denied(&mut self, denial: &Denial<'_>) {
+        self.denied.push(denial.reason());
+        let rule = denial.rule();
+        self.rules.push(format!("{} {} {:?}", denial.command().name(), rule.rule, rule.owner));
     }
 
     fn answered(&mut self, _id: CommandId, n: u64, _nanos: u64) {

@@ -190,6 +190,7 @@ fn command_rights(
     let of_user = user.and_then(|name| config.users().iter().find(|user| user.name() == name));
     let of_user = of_user.and_then(|user| user.acl());
     let sides = [("listener", listener.acl()), ("user", of_user)];
+    let costs = listener.limits().costs();
     let named = |acl: &Acl, side: &str| {
         let whose = if side == "user" { user.unwrap_or_default() } else { listener.name() };
         format!("acl \"{}\" of {side} {whose}", acl.text().join(" ").escape_debug())
@@ -203,15 +204,13 @@ fn command_rights(
         }
         Judgement::Refuse(refusal) => {
             let refuses = |(side, acl): &(&'static str, &Acl)| {
-                let alone = CommandPlan::new(Some(acl.rules()), None);
-                (alone.judge(known, &args, true) != Judgement::Allow).then(|| (*side, named(acl, side)))
+                let alone = CommandPlan::new(Some(acl.rules()), None).with_costs(costs);
+                let refusal = alone.verdict(known, &args).err()?;
+                Some((*side, format!("{}, {}", alone.deciding_rule(refusal).rule, named(acl, side))))
             };
             let (by, why): (Vec<_>, Vec<_>) = written.collect::<Vec<_>>().iter().filter_map(refuses).unzip();
-            let why = if why.is_empty() {
-                "only a rule with its name allows it".to_owned()
-            } else {
-                why.join(" and ")
-            };
+            let why =
+                if why.is_empty() { plan.deciding_rule(refusal).rule.to_owned() } else { why.join(" and ") };
             let mut said = Vec::new();
             // As Redis has it, what is wrong with a command comes before who may run it.
             if refusal.command().info().takes(command.arguments) {

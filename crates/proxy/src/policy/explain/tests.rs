@@ -129,11 +129,22 @@ users:
   all: {password: {env: PATH}}
 ";
 
+const COSTS: &str = "\
+listeners:
+  - {name: public, bind: 127.0.0.1:6379, upstream: main, allow: [127.0.0.1], auth: trust, acl: \"@public\", limits: {count: 50}}
+  - {name: inside, bind: 127.0.0.1:6380, upstream: main, allow: [127.0.0.1], auth: trust, acl: \"+@all\"}
+upstreams: {main: {address: 127.0.0.1:6381}}
+";
+
 /// What both listeners say, and whether all of it is good.
 fn rights(source: &str, user: Option<&str>, command: Option<&str>) -> (String, Value) {
+    rights_by(RIGHTS, source, user, command)
+}
+
+fn rights_by(yaml: &str, source: &str, user: Option<&str>, command: Option<&str>) -> (String, Value) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("gate.yaml");
-    std::fs::write(&path, RIGHTS).unwrap();
+    std::fs::write(&path, yaml).unwrap();
     let config = load(&path, &LoadOptions::new().without_secrets()).unwrap().config;
     let source = Source::parse(source).unwrap();
     let question = Question::new(user.map(str::to_owned), command.map(str::to_owned)).unwrap();
@@ -218,11 +229,36 @@ fn who_refuses_a_command_is_named() {
         let (_, json) = rights("127.0.0.1", user, Some(command));
         assert_eq!(json["listeners"][0]["command"]["allowed"], true, "{json}");
     }
+    let reason = |user, command| {
+        let (_, json) = rights("127.0.0.1", Some(user), Some(command));
+        json["listeners"][0]["command"]["reason"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(reason("all", "FLUSHALL"), "-@dangerous, acl \"+@all -@dangerous\" of listener public");
+    assert_eq!(
+        reason("reporting", "CONFIG GET x"),
+        "-@dangerous, acl \"+@all -@dangerous\" of listener public and \
+         no rule allows it, acl \"+@read +flushall ~report:*\" of user reporting"
+    );
     // Without any rules everything may run, but for what only its own name allows.
     let (_, json) = rights("127.0.0.1", None, Some("CONFIG GET requirepass"));
     assert_eq!(json["listeners"][1]["command"]["reason"], "there are no rules");
     let (_, json) = rights("127.0.0.1", None, Some("SYNC"));
     assert_eq!(json["listeners"][1]["command"]["reason"], "only a rule with its name allows it");
+}
+
+#[test]
+fn what_a_command_may_cost_is_explained() {
+    let (text, json) = rights_by(COSTS, "127.0.0.1", None, Some("SCAN 0 COUNT 51"));
+    assert!(
+        text.contains(
+            "public: SCAN 0 COUNT 51 refused: limits.count, acl \"@public\" of listener public, \
+             the client reads -ERR portcullis: COUNT above 50 is not allowed here\n"
+        ),
+        "{text}"
+    );
+    assert_eq!(json["listeners"][1]["command"]["allowed"], true, "{json}");
+    let (_, json) = rights_by(COSTS, "127.0.0.1", None, Some("SCAN 0 COUNT 50"));
+    assert_eq!(json["listeners"][0]["command"]["allowed"], true, "{json}");
 }
 
 #[test]

@@ -20,7 +20,7 @@ fn what_costs_too_much_never_travels() {
     let pipeline = "SCAN 0 COUNT 10;SCAN 0 COUNT 20;SCAN 0 COUNT 10001;SCAN 0 COUNT 10000;SPOP s 10001;GET a";
     assert_eq!(pair.commands(pipeline), sent("SCAN 0 COUNT 10;SCAN 0 COUNT 20;SCAN 0 COUNT 10000;GET a"));
     assert_eq!(pair.upstream("*0|*0|*0|$-1|"), format!("*0|*0|{ABOVE}*0|{ABOVE}$-1|"));
-    assert_eq!(pair.count.denied, [Denied::Size; 2]);
+    assert_eq!(pair.count.denied, [Denied::Cost; 2]);
     assert_eq!(pair.client("SRANDMEMBER s -9223372036854775808|"), "", "in a line as well");
     assert_eq!(pair.hear(), ABOVE);
 }

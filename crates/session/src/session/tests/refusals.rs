@@ -68,6 +68,11 @@ fn replication_is_refused_in_any_spelling() {
         assert!(pair.hear().starts_with("-NOPERM User default has no permissions to run the '"));
         assert_eq!(pair.client(&format!("{command}|")), "");
         assert_eq!(pair.count.denied, [Denied::Command; 2]);
+        let rule = format!(
+            "{} only a rule with its name allows it None",
+            command.split(' ').next().unwrap().to_lowercase()
+        );
+        assert_eq!(pair.count.rules, [&*rule, &*rule]);
     }
 }
 

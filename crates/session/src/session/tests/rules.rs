@@ -197,3 +197,31 @@ fn a_plan_is_shared() {
     let (one, other) = (one.with_rules(Arc::clone(&shared)), other.with_rules(shared));
     assert!(one.shares_rules_with(&other));
 }
+
+/// The log says what decided, in the words of the acl.
+#[test]
+fn what_decided_is_reported() {
+    let mut pair = listener("+@all -@dangerous +info -set ~app:* &news:*");
+    pair.commands("FLUSHALL;CONFIG GET a;SET app:1 x;GET x;PUBLISH other m;FOO x;CLIENT NOSUCH;MULTI;MULTI;WATCH a;AUTH x");
+    let due = [
+        "flushall -@dangerous Some(Listener)",
+        "config|get -@dangerous Some(Listener)",
+        "set -set Some(Listener)",
+        "get no key pattern allows it Some(Listener)",
+        "publish no channel pattern allows it Some(Listener)",
+        "unknown only a rule with its name allows it Some(Listener)",
+        "client no rule allows it with these arguments Some(Listener)",
+    ];
+    assert_eq!(pair.count.rules[..due.len()], due);
+    let mut public = listener("@public ~app:*");
+    public.commands("CONFIG GET a;LCS a b;SCAN 0 COUNT 20000;SCAN 0 COUNT x;SETBIT app:1 4294967295 1;GET b");
+    let due = [
+        "config|get @public Some(Listener)",
+        "lcs @public Some(Listener)",
+        "scan limits.count Some(Listener)",
+        "scan syntax Some(Listener)",
+        "setbit limits.bulk / 64 Some(Listener)",
+        "get no key pattern allows it Some(Listener)",
+    ];
+    assert_eq!(public.count.rules, due);
+}

@@ -79,7 +79,7 @@ fn waiting_for_replicas_is_refused() {
         let mut rig = Rig::trust();
         assert_eq!(rig.commands(command), "");
         assert_eq!(rig.hear(), format!("-ERR portcullis: {name} needs connections: dedicated|"));
-        assert_eq!(rig.tenant.count.denied, [Denied::Command]);
+        assert_eq!(rig.tenant.count.denied, [Denied::WhileShared]);
     }
     let mut rig = Rig::trust();
     assert_eq!(rig.commands("MULTI;SET a 1;WAIT 1 0;EXEC"), "own: MULTI, SET a 1");
