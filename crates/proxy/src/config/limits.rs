@@ -212,6 +212,8 @@ pub(super) struct Patch {
     pattern: Option<u64>,
     count: Option<u64>,
     subscriptions: Option<u64>,
+    /// Where those three are written.
+    costs_written: Vec<(&'static str, Place)>,
     buffers: Option<u64>,
     source_clients: Option<u64>,
     connects: Option<Rate>,
@@ -338,6 +340,11 @@ impl Patch {
         self.client_output_buffer.as_ref().map(|(_, place)| place)
     }
 
+    /// The keys of the limits that hold under `@public` alone, where they are written.
+    pub(super) fn costs_written(&self) -> impl Iterator<Item = (&'static str, &Place)> {
+        self.costs_written.iter().map(|(key, place)| (*key, place))
+    }
+
     fn shared(&mut self, fields: &mut Fields<'_>, problems: &mut Problems) {
         self.clients =
             fields.take("clients").and_then(|node| value::number(node, "clients", CLIENTS, problems));
@@ -367,11 +374,14 @@ impl Patch {
     }
 
     fn costs(&mut self, fields: &mut Fields<'_>, problems: &mut Problems) {
-        self.pattern =
-            fields.take("pattern").and_then(|node| value::size(node, "pattern", PATTERN, problems));
-        self.count = fields.take("count").and_then(|node| value::number(node, "count", COUNT, problems));
-        self.subscriptions = fields
-            .take("subscriptions")
+        let mut take = |key| {
+            let (place, node) = fields.take_with_key(key)?;
+            self.costs_written.push((key, place.clone()));
+            Some(node)
+        };
+        self.pattern = take("pattern").and_then(|node| value::size(node, "pattern", PATTERN, problems));
+        self.count = take("count").and_then(|node| value::number(node, "count", COUNT, problems));
+        self.subscriptions = take("subscriptions")
             .and_then(|node| value::number(node, "subscriptions", SUBSCRIPTIONS, problems));
     }
 

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use portcullis_acl::{ClientAddr, Decision, UnixSeconds};
+use portcullis_acl::{ClientAddr, CostLimits, Decision, UnixSeconds};
 use tempfile::TempDir;
 
 use super::*;
@@ -73,7 +73,6 @@ listeners:
     allow_anonymous_internet: false
     present_as: [standalone]
     limits: {clients: 10000, bulk: 512MiB, arguments: 1048576, inline: 64KiB, held_command: 1MiB,
-             pattern: 1KiB, count: 10000, subscriptions: 10000,
              timeouts: {tls: 5s, frame: 30s, idle: off, write: 30s}, tcp: {keepalive: 300s, user_timeout: 30s}}
 upstreams:
   main:
@@ -89,9 +88,6 @@ limits:
   arguments: 1048576
   inline: 64KiB
   held_command: 1MiB
-  pattern: 1KiB
-  count: 10000
-  subscriptions: 10000
   buffers: 256MiB
   timeouts: {tls: 5s, frame: 30s, idle: off, write: 30s, drain: 30s}
   tcp: {keepalive: 300s, user_timeout: 30s}
@@ -126,6 +122,7 @@ fn defaults_are_those_written_out() {
     assert!(config.workers() >= 1);
     assert_eq!(config.limits().timeouts().idle(), None);
     assert_eq!(config.limits().client_output_buffer(), 1 << 20);
+    assert_eq!(config.limits().costs(), CostLimits::default());
     assert_eq!(config.limits().timeouts().drain(), Duration::from_secs(30));
     assert_eq!(config.admin().unwrap().bind().to_string(), "127.0.0.1:9377");
 }

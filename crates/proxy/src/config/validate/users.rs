@@ -163,6 +163,11 @@ impl Users<'_> {
         list
     }
 
+    /// The command rules of all users that have some.
+    pub(super) fn acls(&self) -> impl Iterator<Item = &crate::config::Acl> {
+        self.list.iter().filter_map(|(_, _, user)| user.as_ref()?.acl())
+    }
+
     /// Warns of users that no listener names.
     pub(super) fn report_unused(&self, scope: &mut Scope) {
         for (index, (name, place, _)) in self.list.iter().enumerate() {

@@ -129,6 +129,29 @@ impl Listeners<'_> {
         }
     }
 
+    /// Warns of limits that hold under `@public` alone, where no `acl` has it.
+    pub(in crate::config::validate) fn meet_costs(
+        &self,
+        process: &Patch,
+        users: &Users<'_>,
+        scope: &mut Scope,
+    ) {
+        let listeners = self.list.iter().flatten();
+        let mut acls = listeners.clone().filter_map(|read| read.settings.acl.as_ref()).chain(users.acls());
+        if acls.any(|acl| acl.rules().is_public()) {
+            return;
+        }
+        let mut told: Vec<&Place> = Vec::new();
+        let patches = iter::once(process).chain(listeners.flat_map(|read| &read.settings.limits));
+        for (key, place) in patches.flat_map(Patch::costs_written) {
+            if !told.contains(&place) {
+                told.push(place);
+                let hint = "add acl: \"@public\" to the listener, or leave it out";
+                scope.problems.warning(place, format!("{key} does nothing: no acl has @public"), hint);
+            }
+        }
+    }
+
     /// What `auth` makes of an upstream's credentials.
     pub(in crate::config::validate) fn meet_upstreams(
         &self,
