@@ -1,12 +1,14 @@
 //! The same promises in front of servers of other versions: `tests/run.sh servers` fetches them and runs these tests.
 //! Without them only the installed server is tried.
 
+use std::io::Write;
+
 use e2e::{Gate, Redis, Server};
 
 /// Runs `test` with each server; a failure names the server.
 fn with_each(test: impl Fn(&Server)) {
     for server in Server::all() {
-        println!("server: {} {:?}", server.name, server.version());
+        let _ = writeln!(std::io::stderr().lock(), "server: {} {:?}", server.name, server.version());
         test(&server);
     }
 }
