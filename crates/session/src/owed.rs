@@ -196,6 +196,11 @@ impl Owed {
         self.runs.is_empty()
     }
 
+    /// Whether none of what is owed changes anything when it comes.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.runs.iter().all(|run| matches!(run.what, What::Plain | What::Local(_)))
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.runs.len() >= MAX_RUNS
     }

@@ -109,6 +109,16 @@ impl PooledLink {
         self.link.creditors().any(|creditor| creditor != session)
     }
 
+    /// The link of a connection that owes replies to `session` and to nobody else, not even to one that is gone: from now on
+    /// it is that session's own.
+    pub fn hand_over(&mut self, session: SessionKey) -> Option<Link> {
+        let only = self.is_ready()
+            && self.failed.is_none()
+            && !self.is_paid()
+            && self.link.creditors().all(|creditor| creditor == session);
+        only.then(|| std::mem::take(&mut self.link))
+    }
+
     /// Whose replies are owed; one may be named more than once.
     pub fn creditors(&self) -> impl Iterator<Item = SessionKey> + '_ {
         self.link.creditors().filter(|creditor| *creditor != GATE)

@@ -147,6 +147,13 @@ impl Pipe {
         Poll::Ready(Ok(n))
     }
 
+    /// Goes on with what another has read. To be called where nothing is unread.
+    pub fn take_over(&mut self, buffer: Buffer, pool: &Pool) {
+        self.set_aside();
+        self.buffer.release(pool);
+        self.buffer = buffer;
+    }
+
     /// Whether so many bytes are in that a read would need more than a lease.
     pub fn is_full(&self) -> bool {
         self.buffer.is_full()

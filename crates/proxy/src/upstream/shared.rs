@@ -8,6 +8,6 @@ mod connection;
 mod guests;
 mod pool;
 
-pub use self::connection::{Connection, Outcome};
+pub use self::connection::{Connection, HandedOver, Outcome};
 pub use self::guests::{Guest, Guests, Heard};
 pub use self::pool::{Class, Pool, Pools};

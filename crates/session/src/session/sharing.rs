@@ -75,6 +75,11 @@ impl Sharing {
     fn hold(&self) -> Duration {
         FIRST_HOLD * 2_u32.pow(self.taken.saturating_sub(1).min(MOST_DOUBLINGS))
     }
+
+    /// Whether the client has a connection of its own for longer than it is kept without need.
+    fn is_over(&self, now: Tick) -> bool {
+        self.leased && self.needed_at.after(self.hold()) <= now
+    }
 }
 
 /// What has to be done before anything is read.
@@ -167,6 +172,35 @@ impl Session {
         }
     }
 
+    /// The client does not accept its replies: a connection of its own is kept for it, whatever its time.
+    pub fn put_off_return(&mut self, now: Tick) {
+        if let Some(sharing) = self.sharing.as_mut().filter(|sharing| sharing.is_over(now)) {
+            sharing.needed_at = now;
+        }
+    }
+
+    /// Whether the client can go on by the shared connection that owes it replies, and owes nobody else, as if that had been
+    /// its own from the start: nothing is owed but plain replies.
+    pub fn may_adopt(&self) -> bool {
+        self.is_pooled()
+            && self.ending.is_none()
+            && self.deferred.is_none()
+            && self.owed.is_plain()
+            && self.sharing.as_ref().is_some_and(|sharing| sharing.switching.is_none())
+    }
+
+    /// That connection is the client's own from now on. It is as [`Session::pool_key`] says, and what is owed comes by it.
+    pub fn adopt(&mut self, now: Tick) {
+        self.take_lease(now);
+        if let Some(sharing) = &mut self.sharing {
+            sharing.lagging = false;
+        }
+        self.logged_in();
+        self.keys.fixed = true;
+        // What waited until nothing is owed may not have to wait any more: it is judged again.
+        self.hold = false;
+    }
+
     /// The client's own upstream connection was closed.
     pub fn give_back(&mut self) {
         let Some(sharing) = &mut self.sharing else { return };
@@ -237,12 +271,12 @@ impl Session {
             sharing.lagging = true;
             return Before::Wait(Until::NothingOwed);
         }
-        // What is kept no longer than it is needed can only be given back when nothing is owed.
-        let over = sharing.leased && sharing.needed_at.after(sharing.hold()) <= now;
+        // What is kept no longer than it is needed can only be given back when nothing is owed. The caller puts that off as
+        // soon as the client does not accept a reply: it may read nothing before it has written everything.
+        let over = sharing.is_over(now);
         if over && self.asked.login == Login::Done && !self.owed.is_empty() {
             let state = self.sharing.as_ref().is_some_and(|sharing| self.has_state(sharing));
             if !state && !self.owed.blocks() && self.asked.transaction.is_none() {
-                self.hold = true;
                 return Before::Wait(Until::NothingOwed);
             }
         }

@@ -75,6 +75,13 @@ impl Tenant {
         self.session.linked();
     }
 
+    /// The shared connection where it is owed replies becomes its own.
+    pub(crate) fn adopt(&mut self, link: Link, unsent: Vec<u8>, answered: Vec<u8>) {
+        assert!(!self.linked && self.sent.is_empty() && self.answered.is_empty());
+        (self.link, self.linked, self.sent, self.answered) = (link, true, unsent, answered);
+        self.session.adopt(self.now);
+    }
+
     /// The upstream connection of its own is gone.
     pub(crate) fn lose(&mut self, why: Option<Unavailable>) {
         self.hang_up();

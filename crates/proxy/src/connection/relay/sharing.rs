@@ -10,8 +10,8 @@ use portcullis_session::tick::Ticket;
 use portcullis_session::{Fate, Lease, Link, SessionKey, Shape, Tick};
 
 use super::{Count, Ended, Relay, Upstream};
-use crate::metrics::{ClosedReason, Direction};
-use crate::upstream::shared::{Class, Connection, Guest, Heard, Outcome, Pool};
+use crate::metrics::{ClosedReason, Direction, UpstreamState};
+use crate::upstream::shared::{Class, Connection, Guest, HandedOver, Heard, Outcome, Pool};
 use crate::worker::served::Route;
 
 /// Half of what one client may have unanswered on a shared connection: one read. More of it waits in the client's own
@@ -29,7 +29,8 @@ const LARGE_PIECE: usize = 32 * 1024;
 /// A client with so many small replies in a row is not expected to ask for large ones.
 const PROVEN: u64 = 16;
 
-/// A client for which so much waits to be written does not read as fast as it asks.
+/// A client for which so much waits to be written does not read as fast as it asks; or a quarter of its
+/// `client_output_buffer`, where that is less.
 const LAGGING: usize = 64 * 1024;
 
 /// What a client has to do with the connections that it shares.
@@ -75,36 +76,62 @@ enum Left {
 struct Window {
     half: usize,
     given: usize,
+    /// Commands of this half.
+    commands: u64,
     asked: u64,
     answered: u64,
     /// What must be answered before more is given.
     mark: u64,
+    /// Bytes of the reply that has not ended.
+    streamed: usize,
+    /// Bytes of a reply, as far as is known.
+    each: usize,
 }
 
 impl Window {
     const fn new() -> Self {
-        Self { half: FIRST_HALF, given: 0, asked: 0, answered: 0, mark: 0 }
+        let (half, each) = (FIRST_HALF, 0);
+        Self { half, given: 0, commands: 0, asked: 0, answered: 0, mark: 0, streamed: 0, each }
     }
 
     /// How many bytes may be given now. A command of `least` bytes may be, whatever the size of a half, where it is the
-    /// first of one.
-    fn room(&mut self, least: usize) -> usize {
+    /// first of one. The replies to both halves should fit `budget`: the client may read none of them yet.
+    fn room(&mut self, least: usize, budget: usize) -> usize {
         if self.given > 0 && self.given.saturating_add(least) > self.half {
             // What is left of this half is too little.
-            self.given = self.half;
+            self.given = self.given.max(self.half);
         }
         if self.given >= self.half && self.answered >= self.mark {
-            self.half = MAX_HALF.min(self.half * 2);
+            self.half = MAX_HALF.min(self.half * 2).min(self.fitting(budget)).max(FIRST_HALF);
             self.given = 0;
+            self.commands = 0;
             self.mark = self.asked;
         }
         let room = self.half.saturating_sub(self.given);
         if self.given == 0 { room.max(least) } else { room }
     }
 
+    /// Bytes of commands like the last ones whose replies, if they are like the last ones, are half of `budget`.
+    fn fitting(&self, budget: usize) -> usize {
+        let commands = usize::try_from(self.commands).unwrap_or(usize::MAX).max(1);
+        (budget / 2 / self.each.max(1)).saturating_mul(self.given / commands)
+    }
+
     const fn give(&mut self, bytes: usize, commands: u64) {
         self.given += bytes;
+        self.commands += commands;
         self.asked += commands;
+    }
+
+    /// So many bytes of replies came, with which so many replies ended.
+    fn answer(&mut self, bytes: usize, ended: u64) {
+        self.answered += ended;
+        self.streamed = self.streamed.saturating_add(bytes);
+        if let Some(ended) = usize::try_from(ended).ok().filter(|ended| *ended > 0) {
+            // Smaller ones are believed slowly.
+            self.each = (self.streamed / ended).max(self.each - self.each / 8);
+            self.streamed = 0;
+        }
     }
 }
 
@@ -145,22 +172,67 @@ impl Relay {
         let unread = self.up.unread().len();
         let may_send = self.session.is_pooled() && !(unread == 0 && self.session.is_idle());
         if !may_send || self.session.is_ending() {
+            if self.sharing.is_some() && self.down.is_pending() {
+                self.session.put_off_return(self.worker.clock.latest());
+            }
             return Some(unread);
         }
-        if self.down.waiting() >= LAGGING {
+        if self.is_lagging() {
+            if self.adopt() {
+                return Some(unread);
+            }
             self.session.set_lagging();
         }
         if !self.has_connection(cx.waker()) {
             return None;
         }
+        let budget = self.presence.entry.served.output_buffer() / 2;
         let sharing = self.sharing.as_mut()?;
-        match sharing.window.room(least) {
+        match sharing.window.room(least, budget) {
             0 => {
                 sharing.waits = true;
                 None
             }
             room => Some(room.min(unread)),
         }
+    }
+
+    /// Whether it does not read as fast as it asks.
+    fn is_lagging(&self) -> bool {
+        let waiting = self.down.waiting();
+        waiting > 0 && waiting >= LAGGING.min(self.presence.entry.served.output_buffer() / 4)
+    }
+
+    /// A client that does not read may write for as long as it likes, as with a connection of its own. Where no other client
+    /// waits for replies on the shared connection, that becomes its own, with the replies that it does not take yet. True:
+    /// so it was.
+    fn adopt(&mut self) -> bool {
+        if !matches!(self.upstream, Upstream::None) || !self.session.may_adopt() {
+            return false;
+        }
+        let epoch = self.session.pool_epoch();
+        let Some(sharing) = &mut self.sharing else { return false };
+        // Not where a reload leads it elsewhere by now, or logs it in as another.
+        let as_now = |chosen: &Chosen| chosen.epoch == epoch && Rc::ptr_eq(&chosen.route, &self.route);
+        if !sharing.pool.as_ref().is_some_and(as_now) {
+            return false;
+        }
+        let handed = sharing.connection.as_ref().and_then(|connection| connection.hand_over(sharing.key));
+        let Some(HandedOver { stream, link, inbox, need, unwritten }) = handed else { return false };
+        (sharing.connection, sharing.drained) = (None, None);
+        (sharing.window, sharing.small) = (Window::new(), 0);
+        self.route.counts.connection(UpstreamState::Used, 1);
+        self.upstream = Upstream::Open(stream);
+        self.link = link;
+        self.reply_need = need;
+        self.up.insert(|out| out.extend_from_slice(&unwritten));
+        self.down.take_over(inbox, &self.worker.pool);
+        let now = self.worker.clock.latest();
+        self.linked_at = now;
+        self.dry.upstream = false;
+        self.session.adopt(now);
+        self.moves += 1;
+        true
     }
 
     /// Its task is to be woken when replies come.
@@ -234,7 +306,7 @@ impl Relay {
                 }
                 return false;
             }
-            Outcome::Ready => self.session.pooled(Ok(())),
+            Outcome::Ready | Outcome::HandedOver => self.session.pooled(Ok(())),
             Outcome::Refused(line) => self.session.pooled(Err(&line)),
             Outcome::Unavailable(why) => self.session.lost(Some(why)),
             Outcome::Ended => self.session.lost(None),
@@ -329,7 +401,7 @@ impl Guest for Relay {
             self.session.set_lagging();
         }
         let Some(sharing) = &mut self.sharing else { return Heard::Doubt };
-        sharing.window.answered += part.ended;
+        sharing.window.answer(part.bytes.len(), part.ended);
         sharing.small = if large { 0 } else { sharing.small.saturating_add(part.ended) };
         let heard = match fate {
             Fate::Pass => Heard::Pass,

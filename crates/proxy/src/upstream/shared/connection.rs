@@ -1,6 +1,7 @@
 //! One shared connection: its task sets it up, writes what clients gave it, and hands out what comes back.
 
 mod ending;
+mod handover;
 mod outbox;
 mod run;
 mod stall;
@@ -20,6 +21,7 @@ use tokio::task::{spawn_local, unconstrained};
 use tokio::time::{Sleep, sleep};
 
 use self::ending::{End, Running};
+pub use self::handover::HandedOver;
 use self::outbox::Outbox;
 use self::run::Run;
 use self::stall::Stalled;
@@ -74,6 +76,8 @@ pub enum Outcome {
     Unavailable(Unavailable),
     /// The upstream has no such database or RESP version, and says so in this line.
     Refused(Rc<[u8]>),
+    /// It was there, and is one client's own now.
+    HandedOver,
     /// It is over.
     Ended,
 }

@@ -86,6 +86,17 @@ impl Rig {
         self.hear()
     }
 
+    /// The shared connection becomes the client's own, if that may be.
+    fn adopt(&mut self) -> bool {
+        let link = if self.tenant.session.may_adopt() { self.pool.hand_over(SessionKey(7)) } else { None };
+        let Some(link) = link else { return false };
+        let inbox = std::mem::take(&mut self.inbox);
+        self.tenant.adopt(link, Vec::new(), inbox);
+        self.pool = PooledLink::new(self.key.clone());
+        self.settle();
+        true
+    }
+
     fn hear(&mut self) -> String {
         show(&std::mem::take(&mut self.tenant.heard))
     }

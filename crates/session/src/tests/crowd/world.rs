@@ -13,7 +13,10 @@ use crate::{Lease, PoolKey, SessionKey, Tick, Until};
 const MOST_OF_A_KIND: usize = 2;
 
 /// As many as [`World::turn`] knows.
-const EVENTS: u64 = 12;
+const EVENTS: u64 = 13;
+
+/// Those that come first move what there is.
+const MOVES: u64 = 11;
 
 pub(super) struct World {
     setting: Setting,
@@ -84,7 +87,7 @@ impl World {
         let mut before = None;
         while before != Some(self.progress()) {
             before = Some(self.progress());
-            for event in 0..EVENTS - 1 {
+            for event in 0..MOVES {
                 for client in 0..self.clients.len().max(self.pooled.len()) {
                     self.turn(event, client, usize::MAX);
                 }
@@ -110,6 +113,7 @@ impl World {
             0..=5 if place < self.clients.len() => self.client_turn(event, place, n),
             6..=10 if !self.pooled.is_empty() => self.pooled_turn(event, place % self.pooled.len(), n),
             11 => self.pass_time(u64::try_from(n).unwrap()),
+            12 if place < self.clients.len() => self.adopt(place),
             _ => {}
         }
     }
@@ -162,6 +166,28 @@ impl World {
                 pooled.inbox.extend(pooled.server.output.drain(..n));
             }
             _ => self.hand_out(place),
+        }
+    }
+
+    /// The shared connection where it alone is owed replies becomes its own.
+    fn adopt(&mut self, place: usize) {
+        let client = &mut self.clients[place];
+        let Some(on) = client.on.filter(|_| !client.gone && client.tenant.session.may_adopt()) else {
+            return;
+        };
+        let key = SessionKey(u64::try_from(place).unwrap());
+        let Some(pooled) = &mut self.pooled[on] else { return };
+        if pooled.key != client.tenant.session.pool_key() {
+            return;
+        }
+        let Some(link) = pooled.link.hand_over(key) else { return };
+        let Some(Pooled { server, outbox, inbox, .. }) = self.pooled[on].take() else { return };
+        client.on = None;
+        client.own = Some(server);
+        client.tenant.adopt(link, outbox, inbox);
+        for other in self.clients.iter_mut().filter(|other| other.awaits == Some(on)) {
+            other.awaits = None;
+            other.tenant.session.pooled(Ok(()));
         }
     }
 

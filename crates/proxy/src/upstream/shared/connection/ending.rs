@@ -28,10 +28,12 @@ impl Connection {
             self.pool.route().counts.connection(UpstreamState::Pooled, -1);
         }
         let why = self.report(end);
-        self.settle(match end {
-            End::Fault(PoolFault::Refused(line)) => Outcome::Refused(line.as_ref().into()),
-            _ => why.map_or(Outcome::Ended, Outcome::Unavailable),
-        });
+        if *self.outcome.borrow() != Outcome::HandedOver {
+            self.settle(match end {
+                End::Fault(PoolFault::Refused(line)) => Outcome::Refused(line.as_ref().into()),
+                _ => why.map_or(Outcome::Ended, Outcome::Unavailable),
+            });
+        }
         self.abandon(why);
     }
 

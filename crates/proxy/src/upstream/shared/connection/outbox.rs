@@ -20,6 +20,11 @@ impl Outbox {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// What waits.
+    pub(super) fn waiting(&self) -> &[u8] {
+        &self.bytes[self.written..]
+    }
+
     /// How many bytes wait.
     pub(super) const fn len(&self) -> usize {
         self.bytes.len() - self.written

@@ -1,6 +1,8 @@
 //! For how long a client has a connection of its own.
 
 use super::*;
+use crate::Shape;
+use crate::tick::Ticket;
 
 /// What is said of a lease that is free, as of when it was last needed.
 const HELD: Lease = Lease::Until(at(1000));
@@ -128,6 +130,54 @@ fn who_never_pauses_is_made_to() {
     assert_eq!(rig.more(), "");
     assert_eq!(rig.own("$1|c|"), "$1|c|");
     assert_eq!((&*rig.more(), rig.tenant.given_back), ("pool: GET d, GET e", 1));
+}
+
+/// A client that does not accept its replies may read none before it has written everything.
+#[test]
+fn who_does_not_read_is_not_made_to_pause() {
+    let mut rig = Rig::leased();
+    assert_eq!(rig.commands("GET a"), "own: GET a");
+    rig.at(1000);
+    assert_eq!(rig.commands("GET b"), "");
+    rig.tenant.session.put_off_return(at(1000));
+    rig.settle();
+    assert_eq!(rig.more(), "own: GET b");
+    assert_eq!(rig.own("$1|a|$1|b|"), "$1|a|$1|b|");
+    assert_eq!((rig.lease(), rig.tenant.given_back), (Lease::Until(at(2000)), 0));
+    rig.tenant.session.put_off_return(at(1500));
+    assert_eq!(rig.lease(), Lease::Until(at(2000)), "only what is over is put off");
+    rig.at(2000);
+    assert_eq!(rig.tenant.given_back, 1);
+}
+
+/// The shared connection becomes the client's own: what is owed comes first, and everything goes on there.
+#[test]
+fn a_shared_connection_can_become_ones_own() {
+    let mut rig = Rig::trust();
+    assert!(!rig.adopt(), "nothing is owed");
+    assert_eq!(rig.commands("GET a;GET b"), "pool: GET a, GET b");
+    // It waits until nothing is owed, for it needs a connection of its own.
+    assert_eq!(rig.commands("MULTI;GET c;EXEC"), "");
+    rig.tenant.session.set_lagging();
+    rig.inbox = wire("$5|aa");
+    assert!(rig.adopt());
+    assert_eq!(rig.more(), "own: MULTI, GET c, EXEC");
+    assert_eq!(rig.own("aaa|$1|b|+OK|+QUEUED|*1|$1|c|"), "$5|aaaaa|$1|b|+OK|+QUEUED|*1|$1|c|");
+    assert_eq!(rig.lease(), HELD);
+    rig.at(1000);
+    assert_eq!((rig.tenant.given_back, &*rig.commands("GET d")), (1, "pool: GET d"));
+    assert_eq!(rig.tenant.waits, None, "it is not lagging any more");
+}
+
+#[test]
+fn what_is_owed_to_others_stays_shared() {
+    let mut rig = Rig::trust();
+    assert_eq!(rig.commands("GET a"), "pool: GET a");
+    rig.pool.expect(Ticket { session: SessionKey(8), seq: 0 }, 1, Shape::One);
+    assert!(!rig.adopt());
+    let mut rig = Rig::trust();
+    assert_eq!(rig.commands("CLIENT REPLY SKIP"), "pool: CLIENT REPLY ON");
+    assert!(!rig.adopt(), "what its reply changes is not known yet");
 }
 
 #[test]

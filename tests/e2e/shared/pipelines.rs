@@ -1,0 +1,268 @@
+//! A client writes all of a long pipeline before it reads a byte. Redis holds its replies, as on a direct connection.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use e2e::client::{command, encode};
+use e2e::{Client, Gate, Redis, own_turn};
+
+use super::{Neighbours, sharing};
+
+const MIB: u64 = 1024 * 1024;
+
+/// An answer to a neighbour, beside any load and other tests.
+const SLOWEST: Duration = Duration::from_secs(1);
+
+/// A gate with shared connections, on TCP and on a unix socket, whose buffers are much smaller.
+fn house(limits: &str) -> (Redis, Gate) {
+    let redis = Redis::plain();
+    let gate = sharing(Gate::before(&redis))
+        .bind("127.0.0.1:{port}")
+        .bind("unix:{dir}/gate.sock")
+        .allow("[127.0.0.1, unix]")
+        .top(limits)
+        .start();
+    (redis, gate)
+}
+
+fn by_unix(gate: &Gate) -> Client {
+    Client::unix(&gate.directory().join("gate.sock"))
+}
+
+/// The next bytes are `reply`, `count` times.
+#[track_caller]
+fn gets_all(client: &mut Client, reply: &[u8], count: usize) {
+    let block = reply.repeat(64 * 1024 / reply.len() + 2);
+    let mut at = 0;
+    client.read_through((reply.len() * count) as u64, |bytes| {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let from = at % reply.len();
+            let length = rest.len().min(block.len() - from);
+            assert!(rest[..length] == block[from..from + length], "near byte {at} of the replies");
+            at += length;
+            rest = &rest[length..];
+        }
+    });
+}
+
+/// The next bytes are these.
+#[track_caller]
+fn gets_bytes(client: &mut Client, due: &[u8]) {
+    let mut at = 0;
+    client.read_through(due.len() as u64, |bytes| {
+        assert!(bytes == &due[at..at + bytes.len()], "near byte {at} of the replies");
+        at += bytes.len();
+    });
+}
+
+/// No client was cut, and the gate has held little.
+#[track_caller]
+fn all_is_well(gate: &Gate) {
+    assert!(gate.metric("connections_closed_total", &[("reason", "slow")]) == 0.0, "cut for being slow");
+    let peak = gate.peak_memory();
+    assert!(peak < 32 * MIB, "peak memory of the gate: {} MiB", peak / MIB);
+}
+
+/// `client` does its `work` while the neighbours ask and are answered in time.
+fn beside_neighbours(gate: &Gate, work: impl FnOnce() + Send) {
+    let mut neighbours = Neighbours::enter(gate);
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let mut slowest = Duration::ZERO;
+            while !over.load(Ordering::Relaxed) {
+                let asked = Instant::now();
+                neighbours.are_served();
+                slowest = slowest.max(asked.elapsed());
+            }
+            slowest
+        });
+        let working = scope.spawn(work);
+        let done = working.join();
+        over.store(true, Ordering::Relaxed);
+        let slowest = asking.join().expect("they are served");
+        done.expect("it is served");
+        assert!(slowest < SLOWEST, "neighbours waited {slowest:?}");
+    });
+}
+
+fn many_gets(mut client: Client) {
+    const COUNT: usize = 480_000;
+    client.asks(&format!("SET key {}", "v".repeat(36)), "+OK");
+    client.send_raw(&command("GET key").repeat(COUNT));
+    gets_all(&mut client, format!("$36\r\n{}\r\n", "v".repeat(36)).as_bytes(), COUNT);
+    client.is_in_step("after");
+}
+
+#[test]
+fn many_gets_direct() {
+    let _turn = own_turn();
+    many_gets(Redis::plain().control());
+}
+
+#[test]
+fn many_gets_by_tcp() {
+    let _turn = own_turn();
+    let (_redis, gate) = house("");
+    many_gets(gate.connect());
+    all_is_well(&gate);
+}
+
+#[test]
+fn many_gets_by_a_unix_socket() {
+    let _turn = own_turn();
+    let (_redis, gate) = house("");
+    many_gets(by_unix(&gate));
+    all_is_well(&gate);
+}
+
+/// What hiredis's test suite measures its throughput with: 10,000 times `LRANGE mylist 0 499`, pipelined.
+fn many_ranges(mut client: Client) {
+    const COUNT: usize = 10_000;
+    const ELEMENTS: usize = 500;
+    let mut push: Vec<&[u8]> = vec![b"RPUSH", b"mylist"];
+    push.resize(2 + ELEMENTS, b"foo");
+    client.send_args(&[b"DEL", b"mylist"]);
+    client.read();
+    client.send_args(&push);
+    client.gets(&format!(":{ELEMENTS}"));
+    client.send_raw(&command("LRANGE mylist 0 499").repeat(COUNT));
+    let reply = format!("*{ELEMENTS}\r\n{}", "$3\r\nfoo\r\n".repeat(ELEMENTS));
+    gets_all(&mut client, reply.as_bytes(), COUNT);
+    client.is_in_step("after");
+}
+
+#[test]
+fn many_ranges_direct() {
+    let _turn = own_turn();
+    many_ranges(Redis::plain().control());
+}
+
+#[test]
+fn many_ranges_by_tcp() {
+    let _turn = own_turn();
+    let (_redis, gate) = house("");
+    many_ranges(gate.connect());
+    all_is_well(&gate);
+}
+
+#[test]
+fn many_ranges_by_a_unix_socket() {
+    let _turn = own_turn();
+    let (_redis, gate) = house("");
+    many_ranges(by_unix(&gate));
+    all_is_well(&gate);
+}
+
+/// Where others share the connection, and little may be held.
+#[test]
+fn many_ranges_beside_neighbours() {
+    let _turn = own_turn();
+    let (_redis, gate) = house("limits: {client_output_buffer: 128KiB}");
+    beside_neighbours(&gate, || many_ranges(by_unix(&gate)));
+    all_is_well(&gate);
+}
+
+/// Two at once, which share with each other only.
+#[test]
+fn two_at_once() {
+    let _turn = own_turn();
+    let (_redis, gate) = house("limits: {client_output_buffer: 128KiB}");
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut client = by_unix(&gate);
+                client.asks(&format!("SET key {}", "v".repeat(36)), "+OK");
+                client.send_raw(&command("GET key").repeat(100_000));
+                gets_all(&mut client, format!("$36\r\n{}\r\n", "v".repeat(36)).as_bytes(), 100_000);
+            });
+        }
+    });
+    all_is_well(&gate);
+}
+
+/// A reply that is larger than what may be held comes first. The client reads it when the rest is written.
+#[test]
+fn a_large_reply_first() {
+    const COUNT: usize = 200_000;
+    let _turn = own_turn();
+    let (redis, gate) = house("");
+    redis.control().asks(&format!("SETRANGE big {} x", 3 * MIB - 1), &format!(":{}", 3 * MIB));
+    let mut client = by_unix(&gate);
+    client.hold(&command("GET big"));
+    client.send_raw(&command("INCR n").repeat(COUNT));
+    client.gets_raw(format!("${}\r\n", 3 * MIB).as_bytes());
+    client.read_through(3 * MIB + 2, |_| ());
+    let due: String = (1..=COUNT).map(|number| format!(":{number}\r\n")).collect();
+    gets_bytes(&mut client, due.as_bytes());
+    redis.control().asks("GET n", &format!("\"{COUNT}\""));
+    all_is_well(&gate);
+}
+
+/// Replies are small at first, and then of 5 KiB: that is known when many of them have been asked for.
+#[test]
+fn replies_that_grow() {
+    const SMALL: usize = 50_000;
+    const LARGE: usize = 10_000;
+    let _turn = own_turn();
+    let (redis, gate) = house("");
+    redis.control().asks("SETRANGE value 4999 x", ":5000");
+    let mut client = by_unix(&gate);
+    client.hold(&command("GET nothing").repeat(SMALL));
+    client.send_raw(&command("GET value").repeat(LARGE));
+    gets_all(&mut client, b"$-1\r\n", SMALL);
+    gets_all(&mut client, &[b"$5000\r\n", &[0; 4999][..], b"x\r\n"].concat(), LARGE);
+    client.is_in_step("after");
+    all_is_well(&gate);
+}
+
+/// The pipeline begins on a connection of the client's own, whose time is over while the client still writes.
+#[test]
+fn a_lease_that_ends_while_the_client_writes() {
+    const PIECES: usize = 25;
+    const COUNT: usize = 4_000;
+    let _turn = own_turn();
+    let (redis, gate) = house("");
+    redis.control().asks("SETRANGE value 999 x", ":1000");
+    let mut client = by_unix(&gate);
+    client.send_raw(&encode(&[b"EVAL", b"return 1", b"0"]));
+    for _ in 0..PIECES {
+        client.send_raw(&command("GET value").repeat(COUNT));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    client.gets(":1");
+    gets_all(&mut client, &[b"$1000\r\n", &[0; 999][..], b"x\r\n"].concat(), PIECES * COUNT);
+    client.is_in_step("after");
+    all_is_well(&gate);
+}
+
+/// What needs a connection of the client's own stands in the middle. Each command runs once, in its place.
+#[test]
+fn transactions_in_the_middle() {
+    const ROUNDS: usize = 40;
+    const COUNT: usize = 5_000;
+    let _turn = own_turn();
+    let (redis, gate) = house("limits: {client_output_buffer: 64KiB}");
+    let mut client = by_unix(&gate);
+    for _ in 0..ROUNDS {
+        client.hold(&command("INCR n").repeat(COUNT));
+        client.hold(&command("MULTI"));
+        client.hold(&command("INCR n"));
+        client.hold(&command("EXEC"));
+        client.hold(&encode(&[b"EVAL", b"return redis.call('INCR', 'n')", b"0"]));
+    }
+    client.send_raw(b"");
+    let (mut number, mut due) = (0, String::new());
+    for _ in 0..ROUNDS {
+        for _ in 0..COUNT {
+            number += 1;
+            due += &format!(":{number}\r\n");
+        }
+        due += &format!("+OK\r\n+QUEUED\r\n*1\r\n:{}\r\n:{}\r\n", number + 1, number + 2);
+        number += 2;
+    }
+    gets_bytes(&mut client, due.as_bytes());
+    redis.control().asks("GET n", &format!("\"{number}\""));
+    all_is_well(&gate);
+}
