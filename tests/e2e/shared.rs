@@ -12,6 +12,7 @@ mod forged;
 mod leases;
 mod leaving;
 mod order;
+mod pause;
 mod pipelines;
 mod restart;
 mod state;

@@ -119,12 +119,14 @@ const STATE: &[CommandId] = &[
     id::BLMOVE, id::BLMPOP, id::BLPOP, id::BRPOP, id::BRPOPLPUSH, id::BZMPOP, id::BZPOPMAX, id::BZPOPMIN,
 ];
 
-/// DEBUG is here because some of it switches how its connection is answered.
+/// DEBUG is here because some of it switches how its connection is answered. CLIENT PAUSE leaves nothing on its connection,
+/// but while it lasts a shared one stands still behind any client's write. The client that pauses the others must be able to
+/// go on, and to end it.
 #[rustfmt::skip]
 const SESSION: &[CommandId] = &[
     CommandId::UNKNOWN,
     id::CLIENT_CACHING, id::CLIENT_CAPA, id::CLIENT_IMPORT_SOURCE, id::CLIENT_NO_EVICT, id::CLIENT_NO_TOUCH,
-    id::CLIENT_TRACKING,
+    id::CLIENT_PAUSE, id::CLIENT_TRACKING,
     id::ASKING, id::READONLY, id::READWRITE,
     id::SYNC, id::PSYNC, id::REPLCONF,
     id::SCRIPT_DEBUG, id::DEBUG,

@@ -78,6 +78,7 @@ fn tells_what_leaves_state_from_what_hides_it() {
             "client|import-source",
             "client|no-evict",
             "client|no-touch",
+            "client|pause",
             "client|tracking",
             "debug",
             "psync",
@@ -164,8 +165,7 @@ fn shares_no_scripts_and_no_connection_matters() {
 /// A connection command that the table gains must be looked at: it would be given back with its state.
 #[test]
 fn knows_what_each_connection_command_leaves() {
-    let leave_nothing =
-        ["client|getredir", "client|help", "client|pause", "client|trackinginfo", "client|unpause"];
+    let leave_nothing = ["client|getredir", "client|help", "client|trackinginfo", "client|unpause"];
     let unlisted: Vec<&str> = CommandId::all()
         .filter(|command| command.info().categories.contains(Categories::CONNECTION))
         .filter(|command| Pin::of(*command) == Pin::Reply && command.top() != id::COMMAND)

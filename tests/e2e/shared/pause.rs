@@ -1,0 +1,28 @@
+//! CLIENT PAUSE, while which Redis stops a shared connection behind any client's write.
+
+use std::time::Duration;
+
+use e2e::{Gate, Redis};
+
+use super::sharing;
+
+/// A client that pauses the others has a connection of its own until RESET. It reads, and ends the pause, although another
+/// client's write stops a shared connection.
+#[test]
+fn who_pauses_goes_on() {
+    let redis = Redis::plain();
+    let gate = sharing(Gate::before(&redis)).start();
+    let [mut pausing, mut writing, mut reading] = [(); 3].map(|()| gate.connect());
+    pausing.asks("CLIENT PAUSE 60000 WRITE", "+OK");
+    reading.asks("GET k", "nil");
+    // Longer than a connection is kept that is not needed.
+    std::thread::sleep(Duration::from_millis(1600));
+    reading.asks("GET k", "nil");
+    writing.send("SET k 1");
+    writing.is_silent_for(Duration::from_millis(300));
+    pausing.asks("GET k", "nil");
+    pausing.asks("CLIENT UNPAUSE", "+OK");
+    writing.gets("+OK");
+    reading.asks("GET k", r#""1""#);
+    pausing.asks("GET k", r#""1""#);
+}
