@@ -32,6 +32,7 @@ mod shared;
 mod tls;
 mod tracking;
 mod transactions;
+mod unread;
 mod upstream;
 mod users;
 mod workers;

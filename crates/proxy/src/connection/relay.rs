@@ -125,6 +125,14 @@ pub struct Relay {
     starved: Option<NonZeroU32>,
     /// How many reads are left of this turn.
     reads_left: u32,
+    /// Bytes that the upstream accepted since the client last accepted any, while replies wait for it.
+    piped: u32,
+    /// What waits for the client was pressed on it since it last accepted any.
+    pressed: bool,
+    /// That goes on until the kernel takes no more.
+    presses: bool,
+    /// The kernel's own limit is lifted until the client accepts some.
+    lets_write: bool,
     /// What a read has found in this turn; its waker will tell when that changes.
     dry: Dry,
 }
@@ -227,6 +235,10 @@ impl Relay {
             moves: 0,
             starved: None,
             reads_left: 0,
+            piped: 0,
+            pressed: false,
+            presses: false,
+            lets_write: false,
             dry: Dry::default(),
         }
     }

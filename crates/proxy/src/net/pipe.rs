@@ -86,16 +86,30 @@ impl Pipe {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             *moved += n as u64;
-            let from_aside = n.min(aside.len());
-            self.written += from_aside;
-            self.passed -= n - from_aside;
-            self.buffer.consume(n - from_aside);
-            if self.written == self.out.len() && self.written > 0 {
-                self.out = Vec::new();
-                self.written = 0;
-            }
+            self.forget(n);
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// `n` of the bytes that wait were written.
+    fn forget(&mut self, n: usize) {
+        let from_aside = n.min(self.waiting());
+        self.written += from_aside;
+        self.passed -= n - from_aside;
+        self.buffer.consume(n - from_aside);
+        if self.written == self.out.len() && self.written > 0 {
+            self.out = Vec::new();
+            self.written = 0;
+        }
+    }
+
+    /// Writes once, whether or not the kernel has said that there is room. Returns the bytes written, if `to` took anything.
+    pub fn push(&mut self, to: &mut Stream) -> Option<u64> {
+        let aside = &self.out[self.written..];
+        let next = if aside.is_empty() { &self.buffer.bytes()[..self.passed] } else { aside };
+        let n = to.push(next)?;
+        self.forget(n);
+        Some(n as u64)
     }
 
     /// Writes `bytes` after all that was passed, and keeps what `to` does not take. Returns as [`Pipe::poll_flush`] does.

@@ -74,6 +74,18 @@ impl Stream {
         }
     }
 
+    /// Writes what there is room for, whether or not the reactor knows of any. `bytes` are those of the last write, which was
+    /// pending. None: the peer has taken nothing since then. With TLS it may have taken a part of a record, which is 0 bytes.
+    pub fn push(&mut self, bytes: &[u8]) -> Option<usize> {
+        let sent = match self {
+            Self::Tcp(stream) => socket2::SockRef::from(&*stream).send(bytes),
+            Self::Unix(stream) => socket2::SockRef::from(&*stream).send(bytes),
+            Self::Tls(stream) => return stream.push(),
+        };
+        // Whatever is wrong shows at the next write.
+        sent.ok().filter(|n| *n > 0)
+    }
+
     /// Whether the peer has closed its side, even where bytes before that are still unread.
     pub fn peer_closed(&self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
@@ -83,6 +95,18 @@ impl Stream {
             Self::Tls(stream) => return stream.peer_closed(),
         };
         matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed())
+    }
+
+    /// How long what was sent may stay without acknowledgement, or the peer without room for more.
+    pub fn set_user_timeout(&self, limit: Option<Duration>) {
+        match self {
+            // Where the option cannot be set, what holds stays.
+            Self::Tcp(stream) => {
+                let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(limit);
+            }
+            Self::Unix(_) => {}
+            Self::Tls(stream) => stream.socket().set_user_timeout(limit),
+        }
     }
 
     /// Makes the coming close a reset: what the peer has not taken yet is thrown away.
@@ -115,7 +139,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.local_addr().ok(),
             Self::Unix(_) => None,
-            Self::Tls(stream) => stream.local_address(),
+            Self::Tls(stream) => stream.socket().local_address(),
         }
     }
 

@@ -7,11 +7,15 @@ use portcullis_session::{Lease, Tick};
 
 use super::{Ended, Relay, Upstream};
 use crate::config::{Auth, Config, Listener};
-use crate::metrics::ClosedReason;
+use crate::metrics::{ClosedReason, Direction};
 use crate::net::stream::Stream;
 
 /// A command that is still arriving gets its time anew with each of these: `timeouts.frame` bounds stalling, not size.
 const FRAME_PROGRESS: usize = 64 * 1024;
+
+/// While replies wait that the client does not take, it must be writing a pipeline to be let be: each time Redis has accepted
+/// so many bytes of its commands, that is progress. What the gate leaves out or refuses is none.
+const PIPELINE_PROGRESS: u32 = 64 * 1024;
 
 /// While the client's bytes are not read its leaving does not show as an end of stream, so it is looked for.
 const PRESENCE_CHECK: Duration = Duration::from_secs(1);
@@ -26,6 +30,8 @@ pub struct Pace {
     response: Option<Duration>,
     /// Where clients have to log in.
     enter: Option<Duration>,
+    /// The kernel's own limit, which begins where a client accepts nothing.
+    user_timeout: Option<Duration>,
 }
 
 impl Pace {
@@ -40,6 +46,7 @@ impl Pace {
             login: upstream.map(|upstream| upstream.connect_timeout()),
             response: upstream.and_then(|upstream| upstream.response_timeout()),
             enter: timeouts.login().filter(|_| listener.auth() == Auth::Users),
+            user_timeout: listener.limits().tcp().user_timeout(),
         }
     }
 }
@@ -75,12 +82,66 @@ impl FrameClock {
 }
 
 impl Relay {
-    /// Bytes moved; the time of it may be a tick late.
-    pub(super) fn touch(&self) {
+    /// Bytes came at `now`. While replies wait for the client, that says nothing of whether it reads.
+    pub(super) fn arrived(&self, now: Tick) {
+        if !self.down.is_pending() {
+            self.presence.entry.moved.set(now);
+        }
+    }
+
+    /// The upstream has accepted so many bytes of the client's commands.
+    pub(super) fn forwarded(&mut self, n: usize) {
+        if self.down.is_pending() {
+            self.piped = self.piped.saturating_add(u32::try_from(n).unwrap_or(u32::MAX));
+            if self.piped < PIPELINE_PROGRESS {
+                return;
+            }
+            self.let_write();
+        }
+        self.touch();
+    }
+
+    /// A client may write for as long as it likes before it reads, so that it is not for the kernel to cut it: `timeouts.write`
+    /// sees to that.
+    fn let_write(&mut self) {
+        let pace = self.presence.entry.served.pace();
+        if let Some(client) = self.client.as_ref().filter(|_| !self.lets_write && pace.write.is_some()) {
+            client.set_user_timeout(None);
+            self.lets_write = true;
+        }
+    }
+
+    /// The client has accepted some of its replies, as the kernel says.
+    pub(super) fn accepted(&mut self) {
+        self.pressed = false;
+        if std::mem::take(&mut self.lets_write)
+            && let Some(client) = &self.client
+        {
+            client.set_user_timeout(self.presence.entry.served.pace().user_timeout);
+        }
+        self.touch();
+    }
+
+    /// There was progress; the time of it may be a tick late.
+    fn touch(&mut self) {
+        self.piped = 0;
         let latest = self.worker.clock.latest();
         if latest > self.presence.entry.moved.get() {
             self.presence.entry.moved.set(latest);
         }
+    }
+
+    /// Writes to the client although the kernel does not say that there is room, and goes on until there is none. The kernel
+    /// says so only when a third of what it holds was read, which a slow reader may not manage in time. False: there is none.
+    fn press(&mut self) -> bool {
+        self.pressed = true;
+        let Some(moved) = self.client.as_mut().and_then(|client| self.down.push(client)) else {
+            return false;
+        };
+        self.presses = true;
+        self.presence.totals.bytes_to_client += moved;
+        self.count_bytes(Direction::ToClient, moved);
+        true
     }
 
     pub(super) fn set_deadline(&self) {
@@ -112,6 +173,14 @@ impl Relay {
                 self.lose_upstream(Some(Unavailable::Timeout));
                 None
             }
+            Some((at, Due::Press)) if at <= now => {
+                self.press();
+                None
+            }
+            Some((at, Due::Close(ClosedReason::Slow))) if at <= now && self.press() => {
+                self.touch();
+                None
+            }
             Some((at, Due::Close(reason))) if at <= now => Some(Ended::at_once(reason)),
             _ => None,
         }
@@ -138,16 +207,20 @@ impl Relay {
         first
     }
 
-    /// Neither direction moves, and one of them should.
+    /// Nothing that counts has moved, and it should: [`Relay::arrived`], [`Relay::forwarded`] and [`Relay::accepted`] say what
+    /// counts.
     fn write_due(&self, pace: &Pace) -> Option<(Tick, Due)> {
-        let reason = if self.down.is_pending() {
-            ClosedReason::Slow
-        } else if self.up.is_pending() && matches!(self.upstream, Upstream::Open(_)) {
-            ClosedReason::Timeout
-        } else {
-            return None;
-        };
-        Some((self.presence.entry.moved.get().after(pace.write?), Due::Close(reason)))
+        let (limit, moved) = (pace.write?, self.presence.entry.moved.get());
+        if self.down.is_pending() {
+            // Room that the kernel has found since, and the client has not made, is used up before it could count.
+            return Some(if self.pressed {
+                (moved.after(limit), Due::Close(ClosedReason::Slow))
+            } else {
+                (moved.after(limit / 2), Due::Press)
+            });
+        }
+        let waits = self.up.is_pending() && matches!(self.upstream, Upstream::Open(_));
+        waits.then(|| (moved.after(limit), Due::Close(ClosedReason::Timeout)))
     }
 
     /// The gate's first login on a connection is part of getting one; a later one waits behind the client's commands.
@@ -201,6 +274,7 @@ enum Due {
     Close(ClosedReason),
     Response,
     Lease,
+    Press,
 }
 
 #[cfg(test)]

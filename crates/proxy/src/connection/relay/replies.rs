@@ -140,12 +140,20 @@ impl Relay {
     /// False: the client takes no more now.
     fn flush_down(&mut self, cx: &mut Context<'_>) -> Result<bool, Ended> {
         let Some(client) = &mut self.client else { return Ok(false) };
-        let mut moved = 0;
-        let flushed = self.down.poll_flush(cx, client, &mut moved);
+        let (mut moved, mut pressed) = (0, 0);
+        let mut flushed = self.down.poll_flush(cx, client, &mut moved);
+        while self.presses && flushed.is_pending() {
+            let pushed = self.down.push(client);
+            self.presses = pushed.is_some();
+            pressed += pushed.unwrap_or(0);
+            flushed = self.down.poll_flush(cx, client, &mut moved);
+        }
+        if moved + pressed > 0 {
+            self.presence.totals.bytes_to_client += moved + pressed;
+            self.count_bytes(Direction::ToClient, moved + pressed);
+        }
         if moved > 0 {
-            self.presence.totals.bytes_to_client += moved;
-            self.count_bytes(Direction::ToClient, moved);
-            self.touch();
+            self.accepted();
         }
         self.drained();
         match flushed {
@@ -170,7 +178,7 @@ impl Relay {
                 self.reads_left = self.reads_left.saturating_sub(1);
                 self.answered_at = self.worker.clock.now();
                 self.silent_since = self.answered_at;
-                self.presence.entry.moved.set(self.answered_at);
+                self.arrived(self.answered_at);
                 self.count_bytes(Direction::FromUpstream, n as u64);
                 true
             }

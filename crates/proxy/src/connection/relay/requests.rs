@@ -85,12 +85,14 @@ impl Relay {
                     self.sharing.iter_mut().for_each(|sharing| sharing.give(first, owed, &shape, bytes));
                     self.up.skip(len);
                     self.count_bytes(Direction::ToUpstream, len as u64);
+                    self.forwarded(len);
                 }
                 Step::Instead { bytes, skip, first, shape } if pooled => {
                     self.sharing.iter_mut().for_each(|sharing| sharing.give(first, 1, &shape, bytes));
                     let len = bytes.len();
                     self.up.skip(skip);
                     self.count_bytes(Direction::ToUpstream, len as u64);
+                    self.forwarded(len);
                 }
                 Step::Forward { len, first, owed, shape, .. } => {
                     if owed > 0 {
@@ -159,7 +161,7 @@ impl Relay {
         let flushed = self.up.poll_flush(cx, upstream, &mut moved);
         if moved > 0 {
             self.count_bytes(Direction::ToUpstream, moved);
-            self.touch();
+            self.forwarded(usize::try_from(moved).unwrap_or(usize::MAX));
         }
         match flushed {
             Poll::Ready(Ok(())) => true,
@@ -185,7 +187,7 @@ impl Relay {
             Poll::Ready(Ok(n)) => {
                 self.reads_left = self.reads_left.saturating_sub(1);
                 self.asked_at = self.worker.clock.now();
-                self.presence.entry.moved.set(self.asked_at);
+                self.arrived(self.asked_at);
                 self.presence.totals.bytes_from_client += n as u64;
                 self.count_bytes(Direction::FromClient, n as u64);
                 self.frame.received(n, self.asked_at);

@@ -391,7 +391,7 @@ impl Guest for Relay {
     fn reply(&mut self, part: &Part<'_>, now: Tick) -> Heard {
         self.answered_at = now;
         self.silent_since = now;
-        self.presence.entry.moved.set(now);
+        self.arrived(now);
         self.count_bytes(Direction::FromUpstream, part.bytes.len() as u64);
         let mut count =
             Count::of(&self.worker, &self.route, &mut self.presence, self.client.as_ref(), &self.link);
@@ -439,6 +439,7 @@ impl Guest for Relay {
         if moved > 0 {
             self.presence.totals.bytes_to_client += moved;
             self.count_bytes(Direction::ToClient, moved);
+            self.accepted();
         }
         match written {
             Poll::Ready(Ok(())) => {}

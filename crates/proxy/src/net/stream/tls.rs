@@ -256,13 +256,19 @@ impl TlsStream {
         })
     }
 
+    /// Sends what is encrypted already, as [`Stream::push`] does.
+    pub(super) fn push(&mut self) -> Option<usize> {
+        self.sent += self.socket.push(&self.out[self.sent..])?;
+        Some(if self.sent < self.out.len() { 0 } else { std::mem::take(&mut self.accepted) })
+    }
+
     /// Whether the peer has closed its side, even where bytes before that are still unread.
     pub(super) fn peer_closed(&self) -> bool {
         self.ended || self.socket.peer_closed()
     }
 
-    pub(super) fn local_address(&self) -> Option<std::net::SocketAddr> {
-        self.socket.local_address()
+    pub(super) const fn socket(&self) -> &Stream {
+        &self.socket
     }
 
     pub(super) fn reset_on_close(&mut self) {

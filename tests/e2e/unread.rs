@@ -1,0 +1,174 @@
+//! Replies that wait for a client. Progress is what the client accepts, and a pipeline that Redis goes on accepting.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use e2e::certificates::Authority;
+use e2e::client::command;
+use e2e::{Client, Gate, Redis, eventually, own_turn};
+use rustls::ClientConfig;
+
+const MIB: usize = 1024 * 1024;
+
+/// `timeouts.write` is 1 s. Other tests run beside these.
+const CUT: Duration = Duration::from_secs(8);
+
+/// Values of 1 MiB that each client asks for.
+const ASKED: usize = 30;
+
+struct House {
+    // The gate first: it must not see its upstream go away.
+    gate: Gate,
+    redis: Redis,
+    tls: Option<Arc<ClientConfig>>,
+}
+
+impl House {
+    fn start(upstream: &str, tls: bool, tcp: &str) -> Self {
+        let redis = Redis::plain();
+        let mut control = redis.control();
+        control.asks(&format!("SETRANGE big {} x", MIB - 1), &format!(":{MIB}"));
+        control.asks("SETRANGE value 99 x", ":100");
+        let authority = Authority::new("unread");
+        let mut gate = Gate::before(&redis)
+            .listener("auth: trust")
+            .listener(r#"acl: "+@all -config""#)
+            .upstream(upstream)
+            .top(&format!("limits: {{timeouts: {{write: 1s}}, tcp: {{{tcp}}}}}"));
+        if tls {
+            gate = gate.tls(&authority.server(), "");
+        }
+        Self { gate: gate.start(), redis, tls: tls.then(|| authority.client()) }
+    }
+
+    fn connect(&self) -> Client {
+        match &self.tls {
+            Some(config) => Client::tls(self.gate.address(), config, "localhost"),
+            None => self.gate.connect(),
+        }
+    }
+
+    fn cut(&self) -> f64 {
+        self.gate.metric("connections_closed_total", &[("reason", "slow")])
+    }
+}
+
+/// What a client sends in place of reading: at first, then again and again, and how often.
+fn drips() -> Vec<(Vec<u8>, Vec<u8>, Duration)> {
+    let now_and_then = Duration::from_millis(100);
+    let again = |bytes: &[u8]| (bytes.to_vec(), bytes.to_vec(), now_and_then);
+    vec![
+        again(b"\r\n"),
+        again(b"*0\r\n"),
+        again(b"*-1\r\n"),
+        again(b"PING\r\n"),
+        again(&command("PING")),
+        again(&command("GET big")),
+        // A command that does not end.
+        (b"*2\r\n$4\r\nECHO\r\n$400000000\r\n".to_vec(), b"x".to_vec(), now_and_then),
+        // One that is refused, and left out as fast as it comes.
+        (
+            b"*4\r\n$6\r\nCONFIG\r\n$3\r\nSET\r\n$1\r\na\r\n$400000000\r\n".to_vec(),
+            vec![b'x'; 64 * 1024],
+            Duration::from_millis(5),
+        ),
+    ]
+}
+
+/// A client that reads nothing is cut, whatever it sends meanwhile that is no pipeline.
+fn what_is_no_progress(upstream: &str, tls: bool) {
+    let _turn = own_turn();
+    let house = House::start(upstream, tls, "");
+    let drips = drips();
+    std::thread::scope(|scope| {
+        for (first, then, pause) in &drips {
+            let mut client = house.connect();
+            scope.spawn(move || {
+                client.hold(&command("GET big").repeat(ASKED));
+                client.send_raw(first);
+                let started = Instant::now();
+                while client.try_send_raw(then).is_ok() {
+                    let shown = first[..first.len().min(20)].escape_ascii();
+                    assert!(started.elapsed() < CUT, "it is not cut, for it sends {shown}");
+                    std::thread::sleep(*pause);
+                }
+            });
+        }
+    });
+    eventually("all are cut for being slow", || (house.cut() == drips.len() as f64).then_some(()));
+    eventually("Redis holds nothing for them", || (house.redis.tcp_clients().len() < 8).then_some(()));
+}
+
+#[test]
+fn what_is_no_progress_dedicated() {
+    what_is_no_progress("connections: dedicated", false);
+}
+
+#[test]
+fn what_is_no_progress_shared() {
+    what_is_no_progress("connections: shared", false);
+}
+
+#[test]
+fn what_is_no_progress_tls() {
+    what_is_no_progress("connections: dedicated", true);
+}
+
+/// Reads `step` bytes at a time, then the rest; blank lines in between do no harm.
+fn reads_slowly(mut client: Client, step: usize, pause: Duration) {
+    client.send_raw(&command("GET big").repeat(ASKED));
+    let due = (MIB + 12) * ASKED;
+    let started = Instant::now();
+    let (mut read, mut thrown) = (0, Vec::new());
+    while started.elapsed() < Duration::from_secs(4) {
+        assert!(client.read_up_to(step, &mut thrown), "a slow reader is cut");
+        read += step;
+        thrown.clear();
+        std::thread::sleep(pause);
+    }
+    client.read_through((due - read) as u64, |_| ());
+    client.is_in_step("after");
+}
+
+/// Writes for 4 s, and reads only then. The kernel must not end that after `tcp.user_timeout` either.
+fn writes_before_it_reads(mut client: Client) {
+    let piece = command("GET value").repeat(3000);
+    let started = Instant::now();
+    let mut pieces = 0;
+    while started.elapsed() < Duration::from_secs(4) {
+        client.send_raw(&piece);
+        pieces += 1;
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    client.read_through(pieces * 3000 * 108, |_| ());
+    client.is_in_step("after");
+}
+
+/// Slow readers, and one that writes a long pipeline before it reads, stay.
+fn what_is_progress(upstream: &str, tls: bool) {
+    let _turn = own_turn();
+    let house = House::start(upstream, tls, "user_timeout: 2s");
+    std::thread::scope(|scope| {
+        let [first, second, third] = [(); 3].map(|()| house.connect());
+        scope.spawn(|| reads_slowly(first, 256 * 1024, Duration::from_millis(200)));
+        // The kernel does not say within `write` that there is room again.
+        scope.spawn(|| reads_slowly(second, 4 * 1024, Duration::from_millis(20)));
+        scope.spawn(|| writes_before_it_reads(third));
+    });
+    assert!(house.cut() == 0.0, "{} were cut", house.cut());
+}
+
+#[test]
+fn what_is_progress_dedicated() {
+    what_is_progress("connections: dedicated", false);
+}
+
+#[test]
+fn what_is_progress_shared() {
+    what_is_progress("connections: shared", false);
+}
+
+#[test]
+fn what_is_progress_tls() {
+    what_is_progress("connections: dedicated", true);
+}
