@@ -10,6 +10,7 @@ mod client_reply;
 mod command_rules;
 mod configuration;
 mod connection;
+mod early;
 mod groups;
 mod import;
 mod inline;

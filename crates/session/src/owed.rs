@@ -201,6 +201,11 @@ impl Owed {
         self.runs.iter().all(|run| matches!(run.what, What::Plain | What::Local(_)))
     }
 
+    /// Whether nothing is owed but to the gate itself.
+    pub(crate) fn is_login(&self) -> bool {
+        self.runs.iter().all(|run| matches!(run.what, What::Login | What::Greeting))
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.runs.len() >= MAX_RUNS
     }

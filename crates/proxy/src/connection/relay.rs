@@ -360,10 +360,30 @@ impl Relay {
         if let Some(why) = why {
             self.route.counts.error(why.into());
         }
+        if self.forget_early() {
+            return;
+        }
         self.hang_up();
         self.leave_shared();
         self.session.lost(why);
         self.moves += 1;
+    }
+
+    /// Whether it was of no use yet, and nothing waits for it.
+    fn forget_early(&mut self) -> bool {
+        let nothing_waits = self.up.unread().is_empty() && !self.up.is_pending();
+        if !nothing_waits || !self.session.forget_early() {
+            return false;
+        }
+        self.hang_up();
+        self.upstream = Upstream::None;
+        self.link = Link::new();
+        self.reply_need = 1;
+        let unread = self.down.unread().len();
+        self.down.skip(unread);
+        self.route = self.presence.entry.served.route();
+        self.moves += 1;
+        true
     }
 
     fn hang_up(&mut self) {

@@ -16,7 +16,7 @@ use super::{CloseReason, Fate, Session, Step, Unavailable};
 use crate::handshake::{Greeting, Hello};
 use crate::inject::{AS_NOBODY, Preamble, Stage};
 use crate::observe::{Attempt, Authenticator, Denied};
-use crate::owed::{Local, What};
+use crate::owed::{Local, Owed, What};
 use crate::plan::{Auth, Plan};
 use crate::shape::Shape;
 use crate::state::asked::Login;
@@ -32,6 +32,8 @@ pub(super) struct Keys {
     home: Option<Preamble>,
     /// A connection was asked for.
     pub(super) fixed: bool,
+    /// One was asked for before a command needed it.
+    early: bool,
 }
 
 /// A user whose credentials are right, and whom the upstream has not confirmed.
@@ -69,12 +71,12 @@ impl Deferred {
 
 impl Keys {
     pub(super) fn of(home: &Plan) -> Self {
-        Self { own: home.preamble().cloned(), home: home.preamble().cloned(), fixed: false }
+        Self { own: home.preamble().cloned(), home: home.preamble().cloned(), fixed: false, early: false }
     }
 
     /// No connection is asked for any more: what the plans say holds again.
     pub(super) fn refresh(&mut self, plan: &Plan, home: &Plan) {
-        *self = Self { own: plan.preamble().cloned(), ..Self::of(home) };
+        *self = Self { own: plan.preamble().cloned(), early: self.early, ..Self::of(home) };
     }
 }
 
@@ -128,6 +130,41 @@ impl Session {
         if !self.limits_due {
             self.scan.set_limits(self.plan.limits());
         }
+    }
+
+    /// Whether to connect to the upstream although no command needs it yet. The client has logged in, or need not, and its
+    /// first command was answered here: the next one should not wait for a connection. Once for each client.
+    pub fn connects_early(&mut self) -> bool {
+        let due = self.asked.login == Login::Unlinked
+            && self.seq > 0
+            && !self.keys.early
+            && self.sharing.is_none()
+            && self.ending.is_none()
+            && !self.plan.is_anonymous();
+        if due {
+            (self.keys.early, self.keys.fixed) = (true, true);
+        }
+        due
+    }
+
+    /// That connection cannot be had, or is gone. Returns whether no command waits for it: then it is as if there had been
+    /// none, and the next command asks for another and reads what is wrong.
+    pub fn forget_early(&mut self) -> bool {
+        let unused = self.keys.early
+            && !self.confirmed.answered
+            && self.ending.is_none()
+            && self.sharing.is_none()
+            && self.owed.is_login()
+            && !self.is_mid_frame()
+            && self.peeked.is_none()
+            && self.deferred.is_none()
+            && self.entering.is_none();
+        if unused {
+            self.owed = Owed::default();
+            self.asked.login = Login::Unlinked;
+            self.keys.refresh(&self.plan, &self.home);
+        }
+        unused
     }
 
     /// Whether there is an upstream connection of the client's own.

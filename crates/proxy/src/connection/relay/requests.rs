@@ -48,6 +48,9 @@ impl Relay {
         loop {
             self.return_lease();
             let want = self.judge_requests(cx);
+            if matches!(self.upstream, Upstream::None) && self.session.connects_early() {
+                self.dial();
+            }
             if self.poll_dial(cx) {
                 continue;
             }
@@ -57,7 +60,8 @@ impl Relay {
             }
             return match want {
                 Want::Bytes(total) => {
-                    self.starved = u32::try_from(total).ok().and_then(NonZeroU32::new);
+                    let dials = matches!(self.upstream, Upstream::Dialling(_));
+                    self.starved = u32::try_from(total).ok().and_then(NonZeroU32::new).filter(|_| !dials);
                     Some(total)
                 }
                 Want::Company if !self.up.is_full() => Some(self.up.unread().len() + 1),

@@ -1,9 +1,9 @@
 use portcullis_resp::error::RequestError;
 
-use crate::Denied;
 use crate::session::{CloseReason, Unavailable, Until};
 use crate::tests::pair::{Pair, frames, show};
 use crate::tests::users::{User, Users};
+use crate::{Denied, Link};
 
 const NOAUTH: &str = "-NOAUTH Authentication required.|";
 const WRONGPASS: &str = "-WRONGPASS invalid username-password pair or user is disabled.|";
@@ -403,4 +403,31 @@ fn a_login_that_waits_for_an_upstream_that_never_comes_is_told() {
     pair.lose(Some(Unavailable::Refused));
     assert_eq!(pair.hear(), "-ERR portcullis: upstream 'main' unavailable (refused)|");
     assert_eq!(pair.closed, Some(CloseReason::Upstream(Some(Unavailable::Refused))));
+}
+
+/// From the login on a connection is wanted, once. Until it has answered it may go without a word.
+#[test]
+fn a_connection_that_comes_early_and_goes() {
+    let mut pair = pair();
+    pair.commands("GET a;AUTH alice wrong");
+    assert!(!pair.session.connects_early(), "nobody has logged in");
+    pair.commands("AUTH alice a");
+    assert!(pair.session.connects_early());
+    assert!(!pair.session.connects_early(), "once");
+    pair.hear();
+    pair.connect();
+    pair.settle();
+    assert_eq!(pair.more(), sent("AUTH ua pa"));
+    assert!(pair.session.forget_early());
+    (pair.linked, pair.link) = (false, Link::new());
+    assert_eq!((pair.commands("GET a"), pair.waits), (String::new(), Some(Until::Linked)));
+    assert!(!pair.session.connects_early());
+    pair.connect();
+    pair.settle();
+    assert_eq!(pair.more(), sent("AUTH ua pa"));
+    assert!(!pair.session.forget_early(), "a command waits for it");
+    pair.upstream("+OK|");
+    assert_eq!(pair.more(), sent("GET a"));
+    pair.upstream("$-1|");
+    assert!(!pair.session.forget_early(), "it was used");
 }

@@ -1,0 +1,130 @@
+//! The connection to Redis is made before a command needs it, where the gate answers the first ones by itself.
+
+use std::time::Duration;
+
+use e2e::client::command;
+use e2e::{Gate, GateBuilder, Redis, eventually, holds_for, ports};
+
+const PASSWORD: &str = "canary-early-1";
+const UPSTREAM: &str = "canary-early-2";
+
+/// The clients log in at the gate, and the gate at Redis.
+fn with_users(builder: GateBuilder) -> GateBuilder {
+    builder
+        .listener("auth: users")
+        .listener("users: [app]")
+        .listener(r#"acl: "+@all -config""#)
+        .password(UPSTREAM)
+        .file("app.pw", PASSWORD)
+        .secret(PASSWORD)
+        .top("users: {app: {password: {file: app.pw}}}")
+}
+
+fn used(gate: &Gate) -> f64 {
+    gate.metric("upstream_connections", &[("state", "used")])
+}
+
+fn redis() -> Redis {
+    Redis::builder().password(UPSTREAM).start()
+}
+
+/// Before the login there is none. From the login on there is one, logged in: the next command does not wait for it.
+#[test]
+fn a_login_connects() {
+    let redis = redis();
+    let gate = with_users(Gate::before(&redis)).start();
+    let mut client = gate.connect();
+    assert!(client.ask("PING").is_error() && client.ask("AUTH app wrong").is_error());
+    holds_for(Duration::from_millis(300), "there is no connection", || used(&gate) == 0.0);
+    client.asks(&format!("AUTH app {PASSWORD}"), "+OK");
+    eventually("there is a connection", || (used(&gate) == 1.0).then_some(()));
+    let logins = redis.calls("auth");
+    client.asks("PING", "+PONG");
+    client.asks("GET nothing", "nil");
+    assert!(redis.calls("auth") <= logins + 1, "only the test itself has logged in since");
+    assert!(used(&gate) == 1.0);
+}
+
+/// A refused command is answered by the gate as well.
+#[test]
+fn a_refusal_connects() {
+    let redis = redis();
+    let gate = Gate::before(&redis)
+        .listener("auth: trust")
+        .listener(r#"acl: "+@all -config""#)
+        .password(UPSTREAM)
+        .start();
+    let mut client = gate.connect();
+    for _ in 0..3 {
+        assert!(client.ask("CONFIG GET maxmemory").is_error());
+    }
+    eventually("there is a connection", || (used(&gate) == 1.0).then_some(()));
+    client.asks("PING", "+PONG");
+    assert!(used(&gate) == 1.0);
+}
+
+/// One connection each at most for a login; none for QUIT alone, and none for a client that says nothing.
+#[test]
+fn what_it_costs() {
+    const COUNT: u64 = 50;
+    let redis = redis();
+    let gate = with_users(Gate::before(&redis)).start();
+    let dials = |act: &dyn Fn()| {
+        let before = redis.connections_received();
+        act();
+        eventually("all are gone", || (used(&gate) == 0.0).then_some(()));
+        redis.connections_received() - before
+    };
+    // The test's own, and perhaps the probe's.
+    const BESIDES: u64 = 10;
+    let logins = dials(&|| {
+        for _ in 0..COUNT {
+            let mut client = gate.connect();
+            for _ in 0..3 {
+                client.hold(&command(&format!("AUTH app {PASSWORD}")));
+            }
+            client.send("QUIT");
+            for _ in 0..4 {
+                client.gets("+OK");
+            }
+            client.is_closed();
+        }
+    });
+    assert!(logins <= COUNT + BESIDES, "{logins} connections for {COUNT} clients");
+    let quits = dials(&|| {
+        for _ in 0..COUNT {
+            drop(gate.connect());
+            gate.connect().asks("QUIT", "+OK");
+        }
+    });
+    assert!(quits <= BESIDES, "{quits} connections for clients that only say QUIT");
+}
+
+/// Where Redis cannot be had, that is said to a command that needs it, and not before.
+#[test]
+fn an_upstream_that_is_not_there() {
+    let nowhere = format!("127.0.0.1:{}", ports::free());
+    let gate = with_users(Gate::before_address(&nowhere)).start();
+    let mut client = gate.connect();
+    for _ in 0..2 {
+        client.asks(&format!("AUTH app {PASSWORD}"), "+OK");
+        client.is_silent_for(Duration::from_millis(300));
+    }
+    client.send("PING");
+    client.gets("-ERR portcullis: upstream 'main' unavailable (refused)");
+    client.is_closed();
+}
+
+/// The same where Redis does not let the gate in.
+#[test]
+fn an_upstream_that_does_not_let_the_gate_in() {
+    let redis = Redis::builder().password("canary-early-3").start();
+    let gate = with_users(Gate::before(&redis)).start();
+    let mut client = gate.connect();
+    client.asks(&format!("AUTH app {PASSWORD}"), "+OK");
+    client.is_silent_for(Duration::from_millis(300));
+    client.asks(&format!("AUTH app {PASSWORD}"), "+OK");
+    client.send("PING");
+    client.gets("-ERR portcullis: upstream 'main' unavailable (auth)");
+    client.is_closed();
+}
