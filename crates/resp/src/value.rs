@@ -140,8 +140,13 @@ impl<'b> Decoder<'b> {
             return Err(ValueError::TooDeep);
         }
         let (mut kind, mut text) = self.head()?;
-        while kind == b'|' {
-            self.pairs(text, depth)?;
+        // Neither is an element: an attribute, and a push that came between the elements of an aggregate.
+        while kind == b'|' || (kind == b'>' && depth > 0) {
+            if kind == b'|' {
+                self.pairs(text, depth)?;
+            } else {
+                self.elements(text, depth)?;
+            }
             (kind, text) = self.head()?;
         }
         Ok(Item::Value(match kind {

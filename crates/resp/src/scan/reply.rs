@@ -290,6 +290,7 @@ impl ReplyScanner {
             (b'%', Count::Streamed) => self.levels.open(STREAMED_MAP)?,
             (_, Count::Streamed) => self.levels.open(STREAMED)?,
             (b'|', Count::Of(pairs)) => self.levels.decorate(pairs * 2)?,
+            (b'>', Count::Of(elements)) if !self.levels.is_outermost() => self.levels.interleave(elements)?,
             (b'%', Count::Of(pairs)) => self.levels.open(pairs * 2)?,
             (_, Count::Of(elements)) => self.levels.open(elements)?,
         }

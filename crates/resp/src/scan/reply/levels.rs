@@ -96,6 +96,17 @@ impl Levels {
         self.push(elements)
     }
 
+    /// Whether what comes next belongs to no aggregate.
+    pub(super) const fn is_outermost(&self) -> bool {
+        self.depth == 0
+    }
+
+    /// A push begins between the elements of an aggregate, and is none of them. Redis up to 7.0 writes one there where a
+    /// command such as ZPOPMIN publishes, in the middle of its reply, to the very client that runs it.
+    pub(super) fn interleave(&mut self, elements: u64) -> Result<(), ReplyError> {
+        self.push(elements)
+    }
+
     /// `.`
     pub(super) fn end(&mut self) -> Result<(), ReplyError> {
         if !matches!(self.left, STREAMED | STREAMED_MAP) {

@@ -76,7 +76,7 @@ fn every_type_of_resp3() {
     assert_eq!(one("%2\r\n+a\r\n:1\r\n*1\r\n+b\r\n_\r\n"), (b'%', 2));
     assert_eq!(one("~3\r\n:1\r\n:1\r\n#f\r\n"), (b'~', 3));
     assert_eq!(one(">2\r\n+message\r\n$1\r\nx\r\n"), (b'>', 2));
-    assert_eq!(one("*1\r\n>1\r\n+nested\r\n"), (b'*', 1), "a push within a reply is an element");
+    assert_eq!(one("*1\r\n>1\r\n+nested\r\n:1\r\n"), (b'*', 1), "a push within a reply is no element of it");
 }
 
 #[test]

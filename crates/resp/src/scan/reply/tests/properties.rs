@@ -19,6 +19,8 @@ enum Tree {
     Aggregate(u8, Vec<Self>),
     Streamed(u8, Vec<Self>),
     Decorated(Vec<Self>, Box<Self>),
+    /// A push in front of an element.
+    Interleaved(Vec<Self>, Box<Self>),
 }
 
 impl Tree {
@@ -57,6 +59,10 @@ impl Tree {
             Self::Decorated(attributes, reply) => {
                 Self::Aggregate(b'%', attributes.clone()).write_as(b'|', out);
                 reply.write(out);
+            }
+            Self::Interleaved(push, element) => {
+                Self::Aggregate(b'>', push.clone()).write(out);
+                element.write(out);
             }
         }
     }
@@ -100,16 +106,26 @@ fn resp3() -> impl Strategy<Value = Tree> {
         any::<bool>().prop_map(Tree::Boolean),
         vec(vec(any::<u8>(), 0..20), 0..4).prop_map(Tree::Chunks),
     ];
-    leaf.prop_recursive(8, 60, 6, |inner| {
-        let kind = prop::sample::select(b"*~%>".to_vec());
+    let nested = leaf.prop_recursive(8, 60, 6, |inner| {
+        let kind = prop::sample::select(b"*~%".to_vec());
         let streamed = prop::sample::select(b"*~%".to_vec());
+        let items = || vec(item(inner.clone()), 0..6);
         prop_oneof![
-            (kind, vec(inner.clone(), 0..6)).prop_map(|(kind, items)| Tree::Aggregate(kind, items)),
-            (streamed, vec(inner.clone(), 0..6)).prop_map(|(kind, items)| Tree::Streamed(kind, items)),
-            (vec(inner.clone(), 0..4), inner)
+            (kind, items()).prop_map(|(kind, items)| Tree::Aggregate(kind, items)),
+            (streamed, items()).prop_map(|(kind, items)| Tree::Streamed(kind, items)),
+            (vec(item(inner.clone()), 0..4), inner)
                 .prop_map(|(attributes, reply)| Tree::Decorated(attributes, Box::new(reply))),
         ]
-    })
+    });
+    let push = vec(item(nested.clone()), 0..6).prop_map(|items| Tree::Aggregate(b'>', items));
+    prop_oneof![6 => nested, 1 => push]
+}
+
+/// An element of an aggregate, in front of which a push may stand.
+fn item(inner: impl Strategy<Value = Tree> + Clone + 'static) -> impl Strategy<Value = Tree> {
+    let interleaved = (vec(inner.clone(), 0..4), inner.clone())
+        .prop_map(|(push, element)| Tree::Interleaved(push, Box::new(element)));
+    prop_oneof![8 => inner, 1 => interleaved]
 }
 
 fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
@@ -195,7 +211,9 @@ proptest! {
         };
         prop_assert_eq!(len, input.len());
         let blobs = input.windows(1).any(|byte| byte == b"=" || byte == b"!" || byte == b"?" || byte == b"|");
-        if !blobs && let Ok(Some((_, used))) = resp3::decode::complete::decode_range(&input) {
+        // To it a push between elements is one of them.
+        let interleaved = input.iter().skip(1).any(|byte| *byte == b'>');
+        if !blobs && !interleaved && let Ok(Some((_, used))) = resp3::decode::complete::decode_range(&input) {
             prop_assert_eq!(used, len);
         }
     }
