@@ -30,6 +30,7 @@ mod secrets;
 mod servers;
 mod shapes;
 mod shared;
+mod swallowed;
 mod tls;
 mod tracking;
 mod transactions;

@@ -3,9 +3,10 @@
 
 use std::io::Write;
 
-use e2e::{Gate, Redis, Server};
+use e2e::client::command;
+use e2e::{Gate, Redis, Server, eventually};
 
-/// Runs `test` with each server; a failure names the server.
+/// Runs `test` with each server. What a failure shows says with which one.
 fn with_each(test: impl Fn(&Server)) {
     for server in Server::all() {
         let _ = writeln!(std::io::stderr().lock(), "server: {} {:?}", server.name, server.version());
@@ -29,6 +30,209 @@ fn each_server_serves_clients_behind_the_gate() {
             client.send("HELLO 3");
             client.read();
             client.asks("MGET k none", r#"["v" null]"#);
+        }
+    });
+}
+
+const PASSWORD: &str = "canary-servers-pw";
+const WRONGPASS: &str = "-WRONGPASS invalid username-password pair or user is disabled.";
+const NOPERM_CONFIG: &str = "-NOPERM User default has no permissions to run the 'config|get' command";
+const NOT_IN_MULTI: &str = "-ERR Command not allowed inside a transaction";
+
+/// Clients log in by themselves, under the rules of a listener that faces the internet.
+fn passthrough(redis: &Redis) -> Gate {
+    Gate::before(redis).listener("acl: \"@public\"").secret(PASSWORD).start()
+}
+
+/// Redis from 7.2 on and Valkey 8 do not answer a login that fails behind a pending reply: sent as it came, each
+/// of these would shift all later replies.
+#[test]
+fn a_failing_login_in_a_pipeline_is_answered_in_its_place() {
+    with_each(|server| {
+        let redis = Redis::builder().server(server).password(PASSWORD).start();
+        let gate = passthrough(&redis);
+        let logins = [
+            command("AUTH wrong"),
+            command("auth default wrong"),
+            command("HELLO 2 AUTH default wrong"),
+            command("HELLO 3 SETNAME me SETNAME you AUTH default wrong"),
+            command(&format!("HELLO 3 SETNAME {} AUTH default wrong", "n".repeat(100_000))),
+            b"Auth wrong\r\n".to_vec(),
+        ];
+        for login in logins {
+            let mut client = gate.connect();
+            client.asks(&format!("AUTH {PASSWORD}"), "+OK");
+            client.hold(&command("PING"));
+            client.hold(&login);
+            client.hold(&login);
+            client.hold(&command("CONFIG GET x"));
+            client.send("ECHO zz");
+            client.gets("+PONG");
+            client.gets(WRONGPASS);
+            client.gets(WRONGPASS);
+            client.gets(NOPERM_CONFIG);
+            client.gets("\"zz\"");
+            client.hold(&login);
+            client.hold(&command("CLIENT REPLY SKIP"));
+            client.hold(&command("ECHO unheard"));
+            client.hold(&command("SUBSCRIBE c"));
+            client.hold(&login);
+            client.hold(&command("UNSUBSCRIBE c"));
+            client.send("QUIT");
+            client.gets(WRONGPASS);
+            client.gets(r#"["subscribe" "c" :1]"#);
+            assert!(client.read().to_string().starts_with("-ERR Can't execute '"), "{}", server.name);
+            client.gets(r#"["unsubscribe" "c" :0]"#);
+            client.gets("+OK");
+            client.is_closed();
+        }
+    });
+}
+
+/// As StackExchange.Redis logs in: what asks who is there goes first, in one write with it.
+#[test]
+fn a_first_login_behind_other_commands_is_answered() {
+    with_each(|server| {
+        let redis = Redis::builder().server(server).password(PASSWORD).start();
+        let gate = passthrough(&redis);
+        for (password, answer, then) in
+            [("wrong", WRONGPASS, "-NOAUTH Authentication required."), (PASSWORD, "+OK", "\"k\"")]
+        {
+            let mut client = gate.connect();
+            client.hold(&command("CLIENT SETNAME k"));
+            client.hold(&command(&format!("AUTH {password}")));
+            client.hold(&command("CLIENT SETNAME k"));
+            client.send("CLIENT GETNAME");
+            client.gets("-NOAUTH Authentication required.");
+            client.gets(answer);
+            client.read();
+            client.gets(then);
+        }
+    });
+}
+
+/// Left to itself a server would answer EXEC with fewer elements than it announces.
+#[test]
+fn a_login_in_a_transaction_spoils_it() {
+    with_each(|server| {
+        let redis = Redis::builder().server(server).password(PASSWORD).start();
+        let gate = Gate::before(&redis).secret(PASSWORD).start();
+        for login in ["AUTH wrong", "AUTH default wrong", "HELLO 2 AUTH default wrong"] {
+            let mut client = gate.connect();
+            client.asks(&format!("AUTH {PASSWORD}"), "+OK");
+            for line in ["MULTI", "SET k 1", login, "PING", "EXEC", "GET k"] {
+                client.hold(&command(line));
+            }
+            client.send("ECHO zz");
+            client.gets("+OK");
+            client.gets("+QUEUED");
+            client.gets(NOT_IN_MULTI);
+            client.gets("+QUEUED");
+            client.gets("-EXECABORT Transaction discarded because of previous errors.");
+            client.gets("nil");
+            client.gets("\"zz\"");
+        }
+    });
+}
+
+/// The password is another since the gate connected: the login that RESET makes due is refused, and read as such at once.
+#[test]
+fn reset_with_a_rotated_password_ends_the_session() {
+    with_each(|server| {
+        let redis = Redis::builder().server(server).password(PASSWORD).start();
+        let gate = Gate::before(&redis)
+            .listener("auth: trust")
+            .password(PASSWORD)
+            .upstream("connect_timeout: 2s")
+            .start();
+        let mut client = gate.connect();
+        client.asks("PING", "+PONG");
+        redis.control().asks("CONFIG SET requirepass canary-servers-next", "+OK");
+        client.hold(&command("PING"));
+        client.hold(&command("RESET"));
+        client.send("PING");
+        client.gets("+PONG");
+        client.gets("+RESET");
+        client.gets("-ERR portcullis: upstream 'main' unavailable (auth)");
+        client.is_closed();
+    });
+}
+
+/// Redis up to 7.0 sends the message that a command publishes to its own client in the middle of the command's reply.
+#[test]
+fn a_message_within_a_reply_is_no_part_of_it() {
+    with_each(|server| {
+        let redis = Redis::builder().server(server).line("notify-keyspace-events KEA").start();
+        let gate = Gate::before(&redis).listener("auth: trust").start();
+        let mut client = gate.connect();
+        client.send("HELLO 3");
+        client.read();
+        client.asks("ZADD z 1 a 2 b 3 c", ":3");
+        client.send("PSUBSCRIBE __keyevent@0__:zpop*");
+        client.read();
+        client.hold(&command("ZPOPMIN z 2"));
+        client.hold(&command("SYNC"));
+        client.send("ECHO end");
+        let mut read = Vec::new();
+        while !read.ends_with(b"$3\r\nend\r\n") && client.read_up_to(1, &mut read) {}
+        let text = String::from_utf8(read).expect("text");
+        // The gate's own reply came behind all of the one before it.
+        let last = text.find("$1\r\nb\r\n,2\r\n").expect("the second element");
+        let refusal = text.find("-NOPERM portcullis: 'sync'").expect("a refusal");
+        assert!(last < refusal && text.contains("zpopmin"), "{text}");
+        client.is_in_step("in step");
+    });
+}
+
+/// SELECT is refused as long as a script runs, but what ends the script needs no database.
+#[test]
+fn a_script_is_killed_from_any_database_of_shared_connections() {
+    with_each(|server| {
+        let redis = Redis::builder().server(server).line("lua-time-limit 50").start();
+        let gate = Gate::before(&redis).listener("auth: trust").upstream("connections: shared").start();
+        let mut killer = gate.connect();
+        killer.asks("SELECT 3", "+OK");
+        killer.asks("SET k v", "+OK");
+        let mut runner = gate.connect();
+        runner.send_args(&[b"EVAL", b"while true do end", b"0"]);
+        eventually("the script is seen to run", || {
+            let busy = redis.control().ask("PING").to_string();
+            busy.starts_with("-BUSY").then_some(())
+        });
+        assert!(killer.ask("EVAL x 0").to_string().starts_with("-BUSY"), "{}", server.name);
+        killer.asks("SCRIPT KILL", "+OK");
+        assert!(runner.read().is_error());
+        killer.asks("GET k", "\"v\"");
+        killer.send_args(&[b"EVAL", b"return redis.call('get', 'k')", b"0"]);
+        killer.gets("\"v\"");
+    });
+}
+
+/// The end of the connection is all that SHUTDOWN is answered with; any other first command reads that the connection was
+/// lost, and nothing of TLS.
+#[test]
+fn a_server_that_stops_before_its_first_reply_wants_no_tls() {
+    with_each(|server| {
+        for connections in ["dedicated", "shared"] {
+            let mut redis = Redis::builder().server(server).start();
+            let gate = Gate::before(&redis)
+                .listener("auth: trust")
+                .upstream(&format!("connections: {connections}"))
+                .start();
+            eventually("it is up", || (gate.get("/ready").0 == 200).then_some(()));
+            let mut blocked = gate.connect();
+            blocked.send("BLPOP none 0");
+            eventually("it blocks", || {
+                let blocks = redis.tcp_clients().iter().any(|line| line.contains("cmd=blpop"));
+                blocks.then_some(())
+            });
+            redis.kill();
+            blocked.gets("-ERR portcullis: upstream 'main' unavailable (connect)");
+            blocked.is_closed();
+            redis.start_again(&[], true);
+            let mut client = gate.connect();
+            client.send("SHUTDOWN NOSAVE");
+            client.is_closed();
         }
     });
 }

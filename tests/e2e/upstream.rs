@@ -19,6 +19,13 @@ fn reads_the_line(client: &mut Client, kind: &str) {
 fn is_down(gate: &Gate, kind: &str) {
     eventually("the upstream is known to be down", || (gate.get("/ready").0 == 503).then_some(()));
     reads_the_line(&mut gate.connect(), kind);
+    is_known_to_be_down(gate, kind);
+}
+
+/// What the operator sees.
+#[track_caller]
+fn is_known_to_be_down(gate: &Gate, kind: &str) {
+    eventually("the upstream is known to be down", || (gate.get("/ready").0 == 503).then_some(()));
     let (status, body) = gate.get("/ready");
     assert!(status == 503 && body.contains("main"), "{status} {body}");
     assert_eq!(gate.get("/live").0, 200);
@@ -114,12 +121,15 @@ fn wrong_password() {
     is_up(&gate);
 }
 
-/// A password is wanted and none is configured.
+/// A password is wanted and none is configured. The client reads Redis's own error.
 #[test]
 fn no_password() {
     let redis = Redis::builder().password(PASSWORD).start();
     let gate = Gate::before(&redis).listener("auth: trust").secret(PASSWORD).start();
-    is_down(&gate, "auth");
+    is_known_to_be_down(&gate, "auth");
+    let mut client = gate.connect();
+    client.asks("SET never 1", "-NOAUTH Authentication required.");
+    client.asks("SET never 1", "-NOAUTH Authentication required.");
 }
 
 /// Under passthrough the clients have the passwords: Redis asking for one is Redis being well.
@@ -162,8 +172,12 @@ fn loading() {
         let mut client = Client::try_unix(&redis.socket())?;
         client.ask("PING").is_error().then_some(())
     });
-    is_down(&gate, "loading");
+    is_known_to_be_down(&gate, "loading");
+    // As from Redis itself: the connection stays, and serves when Redis does.
+    let mut client = gate.connect();
+    client.asks("SET never 1", "-LOADING Redis is loading the dataset in memory");
     is_up(&gate);
+    client.asks("DBSIZE", ":30001");
     gate.connect().asks("DBSIZE", ":30001");
 }
 

@@ -347,6 +347,8 @@ impl Refusal {
     /// the client wrote it, which is used where the table does not have it.
     pub fn write(self, out: &mut Vec<u8>, plan: &CommandPlan, user: &[u8], name: &[u8]) {
         match self.what {
+            // Without any rule only what needs a rule with its name is refused, and Redis has no words for that.
+            Refused::Command if plan.rules.is_empty() => reply::needs_rule(out, self.command.name()),
             Refused::Command if self.command == CommandId::UNKNOWN => {
                 reply::no_permission(out, user, &String::from_utf8_lossy(name));
             }

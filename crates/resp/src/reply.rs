@@ -57,6 +57,10 @@ pub const HELLO_VERSION_NOT_INTEGER: &[u8] = b"-ERR Protocol version is not an i
 /// HELLO's SETNAME with a name that is not allowed.
 pub const HELLO_BAD_NAME: &[u8] =
     b"-ERR Client names cannot contain spaces, newlines or special characters.\r\n";
+/// AUTH of a RESP2 subscriber.
+pub const AUTH_NOT_NOW: &[u8] =
+    b"-ERR Can't execute 'auth': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / \
+RESET are allowed in this context\r\n";
 /// HELLO of a RESP2 subscriber.
 pub const HELLO_NOT_NOW: &[u8] =
     b"-ERR Can't execute 'hello': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / \
@@ -83,6 +87,14 @@ pub fn needs_dedicated(out: &mut Vec<u8>, name: &str) {
     encode::error(
         out,
         &format!("ERR portcullis: {} needs connections: dedicated", name.to_ascii_uppercase()),
+    );
+}
+
+/// A command that no client may run unless an acl names it. `name` as in the command table.
+pub fn needs_rule(out: &mut Vec<u8>, name: &str) {
+    encode::error(
+        out,
+        &format!("NOPERM portcullis: '{name}' is refused here unless an acl names it: +{name}"),
     );
 }
 

@@ -146,6 +146,11 @@ impl Link {
         self.raw || self.monitor || self.subscriptions.active()
     }
 
+    /// Whether it carries messages in RESP2, where the upstream allows few commands.
+    pub const fn listens_in_resp2(&self) -> bool {
+        !self.resp3 && self.subscriptions.active()
+    }
+
     /// What was confirmed so far.
     pub const fn subscriptions(&self) -> Subscriptions {
         self.subscriptions

@@ -149,4 +149,6 @@ pub trait Peer {
     fn age(&self) -> Duration;
     /// How many subscriptions it holds on the upstream connection of its own; none where it has none.
     fn subscriptions(&self) -> Subscriptions;
+    /// Whether it holds some and speaks RESP2 there: Redis allows such a client few commands.
+    fn listens_in_resp2(&self) -> bool;
 }

@@ -21,6 +21,8 @@ const IDLE_CAPACITY: usize = 1;
 pub(crate) struct Owed {
     runs: VecDeque<Run>,
     blocking: usize,
+    /// Runs after which the client may listen to messages, or no longer, or in another RESP version.
+    turning: usize,
     /// Bytes of replies in `runs` that are not static.
     made: usize,
 }
@@ -63,12 +65,16 @@ pub(crate) enum What {
     Login,
     /// The upstream's reply to the gate's own login as another user, which stands for the client's AUTH or HELLO.
     Identify,
+    /// The upstream's reply to the client's own AUTH, or to its HELLO that may hold credentials.
+    ClientLogin,
     /// The confirmations of a subscribe or unsubscribe command.
     Confirmations,
     /// The upstream's reply to HELLO, which sets up and does no work.
     Untimed,
     /// The upstream's reply to the gate's own HELLO on a connection that is being set up.
     Greeting,
+    /// The upstream's reply to the gate's own SELECT on a connection that is being set up.
+    Selecting,
     /// The upstream's reply to HELLO where CLIENT ID is the gate's to say.
     Hello,
     /// The upstream's reply to SELECT on a connection of the client's own: of this database, or of what is none to the gate.
@@ -96,6 +102,13 @@ pub(crate) enum Local {
 }
 
 impl What {
+    const fn turns(&self) -> bool {
+        matches!(
+            self,
+            Self::Confirmations | Self::EndOfTransaction | Self::Untimed | Self::Hello | Self::Reset
+        )
+    }
+
     /// Bytes on the heap.
     fn made(&self) -> usize {
         match self {
@@ -133,6 +146,7 @@ impl Owed {
             }
         }
         self.blocking += usize::from(run.what == What::Blocking);
+        self.turning += usize::from(run.what.turns());
         self.made += run.what.made();
         if self.runs.capacity() == 0 {
             self.runs.reserve_exact(IDLE_CAPACITY);
@@ -178,6 +192,7 @@ impl Owed {
         self.runs.truncate(if cut { 0 } else { kept });
         self.runs.shrink_to(IDLE_CAPACITY);
         self.blocking = 0;
+        self.turning = 0;
         self.made = self.runs.iter().map(|run| run.what.made()).sum();
         owing
     }
@@ -203,7 +218,7 @@ impl Owed {
 
     /// Whether nothing is owed but to the gate itself.
     pub(crate) fn is_login(&self) -> bool {
-        self.runs.iter().all(|run| matches!(run.what, What::Login | What::Greeting))
+        self.runs.iter().all(|run| matches!(run.what, What::Login | What::Greeting | What::Selecting))
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -215,9 +230,15 @@ impl Owed {
         self.blocking > 0
     }
 
+    /// Whether a pending reply may change what the client listens to, or the RESP version.
+    pub(crate) const fn turns(&self) -> bool {
+        self.turning > 0
+    }
+
     fn forget(&mut self, run: Option<Run>) {
         let Some(run) = run else { return };
         self.blocking = self.blocking.saturating_sub(usize::from(run.what == What::Blocking));
+        self.turning = self.turning.saturating_sub(usize::from(run.what.turns()));
         self.made = self.made.saturating_sub(run.what.made());
     }
 }

@@ -58,7 +58,7 @@ impl Plan {
     ) -> Self {
         let preamble = preamble.filter(|_| auth != Auth::Passthrough);
         let rules = Arc::new(CommandPlan::new(None, None));
-        let care = care(auth, &rules, false);
+        let care = care(&rules, false);
         let upstream = upstream.to_owned();
         Self { auth, user: None, preamble, upstream, limits, held_command, rules, care, shared: false }
     }
@@ -68,7 +68,7 @@ impl Plan {
     #[must_use]
     pub fn shared(self) -> Self {
         let shared = self.auth != Auth::Passthrough;
-        Self { care: care(self.auth, &self.rules, shared), shared, ..self }
+        Self { care: care(&self.rules, shared), shared, ..self }
     }
 
     /// The same for those who are logged in as `user`. Under [`Auth::Users`], a plan that names nobody is that of clients
@@ -82,7 +82,7 @@ impl Plan {
     /// changes no rules does well to keep them.
     #[must_use]
     pub fn with_rules(self, rules: Arc<CommandPlan>) -> Self {
-        Self { care: care(self.auth, &rules, self.shared), rules, ..self }
+        Self { care: care(&rules, self.shared), rules, ..self }
     }
 
     /// The same for an upstream connection that was made under `made_by`: its gate logs in there as that plan says, and
@@ -171,8 +171,8 @@ impl Plan {
     }
 }
 
-fn care(auth: Auth, rules: &CommandPlan, shared: bool) -> Box<[Care]> {
-    let own = |command| needs_care(auth, command) || (shared && Pin::of(command) != Pin::Share);
+fn care(rules: &CommandPlan, shared: bool) -> Box<[Care]> {
+    let own = |command| needs_care(command) || (shared && Pin::of(command) != Pin::Share);
     let care = |command| match (own(command), rules.class(command).is_free()) {
         (true, _) => Care::Own,
         (false, false) => Care::Rules,
@@ -181,9 +181,10 @@ fn care(auth: Auth, rules: &CommandPlan, shared: bool) -> Box<[Care]> {
     CommandId::all().map(care).collect()
 }
 
-fn needs_care(auth: Auth, command: CommandId) -> bool {
+fn needs_care(command: CommandId) -> bool {
     let stateful = [
         CommandId::UNKNOWN,
+        id::AUTH,
         id::QUIT,
         id::RESET,
         id::MULTI,
@@ -200,5 +201,4 @@ fn needs_care(auth: Auth, command: CommandId) -> bool {
     stateful.contains(&command)
         || Verb::of(command).is_some()
         || command.info().flags.contains(Flags::BLOCKING)
-        || (auth != Auth::Passthrough && command == id::AUTH)
 }

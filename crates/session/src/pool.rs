@@ -61,7 +61,8 @@ pub enum PoolFault {
     Push,
     /// The upstream does not want us, or not now.
     Unavailable(Unavailable),
-    /// The upstream has no such database or RESP version; the client may read this line, which is about its own command.
+    /// The upstream has no such database or RESP version, is busy with a script, or does not allow the command; the
+    /// client may read this line, which is about its own command.
     Refused(Box<[u8]>),
 }
 
@@ -177,7 +178,7 @@ impl PooledLink {
     fn set_up<'b>(&mut self, part: &Part<'b>) -> Shared<'b> {
         let Some(stage) = self.awaits else { return Shared::Fault(PoolFault::Link(LinkFault::Unsolicited)) };
         if part.head.kind == b'-' {
-            return Shared::Fault(match (Unavailable::of_greeting(part.bytes), stage) {
+            return Shared::Fault(match (Unavailable::of_setup(part.bytes), stage) {
                 (Some(why), _) => PoolFault::Unavailable(why),
                 (None, Stage::Auth) => PoolFault::Unavailable(Unavailable::of_login(part.bytes)),
                 (None, Stage::Hello | Stage::Select) => PoolFault::Refused(part.bytes.into()),

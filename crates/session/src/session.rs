@@ -19,7 +19,7 @@ use self::command::{Frame, Source};
 use self::identity::{Deferred, Entering, Keys};
 pub use self::sharing::Lease;
 use self::sharing::{Before, Sharing};
-pub use self::step::{CloseReason, Fate, Step, Unavailable, Until};
+pub use self::step::{CloseReason, Fate, LoginOwed, Step, Unavailable, Until};
 use crate::observe::{Host, Observer};
 use crate::owed::{Local, Owed, Run, What};
 use crate::plan::{Care, Plan};
@@ -122,7 +122,12 @@ impl Session {
             Login::Due(stage) => return self.log_in(stage, now),
             Login::Sent => return Step::Wait(Until::LoggedIn),
             Login::Unlinked if self.deferred.is_some() || self.is_leased() => return self.wait_for_link(),
-            Login::Unlinked | Login::Pooled | Login::Nobody | Login::Done | Login::Replica => {}
+            Login::Unlinked
+            | Login::Pooled
+            | Login::Nobody
+            | Login::Done
+            | Login::Unselected
+            | Login::Replica => {}
         }
         match self.before(now) {
             Before::Go => {}
@@ -166,13 +171,14 @@ impl Session {
     /// reply that it will not get. Where it has read a part of a reply or message, nothing more can be said.
     pub fn lost(&mut self, why: Option<Unavailable>) {
         let cut = self.confirmed.mid_reply || self.confirmed.mid_push;
+        let shuts_down = self.shuts_down();
         let owing = self.owed.forsake_upstream(cut);
         if self.ending.is_some() && !owing {
             return;
         }
         let deferred = self.deferred.take();
         let unheard = deferred.map_or_else(|| self.asked.mute.take(), |deferred| deferred.is_muted());
-        let unheard = unheard || cut || self.asked.login == Login::Replica;
+        let unheard = unheard || cut || shuts_down || self.asked.login == Login::Replica;
         if let Some(why) = why.filter(|_| !unheard) {
             let line = format!(
                 "-ERR portcullis: upstream '{}' unavailable ({})\r\n",
@@ -214,6 +220,19 @@ impl Session {
     /// Whether the gate's own login is unanswered.
     pub fn is_logging_in(&self) -> bool {
         matches!(self.asked.login, Login::Due(_) | Login::Sent)
+    }
+
+    /// The login whose reply the upstream owes next, if it owes one. Nothing else is sent before that reply; a server may
+    /// swallow it where pushes were pending, so that the caller must not wait for it without a limit.
+    pub fn login_owed(&self) -> Option<LoginOwed> {
+        let front = self.owed.front()?;
+        let of_client = match front.what {
+            What::Login | What::Greeting | What::Selecting | What::Identify => false,
+            // As long as the client still sends it, nobody can answer it.
+            What::ClientLogin if self.stream == Stream::Fresh => true,
+            _ => return None,
+        };
+        Some(LoginOwed { seq: front.seq, of_client })
     }
 
     /// Whether a command was begun and its end has not come.

@@ -140,7 +140,8 @@ impl Timeouts {
         self.proxy_header
     }
 
-    /// From the connection to the login, where the gate wants one; `None`: for ever.
+    /// From the connection to the login, where the gate wants one; where Redis does, its time to answer one. `None`: for
+    /// ever, and for the reply a time of its own.
     pub fn login(&self) -> Option<Duration> {
         self.login
     }

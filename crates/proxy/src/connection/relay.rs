@@ -21,8 +21,8 @@ use portcullis_session::subscriptions::Subscriptions;
 use portcullis_session::tick::SessionKey;
 use portcullis_session::{Link, Plan, Session, Tick};
 
-use self::deadlines::FrameClock;
 pub use self::deadlines::Pace;
+use self::deadlines::{FrameClock, LoginClock};
 use self::presence::Presence;
 use self::sharing::Sharing;
 use super::admit::Client;
@@ -117,6 +117,7 @@ pub struct Relay {
     /// Since when the upstream owes something and has said nothing.
     silent_since: Tick,
     frame: FrameClock,
+    login: LoginClock,
     accounted: usize,
     aside: usize,
     /// Counts what changed in this turn, so that it goes on until nothing does.
@@ -230,6 +231,7 @@ impl Relay {
             user_since: now,
             silent_since: now,
             frame: FrameClock::default(),
+            login: LoginClock::default(),
             accounted: 0,
             aside: 0,
             moves: 0,
@@ -518,6 +520,10 @@ impl Peer for Count<'_> {
 
     fn subscriptions(&self) -> Subscriptions {
         self.link.subscriptions()
+    }
+
+    fn listens_in_resp2(&self) -> bool {
+        self.link.listens_in_resp2()
     }
 }
 

@@ -98,6 +98,8 @@ pub struct UpstreamSeries {
     pub(super) workers: Box<[UpstreamStats]>,
     probe_errors: [AtomicU64; UpstreamErrorKind::COUNT],
     up: AtomicBool,
+    /// Whether the last probe found that, or none has ended yet: then it is the likely reason for an end without a word.
+    pub(super) wants_tls: AtomicBool,
 }
 
 impl UpstreamSeries {
@@ -107,17 +109,17 @@ impl UpstreamSeries {
             workers: (0..workers).map(|_| UpstreamStats::default()).collect(),
             probe_errors: [const { AtomicU64::new(0) }; _],
             up: AtomicBool::new(false),
+            wants_tls: AtomicBool::new(true),
         }
     }
 
-    /// What the last probe found.
-    pub fn set_up(&self, up: bool) {
-        self.up.store(up, Relaxed);
-    }
-
-    /// A probe failed.
-    pub fn probe_error(&self, kind: UpstreamErrorKind) {
-        self.probe_errors[kind.index()].fetch_add(1, Relaxed);
+    /// What the last probe found: nothing, or why it failed.
+    pub fn probed(&self, failed: Option<UpstreamErrorKind>) {
+        self.up.store(failed.is_none(), Relaxed);
+        self.wants_tls.store(failed == Some(UpstreamErrorKind::Tls), Relaxed);
+        if let Some(kind) = failed {
+            self.probe_errors[kind.index()].fetch_add(1, Relaxed);
+        }
     }
 
     pub(super) fn is_up(&self) -> bool {

@@ -152,6 +152,11 @@ impl UpstreamCounts {
             add(&stats.errors[kind.index()], 1);
         }
     }
+
+    /// Whether the upstream may want TLS: the last probe found that, or none has ended yet.
+    pub fn wants_tls(&self) -> bool {
+        self.series.wants_tls.load(Relaxed)
+    }
 }
 
 /// One command on one listener. Allocated when the command is first seen: a table of all of them would be 40 KiB for

@@ -157,10 +157,7 @@ async fn watch_one(target: Target, watched: Arc<Watched>, series: Arc<UpstreamSe
         let next = Instant::now() + INTERVAL;
         let result = prober.probe().await;
         let kind = result.as_ref().err().map(Fault::kind);
-        series.set_up(result.is_ok());
-        if let Some(kind) = kind {
-            series.probe_error(kind);
-        }
+        series.probed(kind);
         watched.found(result.as_ref().map(drop).map_err(Fault::kind));
         news.tell(&name, &result);
         if clients_know_better(&series, kind, next).await {

@@ -70,6 +70,7 @@ fn requests(
     for _ in 0..most {
         let (shared, greeting) = (session.pool_epoch() > 0, greeting(session.pool_key().resp3));
         deaf.subscriptions = link.subscriptions();
+        deaf.listens_in_resp2 = link.listens_in_resp2();
         let (answers, wait) = match session.next(unread, Tick::default(), deaf) {
             Step::Forward { len, first, owed, shape, whole } => {
                 assert!(len > 0, "no progress");

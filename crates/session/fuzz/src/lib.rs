@@ -59,7 +59,7 @@ impl Choices {
         let nobody = Self { password: false, ..self };
         let users = [("u", self.plan()), ("default", nobody.plan())];
         let users = users.map(|(name, plan)| (name, plan.for_user(name).into()));
-        Deaf { users, granted: 0, subscriptions: Subscriptions::default() }
+        Deaf { users, granted: 0, subscriptions: Subscriptions::default(), listens_in_resp2: false }
     }
 }
 
@@ -75,6 +75,8 @@ pub struct Deaf {
     pub granted: u64,
     /// Those that the link has seen confirmed.
     pub subscriptions: Subscriptions,
+    /// Whether it has seen some, in RESP2.
+    pub listens_in_resp2: bool,
 }
 
 impl Authenticator for Deaf {
@@ -112,6 +114,10 @@ impl Peer for Deaf {
 
     fn subscriptions(&self) -> Subscriptions {
         self.subscriptions
+    }
+
+    fn listens_in_resp2(&self) -> bool {
+        self.listens_in_resp2
     }
 }
 

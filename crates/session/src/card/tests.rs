@@ -27,6 +27,10 @@ impl Peer for Someone {
     fn subscriptions(&self) -> Subscriptions {
         Subscriptions::default()
     }
+
+    fn listens_in_resp2(&self) -> bool {
+        false
+    }
 }
 
 fn view() -> View<'static> {

@@ -139,6 +139,9 @@ fn what_the_upstream_does_not_grant_is_told_apart_from_what_it_is_not() {
         (all(), &format!("+OK|{HELLO}"), ">2|$7|message|$1|x|", PoolFault::Push),
         (key(None, true, 0), "", unknown, refused(unknown)),
         (key(None, true, 0), "", "-NOAUTH HELLO must be called|", PoolFault::Unavailable(Auth)),
+        (all(), "", "-BUSY Redis is busy|", PoolFault::Unavailable(Unavailable::Timeout)),
+        (all(), &format!("+OK|{HELLO}"), "-BUSY Redis is busy|", refused("-BUSY Redis is busy|")),
+        (all(), &format!("+OK|{HELLO}"), "-NOPERM no|", refused("-NOPERM no|")),
         (key(None, false, 5), "", no_db, refused(no_db)),
         (key(None, false, 5), "", "-NOAUTH Authentication required.|", PoolFault::Unavailable(Auth)),
         (key(None, false, 5), "", ">2|", mismatch()),
@@ -159,8 +162,6 @@ fn a_greeting_of_refusal_needs_no_set_up_to_be_understood() {
     let cases = [
         ("-ERR max number of clients reached|", Unavailable::Limit),
         ("-DENIED Redis is running in protected mode because|", Unavailable::Refused),
-        ("-LOADING Redis is loading the dataset in memory|", Unavailable::Loading),
-        ("-NOAUTH Authentication required.|", Unavailable::Auth),
         ("\u{15}\u{3}\u{1}", Unavailable::Tls),
     ];
     for (greeting, why) in cases {
@@ -173,14 +174,14 @@ fn a_greeting_of_refusal_needs_no_set_up_to_be_understood() {
             assert_eq!(Heard::of(&mut link, greeting, size).fault, fault, "{greeting} in pieces of {size}");
         }
     }
-    for greeting in ["-LOADING again|", "-NOAUTH Authentication required.|"] {
-        let mut link = ready(key(Some("secret"), false, 0));
+    let greeting = "-ERR max number of clients reached|";
+    let mut link = ready(key(Some("secret"), false, 0));
+    link.expect(ticket(1, 0), 1, Shape::One);
+    assert_eq!(Heard::of(&mut link, greeting, 3).text[&1], greeting, "only the first reply is a greeting");
+    for line in ["-LOADING Redis is loading|", "-NOAUTH Authentication required.|", "-MASTERDOWN Link|"] {
+        let mut link = ready(key(None, false, 0));
         link.expect(ticket(1, 0), 1, Shape::One);
-        assert_eq!(
-            Heard::of(&mut link, greeting, 3).text[&1],
-            greeting,
-            "only the first reply is a greeting"
-        );
+        assert_eq!(Heard::of(&mut link, line, 3).text[&1], line, "a command's own error is its client's");
     }
 }
 

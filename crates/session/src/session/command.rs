@@ -8,6 +8,7 @@ use portcullis_resp::{encode, inline, reply};
 use super::judge::{Answer, Verdict};
 use super::rules::aborted;
 use super::{CloseReason, Session, Step, Stream, Until};
+use crate::inject::Stage;
 use crate::observe::{Denial, Denied, Host, Observer};
 use crate::owed::{Local, What};
 use crate::plan::Auth;
@@ -176,6 +177,10 @@ impl Session {
             Verdict::WaitUntilPooled => {
                 self.peeked = frame.is_whole().then_some(request);
                 Step::Wait(Until::Pooled)
+            }
+            Verdict::Reselect => {
+                self.peeked = frame.is_whole().then_some(request);
+                self.log_in(Stage::Select, now)
             }
             Verdict::NeedMore => Step::Need { at_least: frame.present().saturating_add(1) },
             Verdict::WaitUntilPaid => {

@@ -190,7 +190,11 @@ impl Session {
     pub(super) fn log_in(&mut self, stage: Stage, now: Tick) -> Step<'_> {
         let key = self.pool_key();
         self.asked.login = stage.next(&key).map_or(Login::Sent, Login::Due);
-        let what = if stage == Stage::Hello { What::Greeting } else { What::Login };
+        let what = match stage {
+            Stage::Auth => What::Login,
+            Stage::Hello => What::Greeting,
+            Stage::Select => What::Selecting,
+        };
         let first = self.owe_unmuted(what, CommandId::UNKNOWN, now);
         let shape = stage.shape();
         let bytes = match stage {
@@ -324,7 +328,9 @@ impl Session {
         if said == reply::OK {
             let Entering { plan, key, hello } = *entering;
             self.asked.named = key.is_some();
-            self.asked.login = Login::Done;
+            if self.asked.login != Login::Unselected {
+                self.asked.login = Login::Done;
+            }
             self.enter(plan, key);
             let Some(hello) = hello else { return heard };
             self.deferred = Some(Box::new(hello));

@@ -10,11 +10,15 @@ use portcullis_resp::{encode, reply};
 use super::Session;
 use super::command::Frame;
 use crate::handshake::{self, Greeting, Hello};
-use crate::observe::{Authenticator, Denied};
+use crate::observe::{Denied, Host};
 use crate::owed::{Local, ReplyMode, What};
 use crate::plan::{Auth, Plan};
 use crate::shape::{Shape, Verb};
 use crate::state::asked::{Login, Mute};
+
+/// `HELLO 3 AUTH user password`: with fewer arguments a HELLO logs nobody in. So the number alone decides, wherever the
+/// option stands and whatever part of the frame is there.
+const HELLO_WITH_CREDENTIALS: u64 = 5;
 
 /// What becomes of a command.
 pub(super) enum Verdict {
@@ -36,6 +40,8 @@ pub(super) enum Verdict {
     WaitUntilLinked,
     /// It cannot be answered before there is a shared connection of the kind that it asks for.
     WaitUntilPooled,
+    /// The database must be selected first.
+    Reselect,
     /// It cannot be judged before all that is owed was paid.
     WaitUntilPaid,
     /// It cannot be judged before more of it is there, within what may be held.
@@ -91,12 +97,7 @@ impl Verdict {
 }
 
 impl Session {
-    pub(super) fn judge<A: Authenticator>(
-        &mut self,
-        command: CommandId,
-        frame: &Frame<'_>,
-        authenticator: &mut A,
-    ) -> Verdict {
+    pub(super) fn judge<H: Host>(&mut self, command: CommandId, frame: &Frame<'_>, host: &mut H) -> Verdict {
         self.forget_refused_transaction();
         let alone = frame.arguments == 1;
         let verdict = match command {
@@ -113,9 +114,8 @@ impl Session {
                 return Verdict::Send { shape: Shape::One, what: What::EndOfTransaction };
             }
             id::MULTI | id::DISCARD | id::RESET | id::WATCH => return Verdict::plain(),
-            id::AUTH if self.plan.auth() == Auth::Users => self.auth(frame, authenticator),
-            id::AUTH if self.plan.auth() == Auth::Trust && !alone => self.auth(frame, authenticator),
-            id::HELLO => self.hello(frame, authenticator),
+            id::AUTH if !alone || self.plan.auth() == Auth::Users => self.auth(frame, host),
+            id::HELLO => self.hello(frame, host),
             id::CLIENT => self.client(frame),
             id::MONITOR if alone => self.monitor(),
             _ => match Verb::of(command) {
@@ -183,13 +183,11 @@ impl Session {
             self.leave();
             return Verdict::Answer(Answer::Reply(Local::Canned(reply::RESET)));
         }
-        self.hold |= users;
+        // The gate's own login follows the reply: see `client_login`.
+        self.hold |= users || self.keys.own.is_some();
         self.asked.transaction = None;
         if self.asked.mute == Mute::All {
             self.asked.mute = Mute::No;
-        }
-        if self.plan.auth() == Auth::Trust {
-            self.login_due();
         }
         self.asked.monitors = false;
         Verdict::Send { shape: Shape::Reset, what: What::Reset }
@@ -212,12 +210,20 @@ impl Session {
         Verdict::Send { shape: Shape::Monitor, what: What::Monitor }
     }
 
-    pub(super) fn auth<A: Authenticator>(&mut self, frame: &Frame<'_>, authenticator: &mut A) -> Verdict {
+    pub(super) fn auth<H: Host>(&mut self, frame: &Frame<'_>, host: &mut H) -> Verdict {
         if let Some(verdict) = self.outside_transactions_only() {
             return verdict;
         }
+        if self.plan.auth() == Auth::Passthrough {
+            return self.client_login(Shape::One);
+        }
+        if frame.arguments > 1
+            && let Some(verdict) = self.not_while_subscribed(reply::AUTH_NOT_NOW, host)
+        {
+            return verdict;
+        }
         if self.plan.auth() == Auth::Users {
-            return self.auth_user(frame, authenticator);
+            return self.auth_user(frame, host);
         }
         if !frame.is_whole_within(self.plan.held_command()) {
             return Verdict::NeedWhole;
@@ -226,20 +232,59 @@ impl Session {
         Verdict::Answer(Answer::Reply(Local::Canned(handshake::auth(&args))))
     }
 
-    pub(super) fn hello<A: Authenticator>(&mut self, frame: &Frame<'_>, authenticator: &mut A) -> Verdict {
+    /// Whether the gate answers a HELLO itself, or may.
+    fn answers(&self, hello: &Result<Hello<'_>, Vec<u8>>) -> bool {
+        let users = self.plan.auth() == Auth::Users;
+        match hello {
+            Err(_) => true,
+            Ok(hello) if users => self.sharing.is_some() || hello.credentials.is_some(),
+            Ok(hello) => self.sharing.is_some() || !hello.is_of_default_user(),
+        }
+    }
+
+    /// What Redis says to AUTH and HELLO of a client that listens in RESP2. Whether it does is certain only when no reply
+    /// is pending that may change it.
+    fn not_while_subscribed<H: Host>(&self, line: &'static [u8], host: &H) -> Option<Verdict> {
+        if !self.is_linked() || self.asked.login == Login::Nobody {
+            return None;
+        }
+        if self.owed.turns() {
+            return Some(Verdict::WaitUntilPaid);
+        }
+        host.listens_in_resp2().then(|| Verdict::Answer(Answer::Error(Local::Canned(line))))
+    }
+
+    /// A login that the upstream judges. Redis from 7.2 on and Valkey 8 do not answer one that fails while any
+    /// output for the client is pending. So it is sent when no reply is pending, and what follows waits for its reply.
+    fn client_login(&mut self, shape: Shape) -> Verdict {
+        if !self.owed.is_empty() {
+            return Verdict::WaitUntilPaid;
+        }
+        self.hold = true;
+        Verdict::Send { shape, what: What::ClientLogin }
+    }
+
+    pub(super) fn hello<H: Host>(&mut self, frame: &Frame<'_>, host: &mut H) -> Verdict {
         if let Some(verdict) = self.outside_transactions_only() {
             return verdict;
         }
         if self.plan.auth() == Auth::Passthrough {
-            return Verdict::untimed(Shape::Hello);
+            let may_log_in = frame.arguments >= HELLO_WITH_CREDENTIALS;
+            return if may_log_in { self.client_login(Shape::Hello) } else { Verdict::untimed(Shape::Hello) };
         }
         if !frame.is_whole_within(self.plan.held_command()) {
             return Verdict::NeedWhole;
         }
         let args = frame.after_name();
-        match Hello::read(&args) {
+        let hello = Hello::read(&args);
+        if self.answers(&hello)
+            && let Some(verdict) = self.not_while_subscribed(reply::HELLO_NOT_NOW, host)
+        {
+            return verdict;
+        }
+        match hello {
             Err(line) => Verdict::Answer(Answer::Reply(Local::Made(line.into_boxed_slice()))),
-            Ok(hello) if self.plan.auth() == Auth::Users => self.hello_user(&hello, authenticator),
+            Ok(hello) if self.plan.auth() == Auth::Users => self.hello_user(&hello, host),
             Ok(hello) if !hello.is_of_default_user() => {
                 Verdict::Answer(Answer::Reply(Local::Canned(reply::WRONGPASS)))
             }

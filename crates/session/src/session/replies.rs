@@ -1,5 +1,6 @@
 //! What the upstream's replies mean for the client, and the replies that the gate gives itself.
 
+use portcullis_resp::command::id;
 use portcullis_resp::reply;
 
 use super::{Fate, Session, Unavailable};
@@ -22,13 +23,13 @@ impl Session {
             return Fate::Doubt;
         }
         let is_error = part.head.kind == b'-';
-        let of_login = matches!(front.what, What::Login | What::Greeting | What::Identify);
-        let of_setup = matches!(front.what, What::Login | What::Greeting);
+        let of_setup = matches!(front.what, What::Login | What::Greeting | What::Selecting);
+        let of_login = of_setup || front.what == What::Identify;
         // Only the first piece of a line says what it is: the link hands out no less than its first kilobyte.
         if is_error
             && part.first
             && !self.confirmed.answered
-            && let Some(why) = self.turned_away(of_login, part.bytes)
+            && let Some(why) = Unavailable::of_greeting(part.bytes)
         {
             return Fate::Lost(why);
         }
@@ -44,7 +45,7 @@ impl Session {
             What::Blocking => heard,
             // Confirmations are pushes: CLIENT REPLY OFF does not silence them.
             What::Confirmations | What::EndOfTransaction if part.confirmation => Fate::Pass,
-            What::Confirmations | What::Untimed => heard,
+            What::Confirmations | What::Untimed | What::ClientLogin => heard,
             What::Multi => {
                 self.confirmed.in_transaction |= part.head.kind == b'+';
                 heard
@@ -71,8 +72,10 @@ impl Session {
                 self.confirmed.in_transaction = false;
                 let done = part.bytes == reply::RESET;
                 self.confirmed.monitors &= !done;
-                if done && self.plan.auth() == Auth::Users {
-                    self.leave();
+                match self.plan.auth() {
+                    Auth::Users if done => self.leave(),
+                    Auth::Trust if done => self.login_due(),
+                    _ => {}
                 }
                 heard
             }
@@ -92,10 +95,14 @@ impl Session {
                 let mode = *mode;
                 self.reply_mode(mode, part.bytes, heard)
             }
-            What::Login | What::Greeting if is_error => {
+            What::Selecting if is_error && Unavailable::of_setup(part.bytes).is_none() => {
+                self.unselected(part.bytes);
+                Fate::Drop
+            }
+            What::Login | What::Greeting | What::Selecting if is_error => {
                 return Fate::Lost(Unavailable::of_login(part.bytes));
             }
-            What::Login if part.bytes == reply::OK => Fate::Drop,
+            What::Login | What::Selecting if part.bytes == reply::OK => Fate::Drop,
             What::Greeting if part.head.kind == b'%' => Fate::Drop,
             What::Select(db) => {
                 let db = *db;
@@ -104,7 +111,9 @@ impl Session {
             }
             What::Hello => self.greeted(part, heard),
             What::Identify => self.identified(part.bytes, heard),
-            What::Login | What::Greeting | What::Abandoned | What::Local(_) => return Fate::Doubt,
+            What::Login | What::Greeting | What::Selecting | What::Abandoned | What::Local(_) => {
+                return Fate::Doubt;
+            }
         };
         if part.ended > 0 {
             self.owed.settle(part.ended);
@@ -167,15 +176,8 @@ impl Session {
         if mode == ReplyMode::On { Fate::Pass } else { Fate::Drop }
     }
 
-    /// What the first reply on a connection says of the upstream rather than of the command: said on accept, or to a
-    /// gate that is not let in.
-    fn turned_away(&self, of_login: bool, line: &[u8]) -> Option<Unavailable> {
-        if of_login {
-            return Some(Unavailable::of_login(line));
-        }
-        // Under passthrough these two are for the client to see and mend.
-        let clients_own = |why| matches!(why, Unavailable::Auth | Unavailable::Loading);
-        Unavailable::of_greeting(line)
-            .filter(|why| self.plan.auth() != Auth::Passthrough || !clients_own(*why))
+    /// Whether the client has the upstream shut down: then the end of the connection is the answer.
+    pub(super) fn shuts_down(&self) -> bool {
+        self.owed.front().is_some_and(|front| front.id == id::SHUTDOWN)
     }
 }

@@ -149,7 +149,7 @@ impl Session {
         if sharing.left {
             return Lease::Over;
         }
-        let free = self.asked.login == Login::Done
+        let free = matches!(self.asked.login, Login::Done | Login::Unselected)
             && self.is_idle()
             && self.entering.is_none()
             && !self.has_state(sharing);
@@ -207,6 +207,7 @@ impl Session {
         sharing.leased = false;
         sharing.left = false;
         sharing.for_good = false;
+        sharing.refusal = None;
         self.asked.transaction = None;
         self.asked.monitors = false;
         self.asked.named = false;
@@ -310,6 +311,11 @@ impl Session {
             Ok(exact) => exact,
             Err(verdict) => return verdict,
         };
+        if self.asked.login == Login::Unselected
+            && let Some(verdict) = self.without_database(exact)
+        {
+            return verdict;
+        }
         let pin = match exact.map_or(Pin::Session, |exact| Pin::of_call(exact, frame.arguments)) {
             Pin::Share if !self.is_leased() && !frame.is_whole() && frame.present() < MAX_SHARED_FRAME => {
                 return Verdict::NeedMore;
@@ -363,6 +369,33 @@ impl Session {
             }
             _ => self.judge(command, frame, host),
         }
+    }
+
+    /// The upstream refuses the client's database to a connection of its own, as it does while a script runs.
+    pub(super) fn unselected(&mut self, line: &[u8]) {
+        self.asked.login = Login::Unselected;
+        if let Some(sharing) = &mut self.sharing {
+            sharing.refusal = Some(line.into());
+        }
+    }
+
+    /// What becomes of a command as long as the database is refused. None: it needs none, as what ends a script does.
+    /// Anything else reads why, in its own place; the next one has the database selected again first.
+    fn without_database(&mut self, command: Option<CommandId>) -> Option<Verdict> {
+        let sharing = self.sharing.as_mut()?;
+        let refusal = sharing.refusal.take();
+        let needs_none = |command| {
+            matches!(command, id::SCRIPT_KILL | id::FUNCTION_KILL | id::SHUTDOWN)
+                || Pin::of(command) == Pin::Gate
+        };
+        if command.is_some_and(needs_none) {
+            return None;
+        }
+        Some(match refusal {
+            Some(line) => Verdict::Answer(Answer::Error(Local::Made(line))),
+            None if self.owed.is_empty() => Verdict::Reselect,
+            None => Verdict::WaitUntilPaid,
+        })
     }
 
     /// What becomes of a CLIENT TRACKING that is to REDIRECT. Nothing: it is none, and may travel on.

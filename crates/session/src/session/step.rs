@@ -68,6 +68,15 @@ pub enum Until {
     LessOwed,
 }
 
+/// A login that the upstream has not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoginOwed {
+    /// Tells it from the logins before and after it.
+    pub seq: u64,
+    /// The client's own, which the upstream judges. Otherwise it is the gate's.
+    pub of_client: bool,
+}
+
 /// What to do with the bytes of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
@@ -116,7 +125,7 @@ pub enum Unavailable {
     Connect,
     /// Nobody listens there, or it does not want us.
     Refused,
-    /// It did not answer in time.
+    /// It did not answer in time, or is busy with a script.
     Timeout,
     /// It wants TLS, or its TLS cannot be trusted.
     Tls,
@@ -129,21 +138,38 @@ pub enum Unavailable {
 }
 
 impl Unavailable {
-    /// What a server's first error line says of it, where that is about the connection and not the command.
+    /// What an error line says that a server writes on accept, before it reads a command.
     pub fn of_greeting(line: &[u8]) -> Option<Self> {
-        const MEANINGS: [(&[u8], Unavailable); 5] = [
-            (b"-LOADING", Unavailable::Loading),
-            (b"-MASTERDOWN", Unavailable::Loading),
+        const MEANINGS: [(&[u8], Unavailable); 2] = [
             (b"-ERR max number of clients", Unavailable::Limit),
             (b"-DENIED Redis is running in protected mode", Unavailable::Refused),
-            (b"-NOAUTH", Unavailable::Auth),
         ];
-        MEANINGS.iter().find(|(prefix, _)| line.starts_with(prefix)).map(|(_, meaning)| *meaning)
+        meaning(line, &MEANINGS)
     }
 
-    /// What a server's error line in answer to the gate's own login says of it.
+    /// What it means that a server ended a connection before it said anything: one that `wants_tls` ends those that speak
+    /// plain text, or show no certificate; any other may have been stopped.
+    pub const fn of_silence(wants_tls: bool) -> Self {
+        if wants_tls { Self::Tls } else { Self::Connect }
+    }
+
+    /// What an error line says of the server as a whole, in answer to a command with which the gate sets a connection up.
+    /// None: it is about that command alone.
+    pub fn of_setup(line: &[u8]) -> Option<Self> {
+        const MEANINGS: [(&[u8], Unavailable); 4] = [
+            (b"-LOADING", Unavailable::Loading),
+            (b"-MASTERDOWN", Unavailable::Loading),
+            (b"-NOAUTH", Unavailable::Auth),
+            (b"-WRONGPASS", Unavailable::Auth),
+        ];
+        Self::of_greeting(line).or_else(|| meaning(line, &MEANINGS))
+    }
+
+    /// What an error line says in answer to the gate's own login.
     pub fn of_login(line: &[u8]) -> Self {
-        Self::of_greeting(line).unwrap_or(Self::Auth)
+        const BUSY: &[u8] = b"-BUSY";
+        let otherwise = if line.starts_with(BUSY) { Self::Timeout } else { Self::Auth };
+        Self::of_setup(line).unwrap_or(otherwise)
     }
 
     /// The word for it, as in error lines and metrics.
@@ -159,4 +185,8 @@ impl Unavailable {
             Self::Limit => "limit",
         }
     }
+}
+
+fn meaning(line: &[u8], meanings: &[(&[u8], Unavailable)]) -> Option<Unavailable> {
+    meanings.iter().find(|(prefix, _)| line.starts_with(prefix)).map(|(_, meaning)| *meaning)
 }

@@ -3,6 +3,7 @@ mod bounds;
 mod costs;
 mod endings;
 mod handshakes;
+mod logins;
 mod muting;
 mod refusals;
 mod renewal;

@@ -61,6 +61,8 @@ pub(crate) enum Login {
     Sent,
     /// Commands may flow.
     Done,
+    /// The upstream has refused the database: only commands that need none may flow.
+    Unselected,
     /// There is a connection, and the client is not logged in: nothing may flow.
     Nobody,
     /// The connection is a replication stream.

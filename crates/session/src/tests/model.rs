@@ -22,6 +22,8 @@ pub(crate) struct Rules {
     pub(crate) trust: bool,
     /// What must not come in: the gate answers it.
     pub(crate) behind_gate: bool,
+    /// A failing login is not answered while output is pending, as by Redis from 7.2 on.
+    pub(crate) swallows: bool,
     /// With `gate`: upstream connections are shared, so that what CLIENT says of clients is the gate's own business too.
     pub(crate) shared: bool,
 }
@@ -42,6 +44,10 @@ pub(crate) struct Model {
     pub(crate) ran: Vec<(&'static str, Vec<String>)>,
     /// Logins that were not right.
     pub(crate) failed_logins: usize,
+    /// Those of them that were not answered.
+    pub(crate) swallowed: usize,
+    /// Lines of MONITOR were sent.
+    pub(crate) monitored: bool,
     authenticated: bool,
     user: Option<&'static Account>,
     resp3: bool,
@@ -135,8 +141,14 @@ impl Model {
             return self.reject(&name, "-NOAUTH Authentication required.");
         }
         if self.rules.gate && matches!(&*name, "sync" | "psync" | "replconf") {
-            let user = self.user.map_or("default", |account| account.name);
-            let line = format!("-NOPERM User {user} has no permissions to run the '{name}' command");
+            let line = match self.user.filter(|account| account.denied.is_some()) {
+                Some(user) => {
+                    format!("-NOPERM User {} has no permissions to run the '{name}' command", user.name)
+                }
+                None => {
+                    format!("-NOPERM portcullis: '{name}' is refused here unless an acl names it: +{name}")
+                }
+            };
             return self.reject(&name, &line);
         }
         if not_logged_in {
@@ -147,16 +159,6 @@ impl Model {
         }
         if self.rules.gate && self.multi.is_some() && self.not_in_multi(&name, &argv) {
             return self.reject(&name, "-ERR Command not allowed inside a transaction");
-        }
-        if self.rules.trust && (name == "auth" || name == "hello" && self.parse_hello(&argv).is_err()) {
-            return self.call(&name, &argv);
-        }
-        if self.rules.gate
-            && !self.rules.accounts.is_empty()
-            && self.listens_in_resp2()
-            && self.judged_by_gate(&name, &argv)
-        {
-            return;
         }
         // The gate does not send a second MONITOR, for Redis would not answer it; so nobody refuses it either.
         let swallowed = self.rules.gate && self.monitor && name == "monitor";
@@ -178,8 +180,7 @@ impl Model {
 
     fn not_in_multi(&self, name: &str, argv: &[String]) -> bool {
         match name {
-            "hello" | "monitor" => true,
-            "auth" => self.rules.trust || !self.rules.accounts.is_empty(),
+            "hello" | "monitor" | "auth" => true,
             "client" => is_reply_mode(argv) || self.says_of_clients(name, argv),
             _ => is_subscription(name) && argv.len() != 2,
         }
@@ -260,6 +261,7 @@ impl Model {
         if self.monitor && matches!(name, "ping" | "get" | "set" | "echo") {
             let line = format!("+1700000000.000001 [0 model] \"{name}\"\r\n");
             self.output.extend_from_slice(line.as_bytes());
+            self.monitored = true;
         }
     }
 
@@ -366,6 +368,7 @@ impl Model {
     fn hello(&mut self, argv: &[String]) {
         let (resp3, name, user) = match self.parse_hello(argv) {
             Ok(wanted) => wanted,
+            Err(line) if line == WRONGPASS => return self.refuse_login(),
             Err(line) => return self.say(&line),
         };
         if let Some(user) = user {
@@ -441,42 +444,9 @@ impl Model {
             if self.rules.accounts.is_empty() { self.rules.password.is_none() } else { self.user.is_some() };
     }
 
-    /// A subscriber in RESP2 who logs in: the gate refuses wrong credentials itself, and Redis the login that the gate
-    /// needs for right ones. True: it is answered.
-    fn judged_by_gate(&mut self, name: &str, argv: &[String]) -> bool {
-        let who = match name {
-            "auth" if argv.len() > 3 => Err("-ERR syntax error\r\n".to_owned()),
-            "auth" => {
-                let (user, password) =
-                    if argv.len() == 2 { (None, &argv[1]) } else { (Some(&*argv[1]), &argv[2]) };
-                self.who(user, password).map(Some).ok_or_else(|| WRONGPASS.to_owned())
-            }
-            "hello" => self.parse_hello(argv).map(|(_, _, who)| who),
-            _ => return false,
-        };
-        let who = match who {
-            Ok(Some(who)) => who,
-            Ok(None) => return false,
-            Err(line) => {
-                self.say(&line);
-                return true;
-            }
-        };
-        let needs_login = [who, self.user].iter().flatten().any(|account| account.logs_in);
-        if !needs_login {
-            self.be(who);
-            if name == "auth" {
-                self.say("+OK\r\n");
-            }
-            return name == "auth";
-        }
-        let allowed = "only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed";
-        self.say(&format!("-ERR Can't execute '{name}': {allowed} in this context\r\n"));
-        true
-    }
-
     fn auth(&mut self, argv: &[String]) {
         let who = match argv {
+            [_, _] if self.rules.trust => Some(None),
             [_, _] if self.rules.password.is_none() && self.rules.accounts.is_empty() => {
                 return self.say(
                     "-ERR AUTH <password> called without any password configured for the default user. \
@@ -492,10 +462,16 @@ impl Model {
                 self.be(who);
                 self.say("+OK\r\n");
             }
-            None => {
-                self.failed_logins += 1;
-                self.say(WRONGPASS);
-            }
+            None => self.refuse_login(),
+        }
+    }
+
+    fn refuse_login(&mut self) {
+        self.failed_logins += 1;
+        if self.rules.swallows && !self.output.is_empty() {
+            self.swallowed += 1;
+        } else {
+            self.say(WRONGPASS);
         }
     }
 

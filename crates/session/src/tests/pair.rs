@@ -29,6 +29,7 @@ pub(crate) struct Count {
     pub(crate) errors: Vec<String>,
     pub(crate) users: Users,
     pub(crate) subscriptions: Subscriptions,
+    pub(crate) listens_in_resp2: bool,
 }
 
 impl Observer for Count {
@@ -77,6 +78,10 @@ impl Peer for Count {
 
     fn subscriptions(&self) -> Subscriptions {
         self.subscriptions
+    }
+
+    fn listens_in_resp2(&self) -> bool {
+        self.listens_in_resp2
     }
 }
 
@@ -235,6 +240,7 @@ impl Pair {
     pub(crate) fn requests(&mut self) {
         self.waits = None;
         while self.sent.len() < self.room && self.closed.is_none() {
+            self.count.listens_in_resp2 = self.link.listens_in_resp2();
             match self.session.next(&self.asked, Tick::from_nanos(1), &mut self.count) {
                 Step::Forward { len, first, owed, shape, .. } => {
                     if owed > 0 {

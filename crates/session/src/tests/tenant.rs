@@ -111,6 +111,7 @@ impl Tenant {
         let pooled = self.session.is_pooled();
         let room = room.min(self.asked.len());
         self.count.subscriptions = self.link.subscriptions();
+        self.count.listens_in_resp2 = self.link.listens_in_resp2();
         let turn = match self.session.next(&self.asked[..room], self.now, &mut self.count) {
             Step::Forward { len, first, owed, shape, .. } => {
                 assert!(len > 0, "no progress");

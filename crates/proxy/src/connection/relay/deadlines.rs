@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portcullis_session::session::Unavailable;
+use portcullis_session::session::{LoginOwed, Unavailable};
 use portcullis_session::{Lease, Tick};
 
 use super::{Ended, Relay, Upstream};
@@ -20,6 +20,10 @@ const PIPELINE_PROGRESS: u32 = 64 * 1024;
 /// While the client's bytes are not read its leaving does not show as an end of stream, so it is looked for.
 const PRESENCE_CHECK: Duration = Duration::from_secs(1);
 
+/// The upstream's time to answer a client's own login, where `timeouts.login` is off. Redis from 7.2 on and Valkey 8
+/// never answer one that fails while a message for the client is pending, and no limit would be a wait for ever.
+const CLIENT_LOGIN: Duration = Duration::from_secs(30);
+
 /// What the clients of one listener are given time for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
@@ -27,6 +31,7 @@ pub struct Pace {
     frame: Option<Duration>,
     write: Option<Duration>,
     login: Option<Duration>,
+    client_login: Duration,
     response: Option<Duration>,
     /// Where clients have to log in.
     enter: Option<Duration>,
@@ -44,6 +49,7 @@ impl Pace {
             frame: timeouts.frame(),
             write: timeouts.write(),
             login: upstream.map(|upstream| upstream.connect_timeout()),
+            client_login: timeouts.login().unwrap_or(CLIENT_LOGIN),
             response: upstream.and_then(|upstream| upstream.response_timeout()),
             enter: timeouts.login().filter(|_| listener.auth() == Auth::Users),
             user_timeout: listener.limits().tcp().user_timeout(),
@@ -78,6 +84,28 @@ impl FrameClock {
     /// The command is whole, or it is not the client that is waited for.
     pub(super) fn stop(&mut self) {
         *self = Self::default();
+    }
+}
+
+/// Since when the upstream owes the reply to a login.
+#[derive(Debug, Default)]
+pub(super) struct LoginClock {
+    /// The login, by its place among the replies; the default where there is none.
+    seq: u64,
+    since: Option<Tick>,
+}
+
+impl LoginClock {
+    /// `owed`: the login that is unanswered now.
+    fn look(&mut self, owed: Option<LoginOwed>, now: Tick) {
+        let Some(owed) = owed else {
+            self.since = None;
+            return;
+        };
+        if self.seq != owed.seq {
+            *self = Self { seq: owed.seq, since: None };
+        }
+        self.since.get_or_insert(now);
     }
 }
 
@@ -144,7 +172,8 @@ impl Relay {
         true
     }
 
-    pub(super) fn set_deadline(&self) {
+    pub(super) fn set_deadline(&mut self) {
+        self.login.look(self.session.login_owed(), self.worker.clock.latest());
         let due = self.due().map(|(at, _)| at);
         let check = self.must_notice_leaving().then(|| self.worker.clock.latest().after(PRESENCE_CHECK));
         let rest = self.rest_check();
@@ -223,10 +252,12 @@ impl Relay {
         waits.then(|| (moved.after(limit), Due::Close(ClosedReason::Timeout)))
     }
 
-    /// The gate's first login on a connection is part of getting one; a later one waits behind the client's commands.
+    /// A login is sent when no reply is pending, so that nothing but the upstream delays its reply. The gate's own is part
+    /// of getting a connection.
     fn login_due(&self, pace: &Pace) -> Option<(Tick, Due)> {
-        let first = self.session.is_logging_in() && !self.link.answered();
-        if first { Some((self.linked_at.after(pace.login?), Due::Response)) } else { None }
+        let since = self.login.since?;
+        let limit = if self.session.login_owed()?.of_client { pace.client_login } else { pace.login? };
+        Some((since.after(limit), Due::Response))
     }
 
     fn enter_due(&self, pace: &Pace) -> Option<(Tick, Due)> {

@@ -184,14 +184,12 @@ impl Relay {
             }
             Poll::Ready(ended) => {
                 let fault = ended.as_ref().err().and_then(TlsFault::behind);
-                // A server that hangs up on plain text without a word wants TLS, as its alert would say; one that has
-                // served has its own reasons. One that wants a client certificate says so after the handshake (TLS 1.3).
-                let wants_tls = !upstream.is_tls() || fault.is_some();
                 let silent = !self.link.answered() && self.session.owes();
+                let wants_tls = fault.is_some() || (!upstream.is_tls() && self.route.counts.wants_tls());
                 if let Some(fault) = fault {
                     tracing::debug!(upstream = %self.upstream_name(), %fault, "TLS with the upstream broke");
                 }
-                self.lose_upstream((silent && wants_tls).then_some(Unavailable::Tls));
+                self.lose_upstream(silent.then_some(Unavailable::of_silence(wants_tls)));
                 false
             }
         }

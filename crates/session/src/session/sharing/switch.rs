@@ -13,6 +13,7 @@ use crate::session::command::Frame;
 use crate::session::judge::{Answer, Verdict};
 use crate::session::{Fate, Session, Until};
 use crate::shape::Shape;
+use crate::state::asked::Login;
 use crate::tick::Tick;
 
 impl Session {
@@ -89,6 +90,9 @@ impl Session {
             sharing.for_good |= db.is_none();
             sharing.db = db.unwrap_or(sharing.db);
             sharing.epoch = sharing.epoch.wrapping_add(1);
+            if self.asked.login == Login::Unselected {
+                self.asked.login = Login::Done;
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! One client, the shared connection that is of its kind, and the connection of its own if it has one.
 
 mod clients;
+mod databases;
 mod endings;
 mod leases;
 mod resets;

@@ -75,7 +75,8 @@ fn nothing_is_said_in_the_middle_of_a_message() {
     assert_eq!(pair.hear(), "", "the refusal waits for the end of the message");
     assert_eq!(pair.upstream("12345"), "12345");
     assert!(
-        pair.upstream("6|").ends_with("-NOPERM User default has no permissions to run the 'sync' command|")
+        pair.upstream("6|")
+            .ends_with("-NOPERM portcullis: 'sync' is refused here unless an acl names it: +sync|")
     );
     pair.upstream(">3|$7|message|$1|a|$10|half");
     pair.commands("SYNC");
@@ -104,10 +105,12 @@ fn a_client_that_is_through_hears_nothing_of_a_lost_upstream() {
 
 #[test]
 fn an_upstream_that_goes_without_a_word_leaves_none() {
-    let mut pair = Pair::passthrough();
-    pair.commands("SHUTDOWN");
-    pair.lose(None);
-    assert_eq!((&*pair.hear(), pair.closed), ("", Some(CloseReason::Upstream(None))));
+    for why in [None, Some(Unavailable::Connect)] {
+        let mut pair = Pair::passthrough();
+        pair.commands("SHUTDOWN NOSAVE");
+        pair.lose(why);
+        assert_eq!((&*pair.hear(), pair.closed), ("", Some(CloseReason::Upstream(why))), "as it was told to");
+    }
 }
 
 #[test]

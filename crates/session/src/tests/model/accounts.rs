@@ -12,13 +12,11 @@ pub(crate) struct Account {
     pub(crate) denied: Option<&'static [&'static str]>,
     /// What keys and channels must begin with.
     pub(crate) prefix: &'static str,
-    /// Behind the gate, it takes a login of its own to be this user.
-    pub(crate) logs_in: bool,
 }
 
 impl Account {
     pub(crate) const fn may_all(name: &'static str, password: Option<&'static str>) -> Self {
-        Self { name, password, denied: None, prefix: "", logs_in: false }
+        Self { name, password, denied: None, prefix: "" }
     }
 
     fn takes(&self, password: &str) -> bool {

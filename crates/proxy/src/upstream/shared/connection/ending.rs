@@ -94,9 +94,8 @@ impl Connection {
                 if let Some(fault) = fault {
                     tracing::debug!(%upstream, %fault, "TLS with the upstream broke");
                 }
-                // A server that hangs up on plain text without a word wants TLS; one that wants a client certificate says
-                // so after the handshake.
-                (silent && (plain || fault.is_some())).then_some(Unavailable::Tls)
+                let wants_tls = fault.is_some() || (plain && route.counts.wants_tls());
+                silent.then_some(Unavailable::of_silence(wants_tls))
             }
         };
         if let Some(why) = why {

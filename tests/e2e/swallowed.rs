@@ -1,0 +1,206 @@
+//! An upstream that answers a login once too few or once too many: nothing is taken for the missing reply, and the wait for
+//! it has an end.
+//!
+//! Redis from 7.2 on and Valkey 8 swallow the reply to a login that fails while output for the client is pending.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use e2e::client::command;
+use e2e::{Answer, Client, Fake, Gate, GateBuilder, holds_for};
+
+const PASSWORD: &str = "canary-swallowed-31c2";
+const TIMEOUT: &str = "-ERR portcullis: upstream 'main' unavailable (timeout)";
+
+/// Does not answer a login with the password `wrong`.
+fn swallowing() -> Fake {
+    Fake::start(|words| {
+        let login = words[0].eq_ignore_ascii_case("auth") || words[0].eq_ignore_ascii_case("hello");
+        (login && words.contains(&"wrong")).then_some(Answer::Nothing)
+    })
+}
+
+/// Answers logins until it is told not to any more.
+fn forgetful() -> (Fake, Arc<AtomicBool>) {
+    let forgets = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&forgets);
+    let fake = Fake::start(move |words| {
+        (words[0] == "AUTH" && told.load(Ordering::SeqCst)).then_some(Answer::Nothing)
+    });
+    (fake, forgets)
+}
+
+/// Clients log in by themselves, and a login may take a second.
+fn passthrough(fake: &Fake) -> Gate {
+    Gate::before_address(&fake.address()).top("limits: {timeouts: {login: 1s}}").start()
+}
+
+/// The gate logs in, within a second.
+fn trust(fake: &Fake) -> GateBuilder {
+    Gate::before_address(&fake.address())
+        .listener("auth: trust")
+        .password(PASSWORD)
+        .upstream("connect_timeout: 1s")
+}
+
+/// The client reads that the upstream does not answer, after the time limit and not much later.
+#[track_caller]
+fn times_out(client: &mut Client, since: Instant) {
+    client.gets(TIMEOUT);
+    client.is_closed();
+    let waited = since.elapsed();
+    assert!((Duration::from_millis(900)..Duration::from_secs(5)).contains(&waited), "after {waited:?}");
+}
+
+#[test]
+fn a_clients_login_is_sent_when_no_reply_is_pending() {
+    for login in ["AUTH right", "auth default right", "HELLO 3 SETNAME me AUTH default right"] {
+        let fake = Fake::start(|words| (words == ["GET", "slow"]).then_some(Answer::Late));
+        let gate = passthrough(&fake);
+        let mut client = gate.connect();
+        client.hold(&command("GET slow"));
+        client.hold(&command(login));
+        client.send("GET after");
+        let line = fake.line_of("GET slow");
+        holds_for(Duration::from_millis(200), "nothing is sent behind it", || {
+            fake.asked_on(line) == ["GET slow"]
+        });
+        fake.release();
+        client.gets("\"slow@0\"");
+        client.read();
+        client.gets("\"after@0\"");
+        assert_eq!(fake.asked_on(line), ["GET slow", login, "GET after"]);
+    }
+}
+
+#[test]
+fn a_swallowed_login_of_a_client_ends_by_a_time_limit() {
+    for login in ["AUTH wrong", "HELLO 2 AUTH default wrong"] {
+        let fake = swallowing();
+        let gate = passthrough(&fake);
+        let mut client = gate.connect();
+        client.asks("GET a", "\"a@0\"");
+        let since = Instant::now();
+        client.hold(&command(login));
+        client.send("GET b");
+        let line = fake.line_of(login);
+        times_out(&mut client, since);
+        assert_eq!(fake.asked_on(line), ["GET a", login], "nothing is sent behind it");
+        fake.is_left(line);
+    }
+}
+
+/// What streams in meanwhile is passed on, and does not put the end off.
+#[test]
+fn messages_do_not_extend_the_time_limit() {
+    let fake = swallowing();
+    let gate = passthrough(&fake);
+    let mut client = gate.connect();
+    client.asks("MONITOR", "+OK");
+    let since = Instant::now();
+    client.send("AUTH wrong");
+    let line = fake.line_of("AUTH wrong");
+    let message = "+1700000000.000001 [0 127.0.0.1:1] \"PING\"";
+    let mut passed_on = 0;
+    while since.elapsed() < Duration::from_secs(4) && fake.is_open(line) {
+        fake.says(line, format!("{message}\r\n").as_bytes());
+        passed_on += 1;
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(since.elapsed() < Duration::from_secs(4), "the wait has no end");
+    let (read, _) = client.read_to_end();
+    let read = String::from_utf8(read).expect("text");
+    assert!(passed_on > 10 && read.ends_with(&format!("{TIMEOUT}\r\n")), "{read}");
+    assert!(read.lines().all(|line| line == message || line == TIMEOUT), "{read}");
+}
+
+#[test]
+fn a_second_reply_to_a_login_ends_the_session() {
+    let fake = Fake::start(|words| {
+        let login = words[0] == "AUTH" || words[0] == "HELLO";
+        login.then(|| Answer::Bytes(b"+OK\r\n+OK\r\n".to_vec()))
+    });
+    let gate = passthrough(&fake);
+    let mut client = gate.connect();
+    client.hold(&command("AUTH twice"));
+    client.send("GET a");
+    client.gets("+OK");
+    client.is_closed();
+    assert_eq!(fake.asked_on(fake.line_of("AUTH twice")), ["AUTH twice"]);
+}
+
+#[test]
+fn the_gates_login_after_reset_ends_by_a_time_limit() {
+    let (fake, forgets) = forgetful();
+    let gate = trust(&fake).start();
+    let mut client = gate.connect();
+    client.asks("GET a", "\"a@0\"");
+    forgets.store(true, Ordering::SeqCst);
+    let since = Instant::now();
+    client.hold(&command("RESET"));
+    client.send("GET b");
+    client.gets("+RESET");
+    times_out(&mut client, since);
+    assert!(fake.lines_of("GET b").is_empty());
+}
+
+#[test]
+fn the_gates_login_after_reset_waits_for_the_reply() {
+    let fake = Fake::start(|words| (words == ["RESET"]).then_some(Answer::Late));
+    let gate = trust(&fake).start();
+    let mut client = gate.connect();
+    client.hold(&command("RESET"));
+    client.send("GET b");
+    let line = fake.line_of("RESET");
+    let login = format!("AUTH {PASSWORD}");
+    holds_for(Duration::from_millis(200), "nothing is sent behind it", || {
+        fake.asked_on(line) == [&*login, "RESET"]
+    });
+    fake.release();
+    client.gets("+RESET");
+    client.gets("\"b@0\"");
+    assert_eq!(fake.asked_on(line), [&*login, "RESET", &*login, "GET b"]);
+}
+
+/// Under `users` another user is another login of the gate's.
+#[test]
+fn the_gates_login_for_another_user_ends_by_a_time_limit() {
+    let fake = Fake::start(|words| {
+        (words.first() == Some(&"AUTH") && words.contains(&"upstream-bob")).then_some(Answer::Nothing)
+    });
+    let gate = Gate::before_address(&fake.address())
+        .listener("auth: users")
+        .listener("users: [alice, bob]")
+        .upstream("connect_timeout: 1s")
+        .file("secret", "canary-swallowed-users\n")
+        .top(
+            "users: {alice: {password: {file: secret}, upstream_credentials: {main: {username: upstream-alice, password: \
+             {file: secret}}}}, bob: {password: {file: secret}, upstream_credentials: {main: {username: upstream-bob, \
+             password: {file: secret}}}}}",
+        )
+        .start();
+    let mut client = gate.connect();
+    client.asks("AUTH alice canary-swallowed-users", "+OK");
+    client.asks("GET a", "\"a@0\"");
+    let since = Instant::now();
+    client.hold(&command("AUTH bob canary-swallowed-users"));
+    client.send("GET b");
+    times_out(&mut client, since);
+    assert!(fake.lines_of("GET b").is_empty());
+}
+
+/// The set-up of shared connections, and of one that a client takes for itself.
+#[test]
+fn the_gates_login_on_shared_connections_ends_by_a_time_limit() {
+    for command in ["GET a", "EVAL x 0"] {
+        let (fake, forgets) = forgetful();
+        let gate = trust(&fake).upstream("connections: shared").start();
+        forgets.store(true, Ordering::SeqCst);
+        let mut client = gate.connect();
+        let since = Instant::now();
+        client.send(command);
+        times_out(&mut client, since);
+        assert!(fake.lines_of(command).is_empty());
+    }
+}
