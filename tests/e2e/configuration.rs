@@ -85,7 +85,7 @@ admin: off
     for command in ["check", "run"] {
         let (_directory, output) = check(yaml, &[command]);
         assert_eq!(output.status.code(), Some(78), "{command}");
-        names(&output, 5, &["nosuchgroup"]);
+        names(&output, 5, &["unknown group"]);
         names(&output, 6, &["denyed", "denied"]);
         names(&output, 10, &["PORTCULLIS_TEST_NO_SUCH_VARIABLE"]);
         names(&output, 13, &["10.1.2.3/8", "10.0.0.0/8"]);

@@ -185,6 +185,18 @@ fn no_output_holds_a_secret() {
         ("{file: token}", next.to_owned()),
         ("token: {file: token}", format!("token: {{file: token, {next}: x}}")),
         ("username: own, password: {file: own.pw}", format!("username: own, password: {{file: [{next}]}}")),
+        ("address: \"127.0.0.1:1\"", format!("address: \"redis://:{next}@127.0.0.1:6379\"")),
+        ("address: \"127.0.0.1:1\"", format!("address: \"{next}@127.0.0.1:6379\"")),
+        ("acl: \"+get\"", format!("acl: \">{next}\"")),
+        ("acl: \"+get\"", format!("acl: \"{next}\"")),
+        ("{file: alice.pw}", format!("{{file: \"-----BEGIN PRIVATE KEY-----\\n{next}\\n\"}}")),
+        ("users: [default, alice, bob]", format!("users: [default, {next}]")),
+        ("allow: [127.0.0.1]", format!("allow: [{next}]")),
+        ("auth: users", format!("auth: {next}")),
+        ("block_for: 1s", format!("block_for: {next}")),
+        ("log: {level: trace}", format!("log: {{level: trace, {next}: x}}")),
+        ("log: {level: trace}", format!("log: {{level: {next}}}")),
+        ("name: dead, bind: \"unix", format!("name: dead, upstream: {next}, bind: \"{next}@unix")),
     ];
     for (from, to) in &bad {
         assert!(YAML.contains(from), "{from}");
@@ -194,6 +206,8 @@ fn no_output_holds_a_secret() {
         is_clean("check", &output(gate.directory(), &["check"]));
         is_clean("check --json", &output(gate.directory(), &["check", "--json"]));
         is_clean("run", &output(gate.directory(), &["run"]));
+        is_clean("explain", &output(gate.directory(), &["explain", "127.0.0.1"]));
+        is_clean("groups", &output(gate.directory(), &["groups", "list"]));
         is_clean("the answer to a bad reload", &gate.reload_by_http().0.1.to_string());
     }
     gate.reload_with(&format!("{YAML}\nlog: {{level: debug}}\n{next}: [\n"));
@@ -214,6 +228,48 @@ fn output(directory: &Path, arguments: &[&str]) -> String {
     command.env("GATE_TEST_DEFAULT", CANARIES[2]).env("GATE_TEST_ALICE", CANARIES[4]);
     let output = command.env("RUST_LOG", "trace").output().expect("the binary starts");
     String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+}
+
+/// What another program's file says beside its forwards is not repeated.
+#[test]
+fn import_repeats_no_secret() {
+    let directory = tempfile::tempdir().expect("a scratch directory");
+    let next = CANARIES[7];
+    let files = [
+        (
+            "haproxy",
+            format!(
+                "listen redis\n bind :6379\n acl here src 127.0.0.1\n option tcp-check\n tcp-check send AUTH\\ {next}\\r\\n\n \
+                 tcp-check send-binary {next}\n tcp-request connection reject unless here\n server a redis://:{next}@10.0.0.5:6379\n \
+                 server b 10.0.0.5:6379 {next}\n"
+            ),
+        ),
+        (
+            "nginx",
+            format!(
+                "stream {{ server {{ listen 6379; allow 127.0.0.1; deny {next}; set $pw {next}; proxy_pass 10.0.0.5:6379; }} }}"
+            ),
+        ),
+        ("rinetd", format!("0.0.0.0 6379 10.0.0.5 6379 [{next}]\nallow 127.0.0.1\ndeny {next}\n{next}\n")),
+        (
+            "netsh",
+            format!(
+                "add v4tov4 listenport=6379 connectaddress=10.0.0.5\nadd v4tov4 listenport=6380 password={next}\n"
+            ),
+        ),
+        (
+            "apsaradb",
+            format!(
+                "{{\"SecurityIpGroups\": {{\"SecurityIpGroup\": [{{\"SecurityIpGroupName\": \"a\", \"SecurityIpList\": \"10.0.0.1,{next}\"}}]}}}}"
+            ),
+        ),
+    ];
+    for (format, text) in files {
+        fs::write(directory.path().join("old"), text).expect("writable");
+        let said = output(directory.path(), &["import", format, "old"]);
+        assert!(said.contains("listeners:") && said.contains("not carried over"), "{format}: {said}");
+        is_clean(format, &said);
+    }
 }
 
 /// No core file, where every other process leaves one.

@@ -11,6 +11,7 @@ pub mod drain;
 pub mod limits;
 pub mod listener;
 pub mod log;
+mod message;
 pub mod metrics;
 pub mod net;
 pub mod policy;

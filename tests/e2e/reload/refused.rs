@@ -30,7 +30,7 @@ fn mistakes(base: &str, busy: u16) -> Vec<Mistake> {
     vec![
         at(office("[127.0.0.1"), "portcullis.yaml", 4, ""),
         at(office("[10.1.2.3/8]"), "portcullis.yaml", 4, "10.0.0.0/8"),
-        at(office("[127.0.0.1, elsewhere]"), "portcullis.yaml", 4, "elsewhere"),
+        at(office("[127.0.0.1, elsewhere]"), "portcullis.yaml", 4, "is not an address"),
         at(office("{file: nowhere.txt}"), "portcullis.yaml", 4, "nowhere.txt"),
         at(office("{file: directory}"), "portcullis.yaml", 4, "directory"),
         at(office("{file: typo.txt}"), "typo.txt", 2, "127.0.0.300"),

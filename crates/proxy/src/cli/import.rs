@@ -11,6 +11,7 @@ mod place;
 mod rinetd;
 mod sources;
 mod text;
+mod words;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -101,7 +102,7 @@ fn import(format: Format, text: &str, path: &Path) -> (Option<String>, String) {
         Format::Apsaradb => apsaradb::import(text, &mut draft, &mut notes).map_err(|why| (1, why)),
     };
     if let Err((line, why)) = whole {
-        notes.left_out(line, "the file", &why);
+        notes.left_out(line, "the file", why);
         return (None, notes.to_string());
     }
     ((!draft.is_empty()).then(|| draft.yaml()), notes.to_string())

@@ -5,6 +5,7 @@ use std::collections::hash_map::Entry;
 
 use super::problem::{Place, Problems};
 use super::raw::{Key, Node, Value};
+use crate::message::{Masked, Message, message, nearest};
 
 /// One mapping of the file while it is being read.
 pub(super) struct Fields<'n> {
@@ -12,13 +13,16 @@ pub(super) struct Fields<'n> {
     /// What the mapping is, for messages: "listener", "limits".
     what: &'static str,
     entries: Vec<(&'n Key, Option<&'n Node>)>,
+    /// And the line of the first.
+    duplicates: Vec<(&'n Key, u32)>,
     known: Vec<&'static str>,
 }
 
 impl<'n> Fields<'n> {
-    /// Notes duplicate keys; anything but a mapping, or nothing at all, is an error.
+    /// Anything but a mapping, or nothing at all, is an error.
     pub(super) fn of(node: &'n Node, what: &'static str, problems: &mut Problems) -> Option<Self> {
-        let mut fields = Self { place: &node.place, what, entries: Vec::new(), known: Vec::new() };
+        let mut fields =
+            Self { place: &node.place, what, entries: Vec::new(), duplicates: Vec::new(), known: Vec::new() };
         match &node.value {
             Value::Null => Some(fields),
             Value::Map(entries) => {
@@ -29,20 +33,13 @@ impl<'n> Fields<'n> {
                             free.insert(key.place.line);
                             fields.entries.push((key, Some(value)));
                         }
-                        Entry::Occupied(first) => {
-                            let message = format!(
-                                "duplicate key '{}', first in line {}",
-                                shown(&key.text),
-                                first.get()
-                            );
-                            problems.error(&key.place, message, "keep one of them");
-                        }
+                        Entry::Occupied(first) => fields.duplicates.push((key, *first.get())),
                     }
                 }
                 Some(fields)
             }
             Value::Scalar(_) | Value::List(_) => {
-                let message = format!("{what} must be a mapping, not {}", node.kind());
+                let message = message!("{} must be a mapping, not {}", what, node.kind());
                 problems.error(
                     &node.place,
                     message,
@@ -71,10 +68,10 @@ impl<'n> Fields<'n> {
     }
 
     /// Notes an error when the key is there: a capability this version does not have.
-    pub(super) fn not_yet(&mut self, name: &str, instead: &str, problems: &mut Problems) {
+    pub(super) fn not_yet(&mut self, name: &'static str, instead: &'static str, problems: &mut Problems) {
         if let Some((place, _)) = self.find(name) {
             let instead = if instead.is_empty() { "leave it out" } else { instead };
-            problems.error(place, format!("'{name}' is not yet supported"), instead);
+            problems.error(place, message!("'{}' is not yet supported", name), instead);
         }
     }
 
@@ -82,36 +79,54 @@ impl<'n> Fields<'n> {
     pub(super) fn need(
         &mut self,
         name: &'static str,
-        example: &str,
+        example: &'static str,
         problems: &mut Problems,
     ) -> Option<&'n Node> {
         let node = self.take(name);
         if node.is_none() {
-            problems.error(self.place, format!("'{name}' is missing in {}", self.what), example);
+            problems.error(self.place, message!("'{}' is missing in {}", name, self.what), example);
         }
         node
     }
 
     /// As [`Self::finish`], where what stands in the place of a key may be a secret that was meant as a value.
     pub(super) fn finish_secret(self, problems: &mut Problems) {
+        self.report_duplicates(problems);
         for (key, _) in self.entries.iter().filter(|(_, node)| node.is_some()) {
-            let hint = format!("known keys: {}", self.known.join(", "));
-            problems.error(&key.place, format!("unknown key in {}", self.what), hint);
+            problems.error(&key.place, message!("unknown key in {}", self.what), self.known_keys());
         }
     }
 
-    /// Notes every key that was not taken.
+    /// Notes every key that was not taken, and those that are there twice.
     pub(super) fn finish(self, problems: &mut Problems) {
+        self.report_duplicates(problems);
         for (key, node) in &self.entries {
             if node.is_none() {
                 continue;
             }
             let hint = match nearest(&key.text, &self.known) {
-                Some(name) => format!("did you mean '{name}'?"),
-                None => format!("known keys: {}", self.known.join(", ")),
+                Some(name) => message!("did you mean '{}'?", Masked::name(name)),
+                None => self.known_keys(),
             };
-            problems.error(&key.place, format!("unknown key '{}' in {}", shown(&key.text), self.what), hint);
+            let written = Masked::near(&key.text, &self.known);
+            problems.error(&key.place, message!("unknown key '{}' in {}", written, self.what), hint);
         }
+    }
+
+    /// Not before the known keys are known, so that these can be named.
+    fn report_duplicates(&self, problems: &mut Problems) {
+        for (key, first) in &self.duplicates {
+            let name = Masked::near(&key.text, &self.known);
+            problems.error(
+                &key.place,
+                message!("duplicate key '{}', first in line {}", name, *first),
+                "keep one of them",
+            );
+        }
+    }
+
+    fn known_keys(&self) -> Message {
+        message!("known keys: {}", Masked::names(self.known.iter().copied()))
     }
 }
 
@@ -122,48 +137,9 @@ pub(super) fn named<'n>(
     problems: &mut Problems,
 ) -> Vec<(&'n Key, &'n Node)> {
     let Some(fields) = Fields::of(node, what, problems) else { return Vec::new() };
+    for (key, first) in &fields.duplicates {
+        let message = message!("duplicate key '{}', first in line {}", Masked::name(&key.text), *first);
+        problems.error(&key.place, message, "keep one of them");
+    }
     fields.entries.into_iter().filter_map(|(key, node)| Some((key, node?))).collect()
-}
-
-/// The known word that was probably meant.
-pub(super) fn nearest<'w>(text: &str, words: &[&'w str]) -> Option<&'w str> {
-    let budget = (text.chars().count() / 3).max(1);
-    words
-        .iter()
-        .map(|word| (distance(text, word), *word))
-        .filter(|(distance, _)| *distance <= budget)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, word)| word)
-}
-
-/// Text from a file as a message may carry it: one line, no control characters, not too long.
-pub(super) fn shown(text: &str) -> String {
-    const MOST: usize = 60;
-    let clean = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-    let mut short: String = text.chars().take(MOST).map(clean).collect();
-    if text.chars().nth(MOST).is_some() {
-        short.push('…');
-    }
-    short
-}
-
-/// Edits between two words, a swap of neighbours counted as one.
-fn distance(from: &str, to: &str) -> usize {
-    let from: Vec<char> = from.chars().take(64).collect();
-    let to: Vec<char> = to.chars().take(64).collect();
-    let mut before: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=to.len()).collect();
-    for (i, a) in from.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, b) in to.iter().enumerate() {
-            let edit = last[j] + usize::from(a != b);
-            let mut best = edit.min(last[j + 1] + 1).min(row[j] + 1);
-            if i > 0 && j > 0 && *a == to[j - 1] && from[i - 1] == *b {
-                best = best.min(before[j - 1] + 1);
-            }
-            row.push(best);
-        }
-        before = std::mem::replace(&mut last, row);
-    }
-    last[to.len()]
 }

@@ -9,6 +9,7 @@ use super::fields::Fields;
 use super::problem::{Place, Problems};
 use super::raw::Node;
 use super::value;
+use crate::message::message;
 
 /// What one client, one command or the process may take. Every limit has a value; `None` is a written `off`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -395,8 +396,10 @@ impl Patch {
             if rate.count() <= MAX_FAILURES {
                 return Some(rate);
             }
-            let message =
-                format!("auth_failures can be {MAX_FAILURES} at most: each is remembered until it is over");
+            let message = message!(
+                "auth_failures can be {} at most: each is remembered until it is over",
+                MAX_FAILURES
+            );
             problems.error(&node.place, message, "write 10/1m");
             None
         });
@@ -419,7 +422,7 @@ fn only_for_the_process(fields: &mut Fields<'_>, name: &'static str, problems: &
     if let Some((place, _)) = fields.take_with_key(name) {
         problems.error(
             place,
-            format!("'{name}' holds for the whole process"),
+            message!("'{}' holds for the whole process", name),
             "set it in the limits at the top level",
         );
     }

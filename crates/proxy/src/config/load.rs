@@ -1,5 +1,6 @@
 //! Reading the files of a configuration, each once and within a bound.
 
+use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use zeroize::Zeroizing;
 
 use super::problem::{Place, Problems};
 use super::{Config, Problem, raw, validate};
+use crate::message::{Harmless, Masked, Message, message};
 
 /// A main file or a YAML group file; YAML needs some hundred bytes of memory for each value.
 pub(super) const MAX_YAML_FILE: u64 = 8 << 20;
@@ -192,20 +194,25 @@ impl Scope {
                 Err(error) => {
                     let valid = error.utf8_error().valid_up_to();
                     let line = error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count() + 1;
-                    let message = format!("{} is not UTF-8 text, first in line {line}", path.display());
+                    let message =
+                        message!("{} is not UTF-8 text, first in line {}", Masked::path(path), line);
                     self.problems.error(mention, message, "save it as UTF-8");
                     None
                 }
             },
             Err((reason, hint)) => {
-                self.problems.error(mention, format!("cannot read {}: {reason}", path.display()), hint);
+                self.problems.error(
+                    mention,
+                    message!("cannot read {}: {}", Masked::path(path), reason),
+                    hint,
+                );
                 None
             }
         }
     }
 
     /// At most `most` bytes of a file or a pipe; `Err` is reason and hint.
-    pub(super) fn read_bytes(&mut self, path: &Path, most: u64) -> Result<Vec<u8>, (String, String)> {
+    pub(super) fn read_bytes(&mut self, path: &Path, most: u64) -> Result<Vec<u8>, (Message, Message)> {
         let read = match self.options.text_of(path) {
             Some(text) if text.len() as u64 <= most => Ok(text.as_bytes().to_vec()),
             Some(_) => Err(too_large(most)),
@@ -233,12 +240,12 @@ fn digest_file(path: &Path) -> std::io::Result<[u8; 32]> {
 }
 
 /// At most `most` bytes of a file or a pipe; `Err` is reason and hint.
-fn read_bytes(path: &Path, most: u64) -> Result<Vec<u8>, (String, String)> {
-    let fail = |error: std::io::Error| (reason(&error), hint(path, &error).to_owned());
+fn read_bytes(path: &Path, most: u64) -> Result<Vec<u8>, (Message, Message)> {
+    let fail = |error: std::io::Error| (message!("{}", Reason(&error)), hint(path, &error).into());
     let file = File::open(path).map_err(fail)?;
     let metadata = file.metadata().map_err(fail)?;
     if metadata.is_dir() {
-        return Err(("it is a directory".to_owned(), "name a file".to_owned()));
+        return Err(("it is a directory".into(), "name a file".into()));
     }
     // In one piece: a buffer that grows leaves copies of a secret behind.
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(most)).unwrap_or(0) + 1);
@@ -249,8 +256,17 @@ fn read_bytes(path: &Path, most: u64) -> Result<Vec<u8>, (String, String)> {
     Ok(bytes)
 }
 
-fn too_large(most: u64) -> (String, String) {
-    (format!("it has more than {most} bytes"), "make it smaller".to_owned())
+fn too_large(most: u64) -> (Message, Message) {
+    (message!("it has more than {} bytes", most), "make it smaller".into())
+}
+
+/// What the system says of a file; it does not repeat the file's name.
+struct Reason<'e>(&'e std::io::Error);
+
+impl Harmless for Reason<'_> {
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&reason(self.0))
+    }
 }
 
 /// The system's words without "(os error 2)".

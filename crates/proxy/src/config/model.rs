@@ -13,6 +13,7 @@ use portcullis_acl::user::Secret;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::limits::Limits;
+use crate::message::{Harmless, Masked};
 use crate::tls::{ClientTls, ServerTls};
 
 /// One named listener.
@@ -329,6 +330,16 @@ impl fmt::Display for Address {
             Self::Host { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Host { host, port } => write!(f, "{host}:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A validated host is shown, as it is wherever the gate speaks of an upstream.
+impl Harmless for Address {
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host { .. } => fmt::Display::fmt(self, f),
+            Self::Unix(path) => write!(f, "unix:{}", Masked::path(path)),
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::message::{Message, message};
+
 /// One thing wrong, at a place of a file. Displays as `file:line:col: error: message`, the hint on a line of its own.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Problem {
@@ -117,16 +119,17 @@ pub(super) struct Problems {
 const MOST: usize = 200;
 
 impl Problems {
-    pub(super) fn error(&mut self, place: &Place, message: impl Into<String>, hint: impl Into<String>) {
+    /// Notes what makes the configuration unusable. Texts with values in them are made by [`message!`].
+    pub(super) fn error(&mut self, place: &Place, message: impl Into<Message>, hint: impl Into<Message>) {
         self.note(Severity::Error, place, message.into(), hint.into());
     }
 
-    pub(super) fn warning(&mut self, place: &Place, message: impl Into<String>, hint: impl Into<String>) {
+    pub(super) fn warning(&mut self, place: &Place, message: impl Into<Message>, hint: impl Into<Message>) {
         self.note(Severity::Warning, place, message.into(), hint.into());
     }
 
-    pub(super) fn remark(&mut self, place: &Place, message: impl Into<String>) {
-        self.note(Severity::Note, place, message.into(), String::new());
+    pub(super) fn remark(&mut self, place: &Place, message: impl Into<Message>) {
+        self.note(Severity::Note, place, message.into(), "".into());
     }
 
     pub(super) fn has_errors(&self) -> bool {
@@ -149,13 +152,13 @@ impl Problems {
         if self.more > 0
             && let Some(last) = self.list.last().cloned()
         {
-            let message = format!("and {} more problems, not shown", self.more);
-            self.list.push(Problem { message, hint: None, ..last });
+            let message = message!("and {} more problems, not shown", self.more);
+            self.list.push(Problem { message: message.into_string(), hint: None, ..last });
         }
         self.list
     }
 
-    fn note(&mut self, severity: Severity, place: &Place, message: String, hint: String) {
+    fn note(&mut self, severity: Severity, place: &Place, message: Message, hint: Message) {
         if self.list.len() >= MOST {
             self.more += usize::from(severity == Severity::Error);
             return;
@@ -165,8 +168,8 @@ impl Problems {
             file: place.file.to_string(),
             line: place.line,
             column: place.column,
-            message,
-            hint: Some(hint).filter(|hint| !hint.is_empty()),
+            message: message.into_string(),
+            hint: Some(hint.into_string()).filter(|hint| !hint.is_empty()),
         });
     }
 }

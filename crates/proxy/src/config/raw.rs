@@ -10,6 +10,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_yaml::{Location, Spanned};
 
 use super::problem::{Place, Problems};
+use crate::message::{Harmless, Message, message};
 
 /// Nesting of the deepest thing a file can say is 8; the parser's own stack is safe far beyond this.
 const MAX_DEPTH: usize = 64;
@@ -211,7 +212,7 @@ impl Builder<'_> {
 const DEEP: &str = "no part of a configuration is deeper than eight levels";
 
 /// What the parser says without its own account of the place, and a hint for the mistakes people make.
-fn explain(error: &serde_yaml::Error) -> (String, String) {
+fn explain(error: &serde_yaml::Error) -> (Message, Message) {
     use serde_yaml::{Error, budget::BudgetBreach};
     let (message, hint) = match error.without_snippet() {
         Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => ("nested too deeply", DEEP),
@@ -226,35 +227,53 @@ fn explain(error: &serde_yaml::Error) -> (String, String) {
             "merge keys (<<) are not supported",
             "settings that all listeners share go into listener_defaults",
         ),
-        other => return explain_syntax(&other.to_string()),
+        Error::UnsupportedTag { .. } => ("unsupported tag", QUOTES),
+        Error::UnknownAnchor { .. } => ("alias references unknown anchor", QUOTES),
+        Error::Eof { .. } => ("the file ends too early", ""),
+        Error::ExternalMessage { msg, .. } => return explain_syntax(msg),
+        other => match other.to_string() {
+            text if text.starts_with("alias replay") || text.starts_with("alias expansion") => {
+                ("aliases repeat too much", "write the values out")
+            }
+            // The text may hold values of the file.
+            _ => ("this is not the YAML of a configuration", QUOTES),
+        },
     };
-    (message.to_owned(), hint.to_owned())
+    (message.into(), hint.into())
 }
 
-fn explain_syntax(text: &str) -> (String, String) {
-    let message = text.split(" at line ").next().unwrap_or(text);
+const QUOTES: &str = "put quotes around the value";
+
+/// A text of the scanner, which has the file's characters in quotes only.
+struct Syntax<'t>(&'t str);
+
+impl Harmless for Syntax<'_> {
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+fn explain_syntax(text: &str) -> (Message, Message) {
     // What stands in quotes is the file's: it may be a password that nobody meant to be YAML syntax.
-    let message = match message.split_once('`') {
+    let text = match text.split_once('`') {
         Some((before, quoted)) if quoted.chars().count() > 2 => before.trim_end(),
-        _ => message,
+        _ => text,
     };
-    let message = message.replace(char::is_control, " ");
-    let hint = if message.starts_with("recursion limit") {
-        return ("nested too deeply".to_owned(), DEEP.to_owned());
-    } else if message.starts_with("alias replay") || message.starts_with("alias expansion") {
-        return ("aliases repeat too much".to_owned(), "write the values out".to_owned());
-    } else if message.contains("unclosed") {
+    let hint = if text.starts_with("recursion limit") {
+        return ("nested too deeply".into(), DEEP.into());
+    } else if text.contains("unclosed") {
         "close it"
-    } else if message.contains("tabs disallowed") {
+    } else if text.contains("tabs disallowed") {
         "indent with spaces"
-    } else if message.contains("did not find expected") {
+    } else if text.contains("did not find expected") {
         "close the bracket, and put quotes around values with ':' or ',' in them"
-    } else if message.contains("mapping values are not allowed") || message.contains("placement of ':'") {
+    } else if text.contains("mapping values are not allowed") || text.contains("placement of ':'") {
         "check the indentation, and put quotes around values with ': ' in them or ':' at their end, such as \"2001:db8::\""
-    } else if ["unexpected character", "tag", "alias"].iter().any(|word| message.contains(word)) {
-        "put quotes around the value"
+    } else if ["unexpected character", "tag", "alias"].iter().any(|word| text.contains(word)) {
+        QUOTES
     } else {
         ""
     };
-    (message, hint.to_owned())
+    let clean = text.replace(char::is_control, " ");
+    (message!("{}", Syntax(&clean)), hint.into())
 }

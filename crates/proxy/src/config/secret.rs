@@ -3,10 +3,11 @@
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
-use super::fields::{Fields, shown};
+use super::fields::Fields;
 use super::load::Scope;
 use super::raw::{Node, Value};
 use super::value;
+use crate::message::{Masked, Message, message};
 
 const FORM: &str = "write {file: PATH} or {env: NAME}";
 /// Longer than any password or token; a wrong path should not fill the memory.
@@ -19,14 +20,14 @@ pub(super) fn read(node: &Node, what: &'static str, scope: &mut Scope) -> Option
         Value::Scalar(_) => {
             scope.problems.error(
                 &node.place,
-                format!("plaintext {what} in a configuration file"),
+                message!("plaintext {} in a configuration file", what),
                 "put it into a file and write {file: PATH}, or {env: NAME} for a variable; \
                  where only a digest is needed, 'portcullis hash-password' makes one",
             );
             return None;
         }
         Value::Null | Value::List(_) => {
-            let message = format!("{what} must be {{file: PATH}} or {{env: NAME}}, not {}", node.kind());
+            let message = message!("{} must be {{file: PATH}} or {{env: NAME}}, not {}", what, node.kind());
             scope.problems.error(&node.place, message, FORM);
             return None;
         }
@@ -34,7 +35,7 @@ pub(super) fn read(node: &Node, what: &'static str, scope: &mut Scope) -> Option
     let mut fields = Fields::of(node, what, &mut scope.problems)?;
     let (file, env) = (fields.take("file"), fields.take("env"));
     if fields.find("sha256").is_some() {
-        let message = format!("a digest cannot serve as {what}: it has to be known in full");
+        let message = message!("a digest cannot serve as {}: it has to be known in full", what);
         scope.problems.error(&node.place, message, FORM);
         return None;
     }
@@ -43,14 +44,14 @@ pub(super) fn read(node: &Node, what: &'static str, scope: &mut Scope) -> Option
         (Some(file), None) => from_file(file, what, scope),
         (None, Some(env)) => from_env(env, what, scope),
         _ => {
-            let message = format!("{what} needs one of 'file' and 'env'");
+            let message = message!("{} needs one of 'file' and 'env'", what);
             scope.problems.error(&node.place, message, FORM);
             None
         }
     }
 }
 
-fn from_file(node: &Node, what: &str, scope: &mut Scope) -> Option<SecretString> {
+fn from_file(node: &Node, what: &'static str, scope: &mut Scope) -> Option<SecretString> {
     let path = scope.base.join(value::text(node, "file", &mut scope.problems)?);
     if !scope.options.reads_secrets() {
         return Some(SecretString::default());
@@ -58,19 +59,19 @@ fn from_file(node: &Node, what: &str, scope: &mut Scope) -> Option<SecretString>
     let bytes = match scope.read_bytes(&path, MAX_SECRET) {
         Ok(bytes) => bytes,
         Err((reason, hint)) => {
-            let message = format!("cannot read the {what} from {}: {reason}", path.display());
+            let message = message!("cannot read the {} from {}: {}", what, Masked::path(&path), reason);
             scope.problems.error(&node.place, message, hint);
             return None;
         }
     };
     let bytes = Zeroizing::new(bytes);
-    let named = path.display().to_string();
+    let named = message!("{}", Masked::path(&path));
     match std::str::from_utf8(&bytes) {
-        Ok(text) => finish(text, node, what, &named, scope),
+        Ok(text) => finish(text, node, what, named, scope),
         Err(_) => {
             scope.problems.error(
                 &node.place,
-                format!("the {what} in {named} is not UTF-8 text"),
+                message!("the {} in {} is not UTF-8 text", what, named),
                 "save it as UTF-8",
             );
             None
@@ -78,23 +79,23 @@ fn from_file(node: &Node, what: &str, scope: &mut Scope) -> Option<SecretString>
     }
 }
 
-fn from_env(node: &Node, what: &str, scope: &mut Scope) -> Option<SecretString> {
+fn from_env(node: &Node, what: &'static str, scope: &mut Scope) -> Option<SecretString> {
     let name = value::text(node, "env", &mut scope.problems)?;
     if !scope.options.reads_secrets() {
         return Some(SecretString::default());
     }
-    let named = format!("environment variable {}", shown(name));
+    let named = message!("environment variable {}", Masked::variable(name));
     match std::env::var(name) {
-        Ok(text) => finish(&Zeroizing::new(text), node, what, &named, scope),
+        Ok(text) => finish(&Zeroizing::new(text), node, what, named, scope),
         Err(std::env::VarError::NotPresent) => {
             let hint = "set it where portcullis is started, or check with --no-secrets";
-            scope.problems.error(&node.place, format!("{named} is not set"), hint);
+            scope.problems.error(&node.place, message!("{} is not set", named), hint);
             None
         }
         Err(std::env::VarError::NotUnicode(_)) => {
             scope.problems.error(
                 &node.place,
-                format!("the {what} in {named} is not UTF-8 text"),
+                message!("the {} in {} is not UTF-8 text", what, named),
                 "save it as UTF-8",
             );
             None
@@ -103,10 +104,16 @@ fn from_env(node: &Node, what: &str, scope: &mut Scope) -> Option<SecretString> 
 }
 
 /// Editors and `echo` end a file with a newline that nobody means as part of the secret.
-fn finish(text: &str, node: &Node, what: &str, named: &str, scope: &mut Scope) -> Option<SecretString> {
+fn finish(
+    text: &str,
+    node: &Node,
+    what: &'static str,
+    named: Message,
+    scope: &mut Scope,
+) -> Option<SecretString> {
     let secret = text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
     if secret.is_empty() {
-        let message = format!("the {what} in {named} is empty");
+        let message = message!("the {} in {} is empty", what, named);
         scope.problems.error(
             &node.place,
             message,

@@ -1,3 +1,4 @@
+mod canaries;
 mod documents;
 mod golden;
 mod hostile;

@@ -7,23 +7,23 @@ use std::time::Duration;
 
 use portcullis_acl::rate::Rate;
 
-use super::fields::{nearest, shown};
 use super::problem::Problems;
 use super::raw::{Node, Value};
+use crate::message::{Masked, Message, message, nearest};
 
 /// Longer ones overflow what the kernel and our clocks can add up; nobody means them.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// A scalar's text; `None`, and a problem, for anything else or nothing.
-pub(super) fn text<'n>(node: &'n Node, what: &str, problems: &mut Problems) -> Option<&'n str> {
+pub(super) fn text<'n>(node: &'n Node, what: &'static str, problems: &mut Problems) -> Option<&'n str> {
     match &node.value {
         Value::Scalar(text) if !text.is_empty() => Some(text),
         Value::Scalar(_) | Value::Null => {
-            problems.error(&node.place, format!("{what} has no value"), "write one, or leave the key out");
+            problems.error(&node.place, message!("{} has no value", what), "write one, or leave the key out");
             None
         }
         Value::List(_) | Value::Map(_) => {
-            problems.error(&node.place, format!("{what} must be a single value, not {}", node.kind()), "");
+            problems.error(&node.place, message!("{} must be a single value, not {}", what, node.kind()), "");
             None
         }
     }
@@ -41,8 +41,8 @@ pub(super) fn list(node: &Node) -> &[Node] {
 /// One of a few words.
 pub(super) fn word<T: Copy>(
     node: &Node,
-    what: &str,
-    words: &[(&str, T)],
+    what: &'static str,
+    words: &[(&'static str, T)],
     problems: &mut Problems,
 ) -> Option<T> {
     let written = text(node, what, problems)?;
@@ -51,15 +51,16 @@ pub(super) fn word<T: Copy>(
     }
     let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
     let hint = match nearest(written, &known) {
-        Some(word) => format!("did you mean '{word}'?"),
-        None => format!("one of: {}", known.join(", ")),
+        Some(word) => message!("did you mean '{}'?", Masked::name(word)),
+        None => message!("one of: {}", Masked::names(known.iter().copied())),
     };
-    problems.error(&node.place, format!("unknown value '{}' for {what}", shown(written)), hint);
+    let message = message!("unknown value '{}' for {}", Masked::near(written, &known), what);
+    problems.error(&node.place, message, hint);
     None
 }
 
 /// `true` or `false`, and none of the words YAML 1.1 took for them.
-pub(super) fn switch(node: &Node, what: &str, problems: &mut Problems) -> Option<bool> {
+pub(super) fn switch(node: &Node, what: &'static str, problems: &mut Problems) -> Option<bool> {
     let written = text(node, what, problems)?;
     let hint = match written.to_ascii_lowercase().as_str() {
         "true" if written == "true" => return Some(true),
@@ -68,7 +69,8 @@ pub(super) fn switch(node: &Node, what: &str, problems: &mut Problems) -> Option
         "false" | "no" | "off" | "n" => "write false",
         _ => "write true or false",
     };
-    problems.error(&node.place, format!("{what} must be true or false, not '{}'", shown(written)), hint);
+    let written = Masked::near(written, &["true", "false", "yes", "no", "on", "off"]);
+    problems.error(&node.place, message!("{} must be true or false, not '{}'", what, written), hint);
     None
 }
 
@@ -80,7 +82,7 @@ pub(super) fn is_off(node: &Node) -> bool {
 /// A whole number in a range, without sign, leading zeros, fractions or exponents.
 pub(super) fn number(
     node: &Node,
-    what: &str,
+    what: &'static str,
     (least, most): (u64, u64),
     problems: &mut Problems,
 ) -> Option<u64> {
@@ -88,47 +90,52 @@ pub(super) fn number(
     let value = digits(written);
     let value = value.filter(|value| (least..=most).contains(value));
     if value.is_none() {
+        let written_as = Masked::near(written, &["off"]);
         let message =
-            format!("{what} must be a whole number from {least} to {most}, not '{}'", shown(written));
+            message!("{} must be a whole number from {} to {}, not '{}'", what, least, most, written_as);
         let meant = digits(written.trim_start_matches('0')).filter(|meant| (least..=most).contains(meant));
-        let hint = format!("write it in plain digits, such as {}", meant.unwrap_or_else(|| least.max(1)));
+        let hint = message!("write it in plain digits, such as {}", meant.unwrap_or_else(|| least.max(1)));
         problems.error(&node.place, message, hint);
     }
     value
 }
 
 /// `250ms 10s 5m 1h 7d`, at least one millisecond.
-pub(super) fn duration(node: &Node, what: &str, problems: &mut Problems) -> Option<Duration> {
+pub(super) fn duration(node: &Node, what: &'static str, problems: &mut Problems) -> Option<Duration> {
     let written = text(node, what, problems)?;
     let hint = match parse_duration(written) {
-        _ if is_off(node) => "it cannot be off: write a duration such as 30s".to_owned(),
+        _ if is_off(node) => "it cannot be off: write a duration such as 30s".into(),
         Ok(value) if value.is_zero() => {
-            "for never write off where that is possible, or leave the key out".to_owned()
+            "for never write off where that is possible, or leave the key out".into()
         }
         Ok(value) if value <= LONGEST => return Some(value),
-        Ok(_) => "at most 366d".to_owned(),
+        Ok(_) => "at most 366d".into(),
         Err(hint) => hint,
     };
-    let message = format!("{what} must be a duration, not '{}'", shown(written));
+    let message = message!("{} must be a duration, not '{}'", what, Masked::near(written, &["off"]));
     problems.error(&node.place, message, hint);
     None
 }
 
 /// A duration, or `off` for never.
-pub(super) fn duration_or_off(node: &Node, what: &str, problems: &mut Problems) -> Option<Option<Duration>> {
+pub(super) fn duration_or_off(
+    node: &Node,
+    what: &'static str,
+    problems: &mut Problems,
+) -> Option<Option<Duration>> {
     if is_off(node) {
         return Some(None);
     }
     if matches!(&node.value, Value::Scalar(text) if digits(text) == Some(0) || parse_duration(text) == Ok(Duration::ZERO))
     {
-        problems.error(&node.place, format!("{what} cannot be zero"), "write off for never");
+        problems.error(&node.place, message!("{} cannot be zero", what), "write off for never");
         return None;
     }
     duration(node, what, problems).map(Some)
 }
 
 /// So many in so long: `50/1s`.
-pub(super) fn rate(node: &Node, what: &str, problems: &mut Problems) -> Option<Rate> {
+pub(super) fn rate(node: &Node, what: &'static str, problems: &mut Problems) -> Option<Rate> {
     let written = text(node, what, problems)?;
     let parts = written.split_once('/');
     let rate = parts.and_then(|(count, per)| {
@@ -136,7 +143,7 @@ pub(super) fn rate(node: &Node, what: &str, problems: &mut Problems) -> Option<R
         Rate::new(count, parse_duration(per).ok().filter(|per| *per <= LONGEST)?)
     });
     if rate.is_none() {
-        let message = format!("{what} must be a number and a duration, not '{}'", shown(written));
+        let message = message!("{} must be a number and a duration, not '{}'", what, Masked::of(written));
         problems.error(&node.place, message, "write for example 50/1s or 10/1m");
     }
     rate
@@ -145,17 +152,17 @@ pub(super) fn rate(node: &Node, what: &str, problems: &mut Problems) -> Option<R
 /// Bytes: `64KiB 16MiB 1GiB` or a plain number.
 pub(super) fn size(
     node: &Node,
-    what: &str,
+    what: &'static str,
     (least, most): (u64, u64),
     problems: &mut Problems,
 ) -> Option<u64> {
     let written = text(node, what, problems)?;
     let hint = match parse_size(written) {
         Ok(value) if (least..=most).contains(&value) => return Some(value),
-        Ok(_) => format!("from {} to {}", show_size(least), show_size(most)),
+        Ok(_) => message!("from {} to {}", show_size(least), show_size(most)),
         Err(hint) => hint,
     };
-    problems.error(&node.place, format!("'{}' is no size for {what}", shown(written)), hint);
+    problems.error(&node.place, message!("'{}' is no size for {}", Masked::of(written), what), hint);
     None
 }
 
@@ -166,29 +173,20 @@ pub(super) fn is_name(text: &str) -> bool {
 }
 
 /// Why a name is none, as message and hint; `None` when it is one.
-pub(super) fn bad_name(what: &str, text: &str) -> Option<(String, String)> {
+pub(super) fn bad_name(what: &'static str, text: &str) -> Option<(Message, Message)> {
     /// Longer names make metrics and logs unreadable.
     const LONGEST: usize = 63;
     if matches!(text, "true" | "false" | "yes" | "no" | "on" | "off" | "y" | "n" | "null") {
-        let message = format!("bad {what} name '{text}': some YAML programs read it as a boolean or nothing");
-        return Some((message, "choose another word".to_owned()));
+        let text = Masked::name(text);
+        let message =
+            message!("bad {} name '{}': some YAML programs read it as a boolean or nothing", what, text);
+        return Some((message, "choose another word".into()));
     }
     if is_name(text) && text.len() <= LONGEST {
         return None;
     }
-    let message = format!("bad {what} name '{}'", shown(text));
-    let clean: String = text
-        .to_ascii_lowercase()
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' })
-        .take(LONGEST)
-        .collect();
-    let hint = if is_name(&clean) {
-        format!("small letters, digits, '_' and '-', first a letter: {clean}")
-    } else {
-        "small letters, digits, '_' and '-', first a letter".to_owned()
-    };
-    Some((message, hint))
+    let message = message!("bad {} name '{}'", what, Masked::of(text));
+    Some((message, "small letters, digits, '_' and '-', first a letter".into()))
 }
 
 /// Plain digits; no sign, no leading zero.
@@ -204,28 +202,27 @@ fn quantity(text: &str) -> Option<(u64, &str)> {
     digits(number).filter(|_| !number.is_empty()).map(|number| (number, unit))
 }
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
+fn parse_duration(text: &str) -> Result<Duration, Message> {
     let Some((number, unit)) = quantity(text) else {
-        return Err("write a whole number and a unit, such as 250ms, 10s, 5m, 1h or 7d".to_owned());
+        return Err("write a whole number and a unit, such as 250ms, 10s, 5m, 1h or 7d".into());
     };
-    let seconds = |each: u64| {
-        number.checked_mul(each).map(Duration::from_secs).ok_or_else(|| "at most 366d".to_owned())
-    };
+    let seconds =
+        |each: u64| number.checked_mul(each).map(Duration::from_secs).ok_or_else(|| "at most 366d".into());
     match unit {
         "ms" => Ok(Duration::from_millis(number)),
         "s" => seconds(1),
         "m" => seconds(60),
         "h" => seconds(3600),
         "d" => seconds(24 * 3600),
-        "" => Err(format!("a duration needs a unit: {number}s or {number}ms")),
-        _ if unit.starts_with(' ') => Err(format!("write it without a space: {number}{}", unit.trim_start())),
-        _ => Err("units are ms, s, m, h and d".to_owned()),
+        "" => Err(message!("a duration needs a unit: {}s or {}ms", number, number)),
+        _ if unit.starts_with(' ') => Err("write it without a space".into()),
+        _ => Err("units are ms, s, m, h and d".into()),
     }
 }
 
-fn parse_size(text: &str) -> Result<u64, String> {
+fn parse_size(text: &str) -> Result<u64, Message> {
     let Some((number, unit)) = quantity(text) else {
-        return Err("write a whole number and a unit, such as 64KiB, 16MiB or 1GiB".to_owned());
+        return Err("write a whole number and a unit, such as 64KiB, 16MiB or 1GiB".into());
     };
     let each: u64 = match unit {
         "" | "B" => 1,
@@ -235,20 +232,21 @@ fn parse_size(text: &str) -> Result<u64, String> {
         "TiB" => 1 << 40,
         other => {
             return Err(match other.to_ascii_lowercase().chars().next() {
-                Some(prefix @ ('k' | 'm' | 'g' | 't')) => {
-                    format!("write {number}{}iB", prefix.to_ascii_uppercase())
-                }
-                _ => "units are KiB, MiB and GiB".to_owned(),
+                Some('k') => message!("write {}KiB", number),
+                Some('m') => message!("write {}MiB", number),
+                Some('g') => message!("write {}GiB", number),
+                Some('t') => message!("write {}TiB", number),
+                _ => "units are KiB, MiB and GiB".into(),
             });
         }
     };
-    number.checked_mul(each).ok_or_else(|| "far too large".to_owned())
+    number.checked_mul(each).ok_or_else(|| "far too large".into())
 }
 
-fn show_size(bytes: u64) -> String {
+fn show_size(bytes: u64) -> Message {
     let units = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     let fits = units.iter().find(|(each, _)| bytes >= *each && bytes.is_multiple_of(*each));
-    fits.map_or_else(|| bytes.to_string(), |(each, unit)| format!("{}{unit}", bytes / each))
+    fits.map_or_else(|| message!("{}", bytes), |(each, unit)| message!("{}{}", bytes / each, *unit))
 }
 
 #[cfg(test)]

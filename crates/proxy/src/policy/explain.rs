@@ -13,6 +13,7 @@ pub use self::rights::Question;
 use self::rights::Rights;
 use super::logins::Logins;
 use crate::config::Config;
+use crate::message::Masked;
 
 /// The indexes of the listeners asked about: the one of that name, or all.
 ///
@@ -25,7 +26,7 @@ pub fn listeners(config: &Config, named: Option<&str>) -> Result<Vec<usize>, Str
         Some(index) => Ok(vec![index]),
         None => {
             let known: Vec<&str> = names().collect();
-            Err(format!("no listener '{}', there is {}", name.escape_debug(), known.join(", ")))
+            Err(format!("no listener '{}', there is {}", Masked::near(name, &known), known.join(", ")))
         }
     }
 }
@@ -48,7 +49,7 @@ impl Source {
             return Ok(Self { from: ClientAddr::unix(), folded: None });
         }
         let Ok(ip) = text.parse::<IpAddr>() else {
-            let shown = text.escape_debug();
+            let shown = Masked::of(text);
             let hint = match text.parse::<portcullis_acl::Cidr>() {
                 Ok(_) => "name one address of that network",
                 Err(_) => "write an address such as 203.0.113.9 or 2001:db8::1, or unix",

@@ -10,6 +10,7 @@ use super::express::{Entry, Lists};
 use super::notes::Notes;
 use super::place::Bind;
 use super::sources::Net;
+use crate::message::{Masked, Message, message};
 
 /// Redis's own port; the answer names neither where clients connect nor where Redis is.
 const REDIS_PORT: u16 = 6379;
@@ -20,8 +21,8 @@ const NOWHERE: &str = "redis.invalid:6379";
 ///
 /// # Errors
 /// It is not that object; why.
-pub(super) fn import(text: &str, draft: &mut Draft, notes: &mut Notes) -> Result<(), String> {
-    let answer: Value = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
+pub(super) fn import(text: &str, draft: &mut Draft, notes: &mut Notes) -> Result<(), Message> {
+    let answer: Value = serde_json::from_str(text).map_err(|error| message!("not JSON: {}", error))?;
     let groups = groups(&answer).ok_or("there is no SecurityIpGroups.SecurityIpGroup in it")?;
     let mut allow = Vec::new();
     let mut empty = Vec::new();
@@ -35,10 +36,12 @@ pub(super) fn import(text: &str, draft: &mut Draft, notes: &mut Notes) -> Result
         let line = line_of(text, name);
         let hidden = group.get("SecurityIpGroupAttribute").and_then(Value::as_str).unwrap_or_default();
         if !hidden.is_empty() {
-            let note = format!(
-                "group '{name}' has the attribute '{hidden}': the console does not show it, its addresses count as any"
+            let note = message!(
+                "group '{}' has the attribute '{}': the console does not show it, its addresses count as any",
+                Masked::name(name),
+                Masked::near(hidden, &["hidden"])
             );
-            notes.remark(line, &note);
+            notes.remark(line, note);
         }
         let entries = entries(group, name, line, notes);
         if entries.is_empty() {
@@ -62,7 +65,7 @@ pub(super) fn import(text: &str, draft: &mut Draft, notes: &mut Notes) -> Result
     for name in &empty {
         draft.allow_empty_group(name);
     }
-    notes.left_out(1, "where Redis is", &format!("the answer does not say it: replace {NOWHERE}"));
+    notes.left_out(1, "where Redis is", message!("the answer does not say it: replace {}", NOWHERE));
     Ok(())
 }
 
@@ -81,21 +84,21 @@ fn entries(group: &Value, name: &str, line: usize, notes: &mut Notes) -> Vec<Ent
     let written: Vec<&str> = list.split(',').map(str::trim).filter(|entry| !entry.is_empty()).collect();
     if written.as_slice() == ["127.0.0.1"] {
         let why = "alone in its group it means nobody there; here it would admit this machine";
-        notes.left_out(line, &format!("127.0.0.1 of group '{name}'"), why);
+        notes.left_out(line, message!("127.0.0.1 of group '{}'", Masked::name(name)), why);
         return Vec::new();
     }
     let mut entries: Vec<Entry> = Vec::new();
     for text in written {
-        let what = format!("{text} of group '{name}'");
+        let what = message!("{} of group '{}'", Masked::of(text), Masked::name(name));
         match network(text) {
             Ok(_) if text == "127.0.0.1" => {
-                notes.left_out(line, &what, "beside other entries it is ignored there");
+                notes.left_out(line, what, "beside other entries it is ignored there");
             }
             Ok(net) if entries.iter().any(|entry| entry.net == net) => {
-                notes.left_out(line, &what, "it stands there twice");
+                notes.left_out(line, what, "it stands there twice");
             }
-            Ok(net) => entries.push(Entry { net, origin: String::new(), group: Some(name.to_owned()) }),
-            Err(why) => notes.left_out(line, &what, why),
+            Ok(net) => entries.push(Entry { net, origin: "".into(), group: Some(name.to_owned()) }),
+            Err(why) => notes.left_out(line, what, why),
         }
     }
     entries

@@ -3,9 +3,10 @@
 use std::fmt::Write;
 
 use super::express::{Entry, Lists};
-use super::notes::{Notes, shown};
+use super::notes::{Foreign, Notes, shown};
 use super::place::Bind;
 use super::sources::Net;
+use crate::message::message;
 
 /// The most entries a printed file may hold: far below what the loader takes from one YAML file.
 const MOST_ENTRIES: usize = 50_000;
@@ -78,12 +79,16 @@ impl Draft {
     /// Adds a listener with what belongs to it. Addresses that another one has are left out.
     pub(super) fn add(&mut self, door: Door, notes: &mut Notes) {
         let Door { line, name, binds, upstream, mut lists, refusal } = door;
+        notes.learn(&name);
         let mut free = Vec::new();
         for bind in binds {
             match self.binds.iter().find(|taken| taken.collides(&bind)) {
                 Some(taken) => {
-                    let why = format!("{taken} is taken by a listener before it, whose rules hold there");
-                    notes.left_out(line, &format!("listening on {bind}"), &why);
+                    let why = message!(
+                        "{} is taken by a listener before it, whose rules hold there",
+                        taken.clone()
+                    );
+                    notes.left_out(line, message!("listening on {}", bind), why);
                 }
                 None => {
                     self.binds.push(bind.clone());
@@ -92,14 +97,15 @@ impl Draft {
             }
         }
         if free.is_empty() {
-            notes.left_out(line, &name, "nothing is left that it could listen on");
+            notes.left_out(line, Foreign(&name), "nothing is left that it could listen on");
             return;
         }
         self.entries += lists.allow.len() + lists.deny.len();
         if self.entries > MOST_ENTRIES {
             let why = "more entries than belong into this file, so nobody is admitted: put them into a file of \
                        their own, one a line, and name it in a group: {file: PATH}";
-            notes.left_out(line, &format!("the lists of {name}"), why);
+            let what = message!("the lists of {}", notes.quote(&name));
+            notes.left_out(line, what, why);
             self.entries -= lists.allow.len() + lists.deny.len();
             lists = Lists::default();
         }
@@ -143,7 +149,7 @@ impl Draft {
                     Net::Unix => "    - {group: unix}".to_owned(),
                     net @ Net::Inet(_) => format!("    - {}", scalar(&net.to_string())),
                 };
-                let _ = match entry.origin.as_str() {
+                let _ = match entry.origin.clone().into_string().as_str() {
                     "" => writeln!(out, "{item}"),
                     origin => writeln!(out, "{item:<32} # {}", shown(origin)),
                 };

@@ -3,13 +3,14 @@
 use std::collections::HashSet;
 
 use super::sources::{Net, Sources};
+use crate::message::Message;
 
 /// An entry of `allow` or `deny`, and where it comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) net: Net,
     /// For the comment behind it: a line; may be empty.
-    pub(super) origin: String,
+    pub(super) origin: Message,
     /// The name its list had there.
     pub(super) group: Option<String>,
 }
@@ -42,7 +43,7 @@ pub(super) fn express(written: Lists, exact: &Sources, reach: &Sources, blur: &S
         return written;
     }
     let cut = |sources: &Sources| -> Vec<Entry> {
-        let entry = |net| Entry { net, origin: String::new(), group: None };
+        let entry = |net| Entry { net, origin: "".into(), group: None };
         sources.nets().into_iter().map(entry).collect()
     };
     let wanted = exact.less(blur).or(&exact.and(&admitted));

@@ -9,12 +9,14 @@ use std::path::Path;
 
 use super::draft::{Door, Draft};
 use super::express::{Lists, express};
-use super::notes::Notes;
+use super::notes::{Foreign, Notes};
 use super::place::{self, Bind};
 use super::sources::{Net, Sources};
 use acl::Acls;
 use rules::Rules;
 use section::{Kind, Line, Section};
+
+use crate::message::{Message, message};
 
 /// Reads a whole file; `directory` is where it lies, for lists that it names by relative paths.
 pub(super) fn import(text: &str, directory: &Path, draft: &mut Draft, notes: &mut Notes) {
@@ -25,7 +27,9 @@ pub(super) fn import(text: &str, directory: &Path, draft: &mut Draft, notes: &mu
                 Frontend::read(section, &sections, directory, notes).finish(draft, notes)
             }
             Kind::Backend | Kind::Defaults => {}
-            Kind::Other => notes.left_out(section.line, &section.title, "such a section has no counterpart"),
+            Kind::Other => {
+                notes.left_out(section.line, Foreign(&section.title), "such a section has no counterpart")
+            }
         }
     }
 }
@@ -39,7 +43,7 @@ struct Frontend<'s> {
     servers: Vec<String>,
     upstream: String,
     /// Why nothing of it can be carried over.
-    bar: Option<String>,
+    bar: Option<Message>,
 }
 
 impl<'s> Frontend<'s> {
@@ -54,7 +58,7 @@ impl<'s> Frontend<'s> {
             bar: None,
         };
         if section.mode(sections) != "tcp" {
-            frontend.bar = Some(format!("mode {} is not for Redis", section.mode(sections)));
+            frontend.bar = Some(message!("mode {} is not for Redis", notes.quote(&section.mode(sections))));
             return frontend;
         }
         frontend.acls = Acls::read(section, directory, notes);
@@ -79,10 +83,10 @@ impl<'s> Frontend<'s> {
             "default_backend" => *target = Some((line.number, line.word(1).to_owned())),
             "acl" | "tcp-request" => {
                 self.rules.doubt = true;
-                notes.left_out(line.number, &line.to_string(), "rules in a defaults section are not read");
+                notes.left_out(line.number, line, "rules in a defaults section are not read");
             }
             "mode" => {}
-            _ => notes.left_out(line.number, &line.to_string(), "it has no counterpart"),
+            _ => notes.left_out(line.number, line, "it has no counterpart"),
         }
     }
 
@@ -94,11 +98,7 @@ impl<'s> Frontend<'s> {
                 target.get_or_insert((line.number, line.word(1).to_owned()));
             }
             "use_backend" | "use-server" => {
-                notes.left_out(
-                    line.number,
-                    &line.to_string(),
-                    "every client of a listener goes to its one upstream",
-                );
+                notes.left_out(line.number, line, "every client of a listener goes to its one upstream");
             }
             // Read by those who know them.
             "acl" | "tcp-request" | "server" | "mode" => {}
@@ -108,21 +108,13 @@ impl<'s> Frontend<'s> {
                 || name == "reqdeny" =>
             {
                 self.rules.doubt = true;
-                notes.left_out(
-                    line.number,
-                    &line.to_string(),
-                    "it has no counterpart, and may decide who gets in",
-                );
+                notes.left_out(line.number, line, "it has no counterpart, and may decide who gets in");
             }
             name if name.starts_with('.') => {
                 self.rules.doubt = true;
-                notes.left_out(
-                    line.number,
-                    &line.to_string(),
-                    "what holds under a condition is not known here",
-                );
+                notes.left_out(line.number, line, "what holds under a condition is not known here");
             }
-            _ => notes.left_out(line.number, &line.to_string(), "it has no counterpart"),
+            _ => notes.left_out(line.number, line, "it has no counterpart"),
         }
     }
 
@@ -130,7 +122,8 @@ impl<'s> Frontend<'s> {
         let is_it =
             |section: &&Section| matches!(section.kind, Kind::Backend | Kind::Listen) && section.name == name;
         let Some(section) = sections.iter().find(is_it) else {
-            notes.left_out(line, &format!("backend {name}"), "there is no such backend in this file");
+            let what = message!("backend {}", notes.quote(name));
+            notes.left_out(line, what, "there is no such backend in this file");
             return;
         };
         if section.line == self.section.line {
@@ -140,7 +133,7 @@ impl<'s> Frontend<'s> {
         self.rules.also(Rules::read(section, &acls, notes));
         for line in &section.lines {
             if !matches!(line.word(0), "acl" | "tcp-request" | "server" | "mode" | "bind") {
-                notes.left_out(line.number, &line.to_string(), "it has no counterpart");
+                notes.left_out(line.number, line, "it has no counterpart");
             }
         }
         self.servers = backend::servers(section, notes);
@@ -151,27 +144,32 @@ impl<'s> Frontend<'s> {
         match binds(&line.words[1..]) {
             Ok((mut binds, ignored)) => {
                 if !ignored.is_empty() {
-                    let what = format!("'{}' of {line}", ignored.join(" "));
-                    notes.left_out(line.number, &what, "it has no counterpart");
+                    let what = message!(
+                        "'{}' of {}",
+                        notes.quote(&ignored.join(" ")),
+                        notes.quote(&line.to_string())
+                    );
+                    notes.left_out(line.number, what, "it has no counterpart");
                 }
                 self.binds.append(&mut binds);
             }
-            Err(why) => notes.left_out(line.number, &line.to_string(), why),
+            Err(why) => notes.left_out(line.number, line, why),
         }
     }
 
     fn finish(self, draft: &mut Draft, notes: &mut Notes) {
         let (line, title) = (self.section.line, self.section.title.clone());
+        let title = || Foreign(&title);
         if let Some(why) = self.bar {
-            notes.left_out(line, &title, &why);
+            notes.left_out(line, title(), why);
             return;
         }
         if self.binds.is_empty() {
-            notes.left_out(line, &title, "nothing is left that it could listen on");
+            notes.left_out(line, title(), "nothing is left that it could listen on");
             return;
         }
         if self.servers.is_empty() {
-            notes.left_out(line, &title, "no server is left that it could lead to");
+            notes.left_out(line, title(), "no server is left that it could lead to");
             return;
         }
         if self.servers.len() > 1 {
@@ -187,16 +185,20 @@ impl<'s> Frontend<'s> {
     }
 
     fn lists(&self, notes: &mut Notes) -> Lists {
-        let what = format!("the clients of '{}'", self.section.title);
+        let what = message!("the clients of '{}'", notes.quote(&self.section.title));
         let line = self.section.line;
         if self.rules.doubt {
-            notes.left_out(line, &what, "a line that is not read may decide who gets in, so nobody may");
+            notes.left_out(
+                line,
+                what.clone(),
+                "a line that is not read may decide who gets in, so nobody may",
+            );
             return Lists::default();
         }
         if self.rules.is_empty() {
             let why = "nothing accepts or rejects, so HAProxy admits everybody who reaches it; name who may connect, or \
                        write allow: [0.0.0.0/0, \"::/0\"] if everybody is meant";
-            notes.left_out(line, &what, why);
+            notes.left_out(line, what.clone(), why);
             return Lists::default();
         }
         let reach = self.binds.iter().fold(Sources::default(), |reach, bind| reach.or(&bind.reach()));
@@ -204,7 +206,7 @@ impl<'s> Frontend<'s> {
         self.report_unreached(&reach, notes);
         let lists = express(self.rules.written(), &admitted, &reach, &embedded());
         if lists.allow.is_empty() {
-            notes.left_out(line, &what, "nobody is left who is let in for certain");
+            notes.left_out(line, what.clone(), "nobody is left who is let in for certain");
         }
         lists
     }
@@ -218,12 +220,12 @@ impl Frontend<'_> {
         let entries: Vec<_> =
             self.acls.entries().filter(|entry| !Sources::from(entry.net).meets(reach)).collect();
         if entries.len() > MOST {
-            let what = format!("{} entries of '{}'", entries.len(), self.section.title);
-            notes.left_out(self.section.line, &what, why);
+            let what = message!("{} entries of '{}'", entries.len(), notes.quote(&self.section.title));
+            notes.left_out(self.section.line, what, why);
             return;
         }
         for entry in entries {
-            notes.left_out(self.section.line, &format!("{} ({})", entry.net, entry.origin), why);
+            notes.left_out(self.section.line, message!("{} ({})", entry.net, entry.origin), why);
         }
     }
 }

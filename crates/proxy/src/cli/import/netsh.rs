@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use super::draft::{Door, Draft};
 use super::express::Lists;
-use super::notes::Notes;
+use super::notes::{Foreign, Notes};
 use super::place::{self, Bind};
+use crate::message::message;
 
 /// Reads the whole output of either command, or a script of `netsh interface portproxy add` lines.
 pub(super) fn import(text: &str, draft: &mut Draft, notes: &mut Notes) {
@@ -31,7 +32,7 @@ pub(super) fn import(text: &str, draft: &mut Draft, notes: &mut Notes) {
         };
         match forward {
             Ok((bind, to)) => add(line, written, bind, to, draft, notes),
-            Err(why) => notes.left_out(line, written, why),
+            Err(why) => notes.left_out(line, Foreign(written), why),
         }
     }
 }
@@ -46,10 +47,10 @@ fn add(line: usize, written: &str, bind: Bind, to: String, draft: &mut Draft, no
         refusal: None,
     };
     draft.add(door, notes);
-    let what = format!("the clients of '{}'", written.split_whitespace().collect::<Vec<_>>().join(" "));
+    let what = message!("the clients of '{}'", notes.quote(written));
     let why = "portproxy has no list of its own, the firewall's rule for the port has it: its remote addresses belong \
                into allow";
-    notes.left_out(line, &what, why);
+    notes.left_out(line, what, why);
 }
 
 /// What a table is about: `Listen on ipv4:  Connect to ipv6:`.

@@ -13,11 +13,13 @@ use super::sources::Sources;
 use access::Rules;
 use directive::Directive;
 
+use crate::message::{Message, message};
+
 /// Reads nginx.conf, or a file that it includes in its `stream` block.
 ///
 /// # Errors
 /// The file is broken as nginx would find it broken; the line and why.
-pub(super) fn import(text: &str, draft: &mut Draft, notes: &mut Notes) -> Result<(), (usize, String)> {
+pub(super) fn import(text: &str, draft: &mut Draft, notes: &mut Notes) -> Result<(), (usize, Message)> {
     let file = directive::parse(text)?;
     let streams = file.iter().filter(|directive| directive.name() == "stream" && directive.block.is_some());
     let streams: Vec<&Directive> = streams.collect();
@@ -28,7 +30,7 @@ pub(super) fn import(text: &str, draft: &mut Draft, notes: &mut Notes) -> Result
     for directive in &file {
         match &directive.block {
             Some(block) if directive.name() == "stream" => stream(block, draft, notes),
-            _ => notes.left_out(directive.line, &directive.to_string(), "it is outside the stream block"),
+            _ => notes.left_out(directive.line, directive, "it is outside the stream block"),
         }
     }
     Ok(())
@@ -41,15 +43,16 @@ fn stream(block: &[Directive], draft: &mut Draft, notes: &mut Notes) {
             ("allow" | "deny", None) => scope.rules.push(directive, notes),
             ("upstream", Some(block)) => {
                 if let [_, name] = directive.words.as_slice() {
+                    notes.learn(name);
                     scope.upstreams.insert(name.clone(), servers(block, notes));
                 }
             }
             ("server", Some(_)) => {}
             ("include", _) => {
                 scope.included = true;
-                notes.left_out(directive.line, &directive.to_string(), "import the included file by itself");
+                notes.left_out(directive.line, directive, "import the included file by itself");
             }
-            _ => notes.left_out(directive.line, &directive.to_string(), "it has no counterpart"),
+            _ => notes.left_out(directive.line, directive, "it has no counterpart"),
         }
     }
     for directive in block.iter().filter(|directive| directive.name() == "server") {
@@ -72,23 +75,24 @@ fn servers(block: &[Directive], notes: &mut Notes) -> Vec<String> {
     for directive in block {
         let ["server", _, ..] = directive.words.iter().map(String::as_str).collect::<Vec<_>>()[..] else {
             let why = "the gate tries the addresses of an upstream in their order";
-            notes.left_out(directive.line, &directive.to_string(), why);
+            notes.left_out(directive.line, directive, why);
             continue;
         };
         let (text, parameters) = (&directive.words[1], &directive.words[2..]);
         if parameters.iter().any(|word| word == "down") {
-            notes.left_out(directive.line, &directive.to_string(), "it is marked as down");
+            notes.left_out(directive.line, directive, "it is marked as down");
             continue;
         }
         let Some(to) = address(text) else {
-            notes.left_out(directive.line, &directive.to_string(), "not host:port or unix:/path");
+            notes.left_out(directive.line, directive, "not host:port or unix:/path");
             continue;
         };
         let others: Vec<&str> =
             parameters.iter().map(String::as_str).filter(|word| *word != "backup").collect();
         if !others.is_empty() {
             let why = "the gate tries the addresses of an upstream in their order";
-            notes.left_out(directive.line, &format!("'{}' of {text}", others.join(" ")), why);
+            let what = message!("'{}' of {}", notes.quote(&others.join(" ")), notes.quote(text));
+            notes.left_out(directive.line, what, why);
         }
         if parameters.iter().any(|word| word == "backup") { last.push(to) } else { first.push(to) }
     }
@@ -114,15 +118,15 @@ fn server(directive: &Directive, block: &[Directive], scope: &Stream, draft: &mu
         server.directive(directive, notes);
     }
     let line = directive.line;
-    let what = format!("the server block of line {line}");
+    let what = message!("the server block of line {}", line);
     let bar =
         server.bar.or_else(|| server.binds.is_empty().then_some("nothing is left that it could listen on"));
     if let Some(why) = bar {
-        notes.left_out(line, &what, why);
+        notes.left_out(line, what, why);
         return;
     }
     let Some((at, pass)) = &server.pass else {
-        notes.left_out(line, &what, "it has no proxy_pass");
+        notes.left_out(line, what, "it has no proxy_pass");
         return;
     };
     let (name, addresses) = match scope.upstreams.get(pass) {
@@ -132,7 +136,7 @@ fn server(directive: &Directive, block: &[Directive], scope: &Stream, draft: &mu
     if addresses.is_empty() {
         notes.left_out(
             *at,
-            &format!("proxy_pass {pass}"),
+            message!("proxy_pass {}", notes.quote(pass)),
             "not host:port, unix:/path or an upstream with servers",
         );
         return;
@@ -152,11 +156,11 @@ fn server(directive: &Directive, block: &[Directive], scope: &Stream, draft: &mu
 
 /// A server without rules has those of the stream block (nginx merges all or nothing).
 fn lists(server: &Server, line: usize, scope: &Stream, notes: &mut Notes) -> Lists {
-    let what = format!("the clients of the server block of line {line}");
+    let what = message!("the clients of the server block of line {}", line);
     let inherited = server.rules.is_empty();
     if server.doubt || inherited && scope.included {
         let why = "who may connect may be said in a part that could not be read, so nobody may";
-        notes.left_out(line, &what, why);
+        notes.left_out(line, what, why);
         return Lists::default();
     }
     let rules = if inherited { &scope.rules } else { &server.rules };
@@ -166,7 +170,7 @@ fn lists(server: &Server, line: usize, scope: &Stream, notes: &mut Notes) -> Lis
 
 impl Server {
     fn directive(&mut self, directive: &Directive, notes: &mut Notes) {
-        let (line, written) = (directive.line, directive.to_string());
+        let line = directive.line;
         let on = directive.words.get(1).is_some_and(|word| word == "on");
         match directive.name() {
             "listen" => self.listen(directive, notes),
@@ -182,12 +186,12 @@ impl Server {
             }
             "include" => {
                 self.doubt = true;
-                notes.left_out(line, &written, "includes are not read");
+                notes.left_out(line, directive, "includes are not read");
             }
-            name if HARMLESS.contains(&name) => notes.left_out(line, &written, "it has no counterpart"),
+            name if HARMLESS.contains(&name) => notes.left_out(line, directive, "it has no counterpart"),
             _ => {
                 self.doubt = true;
-                notes.left_out(line, &written, "it has no counterpart, and may decide who gets in");
+                notes.left_out(line, directive, "it has no counterpart, and may decide who gets in");
             }
         }
     }
@@ -196,12 +200,16 @@ impl Server {
         match bind(&directive.words[1..]) {
             Ok((bind, ignored)) => {
                 if !ignored.is_empty() {
-                    let what = format!("'{}' of {directive}", ignored.join(" "));
-                    notes.left_out(directive.line, &what, "it has no counterpart");
+                    let what = message!(
+                        "'{}' of {}",
+                        notes.quote(&ignored.join(" ")),
+                        notes.quote(&directive.to_string())
+                    );
+                    notes.left_out(directive.line, what, "it has no counterpart");
                 }
                 self.binds.push(bind);
             }
-            Err(why) => notes.left_out(directive.line, &directive.to_string(), why),
+            Err(why) => notes.left_out(directive.line, directive, why),
         }
     }
 }

@@ -1,36 +1,80 @@
 //! What could not be carried over, and why, line by line.
 
+use std::collections::HashSet;
 use std::fmt;
+
+use super::words::{hides_the_rest, is_known};
+use crate::message::{Masked, Message, message};
 
 /// Everything the reader of the result must know. Displays as one line each: `file:line: not carried over: ...`.
 #[derive(Clone, Debug)]
 pub(super) struct Notes {
     file: String,
     list: Vec<Note>,
+    /// What the file calls its own parts: the configuration that is made has these names too.
+    names: HashSet<String>,
+}
+
+/// A part of the file that is imported, for a note. Of its words those are shown that are no secrets for certain.
+pub(super) trait What {
+    fn message(self, notes: &Notes) -> Message;
+}
+
+impl What for Message {
+    fn message(self, _: &Notes) -> Message {
+        self
+    }
+}
+
+impl What for &'static str {
+    fn message(self, _: &Notes) -> Message {
+        self.into()
+    }
+}
+
+/// Words of the file.
+pub(super) struct Foreign<'t>(pub(super) &'t str);
+
+impl What for Foreign<'_> {
+    fn message(self, notes: &Notes) -> Message {
+        message!("{}", notes.quote(self.0))
+    }
 }
 
 impl Notes {
     pub(super) fn of(file: &str) -> Self {
-        Self { file: shown(file), list: Vec::new() }
+        Self { file: shown(file), list: Vec::new(), names: HashSet::new() }
+    }
+
+    /// Takes a word of the file for the name of one of its parts.
+    pub(super) fn learn(&mut self, name: &str) {
+        self.names.insert(name.to_owned());
+    }
+
+    /// Words of the file as a note may repeat them.
+    pub(super) fn quote(&self, text: &str) -> Masked {
+        Masked::line(text, |word| is_known(word, |part| self.names.contains(part)), hides_the_rest)
     }
 
     /// `what` of that line has no counterpart, or its meaning is in doubt.
-    pub(super) fn left_out(&mut self, line: usize, what: &str, why: &str) {
-        self.push(None, line, format!("not carried over: {}: {why}", shown(what)));
+    pub(super) fn left_out(&mut self, line: usize, what: impl What, why: impl Into<Message>) {
+        let text = message!("not carried over: {}: {}", what.message(self), why.into());
+        self.push(None, line, text);
     }
 
     /// As [`Self::left_out`], for a line of another file.
-    pub(super) fn left_out_of(&mut self, file: &str, line: usize, what: &str, why: &str) {
-        self.push(Some(shown(file)), line, format!("not carried over: {}: {why}", shown(what)));
+    pub(super) fn left_out_of(&mut self, file: &str, line: usize, what: impl What, why: impl Into<Message>) {
+        let text = message!("not carried over: {}: {}", what.message(self), why.into());
+        self.push(Some(shown(file)), line, text);
     }
 
     /// Carried over, with something to know about it.
-    pub(super) fn remark(&mut self, line: usize, text: &str) {
-        self.push(None, line, format!("note: {text}"));
+    pub(super) fn remark(&mut self, line: usize, text: impl Into<Message>) {
+        self.push(None, line, message!("note: {}", text.into()));
     }
 
-    fn push(&mut self, file: Option<String>, line: usize, text: String) {
-        let note = Note { file, line, text };
+    fn push(&mut self, file: Option<String>, line: usize, text: Message) {
+        let note = Note { file, line, text: shown(&text.into_string()) };
         if !self.list.contains(&note) {
             self.list.push(note);
         }
@@ -56,9 +100,9 @@ struct Note {
     text: String,
 }
 
-/// Foreign text for one line of output: no control characters, not endless.
+/// Text for one line of output: no control characters, not endless.
 pub(super) fn shown(text: &str) -> String {
-    const LONGEST: usize = 160;
+    const LONGEST: usize = 400;
     let clean = |c: char| if c.is_control() { ' ' } else { c };
     let mut shown: String = text.chars().map(clean).take(LONGEST).collect();
     if text.chars().count() > LONGEST {

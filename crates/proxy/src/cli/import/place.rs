@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::sources::{Net, Sources};
+use crate::message::{Harmless, Masked};
 
 /// An address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +73,15 @@ impl fmt::Display for Bind {
         match self {
             Self::Tcp { addr, .. } => addr.fmt(f),
             Self::Unix(path) => write!(f, "unix:{path}"),
+        }
+    }
+}
+
+impl Harmless for Bind {
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { .. } => fmt::Display::fmt(self, f),
+            Self::Unix(path) => write!(f, "unix:{}", Masked::path(path.as_ref())),
         }
     }
 }

@@ -6,10 +6,12 @@ use std::net::IpAddr;
 
 use super::draft::{Door, Draft};
 use super::express::{Entry, Lists, express};
-use super::notes::Notes;
+use super::notes::{Foreign, Notes};
 use super::place::{self, Bind};
 use super::sources::{Net, Sources};
 use pattern::{Matches, Pattern};
+
+use crate::message::{Message, message};
 
 /// Reads a whole file.
 pub(super) fn import(text: &str, draft: &mut Draft, notes: &mut Notes) {
@@ -53,11 +55,11 @@ impl File {
         let words: Vec<&str> = written.split_ascii_whitespace().collect();
         match words.as_slice() {
             [word @ ("allow" | "deny"), pattern] => self.rule(line, *word == "allow", pattern, notes),
-            ["allow" | "deny", ..] => notes.left_out(line, written, "a rule has one pattern"),
+            ["allow" | "deny", ..] => notes.left_out(line, Foreign(written), "a rule has one pattern"),
             ["logfile" | "pidlogfile", _] | ["logcommon"] => {
                 notes.left_out(
                     line,
-                    written,
+                    Foreign(written),
                     "logs go to standard error, the audit trail to audit: {path: ...}",
                 );
             }
@@ -66,7 +68,7 @@ impl File {
                 match forward(bind, bind_port, connect, connect_port) {
                     Ok((bind, to)) => {
                         if !options.is_empty() {
-                            notes.left_out(line, &options, "the gate has no such option");
+                            notes.left_out(line, Foreign(&options), "the gate has no such option");
                         }
                         self.orphaned = false;
                         let written = written.to_owned();
@@ -74,18 +76,18 @@ impl File {
                     }
                     Err(why) => {
                         self.orphaned = true;
-                        notes.left_out(line, written, why);
+                        notes.left_out(line, Foreign(written), why);
                     }
                 }
             }
-            _ => notes.left_out(line, written, "not a line that rinetd knows"),
+            _ => notes.left_out(line, Foreign(written), "not a line that rinetd knows"),
         }
     }
 
     fn rule(&mut self, line: usize, allow: bool, pattern: &str, notes: &mut Notes) {
         if self.orphaned {
-            let what = format!("{} {pattern}", if allow { "allow" } else { "deny" });
-            notes.left_out(line, &what, "it belongs to a forward that is not carried over");
+            let what = message!("{} {}", if allow { "allow" } else { "deny" }, notes.quote(pattern));
+            notes.left_out(line, what, "it belongs to a forward that is not carried over");
             return;
         }
         let rules = self.forwards.last_mut().map_or(&mut self.global, |forward| &mut forward.rules);
@@ -122,7 +124,8 @@ impl File {
     /// and none of either's `deny`.
     fn lists(&self, forward: &Forward, notes: &mut Notes) -> Lists {
         if self.global.is_empty() && forward.rules.is_empty() {
-            notes.left_out(forward.line, &format!("the clients of '{}'", forward.written), NO_RULES);
+            let what = message!("the clients of '{}'", notes.quote(&forward.written));
+            notes.left_out(forward.line, what, NO_RULES);
             return Lists::default();
         }
         let dual = matches!(forward.bind, Bind::Tcp { dual: true, .. });
@@ -142,7 +145,7 @@ impl File {
             (Some((_, global)), Some((entries, own))) if own.is_within(&global) => entries,
             (Some((entries, _)), _) | (None, Some((entries, _))) => entries,
             (None, None) => {
-                let origin = "no allow line: everybody else".to_owned();
+                let origin = Message::from("no allow line: everybody else");
                 Net::all().map(|net| Entry { net, origin: origin.clone(), group: None }).into()
             }
         };
@@ -171,15 +174,16 @@ impl Reading<'_> {
         let mut allowed = None;
         for rule in rules {
             let Matches { must, may, why } = rule.pattern.matches(self.dual);
-            let what = format!("{} {}", if rule.allow { "allow" } else { "deny" }, rule.pattern);
+            let word = if rule.allow { "allow" } else { "deny" };
+            let what = message!("{} {}", word, self.notes.quote(rule.pattern.text()));
             if let Some(why) = why.filter(|_| may.less(&must).meets(&self.reach)) {
                 let how =
                     if rule.allow { "in doubt it admits nobody" } else { "in doubt it refuses all of them" };
-                self.notes.left_out(rule.line, &what, &format!("{why}; {how}"));
+                self.notes.left_out(rule.line, what.clone(), message!("{}; {}", why, how));
             } else if may.is_empty() {
-                self.notes.left_out(rule.line, &what, "it matches no address");
+                self.notes.left_out(rule.line, what.clone(), "it matches no address");
             }
-            let origin = format!("line {}: {what}", rule.line);
+            let origin = message!("line {}: {}", rule.line, what);
             let sources = if rule.allow { must } else { may };
             let entries =
                 sources.nets().into_iter().map(|net| Entry { net, origin: origin.clone(), group: None });

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::message::Harmless;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// One entry of a list: a network without host bits, or the peers on unix sockets.
@@ -24,6 +25,12 @@ impl Net {
     /// Everybody: `0.0.0.0/0`, `::/0` and `unix`.
     pub(super) fn all() -> [Self; 3] {
         [Self::Inet(IpNet::V4(Ipv4Net::default())), Self::Inet(IpNet::V6(Ipv6Net::default())), Self::Unix]
+    }
+}
+
+impl Harmless for Net {
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

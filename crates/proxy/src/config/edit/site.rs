@@ -9,12 +9,12 @@ use portcullis_acl::{Cidr, UnixSeconds};
 use super::yaml::{self, Stuck, line_break};
 use super::{EditError, NewEntry};
 use crate::config::LoadOptions;
-use crate::config::fields::nearest;
 use crate::config::load::{MAX_TEXT_FILE, MAX_YAML_FILE, Scope};
 use crate::config::problem::{Place, Problems};
 use crate::config::raw::{self, Node, Value};
 use crate::config::validate::is_yaml;
 use crate::config::value::{self, time};
+use crate::message::nearest;
 
 /// One file, as it was read, and the list in it.
 pub(super) struct Site {

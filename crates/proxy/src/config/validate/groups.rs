@@ -12,11 +12,12 @@ pub(in crate::config) use self::file::is_yaml;
 
 use self::entry::{meta, too_many};
 
-use crate::config::fields::{Fields, named, nearest, shown};
+use crate::config::fields::{Fields, named};
 use crate::config::load::Scope;
 use crate::config::problem::Place;
 use crate::config::raw::{Node, Value};
 use crate::config::value;
+use crate::message::{Masked, message, nearest};
 
 /// The groups of a file by name, and what later checks need to know of them.
 pub(super) struct Groups<'n> {
@@ -116,9 +117,9 @@ impl<'n> Groups<'n> {
         let hint = "if that is meant, write {file: PATH, allow_empty: true}";
         for group in self.declared.iter().filter(|group| group.empty_file && !group.allow_empty) {
             let place = group.file.map_or(group.place, |file| &file.place);
-            let message = format!("the file of group '{}' is empty", group.name);
+            let message = message!("the file of group '{}' is empty", Masked::name(group.name));
             if denied.contains(&group.id) {
-                scope.problems.error(place, format!("{message}, and the group is used under deny"), hint);
+                scope.problems.error(place, message!("{}, and the group is used under deny", message), hint);
             } else {
                 scope.problems.warning(place, message, hint);
             }
@@ -130,7 +131,8 @@ impl<'n> Groups<'n> {
         let used: Vec<GroupId> = self.used.iter().copied().collect();
         let reached = self.reach(&used);
         for group in self.declared.iter().filter(|group| !reached.contains(&group.id)) {
-            scope.problems.remark(group.place, format!("no listener uses group '{}'", group.name));
+            let name = Masked::name(group.name);
+            scope.problems.remark(group.place, message!("no listener uses group '{}'", name));
         }
     }
 
@@ -205,10 +207,11 @@ impl<'n> Groups<'n> {
         }
         let known: Vec<&str> = self.ids.keys().copied().collect();
         let hint = match nearest(name, &known) {
-            Some(name) => format!("did you mean '{name}'?"),
-            None => "add it under groups".to_owned(),
+            Some(name) => message!("did you mean '{}'?", Masked::name(name)),
+            None => "add it under groups".into(),
         };
-        scope.problems.error(place, format!("unknown group '{}'", shown(name)), hint);
+        let message = message!("unknown group '{}'", Masked::near(name, &known));
+        scope.problems.error(place, message, hint);
         None
     }
 
@@ -222,11 +225,15 @@ impl<'n> Groups<'n> {
             let [.., from, to] = ring.as_slice() else { continue };
             let include = self.includes.iter().find(|include| (include.from, include.to) == (*from, *to));
             if let Some(include) = include {
-                let mut path: Vec<&str> = ring.iter().take(MOST_NAMES).map(name).collect();
-                if ring.len() > MOST_NAMES {
-                    path.extend(["...", name(to)]);
+                let mut path = message!("{}", "groups include each other: ");
+                for (at, group) in ring.iter().take(MOST_NAMES).enumerate() {
+                    let before = if at == 0 { "" } else { " -> " };
+                    path = message!("{}{}{}", path, before, Masked::name(name(group)));
                 }
-                let message = format!("groups include each other: {}", path.join(" -> "));
+                let message = match ring.len() > MOST_NAMES {
+                    true => message!("{} -> ... -> {}", path, Masked::name(name(to))),
+                    false => path,
+                };
                 scope.problems.error(&include.place, message, "remove one of the includes");
             }
         }

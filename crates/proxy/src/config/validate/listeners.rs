@@ -20,6 +20,7 @@ use crate::config::problem::Place;
 use crate::config::raw::{Node, Value};
 use crate::config::value;
 use crate::config::value::socket::{self, Local};
+use crate::message::{Masked, message};
 
 /// What was read. One listener with a fault leaves the others to be checked.
 pub(super) struct Listeners<'n> {
@@ -51,7 +52,7 @@ pub(super) fn read<'n>(
         let items = match &node.value {
             Value::List(items) => items.as_slice(),
             _ => {
-                let message = format!("listeners must be a list, not {}", node.kind());
+                let message = message!("listeners must be a list, not {}", node.kind());
                 parts.scope.problems.error(&node.place, message, example);
                 &[]
             }
@@ -85,7 +86,7 @@ impl Parts<'_, '_, '_, '_> {
         };
         for own in ["name", "bind"] {
             if let Some((place, _)) = fields.take_with_key(own) {
-                let message = format!("'{own}' cannot be a default");
+                let message = message!("'{}' cannot be a default", own);
                 self.scope.problems.error(place, message, "each listener has its own");
             }
         }
@@ -184,8 +185,8 @@ impl Listeners<'_> {
         let mut seen: HashMap<&str, &Place> = HashMap::new();
         for read in self.list.iter().flatten() {
             if let Some(first) = seen.get(read.name) {
-                let message =
-                    format!("two listeners named '{}', the first in line {}", read.name, first.line);
+                let name = Masked::name(read.name);
+                let message = message!("two listeners named '{}', the first in line {}", name, first.line);
                 scope.problems.error(read.place, message, "give one another name");
             } else {
                 seen.insert(read.name, read.place);

@@ -1,13 +1,17 @@
 //! Command rules (`acl`): Redis's ACL syntax, one string or a list of them.
 
+use std::fmt;
 use std::sync::Arc;
 
-use portcullis_acl::command_rule::{CommandRules, RuleError, nearest};
+use portcullis_acl::command_rule::{CommandRules, Problem, RuleError, nearest};
+
+use portcullis_resp::command::Categories;
 
 use crate::config::load::Scope;
 use crate::config::model::Acl;
 use crate::config::raw::Node;
 use crate::config::value;
+use crate::message::{Harmless, Masked, Message, message, nearest as closest};
 
 /// Reads rules. What is questionable about good ones is noted as well.
 pub(super) fn read(node: &Node, scope: &mut Scope) -> Option<Acl> {
@@ -25,21 +29,17 @@ pub(super) fn read(node: &Node, scope: &mut Scope) -> Option<Acl> {
         Err(errors) => {
             for RuleError { item, word, problem, .. } in errors {
                 let place = items.get(item).map_or(&node.place, |item| &item.place);
-                scope.problems.error(
-                    place,
-                    format!("bad rule '{}'", word.escape_debug()),
-                    problem.to_string(),
-                );
+                scope.problems.error(place, message!("bad rule '{}'", rule(&word, &problem)), hint(&problem));
             }
             return None;
         }
     };
     for unknown in rules.names_unknown() {
         let hint = match nearest(unknown) {
-            Some(meant) => format!("did you mean {meant}? For a module's command the name is right"),
-            None => "for a module's command the name is right; a misspelt one allows nothing".to_owned(),
+            Some(meant) => message!("did you mean {}? For a module's command the name is right", meant),
+            None => "for a module's command the name is right; a misspelt one allows nothing".into(),
         };
-        let message = format!("no Redis known here has the command {}", unknown.escape_debug());
+        let message = message!("no Redis known here has the command {}", Name(unknown));
         scope.problems.warning(&node.place, message, hint);
     }
     if rules.scripts_escape() {
@@ -49,4 +49,51 @@ pub(super) fn read(node: &Node, scope: &mut Scope) -> Option<Acl> {
     }
     let text = texts.iter().map(|text| (*text).to_owned()).collect();
     Some(Acl { text, rules: Arc::new(rules) })
+}
+
+/// A word that is no rule. It is shown where it names a command or a category, or nearly so; `>password` never is.
+fn rule(word: &str, problem: &Problem) -> Masked {
+    let name = word.trim_start_matches(['(', '+', '-', '@']).to_ascii_lowercase();
+    let known =
+        matches!(problem, Problem::NoSign(_) | Problem::PublicRefused | Problem::FirstArgumentRefused(_));
+    let categories: Vec<&str> =
+        Categories::ALL.iter().map(|(_, name)| *name).chain(["all", "public"]).collect();
+    let meant = nearest(&name).or_else(|| closest(&name, &categories));
+    // The first argument that a rule names is not the name of anything.
+    let name = word.split_once('|').map_or(word, |(name, _)| name);
+    match known || meant.is_some() {
+        true => Masked::known(name),
+        false => Masked::of(word),
+    }
+}
+
+/// The right form, without words of the file.
+fn hint(problem: &Problem) -> Message {
+    match problem {
+        Problem::ArgumentOfSubcommand(_) => {
+            "a subcommand's arguments cannot be told apart: leave them out".into()
+        }
+        Problem::ArgumentOfUnknown(_) => {
+            "first arguments cannot be told apart where the command is unknown: leave them out".into()
+        }
+        problem => message!("{}", Form(problem)),
+    }
+}
+
+/// What the crate of the rules says, where that holds names of the command table only.
+struct Form<'p>(&'p Problem);
+
+impl Harmless for Form<'_> {
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self.0, f)
+    }
+}
+
+/// A command that a valid rule names: `check` prints valid rules as they are.
+struct Name<'n>(&'n str);
+
+impl Harmless for Name<'_> {
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.escape_debug())
+    }
 }

@@ -10,6 +10,7 @@ use crate::config::problem::Problems;
 use crate::config::raw::Node;
 use crate::config::value::socket::{self, Local};
 use crate::config::{secret, value};
+use crate::message::message;
 
 /// The admin endpoint where the file says nothing.
 const ADMIN_BIND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9377);
@@ -36,7 +37,7 @@ pub(super) fn admin(node: Option<&Node>, scope: &mut Scope) -> Option<Option<Adm
     {
         let place = bind_node.map_or(&node.place, |node| &node.place);
         let hint = "add token: {file: PATH}, or bind it to 127.0.0.1 or unix:/path";
-        scope.problems.error(place, format!("admin on {addr} needs a token"), hint);
+        scope.problems.error(place, message!("admin on {} needs a token", *addr), hint);
     }
     let token = match token {
         None => None,

@@ -4,17 +4,19 @@ mod files;
 mod pins;
 mod themselves;
 
+use std::fmt;
 use std::sync::Arc;
 
 use rustls::RootCertStore;
 use rustls::pki_types::ServerName;
 
-use crate::config::fields::{Fields, shown};
+use crate::config::fields::Fields;
 use crate::config::load::Scope;
 use crate::config::model::Address;
 use crate::config::problem::Place;
 use crate::config::raw::{Node, Value};
 use crate::config::value;
+use crate::message::{Harmless, Masked, message};
 use crate::tls::{ClientTls, Clients, Identity, Issuers, NameFrom, ServerTls, Trust};
 
 use self::files::{Found, Use};
@@ -46,7 +48,7 @@ pub(super) fn listener(node: &Node, scope: &mut Scope) -> Option<Arc<ServerTls>>
     match ServerTls::new(identities, clients?) {
         Ok(tls) => Some(Arc::new(tls)),
         Err(error) => {
-            scope.problems.error(place, format!("tls cannot be set up: {error}"), "");
+            scope.problems.error(place, message!("tls cannot be set up: {}", OfRustls(&error)), "");
             None
         }
     }
@@ -87,7 +89,7 @@ pub(super) fn upstream(
         Ok(tls) => {
             let mut nameless = addresses.unwrap_or_default().iter().filter(|at| tls.name_of(at).is_none());
             if let Some(address) = nameless.next() {
-                let message = format!("no name that the certificate of {address} must have");
+                let message = message!("no name that the certificate of {} must have", address.clone());
                 scope.problems.error(place, message, "write server_name: redis.internal");
                 return None;
             }
@@ -99,9 +101,18 @@ pub(super) fn upstream(
             Some(Arc::new(tls))
         }
         Err(error) => {
-            scope.problems.error(place, format!("tls cannot be set up: {error}"), "");
+            scope.problems.error(place, message!("tls cannot be set up: {}", OfRustls(&error)), "");
             None
         }
+    }
+}
+
+/// What rustls says of a configuration; it quotes nothing from the files.
+struct OfRustls<'e, E>(&'e E);
+
+impl<E: fmt::Display> Harmless for OfRustls<'_, E> {
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
@@ -131,7 +142,7 @@ fn pair(fields: &mut Fields<'_>, r#use: Use, scope: &mut Scope) -> Found<Option<
 /// The further ones, which clients get by the name that they ask for.
 fn certificates(node: &Node, scope: &mut Scope) -> Option<Vec<Identity>> {
     let Value::List(items) = &node.value else {
-        let message = format!("certificates must be a list, not {}", node.kind());
+        let message = message!("certificates must be a list, not {}", node.kind());
         scope.problems.error(&node.place, message, "write certificates: [{cert: other.pem, key: other.key}]");
         return None;
     };
@@ -183,7 +194,7 @@ fn clients(fields: &mut Fields<'_>, scope: &mut Scope) -> Option<Option<Clients>
             if let Some(node) = node {
                 scope.problems.error(
                     &node.place,
-                    format!("'{name}' without 'client_ca'"),
+                    message!("'{}' without 'client_ca'", name),
                     "add client_ca: the file of the CA that issues the clients' certificates",
                 );
             }
@@ -228,7 +239,7 @@ fn server_name(node: &Node, scope: &mut Scope) -> Option<ServerName<'static>> {
     match ServerName::try_from(text) {
         Ok(name) => Some(name.to_owned()),
         Err(_) => {
-            let message = format!("'{}' is no host name", shown(text));
+            let message = message!("'{}' is no host name", Masked::of(text));
             scope.problems.error(&node.place, message, "write the name in the upstream's certificate");
             None
         }

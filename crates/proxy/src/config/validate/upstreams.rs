@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use crate::config::fields::{Fields, named, nearest};
+use crate::config::fields::{Fields, named};
 use crate::config::load::Scope;
 use crate::config::model::{Address, Connections, Credentials, Upstream};
 use crate::config::problem::Place;
@@ -11,6 +11,7 @@ use crate::config::raw::Node;
 use crate::config::validate::tls;
 use crate::config::value::socket;
 use crate::config::{secret, value};
+use crate::message::{Masked, Message, message, nearest};
 
 /// Long enough for one lost SYN (1 s, RFC 6298), short enough for a client that waits.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -46,11 +47,11 @@ impl<'n> Upstreams<'n> {
         }
         let known: Vec<&str> = self.list.iter().map(|read| read.name).collect();
         let hint = match nearest(name, &known) {
-            Some(name) => format!("did you mean '{name}'?"),
-            None if known.is_empty() => "add it under upstreams".to_owned(),
-            None => format!("known upstreams: {}", known.join(", ")),
+            Some(name) => message!("did you mean '{}'?", Masked::name(name)),
+            None if known.is_empty() => "add it under upstreams".into(),
+            None => message!("known upstreams: {}", Masked::names(known.iter().copied())),
         };
-        let message = format!("unknown upstream '{}'", crate::config::fields::shown(name));
+        let message = message!("unknown upstream '{}'", Masked::near(name, &known));
         scope.problems.error(place, message, hint);
         None
     }
@@ -97,7 +98,7 @@ fn one<'n>(node: &'n Node, read: &mut Read<'n>, scope: &mut Scope) -> Option<Ups
     let addresses = fields
         .need("address", "write address: host:port, or unix:/path", &mut scope.problems)
         .and_then(|node| addresses(node, scope));
-    let key = format!("upstreams.{}", read.name);
+    let key = message!("upstreams.{}", Masked::name(read.name)).into_string();
     let tls = fields.take("tls").map(|node| tls::upstream(node, &key, addresses.as_deref(), scope));
     let credentials_node = fields.take("credentials");
     read.credentials = credentials_node.map(|node| &node.place);
@@ -141,7 +142,8 @@ fn addresses(node: &Node, scope: &mut Scope) -> Option<Vec<Address>> {
             .and_then(|text| socket::remote(text, &scope.base).map_err(|why| note(item, why, scope)).ok());
         match address {
             Some(address) if !seen.insert(address.clone()) => {
-                scope.problems.error(&item.place, format!("{address} is there twice"), "remove one");
+                let message = message!("{} is there twice", address);
+                scope.problems.error(&item.place, message, "remove one");
             }
             Some(address) => addresses.push(address),
             None => {}
@@ -153,7 +155,7 @@ fn addresses(node: &Node, scope: &mut Scope) -> Option<Vec<Address>> {
     Some(addresses).filter(|addresses| !addresses.is_empty())
 }
 
-fn note(node: &Node, (message, hint): (String, String), scope: &mut Scope) {
+fn note(node: &Node, (message, hint): (Message, Message), scope: &mut Scope) {
     scope.problems.error(&node.place, message, hint);
 }
 

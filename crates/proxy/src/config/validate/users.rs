@@ -16,6 +16,7 @@ use crate::config::model::User;
 use crate::config::problem::Place;
 use crate::config::raw::{Node, Value};
 use crate::config::{secret, value};
+use crate::message::{Masked, message, nearest};
 
 /// What was read. One user with a fault leaves the others to be checked.
 pub(super) struct Users<'n> {
@@ -58,7 +59,11 @@ fn one(
         let list = groups.list(node, policy, scope);
         if value::list(node).is_empty() {
             let hint = "name groups or addresses, or leave it out for all that the listener admits";
-            scope.problems.error(&node.place, format!("user '{name}' may come from nowhere"), hint);
+            scope.problems.error(
+                &node.place,
+                message!("user '{}' may come from nowhere", Masked::name(name)),
+                hint,
+            );
         }
         policy.list(name, list)
     });
@@ -142,20 +147,24 @@ impl Users<'_> {
             let Some(name) = value::text(item, "users", &mut scope.problems) else { continue };
             let Some(index) = self.index.get(name) else {
                 let known: Vec<&str> = self.list.iter().map(|(name, ..)| *name).collect();
-                let hint = match crate::config::fields::nearest(name, &known) {
-                    Some(meant) => format!("did you mean '{meant}'?"),
+                let hint = match nearest(name, &known) {
+                    Some(meant) => message!("did you mean '{}'?", Masked::name(meant)),
                     None if known.is_empty() => {
-                        "there are no users: add users: {NAME: {password: ...}}".to_owned()
+                        "there are no users: add users: {NAME: {password: ...}}".into()
                     }
-                    None => format!("there is {}", known.join(", ")),
+                    None => message!("there is {}", Masked::names(known.iter().copied())),
                 };
-                let message = format!("unknown user '{}'", crate::config::fields::shown(name));
+                let message = message!("unknown user '{}'", Masked::near(name, &known));
                 scope.problems.error(&item.place, message, hint);
                 continue;
             };
             self.used.insert(*index);
             if list.iter().any(|known| known == name) {
-                scope.problems.error(&item.place, format!("user '{name}' is there twice"), "remove one");
+                scope.problems.error(
+                    &item.place,
+                    message!("user '{}' is there twice", Masked::name(name)),
+                    "remove one",
+                );
             } else {
                 list.push(name.to_owned());
             }
@@ -173,7 +182,11 @@ impl Users<'_> {
         for (index, (name, place, _)) in self.list.iter().enumerate() {
             if !self.used.contains(&index) {
                 let hint = "write it under users of a listener, or remove it";
-                scope.problems.warning(place, format!("no listener names user '{name}'"), hint);
+                scope.problems.warning(
+                    place,
+                    message!("no listener names user '{}'", Masked::name(name)),
+                    hint,
+                );
             }
         }
     }

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use crate::config::fields::shown;
 use crate::config::model::Address;
+use crate::message::{Masked, Message, message};
 
 /// `sun_path` of Linux without its closing NUL.
 const LONGEST_SOCKET_PATH: usize = 107;
@@ -17,42 +17,46 @@ pub(in crate::config) enum Local {
 }
 
 /// Reads an address to listen on; `Err` is message and hint.
-pub(in crate::config) fn local(text: &str, base: &Path) -> Result<Local, (String, String)> {
+pub(in crate::config) fn local(text: &str, base: &Path) -> Result<Local, (Message, Message)> {
     if let Some(path) = text.strip_prefix("unix:") {
         return unix(path, base).map(Local::Unix);
     }
     match text.parse::<SocketAddr>() {
         Ok(SocketAddr::V6(v6)) if v6.ip().to_ipv4_mapped().is_some() => {
             let v4 = v6.ip().to_ipv4_mapped().unwrap_or(std::net::Ipv4Addr::UNSPECIFIED);
-            Err((format!("'{}' is an IPv4-mapped address", shown(text)), format!("write {v4}:{}", v6.port())))
+            let message = message!("'{}' is an IPv4-mapped address", Masked::of(text));
+            Err((message, message!("write {}:{}", v4, v6.port())))
         }
         Ok(addr) => Ok(Local::Tcp(addr)),
-        Err(_) => Err((format!("'{}' is no address to listen on", shown(text)), local_hint(text))),
+        Err(_) => Err((message!("'{}' is no address to listen on", Masked::of(text)), local_hint(text))),
     }
 }
 
 /// Reads an address to connect to; `Err` is message and hint.
-pub(in crate::config) fn remote(text: &str, base: &Path) -> Result<Address, (String, String)> {
+pub(in crate::config) fn remote(text: &str, base: &Path) -> Result<Address, (Message, Message)> {
     if let Some(path) = text.strip_prefix("unix:") {
         return unix(path, base).map(Address::Unix);
     }
-    let bad = |hint: String| Err((format!("'{}' is no address of a Redis", shown(text)), hint));
+    let bad = |hint: Message| Err((message!("'{}' is no address of a Redis", Masked::of(text)), hint));
     if text.contains("://") {
-        return bad("write host:port, [v6]:port or unix:/path, without a scheme".to_owned());
+        return bad(
+            "write host:port, [v6]:port or unix:/path, without a scheme; a password goes into credentials"
+                .into(),
+        );
     }
     if let Ok(ip) = text.parse::<std::net::Ipv6Addr>() {
-        return bad(format!("write [{ip}]:6379"));
+        return bad(message!("write [{}]:6379", ip));
     }
     let Some((host, port)) = text.rsplit_once(':') else {
-        return bad(if is_host(text) { format!("write {text}:6379") } else { "write host:port".to_owned() });
+        return bad("write host:port, such as redis.internal:6379".into());
     };
     let Some(port) = port_number(port).filter(|port| *port != 0) else {
-        return bad("the port is a number from 1 to 65535".to_owned());
+        return bad("the port is a number from 1 to 65535".into());
     };
     if let Some(v6) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         return match v6.parse::<SocketAddr>().is_err() && text.parse::<SocketAddr>().is_ok() {
             true => Ok(Address::Host { host: v6.to_owned(), port }),
-            false => bad("write [v6]:port, such as [2001:db8::7]:6379".to_owned()),
+            false => bad("write [v6]:port, such as [2001:db8::7]:6379".into()),
         };
     }
     if is_host(host) {
@@ -60,38 +64,43 @@ pub(in crate::config) fn remote(text: &str, base: &Path) -> Result<Address, (Str
     }
     let numeric = host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     let hint = if numeric { "write all four parts of the address, in decimal" } else { "write host:port" };
-    bad(hint.to_owned())
+    bad(hint.into())
 }
 
-fn unix(path: &str, base: &Path) -> Result<PathBuf, (String, String)> {
+fn unix(path: &str, base: &Path) -> Result<PathBuf, (Message, Message)> {
     if path.is_empty() || path.contains('\0') || path.ends_with('/') {
         return Err((
-            format!("'unix:{}' names no socket", shown(path)),
-            "write unix:/path/of/the.sock".to_owned(),
+            message!("'unix:{}' names no socket", Masked::path(Path::new(path))),
+            "write unix:/path/of/the.sock".into(),
         ));
     }
     let path = base.join(path);
     if path.as_os_str().len() > LONGEST_SOCKET_PATH {
-        let message = format!("the socket path {} is too long", shown(&path.display().to_string()));
-        return Err((message, format!("at most {LONGEST_SOCKET_PATH} bytes")));
+        let message = message!("the socket path {} is too long", Masked::path(&path));
+        return Err((message, message!("at most {} bytes", LONGEST_SOCKET_PATH)));
     }
     Ok(path)
 }
 
-fn local_hint(text: &str) -> String {
+fn local_hint(text: &str) -> Message {
     if let Some(port) = port_number(text) {
-        return format!("write 127.0.0.1:{port}, or 0.0.0.0:{port} for every IPv4 address of this machine");
+        return message!(
+            "write 127.0.0.1:{}, or 0.0.0.0:{} for every IPv4 address of this machine",
+            port,
+            port
+        );
     }
     match text.rsplit_once(':').map(|(host, port)| (host, port_number(port))) {
-        Some(("" | "*", Some(port))) => format!("write 0.0.0.0:{port} for IPv4, [::]:{port} for both"),
-        Some(("localhost", Some(port))) => format!("write 127.0.0.1:{port} or [::1]:{port}"),
-        Some((host, Some(port))) if host.parse::<std::net::Ipv6Addr>().is_ok() => {
-            format!("write [{host}]:{port}")
+        Some(("" | "*", Some(port))) => message!("write 0.0.0.0:{} for IPv4, [::]:{} for both", port, port),
+        Some(("localhost", Some(port))) => message!("write 127.0.0.1:{} or [::1]:{}", port, port),
+        Some((host, Some(port))) if let Ok(ip) = host.parse::<std::net::Ipv6Addr>() => {
+            message!("write [{}]:{}", ip, port)
         }
         _ => match text.parse::<std::net::IpAddr>() {
-            Ok(ip) => format!("add a port: {}", SocketAddr::new(ip, 6379)),
-            Err(_) => "write address:port, [v6]:port or unix:/path; an address of this machine, not a name"
-                .to_owned(),
+            Ok(ip) => message!("add a port: {}", SocketAddr::new(ip, 6379)),
+            Err(_) => {
+                "write address:port, [v6]:port or unix:/path; an address of this machine, not a name".into()
+            }
         },
     }
 }

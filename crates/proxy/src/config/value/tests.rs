@@ -45,13 +45,13 @@ fn sizes() {
         assert_eq!(parse_size(text), Ok(bytes), "{text}");
     }
     for (text, hint) in [("10MB", "write 10MiB"), ("10k", "write 10KiB"), ("1gb", "write 1GiB")] {
-        assert_eq!(parse_size(text), Err(hint.to_owned()));
+        assert_eq!(parse_size(text), Err(hint.into()));
     }
     for text in ["", "KiB", "1.5MiB", "064KiB", "-1", "1 MiB", "18446744073709551615KiB", "1PiB"] {
         assert!(parse_size(text).is_err(), "{text}");
     }
-    assert_eq!(show_size(512 << 20), "512MiB");
-    assert_eq!(show_size(1_000), "1000");
+    assert_eq!(show_size(512 << 20), "512MiB".into());
+    assert_eq!(show_size(1_000), "1000".into());
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! RFC 3339 moments with an offset, as `until` is written.
 
+use std::fmt;
+
 use portcullis_acl::UnixSeconds;
+
+use crate::message::Harmless;
 
 /// `2026-12-31T18:00:00Z`, `2026-12-31T18:00:00.5+02:00`. A fraction is cut off, so an entry never lasts longer than
 /// written. `Err` is the hint.
@@ -37,6 +41,12 @@ pub(in crate::config) fn show(UnixSeconds(seconds): UnixSeconds) -> String {
     let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     let (year, month, day) = civil(days);
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
+}
+
+impl Harmless for UnixSeconds {
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&show(*self))
+    }
 }
 
 fn number(text: &str) -> Option<i64> {

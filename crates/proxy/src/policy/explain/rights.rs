@@ -1,8 +1,8 @@
 //! What the gate says to a user and a command, judged by the plan that judges those of clients.
 
 use portcullis_acl::{CommandPlan, Judgement, Permit, UnixSeconds};
-use portcullis_resp::command::keys::Frame;
-use portcullis_resp::command::{CommandId, id, lookup};
+use portcullis_resp::command::keys::{self, Frame};
+use portcullis_resp::command::{CommandId, id, lookup, lookup_subcommand};
 use portcullis_resp::{inline, reply, scan};
 use serde_json::{Value, json};
 
@@ -20,6 +20,7 @@ pub struct Question {
 /// A command as it is written to Redis.
 #[derive(Clone, Debug)]
 struct Command {
+    /// As an answer repeats it.
     line: String,
     frame: Vec<u8>,
     arguments: u64,
@@ -35,12 +36,33 @@ impl Question {
             let mut frame = Vec::new();
             match inline::canonicalise(line.as_bytes(), &mut frame) {
                 Ok(0) => Err("the command is empty: write --command 'GET report:1'".to_owned()),
-                Ok(arguments) => Ok(Command { line, frame, arguments }),
-                Err(error) => Err(format!("'{}' is no command: {error}", line.escape_debug())),
+                Ok(arguments) => Ok(Command { line: shown(&frame, arguments), frame, arguments }),
+                Err(error) => Err(format!("--command is no command: {error}")),
             }
         };
         Ok(Self { user, command: command.map(read).transpose()? })
     }
+}
+
+/// The name, the keys and the channels: what rules look at. Any other argument may be a password.
+fn shown(frame: &[u8], arguments: u64) -> String {
+    let args: Vec<&[u8]> = scan::arguments(frame).collect();
+    let top = args.first().and_then(|name| lookup(name)).unwrap_or(CommandId::UNKNOWN);
+    let subcommand = args.get(1).and_then(|name| lookup_subcommand(top, name));
+    let id = subcommand.unwrap_or(top);
+    let mut public = vec![0];
+    public.extend(subcommand.map(|_| 1));
+    let frame = Frame::new(frame, arguments);
+    // Keys that cannot be known are hidden with the rest.
+    let _ = keys::keys(id, &frame, |key| public.push(key.index));
+    keys::channels(id, &frame, |channel| public.push(channel.index));
+    let words = args.iter().enumerate().map(|(at, arg)| match public.contains(&at) {
+        true => String::from_utf8_lossy(arg).into_owned(),
+        false => "***".to_owned(),
+    });
+    let mut words: Vec<String> = words.collect();
+    words.dedup_by(|next, last| next == "***" && last == "***");
+    words.join(" ")
 }
 
 /// What one listener says to it.

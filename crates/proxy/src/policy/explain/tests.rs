@@ -176,6 +176,27 @@ fn a_user_and_a_command_have_lines_of_their_own() {
     assert_eq!(listener["command"]["reply"], Value::Null);
 }
 
+/// The command is repeated without arguments that may be passwords.
+#[test]
+fn a_command_is_repeated_by_its_name_and_keys() {
+    for (command, shown) in [
+        ("AUTH all CANARY", "AUTH ***"),
+        ("HELLO 3 AUTH all CANARY", "HELLO ***"),
+        ("config SET requirepass CANARY", "config SET ***"),
+        ("MIGRATE h 6379 \"\" 0 9 AUTH CANARY KEYS report:1", "MIGRATE *** report:1"),
+        ("SET report:1 CANARY EX 3", "SET report:1 ***"),
+        ("MGET report:1 report:2", "MGET report:1 report:2"),
+        ("NOSUCH CANARY", "NOSUCH ***"),
+    ] {
+        let (text, json) = rights("127.0.0.1", Some("all"), Some(command));
+        assert_eq!(json["listeners"][0]["command"]["command"], shown);
+        assert!(text.contains(&format!("public: {shown} ")), "{text}");
+        assert!(!format!("{text}{json}").contains("CANARY"), "{text}{json}");
+    }
+    let error = Question::new(None, Some("AUTH \"CANARY".to_owned())).unwrap_err();
+    assert!(!error.contains("CANARY"), "{error}");
+}
+
 /// The rule set that refuses is named, and what the client reads is what it reads.
 #[test]
 fn who_refuses_a_command_is_named() {
@@ -251,7 +272,7 @@ fn what_a_command_may_cost_is_explained() {
     let (text, json) = rights_by(COSTS, "127.0.0.1", None, Some("SCAN 0 COUNT 51"));
     assert!(
         text.contains(
-            "public: SCAN 0 COUNT 51 refused: limits.count, acl \"@public\" of listener public, \
+            "public: SCAN *** refused: limits.count, acl \"@public\" of listener public, \
              the client reads -ERR portcullis: COUNT above 50 is not allowed here\n"
         ),
         "{text}"

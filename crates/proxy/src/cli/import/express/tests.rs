@@ -5,7 +5,7 @@ fn net(text: &str) -> Net {
 }
 
 fn entries(nets: &[&str]) -> Vec<Entry> {
-    nets.iter().map(|text| Entry { net: net(text), origin: "as written".to_owned(), group: None }).collect()
+    nets.iter().map(|text| Entry { net: net(text), origin: "as written".into(), group: None }).collect()
 }
 
 fn sources(nets: &[&str]) -> Sources {
@@ -25,7 +25,7 @@ fn what_is_right_as_written_stays() {
     let lists = express(written, &exact, &sources(V4), &Sources::default());
     assert_eq!(shown(&lists.allow), ["10.0.0.0/8"]);
     assert_eq!(shown(&lists.deny), ["10.1.0.0/16"]);
-    assert_eq!(lists.allow[0].origin, "as written");
+    assert_eq!(lists.allow[0].origin, "as written".into());
 }
 
 #[test]

@@ -8,9 +8,10 @@ use ipnet::IpNet;
 
 use super::section::Section;
 use crate::cli::import::express::Entry;
-use crate::cli::import::notes::Notes;
+use crate::cli::import::notes::{Foreign, Notes};
 use crate::cli::import::sources::{Net, Sources};
 use crate::cli::import::text::decode;
+use crate::message::{Masked, Message, message};
 
 /// The largest list that is read from a file of its own.
 const MOST_BYTES: u64 = 32 << 20;
@@ -73,7 +74,8 @@ impl Acls {
             _ => return None,
         };
         let matched: Sources = nets.iter().copied().collect();
-        let entry = |net| Entry { net, origin: name.to_owned(), group: None };
+        let origin = message!("{}", Masked::known(name));
+        let entry = |net| Entry { net, origin: origin.clone(), group: None };
         Some(Acl { must: matched.clone(), may: matched, entries: nets.into_iter().map(entry).collect() })
     }
 
@@ -83,17 +85,17 @@ impl Acls {
 
     /// `src [-i] [-n] [-m ip] [-f FILE] [--] PATTERN...`
     pub(super) fn test(&self, words: &[String], line: usize, name: Option<&str>, notes: &mut Notes) -> Acl {
-        let what = format!(
-            "acl {}",
-            name.map_or_else(|| words.join(" "), |name| format!("{name} {}", words.join(" ")))
-        );
+        let what = match name {
+            Some(name) => message!("acl {} {}", notes.quote(name), notes.quote(&words.join(" "))),
+            None => message!("acl {}", notes.quote(&words.join(" "))),
+        };
         let [fetch, arguments @ ..] = words else { return Acl::unknown() };
         match fetch.as_str() {
             "src" => {}
             "always_true" => return self.named("TRUE").unwrap_or_default(),
             "always_false" => return Acl::default(),
             _ => {
-                notes.left_out(line, &what, "only src is known here, so whom it matches is in doubt");
+                notes.left_out(line, what, "only src is known here, so whom it matches is in doubt");
                 return Acl::unknown();
             }
         }
@@ -110,17 +112,14 @@ impl Acls {
                 "-m" if flags && arguments.next().is_some_and(|method| method == "ip") => {}
                 "--" if flags => flags = false,
                 word if flags && word.starts_with('-') => {
-                    notes.left_out(
-                        line,
-                        &what,
-                        "that flag is not known here, so whom it matches is in doubt",
-                    );
+                    notes.left_out(line, what, "that flag is not known here, so whom it matches is in doubt");
                     return Acl::unknown();
                 }
                 word => {
                     flags = false;
-                    if let Err(why) = list.pattern(word, format!("line {line}")) {
-                        notes.left_out(line, &format!("{word} of {what}"), why);
+                    if let Err(why) = list.pattern(word, message!("line {}", line)) {
+                        let pattern = notes.quote(word);
+                        notes.left_out(line, message!("{} of {}", pattern, what), why);
                     }
                 }
             }
@@ -134,8 +133,8 @@ impl Acls {
         let text = match read(&path) {
             Ok(bytes) => decode(&bytes),
             Err(error) => {
-                let why = format!("cannot be read ({error}), so whom it matches is in doubt");
-                notes.left_out(list.line, &format!("the list {name}"), &why);
+                let why = message!("cannot be read ({}), so whom it matches is in doubt", error);
+                notes.left_out(list.line, message!("the list {}", Masked::path(Path::new(name))), why);
                 list.acl.or(Acl::unknown());
                 return;
             }
@@ -146,8 +145,9 @@ impl Acls {
             if written.is_empty() || written.starts_with('#') {
                 continue;
             }
-            if let Err(why) = list.pattern(written, format!("{name}:{number}")) {
-                notes.left_out_of(&shown, number, written, why);
+            if let Err(why) = list.pattern(written, message!("{}:{}", Masked::path(Path::new(name)), number))
+            {
+                notes.left_out_of(&shown, number, Foreign(written), why);
             }
         }
     }
@@ -171,7 +171,7 @@ struct List<'a> {
 }
 
 impl List<'_> {
-    fn pattern(&mut self, text: &str, origin: String) -> Result<(), &'static str> {
+    fn pattern(&mut self, text: &str, origin: Message) -> Result<(), &'static str> {
         let net = network(text);
         let Some(net) = net else {
             self.acl.or(Acl::unknown());

@@ -3,6 +3,7 @@
 use super::section::{Line, Section};
 use crate::cli::import::notes::Notes;
 use crate::cli::import::place;
+use crate::message::message;
 
 /// Their addresses, those marked `backup` last.
 pub(super) fn servers(section: &Section, notes: &mut Notes) -> Vec<String> {
@@ -16,7 +17,7 @@ pub(super) fn servers(section: &Section, notes: &mut Notes) -> Vec<String> {
                     first.push(address)
                 }
             }
-            Err(why) => notes.left_out(line.number, &line.to_string(), why),
+            Err(why) => notes.left_out(line.number, line, why),
         }
     }
     first.append(&mut last);
@@ -40,7 +41,8 @@ fn server(line: &Line, notes: &mut Notes) -> Result<(String, bool), &'static str
     let others: Vec<&str> = parameters.iter().map(String::as_str).filter(|word| *word != "backup").collect();
     if !others.is_empty() {
         let why = "the gate probes its upstreams itself and tries their addresses in order";
-        notes.left_out(line.number, &format!("'{}' of server {}", others.join(" "), line.word(1)), why);
+        let what = message!("'{}' of server {}", notes.quote(&others.join(" ")), notes.quote(line.word(1)));
+        notes.left_out(line.number, what, why);
     }
     Ok((address, has("backup")))
 }

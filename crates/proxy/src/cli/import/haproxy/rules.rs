@@ -4,8 +4,9 @@
 use super::acl::{Acl, Acls};
 use super::section::{Line, Section};
 use crate::cli::import::express::{Entry, Lists};
-use crate::cli::import::notes::Notes;
+use crate::cli::import::notes::{Foreign, Notes};
 use crate::cli::import::sources::{Net, Sources};
+use crate::message::{Message, message};
 
 const STAGES: [&str; 3] = ["connection", "session", "content"];
 
@@ -66,23 +67,19 @@ impl Rules {
         let Some(stage) = STAGES.iter().position(|stage| *stage == line.word(1)) else {
             let harmless = line.word(1) == "inspect-delay";
             self.doubt |= !harmless;
-            notes.left_out(line.number, &line.to_string(), "it has no counterpart");
+            notes.left_out(line.number, line, "it has no counterpart");
             return;
         };
         let accept = match line.word(2) {
             "accept" => true,
             "reject" | "silent-drop" => false,
             action if GOES_ON.iter().any(|known| action.starts_with(known)) => {
-                notes.left_out(line.number, &line.to_string(), "it has no counterpart");
+                notes.left_out(line.number, line, "it has no counterpart");
                 return;
             }
             _ => {
                 self.doubt = true;
-                notes.left_out(
-                    line.number,
-                    &line.to_string(),
-                    "it has no counterpart, and may decide who gets in",
-                );
+                notes.left_out(line.number, line, "it has no counterpart, and may decide who gets in");
                 return;
             }
         };
@@ -98,11 +95,7 @@ impl Rules {
             } else {
                 "in doubt it refuses all whom it might match"
             };
-            notes.left_out(
-                line.number,
-                &line.to_string(),
-                &format!("whom it matches cannot be known here: {how}"),
-            );
+            notes.left_out(line.number, line, message!("whom it matches cannot be known here: {}", how));
         }
         self.stages[stage].push(Rule { accept, condition });
     }
@@ -147,7 +140,7 @@ impl Condition {
                 name => acls.named(name).unwrap_or_else(|| {
                     notes.left_out(
                         line,
-                        name,
+                        Foreign(name),
                         "there is no such acl in this section, so whom it matches is in doubt",
                     );
                     Acl::unknown()
@@ -238,6 +231,6 @@ fn written(stage: &[Rule], lists: &mut Lists) {
             }
         }
     }
-    let origin = "no rule for the rest: HAProxy admits it".to_owned();
+    let origin = Message::from("no rule for the rest: HAProxy admits it");
     lists.allow.extend(Net::all().map(|net| Entry { net, origin: origin.clone(), group: None }));
 }

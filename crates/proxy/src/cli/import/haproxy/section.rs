@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::cli::import::notes::Notes;
+use crate::cli::import::notes::{Notes, What};
+use crate::message::{Message, message};
 
 /// What a section is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +68,12 @@ impl fmt::Display for Line {
     }
 }
 
+impl What for &Line {
+    fn message(self, notes: &Notes) -> Message {
+        message!("{}", notes.quote(&self.to_string()))
+    }
+}
+
 /// All sections of a file.
 pub(super) fn read(text: &str, notes: &mut Notes) -> Vec<Section> {
     let mut sections: Vec<Section> = Vec::new();
@@ -77,12 +84,16 @@ pub(super) fn read(text: &str, notes: &mut Notes) -> Vec<Section> {
             continue;
         }
         if let Some(section) = title(&line) {
+            notes.learn(&section.name);
             sections.push(section);
             continue;
         }
+        if matches!(line.word(0), "acl" | "server") {
+            notes.learn(line.word(1));
+        }
         match sections.last_mut() {
             Some(section) => section.lines.push(line),
-            None => notes.left_out(number, &line.to_string(), "it stands in no section"),
+            None => notes.left_out(number, &line, "it stands in no section"),
         }
     }
     sections

@@ -6,6 +6,7 @@ use super::directive::Directive;
 use crate::cli::import::express::{Entry, Lists, express};
 use crate::cli::import::notes::Notes;
 use crate::cli::import::sources::{Net, Sources};
+use crate::message::{Masked, Message, message};
 
 /// The rules of one block, in order.
 #[derive(Clone, Debug, Default)]
@@ -21,7 +22,7 @@ struct Rule {
     allow: bool,
     /// `None`: `all`.
     net: Option<Net>,
-    written: String,
+    written: Message,
 }
 
 impl Rules {
@@ -30,14 +31,16 @@ impl Rules {
     }
 
     pub(super) fn push(&mut self, directive: &Directive, notes: &mut Notes) {
-        let (line, written) = (directive.line, directive.to_string());
+        let line = directive.line;
+        let written = message!("{}", notes.quote(&directive.to_string()));
         let allow = directive.name() == "allow";
         let net = match directive.words.as_slice() {
             [_, word] if word == "all" => Ok(None),
             [_, word] if word == "unix:" => Ok(Some(Net::Unix)),
             [_, word] => network(word).map(|(net, exact)| {
                 if !exact {
-                    notes.remark(line, &format!("nginx takes {word} for {net}, and so does this"));
+                    let text = message!("nginx takes {} for {}, and so does this", Masked::of(word), net);
+                    notes.remark(line, text);
                 }
                 Some(net)
             }),
@@ -46,7 +49,7 @@ impl Rules {
         match net {
             Ok(net) => self.list.push(Rule { line, allow, net, written }),
             Err(why) => {
-                notes.left_out(line, &written, why);
+                notes.left_out(line, written, why);
                 if !allow {
                     self.doubt.get_or_insert(line);
                 }
@@ -57,8 +60,8 @@ impl Rules {
     /// nginx judges each family by the rules that name it; of a family that none names it admits everybody.
     pub(super) fn lists(&self, reach: &Sources, line: usize, notes: &mut Notes) -> Lists {
         if let Some(doubtful) = self.doubt {
-            let why = format!("line {doubtful} might refuse any of them, so nobody is admitted");
-            notes.left_out(line, "its clients", &why);
+            let why = message!("line {} might refuse any of them, so nobody is admitted", doubtful);
+            notes.left_out(line, "its clients", why);
             return Lists::default();
         }
         let mut exact = Sources::default();
@@ -72,11 +75,12 @@ impl Rules {
             let about = |rule: &&Rule| rule.net.is_none_or(|net| Sources::from(net).is_within(&family));
             let rules: Vec<&Rule> = self.list.iter().filter(about).collect();
             if rules.is_empty() {
-                let what = format!("its clients over {name}");
-                let why = format!(
-                    "no allow or deny is about them, so nginx admits them all; write {net} into allow if that is meant"
+                let what = message!("its clients over {}", name);
+                let why = message!(
+                    "no allow or deny is about them, so nginx admits them all; write {} into allow if that is meant",
+                    net
                 );
-                notes.left_out(line, &what, &why);
+                notes.left_out(line, what, why);
                 continue;
             }
             exact = exact.or(&first_match(&rules, &family));
@@ -85,11 +89,11 @@ impl Rules {
         express(lists, &exact, reach, &Sources::default())
     }
 
-    fn report_unreachable(&self, family: &Sources, name: &str, notes: &mut Notes) {
+    fn report_unreachable(&self, family: &Sources, name: &'static str, notes: &mut Notes) {
         for rule in &self.list {
             if rule.allow && rule.net.is_some_and(|net| Sources::from(net).is_within(family)) {
-                let why = format!("nobody connects over {name} where this server listens");
-                notes.left_out(rule.line, &rule.written, &why);
+                let why = message!("nobody connects over {} where this server listens", name);
+                notes.left_out(rule.line, rule.written.clone(), why);
             }
         }
     }
@@ -110,7 +114,7 @@ fn first_match(rules: &[&Rule], family: &Sources) -> Sources {
 /// The rules as two lists, up to the first `all`, which decides for the rest.
 fn written(rules: &[&Rule], all: Net, lists: &mut Lists) {
     for rule in rules {
-        let origin = format!("line {}: {}", rule.line, rule.written);
+        let origin = message!("line {}: {}", rule.line, rule.written);
         let entry = |net| Entry { net, origin: origin.clone(), group: None };
         match rule.net.filter(|net| *net != all) {
             Some(net) if rule.allow => lists.allow.push(entry(net)),
@@ -123,7 +127,7 @@ fn written(rules: &[&Rule], all: Net, lists: &mut Lists) {
             }
         }
     }
-    let origin = "no rule for the rest: nginx admits it".to_owned();
+    let origin = Message::from("no rule for the rest: nginx admits it");
     lists.allow.push(Entry { net: all, origin, group: None });
 }
 

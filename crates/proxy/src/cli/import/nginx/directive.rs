@@ -4,6 +4,9 @@ use std::fmt;
 use std::iter::Peekable;
 use std::str::Chars;
 
+use crate::cli::import::notes::{Notes, What};
+use crate::message::{Message, message};
+
 /// nginx has no limit; its own blocks nest four deep.
 const DEEPEST: usize = 16;
 
@@ -30,11 +33,17 @@ impl fmt::Display for Directive {
     }
 }
 
+impl What for &Directive {
+    fn message(self, notes: &Notes) -> Message {
+        message!("{}", notes.quote(&self.to_string()))
+    }
+}
+
 /// Reads a whole file.
 ///
 /// # Errors
 /// The line and what is wrong there.
-pub(super) fn parse(text: &str) -> Result<Vec<Directive>, (usize, String)> {
+pub(super) fn parse(text: &str) -> Result<Vec<Directive>, (usize, Message)> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut reader = Reader { chars: text.chars().peekable(), line: 1 };
     let mut open: Vec<(Directive, Vec<Directive>)> = Vec::new();
@@ -49,13 +58,13 @@ pub(super) fn parse(text: &str) -> Result<Vec<Directive>, (usize, String)> {
                 }
                 words.push(word);
             }
-            Token::End if words.is_empty() => return Err((reader.line, "unexpected ';'".to_owned())),
+            Token::End if words.is_empty() => return Err((reader.line, "unexpected ';'".into())),
             Token::End => {
                 here.push(Directive { line: start, words: std::mem::take(&mut words), block: None });
             }
-            Token::Open if words.is_empty() => return Err((reader.line, "unexpected '{'".to_owned())),
+            Token::Open if words.is_empty() => return Err((reader.line, "unexpected '{'".into())),
             Token::Open if open.len() >= DEEPEST => {
-                return Err((reader.line, format!("more than {DEEPEST} blocks in each other")));
+                return Err((reader.line, message!("more than {} blocks in each other", DEEPEST)));
             }
             Token::Open => {
                 let directive = Directive { line: start, words: std::mem::take(&mut words), block: None };
@@ -63,7 +72,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Directive>, (usize, String)> {
             }
             Token::Close => {
                 let Some((mut directive, outside)) = open.pop().filter(|_| words.is_empty()) else {
-                    return Err((reader.line, "unexpected '}'".to_owned()));
+                    return Err((reader.line, "unexpected '}'".into()));
                 };
                 directive.block = Some(std::mem::replace(&mut here, outside));
                 here.push(directive);
@@ -72,8 +81,8 @@ pub(super) fn parse(text: &str) -> Result<Vec<Directive>, (usize, String)> {
     }
     match (words.is_empty(), open.is_empty()) {
         (true, true) => Ok(here),
-        (false, _) => Err((reader.line, "unexpected end of file, expecting ';' or '}'".to_owned())),
-        (true, false) => Err((reader.line, "unexpected end of file, expecting '}'".to_owned())),
+        (false, _) => Err((reader.line, "unexpected end of file, expecting ';' or '}'".into())),
+        (true, false) => Err((reader.line, "unexpected end of file, expecting '}'".into())),
     }
 }
 
@@ -90,7 +99,7 @@ struct Reader<'t> {
 }
 
 impl Reader<'_> {
-    fn token(&mut self) -> Result<Option<Token>, (usize, String)> {
+    fn token(&mut self) -> Result<Option<Token>, (usize, Message)> {
         loop {
             match self.chars.peek().copied() {
                 None => return Ok(None),
@@ -107,13 +116,13 @@ impl Reader<'_> {
         }
     }
 
-    fn quoted(&mut self, quote: char) -> Result<Token, (usize, String)> {
+    fn quoted(&mut self, quote: char) -> Result<Token, (usize, Message)> {
         let start = self.line;
         self.take();
         let mut word = String::new();
         loop {
             match self.take() {
-                None => return Err((start, "a quote that is not closed".to_owned())),
+                None => return Err((start, "a quote that is not closed".into())),
                 Some(c) if c == quote => break,
                 Some('\\') => self.escaped(&mut word),
                 Some(c) => word.push(c),
@@ -122,7 +131,7 @@ impl Reader<'_> {
         match self.chars.peek() {
             Some(c) if c.is_ascii_whitespace() || ";{)".contains(*c) => Ok(Token::Word(word)),
             None => Ok(Token::Word(word)),
-            Some(c) => Err((self.line, format!("unexpected '{c}' behind a quote"))),
+            Some(_) => Err((self.line, "unexpected text behind a quote".into())),
         }
     }
 

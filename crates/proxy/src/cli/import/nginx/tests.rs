@@ -61,7 +61,7 @@ fn rules_are_inherited_in_order_and_equivalent() {
 fn every_line_that_is_left_out_is_named() {
     let imported = nginx(FILE);
     for note in [
-        "old.conf:2: not carried over: user www-data: it is outside",
+        "old.conf:2: not carried over: user ***: it is outside",
         "old.conf:3: not carried over: events {...}: it is outside",
         "old.conf:6: not carried over: least_conn",
         "old.conf:8: not carried over: 'weight=5' of 10.0.0.5:6379",

@@ -1,11 +1,9 @@
 //! `192.168.?.*`: rinetd compares the text of an address, `?` with any one character, `*` with any number of them.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::rc::Rc;
 
-use crate::cli::import::notes::shown;
 use crate::cli::import::sources::{Net, Sources};
 
 /// More ranges from one pattern make a list that nobody can read; what it admits is in doubt then.
@@ -20,6 +18,11 @@ pub(super) struct Pattern(String);
 impl Pattern {
     pub(super) fn new(text: &str) -> Self {
         Self(text.to_owned())
+    }
+
+    /// As it is written.
+    pub(super) fn text(&self) -> &str {
+        &self.0
     }
 
     /// Whom it matches. `mapped`: on a socket for both families IPv4 peers read `::ffff:a.b.c.d`.
@@ -92,12 +95,6 @@ impl Matches {
 
     fn or(self, other: Self) -> Self {
         Self { must: self.must.or(&other.must), may: self.may.or(&other.may), why: self.why.or(other.why) }
-    }
-}
-
-impl fmt::Display for Pattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&shown(&self.0))
     }
 }
 

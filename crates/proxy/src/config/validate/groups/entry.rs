@@ -1,13 +1,16 @@
 //! One entry, wherever it stands: an address, `{cidr: ..., note: ...}` or `{group: NAME}`.
 
-use portcullis_acl::{Cidr, Entry, GroupId, Meta, PolicyBuilder, SourceId, TooMany, UnixSeconds};
+use std::fmt;
+
+use portcullis_acl::{Cidr, CidrError, Entry, GroupId, Meta, PolicyBuilder, SourceId, TooMany, UnixSeconds};
 
 use super::{Groups, Include};
-use crate::config::fields::{Fields, shown};
+use crate::config::fields::Fields;
 use crate::config::load::Scope;
 use crate::config::problem::Place;
 use crate::config::raw::{Node, Value};
 use crate::config::value::{self, time};
+use crate::message::{Harmless, Masked, message};
 
 impl Groups<'_> {
     /// One item of a list: an address, `{cidr: ..., note: ...}` or `{group: NAME}`.
@@ -27,7 +30,7 @@ impl Groups<'_> {
             }
             Value::Map(_) => self.long_entry(node, id, source, policy, scope),
             Value::Null | Value::List(_) => {
-                let message = format!("an entry must be an address or a mapping, not {}", node.kind());
+                let message = message!("an entry must be an address or a mapping, not {}", node.kind());
                 scope.problems.error(
                     &node.place,
                     message,
@@ -47,7 +50,11 @@ impl Groups<'_> {
     ) {
         if let Some(text) = broken_v6(node) {
             let message = "an IPv6 address that YAML took for a mapping";
-            scope.problems.error(&node.place, message, format!("put it in quotes: \"{text}\""));
+            scope.problems.error(
+                &node.place,
+                message,
+                message!("put it in quotes: \"{}\"", Masked::of(&text)),
+            );
             return;
         }
         let Some(mut fields) = Fields::of(node, "entry", &mut scope.problems) else { return };
@@ -79,16 +86,19 @@ impl Groups<'_> {
         match text.parse() {
             Ok(cidr) => Some(cidr),
             Err(_) if value::is_name(text) => {
-                let hint = match self.ids.contains_key(text) {
-                    true => format!("to include the group, write {{group: {text}}}"),
-                    false => "write an address such as 203.0.113.0/24, or {group: NAME} to include a group"
-                        .to_owned(),
+                let known = self.ids.contains_key(text);
+                let shown = if known { Masked::name(text) } else { Masked::of(text) };
+                let hint = match known {
+                    true => message!("to include the group, write {{group: {}}}", shown),
+                    false => {
+                        "write an address such as 203.0.113.0/24, or {group: NAME} to include a group".into()
+                    }
                 };
-                scope.problems.error(place, format!("'{}' is not an address", shown(text)), hint);
+                scope.problems.error(place, message!("'{}' is not an address", shown), hint);
                 None
             }
             Err(error) => {
-                scope.problems.error(place, format!("'{}': {error}", shown(text)), error.hint());
+                bad_address(text, &error, place, scope);
                 None
             }
         }
@@ -111,13 +121,13 @@ fn until(node: &Node, scope: &mut Scope) -> Option<UnixSeconds> {
     match time::parse(text) {
         Ok(until) => {
             if until <= scope.now {
-                let message = format!("'until' passed at {}: the entry counts as absent", time::show(until));
+                let message = message!("'until' passed at {}: the entry counts as absent", until);
                 scope.problems.warning(&node.place, message, "remove the entry, or set a later moment");
             }
             Some(until)
         }
         Err(hint) => {
-            scope.problems.error(&node.place, format!("'{}' is not a moment", shown(text)), hint);
+            scope.problems.error(&node.place, message!("'{}' is not a moment", Masked::moment(text)), hint);
             None
         }
     }
@@ -138,7 +148,22 @@ fn add(
 }
 
 pub(super) fn too_many(full: TooMany, place: &Place, scope: &mut Scope) {
-    scope.problems.error(place, full.to_string(), "");
+    scope.problems.error(place, message!("{}", full), "");
+}
+
+/// Notes what is no address.
+pub(super) fn bad_address(text: &str, error: &CidrError, place: &Place, scope: &mut Scope) {
+    let message = message!("'{}': {}", Masked::of(text), error.clone());
+    scope.problems.error(place, message, message!("{}", RightForm(error)));
+}
+
+/// The hint of an address error, which is made of parsed addresses.
+struct RightForm<'e>(&'e CidrError);
+
+impl Harmless for RightForm<'_> {
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.hint())
+    }
 }
 
 /// `- fe80::` without quotes is a mapping of `fe80:` to nothing.

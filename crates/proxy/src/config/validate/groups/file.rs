@@ -6,10 +6,10 @@ use std::sync::Arc;
 use portcullis_acl::{Cidr, Entry, GroupId, Meta, PolicyBuilder, SourceId};
 
 use super::Groups;
-use crate::config::fields::shown;
 use crate::config::load::{MAX_TEXT_FILE, MAX_YAML_FILE, Scope};
 use crate::config::problem::Place;
 use crate::config::raw::{self, Value};
+use crate::message::{Masked, message};
 
 /// Adds the file's entries; the number of entries it has, `None` when it could not be read.
 pub(super) fn read(
@@ -52,7 +52,7 @@ fn yaml_list(
         Value::Null => &[],
         Value::Map(entries) if entries.is_empty() => &[],
         Value::Map(_) | Value::Scalar(_) => {
-            let message = format!("a group file must be a list, not {}", tree.kind());
+            let message = message!("a group file must be a list, not {}", tree.kind());
             scope.problems.error(&tree.place, message, "write one entry a line: - 203.0.113.0/24");
             return None;
         }
@@ -94,10 +94,11 @@ fn plain(
             Err(_) if written.starts_with("- ") => {
                 let hint =
                     "a YAML list belongs in a file named *.yaml; in other files write one address a line";
-                scope.problems.error(&place(), format!("'{}' in a plain-text list", shown(written)), hint);
+                let message = message!("'- {}' in a plain-text list", Masked::of(&written[2..]));
+                scope.problems.error(&place(), message, hint);
             }
             Err(error) => {
-                scope.problems.error(&place(), format!("'{}': {error}", shown(written)), error.hint());
+                super::entry::bad_address(written, &error, &place(), scope);
             }
         }
     }

@@ -7,6 +7,7 @@ use crate::config::load::Scope;
 use crate::config::model::{AdminBind, Bind};
 use crate::config::problem::Place;
 use crate::config::value::socket::Local;
+use crate::message::{Masked, Message, message};
 
 /// Each takes a descriptor from the clients, and is compared with all others.
 const MOST: usize = 1024;
@@ -21,15 +22,16 @@ impl Listeners<'_> {
             .flat_map(|read| read.binds.iter().map(|(bind, place)| (bind.clone(), place.clone(), read.name)))
             .collect();
         if let Some((_, place, _)) = all.get(MOST) {
-            scope.problems.error(place, format!("more than {MOST} addresses to listen on"), "use fewer");
+            scope.problems.error(place, message!("more than {} addresses to listen on", MOST), "use fewer");
             return;
         }
         for (later, (bind, place, _)) in all.iter().enumerate() {
             if let Some((other, at, name)) = all[..later].iter().find(|(other, _, _)| collide(other, bind)) {
-                let message = format!(
-                    "{} is taken by {} of listener '{name}' (line {})",
+                let message = message!(
+                    "{} is taken by {} of listener '{}' (line {})",
                     show(bind),
                     show(other),
+                    Masked::name(name),
                     at.line
                 );
                 scope.problems.error(place, message, "choose another address or port");
@@ -42,7 +44,7 @@ impl Listeners<'_> {
         for (bind, place, _) in
             all.iter().filter(|(bind, _, _)| admin.as_ref().is_some_and(|admin| collide(bind, admin)))
         {
-            let message = format!("{} is taken by the admin endpoint", show(bind));
+            let message = message!("{} is taken by the admin endpoint", show(bind));
             let hint = "choose another port, or another one for admin: {bind: ...}, or admin: off";
             scope.problems.error(place, message, hint);
         }
@@ -85,9 +87,9 @@ fn collide(one: &Local, other: &Local) -> bool {
     }
 }
 
-fn show(bind: &Local) -> String {
+fn show(bind: &Local) -> Message {
     match bind {
-        Local::Tcp(addr) => addr.to_string(),
-        Local::Unix(path) => format!("unix:{}", path.display()),
+        Local::Tcp(addr) => message!("{}", *addr),
+        Local::Unix(path) => message!("unix:{}", Masked::path(path)),
     }
 }

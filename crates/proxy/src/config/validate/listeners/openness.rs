@@ -12,19 +12,20 @@ use crate::config::model::{Auth, Connections};
 use crate::config::problem::Place;
 use crate::config::validate::upstreams::Upstreams;
 use crate::config::validate::users::Users;
+use crate::message::{Masked, message};
 
 impl Listeners<'_> {
     /// Warns of listeners that admit nobody.
     pub(in crate::config::validate) fn report_empty(&self, policy: &Policy, scope: &mut Scope) {
         for read in self.list.iter().flatten() {
-            let name = read.name;
+            let name = Masked::name(read.name);
             match &read.settings.allow {
                 None => {
-                    let message = format!("listener '{name}' has no 'allow': it admits nobody");
+                    let message = message!("listener '{}' has no 'allow': it admits nobody", name);
                     scope.problems.warning(read.place, message, "write allow: [GROUP or address, ...]");
                 }
                 Some((_, place)) if policy.allowed_entries(read.index) == 0 => {
-                    let message = format!("listener '{name}' has an empty 'allow': it admits nobody");
+                    let message = message!("listener '{}' has an empty 'allow': it admits nobody", name);
                     scope.problems.warning(place, message, "add a group or an address");
                 }
                 Some(_) => {}
@@ -45,13 +46,14 @@ impl Listeners<'_> {
             };
             let trust = read.settings.auth == Some(Auth::Trust);
             if trust && read.settings.allow_anonymous_internet != Some(true) {
+                let name = Masked::name(read.name);
                 let message =
-                    format!("listener '{}' admits {whom} without a password (auth: trust)", read.name);
+                    message!("listener '{}' admits {} without a password (auth: trust)", name, whom);
                 let hint = "name the networks, or write auth: passthrough; if it is meant, add allow_anonymous_internet: true";
                 scope.problems.error(place, message, hint);
             } else {
                 let how = if trust { " without a password" } else { "" };
-                let message = format!("listener '{}' admits {whom}{how}", read.name);
+                let message = message!("listener '{}' admits {}{}", Masked::name(read.name), whom, how);
                 scope.problems.warning(place, message, "name the networks that need it");
             }
         }
@@ -60,20 +62,20 @@ impl Listeners<'_> {
     /// Whether `auth` and `users` go together.
     pub(in crate::config::validate) fn meet_users(&self, scope: &mut Scope) {
         for read in self.list.iter().flatten() {
-            let name = read.name;
+            let name = Masked::name(read.name);
             let by_users = read.settings.auth == Some(Auth::Users);
             match &read.settings.users {
                 Some((users, place)) if by_users && users.is_empty() && !read.settings.broken => {
-                    let message = format!("listener '{name}' names no user: nobody can log in");
+                    let message = message!("listener '{}' names no user: nobody can log in", name);
                     scope.problems.error(place, message, "write users: [NAME, ...]");
                 }
                 None if by_users && !read.settings.broken => {
-                    let message = format!("listener '{name}' has auth: users and names none");
+                    let message = message!("listener '{}' has auth: users and names none", name);
                     scope.problems.error(read.place, message, "write users: [NAME, ...]");
                 }
                 Some((_, place)) if !by_users && !read.settings.broken => {
                     let auth = read.settings.auth.unwrap_or(Auth::Passthrough).as_str();
-                    let message = format!("listener '{name}' names users, and auth is {auth}");
+                    let message = message!("listener '{}' names users, and auth is {}", name, auth);
                     scope.problems.error(place, message, "write auth: users, or leave the users out");
                 }
                 _ => {}
@@ -83,7 +85,7 @@ impl Listeners<'_> {
                 scope.problems.error(read.place, "user_from without auth: users", hint);
             }
             if by_users && read.limits.per_source().auth_failures.is_none() {
-                let message = format!("listener '{name}' lets passwords be tried without end");
+                let message = message!("listener '{}' lets passwords be tried without end", name);
                 let hint = "set limits: {per_source: {auth_failures: 10/1m, block_for: 10m}}";
                 scope.problems.warning(read.place, message, hint);
             }
@@ -98,9 +100,11 @@ impl Listeners<'_> {
             let passes = read.settings.auth.unwrap_or(Auth::Passthrough) == Auth::Passthrough;
             let Some(upstream) = shared.filter(|_| passes) else { continue };
             let default = if read.settings.auth.is_none() { ", the default" } else { "" };
-            let message = format!(
-                "listener '{}' lets its clients log in to Redis themselves (auth: passthrough{default}), and upstream '{}' has connections: shared",
-                read.name, upstream.name
+            let message = message!(
+                "listener '{}' lets its clients log in to Redis themselves (auth: passthrough{}), and upstream '{}' has connections: shared",
+                Masked::name(read.name),
+                default,
+                Masked::name(upstream.name)
             );
             let hint = "write auth: trust or auth: users, or connections: dedicated";
             scope.problems.error(read.place, message, hint);
@@ -147,7 +151,7 @@ impl Listeners<'_> {
             if !told.contains(&place) {
                 told.push(place);
                 let hint = "add acl: \"@public\" to the listener, or leave it out";
-                scope.problems.warning(place, format!("{key} does nothing: no acl has @public"), hint);
+                scope.problems.warning(place, message!("{} does nothing: no acl has @public", key), hint);
             }
         }
     }
@@ -166,9 +170,9 @@ impl Listeners<'_> {
             users.entry(upstream).or_default().push(auth);
             let credentials = upstreams.get(upstream).and_then(|read| read.credentials);
             if auth == Auth::Trust && credentials.is_some() && read.settings.acl.is_none() {
-                let message = format!(
+                let message = message!(
                     "listener '{}' trusts its clients with every command: CONFIG GET requirepass would show them the upstream's password",
-                    read.name
+                    Masked::name(read.name)
                 );
                 let hint =
                     "add acl: \"@public\", or give the upstream a Redis user without dangerous commands";
@@ -181,10 +185,10 @@ impl Listeners<'_> {
                 && read.settings.acl.is_none()
                 && !unruled.is_empty()
             {
-                let message = format!(
+                let message = message!(
                     "listener '{}' lets {} run every command with the upstream's own login: CONFIG GET requirepass would show its password",
-                    read.name,
-                    unruled.join(", ")
+                    Masked::name(read.name),
+                    Masked::names(unruled)
                 );
                 let hint =
                     "add acl: \"@public\" to the listener, or an acl or upstream_credentials to the user";
@@ -196,7 +200,7 @@ impl Listeners<'_> {
                 (None, _) => {
                     scope.problems.warning(
                         read.place,
-                        format!("no listener uses upstream '{}'", read.name),
+                        message!("no listener uses upstream '{}'", Masked::name(read.name)),
                         "",
                     );
                 }

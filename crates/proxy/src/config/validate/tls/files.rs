@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use crate::config::load::Scope;
 use crate::config::raw::Node;
 use crate::config::value;
-use crate::config::value::time::show;
+use crate::message::{Masked, Message, message};
 use crate::tls::{Facts, Identity, Issuers};
 
 /// All CAs of a system have some 300 KiB. A revocation list of a busy CA may have more than that.
@@ -52,7 +52,7 @@ pub(super) fn identity(cert: &Node, key: &Node, r#use: Use, scope: &mut Scope) -
             let named = value::text(cert, "cert", &mut scope.problems)?;
             scope.problems.error(
                 &key.place,
-                format!("the private key is not that of the certificate in {named}"),
+                message!("the private key is not that of the certificate in {}", Masked::path(Path::new(named))),
                 "name the key that the certificate was made for; the server's own certificate comes first in its file",
             );
             None
@@ -72,12 +72,13 @@ pub(super) fn identity(cert: &Node, key: &Node, r#use: Use, scope: &mut Scope) -
 pub(super) fn issuers(node: &Node, scope: &mut Scope) -> Option<Issuers> {
     let (path, certificates) = certificates(node, "CA certificate", scope)?;
     let Ok(issuers) = Issuers::of(&certificates) else {
-        let message = format!("a certificate in {} cannot be read", path.display());
+        let message = message!("a certificate in {} cannot be read", Masked::path(&path));
         scope.problems.error(&node.place, message, "see which with openssl storeutl -noout -text -certs");
         return None;
     };
     for facts in certificates.iter().filter_map(Facts::of).filter(|facts| facts.not_after < scope.now) {
-        let message = format!("a CA certificate in {} expired on {}", path.display(), show(facts.not_after));
+        let file = Masked::path(&path);
+        let message = message!("a CA certificate in {} expired on {}", file, facts.not_after);
         scope.problems.warning(&node.place, message, "remove it, or replace it by the new one");
     }
     Some(issuers)
@@ -90,14 +91,14 @@ pub(super) fn revoked(node: &Node, scope: &mut Scope) -> Option<Vec<CertificateR
     let lists = match lists {
         Ok(lists) if !lists.is_empty() => lists,
         _ => {
-            let message = format!("no revocation list in {}", path.display());
+            let message = message!("no revocation list in {}", Masked::path(&path));
             scope.problems.error(&node.place, message, hint("X509 CRL", "crl", &bytes));
             return None;
         }
     };
     for der in &lists {
         let Ok((_, list)) = CertificateRevocationList::from_der(der) else {
-            let message = format!("a revocation list in {} cannot be read", path.display());
+            let message = message!("a revocation list in {} cannot be read", Masked::path(&path));
             scope.problems.error(&node.place, message, "see which with openssl crl -noout -text");
             return None;
         };
@@ -105,7 +106,7 @@ pub(super) fn revoked(node: &Node, scope: &mut Scope) -> Option<Vec<CertificateR
         if due.is_some_and(|due| due < scope.now) {
             scope.problems.warning(
                 &node.place,
-                format!("a revocation list in {} has expired: its clients are refused", path.display()),
+                message!("a revocation list in {} has expired: its clients are refused", Masked::path(&path)),
                 "get the new one from the CA",
             );
         }
@@ -115,9 +116,9 @@ pub(super) fn revoked(node: &Node, scope: &mut Scope) -> Option<Vec<CertificateR
 
 fn chain(node: &Node, r#use: Use, scope: &mut Scope) -> Option<Vec<CertificateDer<'static>>> {
     let (path, chain) = certificates(node, "certificate", scope)?;
-    let file = path.display();
+    let file = Masked::path(&path);
     let Some(facts) = chain.first().and_then(Facts::of) else {
-        let message = format!("the certificate in {file} cannot be read");
+        let message = message!("the certificate in {} cannot be read", file);
         scope.problems.error(&node.place, message, "see what it is with openssl x509 -noout -text");
         return None;
     };
@@ -125,14 +126,14 @@ fn chain(node: &Node, r#use: Use, scope: &mut Scope) -> Option<Vec<CertificateDe
     let soon = SOON.min(facts.not_after.0.saturating_sub(facts.not_before.0) / 4);
     let left = facts.not_after.0.saturating_sub(scope.now.0);
     if left < 0 {
-        let message = format!("the certificate in {file} expired on {}", show(facts.not_after));
+        let message = message!("the certificate in {} expired on {}", file, facts.not_after);
         problems.warning(&node.place, message, "renew it: who verifies it refuses it");
     } else if left < soon {
-        let message = format!("the certificate in {file} expires on {}", show(facts.not_after));
+        let message = message!("the certificate in {} expires on {}", file, facts.not_after);
         problems.warning(&node.place, message, "renew it");
     }
     if facts.not_before > scope.now {
-        let message = format!("the certificate in {file} is not valid before {}", show(facts.not_before));
+        let message = message!("the certificate in {} is not valid before {}", file, facts.not_before);
         problems.warning(&node.place, message, "see whether the clock is right");
     }
     let (fits, whose) = match r#use {
@@ -140,7 +141,7 @@ fn chain(node: &Node, r#use: Use, scope: &mut Scope) -> Option<Vec<CertificateDe
         Use::Client => (facts.for_clients, "a client's"),
     };
     if !fits {
-        let message = format!("the certificate in {file} is not for {whose} use (extended key usage)");
+        let message = message!("the certificate in {} is not for {} use (extended key usage)", file, whose);
         problems.warning(&node.place, message, "issue one that is: who verifies it refuses it");
     }
     Some(chain)
@@ -148,7 +149,7 @@ fn chain(node: &Node, r#use: Use, scope: &mut Scope) -> Option<Vec<CertificateDe
 
 fn certificates(
     node: &Node,
-    what: &str,
+    what: &'static str,
     scope: &mut Scope,
 ) -> Option<(PathBuf, Vec<CertificateDer<'static>>)> {
     let (path, bytes) = read(node, what, scope)?;
@@ -156,13 +157,13 @@ fn certificates(
     match all {
         Ok(all) if !all.is_empty() => Some((path, all)),
         Ok(_) => {
-            let message = format!("no certificate in {}", path.display());
+            let message = message!("no certificate in {}", Masked::path(&path));
             scope.problems.error(&node.place, message, hint("CERTIFICATE", "x509", &bytes));
             None
         }
         // What is wrong is not quoted: it may be part of a key.
         Err(_) => {
-            let message = format!("{} is damaged: a PEM section in it is broken", path.display());
+            let message = message!("{} is damaged: a PEM section in it is broken", Masked::path(&path));
             scope.problems.error(&node.place, message, "copy it again, whole");
             None
         }
@@ -176,12 +177,12 @@ fn private_key(node: &Node, scope: &mut Scope) -> Option<PrivateKeyDer<'static>>
         return Some(key);
     }
     if contains(&bytes, b"ENCRYPTED") {
-        let message = format!("the private key in {} is encrypted", path.display());
+        let message = message!("the private key in {} is encrypted", Masked::path(&path));
         let hint =
             "decrypt it with openssl pkey -in FILE -out NEW, and keep that where only portcullis can read it";
         scope.problems.error(&node.place, message, hint);
     } else {
-        let message = format!("no private key in {}", path.display());
+        let message = message!("no private key in {}", Masked::path(&path));
         scope.problems.error(&node.place, message, hint("PRIVATE KEY", "pkey", &bytes));
     }
     None
@@ -190,17 +191,17 @@ fn private_key(node: &Node, scope: &mut Scope) -> Option<PrivateKeyDer<'static>>
 fn warn_if_open(path: &Path, node: &Node, scope: &mut Scope) {
     const OTHERS_READ: u32 = 0o004;
     if fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & OTHERS_READ != 0) {
-        let message = format!("everybody can read the private key in {}", path.display());
+        let message = message!("everybody can read the private key in {}", Masked::path(path));
         scope.problems.warning(&node.place, message, "chmod 640, and give it the group that runs portcullis");
     }
 }
 
-fn read(node: &Node, what: &str, scope: &mut Scope) -> Option<(PathBuf, Zeroizing<Vec<u8>>)> {
+fn read(node: &Node, what: &'static str, scope: &mut Scope) -> Option<(PathBuf, Zeroizing<Vec<u8>>)> {
     let path = scope.base.join(value::text(node, what, &mut scope.problems)?);
     match scope.read_bytes(&path, MAX_FILE) {
         Ok(bytes) => Some((path, Zeroizing::new(bytes))),
         Err((reason, hint)) => {
-            let message = format!("cannot read the {what} from {}: {reason}", path.display());
+            let message = message!("cannot read the {} from {}: {}", what, Masked::path(&path), reason);
             scope.problems.error(&node.place, message, hint);
             None
         }
@@ -208,7 +209,7 @@ fn read(node: &Node, what: &str, scope: &mut Scope) -> Option<(PathBuf, Zeroizin
 }
 
 /// What a file without the section that is looked for may be instead.
-fn hint(section: &str, command: &str, bytes: &[u8]) -> String {
+fn hint(section: &'static str, command: &'static str, bytes: &[u8]) -> Message {
     /// DER begins with a sequence.
     const SEQUENCE: u8 = 0x30;
     let others = [
@@ -218,13 +219,14 @@ fn hint(section: &str, command: &str, bytes: &[u8]) -> String {
     ];
     let begins = |name: &str| contains(bytes, format!("{name}-----").as_bytes());
     if bytes.first() == Some(&SEQUENCE) {
-        return format!(
-            "it seems to be DER: openssl {command} -inform der -in FILE -out FILE.pem makes it PEM"
+        return message!(
+            "it seems to be DER: openssl {} -inform der -in FILE -out FILE.pem makes it PEM",
+            command
         );
     }
     match others.iter().find(|(name, _)| *name != section && begins(name)) {
-        Some((_, what)) => format!("it holds {what}: name the file with '-----BEGIN {section}-----'"),
-        None => format!("name a PEM file, with '-----BEGIN {section}-----'"),
+        Some((_, what)) => message!("it holds {}: name the file with '-----BEGIN {}-----'", *what, section),
+        None => message!("name a PEM file, with '-----BEGIN {}-----'", section),
     }
 }
 

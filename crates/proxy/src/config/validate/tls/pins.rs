@@ -1,20 +1,22 @@
 //! `pin`: certificates by their SHA-256.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use crate::config::load::Scope;
 use crate::config::raw::Node;
 use crate::config::value;
+use crate::message::{Harmless, Message, message};
 use crate::tls::{FINGERPRINT, Pin, PinError, Trust};
 
 /// A pin or a list of them. `other`: a key that a pin leaves nothing to do for.
-pub(super) fn pins(node: &Node, other: Option<(&str, &Node)>, scope: &mut Scope) -> Option<Trust> {
+pub(super) fn pins(node: &Node, other: Option<(&'static str, &Node)>, scope: &mut Scope) -> Option<Trust> {
     let mut pins = Some(BTreeSet::new());
     if let Some((name, other)) = other {
         scope.problems.error(
             &other.place,
-            format!("'{name}' beside 'pin': a pin trusts a certificate whatever CA issued it"),
-            format!("leave out {name} or pin"),
+            message!("'{}' beside 'pin': a pin trusts a certificate whatever CA issued it", name),
+            message!("leave out {} or pin", name),
         );
         pins = None;
     }
@@ -38,12 +40,19 @@ fn one(node: &Node, scope: &mut Scope) -> Option<Pin> {
     match Pin::parse(value::text(node, "pin", &mut scope.problems)?) {
         Ok(pin) => Some(pin),
         Err(error @ (PinError::Prefix | PinError::Digits | PinError::Length(_))) => {
-            scope.problems.error(&node.place, format!("pin is not a SHA-256: {error}"), hint());
+            scope.problems.error(&node.place, message!("pin is not a SHA-256: {}", error), hint());
             None
         }
     }
 }
 
-fn hint() -> String {
-    format!("write \"sha256:\" and what {FINGERPRINT} prints behind '=', with or without colons")
+fn hint() -> Message {
+    message!("write \"sha256:\" and what {} prints behind '=', with or without colons", FINGERPRINT)
+}
+
+/// It quotes nothing.
+impl Harmless for PinError {
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }

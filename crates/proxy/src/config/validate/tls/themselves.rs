@@ -1,5 +1,6 @@
 //! Certificates of `ca` and `client_ca` that are refused where a peer shows them, and how to mend that.
 
+use std::fmt;
 use std::time::Duration;
 
 use rustls::Error;
@@ -7,6 +8,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 
 use crate::config::load::Scope;
 use crate::config::raw::Node;
+use crate::message::{Harmless, message};
 use crate::tls::{FINGERPRINT, Issuers, Role, Signing, TlsFault, WantedName, judge_itself};
 
 /// The file of certificates of an upstream or a listener.
@@ -35,8 +37,9 @@ impl File<'_> {
             scope.problems.warning(
                 &self.node.place,
                 "a certificate of client_ca has CA:TRUE and no key usage: with user_from its holder can issue one for any user",
-                format!(
-                    "if it is a client's own, write pin instead of client_ca ({FINGERPRINT}); if it is a CA's, issue it again with openssl req -x509 -addext keyUsage=critical,keyCertSign,cRLSign"
+                message!(
+                    "if it is a client's own, write pin instead of client_ca ({}); if it is a CA's, issue it again with openssl req -x509 -addext keyUsage=critical,keyCertSign,cRLSign",
+                    FINGERPRINT
                 ),
             );
         }
@@ -81,9 +84,26 @@ impl File<'_> {
         let fault = TlsFault::from(error);
         // That of expiry was noted as the file was read.
         if !fault.is_of_expiry() {
-            let message = format!("{whose} that shows a certificate of this file is refused: {fault}");
-            scope.problems.warning(&self.node.place, message, fault.advice_on_certificate(self.key, role));
+            let advice = Advice(fault.advice_on_certificate(self.key, role));
+            let message = message!("{} that shows a certificate of this file is refused: {}", whose, fault);
+            scope.problems.warning(&self.node.place, message, message!("{}", advice));
         }
+    }
+}
+
+/// Its names are those of a certificate, and the host name that is asked for.
+impl Harmless for TlsFault {
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What to do about a fault: the name of the upstream or listener is all that it has of the file.
+struct Advice(String);
+
+impl Harmless for Advice {
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
