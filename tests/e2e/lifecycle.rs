@@ -45,6 +45,63 @@ fn what_is_in_flight_finishes() {
     assert_eq!(gate.process().wait().code(), Some(0));
 }
 
+/// A client that has not read a reply of 64 MiB, so that the gate has something to finish.
+fn with_a_reply_in_flight(gate: &Gate) -> (Client, u64) {
+    const SIZE: u64 = 64 * 1024 * 1024;
+    let mut client = gate.connect();
+    client.asks(&format!("SETRANGE big {} x", SIZE - 1), &format!(":{SIZE}"));
+    client.send("GET big");
+    client.gets_raw(format!("${SIZE}\r\n").as_bytes());
+    (client, SIZE)
+}
+
+/// A terminal sends SIGINT to the whole group, and a wrapper sends it again: that is one wish to stop.
+#[test]
+fn interrupts_at_once_are_one() {
+    let redis = Redis::plain();
+    let mut gate = Gate::before(&redis).start();
+    let (mut client, size) = with_a_reply_in_flight(&gate);
+    for _ in 0..3 {
+        gate.process().signal(Signal::INT);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(gate.process().ended(), None, "ended with a reply in flight");
+    client.read_through(size, |_| ());
+    client.gets_raw(b"\r\n");
+    client.is_closed();
+    assert_eq!(gate.process().wait().code(), Some(0));
+}
+
+/// Pressed again when it does not stop, Ctrl-C stops it at once.
+#[test]
+fn a_later_interrupt_is_a_second_one() {
+    let redis = Redis::plain();
+    let mut gate = Gate::before(&redis).start();
+    let (_client, _) = with_a_reply_in_flight(&gate);
+    gate.process().signal(Signal::INT);
+    std::thread::sleep(Duration::from_millis(400));
+    assert_eq!(gate.process().ended(), None, "ended with a reply in flight");
+    gate.process().signal(Signal::INT);
+    assert_eq!(gate.process().wait().code(), Some(1));
+}
+
+/// Scripts for other servers send these to reopen logs. SIGPIPE is what a closed terminal leaves.
+#[test]
+fn signals_for_other_programs_do_not_end_it() {
+    let redis = Redis::plain();
+    let mut gate = Gate::before(&redis).start();
+    let mut client = gate.connect();
+    for signal in [Signal::USR1, Signal::USR2, Signal::PIPE] {
+        gate.process().signal(signal);
+    }
+    for name in ["SIGUSR1", "SIGUSR2"] {
+        eventually("the log says so", || gate.stderr().contains(&format!("{name} is ignored")).then_some(()));
+    }
+    client.asks("PING", "+PONG");
+    assert_eq!(gate.process().ended(), None);
+}
+
 fn is_served(gate: &Gate) -> bool {
     let Ok(stream) = std::net::TcpStream::connect(gate.address()) else { return false };
     drop(stream);

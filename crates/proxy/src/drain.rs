@@ -14,12 +14,20 @@ const CUT_GRACE: Duration = Duration::from_secs(2);
 /// How often the threads are looked at while they drain.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// SIGINTs within this time are one: a terminal sends it to the whole process group, and what started the gate (npm,
+/// docker, a shell script) sends it again, within milliseconds or later on a busy machine. A person who presses Ctrl-C
+/// twice faster than this presses it a third time.
+const ECHO: Duration = Duration::from_millis(250);
+
 /// The signals that the gate answers to.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    /// Other programs reopen their logs at these, and scripts send them: they must not end the gate.
+    user: [Signal; 2],
+    interrupted: Option<Instant>,
 }
 
 impl Signals {
@@ -32,16 +40,37 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            user: [signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?],
+            interrupted: None,
         })
     }
 
     /// The next one. Dropped before that, none is missed.
     pub async fn next(&mut self) -> Told {
-        tokio::select! {
-            _ = self.terminate.recv() => Told::Stop,
-            _ = self.interrupt.recv() => Told::Stop,
-            _ = self.hangup.recv() => Told::Reload,
+        loop {
+            let [user1, user2] = &mut self.user;
+            let ignored = tokio::select! {
+                _ = self.terminate.recv() => return Told::Stop,
+                _ = self.interrupt.recv() => match self.is_echo() {
+                    true => continue,
+                    false => return Told::Stop,
+                },
+                _ = self.hangup.recv() => return Told::Reload,
+                _ = user1.recv() => "SIGUSR1",
+                _ = user2.recv() => "SIGUSR2",
+            };
+            tracing::info!("{ignored} is ignored: SIGHUP reloads the configuration and reopens audit files");
         }
+    }
+
+    /// Whether a SIGINT that is here belongs to the one before it.
+    fn is_echo(&mut self) -> bool {
+        let now = Instant::now();
+        if self.interrupted.is_some_and(|before| now.duration_since(before) < ECHO) {
+            return true;
+        }
+        self.interrupted = Some(now);
+        false
     }
 
     /// Until SIGTERM or SIGINT; while the gate stops, no other matters.
