@@ -207,6 +207,27 @@ fn a_sender_that_is_not_trusted_any_more_takes_its_clients_with_it() {
     assert_eq!(again.read_to_end().0, DENIED, "judged by its own address, its header unread");
 }
 
+/// A sender that opens connections and says nothing leaves room for another one.
+#[test]
+fn a_silent_sender_leaves_room_for_another() {
+    let redis = Redis::plain();
+    let gate = Gate::before(&redis)
+        .bind("0.0.0.0:{port}")
+        .allow(&format!("[{ALLOWED}]"))
+        .listener("proxy_protocol: {from: [127.0.0.2, 127.0.0.4]}")
+        .listener("limits: {timeouts: {proxy_header: 1m}}")
+        .start();
+    // More than may wait altogether.
+    let silent: Vec<Client> = (0..1100).map(|_| from(&gate, "127.0.0.2")).collect();
+    eventually("the silent sender has its share", || {
+        (gate.metric("connections_refused_total", &[("reason", "limit")]) >= 76.0).then_some(())
+    });
+    let mut other = from(&gate, "127.0.0.4");
+    other.send_raw(&[&v1(ALLOWED)[..], PING].concat());
+    other.gets_raw(b"+PONG\r\n");
+    drop(silent);
+}
+
 /// A header that is awaited holds up nobody who wants the port: a reload may bind it in another way at once.
 #[test]
 fn an_awaited_header_does_not_keep_the_port() {

@@ -1,6 +1,7 @@
 //! The public side: one thread that accepts, judges, and hands what it admits to the workers.
 
 pub mod denials;
+mod headers;
 pub mod shadow;
 pub mod sources;
 pub mod state;
@@ -22,6 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet, spawn_local, yield_now};
 use tokio::time::{Instant, sleep};
 
+use self::headers::{Awaited, Headers};
 use self::state::ListenerState;
 use crate::config::{Bind, Tcp};
 use crate::connection::admit::{Admitted, Client, Refused, admit};
@@ -40,10 +42,6 @@ const BATCH: usize = 16;
 /// retried at once, it would burn a core (tokio issue 3529).
 const BACK_OFF: Duration = Duration::from_millis(5);
 const MAX_BACK_OFF: Duration = Duration::from_millis(100);
-
-/// So many connections of one address may wait for their PROXY header at a time, which senders write at once: more means that a sender
-/// has gone wrong, and each holds a descriptor that no limit on clients covers yet.
-const MAX_HEADERS: usize = 1024;
 
 /// A lasting failure to accept is logged once in this time.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
@@ -156,7 +154,7 @@ struct Door {
     /// Index into the listeners of the config in force.
     listener: Cell<usize>,
     /// Connections whose PROXY header is awaited.
-    headers: Rc<Cell<usize>>,
+    headers: Rc<RefCell<Headers>>,
 }
 
 impl Doors {
@@ -332,16 +330,15 @@ impl Gate {
 
     /// Judges a trusted sender's connection when its header is in.
     fn read_header(self: &Rc<Self>, door: &Door, socket: Socket, from: ClientAddr, within: Duration) {
-        if door.headers.get() >= MAX_HEADERS {
+        let Some(awaited) = Awaited::enter(&door.headers, from) else {
             let generation = self.generation.borrow();
             return self.refuse_sender(&generation, door.listener.get(), from, RefusedReason::Limit);
-        }
-        door.headers.set(door.headers.get() + 1);
+        };
         // Not the door itself, whose socket would stay open until the header is in, and its port taken.
-        let (gate, bind, headers) = (Rc::clone(self), door.bound.bind.clone(), Rc::clone(&door.headers));
+        let (gate, bind) = (Rc::clone(self), door.bound.bind.clone());
         spawn_local(async move {
             let read = read_header(socket, within).await;
-            headers.set(headers.get() - 1);
+            drop(awaited);
             gate.judge_header(&bind, from, read);
         });
     }
