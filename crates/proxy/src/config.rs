@@ -24,7 +24,7 @@ pub use limits::{Limits, Tcp, Timeouts};
 pub use load::{LoadOptions, Loaded, Reading, Source, default_path, load, read};
 pub use model::{
     Acl, Address, Admin, AdminBind, Audit, AuditPath, Auth, Bind, Connections, Credentials, Listener, Log,
-    LogFormat, LogLevel, Overflow, ProxyProtocol, Refusal, Reload, Upstream, User,
+    LogFormat, LogLevel, Overflow, ProxyProtocol, Refusal, Reload, UnixSocket, Upstream, User,
 };
 pub use problem::{Problem, Severity};
 

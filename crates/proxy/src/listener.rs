@@ -62,7 +62,7 @@ impl Bound {
     pub fn bind(bind: &Bind, tcp: &Tcp) -> io::Result<Self> {
         let (socket, file) = match bind {
             Bind::Tcp { addr, v6only } => (listen_tcp(*addr, *v6only, tcp)?, None),
-            Bind::Unix(path) => (listen_unix(path)?, Some(SocketFile::at(path)?)),
+            Bind::Unix(file) => (listen_unix(file)?, Some(SocketFile::at(file.path())?)),
         };
         Ok(Self { socket, bind: bind.clone(), file })
     }

@@ -398,3 +398,32 @@ fn another_way_to_authenticate() {
     let mut client = admits(&gate, "127.0.0.1");
     client.asks("AUTH default x", "+OK");
 }
+
+/// A socket file is for its owner and group unless the file says otherwise; a reload that changes that keeps the clients.
+#[test]
+fn a_socket_file_has_its_mode() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let redis = Redis::plain();
+    let yaml = edit(
+        BASE,
+        "[office]}",
+        "[office]}\n  - {name: local, bind: 'unix:{dir}/gate.sock', upstream: main, allow: [unix]}",
+    );
+    let gate = start(&redis, &yaml);
+    let path = gate.directory().join("gate.sock");
+    let mode = || std::fs::metadata(&path).expect("it listens").permissions().mode() & 0o7777;
+    assert_eq!(mode(), 0o660);
+    let mut early = Client::unix(&path);
+    early.asks("PING", "+PONG");
+    for bits in ["0600", "0666"] {
+        let bind = format!("{{unix: '{{dir}}/gate.sock', mode: '{bits}'}}");
+        gate.applies(&edit(&yaml, "'unix:{dir}/gate.sock'", &bind));
+        assert_eq!(format!("{:04o}", mode()), bits);
+        Client::unix(&path).asks("PING", "+PONG");
+        early.asks("PING", "+PONG");
+    }
+    let bind = "{unix: '{dir}/gate.sock', group: no-such-group}";
+    assert_eq!(gate.reload_with(&edit(&yaml, "'unix:{dir}/gate.sock'", bind))["result"], "rejected");
+    Client::unix(&path).asks("PING", "+PONG");
+}

@@ -48,7 +48,9 @@ impl Bound {
     pub fn bind(bind: &AdminBind, tcp: &Tcp) -> io::Result<Self> {
         Ok(match bind {
             AdminBind::Tcp(addr) => Self { socket: listen_tcp(*addr, false, tcp)?, file: None },
-            AdminBind::Unix(path) => Self { socket: listen_unix(path)?, file: Some(SocketFile::at(path)?) },
+            AdminBind::Unix(file) => {
+                Self { socket: listen_unix(file)?, file: Some(SocketFile::at(file.path())?) }
+            }
         })
     }
 

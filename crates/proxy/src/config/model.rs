@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -118,16 +118,61 @@ pub enum Bind {
         /// Value for `IPV6_V6ONLY`; false on IPv4.
         v6only: bool,
     },
-    /// A socket file, its path absolute or relative to the working directory.
-    Unix(PathBuf),
+    /// A socket file.
+    Unix(UnixSocket),
 }
 
 impl fmt::Display for Bind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp { addr, .. } => addr.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Unix(file) => write!(f, "unix:{}", file.path().display()),
         }
+    }
+}
+
+/// A socket file that the gate makes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct UnixSocket {
+    path: PathBuf,
+    mode: u32,
+    group: Option<u32>,
+}
+
+impl UnixSocket {
+    /// Owner and group may connect, as their group is what people give to those who shall.
+    const MODE: u32 = 0o660;
+
+    /// With the mode 0660 and the group of the process.
+    pub fn at(path: PathBuf) -> Self {
+        Self { path, mode: Self::MODE, group: None }
+    }
+
+    /// With another mode: nine permission bits.
+    #[must_use]
+    pub fn with_mode(self, mode: u32) -> Self {
+        Self { mode: mode & 0o777, ..self }
+    }
+
+    /// With another group, by its number.
+    #[must_use]
+    pub fn with_group(self, group: u32) -> Self {
+        Self { group: Some(group), ..self }
+    }
+
+    /// Absolute or relative to the working directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Permission bits of the file, whatever the umask is.
+    pub fn mode(&self) -> u32 {
+        self.mode
+    }
+
+    /// `None`: the group of the process.
+    pub fn group(&self) -> Option<u32> {
+        self.group
     }
 }
 
@@ -396,14 +441,14 @@ pub enum AdminBind {
     /// Address and port.
     Tcp(SocketAddr),
     /// A socket file.
-    Unix(PathBuf),
+    Unix(UnixSocket),
 }
 
 impl fmt::Display for AdminBind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(addr) => addr.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Unix(file) => write!(f, "unix:{}", file.path().display()),
         }
     }
 }

@@ -154,7 +154,7 @@ workers: 3
     assert_eq!((a.limits().clients(), a.limits().bulk(), a.limits().arguments()), (7, 2 << 20, 10));
     assert_eq!(a.limits().timeouts().idle(), Some(Duration::from_secs(300)));
     assert_eq!(a.limits().timeouts().frame(), None);
-    assert_eq!(a.binds()[1], Bind::Unix(files.path("run/a.sock")));
+    assert_eq!(a.binds()[1], Bind::Unix(UnixSocket::at(files.path("run/a.sock"))));
     assert_eq!(
         (b.name(), b.upstream(), b.auth(), b.refusal()),
         ("b-2_x", 0, Auth::Passthrough, Refusal::Reset)

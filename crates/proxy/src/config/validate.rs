@@ -1,5 +1,6 @@
 //! From the located tree to a [`Config`]: every part notes its problems and lets the next one go on.
 
+mod bind;
 mod groups;
 mod listeners;
 mod rules;

@@ -1,15 +1,16 @@
 //! Sockets before a runtime knows them, and their options.
 
+use std::fs::{File, Permissions};
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Type};
 
-use crate::config::Tcp;
+use crate::config::{Tcp, UnixSocket};
 
 /// How many connections may wait to be accepted, as in Redis (`tcp-backlog`); the kernel's `somaxconn` caps it.
 const BACKLOG: i32 = 511;
@@ -73,15 +74,21 @@ pub fn listen_tcp(addr: SocketAddr, v6only: bool, tcp: &Tcp) -> io::Result<socke
     Ok(socket)
 }
 
-/// Binds a socket file and listens. A socket that a dead process left behind is taken over; one that answers is not, and
+/// Before the file has its group and mode, it is for the gate's user alone.
+const PRIVATE: u32 = 0o600;
+
+/// Binds a socket file and listens. The file is never more open than it says. A socket that a dead process left behind is taken over; one that answers is not, and
 /// neither is a file of another kind.
 ///
 /// # Errors
 /// Those of the system, and [`io::ErrorKind::AddrInUse`] where somebody listens there or something else is there.
-pub fn listen_unix(path: &Path) -> io::Result<socket2::Socket> {
+pub fn listen_unix(file: &UnixSocket) -> io::Result<socket2::Socket> {
+    let path = file.path();
     let addr = socket2::SockAddr::unix(path)?;
     let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
+    // Linux makes the file with the mode of the socket.
+    File::from(OwnedFd::from(socket.try_clone()?)).set_permissions(Permissions::from_mode(PRIVATE))?;
     match socket.bind(&addr) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             if !is_dead_socket(path, &addr)? {
@@ -92,8 +99,24 @@ pub fn listen_unix(path: &Path) -> io::Result<socket2::Socket> {
         }
         bound => bound?,
     }
-    socket.listen(BACKLOG)?;
+    // Nobody can connect before it listens.
+    if let Err(error) = open_to_group(file).and_then(|()| socket.listen(BACKLOG)) {
+        // One that cannot be removed is taken over at the next start.
+        let _ = std::fs::remove_file(path);
+        return Err(error);
+    }
     Ok(socket)
+}
+
+fn open_to_group(file: &UnixSocket) -> io::Result<()> {
+    if let Some(group) = file.group() {
+        std::os::unix::fs::lchown(file.path(), None, Some(group)).map_err(|error| {
+            io::Error::other(format!(
+                "the socket cannot be given to group {group}: {error}; the gate's user must be a member of it"
+            ))
+        })?;
+    }
+    std::fs::set_permissions(file.path(), Permissions::from_mode(file.mode()))
 }
 
 /// The file of a unix socket that listens. Removed when dropped, as it would have to be taken over at the next start; but

@@ -172,7 +172,8 @@ impl Reloader {
         match open_all(&missing, new) {
             Ok(bound) => Ok(bound),
             Err((bind, error)) if error.kind() == io::ErrorKind::AddrInUse => {
-                // `[::]:port` and `0.0.0.0:port` stand in each other's way: what goes must go first.
+                // `[::]:port` and `0.0.0.0:port` stand in each other's way, and so does a socket file that gets
+                // another mode: what goes must go first.
                 let in_the_way = known.iter().filter(|bind| !wanted.contains(*bind));
                 let in_the_way: Vec<Bind> = in_the_way
                     .filter(|other| missing.iter().any(|bind| share_a_port(other, bind)))
@@ -298,6 +299,8 @@ fn owner<'c>(config: &'c Config, bind: &Bind) -> Option<&'c Listener> {
 fn share_a_port(one: &Bind, other: &Bind) -> bool {
     match (one, other) {
         (Bind::Tcp { addr: one, .. }, Bind::Tcp { addr: other, .. }) => one.port() == other.port(),
+        // Its mode or group has changed.
+        (Bind::Unix(one), Bind::Unix(other)) => one.path() == other.path(),
         _ => false,
     }
 }

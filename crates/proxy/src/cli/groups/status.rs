@@ -95,8 +95,8 @@ pub(super) fn fetch(admin: &Admin) -> Result<Status, StatusError> {
                     let stream = TcpStream::connect(reachable(*addr)).await.map_err(unreachable)?;
                     ask(stream, admin, &reachable(*addr).to_string()).await
                 }
-                AdminBind::Unix(path) => {
-                    let stream = UnixStream::connect(path).await.map_err(unreachable)?;
+                AdminBind::Unix(file) => {
+                    let stream = UnixStream::connect(file.path()).await.map_err(unreachable)?;
                     ask(stream, admin, "localhost").await
                 }
             }

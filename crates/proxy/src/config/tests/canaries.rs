@@ -17,7 +17,7 @@ const ALL_KEYS: &str = r#"
 listener_defaults: {inline_commands: true}
 listeners:
   - name: public
-    bind: ["127.0.0.1:6380", "unix:public.sock"]
+    bind: ["127.0.0.1:6380", "unix:public.sock", {unix: own.sock, mode: "0660", group: root}]
     upstream: main
     allow: [office, {group: long}, {cidr: 192.0.2.0/24, note: why, owner: ops, until: "2099-12-31T18:00:00Z"}]
     deny: [198.51.100.0/24]
@@ -84,8 +84,8 @@ const CANARIES: [&str; 7] = [
 
 /// Where a canary that is a good name, path or word may be repeated: names that the file gives, and names of files and
 /// variables. Their values are shown wherever the gate speaks of these things.
-const NAMED: [&str; 10] =
-    ["name", "file", "env", "cert", "key", "ca", "client_ca", "client_crl", "path", "acl"];
+const NAMED: [&str; 11] =
+    ["name", "file", "env", "cert", "key", "ca", "client_ca", "client_crl", "path", "unix", "acl"];
 
 /// A place in the tree: keys and numbers of items from the root.
 type Path = Vec<String>;

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use portcullis_acl::{Access, PolicyBuilder};
 
 use self::settings::Settings;
+use super::bind;
 use super::groups::Groups;
 use super::upstreams::Upstreams;
 use super::users::Users;
@@ -19,7 +20,7 @@ use crate::config::model::{AdminBind, Auth, Bind, Listener, ProxyProtocol, Refus
 use crate::config::problem::Place;
 use crate::config::raw::{Node, Value};
 use crate::config::value;
-use crate::config::value::socket::{self, Local};
+use crate::config::value::socket::Local;
 use crate::message::{Masked, message};
 
 /// What was read. One listener with a fault leaves the others to be checked.
@@ -141,10 +142,8 @@ impl Parts<'_, '_, '_, '_> {
     fn binds(&mut self, node: &Node) -> Vec<(Local, Place)> {
         let mut binds = Vec::new();
         for item in value::list(node) {
-            let Some(text) = value::text(item, "bind", &mut self.scope.problems) else { continue };
-            match socket::local(text, &self.scope.base) {
-                Ok(bind) => binds.push((bind, item.place.clone())),
-                Err((message, hint)) => self.scope.problems.error(&item.place, message, hint),
+            if let Some(bind) = bind::read(item, self.scope) {
+                binds.push((bind, item.place.clone()));
             }
         }
         if value::list(node).is_empty() {

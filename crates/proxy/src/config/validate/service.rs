@@ -3,12 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZero;
 
+use super::bind;
 use crate::config::fields::Fields;
 use crate::config::load::Scope;
 use crate::config::model::{Admin, AdminBind, Audit, AuditPath, Log, LogFormat, LogLevel, Overflow, Reload};
 use crate::config::problem::Problems;
 use crate::config::raw::Node;
-use crate::config::value::socket::{self, Local};
+use crate::config::value::socket::Local;
 use crate::config::{secret, value};
 use crate::message::message;
 
@@ -108,15 +109,10 @@ pub(super) fn workers(node: Option<&Node>, problems: &mut Problems) -> Option<us
 }
 
 fn admin_bind(node: &Node, scope: &mut Scope) -> Option<AdminBind> {
-    let text = value::text(node, "bind", &mut scope.problems)?;
-    match socket::local(text, &scope.base) {
-        Ok(Local::Tcp(addr)) => Some(AdminBind::Tcp(addr)),
-        Ok(Local::Unix(path)) => Some(AdminBind::Unix(path)),
-        Err((message, hint)) => {
-            scope.problems.error(&node.place, message, hint);
-            None
-        }
-    }
+    Some(match bind::read(node, scope)? {
+        Local::Tcp(addr) => AdminBind::Tcp(addr),
+        Local::Unix(file) => AdminBind::Unix(file),
+    })
 }
 
 /// Whether only this machine can reach it.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use crate::config::model::Address;
+use crate::config::model::{Address, UnixSocket};
 use crate::message::{Masked, Message, message};
 
 /// `sun_path` of Linux without its closing NUL.
@@ -13,13 +13,13 @@ const LONGEST_SOCKET_PATH: usize = 107;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::config) enum Local {
     Tcp(SocketAddr),
-    Unix(PathBuf),
+    Unix(UnixSocket),
 }
 
 /// Reads an address to listen on; `Err` is message and hint.
 pub(in crate::config) fn local(text: &str, base: &Path) -> Result<Local, (Message, Message)> {
     if let Some(path) = text.strip_prefix("unix:") {
-        return unix(path, base).map(Local::Unix);
+        return unix(path, base).map(|path| Local::Unix(UnixSocket::at(path)));
     }
     match text.parse::<SocketAddr>() {
         Ok(SocketAddr::V6(v6)) if v6.ip().to_ipv4_mapped().is_some() => {
@@ -67,7 +67,8 @@ pub(in crate::config) fn remote(text: &str, base: &Path) -> Result<Address, (Mes
     bad(hint.into())
 }
 
-fn unix(path: &str, base: &Path) -> Result<PathBuf, (Message, Message)> {
+/// Reads the path of a socket file; `Err` is message and hint.
+pub(in crate::config) fn unix(path: &str, base: &Path) -> Result<PathBuf, (Message, Message)> {
     if path.is_empty() || path.contains('\0') || path.ends_with('/') {
         return Err((
             message!("'unix:{}' names no socket", Masked::path(Path::new(path))),

@@ -4,6 +4,10 @@ fn path(directory: &tempfile::TempDir) -> PathBuf {
     directory.path().join("gate.sock")
 }
 
+fn socket(path: &Path) -> UnixSocket {
+    UnixSocket::at(path.to_owned())
+}
+
 fn directory() -> tempfile::TempDir {
     tempfile::tempdir().expect("a scratch directory")
 }
@@ -12,9 +16,9 @@ fn directory() -> tempfile::TempDir {
 fn takes_over_a_dead_socket() {
     let directory = directory();
     let path = path(&directory);
-    drop(listen_unix(&path).expect("nobody is there"));
+    drop(listen_unix(&socket(&path)).expect("nobody is there"));
     assert!(path.exists());
-    let _listener = listen_unix(&path).expect("nobody answers there");
+    let _listener = listen_unix(&socket(&path)).expect("nobody answers there");
     std::os::unix::net::UnixStream::connect(&path).expect("it listens");
 }
 
@@ -29,7 +33,7 @@ fn leaves_a_living_socket() {
     living.listen(0).expect("bound");
     let mut crowd = Vec::new();
     for _ in 0..3 {
-        let error = listen_unix(&path).expect_err("somebody listens there");
+        let error = listen_unix(&socket(&path)).expect_err("somebody listens there");
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         let client = socket2::Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
         client.set_nonblocking(true).expect("a socket");
@@ -45,7 +49,7 @@ fn leaves_a_file_of_another_kind() {
     let directory = directory();
     let path = path(&directory);
     std::fs::write(&path, "precious").expect("writable");
-    let error = listen_unix(&path).expect_err("that is no socket");
+    let error = listen_unix(&socket(&path)).expect_err("that is no socket");
     assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     assert_eq!(std::fs::read(&path).expect("still there"), b"precious");
 }
@@ -54,13 +58,29 @@ fn leaves_a_file_of_another_kind() {
 fn removes_its_own_file_only() {
     let directory = directory();
     let path = path(&directory);
-    let _first = listen_unix(&path).expect("nobody is there");
+    let _first = listen_unix(&socket(&path)).expect("nobody is there");
     let file = SocketFile::at(&path).expect("bound");
     std::fs::remove_file(&path).expect("it is there");
-    let _second = listen_unix(&path).expect("nobody is there any more");
+    let _second = listen_unix(&socket(&path)).expect("nobody is there any more");
     let seconds = SocketFile::at(&path).expect("bound");
     drop(file);
     assert!(path.exists(), "the second's file is gone with the first");
     drop(seconds);
     assert!(!path.exists());
+}
+
+/// Whatever the umask of the process is, the file has the mode that it was given, and its group.
+#[test]
+fn the_file_has_its_mode_and_group() {
+    let directory = directory();
+    let mode = |path: &Path| std::fs::metadata(path).expect("bound").mode() & 0o7777;
+    let default = path(&directory);
+    let _one = listen_unix(&socket(&default)).expect("nobody is there");
+    assert_eq!(mode(&default), 0o660);
+    for bits in [0o600, 0o666, 0o620] {
+        let path = directory.path().join(format!("{bits:o}.sock"));
+        let own = rustix::process::getgid().as_raw();
+        let _socket = listen_unix(&socket(&path).with_mode(bits).with_group(own)).expect("nobody is there");
+        assert_eq!((mode(&path), std::fs::metadata(&path).expect("bound").gid()), (bits, own));
+    }
 }

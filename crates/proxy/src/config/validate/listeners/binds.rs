@@ -39,7 +39,7 @@ impl Listeners<'_> {
         }
         let admin = admin.map(|bind| match bind {
             AdminBind::Tcp(addr) => Local::Tcp(*addr),
-            AdminBind::Unix(path) => Local::Unix(path.clone()),
+            AdminBind::Unix(file) => Local::Unix(file.clone()),
         });
         for (bind, place, _) in
             all.iter().filter(|(bind, _, _)| admin.as_ref().is_some_and(|admin| collide(bind, admin)))
@@ -51,7 +51,7 @@ impl Listeners<'_> {
         let on_v4: Vec<u16> = all.iter().map(|(bind, _, _)| bind).chain(&admin).filter_map(v4_port).collect();
         for read in self.list.iter_mut().flatten() {
             let bound = read.binds.iter().map(|(bind, _)| match bind {
-                Local::Unix(path) => Bind::Unix(path.clone()),
+                Local::Unix(file) => Bind::Unix(file.clone()),
                 Local::Tcp(addr) => {
                     let v6only = matches!(addr, SocketAddr::V6(v6)
                         if v6.ip().is_unspecified() && on_v4.contains(&v6.port()));
@@ -73,7 +73,7 @@ fn v4_port(bind: &Local) -> Option<u16> {
 /// Whether the kernel would refuse the second of the two. `[::]` leaves IPv4 alone where IPv4 is bound too.
 fn collide(one: &Local, other: &Local) -> bool {
     match (one, other) {
-        (Local::Unix(one), Local::Unix(other)) => one == other,
+        (Local::Unix(one), Local::Unix(other)) => one.path() == other.path(),
         (Local::Tcp(SocketAddr::V4(one)), Local::Tcp(SocketAddr::V4(other))) => {
             let wide = one.ip().is_unspecified() || other.ip().is_unspecified();
             one.port() == other.port() && one.port() != 0 && (wide || one.ip() == other.ip())
@@ -90,6 +90,6 @@ fn collide(one: &Local, other: &Local) -> bool {
 fn show(bind: &Local) -> Message {
     match bind {
         Local::Tcp(addr) => message!("{}", *addr),
-        Local::Unix(path) => message!("unix:{}", Masked::path(path)),
+        Local::Unix(file) => message!("unix:{}", Masked::path(file.path())),
     }
 }
