@@ -74,60 +74,57 @@ enum Left {
 /// How much is unanswered. When half of it was given, the half before must be answered first.
 #[derive(Debug)]
 struct Window {
-    half: usize,
-    given: usize,
-    /// Commands of this half.
-    commands: u64,
+    half: u32,
+    given: u32,
     asked: u64,
     answered: u64,
-    /// What must be answered before more is given.
+    /// What must be answered before more is given: what was asked before this half.
     mark: u64,
     /// Bytes of the reply that has not ended.
-    streamed: usize,
+    streamed: u32,
     /// Bytes of a reply, as far as is known.
-    each: usize,
+    each: u32,
 }
 
 impl Window {
-    const fn new() -> Self {
-        let (half, each) = (FIRST_HALF, 0);
-        Self { half, given: 0, commands: 0, asked: 0, answered: 0, mark: 0, streamed: 0, each }
+    fn new() -> Self {
+        let half = bytes(FIRST_HALF);
+        Self { half, given: 0, asked: 0, answered: 0, mark: 0, streamed: 0, each: 0 }
     }
 
     /// How many bytes may be given now. A command of `least` bytes may be, whatever the size of a half, where it is the
     /// first of one. The replies to both halves should fit `budget`: the client may read none of them yet.
     fn room(&mut self, least: usize, budget: usize) -> usize {
-        if self.given > 0 && self.given.saturating_add(least) > self.half {
+        if self.given > 0 && self.given.saturating_add(bytes(least)) > self.half {
             // What is left of this half is too little.
             self.given = self.given.max(self.half);
         }
         if self.given >= self.half && self.answered >= self.mark {
-            self.half = MAX_HALF.min(self.half * 2).min(self.fitting(budget)).max(FIRST_HALF);
+            let half = self.half.saturating_mul(2).min(self.fitting(budget));
+            self.half = half.clamp(bytes(FIRST_HALF), bytes(MAX_HALF));
             self.given = 0;
-            self.commands = 0;
             self.mark = self.asked;
         }
-        let room = self.half.saturating_sub(self.given);
+        let room = self.half.saturating_sub(self.given) as usize;
         if self.given == 0 { room.max(least) } else { room }
     }
 
     /// Bytes of commands like the last ones whose replies, if they are like the last ones, are half of `budget`.
-    fn fitting(&self, budget: usize) -> usize {
-        let commands = usize::try_from(self.commands).unwrap_or(usize::MAX).max(1);
-        (budget / 2 / self.each.max(1)).saturating_mul(self.given / commands)
+    fn fitting(&self, budget: usize) -> u32 {
+        let commands = u32::try_from(self.asked - self.mark).unwrap_or(u32::MAX).max(1);
+        (bytes(budget) / 2 / self.each.max(1)).saturating_mul(self.given / commands)
     }
 
-    const fn give(&mut self, bytes: usize, commands: u64) {
-        self.given += bytes;
-        self.commands += commands;
+    fn give(&mut self, given: usize, commands: u64) {
+        self.given = self.given.saturating_add(bytes(given));
         self.asked += commands;
     }
 
     /// So many bytes of replies came, with which so many replies ended.
-    fn answer(&mut self, bytes: usize, ended: u64) {
+    fn answer(&mut self, came: usize, ended: u64) {
         self.answered += ended;
-        self.streamed = self.streamed.saturating_add(bytes);
-        if let Some(ended) = usize::try_from(ended).ok().filter(|ended| *ended > 0) {
+        self.streamed = self.streamed.saturating_add(bytes(came));
+        if let Some(ended) = u32::try_from(ended).ok().filter(|ended| *ended > 0) {
             // Smaller ones are believed slowly.
             self.each = (self.streamed / ended).max(self.each - self.each / 8);
             self.streamed = 0;
@@ -135,8 +132,13 @@ impl Window {
     }
 }
 
+/// A number of bytes, kept small: more than 4 GiB is as good as that.
+fn bytes(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
 impl Sharing {
-    pub(super) const fn new(key: SessionKey) -> Self {
+    pub(super) fn new(key: SessionKey) -> Self {
         Self {
             key,
             pool: None,
