@@ -97,6 +97,18 @@ impl CommandPlan {
         self.costs.as_ref()
     }
 
+    /// Whether the listener or the user has command rules at all.
+    #[must_use]
+    pub fn has_rules(&self) -> bool {
+        !self.rules.is_empty()
+    }
+
+    /// Whether the listener's rules or the user's have `@public` among them.
+    #[must_use]
+    pub fn is_public(&self) -> bool {
+        self.rules.iter().any(|rules| rules.is_public())
+    }
+
     /// The word of a command. For a container (CLIENT) it is not the last word: the subcommand has its own.
     #[inline]
     #[must_use]

@@ -32,6 +32,27 @@ fn said(plan: &CommandPlan, line: &str) -> String {
 }
 
 #[test]
+fn public_is_a_property_of_the_rules_of_either() {
+    for (text, expected) in [
+        ("@public", true),
+        ("+@PUBLIC ~app:*", true),
+        ("@public +@all", true),
+        ("+get (+@public ~a)", true),
+        ("+@all -@dangerous", false),
+    ] {
+        assert_eq!(rules(text).is_public(), expected, "{text}");
+        assert_eq!(
+            CommandPlan::new(Some(&rules("+@all")), Some(&rules(text))).is_public(),
+            expected,
+            "{text}"
+        );
+        assert!(plan(text).has_rules());
+    }
+    assert!(!CommandPlan::new(None, None).is_public());
+    assert!(!CommandPlan::new(None, None).has_rules());
+}
+
+#[test]
 fn the_words_are_those_of_redis() {
     let plan = plan("+@all -config ~app:* &news:*");
     assert_eq!(
