@@ -1,12 +1,13 @@
 //! Upstream connections that many clients share: what makes two of them the same to a client, and the state of one.
 //!
 //! Only commands that leave nothing behind travel there, so all that distinguishes them is who they are logged in as, the
-//! database, and the RESP version. Whatever comes that nobody asked for ends the connection.
+//! database, and the RESP version. Whatever comes that nobody asked for ends the connection, save an invalidation: any client
+//! of Redis can have one sent here, its frame is beyond doubt, and it is dropped.
 
 use portcullis_resp::reply;
 
 use crate::inject::{Preamble, Stage};
-use crate::link::{Incoming, Link, LinkFault, Part};
+use crate::link::{Incoming, Link, LinkFault, Part, PushKind};
 use crate::session::Unavailable;
 use crate::shape::Shape;
 use crate::tick::{SessionKey, Ticket};
@@ -46,6 +47,13 @@ pub enum Shared<'b> {
     Part(Part<'b>),
     /// So many bytes are the gate's own affair.
     Own(usize),
+    /// So many bytes of an invalidation, which is for no session.
+    Invalidation {
+        /// How many.
+        len: usize,
+        /// Whether it ends there.
+        ended: bool,
+    },
     /// Nothing can be said before the buffer holds this many bytes.
     Need(usize),
     /// The connection must be closed, and all who wait on it told.
@@ -163,6 +171,9 @@ impl PooledLink {
                 Shared::Part(part)
             }
             Incoming::Need(total) => Shared::Need(total),
+            Incoming::Push { kind: PushKind::Invalidation, ended, bytes } => {
+                Shared::Invalidation { len: bytes.len(), ended }
+            }
             Incoming::Push { .. } => Shared::Fault(PoolFault::Push),
             Incoming::Fault(LinkFault::Unsolicited) if first_words => {
                 let greeting = Unavailable::of_greeting(buf);

@@ -91,7 +91,7 @@ fn a_push_that_nobody_asked_for() {
         client.is_in_step(&format!("{number}"));
     }
     for bytes in [
-        b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n".as_slice(),
+        b">2\r\n$21\r\ntracking-redir-broken\r\n:7\r\n".as_slice(),
         b">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$6\r\nforged\r\n",
     ] {
         let mut lines: Vec<usize> = (0..8).map(|number| fake.line_of(&format!("ECHO {number}"))).collect();
@@ -104,6 +104,26 @@ fn a_push_that_nobody_asked_for() {
             client.is_in_step(&format!("{number}"));
         }
     }
+}
+
+/// An invalidation on a shared connection is the work of another client of Redis, and no fault of these.
+#[test]
+fn invalidations_that_nobody_asked_for_are_dropped() {
+    let fake = Fake::start(|_| None);
+    let gate = before(&fake).start();
+    let mut client = gate.connect();
+    assert!(!client.ask("HELLO 3").is_error());
+    client.is_in_step("before");
+    let line = fake.line_of("ECHO before");
+    let long = format!("*200\r\n{}", "$3\r\nkey\r\n".repeat(200));
+    for keys in ["*1\r\n$1\r\nk\r\n", "_\r\n", &long] {
+        fake.says(line, format!(">2\r\n$10\r\ninvalidate\r\n{keys}").as_bytes());
+        client.is_in_step("after");
+    }
+    gate.counts("upstream_pushes_dropped_total", &[("upstream", "main")], 3.0);
+    assert!(fake.is_open(line));
+    client.is_in_step("end");
+    assert_eq!(fake.line_of("ECHO end"), line);
 }
 
 /// A push before a reply that is due.
@@ -132,7 +152,12 @@ fn a_push_among_replies() {
                 client.is_in_step("after");
             }
         }
-        fake.is_left(line);
+        if hello == "HELLO 2" {
+            fake.is_left(line);
+        } else {
+            assert!(fake.is_open(line));
+            gate.counts("upstream_pushes_dropped_total", &[("upstream", "main")], 1.0);
+        }
     }
 }
 

@@ -222,6 +222,15 @@ fn render_upstreams(upstreams: &[Arc<UpstreamSeries>], page: &mut Page) {
             page.sample("", &labels, upstream.errors(*kind));
         }
     }
+    page.family(
+        "portcullis_upstream_pushes_dropped_total",
+        Kind::Counter,
+        "Invalidations on shared connections that no client asked for, dropped.",
+    );
+    for upstream in upstreams {
+        let dropped = upstream.workers.iter().map(|stats| stats.pushes_dropped.load(Relaxed));
+        page.sample("", &[("upstream", &upstream.name)], dropped.fold(0, u64::wrapping_add));
+    }
 }
 
 fn workers(metrics: &Metrics, page: &mut Page) {

@@ -157,6 +157,13 @@ impl UpstreamCounts {
     pub fn wants_tls(&self) -> bool {
         self.series.wants_tls.load(Relaxed)
     }
+
+    /// A push that no client of a shared connection asked for was dropped.
+    pub fn push_dropped(&self) {
+        if let Some(stats) = self.series.workers.get(self.worker) {
+            add(&stats.pushes_dropped, 1);
+        }
+    }
 }
 
 /// One command on one listener. Allocated when the command is first seen: a table of all of them would be 40 KiB for
@@ -203,6 +210,7 @@ impl ListenerStats {
 pub(super) struct UpstreamStats {
     pub(super) connections: [AtomicI64; UpstreamState::COUNT],
     pub(super) errors: [AtomicU64; UpstreamErrorKind::COUNT],
+    pub(super) pushes_dropped: AtomicU64,
 }
 
 /// Single writer: no read-modify-write, which would cost a locked instruction. Wraps, as counters do.

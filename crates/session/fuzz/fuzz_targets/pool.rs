@@ -92,7 +92,7 @@ fn replies(
 ) -> bool {
     loop {
         let len = match link.next(unread) {
-            Shared::Own(len) => len,
+            Shared::Own(len) | Shared::Invalidation { len, .. } => len,
             Shared::Part(part) => {
                 assert!(link.is_ready(), "a reply before the connection was");
                 let place = usize::try_from(part.ticket.session.0).unwrap();

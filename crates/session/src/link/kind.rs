@@ -14,7 +14,9 @@ pub enum PushKind {
     Monitor,
     /// Some of a replication stream, which is not RESP.
     Raw,
-    /// Any other push: invalidations, unsolicited unsubscriptions.
+    /// An invalidation of CLIENT TRACKING, as a RESP3 push. Another client can have it sent here with REDIRECT.
+    Invalidation,
+    /// Any other push, such as an unsubscription that nobody asked for.
     Other,
 }
 
@@ -50,6 +52,7 @@ impl Link {
             Some(verb) if self.awaits(verb) => return Ok(None),
             Some(_) => PushKind::Other,
             None if is_message(word) => PushKind::Message,
+            None if first == b'>' && word == b"invalidate" => PushKind::Invalidation,
             None if first == b'>' => PushKind::Other,
             None => return Ok(None),
         };

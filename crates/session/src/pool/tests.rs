@@ -33,6 +33,7 @@ struct Heard {
     text: BTreeMap<u64, String>,
     ended: BTreeMap<u64, u64>,
     own: usize,
+    invalidations: u64,
     fault: Option<PoolFault>,
 }
 
@@ -63,6 +64,10 @@ impl Heard {
             }
             Shared::Own(len) => {
                 self.own += len;
+                len
+            }
+            Shared::Invalidation { len, ended } => {
+                self.invalidations += u64::from(ended);
                 len
             }
             Shared::Need(total) => {
@@ -228,7 +233,10 @@ fn what_nobody_asked_for_is_a_fault_after_what_was() {
         (false, "+1700000000.000001 [0 x] \"PING\"|".to_owned(), PoolFault::Link(LinkFault::Unsolicited)),
         (true, "+b|".to_owned(), PoolFault::Link(LinkFault::Unsolicited)),
         (true, format!(">3|{message}"), PoolFault::Push),
-        (true, ">2|$10|invalidate|_|".to_owned(), PoolFault::Push),
+        (true, ">3|$11|unsubscribe|$1|c|:0|".to_owned(), PoolFault::Push),
+        (true, ">2|$21|tracking-redir-broken|:7|".to_owned(), PoolFault::Push),
+        (true, ">1|:7|".to_owned(), PoolFault::Push),
+        (false, ">2|$10|invalidate|_|".to_owned(), PoolFault::Link(LinkFault::Mismatch)),
     ];
     for (resp3, more, fault) in cases {
         for size in [1, 2, 7, usize::MAX] {
@@ -335,4 +343,23 @@ fn it_says_whose_replies_are_owed() {
     assert!(!link.owes_others(SessionKey(4)) && link.held() > 0);
     Heard::of(&mut link, ":5|", 2);
     assert_eq!((link.creditors().count(), link.is_paid()), (0, true));
+}
+
+/// Another client of Redis can have them sent here with CLIENT TRACKING REDIRECT.
+#[test]
+fn invalidations_are_dropped_wherever_they_come() {
+    let keys = |n: usize| format!("*{n}|{}", "$1|k|".repeat(n));
+    let push = |n| format!(">2|$10|invalidate|{}", keys(n));
+    let text = format!("{}+a|>2|$10|invalidate|_|{}$1|b|{}", push(1), push(3), push(200));
+    for size in [1, 2, 7, 100, usize::MAX] {
+        let mut link = ready(key(None, true, 0));
+        link.expect(ticket(1, 0), 1, Shape::One);
+        link.expect(ticket(2, 0), 1, Shape::One);
+        let heard = Heard::of(&mut link, &text, size);
+        let texts: Vec<&str> = heard.text.values().map(|text| &**text).collect();
+        assert_eq!((texts, heard.invalidations, heard.fault), (vec!["+a|", "$1|b|"], 4, None), "by {size}");
+        assert!(link.is_paid() && link.takes_more());
+        link.expect(ticket(1, 1), 1, Shape::One);
+        assert_eq!(Heard::of(&mut link, "+c|", size).text[&1], "+c|");
+    }
 }

@@ -341,6 +341,13 @@ impl Connection {
                         self.tell();
                     }
                 }
+                Shared::Invalidation { len, ended } => {
+                    let _ = std::mem::take(&mut run).end(buf);
+                    at += len;
+                    if ended {
+                        self.pool.route().counts.push_dropped();
+                    }
+                }
                 Shared::Need(total) => {
                     state.need = total;
                     break Ok(());

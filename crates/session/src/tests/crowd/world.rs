@@ -295,7 +295,7 @@ impl World {
     fn hand_out(&mut self, place: usize) {
         while let Some(pooled) = &mut self.pooled[place] {
             let len = match pooled.link.next(&pooled.inbox) {
-                Shared::Own(len) => len,
+                Shared::Own(len) | Shared::Invalidation { len, .. } => len,
                 Shared::Need(total) => {
                     assert!(total > pooled.inbox.len(), "asks for what is there");
                     return;
