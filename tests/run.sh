@@ -179,7 +179,7 @@ step_clients() {
         echo "NOT CHECKED: PyPI or npm cannot be reached; shared connections are NOT CHECKED with client libraries"
         return
     fi
-    tests/clients/shared.sh redis-py node
+    tests/clients/shared.sh redis-py node workers
 }
 
 # The installed server, and each of other versions that can be fetched: for the others that is said.

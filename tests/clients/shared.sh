@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Client libraries against `connections: shared`: the tests of redis-py, of its source package, direct and through the gate,
-# and a script of ioredis and node-redis in shared.mjs. About 3 minutes; what is fetched is kept in target/clients.
+# a script of ioredis and node-redis in shared.mjs, and workers of Bull and BullMQ in workers.mjs, these with dedicated
+# connections too. About 3 minutes; what is fetched is kept in target/clients.
 #
-#   tests/clients/shared.sh             both
-#   tests/clients/shared.sh redis-py    one of them: redis-py, node
+#   tests/clients/shared.sh             all
+#   tests/clients/shared.sh redis-py    one of them: redis-py, node, workers
 #   tests/clients/shared.sh fetch       only what they need
 #
 # What redis-py's tests see otherwise than direct must stand in shared.expected, with its reason. PORTCULLIS_BIN names a
@@ -16,7 +17,7 @@ top=$(cd "$(dirname "$0")/../.." && pwd)
 redis_py=6.4.0
 python_packages=(pytest==9.2.0 pytest-asyncio==1.5.0 pytest-timeout==2.4.0 numpy==2.4.6 mock==5.2.0 packaging==26.3
     cachetools==8.0.1 click==8.5.1 pybreaker==1.4.1)
-node_packages=(ioredis@6.0.0 redis@6.3.1)
+node_packages=(ioredis@6.0.0 redis@6.3.1 bullmq@6.7.0 bull@4.16.5)
 # Of the files of redis-py's tests those that talk to a standalone server without modules.
 test_files=(commands pipeline pubsub scripting function lock monitor encoding connection connection_pool connect multiprocessing
     hash cache asyncio/commands asyncio/pipeline asyncio/pubsub asyncio/scripting asyncio/lock asyncio/monitor
@@ -29,9 +30,9 @@ pids=()
 
 main() {
     local parts=("$@") part status=0
-    [ ${#parts[@]} -gt 0 ] || parts=(redis-py node)
+    [ ${#parts[@]} -gt 0 ] || parts=(redis-py node workers)
     for part in "${parts[@]}"; do
-        case $part in redis-py | node | fetch) ;; *) fail "no such part: $part (redis-py, node, fetch)" ;; esac
+        case $part in redis-py | node | workers | fetch) ;; *) fail "no such part: $part (redis-py, node, workers, fetch)" ;; esac
     done
     mkdir -p "$work"
     [ "${parts[*]}" = fetch ] || find_gate
@@ -145,6 +146,19 @@ run_node() {
     timeout 120 node "$work/packages/shared.mjs" "$gate_port"
 }
 
+# On several workers: a client asks all of them for the list.
+run_workers() {
+    local connections
+    fetch_node
+    cp "$top/tests/clients/workers.mjs" "$work/packages/"
+    start_redis workers
+    timeout 120 node "$work/packages/workers.mjs" "$redis_port"
+    for connections in shared dedicated; do
+        start_gate workers $connections 4
+        timeout 120 node "$work/packages/workers.mjs" "$gate_port"
+    done
+}
+
 start_redis() {
     local state=$work/$1
     rm -rf "$state" && mkdir -p "$state"
@@ -156,16 +170,16 @@ start_redis() {
 }
 
 start_gate() {
-    local state=$work/$1
+    local state=$work/$1 connections=${2:-shared} workers=${3:-1}
     gate_port=$(free_port)
     # One worker: the tests send on several connections without waiting and expect that order, which only one thread keeps.
     cat >"$state/portcullis.yaml" <<YAML
 listeners:
   - {name: suite, bind: "127.0.0.1:$gate_port", upstream: main, allow: [127.0.0.1], auth: trust}
 upstreams:
-  main: {address: "127.0.0.1:$redis_port", connections: shared}
+  main: {address: "127.0.0.1:$redis_port", connections: $connections}
 admin: off
-workers: 1
+workers: $workers
 YAML
     "$gate" run --config "$state/portcullis.yaml" >"$state/gate.out" 2>"$state/gate.log" &
     pids+=($!)
