@@ -90,13 +90,11 @@ behaviours! {
 
     /// CLIENT UNBLOCK from elsewhere ends the wait in either way.
     fn unblocked_from_elsewhere(scene: &Scene<'_>) {
-        // The number is the gate's own then, and nobody else's business.
-        if scene.stage.is_shared() {
-            return;
-        }
         let mut client = scene.client();
         let id = client.ask("CLIENT ID").integer();
-        let mut control = scene.stage.redis.control();
+        // On shared connections the number is the gate's own, and only its clients can use it.
+        let mut control =
+            if scene.stage.is_shared() { scene.other() } else { scene.stage.redis.control() };
         for (how, due) in [("TIMEOUT", scene.by("nil[]", "null")), ("ERROR", "-UNBLOCKED client unblocked via CLIENT UNBLOCK")] {
             client.send("BLPOP list 0");
             e2e::eventually("the client is unblocked", || {

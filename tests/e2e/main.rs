@@ -7,6 +7,7 @@ mod async_client;
 mod attacks;
 mod blocking;
 mod client_reply;
+mod clients;
 mod command_rules;
 mod configuration;
 mod connection;

@@ -2,7 +2,7 @@
 //!
 //! What every connection promises is tested where it belongs: each of the `behaviours!` of this package runs with shared
 //! connections too. Those that differ there say so at their place: WAIT is refused, and the numbers of CLIENT ID are the
-//! gate's own, so that Redis's CLIENT KILL, CLIENT UNBLOCK and CLIENT TRACKING REDIRECT cannot use them.
+//! gate's own, so that Redis itself cannot use them for CLIENT KILL, CLIENT UNBLOCK and CLIENT TRACKING REDIRECT.
 
 mod alone;
 mod crowd;

@@ -296,6 +296,8 @@ impl Server<'_> {
                 }
                 _ => b"-ERR DB index is out of range\r\n".to_vec(),
             },
+            // The gate wants it before a command that blocks.
+            ("CLIENT", ["ID"]) => format!(":{}\r\n", self.number + 1).into_bytes(),
             ("HELLO", rest) => {
                 self.resp3 = rest.first().map_or(self.resp3, |version| *version == "3");
                 self.hello()

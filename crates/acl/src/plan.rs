@@ -105,8 +105,8 @@ impl CommandPlan {
 
     /// Whether the listener's rules or the user's have `@public` among them.
     #[must_use]
-    pub fn is_public(&self) -> bool {
-        self.rules.iter().any(|rules| rules.is_public())
+    pub const fn is_public(&self) -> bool {
+        self.costs.is_some()
     }
 
     /// The word of a command. For a container (CLIENT) it is not the last word: the subcommand has its own.

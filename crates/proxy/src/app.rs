@@ -26,6 +26,7 @@ use crate::policy::report::Trigger;
 use crate::policy::store::{Generation, Store};
 use crate::policy::watch::Watch;
 use crate::upstream::health::{Health, Probes};
+use crate::worker::clients::Clients;
 use crate::worker::{self, Order, Shared};
 
 /// Requests for a reload that may wait for the one that runs; more are turned away.
@@ -209,7 +210,8 @@ pub(crate) fn assemble(config: Config, room: u64) -> Result<Shared, StartError> 
     let first = Generation::first(config, &metrics, room);
     metrics.config_read(ReloadResult::Applied, SystemTime::now());
     let seats = Arc::new(Seat::new(first.clients()));
-    Ok(Shared { store: Store::new(Arc::new(first)), seats, metrics, audit })
+    let clients = Clients::new(first.workers());
+    Ok(Shared { store: Store::new(Arc::new(first)), seats, metrics, audit, clients })
 }
 
 fn bind(config: &Config) -> Result<Vec<Bound>, StartError> {

@@ -1,6 +1,7 @@
 //! One worker: a thread with its own runtime, its sessions, and the upstream connections they use. Nothing that happens on
 //! the command path leaves it.
 
+pub mod clients;
 pub mod clock;
 pub mod served;
 pub mod table;
@@ -16,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use self::clients::Clients;
 use self::clock::Clock;
 use self::served::{Change, Served};
 use self::table::{Signal, Table, Verdict};
@@ -51,6 +53,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Where connections are reported.
     pub audit: Audit,
+    /// How a worker asks all workers about their clients.
+    pub clients: Clients,
 }
 
 /// What a worker is told from outside.
@@ -94,6 +98,9 @@ pub struct Worker {
 /// Runs a worker until it has drained. `index` counts workers from 0.
 pub async fn run(shared: Arc<Shared>, index: usize, mut orders: mpsc::Receiver<Order>) {
     let worker = Rc::new(Worker::new(shared, index));
+    if let Some(asks) = worker.shared.clients.take(index) {
+        spawn_local(clients::answer(Rc::clone(&worker), asks));
+    }
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut stop_at = None;

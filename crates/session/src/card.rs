@@ -1,17 +1,21 @@
-//! What a client hears of itself where upstream connections are shared.
+//! What a client hears of itself and of others where the gate answers for Redis.
 //!
-//! CLIENT ID, GETNAME, SETNAME, SETINFO, INFO, LIST, KILL and UNBLOCK speak of connections, and no connection there is the
-//! client's. So they are answered from here, as by a server that has no other client: in the words of Redis 7.0, and of
-//! later ones for what it does not have: SETINFO, the fields that it sets, and KILL's MAXAGE.
+//! CLIENT ID, GETNAME, SETNAME, SETINFO, INFO, LIST, KILL and UNBLOCK speak of connections. Where upstream connections are
+//! shared, none of them is the client's; and under `@public` Redis would show all of its clients. So they are answered from
+//! here: in the words of Redis 7.0, and of later ones for what it does not have: SETINFO, the fields that it sets, and KILL's
+//! MAXAGE.
 
 use portcullis_resp::command::{CommandId, id};
 use portcullis_resp::{encode, reply};
 
+use crate::clients::{Action, Findings, Inquiry, ListedView};
 use crate::handshake::strict_integer;
 use crate::observe::Peer;
 use crate::subscriptions::Subscriptions;
 
-mod kill;
+mod filter;
+
+pub use self::filter::Filter;
 
 /// What a client calls itself.
 #[derive(Debug, Default)]
@@ -19,6 +23,20 @@ pub(crate) struct Card {
     name: Box<str>,
     lib_name: Box<str>,
     lib_ver: Box<str>,
+}
+
+/// What a client says of itself, until Redis has taken it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Introduction {
+    field: Field,
+    text: Box<str>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Field {
+    Name,
+    LibName,
+    LibVer,
 }
 
 /// What else there is to be said of a client.
@@ -30,6 +48,26 @@ pub(crate) struct View<'a> {
     pub(crate) resp3: bool,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) monitors: bool,
+    /// It may be waiting in a blocking command.
+    pub(crate) blocks: bool,
+    /// How many commands its transaction has, if it is in one.
+    pub(crate) queued: Option<u64>,
+    /// Whether it sees only the clients of its listener and user.
+    pub(crate) narrow: bool,
+    pub(crate) masked: Masked,
+}
+
+/// Where a client comes from and where it came to; nothing for what is hidden.
+type Addresses = [Option<String>; 2];
+
+/// Which addresses are hidden. Under `@public` a client learns no address but the one that it comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Masked {
+    None,
+    /// Where the client came to.
+    Local,
+    /// That, and where it comes from.
+    Both,
 }
 
 /// How a command is answered: a whole reply, encoded.
@@ -37,8 +75,8 @@ pub(crate) struct View<'a> {
 pub(crate) enum Said {
     Reply(Vec<u8>),
     Error(Vec<u8>),
-    /// And then the session ends.
-    Killed(Vec<u8>),
+    /// Other sessions have to be asked first.
+    Ask(Action, Filter),
 }
 
 impl Card {
@@ -56,9 +94,14 @@ impl Card {
             (id::CLIENT_GETNAME, _) => self.get_name(view),
             (id::CLIENT_SETNAME, [name]) => self.set_name(name).map_or_else(error, |()| ok()),
             (id::CLIENT_SETINFO, [attribute, value]) => self.set_info(attribute, value),
-            (id::CLIENT_INFO, _) => verbatim(&self.line(subcommand, view), view),
-            (id::CLIENT_LIST, _) => self.list(args, view),
-            (id::CLIENT_KILL, _) => kill::kill(args, view),
+            (id::CLIENT_INFO, _) => {
+                verbatim(&self.line(subcommand.name(), view, &view.addresses()), view.resp3)
+            }
+            (id::CLIENT_LIST, _) => {
+                Filter::of_list(args).map_or_else(|said| said, |filter| Said::Ask(Action::List, filter))
+            }
+            (id::CLIENT_KILL, _) => Filter::of_kill(args, view)
+                .map_or_else(|said| said, |(action, filter)| Said::Ask(action, filter)),
             (id::CLIENT_UNBLOCK, _) => unblock(args),
             _ => error(reply::SYNTAX_ERROR),
         }
@@ -81,6 +124,38 @@ impl Card {
     /// Forgets what RESET does: what a library says of itself stays.
     pub(crate) fn clear(&mut self) {
         self.name = Box::default();
+    }
+
+    /// What CLIENT SETNAME or SETINFO says of the client; `args` are those after the subcommand. Nothing where Redis refuses
+    /// it.
+    ///
+    /// # Errors
+    /// The line that the client reads where it is more than is kept.
+    pub(crate) fn introduction(
+        subcommand: CommandId,
+        args: &[&[u8]],
+    ) -> Option<Result<Introduction, &'static [u8]>> {
+        let (field, text) = match (subcommand, args) {
+            (id::CLIENT_SETNAME, [name]) => (Field::Name, name),
+            (id::CLIENT_SETINFO, [field, value]) if field.eq_ignore_ascii_case(b"lib-name") => {
+                (Field::LibName, value)
+            }
+            (id::CLIENT_SETINFO, [field, value]) if field.eq_ignore_ascii_case(b"lib-ver") => {
+                (Field::LibVer, value)
+            }
+            _ => return None,
+        };
+        printable(text).map(|text| text.map(|text| Introduction { field, text }).ok_or(TOO_LONG))
+    }
+
+    /// Keeps what the client says of itself.
+    pub(crate) fn take(&mut self, introduction: Introduction) {
+        let Introduction { field, text } = introduction;
+        match field {
+            Field::Name => self.name = text,
+            Field::LibName => self.lib_name = text,
+            Field::LibVer => self.lib_ver = text,
+        }
     }
 
     fn get_name(&self, view: &View<'_>) -> Said {
@@ -112,54 +187,95 @@ impl Card {
         ok()
     }
 
-    /// An id that is named twice is listed once: Redis repeats it, and makes a large reply of a small command.
-    fn list(&self, args: &[&[u8]], view: &View<'_>) -> Said {
-        let listed = match args {
-            [] => true,
-            [by, kind] if by.eq_ignore_ascii_case(b"type") => match Kind::named(kind) {
-                Some(kind) => kind == Kind::of(view),
-                None => return unknown_kind(kind),
-            },
-            [by, ids @ ..] if by.eq_ignore_ascii_case(b"id") && !ids.is_empty() => {
-                let Some(ids) = ids.iter().map(|id| strict_integer(id)).collect::<Option<Vec<_>>>() else {
-                    return error(INVALID_ID);
-                };
-                ids.contains(&own_id(view))
-            }
-            _ => return error(reply::SYNTAX_ERROR),
-        };
-        if listed { verbatim(&self.line(id::CLIENT_LIST, view), view) } else { verbatim("", view) }
-    }
-
     /// In Redis's order. What Redis counts and the gate does not, is 0.
-    fn line(&self, command: CommandId, view: &View<'_>) -> String {
+    fn line(&self, command: &str, view: &View<'_>, shown: &Addresses) -> String {
         let View { peer, user, db, subscriptions: Subscriptions { channels, patterns, shards }, .. } = view;
         let Self { name, lib_name, lib_ver } = self;
-        let (id, age) = (own_id(view), peer.age().as_secs());
-        let (address, local_address) = (peer.address(), peer.local_address());
-        let (flags, cmd) = (flags(view), command.name());
+        let (id, age, idle) = (own_id(view), peer.age().as_secs(), peer.idle().as_secs());
+        let [address, local_address] = shown.each_ref().map(|known| known.as_deref().unwrap_or(HIDDEN));
+        let (flags, cmd) = (flags(view), command);
+        let multi = view.queued.map_or(-1, |queued| i64::try_from(queued).unwrap_or(i64::MAX));
         let resp = if view.resp3 { 3 } else { 2 };
         format!(
-            "id={id} addr={address} laddr={local_address} fd=0 name={name} age={age} idle=0 flags={flags} db={db} \
-             sub={channels} psub={patterns} ssub={shards} multi=-1 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 \
+            "id={id} addr={address} laddr={local_address} fd=0 name={name} age={age} idle={idle} flags={flags} db={db} \
+             sub={channels} psub={patterns} ssub={shards} multi={multi} qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 \
              obl=0 oll=0 omem=0 tot-mem=0 events=r cmd={cmd} user={user} redir=-1 resp={resp} lib-name={lib_name} \
              lib-ver={lib_ver}\n"
         )
     }
 }
 
+impl View<'_> {
+    /// Where the client comes from and where it came to; nothing for what is hidden.
+    fn addresses(&self) -> Addresses {
+        [
+            (self.masked != Masked::Both).then(|| self.peer.address()),
+            (self.masked == Masked::None).then(|| self.peer.local_address()),
+        ]
+    }
+}
+
+impl Card {
+    /// The client's line and what a filter looks at. Which command a client sent last is known of the asker only.
+    pub(crate) fn listed(&self, view: &View<'_>, asks: bool) -> (String, ListedView) {
+        let command = if asks { id::CLIENT_LIST.name() } else { "NULL" };
+        let shown = view.addresses();
+        let line = self.line(command, view, &shown);
+        let [address, local_address] = shown;
+        let (kind, age) = (Kind::of(view), view.peer.age());
+        (line, ListedView { address, local_address, kind, age, user: view.user.into() })
+    }
+}
+
+/// The reply to an inquiry. [`Action::Unblock`] has none: Redis gives it.
+pub(crate) fn reply_to(inquiry: &Inquiry, findings: &Findings, resp3: bool) -> Said {
+    let Findings { lines, clients, knows_user, .. } = findings;
+    match (inquiry.action, inquiry.filter.user()) {
+        (Action::List, _) => verbatim(lines, resp3),
+        (Action::KillAddress, _) if *clients > 0 => ok(),
+        (Action::KillAddress, _) => error(NO_SUCH_CLIENT),
+        (_, Some(user)) if !inquiry.narrow && !knows_user && user != b"default" => filter::no_such_user(user),
+        (Action::Kill | Action::Unblock { .. }, _) => integer(i64::try_from(*clients).unwrap_or(i64::MAX)),
+    }
+}
+
 /// What CLIENT TRACKING reads where it is to REDIRECT to a client that there is not; `args` are those after TRACKING. No
 /// id of another client means anything here, and the client's own none upstream. Nothing: it may travel on.
 pub(crate) fn redirect(args: &[&[u8]]) -> Option<&'static [u8]> {
-    let mut rest = args.get(1..)?;
+    match redirects_to(args) {
+        Redirect::To { id: Some(_), .. } => Some(NO_SUCH_REDIRECT),
+        Redirect::To { id: None, .. } => Some(reply::NOT_AN_INTEGER),
+        Redirect::None | Redirect::Unknown => None,
+    }
+}
+
+/// Where CLIENT TRACKING sends invalidations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Redirect {
+    /// To the client itself.
+    None,
+    /// To the client with this number, or to what is no number.
+    To {
+        id: Option<i64>,
+        /// Where the number stands among the arguments after TRACKING.
+        place: usize,
+    },
+    /// Nobody can say: an option is not known. Redis refuses it, or knows more than the gate.
+    Unknown,
+}
+
+/// Reads the options of CLIENT TRACKING; `args` are those after TRACKING.
+pub(crate) fn redirects_to(args: &[&[u8]]) -> Redirect {
+    let mut rest = args.get(1..).unwrap_or_default();
     loop {
         rest = match rest {
+            [] => return Redirect::None,
             [word, id, ..] if word.eq_ignore_ascii_case(b"redirect") => {
-                return Some(strict_integer(id).map_or(reply::NOT_AN_INTEGER, |_| NO_SUCH_REDIRECT));
+                return Redirect::To { id: strict_integer(id), place: args.len() - rest.len() + 1 };
             }
             [word, _, rest @ ..] if word.eq_ignore_ascii_case(b"prefix") => rest,
             [word, rest @ ..] if TRACKING.iter().any(|known| word.eq_ignore_ascii_case(known)) => rest,
-            _ => return None,
+            _ => return Redirect::Unknown,
         };
     }
 }
@@ -171,20 +287,30 @@ pub(crate) fn not_while_subscribed(command: CommandId) -> Vec<u8> {
     line
 }
 
-/// Nobody else is there to be unblocked, and who asks does not block.
 fn unblock(args: &[&[u8]]) -> Said {
-    match args {
-        [_, reason] if !reason.eq_ignore_ascii_case(b"timeout") && !reason.eq_ignore_ascii_case(b"error") => {
-            error(UNBLOCK_REASON)
-        }
-        [id] | [id, _] => strict_integer(id).map_or_else(|| error(reply::NOT_AN_INTEGER), |_| integer(0)),
-        _ => error(UNBLOCK_ARGUMENTS),
-    }
+    let (id, error_asked) = match args {
+        [id] => (id, false),
+        [id, reason] if reason.eq_ignore_ascii_case(b"timeout") => (id, false),
+        [id, reason] if reason.eq_ignore_ascii_case(b"error") => (id, true),
+        [_, _] => return error(UNBLOCK_REASON),
+        _ => return error(UNBLOCK_ARGUMENTS),
+    };
+    let ask = |id| Said::Ask(Action::Unblock { error: error_asked }, Filter::of_ids(vec![id]));
+    strict_integer(id).map_or_else(|| error(reply::NOT_AN_INTEGER), ask)
+}
+
+/// The CLIENT UNBLOCK that Redis gets for one of the gate's: of this number, or of one that no client has.
+pub(crate) fn unblock_command(id: Option<i64>, error: bool) -> Vec<u8> {
+    let id = id.unwrap_or(0).to_string();
+    let reason: &[u8] = if error { b"ERROR" } else { b"TIMEOUT" };
+    let mut bytes = Vec::with_capacity(64);
+    encode::command(&mut bytes, &[b"CLIENT", b"UNBLOCK", id.as_bytes(), reason]);
+    bytes
 }
 
 /// Which sort of clients TYPE means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     Normal,
     Pubsub,
     /// Replicas and masters, which no client of the gate is.
@@ -209,7 +335,12 @@ impl Kind {
 }
 
 fn flags(view: &View<'_>) -> String {
-    let set = [(view.monitors, 'O'), (Kind::of(view) == Kind::Pubsub, 'P')];
+    let set = [
+        (view.monitors, 'O'),
+        (Kind::of(view) == Kind::Pubsub, 'P'),
+        (view.queued.is_some(), 'x'),
+        (view.blocks, 'b'),
+    ];
     let flags: String = set.iter().filter(|(set, _)| *set).map(|(_, flag)| *flag).collect();
     if flags.is_empty() { "N".to_owned() } else { flags }
 }
@@ -243,9 +374,9 @@ fn integer(value: i64) -> Said {
     Said::Reply(out)
 }
 
-fn verbatim(text: &str, view: &View<'_>) -> Said {
+fn verbatim(text: &str, resp3: bool) -> Said {
     let mut out = Vec::with_capacity(text.len().saturating_add(32));
-    encode::verbatim(&mut out, text.as_bytes(), view.resp3);
+    encode::verbatim(&mut out, text.as_bytes(), resp3);
     Said::Reply(out)
 }
 
@@ -281,7 +412,10 @@ fn unknown_kind(word: &[u8]) -> Said {
 const MAX_TEXT: usize = 1 << 10;
 
 const TOO_LONG: &[u8] = b"-ERR portcullis: a name can have 1024 bytes at most\r\n";
-const INVALID_ID: &[u8] = b"-ERR Invalid client ID\r\n";
+/// What `@public` shows of an address.
+const HIDDEN: &str = "0.0.0.0:0";
+
+const NO_SUCH_CLIENT: &[u8] = b"-ERR No such client\r\n";
 const NO_SUCH_REDIRECT: &[u8] = b"-ERR The client ID you want redirect to does not exist\r\n";
 const UNBLOCK_REASON: &[u8] = b"-ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR\r\n";
 const UNBLOCK_ARGUMENTS: &[u8] =

@@ -39,7 +39,7 @@ pub(crate) struct Greeting {
     pub(crate) bytes: Vec<u8>,
     /// The RESP version that it asks for, where that is told apart: whether it is 3.
     pub(crate) resp3: Option<bool>,
-    /// The name that it gives the client, where names are the gate's to keep.
+    /// The name that it gives the client.
     pub(crate) name: Option<Box<[u8]>>,
 }
 
@@ -89,7 +89,8 @@ impl<'b> Hello<'b> {
     /// Without its credentials; where `shared` says that names are the gate's to keep, without the name as well.
     pub(crate) fn greeting(&self, shared: bool) -> Greeting {
         if !shared {
-            return Greeting { bytes: self.without_credentials(), resp3: None, name: None };
+            let name = self.name.map(Into::into);
+            return Greeting { bytes: self.without_credentials(), resp3: None, name };
         }
         let mut bytes = Vec::with_capacity(32);
         let words = [b"HELLO"].into_iter().map(|word| &word[..]).chain(self.version);

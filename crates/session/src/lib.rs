@@ -8,6 +8,7 @@
 #![warn(missing_docs)]
 
 mod card;
+pub mod clients;
 mod handshake;
 pub mod inject;
 pub mod link;
@@ -23,6 +24,7 @@ pub mod subscriptions;
 pub mod tick;
 pub mod transaction;
 
+pub use clients::{Action, Findings, Inquiry, Listed};
 pub use link::{Incoming, Link, LinkFault, Part, PushKind};
 pub use observe::{Attempt, Authenticator, Denial, Denied, Host, Observer, Peer};
 pub use pin::Pin;

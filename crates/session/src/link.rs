@@ -151,6 +151,11 @@ impl Link {
         !self.resp3 && self.subscriptions.active()
     }
 
+    /// Whether it speaks RESP3.
+    pub const fn is_resp3(&self) -> bool {
+        self.resp3
+    }
+
     /// What was confirmed so far.
     pub const fn subscriptions(&self) -> Subscriptions {
         self.subscriptions

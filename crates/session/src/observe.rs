@@ -136,7 +136,7 @@ pub enum Attempt {
     Blocked,
 }
 
-/// Says who a client is, where upstream connections are shared: no server can tell it there.
+/// Says who a client is, where no server can tell it: on shared connections, and under `@public`.
 pub trait Peer {
     /// The number of its connection, at least 1; no other connection of the process ever has it.
     fn id(&self) -> u64;
@@ -147,6 +147,10 @@ pub trait Peer {
     fn local_address(&self) -> String;
     /// For how long it has been connected.
     fn age(&self) -> Duration;
+    /// For how long it has sent nothing.
+    fn idle(&self) -> Duration;
+    /// Whether its own upstream connection speaks RESP3.
+    fn resp3(&self) -> bool;
     /// How many subscriptions it holds on the upstream connection of its own; none where it has none.
     fn subscriptions(&self) -> Subscriptions;
     /// Whether it holds some and speaks RESP2 there: Redis allows such a client few commands.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use portcullis_resp::command::CommandId;
 
+use crate::card::Introduction;
 use crate::tick::Tick;
 
 /// Beyond this many runs, neighbours that differ only in name or time are joined: a client may send any number of
@@ -77,8 +78,18 @@ pub(crate) enum What {
     Selecting,
     /// The upstream's reply to HELLO where CLIENT ID is the gate's to say.
     Hello,
+    /// The upstream's word on whether the client may ask about other clients.
+    Permission,
+    /// The upstream's reply to the gate's own CLIENT ID.
+    UpstreamId,
+    /// The upstream's reply to a command that the gate answers: the client reads this in place of it, unless it is an error.
+    Told(Box<[u8]>),
+    /// The upstream's reply to what a client says of itself.
+    Introduced(Box<Introduction>),
     /// The upstream's reply to SELECT on a connection of the client's own: of this database, or of what is none to the gate.
     Select(Option<u32>),
+    /// The upstream's reply to CLIENT NO-EVICT: whether it is to hold.
+    NoEvict(bool),
     /// The upstream's reply to WATCH.
     Watch,
     /// The upstream's reply to UNWATCH.
@@ -112,7 +123,7 @@ impl What {
     /// Bytes on the heap.
     fn made(&self) -> usize {
         match self {
-            Self::Local(Local::Made(bytes)) => bytes.len(),
+            Self::Local(Local::Made(bytes)) | Self::Told(bytes) => bytes.len(),
             _ => 0,
         }
     }

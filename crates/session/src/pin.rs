@@ -115,7 +115,7 @@ const BARE: &[(CommandId, u64)] = &[(id::EXPIRE, 3), (id::EXPIREAT, 3), (id::PEX
 const STATE: &[CommandId] = &[
     id::MULTI, id::EXEC, id::DISCARD, id::WATCH, id::UNWATCH,
     id::SUBSCRIBE, id::PSUBSCRIBE, id::SSUBSCRIBE, id::UNSUBSCRIBE, id::PUNSUBSCRIBE, id::SUNSUBSCRIBE,
-    id::MONITOR,
+    id::MONITOR, id::CLIENT_NO_EVICT,
     id::BLMOVE, id::BLMPOP, id::BLPOP, id::BRPOP, id::BRPOPLPUSH, id::BZMPOP, id::BZPOPMAX, id::BZPOPMIN,
 ];
 
@@ -125,8 +125,8 @@ const STATE: &[CommandId] = &[
 #[rustfmt::skip]
 const SESSION: &[CommandId] = &[
     CommandId::UNKNOWN,
-    id::CLIENT_CACHING, id::CLIENT_CAPA, id::CLIENT_IMPORT_SOURCE, id::CLIENT_NO_EVICT, id::CLIENT_NO_TOUCH,
-    id::CLIENT_PAUSE, id::CLIENT_TRACKING,
+    id::CLIENT_CACHING, id::CLIENT_CAPA, id::CLIENT_IMPORT_SOURCE, id::CLIENT_NO_TOUCH, id::CLIENT_PAUSE,
+    id::CLIENT_TRACKING,
     id::ASKING, id::READONLY, id::READWRITE,
     id::SYNC, id::PSYNC, id::REPLCONF,
     id::SCRIPT_DEBUG, id::DEBUG,

@@ -151,6 +151,16 @@ impl Plan {
         Arc::clone(&self.rules)
     }
 
+    /// Whether there are command rules.
+    pub(crate) fn has_rules(&self) -> bool {
+        self.rules.has_rules()
+    }
+
+    /// Whether `@public` is among the rules: then the gate answers CLIENT, as Redis would show all of its clients.
+    pub(crate) fn is_public(&self) -> bool {
+        self.rules.is_public()
+    }
+
     /// Whether it holds for a client that must log in first.
     pub(crate) const fn is_anonymous(&self) -> bool {
         matches!(self.auth, Auth::Users) && self.user.is_none()
@@ -172,7 +182,9 @@ impl Plan {
 }
 
 fn care(rules: &CommandPlan, shared: bool) -> Box<[Care]> {
-    let own = |command| needs_care(command) || (shared && Pin::of(command) != Pin::Share);
+    // What CLIENT LIST says of the database.
+    let told = |command| rules.is_public() && command == id::SELECT;
+    let own = |command| needs_care(command) || told(command) || (shared && Pin::of(command) != Pin::Share);
     let care = |command| match (own(command), rules.class(command).is_free()) {
         (true, _) => Care::Own,
         (false, false) => Care::Rules,

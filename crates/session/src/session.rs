@@ -1,5 +1,6 @@
 //! One client: what it asks, in which order it is answered, and what each command does to the connection.
 
+mod about;
 mod command;
 mod identity;
 mod judge;
@@ -15,6 +16,7 @@ use portcullis_resp::command::{CommandId, lookup};
 use portcullis_resp::error::RequestError;
 use portcullis_resp::scan::{Beginning, Request, RequestScanner, Span};
 
+use self::about::About;
 use self::command::{Frame, Source};
 use self::identity::{Deferred, Entering, Keys};
 pub use self::sharing::Lease;
@@ -56,6 +58,8 @@ pub struct Session {
     deferred: Option<Box<Deferred>>,
     /// Where upstream connections are shared.
     sharing: Option<Box<Sharing>>,
+    /// Where the gate answers CLIENT, and was asked.
+    about: Option<Box<About>>,
     /// The plan's limits hold from the next frame on.
     limits_due: bool,
     scratch: Vec<u8>,
@@ -85,6 +89,7 @@ impl Session {
             entering: None,
             deferred: None,
             sharing,
+            about: None,
             limits_due: false,
             scratch: Vec::new(),
             draining: false,
@@ -133,6 +138,7 @@ impl Session {
             Before::Go => {}
             Before::Wait(until) => return Step::Wait(until),
             Before::WaitForLink => return self.wait_for_link(),
+            Before::Unblock => return self.unblock(),
         }
         if let Some(deferred) = self.deferred.take() {
             return self.send_deferred(*deferred);
@@ -164,6 +170,7 @@ impl Session {
     pub fn linked(&mut self) {
         // What a fresh connection says first may be about itself, whatever another has said before.
         self.confirmed.answered = false;
+        self.forget_upstream();
         self.login_due();
     }
 
@@ -172,6 +179,7 @@ impl Session {
     pub fn lost(&mut self, why: Option<Unavailable>) {
         let cut = self.confirmed.mid_reply || self.confirmed.mid_push;
         let shuts_down = self.shuts_down();
+        self.forget_question();
         let owing = self.owed.forsake_upstream(cut);
         if self.ending.is_some() && !owing {
             return;
@@ -201,7 +209,11 @@ impl Session {
 
     /// Whether nothing is owed, nothing was begun, and nothing waits for its turn.
     pub fn is_idle(&self) -> bool {
-        self.owed.is_empty() && !self.is_mid_frame() && self.peeked.is_none() && self.deferred.is_none()
+        self.owed.is_empty()
+            && !self.is_mid_frame()
+            && self.peeked.is_none()
+            && self.deferred.is_none()
+            && !self.is_asking()
     }
 
     /// Bytes of memory that grow with what the client asks for: all but the caller's buffers.
@@ -209,7 +221,8 @@ impl Session {
         let hello = self.deferred.as_ref().map_or(0, |deferred| deferred.held());
         let entering = self.entering.as_ref().map_or(0, |entering| entering.held());
         let sharing = self.sharing.as_ref().map_or(0, |sharing| sharing.held());
-        self.owed.held() + self.scratch.capacity() + hello + entering + sharing
+        let about = self.about.as_ref().map_or(0, |about| about.held());
+        self.owed.held() + self.scratch.capacity() + hello + entering + sharing + about
     }
 
     /// Whether nothing more is done but to pay what is owed.

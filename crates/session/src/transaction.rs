@@ -34,6 +34,11 @@ impl Transaction {
         self.dirty = true;
     }
 
+    /// How many commands were sent to be queued.
+    pub(crate) const fn queued(&self) -> u64 {
+        self.queued
+    }
+
     pub(crate) const fn is_dirty(&self) -> bool {
         self.dirty
     }

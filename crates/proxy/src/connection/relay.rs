@@ -1,6 +1,7 @@
 //! Moving bytes: client to upstream and back, both directions in one task, as the session and the link say.
 
 mod deadlines;
+mod peer;
 mod presence;
 mod replies;
 mod requests;
@@ -12,7 +13,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use portcullis_resp::command::CommandId;
 use portcullis_session::observe::{Attempt, Authenticator, Denial, Observer, Peer};
@@ -23,6 +24,7 @@ use portcullis_session::{Link, Plan, Session, Tick};
 
 pub use self::deadlines::Pace;
 use self::deadlines::{FrameClock, LoginClock};
+use self::peer::{Asking, Known};
 use self::presence::Presence;
 use self::sharing::Sharing;
 use super::admit::Client;
@@ -47,7 +49,7 @@ const OWED_FREE: usize = 4 * 1024;
 /// A client that is served.
 pub enum Relaying {
     /// By a connection of its own, and nobody else knows of it.
-    Alone(Box<Relay>),
+    Alone(Rc<RefCell<Relay>>),
     /// By connections that it shares with others, whose tasks know it by its key.
     Sharing(Box<Seated>),
 }
@@ -69,7 +71,7 @@ impl Future for Relaying {
             Poll::Ready(())
         };
         match &mut *self {
-            Self::Alone(relay) => end(relay, cx),
+            Self::Alone(relay) => end(&mut relay.borrow_mut(), cx),
             Self::Sharing(seated) => end(&mut seated.relay.borrow_mut(), cx),
         }
     }
@@ -136,6 +138,8 @@ pub struct Relay {
     lets_write: bool,
     /// What a read has found in this turn; its waker will tell when that changes.
     dry: Dry,
+    /// What the session wants to know of other clients.
+    asking: Option<Box<Asking>>,
 }
 
 /// The upstream side.
@@ -188,11 +192,10 @@ impl Relay {
             .unwrap_or_else(|| Arc::clone(served.route().logins.nobody()));
         if !plan.is_shared() {
             let relay = Self::new(worker, id, stream, client, served, plan, None);
-            return Some(Relaying::Alone(Box::new(relay)));
+            return Some(Relaying::Alone(relay));
         }
         let key = worker.guests.reserve(id);
         let relay = Self::new(Rc::clone(&worker), id, stream, client, served, plan, Some(key));
-        let relay = Rc::new(RefCell::new(relay));
         worker.guests.seat(key, Rc::clone(&relay) as _);
         Some(Relaying::Sharing(Box::new(Seated { worker, key, relay })))
     }
@@ -205,12 +208,12 @@ impl Relay {
         served: Rc<Served>,
         plan: Arc<Plan>,
         shared: Option<SessionKey>,
-    ) -> Self {
+    ) -> Rc<RefCell<Self>> {
         let Client { from, sender, permit, generation, place, .. } = client;
         let now = worker.clock.now();
         let route = served.route();
         let entry = Rc::new(Entry::new(id, from, served, permit, generation, now).sent_by(sender));
-        Self {
+        let relay = Self {
             session: Session::new(shared.unwrap_or(SessionKey(id)), plan),
             presence: Presence::enter(Rc::clone(&worker), entry, place),
             worker,
@@ -242,7 +245,11 @@ impl Relay {
             presses: false,
             lets_write: false,
             dry: Dry::default(),
-        }
+            asking: None,
+        };
+        let relay = Rc::new(RefCell::new(relay));
+        relay.borrow().presence.entry.set_relay(Rc::downgrade(&relay));
+        relay
     }
 
     /// Moves what can be moved now.
@@ -471,11 +478,8 @@ impl Drop for Relay {
 
 /// Counts for one session.
 struct Count<'a> {
-    client: Option<&'a Stream>,
-    link: &'a Link,
-    since: Instant,
+    known: Known<'a>,
     worker: &'a Worker,
-    entry: &'a Entry,
     route: &'a Route,
     totals: &'a mut Totals,
 }
@@ -489,62 +493,69 @@ impl<'a> Count<'a> {
         link: &'a Link,
     ) -> Self {
         let Presence { entry, totals, since, .. } = presence;
-        Self { client, link, since: *since, worker, entry, route, totals }
+        let known = Known { entry, client, link, since: *since, clock: &worker.clock };
+        Self { known, worker, route, totals }
     }
 }
 
 impl Authenticator for Count<'_> {
     fn authenticate(&mut self, user: Option<&[u8]>, password: &[u8]) -> Attempt {
-        authenticate(self.worker, self.entry, self.route, user, password)
+        authenticate(self.worker, self.known.entry, self.route, user, password)
     }
 }
 
 impl Peer for Count<'_> {
     fn id(&self) -> u64 {
-        self.entry.id
+        self.known.id()
     }
 
     fn address(&self) -> String {
-        let from = self.entry.from;
-        if from.is_unix() { "unix:0".to_owned() } else { from.to_string() }
+        self.known.address()
     }
 
     fn local_address(&self) -> String {
-        let local = self.client.and_then(Stream::local_address);
-        local.map_or_else(|| self.address(), |local| local.to_string())
+        self.known.local_address()
     }
 
     fn age(&self) -> Duration {
-        self.since.elapsed()
+        self.known.age()
+    }
+
+    fn idle(&self) -> Duration {
+        self.known.idle()
+    }
+
+    fn resp3(&self) -> bool {
+        self.known.resp3()
     }
 
     fn subscriptions(&self) -> Subscriptions {
-        self.link.subscriptions()
+        self.known.subscriptions()
     }
 
     fn listens_in_resp2(&self) -> bool {
-        self.link.listens_in_resp2()
+        self.known.listens_in_resp2()
     }
 }
 
 impl Observer for Count<'_> {
     fn command(&mut self, id: CommandId, n: u64) {
-        self.entry.served.counts.commands(id, n);
+        self.known.entry.served.counts.commands(id, n);
         self.totals.commands = self.totals.commands.saturating_add(n);
     }
 
     fn denied(&mut self, denial: &Denial<'_>) {
-        self.entry.served.counts.denied(denial.command(), denial.reason().into(), 1);
+        let Entry { id, from, served, .. } = self.known.entry;
+        served.counts.denied(denial.command(), denial.reason().into(), 1);
         self.totals.denied = self.totals.denied.saturating_add(1);
-        let Entry { id, from, served, .. } = self.entry;
         served.denials().log(*id, *from, served.name(), denial);
     }
 
     fn answered(&mut self, id: CommandId, n: u64, nanos: u64) {
-        self.entry.served.counts.duration(id, n, nanos);
+        self.known.entry.served.counts.duration(id, n, nanos);
     }
 
     fn error(&mut self, line: &[u8]) {
-        self.entry.served.counts.error_reply(line);
+        self.known.entry.served.counts.error_reply(line);
     }
 }

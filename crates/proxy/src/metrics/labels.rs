@@ -82,7 +82,7 @@ label! {
         Slow = "slow",
         /// A limit was reached.
         Limit = "limit",
-        /// The operator closed it.
+        /// The operator closed it, or another client with CLIENT KILL.
         Admin = "admin",
         /// The process is stopping.
         Drain = "drain",

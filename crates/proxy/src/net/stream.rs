@@ -143,6 +143,15 @@ impl Stream {
         }
     }
 
+    /// Where it leads.
+    pub fn peer_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().ok(),
+            Self::Unix(_) => None,
+            Self::Tls(stream) => stream.peer_address(),
+        }
+    }
+
     /// Bytes of memory it holds for what has arrived in part or cannot be written yet.
     pub fn held(&self) -> usize {
         match self {

@@ -96,6 +96,11 @@ impl Served {
         self.pace.get()
     }
 
+    /// Who checks its clients' credentials.
+    pub fn auth(&self) -> Auth {
+        self.auth.get()
+    }
+
     /// How many bytes may wait for one of its clients where upstream connections are shared.
     pub fn output_buffer(&self) -> usize {
         self.output_buffer.get()

@@ -1,6 +1,6 @@
 //! A worker's sessions as seen from outside their tasks: who they are, and how to wake or cut them.
 
-use std::cell::{Cell, Ref, RefCell};
+use std::cell::{Cell, OnceCell, Ref, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
@@ -10,7 +10,9 @@ use portcullis_acl::{ClientAddr, Permit, UnixSeconds};
 use portcullis_session::Tick;
 use slab::Slab;
 
+use super::clients::Reach;
 use super::served::Served;
+use crate::connection::relay::Relay;
 use crate::metrics::ClosedReason;
 use crate::policy::store::Generation;
 
@@ -45,6 +47,8 @@ pub struct Entry {
     pub moved: Cell<Tick>,
     signal: Cell<Option<Signal>>,
     waker: RefCell<Option<Waker>>,
+    /// Its relay, for questions about clients.
+    relay: OnceCell<Reach>,
 }
 
 #[derive(Debug)]
@@ -102,6 +106,7 @@ impl Entry {
             moved: Cell::new(now),
             signal: Cell::new(None),
             waker: RefCell::new(None),
+            relay: OnceCell::new(),
         }
     }
 
@@ -109,6 +114,17 @@ impl Entry {
     #[must_use]
     pub fn sent_by(self, sender: Option<Box<ClientAddr>>) -> Self {
         Self { sender, ..self }
+    }
+
+    /// Its relay can be asked from now on.
+    pub fn set_relay(&self, relay: Reach) {
+        // A session has one relay.
+        let _ = self.relay.set(relay);
+    }
+
+    /// Its relay; nothing where it is over.
+    pub fn relay(&self) -> Option<Rc<RefCell<Relay>>> {
+        self.relay.get()?.upgrade().filter(|_| !self.is_cut())
     }
 
     /// Whether what holds for it has changed since it last asked.
@@ -200,6 +216,21 @@ impl Table {
     /// Whether no session is left.
     pub fn is_empty(&self) -> bool {
         self.0.borrow().is_empty()
+    }
+
+    /// Some of the sessions: at most `count` places of the table, and where the next begin.
+    pub fn some(&self, from: usize, count: usize) -> (Vec<Rc<Entry>>, Option<usize>) {
+        let table = self.0.borrow();
+        let to = from.saturating_add(count);
+        let entries = (from..to).filter_map(|place| table.get(place)).map(Rc::clone).collect();
+        // Places are below the capacity.
+        (entries, (to < table.capacity()).then_some(to))
+    }
+
+    /// How many sessions have this place or a later one.
+    pub fn count_from(&self, place: usize) -> u64 {
+        let table = self.0.borrow();
+        table.iter().filter(|(key, _)| *key >= place).fold(0, |count, _| count + 1)
     }
 
     /// Tells every session.

@@ -6,7 +6,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use portcullis_session::session::CloseReason;
-use portcullis_session::{Auth, Fate, Incoming, Link, Session, Shape, Step, Tick, Until};
+use portcullis_session::{Auth, Fate, Findings, Incoming, Link, Session, Shape, Step, Tick, Until};
 use portcullis_session_fuzz::{
     Choices, Deaf, HELD_COMMAND, PASSWORD, canonical_frames, pieces, session, split,
 };
@@ -29,6 +29,9 @@ fuzz_target!(|data: &[u8]| {
         assert!(may_travel(choices, frame), "{frame:?}");
     }
 });
+
+/// What the gate asks for itself.
+const CLIENT_ID: &[u8] = b"*2\r\n$6\r\nCLIENT\r\n$2\r\nID\r\n";
 
 struct Outcome {
     sent: Vec<u8>,
@@ -90,6 +93,13 @@ fn requests(
                 hear(session, link, greeting, deaf, &mut outcome.heard);
                 (0, false)
             }
+            Step::Instead { bytes: CLIENT_ID, skip, first, shape } => {
+                link.expect(first, 1, shape);
+                outcome.sent.extend_from_slice(CLIENT_ID);
+                unread.drain(..skip);
+                hear(session, link, b":9\r\n", deaf, &mut outcome.heard);
+                (0, false)
+            }
             Step::Instead { bytes, skip, first, shape } => {
                 link.expect(first, 1, shape);
                 outcome.sent.extend_from_slice(bytes);
@@ -116,6 +126,10 @@ fn requests(
             Step::Wait(Until::GivenBack) => {
                 *link = Link::new();
                 session.give_back();
+                (0, false)
+            }
+            Step::Wait(Until::Clients) => {
+                session.informed(Some(&Findings::default()));
                 (0, false)
             }
             Step::Wait(until) => {

@@ -112,6 +112,14 @@ impl Peer for Deaf {
         Duration::ZERO
     }
 
+    fn idle(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn resp3(&self) -> bool {
+        false
+    }
+
     fn subscriptions(&self) -> Subscriptions {
         self.subscriptions
     }

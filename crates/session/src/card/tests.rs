@@ -24,6 +24,14 @@ impl Peer for Someone {
         Duration::from_millis(12_900)
     }
 
+    fn idle(&self) -> Duration {
+        Duration::from_millis(3_999)
+    }
+
+    fn resp3(&self) -> bool {
+        false
+    }
+
     fn subscriptions(&self) -> Subscriptions {
         Subscriptions::default()
     }
@@ -41,7 +49,18 @@ fn view() -> View<'static> {
         resp3: false,
         subscriptions: Subscriptions::default(),
         monitors: false,
+        blocks: false,
+        queued: None,
+        narrow: true,
+        masked: Masked::None,
     }
+}
+
+/// The client of a view, and whether the filter of a command takes it where `asker` sends that.
+fn means(line: &str, view: &View<'_>, asker: u64) -> bool {
+    let Said::Ask(_, filter) = says(line) else { panic!("{line}: {:?}", says(line)) };
+    let (line, view) = Card::default().listed(view, asker == 7);
+    filter.takes(&crate::clients::Listed { id: 7, line, blocked_as: None, view }, asker)
 }
 
 /// Words are parted by blanks; `''` is an empty one.
@@ -67,10 +86,6 @@ fn reply(text: &str) -> Said {
 
 fn fault(text: &str) -> Said {
     Said::Error(text.as_bytes().to_vec())
-}
-
-fn killed(text: &str) -> Said {
-    Said::Killed(text.as_bytes().to_vec())
 }
 
 #[test]
@@ -139,9 +154,12 @@ fn takes_what_a_library_says_of_itself_and_keeps_it_over_reset() {
     assert_eq!(ask(card, &view, "setinfo foo bar"), fault("-ERR Unrecognized option 'foo'\r\n"));
     assert_eq!(ask(card, &view, "setinfo f\r\n+oo bar"), fault("-ERR Unrecognized option 'f  +oo'\r\n"));
     card.clear();
-    assert!(card.line(id::CLIENT_INFO, &view).ends_with(" resp=2 lib-name=redis-py lib-ver=5.0\n"));
+    assert!(
+        card.line("client|info", &view, &view.addresses())
+            .ends_with(" resp=2 lib-name=redis-py lib-ver=5.0\n")
+    );
     assert_eq!(ask(card, &view, "setinfo lib-ver ''"), reply("+OK\r\n"));
-    assert!(card.line(id::CLIENT_INFO, &view).ends_with(" lib-name=redis-py lib-ver=\n"));
+    assert!(card.line("client|info", &view, &view.addresses()).ends_with(" lib-name=redis-py lib-ver=\n"));
 }
 
 #[test]
@@ -157,7 +175,7 @@ fn keeps_no_text_of_any_length() {
     assert_eq!((card.name.len(), card.lib_name.len(), card.lib_ver.len()), (MAX_TEXT, MAX_TEXT, 0));
 }
 
-const LINE: &str = "id=7 addr=192.0.2.1:50000 laddr=[2001:db8::1]:6379 fd=0 name=me age=12 idle=0 flags=N db=3 sub=0 psub=0 \
+const LINE: &str = "id=7 addr=192.0.2.1:50000 laddr=[2001:db8::1]:6379 fd=0 name=me age=12 idle=3 flags=N db=3 sub=0 psub=0 \
     ssub=0 multi=-1 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r \
     cmd=client|info user=reporting redir=-1 resp=2 lib-name= lib-ver=\n";
 
@@ -167,7 +185,8 @@ fn describes_its_client_in_redis_order() {
     card.set_name(b"me").unwrap();
     assert_eq!(ask(card, &view, "info"), reply(&format!("${}\r\n{LINE}\r\n", LINE.len())));
     let listed = LINE.replace("client|info", "client|list");
-    assert_eq!(ask(card, &view, "list"), reply(&format!("${}\r\n{listed}\r\n", listed.len())));
+    assert_eq!(card.listed(&view, true).0, listed);
+    assert_eq!(card.listed(&view, false).0, LINE.replace("client|info", "NULL"));
 
     let with3 = View { resp3: true, ..self::view() };
     let told = LINE.replace("resp=2", "resp=3");
@@ -177,7 +196,7 @@ fn describes_its_client_in_redis_order() {
 #[test]
 fn shows_what_it_subscribes_and_watches() {
     let fields = |view: View<'_>, wanted: &[&str]| {
-        let line = Card::default().line(id::CLIENT_INFO, &view);
+        let line = Card::default().line("client|info", &view, &view.addresses());
         line.split_ascii_whitespace()
             .filter(|field| wanted.iter().any(|name| field.split('=').next() == Some(name)))
             .collect::<Vec<_>>()
@@ -189,6 +208,11 @@ fn shows_what_it_subscribes_and_watches() {
     let subscriptions = Subscriptions { shards: 1, ..Subscriptions::default() };
     assert_eq!(fields(View { subscriptions, ..view() }, &["flags"]), "flags=P");
     assert_eq!(fields(View { monitors: true, ..view() }, &["flags"]), "flags=O");
+    assert_eq!(fields(View { blocks: true, ..view() }, &["flags"]), "flags=b");
+    assert_eq!(fields(View { queued: Some(3), ..view() }, &["flags", "multi"]), "flags=x multi=3");
+    let all = &["addr", "laddr"];
+    assert_eq!(fields(View { masked: Masked::Local, ..view() }, all), "addr=192.0.2.1:50000 laddr=0.0.0.0:0");
+    assert_eq!(fields(View { masked: Masked::Both, ..view() }, all), "addr=0.0.0.0:0 laddr=0.0.0.0:0");
 }
 
 /// Redis says first that a subcommand is not known, or has the wrong arguments.
@@ -208,22 +232,19 @@ fn says_nothing_to_a_subscriber_in_resp2() {
 
 #[test]
 fn lists_whom_the_filter_leaves() {
-    let own = says("list");
-    for line in ["list type normal", "LIST TYPE Normal", "list id 7", "list ID 1 7 99", "list id 7 7"] {
-        assert_eq!(says(line), own, "{line}");
+    for line in ["list", "list type normal", "LIST TYPE Normal", "list id 7", "list ID 1 7 99", "list id 7 7"]
+    {
+        assert!(means(line, &view(), 7) && means(line, &view(), 8), "{line}");
     }
     for line in
         ["list type pubsub", "list type replica", "list type slave", "list type master", "list id 1 0 -1"]
     {
-        assert_eq!(says(line), reply("$0\r\n\r\n"), "{line}");
+        assert!(!means(line, &view(), 7), "{line}");
     }
     let subscriptions = Subscriptions { patterns: 1, ..Subscriptions::default() };
     let subscribed = View { subscriptions, resp3: true, ..view() };
-    assert_eq!(ask(&mut Card::default(), &subscribed, "list type normal"), reply("=4\r\ntxt:\r\n"));
-    assert_eq!(
-        ask(&mut Card::default(), &subscribed, "list type pubsub"),
-        ask(&mut Card::default(), &subscribed, "list")
-    );
+    assert!(!means("list type normal", &subscribed, 7));
+    assert!(means("list type pubsub", &subscribed, 7));
     for line in ["list x", "list type", "list type normal x", "list id", "list foo 7"] {
         assert_eq!(says(line), fault("-ERR syntax error\r\n"), "{line}");
     }
@@ -235,13 +256,10 @@ fn lists_whom_the_filter_leaves() {
 }
 
 #[test]
-fn kills_itself_by_address_and_nobody_else() {
+fn kills_whom_the_filter_leaves() {
     assert_eq!(says("id"), reply(":7\r\n"));
-    assert_eq!(says("kill 192.0.2.1:50000"), killed("+OK\r\n"));
-    for other in ["192.0.2.1:50001", "[2001:db8::1]:6379", "ID", "SKIPME", "''"] {
-        assert_eq!(says(&format!("kill {other}")), fault("-ERR No such client\r\n"));
-    }
     for line in [
+        "kill 192.0.2.1:50000",
         "kill skipme no",
         "KILL ADDR 192.0.2.1:50000 SKIPME NO",
         "kill skipme no laddr [2001:db8::1]:6379",
@@ -252,7 +270,7 @@ fn kills_itself_by_address_and_nobody_else() {
         "kill skipme yes skipme no",
         "kill id 7 type NORMAL addr 192.0.2.1:50000 laddr [2001:db8::1]:6379 user reporting maxage 1 skipme no",
     ] {
-        assert_eq!(says(line), killed(":1\r\n"), "{line}");
+        assert!(means(line, &view(), 7) && means(line, &view(), 8), "{line}");
     }
     for line in [
         "kill skipme yes",
@@ -261,6 +279,16 @@ fn kills_itself_by_address_and_nobody_else() {
         "kill addr 192.0.2.1:50000",
         "kill type normal",
         "kill user reporting",
+    ] {
+        assert!(!means(line, &view(), 7), "{line}");
+        assert!(means(line, &view(), 8), "{line}");
+    }
+    for line in [
+        "kill 192.0.2.1:50001",
+        "kill [2001:db8::1]:6379",
+        "kill ID",
+        "kill SKIPME",
+        "kill ''",
         "kill user default skipme no",
         "kill id 8 skipme no",
         "kill addr 192.0.2.1:1 skipme no",
@@ -270,8 +298,52 @@ fn kills_itself_by_address_and_nobody_else() {
         "kill maxage 13 skipme no",
         "kill maxage 9223372036854775807 skipme no",
     ] {
-        assert_eq!(says(line), reply(":0\r\n"), "{line}");
+        assert!(!means(line, &view(), 7) && !means(line, &view(), 8), "{line}");
     }
+}
+
+/// Whoever may not read an address may not guess it either.
+#[test]
+fn kills_nobody_by_an_address_that_is_hidden() {
+    let own = View { masked: Masked::Local, ..view() };
+    let other = View { masked: Masked::Both, ..view() };
+    assert!(means("kill 192.0.2.1:50000", &own, 7));
+    for line in [
+        "kill addr 192.0.2.1:50000 skipme no",
+        "kill addr 0.0.0.0:0 skipme no",
+        "kill 192.0.2.1:50000",
+        "kill 0.0.0.0:0",
+        "kill laddr 0.0.0.0:0 skipme no",
+    ] {
+        assert!(!means(line, &other, 8), "{line}");
+    }
+    for line in ["kill laddr [2001:db8::1]:6379 skipme no", "kill laddr 0.0.0.0:0 skipme no"] {
+        assert!(!means(line, &own, 7), "{line}");
+    }
+}
+
+#[test]
+fn replies_to_what_was_found_as_redis_does() {
+    let asked = |line: &str, narrow: bool| match ask(&mut Card::default(), &View { narrow, ..view() }, line) {
+        Said::Ask(action, filter) => Inquiry { action, filter, narrow, masked: false },
+        said => panic!("{line}: {said:?}"),
+    };
+    let found = |clients: u64, knows_user: bool| Findings { clients, knows_user, ..Findings::default() };
+    let cases = [
+        ("kill id 7", found(1, true), reply(":1\r\n")),
+        ("kill id 7", found(0, true), reply(":0\r\n")),
+        ("kill 192.0.2.1:1", found(1, true), reply("+OK\r\n")),
+        ("kill 192.0.2.1:1", found(0, true), fault("-ERR No such client\r\n")),
+        ("kill user alice", found(0, false), fault("-ERR No such user 'alice'\r\n")),
+        ("kill user default", found(0, false), reply(":0\r\n")),
+        ("kill user alice", found(0, true), reply(":0\r\n")),
+    ];
+    for (line, findings, said) in cases {
+        assert_eq!(reply_to(&asked(line, false), &findings, false), said, "{line}");
+    }
+    let findings = Findings { lines: "id=1 \n".to_owned(), ..found(1, true) };
+    assert_eq!(reply_to(&asked("list", true), &findings, false), reply("$6\r\nid=1 \n\r\n"));
+    assert_eq!(reply_to(&asked("list", true), &findings, true), reply("=10\r\ntxt:id=1 \n\r\n"));
 }
 
 #[test]
@@ -294,10 +366,17 @@ fn refuses_to_kill_by_what_makes_no_sense() {
 }
 
 #[test]
-fn finds_nobody_to_unblock() {
-    for line in ["unblock 5", "unblock 7 TIMEOUT", "unblock -1 error", "unblock 0"] {
-        assert_eq!(says(line), reply(":0\r\n"), "{line}");
+fn unblocks_as_redis_does() {
+    for (line, with_error) in
+        [("unblock 5", false), ("unblock 7 TIMEOUT", false), ("unblock -1 error", true), ("unblock 0", false)]
+    {
+        let Said::Ask(action, _) = says(line) else { panic!("{line}") };
+        assert_eq!(action, Action::Unblock { error: with_error }, "{line}");
     }
+    assert!(means("unblock 7", &view(), 7) && !means("unblock 8", &view(), 7));
+    let command = |id, error| String::from_utf8(unblock_command(id, error)).unwrap().replace("\r\n", "|");
+    assert_eq!(command(Some(12), true), "*4|$6|CLIENT|$7|UNBLOCK|$2|12|$5|ERROR|");
+    assert_eq!(command(None, false), "*4|$6|CLIENT|$7|UNBLOCK|$1|0|$7|TIMEOUT|");
     assert_eq!(says("unblock x"), fault("-ERR value is not an integer or out of range\r\n"));
     let reason = "-ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR\r\n";
     assert_eq!(says("unblock 5 foo"), fault(reason));
@@ -337,4 +416,20 @@ fn finds_nobody_to_redirect_to() {
         assert_eq!(told(line), None, "{line}");
     }
     assert_eq!(redirect(&[]), None);
+}
+
+#[test]
+fn reads_every_option_of_tracking_or_says_that_it_cannot() {
+    let read = |line: &str| redirects_to(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>());
+    let cases = [
+        ("on", Redirect::None),
+        ("on bcast prefix redirect noloop", Redirect::None),
+        ("on redirect 5", Redirect::To { id: Some(5), place: 2 }),
+        ("on prefix redirect REDIRECT 07", Redirect::To { id: None, place: 4 }),
+        ("on redirect", Redirect::Unknown),
+        ("on future redirect 5", Redirect::Unknown),
+    ];
+    for (line, expected) in cases {
+        assert_eq!(read(line), expected, "{line}");
+    }
 }

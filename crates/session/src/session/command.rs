@@ -140,6 +140,10 @@ impl Session {
         observer: &mut H,
     ) -> Step<'_> {
         let id = self.known(frame.name());
+        // The user whom it logs in may be one for whom the gate says CLIENT ID.
+        if id == id::HELLO && self.plan.auth() == Auth::Users && self.sharing.is_none() {
+            self.about_mut().id = observer.id();
+        }
         let verdict = match self.admissible(id, frame) {
             _ if self.leaves_replication(id) => return self.end_replication(id, observer),
             Some(Verdict::Answer(answer)) if id == id::EXEC => self.refuse_exec(answer),
@@ -148,6 +152,7 @@ impl Session {
             None if self.asked.login == Login::Unlinked && !self.needs_no_upstream(id, frame) => {
                 Verdict::WaitUntilLinked
             }
+            None if self.plan.has_rules() => self.judge_ruled(id, frame, now, observer),
             None => self.judge(id, frame, observer),
         };
         match verdict {
@@ -181,6 +186,16 @@ impl Session {
             Verdict::Reselect => {
                 self.peeked = frame.is_whole().then_some(request);
                 self.log_in(Stage::Select, now)
+            }
+            Verdict::Asked => {
+                observer.command(id, 1);
+                // The answer is silenced, if at all, as the question was.
+                self.asked.mute.take();
+                Step::Skip { len: frame.present() }
+            }
+            Verdict::LearnId => {
+                self.peeked = frame.is_whole().then_some(request);
+                self.learn_id(now)
             }
             Verdict::NeedMore => Step::Need { at_least: frame.present().saturating_add(1) },
             Verdict::WaitUntilPaid => {

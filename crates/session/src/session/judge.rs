@@ -36,6 +36,10 @@ pub(super) enum Verdict {
     Discard,
     /// It has logged in its user, and travels on in this form once there is an upstream.
     Defer(Greeting),
+    /// It asks about other clients, which the caller collects.
+    Asked,
+    /// It is judged again once Redis is asked for the number of the upstream connection.
+    LearnId,
     /// It cannot be answered without an upstream connection of the client's own.
     WaitUntilLinked,
     /// It cannot be answered before there is a shared connection of the kind that it asks for.
@@ -268,8 +272,8 @@ impl Session {
         if let Some(verdict) = self.outside_transactions_only() {
             return verdict;
         }
-        if self.plan.auth() == Auth::Passthrough {
-            let may_log_in = frame.arguments >= HELLO_WITH_CREDENTIALS;
+        let may_log_in = frame.arguments >= HELLO_WITH_CREDENTIALS;
+        if self.plan.auth() == Auth::Passthrough && (may_log_in || !self.plan.is_public()) {
             return if may_log_in { self.client_login(Shape::Hello) } else { Verdict::untimed(Shape::Hello) };
         }
         if !frame.is_whole_within(self.plan.held_command()) {
@@ -277,12 +281,16 @@ impl Session {
         }
         let args = frame.after_name();
         let hello = Hello::read(&args);
+        let name = hello.as_ref().ok().and_then(|hello| hello.name);
+        if self.plan.auth() == Auth::Passthrough {
+            return self.as_known(Verdict::untimed(Shape::Hello), name);
+        }
         if self.answers(&hello)
             && let Some(verdict) = self.not_while_subscribed(reply::HELLO_NOT_NOW, host)
         {
             return verdict;
         }
-        match hello {
+        let verdict = match hello {
             Err(line) => Verdict::Answer(Answer::Reply(Local::Made(line.into_boxed_slice()))),
             Ok(hello) if self.plan.auth() == Auth::Users => self.hello_user(&hello, host),
             Ok(hello) if !hello.is_of_default_user() => {
@@ -294,7 +302,8 @@ impl Session {
                 let bytes = hello.without_credentials();
                 Verdict::Rewrite { bytes, shape: Shape::Hello, what: What::Untimed }
             }
-        }
+        };
+        self.as_known(verdict, name)
     }
 
     /// CLIENT REPLY stays here: were replies switched off upstream, they could not be counted. CLIENT REPLY ON goes in

@@ -36,7 +36,7 @@ impl Session {
         self.confirmed.answered |= part.ended > 0;
         self.confirmed.mid_reply = part.ended == 0;
         // What is said of the gate's own credentials may repeat them.
-        if is_error && part.first && !of_login {
+        if is_error && part.first && !of_login && front.what != What::UpstreamId {
             observer.error(part.bytes);
         }
         let heard = if front.muted { Fate::Drop } else { Fate::Pass };
@@ -60,6 +60,12 @@ impl Session {
                 self.confirmed.watches |= part.bytes == reply::OK;
                 heard
             }
+            What::NoEvict(on) => {
+                if part.bytes == reply::OK {
+                    self.confirmed.no_evict = *on;
+                }
+                heard
+            }
             What::Unwatch => {
                 self.confirmed.watches &= part.bytes != reply::OK;
                 heard
@@ -72,6 +78,9 @@ impl Session {
                 self.confirmed.in_transaction = false;
                 let done = part.bytes == reply::RESET;
                 self.confirmed.monitors &= !done;
+                if done {
+                    self.reset_about();
+                }
                 match self.plan.auth() {
                     Auth::Users if done => self.leave(),
                     Auth::Trust if done => self.login_due(),
@@ -110,6 +119,17 @@ impl Session {
                 heard
             }
             What::Hello => self.greeted(part, heard),
+            What::Permission => self.permitted(part.bytes, heard),
+            What::UpstreamId => self.learned(part.bytes),
+            What::Told(text) => {
+                let text = text.clone();
+                self.told(text, part.bytes, heard)
+            }
+            What::Introduced(introduction) => {
+                let introduction = (**introduction).clone();
+                self.introduced(introduction, part.bytes);
+                heard
+            }
             What::Identify => self.identified(part.bytes, heard),
             What::Login | What::Greeting | What::Selecting | What::Abandoned | What::Local(_) => {
                 return Fate::Doubt;

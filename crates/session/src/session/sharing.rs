@@ -14,14 +14,13 @@ pub(super) use self::switch::bad_name;
 use super::command::Frame;
 use super::judge::{Answer, Verdict, may_block};
 use super::{Session, Until};
-use crate::card::{self, Card, Said, View};
+use crate::card;
 use crate::observe::{Denied, Host};
 use crate::owed::{Local, What};
 use crate::pin::Pin;
 use crate::pool::PoolKey;
 use crate::shape::Shape;
 use crate::state::asked::Login;
-use crate::subscriptions::Subscriptions;
 use crate::tick::Tick;
 
 /// A command that is longer goes by a connection of the client's own: on a shared one others would wait for its end. As
@@ -34,25 +33,17 @@ const FIRST_HOLD: Duration = Duration::from_secs(1);
 /// Each time it is taken again it is kept twice as long, so often at most: 64 s.
 const MOST_DOUBLINGS: u32 = 6;
 
-/// A command of a dozen bytes may be told kilobytes of its client. With so much told and not yet delivered, the next waits.
-const MAX_TOLD: usize = 64 * 1024;
-
 /// What a client that shares upstream connections is to them.
 #[derive(Debug, Default)]
 pub(super) struct Sharing {
-    db: u32,
-    resp3: bool,
+    pub(super) db: u32,
+    pub(super) resp3: bool,
     /// What the client has asked for and no shared connection was had for yet.
     switching: Option<(u32, bool)>,
     /// Why it cannot be had.
     refusal: Option<Box<[u8]>>,
-    card: Card,
-    /// The name that a HELLO gives the client, if the server takes that.
-    naming: Option<Box<[u8]>>,
-    /// What CLIENT ID answers.
-    id: u64,
     /// It has a connection of its own, or waits for one.
-    leased: bool,
+    pub(super) leased: bool,
     /// What it left on its own connection cannot be seen to end.
     for_good: bool,
     /// It has had its own connection reset: nothing there is its own any more.
@@ -68,8 +59,8 @@ pub(super) struct Sharing {
 }
 
 impl Sharing {
-    pub(super) fn held(&self) -> usize {
-        size_of::<Self>() + self.card.held() + self.naming.as_ref().map_or(0, |name| name.len())
+    pub(super) const fn held(&self) -> usize {
+        size_of::<Self>() + if let Some(line) = &self.refusal { line.len() } else { 0 }
     }
 
     fn hold(&self) -> Duration {
@@ -87,6 +78,8 @@ pub(super) enum Before {
     Go,
     Wait(Until),
     WaitForLink,
+    /// Redis is to end the wait of another client.
+    Unblock,
 }
 
 /// What is to be done with a client's own upstream connection.
@@ -208,12 +201,14 @@ impl Session {
         sharing.left = false;
         sharing.for_good = false;
         sharing.refusal = None;
+        self.forget_upstream();
         self.asked.transaction = None;
         self.asked.monitors = false;
         self.asked.named = false;
         self.confirmed.in_transaction = false;
         self.confirmed.monitors = false;
         self.confirmed.watches = false;
+        self.confirmed.no_evict = false;
         if self.is_linked() {
             self.asked.login = Login::Unlinked;
         }
@@ -256,6 +251,9 @@ impl Session {
     }
 
     pub(super) fn before(&mut self, now: Tick) -> Before {
+        if self.is_asking() {
+            return self.before_asked();
+        }
         if self.sharing.is_none() {
             return Before::Go;
         }
@@ -291,6 +289,7 @@ impl Session {
             || confirmed.in_transaction
             || confirmed.watches
             || confirmed.monitors
+            || confirmed.no_evict
             || confirmed.mid_push
     }
 
@@ -329,7 +328,7 @@ impl Session {
                 reply::needs_dedicated(&mut line, command.name());
                 Verdict::Answer(Answer::Refusal(Local::Made(line.into_boxed_slice()), Denied::WhileShared))
             }
-            (Pin::Gate, Some(exact)) => self.settle_shared(exact, frame, host),
+            (Pin::Gate, Some(exact)) => self.settle_shared(exact, frame, now, host),
             (Pin::Share, _) if self.is_leased() => self.judge(command, frame, host),
             (Pin::Share, _) if frame.is_whole() && self.fits(frame.bytes.len()) => {
                 self.judge(command, frame, host)
@@ -358,9 +357,15 @@ impl Session {
         {
             return verdict;
         }
+        if let Some(verdict) = self.learns_before(command, frame) {
+            return verdict;
+        }
         self.keep_lease(now);
         if let Some(sharing) = &mut self.sharing {
             sharing.for_good |= pin == Pin::Session;
+        }
+        if exact == Some(id::CLIENT_NO_EVICT) {
+            return self.no_evict(frame);
         }
         match command {
             id::WATCH | id::UNWATCH if self.asked.transaction.is_none() => {
@@ -398,6 +403,28 @@ impl Session {
         })
     }
 
+    /// CLIENT NO-EVICT holds for the client's own connection, which is kept as long as it does. Inside MULTI nobody knows
+    /// when it begins or ends.
+    fn no_evict(&mut self, frame: &Frame<'_>) -> Verdict {
+        if !frame.is_whole_within(self.plan.held_command()) {
+            return Verdict::NeedWhole;
+        }
+        if self.asked.transaction.is_some() {
+            if let Some(sharing) = &mut self.sharing {
+                sharing.for_good = true;
+            }
+            self.queue_plain(1);
+            return Verdict::plain();
+        }
+        let on = match frame.after_name()[..] {
+            [_, word] if word.eq_ignore_ascii_case(b"on") => true,
+            [_, word] if word.eq_ignore_ascii_case(b"off") => false,
+            // Redis takes nothing else.
+            _ => return Verdict::plain(),
+        };
+        Verdict::Send { shape: Shape::Whole, what: What::NoEvict(on) }
+    }
+
     /// What becomes of a CLIENT TRACKING that is to REDIRECT. Nothing: it is none, and may travel on.
     fn redirection<H: Host>(&self, frame: &Frame<'_>, host: &H) -> Option<Verdict> {
         if !frame.is_whole_within(self.plan.held_command()) {
@@ -419,7 +446,7 @@ impl Session {
 
     /// The subcommand that it names, or the command itself; none where it is not known. CLIENT stands for what it does not
     /// have: the gate says so.
-    fn exact(&self, command: CommandId, frame: &Frame<'_>) -> Result<Option<CommandId>, Verdict> {
+    pub(super) fn exact(&self, command: CommandId, frame: &Frame<'_>) -> Result<Option<CommandId>, Verdict> {
         if command == CommandId::UNKNOWN {
             return Ok(None);
         }
@@ -444,22 +471,26 @@ impl Session {
         self.asked.login = Login::Unlinked;
     }
 
-    fn settle_shared<H: Host>(&mut self, exact: CommandId, frame: &Frame<'_>, host: &mut H) -> Verdict {
+    fn settle_shared<H: Host>(
+        &mut self,
+        exact: CommandId,
+        frame: &Frame<'_>,
+        now: Tick,
+        host: &mut H,
+    ) -> Verdict {
         if !exact.info().takes(frame.arguments) {
             return Verdict::wrong_arity(exact);
         }
         match exact {
             id::SELECT => self.select(frame),
             id::HELLO => {
-                if let Some(sharing) = &mut self.sharing {
-                    sharing.id = host.id();
-                }
+                self.about_mut().id = host.id();
                 self.hello(frame, host)
             }
             id::AUTH => self.auth(frame, host),
             id::RESET => self.reset_shared(),
             id::CLIENT_REPLY => self.judge(id::CLIENT, frame, host),
-            _ => self.about_client(exact, frame, host),
+            _ => self.about_client(exact, frame, now, host),
         }
     }
 
@@ -470,47 +501,13 @@ impl Session {
         }
         let Some(sharing) = &mut self.sharing else { return Verdict::plain() };
         (sharing.db, sharing.resp3) = (0, false);
-        sharing.card.clear();
         sharing.left = sharing.leased;
+        self.reset_about();
         self.asked.transaction = None;
         self.asked.mute.reset();
         self.confirmed.in_transaction = false;
         self.leave();
         Verdict::Answer(Answer::Reply(Local::Canned(reply::RESET)))
-    }
-
-    /// What CLIENT says of clients: there is only this one.
-    fn about_client<H: Host>(&mut self, exact: CommandId, frame: &Frame<'_>, host: &mut H) -> Verdict {
-        if let Some(verdict) = self.outside_transactions_only() {
-            return verdict;
-        }
-        if !frame.is_whole_within(self.plan.held_command()) {
-            return Verdict::NeedWhole;
-        }
-        // What is owed may yet change what is said of the client, and what is said of it must not pile up.
-        let changing =
-            self.sharing.as_ref().is_some_and(|sharing| sharing.leased || sharing.naming.is_some());
-        if (changing || self.owed.made() >= MAX_TOLD) && !self.owed.is_empty() {
-            return Verdict::WaitUntilPaid;
-        }
-        let args = frame.after_name();
-        let user = self.plan.user().unwrap_or("default");
-        let Some(sharing) = &mut self.sharing else { return Verdict::plain() };
-        let view = View {
-            peer: &*host,
-            user,
-            db: u64::from(sharing.db),
-            resp3: sharing.resp3,
-            subscriptions: if sharing.leased { host.subscriptions() } else { Subscriptions::default() },
-            monitors: self.confirmed.monitors,
-        };
-        let named = usize::from(exact != id::CLIENT);
-        let answer = match sharing.card.client(exact, args.get(named..).unwrap_or_default(), &view) {
-            Said::Reply(bytes) => Answer::Reply(Local::Made(bytes.into_boxed_slice())),
-            Said::Error(bytes) => Answer::Error(Local::Made(bytes.into_boxed_slice())),
-            Said::Killed(bytes) => Answer::Quit(Local::Made(bytes.into_boxed_slice())),
-        };
-        Verdict::Answer(answer)
     }
 }
 

@@ -62,6 +62,9 @@ pub enum Until {
     GivenBack,
     /// The gate's own login was answered.
     LoggedIn,
+    /// The answer to [`Session::inquiry`](super::Session::inquiry); say so with
+    /// [`Session::informed`](super::Session::informed).
+    Clients,
     /// Everything that the client is owed was paid.
     NothingOwed,
     /// Something that the client is owed was paid: too much is outstanding.

@@ -5,6 +5,7 @@ mod endings;
 mod handshakes;
 mod logins;
 mod muting;
+mod public;
 mod refusals;
 mod renewal;
 mod replication;

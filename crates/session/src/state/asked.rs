@@ -34,6 +34,11 @@ impl Mute {
         }
     }
 
+    /// Whether the next command goes unanswered.
+    pub(crate) const fn covers(self) -> bool {
+        !matches!(self, Self::No)
+    }
+
     /// Whether the command that is being read goes unanswered.
     pub(crate) fn take(&mut self) -> bool {
         match self {

@@ -7,6 +7,8 @@ pub struct Confirmed {
     pub(crate) monitors: bool,
     /// Told apart only where upstream connections are shared.
     pub(crate) watches: bool,
+    /// CLIENT NO-EVICT is on, where upstream connections are shared.
+    pub(crate) no_evict: bool,
     pub(crate) answered: bool,
     /// A reply, or one of several confirmations, was passed on and the command's answer is not complete.
     pub(crate) mid_reply: bool,

@@ -502,6 +502,7 @@ impl Model {
                 "skip" => self.skip_next |= !self.reply_off,
                 _ => self.say("-ERR syntax error\r\n"),
             },
+            ("id", 2) => self.say(":9\r\n"),
             ("setname", 3) => {
                 self.name = argv[2].clone();
                 self.say("+OK\r\n");

@@ -76,6 +76,14 @@ impl Peer for Count {
         Duration::from_secs(7)
     }
 
+    fn idle(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn resp3(&self) -> bool {
+        false
+    }
+
     fn subscriptions(&self) -> Subscriptions {
         self.subscriptions
     }

@@ -134,6 +134,9 @@ impl Relay {
                     if until == Until::Pooled && self.switch_pool(cx) {
                         continue;
                     }
+                    if until == Until::Clients && self.poll_asking(cx.waker()) {
+                        continue;
+                    }
                     // What it waits for may have been that alone.
                     if self.speak() {
                         continue;

@@ -172,6 +172,10 @@ impl Relay {
     /// and somebody will wake the task.
     pub(super) fn room(&mut self, least: usize, cx: &Context<'_>) -> Option<usize> {
         let unread = self.up.unread().len();
+        // What waits for an answer about other clients sends nothing.
+        if self.session.inquiry().is_some() {
+            return Some(unread);
+        }
         let may_send = self.session.is_pooled() && !(unread == 0 && self.session.is_idle());
         if !may_send || self.session.is_ending() {
             if self.sharing.is_some() && self.down.is_pending() {
@@ -235,6 +239,11 @@ impl Relay {
         self.session.adopt(now);
         self.moves += 1;
         true
+    }
+
+    /// The server of the connection where its commands go.
+    pub(super) fn pooled_server(&self) -> Option<std::net::SocketAddr> {
+        self.sharing.as_ref()?.connection.as_ref()?.server()
     }
 
     /// Its task is to be woken when replies come.

@@ -155,6 +155,14 @@ impl Connection {
         self.class
     }
 
+    /// Where it leads, once it is open and over TCP.
+    pub fn server(&self) -> Option<std::net::SocketAddr> {
+        match &self.state.try_borrow().ok()?.stream {
+            Phase::Open(stream) => stream.peer_address(),
+            Phase::Dialling(_) | Phase::Closed => None,
+        }
+    }
+
     /// Whether new commands may be given to it.
     pub fn takes_more(&self) -> bool {
         self.takes_more.get()

@@ -41,14 +41,16 @@ impl Session {
 
     /// On a shared connection another database is another connection. On the client's own it is the server that changes
     /// it; inside MULTI nobody knows when.
-    pub(super) fn select(&mut self, frame: &Frame<'_>) -> Verdict {
+    pub(in crate::session) fn select(&mut self, frame: &Frame<'_>) -> Verdict {
         if !frame.is_whole_within(self.plan.held_command()) {
             return Verdict::NeedWhole;
         }
         let asked = frame.argument(1, frame.bytes.len()).map_or(Err(reply::NOT_AN_INTEGER), index);
         let leased = self.is_leased();
         let in_transaction = self.asked.transaction.is_some();
-        let Some(sharing) = &mut self.sharing else { return Verdict::plain() };
+        let Some(sharing) = &mut self.sharing else {
+            return Verdict::Send { shape: Shape::Whole, what: What::Select(asked.ok()) };
+        };
         if leased {
             if in_transaction {
                 sharing.for_good = true;
@@ -93,6 +95,8 @@ impl Session {
             if self.asked.login == Login::Unselected {
                 self.asked.login = Login::Done;
             }
+        } else if let Some(db) = db.filter(|_| self.sharing.is_none() && said == reply::OK) {
+            self.set_db(db);
         }
     }
 
@@ -109,34 +113,38 @@ impl Session {
 
     /// How a HELLO is sent whose time has come.
     pub(in crate::session) fn greeting_form(&mut self, name: Option<&[u8]>) -> (What, Shape) {
-        let Some(sharing) = &mut self.sharing else { return (What::Untimed, Shape::Hello) };
-        sharing.naming = name.map(Into::into);
+        if !self.answers_client() {
+            return (What::Untimed, Shape::Hello);
+        }
+        self.about_mut().naming = name.map(Into::into);
         (What::Hello, Shape::WholeHello)
     }
 
-    /// HELLO's reply has the connection's id in it, where the client has one of its own.
+    /// HELLO's reply has the connection's id in it, which is the gate's to say.
     pub(in crate::session) fn greeted(&mut self, part: &Part<'_>, heard: Fate) -> Fate {
-        let Some(sharing) = &mut self.sharing else { return Fate::Doubt };
-        let naming = sharing.naming.take();
+        let naming = self.about_mut().naming.take();
         let resp3 = match part.head.kind {
             b'-' => return heard,
             b'%' => true,
             b'*' => false,
             _ => return Fate::Doubt,
         };
-        if !sharing.leased && resp3 != sharing.resp3 {
-            return Fate::Doubt;
+        if let Some(sharing) = &mut self.sharing {
+            if !sharing.leased && resp3 != sharing.resp3 {
+                return Fate::Doubt;
+            }
+            sharing.resp3 = resp3;
+            sharing.epoch = sharing.epoch.wrapping_add(1);
         }
+        let about = self.about_mut();
         if let Some(name) = naming {
-            // It was looked at when the HELLO was read.
-            let _ = sharing.card.set_name(&name);
+            // It was looked at when the HELLO was read, by the gate or by the server.
+            let _ = about.card.set_name(&name);
         }
-        sharing.resp3 = resp3;
-        sharing.epoch = sharing.epoch.wrapping_add(1);
         if heard != Fate::Pass {
             return heard;
         }
-        self.scratch = with_id(part.bytes, sharing.id);
+        self.scratch = with_id(part.bytes, about.id);
         Fate::Rewritten
     }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::pool::{PooledLink, Shared};
 use crate::tests::pair::{frames, plan, show, wire};
 use crate::tests::tenant::{Tenant, Turn};
-use crate::{Auth, Lease, Plan, PoolKey, SessionKey, Tick, Until};
+use crate::{Auth, Findings, Lease, Plan, PoolKey, SessionKey, Tick, Until};
 
 struct Rig {
     tenant: Tenant,
@@ -110,6 +110,14 @@ impl Rig {
             Err(line) => self.tenant.session.pooled(Err(&wire(line))),
         }
         self.settle();
+    }
+
+    /// What it asks about other clients is answered; returns what goes where then.
+    fn told(&mut self, findings: Option<Findings>) -> String {
+        assert_eq!(self.tenant.waits, Some(Until::Clients));
+        self.tenant.session.informed(findings.as_ref());
+        self.settle();
+        self.more()
     }
 
     /// So many milliseconds after the beginning.

@@ -1,6 +1,7 @@
-//! CLIENT speaks of a server on which the client is alone.
+//! CLIENT is answered by the gate.
 
 use super::*;
+use crate::{Action, Findings};
 
 #[test]
 fn it_is_answered_here() {
@@ -10,8 +11,8 @@ fn it_is_answered_here() {
         ("CLIENT GETNAME", "$-1|"),
         ("CLIENT SETNAME me;CLIENT GETNAME", "+OK|$2|me|"),
         ("CLIENT SETINFO LIB-VER 1", "+OK|"),
-        ("CLIENT UNBLOCK 5", ":0|"),
-        ("CLIENT KILL 192.0.2.9:1", "-ERR No such client|"),
+        ("CLIENT UNBLOCK 5 LATER", "-ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR|"),
+        ("CLIENT KILL SKIPME 5", "-ERR syntax error|"),
         ("CLIENT ID x", "-ERR wrong number of arguments for 'client|id' command|"),
         ("CLIENT", "-ERR wrong number of arguments for 'client' command|"),
         ("CLIENT FOO", "-ERR unknown subcommand 'FOO'. Try CLIENT HELP.|"),
@@ -56,15 +57,98 @@ fn it_sees_its_own_database_version_and_flags() {
     let mut rig = Rig::trust();
     rig.commands("MONITOR");
     rig.own("+OK|");
-    rig.commands("CLIENT LIST");
+    rig.commands("CLIENT INFO");
     assert!(rig.hear().contains(" flags=O "));
+}
+
+/// What it asks about others comes later; nothing behind it is read before.
+#[test]
+fn others_are_asked_about_in_order() {
+    let mut rig = Rig::trust();
+    assert_eq!(rig.commands("GET a;CLIENT LIST ID 5 6;CLIENT KILL 192.0.2.9:1;GET b"), "pool: GET a");
+    assert_eq!((rig.tenant.waits, rig.tenant.session.inquiry()), (Some(Until::NothingOwed), None));
+    assert_eq!(rig.pool("$-1|"), "$-1|");
+    let inquiry = rig.tenant.session.inquiry().expect("a question");
+    assert_eq!((inquiry.action, inquiry.narrow, inquiry.masked), (Action::List, false, false));
+    assert_eq!((rig.tenant.waits, rig.lease()), (Some(Until::Clients), Lease::None));
+    assert!(!rig.tenant.session.is_idle());
+    let lines = "id=5 \nid=6 \n".to_owned();
+    assert_eq!(rig.told(Some(Findings { lines, clients: 2, ..Findings::default() })), "");
+    assert_eq!(rig.hear(), "$12|id=5 \nid=6 \n|");
+    assert_eq!(rig.tenant.session.inquiry().expect("a question").action, Action::KillAddress);
+    assert_eq!(rig.told(Some(Findings::default())), "pool: GET b");
+    assert_eq!(rig.hear(), "-ERR No such client|");
+    assert_eq!(rig.pool("$-1|"), "$-1|");
+    assert!(rig.tenant.session.is_idle());
+}
+
+#[test]
+fn a_question_that_is_silenced_has_no_answer_and_one_without_findings_an_error() {
+    let mut rig = Rig::leased();
+    assert_eq!(rig.commands("CLIENT REPLY SKIP;CLIENT LIST;CLIENT ID;CLIENT LIST"), "own: CLIENT REPLY ON");
+    assert_eq!(rig.own("+OK|"), "");
+    assert_eq!(rig.told(Some(Findings::default())), "");
+    assert_eq!((&*rig.hear(), rig.tenant.waits), (":77|", Some(Until::Clients)));
+    assert_eq!(rig.told(None), "");
+    assert_eq!(rig.hear(), "-ERR portcullis: too many clients ask for CLIENT LIST at once, try again|");
+}
+
+/// Redis ends the wait, as it alone knows whether there is one.
+#[test]
+fn who_waits_is_unblocked_by_its_number_upstream() {
+    let unblocked = |id: Option<i64>| Some(Findings { blocked_as: id, ..Findings::default() });
+    let mut rig = Rig::trust();
+    assert_eq!(rig.commands("CLIENT UNBLOCK 5 ERROR;GET a"), "");
+    assert_eq!(rig.told(unblocked(Some(12))), "pool: CLIENT UNBLOCK 12 ERROR, GET a");
+    assert_eq!(rig.pool(":1|$-1|"), ":1|$-1|");
+    assert_eq!(rig.commands("CLIENT UNBLOCK 6"), "");
+    assert_eq!(
+        rig.told(unblocked(None)),
+        "pool: CLIENT UNBLOCK 0 TIMEOUT",
+        "Redis says what is said of none"
+    );
+    assert_eq!(rig.pool(":0|"), ":0|");
+    let mut rig = Rig::leased();
+    rig.commands("CLIENT UNBLOCK 5");
+    assert_eq!(rig.told(unblocked(Some(12))), "own: CLIENT UNBLOCK 12 TIMEOUT");
+    assert_eq!(rig.own(":1|"), ":1|");
+}
+
+#[test]
+fn it_is_asked_for_its_number_upstream_once_a_connection() {
+    let mut rig = Rig::trust();
+    assert_eq!(rig.commands("BLPOP a 0"), "own: CLIENT ID, BLPOP a 0");
+    let blocked_as = |rig: &Rig| {
+        let inquiry = crate::Inquiry {
+            action: Action::List,
+            filter: crate::clients::Filter::default(),
+            narrow: false,
+            masked: false,
+        };
+        rig.tenant.session.listed(&rig.tenant.count, &inquiry, 1)
+    };
+    assert_eq!(blocked_as(&rig).blocked_as, None);
+    assert_eq!(rig.own(":12|"), "");
+    let listed = blocked_as(&rig);
+    assert_eq!((listed.blocked_as, listed.id), (Some(12), 77));
+    assert!(listed.line.contains(" flags=b ") && listed.line.contains(" cmd=NULL "), "{}", listed.line);
+    assert_eq!(rig.own("*-1|"), "*-1|");
+    assert_eq!(blocked_as(&rig).blocked_as, None);
+    assert_eq!(rig.commands("BLPOP a 0"), "own: BLPOP a 0");
+    assert_eq!(blocked_as(&rig).blocked_as, Some(12));
+    let mut rig = Rig::trust();
+    rig.commands("BLPOP a 1");
+    assert_eq!(rig.own("-NOPERM no|*-1|"), "*-1|", "Redis need not tell");
+    assert_eq!(rig.commands("BLPOP a 1"), "own: BLPOP a 1");
 }
 
 #[test]
 fn it_may_end_itself() {
     let mut rig = Rig::trust();
     assert_eq!(rig.commands("GET a;CLIENT KILL ID 77 SKIPME NO;GET b"), "pool: GET a");
-    assert_eq!(rig.pool("$-1|"), "$-1|:1|");
+    assert_eq!(rig.pool("$-1|"), "$-1|");
+    rig.told(Some(Findings { clients: 1, asker: true, ..Findings::default() }));
+    assert_eq!(rig.hear(), ":1|");
     assert_eq!(rig.tenant.closed, Some(crate::CloseReason::Client));
 }
 

@@ -30,10 +30,15 @@ fn it_is_kept_until_its_state_is_gone() {
         ("WATCH a;DISCARD", "+OK|-ERR DISCARD without MULTI|", Lease::Needed),
         ("WATCH a;MULTI;UNWATCH;EXEC", "+OK|+OK|+QUEUED|*1|+OK|", HELD),
         ("MULTI;WATCH a;EXEC", "+OK|-ERR WATCH inside MULTI|-EXECABORT no|", HELD),
-        ("BLPOP a 0", "", Lease::Needed),
-        ("BLPOP a 0", "*-1|", HELD),
+        ("BLPOP a 0", ":9|", Lease::Needed),
+        ("BLPOP a 0", ":9|*-1|", HELD),
         ("MONITOR", "+OK|", Lease::Needed),
         ("MONITOR", "-NOPERM no|", HELD),
+        ("CLIENT NO-EVICT ON", "+OK|", Lease::Needed),
+        ("CLIENT NO-EVICT ON", "-ERR unknown subcommand|", HELD),
+        ("CLIENT NO-EVICT ON;CLIENT NO-EVICT OFF", "+OK|+OK|", HELD),
+        ("CLIENT NO-EVICT ON;CLIENT NO-EVICT OFF", "+OK|-NOPERM no|", Lease::Needed),
+        ("MULTI;CLIENT NO-EVICT ON;EXEC", "+OK|+QUEUED|*1|+OK|", Lease::Needed),
         ("CLIENT TRACKING ON", "+OK|", Lease::Needed),
         ("CLIENT TRACKING ON;CLIENT TRACKING OFF", "+OK|+OK|", Lease::Needed),
         ("FOO", "-ERR unknown|", Lease::Needed),
@@ -75,7 +80,7 @@ fn it_lasts_twice_as_long_each_time_and_64_s_at_most() {
         rig.commands("BLPOP a 1");
         now += 10;
         rig.at(now);
-        rig.own("*-1|");
+        rig.own(":9|*-1|");
         let end = now + seconds * 1000;
         assert_eq!(rig.lease(), Lease::Until(at(end)), "from its reply");
         rig.at(now + 500);
@@ -93,7 +98,7 @@ fn it_lasts_twice_as_long_each_time_and_64_s_at_most() {
     rig.own("+OK|");
     rig.at(now + 63_000);
     rig.commands("BLPOP a 1");
-    rig.own("*-1|");
+    rig.own(":9|*-1|");
     assert_eq!(rig.lease(), Lease::Until(at(now + 127_000)), "what needs it does");
 }
 

@@ -1,0 +1,139 @@
+//! What is known of a client besides what it asks, and CLIENT LIST, KILL and UNBLOCK of the clients of all workers.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use portcullis_session::subscriptions::Subscriptions;
+use portcullis_session::{Findings, Link, Listed, Peer};
+
+use super::{Relay, Upstream};
+use crate::config::Auth;
+use crate::net::stream::Stream;
+use crate::worker::clients::{self, Login, Question};
+use crate::worker::clock::Clock;
+use crate::worker::table::Entry;
+
+/// A question about other clients that is under way.
+pub(super) struct Asking(std::pin::Pin<Box<dyn Future<Output = Option<Findings>>>>);
+
+/// One client.
+pub(super) struct Known<'a> {
+    pub(super) entry: &'a Entry,
+    pub(super) client: Option<&'a Stream>,
+    pub(super) link: &'a Link,
+    pub(super) since: Instant,
+    pub(super) clock: &'a Clock,
+}
+
+impl Peer for Known<'_> {
+    fn id(&self) -> u64 {
+        self.entry.id
+    }
+
+    fn address(&self) -> String {
+        let from = self.entry.from;
+        if from.is_unix() { "unix:0".to_owned() } else { from.to_string() }
+    }
+
+    fn local_address(&self) -> String {
+        let local = self.client.and_then(Stream::local_address);
+        local.map_or_else(|| self.address(), |local| local.to_string())
+    }
+
+    fn age(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    fn idle(&self) -> Duration {
+        Duration::from_nanos(self.clock.latest().since(self.entry.moved.get()))
+    }
+
+    fn resp3(&self) -> bool {
+        self.link.is_resp3()
+    }
+
+    fn listens_in_resp2(&self) -> bool {
+        self.link.listens_in_resp2()
+    }
+
+    fn subscriptions(&self) -> Subscriptions {
+        self.link.subscriptions()
+    }
+}
+
+impl Relay {
+    /// The client, if the question is about it.
+    pub fn listed(&self, question: &Question) -> Option<Listed> {
+        let entry = &self.presence.entry;
+        let is_in_scope = self.upstream_name() == question.upstream
+            && match &question.only {
+                None => true,
+                Some(Login::Asker) => entry.id == question.asker,
+                Some(Login::Of { listener, user }) => {
+                    **listener == **entry.served.name() && self.session.user() == user.as_deref()
+                }
+            };
+        if !is_in_scope {
+            return None;
+        }
+        let known = Known {
+            entry,
+            client: self.client.as_ref(),
+            link: &self.link,
+            since: self.presence.since,
+            clock: &self.worker.clock,
+        };
+        let mut listed = self.session.listed(&known, &question.inquiry, question.asker);
+        if self.server() != question.server {
+            listed.blocked_as = None;
+        }
+        Some(listed)
+    }
+
+    /// Looks for the answer to what the session asks about other clients. True: it was told.
+    pub(super) fn poll_asking(&mut self, waker: &Waker) -> bool {
+        if self.asking.is_none() {
+            let Some(question) = self.question() else { return false };
+            let answer = clients::ask(Arc::clone(&self.worker.shared), Arc::new(question));
+            self.asking = Some(Box::new(Asking(Box::pin(answer))));
+        }
+        let Some(Asking(answer)) = self.asking.as_deref_mut() else { return false };
+        let Poll::Ready(findings) = answer.as_mut().poll(&mut Context::from_waker(waker)) else {
+            return false;
+        };
+        self.asking = None;
+        self.session.informed(findings.as_ref());
+        self.moves += 1;
+        true
+    }
+
+    fn question(&self) -> Option<Question> {
+        let inquiry = self.session.inquiry()?.clone();
+        let entry = &self.presence.entry;
+        let login = || match entry.served.auth() {
+            // Redis knows who that is, and the gate does not.
+            Auth::Passthrough => Login::Asker,
+            Auth::Trust | Auth::Users => Login::Of {
+                listener: Arc::clone(entry.served.name()),
+                user: self.session.user().map(ToOwned::to_owned),
+            },
+        };
+        Some(Question {
+            only: inquiry.narrow.then(login),
+            inquiry,
+            asker: entry.id,
+            server: self.server(),
+            upstream: self.upstream_name().to_owned(),
+        })
+    }
+
+    /// The server that the client's commands reach. Nothing where that is not over TCP, or not yet known.
+    fn server(&self) -> Option<SocketAddr> {
+        match &self.upstream {
+            Upstream::Open(stream) => stream.peer_address(),
+            _ => self.pooled_server(),
+        }
+    }
+}

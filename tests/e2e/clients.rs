@@ -1,0 +1,309 @@
+//! CLIENT LIST, KILL, UNBLOCK and TRACKING REDIRECT: who sees whom, and who reaches whom.
+//!
+//! Where connections are shared, and under `@public`, the gate answers: a client sees clients of the gate only, those of its
+//! own listener and user where there are rules.
+
+use e2e::{Client, Gate, GateBuilder, Redis};
+
+const SHARED: &str = "connections: shared";
+
+/// Several workers, so that clients are on different ones.
+fn gate(redis: &Redis, lines: &[&str], upstream: &[&str]) -> GateBuilder {
+    let builder = Gate::before(redis).listener("auth: trust").top("workers: 3");
+    let builder = lines.iter().fold(builder, |builder, line| builder.listener(line));
+    upstream.iter().fold(builder, |builder, line| builder.upstream(line))
+}
+
+/// What the gate answers itself, in each way in which it does.
+fn ways(redis: &Redis) -> [(&'static str, Gate); 3] {
+    let public = r#"acl: "@public +client|kill +client|unblock""#;
+    [
+        ("shared", gate(redis, &[], &[SHARED]).start()),
+        ("shared @public", gate(redis, &[public], &[SHARED]).start()),
+        ("dedicated @public", gate(redis, &[public], &[]).start()),
+    ]
+}
+
+fn field(line: &str, name: &str) -> String {
+    let value = line.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+    value.unwrap_or_else(|| panic!("no {name} in {line}")).to_owned()
+}
+
+fn ids(list: &str) -> Vec<i64> {
+    list.lines().map(|line| field(line, "id").parse().expect("a number")).collect()
+}
+
+/// Waits until Redis has a client in a blocking command for each of these.
+fn are_blocked(redis: &Redis, count: usize) {
+    e2e::eventually("they wait", || {
+        let info = redis.control().ask("INFO clients").text();
+        info.contains(&format!("blocked_clients:{count}\r\n")).then_some(())
+    });
+}
+
+/// What `getWorkers()` of Bull and BullMQ asks: CLIENT SETNAME of each worker, then CLIENT LIST of anybody.
+#[test]
+fn workers_find_each_other() {
+    let redis = Redis::plain();
+    let rules = r#"acl: "@public""#;
+    for (lines, upstream) in
+        [(vec![], vec![]), (vec![], vec![SHARED]), (vec![rules], vec![]), (vec![rules], vec![SHARED])]
+    {
+        let gate = gate(&redis, &lines, &upstream).start();
+        let mut workers: Vec<Client> = (0..9).map(|_| gate.connect()).collect();
+        let mut expected = Vec::new();
+        for (number, worker) in workers.iter_mut().enumerate() {
+            worker.asks(&format!("CLIENT SETNAME bull:cXVldWU=:w:{number}"), "+OK");
+            expected.push(worker.ask("CLIENT ID").integer());
+            if number % 2 == 0 {
+                worker.send("BZPOPMIN bull:queue:marker 0");
+            }
+        }
+        are_blocked(&redis, 5);
+        let mut asker = gate.connect();
+        let list = asker.ask("CLIENT LIST").text();
+        let named: Vec<&str> = list.lines().filter(|line| line.contains(" name=bull:cXVldWU=:w:")).collect();
+        assert_eq!(named.len(), 9, "{lines:?} {upstream:?}: {list}");
+        expected.sort_unstable();
+        assert_eq!(ids(&named.join("\n")), expected, "{lines:?} {upstream:?}: {list}");
+        let blocked = named.iter().filter(|line| field(line, "flags") == "b").count();
+        assert_eq!(blocked, 5, "{lines:?} {upstream:?}: {list}");
+        let typed = asker.ask("CLIENT LIST TYPE normal").text();
+        assert!(ids(&typed).ends_with(&[asker.ask("CLIENT ID").integer()]), "{typed}");
+        let chosen = asker.ask(&format!("CLIENT LIST ID {} {} 999999", expected[3], expected[7])).text();
+        assert_eq!(ids(&chosen), [expected[3], expected[7]]);
+        drop(workers);
+        are_blocked(&redis, 0);
+    }
+}
+
+/// No connection of the gate to Redis, and none that others have there.
+#[test]
+fn only_clients_of_the_gate_are_listed() {
+    let redis = Redis::plain();
+    let mut direct = redis.control();
+    direct.asks("CLIENT SETNAME direct", "+OK");
+    for (way, gate) in ways(&redis) {
+        let (mut one, mut other) = (gate.connect(), gate.connect());
+        one.asks("SET k v", "+OK");
+        other.asks("CLIENT SETNAME other", "+OK");
+        let list = one.ask("CLIENT LIST").text();
+        let numbers = [&mut one, &mut other].map(|client| client.ask("CLIENT ID").integer());
+        let mut expected = numbers.to_vec();
+        expected.sort_unstable();
+        assert_eq!(ids(&list), expected, "{way}: {list}");
+        let line = |number: i64| {
+            list.lines().find(|line| line.starts_with(&format!("id={number} "))).expect("its line").to_owned()
+        };
+        let (own, its) = (line(numbers[0]), line(numbers[1]));
+        assert_eq!(field(&own, "addr"), one.local().to_string(), "{way}");
+        assert_eq!((field(&own, "cmd"), field(&its, "cmd")), ("client|list".to_owned(), "NULL".to_owned()));
+        let public = way.contains("@public");
+        let hidden = "0.0.0.0:0".to_owned();
+        let shown = |address: String| if public { hidden.clone() } else { address };
+        assert_eq!(field(&its, "addr"), shown(other.local().to_string()), "{way}");
+        for line in [&own, &its, &one.ask("CLIENT INFO").text()] {
+            assert_eq!(field(line, "laddr"), shown(gate.address().to_string()), "{way}");
+        }
+        let killed = one.ask(&format!("CLIENT KILL ADDR {}", other.local())).integer();
+        assert_eq!(killed, i64::from(!public), "{way}: an address that is hidden cannot be tried either");
+    }
+    direct.asks("CLIENT GETNAME", r#""direct""#);
+}
+
+#[test]
+fn kill_reaches_what_list_shows() {
+    let redis = Redis::plain();
+    for (way, gate) in ways(&redis) {
+        let mut killer = gate.connect();
+        let own = killer.ask("CLIENT ID").integer();
+        let (mut victim, mut subscriber) = (gate.connect(), gate.connect());
+        let number = victim.ask("CLIENT ID").integer();
+        let subscribed = subscriber.ask("CLIENT ID").integer();
+        subscriber.asks("SUBSCRIBE c", r#"["subscribe" "c" :1]"#);
+        assert_eq!(ids(&killer.ask("CLIENT LIST TYPE pubsub").text()), [subscribed], "{way}");
+        killer.asks(&format!("CLIENT KILL ID {number} TYPE pubsub"), ":0");
+        killer.asks(&format!("CLIENT KILL ID {number} MAXAGE 1000"), ":0");
+        killer.asks(&format!("CLIENT KILL ID {own}"), ":0");
+        killer.asks("CLIENT KILL 192.0.2.1:1", "-ERR No such client");
+        killer.asks("CLIENT KILL LADDR 192.0.2.1:1", ":0");
+        killer.asks("CLIENT KILL TYPE master", ":0");
+        victim.is_in_step("still there");
+        killer.asks(&format!("CLIENT KILL ID {number} USER default TYPE normal"), ":1");
+        victim.is_closed();
+        killer.asks("CLIENT KILL TYPE pubsub", ":1");
+        subscriber.is_closed();
+        killer.asks(&format!("CLIENT KILL ID {number}"), ":0");
+        assert_eq!(ids(&killer.ask("CLIENT LIST").text()), [own], "{way}");
+        let mut others: Vec<Client> = (0..6).map(|_| gate.connect()).collect();
+        others.iter_mut().for_each(|client| client.is_in_step("here"));
+        killer.asks("CLIENT KILL SKIPME yes", ":6");
+        for client in &mut others {
+            client.is_closed();
+        }
+        gate.counts("connections_closed_total", &[("reason", "admin")], 8.0);
+        killer.hold(&e2e::client::command(&format!("CLIENT KILL {}", killer.local())));
+        killer.send("ECHO behind");
+        killer.gets("+OK");
+        killer.is_closed();
+    }
+}
+
+#[test]
+fn a_client_that_waits_is_unblocked() {
+    let redis = Redis::plain();
+    for (way, gate) in ways(&redis) {
+        let mut waker = gate.connect();
+        for (reason, said) in [("", "null"), (" TIMEOUT", "null"), (" error", UNBLOCKED)] {
+            let mut waiting = gate.connect();
+            let number = waiting.ask("CLIENT ID").integer();
+            waker.asks(&format!("CLIENT UNBLOCK {number}{reason}"), ":0");
+            waiting.send("BLPOP nothing 0");
+            are_blocked(&redis, 1);
+            waker.hold(&e2e::client::command("ECHO before"));
+            waker.hold(&e2e::client::command(&format!("CLIENT UNBLOCK {number}{reason}")));
+            waker.send("ECHO after");
+            for due in [r#""before""#, ":1", r#""after""#] {
+                waker.gets(due);
+            }
+            let reply = waiting.read().to_string();
+            assert!(reply == said || (said == "null" && reply.contains("nil")), "{way}{reason}: {reply}");
+            waiting.is_in_step("after");
+            waiting.send("BLPOP nothing 0");
+            are_blocked(&redis, 1);
+            waker.asks(&format!("CLIENT UNBLOCK {number}"), ":1");
+            waiting.read();
+            waiting.is_in_step("again");
+        }
+        waker.asks("CLIENT UNBLOCK 999999", ":0");
+        waker.is_in_step("end");
+    }
+}
+
+const UNBLOCKED: &str = "-UNBLOCKED client unblocked via CLIENT UNBLOCK";
+
+const HOUSE: &str = "\
+listeners:
+  - {name: public, bind: '127.0.0.1:{port}', upstream: main, allow: [127.0.0.1], auth: users, users: [a, b]}
+upstreams:
+  main: {address: {redis}, connections: CONNECTIONS}
+users:
+  a: {password: {file: a.txt}, acl: 'ACL'}
+  b: {password: {file: b.txt}, acl: 'ACL'}
+workers: 2
+admin: {bind: '127.0.0.1:{admin}'}
+";
+
+/// Users with rules do not see each other, whatever they try.
+#[test]
+fn users_with_rules_are_alone() {
+    let redis = Redis::plain();
+    for (connections, acl) in [
+        ("shared", "+@all ~*"),
+        ("shared", "@public +client|kill +client|unblock"),
+        ("dedicated", "@public +client|kill +client|unblock"),
+    ] {
+        let yaml = HOUSE.replace("CONNECTIONS", connections).replace("ACL", acl);
+        let gate = Gate::before(&redis).config(&yaml).file("a.txt", "pa").file("b.txt", "pb").start();
+        let user = |name: &str| {
+            let mut client = gate.connect();
+            client.asks(&format!("AUTH {name} p{name}"), "+OK");
+            client
+        };
+        let (mut a, mut friend, mut b, mut waiting) = (user("a"), user("a"), user("b"), user("b"));
+        let numbers = [&mut a, &mut friend].map(|client| client.ask("CLIENT ID").integer());
+        let strangers = [&mut b, &mut waiting].map(|client| client.ask("CLIENT ID").integer());
+        waiting.send("BLPOP nothing 0");
+        are_blocked(&redis, 1);
+        let _unknown = gate.connect();
+        let mut expected = numbers.to_vec();
+        expected.sort_unstable();
+        let list = a.ask("CLIENT LIST").text();
+        assert_eq!(ids(&list), expected, "{connections} {acl}: {list}");
+        assert!(list.lines().all(|line| field(line, "user") == "a"), "{list}");
+        for number in strangers {
+            assert_eq!(a.ask(&format!("CLIENT LIST ID {number}")).text(), "", "{connections} {acl}");
+            a.asks(&format!("CLIENT KILL ID {number}"), ":0");
+            a.asks(&format!("CLIENT UNBLOCK {number}"), ":0");
+            a.asks(&format!("CLIENT UNBLOCK {number} ERROR"), ":0");
+        }
+        a.asks("CLIENT KILL USER b", "-ERR No such user 'b'");
+        a.asks(&format!("CLIENT KILL ADDR {}", b.local()), ":0");
+        a.asks("CLIENT KILL TYPE normal", ":1");
+        friend.is_closed();
+        b.is_in_step("b");
+        redis.control().asks("RPUSH nothing x", ":1");
+        waiting.gets(r#"["nothing" "x"]"#);
+        redis.control().asks("DEL nothing", ":0");
+    }
+}
+
+/// A client with rules cannot have invalidations sent to another one.
+#[test]
+fn tracking_with_rules_is_redirected_to_nobody_else() {
+    let redis = Redis::plain();
+    let refused = "-NOPERM portcullis: CLIENT TRACKING cannot REDIRECT to another client here";
+    for acl in ["+@all", "@public"] {
+        let gate = gate(&redis, &[&format!("acl: '{acl}'")], &[]).start();
+        let (mut client, mut victim) = (gate.connect(), gate.connect());
+        victim.is_in_step("here");
+        for line in redis.tcp_clients() {
+            let number = field(&line, "id");
+            let reply = client.ask(&format!("CLIENT TRACKING ON REDIRECT {number}")).to_string();
+            let own = acl == "+@all" && client.ask("CLIENT ID").to_string() == format!(":{number}");
+            let gates = acl == "@public" && client.ask("CLIENT ID").to_string() == format!(":{number}");
+            assert_eq!(reply, if own || gates { "+OK" } else { refused }, "{acl}: {line}");
+        }
+        let own = client.ask("CLIENT ID").integer();
+        client.asks("CLIENT TRACKING OFF", "+OK");
+        client.asks(&format!("CLIENT TRACKING ON REDIRECT {own}"), "+OK");
+        client.asks("CLIENT TRACKING OFF", "+OK");
+        victim.is_in_step("still there");
+    }
+}
+
+/// Whoever reaches Redis directly can send invalidations to shared connections. Their clients do not even notice.
+#[test]
+fn invalidations_sent_to_shared_connections_are_dropped() {
+    let redis = Redis::plain();
+    let gate = gate(&redis, &[], &[SHARED]).start();
+    let mut victims: Vec<Client> = (0..12).map(|_| gate.connect()).collect();
+    for victim in &mut victims {
+        assert!(!victim.ask("HELLO 3").is_error());
+        victim.is_in_step("here");
+    }
+    let shared: Vec<String> = redis.tcp_clients().iter().map(|line| field(line, "id")).collect();
+    assert!(!shared.is_empty());
+    for number in &shared {
+        let mut attacker = redis.control();
+        attacker.asks(&format!("CLIENT TRACKING ON BCAST REDIRECT {number}"), "+OK");
+        for round in 0..50 {
+            redis.control().asks(&format!("SET k:{round} v"), "+OK");
+            victims.iter_mut().for_each(|victim| victim.is_in_step(&format!("{number}-{round}")));
+        }
+    }
+    let dropped = gate.metric("upstream_pushes_dropped_total", &[("upstream", "main")]);
+    assert!(dropped >= 50.0, "{dropped}");
+    assert_eq!(gate.metric("upstream_errors_total", &[("kind", "protocol")]), 0.0);
+    let after: Vec<String> = redis.tcp_clients().iter().map(|line| field(line, "id")).collect();
+    assert!(
+        shared.iter().all(|number| after.contains(number)),
+        "{shared:?}, {after:?}: connections were lost"
+    );
+}
+
+/// CLIENT NO-EVICT holds for the client's own connection, which goes when it is off again.
+#[test]
+fn no_evict_works_where_connections_are_shared() {
+    let redis = Redis::plain();
+    let flagged = || redis.tcp_clients().iter().filter(|line| field(line, "flags") == "e").count();
+    let gate = gate(&redis, &[], &[SHARED]).start();
+    let mut client = gate.connect();
+    client.asks("CLIENT NO-EVICT ON", "+OK");
+    client.asks("SET k v", "+OK");
+    assert_eq!(flagged(), 1);
+    client.asks("CLIENT NO-EVICT OFF", "+OK");
+    assert_eq!(flagged(), 0);
+    gate.counts("upstream_connections", &[("state", "used")], 0.0);
+    client.asks("GET k", r#""v""#);
+}
