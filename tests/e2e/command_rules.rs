@@ -1,5 +1,6 @@
 //! `acl`: a refused command has its reply in its place, and not one byte of it reaches Redis.
 
+mod channels;
 mod cost;
 mod denials;
 mod public;

@@ -28,6 +28,7 @@ mod redis_cli;
 mod reload;
 mod revocation;
 mod secrets;
+mod sentinel;
 mod servers;
 mod shapes;
 mod shared;

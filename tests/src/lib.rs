@@ -14,6 +14,7 @@ pub mod redis;
 pub mod reload;
 pub mod reply;
 pub mod scene;
+pub mod sentinels;
 pub mod server;
 pub mod wait;
 

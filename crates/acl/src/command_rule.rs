@@ -5,6 +5,7 @@
 //! +name|word             a command, if its first argument is this word (names without subcommands only)
 //! +@category -@category  all commands of a category; allcommands is +@all, nocommands is -@all
 //! @public                our own preset for listeners that face the internet; see `public`
+//! @public-scripts        behind @public: scripts and functions, which Redis's own user must hold back
 //! ~pattern               keys to read and write; %R~pattern to read, %W~pattern to write; allkeys is ~*
 //! &pattern               channels; allchannels is &*
 //! resetkeys resetchannels
@@ -20,24 +21,31 @@
 //! - SYNC, PSYNC and REPLCONF turn a connection into a replication stream: only their own names allow them.
 //! - Keys that cannot be known are refused under key rules: SORT with BY or GET needs `*` to be readable, as Redis has
 //!   it when it runs the command, and arguments that no server would take are refused.
+//! - Channels that Redis itself speaks on (`__sentinel__:hello`) are closed unless a channel pattern names them; see
+//!   `channel`. `allchannels` does not, and such a pattern may stand behind it.
+//! - Under key patterns CLIENT TRACKING with BCAST needs prefixes that they cover.
 //! - `%R` without a `~` and ranges of bytes beyond ASCII in brackets are errors.
 
+mod channel;
 mod error;
 mod parse;
 mod pattern;
 pub mod public;
+mod redis_user;
 mod selector;
+mod tracking;
 
 use portcullis_resp::command::keys::Argv;
 use portcullis_resp::command::{CommandId, id, lookup_subcommand};
 
-use crate::cost::Cost;
-
+pub(crate) use self::channel::{ChannelUse, may_be_control};
 pub use self::error::{Problem, RuleError};
 pub use self::parse::nearest;
 pub use self::pattern::MAX_PATTERN;
+pub use self::redis_user::RedisUser;
 use self::selector::Selector;
 pub(crate) use self::selector::{Grant, KeyUse, by_own_name_only};
+use crate::cost::Cost;
 
 /// One set of command rules: those of a listener, or those of a user.
 #[derive(Clone, Debug)]
@@ -174,6 +182,12 @@ impl CommandRules {
                 None => "no rule allows it",
             },
         }
+    }
+
+    /// Whether `@public-scripts` lets scripts run, which Redis itself must hold back.
+    #[must_use]
+    pub fn has_public_scripts(&self) -> bool {
+        self.selectors.iter().any(Selector::has_public_scripts)
     }
 
     pub(crate) fn selectors(&self) -> &[Selector] {

@@ -12,7 +12,8 @@ use portcullis_resp::command::{Begin, CommandId, Find, id};
 use portcullis_resp::{encode, reply};
 
 use crate::command_rule::{
-    ByName, CommandRules, Grant, KeyUse, Refused, Resolved, by_own_name_only, resolve,
+    ByName, ChannelUse, CommandRules, Grant, KeyUse, Refused, Resolved, by_own_name_only, may_be_control,
+    resolve,
 };
 use crate::cost::{self, CostLimits};
 
@@ -28,6 +29,8 @@ pub struct CommandPlan {
     keys_alike: bool,
     /// Where `@public` is among the rules.
     costs: Option<CostLimits>,
+    /// Whether PUBSUB shows only channels that the rules allow.
+    filters_channels: bool,
 }
 
 /// What is known of a command by its name alone.
@@ -79,10 +82,16 @@ impl CommandPlan {
         let rules: Vec<_> = listener.into_iter().chain(user).cloned().collect();
         let keys_alike =
             rules.iter().flat_map(|rules| rules.selectors()).all(|selector| selector.keys_alike());
+        let filters_channels = rules.iter().any(|rules| rules.is_public())
+            && rules.iter().any(|rules| rules.selectors().iter().any(|selector| selector.has_key_patterns()));
         let costs = rules.iter().any(|rules| rules.is_public()).then(CostLimits::default);
         let is_judged = |id| costs.is_some() && cost::is_judged(id);
-        let classes = CommandId::all().map(|id| class_of(id, &rules, keys_alike, is_judged(id))).collect();
-        Self { classes, rules, has_listener: listener.is_some(), keys_alike, costs }
+        let class = |id| match class_of(id, &rules, keys_alike, is_judged(id)) {
+            class if filters_channels && counts_subscribers(id) => class.and(Class::CHANNELS),
+            class => class,
+        };
+        let classes = CommandId::all().map(class).collect();
+        Self { classes, rules, has_listener: listener.is_some(), keys_alike, costs, filters_channels }
     }
 
     /// The same with these cost limits in place of the default ones, which hold only under `@public`.
@@ -107,6 +116,35 @@ impl CommandPlan {
     #[must_use]
     pub const fn is_public(&self) -> bool {
         self.costs.is_some()
+    }
+
+    /// Whether some messages are not for the client, whatever it has subscribed to: ask [`CommandPlan::delivers`].
+    #[inline]
+    #[must_use]
+    pub fn withholds(&self) -> bool {
+        !self.rules.is_empty()
+    }
+
+    /// Whether the client reads a message that was published on `channel`; `whole`: whether that is all of its name.
+    #[must_use]
+    pub fn delivers(&self, channel: &[u8], whole: bool) -> bool {
+        if !whole && may_be_control(channel) {
+            return !self.withholds();
+        }
+        self.rules.iter().all(|rules| rules.selectors().iter().any(|selector| selector.delivers(channel)))
+    }
+
+    /// Whether what PUBSUB CHANNELS and SHARDCHANNELS answer must be reduced to channels that
+    /// [`CommandPlan::shows_channel`] allows: `@public` with key patterns, where clients are not to see of each other.
+    #[must_use]
+    pub const fn filters_channels(&self) -> bool {
+        self.filters_channels
+    }
+
+    /// Whether the client may know of a channel: it may subscribe to it.
+    #[must_use]
+    pub fn shows_channel(&self, channel: &[u8]) -> bool {
+        self.rules.iter().all(|rules| shows(rules, channel))
     }
 
     /// The word of a command. For a container (CLIENT) it is not the last word: the subcommand has its own.
@@ -225,6 +263,13 @@ impl CommandPlan {
         }
     }
 
+    /// The first rules under which the client may not know of one of the channels behind the first arguments.
+    fn hides_channels_from<'b>(&self, first: usize, args: &(impl Argv<'b> + ?Sized)) -> Option<usize> {
+        self.rules.iter().position(|rules| {
+            !(first..args.count()).all(|index| args.arg(index).is_some_and(|channel| shows(rules, channel)))
+        })
+    }
+
     fn admits(&self, key_use: KeyUse, key: &[u8]) -> bool {
         self.rules
             .iter()
@@ -245,6 +290,12 @@ impl CommandPlan {
         match resolve(id, args) {
             Resolved::Known(resolved) if resolved != id => return self.judge(resolved, args, whole),
             Resolved::Known(_) | Resolved::Unknown | Resolved::UnknownSubcommand(_) => {}
+        }
+        if self.filters_channels
+            && counts_subscribers(id)
+            && let Some(index) = self.hides_channels_from(2, args)
+        {
+            return Judgement::refuse(Refused::Channel, id, self.owner(index));
         }
         for (index, rules) in self.rules.iter().enumerate() {
             if let Err(what) = rules.check(id, args) {
@@ -375,6 +426,16 @@ impl Refusal {
 fn has<'b>(args: &(impl Argv<'b> + ?Sized), needed: u64) -> bool {
     let last = usize::try_from(needed).ok().and_then(|needed| needed.checked_sub(1));
     last.is_none_or(|last| args.arg(last).is_some())
+}
+
+fn shows(rules: &CommandRules, channel: &[u8]) -> bool {
+    let mut selectors = rules.selectors().iter();
+    selectors.any(|selector| selector.admits_channel(ChannelUse::Subscribe, channel))
+}
+
+/// Whether it answers how many subscribers the channels have that it names.
+const fn counts_subscribers(id: CommandId) -> bool {
+    matches!(id, id::PUBSUB_NUMSUB | id::PUBSUB_SHARDNUMSUB)
 }
 
 /// The last argument that may be a key, where only the command's name decides that.

@@ -10,6 +10,7 @@ mod server;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use portcullis_acl::command_rule::RedisUser;
 use portcullis_acl::{CommandPlan, CommandRules, Judgement, Refused};
 use portcullis_resp::command::keys::{Frame, keys};
 use portcullis_resp::command::{Categories, CommandId, id, lookup, lookup_subcommand};
@@ -159,6 +160,47 @@ fn verdicts_are_those_of_dryrun() {
     assert!(tally.pairs >= 100_000, "{tally:?}");
     for (what, least) in [("ok", 20_000), ("Command", 20_000), ("Key", 5_000), ("Channel", 200)] {
         assert!(tally.equal.get(what).is_some_and(|count| *count >= least), "{what}: {tally:?}");
+    }
+}
+
+/// The user that scripts of `@public-scripts` need may do what the preset allows, and nothing else.
+#[test]
+fn the_user_for_scripts_has_the_rights_of_the_preset() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let commands = commands(&mut client);
+    let mut random = Random(SEED);
+    for acl in [
+        "@public @public-scripts resetkeys resetchannels",
+        "@public @public-scripts ~a* %R~b &a*",
+        "@public @public-scripts -@blocking -select +keys ~* &a* &b",
+    ] {
+        let ours = CommandRules::parse(acl).unwrap();
+        let user = RedisUser::new("u", &[&ours]);
+        let words: Vec<&[u8]> = user.line().split(' ').map(str::as_bytes).collect();
+        let reply = client.call(&words);
+        assert!(matches!(reply, Value::Status(_)), "{}: {reply:?}", user.line());
+        let mut refused = 0;
+        for _ in 0..20 {
+            let plain = commands.iter().filter(|command| !command.is_container);
+            let lines: Vec<Line> = plain.map(|command| line(&mut random, command)).collect();
+            let mut frames = Vec::new();
+            for line in &lines {
+                let mut args: Vec<&[u8]> = vec![b"ACL", b"DRYRUN", b"u"];
+                args.extend(line.iter().map(Vec::as_slice));
+                encode::command(&mut frames, &args);
+            }
+            client.send(&frames);
+            for (line, reply) in lines.iter().zip(client.replies(lines.len())) {
+                let args: Vec<&[u8]> = line.iter().map(Vec::as_slice).collect();
+                let theirs = verdict_of(&reply).unwrap_or_else(|| panic!("{line:?}: {reply:?}"));
+                let verdict = ours.check(lookup(args[0]).unwrap(), &args).err();
+                let same = verdict == theirs || stricter(&args, &verdict, &theirs).is_some();
+                assert!(same, "{acl}\n{args:?}: {verdict:?}, not {reply:?}");
+                refused += usize::from(theirs == Some(Refused::Command));
+            }
+        }
+        assert!(refused > 1_000, "{acl}: {refused}");
     }
 }
 
@@ -342,6 +384,9 @@ fn stricter(args: &[&[u8]], ours: &Option<Refused>, theirs: &Option<Refused>) ->
     }
     if id == id::PFMERGE && args.len() == 2 {
         return Some("PFMERGE of nothing: it does not see the destination");
+    }
+    if id == id::CLIENT_TRACKING {
+        return Some("CLIENT TRACKING: of broadcasts it guards no keys");
     }
     if keys(id, args, |_| ()).is_err() {
         return Some(match id {

@@ -11,6 +11,7 @@ mod load;
 mod model;
 mod problem;
 mod raw;
+mod scripts;
 mod secret;
 mod validate;
 mod value;
@@ -27,6 +28,7 @@ pub use model::{
     LogFormat, LogLevel, Overflow, ProxyProtocol, Refusal, Reload, UnixSocket, Upstream, User,
 };
 pub use problem::{Problem, Severity};
+pub use scripts::ScriptLogin;
 
 /// A whole configuration, valid.
 #[derive(Debug)]

@@ -73,6 +73,9 @@ pub const DENIED: &[u8] = b"-DENIED source address not allowed\r\n";
 pub const ILLEGAL_ADDRESS: &[u8] = b"-ERR illegal address\r\n";
 /// A command whose keys come later than is held.
 pub const COMMAND_TOO_LARGE: &[u8] = b"-ERR command too large to be checked\r\n";
+/// An answer of PUBSUB CHANNELS that is too long to be reduced to what the client may see.
+pub const TOO_MANY_CHANNELS: &[u8] =
+    b"-ERR portcullis: too many channels to list here, name a pattern that fewer match\r\n";
 /// A key that no rule admits (7.2 and later).
 pub const NO_PERMISSION_KEY: &[u8] = b"-NOPERM No permissions to access a key\r\n";
 /// A channel that no rule admits (7.2 and later).

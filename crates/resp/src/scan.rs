@@ -8,7 +8,10 @@ mod number;
 mod reply;
 mod request;
 
-pub use reply::{FirstElement, Reply, ReplyHead, ReplyScanner, aggregate_header, first_element};
+pub use reply::{
+    FirstElement, MessageChannel, Reply, ReplyHead, ReplyScanner, aggregate_header, first_element,
+    message_channel,
+};
 pub use request::{Beginning, Request, RequestScanner};
 
 /// A range of a buffer, kept small.

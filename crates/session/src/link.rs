@@ -19,6 +19,9 @@ use crate::transaction::QueuedConfirmations;
 /// A reply that must be seen in one piece may be this long; servers answer AUTH, DISCARD and CLIENT REPLY in a line.
 pub const MAX_WHOLE_REPLY: usize = 64 * 1024;
 
+/// A listing that the session reduces may be this long: as much as is held of a command.
+pub const MAX_LISTED: usize = 1024 * 1024;
+
 /// The framing state of one upstream connection.
 ///
 /// Before a command's bytes are written, [`Link::expect`] says what will come back for them. [`Link::next`] then divides
@@ -201,6 +204,7 @@ impl Link {
             Shape::One | Shape::Raw => self.run(buf),
             Shape::Whole | Shape::WholeHello | Shape::Monitor | Shape::Reset => self.whole(buf),
             Shape::Hello => self.one(buf, None),
+            Shape::Listed => self.listed(buf),
             Shape::Exec(_) if first == b'*' => self.exec(buf),
             Shape::Exec(_) => self.one(buf, None),
             Shape::Confirm { verb, .. } | Shape::ConfirmAll(verb) => {
@@ -278,6 +282,21 @@ impl Link {
                 self.hand_out(&buf[..len], true, Opening { head, confirms: None }, 1)
             }
             Ok(_) if buf.len() >= MAX_WHOLE_REPLY => Incoming::Fault(LinkFault::TooLong),
+            Ok(Reply::Need { at_least }) => Incoming::Need(at_least),
+            Ok(Reply::Head { .. }) => Incoming::Need(buf.len() + 1),
+            Err(error) => Incoming::Fault(LinkFault::Protocol(error)),
+        }
+    }
+
+    /// In one piece, up to a limit.
+    fn listed<'b>(&mut self, buf: &'b [u8]) -> Incoming<'b> {
+        match self.scan.next(buf) {
+            Ok(Reply::Whole { len, head }) => {
+                self.hand_out(&buf[..len], true, Opening { head, confirms: None }, 1)
+            }
+            Ok(Reply::Head { head, .. }) if buf.len() >= MAX_LISTED => {
+                self.open_reply(buf, Opening { head, confirms: None })
+            }
             Ok(Reply::Need { at_least }) => Incoming::Need(at_least),
             Ok(Reply::Head { .. }) => Incoming::Need(buf.len() + 1),
             Err(error) => Incoming::Fault(LinkFault::Protocol(error)),

@@ -90,6 +90,8 @@ pub(crate) enum What {
     Select(Option<u32>),
     /// The upstream's reply to CLIENT NO-EVICT: whether it is to hold.
     NoEvict(bool),
+    /// The upstream's list of channels, of which the client sees those that it may subscribe to.
+    Channels,
     /// The upstream's reply to WATCH.
     Watch,
     /// The upstream's reply to UNWATCH.

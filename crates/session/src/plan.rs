@@ -184,7 +184,10 @@ impl Plan {
 fn care(rules: &CommandPlan, shared: bool) -> Box<[Care]> {
     // What CLIENT LIST says of the database.
     let told = |command| rules.is_public() && command == id::SELECT;
-    let own = |command| needs_care(command) || told(command) || (shared && Pin::of(command) != Pin::Share);
+    let listed = |command| rules.filters_channels() && command == id::PUBSUB;
+    let own = |command| {
+        needs_care(command) || told(command) || listed(command) || (shared && Pin::of(command) != Pin::Share)
+    };
     let care = |command| match (own(command), rules.class(command).is_free()) {
         (true, _) => Care::Own,
         (false, false) => Care::Rules,

@@ -21,7 +21,7 @@ use self::command::{Frame, Source};
 use self::identity::{Deferred, Entering, Keys};
 pub use self::sharing::Lease;
 use self::sharing::{Before, Sharing};
-pub use self::step::{CloseReason, Fate, LoginOwed, Step, Unavailable, Until};
+pub use self::step::{CloseReason, Delivery, Fate, LoginOwed, Step, Unavailable, Until};
 use crate::observe::{Host, Observer};
 use crate::owed::{Local, Owed, Run, What};
 use crate::plan::{Care, Plan};

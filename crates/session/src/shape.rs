@@ -11,6 +11,9 @@ pub enum Shape {
     One,
     /// One small reply that the session wants to see in one piece.
     Whole,
+    /// One reply that the session wants to see in one piece, where it is no longer than
+    /// [`MAX_LISTED`](crate::link::MAX_LISTED).
+    Listed,
     /// `n` confirmations of this verb, or one error, or one `+QUEUED`.
     Confirm {
         /// The command's own verb, which each confirmation repeats.

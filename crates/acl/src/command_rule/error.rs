@@ -77,6 +77,9 @@ pub enum Problem {
     /// `@public` refused.
     #[error("@public can be allowed only; write @public, then what to refuse besides")]
     PublicRefused,
+    /// `@public-scripts` where `@public` does not come before it.
+    #[error("@public-scripts adds to @public: write @public before it")]
+    ScriptsWithoutPublic,
     /// What an ACL rule of Redis also may say.
     #[error(
         "credentials and user flags are not command rules; a user's passwords are set with its key 'password'"
@@ -94,5 +97,5 @@ fn meant(name: &Option<&'static str>) -> String {
 fn all_categories() -> String {
     use portcullis_resp::command::Categories;
     let names: Vec<_> = Categories::ALL.iter().map(|(_, name)| format!("@{name}")).collect();
-    format!("@all, @public, {}", names.join(", "))
+    format!("@all, @public, @public-scripts, {}", names.join(", "))
 }

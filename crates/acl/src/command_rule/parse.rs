@@ -3,6 +3,7 @@
 use portcullis_resp::command::{Categories, CommandId, lookup, lookup_subcommand};
 
 use super::CommandRules;
+use super::channel::opens_control;
 use super::error::{MAX_NAME, Problem, RuleError};
 use super::pattern::Pattern;
 use super::selector::{Grant, KeyUse, Selector};
@@ -156,7 +157,9 @@ fn apply(selector: &mut Selector, rule: &str) -> Result<(), Problem> {
         "allcommands" | "+@all" => selector.set_all(true),
         "nocommands" | "-@all" => selector.set_all(false),
         lower if PUBLIC.contains(&lower) => selector.allow_public(),
-        "-@public" => return Err(Problem::PublicRefused),
+        "@public-scripts" | "+@public-scripts" if selector.allow_public_scripts() => {}
+        "@public-scripts" | "+@public-scripts" => return Err(Problem::ScriptsWithoutPublic),
+        "-@public" | "-@public-scripts" => return Err(Problem::PublicRefused),
         lower => return apply_sign(selector, rule, lower),
     }
     Ok(())
@@ -224,10 +227,11 @@ fn key_pattern(selector: &mut Selector, permission: KeyUse, pattern: &str) -> Re
 }
 
 fn channel_pattern(selector: &mut Selector, pattern: &str) -> Result<(), Problem> {
-    if selector.channels.is_all() {
+    let pattern = Pattern::new(pattern)?;
+    if selector.channels.is_all() && !opens_control(&pattern) {
         return Err(Problem::AfterAll { all: "allchannels", reset: "resetchannels" });
     }
-    selector.channels.add(Pattern::new(pattern)?);
+    selector.channels.add(pattern);
     Ok(())
 }
 

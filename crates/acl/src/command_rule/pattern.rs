@@ -1,5 +1,7 @@
 //! Globs as Redis's `stringmatchlen` matches them, with the usual ones made cheap.
 
+use std::fmt;
+
 use super::error::Problem;
 
 /// Longest pattern in bytes. A key is compared with every pattern, and one with many stars goes over it again and again;
@@ -52,9 +54,66 @@ impl Pattern {
         }
     }
 
+    /// As it was written, but for a last star that stands for everything behind.
+    pub(super) fn text(&self) -> &[u8] {
+        match self {
+            Self::Exact(own) | Self::Prefix(own) | Self::Glob(own) => own,
+        }
+    }
+
+    /// Whether it matches every text that begins with `prefix`. It may say no where that is hard to tell.
+    pub(super) fn covers_all_of(&self, prefix: &[u8]) -> bool {
+        match self {
+            Self::Exact(_) => false,
+            Self::Prefix(own) => prefix.starts_with(own),
+            // What its last star takes of `prefix`, or nothing, can be anything longer. Behind a bracket or a backslash
+            // that star may be none.
+            Self::Glob(own) => {
+                own.ends_with(b"*")
+                    && !own.iter().any(|byte| matches!(byte, b'[' | b'\\'))
+                    && matches(own, prefix)
+            }
+        }
+    }
+
+    /// Whether it matches every text that `other` matches. It may say no where that is hard to tell.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        match other {
+            Self::Exact(text) => self.matches(text),
+            Self::Prefix(prefix) => self.covers_all_of(prefix),
+            Self::Glob(_) => self == other || self.is_star(),
+        }
+    }
+
+    /// Whether it matches some text that begins with `head`.
+    pub(super) fn may_begin_with(&self, head: &[u8]) -> bool {
+        let mut pattern = match self {
+            Self::Exact(own) => return own.starts_with(head),
+            Self::Prefix(own) => return own.starts_with(head) || head.starts_with(own),
+            Self::Glob(own) => &**own,
+        };
+        for byte in head {
+            if pattern.first() == Some(&b'*') {
+                return true;
+            }
+            match one(pattern, *byte) {
+                Some(rest) => pattern = rest,
+                None => return false,
+            }
+        }
+        true
+    }
+
     /// Whether it was written `*`.
     pub(super) fn is_star(&self) -> bool {
         self.is(b"*")
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let star = if matches!(self, Self::Prefix(_)) { "*" } else { "" };
+        write!(f, "{}{star}", String::from_utf8_lossy(self.text()))
     }
 }
 

@@ -56,20 +56,7 @@ pub const REFUSED: &[(&[CommandId], &str)] = &[
         ],
         "changes the cluster",
     ),
-    (
-        &[
-            id::SENTINEL_CONFIG,
-            id::SENTINEL_DEBUG,
-            id::SENTINEL_FAILOVER,
-            id::SENTINEL_FLUSHCONFIG,
-            id::SENTINEL_MONITOR,
-            id::SENTINEL_REMOVE,
-            id::SENTINEL_RESET,
-            id::SENTINEL_SET,
-            id::SENTINEL_SIMULATE_FAILURE,
-        ],
-        "changes, or fails over, what a Sentinel watches",
-    ),
+    (&[id::SENTINEL], "votes on, changes and shows what a Sentinel watches"),
     (&[id::LATENCY, id::SLOWLOG, id::COMMANDLOG], "shows other clients' commands and arguments"),
     (&[id::OBJECT, id::MEMORY], "looks inside values and the allocator"),
     (
@@ -79,6 +66,18 @@ pub const REFUSED: &[(&[CommandId], &str)] = &[
     (&[id::LOLWUT], "draws pictures of any size: seconds for one of 1000 by 1000"),
     (&[id::KEYS], "goes over all keys at once, and its pattern costs time; SCAN remains"),
     (&[id::FLUSHALL, id::FLUSHDB, id::SWAPDB], "deletes or exchanges whole databases"),
+];
+
+/// Commands that `@public-scripts` adds to `@public`. It cannot add what a script runs: Redis judges that.
+pub const SCRIPTS: &[CommandId] = &[
+    id::EVAL,
+    id::EVAL_RO,
+    id::EVALSHA,
+    id::EVALSHA_RO,
+    id::FCALL,
+    id::FCALL_RO,
+    id::SCRIPT_LOAD,
+    id::SCRIPT_EXISTS,
 ];
 
 /// Whether `@public` leaves the command out.

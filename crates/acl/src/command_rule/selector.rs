@@ -3,8 +3,9 @@
 use portcullis_resp::command::keys::{Argv, KeysUnknown, channels, keys};
 use portcullis_resp::command::{Access, Categories, CommandId, Flags, id};
 
+use super::channel::{ChannelUse, Control, opens_control};
 use super::pattern::Pattern;
-use super::{Refused, Resolved, public};
+use super::{Refused, Resolved, public, tracking};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Selector {
@@ -14,7 +15,12 @@ pub(crate) struct Selector {
     /// Names of commands that are not in the table, in lower case.
     unknown: Vec<Box<str>>,
     pub(super) keys: Patterns<(KeyUse, Pattern)>,
+    /// With `all`, the patterns that open what `allchannels` does not.
     pub(super) channels: Patterns<Pattern>,
+    /// Whether `@public` is what its commands are made of.
+    public: bool,
+    /// Whether `@public-scripts` was added to that.
+    public_scripts: bool,
 }
 
 const WORDS: usize = CommandId::COUNT.div_ceil(64);
@@ -40,10 +46,6 @@ impl<P> Default for Patterns<P> {
 }
 
 impl<P> Patterns<P> {
-    pub(super) fn all(&mut self) {
-        *self = Self { all: true, list: Vec::new() };
-    }
-
     pub(super) fn reset(&mut self) {
         *self = Self::default();
     }
@@ -51,9 +53,17 @@ impl<P> Patterns<P> {
     pub(super) const fn is_all(&self) -> bool {
         self.all
     }
+
+    pub(super) fn list(&self) -> &[P] {
+        &self.list
+    }
 }
 
 impl Patterns<(KeyUse, Pattern)> {
+    pub(super) fn all(&mut self) {
+        *self = Self { all: true, list: Vec::new() };
+    }
+
     /// To Redis `%R~a %W~a` is `~a`.
     pub(super) fn add(&mut self, permission: KeyUse, pattern: Pattern) {
         match self.list.iter_mut().find(|(_, other)| *other == pattern) {
@@ -64,6 +74,12 @@ impl Patterns<(KeyUse, Pattern)> {
 }
 
 impl Patterns<Pattern> {
+    /// All channels but those that need a pattern of their own, which stay as they were.
+    pub(super) fn all(&mut self) {
+        self.all = true;
+        self.list.retain(opens_control);
+    }
+
     pub(super) fn add(&mut self, pattern: Pattern) {
         if !self.list.contains(&pattern) {
             self.list.push(pattern);
@@ -104,6 +120,20 @@ impl KeyUse {
     const fn covers(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
+
+    pub(super) const fn common_with(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// The rule that allows this with the keys of a pattern, where it allows anything.
+    pub(super) fn word(self, pattern: &Pattern) -> Option<String> {
+        match self {
+            Self::BOTH => Some(format!("~{pattern}")),
+            Self::READ => Some(format!("%R~{pattern}")),
+            Self::WRITE => Some(format!("%W~{pattern}")),
+            _ => None,
+        }
+    }
 }
 
 /// Only their own names allow these, no category.
@@ -119,6 +149,8 @@ impl Selector {
             unknown: Vec::new(),
             keys: Patterns::default(),
             channels: Patterns::default(),
+            public: false,
+            public_scripts: false,
         }
     }
 
@@ -145,12 +177,26 @@ impl Selector {
         known().for_each(|id| self.set_in_bulk(id, allow));
         if !allow {
             self.unknown.clear();
+            (self.public, self.public_scripts) = (false, false);
         }
     }
 
     /// `@public`
     pub(super) fn allow_public(&mut self) {
         known().filter(|id| !public::refuses(*id)).for_each(|id| self.set_in_bulk(id, true));
+        self.public = true;
+    }
+
+    /// `@public-scripts`; answers whether `@public` came before it.
+    pub(super) fn allow_public_scripts(&mut self) -> bool {
+        public::SCRIPTS.iter().for_each(|id| self.set_one(*id, true));
+        self.public_scripts = self.public;
+        self.public
+    }
+
+    /// Whether `@public-scripts` was added.
+    pub(super) const fn has_public_scripts(&self) -> bool {
+        self.public_scripts
     }
 
     /// `+name|argument`
@@ -199,11 +245,22 @@ impl Selector {
     }
 
     pub(crate) fn guards_keys_of(&self, id: CommandId) -> bool {
-        !self.keys.all && has_keys(id)
+        !self.keys.all && (has_keys(id) || id == id::CLIENT_TRACKING)
     }
 
+    /// Whatever the rules say of channels, there are some that only a pattern of their own opens.
     pub(crate) fn guards_channels_of(&self, id: CommandId) -> bool {
-        !self.channels.all && is_guarded_by_channel(id)
+        match id {
+            id::PUBLISH | id::SPUBLISH | id::SUBSCRIBE | id::SSUBSCRIBE => true,
+            id::PSUBSCRIBE => !self.channels.all || !self.keys.all,
+            // Redis asks for no permission to leave a channel.
+            _ => false,
+        }
+    }
+
+    /// Whether it allows some keys only, or none.
+    pub(crate) const fn has_key_patterns(&self) -> bool {
+        !self.keys.all
     }
 
     pub(super) fn unknown_names(&self) -> impl Iterator<Item = &str> {
@@ -252,6 +309,10 @@ impl Selector {
         if !self.guards_keys_of(id) {
             return Ok(());
         }
+        if id == id::CLIENT_TRACKING {
+            let within = tracking::names_only(args, |prefix| self.covers_keys_of(prefix));
+            return if within { Ok(()) } else { Err(Refused::Key) };
+        }
         let mut all_admitted = true;
         let certain = keys(id, args, |key| {
             let is_key = !key.access.contains(Access::NOT_KEY);
@@ -265,19 +326,66 @@ impl Selector {
         if all_admitted && certain { Ok(()) } else { Err(Refused::Key) }
     }
 
-    /// PSUBSCRIBE's patterns are compared letter by letter: whether one is within another cannot be said in general.
     fn check_channels<'b>(&self, id: CommandId, args: &(impl Argv<'b> + ?Sized)) -> Result<(), Refused> {
         if !self.guards_channels_of(id) {
             return Ok(());
         }
+        let channel_use = match id {
+            id::PUBLISH | id::SPUBLISH => ChannelUse::Publish,
+            _ => ChannelUse::Subscribe,
+        };
         let mut all_admitted = true;
         channels(id, args, |channel| {
-            all_admitted &= self.channels.list.iter().any(|pattern| match channel.is_pattern {
-                true => pattern.is(channel.channel),
-                false => pattern.matches(channel.channel),
-            });
+            all_admitted &= match channel.is_pattern {
+                true => self.admits_pattern(channel.channel),
+                false => self.admits_channel(channel_use, channel.channel),
+            };
         });
         if all_admitted { Ok(()) } else { Err(Refused::Channel) }
+    }
+
+    /// Whether this may be done with a channel.
+    pub(crate) fn admits_channel(&self, channel_use: ChannelUse, channel: &[u8]) -> bool {
+        match Control::of(channel) {
+            Some(control) if control.is_closed(channel_use, self.keys.all) => self.opens(control, channel),
+            _ => self.channels.all || self.channels.list.iter().any(|pattern| pattern.matches(channel)),
+        }
+    }
+
+    /// Whether a subscriber reads a message that was published on a channel, whatever it has subscribed to.
+    pub(crate) fn delivers(&self, channel: &[u8]) -> bool {
+        const SUBSCRIBING: [CommandId; 3] = [id::SUBSCRIBE, id::PSUBSCRIBE, id::SSUBSCRIBE];
+        match Control::of(channel) {
+            Some(control) if control.is_closed(ChannelUse::Subscribe, self.keys.all) => {
+                self.opens(control, channel)
+            }
+            Some(_) => SUBSCRIBING.iter().any(|id| self.grant(*id) != Grant::No),
+            None => true,
+        }
+    }
+
+    fn opens(&self, control: &Control, channel: &[u8]) -> bool {
+        self.channels.list.iter().any(|pattern| control.is_opened_by(pattern) && pattern.matches(channel))
+    }
+
+    /// Patterns are compared letter by letter: whether one is within another cannot be said in general. What one matches
+    /// besides, [`Selector::delivers`] holds back.
+    fn admits_pattern(&self, asked: &[u8]) -> bool {
+        let named = self.channels.all || self.channels.list.iter().any(|pattern| pattern.is(asked));
+        let opened = match Control::of_keys_asked_by(asked) {
+            Some(control) if !self.keys.all => {
+                self.channels.list.iter().any(|pattern| control.is_opened_by(pattern))
+            }
+            _ => true,
+        };
+        named && opened
+    }
+
+    /// Whether all keys that begin with `prefix` may be read.
+    fn covers_keys_of(&self, prefix: &[u8]) -> bool {
+        let list = self.keys.list.iter();
+        list.filter(|(permission, _)| permission.covers(KeyUse::READ))
+            .any(|(_, pattern)| pattern.covers_all_of(prefix))
     }
 
     fn check_unknown(&self, is_it: impl Fn(&str) -> bool) -> Result<(), Refused> {
@@ -319,9 +427,4 @@ pub(crate) fn has_keys(id: CommandId) -> bool {
     let info = id.info();
     info.flags.contains(Flags::MOVABLEKEYS)
         || info.keys.iter().any(|spec| !spec.access.contains(Access::NOT_KEY))
-}
-
-/// Redis asks for no permission to leave a channel.
-const fn is_guarded_by_channel(id: CommandId) -> bool {
-    matches!(id, id::PUBLISH | id::SPUBLISH | id::SUBSCRIBE | id::SSUBSCRIBE | id::PSUBSCRIBE)
 }

@@ -149,10 +149,19 @@ fn names_alone_decide_most() {
 
 #[test]
 fn scripts_escape_rules() {
-    for escaped in ["+@all ~app:*", "+@all -flushall", "+eval", "+@all &news:*", "@public +fcall"] {
+    // Any rules at all close channels of Redis's own, which a script may still use.
+    for escaped in [
+        "+@all",
+        "+@all allkeys",
+        "+@all ~app:*",
+        "+@all -flushall",
+        "+eval",
+        "+@all &news:*",
+        "@public +fcall",
+    ] {
         assert!(rules(escaped).scripts_escape(), "{escaped}");
     }
-    for held in ["+@all", "@public", "+@all -@scripting ~app:*", "+get", "+@all allkeys"] {
+    for held in ["@public", "+@all -@scripting ~app:*", "+get"] {
         assert!(!rules(held).scripts_escape(), "{held}");
     }
 }
@@ -185,9 +194,41 @@ fn everything_wrong_is_said_with_its_place() {
          2:0 command rule '+a,b': a command's name is at most 64 letters, digits, '.', '-' and '_'\n\
          2:5 command rule '+get|a|b': a name is missing: write +command, +container|subcommand or +@category"
     );
-    assert!(wrong(&["+@nosuch"]).contains("there are @all, @public, @keyspace, @read, @write"));
+    assert!(
+        wrong(&["+@nosuch"]).contains("there are @all, @public, @public-scripts, @keyspace, @read, @write")
+    );
     assert!(wrong(&[&format!("~{}", "a".repeat(MAX_PATTERN + 1))]).contains("at most 1024 bytes"));
     assert!(CommandRules::parse(&format!("~{}", "a".repeat(MAX_PATTERN))).is_ok());
+}
+
+#[test]
+fn scripts_come_behind_the_public_preset_only() {
+    let with = rules("@public ~app:* @public-scripts");
+    assert!(with.is_public() && with.has_public_scripts());
+    let added: Vec<_> = CommandId::all()
+        .filter(|id| *id != CommandId::UNKNOWN && with.by_name(*id) != rules("@public ~app:*").by_name(*id))
+        .collect();
+    let mut named = public::SCRIPTS.to_vec();
+    named.sort();
+    assert_eq!(added, named, "nothing else");
+    assert_eq!(check(&with, "EVAL x 1 app:1"), Ok(()));
+    assert_eq!(check(&with, "EVAL x 1 other"), Err(Refused::Key));
+    assert_eq!(check(&with, "SCRIPT EXISTS x"), Ok(()));
+    for line in
+        ["SCRIPT FLUSH", "SCRIPT KILL", "SCRIPT DEBUG yes", "FUNCTION LOAD x", "FUNCTION LIST", "SCRIPT"]
+    {
+        assert_eq!(check(&with, line), Err(Refused::Command), "{line}");
+    }
+    for wrong_order in [
+        "@public-scripts",
+        "@public-scripts @public",
+        "+@all @public-scripts",
+        "@public -@all @public-scripts",
+    ] {
+        assert!(wrong(&[wrong_order]).contains("write @public before it"), "{wrong_order}");
+    }
+    assert!(wrong(&["@public (@public-scripts)"]).contains("write @public before it"));
+    assert!(wrong(&["@public -@public-scripts"]).contains("can be allowed only"));
 }
 
 #[test]

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::{BAD_CONFIG, config_path, say};
 use crate::config::{
-    Acl, AdminBind, AuditPath, Bind, Config, Connections, Listener, LoadOptions, Loaded, Problem, Severity,
-    Upstream, User, load,
+    Acl, AdminBind, AuditPath, Bind, Config, Connections, Listener, LoadOptions, Loaded, Problem,
+    ScriptLogin, Severity, Upstream, User, load,
 };
 
 /// Reads the configuration as 'run' would, and says what is wrong or what it means.
@@ -98,6 +98,11 @@ fn summary(config: &Config, problems: &[Problem]) -> String {
         lines.push("users".to_owned());
         lines.extend(config.users().iter().map(|user| format!("  {}", describe_user(config, user))));
     }
+    let scripts = config.script_logins();
+    if !scripts.is_empty() {
+        lines.push("Redis users for scripts".to_owned());
+        lines.extend(scripts.iter().map(|login| format!("  {}", describe_script_login(login))));
+    }
     lines.push("groups".to_owned());
     for group in config.policy().groups() {
         lines.push(format!("  {}: {}", group.name(), entries(group.entry_count())));
@@ -152,6 +157,16 @@ fn own_logins<'c>(config: &'c Config, user: &'c User) -> impl Iterator<Item = &'
     upstreams
         .filter(|(index, _)| user.upstream_credentials(*index).is_some())
         .map(|(_, upstream)| upstream.name())
+}
+
+/// The command that Redis needs comes last, so that it is easily taken out.
+fn describe_script_login(login: &ScriptLogin<'_>) -> String {
+    let user = login.user.map(|user| format!(", user {user}")).unwrap_or_default();
+    let left_out = match login.redis.left_out() {
+        [] => String::new(),
+        patterns => format!(", without {}, which Redis would open its own channels by", patterns.join(" ")),
+    };
+    format!("{} of {}{user}{left_out}: {}", login.upstream, login.listener, login.redis.line())
 }
 
 fn rules(acl: Option<&Acl>) -> String {
@@ -241,6 +256,17 @@ fn as_json(good: bool, config: Option<&Config>, problems: &[Problem]) -> Value {
         result.insert("listeners".to_owned(), listeners.collect());
         result.insert("upstreams".to_owned(), upstreams.collect());
         result.insert("users".to_owned(), users.collect());
+        let scripts = config.script_logins();
+        let scripts = scripts.iter().map(|login| {
+            json!({
+                "listener": login.listener,
+                "user": login.user,
+                "upstream": login.upstream,
+                "acl_setuser": login.redis.line(),
+                "left_out": login.redis.left_out(),
+            })
+        });
+        result.insert("redis_users".to_owned(), scripts.collect());
         result.insert("groups".to_owned(), groups.collect());
         result.insert("admin".to_owned(), config.admin().map(|admin| admin.bind().to_string()).into());
         result.insert("audit".to_owned(), audit(config).into());

@@ -59,6 +59,7 @@ pub(super) fn config(tree: &Node, path: &Path, scope: &mut Scope) -> Option<Conf
         users.report_unused(scope);
         listeners.report_empty(&policy, scope);
         listeners.meet_upstreams(&upstreams, &users, scope);
+        listeners.meet_scripts(&upstreams, &users, scope);
         listeners.meet_output_buffers(&patch, &upstreams, scope);
         listeners.meet_costs(&patch, &users, scope);
     }

@@ -2,9 +2,11 @@
 
 mod levels;
 mod line;
+mod message;
 
 use self::levels::{Levels, STREAMED, STREAMED_MAP, STREAMED_STRING};
 use self::line::Text;
+pub use self::message::{MessageChannel, message_channel};
 use super::Streamed;
 use super::number;
 use crate::error::ReplyError;

@@ -1,8 +1,8 @@
 //! Telling what belongs to a reply from what the upstream says unasked.
 
-use portcullis_resp::scan::{FirstElement, Reply, Streamed, first_element};
+use portcullis_resp::scan::{FirstElement, MessageChannel, Reply, Streamed, first_element, message_channel};
 
-use super::{Frame, Incoming, Link, LinkFault};
+use super::{Frame, Incoming, Link, LinkFault, MAX_WHOLE_REPLY};
 use crate::shape::{Shape, Verb};
 
 /// What nobody asked for.
@@ -81,6 +81,14 @@ impl Link {
                 Incoming::Push { kind, ended: true, bytes: &buf[..len] }
             }
             Ok(Reply::Need { at_least }) => Incoming::Need(at_least),
+            // Its channel decides whether the client gets it. A session without that name decides for the worst.
+            Ok(Reply::Head { .. })
+                if kind == PushKind::Message
+                    && buf.len() < MAX_WHOLE_REPLY
+                    && matches!(message_channel(buf), MessageChannel::Cut(_)) =>
+            {
+                Incoming::Need(buf.len() + 1)
+            }
             Ok(Reply::Head { .. }) => {
                 self.leave_shard(buf);
                 self.resume_push(buf, kind)

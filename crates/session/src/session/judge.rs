@@ -122,6 +122,7 @@ impl Session {
             id::HELLO => self.hello(frame, host),
             id::CLIENT => self.client(frame),
             id::MONITOR if alone => self.monitor(),
+            id::PUBSUB if self.plan.rules().filters_channels() => self.pubsub(frame),
             _ => match Verb::of(command) {
                 Some(verb) => self.subscription(verb, frame),
                 None => self.blocking(command, frame),
@@ -357,6 +358,20 @@ impl Session {
             return self.outside_transactions_only().unwrap_or(Verdict::WaitUntilPaid);
         }
         Verdict::confirmations(Shape::Confirm { verb, n: 1 })
+    }
+
+    /// What is queued is answered within EXEC's reply, which is not looked into.
+    fn pubsub(&self, frame: &Frame<'_>) -> Verdict {
+        if frame.arguments < 2 {
+            return Verdict::plain();
+        }
+        let Some(subcommand) = frame.argument(1, self.plan.held_command()) else { return Verdict::NeedWhole };
+        match lookup_subcommand(id::PUBSUB, subcommand) {
+            Some(id::PUBSUB_CHANNELS | id::PUBSUB_SHARDCHANNELS) => self
+                .outside_transactions_only()
+                .unwrap_or(Verdict::Send { shape: Shape::Listed, what: What::Channels }),
+            _ => Verdict::plain(),
+        }
     }
 
     fn blocking(&self, command: CommandId, frame: &Frame<'_>) -> Verdict {

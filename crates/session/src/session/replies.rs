@@ -1,10 +1,11 @@
 //! What the upstream's replies mean for the client, and the replies that the gate gives itself.
 
 use portcullis_resp::command::id;
-use portcullis_resp::reply;
+use portcullis_resp::scan::{MessageChannel, arguments, message_channel};
+use portcullis_resp::{encode, reply};
 
-use super::{Fate, Session, Unavailable};
-use crate::link::Part;
+use super::{Delivery, Fate, Session, Unavailable};
+use crate::link::{Part, PushKind};
 use crate::observe::Observer;
 use crate::owed::{ReplyMode, What};
 use crate::plan::Auth;
@@ -130,6 +131,7 @@ impl Session {
                 self.introduced(introduction, part.bytes);
                 heard
             }
+            What::Channels => self.channels(part, heard),
             What::Identify => self.identified(part.bytes, heard),
             What::Login | What::Greeting | What::Selecting | What::Abandoned | What::Local(_) => {
                 return Fate::Doubt;
@@ -145,9 +147,52 @@ impl Session {
         fate
     }
 
-    /// A push, a message or a monitor line was passed on, or a piece of one; `ended` as the link says.
-    pub const fn push(&mut self, ended: bool) {
-        self.confirmed.mid_push = !ended;
+    /// Says what becomes of a push, a message or a monitor line, or of a piece of one; all as the link says. The rules of
+    /// the moment when a message begins hold to its end.
+    pub fn push(&mut self, kind: PushKind, bytes: &[u8], ended: bool) -> Delivery {
+        let withheld = if self.confirmed.mid_push || self.confirmed.withholds {
+            self.confirmed.withholds
+        } else {
+            kind == PushKind::Message && self.withholds(bytes)
+        };
+        self.confirmed.withholds = withheld && !ended;
+        self.confirmed.mid_push = !withheld && !ended;
+        if withheld { Delivery::Withhold } else { Delivery::Pass }
+    }
+
+    /// Whether the rules keep a message from the client that begins so.
+    fn withholds(&self, message: &[u8]) -> bool {
+        let rules = self.plan.rules();
+        rules.withholds()
+            && !match message_channel(message) {
+                MessageChannel::Whole(channel) => rules.delivers(channel, true),
+                MessageChannel::Cut(beginning) => rules.delivers(beginning, false),
+                MessageChannel::Unknown => rules.delivers(&[], false),
+            }
+    }
+
+    /// What the client reads of the answer to PUBSUB CHANNELS or SHARDCHANNELS: the channels that it may subscribe to.
+    fn channels(&mut self, part: &Part<'_>, heard: Fate) -> Fate {
+        if heard != Fate::Pass || !part.first {
+            return Fate::Drop;
+        }
+        match part.head.kind {
+            b'-' => return Fate::Pass,
+            b'*' if part.head.count >= 0 => {}
+            _ => return Fate::Doubt,
+        }
+        if part.ended == 0 {
+            return Fate::Replace(reply::TOO_MANY_CHANNELS);
+        }
+        let listed: Vec<&[u8]> = arguments(part.bytes).collect();
+        if i64::try_from(listed.len()) != Ok(part.head.count) {
+            return Fate::Doubt;
+        }
+        let rules = self.plan.rules();
+        let shown: Vec<&[u8]> = listed.into_iter().filter(|channel| rules.shows_channel(channel)).collect();
+        self.scratch.clear();
+        encode::command(&mut self.scratch, &shown);
+        Fate::Rewritten
     }
 
     /// Whether a reply of the gate's own comes next.

@@ -291,6 +291,7 @@ impl Session {
             || confirmed.monitors
             || confirmed.no_evict
             || confirmed.mid_push
+            || confirmed.withholds
     }
 
     /// A command of a client that shares upstream connections: by the pin table it is settled here, shares, or needs a

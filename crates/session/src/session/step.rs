@@ -98,6 +98,16 @@ pub enum Fate {
     Doubt,
 }
 
+/// What becomes of a push, or of a piece of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Delivery {
+    /// It goes to the client.
+    Pass,
+    /// The client must not see it.
+    Withhold,
+}
+
 /// Why a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {

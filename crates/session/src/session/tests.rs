@@ -4,6 +4,7 @@ mod costs;
 mod endings;
 mod handshakes;
 mod logins;
+mod messages;
 mod muting;
 mod public;
 mod refusals;

@@ -14,4 +14,6 @@ pub struct Confirmed {
     pub(crate) mid_reply: bool,
     /// A push was passed on in part: nothing may come between its pieces.
     pub(crate) mid_push: bool,
+    /// A message is being kept from the client, and has not ended.
+    pub(crate) withholds: bool,
 }

@@ -12,8 +12,8 @@ use crate::link::LinkFault;
 use crate::session::{CloseReason, Unavailable};
 use crate::subscriptions::Subscriptions;
 use crate::{
-    Attempt, Auth, Authenticator, Denial, Denied, Fate, Incoming, Link, Observer, Peer, Plan, Session,
-    SessionKey, Step, Tick, Until,
+    Attempt, Auth, Authenticator, Delivery, Denial, Denied, Fate, Incoming, Link, Observer, Peer, Plan,
+    Session, SessionKey, Step, Tick, Until,
 };
 
 /// What the observer was told.
@@ -318,10 +318,13 @@ impl Pair {
                     }
                     self.speak();
                 }
-                Incoming::Push { bytes, ended, .. } => {
+                Incoming::Push { kind, bytes, ended } => {
                     let len = bytes.len();
-                    self.session.push(ended);
-                    self.heard.extend(self.answered.drain(..len));
+                    let delivery = self.session.push(kind, bytes, ended);
+                    match delivery {
+                        Delivery::Pass => self.heard.extend(self.answered.drain(..len)),
+                        Delivery::Withhold => drop(self.answered.drain(..len)),
+                    }
                     self.speak();
                 }
                 Incoming::Need(total) => {

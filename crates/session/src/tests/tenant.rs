@@ -7,7 +7,7 @@ use super::pair::Count;
 use crate::link::{LinkFault, Part};
 use crate::session::{CloseReason, Unavailable};
 use crate::tick::Ticket;
-use crate::{Fate, Incoming, Lease, Link, Plan, Session, SessionKey, Shape, Step, Tick, Until};
+use crate::{Delivery, Fate, Incoming, Lease, Link, Plan, Session, SessionKey, Shape, Step, Tick, Until};
 
 /// Commands for a shared connection.
 pub(crate) struct Given {
@@ -185,9 +185,10 @@ impl Tenant {
                     }
                     len
                 }
-                Incoming::Push { bytes, ended, .. } => {
-                    self.session.push(ended);
-                    self.heard.extend_from_slice(bytes);
+                Incoming::Push { kind, bytes, ended } => {
+                    if self.session.push(kind, bytes, ended) == Delivery::Pass {
+                        self.heard.extend_from_slice(bytes);
+                    }
                     self.speak();
                     bytes.len()
                 }

@@ -103,3 +103,41 @@ fn problems_are_counted_by_kind() {
     report(&mut none, &[]).unwrap();
     assert!(none.is_empty());
 }
+
+const SCRIPTS: &str = "\
+listeners:
+  - {name: public, bind: \"127.0.0.1:6379\", upstream: main, allow: [192.0.2.1], auth: trust, acl: \"@public @public-scripts ~app:* &_*\"}
+  - {name: other, bind: \"127.0.0.1:6380\", upstream: CACHE, allow: [192.0.2.1], auth: trust, acl: [\"@public\", \"@public-scripts\"]}
+  - {name: own, bind: \"127.0.0.1:6381\", upstream: main, allow: [192.0.2.1], auth: users, users: [a, b], acl: \"+@all ~app:*\",
+     limits: {per_source: {auth_failures: 10/1m}}}
+upstreams:
+  main: {address: \"10.0.0.5:6379\", credentials: {username: app, password: {env: P}}}
+  cache: {address: \"10.0.0.6:6379\", credentials: {username: default, password: {env: P}}}
+users:
+  a: {password: {env: A}, acl: \"@public @public-scripts ~app:a:*\", upstream_credentials: {main: {password: {env: P}}}}
+  b: {password: {env: A}}
+";
+
+#[test]
+fn scripts_need_a_redis_user_of_their_own() {
+    let (_dir, Loaded { config, warnings }) = loaded(&SCRIPTS.replace("CACHE", "cache"));
+    let told: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+    // The third is that the rules of listener 'own' do not bind scripts, as ever.
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert!(told[0].contains("listener 'other' lets scripts run"), "{told:?}");
+    assert!(told[1].contains("listener 'own' lets scripts of user 'a' run"), "{told:?}");
+    let text = summary(&config, &warnings);
+    assert!(text.contains(
+        "\n  main of public, without &_*, which Redis would open its own channels by: ACL SETUSER app on "
+    ));
+    assert!(text.contains("\n  main of own, user a: ACL SETUSER portcullis on "), "{text}");
+    let value = as_json(true, Some(&config), &warnings);
+    let users = value["redis_users"].as_array().unwrap();
+    let named: Vec<_> = users.iter().map(|user| (&user["listener"], &user["user"])).collect();
+    assert_eq!(json!(named), json!([["public", null], ["other", null], ["own", "a"]]));
+    assert_eq!(users[0]["left_out"], json!(["&_*"]));
+    assert!(users[0]["acl_setuser"].as_str().unwrap().ends_with(" ~app:*"));
+    let (_dir, Loaded { config, .. }) = loaded(GATE);
+    assert_eq!(as_json(true, Some(&config), &[])["redis_users"], json!([]));
+    assert!(!summary(&config, &[]).contains("ACL SETUSER"));
+}

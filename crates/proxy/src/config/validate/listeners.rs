@@ -2,6 +2,7 @@
 
 mod binds;
 mod openness;
+mod scripts;
 mod settings;
 
 use std::collections::HashMap;

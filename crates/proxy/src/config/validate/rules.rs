@@ -42,7 +42,8 @@ pub(super) fn read(node: &Node, scope: &mut Scope) -> Option<Acl> {
         let message = message!("no Redis known here has the command {}", Name(unknown));
         scope.problems.warning(&node.place, message, hint);
     }
-    if rules.scripts_escape() {
+    // Whether Redis holds scripts of the preset back shows where the whole configuration is known.
+    if rules.scripts_escape() && !rules.has_public_scripts() {
         let message = "scripts or functions are allowed, and what they do is not seen here: other rules do not bind them";
         let hint = "add -@scripting, or give the upstream's user the same rules (ACL SETUSER)";
         scope.problems.warning(&node.place, message, hint);

@@ -33,6 +33,13 @@ pub(super) struct Read<'n> {
     upstream: Option<Upstream>,
 }
 
+impl Read<'_> {
+    /// What the gate logs in with.
+    pub(super) fn login(&self) -> Option<&Credentials> {
+        self.upstream.as_ref().and_then(Upstream::credentials)
+    }
+}
+
 impl<'n> Upstreams<'n> {
     /// The index of the upstream a listener names.
     pub(super) fn find(&self, node: &Node, scope: &mut Scope) -> Option<usize> {

@@ -191,11 +191,22 @@ impl Users<'_> {
         }
     }
 
+    /// The user of that name, unless it has a fault.
+    pub(super) fn get(&self, name: &str) -> Option<&User> {
+        self.index.get(name).and_then(|index| self.list.get(*index)?.2.as_deref())
+    }
+
+    /// Those of these that may run every command.
+    pub(super) fn unbound<'u>(&self, names: &'u [String]) -> Vec<&'u str> {
+        let unbound = |name: &&str| self.get(name).is_some_and(|user| user.acl.is_none());
+        names.iter().map(String::as_str).filter(unbound).collect()
+    }
+
     /// Those of these that may run every command under a login that they do not know themselves.
     pub(super) fn unruled<'u>(&self, names: &'u [String], upstream: usize) -> Vec<&'u str> {
         let unruled = |name: &&str| {
-            let user = self.index.get(name).and_then(|index| self.list.get(*index)?.2.as_ref());
-            user.is_some_and(|user| user.acl.is_none() && user.upstream_credentials(upstream).is_none())
+            self.get(name)
+                .is_some_and(|user| user.acl.is_none() && user.upstream_credentials(upstream).is_none())
         };
         names.iter().map(String::as_str).filter(unruled).collect()
     }

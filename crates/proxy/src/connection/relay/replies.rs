@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use portcullis_resp::error::RequestError;
 use portcullis_session::link::LinkFault;
 use portcullis_session::session::{CloseReason, Unavailable};
-use portcullis_session::{Fate, Incoming};
+use portcullis_session::{Delivery, Fate, Incoming};
 
 use super::{Count, Ended, Relay, Upstream};
 use crate::log::Seldom;
@@ -84,10 +84,12 @@ impl Relay {
                     self.moves += 1;
                     self.speak();
                 }
-                Incoming::Push { bytes, ended, .. } => {
-                    self.session.push(ended);
+                Incoming::Push { kind, bytes, ended } => {
                     let len = bytes.len();
-                    self.down.pass(len);
+                    match self.session.push(kind, bytes, ended) {
+                        Delivery::Pass => self.down.pass(len),
+                        Delivery::Withhold => self.down.skip(len),
+                    }
                     self.moves += 1;
                     self.speak();
                 }

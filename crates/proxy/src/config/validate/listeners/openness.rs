@@ -14,6 +14,10 @@ use crate::config::validate::upstreams::Upstreams;
 use crate::config::validate::users::Users;
 use crate::message::{Masked, message};
 
+/// What clients can do where no rules close the channel of the sentinels.
+const TAKEOVER: &str =
+    "PUBLISH __sentinel__:hello would make Sentinel fail over to a server of the client's choice";
+
 impl Listeners<'_> {
     /// Warns of listeners that admit nobody.
     pub(in crate::config::validate) fn report_empty(&self, policy: &Policy, scope: &mut Scope) {
@@ -169,10 +173,16 @@ impl Listeners<'_> {
             let auth = read.settings.auth.unwrap_or(Auth::Passthrough);
             users.entry(upstream).or_default().push(auth);
             let credentials = upstreams.get(upstream).and_then(|read| read.credentials);
-            if auth == Auth::Trust && credentials.is_some() && read.settings.acl.is_none() {
+            if auth == Auth::Trust && read.settings.acl.is_none() {
+                let password = match credentials {
+                    Some(_) => "CONFIG GET requirepass would show them the upstream's password, and ",
+                    None => "",
+                };
                 let message = message!(
-                    "listener '{}' trusts its clients with every command: CONFIG GET requirepass would show them the upstream's password",
-                    Masked::name(read.name)
+                    "listener '{}' trusts its clients with every command: {}{}",
+                    Masked::name(read.name),
+                    password,
+                    TAKEOVER
                 );
                 let hint =
                     "add acl: \"@public\", or give the upstream a Redis user without dangerous commands";
@@ -192,6 +202,17 @@ impl Listeners<'_> {
                 );
                 let hint =
                     "add acl: \"@public\" to the listener, or an acl or upstream_credentials to the user";
+                scope.problems.warning(read.place, message, hint);
+            }
+            let unbound = known.unbound(names);
+            if auth == Auth::Users && read.settings.acl.is_none() && !unbound.is_empty() {
+                let message = message!(
+                    "listener '{}' lets {} run every command: {}",
+                    Masked::name(read.name),
+                    Masked::names(unbound),
+                    TAKEOVER
+                );
+                let hint = "add acl: \"@public\" to the listener, or an acl to the user";
                 scope.problems.warning(read.place, message, hint);
             }
         }

@@ -1,0 +1,103 @@
+//! Channels that Redis itself speaks on, which are closed unless a channel pattern of the rules opens them.
+//!
+//! Sentinels find each other, and learn of a new master, by messages on `__sentinel__:hello`: a client that publishes there
+//! moves the master to a server of its choice. The other channels carry events of Redis, which a client could forge, and
+//! names of keys.
+
+use super::pattern::Pattern;
+
+/// A kind of channels that Redis itself speaks on.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Control {
+    /// How these channels begin.
+    heads: &'static [&'static [u8]],
+    /// A channel pattern that begins with this opens them.
+    opener: &'static [u8],
+    subscribers: Subscribers,
+}
+
+/// Who may subscribe to channels of one kind unless a pattern opens them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Subscribers {
+    All,
+    /// Only rules that allow all keys: messages there name keys.
+    OfAllKeys,
+    None,
+}
+
+/// What is done with a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ChannelUse {
+    Publish,
+    Subscribe,
+}
+
+/// The longest head of all: with so many bytes of a channel's name it is known what it is.
+const MAX_HEAD: usize = 13;
+
+static CONTROLS: [Control; 4] = [
+    Control { heads: &[b"__sentinel__:"], opener: b"__sentinel__:", subscribers: Subscribers::None },
+    // Clients that track keys in RESP2 subscribe to `__redis__:invalidate`.
+    Control { heads: &[b"__redis__:"], opener: b"__redis__:", subscribers: Subscribers::All },
+    Control {
+        heads: &[b"__keyspace@", b"__keyevent@"],
+        opener: b"__key",
+        subscribers: Subscribers::OfAllKeys,
+    },
+    // Redis 8.8: events of the fields of a hash, on four kinds of channels.
+    Control { heads: &[b"__subkey"], opener: b"__subkey", subscribers: Subscribers::OfAllKeys },
+];
+
+impl Control {
+    /// The kind that a channel belongs to.
+    pub(super) fn of(channel: &[u8]) -> Option<&'static Self> {
+        // Nearly all channels are told apart by this.
+        if !channel.starts_with(b"__") {
+            return None;
+        }
+        CONTROLS.iter().find(|control| control.heads.iter().any(|head| channel.starts_with(head)))
+    }
+
+    /// The kind that a pattern of PSUBSCRIBE plainly asks for, where messages name keys.
+    pub(super) fn of_keys_asked_by(pattern: &[u8]) -> Option<&'static Self> {
+        CONTROLS.iter().find(|control| {
+            control.subscribers == Subscribers::OfAllKeys && pattern.starts_with(control.opener)
+        })
+    }
+
+    /// Whether it is closed to this use; `all_keys`: whether the rules allow all keys.
+    pub(super) const fn is_closed(&self, channel_use: ChannelUse, all_keys: bool) -> bool {
+        match (channel_use, self.subscribers) {
+            (ChannelUse::Publish, _) | (ChannelUse::Subscribe, Subscribers::None) => true,
+            (ChannelUse::Subscribe, Subscribers::OfAllKeys) => !all_keys,
+            (ChannelUse::Subscribe, Subscribers::All) => false,
+        }
+    }
+
+    pub(super) fn is_opened_by(&self, pattern: &Pattern) -> bool {
+        pattern.text().starts_with(self.opener)
+    }
+
+    /// Whether a pattern may match a channel of this kind without opening it.
+    fn is_reached_by(&self, pattern: &Pattern) -> bool {
+        !self.is_opened_by(pattern) && self.heads.iter().any(|head| pattern.may_begin_with(head))
+    }
+}
+
+/// Whether a channel whose name begins so may be one of Redis's own.
+pub(crate) fn may_be_control(beginning: &[u8]) -> bool {
+    beginning.len() < MAX_HEAD || Control::of(beginning).is_some()
+}
+
+/// Whether a channel pattern opens channels that `allchannels` does not.
+pub(super) fn opens_control(pattern: &Pattern) -> bool {
+    CONTROLS.iter().any(|control| control.is_opened_by(pattern))
+}
+
+/// Whether a channel pattern may match a channel that it does not open: to Redis, which closes none, it would.
+pub(super) fn reaches_control(pattern: &Pattern) -> bool {
+    CONTROLS.iter().any(|control| control.is_reached_by(pattern))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,38 @@
+//! CLIENT TRACKING with BCAST: Redis then names every changed key that begins with one of the prefixes.
+
+use portcullis_resp::command::keys::Argv;
+
+/// Whether every key that CLIENT TRACKING may name begins with a prefix for which `is_covered` holds; the arguments begin
+/// with CLIENT. Without BCAST only keys are named that the client has read.
+///
+/// The options are read as Redis reads them. One that it does not know may come with a later version: nothing is known of
+/// what it shows.
+pub(super) fn names_only<'b>(
+    args: &(impl Argv<'b> + ?Sized),
+    mut is_covered: impl FnMut(&'b [u8]) -> bool,
+) -> bool {
+    const SUBCOMMAND_AND_MODE: usize = 3;
+    let is = |index: usize, word: &[u8]| args.arg(index).is_some_and(|arg| arg.eq_ignore_ascii_case(word));
+    if is(2, b"off") {
+        return true;
+    }
+    let (mut broadcasts, mut prefixes) = (false, 0_usize);
+    let mut index = SUBCOMMAND_AND_MODE;
+    while index < args.count() {
+        if is(index, b"prefix") {
+            index += 1;
+            match args.arg(index) {
+                Some(prefix) if is_covered(prefix) => prefixes += 1,
+                _ => return false,
+            }
+        } else if is(index, b"redirect") {
+            index += 1;
+        } else if is(index, b"bcast") {
+            broadcasts = true;
+        } else if ![&b"optin"[..], b"optout", b"noloop"].iter().any(|word| is(index, word)) {
+            return false;
+        }
+        index += 1;
+    }
+    !broadcasts || prefixes > 0
+}

@@ -1,0 +1,125 @@
+//! Channels and names of keys that are not for every client, live: events of Redis, tracking, lists of channels.
+
+use std::time::Duration;
+
+use e2e::{Client, Gate, Redis};
+
+use super::{NO_CHANNEL, NO_KEY};
+
+/// Long enough for Redis to have sent what it would send.
+const A_MOMENT: Duration = Duration::from_millis(100);
+
+/// Gates with these rules, with connections of each kind.
+fn gates(redis: &Redis, acl: &str) -> [Gate; 2] {
+    ["dedicated", "shared"].map(|connections| {
+        Gate::before(redis)
+            .listener("auth: trust")
+            .listener(&format!("acl: \"{acl}\""))
+            .upstream(&format!("connections: {connections}"))
+            .start()
+    })
+}
+
+fn in_resp3(gate: &Gate) -> Client {
+    let mut client = gate.connect();
+    client.ask("HELLO 3");
+    client
+}
+
+#[test]
+fn under_key_patterns_no_event_names_other_keys() {
+    let redis = Redis::builder().line("notify-keyspace-events AKE").start();
+    let mut control = redis.control();
+    for gate in gates(&redis, "@public ~app:*") {
+        for resp3 in [false, true] {
+            let (mut client, kind) = if resp3 { (in_resp3(&gate), ">") } else { (gate.connect(), "") };
+            for refused in [
+                "SUBSCRIBE __keyevent@0__:set",
+                "SUBSCRIBE news __keyspace@0__:app:1",
+                "PSUBSCRIBE __key*__:*",
+                "PUBLISH __keyevent@0__:expired app:1",
+                "PUBLISH __redis__:invalidate app:1",
+            ] {
+                client.asks(refused, NO_CHANNEL);
+            }
+            client.asks("PSUBSCRIBE *", &format!(r#"{kind}["psubscribe" "*" :1]"#));
+            client.asks("PSUBSCRIBE _*", &format!(r#"{kind}["psubscribe" "_*" :2]"#));
+            control.asks("SET other x", "+OK");
+            control.asks("PUBLISH news x", ":1");
+            client.gets(&format!(r#"{kind}["pmessage" "*" "news" "x"]"#));
+            client.asks("PUNSUBSCRIBE _*", &format!(r#"{kind}["punsubscribe" "_*" :1]"#));
+        }
+    }
+    for gate in gates(&redis, "@public ~app:* &__keyevent@* &app:*") {
+        let mut client = gate.connect();
+        client.asks("PSUBSCRIBE __keyevent@*", r#"["psubscribe" "__keyevent@*" :1]"#);
+        control.asks("SET app:1 x", "+OK");
+        client.gets(r#"["pmessage" "__keyevent@*" "__keyevent@0__:set" "app:1"]"#);
+    }
+}
+
+/// A message of half a megabyte that is not for the client comes in many pieces, and none is seen.
+#[test]
+fn a_large_message_is_kept_back_whole() {
+    let redis = Redis::plain();
+    for gate in gates(&redis, "@public") {
+        let mut client = gate.connect();
+        client.asks("PSUBSCRIBE *", r#"["psubscribe" "*" :1]"#);
+        let large = "x".repeat(512 * 1024);
+        for _ in 0..3 {
+            redis.control().asks(&format!("PUBLISH __sentinel__:hello {large}"), ":1");
+        }
+        redis.control().asks("PUBLISH news x", ":1");
+        client.gets(r#"["pmessage" "*" "news" "x"]"#);
+    }
+}
+
+#[test]
+fn tracking_names_no_other_keys() {
+    let redis = Redis::plain();
+    let mut control = redis.control();
+    for gate in gates(&redis, "@public ~app:* ~x") {
+        let mut client = in_resp3(&gate);
+        for refused in [
+            "CLIENT TRACKING ON BCAST",
+            "CLIENT TRACKING ON BCAST PREFIX ap",
+            "CLIENT TRACKING ON PREFIX app: BCAST PREFIX x",
+            "client tracking on prefix app: bcast noloop prefix other",
+        ] {
+            client.asks(refused, NO_KEY);
+        }
+        client.asks("CLIENT TRACKING ON PREFIX app:1 NOLOOP BCAST PREFIX app:2", "+OK");
+        control.asks("SET other x", "+OK");
+        control.asks("SET app:2 x", "+OK");
+        client.gets(r#">["invalidate" ["app:2"]]"#);
+        client.is_silent_for(A_MOMENT);
+        client.asks("CLIENT TRACKING OFF", "+OK");
+    }
+}
+
+#[test]
+fn pubsub_lists_channels_that_the_client_may_know() {
+    let redis = Redis::plain();
+    let mut others = redis.control();
+    others.send("SUBSCRIBE app:1 news __sentinel__:hello");
+    for _ in 0..3 {
+        others.read();
+    }
+    let mut shards = redis.control();
+    shards.ask("SSUBSCRIBE app:s");
+    shards.ask("SSUBSCRIBE other:s");
+    for gate in gates(&redis, "@public ~app:* &app:*") {
+        for mut client in [gate.connect(), in_resp3(&gate)] {
+            client.asks("PUBSUB CHANNELS", r#"["app:1"]"#);
+            client.asks("PUBSUB CHANNELS n*", "[]");
+            client.asks("pubsub shardchannels", r#"["app:s"]"#);
+            client.asks("PUBSUB NUMSUB app:1", r#"["app:1" :1]"#);
+            client.asks("PUBSUB NUMSUB app:1 news", NO_CHANNEL);
+            client.asks("PUBSUB SHARDNUMSUB other:s", NO_CHANNEL);
+            client.is_in_step("after");
+        }
+    }
+    let [gate, _] = gates(&redis, "@public");
+    let listed = gate.connect().ask("PUBSUB CHANNELS").items().len();
+    assert_eq!(listed, 3, "without key patterns all are shown");
+}
