@@ -175,11 +175,12 @@ step_peers() {
 
 # Where the libraries cannot be fetched, that is said, and nothing is known.
 step_clients() {
-    if ! tests/clients/shared.sh fetch; then
-        echo "NOT CHECKED: PyPI or npm cannot be reached; shared connections are NOT CHECKED with client libraries"
+    if ! tests/clients/shared.sh fetch || ! tests/clients/scripts.sh fetch; then
+        echo "NOT CHECKED: PyPI or npm cannot be reached; client libraries are NOT CHECKED"
         return
     fi
     tests/clients/shared.sh redis-py node workers
+    tests/clients/scripts.sh
 }
 
 # The installed server, and each of other versions that can be fetched: for the others that is said.

@@ -202,4 +202,5 @@ stop_all() {
     pids=()
 }
 
-main "$@"
+# scripts.sh has use for what is defined here.
+[ "${BASH_SOURCE[0]}" != "$0" ] || main "$@"
