@@ -151,7 +151,7 @@ impl Session {
     /// none, and the next command asks for another and reads what is wrong.
     pub fn forget_early(&mut self) -> bool {
         let unused = self.keys.early
-            && !self.confirmed.answered
+            && (!self.confirmed.answered || self.is_logging_in())
             && self.ending.is_none()
             && self.sharing.is_none()
             && self.owed.is_login()
