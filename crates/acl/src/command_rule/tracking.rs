@@ -16,23 +16,23 @@ pub(super) fn names_only<'b>(
     if is(2, b"off") {
         return true;
     }
-    let (mut broadcasts, mut prefixes) = (false, 0_usize);
+    let (mut broadcasts, mut prefixes, mut all_covered) = (false, 0_usize, true);
     let mut index = SUBCOMMAND_AND_MODE;
     while index < args.count() {
         if is(index, b"prefix") {
             index += 1;
-            match args.arg(index) {
-                Some(prefix) if is_covered(prefix) => prefixes += 1,
-                _ => return false,
-            }
+            prefixes += 1;
+            all_covered &= args.arg(index).is_some_and(&mut is_covered);
         } else if is(index, b"redirect") {
             index += 1;
         } else if is(index, b"bcast") {
             broadcasts = true;
         } else if ![&b"optin"[..], b"optout", b"noloop"].iter().any(|word| is(index, word)) {
-            return false;
+            // The session refuses such an option with REDIRECT, in words of its own.
+            return (index..args.count()).any(|later| is(later, b"redirect"));
         }
         index += 1;
     }
-    !broadcasts || prefixes > 0
+    // Without BCAST Redis refuses prefixes itself.
+    !broadcasts || (prefixes > 0 && all_covered)
 }
