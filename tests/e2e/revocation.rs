@@ -1,6 +1,7 @@
 //! Who is taken off the list is gone within a second, whatever it was doing; nobody else notices.
 
 mod model;
+mod rights;
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::Command;

@@ -43,8 +43,7 @@ pub use self::error::{Problem, RuleError};
 pub use self::parse::nearest;
 pub use self::pattern::MAX_PATTERN;
 pub use self::redis_user::RedisUser;
-use self::selector::Selector;
-pub(crate) use self::selector::{Grant, KeyUse, by_own_name_only};
+pub(crate) use self::selector::{Grant, KeyUse, Selector, by_own_name_only};
 use crate::cost::Cost;
 
 /// One set of command rules: those of a listener, or those of a user.
@@ -188,6 +187,16 @@ impl CommandRules {
     #[must_use]
     pub fn has_public_scripts(&self) -> bool {
         self.selectors.iter().any(Selector::has_public_scripts)
+    }
+
+    /// Whether each of `old`'s selectors has one here that allows no less of a command.
+    pub(crate) fn keeps(&self, old: &Self, id: CommandId) -> bool {
+        old.selectors.iter().all(|old| self.selectors.iter().any(|own| own.keeps(old, id)))
+    }
+
+    /// The same of the keys that may be read.
+    pub(crate) fn keeps_keys(&self, old: &Self) -> bool {
+        old.selectors.iter().all(|old| self.selectors.iter().any(|own| own.keeps_keys(old)))
     }
 
     pub(crate) fn selectors(&self) -> &[Selector] {

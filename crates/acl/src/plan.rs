@@ -12,8 +12,8 @@ use portcullis_resp::command::{Begin, CommandId, Find, id};
 use portcullis_resp::{encode, reply};
 
 use crate::command_rule::{
-    ByName, ChannelUse, CommandRules, Grant, KeyUse, Refused, Resolved, by_own_name_only, may_be_control,
-    resolve,
+    ByName, ChannelUse, CommandRules, Grant, KeyUse, Refused, Resolved, Selector, by_own_name_only,
+    may_be_control, resolve,
 };
 use crate::cost::{self, CostLimits};
 
@@ -253,6 +253,26 @@ impl CommandPlan {
             needed = needed.max(cost::needed_arguments(id));
         }
         needed.min(arguments)
+    }
+
+    /// Whether everything that `old` allows of a command is certainly still allowed, whatever its arguments. Rules are
+    /// compared as they are written, so that the answer may be no although nothing was taken away.
+    #[must_use]
+    pub fn keeps(&self, old: &Self, id: CommandId) -> bool {
+        let class = self.class(id);
+        if class.is_free() || class.has(Class::REFUSED) {
+            return class.is_free();
+        }
+        let costs = self.costs.is_none() || self.costs == old.costs;
+        costs && self.rules.iter().all(|own| old.rules.iter().any(|other| own.keeps(other, id)))
+    }
+
+    /// Whether every key that `old` lets be read may certainly still be read.
+    #[must_use]
+    pub fn keeps_keys(&self, old: &Self) -> bool {
+        let all_keys = |rules: &CommandRules| rules.selectors().iter().any(Selector::has_all_keys);
+        let kept = |own: &CommandRules| old.rules.iter().any(|other| own.keeps_keys(other));
+        self.rules.iter().all(|own| all_keys(own) || kept(own))
     }
 
     fn needed_for_keys(&self, id: CommandId, arguments: u64) -> u64 {

@@ -20,7 +20,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use self::clients::Clients;
 use self::clock::Clock;
 use self::served::{Change, Served};
-use self::table::{Signal, Table, Verdict};
+use self::table::{Entry, Reckoning, Signal, Table, Verdict};
 use crate::audit::Audit;
 use crate::connection::Serving;
 use crate::connection::admit::{Admitted, Revoked, Seat};
@@ -89,8 +89,8 @@ pub struct Worker {
     pub clock: Clock,
     index: usize,
     generation: RefCell<Arc<Generation>>,
-    /// How many sessions that config has cut.
-    cut: Cell<u64>,
+    /// How many sessions that config cuts.
+    reckoning: RefCell<Rc<Reckoning>>,
     listeners: RefCell<HashMap<Arc<str>, Rc<Served>>>,
     short_since: Cell<Option<Instant>>,
 }
@@ -118,8 +118,8 @@ pub async fn run(shared: Arc<Shared>, index: usize, mut orders: mpsc::Receiver<O
                     }
                 }
                 Some(Order::Adopt(generation, done)) => {
-                    // Who asked may have given up.
-                    let _ = done.send(worker.adopt(&generation));
+                    worker.adopt(&generation);
+                    worker.tell_cut(&generation, done);
                 }
                 Some(Order::Drain(within)) => {
                     stop_at = stop_at.or_else(|| Some(Instant::now() + within));
@@ -158,7 +158,7 @@ impl Worker {
             clock: Clock::start(),
             index,
             generation: RefCell::new(Arc::clone(&generation)),
-            cut: Cell::new(0),
+            reckoning: RefCell::default(),
             listeners: RefCell::default(),
             short_since: Cell::new(None),
             shared,
@@ -189,37 +189,27 @@ impl Worker {
         self.shared.audit.refused(revoked.from, revoked.listener.name(), revoked.reason, rule.as_ref());
     }
 
-    /// Goes over to a config, unless it is older than the one that is followed. Returns how many sessions it cuts, or has
-    /// cut: a connection that it admitted may have brought it here before its order came.
-    fn adopt(&self, generation: &Arc<Generation>) -> u64 {
-        let followed = self.generation.borrow().number();
-        if generation.number() <= followed {
-            return if generation.number() == followed { self.cut.get() } else { 0 };
+    /// Goes over to a config, unless it is older than the one that is followed.
+    fn adopt(&self, generation: &Arc<Generation>) {
+        if generation.number() <= self.generation.borrow().number() {
+            return;
         }
         self.generation.replace(Arc::clone(generation));
         self.pool.set_cap(share_of_buffers(generation));
         let changes = self.take_over(generation);
         let now = wall_clock();
-        let cut = self.table.judge_all(generation, |entry| {
-            let Some(change) = changes.get(entry.served.name()).filter(|change| !change.terms) else {
-                return Verdict::Cut;
-            };
-            let index = entry.served.index();
-            let trusted = |sender: &ClientAddr| generation.policy().speaks_for_others(index, sender, now);
-            if entry.sender.as_ref().is_some_and(|sender| !trusted(sender)) {
-                return Verdict::Cut;
-            }
-            let Decision::Allow(permit) = generation.policy().judge(index, &entry.from, now) else {
-                return Verdict::Cut;
-            };
-            let Some(logins) = generation.logins().get(index) else { return Verdict::Cut };
-            match logins.admits(entry.user().as_deref(), generation.policy(), &entry.from, now) {
-                Ok(user_permit) => Verdict::Stay { permit, user_permit, wake: change.pace },
-                Err(_) => Verdict::Cut,
-            }
-        });
-        self.cut.set(cut);
-        cut
+        let reckoning = self.table.judge_all(generation, |entry| judge(entry, generation, &changes, now));
+        self.reckoning.replace(reckoning);
+    }
+
+    /// Says how many sessions a config cuts, or has cut: a connection that it admitted may have brought it here before its
+    /// order came.
+    fn tell_cut(&self, generation: &Generation, answer: oneshot::Sender<u64>) {
+        if generation.number() == self.generation.borrow().number() {
+            self.reckoning.borrow().tell(answer);
+        } else {
+            Reckoning::default().tell(answer);
+        }
     }
 
     /// Brings the listeners up to date; says what changed for each that there is now.
@@ -263,6 +253,36 @@ impl Worker {
             self.table.cut_fattest(enough, self.clock.now(), STARVED_FOR);
         }
         self.pool.wake_all();
+    }
+}
+
+/// What becomes of a session under another config.
+fn judge(
+    entry: &Entry,
+    generation: &Generation,
+    changes: &HashMap<Arc<str>, Change>,
+    now: UnixSeconds,
+) -> Verdict {
+    let Some(change) = changes.get(entry.served.name()).filter(|change| !change.terms) else {
+        return Verdict::Cut;
+    };
+    let index = entry.served.index();
+    let trusted = |sender: &ClientAddr| generation.policy().speaks_for_others(index, sender, now);
+    if entry.sender.as_ref().is_some_and(|sender| !trusted(sender)) {
+        return Verdict::Cut;
+    }
+    let Decision::Allow(permit) = generation.policy().judge(index, &entry.from, now) else {
+        return Verdict::Cut;
+    };
+    let Some(logins) = generation.logins().get(index) else { return Verdict::Cut };
+    let user = entry.user();
+    match logins.admits(user.as_deref(), generation.policy(), &entry.from, now) {
+        Ok(user_permit) => {
+            let rules =
+                entry.admitted_by.borrow().rules_differ(generation, entry.served.name(), user.as_deref());
+            Verdict::Stay { permit, user_permit, wake: change.pace, rules }
+        }
+        Err(_) => Verdict::Cut,
     }
 }
 

@@ -10,7 +10,7 @@ mod request;
 
 pub use reply::{
     FirstElement, MessageChannel, Reply, ReplyHead, ReplyScanner, aggregate_header, first_element,
-    message_channel,
+    message_channel, second_element,
 };
 pub use request::{Beginning, Request, RequestScanner};
 

@@ -7,12 +7,12 @@ use std::collections::VecDeque;
 use portcullis_resp::error::ReplyError;
 use portcullis_resp::reply;
 use portcullis_resp::scan::{
-    FirstElement, Reply, ReplyHead, ReplyScanner, Streamed, aggregate_header, first_element,
+    FirstElement, Reply, ReplyHead, ReplyScanner, Streamed, aggregate_header, first_element, second_element,
 };
 
 pub use self::kind::PushKind;
 use crate::shape::{Shape, Verb};
-use crate::subscriptions::Subscriptions;
+use crate::subscriptions::{Subscribed, Subscriptions};
 use crate::tick::{SessionKey, Ticket};
 use crate::transaction::QueuedConfirmations;
 
@@ -30,7 +30,7 @@ pub const MAX_LISTED: usize = 1024 * 1024;
 pub struct Link {
     scan: ReplyScanner,
     owed: VecDeque<Expected>,
-    subscriptions: Subscriptions,
+    subscribed: Subscribed,
     resp3: bool,
     monitor: bool,
     raw: bool,
@@ -146,12 +146,12 @@ impl Link {
 
     /// Whether messages, command lines or a replication stream may come at any time.
     pub const fn streams(&self) -> bool {
-        self.raw || self.monitor || self.subscriptions.active()
+        self.raw || self.monitor || self.subscriptions().active()
     }
 
     /// Whether it carries messages in RESP2, where the upstream allows few commands.
     pub const fn listens_in_resp2(&self) -> bool {
-        !self.resp3 && self.subscriptions.active()
+        !self.resp3 && self.subscriptions().active()
     }
 
     /// Whether it speaks RESP3.
@@ -159,9 +159,14 @@ impl Link {
         self.resp3
     }
 
-    /// What was confirmed so far.
+    /// How many subscriptions were confirmed so far.
     pub const fn subscriptions(&self) -> Subscriptions {
-        self.subscriptions
+        self.subscribed.counts()
+    }
+
+    /// The subscriptions that were confirmed so far, with their names.
+    pub const fn subscribed(&self) -> &Subscribed {
+        &self.subscribed
     }
 
     /// Whether nothing is owed.
@@ -174,9 +179,9 @@ impl Link {
         self.owed.iter().map(|expected| expected.first.session)
     }
 
-    /// Bytes of memory that grow with what is owed.
+    /// Bytes of memory that grow with what is owed, and with what is subscribed.
     pub fn held(&self) -> usize {
-        self.owed.capacity() * size_of::<Expected>()
+        self.owed.capacity() * size_of::<Expected>() + self.subscribed.held()
     }
 
     fn begin<'b>(&mut self, buf: &'b [u8]) -> Incoming<'b> {
@@ -265,8 +270,13 @@ impl Link {
             Ok(Reply::Whole { len, head }) => {
                 let first = self.elements.is_none();
                 let opening = Opening { head, confirms };
-                let ended = self.finish(opening);
+                let name = confirms.and_then(|_| second_element(&buf[..len]));
+                let ended = self.finish(opening, name);
                 self.hand_out(&buf[..len], first, opening, ended)
+            }
+            // A reload has to know the name.
+            Ok(Reply::Head { .. }) if confirms.is_some() && buf.len() < MAX_WHOLE_REPLY => {
+                Incoming::Need(buf.len() + 1)
             }
             Ok(Reply::Head { head, .. }) => self.open_reply(buf, Opening { head, confirms }),
             Ok(Reply::Need { at_least }) => Incoming::Need(at_least),
@@ -310,7 +320,7 @@ impl Link {
             Some(Shape::WholeHello) if said.starts_with(b"%") => self.resp3 = true,
             Some(Shape::WholeHello) if said.starts_with(b"*") => self.resp3 = false,
             Some(Shape::Reset) if said == reply::RESET => {
-                self.subscriptions = Subscriptions::default();
+                self.subscribed = Subscribed::default();
                 self.monitor = false;
                 self.resp3 = false;
             }
@@ -394,19 +404,19 @@ impl Link {
             }
             Ok(Streamed { len, done }) => {
                 self.frame = if done { Frame::None } else { Frame::Reply(opening) };
-                let ended = if done { self.finish(opening) } else { 0 };
+                let ended = if done { self.finish(opening, None) } else { 0 };
                 self.hand_out(&buf[..len], first, opening, ended)
             }
             Err(error) => Incoming::Fault(LinkFault::Protocol(error)),
         }
     }
 
-    /// Applies what a whole reply (or element, or confirmation) changes; returns how many commands it ends.
-    fn finish(&mut self, opening: Opening) -> u64 {
+    /// Applies what a whole reply (or element, or confirmation of `name`) changes; returns how many commands it ends.
+    fn finish(&mut self, opening: Opening, name: Option<&[u8]>) -> u64 {
         if let Some(verb) = opening.confirms {
             let count = self.scan.last_integer().and_then(|count| u64::try_from(count).ok()).unwrap_or(0);
-            let all = self.subscriptions.confirmations_of_all(verb);
-            self.subscriptions.confirm(verb, count);
+            let all = self.subscriptions().confirmations_of_all(verb);
+            self.subscribed.confirm(verb, name, count);
             if self.elements.is_none() {
                 return self.confirmed(all);
             }

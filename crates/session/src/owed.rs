@@ -24,9 +24,24 @@ pub(crate) struct Owed {
     blocking: usize,
     /// Runs after which the client may listen to messages, or no longer, or in another RESP version.
     turning: usize,
+    /// How many of `runs` are for what a reload must judge again.
+    lasting: usize,
+    /// How many names the subscribing commands in `runs` have.
+    subscribing: u64,
     /// Bytes of replies in `runs` that are not static.
     made: usize,
+    /// Bytes of frames in `runs`.
+    kept: usize,
 }
+
+/// One frame of which more is kept than this is judged by its name alone when a reload comes.
+const MAX_KEPT: usize = 4 * 1024;
+
+/// So much is kept of all frames that wait for their replies: that of a thousand short ones.
+const MAX_KEPT_IN_ALL: usize = 64 * 1024;
+
+/// A frame that was sent and is not answered yet, for a reload to judge again; none where it was too large.
+pub(crate) type Kept = Option<Box<[u8]>>;
 
 /// Neighbours that are owed the same.
 #[derive(Debug)]
@@ -47,11 +62,14 @@ pub(crate) enum What {
     /// The upstream's reply, which changes nothing.
     Plain,
     /// The upstream's reply to a command that may wait for others.
-    Blocking,
+    Blocking(Kept),
     /// The upstream's reply to MULTI.
     Multi,
     /// The upstream's reply to EXEC or DISCARD.
-    EndOfTransaction,
+    EndOfTransaction {
+        /// Whether a subscribing command may be among what EXEC runs.
+        subscribes: bool,
+    },
     /// The upstream's reply to RESET.
     Reset,
     /// The upstream's reply to MONITOR.
@@ -69,7 +87,19 @@ pub(crate) enum What {
     /// The upstream's reply to the client's own AUTH, or to its HELLO that may hold credentials.
     ClientLogin,
     /// The confirmations of a subscribe or unsubscribe command.
-    Confirmations,
+    Confirmations {
+        /// How many channels or patterns it subscribes to.
+        names: u32,
+        /// A subscribing command.
+        frame: Kept,
+    },
+    /// The upstream's reply to CLIENT TRACKING ON or OFF.
+    Tracking {
+        /// Whether it is ON.
+        on: bool,
+        /// That command.
+        frame: Kept,
+    },
     /// The upstream's reply to HELLO, which sets up and does no work.
     Untimed,
     /// The upstream's reply to the gate's own HELLO on a connection that is being set up.
@@ -118,7 +148,11 @@ impl What {
     const fn turns(&self) -> bool {
         matches!(
             self,
-            Self::Confirmations | Self::EndOfTransaction | Self::Untimed | Self::Hello | Self::Reset
+            Self::Confirmations { .. }
+                | Self::EndOfTransaction { .. }
+                | Self::Untimed
+                | Self::Hello
+                | Self::Reset
         )
     }
 
@@ -127,6 +161,34 @@ impl What {
         match self {
             Self::Local(Local::Made(bytes)) | Self::Told(bytes) => bytes.len(),
             _ => 0,
+        }
+    }
+
+    /// Bytes of the frame that is kept with it.
+    fn kept(&self) -> usize {
+        match self {
+            Self::Blocking(frame) | Self::Confirmations { frame, .. } | Self::Tracking { frame, .. } => {
+                frame.as_ref().map_or(0, |frame| frame.len())
+            }
+            _ => 0,
+        }
+    }
+
+    const fn names(&self) -> u64 {
+        match self {
+            Self::Confirmations { names, .. } => *names as u64,
+            _ => 0,
+        }
+    }
+
+    /// Whether it is for a right that lasts, which a reload may take away.
+    const fn lasts(&self) -> bool {
+        match self {
+            Self::Blocking(_) | Self::Monitor => true,
+            Self::EndOfTransaction { subscribes } => *subscribes,
+            Self::Confirmations { names, .. } => *names > 0,
+            Self::Tracking { on, .. } => *on,
+            _ => false,
         }
     }
 }
@@ -158,9 +220,12 @@ impl Owed {
                 return;
             }
         }
-        self.blocking += usize::from(run.what == What::Blocking);
+        self.blocking += usize::from(matches!(run.what, What::Blocking(_)));
+        self.lasting += usize::from(run.what.lasts());
+        self.subscribing = self.subscribing.saturating_add(run.what.names());
         self.turning += usize::from(run.what.turns());
         self.made += run.what.made();
+        self.kept += run.what.kept();
         if self.runs.capacity() == 0 {
             self.runs.reserve_exact(IDLE_CAPACITY);
         }
@@ -204,7 +269,7 @@ impl Owed {
         let owing = kept < self.runs.len();
         self.runs.truncate(if cut { 0 } else { kept });
         self.runs.shrink_to(IDLE_CAPACITY);
-        self.blocking = 0;
+        (self.blocking, self.lasting, self.subscribing, self.kept) = (0, 0, 0, 0);
         self.turning = 0;
         self.made = self.runs.iter().map(|run| run.what.made()).sum();
         owing
@@ -212,7 +277,7 @@ impl Owed {
 
     /// Bytes of memory that it takes.
     pub(crate) fn held(&self) -> usize {
-        self.runs.capacity() * size_of::<Run>() + self.made
+        self.runs.capacity() * size_of::<Run>() + self.made + self.kept
     }
 
     /// Bytes of the gate's own replies in it, save those that are the same for all.
@@ -248,11 +313,42 @@ impl Owed {
         self.turning > 0
     }
 
+    /// A frame, if it may be kept until it is answered.
+    pub(crate) fn keep(&self, frame: &[u8]) -> Kept {
+        let fits = frame.len() <= MAX_KEPT && self.kept + frame.len() <= MAX_KEPT_IN_ALL;
+        fits.then(|| frame.into())
+    }
+
+    /// Whether an unanswered command is for a right that lasts.
+    pub(crate) const fn lasts(&self) -> bool {
+        self.lasting > 0
+    }
+
+    /// All that is owed, in order.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = &Run> {
+        self.runs.iter()
+    }
+
+    /// Takes out the frame that is kept with the front run.
+    pub(crate) fn take_frame(&mut self) -> Kept {
+        let what = &mut self.runs.front_mut()?.what;
+        self.kept = self.kept.saturating_sub(what.kept());
+        match what {
+            What::Blocking(frame) | What::Confirmations { frame, .. } | What::Tracking { frame, .. } => {
+                frame.take()
+            }
+            _ => None,
+        }
+    }
+
     fn forget(&mut self, run: Option<Run>) {
-        let Some(run) = run else { return };
-        self.blocking = self.blocking.saturating_sub(usize::from(run.what == What::Blocking));
-        self.turning = self.turning.saturating_sub(usize::from(run.what.turns()));
-        self.made = self.made.saturating_sub(run.what.made());
+        let Some(Run { what, .. }) = run else { return };
+        self.blocking = self.blocking.saturating_sub(usize::from(matches!(what, What::Blocking(_))));
+        self.lasting = self.lasting.saturating_sub(usize::from(what.lasts()));
+        self.subscribing = self.subscribing.saturating_sub(what.names());
+        self.made = self.made.saturating_sub(what.made());
+        self.kept = self.kept.saturating_sub(what.kept());
+        self.turning = self.turning.saturating_sub(usize::from(what.turns()));
     }
 }
 

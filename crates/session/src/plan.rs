@@ -138,7 +138,7 @@ impl Plan {
     }
 
     /// Whether commands are judged by the very same rules.
-    pub(crate) fn shares_rules_with(&self, other: &Self) -> bool {
+    pub fn shares_rules_with(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.rules, &other.rules)
     }
 

@@ -9,6 +9,7 @@ mod replies;
 mod rules;
 mod sharing;
 mod step;
+mod uses;
 
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ use self::identity::{Deferred, Entering, Keys};
 pub use self::sharing::Lease;
 use self::sharing::{Before, Sharing};
 pub use self::step::{CloseReason, Delivery, Fate, LoginOwed, Step, Unavailable, Until};
+use self::uses::Tracking;
 use crate::observe::{Host, Observer};
 use crate::owed::{Local, Owed, Run, What};
 use crate::plan::{Care, Plan};
@@ -56,6 +58,8 @@ pub struct Session {
     keys: Keys,
     entering: Option<Box<Entering>>,
     deferred: Option<Box<Deferred>>,
+    /// What CLIENT TRACKING was switched on with.
+    tracking: Option<Box<Tracking>>,
     /// Where upstream connections are shared.
     sharing: Option<Box<Sharing>>,
     /// Where the gate answers CLIENT, and was asked.
@@ -88,6 +92,7 @@ impl Session {
             plan,
             entering: None,
             deferred: None,
+            tracking: None,
             sharing,
             about: None,
             limits_due: false,
@@ -222,7 +227,8 @@ impl Session {
         let entering = self.entering.as_ref().map_or(0, |entering| entering.held());
         let sharing = self.sharing.as_ref().map_or(0, |sharing| sharing.held());
         let about = self.about.as_ref().map_or(0, |about| about.held());
-        self.owed.held() + self.scratch.capacity() + hello + entering + sharing + about
+        let tracking = self.tracking.as_ref().map_or(0, |tracking| tracking.held());
+        self.owed.held() + self.scratch.capacity() + hello + entering + sharing + about + tracking
     }
 
     /// Whether nothing more is done but to pay what is owed.

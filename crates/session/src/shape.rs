@@ -69,6 +69,11 @@ impl Verb {
         Self::ALL.iter().find(|(_, id, _)| *id == command).map(|(verb, _, _)| *verb)
     }
 
+    /// The verbs that subscribe, with their commands.
+    pub(crate) fn subscribing() -> impl Iterator<Item = (Self, CommandId)> {
+        Self::ALL.iter().map(|(verb, command, _)| (*verb, *command)).filter(|(verb, _)| !verb.gives_up())
+    }
+
     /// The verb that a confirmation's first element names.
     pub fn from_word(word: &[u8]) -> Option<Self> {
         Self::ALL.iter().find(|(_, _, text)| *text == word).map(|(verb, _, _)| *verb)

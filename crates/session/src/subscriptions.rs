@@ -1,6 +1,19 @@
-//! How many subscriptions an upstream connection holds, learned from its confirmations alone.
+//! The subscriptions that an upstream connection holds, learned from its confirmations alone.
+
+use std::collections::BTreeSet;
 
 use crate::shape::Verb;
+
+/// The names of one connection's subscriptions may take this many bytes: those of 10,000 channels, the most that
+/// `@public` allows by default, with 50 bytes each. Beyond it a subscription is counted, and its name is not known.
+const MAX_NAMES: usize = 1024 * 1024;
+
+/// A longer name is not known. The confirmation of one that is known always comes in one piece, as
+/// [`MAX_WHOLE_REPLY`](crate::link::MAX_WHOLE_REPLY) is several times as long: a known name is never missed as it goes.
+const MAX_NAME: usize = 16 * 1024;
+
+/// A name costs about so much memory besides its bytes.
+const NAME_COST: usize = 48;
 
 /// Counts of channels, patterns and shard channels.
 ///
@@ -21,12 +34,22 @@ impl Subscriptions {
 
     /// How many confirmations `verb` without arguments would get now.
     pub fn confirmations_of_all(self, verb: Verb) -> u64 {
-        let held = match verb {
+        self.of(verb).max(1)
+    }
+
+    /// Channels, patterns and shard channels together.
+    #[cfg(test)]
+    pub(crate) const fn total(self) -> u64 {
+        self.channels.saturating_add(self.patterns).saturating_add(self.shards)
+    }
+
+    /// How many there are of the kind that `verb` subscribes to, or gives up.
+    pub(crate) const fn of(self, verb: Verb) -> u64 {
+        match verb {
             Verb::Subscribe | Verb::Unsubscribe => self.channels,
             Verb::Psubscribe | Verb::Punsubscribe => self.patterns,
             Verb::Ssubscribe | Verb::Sunsubscribe => self.shards,
-        };
-        held.max(1)
+        }
     }
 
     /// One shard subscription was ended by the server.
@@ -47,3 +70,115 @@ impl Subscriptions {
         }
     }
 }
+
+/// [`Subscriptions`] with their names: a reload has to judge them again.
+#[derive(Debug, Default)]
+pub struct Subscribed {
+    counts: Subscriptions,
+    /// Only there while something is subscribed.
+    names: Option<Box<Names>>,
+}
+
+#[derive(Debug, Default)]
+struct Names {
+    channels: BTreeSet<Box<[u8]>>,
+    patterns: BTreeSet<Box<[u8]>>,
+    shards: BTreeSet<Box<[u8]>>,
+    held: usize,
+}
+
+impl Subscribed {
+    /// How many there are.
+    pub const fn counts(&self) -> Subscriptions {
+        self.counts
+    }
+
+    /// Takes one confirmation, of `name` where that is known, with the count that it ends in.
+    pub(crate) fn confirm(&mut self, verb: Verb, name: Option<&[u8]>, count: u64) {
+        self.counts.confirm(verb, count);
+        match name {
+            Some(name) if !verb.gives_up() => self.names.get_or_insert_default().add(verb, name),
+            Some(name) => self.names.iter_mut().for_each(|names| names.remove(verb, name)),
+            None => {}
+        }
+        self.forget_if_none();
+    }
+
+    /// The server has ended one shard subscription.
+    pub(crate) fn lose_shard(&mut self, name: Option<&[u8]>) {
+        self.counts.lose_shard();
+        match (&mut self.names, name) {
+            (Some(names), Some(name)) => names.remove(Verb::Sunsubscribe, name),
+            // Which one is not known: none of them counts as known any more.
+            (Some(names), None) => {
+                let cost: usize = names.shards.iter().map(|name| name.len() + NAME_COST).sum();
+                names.held = names.held.saturating_sub(cost);
+                names.shards.clear();
+            }
+            (None, _) => {}
+        }
+        self.forget_if_none();
+    }
+
+    /// Whether a subscription of this verb's kind and name is known.
+    #[cfg(test)]
+    pub(crate) fn has(&self, verb: Verb, name: &[u8]) -> bool {
+        self.names.as_ref().is_some_and(|names| names.of(verb).contains(name))
+    }
+
+    /// The known names of the kind that `verb` subscribes to.
+    pub(crate) fn names(&self, verb: Verb) -> impl Iterator<Item = &[u8]> {
+        self.names.iter().flat_map(move |names| names.of(verb)).map(AsRef::as_ref)
+    }
+
+    /// Whether there are subscriptions of the kind that `verb` subscribes to whose names are not known.
+    pub(crate) fn has_unnamed(&self, verb: Verb) -> bool {
+        let known = self.names.as_ref().map_or(0, |names| names.of(verb).len());
+        self.counts.of(verb) > u64::try_from(known).unwrap_or(u64::MAX)
+    }
+
+    /// Bytes of memory that grow with the subscriptions.
+    pub(crate) fn held(&self) -> usize {
+        self.names.as_ref().map_or(0, |names| size_of::<Names>() + names.held)
+    }
+
+    fn forget_if_none(&mut self) {
+        if !self.counts.active() {
+            self.names = None;
+        }
+    }
+}
+
+impl Names {
+    const fn of(&self, verb: Verb) -> &BTreeSet<Box<[u8]>> {
+        match verb {
+            Verb::Subscribe | Verb::Unsubscribe => &self.channels,
+            Verb::Psubscribe | Verb::Punsubscribe => &self.patterns,
+            Verb::Ssubscribe | Verb::Sunsubscribe => &self.shards,
+        }
+    }
+
+    const fn of_mut(&mut self, verb: Verb) -> &mut BTreeSet<Box<[u8]>> {
+        match verb {
+            Verb::Subscribe | Verb::Unsubscribe => &mut self.channels,
+            Verb::Psubscribe | Verb::Punsubscribe => &mut self.patterns,
+            Verb::Ssubscribe | Verb::Sunsubscribe => &mut self.shards,
+        }
+    }
+
+    fn add(&mut self, verb: Verb, name: &[u8]) {
+        let cost = name.len() + NAME_COST;
+        if name.len() <= MAX_NAME && self.held + cost <= MAX_NAMES && self.of_mut(verb).insert(name.into()) {
+            self.held += cost;
+        }
+    }
+
+    fn remove(&mut self, verb: Verb, name: &[u8]) {
+        if self.of_mut(verb).remove(name) {
+            self.held = self.held.saturating_sub(name.len() + NAME_COST);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

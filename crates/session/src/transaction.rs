@@ -29,6 +29,11 @@ impl Transaction {
         true
     }
 
+    /// How many subscribing commands are queued.
+    pub(crate) fn subscribing(&self) -> usize {
+        self.confirmations.places.iter().filter(|(_, verb)| !verb.gives_up()).count()
+    }
+
     /// A command was refused by the gate: EXEC must fail, as it does in Redis.
     pub(crate) const fn spoil(&mut self) {
         self.dirty = true;

@@ -57,6 +57,12 @@ impl<P> Patterns<P> {
     pub(super) fn list(&self) -> &[P] {
         &self.list
     }
+
+    /// Whether each pattern of `old` has one here that stands for it.
+    fn include(&self, old: &Self, stands_for: impl Fn(&P, &P) -> bool) -> bool {
+        let kept = |old: &P| self.list.iter().any(|own| stands_for(own, old));
+        self.all || (!old.all && old.list.iter().all(kept))
+    }
 }
 
 impl Patterns<(KeyUse, Pattern)> {
@@ -261,6 +267,29 @@ impl Selector {
     /// Whether it allows some keys only, or none.
     pub(crate) const fn has_key_patterns(&self) -> bool {
         !self.keys.all
+    }
+
+    pub(crate) const fn has_all_keys(&self) -> bool {
+        self.keys.all
+    }
+
+    /// Whether it allows of a command whatever `old` allows of it.
+    pub(super) fn keeps(&self, old: &Self, id: CommandId) -> bool {
+        let has_word = |word: &(CommandId, Box<[u8]>)| self.first_arguments.contains(word);
+        let of_name = match (old.grant(id), self.grant(id)) {
+            (Grant::No, _) => return true,
+            (_, Grant::Yes) => true,
+            (Grant::FirstArgument, Grant::FirstArgument) => {
+                old.first_arguments.iter().filter(|(command, _)| *command == id).all(has_word)
+            }
+            (Grant::Yes | Grant::FirstArgument, _) => false,
+        };
+        of_name && self.keeps_keys(old) && self.channels.include(&old.channels, |own, other| own == other)
+    }
+
+    /// Whether every key of `old` is one of its own, for the same use at least.
+    pub(super) fn keeps_keys(&self, old: &Self) -> bool {
+        self.keys.include(&old.keys, |(own_use, own), (old_use, old)| own_use.covers(*old_use) && own == old)
     }
 
     pub(super) fn unknown_names(&self) -> impl Iterator<Item = &str> {

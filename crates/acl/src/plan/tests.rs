@@ -335,3 +335,47 @@ fn whose_rule_decided() {
     );
     assert_eq!(size_of::<Judgement>(), 4, "it is returned in a register");
 }
+
+/// What a session holds whose names are not known is judged by the rules alone.
+#[test]
+fn what_was_allowed_is_kept_where_the_rules_say_no_less() {
+    let keeps = |old: &str, new: &str, name: &str| {
+        let id = lookup(name.as_bytes()).unwrap();
+        plan(new).keeps(&plan(old), id)
+    };
+    for (old, new, name) in [
+        ("+@all &a* &b", "+@all -flushall &b &a* &c", "SUBSCRIBE"),
+        ("+@all &a*", "+@all", "SUBSCRIBE"),
+        ("+@all %R~a*", "+@all ~a*", "BLPOP"),
+        ("+@all ~a*", "+blpop ~a* ~b*", "BLPOP"),
+        ("-@all (+blpop ~a*)", "+@all ~b* (+@all ~a*)", "BLPOP"),
+        ("-@all (+blpop ~a*) (+get ~z*)", "-@all (+blpop ~a*)", "BLPOP"),
+    ] {
+        assert!(keeps(old, new, name), "{name}: {old} -> {new}");
+    }
+    for (old, new, name) in [
+        ("+@all &a* &b", "+@all &a*", "SUBSCRIBE"),
+        ("+@all", "+@all &a*", "SUBSCRIBE"),
+        ("+@all &a*", "+@all -subscribe &a*", "SUBSCRIBE"),
+        ("+@all ~a*", "+@all %R~a*", "BLPOP"),
+        ("+@all ~a* ~b*", "+@all ~a* (+@all ~b*)", "BLPOP"),
+        ("+@all", "+@all -blpop", "BLPOP"),
+        ("+@all ~a*", "+@all -blpop (+blpop ~b*)", "BLPOP"),
+    ] {
+        assert!(!keeps(old, new, name), "{name}: {old} -> {new}");
+    }
+    // One that is free needs no comparison; and keys do not matter to a channel.
+    assert!(keeps("+@all ~a* &a", "+@all ~a* &b", "PING"));
+    let both = |listener: &str, user: &str| CommandPlan::new(Some(&rules(listener)), Some(&rules(user)));
+    let blpop = lookup(b"BLPOP").unwrap();
+    assert!(both("+@all ~a*", "+@all ~b*").keeps(&both("+@all ~b*", "+@all -set ~a*"), blpop));
+    assert!(!both("+@all ~a*", "+@all ~b*").keeps(&plan("+@all ~a*"), blpop));
+    assert!(CommandPlan::new(None, None).keeps(&plan("+@all ~a*"), blpop));
+    let psubscribe = lookup(b"PSUBSCRIBE").unwrap();
+    assert!(!plan("@public").keeps(&plan("+@all"), psubscribe), "which may cost too much now");
+    assert!(plan("@public").keeps(&plan("@public -get"), psubscribe));
+    assert!(plan("+@all ~a* -get").keeps_keys(&plan("+@all ~a*")));
+    assert!(CommandPlan::new(None, None).keeps_keys(&CommandPlan::new(None, None)));
+    assert!(!plan("+@all ~a*").keeps_keys(&CommandPlan::new(None, None)));
+    assert!(!plan("+@all ~a*").keeps_keys(&plan("+@all ~a* ~b*")));
+}

@@ -36,7 +36,7 @@ use crate::net::pipe::Pipe;
 use crate::net::stream::Stream;
 use crate::upstream::connect::{ConnectError, connect};
 use crate::worker::served::{Route, Served};
-use crate::worker::table::{Entry, Signal};
+use crate::worker::table::{Entry, Signal, Undecided};
 use crate::worker::{Worker, wall_clock};
 
 /// Reads of one turn, both directions together: 128 KiB. A client that pipelines without end takes a fraction of a
@@ -262,7 +262,9 @@ impl Relay {
         }
         if self.presence.entry.take_renewal() {
             self.starved = None;
+            let judging = self.presence.entry.take_judging();
             if !self.renew() {
+                judging.into_iter().for_each(Undecided::is_cut);
                 return Poll::Ready(Ended::at_once(ClosedReason::Revoked));
             }
         }
@@ -311,7 +313,7 @@ impl Relay {
         if matches!(self.upstream, Upstream::None) {
             self.route = served.route();
         }
-        self.session.renew(|user| logins.plan(user).map(Arc::clone))
+        self.session.renew(self.link.subscribed(), |user| logins.plan(user).map(Arc::clone))
     }
 
     /// The table knows who has logged in, so that a reload can cut who may not stay. False: this one may not.
@@ -411,6 +413,7 @@ impl Relay {
             + self.held_by_tls()
             + if owed > OWED_FREE { owed } else { 0 };
         self.account(self.up.leased() + self.down.leased(), aside);
+        self.presence.entry.uses_rights.set(self.session.uses_rights(&self.link));
         self.set_deadline();
     }
 

@@ -122,6 +122,15 @@ impl Generation {
         &self.logins
     }
 
+    /// Whether other command rules hold for a user of a listener, or for nobody, under `next`.
+    pub fn rules_differ(&self, next: &Self, listener: &str, user: Option<&str>) -> bool {
+        let plan = |of: &Self| Some(Arc::clone(of.logins.get(of.listener_index(listener)?)?.plan(user)?));
+        match (plan(self), plan(next)) {
+            (Some(old), Some(new)) => !new.shares_rules_with(&old),
+            (None, _) | (_, None) => true,
+        }
+    }
+
     /// What is counted under this config's names.
     pub fn series(&self) -> &Series {
         &self.series

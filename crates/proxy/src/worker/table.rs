@@ -9,6 +9,7 @@ use std::time::Duration;
 use portcullis_acl::{ClientAddr, Permit, UnixSeconds};
 use portcullis_session::Tick;
 use slab::Slab;
+use tokio::sync::oneshot;
 
 use super::clients::Reach;
 use super::served::Served;
@@ -39,6 +40,11 @@ pub struct Entry {
     renew: Cell<bool>,
     /// The config whose entry that is: for a session that was cut, not the one in force.
     pub admitted_by: RefCell<Arc<Generation>>,
+    /// Whether it uses a right that a reload may take away while the client says nothing; see
+    /// [`Session::uses_rights`](portcullis_session::Session::uses_rights).
+    pub uses_rights: Cell<bool>,
+    /// The reload by which it has to judge what it is doing.
+    judging: RefCell<Option<Undecided>>,
     /// When it wants to be woken.
     pub deadline: Cell<Option<Tick>>,
     /// Bytes of memory its buffers hold.
@@ -79,7 +85,63 @@ pub enum Verdict {
         user_permit: Option<Permit>,
         /// It has to set its deadlines anew.
         wake: bool,
+        /// Other command rules hold for it now.
+        rules: bool,
     },
+}
+
+/// How many sessions of a worker one reload cuts. Some of them only their own tasks can judge; the number is told when they
+/// all have.
+#[derive(Debug, Default)]
+pub struct Reckoning {
+    cut: Cell<u64>,
+    undecided: Cell<usize>,
+    answer: RefCell<Option<oneshot::Sender<u64>>>,
+}
+
+/// A session that a reload may have to cut, and that has not judged what it is doing. Dropped, it stays or has ended
+/// otherwise.
+#[derive(Debug)]
+pub struct Undecided(Rc<Reckoning>);
+
+impl Reckoning {
+    /// Tells the number once it is certain.
+    pub fn tell(&self, answer: oneshot::Sender<u64>) {
+        self.answer.replace(Some(answer));
+        self.tell_if_decided();
+    }
+
+    fn add(&self) {
+        self.cut.set(self.cut.get() + 1);
+    }
+
+    fn tell_if_decided(&self) {
+        if self.undecided.get() == 0
+            && let Some(answer) = self.answer.take()
+        {
+            // Who asked may have given up.
+            let _ = answer.send(self.cut.get());
+        }
+    }
+}
+
+impl Undecided {
+    fn new(reckoning: &Rc<Reckoning>) -> Self {
+        reckoning.undecided.set(reckoning.undecided.get() + 1);
+        Self(Rc::clone(reckoning))
+    }
+
+    /// The session ends by this reload.
+    pub fn is_cut(self) {
+        self.0.add();
+    }
+}
+
+impl Drop for Undecided {
+    fn drop(&mut self) {
+        self.0.undecided.set(self.0.undecided.get().saturating_sub(1));
+        self.0.tell_if_decided();
+    }
 }
 
 impl Entry {
@@ -100,6 +162,8 @@ impl Entry {
             permit: RefCell::new(permit),
             login: RefCell::new(None),
             renew: Cell::new(false),
+            uses_rights: Cell::new(false),
+            judging: RefCell::new(None),
             admitted_by: RefCell::new(admitted_by),
             deadline: Cell::new(None),
             held: Cell::new(0),
@@ -130,6 +194,11 @@ impl Entry {
     /// Whether what holds for it has changed since it last asked.
     pub fn take_renewal(&self) -> bool {
         self.renew.take()
+    }
+
+    /// The reload that has to know whether it is cut, since it last asked.
+    pub fn take_judging(&self) -> Option<Undecided> {
+        self.judging.take()
     }
 
     /// Who has logged in.
@@ -249,28 +318,37 @@ impl Table {
         }
     }
 
-    /// Judges every session anew by `generation`: who gets no permit is cut. Returns how many were, and wakes nobody else
-    /// but those whose listener has other timeouts now.
-    pub fn judge_all(&self, generation: &Arc<Generation>, judge: impl Fn(&Entry) -> Verdict) -> u64 {
-        let mut cut = 0;
+    /// Judges every session anew by `generation`: who gets no permit is cut. Those for whom other rules hold, and who may be
+    /// in the middle of what these refuse, judge that themselves. Wakes nobody else but those whose listener has other
+    /// timeouts now.
+    pub fn judge_all(
+        &self,
+        generation: &Arc<Generation>,
+        judge: impl Fn(&Entry) -> Verdict,
+    ) -> Rc<Reckoning> {
+        let reckoning = Rc::new(Reckoning::default());
         for (_, entry) in self.0.borrow().iter().filter(|(_, entry)| !entry.is_cut()) {
             match judge(entry) {
                 Verdict::Cut => {
-                    cut += 1;
+                    reckoning.add();
                     entry.tell(Signal::Cut(ClosedReason::Revoked));
                 }
-                Verdict::Stay { permit, user_permit, wake } => {
+                Verdict::Stay { permit, user_permit, wake, rules } => {
                     entry.permit.replace(permit);
                     entry.set_user_permit(user_permit);
                     entry.renew.set(true);
                     entry.admitted_by.replace(Arc::clone(generation));
-                    if wake {
+                    let judges = rules && entry.uses_rights.get();
+                    if judges {
+                        entry.judging.replace(Some(Undecided::new(&reckoning)));
+                    }
+                    if wake || judges {
                         entry.wake();
                     }
                 }
             }
         }
-        cut
+        reckoning
     }
 
     /// Cuts those whose entry's `until` has passed.

@@ -7,8 +7,8 @@ mod message;
 use self::levels::{Levels, STREAMED, STREAMED_MAP, STREAMED_STRING};
 use self::line::Text;
 pub use self::message::{MessageChannel, message_channel};
-use super::Streamed;
 use super::number;
+use super::{Arguments, Streamed};
 use crate::error::ReplyError;
 use crate::limits::{MAX_REPLY_BULK, MAX_REPLY_ELEMENTS};
 
@@ -386,6 +386,14 @@ pub fn first_element(buf: &[u8]) -> FirstElement<'_> {
         }
         _ => FirstElement::Other,
     }
+}
+
+/// The second element of the aggregate at the start of `buf`, where both are bulk strings that are there: the channel of a
+/// confirmation.
+#[must_use]
+pub fn second_element(buf: &[u8]) -> Option<&[u8]> {
+    let (_, at) = aggregate_header(buf).ok()??;
+    Arguments::new(buf.get(at..)?).nth(1)
 }
 
 /// The longest kind of message is `sunsubscribe`; `invalidate` and module pushes are short as well.

@@ -1,6 +1,8 @@
 //! Telling what belongs to a reply from what the upstream says unasked.
 
-use portcullis_resp::scan::{FirstElement, MessageChannel, Reply, Streamed, first_element, message_channel};
+use portcullis_resp::scan::{
+    FirstElement, MessageChannel, Reply, Streamed, first_element, message_channel, second_element,
+};
 
 use super::{Frame, Incoming, Link, LinkFault, MAX_WHOLE_REPLY};
 use crate::shape::{Shape, Verb};
@@ -25,7 +27,7 @@ impl Link {
     pub(super) const fn may_be_push(&self, first: u8) -> bool {
         match first {
             b'>' => true,
-            b'*' => !self.resp3 && self.subscriptions.active(),
+            b'*' => !self.resp3 && self.subscriptions().active(),
             b'+' => self.monitor,
             _ => false,
         }
@@ -115,7 +117,7 @@ impl Link {
         if let FirstElement::Text(word) = first_element(buf)
             && Verb::from_word(word) == Some(Verb::Sunsubscribe)
         {
-            self.subscriptions.lose_shard();
+            self.subscribed.lose_shard(second_element(buf));
         }
     }
 }

@@ -64,7 +64,7 @@ fn only_the_newest_is_retracted() {
     let mut owed = Owed::default();
     owed.push(plain(id::GET, 1, 0));
     owed.push(plain(id::GET, 1, 1));
-    owed.push(Run { what: What::Blocking, ..plain(id::BLPOP, 1, 3) });
+    owed.push(Run { what: What::Blocking(None), ..plain(id::BLPOP, 1, 3) });
     assert!(owed.blocks());
     owed.retract();
     assert!(!owed.blocks());

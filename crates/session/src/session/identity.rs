@@ -20,6 +20,7 @@ use crate::owed::{Local, Owed, What};
 use crate::plan::{Auth, Plan};
 use crate::shape::Shape;
 use crate::state::asked::Login;
+use crate::subscriptions::Subscribed;
 use crate::tick::Tick;
 
 /// What logs the gate in on the upstream connection, as of when that was dialled or the user came in: a reload that
@@ -87,13 +88,17 @@ impl Session {
     }
 
     /// A reload: new rules and limits hold from the next command on. `plan_of` gives what now holds for a user, or for
-    /// none; nothing where there is no such user any more. What logs the gate in changes only as long as no upstream
-    /// connection was asked for.
+    /// none; nothing where there is no such user any more. `subscribed` is what its upstream connection has confirmed.
+    /// What logs the gate in changes only as long as no upstream connection was asked for.
     ///
-    /// False: the session cannot go on under what holds now and is to be cut; it ends by itself once all that is owed
-    /// was paid.
+    /// False: the session cannot go on under what holds now, or is in the middle of what is no longer allowed, and is to
+    /// be cut; it ends by itself once all that is owed was paid.
     #[must_use]
-    pub fn renew(&mut self, mut plan_of: impl FnMut(Option<&str>) -> Option<Arc<Plan>>) -> bool {
+    pub fn renew(
+        &mut self,
+        subscribed: &Subscribed,
+        mut plan_of: impl FnMut(Option<&str>) -> Option<Arc<Plan>>,
+    ) -> bool {
         let auth = self.home.auth();
         let mut renewed = |old: &Plan| plan_of(old.user()).filter(|new| new.replaces(old, auth));
         let entering = self.entering.as_ref().map(|entering| renewed(&entering.plan));
@@ -107,6 +112,10 @@ impl Session {
                 return false;
             };
             entering.plan = new;
+        }
+        if !self.may_go_on(&plan, subscribed) {
+            self.end_mid_frame(CloseReason::Revoked);
+            return false;
         }
         // What is queued was judged by the old rules, and EXEC would run it under the new.
         if !plan.shares_rules_with(&self.plan)

@@ -89,10 +89,6 @@ impl Verdict {
         Self::Send { shape, what: What::Untimed }
     }
 
-    pub(super) const fn confirmations(shape: Shape) -> Self {
-        Self::Send { shape, what: What::Confirmations }
-    }
-
     pub(super) fn wrong_arity(command: CommandId) -> Self {
         let mut line = Vec::with_capacity(64);
         reply::wrong_arity(&mut line, command.name());
@@ -115,7 +111,8 @@ impl Session {
             id::EXEC => return self.exec(alone),
             id::DISCARD if alone => {
                 self.asked.transaction = None;
-                return Verdict::Send { shape: Shape::One, what: What::EndOfTransaction };
+                let what = What::EndOfTransaction { subscribes: false };
+                return Verdict::Send { shape: Shape::One, what };
             }
             id::MULTI | id::DISCARD | id::RESET | id::WATCH => return Verdict::plain(),
             id::AUTH if !alone || self.plan.auth() == Auth::Users => self.auth(frame, host),
@@ -128,7 +125,7 @@ impl Session {
                 None => self.blocking(command, frame),
             },
         };
-        if let Verdict::Send { what: What::Plain | What::Blocking, .. } = verdict {
+        if let Verdict::Send { what: What::Plain | What::Blocking(_) | What::Tracking { .. }, .. } = verdict {
             self.queue_plain(1);
         }
         verdict
@@ -176,9 +173,10 @@ impl Session {
             encode::command(&mut bytes, &[b"DISCARD"]);
             return Verdict::Rewrite { bytes, shape: Shape::Whole, what: What::SpoiltExec };
         }
+        let subscribes = transaction.as_ref().is_some_and(|transaction| transaction.subscribing() > 0);
         let confirmations = transaction.map(|transaction| transaction.into_confirmations());
         let shape = Shape::Exec(confirmations.unwrap_or_default());
-        Verdict::Send { shape, what: What::EndOfTransaction }
+        Verdict::Send { shape, what: What::EndOfTransaction { subscribes } }
     }
 
     /// RESET ends CLIENT REPLY OFF before it is answered, but a CLIENT REPLY SKIP before it covers it.
@@ -310,14 +308,20 @@ impl Session {
     /// CLIENT REPLY stays here: were replies switched off upstream, they could not be counted. CLIENT REPLY ON goes in
     /// its place, so that Redis still says whether this client may say it.
     pub(super) fn client(&mut self, frame: &Frame<'_>) -> Verdict {
-        if frame.arguments != 3 {
+        if frame.arguments < 3 {
             return Verdict::plain();
         }
         let held = self.plan.held_command();
         let Some(subcommand) = frame.argument(1, held) else { return Verdict::NeedWhole };
-        if lookup_subcommand(id::CLIENT, subcommand) != Some(id::CLIENT_REPLY) {
-            return Verdict::plain();
+        match lookup_subcommand(id::CLIENT, subcommand) {
+            Some(id::CLIENT_REPLY) if frame.arguments == 3 => self.client_reply(frame),
+            Some(id::CLIENT_TRACKING) => self.client_tracking(frame),
+            _ => Verdict::plain(),
         }
+    }
+
+    fn client_reply(&mut self, frame: &Frame<'_>) -> Verdict {
+        let held = self.plan.held_command();
         let mode = match frame.argument(2, held) {
             None => return Verdict::NeedWhole,
             Some(mode) if mode.eq_ignore_ascii_case(b"on") => ReplyMode::On,
@@ -347,7 +351,7 @@ impl Session {
                 0 => Shape::ConfirmAll(verb),
                 n => Shape::Confirm { verb, n },
             };
-            return Verdict::confirmations(shape);
+            return Verdict::Send { shape, what: self.confirmations(verb, frame) };
         }
         if channels != 1 {
             return self.outside_transactions_only().unwrap_or(Verdict::WaitUntilPaid);
@@ -357,7 +361,7 @@ impl Session {
         if !queued {
             return self.outside_transactions_only().unwrap_or(Verdict::WaitUntilPaid);
         }
-        Verdict::confirmations(Shape::Confirm { verb, n: 1 })
+        Verdict::Send { shape: Shape::Confirm { verb, n: 1 }, what: self.confirmations(verb, frame) }
     }
 
     /// What is queued is answered within EXEC's reply, which is not looked into.
@@ -378,7 +382,7 @@ impl Session {
         if self.asked.transaction.is_some() || !may_block(command, frame) {
             return Verdict::plain();
         }
-        Verdict::Send { shape: Shape::One, what: What::Blocking }
+        Verdict::Send { shape: Shape::One, what: What::Blocking(self.keep(frame)) }
     }
 
     /// These would change identity, encoding or the number of replies in the middle of EXEC's reply. Whether MULTI holds

@@ -43,15 +43,20 @@ impl Session {
         let heard = if front.muted { Fate::Drop } else { Fate::Pass };
         let fate = match &front.what {
             What::Plain => return self.settle_run(part.ended, heard, now, observer),
-            What::Blocking => heard,
+            What::Blocking(_) => heard,
             // Confirmations are pushes: CLIENT REPLY OFF does not silence them.
-            What::Confirmations | What::EndOfTransaction if part.confirmation => Fate::Pass,
-            What::Confirmations | What::Untimed | What::ClientLogin => heard,
+            What::Confirmations { .. } | What::EndOfTransaction { .. } if part.confirmation => Fate::Pass,
+            What::Confirmations { .. } | What::Untimed | What::ClientLogin => heard,
+            What::Tracking { on, .. } => {
+                let on = *on;
+                self.tracks(on, part.bytes);
+                heard
+            }
             What::Multi => {
                 self.confirmed.in_transaction |= part.head.kind == b'+';
                 heard
             }
-            What::EndOfTransaction => {
+            What::EndOfTransaction { .. } => {
                 self.confirmed.in_transaction = false;
                 // EXEC and DISCARD without MULTI end no WATCH.
                 self.confirmed.watches &= is_error && !part.bytes.starts_with(b"-EXECABORT");
@@ -79,6 +84,7 @@ impl Session {
                 self.confirmed.in_transaction = false;
                 let done = part.bytes == reply::RESET;
                 self.confirmed.monitors &= !done;
+                self.tracking = self.tracking.take().filter(|_| !done);
                 if done {
                     self.reset_about();
                 }

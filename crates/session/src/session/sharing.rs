@@ -209,6 +209,7 @@ impl Session {
         self.confirmed.monitors = false;
         self.confirmed.watches = false;
         self.confirmed.no_evict = false;
+        self.tracking = None;
         if self.is_linked() {
             self.asked.login = Login::Unlinked;
         }

@@ -13,3 +13,4 @@ mod replication;
 mod rules;
 mod transactions;
 mod users;
+mod uses;

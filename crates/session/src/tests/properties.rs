@@ -205,7 +205,7 @@ impl World {
     /// must not.
     fn rotate(&mut self) {
         let new = if self.pair.wants_link { &*ROTATED } else { &*KNOWN };
-        assert!(self.pair.session.renew(|user| new.plan_of(user)));
+        assert!(self.pair.session.renew(self.pair.link.subscribed(), |user| new.plan_of(user)));
     }
 
     /// Bytes at each place, what is waited for, whether there is a connection, and what came through it.

@@ -63,7 +63,7 @@ impl World {
     fn renew(&mut self) {
         self.renewed_at.push(self.sent.len());
         let plan = &PLANS[self.renewed_at.len() % 2];
-        assert!(self.pair.session.renew(|_| Some(Arc::clone(plan))));
+        assert!(self.pair.session.renew(self.pair.link.subscribed(), |_| Some(Arc::clone(plan))));
     }
 
     fn turn(&mut self, to_gate: usize, to_upstream: usize) {

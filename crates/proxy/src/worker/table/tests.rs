@@ -146,10 +146,10 @@ fn who_is_judged_anew_goes_or_stays_by_another_entry() {
     let (before, next) = (Arc::clone(&gone.admitted_by.borrow()), generation());
     let judge = |entry: &Entry| match entry.id {
         1 => Verdict::Cut,
-        _ => Verdict::Stay { permit: permit(Some(50)), user_permit: None, wake: false },
+        _ => Verdict::Stay { permit: permit(Some(50)), user_permit: None, wake: false, rules: true },
     };
-    assert_eq!(table.judge_all(&next, judge), 1);
-    assert_eq!(table.judge_all(&next, judge), 0, "nobody is cut twice");
+    assert_eq!(told(&table.judge_all(&next, judge)), Some(1));
+    assert_eq!(told(&table.judge_all(&next, judge)), Some(0), "nobody is cut twice");
     assert!(Arc::ptr_eq(&gone.admitted_by.borrow(), &before), "it is not the new config that admitted it");
     assert!(Arc::ptr_eq(&stays.admitted_by.borrow(), &next));
     assert_eq!(gone.take_signal(), Some(Signal::Cut(ClosedReason::Revoked)));
@@ -157,6 +157,41 @@ fn who_is_judged_anew_goes_or_stays_by_another_entry() {
     assert_eq!(stays.permit.borrow().expires(), Some(UnixSeconds(50)));
     table.cut_expired(UnixSeconds(50));
     assert_eq!(stays.take_signal(), Some(Signal::Cut(ClosedReason::Revoked)));
+}
+
+/// The number, if it is certain.
+fn told(reckoning: &Reckoning) -> Option<u64> {
+    let (tell, mut told) = oneshot::channel();
+    reckoning.tell(tell);
+    told.try_recv().ok()
+}
+
+/// Who may be in the middle of what other rules refuse is woken to judge that, and counted before the number is told.
+#[test]
+fn the_number_of_those_who_are_cut_waits_for_those_who_must_judge_themselves() {
+    let table = Table::default();
+    let [(_, idle, silent), (_, same, quiet), (_, goes, rung), (gone, ended, bell), (_, stays, _)] =
+        [1, 2, 3, 4, 5].map(|id| session(&table, id, None));
+    for entry in [&same, &goes, &ended, &stays] {
+        entry.uses_rights.set(true);
+    }
+    let judge = |entry: &Entry| Verdict::Stay {
+        permit: permit(None),
+        user_permit: None,
+        wake: false,
+        rules: entry.id != 2,
+    };
+    let reckoning = table.judge_all(&generation(), judge);
+    assert!(idle.take_judging().is_none() && same.take_judging().is_none());
+    assert_eq!((silent.rung(), quiet.rung(), rung.rung(), bell.rung()), (0, 0, 1, 1));
+    let (tell, mut told) = oneshot::channel();
+    reckoning.tell(tell);
+    goes.take_judging().expect("it is to judge").is_cut();
+    drop(stays.take_judging());
+    assert!(told.try_recv().is_err(), "one has not judged");
+    table.remove(gone);
+    drop(ended);
+    assert_eq!(told.try_recv(), Ok(1), "one that has ended is not waited for");
 }
 
 #[test]

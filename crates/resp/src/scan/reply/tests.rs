@@ -244,6 +244,21 @@ fn aggregate_headers() {
 }
 
 #[test]
+fn second_elements() {
+    for (input, expected) in [
+        (&b"*3\r\n$9\r\nsubscribe\r\n$2\r\nab\r\n:1\r\n"[..], Some(&b"ab"[..])),
+        (b">3\r\n$9\r\nsubscribe\r\n$0\r\n\r\n:1\r\n", Some(b"")),
+        (b"*3\r\n$11\r\nunsubscribe\r\n$-1\r\n:0\r\n", None),
+        (b">3\r\n$11\r\nunsubscribe\r\n_\r\n:0\r\n", None),
+        (b"*3\r\n$9\r\nsubscribe\r\n$2\r\nab", None),
+        (b"*3\r\n+subscribe\r\n$2\r\nab\r\n", None),
+        (b"+OK\r\n", None),
+    ] {
+        assert_eq!(second_element(input), expected, "{}", input.escape_ascii());
+    }
+}
+
+#[test]
 fn first_elements() {
     use FirstElement::{Need, Other, Text};
     let cases: [(&[u8], FirstElement<'_>); 14] = [

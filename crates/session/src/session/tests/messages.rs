@@ -141,7 +141,7 @@ fn a_reload_in_the_middle_of_a_message_counts_from_the_next() {
         let mut pair = subscriber(first, false);
         let mut heard = in_pieces(&mut pair, &text[..text.len() / 2], 16 * 1024);
         let new = Arc::new(plan(Auth::Trust, None).with_rules(rules(then)));
-        assert!(pair.session.renew(|_| Some(Arc::clone(&new))));
+        assert!(pair.session.renew(pair.link.subscribed(), |_| Some(Arc::clone(&new))));
         heard += &in_pieces(&mut pair, &text[text.len() / 2..], 16 * 1024);
         assert_eq!(heard, if first.is_none() { text.clone() } else { String::new() });
         assert_eq!(pair.upstream(HELLO), if then.is_none() { HELLO } else { "" });

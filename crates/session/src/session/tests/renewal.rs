@@ -18,14 +18,14 @@ fn sent(text: &str) -> String {
 fn renew(pair: &mut Pair, users: &[User]) -> bool {
     pair.count.users = Users::new(users);
     let users = &pair.count.users;
-    let may_stay = pair.session.renew(|user| users.plan_of(user));
+    let may_stay = pair.session.renew(pair.link.subscribed(), |user| users.plan_of(user));
     pair.settle();
     may_stay
 }
 
 fn renew_listener(pair: &mut Pair, plan: Plan) -> bool {
     let plan = Arc::new(plan);
-    let may_stay = pair.session.renew(|_| Some(Arc::clone(&plan)));
+    let may_stay = pair.session.renew(pair.link.subscribed(), |_| Some(Arc::clone(&plan)));
     pair.settle();
     may_stay
 }
@@ -128,7 +128,10 @@ fn a_transaction_does_not_outlive_its_rules() {
     pair.upstream("+OK|+QUEUED|");
     let same = pair.count.users.plan_of(Some("alice"));
     let users = Users::new(&[ALICE]);
-    assert!(pair.session.renew(|user| user.map_or_else(|| users.plan_of(None), |_| same.clone())));
+    assert!(
+        pair.session
+            .renew(pair.link.subscribed(), |user| user.map_or_else(|| users.plan_of(None), |_| same.clone()))
+    );
     assert_eq!(pair.commands("EXEC"), sent("EXEC"), "a reload that changed no rules disturbs nobody");
     pair.upstream("*1|+OK|");
     pair.commands("MULTI;FLUSHALL");

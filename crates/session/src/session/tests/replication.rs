@@ -94,7 +94,7 @@ fn a_stream_ends_with_its_rule_and_its_upstream() {
     let mut pair = replica();
     pair.commands("SYNC");
     let without = std::sync::Arc::new(plan(Auth::Trust, None));
-    assert!(!pair.session.renew(|_| Some(without.clone())));
+    assert!(!pair.session.renew(pair.link.subscribed(), |_| Some(without.clone())));
     pair.settle();
     assert_eq!(pair.closed, Some(CloseReason::NotReplication));
     let mut lost = replica();

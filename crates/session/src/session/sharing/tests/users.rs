@@ -148,12 +148,12 @@ fn a_reload_changes_the_login_of_what_is_not_dialled_yet() {
     let rotated = Users::of_shared(&rotated);
     let mut rig = alice();
     let epoch = rig.tenant.session.pool_epoch();
-    assert!(rig.tenant.session.renew(|user| rotated.plan_of(user)));
+    assert!(rig.tenant.session.renew(rig.tenant.link.subscribed(), |user| rotated.plan_of(user)));
     assert_ne!(rig.tenant.session.pool_epoch(), epoch);
     assert_eq!(login(&rig), "AUTH new new");
     let mut rig = alice();
     rig.commands("EVAL x 0");
-    assert!(rig.tenant.session.renew(|user| rotated.plan_of(user)));
+    assert!(rig.tenant.session.renew(rig.tenant.link.subscribed(), |user| rotated.plan_of(user)));
     assert_eq!(login(&rig), "AUTH ua pa", "its own connection was dialled under the old");
     rig.own("+OK|");
     rig.own(":1|");
@@ -167,7 +167,7 @@ fn a_reload_forgets_what_waits_for_another_kind() {
     assert_eq!(rig.commands("SELECT 5;GET a"), "");
     assert_eq!(rig.tenant.waits, Some(Until::Pooled));
     let strict = Users::of_shared(&USERS.map(|user| User { acl: Some("+@all -select"), ..user }));
-    assert!(rig.tenant.session.renew(|user| strict.plan_of(user)));
+    assert!(rig.tenant.session.renew(rig.tenant.link.subscribed(), |user| strict.plan_of(user)));
     rig.pooled(Ok(()));
     assert!(rig.hear().starts_with("-NOPERM"));
     assert_eq!((&*rig.more(), rig.kind()), ("pool: GET a", (0, false)));
@@ -177,10 +177,13 @@ fn a_reload_forgets_what_waits_for_another_kind() {
 fn a_reload_that_has_no_place_for_the_user_ends_the_session() {
     let mut rig = alice();
     rig.commands("GET a");
-    assert!(!rig.tenant.session.renew(|_| None));
+    assert!(!rig.tenant.session.renew(rig.tenant.link.subscribed(), |_| None));
     assert_eq!(rig.pool("$-1|"), "$-1|");
     assert_eq!(rig.tenant.closed, Some(CloseReason::Revoked));
     let mut rig = alice();
     let dedicated = Users::new(&USERS);
-    assert!(!rig.tenant.session.renew(|user| dedicated.plan_of(user)), "connections are not shared any more");
+    assert!(
+        !rig.tenant.session.renew(rig.tenant.link.subscribed(), |user| dedicated.plan_of(user)),
+        "connections are not shared any more"
+    );
 }
