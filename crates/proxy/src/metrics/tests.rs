@@ -31,6 +31,7 @@ const FAMILIES: [&str; 30] = [
     "portcullis_sources_blocked",
     "portcullis_upstream_connections",
     "portcullis_upstream_errors_total",
+    "portcullis_upstream_pushes_dropped_total",
     "portcullis_upstream_up",
     "portcullis_worker_sessions",
     "process_cpu_seconds_total",
