@@ -299,12 +299,13 @@ admin: {bind: "127.0.0.1:{admin}"}
 "#;
     let redis = Redis::plain();
     let gate = Gate::before(&redis).config(YAML).start();
-    let (mut idle, mut in_multi, mut subscribed, mut fresh) =
-        (gate.connect(), gate.connect(), gate.connect(), gate.connect());
+    let (mut idle, mut in_multi, mut fresh) = (gate.connect(), gate.connect(), gate.connect());
+    let (mut subscribed, mut revoked) = (gate.connect(), gate.connect());
     idle.asks("SET app:1 x", "+OK");
     in_multi.asks("MULTI", "+OK");
     in_multi.asks("SET app:2 x", "+QUEUED");
-    subscribed.asks("SUBSCRIBE news", r#"["subscribe" "news" :1]"#);
+    subscribed.asks("SUBSCRIBE other", r#"["subscribe" "other" :1]"#);
+    revoked.asks("SUBSCRIBE news", r#"["subscribe" "news" :1]"#);
     gate.applies(&YAML.replace("+@all ~app:*", "+@all -get ~app:* &other"));
     idle.asks("GET app:1", &no_command("get"));
     idle.asks("SET app:1 y", "+OK");
@@ -312,8 +313,10 @@ admin: {bind: "127.0.0.1:{admin}"}
     // What is queued was judged by other rules.
     in_multi.asks("EXEC", "-EXECABORT Transaction discarded because of previous errors.");
     in_multi.asks("EXISTS app:2", ":0");
+    // A subscription that is no longer allowed ends its session.
+    revoked.is_closed();
     subscribed.asks("SUBSCRIBE news2", NO_CHANNEL);
-    subscribed.asks("SUBSCRIBE other", r#"["subscribe" "other" :2]"#);
+    subscribed.asks("SUBSCRIBE other", r#"["subscribe" "other" :1]"#);
     // Without rules everything is allowed again.
     gate.applies(&YAML.replace(", acl: \"+@all ~app:*\"", ""));
     idle.asks("GET app:1", "\"y\"");

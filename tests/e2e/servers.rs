@@ -227,7 +227,10 @@ fn a_server_that_stops_before_its_first_reply_wants_no_tls() {
                 blocks.then_some(())
             });
             redis.kill();
-            blocked.gets("-ERR portcullis: upstream 'main' unavailable (connect)");
+            // On shared connections Redis has answered the gate's CLIENT ID before.
+            if connections == "dedicated" {
+                blocked.gets("-ERR portcullis: upstream 'main' unavailable (connect)");
+            }
             blocked.is_closed();
             redis.start_again(&[], true);
             let mut client = gate.connect();

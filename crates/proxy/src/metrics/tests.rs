@@ -7,7 +7,7 @@ use portcullis_resp::command::{CommandId, lookup, lookup_subcommand};
 use super::*;
 
 /// The families of this page: the contract's, as far as they are built.
-const FAMILIES: [&str; 30] = [
+const FAMILIES: [&str; 31] = [
     "portcullis_build_info",
     "portcullis_auth_failures_total",
     "portcullis_buffers_bytes",
