@@ -339,7 +339,7 @@ impl Session {
                     self.peeked = Some(request);
                     break;
                 }
-                Request::Empty { len } => return Step::Skip { len },
+                Request::Empty { len } => return self.skip_empty(len),
                 Request::Inline { len } => return self.inline(request, &rest[..len], now, observer),
                 Request::Command { len, arguments, .. } => {
                     let frame = Frame { bytes: &rest[..len], arguments, source: Source::Whole };
@@ -353,6 +353,12 @@ impl Session {
             }
         }
         self.forward(batch, at, true, observer)
+    }
+
+    /// An empty command has no reply, and Redis spends a CLIENT REPLY SKIP on it.
+    fn skip_empty(&mut self, len: usize) -> Step<'_> {
+        self.asked.mute.take();
+        Step::Skip { len }
     }
 
     /// One more command goes on with those before it.

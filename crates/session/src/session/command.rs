@@ -122,7 +122,7 @@ impl Session {
     ) -> Step<'_> {
         let mut canonical = Vec::new();
         match inline::canonicalise(line, &mut canonical) {
-            Ok(0) => Step::Skip { len: line.len() },
+            Ok(0) => self.skip_empty(line.len()),
             Ok(arguments) => {
                 let frame = Frame { bytes: &canonical, arguments, source: Source::Line(line.len()) };
                 self.command(request, &frame, now, observer)

@@ -96,3 +96,19 @@ fn muted_commands_of_one_kind_are_one_run() {
     assert_eq!(pair.upstream_bytes(&b"+OK\r\n".repeat(100_000)), "");
     assert!(pair.session.is_idle());
 }
+
+/// Redis spends the SKIP on it, in each of its forms.
+#[test]
+fn skip_covers_an_empty_command() {
+    for empty in ["*0|", "*-1|", "*-10|", "|", "   |"] {
+        let mut pair = Pair::passthrough();
+        pair.commands("CLIENT REPLY SKIP");
+        assert_eq!(pair.upstream("+OK|"), "");
+        assert_eq!(pair.client(&format!("{empty}{}", sent("PING;PING"))), sent("PING;PING"), "{empty}");
+        assert_eq!(pair.upstream("+PONG|+PONG|"), "+PONG|+PONG|", "{empty}");
+        pair.commands("CLIENT REPLY OFF");
+        assert_eq!(pair.upstream("+OK|"), "");
+        pair.client(&format!("{empty}{}", sent("PING")));
+        assert_eq!(pair.upstream("+PONG|"), "", "{empty}: OFF holds");
+    }
+}
