@@ -7,6 +7,7 @@ use portcullis_acl::{DecidingRule, Refusal, Refused};
 use portcullis_resp::command::CommandId;
 
 use crate::plan::Plan;
+use crate::shape::Verb;
 use crate::subscriptions::Subscriptions;
 
 /// Takes what happened. Called on the command path: implementations must be cheap and must not fail.
@@ -83,6 +84,8 @@ pub enum Denied {
     Size,
     /// What it would cost is more than `@public` allows.
     Cost,
+    /// The client would hold more subscriptions than `@public` allows.
+    Subscriptions,
     /// The client has not logged in, or not with the right credentials.
     Login,
 }
@@ -94,6 +97,7 @@ impl Denied {
             Self::InTransaction => "not inside MULTI",
             Self::WhileShared => "connections: shared",
             Self::Size => "limits.held_command",
+            Self::Subscriptions => "limits.subscriptions",
             Self::Login => "login",
             Self::Command | Self::Key | Self::Channel | Self::Cost => "never allowed here",
         }
@@ -153,6 +157,8 @@ pub trait Peer {
     fn resp3(&self) -> bool;
     /// How many subscriptions it holds on the upstream connection of its own; none where it has none.
     fn subscriptions(&self) -> Subscriptions;
+    /// Whether it is known to hold a subscription of the kind that `verb` makes, by this name.
+    fn is_subscribed(&self, verb: Verb, name: &[u8]) -> bool;
     /// Whether it holds some and speaks RESP2 there: Redis allows such a client few commands.
     fn listens_in_resp2(&self) -> bool;
 }

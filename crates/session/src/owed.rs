@@ -67,8 +67,8 @@ pub(crate) enum What {
     Multi,
     /// The upstream's reply to EXEC or DISCARD.
     EndOfTransaction {
-        /// Whether a subscribing command may be among what EXEC runs.
-        subscribes: bool,
+        /// How many subscribing commands EXEC runs, if it runs any.
+        subscribes: u32,
     },
     /// The upstream's reply to RESET.
     Reset,
@@ -176,7 +176,7 @@ impl What {
 
     const fn names(&self) -> u64 {
         match self {
-            Self::Confirmations { names, .. } => *names as u64,
+            Self::Confirmations { names: n, .. } | Self::EndOfTransaction { subscribes: n } => *n as u64,
             _ => 0,
         }
     }
@@ -185,7 +185,7 @@ impl What {
     const fn lasts(&self) -> bool {
         match self {
             Self::Blocking(_) | Self::Monitor => true,
-            Self::EndOfTransaction { subscribes } => *subscribes,
+            Self::EndOfTransaction { subscribes } => *subscribes > 0,
             Self::Confirmations { names, .. } => *names > 0,
             Self::Tracking { on, .. } => *on,
             _ => false,
@@ -322,6 +322,11 @@ impl Owed {
     /// Whether an unanswered command is for a right that lasts.
     pub(crate) const fn lasts(&self) -> bool {
         self.lasting > 0
+    }
+
+    /// How many names the unanswered subscribing commands have.
+    pub(crate) const fn subscribing(&self) -> u64 {
+        self.subscribing
     }
 
     /// All that is owed, in order.

@@ -38,7 +38,6 @@ impl Subscriptions {
     }
 
     /// Channels, patterns and shard channels together.
-    #[cfg(test)]
     pub(crate) const fn total(self) -> u64 {
         self.channels.saturating_add(self.patterns).saturating_add(self.shards)
     }
@@ -121,8 +120,7 @@ impl Subscribed {
     }
 
     /// Whether a subscription of this verb's kind and name is known.
-    #[cfg(test)]
-    pub(crate) fn has(&self, verb: Verb, name: &[u8]) -> bool {
+    pub fn has(&self, verb: Verb, name: &[u8]) -> bool {
         self.names.as_ref().is_some_and(|names| names.of(verb).contains(name))
     }
 

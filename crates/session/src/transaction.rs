@@ -30,8 +30,9 @@ impl Transaction {
     }
 
     /// How many subscribing commands are queued.
-    pub(crate) fn subscribing(&self) -> usize {
-        self.confirmations.places.iter().filter(|(_, verb)| !verb.gives_up()).count()
+    pub(crate) fn subscribing(&self) -> u32 {
+        let queued = self.confirmations.places.iter().filter(|(_, verb)| !verb.gives_up()).count();
+        u32::try_from(queued).unwrap_or(u32::MAX)
     }
 
     /// A command was refused by the gate: EXEC must fail, as it does in Redis.

@@ -159,3 +159,26 @@ fn what_keeps_within_the_limits_passes() {
     let mut client = other.connect();
     client.asks("SRANDMEMBER set -20000", &format!("[{}]", vec!["\"a\""; 20_000].join(" ")));
 }
+
+/// On Redis's own words, which the gate has counted: what it refused, or the client gave up, does not count.
+#[test]
+fn subscriptions_are_limited_by_what_redis_confirmed() {
+    let redis = Redis::plain();
+    let gate = Gate::before(&redis)
+        .listener("auth: trust")
+        .listener("acl: \"@public\"")
+        .listener("limits: {subscriptions: 3}")
+        .start();
+    let refused = "-ERR portcullis: more than 3 subscriptions are not allowed here";
+    let mut client = gate.connect();
+    client.asks("SUBSCRIBE a", r#"["subscribe" "a" :1]"#);
+    client.asks("SUBSCRIBE b c d", refused);
+    client.asks("PSUBSCRIBE p*", r#"["psubscribe" "p*" :2]"#);
+    client.asks("SSUBSCRIBE s", r#"["ssubscribe" "s" :1]"#);
+    client.asks("SUBSCRIBE a", r#"["subscribe" "a" :2]"#);
+    client.asks("SUBSCRIBE b", refused);
+    client.asks("PUNSUBSCRIBE", r#"["punsubscribe" "p*" :1]"#);
+    client.asks("SUBSCRIBE b", r#"["subscribe" "b" :2]"#);
+    gate.counts("commands_denied_total", &[("command", "subscribe"), ("reason", "size")], 2.0);
+    gate.logs("rule=limits.subscriptions");
+}

@@ -20,7 +20,7 @@ use portcullis_session::observe::{Attempt, Authenticator, Denial, Observer, Peer
 use portcullis_session::session::{CloseReason, Unavailable};
 use portcullis_session::subscriptions::Subscriptions;
 use portcullis_session::tick::SessionKey;
-use portcullis_session::{Link, Plan, Session, Tick};
+use portcullis_session::{Link, Plan, Session, Tick, Verb};
 
 pub use self::deadlines::Pace;
 use self::deadlines::{FrameClock, LoginClock};
@@ -534,6 +534,10 @@ impl Peer for Count<'_> {
 
     fn subscriptions(&self) -> Subscriptions {
         self.known.subscriptions()
+    }
+
+    fn is_subscribed(&self, verb: Verb, name: &[u8]) -> bool {
+        self.known.is_subscribed(verb, name)
     }
 
     fn listens_in_resp2(&self) -> bool {

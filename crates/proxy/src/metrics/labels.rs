@@ -191,7 +191,7 @@ impl From<Denied> for DeniedReason {
             Denied::Command | Denied::InTransaction | Denied::WhileShared => Self::Command,
             Denied::Key => Self::Key,
             Denied::Channel => Self::Channel,
-            Denied::Size | Denied::Cost => Self::Size,
+            Denied::Size | Denied::Cost | Denied::Subscriptions => Self::Size,
             Denied::Login => Self::Login,
         }
     }

@@ -8,7 +8,7 @@ use portcullis_resp::command::CommandId;
 use portcullis_resp::limits::RequestLimits;
 use portcullis_session::inject::Preamble;
 use portcullis_session::subscriptions::Subscriptions;
-use portcullis_session::{Attempt, Auth, Authenticator, Denial, Observer, Peer, Plan, Session, SessionKey};
+use portcullis_session::{Attempt, Auth, Authenticator, Denial, Observer, Peer, Plan, Session, SessionKey, Verb};
 
 /// Small, so that inputs reach it.
 pub const HELD_COMMAND: usize = 256;
@@ -122,6 +122,10 @@ impl Peer for Deaf {
 
     fn subscriptions(&self) -> Subscriptions {
         self.subscriptions
+    }
+
+    fn is_subscribed(&self, _verb: Verb, _name: &[u8]) -> bool {
+        false
     }
 
     fn listens_in_resp2(&self) -> bool {

@@ -5,6 +5,8 @@ use portcullis_resp::command::lookup_subcommand;
 use super::*;
 use std::time::Duration;
 
+use crate::shape::Verb;
+
 struct Someone;
 
 impl Peer for Someone {
@@ -34,6 +36,10 @@ impl Peer for Someone {
 
     fn subscriptions(&self) -> Subscriptions {
         Subscriptions::default()
+    }
+
+    fn is_subscribed(&self, _verb: Verb, _name: &[u8]) -> bool {
+        false
     }
 
     fn listens_in_resp2(&self) -> bool {

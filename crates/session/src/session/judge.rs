@@ -10,7 +10,7 @@ use portcullis_resp::{encode, reply};
 use super::Session;
 use super::command::Frame;
 use crate::handshake::{self, Greeting, Hello};
-use crate::observe::{Denied, Host};
+use crate::observe::{Denied, Host, Peer};
 use crate::owed::{Local, ReplyMode, What};
 use crate::plan::{Auth, Plan};
 use crate::shape::{Shape, Verb};
@@ -111,7 +111,7 @@ impl Session {
             id::EXEC => return self.exec(alone),
             id::DISCARD if alone => {
                 self.asked.transaction = None;
-                let what = What::EndOfTransaction { subscribes: false };
+                let what = What::EndOfTransaction { subscribes: 0 };
                 return Verdict::Send { shape: Shape::One, what };
             }
             id::MULTI | id::DISCARD | id::RESET | id::WATCH => return Verdict::plain(),
@@ -121,7 +121,7 @@ impl Session {
             id::MONITOR if alone => self.monitor(),
             id::PUBSUB if self.plan.rules().filters_channels() => self.pubsub(frame),
             _ => match Verb::of(command) {
-                Some(verb) => self.subscription(verb, frame),
+                Some(verb) => self.subscription(verb, frame, host),
                 None => self.blocking(command, frame),
             },
         };
@@ -173,7 +173,7 @@ impl Session {
             encode::command(&mut bytes, &[b"DISCARD"]);
             return Verdict::Rewrite { bytes, shape: Shape::Whole, what: What::SpoiltExec };
         }
-        let subscribes = transaction.as_ref().is_some_and(|transaction| transaction.subscribing() > 0);
+        let subscribes = transaction.as_ref().map_or(0, |transaction| transaction.subscribing());
         let confirmations = transaction.map(|transaction| transaction.into_confirmations());
         let shape = Shape::Exec(confirmations.unwrap_or_default());
         Verdict::Send { shape, what: What::EndOfTransaction { subscribes } }
@@ -341,10 +341,13 @@ impl Session {
         Verdict::Rewrite { bytes, shape: Shape::Whole, what: What::ReplyMode(mode) }
     }
 
-    fn subscription(&mut self, verb: Verb, frame: &Frame<'_>) -> Verdict {
+    fn subscription<P: Peer>(&mut self, verb: Verb, frame: &Frame<'_>, peer: &P) -> Verdict {
         let channels = frame.arguments.saturating_sub(1);
         if channels == 0 && !verb.gives_up() {
             return Verdict::plain();
+        }
+        if let Some(verdict) = self.too_many_subscriptions(verb, frame, peer) {
+            return verdict;
         }
         if self.asked.transaction.is_none() {
             let shape = match channels {

@@ -3,17 +3,20 @@
 //! What was asked for is judged again by the frame that asked for it. Where that was too large to be kept, the old rules and
 //! the new are compared instead: the session goes on only if they certainly allow no less.
 
+use std::collections::BTreeSet;
+
 use portcullis_acl::Judgement;
 use portcullis_resp::command::keys::{self, Argv};
 use portcullis_resp::command::{CommandId, id};
-use portcullis_resp::reply;
 use portcullis_resp::scan::arguments;
+use portcullis_resp::{encode, reply};
 
 use super::Session;
 use super::command::Frame;
-use super::judge::Verdict;
+use super::judge::{Answer, Verdict};
 use crate::link::Link;
-use crate::owed::{Kept, Run, What};
+use crate::observe::{Denied, Peer};
+use crate::owed::{Kept, Local, Run, What};
 use crate::plan::Plan;
 use crate::shape::{Shape, Verb};
 use crate::state::asked::Login;
@@ -96,7 +99,7 @@ impl Change<'_> {
             What::Tracking { on: true, frame } => self.allows_tracking(frame.as_deref()),
             What::Monitor => self.allows(id::MONITOR, &[id::MONITOR.name().as_bytes()]),
             // What a queued SUBSCRIBE names is not known any more.
-            What::EndOfTransaction { subscribes: true } => {
+            What::EndOfTransaction { subscribes: 1.. } => {
                 Verb::subscribing().all(|(_, command)| self.keeps(command))
             }
             _ => true,
@@ -159,6 +162,41 @@ impl Session {
         }
         let names = u32::try_from(frame.arguments.saturating_sub(1)).unwrap_or(u32::MAX);
         What::Confirmations { names, frame: self.keep(frame) }
+    }
+
+    /// Refuses a command that would make the client hold more subscriptions than `@public` allows. Names count once, and
+    /// only those that the client does not hold yet; what it holds is certain when no reply is pending.
+    pub(super) fn too_many_subscriptions<P: Peer>(
+        &self,
+        verb: Verb,
+        frame: &Frame<'_>,
+        peer: &P,
+    ) -> Option<Verdict> {
+        let limit = self.plan.rules().costs().filter(|_| !verb.gives_up())?.subscriptions;
+        let queued = self.asked.transaction.as_ref().map_or(0, |transaction| transaction.subscribing());
+        let held = peer.subscriptions().total().saturating_add(u64::from(queued));
+        let exceeds = |more: u64| held.saturating_add(more) > limit;
+        let named = frame.arguments.saturating_sub(1);
+        if !exceeds(self.owed.subscribing().saturating_add(named)) {
+            return None;
+        }
+        if !self.owed.is_empty() {
+            return Some(Verdict::WaitUntilPaid);
+        }
+        if !frame.is_whole_within(self.plan.held_command()) {
+            return Some(Verdict::NeedWhole);
+        }
+        let names = arguments(frame.bytes).skip(1).filter(|name| !peer.is_subscribed(verb, name));
+        let new = names.collect::<BTreeSet<_>>().len();
+        if !exceeds(u64::try_from(new).unwrap_or(u64::MAX)) {
+            return None;
+        }
+        let mut line = Vec::with_capacity(80);
+        encode::error(
+            &mut line,
+            &format!("ERR portcullis: more than {limit} subscriptions are not allowed here"),
+        );
+        Some(Verdict::Answer(Answer::Refusal(Local::Made(line.into_boxed_slice()), Denied::Subscriptions)))
     }
 
     /// CLIENT TRACKING ON and OFF; others are errors.

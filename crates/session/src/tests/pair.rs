@@ -13,7 +13,7 @@ use crate::session::{CloseReason, Unavailable};
 use crate::subscriptions::Subscriptions;
 use crate::{
     Attempt, Auth, Authenticator, Delivery, Denial, Denied, Fate, Incoming, Link, Observer, Peer, Plan,
-    Session, SessionKey, Step, Tick, Until,
+    Session, SessionKey, Step, Tick, Until, Verb,
 };
 
 /// What the observer was told.
@@ -86,6 +86,10 @@ impl Peer for Count {
 
     fn subscriptions(&self) -> Subscriptions {
         self.subscriptions
+    }
+
+    fn is_subscribed(&self, _verb: Verb, name: &[u8]) -> bool {
+        name == b"held"
     }
 
     fn listens_in_resp2(&self) -> bool {

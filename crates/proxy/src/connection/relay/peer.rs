@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use portcullis_session::subscriptions::Subscriptions;
-use portcullis_session::{Findings, Link, Listed, Peer};
+use portcullis_session::{Findings, Link, Listed, Peer, Verb};
 
 use super::{Relay, Upstream};
 use crate::config::Auth;
@@ -52,6 +52,10 @@ impl Peer for Known<'_> {
 
     fn resp3(&self) -> bool {
         self.link.is_resp3()
+    }
+
+    fn is_subscribed(&self, verb: Verb, name: &[u8]) -> bool {
+        self.link.subscribed().has(verb, name)
     }
 
     fn listens_in_resp2(&self) -> bool {

@@ -91,3 +91,54 @@ fn what_cannot_be_held_is_refused() {
     }
     assert_eq!(pair.hear(), "-ERR command too large to be checked|");
 }
+
+/// Names that the client holds already, or names twice, add none.
+#[test]
+fn a_client_holds_so_many_subscriptions_and_no_more() {
+    const REFUSED: &str = "-ERR portcullis: more than 10000 subscriptions are not allowed here|";
+    let holding = |channels| {
+        let mut pair = listener("@public");
+        pair.count.subscriptions.channels = channels;
+        pair.count.subscriptions.shards = 1;
+        pair
+    };
+    for (channels, command, fits) in [
+        (9_998, "SUBSCRIBE a", true),
+        (9_998, "SUBSCRIBE a b", false),
+        (9_998, "SUBSCRIBE a a held", true),
+        (9_999, "SUBSCRIBE held", true),
+        (9_999, "PSUBSCRIBE a", false),
+        (9_999, "SSUBSCRIBE a", false),
+        (9_999, "UNSUBSCRIBE a", true),
+    ] {
+        let mut pair = holding(channels);
+        assert_eq!(pair.commands(command) == sent(command), fits, "{channels} and {command}");
+        assert_eq!(pair.hear(), if fits { "" } else { REFUSED });
+    }
+    let mut pair = holding(9_998);
+    assert_eq!(pair.commands("SUBSCRIBE a;SUBSCRIBE b"), sent("SUBSCRIBE a"), "the first may be refused");
+    pair.count.subscriptions.channels = 9_999;
+    assert_eq!(pair.upstream("*3|$9|subscribe|$1|a|:9999|"), format!("*3|$9|subscribe|$1|a|:9999|{REFUSED}"));
+    assert_eq!(pair.count.denied, [Denied::Subscriptions]);
+    assert_eq!(pair.count.rules, ["subscribe limits.subscriptions None"]);
+}
+
+#[test]
+fn queued_subscriptions_count() {
+    let mut pair = listener("@public");
+    pair.count.subscriptions.channels = 9_999;
+    pair.commands("MULTI;SUBSCRIBE a;SUBSCRIBE b;EXEC");
+    let heard = pair.upstream("+OK|+QUEUED|");
+    assert_eq!(heard, "+OK|+QUEUED|-ERR portcullis: more than 10000 subscriptions are not allowed here|");
+    assert_eq!(pair.more(), sent("DISCARD"));
+    assert!(pair.upstream("+OK|").starts_with("-EXECABORT"));
+}
+
+#[test]
+fn other_rules_leave_the_number_of_subscriptions_to_redis() {
+    for acl in [None, Some("+@all")] {
+        let mut pair = Pair::connected(plan(Auth::Trust, None).with_rules(rules(acl)));
+        pair.count.subscriptions.channels = 1_000_000;
+        assert_eq!(pair.commands("SUBSCRIBE a"), sent("SUBSCRIBE a"));
+    }
+}
