@@ -183,10 +183,11 @@ step_clients() {
     tests/clients/scripts.sh
 }
 
-# The installed server, and each of other versions that can be fetched: for the others that is said.
+# The installed server, and each of other versions that can be fetched: for the others that is said. More of the random
+# commands: E2E_SEED=2 E2E_FUZZ_SECONDS=600.
 step_servers() {
     cargo build --locked -p portcullis
-    TEST_SERVERS=$(tests/servers.sh) cargo test --locked -p e2e servers:: -- --nocapture
+    TEST_SERVERS=$(tests/servers.sh) cargo test --locked -p e2e -- servers:: differential:: --nocapture
 }
 
 # A few seconds each, from the corpus in the repository; what is found anew stays outside it.

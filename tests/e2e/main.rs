@@ -11,6 +11,7 @@ mod clients;
 mod command_rules;
 mod configuration;
 mod connection;
+mod differential;
 mod early;
 mod groups;
 mod import;

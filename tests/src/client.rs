@@ -379,6 +379,25 @@ impl Client {
         }
     }
 
+    /// The next reply, or how the stream ended before it was complete.
+    ///
+    /// # Panics
+    /// When neither comes within [`PATIENCE`].
+    #[track_caller]
+    pub fn try_read(&mut self) -> Result<Reply, End> {
+        loop {
+            if let Some((reply, length)) = Reply::parse(&self.inbox) {
+                self.inbox.drain(..length);
+                return Ok(reply);
+            }
+            match self.fill(PATIENCE) {
+                Ok(()) => {}
+                Err(Pause::End(end)) => return Err(end),
+                Err(Pause::Timeout) => panic!("silence; received so far: {}", self.inbox.escape_ascii()),
+            }
+        }
+    }
+
     /// What else is there, for a failure's text.
     fn rest(&mut self) -> String {
         let _ = self.fill(Duration::from_millis(100));

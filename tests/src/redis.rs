@@ -158,7 +158,7 @@ impl Redis {
                 return;
             }
         }
-        panic!("redis-server does not start: {}", self.process().stdout());
+        panic!("redis-server does not start: {}", self.process().stdout() + &self.process().stderr());
     }
 
     fn spawn(&mut self, lines: &[&str]) {

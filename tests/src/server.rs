@@ -28,6 +28,13 @@ impl Server {
         std::iter::once(Self::installed()).chain(others).collect()
     }
 
+    /// Whether it was built with TLS: then, and only then, it asks for a certificate, and ends.
+    pub fn has_tls(&self) -> bool {
+        let output = Command::new(&self.path).args(["--port", "0", "--tls-port", "6380"]).output();
+        let output = output.unwrap_or_else(|error| panic!("{}: {error}", self.path.display()));
+        String::from_utf8_lossy(&output.stdout).contains("No tls-cert-file configured")
+    }
+
     /// Major and minor version, by `--version`.
     pub fn version(&self) -> (u32, u32) {
         let output = Command::new(&self.path).arg("--version").output();

@@ -180,5 +180,5 @@ fn subscriptions_are_limited_by_what_redis_confirmed() {
     client.asks("PUNSUBSCRIBE", r#"["punsubscribe" "p*" :1]"#);
     client.asks("SUBSCRIBE b", r#"["subscribe" "b" :2]"#);
     gate.counts("commands_denied_total", &[("command", "subscribe"), ("reason", "size")], 2.0);
-    gate.logs("rule=limits.subscriptions");
+    gate.logs("rule=\"limits.subscriptions\"");
 }

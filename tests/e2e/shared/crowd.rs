@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use e2e::client::encode;
 use e2e::fake::bulk;
-use e2e::{Gate, PATIENCE, Redis, Reply, own_turn};
+use e2e::random::number;
+use e2e::{Gate, PATIENCE, Random, Redis, Reply, own_turn};
 
 const MEMBERS: u64 = 32;
 const DATABASES: usize = 3;
@@ -26,10 +27,6 @@ const SPELL: usize = 200;
 #[test]
 fn a_million_operations() {
     let _turn = own_turn();
-    let number = |name: &str, otherwise: u64| {
-        std::env::var(name)
-            .map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name}: {text}")))
-    };
     let crowd =
         Crowd { goal: number("E2E_OPERATIONS", 1_000_000), seed: number("E2E_SEED", 1), ..Crowd::default() };
     let redis = Redis::plain();
@@ -445,22 +442,5 @@ impl Drop for Failing<'_> {
         if thread::panicking() {
             self.0.failed.store(true, Ordering::Relaxed);
         }
-    }
-}
-
-/// xorshift64*: the same members do the same for the same seed.
-struct Random(u64);
-
-impl Random {
-    fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let number = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
-        usize::try_from(number).expect("31 bits") % bound.max(1)
     }
 }
