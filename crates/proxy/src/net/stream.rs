@@ -148,7 +148,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.peer_addr().ok(),
             Self::Unix(_) => None,
-            Self::Tls(stream) => stream.peer_address(),
+            Self::Tls(stream) => stream.socket().peer_address(),
         }
     }
 

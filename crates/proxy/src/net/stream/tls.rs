@@ -271,10 +271,6 @@ impl TlsStream {
         &self.socket
     }
 
-    pub(super) fn peer_address(&self) -> Option<std::net::SocketAddr> {
-        self.socket.peer_address()
-    }
-
     pub(super) fn reset_on_close(&mut self) {
         self.parted = true;
         self.socket.reset_on_close();
