@@ -1,6 +1,10 @@
 //! Subscriptions: n confirmations or one error, messages between replies, and the way back.
 
+use e2e::random::number;
 use e2e::{Client, Scene, behaviours};
+
+/// Rounds of [`what_is_published_after_a_confirmation_is_delivered`] in the default tests; `E2E_ROUNDS` asks for more.
+const ROUNDS: u64 = 200;
 
 /// A message to every subscriber of `channel`, sent by somebody else.
 fn publish(scene: &Scene<'_>, channel: &str, message: &str, receivers: i64) {
@@ -32,6 +36,33 @@ behaviours! {
         client.gets(&scene.push(r#""punsubscribe" "nothing" :1"#));
         client.gets(&scene.push(r#""punsubscribe" "q*" :0"#));
         client.is_in_step("after");
+    }
+
+    /// Whoever has read the confirmation gets what is published from then on: on a connection of long standing, on a new
+    /// one, and on one that goes over between a shared connection and its own.
+    fn what_is_published_after_a_confirmation_is_delivered(scene: &Scene<'_>) {
+        let mut publisher = scene.other();
+        let mut client = scene.client();
+        for round in 0..number("E2E_ROUNDS", ROUNDS) {
+            let verb = ["subscribe", "psubscribe", "ssubscribe"][usize::try_from(round % 3).expect("small")];
+            let publish = if verb == "ssubscribe" { "SPUBLISH" } else { "PUBLISH" };
+            if round % 8 == 0 {
+                client = scene.other();
+            }
+            if round % 5 == 0 {
+                client.asks("SET k v", "+OK");
+            }
+            client.asks(&format!("{verb} c"), &scene.push(&format!(r#""{verb}" "c" :1"#)));
+            publisher.asks(&format!("{publish} c {round}"), ":1");
+            let message = match verb {
+                "subscribe" => format!(r#""message" "c" "{round}""#),
+                "psubscribe" => format!(r#""pmessage" "c" "c" "{round}""#),
+                _ => format!(r#""smessage" "c" "{round}""#),
+            };
+            client.gets(&scene.push(&message));
+            let gone = verb.replacen("sub", "unsub", 1);
+            client.asks(&gone, &scene.push(&format!(r#""{gone}" "c" :0"#)));
+        }
     }
 
     /// Everything in one write: a hundred channels, commands and unsubscriptions behind them.
