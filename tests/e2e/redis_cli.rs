@@ -1,13 +1,18 @@
 //! redis-cli, as an operator uses it.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use e2e::{Gate, Redis, Stage, Way};
 
 fn redis_cli(gate: &Gate, arguments: &[&str], input: &[u8]) -> Output {
+    redis_cli_to(gate.port(), arguments, input)
+}
+
+fn redis_cli_to(port: u16, arguments: &[&str], input: &[u8]) -> Output {
     let mut child = Command::new("redis-cli")
-        .args(["-h", "127.0.0.1", "-p", &gate.port().to_string()])
+        .args(["-h", "127.0.0.1", "-p", &port.to_string()])
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -44,6 +49,33 @@ fn a_session_from_standard_input() {
     for protocol in [&[][..], &["-3"]] {
         let text = says(gate, protocol, b"MULTI\nSET a 1\nINCR a\nEXEC\nRESET\nGET a\n");
         assert_eq!(text, "OK\nQUEUED\nQUEUED\nOK\n2\nRESET\n2", "{protocol:?}");
+    }
+}
+
+/// The debugger answers each of its commands, and the script's own reply comes behind the last.
+#[test]
+fn the_debugger_shows_the_reply_of_the_script() {
+    const SCRIPT: &str = "local a = redis.call('GET', KEYS[1])\nreturn {a, ARGV[1], 'the reply'}\n";
+    let session = |port: u16, mode: &str, script: &Path| {
+        let script = script.to_str().expect("a path");
+        let arguments = [mode, "--eval", script, "k", ",", "argument"];
+        let output = redis_cli_to(port, &arguments, b"step\nprint a\ncontinue\nquit\n");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    for way in [Way::Trust, Way::Shared, Way::Passthrough] {
+        let stage = Stage::new(way);
+        let gate = stage.gate.as_ref().expect("a gate");
+        let script = gate.directory().join("script.lua");
+        std::fs::write(&script, SCRIPT).expect("writable");
+        stage.redis.control().asks("SET k value", "+OK");
+        let beside = Redis::plain();
+        beside.control().asks("SET k value", "+OK");
+        for mode in ["--ldb", "--ldb-sync-mode"] {
+            let due = session(beside.address().port(), mode, &script);
+            assert!(due.contains("the reply"), "{due}");
+            assert_eq!(session(gate.port(), mode, &script), due, "{way:?} {mode}");
+        }
+        gate.connect().asks("GET k", "\"value\"");
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Link {
     subscribed: Subscribed,
     resp3: bool,
     monitor: bool,
+    /// Scripts run in the debugger.
+    debugs: bool,
     raw: bool,
     answered: bool,
     frame: Frame,
@@ -200,14 +202,20 @@ impl Link {
             }
         }
         let Some(front) = self.owed.front() else {
-            return Incoming::Fault(LinkFault::Unsolicited);
+            // The debugger's last command has its reply, and the reply of the script follows.
+            return match self.debugs {
+                true => self.push(buf, PushKind::Debugger),
+                false => Incoming::Fault(LinkFault::Unsolicited),
+            };
         };
         if self.elements.is_some() {
             return self.element(buf);
         }
         match &front.shape {
             Shape::One | Shape::Raw => self.run(buf),
-            Shape::Whole | Shape::WholeHello | Shape::Monitor | Shape::Reset => self.whole(buf),
+            Shape::Whole | Shape::WholeHello | Shape::Monitor | Shape::Reset | Shape::Debug { .. } => {
+                self.whole(buf)
+            }
             Shape::Hello => self.one(buf, None),
             Shape::Listed => self.listed(buf),
             Shape::Exec(_) if first == b'*' => self.exec(buf),
@@ -317,11 +325,13 @@ impl Link {
     fn turn(&mut self, said: &[u8]) {
         match self.owed.front().map(|front| &front.shape) {
             Some(Shape::Monitor) if said == reply::OK => self.monitor = true,
+            Some(Shape::Debug { on }) if said == reply::OK => self.debugs = *on,
             Some(Shape::WholeHello) if said.starts_with(b"%") => self.resp3 = true,
             Some(Shape::WholeHello) if said.starts_with(b"*") => self.resp3 = false,
             Some(Shape::Reset) if said == reply::RESET => {
                 self.subscribed = Subscribed::default();
                 self.monitor = false;
+                self.debugs = false;
                 self.resp3 = false;
             }
             _ => {}

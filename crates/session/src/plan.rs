@@ -209,6 +209,7 @@ fn needs_care(command: CommandId) -> bool {
         id::HELLO,
         id::MONITOR,
         id::CLIENT,
+        id::SCRIPT,
         id::SYNC,
         id::PSYNC,
         id::REPLCONF,

@@ -25,6 +25,11 @@ pub enum Shape {
     ConfirmAll(Verb),
     /// `+OK`, after which command lines stream in.
     Monitor,
+    /// `+OK`, after which scripts run in the debugger, or no longer do.
+    Debug {
+        /// Whether they do.
+        on: bool,
+    },
     /// No replies any more, but a replication stream: whatever comes from here on belongs to it. Nothing else is owed.
     Raw,
     /// A map or flat array that says which RESP version holds from here on.

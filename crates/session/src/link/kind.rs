@@ -14,6 +14,8 @@ pub enum PushKind {
     Message,
     /// A line of MONITOR.
     Monitor,
+    /// The reply of a script that ran in the debugger: its EVAL was answered with the debugger's first words.
+    Debugger,
     /// Some of a replication stream, which is not RESP.
     Raw,
     /// An invalidation of CLIENT TRACKING, as a RESP3 push. Another client can have it sent here with REDIRECT.
@@ -79,7 +81,9 @@ impl Link {
     pub(super) fn push<'b>(&mut self, buf: &'b [u8], kind: PushKind) -> Incoming<'b> {
         match self.scan.next(buf) {
             Ok(Reply::Whole { len, .. }) => {
-                self.leave_shard(buf);
+                if kind != PushKind::Debugger {
+                    self.leave_shard(buf);
+                }
                 Incoming::Push { kind, ended: true, bytes: &buf[..len] }
             }
             Ok(Reply::Need { at_least }) => Incoming::Need(at_least),
@@ -92,7 +96,9 @@ impl Link {
                 Incoming::Need(buf.len() + 1)
             }
             Ok(Reply::Head { .. }) => {
-                self.leave_shard(buf);
+                if kind != PushKind::Debugger {
+                    self.leave_shard(buf);
+                }
                 self.resume_push(buf, kind)
             }
             Err(error) => Incoming::Fault(LinkFault::Protocol(error)),

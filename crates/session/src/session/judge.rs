@@ -118,6 +118,7 @@ impl Session {
             id::AUTH if !alone || self.plan.auth() == Auth::Users => self.auth(frame, host),
             id::HELLO => self.hello(frame, host),
             id::CLIENT => self.client(frame),
+            id::SCRIPT => self.script(frame),
             id::MONITOR if alone => self.monitor(),
             id::PUBSUB if self.plan.rules().filters_channels() => self.pubsub(frame),
             _ => match Verb::of(command) {
@@ -339,6 +340,20 @@ impl Session {
         let mut bytes = Vec::with_capacity(48);
         encode::command(&mut bytes, &[b"CLIENT", b"REPLY", b"ON"]);
         Verdict::Rewrite { bytes, shape: Shape::Whole, what: What::ReplyMode(mode) }
+    }
+
+    /// SCRIPT DEBUG: a script in the debugger is answered once more than it was asked.
+    fn script(&self, frame: &Frame<'_>) -> Verdict {
+        if frame.arguments != 3 || self.asked.transaction.is_some() {
+            return Verdict::plain();
+        }
+        let held = self.plan.held_command();
+        let Some(subcommand) = frame.argument(1, held) else { return Verdict::NeedWhole };
+        if lookup_subcommand(id::SCRIPT, subcommand) != Some(id::SCRIPT_DEBUG) {
+            return Verdict::plain();
+        }
+        let Some(mode) = frame.argument(2, held) else { return Verdict::NeedWhole };
+        Verdict::untimed(Shape::Debug { on: !mode.eq_ignore_ascii_case(b"no") })
     }
 
     fn subscription<P: Peer>(&mut self, verb: Verb, frame: &Frame<'_>, peer: &P) -> Verdict {
