@@ -2,7 +2,7 @@
 //!
 //! Redis serves one command at a time, so a command that is allowed and expensive stops every other client. Three kinds of
 //! arguments decide how expensive a command is, whatever the data are: a count, a glob pattern, and an offset that
-//! makes Redis allocate all bytes before it. [`table`] says which arguments of which command are such.
+//! makes Redis allocate all bytes before it. `table.rs` says which arguments of which command are such.
 //!
 //! What a command costs because of the data (HGETALL of a large hash) cannot be seen here. docs/security.md lists it.
 

@@ -136,7 +136,7 @@ impl Subscribed {
     }
 
     /// Bytes of memory that grow with the subscriptions.
-    pub(crate) fn held(&self) -> usize {
+    pub fn held(&self) -> usize {
         self.names.as_ref().map_or(0, |names| size_of::<Names>() + names.held)
     }
 

@@ -60,6 +60,12 @@ struct Outcome {
     lost: Option<Unavailable>,
 }
 
+/// A name comes in a confirmation of 30 bytes at least, and costs 48 bytes and its own.
+const NAMES_PER_BYTE: usize = 3;
+
+/// The first name makes room for the sets of names.
+const NAMES_FREE: usize = 128;
+
 fn run(commands: &[u8], pieces: &[&[u8]], longest: usize) -> Outcome {
     let choices = Choices::of(0);
     let mut session = session(choices);
@@ -69,9 +75,10 @@ fn run(commands: &[u8], pieces: &[&[u8]], longest: usize) -> Outcome {
     let held = link.held();
     let mut outcome = Outcome::default();
     let mut unread: Vec<u8> = Vec::new();
-    let mut wanted = 1;
+    let (mut wanted, mut read) = (1, 0);
     for piece in pieces {
         unread.extend_from_slice(piece);
+        read += piece.len();
         if unread.len() < wanted {
             continue;
         }
@@ -80,7 +87,9 @@ fn run(commands: &[u8], pieces: &[&[u8]], longest: usize) -> Outcome {
             None => return outcome,
         }
         assert!(unread.len() <= MAX_UNREAD + longest, "{} bytes are held", unread.len());
-        assert!(link.held() <= held, "a reply makes nothing grow");
+        let names = link.subscribed().held();
+        assert!(link.held() - names <= held, "a reply makes nothing grow but what is subscribed to");
+        assert!(names <= NAMES_FREE + NAMES_PER_BYTE * read, "{names} bytes of names in {read} bytes");
     }
     // What is wanted may never come; what is there has been seen all the same.
     let _ = replies(&mut session, &mut link, &mut unread, &mut deaf, &mut outcome);

@@ -8,7 +8,9 @@ use portcullis_resp::command::CommandId;
 use portcullis_resp::limits::RequestLimits;
 use portcullis_session::inject::Preamble;
 use portcullis_session::subscriptions::Subscriptions;
-use portcullis_session::{Attempt, Auth, Authenticator, Denial, Observer, Peer, Plan, Session, SessionKey, Verb};
+use portcullis_session::{
+    Attempt, Auth, Authenticator, Denial, Observer, Peer, Plan, Session, SessionKey, Verb,
+};
 
 /// Small, so that inputs reach it.
 pub const HELD_COMMAND: usize = 256;
