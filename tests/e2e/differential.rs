@@ -21,14 +21,14 @@ use self::script::{Listener, password};
 
 const ACTORS: u64 = 20;
 
-/// How long the run in the default tests takes, for each server.
+/// Seconds of the run in the default tests, for each server.
 const SECONDS: u64 = 6;
 
 /// The rules of both users of the gate, and of the users of that name beside it.
 const ALICE: &str = "+@all -flushall -debug -keys -config -monitor -swapdb ~k:* &c:s:* &c:p:*";
 const BOB: &str = "+@all -flushall -debug -keys -config -monitor -swapdb -set ~k:* &c:s:* &c:p:*";
 
-/// What every other configuration takes from them.
+/// The right that every other configuration takes from them.
 const WITHDRAWN: &str = " -getset";
 
 /// A disturbance lasts this much longer than the act, as the gate and the clients learn of it from their sockets.

@@ -38,8 +38,8 @@ behaviours! {
         client.is_in_step("after");
     }
 
-    /// Whoever has read the confirmation gets what is published from then on: on a connection of long standing, on a new
-    /// one, and on one that goes over between a shared connection and its own.
+    /// A client that has read the confirmation gets every later message: on a connection of long standing, on a new one,
+    /// and on one that goes over between a shared connection and its own.
     fn what_is_published_after_a_confirmation_is_delivered(scene: &Scene<'_>) {
         let mut publisher = scene.other();
         let mut client = scene.client();

@@ -22,7 +22,7 @@ fn is_down(gate: &Gate, kind: &str) {
     is_known_to_be_down(gate, kind);
 }
 
-/// What the operator sees.
+/// The operator's view.
 #[track_caller]
 fn is_known_to_be_down(gate: &Gate, kind: &str) {
     eventually("the upstream is known to be down", || (gate.get("/ready").0 == 503).then_some(()));

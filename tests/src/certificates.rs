@@ -159,7 +159,7 @@ impl Leaf {
 }
 
 impl Pair {
-    /// What openssl prints of it, in the form of a pin: `sha256:AB:CD:...`.
+    /// Its fingerprint as openssl prints it, in the form of a pin: `sha256:AB:CD:...`.
     pub fn fingerprint(&self) -> String {
         let directory = tempfile::tempdir().expect("a scratch directory");
         std::fs::write(directory.path().join("cert.pem"), &self.cert).expect("writable");

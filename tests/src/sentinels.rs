@@ -40,7 +40,7 @@ impl Sentinels {
         sentinels
     }
 
-    /// Where they say the master is.
+    /// The master's address, as they say.
     pub fn masters(&self) -> Vec<String> {
         let ask = |port: &u16| {
             let mut client = Client::tcp(SocketAddr::from(([127, 0, 0, 1], *port)));

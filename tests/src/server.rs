@@ -7,7 +7,7 @@ use std::process::Command;
 /// A server binary.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// What failures call it, as `tests/servers.sh` does: `redis-6.2`.
+    /// The name in failures, as `tests/servers.sh` prints it: `redis-6.2`.
     pub name: String,
     pub path: PathBuf,
 }

@@ -52,7 +52,7 @@ pub struct CommandRules {
     /// The first one holds the rules outside parentheses.
     selectors: Vec<Selector>,
     is_public: bool,
-    /// Those outside parentheses, as they are written.
+    /// The rules outside parentheses, as they are written.
     words: Vec<Box<str>>,
 }
 
@@ -65,7 +65,7 @@ pub enum Refused {
     Key,
     /// One of its channels.
     Channel,
-    /// What it would cost, under `@public`.
+    /// Its cost, under `@public`.
     Cost(Cost),
 }
 

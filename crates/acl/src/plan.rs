@@ -27,7 +27,7 @@ pub struct CommandPlan {
     has_listener: bool,
     /// Whether every key pattern is for reading and writing alike, so that it does not matter what is done to a key.
     keys_alike: bool,
-    /// Where `@public` is among the rules.
+    /// The cost limits, if `@public` is among the rules.
     costs: Option<CostLimits>,
     /// Whether PUBSUB shows only channels that the rules allow.
     filters_channels: bool,
@@ -56,7 +56,7 @@ pub struct Refusal {
     owner: Option<RuleOwner>,
 }
 
-/// Whose rules.
+/// The owner of the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RuleOwner {
     /// The `acl` of the listener.
@@ -68,7 +68,7 @@ pub enum RuleOwner {
 /// The rule that refused a command: the same in the log and in `explain`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecidingRule<'p> {
-    /// Whose it is; nothing where no `acl` decided.
+    /// Its owner; none where no `acl` decided.
     pub owner: Option<RuleOwner>,
     /// See [`CommandRules::deciding_rule`].
     pub rule: &'p str,

@@ -53,7 +53,7 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Where connections are reported.
     pub audit: Audit,
-    /// How a worker asks all workers about their clients.
+    /// The way in which a worker asks all workers about their clients.
     pub clients: Clients,
 }
 
@@ -89,7 +89,7 @@ pub struct Worker {
     pub clock: Clock,
     index: usize,
     generation: RefCell<Arc<Generation>>,
-    /// How many sessions that config cuts.
+    /// The number of sessions that this configuration cuts.
     reckoning: RefCell<Rc<Reckoning>>,
     listeners: RefCell<HashMap<Arc<str>, Rc<Served>>>,
     short_since: Cell<Option<Instant>>,
@@ -256,7 +256,7 @@ impl Worker {
     }
 }
 
-/// What becomes of a session under another config.
+/// The fate of a session under another configuration.
 fn judge(
     entry: &Entry,
     generation: &Generation,

@@ -25,7 +25,7 @@ pub(crate) struct Card {
     lib_ver: Box<str>,
 }
 
-/// What a client says of itself, until Redis has taken it.
+/// A client's words about itself, until Redis has taken them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Introduction {
     field: Field,
@@ -50,7 +50,7 @@ pub(crate) struct View<'a> {
     pub(crate) monitors: bool,
     /// It may be waiting in a blocking command.
     pub(crate) blocks: bool,
-    /// How many commands its transaction has, if it is in one.
+    /// The number of commands in its transaction, if it is in one.
     pub(crate) queued: Option<u64>,
     /// Whether it sees only the clients of its listener and user.
     pub(crate) narrow: bool,
@@ -249,7 +249,7 @@ pub(crate) fn redirect(args: &[&[u8]]) -> Option<&'static [u8]> {
     }
 }
 
-/// Where CLIENT TRACKING sends invalidations.
+/// The receiver of CLIENT TRACKING's invalidations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Redirect {
     /// To the client itself.
@@ -257,7 +257,7 @@ pub(crate) enum Redirect {
     /// To the client with this number, or to what is no number.
     To {
         id: Option<i64>,
-        /// Where the number stands among the arguments after TRACKING.
+        /// The place of the number among the arguments after TRACKING.
         place: usize,
     },
     /// Nobody can say: an option is not known. Redis refuses it, or knows more than the gate.
@@ -412,7 +412,7 @@ fn unknown_kind(word: &[u8]) -> Said {
 const MAX_TEXT: usize = 1 << 10;
 
 const TOO_LONG: &[u8] = b"-ERR portcullis: a name can have 1024 bytes at most\r\n";
-/// What `@public` shows of an address.
+/// The address that `@public` shows.
 const HIDDEN: &str = "0.0.0.0:0";
 
 const NO_SUCH_CLIENT: &[u8] = b"-ERR No such client\r\n";

@@ -13,7 +13,7 @@ use crate::card::Kind;
 /// A question about the clients of the gate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inquiry {
-    /// What is asked for.
+    /// The action that is asked for.
     pub action: Action,
     /// Which of the clients in scope are meant.
     pub filter: Filter,
@@ -23,7 +23,7 @@ pub struct Inquiry {
     pub masked: bool,
 }
 
-/// What is to be done with the clients that are meant.
+/// The action on the clients that the filter names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Show them.
@@ -51,7 +51,7 @@ pub struct Listed {
     pub(crate) view: ListedView,
 }
 
-/// What a filter looks at.
+/// The properties that a filter looks at.
 #[derive(Clone, Debug)]
 pub(crate) struct ListedView {
     /// Nothing where it is hidden.
@@ -82,7 +82,7 @@ impl Inquiry {
 pub struct Findings {
     /// The lines of the clients that were meant, for [`Action::List`].
     pub lines: String,
-    /// How many clients were meant; the asker counts.
+    /// The number of clients that the filter names, the asker included.
     pub clients: u64,
     /// Whether the asker was meant. It is not closed by others: it still gets its reply.
     pub asker: bool,

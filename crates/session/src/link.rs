@@ -161,7 +161,7 @@ impl Link {
         self.resp3
     }
 
-    /// How many subscriptions were confirmed so far.
+    /// The number of subscriptions that were confirmed so far.
     pub const fn subscriptions(&self) -> Subscriptions {
         self.subscribed.counts()
     }

@@ -58,7 +58,7 @@ impl<'p> Denial<'p> {
         self.plan.user()
     }
 
-    /// What decided. It goes over the rules again, so ask only where it is told.
+    /// The rule that decided. It goes over the rules again, so ask only where it is logged.
     pub fn rule(&self) -> DecidingRule<'p> {
         match self.refusal {
             Some(refusal) => self.plan.rules().deciding_rule(refusal),
@@ -82,7 +82,7 @@ pub enum Denied {
     WhileShared,
     /// The command is too large to be checked.
     Size,
-    /// What it would cost is more than `@public` allows.
+    /// Its cost is more than `@public` allows.
     Cost,
     /// The client would hold more subscriptions than `@public` allows.
     Subscriptions,
@@ -91,7 +91,7 @@ pub enum Denied {
 }
 
 impl Denied {
-    /// What decided, where no command rule did.
+    /// The limit that decided, if no command rule did.
     const fn rule(self) -> &'static str {
         match self {
             Self::InTransaction => "not inside MULTI",

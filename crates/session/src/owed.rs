@@ -24,9 +24,9 @@ pub(crate) struct Owed {
     blocking: usize,
     /// Runs after which the client may listen to messages, or no longer, or in another RESP version.
     turning: usize,
-    /// How many of `runs` are for what a reload must judge again.
+    /// The number of `runs` that a reload must judge again.
     lasting: usize,
-    /// How many names the subscribing commands in `runs` have.
+    /// The number of names in the subscribing commands in `runs`.
     subscribing: u64,
     /// Bytes of replies in `runs` that are not static.
     made: usize,
@@ -67,7 +67,7 @@ pub(crate) enum What {
     Multi,
     /// The upstream's reply to EXEC or DISCARD.
     EndOfTransaction {
-        /// How many subscribing commands EXEC runs, if it runs any.
+        /// The number of subscribing commands that EXEC runs.
         subscribes: u32,
     },
     /// The upstream's reply to RESET.
@@ -88,7 +88,7 @@ pub(crate) enum What {
     ClientLogin,
     /// The confirmations of a subscribe or unsubscribe command.
     Confirmations {
-        /// How many channels or patterns it subscribes to.
+        /// The number of channels or patterns that it subscribes to.
         names: u32,
         /// A subscribing command.
         frame: Kept,
@@ -324,7 +324,7 @@ impl Owed {
         self.lasting > 0
     }
 
-    /// How many names the unanswered subscribing commands have.
+    /// The number of names in the unanswered subscribing commands.
     pub(crate) const fn subscribing(&self) -> u64 {
         self.subscribing
     }

@@ -49,7 +49,7 @@ pub enum Shared<'b> {
     Own(usize),
     /// So many bytes of an invalidation, which is for no session.
     Invalidation {
-        /// How many.
+        /// The number of bytes.
         len: usize,
         /// Whether it ends there.
         ended: bool,

@@ -58,11 +58,11 @@ pub struct Session {
     keys: Keys,
     entering: Option<Box<Entering>>,
     deferred: Option<Box<Deferred>>,
-    /// What CLIENT TRACKING was switched on with.
+    /// The frames that switched CLIENT TRACKING on.
     tracking: Option<Box<Tracking>>,
     /// Where upstream connections are shared.
     sharing: Option<Box<Sharing>>,
-    /// Where the gate answers CLIENT, and was asked.
+    /// The state of CLIENT, if the gate answers it and was asked.
     about: Option<Box<About>>,
     /// The plan's limits hold from the next frame on.
     limits_due: bool,

@@ -42,7 +42,7 @@ impl Subscriptions {
         self.channels.saturating_add(self.patterns).saturating_add(self.shards)
     }
 
-    /// How many there are of the kind that `verb` subscribes to, or gives up.
+    /// The number of subscriptions of the kind that `verb` makes or gives up.
     pub(crate) const fn of(self, verb: Verb) -> u64 {
         match verb {
             Verb::Subscribe | Verb::Unsubscribe => self.channels,
@@ -87,7 +87,7 @@ struct Names {
 }
 
 impl Subscribed {
-    /// How many there are.
+    /// The number of subscriptions.
     pub const fn counts(&self) -> Subscriptions {
         self.counts
     }

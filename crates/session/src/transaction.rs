@@ -29,7 +29,7 @@ impl Transaction {
         true
     }
 
-    /// How many subscribing commands are queued.
+    /// The number of queued subscribing commands.
     pub(crate) fn subscribing(&self) -> u32 {
         let queued = self.confirmations.places.iter().filter(|(_, verb)| !verb.gives_up()).count();
         u32::try_from(queued).unwrap_or(u32::MAX)
@@ -40,7 +40,7 @@ impl Transaction {
         self.dirty = true;
     }
 
-    /// How many commands were sent to be queued.
+    /// The number of commands that were sent to be queued.
     pub(crate) const fn queued(&self) -> u64 {
         self.queued
     }

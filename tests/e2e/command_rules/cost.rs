@@ -24,7 +24,7 @@ const SLICES: Duration = Duration::from_millis(10);
 /// A round on a machine that is busy with something else is played again: what an attack does it does each time.
 const ROUNDS: usize = 10;
 
-/// What makes the attacks expensive.
+/// Data that make the attacks expensive.
 fn data(redis: &Redis) {
     let mut control = redis.control();
     control.asks("DEBUG POPULATE 200000 key 8", "+OK");
@@ -132,7 +132,7 @@ fn nobody_waits_for_what_is_refused_and_redis_stays_small() {
     assert!(grown <= 64 * MIB, "Redis's memory grew by {} MiB", grown / MIB);
 }
 
-/// What the limits allow works, and the listener's own limits hold in place of those of the process.
+/// Commands within the limits work, and the listener's own limits hold in place of those of the process.
 #[test]
 fn what_keeps_within_the_limits_passes() {
     let redis = Redis::plain();

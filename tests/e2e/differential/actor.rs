@@ -82,7 +82,7 @@ impl<'s> Actor<'s> {
         }
     }
 
-    /// What the server beside answers to a batch, up to its end.
+    /// Returns the replies of the server beside to a batch, up to its end.
     fn beside(&mut self, twin: &mut Client, batch: &Batch) -> Vec<Reply> {
         let mut due = Vec::new();
         let mut bytes = Vec::new();
@@ -174,7 +174,7 @@ impl<'s> Actor<'s> {
         );
     }
 
-    /// What the gate says of the end of this connection.
+    /// Returns the audit line of the end of this connection.
     fn audited(&self, gate: &Client) -> String {
         let source = gate.local().to_string();
         let of_source = |line: &serde_json::Value| line["event"] == "closed" && line["source"] == *source;

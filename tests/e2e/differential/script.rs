@@ -64,7 +64,7 @@ pub(super) struct Script {
     steps: Vec<Step>,
 }
 
-/// What the server beside refuses to each of its users, so that a refusal stands beside a refusal.
+/// A command that the server beside refuses to each of its users, so that a refusal stands beside a refusal.
 const REFUSED_BESIDE: &[&str] = &["DEBUG", "JMAP"];
 
 impl Script {
@@ -82,7 +82,7 @@ impl Script {
         }
     }
 
-    /// What a connection begins with.
+    /// The first batch of a connection.
     pub(super) fn hello(&mut self, random: &mut Random) -> Batch {
         self.log_in();
         if random.one_in(2) {
@@ -280,7 +280,7 @@ impl Script {
         }
     }
 
-    /// What the rules refuse, and what attacks tried.
+    /// Commands that the rules refuse, and commands of known attacks.
     fn refused(&mut self, random: &mut Random) {
         const ANYWHERE: &[&[&str]] =
             &[&["SYNC"], &["PSYNC", "?", "-1"], &["REPLCONF", "listening-port", "1"]];
@@ -456,7 +456,7 @@ impl Script {
         self.log_in();
     }
 
-    /// What only one of the two configurations allows.
+    /// A command that only one of the two configurations allows.
     fn volatile(&mut self, random: &mut Random) {
         if !matches!(self.listener, Listener::Users | Listener::Shared) || self.subscribed {
             return self.plain(random);

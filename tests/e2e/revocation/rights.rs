@@ -137,7 +137,7 @@ fn each_kind_ends_with_its_own_right_only() {
     }
 }
 
-/// What is still allowed goes on, with all that belongs to it.
+/// Rights that are still allowed go on.
 #[test]
 fn what_is_still_allowed_goes_on() {
     for (connections, resp3) in MODES {

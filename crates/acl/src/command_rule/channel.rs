@@ -9,14 +9,14 @@ use super::pattern::Pattern;
 /// A kind of channels that Redis itself speaks on.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Control {
-    /// How these channels begin.
+    /// The prefix of these channels.
     heads: &'static [&'static [u8]],
     /// A channel pattern that begins with this opens them.
     opener: &'static [u8],
     subscribers: Subscribers,
 }
 
-/// Who may subscribe to channels of one kind unless a pattern opens them.
+/// The clients that may subscribe to channels of one kind unless a pattern opens them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Subscribers {
     All,
@@ -25,7 +25,7 @@ enum Subscribers {
     None,
 }
 
-/// What is done with a channel.
+/// The use of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ChannelUse {
     Publish,

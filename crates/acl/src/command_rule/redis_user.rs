@@ -7,7 +7,7 @@ use super::pattern::Pattern;
 use super::selector::{Grant, KeyUse, Selector};
 use super::{CommandRules, by_own_name_only};
 
-/// What Redis's own user needs for clients under [`CommandRules`] with `@public-scripts`.
+/// The rights of Redis's own user for clients under [`CommandRules`] with `@public-scripts`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisUser {
     line: String,

@@ -2,7 +2,7 @@
 
 use portcullis_resp::command::{CommandId, id};
 
-/// What an argument means.
+/// The meaning of an argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
     Count,
@@ -22,7 +22,7 @@ pub(super) enum Judged {
     Value { place: u16, meaning: Meaning },
     /// All arguments from this place on.
     Values { from: u16, meaning: Meaning },
-    /// Those that follow certain words, from this place on.
+    /// The arguments that follow certain words, from this place on.
     Words { from: u16, words: &'static [Word] },
     /// The same, behind as many keys as the argument in this place says.
     WordsBehindKeys { numkeys: u16, words: &'static [Word] },
@@ -40,7 +40,7 @@ pub(super) struct Word {
     pub(super) then: Then,
 }
 
-/// What follows a word.
+/// The arguments behind a word.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Then {
     /// One argument of this meaning.
@@ -142,7 +142,7 @@ const FILTER: &[Word] = &[skip("filterby", 0), pattern("pattern"), skip("module"
 const LIBRARIES: &[Word] = &[pattern("libraryname"), skip("withcode", 0)];
 const SAMPLES: &[Word] = &[count("samples")];
 
-/// What is judged of a command; nothing of most.
+/// The arguments of a command that are judged; none of most commands.
 ///
 /// A count is judged where a larger one makes Redis do more. LIMIT, and counts of keys, fields or identifiers that stand
 /// in the frame, are bounded by the data or by the frame.

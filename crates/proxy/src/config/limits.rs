@@ -60,7 +60,7 @@ impl Limits {
         self.client_output_buffer
     }
 
-    /// What one command may cost under `@public`.
+    /// The cost limits of one command under `@public`.
     pub fn costs(&self) -> CostLimits {
         let Self { pattern, count, subscriptions, bulk, .. } = *self;
         CostLimits { pattern, count, subscriptions, ..CostLimits::default() }.with_bulk(bulk)
@@ -214,7 +214,7 @@ pub(super) struct Patch {
     pattern: Option<u64>,
     count: Option<u64>,
     subscriptions: Option<u64>,
-    /// Where those three are written.
+    /// The places in the file of those three.
     costs_written: Vec<(&'static str, Place)>,
     buffers: Option<u64>,
     source_clients: Option<u64>,

@@ -10,13 +10,13 @@ const UNNAMED: &str = "portcullis";
 /// One login at an upstream under which scripts of clients run.
 #[derive(Clone, Debug)]
 pub struct ScriptLogin<'c> {
-    /// Where the clients come in.
+    /// The listener of the clients.
     pub listener: &'c str,
-    /// Whose scripts they are, under `auth: users`.
+    /// The user whose scripts they are, under `auth: users`.
     pub user: Option<&'c str>,
     /// The upstream.
     pub upstream: &'c str,
-    /// What Redis needs.
+    /// The user that Redis needs.
     pub redis: RedisUser,
 }
 

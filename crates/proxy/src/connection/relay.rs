@@ -138,7 +138,7 @@ pub struct Relay {
     lets_write: bool,
     /// What a read has found in this turn; its waker will tell when that changes.
     dry: Dry,
-    /// What the session wants to know of other clients.
+    /// The session's question about other clients.
     asking: Option<Box<Asking>>,
 }
 

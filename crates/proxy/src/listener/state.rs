@@ -52,7 +52,7 @@ impl ListenerState {
         &self.series
     }
 
-    /// What its clients were refused, for the log.
+    /// The refused commands of its clients, for the log.
     pub fn denials(&self) -> &Arc<Denials> {
         &self.denials
     }

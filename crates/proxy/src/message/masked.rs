@@ -9,7 +9,7 @@ use super::Harmless;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Masked(String);
 
-/// What stands for text that is not shown.
+/// The mark in place of text that is not shown.
 const HIDDEN: &str = "***";
 /// Small letters that are too few for a password.
 const NO_SECRET: usize = 3;

@@ -113,7 +113,7 @@ impl UpstreamSeries {
         }
     }
 
-    /// What the last probe found: nothing, or why it failed.
+    /// The result of the last probe: success, or the kind of its failure.
     pub fn probed(&self, failed: Option<UpstreamErrorKind>) {
         self.up.store(failed.is_none(), Relaxed);
         self.wants_tls.store(failed == Some(UpstreamErrorKind::Tls), Relaxed);

@@ -97,7 +97,7 @@ impl Stream {
         matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed())
     }
 
-    /// How long what was sent may stay without acknowledgement, or the peer without room for more.
+    /// The longest time without an acknowledgement, or without room at the peer.
     pub fn set_user_timeout(&self, limit: Option<Duration>) {
         match self {
             // Where the option cannot be set, what holds stays.

@@ -36,7 +36,7 @@ impl Pin {
     /// Reads `sha256:` and 64 hexadecimal digits, small or capital, all together or with a colon after every second one.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The fault.
     pub fn parse(text: &str) -> Result<Self, PinError> {
         let (name, digits) = text.split_once(':').ok_or(PinError::Prefix)?;
         if !name.eq_ignore_ascii_case("sha256") {

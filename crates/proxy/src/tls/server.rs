@@ -40,7 +40,7 @@ pub struct Identity {
 
 /// Whose certificates we believe, of clients.
 pub struct Clients {
-    /// What makes them trusted.
+    /// The certificates or pins that make them trusted.
     pub trust: Trust,
     /// Which of them no longer count. With any, each certificate of a chain must be covered by a list that has not expired.
     pub revoked: Vec<CertificateRevocationListDer<'static>>,

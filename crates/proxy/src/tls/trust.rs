@@ -15,7 +15,7 @@ const MAX_HINTS: usize = 16 * 1024;
 /// The length in front of each name.
 const NAME_HEADER: usize = 2;
 
-/// What makes a peer's certificate trusted.
+/// The certificates or pins that make a peer's certificate trusted.
 #[derive(Clone, Debug)]
 pub enum Trust {
     /// An issuer, or the certificate itself.
@@ -65,7 +65,7 @@ impl Issuers {
         self.themselves.iter().any(|(der, _)| der == certificate)
     }
 
-    /// Those that may issue others.
+    /// The certificates that may issue others.
     pub(super) fn issuing(&self) -> &RootCertStore {
         &self.anchors
     }

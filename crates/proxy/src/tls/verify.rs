@@ -26,7 +26,7 @@ use super::pin::Pin;
 use super::provider;
 use super::trust::{Issuers, Trust};
 
-/// What a peer's certificate is used for.
+/// The use of a peer's certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// An upstream shows it.

@@ -63,7 +63,7 @@ pub struct Ask {
 /// A question about all clients in a scope.
 #[derive(Debug)]
 pub struct Question {
-    /// What is asked.
+    /// The question.
     pub inquiry: Inquiry,
     /// The number of the client that asks.
     pub asker: u64,
@@ -71,11 +71,11 @@ pub struct Question {
     pub server: Option<SocketAddr>,
     /// The upstream, by name.
     pub upstream: String,
-    /// Where only some of its clients are in scope.
+    /// The scope, if only some of its clients are in it.
     pub only: Option<Login>,
 }
 
-/// Who is in scope where not all are.
+/// The clients in scope, if not all are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Login {
     /// Clients of this listener and user.
@@ -89,7 +89,7 @@ pub enum Login {
     Asker,
 }
 
-/// What one worker found.
+/// The findings of one worker.
 #[derive(Debug, Default)]
 struct Part {
     lines: Vec<(u64, String)>,

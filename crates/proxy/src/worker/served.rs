@@ -96,7 +96,7 @@ impl Served {
         self.pace.get()
     }
 
-    /// Who checks its clients' credentials.
+    /// The party that checks its clients' credentials.
     pub fn auth(&self) -> Auth {
         self.auth.get()
     }

@@ -72,7 +72,7 @@ pub enum Signal {
     Cut(ClosedReason),
 }
 
-/// What becomes of a session under another config.
+/// The fate of a session under another configuration.
 #[derive(Clone, Debug)]
 pub enum Verdict {
     /// It goes.
@@ -296,7 +296,7 @@ impl Table {
         (entries, (to < table.capacity()).then_some(to))
     }
 
-    /// How many sessions have this place or a later one.
+    /// The number of sessions that have this place or a later one.
     pub fn count_from(&self, place: usize) -> u64 {
         let table = self.0.borrow();
         table.iter().filter(|(key, _)| *key >= place).fold(0, |count, _| count + 1)

@@ -308,7 +308,7 @@ fn kills_whom_the_filter_leaves() {
     }
 }
 
-/// Whoever may not read an address may not guess it either.
+/// A client that may not read an address may not guess it either.
 #[test]
 fn kills_nobody_by_an_address_that_is_hidden() {
     let own = View { masked: Masked::Local, ..view() };

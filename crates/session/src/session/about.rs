@@ -29,7 +29,7 @@ pub(super) struct About {
     pub(super) card: Card,
     /// The name that a HELLO gives the client, if the server takes that.
     pub(super) naming: Option<Box<[u8]>>,
-    /// What CLIENT ID answers.
+    /// The reply to CLIENT ID.
     pub(super) id: u64,
     /// The database, where the connection is the client's own and the gate answers for it.
     db: u32,
@@ -49,7 +49,7 @@ enum UpstreamId {
     Refused,
 }
 
-/// How far a question about other clients has come.
+/// The progress of a question about other clients.
 #[derive(Debug, Default)]
 enum Asking {
     #[default]
@@ -144,7 +144,7 @@ impl Session {
         self.about.as_ref().is_some_and(|about| !matches!(about.asking, Asking::No))
     }
 
-    /// What such a question waits for.
+    /// The event that such a question waits for.
     pub(super) fn before_asked(&self) -> Before {
         match self.about.as_ref().map(|about| &about.asking) {
             None | Some(Asking::No) => Before::Go,
@@ -172,7 +172,7 @@ impl Session {
         }
     }
 
-    /// What RESET ends of it.
+    /// Ends what RESET ends of it.
     pub(super) fn reset_about(&mut self) {
         if let Some(about) = &mut self.about {
             about.card.clear();

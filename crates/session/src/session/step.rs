@@ -98,7 +98,7 @@ pub enum Fate {
     Doubt,
 }
 
-/// What becomes of a push, or of a piece of one.
+/// The fate of a push, or of a piece of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Delivery {

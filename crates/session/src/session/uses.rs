@@ -25,7 +25,7 @@ use crate::subscriptions::Subscribed;
 /// The frames of one client's CLIENT TRACKING may take so much; each adds prefixes to those of the ones before.
 const MAX_TRACKING: usize = 16 * 1024;
 
-/// What CLIENT TRACKING was switched on with, as far as it is known.
+/// The frames that switched CLIENT TRACKING on, as far as they are known.
 #[derive(Debug, Default)]
 pub(super) struct Tracking {
     frames: Vec<Box<[u8]>>,

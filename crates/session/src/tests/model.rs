@@ -44,7 +44,7 @@ pub(crate) struct Model {
     pub(crate) ran: Vec<(&'static str, Vec<String>)>,
     /// Logins that were not right.
     pub(crate) failed_logins: usize,
-    /// Those of them that were not answered.
+    /// The commands among them that were not answered.
     pub(crate) swallowed: usize,
     /// Lines of MONITOR were sent.
     pub(crate) monitored: bool,

@@ -24,7 +24,7 @@ pub(crate) struct Count {
     pub(crate) batches: Vec<(&'static str, u64)>,
     pub(crate) answered: u64,
     pub(crate) denied: Vec<Denied>,
-    /// What decided each of them.
+    /// The rule that decided each of them.
     pub(crate) rules: Vec<String>,
     pub(crate) errors: Vec<String>,
     pub(crate) users: Users,

@@ -9,7 +9,7 @@ use super::*;
 use crate::config::problem::Problems;
 use crate::config::raw::{self, Node};
 
-/// What every secret of this test has in it.
+/// The text that every secret of this test contains.
 const MARK: &str = "7f41";
 
 /// Every key that there is. A key that is added to the format has to be added here: a test says so.

@@ -34,7 +34,7 @@ pub(super) struct Read<'n> {
 }
 
 impl Read<'_> {
-    /// What the gate logs in with.
+    /// The credentials of the gate.
     pub(super) fn login(&self) -> Option<&Credentials> {
         self.upstream.as_ref().and_then(Upstream::credentials)
     }

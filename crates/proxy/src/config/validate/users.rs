@@ -196,7 +196,7 @@ impl Users<'_> {
         self.index.get(name).and_then(|index| self.list.get(*index)?.2.as_deref())
     }
 
-    /// Those of these that may run every command.
+    /// The users among these that may run every command.
     pub(super) fn unbound<'u>(&self, names: &'u [String]) -> Vec<&'u str> {
         let unbound = |name: &&str| self.get(name).is_some_and(|user| user.acl.is_none());
         names.iter().map(String::as_str).filter(unbound).collect()

@@ -161,7 +161,7 @@ fn a_full_queue_is_shared_too() {
     }
 }
 
-/// Whatever comes and goes, in any order: no bound is passed, and in the end nothing is left.
+/// Clients come and go in any order: no bound is passed, and in the end nothing is left.
 #[test]
 fn whatever_comes_and_goes() {
     let places = Places::default();

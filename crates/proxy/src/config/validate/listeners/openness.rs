@@ -14,7 +14,7 @@ use crate::config::validate::upstreams::Upstreams;
 use crate::config::validate::users::Users;
 use crate::message::{Masked, message};
 
-/// What clients can do where no rules close the channel of the sentinels.
+/// The attack that is possible where no rules close the channel of the sentinels.
 const TAKEOVER: &str =
     "PUBLISH __sentinel__:hello would make Sentinel fail over to a server of the client's choice";
 

@@ -14,9 +14,9 @@ use crate::tls::{FINGERPRINT, Issuers, Role, Signing, TlsFault, WantedName, judg
 /// The file of certificates of an upstream or a listener.
 pub(super) struct File<'f> {
     pub(super) issuers: &'f Issuers,
-    /// Where the configuration names it.
+    /// Its place in the configuration.
     pub(super) node: &'f Node,
-    /// What `tls` belongs to: `upstreams.main`.
+    /// The owner of the `tls` block: `upstreams.main`.
     pub(super) key: &'f str,
 }
 

@@ -13,9 +13,9 @@ use crate::net::stream::Stream;
 pub struct HandedOver {
     /// The connection, set up as its pool's key says.
     pub stream: Stream,
-    /// What it owes.
+    /// The replies that it owes.
     pub link: Link,
-    /// What it has brought and nobody has looked at.
+    /// Bytes that were read and are not judged yet.
     pub inbox: Buffer,
     /// Bytes that its replies need.
     pub need: usize,

@@ -20,7 +20,7 @@ impl Outbox {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// What waits.
+    /// The bytes that wait.
     pub(super) fn waiting(&self) -> &[u8] {
         &self.bytes[self.written..]
     }
