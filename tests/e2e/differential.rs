@@ -47,6 +47,8 @@ struct Tally {
     left: AtomicU64,
     /// Clients whose connection the gate closed after a disturbance.
     closed: AtomicU64,
+    /// Clients whose connection to Redis ended although nothing was disturbed.
+    unexplained: AtomicU64,
 }
 
 impl Tally {
@@ -275,5 +277,17 @@ fn run(server: &Server, seed: u64, seconds: u64) {
             server.name
         ),
     );
+    // Seen about once in a hundred disturbances, with Redis 7.0 and 8.2; whether Redis or the gate ends the connection is
+    // not known yet.
+    let unexplained = count(&tally.unexplained);
+    assert!(
+        unexplained <= 1 + stage.disturbances() / 40,
+        "{unexplained} connections to Redis ended for no reason"
+    );
+    for upstream in ["own", "pool", "plain"] {
+        let broken =
+            stage.gate.metric("upstream_errors_total", &[("upstream", upstream), ("kind", "protocol")]);
+        assert_eq!(broken, 0.0, "replies of {upstream} did not fit their commands");
+    }
     assert!(compared > 1000 && left > 0 && closed > 0, "{compared} {left} {closed}: that was no test");
 }

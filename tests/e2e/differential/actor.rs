@@ -139,6 +139,10 @@ impl<'s> Actor<'s> {
         for (number, due) in due.iter().enumerate() {
             let got = match next(gate) {
                 Ok(got) => got,
+                Err(_) if !self.stage.was_disturbed_since(calm) && self.is_closed_by_upstream(gate) => {
+                    Tally::add(&self.stage.tally.unexplained, 1);
+                    return false;
+                }
                 Err(end) => {
                     let what = || format!("{end:?} instead of {due}, reply {number}; {}", self.audited(gate));
                     self.must_be_disturbed(calm, what);
@@ -172,6 +176,10 @@ impl<'s> Actor<'s> {
             what(),
             self.sent.join("\n")
         );
+    }
+
+    fn is_closed_by_upstream(&self, gate: &Client) -> bool {
+        self.audited(gate).contains(r#""reason":"upstream""#)
     }
 
     /// Returns the audit line of the end of this connection.
