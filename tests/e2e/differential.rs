@@ -65,6 +65,8 @@ struct Stage {
     version: u32,
     /// Whether the upstream speaks TLS.
     tls: bool,
+    /// Whether every unexplained end of a connection fails the test, as where a longer run is asked for.
+    strict: bool,
     trusts: Arc<ClientConfig>,
     until: Instant,
     tally: Tally,
@@ -199,6 +201,7 @@ fn stage(server: &Server, seconds: u64) -> Stage {
     Stage {
         gate: gate.start(),
         tls,
+        strict: std::env::var_os("E2E_FUZZ_SECONDS").is_some(),
         version: server.version().0,
         beside,
         redis,

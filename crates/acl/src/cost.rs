@@ -4,7 +4,7 @@
 //! arguments decide how expensive a command is, whatever the data are: a count, a glob pattern, and an offset that
 //! makes Redis allocate all bytes before it. `table.rs` says which arguments of which command are such.
 //!
-//! What a command costs because of the data (HGETALL of a large hash) cannot be seen here. docs/security.md lists it.
+//! The cost that depends on the data (HGETALL of a large hash) cannot be seen here. docs/security.md lists it.
 
 mod table;
 mod walk;
@@ -48,7 +48,7 @@ pub enum Cost {
     Offset,
     /// An offset in bits beyond [`CostLimits::offset`].
     BitOffset,
-    /// What must be a number is none that Redis takes.
+    /// An argument that must be a number is none that Redis takes.
     NotANumber,
     /// An operation of BITFIELD that is none.
     Syntax,

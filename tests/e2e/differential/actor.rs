@@ -139,7 +139,11 @@ impl<'s> Actor<'s> {
         for (number, due) in due.iter().enumerate() {
             let got = match next(gate) {
                 Ok(got) => got,
-                Err(_) if !self.stage.was_disturbed_since(calm) && self.is_closed_by_upstream(gate) => {
+                Err(_)
+                    if !self.stage.strict
+                        && !self.stage.was_disturbed_since(calm)
+                        && self.is_closed_by_upstream(gate) =>
+                {
                     Tally::add(&self.stage.tally.unexplained, 1);
                     return false;
                 }

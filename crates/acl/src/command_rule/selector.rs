@@ -254,7 +254,7 @@ impl Selector {
         !self.keys.all && (has_keys(id) || id == id::CLIENT_TRACKING)
     }
 
-    /// Whatever the rules say of channels, there are some that only a pattern of their own opens.
+    /// Some channels are closed unless a pattern of their own opens them.
     pub(crate) fn guards_channels_of(&self, id: CommandId) -> bool {
         match id {
             id::PUBLISH | id::SPUBLISH | id::SUBSCRIBE | id::SSUBSCRIBE => true,

@@ -168,7 +168,7 @@ fn offsets() {
     }
 }
 
-/// What looks like an option and is not, and what a larger number does not make dearer.
+/// Values that look like options, and numbers that do not raise the cost.
 #[test]
 fn nothing_else_is_judged() {
     for line in [

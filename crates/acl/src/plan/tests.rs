@@ -336,7 +336,7 @@ fn whose_rule_decided() {
     assert_eq!(size_of::<Judgement>(), 4, "it is returned in a register");
 }
 
-/// What a session holds whose names are not known is judged by the rules alone.
+/// Subscriptions without a known name are judged by the rules alone.
 #[test]
 fn what_was_allowed_is_kept_where_the_rules_say_no_less() {
     let keeps = |old: &str, new: &str, name: &str| {

@@ -11,7 +11,7 @@ use crate::message::{Masked, Message, message};
 pub(super) struct Notes {
     file: String,
     list: Vec<Note>,
-    /// What the file calls its own parts: the configuration that is made has these names too.
+    /// The file's names for its own parts, which the resulting configuration has too.
     names: HashSet<String>,
 }
 
