@@ -158,6 +158,40 @@ fn reset_with_a_rotated_password_ends_the_session() {
     });
 }
 
+/// Redis (6.2.18, 7.2.8 and later) and Valkey close a connection that is not logged in and has more than 1 KiB of
+/// output waiting: after RESET, the replies from before it.
+#[test]
+fn unread_replies_before_reset_do_not_end_the_session() {
+    with_each(|server| {
+        let redis = Redis::builder().server(server).password(PASSWORD).start();
+        let value = "v".repeat(100_000);
+        redis.control().asks(&format!("SET k {value}"), "+OK");
+        let trust = Gate::before(&redis).listener("auth: trust").password(PASSWORD).start();
+        for (gate, login) in [(&trust, None), (&passthrough(&redis), Some(format!("AUTH {PASSWORD}")))] {
+            let mut client = gate.connect();
+            if let Some(login) = &login {
+                client.asks(login, "+OK");
+            }
+            for _ in 0..200 {
+                client.hold(&command("GET k"));
+            }
+            client.hold(&command("RESET"));
+            if let Some(login) = &login {
+                client.hold(&command(login));
+            }
+            client.send("ECHO last");
+            for _ in 0..200 {
+                client.gets(&format!("\"{value}\""));
+            }
+            client.gets("+RESET");
+            if login.is_some() {
+                client.gets("+OK");
+            }
+            client.gets("\"last\"");
+        }
+    });
+}
+
 /// Redis up to 7.0 sends the message that a command publishes to its own client in the middle of the command's reply.
 #[test]
 fn a_message_within_a_reply_is_no_part_of_it() {

@@ -54,8 +54,8 @@ fn times_out(client: &mut Client, since: Instant) {
 }
 
 #[test]
-fn a_clients_login_is_sent_when_no_reply_is_pending() {
-    for login in ["AUTH right", "auth default right", "HELLO 3 SETNAME me AUTH default right"] {
+fn a_change_of_identity_is_sent_when_no_reply_is_pending() {
+    for login in ["AUTH right", "auth default right", "HELLO 3 SETNAME me AUTH default right", "RESET"] {
         let fake = Fake::start(|words| (words == ["GET", "slow"]).then_some(Answer::Late));
         let gate = passthrough(&fake);
         let mut client = gate.connect();

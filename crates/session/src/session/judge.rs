@@ -181,11 +181,17 @@ impl Session {
     }
 
     /// RESET ends CLIENT REPLY OFF before it is answered, but a CLIENT REPLY SKIP before it covers it.
+    ///
+    /// It is sent when no reply is pending: Redis (6.2.18, 7.2.8 and later) closes a connection that is not logged in
+    /// and has more than 1 KiB of output waiting, which may be the replies from before RESET.
     fn reset(&mut self) -> Verdict {
         let users = self.plan.auth() == Auth::Users;
         if users && matches!(self.asked.login, Login::Unlinked | Login::Nobody) {
             self.leave();
             return Verdict::Answer(Answer::Reply(Local::Canned(reply::RESET)));
+        }
+        if !self.owed.is_empty() {
+            return Verdict::WaitUntilPaid;
         }
         // The gate's own login follows the reply: see `client_login`.
         self.hold |= users || self.keys.own.is_some();

@@ -66,8 +66,10 @@ fn reset_ends_off_and_is_answered() {
     let mut pair = Pair::passthrough();
     pair.commands("CLIENT REPLY OFF");
     pair.upstream("+OK|");
-    pair.commands("PING;RESET;PING");
-    assert_eq!(pair.upstream("+PONG|+RESET|+PONG|"), "+RESET|+PONG|");
+    assert_eq!(pair.commands("PING;RESET;PING"), sent("PING"));
+    assert_eq!(pair.upstream("+PONG|"), "");
+    assert_eq!(pair.more(), sent("RESET;PING"));
+    assert_eq!(pair.upstream("+RESET|+PONG|"), "+RESET|+PONG|");
 }
 
 #[test]
