@@ -217,6 +217,11 @@ impl Redis {
         false
     }
 
+    /// Returns the server's log so far.
+    pub fn log(&self) -> String {
+        self.process().stdout()
+    }
+
     fn process(&self) -> &Process {
         self.process.as_ref().expect("redis-server runs")
     }
