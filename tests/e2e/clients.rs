@@ -197,14 +197,20 @@ admin: {bind: '127.0.0.1:{admin}'}
 /// Users with rules do not see each other, whatever they try.
 #[test]
 fn users_with_rules_are_alone() {
-    let redis = Redis::plain();
-    for (connections, acl) in [
-        ("shared", "+@all ~*"),
-        ("shared", "@public +client|kill +client|unblock"),
-        ("dedicated", "@public +client|kill +client|unblock"),
-    ] {
+    const SOME: &str = "@public +client|kill +client|unblock";
+    let redis = Redis::builder().line("user a on >pa ~* &* +@all").line("user b on >pb ~* &* +@all").start();
+    let gate_before = |yaml: &str| Gate::before(&redis).config(yaml).file("a.txt", "pa").file("b.txt", "pb");
+    let of_users = |connections, acl| {
         let yaml = HOUSE.replace("CONNECTIONS", connections).replace("ACL", acl);
-        let gate = Gate::before(&redis).config(&yaml).file("a.txt", "pa").file("b.txt", "pb").start();
+        (format!("{connections} {acl}"), gate_before(&yaml).start())
+    };
+    let passthrough = Gate::before(&redis).listener(&format!("acl: {SOME:?}")).top("workers: 3").start();
+    for (way, gate) in [
+        of_users("shared", "+@all ~*"),
+        of_users("shared", SOME),
+        of_users("dedicated", SOME),
+        ("passthrough".to_owned(), passthrough),
+    ] {
         let user = |name: &str| {
             let mut client = gate.connect();
             client.asks(&format!("AUTH {name} p{name}"), "+OK");
@@ -219,10 +225,10 @@ fn users_with_rules_are_alone() {
         let mut expected = numbers.to_vec();
         expected.sort_unstable();
         let list = a.ask("CLIENT LIST").text();
-        assert_eq!(ids(&list), expected, "{connections} {acl}: {list}");
+        assert_eq!(ids(&list), expected, "{way}: {list}");
         assert!(list.lines().all(|line| field(line, "user") == "a"), "{list}");
         for number in strangers {
-            assert_eq!(a.ask(&format!("CLIENT LIST ID {number}")).text(), "", "{connections} {acl}");
+            assert_eq!(a.ask(&format!("CLIENT LIST ID {number}")).text(), "", "{way}");
             a.asks(&format!("CLIENT KILL ID {number}"), ":0");
             a.asks(&format!("CLIENT UNBLOCK {number}"), ":0");
             a.asks(&format!("CLIENT UNBLOCK {number} ERROR"), ":0");

@@ -4,8 +4,8 @@
 
 use portcullis_resp::{encode, reply};
 
-/// The only user there is under `auth: trust`, which takes any password for it.
-const DEFAULT_USER: &[u8] = b"default";
+/// The user of a connection that has not logged in, and the only one there is under `auth: trust`.
+pub(crate) const DEFAULT_USER: &str = "default";
 
 /// AUTH's answer under `auth: trust`. `args` are those after the name, at least one.
 ///
@@ -14,7 +14,7 @@ const DEFAULT_USER: &[u8] = b"default";
 pub(crate) fn auth(args: &[&[u8]]) -> &'static [u8] {
     match args {
         [_password] => reply::OK,
-        [user, _password] if *user == DEFAULT_USER => reply::OK,
+        [user, _password] if *user == DEFAULT_USER.as_bytes() => reply::OK,
         [_, _] => reply::WRONGPASS,
         _ => reply::SYNTAX_ERROR,
     }
@@ -83,7 +83,7 @@ impl<'b> Hello<'b> {
 
     /// Whether its credentials are right under `auth: trust`.
     pub(crate) fn is_of_default_user(&self) -> bool {
-        self.credentials.is_none_or(|(user, _)| user == DEFAULT_USER)
+        self.credentials.is_none_or(|(user, _)| user == DEFAULT_USER.as_bytes())
     }
 
     /// Without its credentials; where `shared` says that names are the gate's to keep, without the name as well.

@@ -85,7 +85,10 @@ pub(crate) enum What {
     /// The upstream's reply to the gate's own login as another user, which stands for the client's AUTH or HELLO.
     Identify,
     /// The upstream's reply to the client's own AUTH, or to its HELLO that may hold credentials.
-    ClientLogin,
+    ClientLogin {
+        /// Whether it is a HELLO whose reply is to have the gate's number of the client in it.
+        known: bool,
+    },
     /// The confirmations of a subscribe or unsubscribe command.
     Confirmations {
         /// The number of channels or patterns that it subscribes to.

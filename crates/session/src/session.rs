@@ -248,7 +248,7 @@ impl Session {
         let of_client = match front.what {
             What::Login | What::Greeting | What::Selecting | What::Identify => false,
             // As long as the client still sends it, nobody can answer it.
-            What::ClientLogin if self.stream == Stream::Fresh => true,
+            What::ClientLogin { .. } if self.stream == Stream::Fresh => true,
             _ => return None,
         };
         Some(LoginOwed { seq: front.seq, of_client })

@@ -82,10 +82,10 @@ pub enum Login {
     Of {
         /// The listener, by name.
         listener: Arc<str>,
-        /// Nobody, where no user logs in.
-        user: Option<String>,
+        /// The user as whom their commands run.
+        user: String,
     },
-    /// The asker alone: nobody can say who else is the same user.
+    /// The asker alone: the gate does not know as whom it has logged in.
     Asker,
 }
 

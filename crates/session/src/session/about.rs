@@ -13,6 +13,8 @@ use super::sharing::{Before, MAX_SHARED_FRAME};
 use super::{CloseReason, Fate, Session, Step, Until};
 use crate::card::{self, Card, Filter, Masked, Redirect, Said, View};
 use crate::clients::{Action, Findings, Inquiry, Listed};
+use crate::handshake::DEFAULT_USER;
+use crate::link::Part;
 use crate::observe::{Denied, Host, Peer};
 use crate::owed::{Local, What};
 use crate::plan::Auth;
@@ -31,11 +33,18 @@ pub(super) struct About {
     pub(super) naming: Option<Box<[u8]>>,
     /// The reply to CLIENT ID.
     pub(super) id: u64,
+    /// The user as whom the client has logged in to Redis.
+    user: Option<Box<str>>,
+    /// The user as whom it is, if Redis takes the login that is under way.
+    entering: Option<Box<str>>,
     /// The database, where the connection is the client's own and the gate answers for it.
     db: u32,
     upstream_id: UpstreamId,
     asking: Asking,
 }
+
+/// The longest name of a Redis user that is remembered. Redis has no limit; a longer one is treated as unknown.
+const MAX_USER: usize = 1024;
 
 /// Redis's number of the client's own upstream connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,7 +86,12 @@ impl About {
             Asking::Permission(question) | Asking::Clients(question) => question.held(),
             Asking::Unblock { question, .. } => size_of::<Question>() + question.held(),
         };
-        size_of::<Self>() + self.card.held() + self.naming.as_ref().map_or(0, |name| name.len()) + asked
+        let users = [&self.user, &self.entering].into_iter().flatten().map(|user| user.len()).sum::<usize>();
+        size_of::<Self>()
+            + self.card.held()
+            + self.naming.as_ref().map_or(0, |name| name.len())
+            + users
+            + asked
     }
 }
 
@@ -174,10 +188,50 @@ impl Session {
 
     /// Ends what RESET ends of it.
     pub(super) fn reset_about(&mut self) {
+        self.confirmed.logged_in = false;
         if let Some(about) = &mut self.about {
             about.card.clear();
             about.db = 0;
+            about.user = None;
         }
+    }
+
+    /// The user as whom the client's commands run; nobody where that is not known: under [`Auth::Passthrough`], after a
+    /// login that the gate did not follow.
+    pub fn acts_as(&self) -> Option<&str> {
+        let named = self.about.as_ref().and_then(|about| about.user.as_deref());
+        match self.plan.auth() {
+            Auth::Passthrough if self.confirmed.logged_in => named,
+            _ => Some(self.plan.user().unwrap_or(DEFAULT_USER)),
+        }
+    }
+
+    /// The client is `user`, if Redis takes the login that is sent now; whoever it is where that is not known.
+    pub(super) fn enters_as(&mut self, user: Option<&[u8]>) {
+        let user = user.filter(|user| user.len() <= MAX_USER);
+        let user = user.and_then(|user| std::str::from_utf8(user).ok()).map(Into::into);
+        if user.is_some() || self.about.is_some() {
+            self.about_mut().entering = user;
+        }
+    }
+
+    /// A HELLO without credentials changes nothing of that.
+    pub(super) fn enters_as_before(&mut self) {
+        let user = self.acts_as().map(Into::into);
+        self.about_mut().entering = user;
+    }
+
+    /// Redis took, or did not take, the client's own login, alone or in a HELLO.
+    /// `known` says whether the gate's CLIENT ID goes into HELLO's reply.
+    pub(super) fn client_logged_in(&mut self, known: bool, part: &Part<'_>, heard: Fate) -> Fate {
+        let of_hello = matches!(part.head.kind, b'%' | b'*');
+        if part.first && (of_hello || part.bytes == reply::OK) {
+            self.confirmed.logged_in = true;
+            if let Some(about) = &mut self.about {
+                about.user = about.entering.take();
+            }
+        }
+        if known { self.greeted(part, heard) } else { heard }
     }
 
     /// A HELLO on a connection of the client's own, where CLIENT ID is the gate's to say: its reply has the gate's number in
@@ -186,16 +240,19 @@ impl Session {
         if self.sharing.is_some() || !self.plan.is_public() {
             return verdict;
         }
-        let (bytes, owes) = match verdict {
-            Verdict::Send { shape: Shape::Hello, .. } => (None, !self.owed.is_empty()),
-            Verdict::Rewrite { bytes, shape: Shape::Hello, .. } => (Some(bytes), !self.owed.is_empty()),
+        let (bytes, what) = match verdict {
+            Verdict::Send { shape: Shape::Hello, what: What::ClientLogin { .. } } => {
+                (None, What::ClientLogin { known: true })
+            }
+            Verdict::Send { shape: Shape::Hello, .. } => (None, What::Hello),
+            Verdict::Rewrite { bytes, shape: Shape::Hello, .. } => (Some(bytes), What::Hello),
             other => return other,
         };
-        if owes {
+        if !self.owed.is_empty() {
             return Verdict::WaitUntilPaid;
         }
         self.about_mut().naming = name.map(Into::into);
-        let (shape, what) = (Shape::WholeHello, What::Hello);
+        let shape = Shape::WholeHello;
         match bytes {
             None => Verdict::Send { shape, what },
             Some(bytes) => Verdict::Rewrite { bytes, shape, what },
@@ -213,7 +270,7 @@ impl Session {
         let db = self.about.as_ref().map_or(0, |about| about.db);
         View {
             peer,
-            user: self.plan.user().unwrap_or("default"),
+            user: self.acts_as().unwrap_or(UNKNOWN_USER),
             db: u64::from(sharing.map_or(db, |sharing| sharing.db)),
             resp3: sharing.map_or_else(|| peer.resp3(), |sharing| sharing.resp3),
             subscriptions: if own { peer.subscriptions() } else { Subscriptions::default() },
@@ -497,6 +554,9 @@ fn redirect_to(args: &[&[u8]], place: usize, own: i64) -> Verdict {
 
 /// No connection of a server has this number.
 const NO_CLIENT: &[u8] = b"9223372036854775807";
+
+/// In CLIENT LIST, in place of a name that the gate does not know.
+const UNKNOWN_USER: &str = "?";
 
 const REDIRECT_REFUSED: &[u8] =
     b"-NOPERM portcullis: CLIENT TRACKING cannot REDIRECT to another client here\r\n";

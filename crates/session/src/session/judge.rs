@@ -9,7 +9,7 @@ use portcullis_resp::{encode, reply};
 
 use super::Session;
 use super::command::Frame;
-use crate::handshake::{self, Greeting, Hello};
+use crate::handshake::{self, DEFAULT_USER, Greeting, Hello};
 use crate::observe::{Denied, Host, Peer};
 use crate::owed::{Local, ReplyMode, What};
 use crate::plan::{Auth, Plan};
@@ -225,7 +225,7 @@ impl Session {
             return verdict;
         }
         if self.plan.auth() == Auth::Passthrough {
-            return self.client_login(Shape::One);
+            return self.client_auth(frame);
         }
         if frame.arguments > 1
             && let Some(verdict) = self.not_while_subscribed(reply::AUTH_NOT_NOW, host)
@@ -271,7 +271,22 @@ impl Session {
             return Verdict::WaitUntilPaid;
         }
         self.hold = true;
-        Verdict::Send { shape, what: What::ClientLogin }
+        Verdict::Send { shape, what: What::ClientLogin { known: false } }
+    }
+
+    fn client_auth(&mut self, frame: &Frame<'_>) -> Verdict {
+        if self.plan.is_public() {
+            if !frame.is_whole_within(self.plan.held_command()) {
+                return Verdict::NeedWhole;
+            }
+            match frame.after_name()[..] {
+                [_password] => self.enters_as(Some(DEFAULT_USER.as_bytes())),
+                [user, _password] => self.enters_as(Some(user)),
+                // Redis takes no login of another form.
+                _ => {}
+            }
+        }
+        self.client_login(Shape::One)
     }
 
     pub(super) fn hello<H: Host>(&mut self, frame: &Frame<'_>, host: &mut H) -> Verdict {
@@ -279,7 +294,7 @@ impl Session {
             return verdict;
         }
         let may_log_in = frame.arguments >= HELLO_WITH_CREDENTIALS;
-        if self.plan.auth() == Auth::Passthrough && (may_log_in || !self.plan.is_public()) {
+        if self.plan.auth() == Auth::Passthrough && !self.plan.is_public() {
             return if may_log_in { self.client_login(Shape::Hello) } else { Verdict::untimed(Shape::Hello) };
         }
         if !frame.is_whole_within(self.plan.held_command()) {
@@ -289,7 +304,17 @@ impl Session {
         let hello = Hello::read(&args);
         let name = hello.as_ref().ok().and_then(|hello| hello.name);
         if self.plan.auth() == Auth::Passthrough {
-            return self.as_known(Verdict::untimed(Shape::Hello), name);
+            if !may_log_in {
+                return self.as_known(Verdict::untimed(Shape::Hello), name);
+            }
+            // Redis says what is wrong with it, or that it is none.
+            let credentials = hello.as_ref().ok().and_then(|hello| hello.credentials);
+            match credentials {
+                Some((user, _password)) => self.enters_as(Some(user)),
+                None => self.enters_as_before(),
+            }
+            let verdict = self.client_login(Shape::Hello);
+            return self.as_known(verdict, name);
         }
         if self.answers(&hello)
             && let Some(verdict) = self.not_while_subscribed(reply::HELLO_NOT_NOW, host)

@@ -46,7 +46,11 @@ impl Session {
             What::Blocking(_) => heard,
             // Confirmations are pushes: CLIENT REPLY OFF does not silence them.
             What::Confirmations { .. } | What::EndOfTransaction { .. } if part.confirmation => Fate::Pass,
-            What::Confirmations { .. } | What::Untimed | What::ClientLogin => heard,
+            What::Confirmations { .. } | What::Untimed => heard,
+            What::ClientLogin { known } => {
+                let known = *known;
+                self.client_logged_in(known, part, heard)
+            }
             What::Tracking { on, .. } => {
                 let on = *on;
                 self.tracks(on, part.bytes);

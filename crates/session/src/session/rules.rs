@@ -9,10 +9,8 @@ use portcullis_resp::scan::Span;
 use super::Session;
 use super::command::Frame;
 use super::judge::{Answer, Verdict};
+use crate::handshake::DEFAULT_USER;
 use crate::owed::Local;
-
-/// Whom Redis would name where nobody is.
-const DEFAULT_USER: &str = "default";
 
 impl Session {
     /// Whether the rules allow a whole frame.

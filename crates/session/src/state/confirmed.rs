@@ -10,6 +10,8 @@ pub struct Confirmed {
     /// CLIENT NO-EVICT is on, where upstream connections are shared.
     pub(crate) no_evict: bool,
     pub(crate) answered: bool,
+    /// The client itself logged in, under [`Auth::Passthrough`](crate::plan::Auth::Passthrough).
+    pub(crate) logged_in: bool,
     /// A reply, or one of several confirmations, was passed on and the command's answer is not complete.
     pub(crate) mid_reply: bool,
     /// A push was passed on in part: nothing may come between its pieces.

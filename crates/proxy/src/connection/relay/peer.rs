@@ -9,7 +9,6 @@ use portcullis_session::subscriptions::Subscriptions;
 use portcullis_session::{Findings, Link, Listed, Peer, Verb};
 
 use super::{Relay, Upstream};
-use crate::config::Auth;
 use crate::net::stream::Stream;
 use crate::worker::clients::{self, Login, Question};
 use crate::worker::clock::Clock;
@@ -76,7 +75,7 @@ impl Relay {
                 None => true,
                 Some(Login::Asker) => entry.id == question.asker,
                 Some(Login::Of { listener, user }) => {
-                    **listener == **entry.served.name() && self.session.user() == user.as_deref()
+                    **listener == **entry.served.name() && self.session.acts_as() == Some(user)
                 }
             };
         if !is_in_scope {
@@ -116,13 +115,9 @@ impl Relay {
     fn question(&self) -> Option<Question> {
         let inquiry = self.session.inquiry()?.clone();
         let entry = &self.presence.entry;
-        let login = || match entry.served.auth() {
-            // Redis knows who that is, and the gate does not.
-            Auth::Passthrough => Login::Asker,
-            Auth::Trust | Auth::Users => Login::Of {
-                listener: Arc::clone(entry.served.name()),
-                user: self.session.user().map(ToOwned::to_owned),
-            },
+        let login = || match self.session.acts_as() {
+            None => Login::Asker,
+            Some(user) => Login::Of { listener: Arc::clone(entry.served.name()), user: user.to_owned() },
         };
         Some(Question {
             only: inquiry.narrow.then(login),

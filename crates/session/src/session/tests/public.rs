@@ -55,6 +55,47 @@ fn hello_has_the_same_number_and_names_the_client() {
 }
 
 #[test]
+fn a_client_is_the_user_whose_login_redis_took() {
+    let mut pair = public(Auth::Passthrough, "@public");
+    assert_eq!(pair.session.acts_as(), Some("default"));
+    let wrong = "-WRONGPASS no|";
+    let hello = "%2|$2|id|:9|$4|name|:5|";
+    let with_own_id = "%2|$2|id|:77|$4|name|:5|";
+    for (login, said, heard, user) in [
+        ("AUTH alice right", "+OK|", "+OK|", "alice"),
+        ("AUTH bob wrong", wrong, wrong, "alice"),
+        ("HELLO 3 AUTH bob right SETNAME me", hello, with_own_id, "bob"),
+        ("HELLO 3 SETNAME you SETNAME me", hello, with_own_id, "bob"),
+        ("HELLO 3 AUTH carol wrong", wrong, wrong, "bob"),
+        ("HELLO 2 AUTH carol", "-ERR Syntax error|", "-ERR Syntax error|", "bob"),
+        ("AUTH of-the-default-user", "+OK|", "+OK|", "default"),
+        ("AUTH carol right", "+OK|", "+OK|", "carol"),
+        ("RESET", "+RESET|", "+RESET|", "default"),
+    ] {
+        assert_eq!(pair.commands(login), sent(login));
+        assert_eq!(pair.upstream(said), heard, "{login}");
+        assert_eq!(pair.session.acts_as(), Some(user), "{login}");
+    }
+}
+
+/// Nobody else is that user, and the client is nobody else.
+#[test]
+fn a_user_is_unknown_whose_login_was_not_followed() {
+    let mut pair = public(Auth::Passthrough, "+@all");
+    pair.commands("AUTH alice right");
+    pair.upstream("+OK|");
+    assert_eq!(pair.session.acts_as(), None);
+    let mut pair = public(Auth::Passthrough, "@public");
+    for (login, user) in
+        [(format!("AUTH {} right", "n".repeat(1025)), None), ("AUTH a b".to_owned(), Some("a"))]
+    {
+        pair.commands(&login);
+        pair.upstream("+OK|");
+        assert_eq!(pair.session.acts_as(), user);
+    }
+}
+
+#[test]
 fn others_are_asked_about_with_their_addresses_hidden() {
     let mut pair = public(Auth::Trust, "@public +client|kill");
     assert_eq!(pair.commands("GET a;CLIENT LIST;GET b"), sent("GET a"));
