@@ -278,6 +278,17 @@ impl Owed {
         owing
     }
 
+    /// The upstream was sent nothing of what it owes: the client reads `line` in the place of each reply.
+    pub(crate) fn answer_with(&mut self, line: &[u8]) {
+        for run in std::mem::take(self).runs {
+            match run.what {
+                What::Local(_) => self.push(run),
+                _ if run.muted => {}
+                _ => self.push(Run { what: What::Local(Local::Made(line.into())), ..run }),
+            }
+        }
+    }
+
     /// Bytes of memory that it takes.
     pub(crate) fn held(&self) -> usize {
         self.runs.capacity() * size_of::<Run>() + self.made + self.kept

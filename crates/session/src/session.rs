@@ -207,6 +207,12 @@ impl Session {
         self.ending = Some(CloseReason::Upstream(why));
     }
 
+    /// The upstream does not take a shared connection for what the client is in, as its database while a script runs, and
+    /// says so in `line`. Nothing that the client is owed was sent on it: the client reads the line in place of each reply.
+    pub fn refused(&mut self, line: &[u8]) {
+        self.owed.answer_with(line);
+    }
+
     /// Whether a command may be waiting upstream for what others do.
     pub const fn blocks(&self) -> bool {
         self.owed.blocks()

@@ -1,5 +1,8 @@
 //! An upstream that says too much, too little or nonsense: whoever waits for it comes to an end, and nobody is misled.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use e2e::client::command;
 use e2e::fake::bulk;
 use e2e::{Answer, Client, Fake, Gate};
@@ -406,6 +409,46 @@ fn a_database_that_is_refused() {
         client.gets(due);
     }
     neighbours.are_served();
+}
+
+/// A new connection for clients that are in the database already: none of their commands was sent, and each reads why.
+#[test]
+fn a_database_that_is_refused_later() {
+    const BUSY: &str = "-BUSY Redis is busy running a script.";
+    let busy = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&busy);
+    let fake = Fake::start(move |words| match words {
+        ["SELECT", _] if told.load(Ordering::SeqCst) => Answer::line(BUSY),
+        _ => None,
+    });
+    let gate = before(&fake).start();
+    let mut clients: Vec<Client> = (0..4).map(|_| gate.connect()).collect();
+    for client in &mut clients {
+        client.asks("SELECT 3", "+OK");
+        client.is_in_step("before");
+    }
+    busy.store(true, Ordering::SeqCst);
+    let mut lines = fake.lines_of("SELECT 3");
+    lines.dedup();
+    for line in lines {
+        fake.cuts(line);
+        fake.is_left(line);
+    }
+    for client in &mut clients {
+        client.hold(&command("GET a"));
+        client.hold(&command("CLIENT GETNAME"));
+        client.hold(&command("SET b 1"));
+        client.send("GET c");
+    }
+    for client in &mut clients {
+        for reply in [BUSY, "nil", BUSY, BUSY] {
+            client.gets(reply);
+        }
+    }
+    busy.store(false, Ordering::SeqCst);
+    for client in &mut clients {
+        client.is_in_step("after");
+    }
 }
 
 /// Nothing else is owed on that connection then: who asked must be told all the same.

@@ -71,3 +71,22 @@ fn only_the_newest_is_retracted() {
     owed.retract();
     assert_eq!(owed.front().map(|run| (run.n, run.seq)), Some((1, 0)));
 }
+
+#[test]
+fn what_was_not_sent_is_answered_with_one_line_for_each() {
+    let mut owed = Owed::default();
+    owed.push(plain(id::GET, 1, 0));
+    owed.push(Run { n: 2, ..plain(id::SET, 2, 1) });
+    owed.push(Run { what: What::Local(Local::Canned(b"+OK\r\n")), ..plain(id::PING, 3, 3) });
+    owed.push(Run { muted: true, ..plain(id::GET, 4, 4) });
+    owed.push(plain(id::GET, 5, 5));
+    owed.answer_with(b"-BUSY\r\n");
+    let mut said = Vec::new();
+    while let Some(front) = owed.front() {
+        let What::Local(local) = &front.what else { panic!("{front:?}") };
+        said.extend_from_slice(local.bytes());
+        owed.settle(1);
+    }
+    assert_eq!(said, b"-BUSY\r\n-BUSY\r\n-BUSY\r\n+OK\r\n-BUSY\r\n");
+    assert_eq!(owed.made(), 0);
+}

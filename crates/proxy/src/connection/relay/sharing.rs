@@ -512,6 +512,14 @@ impl Guest for Relay {
         self.session.lost(why);
         self.wake();
     }
+
+    fn refused(&mut self, line: &[u8]) {
+        self.session.refused(line);
+        if let Some(sharing) = &mut self.sharing {
+            (sharing.connection, sharing.window) = (None, Window::new());
+        }
+        self.wake();
+    }
 }
 
 impl Drop for Sharing {

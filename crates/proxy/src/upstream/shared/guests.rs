@@ -41,6 +41,10 @@ pub trait Guest {
 
     /// The connection is gone, and with it what was owed. `why`: what the client is told.
     fn lost(&mut self, why: Option<Unavailable>);
+
+    /// The upstream does not take the connection, before anything of what is owed was sent on it. Each command is answered
+    /// with `line`.
+    fn refused(&mut self, line: &[u8]);
 }
 
 /// What a client makes of a part of a reply.

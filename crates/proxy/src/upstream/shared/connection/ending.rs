@@ -34,7 +34,10 @@ impl Connection {
                 _ => why.map_or(Outcome::Ended, Outcome::Unavailable),
             });
         }
-        self.abandon(why);
+        match end {
+            End::Fault(PoolFault::Refused(line)) => self.refuse(line),
+            _ => self.abandon(why),
+        }
     }
 
     /// Clients keep it until they need another.
@@ -52,6 +55,16 @@ impl Connection {
         let creditors: Vec<_> = self.state.borrow().link.creditors().collect();
         for key in creditors {
             self.lose(key, why);
+        }
+    }
+
+    /// Tells all who wait for replies what the upstream said to the gate's own SELECT or HELLO. Nothing of theirs was sent.
+    fn refuse(&self, line: &[u8]) {
+        let creditors: Vec<_> = self.state.borrow().link.creditors().collect();
+        for key in creditors {
+            if let Some(guest) = self.worker.guests.get(key) {
+                guest.borrow_mut().refused(line);
+            }
         }
     }
 
