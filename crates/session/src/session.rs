@@ -20,6 +20,7 @@ use portcullis_resp::scan::{Beginning, Request, RequestScanner, Span};
 use self::about::About;
 use self::command::{Frame, Source};
 use self::identity::{Deferred, Entering, Keys};
+pub use self::replies::MAX_RENDERED;
 pub use self::sharing::Lease;
 use self::sharing::{Before, Sharing};
 pub use self::step::{CloseReason, Delivery, Fate, LoginOwed, Step, Unavailable, Until};
@@ -519,16 +520,23 @@ impl Session {
         self.seq = self.seq.wrapping_add(1);
     }
 
-    /// One reply that the link must not join with its neighbours, for it is treated apart.
-    fn owe_alone(&mut self, what: What, id: CommandId, at: Tick) -> Ticket {
+    /// One reply. The link joins it with its neighbours only where nothing tells it from them.
+    fn owe_one(&mut self, what: What, shape: &Shape, id: CommandId, at: Tick) -> Ticket {
         let muted = self.asked.mute.take();
-        self.owe_apart(what, id, at, muted)
+        if muted || what != What::Plain || *shape != Shape::One {
+            return self.owe_apart(what, id, at, muted);
+        }
+        let ticket = self.ticket();
+        self.owed.push(Run { what, n: 1, id, at, muted, seq: ticket.seq });
+        self.seq = self.seq.wrapping_add(1);
+        ticket
     }
 
     fn owe_unmuted(&mut self, what: What, id: CommandId, at: Tick) -> Ticket {
         self.owe_apart(what, id, at, false)
     }
 
+    /// One reply that the link must not join with its neighbours, for it is treated apart.
     fn owe_apart(&mut self, what: What, id: CommandId, at: Tick, muted: bool) -> Ticket {
         self.seq = self.seq.wrapping_add(1);
         let ticket = self.ticket();

@@ -266,3 +266,45 @@ fn transactions_in_the_middle() {
     redis.control().asks("GET n", &format!("\"{number}\""));
     all_is_well(&gate);
 }
+
+/// Each is judged alone, and yet what is owed for them costs the gate no more than for a run of equal ones.
+#[test]
+fn scripts_without_end() {
+    const COUNT: usize = 60_000;
+    let _turn = own_turn();
+    let (_redis, gate) = house("");
+    let mut client = gate.connect();
+    let value = "v".repeat(500);
+    client.send_raw(&encode(&[b"EVAL", b"return ARGV[1]", b"0", value.as_bytes()]).repeat(COUNT));
+    gets_all(&mut client, format!("$500\r\n{value}\r\n").as_bytes(), COUNT);
+    client.is_in_step("after");
+    all_is_well(&gate);
+}
+
+/// Replies of the gate's own between those of Redis, while so much waits for the client that there is no room for them.
+#[test]
+fn the_gates_replies_in_the_middle() {
+    const COUNT: usize = 5000;
+    let _turn = own_turn();
+    for limits in ["", "limits: {client_output_buffer: 64KiB}"] {
+        for own in ["SELECT 0", "CLIENT ID", "CLIENT GETNAME"] {
+            let (_redis, gate) = house(limits);
+            beside_neighbours(&gate, || {
+                let mut client = gate.connect();
+                let said = match own {
+                    "SELECT 0" => "+OK\r\n".to_owned(),
+                    "CLIENT ID" => format!(":{}\r\n", client.ask(own).integer()),
+                    _ => "$-1\r\n".to_owned(),
+                };
+                let value = "v".repeat(4000);
+                let both = [command(own), encode(&[b"ECHO", value.as_bytes()])].concat();
+                client.send_raw(&both.repeat(COUNT));
+                gets_all(&mut client, format!("{said}$4000\r\n{value}\r\n").as_bytes(), COUNT);
+                client.is_in_step("after");
+            });
+            let broken = gate.metric("upstream_errors_total", &[("upstream", "main"), ("kind", "protocol")]);
+            assert!(broken == 0.0, "replies did not fit their commands ({own}, {limits})");
+            all_is_well(&gate);
+        }
+    }
+}

@@ -5,7 +5,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use portcullis_session::session::CloseReason;
+use portcullis_session::session::{CloseReason, MAX_RENDERED};
 use portcullis_session::{Auth, Fate, Findings, Incoming, Link, Session, Shape, Step, Tick, Until};
 use portcullis_session_fuzz::{
     Choices, Deaf, HELD_COMMAND, PASSWORD, canonical_frames, pieces, session, split,
@@ -142,7 +142,7 @@ fn requests(
             }
         };
         assert!(!wait || session.owes(), "waits for nothing");
-        session.render(&mut outcome.heard);
+        session.render(&mut outcome.heard, MAX_RENDERED);
         replies(session, link, answers, deaf, &mut outcome.heard);
         assert!(session.held() < 1 << 16);
     }
@@ -172,7 +172,7 @@ fn hear(session: &mut Session, link: &mut Link, text: &[u8], deaf: &mut Deaf, he
             fate => panic!("{fate:?}"),
         }
         rest = &rest[part.bytes.len()..];
-        session.render(heard);
+        session.render(heard, MAX_RENDERED);
     }
 }
 

@@ -307,8 +307,13 @@ impl Session {
             return Verdict::NeedWhole;
         }
         // What is owed may yet change what is said of the client, and what is said of it must not pile up.
-        let changing = self.sharing.as_ref().is_none_or(|sharing| sharing.leased)
-            || self.about.as_ref().is_some_and(|about| about.naming.is_some());
+        let naming = self.about.as_ref().is_some_and(|about| about.naming.is_some());
+        let changing = match exact {
+            id::CLIENT_ID | id::CLIENT_GETNAME | id::CLIENT_SETNAME | id::CLIENT_SETINFO => {
+                naming || self.owed.turns()
+            }
+            _ => naming || self.sharing.as_ref().is_none_or(|sharing| sharing.leased),
+        };
         if (changing || self.owed.made() >= MAX_TOLD) && !self.owed.is_empty() {
             return Verdict::WaitUntilPaid;
         }

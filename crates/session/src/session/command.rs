@@ -255,7 +255,7 @@ impl Session {
             self.stream = Stream::Forwarding;
         }
         observer.command(id, 1);
-        let first = self.owe_alone(what, id, now);
+        let first = self.owe_one(what, &shape, id, now);
         Step::Forward { len, first, owed: 1, shape, whole }
     }
 
@@ -271,7 +271,7 @@ impl Session {
         observer: &mut O,
     ) -> Step<'_> {
         observer.command(id, 1);
-        let first = self.owe_alone(what, id, now);
+        let first = self.owe_one(what, &shape, id, now);
         self.scratch = bytes;
         Step::Instead { bytes: &self.scratch, skip, first, shape }
     }

@@ -13,8 +13,8 @@ use crate::state::asked::{Login, Mute};
 use crate::tick::Tick;
 
 /// Replies of the gate's own are rendered until this many bytes wait to be written, so that a client which never reads
-/// cannot make them pile up.
-const MAX_RENDERED: usize = 64 * 1024;
+/// cannot make them pile up. On shared connections `client_output_buffer` is the bound.
+pub const MAX_RENDERED: usize = 64 * 1024;
 
 impl Session {
     /// Says what becomes of a part of a reply.
@@ -211,9 +211,9 @@ impl Session {
             && matches!(self.owed.front(), Some(front) if matches!(front.what, What::Local(_)))
     }
 
-    /// Appends the gate's own replies whose turn has come.
-    pub fn render(&mut self, out: &mut Vec<u8>) {
-        while out.len() < MAX_RENDERED && self.speaks() {
+    /// Appends the gate's own replies whose turn has come, until `out` holds `up_to` bytes.
+    pub fn render(&mut self, out: &mut Vec<u8>, up_to: usize) {
+        while out.len() < up_to && self.speaks() {
             let Some(front) = self.owed.front() else { return };
             let What::Local(local) = &front.what else { return };
             out.extend_from_slice(local.bytes());

@@ -349,7 +349,7 @@ impl Pair {
     fn speak(&mut self) {
         while self.session.speaks() && self.heard.len() < self.room {
             let mut said = Vec::new();
-            self.session.render(&mut said);
+            self.session.render(&mut said, crate::session::MAX_RENDERED);
             self.heard.extend(said);
         }
     }

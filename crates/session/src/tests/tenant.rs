@@ -229,7 +229,7 @@ impl Tenant {
     fn speak(&mut self) {
         while self.session.speaks() {
             let mut said = Vec::new();
-            self.session.render(&mut said);
+            self.session.render(&mut said, crate::session::MAX_RENDERED);
             self.heard.extend(said);
         }
     }

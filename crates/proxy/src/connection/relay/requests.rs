@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::task::{Context, Poll};
 
 use portcullis_session::Step;
-use portcullis_session::session::Until;
+use portcullis_session::session::{MAX_RENDERED, Until};
 
 use super::{Count, Ended, Relay, Upstream};
 use crate::metrics::{ClosedReason, Direction};
@@ -88,6 +88,7 @@ impl Relay {
                     let bytes = &self.up.unread()[..len];
                     self.sharing.iter_mut().for_each(|sharing| sharing.give(first, owed, &shape, bytes));
                     self.up.skip(len);
+                    self.speak_first();
                     self.count_bytes(Direction::ToUpstream, len as u64);
                     self.forwarded(len);
                 }
@@ -95,6 +96,7 @@ impl Relay {
                     self.sharing.iter_mut().for_each(|sharing| sharing.give(first, 1, &shape, bytes));
                     let len = bytes.len();
                     self.up.skip(skip);
+                    self.speak_first();
                     self.count_bytes(Direction::ToUpstream, len as u64);
                     self.forwarded(len);
                 }
@@ -210,7 +212,9 @@ impl Relay {
     }
 
     fn render(&mut self) -> bool {
-        let spoke = !self.down.is_congested() && self.down.insert(|out| self.session.render(out)) > 0;
+        let up_to = if self.session.is_pooled() { self.output_buffer() } else { MAX_RENDERED };
+        let has_room = self.down.waiting() < up_to;
+        let spoke = has_room && self.down.insert(|out| self.session.render(out, up_to)) > 0;
         self.moves += u32::from(spoke);
         spoke
     }

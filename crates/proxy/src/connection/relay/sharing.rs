@@ -184,6 +184,11 @@ impl Relay {
             return Some(unread);
         }
         if self.is_lagging() {
+            // A connection of its own is for a client that is owed nothing: there is more room for what the gate owes.
+            let up_to = 2 * self.output_buffer();
+            if self.session.speaks() && self.down.waiting() < up_to {
+                self.down.insert(|out| self.session.render(out, up_to));
+            }
             if self.adopt() {
                 return Some(unread);
             }
@@ -192,7 +197,7 @@ impl Relay {
         if !self.has_connection(cx.waker()) {
             return None;
         }
-        let budget = self.presence.entry.served.output_buffer() / 2;
+        let budget = self.output_buffer() / 2;
         let sharing = self.sharing.as_mut()?;
         match sharing.window.room(least, budget) {
             0 => {
@@ -206,7 +211,20 @@ impl Relay {
     /// Whether it does not read as fast as it asks.
     fn is_lagging(&self) -> bool {
         let waiting = self.down.waiting();
-        waiting > 0 && waiting >= LAGGING.min(self.presence.entry.served.output_buffer() / 4)
+        waiting > 0 && waiting >= LAGGING.min(self.output_buffer() / 4)
+    }
+
+    /// Bytes that may wait to be written to the client while its commands go to connections that it shares.
+    pub(super) fn output_buffer(&self) -> usize {
+        self.presence.entry.served.output_buffer()
+    }
+
+    /// Renders the gate's own replies that come before those to commands which were just given to a shared connection,
+    /// whatever waits already: its replies are taken as soon as they are there. The command before had few.
+    pub(super) fn speak_first(&mut self) {
+        if self.session.speaks() {
+            self.down.insert(|out| self.session.render(out, usize::MAX));
+        }
     }
 
     /// A client that does not read may write for as long as it likes, as with a connection of its own. Where no other client
@@ -471,6 +489,7 @@ impl Guest for Relay {
 
     fn speak(&mut self) {
         let left = self.sharing.as_mut().and_then(|sharing| sharing.left.take());
+        let up_to = self.output_buffer();
         let session = &mut self.session;
         self.down.insert(|out| {
             match left {
@@ -478,14 +497,14 @@ impl Guest for Relay {
                 Some(Left::Rewritten) => out.extend_from_slice(session.rewritten()),
                 None => {}
             }
-            session.render(out);
+            session.render(out, up_to);
         });
         self.write(&[]);
     }
 
     fn is_full(&self) -> bool {
         let broken = self.sharing.as_ref().is_some_and(|sharing| sharing.broken);
-        !broken && self.down.waiting() >= self.presence.entry.served.output_buffer()
+        !broken && (self.session.speaks() || self.down.waiting() >= self.output_buffer())
     }
 
     fn wake_when_drained(&mut self, waker: &Waker) {

@@ -377,15 +377,17 @@ impl Connection {
                         Heard::Pass | Heard::Drop | Heard::Other => {}
                     }
                     at += part.bytes.len();
-                    if full.is_some() {
+                    if full.is_some() || run.is_held_up() {
                         break Ok(());
                     }
                 }
             }
         };
+        let held_up = run.is_held_up();
         let last = run.end(state.inbox.bytes());
         state.inbox.consume(at);
-        if let Some((key, guest)) = full.or(last) {
+        // Nothing more may be read for one that is held up; the other is only over its limit.
+        if let Some((key, guest)) = if held_up { last } else { full.or(last) } {
             self.stall(state, key, &guest, now, cx);
         }
         ended

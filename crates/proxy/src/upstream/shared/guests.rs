@@ -21,10 +21,10 @@ pub trait Guest {
     /// Whether the gate's own replies come next.
     fn speaks(&self) -> bool;
 
-    /// Writes those, and whatever [`Heard::Other`] left to be written.
+    /// Writes those for which there is room, and whatever [`Heard::Other`] left to be written.
     fn speak(&mut self);
 
-    /// Whether it holds as much for a client that does not read as it may.
+    /// Whether it holds as much for a client that does not read as it may, or has no room for the gate's own replies.
     fn is_full(&self) -> bool;
 
     /// Wakes `waker` when it is not full any more, or gone.

@@ -53,6 +53,11 @@ impl Run {
         heard
     }
 
+    /// Whether the gate's own replies come next, and there is no room for them: what was read behind them has to wait.
+    pub(super) fn is_held_up(&self) -> bool {
+        self.guest.as_ref().is_some_and(|guest| guest.borrow().speaks())
+    }
+
     /// Writes what is left. Returns the client if it is full then.
     pub(super) fn end(self, buf: &[u8]) -> Option<(SessionKey, Rc<RefCell<dyn Guest>>)> {
         let mut run = self;
