@@ -148,6 +148,11 @@ pub(crate) enum Local {
 }
 
 impl What {
+    /// Whether its reply changes nothing. The path of most commands asks only this.
+    pub(crate) const fn is_plain(&self) -> bool {
+        matches!(self, Self::Plain)
+    }
+
     const fn turns(&self) -> bool {
         matches!(
             self,
@@ -209,10 +214,13 @@ impl Owed {
     pub(crate) fn push(&mut self, run: Run) {
         let full = self.runs.len() >= JOIN_RUNS_FROM;
         if let Some(last) = self.runs.back_mut()
-            && last.what == run.what
             && last.muted == run.muted
             && last.seq.wrapping_add(last.n) == run.seq
-            && matches!(run.what, What::Plain | What::Local(_))
+            && match &run.what {
+                What::Plain => last.what.is_plain(),
+                What::Local(_) => last.what == run.what,
+                _ => false,
+            }
         {
             let same = last.id == run.id && last.at == run.at;
             if same || full {
@@ -223,16 +231,23 @@ impl Owed {
                 return;
             }
         }
-        self.blocking += usize::from(matches!(run.what, What::Blocking(_)));
-        self.lasting += usize::from(run.what.lasts());
-        self.subscribing = self.subscribing.saturating_add(run.what.names());
-        self.turning += usize::from(run.what.turns());
-        self.made += run.what.made();
-        self.kept += run.what.kept();
+        if !run.what.is_plain() {
+            self.count(&run.what);
+        }
         if self.runs.capacity() == 0 {
             self.runs.reserve_exact(IDLE_CAPACITY);
         }
         self.runs.push_back(run);
+    }
+
+    #[inline(never)]
+    fn count(&mut self, what: &What) {
+        self.blocking += usize::from(matches!(what, What::Blocking(_)));
+        self.lasting += usize::from(what.lasts());
+        self.subscribing = self.subscribing.saturating_add(what.names());
+        self.turning += usize::from(what.turns());
+        self.made += what.made();
+        self.kept += what.kept();
     }
 
     pub(crate) fn front(&self) -> Option<&Run> {
@@ -245,8 +260,9 @@ impl Owed {
         front.n = front.n.saturating_sub(n);
         front.seq = front.seq.wrapping_add(n);
         if front.n == 0 {
-            let run = self.runs.pop_front();
-            self.forget(run);
+            if let Some(run) = self.runs.pop_front().filter(|run| !run.what.is_plain()) {
+                self.forget(&run.what);
+            }
             if self.runs.is_empty() && self.runs.capacity() > IDLE_CAPACITY {
                 self.runs.shrink_to(IDLE_CAPACITY);
             }
@@ -258,9 +274,10 @@ impl Owed {
         let Some(last) = self.runs.back_mut() else { return false };
         let muted = last.muted;
         last.n = last.n.saturating_sub(1);
-        if last.n == 0 {
-            let run = self.runs.pop_back();
-            self.forget(run);
+        if last.n == 0
+            && let Some(run) = self.runs.pop_back()
+        {
+            self.forget(&run.what);
         }
         muted
     }
@@ -305,7 +322,7 @@ impl Owed {
 
     /// Whether none of what is owed changes anything when it comes.
     pub(crate) fn is_plain(&self) -> bool {
-        self.runs.iter().all(|run| matches!(run.what, What::Plain | What::Local(_)))
+        self.runs.iter().all(|run| run.what.is_plain() || matches!(run.what, What::Local(_)))
     }
 
     /// Whether nothing is owed but to the gate itself.
@@ -360,8 +377,8 @@ impl Owed {
         }
     }
 
-    fn forget(&mut self, run: Option<Run>) {
-        let Some(Run { what, .. }) = run else { return };
+    #[inline(never)]
+    fn forget(&mut self, what: &What) {
         self.blocking = self.blocking.saturating_sub(usize::from(matches!(what, What::Blocking(_))));
         self.lasting = self.lasting.saturating_sub(usize::from(what.lasts()));
         self.subscribing = self.subscribing.saturating_sub(what.names());

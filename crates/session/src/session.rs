@@ -523,7 +523,7 @@ impl Session {
     /// One reply. The link joins it with its neighbours only where nothing tells it from them.
     fn owe_one(&mut self, what: What, shape: &Shape, id: CommandId, at: Tick) -> Ticket {
         let muted = self.asked.mute.take();
-        if muted || what != What::Plain || *shape != Shape::One {
+        if muted || !what.is_plain() || *shape != Shape::One {
             return self.owe_apart(what, id, at, muted);
         }
         let ticket = self.ticket();

@@ -24,8 +24,6 @@ impl Session {
             return Fate::Doubt;
         }
         let is_error = part.head.kind == b'-';
-        let of_setup = matches!(front.what, What::Login | What::Greeting | What::Selecting);
-        let of_login = of_setup || front.what == What::Identify;
         // Only the first piece of a line says what it is: the link hands out no less than its first kilobyte.
         if is_error
             && part.first
@@ -36,11 +34,15 @@ impl Session {
         }
         self.confirmed.answered |= part.ended > 0;
         self.confirmed.mid_reply = part.ended == 0;
-        // What is said of the gate's own credentials may repeat them.
-        if is_error && part.first && !of_login && front.what != What::UpstreamId {
-            observer.error(part.bytes);
+        if is_error && part.first {
+            // What is said of the gate's own credentials may repeat them.
+            match front.what {
+                What::Login | What::Greeting | What::Selecting | What::Identify | What::UpstreamId => {}
+                _ => observer.error(part.bytes),
+            }
         }
         let heard = if front.muted { Fate::Drop } else { Fate::Pass };
+        let of_setup = matches!(front.what, What::Login | What::Greeting | What::Selecting);
         let fate = match &front.what {
             What::Plain => return self.settle_run(part.ended, heard, now, observer),
             What::Blocking(_) => heard,
@@ -227,7 +229,7 @@ impl Session {
         while left > 0 {
             let Some(front) = self.owed.front() else { return Fate::Doubt };
             let muted = if front.muted { Fate::Drop } else { Fate::Pass };
-            if front.what != What::Plain || muted != heard {
+            if !front.what.is_plain() || muted != heard {
                 return Fate::Doubt;
             }
             let n = left.min(front.n);

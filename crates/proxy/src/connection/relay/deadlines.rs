@@ -96,12 +96,9 @@ pub(super) struct LoginClock {
 }
 
 impl LoginClock {
-    /// `owed`: the login that is unanswered now.
-    fn look(&mut self, owed: Option<LoginOwed>, now: Tick) {
-        let Some(owed) = owed else {
-            self.since = None;
-            return;
-        };
+    /// `owed` is the login that is unanswered now.
+    #[cold]
+    fn look(&mut self, owed: LoginOwed, now: Tick) {
         if self.seq != owed.seq {
             *self = Self { seq: owed.seq, since: None };
         }
@@ -119,14 +116,20 @@ impl Relay {
 
     /// The upstream has accepted so many bytes of the client's commands.
     pub(super) fn forwarded(&mut self, n: usize) {
-        if self.down.is_pending() {
-            self.piped = self.piped.saturating_add(u32::try_from(n).unwrap_or(u32::MAX));
-            if self.piped < PIPELINE_PROGRESS {
-                return;
-            }
+        if !self.down.is_pending() || self.is_progress(n) {
+            self.touch();
+        }
+    }
+
+    /// Whether so many bytes of commands make up a part of a pipeline that counts as progress although replies wait.
+    #[cold]
+    fn is_progress(&mut self, n: usize) -> bool {
+        self.piped = self.piped.saturating_add(u32::try_from(n).unwrap_or(u32::MAX));
+        let is_progress = self.piped >= PIPELINE_PROGRESS;
+        if is_progress {
             self.let_write();
         }
-        self.touch();
+        is_progress
     }
 
     /// A client may write for as long as it likes before it reads, so that it is not for the kernel to cut it: `timeouts.write`
@@ -142,12 +145,18 @@ impl Relay {
     /// The client has accepted some of its replies, as the kernel says.
     pub(super) fn accepted(&mut self) {
         self.pressed = false;
-        if std::mem::take(&mut self.lets_write)
-            && let Some(client) = &self.client
-        {
-            client.set_user_timeout(self.presence.entry.served.pace().user_timeout);
+        if self.lets_write {
+            self.limit_writes();
         }
         self.touch();
+    }
+
+    #[cold]
+    fn limit_writes(&mut self) {
+        self.lets_write = false;
+        if let Some(client) = &self.client {
+            client.set_user_timeout(self.presence.entry.served.pace().user_timeout);
+        }
     }
 
     /// There was progress; the time of it may be a tick late.
@@ -173,7 +182,10 @@ impl Relay {
     }
 
     pub(super) fn set_deadline(&mut self) {
-        self.login.look(self.session.login_owed(), self.worker.clock.latest());
+        match self.session.login_owed() {
+            None => self.login.since = None,
+            Some(owed) => self.login.look(owed, self.worker.clock.latest()),
+        }
         let due = self.due().map(|(at, _)| at);
         let check = self.must_notice_leaving().then(|| self.worker.clock.latest().after(PRESENCE_CHECK));
         let rest = self.rest_check();

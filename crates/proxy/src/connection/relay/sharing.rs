@@ -221,6 +221,7 @@ impl Relay {
 
     /// Renders the gate's own replies that come before those to commands which were just given to a shared connection,
     /// whatever waits already: its replies are taken as soon as they are there. The command before had few.
+    #[inline]
     pub(super) fn speak_first(&mut self) {
         if self.session.speaks() {
             self.down.insert(|out| self.session.render(out, usize::MAX));

@@ -18,11 +18,12 @@ pub(super) struct Run {
     end: usize,
     /// Where the next part begins.
     at: usize,
+    held_up: bool,
 }
 
 impl Run {
     pub(super) const fn new(key: SessionKey, guest: Option<Rc<RefCell<dyn Guest>>>, at: usize) -> Self {
-        Self { key: Some(key), guest, start: at, end: at, at }
+        Self { key: Some(key), guest, start: at, end: at, at, held_up: false }
     }
 
     pub(super) fn is_of(&self, key: SessionKey) -> bool {
@@ -49,13 +50,14 @@ impl Run {
         } else if heard == Heard::Other || guest.borrow().speaks() {
             self.write(buf);
             guest.borrow_mut().speak();
+            self.held_up = guest.borrow().speaks();
         }
         heard
     }
 
     /// Whether the gate's own replies come next, and there is no room for them: what was read behind them has to wait.
-    pub(super) fn is_held_up(&self) -> bool {
-        self.guest.as_ref().is_some_and(|guest| guest.borrow().speaks())
+    pub(super) const fn is_held_up(&self) -> bool {
+        self.held_up
     }
 
     /// Writes what is left. Returns the client if it is full then.
