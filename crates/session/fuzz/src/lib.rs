@@ -18,8 +18,22 @@ pub const HELD_COMMAND: usize = 256;
 /// The gate's own.
 pub const PASSWORD: &[u8] = b"the gate's own";
 
-/// What holds where there are rules.
-pub const RULES: &str = "+@all -flushall -config|set ~a* &a*";
+/// The rules of a trusted user.
+pub const TRUSTED: &str = "+@all -flushall -config|set ~a* &a*";
+
+/// The rules of a listener that faces the internet.
+pub const PUBLIC: &str = "@public ~a* &a*";
+
+/// The rules that hold.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Rules {
+    /// None.
+    None,
+    /// [`TRUSTED`].
+    Trusted,
+    /// [`PUBLIC`].
+    Public,
+}
 
 /// What one run is about.
 #[derive(Clone, Copy)]
@@ -28,8 +42,8 @@ pub struct Choices {
     pub auth: Auth,
     /// Whether the upstream wants [`PASSWORD`]; where there are users, of the first of them.
     pub password: bool,
-    /// Whether [`RULES`] hold.
-    pub rules: bool,
+    /// The rules that hold.
+    pub rules: Rules,
     /// Whether upstream connections are shared.
     pub shared: bool,
 }
@@ -43,7 +57,12 @@ impl Choices {
             (false, false) => Auth::Passthrough,
         };
         let shared = bits & 16 != 0 && !matches!(auth, Auth::Passthrough);
-        Self { auth, password: bits & 2 != 0, rules: bits & 8 != 0, shared }
+        let rules = match (bits & 8 != 0, bits & 32 != 0) {
+            (_, true) => Rules::Public,
+            (true, false) => Rules::Trusted,
+            (false, false) => Rules::None,
+        };
+        Self { auth, password: bits & 2 != 0, rules, shared }
     }
 
     /// What holds for a client that has said nothing yet.
@@ -53,7 +72,11 @@ impl Choices {
             RequestLimits { bulk: 1 << 20, arguments: 1 << 12, inline: 1 << 12, ..RequestLimits::default() };
         let plan = Plan::new(self.auth, preamble, "main", limits, HELD_COMMAND);
         let plan = if self.shared { plan.shared() } else { plan };
-        if self.rules { plan.with_rules(Arc::clone(&COMPILED)) } else { plan }
+        match self.rules {
+            Rules::None => plan,
+            Rules::Trusted => plan.with_rules(Arc::clone(&COMPILED_TRUSTED)),
+            Rules::Public => plan.with_rules(Arc::clone(&COMPILED_PUBLIC)),
+        }
     }
 
     /// Listens to nothing, and knows the users `u` and `default`, whose passwords are their names.
@@ -65,10 +88,13 @@ impl Choices {
     }
 }
 
-static COMPILED: LazyLock<Arc<CommandPlan>> = LazyLock::new(|| {
-    let rules = Arc::new(CommandRules::parse(RULES).unwrap());
+static COMPILED_TRUSTED: LazyLock<Arc<CommandPlan>> = LazyLock::new(|| compiled(TRUSTED));
+static COMPILED_PUBLIC: LazyLock<Arc<CommandPlan>> = LazyLock::new(|| compiled(PUBLIC));
+
+fn compiled(rules: &str) -> Arc<CommandPlan> {
+    let rules = Arc::new(CommandRules::parse(rules).unwrap());
     CommandPlan::new(Some(&rules), None).into()
-});
+}
 
 /// Listens to nothing.
 pub struct Deaf {
