@@ -118,6 +118,12 @@ step_purity() {
         [ -z "$found" ] || { echo "$crate depends on: $found"; return 1; }
         echo "$crate: pure"
     done
+    # These two read files.
+    for crate in portcullis-config portcullis-import; do
+        found=$(cargo tree --locked -e normal --prefix none -p "$crate" | grep -E '^(tokio|mio|socket2|async-[a-z]+) ' || true)
+        [ -z "$found" ] || { echo "$crate depends on: $found"; return 1; }
+        echo "$crate: no sockets"
+    done
 }
 
 # cargo-deny reads the crates of every platform, and no build downloads those of the others.

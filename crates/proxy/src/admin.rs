@@ -24,10 +24,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
+use portcullis_config::Admin;
 use secrecy::ExposeSecret;
 use tokio::sync::{Mutex, mpsc};
 
-use crate::config::Admin;
 use crate::policy::reload::Request;
 use crate::upstream::health::Health;
 use crate::worker::Shared;

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
+use portcullis_config::{Admin, Config, Reload, Source};
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 
 use crate::admin::{self, AdminState};
 use crate::audit::{Audit, AuditError};
-use crate::config::{Admin, Config, Reload, Source};
 use crate::connection::admit::Seat;
 use crate::drain::{self, Signals, Told};
 use crate::limits::raise_open_files;

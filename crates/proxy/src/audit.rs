@@ -20,9 +20,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use portcullis_acl::{ClientAddr, Rule};
+use portcullis_config::{AuditPath, Overflow};
 use thiserror::Error;
 
-use crate::config::{AuditPath, Overflow};
 use crate::metrics::{ClosedReason, LineCounter, RefusedReason};
 
 use self::gather::Gather;

@@ -16,9 +16,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use portcullis_config::default_path;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-
-use crate::config::default_path;
 
 /// EX_USAGE of sysexits.h.
 pub const BAD_USAGE: u8 = 64;

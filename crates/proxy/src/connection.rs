@@ -16,15 +16,16 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use portcullis_acl::ClientAddr;
+use portcullis_config::Listener;
+use portcullis_config::tls::TlsFault;
 
 use self::admit::Admitted;
 use self::relay::{Relay, Relaying};
 use self::secure::{Insecure, Secured, secure};
-use crate::config::Listener;
 use crate::listener::state::ListenerState;
 use crate::log::Escaped;
 use crate::metrics::{ClosedReason, RefusedReason, WorkerStats};
-use crate::tls::{TlsFault, Unshaken};
+use crate::tls::Unshaken;
 use crate::worker::Worker;
 
 /// Takes an admitted connection to its end. Each client has one: what its steps need is in boxes that go with the step.
@@ -114,7 +115,7 @@ fn turn_away(worker: &Worker, listener: &Listener, state: &ListenerState, from: 
     let Unshaken { fault, stream } = why;
     state.series().refused(RefusedReason::Tls);
     worker.shared.audit.refused(from, state.name(), RefusedReason::Tls, None);
-    if let Some(left_out) = listener.tls().and_then(|tls| tls.told().tell(Instant::now())) {
+    if let Some(left_out) = state.failed_handshakes().tell(Instant::now()) {
         tracing::warn!(
             source = %from,
             listener = %listener.name(),

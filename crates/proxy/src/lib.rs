@@ -5,16 +5,17 @@ pub mod app;
 pub mod aside;
 pub mod audit;
 pub mod cli;
-pub mod config;
 pub mod connection;
 pub mod drain;
 pub mod limits;
 pub mod listener;
 pub mod log;
-mod message;
 pub mod metrics;
 pub mod net;
 pub mod policy;
 pub mod tls;
 pub mod upstream;
 pub mod worker;
+
+#[cfg(test)]
+mod testing;

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use portcullis_acl::{ClientAddr, Decision, RuleId, UnixSeconds};
+use portcullis_config::{Bind, Tcp};
 use portcullis_resp::proxy_header::Source;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
@@ -25,7 +26,6 @@ use tokio::time::{Instant, sleep};
 
 use self::headers::{Awaited, Headers};
 use self::state::ListenerState;
-use crate::config::{Bind, Tcp};
 use crate::connection::admit::{Admitted, Client, Refused, admit};
 use crate::connection::identify::{HeaderFault, Identified, read_header};
 use crate::connection::refuse::{Lingering, refuse};

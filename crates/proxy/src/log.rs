@@ -16,6 +16,7 @@ use std::panic;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use portcullis_config::{Log, LogFormat, LogLevel};
 use thiserror::Error;
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
@@ -26,8 +27,6 @@ use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::{Filter, SubscriberExt};
 use tracing_subscriber::registry::Registry;
 use tracing_subscriber::{Layer, reload};
-
-use crate::config::{Log, LogFormat, LogLevel};
 
 pub use self::escape::Escaped;
 use self::escape::Form;

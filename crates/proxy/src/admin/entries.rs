@@ -9,6 +9,8 @@ use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use portcullis_acl::Cidr;
+use portcullis_config::LoadOptions;
+use portcullis_config::edit::{self, BadEntry, Edit, EditError, NewEntry};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -16,8 +18,6 @@ use tokio::time::timeout;
 use super::AdminState;
 use super::api::{ask_for_reload, problem};
 use crate::aside::aside;
-use crate::config::LoadOptions;
-use crate::config::edit::{self, BadEntry, Edit, EditError, NewEntry};
 
 /// An edit reads and judges the whole config, which takes milliseconds. One that a file holds up for longer must not hold
 /// up those behind it; should it still be written, whoever comes between is told that the file has changed.

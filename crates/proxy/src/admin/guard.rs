@@ -4,11 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use portcullis_config::{Admin, AdminBind};
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-
-use crate::config::{Admin, AdminBind};
 
 /// Open to whoever can connect, token or not: what monitoring and orchestrators ask, who cannot keep a secret.
 const OPEN: [&str; 3] = ["/metrics", "/live", "/ready"];

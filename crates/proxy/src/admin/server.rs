@@ -11,12 +11,12 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use portcullis_config::{AdminBind, Tcp};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::config::{AdminBind, Tcp};
 use crate::net::socket::{SocketFile, listen_tcp, listen_unix};
 
 use super::AdminState;

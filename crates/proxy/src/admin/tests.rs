@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use portcullis_config::{Config, LoadOptions, load};
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::config::{Config, LoadOptions, load};
 use crate::policy::report::{Report, Trigger};
 use crate::upstream::health::Watched;
 

@@ -3,7 +3,7 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::config::Overflow;
+use portcullis_config::Overflow;
 
 /// Lines waiting for the sink. A busy gate writes some 300 bytes a connection, so this is a few seconds of a stalled sink
 /// at a thousand connections a second, and no more memory than a handful of clients take.

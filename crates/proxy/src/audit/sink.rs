@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 use std::{fmt, thread};
 
-use crate::config::AuditPath;
+use portcullis_config::AuditPath;
 
 use super::AuditError;
 

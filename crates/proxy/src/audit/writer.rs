@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::config::Overflow;
+use portcullis_config::Overflow;
 
 use super::Inner;
 use super::queue::Work;

@@ -4,13 +4,13 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use serde_json::{Value, json};
-
-use super::{BAD_CONFIG, config_path, say};
-use crate::config::{
+use portcullis_config::{
     Acl, AdminBind, AuditPath, Bind, Config, Connections, Listener, LoadOptions, Loaded, Problem,
     ScriptLogin, Severity, Upstream, User, load,
 };
+use serde_json::{Value, json};
+
+use super::{BAD_CONFIG, config_path, say};
 
 /// Reads the configuration as 'run' would, and says what is wrong or what it means.
 #[derive(clap::Args, Clone, Debug)]

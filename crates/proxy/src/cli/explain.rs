@@ -5,9 +5,10 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use portcullis_config::{Config, LoadOptions, Severity, load};
+
 use super::check::report;
 use super::{BAD_CONFIG, BAD_USAGE, config_path, say};
-use crate::config::{Config, LoadOptions, Severity, load};
 use crate::policy::explain::{Answer, Question, Source, as_json, as_text, listeners};
 use crate::policy::logins::Logins;
 use crate::worker::wall_clock;

@@ -11,12 +11,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use portcullis_config::edit::Written;
+use portcullis_config::{LoadOptions, Loaded, Severity, load};
 use serde_json::{Value, json};
 
 use super::check::report;
 use super::{BAD_CONFIG, config_path, say};
-use crate::config::edit::Written;
-use crate::config::{LoadOptions, Loaded, Severity, load};
 
 /// Shows the groups of a configuration, and adds and removes entries where they are written: comments, order and quoting
 /// stay, and nothing is written that 'check' would refuse.

@@ -4,7 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::config::{Config, LoadOptions, Loaded, Problem, Reading, Source, read};
+use portcullis_config::{Config, LoadOptions, Loaded, Problem, Reading, Source, read};
+
 use crate::{app, log};
 
 use super::check::report;

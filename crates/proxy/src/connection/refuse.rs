@@ -5,12 +5,12 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::Duration;
 
+use portcullis_config::Refusal;
 use portcullis_resp::reply;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use super::admit::Refused;
-use crate::config::Refusal;
 use crate::metrics::RefusedReason;
 use crate::net::stream::Stream;
 

@@ -4,10 +4,11 @@ use std::io;
 use std::time::Duration;
 
 use portcullis_acl::rate::Source;
+use portcullis_config::tls::ServerTls;
 
 use super::admit::{Admitted, Client};
 use crate::net::stream::Stream;
-use crate::tls::{self, ServerTls, Unshaken};
+use crate::tls::{self, Unshaken};
 
 /// A connection whose bytes are the client's own.
 #[derive(Debug)]
@@ -53,6 +54,6 @@ pub async fn secure(
     let source = Source::of(client.from());
     // Apart: what a handshake needs is not to stay with the session.
     let stream = Box::pin(tls::accept(plain, tls, source, within)).await.map_err(Insecure::Tls)?;
-    let peer = tls.peer_name(&stream);
+    let peer = tls.peer_name(stream.peer_certificates());
     Ok(Secured { stream: Stream::Tls(stream), client, peer, is_user: tls.names_users() })
 }

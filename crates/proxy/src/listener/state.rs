@@ -6,6 +6,7 @@ use super::denials::Denials;
 use super::shadow::Shadow;
 use super::sources::SourceTable;
 use crate::connection::admit::Seat;
+use crate::log::Seldom;
 use crate::metrics::ListenerSeries;
 
 /// One listener's seats, counters and observations; shared by all threads.
@@ -17,6 +18,7 @@ pub struct ListenerState {
     series: Arc<ListenerSeries>,
     shadow: Shadow,
     denials: Arc<Denials>,
+    failed_handshakes: Seldom,
 }
 
 impl ListenerState {
@@ -29,6 +31,7 @@ impl ListenerState {
             series: Arc::clone(series),
             shadow: Shadow::default(),
             denials: Arc::default(),
+            failed_handshakes: Seldom::new(),
         }
     }
 
@@ -55,6 +58,11 @@ impl ListenerState {
     /// The refused commands of its clients, for the log.
     pub fn denials(&self) -> &Arc<Denials> {
         &self.denials
+    }
+
+    /// Limits how often the log tells of failed TLS handshakes.
+    pub fn failed_handshakes(&self) -> &Seldom {
+        &self.failed_handshakes
     }
 
     /// Whom its shadow policy would have turned away.

@@ -17,7 +17,7 @@ pub(super) fn logged(format: LogFormat, level: LogLevel, events: impl FnOnce()) 
 
 #[test]
 fn form_and_level_change_while_the_log_runs() {
-    let (out, settings) = (Memory::default(), |format, level| Log { format, level });
+    let (out, settings) = (Memory::default(), Log::new);
     let first = settings(LogFormat::Text, LogLevel::Info);
     let (text, text_level) = reload::Layer::new(level_of(&first, LogFormat::Text));
     let (json, json_level) = reload::Layer::new(level_of(&first, LogFormat::Json));

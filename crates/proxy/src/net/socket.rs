@@ -8,9 +8,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use portcullis_config::{Tcp, UnixSocket};
 use socket2::{Domain, Protocol, SockRef, Type};
-
-use crate::config::{Tcp, UnixSocket};
 
 /// How many connections may wait to be accepted, as in Redis (`tcp-backlog`); the kernel's `somaxconn` caps it.
 const BACKLOG: i32 = 511;

@@ -6,14 +6,14 @@ mod rights;
 use std::net::{IpAddr, SocketAddr};
 
 use portcullis_acl::{ClientAddr, Decision, Rule, UnixSeconds};
+use portcullis_config::Config;
+use portcullis_config::message::Masked;
 use serde_json::{Map, Value, json};
 use time::UtcDateTime;
 
 pub use self::rights::Question;
 use self::rights::Rights;
 use super::logins::Logins;
-use crate::config::Config;
-use crate::message::Masked;
 
 /// The indexes of the listeners asked about: the one of that name, or all.
 ///

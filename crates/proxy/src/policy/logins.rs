@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use portcullis_acl::user::{User, UserId, Users};
 use portcullis_acl::{ClientAddr, CommandPlan, ListId, Permit, Policy, UnixSeconds};
+use portcullis_config::{Acl, Auth, Config, Connections, Credentials, Listener, Upstream};
 use portcullis_resp::limits::RequestLimits;
 use portcullis_session::inject::Preamble;
 use portcullis_session::{self as session, Plan};
 use secrecy::ExposeSecret;
-
-use crate::config::{Acl, Auth, Config, Connections, Credentials, Listener, Upstream};
 
 /// The identities of one listener.
 #[derive(Debug)]
@@ -46,7 +45,7 @@ impl Logins {
     /// Those of `listener`. Rules that have not changed since `before` are kept.
     pub fn of(config: &Config, listener: &Listener, before: Option<&Self>) -> Self {
         let upstream = config.upstreams().get(listener.upstream()).map(AsRef::as_ref);
-        let make = |user: Option<&crate::config::User>| {
+        let make = |user: Option<&portcullis_config::User>| {
             let texts = [listener.acl(), user.and_then(|user| user.acl())]
                 .map(|acl| acl.map(|acl| acl.text().to_vec()));
             let known = before.and_then(|before| before.identity(user.map(|user| user.name())));

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use portcullis_config::{
+    AdminBind, Bind, Config, Listener, LoadOptions, Loaded, Problem, Reading, Source, read,
+};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -14,7 +17,6 @@ use super::store::Generation;
 use crate::admin::AdminState;
 use crate::aside::aside;
 use crate::audit::Output;
-use crate::config::{AdminBind, Bind, Config, Listener, LoadOptions, Loaded, Problem, Reading, Source, read};
 use crate::listener::{Bound, GateOrder};
 use crate::upstream::health::Probes;
 use crate::worker::{Order, Shared};

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use portcullis_acl::policy::{ChangedEntries, Fate, GroupChange, Whose};
+use portcullis_config::{Admin, AdminBind, Config, Problem, User};
 use serde::Serialize;
 
-use crate::config::{Admin, AdminBind, Config, Problem, User};
 use crate::metrics::ReloadResult;
 
 /// What made the gate read its config again.

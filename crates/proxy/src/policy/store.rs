@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use portcullis_acl::{Policy, UnixSeconds};
+use portcullis_config::Config;
 
 use super::logins::Logins;
-use crate::config::Config;
 use crate::connection::admit::Seat;
 use crate::listener::state::ListenerState;
 use crate::metrics::{Metrics, Names, Series};

@@ -8,11 +8,11 @@ use std::time::{Duration, SystemTime};
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use portcullis_config::Source;
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use crate::aside::aside;
-use crate::config::Source;
 
 /// How often files are looked at without being told.
 const POLL: Duration = Duration::from_secs(1);

@@ -5,16 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_acl::rate::Source;
-use rustls::Error;
+use portcullis_config::tls::{ClientTls, ServerTls, TlsFault};
 use rustls::pki_types::ServerName;
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::client::ClientTls;
-use super::fault::TlsFault;
 use super::places::{Place, place};
-use super::server::ServerTls;
 use crate::net::stream::{Stream, TlsStream};
 
 /// The content type of a handshake record: a client that speaks TLS begins with it, and no client of Redis does.
@@ -85,12 +82,6 @@ pub async fn connect(
     match timeout(within, shake_hands(&mut stream)).await {
         Ok(done) => done.map(|()| stream),
         Err(_) => Err(TlsFault::Timeout(within)),
-    }
-}
-
-impl From<Error> for TlsFault {
-    fn from(error: Error) -> Self {
-        Self::Protocol(error)
     }
 }
 

@@ -5,15 +5,16 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use portcullis_config::tls::TlsFault;
+use portcullis_config::{Address, Tcp, Upstream};
 use portcullis_session::session::Unavailable;
 use socket2::SockRef;
 use tokio::net::{TcpSocket, UnixStream, lookup_host};
 use tokio::time::timeout;
 
-use crate::config::{Address, Tcp, Upstream};
 use crate::net::socket::set_options;
 use crate::net::stream::Stream;
-use crate::tls::{self, TlsFault};
+use crate::tls;
 
 /// A name may stand for many addresses; so many of them are tried, that a client's first command does not wait for ever.
 const TRIES_PER_NAME: usize = 4;

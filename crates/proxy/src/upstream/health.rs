@@ -15,10 +15,10 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
+use portcullis_config::{Auth, Config, Upstream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 
-use crate::config::{Auth, Config, Upstream};
 use crate::metrics::{UpstreamErrorKind, UpstreamSeries};
 
 use self::fault::Fault;

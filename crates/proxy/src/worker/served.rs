@@ -4,7 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::config::{Auth, Tcp, Upstream};
+use portcullis_config::{Auth, Tcp, Upstream};
+
 use crate::connection::relay::Pace;
 use crate::listener::denials::Denials;
 use crate::metrics::{ListenerCounts, UpstreamCounts};

@@ -4,13 +4,13 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
+use portcullis_config::edit::{self, Applied, BadEntry, Change, Edit, EditError, NewEntry};
+use portcullis_config::{LoadOptions, Reload};
 use serde_json::{Value, json};
 
 use super::{Common, fail, json_entry, print, warn};
 use crate::cli::check::report;
 use crate::cli::{BAD_CONFIG, BAD_USAGE};
-use crate::config::edit::{self, Applied, BadEntry, Change, Edit, EditError, NewEntry};
-use crate::config::{LoadOptions, Reload};
 use crate::policy::explain::moment;
 
 /// Edits of one file at a time wait for each other only while it is replaced: who was too late plans anew, this often.

@@ -5,13 +5,13 @@ use std::process::ExitCode;
 
 use portcullis_acl::policy::UNIX_GROUP;
 use portcullis_acl::{Group, List, Rule, UnixSeconds};
+use portcullis_config::edit::Written;
+use portcullis_config::{Config, LoadOptions};
 use serde_json::{Value, json};
 
 use super::table::aligned;
 use super::{Common, fail, json_entry, print};
 use crate::cli::BAD_USAGE;
-use crate::config::edit::Written;
-use crate::config::{Config, LoadOptions};
 use crate::policy::explain::moment;
 use crate::worker::wall_clock;
 

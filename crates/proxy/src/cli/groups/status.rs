@@ -9,13 +9,12 @@ use hyper::client::conn::http1;
 use hyper::header::{AUTHORIZATION, CONNECTION, HOST, HeaderValue};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use portcullis_config::{Admin, AdminBind};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
-
-use crate::config::{Admin, AdminBind};
 
 /// The gate answers within a second even under load; who waits longer than this looks at the wrong thing.
 const PATIENCE: Duration = Duration::from_secs(10);

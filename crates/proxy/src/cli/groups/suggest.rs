@@ -6,14 +6,14 @@ use std::net::IpAddr;
 use std::process::ExitCode;
 
 use portcullis_acl::{Cidr, UnixSeconds, cidr::minimal};
+use portcullis_config::edit::{NewEntry, moment_of};
+use portcullis_config::{Admin, Config, LoadOptions, load};
 use serde_json::{Value, json};
 
 use super::status::{ListenerStatus, Source, fetch};
 use super::{Common, fail, print, warn};
 use crate::cli::check::report;
 use crate::cli::{BAD_CONFIG, BAD_USAGE};
-use crate::config::edit::{NewEntry, moment_of};
-use crate::config::{Admin, Config, LoadOptions, load};
 use crate::worker::wall_clock;
 
 /// What happened longer ago says little about who comes now.

@@ -1,9 +1,9 @@
 use portcullis_acl::UnixSeconds;
+use portcullis_config::edit::moment_of;
 
 use super::status::{ListenerStatus, Status};
 use super::suggest::Suggestion;
 use super::table::aligned;
-use crate::config::edit::moment_of;
 
 fn now() -> UnixSeconds {
     moment_of("2026-11-22T12:00:00Z").unwrap()

@@ -1,6 +1,6 @@
 use super::*;
-use crate::config::of_text;
 use crate::metrics::Metrics;
+use crate::testing::config_of;
 
 /// Listeners with these limits.
 fn listeners(limits: &[u64]) -> Vec<Arc<ListenerState>> {
@@ -11,7 +11,7 @@ fn listeners(limits: &[u64]) -> Vec<Arc<ListenerState>> {
             7000 + index
         );
     }
-    let generation = Generation::first(of_text(&yaml), &Metrics::new(1, Vec::new()), 1000);
+    let generation = Generation::first(config_of(&yaml), &Metrics::new(1, Vec::new()), 1000);
     generation.limit(&Seat::new(0));
     generation.listeners().to_vec()
 }

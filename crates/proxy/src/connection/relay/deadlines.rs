@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use portcullis_config::{Auth, Config, Listener};
 use portcullis_session::session::{LoginOwed, Unavailable};
 use portcullis_session::{Lease, Tick};
 
 use super::{Ended, Relay, Upstream};
-use crate::config::{Auth, Config, Listener};
 use crate::metrics::{ClosedReason, Direction};
 use crate::net::stream::Stream;
 

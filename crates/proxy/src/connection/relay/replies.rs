@@ -2,6 +2,7 @@
 
 use std::task::{Context, Poll};
 
+use portcullis_config::tls::TlsFault;
 use portcullis_resp::error::RequestError;
 use portcullis_session::link::LinkFault;
 use portcullis_session::session::{CloseReason, Unavailable};
@@ -10,7 +11,6 @@ use portcullis_session::{Delivery, Fate, Incoming};
 use super::{Count, Ended, Relay, Upstream};
 use crate::log::Seldom;
 use crate::metrics::{ClosedReason, Direction, UpstreamErrorKind};
-use crate::tls::TlsFault;
 
 impl Relay {
     /// Reads, judges and writes on, until one of them has to wait.

@@ -8,6 +8,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
+use portcullis_config::tls::TlsFault;
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::UnbufferedServerConnection;
@@ -15,7 +16,6 @@ use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedS
 use rustls::{ClientConfig, CommonState, Error, ServerConfig};
 
 use super::Stream;
-use crate::tls::TlsFault;
 
 /// The largest record on the wire: header, 16 KiB, and what TLS 1.2 allows for its protection (RFC 5246, 6.2.3).
 const MAX_RECORD: usize = 5 + 16 * 1024 + 2048;

@@ -1,13 +1,13 @@
 //! What the gate says to a user and a command, judged by the plan that judges those of clients.
 
 use portcullis_acl::{CommandPlan, Judgement, Permit, UnixSeconds};
+use portcullis_config::{Acl, Auth, Config, Listener};
 use portcullis_resp::command::keys::{self, Frame};
 use portcullis_resp::command::{CommandId, id, lookup, lookup_subcommand};
 use portcullis_resp::{inline, reply, scan};
 use serde_json::{Value, json};
 
 use super::{Source, json_rule};
-use crate::config::{Acl, Auth, Config, Listener};
 use crate::policy::logins::Logins;
 
 /// What is asked besides where a client comes from.

@@ -1,5 +1,6 @@
+use portcullis_config::{LoadOptions, load};
+
 use super::*;
-use crate::config::{LoadOptions, load};
 use crate::worker::wall_clock;
 
 const GATE: &str = "\

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use portcullis_config::tls::TlsFault;
 use portcullis_session::session::Unavailable;
 
 use crate::metrics::UpstreamErrorKind as Kind;
-use crate::tls::TlsFault;
 use crate::upstream::connect::ConnectError;
 
 /// A failed probe. Displays as what was seen; nothing of it quotes the upstream, whose errors can echo the password.

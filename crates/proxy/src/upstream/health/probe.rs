@@ -5,15 +5,15 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use portcullis_config::tls::TlsFault;
+use portcullis_config::{Tcp, Upstream};
 use portcullis_resp::encode;
 use portcullis_resp::scan::{Reply, ReplyScanner};
 use portcullis_resp::value::{self, Value};
 use secrecy::ExposeSecret;
 use zeroize::Zeroizing;
 
-use crate::config::{Tcp, Upstream};
 use crate::net::stream::Stream;
-use crate::tls::TlsFault;
 use crate::upstream::connect::connect;
 
 use super::fault::{self, Answer, Fault};

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
+use portcullis_config::{LoadOptions, Tcp, load};
 use portcullis_resp::encode;
 
 use super::*;
-use crate::config::{LoadOptions, Tcp, load};
 use crate::metrics::{Metrics, Names, UpstreamCounts};
 
 const PASSWORD: &str = "canary-probe-77aa";

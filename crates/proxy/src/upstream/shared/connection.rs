@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use portcullis_config::tls::TlsFault;
 use portcullis_session::pool::Shared;
 use portcullis_session::session::Unavailable;
 use portcullis_session::tick::Ticket;
@@ -30,7 +31,6 @@ use super::pool::{Class, Pool};
 use crate::metrics::UpstreamState;
 use crate::net::buffer::Buffer;
 use crate::net::stream::Stream;
-use crate::tls::TlsFault;
 use crate::upstream::connect::{ConnectError, connect};
 use crate::worker::Worker;
 

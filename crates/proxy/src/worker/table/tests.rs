@@ -47,7 +47,7 @@ fn from() -> ClientAddr {
 }
 
 fn generation() -> Arc<Generation> {
-    let config = crate::config::of_text(
+    let config = crate::testing::config_of(
         "upstreams: {main: {address: '127.0.0.1:1'}}\nlisteners: [{name: public, bind: '127.0.0.1:1', upstream: main}]\n",
     );
     Arc::new(Generation::first(config, &Metrics::new(1, Vec::new()), 10))

@@ -3,6 +3,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::thread::JoinHandle;
 
+use portcullis_config::tls::{Identity, ServerTls, provider};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ClientConnection, RootCertStore, StreamOwned};
@@ -10,7 +11,7 @@ use tokio::runtime::Builder;
 
 use super::super::super::socket::Socket;
 use super::*;
-use crate::tls::{Identity, ServerTls, accept, provider};
+use crate::tls::accept;
 
 /// Deterministic noise for lengths and contents.
 struct Noise(u64);

@@ -1,0 +1,168 @@
+//! An entry as an operator asks for it.
+
+use portcullis_acl::{Cidr, CidrError, UnixSeconds};
+use thiserror::Error;
+
+use crate::value::time;
+
+/// What is to be added to a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewEntry {
+    cidr: Cidr,
+    note: Option<String>,
+    owner: Option<String>,
+    /// As it was written, and as it counts.
+    until: Option<(String, UnixSeconds)>,
+    even_if_covered: bool,
+}
+
+impl NewEntry {
+    /// A bare entry.
+    pub fn new(cidr: Cidr) -> Self {
+        Self { cidr, note: None, owner: None, until: None, even_if_covered: false }
+    }
+
+    /// Reads an address or a network in the strict form of the configuration.
+    ///
+    /// # Errors
+    /// It is none; the error names the corrected form.
+    pub fn parse(text: &str) -> Result<Self, BadEntry> {
+        let bad = |error| BadEntry::Address { text: text.escape_debug().to_string(), error };
+        text.parse().map(Self::new).map_err(bad)
+    }
+
+    /// Says why the entry is there.
+    ///
+    /// # Errors
+    /// It is empty, or holds control characters.
+    pub fn with_note(self, note: &str) -> Result<Self, BadEntry> {
+        Ok(Self { note: Some(words("note", note)?), ..self })
+    }
+
+    /// Says who answers for it.
+    ///
+    /// # Errors
+    /// As for [`Self::with_note`].
+    pub fn with_owner(self, owner: &str) -> Result<Self, BadEntry> {
+        Ok(Self { owner: Some(words("owner", owner)?), ..self })
+    }
+
+    /// Says from when on it counts as absent: RFC 3339, with an offset.
+    ///
+    /// # Errors
+    /// It is no such moment.
+    pub fn with_until(self, until: &str) -> Result<Self, BadEntry> {
+        let at = time::parse(until)
+            .map_err(|hint| BadEntry::Moment { text: until.escape_debug().to_string(), hint })?;
+        Ok(Self { until: Some((until.to_owned(), at)), ..self })
+    }
+
+    /// Wants it even where another entry covers it.
+    pub fn even_if_covered(self) -> Self {
+        Self { even_if_covered: true, ..self }
+    }
+
+    /// The network.
+    pub fn cidr(&self) -> Cidr {
+        self.cidr
+    }
+
+    /// Why it is there.
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
+    }
+
+    /// From when on it counts as absent.
+    pub fn until(&self) -> Option<UnixSeconds> {
+        self.until.as_ref().map(|(_, at)| *at)
+    }
+
+    /// Whether it belongs in the list whatever covers it.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.even_if_covered || self.note.is_some() || self.owner.is_some() || self.until.is_some()
+    }
+
+    /// The first thing it says that a plain-text list has no place for.
+    pub(super) fn needs_yaml(&self) -> Option<&'static str> {
+        match (&self.owner, &self.until) {
+            (_, Some(_)) => Some("until"),
+            (Some(_), None) => Some("owner"),
+            (None, None) => None,
+        }
+    }
+
+    /// One item of a YAML list, in a form that stands in brackets as well as behind a dash.
+    pub fn as_yaml(&self) -> String {
+        let text = self.cidr.to_string();
+        // Colons end a key in some places and not in others.
+        let cidr = if text.contains(':') { format!("\"{text}\"") } else { text };
+        if self.note.is_none() && self.owner.is_none() && self.until.is_none() {
+            return cidr;
+        }
+        let note = self.note.as_deref().map(|note| format!(", note: {}", quoted(note)));
+        let owner = self.owner.as_deref().map(|owner| format!(", owner: {}", quoted(owner)));
+        let until = self.until.as_ref().map(|(until, _)| format!(", until: {until}"));
+        let said: String = [note, owner, until].into_iter().flatten().collect();
+        format!("{{cidr: {cidr}{said}}}")
+    }
+}
+
+/// Reads RFC 3339 with an offset.
+pub fn moment_of(text: &str) -> Option<UnixSeconds> {
+    time::parse(text).ok()
+}
+
+/// Why an entry cannot be asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum BadEntry {
+    /// No address or network.
+    #[error("'{text}': {error}")]
+    Address {
+        /// What was written.
+        text: String,
+        /// What is wrong with it.
+        error: CidrError,
+    },
+    /// No moment.
+    #[error("'{text}' is not a moment")]
+    Moment {
+        /// What was written.
+        text: String,
+        /// What to write.
+        hint: &'static str,
+    },
+    /// A note or an owner that is empty or not one line of text.
+    #[error("the {key} must be one line of text")]
+    Words {
+        /// `note` or `owner`.
+        key: &'static str,
+    },
+}
+
+impl BadEntry {
+    /// What to write instead.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Address { error, .. } => error.hint(),
+            Self::Moment { hint, .. } => (*hint).to_owned(),
+            Self::Words { .. } => "write some words without line breaks, or leave it out".to_owned(),
+        }
+    }
+}
+
+fn words(key: &'static str, text: &str) -> Result<String, BadEntry> {
+    let text = text.trim();
+    if text.is_empty() || text.chars().any(char::is_control) {
+        return Err(BadEntry::Words { key });
+    }
+    Ok(text.to_owned())
+}
+
+/// Plain where no YAML program could take it for something else, else in the double quotes of JSON, which YAML reads.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, ' ' | '-' | '_' | '.' | '/' | '@' | '+');
+    let word = text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.chars().all(plain);
+    let lower = text.to_ascii_lowercase();
+    let meant = ["true", "false", "yes", "no", "on", "off", "y", "n", "null"].contains(&lower.as_str());
+    if word && !meant { text.to_owned() } else { serde_json::Value::from(text).to_string() }
+}

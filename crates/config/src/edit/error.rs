@@ -1,0 +1,156 @@
+//! Why an edit was not planned or not written.
+
+use std::path::{Path, PathBuf};
+
+use portcullis_acl::{Cidr, UnixSeconds};
+use thiserror::Error;
+
+use super::Written;
+use crate::load::reason;
+use crate::{LoadOptions, Problem, load};
+
+/// Nothing was written.
+#[derive(Clone, Debug, Error)]
+pub enum EditError {
+    /// The configuration has no such group.
+    #[error("no group '{}'", .group.escape_debug())]
+    UnknownGroup {
+        /// What was asked for.
+        group: String,
+        /// A group whose name is like it.
+        meant: Option<String>,
+    },
+    /// `unix` is not written anywhere.
+    #[error("the group 'unix' is built in and has no entries of its own")]
+    BuiltIn,
+    /// The group has that very entry.
+    #[error("{} is there already, {}:{}", .existing.entry, .existing.file, .existing.line)]
+    Duplicate {
+        /// Where it stands.
+        existing: Box<Written>,
+        /// When it was looked at.
+        now: UnixSeconds,
+    },
+    /// Another entry admits all of it for as long.
+    #[error("{cidr} is covered already, by {by}")]
+    Needless {
+        /// What was to be added.
+        cidr: Cidr,
+        /// What covers it.
+        by: Box<Written>,
+    },
+    /// The group has no such entry of its own.
+    #[error("{cidr} is not an entry of group {group}")]
+    NotThere {
+        /// Where it was looked for.
+        group: String,
+        /// What was to be removed.
+        cidr: Cidr,
+        /// What admits it all the same: wider entries, and those of included groups.
+        covered_by: Vec<Written>,
+    },
+    /// The list is plain text, which has room for an address and a comment.
+    #[error("{} is plain text, which has no place for '{key}'", .file.display())]
+    PlainText {
+        /// The group's file.
+        file: PathBuf,
+        /// `owner` or `until`.
+        key: &'static str,
+    },
+    /// The list is written in a way that cannot be edited without a risk for the rest.
+    #[error("{}:{line}: {why}", .file.display())]
+    CannotEdit {
+        /// The file.
+        file: PathBuf,
+        /// The line where it begins.
+        line: u32,
+        /// In a few words.
+        why: &'static str,
+    },
+    /// The outcome, or already the configuration as it is, does not load.
+    #[error("the configuration would not be valid")]
+    Invalid(Vec<Problem>),
+    /// The file is not what it was when the edit was planned.
+    #[error("{} was changed meanwhile", .file.display())]
+    Changed {
+        /// The file.
+        file: PathBuf,
+    },
+    /// The file could not be read or replaced.
+    #[error("cannot replace {}: {reason}", .file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// The system's words.
+        reason: String,
+    },
+}
+
+impl EditError {
+    /// A word for machines.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::UnknownGroup { .. } => "unknown_group",
+            Self::BuiltIn => "built_in",
+            Self::Duplicate { .. } => "duplicate",
+            Self::Needless { .. } => "needless",
+            Self::NotThere { .. } => "not_there",
+            Self::PlainText { .. } => "plain_text",
+            Self::CannotEdit { .. } => "cannot_edit",
+            Self::Invalid(_) => "invalid",
+            Self::Changed { .. } => "changed",
+            Self::Io { .. } => "io",
+        }
+    }
+
+    /// What to do, where there is something.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::UnknownGroup { meant: Some(meant), .. } => format!("did you mean '{meant}'?"),
+            Self::UnknownGroup { meant: None, .. } => "add it under groups, or name another".to_owned(),
+            Self::BuiltIn => {
+                "it stands for peers on a unix socket: write allow: [unix] or leave it out".to_owned()
+            }
+            Self::Duplicate { existing, now } if existing.until.is_some_and(|until| until <= *now) => {
+                "it has expired: remove it first".to_owned()
+            }
+            Self::Duplicate { .. } => "to change what it says, remove it first".to_owned(),
+            Self::Needless { .. } => "give it a note, an owner or an end of its own, or force it".to_owned(),
+            Self::NotThere { group, cidr, covered_by } => not_there(group, *cidr, covered_by),
+            Self::PlainText { file, key } => format!(
+                "make it a YAML list, {}, with '- ' before each address, and name that in the group; or leave '{key}' out",
+                file.with_extension("yaml").display()
+            ),
+            Self::CannotEdit { .. } => "edit it by hand, or write it as '- ADDRESS' lines".to_owned(),
+            Self::Changed { .. } => "look at it and try again".to_owned(),
+            Self::Invalid(_) | Self::Io { .. } => return None,
+        })
+    }
+
+    pub(super) fn io(file: &Path, error: &std::io::Error) -> Self {
+        Self::Io { file: file.to_path_buf(), reason: reason(error) }
+    }
+
+    /// What the loader says of a file in which no list could be found.
+    pub(super) fn broken(config: &Path, options: &LoadOptions) -> Self {
+        match load(config, options) {
+            Err(problems) => Self::Invalid(problems),
+            // A group with an empty mapping, say, which the loader refuses as well.
+            Ok(_) => Self::CannotEdit { file: config.to_path_buf(), line: 1, why: "the group has no list" },
+        }
+    }
+}
+
+fn not_there(group: &str, cidr: Cidr, covered_by: &[Written]) -> String {
+    let Some(by) = covered_by.first() else {
+        return format!("'portcullis groups show {group}' lists what it has");
+    };
+    if by.entry == cidr {
+        return format!("it is included: {by}; remove it there");
+    }
+    let rest = match covered_by.len() - 1 {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("it is covered by {by}{rest}: remove that, or put the address into a group under deny")
+}

@@ -1,0 +1,111 @@
+//! The configuration: from a YAML file to values that cannot be bad.
+//!
+//! A file is read into a located tree (`raw`), and the tree is walked by `validate`, which notes every
+//! [`Problem`] with its line and column and goes on. What comes out has private fields and is complete: defaults
+//! filled in, paths resolved, groups compiled. Keys of the format that this version cannot honour are errors.
+
+#![forbid(unsafe_code)]
+
+pub mod edit;
+mod fields;
+mod limits;
+mod load;
+pub mod message;
+mod model;
+mod problem;
+mod raw;
+mod scripts;
+mod secret;
+pub mod tls;
+mod validate;
+mod value;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use portcullis_acl::Policy;
+
+pub use limits::{Limits, Tcp, Timeouts};
+pub use load::{LoadOptions, Loaded, Reading, Source, default_path, load, read};
+pub use model::{
+    Acl, Address, Admin, AdminBind, Audit, AuditPath, Auth, Bind, Connections, Credentials, Listener, Log,
+    LogFormat, LogLevel, Overflow, ProxyProtocol, Refusal, Reload, UnixSocket, Upstream, User,
+};
+pub use problem::{Problem, Severity};
+pub use scripts::ScriptLogin;
+
+/// A whole configuration, valid.
+#[derive(Debug)]
+pub struct Config {
+    path: PathBuf,
+    listeners: Vec<Listener>,
+    upstreams: Vec<Arc<Upstream>>,
+    users: Vec<Arc<User>>,
+    policy: Arc<Policy>,
+    limits: Limits,
+    admin: Option<Admin>,
+    audit: Audit,
+    log: Log,
+    reload: Reload,
+    workers: usize,
+}
+
+impl Config {
+    /// The file it was read from, as it was named.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// At least one; the index is the one [`Policy::judge`] takes.
+    pub fn listeners(&self) -> &[Listener] {
+        &self.listeners
+    }
+
+    /// At least one, in the order of the file.
+    pub fn upstreams(&self) -> &[Arc<Upstream>] {
+        &self.upstreams
+    }
+
+    /// Who can log in, in the order of the file; a listener names those that can log in there.
+    pub fn users(&self) -> &[Arc<User>] {
+        &self.users
+    }
+
+    /// Who may connect to which listener.
+    pub fn policy(&self) -> &Arc<Policy> {
+        &self.policy
+    }
+
+    /// Limits of the process; a listener's own are [`Listener::limits`].
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// `None`: off.
+    pub fn admin(&self) -> Option<&Admin> {
+        self.admin.as_ref()
+    }
+
+    /// Where audit lines go.
+    pub fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
+    /// How logs are written.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// What makes a running gate read the files again.
+    pub fn reload(&self) -> Reload {
+        self.reload
+    }
+
+    /// Worker threads, at least one: `workers: 0` has become the number of cores.
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,86 @@
+//! Texts for people: problems of a configuration, notes of an import.
+//!
+//! A value in a configuration may be a secret in the wrong place. So only [`message!`] makes a [`Message`], and it takes a
+//! value only as a type that is [`Harmless`]. Strings are not harmless: they go through [`Masked`], which decides what
+//! of them may be shown. Text captured in the format string (`{name}`) does not compile either.
+
+mod masked;
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use portcullis_acl::{Cidr, CidrError, TooMany};
+
+pub use self::masked::{Masked, is_harmless, nearest};
+
+/// A text that holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message(String);
+
+impl Message {
+    /// Formats values that [`message!`] has wrapped in [`Shown`].
+    pub fn of(text: fmt::Arguments<'_>) -> Self {
+        Self(text.to_string())
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn into_string(self) -> String {
+        self.0
+    }
+}
+
+impl From<&'static str> for Message {
+    fn from(text: &'static str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+/// Makes a [`Message`] of a format string and values that are [`Harmless`].
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __message {
+    ($form:literal $(, $value:expr)* $(,)?) => {
+        // With `concat` the format string cannot capture variables past the check.
+        $crate::message::Message::of(format_args!(concat!($form) $(, $crate::message::Shown(&$value))*))
+    };
+}
+#[doc(inline)]
+pub use crate::__message as message;
+
+/// A type whose values hold no free text, or only text that may be shown.
+pub trait Harmless {
+    /// Writes the value as a message shows it.
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+}
+
+/// A harmless value for a format string.
+pub struct Shown<'a, T>(pub &'a T);
+
+impl<T: Harmless> fmt::Display for Shown<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.show(f)
+    }
+}
+
+macro_rules! harmless {
+    ($($type:ty),* $(,)?) => {
+        $(impl Harmless for $type {
+            fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        })*
+    };
+}
+
+// Text of the program, numbers, and what was parsed as an address.
+harmless!(&'static str, u8, u16, u32, u64, usize);
+harmless!(IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, Cidr, CidrError, TooMany);
+// The system's words, and those of a parser of JSON without a type, which quotes nothing.
+harmless!(std::io::Error, serde_json::Error);
+
+impl Harmless for Message {
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

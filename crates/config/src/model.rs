@@ -1,0 +1,563 @@
+//! What a valid file says, part by part. Fields are private: only validation makes these.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_acl::ListId;
+use portcullis_acl::command_rule::CommandRules;
+use portcullis_acl::user::Secret;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::limits::Limits;
+use crate::message::{Harmless, Masked};
+use crate::tls::{ClientTls, ServerTls};
+
+/// One named listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    pub(super) name: String,
+    pub(super) binds: Vec<Bind>,
+    pub(super) upstream: usize,
+    pub(super) refusal: Refusal,
+    pub(super) auth: Auth,
+    pub(super) users: Vec<String>,
+    pub(super) acl: Option<Acl>,
+    pub(super) inline_commands: bool,
+    pub(super) proxy_protocol: Option<ProxyProtocol>,
+    pub(super) limits: Limits,
+    pub(super) tls: Option<Arc<ServerTls>>,
+}
+
+impl Listener {
+    /// `[a-z][a-z0-9_-]*`, unique.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// At least one.
+    pub fn binds(&self) -> &[Bind] {
+        &self.binds
+    }
+
+    /// Index into [`super::Config::upstreams`].
+    pub fn upstream(&self) -> usize {
+        self.upstream
+    }
+
+    /// What a refused source gets; with TLS nothing that could be read.
+    pub fn refusal(&self) -> Refusal {
+        self.refusal
+    }
+
+    /// Who checks credentials.
+    pub fn auth(&self) -> Auth {
+        self.auth
+    }
+
+    /// The names of those who can log in, with [`Auth::Users`].
+    pub fn users(&self) -> &[String] {
+        &self.users
+    }
+
+    /// What every client may run; `None`: everything.
+    pub fn acl(&self) -> Option<&Acl> {
+        self.acl.as_ref()
+    }
+
+    /// Whether load balancers send the PROXY protocol's header; which, [`portcullis_acl::Policy::speaks_for_others`]
+    /// knows. `None`: nobody's header is read.
+    pub fn proxy_protocol(&self) -> Option<ProxyProtocol> {
+        self.proxy_protocol
+    }
+
+    /// Whether inline commands (as typed in telnet) are taken.
+    pub fn inline_commands(&self) -> bool {
+        self.inline_commands
+    }
+
+    /// Whether the two differ in nothing but the upstream's index.
+    pub fn is_like(&self, other: &Self) -> bool {
+        Self { upstream: 0, ..self.clone() } == Self { upstream: 0, ..other.clone() }
+    }
+
+    /// The limits of the process with this listener's own over them.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// `None`: clients speak plain text.
+    pub fn tls(&self) -> Option<&Arc<ServerTls>> {
+        self.tls.as_ref()
+    }
+}
+
+/// How a listener takes the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProxyProtocol {
+    pub(super) only: bool,
+}
+
+impl ProxyProtocol {
+    /// Whether who is not trusted to send a header is closed, rather than judged by its own address.
+    pub fn only(self) -> bool {
+        self.only
+    }
+}
+
+/// One address to listen on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Bind {
+    /// `v6only` is set for `[::]:port` when the configuration also binds that port on IPv4.
+    Tcp {
+        /// Address and port.
+        addr: SocketAddr,
+        /// Value for `IPV6_V6ONLY`; false on IPv4.
+        v6only: bool,
+    },
+    /// A socket file.
+    Unix(UnixSocket),
+}
+
+impl fmt::Display for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { addr, .. } => addr.fmt(f),
+            Self::Unix(file) => write!(f, "unix:{}", file.path().display()),
+        }
+    }
+}
+
+/// A socket file that the gate makes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct UnixSocket {
+    path: PathBuf,
+    mode: u32,
+    group: Option<u32>,
+}
+
+impl UnixSocket {
+    /// Owner and group may connect, as their group is what people give to those who shall.
+    const MODE: u32 = 0o660;
+
+    /// With the mode 0660 and the group of the process.
+    pub fn at(path: PathBuf) -> Self {
+        Self { path, mode: Self::MODE, group: None }
+    }
+
+    /// With another mode: nine permission bits.
+    #[must_use]
+    pub fn with_mode(self, mode: u32) -> Self {
+        Self { mode: mode & 0o777, ..self }
+    }
+
+    /// With another group, by its number.
+    #[must_use]
+    pub fn with_group(self, group: u32) -> Self {
+        Self { group: Some(group), ..self }
+    }
+
+    /// Absolute or relative to the working directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Permission bits of the file, whatever the umask is.
+    pub fn mode(&self) -> u32 {
+        self.mode
+    }
+
+    /// `None`: the group of the process.
+    pub fn group(&self) -> Option<u32> {
+        self.group
+    }
+}
+
+/// What a refused source reads before the connection is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// `-DENIED source address not allowed`.
+    Denied,
+    /// `-ERR illegal address`.
+    IllegalAddress,
+    /// Nothing.
+    Close,
+    /// Nothing, and a RST in place of a FIN.
+    Reset,
+}
+
+impl Refusal {
+    /// For a client that would take a line of text for a broken handshake.
+    pub(super) fn without_words(self) -> Self {
+        match self {
+            Self::Denied | Self::IllegalAddress => Self::Close,
+            Self::Close | Self::Reset => self,
+        }
+    }
+}
+
+/// Who checks credentials on a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// Redis: AUTH and HELLO go through.
+    Passthrough,
+    /// Nobody: who is on the list is in, the proxy logs in upstream with its own credentials.
+    Trust,
+    /// The gate: who logs in as a user of the listener is led upstream with the credentials that are the user's.
+    Users,
+}
+
+impl Auth {
+    /// The word of the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Passthrough => "passthrough",
+            Self::Trust => "trust",
+            Self::Users => "users",
+        }
+    }
+}
+
+/// Command rules.
+#[derive(Clone, Debug)]
+pub struct Acl {
+    pub(super) text: Vec<String>,
+    pub(super) rules: Arc<CommandRules>,
+}
+
+impl Acl {
+    /// As written, one or more strings.
+    pub fn text(&self) -> &[String] {
+        &self.text
+    }
+
+    /// Compiled.
+    pub fn rules(&self) -> &Arc<CommandRules> {
+        &self.rules
+    }
+}
+
+/// The text says it all.
+impl PartialEq for Acl {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Acl {}
+
+/// Who can log in to the gate. No secret is in the output of `Debug`.
+#[derive(Debug)]
+pub struct User {
+    pub(super) name: String,
+    pub(super) secrets: Vec<Secret>,
+    pub(super) from: Option<ListId>,
+    pub(super) acl: Option<Acl>,
+    pub(super) upstream_credentials: BTreeMap<usize, Credentials>,
+}
+
+impl User {
+    /// `[a-z][a-z0-9_-]*`, unique.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Digests of the passwords, each of which is right; at least one.
+    pub fn secrets(&self) -> &[Secret] {
+        &self.secrets
+    }
+
+    /// Where the user may come from, for [`portcullis_acl::Policy::admits`]; `None`: from where the listener admits.
+    pub fn from(&self) -> Option<ListId> {
+        self.from
+    }
+
+    /// What the user may run of what the listener allows; `None`: all of it.
+    pub fn acl(&self) -> Option<&Acl> {
+        self.acl.as_ref()
+    }
+
+    /// What the gate logs in with for the user at that upstream; `None`: the upstream's own credentials.
+    pub fn upstream_credentials(&self, upstream: usize) -> Option<&Credentials> {
+        self.upstream_credentials.get(&upstream)
+    }
+}
+
+/// One Redis behind the proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    pub(super) name: String,
+    pub(super) addresses: Vec<Address>,
+    pub(super) credentials: Option<Credentials>,
+    pub(super) connections: Connections,
+    pub(super) connect_timeout: Duration,
+    pub(super) response_timeout: Option<Duration>,
+    pub(super) tls: Option<Arc<ClientTls>>,
+}
+
+impl Upstream {
+    /// `[a-z][a-z0-9_-]*`, unique.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// At least one, tried in order.
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// With `auth: trust` for every connection; with `auth: passthrough` for health checks only.
+    pub fn credentials(&self) -> Option<&Credentials> {
+        self.credentials.as_ref()
+    }
+
+    /// Whose its connections are.
+    pub fn connections(&self) -> Connections {
+        self.connections
+    }
+
+    /// For one address: resolve, connect, agree on TLS and log in.
+    pub fn connect_timeout(&self) -> Duration {
+        self.connect_timeout
+    }
+
+    /// `None`: it speaks plain text.
+    pub fn tls(&self) -> Option<&Arc<ClientTls>> {
+        self.tls.as_ref()
+    }
+
+    /// How long a reply that is owed may take; `None`: for ever. Never holds for blocking commands.
+    pub fn response_timeout(&self) -> Option<Duration> {
+        self.response_timeout
+    }
+}
+
+/// Whose the connections to an upstream are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connections {
+    /// Each client has its own.
+    Dedicated,
+    /// Commands of many clients travel on few, as long as they leave nothing behind there. No listener with
+    /// [`Auth::Passthrough`] leads to such an upstream.
+    Shared,
+}
+
+impl Connections {
+    /// The word of the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Dedicated => "dedicated",
+            Self::Shared => "shared",
+        }
+    }
+}
+
+/// Where an upstream is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// A name or an address (IPv6 without brackets), and a port that is not 0.
+    Host {
+        /// To be resolved.
+        host: String,
+        /// 1 to 65535.
+        port: u16,
+    },
+    /// A socket file, its path absolute or relative to the working directory.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Host { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A validated host is shown, as it is wherever the gate speaks of an upstream.
+impl Harmless for Address {
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host { .. } => fmt::Display::fmt(self, f),
+            Self::Unix(path) => write!(f, "unix:{}", Masked::path(path)),
+        }
+    }
+}
+
+/// What the proxy logs in with. The password is in no output of `Debug`.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    pub(super) username: Option<String>,
+    pub(super) password: SecretString,
+}
+
+impl PartialEq for Credentials {
+    fn eq(&self, other: &Self) -> bool {
+        self.username == other.username && self.password.expose_secret() == other.password.expose_secret()
+    }
+}
+
+impl Eq for Credentials {}
+
+impl Credentials {
+    /// `None`: the default user.
+    pub fn username(&self) -> Option<&str> {
+        self.username.as_deref()
+    }
+
+    /// Not empty, unless the configuration was read without secrets.
+    pub fn password(&self) -> &SecretString {
+        &self.password
+    }
+}
+
+/// The admin endpoint.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    pub(super) bind: AdminBind,
+    pub(super) token: Option<SecretString>,
+}
+
+impl Admin {
+    /// Where it listens. Other than on loopback or a unix socket only with a token.
+    pub fn bind(&self) -> &AdminBind {
+        &self.bind
+    }
+
+    /// The bearer token, when one is set.
+    pub fn token(&self) -> Option<&SecretString> {
+        self.token.as_ref()
+    }
+}
+
+/// Where the admin endpoint listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminBind {
+    /// Address and port.
+    Tcp(SocketAddr),
+    /// A socket file.
+    Unix(UnixSocket),
+}
+
+impl fmt::Display for AdminBind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(addr) => addr.fmt(f),
+            Self::Unix(file) => write!(f, "unix:{}", file.path().display()),
+        }
+    }
+}
+
+/// The audit trail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audit {
+    pub(super) path: AuditPath,
+    pub(super) on_overflow: Overflow,
+}
+
+impl Audit {
+    /// Where the lines go.
+    pub fn path(&self) -> &AuditPath {
+        &self.path
+    }
+
+    /// What happens when they come faster than they can be written.
+    pub fn on_overflow(&self) -> Overflow {
+        self.on_overflow
+    }
+}
+
+/// Where audit lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuditPath {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// Appended to this file.
+    File(PathBuf),
+}
+
+/// What happens to audit lines that find the queue full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overflow {
+    /// They are dropped and counted.
+    Drop,
+    /// Who wrote it waits.
+    Block,
+}
+
+/// What makes a running gate read the files again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// A change of any of them, and SIGHUP.
+    Watch,
+    /// SIGHUP alone.
+    Signal,
+}
+
+/// How logs are written, always to standard error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    pub(crate) format: LogFormat,
+    pub(crate) level: LogLevel,
+}
+
+impl Log {
+    /// Lines of this form, from this level up.
+    pub const fn new(format: LogFormat, level: LogLevel) -> Self {
+        Self { format, level }
+    }
+
+    /// For people or for machines.
+    pub fn format(&self) -> LogFormat {
+        self.format
+    }
+
+    /// The least severe that is written.
+    pub fn level(&self) -> LogLevel {
+        self.level
+    }
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// How severe a log line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Failures only.
+    Error,
+    /// And what should be looked at.
+    Warn,
+    /// And what happens.
+    Info,
+    /// And why.
+    Debug,
+    /// And everything else; never client data.
+    Trace,
+}
+
+impl LogLevel {
+    /// The word of the file, which `tracing` understands too.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The client's side: whom we believe to be an upstream, and who we are to it.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use rustls::client::ResolvesClientCert;
+use rustls::pki_types::ServerName;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ClientConfig, Error};
+
+use super::server::Identity;
+use super::trust::Trust;
+use super::verify::Servers;
+use super::{MadeOf, VERSIONS, provider};
+use crate::Address;
+
+/// TLS to one upstream.
+pub struct ClientTls {
+    config: Arc<ClientConfig>,
+    name: Option<ServerName<'static>>,
+    identity: bool,
+    pinned: bool,
+    made_of: [u8; 32],
+}
+
+impl ClientTls {
+    /// `name`: the name that the upstream's certificate must have, as the file says it; absent, each address is its own.
+    /// `identity`: shown where the upstream asks for one.
+    ///
+    /// # Errors
+    /// Those of rustls; none that files could cause.
+    pub fn new(
+        trust: Trust,
+        name: Option<ServerName<'static>>,
+        identity: Option<&Identity>,
+    ) -> Result<Self, Error> {
+        let mut made_of = MadeOf::default();
+        trust.mark(&mut made_of);
+        made_of.part(format!("{name:?}").as_bytes());
+        identity.into_iter().for_each(|identity| made_of.identity(identity));
+        let pinned = matches!(trust, Trust::Pins(_));
+        let verifier = Servers::new(trust, name.is_some());
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(VERSIONS)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        let config = match identity {
+            None => builder.with_no_client_auth(),
+            Some(identity) => builder.with_client_cert_resolver(resolver(identity.key())),
+        };
+        let (config, identity) = (Arc::new(config), identity.is_some());
+        Ok(Self { config, name, identity, pinned, made_of: made_of.finish() })
+    }
+
+    /// The name that the certificate of the server at `address` must have; `None`: it has no name, and none was given.
+    pub fn name_of(&self, address: &Address) -> Option<ServerName<'static>> {
+        let named = self.name.clone().or_else(|| match address {
+            Address::Host { host, .. } => {
+                ServerName::try_from(host.as_str()).ok().map(|name| name.to_owned())
+            }
+            Address::Unix(_) => None,
+        });
+        // A pin asks for no name, but rustls does; it sends no address to the server.
+        named.or_else(|| self.pinned.then(|| ServerName::from(IpAddr::from(Ipv4Addr::LOCALHOST))))
+    }
+
+    /// Whether there is a certificate to show.
+    pub fn has_identity(&self) -> bool {
+        self.identity
+    }
+
+    /// The configuration for rustls.
+    pub fn config(&self) -> &Arc<ClientConfig> {
+        &self.config
+    }
+}
+
+fn resolver(key: &Arc<CertifiedKey>) -> Arc<dyn ResolvesClientCert> {
+    Arc::new(SingleCertAndKey::from(Arc::clone(key)))
+}
+
+impl PartialEq for ClientTls {
+    fn eq(&self, other: &Self) -> bool {
+        self.made_of == other.made_of
+    }
+}
+
+impl Eq for ClientTls {}
+
+impl fmt::Debug for ClientTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientTls").field("name", &self.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,297 @@
+//! Why there is no TLS with a peer, in words that say what it did or has.
+
+use std::fmt::Write;
+use std::io;
+use std::time::Duration;
+
+use rustls::{AlertDescription, CertificateError, Error};
+
+use super::FINGERPRINT;
+use super::verify::{NotAcceptable, Role};
+
+/// A certificate may name hundreds of hosts, and whoever made it chose them.
+const NAMES_SHOWN: usize = 3;
+const NAME_SHOWN: usize = 64;
+
+/// How openssl is told what a certificate is to say.
+const ADD: &str = "openssl req -x509 -addext";
+
+/// Why a handshake failed, or a connection broke. Displays as what the peer did: "it ...".
+#[derive(Debug, thiserror::Error)]
+pub enum TlsFault {
+    /// What it sent first is not TLS.
+    #[error("it speaks plain text")]
+    Plain,
+    /// It went before it sent anything, as those do that only look whether somebody listens.
+    #[error("it leaves without a word")]
+    Absent,
+    /// It went in the middle of the handshake.
+    #[error("it ends the connection in the middle of the TLS handshake")]
+    Gone,
+    /// The handshake took too long.
+    #[error("it does not finish the TLS handshake within {0:?}")]
+    Timeout(Duration),
+    /// Too many other clients are in their handshakes.
+    #[error("no place for its TLS handshake was free in time: too many others are unfinished")]
+    Crowded,
+    /// The socket failed.
+    #[error("the connection failed in the TLS handshake: {0}")]
+    Io(io::Error),
+    /// One of both does not accept what the other does.
+    #[error("{}", describe(.0))]
+    Protocol(Error),
+}
+
+impl From<Error> for TlsFault {
+    fn from(error: Error) -> Self {
+        Self::Protocol(error)
+    }
+}
+
+impl TlsFault {
+    /// The fault behind an error of a stream, if it was one of TLS.
+    pub fn behind(error: &io::Error) -> Option<&Self> {
+        error.get_ref().and_then(|inner| inner.downcast_ref())
+    }
+
+    /// What to do where an upstream gave cause for it; `key`: the upstream in the config.
+    pub fn advice(&self, key: &str, shows_certificate: bool) -> String {
+        match self {
+            Self::Plain => {
+                format!("remove {key}.tls, or let {key}.address name the port that speaks TLS (tls-port)")
+            }
+            Self::Timeout(_) => format!(
+                "see whether the server hangs, and whether {key}.address names a port that speaks TLS (tls-port)"
+            ),
+            // Places are for the handshakes of clients.
+            Self::Absent | Self::Gone | Self::Crowded | Self::Io(_) => {
+                format!(
+                    "see the server's log, and whether {key}.address names a port that speaks TLS (tls-port)"
+                )
+            }
+            Self::Protocol(Error::InvalidCertificate(fault)) => certificate_advice(fault, key, Role::Server),
+            Self::Protocol(Error::AlertReceived(alert)) => alert_advice(*alert, key, shows_certificate),
+            Self::Protocol(Error::PeerIncompatible(_)) => {
+                "let the server speak TLS 1.2 or 1.3 (Redis: tls-protocols, tls-ciphers)".to_owned()
+            }
+            Self::Protocol(_) => format!("let {key}.address name a port of Redis that speaks TLS"),
+        }
+    }
+}
+
+impl TlsFault {
+    /// Whether a certificate has expired.
+    pub const fn is_of_expiry(&self) -> bool {
+        matches!(
+            self,
+            Self::Protocol(Error::InvalidCertificate(
+                CertificateError::Expired | CertificateError::ExpiredContext { .. }
+            ))
+        )
+    }
+
+    /// Whether a certificate is for another name.
+    pub const fn is_of_name(error: &Error) -> bool {
+        matches!(
+            error,
+            Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }
+            )
+        )
+    }
+
+    /// What to do about a peer's certificate; `key`: what the `tls` in the configuration belongs to.
+    pub fn advice_on_certificate(&self, key: &str, role: Role) -> String {
+        match self {
+            Self::Protocol(Error::InvalidCertificate(fault)) => certificate_advice(fault, key, role),
+            _ => self.advice(key, false),
+        }
+    }
+
+    /// What to do where it was a client of ours.
+    pub fn advice_for_client(&self) -> &'static str {
+        match self {
+            Self::Plain => {
+                "; let it connect with TLS (rediss://, redis-cli --tls), or to a listener without tls"
+            }
+            Self::Protocol(Error::NoCertificatesPresented) => {
+                "; give it a certificate from client_ca, or set client_auth: optional"
+            }
+            Self::Protocol(Error::InvalidCertificate(fault)) if is_of_ca(fault) => {
+                "; add that very certificate to the file of client_ca, or pin it"
+            }
+            Self::Protocol(Error::InvalidCertificate(fault)) if not_acceptable(fault).is_some() => {
+                "; give it another one, or see pin: openssl x509 -in FILE -noout -fingerprint -sha256"
+            }
+            Self::Protocol(Error::InvalidCertificate(_)) => {
+                "; give it a certificate that client_ca issued and that holds"
+            }
+            Self::Protocol(Error::AlertReceived(
+                AlertDescription::UnknownCA
+                | AlertDescription::BadCertificate
+                | AlertDescription::CertificateUnknown
+                | AlertDescription::CertificateExpired,
+            )) => "; it does not accept our certificate: see which CA it trusts, and what cert names",
+            Self::Protocol(Error::PeerIncompatible(_)) => "; TLS 1.2 and 1.3 are spoken here",
+            Self::Crowded => "; limits.per_source.clients bounds how many a source can begin",
+            _ => "",
+        }
+    }
+}
+
+fn certificate_advice(fault: &CertificateError, key: &str, role: Role) -> String {
+    match not_acceptable(fault) {
+        Some(NotAcceptable::Pin(_)) => {
+            return format!(
+                "if that is what {FINGERPRINT} prints for the server's certificate, add it to {key}.tls.pin"
+            );
+        }
+        Some(NotAcceptable::KeyUsage) => {
+            return format!("issue it again, with {ADD} keyUsage=digitalSignature");
+        }
+        None => {}
+    }
+    match fault {
+        CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => format!(
+            "it has no alternative name: issue it again, with {ADD} subjectAltName=DNS:NAME, or write its common name in {key}.tls.server_name"
+        ),
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            format!("set {key}.tls.server_name to a name that the certificate has")
+        }
+        CertificateError::UnknownIssuer => {
+            format!("let {key}.tls.ca name the CA that issued it, intermediate ones included")
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => match role {
+            Role::Server => "renew the server's certificate".to_owned(),
+            Role::Client => "renew the client's certificate".to_owned(),
+        },
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "see whether the clocks here and where it was issued are right".to_owned()
+        }
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            let purpose = match role {
+                Role::Server => "serverAuth",
+                Role::Client => "clientAuth",
+            };
+            format!("issue it again, with {ADD} extendedKeyUsage={purpose}")
+        }
+        fault if is_of_ca(fault) => {
+            format!("let {key}.tls.ca name that very certificate, or set {key}.tls.pin ({FINGERPRINT})")
+        }
+        fault if is_of_version_1(fault) => "make it with openssl req -x509, which makes version 3".to_owned(),
+        _ => "give the server another certificate".to_owned(),
+    }
+}
+
+/// webpki's own faults have no other name here.
+fn is_of_ca(fault: &CertificateError) -> bool {
+    matches!(fault, CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity"))
+}
+
+fn is_of_version_1(fault: &CertificateError) -> bool {
+    matches!(fault, CertificateError::Other(other) if other.to_string().contains("UnsupportedCertVersion"))
+}
+
+fn not_acceptable(fault: &CertificateError) -> Option<&NotAcceptable> {
+    match fault {
+        CertificateError::Other(other) => other.0.downcast_ref(),
+        _ => None,
+    }
+}
+
+fn alert_advice(alert: AlertDescription, key: &str, shows_certificate: bool) -> String {
+    match alert {
+        AlertDescription::ProtocolVersion => {
+            "let the server speak TLS 1.2 or 1.3 (Redis: tls-protocols)".to_owned()
+        }
+        AlertDescription::UnrecognisedName => {
+            format!("set {key}.tls.server_name to a name that the server has")
+        }
+        _ if shows_certificate => {
+            format!("see the server's log: it may not accept the certificate of {key}.tls.cert")
+        }
+        _ => format!("if the server wants a client certificate, set {key}.tls.cert and {key}.tls.key"),
+    }
+}
+
+fn describe(error: &Error) -> String {
+    match error {
+        Error::NoCertificatesPresented => "it shows no certificate".to_owned(),
+        Error::InvalidCertificate(fault) => describe_certificate(fault),
+        Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            "it wants a client certificate".to_owned()
+        }
+        Error::AlertReceived(AlertDescription::ProtocolVersion) => {
+            "it does not speak TLS 1.2 or 1.3".to_owned()
+        }
+        Error::AlertReceived(alert) => format!("it ends TLS with the alert {}", alert_name(*alert)),
+        Error::PeerIncompatible(_) => {
+            "it has no TLS version, cipher suite or key kind in common with us".to_owned()
+        }
+        Error::InvalidMessage(_) => "it sends what is not TLS".to_owned(),
+        Error::DecryptError => "it sends what cannot be decrypted".to_owned(),
+        Error::PeerMisbehaved(how) => format!("it breaks the TLS protocol ({how:?})"),
+        other => format!("TLS failed: {other}"),
+    }
+}
+
+fn describe_certificate(fault: &CertificateError) -> String {
+    if let Some(why) = not_acceptable(fault) {
+        return why.to_string();
+    }
+    match fault {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "its certificate has expired".to_owned()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "its certificate is not valid yet".to_owned()
+        }
+        CertificateError::Revoked => "its certificate is revoked".to_owned(),
+        CertificateError::UnknownIssuer => "its certificate is from an unknown issuer".to_owned(),
+        CertificateError::UnknownRevocationStatus => {
+            "no revocation list is there for the issuer of its certificate".to_owned()
+        }
+        CertificateError::ExpiredRevocationList | CertificateError::ExpiredRevocationListContext { .. } => {
+            "the revocation list for its certificate has expired".to_owned()
+        }
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "its certificate is for another purpose (extended key usage)".to_owned()
+        }
+        CertificateError::NotValidForName => "its certificate is for another name".to_owned(),
+        CertificateError::NotValidForNameContext { expected, presented } => {
+            let mut text = format!("its certificate is not for {}", expected.to_str());
+            for (index, name) in presented.iter().take(NAMES_SHOWN).enumerate() {
+                let before = if index == 0 { " but for" } else { "," };
+                // Writing to a string cannot fail.
+                let _ = write!(text, "{before} {}", shown(name));
+            }
+            text
+        }
+        fault if is_of_ca(fault) => {
+            "its certificate is that of a CA (CA:TRUE), and not itself one of those that are trusted"
+                .to_owned()
+        }
+        fault if is_of_version_1(fault) => "its certificate is of X.509 version 1".to_owned(),
+        other => format!("its certificate is not acceptable: {other}"),
+    }
+}
+
+/// rustls writes them as `DnsName("a.example")`.
+fn shown(name: &str) -> String {
+    let name = name.split_once('"').and_then(|(_, rest)| rest.split_once('"')).map_or(name, |(name, _)| name);
+    name.chars().filter(|c| !c.is_control()).take(NAME_SHOWN).collect()
+}
+
+/// As TLS's own documents spell it: `unknown_ca`.
+fn alert_name(alert: AlertDescription) -> String {
+    let mut name = String::new();
+    let mut before_is_small = false;
+    for c in format!("{alert:?}").chars() {
+        if c.is_ascii_uppercase() && before_is_small {
+            name.push('_');
+        }
+        before_is_small = c.is_ascii_lowercase();
+        name.push(c.to_ascii_lowercase());
+    }
+    name
+}

@@ -1,0 +1,268 @@
+//! The `groups` mapping, the files it names, and entries wherever they stand.
+
+mod entry;
+mod file;
+
+use std::collections::{HashMap, HashSet};
+
+use portcullis_acl::policy::UNIX_GROUP;
+use portcullis_acl::{GroupId, Meta, PolicyBuilder, SourceId};
+
+pub(crate) use self::file::is_yaml;
+
+use self::entry::{meta, too_many};
+
+use crate::fields::{Fields, named};
+use crate::load::Scope;
+use crate::message::{Masked, message, nearest};
+use crate::problem::Place;
+use crate::raw::{Node, Value};
+use crate::value;
+
+/// The groups of a file by name, and what later checks need to know of them.
+pub(super) struct Groups<'n> {
+    ids: HashMap<&'n str, GroupId>,
+    declared: Vec<Declared<'n>>,
+    includes: Vec<Include>,
+    /// The same, to be followed.
+    edges: HashMap<GroupId, Vec<GroupId>>,
+    used: HashSet<GroupId>,
+    denied: HashSet<GroupId>,
+    main: Option<SourceId>,
+}
+
+/// One key of `groups`.
+struct Declared<'n> {
+    name: &'n str,
+    place: &'n Place,
+    id: GroupId,
+    entries: Option<&'n Node>,
+    file: Option<&'n Node>,
+    allow_empty: bool,
+    /// Its file was read and holds nothing.
+    empty_file: bool,
+}
+
+struct Include {
+    from: GroupId,
+    to: GroupId,
+    place: Place,
+}
+
+pub(super) fn read<'n>(node: Option<&'n Node>, policy: &mut PolicyBuilder, scope: &mut Scope) -> Groups<'n> {
+    let main = policy.source(&scope.file).ok();
+    let mut groups = Groups {
+        ids: HashMap::from([(UNIX_GROUP, PolicyBuilder::UNIX)]),
+        declared: Vec::new(),
+        includes: Vec::new(),
+        edges: HashMap::new(),
+        used: HashSet::new(),
+        denied: HashSet::new(),
+        main,
+    };
+    // Names first: a group may include one that stands below it.
+    for (key, node) in node.map(|node| named(node, "groups", &mut scope.problems)).unwrap_or_default() {
+        groups.declare(&key.text, &key.place, node, policy, scope);
+    }
+    let mut declared = std::mem::take(&mut groups.declared);
+    for group in &mut declared {
+        groups.fill(group, policy, scope);
+    }
+    groups.declared = declared;
+    groups.report_cycles(policy, scope);
+    groups
+}
+
+impl<'n> Groups<'n> {
+    /// Reads an `allow` or `deny` list; addresses written in place become a group without a name.
+    pub(super) fn list(
+        &mut self,
+        node: &Node,
+        policy: &mut PolicyBuilder,
+        scope: &mut Scope,
+    ) -> Vec<GroupId> {
+        let mut list = Vec::new();
+        let mut in_place = None;
+        for item in value::list(node) {
+            if let Value::Scalar(text) = &item.value
+                && (value::is_name(text) || self.ids.contains_key(text.as_str()))
+            {
+                list.extend(self.find(text, &item.place, scope));
+                continue;
+            }
+            if in_place.is_none() {
+                in_place = policy
+                    .group(None, Meta::default())
+                    .map_err(|full| too_many(full, &item.place, scope))
+                    .ok();
+            }
+            if let (Some(id), Some(source)) = (in_place, self.main) {
+                self.entry(item, id, source, policy, scope);
+            }
+        }
+        list.extend(in_place);
+        self.used.extend(&list);
+        list
+    }
+
+    /// Remembers that a listener refuses these groups.
+    pub(super) fn denied(&mut self, deny: &[GroupId]) {
+        self.denied.extend(deny);
+    }
+
+    /// A group whose file may have lost its content must not silently stop refusing; elsewhere it is only odd.
+    pub(super) fn report_hollow(&self, scope: &mut Scope) {
+        let denied: Vec<GroupId> = self.denied.iter().copied().collect();
+        let denied = self.reach(&denied);
+        let hint = "if that is meant, write {file: PATH, allow_empty: true}";
+        for group in self.declared.iter().filter(|group| group.empty_file && !group.allow_empty) {
+            let place = group.file.map_or(group.place, |file| &file.place);
+            let message = message!("the file of group '{}' is empty", Masked::name(group.name));
+            if denied.contains(&group.id) {
+                scope.problems.error(place, message!("{}, and the group is used under deny", message), hint);
+            } else {
+                scope.problems.warning(place, message, hint);
+            }
+        }
+    }
+
+    /// Notes groups that no list mentions.
+    pub(super) fn report_unused(&self, scope: &mut Scope) {
+        let used: Vec<GroupId> = self.used.iter().copied().collect();
+        let reached = self.reach(&used);
+        for group in self.declared.iter().filter(|group| !reached.contains(&group.id)) {
+            let name = Masked::name(group.name);
+            scope.problems.remark(group.place, message!("no listener uses group '{}'", name));
+        }
+    }
+
+    fn reach(&self, roots: &[GroupId]) -> HashSet<GroupId> {
+        let mut reached: HashSet<GroupId> = HashSet::new();
+        let mut open = roots.to_vec();
+        while let Some(group) = open.pop() {
+            if reached.insert(group) {
+                open.extend(self.edges.get(&group).into_iter().flatten());
+            }
+        }
+        reached
+    }
+
+    fn declare(
+        &mut self,
+        name: &'n str,
+        place: &'n Place,
+        node: &'n Node,
+        policy: &mut PolicyBuilder,
+        scope: &mut Scope,
+    ) {
+        if name == UNIX_GROUP {
+            let hint = "it stands for peers on a unix socket: choose another name";
+            scope.problems.error(place, "the group 'unix' is built in", hint);
+            return;
+        }
+        if let Some((message, hint)) = value::bad_name("group", name) {
+            scope.problems.error(place, message, hint);
+        }
+        let mut group = Declared {
+            name,
+            place,
+            id: PolicyBuilder::UNIX,
+            entries: None,
+            file: None,
+            allow_empty: false,
+            empty_file: false,
+        };
+        let mut meta = Meta::default();
+        match &node.value {
+            Value::Map(_) => meta = long_form(node, &mut group, scope),
+            Value::List(_) | Value::Null | Value::Scalar(_) => group.entries = Some(node),
+        }
+        match policy.group(Some(name), meta) {
+            Ok(id) => {
+                group.id = id;
+                self.ids.insert(name, id);
+                self.declared.push(group);
+            }
+            Err(full) => too_many(full, place, scope),
+        }
+    }
+
+    fn fill(&mut self, group: &mut Declared<'n>, policy: &mut PolicyBuilder, scope: &mut Scope) {
+        if let (Some(node), Some(source)) = (group.entries, self.main) {
+            for item in value::list(node) {
+                self.entry(item, group.id, source, policy, scope);
+            }
+        }
+        if let Some(node) = group.file
+            && let Some(text) = value::text(node, "file", &mut scope.problems)
+        {
+            let path = scope.base.join(text);
+            group.empty_file = file::read(&path, &node.place, group.id, self, policy, scope) == Some(0);
+        }
+    }
+
+    fn find(&self, name: &str, place: &Place, scope: &mut Scope) -> Option<GroupId> {
+        if let Some(id) = self.ids.get(name) {
+            return Some(*id);
+        }
+        let known: Vec<&str> = self.ids.keys().copied().collect();
+        let hint = match nearest(name, &known) {
+            Some(name) => message!("did you mean '{}'?", Masked::name(name)),
+            None => "add it under groups".into(),
+        };
+        let message = message!("unknown group '{}'", Masked::near(name, &known));
+        scope.problems.error(place, message, hint);
+        None
+    }
+
+    fn report_cycles(&self, policy: &PolicyBuilder, scope: &mut Scope) {
+        /// More say nothing new, and a path may name every group of the file.
+        const MOST_RINGS: usize = 20;
+        const MOST_NAMES: usize = 8;
+        let name =
+            |id: &GroupId| self.declared.iter().find(|group| group.id == *id).map_or("", |group| group.name);
+        for ring in policy.cycles(MOST_RINGS) {
+            let [.., from, to] = ring.as_slice() else { continue };
+            let include = self.includes.iter().find(|include| (include.from, include.to) == (*from, *to));
+            if let Some(include) = include {
+                let mut path = message!("{}", "groups include each other: ");
+                for (at, group) in ring.iter().take(MOST_NAMES).enumerate() {
+                    let before = if at == 0 { "" } else { " -> " };
+                    path = message!("{}{}{}", path, before, Masked::name(name(group)));
+                }
+                let message = match ring.len() > MOST_NAMES {
+                    true => message!("{} -> ... -> {}", path, Masked::name(name(to))),
+                    false => path,
+                };
+                scope.problems.error(&include.place, message, "remove one of the includes");
+            }
+        }
+    }
+}
+
+/// `note`, `owner`, `until`, and one of `entries` and `file`.
+fn long_form<'n>(node: &'n Node, group: &mut Declared<'n>, scope: &mut Scope) -> Meta {
+    let Some(mut fields) = Fields::of(node, "group", &mut scope.problems) else { return Meta::default() };
+    let meta = meta(&mut fields, scope);
+    group.entries = fields.take("entries");
+    group.file = fields.take("file");
+    let allow_empty = fields.take_with_key("allow_empty");
+    if let Some((key, node)) = allow_empty {
+        group.allow_empty = value::switch(node, "allow_empty", &mut scope.problems) == Some(true);
+        if group.file.is_none() {
+            scope.problems.error(key, "'allow_empty' is for groups with a file", "leave it out");
+        }
+    }
+    match (group.entries, group.file) {
+        (Some(_), Some(file)) => {
+            let hint = "make it two groups and include one in the other: {group: NAME}";
+            scope.problems.error(&file.place, "a group has either entries or a file", hint);
+        }
+        (None, None) => {
+            scope.problems.error(&node.place, "a group without entries or file", "write entries: []")
+        }
+        _ => {}
+    }
+    fields.finish(&mut scope.problems);
+    meta
+}

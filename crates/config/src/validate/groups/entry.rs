@@ -1,0 +1,179 @@
+//! One entry, wherever it stands: an address, `{cidr: ..., note: ...}` or `{group: NAME}`.
+
+use std::fmt;
+
+use portcullis_acl::{Cidr, CidrError, Entry, GroupId, Meta, PolicyBuilder, SourceId, TooMany, UnixSeconds};
+
+use super::{Groups, Include};
+use crate::fields::Fields;
+use crate::load::Scope;
+use crate::message::{Harmless, Masked, message};
+use crate::problem::Place;
+use crate::raw::{Node, Value};
+use crate::value::{self, time};
+
+impl Groups<'_> {
+    /// One item of a list: an address, `{cidr: ..., note: ...}` or `{group: NAME}`.
+    pub(super) fn entry(
+        &mut self,
+        node: &Node,
+        id: GroupId,
+        source: SourceId,
+        policy: &mut PolicyBuilder,
+        scope: &mut Scope,
+    ) {
+        match &node.value {
+            Value::Scalar(text) => {
+                if let Some(cidr) = self.address(text, &node.place, scope) {
+                    add(id, source, cidr, &node.place, Meta::default(), policy, scope);
+                }
+            }
+            Value::Map(_) => self.long_entry(node, id, source, policy, scope),
+            Value::Null | Value::List(_) => {
+                let message = message!("an entry must be an address or a mapping, not {}", node.kind());
+                scope.problems.error(
+                    &node.place,
+                    message,
+                    "write 203.0.113.0/24 or {cidr: 203.0.113.0/24, note: why}",
+                );
+            }
+        }
+    }
+
+    fn long_entry(
+        &mut self,
+        node: &Node,
+        id: GroupId,
+        source: SourceId,
+        policy: &mut PolicyBuilder,
+        scope: &mut Scope,
+    ) {
+        if let Some(text) = broken_v6(node) {
+            let message = "an IPv6 address that YAML took for a mapping";
+            scope.problems.error(
+                &node.place,
+                message,
+                message!("put it in quotes: \"{}\"", Masked::of(&text)),
+            );
+            return;
+        }
+        let Some(mut fields) = Fields::of(node, "entry", &mut scope.problems) else { return };
+        if let Some(other) = fields.take("group") {
+            if let Some(name) = value::text(other, "group", &mut scope.problems)
+                && let Some(to) = self.find(name, &other.place, scope)
+            {
+                policy.include(id, to);
+                self.includes.push(Include { from: id, to, place: other.place.clone() });
+                self.edges.entry(id).or_default().push(to);
+            }
+            fields.finish(&mut scope.problems);
+            return;
+        }
+        let cidr = fields
+            .need("cidr", "write {cidr: 203.0.113.0/24, note: why}, or {group: NAME}", &mut scope.problems)
+            .and_then(|node| {
+                let text = value::text(node, "cidr", &mut scope.problems)?;
+                self.address(text, &node.place, scope)
+            });
+        let meta = meta(&mut fields, scope);
+        fields.finish(&mut scope.problems);
+        if let Some(cidr) = cidr {
+            add(id, source, cidr, &node.place, meta, policy, scope);
+        }
+    }
+
+    fn address(&self, text: &str, place: &Place, scope: &mut Scope) -> Option<Cidr> {
+        match text.parse() {
+            Ok(cidr) => Some(cidr),
+            Err(_) if value::is_name(text) => {
+                let known = self.ids.contains_key(text);
+                let shown = if known { Masked::name(text) } else { Masked::of(text) };
+                let hint = match known {
+                    true => message!("to include the group, write {{group: {}}}", shown),
+                    false => {
+                        "write an address such as 203.0.113.0/24, or {group: NAME} to include a group".into()
+                    }
+                };
+                scope.problems.error(place, message!("'{}' is not an address", shown), hint);
+                None
+            }
+            Err(error) => {
+                bad_address(text, &error, place, scope);
+                None
+            }
+        }
+    }
+}
+
+/// `note`, `owner` and `until`, of an entry or a group.
+pub(super) fn meta(fields: &mut Fields<'_>, scope: &mut Scope) -> Meta {
+    let mut word = |name: &'static str, scope: &mut Scope| {
+        let node = fields.take(name)?;
+        value::text(node, name, &mut scope.problems).map(str::to_owned)
+    };
+    let (note, owner) = (word("note", scope), word("owner", scope));
+    let until = fields.take("until").and_then(|node| until(node, scope));
+    Meta { note, owner, until }
+}
+
+fn until(node: &Node, scope: &mut Scope) -> Option<UnixSeconds> {
+    let text = value::text(node, "until", &mut scope.problems)?;
+    match time::parse(text) {
+        Ok(until) => {
+            if until <= scope.now {
+                let message = message!("'until' passed at {}: the entry counts as absent", until);
+                scope.problems.warning(&node.place, message, "remove the entry, or set a later moment");
+            }
+            Some(until)
+        }
+        Err(hint) => {
+            scope.problems.error(&node.place, message!("'{}' is not a moment", Masked::moment(text)), hint);
+            None
+        }
+    }
+}
+
+fn add(
+    group: GroupId,
+    source: SourceId,
+    cidr: Cidr,
+    place: &Place,
+    meta: Meta,
+    policy: &mut PolicyBuilder,
+    scope: &mut Scope,
+) {
+    if let Err(full) = policy.entry(group, source, Entry { cidr, line: place.line, meta }) {
+        too_many(full, place, scope);
+    }
+}
+
+pub(super) fn too_many(full: TooMany, place: &Place, scope: &mut Scope) {
+    scope.problems.error(place, message!("{}", full), "");
+}
+
+/// Notes what is no address.
+pub(super) fn bad_address(text: &str, error: &CidrError, place: &Place, scope: &mut Scope) {
+    let message = message!("'{}': {}", Masked::of(text), error.clone());
+    scope.problems.error(place, message, message!("{}", RightForm(error)));
+}
+
+/// The hint of an address error, which is made of parsed addresses.
+struct RightForm<'e>(&'e CidrError);
+
+impl Harmless for RightForm<'_> {
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.hint())
+    }
+}
+
+/// `- fe80::` without quotes is a mapping of `fe80:` to nothing.
+fn broken_v6(node: &Node) -> Option<String> {
+    let Value::Map(entries) = &node.value else { return None };
+    let [(key, value)] = entries.as_slice() else { return None };
+    let text = match &value.value {
+        Value::Null => format!("{}:", key.text),
+        Value::Scalar(text) => format!("{}: {text}", key.text).replace(' ', ""),
+        Value::List(_) | Value::Map(_) => return None,
+    };
+    (text.contains("::") && text.parse::<Cidr>().is_ok()).then_some(text)
+}

@@ -1,0 +1,106 @@
+//! A group's own file: a YAML list, or plain text with one address a line, as HAProxy's `-f` lists are.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use portcullis_acl::{Cidr, Entry, GroupId, Meta, PolicyBuilder, SourceId};
+
+use super::Groups;
+use crate::load::{MAX_TEXT_FILE, MAX_YAML_FILE, Scope};
+use crate::message::{Masked, message};
+use crate::problem::Place;
+use crate::raw::{self, Value};
+
+/// Adds the file's entries; the number of entries it has, `None` when it could not be read.
+pub(super) fn read(
+    path: &Path,
+    mention: &Place,
+    group: GroupId,
+    groups: &mut Groups<'_>,
+    policy: &mut PolicyBuilder,
+    scope: &mut Scope,
+) -> Option<usize> {
+    let yaml = is_yaml(path);
+    let most = if yaml { MAX_YAML_FILE } else { MAX_TEXT_FILE };
+    let text = scope.read_text(path, most, mention)?;
+    let name = path.display().to_string();
+    let source = policy.source(&name).ok()?;
+    let file: Arc<str> = name.into();
+    if yaml {
+        return yaml_list(&text, &file, group, source, groups, policy, scope);
+    }
+    plain(&text, &file, group, source, policy, scope)
+}
+
+/// Whether it holds a YAML list; else it is plain text.
+pub(crate) fn is_yaml(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
+}
+
+fn yaml_list(
+    text: &str,
+    file: &Arc<str>,
+    group: GroupId,
+    source: SourceId,
+    groups: &mut Groups<'_>,
+    policy: &mut PolicyBuilder,
+    scope: &mut Scope,
+) -> Option<usize> {
+    let tree = raw::parse(text, file, &mut scope.problems)?;
+    let items = match &tree.value {
+        Value::List(items) => items.as_slice(),
+        Value::Null => &[],
+        Value::Map(entries) if entries.is_empty() => &[],
+        Value::Map(_) | Value::Scalar(_) => {
+            let message = message!("a group file must be a list, not {}", tree.kind());
+            scope.problems.error(&tree.place, message, "write one entry a line: - 203.0.113.0/24");
+            return None;
+        }
+    };
+    for item in items {
+        groups.entry(item, group, source, policy, scope);
+    }
+    Some(items.len())
+}
+
+fn plain(
+    text: &str,
+    file: &Arc<str>,
+    group: GroupId,
+    source: SourceId,
+    policy: &mut PolicyBuilder,
+    scope: &mut Scope,
+) -> Option<usize> {
+    let mut entries = 0;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    for (line, whole) in (1_u32..).zip(text.lines()) {
+        let written = whole.split_once('#').map_or(whole, |(entry, _)| entry).trim_ascii();
+        if written.is_empty() {
+            continue;
+        }
+        entries += 1;
+        let place = || {
+            let column = whole.find(written).map_or(0, |at| whole[..at].chars().count());
+            Place { file: Arc::clone(file), line, column: u32::try_from(column).unwrap_or(0) + 1 }
+        };
+        match written.parse::<Cidr>() {
+            Ok(cidr) => {
+                let entry = Entry { cidr, line, meta: Meta::default() };
+                if let Err(full) = policy.entry(group, source, entry) {
+                    super::too_many(full, &place(), scope);
+                    return None;
+                }
+            }
+            Err(_) if written.starts_with("- ") => {
+                let hint =
+                    "a YAML list belongs in a file named *.yaml; in other files write one address a line";
+                let message = message!("'- {}' in a plain-text list", Masked::of(&written[2..]));
+                scope.problems.error(&place(), message, hint);
+            }
+            Err(error) => {
+                super::entry::bad_address(written, &error, &place(), scope);
+            }
+        }
+    }
+    Some(entries)
+}

@@ -1,0 +1,231 @@
+//! Whom the listeners admit, and with which rights: warnings that need the whole configuration.
+
+use std::collections::HashMap;
+use std::iter;
+
+use portcullis_acl::{Family, Policy};
+
+use super::Listeners;
+use crate::limits::Patch;
+use crate::load::Scope;
+use crate::message::{Masked, message};
+use crate::model::{Auth, Connections};
+use crate::problem::Place;
+use crate::validate::upstreams::Upstreams;
+use crate::validate::users::Users;
+
+/// The attack that is possible where no rules close the channel of the sentinels.
+const TAKEOVER: &str =
+    "PUBLISH __sentinel__:hello would make Sentinel fail over to a server of the client's choice";
+
+impl Listeners<'_> {
+    /// Warns of listeners that admit nobody.
+    pub(in crate::validate) fn report_empty(&self, policy: &Policy, scope: &mut Scope) {
+        for read in self.list.iter().flatten() {
+            let name = Masked::name(read.name);
+            match &read.settings.allow {
+                None => {
+                    let message = message!("listener '{}' has no 'allow': it admits nobody", name);
+                    scope.problems.warning(read.place, message, "write allow: [GROUP or address, ...]");
+                }
+                Some((_, place)) if policy.allowed_entries(read.index) == 0 => {
+                    let message = message!("listener '{}' has an empty 'allow': it admits nobody", name);
+                    scope.problems.warning(place, message, "add a group or an address");
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Warns of lists that admit everybody; without a password that needs a word more.
+    pub(in crate::validate) fn judge_openness(&self, policy: &Policy, scope: &mut Scope) {
+        for read in self.list.iter().flatten() {
+            let Some((_, place)) = &read.settings.allow else { continue };
+            let open = |family| policy.admits_all(read.index, family, scope.now);
+            let whom = match (open(Family::V4), open(Family::V6)) {
+                (true, true) => "the whole internet",
+                (true, false) => "the whole IPv4 internet",
+                (false, true) => "the whole IPv6 internet",
+                (false, false) => continue,
+            };
+            let trust = read.settings.auth == Some(Auth::Trust);
+            if trust && read.settings.allow_anonymous_internet != Some(true) {
+                let name = Masked::name(read.name);
+                let message =
+                    message!("listener '{}' admits {} without a password (auth: trust)", name, whom);
+                let hint = "name the networks, or write auth: passthrough; if it is meant, add allow_anonymous_internet: true";
+                scope.problems.error(place, message, hint);
+            } else {
+                let how = if trust { " without a password" } else { "" };
+                let message = message!("listener '{}' admits {}{}", Masked::name(read.name), whom, how);
+                scope.problems.warning(place, message, "name the networks that need it");
+            }
+        }
+    }
+
+    /// Whether `auth` and `users` go together.
+    pub(in crate::validate) fn meet_users(&self, scope: &mut Scope) {
+        for read in self.list.iter().flatten() {
+            let name = Masked::name(read.name);
+            let by_users = read.settings.auth == Some(Auth::Users);
+            match &read.settings.users {
+                Some((users, place)) if by_users && users.is_empty() && !read.settings.broken => {
+                    let message = message!("listener '{}' names no user: nobody can log in", name);
+                    scope.problems.error(place, message, "write users: [NAME, ...]");
+                }
+                None if by_users && !read.settings.broken => {
+                    let message = message!("listener '{}' has auth: users and names none", name);
+                    scope.problems.error(read.place, message, "write users: [NAME, ...]");
+                }
+                Some((_, place)) if !by_users && !read.settings.broken => {
+                    let auth = read.settings.auth.unwrap_or(Auth::Passthrough).as_str();
+                    let message = message!("listener '{}' names users, and auth is {}", name, auth);
+                    scope.problems.error(place, message, "write auth: users, or leave the users out");
+                }
+                _ => {}
+            }
+            if !by_users && read.settings.tls.as_ref().is_some_and(|tls| tls.names_users()) {
+                let hint = "write auth: users, or leave user_from out";
+                scope.problems.error(read.place, "user_from without auth: users", hint);
+            }
+            if by_users && read.limits.per_source().auth_failures.is_none() {
+                let message = message!("listener '{}' lets passwords be tried without end", name);
+                let hint = "set limits: {per_source: {auth_failures: 10/1m, block_for: 10m}}";
+                scope.problems.warning(read.place, message, hint);
+            }
+        }
+    }
+
+    /// Whether clients that log in to Redis themselves are led where no connection is theirs.
+    pub(in crate::validate) fn meet_shared(&self, upstreams: &Upstreams<'_>, scope: &mut Scope) {
+        for read in self.list.iter().flatten().filter(|read| !read.settings.broken) {
+            let upstream = read.settings.upstream.and_then(|index| upstreams.get(index));
+            let shared = upstream.filter(|upstream| upstream.connections == Connections::Shared);
+            let passes = read.settings.auth.unwrap_or(Auth::Passthrough) == Auth::Passthrough;
+            let Some(upstream) = shared.filter(|_| passes) else { continue };
+            let default = if read.settings.auth.is_none() { ", the default" } else { "" };
+            let message = message!(
+                "listener '{}' lets its clients log in to Redis themselves (auth: passthrough{}), and upstream '{}' has connections: shared",
+                Masked::name(read.name),
+                default,
+                Masked::name(upstream.name)
+            );
+            let hint = "write auth: trust or auth: users, or connections: dedicated";
+            scope.problems.error(read.place, message, hint);
+        }
+    }
+
+    /// Warns of a limit that counts for shared connections alone, where there are none.
+    pub(in crate::validate) fn meet_output_buffers(
+        &self,
+        process: &Patch,
+        upstreams: &Upstreams<'_>,
+        scope: &mut Scope,
+    ) {
+        if upstreams.iter().any(|read| read.connections == Connections::Shared) {
+            return;
+        }
+        let own = self.list.iter().flatten().flat_map(|read| &read.settings.limits);
+        let mut told: Vec<&Place> = Vec::new();
+        for place in iter::once(process).chain(own).filter_map(Patch::client_output_buffer) {
+            // A default is there once for each listener.
+            if !told.contains(&place) {
+                told.push(place);
+                let message = "client_output_buffer does nothing: no upstream has connections: shared";
+                scope.problems.warning(place, message, "leave it out");
+            }
+        }
+    }
+
+    /// Warns of limits that hold under `@public` alone, where no `acl` has it.
+    pub(in crate::validate) fn meet_costs(&self, process: &Patch, users: &Users<'_>, scope: &mut Scope) {
+        let listeners = self.list.iter().flatten();
+        let mut acls = listeners.clone().filter_map(|read| read.settings.acl.as_ref()).chain(users.acls());
+        if acls.any(|acl| acl.rules().is_public()) {
+            return;
+        }
+        let mut told: Vec<&Place> = Vec::new();
+        let patches = iter::once(process).chain(listeners.flat_map(|read| &read.settings.limits));
+        for (key, place) in patches.flat_map(Patch::costs_written) {
+            if !told.contains(&place) {
+                told.push(place);
+                let hint = "add acl: \"@public\" to the listener, or leave it out";
+                scope.problems.warning(place, message!("{} does nothing: no acl has @public", key), hint);
+            }
+        }
+    }
+
+    /// What `auth` makes of an upstream's credentials.
+    pub(in crate::validate) fn meet_upstreams(
+        &self,
+        upstreams: &Upstreams<'_>,
+        known: &Users<'_>,
+        scope: &mut Scope,
+    ) {
+        let mut users: HashMap<usize, Vec<Auth>> = HashMap::new();
+        for read in self.list.iter().flatten() {
+            let Some(upstream) = read.settings.upstream else { continue };
+            let auth = read.settings.auth.unwrap_or(Auth::Passthrough);
+            users.entry(upstream).or_default().push(auth);
+            let credentials = upstreams.get(upstream).and_then(|read| read.credentials);
+            if auth == Auth::Trust && read.settings.acl.is_none() {
+                let password = match credentials {
+                    Some(_) => "CONFIG GET requirepass would show them the upstream's password, and ",
+                    None => "",
+                };
+                let message = message!(
+                    "listener '{}' trusts its clients with every command: {}{}",
+                    Masked::name(read.name),
+                    password,
+                    TAKEOVER
+                );
+                let hint =
+                    "add acl: \"@public\", or give the upstream a Redis user without dangerous commands";
+                scope.problems.warning(read.place, message, hint);
+            }
+            let names = read.settings.users.as_ref().map(|(names, _)| names.as_slice()).unwrap_or_default();
+            let unruled = known.unruled(names, upstream);
+            if auth == Auth::Users
+                && credentials.is_some()
+                && read.settings.acl.is_none()
+                && !unruled.is_empty()
+            {
+                let message = message!(
+                    "listener '{}' lets {} run every command with the upstream's own login: CONFIG GET requirepass would show its password",
+                    Masked::name(read.name),
+                    Masked::names(unruled)
+                );
+                let hint =
+                    "add acl: \"@public\" to the listener, or an acl or upstream_credentials to the user";
+                scope.problems.warning(read.place, message, hint);
+            }
+            let unbound = known.unbound(names);
+            if auth == Auth::Users && read.settings.acl.is_none() && !unbound.is_empty() {
+                let message = message!(
+                    "listener '{}' lets {} run every command: {}",
+                    Masked::name(read.name),
+                    Masked::names(unbound),
+                    TAKEOVER
+                );
+                let hint = "add acl: \"@public\" to the listener, or an acl to the user";
+                scope.problems.warning(read.place, message, hint);
+            }
+        }
+        for (index, read) in upstreams.iter().enumerate() {
+            match (users.get(&index), read.credentials) {
+                (None, _) => {
+                    scope.problems.warning(
+                        read.place,
+                        message!("no listener uses upstream '{}'", Masked::name(read.name)),
+                        "",
+                    );
+                }
+                (Some(auth), Some(place)) if auth.iter().all(|auth| *auth == Auth::Passthrough) => {
+                    let message = "with auth: passthrough these credentials serve health checks only";
+                    scope.problems.remark(place, message);
+                }
+                _ => {}
+            }
+        }
+    }
+}

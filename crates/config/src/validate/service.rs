@@ -1,0 +1,124 @@
+//! The keys about the process itself: admin endpoint, audit, log, workers.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZero;
+
+use super::bind;
+use crate::fields::Fields;
+use crate::load::Scope;
+use crate::message::message;
+use crate::model::{Admin, AdminBind, Audit, AuditPath, Log, LogFormat, LogLevel, Overflow, Reload};
+use crate::problem::Problems;
+use crate::raw::Node;
+use crate::value::socket::Local;
+use crate::{secret, value};
+
+/// The admin endpoint where the file says nothing.
+const ADMIN_BIND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9377);
+/// More threads than this is a slip of the keyboard.
+const MAX_WORKERS: u64 = 1024;
+
+/// The admin endpoint: `Some(None)` is off, `None` a setting with a fault.
+pub(super) fn admin(node: Option<&Node>, scope: &mut Scope) -> Option<Option<Admin>> {
+    let Some(node) = node else { return Some(Some(Admin { bind: AdminBind::Tcp(ADMIN_BIND), token: None })) };
+    if value::is_off(node) {
+        return Some(None);
+    }
+    let mut fields = Fields::of(node, "admin", &mut scope.problems)?;
+    let bind_node = fields.take("bind");
+    let token = fields.take("token").map(|node| secret::read(node, "admin token", scope));
+    fields.finish(&mut scope.problems);
+    let bind = match bind_node {
+        None => AdminBind::Tcp(ADMIN_BIND),
+        Some(node) => admin_bind(node, scope)?,
+    };
+    if let AdminBind::Tcp(addr) = &bind
+        && !is_loopback(addr)
+        && token.is_none()
+    {
+        let place = bind_node.map_or(&node.place, |node| &node.place);
+        let hint = "add token: {file: PATH}, or bind it to 127.0.0.1 or unix:/path";
+        scope.problems.error(place, message!("admin on {} needs a token", *addr), hint);
+    }
+    let token = match token {
+        None => None,
+        Some(token) => Some(token?),
+    };
+    Some(Some(Admin { bind, token }))
+}
+
+pub(super) fn audit(node: Option<&Node>, scope: &mut Scope) -> Option<Audit> {
+    let mut audit = Audit { path: AuditPath::Stdout, on_overflow: Overflow::Drop };
+    let Some(node) = node else { return Some(audit) };
+    let mut fields = Fields::of(node, "audit", &mut scope.problems)?;
+    if let Some(path) = fields.take("path").and_then(|node| value::text(node, "path", &mut scope.problems)) {
+        audit.path = match path {
+            "stdout" => AuditPath::Stdout,
+            "stderr" => AuditPath::Stderr,
+            file => AuditPath::File(scope.base.join(file)),
+        };
+    }
+    let overflow = [("drop", Overflow::Drop), ("block", Overflow::Block)];
+    if let Some(node) = fields.take("on_overflow") {
+        audit.on_overflow = value::word(node, "on_overflow", &overflow, &mut scope.problems)?;
+    }
+    if let Some(node) = fields.take("commands") {
+        let words = [("none", true), ("denied", false), ("writes", false), ("all", false)];
+        if value::word(node, "commands", &words, &mut scope.problems) == Some(false) {
+            scope.problems.error(&node.place, "an audit of commands is not yet supported", "write none");
+        }
+    }
+    fields.finish(&mut scope.problems);
+    Some(audit)
+}
+
+pub(super) fn log(node: Option<&Node>, problems: &mut Problems) -> Option<Log> {
+    let mut log = Log { format: LogFormat::Text, level: LogLevel::Info };
+    let Some(node) = node else { return Some(log) };
+    let mut fields = Fields::of(node, "log", problems)?;
+    if let Some(node) = fields.take("format") {
+        log.format =
+            value::word(node, "format", &[("text", LogFormat::Text), ("json", LogFormat::Json)], problems)?;
+    }
+    let levels = [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace];
+    if let Some(node) = fields.take("level") {
+        log.level = value::word(node, "level", &levels.map(|level| (level.as_str(), level)), problems)?;
+    }
+    fields.finish(problems);
+    Some(log)
+}
+
+pub(super) fn reload(node: Option<&Node>, problems: &mut Problems) -> Option<Reload> {
+    match node {
+        Some(node) => {
+            value::word(node, "reload", &[("watch", Reload::Watch), ("signal", Reload::Signal)], problems)
+        }
+        None => Some(Reload::Watch),
+    }
+}
+
+pub(super) fn workers(node: Option<&Node>, problems: &mut Problems) -> Option<usize> {
+    let written = match node {
+        Some(node) => value::number(node, "workers", (0, MAX_WORKERS), problems)?,
+        None => 0,
+    };
+    match usize::try_from(written).ok()? {
+        0 => Some(std::thread::available_parallelism().map_or(1, NonZero::get)),
+        some => Some(some),
+    }
+}
+
+fn admin_bind(node: &Node, scope: &mut Scope) -> Option<AdminBind> {
+    Some(match bind::read(node, scope)? {
+        Local::Tcp(addr) => AdminBind::Tcp(addr),
+        Local::Unix(file) => AdminBind::Unix(file),
+    })
+}
+
+/// Whether only this machine can reach it.
+fn is_loopback(addr: &SocketAddr) -> bool {
+    match addr {
+        SocketAddr::V4(v4) => v4.ip().is_loopback(),
+        SocketAddr::V6(v6) => v6.ip().is_loopback(),
+    }
+}

@@ -1,0 +1,181 @@
+//! The `upstreams` mapping.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use crate::fields::{Fields, named};
+use crate::load::Scope;
+use crate::message::{Masked, Message, message, nearest};
+use crate::model::{Address, Connections, Credentials, Upstream};
+use crate::problem::Place;
+use crate::raw::Node;
+use crate::validate::tls;
+use crate::value::socket;
+use crate::{secret, value};
+
+/// Long enough for one lost SYN (1 s, RFC 6298), short enough for a client that waits.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+const CONNECTIONS: [(&str, Connections); 2] =
+    [("dedicated", Connections::Dedicated), ("shared", Connections::Shared)];
+
+/// What was read; an upstream with a fault keeps its name, so that listeners can refer to it.
+pub(super) struct Upstreams<'n> {
+    list: Vec<Read<'n>>,
+    index: HashMap<&'n str, usize>,
+}
+
+pub(super) struct Read<'n> {
+    pub(super) name: &'n str,
+    pub(super) place: &'n Place,
+    pub(super) credentials: Option<&'n Place>,
+    pub(super) connections: Connections,
+    upstream: Option<Upstream>,
+}
+
+impl Read<'_> {
+    /// The credentials of the gate.
+    pub(super) fn login(&self) -> Option<&Credentials> {
+        self.upstream.as_ref().and_then(Upstream::credentials)
+    }
+}
+
+impl<'n> Upstreams<'n> {
+    /// The index of the upstream a listener names.
+    pub(super) fn find(&self, node: &Node, scope: &mut Scope) -> Option<usize> {
+        let name = value::text(node, "upstream", &mut scope.problems)?;
+        self.find_named(name, &node.place, scope)
+    }
+
+    /// The index of the upstream of that name, which is written at `place`.
+    pub(super) fn find_named(&self, name: &str, place: &Place, scope: &mut Scope) -> Option<usize> {
+        if let Some(index) = self.index.get(name) {
+            return Some(*index);
+        }
+        let known: Vec<&str> = self.list.iter().map(|read| read.name).collect();
+        let hint = match nearest(name, &known) {
+            Some(name) => message!("did you mean '{}'?", Masked::name(name)),
+            None if known.is_empty() => "add it under upstreams".into(),
+            None => message!("known upstreams: {}", Masked::names(known.iter().copied())),
+        };
+        let message = message!("unknown upstream '{}'", Masked::near(name, &known));
+        scope.problems.error(place, message, hint);
+        None
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Read<'n>> {
+        self.list.iter()
+    }
+
+    pub(super) fn get(&self, index: usize) -> Option<&Read<'n>> {
+        self.list.get(index)
+    }
+
+    pub(super) fn finish(self) -> Option<Vec<Upstream>> {
+        self.list.into_iter().map(|read| read.upstream).collect()
+    }
+}
+
+pub(super) fn read<'n>(fields: &mut Fields<'n>, scope: &mut Scope) -> Upstreams<'n> {
+    let mut upstreams = Upstreams { list: Vec::new(), index: HashMap::new() };
+    let example = "add upstreams: {main: {address: \"127.0.0.1:6379\"}}";
+    let Some(node) = fields.need("upstreams", example, &mut scope.problems) else { return upstreams };
+    for (key, node) in named(node, "upstreams", &mut scope.problems) {
+        if let Some((message, hint)) = value::bad_name("upstream", &key.text) {
+            scope.problems.error(&key.place, message, hint);
+        }
+        let connections = Connections::Dedicated;
+        let mut read =
+            Read { name: &key.text, place: &key.place, credentials: None, connections, upstream: None };
+        read.upstream = one(node, &mut read, scope);
+        upstreams.index.insert(&key.text, upstreams.list.len());
+        upstreams.list.push(read);
+    }
+    if upstreams.list.is_empty() {
+        scope.problems.error(&node.place, "no upstreams", example);
+    }
+    upstreams
+}
+
+/// What others need to know of it goes to `read`, for it is known of an upstream with a fault as well.
+fn one<'n>(node: &'n Node, read: &mut Read<'n>, scope: &mut Scope) -> Option<Upstream> {
+    let mut fields = Fields::of(node, "upstream", &mut scope.problems)?;
+    fields.not_yet("sentinel", "write address: host:port", &mut scope.problems);
+    fields.not_yet("cluster", "write address: host:port", &mut scope.problems);
+    let addresses = fields
+        .need("address", "write address: host:port, or unix:/path", &mut scope.problems)
+        .and_then(|node| addresses(node, scope));
+    let key = message!("upstreams.{}", Masked::name(read.name)).into_string();
+    let tls = fields.take("tls").map(|node| tls::upstream(node, &key, addresses.as_deref(), scope));
+    let credentials_node = fields.take("credentials");
+    read.credentials = credentials_node.map(|node| &node.place);
+    let credentials = credentials_node.map(|node| credentials(node, scope));
+    let connections = match fields.take("connections") {
+        Some(node) => value::word(node, "connections", &CONNECTIONS, &mut scope.problems),
+        None => Some(Connections::Dedicated),
+    };
+    read.connections = connections.unwrap_or(Connections::Dedicated);
+    let connect = match fields.take("connect_timeout") {
+        Some(node) => value::duration(node, "connect_timeout", &mut scope.problems),
+        None => Some(CONNECT_TIMEOUT),
+    };
+    let response = match fields.take("response_timeout") {
+        Some(node) => value::duration_or_off(node, "response_timeout", &mut scope.problems),
+        None => Some(None),
+    };
+    fields.finish(&mut scope.problems);
+    Some(Upstream {
+        name: read.name.to_owned(),
+        addresses: addresses?,
+        credentials: match credentials {
+            None => None,
+            Some(credentials) => Some(credentials?),
+        },
+        connections: connections?,
+        connect_timeout: connect?,
+        response_timeout: response?,
+        tls: match tls {
+            None => None,
+            Some(tls) => Some(tls?),
+        },
+    })
+}
+
+fn addresses(node: &Node, scope: &mut Scope) -> Option<Vec<Address>> {
+    let mut addresses = Vec::new();
+    let mut seen = HashSet::new();
+    for item in value::list(node) {
+        let address = value::text(item, "address", &mut scope.problems)
+            .and_then(|text| socket::remote(text, &scope.base).map_err(|why| note(item, why, scope)).ok());
+        match address {
+            Some(address) if !seen.insert(address.clone()) => {
+                let message = message!("{} is there twice", address);
+                scope.problems.error(&item.place, message, "remove one");
+            }
+            Some(address) => addresses.push(address),
+            None => {}
+        }
+    }
+    if value::list(node).is_empty() {
+        scope.problems.error(&node.place, "address has no value", "write address: host:port, or unix:/path");
+    }
+    Some(addresses).filter(|addresses| !addresses.is_empty())
+}
+
+fn note(node: &Node, (message, hint): (Message, Message), scope: &mut Scope) {
+    scope.problems.error(&node.place, message, hint);
+}
+
+pub(super) fn credentials(node: &Node, scope: &mut Scope) -> Option<Credentials> {
+    let mut fields = Fields::of(node, "credentials", &mut scope.problems)?;
+    let username = fields.take("username").map(|node| value::text(node, "username", &mut scope.problems));
+    let password = fields
+        .need("password", "write password: {file: PATH} or {env: NAME}", &mut scope.problems)
+        .and_then(|node| secret::read(node, "password", scope));
+    fields.finish(&mut scope.problems);
+    let username = match username {
+        None => None,
+        Some(name) => Some(name?.to_owned()),
+    };
+    Some(Credentials { username, password: password? })
+}

@@ -1,0 +1,134 @@
+//! Where to listen and where to connect, as the gate's configuration has them.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use portcullis_config::message::{Harmless, Masked};
+
+use super::sources::{Net, Sources};
+
+/// An address to listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Bind {
+    Tcp {
+        addr: SocketAddr,
+        /// Whether an IPv6 wildcard takes IPv4 too.
+        dual: bool,
+    },
+    Unix(String),
+}
+
+impl Bind {
+    pub(super) fn tcp(ip: IpAddr, port: u16) -> Self {
+        Self::Tcp { addr: SocketAddr::new(ip, port), dual: false }
+    }
+
+    pub(super) fn dual(port: u16) -> Self {
+        Self::Tcp { addr: SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port), dual: true }
+    }
+
+    pub(super) fn any_v4(port: u16) -> Self {
+        Self::tcp(Ipv4Addr::UNSPECIFIED.into(), port)
+    }
+
+    pub(super) fn any_v6(port: u16) -> Self {
+        Self::tcp(Ipv6Addr::UNSPECIFIED.into(), port)
+    }
+
+    pub(super) fn port(&self) -> Option<u16> {
+        match self {
+            Self::Tcp { addr, .. } => Some(addr.port()),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// Who can connect there at all.
+    pub(super) fn reach(&self) -> Sources {
+        let [v4, v6, unix] = Net::all().map(Sources::from);
+        match self {
+            Self::Tcp { addr: SocketAddr::V4(_), .. } => v4,
+            Self::Tcp { dual: true, .. } => v4.or(&v6),
+            Self::Tcp { .. } => v6,
+            Self::Unix(_) => unix,
+        }
+    }
+
+    /// Whether the kernel, or the gate's check, would refuse the second of the two.
+    pub(super) fn collides(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Unix(one), Self::Unix(other)) => one == other,
+            (Self::Tcp { addr: one, .. }, Self::Tcp { addr: other, .. }) => {
+                let (one_ip, other_ip) = (ip(one), ip(other));
+                let wide = one_ip.is_unspecified() || other_ip.is_unspecified();
+                one.port() == other.port()
+                    && one_ip.is_ipv4() == other_ip.is_ipv4()
+                    && (wide || one_ip == other_ip)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { addr, .. } => addr.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{path}"),
+        }
+    }
+}
+
+impl Harmless for Bind {
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { .. } => fmt::Display::fmt(self, f),
+            Self::Unix(path) => write!(f, "unix:{}", Masked::path(path.as_ref())),
+        }
+    }
+}
+
+/// The parts of an address to listen on; it is no peer's, so there is nothing to fold.
+#[allow(clippy::disallowed_methods)]
+fn ip(addr: &SocketAddr) -> IpAddr {
+    addr.ip()
+}
+
+/// `host:port`, `[v6]:port` or `unix:/path` for `address`, if the gate takes such a host.
+pub(super) fn address(host: &str, port: u16) -> Option<String> {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    if port == 0 {
+        return None;
+    }
+    match bare.parse::<IpAddr>() {
+        Ok(IpAddr::V6(ip)) => Some(format!("[{ip}]:{port}")),
+        Ok(IpAddr::V4(ip)) => Some(format!("{ip}:{port}")),
+        Err(_) if is_name(host) => Some(format!("{host}:{port}")),
+        Err(_) => None,
+    }
+}
+
+/// A path for a socket file.
+pub(super) fn socket_path(path: &str) -> Option<String> {
+    /// `sun_path` of Linux without its closing NUL.
+    const LONGEST: usize = 107;
+    let sane = path.starts_with('/') && !path.ends_with('/') && path.len() <= LONGEST;
+    (sane && !path.chars().any(char::is_control)).then(|| path.to_owned())
+}
+
+/// Digits only, from 1.
+pub(super) fn port(text: &str) -> Option<u16> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|port| digits && *port != 0)
+}
+
+/// A DNS name (RFC 1035, 2.3.4) whose last part is no number.
+fn is_name(text: &str) -> bool {
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    };
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let numeric = name.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
+    !name.is_empty() && name.len() <= 253 && !numeric && name.split('.').all(label)
+}

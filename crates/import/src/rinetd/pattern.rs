@@ -1,0 +1,183 @@
+//! `192.168.?.*`: rinetd compares the text of an address, `?` with any one character, `*` with any number of them.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::rc::Rc;
+
+use crate::sources::{Net, Sources};
+
+/// More ranges from one pattern make a list that nobody can read; what it admits is in doubt then.
+const MOST_RANGES: usize = 4096;
+/// The longest text of an address, `::ffff:` before it, leaves room; a set of places is one `u128`.
+const LONGEST: usize = 100;
+
+/// One pattern.
+#[derive(Clone, Debug)]
+pub(super) struct Pattern(String);
+
+impl Pattern {
+    pub(super) fn new(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    /// As it is written.
+    pub(super) fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// Whom it matches. `mapped`: on a socket for both families IPv4 peers read `::ffff:a.b.c.d`.
+    pub(super) fn matches(&self, mapped: bool) -> Matches {
+        if !self.0.is_empty() && self.0.bytes().all(|byte| byte == b'*') {
+            return Matches::exactly(Sources::all());
+        }
+        let known = self.0.bytes().all(|byte| byte.is_ascii_hexdigit() || b".:?*".contains(&byte));
+        if !known || self.0.len() > LONGEST {
+            return Matches::doubtful(Sources::all(), "not a pattern of addresses");
+        }
+        let mut search = Search { pattern: self.0.to_ascii_lowercase().into_bytes(), seen: HashMap::new() };
+        let start = search.feed(search.start(), if mapped { b"::ffff:" } else { b"" });
+        let [all_v4, all_v6, _] = Net::all().map(Sources::from);
+        let v4 = match search.octets(0, start) {
+            Some(ranges) => Matches::exactly(Sources::from_v4_ranges(ranges.iter().copied())),
+            None => Matches::doubtful(all_v4, "it stands for too many networks to be listed"),
+        };
+        v4.or(match self.v6() {
+            Ok(v6) => Matches::exactly(v6),
+            Err(why) => Matches::doubtful(all_v6, why),
+        })
+    }
+
+    /// What prefixes can say: whole texts, and whole groups before one `*`.
+    fn v6(&self) -> Result<Sources, &'static str> {
+        if let Ok(ip) = self.0.parse::<Ipv6Addr>() {
+            // Compared as text: another spelling of an address never matches, nor does a mapped one reach the list.
+            let as_shown = ip.to_string() == self.0 && ip.to_ipv4_mapped().is_none();
+            return Ok(if as_shown { Sources::from(Net::host(IpAddr::V6(ip))) } else { Sources::default() });
+        }
+        // A text with a dot begins with `::` where it is IPv6's.
+        let head = self.0.split('*').next().unwrap_or_default();
+        if head.contains('.') && !head.starts_with([':', '?']) {
+            return Ok(Sources::default());
+        }
+        let groups = self.0.strip_suffix(":*");
+        let groups = groups.ok_or("which IPv6 texts it matches cannot be said in prefixes")?;
+        let mut bits = 0_u128;
+        let groups: Vec<&str> = groups.split(':').collect();
+        for group in &groups {
+            let value = u16::from_str_radix(group, 16).ok().filter(|value| *value != 0);
+            let value = value.filter(|value| format!("{value:x}") == *group);
+            let value = value.ok_or("which IPv6 texts it matches depends on how they are shortened")?;
+            bits = bits << 16 | u128::from(value);
+        }
+        let len = u8::try_from(groups.len() * 16).ok().filter(|len| *len < 128);
+        let len = len.ok_or("not a pattern of addresses")?;
+        let net = Net::new(Ipv6Addr::from_bits(bits << (128 - len)).into(), len);
+        Ok(net.map(Sources::from).unwrap_or_default())
+    }
+}
+
+/// Whom a pattern matches for certain, whom it may match, and what the difference comes from.
+#[derive(Clone, Debug)]
+pub(super) struct Matches {
+    pub(super) must: Sources,
+    pub(super) may: Sources,
+    pub(super) why: Option<&'static str>,
+}
+
+impl Matches {
+    fn exactly(sources: Sources) -> Self {
+        Self { must: sources.clone(), may: sources, why: None }
+    }
+
+    fn doubtful(may: Sources, why: &'static str) -> Self {
+        Self { must: Sources::default(), may, why: Some(why) }
+    }
+
+    fn or(self, other: Self) -> Self {
+        Self { must: self.must.or(&other.must), may: self.may.or(&other.may), why: self.why.or(other.why) }
+    }
+}
+
+/// Follows all places in the pattern at once, octet by octet.
+struct Search {
+    pattern: Vec<u8>,
+    /// By octet and places, so that no part is searched twice.
+    seen: HashMap<(u32, u128), Parts>,
+}
+
+/// First and last of each run of addresses' lower parts.
+type Parts = Rc<Vec<(u32, u32)>>;
+
+impl Search {
+    fn start(&self) -> u128 {
+        self.skip_stars(1)
+    }
+
+    /// The addresses' lower parts that match from these places on; `None` when there are too many.
+    fn octets(&mut self, octet: u32, places: u128) -> Option<Parts> {
+        if let Some(known) = self.seen.get(&(octet, places)) {
+            return Some(Rc::clone(known));
+        }
+        let width = 8 * (3 - octet);
+        let mut ranges: Vec<(u32, u32)> = Vec::new();
+        for value in 0..=255_u32 {
+            let mut next = self.feed(places, value.to_string().as_bytes());
+            let base = value << width;
+            if octet == 3 {
+                if next >> self.pattern.len() & 1 == 1 {
+                    push(&mut ranges, (base, base));
+                }
+                continue;
+            }
+            next = self.feed(next, b".");
+            if next == 0 {
+                continue;
+            }
+            for (first, last) in self.octets(octet + 1, next)?.iter() {
+                push(&mut ranges, (base + first, base + last));
+            }
+            if ranges.len() > MOST_RANGES {
+                return None;
+            }
+        }
+        let ranges = Rc::new(ranges);
+        self.seen.insert((octet, places), Rc::clone(&ranges));
+        Some(ranges)
+    }
+
+    fn feed(&self, places: u128, text: &[u8]) -> u128 {
+        text.iter().fold(places, |places, byte| self.step(places, *byte))
+    }
+
+    fn step(&self, places: u128, byte: u8) -> u128 {
+        let mut next = 0;
+        for (at, wanted) in self.pattern.iter().enumerate() {
+            if places >> at & 1 == 0 {
+                continue;
+            }
+            if *wanted == b'*' {
+                next |= 1 << at;
+            } else if *wanted == b'?' || *wanted == byte {
+                next |= 1 << (at + 1);
+            }
+        }
+        self.skip_stars(next)
+    }
+
+    /// A `*` may match nothing.
+    fn skip_stars(&self, mut places: u128) -> u128 {
+        for (at, wanted) in self.pattern.iter().enumerate() {
+            if *wanted == b'*' && places >> at & 1 == 1 {
+                places |= 1 << (at + 1);
+            }
+        }
+        places
+    }
+}
+
+fn push(ranges: &mut Vec<(u32, u32)>, (first, last): (u32, u32)) {
+    match ranges.last_mut() {
+        Some((_, end)) if end.checked_add(1) == Some(first) => *end = last,
+        _ => ranges.push((first, last)),
+    }
+}

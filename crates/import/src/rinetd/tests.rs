@@ -1,0 +1,157 @@
+use super::pattern::Pattern;
+use crate::tests::{Outcome, imported};
+use crate::{Format, Imported, import_text};
+
+/// As an administrator of two Redis servers would have it.
+const FILE: &str = "\
+# rinetd.conf: two servers
+allow 203.0.113.*
+allow 198.51.100.1?
+deny 203.0.113.66
+
+0.0.0.0 6379 10.0.0.5 6379   # main
+allow 203.0.113.1*
+deny 203.0.113.100
+0.0.0.0 6380 redis-b.internal 6379/tcp [timeout=1200,src=10.0.0.1]
+0.0.0.0 5353/udp 10.0.0.5 53/udp
+allow 10.*
+192.0.2.1 6381 10.0.0.7 6379
+logfile /var/log/rinetd.log
+";
+
+const PROBES: [&str; 9] = [
+    "203.0.113.1",
+    "203.0.113.2",
+    "203.0.113.66",
+    "203.0.113.100",
+    "203.0.113.199",
+    "198.51.100.1",
+    "198.51.100.10",
+    "198.51.100.19",
+    "10.0.0.1",
+];
+
+fn rinetd(text: &str) -> Outcome {
+    imported(Format::Rinetd, text)
+}
+
+#[test]
+fn global_and_own_rules_hold_together() {
+    let imported = rinetd(FILE);
+    assert_eq!(imported.admitted("public-6379", &PROBES), ["203.0.113.1", "203.0.113.199"]);
+    let others =
+        ["203.0.113.1", "203.0.113.2", "203.0.113.100", "203.0.113.199", "198.51.100.10", "198.51.100.19"];
+    assert_eq!(imported.admitted("public-6380", &PROBES), others);
+    assert_eq!(imported.admitted("public-6381", &PROBES), others);
+    assert_eq!(imported.config.upstreams()[1].addresses()[0].to_string(), "redis-b.internal:6379");
+}
+
+#[test]
+fn every_line_that_is_left_out_is_named() {
+    let imported = rinetd(FILE);
+    for note in [
+        "old.conf:9: not carried over: [timeout=1200,src=10.0.0.1]: ",
+        "old.conf:10: not carried over: 0.0.0.0 5353/udp 10.0.0.5 53/udp: Redis speaks TCP",
+        "old.conf:11: not carried over: allow 10.*: it belongs to a forward that is not carried over",
+        "old.conf:13: not carried over: logfile /var/log/rinetd.log: ",
+    ] {
+        imported.says(note);
+    }
+    assert_eq!(imported.notes.lines().count(), 4, "{}", imported.notes);
+}
+
+#[test]
+fn without_rules_nobody_and_with_deny_alone_everybody_else() {
+    let imported = rinetd("127.0.0.1 6379 10.0.0.5 6379\n127.0.0.1 6380 10.0.0.5 6379\ndeny 10.0.0.?\n");
+    assert!(imported.admitted("public-6379", &PROBES).is_empty());
+    imported.says("old.conf:1: not carried over: the clients of");
+    assert_eq!(
+        imported.admitted("public-6380", &["10.0.0.1", "10.0.0.10", "8.8.8.8", "::1"]),
+        ["10.0.0.10", "8.8.8.8"]
+    );
+}
+
+/// What its manual says, not what rinetd 0.73 makes of it.
+#[test]
+fn the_line_that_rinetd_skips_is_named() {
+    let imported = rinetd(
+        "127.0.0.1 6379 a.b 1\nallow 10.0.0.1\nallow 10.0.0.2\n127.0.0.1 6380 a.b 1\nallow 10.0.0.3\n",
+    );
+    assert_eq!(
+        imported.admitted("public-6379", &["10.0.0.1", "10.0.0.2", "10.0.0.3"]),
+        ["10.0.0.1", "10.0.0.2"]
+    );
+    imported.says("old.conf:2: note: rinetd up to 0.73 skips this line");
+}
+
+/// On such a socket rinetd compares `::ffff:a.b.c.d`.
+#[test]
+fn ipv6() {
+    let imported = rinetd(
+        ":: 6379 10.0.0.5 6379\nallow 10.*\nallow fd00:*\nallow ::1\nallow ::ffff:192.0.2.*\ndeny fd00:1*\n",
+    );
+    let probes = ["10.0.0.1", "192.0.2.1", "::1", "::2", "fd00:2::1", "fd00:1::1"];
+    assert_eq!(imported.admitted("public-6379", &probes), ["192.0.2.1"]);
+    imported.says("old.conf:6: not carried over: deny fd00:1*: which IPv6 texts");
+    let imported = rinetd("::1 6379 10.0.0.5 6379\nallow fd00:*\nallow ::1\nallow 2001:db8:0:0::1\n");
+    assert_eq!(imported.admitted("public-6379", &probes), ["::1", "fd00:2::1", "fd00:1::1"]);
+    imported.says("old.conf:4: not carried over: allow 2001:db8:0:0::1: it matches no address");
+}
+
+#[test]
+fn names_to_listen_on_and_broken_lines() {
+    let Imported { yaml, notes } = import_text(
+        Format::Rinetd,
+        "localhost 6379 10.0.0.5 6379\n0.0.0.0 redis 10.0.0.5 6379\n0.0.0.0 0 10.0.0.5 6379\n0.0.0.0 6379\nallow\n0.0.0.0 6379 010.0.0.5 6379\n",
+        std::path::Path::new("-"),
+    );
+    assert_eq!(yaml, None);
+    assert_eq!(notes.lines().count(), 6, "{notes}");
+}
+
+/// The text of every address of a small world, against the plainest matcher there is.
+#[test]
+fn patterns_match_as_texts_do() {
+    fn matches(text: &[u8], pattern: &[u8]) -> bool {
+        match (text, pattern) {
+            (_, [b'*', rest @ ..]) => (0..=text.len()).any(|at| matches(&text[at..], rest)),
+            ([_, text @ ..], [b'?', rest @ ..]) => matches(text, rest),
+            ([one, text @ ..], [other, rest @ ..]) => one == other && matches(text, rest),
+            ([], []) => true,
+            _ => false,
+        }
+    }
+    let octets = [0_u8, 1, 2, 9, 10, 11, 19, 99, 100, 101, 110, 127, 128, 199, 200, 255];
+    for pattern in [
+        "*",
+        "1*",
+        "*1",
+        "?.?.?.?",
+        "10.*.1",
+        "1?.*",
+        "10.1*1.1*",
+        "*.*.*.*",
+        "1*.2.3.4",
+        "1.2.3",
+        "127.0.0.1",
+        "1**.0.*",
+        "",
+    ] {
+        let found = Pattern::new(pattern).matches(false);
+        for a in octets {
+            for b in [0, 1, 10, 100, 255] {
+                for (c, d) in [(0, 1), (1, 10), (100, 4), (3, 4), (0, 0), (0, 255), (11, 11)] {
+                    let ip = std::net::Ipv4Addr::new(a, b, c, d);
+                    let host = crate::sources::Net::host(ip.into());
+                    let expected = matches(ip.to_string().as_bytes(), pattern.as_bytes());
+                    let sources = crate::sources::Sources::from(host);
+                    assert!(!expected || sources.is_within(&found.may), "{pattern} may match {ip}");
+                    assert!(expected || !sources.meets(&found.must), "{pattern} does not match {ip}");
+                    if found.why.is_none() {
+                        assert_eq!(sources.is_within(&found.must), expected, "{pattern} and {ip}");
+                    }
+                }
+            }
+        }
+    }
+}
