@@ -5,6 +5,7 @@ pub mod app;
 pub mod aside;
 pub mod audit;
 pub mod cli;
+pub mod clock;
 pub mod connection;
 pub mod drain;
 pub mod limits;

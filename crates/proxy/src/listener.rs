@@ -26,13 +26,14 @@ use tokio::time::{Instant, sleep};
 
 use self::headers::{Awaited, Headers};
 use self::state::ListenerState;
+use crate::clock::wall_clock;
 use crate::connection::admit::{Admitted, Client, Refused, admit};
 use crate::connection::identify::{HeaderFault, Identified, read_header};
 use crate::connection::refuse::{Lingering, refuse};
 use crate::metrics::{RefusedReason, WorkerStats};
 use crate::net::socket::{Socket, SocketFile, listen_tcp, listen_unix, set_options};
 use crate::policy::store::Generation;
-use crate::worker::{Order, Shared, wall_clock};
+use crate::worker::{Order, Shared};
 
 /// So many connections are accepted before the workers are woken and others get their turn: in a flood the clients of a
 /// worker that accepts as well wait a quarter of a millisecond, which is what refusing so many takes.

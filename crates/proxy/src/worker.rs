@@ -2,7 +2,6 @@
 //! the command path leaves it.
 
 pub mod clients;
-pub mod clock;
 pub mod served;
 pub mod table;
 
@@ -18,10 +17,10 @@ use tokio::task::spawn_local;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use self::clients::Clients;
-use self::clock::Clock;
 use self::served::{Change, Served};
 use self::table::{Entry, Reckoning, Signal, Table, Verdict};
 use crate::audit::Audit;
+use crate::clock::{Clock, wall_clock};
 use crate::connection::Serving;
 use crate::connection::admit::{Admitted, Revoked, Seat};
 use crate::connection::refuse::Lingering;
@@ -291,10 +290,4 @@ fn share_of_buffers(generation: &Generation) -> usize {
     let config = generation.config();
     let all = usize::try_from(config.limits().buffers()).unwrap_or(usize::MAX);
     all / generation.workers().max(1)
-}
-
-/// Wall-clock time, for entries with an `until`.
-pub fn wall_clock() -> UnixSeconds {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    UnixSeconds(since.ok().and_then(|since| i64::try_from(since.as_secs()).ok()).unwrap_or(i64::MAX))
 }

@@ -15,13 +15,13 @@ use tokio::sync::oneshot;
 
 use super::AdminState;
 use crate::aside::aside;
+use crate::clock::wall_clock;
 use crate::log::Timestamp;
 use crate::metrics::ReloadResult;
 use crate::policy::explain::{self, Answer, Question, Source, json_rule, moment};
 use crate::policy::reload::Request;
 use crate::policy::report::{Report, Trigger};
 use crate::upstream::health::State;
-use crate::worker::wall_clock;
 
 /// So many entries of a group are shown at a time, unless less is asked for; the next ones with `offset`.
 const MAX_SHOWN: usize = 1000;

@@ -11,10 +11,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
 use crate::aside::aside;
+use crate::clock::wall_clock;
 use crate::log::Timestamp;
 use crate::metrics::CONTENT_TYPE;
 use crate::upstream::health::State;
-use crate::worker::wall_clock;
 
 use super::{AdminState, api, entries};
 

@@ -6,9 +6,10 @@ use portcullis_session::Plan;
 use portcullis_session::observe::Attempt;
 use serde::Serialize;
 
+use crate::clock::wall_clock;
+use crate::worker::Worker;
 use crate::worker::served::Route;
 use crate::worker::table::Entry;
-use crate::worker::{Worker, wall_clock};
 
 /// Judges one attempt of the client behind `entry`, which is led to `route`.
 pub fn authenticate(

@@ -31,13 +31,14 @@ use super::admit::Client;
 use super::login::authenticate;
 use super::secure::Secured;
 use crate::audit::Totals;
+use crate::clock::wall_clock;
 use crate::metrics::{ClosedReason, Direction, UpstreamState};
 use crate::net::pipe::Pipe;
 use crate::net::stream::Stream;
 use crate::upstream::connect::{ConnectError, connect};
+use crate::worker::Worker;
 use crate::worker::served::{Route, Served};
 use crate::worker::table::{Entry, Signal, Undecided};
-use crate::worker::{Worker, wall_clock};
 
 /// Reads of one turn, both directions together: 128 KiB. A client that pipelines without end takes a fraction of a
 /// millisecond at a time, and others on the worker get theirs in between. Tokio's own budget allows five times as much.

@@ -88,7 +88,7 @@ impl Generation {
             workers,
             config,
         };
-        generation.tell_metrics(crate::worker::wall_clock());
+        generation.tell_metrics(crate::clock::wall_clock());
         generation
     }
 

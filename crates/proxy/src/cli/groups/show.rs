@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use super::table::aligned;
 use super::{Common, fail, json_entry, print};
 use crate::cli::BAD_USAGE;
+use crate::clock::wall_clock;
 use crate::policy::explain::moment;
-use crate::worker::wall_clock;
 
 /// Names all groups.
 #[derive(clap::Args, Clone, Debug)]

@@ -14,7 +14,7 @@ use super::status::{ListenerStatus, Source, fetch};
 use super::{Common, fail, print, warn};
 use crate::cli::check::report;
 use crate::cli::{BAD_CONFIG, BAD_USAGE};
-use crate::worker::wall_clock;
+use crate::clock::wall_clock;
 
 /// What happened longer ago says little about who comes now.
 const SPAN: i64 = 24 * 3600;

@@ -9,9 +9,9 @@ use portcullis_session::subscriptions::Subscriptions;
 use portcullis_session::{Findings, Link, Listed, Peer, Verb};
 
 use super::{Relay, Upstream};
+use crate::clock::Clock;
 use crate::net::stream::Stream;
 use crate::worker::clients::{self, Login, Question};
-use crate::worker::clock::Clock;
 use crate::worker::table::Entry;
 
 /// A question about other clients that is under way.

@@ -1,7 +1,7 @@
 use portcullis_config::{LoadOptions, load};
 
 use super::*;
-use crate::worker::wall_clock;
+use crate::clock::wall_clock;
 
 const GATE: &str = "\
 listeners:

@@ -1,9 +1,16 @@
-//! A worker's time: precise where a batch is read, coarse elsewhere.
+//! The time: of day for entries that expire, and a worker's own, precise where a batch is read and coarse elsewhere.
 
 use std::cell::Cell;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use portcullis_acl::UnixSeconds;
 use portcullis_session::Tick;
+
+/// Returns the time of day, for entries with an `until`.
+pub fn wall_clock() -> UnixSeconds {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    UnixSeconds(since.ok().and_then(|since| i64::try_from(since.as_secs()).ok()).unwrap_or(i64::MAX))
+}
 
 /// Time since the worker began.
 #[derive(Debug)]
