@@ -16,14 +16,14 @@ use tokio::task::spawn_local;
 
 use crate::admin::{self, AdminState};
 use crate::audit::{Audit, AuditError};
-use crate::connection::admit::Seat;
 use crate::drain::{self, Signals, Told};
+use crate::generation::seats::Seat;
+use crate::generation::store::{Generation, Store};
 use crate::limits::raise_open_files;
 use crate::listener::{self, Bound, Desk, GateOrder};
 use crate::metrics::{LineCounter, Metrics, ReloadResult};
 use crate::policy::reload::{Reach, Reloader, Request};
 use crate::policy::report::Trigger;
-use crate::policy::store::{Generation, Store};
 use crate::policy::watch::Watch;
 use crate::upstream::health::{Health, Probes};
 use crate::worker::clients::Clients;

@@ -22,7 +22,7 @@ use portcullis_config::tls::TlsFault;
 use self::admit::Admitted;
 use self::relay::{Relay, Relaying};
 use self::secure::{Insecure, Secured, secure};
-use crate::listener::state::ListenerState;
+use crate::generation::listener::ListenerState;
 use crate::log::Escaped;
 use crate::metrics::{ClosedReason, RefusedReason, WorkerStats};
 use crate::tls::Unshaken;

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod clock;
 pub mod connection;
 pub mod drain;
+pub mod generation;
 pub mod limits;
 pub mod listener;
 pub mod log;

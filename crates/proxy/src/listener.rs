@@ -1,10 +1,6 @@
 //! The public side: one thread that accepts, judges, and hands what it admits to the workers.
 
-pub mod denials;
 mod headers;
-pub mod shadow;
-pub mod sources;
-pub mod state;
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
@@ -25,14 +21,14 @@ use tokio::task::{AbortHandle, JoinSet, spawn_local, yield_now};
 use tokio::time::{Instant, sleep};
 
 use self::headers::{Awaited, Headers};
-use self::state::ListenerState;
 use crate::clock::wall_clock;
 use crate::connection::admit::{Admitted, Client, Refused, admit};
 use crate::connection::identify::{HeaderFault, Identified, read_header};
 use crate::connection::refuse::{Lingering, refuse};
+use crate::generation::listener::ListenerState;
+use crate::generation::store::Generation;
 use crate::metrics::{RefusedReason, WorkerStats};
 use crate::net::socket::{Socket, SocketFile, listen_tcp, listen_unix, set_options};
-use crate::policy::store::Generation;
 use crate::worker::{Order, Shared};
 
 /// So many connections are accepted before the workers are woken and others get their turn: in a flood the clients of a

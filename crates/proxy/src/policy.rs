@@ -1,8 +1,5 @@
-//! The config in force, and how another one takes its place.
+//! How another configuration takes the place of the one in force.
 
-pub mod explain;
-pub mod logins;
 pub mod reload;
 pub mod report;
-pub mod store;
 pub mod watch;

@@ -22,11 +22,12 @@ use self::table::{Entry, Reckoning, Signal, Table, Verdict};
 use crate::audit::Audit;
 use crate::clock::{Clock, wall_clock};
 use crate::connection::Serving;
-use crate::connection::admit::{Admitted, Revoked, Seat};
+use crate::connection::admit::{Admitted, Revoked};
 use crate::connection::refuse::Lingering;
+use crate::generation::seats::Seat;
+use crate::generation::store::{Generation, Store};
 use crate::metrics::{ClosedReason, ListenerCounts, Metrics, WorkerStats};
 use crate::net::buffer::Pool;
-use crate::policy::store::{Generation, Store};
 use crate::upstream::shared::{Guests, Pools};
 
 /// How often deadlines are looked at. Timeouts are seconds long: they may be late by this much.

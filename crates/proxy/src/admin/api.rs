@@ -16,9 +16,9 @@ use tokio::sync::oneshot;
 use super::AdminState;
 use crate::aside::aside;
 use crate::clock::wall_clock;
+use crate::generation::explain::{self, Answer, Question, Source, json_rule, moment};
 use crate::log::Timestamp;
 use crate::metrics::ReloadResult;
-use crate::policy::explain::{self, Answer, Question, Source, json_rule, moment};
 use crate::policy::reload::Request;
 use crate::policy::report::{Report, Trigger};
 use crate::upstream::health::State;
@@ -58,7 +58,7 @@ pub(super) async fn status(Shared(state): Shared<Arc<AdminState>>) -> Response {
 }
 
 /// Null where there are no shadow lists and nothing is left from when there were.
-fn shadow(listener: &crate::listener::state::ListenerState, has_one: bool) -> Value {
+fn shadow(listener: &crate::generation::listener::ListenerState, has_one: bool) -> Value {
     let denied = listener.series().shadow_denied_total();
     if !has_one && denied == 0 {
         return Value::Null;

@@ -10,8 +10,8 @@ use portcullis_config::{Config, LoadOptions, Severity, load};
 use super::check::report;
 use super::{BAD_CONFIG, BAD_USAGE, config_path, say};
 use crate::clock::wall_clock;
-use crate::policy::explain::{Answer, Question, Source, as_json, as_text, listeners};
-use crate::policy::logins::Logins;
+use crate::generation::explain::{Answer, Question, Source, as_json, as_text, listeners};
+use crate::generation::logins::Logins;
 
 /// Says whether a source may connect, and which group, entry and line decide, or which absence.
 #[derive(clap::Args, Clone, Debug)]

@@ -105,7 +105,7 @@ fn json_entry(written: &Written) -> Value {
         "group": written.group,
         "note": written.note,
         "owner": written.owner,
-        "until": written.until.map(crate::policy::explain::moment),
+        "until": written.until.map(crate::generation::explain::moment),
         "file": written.file,
         "line": written.line,
     })

@@ -1,16 +1,16 @@
 //! Whether the source may come in. Nothing it sent was read yet.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use portcullis_acl::{ClientAddr, Decision, Permit, RuleId, UnixSeconds};
 
 use super::identify::Identified;
-use crate::listener::sources::SourcePlace;
-use crate::listener::state::ListenerState;
+use crate::generation::listener::ListenerState;
+use crate::generation::seats::Seat;
+use crate::generation::sources::SourcePlace;
+use crate::generation::store::Generation;
 use crate::metrics::RefusedReason;
 use crate::net::socket::Socket;
-use crate::policy::store::Generation;
 
 /// A connection that the policy admits, with its place among the clients.
 #[derive(Debug)]
@@ -154,41 +154,6 @@ pub fn admit(
         Decision::Deny(denial) => (denial.reason().into(), denial.rule()),
     };
     Err(Box::new(Refused { socket, from, listener, reason, rule }))
-}
-
-/// How many clients there are, and how many there may be.
-#[derive(Debug)]
-pub struct Seat {
-    taken: AtomicU64,
-    limit: AtomicU64,
-}
-
-impl Seat {
-    /// For so many.
-    pub const fn new(limit: u64) -> Self {
-        Self { taken: AtomicU64::new(0), limit: AtomicU64::new(limit) }
-    }
-
-    /// For so many from now on. Who is there stays.
-    pub fn set_limit(&self, limit: u64) {
-        self.limit.store(limit, Ordering::Relaxed);
-    }
-
-    /// How many there are.
-    pub fn taken(&self) -> u64 {
-        self.taken.load(Ordering::Relaxed)
-    }
-
-    fn take(&self) -> bool {
-        let limit = self.limit.load(Ordering::Relaxed);
-        self.taken
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| (taken < limit).then_some(taken + 1))
-            .is_ok()
-    }
-
-    fn free(&self) {
-        self.taken.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// One client's place, in the process and at its listener; given back when dropped.

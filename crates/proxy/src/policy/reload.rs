@@ -13,10 +13,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::report::{Changes, GroupReport, Report, Trigger};
-use super::store::Generation;
 use crate::admin::AdminState;
 use crate::aside::aside;
 use crate::audit::Output;
+use crate::generation::store::Generation;
 use crate::listener::{Bound, GateOrder};
 use crate::upstream::health::Probes;
 use crate::worker::{Order, Shared};

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use portcullis_config::{Auth, Tcp, Upstream};
 
 use crate::connection::relay::Pace;
-use crate::listener::denials::Denials;
+use crate::generation::denials::Denials;
+use crate::generation::logins::Logins;
+use crate::generation::store::Generation;
 use crate::metrics::{ListenerCounts, UpstreamCounts};
-use crate::policy::logins::Logins;
-use crate::policy::store::Generation;
 
 /// One listener.
 #[derive(Debug)]

@@ -14,8 +14,8 @@ use tokio::sync::oneshot;
 use super::clients::Reach;
 use super::served::Served;
 use crate::connection::relay::Relay;
+use crate::generation::store::Generation;
 use crate::metrics::ClosedReason;
-use crate::policy::store::Generation;
 
 /// The sessions of one worker.
 #[derive(Debug, Default)]

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{Common, fail, json_entry, print, warn};
 use crate::cli::check::report;
 use crate::cli::{BAD_CONFIG, BAD_USAGE};
-use crate::policy::explain::moment;
+use crate::generation::explain::moment;
 
 /// Edits of one file at a time wait for each other only while it is replaced: who was too late plans anew, this often.
 const ATTEMPTS: usize = 20;

@@ -13,7 +13,7 @@ use super::table::aligned;
 use super::{Common, fail, json_entry, print};
 use crate::cli::BAD_USAGE;
 use crate::clock::wall_clock;
-use crate::policy::explain::moment;
+use crate::generation::explain::moment;
 
 /// Names all groups.
 #[derive(clap::Args, Clone, Debug)]

@@ -3,8 +3,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Wake;
 
 use super::*;
+use crate::generation::store::Generation;
 use crate::metrics::Metrics;
-use crate::policy::store::Generation;
 
 /// Counts how often it was woken.
 #[derive(Default)]

@@ -7,8 +7,8 @@ use portcullis_acl::{Policy, UnixSeconds};
 use portcullis_config::Config;
 
 use super::logins::Logins;
-use crate::connection::admit::Seat;
-use crate::listener::state::ListenerState;
+use crate::generation::listener::ListenerState;
+use crate::generation::seats::Seat;
 use crate::metrics::{Metrics, Names, Series};
 
 /// Where the generation in force is read, by any thread.

@@ -8,7 +8,7 @@ use portcullis_resp::{inline, reply, scan};
 use serde_json::{Value, json};
 
 use super::{Source, json_rule};
-use crate::policy::logins::Logins;
+use crate::generation::logins::Logins;
 
 /// What is asked besides where a client comes from.
 #[derive(Clone, Debug, Default)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::denials::Denials;
 use super::shadow::Shadow;
 use super::sources::SourceTable;
-use crate::connection::admit::Seat;
+use crate::generation::seats::Seat;
 use crate::log::Seldom;
 use crate::metrics::ListenerSeries;
 
