@@ -1,11 +1,9 @@
-//! The path of one connection, in order: identify, admit, secure, relay; or refuse.
+//! The path of an admitted connection: secure, then relay.
 //!
-//! Each step consumes what the step before it made, and those have private fields: a step cannot be skipped.
+//! Before it, [`crate::admission`] identifies and admits the client. Each step consumes what the step before it made, and
+//! those have private fields: a step cannot be skipped.
 
-pub mod admit;
-pub mod identify;
 pub mod login;
-pub mod refuse;
 pub mod relay;
 pub mod secure;
 
@@ -19,9 +17,9 @@ use portcullis_acl::ClientAddr;
 use portcullis_config::Listener;
 use portcullis_config::tls::TlsFault;
 
-use self::admit::Admitted;
 use self::relay::{Relay, Relaying};
 use self::secure::{Insecure, Secured, secure};
+use crate::admission::admit::Admitted;
 use crate::generation::listener::ListenerState;
 use crate::log::Escaped;
 use crate::metrics::{ClosedReason, RefusedReason, WorkerStats};

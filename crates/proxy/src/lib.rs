@@ -1,6 +1,7 @@
 //! The gate as a library: the binary is a thin shell around it, so tests and benches start the same program.
 
 pub mod admin;
+pub mod admission;
 pub mod app;
 pub mod aside;
 pub mod audit;

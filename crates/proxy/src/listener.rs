@@ -21,10 +21,10 @@ use tokio::task::{AbortHandle, JoinSet, spawn_local, yield_now};
 use tokio::time::{Instant, sleep};
 
 use self::headers::{Awaited, Headers};
+use crate::admission::admit::{Admitted, Client, Refused, admit};
+use crate::admission::identify::{HeaderFault, Identified, read_header};
+use crate::admission::refuse::{Lingering, refuse};
 use crate::clock::wall_clock;
-use crate::connection::admit::{Admitted, Client, Refused, admit};
-use crate::connection::identify::{HeaderFault, Identified, read_header};
-use crate::connection::refuse::{Lingering, refuse};
 use crate::generation::listener::ListenerState;
 use crate::generation::store::Generation;
 use crate::metrics::{RefusedReason, WorkerStats};

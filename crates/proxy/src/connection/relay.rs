@@ -27,9 +27,9 @@ use self::deadlines::{FrameClock, LoginClock};
 use self::peer::{Asking, Known};
 use self::presence::Presence;
 use self::sharing::Sharing;
-use super::admit::Client;
 use super::login::authenticate;
 use super::secure::Secured;
+use crate::admission::admit::{Client, Parts};
 use crate::audit::Totals;
 use crate::clock::wall_clock;
 use crate::metrics::{ClosedReason, Direction, UpstreamState};
@@ -87,9 +87,9 @@ impl Drop for Seated {
 /// What holds for a client at first: as the user whom its certificate names, where that is one and may come from there.
 fn plan_of(worker: &Worker, client: &Client, named: Option<&str>) -> Option<Arc<Plan>> {
     let generation = worker.generation();
-    let logins = generation.logins().get(client.listener)?;
+    let logins = generation.logins().get(client.listener())?;
     let is_admitted =
-        |user: &&str| logins.admits(Some(user), generation.policy(), &client.from, wall_clock()).is_ok();
+        |user: &&str| logins.admits(Some(user), generation.policy(), &client.from(), wall_clock()).is_ok();
     let user = named.filter(is_admitted);
     user.and_then(|user| logins.plan(Some(user))).or_else(|| logins.plan(None)).map(Arc::clone)
 }
@@ -188,7 +188,7 @@ impl Relay {
                 return None;
             }
         };
-        let served = worker.served(client.listener)?;
+        let served = worker.served(client.listener())?;
         let plan = plan_of(&worker, &client, peer.as_deref().filter(|_| is_user))
             .unwrap_or_else(|| Arc::clone(served.route().logins.nobody()));
         if !plan.is_shared() {
@@ -210,7 +210,7 @@ impl Relay {
         plan: Arc<Plan>,
         shared: Option<SessionKey>,
     ) -> Rc<RefCell<Self>> {
-        let Client { from, sender, permit, generation, place, .. } = client;
+        let Parts { from, sender, permit, generation, place } = client.into_parts();
         let now = worker.clock.now();
         let route = served.route();
         let entry = Rc::new(Entry::new(id, from, served, permit, generation, now).sent_by(sender));

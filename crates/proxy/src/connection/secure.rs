@@ -6,7 +6,7 @@ use std::time::Duration;
 use portcullis_acl::rate::Source;
 use portcullis_config::tls::ServerTls;
 
-use super::admit::{Admitted, Client};
+use crate::admission::admit::{Admitted, Client};
 use crate::net::stream::Stream;
 use crate::tls::{self, Unshaken};
 
@@ -47,7 +47,7 @@ pub async fn secure(
     tls: Option<&ServerTls>,
     within: Duration,
 ) -> Result<Secured, Insecure> {
-    let Admitted { socket, client } = admitted;
+    let (socket, client) = admitted.into_parts();
     let plain = Stream::register(socket).map_err(Insecure::Socket)?;
     let Some(tls) = tls else { return Ok(Secured { stream: plain, client, peer: None, is_user: false }) };
     // Behind a load balancer: the client that the PROXY header names.

@@ -3,8 +3,8 @@
 use std::rc::Rc;
 use std::time::Instant;
 
+use crate::admission::admit::Place;
 use crate::audit::{Subject, Totals};
-use crate::connection::admit::Place;
 use crate::metrics::ClosedReason;
 use crate::worker::Worker;
 use crate::worker::table::{Entry, Signal};

@@ -15,19 +15,19 @@ use crate::net::socket::Socket;
 /// A connection that the policy admits, with its place among the clients.
 #[derive(Debug)]
 pub struct Admitted {
-    pub(super) socket: Socket,
-    pub(super) client: Client,
+    socket: Socket,
+    client: Client,
 }
 
 /// Who an admitted connection is, and by which config.
 #[derive(Debug)]
 pub struct Client {
-    pub(super) from: ClientAddr,
-    pub(super) sender: Option<Box<ClientAddr>>,
-    pub(super) generation: Arc<Generation>,
-    pub(super) listener: usize,
-    pub(super) permit: Permit,
-    pub(super) place: Place,
+    from: ClientAddr,
+    sender: Option<Box<ClientAddr>>,
+    generation: Arc<Generation>,
+    listener: usize,
+    permit: Permit,
+    place: Place,
 }
 
 impl Admitted {
@@ -35,6 +35,26 @@ impl Admitted {
     pub const fn client(&self) -> &Client {
         &self.client
     }
+
+    /// The socket, and the client to whom it belongs.
+    pub fn into_parts(self) -> (Socket, Client) {
+        (self.socket, self.client)
+    }
+}
+
+/// The parts of a client that its session keeps.
+#[derive(Debug)]
+pub struct Parts {
+    /// Where it comes from.
+    pub from: ClientAddr,
+    /// The sender of its PROXY header, if it came with one.
+    pub sender: Option<Box<ClientAddr>>,
+    /// The config that admitted it.
+    pub generation: Arc<Generation>,
+    /// What admitted it.
+    pub permit: Permit,
+    /// Its place among the clients.
+    pub place: Place,
 }
 
 impl Client {
@@ -56,6 +76,12 @@ impl Client {
     /// What admitted it.
     pub const fn permit(&self) -> &Permit {
         &self.permit
+    }
+
+    /// What its session keeps.
+    pub fn into_parts(self) -> Parts {
+        let Self { from, sender, generation, permit, place, .. } = self;
+        Parts { from, sender, generation, permit, place }
     }
 
     /// Judges it again by `generation`, where that is not the one that admitted it.
