@@ -28,7 +28,7 @@ use portcullis_config::Admin;
 use secrecy::ExposeSecret;
 use tokio::sync::{Mutex, mpsc};
 
-use crate::policy::reload::Request;
+use crate::control::reload::Request;
 use crate::upstream::health::Health;
 use crate::worker::Shared;
 

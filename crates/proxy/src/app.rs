@@ -16,15 +16,16 @@ use tokio::task::spawn_local;
 
 use crate::admin::{self, AdminState};
 use crate::audit::{Audit, AuditError};
+use crate::control::reload::{Reach, Reloader, Request};
+use crate::control::report::Trigger;
+use crate::control::watch::Watch;
 use crate::drain::{self, Signals, Told};
 use crate::generation::seats::Seat;
 use crate::generation::store::{Generation, Store};
 use crate::limits::raise_open_files;
 use crate::listener::{self, Bound, Desk, GateOrder};
 use crate::metrics::{LineCounter, Metrics, ReloadResult};
-use crate::policy::reload::{Reach, Reloader, Request};
-use crate::policy::report::Trigger;
-use crate::policy::watch::Watch;
+use crate::net::socket::bind_hint;
 use crate::upstream::health::{Health, Probes};
 use crate::worker::clients::Clients;
 use crate::worker::{self, Order, Shared};
@@ -258,18 +259,6 @@ fn serve_admin(
         }
     });
     state
-}
-
-/// What to do about an address that cannot be listened on.
-pub(crate) fn bind_hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "; something listens there already: stop it, or choose another port in 'bind'"
-        }
-        io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
-        io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
-        _ => "",
-    }
 }
 
 /// A worker's thread and how to reach it.

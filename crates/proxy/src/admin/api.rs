@@ -16,11 +16,11 @@ use tokio::sync::oneshot;
 use super::AdminState;
 use crate::aside::aside;
 use crate::clock::wall_clock;
+use crate::control::reload::Request;
+use crate::control::report::{Report, Trigger};
 use crate::generation::explain::{self, Answer, Question, Source, json_rule, moment};
 use crate::log::Timestamp;
 use crate::metrics::ReloadResult;
-use crate::policy::reload::Request;
-use crate::policy::report::{Report, Trigger};
 use crate::upstream::health::State;
 
 /// So many entries of a group are shown at a time, unless less is asked for; the next ones with `offset`.

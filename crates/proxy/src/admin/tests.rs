@@ -9,7 +9,7 @@ use portcullis_config::{Config, LoadOptions, load};
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::policy::report::{Report, Trigger};
+use crate::control::report::{Report, Trigger};
 use crate::upstream::health::Watched;
 
 /// A served endpoint, on a thread of its own as in the gate.

@@ -179,5 +179,17 @@ pub fn set_options(socket: &SockRef<'_>, tcp: &Tcp) -> io::Result<()> {
     socket.set_tcp_user_timeout(tcp.user_timeout())
 }
 
+/// Returns what to do about an address that cannot be listened on, for the end of a message.
+pub(crate) fn bind_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; something listens there already: stop it, or choose another port in 'bind'"
+        }
+        io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
+        io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
+        _ => "",
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -309,7 +309,7 @@ fn share_a_port(one: &Bind, other: &Bind) -> bool {
 
 fn cannot_listen(config: &Config, bind: &Bind, error: &io::Error) -> String {
     let owner = owner(config, bind).map_or("", Listener::name);
-    format!("listener '{owner}': cannot listen on {bind}: {error}{}", crate::app::bind_hint(error))
+    format!("listener '{owner}': cannot listen on {bind}: {error}{}", crate::net::socket::bind_hint(error))
 }
 
 #[cfg(test)]
