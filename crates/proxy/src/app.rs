@@ -16,6 +16,7 @@ use tokio::task::spawn_local;
 
 use crate::admin::{self, AdminState};
 use crate::audit::{Audit, AuditError};
+use crate::connection;
 use crate::control::reload::{Reach, Reloader, Request};
 use crate::control::report::Trigger;
 use crate::control::watch::Watch;
@@ -274,7 +275,7 @@ fn start_workers(shared: &Arc<Shared>, count: usize, ended: &Ended) -> Result<Ve
             let stats = shared.metrics.worker(index);
             let shared = Arc::clone(shared);
             let thread = spawn("a worker", ended.clone(), move |runtime| {
-                runtime.block_on(worker::run(shared, index, queue))
+                runtime.block_on(worker::run(shared, index, queue, connection::serve))
             })?;
             Ok(Running { desk: Desk { orders, stats }, thread })
         })
@@ -294,7 +295,7 @@ fn start_lone_worker(
     let thread = spawn("a worker", ended, move |runtime| {
         runtime.block_on(async {
             // As tasks: the thread itself would have to make a system call to wake the future that it blocks on.
-            let worker = spawn_local(worker::run(Arc::clone(&shared), 0, queue));
+            let worker = spawn_local(worker::run(Arc::clone(&shared), 0, queue, connection::serve));
             spawn_local(async move {
                 let _report = Report { what: ACCEPTING, to: report };
                 listener::run(shared, bound, desks, gate_queue).await;

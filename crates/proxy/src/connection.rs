@@ -16,6 +16,7 @@ use std::time::Instant;
 use portcullis_acl::ClientAddr;
 use portcullis_config::Listener;
 use portcullis_config::tls::TlsFault;
+use tokio::task::spawn_local;
 
 use self::relay::{Relay, Relaying};
 use self::secure::{Insecure, Secured, secure};
@@ -25,6 +26,11 @@ use crate::log::Escaped;
 use crate::metrics::{ClosedReason, RefusedReason, WorkerStats};
 use crate::tls::Unshaken;
 use crate::worker::Worker;
+
+/// Serves an admitted connection to its end, in a task of this thread.
+pub fn serve(worker: Rc<Worker>, id: u64, admitted: Admitted) {
+    spawn_local(Serving::new(worker, id, admitted));
+}
 
 /// Takes an admitted connection to its end. Each client has one: what its steps need is in boxes that go with the step.
 pub struct Serving(Stage);

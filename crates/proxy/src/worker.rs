@@ -2,6 +2,7 @@
 //! the command path leaves it.
 
 pub mod clients;
+pub mod pace;
 pub mod served;
 pub mod table;
 
@@ -23,7 +24,6 @@ use crate::admission::admit::{Admitted, Revoked};
 use crate::admission::refuse::Lingering;
 use crate::audit::Audit;
 use crate::clock::{Clock, wall_clock};
-use crate::connection::Serving;
 use crate::generation::seats::Seat;
 use crate::generation::store::{Generation, Store};
 use crate::metrics::{ClosedReason, ListenerCounts, Metrics, WorkerStats};
@@ -95,8 +95,11 @@ pub struct Worker {
     short_since: Cell<Option<Instant>>,
 }
 
+/// Serves an admitted connection to its end, in tasks of the thread that calls it.
+pub type Serve = fn(Rc<Worker>, u64, Admitted);
+
 /// Runs a worker until it has drained. `index` counts workers from 0.
-pub async fn run(shared: Arc<Shared>, index: usize, mut orders: mpsc::Receiver<Order>) {
+pub async fn run(shared: Arc<Shared>, index: usize, mut orders: mpsc::Receiver<Order>, serve: Serve) {
     let worker = Rc::new(Worker::new(shared, index));
     if let Some(asks) = worker.shared.clients.take(index) {
         spawn_local(clients::answer(Rc::clone(&worker), asks));
@@ -110,7 +113,7 @@ pub async fn run(shared: Arc<Shared>, index: usize, mut orders: mpsc::Receiver<O
                 Some(Order::Serve(admitted)) => {
                     for (id, admitted) in admitted {
                         worker.adopt(admitted.client().generation());
-                        spawn_local(Serving::new(Rc::clone(&worker), id, admitted));
+                        serve(Rc::clone(&worker), id, admitted);
                     }
                     // Sessions that start now stop like those that were there.
                     if stop_at.is_some() {

@@ -22,7 +22,6 @@ use portcullis_session::subscriptions::Subscriptions;
 use portcullis_session::tick::SessionKey;
 use portcullis_session::{Link, Plan, Session, Tick, Verb};
 
-pub use self::deadlines::Pace;
 use self::deadlines::{FrameClock, LoginClock};
 use self::peer::{Asking, Known};
 use self::presence::Presence;
@@ -37,6 +36,7 @@ use crate::net::pipe::Pipe;
 use crate::net::stream::Stream;
 use crate::upstream::connect::{ConnectError, connect};
 use crate::worker::Worker;
+use crate::worker::clients::Listable;
 use crate::worker::served::{Route, Served};
 use crate::worker::table::{Entry, Signal, Undecided};
 
@@ -249,7 +249,8 @@ impl Relay {
             asking: None,
         };
         let relay = Rc::new(RefCell::new(relay));
-        relay.borrow().presence.entry.set_relay(Rc::downgrade(&relay));
+        let listable: Rc<RefCell<dyn Listable>> = Rc::clone(&relay) as _;
+        relay.borrow().presence.entry.set_relay(Rc::downgrade(&listable));
         relay
     }
 

@@ -16,7 +16,6 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::table::Entry;
 use super::{Shared, Worker};
-use crate::connection::relay::Relay;
 use crate::log::Seldom;
 use crate::metrics::ClosedReason;
 
@@ -240,8 +239,14 @@ impl Part {
     }
 }
 
-/// A client as the worker's table reaches it.
-pub type Reach = std::rc::Weak<RefCell<Relay>>;
+/// A session that can be asked about its client.
+pub trait Listable {
+    /// Returns the client, if the question is about it.
+    fn listed(&self, question: &Question) -> Option<Listed>;
+}
+
+/// A session as the worker's table reaches it.
+pub type Reach = std::rc::Weak<RefCell<dyn Listable>>;
 
 #[cfg(test)]
 mod tests;

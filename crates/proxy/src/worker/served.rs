@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use portcullis_config::{Auth, Tcp, Upstream};
 
-use crate::connection::relay::Pace;
+use super::pace::Pace;
 use crate::generation::denials::Denials;
 use crate::generation::logins::Logins;
 use crate::generation::store::Generation;

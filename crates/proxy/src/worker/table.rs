@@ -11,9 +11,8 @@ use portcullis_session::Tick;
 use slab::Slab;
 use tokio::sync::oneshot;
 
-use super::clients::Reach;
+use super::clients::{Listable, Reach};
 use super::served::Served;
-use crate::connection::relay::Relay;
 use crate::generation::store::Generation;
 use crate::metrics::ClosedReason;
 
@@ -187,7 +186,7 @@ impl Entry {
     }
 
     /// Its relay; nothing where it is over.
-    pub fn relay(&self) -> Option<Rc<RefCell<Relay>>> {
+    pub fn relay(&self) -> Option<Rc<RefCell<dyn Listable>>> {
         self.relay.get()?.upgrade().filter(|_| !self.is_cut())
     }
 

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use portcullis_config::{Auth, Config, Listener};
 use portcullis_session::session::{LoginOwed, Unavailable};
 use portcullis_session::{Lease, Tick};
 
 use super::{Ended, Relay, Upstream};
 use crate::metrics::{ClosedReason, Direction};
 use crate::net::stream::Stream;
+use crate::worker::pace::Pace;
 
 /// A command that is still arriving gets its time anew with each of these: `timeouts.frame` bounds stalling, not size.
 const FRAME_PROGRESS: usize = 64 * 1024;
@@ -19,43 +19,6 @@ const PIPELINE_PROGRESS: u32 = 64 * 1024;
 
 /// While the client's bytes are not read its leaving does not show as an end of stream, so it is looked for.
 const PRESENCE_CHECK: Duration = Duration::from_secs(1);
-
-/// The upstream's time to answer a client's own login, where `timeouts.login` is off. Redis from 7.2 on and Valkey 8
-/// never answer one that fails while a message for the client is pending, and no limit would be a wait for ever.
-const CLIENT_LOGIN: Duration = Duration::from_secs(30);
-
-/// What the clients of one listener are given time for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pace {
-    idle: Option<Duration>,
-    frame: Option<Duration>,
-    write: Option<Duration>,
-    login: Option<Duration>,
-    client_login: Duration,
-    response: Option<Duration>,
-    /// Where clients have to log in.
-    enter: Option<Duration>,
-    /// The kernel's own limit, which begins where a client accepts nothing.
-    user_timeout: Option<Duration>,
-}
-
-impl Pace {
-    /// That of `listener` and the upstream it uses.
-    pub fn of(config: &Config, listener: &Listener) -> Self {
-        let upstream = config.upstreams().get(listener.upstream());
-        let timeouts = listener.limits().timeouts();
-        Self {
-            idle: timeouts.idle(),
-            frame: timeouts.frame(),
-            write: timeouts.write(),
-            login: upstream.map(|upstream| upstream.connect_timeout()),
-            client_login: timeouts.login().unwrap_or(CLIENT_LOGIN),
-            response: upstream.and_then(|upstream| upstream.response_timeout()),
-            enter: timeouts.login().filter(|_| listener.auth() == Auth::Users),
-            user_timeout: listener.limits().tcp().user_timeout(),
-        }
-    }
-}
 
 /// Since when the rest of a command is awaited and too little of it comes.
 #[derive(Debug, Default)]

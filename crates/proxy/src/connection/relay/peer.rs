@@ -11,7 +11,7 @@ use portcullis_session::{Findings, Link, Listed, Peer, Verb};
 use super::{Relay, Upstream};
 use crate::clock::Clock;
 use crate::net::stream::Stream;
-use crate::worker::clients::{self, Login, Question};
+use crate::worker::clients::{self, Listable, Login, Question};
 use crate::worker::table::Entry;
 
 /// A question about other clients that is under way.
@@ -66,9 +66,8 @@ impl Peer for Known<'_> {
     }
 }
 
-impl Relay {
-    /// The client, if the question is about it.
-    pub fn listed(&self, question: &Question) -> Option<Listed> {
+impl Listable for Relay {
+    fn listed(&self, question: &Question) -> Option<Listed> {
         let entry = &self.presence.entry;
         let is_in_scope = self.upstream_name() == question.upstream
             && match &question.only {
@@ -94,7 +93,9 @@ impl Relay {
         }
         Some(listed)
     }
+}
 
+impl Relay {
     /// Looks for the answer to what the session asks about other clients. True: it was told.
     pub(super) fn poll_asking(&mut self, waker: &Waker) -> bool {
         if self.asking.is_none() {

@@ -1,0 +1,42 @@
+//! The time that a listener gives its clients for each thing.
+
+use std::time::Duration;
+
+use portcullis_config::{Auth, Config, Listener};
+
+/// The upstream's time to answer a client's own login, where `timeouts.login` is off. Redis from 7.2 on and Valkey 8
+/// never answer one that fails while a message for the client is pending, and no limit would be a wait for ever.
+const CLIENT_LOGIN: Duration = Duration::from_secs(30);
+
+/// What the clients of one listener are given time for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    pub(crate) idle: Option<Duration>,
+    pub(crate) frame: Option<Duration>,
+    pub(crate) write: Option<Duration>,
+    pub(crate) login: Option<Duration>,
+    pub(crate) client_login: Duration,
+    pub(crate) response: Option<Duration>,
+    /// Where clients have to log in.
+    pub(crate) enter: Option<Duration>,
+    /// The kernel's own limit, which begins where a client accepts nothing.
+    pub(crate) user_timeout: Option<Duration>,
+}
+
+impl Pace {
+    /// That of `listener` and the upstream it uses.
+    pub fn of(config: &Config, listener: &Listener) -> Self {
+        let upstream = config.upstreams().get(listener.upstream());
+        let timeouts = listener.limits().timeouts();
+        Self {
+            idle: timeouts.idle(),
+            frame: timeouts.frame(),
+            write: timeouts.write(),
+            login: upstream.map(|upstream| upstream.connect_timeout()),
+            client_login: timeouts.login().unwrap_or(CLIENT_LOGIN),
+            response: upstream.and_then(|upstream| upstream.response_timeout()),
+            enter: timeouts.login().filter(|_| listener.auth() == Auth::Users),
+            user_timeout: listener.limits().tcp().user_timeout(),
+        }
+    }
+}
