@@ -2,4 +2,5 @@
 
 pub mod connect;
 pub mod health;
+pub mod route;
 pub mod shared;

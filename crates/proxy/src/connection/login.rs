@@ -7,8 +7,8 @@ use portcullis_session::observe::Attempt;
 use serde::Serialize;
 
 use crate::clock::wall_clock;
+use crate::upstream::route::Route;
 use crate::worker::Worker;
-use crate::worker::served::Route;
 use crate::worker::table::Entry;
 
 /// Judges one attempt of the client behind `entry`, which is led to `route`.

@@ -35,9 +35,10 @@ use crate::metrics::{ClosedReason, Direction, UpstreamState};
 use crate::net::pipe::Pipe;
 use crate::net::stream::Stream;
 use crate::upstream::connect::{ConnectError, connect};
+use crate::upstream::route::Route;
 use crate::worker::Worker;
 use crate::worker::clients::Listable;
-use crate::worker::served::{Route, Served};
+use crate::worker::served::Served;
 use crate::worker::table::{Entry, Signal, Undecided};
 
 /// Reads of one turn, both directions together: 128 KiB. A client that pipelines without end takes a fraction of a

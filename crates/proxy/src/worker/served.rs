@@ -4,13 +4,13 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use portcullis_config::{Auth, Tcp, Upstream};
+use portcullis_config::Auth;
 
 use super::pace::Pace;
 use crate::generation::denials::Denials;
-use crate::generation::logins::Logins;
 use crate::generation::store::Generation;
-use crate::metrics::{ListenerCounts, UpstreamCounts};
+use crate::metrics::ListenerCounts;
+use crate::upstream::route::Route;
 
 /// One listener.
 #[derive(Debug)]
@@ -26,19 +26,6 @@ pub struct Served {
     /// Whether its clients speak TLS.
     secret: Cell<bool>,
     index: Cell<usize>,
-}
-
-/// Where a listener's clients are led, and as whom. A session that has been led there stays with it.
-#[derive(Debug)]
-pub struct Route {
-    /// Who the clients can be, and what logs the gate in for each.
-    pub logins: Arc<Logins>,
-    /// Where they are led.
-    pub upstream: Arc<Upstream>,
-    /// The options of sockets to it.
-    pub tcp: Tcp,
-    /// Counters of this worker.
-    pub counts: UpstreamCounts,
 }
 
 /// What another config changed for the sessions that are there.
@@ -115,23 +102,5 @@ impl Served {
     /// Its index in the worker's config.
     pub fn index(&self) -> usize {
         self.index.get()
-    }
-}
-
-impl Route {
-    /// Whether connections made for the other may serve for this one: it is the same upstream, reached the same way.
-    pub fn leads_where(&self, other: &Self) -> bool {
-        self.upstream == other.upstream && self.tcp == other.tcp
-    }
-
-    fn of(generation: &Generation, listener: usize, worker: usize) -> Option<Self> {
-        let config = generation.config();
-        let upstream = config.listeners().get(listener)?.upstream();
-        Some(Self {
-            logins: Arc::clone(generation.logins().get(listener)?),
-            upstream: Arc::clone(config.upstreams().get(upstream)?),
-            tcp: config.limits().tcp().clone(),
-            counts: UpstreamCounts::new(Arc::clone(generation.series().upstreams.get(upstream)?), worker),
-        })
     }
 }

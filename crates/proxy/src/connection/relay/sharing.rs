@@ -11,8 +11,8 @@ use portcullis_session::{Fate, Lease, Link, SessionKey, Shape, Tick};
 
 use super::{Count, Ended, Relay, Upstream};
 use crate::metrics::{ClosedReason, Direction, UpstreamState};
+use crate::upstream::route::Route;
 use crate::upstream::shared::{Class, Connection, Guest, HandedOver, Heard, Outcome, Pool};
-use crate::worker::served::Route;
 
 /// Half of what one client may have unanswered on a shared connection: one read. More of it waits in the client's own
 /// socket, so that whoever pipelines without end keeps others waiting for no longer than Redis needs for this much.

@@ -9,8 +9,8 @@ use portcullis_session::{PoolKey, SessionKey, Tick};
 
 use super::connection::Connection;
 use super::guests::Guests;
+use crate::upstream::route::Route;
 use crate::worker::Worker;
-use crate::worker::served::Route;
 
 /// One connection serves all of a class, as long as it takes new commands. Others are opened beside those that are busy with
 /// large replies or wait for a client that does not read; beyond so many of a class, its new commands wait.

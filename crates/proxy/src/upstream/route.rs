@@ -1,0 +1,41 @@
+//! The way from a listener to its upstream.
+
+use std::sync::Arc;
+
+use portcullis_config::{Tcp, Upstream};
+
+use crate::generation::logins::Logins;
+use crate::generation::store::Generation;
+use crate::metrics::UpstreamCounts;
+
+/// Where a listener's clients are led, and as whom. A session that has been led there stays with it.
+#[derive(Debug)]
+pub struct Route {
+    /// Who the clients can be, and what logs the gate in for each.
+    pub logins: Arc<Logins>,
+    /// Where they are led.
+    pub upstream: Arc<Upstream>,
+    /// The options of sockets to it.
+    pub tcp: Tcp,
+    /// Counters of this worker.
+    pub counts: UpstreamCounts,
+}
+
+impl Route {
+    /// Whether connections made for the other may serve for this one: it is the same upstream, reached the same way.
+    pub fn leads_where(&self, other: &Self) -> bool {
+        self.upstream == other.upstream && self.tcp == other.tcp
+    }
+
+    /// The way of the listener with that index, for worker number `worker`. `None`: there is no such listener.
+    pub fn of(generation: &Generation, listener: usize, worker: usize) -> Option<Self> {
+        let config = generation.config();
+        let upstream = config.listeners().get(listener)?.upstream();
+        Some(Self {
+            logins: Arc::clone(generation.logins().get(listener)?),
+            upstream: Arc::clone(config.upstreams().get(upstream)?),
+            tcp: config.limits().tcp().clone(),
+            counts: UpstreamCounts::new(Arc::clone(generation.series().upstreams.get(upstream)?), worker),
+        })
+    }
+}
