@@ -64,7 +64,7 @@ impl Future for Serving {
 }
 
 async fn arrive(worker: Rc<Worker>, id: u64, admitted: Admitted) -> Option<Relaying> {
-    let _arrival = Arrival(Arc::clone(&worker.stats));
+    let _arrival = Arrival(Arc::clone(&worker.resources.stats));
     let secured = make_secure(&worker, id, admitted).await?;
     Relay::begin(worker, id, secured)
 }

@@ -26,9 +26,9 @@ use crate::audit::Audit;
 use crate::clock::{Clock, wall_clock};
 use crate::generation::seats::Seat;
 use crate::generation::store::{Generation, Store};
-use crate::metrics::{ClosedReason, ListenerCounts, Metrics, WorkerStats};
+use crate::metrics::{ClosedReason, ListenerCounts, Metrics};
 use crate::net::buffer::Pool;
-use crate::upstream::shared::{Guests, Pools};
+use crate::upstream::shared::{Guests, Pools, Resources};
 
 /// How often deadlines are looked at. Timeouts are seconds long: they may be late by this much.
 const TICK: Duration = Duration::from_millis(250);
@@ -73,20 +73,14 @@ pub enum Order {
 pub struct Worker {
     /// What all threads share.
     pub shared: Arc<Shared>,
-    /// This worker's counters.
-    pub stats: Arc<WorkerStats>,
-    /// This worker's buffers.
-    pub pool: Pool,
+    /// What its connections have in common.
+    pub resources: Rc<Resources>,
     /// Upstream connections that its clients share.
     pub pools: Pools,
-    /// Those clients.
-    pub guests: Guests,
     /// This worker's sessions.
     pub table: Table,
     /// Connections that wait for their last bytes to arrive.
     pub lingering: Lingering,
-    /// This worker's time.
-    pub clock: Clock,
     index: usize,
     generation: RefCell<Arc<Generation>>,
     /// The number of sessions that this configuration cuts.
@@ -152,13 +146,15 @@ impl Worker {
     fn new(shared: Arc<Shared>, index: usize) -> Self {
         let generation = shared.store.current();
         let worker = Self {
-            stats: shared.metrics.worker(index),
-            pool: Pool::new(share_of_buffers(&generation)),
+            resources: Rc::new(Resources {
+                stats: shared.metrics.worker(index),
+                pool: Pool::new(share_of_buffers(&generation)),
+                guests: Guests::default(),
+                clock: Clock::start(),
+            }),
             pools: Pools::default(),
-            guests: Guests::default(),
             table: Table::default(),
             lingering: Lingering::default(),
-            clock: Clock::start(),
             index,
             generation: RefCell::new(Arc::clone(&generation)),
             reckoning: RefCell::default(),
@@ -198,7 +194,7 @@ impl Worker {
             return;
         }
         self.generation.replace(Arc::clone(generation));
-        self.pool.set_cap(share_of_buffers(generation));
+        self.resources.pool.set_cap(share_of_buffers(generation));
         let changes = self.take_over(generation);
         let now = wall_clock();
         let reckoning = self.table.judge_all(generation, |entry| judge(entry, generation, &changes, now));
@@ -236,7 +232,7 @@ impl Worker {
 
     /// What a coarse clock can do for all sessions at once, so that none needs a timer.
     fn tick(&self) {
-        let now = self.clock.now();
+        let now = self.resources.clock.now();
         self.table.wake_due(now);
         self.pools.tick(now);
         self.table.cut_expired(wall_clock());
@@ -246,16 +242,16 @@ impl Worker {
     /// At the cap of the buffers reading stops. Where that lasts, those go who hold most and move nothing, one for each
     /// that waits.
     fn relieve(&self) {
-        if !self.pool.is_short() {
+        if !self.resources.pool.is_short() {
             return self.short_since.set(None);
         }
         let since = self.short_since.get().unwrap_or_else(Instant::now);
         self.short_since.set(Some(since));
         if since.elapsed() >= STARVED_FOR {
-            let enough = self.pool.waiting().min(CUT_AT_ONCE);
-            self.table.cut_fattest(enough, self.clock.now(), STARVED_FOR);
+            let enough = self.resources.pool.waiting().min(CUT_AT_ONCE);
+            self.table.cut_fattest(enough, self.resources.clock.now(), STARVED_FOR);
         }
-        self.pool.wake_all();
+        self.resources.pool.wake_all();
     }
 }
 

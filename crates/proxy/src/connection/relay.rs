@@ -81,7 +81,7 @@ impl Future for Relaying {
 
 impl Drop for Seated {
     fn drop(&mut self) {
-        self.worker.guests.leave(self.key);
+        self.worker.resources.guests.leave(self.key);
     }
 }
 
@@ -196,9 +196,9 @@ impl Relay {
             let relay = Self::new(worker, id, stream, client, served, plan, None);
             return Some(Relaying::Alone(relay));
         }
-        let key = worker.guests.reserve(id);
+        let key = worker.resources.guests.reserve(id);
         let relay = Self::new(Rc::clone(&worker), id, stream, client, served, plan, Some(key));
-        worker.guests.seat(key, Rc::clone(&relay) as _);
+        worker.resources.guests.seat(key, Rc::clone(&relay) as _);
         Some(Relaying::Sharing(Box::new(Seated { worker, key, relay })))
     }
 
@@ -212,7 +212,7 @@ impl Relay {
         shared: Option<SessionKey>,
     ) -> Rc<RefCell<Self>> {
         let Parts { from, sender, permit, generation, place } = client.into_parts();
-        let now = worker.clock.now();
+        let now = worker.resources.clock.now();
         let route = served.route();
         let entry = Rc::new(Entry::new(id, from, served, permit, generation, now).sent_by(sender));
         let relay = Self {
@@ -325,7 +325,7 @@ impl Relay {
         if !self.presence.entry.set_user(user) {
             return true;
         }
-        self.user_since = self.worker.clock.latest();
+        self.user_since = self.worker.resources.clock.latest();
         let entry = &self.presence.entry;
         let generation = self.worker.generation();
         let logins = generation.logins().get(entry.served.index());
@@ -356,7 +356,7 @@ impl Relay {
                 self.route.counts.connection(UpstreamState::Used, 1);
                 self.upstream = Upstream::Open(stream);
                 self.dry.upstream = false;
-                self.linked_at = self.worker.clock.now();
+                self.linked_at = self.worker.resources.clock.now();
                 self.silent_since = self.linked_at;
                 self.session.linked();
             }
@@ -408,8 +408,8 @@ impl Relay {
 
     /// Nothing more can be done now: memory goes back, and the next deadline is set.
     fn rest(&mut self) {
-        self.up.park(&self.worker.pool);
-        self.down.park(&self.worker.pool);
+        self.up.park(&self.worker.resources.pool);
+        self.down.park(&self.worker.resources.pool);
         let owed = self.session.held() + self.link.held();
         let aside = self.up.aside()
             + self.down.aside()
@@ -438,7 +438,7 @@ impl Relay {
 
     fn account(&mut self, leased: usize, aside: usize) {
         if aside != self.aside {
-            self.worker.pool.count_aside(self.aside, aside);
+            self.worker.resources.pool.count_aside(self.aside, aside);
             self.aside = aside;
         }
         let held = leased + aside;
@@ -448,7 +448,7 @@ impl Relay {
         self.presence.entry.held.set(held);
         let delta =
             i64::try_from(held).unwrap_or(i64::MAX) - i64::try_from(self.accounted).unwrap_or(i64::MAX);
-        self.worker.stats.buffers(delta);
+        self.worker.resources.stats.buffers(delta);
         self.accounted = held;
     }
 
@@ -476,8 +476,8 @@ impl Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         self.hang_up();
-        self.up.release(&self.worker.pool);
-        self.down.release(&self.worker.pool);
+        self.up.release(&self.worker.resources.pool);
+        self.down.release(&self.worker.resources.pool);
         self.account(0, 0);
     }
 }
@@ -499,7 +499,7 @@ impl<'a> Count<'a> {
         link: &'a Link,
     ) -> Self {
         let Presence { entry, totals, since, .. } = presence;
-        let known = Known { entry, client, link, since: *since, clock: &worker.clock };
+        let known = Known { entry, client, link, since: *since, clock: &worker.resources.clock };
         Self { known, worker, route, totals }
     }
 }

@@ -7,7 +7,9 @@
 mod connection;
 mod guests;
 mod pool;
+mod resources;
 
 pub use self::connection::{Connection, HandedOver, Outcome};
 pub use self::guests::{Guest, Guests, Heard};
 pub use self::pool::{Class, Pool, Pools};
+pub use self::resources::Resources;

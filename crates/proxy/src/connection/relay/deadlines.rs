@@ -125,7 +125,7 @@ impl Relay {
     /// There was progress; the time of it may be a tick late.
     fn touch(&mut self) {
         self.piped = 0;
-        let latest = self.worker.clock.latest();
+        let latest = self.worker.resources.clock.latest();
         if latest > self.presence.entry.moved.get() {
             self.presence.entry.moved.set(latest);
         }
@@ -147,10 +147,11 @@ impl Relay {
     pub(super) fn set_deadline(&mut self) {
         match self.session.login_owed() {
             None => self.login.since = None,
-            Some(owed) => self.login.look(owed, self.worker.clock.latest()),
+            Some(owed) => self.login.look(owed, self.worker.resources.clock.latest()),
         }
         let due = self.due().map(|(at, _)| at);
-        let check = self.must_notice_leaving().then(|| self.worker.clock.latest().after(PRESENCE_CHECK));
+        let check =
+            self.must_notice_leaving().then(|| self.worker.resources.clock.latest().after(PRESENCE_CHECK));
         let rest = self.rest_check();
         self.presence.entry.deadline.set(due.into_iter().chain(check).chain(rest).min());
     }
@@ -159,12 +160,12 @@ impl Relay {
     fn rest_check(&self) -> Option<Tick> {
         let pace = self.presence.entry.served.pace();
         let limit = pace.idle.filter(|_| self.sharing.is_some())?;
-        Some(self.worker.clock.latest().after(limit))
+        Some(self.worker.resources.clock.latest().after(limit))
     }
 
     /// What has not happened in time, if anything.
     pub(super) fn expire(&mut self) -> Option<Ended> {
-        let now = self.worker.clock.latest();
+        let now = self.worker.resources.clock.latest();
         if self.presence.entry.deadline.get().is_none_or(|deadline| deadline > now) {
             return None;
         }
@@ -258,7 +259,7 @@ impl Relay {
 
     /// A connection of its own that the client needs no longer.
     fn lease_due(&self) -> Option<(Tick, Due)> {
-        match self.session.lease(self.worker.clock.latest()) {
+        match self.session.lease(self.worker.resources.clock.latest()) {
             Lease::Until(at) => Some((at, Due::Lease)),
             _ => None,
         }

@@ -85,7 +85,7 @@ impl Listable for Relay {
             client: self.client.as_ref(),
             link: &self.link,
             since: self.presence.since,
-            clock: &self.worker.clock,
+            clock: &self.worker.resources.clock,
         };
         let mut listed = self.session.listed(&known, &question.inquiry, question.asker);
         if self.server() != question.server {

@@ -24,7 +24,7 @@ pub(super) struct Presence {
 impl Presence {
     pub(super) fn enter(worker: Rc<Worker>, entry: Rc<Entry>, place: Place) -> Self {
         entry.served.counts.opened();
-        worker.stats.clients(1);
+        worker.resources.stats.clients(1);
         let presence = Self {
             key: worker.table.insert(Rc::clone(&entry)),
             totals: Totals::default(),
@@ -44,7 +44,7 @@ impl Presence {
         }
         self.totals.duration = self.since.elapsed();
         self.entry.served.counts.closed(reason);
-        self.worker.stats.clients(-1);
+        self.worker.resources.stats.clients(-1);
         self.report(|audit, subject| audit.closed(subject, reason, &self.totals));
     }
 

@@ -171,14 +171,14 @@ impl Relay {
             return false;
         }
         let Upstream::Open(upstream) = &mut self.upstream else { return false };
-        match self.down.poll_fill(cx, upstream, self.reply_need, &self.worker.pool) {
+        match self.down.poll_fill(cx, upstream, self.reply_need, &self.worker.resources.pool) {
             Poll::Pending => {
                 self.dry.upstream = true;
                 false
             }
             Poll::Ready(Ok(n @ 1..)) => {
                 self.reads_left = self.reads_left.saturating_sub(1);
-                self.answered_at = self.worker.clock.now();
+                self.answered_at = self.worker.resources.clock.now();
                 self.silent_since = self.answered_at;
                 self.arrived(self.answered_at);
                 self.count_bytes(Direction::FromUpstream, n as u64);

@@ -120,7 +120,7 @@ impl Relay {
                 Step::Need { .. } if self.client_ended => self.session.eof(),
                 Step::Need { at_least } => {
                     if self.session.is_mid_frame() {
-                        self.frame.start(self.worker.clock.latest());
+                        self.frame.start(self.worker.resources.clock.latest());
                     }
                     return Want::Bytes(at_least);
                 }
@@ -182,7 +182,7 @@ impl Relay {
     /// False: there is nothing to read now.
     fn fill_up(&mut self, cx: &mut Context<'_>, total: usize) -> Result<bool, Ended> {
         let Some(client) = self.client.as_mut().filter(|_| !self.dry.client) else { return Ok(false) };
-        match self.up.poll_fill(cx, client, total, &self.worker.pool) {
+        match self.up.poll_fill(cx, client, total, &self.worker.resources.pool) {
             Poll::Pending => {
                 self.dry.client = true;
                 Ok(false)
@@ -195,7 +195,7 @@ impl Relay {
             }
             Poll::Ready(Ok(n)) => {
                 self.reads_left = self.reads_left.saturating_sub(1);
-                self.asked_at = self.worker.clock.now();
+                self.asked_at = self.worker.resources.clock.now();
                 self.arrived(self.asked_at);
                 self.presence.totals.bytes_from_client += n as u64;
                 self.count_bytes(Direction::FromClient, n as u64);

@@ -179,7 +179,7 @@ impl Relay {
         let may_send = self.session.is_pooled() && !(unread == 0 && self.session.is_idle());
         if !may_send || self.session.is_ending() {
             if self.sharing.is_some() && self.down.is_pending() {
-                self.session.put_off_return(self.worker.clock.latest());
+                self.session.put_off_return(self.worker.resources.clock.latest());
             }
             return Some(unread);
         }
@@ -251,8 +251,8 @@ impl Relay {
         self.link = link;
         self.reply_need = need;
         self.up.insert(|out| out.extend_from_slice(&unwritten));
-        self.down.take_over(inbox, &self.worker.pool);
-        let now = self.worker.clock.latest();
+        self.down.take_over(inbox, &self.worker.resources.pool);
+        let now = self.worker.resources.clock.latest();
         self.linked_at = now;
         self.dry.upstream = false;
         self.session.adopt(now);
@@ -275,7 +275,7 @@ impl Relay {
     /// No reply is for it any more.
     pub(super) fn leave_shared(&self) {
         if let Some(sharing) = &self.sharing {
-            self.worker.guests.forget(sharing.key);
+            self.worker.resources.guests.forget(sharing.key);
         }
     }
 
@@ -299,7 +299,7 @@ impl Relay {
         }
         let (class, key) = (sharing.class(), sharing.key);
         let pool = self.pool();
-        let picked = pool.and_then(|pool| pool.pick(class, &self.worker, key, waker));
+        let picked = pool.and_then(|pool| pool.pick(class, &self.worker.resources, key, waker));
         let Some(sharing) = &mut self.sharing else { return false };
         sharing.connection = picked;
         sharing.connection.is_some()
@@ -325,9 +325,9 @@ impl Relay {
         let epoch = self.session.pool_epoch();
         let awaited = sharing.awaited.take().filter(|(of, _)| *of == epoch);
         let key = sharing.key;
-        let picked = awaited
-            .map(|(_, connection)| connection)
-            .or_else(|| self.pool().and_then(|pool| pool.pick(Class::New, &self.worker, key, cx.waker())));
+        let picked = awaited.map(|(_, connection)| connection).or_else(|| {
+            self.pool().and_then(|pool| pool.pick(Class::New, &self.worker.resources, key, cx.waker()))
+        });
         let Some(connection) = picked else { return false };
         match connection.outcome(cx.waker()) {
             Outcome::Pending => {
@@ -355,7 +355,7 @@ impl Relay {
         if self.sharing.is_none() {
             return false;
         }
-        let now = self.worker.clock.latest();
+        let now = self.worker.resources.clock.latest();
         if self.session.lease(now) != Lease::Over {
             return false;
         }

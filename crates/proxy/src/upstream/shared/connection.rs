@@ -28,11 +28,11 @@ use self::run::Run;
 use self::stall::Stalled;
 use super::guests::Heard;
 use super::pool::{Class, Pool};
+use super::resources::Resources;
 use crate::metrics::UpstreamState;
 use crate::net::buffer::Buffer;
 use crate::net::stream::Stream;
 use crate::upstream::connect::{ConnectError, connect};
-use crate::worker::Worker;
 
 /// What one read may bring: the replies to some hundred clients at once.
 const READ: usize = 64 * 1024;
@@ -48,7 +48,7 @@ const IDLE: Duration = Duration::from_secs(60);
 
 /// A connection of a pool. Its task has it as well, and ends when the connection does.
 pub struct Connection {
-    worker: Rc<Worker>,
+    resources: Rc<Resources>,
     pool: Rc<Pool>,
     class: Class,
     state: RefCell<State>,
@@ -108,7 +108,7 @@ enum Phase {
 
 impl Connection {
     /// Begins to open one, in a task of its own.
-    pub fn open(class: Class, worker: Rc<Worker>, pool: Rc<Pool>) -> Rc<Self> {
+    pub fn open(class: Class, resources: Rc<Resources>, pool: Rc<Pool>) -> Rc<Self> {
         let route = Rc::clone(pool.route());
         let dial = Box::pin(async move { connect(&route.upstream, &route.tcp).await });
         let mut link = PooledLink::new(pool.key().clone());
@@ -129,7 +129,7 @@ impl Connection {
                 accounted: 0,
                 aside: 0,
             }),
-            worker,
+            resources,
             pool,
             class,
             takes_more: Cell::new(true),
@@ -195,7 +195,7 @@ impl Connection {
 
     /// Wakes `waker`, which is `client`'s, when it takes commands again, or is over.
     pub fn wait(&self, client: SessionKey, waker: &Waker) {
-        self.pool.wait(client, waker, &self.worker.guests);
+        self.pool.wait(client, waker, &self.resources.guests);
     }
 
     /// Ends it, if nobody has used it for long, or nobody is there any more who waits for it to answer.
@@ -224,7 +224,7 @@ impl Connection {
     }
 
     fn has_creditors(&self, state: &State) -> bool {
-        state.link.creditors().any(|key| self.worker.guests.get(key).is_some())
+        state.link.creditors().any(|key| self.resources.guests.get(key).is_some())
     }
 
     fn tell(&self) {
@@ -240,7 +240,7 @@ impl Connection {
         self.remember(cx.waker());
         let mut state = self.state.borrow_mut();
         let done = self.advance(&mut state, cx);
-        let rested = state.rest(&self.worker);
+        let rested = state.rest(&self.resources);
         if done.is_pending() {
             self.update(&state, rested);
         }
@@ -256,7 +256,7 @@ impl Connection {
 
     /// Whether new commands are taken may have changed.
     fn update(&self, state: &State, idle: bool) {
-        let now = self.worker.clock.latest();
+        let now = self.resources.clock.latest();
         self.idle_since.set(idle.then(|| self.idle_since.get().unwrap_or(now)));
         let takes_more = state.link.takes_more()
             && state.stalled.is_none()
@@ -291,7 +291,7 @@ impl Connection {
             if state.stalled.is_some() {
                 return Poll::Pending;
             }
-            match state.read(cx, &self.worker) {
+            match state.read(cx, &self.resources) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(end)) => return Poll::Ready(end),
@@ -331,7 +331,7 @@ impl Connection {
 
     /// Gives each client what was read for it.
     fn hand_out(&self, state: &mut State, cx: &mut Context<'_>) -> Result<(), End> {
-        let now = self.worker.clock.now();
+        let now = self.resources.clock.now();
         let mut run = Run::default();
         let mut full = None;
         let mut at = 0;
@@ -365,7 +365,7 @@ impl Connection {
                     let key = part.ticket.session;
                     if !run.is_of(key) {
                         full = run.end(buf);
-                        run = Run::new(key, self.worker.guests.get(key), at);
+                        run = Run::new(key, self.resources.guests.get(key), at);
                     }
                     match run.take(&part, buf, now) {
                         Heard::Doubt => {
@@ -373,7 +373,7 @@ impl Connection {
                             self.lose(key, None);
                             break Err(End::Doubt);
                         }
-                        Heard::Gone => self.worker.guests.forget(key),
+                        Heard::Gone => self.resources.guests.forget(key),
                         Heard::Pass | Heard::Drop | Heard::Other => {}
                     }
                     at += part.bytes.len();
@@ -406,11 +406,11 @@ impl State {
         }
     }
 
-    fn read(&mut self, cx: &mut Context<'_>, worker: &Worker) -> Poll<Result<(), End>> {
+    fn read(&mut self, cx: &mut Context<'_>, resources: &Resources) -> Poll<Result<(), End>> {
         let Phase::Open(stream) = &mut self.stream else { return Poll::Pending };
         std::task::ready!(stream.poll_readable(cx)).map_err(broken)?;
-        let Some(room) = self.inbox.room(self.need.max(READ), &worker.pool) else {
-            worker.pool.wait(cx.waker());
+        let Some(room) = self.inbox.room(self.need.max(READ), &resources.pool) else {
+            resources.pool.wait(cx.waker());
             return Poll::Pending;
         };
         match std::task::ready!(stream.poll_read(cx, room)) {
@@ -424,14 +424,14 @@ impl State {
     }
 
     /// Accounts for its memory. Says whether nothing is under way.
-    fn rest(&mut self, worker: &Worker) -> bool {
+    fn rest(&mut self, resources: &Resources) -> bool {
         let aside = self.outbox.held() + self.link.held();
         let held = aside + self.inbox.held();
         if held != self.accounted {
-            worker.pool.count_aside(self.aside, aside);
+            resources.pool.count_aside(self.aside, aside);
             self.aside = aside;
             let signed = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
-            worker.stats.buffers(signed(held) - signed(self.accounted));
+            resources.stats.buffers(signed(held) - signed(self.accounted));
             self.accounted = held;
         }
         self.link.is_ready() && self.link.is_paid() && self.outbox.len() == 0

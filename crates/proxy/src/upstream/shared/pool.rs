@@ -9,8 +9,8 @@ use portcullis_session::{PoolKey, SessionKey, Tick};
 
 use super::connection::Connection;
 use super::guests::Guests;
+use super::resources::Resources;
 use crate::upstream::route::Route;
-use crate::worker::Worker;
 
 /// One connection serves all of a class, as long as it takes new commands. Others are opened beside those that are busy with
 /// large replies or wait for a client that does not read; beyond so many of a class, its new commands wait.
@@ -82,7 +82,7 @@ impl Pool {
     pub fn pick(
         self: &Rc<Self>,
         class: Class,
-        worker: &Rc<Worker>,
+        resources: &Rc<Resources>,
         client: SessionKey,
         waker: &Waker,
     ) -> Option<Rc<Connection>> {
@@ -93,10 +93,10 @@ impl Pool {
         }
         if same.nth(MAX_CONNECTIONS - 1).is_some() {
             drop(connections);
-            self.wait(client, waker, &worker.guests);
+            self.wait(client, waker, &resources.guests);
             return None;
         }
-        let fresh = Connection::open(class, Rc::clone(worker), Rc::clone(self));
+        let fresh = Connection::open(class, Rc::clone(resources), Rc::clone(self));
         connections.push(Rc::clone(&fresh));
         Some(fresh)
     }

@@ -44,10 +44,10 @@ impl Connection {
     fn release(&self) {
         let mut state = self.state.borrow_mut();
         state.stream = Phase::Closed;
-        state.inbox.release(&self.worker.pool);
+        state.inbox.release(&self.resources.pool);
         state.outbox = Outbox::default();
         state.link = PooledLink::new(PoolKey::default());
-        state.rest(&self.worker);
+        state.rest(&self.resources);
     }
 
     /// Tells all who wait for replies that none will come.
@@ -62,7 +62,7 @@ impl Connection {
     fn refuse(&self, line: &[u8]) {
         let creditors: Vec<_> = self.state.borrow().link.creditors().collect();
         for key in creditors {
-            if let Some(guest) = self.worker.guests.get(key) {
+            if let Some(guest) = self.resources.guests.get(key) {
                 guest.borrow_mut().refused(line);
             }
         }
@@ -70,8 +70,8 @@ impl Connection {
 
     /// Tells one that no reply will come to it any more.
     pub(super) fn lose(&self, key: SessionKey, why: Option<Unavailable>) {
-        if let Some(guest) = self.worker.guests.get(key) {
-            self.worker.guests.forget(key);
+        if let Some(guest) = self.resources.guests.get(key) {
+            self.resources.guests.forget(key);
             guest.borrow_mut().lost(why);
         }
     }

@@ -38,7 +38,7 @@ impl Connection {
         state.stalled = None;
         let unwritten = std::mem::take(&mut state.outbox).waiting().to_vec();
         let (inbox, need) = (std::mem::take(&mut state.inbox), state.need);
-        state.rest(&self.worker);
+        state.rest(&self.resources);
         drop(state);
         self.pool.route().counts.connection(UpstreamState::Pooled, -1);
         self.settle(Outcome::HandedOver);

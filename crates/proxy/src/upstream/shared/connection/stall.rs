@@ -36,7 +36,7 @@ impl Connection {
     ) {
         guest.borrow_mut().wake_when_drained(cx.waker());
         // Where nobody waits, this only says when to look again.
-        let others = state.link.owes_others(by) || self.pool.is_short_for_others(by, &self.worker.guests);
+        let others = state.link.owes_others(by) || self.pool.is_short_for_others(by, &self.resources.guests);
         let spent = guest.borrow().stalled().max(state.spent(since));
         let left = if others { MAX_STALL.saturating_sub(spent) } else { MAX_STALL };
         let mut timer = Box::pin(sleep(left));
@@ -52,9 +52,9 @@ impl Connection {
         let stalled = state.stalled.as_mut()?;
         let due = stalled.timer.is_elapsed() || stalled.timer.as_mut().poll(cx).is_ready();
         let (by, since) = (stalled.by, stalled.since);
-        let now = self.worker.clock.now();
-        let others = state.link.owes_others(by) || self.pool.is_short_for_others(by, &self.worker.guests);
-        if let Some(guest) = self.worker.guests.get(by) {
+        let now = self.resources.clock.now();
+        let others = state.link.owes_others(by) || self.pool.is_short_for_others(by, &self.resources.guests);
+        if let Some(guest) = self.resources.guests.get(by) {
             let full = guest.borrow().is_full();
             if full && !(due && others) {
                 if due {
@@ -70,7 +70,7 @@ impl Connection {
             }
             if full {
                 guest.borrow_mut().cut();
-                self.worker.guests.forget(by);
+                self.resources.guests.forget(by);
             }
         }
         state.stalled = None;

@@ -1,0 +1,21 @@
+//! What the connections of one worker have in common.
+
+use std::sync::Arc;
+
+use super::guests::Guests;
+use crate::clock::Clock;
+use crate::metrics::WorkerStats;
+use crate::net::buffer::Pool;
+
+/// A worker's clock, buffers, counters and clients of shared connections.
+#[derive(Debug)]
+pub struct Resources {
+    /// The worker's counters.
+    pub stats: Arc<WorkerStats>,
+    /// The worker's buffers.
+    pub pool: Pool,
+    /// The clients of shared connections.
+    pub guests: Guests,
+    /// The worker's time.
+    pub clock: Clock,
+}
