@@ -17,6 +17,14 @@ mod guard;
 mod routes;
 mod server;
 
+impl FollowsToken for AdminState {
+    /// The address stays what it is.
+    fn follow(&self, admin: &Admin) {
+        let guard = self.guard.load().with_token(admin.token().map(ExposeSecret::expose_secret));
+        self.guard.store(Arc::new(guard));
+    }
+}
+
 #[cfg(test)]
 mod tests;
 
@@ -28,7 +36,7 @@ use portcullis_config::Admin;
 use secrecy::ExposeSecret;
 use tokio::sync::{Mutex, mpsc};
 
-use crate::control::reload::Request;
+use crate::control::reload::{FollowsToken, Request};
 use crate::upstream::health::Health;
 use crate::worker::Shared;
 
@@ -65,12 +73,6 @@ impl AdminState {
             edits: Mutex::new(()),
             draining: AtomicBool::new(false),
         })
-    }
-
-    /// From now on it is this token that counts. The address stays what it is.
-    pub fn set_token(&self, admin: &Admin) {
-        let guard = self.guard.load().with_token(admin.token().map(ExposeSecret::expose_secret));
-        self.guard.store(Arc::new(guard));
     }
 
     /// From now on `/ready` says that the process is stopping, so that no new clients are sent its way.

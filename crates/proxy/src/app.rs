@@ -106,7 +106,7 @@ pub fn run(config: Config, sources: Vec<Source>) -> Result<ExitCode, StartError>
             gate: gate.orders.clone(),
             workers: workers.iter().map(|worker| worker.desk.orders.clone()).collect(),
             probes,
-            admin: admin.clone(),
+            admin: admin.clone().map(|admin| admin as _),
         };
         let mut reloader = Reloader::new(Arc::clone(&shared), room, sources, reach);
         tokio::select! {

@@ -7,13 +7,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use portcullis_config::{
-    AdminBind, Bind, Config, Listener, LoadOptions, Loaded, Problem, Reading, Source, read,
+    Admin, AdminBind, Bind, Config, Listener, LoadOptions, Loaded, Problem, Reading, Source, read,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::report::{Changes, GroupReport, Report, Trigger};
-use crate::admin::AdminState;
 use crate::aside::aside;
 use crate::audit::Output;
 use crate::generation::store::Generation;
@@ -41,6 +40,12 @@ pub struct Request {
     pub answer: oneshot::Sender<Report>,
 }
 
+/// The admin endpoint, as far as a reload changes it.
+pub trait FollowsToken: std::fmt::Debug {
+    /// From now on it is the token of `admin` that counts.
+    fn follow(&self, admin: &Admin);
+}
+
 /// Who reloads: it knows all that a config has a part in.
 #[derive(Debug)]
 pub struct Reloader {
@@ -54,7 +59,7 @@ pub struct Reloader {
     gate: mpsc::Sender<GateOrder>,
     workers: Vec<mpsc::Sender<Order>>,
     probes: Probes,
-    admin: Option<Arc<AdminState>>,
+    admin: Option<Arc<dyn FollowsToken>>,
     /// Where it listens, whatever later configs say.
     admin_bind: Option<AdminBind>,
 }
@@ -69,7 +74,7 @@ pub struct Reach {
     /// The probes of the upstreams.
     pub probes: Probes,
     /// The admin endpoint, if there is one.
-    pub admin: Option<Arc<AdminState>>,
+    pub admin: Option<Arc<dyn FollowsToken>>,
 }
 
 impl Reloader {
@@ -159,7 +164,7 @@ impl Reloader {
         let cut = self.tell_workers(&next).await;
         self.probes.follow(next.config(), &next.series().upstreams);
         if let (Some(admin), Some(settings)) = (&self.admin, next.config().admin()) {
-            admin.set_token(settings);
+            admin.follow(settings);
         }
         let (old, new) = (Arc::clone(current), Arc::clone(&next));
         let groups = aside("compare", move || group_reports(&old, &new)).await.unwrap_or_default();
