@@ -73,7 +73,7 @@ pub enum Order {
 pub struct Worker {
     /// What all threads share.
     pub shared: Arc<Shared>,
-    /// What its connections have in common.
+    /// The resources that its connections use.
     pub resources: Rc<Resources>,
     /// Upstream connections that its clients share.
     pub pools: Pools,

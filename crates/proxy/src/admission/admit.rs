@@ -45,13 +45,13 @@ impl Admitted {
 /// The parts of a client that its session keeps.
 #[derive(Debug)]
 pub struct Parts {
-    /// Where it comes from.
+    /// The source address.
     pub from: ClientAddr,
     /// The sender of its PROXY header, if it came with one.
     pub sender: Option<Box<ClientAddr>>,
     /// The config that admitted it.
     pub generation: Arc<Generation>,
-    /// What admitted it.
+    /// The permit that admitted it.
     pub permit: Permit,
     /// Its place among the clients.
     pub place: Place,
@@ -78,7 +78,7 @@ impl Client {
         &self.permit
     }
 
-    /// What its session keeps.
+    /// Returns the parts that its session keeps.
     pub fn into_parts(self) -> Parts {
         let Self { from, sender, generation, permit, place, .. } = self;
         Parts { from, sender, generation, permit, place }

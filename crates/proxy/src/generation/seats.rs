@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How many clients there are, and how many there may be.
+/// The number of clients, and its limit.
 #[derive(Debug)]
 pub struct Seat {
     taken: AtomicU64,
@@ -10,17 +10,17 @@ pub struct Seat {
 }
 
 impl Seat {
-    /// For so many.
+    /// Seats for `limit` clients.
     pub const fn new(limit: u64) -> Self {
         Self { taken: AtomicU64::new(0), limit: AtomicU64::new(limit) }
     }
 
-    /// For so many from now on. Who is there stays.
+    /// Changes the limit. Clients over it stay.
     pub fn set_limit(&self, limit: u64) {
         self.limit.store(limit, Ordering::Relaxed);
     }
 
-    /// How many there are.
+    /// Returns the number of clients.
     pub fn taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
     }

@@ -8,12 +8,12 @@ use crate::generation::logins::Logins;
 use crate::generation::store::Generation;
 use crate::metrics::UpstreamCounts;
 
-/// Where a listener's clients are led, and as whom. A session that has been led there stays with it.
+/// The upstream of a listener's clients, and the logins there. A session keeps the route that it began with.
 #[derive(Debug)]
 pub struct Route {
-    /// Who the clients can be, and what logs the gate in for each.
+    /// The users that clients can be, and the credentials of each at the upstream.
     pub logins: Arc<Logins>,
-    /// Where they are led.
+    /// The upstream.
     pub upstream: Arc<Upstream>,
     /// The options of sockets to it.
     pub tcp: Tcp,

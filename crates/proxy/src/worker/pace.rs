@@ -8,7 +8,7 @@ use portcullis_config::{Auth, Config, Listener};
 /// never answer one that fails while a message for the client is pending, and no limit would be a wait for ever.
 const CLIENT_LOGIN: Duration = Duration::from_secs(30);
 
-/// What the clients of one listener are given time for.
+/// The deadlines of the clients of one listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
     pub(crate) idle: Option<Duration>,
@@ -17,7 +17,7 @@ pub struct Pace {
     pub(crate) login: Option<Duration>,
     pub(crate) client_login: Duration,
     pub(crate) response: Option<Duration>,
-    /// Where clients have to log in.
+    /// The time until the login, on listeners that ask for one.
     pub(crate) enter: Option<Duration>,
     /// The kernel's own limit, which begins where a client accepts nothing.
     pub(crate) user_timeout: Option<Duration>,

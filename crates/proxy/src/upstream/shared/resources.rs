@@ -1,4 +1,4 @@
-//! What the connections of one worker have in common.
+//! The resources that all connections of one worker use.
 
 use std::sync::Arc;
 
