@@ -18,7 +18,7 @@ enum Inner {
 
 impl ClientAddr {
     /// Takes the peer address of an accepted socket, or the source a trusted PROXY header named.
-    #[allow(clippy::disallowed_methods)] // the one place that may read the address of a socket
+    #[expect(clippy::disallowed_methods, reason = "the one place that may read the address of a socket")]
     pub fn from_socket(addr: SocketAddr) -> Self {
         Self(Inner::Inet { ip: addr.ip().to_canonical(), port: addr.port() })
     }

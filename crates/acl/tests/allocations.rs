@@ -1,4 +1,5 @@
 //! What a judgement allocates: nothing. In a process of its own, since the allocator counts for all.
+#![expect(unsafe_code, reason = "an allocator cannot be written without")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;

@@ -87,8 +87,8 @@ impl Harmless for Bind {
     }
 }
 
-/// The parts of an address to listen on; it is no peer's, so there is nothing to fold.
-#[allow(clippy::disallowed_methods)]
+/// Returns the IP address of an address to listen on.
+#[expect(clippy::disallowed_methods, reason = "it is no peer's address, so there is nothing to fold")]
 fn ip(addr: &SocketAddr) -> IpAddr {
     addr.ip()
 }

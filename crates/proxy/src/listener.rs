@@ -249,6 +249,7 @@ impl Gate {
 
     async fn accept_on(self: &Rc<Self>, door: &Door) -> io::Result<()> {
         // tokio's own listeners register each accepted socket with this thread's reactor; ours belong to the workers.
+        #[expect(unsafe_code, reason = "tokio has no safe call for a descriptor that is borrowed")]
         // SAFETY: the descriptor is borrowed from `door`, which outlives `socket`; a `BorrowedFd` always returns the same
         // descriptor.
         let socket = unsafe { AsyncFd::register(door.bound.socket.as_fd()) }?;

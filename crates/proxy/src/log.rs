@@ -39,7 +39,7 @@ const QUEUE_LINES: usize = 8192;
 /// Keep it until the end of the process: dropping it writes what is still queued.
 #[must_use = "dropping the guard stops the log"]
 #[derive(Debug)]
-pub struct Guard(#[allow(dead_code)] WorkerGuard);
+pub struct Guard(#[expect(dead_code, reason = "it does its work when it is dropped")] WorkerGuard);
 
 /// How the log's form and level are changed while it runs.
 #[derive(Clone, Debug)]

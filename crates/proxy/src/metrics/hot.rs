@@ -288,7 +288,6 @@ impl ListenerSeries {
     }
 }
 
-#[allow(clippy::cast_precision_loss)]
 fn seconds(nanos: u64) -> f64 {
     nanos as f64 / 1e9
 }

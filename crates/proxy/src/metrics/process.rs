@@ -98,7 +98,6 @@ fn open_files() -> Option<f64> {
 
 fn max_files() -> Option<f64> {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current?;
-    #[allow(clippy::cast_precision_loss)]
     Some(limit as f64)
 }
 
