@@ -347,7 +347,10 @@ fn promtool_finds_nothing_to_complain_about() {
         .stderr(Stdio::piped())
         .spawn();
     let Ok(mut child) = child else {
-        #[expect(clippy::print_stderr, reason = "a test that checks nothing must not look like one that passed")]
+        #[expect(
+            clippy::print_stderr,
+            reason = "a test that checks nothing must not look like one that passed"
+        )]
         {
             eprintln!("NOT CHECKED: promtool (Debian package prometheus) is not installed");
         }
