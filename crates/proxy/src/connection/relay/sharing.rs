@@ -185,7 +185,7 @@ impl Relay {
         }
         if self.is_lagging() {
             // A connection of its own is for a client that is owed nothing: there is more room for what the gate owes.
-            let up_to = 2 * self.output_buffer();
+            let up_to = self.output_buffer().saturating_mul(2);
             if self.session.speaks() && self.down.waiting() < up_to {
                 self.down.insert(|out| self.session.render(out, up_to));
             }
@@ -505,7 +505,8 @@ impl Guest for Relay {
 
     fn is_full(&self) -> bool {
         let broken = self.sharing.as_ref().is_some_and(|sharing| sharing.broken);
-        !broken && (self.session.speaks() || self.down.waiting() >= self.output_buffer())
+        let is_held_up = self.session.is_pooled() && self.session.speaks();
+        !broken && (is_held_up || self.down.waiting() >= self.output_buffer())
     }
 
     fn wake_when_drained(&mut self, waker: &Waker) {
