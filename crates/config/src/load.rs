@@ -260,7 +260,7 @@ fn too_large(most: u64) -> (Message, Message) {
     (message!("it has more than {} bytes", most), "make it smaller".into())
 }
 
-/// What the system says of a file; it does not repeat the file's name.
+/// The system's error of a file, without the file's name.
 struct Reason<'e>(&'e std::io::Error);
 
 impl Harmless for Reason<'_> {

@@ -1,4 +1,4 @@
-//! What of a value may be shown: what is plainly no secret, or close to a word that was expected. The rest is a shape.
+//! The part of a value that may be shown: text that is plainly no secret, or close to an expected word. The rest is a shape.
 
 use std::fmt;
 use std::path::Path;

@@ -81,7 +81,7 @@ fn hint(problem: &Problem) -> Message {
     }
 }
 
-/// What the crate of the rules says, where that holds names of the command table only.
+/// An error of the rules, where it holds names of the command table only.
 struct Form<'p>(&'p Problem);
 
 impl Harmless for Form<'_> {

@@ -107,7 +107,7 @@ pub(super) fn upstream(
     }
 }
 
-/// What rustls says of a configuration; it quotes nothing from the files.
+/// The error of rustls about a configuration. It quotes nothing from the files.
 struct OfRustls<'e, E>(&'e E);
 
 impl<E: fmt::Display> Harmless for OfRustls<'_, E> {

@@ -50,7 +50,7 @@ fn hint() -> Message {
     message!("write \"sha256:\" and what {} prints behind '=', with or without colons", FINGERPRINT)
 }
 
-/// It quotes nothing.
+/// The error quotes nothing.
 impl Harmless for PinError {
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
