@@ -1,7 +1,7 @@
 //! Imports the rules of other programs as a configuration of Portcullis.
 //!
 //! The module of each program reads its file line by line or block by block, and adds listeners and lists to a draft.
-//! What the module cannot carry over goes to the notes, with its line and the reason. What is in doubt is never allowed.
+//! Lines that the module cannot carry over go to the notes, with the reason. An address in doubt is never allowed.
 
 #![forbid(unsafe_code)]
 

@@ -196,13 +196,14 @@ impl Session {
         }
     }
 
-    /// The user as whom the client's commands run; nobody where that is not known: under [`Auth::Passthrough`], after a
-    /// login that the gate did not follow.
+    /// Returns the user as whom the client's commands run. It is not known before a login under [`Auth::Users`], and under
+    /// [`Auth::Passthrough`] after a login that the gate did not follow.
     pub fn acts_as(&self) -> Option<&str> {
         let named = self.about.as_ref().and_then(|about| about.user.as_deref());
         match self.plan.auth() {
             Auth::Passthrough if self.confirmed.logged_in => named,
-            _ => Some(self.plan.user().unwrap_or(DEFAULT_USER)),
+            Auth::Users => self.plan.user(),
+            Auth::Passthrough | Auth::Trust => Some(DEFAULT_USER),
         }
     }
 
@@ -225,10 +226,12 @@ impl Session {
     /// `known` says whether the gate's CLIENT ID goes into HELLO's reply.
     pub(super) fn client_logged_in(&mut self, known: bool, part: &Part<'_>, heard: Fate) -> Fate {
         let of_hello = matches!(part.head.kind, b'%' | b'*');
+        // Also where Redis refuses it: a later login must not bring in the user of this one.
+        let entering = self.about.as_mut().filter(|_| part.first).and_then(|about| about.entering.take());
         if part.first && (of_hello || part.bytes == reply::OK) {
             self.confirmed.logged_in = true;
             if let Some(about) = &mut self.about {
-                about.user = about.entering.take();
+                about.user = entering;
             }
         }
         if known { self.greeted(part, heard) } else { heard }
@@ -267,10 +270,11 @@ impl Session {
     fn view<'v, P: Peer>(&'v self, peer: &'v P) -> View<'v> {
         let sharing = self.sharing.as_ref();
         let own = sharing.is_none_or(|sharing| sharing.leased);
+        let unknown = if self.plan.auth() == Auth::Users { DEFAULT_USER } else { UNKNOWN_USER };
         let db = self.about.as_ref().map_or(0, |about| about.db);
         View {
             peer,
-            user: self.acts_as().unwrap_or(UNKNOWN_USER),
+            user: self.acts_as().unwrap_or(unknown),
             db: u64::from(sharing.map_or(db, |sharing| sharing.db)),
             resp3: sharing.map_or_else(|| peer.resp3(), |sharing| sharing.resp3),
             subscriptions: if own { peer.subscriptions() } else { Subscriptions::default() },

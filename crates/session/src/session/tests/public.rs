@@ -1,6 +1,9 @@
 //! CLIENT under `@public`, on a connection of the client's own: Redis knows this client, and must not tell it of others.
 
+use std::sync::Arc;
+
 use crate::session::Until;
+use crate::subscriptions::Subscribed;
 use crate::tests::pair::{Pair, frames, plan, show};
 use crate::tests::users::{User, Users, rules};
 use crate::{Action, Auth, Denied, Findings};
@@ -83,6 +86,15 @@ fn a_client_is_the_user_whose_login_redis_took() {
 fn a_user_is_unknown_whose_login_was_not_followed() {
     let mut pair = public(Auth::Passthrough, "+@all");
     pair.commands("AUTH alice right");
+    pair.upstream("+OK|");
+    assert_eq!(pair.session.acts_as(), None);
+    // Nor is the client the user whose login Redis refused, when it logs in under rules that do not follow logins.
+    let mut pair = public(Auth::Passthrough, "@public");
+    pair.commands("AUTH bob wrong");
+    pair.upstream("-WRONGPASS no|");
+    let others = Arc::new(plan(Auth::Passthrough, None).with_rules(rules(Some("+@all"))));
+    assert!(pair.session.renew(&Subscribed::default(), |_| Some(Arc::clone(&others))));
+    pair.commands("AUTH carol right");
     pair.upstream("+OK|");
     assert_eq!(pair.session.acts_as(), None);
     let mut pair = public(Auth::Passthrough, "@public");
