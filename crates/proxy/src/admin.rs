@@ -40,13 +40,13 @@ use crate::control::reload::{FollowsToken, Request};
 use crate::upstream::health::Health;
 use crate::worker::Shared;
 
-pub use self::server::{Bound, serve};
+pub(crate) use self::server::{Bound, serve};
 
 use self::guard::Guard;
 
 /// What the routes answer from.
 #[derive(Debug)]
-pub struct AdminState {
+pub(crate) struct AdminState {
     shared: Arc<Shared>,
     health: Arc<Health>,
     guard: ArcSwap<Guard>,
@@ -58,7 +58,7 @@ pub struct AdminState {
 
 impl AdminState {
     /// For the endpoint that `admin` describes. `requests` leads to whoever reloads.
-    pub fn new(
+    pub(crate) fn new(
         admin: &Admin,
         shared: Arc<Shared>,
         health: Arc<Health>,
@@ -76,7 +76,7 @@ impl AdminState {
     }
 
     /// From now on `/ready` says that the process is stopping, so that no new clients are sent its way.
-    pub fn set_draining(&self) {
+    pub(crate) fn set_draining(&self) {
         self.draining.store(true, Relaxed);
     }
 

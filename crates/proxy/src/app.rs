@@ -42,7 +42,7 @@ const RESOLVER_THREADS: usize = 4;
 
 /// Why the gate did not start.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub(crate) enum StartError {
     /// An address cannot be listened on.
     #[error("{listener}: cannot listen on {bind}: {source}{hint}")]
     Bind {
@@ -72,7 +72,7 @@ pub enum StartError {
 ///
 /// # Errors
 /// Something cannot be bound or started.
-pub fn run(config: Config, sources: Vec<Source>) -> Result<ExitCode, StartError> {
+pub(crate) fn run(config: Config, sources: Vec<Source>) -> Result<ExitCode, StartError> {
     let room = raise_open_files();
     let shared = Arc::new(assemble(config, room)?);
     let generation = shared.store.current();

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 /// Runs `work` on a new thread and waits for what it gives. Not on the runtime's own threads for blocking work, because
 /// those may all be waiting for a name server that does not answer. `None`: no thread could be had, or the work panicked.
-pub async fn aside<T: Send + 'static>(
+pub(crate) async fn aside<T: Send + 'static>(
     name: &'static str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {

@@ -33,7 +33,7 @@ use self::writer::Writer;
 
 /// A handle to the audit trail; clones report to the same one.
 #[derive(Clone, Debug)]
-pub struct Audit(Arc<Inner>);
+pub(crate) struct Audit(Arc<Inner>);
 
 struct Inner {
     gather: Mutex<Gather>,
@@ -43,21 +43,21 @@ struct Inner {
 }
 
 /// An output that was opened, and nothing written to it yet.
-pub struct Output(Sink);
+pub(crate) struct Output(Sink);
 
 impl Output {
     /// Opens it.
     ///
     /// # Errors
     /// It cannot be opened.
-    pub fn open(to: &AuditPath) -> Result<Self, AuditError> {
+    pub(crate) fn open(to: &AuditPath) -> Result<Self, AuditError> {
         Sink::open(to).map(Self)
     }
 }
 
 /// Who a report is about.
 #[derive(Clone, Copy, Debug)]
-pub struct Subject<'a> {
+pub(crate) struct Subject<'a> {
     /// The number of the session, unique in the life of the process.
     pub id: u64,
     /// Where it comes from.
@@ -72,7 +72,7 @@ pub struct Subject<'a> {
 
 /// What a connection came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
+pub(crate) struct Totals {
     /// Bytes read from the client.
     pub bytes_from_client: u64,
     /// Bytes written to the client.
@@ -87,7 +87,7 @@ pub struct Totals {
 
 /// Why the audit trail could not be opened.
 #[derive(Debug, Error)]
-pub enum AuditError {
+pub(crate) enum AuditError {
     /// The configured output cannot be opened.
     #[error("audit output '{}' cannot be opened: {source}", Shown(to))]
     Open {
@@ -106,7 +106,7 @@ impl Audit {
     ///
     /// # Errors
     /// The file cannot be opened, or the thread not started.
-    pub fn start(to: &AuditPath, on_overflow: Overflow) -> Result<Self, AuditError> {
+    pub(crate) fn start(to: &AuditPath, on_overflow: Overflow) -> Result<Self, AuditError> {
         Self::start_on(Sink::open(to)?, on_overflow)
     }
 
@@ -120,7 +120,7 @@ impl Audit {
     }
 
     /// A source was admitted.
-    pub fn accepted(&self, who: &Subject<'_>) {
+    pub(crate) fn accepted(&self, who: &Subject<'_>) {
         let (source, listener) = (who.source, who.listener);
         let rule = who.rule.map(RuleFacts::of);
         tracing::debug!(
@@ -139,7 +139,7 @@ impl Audit {
 
     /// A source was turned away; `rule` is the entry that decided, where one did. The first of a source, listener and
     /// reason is told at once, more of them within a second as one line with their number.
-    pub fn refused(
+    pub(crate) fn refused(
         &self,
         source: ClientAddr,
         listener: &Arc<str>,
@@ -158,7 +158,7 @@ impl Audit {
     }
 
     /// An admitted connection has ended.
-    pub fn closed(&self, who: &Subject<'_>, reason: ClosedReason, totals: &Totals) {
+    pub(crate) fn closed(&self, who: &Subject<'_>, reason: ClosedReason, totals: &Totals) {
         let (source, listener) = (who.source, who.listener);
         tracing::debug!(
             target: LOG_TARGET,
@@ -178,12 +178,12 @@ impl Audit {
     }
 
     /// Opens the file again under its name, after it was moved away.
-    pub fn reopen(&self) {
+    pub(crate) fn reopen(&self) {
         self.0.queue.reopen();
     }
 
     /// From now on lines go to `to`; what waits goes there as well.
-    pub fn redirect(&self, to: Output, on_overflow: Overflow) {
+    pub(crate) fn redirect(&self, to: Output, on_overflow: Overflow) {
         *self.0.replacement.lock().unwrap_or_else(PoisonError::into_inner) = Some(to.0);
         self.0.queue.set_overflow(on_overflow);
         self.0.queue.reopen();
@@ -191,23 +191,23 @@ impl Audit {
 
     /// Something else than a connection is to be told: a reload, a source that is blocked. `facts` is the line without
     /// its time.
-    pub fn event(&self, facts: &impl serde::Serialize) {
+    pub(crate) fn event(&self, facts: &impl serde::Serialize) {
         self.0.queue.push(&line::event(facts));
     }
 
     /// How many lines were lost.
-    pub fn dropped(&self) -> u64 {
+    pub(crate) fn dropped(&self) -> u64 {
         self.0.queue.dropped()
     }
 
     /// [`Self::dropped`] for [`crate::metrics::Metrics::new`].
-    pub fn drop_counter(&self) -> LineCounter {
+    pub(crate) fn drop_counter(&self) -> LineCounter {
         let audit = self.clone();
         Box::new(move || audit.dropped())
     }
 
     /// Tells what was gathered, and waits (not for ever) until all is written. Later reports are dropped.
-    pub fn finish(&self) {
+    pub(crate) fn finish(&self) {
         self.0.queue.close(FINISH_TIMEOUT);
     }
 }
@@ -270,7 +270,7 @@ fn entry<'a>(
 }
 
 /// The `tracing` target of what is also in the audit trail.
-pub const LOG_TARGET: &str = "portcullis::audit";
+pub(crate) const LOG_TARGET: &str = "portcullis::audit";
 
 /// A sink that takes longer than this at the end is not waited for.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(2);

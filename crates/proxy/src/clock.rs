@@ -7,33 +7,33 @@ use portcullis_acl::UnixSeconds;
 use portcullis_session::Tick;
 
 /// Returns the time of day, for entries with an `until`.
-pub fn wall_clock() -> UnixSeconds {
+pub(crate) fn wall_clock() -> UnixSeconds {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     UnixSeconds(since.ok().and_then(|since| i64::try_from(since.as_secs()).ok()).unwrap_or(i64::MAX))
 }
 
 /// Time since the worker began.
 #[derive(Debug)]
-pub struct Clock {
+pub(crate) struct Clock {
     origin: Instant,
     latest: Cell<Tick>,
 }
 
 impl Clock {
     /// Begins now.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self { origin: Instant::now(), latest: Cell::default() }
     }
 
     /// Reads the clock.
-    pub fn now(&self) -> Tick {
+    pub(crate) fn now(&self) -> Tick {
         let now = Tick::from_nanos(u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX));
         self.latest.set(now);
         now
     }
 
     /// The last time that was read by anyone here: late by at most the worker's tick, and free.
-    pub const fn latest(&self) -> Tick {
+    pub(crate) const fn latest(&self) -> Tick {
         self.latest.get()
     }
 }

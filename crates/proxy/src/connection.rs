@@ -3,9 +3,9 @@
 //! Before it, [`crate::admission`] identifies and admits the client. Each step consumes what the step before it made, and
 //! those have private fields: a step cannot be skipped.
 
-pub mod login;
-pub mod relay;
-pub mod secure;
+pub(crate) mod login;
+pub(crate) mod relay;
+pub(crate) mod secure;
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -28,12 +28,12 @@ use crate::tls::Unshaken;
 use crate::worker::Worker;
 
 /// Serves an admitted connection to its end, in a task of this thread.
-pub fn serve(worker: Rc<Worker>, id: u64, admitted: Admitted) {
+pub(crate) fn serve(worker: Rc<Worker>, id: u64, admitted: Admitted) {
     spawn_local(Serving::new(worker, id, admitted));
 }
 
 /// Takes an admitted connection to its end. Each client has one: what its steps need is in boxes that go with the step.
-pub struct Serving(Stage);
+pub(crate) struct Serving(Stage);
 
 enum Stage {
     Arriving(Pin<Box<dyn Future<Output = Option<Relaying>>>>),
@@ -42,7 +42,7 @@ enum Stage {
 
 impl Serving {
     /// Of this connection, by this worker.
-    pub fn new(worker: Rc<Worker>, id: u64, admitted: Admitted) -> Self {
+    pub(crate) fn new(worker: Rc<Worker>, id: u64, admitted: Admitted) -> Self {
         Self(Stage::Arriving(Box::pin(arrive(worker, id, admitted))))
     }
 }

@@ -1,5 +1,5 @@
 //! The control thread's work: files are watched, and another configuration takes the place of the one in force.
 
-pub mod reload;
-pub mod report;
-pub mod watch;
+pub(crate) mod reload;
+pub(crate) mod report;
+pub(crate) mod watch;

@@ -1,10 +1,10 @@
 //! The configuration in force, immutable, with what its listeners keep from one configuration to the next.
 
-pub mod denials;
-pub mod explain;
-pub mod listener;
-pub mod logins;
-pub mod seats;
-pub mod shadow;
-pub mod sources;
-pub mod store;
+pub(crate) mod denials;
+pub(crate) mod explain;
+pub(crate) mod listener;
+pub(crate) mod logins;
+pub(crate) mod seats;
+pub(crate) mod shadow;
+pub(crate) mod sources;
+pub(crate) mod store;

@@ -1,24 +1,24 @@
 //! The gate as a library: the binary is a thin shell around it, so tests and benches start the same program.
 
-pub mod admin;
-pub mod admission;
-pub mod app;
-pub mod aside;
-pub mod audit;
+pub(crate) mod admin;
+pub(crate) mod admission;
+pub(crate) mod app;
+pub(crate) mod aside;
+pub(crate) mod audit;
 pub mod cli;
-pub mod clock;
-pub mod connection;
-pub mod control;
-pub mod drain;
-pub mod generation;
-pub mod limits;
-pub mod listener;
-pub mod log;
-pub mod metrics;
-pub mod net;
-pub mod tls;
-pub mod upstream;
-pub mod worker;
+pub(crate) mod clock;
+pub(crate) mod connection;
+pub(crate) mod control;
+pub(crate) mod drain;
+pub(crate) mod generation;
+pub(crate) mod limits;
+pub(crate) mod listener;
+pub(crate) mod log;
+pub(crate) mod metrics;
+pub(crate) mod net;
+pub(crate) mod tls;
+pub(crate) mod upstream;
+pub(crate) mod worker;
 
 #[cfg(test)]
 mod testing;

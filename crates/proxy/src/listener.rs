@@ -45,7 +45,7 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// A socket that listens.
 #[derive(Debug)]
-pub struct Bound {
+pub(crate) struct Bound {
     socket: socket2::Socket,
     bind: Bind,
     file: Option<SocketFile>,
@@ -56,7 +56,7 @@ impl Bound {
     ///
     /// # Errors
     /// Those of the system.
-    pub fn bind(bind: &Bind, tcp: &Tcp) -> io::Result<Self> {
+    pub(crate) fn bind(bind: &Bind, tcp: &Tcp) -> io::Result<Self> {
         let (socket, file) = match bind {
             Bind::Tcp { addr, v6only } => (listen_tcp(*addr, *v6only, tcp)?, None),
             Bind::Unix(file) => (listen_unix(file)?, Some(SocketFile::at(file.path())?)),
@@ -67,7 +67,7 @@ impl Bound {
 
 /// Where admitted connections go.
 #[derive(Clone, Debug)]
-pub struct Desk {
+pub(crate) struct Desk {
     /// The worker's queue.
     pub orders: mpsc::Sender<Order>,
     /// The worker's counters, for how many sessions it has.
@@ -76,7 +76,7 @@ pub struct Desk {
 
 /// What the accept thread is told from outside. Without the sender it stops.
 #[derive(Debug)]
-pub enum GateOrder {
+pub(crate) enum GateOrder {
     /// Judge by this config from now on; listen on the sockets it names, those of `opened` among them, and on no others.
     Adopt {
         /// The config in force.
@@ -96,7 +96,7 @@ pub enum GateOrder {
 }
 
 /// Accepts on all sockets until the orders end, or until one of the sockets fails; then closes them.
-pub async fn run(
+pub(crate) async fn run(
     shared: Arc<Shared>,
     bound: Vec<Bound>,
     desks: Vec<Desk>,

@@ -28,10 +28,10 @@ use tracing_subscriber::layer::{Filter, SubscriberExt};
 use tracing_subscriber::registry::Registry;
 use tracing_subscriber::{Layer, reload};
 
-pub use self::escape::Escaped;
+pub(crate) use self::escape::Escaped;
 use self::escape::Form;
-pub use self::seldom::Seldom;
-pub use self::timestamp::Timestamp;
+pub(crate) use self::seldom::Seldom;
+pub(crate) use self::timestamp::Timestamp;
 
 /// Lines that wait for standard error. At some 150 bytes each this is a megabyte, and a second of a log gone wild.
 const QUEUE_LINES: usize = 8192;
@@ -39,7 +39,7 @@ const QUEUE_LINES: usize = 8192;
 /// Keep it until the end of the process: dropping it writes what is still queued.
 #[must_use = "dropping the guard stops the log"]
 #[derive(Debug)]
-pub struct Guard(#[expect(dead_code, reason = "it does its work when it is dropped")] WorkerGuard);
+pub(crate) struct Guard(#[expect(dead_code, reason = "it does its work when it is dropped")] WorkerGuard);
 
 /// How the log's form and level are changed while it runs.
 #[derive(Clone, Debug)]
@@ -50,7 +50,7 @@ struct Levels {
 
 /// Why the log could not be started.
 #[derive(Debug, Error)]
-pub enum LogError {
+pub(crate) enum LogError {
     /// There is one log in a process.
     #[error("the log has already been started")]
     AlreadyStarted,
@@ -60,7 +60,7 @@ pub enum LogError {
 ///
 /// # Errors
 /// It was started before.
-pub fn start(settings: &Log) -> Result<Guard, LogError> {
+pub(crate) fn start(settings: &Log) -> Result<Guard, LogError> {
     let (lines, guard) = queue(Lossy(io::stderr()));
     let _ = DROPPED.set(lines.error_counter());
     let (text, text_level) = reload::Layer::new(level_of(settings, LogFormat::Text));
@@ -74,7 +74,7 @@ pub fn start(settings: &Log) -> Result<Guard, LogError> {
 }
 
 /// Goes over to another form or level. Without a log (in a test) nothing happens.
-pub fn change(settings: &Log) {
+pub(crate) fn change(settings: &Log) {
     if let Some(levels) = LEVELS.get() {
         levels.change(settings);
     }
@@ -89,7 +89,7 @@ impl Levels {
 }
 
 /// How many lines this process has lost, for [`crate::metrics::Metrics::new`].
-pub fn dropped_lines() -> u64 {
+pub(crate) fn dropped_lines() -> u64 {
     let full = DROPPED.get().map_or(0, ErrorCounter::dropped_lines);
     u64::try_from(full).unwrap_or(u64::MAX).saturating_add(FAILED.load(Relaxed))
 }

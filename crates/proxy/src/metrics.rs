@@ -21,13 +21,13 @@ mod tests;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-pub use self::labels::{
+pub(crate) use self::labels::{
     ClosedReason, DeniedReason, Direction, RefusedReason, ReloadResult, UpstreamErrorKind, UpstreamState,
     command_label,
 };
-pub use self::series::{GroupSeries, ListenerSeries, Series, UpstreamSeries};
-pub use self::text::CONTENT_TYPE;
-pub use self::worker::{ListenerCounts, UpstreamCounts, WorkerStats};
+pub(crate) use self::series::{ListenerSeries, Series, UpstreamSeries};
+pub(crate) use self::text::CONTENT_TYPE;
+pub(crate) use self::worker::{ListenerCounts, UpstreamCounts, WorkerStats};
 
 use self::cold::Cold;
 use self::process::Process;
@@ -35,7 +35,7 @@ use self::series::Registry;
 use self::text::Page;
 
 /// All metrics of one running gate.
-pub struct Metrics {
+pub(crate) struct Metrics {
     workers: Vec<Arc<WorkerStats>>,
     cold: Cold,
     registry: Registry,
@@ -44,11 +44,11 @@ pub struct Metrics {
 }
 
 /// Tells how many lines a sink has lost so far.
-pub type LineCounter = Box<dyn Fn() -> u64 + Send + Sync>;
+pub(crate) type LineCounter = Box<dyn Fn() -> u64 + Send + Sync>;
 
 /// The label values that come from a config.
 #[derive(Clone, Debug, Default)]
-pub struct Names {
+pub(crate) struct Names {
     /// In the order of the config's listeners.
     pub listeners: Vec<String>,
     /// In the order of the config's upstreams.
@@ -59,7 +59,7 @@ pub struct Names {
 
 impl Metrics {
     /// Counters for this many workers, all at zero. `dropped` tells how many lines the log and the audit have lost.
-    pub fn new(workers: usize, dropped: Vec<LineCounter>) -> Arc<Self> {
+    pub(crate) fn new(workers: usize, dropped: Vec<LineCounter>) -> Arc<Self> {
         Arc::new(Self {
             workers: (0..workers).map(|_| Arc::default()).collect(),
             cold: Cold::new(),
@@ -70,7 +70,7 @@ impl Metrics {
     }
 
     /// The series of a config with these names. Those whose name was there before go on counting.
-    pub fn series(&self, names: &Names) -> Series {
+    pub(crate) fn series(&self, names: &Names) -> Series {
         self.registry.take_up(names, self.workers.len())
     }
 
@@ -78,23 +78,23 @@ impl Metrics {
     ///
     /// # Panics
     /// There is no such worker.
-    pub fn worker(&self, index: usize) -> Arc<WorkerStats> {
+    pub(crate) fn worker(&self, index: usize) -> Arc<WorkerStats> {
         Arc::clone(&self.workers[index])
     }
 
     /// The config was read at `at`, with this result.
-    pub fn config_read(&self, result: ReloadResult, at: SystemTime) {
+    pub(crate) fn config_read(&self, result: ReloadResult, at: SystemTime) {
         let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
         self.cold.reloaded(result, since.as_secs_f64());
     }
 
     /// Bytes held in buffers by all workers.
-    pub fn buffer_bytes(&self) -> u64 {
+    pub(crate) fn buffer_bytes(&self) -> u64 {
         self.workers.iter().map(|worker| worker.buffer_bytes()).fold(0, u64::saturating_add)
     }
 
     /// The page, in the format of [`CONTENT_TYPE`]. Walks every counter: for a blocking task, not for a worker.
-    pub fn render(&self) -> String {
+    pub(crate) fn render(&self) -> String {
         let dropped = self.dropped.iter().map(|count| count()).fold(0, u64::saturating_add);
         let mut page = Page::default();
         hot::render(self, &mut page);

@@ -1,6 +1,6 @@
 //! Sockets, the buffers between them, and the way bytes take from one to the other.
 
-pub mod buffer;
-pub mod pipe;
-pub mod socket;
-pub mod stream;
+pub(crate) mod buffer;
+pub(crate) mod pipe;
+pub(crate) mod socket;
+pub(crate) mod stream;

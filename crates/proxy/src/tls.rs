@@ -3,4 +3,4 @@
 mod handshake;
 mod places;
 
-pub use self::handshake::{Unshaken, accept, connect};
+pub(crate) use self::handshake::{Unshaken, accept, connect};

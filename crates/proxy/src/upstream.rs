@@ -1,6 +1,6 @@
 //! The private side: Redis, how it is reached, and whether it is well.
 
-pub mod connect;
-pub mod health;
-pub mod route;
-pub mod shared;
+pub(crate) mod connect;
+pub(crate) mod health;
+pub(crate) mod route;
+pub(crate) mod shared;

@@ -1,10 +1,10 @@
 //! One worker: a thread with its own runtime, its sessions, and the upstream connections they use. Nothing that happens on
 //! the command path leaves it.
 
-pub mod clients;
-pub mod pace;
-pub mod served;
-pub mod table;
+pub(crate) mod clients;
+pub(crate) mod pace;
+pub(crate) mod served;
+pub(crate) mod table;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -44,7 +44,7 @@ const FAREWELL: Duration = Duration::from_millis(500);
 
 /// What all threads share.
 #[derive(Debug)]
-pub struct Shared {
+pub(crate) struct Shared {
     /// The config in force.
     pub store: Store,
     /// The clients of the whole process.
@@ -59,7 +59,7 @@ pub struct Shared {
 
 /// What a worker is told from outside.
 #[derive(Debug)]
-pub enum Order {
+pub(crate) enum Order {
     /// Serve these.
     Serve(Vec<(u64, Admitted)>),
     /// Another config is in force: cut whom it does not admit, and say how many were.
@@ -70,7 +70,7 @@ pub enum Order {
 
 /// One worker's own state.
 #[derive(Debug)]
-pub struct Worker {
+pub(crate) struct Worker {
     /// What all threads share.
     pub shared: Arc<Shared>,
     /// The resources that its connections use.
@@ -90,10 +90,10 @@ pub struct Worker {
 }
 
 /// Serves an admitted connection to its end, in tasks of the thread that calls it.
-pub type Serve = fn(Rc<Worker>, u64, Admitted);
+pub(crate) type Serve = fn(Rc<Worker>, u64, Admitted);
 
 /// Runs a worker until it has drained. `index` counts workers from 0.
-pub async fn run(shared: Arc<Shared>, index: usize, mut orders: mpsc::Receiver<Order>, serve: Serve) {
+pub(crate) async fn run(shared: Arc<Shared>, index: usize, mut orders: mpsc::Receiver<Order>, serve: Serve) {
     let worker = Rc::new(Worker::new(shared, index));
     if let Some(asks) = worker.shared.clients.take(index) {
         spawn_local(clients::answer(Rc::clone(&worker), asks));
@@ -167,19 +167,19 @@ impl Worker {
     }
 
     /// The config that this worker's sessions are judged by.
-    pub fn generation(&self) -> Arc<Generation> {
+    pub(crate) fn generation(&self) -> Arc<Generation> {
         Arc::clone(&self.generation.borrow())
     }
 
     /// The listener of that index in [`Self::generation`].
-    pub fn served(&self, listener: usize) -> Option<Rc<Served>> {
+    pub(crate) fn served(&self, listener: usize) -> Option<Rc<Served>> {
         let generation = self.generation.borrow();
         let name = generation.listeners().get(listener)?.name();
         self.listeners.borrow().get(name).map(Rc::clone)
     }
 
     /// Reports a client that another config admitted and the one in force does not, before it became a session.
-    pub fn turn_away(&self, revoked: &Revoked) {
+    pub(crate) fn turn_away(&self, revoked: &Revoked) {
         let counts = ListenerCounts::new(Arc::clone(revoked.listener.series()), self.index);
         counts.opened();
         counts.closed(ClosedReason::Revoked);

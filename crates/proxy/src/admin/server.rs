@@ -35,7 +35,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The admin endpoint's listening socket.
 #[derive(Debug)]
-pub struct Bound {
+pub(crate) struct Bound {
     socket: socket2::Socket,
     file: Option<SocketFile>,
 }
@@ -45,7 +45,7 @@ impl Bound {
     ///
     /// # Errors
     /// Those of the system.
-    pub fn bind(bind: &AdminBind, tcp: &Tcp) -> io::Result<Self> {
+    pub(crate) fn bind(bind: &AdminBind, tcp: &Tcp) -> io::Result<Self> {
         Ok(match bind {
             AdminBind::Tcp(addr) => Self { socket: listen_tcp(*addr, false, tcp)?, file: None },
             AdminBind::Unix(file) => {
@@ -54,8 +54,9 @@ impl Bound {
         })
     }
 
-    /// Where it listens; with port 0 in the config, the port that was given.
-    pub fn tcp_addr(&self) -> Option<std::net::SocketAddr> {
+    /// Returns the address; with port 0 in the config, the port that was given.
+    #[cfg(test)]
+    pub(crate) fn tcp_addr(&self) -> Option<std::net::SocketAddr> {
         self.socket.local_addr().ok()?.as_socket()
     }
 }
@@ -64,7 +65,7 @@ impl Bound {
 ///
 /// # Errors
 /// The runtime cannot take the socket.
-pub async fn serve(
+pub(crate) async fn serve(
     bound: Bound,
     state: Arc<AdminState>,
     shutdown: impl Future<Output = ()>,

@@ -14,14 +14,14 @@ use crate::net::socket::Socket;
 
 /// A connection that the policy admits, with its place among the clients.
 #[derive(Debug)]
-pub struct Admitted {
+pub(crate) struct Admitted {
     socket: Socket,
     client: Client,
 }
 
 /// Who an admitted connection is, and by which config.
 #[derive(Debug)]
-pub struct Client {
+pub(crate) struct Client {
     from: ClientAddr,
     sender: Option<Box<ClientAddr>>,
     generation: Arc<Generation>,
@@ -32,19 +32,19 @@ pub struct Client {
 
 impl Admitted {
     /// Who it is.
-    pub const fn client(&self) -> &Client {
+    pub(crate) const fn client(&self) -> &Client {
         &self.client
     }
 
     /// The socket, and the client to whom it belongs.
-    pub fn into_parts(self) -> (Socket, Client) {
+    pub(crate) fn into_parts(self) -> (Socket, Client) {
         (self.socket, self.client)
     }
 }
 
 /// The parts of a client that its session keeps.
 #[derive(Debug)]
-pub struct Parts {
+pub(crate) struct Parts {
     /// The source address.
     pub from: ClientAddr,
     /// The sender of its PROXY header, if it came with one.
@@ -59,27 +59,27 @@ pub struct Parts {
 
 impl Client {
     /// Where it comes from.
-    pub const fn from(&self) -> ClientAddr {
+    pub(crate) const fn from(&self) -> ClientAddr {
         self.from
     }
 
     /// Index into the listeners of the config that admitted it.
-    pub const fn listener(&self) -> usize {
+    pub(crate) const fn listener(&self) -> usize {
         self.listener
     }
 
     /// The config that admitted it.
-    pub const fn generation(&self) -> &Arc<Generation> {
+    pub(crate) const fn generation(&self) -> &Arc<Generation> {
         &self.generation
     }
 
     /// What admitted it.
-    pub const fn permit(&self) -> &Permit {
+    pub(crate) const fn permit(&self) -> &Permit {
         &self.permit
     }
 
     /// Returns the parts that its session keeps.
-    pub fn into_parts(self) -> Parts {
+    pub(crate) fn into_parts(self) -> Parts {
         let Self { from, sender, generation, permit, place, .. } = self;
         Parts { from, sender, generation, permit, place }
     }
@@ -88,7 +88,7 @@ impl Client {
     ///
     /// # Errors
     /// It may not stay.
-    pub fn renew(mut self, generation: &Arc<Generation>, now: UnixSeconds) -> Result<Self, Revoked> {
+    pub(crate) fn renew(mut self, generation: &Arc<Generation>, now: UnixSeconds) -> Result<Self, Revoked> {
         if self.generation.number() == generation.number() {
             return Ok(self);
         }
@@ -126,7 +126,7 @@ impl Client {
 
 /// What the config in force has against a client that an earlier one admitted.
 #[derive(Debug)]
-pub struct Revoked {
+pub(crate) struct Revoked {
     /// Where it comes from.
     pub from: ClientAddr,
     /// Where it came in.
@@ -139,7 +139,7 @@ pub struct Revoked {
 
 /// A connection that must go.
 #[derive(Debug)]
-pub struct Refused {
+pub(crate) struct Refused {
     pub(super) socket: Socket,
     /// Where it came from.
     pub from: ClientAddr,
@@ -156,7 +156,7 @@ pub struct Refused {
 ///
 /// # Errors
 /// The connection, to be refused.
-pub fn admit(
+pub(crate) fn admit(
     identified: Identified,
     generation: &Arc<Generation>,
     all: &Arc<Seat>,
@@ -184,7 +184,7 @@ pub fn admit(
 
 /// One client's place, in the process and at its listener; given back when dropped.
 #[derive(Debug)]
-pub struct Place {
+pub(crate) struct Place {
     all: Arc<Seat>,
     listener: Arc<ListenerState>,
     _source: SourcePlace,

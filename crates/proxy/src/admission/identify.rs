@@ -15,7 +15,7 @@ use crate::net::socket::Socket;
 
 /// A connection whose source is known, and nothing else.
 #[derive(Debug)]
-pub struct Identified {
+pub(crate) struct Identified {
     pub(super) socket: Socket,
     pub(super) from: ClientAddr,
     /// Who says so, where that is another; apart, since few have one and every session's future has room for it.
@@ -25,7 +25,7 @@ pub struct Identified {
 
 impl Identified {
     /// The source is the peer of the socket.
-    pub const fn by_peer(socket: Socket, from: ClientAddr, listener: usize) -> Self {
+    pub(crate) const fn by_peer(socket: Socket, from: ClientAddr, listener: usize) -> Self {
         Self { socket, from, sender: None, listener }
     }
 
@@ -33,7 +33,7 @@ impl Identified {
     ///
     /// # Errors
     /// It names nobody who could be judged.
-    pub fn by_header(
+    pub(crate) fn by_header(
         socket: Socket,
         sender: ClientAddr,
         header: Source,
@@ -50,7 +50,7 @@ impl Identified {
 
 /// Why a trusted sender's connection is closed.
 #[derive(Debug, thiserror::Error)]
-pub enum HeaderFault {
+pub(crate) enum HeaderFault {
     /// What it sent is no header.
     #[error(transparent)]
     Header(#[from] ProxyHeaderError),
@@ -72,7 +72,7 @@ pub enum HeaderFault {
 ///
 /// # Errors
 /// There is none, it is malformed, or it does not come `within` that time.
-pub async fn read_header(socket: Socket, within: Duration) -> Result<(Socket, Source), HeaderFault> {
+pub(crate) async fn read_header(socket: Socket, within: Duration) -> Result<(Socket, Source), HeaderFault> {
     let sender = Sender::register(socket)?;
     let source = timeout(within, read(&sender)).await.map_err(|_| HeaderFault::Timeout(within))??;
     Ok((sender.release()?, source))

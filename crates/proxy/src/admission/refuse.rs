@@ -26,17 +26,17 @@ const DISCARD: usize = 4 * 1024;
 
 /// The connections of one thread that wait for their last bytes to arrive.
 #[derive(Clone, Debug, Default)]
-pub struct Lingering(Rc<Cell<usize>>);
+pub(crate) struct Lingering(Rc<Cell<usize>>);
 
 impl Lingering {
     /// Whether none is left.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.get() == 0
     }
 
     /// Ends the stream's output and discards its input until the client closes or the time is over. The set being full, the
     /// stream is closed at once.
-    pub fn part(&self, mut stream: Stream) {
+    pub(crate) fn part(&self, mut stream: Stream) {
         stream.close_write();
         if self.0.get() < MAX_LINGERING {
             let slot = Slot::take(&self.0);
@@ -50,7 +50,7 @@ impl Lingering {
 }
 
 /// Refuses in the listener's way.
-pub fn refuse(refused: Refused, style: Refusal, lingering: &Lingering) {
+pub(crate) fn refuse(refused: Refused, style: Refusal, lingering: &Lingering) {
     let Refused { mut socket, reason, .. } = refused;
     let line = match (style, reason) {
         (Refusal::Close, _) => return,

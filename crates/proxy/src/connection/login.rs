@@ -12,7 +12,7 @@ use crate::worker::Worker;
 use crate::worker::table::Entry;
 
 /// Judges one attempt of the client behind `entry`, which is led to `route`.
-pub fn authenticate(
+pub(crate) fn authenticate(
     worker: &Worker,
     entry: &Entry,
     route: &Route,
@@ -29,9 +29,9 @@ pub fn authenticate(
         state.series().auth_failed();
         return Attempt::Blocked;
     }
-    let login = logins.authenticate(name, password, generation.policy(), &entry.from, wall_clock());
-    if let Some(login) = login {
-        return admit(login.plan, entry, route);
+    let plan = logins.authenticate(name, password, generation.policy(), &entry.from, wall_clock());
+    if let Some(plan) = plan {
+        return admit(plan, entry, route);
     }
     state.series().auth_failed();
     let Some(blocked) = state.sources().login_failed(entry.from, name, password) else {

@@ -49,7 +49,7 @@ const READS_PER_TURN: u32 = 8;
 const OWED_FREE: usize = 4 * 1024;
 
 /// A client that is served.
-pub enum Relaying {
+pub(crate) enum Relaying {
     /// By a connection of its own, and nobody else knows of it.
     Alone(Rc<RefCell<Relay>>),
     /// By connections that it shares with others, whose tasks know it by its key.
@@ -57,7 +57,7 @@ pub enum Relaying {
 }
 
 /// A client whom the tasks of shared connections know as long as it is there.
-pub struct Seated {
+pub(crate) struct Seated {
     worker: Rc<Worker>,
     key: SessionKey,
     relay: Rc<RefCell<Relay>>,
@@ -96,7 +96,7 @@ fn plan_of(worker: &Worker, client: &Client, named: Option<&str>) -> Option<Arc<
 }
 
 /// One client with its upstream connection.
-pub struct Relay {
+pub(crate) struct Relay {
     worker: Rc<Worker>,
     presence: Presence,
     route: Rc<Route>,
@@ -179,7 +179,7 @@ impl Ended {
 
 impl Relay {
     /// Makes a session of a connection. `None`: its listener is gone, or does not admit it any more.
-    pub fn begin(worker: Rc<Worker>, id: u64, secured: Secured) -> Option<Relaying> {
+    pub(crate) fn begin(worker: Rc<Worker>, id: u64, secured: Secured) -> Option<Relaying> {
         let Secured { stream, client, peer, is_user } = secured;
         // Judged when it was accepted; another config may be in force by now, and the table holds none that it turns away.
         let client = match client.renew(&worker.generation(), wall_clock()) {

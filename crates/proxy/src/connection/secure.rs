@@ -12,7 +12,7 @@ use crate::tls::{self, Unshaken};
 
 /// A connection whose bytes are the client's own.
 #[derive(Debug)]
-pub struct Secured {
+pub(crate) struct Secured {
     pub(super) stream: Stream,
     pub(super) client: Client,
     /// What its certificate calls the client, if it showed one.
@@ -23,14 +23,14 @@ pub struct Secured {
 
 impl Secured {
     /// What its certificate calls the client; `None`: it has shown none, or one without such a name.
-    pub fn peer(&self) -> Option<&str> {
+    pub(crate) fn peer(&self) -> Option<&str> {
         self.peer.as_deref()
     }
 }
 
 /// Why a connection cannot be secured.
 #[derive(Debug)]
-pub enum Insecure {
+pub(crate) enum Insecure {
     /// A fault of the reactor.
     Socket(io::Error),
     /// The handshake failed.
@@ -42,7 +42,7 @@ pub enum Insecure {
 ///
 /// # Errors
 /// The client, the reactor.
-pub async fn secure(
+pub(crate) async fn secure(
     admitted: Admitted,
     tls: Option<&ServerTls>,
     within: Duration,

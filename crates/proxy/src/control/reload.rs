@@ -33,7 +33,7 @@ const NAMED_ENTRIES: usize = 10;
 
 /// Somebody asks for a reload and waits for what became of it.
 #[derive(Debug)]
-pub struct Request {
+pub(crate) struct Request {
     /// Who.
     pub trigger: Trigger,
     /// Where the answer goes.
@@ -41,14 +41,14 @@ pub struct Request {
 }
 
 /// The admin endpoint, as far as a reload changes it.
-pub trait FollowsToken: std::fmt::Debug {
+pub(crate) trait FollowsToken: std::fmt::Debug {
     /// From now on it is the token of `admin` that counts.
     fn follow(&self, admin: &Admin);
 }
 
 /// Who reloads: it knows all that a config has a part in.
 #[derive(Debug)]
-pub struct Reloader {
+pub(crate) struct Reloader {
     shared: Arc<Shared>,
     path: PathBuf,
     room: u64,
@@ -66,7 +66,7 @@ pub struct Reloader {
 
 /// What a [`Reloader`] reaches.
 #[derive(Debug)]
-pub struct Reach {
+pub(crate) struct Reach {
     /// The accept thread.
     pub gate: mpsc::Sender<GateOrder>,
     /// The workers.
@@ -79,7 +79,7 @@ pub struct Reach {
 
 impl Reloader {
     /// For a process that has open files for `room` clients and started with a config read from `sources`.
-    pub fn new(shared: Arc<Shared>, room: u64, sources: Vec<Source>, reach: Reach) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, room: u64, sources: Vec<Source>, reach: Reach) -> Self {
         let first = shared.store.current();
         let path = first.config().path().to_owned();
         let admin_bind = first.config().admin().map(|admin| admin.bind().clone());
@@ -89,12 +89,12 @@ impl Reloader {
     }
 
     /// The files to watch.
-    pub fn sources(&self) -> &[Source] {
+    pub(crate) fn sources(&self) -> &[Source] {
         &self.last
     }
 
     /// Reads the config again and puts it in force, if it is good and another. Tells log, metrics and audit.
-    pub async fn reload(&mut self, trigger: Trigger) -> Report {
+    pub(crate) async fn reload(&mut self, trigger: Trigger) -> Report {
         let report = self.try_reload(trigger).await;
         self.shared.metrics.config_read(report.result(), SystemTime::now());
         self.shared.audit.event(&report);

@@ -12,7 +12,7 @@ use crate::metrics::ReloadResult;
 /// What made the gate read its config again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Trigger {
+pub(crate) enum Trigger {
     /// A file changed.
     Watch,
     /// SIGHUP.
@@ -33,7 +33,7 @@ impl fmt::Display for Trigger {
 
 /// What became of it. As JSON it is the answer of `POST /api/reload` and, with a time, the audit line.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     event: &'static str,
     trigger: Trigger,
     #[serde(serialize_with = "as_str")]
@@ -62,7 +62,7 @@ pub struct Report {
 /// What happened to a group, or to the addresses written in place in a listener's list. The entries are the first of
 /// each kind.
 #[derive(Clone, Debug, Serialize)]
-pub struct GroupReport {
+pub(crate) struct GroupReport {
     /// The group's name, `public.allow` for the list of a listener, or `users.reporting.from` for that of a user.
     group: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -77,7 +77,7 @@ pub struct GroupReport {
 
 impl GroupReport {
     /// For people and for machines.
-    pub fn of(change: GroupChange) -> Self {
+    pub(crate) fn of(change: GroupChange) -> Self {
         let entries = |entries: ChangedEntries| entries.first.into_iter().map(|entry| entry.entry).collect();
         let group = match change.whose {
             Whose::Group(name) => name,
@@ -145,22 +145,22 @@ impl Report {
     }
 
     /// The files say what they said before.
-    pub fn unchanged(trigger: Trigger, generation: u64) -> Self {
+    pub(crate) fn unchanged(trigger: Trigger, generation: u64) -> Self {
         Self::new(trigger, ReloadResult::Unchanged, generation)
     }
 
     /// The files have errors.
-    pub fn invalid(trigger: Trigger, generation: u64, problems: Vec<Problem>) -> Self {
+    pub(crate) fn invalid(trigger: Trigger, generation: u64, problems: Vec<Problem>) -> Self {
         Self { problems, ..Self::new(trigger, ReloadResult::Rejected, generation) }
     }
 
     /// They are good, but the system does not go along.
-    pub fn failed(trigger: Trigger, generation: u64, error: String) -> Self {
+    pub(crate) fn failed(trigger: Trigger, generation: u64, error: String) -> Self {
         Self { error: Some(error), ..Self::new(trigger, ReloadResult::Rejected, generation) }
     }
 
     /// Another config is in force.
-    pub fn applied(
+    pub(crate) fn applied(
         trigger: Trigger,
         generation: u64,
         groups: Vec<GroupReport>,
@@ -173,12 +173,12 @@ impl Report {
     }
 
     /// What became of it.
-    pub fn result(&self) -> ReloadResult {
+    pub(crate) fn result(&self) -> ReloadResult {
         self.result
     }
 
     /// Says it in the log.
-    pub fn log(&self) {
+    pub(crate) fn log(&self) {
         let (generation, trigger) = (self.generation, self.trigger);
         match self.result {
             ReloadResult::Unchanged => {
@@ -205,7 +205,7 @@ impl Report {
 
 /// What differs between two configs besides groups, in words.
 #[derive(Debug, Default)]
-pub struct Changes {
+pub(crate) struct Changes {
     /// In force now.
     pub applied: Vec<String>,
     /// Of no effect before a restart.
@@ -215,7 +215,7 @@ pub struct Changes {
 impl Changes {
     /// What `new` says and `old` does not, and what it says that the process, with so many workers and that admin address,
     /// cannot follow.
-    pub fn between(old: &Config, new: &Config, workers: usize, admin: Option<&AdminBind>) -> Self {
+    pub(crate) fn between(old: &Config, new: &Config, workers: usize, admin: Option<&AdminBind>) -> Self {
         let mut changes = Self::default();
         changes.listeners(old, new);
         changes.upstreams(old, new);

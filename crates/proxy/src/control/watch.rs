@@ -32,7 +32,7 @@ const RESTLESS: u32 = 40;
 
 /// Watches the files that a config was read from.
 #[derive(Debug)]
-pub struct Watch {
+pub(crate) struct Watch {
     poll: Interval,
     told: mpsc::Receiver<()>,
     watcher: Option<RecommendedWatcher>,
@@ -42,7 +42,7 @@ pub struct Watch {
 
 impl Watch {
     /// Needs a runtime. Where the system cannot watch files, they are looked at every second all the same.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (tell, told) = mpsc::channel(1);
         let handler = move |event| {
             if may_change_something(&event) {
@@ -59,7 +59,7 @@ impl Watch {
 
     /// Waits until one of these files is another than was read, and has come to rest. Dropped before that, nothing is
     /// missed.
-    pub async fn changed(&mut self, sources: &[Source]) {
+    pub(crate) async fn changed(&mut self, sources: &[Source]) {
         self.follow(sources);
         loop {
             tokio::select! {

@@ -11,7 +11,7 @@ use crate::metrics::{DeniedReason, command_label};
 
 /// The throttles of one listener, shared by all threads. A client that is refused a million times fills no disk.
 #[derive(Debug)]
-pub struct Denials {
+pub(crate) struct Denials {
     /// By the [`CommandId::index`] of commands, not of subcommands.
     told: Box<[Seldom]>,
 }
@@ -25,7 +25,7 @@ impl Default for Denials {
 impl Denials {
     /// Writes a line, or counts the refusal among those left out. The line has no argument, no key and no name that a
     /// client made up.
-    pub fn log(&self, id: u64, source: ClientAddr, listener: &str, denial: &Denial<'_>) {
+    pub(crate) fn log(&self, id: u64, source: ClientAddr, listener: &str, denial: &Denial<'_>) {
         let Some(left_out) = self.due(denial.command(), Instant::now()) else { return };
         let decided = denial.rule();
         let acl = decided.owner.map(|owner| match owner {

@@ -11,7 +11,7 @@ use portcullis_config::message::Masked;
 use serde_json::{Map, Value, json};
 use time::UtcDateTime;
 
-pub use self::rights::Question;
+pub(crate) use self::rights::Question;
 use self::rights::Rights;
 use super::logins::Logins;
 
@@ -19,7 +19,7 @@ use super::logins::Logins;
 ///
 /// # Errors
 /// There is none of that name: which there are.
-pub fn listeners(config: &Config, named: Option<&str>) -> Result<Vec<usize>, String> {
+pub(crate) fn listeners(config: &Config, named: Option<&str>) -> Result<Vec<usize>, String> {
     let Some(name) = named else { return Ok((0..config.listeners().len()).collect()) };
     let names = || config.listeners().iter().map(|listener| listener.name());
     match names().position(|known| known == name) {
@@ -33,7 +33,7 @@ pub fn listeners(config: &Config, named: Option<&str>) -> Result<Vec<usize>, Str
 
 /// Whom the question is about.
 #[derive(Clone, Debug)]
-pub struct Source {
+pub(crate) struct Source {
     from: ClientAddr,
     /// What was written, where that was folded.
     folded: Option<IpAddr>,
@@ -44,7 +44,7 @@ impl Source {
     ///
     /// # Errors
     /// It is neither: what is wrong, and what to write.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         if text == portcullis_acl::policy::UNIX_GROUP {
             return Ok(Self { from: ClientAddr::unix(), folded: None });
         }
@@ -67,7 +67,7 @@ impl Source {
 
 /// What one listener does with the source.
 #[derive(Clone, Debug)]
-pub struct Answer<'c> {
+pub(crate) struct Answer<'c> {
     listener: &'c str,
     allowed: bool,
     reason: &'static str,
@@ -82,7 +82,7 @@ pub struct Answer<'c> {
 
 impl<'c> Answer<'c> {
     /// That of the listener with this index, as of `now`. `logins` are those of the listener.
-    pub fn of(
+    pub(crate) fn of(
         config: &'c Config,
         index: usize,
         logins: &Logins,
@@ -129,7 +129,7 @@ impl<'c> Answer<'c> {
     }
 
     /// Whether the listener would let the source in, and the user, and the command, where they were asked about.
-    pub fn is_allowed(&self) -> bool {
+    pub(crate) fn is_allowed(&self) -> bool {
         self.allowed && self.rights.is_allowed()
     }
 
@@ -192,7 +192,7 @@ pub(crate) fn json_rule(rule: &Rule<'_>) -> Value {
 }
 
 /// For people: a line for each listener, and one for each other thing that was asked.
-pub fn as_text(source: &Source, answers: &[Answer<'_>]) -> String {
+pub(crate) fn as_text(source: &Source, answers: &[Answer<'_>]) -> String {
     let shown = source.shown();
     let folded = source.folded.map(|written| format!("{written} is judged as {shown}"));
     folded
@@ -204,7 +204,7 @@ pub fn as_text(source: &Source, answers: &[Answer<'_>]) -> String {
 }
 
 /// For machines.
-pub fn as_json(source: &Source, answers: &[Answer<'_>]) -> Value {
+pub(crate) fn as_json(source: &Source, answers: &[Answer<'_>]) -> Value {
     json!({
         "source": source.shown(),
         "folded_from": source.folded.map(|ip| ip.to_string()),

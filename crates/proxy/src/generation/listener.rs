@@ -11,7 +11,7 @@ use crate::metrics::ListenerSeries;
 
 /// One listener's seats, counters and observations; shared by all threads.
 #[derive(Debug)]
-pub struct ListenerState {
+pub(crate) struct ListenerState {
     name: Arc<str>,
     seat: Seat,
     sources: Arc<SourceTable>,
@@ -23,7 +23,7 @@ pub struct ListenerState {
 
 impl ListenerState {
     /// A listener that nobody has connected to yet; it has no seats before its limit is set.
-    pub fn new(name: &str, series: &Arc<ListenerSeries>) -> Self {
+    pub(crate) fn new(name: &str, series: &Arc<ListenerSeries>) -> Self {
         Self {
             name: name.into(),
             seat: Seat::new(0),
@@ -36,37 +36,37 @@ impl ListenerState {
     }
 
     /// As in the config.
-    pub fn name(&self) -> &Arc<str> {
+    pub(crate) fn name(&self) -> &Arc<str> {
         &self.name
     }
 
     /// Its clients.
-    pub fn seat(&self) -> &Seat {
+    pub(crate) fn seat(&self) -> &Seat {
         &self.seat
     }
 
     /// Where they come from.
-    pub fn sources(&self) -> &Arc<SourceTable> {
+    pub(crate) fn sources(&self) -> &Arc<SourceTable> {
         &self.sources
     }
 
     /// What is counted for it.
-    pub fn series(&self) -> &Arc<ListenerSeries> {
+    pub(crate) fn series(&self) -> &Arc<ListenerSeries> {
         &self.series
     }
 
     /// The refused commands of its clients, for the log.
-    pub fn denials(&self) -> &Arc<Denials> {
+    pub(crate) fn denials(&self) -> &Arc<Denials> {
         &self.denials
     }
 
     /// Limits how often the log tells of failed TLS handshakes.
-    pub fn failed_handshakes(&self) -> &Seldom {
+    pub(crate) fn failed_handshakes(&self) -> &Seldom {
         &self.failed_handshakes
     }
 
     /// Whom its shadow policy would have turned away.
-    pub fn shadow(&self) -> &Shadow {
+    pub(crate) fn shadow(&self) -> &Shadow {
         &self.shadow
     }
 }

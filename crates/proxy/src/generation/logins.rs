@@ -12,7 +12,7 @@ use secrecy::ExposeSecret;
 
 /// The identities of one listener.
 #[derive(Debug)]
-pub struct Logins {
+pub(crate) struct Logins {
     /// Of a client that has not logged in, or need not.
     nobody: Identity,
     users: Users,
@@ -32,18 +32,9 @@ struct Identity {
     rules: Arc<CommandPlan>,
 }
 
-/// A user whom the credentials show the client to be.
-#[derive(Clone, Debug)]
-pub struct Login {
-    /// What holds from now on.
-    pub plan: Arc<Plan>,
-    /// The entry of the user's own list that covers the source, where the user has one.
-    pub permit: Option<Permit>,
-}
-
 impl Logins {
     /// Those of `listener`. Rules that have not changed since `before` are kept.
-    pub fn of(config: &Config, listener: &Listener, before: Option<&Self>) -> Self {
+    pub(crate) fn of(config: &Config, listener: &Listener, before: Option<&Self>) -> Self {
         let upstream = config.upstreams().get(listener.upstream()).map(AsRef::as_ref);
         let make = |user: Option<&portcullis_config::User>| {
             let texts = [listener.acl(), user.and_then(|user| user.acl())]
@@ -90,17 +81,17 @@ impl Logins {
     }
 
     /// What holds for a client that has said nothing yet.
-    pub fn nobody(&self) -> &Arc<Plan> {
+    pub(crate) fn nobody(&self) -> &Arc<Plan> {
         &self.nobody.plan
     }
 
     /// What holds for a user, or for nobody; `None`: there is no such user.
-    pub fn plan(&self, user: Option<&str>) -> Option<&Arc<Plan>> {
+    pub(crate) fn plan(&self, user: Option<&str>) -> Option<&Arc<Plan>> {
         self.identity(user).map(|identity| &identity.plan)
     }
 
     /// The command rules that hold for a user, or for nobody; `None`: there is no such user.
-    pub fn rules(&self, user: Option<&str>) -> Option<&CommandPlan> {
+    pub(crate) fn rules(&self, user: Option<&str>) -> Option<&CommandPlan> {
         self.identity(user).map(|identity| &*identity.rules)
     }
 
@@ -108,7 +99,7 @@ impl Logins {
     ///
     /// # Errors
     /// There is no such user, or not from there.
-    pub fn admits(
+    pub(crate) fn admits(
         &self,
         user: Option<&str>,
         policy: &Policy,
@@ -122,19 +113,19 @@ impl Logins {
         }
     }
 
-    /// Who these credentials are, if anybody, and if from there.
-    pub fn authenticate(
+    /// Returns the plan of the user with these credentials, if that user may log in from this address.
+    pub(crate) fn authenticate(
         &self,
         name: Option<&[u8]>,
         password: &[u8],
         policy: &Policy,
         from: &ClientAddr,
         now: UnixSeconds,
-    ) -> Option<Login> {
+    ) -> Option<Arc<Plan>> {
         let id: UserId = self.users.authenticate(name, password)?;
         let identity = self.identities.get(usize::try_from(id.index()).ok()?)?;
-        let permit = self.admits(identity.name.as_deref(), policy, from, now).ok()?;
-        Some(Login { plan: Arc::clone(&identity.plan), permit })
+        self.admits(identity.name.as_deref(), policy, from, now).ok()?;
+        Some(Arc::clone(&identity.plan))
     }
 
     fn identity(&self, user: Option<&str>) -> Option<&Identity> {
@@ -148,7 +139,7 @@ impl Logins {
 /// The user is not known, or may not come from that source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no such user, or not from that source")]
-pub struct NotFromThere;
+pub(crate) struct NotFromThere;
 
 fn plan(listener: &Listener, upstream: Option<&Upstream>, credentials: Option<&Credentials>) -> Plan {
     let auth = match listener.auth() {

@@ -4,24 +4,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The number of clients, and its limit.
 #[derive(Debug)]
-pub struct Seat {
+pub(crate) struct Seat {
     taken: AtomicU64,
     limit: AtomicU64,
 }
 
 impl Seat {
     /// Seats for `limit` clients.
-    pub const fn new(limit: u64) -> Self {
+    pub(crate) const fn new(limit: u64) -> Self {
         Self { taken: AtomicU64::new(0), limit: AtomicU64::new(limit) }
     }
 
     /// Changes the limit. Clients over it stay.
-    pub fn set_limit(&self, limit: u64) {
+    pub(crate) fn set_limit(&self, limit: u64) {
         self.limit.store(limit, Ordering::Relaxed);
     }
 
     /// Returns the number of clients.
-    pub fn taken(&self) -> u64 {
+    pub(crate) fn taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
     }
 

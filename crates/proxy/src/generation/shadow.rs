@@ -9,14 +9,14 @@ use std::time::{Duration, SystemTime};
 use portcullis_acl::ClientAddr;
 
 /// So many sources are told apart, some 300 KiB a listener: more than an allowlist that somebody writes by hand.
-pub const MAX_SOURCES: usize = 4096;
+pub(crate) const MAX_SOURCES: usize = 4096;
 
 /// A source that was not seen for this long is forgotten.
-pub const KEEP: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const KEEP: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The sources of one listener.
 #[derive(Debug, Default)]
-pub struct Shadow(Mutex<Sources>);
+pub(crate) struct Shadow(Mutex<Sources>);
 
 #[derive(Debug, Default)]
 struct Sources {
@@ -27,7 +27,7 @@ struct Sources {
 
 /// How often and when a source was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// Connections.
     pub count: u64,
     /// The first of them.
@@ -38,7 +38,7 @@ pub struct Seen {
 
 impl Shadow {
     /// A connection was admitted that the shadow policy would have turned away.
-    pub fn note(&self, from: ClientAddr, now: SystemTime) {
+    pub(crate) fn note(&self, from: ClientAddr, now: SystemTime) {
         let mut sources = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = from.ip();
         if !sources.seen.contains_key(&key) && sources.seen.len() >= MAX_SOURCES {
@@ -55,7 +55,7 @@ impl Shadow {
 
     /// The sources of the last 24 hours, in the order of their addresses (`None`: a unix socket), and whether there were
     /// more than could be kept.
-    pub fn sources(&self, now: SystemTime) -> (Vec<(Option<IpAddr>, Seen)>, bool) {
+    pub(crate) fn sources(&self, now: SystemTime) -> (Vec<(Option<IpAddr>, Seen)>, bool) {
         let mut sources = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         sources.forget(now);
         let mut list: Vec<_> = sources.seen.iter().map(|(ip, seen)| (*ip, *seen)).collect();

@@ -15,7 +15,7 @@ const SWEEP: usize = 16;
 
 /// The sources of one listener; shared by all threads, and locked once a connection or failed login.
 #[derive(Debug)]
-pub struct SourceTable {
+pub(crate) struct SourceTable {
     /// Without limits nothing is looked up, and the lock stays alone.
     limited: AtomicBool,
     since: Instant,
@@ -24,7 +24,7 @@ pub struct SourceTable {
 
 impl SourceTable {
     /// Without limits.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             limited: AtomicBool::new(false),
             since: Instant::now(),
@@ -33,13 +33,13 @@ impl SourceTable {
     }
 
     /// These limits from now on.
-    pub fn set_limits(&self, limits: SourceLimits) {
+    pub(crate) fn set_limits(&self, limits: SourceLimits) {
         self.lock().set_limits(limits);
         self.limited.store(limits.is_any(), Relaxed);
     }
 
     /// How many sources are blocked.
-    pub fn blocked(&self) -> usize {
+    pub(crate) fn blocked(&self) -> usize {
         if self.limited.load(Relaxed) { self.lock().blocked(self.now()) } else { 0 }
     }
 
@@ -47,7 +47,7 @@ impl SourceTable {
     ///
     /// # Errors
     /// Why it may not.
-    pub fn admit(self: &Arc<Self>, from: ClientAddr) -> Result<SourcePlace, RefusedReason> {
+    pub(crate) fn admit(self: &Arc<Self>, from: ClientAddr) -> Result<SourcePlace, RefusedReason> {
         let source = Source::of(from).filter(|_| self.limited.load(Relaxed));
         let Some(source) = source else { return Ok(SourcePlace(None)) };
         match self.lock().admit(source, self.now()) {
@@ -59,13 +59,13 @@ impl SourceTable {
     }
 
     /// Whether logins from there are not looked at.
-    pub fn is_blocked(&self, from: ClientAddr) -> bool {
+    pub(crate) fn is_blocked(&self, from: ClientAddr) -> bool {
         let source = Source::of(from).filter(|_| self.limited.load(Relaxed));
         source.is_some_and(|source| self.lock().blocked_until(source, self.now()).is_some())
     }
 
     /// A login failed. `Some`: the source is blocked, for so long if that is news.
-    pub fn login_failed(
+    pub(crate) fn login_failed(
         &self,
         from: ClientAddr,
         name: Option<&[u8]>,
@@ -96,7 +96,7 @@ impl Default for SourceTable {
 
 /// A client's place among those of its source; given back when dropped.
 #[derive(Debug)]
-pub struct SourcePlace(Option<(Arc<SourceTable>, Place)>);
+pub(crate) struct SourcePlace(Option<(Arc<SourceTable>, Place)>);
 
 impl Drop for SourcePlace {
     fn drop(&mut self) {

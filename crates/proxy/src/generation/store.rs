@@ -13,28 +13,28 @@ use crate::metrics::{Metrics, Names, Series};
 
 /// Where the generation in force is read, by any thread.
 #[derive(Debug)]
-pub struct Store(ArcSwap<Generation>);
+pub(crate) struct Store(ArcSwap<Generation>);
 
 impl Store {
     /// With the first generation.
-    pub fn new(first: Arc<Generation>) -> Self {
+    pub(crate) fn new(first: Arc<Generation>) -> Self {
         Self(ArcSwap::new(first))
     }
 
     /// The generation in force.
-    pub fn current(&self) -> Arc<Generation> {
+    pub(crate) fn current(&self) -> Arc<Generation> {
         self.0.load_full()
     }
 
     /// Puts a generation in force.
-    pub fn swap(&self, next: Arc<Generation>) {
+    pub(crate) fn swap(&self, next: Arc<Generation>) {
         self.0.store(next);
     }
 }
 
 /// One config with what was made of it. Immutable, but for what counts.
 #[derive(Debug)]
-pub struct Generation {
+pub(crate) struct Generation {
     number: u64,
     config: Config,
     listeners: Box<[Arc<ListenerState>]>,
@@ -46,13 +46,13 @@ pub struct Generation {
 
 impl Generation {
     /// The first, for a process that has open files for `room` clients.
-    pub fn first(config: Config, metrics: &Arc<Metrics>, room: u64) -> Self {
+    pub(crate) fn first(config: Config, metrics: &Arc<Metrics>, room: u64) -> Self {
         let workers = config.workers();
         Self::make(config, metrics, room, 1, workers, None)
     }
 
     /// What follows this one. Listeners whose name stays keep their seats and counters.
-    pub fn next(&self, config: Config, metrics: &Arc<Metrics>, room: u64) -> Self {
+    pub(crate) fn next(&self, config: Config, metrics: &Arc<Metrics>, room: u64) -> Self {
         Self::make(config, metrics, room, self.number + 1, self.workers, Some(self))
     }
 
@@ -93,37 +93,37 @@ impl Generation {
     }
 
     /// 1 for the config that the process started with, and one more for each that took its place.
-    pub fn number(&self) -> u64 {
+    pub(crate) fn number(&self) -> u64 {
         self.number
     }
 
     /// The config.
-    pub fn config(&self) -> &Config {
+    pub(crate) fn config(&self) -> &Config {
         &self.config
     }
 
     /// Who may connect to which listener.
-    pub fn policy(&self) -> &Policy {
+    pub(crate) fn policy(&self) -> &Policy {
         self.config.policy()
     }
 
     /// The listeners' lasting state, by index.
-    pub fn listeners(&self) -> &[Arc<ListenerState>] {
+    pub(crate) fn listeners(&self) -> &[Arc<ListenerState>] {
         &self.listeners
     }
 
     /// The index of the listener of that name.
-    pub fn listener_index(&self, name: &str) -> Option<usize> {
+    pub(crate) fn listener_index(&self, name: &str) -> Option<usize> {
         self.listeners.iter().position(|listener| **listener.name() == *name)
     }
 
     /// Who can be whom on each listener, by index.
-    pub fn logins(&self) -> &[Arc<Logins>] {
+    pub(crate) fn logins(&self) -> &[Arc<Logins>] {
         &self.logins
     }
 
     /// Whether other command rules hold for a user of a listener, or for nobody, under `next`.
-    pub fn rules_differ(&self, next: &Self, listener: &str, user: Option<&str>) -> bool {
+    pub(crate) fn rules_differ(&self, next: &Self, listener: &str, user: Option<&str>) -> bool {
         let plan = |of: &Self| Some(Arc::clone(of.logins.get(of.listener_index(listener)?)?.plan(user)?));
         match (plan(self), plan(next)) {
             (Some(old), Some(new)) => !new.shares_rules_with(&old),
@@ -132,22 +132,22 @@ impl Generation {
     }
 
     /// What is counted under this config's names.
-    pub fn series(&self) -> &Series {
+    pub(crate) fn series(&self) -> &Series {
         &self.series
     }
 
     /// How many clients there may be: `limits.clients`, or what the open files have room for.
-    pub fn clients(&self) -> u64 {
+    pub(crate) fn clients(&self) -> u64 {
         self.clients
     }
 
     /// How many workers the process has, whatever this config says.
-    pub fn workers(&self) -> usize {
+    pub(crate) fn workers(&self) -> usize {
         self.workers
     }
 
     /// Puts the limits on clients in force.
-    pub fn limit(&self, all: &Seat) {
+    pub(crate) fn limit(&self, all: &Seat) {
         all.set_limit(self.clients);
         for (listener, state) in self.config.listeners().iter().zip(&self.listeners) {
             state.seat().set_limit(listener.limits().clients());
@@ -156,7 +156,7 @@ impl Generation {
     }
 
     /// Brings those metrics up to date that change with the clock alone: which entry expires next, whose block is over.
-    pub fn tell_metrics(&self, now: UnixSeconds) {
+    pub(crate) fn tell_metrics(&self, now: UnixSeconds) {
         for state in &self.listeners {
             state.series().set_blocked(u64::try_from(state.sources().blocked()).unwrap_or(u64::MAX));
         }

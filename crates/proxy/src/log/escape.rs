@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 /// Text that somebody else chose, for people to read: control characters, line breaks of any kind and bytes that are not
 /// UTF-8 become `\xNN` or `\u{NNNN}`, a backslash is doubled, and no more than [`Escaped::MAX`] bytes of it are shown.
 #[derive(Clone, Copy, Debug)]
-pub struct Escaped<'a> {
+pub(crate) struct Escaped<'a> {
     bytes: &'a [u8],
     form: Form,
     cut: bool,
@@ -24,10 +24,10 @@ pub(super) enum Form {
 
 impl<'a> Escaped<'a> {
     /// As much as Redis shows of a client's text in its own errors.
-    pub const MAX: usize = 128;
+    pub(crate) const MAX: usize = 128;
 
     /// At most [`Self::MAX`] bytes.
-    pub fn new(text: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
+    pub(crate) fn new(text: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
         let bytes = text.as_ref();
         let shown = bytes.get(..Self::MAX).unwrap_or(bytes);
         Self { bytes: shown, form: Form::Part, cut: shown.len() < bytes.len() }

@@ -8,7 +8,7 @@ const APART: Duration = Duration::from_secs(1);
 
 /// Lets one line of a kind through in a second, and counts the others.
 #[derive(Debug, Default)]
-pub struct Seldom(Mutex<State>);
+pub(crate) struct Seldom(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -18,12 +18,12 @@ struct State {
 
 impl Seldom {
     /// Nothing was told yet.
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self(Mutex::new(State { last: None, left_out: 0 }))
     }
 
     /// `Some`: tell it now, and how many were left out since the last that was told.
-    pub fn tell(&self, now: Instant) -> Option<u64> {
+    pub(crate) fn tell(&self, now: Instant) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state.last.is_some_and(|last| now.saturating_duration_since(last) < APART) {
             state.left_out = state.left_out.saturating_add(1);

@@ -5,11 +5,11 @@ use time::OffsetDateTime;
 
 /// A wall-clock time as logs and audit write it: RFC 3339 in UTC, with microseconds.
 #[derive(Clone, Copy, Debug)]
-pub struct Timestamp(pub SystemTime);
+pub(crate) struct Timestamp(pub SystemTime);
 
 impl Timestamp {
     /// The time now.
-    pub fn now() -> Self {
+    pub(crate) fn now() -> Self {
         Self(SystemTime::now())
     }
 }

@@ -250,7 +250,7 @@ struct Sums {
     commands: u64,
     nanos: u64,
     buckets: [u64; BUCKETS],
-    denied: [u64; DeniedReason::COUNT],
+    denied: [u64; DeniedReason::ALL.len()],
 }
 
 impl CommandSums {

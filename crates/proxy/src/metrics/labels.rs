@@ -10,21 +10,19 @@ macro_rules! label {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum $name { $($(#[$variant_doc])* $variant,)+ }
+        pub(crate) enum $name { $($(#[$variant_doc])* $variant,)+ }
 
         impl $name {
             /// Every value, in the order of [`Self::index`].
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
-            /// How many values there are.
-            pub const COUNT: usize = Self::ALL.len();
+            pub(crate) const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
             /// The label's text.
-            pub const fn as_str(self) -> &'static str {
+            pub(crate) const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }
             }
 
             /// Its place in [`Self::ALL`].
-            pub const fn index(self) -> usize {
+            pub(crate) const fn index(self) -> usize {
                 self as usize
             }
         }
@@ -108,7 +106,7 @@ label! {
 }
 
 /// The name of a command in labels and log lines: never what a client wrote.
-pub fn command_label(id: CommandId) -> &'static str {
+pub(crate) fn command_label(id: CommandId) -> &'static str {
     if id == CommandId::UNKNOWN { "other" } else { id.name() }
 }
 

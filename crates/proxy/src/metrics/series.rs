@@ -10,7 +10,7 @@ use super::worker::{ListenerStats, UpstreamStats};
 
 /// The series of one config, by the index that the config gives each name.
 #[derive(Clone, Debug, Default)]
-pub struct Series {
+pub(crate) struct Series {
     /// Of its listeners.
     pub listeners: Vec<Arc<ListenerSeries>>,
     /// Of its upstreams.
@@ -21,11 +21,11 @@ pub struct Series {
 
 /// What is counted for one listener.
 #[derive(Debug)]
-pub struct ListenerSeries {
+pub(crate) struct ListenerSeries {
     pub(super) name: String,
     pub(super) workers: Box<[ListenerStats]>,
     accepted: AtomicU64,
-    refused: [AtomicU64; RefusedReason::COUNT],
+    refused: [AtomicU64; RefusedReason::ALL.len()],
     shadow_denied: AtomicU64,
     auth_failures: AtomicU64,
     blocked: AtomicU64,
@@ -45,27 +45,27 @@ impl ListenerSeries {
     }
 
     /// A connection was admitted.
-    pub fn accepted(&self) {
+    pub(crate) fn accepted(&self) {
         self.accepted.fetch_add(1, Relaxed);
     }
 
     /// A connection was turned away.
-    pub fn refused(&self, reason: RefusedReason) {
+    pub(crate) fn refused(&self, reason: RefusedReason) {
         self.refused[reason.index()].fetch_add(1, Relaxed);
     }
 
     /// A connection was admitted that the shadow policy would have turned away.
-    pub fn shadow_denied(&self) {
+    pub(crate) fn shadow_denied(&self) {
         self.shadow_denied.fetch_add(1, Relaxed);
     }
 
     /// A client gave credentials that are nobody's.
-    pub fn auth_failed(&self) {
+    pub(crate) fn auth_failed(&self) {
         self.auth_failures.fetch_add(1, Relaxed);
     }
 
     /// So many sources are blocked now.
-    pub fn set_blocked(&self, sources: u64) {
+    pub(crate) fn set_blocked(&self, sources: u64) {
         self.blocked.store(sources, Relaxed);
     }
 
@@ -86,17 +86,17 @@ impl ListenerSeries {
     }
 
     /// How often [`Self::shadow_denied`] was called.
-    pub fn shadow_denied_total(&self) -> u64 {
+    pub(crate) fn shadow_denied_total(&self) -> u64 {
         self.shadow_denied.load(Relaxed)
     }
 }
 
 /// What is counted for one upstream.
 #[derive(Debug)]
-pub struct UpstreamSeries {
+pub(crate) struct UpstreamSeries {
     pub(super) name: String,
     pub(super) workers: Box<[UpstreamStats]>,
-    probe_errors: [AtomicU64; UpstreamErrorKind::COUNT],
+    probe_errors: [AtomicU64; UpstreamErrorKind::ALL.len()],
     up: AtomicBool,
     /// Whether the last probe found that, or none has ended yet: then it is the likely reason for an end without a word.
     pub(super) wants_tls: AtomicBool,
@@ -114,7 +114,7 @@ impl UpstreamSeries {
     }
 
     /// The result of the last probe: success, or the kind of its failure.
-    pub fn probed(&self, failed: Option<UpstreamErrorKind>) {
+    pub(crate) fn probed(&self, failed: Option<UpstreamErrorKind>) {
         self.up.store(failed.is_none(), Relaxed);
         self.wants_tls.store(failed == Some(UpstreamErrorKind::Tls), Relaxed);
         if let Some(kind) = failed {
@@ -144,7 +144,7 @@ impl UpstreamSeries {
 
 /// What is known of one group.
 #[derive(Debug)]
-pub struct GroupSeries {
+pub(crate) struct GroupSeries {
     pub(super) name: String,
     entries: AtomicU64,
     hits: AtomicU64,
@@ -164,12 +164,12 @@ impl GroupSeries {
     }
 
     /// One of its entries decided, either way.
-    pub fn hit(&self) {
+    pub(crate) fn hit(&self) {
         self.hits.fetch_add(1, Relaxed);
     }
 
     /// Its size, and when its next entry expires in seconds since 1970.
-    pub fn set(&self, entries: u64, next_expiry: Option<i64>) {
+    pub(crate) fn set(&self, entries: u64, next_expiry: Option<i64>) {
         self.entries.store(entries, Relaxed);
         self.next_expiry.store(next_expiry.unwrap_or(NEVER), Relaxed);
     }

@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write as _};
 
 /// The content type of the page.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What kind of metric a family is.
 #[derive(Clone, Copy, Debug)]

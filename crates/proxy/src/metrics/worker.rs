@@ -14,7 +14,7 @@ use super::series::{ListenerSeries, UpstreamSeries};
 /// What one worker counts for all its clients together.
 #[repr(align(128))]
 #[derive(Debug, Default)]
-pub struct WorkerStats {
+pub(crate) struct WorkerStats {
     buffers: AtomicI64,
     sessions: AtomicI64,
     arrived: AtomicU64,
@@ -22,32 +22,32 @@ pub struct WorkerStats {
 
 impl WorkerStats {
     /// The worker holds `delta` more bytes of buffers.
-    pub fn buffers(&self, delta: i64) {
+    pub(crate) fn buffers(&self, delta: i64) {
         shift(&self.buffers, delta);
     }
 
     /// The worker has `delta` more clients.
-    pub fn clients(&self, delta: i64) {
+    pub(crate) fn clients(&self, delta: i64) {
         shift(&self.sessions, delta);
     }
 
     /// How many clients the worker has now; any thread may ask.
-    pub fn sessions(&self) -> u64 {
+    pub(crate) fn sessions(&self) -> u64 {
         u64::try_from(self.sessions.load(Relaxed)).unwrap_or(0)
     }
 
     /// A connection that the worker was given has become a session, or has ended before.
-    pub fn arrived(&self) {
+    pub(crate) fn arrived(&self) {
         add(&self.arrived, 1);
     }
 
     /// How many of `given` connections the worker has, as sessions or on their way; any thread may ask.
-    pub fn load(&self, given: u64) -> u64 {
+    pub(crate) fn load(&self, given: u64) -> u64 {
         self.sessions() + given.saturating_sub(self.arrived.load(Relaxed))
     }
 
     /// How many bytes of buffers the worker holds now; any thread may ask.
-    pub fn buffer_bytes(&self) -> u64 {
+    pub(crate) fn buffer_bytes(&self) -> u64 {
         u64::try_from(self.buffers.load(Relaxed)).unwrap_or(0)
     }
 }
@@ -55,26 +55,26 @@ impl WorkerStats {
 /// One listener's counters on one worker. Call the counting methods from that worker's thread only: two writers would
 /// lose counts (nothing worse).
 #[derive(Clone, Debug)]
-pub struct ListenerCounts {
+pub(crate) struct ListenerCounts {
     series: Arc<ListenerSeries>,
     worker: usize,
 }
 
 impl ListenerCounts {
     /// Those of worker number `worker`.
-    pub fn new(series: Arc<ListenerSeries>, worker: usize) -> Self {
+    pub(crate) fn new(series: Arc<ListenerSeries>, worker: usize) -> Self {
         Self { series, worker }
     }
 
     /// `n` commands arrived in a row, all of them `id`.
-    pub fn commands(&self, id: CommandId, n: u64) {
+    pub(crate) fn commands(&self, id: CommandId, n: u64) {
         if let Some(series) = self.command(id) {
             add(&series.commands, n);
         }
     }
 
     /// `n` commands `id` were answered, each `nanos` after the read that brought them.
-    pub fn duration(&self, id: CommandId, n: u64, nanos: u64) {
+    pub(crate) fn duration(&self, id: CommandId, n: u64, nanos: u64) {
         if let Some(series) = self.command(id) {
             add(&series.buckets[histogram::bucket(nanos)], n);
             add(&series.nanos, nanos.saturating_mul(n));
@@ -82,35 +82,35 @@ impl ListenerCounts {
     }
 
     /// `n` commands `id` were refused by the gate.
-    pub fn denied(&self, id: CommandId, reason: DeniedReason, n: u64) {
+    pub(crate) fn denied(&self, id: CommandId, reason: DeniedReason, n: u64) {
         if let Some(series) = self.command(id) {
             add(&series.denied.get_or_init(Box::default)[reason.index()], n);
         }
     }
 
     /// `n` bytes went that way.
-    pub fn bytes(&self, direction: Direction, n: u64) {
+    pub(crate) fn bytes(&self, direction: Direction, n: u64) {
         if let Some(stats) = self.stats() {
             add(&stats.bytes[direction.index()], n);
         }
     }
 
     /// A client was given an error: its line (`-WRONGTYPE ...`), of which only the first word is looked at.
-    pub fn error_reply(&self, line: &[u8]) {
+    pub(crate) fn error_reply(&self, line: &[u8]) {
         if let Some(stats) = self.stats() {
             add(&stats.errors[error_prefix::index_of(line)], 1);
         }
     }
 
     /// An admitted client is now this worker's.
-    pub fn opened(&self) {
+    pub(crate) fn opened(&self) {
         if let Some(stats) = self.stats() {
             add(&stats.opened, 1);
         }
     }
 
     /// A client of [`Self::opened`] is gone.
-    pub fn closed(&self, reason: ClosedReason) {
+    pub(crate) fn closed(&self, reason: ClosedReason) {
         if let Some(stats) = self.stats() {
             add(&stats.closed[reason.index()], 1);
         }
@@ -128,38 +128,38 @@ impl ListenerCounts {
 
 /// One upstream's counters on one worker, for that worker's thread only.
 #[derive(Clone, Debug)]
-pub struct UpstreamCounts {
+pub(crate) struct UpstreamCounts {
     series: Arc<UpstreamSeries>,
     worker: usize,
 }
 
 impl UpstreamCounts {
     /// Those of worker number `worker`.
-    pub fn new(series: Arc<UpstreamSeries>, worker: usize) -> Self {
+    pub(crate) fn new(series: Arc<UpstreamSeries>, worker: usize) -> Self {
         Self { series, worker }
     }
 
     /// There are `delta` more upstream connections in that state.
-    pub fn connection(&self, state: UpstreamState, delta: i64) {
+    pub(crate) fn connection(&self, state: UpstreamState, delta: i64) {
         if let Some(stats) = self.series.workers.get(self.worker) {
             shift(&stats.connections[state.index()], delta);
         }
     }
 
     /// The upstream could not be had, or was lost.
-    pub fn error(&self, kind: UpstreamErrorKind) {
+    pub(crate) fn error(&self, kind: UpstreamErrorKind) {
         if let Some(stats) = self.series.workers.get(self.worker) {
             add(&stats.errors[kind.index()], 1);
         }
     }
 
     /// Whether the upstream may want TLS: the last probe found that, or none has ended yet.
-    pub fn wants_tls(&self) -> bool {
+    pub(crate) fn wants_tls(&self) -> bool {
         self.series.wants_tls.load(Relaxed)
     }
 
     /// A push that no client of a shared connection asked for was dropped.
-    pub fn push_dropped(&self) {
+    pub(crate) fn push_dropped(&self) {
         if let Some(stats) = self.series.workers.get(self.worker) {
             add(&stats.pushes_dropped, 1);
         }
@@ -176,7 +176,7 @@ pub(super) struct CommandStats {
     pub(super) nanos: AtomicU64,
     pub(super) buckets: [AtomicU64; BUCKETS],
     /// Apart, because most commands are never refused.
-    pub(super) denied: OnceLock<Box<[AtomicU64; DeniedReason::COUNT]>>,
+    pub(super) denied: OnceLock<Box<[AtomicU64; DeniedReason::ALL.len()]>>,
 }
 
 #[repr(align(128))]
@@ -184,8 +184,8 @@ pub(super) struct CommandStats {
 pub(super) struct ListenerStats {
     commands: Box<[OnceLock<Box<CommandStats>>]>,
     pub(super) opened: AtomicU64,
-    pub(super) closed: [AtomicU64; ClosedReason::COUNT],
-    pub(super) bytes: [AtomicU64; Direction::COUNT],
+    pub(super) closed: [AtomicU64; ClosedReason::ALL.len()],
+    pub(super) bytes: [AtomicU64; Direction::ALL.len()],
     pub(super) errors: [AtomicU64; PREFIXES.len()],
 }
 
@@ -208,8 +208,8 @@ impl ListenerStats {
 #[repr(align(128))]
 #[derive(Debug, Default)]
 pub(super) struct UpstreamStats {
-    pub(super) connections: [AtomicI64; UpstreamState::COUNT],
-    pub(super) errors: [AtomicU64; UpstreamErrorKind::COUNT],
+    pub(super) connections: [AtomicI64; UpstreamState::ALL.len()],
+    pub(super) errors: [AtomicU64; UpstreamErrorKind::ALL.len()],
     pub(super) pushes_dropped: AtomicU64,
 }
 

@@ -5,7 +5,7 @@ use std::collections::{HashSet, VecDeque};
 use std::task::Waker;
 
 /// What one read may bring: HAProxy's and Redis's size, and a quarter of the kernel's smallest receive buffer.
-pub const LEASE: usize = 16 * 1024;
+pub(crate) const LEASE: usize = 16 * 1024;
 
 /// What is left of a frame is kept in a buffer of just its size below this, so that a client which stops in the middle
 /// of a command costs little.
@@ -19,7 +19,7 @@ const KEPT: usize = 64;
 
 /// The buffers of one worker, and the bound on all of them together.
 #[derive(Debug)]
-pub struct Pool {
+pub(crate) struct Pool {
     free: RefCell<Vec<Box<[u8]>>>,
     in_use: Cell<usize>,
     /// What sessions hold besides leases.
@@ -51,7 +51,7 @@ impl Waiting {
 
 impl Pool {
     /// A pool whose leases together stay below `cap` bytes.
-    pub fn new(cap: usize) -> Self {
+    pub(crate) fn new(cap: usize) -> Self {
         Self {
             free: RefCell::default(),
             in_use: Cell::new(0),
@@ -62,32 +62,32 @@ impl Pool {
     }
 
     /// Leases together stay below `cap` bytes from now on. What is leased already stays so until it is given back.
-    pub fn set_cap(&self, cap: usize) {
+    pub(crate) fn set_cap(&self, cap: usize) {
         self.cap.set(cap);
     }
 
     /// A session's bytes outside its leases were `before` and are `now`: they count as leases do.
-    pub fn count_aside(&self, before: usize, now: usize) {
+    pub(crate) fn count_aside(&self, before: usize, now: usize) {
         self.aside.set(self.aside.get().saturating_sub(before).saturating_add(now));
     }
 
     /// Whether somebody waits for a buffer.
-    pub fn is_short(&self) -> bool {
+    pub(crate) fn is_short(&self) -> bool {
         self.waiting() > 0
     }
 
     /// How many sessions wait for a buffer.
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.waiting.borrow().queue.len()
     }
 
     /// Wakes `waker` once there is room again.
-    pub fn wait(&self, waker: &Waker) {
+    pub(crate) fn wait(&self, waker: &Waker) {
         self.waiting.borrow_mut().push(waker);
     }
 
     /// Wakes all who wait: some may have been cut since, and a wakeup was lost on them.
-    pub fn wake_all(&self) {
+    pub(crate) fn wake_all(&self) {
         for waker in self.waiting.take().queue {
             waker.wake();
         }
@@ -136,7 +136,7 @@ impl Pool {
 
 /// Bytes that were read and not yet consumed. Holds no memory while there are none.
 #[derive(Debug, Default)]
-pub struct Buffer {
+pub(crate) struct Buffer {
     data: Option<Box<[u8]>>,
     start: usize,
     end: usize,
@@ -144,12 +144,12 @@ pub struct Buffer {
 
 impl Buffer {
     /// What was read and not consumed.
-    pub fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         self.data.as_ref().map_or(&[], |data| &data[self.start..self.end])
     }
 
     /// Drops bytes from the front.
-    pub fn consume(&mut self, len: usize) {
+    pub(crate) fn consume(&mut self, len: usize) {
         self.start = self.end.min(self.start + len);
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
@@ -157,7 +157,7 @@ impl Buffer {
     }
 
     /// Room to read into, with space for at least `total` bytes in all. `None`: the pool has none to give.
-    pub fn room(&mut self, total: usize, pool: &Pool) -> Option<&mut [u8]> {
+    pub(crate) fn room(&mut self, total: usize, pool: &Pool) -> Option<&mut [u8]> {
         let held = self.end - self.start;
         let wanted = total.max(held + 1).max(LEASE);
         match &mut self.data {
@@ -183,18 +183,18 @@ impl Buffer {
     }
 
     /// `len` bytes were read into [`Buffer::room`].
-    pub fn filled(&mut self, len: usize) {
+    pub(crate) fn filled(&mut self, len: usize) {
         let size = self.data.as_ref().map_or(0, |data| data.len());
         self.end = size.min(self.end + len);
     }
 
     /// Whether there are so many bytes that a read would need more than a lease.
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.end - self.start >= LEASE
     }
 
     /// Gives memory back that is not needed while nothing moves.
-    pub fn park(&mut self, pool: &Pool) {
+    pub(crate) fn park(&mut self, pool: &Pool) {
         let held = self.end - self.start;
         let Some(data) = &self.data else { return };
         if held == 0 {
@@ -212,12 +212,12 @@ impl Buffer {
     }
 
     /// Bytes of memory it holds.
-    pub fn held(&self) -> usize {
+    pub(crate) fn held(&self) -> usize {
         self.data.as_ref().map_or(0, |data| data.len())
     }
 
     /// Gives everything back.
-    pub fn release(&mut self, pool: &Pool) {
+    pub(crate) fn release(&mut self, pool: &Pool) {
         (self.start, self.end) = (0, 0);
         if let Some(data) = self.data.take() {
             pool.give_back(data);

@@ -14,7 +14,7 @@ const MAX_OUT: usize = 64 * 1024;
 /// What goes on unchanged is written from the buffer it was read into. Only where other bytes come between, or some are
 /// left out, is what comes before them moved aside.
 #[derive(Debug, Default)]
-pub struct Pipe {
+pub(crate) struct Pipe {
     buffer: Buffer,
     /// So many bytes at the front of `buffer` were judged and may be written.
     passed: usize,
@@ -25,23 +25,23 @@ pub struct Pipe {
 
 impl Pipe {
     /// What was read and not yet judged.
-    pub fn unread(&self) -> &[u8] {
+    pub(crate) fn unread(&self) -> &[u8] {
         &self.buffer.bytes()[self.passed..]
     }
 
     /// The first `len` unread bytes go on.
-    pub const fn pass(&mut self, len: usize) {
+    pub(crate) const fn pass(&mut self, len: usize) {
         self.passed += len;
     }
 
     /// The first `len` unread bytes are left out.
-    pub fn skip(&mut self, len: usize) {
+    pub(crate) fn skip(&mut self, len: usize) {
         self.set_aside();
         self.buffer.consume(len);
     }
 
     /// What `write` appends goes on after all that was passed. Returns how many bytes that is.
-    pub fn insert(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+    pub(crate) fn insert(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> usize {
         self.set_aside();
         // What was written must not count as waiting, here or for `write`.
         self.out.drain(..self.written);
@@ -52,19 +52,19 @@ impl Pipe {
     }
 
     /// Whether anything waits to be written.
-    pub fn is_pending(&self) -> bool {
+    pub(crate) fn is_pending(&self) -> bool {
         self.passed > 0 || self.written < self.out.len()
     }
 
     /// Whether so much waits that nothing more should be judged.
-    pub fn is_congested(&self) -> bool {
+    pub(crate) fn is_congested(&self) -> bool {
         self.waiting() >= MAX_OUT
     }
 
     /// Writes until all that was passed is gone. Returns the bytes written by this call through `moved`, also where it
     /// ends in waiting.
     #[inline]
-    pub fn poll_flush(
+    pub(crate) fn poll_flush(
         &mut self,
         cx: &mut Context<'_>,
         to: &mut Stream,
@@ -104,7 +104,7 @@ impl Pipe {
     }
 
     /// Writes once, whether or not the kernel has said that there is room. Returns the bytes written, if `to` took anything.
-    pub fn push(&mut self, to: &mut Stream) -> Option<u64> {
+    pub(crate) fn push(&mut self, to: &mut Stream) -> Option<u64> {
         let aside = &self.out[self.written..];
         let next = if aside.is_empty() { &self.buffer.bytes()[..self.passed] } else { aside };
         let n = to.push(next)?;
@@ -113,7 +113,7 @@ impl Pipe {
     }
 
     /// Writes `bytes` after all that was passed, and keeps what `to` does not take. Returns as [`Pipe::poll_flush`] does.
-    pub fn poll_write_through(
+    pub(crate) fn poll_write_through(
         &mut self,
         cx: &mut Context<'_>,
         to: &mut Stream,
@@ -139,12 +139,12 @@ impl Pipe {
     }
 
     /// How many bytes wait to be written besides those in the read buffer.
-    pub const fn waiting(&self) -> usize {
+    pub(crate) const fn waiting(&self) -> usize {
         self.out.len() - self.written
     }
 
     /// Reads once. `total`: how many unread bytes there must be room for. 0: the end of the stream.
-    pub fn poll_fill(
+    pub(crate) fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut Stream,
@@ -162,36 +162,36 @@ impl Pipe {
     }
 
     /// Goes on with what another has read. To be called where nothing is unread.
-    pub fn take_over(&mut self, buffer: Buffer, pool: &Pool) {
+    pub(crate) fn take_over(&mut self, buffer: Buffer, pool: &Pool) {
         self.set_aside();
         self.buffer.release(pool);
         self.buffer = buffer;
     }
 
     /// Whether so many bytes are in that a read would need more than a lease.
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.buffer.is_full()
     }
 
     /// Gives memory back that is not needed while nothing moves.
-    pub fn park(&mut self, pool: &Pool) {
+    pub(crate) fn park(&mut self, pool: &Pool) {
         if self.passed == 0 {
             self.buffer.park(pool);
         }
     }
 
     /// Bytes of memory it leases.
-    pub fn leased(&self) -> usize {
+    pub(crate) fn leased(&self) -> usize {
         self.buffer.held()
     }
 
     /// Bytes of memory it holds besides.
-    pub fn aside(&self) -> usize {
+    pub(crate) fn aside(&self) -> usize {
         self.out.capacity()
     }
 
     /// Gives all memory back.
-    pub fn release(&mut self, pool: &Pool) {
+    pub(crate) fn release(&mut self, pool: &Pool) {
         self.buffer.release(pool);
         self.passed = 0;
         self.out = Vec::new();

@@ -16,7 +16,7 @@ const BACKLOG: i32 = 511;
 
 /// A connected, non-blocking socket that no runtime knows yet.
 #[derive(Debug)]
-pub enum Socket {
+pub(crate) enum Socket {
     /// TCP.
     Tcp(std::net::TcpStream),
     /// A unix socket.
@@ -25,12 +25,12 @@ pub enum Socket {
 
 impl Socket {
     /// Wraps a non-blocking descriptor.
-    pub fn from_fd(fd: OwnedFd, unix: bool) -> Self {
+    pub(crate) fn from_fd(fd: OwnedFd, unix: bool) -> Self {
         if unix { Self::Unix(fd.into()) } else { Self::Tcp(fd.into()) }
     }
 
     /// Writes a short line if the send buffer takes it, as that of a fresh connection does.
-    pub fn try_write(&mut self, line: &[u8]) -> io::Result<usize> {
+    pub(crate) fn try_write(&mut self, line: &[u8]) -> io::Result<usize> {
         use std::io::Write;
         match self {
             Self::Tcp(stream) => stream.write(line),
@@ -39,7 +39,7 @@ impl Socket {
     }
 
     /// Tells the peer that nothing more will come.
-    pub fn close_write(&self) {
+    pub(crate) fn close_write(&self) {
         // A peer that is gone already needs no telling.
         let _ = match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
@@ -48,7 +48,7 @@ impl Socket {
     }
 
     /// Makes the coming close a reset.
-    pub fn reset_on_close(&self) {
+    pub(crate) fn reset_on_close(&self) {
         if let Self::Tcp(stream) = self {
             // Where the option cannot be set the close is an ordinary one, which refuses as well.
             let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
@@ -60,7 +60,7 @@ impl Socket {
 ///
 /// # Errors
 /// Those of the system: address in use, not available, or not permitted.
-pub fn listen_tcp(addr: SocketAddr, v6only: bool, tcp: &Tcp) -> io::Result<socket2::Socket> {
+pub(crate) fn listen_tcp(addr: SocketAddr, v6only: bool, tcp: &Tcp) -> io::Result<socket2::Socket> {
     let socket = socket2::Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     if addr.is_ipv6() {
         socket.set_only_v6(v6only)?;
@@ -81,7 +81,7 @@ const PRIVATE: u32 = 0o600;
 ///
 /// # Errors
 /// Those of the system, and [`io::ErrorKind::AddrInUse`] where somebody listens there or something else is there.
-pub fn listen_unix(file: &UnixSocket) -> io::Result<socket2::Socket> {
+pub(crate) fn listen_unix(file: &UnixSocket) -> io::Result<socket2::Socket> {
     let path = file.path();
     let addr = socket2::SockAddr::unix(path)?;
     let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -121,7 +121,7 @@ fn open_to_group(file: &UnixSocket) -> io::Result<()> {
 /// The file of a unix socket that listens. Removed when dropped, as it would have to be taken over at the next start; but
 /// not where another process has put its own there meanwhile.
 #[derive(Debug)]
-pub struct SocketFile {
+pub(crate) struct SocketFile {
     path: PathBuf,
     id: (u64, u64),
 }
@@ -131,7 +131,7 @@ impl SocketFile {
     ///
     /// # Errors
     /// Those of the system.
-    pub fn at(path: &Path) -> io::Result<Self> {
+    pub(crate) fn at(path: &Path) -> io::Result<Self> {
         Ok(Self { path: path.to_owned(), id: Self::id(path)? })
     }
 
@@ -165,7 +165,7 @@ fn is_dead_socket(path: &Path, addr: &socket2::SockAddr) -> io::Result<bool> {
 ///
 /// # Errors
 /// Those of the system.
-pub fn set_options(socket: &SockRef<'_>, tcp: &Tcp) -> io::Result<()> {
+pub(crate) fn set_options(socket: &SockRef<'_>, tcp: &Tcp) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     if let Some(idle) = tcp.keepalive() {
         // As Redis spaces its probes: three, a third of the idle time apart.

@@ -12,11 +12,11 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::socket::Socket;
-pub use tls::TlsStream;
+pub(crate) use tls::TlsStream;
 
 /// A connected stream that belongs to this thread's runtime.
 #[derive(Debug)]
-pub enum Stream {
+pub(crate) enum Stream {
     /// Over TCP, without TLS.
     Tcp(TcpStream),
     /// Over a unix socket.
@@ -30,7 +30,7 @@ impl Stream {
     ///
     /// # Errors
     /// Those of the reactor: no memory or no room in the poll set.
-    pub fn register(socket: Socket) -> io::Result<Self> {
+    pub(crate) fn register(socket: Socket) -> io::Result<Self> {
         Ok(match socket {
             Socket::Tcp(socket) => Self::Tcp(TcpStream::from_std(socket)?),
             Socket::Unix(socket) => Self::Unix(UnixStream::from_std(socket)?),
@@ -38,12 +38,12 @@ impl Stream {
     }
 
     /// Whether there is TLS.
-    pub fn is_tls(&self) -> bool {
+    pub(crate) fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))
     }
 
     /// Ready when a read would not wait (with TLS: unless for the rest of a record); needs no buffer.
-    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => stream.poll_read_ready(cx),
             Self::Unix(stream) => stream.poll_read_ready(cx),
@@ -52,7 +52,7 @@ impl Stream {
     }
 
     /// Reads what is there, at most `into.len()` bytes; 0 is the end of the stream.
-    pub fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buf = ReadBuf::new(into);
         let done = match self {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut buf),
@@ -64,7 +64,11 @@ impl Stream {
 
     /// Writes as much of `slices` as there is room for. While it is pending, the next write must begin with the same bytes:
     /// TLS has encrypted them, and part of that may have been sent.
-    pub fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         match (self, slices) {
             (Self::Tls(stream), slices) => stream.poll_write(cx, slices),
             (Self::Tcp(stream), [one]) => Pin::new(stream).poll_write(cx, one),
@@ -76,7 +80,7 @@ impl Stream {
 
     /// Writes what there is room for, whether or not the reactor knows of any. `bytes` are those of the last write, which was
     /// pending. None: the peer has taken nothing since then. With TLS it may have taken a part of a record, which is 0 bytes.
-    pub fn push(&mut self, bytes: &[u8]) -> Option<usize> {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Option<usize> {
         let sent = match self {
             Self::Tcp(stream) => socket2::SockRef::from(&*stream).send(bytes),
             Self::Unix(stream) => socket2::SockRef::from(&*stream).send(bytes),
@@ -87,7 +91,7 @@ impl Stream {
     }
 
     /// Whether the peer has closed its side, even where bytes before that are still unread.
-    pub fn peer_closed(&self) -> bool {
+    pub(crate) fn peer_closed(&self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
         let ready = match self {
             Self::Tcp(stream) => pin!(stream.ready(Interest::READABLE)).poll(&mut cx),
@@ -98,7 +102,7 @@ impl Stream {
     }
 
     /// The longest time without an acknowledgement, or without room at the peer.
-    pub fn set_user_timeout(&self, limit: Option<Duration>) {
+    pub(crate) fn set_user_timeout(&self, limit: Option<Duration>) {
         match self {
             // Where the option cannot be set, what holds stays.
             Self::Tcp(stream) => {
@@ -110,7 +114,7 @@ impl Stream {
     }
 
     /// Makes the coming close a reset: what the peer has not taken yet is thrown away.
-    pub fn reset_on_close(&mut self) {
+    pub(crate) fn reset_on_close(&mut self) {
         match self {
             // Where the option cannot be set the close is an ordinary one.
             Self::Tcp(stream) => {
@@ -122,7 +126,7 @@ impl Stream {
     }
 
     /// Tells the peer that nothing more will come. What is read from now on is only good for being thrown away.
-    pub fn close_write(&mut self) {
+    pub(crate) fn close_write(&mut self) {
         // A peer that is gone already needs no telling.
         let _ = match self {
             Self::Tcp(stream) => socket2::SockRef::from(&*stream).shutdown(Shutdown::Write),
@@ -135,7 +139,7 @@ impl Stream {
     }
 
     /// Where it leads, and where from, as Redis writes it.
-    pub fn local_address(&self) -> Option<SocketAddr> {
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(stream) => stream.local_addr().ok(),
             Self::Unix(_) => None,
@@ -144,7 +148,7 @@ impl Stream {
     }
 
     /// Where it leads.
-    pub fn peer_address(&self) -> Option<SocketAddr> {
+    pub(crate) fn peer_address(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(stream) => stream.peer_addr().ok(),
             Self::Unix(_) => None,
@@ -153,7 +157,7 @@ impl Stream {
     }
 
     /// Bytes of memory it holds for what has arrived in part or cannot be written yet.
-    pub fn held(&self) -> usize {
+    pub(crate) fn held(&self) -> usize {
         match self {
             Self::Tcp(_) | Self::Unix(_) => 0,
             Self::Tls(stream) => stream.held(),

@@ -29,7 +29,7 @@ thread_local! {
 
 /// A client without TLS, and why.
 #[derive(Debug)]
-pub struct Unshaken {
+pub(crate) struct Unshaken {
     /// Why.
     pub fault: TlsFault,
     /// Where the client was told, it may still be reading that.
@@ -41,7 +41,7 @@ pub struct Unshaken {
 ///
 /// # Errors
 /// What the client did, or did not do; or too many clients are in their handshakes.
-pub async fn accept(
+pub(crate) async fn accept(
     mut socket: Stream,
     tls: &ServerTls,
     source: Option<Source>,
@@ -72,7 +72,7 @@ async fn place_within(source: Option<Source>, within: Duration) -> Result<Place,
 ///
 /// # Errors
 /// What the server did, or did not do.
-pub async fn connect(
+pub(crate) async fn connect(
     socket: Stream,
     tls: &ClientTls,
     name: ServerName<'static>,

@@ -27,7 +27,7 @@ const PLAIN_ANSWER: Duration = Duration::from_millis(200);
 ///
 /// # Errors
 /// What the last address failed with.
-pub async fn connect(upstream: &Upstream, tcp: &Tcp) -> Result<Stream, ConnectError> {
+pub(crate) async fn connect(upstream: &Upstream, tcp: &Tcp) -> Result<Stream, ConnectError> {
     let mut last = None;
     for address in upstream.addresses() {
         match connect_one(address, upstream, tcp).await {
@@ -41,7 +41,7 @@ pub async fn connect(upstream: &Upstream, tcp: &Tcp) -> Result<Stream, ConnectEr
 /// Why an upstream cannot be reached, and at which address.
 #[derive(Debug, thiserror::Error)]
 #[error("{address}: {cause}")]
-pub struct ConnectError {
+pub(crate) struct ConnectError {
     address: String,
     cause: Cause,
 }
@@ -66,7 +66,7 @@ impl ConnectError {
     }
 
     /// The word for it, as in error lines and metrics.
-    pub fn kind(&self) -> Unavailable {
+    pub(crate) fn kind(&self) -> Unavailable {
         match &self.cause {
             Cause::Resolve(_) | Cause::NoAddress => Unavailable::Resolve,
             Cause::Connect(error) => match error.kind() {
@@ -82,7 +82,7 @@ impl ConnectError {
     }
 
     /// What is wrong with the TLS, if that is it, and whether we have a certificate to show.
-    pub fn tls(&self) -> Option<(&TlsFault, bool)> {
+    pub(crate) fn tls(&self) -> Option<(&TlsFault, bool)> {
         match &self.cause {
             Cause::Tls(fault, shows_certificate) => Some((fault, *shows_certificate)),
             _ => None,

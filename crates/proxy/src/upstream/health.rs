@@ -30,7 +30,7 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// What is known of all upstreams; shared by the probes and `/ready`.
 #[derive(Debug, Default)]
-pub struct Health {
+pub(crate) struct Health {
     upstreams: RwLock<Vec<Arc<Watched>>>,
 }
 
@@ -45,7 +45,7 @@ pub(crate) struct Watched {
 
 /// What the last probe of an upstream found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub(crate) enum State {
     /// It has not been probed yet.
     Unknown,
     /// It serves.
@@ -64,7 +64,7 @@ pub enum State {
 
 impl Health {
     /// The upstreams in the order of the config: name, whether a listener uses it, and what is known of it.
-    pub fn upstreams(&self) -> Vec<(String, bool, State)> {
+    pub(crate) fn upstreams(&self) -> Vec<(String, bool, State)> {
         let upstreams = self.upstreams.read().unwrap_or_else(PoisonError::into_inner);
         let known =
             |upstream: &Arc<Watched>| (upstream.name.clone(), upstream.used.load(Relaxed), *upstream.state());
@@ -110,7 +110,7 @@ impl Watched {
 
 /// The probes that run. Dropped, they end.
 #[derive(Debug)]
-pub struct Probes {
+pub(crate) struct Probes {
     health: Arc<Health>,
     tasks: JoinSet<()>,
     running: Vec<(Target, AbortHandle)>,
@@ -118,12 +118,12 @@ pub struct Probes {
 
 impl Probes {
     /// None yet.
-    pub fn new(health: Arc<Health>) -> Self {
+    pub(crate) fn new(health: Arc<Health>) -> Self {
         Self { health, tasks: JoinSet::new(), running: Vec::new() }
     }
 
     /// Probes the upstreams of this config, and no others. Probes of an upstream that has not changed go on.
-    pub fn follow(&mut self, config: &Config, series: &[Arc<UpstreamSeries>]) {
+    pub(crate) fn follow(&mut self, config: &Config, series: &[Arc<UpstreamSeries>]) {
         let watched = self.health.follow(config);
         let mut before = std::mem::take(&mut self.running);
         for (index, ((upstream, watched), series)) in

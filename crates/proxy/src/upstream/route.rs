@@ -10,7 +10,7 @@ use crate::metrics::UpstreamCounts;
 
 /// The upstream of a listener's clients, and the logins there. A session keeps the route that it began with.
 #[derive(Debug)]
-pub struct Route {
+pub(crate) struct Route {
     /// The users that clients can be, and the credentials of each at the upstream.
     pub logins: Arc<Logins>,
     /// The upstream.
@@ -23,12 +23,12 @@ pub struct Route {
 
 impl Route {
     /// Whether connections made for the other may serve for this one: it is the same upstream, reached the same way.
-    pub fn leads_where(&self, other: &Self) -> bool {
+    pub(crate) fn leads_where(&self, other: &Self) -> bool {
         self.upstream == other.upstream && self.tcp == other.tcp
     }
 
     /// The way of the listener with that index, for worker number `worker`. `None`: there is no such listener.
-    pub fn of(generation: &Generation, listener: usize, worker: usize) -> Option<Self> {
+    pub(crate) fn of(generation: &Generation, listener: usize, worker: usize) -> Option<Self> {
         let config = generation.config();
         let upstream = config.listeners().get(listener)?.upstream();
         Some(Self {

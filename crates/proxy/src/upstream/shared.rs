@@ -9,7 +9,7 @@ mod guests;
 mod pool;
 mod resources;
 
-pub use self::connection::{Connection, HandedOver, Outcome};
-pub use self::guests::{Guest, Guests, Heard};
-pub use self::pool::{Class, Pool, Pools};
-pub use self::resources::Resources;
+pub(crate) use self::connection::{Connection, HandedOver, Outcome};
+pub(crate) use self::guests::{Guest, Guests, Heard};
+pub(crate) use self::pool::{Class, Pool, Pools};
+pub(crate) use self::resources::Resources;

@@ -42,18 +42,18 @@ const STEP: usize = 256;
 
 /// The way from one worker to all.
 #[derive(Debug)]
-pub struct Clients {
+pub(crate) struct Clients {
     workers: Box<[mpsc::Sender<Ask>]>,
     queues: Mutex<Box<[Option<Asks>]>>,
     turns: Semaphore,
 }
 
 /// The questions that one worker is asked.
-pub type Asks = mpsc::Receiver<Ask>;
+pub(crate) type Asks = mpsc::Receiver<Ask>;
 
 /// A question to one worker.
 #[derive(Debug)]
-pub struct Ask {
+pub(crate) struct Ask {
     question: Arc<Question>,
     until: Instant,
     answer: oneshot::Sender<Part>,
@@ -61,7 +61,7 @@ pub struct Ask {
 
 /// A question about all clients in a scope.
 #[derive(Debug)]
-pub struct Question {
+pub(crate) struct Question {
     /// The question.
     pub inquiry: Inquiry,
     /// The number of the client that asks.
@@ -76,7 +76,7 @@ pub struct Question {
 
 /// The clients in scope, if not all are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Login {
+pub(crate) enum Login {
     /// Clients of this listener and user.
     Of {
         /// The listener, by name.
@@ -103,7 +103,7 @@ struct Part {
 
 impl Clients {
     /// For so many workers.
-    pub fn new(workers: usize) -> Self {
+    pub(crate) fn new(workers: usize) -> Self {
         let channels = (0..workers).map(|_| mpsc::channel(AT_ONCE));
         let (senders, queues): (Vec<_>, Vec<_>) =
             channels.map(|(sender, queue)| (sender, Some(queue))).unzip();
@@ -111,7 +111,7 @@ impl Clients {
     }
 
     /// The questions for the worker with this index; once.
-    pub fn take(&self, index: usize) -> Option<Asks> {
+    pub(crate) fn take(&self, index: usize) -> Option<Asks> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner).get_mut(index)?.take()
     }
 
@@ -139,13 +139,13 @@ impl Clients {
 }
 
 /// Asks all workers. `None`: too many others ask.
-pub async fn ask(shared: Arc<Shared>, question: Arc<Question>) -> Option<Findings> {
+pub(crate) async fn ask(shared: Arc<Shared>, question: Arc<Question>) -> Option<Findings> {
     let sessions = |worker| shared.metrics.worker(worker).sessions();
     shared.clients.ask(question, sessions).await
 }
 
 /// Answers what one worker is asked, one question after the other.
-pub async fn answer(worker: Rc<Worker>, mut asks: Asks) {
+pub(crate) async fn answer(worker: Rc<Worker>, mut asks: Asks) {
     while let Some(ask) = asks.recv().await {
         let mut part = Part::default();
         let mut place = Some(0);
@@ -240,13 +240,13 @@ impl Part {
 }
 
 /// A session that can be asked about its client.
-pub trait Listable {
+pub(crate) trait Listable {
     /// Returns the client, if the question is about it.
     fn listed(&self, question: &Question) -> Option<Listed>;
 }
 
 /// A session as the worker's table reaches it.
-pub type Reach = std::rc::Weak<RefCell<dyn Listable>>;
+pub(crate) type Reach = std::rc::Weak<RefCell<dyn Listable>>;
 
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ const CLIENT_LOGIN: Duration = Duration::from_secs(30);
 
 /// The deadlines of the clients of one listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pace {
+pub(crate) struct Pace {
     pub(crate) idle: Option<Duration>,
     pub(crate) frame: Option<Duration>,
     pub(crate) write: Option<Duration>,
@@ -25,7 +25,7 @@ pub struct Pace {
 
 impl Pace {
     /// That of `listener` and the upstream it uses.
-    pub fn of(config: &Config, listener: &Listener) -> Self {
+    pub(crate) fn of(config: &Config, listener: &Listener) -> Self {
         let upstream = config.upstreams().get(listener.upstream());
         let timeouts = listener.limits().timeouts();
         Self {

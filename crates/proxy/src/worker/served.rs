@@ -14,7 +14,7 @@ use crate::upstream::route::Route;
 
 /// One listener.
 #[derive(Debug)]
-pub struct Served {
+pub(crate) struct Served {
     name: Arc<str>,
     /// Counters of this worker.
     pub counts: ListenerCounts,
@@ -30,7 +30,7 @@ pub struct Served {
 
 /// What another config changed for the sessions that are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Change {
+pub(crate) struct Change {
     /// Who checks credentials is another, or TLS is wanted now: those who are there came in on terms that do not hold any
     /// more.
     pub terms: bool,
@@ -40,7 +40,7 @@ pub struct Change {
 
 impl Served {
     /// The listener with that index, for worker number `worker`. `None`: there is none.
-    pub fn of(generation: &Generation, index: usize, worker: usize) -> Option<Self> {
+    pub(crate) fn of(generation: &Generation, index: usize, worker: usize) -> Option<Self> {
         let listener = generation.config().listeners().get(index)?;
         let state = generation.listeners().get(index)?;
         Some(Self {
@@ -57,7 +57,7 @@ impl Served {
     }
 
     /// Takes over what the listener of that index says.
-    pub fn renew(&self, generation: &Generation, index: usize, worker: usize) -> Option<Change> {
+    pub(crate) fn renew(&self, generation: &Generation, index: usize, worker: usize) -> Option<Change> {
         let next = Self::of(generation, index, worker)?;
         self.index.set(index);
         self.output_buffer.set(next.output_buffer.get());
@@ -70,37 +70,32 @@ impl Served {
     }
 
     /// As in the config.
-    pub fn name(&self) -> &Arc<str> {
+    pub(crate) fn name(&self) -> &Arc<str> {
         &self.name
     }
 
     /// Refused commands in the log, for all workers.
-    pub fn denials(&self) -> &Denials {
+    pub(crate) fn denials(&self) -> &Denials {
         &self.denials
     }
 
     /// What its clients are given time for.
-    pub fn pace(&self) -> Pace {
+    pub(crate) fn pace(&self) -> Pace {
         self.pace.get()
     }
 
-    /// The party that checks its clients' credentials.
-    pub fn auth(&self) -> Auth {
-        self.auth.get()
-    }
-
     /// How many bytes may wait for one of its clients where upstream connections are shared.
-    pub fn output_buffer(&self) -> usize {
+    pub(crate) fn output_buffer(&self) -> usize {
         self.output_buffer.get()
     }
 
     /// Where a session that begins now is led.
-    pub fn route(&self) -> Rc<Route> {
+    pub(crate) fn route(&self) -> Rc<Route> {
         Rc::clone(&self.route.borrow())
     }
 
     /// Its index in the worker's config.
-    pub fn index(&self) -> usize {
+    pub(crate) fn index(&self) -> usize {
         self.index.get()
     }
 }

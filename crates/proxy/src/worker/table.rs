@@ -18,11 +18,11 @@ use crate::metrics::ClosedReason;
 
 /// The sessions of one worker.
 #[derive(Debug, Default)]
-pub struct Table(RefCell<Slab<Rc<Entry>>>);
+pub(crate) struct Table(RefCell<Slab<Rc<Entry>>>);
 
 /// One session as its worker sees it.
 #[derive(Debug)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// Unique in the life of the process.
     pub id: u64,
     /// Where it comes from.
@@ -64,7 +64,7 @@ struct Login {
 
 /// What a session is told from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
+pub(crate) enum Signal {
     /// End when nothing is in flight.
     Drain,
     /// End now.
@@ -73,7 +73,7 @@ pub enum Signal {
 
 /// The fate of a session under another configuration.
 #[derive(Clone, Debug)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// It goes.
     Cut,
     /// It stays.
@@ -92,7 +92,7 @@ pub enum Verdict {
 /// How many sessions of a worker one reload cuts. Some of them only their own tasks can judge; the number is told when they
 /// all have.
 #[derive(Debug, Default)]
-pub struct Reckoning {
+pub(crate) struct Reckoning {
     cut: Cell<u64>,
     undecided: Cell<usize>,
     answer: RefCell<Option<oneshot::Sender<u64>>>,
@@ -101,11 +101,11 @@ pub struct Reckoning {
 /// A session that a reload may have to cut, and that has not judged what it is doing. Dropped, it stays or has ended
 /// otherwise.
 #[derive(Debug)]
-pub struct Undecided(Rc<Reckoning>);
+pub(crate) struct Undecided(Rc<Reckoning>);
 
 impl Reckoning {
     /// Tells the number once it is certain.
-    pub fn tell(&self, answer: oneshot::Sender<u64>) {
+    pub(crate) fn tell(&self, answer: oneshot::Sender<u64>) {
         self.answer.replace(Some(answer));
         self.tell_if_decided();
     }
@@ -131,7 +131,7 @@ impl Undecided {
     }
 
     /// The session ends by this reload.
-    pub fn is_cut(self) {
+    pub(crate) fn is_cut(self) {
         self.0.add();
     }
 }
@@ -145,7 +145,7 @@ impl Drop for Undecided {
 
 impl Entry {
     /// A session that begins.
-    pub fn new(
+    pub(crate) fn new(
         id: u64,
         from: ClientAddr,
         served: Rc<Served>,
@@ -175,38 +175,38 @@ impl Entry {
 
     /// The same, for whom `sender` speaks.
     #[must_use]
-    pub fn sent_by(self, sender: Option<Box<ClientAddr>>) -> Self {
+    pub(crate) fn sent_by(self, sender: Option<Box<ClientAddr>>) -> Self {
         Self { sender, ..self }
     }
 
     /// Its relay can be asked from now on.
-    pub fn set_relay(&self, relay: Reach) {
+    pub(crate) fn set_relay(&self, relay: Reach) {
         // A session has one relay.
         let _ = self.relay.set(relay);
     }
 
     /// Its relay; nothing where it is over.
-    pub fn relay(&self) -> Option<Rc<RefCell<dyn Listable>>> {
+    pub(crate) fn relay(&self) -> Option<Rc<RefCell<dyn Listable>>> {
         self.relay.get()?.upgrade().filter(|_| !self.is_cut())
     }
 
     /// Whether what holds for it has changed since it last asked.
-    pub fn take_renewal(&self) -> bool {
+    pub(crate) fn take_renewal(&self) -> bool {
         self.renew.take()
     }
 
     /// The reload that has to know whether it is cut, since it last asked.
-    pub fn take_judging(&self) -> Option<Undecided> {
+    pub(crate) fn take_judging(&self) -> Option<Undecided> {
         self.judging.take()
     }
 
     /// Who has logged in.
-    pub fn user(&self) -> Option<String> {
+    pub(crate) fn user(&self) -> Option<String> {
         self.login.borrow().as_ref().map(|login| login.name.to_string())
     }
 
     /// Now it is this user who has logged in, or nobody; whether that is news.
-    pub fn set_user(&self, name: Option<&str>) -> bool {
+    pub(crate) fn set_user(&self, name: Option<&str>) -> bool {
         let mut login = self.login.borrow_mut();
         let news = login.as_ref().map(|known| &*known.name) != name;
         if news {
@@ -216,7 +216,7 @@ impl Entry {
     }
 
     /// The user's own list admits it by this entry.
-    pub fn set_user_permit(&self, permit: Option<Permit>) {
+    pub(crate) fn set_user_permit(&self, permit: Option<Permit>) {
         if let Some(login) = &mut *self.login.borrow_mut() {
             login.permit = permit;
         }
@@ -229,12 +229,12 @@ impl Entry {
     }
 
     /// What it was told since it last asked.
-    pub fn take_signal(&self) -> Option<Signal> {
+    pub(crate) fn take_signal(&self) -> Option<Signal> {
         self.signal.take()
     }
 
     /// Remembers how to wake its task.
-    pub fn remember(&self, waker: &Waker) {
+    pub(crate) fn remember(&self, waker: &Waker) {
         let mut known = self.waker.borrow_mut();
         if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
             *known = Some(waker.clone());
@@ -242,12 +242,12 @@ impl Entry {
     }
 
     /// How to wake its task.
-    pub fn waker(&self) -> Ref<'_, Option<Waker>> {
+    pub(crate) fn waker(&self) -> Ref<'_, Option<Waker>> {
         self.waker.borrow()
     }
 
     /// It is to end now.
-    pub fn cut(&self, reason: ClosedReason) {
+    pub(crate) fn cut(&self, reason: ClosedReason) {
         self.tell(Signal::Cut(reason));
     }
 
@@ -263,7 +263,7 @@ impl Entry {
     }
 
     /// There is something for it to do.
-    pub fn wake(&self) {
+    pub(crate) fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
@@ -272,22 +272,22 @@ impl Entry {
 
 impl Table {
     /// Takes a session in; the key takes it out again.
-    pub fn insert(&self, entry: Rc<Entry>) -> usize {
+    pub(crate) fn insert(&self, entry: Rc<Entry>) -> usize {
         self.0.borrow_mut().insert(entry)
     }
 
     /// Takes a session out.
-    pub fn remove(&self, key: usize) {
+    pub(crate) fn remove(&self, key: usize) {
         self.0.borrow_mut().try_remove(key);
     }
 
     /// Whether no session is left.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.borrow().is_empty()
     }
 
     /// Some of the sessions: at most `count` places of the table, and where the next begin.
-    pub fn some(&self, from: usize, count: usize) -> (Vec<Rc<Entry>>, Option<usize>) {
+    pub(crate) fn some(&self, from: usize, count: usize) -> (Vec<Rc<Entry>>, Option<usize>) {
         let table = self.0.borrow();
         let to = from.saturating_add(count);
         let entries = (from..to).filter_map(|place| table.get(place)).map(Rc::clone).collect();
@@ -296,20 +296,20 @@ impl Table {
     }
 
     /// The number of sessions that have this place or a later one.
-    pub fn count_from(&self, place: usize) -> u64 {
+    pub(crate) fn count_from(&self, place: usize) -> u64 {
         let table = self.0.borrow();
         table.iter().filter(|(key, _)| *key >= place).fold(0, |count, _| count + 1)
     }
 
     /// Tells every session.
-    pub fn signal_all(&self, signal: Signal) {
+    pub(crate) fn signal_all(&self, signal: Signal) {
         for (_, entry) in self.0.borrow().iter() {
             entry.tell(signal);
         }
     }
 
     /// Wakes those whose deadline has come.
-    pub fn wake_due(&self, now: Tick) {
+    pub(crate) fn wake_due(&self, now: Tick) {
         for (_, entry) in self.0.borrow().iter() {
             if entry.deadline.get().is_some_and(|deadline| deadline <= now) {
                 entry.wake();
@@ -320,7 +320,7 @@ impl Table {
     /// Judges every session anew by `generation`: who gets no permit is cut. Those for whom other rules hold, and who may be
     /// in the middle of what these refuse, judge that themselves. Wakes nobody else but those whose listener has other
     /// timeouts now.
-    pub fn judge_all(
+    pub(crate) fn judge_all(
         &self,
         generation: &Arc<Generation>,
         judge: impl Fn(&Entry) -> Verdict,
@@ -351,7 +351,7 @@ impl Table {
     }
 
     /// Cuts those whose entry's `until` has passed.
-    pub fn cut_expired(&self, now: UnixSeconds) {
+    pub(crate) fn cut_expired(&self, now: UnixSeconds) {
         for (_, entry) in self.0.borrow().iter() {
             if entry.has_expired(now) {
                 entry.tell(Signal::Cut(ClosedReason::Revoked));
@@ -360,7 +360,7 @@ impl Table {
     }
 
     /// Cuts the `count` that hold most among those that moved nothing for `stalled`.
-    pub fn cut_fattest(&self, count: usize, now: Tick, stalled: Duration) {
+    pub(crate) fn cut_fattest(&self, count: usize, now: Tick, stalled: Duration) {
         let table = self.0.borrow();
         let mut stuck: Vec<_> = table
             .iter()

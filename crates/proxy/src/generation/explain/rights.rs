@@ -12,7 +12,7 @@ use crate::generation::logins::Logins;
 
 /// What is asked besides where a client comes from.
 #[derive(Clone, Debug, Default)]
-pub struct Question {
+pub(crate) struct Question {
     user: Option<String>,
     command: Option<Command>,
 }
@@ -31,7 +31,7 @@ impl Question {
     ///
     /// # Errors
     /// The command cannot be read: what is wrong with it.
-    pub fn new(user: Option<String>, command: Option<String>) -> Result<Self, String> {
+    pub(crate) fn new(user: Option<String>, command: Option<String>) -> Result<Self, String> {
         let read = |line: String| {
             let mut frame = Vec::new();
             match inline::canonicalise(line.as_bytes(), &mut frame) {

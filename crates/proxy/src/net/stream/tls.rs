@@ -30,7 +30,7 @@ const OVERHEAD: usize = 256;
 const MAX_HELD: usize = 128 * 1024;
 
 /// The TLS of one connection. Dropped, it tells the peer that it ends there and was not cut off.
-pub struct TlsStream {
+pub(crate) struct TlsStream {
     socket: Stream,
     machine: Machine,
     /// Received and not yet understood: a part of a record, or records that the last read had no room for.

@@ -22,7 +22,7 @@ use tokio::task::{spawn_local, unconstrained};
 use tokio::time::{Sleep, sleep};
 
 use self::ending::{End, Running};
-pub use self::handover::HandedOver;
+pub(crate) use self::handover::HandedOver;
 use self::outbox::Outbox;
 use self::run::Run;
 use self::stall::Stalled;
@@ -47,7 +47,7 @@ const MAX_UNWRITTEN: usize = 256 * 1024;
 const IDLE: Duration = Duration::from_secs(60);
 
 /// A connection of a pool. Its task has it as well, and ends when the connection does.
-pub struct Connection {
+pub(crate) struct Connection {
     resources: Rc<Resources>,
     pool: Rc<Pool>,
     class: Class,
@@ -67,7 +67,7 @@ pub struct Connection {
 
 /// What became of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// It is being set up.
     Pending,
     /// It is there.
@@ -108,7 +108,7 @@ enum Phase {
 
 impl Connection {
     /// Begins to open one, in a task of its own.
-    pub fn open(class: Class, resources: Rc<Resources>, pool: Rc<Pool>) -> Rc<Self> {
+    pub(crate) fn open(class: Class, resources: Rc<Resources>, pool: Rc<Pool>) -> Rc<Self> {
         let route = Rc::clone(pool.route());
         let dial = Box::pin(async move { connect(&route.upstream, &route.tcp).await });
         let mut link = PooledLink::new(pool.key().clone());
@@ -151,12 +151,12 @@ impl Connection {
     }
 
     /// Who uses it.
-    pub const fn class(&self) -> Class {
+    pub(crate) const fn class(&self) -> Class {
         self.class
     }
 
     /// Where it leads, once it is open and over TCP.
-    pub fn server(&self) -> Option<std::net::SocketAddr> {
+    pub(crate) fn server(&self) -> Option<std::net::SocketAddr> {
         match &self.state.try_borrow().ok()?.stream {
             Phase::Open(stream) => stream.peer_address(),
             Phase::Dialling(_) | Phase::Closed => None,
@@ -164,12 +164,12 @@ impl Connection {
     }
 
     /// Whether new commands may be given to it.
-    pub fn takes_more(&self) -> bool {
+    pub(crate) fn takes_more(&self) -> bool {
         self.takes_more.get()
     }
 
     /// Gives it commands: `owed` of `first`'s session, each of which gets `shape` back.
-    pub fn send(&self, first: Ticket, owed: u64, shape: Shape, bytes: &[u8]) {
+    pub(crate) fn send(&self, first: Ticket, owed: u64, shape: Shape, bytes: &[u8]) {
         let mut state = self.state.borrow_mut();
         state.link.expect(first, owed, shape);
         state.outbox.push(bytes);
@@ -182,7 +182,7 @@ impl Connection {
     }
 
     /// What became of it. While it is pending, `waker` is woken when that changes.
-    pub fn outcome(&self, waker: &Waker) -> Outcome {
+    pub(crate) fn outcome(&self, waker: &Waker) -> Outcome {
         let outcome = self.outcome.borrow().clone();
         if outcome == Outcome::Pending {
             let mut curious = self.curious.borrow_mut();
@@ -194,12 +194,12 @@ impl Connection {
     }
 
     /// Wakes `waker`, which is `client`'s, when it takes commands again, or is over.
-    pub fn wait(&self, client: SessionKey, waker: &Waker) {
+    pub(crate) fn wait(&self, client: SessionKey, waker: &Waker) {
         self.pool.wait(client, waker, &self.resources.guests);
     }
 
     /// Ends it, if nobody has used it for long, or nobody is there any more who waits for it to answer.
-    pub fn end_idle(&self, now: Tick) {
+    pub(crate) fn end_idle(&self, now: Tick) {
         let unused = self.idle_since.get().is_some_and(|since| since.after(IDLE) <= now);
         let state = self.state.borrow();
         let closed_to_new = self.retired.get() || !state.link.takes_more();
@@ -211,14 +211,14 @@ impl Connection {
     }
 
     /// Ends it, whoever waits for it.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         self.takes_more.set(false);
         self.ending.set(true);
         self.tell();
     }
 
     /// No new commands go there: it seems to hang.
-    pub fn retire(&self) {
+    pub(crate) fn retire(&self) {
         self.takes_more.set(false);
         self.retired.set(true);
     }

@@ -11,7 +11,7 @@ use portcullis_session::{SessionKey, Tick};
 use slab::Slab;
 
 /// A client of shared connections. Called by a connection's task while that is busy: none of these may call it back.
-pub trait Guest {
+pub(crate) trait Guest {
     /// Judges a part of a reply, which was read at `now`. What is to be passed on is given to [`Guest::write`] afterwards.
     fn reply(&mut self, part: &Part<'_>, now: Tick) -> Heard;
 
@@ -49,7 +49,7 @@ pub trait Guest {
 
 /// What a client makes of a part of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heard {
+pub(crate) enum Heard {
     /// Its bytes are for the client.
     Pass,
     /// They are not.
@@ -64,7 +64,7 @@ pub enum Heard {
 
 /// Those of one worker.
 #[derive(Default)]
-pub struct Guests(RefCell<Slab<Option<Place>>>);
+pub(crate) struct Guests(RefCell<Slab<Option<Place>>>);
 
 struct Place {
     key: SessionKey,
@@ -76,34 +76,34 @@ const ID_BITS: u32 = 40;
 
 impl Guests {
     /// A key for a client with this number.
-    pub fn reserve(&self, id: u64) -> SessionKey {
+    pub(crate) fn reserve(&self, id: u64) -> SessionKey {
         let index = self.0.borrow_mut().insert(None) as u64;
         SessionKey(index << ID_BITS | (id & ((1 << ID_BITS) - 1)))
     }
 
     /// The client of a reserved key.
-    pub fn seat(&self, key: SessionKey, guest: Rc<RefCell<dyn Guest>>) {
+    pub(crate) fn seat(&self, key: SessionKey, guest: Rc<RefCell<dyn Guest>>) {
         if let Some(place) = self.0.borrow_mut().get_mut(index(key)) {
             *place = Some(Place { key, guest });
         }
     }
 
     /// The key is free for another; replies that come later find nobody.
-    pub fn leave(&self, key: SessionKey) {
+    pub(crate) fn leave(&self, key: SessionKey) {
         let freed = self.0.borrow_mut().try_remove(index(key));
         // Here, where nothing is borrowed.
         drop(freed);
     }
 
     /// Who has that key, if anybody still.
-    pub fn get(&self, key: SessionKey) -> Option<Rc<RefCell<dyn Guest>>> {
+    pub(crate) fn get(&self, key: SessionKey) -> Option<Rc<RefCell<dyn Guest>>> {
         let places = self.0.borrow();
         let place = places.get(index(key))?.as_ref().filter(|place| place.key == key)?;
         Some(Rc::clone(&place.guest))
     }
 
     /// Nothing that is owed to that client is for it any more.
-    pub fn forget(&self, key: SessionKey) {
+    pub(crate) fn forget(&self, key: SessionKey) {
         if let Some(place) = self.0.borrow_mut().get_mut(index(key))
             && place.as_ref().is_some_and(|place| place.key == key)
         {

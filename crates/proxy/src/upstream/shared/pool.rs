@@ -21,12 +21,12 @@ const FORGET_FROM: usize = 64;
 
 /// The pools of one worker. They live as long as somebody uses them.
 #[derive(Debug, Default)]
-pub struct Pools(RefCell<Vec<Weak<Pool>>>);
+pub(crate) struct Pools(RefCell<Vec<Weak<Pool>>>);
 
 /// Whoever asks for large replies and does not read them keeps those waiting who share its connection. Those who are known
 /// to do otherwise share none with those of whom it is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
+pub(crate) enum Class {
     /// Clients that may ask for anything.
     New,
     /// Clients whose replies were small so far.
@@ -35,7 +35,7 @@ pub enum Class {
 
 /// Connections that mean the same to a client.
 #[derive(Debug)]
-pub struct Pool {
+pub(crate) struct Pool {
     route: Rc<Route>,
     key: PoolKey,
     connections: RefCell<Vec<Rc<Connection>>>,
@@ -45,7 +45,7 @@ pub struct Pool {
 
 impl Pools {
     /// The pool for clients who are led that way, with that key.
-    pub fn pool(&self, route: &Rc<Route>, key: PoolKey) -> Rc<Pool> {
+    pub(crate) fn pool(&self, route: &Rc<Route>, key: PoolKey) -> Rc<Pool> {
         let mut pools = self.0.borrow_mut();
         pools.retain(|pool| pool.strong_count() > 0);
         if let Some(known) = pools.iter().filter_map(Weak::upgrade).find(|pool| pool.serves(route, &key)) {
@@ -62,7 +62,7 @@ impl Pools {
     }
 
     /// Closes what nobody has used for long.
-    pub fn tick(&self, now: Tick) {
+    pub(crate) fn tick(&self, now: Tick) {
         let pools: Vec<_> = self.0.borrow().iter().filter_map(Weak::upgrade).collect();
         for pool in pools {
             for connection in pool.connections.borrow().iter() {
@@ -79,7 +79,7 @@ impl Pool {
 
     /// A connection for `client` that takes new commands, opened where there is none. None: all are busy, and `waker` is
     /// woken when that changes.
-    pub fn pick(
+    pub(crate) fn pick(
         self: &Rc<Self>,
         class: Class,
         resources: &Rc<Resources>,
@@ -102,7 +102,7 @@ impl Pool {
     }
 
     /// Wakes `waker`, which is `client`'s, when a connection takes commands again.
-    pub fn wait(&self, client: SessionKey, waker: &Waker, guests: &Guests) {
+    pub(crate) fn wait(&self, client: SessionKey, waker: &Waker, guests: &Guests) {
         let mut waiting = self.waiting.borrow_mut();
         if waiting.len() >= FORGET_FROM && waiting.len().is_power_of_two() {
             waiting.retain(|client, _| guests.get(*client).is_some());
@@ -111,31 +111,31 @@ impl Pool {
     }
 
     /// Whether anybody but `client` waits for a connection, and is still there.
-    pub fn is_short_for_others(&self, client: SessionKey, guests: &Guests) -> bool {
+    pub(crate) fn is_short_for_others(&self, client: SessionKey, guests: &Guests) -> bool {
         let waiting = self.waiting.borrow();
         waiting.keys().any(|waiting| *waiting != client && guests.get(*waiting).is_some())
     }
 
     /// A connection takes commands again, or has made room for another.
-    pub fn wake_waiting(&self) {
+    pub(crate) fn wake_waiting(&self) {
         for (_, waker) in self.waiting.take() {
             waker.wake();
         }
     }
 
     /// That connection is over.
-    pub fn remove(&self, connection: &Rc<Connection>) {
+    pub(crate) fn remove(&self, connection: &Rc<Connection>) {
         self.connections.borrow_mut().retain(|known| !Rc::ptr_eq(known, connection));
         self.wake_waiting();
     }
 
     /// Where it leads.
-    pub const fn route(&self) -> &Rc<Route> {
+    pub(crate) const fn route(&self) -> &Rc<Route> {
         &self.route
     }
 
     /// What its connections are.
-    pub const fn key(&self) -> &PoolKey {
+    pub(crate) const fn key(&self) -> &PoolKey {
         &self.key
     }
 }

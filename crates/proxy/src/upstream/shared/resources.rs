@@ -9,7 +9,7 @@ use crate::net::buffer::Pool;
 
 /// A worker's clock, buffers, counters and clients of shared connections.
 #[derive(Debug)]
-pub struct Resources {
+pub(crate) struct Resources {
     /// The worker's counters.
     pub stats: Arc<WorkerStats>,
     /// The worker's buffers.

@@ -10,7 +10,7 @@ use crate::net::buffer::Buffer;
 use crate::net::stream::Stream;
 
 /// A connection as its new owner goes on with it.
-pub struct HandedOver {
+pub(crate) struct HandedOver {
     /// The connection, set up as its pool's key says.
     pub stream: Stream,
     /// The replies that it owes.
@@ -25,7 +25,7 @@ pub struct HandedOver {
 
 impl Connection {
     /// Gives the connection to `client`, if that is the only one to which it owes replies. It leaves its pool.
-    pub fn hand_over(self: &Rc<Self>, client: SessionKey) -> Option<HandedOver> {
+    pub(crate) fn hand_over(self: &Rc<Self>, client: SessionKey) -> Option<HandedOver> {
         if self.ending.get() || self.retired.get() || *self.outcome.borrow() != Outcome::Ready {
             return None;
         }
