@@ -110,6 +110,11 @@ step_docs() {
     return $missing
 }
 
+# The language of documentation, messages and doc comments; `tests/prose.py docs` and `code` check one part each.
+step_prose() {
+    python3 tests/prose.py all
+}
+
 # The protocol's crates take bytes and time as arguments: no runtime and no sockets below them.
 step_purity() {
     local crate found
