@@ -267,7 +267,7 @@ impl Relay {
             self.starved = None;
             let judging = self.presence.entry.take_judging();
             if !self.renew() {
-                judging.into_iter().for_each(Undecided::is_cut);
+                judging.into_iter().for_each(Undecided::cut);
                 return Poll::Ready(Ended::at_once(ClosedReason::Revoked));
             }
         }

@@ -131,7 +131,7 @@ impl Undecided {
     }
 
     /// The session ends by this reload.
-    pub(crate) fn is_cut(self) {
+    pub(crate) fn cut(self) {
         self.0.add();
     }
 }

@@ -186,7 +186,7 @@ fn the_number_of_those_who_are_cut_waits_for_those_who_must_judge_themselves() {
     assert_eq!((silent.rung(), quiet.rung(), rung.rung(), bell.rung()), (0, 0, 1, 1));
     let (tell, mut told) = oneshot::channel();
     reckoning.tell(tell);
-    goes.take_judging().expect("it is to judge").is_cut();
+    goes.take_judging().expect("it is to judge").cut();
     drop(stays.take_judging());
     assert!(told.try_recv().is_err(), "one has not judged");
     table.remove(gone);
