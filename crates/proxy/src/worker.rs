@@ -28,7 +28,7 @@ use crate::generation::seats::Seat;
 use crate::generation::store::{Generation, Store};
 use crate::metrics::{ClosedReason, ListenerCounts, Metrics};
 use crate::net::buffer::Pool;
-use crate::upstream::shared::{Guests, Pools, Resources};
+use crate::upstream::shared::{Pools, Resources, SharedClients};
 
 /// How often deadlines are looked at. Timeouts are seconds long: they may be late by this much.
 const TICK: Duration = Duration::from_millis(250);
@@ -149,7 +149,7 @@ impl Worker {
             resources: Rc::new(Resources {
                 stats: shared.metrics.worker(index),
                 pool: Pool::new(share_of_buffers(&generation)),
-                guests: Guests::default(),
+                shared_clients: SharedClients::default(),
                 clock: Clock::start(),
             }),
             pools: Pools::default(),

@@ -81,7 +81,7 @@ impl Future for Relaying {
 
 impl Drop for Seated {
     fn drop(&mut self) {
-        self.worker.resources.guests.leave(self.key);
+        self.worker.resources.shared_clients.leave(self.key);
     }
 }
 
@@ -196,9 +196,9 @@ impl Relay {
             let relay = Self::new(worker, id, stream, client, served, plan, None);
             return Some(Relaying::Alone(relay));
         }
-        let key = worker.resources.guests.reserve(id);
+        let key = worker.resources.shared_clients.reserve(id);
         let relay = Self::new(Rc::clone(&worker), id, stream, client, served, plan, Some(key));
-        worker.resources.guests.seat(key, Rc::clone(&relay) as _);
+        worker.resources.shared_clients.seat(key, Rc::clone(&relay) as _);
         Some(Relaying::Sharing(Box::new(Seated { worker, key, relay })))
     }
 

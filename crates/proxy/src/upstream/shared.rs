@@ -5,11 +5,11 @@
 //! that it was read into.
 
 mod connection;
-mod guests;
 mod pool;
 mod resources;
+mod shared_clients;
 
 pub(crate) use self::connection::{Connection, HandedOver, Outcome};
-pub(crate) use self::guests::{Guest, Guests, Heard};
 pub(crate) use self::pool::{Class, Pool, Pools};
 pub(crate) use self::resources::Resources;
+pub(crate) use self::shared_clients::{Heard, SharedClient, SharedClients};

@@ -12,7 +12,7 @@ use portcullis_session::{Fate, Lease, Link, SessionKey, Shape, Tick};
 use super::{Count, Ended, Relay, Upstream};
 use crate::metrics::{ClosedReason, Direction, UpstreamState};
 use crate::upstream::route::Route;
-use crate::upstream::shared::{Class, Connection, Guest, HandedOver, Heard, Outcome, Pool};
+use crate::upstream::shared::{Class, Connection, HandedOver, Heard, Outcome, Pool, SharedClient};
 
 /// Half of what one client may have unanswered on a shared connection: one read. More of it waits in the client's own
 /// socket, so that whoever pipelines without end keeps others waiting for no longer than Redis needs for this much.
@@ -275,7 +275,7 @@ impl Relay {
     /// No reply is for it any more.
     pub(super) fn leave_shared(&self) {
         if let Some(sharing) = &self.sharing {
-            self.worker.resources.guests.forget(sharing.key);
+            self.worker.resources.shared_clients.forget(sharing.key);
         }
     }
 
@@ -417,7 +417,7 @@ impl Relay {
     }
 }
 
-impl Guest for Relay {
+impl SharedClient for Relay {
     fn reply(&mut self, part: &Part<'_>, now: Tick) -> Heard {
         self.answered_at = now;
         self.silent_since = now;

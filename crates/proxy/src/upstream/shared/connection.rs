@@ -26,9 +26,9 @@ pub(crate) use self::handover::HandedOver;
 use self::outbox::Outbox;
 use self::run::Run;
 use self::stall::Stalled;
-use super::guests::Heard;
 use super::pool::{Class, Pool};
 use super::resources::Resources;
+use super::shared_clients::Heard;
 use crate::metrics::UpstreamState;
 use crate::net::buffer::Buffer;
 use crate::net::stream::Stream;
@@ -195,7 +195,7 @@ impl Connection {
 
     /// Wakes `waker`, which is `client`'s, when it takes commands again, or is over.
     pub(crate) fn wait(&self, client: SessionKey, waker: &Waker) {
-        self.pool.wait(client, waker, &self.resources.guests);
+        self.pool.wait(client, waker, &self.resources.shared_clients);
     }
 
     /// Ends it, if nobody has used it for long, or nobody is there any more who waits for it to answer.
@@ -224,7 +224,7 @@ impl Connection {
     }
 
     fn has_creditors(&self, state: &State) -> bool {
-        state.link.creditors().any(|key| self.resources.guests.get(key).is_some())
+        state.link.creditors().any(|key| self.resources.shared_clients.get(key).is_some())
     }
 
     fn tell(&self) {
@@ -365,7 +365,7 @@ impl Connection {
                     let key = part.ticket.session;
                     if !run.is_of(key) {
                         full = run.end(buf);
-                        run = Run::new(key, self.resources.guests.get(key), at);
+                        run = Run::new(key, self.resources.shared_clients.get(key), at);
                     }
                     match run.take(&part, buf, now) {
                         Heard::Doubt => {
@@ -373,7 +373,7 @@ impl Connection {
                             self.lose(key, None);
                             break Err(End::Doubt);
                         }
-                        Heard::Gone => self.resources.guests.forget(key),
+                        Heard::Gone => self.resources.shared_clients.forget(key),
                         Heard::Pass | Heard::Drop | Heard::Other => {}
                     }
                     at += part.bytes.len();
@@ -387,8 +387,8 @@ impl Connection {
         let last = run.end(state.inbox.bytes());
         state.inbox.consume(at);
         // Nothing more may be read for one that is held up; the other is only over its limit.
-        if let Some((key, guest)) = if held_up { last } else { full.or(last) } {
-            self.stall(state, key, &guest, now, cx);
+        if let Some((key, shared_client)) = if held_up { last } else { full.or(last) } {
+            self.stall(state, key, &shared_client, now, cx);
         }
         ended
     }

@@ -8,8 +8,8 @@ use std::task::Waker;
 use portcullis_session::{PoolKey, SessionKey, Tick};
 
 use super::connection::Connection;
-use super::guests::Guests;
 use super::resources::Resources;
+use super::shared_clients::SharedClients;
 use crate::upstream::route::Route;
 
 /// One connection serves all of a class, as long as it takes new commands. Others are opened beside those that are busy with
@@ -93,7 +93,7 @@ impl Pool {
         }
         if same.nth(MAX_CONNECTIONS - 1).is_some() {
             drop(connections);
-            self.wait(client, waker, &resources.guests);
+            self.wait(client, waker, &resources.shared_clients);
             return None;
         }
         let fresh = Connection::open(class, Rc::clone(resources), Rc::clone(self));
@@ -102,18 +102,18 @@ impl Pool {
     }
 
     /// Wakes `waker`, which is `client`'s, when a connection takes commands again.
-    pub(crate) fn wait(&self, client: SessionKey, waker: &Waker, guests: &Guests) {
+    pub(crate) fn wait(&self, client: SessionKey, waker: &Waker, shared_clients: &SharedClients) {
         let mut waiting = self.waiting.borrow_mut();
         if waiting.len() >= FORGET_FROM && waiting.len().is_power_of_two() {
-            waiting.retain(|client, _| guests.get(*client).is_some());
+            waiting.retain(|client, _| shared_clients.get(*client).is_some());
         }
         waiting.entry(client).or_insert_with(|| waker.clone());
     }
 
     /// Whether anybody but `client` waits for a connection, and is still there.
-    pub(crate) fn is_short_for_others(&self, client: SessionKey, guests: &Guests) -> bool {
+    pub(crate) fn is_short_for_others(&self, client: SessionKey, shared_clients: &SharedClients) -> bool {
         let waiting = self.waiting.borrow();
-        waiting.keys().any(|waiting| *waiting != client && guests.get(*waiting).is_some())
+        waiting.keys().any(|waiting| *waiting != client && shared_clients.get(*waiting).is_some())
     }
 
     /// A connection takes commands again, or has made room for another.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::guests::Guests;
+use super::shared_clients::SharedClients;
 use crate::clock::Clock;
 use crate::metrics::WorkerStats;
 use crate::net::buffer::Pool;
@@ -15,7 +15,7 @@ pub(crate) struct Resources {
     /// The worker's buffers.
     pub pool: Pool,
     /// The clients of shared connections.
-    pub guests: Guests,
+    pub shared_clients: SharedClients,
     /// The worker's time.
     pub clock: Clock,
 }

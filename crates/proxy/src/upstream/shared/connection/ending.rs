@@ -62,17 +62,17 @@ impl Connection {
     fn refuse(&self, line: &[u8]) {
         let creditors: Vec<_> = self.state.borrow().link.creditors().collect();
         for key in creditors {
-            if let Some(guest) = self.resources.guests.get(key) {
-                guest.borrow_mut().refused(line);
+            if let Some(shared_client) = self.resources.shared_clients.get(key) {
+                shared_client.borrow_mut().refused(line);
             }
         }
     }
 
     /// Tells one that no reply will come to it any more.
     pub(super) fn lose(&self, key: SessionKey, why: Option<Unavailable>) {
-        if let Some(guest) = self.resources.guests.get(key) {
-            self.resources.guests.forget(key);
-            guest.borrow_mut().lost(why);
+        if let Some(shared_client) = self.resources.shared_clients.get(key) {
+            self.resources.shared_clients.forget(key);
+            shared_client.borrow_mut().lost(why);
         }
     }
 

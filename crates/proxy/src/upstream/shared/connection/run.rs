@@ -6,14 +6,14 @@ use std::rc::Rc;
 use portcullis_session::link::Part;
 use portcullis_session::{SessionKey, Tick};
 
-use crate::upstream::shared::guests::{Guest, Heard};
+use crate::upstream::shared::shared_clients::{Heard, SharedClient};
 
 /// `start..end` of the buffer is for the client and not written yet.
 #[derive(Default)]
 pub(super) struct Run {
     key: Option<SessionKey>,
     /// None: it is gone, and so are its replies.
-    guest: Option<Rc<RefCell<dyn Guest>>>,
+    shared_client: Option<Rc<RefCell<dyn SharedClient>>>,
     start: usize,
     end: usize,
     /// Where the next part begins.
@@ -22,8 +22,12 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) const fn new(key: SessionKey, guest: Option<Rc<RefCell<dyn Guest>>>, at: usize) -> Self {
-        Self { key: Some(key), guest, start: at, end: at, at, held_up: false }
+    pub(super) const fn new(
+        key: SessionKey,
+        shared_client: Option<Rc<RefCell<dyn SharedClient>>>,
+        at: usize,
+    ) -> Self {
+        Self { key: Some(key), shared_client, start: at, end: at, at, held_up: false }
     }
 
     pub(super) fn is_of(&self, key: SessionKey) -> bool {
@@ -34,8 +38,8 @@ impl Run {
     pub(super) fn take(&mut self, part: &Part<'_>, buf: &[u8], now: Tick) -> Heard {
         let at = self.at;
         self.at += part.bytes.len();
-        let Some(guest) = self.guest.clone() else { return Heard::Drop };
-        let heard = guest.borrow_mut().reply(part, now);
+        let Some(shared_client) = self.shared_client.clone() else { return Heard::Drop };
+        let heard = shared_client.borrow_mut().reply(part, now);
         if heard == Heard::Pass {
             if self.end < at {
                 self.write(buf);
@@ -46,11 +50,11 @@ impl Run {
             self.write(buf);
         }
         if heard == Heard::Gone || heard == Heard::Doubt {
-            self.guest = None;
-        } else if heard == Heard::Other || guest.borrow().speaks() {
+            self.shared_client = None;
+        } else if heard == Heard::Other || shared_client.borrow().speaks() {
             self.write(buf);
-            guest.borrow_mut().speak();
-            self.held_up = guest.borrow().speaks();
+            shared_client.borrow_mut().speak();
+            self.held_up = shared_client.borrow().speaks();
         }
         heard
     }
@@ -61,17 +65,17 @@ impl Run {
     }
 
     /// Writes what is left. Returns the client if it is full then.
-    pub(super) fn end(self, buf: &[u8]) -> Option<(SessionKey, Rc<RefCell<dyn Guest>>)> {
+    pub(super) fn end(self, buf: &[u8]) -> Option<(SessionKey, Rc<RefCell<dyn SharedClient>>)> {
         let mut run = self;
         run.write(buf);
-        let (key, guest) = run.key.zip(run.guest)?;
-        let full = guest.borrow().is_full();
-        full.then_some((key, guest))
+        let (key, shared_client) = run.key.zip(run.shared_client)?;
+        let full = shared_client.borrow().is_full();
+        full.then_some((key, shared_client))
     }
 
     fn write(&mut self, buf: &[u8]) {
-        if let Some(guest) = self.guest.as_ref().filter(|_| self.start < self.end) {
-            guest.borrow_mut().write(&buf[self.start..self.end]);
+        if let Some(shared_client) = self.shared_client.as_ref().filter(|_| self.start < self.end) {
+            shared_client.borrow_mut().write(&buf[self.start..self.end]);
         }
         self.start = self.at;
         self.end = self.at;

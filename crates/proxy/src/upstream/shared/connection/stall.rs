@@ -11,7 +11,7 @@ use portcullis_session::{SessionKey, Tick};
 use tokio::time::{Sleep, sleep};
 
 use super::{Connection, End, State};
-use crate::upstream::shared::guests::Guest;
+use crate::upstream::shared::shared_clients::SharedClient;
 
 /// A client that does not read may keep others waiting so long, in all; and so may all that use a connection together, save
 /// that a tenth of the time that passes is forgiven them.
@@ -30,14 +30,15 @@ impl Connection {
         &self,
         state: &mut State,
         by: SessionKey,
-        guest: &Rc<RefCell<dyn Guest>>,
+        shared_client: &Rc<RefCell<dyn SharedClient>>,
         since: Tick,
         cx: &mut Context<'_>,
     ) {
-        guest.borrow_mut().wake_when_drained(cx.waker());
+        shared_client.borrow_mut().wake_when_drained(cx.waker());
         // Where nobody waits, this only says when to look again.
-        let others = state.link.owes_others(by) || self.pool.is_short_for_others(by, &self.resources.guests);
-        let spent = guest.borrow().stalled().max(state.spent(since));
+        let others =
+            state.link.owes_others(by) || self.pool.is_short_for_others(by, &self.resources.shared_clients);
+        let spent = shared_client.borrow().stalled().max(state.spent(since));
         let left = if others { MAX_STALL.saturating_sub(spent) } else { MAX_STALL };
         let mut timer = Box::pin(sleep(left));
         // Armed by being polled.
@@ -53,24 +54,25 @@ impl Connection {
         let due = stalled.timer.is_elapsed() || stalled.timer.as_mut().poll(cx).is_ready();
         let (by, since) = (stalled.by, stalled.since);
         let now = self.resources.clock.now();
-        let others = state.link.owes_others(by) || self.pool.is_short_for_others(by, &self.resources.guests);
-        if let Some(guest) = self.resources.guests.get(by) {
-            let full = guest.borrow().is_full();
+        let others =
+            state.link.owes_others(by) || self.pool.is_short_for_others(by, &self.resources.shared_clients);
+        if let Some(shared_client) = self.resources.shared_clients.get(by) {
+            let full = shared_client.borrow().is_full();
             if full && !(due && others) {
                 if due {
                     state.stalled = None;
-                    self.stall(state, by, &guest, now, cx);
+                    self.stall(state, by, &shared_client, now, cx);
                 }
                 return None;
             }
             if others {
                 let time = Duration::from_nanos(now.since(since));
                 state.spend(time, now);
-                guest.borrow_mut().has_stalled(time);
+                shared_client.borrow_mut().has_stalled(time);
             }
             if full {
-                guest.borrow_mut().cut();
-                self.resources.guests.forget(by);
+                shared_client.borrow_mut().cut();
+                self.resources.shared_clients.forget(by);
             }
         }
         state.stalled = None;

@@ -11,8 +11,8 @@ use portcullis_session::{SessionKey, Tick};
 use slab::Slab;
 
 /// A client of shared connections. Called by a connection's task while that is busy: none of these may call it back.
-pub(crate) trait Guest {
-    /// Judges a part of a reply, which was read at `now`. What is to be passed on is given to [`Guest::write`] afterwards.
+pub(crate) trait SharedClient {
+    /// Judges a part of a reply, which was read at `now`. What is to be passed on is given to [`SharedClient::write`] afterwards.
     fn reply(&mut self, part: &Part<'_>, now: Tick) -> Heard;
 
     /// Writes to the client, after all that it was to get before.
@@ -54,7 +54,7 @@ pub(crate) enum Heard {
     Pass,
     /// They are not.
     Drop,
-    /// They are not, but something else is: what came before goes first, then [`Guest::speak`].
+    /// They are not, but something else is: what came before goes first, then [`SharedClient::speak`].
     Other,
     /// The client has given up on the upstream: nothing that comes is for it any more.
     Gone,
@@ -64,17 +64,17 @@ pub(crate) enum Heard {
 
 /// Those of one worker.
 #[derive(Default)]
-pub(crate) struct Guests(RefCell<Slab<Option<Place>>>);
+pub(crate) struct SharedClients(RefCell<Slab<Option<Place>>>);
 
 struct Place {
     key: SessionKey,
-    guest: Rc<RefCell<dyn Guest>>,
+    shared_client: Rc<RefCell<dyn SharedClient>>,
 }
 
 /// A key has its slab index above so many bits of the client's number: neither repeats while a reply is under way.
 const ID_BITS: u32 = 40;
 
-impl Guests {
+impl SharedClients {
     /// A key for a client with this number.
     pub(crate) fn reserve(&self, id: u64) -> SessionKey {
         let index = self.0.borrow_mut().insert(None) as u64;
@@ -82,9 +82,9 @@ impl Guests {
     }
 
     /// The client of a reserved key.
-    pub(crate) fn seat(&self, key: SessionKey, guest: Rc<RefCell<dyn Guest>>) {
+    pub(crate) fn seat(&self, key: SessionKey, shared_client: Rc<RefCell<dyn SharedClient>>) {
         if let Some(place) = self.0.borrow_mut().get_mut(index(key)) {
-            *place = Some(Place { key, guest });
+            *place = Some(Place { key, shared_client });
         }
     }
 
@@ -96,10 +96,10 @@ impl Guests {
     }
 
     /// Who has that key, if anybody still.
-    pub(crate) fn get(&self, key: SessionKey) -> Option<Rc<RefCell<dyn Guest>>> {
+    pub(crate) fn get(&self, key: SessionKey) -> Option<Rc<RefCell<dyn SharedClient>>> {
         let places = self.0.borrow();
         let place = places.get(index(key))?.as_ref().filter(|place| place.key == key)?;
-        Some(Rc::clone(&place.guest))
+        Some(Rc::clone(&place.shared_client))
     }
 
     /// Nothing that is owed to that client is for it any more.
@@ -116,8 +116,8 @@ fn index(key: SessionKey) -> usize {
     usize::try_from(key.0 >> ID_BITS).unwrap_or(usize::MAX)
 }
 
-impl std::fmt::Debug for Guests {
+impl std::fmt::Debug for SharedClients {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Guests").field(&self.0.borrow().len()).finish()
+        f.debug_tuple("SharedClients").field(&self.0.borrow().len()).finish()
     }
 }
