@@ -24,7 +24,7 @@ use crate::drain::{self, Signals, Told};
 use crate::generation::seats::Seat;
 use crate::generation::store::{Generation, Store};
 use crate::limits::raise_open_files;
-use crate::listener::{self, Bound, Desk, GateOrder};
+use crate::listener::{self, Bound, GateOrder, WorkerHandle};
 use crate::metrics::{LineCounter, Metrics, ReloadResult};
 use crate::net::socket::bind_hint;
 use crate::upstream::health::{Health, Probes};
@@ -86,8 +86,8 @@ pub(crate) fn run(config: Config, sources: Vec<Source>) -> Result<ExitCode, Star
         1 => start_lone_worker(&shared, bound, ended)?,
         count => {
             let workers = start_workers(&shared, count, &ended)?;
-            let desks = workers.iter().map(|worker| worker.desk.clone()).collect();
-            (workers, start_gate(&shared, bound, desks, ended)?)
+            let handles = workers.iter().map(|worker| worker.handle.clone()).collect();
+            (workers, start_gate(&shared, bound, handles, ended)?)
         }
     };
     announce(&generation);
@@ -104,7 +104,7 @@ pub(crate) fn run(config: Config, sources: Vec<Source>) -> Result<ExitCode, Star
         drop(generation);
         let reach = Reach {
             gate: gate.orders.clone(),
-            workers: workers.iter().map(|worker| worker.desk.orders.clone()).collect(),
+            workers: workers.iter().map(|worker| worker.handle.orders.clone()).collect(),
             probes,
             admin: admin.clone().map(|admin| admin as _),
         };
@@ -186,11 +186,11 @@ async fn drain(gate: Gate, workers: Vec<Running>, within: Duration) -> ExitCode 
     drop(orders);
     let mut threads = Vec::from_iter(thread);
     // Kept to the end: a worker whose queue is closed stops at once.
-    let mut desks = Vec::new();
-    for Running { desk, thread } in workers {
+    let mut handles = Vec::new();
+    for Running { handle, thread } in workers {
         // A worker whose queue is gone has ended already.
-        let _ = desk.orders.send(Order::Drain(within)).await;
-        desks.push(desk);
+        let _ = handle.orders.send(Order::Drain(within)).await;
+        handles.push(handle);
         threads.push(thread);
     }
     drain::finish(threads, within).await
@@ -264,7 +264,7 @@ fn serve_admin(
 
 /// A worker's thread and how to reach it.
 struct Running {
-    desk: Desk,
+    handle: WorkerHandle,
     thread: JoinHandle<()>,
 }
 
@@ -277,7 +277,7 @@ fn start_workers(shared: &Arc<Shared>, count: usize, ended: &Ended) -> Result<Ve
             let thread = spawn("a worker", ended.clone(), move |runtime| {
                 runtime.block_on(worker::run(shared, index, queue, connection::serve))
             })?;
-            Ok(Running { desk: Desk { orders, stats }, thread })
+            Ok(Running { handle: WorkerHandle { orders, stats }, thread })
         })
         .collect()
 }
@@ -290,15 +290,15 @@ fn start_lone_worker(
 ) -> Result<(Vec<Running>, Gate), StartError> {
     let (orders, queue) = mpsc::channel(WAITING_BATCHES);
     let (gate_orders, gate_queue) = mpsc::channel(1);
-    let desk = Desk { orders, stats: shared.metrics.worker(0) };
-    let (shared, desks, report) = (Arc::clone(shared), vec![desk.clone()], ended.clone());
+    let handle = WorkerHandle { orders, stats: shared.metrics.worker(0) };
+    let (shared, handles, report) = (Arc::clone(shared), vec![handle.clone()], ended.clone());
     let thread = spawn("a worker", ended, move |runtime| {
         runtime.block_on(async {
             // As tasks: the thread itself would have to make a system call to wake the future that it blocks on.
             let worker = spawn_local(worker::run(Arc::clone(&shared), 0, queue, connection::serve));
             spawn_local(async move {
                 let _report = Report { what: ACCEPTING, to: report };
-                listener::run(shared, bound, desks, gate_queue).await;
+                listener::run(shared, bound, handles, gate_queue).await;
             });
             // A panic ends the thread, as it does where the worker is not a task.
             if let Err(error) = worker.await
@@ -308,7 +308,7 @@ fn start_lone_worker(
             }
         });
     })?;
-    Ok((vec![Running { desk, thread }], Gate { orders: gate_orders, thread: None }))
+    Ok((vec![Running { handle, thread }], Gate { orders: gate_orders, thread: None }))
 }
 
 /// What accepts, and how to reach it.
@@ -321,13 +321,14 @@ struct Gate {
 fn start_gate(
     shared: &Arc<Shared>,
     bound: Vec<Bound>,
-    desks: Vec<Desk>,
+    handles: Vec<WorkerHandle>,
     ended: Ended,
 ) -> Result<Gate, StartError> {
     let shared = Arc::clone(shared);
     let (orders, queue) = mpsc::channel(1);
-    let thread =
-        spawn(ACCEPTING, ended, move |runtime| runtime.block_on(listener::run(shared, bound, desks, queue)))?;
+    let thread = spawn(ACCEPTING, ended, move |runtime| {
+        runtime.block_on(listener::run(shared, bound, handles, queue))
+    })?;
     Ok(Gate { orders, thread: Some(thread) })
 }
 

@@ -67,7 +67,7 @@ impl Bound {
 
 /// Where admitted connections go.
 #[derive(Clone, Debug)]
-pub(crate) struct Desk {
+pub(crate) struct WorkerHandle {
     /// The worker's queue.
     pub orders: mpsc::Sender<Order>,
     /// The worker's counters, for how many sessions it has.
@@ -99,10 +99,10 @@ pub(crate) enum GateOrder {
 pub(crate) async fn run(
     shared: Arc<Shared>,
     bound: Vec<Bound>,
-    desks: Vec<Desk>,
+    handles: Vec<WorkerHandle>,
     mut orders: mpsc::Receiver<GateOrder>,
 ) {
-    let gate = Rc::new(Gate::new(shared, desks));
+    let gate = Rc::new(Gate::new(shared, handles));
     let mut doors = Doors::default();
     doors.open(&gate, bound);
     loop {
@@ -196,7 +196,7 @@ impl Doors {
 struct Gate {
     shared: Arc<Shared>,
     generation: RefCell<Arc<Generation>>,
-    desks: Vec<Desk>,
+    handles: Vec<WorkerHandle>,
     /// How many connections each of them was ever given.
     given: Vec<Cell<u64>>,
     lingering: Lingering,
@@ -207,14 +207,14 @@ struct Gate {
 }
 
 impl Gate {
-    fn new(shared: Arc<Shared>, desks: Vec<Desk>) -> Self {
+    fn new(shared: Arc<Shared>, handles: Vec<WorkerHandle>) -> Self {
         let generation = shared.store.current();
         generation.limit(&shared.seats);
         Self {
             generation: RefCell::new(generation),
             shared,
-            given: desks.iter().map(|_| Cell::default()).collect(),
-            desks,
+            given: handles.iter().map(|_| Cell::default()).collect(),
+            handles,
             lingering: Lingering::default(),
             next_id: Cell::new(1),
             reserve: RefCell::new(reserve()),
@@ -280,7 +280,7 @@ impl Gate {
         let generation = Arc::clone(&self.generation.borrow());
         let now = wall_clock();
         let is_unix = door.bound.file.is_some();
-        let mut admitted: Vec<Vec<(u64, Admitted)>> = self.desks.iter().map(|_| Vec::new()).collect();
+        let mut admitted: Vec<Vec<(u64, Admitted)>> = self.handles.iter().map(|_| Vec::new()).collect();
         let mut backlog = Backlog::More;
         for _ in 0..BATCH {
             match acceptfrom_with(&door.bound.socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
@@ -351,7 +351,8 @@ impl Gate {
             read.and_then(|(socket, source)| Identified::by_header(socket, from, source, listener));
         match identified {
             Ok(identified) if trusted => {
-                let mut admitted: Vec<Vec<(u64, Admitted)>> = self.desks.iter().map(|_| Vec::new()).collect();
+                let mut admitted: Vec<Vec<(u64, Admitted)>> =
+                    self.handles.iter().map(|_| Vec::new()).collect();
                 self.judge(identified, &generation, now, &mut admitted);
                 self.hand_over(admitted);
             }
@@ -418,19 +419,20 @@ impl Gate {
     /// The batch of the worker with the fewest sessions, those on their way and of this turn included: of many that come at
     /// once, and have a handshake to make, each worker gets its share.
     fn quietest<'b>(&self, admitted: &'b mut [Vec<(u64, Admitted)>]) -> Option<&'b mut Vec<(u64, Admitted)>> {
-        let loads = self.desks.iter().zip(&self.given).map(|(desk, given)| desk.stats.load(given.get()));
+        let loads =
+            self.handles.iter().zip(&self.given).map(|(handle, given)| handle.stats.load(given.get()));
         let (_, batch) =
             loads.zip(admitted).min_by_key(|(load, batch)| load.saturating_add(batch.len() as u64))?;
         Some(batch)
     }
 
     fn hand_over(&self, admitted: Vec<Vec<(u64, Admitted)>>) {
-        for ((desk, given), batch) in self.desks.iter().zip(&self.given).zip(admitted) {
+        for ((handle, given), batch) in self.handles.iter().zip(&self.given).zip(admitted) {
             let count = batch.len() as u64;
             if count == 0 {
                 continue;
             }
-            match desk.orders.try_send(Order::Serve(batch)) {
+            match handle.orders.try_send(Order::Serve(batch)) {
                 Ok(()) => given.set(given.get() + count),
                 Err(error) => {
                     tracing::error!(%error, "a worker does not take its connections: they are closed");
