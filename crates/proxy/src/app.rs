@@ -24,7 +24,7 @@ use crate::drain::{self, Signals, Told};
 use crate::generation::seats::Seat;
 use crate::generation::store::{Generation, Store};
 use crate::limits::raise_open_files;
-use crate::listener::{self, Bound, GateOrder, WorkerHandle};
+use crate::listener::{self, AcceptorOrder, Bound, WorkerHandle};
 use crate::metrics::{LineCounter, Metrics, ReloadResult};
 use crate::net::socket::bind_hint;
 use crate::upstream::health::{Health, Probes};
@@ -82,12 +82,12 @@ pub(crate) fn run(config: Config, sources: Vec<Source>) -> Result<ExitCode, Star
     let mut signals = control.block_on(async { Signals::listen() }).map_err(start("signal handling"))?;
     // So many threads report their end.
     let (ended, mut gone) = mpsc::channel(generation.workers() + 1);
-    let (workers, gate) = match generation.workers() {
+    let (workers, acceptor) = match generation.workers() {
         1 => start_lone_worker(&shared, bound, ended)?,
         count => {
             let workers = start_workers(&shared, count, &ended)?;
             let handles = workers.iter().map(|worker| worker.handle.clone()).collect();
-            (workers, start_gate(&shared, bound, handles, ended)?)
+            (workers, start_acceptor(&shared, bound, handles, ended)?)
         }
     };
     announce(&generation);
@@ -103,7 +103,7 @@ pub(crate) fn run(config: Config, sources: Vec<Source>) -> Result<ExitCode, Star
             .map(|(bound, settings)| serve_admin(&shared, settings, bound, &health, requests));
         drop(generation);
         let reach = Reach {
-            gate: gate.orders.clone(),
+            acceptor: acceptor.orders.clone(),
             workers: workers.iter().map(|worker| worker.handle.orders.clone()).collect(),
             probes,
             admin: admin.clone().map(|admin| admin as _),
@@ -125,7 +125,7 @@ pub(crate) fn run(config: Config, sources: Vec<Source>) -> Result<ExitCode, Star
         tracing::info!(?within, "stopping: what is in flight is finished; a second signal stops at once");
         tokio::select! {
             () = signals.stop() => ExitCode::FAILURE,
-            exit = drain(gate, workers, within) => exit,
+            exit = drain(acceptor, workers, within) => exit,
         }
     });
     // A name that is being looked up would hold up the end for as long as the name server keeps silent.
@@ -181,8 +181,8 @@ async fn keep(
 }
 
 /// Tells the workers, and waits for all threads.
-async fn drain(gate: Gate, workers: Vec<Running>, within: Duration) -> ExitCode {
-    let Gate { orders, thread } = gate;
+async fn drain(acceptor: AcceptThread, workers: Vec<Running>, within: Duration) -> ExitCode {
+    let AcceptThread { orders, thread } = acceptor;
     drop(orders);
     let mut threads = Vec::from_iter(thread);
     // Kept to the end: a worker whose queue is closed stops at once.
@@ -287,9 +287,9 @@ fn start_lone_worker(
     shared: &Arc<Shared>,
     bound: Vec<Bound>,
     ended: Ended,
-) -> Result<(Vec<Running>, Gate), StartError> {
+) -> Result<(Vec<Running>, AcceptThread), StartError> {
     let (orders, queue) = mpsc::channel(WAITING_BATCHES);
-    let (gate_orders, gate_queue) = mpsc::channel(1);
+    let (accept_orders, accept_queue) = mpsc::channel(1);
     let handle = WorkerHandle { orders, stats: shared.metrics.worker(0) };
     let (shared, handles, report) = (Arc::clone(shared), vec![handle.clone()], ended.clone());
     let thread = spawn("a worker", ended, move |runtime| {
@@ -298,7 +298,7 @@ fn start_lone_worker(
             let worker = spawn_local(worker::run(Arc::clone(&shared), 0, queue, connection::serve));
             spawn_local(async move {
                 let _report = Report { what: ACCEPTING, to: report };
-                listener::run(shared, bound, handles, gate_queue).await;
+                listener::run(shared, bound, handles, accept_queue).await;
             });
             // A panic ends the thread, as it does where the worker is not a task.
             if let Err(error) = worker.await
@@ -308,28 +308,28 @@ fn start_lone_worker(
             }
         });
     })?;
-    Ok((vec![Running { handle, thread }], Gate { orders: gate_orders, thread: None }))
+    Ok((vec![Running { handle, thread }], AcceptThread { orders: accept_orders, thread: None }))
 }
 
 /// What accepts, and how to reach it.
-struct Gate {
-    orders: mpsc::Sender<GateOrder>,
+struct AcceptThread {
+    orders: mpsc::Sender<AcceptorOrder>,
     /// Its own, unless it is a worker's.
     thread: Option<JoinHandle<()>>,
 }
 
-fn start_gate(
+fn start_acceptor(
     shared: &Arc<Shared>,
     bound: Vec<Bound>,
     handles: Vec<WorkerHandle>,
     ended: Ended,
-) -> Result<Gate, StartError> {
+) -> Result<AcceptThread, StartError> {
     let shared = Arc::clone(shared);
     let (orders, queue) = mpsc::channel(1);
     let thread = spawn(ACCEPTING, ended, move |runtime| {
         runtime.block_on(listener::run(shared, bound, handles, queue))
     })?;
-    Ok(Gate { orders, thread: Some(thread) })
+    Ok(AcceptThread { orders, thread: Some(thread) })
 }
 
 const ACCEPTING: &str = "the accept thread";

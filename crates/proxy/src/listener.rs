@@ -76,7 +76,7 @@ pub(crate) struct WorkerHandle {
 
 /// What the accept thread is told from outside. Without the sender it stops.
 #[derive(Debug)]
-pub(crate) enum GateOrder {
+pub(crate) enum AcceptorOrder {
     /// Judge by this config from now on; listen on the sockets it names, those of `opened` among them, and on no others.
     Adopt {
         /// The config in force.
@@ -100,22 +100,22 @@ pub(crate) async fn run(
     shared: Arc<Shared>,
     bound: Vec<Bound>,
     handles: Vec<WorkerHandle>,
-    mut orders: mpsc::Receiver<GateOrder>,
+    mut orders: mpsc::Receiver<AcceptorOrder>,
 ) {
-    let gate = Rc::new(Gate::new(shared, handles));
+    let acceptor = Rc::new(Acceptor::new(shared, handles));
     let mut doors = Doors::default();
-    doors.open(&gate, bound);
+    doors.open(&acceptor, bound);
     loop {
         tokio::select! {
             order = orders.recv() => match order {
-                Some(GateOrder::Adopt { generation, opened, done }) => {
-                    gate.adopt(generation);
-                    doors.keep_named(&gate).await;
-                    doors.open(&gate, opened);
+                Some(AcceptorOrder::Adopt { generation, opened, done }) => {
+                    acceptor.adopt(generation);
+                    doors.keep_named(&acceptor).await;
+                    doors.open(&acceptor, opened);
                     // Who asked may have given up.
                     let _ = done.send(());
                 }
-                Some(GateOrder::Release { binds, done }) => {
+                Some(AcceptorOrder::Release { binds, done }) => {
                     doors.close(|door| binds.contains(&door.bound.bind)).await;
                     let _ = done.send(());
                 }
@@ -155,22 +155,22 @@ struct Door {
 }
 
 impl Doors {
-    fn open(&mut self, gate: &Rc<Gate>, bound: Vec<Bound>) {
+    fn open(&mut self, acceptor: &Rc<Acceptor>, bound: Vec<Bound>) {
         for bound in bound {
-            let Some(listener) = gate.listener_of(&bound.bind) else { continue };
+            let Some(listener) = acceptor.listener_of(&bound.bind) else { continue };
             let door = Rc::new(Door { bound, listener: Cell::new(listener), headers: Rc::default() });
-            let (gate, served) = (Rc::clone(gate), Rc::clone(&door));
-            let task = self.tasks.spawn_local(async move { gate.accept_on(&served).await });
+            let (acceptor, served) = (Rc::clone(acceptor), Rc::clone(&door));
+            let task = self.tasks.spawn_local(async move { acceptor.accept_on(&served).await });
             self.open.push((door, task));
         }
     }
 
     /// Closes what the config in force does not name, and brings the rest up to date.
-    async fn keep_named(&mut self, gate: &Gate) {
-        self.close(|door| match gate.listener_of(&door.bound.bind) {
+    async fn keep_named(&mut self, acceptor: &Acceptor) {
+        self.close(|door| match acceptor.listener_of(&door.bound.bind) {
             Some(listener) => {
                 door.listener.set(listener);
-                gate.set_options(&door.bound, listener);
+                acceptor.set_options(&door.bound, listener);
                 false
             }
             None => true,
@@ -193,7 +193,7 @@ impl Doors {
 }
 
 /// What the accept thread knows.
-struct Gate {
+struct Acceptor {
     shared: Arc<Shared>,
     generation: RefCell<Arc<Generation>>,
     handles: Vec<WorkerHandle>,
@@ -206,7 +206,7 @@ struct Gate {
     complained: Cell<Option<Instant>>,
 }
 
-impl Gate {
+impl Acceptor {
     fn new(shared: Arc<Shared>, handles: Vec<WorkerHandle>) -> Self {
         let generation = shared.store.current();
         generation.limit(&shared.seats);
@@ -333,11 +333,11 @@ impl Gate {
             return self.refuse_sender(&generation, door.listener.get(), from, RefusedReason::Limit);
         };
         // Not the door itself, whose socket would stay open until the header is in, and its port taken.
-        let (gate, bind) = (Rc::clone(self), door.bound.bind.clone());
+        let (acceptor, bind) = (Rc::clone(self), door.bound.bind.clone());
         spawn_local(async move {
             let read = read_header(socket, within).await;
             drop(awaited);
-            gate.judge_header(&bind, from, read);
+            acceptor.judge_header(&bind, from, read);
         });
     }
 

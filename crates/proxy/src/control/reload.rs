@@ -16,7 +16,7 @@ use super::report::{Changes, GroupReport, Report, Trigger};
 use crate::aside::aside;
 use crate::audit::Output;
 use crate::generation::store::Generation;
-use crate::listener::{Bound, GateOrder};
+use crate::listener::{AcceptorOrder, Bound};
 use crate::upstream::health::Probes;
 use crate::worker::{Order, Shared};
 
@@ -56,7 +56,7 @@ pub(crate) struct Reloader {
     in_force: Vec<Source>,
     /// What was read last, whether it was any good or not.
     last: Vec<Source>,
-    gate: mpsc::Sender<GateOrder>,
+    acceptor: mpsc::Sender<AcceptorOrder>,
     workers: Vec<mpsc::Sender<Order>>,
     probes: Probes,
     admin: Option<Arc<dyn FollowsToken>>,
@@ -68,7 +68,7 @@ pub(crate) struct Reloader {
 #[derive(Debug)]
 pub(crate) struct Reach {
     /// The accept thread.
-    pub gate: mpsc::Sender<GateOrder>,
+    pub acceptor: mpsc::Sender<AcceptorOrder>,
     /// The workers.
     pub workers: Vec<mpsc::Sender<Order>>,
     /// The probes of the upstreams.
@@ -83,9 +83,9 @@ impl Reloader {
         let first = shared.store.current();
         let path = first.config().path().to_owned();
         let admin_bind = first.config().admin().map(|admin| admin.bind().clone());
-        let Reach { gate, workers, probes, admin } = reach;
+        let Reach { acceptor, workers, probes, admin } = reach;
         let (in_force, last) = (sources.clone(), sources);
-        Self { shared, path, room, in_force, last, gate, workers, probes, admin, admin_bind }
+        Self { shared, path, room, in_force, last, acceptor, workers, probes, admin, admin_bind }
     }
 
     /// The files to watch.
@@ -204,7 +204,7 @@ impl Reloader {
 
     async fn release(&self, binds: Vec<Bind>) {
         let (done, told) = oneshot::channel();
-        if self.gate.send(GateOrder::Release { binds, done }).await.is_ok() {
+        if self.acceptor.send(AcceptorOrder::Release { binds, done }).await.is_ok() {
             let _ = timeout(ADOPTION, told).await;
         }
     }
@@ -221,8 +221,8 @@ impl Reloader {
 
     async fn tell_gate(&self, generation: &Arc<Generation>, opened: Vec<Bound>) {
         let (done, told) = oneshot::channel();
-        let order = GateOrder::Adopt { generation: Arc::clone(generation), opened, done };
-        if self.gate.send(order).await.is_err() || timeout(ADOPTION, told).await.is_err() {
+        let order = AcceptorOrder::Adopt { generation: Arc::clone(generation), opened, done };
+        if self.acceptor.send(order).await.is_err() || timeout(ADOPTION, told).await.is_err() {
             tracing::error!("the accept thread does not take over the config");
         }
     }
