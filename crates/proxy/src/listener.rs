@@ -103,25 +103,25 @@ pub(crate) async fn run(
     mut orders: mpsc::Receiver<AcceptorOrder>,
 ) {
     let acceptor = Rc::new(Acceptor::new(shared, handles));
-    let mut doors = Doors::default();
-    doors.open(&acceptor, bound);
+    let mut sockets = ListenSockets::default();
+    sockets.open(&acceptor, bound);
     loop {
         tokio::select! {
             order = orders.recv() => match order {
                 Some(AcceptorOrder::Adopt { generation, opened, done }) => {
                     acceptor.adopt(generation);
-                    doors.keep_named(&acceptor).await;
-                    doors.open(&acceptor, opened);
+                    sockets.keep_named(&acceptor).await;
+                    sockets.open(&acceptor, opened);
                     // Who asked may have given up.
                     let _ = done.send(());
                 }
                 Some(AcceptorOrder::Release { binds, done }) => {
-                    doors.close(|door| binds.contains(&door.bound.bind)).await;
+                    sockets.close(|listening| binds.contains(&listening.bound.bind)).await;
                     let _ = done.send(());
                 }
                 None => break,
             },
-            Some(ended) = doors.tasks.join_next() => match ended {
+            Some(ended) = sockets.tasks.join_next() => match ended {
                 Err(error) if error.is_cancelled() => {}
                 Err(error) => {
                     tracing::error!(%error, "accepting failed");
@@ -135,18 +135,18 @@ pub(crate) async fn run(
             },
         }
     }
-    doors.tasks.shutdown().await;
+    sockets.tasks.shutdown().await;
 }
 
 /// The sockets that are listened on.
 #[derive(Default)]
-struct Doors {
+struct ListenSockets {
     tasks: JoinSet<io::Result<()>>,
-    open: Vec<(Rc<Door>, AbortHandle)>,
+    open: Vec<(Rc<ListenSocket>, AbortHandle)>,
 }
 
 /// One of them.
-struct Door {
+struct ListenSocket {
     bound: Bound,
     /// Index into the listeners of the config in force.
     listener: Cell<usize>,
@@ -154,23 +154,24 @@ struct Door {
     headers: Rc<RefCell<Headers>>,
 }
 
-impl Doors {
+impl ListenSockets {
     fn open(&mut self, acceptor: &Rc<Acceptor>, bound: Vec<Bound>) {
         for bound in bound {
             let Some(listener) = acceptor.listener_of(&bound.bind) else { continue };
-            let door = Rc::new(Door { bound, listener: Cell::new(listener), headers: Rc::default() });
-            let (acceptor, served) = (Rc::clone(acceptor), Rc::clone(&door));
+            let listening =
+                Rc::new(ListenSocket { bound, listener: Cell::new(listener), headers: Rc::default() });
+            let (acceptor, served) = (Rc::clone(acceptor), Rc::clone(&listening));
             let task = self.tasks.spawn_local(async move { acceptor.accept_on(&served).await });
-            self.open.push((door, task));
+            self.open.push((listening, task));
         }
     }
 
     /// Closes what the config in force does not name, and brings the rest up to date.
     async fn keep_named(&mut self, acceptor: &Acceptor) {
-        self.close(|door| match acceptor.listener_of(&door.bound.bind) {
+        self.close(|listening| match acceptor.listener_of(&listening.bound.bind) {
             Some(listener) => {
-                door.listener.set(listener);
-                acceptor.set_options(&door.bound, listener);
+                listening.listener.set(listener);
+                acceptor.set_options(&listening.bound, listener);
                 false
             }
             None => true,
@@ -178,10 +179,11 @@ impl Doors {
         .await;
     }
 
-    async fn close(&mut self, is_over: impl Fn(&Door) -> bool) {
-        let (over, open) = std::mem::take(&mut self.open).into_iter().partition(|(door, _)| is_over(door));
+    async fn close(&mut self, is_over: impl Fn(&ListenSocket) -> bool) {
+        let (over, open) =
+            std::mem::take(&mut self.open).into_iter().partition(|(listening, _)| is_over(listening));
         self.open = open;
-        let over: Vec<(Rc<Door>, AbortHandle)> = over;
+        let over: Vec<(Rc<ListenSocket>, AbortHandle)> = over;
         for (_, task) in &over {
             task.abort();
         }
@@ -247,16 +249,16 @@ impl Acceptor {
         }
     }
 
-    async fn accept_on(self: &Rc<Self>, door: &Door) -> io::Result<()> {
+    async fn accept_on(self: &Rc<Self>, listening: &ListenSocket) -> io::Result<()> {
         // tokio's own listeners register each accepted socket with this thread's reactor; ours belong to the workers.
         #[expect(unsafe_code, reason = "tokio has no safe call for a descriptor that is borrowed")]
-        // SAFETY: the descriptor is borrowed from `door`, which outlives `socket`; a `BorrowedFd` always returns the same
+        // SAFETY: the descriptor is borrowed from `listening`, which outlives `socket`; a `BorrowedFd` always returns the same
         // descriptor.
-        let socket = unsafe { AsyncFd::register(door.bound.socket.as_fd()) }?;
+        let socket = unsafe { AsyncFd::register(listening.bound.socket.as_fd()) }?;
         let mut back_off = BACK_OFF;
         loop {
             let mut ready = socket.readable().await?;
-            match self.accept_some(door) {
+            match self.accept_some(listening) {
                 Backlog::Empty => {
                     ready.clear_ready();
                     back_off = BACK_OFF;
@@ -267,7 +269,7 @@ impl Acceptor {
                     back_off = BACK_OFF;
                 }
                 Backlog::Stuck(errno) => {
-                    self.turn_away(&door.bound.socket, errno);
+                    self.turn_away(&listening.bound.socket, errno);
                     sleep(back_off).await;
                     back_off = (back_off * 2).min(MAX_BACK_OFF);
                 }
@@ -276,14 +278,14 @@ impl Acceptor {
     }
 
     /// Accepts and judges a batch, and hands over what is admitted.
-    fn accept_some(self: &Rc<Self>, door: &Door) -> Backlog {
+    fn accept_some(self: &Rc<Self>, listening: &ListenSocket) -> Backlog {
         let generation = Arc::clone(&self.generation.borrow());
         let now = wall_clock();
-        let is_unix = door.bound.file.is_some();
+        let is_unix = listening.bound.file.is_some();
         let mut admitted: Vec<Vec<(u64, Admitted)>> = self.handles.iter().map(|_| Vec::new()).collect();
         let mut backlog = Backlog::More;
         for _ in 0..BATCH {
-            match acceptfrom_with(&door.bound.socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+            match acceptfrom_with(&listening.bound.socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
                 Ok((fd, peer)) => {
                     let from = if is_unix {
                         Some(ClientAddr::unix())
@@ -292,19 +294,19 @@ impl Acceptor {
                     };
                     // A peer without an address has left already.
                     let Some(from) = from else { continue };
-                    match sender(&generation, door.listener.get(), &from, now) {
+                    match sender(&generation, listening.listener.get(), &from, now) {
                         Sender::Itself => {
                             let socket = Socket::from_fd(fd, is_unix);
-                            let identified = Identified::by_peer(socket, from, door.listener.get());
+                            let identified = Identified::by_peer(socket, from, listening.listener.get());
                             self.judge(identified, &generation, now, &mut admitted);
                         }
                         Sender::Trusted(within) => {
-                            self.read_header(door, Socket::from_fd(fd, is_unix), from, within);
+                            self.read_header(listening, Socket::from_fd(fd, is_unix), from, within);
                         }
                         Sender::Unwanted => {
                             self.refuse_sender(
                                 &generation,
-                                door.listener.get(),
+                                listening.listener.get(),
                                 from,
                                 RefusedReason::ProxyHeader,
                             );
@@ -327,13 +329,19 @@ impl Acceptor {
     }
 
     /// Judges a trusted sender's connection when its header is in.
-    fn read_header(self: &Rc<Self>, door: &Door, socket: Socket, from: ClientAddr, within: Duration) {
-        let Some(awaited) = Awaited::enter(&door.headers, from) else {
+    fn read_header(
+        self: &Rc<Self>,
+        listening: &ListenSocket,
+        socket: Socket,
+        from: ClientAddr,
+        within: Duration,
+    ) {
+        let Some(awaited) = Awaited::enter(&listening.headers, from) else {
             let generation = self.generation.borrow();
-            return self.refuse_sender(&generation, door.listener.get(), from, RefusedReason::Limit);
+            return self.refuse_sender(&generation, listening.listener.get(), from, RefusedReason::Limit);
         };
         // Not the door itself, whose socket would stay open until the header is in, and its port taken.
-        let (acceptor, bind) = (Rc::clone(self), door.bound.bind.clone());
+        let (acceptor, bind) = (Rc::clone(self), listening.bound.bind.clone());
         spawn_local(async move {
             let read = read_header(socket, within).await;
             drop(awaited);
