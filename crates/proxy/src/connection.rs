@@ -108,9 +108,9 @@ async fn make_secure(worker: &Worker, id: u64, admitted: Admitted) -> Option<Sec
 
 /// It ended before it became a session.
 fn note_short(worker: &Worker, listener: usize, reason: ClosedReason) {
-    if let Some(served) = worker.served(listener) {
-        served.counts.opened();
-        served.counts.closed(reason);
+    if let Some(listener) = worker.listener_view(listener) {
+        listener.counts.opened();
+        listener.counts.closed(reason);
     }
 }
 

@@ -160,8 +160,8 @@ impl ListenSockets {
             let Some(listener) = acceptor.listener_of(&bound.bind) else { continue };
             let listening =
                 Rc::new(ListenSocket { bound, listener: Cell::new(listener), headers: Rc::default() });
-            let (acceptor, served) = (Rc::clone(acceptor), Rc::clone(&listening));
-            let task = self.tasks.spawn_local(async move { acceptor.accept_on(&served).await });
+            let (acceptor, on) = (Rc::clone(acceptor), Rc::clone(&listening));
+            let task = self.tasks.spawn_local(async move { acceptor.accept_on(&on).await });
             self.open.push((listening, task));
         }
     }

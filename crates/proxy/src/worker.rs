@@ -2,8 +2,8 @@
 //! the command path leaves it.
 
 pub(crate) mod clients;
+pub(crate) mod listener_view;
 pub(crate) mod pace;
-pub(crate) mod served;
 pub(crate) mod table;
 
 use std::cell::{Cell, RefCell};
@@ -18,7 +18,7 @@ use tokio::task::spawn_local;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use self::clients::Clients;
-use self::served::{Change, Served};
+use self::listener_view::{Change, ListenerView};
 use self::table::{Entry, Reckoning, Signal, Table, Verdict};
 use crate::admission::admit::{Admitted, Revoked};
 use crate::admission::refuse::Lingering;
@@ -85,7 +85,7 @@ pub(crate) struct Worker {
     generation: RefCell<Arc<Generation>>,
     /// The number of sessions that this configuration cuts.
     reckoning: RefCell<Rc<Reckoning>>,
-    listeners: RefCell<HashMap<Arc<str>, Rc<Served>>>,
+    listeners: RefCell<HashMap<Arc<str>, Rc<ListenerView>>>,
     short_since: Cell<Option<Instant>>,
 }
 
@@ -172,7 +172,7 @@ impl Worker {
     }
 
     /// The listener of that index in [`Self::generation`].
-    pub(crate) fn served(&self, listener: usize) -> Option<Rc<Served>> {
+    pub(crate) fn listener_view(&self, listener: usize) -> Option<Rc<ListenerView>> {
         let generation = self.generation.borrow();
         let name = generation.listeners().get(listener)?.name();
         self.listeners.borrow().get(name).map(Rc::clone)
@@ -218,9 +218,9 @@ impl Worker {
         for (index, state) in generation.listeners().iter().enumerate() {
             let name = state.name();
             let change = match listeners.get(name) {
-                Some(served) => served.renew(generation, index, self.index),
-                None => Served::of(generation, index, self.index).map(|served| {
-                    listeners.insert(Arc::clone(name), Rc::new(served));
+                Some(view) => view.renew(generation, index, self.index),
+                None => ListenerView::of(generation, index, self.index).map(|view| {
+                    listeners.insert(Arc::clone(name), Rc::new(view));
                     Change { terms: false, pace: false }
                 }),
             };
@@ -262,10 +262,10 @@ fn judge(
     changes: &HashMap<Arc<str>, Change>,
     now: UnixSeconds,
 ) -> Verdict {
-    let Some(change) = changes.get(entry.served.name()).filter(|change| !change.terms) else {
+    let Some(change) = changes.get(entry.listener.name()).filter(|change| !change.terms) else {
         return Verdict::Cut;
     };
-    let index = entry.served.index();
+    let index = entry.listener.index();
     let trusted = |sender: &ClientAddr| generation.policy().speaks_for_others(index, sender, now);
     if entry.sender.as_ref().is_some_and(|sender| !trusted(sender)) {
         return Verdict::Cut;
@@ -278,7 +278,7 @@ fn judge(
     match logins.admits(user.as_deref(), generation.policy(), &entry.from, now) {
         Ok(user_permit) => {
             let rules =
-                entry.admitted_by.borrow().rules_differ(generation, entry.served.name(), user.as_deref());
+                entry.admitted_by.borrow().rules_differ(generation, entry.listener.name(), user.as_deref());
             Verdict::Stay { permit, user_permit, wake: change.pace, rules }
         }
         Err(_) => Verdict::Cut,

@@ -20,7 +20,7 @@ pub(crate) fn authenticate(
     password: &[u8],
 ) -> Attempt {
     let generation = worker.generation();
-    let index = entry.served.index();
+    let index = entry.listener.index();
     let (Some(logins), Some(state)) = (generation.logins().get(index), generation.listeners().get(index))
     else {
         return Attempt::Refused;
@@ -55,7 +55,7 @@ pub(crate) fn authenticate(
 /// A reload may have given the listener another upstream meanwhile. This client stays with the one it was led to, which
 /// must not be shown what is for the other: there it is who that config made of the user, under the rules of this one.
 fn admit(plan: Arc<Plan>, entry: &Entry, route: &Route) -> Attempt {
-    if *entry.served.route().upstream == *route.upstream {
+    if *entry.listener.route().upstream == *route.upstream {
         return Attempt::Granted(plan);
     }
     match route.logins.plan(plan.user()) {

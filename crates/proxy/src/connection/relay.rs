@@ -38,7 +38,7 @@ use crate::upstream::connect::{ConnectError, connect};
 use crate::upstream::route::Route;
 use crate::worker::Worker;
 use crate::worker::clients::Listable;
-use crate::worker::served::Served;
+use crate::worker::listener_view::ListenerView;
 use crate::worker::table::{Entry, Signal, Undecided};
 
 /// Reads of one turn, both directions together: 128 KiB. A client that pipelines without end takes a fraction of a
@@ -189,15 +189,15 @@ impl Relay {
                 return None;
             }
         };
-        let served = worker.served(client.listener())?;
+        let listener = worker.listener_view(client.listener())?;
         let plan = plan_of(&worker, &client, peer.as_deref().filter(|_| is_user))
-            .unwrap_or_else(|| Arc::clone(served.route().logins.nobody()));
+            .unwrap_or_else(|| Arc::clone(listener.route().logins.nobody()));
         if !plan.is_shared() {
-            let relay = Self::new(worker, id, stream, client, served, plan, None);
+            let relay = Self::new(worker, id, stream, client, listener, plan, None);
             return Some(Relaying::Alone(relay));
         }
         let key = worker.resources.shared_clients.reserve(id);
-        let relay = Self::new(Rc::clone(&worker), id, stream, client, served, plan, Some(key));
+        let relay = Self::new(Rc::clone(&worker), id, stream, client, listener, plan, Some(key));
         worker.resources.shared_clients.seat(key, Rc::clone(&relay) as _);
         Some(Relaying::Sharing(Box::new(Seated { worker, key, relay })))
     }
@@ -207,14 +207,14 @@ impl Relay {
         id: u64,
         stream: Stream,
         client: Client,
-        served: Rc<Served>,
+        listener: Rc<ListenerView>,
         plan: Arc<Plan>,
         shared: Option<SessionKey>,
     ) -> Rc<RefCell<Self>> {
         let Parts { from, sender, permit, generation, place } = client.into_parts();
         let now = worker.resources.clock.now();
-        let route = served.route();
-        let entry = Rc::new(Entry::new(id, from, served, permit, generation, now).sent_by(sender));
+        let route = listener.route();
+        let entry = Rc::new(Entry::new(id, from, listener, permit, generation, now).sent_by(sender));
         let relay = Self {
             session: Session::new(shared.unwrap_or(SessionKey(id)), plan),
             presence: Presence::enter(Rc::clone(&worker), entry, place),
@@ -311,10 +311,10 @@ impl Relay {
     /// Goes on under another config. False: not as who the client is.
     fn renew(&mut self) -> bool {
         let generation = self.worker.generation();
-        let served = &self.presence.entry.served;
-        let Some(logins) = generation.logins().get(served.index()) else { return false };
+        let listener = &self.presence.entry.listener;
+        let Some(logins) = generation.logins().get(listener.index()) else { return false };
         if matches!(self.upstream, Upstream::None) {
-            self.route = served.route();
+            self.route = listener.route();
         }
         self.session.renew(self.link.subscribed(), |user| logins.plan(user).map(Arc::clone))
     }
@@ -328,7 +328,7 @@ impl Relay {
         self.user_since = self.worker.resources.clock.latest();
         let entry = &self.presence.entry;
         let generation = self.worker.generation();
-        let logins = generation.logins().get(entry.served.index());
+        let logins = generation.logins().get(entry.listener.index());
         match logins.map(|logins| logins.admits(user, generation.policy(), &entry.from, wall_clock())) {
             Some(Ok(permit)) => {
                 entry.set_user_permit(permit);
@@ -395,7 +395,7 @@ impl Relay {
         self.reply_need = 1;
         let unread = self.down.unread().len();
         self.down.skip(unread);
-        self.route = self.presence.entry.served.route();
+        self.route = self.presence.entry.listener.route();
         self.moves += 1;
         true
     }
@@ -468,7 +468,7 @@ impl Relay {
     }
 
     fn count_bytes(&mut self, direction: Direction, n: u64) {
-        self.presence.entry.served.counts.bytes(direction, n);
+        self.presence.entry.listener.counts.bytes(direction, n);
         self.moves += 1;
     }
 }
@@ -550,22 +550,22 @@ impl Peer for Count<'_> {
 
 impl Observer for Count<'_> {
     fn command(&mut self, id: CommandId, n: u64) {
-        self.known.entry.served.counts.commands(id, n);
+        self.known.entry.listener.counts.commands(id, n);
         self.totals.commands = self.totals.commands.saturating_add(n);
     }
 
     fn denied(&mut self, denial: &Denial<'_>) {
-        let Entry { id, from, served, .. } = self.known.entry;
-        served.counts.denied(denial.command(), denial.reason().into(), 1);
+        let Entry { id, from, listener, .. } = self.known.entry;
+        listener.counts.denied(denial.command(), denial.reason().into(), 1);
         self.totals.denied = self.totals.denied.saturating_add(1);
-        served.denials().log(*id, *from, served.name(), denial);
+        listener.denials().log(*id, *from, listener.name(), denial);
     }
 
     fn answered(&mut self, id: CommandId, n: u64, nanos: u64) {
-        self.known.entry.served.counts.duration(id, n, nanos);
+        self.known.entry.listener.counts.duration(id, n, nanos);
     }
 
     fn error(&mut self, line: &[u8]) {
-        self.known.entry.served.counts.error_reply(line);
+        self.known.entry.listener.counts.error_reply(line);
     }
 }

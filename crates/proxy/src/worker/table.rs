@@ -12,7 +12,7 @@ use slab::Slab;
 use tokio::sync::oneshot;
 
 use super::clients::{Listable, Reach};
-use super::served::Served;
+use super::listener_view::ListenerView;
 use crate::generation::store::Generation;
 use crate::metrics::ClosedReason;
 
@@ -30,7 +30,7 @@ pub(crate) struct Entry {
     /// Who says that it comes from there, where that is another.
     pub sender: Option<Box<ClientAddr>>,
     /// Its listener, as this worker serves it.
-    pub served: Rc<Served>,
+    pub(crate) listener: Rc<ListenerView>,
     /// What admits it.
     pub permit: RefCell<Permit>,
     /// Who has logged in, and by which entry of the user's own list; apart, as most have no user.
@@ -148,7 +148,7 @@ impl Entry {
     pub(crate) fn new(
         id: u64,
         from: ClientAddr,
-        served: Rc<Served>,
+        listener: Rc<ListenerView>,
         permit: Permit,
         admitted_by: Arc<Generation>,
         now: Tick,
@@ -157,7 +157,7 @@ impl Entry {
             id,
             from,
             sender: None,
-            served,
+            listener,
             permit: RefCell::new(permit),
             login: RefCell::new(None),
             renew: Cell::new(false),

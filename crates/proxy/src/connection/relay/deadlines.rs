@@ -98,7 +98,7 @@ impl Relay {
     /// A client may write for as long as it likes before it reads, so that it is not for the kernel to cut it: `timeouts.write`
     /// sees to that.
     fn let_write(&mut self) {
-        let pace = self.presence.entry.served.pace();
+        let pace = self.presence.entry.listener.pace();
         if let Some(client) = self.client.as_ref().filter(|_| !self.lets_write && pace.write.is_some()) {
             client.set_user_timeout(None);
             self.lets_write = true;
@@ -118,7 +118,7 @@ impl Relay {
     fn limit_writes(&mut self) {
         self.lets_write = false;
         if let Some(client) = &self.client {
-            client.set_user_timeout(self.presence.entry.served.pace().user_timeout);
+            client.set_user_timeout(self.presence.entry.listener.pace().user_timeout);
         }
     }
 
@@ -158,7 +158,7 @@ impl Relay {
 
     /// Replies that came by a shared connection do not wake this task, so that it looks by itself whether the client rests.
     fn rest_check(&self) -> Option<Tick> {
-        let pace = self.presence.entry.served.pace();
+        let pace = self.presence.entry.listener.pace();
         let limit = pace.idle.filter(|_| self.sharing.is_some())?;
         Some(self.worker.resources.clock.latest().after(limit))
     }
@@ -193,7 +193,7 @@ impl Relay {
 
     /// The first thing that must happen, and by when.
     fn due(&self) -> Option<(Tick, Due)> {
-        let pace = self.presence.entry.served.pace();
+        let pace = self.presence.entry.listener.pace();
         let mut first: Option<(Tick, Due)> = None;
         let mut consider = |due: Option<(Tick, Due)>| {
             if let Some((at, _)) = due

@@ -74,7 +74,7 @@ impl Listable for Relay {
                 None => true,
                 Some(Login::Asker) => entry.id == question.asker,
                 Some(Login::Of { listener, user }) => {
-                    **listener == **entry.served.name() && self.session.acts_as() == Some(user)
+                    **listener == **entry.listener.name() && self.session.acts_as() == Some(user)
                 }
             };
         if !is_in_scope {
@@ -118,7 +118,7 @@ impl Relay {
         let entry = &self.presence.entry;
         let login = || match self.session.acts_as() {
             None => Login::Asker,
-            Some(user) => Login::Of { listener: Arc::clone(entry.served.name()), user: user.to_owned() },
+            Some(user) => Login::Of { listener: Arc::clone(entry.listener.name()), user: user.to_owned() },
         };
         Some(Question {
             only: inquiry.narrow.then(login),

@@ -23,7 +23,7 @@ pub(super) struct Presence {
 
 impl Presence {
     pub(super) fn enter(worker: Rc<Worker>, entry: Rc<Entry>, place: Place) -> Self {
-        entry.served.counts.opened();
+        entry.listener.counts.opened();
         worker.resources.stats.clients(1);
         let presence = Self {
             key: worker.table.insert(Rc::clone(&entry)),
@@ -43,7 +43,7 @@ impl Presence {
             return;
         }
         self.totals.duration = self.since.elapsed();
-        self.entry.served.counts.closed(reason);
+        self.entry.listener.counts.closed(reason);
         self.worker.resources.stats.clients(-1);
         self.report(|audit, subject| audit.closed(subject, reason, &self.totals));
     }
@@ -56,7 +56,7 @@ impl Presence {
         let subject = Subject {
             id: self.entry.id,
             source: self.entry.from,
-            listener: self.entry.served.name(),
+            listener: self.entry.listener.name(),
             rule: rule.as_ref(),
             user: user.as_deref(),
         };

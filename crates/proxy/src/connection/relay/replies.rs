@@ -233,7 +233,7 @@ impl Relay {
 
     fn note_with(&self, what: &str, left_out: u64) {
         let entry = &self.presence.entry;
-        let listener = entry.served.name();
+        let listener = entry.listener.name();
         tracing::warn!(source = %entry.from, %listener, id = entry.id, left_out, "closed: {what}");
     }
 }

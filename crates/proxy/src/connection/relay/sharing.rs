@@ -216,7 +216,7 @@ impl Relay {
 
     /// Bytes that may wait to be written to the client while its commands go to connections that it shares.
     pub(super) fn output_buffer(&self) -> usize {
-        self.presence.entry.served.output_buffer()
+        self.presence.entry.listener.output_buffer()
     }
 
     /// Renders the gate's own replies that come before those to commands which were just given to a shared connection,
@@ -379,7 +379,7 @@ impl Relay {
         self.down.skip(unread);
         self.session.give_back();
         // A reload has passed by who had a connection. Who may not stay ends by itself.
-        if !Rc::ptr_eq(&self.route, &self.presence.entry.served.route()) {
+        if !Rc::ptr_eq(&self.route, &self.presence.entry.listener.route()) {
             let _ = self.renew();
         }
         self.moves += 1;

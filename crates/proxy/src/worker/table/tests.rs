@@ -56,8 +56,8 @@ fn generation() -> Arc<Generation> {
 /// A session in the table, and its task's bell.
 fn session(table: &Table, id: u64, until: Option<i64>) -> (usize, Rc<Entry>, Arc<Bell>) {
     let generation = generation();
-    let served = Rc::new(Served::of(&generation, 0, 0).expect("a listener"));
-    let entry = Rc::new(Entry::new(id, from(), served, permit(until), generation, tick(0)));
+    let listener = Rc::new(ListenerView::of(&generation, 0, 0).expect("a listener"));
+    let entry = Rc::new(Entry::new(id, from(), listener, permit(until), generation, tick(0)));
     let bell = Arc::new(Bell::default());
     entry.remember(&Arc::clone(&bell).into());
     (table.insert(Rc::clone(&entry)), entry, bell)

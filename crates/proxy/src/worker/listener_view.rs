@@ -14,7 +14,7 @@ use crate::upstream::route::Route;
 
 /// One listener.
 #[derive(Debug)]
-pub(crate) struct Served {
+pub(crate) struct ListenerView {
     name: Arc<str>,
     /// Counters of this worker.
     pub counts: ListenerCounts,
@@ -38,7 +38,7 @@ pub(crate) struct Change {
     pub pace: bool,
 }
 
-impl Served {
+impl ListenerView {
     /// The listener with that index, for worker number `worker`. `None`: there is none.
     pub(crate) fn of(generation: &Generation, index: usize, worker: usize) -> Option<Self> {
         let listener = generation.config().listeners().get(index)?;
