@@ -2,9 +2,9 @@
 
 mod deadlines;
 mod peer;
-mod presence;
 mod replies;
 mod requests;
+mod session_guard;
 mod sharing;
 
 use std::cell::RefCell;
@@ -24,7 +24,7 @@ use portcullis_session::{Link, Plan, Session, Tick, Verb};
 
 use self::deadlines::{FrameClock, LoginClock};
 use self::peer::{Asking, Known};
-use self::presence::Presence;
+use self::session_guard::SessionGuard;
 use self::sharing::Sharing;
 use super::login::authenticate;
 use super::secure::Secured;
@@ -98,7 +98,7 @@ fn plan_of(worker: &Worker, client: &Client, named: Option<&str>) -> Option<Arc<
 /// One client with its upstream connection.
 pub(crate) struct Relay {
     worker: Rc<Worker>,
-    presence: Presence,
+    guard: SessionGuard,
     route: Rc<Route>,
     client: Option<Stream>,
     upstream: Upstream,
@@ -217,7 +217,7 @@ impl Relay {
         let entry = Rc::new(Entry::new(id, from, listener, permit, generation, now).sent_by(sender));
         let relay = Self {
             session: Session::new(shared.unwrap_or(SessionKey(id)), plan),
-            presence: Presence::enter(Rc::clone(&worker), entry, place),
+            guard: SessionGuard::enter(Rc::clone(&worker), entry, place),
             worker,
             route,
             client: Some(stream),
@@ -251,21 +251,21 @@ impl Relay {
         };
         let relay = Rc::new(RefCell::new(relay));
         let listable: Rc<RefCell<dyn Listable>> = Rc::clone(&relay) as _;
-        relay.borrow().presence.entry.set_relay(Rc::downgrade(&listable));
+        relay.borrow().guard.entry.set_relay(Rc::downgrade(&listable));
         relay
     }
 
     /// Moves what can be moved now.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
-        self.presence.entry.remember(cx.waker());
-        match self.presence.entry.take_signal() {
+        self.guard.entry.remember(cx.waker());
+        match self.guard.entry.take_signal() {
             Some(Signal::Cut(reason)) => return Poll::Ready(Ended::at_once(reason)),
             Some(Signal::Drain) => self.draining = true,
             None => {}
         }
-        if self.presence.entry.take_renewal() {
+        if self.guard.entry.take_renewal() {
             self.starved = None;
-            let judging = self.presence.entry.take_judging();
+            let judging = self.guard.entry.take_judging();
             if !self.renew() {
                 judging.into_iter().for_each(Undecided::cut);
                 return Poll::Ready(Ended::at_once(ClosedReason::Revoked));
@@ -311,7 +311,7 @@ impl Relay {
     /// Goes on under another config. False: not as who the client is.
     fn renew(&mut self) -> bool {
         let generation = self.worker.generation();
-        let listener = &self.presence.entry.listener;
+        let listener = &self.guard.entry.listener;
         let Some(logins) = generation.logins().get(listener.index()) else { return false };
         if matches!(self.upstream, Upstream::None) {
             self.route = listener.route();
@@ -322,11 +322,11 @@ impl Relay {
     /// The table knows who has logged in, so that a reload can cut who may not stay. False: this one may not.
     fn tell_user(&mut self) -> bool {
         let user = self.session.user();
-        if !self.presence.entry.set_user(user) {
+        if !self.guard.entry.set_user(user) {
             return true;
         }
         self.user_since = self.worker.resources.clock.latest();
-        let entry = &self.presence.entry;
+        let entry = &self.guard.entry;
         let generation = self.worker.generation();
         let logins = generation.logins().get(entry.listener.index());
         match logins.map(|logins| logins.admits(user, generation.policy(), &entry.from, wall_clock())) {
@@ -395,7 +395,7 @@ impl Relay {
         self.reply_need = 1;
         let unread = self.down.unread().len();
         self.down.skip(unread);
-        self.route = self.presence.entry.listener.route();
+        self.route = self.guard.entry.listener.route();
         self.moves += 1;
         true
     }
@@ -416,7 +416,7 @@ impl Relay {
             + self.held_by_tls()
             + if owed > OWED_FREE { owed } else { 0 };
         self.account(self.up.leased() + self.down.leased(), aside);
-        self.presence.entry.uses_rights.set(self.session.uses_rights(&self.link));
+        self.guard.entry.uses_rights.set(self.session.uses_rights(&self.link));
         self.set_deadline();
     }
 
@@ -445,7 +445,7 @@ impl Relay {
         if held == self.accounted {
             return;
         }
-        self.presence.entry.held.set(held);
+        self.guard.entry.held.set(held);
         let delta =
             i64::try_from(held).unwrap_or(i64::MAX) - i64::try_from(self.accounted).unwrap_or(i64::MAX);
         self.worker.resources.stats.buffers(delta);
@@ -453,7 +453,7 @@ impl Relay {
     }
 
     fn finish(&mut self, ended: Ended) {
-        self.presence.leave(ended.reason);
+        self.guard.leave(ended.reason);
         let Some(mut client) = self.client.take() else { return };
         match ended.reason {
             // What the kernel still holds for a client that does not read is memory as well.
@@ -468,7 +468,7 @@ impl Relay {
     }
 
     fn count_bytes(&mut self, direction: Direction, n: u64) {
-        self.presence.entry.listener.counts.bytes(direction, n);
+        self.guard.entry.listener.counts.bytes(direction, n);
         self.moves += 1;
     }
 }
@@ -494,11 +494,11 @@ impl<'a> Count<'a> {
     fn of(
         worker: &'a Worker,
         route: &'a Route,
-        presence: &'a mut Presence,
+        guard: &'a mut SessionGuard,
         client: Option<&'a Stream>,
         link: &'a Link,
     ) -> Self {
-        let Presence { entry, totals, since, .. } = presence;
+        let SessionGuard { entry, totals, since, .. } = guard;
         let known = Known { entry, client, link, since: *since, clock: &worker.resources.clock };
         Self { known, worker, route, totals }
     }

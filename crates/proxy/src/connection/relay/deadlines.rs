@@ -73,7 +73,7 @@ impl Relay {
     /// Bytes came at `now`. While replies wait for the client, that says nothing of whether it reads.
     pub(super) fn arrived(&self, now: Tick) {
         if !self.down.is_pending() {
-            self.presence.entry.moved.set(now);
+            self.guard.entry.moved.set(now);
         }
     }
 
@@ -98,7 +98,7 @@ impl Relay {
     /// A client may write for as long as it likes before it reads, so that it is not for the kernel to cut it: `timeouts.write`
     /// sees to that.
     fn let_write(&mut self) {
-        let pace = self.presence.entry.listener.pace();
+        let pace = self.guard.entry.listener.pace();
         if let Some(client) = self.client.as_ref().filter(|_| !self.lets_write && pace.write.is_some()) {
             client.set_user_timeout(None);
             self.lets_write = true;
@@ -118,7 +118,7 @@ impl Relay {
     fn limit_writes(&mut self) {
         self.lets_write = false;
         if let Some(client) = &self.client {
-            client.set_user_timeout(self.presence.entry.listener.pace().user_timeout);
+            client.set_user_timeout(self.guard.entry.listener.pace().user_timeout);
         }
     }
 
@@ -126,8 +126,8 @@ impl Relay {
     fn touch(&mut self) {
         self.piped = 0;
         let latest = self.worker.resources.clock.latest();
-        if latest > self.presence.entry.moved.get() {
-            self.presence.entry.moved.set(latest);
+        if latest > self.guard.entry.moved.get() {
+            self.guard.entry.moved.set(latest);
         }
     }
 
@@ -139,7 +139,7 @@ impl Relay {
             return false;
         };
         self.presses = true;
-        self.presence.totals.bytes_to_client += moved;
+        self.guard.totals.bytes_to_client += moved;
         self.count_bytes(Direction::ToClient, moved);
         true
     }
@@ -153,12 +153,12 @@ impl Relay {
         let check =
             self.must_notice_leaving().then(|| self.worker.resources.clock.latest().after(PRESENCE_CHECK));
         let rest = self.rest_check();
-        self.presence.entry.deadline.set(due.into_iter().chain(check).chain(rest).min());
+        self.guard.entry.deadline.set(due.into_iter().chain(check).chain(rest).min());
     }
 
     /// Replies that came by a shared connection do not wake this task, so that it looks by itself whether the client rests.
     fn rest_check(&self) -> Option<Tick> {
-        let pace = self.presence.entry.listener.pace();
+        let pace = self.guard.entry.listener.pace();
         let limit = pace.idle.filter(|_| self.sharing.is_some())?;
         Some(self.worker.resources.clock.latest().after(limit))
     }
@@ -166,7 +166,7 @@ impl Relay {
     /// What has not happened in time, if anything.
     pub(super) fn expire(&mut self) -> Option<Ended> {
         let now = self.worker.resources.clock.latest();
-        if self.presence.entry.deadline.get().is_none_or(|deadline| deadline > now) {
+        if self.guard.entry.deadline.get().is_none_or(|deadline| deadline > now) {
             return None;
         }
         if self.must_notice_leaving() && self.client.as_ref().is_some_and(Stream::peer_closed) {
@@ -193,7 +193,7 @@ impl Relay {
 
     /// The first thing that must happen, and by when.
     fn due(&self) -> Option<(Tick, Due)> {
-        let pace = self.presence.entry.listener.pace();
+        let pace = self.guard.entry.listener.pace();
         let mut first: Option<(Tick, Due)> = None;
         let mut consider = |due: Option<(Tick, Due)>| {
             if let Some((at, _)) = due
@@ -215,7 +215,7 @@ impl Relay {
     /// Nothing that counts has moved, and it should: [`Relay::arrived`], [`Relay::forwarded`] and [`Relay::accepted`] say what
     /// counts.
     fn write_due(&self, pace: &Pace) -> Option<(Tick, Due)> {
-        let (limit, moved) = (pace.write?, self.presence.entry.moved.get());
+        let (limit, moved) = (pace.write?, self.guard.entry.moved.get());
         if self.down.is_pending() {
             // Room that the kernel has found since, and the client has not made, is used up before it could count.
             return Some(if self.pressed {
@@ -248,7 +248,7 @@ impl Relay {
     fn idle_due(&self, pace: &Pace) -> Option<(Tick, Due)> {
         let limit = pace.idle?;
         let idle = self.session.is_idle() && !self.link.streams();
-        idle.then(|| (self.presence.entry.moved.get().after(limit), Due::Close(ClosedReason::Idle)))
+        idle.then(|| (self.guard.entry.moved.get().after(limit), Due::Close(ClosedReason::Idle)))
     }
 
     fn response_due(&self, pace: &Pace) -> Option<(Tick, Due)> {

@@ -68,7 +68,7 @@ impl Peer for Known<'_> {
 
 impl Listable for Relay {
     fn listed(&self, question: &Question) -> Option<Listed> {
-        let entry = &self.presence.entry;
+        let entry = &self.guard.entry;
         let is_in_scope = self.upstream_name() == question.upstream
             && match &question.only {
                 None => true,
@@ -84,7 +84,7 @@ impl Listable for Relay {
             entry,
             client: self.client.as_ref(),
             link: &self.link,
-            since: self.presence.since,
+            since: self.guard.since,
             clock: &self.worker.resources.clock,
         };
         let mut listed = self.session.listed(&known, &question.inquiry, question.asker);
@@ -115,7 +115,7 @@ impl Relay {
 
     fn question(&self) -> Option<Question> {
         let inquiry = self.session.inquiry()?.clone();
-        let entry = &self.presence.entry;
+        let entry = &self.guard.entry;
         let login = || match self.session.acts_as() {
             None => Login::Asker,
             Some(user) => Login::Of { listener: Arc::clone(entry.listener.name()), user: user.to_owned() },

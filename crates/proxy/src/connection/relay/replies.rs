@@ -50,7 +50,7 @@ impl Relay {
                     let mut count = Count::of(
                         &self.worker,
                         &self.route,
-                        &mut self.presence,
+                        &mut self.guard,
                         self.client.as_ref(),
                         &self.link,
                     );
@@ -133,7 +133,7 @@ impl Relay {
         self.route.counts.error(UpstreamErrorKind::Protocol);
         tracing::warn!(
             upstream = %self.upstream_name(),
-            id = self.presence.entry.id,
+            id = self.guard.entry.id,
             fault,
             "upstream connection closed: its replies cannot be trusted"
         );
@@ -151,7 +151,7 @@ impl Relay {
             flushed = self.down.poll_flush(cx, client, &mut moved);
         }
         if moved + pressed > 0 {
-            self.presence.totals.bytes_to_client += moved + pressed;
+            self.guard.totals.bytes_to_client += moved + pressed;
             self.count_bytes(Direction::ToClient, moved + pressed);
         }
         if moved > 0 {
@@ -232,7 +232,7 @@ impl Relay {
     }
 
     fn note_with(&self, what: &str, left_out: u64) {
-        let entry = &self.presence.entry;
+        let entry = &self.guard.entry;
         let listener = entry.listener.name();
         tracing::warn!(source = %entry.from, %listener, id = entry.id, left_out, "closed: {what}");
     }

@@ -82,7 +82,7 @@ impl Relay {
             let Some(room) = self.room(least, cx) else { return Want::Company };
             let pooled = self.session.is_pooled();
             let mut count =
-                Count::of(&self.worker, &self.route, &mut self.presence, self.client.as_ref(), &self.link);
+                Count::of(&self.worker, &self.route, &mut self.guard, self.client.as_ref(), &self.link);
             match self.session.next(&self.up.unread()[..room], self.asked_at, &mut count) {
                 Step::Forward { len, first, owed, shape, .. } if pooled => {
                     let bytes = &self.up.unread()[..len];
@@ -197,7 +197,7 @@ impl Relay {
                 self.reads_left = self.reads_left.saturating_sub(1);
                 self.asked_at = self.worker.resources.clock.now();
                 self.arrived(self.asked_at);
-                self.presence.totals.bytes_from_client += n as u64;
+                self.guard.totals.bytes_from_client += n as u64;
                 self.count_bytes(Direction::FromClient, n as u64);
                 self.frame.received(n, self.asked_at);
                 Ok(true)

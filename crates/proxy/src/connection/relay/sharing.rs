@@ -216,7 +216,7 @@ impl Relay {
 
     /// Bytes that may wait to be written to the client while its commands go to connections that it shares.
     pub(super) fn output_buffer(&self) -> usize {
-        self.presence.entry.listener.output_buffer()
+        self.guard.entry.listener.output_buffer()
     }
 
     /// Renders the gate's own replies that come before those to commands which were just given to a shared connection,
@@ -379,7 +379,7 @@ impl Relay {
         self.down.skip(unread);
         self.session.give_back();
         // A reload has passed by who had a connection. Who may not stay ends by itself.
-        if !Rc::ptr_eq(&self.route, &self.presence.entry.listener.route()) {
+        if !Rc::ptr_eq(&self.route, &self.guard.entry.listener.route()) {
             let _ = self.renew();
         }
         self.moves += 1;
@@ -413,7 +413,7 @@ impl Relay {
     }
 
     fn wake(&self) {
-        self.presence.entry.wake();
+        self.guard.entry.wake();
     }
 }
 
@@ -424,7 +424,7 @@ impl SharedClient for Relay {
         self.arrived(now);
         self.count_bytes(Direction::FromUpstream, part.bytes.len() as u64);
         let mut count =
-            Count::of(&self.worker, &self.route, &mut self.presence, self.client.as_ref(), &self.link);
+            Count::of(&self.worker, &self.route, &mut self.guard, self.client.as_ref(), &self.link);
         let fate = self.session.reply(part, now, &mut count);
         let large = part.ended == 0 && part.bytes.len() > LARGE_PIECE;
         if large {
@@ -461,13 +461,13 @@ impl SharedClient for Relay {
     fn write(&mut self, bytes: &[u8]) {
         let Some(client) = self.client.as_mut() else { return };
         let mut moved = 0;
-        let entry = Rc::clone(&self.presence.entry);
+        let entry = Rc::clone(&self.guard.entry);
         let waker = entry.waker();
         let mut cx = Context::from_waker(waker.as_ref().unwrap_or(Waker::noop()));
         let written = self.down.poll_write_through(&mut cx, client, bytes, &mut moved);
         drop(waker);
         if moved > 0 {
-            self.presence.totals.bytes_to_client += moved;
+            self.guard.totals.bytes_to_client += moved;
             self.count_bytes(Direction::ToClient, moved);
             self.accepted();
         }
@@ -526,7 +526,7 @@ impl SharedClient for Relay {
     }
 
     fn cut(&mut self) {
-        self.presence.entry.cut(ClosedReason::Slow);
+        self.guard.entry.cut(ClosedReason::Slow);
     }
 
     fn lost(&mut self, why: Option<Unavailable>) {

@@ -9,9 +9,9 @@ use crate::metrics::ClosedReason;
 use crate::worker::Worker;
 use crate::worker::table::{Entry, Signal};
 
-/// Present while it exists. Dropped without [`Presence::leave`], the end is reported as an error (a panic), or with the
+/// Present while it exists. Dropped without [`SessionGuard::leave`], the end is reported as an error (a panic), or with the
 /// reason for which it was to be cut: the worker stopped before its turn came.
-pub(super) struct Presence {
+pub(super) struct SessionGuard {
     pub(super) entry: Rc<Entry>,
     pub(super) totals: Totals,
     worker: Rc<Worker>,
@@ -21,11 +21,11 @@ pub(super) struct Presence {
     _place: Place,
 }
 
-impl Presence {
+impl SessionGuard {
     pub(super) fn enter(worker: Rc<Worker>, entry: Rc<Entry>, place: Place) -> Self {
         entry.listener.counts.opened();
         worker.resources.stats.clients(1);
-        let presence = Self {
+        let guard = Self {
             key: worker.table.insert(Rc::clone(&entry)),
             totals: Totals::default(),
             worker,
@@ -34,8 +34,8 @@ impl Presence {
             left: false,
             _place: place,
         };
-        presence.report(|audit, subject| audit.accepted(subject));
-        presence
+        guard.report(|audit, subject| audit.accepted(subject));
+        guard
     }
 
     pub(super) fn leave(&mut self, reason: ClosedReason) {
@@ -64,7 +64,7 @@ impl Presence {
     }
 }
 
-impl Drop for Presence {
+impl Drop for SessionGuard {
     fn drop(&mut self) {
         let reason = match self.entry.take_signal() {
             Some(Signal::Cut(reason)) if !std::thread::panicking() => reason,
