@@ -2,8 +2,8 @@
 //! the command path leaves it.
 
 pub(crate) mod clients;
+pub(crate) mod deadlines;
 pub(crate) mod listener_view;
-pub(crate) mod pace;
 pub(crate) mod table;
 
 use std::cell::{Cell, RefCell};
@@ -221,7 +221,7 @@ impl Worker {
                 Some(view) => view.renew(generation, index, self.index),
                 None => ListenerView::of(generation, index, self.index).map(|view| {
                     listeners.insert(Arc::clone(name), Rc::new(view));
-                    Change { terms: false, pace: false }
+                    Change { terms: false, deadlines: false }
                 }),
             };
             changes.extend(change.map(|change| (Arc::clone(name), change)));
@@ -279,7 +279,7 @@ fn judge(
         Ok(user_permit) => {
             let rules =
                 entry.admitted_by.borrow().rules_differ(generation, entry.listener.name(), user.as_deref());
-            Verdict::Stay { permit, user_permit, wake: change.pace, rules }
+            Verdict::Stay { permit, user_permit, wake: change.deadlines, rules }
         }
         Err(_) => Verdict::Cut,
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use portcullis_config::Auth;
 
-use super::pace::Pace;
+use super::deadlines::Deadlines;
 use crate::generation::denials::Denials;
 use crate::generation::store::Generation;
 use crate::metrics::ListenerCounts;
@@ -19,7 +19,7 @@ pub(crate) struct ListenerView {
     /// Counters of this worker.
     pub counts: ListenerCounts,
     denials: Arc<Denials>,
-    pace: Cell<Pace>,
+    deadlines: Cell<Deadlines>,
     output_buffer: Cell<usize>,
     route: RefCell<Rc<Route>>,
     auth: Cell<Auth>,
@@ -35,7 +35,7 @@ pub(crate) struct Change {
     /// more.
     pub terms: bool,
     /// Deadlines are others.
-    pub pace: bool,
+    pub deadlines: bool,
 }
 
 impl ListenerView {
@@ -47,7 +47,7 @@ impl ListenerView {
             name: Arc::clone(state.name()),
             counts: ListenerCounts::new(Arc::clone(state.series()), worker),
             denials: Arc::clone(state.denials()),
-            pace: Cell::new(Pace::of(generation.config(), listener)),
+            deadlines: Cell::new(Deadlines::of(generation.config(), listener)),
             output_buffer: Cell::new(listener.limits().client_output_buffer()),
             route: RefCell::new(Rc::new(Route::of(generation, index, worker)?)),
             auth: Cell::new(listener.auth()),
@@ -65,7 +65,7 @@ impl ListenerView {
         Some(Change {
             terms: self.auth.replace(next.auth.get()) != next.auth.get()
                 || !self.secret.replace(next.secret.get()) && next.secret.get(),
-            pace: self.pace.replace(next.pace.get()) != next.pace.get(),
+            deadlines: self.deadlines.replace(next.deadlines.get()) != next.deadlines.get(),
         })
     }
 
@@ -80,8 +80,8 @@ impl ListenerView {
     }
 
     /// What its clients are given time for.
-    pub(crate) fn pace(&self) -> Pace {
-        self.pace.get()
+    pub(crate) fn deadlines(&self) -> Deadlines {
+        self.deadlines.get()
     }
 
     /// How many bytes may wait for one of its clients where upstream connections are shared.

@@ -8,7 +8,7 @@ use portcullis_session::{Lease, Tick};
 use super::{Ended, Relay, Upstream};
 use crate::metrics::{ClosedReason, Direction};
 use crate::net::stream::Stream;
-use crate::worker::pace::Pace;
+use crate::worker::deadlines::Deadlines;
 
 /// A command that is still arriving gets its time anew with each of these: `timeouts.frame` bounds stalling, not size.
 const FRAME_PROGRESS: usize = 64 * 1024;
@@ -98,8 +98,8 @@ impl Relay {
     /// A client may write for as long as it likes before it reads, so that it is not for the kernel to cut it: `timeouts.write`
     /// sees to that.
     fn let_write(&mut self) {
-        let pace = self.guard.entry.listener.pace();
-        if let Some(client) = self.client.as_ref().filter(|_| !self.lets_write && pace.write.is_some()) {
+        let deadlines = self.guard.entry.listener.deadlines();
+        if let Some(client) = self.client.as_ref().filter(|_| !self.lets_write && deadlines.write.is_some()) {
             client.set_user_timeout(None);
             self.lets_write = true;
         }
@@ -118,7 +118,7 @@ impl Relay {
     fn limit_writes(&mut self) {
         self.lets_write = false;
         if let Some(client) = &self.client {
-            client.set_user_timeout(self.guard.entry.listener.pace().user_timeout);
+            client.set_user_timeout(self.guard.entry.listener.deadlines().user_timeout);
         }
     }
 
@@ -158,8 +158,8 @@ impl Relay {
 
     /// Replies that came by a shared connection do not wake this task, so that it looks by itself whether the client rests.
     fn rest_check(&self) -> Option<Tick> {
-        let pace = self.guard.entry.listener.pace();
-        let limit = pace.idle.filter(|_| self.sharing.is_some())?;
+        let deadlines = self.guard.entry.listener.deadlines();
+        let limit = deadlines.idle.filter(|_| self.sharing.is_some())?;
         Some(self.worker.resources.clock.latest().after(limit))
     }
 
@@ -193,7 +193,7 @@ impl Relay {
 
     /// The first thing that must happen, and by when.
     fn due(&self) -> Option<(Tick, Due)> {
-        let pace = self.guard.entry.listener.pace();
+        let deadlines = self.guard.entry.listener.deadlines();
         let mut first: Option<(Tick, Due)> = None;
         let mut consider = |due: Option<(Tick, Due)>| {
             if let Some((at, _)) = due
@@ -202,20 +202,20 @@ impl Relay {
                 first = due;
             }
         };
-        consider(self.write_due(&pace));
-        consider(self.login_due(&pace));
-        consider(self.enter_due(&pace));
-        consider(self.frame_due(&pace));
-        consider(self.idle_due(&pace));
-        consider(self.response_due(&pace));
+        consider(self.write_due(&deadlines));
+        consider(self.login_due(&deadlines));
+        consider(self.enter_due(&deadlines));
+        consider(self.frame_due(&deadlines));
+        consider(self.idle_due(&deadlines));
+        consider(self.response_due(&deadlines));
         consider(self.lease_due());
         first
     }
 
     /// Nothing that counts has moved, and it should: [`Relay::arrived`], [`Relay::forwarded`] and [`Relay::accepted`] say what
     /// counts.
-    fn write_due(&self, pace: &Pace) -> Option<(Tick, Due)> {
-        let (limit, moved) = (pace.write?, self.guard.entry.moved.get());
+    fn write_due(&self, deadlines: &Deadlines) -> Option<(Tick, Due)> {
+        let (limit, moved) = (deadlines.write?, self.guard.entry.moved.get());
         if self.down.is_pending() {
             // Room that the kernel has found since, and the client has not made, is used up before it could count.
             return Some(if self.pressed {
@@ -230,29 +230,30 @@ impl Relay {
 
     /// A login is sent when no reply is pending, so that nothing but the upstream delays its reply. The gate's own is part
     /// of getting a connection.
-    fn login_due(&self, pace: &Pace) -> Option<(Tick, Due)> {
+    fn login_due(&self, deadlines: &Deadlines) -> Option<(Tick, Due)> {
         let since = self.login.since?;
-        let limit = if self.session.login_owed()?.of_client { pace.client_login } else { pace.login? };
+        let limit =
+            if self.session.login_owed()?.of_client { deadlines.client_login } else { deadlines.login? };
         Some((since.after(limit), Due::Response))
     }
 
-    fn enter_due(&self, pace: &Pace) -> Option<(Tick, Due)> {
-        let limit = pace.enter.filter(|_| self.session.user().is_none())?;
+    fn enter_due(&self, deadlines: &Deadlines) -> Option<(Tick, Due)> {
+        let limit = deadlines.enter.filter(|_| self.session.user().is_none())?;
         Some((self.user_since.after(limit), Due::Close(ClosedReason::Timeout)))
     }
 
-    fn frame_due(&self, pace: &Pace) -> Option<(Tick, Due)> {
-        Some((self.frame.since?.after(pace.frame?), Due::Close(ClosedReason::Timeout)))
+    fn frame_due(&self, deadlines: &Deadlines) -> Option<(Tick, Due)> {
+        Some((self.frame.since?.after(deadlines.frame?), Due::Close(ClosedReason::Timeout)))
     }
 
-    fn idle_due(&self, pace: &Pace) -> Option<(Tick, Due)> {
-        let limit = pace.idle?;
+    fn idle_due(&self, deadlines: &Deadlines) -> Option<(Tick, Due)> {
+        let limit = deadlines.idle?;
         let idle = self.session.is_idle() && !self.link.streams();
         idle.then(|| (self.guard.entry.moved.get().after(limit), Due::Close(ClosedReason::Idle)))
     }
 
-    fn response_due(&self, pace: &Pace) -> Option<(Tick, Due)> {
-        let limit = pace.response?;
+    fn response_due(&self, deadlines: &Deadlines) -> Option<(Tick, Due)> {
+        let limit = deadlines.response?;
         let waits = self.session.owes() && !self.waits_for_others() && !self.down.is_pending();
         waits.then(|| (self.silent_since.after(limit), Due::Response))
     }

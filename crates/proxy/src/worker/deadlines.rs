@@ -10,7 +10,7 @@ const CLIENT_LOGIN: Duration = Duration::from_secs(30);
 
 /// The deadlines of the clients of one listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Pace {
+pub(crate) struct Deadlines {
     pub(crate) idle: Option<Duration>,
     pub(crate) frame: Option<Duration>,
     pub(crate) write: Option<Duration>,
@@ -23,7 +23,7 @@ pub(crate) struct Pace {
     pub(crate) user_timeout: Option<Duration>,
 }
 
-impl Pace {
+impl Deadlines {
     /// That of `listener` and the upstream it uses.
     pub(crate) fn of(config: &Config, listener: &Listener) -> Self {
         let upstream = config.upstreams().get(listener.upstream());
