@@ -15,7 +15,7 @@ use crate::origin::{ClientAddr, UnixSeconds};
 use compile::members;
 
 pub use builder::{Access, ListId, PolicyBuilder, Shadow, TooMany};
-pub use changes::{ChangedEntries, ChangedEntry, Fate, GroupChange, Whose};
+pub use changes::{ChangeKind, ChangedEntries, ChangedEntry, GroupChange, Whose};
 pub use group::Group;
 
 /// The built-in group that admits peers on a unix socket.

@@ -14,7 +14,7 @@ pub struct GroupChange {
     /// Whose entries these are.
     pub whose: Whose,
     /// Whether it was there before, and still is.
-    pub fate: Fate,
+    pub fate: ChangeKind,
     /// Entries it has now and had not before.
     pub gained: ChangedEntries,
     /// Entries it had before and has no more.
@@ -42,7 +42,7 @@ pub enum Whose {
 
 /// What became of a group or list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum ChangeKind {
     /// It is new.
     Added,
     /// It is gone.
@@ -197,9 +197,9 @@ impl<'p> Comparison<'p> {
         new: Option<Written<'p>>,
     ) -> Option<GroupChange> {
         let fate = match (&old, &new) {
-            (None, _) => Fate::Added,
-            (_, None) => Fate::Removed,
-            _ => Fate::Changed,
+            (None, _) => ChangeKind::Added,
+            (_, None) => ChangeKind::Removed,
+            _ => ChangeKind::Changed,
         };
         let parts =
             |written: Option<Written<'p>>| written.map_or_else(Default::default, |w| (w.own, w.groups));
@@ -211,7 +211,7 @@ impl<'p> Comparison<'p> {
         lost.append(more_lost, self.most);
         let same = gained.count == 0 && lost.count == 0;
         let group = matches!(whose, Whose::Group(_));
-        if same && (fate == Fate::Changed || !group) {
+        if same && (fate == ChangeKind::Changed || !group) {
             return None;
         }
         Some(GroupChange { whose, fate, gained, lost })

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use portcullis_acl::policy::{ChangedEntries, Fate, GroupChange, Whose};
+use portcullis_acl::policy::{ChangeKind, ChangedEntries, GroupChange, Whose};
 use portcullis_config::{Admin, AdminBind, Config, Problem, User};
 use serde::Serialize;
 
@@ -89,9 +89,9 @@ impl GroupReport {
             Whose::Origins(user) => format!("users.{user}.from"),
         };
         let fate = match change.fate {
-            Fate::Added => Some("added"),
-            Fate::Removed => Some("removed"),
-            Fate::Changed => None,
+            ChangeKind::Added => Some("added"),
+            ChangeKind::Removed => Some("removed"),
+            ChangeKind::Changed => None,
         };
         let (gained, lost) = (change.gained.count, change.lost.count);
         Self {
