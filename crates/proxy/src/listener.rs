@@ -403,7 +403,7 @@ impl Acceptor {
                 count_hit(generation, client.permit().rule());
                 let id = self.next_id.get();
                 self.next_id.set(id + 1);
-                if let Some(batch) = self.quietest(admitted) {
+                if let Some(batch) = self.least_loaded(admitted) {
                     batch.push((id, admittee));
                 }
             }
@@ -426,7 +426,10 @@ impl Acceptor {
 
     /// The batch of the worker with the fewest sessions, those on their way and of this turn included: of many that come at
     /// once, and have a handshake to make, each worker gets its share.
-    fn quietest<'b>(&self, admitted: &'b mut [Vec<(u64, Admitted)>]) -> Option<&'b mut Vec<(u64, Admitted)>> {
+    fn least_loaded<'b>(
+        &self,
+        admitted: &'b mut [Vec<(u64, Admitted)>],
+    ) -> Option<&'b mut Vec<(u64, Admitted)>> {
         let loads =
             self.handles.iter().zip(&self.given).map(|(handle, given)| handle.stats.load(given.get()));
         let (_, batch) =

@@ -30,7 +30,7 @@ pub use observe::{Attempt, Authenticator, Denial, Denied, Host, Observer, Peer};
 pub use pin::Pin;
 pub use plan::{Auth, Plan};
 pub use pool::{PoolFault, PoolKey, PooledLink};
-pub use session::{CloseReason, Delivery, Fate, Lease, Session, Step, Until};
+pub use session::{CloseReason, Delivery, Lease, ReplyAction, Session, Step, Until};
 pub use shape::{Shape, Verb};
 pub use tick::{SessionKey, Tick, Ticket};
 

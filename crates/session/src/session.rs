@@ -23,7 +23,7 @@ use self::identity::{Deferred, Entering, Keys};
 pub use self::replies::MAX_RENDERED;
 pub use self::sharing::Lease;
 use self::sharing::{Before, Sharing};
-pub use self::step::{CloseReason, Delivery, Fate, LoginOwed, Step, Unavailable, Until};
+pub use self::step::{CloseReason, Delivery, LoginOwed, ReplyAction, Step, Unavailable, Until};
 use self::uses::Tracking;
 use crate::observe::{Host, Observer};
 use crate::owed::{Local, Owed, Run, What};

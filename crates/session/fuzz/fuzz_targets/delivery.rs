@@ -11,7 +11,7 @@ use libfuzzer_sys::fuzz_target;
 use portcullis_acl::{CommandPlan, CommandRules};
 use portcullis_resp::encode;
 use portcullis_session::session::Delivery;
-use portcullis_session::{Fate, Incoming, Link, Session, SessionKey, Step, Tick};
+use portcullis_session::{Incoming, Link, ReplyAction, Session, SessionKey, Step, Tick};
 use portcullis_session_fuzz::{Choices, Deaf, pieces, split};
 
 /// Key patterns close the channels that name keys as well.
@@ -106,7 +106,7 @@ impl Client {
             let (len, passes) = match self.link.next(&self.unread) {
                 Incoming::Part(part) => {
                     let fate = self.session.reply(&part, Tick::default(), &mut self.peer);
-                    assert_eq!(fate, Fate::Pass);
+                    assert_eq!(fate, ReplyAction::Pass);
                     (part.bytes.len(), true)
                 }
                 Incoming::Push { kind, bytes, ended } => {

@@ -6,7 +6,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use portcullis_session::session::Unavailable;
-use portcullis_session::{Fate, Incoming, Link, LinkFault, Session, Step, Tick};
+use portcullis_session::{Incoming, Link, LinkFault, ReplyAction, Session, Step, Tick};
 use portcullis_session_fuzz::{Choices, Deaf, pieces, session, split};
 
 /// What a client may have asked for.
@@ -133,12 +133,15 @@ fn replies(
         let len = match link.next(unread) {
             Incoming::Part(part) => {
                 match session.reply(&part, Tick::default(), deaf) {
-                    Fate::Doubt => panic!("the link and its session disagree"),
-                    Fate::Lost(why) => {
+                    ReplyAction::Desync => panic!("the link and its session disagree"),
+                    ReplyAction::Lost(why) => {
                         outcome.lost = Some(why);
                         return None;
                     }
-                    Fate::Pass | Fate::Drop | Fate::Replace(_) | Fate::Rewritten => {}
+                    ReplyAction::Pass
+                    | ReplyAction::Drop
+                    | ReplyAction::Replace(_)
+                    | ReplyAction::Rewritten => {}
                 }
                 outcome.ended += part.ended;
                 part.bytes.len()

@@ -8,7 +8,7 @@
 use libfuzzer_sys::fuzz_target;
 use portcullis_session::inject::Preamble;
 use portcullis_session::pool::Shared;
-use portcullis_session::{Fate, PoolFault, PoolKey, PooledLink, Session, SessionKey, Step, Tick};
+use portcullis_session::{PoolFault, PoolKey, PooledLink, ReplyAction, Session, SessionKey, Step, Tick};
 use portcullis_session_fuzz::{Choices, Deaf, pieces, split};
 
 /// The longest reply that the link waits for, and a chunk.
@@ -97,11 +97,13 @@ fn replies(
                 assert!(link.is_ready(), "a reply before the connection was");
                 let place = usize::try_from(part.ticket.session.0).unwrap();
                 match clients[place].reply(&part, Tick::default(), deaf) {
-                    Fate::Pass => outcome.heard[place].extend_from_slice(part.bytes),
+                    ReplyAction::Pass => outcome.heard[place].extend_from_slice(part.bytes),
                     // Said to a client that had heard nothing before.
-                    Fate::Lost(why) => clients[place].lost(Some(why)),
+                    ReplyAction::Lost(why) => clients[place].lost(Some(why)),
                     // It is gone since.
-                    Fate::Doubt => assert!(clients[place].is_ending(), "replies were taken for others"),
+                    ReplyAction::Desync => {
+                        assert!(clients[place].is_ending(), "replies were taken for others")
+                    }
                     fate => panic!("{fate:?}"),
                 }
                 outcome.ended[place] += part.ended;

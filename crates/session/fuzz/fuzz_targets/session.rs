@@ -6,7 +6,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use portcullis_session::session::{CloseReason, MAX_RENDERED};
-use portcullis_session::{Auth, Fate, Findings, Incoming, Link, Session, Shape, Step, Tick, Until};
+use portcullis_session::{Auth, Findings, Incoming, Link, ReplyAction, Session, Shape, Step, Tick, Until};
 use portcullis_session_fuzz::{
     Choices, Deaf, HELD_COMMAND, PASSWORD, Rules, canonical_frames, pieces, session, split,
 };
@@ -179,10 +179,10 @@ fn hear(session: &mut Session, link: &mut Link, text: &[u8], deaf: &mut Deaf, he
     while !rest.is_empty() {
         let Incoming::Part(part) = link.next(rest) else { panic!("not a reply") };
         match session.reply(&part, Tick::default(), deaf) {
-            Fate::Pass => heard.extend_from_slice(part.bytes),
-            Fate::Drop => {}
-            Fate::Replace(bytes) => heard.extend_from_slice(bytes),
-            Fate::Rewritten => heard.extend_from_slice(session.rewritten()),
+            ReplyAction::Pass => heard.extend_from_slice(part.bytes),
+            ReplyAction::Drop => {}
+            ReplyAction::Replace(bytes) => heard.extend_from_slice(bytes),
+            ReplyAction::Rewritten => heard.extend_from_slice(session.rewritten()),
             fate => panic!("{fate:?}"),
         }
         rest = &rest[part.bytes.len()..];

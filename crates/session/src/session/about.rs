@@ -10,7 +10,7 @@ use portcullis_resp::{encode, reply};
 use super::command::Frame;
 use super::judge::{Answer, Verdict, may_block};
 use super::sharing::{Before, MAX_SHARED_FRAME};
-use super::{CloseReason, Fate, Session, Step, Until};
+use super::{CloseReason, ReplyAction, Session, Step, Until};
 use crate::card::{self, Card, Filter, Masked, Redirect, Said, View};
 use crate::clients::{Action, Findings, Inquiry, Listed};
 use crate::handshake::DEFAULT_USER;
@@ -224,7 +224,12 @@ impl Session {
 
     /// Redis took, or did not take, the client's own login, alone or in a HELLO.
     /// `known` says whether the gate's CLIENT ID goes into HELLO's reply.
-    pub(super) fn client_logged_in(&mut self, known: bool, part: &Part<'_>, heard: Fate) -> Fate {
+    pub(super) fn client_logged_in(
+        &mut self,
+        known: bool,
+        part: &Part<'_>,
+        heard: ReplyAction,
+    ) -> ReplyAction {
         let of_hello = matches!(part.head.kind, b'%' | b'*');
         // Also where Redis refuses it: a later login must not bring in the user of this one.
         let entering = self.about.as_mut().filter(|_| part.first).and_then(|about| about.entering.take());
@@ -510,23 +515,25 @@ impl Session {
 /// Replies.
 impl Session {
     /// Redis's word on whether the client may ask about others.
-    pub(super) fn permitted(&mut self, said: &[u8], heard: Fate) -> Fate {
-        let Some(about) = &mut self.about else { return Fate::Doubt };
-        let Asking::Permission(question) = std::mem::take(&mut about.asking) else { return Fate::Doubt };
+    pub(super) fn permitted(&mut self, said: &[u8], heard: ReplyAction) -> ReplyAction {
+        let Some(about) = &mut self.about else { return ReplyAction::Desync };
+        let Asking::Permission(question) = std::mem::take(&mut about.asking) else {
+            return ReplyAction::Desync;
+        };
         if said.starts_with(b"-") {
             return heard;
         }
         about.asking = Asking::Clients(question);
-        Fate::Drop
+        ReplyAction::Drop
     }
 
     /// Redis has answered the command that stands for one which the gate answers: with `text`.
-    pub(super) fn told(&mut self, text: Box<[u8]>, said: &[u8], heard: Fate) -> Fate {
-        if said.starts_with(b"-") || heard != Fate::Pass {
+    pub(super) fn told(&mut self, text: Box<[u8]>, said: &[u8], heard: ReplyAction) -> ReplyAction {
+        if said.starts_with(b"-") || heard != ReplyAction::Pass {
             return heard;
         }
         self.scratch = text.into_vec();
-        Fate::Rewritten
+        ReplyAction::Rewritten
     }
 
     /// Redis took, or did not take, what the client says of itself.
@@ -537,15 +544,15 @@ impl Session {
     }
 
     /// Redis's number of the upstream connection, or why it does not tell.
-    pub(super) fn learned(&mut self, said: &[u8]) -> Fate {
+    pub(super) fn learned(&mut self, said: &[u8]) -> ReplyAction {
         let number = said.strip_prefix(b":").and_then(|rest| rest.strip_suffix(b"\r\n"));
         let number = number.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
         let error = said.starts_with(b"-");
         if number.is_none() && !error {
-            return Fate::Doubt;
+            return ReplyAction::Desync;
         }
         self.about_mut().upstream_id = number.map_or(UpstreamId::Refused, UpstreamId::Known);
-        Fate::Drop
+        ReplyAction::Drop
     }
 }
 

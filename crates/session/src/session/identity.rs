@@ -12,7 +12,7 @@ use portcullis_resp::reply;
 use super::command::Frame;
 use super::judge::{Answer, Verdict};
 use super::sharing::bad_name;
-use super::{CloseReason, Fate, Session, Step, Unavailable};
+use super::{CloseReason, ReplyAction, Session, Step, Unavailable};
 use crate::handshake::{Greeting, Hello};
 use crate::inject::{AS_NOBODY, Preamble, Stage};
 use crate::observe::{Attempt, Authenticator, Denied};
@@ -331,9 +331,9 @@ impl Session {
 
     /// What the upstream said to that. Its words are for the client only where Redis would have said them to the client:
     /// others may repeat the gate's credentials.
-    pub(super) fn identified(&mut self, said: &[u8], heard: Fate) -> Fate {
+    pub(super) fn identified(&mut self, said: &[u8], heard: ReplyAction) -> ReplyAction {
         const NOT_NOW: &[u8] = b"-ERR Can't execute 'auth'";
-        let Some(entering) = self.entering.take() else { return Fate::Doubt };
+        let Some(entering) = self.entering.take() else { return ReplyAction::Desync };
         if said == reply::OK {
             let Entering { plan, key, hello } = *entering;
             self.asked.named = key.is_some();
@@ -343,19 +343,19 @@ impl Session {
             self.enter(plan, key);
             let Some(hello) = hello else { return heard };
             self.deferred = Some(Box::new(hello));
-            return Fate::Drop;
+            return ReplyAction::Drop;
         }
         if said.starts_with(NOT_NOW) {
             // The client said HELLO, and reads of HELLO.
-            if entering.hello.is_some() && heard == Fate::Pass {
-                Fate::Replace(reply::HELLO_NOT_NOW)
+            if entering.hello.is_some() && heard == ReplyAction::Pass {
+                ReplyAction::Replace(reply::HELLO_NOT_NOW)
             } else {
                 heard
             }
         } else if said.starts_with(b"-") {
-            Fate::Lost(Unavailable::of_login(said))
+            ReplyAction::Lost(Unavailable::of_login(said))
         } else {
-            Fate::Doubt
+            ReplyAction::Desync
         }
     }
 

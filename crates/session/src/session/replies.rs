@@ -4,7 +4,7 @@ use portcullis_resp::command::id;
 use portcullis_resp::scan::{MessageChannel, arguments, message_channel};
 use portcullis_resp::{encode, reply};
 
-use super::{Delivery, Fate, Session, Unavailable};
+use super::{Delivery, ReplyAction, Session, Unavailable};
 use crate::link::{Part, PushKind};
 use crate::observe::Observer;
 use crate::owed::{ReplyMode, What};
@@ -18,10 +18,10 @@ pub const MAX_RENDERED: usize = 64 * 1024;
 
 impl Session {
     /// Says what becomes of a part of a reply.
-    pub fn reply<O: Observer>(&mut self, part: &Part<'_>, now: Tick, observer: &mut O) -> Fate {
-        let Some(front) = self.owed.front() else { return Fate::Doubt };
+    pub fn reply<O: Observer>(&mut self, part: &Part<'_>, now: Tick, observer: &mut O) -> ReplyAction {
+        let Some(front) = self.owed.front() else { return ReplyAction::Desync };
         if part.ticket.session != self.key || part.ticket.seq != front.seq {
-            return Fate::Doubt;
+            return ReplyAction::Desync;
         }
         let is_error = part.head.kind == b'-';
         // Only the first piece of a line says what it is: the link hands out no less than its first kilobyte.
@@ -30,7 +30,7 @@ impl Session {
             && !self.confirmed.answered
             && let Some(why) = Unavailable::of_greeting(part.bytes)
         {
-            return Fate::Lost(why);
+            return ReplyAction::Lost(why);
         }
         self.confirmed.answered |= part.ended > 0;
         self.confirmed.mid_reply = part.ended == 0;
@@ -41,13 +41,15 @@ impl Session {
                 _ => observer.error(part.bytes),
             }
         }
-        let heard = if front.muted { Fate::Drop } else { Fate::Pass };
+        let heard = if front.muted { ReplyAction::Drop } else { ReplyAction::Pass };
         let of_setup = matches!(front.what, What::Login | What::Greeting | What::Selecting);
         let fate = match &front.what {
             What::Plain => return self.settle_run(part.ended, heard, now, observer),
             What::Blocking(_) => heard,
             // Confirmations are pushes: CLIENT REPLY OFF does not silence them.
-            What::Confirmations { .. } | What::EndOfTransaction { .. } if part.confirmation => Fate::Pass,
+            What::Confirmations { .. } | What::EndOfTransaction { .. } if part.confirmation => {
+                ReplyAction::Pass
+            }
             What::Confirmations { .. } | What::Untimed => heard,
             What::ClientLogin { known } => {
                 let known = *known;
@@ -105,13 +107,13 @@ impl Session {
             What::SpoiltExec => {
                 self.confirmed.in_transaction = false;
                 self.confirmed.watches = false;
-                let done = heard == Fate::Pass && part.bytes == reply::OK;
-                if done { Fate::Replace(reply::EXECABORT) } else { heard }
+                let done = heard == ReplyAction::Pass && part.bytes == reply::OK;
+                if done { ReplyAction::Replace(reply::EXECABORT) } else { heard }
             }
             What::Abandoned if part.bytes == reply::OK => {
                 self.confirmed.in_transaction = false;
                 self.confirmed.watches = false;
-                Fate::Drop
+                ReplyAction::Drop
             }
             What::ReplyMode(mode) => {
                 let mode = *mode;
@@ -119,13 +121,13 @@ impl Session {
             }
             What::Selecting if is_error && Unavailable::of_setup(part.bytes).is_none() => {
                 self.unselected(part.bytes);
-                Fate::Drop
+                ReplyAction::Drop
             }
             What::Login | What::Greeting | What::Selecting if is_error => {
-                return Fate::Lost(Unavailable::of_login(part.bytes));
+                return ReplyAction::Lost(Unavailable::of_login(part.bytes));
             }
-            What::Login | What::Selecting if part.bytes == reply::OK => Fate::Drop,
-            What::Greeting if part.head.kind == b'%' => Fate::Drop,
+            What::Login | What::Selecting if part.bytes == reply::OK => ReplyAction::Drop,
+            What::Greeting if part.head.kind == b'%' => ReplyAction::Drop,
             What::Select(db) => {
                 let db = *db;
                 self.selected(db, part.bytes);
@@ -146,7 +148,7 @@ impl Session {
             What::Channels => self.channels(part, heard),
             What::Identify => self.identified(part.bytes, heard),
             What::Login | What::Greeting | What::Selecting | What::Abandoned | What::Local(_) => {
-                return Fate::Doubt;
+                return ReplyAction::Desync;
             }
         };
         if part.ended > 0 {
@@ -184,27 +186,27 @@ impl Session {
     }
 
     /// What the client reads of the answer to PUBSUB CHANNELS or SHARDCHANNELS: the channels that it may subscribe to.
-    fn channels(&mut self, part: &Part<'_>, heard: Fate) -> Fate {
-        if heard != Fate::Pass || !part.first {
-            return Fate::Drop;
+    fn channels(&mut self, part: &Part<'_>, heard: ReplyAction) -> ReplyAction {
+        if heard != ReplyAction::Pass || !part.first {
+            return ReplyAction::Drop;
         }
         match part.head.kind {
-            b'-' => return Fate::Pass,
+            b'-' => return ReplyAction::Pass,
             b'*' if part.head.count >= 0 => {}
-            _ => return Fate::Doubt,
+            _ => return ReplyAction::Desync,
         }
         if part.ended == 0 {
-            return Fate::Replace(reply::TOO_MANY_CHANNELS);
+            return ReplyAction::Replace(reply::TOO_MANY_CHANNELS);
         }
         let listed: Vec<&[u8]> = arguments(part.bytes).collect();
         if i64::try_from(listed.len()) != Ok(part.head.count) {
-            return Fate::Doubt;
+            return ReplyAction::Desync;
         }
         let rules = self.plan.rules();
         let shown: Vec<&[u8]> = listed.into_iter().filter(|channel| rules.shows_channel(channel)).collect();
         self.scratch.clear();
         encode::command(&mut self.scratch, &shown);
-        Fate::Rewritten
+        ReplyAction::Rewritten
     }
 
     /// Whether a reply of the gate's own comes next.
@@ -224,13 +226,19 @@ impl Session {
     }
 
     /// A run of plain replies may cover several runs of what is owed: other commands, other times.
-    fn settle_run<O: Observer>(&mut self, ended: u64, heard: Fate, now: Tick, observer: &mut O) -> Fate {
+    fn settle_run<O: Observer>(
+        &mut self,
+        ended: u64,
+        heard: ReplyAction,
+        now: Tick,
+        observer: &mut O,
+    ) -> ReplyAction {
         let mut left = ended;
         while left > 0 {
-            let Some(front) = self.owed.front() else { return Fate::Doubt };
-            let muted = if front.muted { Fate::Drop } else { Fate::Pass };
+            let Some(front) = self.owed.front() else { return ReplyAction::Desync };
+            let muted = if front.muted { ReplyAction::Drop } else { ReplyAction::Pass };
             if !front.what.is_plain() || muted != heard {
-                return Fate::Doubt;
+                return ReplyAction::Desync;
             }
             let n = left.min(front.n);
             observer.answered(front.id, n, now.since(front.at));
@@ -240,7 +248,7 @@ impl Session {
         heard
     }
 
-    fn reply_mode(&mut self, mode: ReplyMode, said: &[u8], heard: Fate) -> Fate {
+    fn reply_mode(&mut self, mode: ReplyMode, said: &[u8], heard: ReplyAction) -> ReplyAction {
         if said != reply::OK {
             return heard;
         }
@@ -250,7 +258,7 @@ impl Session {
             ReplyMode::Skip if self.asked.mute != Mute::All => self.asked.mute = Mute::Next,
             ReplyMode::Skip => {}
         }
-        if mode == ReplyMode::On { Fate::Pass } else { Fate::Drop }
+        if mode == ReplyMode::On { ReplyAction::Pass } else { ReplyAction::Drop }
     }
 
     /// Whether the client has the upstream shut down: then the end of the connection is the answer.

@@ -217,7 +217,7 @@ impl Session {
         self.rejoin();
     }
 
-    /// What the client reads in place of a reply, after [`Fate::Rewritten`](super::Fate::Rewritten).
+    /// What the client reads in place of a reply, after [`ReplyAction::Rewritten`](super::ReplyAction::Rewritten).
     pub fn rewritten(&self) -> &[u8] {
         &self.scratch
     }

@@ -82,7 +82,7 @@ pub struct LoginOwed {
 
 /// What to do with the bytes of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum ReplyAction {
     /// They go to the client.
     Pass,
     /// The client must not see them.
@@ -95,7 +95,7 @@ pub enum Fate {
     /// [`Session::lost`](super::Session::lost).
     Lost(Unavailable),
     /// The reply is not the one that comes next: close both sides.
-    Doubt,
+    Desync,
 }
 
 /// The fate of a push, or of a piece of one.

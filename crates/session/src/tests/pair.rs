@@ -12,8 +12,8 @@ use crate::link::LinkFault;
 use crate::session::{CloseReason, Unavailable};
 use crate::subscriptions::Subscriptions;
 use crate::{
-    Attempt, Auth, Authenticator, Delivery, Denial, Denied, Fate, Incoming, Link, Observer, Peer, Plan,
-    Session, SessionKey, Step, Tick, Until, Verb,
+    Attempt, Auth, Authenticator, Delivery, Denial, Denied, Incoming, Link, Observer, Peer, Plan,
+    ReplyAction, Session, SessionKey, Step, Tick, Until, Verb,
 };
 
 /// What the observer was told.
@@ -298,23 +298,23 @@ impl Pair {
                 Incoming::Part(part) => {
                     let len = part.bytes.len();
                     match self.session.reply(&part, Tick::from_nanos(2), &mut self.count) {
-                        Fate::Pass => self.heard.extend(self.answered.drain(..len)),
-                        Fate::Drop => drop(self.answered.drain(..len)),
-                        Fate::Replace(bytes) => {
+                        ReplyAction::Pass => self.heard.extend(self.answered.drain(..len)),
+                        ReplyAction::Drop => drop(self.answered.drain(..len)),
+                        ReplyAction::Replace(bytes) => {
                             self.heard.extend_from_slice(bytes);
                             self.answered.drain(..len);
                         }
-                        Fate::Rewritten => {
+                        ReplyAction::Rewritten => {
                             self.heard.extend_from_slice(self.session.rewritten());
                             self.answered.drain(..len);
                         }
-                        Fate::Lost(why) => {
+                        ReplyAction::Lost(why) => {
                             self.answered.drain(..len);
                             self.gone = true;
                             self.session.lost(Some(why));
                             return self.speak();
                         }
-                        Fate::Doubt => {
+                        ReplyAction::Desync => {
                             self.doubt = true;
                             self.gone = true;
                             return;

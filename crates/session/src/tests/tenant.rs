@@ -7,7 +7,9 @@ use super::pair::Count;
 use crate::link::{LinkFault, Part};
 use crate::session::{CloseReason, Unavailable};
 use crate::tick::Ticket;
-use crate::{Delivery, Fate, Incoming, Lease, Link, Plan, Session, SessionKey, Shape, Step, Tick, Until};
+use crate::{
+    Delivery, Incoming, Lease, Link, Plan, ReplyAction, Session, SessionKey, Shape, Step, Tick, Until,
+};
 
 /// Commands for a shared connection.
 pub(crate) struct Given {
@@ -152,15 +154,15 @@ impl Tenant {
     /// A part of a reply from a shared connection, or its own. False: it is not for this client, or nothing more is.
     pub(crate) fn hear(&mut self, part: &Part<'_>) -> bool {
         match self.session.reply(part, self.now, &mut self.count) {
-            Fate::Pass => self.heard.extend_from_slice(part.bytes),
-            Fate::Drop => {}
-            Fate::Replace(bytes) => self.heard.extend_from_slice(bytes),
-            Fate::Rewritten => self.heard.extend_from_slice(self.session.rewritten()),
-            Fate::Lost(why) => {
+            ReplyAction::Pass => self.heard.extend_from_slice(part.bytes),
+            ReplyAction::Drop => {}
+            ReplyAction::Replace(bytes) => self.heard.extend_from_slice(bytes),
+            ReplyAction::Rewritten => self.heard.extend_from_slice(self.session.rewritten()),
+            ReplyAction::Lost(why) => {
                 self.lose(Some(why));
                 return false;
             }
-            Fate::Doubt => {
+            ReplyAction::Desync => {
                 self.doubt = true;
                 return false;
             }

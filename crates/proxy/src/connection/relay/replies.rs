@@ -6,7 +6,7 @@ use portcullis_config::tls::TlsFault;
 use portcullis_resp::error::RequestError;
 use portcullis_session::link::LinkFault;
 use portcullis_session::session::{CloseReason, Unavailable};
-use portcullis_session::{Delivery, Fate, Incoming};
+use portcullis_session::{Delivery, Incoming, ReplyAction};
 
 use super::{Count, Ended, Relay, Upstream};
 use crate::log::Seldom;
@@ -57,22 +57,22 @@ impl Relay {
                     let len = part.bytes.len();
                     let streams = part.ended == 0;
                     match self.session.reply(&part, self.answered_at, &mut count) {
-                        Fate::Pass => self.down.pass(len),
-                        Fate::Drop => self.down.skip(len),
-                        Fate::Replace(bytes) => {
+                        ReplyAction::Pass => self.down.pass(len),
+                        ReplyAction::Drop => self.down.skip(len),
+                        ReplyAction::Replace(bytes) => {
                             self.down.insert(|out| out.extend_from_slice(bytes));
                             self.down.skip(len);
                         }
-                        Fate::Rewritten => {
+                        ReplyAction::Rewritten => {
                             self.down.insert(|out| out.extend_from_slice(self.session.rewritten()));
                             self.down.skip(len);
                         }
-                        Fate::Lost(why) => {
+                        ReplyAction::Lost(why) => {
                             self.down.skip(len);
                             self.lose_upstream(Some(why));
                             break;
                         }
-                        Fate::Doubt => {
+                        ReplyAction::Desync => {
                             self.blame_upstream("reply out of order");
                             self.distrust(None);
                             break;

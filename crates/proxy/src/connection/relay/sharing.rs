@@ -7,12 +7,12 @@ use std::time::Duration;
 use portcullis_session::link::Part;
 use portcullis_session::session::Unavailable;
 use portcullis_session::tick::Ticket;
-use portcullis_session::{Fate, Lease, Link, SessionKey, Shape, Tick};
+use portcullis_session::{Lease, Link, ReplyAction, SessionKey, Shape, Tick};
 
 use super::{Count, Ended, Relay, Upstream};
 use crate::metrics::{ClosedReason, Direction, UpstreamState};
 use crate::upstream::route::Route;
-use crate::upstream::shared::{Class, Connection, HandedOver, Heard, Outcome, Pool, SharedClient};
+use crate::upstream::shared::{Class, Connection, HandedOver, Outcome, Pool, ReplyOutcome, SharedClient};
 
 /// Half of what one client may have unanswered on a shared connection: one read. More of it waits in the client's own
 /// socket, so that whoever pipelines without end keeps others waiting for no longer than Redis needs for this much.
@@ -418,7 +418,7 @@ impl Relay {
 }
 
 impl SharedClient for Relay {
-    fn reply(&mut self, part: &Part<'_>, now: Tick) -> Heard {
+    fn reply(&mut self, part: &Part<'_>, now: Tick) -> ReplyOutcome {
         self.answered_at = now;
         self.silent_since = now;
         self.arrived(now);
@@ -430,27 +430,27 @@ impl SharedClient for Relay {
         if large {
             self.session.set_lagging();
         }
-        let Some(sharing) = &mut self.sharing else { return Heard::Doubt };
+        let Some(sharing) = &mut self.sharing else { return ReplyOutcome::Desync };
         sharing.window.answer(part.bytes.len(), part.ended);
         sharing.small = if large { 0 } else { sharing.small.saturating_add(part.ended) };
         let heard = match fate {
-            Fate::Pass => Heard::Pass,
-            Fate::Drop => Heard::Drop,
-            Fate::Replace(bytes) => {
+            ReplyAction::Pass => ReplyOutcome::Pass,
+            ReplyAction::Drop => ReplyOutcome::Drop,
+            ReplyAction::Replace(bytes) => {
                 sharing.left = Some(Left::Canned(bytes));
-                Heard::Other
+                ReplyOutcome::Other
             }
-            Fate::Rewritten => {
+            ReplyAction::Rewritten => {
                 sharing.left = Some(Left::Rewritten);
-                Heard::Other
+                ReplyOutcome::Other
             }
-            Fate::Lost(why) => {
+            ReplyAction::Lost(why) => {
                 self.route.counts.error(why.into());
                 self.session.lost(Some(why));
                 self.wake();
-                return Heard::Gone;
+                return ReplyOutcome::Gone;
             }
-            Fate::Doubt => return Heard::Doubt,
+            ReplyAction::Desync => return ReplyOutcome::Desync,
         };
         if sharing.waits || self.draining || self.client_ended {
             self.wake();

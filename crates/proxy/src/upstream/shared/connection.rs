@@ -28,7 +28,7 @@ use self::run::Run;
 use self::stall::Stalled;
 use super::pool::{Class, Pool};
 use super::resources::Resources;
-use super::shared_clients::Heard;
+use super::shared_clients::ReplyOutcome;
 use crate::metrics::UpstreamState;
 use crate::net::buffer::Buffer;
 use crate::net::stream::Stream;
@@ -58,7 +58,7 @@ pub(crate) struct Connection {
     waker: RefCell<Option<Waker>>,
     outcome: RefCell<Outcome>,
     /// Who wants to know how setting up ends.
-    curious: RefCell<Vec<Waker>>,
+    setup_waiters: RefCell<Vec<Waker>>,
     idle_since: Cell<Option<Tick>>,
     /// It takes nothing more, and ends when it owes nobody anything.
     retired: Cell<bool>,
@@ -136,7 +136,7 @@ impl Connection {
             told: Cell::new(false),
             waker: RefCell::default(),
             outcome: RefCell::new(Outcome::Pending),
-            curious: RefCell::default(),
+            setup_waiters: RefCell::default(),
             idle_since: Cell::new(None),
             retired: Cell::new(false),
             ending: Cell::new(false),
@@ -185,9 +185,9 @@ impl Connection {
     pub(crate) fn outcome(&self, waker: &Waker) -> Outcome {
         let outcome = self.outcome.borrow().clone();
         if outcome == Outcome::Pending {
-            let mut curious = self.curious.borrow_mut();
-            if !curious.iter().any(|known| known.will_wake(waker)) {
-                curious.push(waker.clone());
+            let mut setup_waiters = self.setup_waiters.borrow_mut();
+            if !setup_waiters.iter().any(|known| known.will_wake(waker)) {
+                setup_waiters.push(waker.clone());
             }
         }
         outcome
@@ -324,7 +324,7 @@ impl Connection {
 
     fn settle(&self, outcome: Outcome) {
         *self.outcome.borrow_mut() = outcome;
-        for waker in self.curious.take() {
+        for waker in self.setup_waiters.take() {
             waker.wake();
         }
     }
@@ -368,13 +368,13 @@ impl Connection {
                         run = Run::new(key, self.resources.shared_clients.get(key), at);
                     }
                     match run.take(&part, buf, now) {
-                        Heard::Doubt => {
+                        ReplyOutcome::Desync => {
                             // Nothing more may be owed to it here, and nobody else would tell it.
                             self.lose(key, None);
-                            break Err(End::Doubt);
+                            break Err(End::Desync);
                         }
-                        Heard::Gone => self.resources.shared_clients.forget(key),
-                        Heard::Pass | Heard::Drop | Heard::Other => {}
+                        ReplyOutcome::Gone => self.resources.shared_clients.forget(key),
+                        ReplyOutcome::Pass | ReplyOutcome::Drop | ReplyOutcome::Other => {}
                     }
                     at += part.bytes.len();
                     if full.is_some() || run.is_held_up() {

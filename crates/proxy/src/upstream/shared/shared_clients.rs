@@ -13,7 +13,7 @@ use slab::Slab;
 /// A client of shared connections. Called by a connection's task while that is busy: none of these may call it back.
 pub(crate) trait SharedClient {
     /// Judges a part of a reply, which was read at `now`. What is to be passed on is given to [`SharedClient::write`] afterwards.
-    fn reply(&mut self, part: &Part<'_>, now: Tick) -> Heard;
+    fn reply(&mut self, part: &Part<'_>, now: Tick) -> ReplyOutcome;
 
     /// Writes to the client, after all that it was to get before.
     fn write(&mut self, bytes: &[u8]);
@@ -21,7 +21,7 @@ pub(crate) trait SharedClient {
     /// Whether the gate's own replies come next.
     fn speaks(&self) -> bool;
 
-    /// Writes those for which there is room, and whatever [`Heard::Other`] left to be written.
+    /// Writes those for which there is room, and whatever [`ReplyOutcome::Other`] left to be written.
     fn speak(&mut self);
 
     /// Whether it holds as much for a client that does not read as it may, or has no room for the gate's own replies.
@@ -49,7 +49,7 @@ pub(crate) trait SharedClient {
 
 /// What a client makes of a part of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Heard {
+pub(crate) enum ReplyOutcome {
     /// Its bytes are for the client.
     Pass,
     /// They are not.
@@ -59,7 +59,7 @@ pub(crate) enum Heard {
     /// The client has given up on the upstream: nothing that comes is for it any more.
     Gone,
     /// It is not the reply that comes next.
-    Doubt,
+    Desync,
 }
 
 /// Those of one worker.

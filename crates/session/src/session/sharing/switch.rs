@@ -11,7 +11,7 @@ use crate::link::Part;
 use crate::owed::{Local, What};
 use crate::session::command::Frame;
 use crate::session::judge::{Answer, Verdict};
-use crate::session::{Fate, Session, Until};
+use crate::session::{ReplyAction, Session, Until};
 use crate::shape::Shape;
 use crate::state::asked::Login;
 use crate::tick::Tick;
@@ -121,17 +121,17 @@ impl Session {
     }
 
     /// HELLO's reply has the connection's id in it, which is the gate's to say.
-    pub(in crate::session) fn greeted(&mut self, part: &Part<'_>, heard: Fate) -> Fate {
+    pub(in crate::session) fn greeted(&mut self, part: &Part<'_>, heard: ReplyAction) -> ReplyAction {
         let naming = self.about_mut().naming.take();
         let resp3 = match part.head.kind {
             b'-' => return heard,
             b'%' => true,
             b'*' => false,
-            _ => return Fate::Doubt,
+            _ => return ReplyAction::Desync,
         };
         if let Some(sharing) = &mut self.sharing {
             if !sharing.leased && resp3 != sharing.resp3 {
-                return Fate::Doubt;
+                return ReplyAction::Desync;
             }
             sharing.resp3 = resp3;
             sharing.epoch = sharing.epoch.wrapping_add(1);
@@ -141,11 +141,11 @@ impl Session {
             // It was looked at when the HELLO was read, by the gate or by the server.
             let _ = about.card.set_name(&name);
         }
-        if heard != Fate::Pass {
+        if heard != ReplyAction::Pass {
             return heard;
         }
         self.scratch = with_id(part.bytes, about.id);
-        Fate::Rewritten
+        ReplyAction::Rewritten
     }
 }
 

@@ -13,7 +13,7 @@ use crate::upstream::connect::ConnectError;
 pub(super) enum End {
     Dial(ConnectError),
     Fault(PoolFault),
-    Doubt,
+    Desync,
     SetupTimeout,
     Broken(Option<String>),
     /// Nobody needs it.
@@ -97,7 +97,7 @@ impl Connection {
                 self.blame(&fault.to_string());
                 None
             }
-            End::Doubt => {
+            End::Desync => {
                 self.blame("reply out of order");
                 None
             }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use portcullis_session::link::Part;
 use portcullis_session::{SessionKey, Tick};
 
-use crate::upstream::shared::shared_clients::{Heard, SharedClient};
+use crate::upstream::shared::shared_clients::{ReplyOutcome, SharedClient};
 
 /// `start..end` of the buffer is for the client and not written yet.
 #[derive(Default)]
@@ -35,12 +35,12 @@ impl Run {
     }
 
     /// Takes the next part of `buf`.
-    pub(super) fn take(&mut self, part: &Part<'_>, buf: &[u8], now: Tick) -> Heard {
+    pub(super) fn take(&mut self, part: &Part<'_>, buf: &[u8], now: Tick) -> ReplyOutcome {
         let at = self.at;
         self.at += part.bytes.len();
-        let Some(shared_client) = self.shared_client.clone() else { return Heard::Drop };
+        let Some(shared_client) = self.shared_client.clone() else { return ReplyOutcome::Drop };
         let heard = shared_client.borrow_mut().reply(part, now);
-        if heard == Heard::Pass {
+        if heard == ReplyOutcome::Pass {
             if self.end < at {
                 self.write(buf);
                 self.start = at;
@@ -49,9 +49,9 @@ impl Run {
         } else {
             self.write(buf);
         }
-        if heard == Heard::Gone || heard == Heard::Doubt {
+        if heard == ReplyOutcome::Gone || heard == ReplyOutcome::Desync {
             self.shared_client = None;
-        } else if heard == Heard::Other || shared_client.borrow().speaks() {
+        } else if heard == ReplyOutcome::Other || shared_client.borrow().speaks() {
             self.write(buf);
             shared_client.borrow_mut().speak();
             self.held_up = shared_client.borrow().speaks();
