@@ -6,5 +6,5 @@ pub(crate) mod pair;
 mod properties;
 mod renewals;
 mod script;
-pub(crate) mod tenant;
+pub(crate) mod simulated_client;
 pub(crate) mod users;

@@ -55,14 +55,14 @@ impl Setting {
 
 /// What happens to clients and connections besides what they say.
 #[derive(Clone, Copy, Debug)]
-struct Fate {
+struct ScheduledFault {
     /// After so many events.
     at: usize,
-    what: Accident,
+    what: Fault,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Accident {
+enum Fault {
     /// A client is gone at once.
     Leaves,
     /// A client closes its side after what it has said so far.
@@ -73,15 +73,15 @@ enum Accident {
     OwnBreaks,
 }
 
-fn fates() -> impl Strategy<Value = Vec<Fate>> {
+fn scheduled_faults() -> impl Strategy<Value = Vec<ScheduledFault>> {
     let what = prop::sample::select(vec![
-        Accident::Leaves,
-        Accident::Leaves,
-        Accident::Ends,
-        Accident::PoolBreaks,
-        Accident::OwnBreaks,
+        Fault::Leaves,
+        Fault::Leaves,
+        Fault::Ends,
+        Fault::PoolBreaks,
+        Fault::OwnBreaks,
     ]);
-    prop::collection::vec((1..3000_usize, what).prop_map(|(at, what)| Fate { at, what }), 0..5)
+    prop::collection::vec((1..3000_usize, what).prop_map(|(at, what)| ScheduledFault { at, what }), 0..5)
 }
 
 fn selects() -> impl Strategy<Value = Vec<(usize, Command)>> {
@@ -108,12 +108,12 @@ proptest! {
     fn each_hears_what_it_would_hear_alone(
         lines in prop::collection::vec(lines(), 2..5),
         setting in prop::sample::select(&SETTINGS[..]),
-        fates in fates(),
+        scheduled_faults in scheduled_faults(),
         seed in 1..u64::MAX,
         most in 16..2048_usize,
     ) {
         let mut world = World::new(setting, &lines, seed, most);
-        world.run(&fates);
+        world.run(&scheduled_faults);
         world.check();
         world.end_leases();
     }

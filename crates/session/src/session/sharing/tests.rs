@@ -13,11 +13,11 @@ use std::sync::Arc;
 
 use crate::pool::{PooledLink, Shared};
 use crate::tests::pair::{frames, plan, show, wire};
-use crate::tests::tenant::{Tenant, Turn};
+use crate::tests::simulated_client::{SimulatedClient, Turn};
 use crate::{Auth, Findings, Lease, Plan, PoolKey, SessionKey, Tick, Until};
 
 struct Rig {
-    tenant: Tenant,
+    simulated_client: SimulatedClient,
     pool: PooledLink,
     key: PoolKey,
     inbox: Vec<u8>,
@@ -31,9 +31,15 @@ impl Rig {
     }
 
     fn of(plan: Arc<Plan>) -> Self {
-        let tenant = Tenant::new(SessionKey(7), plan);
+        let simulated_client = SimulatedClient::new(SessionKey(7), plan);
         let key = PoolKey::default();
-        Self { tenant, pool: PooledLink::new(key.clone()), key, inbox: Vec::new(), sent: Vec::new() }
+        Self {
+            simulated_client,
+            pool: PooledLink::new(key.clone()),
+            key,
+            inbox: Vec::new(),
+            sent: Vec::new(),
+        }
     }
 
     /// Nobody checks credentials, and the upstream wants none.
@@ -55,7 +61,7 @@ impl Rig {
     }
 
     fn bytes(&mut self, bytes: &[u8]) -> String {
-        self.tenant.asked.extend_from_slice(bytes);
+        self.simulated_client.asked.extend_from_slice(bytes);
         self.settle();
         self.more()
     }
@@ -72,7 +78,7 @@ impl Rig {
         self.inbox.extend(wire(text));
         while let Shared::Part(part) = self.pool.next(&self.inbox) {
             let len = part.bytes.len();
-            assert!(self.tenant.hear(&part), "not taken");
+            assert!(self.simulated_client.hear(&part), "not taken");
             self.inbox.drain(..len);
         }
         self.settle();
@@ -81,70 +87,71 @@ impl Rig {
 
     /// The client's own connection says so; returns what the client hears then.
     fn own(&mut self, text: &str) -> String {
-        assert!(self.tenant.linked);
-        self.tenant.answered.extend(wire(text));
+        assert!(self.simulated_client.linked);
+        self.simulated_client.answered.extend(wire(text));
         self.settle();
         self.hear()
     }
 
     /// The shared connection becomes the client's own, if that may be.
     fn adopt(&mut self) -> bool {
-        let link = if self.tenant.session.may_adopt() { self.pool.hand_over(SessionKey(7)) } else { None };
+        let link =
+            if self.simulated_client.session.may_adopt() { self.pool.hand_over(SessionKey(7)) } else { None };
         let Some(link) = link else { return false };
         let inbox = std::mem::take(&mut self.inbox);
-        self.tenant.adopt(link, Vec::new(), inbox);
+        self.simulated_client.adopt(link, Vec::new(), inbox);
         self.pool = PooledLink::new(self.key.clone());
         self.settle();
         true
     }
 
     fn hear(&mut self) -> String {
-        show(&std::mem::take(&mut self.tenant.heard))
+        show(&std::mem::take(&mut self.simulated_client.heard))
     }
 
     /// The shared connection that is waited for is there, or cannot be.
     fn pooled(&mut self, there: Result<(), &str>) {
-        assert_eq!(self.tenant.waits, Some(Until::Pooled));
+        assert_eq!(self.simulated_client.waits, Some(Until::Pooled));
         match there {
-            Ok(()) => self.tenant.session.pooled(Ok(())),
-            Err(line) => self.tenant.session.pooled(Err(&wire(line))),
+            Ok(()) => self.simulated_client.session.pooled(Ok(())),
+            Err(line) => self.simulated_client.session.pooled(Err(&wire(line))),
         }
         self.settle();
     }
 
     /// What it asks about other clients is answered; returns what goes where then.
     fn told(&mut self, findings: Option<Findings>) -> String {
-        assert_eq!(self.tenant.waits, Some(Until::Clients));
-        self.tenant.session.informed(findings.as_ref());
+        assert_eq!(self.simulated_client.waits, Some(Until::Clients));
+        self.simulated_client.session.informed(findings.as_ref());
         self.settle();
         self.more()
     }
 
     /// So many milliseconds after the beginning.
     fn at(&mut self, millis: u64) {
-        self.tenant.now = at(millis);
+        self.simulated_client.now = at(millis);
         self.settle();
     }
 
     fn lease(&self) -> Lease {
-        self.tenant.session.lease(self.tenant.now)
+        self.simulated_client.session.lease(self.simulated_client.now)
     }
 
     /// The database and whether RESP3 is spoken, where its commands go next.
     fn kind(&self) -> (u32, bool) {
-        let key = self.tenant.session.pool_key();
+        let key = self.simulated_client.session.pool_key();
         (key.db, key.resp3)
     }
 
     fn settle(&mut self) {
         loop {
             let before = self.progress();
-            self.tenant.return_lease();
+            self.simulated_client.return_lease();
             self.requests();
-            if self.tenant.waits == Some(Until::Linked) && !self.tenant.linked {
-                self.tenant.connect();
+            if self.simulated_client.waits == Some(Until::Linked) && !self.simulated_client.linked {
+                self.simulated_client.connect();
             }
-            self.tenant.own_replies();
+            self.simulated_client.own_replies();
             if before == self.progress() {
                 return;
             }
@@ -152,16 +159,17 @@ impl Rig {
     }
 
     fn progress(&self) -> impl PartialEq + use<> {
-        let Tenant { asked, answered, heard, given_back, linked, waits, closed, .. } = &self.tenant;
+        let SimulatedClient { asked, answered, heard, given_back, linked, waits, closed, .. } =
+            &self.simulated_client;
         (asked.len(), answered.len(), heard.len(), self.sent.len(), *given_back, *linked, *waits, *closed)
     }
 
     fn requests(&mut self) {
         loop {
-            match self.tenant.step(usize::MAX) {
+            match self.simulated_client.step(usize::MAX) {
                 Turn::Rests => return,
                 Turn::Moved => {
-                    let bytes = std::mem::take(&mut self.tenant.sent);
+                    let bytes = std::mem::take(&mut self.simulated_client.sent);
                     self.note("own".to_owned(), bytes);
                 }
                 Turn::Gives(given) => {
@@ -180,7 +188,7 @@ impl Rig {
 
     /// Goes to a shared connection as it has to be, where that is another one.
     fn join(&mut self) {
-        let key = self.tenant.session.pool_key();
+        let key = self.simulated_client.session.pool_key();
         if key == self.key {
             return;
         }

@@ -1,12 +1,12 @@
 //! The clients, the connections that they share, those of their own, and what moves bytes between them.
 
-use super::{Accident, Fate, Setting};
+use super::{Fault, ScheduledFault, Setting};
 use crate::pool::{PoolFault, PooledLink, Shared};
 use crate::tests::model::Model;
 use crate::tests::pair::{frames, show};
 use crate::tests::properties::without_monitor;
 use crate::tests::script::Command;
-use crate::tests::tenant::{Given, Tenant, Turn};
+use crate::tests::simulated_client::{Given, SimulatedClient, Turn};
 use crate::{Lease, PoolKey, SessionKey, Tick, Until};
 
 /// So many connections of a kind at most, so that they are shared.
@@ -32,7 +32,7 @@ pub(super) struct World {
 type Store = (std::collections::BTreeMap<String, String>, std::collections::BTreeMap<String, Vec<String>>);
 
 struct Client {
-    tenant: Tenant,
+    simulated_client: SimulatedClient,
     tag: String,
     /// What it will say.
     says: Vec<u8>,
@@ -70,10 +70,10 @@ impl World {
         Self { setting, clients, pooled: Vec::new(), store: Store::default(), now: 1, seed, most }
     }
 
-    pub(super) fn run(&mut self, fates: &[Fate]) {
+    pub(super) fn run(&mut self, scheduled_faults: &[ScheduledFault]) {
         let bytes: usize = self.clients.iter().map(|client| client.says.len()).sum();
         for at in 0..1500 + bytes / 4 {
-            for fate in fates.iter().filter(|fate| fate.at == at) {
+            for fate in scheduled_faults.iter().filter(|fate| fate.at == at) {
                 self.befall(fate.what);
             }
             let (event, n) = self.draw();
@@ -129,21 +129,21 @@ impl World {
             2 => self.requests(place, usize::MAX),
             3 => {
                 let Some(own) = &mut client.own else { return };
-                let n = n.min(client.tenant.sent.len());
-                let bytes: Vec<u8> = client.tenant.sent.drain(..n).collect();
+                let n = n.min(client.simulated_client.sent.len());
+                let bytes: Vec<u8> = client.simulated_client.sent.drain(..n).collect();
                 own.feed_on(&mut self.store, &bytes);
             }
             4 => {
                 let Some(own) = &mut client.own else { return };
                 let n = n.min(own.output.len());
-                client.tenant.answered.extend(own.output.drain(..n));
+                client.simulated_client.answered.extend(own.output.drain(..n));
                 client.ambiguous |= own.ambiguous;
             }
-            _ => client.tenant.own_replies(),
+            _ => client.simulated_client.own_replies(),
         }
         let client = &mut self.clients[place];
-        client.cut |= client.tenant.fault.is_some();
-        if !client.tenant.linked {
+        client.cut |= client.simulated_client.fault.is_some();
+        if !client.simulated_client.linked {
             client.own = None;
         }
     }
@@ -172,39 +172,40 @@ impl World {
     /// The shared connection where it alone is owed replies becomes its own.
     fn adopt(&mut self, place: usize) {
         let client = &mut self.clients[place];
-        let Some(on) = client.on.filter(|_| !client.gone && client.tenant.session.may_adopt()) else {
+        let Some(on) = client.on.filter(|_| !client.gone && client.simulated_client.session.may_adopt())
+        else {
             return;
         };
         let key = SessionKey(u64::try_from(place).unwrap());
         let Some(pooled) = &mut self.pooled[on] else { return };
-        if pooled.key != client.tenant.session.pool_key() {
+        if pooled.key != client.simulated_client.session.pool_key() {
             return;
         }
         let Some(link) = pooled.link.hand_over(key) else { return };
         let Some(Pooled { server, outbox, inbox, .. }) = self.pooled[on].take() else { return };
         client.on = None;
         client.own = Some(server);
-        client.tenant.adopt(link, outbox, inbox);
+        client.simulated_client.adopt(link, outbox, inbox);
         for other in self.clients.iter_mut().filter(|other| other.awaits == Some(on)) {
             other.awaits = None;
-            other.tenant.session.pooled(Ok(()));
+            other.simulated_client.session.pooled(Ok(()));
         }
     }
 
     fn pass_time(&mut self, millis: u64) {
         self.now += millis * 1_000_000;
         for client in &mut self.clients {
-            client.tenant.now = Tick::from_nanos(self.now);
+            client.simulated_client.now = Tick::from_nanos(self.now);
         }
     }
 
     fn requests(&mut self, place: usize, room: usize) {
-        self.clients[place].tenant.return_lease();
+        self.clients[place].simulated_client.return_lease();
         loop {
-            if self.clients[place].tenant.session.is_pooled() && !self.has_connection(place) {
+            if self.clients[place].simulated_client.session.is_pooled() && !self.has_connection(place) {
                 return;
             }
-            match self.clients[place].tenant.step(room) {
+            match self.clients[place].simulated_client.step(room) {
                 Turn::Moved => {}
                 Turn::Gives(given) => self.give(place, given),
                 Turn::Rests if self.go_on(place) => {}
@@ -216,10 +217,10 @@ impl World {
     /// Does what it waits for, where that can be done.
     fn go_on(&mut self, place: usize) -> bool {
         let client = &mut self.clients[place];
-        match client.tenant.waits {
-            Some(Until::Linked) if !client.tenant.linked => {
+        match client.simulated_client.waits {
+            Some(Until::Linked) if !client.simulated_client.linked => {
                 client.own = Some(self.setting.upstream());
-                client.tenant.connect();
+                client.simulated_client.connect();
                 true
             }
             Some(Until::Pooled) => self.try_switch(place),
@@ -230,15 +231,15 @@ impl World {
     /// Whether its commands may go to a shared connection; another may be chosen where nothing is owed.
     fn has_connection(&mut self, place: usize) -> bool {
         let client = &self.clients[place];
-        if client.tenant.session.is_ending() {
+        if client.simulated_client.session.is_ending() {
             return true;
         }
-        if client.tenant.session.owes()
+        if client.simulated_client.session.owes()
             && let Some(on) = client.on
         {
             return self.pooled[on].as_ref().is_none_or(|pooled| pooled.link.takes_more());
         }
-        let key = client.tenant.session.pool_key();
+        let key = client.simulated_client.session.pool_key();
         let on = self.connection(&key);
         self.clients[place].on = on;
         on.is_some()
@@ -268,14 +269,14 @@ impl World {
         let Some(pooled) = client.on.and_then(|on| self.pooled[on].as_mut()) else {
             panic!("there is no connection");
         };
-        assert_eq!(pooled.key, client.tenant.session.pool_key());
+        assert_eq!(pooled.key, client.simulated_client.session.pool_key());
         pooled.link.expect(given.first, given.owed, given.shape);
         pooled.outbox.extend(given.bytes);
     }
 
     /// Whether the kind that it waits for is there, or cannot be.
     fn try_switch(&mut self, place: usize) -> bool {
-        let key = self.clients[place].tenant.session.pool_key();
+        let key = self.clients[place].simulated_client.session.pool_key();
         let awaits = match self.clients[place].awaits {
             Some(awaits) => Some(awaits),
             None => self.connection(&key),
@@ -286,7 +287,7 @@ impl World {
             .is_some_and(|pooled| pooled.link.is_ready());
         if ready {
             self.clients[place].awaits = None;
-            self.clients[place].tenant.session.pooled(Ok(()));
+            self.clients[place].simulated_client.session.pooled(Ok(()));
         }
         ready
     }
@@ -304,7 +305,7 @@ impl World {
                     let to = usize::try_from(part.ticket.session.0).unwrap();
                     if let Some(client) = self.clients.get_mut(to).filter(|client| !client.gone) {
                         assert_eq!(client.on, Some(place), "a reply from where nothing was asked");
-                        assert!(client.tenant.hear(&part), "{} does not take it", client.tag);
+                        assert!(client.simulated_client.hear(&part), "{} does not take it", client.tag);
                     }
                     part.bytes.len()
                 }
@@ -312,7 +313,7 @@ impl World {
                     self.pooled[place] = None;
                     for client in self.clients.iter_mut().filter(|client| client.awaits == Some(place)) {
                         client.awaits = None;
-                        client.tenant.session.pooled(Err(&line));
+                        client.simulated_client.session.pooled(Err(&line));
                     }
                     return;
                 }
@@ -322,19 +323,19 @@ impl World {
         }
     }
 
-    fn befall(&mut self, what: Accident) {
+    fn befall(&mut self, what: Fault) {
         let place = self.pick(self.clients.len());
         let client = &mut self.clients[place];
         match what {
-            Accident::Leaves => client.gone = true,
-            Accident::Ends => client.unsaid.append(&mut client.says),
-            Accident::OwnBreaks if client.tenant.linked && !client.gone => {
+            Fault::Leaves => client.gone = true,
+            Fault::Ends => client.unsaid.append(&mut client.says),
+            Fault::OwnBreaks if client.simulated_client.linked && !client.gone => {
                 client.cut = true;
-                client.tenant.lose(None);
+                client.simulated_client.lose(None);
                 client.own = None;
             }
-            Accident::OwnBreaks => {}
-            Accident::PoolBreaks => {
+            Fault::OwnBreaks => {}
+            Fault::PoolBreaks => {
                 let place = self.pick(self.pooled.len());
                 self.break_pooled(place);
             }
@@ -349,7 +350,7 @@ impl World {
             if waits || creditors.contains(&u64::try_from(at).unwrap()) {
                 client.awaits = None;
                 client.cut = true;
-                client.tenant.session.lost(None);
+                client.simulated_client.session.lost(None);
             }
         }
     }
@@ -357,9 +358,10 @@ impl World {
     /// What is at each place, and what was done.
     fn progress(&self) -> Vec<usize> {
         let clients = self.clients.iter().flat_map(|client| {
-            let Tenant { asked, sent, answered, heard, linked, given_back, closed, .. } = &client.tenant;
+            let SimulatedClient { asked, sent, answered, heard, linked, given_back, closed, .. } =
+                &client.simulated_client;
             let (own, seen) = client.own.as_ref().map_or((0, 0), |own| (own.output.len(), own.seen.len()));
-            let commands = usize::try_from(client.tenant.count.commands).unwrap();
+            let commands = usize::try_from(client.simulated_client.count.commands).unwrap();
             let flags =
                 usize::from(*linked) + 2 * usize::from(closed.is_some()) + 4 * client.awaits.map_or(0, |_| 1);
             [
@@ -387,7 +389,7 @@ impl World {
             let others = self.clients.iter().filter(|other| other.tag != client.tag);
             for other in others {
                 assert!(
-                    !show(&client.tenant.heard).contains(&other.tag),
+                    !show(&client.simulated_client.heard).contains(&other.tag),
                     "{} hears {}",
                     client.tag,
                     other.tag
@@ -406,20 +408,25 @@ impl World {
 
     /// Whoever is still there says RESET: no connection is anybody's own after that.
     pub(super) fn end_leases(&mut self) {
-        for client in self.clients.iter_mut().filter(|client| !client.gone && client.tenant.closed.is_none())
+        for client in
+            self.clients.iter_mut().filter(|client| !client.gone && client.simulated_client.closed.is_none())
         {
-            if client.tenant.session.is_mid_frame() {
-                client.tenant.client_ended = true;
+            if client.simulated_client.session.is_mid_frame() {
+                client.simulated_client.client_ended = true;
             } else {
-                client.tenant.asked.extend(frames("RESET;PING"));
+                client.simulated_client.asked.extend(frames("RESET;PING"));
             }
         }
         self.finish();
         for client in self.clients.iter().filter(|client| !client.gone) {
-            assert!(client.tenant.closed.is_some() || client.tenant.session.is_idle(), "{}", client.tag);
             assert!(
-                client.tenant.closed.is_some()
-                    || client.tenant.session.lease(client.tenant.now) == Lease::None
+                client.simulated_client.closed.is_some() || client.simulated_client.session.is_idle(),
+                "{}",
+                client.tag
+            );
+            assert!(
+                client.simulated_client.closed.is_some()
+                    || client.simulated_client.session.lease(client.simulated_client.now) == Lease::None
             );
         }
         self.check_paid();
@@ -430,11 +437,12 @@ impl Client {
     fn new(setting: Setting, place: usize, script: &[Command]) -> Self {
         let tag = format!("#{place}");
         let users = setting.users();
-        let mut tenant = Tenant::new(SessionKey(u64::try_from(place).unwrap()), setting.plan(&users));
-        tenant.count.users = users;
+        let mut simulated_client =
+            SimulatedClient::new(SessionKey(u64::try_from(place).unwrap()), setting.plan(&users));
+        simulated_client.count.users = users;
         let says = script.iter().flat_map(|command| command.clone().tagged(&tag).bytes()).collect();
         Self {
-            tenant,
+            simulated_client,
             tag,
             says,
             said: Vec::new(),
@@ -451,13 +459,13 @@ impl Client {
     fn speak(&mut self, n: usize) {
         let n = n.min(self.says.len());
         self.said.extend_from_slice(&self.says[..n]);
-        self.tenant.asked.extend(self.says.drain(..n));
+        self.simulated_client.asked.extend(self.says.drain(..n));
     }
 
     fn check(&self, setting: Setting, store: &Store) {
         let mut reference = setting.reference();
         reference.feed(&self.said);
-        let Tenant { heard, closed, doubt, fault, session, .. } = &self.tenant;
+        let SimulatedClient { heard, closed, doubt, fault, session, .. } = &self.simulated_client;
         assert!(!doubt, "{}: replies were taken for others", self.tag);
         assert!(fault.is_none() || self.ambiguous, "{}: {fault:?} after {}", self.tag, show(&self.said));
         let (heard, heard_lines) = without_monitor(heard);

@@ -66,20 +66,23 @@ fn it_sees_its_own_database_version_and_flags() {
 fn others_are_asked_about_in_order() {
     let mut rig = Rig::trust();
     assert_eq!(rig.commands("GET a;CLIENT LIST ID 5 6;CLIENT KILL 192.0.2.9:1;GET b"), "pool: GET a");
-    assert_eq!((rig.tenant.waits, rig.tenant.session.inquiry()), (Some(Until::NothingOwed), None));
+    assert_eq!(
+        (rig.simulated_client.waits, rig.simulated_client.session.inquiry()),
+        (Some(Until::NothingOwed), None)
+    );
     assert_eq!(rig.pool("$-1|"), "$-1|");
-    let inquiry = rig.tenant.session.inquiry().expect("a question");
+    let inquiry = rig.simulated_client.session.inquiry().expect("a question");
     assert_eq!((inquiry.action, inquiry.narrow, inquiry.masked), (Action::List, false, false));
-    assert_eq!((rig.tenant.waits, rig.lease()), (Some(Until::Clients), Lease::None));
-    assert!(!rig.tenant.session.is_idle());
+    assert_eq!((rig.simulated_client.waits, rig.lease()), (Some(Until::Clients), Lease::None));
+    assert!(!rig.simulated_client.session.is_idle());
     let lines = "id=5 \nid=6 \n".to_owned();
     assert_eq!(rig.told(Some(Findings { lines, clients: 2, ..Findings::default() })), "");
     assert_eq!(rig.hear(), "$12|id=5 \nid=6 \n|");
-    assert_eq!(rig.tenant.session.inquiry().expect("a question").action, Action::KillAddress);
+    assert_eq!(rig.simulated_client.session.inquiry().expect("a question").action, Action::KillAddress);
     assert_eq!(rig.told(Some(Findings::default())), "pool: GET b");
     assert_eq!(rig.hear(), "-ERR No such client|");
     assert_eq!(rig.pool("$-1|"), "$-1|");
-    assert!(rig.tenant.session.is_idle());
+    assert!(rig.simulated_client.session.is_idle());
 }
 
 #[test]
@@ -88,7 +91,7 @@ fn a_question_that_is_silenced_has_no_answer_and_one_without_findings_an_error()
     assert_eq!(rig.commands("CLIENT REPLY SKIP;CLIENT LIST;CLIENT ID;CLIENT LIST"), "own: CLIENT REPLY ON");
     assert_eq!(rig.own("+OK|"), "");
     assert_eq!(rig.told(Some(Findings::default())), "");
-    assert_eq!((&*rig.hear(), rig.tenant.waits), (":77|", Some(Until::Clients)));
+    assert_eq!((&*rig.hear(), rig.simulated_client.waits), (":77|", Some(Until::Clients)));
     assert_eq!(rig.told(None), "");
     assert_eq!(rig.hear(), "-ERR portcullis: too many clients ask for CLIENT LIST at once, try again|");
 }
@@ -125,7 +128,7 @@ fn it_is_asked_for_its_number_upstream_once_a_connection() {
             narrow: false,
             masked: false,
         };
-        rig.tenant.session.listed(&rig.tenant.count, &inquiry, 1)
+        rig.simulated_client.session.listed(&rig.simulated_client.count, &inquiry, 1)
     };
     assert_eq!(blocked_as(&rig).blocked_as, None);
     assert_eq!(rig.own(":12|"), "");
@@ -149,7 +152,7 @@ fn it_may_end_itself() {
     assert_eq!(rig.pool("$-1|"), "$-1|");
     rig.told(Some(Findings { clients: 1, asker: true, ..Findings::default() }));
     assert_eq!(rig.hear(), ":1|");
-    assert_eq!(rig.tenant.closed, Some(crate::CloseReason::Client));
+    assert_eq!(rig.simulated_client.closed, Some(crate::CloseReason::Client));
 }
 
 #[test]
@@ -189,7 +192,11 @@ fn what_is_told_of_a_client_does_not_pile_up() {
     rig.hear();
     assert_eq!(rig.commands("GET a"), "pool: GET a");
     rig.commands(&["CLIENT INFO"; 1000].join(";"));
-    assert!(rig.tenant.session.held() < 256 * 1024, "{} bytes", rig.tenant.session.held());
+    assert!(
+        rig.simulated_client.session.held() < 256 * 1024,
+        "{} bytes",
+        rig.simulated_client.session.held()
+    );
     let heard = rig.pool("$-1|");
     assert_eq!(heard.matches("name=nnn").count(), 1000);
 }

@@ -69,7 +69,7 @@ fn an_upstream_that_serves_nobody_is_told_apart() {
         assert_eq!(rig.commands("EVAL x 0"), "own: SELECT 3");
         let told = format!("-ERR portcullis: upstream 'main' unavailable ({})|", why.as_str());
         assert_eq!(rig.own(line), told);
-        assert_eq!(rig.tenant.closed, Some(CloseReason::Upstream(Some(why))));
+        assert_eq!(rig.simulated_client.closed, Some(CloseReason::Upstream(Some(why))));
     }
 }
 
@@ -83,6 +83,6 @@ fn the_connection_is_given_back() {
     rig.own("+OK|");
     rig.more();
     rig.at(2000);
-    assert_eq!(rig.tenant.given_back, 1);
+    assert_eq!(rig.simulated_client.given_back, 1);
     assert_eq!(rig.commands("GET a"), "pool 3: GET a");
 }

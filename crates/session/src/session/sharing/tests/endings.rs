@@ -12,18 +12,22 @@ fn unavailable(why: &str) -> String {
 fn who_waits_on_a_lost_connection_is_told_once() {
     let mut rig = Rig::trust();
     rig.commands("GET a;CLIENT ID;GET b");
-    rig.tenant.lose(Some(Unavailable::Timeout));
+    rig.simulated_client.lose(Some(Unavailable::Timeout));
     rig.settle();
     assert_eq!(rig.hear(), unavailable("timeout"));
-    assert_eq!(rig.tenant.closed, Some(CloseReason::Upstream(Some(Unavailable::Timeout))));
+    assert_eq!(rig.simulated_client.closed, Some(CloseReason::Upstream(Some(Unavailable::Timeout))));
     assert_eq!(rig.commands("GET c"), "");
     let mut rig = Rig::trust();
     rig.commands("CLIENT REPLY SKIP");
     rig.pool("+OK|");
     rig.commands("SELECT 5");
-    rig.tenant.lose(Some(Unavailable::Refused));
+    rig.simulated_client.lose(Some(Unavailable::Refused));
     rig.settle();
-    assert_eq!((&*rig.hear(), rig.tenant.closed.is_some()), ("", true), "it was not to be answered");
+    assert_eq!(
+        (&*rig.hear(), rig.simulated_client.closed.is_some()),
+        ("", true),
+        "it was not to be answered"
+    );
 }
 
 #[test]
@@ -32,9 +36,9 @@ fn half_a_reply_is_not_followed_by_words() {
     rig.commands("GET a");
     let half = format!("$5000|{}", "x".repeat(2000));
     assert_eq!(rig.pool(&half), half);
-    rig.tenant.lose(Some(Unavailable::Timeout));
+    rig.simulated_client.lose(Some(Unavailable::Timeout));
     rig.settle();
-    assert_eq!((&*rig.hear(), rig.tenant.closed.is_some()), ("", true));
+    assert_eq!((&*rig.hear(), rig.simulated_client.closed.is_some()), ("", true));
 }
 
 #[test]
@@ -42,37 +46,41 @@ fn a_switch_or_a_connection_of_its_own_may_not_be_had() {
     for command in ["SELECT 5", "HELLO 3"] {
         let mut rig = Rig::trust();
         rig.commands(command);
-        assert_eq!(rig.tenant.waits, Some(Until::Pooled));
-        rig.tenant.lose(Some(Unavailable::Connect));
+        assert_eq!(rig.simulated_client.waits, Some(Until::Pooled));
+        rig.simulated_client.lose(Some(Unavailable::Connect));
         rig.settle();
-        assert_eq!((rig.hear(), rig.tenant.closed.is_some()), (unavailable("connect"), true), "{command}");
+        assert_eq!(
+            (rig.hear(), rig.simulated_client.closed.is_some()),
+            (unavailable("connect"), true),
+            "{command}"
+        );
     }
     let mut rig = Rig::new(plan(Auth::Trust, Some("secret")));
     rig.commands("EVAL x 0");
     assert_eq!(rig.own("-WRONGPASS no|"), unavailable("auth"));
-    assert!(rig.tenant.closed.is_some());
+    assert!(rig.simulated_client.closed.is_some());
 }
 
 #[test]
 fn what_its_own_connection_says_unasked_ends_it() {
     let mut rig = Rig::leased();
     assert_eq!(rig.own("+more|"), "");
-    assert!(rig.tenant.fault.is_some() && rig.tenant.closed.is_some());
+    assert!(rig.simulated_client.fault.is_some() && rig.simulated_client.closed.is_some());
 }
 
 #[test]
 fn a_drain_waits_for_what_is_owed() {
     let mut rig = Rig::trust();
     rig.commands("GET a");
-    rig.tenant.session.drain();
+    rig.simulated_client.session.drain();
     rig.settle();
-    assert_eq!(rig.tenant.closed, None);
+    assert_eq!(rig.simulated_client.closed, None);
     assert_eq!(rig.pool("$-1|"), "$-1|");
-    assert_eq!(rig.tenant.closed, Some(CloseReason::Drain));
+    assert_eq!(rig.simulated_client.closed, Some(CloseReason::Drain));
     for mut rig in [Rig::trust(), Rig::leased()] {
-        rig.tenant.session.drain();
+        rig.simulated_client.session.drain();
         rig.settle();
-        assert_eq!(rig.tenant.closed, Some(CloseReason::Drain));
+        assert_eq!(rig.simulated_client.closed, Some(CloseReason::Drain));
     }
 }
 
@@ -80,12 +88,12 @@ fn a_drain_waits_for_what_is_owed() {
 fn who_leaves_gets_what_is_owed() {
     let mut rig = Rig::trust();
     assert_eq!(rig.commands("GET a;EVAL x 0"), "pool: GET a");
-    rig.tenant.client_ended = true;
+    rig.simulated_client.client_ended = true;
     rig.settle();
     assert_eq!(rig.pool("$-1|"), "$-1|");
     assert_eq!(rig.more(), "own: EVAL x 0");
     assert_eq!(rig.own(":1|"), ":1|");
-    assert_eq!(rig.tenant.closed, Some(CloseReason::Client));
+    assert_eq!(rig.simulated_client.closed, Some(CloseReason::Client));
 }
 
 #[test]
@@ -93,13 +101,16 @@ fn half_a_command_is_nobodys() {
     let mut rig = Rig::trust();
     let bytes = frames("GET a;GET b");
     assert_eq!(rig.bytes(&bytes[..bytes.len() - 3]), "pool: GET a");
-    rig.tenant.client_ended = true;
+    rig.simulated_client.client_ended = true;
     assert_eq!(rig.pool("$-1|"), "$-1|");
-    assert_eq!((rig.tenant.closed, rig.tenant.session.owes()), (Some(CloseReason::Client), false));
+    assert_eq!(
+        (rig.simulated_client.closed, rig.simulated_client.session.owes()),
+        (Some(CloseReason::Client), false)
+    );
     let mut rig = Rig::trust();
     rig.commands("GET a");
     assert_eq!(rig.bytes(b"*1\r\n$4\rXPING\r\n"), "");
     let line = "-ERR Protocol error: invalid request framing|";
     assert_eq!(rig.pool("$-1|"), format!("$-1|{line}"));
-    assert!(matches!(rig.tenant.closed, Some(CloseReason::Protocol(_))));
+    assert!(matches!(rig.simulated_client.closed, Some(CloseReason::Protocol(_))));
 }

@@ -53,7 +53,7 @@ fn it_is_kept_until_its_state_is_gone() {
         rig.own(said);
         assert_eq!(rig.lease(), lease, "{commands}: {said}");
         rig.at(1000);
-        assert_eq!(rig.tenant.given_back, u32::from(lease == HELD), "{commands}: {said}");
+        assert_eq!(rig.simulated_client.given_back, u32::from(lease == HELD), "{commands}: {said}");
         if lease == HELD {
             assert_eq!(rig.commands("GET a"), "pool: GET a", "{commands}: {said}");
         }
@@ -67,7 +67,7 @@ fn it_is_not_over_in_the_middle_of_a_command() {
     let ping = frames("EVAL y 0");
     assert_eq!(rig.bytes(&ping[..9]), "");
     rig.at(5000);
-    assert_eq!((rig.lease(), rig.tenant.given_back), (Lease::Needed, 0));
+    assert_eq!((rig.lease(), rig.simulated_client.given_back), (Lease::Needed, 0));
     assert_eq!(rig.bytes(&ping[9..]), "own: EVAL y 0");
 }
 
@@ -88,9 +88,9 @@ fn it_lasts_twice_as_long_each_time_and_64_s_at_most() {
         rig.own("$-1|");
         assert_eq!(rig.lease(), Lease::Until(at(end)), "what could be shared does not count");
         rig.at(end - 1);
-        assert!(rig.tenant.linked);
+        assert!(rig.simulated_client.linked);
         rig.at(end);
-        assert!(!rig.tenant.linked, "after {seconds} s");
+        assert!(!rig.simulated_client.linked, "after {seconds} s");
         now = end;
     }
     rig.at(now);
@@ -110,14 +110,14 @@ fn messages_keep_it_as_the_relay_says() {
     rig.own("*3|$9|subscribe|$1|a|:1|");
     assert_eq!(rig.lease(), HELD, "the session does not know of subscriptions");
     rig.at(1000);
-    assert_eq!((rig.lease(), rig.tenant.given_back), (Lease::Until(at(2000)), 0), "the link does");
+    assert_eq!((rig.lease(), rig.simulated_client.given_back), (Lease::Until(at(2000)), 0), "the link does");
     rig.at(1900);
     rig.commands("UNSUBSCRIBE");
     rig.own("*3|$11|unsubscribe|$1|a|:0|");
     rig.at(2900);
-    assert_eq!(rig.tenant.given_back, 1);
+    assert_eq!(rig.simulated_client.given_back, 1);
     let mut rig = Rig::leased();
-    rig.tenant.session.keep_lease(at(700));
+    rig.simulated_client.session.keep_lease(at(700));
     assert_eq!(rig.lease(), Lease::Until(at(1700)));
 }
 
@@ -130,11 +130,11 @@ fn who_never_pauses_is_made_to() {
     assert_eq!(rig.commands("GET c"), "own: GET c");
     rig.at(1000);
     assert_eq!(rig.commands("GET d;GET e"), "", "nothing more goes there");
-    assert_eq!((rig.tenant.waits, rig.lease()), (Some(Until::NothingOwed), Lease::Needed));
+    assert_eq!((rig.simulated_client.waits, rig.lease()), (Some(Until::NothingOwed), Lease::Needed));
     assert_eq!(rig.own("$1|b|"), "$1|b|");
     assert_eq!(rig.more(), "");
     assert_eq!(rig.own("$1|c|"), "$1|c|");
-    assert_eq!((&*rig.more(), rig.tenant.given_back), ("pool: GET d, GET e", 1));
+    assert_eq!((&*rig.more(), rig.simulated_client.given_back), ("pool: GET d, GET e", 1));
 }
 
 /// A client that does not accept its replies may read none before it has written everything.
@@ -144,15 +144,15 @@ fn who_does_not_read_is_not_made_to_pause() {
     assert_eq!(rig.commands("GET a"), "own: GET a");
     rig.at(1000);
     assert_eq!(rig.commands("GET b"), "");
-    rig.tenant.session.put_off_return(at(1000));
+    rig.simulated_client.session.put_off_return(at(1000));
     rig.settle();
     assert_eq!(rig.more(), "own: GET b");
     assert_eq!(rig.own("$1|a|$1|b|"), "$1|a|$1|b|");
-    assert_eq!((rig.lease(), rig.tenant.given_back), (Lease::Until(at(2000)), 0));
-    rig.tenant.session.put_off_return(at(1500));
+    assert_eq!((rig.lease(), rig.simulated_client.given_back), (Lease::Until(at(2000)), 0));
+    rig.simulated_client.session.put_off_return(at(1500));
     assert_eq!(rig.lease(), Lease::Until(at(2000)), "only what is over is put off");
     rig.at(2000);
-    assert_eq!(rig.tenant.given_back, 1);
+    assert_eq!(rig.simulated_client.given_back, 1);
 }
 
 /// The shared connection becomes the client's own: what is owed comes first, and everything goes on there.
@@ -163,15 +163,15 @@ fn a_shared_connection_can_become_ones_own() {
     assert_eq!(rig.commands("GET a;GET b"), "pool: GET a, GET b");
     // It waits until nothing is owed, for it needs a connection of its own.
     assert_eq!(rig.commands("MULTI;GET c;EXEC"), "");
-    rig.tenant.session.set_lagging();
+    rig.simulated_client.session.set_lagging();
     rig.inbox = wire("$5|aa");
     assert!(rig.adopt());
     assert_eq!(rig.more(), "own: MULTI, GET c, EXEC");
     assert_eq!(rig.own("aaa|$1|b|+OK|+QUEUED|*1|$1|c|"), "$5|aaaaa|$1|b|+OK|+QUEUED|*1|$1|c|");
     assert_eq!(rig.lease(), HELD);
     rig.at(1000);
-    assert_eq!((rig.tenant.given_back, &*rig.commands("GET d")), (1, "pool: GET d"));
-    assert_eq!(rig.tenant.waits, None, "it is not lagging any more");
+    assert_eq!((rig.simulated_client.given_back, &*rig.commands("GET d")), (1, "pool: GET d"));
+    assert_eq!(rig.simulated_client.waits, None, "it is not lagging any more");
 }
 
 #[test]
@@ -203,13 +203,13 @@ fn who_has_state_is_not_made_to_pause() {
 fn it_is_set_up_for_whoever_the_gate_is() {
     let mut rig = Rig::new(plan(Auth::Trust, Some("secret")));
     assert_eq!(rig.commands("EVAL x 0;GET a"), "own: AUTH secret");
-    assert_eq!(rig.tenant.waits, Some(Until::LoggedIn));
+    assert_eq!(rig.simulated_client.waits, Some(Until::LoggedIn));
     assert_eq!(rig.lease(), Lease::Needed);
     assert_eq!(rig.own("+OK|"), "");
     assert_eq!(rig.more(), "own: EVAL x 0, GET a");
     rig.own(":1|$-1|");
     rig.at(1500);
-    assert_eq!((rig.tenant.given_back, &*rig.commands("GET a")), (1, "pool: GET a"));
+    assert_eq!((rig.simulated_client.given_back, &*rig.commands("GET a")), (1, "pool: GET a"));
     assert!(rig.key.preamble.is_some());
 }
 
@@ -217,9 +217,9 @@ fn it_is_set_up_for_whoever_the_gate_is() {
 fn who_reads_too_slowly_gets_one() {
     let mut rig = Rig::trust();
     assert_eq!(rig.commands("GET a"), "pool: GET a");
-    rig.tenant.session.set_lagging();
+    rig.simulated_client.session.set_lagging();
     assert_eq!(rig.commands("GET b"), "");
-    assert_eq!(rig.tenant.waits, Some(Until::NothingOwed));
+    assert_eq!(rig.simulated_client.waits, Some(Until::NothingOwed));
     assert_eq!(rig.pool("$1|a|"), "$1|a|");
     assert_eq!(rig.more(), "own: GET b");
     assert_eq!(rig.own("$1|b|"), "$1|b|");

@@ -24,7 +24,7 @@ fn with_arguments_it_is_refused() {
     for mut rig in [Rig::trust(), Rig::leased()] {
         assert_eq!(rig.commands("RESET x"), "");
         assert_eq!(rig.hear(), "-ERR wrong number of arguments for 'reset' command|");
-        assert_eq!(rig.tenant.given_back, 0);
+        assert_eq!(rig.simulated_client.given_back, 0);
     }
 }
 
@@ -46,7 +46,7 @@ fn on_a_connection_of_its_own_that_is_closed() {
         for (state, said) in cases {
             let mut rig = Rig::new(plan(Auth::Trust, secret));
             rig.commands(state);
-            if rig.tenant.waits == Some(Until::Pooled) {
+            if rig.simulated_client.waits == Some(Until::Pooled) {
                 rig.pooled(Ok(()));
             }
             if secret.is_some() {
@@ -58,7 +58,7 @@ fn on_a_connection_of_its_own_that_is_closed() {
             rig.own(said);
             rig.more();
             assert_eq!(rig.commands("RESET;GET a;EVAL y 0"), "pool: GET a", "after {state}");
-            assert_eq!((&*rig.hear(), rig.tenant.given_back), ("+RESET|", 1), "after {state}");
+            assert_eq!((&*rig.hear(), rig.simulated_client.given_back), ("+RESET|", 1), "after {state}");
             assert_eq!((rig.lease(), rig.kind()), (Lease::None, (0, false)));
             assert_eq!(rig.pool("$-1|"), "$-1|", "after {state}");
             let login = secret.map_or("own: EVAL y 0", |_| "own: AUTH secret");
@@ -71,9 +71,9 @@ fn on_a_connection_of_its_own_that_is_closed() {
 fn it_waits_for_what_is_owed() {
     let mut rig = Rig::leased();
     assert_eq!(rig.commands("BLPOP a 0;RESET;GET b"), "own: CLIENT ID, BLPOP a 0");
-    assert_eq!((rig.tenant.waits, rig.lease()), (Some(Until::NothingOwed), Lease::Needed));
+    assert_eq!((rig.simulated_client.waits, rig.lease()), (Some(Until::NothingOwed), Lease::Needed));
     assert_eq!(rig.own(":9|*-1|"), "*-1|+RESET|");
-    assert_eq!((&*rig.more(), rig.tenant.given_back), ("pool: GET b", 1));
+    assert_eq!((&*rig.more(), rig.simulated_client.given_back), ("pool: GET b", 1));
 }
 
 #[test]
@@ -92,14 +92,14 @@ fn it_does_not_cut_a_message() {
 #[test]
 fn it_ends_silence_and_is_covered_by_a_skip() {
     for mut rig in [Rig::trust(), Rig::leased()] {
-        let leased = rig.tenant.linked;
+        let leased = rig.simulated_client.linked;
         let say = |rig: &mut Rig| if leased { rig.own("+OK|") } else { rig.pool("+OK|") };
         rig.commands("CLIENT REPLY OFF;RESET;GET a");
         assert_eq!(say(&mut rig), "+RESET|");
         assert_eq!(rig.pool("$-1|"), "$-1|");
     }
     for mut rig in [Rig::trust(), Rig::leased()] {
-        let leased = rig.tenant.linked;
+        let leased = rig.simulated_client.linked;
         rig.commands("CLIENT REPLY SKIP;RESET;GET a");
         assert_eq!(if leased { rig.own("+OK|") } else { rig.pool("+OK|") }, "");
         assert!(rig.more().ends_with("pool: GET a") || !leased);

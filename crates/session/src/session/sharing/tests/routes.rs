@@ -51,7 +51,7 @@ fn each_command_goes_where_its_place_is() {
 fn order_holds_across_connections() {
     let mut rig = Rig::trust();
     assert_eq!(rig.commands("GET a;GET b;EVAL x 0;GET c"), "pool: GET a, GET b");
-    assert_eq!(rig.tenant.waits, Some(Until::NothingOwed));
+    assert_eq!(rig.simulated_client.waits, Some(Until::NothingOwed));
     assert_eq!(rig.pool("$1|a|"), "$1|a|");
     assert_eq!(rig.more(), "");
     assert_eq!(rig.pool("$1|b|"), "$1|b|");
@@ -61,7 +61,7 @@ fn order_holds_across_connections() {
     assert_eq!(rig.commands("GET d"), "own: GET d", "it is kept for a while");
     assert_eq!(rig.own("$1|d|"), "$1|d|");
     rig.at(1000);
-    assert_eq!((rig.tenant.given_back, rig.lease()), (1, Lease::None));
+    assert_eq!((rig.simulated_client.given_back, rig.lease()), (1, Lease::None));
     assert_eq!(rig.commands("GET e"), "pool: GET e");
     assert_eq!(rig.pool("$1|e|"), "$1|e|");
 }
@@ -82,7 +82,7 @@ fn waiting_for_replicas_is_refused() {
         let mut rig = Rig::trust();
         assert_eq!(rig.commands(command), "");
         assert_eq!(rig.hear(), format!("-ERR portcullis: {name} needs connections: dedicated|"));
-        assert_eq!(rig.tenant.count.denied, [Denied::WhileShared]);
+        assert_eq!(rig.simulated_client.count.denied, [Denied::WhileShared]);
     }
     let mut rig = Rig::trust();
     assert_eq!(rig.commands("MULTI;SET a 1;WAIT 1 0;EXEC"), "own: MULTI, SET a 1");
@@ -152,25 +152,27 @@ fn what_is_kept_back_again_was_not_forgotten() {
         for more in 1..bytes.len() {
             for less in 0..=more {
                 let mut rig = Rig::trust();
-                rig.tenant.asked.extend_from_slice(&bytes[..more]);
-                assert!(matches!(rig.tenant.step(more), Turn::Rests));
-                rig.tenant.asked.extend_from_slice(&bytes[more..]);
-                let Turn::Gives(given) = rig.tenant.step(less) else { panic!("shown {more}, then {less}") };
+                rig.simulated_client.asked.extend_from_slice(&bytes[..more]);
+                assert!(matches!(rig.simulated_client.step(more), Turn::Rests));
+                rig.simulated_client.asked.extend_from_slice(&bytes[more..]);
+                let Turn::Gives(given) = rig.simulated_client.step(less) else {
+                    panic!("shown {more}, then {less}")
+                };
                 assert_eq!(words(&given.bytes)[..18], *"MSET a 1111111111 ", "shown {more}, then {less}");
             }
         }
     }
     let long = format!("SET a {};EVAL {} 0;SELECT 1", "x".repeat(9000), "y".repeat(700));
     let mut rig = Rig::trust();
-    rig.tenant.asked.extend(frames(&long));
-    let Turn::Gives(given) = rig.tenant.step(usize::MAX) else { panic!("SET is not shared") };
+    rig.simulated_client.asked.extend(frames(&long));
+    let Turn::Gives(given) = rig.simulated_client.step(usize::MAX) else { panic!("SET is not shared") };
     assert_eq!((given.owed, given.bytes.len()), (1, 9029));
     rig.pool.expect(given.first, given.owed, given.shape);
     let Shared::Part(part) = rig.pool.next(b"+OK\r\n") else { panic!("no reply") };
-    assert!(rig.tenant.hear(&part));
+    assert!(rig.simulated_client.hear(&part));
     for room in [1, 600, 750, 1, usize::MAX] {
-        assert!(matches!(rig.tenant.step(room), Turn::Rests), "with room for {room}");
-        assert_eq!(rig.tenant.waits, Some(Until::Linked), "with room for {room}");
+        assert!(matches!(rig.simulated_client.step(room), Turn::Rests), "with room for {room}");
+        assert_eq!(rig.simulated_client.waits, Some(Until::Linked), "with room for {room}");
     }
 }
 

@@ -8,9 +8,9 @@ const GREETING: &str = "%2|$2|id|:5|$5|proto|:3|";
 fn another_database_is_another_connection() {
     let mut rig = Rig::trust();
     assert_eq!(rig.commands("GET a;SELECT 5;GET a;SELECT 5;SELECT 0;GET b"), "pool: GET a");
-    assert_eq!((rig.tenant.waits, rig.kind()), (Some(Until::NothingOwed), (0, false)));
+    assert_eq!((rig.simulated_client.waits, rig.kind()), (Some(Until::NothingOwed), (0, false)));
     assert_eq!(rig.pool("$-1|"), "$-1|");
-    assert_eq!((rig.tenant.waits, rig.kind()), (Some(Until::Pooled), (5, false)));
+    assert_eq!((rig.simulated_client.waits, rig.kind()), (Some(Until::Pooled), (5, false)));
     rig.pooled(Ok(()));
     assert_eq!((&*rig.hear(), &*rig.more()), ("+OK|", "pool 5: GET a"));
     assert_eq!(rig.pool("$-1|"), "$-1|+OK|", "it is there already");
@@ -32,7 +32,7 @@ fn a_refused_switch_says_why_and_changes_nothing() {
     rig.pooled(Err("-ERR unknown command 'HELLO'|"));
     assert_eq!((&*rig.hear(), &*rig.more()), ("-ERR unknown command 'HELLO'|", "pool: GET a"));
     assert_eq!(rig.pool("$-1|"), "$-1|$-1|");
-    rig.tenant.session.pooled(Ok(()));
+    rig.simulated_client.session.pooled(Ok(()));
     assert_eq!(rig.kind(), (0, false), "nobody asked");
 }
 
@@ -77,7 +77,7 @@ fn a_silenced_switch_switches_without_a_word() {
             assert_eq!(rig.more(), "pool 5 resp3: HELLO 3, GET a");
             assert_eq!(rig.pool(GREETING), "");
         }
-        assert!(rig.more().ends_with("GET a") || rig.tenant.session.owes());
+        assert!(rig.more().ends_with("GET a") || rig.simulated_client.session.owes());
         assert_eq!(rig.pool("$-1|"), "$-1|", "only {command} is silent");
     }
 }
@@ -105,10 +105,10 @@ fn hello_goes_where_its_version_is_spoken_and_names_the_gates_id() {
 fn hello_without_a_version_tells_the_kind_that_is_spoken() {
     let mut rig = Rig::trust();
     assert_eq!(rig.commands("HELLO"), "pool: HELLO");
-    assert!(!rig.tenant.doubt);
+    assert!(!rig.simulated_client.doubt);
     rig.inbox.extend(wire(GREETING));
     let Shared::Part(part) = rig.pool.next(&rig.inbox) else { panic!("no reply") };
-    assert!(!rig.tenant.hear(&part) && rig.tenant.doubt, "RESP3 where RESP2 is spoken");
+    assert!(!rig.simulated_client.hear(&part) && rig.simulated_client.doubt, "RESP3 where RESP2 is spoken");
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn hello_is_judged_here_as_far_as_it_is_the_clients() {
     rig.pool(GREETING);
     rig.commands("CLIENT GETNAME");
     assert_eq!(rig.hear(), "$2|me|");
-    assert!(rig.tenant.session.held() > 0);
+    assert!(rig.simulated_client.session.held() > 0);
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn a_connection_of_its_own_is_switched_by_the_server() {
     assert_eq!(rig.own(&format!("{GREETING}_|")), "%2|$2|id|:77|$5|proto|:3|_|");
     assert_eq!(rig.kind(), (5, true));
     rig.at(2000);
-    assert_eq!((rig.tenant.given_back, &*rig.commands("GET a")), (1, "pool 5 resp3: GET a"));
+    assert_eq!((rig.simulated_client.given_back, &*rig.commands("GET a")), (1, "pool 5 resp3: GET a"));
     rig.pool("_|");
     assert_eq!(rig.commands("EVAL x 0"), "own: HELLO 3, SELECT 5");
     assert_eq!(rig.own(GREETING), "");
@@ -168,8 +168,8 @@ fn a_connection_of_its_own_is_switched_by_the_server() {
 fn who_takes_a_connection_of_its_own_waits_for_no_other_kind() {
     let mut rig = Rig::trust();
     rig.commands("SELECT 5;SELECT 2;GET a");
-    assert_eq!((rig.tenant.waits, rig.kind()), (Some(Until::Pooled), (5, false)));
-    rig.tenant.session.set_lagging();
+    assert_eq!((rig.simulated_client.waits, rig.kind()), (Some(Until::Pooled), (5, false)));
+    rig.simulated_client.session.set_lagging();
     rig.settle();
     assert_eq!(rig.more(), "own: SELECT 5, SELECT 2, GET a", "the connection is set up as it was before");
     assert_eq!(rig.own("-ERR out of range|+OK|$-1|"), "-ERR out of range|+OK|$-1|");
@@ -181,9 +181,9 @@ fn who_takes_a_connection_of_its_own_waits_for_no_other_kind() {
 #[test]
 fn a_change_of_kind_changes_the_epoch() {
     let mut rig = Rig::trust();
-    let mut before = (rig.tenant.session.pool_key(), rig.tenant.session.pool_epoch());
+    let mut before = (rig.simulated_client.session.pool_key(), rig.simulated_client.session.pool_epoch());
     let mut check = |rig: &Rig| {
-        let now = (rig.tenant.session.pool_key(), rig.tenant.session.pool_epoch());
+        let now = (rig.simulated_client.session.pool_key(), rig.simulated_client.session.pool_epoch());
         assert!(now.0 == before.0 || now.1 != before.1, "{:?} is {:?}", before.0, now.0);
         before = now;
     };

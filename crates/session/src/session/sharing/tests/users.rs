@@ -20,7 +20,7 @@ fn users() -> Users {
 fn rig() -> Rig {
     let users = users();
     let mut rig = Rig::of(users.plan_of(None).expect("a plan for nobody"));
-    rig.tenant.count.users = users;
+    rig.simulated_client.count.users = users;
     rig
 }
 
@@ -33,7 +33,12 @@ fn alice() -> Rig {
 
 /// What logs the gate in where the next command goes.
 fn login(rig: &Rig) -> String {
-    rig.tenant.session.pool_key().preamble.map(|preamble| words(preamble.bytes())).unwrap_or_default()
+    rig.simulated_client
+        .session
+        .pool_key()
+        .preamble
+        .map(|preamble| words(preamble.bytes()))
+        .unwrap_or_default()
 }
 
 #[test]
@@ -42,28 +47,35 @@ fn who_has_not_logged_in_reaches_nothing() {
         let mut rig = rig();
         assert_eq!(rig.commands(command), "", "{command}");
         assert_eq!((&*rig.hear(), rig.lease()), (NOAUTH, Lease::None), "{command}");
-        assert_ne!(rig.tenant.waits, Some(Until::Linked), "{command}");
-        assert!(!rig.tenant.session.is_pooled() && !rig.tenant.linked, "{command}");
+        assert_ne!(rig.simulated_client.waits, Some(Until::Linked), "{command}");
+        assert!(!rig.simulated_client.session.is_pooled() && !rig.simulated_client.linked, "{command}");
     }
     let mut rig = rig();
     rig.commands("AUTH alice x;GET a;RESET;GET a;HELLO 3");
     let wrong = "-WRONGPASS invalid username-password pair or user is disabled.|";
     assert!(rig.hear().starts_with(&format!("{wrong}{NOAUTH}+RESET|{NOAUTH}-NOAUTH HELLO")));
-    assert!(!rig.tenant.session.is_pooled());
+    assert!(!rig.simulated_client.session.is_pooled());
 }
 
 #[test]
 fn each_goes_where_its_own_login_is() {
     let mut rig = alice();
-    assert_eq!((rig.tenant.session.user(), &*login(&rig)), (Some("alice"), "AUTH ua pa"));
+    assert_eq!((rig.simulated_client.session.user(), &*login(&rig)), (Some("alice"), "AUTH ua pa"));
     assert_eq!(rig.commands("GET a;AUTH bob b;GET b;AUTH alice x;GET c"), "pool: GET a");
-    assert_eq!(rig.key.preamble, rig.tenant.session.pool_key().preamble);
+    assert_eq!(rig.key.preamble, rig.simulated_client.session.pool_key().preamble);
     assert_eq!(rig.pool("$-1|"), "$-1|+OK|", "the other comes in when nothing is owed to the one");
-    assert_eq!((&*rig.more(), rig.tenant.session.user(), &*login(&rig)), ("pool: GET b", Some("bob"), ""));
+    assert_eq!(
+        (&*rig.more(), rig.simulated_client.session.user(), &*login(&rig)),
+        ("pool: GET b", Some("bob"), "")
+    );
     assert_eq!(rig.key.preamble, None);
     let wrong = "-WRONGPASS invalid username-password pair or user is disabled.|";
     assert_eq!(rig.pool("$-1|"), format!("$-1|{wrong}"));
-    assert_eq!((&*rig.more(), rig.tenant.session.user()), ("pool: GET c", Some("bob")), "who was in stays");
+    assert_eq!(
+        (&*rig.more(), rig.simulated_client.session.user()),
+        ("pool: GET c", Some("bob")),
+        "who was in stays"
+    );
 }
 
 #[test]
@@ -84,13 +96,13 @@ fn hello_logs_in_and_switches_at_once() {
     assert_eq!(rig.pool("%1|$2|id|:5|_|"), "%1|$2|id|:77|_|$2|me|");
     assert_eq!(rig.commands("HELLO 2 AUTH bob b;GET a"), "");
     rig.pooled(Err("-ERR no|"));
-    assert_eq!((&*rig.hear(), rig.tenant.session.user()), ("-ERR no|", Some("bob")));
+    assert_eq!((&*rig.hear(), rig.simulated_client.session.user()), ("-ERR no|", Some("bob")));
     assert_eq!(rig.more(), "pool 0 resp3: GET a");
     let long = "n".repeat(1025);
     let mut rig = self::rig();
     assert_eq!(rig.commands(&format!("HELLO 3 AUTH alice a SETNAME {long}")), "");
     assert_eq!(rig.hear(), "-ERR portcullis: a name can have 1024 bytes at most|");
-    assert_eq!(rig.tenant.session.user(), None, "it is refused before it is asked who comes");
+    assert_eq!(rig.simulated_client.session.user(), None, "it is refused before it is asked who comes");
 }
 
 #[test]
@@ -101,9 +113,9 @@ fn on_a_connection_of_its_own_the_upstream_confirms_who_comes() {
     assert_eq!(rig.own("+OK|"), "+OK|");
     rig.more();
     assert_eq!(rig.commands("AUTH carol c;SET a 1"), "own: AUTH uc pc");
-    assert_eq!((rig.tenant.session.user(), rig.lease()), (Some("alice"), Lease::Needed));
+    assert_eq!((rig.simulated_client.session.user(), rig.lease()), (Some("alice"), Lease::Needed));
     assert_eq!(rig.own("+OK|"), "+OK|");
-    assert_eq!((&*rig.more(), rig.tenant.session.user()), ("own: SET a 1", Some("carol")));
+    assert_eq!((&*rig.more(), rig.simulated_client.session.user()), ("own: SET a 1", Some("carol")));
     rig.own("+OK|");
     rig.commands("AUTH bob b");
     assert_eq!(rig.own("+OK|"), "+OK|");
@@ -111,7 +123,10 @@ fn on_a_connection_of_its_own_the_upstream_confirms_who_comes() {
     rig.commands("UNWATCH");
     rig.own("+OK|");
     rig.at(2000);
-    assert_eq!((rig.tenant.given_back, &*rig.commands("GET a"), &*login(&rig)), (1, "pool: GET a", ""));
+    assert_eq!(
+        (rig.simulated_client.given_back, &*rig.commands("GET a"), &*login(&rig)),
+        (1, "pool: GET a", "")
+    );
 }
 
 #[test]
@@ -119,25 +134,25 @@ fn reset_logs_out() {
     let mut rig = alice();
     assert_eq!(rig.commands("GET a;RESET;GET a"), "pool: GET a");
     assert_eq!(rig.pool("$-1|"), format!("$-1|+RESET|{NOAUTH}"));
-    assert!(!rig.tenant.session.is_pooled());
+    assert!(!rig.simulated_client.session.is_pooled());
     let mut rig = alice();
     rig.commands("MULTI");
     rig.own("+OK|");
     rig.own("+OK|");
     rig.more();
     assert_eq!(rig.commands("RESET;GET a;AUTH bob b;GET b"), "pool: GET b");
-    assert_eq!((rig.hear(), rig.tenant.given_back), (format!("+RESET|{NOAUTH}+OK|"), 1));
+    assert_eq!((rig.hear(), rig.simulated_client.given_back), (format!("+RESET|{NOAUTH}+OK|"), 1));
 }
 
 #[test]
 fn a_certificates_user_is_in_at_once_and_after_a_reset() {
     let users = users();
     let mut rig = Rig::of(users.plan_of(Some("alice")).expect("a user"));
-    rig.tenant.count.users = users;
+    rig.simulated_client.count.users = users;
     assert_eq!(rig.commands("GET a;AUTH bob b;RESET;GET b"), "pool: GET a");
     rig.pool("$-1|");
     assert_eq!(
-        (&*rig.more(), rig.tenant.session.user(), &*login(&rig)),
+        (&*rig.more(), rig.simulated_client.session.user(), &*login(&rig)),
         ("pool: GET b", Some("alice"), "AUTH ua pa")
     );
 }
@@ -147,27 +162,39 @@ fn a_reload_changes_the_login_of_what_is_not_dialled_yet() {
     let rotated = USERS.map(|user| User { login: user.login.map(|_| ("new", "new")), ..user });
     let rotated = Users::of_shared(&rotated);
     let mut rig = alice();
-    let epoch = rig.tenant.session.pool_epoch();
-    assert!(rig.tenant.session.renew(rig.tenant.link.subscribed(), |user| rotated.plan_of(user)));
-    assert_ne!(rig.tenant.session.pool_epoch(), epoch);
+    let epoch = rig.simulated_client.session.pool_epoch();
+    assert!(
+        rig.simulated_client
+            .session
+            .renew(rig.simulated_client.link.subscribed(), |user| rotated.plan_of(user))
+    );
+    assert_ne!(rig.simulated_client.session.pool_epoch(), epoch);
     assert_eq!(login(&rig), "AUTH new new");
     let mut rig = alice();
     rig.commands("EVAL x 0");
-    assert!(rig.tenant.session.renew(rig.tenant.link.subscribed(), |user| rotated.plan_of(user)));
+    assert!(
+        rig.simulated_client
+            .session
+            .renew(rig.simulated_client.link.subscribed(), |user| rotated.plan_of(user))
+    );
     assert_eq!(login(&rig), "AUTH ua pa", "its own connection was dialled under the old");
     rig.own("+OK|");
     rig.own(":1|");
     rig.at(2000);
-    assert_eq!((rig.tenant.given_back, &*login(&rig)), (1, "AUTH new new"));
+    assert_eq!((rig.simulated_client.given_back, &*login(&rig)), (1, "AUTH new new"));
 }
 
 #[test]
 fn a_reload_forgets_what_waits_for_another_kind() {
     let mut rig = alice();
     assert_eq!(rig.commands("SELECT 5;GET a"), "");
-    assert_eq!(rig.tenant.waits, Some(Until::Pooled));
+    assert_eq!(rig.simulated_client.waits, Some(Until::Pooled));
     let strict = Users::of_shared(&USERS.map(|user| User { acl: Some("+@all -select"), ..user }));
-    assert!(rig.tenant.session.renew(rig.tenant.link.subscribed(), |user| strict.plan_of(user)));
+    assert!(
+        rig.simulated_client
+            .session
+            .renew(rig.simulated_client.link.subscribed(), |user| strict.plan_of(user))
+    );
     rig.pooled(Ok(()));
     assert!(rig.hear().starts_with("-NOPERM"));
     assert_eq!((&*rig.more(), rig.kind()), ("pool: GET a", (0, false)));
@@ -177,13 +204,15 @@ fn a_reload_forgets_what_waits_for_another_kind() {
 fn a_reload_that_has_no_place_for_the_user_ends_the_session() {
     let mut rig = alice();
     rig.commands("GET a");
-    assert!(!rig.tenant.session.renew(rig.tenant.link.subscribed(), |_| None));
+    assert!(!rig.simulated_client.session.renew(rig.simulated_client.link.subscribed(), |_| None));
     assert_eq!(rig.pool("$-1|"), "$-1|");
-    assert_eq!(rig.tenant.closed, Some(CloseReason::Revoked));
+    assert_eq!(rig.simulated_client.closed, Some(CloseReason::Revoked));
     let mut rig = alice();
     let dedicated = Users::new(&USERS);
     assert!(
-        !rig.tenant.session.renew(rig.tenant.link.subscribed(), |user| dedicated.plan_of(user)),
+        !rig.simulated_client
+            .session
+            .renew(rig.simulated_client.link.subscribed(), |user| dedicated.plan_of(user)),
         "connections are not shared any more"
     );
 }

@@ -26,7 +26,7 @@ pub(crate) enum Turn {
     Rests,
 }
 
-pub(crate) struct Tenant {
+pub(crate) struct SimulatedClient {
     pub(crate) session: Session,
     pub(crate) count: Count,
     pub(crate) now: Tick,
@@ -49,7 +49,7 @@ pub(crate) struct Tenant {
     pub(crate) doubt: bool,
 }
 
-impl Tenant {
+impl SimulatedClient {
     pub(crate) fn new(key: SessionKey, plan: Arc<Plan>) -> Self {
         assert!(plan.is_shared());
         Self {
