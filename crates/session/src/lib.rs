@@ -13,7 +13,7 @@ mod handshake;
 pub mod inject;
 pub mod link;
 pub mod observe;
-pub mod owed;
+pub mod pending;
 pub mod pin;
 pub mod plan;
 pub mod pool;

@@ -29,7 +29,7 @@ pub const MAX_LISTED: usize = 1024 * 1024;
 #[derive(Debug, Default)]
 pub struct Link {
     scan: ReplyScanner,
-    owed: VecDeque<Expected>,
+    pending: VecDeque<Expected>,
     subscribed: Subscribed,
     resp3: bool,
     monitor: bool,
@@ -105,24 +105,24 @@ impl Link {
         Self::default()
     }
 
-    /// Announces that `owed` commands are about to be written, each of which gets `shape` back.
-    pub fn expect(&mut self, first: Ticket, owed: u64, shape: Shape) {
+    /// Announces that `pending` commands are about to be written, each of which gets `shape` back.
+    pub fn expect(&mut self, first: Ticket, pending: u64, shape: Shape) {
         if shape == Shape::Raw {
             self.raw = true;
             return;
         }
         if shape == Shape::One
-            && let Some(last) = self.owed.back_mut()
+            && let Some(last) = self.pending.back_mut()
             && last.shape == Shape::One
             && last.first.plus(last.left) == first
         {
-            last.left = last.left.saturating_add(owed);
+            last.left = last.left.saturating_add(pending);
             return;
         }
-        if self.owed.capacity() == 0 {
-            self.owed.reserve_exact(IDLE_CAPACITY);
+        if self.pending.capacity() == 0 {
+            self.pending.reserve_exact(IDLE_CAPACITY);
         }
-        self.owed.push_back(Expected { first, left: owed, shape });
+        self.pending.push_back(Expected { first, left: pending, shape });
     }
 
     /// Divides what was read. `buf` starts at the first byte not yet handed out.
@@ -172,18 +172,18 @@ impl Link {
     }
 
     /// Whether nothing is owed.
-    pub fn is_paid(&self) -> bool {
-        self.owed.is_empty()
+    pub fn is_settled(&self) -> bool {
+        self.pending.is_empty()
     }
 
     /// Whose replies are owed, in order; one may be named more than once.
-    pub fn creditors(&self) -> impl Iterator<Item = SessionKey> + '_ {
-        self.owed.iter().map(|expected| expected.first.session)
+    pub fn waiting_sessions(&self) -> impl Iterator<Item = SessionKey> + '_ {
+        self.pending.iter().map(|expected| expected.first.session)
     }
 
     /// Bytes of memory that grow with what is owed, and with what is subscribed.
     pub fn held(&self) -> usize {
-        self.owed.capacity() * size_of::<Expected>() + self.subscribed.held()
+        self.pending.capacity() * size_of::<Expected>() + self.subscribed.held()
     }
 
     fn begin<'b>(&mut self, buf: &'b [u8]) -> Incoming<'b> {
@@ -201,7 +201,7 @@ impl Link {
                 Err(incoming) => return incoming,
             }
         }
-        let Some(front) = self.owed.front() else {
+        let Some(front) = self.pending.front() else {
             // The debugger's last command has its reply, and the reply of the script follows.
             return match self.debugs {
                 true => self.push(buf, PushKind::Debugger),
@@ -230,7 +230,7 @@ impl Link {
     /// As many whole plain replies as there are, up to what the front of the queue is owed. An error reply comes alone,
     /// so that the caller sees each.
     fn run<'b>(&mut self, buf: &'b [u8]) -> Incoming<'b> {
-        let Some(front) = self.owed.front() else { return Incoming::Fault(LinkFault::Unsolicited) };
+        let Some(front) = self.pending.front() else { return Incoming::Fault(LinkFault::Unsolicited) };
         let (mut len, mut ended, left) = (0, 0, front.left);
         let mut head = ReplyHead { kind: 0, count: 0 };
         while ended < left {
@@ -323,7 +323,7 @@ impl Link {
 
     /// What a reply in one piece changes. Any other text, `+QUEUED` for one, changes nothing.
     fn turn(&mut self, said: &[u8]) {
-        match self.owed.front().map(|front| &front.shape) {
+        match self.pending.front().map(|front| &front.shape) {
             Some(Shape::Monitor) if said == reply::OK => self.monitor = true,
             Some(Shape::Debug { on }) if said == reply::OK => self.debugs = *on,
             Some(Shape::WholeHello) if said.starts_with(b"%") => self.resp3 = true,
@@ -365,7 +365,7 @@ impl Link {
                 let Ok(count @ 1..) = u64::try_from(head.count) else {
                     return self.hand_out(&buf[..len], true, opening, 1);
                 };
-                let queued = match self.owed.front_mut().map(|front| &mut front.shape) {
+                let queued = match self.pending.front_mut().map(|front| &mut front.shape) {
                     Some(Shape::Exec(queued)) => std::mem::take(queued),
                     _ => QueuedConfirmations::default(),
                 };
@@ -439,7 +439,7 @@ impl Link {
             self.elements = None;
             return 1;
         }
-        if self.owed.front().is_some_and(|front| front.shape == Shape::Hello) {
+        if self.pending.front().is_some_and(|front| front.shape == Shape::Hello) {
             match opening.head.kind {
                 b'%' => self.resp3 = true,
                 b'*' => self.resp3 = false,
@@ -451,7 +451,7 @@ impl Link {
 
     /// One confirmation less is due at the front; `all` is what a verb without arguments had coming before it.
     fn confirmed(&mut self, all: u64) -> u64 {
-        let Some(front) = self.owed.front_mut() else { return 0 };
+        let Some(front) = self.pending.front_mut() else { return 0 };
         let (verb, n) = match front.shape {
             Shape::Confirm { verb, n } => (verb, n),
             Shape::ConfirmAll(verb) => (verb, all),
@@ -462,14 +462,14 @@ impl Link {
     }
 
     fn hand_out<'b>(&mut self, bytes: &'b [u8], first: bool, opening: Opening, ended: u64) -> Incoming<'b> {
-        let Some(front) = self.owed.front_mut() else { return Incoming::Fault(LinkFault::Unsolicited) };
+        let Some(front) = self.pending.front_mut() else { return Incoming::Fault(LinkFault::Unsolicited) };
         let ticket = front.first;
         front.first = ticket.plus(ended);
         front.left = front.left.saturating_sub(ended);
         if front.left == 0 {
-            self.owed.pop_front();
-            if self.owed.is_empty() && self.owed.capacity() > IDLE_CAPACITY {
-                self.owed.shrink_to(IDLE_CAPACITY);
+            self.pending.pop_front();
+            if self.pending.is_empty() && self.pending.capacity() > IDLE_CAPACITY {
+                self.pending.shrink_to(IDLE_CAPACITY);
             }
         }
         self.answered = true;

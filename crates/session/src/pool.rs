@@ -98,9 +98,9 @@ impl PooledLink {
         self.awaits.is_none()
     }
 
-    /// Announces that `owed` commands of `first`'s session are about to be written, each of which gets `shape` back.
-    pub fn expect(&mut self, first: Ticket, owed: u64, shape: Shape) {
-        self.link.expect(first, owed, shape);
+    /// Announces that `pending` commands of `first`'s session are about to be written, each of which gets `shape` back.
+    pub fn expect(&mut self, first: Ticket, pending: u64, shape: Shape) {
+        self.link.expect(first, pending, shape);
     }
 
     /// Whether new commands may go here.
@@ -109,13 +109,13 @@ impl PooledLink {
     }
 
     /// Whether nothing is owed to anybody.
-    pub fn is_paid(&self) -> bool {
-        self.link.is_paid()
+    pub fn is_settled(&self) -> bool {
+        self.link.is_settled()
     }
 
     /// Whether anybody but `session` waits for replies.
-    pub fn owes_others(&self, session: SessionKey) -> bool {
-        self.link.creditors().any(|creditor| creditor != session)
+    pub fn has_pending_for_others(&self, session: SessionKey) -> bool {
+        self.link.waiting_sessions().any(|waiting| waiting != session)
     }
 
     /// The link of a connection that owes replies to `session` and to nobody else, not even to one that is gone: from now on
@@ -123,14 +123,14 @@ impl PooledLink {
     pub fn hand_over(&mut self, session: SessionKey) -> Option<Link> {
         let only = self.is_ready()
             && self.failed.is_none()
-            && !self.is_paid()
-            && self.link.creditors().all(|creditor| creditor == session);
+            && !self.is_settled()
+            && self.link.waiting_sessions().all(|waiting| waiting == session);
         only.then(|| std::mem::take(&mut self.link))
     }
 
     /// Whose replies are owed; one may be named more than once.
-    pub fn creditors(&self) -> impl Iterator<Item = SessionKey> + '_ {
-        self.link.creditors().filter(|creditor| *creditor != GATE)
+    pub fn waiting_sessions(&self) -> impl Iterator<Item = SessionKey> + '_ {
+        self.link.waiting_sessions().filter(|waiting| *waiting != GATE)
     }
 
     /// Whether any reply came at all; a connection that ends before that never worked.
@@ -214,7 +214,7 @@ impl PooledLink {
         self.streamed = if part.ended == 0 { self.streamed.saturating_add(part.bytes.len()) } else { 0 };
         self.large |= (part.ended == 0 && announced > LARGE_REPLY) || self.streamed > LARGE_REPLY;
         // Others like it may wait behind it.
-        self.large &= !self.link.is_paid();
+        self.large &= !self.link.is_settled();
     }
 }
 

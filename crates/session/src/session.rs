@@ -23,10 +23,10 @@ use self::identity::{Deferred, Entering, Keys};
 pub use self::replies::MAX_RENDERED;
 pub use self::sharing::Lease;
 use self::sharing::{Before, Sharing};
-pub use self::step::{CloseReason, Delivery, LoginOwed, ReplyAction, Step, Unavailable, Until};
+pub use self::step::{CloseReason, Delivery, PendingLogin, ReplyAction, Step, Unavailable, Until};
 use self::uses::Tracking;
 use crate::observe::{Host, Observer};
-use crate::owed::{Local, Owed, Run, What};
+use crate::pending::{Local, PendingReplies, Run, What};
 use crate::plan::{Care, Plan};
 use crate::shape::Shape;
 use crate::state::asked::{Asked, Login, Mute};
@@ -51,7 +51,7 @@ pub struct Session {
     hold: bool,
     asked: Asked,
     confirmed: Confirmed,
-    owed: Owed,
+    pending: PendingReplies,
     /// What holds now.
     plan: Arc<Plan>,
     /// What holds for the client as it came in, and again after RESET.
@@ -87,7 +87,7 @@ impl Session {
             hold: false,
             asked: Asked::default(),
             confirmed: Confirmed::default(),
-            owed: Owed::default(),
+            pending: PendingReplies::default(),
             home: Arc::clone(&plan),
             keys: Keys::of(&plan),
             plan,
@@ -109,7 +109,11 @@ impl Session {
     /// may keep back some of what it has, also of what it has shown before.
     pub fn next<H: Host>(&mut self, buf: &[u8], now: Tick, observer: &mut H) -> Step<'_> {
         if let Some(reason) = self.ending {
-            return if self.owed.is_empty() { Step::Close(reason) } else { Step::Wait(Until::NothingOwed) };
+            return if self.pending.is_empty() {
+                Step::Close(reason)
+            } else {
+                Step::Wait(Until::NothingPending)
+            };
         }
         if self.scratch.capacity() > IDLE_SCRATCH {
             self.scratch = Vec::new();
@@ -118,12 +122,12 @@ impl Session {
             Stream::Fresh => {}
             Stream::Forwarding | Stream::Discarding => return self.resume(buf),
         }
-        if self.owed.is_full() {
-            return Step::Wait(Until::LessOwed);
+        if self.pending.is_full() {
+            return Step::Wait(Until::FewerPending);
         }
-        self.hold &= !self.owed.is_empty();
+        self.hold &= !self.pending.is_empty();
         if self.hold {
-            return Step::Wait(Until::NothingOwed);
+            return Step::Wait(Until::NothingPending);
         }
         // Nothing is said any more on a connection that is being given back.
         if self.has_left() {
@@ -186,7 +190,7 @@ impl Session {
         let cut = self.confirmed.mid_reply || self.confirmed.mid_push;
         let shuts_down = self.shuts_down();
         self.forget_question();
-        let owing = self.owed.forsake_upstream(cut);
+        let owing = self.pending.forsake_upstream(cut);
         if self.ending.is_some() && !owing {
             return;
         }
@@ -211,17 +215,17 @@ impl Session {
     /// The upstream does not take a shared connection for what the client is in, as its database while a script runs, and
     /// says so in `line`. Nothing that the client is owed was sent on it: the client reads the line in place of each reply.
     pub fn refused(&mut self, line: &[u8]) {
-        self.owed.answer_with(line);
+        self.pending.answer_with(line);
     }
 
     /// Whether a command may be waiting upstream for what others do.
     pub const fn blocks(&self) -> bool {
-        self.owed.blocks()
+        self.pending.blocks()
     }
 
     /// Whether nothing is owed, nothing was begun, and nothing waits for its turn.
     pub fn is_idle(&self) -> bool {
-        self.owed.is_empty()
+        self.pending.is_empty()
             && !self.is_mid_frame()
             && self.peeked.is_none()
             && self.deferred.is_none()
@@ -235,7 +239,7 @@ impl Session {
         let sharing = self.sharing.as_ref().map_or(0, |sharing| sharing.held());
         let about = self.about.as_ref().map_or(0, |about| about.held());
         let tracking = self.tracking.as_ref().map_or(0, |tracking| tracking.held());
-        self.owed.held() + self.scratch.capacity() + hello + entering + sharing + about + tracking
+        self.pending.held() + self.scratch.capacity() + hello + entering + sharing + about + tracking
     }
 
     /// Whether nothing more is done but to pay what is owed.
@@ -250,15 +254,15 @@ impl Session {
 
     /// The login whose reply the upstream owes next, if it owes one. Nothing else is sent before that reply; a server may
     /// swallow it where pushes were pending, so that the caller must not wait for it without a limit.
-    pub fn login_owed(&self) -> Option<LoginOwed> {
-        let front = self.owed.front()?;
+    pub fn pending_login(&self) -> Option<PendingLogin> {
+        let front = self.pending.front()?;
         let of_client = match front.what {
             What::Login | What::Greeting | What::Selecting | What::Identify => false,
             // As long as the client still sends it, nobody can answer it.
             What::ClientLogin { .. } if self.stream == Stream::Fresh => true,
             _ => return None,
         };
-        Some(LoginOwed { seq: front.seq, of_client })
+        Some(PendingLogin { seq: front.seq, of_client })
     }
 
     /// Whether a command was begun and its end has not come.
@@ -267,8 +271,8 @@ impl Session {
     }
 
     /// Whether anything is owed to the client.
-    pub fn owes(&self) -> bool {
-        !self.owed.is_empty()
+    pub fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
     }
 
     /// How much of the buffer is known already. Whoever says how much a client may send now may show less of it.
@@ -287,7 +291,7 @@ impl Session {
     fn commands<H: Host>(&mut self, buf: &[u8], now: Tick, observer: &mut H) -> Step<'_> {
         let mut at = 0;
         let mut batch =
-            Batch { first: self.ticket(), owed: 0, id: CommandId::UNKNOWN, n: 0, last: None, now };
+            Batch { first: self.ticket(), pending: 0, id: CommandId::UNKNOWN, n: 0, last: None, now };
         let flows = self.flows();
         loop {
             let rest = &buf[at..];
@@ -372,24 +376,24 @@ impl Session {
     #[inline]
     fn join<O: Observer>(&mut self, batch: &mut Batch<'_>, id: CommandId, observer: &mut O) {
         if batch.id != id {
-            self.owe_batch(batch, observer);
+            self.push_batch(batch, observer);
             batch.id = id;
         }
         batch.n += 1;
     }
 
     /// The commands of one name that came last.
-    fn owe_batch<O: Observer>(&mut self, batch: &mut Batch<'_>, observer: &mut O) {
+    fn push_batch<O: Observer>(&mut self, batch: &mut Batch<'_>, observer: &mut O) {
         let n = std::mem::take(&mut batch.n);
         if n == 0 {
             return;
         }
         self.queue_plain(n);
         let muted = self.asked.mute == Mute::All;
-        let seq = batch.first.plus(batch.owed).seq;
-        self.owed.push(Run { what: What::Plain, n, id: batch.id, at: batch.now, muted, seq });
+        let seq = batch.first.plus(batch.pending).seq;
+        self.pending.push(Run { what: What::Plain, n, id: batch.id, at: batch.now, muted, seq });
         observer.command(batch.id, n);
-        batch.owed += n;
+        batch.pending += n;
     }
 
     fn forward<O: Observer>(
@@ -399,10 +403,10 @@ impl Session {
         whole: bool,
         observer: &mut O,
     ) -> Step<'_> {
-        self.owe_batch(&mut batch, observer);
-        let Batch { first, owed, .. } = batch;
-        self.seq = self.seq.wrapping_add(owed);
-        Step::Forward { len, first, owed, shape: Shape::One, whole }
+        self.push_batch(&mut batch, observer);
+        let Batch { first, pending, .. } = batch;
+        self.seq = self.seq.wrapping_add(pending);
+        Step::Forward { len, first, pending, shape: Shape::One, whole }
     }
 
     fn resume(&mut self, buf: &[u8]) -> Step<'_> {
@@ -417,13 +421,14 @@ impl Session {
                     (len, false) => Step::Skip { len },
                     (len, true) => {
                         let first = self.ticket();
-                        Step::Forward { len, first, owed: 0, shape: Shape::One, whole: streamed.done }
+                        Step::Forward { len, first, pending: 0, shape: Shape::One, whole: streamed.done }
                     }
                 }
             }
             Err(error) => {
                 // A CLIENT REPLY SKIP that covered the command covers what is said of it.
-                if self.stream == Stream::Forwarding && self.owed.retract() && self.asked.mute == Mute::No {
+                if self.stream == Stream::Forwarding && self.pending.retract() && self.asked.mute == Mute::No
+                {
                     self.asked.mute = Mute::Next;
                 }
                 self.stream = Stream::Fresh;
@@ -441,10 +446,10 @@ impl Session {
     fn need(&mut self, at_least: usize) -> Step<'_> {
         if self.draining && !self.is_mid_frame() {
             self.end(CloseReason::Drain);
-            return if self.owed.is_empty() {
+            return if self.pending.is_empty() {
                 Step::Close(CloseReason::Drain)
             } else {
-                Step::Wait(Until::NothingOwed)
+                Step::Wait(Until::NothingPending)
             };
         }
         Step::Need { at_least }
@@ -459,17 +464,17 @@ impl Session {
             self.answer(Local::Made(line.into_boxed_slice()), CommandId::UNKNOWN, Tick::default());
         }
         self.end(CloseReason::Protocol(error));
-        if self.owed.is_empty() {
+        if self.pending.is_empty() {
             Step::Close(CloseReason::Protocol(error))
         } else {
-            Step::Wait(Until::NothingOwed)
+            Step::Wait(Until::NothingPending)
         }
     }
 
     /// The upstream never answers half a command.
     fn end_mid_frame(&mut self, reason: CloseReason) {
         if self.stream == Stream::Forwarding {
-            self.owed.retract();
+            self.pending.retract();
             self.stream = Stream::Fresh;
         }
         self.end(reason);
@@ -516,31 +521,31 @@ impl Session {
     }
 
     fn answer(&mut self, reply: Local, id: CommandId, at: Tick) {
-        self.owed.push(Run { what: What::Local(reply), n: 1, id, at, muted: false, seq: self.seq });
+        self.pending.push(Run { what: What::Local(reply), n: 1, id, at, muted: false, seq: self.seq });
         self.seq = self.seq.wrapping_add(1);
     }
 
     /// One reply. The link joins it with its neighbours only where nothing tells it from them.
-    fn owe_one(&mut self, what: What, shape: &Shape, id: CommandId, at: Tick) -> Ticket {
+    fn push_reply(&mut self, what: What, shape: &Shape, id: CommandId, at: Tick) -> Ticket {
         let muted = self.asked.mute.take();
         if muted || !what.is_plain() || *shape != Shape::One {
-            return self.owe_apart(what, id, at, muted);
+            return self.push_apart(what, id, at, muted);
         }
         let ticket = self.ticket();
-        self.owed.push(Run { what, n: 1, id, at, muted, seq: ticket.seq });
+        self.pending.push(Run { what, n: 1, id, at, muted, seq: ticket.seq });
         self.seq = self.seq.wrapping_add(1);
         ticket
     }
 
-    fn owe_unmuted(&mut self, what: What, id: CommandId, at: Tick) -> Ticket {
-        self.owe_apart(what, id, at, false)
+    fn push_unmuted(&mut self, what: What, id: CommandId, at: Tick) -> Ticket {
+        self.push_apart(what, id, at, false)
     }
 
     /// One reply that the link must not join with its neighbours, for it is treated apart.
-    fn owe_apart(&mut self, what: What, id: CommandId, at: Tick, muted: bool) -> Ticket {
+    fn push_apart(&mut self, what: What, id: CommandId, at: Tick, muted: bool) -> Ticket {
         self.seq = self.seq.wrapping_add(1);
         let ticket = self.ticket();
-        self.owed.push(Run { what, n: 1, id, at, muted, seq: ticket.seq });
+        self.pending.push(Run { what, n: 1, id, at, muted, seq: ticket.seq });
         self.seq = self.seq.wrapping_add(2);
         ticket
     }
@@ -554,7 +559,7 @@ impl Session {
 struct Batch<'b> {
     first: Ticket,
     /// How many of them are owed by now.
-    owed: u64,
+    pending: u64,
     /// Those after them: `n` in a row of this name, which are not.
     id: CommandId,
     n: u64,

@@ -410,11 +410,11 @@ impl Relay {
     fn rest(&mut self) {
         self.up.park(&self.worker.resources.pool);
         self.down.park(&self.worker.resources.pool);
-        let owed = self.session.held() + self.link.held();
+        let pending = self.session.held() + self.link.held();
         let aside = self.up.aside()
             + self.down.aside()
             + self.held_by_tls()
-            + if owed > OWED_FREE { owed } else { 0 };
+            + if pending > OWED_FREE { pending } else { 0 };
         self.account(self.up.leased() + self.down.leased(), aside);
         self.guard.entry.uses_rights.set(self.session.uses_rights(&self.link));
         self.set_deadline();

@@ -92,7 +92,7 @@ impl Client {
         let mut bytes = Vec::new();
         encode::command(&mut bytes, words);
         match self.session.next(&bytes, Tick::default(), &mut self.peer) {
-            Step::Forward { first, owed, shape, .. } => self.link.expect(first, owed, shape),
+            Step::Forward { first, pending, shape, .. } => self.link.expect(first, pending, shape),
             step => panic!("{step:?}"),
         }
         self.receive(reply);

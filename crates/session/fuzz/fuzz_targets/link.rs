@@ -107,8 +107,8 @@ fn ask(session: &mut Session, link: &mut Link, deaf: &mut Deaf, commands: &[u8])
         deaf.subscriptions = link.subscriptions();
         deaf.listens_in_resp2 = link.listens_in_resp2();
         match session.next(&unread, Tick::default(), deaf) {
-            Step::Forward { len, first, owed, shape, .. } => {
-                link.expect(first, owed, shape);
+            Step::Forward { len, first, pending, shape, .. } => {
+                link.expect(first, pending, shape);
                 unread.drain(..len);
             }
             Step::Instead { skip, first, shape, .. } => {

@@ -74,10 +74,11 @@ fn run(kind: u8, askers: &[u8], pieces: &[&[u8]], longest: usize) -> Outcome {
 fn ask(client: &mut Session, n: usize, link: &mut PooledLink, deaf: &mut Deaf) {
     let mut bytes = &b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n".repeat(n)[..];
     while !bytes.is_empty() {
-        let Step::Forward { len, first, owed, shape, .. } = client.next(bytes, Tick::default(), deaf) else {
+        let Step::Forward { len, first, pending, shape, .. } = client.next(bytes, Tick::default(), deaf)
+        else {
             panic!("GET is not shared");
         };
-        link.expect(first, owed, shape);
+        link.expect(first, pending, shape);
         bytes = &bytes[len..];
     }
 }

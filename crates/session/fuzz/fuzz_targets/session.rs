@@ -78,15 +78,15 @@ fn requests(
         deaf.subscriptions = link.subscriptions();
         deaf.listens_in_resp2 = link.listens_in_resp2();
         let (answers, wait) = match session.next(unread, Tick::default(), deaf) {
-            Step::Forward { len, first, owed, shape, whole } => {
+            Step::Forward { len, first, pending, shape, whole } => {
                 assert!(len > 0, "no progress");
-                if owed > 0 {
+                if pending > 0 {
                     outcome.shape = shape.clone();
-                    link.expect(first, owed, shape);
+                    link.expect(first, pending, shape);
                 }
                 outcome.sent.extend(unread.drain(..len));
                 // Half a command is not answered.
-                let answers = owed + outcome.half - u64::from(!whole);
+                let answers = pending + outcome.half - u64::from(!whole);
                 outcome.half = u64::from(!whole);
                 let special: &[u8] = match outcome.shape {
                     Shape::WholeHello => greeting,
@@ -155,7 +155,7 @@ fn requests(
                 return false;
             }
         };
-        assert!(!wait || session.owes(), "waits for nothing");
+        assert!(!wait || session.has_pending(), "waits for nothing");
         session.render(&mut outcome.heard, MAX_RENDERED);
         replies(session, link, answers, deaf, &mut outcome.heard);
         assert!(session.held() < 1 << 16);

@@ -72,7 +72,7 @@ impl Link {
         if let Some(elements) = &self.elements {
             return elements.queued.verb_at(elements.index) == Some(verb);
         }
-        match self.owed.front().map(|front| &front.shape) {
+        match self.pending.front().map(|front| &front.shape) {
             Some(Shape::Confirm { verb: asked, .. } | Shape::ConfirmAll(asked)) => *asked == verb,
             _ => false,
         }

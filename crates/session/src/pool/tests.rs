@@ -23,7 +23,7 @@ fn ready(key: PoolKey) -> PooledLink {
     ];
     link.open();
     let heard = Heard::of(&mut link, &said.into_iter().flatten().collect::<String>(), usize::MAX);
-    assert!(link.is_ready() && heard.fault.is_none() && link.is_paid());
+    assert!(link.is_ready() && heard.fault.is_none() && link.is_settled());
     link
 }
 
@@ -109,8 +109,8 @@ fn it_is_set_up_in_the_steps_that_its_kind_needs() {
                 left -= piece.len();
                 while heard.take(&mut link, &mut unread) {}
             }
-            assert!(link.is_ready() && link.is_paid(), "{commands} in pieces of {size}");
-            assert_eq!((heard.own, heard.fault, link.creditors().count()), (said.len(), None, 0));
+            assert!(link.is_ready() && link.is_settled(), "{commands} in pieces of {size}");
+            assert_eq!((heard.own, heard.fault, link.waiting_sessions().count()), (said.len(), None, 0));
         }
     }
 }
@@ -195,7 +195,7 @@ fn each_session_gets_its_own_in_any_pieces() {
     let error = format!("-ERR {}|", "x".repeat(2000));
     let value = format!("$500|{}|", "y".repeat(500));
     let said = format!("+a1|:2|{value}-ERR no|+a3|{error}*2|$1|m|*1|:7|_|{HELLO}+a4|");
-    let owed = [
+    let pending = [
         (ticket(1, 0), 2, Shape::One),
         (ticket(2, 0), 1, Shape::One),
         (ticket(3, 9), 1, Shape::One),
@@ -211,14 +211,14 @@ fn each_session_gets_its_own_in_any_pieces() {
     ];
     for size in 1..=said.len() {
         let mut link = ready(key(None, true, 0));
-        for (first, n, shape) in &owed {
+        for (first, n, shape) in &pending {
             link.expect(*first, *n, shape.clone());
         }
         let heard = Heard::of(&mut link, &said, size);
         assert_eq!(heard.fault, None, "in pieces of {size}");
         assert_eq!(heard.text, texts.clone().into(), "in pieces of {size}");
         assert_eq!(heard.ended, [(1, 4), (2, 2), (3, 4)].into(), "in pieces of {size}");
-        assert!(link.is_paid() && link.takes_more());
+        assert!(link.is_settled() && link.takes_more());
     }
 }
 
@@ -328,21 +328,21 @@ fn replies_that_are_whole_or_not_large_are_no_reason_to_stop() {
 fn it_says_whose_replies_are_owed() {
     let mut link = PooledLink::new(key(Some("secret"), false, 0));
     link.open();
-    assert_eq!((link.creditors().count(), link.is_paid()), (0, false), "the gate itself is nobody");
+    assert_eq!((link.waiting_sessions().count(), link.is_settled()), (0, false), "the gate itself is nobody");
     Heard::of(&mut link, "+OK|", 1);
-    assert!(link.answered() && link.is_paid());
+    assert!(link.answered() && link.is_settled());
     link.expect(ticket(4, 0), 1, Shape::One);
-    assert!(!link.owes_others(SessionKey(4)) && link.owes_others(SessionKey(5)));
+    assert!(!link.has_pending_for_others(SessionKey(4)) && link.has_pending_for_others(SessionKey(5)));
     link.expect(ticket(4, 1), 2, Shape::One);
     link.expect(ticket(5, 0), 1, Shape::One);
     link.expect(ticket(4, 9), 1, Shape::Whole);
-    assert!(link.owes_others(SessionKey(4)) && link.owes_others(SessionKey(5)));
-    assert_eq!(link.creditors().map(|key| key.0).collect::<Vec<_>>(), [4, 5, 4]);
+    assert!(link.has_pending_for_others(SessionKey(4)) && link.has_pending_for_others(SessionKey(5)));
+    assert_eq!(link.waiting_sessions().map(|key| key.0).collect::<Vec<_>>(), [4, 5, 4]);
     Heard::of(&mut link, ":1|:2|:3|:4|", 2);
-    assert_eq!(link.creditors().map(|key| key.0).collect::<Vec<_>>(), [4]);
-    assert!(!link.owes_others(SessionKey(4)) && link.held() > 0);
+    assert_eq!(link.waiting_sessions().map(|key| key.0).collect::<Vec<_>>(), [4]);
+    assert!(!link.has_pending_for_others(SessionKey(4)) && link.held() > 0);
     Heard::of(&mut link, ":5|", 2);
-    assert_eq!((link.creditors().count(), link.is_paid()), (0, true));
+    assert_eq!((link.waiting_sessions().count(), link.is_settled()), (0, true));
 }
 
 /// Another client of Redis can have them sent here with CLIENT TRACKING REDIRECT.
@@ -358,7 +358,7 @@ fn invalidations_are_dropped_wherever_they_come() {
         let heard = Heard::of(&mut link, &text, size);
         let texts: Vec<&str> = heard.text.values().map(|text| &**text).collect();
         assert_eq!((texts, heard.invalidations, heard.fault), (vec!["+a|", "$1|b|"], 4, None), "by {size}");
-        assert!(link.is_paid() && link.takes_more());
+        assert!(link.is_settled() && link.takes_more());
         link.expect(ticket(1, 1), 1, Shape::One);
         assert_eq!(Heard::of(&mut link, "+c|", size).text[&1], "+c|");
     }

@@ -16,7 +16,7 @@ use crate::clients::{Action, Findings, Inquiry, Listed};
 use crate::handshake::DEFAULT_USER;
 use crate::link::Part;
 use crate::observe::{Denied, Host, Peer};
-use crate::owed::{Local, What};
+use crate::pending::{Local, What};
 use crate::plan::Auth;
 use crate::shape::Shape;
 use crate::subscriptions::Subscriptions;
@@ -162,7 +162,7 @@ impl Session {
     pub(super) fn before_asked(&self) -> Before {
         match self.about.as_ref().map(|about| &about.asking) {
             None | Some(Asking::No) => Before::Go,
-            Some(Asking::Permission(_)) => Before::Wait(Until::NothingOwed),
+            Some(Asking::Permission(_)) => Before::Wait(Until::NothingPending),
             Some(Asking::Clients(_)) => Before::Wait(Until::Clients),
             Some(Asking::Unblock { .. }) => Before::Unblock,
         }
@@ -256,7 +256,7 @@ impl Session {
             Verdict::Rewrite { bytes, shape: Shape::Hello, .. } => (Some(bytes), What::Hello),
             other => return other,
         };
-        if !self.owed.is_empty() {
+        if !self.pending.is_empty() {
             return Verdict::WaitUntilPaid;
         }
         self.about_mut().naming = name.map(Into::into);
@@ -284,7 +284,7 @@ impl Session {
             resp3: sharing.map_or_else(|| peer.resp3(), |sharing| sharing.resp3),
             subscriptions: if own { peer.subscriptions() } else { Subscriptions::default() },
             monitors: self.confirmed.monitors,
-            blocks: self.owed.blocks(),
+            blocks: self.pending.blocks(),
             queued: self.asked.transaction.as_ref().map(|transaction| transaction.queued()),
             narrow: self.plan.has_rules(),
             masked: if self.plan.is_public() { Masked::Local } else { Masked::None },
@@ -293,7 +293,7 @@ impl Session {
 
     fn blocked_as(&self) -> Option<i64> {
         match self.about.as_ref()?.upstream_id {
-            UpstreamId::Known(id) if self.owed.blocks() => Some(id),
+            UpstreamId::Known(id) if self.pending.blocks() => Some(id),
             _ => None,
         }
     }
@@ -319,11 +319,11 @@ impl Session {
         let naming = self.about.as_ref().is_some_and(|about| about.naming.is_some());
         let changing = match exact {
             id::CLIENT_ID | id::CLIENT_GETNAME | id::CLIENT_SETNAME | id::CLIENT_SETINFO => {
-                naming || self.owed.turns()
+                naming || self.pending.turns()
             }
             _ => naming || self.sharing.as_ref().is_none_or(|sharing| sharing.leased),
         };
-        if (changing || self.owed.made() >= MAX_TOLD) && !self.owed.is_empty() {
+        if (changing || self.pending.made() >= MAX_TOLD) && !self.pending.is_empty() {
             return Verdict::WaitUntilPaid;
         }
         let args = frame.after_name();
@@ -344,12 +344,12 @@ impl Session {
             }
             Said::Reply(bytes) => Verdict::Answer(Answer::Reply(Local::Made(bytes.into_boxed_slice()))),
             Said::Error(bytes) => Verdict::Answer(Answer::Error(Local::Made(bytes.into_boxed_slice()))),
-            Said::Ask(action, filter) => self.ask(action, filter, resp3, now, !self.owed.is_empty()),
+            Said::Ask(action, filter) => self.ask(action, filter, resp3, now, !self.pending.is_empty()),
         }
     }
 
-    fn ask(&mut self, action: Action, filter: Filter, resp3: bool, now: Tick, owes: bool) -> Verdict {
-        if owes {
+    fn ask(&mut self, action: Action, filter: Filter, resp3: bool, now: Tick, has_pending: bool) -> Verdict {
+        if has_pending {
             return Verdict::WaitUntilPaid;
         }
         let (narrow, masked) = (self.plan.has_rules(), self.plan.is_public());
@@ -376,9 +376,9 @@ impl Session {
     pub(super) fn unblock(&mut self) -> Step<'_> {
         let asking = self.about.as_mut().map(|about| std::mem::take(&mut about.asking));
         let Some(Asking::Unblock { id, error, question }) = asking else {
-            return Step::Wait(Until::NothingOwed);
+            return Step::Wait(Until::NothingPending);
         };
-        let first = self.owe_apart(What::Plain, id::CLIENT_UNBLOCK, question.at, question.muted);
+        let first = self.push_apart(What::Plain, id::CLIENT_UNBLOCK, question.at, question.muted);
         self.scratch = card::unblock_command(id, error);
         Step::Instead { bytes: &self.scratch, skip: 0, first, shape: Shape::Whole }
     }
@@ -468,7 +468,7 @@ impl Session {
             Redirect::Unknown | Redirect::To { id: None | Some(0), .. } => return None,
             Redirect::To { id: Some(target), place } => (target, place),
         };
-        if !self.owed.is_empty() {
+        if !self.pending.is_empty() {
             return Some(Verdict::WaitUntilPaid);
         }
         match self.about.as_ref().map(|about| about.upstream_id).unwrap_or_default() {
@@ -505,7 +505,7 @@ impl Session {
     /// Asks Redis for the number of the upstream connection.
     pub(super) fn learn_id(&mut self, now: Tick) -> Step<'_> {
         self.about_mut().upstream_id = UpstreamId::Asked;
-        let first = self.owe_unmuted(What::UpstreamId, id::CLIENT_ID, now);
+        let first = self.push_unmuted(What::UpstreamId, id::CLIENT_ID, now);
         self.scratch.clear();
         encode::command(&mut self.scratch, &[b"CLIENT", b"ID"]);
         Step::Instead { bytes: &self.scratch, skip: 0, first, shape: Shape::Whole }

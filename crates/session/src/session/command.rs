@@ -10,7 +10,7 @@ use super::rules::aborted;
 use super::{CloseReason, Session, Step, Stream, Until};
 use crate::inject::Stage;
 use crate::observe::{Denial, Denied, Host, Observer};
-use crate::owed::{Local, What};
+use crate::pending::{Local, What};
 use crate::plan::Auth;
 use crate::shape::Shape;
 use crate::state::asked::Login;
@@ -201,7 +201,7 @@ impl Session {
             Verdict::WaitUntilPaid => {
                 self.hold = true;
                 self.peeked = frame.is_whole().then_some(request);
-                Step::Wait(Until::NothingOwed)
+                Step::Wait(Until::NothingPending)
             }
             Verdict::NeedWhole if !frame.is_whole() && frame.present() < self.plan.held_command() => {
                 Step::Need { at_least: frame.present().saturating_add(1) }
@@ -255,8 +255,8 @@ impl Session {
             self.stream = Stream::Forwarding;
         }
         observer.command(id, 1);
-        let first = self.owe_one(what, &shape, id, now);
-        Step::Forward { len, first, owed: 1, shape, whole }
+        let first = self.push_reply(what, &shape, id, now);
+        Step::Forward { len, first, pending: 1, shape, whole }
     }
 
     #[expect(clippy::too_many_arguments, reason = "each is a part of one step")]
@@ -271,13 +271,13 @@ impl Session {
         observer: &mut O,
     ) -> Step<'_> {
         observer.command(id, 1);
-        let first = self.owe_one(what, &shape, id, now);
+        let first = self.push_reply(what, &shape, id, now);
         self.scratch = bytes;
         Step::Instead { bytes: &self.scratch, skip, first, shape }
     }
 
     fn discard(&mut self, now: Tick) -> Step<'_> {
-        let first = self.owe_unmuted(What::Abandoned, CommandId::UNKNOWN, now);
+        let first = self.push_unmuted(What::Abandoned, CommandId::UNKNOWN, now);
         self.scratch.clear();
         encode::command(&mut self.scratch, &[b"DISCARD"]);
         Step::Instead { bytes: &self.scratch, skip: 0, first, shape: Shape::Whole }

@@ -16,7 +16,7 @@ use super::{CloseReason, ReplyAction, Session, Step, Unavailable};
 use crate::handshake::{Greeting, Hello};
 use crate::inject::{AS_NOBODY, Preamble, Stage};
 use crate::observe::{Attempt, Authenticator, Denied};
-use crate::owed::{Local, Owed, What};
+use crate::pending::{Local, PendingReplies, What};
 use crate::plan::{Auth, Plan};
 use crate::shape::Shape;
 use crate::state::asked::Login;
@@ -163,13 +163,13 @@ impl Session {
             && (!self.confirmed.answered || self.is_logging_in())
             && self.ending.is_none()
             && self.sharing.is_none()
-            && self.owed.is_login()
+            && self.pending.is_login()
             && !self.is_mid_frame()
             && self.peeked.is_none()
             && self.deferred.is_none()
             && self.entering.is_none();
         if unused {
-            self.owed = Owed::default();
+            self.pending = PendingReplies::default();
             self.asked.login = Login::Unlinked;
             self.keys.refresh(&self.plan, &self.home);
         }
@@ -183,7 +183,7 @@ impl Session {
 
     /// Whether another user may come in now: none of what is owed to this one may be owed on another connection.
     fn may_enter(&self) -> bool {
-        self.owed.is_empty() || !(self.is_linked() || self.sharing.is_some())
+        self.pending.is_empty() || !(self.is_linked() || self.sharing.is_some())
     }
 
     /// What a fresh connection, or one that was RESET, needs before commands may flow.
@@ -204,7 +204,7 @@ impl Session {
             Stage::Hello => What::Greeting,
             Stage::Select => What::Selecting,
         };
-        let first = self.owe_unmuted(what, CommandId::UNKNOWN, now);
+        let first = self.push_unmuted(what, CommandId::UNKNOWN, now);
         let shape = stage.shape();
         let bytes = match stage {
             Stage::Auth => self.keys.own.as_ref().map_or(&[][..], Preamble::bytes),
@@ -320,7 +320,7 @@ impl Session {
         skip: usize,
     ) -> Step<'_> {
         let muted = self.asked.mute.take();
-        let first = self.owe_apart(What::Identify, command, now, muted);
+        let first = self.push_apart(What::Identify, command, now, muted);
         self.hold = true;
         let hello = hello.map(|greeting| Deferred { greeting, at: now, muted });
         let key = plan.preamble().cloned();
@@ -368,7 +368,7 @@ impl Session {
     pub(super) fn send_deferred(&mut self, deferred: Deferred) -> Step<'_> {
         let Deferred { greeting, at, muted } = deferred;
         let (what, shape) = self.greeting_form(greeting.name.as_deref());
-        let first = self.owe_apart(what, id::HELLO, at, muted);
+        let first = self.push_apart(what, id::HELLO, at, muted);
         self.scratch = greeting.bytes;
         Step::Instead { bytes: &self.scratch, skip: 0, first, shape }
     }

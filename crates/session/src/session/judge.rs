@@ -11,7 +11,7 @@ use super::Session;
 use super::command::Frame;
 use crate::handshake::{self, DEFAULT_USER, Greeting, Hello};
 use crate::observe::{Denied, Host, Peer};
-use crate::owed::{Local, ReplyMode, What};
+use crate::pending::{Local, ReplyMode, What};
 use crate::plan::{Auth, Plan};
 use crate::shape::{Shape, Verb};
 use crate::state::asked::{Login, Mute};
@@ -134,7 +134,7 @@ impl Session {
 
     /// An EXEC that is not let through ends its transaction all the same.
     pub(super) fn refuse_exec(&mut self, answer: Answer) -> Verdict {
-        if self.asked.transaction.is_some() && !self.owed.is_empty() {
+        if self.asked.transaction.is_some() && !self.pending.is_empty() {
             return Verdict::WaitUntilPaid;
         }
         self.forget_refused_transaction();
@@ -143,7 +143,7 @@ impl Session {
 
     /// A MULTI that Redis refused began nothing; that is known once all is paid.
     pub(super) fn forget_refused_transaction(&mut self) {
-        if self.owed.is_empty() && !self.confirmed.in_transaction {
+        if self.pending.is_empty() && !self.confirmed.in_transaction {
             self.asked.transaction = None;
         }
     }
@@ -151,7 +151,7 @@ impl Session {
     /// Which of two MULTIs Redis took is certain only when both are answered; what is queued counts from that one.
     fn multi(&mut self) -> Verdict {
         match self.asked.transaction {
-            Some(_) if self.owed.is_empty() => Verdict::plain(),
+            Some(_) if self.pending.is_empty() => Verdict::plain(),
             Some(_) => Verdict::WaitUntilPaid,
             None => {
                 self.asked.transaction = Some(Box::default());
@@ -165,7 +165,7 @@ impl Session {
     fn exec(&mut self, alone: bool) -> Verdict {
         let spoilt =
             alone && self.asked.transaction.as_ref().is_some_and(|transaction| transaction.is_dirty());
-        if spoilt && !self.owed.is_empty() {
+        if spoilt && !self.pending.is_empty() {
             return Verdict::WaitUntilPaid;
         }
         let transaction = self.asked.transaction.take();
@@ -190,7 +190,7 @@ impl Session {
             self.leave();
             return Verdict::Answer(Answer::Reply(Local::Canned(reply::RESET)));
         }
-        if !self.owed.is_empty() {
+        if !self.pending.is_empty() {
             return Verdict::WaitUntilPaid;
         }
         // The gate's own login follows the reply: see `client_login`.
@@ -209,7 +209,7 @@ impl Session {
             return verdict;
         }
         if self.asked.monitors {
-            if !self.owed.is_empty() {
+            if !self.pending.is_empty() {
                 return Verdict::WaitUntilPaid;
             }
             if self.confirmed.monitors {
@@ -258,7 +258,7 @@ impl Session {
         if !self.is_linked() || self.asked.login == Login::Nobody {
             return None;
         }
-        if self.owed.turns() {
+        if self.pending.turns() {
             return Some(Verdict::WaitUntilPaid);
         }
         host.listens_in_resp2().then(|| Verdict::Answer(Answer::Error(Local::Canned(line))))
@@ -267,7 +267,7 @@ impl Session {
     /// A login that the upstream judges. Redis from 7.2 on and Valkey 8 do not answer one that fails while any
     /// output for the client is pending. So it is sent when no reply is pending, and what follows waits for its reply.
     fn client_login(&mut self, shape: Shape) -> Verdict {
-        if !self.owed.is_empty() {
+        if !self.pending.is_empty() {
             return Verdict::WaitUntilPaid;
         }
         self.hold = true;
@@ -364,7 +364,7 @@ impl Session {
         if let Some(verdict) = self.outside_transactions_only() {
             return verdict;
         }
-        if !self.owed.is_empty() {
+        if !self.pending.is_empty() {
             return Verdict::WaitUntilPaid;
         }
         self.hold = true;
@@ -438,7 +438,7 @@ impl Session {
     /// is certain only when nothing is owed.
     pub(super) fn outside_transactions_only(&self) -> Option<Verdict> {
         self.asked.transaction.as_ref()?;
-        if !self.owed.is_empty() {
+        if !self.pending.is_empty() {
             return Some(Verdict::WaitUntilPaid);
         }
         Some(Verdict::Answer(Answer::Refusal(

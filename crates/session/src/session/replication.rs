@@ -10,7 +10,7 @@ use super::command::{Frame, Source};
 use super::judge::{Answer, Verdict};
 use super::{CloseReason, Session, Step, Stream};
 use crate::observe::{Denial, Denied, Observer};
-use crate::owed::Local;
+use crate::pending::Local;
 use crate::shape::Shape;
 use crate::state::asked::Login;
 
@@ -26,7 +26,7 @@ impl Session {
         if command == id::REPLCONF {
             return self.replconf(frame);
         }
-        if !self.owed.is_empty() {
+        if !self.pending.is_empty() {
             return Verdict::WaitUntilPaid;
         }
         self.asked.login = Login::Replica;
@@ -69,7 +69,7 @@ impl Session {
         if !whole {
             self.stream = Stream::Forwarding;
         }
-        Step::Forward { len, first, owed: 1, shape: Shape::Raw, whole }
+        Step::Forward { len, first, pending: 1, shape: Shape::Raw, whole }
     }
 
     /// Whether the command has no place on a replication stream: what would be said of it would be a part of the stream.

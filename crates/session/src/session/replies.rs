@@ -7,7 +7,7 @@ use portcullis_resp::{encode, reply};
 use super::{Delivery, ReplyAction, Session, Unavailable};
 use crate::link::{Part, PushKind};
 use crate::observe::Observer;
-use crate::owed::{ReplyMode, What};
+use crate::pending::{ReplyMode, What};
 use crate::plan::Auth;
 use crate::state::asked::{Login, Mute};
 use crate::tick::Tick;
@@ -19,7 +19,7 @@ pub const MAX_RENDERED: usize = 64 * 1024;
 impl Session {
     /// Says what becomes of a part of a reply.
     pub fn reply<O: Observer>(&mut self, part: &Part<'_>, now: Tick, observer: &mut O) -> ReplyAction {
-        let Some(front) = self.owed.front() else { return ReplyAction::Desync };
+        let Some(front) = self.pending.front() else { return ReplyAction::Desync };
         if part.ticket.session != self.key || part.ticket.seq != front.seq {
             return ReplyAction::Desync;
         }
@@ -44,7 +44,7 @@ impl Session {
         let heard = if front.muted { ReplyAction::Drop } else { ReplyAction::Pass };
         let of_setup = matches!(front.what, What::Login | What::Greeting | What::Selecting);
         let fate = match &front.what {
-            What::Plain => return self.settle_run(part.ended, heard, now, observer),
+            What::Plain => return self.settle_plain(part.ended, heard, now, observer),
             What::Blocking(_) => heard,
             // Confirmations are pushes: CLIENT REPLY OFF does not silence them.
             What::Confirmations { .. } | What::EndOfTransaction { .. } if part.confirmation => {
@@ -152,10 +152,10 @@ impl Session {
             }
         };
         if part.ended > 0 {
-            self.owed.settle(part.ended);
+            self.pending.settle(part.ended);
         }
         self.keep_lease(now);
-        if of_setup && self.asked.login == Login::Sent && self.owed.is_empty() {
+        if of_setup && self.asked.login == Login::Sent && self.pending.is_empty() {
             self.logged_in();
         }
         fate
@@ -212,21 +212,21 @@ impl Session {
     /// Whether a reply of the gate's own comes next.
     pub fn speaks(&self) -> bool {
         !self.confirmed.mid_push
-            && matches!(self.owed.front(), Some(front) if matches!(front.what, What::Local(_)))
+            && matches!(self.pending.front(), Some(front) if matches!(front.what, What::Local(_)))
     }
 
     /// Appends the gate's own replies whose turn has come, until `out` holds `up_to` bytes.
     pub fn render(&mut self, out: &mut Vec<u8>, up_to: usize) {
         while out.len() < up_to && self.speaks() {
-            let Some(front) = self.owed.front() else { return };
+            let Some(front) = self.pending.front() else { return };
             let What::Local(local) = &front.what else { return };
             out.extend_from_slice(local.bytes());
-            self.owed.settle(1);
+            self.pending.settle(1);
         }
     }
 
     /// A run of plain replies may cover several runs of what is owed: other commands, other times.
-    fn settle_run<O: Observer>(
+    fn settle_plain<O: Observer>(
         &mut self,
         ended: u64,
         heard: ReplyAction,
@@ -235,14 +235,14 @@ impl Session {
     ) -> ReplyAction {
         let mut left = ended;
         while left > 0 {
-            let Some(front) = self.owed.front() else { return ReplyAction::Desync };
+            let Some(front) = self.pending.front() else { return ReplyAction::Desync };
             let muted = if front.muted { ReplyAction::Drop } else { ReplyAction::Pass };
             if !front.what.is_plain() || muted != heard {
                 return ReplyAction::Desync;
             }
             let n = left.min(front.n);
             observer.answered(front.id, n, now.since(front.at));
-            self.owed.settle(n);
+            self.pending.settle(n);
             left -= n;
         }
         heard
@@ -263,6 +263,6 @@ impl Session {
 
     /// Whether the client has the upstream shut down: then the end of the connection is the answer.
     pub(super) fn shuts_down(&self) -> bool {
-        self.owed.front().is_some_and(|front| front.id == id::SHUTDOWN)
+        self.pending.front().is_some_and(|front| front.id == id::SHUTDOWN)
     }
 }

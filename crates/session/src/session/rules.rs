@@ -10,7 +10,7 @@ use super::Session;
 use super::command::Frame;
 use super::judge::{Answer, Verdict};
 use crate::handshake::DEFAULT_USER;
-use crate::owed::Local;
+use crate::pending::Local;
 
 impl Session {
     /// Whether the rules allow a whole frame.

@@ -16,7 +16,7 @@ use super::judge::{Answer, Verdict, may_block};
 use super::{Session, Until};
 use crate::card;
 use crate::observe::{Denied, Host};
-use crate::owed::{Local, What};
+use crate::pending::{Local, What};
 use crate::pin::Pin;
 use crate::pool::PoolKey;
 use crate::shape::Shape;
@@ -178,7 +178,7 @@ impl Session {
         self.is_pooled()
             && self.ending.is_none()
             && self.deferred.is_none()
-            && self.owed.is_plain()
+            && self.pending.is_plain()
             && self.sharing.as_ref().is_some_and(|sharing| sharing.switching.is_none())
     }
 
@@ -264,20 +264,20 @@ impl Session {
     fn before_shared(&mut self, now: Tick) -> Before {
         let Some(sharing) = &mut self.sharing else { return Before::Go };
         if self.asked.login == Login::Pooled && std::mem::take(&mut sharing.lagging) {
-            if self.owed.is_empty() {
+            if self.pending.is_empty() {
                 self.take_lease(now);
                 return Before::WaitForLink;
             }
             sharing.lagging = true;
-            return Before::Wait(Until::NothingOwed);
+            return Before::Wait(Until::NothingPending);
         }
         // What is kept no longer than it is needed can only be given back when nothing is owed. The caller puts that off as
         // soon as the client does not accept a reply: it may read nothing before it has written everything.
         let over = sharing.is_over(now);
-        if over && self.asked.login == Login::Done && !self.owed.is_empty() {
+        if over && self.asked.login == Login::Done && !self.pending.is_empty() {
             let state = self.sharing.as_ref().is_some_and(|sharing| self.has_state(sharing));
-            if !state && !self.owed.blocks() && self.asked.transaction.is_none() {
-                return Before::Wait(Until::NothingOwed);
+            if !state && !self.pending.blocks() && self.asked.transaction.is_none() {
+                return Before::Wait(Until::NothingPending);
             }
         }
         self.before_greeting(now)
@@ -335,7 +335,7 @@ impl Session {
             (Pin::Share, _) if frame.is_whole() && self.fits(frame.bytes.len()) => {
                 self.judge(command, frame, host)
             }
-            _ if !self.is_leased() && !self.owed.is_empty() => Verdict::WaitUntilPaid,
+            _ if !self.is_leased() && !self.pending.is_empty() => Verdict::WaitUntilPaid,
             _ if !self.is_leased() => {
                 self.take_lease(now);
                 Verdict::WaitUntilLinked
@@ -400,7 +400,7 @@ impl Session {
         }
         Some(match refusal {
             Some(line) => Verdict::Answer(Answer::Error(Local::Made(line))),
-            None if self.owed.is_empty() => Verdict::Reselect,
+            None if self.pending.is_empty() => Verdict::Reselect,
             None => Verdict::WaitUntilPaid,
         })
     }
@@ -434,7 +434,7 @@ impl Session {
         }
         let line = frame.after_name().get(1..).and_then(card::redirect)?;
         // What is owed may make it a subscriber, or end that.
-        if !self.owed.is_empty() {
+        if !self.pending.is_empty() {
             return Some(Verdict::WaitUntilPaid);
         }
         let in_resp2 = self.sharing.as_ref().is_some_and(|sharing| !sharing.resp3);
@@ -498,7 +498,7 @@ impl Session {
 
     /// Everything that RESET ends is ended here, and the client's own connection with it.
     fn reset_shared(&mut self) -> Verdict {
-        if !self.owed.is_empty() || self.confirmed.mid_push {
+        if !self.pending.is_empty() || self.confirmed.mid_push {
             return Verdict::WaitUntilPaid;
         }
         let Some(sharing) = &mut self.sharing else { return Verdict::plain() };

@@ -15,7 +15,7 @@ pub enum Step<'s> {
         /// The first reply that is owed for them.
         first: Ticket,
         /// How many replies are owed for them: 0 where `len` goes on with a command that was begun earlier.
-        owed: u64,
+        pending: u64,
         /// What each of them is.
         shape: Shape,
         /// Whether the last command is complete at `len`.
@@ -66,14 +66,14 @@ pub enum Until {
     /// [`Session::informed`](super::Session::informed).
     Clients,
     /// Everything that the client is owed was paid.
-    NothingOwed,
+    NothingPending,
     /// Something that the client is owed was paid: too much is outstanding.
-    LessOwed,
+    FewerPending,
 }
 
 /// A login that the upstream has not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LoginOwed {
+pub struct PendingLogin {
     /// Tells it from the logins before and after it.
     pub seq: u64,
     /// The client's own, which the upstream judges. Otherwise it is the gate's.

@@ -16,7 +16,7 @@ use super::command::Frame;
 use super::judge::{Answer, Verdict};
 use crate::link::Link;
 use crate::observe::{Denied, Peer};
-use crate::owed::{Kept, Local, Run, What};
+use crate::pending::{Kept, Local, Run, What};
 use crate::plan::Plan;
 use crate::shape::{Shape, Verb};
 use crate::state::asked::Login;
@@ -129,7 +129,7 @@ impl Session {
         self.asked.monitors
             || self.tracking.is_some()
             || self.asked.login == Login::Replica
-            || self.owed.lasts()
+            || self.pending.lasts()
             || link.streams()
     }
 
@@ -148,12 +148,12 @@ impl Session {
         tracks
             && monitors
             && change.allows_subscribed(subscribed)
-            && self.owed.runs().all(|run| change.allows_run(run))
+            && self.pending.runs().all(|run| change.allows_run(run))
     }
 
     /// A frame that travels on whole, as long as there is room for it.
     pub(super) fn keep(&self, frame: &Frame<'_>) -> Kept {
-        if frame.is_whole() { self.owed.keep(frame.bytes) } else { None }
+        if frame.is_whole() { self.pending.keep(frame.bytes) } else { None }
     }
 
     pub(super) fn confirmations(&self, verb: Verb, frame: &Frame<'_>) -> What {
@@ -177,10 +177,10 @@ impl Session {
         let held = peer.subscriptions().total().saturating_add(u64::from(queued));
         let exceeds = |more: u64| held.saturating_add(more) > limit;
         let named = frame.arguments.saturating_sub(1);
-        if !exceeds(self.owed.subscribing().saturating_add(named)) {
+        if !exceeds(self.pending.subscribing().saturating_add(named)) {
             return None;
         }
-        if !self.owed.is_empty() {
+        if !self.pending.is_empty() {
             return Some(Verdict::WaitUntilPaid);
         }
         if !frame.is_whole_within(self.plan.held_command()) {
@@ -215,7 +215,7 @@ impl Session {
     pub(super) fn tracks(&mut self, on: bool, said: &[u8]) {
         match (on, said) {
             (true, reply::OK | reply::QUEUED) => {
-                let frame = self.owed.take_frame();
+                let frame = self.pending.take_frame();
                 self.tracking.get_or_insert_default().add(frame);
             }
             (false, reply::OK) => self.tracking = None,

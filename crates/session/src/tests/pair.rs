@@ -254,9 +254,9 @@ impl Pair {
         while self.sent.len() < self.room && self.closed.is_none() {
             self.count.listens_in_resp2 = self.link.listens_in_resp2();
             match self.session.next(&self.asked, Tick::from_nanos(1), &mut self.count) {
-                Step::Forward { len, first, owed, shape, .. } => {
-                    if owed > 0 {
-                        self.link.expect(first, owed, shape);
+                Step::Forward { len, first, pending, shape, .. } => {
+                    if pending > 0 {
+                        self.link.expect(first, pending, shape);
                     }
                     assert!(len > 0 && self.linked);
                     self.sent.extend(self.asked.drain(..len));

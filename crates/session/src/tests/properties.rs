@@ -253,7 +253,7 @@ impl World {
         if self.upstream.swallowed > 0 {
             // Only what nobody asked for was pending. No reply was taken for another, and a time limit ends the wait.
             assert!(self.upstream.monitored, "a login was sent behind a pending reply");
-            assert!(self.pair.session.login_owed().is_some_and(|login| login.of_client));
+            assert!(self.pair.session.pending_login().is_some_and(|login| login.of_client));
             assert!(said.starts_with(&heard), "\n heard {}\n  said {}", show(&heard), show(&said));
             return;
         }

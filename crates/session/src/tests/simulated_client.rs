@@ -14,7 +14,7 @@ use crate::{
 /// Commands for a shared connection.
 pub(crate) struct Given {
     pub(crate) first: Ticket,
-    pub(crate) owed: u64,
+    pub(crate) pending: u64,
     pub(crate) shape: Shape,
     pub(crate) bytes: Vec<u8>,
 }
@@ -115,13 +115,13 @@ impl SimulatedClient {
         self.count.subscriptions = self.link.subscriptions();
         self.count.listens_in_resp2 = self.link.listens_in_resp2();
         let turn = match self.session.next(&self.asked[..room], self.now, &mut self.count) {
-            Step::Forward { len, first, owed, shape, .. } => {
+            Step::Forward { len, first, pending, shape, .. } => {
                 assert!(len > 0, "no progress");
                 let bytes = self.asked.drain(..len).collect();
-                self.give(pooled, Given { first, owed, shape, bytes })
+                self.give(pooled, Given { first, pending, shape, bytes })
             }
             Step::Instead { bytes, skip, first, shape } => {
-                let given = Given { first, owed: 1, shape, bytes: bytes.to_vec() };
+                let given = Given { first, pending: 1, shape, bytes: bytes.to_vec() };
                 self.asked.drain(..skip);
                 self.give(pooled, given)
             }
@@ -214,8 +214,8 @@ impl SimulatedClient {
             return Turn::Gives(given);
         }
         assert!(self.linked, "there is no connection");
-        if given.owed > 0 {
-            self.link.expect(given.first, given.owed, given.shape);
+        if given.pending > 0 {
+            self.link.expect(given.first, given.pending, given.shape);
         }
         self.sent.extend(given.bytes);
         Turn::Moved

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portcullis_session::session::{LoginOwed, Unavailable};
+use portcullis_session::session::{PendingLogin, Unavailable};
 use portcullis_session::{Lease, Tick};
 
 use super::{Ended, Relay, Upstream};
@@ -59,11 +59,11 @@ pub(super) struct LoginClock {
 }
 
 impl LoginClock {
-    /// `owed` is the login that is unanswered now.
+    /// `pending` is the login that is unanswered now.
     #[cold]
-    fn look(&mut self, owed: LoginOwed, now: Tick) {
-        if self.seq != owed.seq {
-            *self = Self { seq: owed.seq, since: None };
+    fn look(&mut self, pending: PendingLogin, now: Tick) {
+        if self.seq != pending.seq {
+            *self = Self { seq: pending.seq, since: None };
         }
         self.since.get_or_insert(now);
     }
@@ -145,9 +145,9 @@ impl Relay {
     }
 
     pub(super) fn set_deadline(&mut self) {
-        match self.session.login_owed() {
+        match self.session.pending_login() {
             None => self.login.since = None,
-            Some(owed) => self.login.look(owed, self.worker.resources.clock.latest()),
+            Some(pending) => self.login.look(pending, self.worker.resources.clock.latest()),
         }
         let due = self.due().map(|(at, _)| at);
         let check =
@@ -233,7 +233,7 @@ impl Relay {
     fn login_due(&self, deadlines: &Deadlines) -> Option<(Tick, Due)> {
         let since = self.login.since?;
         let limit =
-            if self.session.login_owed()?.of_client { deadlines.client_login } else { deadlines.login? };
+            if self.session.pending_login()?.of_client { deadlines.client_login } else { deadlines.login? };
         Some((since.after(limit), Due::Response))
     }
 
@@ -254,7 +254,7 @@ impl Relay {
 
     fn response_due(&self, deadlines: &Deadlines) -> Option<(Tick, Due)> {
         let limit = deadlines.response?;
-        let waits = self.session.owes() && !self.waits_for_others() && !self.down.is_pending();
+        let waits = self.session.has_pending() && !self.waits_for_others() && !self.down.is_pending();
         waits.then(|| (self.silent_since.after(limit), Due::Response))
     }
 

@@ -186,7 +186,7 @@ impl Relay {
             }
             Poll::Ready(ended) => {
                 let fault = ended.as_ref().err().and_then(TlsFault::behind);
-                let silent = !self.link.answered() && self.session.owes();
+                let silent = !self.link.answered() && self.session.has_pending();
                 let wants_tls = fault.is_some() || (!upstream.is_tls() && self.route.counts.wants_tls());
                 if let Some(fault) = fault {
                     tracing::debug!(upstream = %self.upstream_name(), %fault, "TLS with the upstream broke");

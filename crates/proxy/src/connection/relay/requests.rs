@@ -71,7 +71,7 @@ impl Relay {
     }
 
     fn judge_requests(&mut self, cx: &Context<'_>) -> Want {
-        if !self.session.owes() {
+        if !self.session.has_pending() {
             self.silent_since = self.asked_at.max(self.linked_at);
         }
         let mut least = 0;
@@ -84,9 +84,9 @@ impl Relay {
             let mut count =
                 Count::of(&self.worker, &self.route, &mut self.guard, self.client.as_ref(), &self.link);
             match self.session.next(&self.up.unread()[..room], self.asked_at, &mut count) {
-                Step::Forward { len, first, owed, shape, .. } if pooled => {
+                Step::Forward { len, first, pending, shape, .. } if pooled => {
                     let bytes = &self.up.unread()[..len];
-                    self.sharing.iter_mut().for_each(|sharing| sharing.give(first, owed, &shape, bytes));
+                    self.sharing.iter_mut().for_each(|sharing| sharing.give(first, pending, &shape, bytes));
                     self.up.skip(len);
                     self.speak_first();
                     self.count_bytes(Direction::ToUpstream, len as u64);
@@ -100,9 +100,9 @@ impl Relay {
                     self.count_bytes(Direction::ToUpstream, len as u64);
                     self.forwarded(len);
                 }
-                Step::Forward { len, first, owed, shape, .. } => {
-                    if owed > 0 {
-                        self.link.expect(first, owed, shape);
+                Step::Forward { len, first, pending, shape, .. } => {
+                    if pending > 0 {
+                        self.link.expect(first, pending, shape);
                         self.frame.stop();
                     }
                     self.up.pass(len);

@@ -159,10 +159,10 @@ impl Sharing {
     }
 
     /// Gives commands to the shared connection.
-    pub(super) fn give(&mut self, first: Ticket, owed: u64, shape: &Shape, bytes: &[u8]) {
+    pub(super) fn give(&mut self, first: Ticket, pending: u64, shape: &Shape, bytes: &[u8]) {
         if let Some(connection) = &self.connection {
-            connection.send(first, owed, shape.clone(), bytes);
-            self.window.give(bytes.len(), owed);
+            connection.send(first, pending, shape.clone(), bytes);
+            self.window.give(bytes.len(), pending);
         }
     }
 }
@@ -281,11 +281,11 @@ impl Relay {
 
     /// Whether the connection where commands go takes more; chosen anew where nothing is owed.
     fn has_connection(&mut self, waker: &Waker) -> bool {
-        let owes = self.session.owes();
+        let has_pending = self.session.has_pending();
         let epoch = self.session.pool_epoch();
         let Some(sharing) = &mut self.sharing else { return false };
         sharing.waits = false;
-        if let Some(connection) = sharing.connection.as_ref().filter(|_| owes) {
+        if let Some(connection) = sharing.connection.as_ref().filter(|_| has_pending) {
             // The client may be another user since, and what is owed no more than the gate's own word of that.
             if sharing.pool.as_ref().is_none_or(|chosen| chosen.epoch != epoch) {
                 sharing.waits = true;

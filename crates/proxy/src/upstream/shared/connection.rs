@@ -168,10 +168,10 @@ impl Connection {
         self.takes_more.get()
     }
 
-    /// Gives it commands: `owed` of `first`'s session, each of which gets `shape` back.
-    pub(crate) fn send(&self, first: Ticket, owed: u64, shape: Shape, bytes: &[u8]) {
+    /// Gives it commands: `pending` of `first`'s session, each of which gets `shape` back.
+    pub(crate) fn send(&self, first: Ticket, pending: u64, shape: Shape, bytes: &[u8]) {
         let mut state = self.state.borrow_mut();
-        state.link.expect(first, owed, shape);
+        state.link.expect(first, pending, shape);
         state.outbox.push(bytes);
         if state.outbox.len() >= MAX_UNWRITTEN {
             self.takes_more.set(false);
@@ -224,7 +224,7 @@ impl Connection {
     }
 
     fn has_creditors(&self, state: &State) -> bool {
-        state.link.creditors().any(|key| self.resources.shared_clients.get(key).is_some())
+        state.link.waiting_sessions().any(|key| self.resources.shared_clients.get(key).is_some())
     }
 
     fn tell(&self) {
@@ -434,7 +434,7 @@ impl State {
             resources.stats.buffers(signed(held) - signed(self.accounted));
             self.accounted = held;
         }
-        self.link.is_ready() && self.link.is_paid() && self.outbox.len() == 0
+        self.link.is_ready() && self.link.is_settled() && self.outbox.len() == 0
     }
 }
 

@@ -8,7 +8,7 @@ use super::Before;
 use crate::card;
 use crate::handshake::{Hello, strict_integer};
 use crate::link::Part;
-use crate::owed::{Local, What};
+use crate::pending::{Local, What};
 use crate::session::command::Frame;
 use crate::session::judge::{Answer, Verdict};
 use crate::session::{ReplyAction, Session, Until};
@@ -69,7 +69,7 @@ impl Session {
         if db == sharing.db {
             return Verdict::Answer(Answer::Reply(Local::Canned(reply::OK)));
         }
-        if !self.owed.is_empty() {
+        if !self.pending.is_empty() {
             return Verdict::WaitUntilPaid;
         }
         let resp3 = sharing.resp3;
@@ -105,7 +105,7 @@ impl Session {
         if let Some(verdict) = bad_name(hello) {
             return verdict;
         }
-        if !self.owed.is_empty() {
+        if !self.pending.is_empty() {
             return Verdict::WaitUntilPaid;
         }
         Verdict::Defer(hello.greeting(true))

@@ -174,7 +174,7 @@ impl Rig {
                 }
                 Turn::Gives(given) => {
                     self.join();
-                    self.pool.expect(given.first, given.owed, given.shape);
+                    self.pool.expect(given.first, given.pending, given.shape);
                     let PoolKey { db, resp3, .. } = self.key;
                     let place = match (db, resp3) {
                         (0, false) => "pool".to_owned(),
@@ -192,7 +192,7 @@ impl Rig {
         if key == self.key {
             return;
         }
-        assert!(self.pool.is_paid(), "replies are owed on another connection");
+        assert!(self.pool.is_settled(), "replies are owed on another connection");
         self.pool = PooledLink::new(key.clone());
         let steps = [(key.preamble.is_some(), "+OK|"), (key.resp3, "%1|$5|proto|:3|"), (key.db > 0, "+OK|")];
         let said: String = steps.iter().filter(|(due, _)| *due).map(|(_, said)| *said).collect();

@@ -1,4 +1,4 @@
-use crate::owed::MAX_RUNS;
+use crate::pending::MAX_RUNS;
 use crate::session::Until;
 use crate::tests::pair::{Pair, frames};
 
@@ -21,7 +21,7 @@ fn what_cannot_be_joined_is_bounded_and_goes_on_when_some_is_answered() {
     let total = 2 * MAX_RUNS;
     pair.commands("BLPOP a 0");
     pair.client_bytes(&frames("MULTI;EXEC").repeat(total / 2));
-    assert_eq!(pair.waits, Some(Until::LessOwed));
+    assert_eq!(pair.waits, Some(Until::FewerPending));
     assert!(!pair.asked.is_empty());
     assert!(pair.session.held() + pair.link.held() < 256 * MAX_RUNS, "{}", pair.session.held());
     let left = pair.asked.len();
@@ -39,7 +39,7 @@ fn the_gates_own_replies_are_bounded() {
     let mut pair = Pair::passthrough();
     pair.commands("BLPOP a 0");
     pair.client_bytes(&frames("SYNC;PSYNC").repeat(MAX_RUNS));
-    assert_eq!(pair.waits, Some(Until::LessOwed));
+    assert_eq!(pair.waits, Some(Until::FewerPending));
     assert!(pair.session.held() > 64 * MAX_RUNS && pair.session.held() < 512 * MAX_RUNS);
     pair.upstream("*-1|");
     assert!(pair.session.is_idle() && pair.session.held() < 2048);

@@ -16,7 +16,7 @@ fn the_gate_logs_in_before_the_first_command_and_after_each_reset() {
     assert_eq!(pair.more(), sent("PING"));
     assert_eq!(pair.upstream("+PONG|"), "+PONG|");
     assert_eq!(pair.commands("RESET;GET a"), sent("RESET"), "the login waits, and so does GET");
-    assert_eq!(pair.waits, Some(Until::NothingOwed));
+    assert_eq!(pair.waits, Some(Until::NothingPending));
     assert_eq!(pair.upstream("+RESET|"), "+RESET|");
     assert_eq!(pair.more(), sent("AUTH secret"));
     assert_eq!(pair.waits, Some(Until::LoggedIn));

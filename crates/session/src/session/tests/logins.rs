@@ -6,7 +6,7 @@
 use crate::Auth;
 use crate::link::LinkFault;
 use crate::observe::Denied;
-use crate::session::{CloseReason, LoginOwed, Unavailable, Until};
+use crate::session::{CloseReason, PendingLogin, Unavailable, Until};
 use crate::tests::pair::{HELD_COMMAND, Pair, frames, plan, show};
 use crate::tests::users::{User, Users};
 
@@ -27,7 +27,7 @@ const LOGINS: [&str; 6] = [
 ];
 
 fn owes_login(pair: &Pair, of_client: bool) -> bool {
-    pair.session.login_owed().is_some_and(|login: LoginOwed| login.of_client == of_client)
+    pair.session.pending_login().is_some_and(|login: PendingLogin| login.of_client == of_client)
 }
 
 #[test]
@@ -35,8 +35,8 @@ fn a_clients_login_waits_for_pending_replies() {
     for login in LOGINS {
         let mut pair = Pair::passthrough();
         assert_eq!(pair.commands(&format!("PING;{login};GET a")), sent("PING"), "{login}");
-        assert_eq!(pair.waits, Some(Until::NothingOwed), "{login}");
-        assert_eq!(pair.session.login_owed(), None, "{login}");
+        assert_eq!(pair.waits, Some(Until::NothingPending), "{login}");
+        assert_eq!(pair.session.pending_login(), None, "{login}");
         assert_eq!(pair.upstream("+PONG|"), "+PONG|", "{login}");
         assert_eq!(pair.more(), sent(login));
         assert!(owes_login(&pair, true), "{login}");
@@ -48,10 +48,10 @@ fn what_follows_a_clients_login_waits_for_its_reply() {
     for login in LOGINS {
         let mut pair = Pair::passthrough();
         assert_eq!(pair.commands(&format!("{login};GET a;GET b")), sent(login));
-        assert_eq!(pair.waits, Some(Until::NothingOwed));
+        assert_eq!(pair.waits, Some(Until::NothingPending));
         assert_eq!(pair.upstream(WRONGPASS), WRONGPASS);
         assert_eq!(pair.more(), sent("GET a;GET b"), "{login}");
-        assert_eq!(pair.session.login_owed(), None);
+        assert_eq!(pair.session.pending_login(), None);
         assert_eq!(pair.upstream("$1|a|$1|b|"), "$1|a|$1|b|");
     }
 }
@@ -60,10 +60,10 @@ fn what_follows_a_clients_login_waits_for_its_reply() {
 fn logins_in_a_row_go_one_by_one() {
     let mut pair = Pair::passthrough();
     assert_eq!(pair.commands("AUTH a;AUTH b;HELLO 3 AUTH c d"), sent("AUTH a"));
-    let first = pair.session.login_owed();
+    let first = pair.session.pending_login();
     assert_eq!(pair.upstream("-WRONGPASS a|"), "-WRONGPASS a|");
     assert_eq!(pair.more(), sent("AUTH b"));
-    assert_ne!(pair.session.login_owed(), first, "each has a time limit of its own");
+    assert_ne!(pair.session.pending_login(), first, "each has a time limit of its own");
     assert_eq!(pair.upstream("+OK|"), "+OK|");
     assert_eq!(pair.more(), sent("HELLO 3 AUTH c d"));
 }
@@ -177,7 +177,7 @@ fn a_login_that_is_never_answered_ends_by_a_time_limit() {
     let line = "+1700000000.1 [0 127.0.0.1:1] \"PING\"|";
     assert_eq!(pair.upstream(line), line);
     assert!(owes_login(&pair, true));
-    assert_eq!(pair.waits, Some(Until::NothingOwed));
+    assert_eq!(pair.waits, Some(Until::NothingPending));
     pair.lose(Some(Unavailable::Timeout));
     assert_eq!(pair.hear(), "-ERR portcullis: upstream 'main' unavailable (timeout)|");
     assert_eq!(pair.closed, Some(CloseReason::Upstream(Some(Unavailable::Timeout))));
@@ -203,7 +203,7 @@ fn the_gates_login_after_reset_waits_for_the_reply() {
     assert_eq!(pair.more(), "", "a reply is pending");
     assert_eq!(pair.upstream("+PONG|"), "+PONG|");
     assert_eq!(pair.more(), sent("RESET"), "RESET is unanswered");
-    assert_eq!(pair.session.login_owed(), None);
+    assert_eq!(pair.session.pending_login(), None);
     assert_eq!(pair.upstream("+RESET|"), "+RESET|");
     assert_eq!(pair.more(), sent("AUTH secret"));
     assert!(owes_login(&pair, false));

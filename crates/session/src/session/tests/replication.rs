@@ -21,7 +21,7 @@ fn a_replica_gets_its_stream_as_it_is() {
         let mut pair = replica();
         assert_eq!(pair.commands("PING;REPLCONF capa eof"), sent("PING;REPLCONF capa eof"));
         assert_eq!(pair.commands("PSYNC ? -1"), "", "it waits for what is owed");
-        assert_eq!(pair.waits, Some(Until::NothingOwed));
+        assert_eq!(pair.waits, Some(Until::NothingPending));
         pair.upstream("+PONG|+OK|");
         assert_eq!(pair.more(), sent("PSYNC ? -1"));
         let mut heard = String::new();

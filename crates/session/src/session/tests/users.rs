@@ -176,7 +176,7 @@ fn another_user_comes_in_when_the_upstream_has_confirmed_it() {
     assert_eq!(pair.commands("GET a;AUTH carol c;GET b"), sent("GET a"), "first what alice is owed");
     assert_eq!(pair.upstream("$-1|"), "$-1|");
     assert_eq!((pair.more(), pair.session.user()), (sent("AUTH uc pc"), Some("alice")));
-    assert_eq!(pair.waits, Some(Until::NothingOwed), "GET b is not read");
+    assert_eq!(pair.waits, Some(Until::NothingPending), "GET b is not read");
     assert_eq!((&*pair.upstream("+OK|"), pair.session.user()), ("+OK|", Some("carol")));
     assert_eq!(pair.more(), sent("GET b"));
     assert_eq!(pair.upstream("$-1|"), "$-1|");

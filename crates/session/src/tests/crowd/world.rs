@@ -234,7 +234,7 @@ impl World {
         if client.simulated_client.session.is_ending() {
             return true;
         }
-        if client.simulated_client.session.owes()
+        if client.simulated_client.session.has_pending()
             && let Some(on) = client.on
         {
             return self.pooled[on].as_ref().is_none_or(|pooled| pooled.link.takes_more());
@@ -270,7 +270,7 @@ impl World {
             panic!("there is no connection");
         };
         assert_eq!(pooled.key, client.simulated_client.session.pool_key());
-        pooled.link.expect(given.first, given.owed, given.shape);
+        pooled.link.expect(given.first, given.pending, given.shape);
         pooled.outbox.extend(given.bytes);
     }
 
@@ -344,10 +344,10 @@ impl World {
 
     fn break_pooled(&mut self, place: usize) {
         let Some(pooled) = self.pooled.get_mut(place).and_then(Option::take) else { return };
-        let creditors: Vec<u64> = pooled.link.creditors().map(|key| key.0).collect();
+        let waiting_sessions: Vec<u64> = pooled.link.waiting_sessions().map(|key| key.0).collect();
         for (at, client) in self.clients.iter_mut().enumerate().filter(|(_, client)| !client.gone) {
             let waits = client.awaits == Some(place);
-            if waits || creditors.contains(&u64::try_from(at).unwrap()) {
+            if waits || waiting_sessions.contains(&u64::try_from(at).unwrap()) {
                 client.awaits = None;
                 client.cut = true;
                 client.simulated_client.session.lost(None);
@@ -401,7 +401,7 @@ impl World {
 
     fn check_paid(&self) {
         for pooled in self.pooled.iter().flatten() {
-            assert!(pooled.link.is_paid() && pooled.link.is_ready(), "something is still owed");
+            assert!(pooled.link.is_settled() && pooled.link.is_ready(), "something is still owed");
             assert!(pooled.link.takes_more());
         }
     }

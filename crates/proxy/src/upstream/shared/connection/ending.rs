@@ -52,16 +52,16 @@ impl Connection {
 
     /// Tells all who wait for replies that none will come.
     fn abandon(&self, why: Option<Unavailable>) {
-        let creditors: Vec<_> = self.state.borrow().link.creditors().collect();
-        for key in creditors {
+        let waiting_sessions: Vec<_> = self.state.borrow().link.waiting_sessions().collect();
+        for key in waiting_sessions {
             self.lose(key, why);
         }
     }
 
     /// Tells all who wait for replies what the upstream said to the gate's own SELECT or HELLO. Nothing of theirs was sent.
     fn refuse(&self, line: &[u8]) {
-        let creditors: Vec<_> = self.state.borrow().link.creditors().collect();
-        for key in creditors {
+        let waiting_sessions: Vec<_> = self.state.borrow().link.waiting_sessions().collect();
+        for key in waiting_sessions {
             if let Some(shared_client) = self.resources.shared_clients.get(key) {
                 shared_client.borrow_mut().refused(line);
             }
@@ -103,7 +103,7 @@ impl Connection {
             }
             End::Broken(fault) => {
                 let plain = matches!(&state.stream, Phase::Open(stream) if !stream.is_tls());
-                let silent = !state.link.answered() && !state.link.is_paid();
+                let silent = !state.link.answered() && !state.link.is_settled();
                 if let Some(fault) = fault {
                     tracing::debug!(%upstream, %fault, "TLS with the upstream broke");
                 }

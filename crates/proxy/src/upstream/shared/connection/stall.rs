@@ -36,8 +36,8 @@ impl Connection {
     ) {
         shared_client.borrow_mut().wake_when_drained(cx.waker());
         // Where nobody waits, this only says when to look again.
-        let others =
-            state.link.owes_others(by) || self.pool.is_short_for_others(by, &self.resources.shared_clients);
+        let others = state.link.has_pending_for_others(by)
+            || self.pool.is_short_for_others(by, &self.resources.shared_clients);
         let spent = shared_client.borrow().stalled().max(state.spent(since));
         let left = if others { MAX_STALL.saturating_sub(spent) } else { MAX_STALL };
         let mut timer = Box::pin(sleep(left));
@@ -54,8 +54,8 @@ impl Connection {
         let due = stalled.timer.is_elapsed() || stalled.timer.as_mut().poll(cx).is_ready();
         let (by, since) = (stalled.by, stalled.since);
         let now = self.resources.clock.now();
-        let others =
-            state.link.owes_others(by) || self.pool.is_short_for_others(by, &self.resources.shared_clients);
+        let others = state.link.has_pending_for_others(by)
+            || self.pool.is_short_for_others(by, &self.resources.shared_clients);
         if let Some(shared_client) = self.resources.shared_clients.get(by) {
             let full = shared_client.borrow().is_full();
             if full && !(due && others) {

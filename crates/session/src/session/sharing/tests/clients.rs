@@ -68,7 +68,7 @@ fn others_are_asked_about_in_order() {
     assert_eq!(rig.commands("GET a;CLIENT LIST ID 5 6;CLIENT KILL 192.0.2.9:1;GET b"), "pool: GET a");
     assert_eq!(
         (rig.simulated_client.waits, rig.simulated_client.session.inquiry()),
-        (Some(Until::NothingOwed), None)
+        (Some(Until::NothingPending), None)
     );
     assert_eq!(rig.pool("$-1|"), "$-1|");
     let inquiry = rig.simulated_client.session.inquiry().expect("a question");

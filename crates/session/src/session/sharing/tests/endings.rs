@@ -104,7 +104,7 @@ fn half_a_command_is_nobodys() {
     rig.simulated_client.client_ended = true;
     assert_eq!(rig.pool("$-1|"), "$-1|");
     assert_eq!(
-        (rig.simulated_client.closed, rig.simulated_client.session.owes()),
+        (rig.simulated_client.closed, rig.simulated_client.session.has_pending()),
         (Some(CloseReason::Client), false)
     );
     let mut rig = Rig::trust();

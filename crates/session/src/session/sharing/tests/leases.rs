@@ -130,7 +130,7 @@ fn who_never_pauses_is_made_to() {
     assert_eq!(rig.commands("GET c"), "own: GET c");
     rig.at(1000);
     assert_eq!(rig.commands("GET d;GET e"), "", "nothing more goes there");
-    assert_eq!((rig.simulated_client.waits, rig.lease()), (Some(Until::NothingOwed), Lease::Needed));
+    assert_eq!((rig.simulated_client.waits, rig.lease()), (Some(Until::NothingPending), Lease::Needed));
     assert_eq!(rig.own("$1|b|"), "$1|b|");
     assert_eq!(rig.more(), "");
     assert_eq!(rig.own("$1|c|"), "$1|c|");
@@ -219,7 +219,7 @@ fn who_reads_too_slowly_gets_one() {
     assert_eq!(rig.commands("GET a"), "pool: GET a");
     rig.simulated_client.session.set_lagging();
     assert_eq!(rig.commands("GET b"), "");
-    assert_eq!(rig.simulated_client.waits, Some(Until::NothingOwed));
+    assert_eq!(rig.simulated_client.waits, Some(Until::NothingPending));
     assert_eq!(rig.pool("$1|a|"), "$1|a|");
     assert_eq!(rig.more(), "own: GET b");
     assert_eq!(rig.own("$1|b|"), "$1|b|");

@@ -71,7 +71,7 @@ fn on_a_connection_of_its_own_that_is_closed() {
 fn it_waits_for_what_is_owed() {
     let mut rig = Rig::leased();
     assert_eq!(rig.commands("BLPOP a 0;RESET;GET b"), "own: CLIENT ID, BLPOP a 0");
-    assert_eq!((rig.simulated_client.waits, rig.lease()), (Some(Until::NothingOwed), Lease::Needed));
+    assert_eq!((rig.simulated_client.waits, rig.lease()), (Some(Until::NothingPending), Lease::Needed));
     assert_eq!(rig.own(":9|*-1|"), "*-1|+RESET|");
     assert_eq!((&*rig.more(), rig.simulated_client.given_back), ("pool: GET b", 1));
 }

@@ -51,7 +51,7 @@ fn each_command_goes_where_its_place_is() {
 fn order_holds_across_connections() {
     let mut rig = Rig::trust();
     assert_eq!(rig.commands("GET a;GET b;EVAL x 0;GET c"), "pool: GET a, GET b");
-    assert_eq!(rig.simulated_client.waits, Some(Until::NothingOwed));
+    assert_eq!(rig.simulated_client.waits, Some(Until::NothingPending));
     assert_eq!(rig.pool("$1|a|"), "$1|a|");
     assert_eq!(rig.more(), "");
     assert_eq!(rig.pool("$1|b|"), "$1|b|");
@@ -166,8 +166,8 @@ fn what_is_kept_back_again_was_not_forgotten() {
     let mut rig = Rig::trust();
     rig.simulated_client.asked.extend(frames(&long));
     let Turn::Gives(given) = rig.simulated_client.step(usize::MAX) else { panic!("SET is not shared") };
-    assert_eq!((given.owed, given.bytes.len()), (1, 9029));
-    rig.pool.expect(given.first, given.owed, given.shape);
+    assert_eq!((given.pending, given.bytes.len()), (1, 9029));
+    rig.pool.expect(given.first, given.pending, given.shape);
     let Shared::Part(part) = rig.pool.next(b"+OK\r\n") else { panic!("no reply") };
     assert!(rig.simulated_client.hear(&part));
     for room in [1, 600, 750, 1, usize::MAX] {

@@ -19,7 +19,7 @@ const IDLE_CAPACITY: usize = 1;
 
 /// The queue of what is owed.
 #[derive(Debug, Default)]
-pub(crate) struct Owed {
+pub(crate) struct PendingReplies {
     runs: VecDeque<Run>,
     blocking: usize,
     /// Runs after which the client may listen to messages, or no longer, or in another RESP version.
@@ -210,7 +210,7 @@ impl Local {
     }
 }
 
-impl Owed {
+impl PendingReplies {
     pub(crate) fn push(&mut self, run: Run) {
         let full = self.runs.len() >= JOIN_RUNS_FROM;
         if let Some(last) = self.runs.back_mut()
