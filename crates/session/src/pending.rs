@@ -46,7 +46,7 @@ pub(crate) type Kept = Option<Box<[u8]>>;
 /// Neighbours that are owed the same.
 #[derive(Debug)]
 pub(crate) struct Run {
-    pub(crate) what: What,
+    pub(crate) kind: ReplyKind,
     /// The place of its first unanswered reply in the session's order.
     pub(crate) seq: u64,
     pub(crate) n: u64,
@@ -58,7 +58,7 @@ pub(crate) struct Run {
 
 /// Where a reply comes from, and what it changes.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum What {
+pub(crate) enum ReplyKind {
     /// The upstream's reply, which changes nothing.
     Plain,
     /// The upstream's reply to a command that may wait for others.
@@ -147,7 +147,7 @@ pub(crate) enum Local {
     Made(Box<[u8]>),
 }
 
-impl What {
+impl ReplyKind {
     /// Whether its reply changes nothing. The path of most commands asks only this.
     pub(crate) const fn is_plain(&self) -> bool {
         matches!(self, Self::Plain)
@@ -216,9 +216,9 @@ impl PendingReplies {
         if let Some(last) = self.runs.back_mut()
             && last.muted == run.muted
             && last.seq.wrapping_add(last.n) == run.seq
-            && match &run.what {
-                What::Plain => last.what.is_plain(),
-                What::Local(_) => last.what == run.what,
+            && match &run.kind {
+                ReplyKind::Plain => last.kind.is_plain(),
+                ReplyKind::Local(_) => last.kind == run.kind,
                 _ => false,
             }
         {
@@ -231,8 +231,8 @@ impl PendingReplies {
                 return;
             }
         }
-        if !run.what.is_plain() {
-            self.count(&run.what);
+        if !run.kind.is_plain() {
+            self.count(&run.kind);
         }
         if self.runs.capacity() == 0 {
             self.runs.reserve_exact(IDLE_CAPACITY);
@@ -241,13 +241,13 @@ impl PendingReplies {
     }
 
     #[inline(never)]
-    fn count(&mut self, what: &What) {
-        self.blocking += usize::from(matches!(what, What::Blocking(_)));
-        self.lasting += usize::from(what.lasts());
-        self.subscribing = self.subscribing.saturating_add(what.names());
-        self.turning += usize::from(what.turns());
-        self.made += what.made();
-        self.kept += what.kept();
+    fn count(&mut self, kind: &ReplyKind) {
+        self.blocking += usize::from(matches!(kind, ReplyKind::Blocking(_)));
+        self.lasting += usize::from(kind.lasts());
+        self.subscribing = self.subscribing.saturating_add(kind.names());
+        self.turning += usize::from(kind.turns());
+        self.made += kind.made();
+        self.kept += kind.kept();
     }
 
     pub(crate) fn front(&self) -> Option<&Run> {
@@ -260,8 +260,8 @@ impl PendingReplies {
         front.n = front.n.saturating_sub(n);
         front.seq = front.seq.wrapping_add(n);
         if front.n == 0 {
-            if let Some(run) = self.runs.pop_front().filter(|run| !run.what.is_plain()) {
-                self.forget(&run.what);
+            if let Some(run) = self.runs.pop_front().filter(|run| !run.kind.is_plain()) {
+                self.forget(&run.kind);
             }
             if self.runs.is_empty() && self.runs.capacity() > IDLE_CAPACITY {
                 self.runs.shrink_to(IDLE_CAPACITY);
@@ -277,7 +277,7 @@ impl PendingReplies {
         if last.n == 0
             && let Some(run) = self.runs.pop_back()
         {
-            self.forget(&run.what);
+            self.forget(&run.kind);
         }
         muted
     }
@@ -285,23 +285,23 @@ impl PendingReplies {
     /// Keeps only the gate's own replies before the first that the upstream owes; none where `cut` says that the
     /// client has read half of something. Says whether the upstream owed any.
     pub(crate) fn forsake_upstream(&mut self, cut: bool) -> bool {
-        let kept = self.runs.iter().take_while(|run| matches!(run.what, What::Local(_))).count();
+        let kept = self.runs.iter().take_while(|run| matches!(run.kind, ReplyKind::Local(_))).count();
         let owing = kept < self.runs.len();
         self.runs.truncate(if cut { 0 } else { kept });
         self.runs.shrink_to(IDLE_CAPACITY);
         (self.blocking, self.lasting, self.subscribing, self.kept) = (0, 0, 0, 0);
         self.turning = 0;
-        self.made = self.runs.iter().map(|run| run.what.made()).sum();
+        self.made = self.runs.iter().map(|run| run.kind.made()).sum();
         owing
     }
 
     /// The upstream was sent nothing of what it owes: the client reads `line` in the place of each reply.
     pub(crate) fn answer_with(&mut self, line: &[u8]) {
         for run in std::mem::take(self).runs {
-            match run.what {
-                What::Local(_) => self.push(run),
+            match run.kind {
+                ReplyKind::Local(_) => self.push(run),
                 _ if run.muted => {}
-                _ => self.push(Run { what: What::Local(Local::Made(line.into())), ..run }),
+                _ => self.push(Run { kind: ReplyKind::Local(Local::Made(line.into())), ..run }),
             }
         }
     }
@@ -322,12 +322,14 @@ impl PendingReplies {
 
     /// Whether none of what is owed changes anything when it comes.
     pub(crate) fn is_plain(&self) -> bool {
-        self.runs.iter().all(|run| run.what.is_plain() || matches!(run.what, What::Local(_)))
+        self.runs.iter().all(|run| run.kind.is_plain() || matches!(run.kind, ReplyKind::Local(_)))
     }
 
     /// Whether nothing is owed but to the gate itself.
     pub(crate) fn is_login(&self) -> bool {
-        self.runs.iter().all(|run| matches!(run.what, What::Login | What::Greeting | What::Selecting))
+        self.runs
+            .iter()
+            .all(|run| matches!(run.kind, ReplyKind::Login | ReplyKind::Greeting | ReplyKind::Selecting))
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -367,24 +369,24 @@ impl PendingReplies {
 
     /// Takes out the frame that is kept with the front run.
     pub(crate) fn take_frame(&mut self) -> Kept {
-        let what = &mut self.runs.front_mut()?.what;
-        self.kept = self.kept.saturating_sub(what.kept());
-        match what {
-            What::Blocking(frame) | What::Confirmations { frame, .. } | What::Tracking { frame, .. } => {
-                frame.take()
-            }
+        let kind = &mut self.runs.front_mut()?.kind;
+        self.kept = self.kept.saturating_sub(kind.kept());
+        match kind {
+            ReplyKind::Blocking(frame)
+            | ReplyKind::Confirmations { frame, .. }
+            | ReplyKind::Tracking { frame, .. } => frame.take(),
             _ => None,
         }
     }
 
     #[inline(never)]
-    fn forget(&mut self, what: &What) {
-        self.blocking = self.blocking.saturating_sub(usize::from(matches!(what, What::Blocking(_))));
-        self.lasting = self.lasting.saturating_sub(usize::from(what.lasts()));
-        self.subscribing = self.subscribing.saturating_sub(what.names());
-        self.made = self.made.saturating_sub(what.made());
-        self.kept = self.kept.saturating_sub(what.kept());
-        self.turning = self.turning.saturating_sub(usize::from(what.turns()));
+    fn forget(&mut self, kind: &ReplyKind) {
+        self.blocking = self.blocking.saturating_sub(usize::from(matches!(kind, ReplyKind::Blocking(_))));
+        self.lasting = self.lasting.saturating_sub(usize::from(kind.lasts()));
+        self.subscribing = self.subscribing.saturating_sub(kind.names());
+        self.made = self.made.saturating_sub(kind.made());
+        self.kept = self.kept.saturating_sub(kind.kept());
+        self.turning = self.turning.saturating_sub(usize::from(kind.turns()));
     }
 }
 

@@ -26,7 +26,7 @@ use self::sharing::{Before, Sharing};
 pub use self::step::{CloseReason, Delivery, PendingLogin, ReplyAction, Step, Unavailable, Until};
 use self::uses::Tracking;
 use crate::observe::{Host, Observer};
-use crate::pending::{Local, PendingReplies, Run, What};
+use crate::pending::{Local, PendingReplies, ReplyKind, Run};
 use crate::plan::{Care, Plan};
 use crate::shape::Shape;
 use crate::state::asked::{Asked, Login, Mute};
@@ -256,10 +256,10 @@ impl Session {
     /// swallow it where pushes were pending, so that the caller must not wait for it without a limit.
     pub fn pending_login(&self) -> Option<PendingLogin> {
         let front = self.pending.front()?;
-        let of_client = match front.what {
-            What::Login | What::Greeting | What::Selecting | What::Identify => false,
+        let of_client = match front.kind {
+            ReplyKind::Login | ReplyKind::Greeting | ReplyKind::Selecting | ReplyKind::Identify => false,
             // As long as the client still sends it, nobody can answer it.
-            What::ClientLogin { .. } if self.stream == Stream::Fresh => true,
+            ReplyKind::ClientLogin { .. } if self.stream == Stream::Fresh => true,
             _ => return None,
         };
         Some(PendingLogin { seq: front.seq, of_client })
@@ -391,7 +391,7 @@ impl Session {
         self.queue_plain(n);
         let muted = self.asked.mute == Mute::All;
         let seq = batch.first.plus(batch.pending).seq;
-        self.pending.push(Run { what: What::Plain, n, id: batch.id, at: batch.now, muted, seq });
+        self.pending.push(Run { kind: ReplyKind::Plain, n, id: batch.id, at: batch.now, muted, seq });
         observer.command(batch.id, n);
         batch.pending += n;
     }
@@ -521,31 +521,31 @@ impl Session {
     }
 
     fn answer(&mut self, reply: Local, id: CommandId, at: Tick) {
-        self.pending.push(Run { what: What::Local(reply), n: 1, id, at, muted: false, seq: self.seq });
+        self.pending.push(Run { kind: ReplyKind::Local(reply), n: 1, id, at, muted: false, seq: self.seq });
         self.seq = self.seq.wrapping_add(1);
     }
 
     /// One reply. The link joins it with its neighbours only where nothing tells it from them.
-    fn push_reply(&mut self, what: What, shape: &Shape, id: CommandId, at: Tick) -> Ticket {
+    fn push_reply(&mut self, kind: ReplyKind, shape: &Shape, id: CommandId, at: Tick) -> Ticket {
         let muted = self.asked.mute.take();
-        if muted || !what.is_plain() || *shape != Shape::One {
-            return self.push_apart(what, id, at, muted);
+        if muted || !kind.is_plain() || *shape != Shape::One {
+            return self.push_apart(kind, id, at, muted);
         }
         let ticket = self.ticket();
-        self.pending.push(Run { what, n: 1, id, at, muted, seq: ticket.seq });
+        self.pending.push(Run { kind, n: 1, id, at, muted, seq: ticket.seq });
         self.seq = self.seq.wrapping_add(1);
         ticket
     }
 
-    fn push_unmuted(&mut self, what: What, id: CommandId, at: Tick) -> Ticket {
-        self.push_apart(what, id, at, false)
+    fn push_unmuted(&mut self, kind: ReplyKind, id: CommandId, at: Tick) -> Ticket {
+        self.push_apart(kind, id, at, false)
     }
 
     /// One reply that the link must not join with its neighbours, for it is treated apart.
-    fn push_apart(&mut self, what: What, id: CommandId, at: Tick, muted: bool) -> Ticket {
+    fn push_apart(&mut self, kind: ReplyKind, id: CommandId, at: Tick, muted: bool) -> Ticket {
         self.seq = self.seq.wrapping_add(1);
         let ticket = self.ticket();
-        self.pending.push(Run { what, n: 1, id, at, muted, seq: ticket.seq });
+        self.pending.push(Run { kind, n: 1, id, at, muted, seq: ticket.seq });
         self.seq = self.seq.wrapping_add(2);
         ticket
     }

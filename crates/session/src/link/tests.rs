@@ -10,27 +10,27 @@ const MESSAGE: &str = "*3|$7|message|$1|a|$1|x|";
 
 /// What came out of a link, in short: each reply as `ended`, each push in braces.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Heard {
+struct Received {
     text: String,
     ended: u64,
     fault: Option<LinkFault>,
 }
 
 /// What a link makes of `text`, which arrives in pieces of `size` bytes.
-fn hear_in(link: &mut Link, text: &str, size: usize) -> Heard {
-    let mut heard = Heard::default();
+fn hear_in(link: &mut Link, text: &str, size: usize) -> Received {
+    let mut received = Received::default();
     let mut unread = Vec::new();
     for piece in wire(text).chunks(size) {
         unread.extend_from_slice(piece);
         loop {
             let len = match link.next(&unread) {
                 Incoming::Part(part) => {
-                    heard.text.push_str(&show(part.bytes));
-                    heard.ended += part.ended;
+                    received.text.push_str(&show(part.bytes));
+                    received.ended += part.ended;
                     part.bytes.len()
                 }
                 Incoming::Push { bytes, kind, ended } => {
-                    heard.text.push_str(&format!("{{{}}}", String::from_utf8_lossy(bytes).escape_debug()));
+                    received.text.push_str(&format!("{{{}}}", String::from_utf8_lossy(bytes).escape_debug()));
                     assert!(kind != PushKind::Other || ended);
                     bytes.len()
                 }
@@ -39,17 +39,17 @@ fn hear_in(link: &mut Link, text: &str, size: usize) -> Heard {
                     break;
                 }
                 Incoming::Fault(fault) => {
-                    heard.fault = Some(fault);
-                    return heard;
+                    received.fault = Some(fault);
+                    return received;
                 }
             };
             unread.drain(..len);
         }
     }
-    heard
+    received
 }
 
-fn hear(link: &mut Link, text: &str) -> Heard {
+fn receive(link: &mut Link, text: &str) -> Received {
     hear_in(link, text, usize::MAX)
 }
 
@@ -88,7 +88,7 @@ fn exec(queued: u64, confirmations: &[u64]) -> Shape {
 
 fn resp3(shapes: &[Shape]) -> Link {
     let mut link = link(&[Shape::Hello]);
-    assert_eq!(hear(&mut link, "%1|$5|proto|:3|").ended, 1);
+    assert_eq!(receive(&mut link, "%1|$5|proto|:3|").ended, 1);
     for (seq, shape) in (100..).zip(shapes) {
         link.expect(ticket(2 * seq), 1, shape.clone());
     }
@@ -149,8 +149,8 @@ fn a_message_is_one_only_between_the_first_confirmation_and_the_last() {
     for size in 1..40 {
         let mut link = link(&[Shape::One, subscribe(1), unsubscribe(), Shape::One]);
         let text = [MESSAGE, CONFIRMED, MESSAGE, GONE, MESSAGE].concat();
-        let heard = hear_in(&mut link, &text, size);
-        assert_eq!((heard.ended, heard.fault), (4, None), "the first and the last are data");
+        let received = hear_in(&mut link, &text, size);
+        assert_eq!((received.ended, received.fault), (4, None), "the first and the last are data");
         assert!(!link.streams());
     }
 }
@@ -158,31 +158,32 @@ fn a_message_is_one_only_between_the_first_confirmation_and_the_last() {
 #[test]
 fn what_looks_like_a_push_of_another_version_is_data_or_a_fault() {
     let mut in_resp3 = resp3(&[subscribe(1), Shape::One]);
-    let heard = hear(&mut in_resp3, &[">3|$9|subscribe|$1|a|:1|", MESSAGE].concat());
-    assert_eq!((heard.ended, heard.fault), (2, None), "in RESP3 an array is a reply");
-    assert_eq!(hear(&mut link(&[Shape::One]), ">1|+a|").fault, Some(LinkFault::Mismatch));
+    let received = receive(&mut in_resp3, &[">3|$9|subscribe|$1|a|:1|", MESSAGE].concat());
+    assert_eq!((received.ended, received.fault), (2, None), "in RESP3 an array is a reply");
+    assert_eq!(receive(&mut link(&[Shape::One]), ">1|+a|").fault, Some(LinkFault::Mismatch));
     let mut monitor = link(&[Shape::Monitor, Shape::One, Shape::One]);
-    let heard = hear(&mut monitor, "+OK|+170.1 [0 x] \"PING\"|+PONG|$2|+1|");
-    assert_eq!((heard.ended, heard.fault), (3, None));
-    assert!(heard.text.contains("{+170.1"));
-    assert_eq!(hear(&mut link(&[Shape::One]), "+170.1|").ended, 1, "without MONITOR that is a reply");
+    let received = receive(&mut monitor, "+OK|+170.1 [0 x] \"PING\"|+PONG|$2|+1|");
+    assert_eq!((received.ended, received.fault), (3, None));
+    assert!(received.text.contains("{+170.1"));
+    assert_eq!(receive(&mut link(&[Shape::One]), "+170.1|").ended, 1, "without MONITOR that is a reply");
 }
 
 #[test]
 fn pings_of_subscribers_are_replies() {
     let mut link = link(&[subscribe(1), Shape::One, Shape::One]);
-    let heard = hear(&mut link, &[CONFIRMED, "*2|$4|pong|$7|message|", MESSAGE, "*2|$4|pong|$0||"].concat());
-    assert_eq!((heard.ended, heard.fault), (3, None));
+    let received =
+        receive(&mut link, &[CONFIRMED, "*2|$4|pong|$7|message|", MESSAGE, "*2|$4|pong|$0||"].concat());
+    assert_eq!((received.ended, received.fault), (3, None));
 }
 
 #[test]
 fn reset_ends_all_streams() {
     let mut link = link(&[Shape::Monitor, subscribe(1), Shape::Reset, Shape::One]);
-    let heard = hear(&mut link, &["+OK|", CONFIRMED, MESSAGE, "+RESET|", MESSAGE].concat());
-    assert_eq!((heard.ended, heard.fault), (4, None));
+    let received = receive(&mut link, &["+OK|", CONFIRMED, MESSAGE, "+RESET|", MESSAGE].concat());
+    assert_eq!((received.ended, received.fault), (4, None));
     assert!(!link.streams());
     let mut queued = self::link(&[Shape::Monitor, Shape::Reset]);
-    hear(&mut queued, "+QUEUED|-ERR unknown command 'RESET'|");
+    receive(&mut queued, "+QUEUED|-ERR unknown command 'RESET'|");
     assert!(!queued.streams(), "MONITOR was not done");
 }
 
@@ -192,8 +193,8 @@ fn a_confirmation_longer_than_any_buffer_streams() {
     let long = format!("*3|$9|subscribe|$100000|{name}|:1|");
     let mut link = link(&[subscribe(2), Shape::One]);
     let text = [&long, MESSAGE, &long, "*2|$4|pong|$0||"].concat();
-    let heard = hear_in(&mut link, &text, 512);
-    assert_eq!((heard.ended, heard.fault), (2, None));
+    let received = hear_in(&mut link, &text, 512);
+    assert_eq!((received.ended, received.fault), (2, None));
     assert!(link.streams());
 }
 
@@ -202,12 +203,12 @@ fn giving_up_everything_is_confirmed_once_for_each_and_at_least_once() {
     let mut some = link(&[subscribe(2), unsubscribe(), unsubscribe(), Shape::One]);
     let text = "*3|$9|subscribe|$1|a|:1|*3|$9|subscribe|$1|b|:2|*3|$11|unsubscribe|$1|b|:1|\
                 *3|$11|unsubscribe|$1|a|:0|*3|$11|unsubscribe|$-1|:0|+PONG|";
-    let heard = hear(&mut some, &text.replace("                ", ""));
-    assert_eq!((heard.ended, heard.fault), (4, None));
+    let received = receive(&mut some, &text.replace("                ", ""));
+    assert_eq!((received.ended, received.fault), (4, None));
     let mut refused = link(&[subscribe(3), Shape::One]);
-    assert_eq!(hear(&mut refused, "-NOPERM no|+PONG|").ended, 2, "one error stands for all");
-    assert_eq!(hear(&mut link(&[subscribe(1)]), GONE).fault, Some(LinkFault::Mismatch));
-    assert_eq!(hear(&mut link(&[subscribe(1)]), ":1|").fault, Some(LinkFault::Mismatch));
+    assert_eq!(receive(&mut refused, "-NOPERM no|+PONG|").ended, 2, "one error stands for all");
+    assert_eq!(receive(&mut link(&[subscribe(1)]), GONE).fault, Some(LinkFault::Mismatch));
+    assert_eq!(receive(&mut link(&[subscribe(1)]), ":1|").fault, Some(LinkFault::Mismatch));
 }
 
 #[test]
@@ -215,12 +216,12 @@ fn exec_counts_its_confirmations_and_not_the_messages_between() {
     let text = "*3|+PONG|*3|$9|subscribe|$1|a|:1|:0|*2|$4|pong|$0||";
     for size in 1..60 {
         let mut link = link(&[exec(3, &[1]), Shape::One]);
-        let heard = hear_in(&mut link, text, size);
-        assert_eq!((heard.ended, heard.fault, link.streams()), (2, None, true), "RESP2 by {size}");
+        let received = hear_in(&mut link, text, size);
+        assert_eq!((received.ended, received.fault, link.streams()), (2, None, true), "RESP2 by {size}");
         let mut link = resp3(&[exec(2, &[0]), Shape::One]);
         let text = "*2|>3|$9|subscribe|$1|a|:1|>3|$7|message|$1|a|$1|x|:1|+PONG|";
-        let heard = hear_in(&mut link, text, size);
-        assert_eq!((heard.ended, heard.fault, link.streams()), (2, None, true), "RESP3 by {size}");
+        let received = hear_in(&mut link, text, size);
+        assert_eq!((received.ended, received.fault, link.streams()), (2, None, true), "RESP3 by {size}");
     }
 }
 
@@ -228,33 +229,37 @@ fn exec_counts_its_confirmations_and_not_the_messages_between() {
 fn an_element_of_exec_that_could_be_a_message_is_a_fault_in_resp2() {
     for element in [MESSAGE, GONE, "*3|$8|pmessage|$1|a|$1|x|", "*3|$12|sunsubscribe|$1|a|:0|"] {
         let mut link = link(&[exec(2, &[0])]);
-        let heard = hear(&mut link, &["*2|", CONFIRMED, element].concat());
-        assert_eq!((heard.ended, heard.fault), (0, Some(LinkFault::Mismatch)), "{element}");
+        let received = receive(&mut link, &["*2|", CONFIRMED, element].concat());
+        assert_eq!((received.ended, received.fault), (0, Some(LinkFault::Mismatch)), "{element}");
     }
     let mut quiet = link(&[exec(1, &[])]);
-    assert_eq!(hear(&mut quiet, &["*1|", MESSAGE].concat()).ended, 1, "with nothing subscribed it is data");
+    assert_eq!(
+        receive(&mut quiet, &["*1|", MESSAGE].concat()).ended,
+        1,
+        "with nothing subscribed it is data"
+    );
 }
 
 #[test]
 fn exec_of_another_size_than_was_queued_is_a_fault_where_places_matter() {
-    assert_eq!(hear(&mut link(&[exec(3, &[1])]), "*2|").fault, Some(LinkFault::Mismatch));
-    assert_eq!(hear(&mut link(&[exec(3, &[])]), "*2|+a|+b|").ended, 1);
+    assert_eq!(receive(&mut link(&[exec(3, &[1])]), "*2|").fault, Some(LinkFault::Mismatch));
+    assert_eq!(receive(&mut link(&[exec(3, &[])]), "*2|+a|+b|").ended, 1);
     for end in ["*0|", "*-1|", "-EXECABORT no|"] {
-        assert_eq!(hear(&mut link(&[exec(3, &[1])]), end).ended, 1, "{end}");
+        assert_eq!(receive(&mut link(&[exec(3, &[1])]), end).ended, 1, "{end}");
     }
-    assert_eq!(hear(&mut resp3(&[exec(3, &[1])]), "_|").ended, 1);
-    let streamed = hear(&mut resp3(&[Shape::Exec(QueuedConfirmations::default())]), "*?|+a|.|");
+    assert_eq!(receive(&mut resp3(&[exec(3, &[1])]), "_|").ended, 1);
+    let streamed = receive(&mut resp3(&[Shape::Exec(QueuedConfirmations::default())]), "*?|+a|.|");
     assert_eq!(streamed.fault, Some(LinkFault::Mismatch));
-    assert_eq!(hear(&mut link(&[exec(2, &[0])]), "*2|+OK|").fault, Some(LinkFault::Mismatch));
-    assert_eq!(hear(&mut link(&[exec(2, &[0])]), "*2|-NOPERM no|+OK|").ended, 1);
+    assert_eq!(receive(&mut link(&[exec(2, &[0])]), "*2|+OK|").fault, Some(LinkFault::Mismatch));
+    assert_eq!(receive(&mut link(&[exec(2, &[0])]), "*2|-NOPERM no|+OK|").ended, 1);
 }
 
 #[test]
 fn what_nobody_asked_for_is_a_fault() {
-    assert_eq!(hear(&mut Link::new(), "+OK|").fault, Some(LinkFault::Unsolicited));
-    let heard = hear(&mut link(&[Shape::One]), "+PONG|+PONG|");
-    assert_eq!((heard.ended, heard.fault), (1, Some(LinkFault::Unsolicited)));
-    let invalidation = hear(&mut resp3(&[]), ">2|$10|invalidate|*1|$1|k|");
+    assert_eq!(receive(&mut Link::new(), "+OK|").fault, Some(LinkFault::Unsolicited));
+    let received = receive(&mut link(&[Shape::One]), "+PONG|+PONG|");
+    assert_eq!((received.ended, received.fault), (1, Some(LinkFault::Unsolicited)));
+    let invalidation = receive(&mut resp3(&[]), ">2|$10|invalidate|*1|$1|k|");
     assert_eq!((invalidation.ended, invalidation.fault), (0, None), "in RESP3 a push needs no asking");
 }
 
@@ -264,8 +269,8 @@ fn a_tls_alert_is_told_from_garbage_only_at_first() {
     assert_eq!(link.next(b"\x15"), Incoming::Fault(LinkFault::TlsAlert));
     assert_eq!(link.next(b"+OK\r\n"), Incoming::Fault(LinkFault::TlsAlert), "a fault stays");
     let mut later = self::link(&[Shape::One, Shape::One]);
-    let heard = hear(&mut later, "+OK|\x15\x03");
-    assert!(matches!(heard.fault, Some(LinkFault::Protocol(_))));
+    let received = receive(&mut later, "+OK|\x15\x03");
+    assert!(matches!(received.fault, Some(LinkFault::Protocol(_))));
 }
 
 #[test]
@@ -280,8 +285,8 @@ fn a_control_reply_has_a_limit_however_it_comes() {
 #[test]
 fn shard_subscriptions_may_end_unasked() {
     let mut link = link(&[Shape::Confirm { verb: Verb::Ssubscribe, n: 1 }, Shape::One]);
-    hear(&mut link, "*3|$10|ssubscribe|$1|a|:1|");
+    receive(&mut link, "*3|$10|ssubscribe|$1|a|:1|");
     assert!(link.streams());
-    let heard = hear(&mut link, "*3|$12|sunsubscribe|$1|a|:0|+PONG|");
-    assert_eq!((heard.ended, heard.fault, link.streams()), (1, None, false));
+    let received = receive(&mut link, "*3|$12|sunsubscribe|$1|a|:0|+PONG|");
+    assert_eq!((received.ended, received.fault, link.streams()), (1, None, false));
 }

@@ -1,10 +1,10 @@
 use portcullis_resp::command::{CommandId, id};
 
-use super::{JOIN_RUNS_FROM, Local, PendingReplies, Run, What};
+use super::{JOIN_RUNS_FROM, Local, PendingReplies, ReplyKind, Run};
 use crate::tick::Tick;
 
 fn plain(id: CommandId, at: u64, seq: u64) -> Run {
-    Run { what: What::Plain, seq, n: 1, id, at: Tick::from_nanos(at), muted: false }
+    Run { kind: ReplyKind::Plain, seq, n: 1, id, at: Tick::from_nanos(at), muted: false }
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn what_is_held_falls_back_to_nearly_nothing() {
     let mut pending = PendingReplies::default();
     for seq in 0..100 {
         let text = format!("-ERR {seq}\r\n").into_bytes().into_boxed_slice();
-        pending.push(Run { what: What::Local(Local::Made(text)), ..plain(id::GET, 1, seq) });
+        pending.push(Run { kind: ReplyKind::Local(Local::Made(text)), ..plain(id::GET, 1, seq) });
     }
     assert!(pending.made == 890 && pending.held() > pending.made);
     for _ in 0..100 {
@@ -64,7 +64,7 @@ fn only_the_newest_is_retracted() {
     let mut pending = PendingReplies::default();
     pending.push(plain(id::GET, 1, 0));
     pending.push(plain(id::GET, 1, 1));
-    pending.push(Run { what: What::Blocking(None), ..plain(id::BLPOP, 1, 3) });
+    pending.push(Run { kind: ReplyKind::Blocking(None), ..plain(id::BLPOP, 1, 3) });
     assert!(pending.blocks());
     pending.retract();
     assert!(!pending.blocks());
@@ -77,13 +77,13 @@ fn what_was_not_sent_is_answered_with_one_line_for_each() {
     let mut pending = PendingReplies::default();
     pending.push(plain(id::GET, 1, 0));
     pending.push(Run { n: 2, ..plain(id::SET, 2, 1) });
-    pending.push(Run { what: What::Local(Local::Canned(b"+OK\r\n")), ..plain(id::PING, 3, 3) });
+    pending.push(Run { kind: ReplyKind::Local(Local::Canned(b"+OK\r\n")), ..plain(id::PING, 3, 3) });
     pending.push(Run { muted: true, ..plain(id::GET, 4, 4) });
     pending.push(plain(id::GET, 5, 5));
     pending.answer_with(b"-BUSY\r\n");
     let mut said = Vec::new();
     while let Some(front) = pending.front() {
-        let What::Local(local) = &front.what else { panic!("{front:?}") };
+        let ReplyKind::Local(local) = &front.kind else { panic!("{front:?}") };
         said.extend_from_slice(local.bytes());
         pending.settle(1);
     }

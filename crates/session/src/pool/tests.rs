@@ -22,14 +22,14 @@ fn ready(key: PoolKey) -> PooledLink {
         (link.key.db > 0).then_some("+OK|"),
     ];
     link.open();
-    let heard = Heard::of(&mut link, &said.into_iter().flatten().collect::<String>(), usize::MAX);
-    assert!(link.is_ready() && heard.fault.is_none() && link.is_settled());
+    let received = Received::of(&mut link, &said.into_iter().flatten().collect::<String>(), usize::MAX);
+    assert!(link.is_ready() && received.fault.is_none() && link.is_settled());
     link
 }
 
 /// What came out of a link: bytes and ended commands of each session.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Heard {
+struct Received {
     text: BTreeMap<u64, String>,
     ended: BTreeMap<u64, u64>,
     own: usize,
@@ -37,20 +37,20 @@ struct Heard {
     fault: Option<PoolFault>,
 }
 
-impl Heard {
+impl Received {
     /// Of `text`, which arrives in pieces of `size` bytes.
     fn of(link: &mut PooledLink, text: &str, size: usize) -> Self {
-        let mut heard = Self::default();
+        let mut received = Self::default();
         let mut unread = Vec::new();
         for piece in wire(text).chunks(size) {
             unread.extend_from_slice(piece);
-            while heard.take(link, &mut unread) {}
-            if heard.fault.is_some() {
-                return heard;
+            while received.take(link, &mut unread) {}
+            if received.fault.is_some() {
+                return received;
             }
         }
         assert!(unread.is_empty(), "left: {}", show(&unread));
-        heard
+        received
     }
 
     /// False: more must come first, or nothing more.
@@ -102,15 +102,18 @@ fn it_is_set_up_in_the_steps_that_its_kind_needs() {
         for size in 1..=said.len().max(1) {
             let mut link = PooledLink::new(key.clone());
             assert_eq!(show(&link.open()), show(&expected));
-            let (mut heard, mut unread, mut left) = (Heard::default(), Vec::new(), said.len());
+            let (mut received, mut unread, mut left) = (Received::default(), Vec::new(), said.len());
             for piece in said.chunks(size) {
                 assert!(!link.is_ready(), "{commands} in pieces of {size}: {left} bytes early");
                 unread.extend_from_slice(piece);
                 left -= piece.len();
-                while heard.take(&mut link, &mut unread) {}
+                while received.take(&mut link, &mut unread) {}
             }
             assert!(link.is_ready() && link.is_settled(), "{commands} in pieces of {size}");
-            assert_eq!((heard.own, heard.fault, link.waiting_sessions().count()), (said.len(), None, 0));
+            assert_eq!(
+                (received.own, received.fault, link.waiting_sessions().count()),
+                (said.len(), None, 0)
+            );
         }
     }
 }
@@ -155,8 +158,8 @@ fn what_the_upstream_does_not_grant_is_told_apart_from_what_it_is_not() {
         for size in 1..=before.len() + last.len() {
             let mut link = PooledLink::new(key.clone());
             link.open();
-            let heard = Heard::of(&mut link, &format!("{before}{last}"), size);
-            assert_eq!(heard.fault.as_ref(), Some(&fault), "{before}{last} in pieces of {size}");
+            let received = Received::of(&mut link, &format!("{before}{last}"), size);
+            assert_eq!(received.fault.as_ref(), Some(&fault), "{before}{last} in pieces of {size}");
             assert!(!link.is_ready());
         }
     }
@@ -172,21 +175,29 @@ fn a_greeting_of_refusal_needs_no_set_up_to_be_understood() {
     for (greeting, why) in cases {
         let fault = Some(PoolFault::Unavailable(why));
         let mut link = ready(key(None, false, 0));
-        assert_eq!(Heard::of(&mut link, greeting, usize::MAX).fault, fault, "nobody has asked: {greeting}");
+        assert_eq!(
+            Received::of(&mut link, greeting, usize::MAX).fault,
+            fault,
+            "nobody has asked: {greeting}"
+        );
         for size in 1..greeting.len() {
             let mut link = ready(key(None, false, 0));
             link.expect(ticket(1, 0), 2, Shape::One);
-            assert_eq!(Heard::of(&mut link, greeting, size).fault, fault, "{greeting} in pieces of {size}");
+            assert_eq!(
+                Received::of(&mut link, greeting, size).fault,
+                fault,
+                "{greeting} in pieces of {size}"
+            );
         }
     }
     let greeting = "-ERR max number of clients reached|";
     let mut link = ready(key(Some("secret"), false, 0));
     link.expect(ticket(1, 0), 1, Shape::One);
-    assert_eq!(Heard::of(&mut link, greeting, 3).text[&1], greeting, "only the first reply is a greeting");
+    assert_eq!(Received::of(&mut link, greeting, 3).text[&1], greeting, "only the first reply is a greeting");
     for line in ["-LOADING Redis is loading|", "-NOAUTH Authentication required.|", "-MASTERDOWN Link|"] {
         let mut link = ready(key(None, false, 0));
         link.expect(ticket(1, 0), 1, Shape::One);
-        assert_eq!(Heard::of(&mut link, line, 3).text[&1], line, "a command's own error is its client's");
+        assert_eq!(Received::of(&mut link, line, 3).text[&1], line, "a command's own error is its client's");
     }
 }
 
@@ -214,10 +225,10 @@ fn each_session_gets_its_own_in_any_pieces() {
         for (first, n, shape) in &pending {
             link.expect(*first, *n, shape.clone());
         }
-        let heard = Heard::of(&mut link, &said, size);
-        assert_eq!(heard.fault, None, "in pieces of {size}");
-        assert_eq!(heard.text, texts.clone().into(), "in pieces of {size}");
-        assert_eq!(heard.ended, [(1, 4), (2, 2), (3, 4)].into(), "in pieces of {size}");
+        let received = Received::of(&mut link, &said, size);
+        assert_eq!(received.fault, None, "in pieces of {size}");
+        assert_eq!(received.text, texts.clone().into(), "in pieces of {size}");
+        assert_eq!(received.ended, [(1, 4), (2, 2), (3, 4)].into(), "in pieces of {size}");
         assert!(link.is_settled() && link.takes_more());
     }
 }
@@ -242,37 +253,48 @@ fn what_nobody_asked_for_is_a_fault_after_what_was() {
         for size in [1, 2, 7, usize::MAX] {
             let mut link = ready(key(None, resp3, 0));
             link.expect(ticket(1, 0), 1, Shape::One);
-            let heard = Heard::of(&mut link, &format!("+a|{more}"), size);
-            assert_eq!((&*heard.text[&1], heard.fault), ("+a|", Some(fault.clone())), "{more} by {size}");
+            let received = Received::of(&mut link, &format!("+a|{more}"), size);
+            assert_eq!(
+                (&*received.text[&1], received.fault),
+                ("+a|", Some(fault.clone())),
+                "{more} by {size}"
+            );
         }
     }
     let mut link = ready(key(None, true, 0));
     link.expect(ticket(1, 0), 2, Shape::One);
-    let heard = Heard::of(&mut link, &format!("+a|>3|{message}+b|"), usize::MAX);
-    assert_eq!((&*heard.text[&1], heard.fault), ("+a|", Some(PoolFault::Push)), "between two replies");
+    let received = Received::of(&mut link, &format!("+a|>3|{message}+b|"), usize::MAX);
+    assert_eq!((&*received.text[&1], received.fault), ("+a|", Some(PoolFault::Push)), "between two replies");
     let mut link = ready(key(None, false, 0));
     link.expect(ticket(1, 0), 1, Shape::One);
-    assert!(matches!(Heard::of(&mut link, "hello|", 1).fault, Some(PoolFault::Link(LinkFault::Protocol(_)))));
-    assert!(Heard::of(&mut link, "+a|", 1).fault.is_some(), "it stays broken");
+    assert!(matches!(
+        Received::of(&mut link, "hello|", 1).fault,
+        Some(PoolFault::Link(LinkFault::Protocol(_)))
+    ));
+    assert!(Received::of(&mut link, "+a|", 1).fault.is_some(), "it stays broken");
     let mut link = PooledLink::new(key(Some("secret"), false, 0));
     link.open();
     link.expect(ticket(1, 0), 1, Shape::One);
-    let fault = Heard::of(&mut link, "+QUEUED|+a|", usize::MAX).fault;
+    let fault = Received::of(&mut link, "+QUEUED|+a|", usize::MAX).fault;
     assert_eq!(fault, Some(PoolFault::Link(LinkFault::Mismatch)));
-    assert_eq!(Heard::of(&mut link, "+a|", 1), Heard { fault, ..Heard::default() }, "it stays broken");
+    assert_eq!(
+        Received::of(&mut link, "+a|", 1),
+        Received { fault, ..Received::default() },
+        "it stays broken"
+    );
 }
 
 /// Feeds `bytes` and says whether the link took new commands after each piece.
 fn takes_more_during(link: &mut PooledLink, bytes: &[u8], size: usize) -> Vec<bool> {
-    let mut heard = Heard::default();
+    let mut received = Received::default();
     let mut unread = Vec::new();
     let mut took = Vec::new();
     for piece in bytes.chunks(size) {
         unread.extend_from_slice(piece);
-        while heard.take(link, &mut unread) {}
+        while received.take(link, &mut unread) {}
         took.push(link.takes_more());
     }
-    assert_eq!((heard.fault, unread.len()), (None, 0));
+    assert_eq!((received.fault, unread.len()), (None, 0));
     took
 }
 
@@ -329,7 +351,7 @@ fn it_says_whose_replies_are_owed() {
     let mut link = PooledLink::new(key(Some("secret"), false, 0));
     link.open();
     assert_eq!((link.waiting_sessions().count(), link.is_settled()), (0, false), "the gate itself is nobody");
-    Heard::of(&mut link, "+OK|", 1);
+    Received::of(&mut link, "+OK|", 1);
     assert!(link.answered() && link.is_settled());
     link.expect(ticket(4, 0), 1, Shape::One);
     assert!(!link.has_pending_for_others(SessionKey(4)) && link.has_pending_for_others(SessionKey(5)));
@@ -338,10 +360,10 @@ fn it_says_whose_replies_are_owed() {
     link.expect(ticket(4, 9), 1, Shape::Whole);
     assert!(link.has_pending_for_others(SessionKey(4)) && link.has_pending_for_others(SessionKey(5)));
     assert_eq!(link.waiting_sessions().map(|key| key.0).collect::<Vec<_>>(), [4, 5, 4]);
-    Heard::of(&mut link, ":1|:2|:3|:4|", 2);
+    Received::of(&mut link, ":1|:2|:3|:4|", 2);
     assert_eq!(link.waiting_sessions().map(|key| key.0).collect::<Vec<_>>(), [4]);
     assert!(!link.has_pending_for_others(SessionKey(4)) && link.held() > 0);
-    Heard::of(&mut link, ":5|", 2);
+    Received::of(&mut link, ":5|", 2);
     assert_eq!((link.waiting_sessions().count(), link.is_settled()), (0, true));
 }
 
@@ -355,11 +377,15 @@ fn invalidations_are_dropped_wherever_they_come() {
         let mut link = ready(key(None, true, 0));
         link.expect(ticket(1, 0), 1, Shape::One);
         link.expect(ticket(2, 0), 1, Shape::One);
-        let heard = Heard::of(&mut link, &text, size);
-        let texts: Vec<&str> = heard.text.values().map(|text| &**text).collect();
-        assert_eq!((texts, heard.invalidations, heard.fault), (vec!["+a|", "$1|b|"], 4, None), "by {size}");
+        let received = Received::of(&mut link, &text, size);
+        let texts: Vec<&str> = received.text.values().map(|text| &**text).collect();
+        assert_eq!(
+            (texts, received.invalidations, received.fault),
+            (vec!["+a|", "$1|b|"], 4, None),
+            "by {size}"
+        );
         assert!(link.is_settled() && link.takes_more());
         link.expect(ticket(1, 1), 1, Shape::One);
-        assert_eq!(Heard::of(&mut link, "+c|", size).text[&1], "+c|");
+        assert_eq!(Received::of(&mut link, "+c|", size).text[&1], "+c|");
     }
 }

@@ -16,7 +16,7 @@ use crate::clients::{Action, Findings, Inquiry, Listed};
 use crate::handshake::DEFAULT_USER;
 use crate::link::Part;
 use crate::observe::{Denied, Host, Peer};
-use crate::pending::{Local, What};
+use crate::pending::{Local, ReplyKind};
 use crate::plan::Auth;
 use crate::shape::Shape;
 use crate::subscriptions::Subscriptions;
@@ -228,7 +228,7 @@ impl Session {
         &mut self,
         known: bool,
         part: &Part<'_>,
-        heard: ReplyAction,
+        action: ReplyAction,
     ) -> ReplyAction {
         let of_hello = matches!(part.head.kind, b'%' | b'*');
         // Also where Redis refuses it: a later login must not bring in the user of this one.
@@ -239,7 +239,7 @@ impl Session {
                 about.user = entering;
             }
         }
-        if known { self.greeted(part, heard) } else { heard }
+        if known { self.greeted(part, action) } else { action }
     }
 
     /// A HELLO on a connection of the client's own, where CLIENT ID is the gate's to say: its reply has the gate's number in
@@ -248,12 +248,12 @@ impl Session {
         if self.sharing.is_some() || !self.plan.is_public() {
             return verdict;
         }
-        let (bytes, what) = match verdict {
-            Verdict::Send { shape: Shape::Hello, what: What::ClientLogin { .. } } => {
-                (None, What::ClientLogin { known: true })
+        let (bytes, kind) = match verdict {
+            Verdict::Send { shape: Shape::Hello, kind: ReplyKind::ClientLogin { .. } } => {
+                (None, ReplyKind::ClientLogin { known: true })
             }
-            Verdict::Send { shape: Shape::Hello, .. } => (None, What::Hello),
-            Verdict::Rewrite { bytes, shape: Shape::Hello, .. } => (Some(bytes), What::Hello),
+            Verdict::Send { shape: Shape::Hello, .. } => (None, ReplyKind::Hello),
+            Verdict::Rewrite { bytes, shape: Shape::Hello, .. } => (Some(bytes), ReplyKind::Hello),
             other => return other,
         };
         if !self.pending.is_empty() {
@@ -262,8 +262,8 @@ impl Session {
         self.about_mut().naming = name.map(Into::into);
         let shape = Shape::WholeHello;
         match bytes {
-            None => Verdict::Send { shape, what },
-            Some(bytes) => Verdict::Rewrite { bytes, shape, what },
+            None => Verdict::Send { shape, kind },
+            Some(bytes) => Verdict::Rewrite { bytes, shape, kind },
         }
     }
 
@@ -340,7 +340,11 @@ impl Session {
         match said {
             Said::Reply(bytes) if self.plan.auth() == Auth::Passthrough => {
                 let bytes = bytes.into_boxed_slice();
-                Verdict::Rewrite { bytes: frame.bytes.to_vec(), shape: Shape::Whole, what: What::Told(bytes) }
+                Verdict::Rewrite {
+                    bytes: frame.bytes.to_vec(),
+                    shape: Shape::Whole,
+                    kind: ReplyKind::Told(bytes),
+                }
             }
             Said::Reply(bytes) => Verdict::Answer(Answer::Reply(Local::Made(bytes.into_boxed_slice()))),
             Said::Error(bytes) => Verdict::Answer(Answer::Error(Local::Made(bytes.into_boxed_slice()))),
@@ -369,7 +373,7 @@ impl Session {
         self.hold = true;
         let mut bytes = Vec::with_capacity(64);
         encode::command(&mut bytes, permission);
-        Verdict::Rewrite { bytes, shape: Shape::Whole, what: What::Permission }
+        Verdict::Rewrite { bytes, shape: Shape::Whole, kind: ReplyKind::Permission }
     }
 
     /// The CLIENT UNBLOCK that ends another client's wait, in Redis's words.
@@ -378,7 +382,7 @@ impl Session {
         let Some(Asking::Unblock { id, error, question }) = asking else {
             return Step::Wait(Until::NothingPending);
         };
-        let first = self.push_apart(What::Plain, id::CLIENT_UNBLOCK, question.at, question.muted);
+        let first = self.push_apart(ReplyKind::Plain, id::CLIENT_UNBLOCK, question.at, question.muted);
         self.scratch = card::unblock_command(id, error);
         Step::Instead { bytes: &self.scratch, skip: 0, first, shape: Shape::Whole }
     }
@@ -444,7 +448,7 @@ impl Session {
             None => None,
             Some(Err(line)) => Some(Verdict::Answer(Answer::Error(Local::Canned(line)))),
             Some(Ok(text)) => {
-                Some(Verdict::Send { shape: Shape::Whole, what: What::Introduced(Box::new(text)) })
+                Some(Verdict::Send { shape: Shape::Whole, kind: ReplyKind::Introduced(Box::new(text)) })
             }
         }
     }
@@ -505,7 +509,7 @@ impl Session {
     /// Asks Redis for the number of the upstream connection.
     pub(super) fn learn_id(&mut self, now: Tick) -> Step<'_> {
         self.about_mut().upstream_id = UpstreamId::Asked;
-        let first = self.push_unmuted(What::UpstreamId, id::CLIENT_ID, now);
+        let first = self.push_unmuted(ReplyKind::UpstreamId, id::CLIENT_ID, now);
         self.scratch.clear();
         encode::command(&mut self.scratch, &[b"CLIENT", b"ID"]);
         Step::Instead { bytes: &self.scratch, skip: 0, first, shape: Shape::Whole }
@@ -515,22 +519,22 @@ impl Session {
 /// Replies.
 impl Session {
     /// Redis's word on whether the client may ask about others.
-    pub(super) fn permitted(&mut self, said: &[u8], heard: ReplyAction) -> ReplyAction {
+    pub(super) fn permitted(&mut self, said: &[u8], action: ReplyAction) -> ReplyAction {
         let Some(about) = &mut self.about else { return ReplyAction::Desync };
         let Asking::Permission(question) = std::mem::take(&mut about.asking) else {
             return ReplyAction::Desync;
         };
         if said.starts_with(b"-") {
-            return heard;
+            return action;
         }
         about.asking = Asking::Clients(question);
         ReplyAction::Drop
     }
 
     /// Redis has answered the command that stands for one which the gate answers: with `text`.
-    pub(super) fn told(&mut self, text: Box<[u8]>, said: &[u8], heard: ReplyAction) -> ReplyAction {
-        if said.starts_with(b"-") || heard != ReplyAction::Pass {
-            return heard;
+    pub(super) fn told(&mut self, text: Box<[u8]>, said: &[u8], action: ReplyAction) -> ReplyAction {
+        if said.starts_with(b"-") || action != ReplyAction::Pass {
+            return action;
         }
         self.scratch = text.into_vec();
         ReplyAction::Rewritten
@@ -565,7 +569,7 @@ fn redirect_to(args: &[&[u8]], place: usize, own: i64) -> Verdict {
     }
     let mut bytes = Vec::with_capacity(128);
     encode::command(&mut bytes, &words);
-    Verdict::Rewrite { bytes, shape: Shape::One, what: What::Plain }
+    Verdict::Rewrite { bytes, shape: Shape::One, kind: ReplyKind::Plain }
 }
 
 /// No connection of a server has this number.

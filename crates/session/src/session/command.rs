@@ -10,7 +10,7 @@ use super::rules::aborted;
 use super::{CloseReason, Session, Step, Stream, Until};
 use crate::inject::Stage;
 use crate::observe::{Denial, Denied, Host, Observer};
-use crate::pending::{Local, What};
+use crate::pending::{Local, ReplyKind};
 use crate::plan::Auth;
 use crate::shape::Shape;
 use crate::state::asked::Login;
@@ -156,9 +156,9 @@ impl Session {
             None => self.judge(id, frame, observer),
         };
         match verdict {
-            Verdict::Send { shape, what } => self.send(frame, shape, what, id, now, observer),
-            Verdict::Rewrite { bytes, shape, what } => {
-                self.send_instead(bytes, frame.present(), shape, what, id, now, observer)
+            Verdict::Send { shape, kind } => self.send(frame, shape, kind, id, now, observer),
+            Verdict::Rewrite { bytes, shape, kind } => {
+                self.send_instead(bytes, frame.present(), shape, kind, id, now, observer)
             }
             Verdict::Answer(answer) => self.settle_here(answer, frame, id, now, observer),
             Verdict::Identify { plan, hello } => {
@@ -235,7 +235,7 @@ impl Session {
         &mut self,
         frame: &Frame<'_>,
         shape: Shape,
-        what: What,
+        kind: ReplyKind,
         id: CommandId,
         now: Tick,
         observer: &mut O,
@@ -243,7 +243,7 @@ impl Session {
         let (len, whole) = match frame.source {
             Source::Line(len) => {
                 let bytes = frame.bytes.to_vec();
-                return self.send_instead(bytes, len, shape, what, id, now, observer);
+                return self.send_instead(bytes, len, shape, kind, id, now, observer);
             }
             Source::Whole => (frame.bytes.len(), true),
             Source::Partial(buf) => match self.scan.stream(buf) {
@@ -255,7 +255,7 @@ impl Session {
             self.stream = Stream::Forwarding;
         }
         observer.command(id, 1);
-        let first = self.push_reply(what, &shape, id, now);
+        let first = self.push_reply(kind, &shape, id, now);
         Step::Forward { len, first, pending: 1, shape, whole }
     }
 
@@ -265,19 +265,19 @@ impl Session {
         bytes: Vec<u8>,
         skip: usize,
         shape: Shape,
-        what: What,
+        kind: ReplyKind,
         id: CommandId,
         now: Tick,
         observer: &mut O,
     ) -> Step<'_> {
         observer.command(id, 1);
-        let first = self.push_reply(what, &shape, id, now);
+        let first = self.push_reply(kind, &shape, id, now);
         self.scratch = bytes;
         Step::Instead { bytes: &self.scratch, skip, first, shape }
     }
 
     fn discard(&mut self, now: Tick) -> Step<'_> {
-        let first = self.push_unmuted(What::Abandoned, CommandId::UNKNOWN, now);
+        let first = self.push_unmuted(ReplyKind::Abandoned, CommandId::UNKNOWN, now);
         self.scratch.clear();
         encode::command(&mut self.scratch, &[b"DISCARD"]);
         Step::Instead { bytes: &self.scratch, skip: 0, first, shape: Shape::Whole }

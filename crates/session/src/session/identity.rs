@@ -16,7 +16,7 @@ use super::{CloseReason, ReplyAction, Session, Step, Unavailable};
 use crate::handshake::{Greeting, Hello};
 use crate::inject::{AS_NOBODY, Preamble, Stage};
 use crate::observe::{Attempt, Authenticator, Denied};
-use crate::pending::{Local, PendingReplies, What};
+use crate::pending::{Local, PendingReplies, ReplyKind};
 use crate::plan::{Auth, Plan};
 use crate::shape::Shape;
 use crate::state::asked::Login;
@@ -199,12 +199,12 @@ impl Session {
     pub(super) fn log_in(&mut self, stage: Stage, now: Tick) -> Step<'_> {
         let key = self.pool_key();
         self.asked.login = stage.next(&key).map_or(Login::Sent, Login::Due);
-        let what = match stage {
-            Stage::Auth => What::Login,
-            Stage::Hello => What::Greeting,
-            Stage::Select => What::Selecting,
+        let kind = match stage {
+            Stage::Auth => ReplyKind::Login,
+            Stage::Hello => ReplyKind::Greeting,
+            Stage::Select => ReplyKind::Selecting,
         };
-        let first = self.push_unmuted(what, CommandId::UNKNOWN, now);
+        let first = self.push_unmuted(kind, CommandId::UNKNOWN, now);
         let shape = stage.shape();
         let bytes = match stage {
             Stage::Auth => self.keys.own.as_ref().map_or(&[][..], Preamble::bytes),
@@ -320,7 +320,7 @@ impl Session {
         skip: usize,
     ) -> Step<'_> {
         let muted = self.asked.mute.take();
-        let first = self.push_apart(What::Identify, command, now, muted);
+        let first = self.push_apart(ReplyKind::Identify, command, now, muted);
         self.hold = true;
         let hello = hello.map(|greeting| Deferred { greeting, at: now, muted });
         let key = plan.preamble().cloned();
@@ -331,7 +331,7 @@ impl Session {
 
     /// What the upstream said to that. Its words are for the client only where Redis would have said them to the client:
     /// others may repeat the gate's credentials.
-    pub(super) fn identified(&mut self, said: &[u8], heard: ReplyAction) -> ReplyAction {
+    pub(super) fn identified(&mut self, said: &[u8], action: ReplyAction) -> ReplyAction {
         const NOT_NOW: &[u8] = b"-ERR Can't execute 'auth'";
         let Some(entering) = self.entering.take() else { return ReplyAction::Desync };
         if said == reply::OK {
@@ -341,16 +341,16 @@ impl Session {
                 self.asked.login = Login::Done;
             }
             self.enter(plan, key);
-            let Some(hello) = hello else { return heard };
+            let Some(hello) = hello else { return action };
             self.deferred = Some(Box::new(hello));
             return ReplyAction::Drop;
         }
         if said.starts_with(NOT_NOW) {
             // The client said HELLO, and reads of HELLO.
-            if entering.hello.is_some() && heard == ReplyAction::Pass {
+            if entering.hello.is_some() && action == ReplyAction::Pass {
                 ReplyAction::Replace(reply::HELLO_NOT_NOW)
             } else {
-                heard
+                action
             }
         } else if said.starts_with(b"-") {
             ReplyAction::Lost(Unavailable::of_login(said))
@@ -367,8 +367,8 @@ impl Session {
     /// The HELLO whose credentials were taken.
     pub(super) fn send_deferred(&mut self, deferred: Deferred) -> Step<'_> {
         let Deferred { greeting, at, muted } = deferred;
-        let (what, shape) = self.greeting_form(greeting.name.as_deref());
-        let first = self.push_apart(what, id::HELLO, at, muted);
+        let (kind, shape) = self.greeting_form(greeting.name.as_deref());
+        let first = self.push_apart(kind, id::HELLO, at, muted);
         self.scratch = greeting.bytes;
         Step::Instead { bytes: &self.scratch, skip: 0, first, shape }
     }

@@ -11,7 +11,7 @@ use super::Session;
 use super::command::Frame;
 use crate::handshake::{self, DEFAULT_USER, Greeting, Hello};
 use crate::observe::{Denied, Host, Peer};
-use crate::pending::{Local, ReplyMode, What};
+use crate::pending::{Local, ReplyKind, ReplyMode};
 use crate::plan::{Auth, Plan};
 use crate::shape::{Shape, Verb};
 use crate::state::asked::{Login, Mute};
@@ -23,9 +23,9 @@ const HELLO_WITH_CREDENTIALS: u64 = 5;
 /// What becomes of a command.
 pub(super) enum Verdict {
     /// It travels on as it is.
-    Send { shape: Shape, what: What },
+    Send { shape: Shape, kind: ReplyKind },
     /// Something else travels in its place.
-    Rewrite { bytes: Vec<u8>, shape: Shape, what: What },
+    Rewrite { bytes: Vec<u8>, shape: Shape, kind: ReplyKind },
     /// It is settled here.
     Answer(Answer),
     /// It logs in another user, in whose name the gate logs in upstream first; a HELLO's answer comes after that.
@@ -82,11 +82,11 @@ impl Answer {
 
 impl Verdict {
     pub(super) const fn plain() -> Self {
-        Self::Send { shape: Shape::One, what: What::Plain }
+        Self::Send { shape: Shape::One, kind: ReplyKind::Plain }
     }
 
     pub(super) const fn untimed(shape: Shape) -> Self {
-        Self::Send { shape, what: What::Untimed }
+        Self::Send { shape, kind: ReplyKind::Untimed }
     }
 
     pub(super) fn wrong_arity(command: CommandId) -> Self {
@@ -111,8 +111,8 @@ impl Session {
             id::EXEC => return self.exec(alone),
             id::DISCARD if alone => {
                 self.asked.transaction = None;
-                let what = What::EndOfTransaction { subscribes: 0 };
-                return Verdict::Send { shape: Shape::One, what };
+                let kind = ReplyKind::EndOfTransaction { subscribes: 0 };
+                return Verdict::Send { shape: Shape::One, kind };
             }
             id::MULTI | id::DISCARD | id::RESET | id::WATCH => return Verdict::plain(),
             id::AUTH if !alone || self.plan.auth() == Auth::Users => self.auth(frame, host),
@@ -126,7 +126,11 @@ impl Session {
                 None => self.blocking(command, frame),
             },
         };
-        if let Verdict::Send { what: What::Plain | What::Blocking(_) | What::Tracking { .. }, .. } = verdict {
+        if let Verdict::Send {
+            kind: ReplyKind::Plain | ReplyKind::Blocking(_) | ReplyKind::Tracking { .. },
+            ..
+        } = verdict
+        {
             self.queue_plain(1);
         }
         verdict
@@ -155,7 +159,7 @@ impl Session {
             Some(_) => Verdict::WaitUntilPaid,
             None => {
                 self.asked.transaction = Some(Box::default());
-                Verdict::Send { shape: Shape::One, what: What::Multi }
+                Verdict::Send { shape: Shape::One, kind: ReplyKind::Multi }
             }
         }
     }
@@ -172,12 +176,12 @@ impl Session {
         if spoilt {
             let mut bytes = Vec::with_capacity(32);
             encode::command(&mut bytes, &[b"DISCARD"]);
-            return Verdict::Rewrite { bytes, shape: Shape::Whole, what: What::SpoiltExec };
+            return Verdict::Rewrite { bytes, shape: Shape::Whole, kind: ReplyKind::SpoiltExec };
         }
         let subscribes = transaction.as_ref().map_or(0, |transaction| transaction.subscribing());
         let confirmations = transaction.map(|transaction| transaction.into_confirmations());
         let shape = Shape::Exec(confirmations.unwrap_or_default());
-        Verdict::Send { shape, what: What::EndOfTransaction { subscribes } }
+        Verdict::Send { shape, kind: ReplyKind::EndOfTransaction { subscribes } }
     }
 
     /// RESET ends CLIENT REPLY OFF before it is answered, but a CLIENT REPLY SKIP before it covers it.
@@ -200,7 +204,7 @@ impl Session {
             self.asked.mute = Mute::No;
         }
         self.asked.monitors = false;
-        Verdict::Send { shape: Shape::Reset, what: What::Reset }
+        Verdict::Send { shape: Shape::Reset, kind: ReplyKind::Reset }
     }
 
     /// Redis does not answer a MONITOR that is one already.
@@ -217,7 +221,7 @@ impl Session {
             }
         }
         self.asked.monitors = true;
-        Verdict::Send { shape: Shape::Monitor, what: What::Monitor }
+        Verdict::Send { shape: Shape::Monitor, kind: ReplyKind::Monitor }
     }
 
     pub(super) fn auth<H: Host>(&mut self, frame: &Frame<'_>, host: &mut H) -> Verdict {
@@ -271,7 +275,7 @@ impl Session {
             return Verdict::WaitUntilPaid;
         }
         self.hold = true;
-        Verdict::Send { shape, what: What::ClientLogin { known: false } }
+        Verdict::Send { shape, kind: ReplyKind::ClientLogin { known: false } }
     }
 
     fn client_auth(&mut self, frame: &Frame<'_>) -> Verdict {
@@ -331,7 +335,7 @@ impl Session {
             Ok(hello) if hello.credentials.is_none() => Verdict::untimed(Shape::Hello),
             Ok(hello) => {
                 let bytes = hello.without_credentials();
-                Verdict::Rewrite { bytes, shape: Shape::Hello, what: What::Untimed }
+                Verdict::Rewrite { bytes, shape: Shape::Hello, kind: ReplyKind::Untimed }
             }
         };
         self.as_known(verdict, name)
@@ -370,7 +374,7 @@ impl Session {
         self.hold = true;
         let mut bytes = Vec::with_capacity(48);
         encode::command(&mut bytes, &[b"CLIENT", b"REPLY", b"ON"]);
-        Verdict::Rewrite { bytes, shape: Shape::Whole, what: What::ReplyMode(mode) }
+        Verdict::Rewrite { bytes, shape: Shape::Whole, kind: ReplyKind::ReplyMode(mode) }
     }
 
     /// SCRIPT DEBUG: a script in the debugger is answered once more than it was asked.
@@ -400,7 +404,7 @@ impl Session {
                 0 => Shape::ConfirmAll(verb),
                 n => Shape::Confirm { verb, n },
             };
-            return Verdict::Send { shape, what: self.confirmations(verb, frame) };
+            return Verdict::Send { shape, kind: self.confirmations(verb, frame) };
         }
         if channels != 1 {
             return self.outside_transactions_only().unwrap_or(Verdict::WaitUntilPaid);
@@ -410,7 +414,7 @@ impl Session {
         if !queued {
             return self.outside_transactions_only().unwrap_or(Verdict::WaitUntilPaid);
         }
-        Verdict::Send { shape: Shape::Confirm { verb, n: 1 }, what: self.confirmations(verb, frame) }
+        Verdict::Send { shape: Shape::Confirm { verb, n: 1 }, kind: self.confirmations(verb, frame) }
     }
 
     /// What is queued is answered within EXEC's reply, which is not looked into.
@@ -422,7 +426,7 @@ impl Session {
         match lookup_subcommand(id::PUBSUB, subcommand) {
             Some(id::PUBSUB_CHANNELS | id::PUBSUB_SHARDCHANNELS) => self
                 .outside_transactions_only()
-                .unwrap_or(Verdict::Send { shape: Shape::Listed, what: What::Channels }),
+                .unwrap_or(Verdict::Send { shape: Shape::Listed, kind: ReplyKind::Channels }),
             _ => Verdict::plain(),
         }
     }
@@ -431,7 +435,7 @@ impl Session {
         if self.asked.transaction.is_some() || !may_block(command, frame) {
             return Verdict::plain();
         }
-        Verdict::Send { shape: Shape::One, what: What::Blocking(self.keep(frame)) }
+        Verdict::Send { shape: Shape::One, kind: ReplyKind::Blocking(self.keep(frame)) }
     }
 
     /// These would change identity, encoding or the number of replies in the middle of EXEC's reply. Whether MULTI holds

@@ -7,7 +7,7 @@ use portcullis_resp::{encode, reply};
 use super::{Delivery, ReplyAction, Session, Unavailable};
 use crate::link::{Part, PushKind};
 use crate::observe::Observer;
-use crate::pending::{ReplyMode, What};
+use crate::pending::{ReplyKind, ReplyMode};
 use crate::plan::Auth;
 use crate::state::asked::{Login, Mute};
 use crate::tick::Tick;
@@ -36,59 +36,63 @@ impl Session {
         self.confirmed.mid_reply = part.ended == 0;
         if is_error && part.first {
             // What is said of the gate's own credentials may repeat them.
-            match front.what {
-                What::Login | What::Greeting | What::Selecting | What::Identify | What::UpstreamId => {}
+            match front.kind {
+                ReplyKind::Login
+                | ReplyKind::Greeting
+                | ReplyKind::Selecting
+                | ReplyKind::Identify
+                | ReplyKind::UpstreamId => {}
                 _ => observer.error(part.bytes),
             }
         }
-        let heard = if front.muted { ReplyAction::Drop } else { ReplyAction::Pass };
-        let of_setup = matches!(front.what, What::Login | What::Greeting | What::Selecting);
-        let fate = match &front.what {
-            What::Plain => return self.settle_plain(part.ended, heard, now, observer),
-            What::Blocking(_) => heard,
+        let action = if front.muted { ReplyAction::Drop } else { ReplyAction::Pass };
+        let of_setup = matches!(front.kind, ReplyKind::Login | ReplyKind::Greeting | ReplyKind::Selecting);
+        let decided = match &front.kind {
+            ReplyKind::Plain => return self.settle_plain(part.ended, action, now, observer),
+            ReplyKind::Blocking(_) => action,
             // Confirmations are pushes: CLIENT REPLY OFF does not silence them.
-            What::Confirmations { .. } | What::EndOfTransaction { .. } if part.confirmation => {
+            ReplyKind::Confirmations { .. } | ReplyKind::EndOfTransaction { .. } if part.confirmation => {
                 ReplyAction::Pass
             }
-            What::Confirmations { .. } | What::Untimed => heard,
-            What::ClientLogin { known } => {
+            ReplyKind::Confirmations { .. } | ReplyKind::Untimed => action,
+            ReplyKind::ClientLogin { known } => {
                 let known = *known;
-                self.client_logged_in(known, part, heard)
+                self.client_logged_in(known, part, action)
             }
-            What::Tracking { on, .. } => {
+            ReplyKind::Tracking { on, .. } => {
                 let on = *on;
                 self.tracks(on, part.bytes);
-                heard
+                action
             }
-            What::Multi => {
+            ReplyKind::Multi => {
                 self.confirmed.in_transaction |= part.head.kind == b'+';
-                heard
+                action
             }
-            What::EndOfTransaction { .. } => {
+            ReplyKind::EndOfTransaction { .. } => {
                 self.confirmed.in_transaction = false;
                 // EXEC and DISCARD without MULTI end no WATCH.
                 self.confirmed.watches &= is_error && !part.bytes.starts_with(b"-EXECABORT");
-                heard
+                action
             }
-            What::Watch => {
+            ReplyKind::Watch => {
                 self.confirmed.watches |= part.bytes == reply::OK;
-                heard
+                action
             }
-            What::NoEvict(on) => {
+            ReplyKind::NoEvict(on) => {
                 if part.bytes == reply::OK {
                     self.confirmed.no_evict = *on;
                 }
-                heard
+                action
             }
-            What::Unwatch => {
+            ReplyKind::Unwatch => {
                 self.confirmed.watches &= part.bytes != reply::OK;
-                heard
+                action
             }
-            What::Monitor => {
+            ReplyKind::Monitor => {
                 self.confirmed.monitors |= part.bytes == reply::OK;
-                heard
+                action
             }
-            What::Reset => {
+            ReplyKind::Reset => {
                 self.confirmed.in_transaction = false;
                 let done = part.bytes == reply::RESET;
                 self.confirmed.monitors &= !done;
@@ -101,53 +105,57 @@ impl Session {
                     Auth::Trust if done => self.login_due(),
                     _ => {}
                 }
-                heard
+                action
             }
             // EXEC was sent as DISCARD: the client reads what EXEC would have said.
-            What::SpoiltExec => {
+            ReplyKind::SpoiltExec => {
                 self.confirmed.in_transaction = false;
                 self.confirmed.watches = false;
-                let done = heard == ReplyAction::Pass && part.bytes == reply::OK;
-                if done { ReplyAction::Replace(reply::EXECABORT) } else { heard }
+                let done = action == ReplyAction::Pass && part.bytes == reply::OK;
+                if done { ReplyAction::Replace(reply::EXECABORT) } else { action }
             }
-            What::Abandoned if part.bytes == reply::OK => {
+            ReplyKind::Abandoned if part.bytes == reply::OK => {
                 self.confirmed.in_transaction = false;
                 self.confirmed.watches = false;
                 ReplyAction::Drop
             }
-            What::ReplyMode(mode) => {
+            ReplyKind::ReplyMode(mode) => {
                 let mode = *mode;
-                self.reply_mode(mode, part.bytes, heard)
+                self.reply_mode(mode, part.bytes, action)
             }
-            What::Selecting if is_error && Unavailable::of_setup(part.bytes).is_none() => {
+            ReplyKind::Selecting if is_error && Unavailable::of_setup(part.bytes).is_none() => {
                 self.unselected(part.bytes);
                 ReplyAction::Drop
             }
-            What::Login | What::Greeting | What::Selecting if is_error => {
+            ReplyKind::Login | ReplyKind::Greeting | ReplyKind::Selecting if is_error => {
                 return ReplyAction::Lost(Unavailable::of_login(part.bytes));
             }
-            What::Login | What::Selecting if part.bytes == reply::OK => ReplyAction::Drop,
-            What::Greeting if part.head.kind == b'%' => ReplyAction::Drop,
-            What::Select(db) => {
+            ReplyKind::Login | ReplyKind::Selecting if part.bytes == reply::OK => ReplyAction::Drop,
+            ReplyKind::Greeting if part.head.kind == b'%' => ReplyAction::Drop,
+            ReplyKind::Select(db) => {
                 let db = *db;
                 self.selected(db, part.bytes);
-                heard
+                action
             }
-            What::Hello => self.greeted(part, heard),
-            What::Permission => self.permitted(part.bytes, heard),
-            What::UpstreamId => self.learned(part.bytes),
-            What::Told(text) => {
+            ReplyKind::Hello => self.greeted(part, action),
+            ReplyKind::Permission => self.permitted(part.bytes, action),
+            ReplyKind::UpstreamId => self.learned(part.bytes),
+            ReplyKind::Told(text) => {
                 let text = text.clone();
-                self.told(text, part.bytes, heard)
+                self.told(text, part.bytes, action)
             }
-            What::Introduced(introduction) => {
+            ReplyKind::Introduced(introduction) => {
                 let introduction = (**introduction).clone();
                 self.introduced(introduction, part.bytes);
-                heard
+                action
             }
-            What::Channels => self.channels(part, heard),
-            What::Identify => self.identified(part.bytes, heard),
-            What::Login | What::Greeting | What::Selecting | What::Abandoned | What::Local(_) => {
+            ReplyKind::Channels => self.channels(part, action),
+            ReplyKind::Identify => self.identified(part.bytes, action),
+            ReplyKind::Login
+            | ReplyKind::Greeting
+            | ReplyKind::Selecting
+            | ReplyKind::Abandoned
+            | ReplyKind::Local(_) => {
                 return ReplyAction::Desync;
             }
         };
@@ -158,7 +166,7 @@ impl Session {
         if of_setup && self.asked.login == Login::Sent && self.pending.is_empty() {
             self.logged_in();
         }
-        fate
+        decided
     }
 
     /// Says what becomes of a push, a message or a monitor line, or of a piece of one; all as the link says. The rules of
@@ -186,8 +194,8 @@ impl Session {
     }
 
     /// What the client reads of the answer to PUBSUB CHANNELS or SHARDCHANNELS: the channels that it may subscribe to.
-    fn channels(&mut self, part: &Part<'_>, heard: ReplyAction) -> ReplyAction {
-        if heard != ReplyAction::Pass || !part.first {
+    fn channels(&mut self, part: &Part<'_>, action: ReplyAction) -> ReplyAction {
+        if action != ReplyAction::Pass || !part.first {
             return ReplyAction::Drop;
         }
         match part.head.kind {
@@ -212,14 +220,14 @@ impl Session {
     /// Whether a reply of the gate's own comes next.
     pub fn speaks(&self) -> bool {
         !self.confirmed.mid_push
-            && matches!(self.pending.front(), Some(front) if matches!(front.what, What::Local(_)))
+            && matches!(self.pending.front(), Some(front) if matches!(front.kind, ReplyKind::Local(_)))
     }
 
     /// Appends the gate's own replies whose turn has come, until `out` holds `up_to` bytes.
     pub fn render(&mut self, out: &mut Vec<u8>, up_to: usize) {
         while out.len() < up_to && self.speaks() {
             let Some(front) = self.pending.front() else { return };
-            let What::Local(local) = &front.what else { return };
+            let ReplyKind::Local(local) = &front.kind else { return };
             out.extend_from_slice(local.bytes());
             self.pending.settle(1);
         }
@@ -229,7 +237,7 @@ impl Session {
     fn settle_plain<O: Observer>(
         &mut self,
         ended: u64,
-        heard: ReplyAction,
+        action: ReplyAction,
         now: Tick,
         observer: &mut O,
     ) -> ReplyAction {
@@ -237,7 +245,7 @@ impl Session {
         while left > 0 {
             let Some(front) = self.pending.front() else { return ReplyAction::Desync };
             let muted = if front.muted { ReplyAction::Drop } else { ReplyAction::Pass };
-            if !front.what.is_plain() || muted != heard {
+            if !front.kind.is_plain() || muted != action {
                 return ReplyAction::Desync;
             }
             let n = left.min(front.n);
@@ -245,12 +253,12 @@ impl Session {
             self.pending.settle(n);
             left -= n;
         }
-        heard
+        action
     }
 
-    fn reply_mode(&mut self, mode: ReplyMode, said: &[u8], heard: ReplyAction) -> ReplyAction {
+    fn reply_mode(&mut self, mode: ReplyMode, said: &[u8], action: ReplyAction) -> ReplyAction {
         if said != reply::OK {
-            return heard;
+            return action;
         }
         match mode {
             ReplyMode::On => self.asked.mute = Mute::No,

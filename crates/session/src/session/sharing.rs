@@ -16,7 +16,7 @@ use super::judge::{Answer, Verdict, may_block};
 use super::{Session, Until};
 use crate::card;
 use crate::observe::{Denied, Host};
-use crate::pending::{Local, What};
+use crate::pending::{Local, ReplyKind};
 use crate::pin::Pin;
 use crate::pool::PoolKey;
 use crate::shape::Shape;
@@ -371,8 +371,8 @@ impl Session {
         }
         match command {
             id::WATCH | id::UNWATCH if self.asked.transaction.is_none() => {
-                let what = if command == id::WATCH { What::Watch } else { What::Unwatch };
-                Verdict::Send { shape: Shape::Whole, what }
+                let kind = if command == id::WATCH { ReplyKind::Watch } else { ReplyKind::Unwatch };
+                Verdict::Send { shape: Shape::Whole, kind }
             }
             _ => self.judge(command, frame, host),
         }
@@ -424,7 +424,7 @@ impl Session {
             // Redis takes nothing else.
             _ => return Verdict::plain(),
         };
-        Verdict::Send { shape: Shape::Whole, what: What::NoEvict(on) }
+        Verdict::Send { shape: Shape::Whole, kind: ReplyKind::NoEvict(on) }
     }
 
     /// What becomes of a CLIENT TRACKING that is to REDIRECT. Nothing: it is none, and may travel on.

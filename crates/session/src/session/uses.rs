@@ -16,7 +16,7 @@ use super::command::Frame;
 use super::judge::{Answer, Verdict};
 use crate::link::Link;
 use crate::observe::{Denied, Peer};
-use crate::pending::{Kept, Local, Run, What};
+use crate::pending::{Kept, Local, ReplyKind, Run};
 use crate::plan::Plan;
 use crate::shape::{Shape, Verb};
 use crate::state::asked::Login;
@@ -93,13 +93,13 @@ impl Change<'_> {
 
     /// Whether what is still owed may come.
     fn allows_run(&self, run: &Run) -> bool {
-        match &run.what {
-            What::Blocking(frame) => self.allows_kept(run.id, frame.as_deref()),
-            What::Confirmations { names: 1.., frame } => self.allows_kept(run.id, frame.as_deref()),
-            What::Tracking { on: true, frame } => self.allows_tracking(frame.as_deref()),
-            What::Monitor => self.allows(id::MONITOR, &[id::MONITOR.name().as_bytes()]),
+        match &run.kind {
+            ReplyKind::Blocking(frame) => self.allows_kept(run.id, frame.as_deref()),
+            ReplyKind::Confirmations { names: 1.., frame } => self.allows_kept(run.id, frame.as_deref()),
+            ReplyKind::Tracking { on: true, frame } => self.allows_tracking(frame.as_deref()),
+            ReplyKind::Monitor => self.allows(id::MONITOR, &[id::MONITOR.name().as_bytes()]),
             // What a queued SUBSCRIBE names is not known any more.
-            What::EndOfTransaction { subscribes: 1.. } => {
+            ReplyKind::EndOfTransaction { subscribes: 1.. } => {
                 Verb::subscribing().all(|(_, command)| self.keeps(command))
             }
             _ => true,
@@ -156,12 +156,12 @@ impl Session {
         if frame.is_whole() { self.pending.keep(frame.bytes) } else { None }
     }
 
-    pub(super) fn confirmations(&self, verb: Verb, frame: &Frame<'_>) -> What {
+    pub(super) fn confirmations(&self, verb: Verb, frame: &Frame<'_>) -> ReplyKind {
         if verb.gives_up() {
-            return What::Confirmations { names: 0, frame: None };
+            return ReplyKind::Confirmations { names: 0, frame: None };
         }
         let names = u32::try_from(frame.arguments.saturating_sub(1)).unwrap_or(u32::MAX);
-        What::Confirmations { names, frame: self.keep(frame) }
+        ReplyKind::Confirmations { names, frame: self.keep(frame) }
     }
 
     /// Refuses a command that would make the client hold more subscriptions than `@public` allows. Names count once, and
@@ -208,7 +208,7 @@ impl Session {
             Some(_) => return Verdict::plain(),
         };
         let frame = if on { self.keep(frame) } else { None };
-        Verdict::Send { shape: Shape::Whole, what: What::Tracking { on, frame } }
+        Verdict::Send { shape: Shape::Whole, kind: ReplyKind::Tracking { on, frame } }
     }
 
     /// What the upstream says to that. What is queued in a transaction counts as switched on, and not as switched off.

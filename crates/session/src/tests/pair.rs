@@ -108,7 +108,7 @@ pub(crate) struct Pair {
     /// Read from the upstream and not judged.
     pub(crate) answered: Vec<u8>,
     /// Judged, for the client.
-    pub(crate) heard: Vec<u8>,
+    pub(crate) received: Vec<u8>,
     pub(crate) asked_need: usize,
     pub(crate) answered_need: usize,
     /// Nothing is judged while so much waits to be written.
@@ -138,7 +138,7 @@ impl Pair {
             asked: Vec::new(),
             sent: Vec::new(),
             answered: Vec::new(),
-            heard: Vec::new(),
+            received: Vec::new(),
             asked_need: 1,
             answered_need: 1,
             room: usize::MAX,
@@ -215,11 +215,11 @@ impl Pair {
     pub(crate) fn upstream_bytes(&mut self, bytes: &[u8]) -> String {
         self.answered.extend_from_slice(bytes);
         self.settle();
-        self.hear()
+        self.receive()
     }
 
-    pub(crate) fn hear(&mut self) -> String {
-        show(&std::mem::take(&mut self.heard))
+    pub(crate) fn receive(&mut self) -> String {
+        show(&std::mem::take(&mut self.received))
     }
 
     /// What goes upstream besides.
@@ -240,10 +240,12 @@ impl Pair {
 
     pub(crate) fn settle(&mut self) {
         loop {
-            let before = (self.asked.len(), self.answered.len(), self.heard.len(), self.closed, self.waits);
+            let before =
+                (self.asked.len(), self.answered.len(), self.received.len(), self.closed, self.waits);
             self.requests();
             self.replies();
-            if before == (self.asked.len(), self.answered.len(), self.heard.len(), self.closed, self.waits) {
+            if before == (self.asked.len(), self.answered.len(), self.received.len(), self.closed, self.waits)
+            {
                 return;
             }
         }
@@ -282,37 +284,37 @@ impl Pair {
                 Step::Wait(until) => {
                     self.wants_link |= until == Until::Linked;
                     self.waits = Some(until);
-                    self.speak();
+                    self.write_local();
                     return;
                 }
                 Step::Close(reason) => self.closed = Some(reason),
             }
-            self.speak();
+            self.write_local();
         }
     }
 
     pub(crate) fn replies(&mut self) {
-        self.speak();
-        while self.closed.is_none() && !self.gone && self.linked && self.heard.len() < self.room {
+        self.write_local();
+        while self.closed.is_none() && !self.gone && self.linked && self.received.len() < self.room {
             match self.link.next(&self.answered) {
                 Incoming::Part(part) => {
                     let len = part.bytes.len();
                     match self.session.reply(&part, Tick::from_nanos(2), &mut self.count) {
-                        ReplyAction::Pass => self.heard.extend(self.answered.drain(..len)),
+                        ReplyAction::Pass => self.received.extend(self.answered.drain(..len)),
                         ReplyAction::Drop => drop(self.answered.drain(..len)),
                         ReplyAction::Replace(bytes) => {
-                            self.heard.extend_from_slice(bytes);
+                            self.received.extend_from_slice(bytes);
                             self.answered.drain(..len);
                         }
                         ReplyAction::Rewritten => {
-                            self.heard.extend_from_slice(self.session.rewritten());
+                            self.received.extend_from_slice(self.session.rewritten());
                             self.answered.drain(..len);
                         }
                         ReplyAction::Lost(why) => {
                             self.answered.drain(..len);
                             self.gone = true;
                             self.session.lost(Some(why));
-                            return self.speak();
+                            return self.write_local();
                         }
                         ReplyAction::Desync => {
                             self.doubt = true;
@@ -320,16 +322,16 @@ impl Pair {
                             return;
                         }
                     }
-                    self.speak();
+                    self.write_local();
                 }
                 Incoming::Push { kind, bytes, ended } => {
                     let len = bytes.len();
                     let delivery = self.session.push(kind, bytes, ended);
                     match delivery {
-                        Delivery::Pass => self.heard.extend(self.answered.drain(..len)),
+                        Delivery::Pass => self.received.extend(self.answered.drain(..len)),
                         Delivery::Withhold => drop(self.answered.drain(..len)),
                     }
-                    self.speak();
+                    self.write_local();
                 }
                 Incoming::Need(total) => {
                     assert!(total > self.answered.len(), "asks for what is there");
@@ -340,17 +342,17 @@ impl Pair {
                     self.fault = Some(fault);
                     self.gone = true;
                     self.session.lost(None);
-                    return self.speak();
+                    return self.write_local();
                 }
             }
         }
     }
 
-    fn speak(&mut self) {
-        while self.session.speaks() && self.heard.len() < self.room {
+    fn write_local(&mut self) {
+        while self.session.speaks() && self.received.len() < self.room {
             let mut said = Vec::new();
             self.session.render(&mut said, crate::session::MAX_RENDERED);
-            self.heard.extend(said);
+            self.received.extend(said);
         }
     }
 }

@@ -126,7 +126,7 @@ struct World {
     pair: Pair,
     upstream: Model,
     client: Vec<u8>,
-    heard: Vec<u8>,
+    received: Vec<u8>,
     buffer: usize,
     seed: u64,
     most_held: usize,
@@ -142,7 +142,7 @@ impl World {
             pair,
             upstream: setting.upstream(),
             client,
-            heard: Vec::new(),
+            received: Vec::new(),
             buffer,
             seed,
             most_held: 0,
@@ -191,8 +191,8 @@ impl World {
             }
             4 => self.pair.replies(),
             5 => {
-                let n = n.min(self.pair.heard.len());
-                self.heard.extend(self.pair.heard.drain(..n));
+                let n = n.min(self.pair.received.len());
+                self.received.extend(self.pair.received.drain(..n));
             }
             6 if self.pair.wants_link && !self.pair.linked => self.pair.connect(),
             7 if self.setting.auth == Auth::Users => self.rotate(),
@@ -211,14 +211,14 @@ impl World {
     /// Bytes at each place, what is waited for, whether there is a connection, and what came through it.
     fn progress(&self) -> [usize; 10] {
         let Pair { asked, sent, answered, asked_need, answered_need, linked, .. } = &self.pair;
-        let ends = [self.client.len(), self.upstream.output.len(), self.heard.len()];
-        let [client, upstream, heard] = ends;
+        let ends = [self.client.len(), self.upstream.output.len(), self.received.len()];
+        let [client, upstream, received] = ends;
         let linked = usize::from(*linked);
         let (asked, sent, answered) = (asked.len(), sent.len(), answered.len());
         [
             client,
             upstream,
-            heard,
+            received,
             asked,
             sent,
             answered,
@@ -242,22 +242,22 @@ impl World {
     fn check(&self, reference: &Model) {
         assert!(!self.pair.doubt, "replies were taken for others");
         assert!(self.most_held < MAX_HELD, "held {} bytes", self.most_held);
-        let (heard, heard_lines) = without_monitor(&self.heard);
+        let (received, heard_lines) = without_monitor(&self.received);
         let (said, said_lines) = without_monitor(&reference.output);
         self.check_identities(reference);
         if let Some(fault) = self.pair.fault {
             assert!(self.upstream.ambiguous, "{fault}");
-            assert!(said.starts_with(&heard), "\n heard {}\n  said {}", show(&heard), show(&said));
+            assert!(said.starts_with(&received), "\n heard {}\n  said {}", show(&received), show(&said));
             return;
         }
         if self.upstream.swallowed > 0 {
             // Only what nobody asked for was pending. No reply was taken for another, and a time limit ends the wait.
             assert!(self.upstream.monitored, "a login was sent behind a pending reply");
             assert!(self.pair.session.pending_login().is_some_and(|login| login.of_client));
-            assert!(said.starts_with(&heard), "\n heard {}\n  said {}", show(&heard), show(&said));
+            assert!(said.starts_with(&received), "\n heard {}\n  said {}", show(&received), show(&said));
             return;
         }
-        assert_eq!(show(&heard), show(&said));
+        assert_eq!(show(&received), show(&said));
         // After QUIT nothing more is waited for.
         assert!(heard_lines == said_lines || reference.closed && heard_lines < said_lines);
         assert_eq!(self.upstream.strings, reference.strings);

@@ -33,7 +33,7 @@ pub(crate) struct SimulatedClient {
     /// Read from the client and not judged.
     pub(crate) asked: Vec<u8>,
     /// Judged, for the client.
-    pub(crate) heard: Vec<u8>,
+    pub(crate) received: Vec<u8>,
     /// The upstream connection of its own, where it is linked.
     pub(crate) link: Link,
     pub(crate) linked: bool,
@@ -57,7 +57,7 @@ impl SimulatedClient {
             count: Count::default(),
             now: Tick::from_nanos(1),
             asked: Vec::new(),
-            heard: Vec::new(),
+            received: Vec::new(),
             link: Link::new(),
             linked: false,
             sent: Vec::new(),
@@ -88,7 +88,7 @@ impl SimulatedClient {
     pub(crate) fn lose(&mut self, why: Option<Unavailable>) {
         self.hang_up();
         self.session.lost(why);
-        self.speak();
+        self.write_local();
     }
 
     /// Closes the upstream connection of its own once it is over.
@@ -147,17 +147,17 @@ impl SimulatedClient {
                 Turn::Rests
             }
         };
-        self.speak();
+        self.write_local();
         turn
     }
 
     /// A part of a reply from a shared connection, or its own. False: it is not for this client, or nothing more is.
-    pub(crate) fn hear(&mut self, part: &Part<'_>) -> bool {
+    pub(crate) fn receive(&mut self, part: &Part<'_>) -> bool {
         match self.session.reply(part, self.now, &mut self.count) {
-            ReplyAction::Pass => self.heard.extend_from_slice(part.bytes),
+            ReplyAction::Pass => self.received.extend_from_slice(part.bytes),
             ReplyAction::Drop => {}
-            ReplyAction::Replace(bytes) => self.heard.extend_from_slice(bytes),
-            ReplyAction::Rewritten => self.heard.extend_from_slice(self.session.rewritten()),
+            ReplyAction::Replace(bytes) => self.received.extend_from_slice(bytes),
+            ReplyAction::Rewritten => self.received.extend_from_slice(self.session.rewritten()),
             ReplyAction::Lost(why) => {
                 self.lose(Some(why));
                 return false;
@@ -167,7 +167,7 @@ impl SimulatedClient {
                 return false;
             }
         }
-        self.speak();
+        self.write_local();
         true
     }
 
@@ -179,7 +179,7 @@ impl SimulatedClient {
                 Incoming::Part(part) => {
                     let len = part.bytes.len();
                     let streams = part.ended == 0;
-                    if !self.hear(&part) {
+                    if !self.receive(&part) {
                         return;
                     }
                     if streams {
@@ -189,9 +189,9 @@ impl SimulatedClient {
                 }
                 Incoming::Push { kind, bytes, ended } => {
                     if self.session.push(kind, bytes, ended) == Delivery::Pass {
-                        self.heard.extend_from_slice(bytes);
+                        self.received.extend_from_slice(bytes);
                     }
-                    self.speak();
+                    self.write_local();
                     bytes.len()
                 }
                 Incoming::Need(total) => {
@@ -228,11 +228,11 @@ impl SimulatedClient {
         self.answered.clear();
     }
 
-    fn speak(&mut self) {
+    fn write_local(&mut self) {
         while self.session.speaks() {
             let mut said = Vec::new();
             self.session.render(&mut said, crate::session::MAX_RENDERED);
-            self.heard.extend(said);
+            self.received.extend(said);
         }
     }
 }

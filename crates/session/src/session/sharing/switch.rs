@@ -8,7 +8,7 @@ use super::Before;
 use crate::card;
 use crate::handshake::{Hello, strict_integer};
 use crate::link::Part;
-use crate::pending::{Local, What};
+use crate::pending::{Local, ReplyKind};
 use crate::session::command::Frame;
 use crate::session::judge::{Answer, Verdict};
 use crate::session::{ReplyAction, Session, Until};
@@ -49,7 +49,7 @@ impl Session {
         let leased = self.is_leased();
         let in_transaction = self.asked.transaction.is_some();
         let Some(sharing) = &mut self.sharing else {
-            return Verdict::Send { shape: Shape::Whole, what: What::Select(asked.ok()) };
+            return Verdict::Send { shape: Shape::Whole, kind: ReplyKind::Select(asked.ok()) };
         };
         if leased {
             if in_transaction {
@@ -57,7 +57,7 @@ impl Session {
                 self.queue_plain(1);
                 return Verdict::plain();
             }
-            return Verdict::Send { shape: Shape::Whole, what: What::Select(asked.ok()) };
+            return Verdict::Send { shape: Shape::Whole, kind: ReplyKind::Select(asked.ok()) };
         }
         let db = match asked {
             Ok(db) => db,
@@ -112,19 +112,19 @@ impl Session {
     }
 
     /// How a HELLO is sent whose time has come.
-    pub(in crate::session) fn greeting_form(&mut self, name: Option<&[u8]>) -> (What, Shape) {
+    pub(in crate::session) fn greeting_form(&mut self, name: Option<&[u8]>) -> (ReplyKind, Shape) {
         if !self.answers_client() {
-            return (What::Untimed, Shape::Hello);
+            return (ReplyKind::Untimed, Shape::Hello);
         }
         self.about_mut().naming = name.map(Into::into);
-        (What::Hello, Shape::WholeHello)
+        (ReplyKind::Hello, Shape::WholeHello)
     }
 
     /// HELLO's reply has the connection's id in it, which is the gate's to say.
-    pub(in crate::session) fn greeted(&mut self, part: &Part<'_>, heard: ReplyAction) -> ReplyAction {
+    pub(in crate::session) fn greeted(&mut self, part: &Part<'_>, action: ReplyAction) -> ReplyAction {
         let naming = self.about_mut().naming.take();
         let resp3 = match part.head.kind {
-            b'-' => return heard,
+            b'-' => return action,
             b'%' => true,
             b'*' => false,
             _ => return ReplyAction::Desync,
@@ -141,8 +141,8 @@ impl Session {
             // It was looked at when the HELLO was read, by the gate or by the server.
             let _ = about.card.set_name(&name);
         }
-        if heard != ReplyAction::Pass {
-            return heard;
+        if action != ReplyAction::Pass {
+            return action;
         }
         self.scratch = with_id(part.bytes, about.id);
         ReplyAction::Rewritten

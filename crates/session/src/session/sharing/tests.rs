@@ -78,11 +78,11 @@ impl Rig {
         self.inbox.extend(wire(text));
         while let Shared::Part(part) = self.pool.next(&self.inbox) {
             let len = part.bytes.len();
-            assert!(self.simulated_client.hear(&part), "not taken");
+            assert!(self.simulated_client.receive(&part), "not taken");
             self.inbox.drain(..len);
         }
         self.settle();
-        self.hear()
+        self.receive()
     }
 
     /// The client's own connection says so; returns what the client hears then.
@@ -90,7 +90,7 @@ impl Rig {
         assert!(self.simulated_client.linked);
         self.simulated_client.answered.extend(wire(text));
         self.settle();
-        self.hear()
+        self.receive()
     }
 
     /// The shared connection becomes the client's own, if that may be.
@@ -105,8 +105,8 @@ impl Rig {
         true
     }
 
-    fn hear(&mut self) -> String {
-        show(&std::mem::take(&mut self.simulated_client.heard))
+    fn receive(&mut self) -> String {
+        show(&std::mem::take(&mut self.simulated_client.received))
     }
 
     /// The shared connection that is waited for is there, or cannot be.
@@ -159,9 +159,9 @@ impl Rig {
     }
 
     fn progress(&self) -> impl PartialEq + use<> {
-        let SimulatedClient { asked, answered, heard, given_back, linked, waits, closed, .. } =
+        let SimulatedClient { asked, answered, received, given_back, linked, waits, closed, .. } =
             &self.simulated_client;
-        (asked.len(), answered.len(), heard.len(), self.sent.len(), *given_back, *linked, *waits, *closed)
+        (asked.len(), answered.len(), received.len(), self.sent.len(), *given_back, *linked, *waits, *closed)
     }
 
     fn requests(&mut self) {

@@ -124,7 +124,7 @@ impl World {
             return;
         }
         match event {
-            0 => client.speak(n),
+            0 => client.write_local(n),
             1 => self.requests(place, n),
             2 => self.requests(place, usize::MAX),
             3 => {
@@ -305,7 +305,7 @@ impl World {
                     let to = usize::try_from(part.ticket.session.0).unwrap();
                     if let Some(client) = self.clients.get_mut(to).filter(|client| !client.gone) {
                         assert_eq!(client.on, Some(place), "a reply from where nothing was asked");
-                        assert!(client.simulated_client.hear(&part), "{} does not take it", client.tag);
+                        assert!(client.simulated_client.receive(&part), "{} does not take it", client.tag);
                     }
                     part.bytes.len()
                 }
@@ -358,7 +358,7 @@ impl World {
     /// What is at each place, and what was done.
     fn progress(&self) -> Vec<usize> {
         let clients = self.clients.iter().flat_map(|client| {
-            let SimulatedClient { asked, sent, answered, heard, linked, given_back, closed, .. } =
+            let SimulatedClient { asked, sent, answered, received, linked, given_back, closed, .. } =
                 &client.simulated_client;
             let (own, seen) = client.own.as_ref().map_or((0, 0), |own| (own.output.len(), own.seen.len()));
             let commands = usize::try_from(client.simulated_client.count.commands).unwrap();
@@ -370,7 +370,7 @@ impl World {
                 sent.len(),
                 own,
                 answered.len(),
-                heard.len(),
+                received.len(),
                 flags,
                 *given_back as usize,
                 seen,
@@ -389,7 +389,7 @@ impl World {
             let others = self.clients.iter().filter(|other| other.tag != client.tag);
             for other in others {
                 assert!(
-                    !show(&client.simulated_client.heard).contains(&other.tag),
+                    !show(&client.simulated_client.received).contains(&other.tag),
                     "{} hears {}",
                     client.tag,
                     other.tag
@@ -456,7 +456,7 @@ impl Client {
         }
     }
 
-    fn speak(&mut self, n: usize) {
+    fn write_local(&mut self, n: usize) {
         let n = n.min(self.says.len());
         self.said.extend_from_slice(&self.says[..n]);
         self.simulated_client.asked.extend(self.says.drain(..n));
@@ -465,21 +465,21 @@ impl Client {
     fn check(&self, setting: Setting, store: &Store) {
         let mut reference = setting.reference();
         reference.feed(&self.said);
-        let SimulatedClient { heard, closed, doubt, fault, session, .. } = &self.simulated_client;
+        let SimulatedClient { received, closed, doubt, fault, session, .. } = &self.simulated_client;
         assert!(!doubt, "{}: replies were taken for others", self.tag);
         assert!(fault.is_none() || self.ambiguous, "{}: {fault:?} after {}", self.tag, show(&self.said));
-        let (heard, heard_lines) = without_monitor(heard);
+        let (received, heard_lines) = without_monitor(received);
         let (said, said_lines) = without_monitor(&reference.output);
         // The gate need not see all of a command to refuse it.
-        let half = session.is_mid_frame() && heard != said;
+        let half = session.is_mid_frame() && received != said;
         if self.gone || self.cut || half {
             reference.feed(&[&self.says[..], &self.unsaid].concat());
             let (all, _) = without_monitor(&reference.output);
-            assert!(all.starts_with(&heard), "\n heard {}\n  said {}", show(&heard), show(&all));
-            assert!(!half || self.gone || self.cut || heard.starts_with(&said));
+            assert!(all.starts_with(&received), "\n heard {}\n  said {}", show(&received), show(&all));
+            assert!(!half || self.gone || self.cut || received.starts_with(&said));
             return;
         }
-        assert_eq!(show(&heard), show(&said), "{} says {}", self.tag, show(&self.said));
+        assert_eq!(show(&received), show(&said), "{} says {}", self.tag, show(&self.said));
         assert!(heard_lines == said_lines || reference.closed && heard_lines < said_lines);
         assert_eq!(closed.is_some(), reference.closed);
         let rests = reference.closed || session.is_idle() || session.is_mid_frame();

@@ -21,10 +21,10 @@ fn it_is_answered_here() {
     for (commands, said) in cases {
         let mut rig = Rig::trust();
         assert_eq!(rig.commands(commands), "", "{commands}");
-        assert_eq!((&*rig.hear(), rig.lease()), (said, Lease::None), "{commands}");
+        assert_eq!((&*rig.receive(), rig.lease()), (said, Lease::None), "{commands}");
         let mut rig = Rig::leased();
         assert_eq!(rig.commands(commands), "", "{commands} on a connection of its own");
-        assert_eq!(rig.hear(), said, "{commands} on a connection of its own");
+        assert_eq!(rig.receive(), said, "{commands} on a connection of its own");
     }
 }
 
@@ -46,9 +46,9 @@ fn it_sees_its_own_database_version_and_flags() {
     let mut rig = Rig::trust();
     rig.commands("SELECT 5");
     rig.pooled(Ok(()));
-    rig.hear();
+    rig.receive();
     rig.commands("CLIENT SETNAME me;CLIENT INFO");
-    let info = rig.hear();
+    let info = rig.receive();
     for part in
         ["id=77 ", "addr=192.0.2.7:7777 ", "name=me ", " db=5 ", " resp=2 ", " flags=N ", "user=default "]
     {
@@ -58,7 +58,7 @@ fn it_sees_its_own_database_version_and_flags() {
     rig.commands("MONITOR");
     rig.own("+OK|");
     rig.commands("CLIENT INFO");
-    assert!(rig.hear().contains(" flags=O "));
+    assert!(rig.receive().contains(" flags=O "));
 }
 
 /// What it asks about others comes later; nothing behind it is read before.
@@ -77,10 +77,10 @@ fn others_are_asked_about_in_order() {
     assert!(!rig.simulated_client.session.is_idle());
     let lines = "id=5 \nid=6 \n".to_owned();
     assert_eq!(rig.told(Some(Findings { lines, clients: 2, ..Findings::default() })), "");
-    assert_eq!(rig.hear(), "$12|id=5 \nid=6 \n|");
+    assert_eq!(rig.receive(), "$12|id=5 \nid=6 \n|");
     assert_eq!(rig.simulated_client.session.inquiry().expect("a question").action, Action::KillAddress);
     assert_eq!(rig.told(Some(Findings::default())), "pool: GET b");
-    assert_eq!(rig.hear(), "-ERR No such client|");
+    assert_eq!(rig.receive(), "-ERR No such client|");
     assert_eq!(rig.pool("$-1|"), "$-1|");
     assert!(rig.simulated_client.session.is_idle());
 }
@@ -91,9 +91,9 @@ fn a_question_that_is_silenced_has_no_answer_and_one_without_findings_an_error()
     assert_eq!(rig.commands("CLIENT REPLY SKIP;CLIENT LIST;CLIENT ID;CLIENT LIST"), "own: CLIENT REPLY ON");
     assert_eq!(rig.own("+OK|"), "");
     assert_eq!(rig.told(Some(Findings::default())), "");
-    assert_eq!((&*rig.hear(), rig.simulated_client.waits), (":77|", Some(Until::Clients)));
+    assert_eq!((&*rig.receive(), rig.simulated_client.waits), (":77|", Some(Until::Clients)));
     assert_eq!(rig.told(None), "");
-    assert_eq!(rig.hear(), "-ERR portcullis: too many clients ask for CLIENT LIST at once, try again|");
+    assert_eq!(rig.receive(), "-ERR portcullis: too many clients ask for CLIENT LIST at once, try again|");
 }
 
 /// Redis ends the wait, as it alone knows whether there is one.
@@ -151,7 +151,7 @@ fn it_may_end_itself() {
     assert_eq!(rig.commands("GET a;CLIENT KILL ID 77 SKIPME NO;GET b"), "pool: GET a");
     assert_eq!(rig.pool("$-1|"), "$-1|");
     rig.told(Some(Findings { clients: 1, asker: true, ..Findings::default() }));
-    assert_eq!(rig.hear(), ":1|");
+    assert_eq!(rig.receive(), ":1|");
     assert_eq!(rig.simulated_client.closed, Some(crate::CloseReason::Client));
 }
 
@@ -159,7 +159,7 @@ fn it_may_end_itself() {
 fn tracking_goes_to_nobody_else() {
     let mut rig = Rig::trust();
     assert_eq!(rig.commands("CLIENT TRACKING ON REDIRECT 5"), "");
-    assert_eq!(rig.hear(), "-ERR The client ID you want redirect to does not exist|");
+    assert_eq!(rig.receive(), "-ERR The client ID you want redirect to does not exist|");
     rig.at(1000);
     assert_eq!(rig.commands("CLIENT TRACKING ON"), "own: CLIENT TRACKING ON");
 }
@@ -175,21 +175,21 @@ fn a_subscriber_asks_nothing_of_clients() {
     for (line, name) in [("INFO", "info"), ("TRACKING ON REDIRECT 5", "tracking"), ("SETNAME me", "setname")]
     {
         assert_eq!(rig.commands(&format!("CLIENT {line}")), "", "{line}");
-        assert_eq!(rig.hear(), format!("-ERR Can't execute 'client|{name}': {rest}"));
+        assert_eq!(rig.receive(), format!("-ERR Can't execute 'client|{name}': {rest}"));
     }
     let line = "UNSUBSCRIBE;CLIENT TRACKING ON REDIRECT 5;CLIENT GETNAME";
     assert_eq!(rig.commands(line), "own: UNSUBSCRIBE");
     let unsubscribed = "*3|$11|unsubscribe|$1|a|:0|";
-    let heard = rig.own(unsubscribed) + &rig.hear();
+    let received = rig.own(unsubscribed) + &rig.receive();
     let no_client = "-ERR The client ID you want redirect to does not exist|";
-    assert_eq!(heard, format!("{unsubscribed}{no_client}$-1|"));
+    assert_eq!(received, format!("{unsubscribed}{no_client}$-1|"));
 }
 
 #[test]
 fn what_is_told_of_a_client_does_not_pile_up() {
     let mut rig = Rig::trust();
     rig.commands(&format!("CLIENT SETNAME {}", "n".repeat(1000)));
-    rig.hear();
+    rig.receive();
     assert_eq!(rig.commands("GET a"), "pool: GET a");
     rig.commands(&["CLIENT INFO"; 1000].join(";"));
     assert!(
@@ -197,6 +197,6 @@ fn what_is_told_of_a_client_does_not_pile_up() {
         "{} bytes",
         rig.simulated_client.session.held()
     );
-    let heard = rig.pool("$-1|");
-    assert_eq!(heard.matches("name=nnn").count(), 1000);
+    let received = rig.pool("$-1|");
+    assert_eq!(received.matches("name=nnn").count(), 1000);
 }

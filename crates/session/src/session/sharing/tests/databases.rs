@@ -9,7 +9,7 @@ fn in_database_3() -> Rig {
     let mut rig = Rig::trust();
     rig.commands("SELECT 3");
     rig.pooled(Ok(()));
-    assert_eq!(rig.hear(), "+OK|");
+    assert_eq!(rig.receive(), "+OK|");
     rig
 }
 

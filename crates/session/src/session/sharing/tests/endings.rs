@@ -14,7 +14,7 @@ fn who_waits_on_a_lost_connection_is_told_once() {
     rig.commands("GET a;CLIENT ID;GET b");
     rig.simulated_client.lose(Some(Unavailable::Timeout));
     rig.settle();
-    assert_eq!(rig.hear(), unavailable("timeout"));
+    assert_eq!(rig.receive(), unavailable("timeout"));
     assert_eq!(rig.simulated_client.closed, Some(CloseReason::Upstream(Some(Unavailable::Timeout))));
     assert_eq!(rig.commands("GET c"), "");
     let mut rig = Rig::trust();
@@ -24,7 +24,7 @@ fn who_waits_on_a_lost_connection_is_told_once() {
     rig.simulated_client.lose(Some(Unavailable::Refused));
     rig.settle();
     assert_eq!(
-        (&*rig.hear(), rig.simulated_client.closed.is_some()),
+        (&*rig.receive(), rig.simulated_client.closed.is_some()),
         ("", true),
         "it was not to be answered"
     );
@@ -38,7 +38,7 @@ fn half_a_reply_is_not_followed_by_words() {
     assert_eq!(rig.pool(&half), half);
     rig.simulated_client.lose(Some(Unavailable::Timeout));
     rig.settle();
-    assert_eq!((&*rig.hear(), rig.simulated_client.closed.is_some()), ("", true));
+    assert_eq!((&*rig.receive(), rig.simulated_client.closed.is_some()), ("", true));
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn a_switch_or_a_connection_of_its_own_may_not_be_had() {
         rig.simulated_client.lose(Some(Unavailable::Connect));
         rig.settle();
         assert_eq!(
-            (rig.hear(), rig.simulated_client.closed.is_some()),
+            (rig.receive(), rig.simulated_client.closed.is_some()),
             (unavailable("connect"), true),
             "{command}"
         );

@@ -16,14 +16,14 @@ fn on_a_shared_connection_it_goes_back_to_the_beginning() {
     assert_eq!((&*rig.more(), rig.kind()), ("pool: GET a", (0, false)));
     assert_eq!(rig.pool("$-1|"), "$-1|$-1|");
     rig.commands("CLIENT INFO");
-    assert!(rig.hear().contains("lib-name=lib "), "what a library says of itself stays");
+    assert!(rig.receive().contains("lib-name=lib "), "what a library says of itself stays");
 }
 
 #[test]
 fn with_arguments_it_is_refused() {
     for mut rig in [Rig::trust(), Rig::leased()] {
         assert_eq!(rig.commands("RESET x"), "");
-        assert_eq!(rig.hear(), "-ERR wrong number of arguments for 'reset' command|");
+        assert_eq!(rig.receive(), "-ERR wrong number of arguments for 'reset' command|");
         assert_eq!(rig.simulated_client.given_back, 0);
     }
 }
@@ -58,7 +58,7 @@ fn on_a_connection_of_its_own_that_is_closed() {
             rig.own(said);
             rig.more();
             assert_eq!(rig.commands("RESET;GET a;EVAL y 0"), "pool: GET a", "after {state}");
-            assert_eq!((&*rig.hear(), rig.simulated_client.given_back), ("+RESET|", 1), "after {state}");
+            assert_eq!((&*rig.receive(), rig.simulated_client.given_back), ("+RESET|", 1), "after {state}");
             assert_eq!((rig.lease(), rig.kind()), (Lease::None, (0, false)));
             assert_eq!(rig.pool("$-1|"), "$-1|", "after {state}");
             let login = secret.map_or("own: EVAL y 0", |_| "own: AUTH secret");
@@ -84,7 +84,7 @@ fn it_does_not_cut_a_message() {
     let (one, other) = ("*3|$7|message|$1|a|$3000|", format!("{}|", "x".repeat(3000)));
     assert_eq!(rig.own(one), one);
     rig.commands("RESET;PING");
-    assert_eq!(rig.hear(), "");
+    assert_eq!(rig.receive(), "");
     assert_eq!(rig.own(&other), format!("{other}+RESET|"));
     assert_eq!(rig.more(), "pool: PING");
 }

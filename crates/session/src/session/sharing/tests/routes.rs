@@ -43,7 +43,7 @@ fn each_command_goes_where_its_place_is() {
     for command in ["SELECT 0", "CLIENT ID", "QUIT", "RESET", "AUTH default x"] {
         let mut rig = Rig::trust();
         assert_eq!(rig.commands(command), "", "{command}");
-        assert!(!rig.hear().starts_with('-'), "{command}");
+        assert!(!rig.receive().starts_with('-'), "{command}");
     }
 }
 
@@ -70,7 +70,7 @@ fn order_holds_across_connections() {
 fn what_the_gate_says_stands_between_replies() {
     let mut rig = Rig::trust();
     assert_eq!(rig.commands("GET a;CLIENT ID;SELECT 0;GET b;WAIT 1 0;GET c"), "pool: GET a, GET b, GET c");
-    assert_eq!(rig.hear(), "");
+    assert_eq!(rig.receive(), "");
     assert_eq!(rig.pool("$1|a|"), "$1|a|:77|+OK|");
     let refused = "-ERR portcullis: WAIT needs connections: dedicated|";
     assert_eq!(rig.pool("$1|b|$1|c|"), format!("$1|b|{refused}$1|c|"));
@@ -81,7 +81,7 @@ fn waiting_for_replicas_is_refused() {
     for (command, name) in [("WAIT 1 0", "WAIT"), ("wait 1 0", "WAIT"), ("WAITAOF 1 1 0", "WAITAOF")] {
         let mut rig = Rig::trust();
         assert_eq!(rig.commands(command), "");
-        assert_eq!(rig.hear(), format!("-ERR portcullis: {name} needs connections: dedicated|"));
+        assert_eq!(rig.receive(), format!("-ERR portcullis: {name} needs connections: dedicated|"));
         assert_eq!(rig.simulated_client.count.denied, [Denied::WhileShared]);
     }
     let mut rig = Rig::trust();
@@ -169,7 +169,7 @@ fn what_is_kept_back_again_was_not_forgotten() {
     assert_eq!((given.pending, given.bytes.len()), (1, 9029));
     rig.pool.expect(given.first, given.pending, given.shape);
     let Shared::Part(part) = rig.pool.next(b"+OK\r\n") else { panic!("no reply") };
-    assert!(rig.simulated_client.hear(&part));
+    assert!(rig.simulated_client.receive(&part));
     for room in [1, 600, 750, 1, usize::MAX] {
         assert!(matches!(rig.simulated_client.step(room), Turn::Rests), "with room for {room}");
         assert_eq!(rig.simulated_client.waits, Some(Until::Linked), "with room for {room}");
@@ -182,7 +182,7 @@ fn a_line_travels_in_canonical_form() {
     assert_eq!(rig.bytes(b"get a\r\n\r\nPING\nselect 3\r\nget a\r\n"), "pool: get a, PING");
     assert_eq!(rig.pool("$-1|+PONG|"), "$-1|+PONG|");
     rig.pooled(Ok(()));
-    assert_eq!((&*rig.hear(), &*rig.more()), ("+OK|", "pool 3: get a"));
+    assert_eq!((&*rig.receive(), &*rig.more()), ("+OK|", "pool 3: get a"));
     rig.pool("$-1|");
     assert_eq!(rig.bytes(b"eval x 0\r\nwait 1 0\r\n"), "own: SELECT 3");
     rig.own("+OK|");

@@ -12,10 +12,10 @@ fn another_database_is_another_connection() {
     assert_eq!(rig.pool("$-1|"), "$-1|");
     assert_eq!((rig.simulated_client.waits, rig.kind()), (Some(Until::Pooled), (5, false)));
     rig.pooled(Ok(()));
-    assert_eq!((&*rig.hear(), &*rig.more()), ("+OK|", "pool 5: GET a"));
+    assert_eq!((&*rig.receive(), &*rig.more()), ("+OK|", "pool 5: GET a"));
     assert_eq!(rig.pool("$-1|"), "$-1|+OK|", "it is there already");
     rig.pooled(Ok(()));
-    assert_eq!((&*rig.hear(), &*rig.more(), rig.kind()), ("+OK|", "pool: GET b", (0, false)));
+    assert_eq!((&*rig.receive(), &*rig.more(), rig.kind()), ("+OK|", "pool: GET b", (0, false)));
 }
 
 #[test]
@@ -23,14 +23,14 @@ fn a_refused_switch_says_why_and_changes_nothing() {
     let mut rig = Rig::trust();
     assert_eq!(rig.commands("SELECT 99;GET a;SELECT 98"), "");
     rig.pooled(Err("-ERR DB index is out of range|"));
-    assert_eq!((&*rig.hear(), &*rig.more()), ("-ERR DB index is out of range|", "pool: GET a"));
+    assert_eq!((&*rig.receive(), &*rig.more()), ("-ERR DB index is out of range|", "pool: GET a"));
     assert_eq!(rig.pool("$-1|"), "$-1|");
     rig.pooled(Err("-ERR another|"));
-    assert_eq!((&*rig.hear(), rig.kind()), ("-ERR another|", (0, false)));
+    assert_eq!((&*rig.receive(), rig.kind()), ("-ERR another|", (0, false)));
     assert_eq!(rig.commands("HELLO 3 SETNAME me;GET a;CLIENT GETNAME"), "");
     assert_eq!(rig.kind(), (0, true));
     rig.pooled(Err("-ERR unknown command 'HELLO'|"));
-    assert_eq!((&*rig.hear(), &*rig.more()), ("-ERR unknown command 'HELLO'|", "pool: GET a"));
+    assert_eq!((&*rig.receive(), &*rig.more()), ("-ERR unknown command 'HELLO'|", "pool: GET a"));
     assert_eq!(rig.pool("$-1|"), "$-1|$-1|");
     rig.simulated_client.session.pooled(Ok(()));
     assert_eq!(rig.kind(), (0, false), "nobody asked");
@@ -52,7 +52,7 @@ fn what_is_no_index_is_refused_here() {
     for (command, line) in cases {
         let mut rig = Rig::trust();
         assert_eq!(rig.commands(command), "", "{command}");
-        assert_eq!((&*rig.hear(), rig.kind()), (line, (0, false)), "{command}");
+        assert_eq!((&*rig.receive(), rig.kind()), (line, (0, false)), "{command}");
     }
     let mut rig = Rig::trust();
     rig.commands("SELECT 2147483647");
@@ -72,7 +72,7 @@ fn a_silenced_switch_switches_without_a_word() {
         assert_eq!(rig.pool("+OK|"), "");
         assert_eq!(rig.commands(&format!("{command};GET a")), "");
         rig.pooled(there);
-        assert_eq!((&*rig.hear(), rig.kind()), ("", kind), "{command}");
+        assert_eq!((&*rig.receive(), rig.kind()), ("", kind), "{command}");
         if command == "HELLO 3" && there.is_ok() {
             assert_eq!(rig.more(), "pool 5 resp3: HELLO 3, GET a");
             assert_eq!(rig.pool(GREETING), "");
@@ -108,7 +108,10 @@ fn hello_without_a_version_tells_the_kind_that_is_spoken() {
     assert!(!rig.simulated_client.doubt);
     rig.inbox.extend(wire(GREETING));
     let Shared::Part(part) = rig.pool.next(&rig.inbox) else { panic!("no reply") };
-    assert!(!rig.simulated_client.hear(&part) && rig.simulated_client.doubt, "RESP3 where RESP2 is spoken");
+    assert!(
+        !rig.simulated_client.receive(&part) && rig.simulated_client.doubt,
+        "RESP3 where RESP2 is spoken"
+    );
 }
 
 #[test]
@@ -130,7 +133,7 @@ fn hello_is_judged_here_as_far_as_it_is_the_clients() {
     for (command, line) in cases {
         let mut rig = Rig::trust();
         assert_eq!(rig.commands(command), "", "{command}");
-        assert_eq!((&*rig.hear(), rig.kind()), (line, (0, false)), "{command}");
+        assert_eq!((&*rig.receive(), rig.kind()), (line, (0, false)), "{command}");
     }
     let mut rig = Rig::trust();
     rig.commands("HELLO 3 AUTH default x SETNAME me");
@@ -138,7 +141,7 @@ fn hello_is_judged_here_as_far_as_it_is_the_clients() {
     assert_eq!(rig.more(), "pool 0 resp3: HELLO 3", "the name stays here");
     rig.pool(GREETING);
     rig.commands("CLIENT GETNAME");
-    assert_eq!(rig.hear(), "$2|me|");
+    assert_eq!(rig.receive(), "$2|me|");
     assert!(rig.simulated_client.session.held() > 0);
 }
 

@@ -27,7 +27,7 @@ fn rig() -> Rig {
 fn alice() -> Rig {
     let mut rig = rig();
     assert_eq!(rig.commands("AUTH alice a"), "");
-    assert_eq!(rig.hear(), "+OK|");
+    assert_eq!(rig.receive(), "+OK|");
     rig
 }
 
@@ -46,14 +46,14 @@ fn who_has_not_logged_in_reaches_nothing() {
     for command in ["GET a", "EVAL x 0", "SELECT 5", "CLIENT ID", "MULTI", "WAIT 1 0", "SUBSCRIBE a"] {
         let mut rig = rig();
         assert_eq!(rig.commands(command), "", "{command}");
-        assert_eq!((&*rig.hear(), rig.lease()), (NOAUTH, Lease::None), "{command}");
+        assert_eq!((&*rig.receive(), rig.lease()), (NOAUTH, Lease::None), "{command}");
         assert_ne!(rig.simulated_client.waits, Some(Until::Linked), "{command}");
         assert!(!rig.simulated_client.session.is_pooled() && !rig.simulated_client.linked, "{command}");
     }
     let mut rig = rig();
     rig.commands("AUTH alice x;GET a;RESET;GET a;HELLO 3");
     let wrong = "-WRONGPASS invalid username-password pair or user is disabled.|";
-    assert!(rig.hear().starts_with(&format!("{wrong}{NOAUTH}+RESET|{NOAUTH}-NOAUTH HELLO")));
+    assert!(rig.receive().starts_with(&format!("{wrong}{NOAUTH}+RESET|{NOAUTH}-NOAUTH HELLO")));
     assert!(!rig.simulated_client.session.is_pooled());
 }
 
@@ -83,7 +83,7 @@ fn a_user_who_may_less_is_refused_from_the_next_command() {
     let mut rig = alice();
     assert_eq!(rig.commands("AUTH carol c;GET a;SET a 1"), "pool: SET a 1");
     let refused = "-NOPERM User carol has no permissions to run the 'get' command|";
-    assert_eq!((&*rig.hear(), &*login(&rig)), (&*format!("+OK|{refused}"), "AUTH uc pc"));
+    assert_eq!((&*rig.receive(), &*login(&rig)), (&*format!("+OK|{refused}"), "AUTH uc pc"));
 }
 
 #[test]
@@ -96,12 +96,12 @@ fn hello_logs_in_and_switches_at_once() {
     assert_eq!(rig.pool("%1|$2|id|:5|_|"), "%1|$2|id|:77|_|$2|me|");
     assert_eq!(rig.commands("HELLO 2 AUTH bob b;GET a"), "");
     rig.pooled(Err("-ERR no|"));
-    assert_eq!((&*rig.hear(), rig.simulated_client.session.user()), ("-ERR no|", Some("bob")));
+    assert_eq!((&*rig.receive(), rig.simulated_client.session.user()), ("-ERR no|", Some("bob")));
     assert_eq!(rig.more(), "pool 0 resp3: GET a");
     let long = "n".repeat(1025);
     let mut rig = self::rig();
     assert_eq!(rig.commands(&format!("HELLO 3 AUTH alice a SETNAME {long}")), "");
-    assert_eq!(rig.hear(), "-ERR portcullis: a name can have 1024 bytes at most|");
+    assert_eq!(rig.receive(), "-ERR portcullis: a name can have 1024 bytes at most|");
     assert_eq!(rig.simulated_client.session.user(), None, "it is refused before it is asked who comes");
 }
 
@@ -141,7 +141,7 @@ fn reset_logs_out() {
     rig.own("+OK|");
     rig.more();
     assert_eq!(rig.commands("RESET;GET a;AUTH bob b;GET b"), "pool: GET b");
-    assert_eq!((rig.hear(), rig.simulated_client.given_back), (format!("+RESET|{NOAUTH}+OK|"), 1));
+    assert_eq!((rig.receive(), rig.simulated_client.given_back), (format!("+RESET|{NOAUTH}+OK|"), 1));
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn a_reload_forgets_what_waits_for_another_kind() {
             .renew(rig.simulated_client.link.subscribed(), |user| strict.plan_of(user))
     );
     rig.pooled(Ok(()));
-    assert!(rig.hear().starts_with("-NOPERM"));
+    assert!(rig.receive().starts_with("-NOPERM"));
     assert_eq!((&*rig.more(), rig.kind()), ("pool: GET a", (0, false)));
 }
 
