@@ -7,8 +7,8 @@
 //! [`Session::listed`]: crate::Session::listed
 //! [`Session::informed`]: crate::Session::informed
 
-pub use crate::card::Filter;
-use crate::card::Kind;
+pub use crate::client_info::Filter;
+use crate::client_info::Kind;
 
 /// A question about the clients of the gate.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,11 +3,11 @@
 //! [`Session`] is one client: what it asked, what it is owed, what policy holds for it. [`Link`] is one upstream
 //! connection: how its bytes divide into replies and messages. Whoever moves the bytes calls, for the client's side,
 //! [`Session::next`] and does what the returned [`Step`] says; for the upstream's side [`Link::next`], then
-//! [`Session::reply`] for each part, and [`Session::render`] whenever the session may have something of its own to say.
+//! [`Session::reply`] for each part, and [`Session::write_local_replies`] whenever the session may have something of its own to say.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
-mod card;
+mod client_info;
 pub mod clients;
 mod handshake;
 pub mod inject;

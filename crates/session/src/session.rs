@@ -36,7 +36,7 @@ use crate::tick::{SessionKey, Tick, Ticket};
 /// The protocol state of one client.
 ///
 /// Call [`Session::next`] with what was read and not yet consumed, do what the [`Step`] says, and call it again until it
-/// asks for more bytes or for patience. Call [`Session::render`] after every step and every reply.
+/// asks for more bytes or for patience. Call [`Session::write_local_replies`] after every step and every reply.
 #[derive(Debug)]
 pub struct Session {
     key: SessionKey,

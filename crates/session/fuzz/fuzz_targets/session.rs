@@ -156,7 +156,7 @@ fn requests(
             }
         };
         assert!(!wait || session.has_pending(), "waits for nothing");
-        session.render(&mut outcome.heard, MAX_RENDERED);
+        session.write_local_replies(&mut outcome.heard, MAX_RENDERED);
         replies(session, link, answers, deaf, &mut outcome.heard);
         assert!(session.held() < 1 << 16);
     }
@@ -186,7 +186,7 @@ fn hear(session: &mut Session, link: &mut Link, text: &[u8], deaf: &mut Deaf, he
             fate => panic!("{fate:?}"),
         }
         rest = &rest[part.bytes.len()..];
-        session.render(heard, MAX_RENDERED);
+        session.write_local_replies(heard, MAX_RENDERED);
     }
 }
 

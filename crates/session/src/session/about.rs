@@ -11,7 +11,7 @@ use super::command::Frame;
 use super::judge::{Answer, Verdict, may_block};
 use super::sharing::{Before, MAX_SHARED_FRAME};
 use super::{CloseReason, ReplyAction, Session, Step, Until};
-use crate::card::{self, Card, Filter, Masked, Redirect, Said, View};
+use crate::client_info::{self, ClientInfo, Filter, Masked, Redirect, Said, View};
 use crate::clients::{Action, Findings, Inquiry, Listed};
 use crate::handshake::DEFAULT_USER;
 use crate::link::Part;
@@ -28,7 +28,7 @@ const MAX_TOLD: usize = 64 * 1024;
 /// What the gate keeps for CLIENT. Apart, as an idle client that never said CLIENT needs none of it.
 #[derive(Debug, Default)]
 pub(super) struct About {
-    pub(super) card: Card,
+    pub(super) client_info: ClientInfo,
     /// The name that a HELLO gives the client, if the server takes that.
     pub(super) naming: Option<Box<[u8]>>,
     /// The reply to CLIENT ID.
@@ -88,7 +88,7 @@ impl About {
         };
         let users = [&self.user, &self.entering].into_iter().flatten().map(|user| user.len()).sum::<usize>();
         size_of::<Self>()
-            + self.card.held()
+            + self.client_info.held()
             + self.naming.as_ref().map_or(0, |name| name.len())
             + users
             + asked
@@ -122,7 +122,7 @@ impl Session {
                 about.asking = Asking::Unblock { id, error, question: Box::new(question) };
                 return;
             }
-            (Some(findings), _) => card::reply_to(inquiry, findings, *resp3),
+            (Some(findings), _) => client_info::reply_to(inquiry, findings, *resp3),
         };
         let at = *at;
         if findings.is_some_and(|findings| findings.asker) && inquiry.action != Action::List {
@@ -142,9 +142,9 @@ impl Session {
             (true, false) => Masked::Both,
         };
         let view = View { masked, ..self.view(peer) };
-        let unnamed = Card::default();
-        let card = self.about.as_ref().map_or(&unnamed, |about| &about.card);
-        let (line, view) = card.listed(&view, asks);
+        let unnamed = ClientInfo::default();
+        let client_info = self.about.as_ref().map_or(&unnamed, |about| &about.client_info);
+        let (line, view) = client_info.listed(&view, asks);
         Listed { id: peer.id(), line, blocked_as: self.blocked_as(), view }
     }
 
@@ -190,7 +190,7 @@ impl Session {
     pub(super) fn reset_about(&mut self) {
         self.confirmed.logged_in = false;
         if let Some(about) = &mut self.about {
-            about.card.clear();
+            about.client_info.clear();
             about.db = 0;
             about.user = None;
         }
@@ -328,14 +328,15 @@ impl Session {
         }
         let args = frame.after_name();
         let args = args.get(usize::from(exact != id::CLIENT)..).unwrap_or_default();
-        let mut card = self.about.as_mut().map(|about| std::mem::take(&mut about.card)).unwrap_or_default();
+        let mut client_info =
+            self.about.as_mut().map(|about| std::mem::take(&mut about.client_info)).unwrap_or_default();
         let view = self.view(&*host);
         let resp3 = view.resp3;
-        let said = card.client(exact, args, &view);
-        if card.held() > 0 {
-            self.about_mut().card = card;
+        let said = client_info.client(exact, args, &view);
+        if client_info.held() > 0 {
+            self.about_mut().client_info = client_info;
         } else if let Some(about) = &mut self.about {
-            about.card = card;
+            about.client_info = client_info;
         }
         match said {
             Said::Reply(bytes) if self.plan.auth() == Auth::Passthrough => {
@@ -383,7 +384,7 @@ impl Session {
             return Step::Wait(Until::NothingPending);
         };
         let first = self.push_apart(ReplyKind::Plain, id::CLIENT_UNBLOCK, question.at, question.muted);
-        self.scratch = card::unblock_command(id, error);
+        self.scratch = client_info::unblock_command(id, error);
         Step::Instead { bytes: &self.scratch, skip: 0, first, shape: Shape::Whole }
     }
 
@@ -443,7 +444,7 @@ impl Session {
         if !frame.is_whole_within(self.plan.held_command()) {
             return Some(Verdict::NeedWhole);
         }
-        match Card::introduction(exact, frame.after_name().get(1..).unwrap_or_default()) {
+        match ClientInfo::introduction(exact, frame.after_name().get(1..).unwrap_or_default()) {
             // Redis says what is wrong with it.
             None => None,
             Some(Err(line)) => Some(Verdict::Answer(Answer::Error(Local::Canned(line)))),
@@ -463,7 +464,7 @@ impl Session {
         let options = args.get(1..).unwrap_or_default();
         let refused =
             Some(Verdict::Answer(Answer::Refusal(Local::Canned(REDIRECT_REFUSED), Denied::Command)));
-        let (target, place) = match card::redirects_to(options) {
+        let (target, place) = match client_info::redirects_to(options) {
             Redirect::None => return None,
             Redirect::Unknown if options.iter().any(|word| word.eq_ignore_ascii_case(b"redirect")) => {
                 return refused;
@@ -541,9 +542,9 @@ impl Session {
     }
 
     /// Redis took, or did not take, what the client says of itself.
-    pub(super) fn introduced(&mut self, text: card::Introduction, said: &[u8]) {
+    pub(super) fn introduced(&mut self, text: client_info::Introduction, said: &[u8]) {
         if said == reply::OK {
-            self.about_mut().card.take(text);
+            self.about_mut().client_info.take(text);
         }
     }
 

@@ -218,14 +218,14 @@ impl Session {
     }
 
     /// Whether a reply of the gate's own comes next.
-    pub fn speaks(&self) -> bool {
+    pub fn has_local_reply(&self) -> bool {
         !self.confirmed.mid_push
             && matches!(self.pending.front(), Some(front) if matches!(front.kind, ReplyKind::Local(_)))
     }
 
     /// Appends the gate's own replies whose turn has come, until `out` holds `up_to` bytes.
-    pub fn render(&mut self, out: &mut Vec<u8>, up_to: usize) {
-        while out.len() < up_to && self.speaks() {
+    pub fn write_local_replies(&mut self, out: &mut Vec<u8>, up_to: usize) {
+        while out.len() < up_to && self.has_local_reply() {
             let Some(front) = self.pending.front() else { return };
             let ReplyKind::Local(local) = &front.kind else { return };
             out.extend_from_slice(local.bytes());

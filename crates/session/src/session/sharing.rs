@@ -14,7 +14,7 @@ pub(super) use self::switch::bad_name;
 use super::command::Frame;
 use super::judge::{Answer, Verdict, may_block};
 use super::{Session, Until};
-use crate::card;
+use crate::client_info;
 use crate::observe::{Denied, Host};
 use crate::pending::{Local, ReplyKind};
 use crate::pin::Pin;
@@ -432,14 +432,14 @@ impl Session {
         if !frame.is_whole_within(self.plan.held_command()) {
             return Some(Verdict::NeedWhole);
         }
-        let line = frame.after_name().get(1..).and_then(card::redirect)?;
+        let line = frame.after_name().get(1..).and_then(client_info::redirect)?;
         // What is owed may make it a subscriber, or end that.
         if !self.pending.is_empty() {
             return Some(Verdict::WaitUntilPaid);
         }
         let in_resp2 = self.sharing.as_ref().is_some_and(|sharing| !sharing.resp3);
         let line = if in_resp2 && host.subscriptions().active() {
-            Local::Made(card::not_while_subscribed(id::CLIENT_TRACKING).into_boxed_slice())
+            Local::Made(client_info::not_while_subscribed(id::CLIENT_TRACKING).into_boxed_slice())
         } else {
             Local::Canned(line)
         };

@@ -349,9 +349,9 @@ impl Pair {
     }
 
     fn write_local(&mut self) {
-        while self.session.speaks() && self.received.len() < self.room {
+        while self.session.has_local_reply() && self.received.len() < self.room {
             let mut said = Vec::new();
-            self.session.render(&mut said, crate::session::MAX_RENDERED);
+            self.session.write_local_replies(&mut said, crate::session::MAX_RENDERED);
             self.received.extend(said);
         }
     }

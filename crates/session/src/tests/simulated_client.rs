@@ -229,9 +229,9 @@ impl SimulatedClient {
     }
 
     fn write_local(&mut self) {
-        while self.session.speaks() {
+        while self.session.has_local_reply() {
             let mut said = Vec::new();
-            self.session.render(&mut said, crate::session::MAX_RENDERED);
+            self.session.write_local_replies(&mut said, crate::session::MAX_RENDERED);
             self.received.extend(said);
         }
     }

@@ -35,7 +35,7 @@ impl Relay {
 
     /// True: so much waits for the client that the rest has to come after it.
     fn judge_replies(&mut self) -> bool {
-        self.speak();
+        self.write_local_replies();
         while self.closing.is_none() && (!self.down.is_congested() || self.hears_login()) {
             if !matches!(self.upstream, Upstream::Open(_)) {
                 break;
@@ -82,7 +82,7 @@ impl Relay {
                         self.session.keep_lease(self.answered_at);
                     }
                     self.moves += 1;
-                    self.speak();
+                    self.write_local_replies();
                 }
                 Incoming::Push { kind, bytes, ended } => {
                     let len = bytes.len();
@@ -91,7 +91,7 @@ impl Relay {
                         Delivery::Withhold => self.down.skip(len),
                     }
                     self.moves += 1;
-                    self.speak();
+                    self.write_local_replies();
                 }
                 Incoming::Need(total) => {
                     self.reply_need = total;
@@ -103,7 +103,7 @@ impl Relay {
                 }
             }
         }
-        self.down.is_congested() || self.session.speaks()
+        self.down.is_congested() || self.session.has_local_reply()
     }
 
     /// The stream from upstream is of no use beyond this point.
@@ -215,7 +215,7 @@ impl Relay {
                 static TOLD: Seldom = Seldom::new();
                 if let Some(left_out) = TOLD.tell(std::time::Instant::now()) {
                     self.note_with(
-                        "client speaks TLS to a listener without tls; let it connect without TLS (redis://), or give \
+                        "client has_local_reply TLS to a listener without tls; let it connect without TLS (redis://), or give \
                          the listener tls: {cert, key}",
                         left_out,
                     );

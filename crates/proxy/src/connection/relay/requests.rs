@@ -88,7 +88,7 @@ impl Relay {
                     let bytes = &self.up.unread()[..len];
                     self.sharing.iter_mut().for_each(|sharing| sharing.give(first, pending, &shape, bytes));
                     self.up.skip(len);
-                    self.speak_first();
+                    self.write_held_replies();
                     self.count_bytes(Direction::ToUpstream, len as u64);
                     self.forwarded(len);
                 }
@@ -96,7 +96,7 @@ impl Relay {
                     self.sharing.iter_mut().for_each(|sharing| sharing.give(first, 1, &shape, bytes));
                     let len = bytes.len();
                     self.up.skip(skip);
-                    self.speak_first();
+                    self.write_held_replies();
                     self.count_bytes(Direction::ToUpstream, len as u64);
                     self.forwarded(len);
                 }
@@ -140,7 +140,7 @@ impl Relay {
                         continue;
                     }
                     // What it waits for may have been that alone.
-                    if self.speak() {
+                    if self.write_local_replies() {
                         continue;
                     }
                     if self.session.has_left() && self.return_lease() {
@@ -158,7 +158,7 @@ impl Relay {
             if !self.session.is_mid_frame() {
                 self.frame.stop();
             }
-            self.speak();
+            self.write_local_replies();
             least = 0;
         }
     }
@@ -207,14 +207,14 @@ impl Relay {
 
     /// The gate's own replies, where it is their turn. Says whether there were any.
     #[inline]
-    pub(super) fn speak(&mut self) -> bool {
-        self.session.speaks() && self.render()
+    pub(super) fn write_local_replies(&mut self) -> bool {
+        self.session.has_local_reply() && self.write_due_replies()
     }
 
-    fn render(&mut self) -> bool {
+    fn write_due_replies(&mut self) -> bool {
         let up_to = if self.session.is_pooled() { self.output_buffer() } else { MAX_RENDERED };
         let has_room = self.down.waiting() < up_to;
-        let spoke = has_room && self.down.insert(|out| self.session.render(out, up_to)) > 0;
+        let spoke = has_room && self.down.insert(|out| self.session.write_local_replies(out, up_to)) > 0;
         self.moves += u32::from(spoke);
         spoke
     }

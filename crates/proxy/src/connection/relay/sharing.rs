@@ -186,8 +186,8 @@ impl Relay {
         if self.is_lagging() {
             // A connection of its own is for a client that is owed nothing: there is more room for what the gate owes.
             let up_to = self.output_buffer().saturating_mul(2);
-            if self.session.speaks() && self.down.waiting() < up_to {
-                self.down.insert(|out| self.session.render(out, up_to));
+            if self.session.has_local_reply() && self.down.waiting() < up_to {
+                self.down.insert(|out| self.session.write_local_replies(out, up_to));
             }
             if self.adopt() {
                 return Some(unread);
@@ -222,9 +222,9 @@ impl Relay {
     /// Renders the gate's own replies that come before those to commands which were just given to a shared connection,
     /// whatever waits already: its replies are taken as soon as they are there. The command before had few.
     #[inline]
-    pub(super) fn speak_first(&mut self) {
-        if self.session.speaks() {
-            self.down.insert(|out| self.session.render(out, usize::MAX));
+    pub(super) fn write_held_replies(&mut self) {
+        if self.session.has_local_reply() {
+            self.down.insert(|out| self.session.write_local_replies(out, usize::MAX));
         }
     }
 
@@ -484,11 +484,11 @@ impl SharedClient for Relay {
         }
     }
 
-    fn speaks(&self) -> bool {
-        self.session.speaks()
+    fn has_local_reply(&self) -> bool {
+        self.session.has_local_reply()
     }
 
-    fn speak(&mut self) {
+    fn write_local_replies(&mut self) {
         let left = self.sharing.as_mut().and_then(|sharing| sharing.left.take());
         let up_to = self.output_buffer();
         let session = &mut self.session;
@@ -498,14 +498,14 @@ impl SharedClient for Relay {
                 Some(Left::Rewritten) => out.extend_from_slice(session.rewritten()),
                 None => {}
             }
-            session.render(out, up_to);
+            session.write_local_replies(out, up_to);
         });
         self.write(&[]);
     }
 
     fn is_full(&self) -> bool {
         let broken = self.sharing.as_ref().is_some_and(|sharing| sharing.broken);
-        let is_held_up = self.session.is_pooled() && self.session.speaks();
+        let is_held_up = self.session.is_pooled() && self.session.has_local_reply();
         !broken && (is_held_up || self.down.waiting() >= self.output_buffer())
     }
 

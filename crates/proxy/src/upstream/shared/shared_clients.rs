@@ -19,10 +19,10 @@ pub(crate) trait SharedClient {
     fn write(&mut self, bytes: &[u8]);
 
     /// Whether the gate's own replies come next.
-    fn speaks(&self) -> bool;
+    fn has_local_reply(&self) -> bool;
 
     /// Writes those for which there is room, and whatever [`ReplyOutcome::Other`] left to be written.
-    fn speak(&mut self);
+    fn write_local_replies(&mut self);
 
     /// Whether it holds as much for a client that does not read as it may, or has no room for the gate's own replies.
     fn is_full(&self) -> bool;
@@ -54,7 +54,7 @@ pub(crate) enum ReplyOutcome {
     Pass,
     /// They are not.
     Drop,
-    /// They are not, but something else is: what came before goes first, then [`SharedClient::speak`].
+    /// They are not, but something else is: what came before goes first, then [`SharedClient::write_local_replies`].
     Other,
     /// The client has given up on the upstream: nothing that comes is for it any more.
     Gone,

@@ -5,7 +5,7 @@ use portcullis_resp::scan::{Reply, ReplyScanner, aggregate_header};
 use portcullis_resp::{encode, reply};
 
 use super::Before;
-use crate::card;
+use crate::client_info;
 use crate::handshake::{Hello, strict_integer};
 use crate::link::Part;
 use crate::pending::{Local, ReplyKind};
@@ -139,7 +139,7 @@ impl Session {
         let about = self.about_mut();
         if let Some(name) = naming {
             // It was looked at when the HELLO was read, by the gate or by the server.
-            let _ = about.card.set_name(&name);
+            let _ = about.client_info.set_name(&name);
         }
         if action != ReplyAction::Pass {
             return action;
@@ -151,7 +151,8 @@ impl Session {
 
 /// Why no client may have the name that it gives itself; names are the gate's to keep.
 pub(in crate::session) fn bad_name(hello: &Hello<'_>) -> Option<Verdict> {
-    let line = if hello.bad_name { reply::HELLO_BAD_NAME } else { card::check_name(hello.name?).err()? };
+    let line =
+        if hello.bad_name { reply::HELLO_BAD_NAME } else { client_info::check_name(hello.name?).err()? };
     Some(Verdict::Answer(Answer::Error(Local::Canned(line))))
 }
 

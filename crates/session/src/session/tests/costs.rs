@@ -22,7 +22,7 @@ fn what_costs_too_much_never_travels() {
     assert_eq!(pair.upstream("*0|*0|*0|$-1|"), format!("*0|*0|{ABOVE}*0|{ABOVE}$-1|"));
     assert_eq!(pair.count.denied, [Denied::Cost; 2]);
     assert_eq!(pair.client("SRANDMEMBER s -9223372036854775808|"), "", "in a line as well");
-    assert_eq!(pair.hear(), ABOVE);
+    assert_eq!(pair.receive(), ABOVE);
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn a_cut_frame_is_waited_for() {
             let mut pair = listener("@public");
             let (begin, end) = frame.split_at(cut);
             assert_eq!(pair.client(begin) + &pair.client(end), "", "{line} cut at {cut}");
-            let heard = pair.hear();
+            let heard = pair.receive();
             assert!(heard.starts_with("-ERR portcullis: ") && heard.matches('|').count() == 1, "{heard}");
             assert_eq!(pair.commands("GET a"), sent("GET a"));
         }
@@ -76,7 +76,7 @@ fn a_value_behind_a_near_offset_streams() {
             assert!(pair.asked.len() < 1000 + 64);
         }
         assert_eq!(travelled, if travels { text } else { String::new() });
-        assert_eq!(pair.hear().starts_with("-ERR portcullis: an offset above 8388608"), !travels);
+        assert_eq!(pair.receive().starts_with("-ERR portcullis: an offset above 8388608"), !travels);
     }
 }
 
@@ -89,7 +89,7 @@ fn what_cannot_be_held_is_refused() {
     for piece in text.as_bytes().chunks(1000) {
         assert_eq!(pair.client(std::str::from_utf8(piece).unwrap()), "");
     }
-    assert_eq!(pair.hear(), "-ERR command too large to be checked|");
+    assert_eq!(pair.receive(), "-ERR command too large to be checked|");
 }
 
 /// Names that the client holds already, or names twice, add none.
@@ -113,7 +113,7 @@ fn a_client_holds_so_many_subscriptions_and_no_more() {
     ] {
         let mut pair = holding(channels);
         assert_eq!(pair.commands(command) == sent(command), fits, "{channels} and {command}");
-        assert_eq!(pair.hear(), if fits { "" } else { REFUSED });
+        assert_eq!(pair.receive(), if fits { "" } else { REFUSED });
     }
     let mut pair = holding(9_998);
     assert_eq!(pair.commands("SUBSCRIBE a;SUBSCRIBE b"), sent("SUBSCRIBE a"), "the first may be refused");

@@ -10,7 +10,7 @@ fn after_quit_nothing_is_read() {
     assert_eq!(pair.closed, Some(CloseReason::Client));
     let mut pair = Pair::new(plan(Auth::Passthrough, None));
     pair.commands("QUIT");
-    assert_eq!((&*pair.hear(), pair.closed), ("+OK|", Some(CloseReason::Client)));
+    assert_eq!((&*pair.receive(), pair.closed), ("+OK|", Some(CloseReason::Client)));
     assert!(!pair.wants_link, "that needs no upstream");
 }
 
@@ -48,7 +48,7 @@ fn a_lost_upstream_is_said_once_in_the_place_of_the_first_missing_reply() {
     pair.commands("GET a;GET b;SYNC;GET c");
     pair.upstream("$-1|");
     pair.lose(Some(Unavailable::Timeout));
-    assert_eq!(pair.hear(), "-ERR portcullis: upstream 'main' unavailable (timeout)|");
+    assert_eq!(pair.receive(), "-ERR portcullis: upstream 'main' unavailable (timeout)|");
     assert_eq!(pair.closed, Some(CloseReason::Upstream(Some(Unavailable::Timeout))));
 }
 
@@ -60,7 +60,7 @@ fn nothing_is_said_in_the_middle_of_a_reply() {
         let heard = pair.upstream(half);
         assert!(half.starts_with(&heard));
         pair.lose(Some(Unavailable::Timeout));
-        assert_eq!(pair.hear(), "", "{half}");
+        assert_eq!(pair.receive(), "", "{half}");
         assert!(pair.closed.is_some());
     }
 }
@@ -72,7 +72,7 @@ fn nothing_is_said_in_the_middle_of_a_message() {
     pair.upstream("%1|$5|proto|:3|>3|$9|subscribe|$1|a|:1|");
     pair.upstream(">3|$7|message|$1|a|$10|half");
     pair.commands("SYNC");
-    assert_eq!(pair.hear(), "", "the refusal waits for the end of the message");
+    assert_eq!(pair.receive(), "", "the refusal waits for the end of the message");
     assert_eq!(pair.upstream("12345"), "12345");
     assert!(
         pair.upstream("6|")
@@ -81,7 +81,7 @@ fn nothing_is_said_in_the_middle_of_a_message() {
     pair.upstream(">3|$7|message|$1|a|$10|half");
     pair.commands("SYNC");
     pair.lose(Some(Unavailable::Timeout));
-    assert_eq!((&*pair.hear(), pair.closed.is_some()), ("", true));
+    assert_eq!((&*pair.receive(), pair.closed.is_some()), ("", true));
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn an_upstream_that_cannot_be_had_answers_the_first_command() {
         pair.commands("GET a;GET b");
         pair.lose(Some(kind));
         let line = format!("-ERR portcullis: upstream 'main' unavailable ({})|", kind.as_str());
-        assert_eq!((pair.hear(), pair.closed), (line, Some(CloseReason::Upstream(Some(kind)))));
+        assert_eq!((pair.receive(), pair.closed), (line, Some(CloseReason::Upstream(Some(kind)))));
     }
 }
 
@@ -100,7 +100,7 @@ fn a_client_that_is_through_hears_nothing_of_a_lost_upstream() {
     let mut pair = Pair::passthrough();
     pair.session.eof();
     pair.lose(Some(Unavailable::Timeout));
-    assert_eq!((&*pair.hear(), pair.closed), ("", Some(CloseReason::Client)));
+    assert_eq!((&*pair.receive(), pair.closed), ("", Some(CloseReason::Client)));
 }
 
 #[test]
@@ -109,7 +109,11 @@ fn an_upstream_that_goes_without_a_word_leaves_none() {
         let mut pair = Pair::passthrough();
         pair.commands("SHUTDOWN NOSAVE");
         pair.lose(why);
-        assert_eq!((&*pair.hear(), pair.closed), ("", Some(CloseReason::Upstream(why))), "as it was told to");
+        assert_eq!(
+            (&*pair.receive(), pair.closed),
+            ("", Some(CloseReason::Upstream(why))),
+            "as it was told to"
+        );
     }
 }
 

@@ -51,7 +51,7 @@ fn under_trust_credentials_are_answered_here() {
     for (command, answer) in cases {
         let mut pair = Pair::trust();
         assert_eq!(pair.commands(command), "", "{command}");
-        assert_eq!(pair.hear(), answer, "{command}");
+        assert_eq!(pair.receive(), answer, "{command}");
     }
     let mut pair = Pair::trust();
     assert_eq!(pair.commands("HELLO 3 AUTH default x SETNAME me"), sent("HELLO 3 SETNAME me"));
@@ -144,7 +144,7 @@ fn under_trust_a_subscriber_reads_what_redis_says_there() {
         pair.commands("UNSUBSCRIBE a");
         pair.upstream("*3|$11|unsubscribe|$1|a|:0|");
         pair.commands(attempt);
-        assert!(!pair.hear().contains("Can't execute"), "{attempt}");
+        assert!(!pair.receive().contains("Can't execute"), "{attempt}");
     }
     let mut pair = Pair::trust();
     assert_eq!(pair.commands("GET a;AUTH x;GET b"), sent("GET a;GET b"), "a client may read late");
@@ -153,5 +153,5 @@ fn under_trust_a_subscriber_reads_what_redis_says_there() {
     pair.commands("HELLO 3;SUBSCRIBE a");
     pair.upstream("%1|$5|proto|:3|>3|$9|subscribe|$1|a|:1|");
     pair.commands("AUTH x");
-    assert_eq!(pair.hear(), "+OK|", "RESP3 allows every command");
+    assert_eq!(pair.receive(), "+OK|", "RESP3 allows every command");
 }

@@ -179,7 +179,7 @@ fn a_login_that_is_never_answered_ends_by_a_time_limit() {
     assert!(owes_login(&pair, true));
     assert_eq!(pair.waits, Some(Until::NothingPending));
     pair.lose(Some(Unavailable::Timeout));
-    assert_eq!(pair.hear(), "-ERR portcullis: upstream 'main' unavailable (timeout)|");
+    assert_eq!(pair.receive(), "-ERR portcullis: upstream 'main' unavailable (timeout)|");
     assert_eq!(pair.closed, Some(CloseReason::Upstream(Some(Unavailable::Timeout))));
 }
 

@@ -100,12 +100,12 @@ fn a_large_one_is_kept_to_its_end() {
         let half = &text[..text.len() / 2];
         assert_eq!(in_pieces(&mut pair, half, size), "");
         pair.commands("FLUSHALL");
-        assert_eq!(pair.hear(), "-NOPERM User default has no permissions to run the 'flushall' command|");
+        assert_eq!(pair.receive(), "-NOPERM User default has no permissions to run the 'flushall' command|");
         assert_eq!(in_pieces(&mut pair, &text[text.len() / 2..], size), "");
         assert_eq!(in_pieces(&mut pair, half, size), "");
         pair.commands("PING");
         pair.lose(Some(Unavailable::Timeout));
-        assert_eq!(pair.hear(), "-ERR portcullis: upstream 'main' unavailable (timeout)|");
+        assert_eq!(pair.receive(), "-ERR portcullis: upstream 'main' unavailable (timeout)|");
     }
 }
 

@@ -57,7 +57,7 @@ fn skip_covers_what_is_said_of_a_broken_command() {
         let (one, other) = "*3|$3|SET|$1|a|$1|12|".split_at(cut);
         pair.client(one);
         pair.client(other);
-        assert_eq!((&*pair.hear(), pair.closed.is_some()), ("", true), "cut at {cut}");
+        assert_eq!((&*pair.receive(), pair.closed.is_some()), ("", true), "cut at {cut}");
     }
 }
 

@@ -22,14 +22,14 @@ fn told(pair: &mut Pair, findings: &Findings) -> String {
     assert_eq!(pair.waits, Some(Until::Clients));
     pair.session.informed(Some(findings));
     pair.settle();
-    pair.hear()
+    pair.receive()
 }
 
 #[test]
 fn the_gate_says_who_the_client_is_and_redis_keeps_its_name() {
     let mut pair = public(Auth::Trust, "@public");
     assert_eq!(pair.commands("CLIENT ID"), "");
-    assert_eq!(pair.hear(), ":77|");
+    assert_eq!(pair.receive(), ":77|");
     let introduction = "CLIENT SETNAME me;CLIENT SETINFO lib-name x;SELECT 3;CLIENT SETNAME bad;CLIENT INFO";
     assert_eq!(pair.commands(introduction), sent(introduction.rsplit_once(';').unwrap().0));
     let heard = pair.upstream("+OK|+OK|+OK|-ERR no|");
@@ -133,7 +133,7 @@ fn what_public_refuses_stays_refused() {
     {
         assert_eq!(pair.commands(&format!("CLIENT {line}")), "");
         let text = format!("-NOPERM User default has no permissions to run the 'client|{name}' command|");
-        assert_eq!(pair.hear(), text);
+        assert_eq!(pair.receive(), text);
     }
     assert_eq!(pair.commands("MULTI;CLIENT LIST;EXEC"), sent("MULTI"));
     assert_eq!(pair.upstream("+OK|"), "+OK|-ERR Command not allowed inside a transaction|");
@@ -176,7 +176,7 @@ fn tracking_is_redirected_to_nobody_else() {
         {
             let mut pair = public(Auth::Trust, acl);
             let asked = pair.commands(&format!("CLIENT TRACKING {line};GET a"));
-            let heard = if asked == id { pair.upstream(":12|") } else { pair.hear() };
+            let heard = if asked == id { pair.upstream(":12|") } else { pair.receive() };
             assert_eq!(heard, REFUSED, "{acl}: {line}");
             assert_eq!(pair.count.denied, [Denied::Command], "{acl}: {line}");
         }

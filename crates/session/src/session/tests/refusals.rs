@@ -28,7 +28,7 @@ fn what_is_too_large_to_be_checked_is_refused_and_discarded() {
             most = most.max(pair.asked.len());
         }
         assert_eq!(sent, "", "not one byte of {head} travels");
-        assert_eq!(pair.hear(), TOO_LARGE, "{head}");
+        assert_eq!(pair.receive(), TOO_LARGE, "{head}");
         assert!(most <= HELD_COMMAND + 100, "{most} bytes were held of {head}");
         assert_eq!(pair.count.denied, [Denied::Size]);
         assert!(pair.session.is_mid_frame());
@@ -43,7 +43,7 @@ fn what_follows_a_discarded_frame_is_read_as_what_it_is() {
     for at in (0..text.len()).step_by(1000) {
         assert_eq!(pair.client(&text[at..text.len().min(at + 1000)]), "");
     }
-    assert_eq!(pair.hear(), TOO_LARGE);
+    assert_eq!(pair.receive(), TOO_LARGE);
     assert_eq!(pair.commands("PING"), show(&frames("PING")));
 }
 
@@ -56,7 +56,7 @@ fn a_body_is_not_a_command() {
         let mut pair = Pair::passthrough();
         let sent = pair.client(&text[..cut]) + &pair.client(&text[cut..]);
         assert_eq!(sent, "", "cut at {cut}");
-        assert!(pair.hear().starts_with("-NOPERM"));
+        assert!(pair.receive().starts_with("-NOPERM"));
     }
 }
 
@@ -67,7 +67,7 @@ fn replication_is_refused_in_any_spelling() {
         assert_eq!(pair.commands(command), "");
         let name = command.split(' ').next().unwrap_or_default().to_ascii_lowercase();
         let line = format!("-NOPERM portcullis: '{name}' is refused here unless an acl names it: +{name}|");
-        assert_eq!(pair.hear(), line);
+        assert_eq!(pair.receive(), line);
         assert_eq!(pair.client(&format!("{command}|")), "");
         assert_eq!(pair.count.denied, [Denied::Command; 2]);
         let rule = format!(
@@ -83,7 +83,7 @@ fn http_is_cut_off_without_a_word_and_without_an_upstream() {
     for text in ["POST / HTTP/1.1|", "host: x|", "*1|$4|post|", "*2|$5|Host:|$1|x|"] {
         let mut pair = Pair::new(plan(Auth::Passthrough, None));
         assert_eq!(pair.client(text), "");
-        assert_eq!((pair.closed, &*pair.hear()), (Some(CloseReason::CrossProtocol), ""));
+        assert_eq!((pair.closed, &*pair.receive()), (Some(CloseReason::CrossProtocol), ""));
         assert!(!pair.wants_link);
     }
     let mut pair = Pair::passthrough();

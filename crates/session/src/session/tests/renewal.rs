@@ -103,7 +103,7 @@ fn a_frame_that_was_judged_keeps_its_verdict_and_its_limits() {
         let mut travelled = pair.client(&text[..cut]);
         assert!(renew_listener(&mut pair, strict()));
         travelled += &pair.client(&text[cut..]);
-        assert_eq!((travelled, &*pair.hear()), (text.to_owned(), ""), "cut at {cut}");
+        assert_eq!((travelled, &*pair.receive()), (text.to_owned(), ""), "cut at {cut}");
         assert_eq!(pair.client("*2|$3|GET|$1|a|"), sent("GET a"));
         assert_eq!(pair.client("*2|$3|GET|$11|"), "");
         assert_eq!(pair.upstream(":2|$-1|"), ":2|$-1|-ERR Protocol error: invalid bulk length|");
@@ -115,7 +115,7 @@ fn a_frame_that_was_judged_keeps_its_verdict_and_its_limits() {
         assert_eq!(pair.client(&refused[..cut]), "");
         assert!(renew_listener(&mut pair, plan(Auth::Trust, None)));
         assert_eq!(pair.client(&refused[cut..]), "", "cut at {cut}");
-        assert!(pair.hear().starts_with("-NOPERM"));
+        assert!(pair.receive().starts_with("-NOPERM"));
         assert_eq!(pair.client(refused), refused);
     }
 }

@@ -47,13 +47,13 @@ fn on_a_stream_there_is_nothing_but_replication() {
             pair.commands(&format!("REPLCONF ACK 1;{command};REPLCONF ACK 2")),
             sent("REPLCONF ACK 1")
         );
-        assert_eq!((&*pair.hear(), pair.closed), ("", Some(CloseReason::NotReplication)), "{command}");
+        assert_eq!((&*pair.receive(), pair.closed), ("", Some(CloseReason::NotReplication)), "{command}");
         assert_eq!(pair.count.denied, [Denied::Command]);
     }
     let mut broken = replica();
     broken.commands("SYNC");
     broken.client("*x|");
-    assert_eq!((&*broken.hear(), broken.closed.is_some()), ("", true));
+    assert_eq!((&*broken.receive(), broken.closed.is_some()), ("", true));
 }
 
 #[test]
@@ -62,14 +62,14 @@ fn a_stream_takes_a_rule_for_each_of_its_commands() {
         let mut pair = Pair::connected(plan(Auth::Trust, None).with_rules(rules(Some(acl))));
         assert_eq!(pair.commands("PSYNC ? -1"), "", "{acl}");
         assert!(
-            pair.hear().starts_with("-NOPERM User default has no permissions to run the 'psync' command")
+            pair.receive().starts_with("-NOPERM User default has no permissions to run the 'psync' command")
         );
     }
     let mut pair = Pair::connected(plan(Auth::Trust, None).with_rules(rules(Some("+@all +psync"))));
     pair.commands("PSYNC ? -1");
     pair.more();
     assert_eq!(pair.commands("REPLCONF ACK 1"), "");
-    assert_eq!((&*pair.hear(), pair.closed), ("", Some(CloseReason::NotReplication)));
+    assert_eq!((&*pair.receive(), pair.closed), ("", Some(CloseReason::NotReplication)));
 }
 
 /// Redis would not answer them, and what follows would be taken for their answer.
@@ -78,7 +78,7 @@ fn what_is_not_answered_before_the_stream_does_not_travel() {
     for command in ["REPLCONF ACK 1", "replconf capa eof getack *", "REPLCONF fack 1"] {
         let mut pair = replica();
         assert_eq!(pair.commands(command), "");
-        assert_eq!(pair.hear(), "-ERR syntax error|");
+        assert_eq!(pair.receive(), "-ERR syntax error|");
     }
 }
 
@@ -100,5 +100,5 @@ fn a_stream_ends_with_its_rule_and_its_upstream() {
     let mut lost = replica();
     lost.commands("SYNC");
     lost.lose(Some(crate::session::Unavailable::Timeout));
-    assert_eq!((&*lost.hear(), lost.closed.is_some()), ("", true), "a line would be a part of the stream");
+    assert_eq!((&*lost.receive(), lost.closed.is_some()), ("", true), "a line would be a part of the stream");
 }

@@ -47,7 +47,7 @@ fn a_command_in_a_line_is_judged_like_any_other() {
 fn a_refused_command_needs_no_upstream() {
     let mut pair = Pair::new(plan(Auth::Passthrough, None).with_rules(rules(Some("+get"))));
     pair.commands("SET a 1;HELLO 3;GET a");
-    assert_eq!((pair.hear(), pair.waits), (no_command("default", "set"), Some(Until::Linked)));
+    assert_eq!((pair.receive(), pair.waits), (no_command("default", "set"), Some(Until::Linked)));
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn the_user_is_named() {
     let mut pair = Pair::of_users(Users::new(&users));
     pair.commands("AUTH alice a;SET a 1;AUTH");
     let arity = "-ERR wrong number of arguments for 'auth' command|";
-    assert_eq!(pair.hear(), ["+OK|", &no_command("alice", "set"), arity].concat());
+    assert_eq!(pair.receive(), ["+OK|", &no_command("alice", "set"), arity].concat());
 }
 
 /// As Redis: what is wrong with a command comes before who may run it.
@@ -65,7 +65,7 @@ fn arity_comes_first_where_a_command_is_refused() {
     let mut pair = listener("+get ~app:*");
     assert_eq!(pair.commands("SET a;GET;CONFIG;CONFIG GET;GET a b"), "");
     let wrong = |name| format!("-ERR wrong number of arguments for '{name}' command|");
-    assert_eq!(pair.hear(), ["set", "get", "config", "config|get", "get"].map(wrong).concat());
+    assert_eq!(pair.receive(), ["set", "get", "config", "config|get", "get"].map(wrong).concat());
     assert_eq!(pair.count.denied, []);
 }
 
@@ -75,7 +75,7 @@ fn what_the_name_decides_is_decided_by_the_name() {
     for head in [format!("*2|$8|FLUSHALL|${gib}|"), format!("*3|$6|CONFIG|$3|SET|${gib}|")] {
         let mut pair = listener("+@all -flushall -config|set ~app:*");
         assert_eq!(pair.client(&head), "");
-        assert!(pair.hear().starts_with("-"), "{head}");
+        assert!(pair.receive().starts_with("-"), "{head}");
         let piece = vec![b'x'; 64 * 1024];
         for _ in 0..gib / piece.len() {
             assert_eq!(pair.client_bytes(&piece), "");
@@ -115,10 +115,10 @@ fn keys_that_come_late_are_waited_for_within_bounds() {
         assert_eq!(pair.client(std::str::from_utf8(piece).unwrap()), "");
         most = most.max(pair.asked.len());
     }
-    assert_eq!((&*pair.hear(), pair.count.denied.last()), (TOO_LARGE, Some(&Denied::Size)));
+    assert_eq!((&*pair.receive(), pair.count.denied.last()), (TOO_LARGE, Some(&Denied::Size)));
     assert!(most <= HELD_COMMAND + 300);
     assert_eq!(pair.client(&text), "", "in one piece as well");
-    assert_eq!(pair.hear(), TOO_LARGE);
+    assert_eq!(pair.receive(), TOO_LARGE);
     assert_eq!(pair.commands("GET app:1"), sent("GET app:1"));
 }
 
@@ -186,7 +186,7 @@ fn a_name_that_nobody_knows_needs_its_own_rule() {
     assert_eq!(pair.upstream("+OK|"), "+OK|".to_owned() + &no_command("default", "JSON.GET"));
     let mut forged = listener("+@all");
     forged.client("*1|$9|FO'|+OK||x|");
-    assert_eq!(forged.hear().matches('|').count(), 1, "one line");
+    assert_eq!(forged.receive().matches('|').count(), 1, "one line");
 }
 
 #[test]

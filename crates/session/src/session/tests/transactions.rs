@@ -16,7 +16,7 @@ fn a_refused_command_makes_exec_fail_and_none_of_it_travels() {
         assert_eq!(pair.commands("MULTI;SET a 1"), sent("MULTI;SET a 1"));
         assert_eq!(pair.upstream("+OK|+QUEUED|"), "+OK|+QUEUED|");
         assert_eq!(pair.commands(refused), "", "{refused}");
-        assert_eq!(pair.hear(), NOT_ALLOWED);
+        assert_eq!(pair.receive(), NOT_ALLOWED);
         assert_eq!(pair.commands("EXEC"), sent("DISCARD"), "{refused}");
         assert_eq!(pair.upstream("+OK|"), ABORTED);
         assert_eq!(pair.commands("MULTI;EXEC"), sent("MULTI;EXEC"), "the next one is clean");
@@ -45,7 +45,7 @@ fn a_multi_that_redis_refused_began_nothing() {
     assert_eq!(pair.more(), sent("EXEC"), "there is nothing to discard");
     assert_eq!(pair.upstream("-ERR EXEC without MULTI|"), "-ERR EXEC without MULTI|");
     assert_eq!(pair.commands("AUTH default x"), "");
-    assert_eq!(pair.hear(), "+OK|");
+    assert_eq!(pair.receive(), "+OK|");
 }
 
 /// The places of queued SUBSCRIBEs count from the MULTI that Redis took.
@@ -94,7 +94,7 @@ fn a_transaction_queues_so_many_subscriptions_and_no_more() {
         pair.upstream("+QUEUED|");
     }
     assert_eq!(pair.commands("SUBSCRIBE a"), "");
-    assert_eq!(pair.hear(), NOT_ALLOWED);
+    assert_eq!(pair.receive(), NOT_ALLOWED);
 }
 
 #[test]

@@ -87,15 +87,15 @@ fn nothing_but_a_login_is_heard_before_it_and_nothing_is_connected() {
     for (command, answer) in cases {
         let mut pair = pair();
         assert_eq!(pair.commands(command), "", "{command}");
-        assert_eq!((pair.hear(), pair.wants_link), (said(answer), false), "{command}");
+        assert_eq!((pair.receive(), pair.wants_link), (said(answer), false), "{command}");
         pair.client(&format!("{command}|"));
-        assert_eq!(pair.hear(), said(answer), "{command} in a line");
+        assert_eq!(pair.receive(), said(answer), "{command} in a line");
         assert_eq!(pair.commands("GET a"), "");
-        assert_eq!((&*pair.hear(), pair.session.user()), (NOAUTH, None), "after {command}");
+        assert_eq!((&*pair.receive(), pair.session.user()), (NOAUTH, None), "after {command}");
     }
     let mut pair = pair();
     pair.commands("GET a;QUIT x;GET a");
-    assert_eq!(pair.hear(), [NOAUTH, "+OK|"].concat());
+    assert_eq!(pair.receive(), [NOAUTH, "+OK|"].concat());
     assert_eq!((pair.closed, pair.wants_link), (Some(CloseReason::Client), false));
 }
 
@@ -107,12 +107,12 @@ fn what_is_said_before_a_login_does_not_depend_on_pieces() {
         let whole = frames(command);
         let mut at_once = pair();
         at_once.client_bytes(&whole);
-        let answer = at_once.hear();
+        let answer = at_once.receive();
         for cut in 1..whole.len() {
             let mut pair = pair();
             pair.client_bytes(&whole[..cut]);
             pair.client_bytes(&whole[cut..]);
-            assert_eq!(pair.hear(), answer, "{command} cut at {cut}");
+            assert_eq!(pair.receive(), answer, "{command} cut at {cut}");
         }
     }
 }
@@ -124,7 +124,7 @@ fn each_form_of_login_works() {
     for (form, user) in forms {
         let mut pair = pair();
         assert_eq!(pair.commands(form), "");
-        assert_eq!((&*pair.hear(), pair.session.user()), ("+OK|", Some(user)), "{form}");
+        assert_eq!((&*pair.receive(), pair.session.user()), ("+OK|", Some(user)), "{form}");
         assert!(!pair.wants_link, "{form}");
         pair.commands("GET a");
         pair.connect();
@@ -162,7 +162,7 @@ fn a_failed_login_leaves_who_was_in() {
     let mut pair = alice();
     for attempt in ["AUTH bob a", "AUTH x", "HELLO 2 AUTH bob x", "AUTH a b c", "HELLO 9 AUTH bob b"] {
         assert_eq!(pair.commands(attempt), "", "{attempt}");
-        assert_ne!(pair.hear(), "", "{attempt}");
+        assert_ne!(pair.receive(), "", "{attempt}");
         assert_eq!(pair.session.user(), Some("alice"));
         assert_eq!(pair.commands("GET a"), sent("GET a"));
         pair.upstream("$-1|");
@@ -242,7 +242,7 @@ fn a_subscriber_reads_what_redis_says_there_whatever_its_credentials() {
         let before = pair.count.users.attempts;
         assert_eq!(pair.commands(attempt), "", "{attempt}");
         assert_eq!(
-            (pair.hear(), pair.session.user()),
+            (pair.receive(), pair.session.user()),
             (show(no.replace("'auth'", name).as_bytes()), Some("alice"))
         );
         assert_eq!(pair.count.users.attempts, before, "no password is looked at");
@@ -339,12 +339,12 @@ fn too_many_failures_end_the_session() {
     let mut pair = pair();
     pair.count.users.patience = Some(3);
     pair.client_bytes(&frames("AUTH alice x").repeat(10_000));
-    assert_eq!(pair.hear(), WRONGPASS.repeat(4));
+    assert_eq!(pair.receive(), WRONGPASS.repeat(4));
     assert_eq!((pair.closed, pair.count.users.attempts), (Some(CloseReason::Blocked), 4));
     let mut right = Pair::of_users(Users::new(&USERS));
     right.count.users.patience = Some(0);
     right.commands("HELLO 3 AUTH alice a;GET a");
-    assert_eq!((&*right.hear(), right.closed), (WRONGPASS, Some(CloseReason::Blocked)));
+    assert_eq!((&*right.receive(), right.closed), (WRONGPASS, Some(CloseReason::Blocked)));
     assert_eq!((right.session.user(), right.wants_link), (None, false));
 }
 
@@ -359,14 +359,14 @@ fn before_login_little_may_be_sent() {
         let mut pair = pair();
         pair.client(text);
         let heard = format!("-{}|", error.reply().unwrap());
-        assert_eq!((pair.hear(), pair.closed), (heard, Some(CloseReason::Protocol(error))), "{text}");
+        assert_eq!((pair.receive(), pair.closed), (heard, Some(CloseReason::Protocol(error))), "{text}");
     }
     let large = format!("*2|$4|ECHO|$16385|{}|", "x".repeat(16385));
     let mut pair = pair();
     assert_eq!(pair.client(&format!("{}{large}", sent("AUTH bob b"))), "");
     pair.connect();
     pair.settle();
-    assert_eq!((&*pair.hear(), pair.more()), ("+OK|", large.clone()), "after it, more");
+    assert_eq!((&*pair.receive(), pair.more()), ("+OK|", large.clone()), "after it, more");
     pair.upstream("+x|");
     pair.client(&format!("{}{large}", sent("RESET")));
     pair.upstream("+RESET|");
@@ -384,7 +384,7 @@ fn a_refused_gift_of_bytes_is_not_kept() {
         pair.client(&format!("*10|$3|SET|{}", format!("$16384|{}|", "x".repeat(16384)).repeat(9)));
         assert!(pair.asked.len() < 64 && pair.session.held() < 4096);
     }
-    assert_eq!(pair.hear(), NOAUTH.repeat(1000));
+    assert_eq!(pair.receive(), NOAUTH.repeat(1000));
 }
 
 #[test]
@@ -411,7 +411,7 @@ fn a_login_that_waits_for_an_upstream_that_never_comes_is_told() {
     let mut pair = pair();
     pair.commands("HELLO 3 AUTH alice a;GET a");
     pair.lose(Some(Unavailable::Refused));
-    assert_eq!(pair.hear(), "-ERR portcullis: upstream 'main' unavailable (refused)|");
+    assert_eq!(pair.receive(), "-ERR portcullis: upstream 'main' unavailable (refused)|");
     assert_eq!(pair.closed, Some(CloseReason::Upstream(Some(Unavailable::Refused))));
 }
 
@@ -424,7 +424,7 @@ fn a_connection_that_comes_early_and_goes() {
     pair.commands("AUTH alice a");
     assert!(pair.session.connects_early());
     assert!(!pair.session.connects_early(), "once");
-    pair.hear();
+    pair.receive();
     pair.connect();
     pair.settle();
     assert_eq!(pair.more(), sent("AUTH ua pa"));

@@ -51,10 +51,10 @@ impl Run {
         }
         if heard == ReplyOutcome::Gone || heard == ReplyOutcome::Desync {
             self.shared_client = None;
-        } else if heard == ReplyOutcome::Other || shared_client.borrow().speaks() {
+        } else if heard == ReplyOutcome::Other || shared_client.borrow().has_local_reply() {
             self.write(buf);
-            shared_client.borrow_mut().speak();
-            self.held_up = shared_client.borrow().speaks();
+            shared_client.borrow_mut().write_local_replies();
+            self.held_up = shared_client.borrow().has_local_reply();
         }
         heard
     }

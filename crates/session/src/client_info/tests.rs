@@ -65,25 +65,25 @@ fn view() -> View<'static> {
 /// The client of a view, and whether the filter of a command takes it where `asker` sends that.
 fn means(line: &str, view: &View<'_>, asker: u64) -> bool {
     let Said::Ask(_, filter) = says(line) else { panic!("{line}: {:?}", says(line)) };
-    let (line, view) = Card::default().listed(view, asker == 7);
+    let (line, view) = ClientInfo::default().listed(view, asker == 7);
     filter.takes(&crate::clients::Listed { id: 7, line, blocked_as: None, view }, asker)
 }
 
 /// Words are parted by blanks; `''` is an empty one.
-fn ask(card: &mut Card, view: &View<'_>, line: &str) -> Said {
+fn ask(client_info: &mut ClientInfo, view: &View<'_>, line: &str) -> Said {
     let words: Vec<&[u8]> =
         line.split(' ').map(|word| if word == "''" { &b""[..] } else { word.as_bytes() }).collect();
     match words.split_first() {
         Some((word, rest)) => match lookup_subcommand(id::CLIENT, word) {
-            Some(subcommand) => card.client(subcommand, rest, view),
-            None => card.client(id::CLIENT, &words, view),
+            Some(subcommand) => client_info.client(subcommand, rest, view),
+            None => client_info.client(id::CLIENT, &words, view),
         },
-        None => card.client(id::CLIENT, &[], view),
+        None => client_info.client(id::CLIENT, &[], view),
     }
 }
 
 fn says(line: &str) -> Said {
-    ask(&mut Card::default(), &view(), line)
+    ask(&mut ClientInfo::default(), &view(), line)
 }
 
 fn reply(text: &str) -> Said {
@@ -96,10 +96,10 @@ fn fault(text: &str) -> Said {
 
 #[test]
 fn counts_arguments_as_redis_does() {
-    let card = &mut Card::default();
+    let client_info = &mut ClientInfo::default();
     let view = view();
     assert_eq!(
-        card.client(id::CLIENT, &[], &view),
+        client_info.client(id::CLIENT, &[], &view),
         fault("-ERR wrong number of arguments for 'client' command\r\n")
     );
     for line in [
@@ -128,57 +128,66 @@ fn knows_no_other_subcommand() {
 
 #[test]
 fn keeps_a_name_until_reset() {
-    let (card, view) = (&mut Card::default(), view());
+    let (client_info, view) = (&mut ClientInfo::default(), view());
     let with3 = View { resp3: true, ..self::view() };
-    assert_eq!(ask(card, &view, "GETNAME"), reply("$-1\r\n"));
-    assert_eq!(ask(card, &with3, "GETNAME"), reply("_\r\n"));
-    assert_eq!(ask(card, &view, "setname abc"), reply("+OK\r\n"));
-    assert_eq!(ask(card, &view, "getname"), reply("$3\r\nabc\r\n"));
-    assert_eq!(ask(card, &with3, "getname"), reply("$3\r\nabc\r\n"));
+    assert_eq!(ask(client_info, &view, "GETNAME"), reply("$-1\r\n"));
+    assert_eq!(ask(client_info, &with3, "GETNAME"), reply("_\r\n"));
+    assert_eq!(ask(client_info, &view, "setname abc"), reply("+OK\r\n"));
+    assert_eq!(ask(client_info, &view, "getname"), reply("$3\r\nabc\r\n"));
+    assert_eq!(ask(client_info, &with3, "getname"), reply("$3\r\nabc\r\n"));
     let bad = "-ERR Client names cannot contain spaces, newlines or special characters.\r\n";
     for name in ["a\tb", "a\n", "é", "\x7f", "\0"] {
-        assert_eq!(ask(card, &view, &format!("setname {name}")), fault(bad));
+        assert_eq!(ask(client_info, &view, &format!("setname {name}")), fault(bad));
     }
-    assert_eq!(card.client(id::CLIENT_SETNAME, &[b"a b"], &view), fault(bad));
-    assert_eq!(card.client(id::CLIENT_SETNAME, &[b"\xff"], &view), fault(bad));
-    assert_eq!(ask(card, &view, "getname"), reply("$3\r\nabc\r\n"));
-    assert_eq!(ask(card, &view, "setname ''"), reply("+OK\r\n"));
-    assert_eq!(ask(card, &view, "getname"), reply("$-1\r\n"));
-    assert_eq!(card.set_name(b"!~"), Ok(()));
-    card.clear();
-    assert_eq!(ask(card, &view, "getname"), reply("$-1\r\n"));
+    assert_eq!(client_info.client(id::CLIENT_SETNAME, &[b"a b"], &view), fault(bad));
+    assert_eq!(client_info.client(id::CLIENT_SETNAME, &[b"\xff"], &view), fault(bad));
+    assert_eq!(ask(client_info, &view, "getname"), reply("$3\r\nabc\r\n"));
+    assert_eq!(ask(client_info, &view, "setname ''"), reply("+OK\r\n"));
+    assert_eq!(ask(client_info, &view, "getname"), reply("$-1\r\n"));
+    assert_eq!(client_info.set_name(b"!~"), Ok(()));
+    client_info.clear();
+    assert_eq!(ask(client_info, &view, "getname"), reply("$-1\r\n"));
 }
 
 #[test]
 fn takes_what_a_library_says_of_itself_and_keeps_it_over_reset() {
-    let (card, view) = (&mut Card::default(), view());
-    assert_eq!(ask(card, &view, "setinfo LIB-NAME redis-py"), reply("+OK\r\n"));
-    assert_eq!(ask(card, &view, "setinfo lib-ver 5.0"), reply("+OK\r\n"));
+    let (client_info, view) = (&mut ClientInfo::default(), view());
+    assert_eq!(ask(client_info, &view, "setinfo LIB-NAME redis-py"), reply("+OK\r\n"));
+    assert_eq!(ask(client_info, &view, "setinfo lib-ver 5.0"), reply("+OK\r\n"));
     let bad = " cannot contain spaces, newlines or special characters.\r\n";
-    assert_eq!(ask(card, &view, "setinfo LIB-NAME a\tb"), fault(&format!("-ERR LIB-NAME{bad}")));
-    assert_eq!(ask(card, &view, "setinfo lib-ver é"), fault(&format!("-ERR lib-ver{bad}")));
-    assert_eq!(ask(card, &view, "setinfo foo bar"), fault("-ERR Unrecognized option 'foo'\r\n"));
-    assert_eq!(ask(card, &view, "setinfo f\r\n+oo bar"), fault("-ERR Unrecognized option 'f  +oo'\r\n"));
-    card.clear();
+    assert_eq!(ask(client_info, &view, "setinfo LIB-NAME a\tb"), fault(&format!("-ERR LIB-NAME{bad}")));
+    assert_eq!(ask(client_info, &view, "setinfo lib-ver é"), fault(&format!("-ERR lib-ver{bad}")));
+    assert_eq!(ask(client_info, &view, "setinfo foo bar"), fault("-ERR Unrecognized option 'foo'\r\n"));
+    assert_eq!(
+        ask(client_info, &view, "setinfo f\r\n+oo bar"),
+        fault("-ERR Unrecognized option 'f  +oo'\r\n")
+    );
+    client_info.clear();
     assert!(
-        card.line("client|info", &view, &view.addresses())
+        client_info
+            .line("client|info", &view, &view.addresses())
             .ends_with(" resp=2 lib-name=redis-py lib-ver=5.0\n")
     );
-    assert_eq!(ask(card, &view, "setinfo lib-ver ''"), reply("+OK\r\n"));
-    assert!(card.line("client|info", &view, &view.addresses()).ends_with(" lib-name=redis-py lib-ver=\n"));
+    assert_eq!(ask(client_info, &view, "setinfo lib-ver ''"), reply("+OK\r\n"));
+    assert!(
+        client_info.line("client|info", &view, &view.addresses()).ends_with(" lib-name=redis-py lib-ver=\n")
+    );
 }
 
 #[test]
 fn keeps_no_text_of_any_length() {
-    let (card, view) = (&mut Card::default(), view());
+    let (client_info, view) = (&mut ClientInfo::default(), view());
     let (fits, long) = (vec![b'x'; MAX_TEXT], vec![b'x'; MAX_TEXT + 1]);
     let text = "-ERR portcullis: a name can have 1024 bytes at most\r\n";
     for (subcommand, before) in [(id::CLIENT_SETNAME, None), (id::CLIENT_SETINFO, Some(&b"lib-name"[..]))] {
         let args = |value| before.into_iter().chain([value]).collect::<Vec<&[u8]>>();
-        assert_eq!(card.client(subcommand, &args(&fits), &view), reply("+OK\r\n"));
-        assert_eq!(card.client(subcommand, &args(&long), &view), fault(text));
+        assert_eq!(client_info.client(subcommand, &args(&fits), &view), reply("+OK\r\n"));
+        assert_eq!(client_info.client(subcommand, &args(&long), &view), fault(text));
     }
-    assert_eq!((card.name.len(), card.lib_name.len(), card.lib_ver.len()), (MAX_TEXT, MAX_TEXT, 0));
+    assert_eq!(
+        (client_info.name.len(), client_info.lib_name.len(), client_info.lib_ver.len()),
+        (MAX_TEXT, MAX_TEXT, 0)
+    );
 }
 
 const LINE: &str = "id=7 addr=192.0.2.1:50000 laddr=[2001:db8::1]:6379 fd=0 name=me age=12 idle=3 flags=N db=3 sub=0 psub=0 \
@@ -187,22 +196,22 @@ const LINE: &str = "id=7 addr=192.0.2.1:50000 laddr=[2001:db8::1]:6379 fd=0 name
 
 #[test]
 fn describes_its_client_in_redis_order() {
-    let (card, view) = (&mut Card::default(), view());
-    card.set_name(b"me").unwrap();
-    assert_eq!(ask(card, &view, "info"), reply(&format!("${}\r\n{LINE}\r\n", LINE.len())));
+    let (client_info, view) = (&mut ClientInfo::default(), view());
+    client_info.set_name(b"me").unwrap();
+    assert_eq!(ask(client_info, &view, "info"), reply(&format!("${}\r\n{LINE}\r\n", LINE.len())));
     let listed = LINE.replace("client|info", "client|list");
-    assert_eq!(card.listed(&view, true).0, listed);
-    assert_eq!(card.listed(&view, false).0, LINE.replace("client|info", "NULL"));
+    assert_eq!(client_info.listed(&view, true).0, listed);
+    assert_eq!(client_info.listed(&view, false).0, LINE.replace("client|info", "NULL"));
 
     let with3 = View { resp3: true, ..self::view() };
     let told = LINE.replace("resp=2", "resp=3");
-    assert_eq!(ask(card, &with3, "INFO"), reply(&format!("={}\r\ntxt:{told}\r\n", told.len() + 4)));
+    assert_eq!(ask(client_info, &with3, "INFO"), reply(&format!("={}\r\ntxt:{told}\r\n", told.len() + 4)));
 }
 
 #[test]
 fn shows_what_it_subscribes_and_watches() {
     let fields = |view: View<'_>, wanted: &[&str]| {
-        let line = Card::default().line("client|info", &view, &view.addresses());
+        let line = ClientInfo::default().line("client|info", &view, &view.addresses());
         line.split_ascii_whitespace()
             .filter(|field| wanted.iter().any(|name| field.split('=').next() == Some(name)))
             .collect::<Vec<_>>()
@@ -225,15 +234,18 @@ fn shows_what_it_subscribes_and_watches() {
 #[test]
 fn says_nothing_to_a_subscriber_in_resp2() {
     let subscriptions = Subscriptions { channels: 1, ..Subscriptions::default() };
-    let (card, view) = (&mut Card::default(), View { subscriptions, ..view() });
+    let (client_info, view) = (&mut ClientInfo::default(), View { subscriptions, ..view() });
     let rest = "only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context\r\n";
     for (line, name) in [("info", "info"), ("SETNAME me", "setname"), ("kill id 7", "kill")] {
-        assert_eq!(ask(card, &view, line), fault(&format!("-ERR Can't execute 'client|{name}': {rest}")));
+        assert_eq!(
+            ask(client_info, &view, line),
+            fault(&format!("-ERR Can't execute 'client|{name}': {rest}"))
+        );
     }
     for line in ["setname", "info x", "nosuch"] {
-        assert_eq!(ask(card, &view, line), says(line));
+        assert_eq!(ask(client_info, &view, line), says(line));
     }
-    assert_eq!(card.held(), 0);
+    assert_eq!(client_info.held(), 0);
 }
 
 #[test]
@@ -330,10 +342,11 @@ fn kills_nobody_by_an_address_that_is_hidden() {
 
 #[test]
 fn replies_to_what_was_found_as_redis_does() {
-    let asked = |line: &str, narrow: bool| match ask(&mut Card::default(), &View { narrow, ..view() }, line) {
-        Said::Ask(action, filter) => Inquiry { action, filter, narrow, masked: false },
-        said => panic!("{line}: {said:?}"),
-    };
+    let asked =
+        |line: &str, narrow: bool| match ask(&mut ClientInfo::default(), &View { narrow, ..view() }, line) {
+            Said::Ask(action, filter) => Inquiry { action, filter, narrow, masked: false },
+            said => panic!("{line}: {said:?}"),
+        };
     let found = |clients: u64, knows_user: bool| Findings { clients, knows_user, ..Findings::default() };
     let cases = [
         ("kill id 7", found(1, true), reply(":1\r\n")),

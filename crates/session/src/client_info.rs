@@ -19,7 +19,7 @@ pub use self::filter::Filter;
 
 /// What a client calls itself.
 #[derive(Debug, Default)]
-pub(crate) struct Card {
+pub(crate) struct ClientInfo {
     name: Box<str>,
     lib_name: Box<str>,
     lib_ver: Box<str>,
@@ -79,7 +79,7 @@ pub(crate) enum Said {
     Ask(Action, Filter),
 }
 
-impl Card {
+impl ClientInfo {
     /// Answers one of the gate's subcommands of CLIENT; `args` are those after it. [`id::CLIENT`] stands for a subcommand
     /// that the table does not have, which is then the first of `args`.
     pub(crate) fn client(&mut self, subcommand: CommandId, args: &[&[u8]], view: &View<'_>) -> Said {
@@ -215,7 +215,7 @@ impl View<'_> {
     }
 }
 
-impl Card {
+impl ClientInfo {
     /// The client's line and what a filter looks at. Which command a client sent last is known of the asker only.
     pub(crate) fn listed(&self, view: &View<'_>, asks: bool) -> (String, ListedView) {
         let command = if asks { id::CLIENT_LIST.name() } else { "NULL" };
