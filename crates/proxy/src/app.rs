@@ -20,13 +20,13 @@ use crate::connection;
 use crate::control::reload::{Reach, Reloader, Request};
 use crate::control::report::Trigger;
 use crate::control::watch::Watch;
-use crate::drain::{self, Signals, Told};
 use crate::generation::seats::Seat;
 use crate::generation::store::{Generation, Store};
-use crate::limits::raise_open_files;
 use crate::listener::{self, AcceptorOrder, Bound, WorkerHandle};
 use crate::metrics::{LineCounter, Metrics, ReloadResult};
 use crate::net::socket::bind_hint;
+use crate::rlimit::raise_open_files;
+use crate::shutdown::{self, Signals, Told};
 use crate::upstream::health::{Health, Probes};
 use crate::worker::clients::Clients;
 use crate::worker::{self, Order, Shared};
@@ -193,7 +193,7 @@ async fn drain(acceptor: AcceptThread, workers: Vec<Running>, within: Duration) 
         handles.push(handle);
         threads.push(thread);
     }
-    drain::finish(threads, within).await
+    shutdown::finish(threads, within).await
 }
 
 /// What all threads share, for a process that has open files for `room` clients.
