@@ -5,7 +5,7 @@ use crate::clock::wall_clock;
 
 const GATE: &str = "\
 listeners:
-  - {name: public, bind: 127.0.0.1:6379, upstream: main, allow: [office, shared_clients, \"::1\"], deny: [203.0.113.66]}
+  - {name: public, bind: 127.0.0.1:6379, upstream: main, allow: [office, guests, \"::1\"], deny: [203.0.113.66]}
   - {name: local, bind: \"unix:/run/gate.sock\", upstream: main, allow: [unix]}
   - {name: closed, bind: 127.0.0.1:6380, upstream: main, allow: []}
 upstreams: {main: {address: 127.0.0.1:6381}}
@@ -14,7 +14,7 @@ groups:
     note: head office
     entries:
       - 203.0.113.0/24
-  shared_clients:
+  guests:
     entries:
       - {cidr: 192.0.2.1, until: 2020-01-01T00:00:00Z}
       - {cidr: 192.0.2.2, until: 2999-01-01T00:00:00Z, owner: ops}
