@@ -115,6 +115,11 @@ step_prose() {
     python3 tests/prose.py all
 }
 
+# Imports between modules and crates, the size of files and of functions.
+step_structure() {
+    python3 tests/structure.py all
+}
+
 # The protocol's crates take bytes and time as arguments: no runtime and no sockets below them.
 step_purity() {
     local crate found
