@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks the language of the documentation and of the texts that users see.
 
-    tests/prose.py docs         README.md, docs/ and deploy/: words, length of sentences, width of lines
+    tests/prose.py docs         pages at the top and in docs/, files in deploy/: words, length of sentences, width of lines
     tests/prose.py code         Rust: first words of doc comments; words and sentences of messages and help texts
     tests/prose.py self-test    whether the check finds what it must find, and nothing else
     tests/prose.py all          all three
@@ -73,14 +73,15 @@ def of_text(path, line, text):
         count = words(sentence)
         if count > MAX_WORDS:
             start += len(sentence) - len(sentence.lstrip())
-            yield Problem(path, line_of(text, start, line), f"a sentence of {count} words (at most {MAX_WORDS})", sentence)
+            what = f"a sentence of {count} words (at most {MAX_WORDS})"
+            yield Problem(path, line_of(text, start, line), what, sentence)
 
 
 # Markdown
 
 FENCE = re.compile(r"\s*(```+|~~~+)")
 # A heading, an item of a list, a row of a table and a comment each begin a text of their own.
-ITEM = re.compile(r"\s*([-*+]|\d+[.)])\s+")
+ITEM = re.compile(r"\s*(?:[-*+]|(\d{1,9})[.)])\s+")
 CODE = re.compile(r"(`+)(?!`).+?(?<!`)\1(?!`)", re.S)
 LINK = re.compile(r"!?\[((?:[^\[\]]|\[[^\[\]]*\])*)\](?:\([^()\s]*\)|\[[^\[\]]*\])")
 # The target of a link cannot be broken, so it does not count.
@@ -105,7 +106,13 @@ def cells(row):
 
 def of_markdown(path, source):
     source = re.sub(r"<!--.*?-->", lambda found: keep_lines("", found), source, flags=re.S)
-    paragraph, begins, fence = [], 1, None
+    paragraph, begins, fence, last_item = [], 1, None, 0
+
+    def item(line):
+        """The mark of an item. A line of a paragraph may begin with a number and a full stop as well."""
+        found = ITEM.match(line)
+        number = found and found[1] and int(found[1])
+        return found if not number or not paragraph or number in (1, last_item + 1) else None
 
     def flush():
         nonlocal paragraph
@@ -131,11 +138,14 @@ def of_markdown(path, source):
         if len(TARGET.sub("]", line)) > MAX_COLUMNS:
             yield Problem(path, number, f"a line of {len(line)} columns (at most {MAX_COLUMNS})", line)
         heading = line.startswith("#")
-        if not line.strip() or heading or ITEM.match(line):
+        mark = item(line)
+        if not line.strip() or heading or mark:
             yield from flush()
+        if mark:
+            last_item = int(mark[1] or 0)
         if line.strip():
             begins = begins if paragraph else number
-            paragraph.append(ITEM.sub("", line.lstrip("#> ")))
+            paragraph.append(line[mark.end():] if mark else line.lstrip("#> "))
         if heading:
             yield from flush()
     yield from flush()
@@ -143,7 +153,7 @@ def of_markdown(path, source):
 
 def check_docs():
     problems = []
-    pages = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]
+    pages = [*sorted(TOP.glob("*.md")), *sorted((TOP / "docs").glob("*.md"))]
     for page in pages:
         problems += of_markdown(page.relative_to(TOP), page.read_text())
     shown = [path for path in sorted((TOP / "deploy").rglob("*")) if path.is_file() and path.suffix != ".pem"]
@@ -313,6 +323,8 @@ PAGES = [
     ("Short.\n" + "\n".join(LONG.split()) + ".\n", ["2: a sentence"]),
     (f"{SHORT.strip()[2:]}\n`{LONG.strip()}`\n", []),
     ("\n".join(f"- {word}" for word in LONG.split()) + "\n", []),
+    ("\n".join(f"{number + 1}. {word}" for number, word in enumerate(LONG.split())) + "\n", []),
+    (f"{SHORT}1970 to\n2026. The next.\n", ["1: a sentence"]),
     (f"```\n{LONG}\n```\n", []),
     ("```\nnobody # x\n```\nfine\n", ["2: the word 'nobody'"]),
     (f"| {SHORT} | {SHORT} |\n", []),

@@ -102,7 +102,7 @@ step_lints() {
 step_docs() {
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
     local page link missing=0
-    for page in README.md docs/*.md; do
+    for page in *.md docs/*.md; do
         while read -r link; do
             [ -e "$(dirname "$page")/${link%%#*}" ] || { echo "$page: no such file: $link"; missing=1; }
         done < <(grep -oE '\]\([^)#: ][^): ]*\)' "$page" | sed 's/^](//; s/)$//')
