@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Builds Portcullis, starts a private Redis and the gate before it on 127.0.0.1:6380, and says what to try. Ctrl-C stops both.
+# Builds Portcullis, starts a private Redis and the proxy in front of it on 127.0.0.1:6380, and prints commands to try.
+# Ctrl-C stops both.
 #
 #   deploy/quickstart.sh [--port N]           until Ctrl-C
-#   deploy/quickstart.sh --check [--port N]   tries it all by itself; exit 0 only if everything is right
+#   deploy/quickstart.sh --check [--port N]   runs these commands itself; exit 0 only if each gives the expected result
 set -euo pipefail
 
 top=$(cd "$(dirname "$0")/.." && pwd)
@@ -46,11 +47,11 @@ main() {
         say_what_to_try
         wait -n "${pids[@]}" || true
         tail -n 5 "$state/redis.log" "$state/gate.log" >&2
-        fail "Redis or the gate ended by itself: see above"
+        fail "Redis or the proxy exited unexpectedly: see above"
     fi
 }
 
-# Reachable through its socket only, and with a password that nobody but the gate knows.
+# Reachable only through its socket, with a password that only the proxy knows.
 start_redis() {
     (umask 077; head -c 32 /dev/urandom | sha256sum | cut -c -64 >"$state/password")
     (umask 077; printf 'port 0\nunixsocket %s\nunixsocketperm 700\nrequirepass %s\ndir %s\nsave ""\n' \
@@ -81,7 +82,7 @@ audit: {path: stderr}
 YAML
     "$gate" run --config "$state/portcullis.yaml" 2>"$state/gate.log" &
     pids+=($!)
-    wait_until is_ready || { cat "$state/gate.log" >&2; fail "the gate did not become ready"; }
+    wait_until is_ready || { cat "$state/gate.log" >&2; fail "the proxy did not become ready"; }
 }
 
 is_ready() { curl -sf "http://127.0.0.1:$admin_port/ready" >/dev/null; }
@@ -104,15 +105,15 @@ as_typed() { sed "s/PORT/$port/; s/ADMIN/$admin_port/; s#^redis-cli#$(basename "
 say_what_to_try() {
     cat <<TEXT
 
-A private Redis listens on a unix socket, the gate before it on 127.0.0.1:$port. It admits 127.0.0.1 and adds the password:
+A private Redis listens on a unix socket, the proxy in front of it on 127.0.0.1:$port. It admits 127.0.0.1 and adds the password:
 
     $(as_typed "$allowed")
 
-Another source is refused, and reads why:
+Another source address is refused, and reads the reason:
 
     $(as_typed "$refused"); echo
 
-What the gate counted:
+The proxy counts both:
 
     $(as_typed "$metrics") | grep ^portcullis_connections
 
@@ -130,11 +131,11 @@ try_all() {
     see "the metrics: admitted" 'portcullis_connections_accepted_total{listener="quickstart"} 2' metric_lines || wrong=1
     see "the metrics: refused" 'portcullis_connections_refused_total{listener="quickstart",reason="not_allowed"} 1' metric_lines || wrong=1
     if [ "$wrong" != 0 ]; then
-        say "the gate's log:"
+        say "the log of the proxy:"
         cat "$state/gate.log" >&2
-        fail "something is not as it should be"
+        fail "not every result is as expected"
     fi
-    echo "all as it should be"
+    echo "all results are as expected"
 }
 
 metric_lines() { bash -c "$(as_typed "$metrics")" | grep -E '^portcullis_connections_(accepted|refused)_total'; }
