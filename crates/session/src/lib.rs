@@ -7,32 +7,32 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
-mod client_info;
-pub mod clients;
-mod handshake;
-pub mod inject;
-pub mod link;
-pub mod observe;
-pub mod pending;
-pub mod pin;
-pub mod plan;
-pub mod pool;
-pub mod session;
-pub mod shape;
-pub mod state;
-pub mod subscriptions;
-pub mod tick;
-pub mod transaction;
+mod client;
+mod ids;
+mod link;
+mod local;
+mod observe;
+mod pending;
+mod plan;
+mod pooling;
+mod shape;
+mod tick;
 
-pub use clients::{Action, Findings, Inquiry, Listed};
-pub use link::{Incoming, Link, LinkFault, Part, PushKind};
+pub use client::{
+    CloseReason, Delivery, Lease, MAX_RENDERED, PendingLogin, ReplyAction, Session, Step, Until,
+};
+pub use ids::{SessionKey, Ticket};
+pub use link::{
+    Incoming, Link, LinkFault, MAX_LISTED, MAX_WHOLE_REPLY, Part, PoolKey, Preamble, PushKind, Subscribed,
+    Subscriptions, Unavailable,
+};
+pub use local::{Action, Filter, Findings, Inquiry, Listed};
 pub use observe::{Attempt, Authenticator, Denial, Denied, Host, Observer, Peer};
-pub use pin::Pin;
+pub use pending::MAX_RUNS;
 pub use plan::{Auth, Plan};
-pub use pool::{PoolFault, PoolKey, PooledLink};
-pub use session::{CloseReason, Delivery, Lease, ReplyAction, Session, Step, Until};
-pub use shape::{Shape, Verb};
-pub use tick::{SessionKey, Tick, Ticket};
+pub use pooling::{LARGE_REPLY, Pin, PoolFault, PooledLink, Shared};
+pub use shape::{QueuedConfirmations, Shape, Verb};
+pub use tick::Tick;
 
 #[cfg(test)]
 mod tests;

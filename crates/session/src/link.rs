@@ -1,6 +1,9 @@
 //! One upstream connection: how its bytes divide into replies, messages and monitor lines, and whose reply comes next.
 
 mod kind;
+mod preamble;
+mod subscriptions;
+mod unavailable;
 
 use std::collections::VecDeque;
 
@@ -11,10 +14,12 @@ use portcullis_resp::scan::{
 };
 
 pub use self::kind::PushKind;
-use crate::shape::{Shape, Verb};
-use crate::subscriptions::{Subscribed, Subscriptions};
-use crate::tick::{SessionKey, Ticket};
-use crate::transaction::QueuedConfirmations;
+pub(crate) use self::preamble::{AS_NOBODY, Stage};
+pub use self::preamble::{PoolKey, Preamble};
+pub use self::subscriptions::{Subscribed, Subscriptions};
+pub use self::unavailable::Unavailable;
+use crate::ids::{SessionKey, Ticket};
+use crate::shape::{QueuedConfirmations, Shape, Verb};
 
 /// A reply that must be seen in one piece may be this long; servers answer AUTH, DISCARD and CLIENT REPLY in a line.
 pub const MAX_WHOLE_REPLY: usize = 64 * 1024;
@@ -479,7 +484,7 @@ impl Link {
 }
 
 /// An error line is seen in one piece up to this length. Redis's own are shorter; a script's may have any length.
-pub const MAX_WHOLE_ERROR: usize = 1024;
+pub(crate) const MAX_WHOLE_ERROR: usize = 1024;
 
 const NULL_ARRAY: &[u8] = b"*-1";
 

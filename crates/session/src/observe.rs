@@ -6,9 +6,9 @@ use std::time::Duration;
 use portcullis_acl::{DecidingRule, Refusal, Refused};
 use portcullis_resp::command::CommandId;
 
+use crate::link::Subscriptions;
 use crate::plan::Plan;
 use crate::shape::Verb;
-use crate::subscriptions::Subscriptions;
 
 /// Takes what happened. Called on the command path: implementations must be cheap and must not fail.
 pub trait Observer {

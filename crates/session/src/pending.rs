@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use portcullis_resp::command::CommandId;
 
-use crate::client_info::Introduction;
+use crate::local::client_info::Introduction;
 use crate::tick::Tick;
 
 /// Beyond this many runs, neighbours that differ only in name or time are joined: a client may send any number of

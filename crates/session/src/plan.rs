@@ -6,8 +6,8 @@ use portcullis_acl::CommandPlan;
 use portcullis_resp::command::{CommandId, Flags, id};
 use portcullis_resp::limits::RequestLimits;
 
-use crate::inject::Preamble;
-use crate::pin::Pin;
+use crate::link::Preamble;
+use crate::pooling::Pin;
 use crate::shape::Verb;
 
 /// The policy that sessions of one listener, or of one user of it, share.

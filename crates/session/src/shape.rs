@@ -2,8 +2,6 @@
 
 use portcullis_resp::command::{CommandId, id};
 
-use crate::transaction::QueuedConfirmations;
-
 /// The form of a command's answer, as far as counting replies needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shape {
@@ -12,7 +10,7 @@ pub enum Shape {
     /// One small reply that the session wants to see in one piece.
     Whole,
     /// One reply that the session wants to see in one piece, where it is no longer than
-    /// [`MAX_LISTED`](crate::link::MAX_LISTED).
+    /// 1 MiB.
     Listed,
     /// `n` confirmations of this verb, or one error, or one `+QUEUED`.
     Confirm {
@@ -87,5 +85,26 @@ impl Verb {
     /// Whether the command gives subscriptions up, and so may come without arguments.
     pub const fn gives_up(self) -> bool {
         matches!(self, Self::Unsubscribe | Self::Punsubscribe | Self::Sunsubscribe)
+    }
+}
+
+/// Which elements of EXEC's array are confirmations: places in rising order, with their verbs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueuedConfirmations {
+    pub(crate) elements: u64,
+    pub(crate) places: Vec<(u64, Verb)>,
+}
+
+impl QueuedConfirmations {
+    /// Whether an array of this many elements may be the answer. Only where places matter is it known for certain how
+    /// many there are.
+    pub(crate) fn fits(&self, elements: u64) -> bool {
+        self.places.is_empty() || self.elements == elements
+    }
+
+    /// The verb of the confirmation at this place, if there is one.
+    pub(crate) fn verb_at(&self, index: u64) -> Option<Verb> {
+        let place = self.places.binary_search_by_key(&index, |(place, _)| *place).ok()?;
+        self.places.get(place).map(|(_, verb)| *verb)
     }
 }

@@ -1,4 +1,4 @@
-//! Time and names that come from the caller.
+//! Time, which comes from the caller.
 
 use std::time::Duration;
 
@@ -25,24 +25,5 @@ impl Tick {
     /// This point moved by `duration`; the end of time where that does not fit.
     pub fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
-    }
-}
-
-/// Names one session among those that share a link: a slab index and a generation, so that a late reply finds nobody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct SessionKey(pub u64);
-
-/// Names one reply that a link owes a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ticket {
-    /// Whose reply it is.
-    pub session: SessionKey,
-    /// Its place in that session's order. A gap between two neighbours tells the link not to join their replies.
-    pub seq: u64,
-}
-
-impl Ticket {
-    pub(crate) const fn plus(self, n: u64) -> Self {
-        Self { session: self.session, seq: self.seq.wrapping_add(n) }
     }
 }

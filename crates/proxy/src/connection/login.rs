@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use portcullis_session::Plan;
-use portcullis_session::observe::Attempt;
+use portcullis_session::{Attempt, Plan};
 use serde::Serialize;
 
 use crate::clock::wall_clock;

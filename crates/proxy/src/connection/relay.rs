@@ -16,11 +16,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use portcullis_resp::command::CommandId;
-use portcullis_session::observe::{Attempt, Authenticator, Denial, Observer, Peer};
-use portcullis_session::session::{CloseReason, Unavailable};
-use portcullis_session::subscriptions::Subscriptions;
-use portcullis_session::tick::SessionKey;
-use portcullis_session::{Link, Plan, Session, Tick, Verb};
+use portcullis_session::{
+    Attempt, Authenticator, CloseReason, Denial, Link, Observer, Peer, Plan, Session, SessionKey,
+    Subscriptions, Tick, Unavailable, Verb,
+};
 
 use self::deadlines::{FrameClock, LoginClock};
 use self::peer::{Asking, Known};

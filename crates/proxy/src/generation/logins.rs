@@ -6,8 +6,7 @@ use portcullis_acl::user::{User, UserId, Users};
 use portcullis_acl::{ClientAddr, CommandPlan, ListId, Permit, Policy, UnixSeconds};
 use portcullis_config::{Acl, Auth, Config, Connections, Credentials, Listener, Upstream};
 use portcullis_resp::limits::RequestLimits;
-use portcullis_session::inject::Preamble;
-use portcullis_session::{self as session, Plan};
+use portcullis_session::{self as session, Plan, Preamble};
 use secrecy::ExposeSecret;
 
 /// The identities of one listener.

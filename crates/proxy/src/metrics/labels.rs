@@ -2,8 +2,7 @@
 //! known from the config alone.
 
 use portcullis_resp::command::CommandId;
-use portcullis_session::Denied;
-use portcullis_session::session::Unavailable;
+use portcullis_session::{Denied, Unavailable};
 
 /// Declares an enum whose variants are the values of one label, in the order in which the page lists them.
 macro_rules! label {

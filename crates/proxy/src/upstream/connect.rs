@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use portcullis_config::tls::TlsFault;
 use portcullis_config::{Address, Tcp, Upstream};
-use portcullis_session::session::Unavailable;
+use portcullis_session::Unavailable;
 use socket2::SockRef;
 use tokio::net::{TcpSocket, UnixStream, lookup_host};
 use tokio::time::timeout;

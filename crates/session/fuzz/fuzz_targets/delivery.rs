@@ -10,8 +10,7 @@ use std::sync::Arc;
 use libfuzzer_sys::fuzz_target;
 use portcullis_acl::{CommandPlan, CommandRules};
 use portcullis_resp::encode;
-use portcullis_session::session::Delivery;
-use portcullis_session::{Incoming, Link, ReplyAction, Session, SessionKey, Step, Tick};
+use portcullis_session::{Delivery, Incoming, Link, ReplyAction, Session, SessionKey, Step, Tick};
 use portcullis_session_fuzz::{Choices, Deaf, pieces, split};
 
 /// Key patterns close the channels that name keys as well.

@@ -5,8 +5,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use portcullis_session::session::Unavailable;
-use portcullis_session::{Incoming, Link, LinkFault, ReplyAction, Session, Step, Tick};
+use portcullis_session::{Incoming, Link, LinkFault, ReplyAction, Session, Step, Tick, Unavailable};
 use portcullis_session_fuzz::{Choices, Deaf, pieces, session, split};
 
 /// What a client may have asked for.
@@ -30,7 +29,7 @@ const COMMANDS: [&str; 16] = [
 ];
 
 /// The longest reply that the link waits for, and a chunk.
-const MAX_UNREAD: usize = portcullis_session::link::MAX_WHOLE_REPLY + 256;
+const MAX_UNREAD: usize = portcullis_session::MAX_WHOLE_REPLY + 256;
 
 fuzz_target!(|data: &[u8]| {
     let Some((sizes, commands, rest)) = split(data) else { return };

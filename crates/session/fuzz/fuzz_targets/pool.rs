@@ -6,13 +6,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use portcullis_session::inject::Preamble;
-use portcullis_session::pool::Shared;
-use portcullis_session::{PoolFault, PoolKey, PooledLink, ReplyAction, Session, SessionKey, Step, Tick};
+use portcullis_session::{
+    PoolFault, PoolKey, PooledLink, Preamble, ReplyAction, Session, SessionKey, Shared, Step, Tick,
+};
 use portcullis_session_fuzz::{Choices, Deaf, pieces, split};
 
 /// The longest reply that the link waits for, and a chunk.
-const MAX_UNREAD: usize = portcullis_session::link::MAX_WHOLE_REPLY + 256;
+const MAX_UNREAD: usize = portcullis_session::MAX_WHOLE_REPLY + 256;
 
 const CLIENTS: u8 = 3;
 

@@ -5,8 +5,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use portcullis_session::session::{CloseReason, MAX_RENDERED};
-use portcullis_session::{Auth, Findings, Incoming, Link, ReplyAction, Session, Shape, Step, Tick, Until};
+use portcullis_session::{
+    Auth, CloseReason, Findings, Incoming, Link, MAX_RENDERED, ReplyAction, Session, Shape, Step, Tick, Until,
+};
 use portcullis_session_fuzz::{
     Choices, Deaf, HELD_COMMAND, PASSWORD, Rules, canonical_frames, pieces, session, split,
 };

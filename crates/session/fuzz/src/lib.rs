@@ -6,10 +6,9 @@ use std::time::Duration;
 use portcullis_acl::{CommandPlan, CommandRules};
 use portcullis_resp::command::CommandId;
 use portcullis_resp::limits::RequestLimits;
-use portcullis_session::inject::Preamble;
-use portcullis_session::subscriptions::Subscriptions;
 use portcullis_session::{
-    Attempt, Auth, Authenticator, Denial, Observer, Peer, Plan, Session, SessionKey, Verb,
+    Attempt, Auth, Authenticator, Denial, Observer, Peer, Plan, Preamble, Session, SessionKey, Subscriptions,
+    Verb,
 };
 
 /// Small, so that inputs reach it.

@@ -1,8 +1,8 @@
 use super::{Incoming, Link, LinkFault, MAX_WHOLE_ERROR, MAX_WHOLE_REPLY, PushKind};
-use crate::shape::{Shape, Verb};
+use crate::client::transaction::Transaction;
+use crate::ids::{SessionKey, Ticket};
+use crate::shape::{QueuedConfirmations, Shape, Verb};
 use crate::tests::pair::{show, wire};
-use crate::tick::{SessionKey, Ticket};
-use crate::transaction::{QueuedConfirmations, Transaction};
 
 const CONFIRMED: &str = "*3|$9|subscribe|$1|a|:1|";
 const GONE: &str = "*3|$11|unsubscribe|$1|a|:0|";

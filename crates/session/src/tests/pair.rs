@@ -7,10 +7,8 @@ use portcullis_resp::command::CommandId;
 use portcullis_resp::limits::RequestLimits;
 
 use super::users::Users;
-use crate::inject::Preamble;
-use crate::link::LinkFault;
-use crate::session::{CloseReason, Unavailable};
-use crate::subscriptions::Subscriptions;
+use crate::client::CloseReason;
+use crate::link::{LinkFault, Preamble, Subscriptions, Unavailable};
 use crate::{
     Attempt, Auth, Authenticator, Delivery, Denial, Denied, Incoming, Link, Observer, Peer, Plan,
     ReplyAction, Session, SessionKey, Step, Tick, Until, Verb,
@@ -351,7 +349,7 @@ impl Pair {
     fn write_local(&mut self) {
         while self.session.has_local_reply() && self.received.len() < self.room {
             let mut said = Vec::new();
-            self.session.write_local_replies(&mut said, crate::session::MAX_RENDERED);
+            self.session.write_local_replies(&mut said, crate::client::MAX_RENDERED);
             self.received.extend(said);
         }
     }

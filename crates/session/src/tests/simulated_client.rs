@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use super::pair::Count;
-use crate::link::{LinkFault, Part};
-use crate::session::{CloseReason, Unavailable};
-use crate::tick::Ticket;
+use crate::client::CloseReason;
+use crate::ids::Ticket;
+use crate::link::{LinkFault, Part, Unavailable};
 use crate::{
     Delivery, Incoming, Lease, Link, Plan, ReplyAction, Session, SessionKey, Shape, Step, Tick, Until,
 };
@@ -231,7 +231,7 @@ impl SimulatedClient {
     fn write_local(&mut self) {
         while self.session.has_local_reply() {
             let mut said = Vec::new();
-            self.session.write_local_replies(&mut said, crate::session::MAX_RENDERED);
+            self.session.write_local_replies(&mut said, crate::client::MAX_RENDERED);
             self.received.extend(said);
         }
     }

@@ -6,7 +6,7 @@ use portcullis_acl::{CommandPlan, CommandRules};
 use portcullis_resp::limits::RequestLimits;
 
 use super::pair::HELD_COMMAND;
-use crate::inject::Preamble;
+use crate::link::Preamble;
 use crate::{Attempt, Auth, Plan};
 
 #[derive(Clone, Copy, Debug)]

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use portcullis_session::session::{PendingLogin, Unavailable};
-use portcullis_session::{Lease, Tick};
+use portcullis_session::{Lease, PendingLogin, Tick, Unavailable};
 
 use super::{Ended, Relay, Upstream};
 use crate::metrics::{ClosedReason, Direction};

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use portcullis_session::subscriptions::Subscriptions;
-use portcullis_session::{Findings, Link, Listed, Peer, Verb};
+use portcullis_session::{Findings, Link, Listed, Peer, Subscriptions, Verb};
 
 use super::{Relay, Upstream};
 use crate::clock::Clock;

@@ -4,9 +4,7 @@ use std::task::{Context, Poll};
 
 use portcullis_config::tls::TlsFault;
 use portcullis_resp::error::RequestError;
-use portcullis_session::link::LinkFault;
-use portcullis_session::session::{CloseReason, Unavailable};
-use portcullis_session::{Delivery, Incoming, ReplyAction};
+use portcullis_session::{CloseReason, Delivery, Incoming, LinkFault, ReplyAction, Unavailable};
 
 use super::{Count, Ended, Relay, Upstream};
 use crate::log::Seldom;

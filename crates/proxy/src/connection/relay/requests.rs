@@ -3,8 +3,7 @@
 use std::num::NonZeroU32;
 use std::task::{Context, Poll};
 
-use portcullis_session::Step;
-use portcullis_session::session::{MAX_RENDERED, Until};
+use portcullis_session::{MAX_RENDERED, Step, Until};
 
 use super::{Count, Ended, Relay, Upstream};
 use crate::metrics::{ClosedReason, Direction};

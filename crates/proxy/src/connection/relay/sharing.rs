@@ -4,10 +4,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use portcullis_session::link::Part;
-use portcullis_session::session::Unavailable;
-use portcullis_session::tick::Ticket;
-use portcullis_session::{Lease, Link, ReplyAction, SessionKey, Shape, Tick};
+use portcullis_session::{Lease, Link, Part, ReplyAction, SessionKey, Shape, Tick, Ticket, Unavailable};
 
 use super::{Count, Ended, Relay, Upstream};
 use crate::metrics::{ClosedReason, Direction, UpstreamState};

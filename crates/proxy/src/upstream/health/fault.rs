@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use portcullis_config::tls::TlsFault;
-use portcullis_session::session::Unavailable;
+use portcullis_session::Unavailable;
 
 use crate::metrics::UpstreamErrorKind as Kind;
 use crate::upstream::connect::ConnectError;

@@ -14,10 +14,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use portcullis_config::tls::TlsFault;
-use portcullis_session::pool::Shared;
-use portcullis_session::session::Unavailable;
-use portcullis_session::tick::Ticket;
-use portcullis_session::{PooledLink, SessionKey, Shape, Tick};
+use portcullis_session::{PooledLink, SessionKey, Shape, Shared, Tick, Ticket, Unavailable};
 use tokio::task::{spawn_local, unconstrained};
 use tokio::time::{Sleep, sleep};
 

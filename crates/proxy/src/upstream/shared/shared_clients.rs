@@ -5,9 +5,7 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
 
-use portcullis_session::link::Part;
-use portcullis_session::session::Unavailable;
-use portcullis_session::{SessionKey, Tick};
+use portcullis_session::{Part, SessionKey, Tick, Unavailable};
 use slab::Slab;
 
 /// A client of shared connections. Called by a connection's task while that is busy: none of these may call it back.

@@ -1,4 +1,4 @@
-use portcullis_session::clients::Filter;
+use portcullis_session::Filter;
 
 use super::*;
 

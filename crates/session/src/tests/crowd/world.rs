@@ -1,7 +1,7 @@
 //! The clients, the connections that they share, those of their own, and what moves bytes between them.
 
 use super::{Fault, ScheduledFault, Setting};
-use crate::pool::{PoolFault, PooledLink, Shared};
+use crate::pooling::{PoolFault, PooledLink, Shared};
 use crate::tests::model::Model;
 use crate::tests::pair::{frames, show};
 use crate::tests::properties::without_monitor;

@@ -2,8 +2,7 @@
 
 use std::rc::Rc;
 
-use portcullis_session::session::Unavailable;
-use portcullis_session::{PoolFault, PoolKey, PooledLink, SessionKey};
+use portcullis_session::{PoolFault, PoolKey, PooledLink, SessionKey, Unavailable};
 
 use super::{Connection, Outbox, Outcome, Phase};
 use crate::metrics::{UpstreamErrorKind, UpstreamState};

@@ -3,8 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use portcullis_session::link::Part;
-use portcullis_session::{SessionKey, Tick};
+use portcullis_session::{Part, SessionKey, Tick};
 
 use crate::upstream::shared::shared_clients::{ReplyOutcome, SharedClient};
 

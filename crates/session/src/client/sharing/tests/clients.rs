@@ -1,0 +1,202 @@
+//! CLIENT is answered by the gate.
+
+use super::*;
+use crate::{Action, Findings};
+
+#[test]
+fn it_is_answered_here() {
+    let cases = [
+        ("CLIENT ID", ":77|"),
+        ("client id", ":77|"),
+        ("CLIENT GETNAME", "$-1|"),
+        ("CLIENT SETNAME me;CLIENT GETNAME", "+OK|$2|me|"),
+        ("CLIENT SETINFO LIB-VER 1", "+OK|"),
+        ("CLIENT UNBLOCK 5 LATER", "-ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR|"),
+        ("CLIENT KILL SKIPME 5", "-ERR syntax error|"),
+        ("CLIENT ID x", "-ERR wrong number of arguments for 'client|id' command|"),
+        ("CLIENT", "-ERR wrong number of arguments for 'client' command|"),
+        ("CLIENT FOO", "-ERR unknown subcommand 'FOO'. Try CLIENT HELP.|"),
+        ("CLIENT MAINT_NOTIFICATIONS ON", "-ERR unknown subcommand 'MAINT_NOTIFICATIONS'. Try CLIENT HELP.|"),
+    ];
+    for (commands, said) in cases {
+        let mut rig = Rig::trust();
+        assert_eq!(rig.commands(commands), "", "{commands}");
+        assert_eq!((&*rig.receive(), rig.lease()), (said, Lease::None), "{commands}");
+        let mut rig = Rig::leased();
+        assert_eq!(rig.commands(commands), "", "{commands} on a connection of its own");
+        assert_eq!(rig.receive(), said, "{commands} on a connection of its own");
+    }
+}
+
+#[test]
+fn it_is_refused_inside_a_transaction() {
+    let refused = "-ERR Command not allowed inside a transaction|";
+    for command in ["CLIENT ID", "CLIENT LIST", "CLIENT REPLY OFF", "AUTH default x", "HELLO 3", "CLIENT FOO"]
+    {
+        let mut rig = Rig::trust();
+        assert_eq!(rig.commands(&format!("MULTI;{command};EXEC;GET a")), "own: MULTI", "{command}");
+        assert_eq!(rig.own("+OK|"), format!("+OK|{refused}"), "{command}");
+        assert_eq!(rig.more(), "own: DISCARD, GET a", "{command}");
+        assert!(rig.own("+OK|").starts_with("-EXECABORT"), "{command}");
+    }
+}
+
+#[test]
+fn it_sees_its_own_database_version_and_flags() {
+    let mut rig = Rig::trust();
+    rig.commands("SELECT 5");
+    rig.pooled(Ok(()));
+    rig.receive();
+    rig.commands("CLIENT SETNAME me;CLIENT INFO");
+    let info = rig.receive();
+    for part in
+        ["id=77 ", "addr=192.0.2.7:7777 ", "name=me ", " db=5 ", " resp=2 ", " flags=N ", "user=default "]
+    {
+        assert!(info.contains(part), "{part} in {info}");
+    }
+    let mut rig = Rig::trust();
+    rig.commands("MONITOR");
+    rig.own("+OK|");
+    rig.commands("CLIENT INFO");
+    assert!(rig.receive().contains(" flags=O "));
+}
+
+/// What it asks about others comes later; nothing behind it is read before.
+#[test]
+fn others_are_asked_about_in_order() {
+    let mut rig = Rig::trust();
+    assert_eq!(rig.commands("GET a;CLIENT LIST ID 5 6;CLIENT KILL 192.0.2.9:1;GET b"), "pool: GET a");
+    assert_eq!(
+        (rig.simulated_client.waits, rig.simulated_client.session.inquiry()),
+        (Some(Until::NothingPending), None)
+    );
+    assert_eq!(rig.pool("$-1|"), "$-1|");
+    let inquiry = rig.simulated_client.session.inquiry().expect("a question");
+    assert_eq!((inquiry.action, inquiry.narrow, inquiry.masked), (Action::List, false, false));
+    assert_eq!((rig.simulated_client.waits, rig.lease()), (Some(Until::Clients), Lease::None));
+    assert!(!rig.simulated_client.session.is_idle());
+    let lines = "id=5 \nid=6 \n".to_owned();
+    assert_eq!(rig.told(Some(Findings { lines, clients: 2, ..Findings::default() })), "");
+    assert_eq!(rig.receive(), "$12|id=5 \nid=6 \n|");
+    assert_eq!(rig.simulated_client.session.inquiry().expect("a question").action, Action::KillAddress);
+    assert_eq!(rig.told(Some(Findings::default())), "pool: GET b");
+    assert_eq!(rig.receive(), "-ERR No such client|");
+    assert_eq!(rig.pool("$-1|"), "$-1|");
+    assert!(rig.simulated_client.session.is_idle());
+}
+
+#[test]
+fn a_question_that_is_silenced_has_no_answer_and_one_without_findings_an_error() {
+    let mut rig = Rig::leased();
+    assert_eq!(rig.commands("CLIENT REPLY SKIP;CLIENT LIST;CLIENT ID;CLIENT LIST"), "own: CLIENT REPLY ON");
+    assert_eq!(rig.own("+OK|"), "");
+    assert_eq!(rig.told(Some(Findings::default())), "");
+    assert_eq!((&*rig.receive(), rig.simulated_client.waits), (":77|", Some(Until::Clients)));
+    assert_eq!(rig.told(None), "");
+    assert_eq!(rig.receive(), "-ERR portcullis: too many clients ask for CLIENT LIST at once, try again|");
+}
+
+/// Redis ends the wait, as it alone knows whether there is one.
+#[test]
+fn who_waits_is_unblocked_by_its_number_upstream() {
+    let unblocked = |id: Option<i64>| Some(Findings { blocked_as: id, ..Findings::default() });
+    let mut rig = Rig::trust();
+    assert_eq!(rig.commands("CLIENT UNBLOCK 5 ERROR;GET a"), "");
+    assert_eq!(rig.told(unblocked(Some(12))), "pool: CLIENT UNBLOCK 12 ERROR, GET a");
+    assert_eq!(rig.pool(":1|$-1|"), ":1|$-1|");
+    assert_eq!(rig.commands("CLIENT UNBLOCK 6"), "");
+    assert_eq!(
+        rig.told(unblocked(None)),
+        "pool: CLIENT UNBLOCK 0 TIMEOUT",
+        "Redis says what is said of none"
+    );
+    assert_eq!(rig.pool(":0|"), ":0|");
+    let mut rig = Rig::leased();
+    rig.commands("CLIENT UNBLOCK 5");
+    assert_eq!(rig.told(unblocked(Some(12))), "own: CLIENT UNBLOCK 12 TIMEOUT");
+    assert_eq!(rig.own(":1|"), ":1|");
+}
+
+#[test]
+fn it_is_asked_for_its_number_upstream_once_a_connection() {
+    let mut rig = Rig::trust();
+    assert_eq!(rig.commands("BLPOP a 0"), "own: CLIENT ID, BLPOP a 0");
+    let blocked_as = |rig: &Rig| {
+        let inquiry = crate::Inquiry {
+            action: Action::List,
+            filter: crate::local::clients::Filter::default(),
+            narrow: false,
+            masked: false,
+        };
+        rig.simulated_client.session.listed(&rig.simulated_client.count, &inquiry, 1)
+    };
+    assert_eq!(blocked_as(&rig).blocked_as, None);
+    assert_eq!(rig.own(":12|"), "");
+    let listed = blocked_as(&rig);
+    assert_eq!((listed.blocked_as, listed.id), (Some(12), 77));
+    assert!(listed.line.contains(" flags=b ") && listed.line.contains(" cmd=NULL "), "{}", listed.line);
+    assert_eq!(rig.own("*-1|"), "*-1|");
+    assert_eq!(blocked_as(&rig).blocked_as, None);
+    assert_eq!(rig.commands("BLPOP a 0"), "own: BLPOP a 0");
+    assert_eq!(blocked_as(&rig).blocked_as, Some(12));
+    let mut rig = Rig::trust();
+    rig.commands("BLPOP a 1");
+    assert_eq!(rig.own("-NOPERM no|*-1|"), "*-1|", "Redis need not tell");
+    assert_eq!(rig.commands("BLPOP a 1"), "own: BLPOP a 1");
+}
+
+#[test]
+fn it_may_end_itself() {
+    let mut rig = Rig::trust();
+    assert_eq!(rig.commands("GET a;CLIENT KILL ID 77 SKIPME NO;GET b"), "pool: GET a");
+    assert_eq!(rig.pool("$-1|"), "$-1|");
+    rig.told(Some(Findings { clients: 1, asker: true, ..Findings::default() }));
+    assert_eq!(rig.receive(), ":1|");
+    assert_eq!(rig.simulated_client.closed, Some(crate::CloseReason::Client));
+}
+
+#[test]
+fn tracking_goes_to_nobody_else() {
+    let mut rig = Rig::trust();
+    assert_eq!(rig.commands("CLIENT TRACKING ON REDIRECT 5"), "");
+    assert_eq!(rig.receive(), "-ERR The client ID you want redirect to does not exist|");
+    rig.at(1000);
+    assert_eq!(rig.commands("CLIENT TRACKING ON"), "own: CLIENT TRACKING ON");
+}
+
+/// In RESP2 a subscriber hears nothing but that; what it did before may still end that.
+#[test]
+fn a_subscriber_asks_nothing_of_clients() {
+    let mut rig = Rig::trust();
+    rig.commands("SUBSCRIBE a");
+    let subscribed = "*3|$9|subscribe|$1|a|:1|";
+    assert_eq!(rig.own(subscribed), subscribed);
+    let rest = "only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context|";
+    for (line, name) in [("INFO", "info"), ("TRACKING ON REDIRECT 5", "tracking"), ("SETNAME me", "setname")]
+    {
+        assert_eq!(rig.commands(&format!("CLIENT {line}")), "", "{line}");
+        assert_eq!(rig.receive(), format!("-ERR Can't execute 'client|{name}': {rest}"));
+    }
+    let line = "UNSUBSCRIBE;CLIENT TRACKING ON REDIRECT 5;CLIENT GETNAME";
+    assert_eq!(rig.commands(line), "own: UNSUBSCRIBE");
+    let unsubscribed = "*3|$11|unsubscribe|$1|a|:0|";
+    let received = rig.own(unsubscribed) + &rig.receive();
+    let no_client = "-ERR The client ID you want redirect to does not exist|";
+    assert_eq!(received, format!("{unsubscribed}{no_client}$-1|"));
+}
+
+#[test]
+fn what_is_told_of_a_client_does_not_pile_up() {
+    let mut rig = Rig::trust();
+    rig.commands(&format!("CLIENT SETNAME {}", "n".repeat(1000)));
+    rig.receive();
+    assert_eq!(rig.commands("GET a"), "pool: GET a");
+    rig.commands(&["CLIENT INFO"; 1000].join(";"));
+    assert!(
+        rig.simulated_client.session.held() < 256 * 1024,
+        "{} bytes",
+        rig.simulated_client.session.held()
+    );
+    let received = rig.pool("$-1|");
+    assert_eq!(received.matches("name=nnn").count(), 1000);
+}

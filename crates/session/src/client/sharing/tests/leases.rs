@@ -1,0 +1,229 @@
+//! For how long a client has a connection of its own.
+
+use super::*;
+use crate::Shape;
+use crate::ids::Ticket;
+
+/// What is said of a lease that is free, as of when it was last needed.
+const HELD: Lease = Lease::Until(at(1000));
+
+#[test]
+fn it_is_kept_until_its_state_is_gone() {
+    let cases = [
+        ("EVAL x 0", "+OK|", HELD),
+        ("MULTI", "+OK|", Lease::Needed),
+        ("MULTI", "-NOPERM no|", HELD),
+        ("MULTI;GET a;EXEC", "+OK|+QUEUED|*1|$-1|", HELD),
+        ("MULTI;GET a;EXEC", "+OK|+QUEUED|*1|", Lease::Needed),
+        ("MULTI;GET;EXEC", "+OK|-ERR wrong|-EXECABORT no|", HELD),
+        ("MULTI;DISCARD", "+OK|+OK|", HELD),
+        ("MULTI;GET a;DISCARD x", "+OK|+QUEUED|-ERR wrong|", Lease::Needed),
+        ("WATCH a", "+OK|", Lease::Needed),
+        ("WATCH a", "-NOPERM no|", HELD),
+        ("WATCH a;UNWATCH", "+OK|+OK|", HELD),
+        ("WATCH a;UNWATCH", "+OK|-NOPERM no|", Lease::Needed),
+        ("WATCH a;MULTI;EXEC", "+OK|+OK|*0|", HELD),
+        ("WATCH a;MULTI;EXEC", "+OK|+OK|*-1|", HELD),
+        ("WATCH a;MULTI;EXEC", "+OK|+OK|-EXECABORT no|", HELD),
+        ("WATCH a;MULTI;DISCARD", "+OK|+OK|+OK|", HELD),
+        ("WATCH a;EXEC", "+OK|-ERR EXEC without MULTI|", Lease::Needed),
+        ("WATCH a;DISCARD", "+OK|-ERR DISCARD without MULTI|", Lease::Needed),
+        ("WATCH a;MULTI;UNWATCH;EXEC", "+OK|+OK|+QUEUED|*1|+OK|", HELD),
+        ("MULTI;WATCH a;EXEC", "+OK|-ERR WATCH inside MULTI|-EXECABORT no|", HELD),
+        ("BLPOP a 0", ":9|", Lease::Needed),
+        ("BLPOP a 0", ":9|*-1|", HELD),
+        ("MONITOR", "+OK|", Lease::Needed),
+        ("MONITOR", "-NOPERM no|", HELD),
+        ("CLIENT NO-EVICT ON", "+OK|", Lease::Needed),
+        ("CLIENT NO-EVICT ON", "-ERR unknown subcommand|", HELD),
+        ("CLIENT NO-EVICT ON;CLIENT NO-EVICT OFF", "+OK|+OK|", HELD),
+        ("CLIENT NO-EVICT ON;CLIENT NO-EVICT OFF", "+OK|-NOPERM no|", Lease::Needed),
+        ("MULTI;CLIENT NO-EVICT ON;EXEC", "+OK|+QUEUED|*1|+OK|", Lease::Needed),
+        ("CLIENT TRACKING ON", "+OK|", Lease::Needed),
+        ("CLIENT TRACKING ON;CLIENT TRACKING OFF", "+OK|+OK|", Lease::Needed),
+        ("FOO", "-ERR unknown|", Lease::Needed),
+        ("MULTI;SELECT 3;EXEC", "+OK|+QUEUED|*1|+OK|", Lease::Needed),
+        ("EVAL x 0;GET a", "+OK|", Lease::Needed),
+        ("EVAL x 0;SET a", "+OK|-ERR wrong|", HELD),
+    ];
+    for (commands, said, lease) in cases {
+        let mut rig = Rig::trust();
+        rig.at(0);
+        rig.commands(commands);
+        rig.own(said);
+        assert_eq!(rig.lease(), lease, "{commands}: {said}");
+        rig.at(1000);
+        assert_eq!(rig.simulated_client.given_back, u32::from(lease == HELD), "{commands}: {said}");
+        if lease == HELD {
+            assert_eq!(rig.commands("GET a"), "pool: GET a", "{commands}: {said}");
+        }
+    }
+}
+
+/// Half a command counts as one.
+#[test]
+fn it_is_not_over_in_the_middle_of_a_command() {
+    let mut rig = Rig::leased();
+    let ping = frames("EVAL y 0");
+    assert_eq!(rig.bytes(&ping[..9]), "");
+    rig.at(5000);
+    assert_eq!((rig.lease(), rig.simulated_client.given_back), (Lease::Needed, 0));
+    assert_eq!(rig.bytes(&ping[9..]), "own: EVAL y 0");
+}
+
+#[test]
+fn it_lasts_twice_as_long_each_time_and_64_s_at_most() {
+    let mut rig = Rig::trust();
+    let mut now = 0;
+    for seconds in [1, 2, 4, 8, 16, 32, 64, 64, 64] {
+        rig.at(now);
+        rig.commands("BLPOP a 1");
+        now += 10;
+        rig.at(now);
+        rig.own(":9|*-1|");
+        let end = now + seconds * 1000;
+        assert_eq!(rig.lease(), Lease::Until(at(end)), "from its reply");
+        rig.at(now + 500);
+        rig.commands("GET a");
+        rig.own("$-1|");
+        assert_eq!(rig.lease(), Lease::Until(at(end)), "what could be shared does not count");
+        rig.at(end - 1);
+        assert!(rig.simulated_client.linked);
+        rig.at(end);
+        assert!(!rig.simulated_client.linked, "after {seconds} s");
+        now = end;
+    }
+    rig.at(now);
+    rig.commands("EVAL x 0");
+    rig.own("+OK|");
+    rig.at(now + 63_000);
+    rig.commands("BLPOP a 1");
+    rig.own(":9|*-1|");
+    assert_eq!(rig.lease(), Lease::Until(at(now + 127_000)), "what needs it does");
+}
+
+#[test]
+fn messages_keep_it_as_the_relay_says() {
+    let mut rig = Rig::trust();
+    rig.at(0);
+    rig.commands("SUBSCRIBE a");
+    rig.own("*3|$9|subscribe|$1|a|:1|");
+    assert_eq!(rig.lease(), HELD, "the session does not know of subscriptions");
+    rig.at(1000);
+    assert_eq!((rig.lease(), rig.simulated_client.given_back), (Lease::Until(at(2000)), 0), "the link does");
+    rig.at(1900);
+    rig.commands("UNSUBSCRIBE");
+    rig.own("*3|$11|unsubscribe|$1|a|:0|");
+    rig.at(2900);
+    assert_eq!(rig.simulated_client.given_back, 1);
+    let mut rig = Rig::leased();
+    rig.simulated_client.session.keep_lease(at(700));
+    assert_eq!(rig.lease(), Lease::Until(at(1700)));
+}
+
+#[test]
+fn who_never_pauses_is_made_to() {
+    let mut rig = Rig::leased();
+    assert_eq!(rig.commands("GET a;GET b"), "own: GET a, GET b");
+    rig.at(999);
+    assert_eq!(rig.own("$1|a|"), "$1|a|");
+    assert_eq!(rig.commands("GET c"), "own: GET c");
+    rig.at(1000);
+    assert_eq!(rig.commands("GET d;GET e"), "", "nothing more goes there");
+    assert_eq!((rig.simulated_client.waits, rig.lease()), (Some(Until::NothingPending), Lease::Needed));
+    assert_eq!(rig.own("$1|b|"), "$1|b|");
+    assert_eq!(rig.more(), "");
+    assert_eq!(rig.own("$1|c|"), "$1|c|");
+    assert_eq!((&*rig.more(), rig.simulated_client.given_back), ("pool: GET d, GET e", 1));
+}
+
+/// A client that does not accept its replies may read none before it has written everything.
+#[test]
+fn who_does_not_read_is_not_made_to_pause() {
+    let mut rig = Rig::leased();
+    assert_eq!(rig.commands("GET a"), "own: GET a");
+    rig.at(1000);
+    assert_eq!(rig.commands("GET b"), "");
+    rig.simulated_client.session.put_off_return(at(1000));
+    rig.settle();
+    assert_eq!(rig.more(), "own: GET b");
+    assert_eq!(rig.own("$1|a|$1|b|"), "$1|a|$1|b|");
+    assert_eq!((rig.lease(), rig.simulated_client.given_back), (Lease::Until(at(2000)), 0));
+    rig.simulated_client.session.put_off_return(at(1500));
+    assert_eq!(rig.lease(), Lease::Until(at(2000)), "only what is over is put off");
+    rig.at(2000);
+    assert_eq!(rig.simulated_client.given_back, 1);
+}
+
+/// The shared connection becomes the client's own: what is owed comes first, and everything goes on there.
+#[test]
+fn a_shared_connection_can_become_ones_own() {
+    let mut rig = Rig::trust();
+    assert!(!rig.adopt(), "nothing is owed");
+    assert_eq!(rig.commands("GET a;GET b"), "pool: GET a, GET b");
+    // It waits until nothing is owed, for it needs a connection of its own.
+    assert_eq!(rig.commands("MULTI;GET c;EXEC"), "");
+    rig.simulated_client.session.set_lagging();
+    rig.inbox = wire("$5|aa");
+    assert!(rig.adopt());
+    assert_eq!(rig.more(), "own: MULTI, GET c, EXEC");
+    assert_eq!(rig.own("aaa|$1|b|+OK|+QUEUED|*1|$1|c|"), "$5|aaaaa|$1|b|+OK|+QUEUED|*1|$1|c|");
+    assert_eq!(rig.lease(), HELD);
+    rig.at(1000);
+    assert_eq!((rig.simulated_client.given_back, &*rig.commands("GET d")), (1, "pool: GET d"));
+    assert_eq!(rig.simulated_client.waits, None, "it is not lagging any more");
+}
+
+#[test]
+fn what_is_owed_to_others_stays_shared() {
+    let mut rig = Rig::trust();
+    assert_eq!(rig.commands("GET a"), "pool: GET a");
+    rig.pool.expect(Ticket { session: SessionKey(8), seq: 0 }, 1, Shape::One);
+    assert!(!rig.adopt());
+    let mut rig = Rig::trust();
+    assert_eq!(rig.commands("CLIENT REPLY SKIP"), "pool: CLIENT REPLY ON");
+    assert!(!rig.adopt(), "what its reply changes is not known yet");
+}
+
+#[test]
+fn who_has_state_is_not_made_to_pause() {
+    let cases = [("WATCH a", "+OK|"), ("MULTI", "+OK|"), ("FOO", "-ERR no|"), ("BLPOP b 0", "")];
+    for (state, said) in cases {
+        let mut rig = Rig::trust();
+        rig.at(0);
+        rig.commands(state);
+        rig.own(said);
+        rig.commands("GET a");
+        rig.at(5000);
+        assert_eq!(rig.commands("GET b"), "own: GET b", "{state}");
+    }
+}
+
+#[test]
+fn it_is_set_up_for_whoever_the_gate_is() {
+    let mut rig = Rig::new(plan(Auth::Trust, Some("secret")));
+    assert_eq!(rig.commands("EVAL x 0;GET a"), "own: AUTH secret");
+    assert_eq!(rig.simulated_client.waits, Some(Until::LoggedIn));
+    assert_eq!(rig.lease(), Lease::Needed);
+    assert_eq!(rig.own("+OK|"), "");
+    assert_eq!(rig.more(), "own: EVAL x 0, GET a");
+    rig.own(":1|$-1|");
+    rig.at(1500);
+    assert_eq!((rig.simulated_client.given_back, &*rig.commands("GET a")), (1, "pool: GET a"));
+    assert!(rig.key.preamble.is_some());
+}
+
+#[test]
+fn who_reads_too_slowly_gets_one() {
+    let mut rig = Rig::trust();
+    assert_eq!(rig.commands("GET a"), "pool: GET a");
+    rig.simulated_client.session.set_lagging();
+    assert_eq!(rig.commands("GET b"), "");
+    assert_eq!(rig.simulated_client.waits, Some(Until::NothingPending));
+    assert_eq!(rig.pool("$1|a|"), "$1|a|");
+    assert_eq!(rig.more(), "own: GET b");
+    assert_eq!(rig.own("$1|b|"), "$1|b|");
+    assert_eq!(rig.lease(), HELD);
+    rig.at(1000);
+    assert_eq!(rig.commands("GET c"), "pool: GET c");
+}

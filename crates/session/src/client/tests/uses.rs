@@ -1,0 +1,257 @@
+//! A reload that withdraws what a session is in the middle of ends it; one that does not lets it go on.
+
+use std::sync::Arc;
+
+use crate::client::CloseReason;
+use crate::tests::pair::{HELD_COMMAND, Pair, plan, show};
+use crate::tests::users::rules;
+use crate::{Auth, Plan};
+
+fn under(acl: Option<&str>) -> Plan {
+    plan(Auth::Trust, None).with_rules(rules(acl))
+}
+
+/// Whether the session goes on when these rules come.
+fn goes_on(pair: &mut Pair, acl: Option<&str>) -> bool {
+    let plan = Arc::new(under(acl));
+    let may = pair.session.renew(pair.link.subscribed(), |_| Some(Arc::clone(&plan)));
+    pair.settle();
+    assert_eq!(pair.session.is_ending(), !may);
+    may
+}
+
+/// A session under `old` to which `commands` and the replies to them lead; whether it goes on under `new`.
+#[track_caller]
+fn judged(old: Option<&str>, commands: &str, replies: &str, new: Option<&str>) -> bool {
+    let mut pair = Pair::connected(under(old));
+    pair.commands(commands);
+    // RESET is sent when all before it is answered.
+    let (before, of_reset) = replies.split_at(replies.find("+RESET|").unwrap_or(replies.len()));
+    pair.upstream(before);
+    pair.more();
+    pair.upstream(of_reset);
+    assert!(!pair.doubt && pair.fault.is_none(), "{commands}");
+    let uses = pair.session.uses_rights(&pair.link);
+    let stays = goes_on(&mut pair, new);
+    assert!(uses || stays, "a session that is to end must be woken: {commands}");
+    stays
+}
+
+fn confirmation(verb: &str, name: &str, count: u64) -> String {
+    format!("*3|${}|{verb}|${}|{name}|:{count}|", verb.len(), name.len())
+}
+
+#[test]
+fn a_monitor_ends_with_its_rule() {
+    for (commands, replies) in [("MONITOR", "+OK|"), ("MONITOR", ""), ("GET a;MONITOR", "$-1|")] {
+        assert!(!judged(None, commands, replies, Some("+@all -monitor")), "{commands} {replies}");
+        assert!(judged(None, commands, replies, Some("+@all -flushall")));
+        assert!(!judged(Some("+@all"), commands, replies, Some("@public")));
+    }
+    let no = "-NOPERM this user has no permissions to run the 'monitor' command|";
+    assert!(judged(None, "MONITOR", no, Some("+@all -monitor")), "it never was one");
+    assert!(judged(None, "MONITOR;RESET", "+OK|+RESET|", Some("+@all -monitor")));
+    assert!(!judged(None, "MONITOR;RESET", "+OK|", Some("+@all -monitor")), "it still is one");
+}
+
+#[test]
+fn a_subscription_ends_with_its_channel() {
+    let ab = confirmation("subscribe", "a", 1) + &confirmation("subscribe", "b", 2);
+    for old in [None, Some("+@all"), Some("+@all &a &b &c")] {
+        for replies in ["", &ab[..20], &ab[..ab.len() / 2], &ab[..ab.len() - 1], &ab] {
+            assert!(judged(old, "SUBSCRIBE a b", replies, Some("+@all &a &b")), "{replies}");
+            assert!(judged(old, "SUBSCRIBE a b", replies, Some("+@all -flushall &?")), "{replies}");
+            assert!(!judged(old, "SUBSCRIBE a b", replies, Some("+@all &a")), "{replies}");
+            assert!(!judged(old, "SUBSCRIBE a b", replies, Some("+@all -subscribe")), "{replies}");
+        }
+    }
+    let left = ab.clone() + &confirmation("unsubscribe", "b", 1);
+    assert!(judged(None, "SUBSCRIBE a b;UNSUBSCRIBE b", &left, Some("+@all &a")));
+    assert!(judged(None, "SUBSCRIBE a b;RESET", &(ab.clone() + "+RESET|"), Some("+@all -subscribe")));
+    let all = ab + &confirmation("unsubscribe", "b", 1) + &confirmation("unsubscribe", "a", 0);
+    assert!(judged(None, "SUBSCRIBE a b;UNSUBSCRIBE", &all, Some("+@all -subscribe")));
+    let no = "-NOPERM No permissions to access a channel|";
+    assert!(judged(None, "SUBSCRIBE a", no, Some("+@all -subscribe")), "Redis refused it");
+}
+
+/// Patterns are compared as they are written, and shard channels as channels are.
+#[test]
+fn patterns_and_shard_channels_are_judged_as_when_they_came() {
+    let news = confirmation("psubscribe", "news.*", 1);
+    for (acl, stays) in [("&news.*", true), ("&news.* &x", true), ("&n*", false), ("&x", false), ("&*", true)]
+    {
+        let acl = format!("+@all {acl}");
+        assert_eq!(judged(None, "PSUBSCRIBE news.*", &news, Some(&acl)), stays, "{acl}");
+        assert_eq!(judged(None, "PSUBSCRIBE news.*", "", Some(&acl)), stays, "{acl}");
+    }
+    let shard = confirmation("ssubscribe", "s", 1);
+    assert!(judged(None, "SSUBSCRIBE s", &shard, Some("+@all -subscribe &s")));
+    assert!(!judged(None, "SSUBSCRIBE s", &shard, Some("+@all &t")));
+    assert!(!judged(None, "SSUBSCRIBE s", &shard, Some("+@all -ssubscribe")));
+    let gone = shard + &confirmation("sunsubscribe", "s", 0);
+    assert!(judged(None, "SSUBSCRIBE s", &gone, Some("+@all &t")), "its slot has moved away");
+}
+
+#[test]
+fn in_resp3_too() {
+    let hello = "%1|$5|proto|:3|";
+    let push = confirmation("subscribe", "a", 1).replace('*', ">");
+    for (acl, stays) in [("+@all &a", true), ("+@all &b", false)] {
+        let mut pair = Pair::connected(under(None));
+        pair.commands("HELLO 3;SUBSCRIBE a");
+        pair.upstream(hello);
+        pair.upstream(&push);
+        assert!(pair.fault.is_none());
+        assert_eq!(goes_on(&mut pair, Some(acl)), stays, "{acl}");
+    }
+}
+
+/// Names that are too long to be known, or in a frame that was not held: the rules themselves are compared.
+#[test]
+fn what_is_too_large_to_be_remembered_goes_on_only_under_no_less_rights() {
+    let long = "x".repeat(20 * 1024);
+    let confirmed = confirmation("subscribe", &long, 1);
+    for replies in ["", &confirmed] {
+        let command = format!("SUBSCRIBE {long}");
+        assert!(judged(None, &command, replies, None), "there are no rules");
+        assert!(!judged(None, &command, replies, Some("+@all &*")), "it may be one of Redis's own channels");
+        assert!(!judged(None, &command, replies, Some("+@all &x*")));
+        assert!(!judged(None, &command, replies, Some("+@all -subscribe")));
+    }
+    // One that is still coming.
+    let mut pair = Pair::connected(under(None));
+    let start = format!("*2|$9|SUBSCRIBE|$30000|{}", "x".repeat(3 * HELD_COMMAND));
+    assert_eq!(pair.client(&start), start);
+    assert!(!goes_on(&mut pair, Some("+@all &a")));
+    assert_eq!(pair.closed, Some(CloseReason::Revoked), "the rest is not waited for");
+    // Under rules that were the same for channels.
+    let mut pair = Pair::connected(under(Some("+@all &x*")));
+    pair.commands(&format!("SUBSCRIBE {}", "x".repeat(3 * 1024)));
+    for _ in 0..100 {
+        pair.commands(&format!("SUBSCRIBE {}", "xy".repeat(1024)));
+    }
+    assert!(pair.session.held() < 100 * 1024);
+    assert!(goes_on(&mut pair, Some("+@all -flushall &x* &y")));
+    assert!(!goes_on(&mut pair, Some("+@all &xy*")));
+}
+
+#[test]
+fn a_subscription_that_a_transaction_makes_is_judged() {
+    let a = confirmation("subscribe", "a", 1);
+    let exec = format!("+OK|+QUEUED|*1|{a}");
+    assert!(judged(None, "MULTI;SUBSCRIBE a;EXEC", &exec, Some("+@all &a")));
+    assert!(!judged(None, "MULTI;SUBSCRIBE a;EXEC", &exec, Some("+@all &b")));
+    assert!(
+        !judged(None, "MULTI;SUBSCRIBE a;EXEC", "+OK|+QUEUED|", Some("+@all &b")),
+        "its names are not kept"
+    );
+    assert!(judged(Some("+@all &*"), "MULTI;SUBSCRIBE a;EXEC", "+OK|+QUEUED|", Some("+@all &* -flushall")));
+    assert!(judged(None, "MULTI;SUBSCRIBE a", "+OK|+QUEUED|", Some("+@all &b")), "EXEC fails");
+    assert!(judged(None, "MULTI;SUBSCRIBE a;DISCARD", "+OK|+QUEUED|+OK|", Some("+@all &b")));
+    let left = format!("{a}+OK|+QUEUED|*1|{}", confirmation("unsubscribe", "a", 0));
+    assert!(judged(None, "SUBSCRIBE a;MULTI;UNSUBSCRIBE a;EXEC", &left, Some("+@all &b")));
+    let kept = format!("{a}+OK|+QUEUED|+OK|");
+    assert!(!judged(None, "SUBSCRIBE a;MULTI;UNSUBSCRIBE a;DISCARD", &kept, Some("+@all &b")));
+}
+
+#[test]
+fn a_blocked_command_ends_with_its_rights() {
+    let blpop = "BLPOP a b 0";
+    for (commands, replies) in
+        [(blpop, ""), ("PING;BLPOP a b 0;PING", "+PONG|"), ("PING;PING;BLPOP a b 0", "")]
+    {
+        for old in [None, Some("+@all ~*"), Some("+@all ~a ~b ~c")] {
+            assert!(judged(old, commands, replies, Some("+@all -flushall ~a ~b")), "{commands}");
+            assert!(judged(old, commands, replies, Some("+blpop +ping")), "{commands}");
+            assert!(!judged(old, commands, replies, Some("+@all ~a")), "{commands}");
+            assert!(!judged(old, commands, replies, Some("+@all -blpop")), "{commands}");
+            assert!(!judged(old, commands, replies, Some("+@all %R~a %R~b")), "{commands}");
+        }
+    }
+    assert!(judged(None, blpop, "*-1|", Some("+@all -blpop")), "it is over");
+    let xread = "XREAD BLOCK 0 STREAMS s t $ $";
+    assert!(judged(None, xread, "", Some("+@all %R~s %R~t")));
+    assert!(!judged(None, xread, "", Some("+@all ~s")));
+    assert!(judged(None, "XREAD STREAMS s $", "", Some("+@all -xread")), "it does not wait: it is answered");
+    let group = "XREADGROUP GROUP g c BLOCK 0 STREAMS s >";
+    assert!(judged(None, group, "", Some("+@all ~s")));
+    assert!(!judged(None, group, "", Some("+@all -xreadgroup")));
+}
+
+#[test]
+fn a_blocked_command_that_is_too_large_goes_on_only_under_no_less_rights() {
+    let keys = "k ".repeat(3000);
+    let blpop = format!("BLPOP {keys} 0");
+    assert!(judged(None, &blpop, "", Some("+@all -flushall")));
+    assert!(!judged(None, &blpop, "", Some("+@all ~k")), "that cannot be said");
+    assert!(!judged(None, &blpop, "", Some("+@all -blpop")));
+    // No more is kept than there is room for.
+    let mut pair = Pair::connected(under(None));
+    for _ in 0..1000 {
+        pair.commands(&format!("BLPOP {} 0", "k".repeat(1000)));
+    }
+    assert!(pair.session.held() < 256 * 1024);
+    assert!(goes_on(&mut pair, Some("+@all -flushall")));
+    assert!(!goes_on(&mut pair, Some("+@all ~k*")));
+}
+
+#[test]
+fn tracking_ends_with_its_rights() {
+    let on = "CLIENT TRACKING ON OPTIN";
+    for replies in ["", "+OK|"] {
+        assert!(!judged(None, on, replies, Some("+@all -client|tracking")), "{replies}");
+        assert!(!judged(None, on, replies, Some("+@all ~a*")), "{replies}: of keys that were read before");
+        assert!(judged(None, on, replies, Some("+@all -flushall")), "{replies}");
+        assert!(judged(Some("+@all ~a ~b"), on, replies, Some("+@all -flushall ~b ~c ~a")), "{replies}");
+        assert!(!judged(Some("+@all ~a ~b"), on, replies, Some("+@all ~a")), "{replies}");
+    }
+    for replies in ["", "+OK|"] {
+        let redirected = "CLIENT TRACKING ON REDIRECT 7";
+        assert!(judged(None, redirected, replies, None), "{replies}");
+        assert!(!judged(None, redirected, replies, Some("+@all -flushall")), "{replies}: rules refuse it");
+    }
+    let err = "-ERR Client tracking can be enabled only in RESP3 mode or when in REDIRECT mode|";
+    let none = Some("+@all -client|tracking");
+    assert!(judged(None, "CLIENT TRACKING ON", err, none), "it never was on");
+    assert!(judged(None, "CLIENT TRACKING ON;CLIENT TRACKING OFF", "+OK|+OK|", none));
+    assert!(!judged(None, "CLIENT TRACKING ON;CLIENT TRACKING OFF", "+OK|", none), "it still is");
+    assert!(judged(None, "CLIENT TRACKING ON;RESET", "+OK|+RESET|", none));
+    assert!(!judged(None, "MULTI;CLIENT TRACKING ON;EXEC", "+OK|+QUEUED|*1|+OK|", none));
+    assert!(!judged(
+        None,
+        "CLIENT TRACKING ON;MULTI;CLIENT TRACKING OFF;DISCARD",
+        "+OK|+OK|+QUEUED|+OK|",
+        none
+    ));
+    // Each adds prefixes; what has no more room is judged by the rules alone.
+    let mut pair = Pair::connected(under(Some("+@all")));
+    for i in 0..100 {
+        pair.commands(&format!("CLIENT TRACKING ON BCAST PREFIX {i}{}", "p".repeat(1000)));
+        pair.upstream("+OK|");
+    }
+    assert!(pair.session.held() < 64 * 1024);
+    assert!(goes_on(&mut pair, Some("+@all -flushall")));
+}
+
+#[test]
+fn what_is_no_lasting_right_ends_nothing() {
+    for commands in ["GET a", "MULTI;SET a 1", "WATCH a", "EVAL x 0", "PUBLISH c m", "CLIENT LIST"] {
+        assert!(judged(None, commands, "", Some("-@all +ping &nothing ~nothing")), "{commands}");
+    }
+}
+
+/// Also where a frame has only begun: the subcommand decides whether the rest is waited for.
+#[test]
+fn other_client_commands_travel_as_before() {
+    let mut pair = Pair::connected(under(None));
+    let start = format!("*3|$6|CLIENT|$7|SETNAME|$30000|{}", "x".repeat(3 * HELD_COMMAND));
+    assert_eq!(pair.client(&start), start);
+    let mut pair = Pair::connected(under(None));
+    let whole = "*4|$6|CLIENT|$8|TRACKING|$2|ON|$5|BCAST|";
+    for cut in 1..whole.len() {
+        let mut sent = pair.client(&whole[..cut]);
+        sent += &pair.client(&whole[cut..]);
+        assert_eq!((sent, &*show(&[])), (whole.to_owned(), ""), "cut at {cut}");
+        assert_eq!(pair.upstream("+OK|"), "+OK|");
+    }
+}

@@ -1,0 +1,182 @@
+//! The subscriptions that an upstream connection holds, learned from its confirmations alone.
+
+use std::collections::BTreeSet;
+
+use crate::shape::Verb;
+
+/// The names of one connection's subscriptions may take this many bytes: those of 10,000 channels, the most that
+/// `@public` allows by default, with 50 bytes each. Beyond it a subscription is counted, and its name is not known.
+const MAX_NAMES: usize = 1024 * 1024;
+
+/// A longer name is not known. The confirmation of one that is known always comes in one piece, as
+/// [`MAX_WHOLE_REPLY`](super::MAX_WHOLE_REPLY) is several times as long: a known name is never missed as it goes.
+const MAX_NAME: usize = 16 * 1024;
+
+/// A name costs about so much memory besides its bytes.
+const NAME_COST: usize = 48;
+
+/// Counts of channels, patterns and shard channels.
+///
+/// A confirmation carries the total of channels and patterns, or the number of shard channels; which of the first two
+/// changed follows from its verb and from whether the total moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Subscriptions {
+    pub(crate) channels: u64,
+    pub(crate) patterns: u64,
+    pub(crate) shards: u64,
+}
+
+impl Subscriptions {
+    /// Whether a RESP2 connection is in subscriber mode: messages arrive as plain arrays.
+    pub const fn active(self) -> bool {
+        self.channels > 0 || self.patterns > 0 || self.shards > 0
+    }
+
+    /// How many confirmations `verb` without arguments would get now.
+    pub fn confirmations_of_all(self, verb: Verb) -> u64 {
+        self.of(verb).max(1)
+    }
+
+    /// Channels, patterns and shard channels together.
+    pub(crate) const fn total(self) -> u64 {
+        self.channels.saturating_add(self.patterns).saturating_add(self.shards)
+    }
+
+    /// The number of subscriptions of the kind that `verb` makes or gives up.
+    pub(crate) const fn of(self, verb: Verb) -> u64 {
+        match verb {
+            Verb::Subscribe | Verb::Unsubscribe => self.channels,
+            Verb::Psubscribe | Verb::Punsubscribe => self.patterns,
+            Verb::Ssubscribe | Verb::Sunsubscribe => self.shards,
+        }
+    }
+
+    /// One shard subscription was ended by the server.
+    pub fn lose_shard(&mut self) {
+        self.shards = self.shards.saturating_sub(1);
+    }
+
+    /// Takes one confirmation with the count it ends in.
+    pub fn confirm(&mut self, verb: Verb, count: u64) {
+        let before = self.channels.saturating_add(self.patterns);
+        match verb {
+            Verb::Subscribe if count > before => self.channels = self.channels.saturating_add(1),
+            Verb::Psubscribe if count > before => self.patterns = self.patterns.saturating_add(1),
+            Verb::Unsubscribe if count < before => self.channels = self.channels.saturating_sub(1),
+            Verb::Punsubscribe if count < before => self.patterns = self.patterns.saturating_sub(1),
+            Verb::Ssubscribe | Verb::Sunsubscribe => self.shards = count,
+            _ => {}
+        }
+    }
+}
+
+/// [`Subscriptions`] with their names: a reload has to judge them again.
+#[derive(Debug, Default)]
+pub struct Subscribed {
+    counts: Subscriptions,
+    /// Only there while something is subscribed.
+    names: Option<Box<Names>>,
+}
+
+#[derive(Debug, Default)]
+struct Names {
+    channels: BTreeSet<Box<[u8]>>,
+    patterns: BTreeSet<Box<[u8]>>,
+    shards: BTreeSet<Box<[u8]>>,
+    held: usize,
+}
+
+impl Subscribed {
+    /// The number of subscriptions.
+    pub const fn counts(&self) -> Subscriptions {
+        self.counts
+    }
+
+    /// Takes one confirmation, of `name` where that is known, with the count that it ends in.
+    pub(crate) fn confirm(&mut self, verb: Verb, name: Option<&[u8]>, count: u64) {
+        self.counts.confirm(verb, count);
+        match name {
+            Some(name) if !verb.gives_up() => self.names.get_or_insert_default().add(verb, name),
+            Some(name) => self.names.iter_mut().for_each(|names| names.remove(verb, name)),
+            None => {}
+        }
+        self.forget_if_none();
+    }
+
+    /// The server has ended one shard subscription.
+    pub(crate) fn lose_shard(&mut self, name: Option<&[u8]>) {
+        self.counts.lose_shard();
+        match (&mut self.names, name) {
+            (Some(names), Some(name)) => names.remove(Verb::Sunsubscribe, name),
+            // Which one is not known: none of them counts as known any more.
+            (Some(names), None) => {
+                let cost: usize = names.shards.iter().map(|name| name.len() + NAME_COST).sum();
+                names.held = names.held.saturating_sub(cost);
+                names.shards.clear();
+            }
+            (None, _) => {}
+        }
+        self.forget_if_none();
+    }
+
+    /// Whether a subscription of this verb's kind and name is known.
+    pub fn has(&self, verb: Verb, name: &[u8]) -> bool {
+        self.names.as_ref().is_some_and(|names| names.of(verb).contains(name))
+    }
+
+    /// The known names of the kind that `verb` subscribes to.
+    pub(crate) fn names(&self, verb: Verb) -> impl Iterator<Item = &[u8]> {
+        self.names.iter().flat_map(move |names| names.of(verb)).map(AsRef::as_ref)
+    }
+
+    /// Whether there are subscriptions of the kind that `verb` subscribes to whose names are not known.
+    pub(crate) fn has_unnamed(&self, verb: Verb) -> bool {
+        let known = self.names.as_ref().map_or(0, |names| names.of(verb).len());
+        self.counts.of(verb) > u64::try_from(known).unwrap_or(u64::MAX)
+    }
+
+    /// Bytes of memory that grow with the subscriptions.
+    pub fn held(&self) -> usize {
+        self.names.as_ref().map_or(0, |names| size_of::<Names>() + names.held)
+    }
+
+    fn forget_if_none(&mut self) {
+        if !self.counts.active() {
+            self.names = None;
+        }
+    }
+}
+
+impl Names {
+    const fn of(&self, verb: Verb) -> &BTreeSet<Box<[u8]>> {
+        match verb {
+            Verb::Subscribe | Verb::Unsubscribe => &self.channels,
+            Verb::Psubscribe | Verb::Punsubscribe => &self.patterns,
+            Verb::Ssubscribe | Verb::Sunsubscribe => &self.shards,
+        }
+    }
+
+    const fn of_mut(&mut self, verb: Verb) -> &mut BTreeSet<Box<[u8]>> {
+        match verb {
+            Verb::Subscribe | Verb::Unsubscribe => &mut self.channels,
+            Verb::Psubscribe | Verb::Punsubscribe => &mut self.patterns,
+            Verb::Ssubscribe | Verb::Sunsubscribe => &mut self.shards,
+        }
+    }
+
+    fn add(&mut self, verb: Verb, name: &[u8]) {
+        let cost = name.len() + NAME_COST;
+        if name.len() <= MAX_NAME && self.held + cost <= MAX_NAMES && self.of_mut(verb).insert(name.into()) {
+            self.held += cost;
+        }
+    }
+
+    fn remove(&mut self, verb: Verb, name: &[u8]) {
+        if self.of_mut(verb).remove(name) {
+            self.held = self.held.saturating_sub(name.len() + NAME_COST);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
