@@ -128,7 +128,10 @@ fn an_entry_is_added_and_removed_and_the_file_is_what_it_was() {
     assert_eq!(added.err, "");
     let line = "      - {cidr: \"2001:db8::/32\", note: a test, until: 2099-01-01T00:00:00Z}\n";
     assert_eq!(files.read("portcullis.yaml"), CONFIG.replace("  abusers:", &format!("{line}  abusers:")));
-    files.groups("add partners 2001:db8::/32").ends(1).says(&["there already, portcullis.yaml:12", "a test"]);
+    files
+        .groups("add partners 2001:db8::/32")
+        .ends(1)
+        .says(&["already exists, at portcullis.yaml:12", "a test"]);
     let removed = files.groups("remove partners 2001:db8::/32").ends(0);
     assert!(removed.out.contains("it was in portcullis.yaml:12\n"), "{}", removed.out);
     assert_eq!(files.read("portcullis.yaml"), CONFIG);
@@ -156,11 +159,11 @@ fn a_dry_run_prints_the_difference_and_writes_nothing() {
 #[test]
 fn what_has_no_effect_is_refused_unless_it_is_meant() {
     let files = Files::new(CONFIG);
-    let covered = "10.1.2.3 is covered already, by 10.0.0.0/8 of group office, portcullis.yaml:6";
+    let covered = "10.1.2.3 is already covered by 10.0.0.0/8 of group office, portcullis.yaml:6";
     files.groups("add office 10.1.2.3").ends(1).says(&[covered, "--force"]);
     assert_eq!(files.read("portcullis.yaml"), CONFIG);
     files.groups("add office 10.1.2.3 --force").ends(0).says(&[covered]);
-    files.groups("add office 10.1.2.4 --note known").ends(0).says(&["10.1.2.4 is covered already"]);
+    files.groups("add office 10.1.2.4 --note known").ends(0).says(&["10.1.2.4 is already covered"]);
     files.groups("remove office 10.1.2.3").ends(0).says(&["10.1.2.3 is still covered, by 10.0.0.0/8"]);
     let hint = "it is covered by 10.0.0.0/8 of group office, portcullis.yaml:6";
     files.groups("remove office 10.1.2.3").ends(1).says(&["10.1.2.3 is not an entry of group office", hint]);
@@ -174,14 +177,20 @@ fn bad_words_are_bad_usage_and_get_the_corrected_form() {
     files.groups("add office 10.1.2.3/8").ends(64).says(&["host bits are set", "write 10.0.0.0/8"]);
     files.groups("add office 010.1.2.3").ends(64).says(&["leading zero", "write 10.1.2.3"]);
     files.groups("remove office fe80::1%eth0").ends(64).says(&["zone"]);
-    files.groups("add office 192.0.2.9 --until tomorrow").ends(64).says(&["'tomorrow' is not a moment"]);
-    files.groups("add ofice 192.0.2.9").ends(64).says(&["no group 'ofice'", "did you mean 'office'?"]);
+    files
+        .groups("add office 192.0.2.9 --until tomorrow")
+        .ends(64)
+        .says(&["'tomorrow' is not a valid date and time"]);
+    files.groups("add ofice 192.0.2.9").ends(64).says(&["unknown group 'ofice'", "did you mean 'office'?"]);
     files.groups("add unix 192.0.2.9").ends(64).says(&["built in"]);
     files.groups("add office").ends(64);
     files.groups("paint office").ends(64);
     let json = files.groups("add office ::ffff:10.0.0.1 --json").ends(64).json();
     assert_eq!(json["error"]["hint"], "write 10.0.0.1");
-    files.groups("add abusers 192.0.2.9 --owner ops").ends(1).says(&["abusers.txt is plain text", "'owner'"]);
+    files
+        .groups("add abusers 192.0.2.9 --owner ops")
+        .ends(1)
+        .says(&["abusers.txt is a plain-text list", "'owner'"]);
     assert_eq!(files.read("portcullis.yaml"), CONFIG);
 }
 
@@ -208,7 +217,7 @@ fn what_would_be_invalid_is_told_as_check_tells_it_and_not_written() {
     fs::write(files.path("portcullis.yaml"), "groups: [").expect("written");
     files.groups("list").ends(78);
     files.groups("add office 192.0.2.9").ends(78).says(&["portcullis.yaml:1:"]);
-    files.groups("list --config absent.yaml").ends(78).says(&["there is no such file"]);
+    files.groups("list --config absent.yaml").ends(78).says(&["the file does not exist"]);
 }
 
 #[test]

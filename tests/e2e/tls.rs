@@ -114,7 +114,7 @@ fn who_speaks_the_wrong_language() {
     plain.send("PING");
     let (rest, _) = plain.read_to_end();
     assert!(rest.is_empty(), "{}", rest.escape_ascii());
-    secure.logs("it speaks plain text; let it connect with TLS (rediss://");
+    secure.logs("it sent plain text instead of TLS; connect with TLS (rediss://");
     has_refused(&secure, 1.0);
 
     let open = Gate::before(&redis).start();
@@ -409,7 +409,7 @@ mod upstream {
     fn an_unknown_ca() {
         let ca = Authority::new("ca");
         let redis = tls(&ca.server(), &ca, &[]);
-        fails(&redis, &Authority::new("other").pem(), "", "let upstreams.main.tls.ca name the CA");
+        fails(&redis, &Authority::new("other").pem(), "", "set upstreams.main.tls.ca to the CA");
     }
 
     #[test]
@@ -422,7 +422,7 @@ mod upstream {
     #[test]
     fn plain_text() {
         let ca = Authority::new("ca");
-        fails(&Redis::plain(), &ca.pem(), "", "it speaks plain text; remove upstreams.main.tls");
+        fails(&Redis::plain(), &ca.pem(), "", "it sent plain text instead of TLS; remove upstreams.main.tls");
     }
 
     #[test]

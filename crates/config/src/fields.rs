@@ -43,7 +43,7 @@ impl<'n> Fields<'n> {
                 problems.error(
                     &node.place,
                     message,
-                    "write keys and values, one a line or {key: value, ...}",
+                    "write keys and values: one per line, or {key: value, ...}",
                 );
                 None
             }
@@ -70,7 +70,7 @@ impl<'n> Fields<'n> {
     /// Notes an error when the key is there: a capability this version does not have.
     pub(super) fn not_yet(&mut self, name: &'static str, instead: &'static str, problems: &mut Problems) {
         if let Some((place, _)) = self.find(name) {
-            let instead = if instead.is_empty() { "leave it out" } else { instead };
+            let instead = if instead.is_empty() { "remove it" } else { instead };
             problems.error(place, message!("'{}' is not yet supported", name), instead);
         }
     }
@@ -119,7 +119,7 @@ impl<'n> Fields<'n> {
             let name = Masked::near(&key.text, &self.known);
             problems.error(
                 &key.place,
-                message!("duplicate key '{}', first in line {}", name, *first),
+                message!("duplicate key '{}', first defined on line {}", name, *first),
                 "keep one of them",
             );
         }
@@ -138,7 +138,8 @@ pub(super) fn named<'n>(
 ) -> Vec<(&'n Key, &'n Node)> {
     let Some(fields) = Fields::of(node, what, problems) else { return Vec::new() };
     for (key, first) in &fields.duplicates {
-        let message = message!("duplicate key '{}', first in line {}", Masked::name(&key.text), *first);
+        let message =
+            message!("duplicate key '{}', first defined on line {}", Masked::name(&key.text), *first);
         problems.error(&key.place, message, "keep one of them");
     }
     fields.entries.into_iter().filter_map(|(key, node)| Some((key, node?))).collect()

@@ -397,7 +397,7 @@ impl Patch {
                 return Some(rate);
             }
             let message = message!(
-                "auth_failures can be {} at most: each is remembered until it is over",
+                "auth_failures must be at most {}: each failure in the window is kept in memory",
                 MAX_FAILURES
             );
             problems.error(&node.place, message, "write 10/1m");
@@ -422,8 +422,8 @@ fn only_for_the_process(fields: &mut Fields<'_>, name: &'static str, problems: &
     if let Some((place, _)) = fields.take_with_key(name) {
         problems.error(
             place,
-            message!("'{}' holds for the whole process", name),
-            "set it in the limits at the top level",
+            message!("'{}' applies to the whole process, not to a listener", name),
+            "set it under limits at the top level",
         );
     }
 }

@@ -177,8 +177,8 @@ impl Scope {
         let start = Place::start_of(&self.file);
         if matches!(path.try_exists(), Ok(false)) {
             self.sources.push(Source { path: path.to_owned(), digest: None });
-            let hint = "name a file with --config, or make one: docs/configuration.md";
-            self.problems.error(&start, "there is no such file", hint);
+            let hint = "name a file with --config, or create one: see docs/configuration.md";
+            self.problems.error(&start, "the file does not exist", hint);
             return None;
         }
         let text = self.read_text(path, MAX_YAML_FILE, &start)?;
@@ -195,7 +195,7 @@ impl Scope {
                     let valid = error.utf8_error().valid_up_to();
                     let line = error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count() + 1;
                     let message =
-                        message!("{} is not UTF-8 text, first in line {}", Masked::path(path), line);
+                        message!("{} is not valid UTF-8, first on line {}", Masked::path(path), line);
                     self.problems.error(mention, message, "save it as UTF-8");
                     None
                 }
@@ -257,7 +257,7 @@ fn read_bytes(path: &Path, most: u64) -> Result<Vec<u8>, (Message, Message)> {
 }
 
 fn too_large(most: u64) -> (Message, Message) {
-    (message!("it has more than {} bytes", most), "make it smaller".into())
+    (message!("it is larger than {} bytes", most), "use a smaller file".into())
 }
 
 /// The system's error of a file, without the file's name.
@@ -277,9 +277,9 @@ pub(super) fn reason(error: &std::io::Error) -> String {
 
 fn hint(path: &Path, error: &std::io::Error) -> &'static str {
     match error.kind() {
-        std::io::ErrorKind::NotFound if path.is_absolute() => "make the file, or correct the path",
+        std::io::ErrorKind::NotFound if path.is_absolute() => "create the file, or correct the path",
         std::io::ErrorKind::NotFound => "paths are relative to the file that names them",
-        std::io::ErrorKind::PermissionDenied => "give the user that runs portcullis the right to read it",
+        std::io::ErrorKind::PermissionDenied => "allow the user that runs portcullis to read it",
         _ => "",
     }
 }

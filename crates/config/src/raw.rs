@@ -51,7 +51,7 @@ impl Node {
     /// What it is, for messages.
     pub(super) fn kind(&self) -> &'static str {
         match &self.value {
-            Value::Null => "nothing",
+            Value::Null => "an empty value",
             Value::Scalar(_) => "a single value",
             Value::List(_) => "a list",
             Value::Map(_) => "a mapping",
@@ -209,7 +209,7 @@ impl Builder<'_> {
     }
 }
 
-const DEEP: &str = "no part of a configuration is deeper than eight levels";
+const DEEP: &str = "a configuration has at most eight levels";
 
 /// What the parser says without its own account of the place, and a hint for the mistakes people make.
 fn explain(error: &serde_yaml::Error) -> (Message, Message) {
@@ -217,15 +217,15 @@ fn explain(error: &serde_yaml::Error) -> (Message, Message) {
     let (message, hint) = match error.without_snippet() {
         Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => ("nested too deeply", DEEP),
         Error::Budget { breach: BudgetBreach::Documents { .. }, .. } => {
-            ("a second document", "one file holds one document: remove the '---'")
+            ("more than one YAML document", "remove the '---' line: a file holds one document")
         }
         Error::Budget { .. } => (
             "too many values",
-            "put long lists of addresses into plain text files, one a line, and name them with {file: PATH}",
+            "move long address lists to plain-text files, one address per line, and name them with {file: PATH}",
         ),
         Error::MergeKeyNotAllowed { .. } => (
             "merge keys (<<) are not supported",
-            "settings that all listeners share go into listener_defaults",
+            "put settings that all listeners share into listener_defaults",
         ),
         Error::UnsupportedTag { .. } => ("unsupported tag", QUOTES),
         Error::UnknownAnchor { .. } => ("alias references unknown anchor", QUOTES),
@@ -233,10 +233,10 @@ fn explain(error: &serde_yaml::Error) -> (Message, Message) {
         Error::ExternalMessage { msg, .. } => return explain_syntax(msg),
         other => match other.to_string() {
             text if text.starts_with("alias replay") || text.starts_with("alias expansion") => {
-                ("aliases repeat too much", "write the values out")
+                ("aliases expand to too many values", "write the values out")
             }
             // The text may hold values of the file.
-            _ => ("this is not the YAML of a configuration", QUOTES),
+            _ => ("this is not valid YAML for a configuration", QUOTES),
         },
     };
     (message.into(), hint.into())
@@ -262,7 +262,7 @@ fn explain_syntax(text: &str) -> (Message, Message) {
     let hint = if text.starts_with("recursion limit") {
         return ("nested too deeply".into(), DEEP.into());
     } else if text.contains("unclosed") {
-        "close it"
+        "close the bracket or the quote"
     } else if text.contains("tabs disallowed") {
         "indent with spaces"
     } else if text.contains("did not find expected") {

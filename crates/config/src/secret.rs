@@ -21,8 +21,8 @@ pub(super) fn read(node: &Node, what: &'static str, scope: &mut Scope) -> Option
             scope.problems.error(
                 &node.place,
                 message!("plaintext {} in a configuration file", what),
-                "put it into a file and write {file: PATH}, or {env: NAME} for a variable; \
-                 where only a digest is needed, 'portcullis hash-password' makes one",
+                "put it into a file and write {file: PATH}, or use {env: NAME}; \
+                 where a digest is enough, create one with 'portcullis hash-password'",
             );
             return None;
         }
@@ -35,7 +35,7 @@ pub(super) fn read(node: &Node, what: &'static str, scope: &mut Scope) -> Option
     let mut fields = Fields::of(node, what, &mut scope.problems)?;
     let (file, env) = (fields.take("file"), fields.take("env"));
     if fields.find("sha256").is_some() {
-        let message = message!("a digest cannot serve as {}: it has to be known in full", what);
+        let message = message!("a digest cannot be used as the {}: the full value is needed", what);
         scope.problems.error(&node.place, message, FORM);
         return None;
     }
@@ -44,7 +44,7 @@ pub(super) fn read(node: &Node, what: &'static str, scope: &mut Scope) -> Option
         (Some(file), None) => from_file(file, what, scope),
         (None, Some(env)) => from_env(env, what, scope),
         _ => {
-            let message = message!("{} needs one of 'file' and 'env'", what);
+            let message = message!("{} needs exactly one of 'file' and 'env'", what);
             scope.problems.error(&node.place, message, FORM);
             None
         }
@@ -71,7 +71,7 @@ fn from_file(node: &Node, what: &'static str, scope: &mut Scope) -> Option<Secre
         Err(_) => {
             scope.problems.error(
                 &node.place,
-                message!("the {} in {} is not UTF-8 text", what, named),
+                message!("the {} in {} is not valid UTF-8", what, named),
                 "save it as UTF-8",
             );
             None
@@ -88,14 +88,14 @@ fn from_env(node: &Node, what: &'static str, scope: &mut Scope) -> Option<Secret
     match std::env::var(name) {
         Ok(text) => finish(&Zeroizing::new(text), node, what, named, scope),
         Err(std::env::VarError::NotPresent) => {
-            let hint = "set it where portcullis is started, or check with --no-secrets";
+            let hint = "set it in the environment of portcullis, or check with --no-secrets";
             scope.problems.error(&node.place, message!("{} is not set", named), hint);
             None
         }
         Err(std::env::VarError::NotUnicode(_)) => {
             scope.problems.error(
                 &node.place,
-                message!("the {} in {} is not UTF-8 text", what, named),
+                message!("the {} in {} is not valid UTF-8", what, named),
                 "save it as UTF-8",
             );
             None
@@ -117,7 +117,7 @@ fn finish(
         scope.problems.error(
             &node.place,
             message,
-            "an empty one protects nothing: set one, or leave the key out",
+            "an empty secret protects nothing: set a value, or remove the key",
         );
         return None;
     }

@@ -336,7 +336,7 @@ fn problems_are_bounded_in_number() {
 fn files_have_their_caps() {
     let big = vec![b'#'; usize::try_from(load::MAX_YAML_FILE).unwrap() + 1];
     let files = Files::new().with("portcullis.yaml", &big);
-    assert!(files.messages()[0].ends_with("it has more than 8388608 bytes"), "{:?}", files.messages());
+    assert!(files.messages()[0].ends_with("it is larger than 8388608 bytes"), "{:?}", files.messages());
     let files = Files::new().with("portcullis.yaml", b"listeners: \xff\n");
-    assert!(files.messages()[0].ends_with("is not UTF-8 text, first in line 1"), "{:?}", files.messages());
+    assert!(files.messages()[0].ends_with("is not valid UTF-8, first on line 1"), "{:?}", files.messages());
 }

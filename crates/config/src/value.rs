@@ -19,7 +19,11 @@ pub(super) fn text<'n>(node: &'n Node, what: &'static str, problems: &mut Proble
     match &node.value {
         Value::Scalar(text) if !text.is_empty() => Some(text),
         Value::Scalar(_) | Value::Null => {
-            problems.error(&node.place, message!("{} has no value", what), "write one, or leave the key out");
+            problems.error(
+                &node.place,
+                message!("{} has no value", what),
+                "write a value, or remove the key",
+            );
             None
         }
         Value::List(_) | Value::Map(_) => {
@@ -106,10 +110,10 @@ pub(super) fn duration(node: &Node, what: &'static str, problems: &mut Problems)
     let hint = match parse_duration(written) {
         _ if is_off(node) => "it cannot be off: write a duration such as 30s".into(),
         Ok(value) if value.is_zero() => {
-            "for never write off where that is possible, or leave the key out".into()
+            "to disable it, write off where that is allowed, or remove the key".into()
         }
         Ok(value) if value <= LONGEST => return Some(value),
-        Ok(_) => "at most 366d".into(),
+        Ok(_) => "the longest duration is 366d".into(),
         Err(hint) => hint,
     };
     let message = message!("{} must be a duration, not '{}'", what, Masked::near(written, &["off"]));
@@ -128,7 +132,7 @@ pub(super) fn duration_or_off(
     }
     if matches!(&node.value, Value::Scalar(text) if digits(text) == Some(0) || parse_duration(text) == Ok(Duration::ZERO))
     {
-        problems.error(&node.place, message!("{} cannot be zero", what), "write off for never");
+        problems.error(&node.place, message!("{} cannot be zero", what), "write off to disable it");
         return None;
     }
     duration(node, what, problems).map(Some)
@@ -143,8 +147,8 @@ pub(super) fn rate(node: &Node, what: &'static str, problems: &mut Problems) -> 
         Rate::new(count, parse_duration(per).ok().filter(|per| *per <= LONGEST)?)
     });
     if rate.is_none() {
-        let message = message!("{} must be a number and a duration, not '{}'", what, Masked::of(written));
-        problems.error(&node.place, message, "write for example 50/1s or 10/1m");
+        let message = message!("{} must be a number per duration, not '{}'", what, Masked::of(written));
+        problems.error(&node.place, message, "write N/DURATION, such as 50/1s or 10/1m");
     }
     rate
 }
@@ -159,10 +163,10 @@ pub(super) fn size(
     let written = text(node, what, problems)?;
     let hint = match parse_size(written) {
         Ok(value) if (least..=most).contains(&value) => return Some(value),
-        Ok(_) => message!("from {} to {}", show_size(least), show_size(most)),
+        Ok(_) => message!("write a size from {} to {}", show_size(least), show_size(most)),
         Err(hint) => hint,
     };
-    problems.error(&node.place, message!("'{}' is no size for {}", Masked::of(written), what), hint);
+    problems.error(&node.place, message!("'{}' is not a valid size for {}", Masked::of(written), what), hint);
     None
 }
 
@@ -179,14 +183,14 @@ pub(super) fn bad_name(what: &'static str, text: &str) -> Option<(Message, Messa
     if matches!(text, "true" | "false" | "yes" | "no" | "on" | "off" | "y" | "n" | "null") {
         let text = Masked::name(text);
         let message =
-            message!("bad {} name '{}': some YAML programs read it as a boolean or nothing", what, text);
+            message!("invalid {} name '{}': some YAML programs read it as a boolean or null", what, text);
         return Some((message, "choose another word".into()));
     }
     if is_name(text) && text.len() <= LONGEST {
         return None;
     }
-    let message = message!("bad {} name '{}'", what, Masked::of(text));
-    Some((message, "small letters, digits, '_' and '-', first a letter".into()))
+    let message = message!("invalid {} name '{}'", what, Masked::of(text));
+    Some((message, "use lower-case letters, digits, '_' and '-', starting with a letter".into()))
 }
 
 /// Plain digits; no sign, no leading zero.
@@ -206,8 +210,9 @@ fn parse_duration(text: &str) -> Result<Duration, Message> {
     let Some((number, unit)) = quantity(text) else {
         return Err("write a whole number and a unit, such as 250ms, 10s, 5m, 1h or 7d".into());
     };
-    let seconds =
-        |each: u64| number.checked_mul(each).map(Duration::from_secs).ok_or_else(|| "at most 366d".into());
+    let seconds = |each: u64| {
+        number.checked_mul(each).map(Duration::from_secs).ok_or_else(|| "the longest duration is 366d".into())
+    };
     match unit {
         "ms" => Ok(Duration::from_millis(number)),
         "s" => seconds(1),
@@ -240,7 +245,7 @@ fn parse_size(text: &str) -> Result<u64, Message> {
             });
         }
     };
-    number.checked_mul(each).ok_or_else(|| "far too large".into())
+    number.checked_mul(each).ok_or_else(|| "the size is too large".into())
 }
 
 fn show_size(bytes: u64) -> Message {

@@ -69,7 +69,7 @@ fn the_name_of_an_upstream() {
     let differs =
         openssl.make(&["-subj", "/CN=redis.internal", "-addext", "subjectAltName=DNS:other.internal"]);
     let (_redis, gate) = before(&nameless, "", "ca: own.pem", &[("own.pem", &nameless.cert)]);
-    is_refused(&gate, "or write its common name in upstreams.main.tls.server_name");
+    is_refused(&gate, "or set upstreams.main.tls.server_name to its common name");
     let named = "ca: own.pem, server_name: redis.internal";
     let (_redis, gate) = before(&nameless, "", named, &[("own.pem", &nameless.cert)]);
     is_up(&gate);
@@ -92,7 +92,7 @@ fn an_upstreams_certificate_signs_nothing() {
         is_refused(
             &gate,
             &format!(
-                "it has {}",
+                "its fingerprint is {}",
                 signed.fingerprint().to_lowercase().replace(':', "").replacen("sha256", "sha256:", 1)
             ),
         );
@@ -128,7 +128,7 @@ fn pins_are_rotated_by_a_reload() {
     // The same key in another certificate is another.
     let new = openssl.again(&old, SELF);
     let (redis, gate) = before(&new, "", &format!("pin: {}", old.fingerprint()), &[]);
-    is_refused(&gate, "is not one of those in pin");
+    is_refused(&gate, "its certificate matches no pin");
     let path = gate.directory().join("portcullis.yaml");
     let text = std::fs::read_to_string(&path).expect("readable");
     let both = format!("[{}, {}]", old.fingerprint(), new.fingerprint());

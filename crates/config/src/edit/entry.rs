@@ -124,7 +124,7 @@ pub enum BadEntry {
         error: CidrError,
     },
     /// No moment.
-    #[error("'{text}' is not a moment")]
+    #[error("'{text}' is not a valid date and time")]
     Moment {
         /// What was written.
         text: String,
@@ -145,7 +145,7 @@ impl BadEntry {
         match self {
             Self::Address { error, .. } => error.hint(),
             Self::Moment { hint, .. } => (*hint).to_owned(),
-            Self::Words { .. } => "write some words without line breaks, or leave it out".to_owned(),
+            Self::Words { .. } => "write one line of text, or omit it".to_owned(),
         }
     }
 }

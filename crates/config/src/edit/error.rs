@@ -13,7 +13,7 @@ use crate::{LoadOptions, Problem, load};
 #[derive(Clone, Debug, Error)]
 pub enum EditError {
     /// The configuration has no such group.
-    #[error("no group '{}'", .group.escape_debug())]
+    #[error("unknown group '{}'", .group.escape_debug())]
     UnknownGroup {
         /// What was asked for.
         group: String,
@@ -24,7 +24,7 @@ pub enum EditError {
     #[error("the group 'unix' is built in and has no entries of its own")]
     BuiltIn,
     /// The group has that very entry.
-    #[error("{} is there already, {}:{}", .existing.entry, .existing.file, .existing.line)]
+    #[error("{} already exists, at {}:{}", .existing.entry, .existing.file, .existing.line)]
     Duplicate {
         /// Where it stands.
         existing: Box<Written>,
@@ -32,7 +32,7 @@ pub enum EditError {
         now: UnixSeconds,
     },
     /// Another entry admits all of it for as long.
-    #[error("{cidr} is covered already, by {by}")]
+    #[error("{cidr} is already covered by {by}")]
     Needless {
         /// What was to be added.
         cidr: Cidr,
@@ -50,7 +50,7 @@ pub enum EditError {
         covered_by: Vec<Written>,
     },
     /// The list is plain text, which has room for an address and a comment.
-    #[error("{} is plain text, which has no place for '{key}'", .file.display())]
+    #[error("{} is a plain-text list, which cannot hold '{key}'", .file.display())]
     PlainText {
         /// The group's file.
         file: PathBuf,
@@ -71,7 +71,7 @@ pub enum EditError {
     #[error("the configuration would not be valid")]
     Invalid(Vec<Problem>),
     /// The file is not what it was when the edit was planned.
-    #[error("{} was changed meanwhile", .file.display())]
+    #[error("{} has changed since it was read", .file.display())]
     Changed {
         /// The file.
         file: PathBuf,
@@ -107,22 +107,26 @@ impl EditError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::UnknownGroup { meant: Some(meant), .. } => format!("did you mean '{meant}'?"),
-            Self::UnknownGroup { meant: None, .. } => "add it under groups, or name another".to_owned(),
+            Self::UnknownGroup { meant: None, .. } => {
+                "add it under groups, or name an existing group".to_owned()
+            }
             Self::BuiltIn => {
-                "it stands for peers on a unix socket: write allow: [unix] or leave it out".to_owned()
+                "it matches clients on a unix socket: write allow: [unix], or omit it".to_owned()
             }
             Self::Duplicate { existing, now } if existing.until.is_some_and(|until| until <= *now) => {
-                "it has expired: remove it first".to_owned()
+                "the entry has expired: remove it first".to_owned()
             }
-            Self::Duplicate { .. } => "to change what it says, remove it first".to_owned(),
-            Self::Needless { .. } => "give it a note, an owner or an end of its own, or force it".to_owned(),
+            Self::Duplicate { .. } => "to change the entry, remove it first".to_owned(),
+            Self::Needless { .. } => "add a note, an owner or an expiry time, or force it".to_owned(),
             Self::NotThere { group, cidr, covered_by } => not_there(group, *cidr, covered_by),
             Self::PlainText { file, key } => format!(
-                "make it a YAML list, {}, with '- ' before each address, and name that in the group; or leave '{key}' out",
+                "convert it to a YAML list {} with '- ADDRESS' lines and name that file in the group, or omit '{key}'",
                 file.with_extension("yaml").display()
             ),
-            Self::CannotEdit { .. } => "edit it by hand, or write it as '- ADDRESS' lines".to_owned(),
-            Self::Changed { .. } => "look at it and try again".to_owned(),
+            Self::CannotEdit { .. } => {
+                "edit the file by hand, or rewrite the list as '- ADDRESS' lines".to_owned()
+            }
+            Self::Changed { .. } => "check the file and try again".to_owned(),
             Self::Invalid(_) | Self::Io { .. } => return None,
         })
     }
@@ -143,14 +147,14 @@ impl EditError {
 
 fn not_there(group: &str, cidr: Cidr, covered_by: &[Written]) -> String {
     let Some(by) = covered_by.first() else {
-        return format!("'portcullis groups show {group}' lists what it has");
+        return format!("'portcullis groups show {group}' lists its entries");
     };
     if by.entry == cidr {
-        return format!("it is included: {by}; remove it there");
+        return format!("it comes from an included group: {by}; remove it there");
     }
     let rest = match covered_by.len() - 1 {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    format!("it is covered by {by}{rest}: remove that, or put the address into a group under deny")
+    format!("it is covered by {by}{rest}: remove that entry, or add the address to a group under deny")
 }

@@ -79,7 +79,7 @@ pub(super) fn remove(
     Ok(vec![Splice::cut(range)])
 }
 
-const ODD: &str = "the list is written in a way that is not understood here";
+const ODD: &str = "the list is written in a form that cannot be edited";
 
 /// Behind the opening bracket, and where the closing one stands.
 fn inside(text: &str, whole: &Range<usize>) -> Result<(usize, usize), Stuck> {
@@ -114,7 +114,7 @@ fn comma(text: &str, range: Range<usize>) -> Result<Option<usize>, Stuck> {
             '#' => comment = true,
             ',' if found.is_none() => found = Some(at),
             ' ' | '\t' | '\r' => {}
-            _ => return Err(Stuck::new(at, "an anchor or a tag stands beside the entry")),
+            _ => return Err(Stuck::new(at, "the entry has an anchor or a tag")),
         }
     }
     Ok(found)

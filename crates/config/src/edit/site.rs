@@ -200,7 +200,7 @@ impl Site {
     /// The text was cut well, and means something else: anchors within the list, say.
     fn odd(&self) -> EditError {
         let line = self.entries.first().map_or(1, |item| item.line);
-        let why = "the list is used elsewhere too, or written in a way that is not understood here";
+        let why = "the list is used elsewhere too, or is written in a form that cannot be edited";
         EditError::CannotEdit { file: self.file.clone(), line, why }
     }
 }

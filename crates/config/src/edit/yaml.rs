@@ -117,8 +117,8 @@ struct Dashed {
     end: usize,
 }
 
-const ODD: &str = "the list is written in a way that is not understood here";
-const ALIAS: &str = "the list is an alias of another one";
+const ODD: &str = "the list is written in a form that cannot be edited";
+const ALIAS: &str = "the list is an alias of another list";
 
 fn find(text: &str, keys: &[&str]) -> Result<Spot, Stuck> {
     if keys.is_empty() && is_blank(text) {
@@ -156,7 +156,7 @@ fn find(text: &str, keys: &[&str]) -> Result<Spot, Stuck> {
             let range = trimmed(text, range(&node.byte_range()));
             let block = node.is_mapping() && !text[range.clone()].starts_with('{');
             if block || text[range.clone()].contains('\n') {
-                return Err(Stuck::new(range.start, "one entry over several lines, where a list should be"));
+                return Err(Stuck::new(range.start, "one entry over several lines instead of a list"));
             }
             Ok(Spot::Single(range))
         }

@@ -55,8 +55,8 @@ fn empty_unreadable_and_too_long_ones_are_errors() {
     };
     assert_eq!(errors(b""), "the password in pw is empty");
     assert_eq!(errors(b"\n"), "the password in pw is empty");
-    assert_eq!(errors(b"CANARY\xff"), "the password in pw is not UTF-8 text");
-    assert_eq!(errors(&[b'x'; 65_537]), "cannot read the password from pw: it has more than 65536 bytes");
+    assert_eq!(errors(b"CANARY\xff"), "the password in pw is not valid UTF-8");
+    assert_eq!(errors(&[b'x'; 65_537]), "cannot read the password from pw: it is larger than 65536 bytes");
 }
 
 #[test]

@@ -120,7 +120,7 @@ fn good_ones() {
 #[test]
 fn bad_ones_of_a_listener() {
     let rows = [
-        ("{}", "error 3: tls without a certificate"),
+        ("{}", "error 3: tls has no certificate"),
         ("{cert: own.pem}", "error 3: 'cert' without 'key'"),
         ("{key: own.key}", "error 3: 'key' without 'cert'"),
         (
@@ -142,7 +142,7 @@ fn bad_ones_of_a_listener() {
         ("{cert: own.pem, key: broken.key}", "error 3: no private key in broken.key"),
         (
             "{cert: own.pem, key: other.key}",
-            "error 3: the private key is not that of the certificate in own.pem",
+            "error 3: the private key does not match the certificate in own.pem",
         ),
         (
             "{cert: old.pem, key: old.key}",
@@ -154,7 +154,7 @@ fn bad_ones_of_a_listener() {
         ),
         (
             "{cert: client.pem, key: client.key}",
-            "warning 3: the certificate in client.pem is not for a server's use (extended key usage)",
+            "warning 3: the certificate in client.pem is not for server use (extended key usage)",
         ),
         (
             "{cert: own.pem, key: own.key, client_auth: required}",
@@ -195,13 +195,13 @@ fn bad_ones_of_an_upstream() {
         ),
         ("{ca: own.key}", "error 7: no certificate in own.key"),
         ("{ca: old.pem}", "warning 7: a CA certificate in old.pem expired on 2021-01-01T00:00:00Z"),
-        ("{ca: ca.pem, server_name: \"a b\"}", "error 7: '***' is no host name"),
+        ("{ca: ca.pem, server_name: \"a b\"}", "error 7: '***' is not a host name"),
         ("{ca: ca.pem, cert: client.pem}", "error 7: 'cert' without 'key'"),
         (
             "{ca: ca.pem, cert: own.pem, key: own.key}",
-            "warning 7: the certificate in own.pem is not for a client's use (extended key usage)",
+            "warning 7: the certificate in own.pem is not for client use (extended key usage)",
         ),
-        ("unix{ca: ca.pem}", "error 7: no name that the certificate of unix:redis.sock must have"),
+        ("unix{ca: ca.pem}", "error 7: cannot verify the certificate of unix:redis.sock: no server name"),
     ];
     for (upstream, expected) in rows {
         assert_eq!(told(&files(GOOD, upstream)).join("; "), expected, "{upstream}");
@@ -229,12 +229,12 @@ fn good_pins() {
 fn bad_pins() {
     let other = format!("sha256:{}", "a".repeat(64));
     let rows = [
-        ("pin: CANARY", "pin is not a SHA-256: it does not begin with 'sha256:'"),
-        ("pin: sha1:00", "pin is not a SHA-256: it does not begin with 'sha256:'"),
-        ("pin: sha256:00:11", "pin is not a SHA-256: it has 4 hexadecimal digits, and SHA-256 has 64"),
+        ("pin: CANARY", "invalid pin: it does not begin with 'sha256:'"),
+        ("pin: sha1:00", "invalid pin: it does not begin with 'sha256:'"),
+        ("pin: sha256:00:11", "invalid pin: it has 4 hexadecimal digits instead of 64"),
         (
             "pin: [sha256:CANARY]",
-            "pin is not a SHA-256: it has characters that are not hexadecimal digits, or colons that do not stand between two of them each",
+            "invalid pin: it has characters other than hexadecimal digits, or colons that do not separate pairs of digits",
         ),
         ("pin: []", "pin has no value"),
     ];
@@ -244,7 +244,7 @@ fn bad_pins() {
         let listener = told(&files(&format!("{{cert: own.pem, key: own.key, {pin}}}"), CA));
         assert_eq!(listener, [format!("error 3: {expected}")], "{pin}");
     }
-    let beside = "beside 'pin': a pin trusts a certificate whatever CA issued it";
+    let beside = "cannot be used with 'pin': a pin trusts a certificate whatever CA issued it";
     assert_eq!(
         told(&files(GOOD, &format!("{{ca: ca.pem, pin: {other}}}"))),
         [format!("error 7: 'ca' {beside}")]
@@ -262,7 +262,7 @@ fn bad_pins() {
 /// What would be refused at the first connection is said before, with the command that mends it.
 #[test]
 fn certificates_that_would_be_refused() {
-    let server = "warning 7: a server that shows a certificate of this file is refused: its certificate";
+    let server = "warning 7: a server that uses a certificate of this file is refused: its certificate";
     let rows = [
         ("{ca: redis.pem}", String::new(), ""),
         ("{ca: plainca.pem}", String::new(), ""),
@@ -270,12 +270,12 @@ fn certificates_that_would_be_refused() {
         (
             "{ca: elsewhere.pem}",
             format!("{server} is not for redis.internal but for elsewhere"),
-            "set upstreams.main.tls.server_name to a name that the certificate has",
+            "set upstreams.main.tls.server_name to a name in the certificate",
         ),
         (
             "{ca: nameless.pem}",
             format!("{server} is not for redis.internal"),
-            "-addext subjectAltName=DNS:NAME, or write its common name in upstreams.main.tls.server_name",
+            "-addext subjectAltName=DNS:NAME, or set upstreams.main.tls.server_name to its common name",
         ),
         (
             "{ca: encrypts.pem}",
@@ -296,7 +296,7 @@ fn certificates_that_would_be_refused() {
         assert!(hints.join("; ").contains(hint), "{upstream}: {hints:?}");
     }
     let listener = "{cert: own.pem, key: own.key, client_ca: servers.pem}";
-    let client = "warning 3: a client that shows a certificate of this file is refused: its certificate";
+    let client = "warning 3: a client that uses a certificate of this file is refused: its certificate";
     assert_eq!(told(&files(listener, CA)), [format!("{client} is for another purpose (extended key usage)")]);
 }
 
@@ -316,7 +316,7 @@ fn a_key_that_everybody_can_read() {
     let files = files(GOOD, CA);
     let open = std::fs::Permissions::from_mode(0o644);
     std::fs::set_permissions(files.path("own.key"), open).unwrap();
-    assert_eq!(told(&files), ["warning 3: everybody can read the private key in own.key"]);
+    assert_eq!(told(&files), ["warning 3: every local user can read the private key in own.key"]);
 }
 
 #[test]

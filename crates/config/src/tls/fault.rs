@@ -20,22 +20,22 @@ const ADD: &str = "openssl req -x509 -addext";
 #[derive(Debug, thiserror::Error)]
 pub enum TlsFault {
     /// What it sent first is not TLS.
-    #[error("it speaks plain text")]
+    #[error("it sent plain text instead of TLS")]
     Plain,
     /// It went before it sent anything, as those do that only look whether somebody listens.
-    #[error("it leaves without a word")]
+    #[error("it disconnected without sending anything")]
     Absent,
     /// It went in the middle of the handshake.
-    #[error("it ends the connection in the middle of the TLS handshake")]
+    #[error("it disconnected during the TLS handshake")]
     Gone,
     /// The handshake took too long.
-    #[error("it does not finish the TLS handshake within {0:?}")]
+    #[error("it did not finish the TLS handshake within {0:?}")]
     Timeout(Duration),
     /// Too many other clients are in their handshakes.
-    #[error("no place for its TLS handshake was free in time: too many others are unfinished")]
+    #[error("too many TLS handshakes are unfinished: no slot for this one was free in time")]
     Crowded,
     /// The socket failed.
-    #[error("the connection failed in the TLS handshake: {0}")]
+    #[error("the connection failed during the TLS handshake: {0}")]
     Io(io::Error),
     /// One of both does not accept what the other does.
     #[error("{}", describe(.0))]
@@ -58,23 +58,21 @@ impl TlsFault {
     pub fn advice(&self, key: &str, shows_certificate: bool) -> String {
         match self {
             Self::Plain => {
-                format!("remove {key}.tls, or let {key}.address name the port that speaks TLS (tls-port)")
+                format!("remove {key}.tls, or set {key}.address to the TLS port (tls-port)")
             }
-            Self::Timeout(_) => format!(
-                "see whether the server hangs, and whether {key}.address names a port that speaks TLS (tls-port)"
-            ),
+            Self::Timeout(_) => {
+                format!("check that the server responds, and that {key}.address is a TLS port (tls-port)")
+            }
             // Places are for the handshakes of clients.
             Self::Absent | Self::Gone | Self::Crowded | Self::Io(_) => {
-                format!(
-                    "see the server's log, and whether {key}.address names a port that speaks TLS (tls-port)"
-                )
+                format!("check the server's log, and that {key}.address is a TLS port (tls-port)")
             }
             Self::Protocol(Error::InvalidCertificate(fault)) => certificate_advice(fault, key, Role::Server),
             Self::Protocol(Error::AlertReceived(alert)) => alert_advice(*alert, key, shows_certificate),
             Self::Protocol(Error::PeerIncompatible(_)) => {
-                "let the server speak TLS 1.2 or 1.3 (Redis: tls-protocols, tls-ciphers)".to_owned()
+                "enable TLS 1.2 or 1.3 on the server (Redis: tls-protocols, tls-ciphers)".to_owned()
             }
-            Self::Protocol(_) => format!("let {key}.address name a port of Redis that speaks TLS"),
+            Self::Protocol(_) => format!("set {key}.address to a TLS port of Redis"),
         }
     }
 }
@@ -111,29 +109,27 @@ impl TlsFault {
     /// What to do where it was a client of ours.
     pub fn advice_for_client(&self) -> &'static str {
         match self {
-            Self::Plain => {
-                "; let it connect with TLS (rediss://, redis-cli --tls), or to a listener without tls"
-            }
+            Self::Plain => "; connect with TLS (rediss://, redis-cli --tls), or to a listener without tls",
             Self::Protocol(Error::NoCertificatesPresented) => {
-                "; give it a certificate from client_ca, or set client_auth: optional"
+                "; use a client certificate issued by client_ca, or set client_auth: optional"
             }
             Self::Protocol(Error::InvalidCertificate(fault)) if is_of_ca(fault) => {
-                "; add that very certificate to the file of client_ca, or pin it"
+                "; add this certificate to the client_ca file, or pin it"
             }
             Self::Protocol(Error::InvalidCertificate(fault)) if not_acceptable(fault).is_some() => {
-                "; give it another one, or see pin: openssl x509 -in FILE -noout -fingerprint -sha256"
+                "; use another certificate, or compare pin with openssl x509 -in FILE -noout -fingerprint -sha256"
             }
-            Self::Protocol(Error::InvalidCertificate(_)) => {
-                "; give it a certificate that client_ca issued and that holds"
-            }
+            Self::Protocol(Error::InvalidCertificate(_)) => "; use a valid certificate issued by client_ca",
             Self::Protocol(Error::AlertReceived(
                 AlertDescription::UnknownCA
                 | AlertDescription::BadCertificate
                 | AlertDescription::CertificateUnknown
                 | AlertDescription::CertificateExpired,
-            )) => "; it does not accept our certificate: see which CA it trusts, and what cert names",
-            Self::Protocol(Error::PeerIncompatible(_)) => "; TLS 1.2 and 1.3 are spoken here",
-            Self::Crowded => "; limits.per_source.clients bounds how many a source can begin",
+            )) => {
+                "; the client rejects the listener's certificate: check which CA the client trusts, and the file of cert"
+            }
+            Self::Protocol(Error::PeerIncompatible(_)) => "; this listener supports TLS 1.2 and 1.3",
+            Self::Crowded => "; set limits.per_source.clients to limit the handshakes of one source",
             _ => "",
         }
     }
@@ -143,43 +139,45 @@ fn certificate_advice(fault: &CertificateError, key: &str, role: Role) -> String
     match not_acceptable(fault) {
         Some(NotAcceptable::Pin(_)) => {
             return format!(
-                "if that is what {FINGERPRINT} prints for the server's certificate, add it to {key}.tls.pin"
+                "if {FINGERPRINT} prints the same for the server's certificate, add it to {key}.tls.pin"
             );
         }
         Some(NotAcceptable::KeyUsage) => {
-            return format!("issue it again, with {ADD} keyUsage=digitalSignature");
+            return format!("reissue it with {ADD} keyUsage=digitalSignature");
         }
         None => {}
     }
     match fault {
         CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => format!(
-            "it has no alternative name: issue it again, with {ADD} subjectAltName=DNS:NAME, or write its common name in {key}.tls.server_name"
+            "it has no alternative name: reissue it with {ADD} subjectAltName=DNS:NAME, or set {key}.tls.server_name to its common name"
         ),
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            format!("set {key}.tls.server_name to a name that the certificate has")
+            format!("set {key}.tls.server_name to a name in the certificate")
         }
         CertificateError::UnknownIssuer => {
-            format!("let {key}.tls.ca name the CA that issued it, intermediate ones included")
+            format!("set {key}.tls.ca to the CA that issued it, with all intermediate certificates")
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => match role {
             Role::Server => "renew the server's certificate".to_owned(),
             Role::Client => "renew the client's certificate".to_owned(),
         },
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "see whether the clocks here and where it was issued are right".to_owned()
+            "check the clock of this machine and of the issuer".to_owned()
         }
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             let purpose = match role {
                 Role::Server => "serverAuth",
                 Role::Client => "clientAuth",
             };
-            format!("issue it again, with {ADD} extendedKeyUsage={purpose}")
+            format!("reissue it with {ADD} extendedKeyUsage={purpose}")
         }
         fault if is_of_ca(fault) => {
-            format!("let {key}.tls.ca name that very certificate, or set {key}.tls.pin ({FINGERPRINT})")
+            format!("set {key}.tls.ca to this certificate, or set {key}.tls.pin ({FINGERPRINT})")
         }
-        fault if is_of_version_1(fault) => "make it with openssl req -x509, which makes version 3".to_owned(),
-        _ => "give the server another certificate".to_owned(),
+        fault if is_of_version_1(fault) => {
+            "reissue it with openssl req -x509, which creates version 3".to_owned()
+        }
+        _ => "install another certificate on the server".to_owned(),
     }
 }
 
@@ -202,35 +200,35 @@ fn not_acceptable(fault: &CertificateError) -> Option<&NotAcceptable> {
 fn alert_advice(alert: AlertDescription, key: &str, shows_certificate: bool) -> String {
     match alert {
         AlertDescription::ProtocolVersion => {
-            "let the server speak TLS 1.2 or 1.3 (Redis: tls-protocols)".to_owned()
+            "enable TLS 1.2 or 1.3 on the server (Redis: tls-protocols)".to_owned()
         }
         AlertDescription::UnrecognisedName => {
-            format!("set {key}.tls.server_name to a name that the server has")
+            format!("set {key}.tls.server_name to a name that the server knows")
         }
         _ if shows_certificate => {
-            format!("see the server's log: it may not accept the certificate of {key}.tls.cert")
+            format!("check the server's log: it may reject the certificate in {key}.tls.cert")
         }
-        _ => format!("if the server wants a client certificate, set {key}.tls.cert and {key}.tls.key"),
+        _ => format!("if the server requires a client certificate, set {key}.tls.cert and {key}.tls.key"),
     }
 }
 
 fn describe(error: &Error) -> String {
     match error {
-        Error::NoCertificatesPresented => "it shows no certificate".to_owned(),
+        Error::NoCertificatesPresented => "it sent no certificate".to_owned(),
         Error::InvalidCertificate(fault) => describe_certificate(fault),
         Error::AlertReceived(AlertDescription::CertificateRequired) => {
-            "it wants a client certificate".to_owned()
+            "it requires a client certificate".to_owned()
         }
         Error::AlertReceived(AlertDescription::ProtocolVersion) => {
-            "it does not speak TLS 1.2 or 1.3".to_owned()
+            "it does not support TLS 1.2 or 1.3".to_owned()
         }
-        Error::AlertReceived(alert) => format!("it ends TLS with the alert {}", alert_name(*alert)),
+        Error::AlertReceived(alert) => format!("it sent the TLS alert {}", alert_name(*alert)),
         Error::PeerIncompatible(_) => {
-            "it has no TLS version, cipher suite or key kind in common with us".to_owned()
+            "it supports no TLS version, cipher suite or key type that this proxy supports".to_owned()
         }
-        Error::InvalidMessage(_) => "it sends what is not TLS".to_owned(),
-        Error::DecryptError => "it sends what cannot be decrypted".to_owned(),
-        Error::PeerMisbehaved(how) => format!("it breaks the TLS protocol ({how:?})"),
+        Error::InvalidMessage(_) => "it sent data that is not TLS".to_owned(),
+        Error::DecryptError => "it sent data that cannot be decrypted".to_owned(),
+        Error::PeerMisbehaved(how) => format!("it violated the TLS protocol ({how:?})"),
         other => format!("TLS failed: {other}"),
     }
 }
@@ -249,7 +247,7 @@ fn describe_certificate(fault: &CertificateError) -> String {
         CertificateError::Revoked => "its certificate is revoked".to_owned(),
         CertificateError::UnknownIssuer => "its certificate is from an unknown issuer".to_owned(),
         CertificateError::UnknownRevocationStatus => {
-            "no revocation list is there for the issuer of its certificate".to_owned()
+            "there is no revocation list for the issuer of its certificate".to_owned()
         }
         CertificateError::ExpiredRevocationList | CertificateError::ExpiredRevocationListContext { .. } => {
             "the revocation list for its certificate has expired".to_owned()
@@ -268,10 +266,9 @@ fn describe_certificate(fault: &CertificateError) -> String {
             text
         }
         fault if is_of_ca(fault) => {
-            "its certificate is that of a CA (CA:TRUE), and not itself one of those that are trusted"
-                .to_owned()
+            "its certificate is a CA certificate (CA:TRUE) and is not itself trusted".to_owned()
         }
-        fault if is_of_version_1(fault) => "its certificate is of X.509 version 1".to_owned(),
+        fault if is_of_version_1(fault) => "its certificate has X.509 version 1".to_owned(),
         other => format!("its certificate is not acceptable: {other}"),
     }
 }

@@ -19,11 +19,11 @@ pub enum PinError {
     Prefix,
     /// There is something else than digits.
     #[error(
-        "it has characters that are not hexadecimal digits, or colons that do not stand between two of them each"
+        "it has characters other than hexadecimal digits, or colons that do not separate pairs of digits"
     )]
     Digits,
     /// There are fewer or more.
-    #[error("it has {0} hexadecimal digits, and SHA-256 has 64")]
+    #[error("it has {0} hexadecimal digits instead of 64")]
     Length(usize),
 }
 

@@ -88,12 +88,12 @@ fn faults_say_what_to_do() {
     let issuer = Error::InvalidCertificate(CertificateError::UnknownIssuer);
     assert_eq!(
         advice(issuer, false),
-        "let upstreams.main.tls.ca name the CA that issued it, intermediate ones included"
+        "set upstreams.main.tls.ca to the CA that issued it, with all intermediate certificates"
     );
     let alert = |alert| Error::AlertReceived(alert);
     assert_eq!(
         TlsFault::from(alert(AlertDescription::BadCertificate)).to_string(),
-        "it ends TLS with the alert bad_certificate"
+        "it sent the TLS alert bad_certificate"
     );
     assert!(advice(alert(AlertDescription::HandshakeFailure), false).contains("tls.cert"));
     assert!(advice(alert(AlertDescription::HandshakeFailure), true).contains("the server's log"));

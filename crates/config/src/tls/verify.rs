@@ -39,7 +39,7 @@ pub enum Role {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NotAcceptable {
     /// It is not among the pins.
-    #[error("its certificate is not one of those in pin: it has {0}")]
+    #[error("its certificate matches no pin: its fingerprint is {0}")]
     Pin(Pin),
     /// The key may not sign a handshake.
     #[error("its certificate does not allow signatures (key usage without digitalSignature)")]

@@ -52,8 +52,12 @@ fn unix(node: &Node, scope: &mut Scope) -> Option<UnixSocket> {
         file = file.with_group(group?);
     }
     if file.mode() & OTHERS != 0 {
-        let message = "every user of this machine may connect to this socket";
-        scope.problems.warning(&node.place, message, "write mode: \"0660\" and the group of those who shall");
+        let message = "every local user may connect to this socket";
+        scope.problems.warning(
+            &node.place,
+            message,
+            "write mode: \"0660\" and a group of the users who may connect",
+        );
     }
     Some(file)
 }
@@ -90,8 +94,8 @@ fn group(node: &Node, scope: &mut Scope) -> Option<u32> {
     let names: Vec<&str> = groups.iter().map(|(name, _)| *name).collect();
     let message = match read {
         Ok(_) => message!("no group '{}' in {}", Masked::near(text, &names), GROUPS),
-        Err(error) => message!("cannot read {} for the group of the socket: {}", GROUPS, error),
+        Err(error) => message!("cannot read {} to look up the socket's group: {}", GROUPS, error),
     };
-    scope.problems.error(&node.place, message, "make it with groupadd, or write the number of the group");
+    scope.problems.error(&node.place, message, "create it with groupadd, or write the group's number");
     None
 }

@@ -114,7 +114,7 @@ impl<'n> Groups<'n> {
     pub(super) fn report_hollow(&self, scope: &mut Scope) {
         let denied: Vec<GroupId> = self.denied.iter().copied().collect();
         let denied = self.reach(&denied);
-        let hint = "if that is meant, write {file: PATH, allow_empty: true}";
+        let hint = "if this is intended, write {file: PATH, allow_empty: true}";
         for group in self.declared.iter().filter(|group| group.empty_file && !group.allow_empty) {
             let place = group.file.map_or(group.place, |file| &file.place);
             let message = message!("the file of group '{}' is empty", Masked::name(group.name));
@@ -156,7 +156,7 @@ impl<'n> Groups<'n> {
         scope: &mut Scope,
     ) {
         if name == UNIX_GROUP {
-            let hint = "it stands for peers on a unix socket: choose another name";
+            let hint = "it matches clients on a unix socket: choose another name";
             scope.problems.error(place, "the group 'unix' is built in", hint);
             return;
         }
@@ -250,16 +250,16 @@ fn long_form<'n>(node: &'n Node, group: &mut Declared<'n>, scope: &mut Scope) ->
     if let Some((key, node)) = allow_empty {
         group.allow_empty = value::switch(node, "allow_empty", &mut scope.problems) == Some(true);
         if group.file.is_none() {
-            scope.problems.error(key, "'allow_empty' is for groups with a file", "leave it out");
+            scope.problems.error(key, "'allow_empty' needs 'file'", "remove allow_empty");
         }
     }
     match (group.entries, group.file) {
         (Some(_), Some(file)) => {
-            let hint = "make it two groups and include one in the other: {group: NAME}";
+            let hint = "split it into two groups, and include one in the other with {group: NAME}";
             scope.problems.error(&file.place, "a group has either entries or a file", hint);
         }
         (None, None) => {
-            scope.problems.error(&node.place, "a group without entries or file", "write entries: []")
+            scope.problems.error(&node.place, "the group has neither entries nor a file", "write entries: []")
         }
         _ => {}
     }

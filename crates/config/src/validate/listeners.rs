@@ -89,7 +89,7 @@ impl Parts<'_, '_, '_, '_> {
         for own in ["name", "bind"] {
             if let Some((place, _)) = fields.take_with_key(own) {
                 let message = message!("'{}' cannot be a default", own);
-                self.scope.problems.error(place, message, "each listener has its own");
+                self.scope.problems.error(place, message, "set it in each listener");
             }
         }
         let settings = self.settings(&mut fields);
@@ -116,7 +116,7 @@ impl Parts<'_, '_, '_, '_> {
         let settings = self.settings(&mut fields).over(defaults);
         fields.finish(&mut self.scope.problems);
         if settings.upstream.is_none() && !settings.broken {
-            self.scope.problems.error(&node.place, "listener without 'upstream'", "write upstream: main");
+            self.scope.problems.error(&node.place, "the listener has no 'upstream'", "write upstream: main");
         }
         let access = Access {
             name: name.unwrap_or_default().to_owned(),
@@ -186,8 +186,9 @@ impl Listeners<'_> {
         for read in self.list.iter().flatten() {
             if let Some(first) = seen.get(read.name) {
                 let name = Masked::name(read.name);
-                let message = message!("two listeners named '{}', the first in line {}", name, first.line);
-                scope.problems.error(read.place, message, "give one another name");
+                let message =
+                    message!("two listeners are named '{}', the first on line {}", name, first.line);
+                scope.problems.error(read.place, message, "rename one of them");
             } else {
                 seen.insert(read.name, read.place);
             }

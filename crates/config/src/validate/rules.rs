@@ -17,7 +17,7 @@ use crate::value;
 pub(super) fn read(node: &Node, scope: &mut Scope) -> Option<Acl> {
     let items = value::list(node);
     if items.is_empty() {
-        let hint = "write acl: \"@public\", or leave it out to allow every command";
+        let hint = "write acl: \"@public\", or remove acl to allow every command";
         scope.problems.error(&node.place, "acl has no rule", hint);
         return None;
     }
@@ -29,23 +29,31 @@ pub(super) fn read(node: &Node, scope: &mut Scope) -> Option<Acl> {
         Err(errors) => {
             for RuleError { item, word, problem, .. } in errors {
                 let place = items.get(item).map_or(&node.place, |item| &item.place);
-                scope.problems.error(place, message!("bad rule '{}'", rule(&word, &problem)), hint(&problem));
+                scope.problems.error(
+                    place,
+                    message!("invalid rule '{}'", rule(&word, &problem)),
+                    hint(&problem),
+                );
             }
             return None;
         }
     };
     for unknown in rules.names_unknown() {
         let hint = match nearest(unknown) {
-            Some(meant) => message!("did you mean {}? For a module's command the name is right", meant),
-            None => "for a module's command the name is right; a misspelt one allows nothing".into(),
+            Some(meant) => {
+                message!("did you mean {}? If it is a command of a module, the name is correct", meant)
+            }
+            None => {
+                "if it is a command of a module, the name is correct; a misspelled name allows nothing".into()
+            }
         };
-        let message = message!("no Redis known here has the command {}", Name(unknown));
+        let message = message!("no known version of Redis has the command {}", Name(unknown));
         scope.problems.warning(&node.place, message, hint);
     }
     // Whether Redis holds scripts of the preset back shows where the whole configuration is known.
     if rules.scripts_escape() && !rules.has_public_scripts() {
-        let message = "scripts or functions are allowed, and what they do is not seen here: other rules do not bind them";
-        let hint = "add -@scripting, or give the upstream's user the same rules (ACL SETUSER)";
+        let message = "scripts or functions are allowed: other rules do not restrict the commands inside them, which the proxy cannot see";
+        let hint = "add -@scripting, or set the same rules for the upstream's Redis user (ACL SETUSER)";
         scope.problems.warning(&node.place, message, hint);
     }
     let text = texts.iter().map(|text| (*text).to_owned()).collect();
@@ -72,10 +80,10 @@ fn rule(word: &str, problem: &Problem) -> Masked {
 fn hint(problem: &Problem) -> Message {
     match problem {
         Problem::ArgumentOfSubcommand(_) => {
-            "a subcommand's arguments cannot be told apart: leave them out".into()
+            "rules cannot match arguments of a subcommand: remove them".into()
         }
         Problem::ArgumentOfUnknown(_) => {
-            "first arguments cannot be told apart where the command is unknown: leave them out".into()
+            "rules cannot match the first argument of an unknown command: remove it".into()
         }
         problem => message!("{}", Form(problem)),
     }

@@ -65,7 +65,7 @@ pub(super) fn audit(node: Option<&Node>, scope: &mut Scope) -> Option<Audit> {
     if let Some(node) = fields.take("commands") {
         let words = [("none", true), ("denied", false), ("writes", false), ("all", false)];
         if value::word(node, "commands", &words, &mut scope.problems) == Some(false) {
-            scope.problems.error(&node.place, "an audit of commands is not yet supported", "write none");
+            scope.problems.error(&node.place, "an audit of commands is not supported yet", "write none");
         }
     }
     fields.finish(&mut scope.problems);

@@ -35,7 +35,7 @@ pub(super) fn listener(node: &Node, scope: &mut Scope) -> Option<Arc<ServerTls>>
     let mut identities = Vec::new();
     match (own, &more) {
         (Found::Absent, None) => {
-            scope.problems.error(place, "tls without a certificate", PAIR);
+            scope.problems.error(place, "tls has no certificate", PAIR);
             return None;
         }
         (Found::Absent, Some(_)) => {}
@@ -48,7 +48,7 @@ pub(super) fn listener(node: &Node, scope: &mut Scope) -> Option<Arc<ServerTls>>
     match ServerTls::new(identities, clients?) {
         Ok(tls) => Some(Arc::new(tls)),
         Err(error) => {
-            scope.problems.error(place, message!("tls cannot be set up: {}", OfRustls(&error)), "");
+            scope.problems.error(place, message!("cannot set up tls: {}", OfRustls(&error)), "");
             None
         }
     }
@@ -89,7 +89,8 @@ pub(super) fn upstream(
         Ok(tls) => {
             let mut nameless = addresses.unwrap_or_default().iter().filter(|at| tls.name_of(at).is_none());
             if let Some(address) = nameless.next() {
-                let message = message!("no name that the certificate of {} must have", address.clone());
+                let message =
+                    message!("cannot verify the certificate of {}: no server name", address.clone());
                 scope.problems.error(place, message, "write server_name: redis.internal");
                 return None;
             }
@@ -101,7 +102,7 @@ pub(super) fn upstream(
             Some(Arc::new(tls))
         }
         Err(error) => {
-            scope.problems.error(place, message!("tls cannot be set up: {}", OfRustls(&error)), "");
+            scope.problems.error(place, message!("cannot set up tls: {}", OfRustls(&error)), "");
             None
         }
     }
@@ -158,7 +159,7 @@ fn certificates(node: &Node, scope: &mut Scope) -> Option<Vec<Identity>> {
         match found {
             Found::Good(Some(identity)) if identity.names().is_empty() => scope.problems.warning(
                 &item.place,
-                "the certificate names no host: no client can ask for it",
+                "the certificate has no DNS name: no client can select it by SNI",
                 "issue it with a DNS name as subject alternative name",
             ),
             Found::Good(identity) => {
@@ -167,7 +168,11 @@ fn certificates(node: &Node, scope: &mut Scope) -> Option<Vec<Identity>> {
                 }
             }
             Found::Absent => {
-                scope.problems.error(place, "no certificate", "write {cert: other.pem, key: other.key}");
+                scope.problems.error(
+                    place,
+                    "the entry has no certificate",
+                    "write {cert: other.pem, key: other.key}",
+                );
                 identities = None;
             }
             Found::Bad => identities = None,
@@ -239,7 +244,7 @@ fn server_name(node: &Node, scope: &mut Scope) -> Option<ServerName<'static>> {
     match ServerName::try_from(text) {
         Ok(name) => Some(name.to_owned()),
         Err(_) => {
-            let message = message!("'{}' is no host name", Masked::of(text));
+            let message = message!("'{}' is not a host name", Masked::of(text));
             scope.problems.error(&node.place, message, "write the name in the upstream's certificate");
             None
         }

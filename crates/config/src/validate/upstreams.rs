@@ -149,8 +149,8 @@ fn addresses(node: &Node, scope: &mut Scope) -> Option<Vec<Address>> {
             .and_then(|text| socket::remote(text, &scope.base).map_err(|why| note(item, why, scope)).ok());
         match address {
             Some(address) if !seen.insert(address.clone()) => {
-                let message = message!("{} is there twice", address);
-                scope.problems.error(&item.place, message, "remove one");
+                let message = message!("{} is listed twice", address);
+                scope.problems.error(&item.place, message, "remove one of them");
             }
             Some(address) => addresses.push(address),
             None => {}

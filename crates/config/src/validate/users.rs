@@ -58,10 +58,10 @@ fn one(
     let from = fields.take("from").map(|node| {
         let list = groups.list(node, policy, scope);
         if value::list(node).is_empty() {
-            let hint = "name groups or addresses, or leave it out for all that the listener admits";
+            let hint = "list groups or addresses, or remove 'from' to accept every client of the listener";
             scope.problems.error(
                 &node.place,
-                message!("user '{}' may come from nowhere", Masked::name(name)),
+                message!("user '{}' has an empty 'from' list: the user can never log in", Masked::name(name)),
                 hint,
             );
         }
@@ -83,7 +83,7 @@ fn one(
 }
 
 const FORM: &str = "write password: {sha256: DIGEST}, {file: PATH} or {env: NAME}, or a list of them; \
-                    'portcullis hash-password' makes the digest";
+                    create the digest with 'portcullis hash-password'";
 
 fn secrets(node: &Node, scope: &mut Scope) -> Option<Vec<Secret>> {
     let items = value::list(node);
@@ -105,14 +105,14 @@ fn one_secret(node: &Node, scope: &mut Scope) -> Option<Secret> {
         let secret = Secret::from_hex(text);
         if secret.is_err() {
             let message = "sha256 must be 64 hexadecimal digits";
-            scope.problems.error(&digest.place, message, "'portcullis hash-password' makes it");
+            scope.problems.error(&digest.place, message, "create it with 'portcullis hash-password'");
         }
         return secret.ok();
     }
     if let Value::Map(entries) = &node.value
         && entries.iter().any(|(key, _)| key.text == "sha256")
     {
-        let message = "password needs one of 'sha256', 'file' and 'env'";
+        let message = "password needs exactly one of 'sha256', 'file' and 'env'";
         scope.problems.error(
             &node.place,
             message,
@@ -152,7 +152,7 @@ impl Users<'_> {
                     None if known.is_empty() => {
                         "there are no users: add users: {NAME: {password: ...}}".into()
                     }
-                    None => message!("there is {}", Masked::names(known.iter().copied())),
+                    None => message!("known users: {}", Masked::names(known.iter().copied())),
                 };
                 let message = message!("unknown user '{}'", Masked::near(name, &known));
                 scope.problems.error(&item.place, message, hint);
@@ -162,8 +162,8 @@ impl Users<'_> {
             if list.iter().any(|known| known == name) {
                 scope.problems.error(
                     &item.place,
-                    message!("user '{}' is there twice", Masked::name(name)),
-                    "remove one",
+                    message!("user '{}' is listed twice", Masked::name(name)),
+                    "remove one of them",
                 );
             } else {
                 list.push(name.to_owned());
@@ -181,7 +181,7 @@ impl Users<'_> {
     pub(super) fn report_unused(&self, scope: &mut Scope) {
         for (index, (name, place, _)) in self.list.iter().enumerate() {
             if !self.used.contains(&index) {
-                let hint = "write it under users of a listener, or remove it";
+                let hint = "add it to the users of a listener, or remove it";
                 scope.problems.warning(
                     place,
                     message!("no listener names user '{}'", Masked::name(name)),

@@ -28,7 +28,7 @@ pub(crate) fn local(text: &str, base: &Path) -> Result<Local, (Message, Message)
             Err((message, message!("write {}:{}", v4, v6.port())))
         }
         Ok(addr) => Ok(Local::Tcp(addr)),
-        Err(_) => Err((message!("'{}' is no address to listen on", Masked::of(text)), local_hint(text))),
+        Err(_) => Err((message!("'{}' is not a valid listen address", Masked::of(text)), local_hint(text))),
     }
 }
 
@@ -37,7 +37,7 @@ pub(crate) fn remote(text: &str, base: &Path) -> Result<Address, (Message, Messa
     if let Some(path) = text.strip_prefix("unix:") {
         return unix(path, base).map(Address::Unix);
     }
-    let bad = |hint: Message| Err((message!("'{}' is no address of a Redis", Masked::of(text)), hint));
+    let bad = |hint: Message| Err((message!("'{}' is not a valid upstream address", Masked::of(text)), hint));
     if text.contains("://") {
         return bad(
             "write host:port, [v6]:port or unix:/path, without a scheme; a password goes into credentials"
@@ -71,8 +71,8 @@ pub(crate) fn remote(text: &str, base: &Path) -> Result<Address, (Message, Messa
 pub(crate) fn unix(path: &str, base: &Path) -> Result<PathBuf, (Message, Message)> {
     if path.is_empty() || path.contains('\0') || path.ends_with('/') {
         return Err((
-            message!("'unix:{}' names no socket", Masked::path(Path::new(path))),
-            "write unix:/path/of/the.sock".into(),
+            message!("'unix:{}' is not a valid socket path", Masked::path(Path::new(path))),
+            "write unix:/path/to/redis.sock".into(),
         ));
     }
     let path = base.join(path);
@@ -100,7 +100,8 @@ fn local_hint(text: &str) -> Message {
         _ => match text.parse::<std::net::IpAddr>() {
             Ok(ip) => message!("add a port: {}", SocketAddr::new(ip, 6379)),
             Err(_) => {
-                "write address:port, [v6]:port or unix:/path; an address of this machine, not a name".into()
+                "write address:port, [v6]:port or unix:/path, with an address of this machine and not a name"
+                    .into()
             }
         },
     }

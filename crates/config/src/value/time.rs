@@ -25,11 +25,11 @@ pub(crate) fn parse(text: &str) -> Result<UnixSeconds, &'static str> {
         return Err(FORM);
     };
     if !(1..=12).contains(&month) || day < 1 || day > days_in(year, month) {
-        return Err("there is no such day");
+        return Err("this date does not exist");
     }
     // RFC 3339 allows a leap second; it counts as the last of its minute.
     if hour > 23 || minute > 59 || second > 60 {
-        return Err("there is no such time of day");
+        return Err("this time of day does not exist");
     }
     let offset = offset(fraction_cut(text.get(19..).unwrap_or_default()).ok_or(FORM)?).ok_or(FORM)?;
     let days = days_since_epoch(year, month, day);

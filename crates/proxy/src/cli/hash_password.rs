@@ -70,7 +70,7 @@ fn read_all(source: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(MAX_PASSWORD).unwrap_or(0) + 1));
     source.take(MAX_PASSWORD + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_PASSWORD {
-        return Err(io::Error::other(format!("it has more than {MAX_PASSWORD} bytes")));
+        return Err(io::Error::other(format!("it is larger than {MAX_PASSWORD} bytes")));
     }
     Ok(without_newline(bytes))
 }

@@ -49,7 +49,7 @@ impl Groups<'_> {
         scope: &mut Scope,
     ) {
         if let Some(text) = broken_v6(node) {
-            let message = "an IPv6 address that YAML took for a mapping";
+            let message = "YAML reads this IPv6 address as a mapping";
             scope.problems.error(
                 &node.place,
                 message,
@@ -121,13 +121,17 @@ fn until(node: &Node, scope: &mut Scope) -> Option<UnixSeconds> {
     match time::parse(text) {
         Ok(until) => {
             if until <= scope.now {
-                let message = message!("'until' passed at {}: the entry counts as absent", until);
-                scope.problems.warning(&node.place, message, "remove the entry, or set a later moment");
+                let message = message!("'until' passed at {}: the entry is ignored", until);
+                scope.problems.warning(&node.place, message, "remove the entry, or set a later time");
             }
             Some(until)
         }
         Err(hint) => {
-            scope.problems.error(&node.place, message!("'{}' is not a moment", Masked::moment(text)), hint);
+            scope.problems.error(
+                &node.place,
+                message!("'{}' is not a valid date and time", Masked::moment(text)),
+                hint,
+            );
             None
         }
     }

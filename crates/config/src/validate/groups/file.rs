@@ -53,7 +53,7 @@ fn yaml_list(
         Value::Map(entries) if entries.is_empty() => &[],
         Value::Map(_) | Value::Scalar(_) => {
             let message = message!("a group file must be a list, not {}", tree.kind());
-            scope.problems.error(&tree.place, message, "write one entry a line: - 203.0.113.0/24");
+            scope.problems.error(&tree.place, message, "write one entry per line: - 203.0.113.0/24");
             return None;
         }
     };
@@ -92,8 +92,7 @@ fn plain(
                 }
             }
             Err(_) if written.starts_with("- ") => {
-                let hint =
-                    "a YAML list belongs in a file named *.yaml; in other files write one address a line";
+                let hint = "name the file of a YAML list *.yaml; in other files write one address per line";
                 let message = message!("'- {}' in a plain-text list", Masked::of(&written[2..]));
                 scope.problems.error(&place(), message, hint);
             }

@@ -28,7 +28,7 @@ impl Listeners<'_> {
         for (later, (bind, place, _)) in all.iter().enumerate() {
             if let Some((other, at, name)) = all[..later].iter().find(|(other, _, _)| collide(other, bind)) {
                 let message = message!(
-                    "{} is taken by {} of listener '{}' (line {})",
+                    "{} conflicts with {} of listener '{}' (line {})",
                     show(bind),
                     show(other),
                     Masked::name(name),
@@ -44,8 +44,8 @@ impl Listeners<'_> {
         for (bind, place, _) in
             all.iter().filter(|(bind, _, _)| admin.as_ref().is_some_and(|admin| collide(bind, admin)))
         {
-            let message = message!("{} is taken by the admin endpoint", show(bind));
-            let hint = "choose another port, or another one for admin: {bind: ...}, or admin: off";
+            let message = message!("{} conflicts with the admin endpoint", show(bind));
+            let hint = "choose another port, change admin: {bind: ...}, or write admin: off";
             scope.problems.error(place, message, hint);
         }
         let on_v4: Vec<u16> = all.iter().map(|(bind, _, _)| bind).chain(&admin).filter_map(v4_port).collect();

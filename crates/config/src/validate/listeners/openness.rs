@@ -16,7 +16,7 @@ use crate::validate::users::Users;
 
 /// The attack that is possible where no rules close the channel of the sentinels.
 const TAKEOVER: &str =
-    "PUBLISH __sentinel__:hello would make Sentinel fail over to a server of the client's choice";
+    "PUBLISH __sentinel__:hello can make Sentinel fail over to a server of the client's choice";
 
 impl Listeners<'_> {
     /// Warns of listeners that admit nobody.
@@ -25,11 +25,13 @@ impl Listeners<'_> {
             let name = Masked::name(read.name);
             match &read.settings.allow {
                 None => {
-                    let message = message!("listener '{}' has no 'allow': it admits nobody", name);
+                    let message =
+                        message!("listener '{}' has no 'allow' list: it refuses every client", name);
                     scope.problems.warning(read.place, message, "write allow: [GROUP or address, ...]");
                 }
                 Some((_, place)) if policy.allowed_entries(read.index) == 0 => {
-                    let message = message!("listener '{}' has an empty 'allow': it admits nobody", name);
+                    let message =
+                        message!("listener '{}' has an empty 'allow' list: it refuses every client", name);
                     scope.problems.warning(place, message, "add a group or an address");
                 }
                 Some(_) => {}
@@ -53,12 +55,12 @@ impl Listeners<'_> {
                 let name = Masked::name(read.name);
                 let message =
                     message!("listener '{}' admits {} without a password (auth: trust)", name, whom);
-                let hint = "name the networks, or write auth: passthrough; if it is meant, add allow_anonymous_internet: true";
+                let hint = "list the networks, or write auth: passthrough; if this is intended, add allow_anonymous_internet: true";
                 scope.problems.error(place, message, hint);
             } else {
                 let how = if trust { " without a password" } else { "" };
                 let message = message!("listener '{}' admits {}{}", Masked::name(read.name), whom, how);
-                scope.problems.warning(place, message, "name the networks that need it");
+                scope.problems.warning(place, message, "list only the networks that need access");
             }
         }
     }
@@ -70,26 +72,27 @@ impl Listeners<'_> {
             let by_users = read.settings.auth == Some(Auth::Users);
             match &read.settings.users {
                 Some((users, place)) if by_users && users.is_empty() && !read.settings.broken => {
-                    let message = message!("listener '{}' names no user: nobody can log in", name);
+                    let message =
+                        message!("listener '{}' has an empty 'users' list: no client can log in", name);
                     scope.problems.error(place, message, "write users: [NAME, ...]");
                 }
                 None if by_users && !read.settings.broken => {
-                    let message = message!("listener '{}' has auth: users and names none", name);
+                    let message = message!("listener '{}' has auth: users but no 'users' list", name);
                     scope.problems.error(read.place, message, "write users: [NAME, ...]");
                 }
                 Some((_, place)) if !by_users && !read.settings.broken => {
                     let auth = read.settings.auth.unwrap_or(Auth::Passthrough).as_str();
-                    let message = message!("listener '{}' names users, and auth is {}", name, auth);
-                    scope.problems.error(place, message, "write auth: users, or leave the users out");
+                    let message = message!("listener '{}' has a 'users' list, but auth is {}", name, auth);
+                    scope.problems.error(place, message, "write auth: users, or remove the list");
                 }
                 _ => {}
             }
             if !by_users && read.settings.tls.as_ref().is_some_and(|tls| tls.names_users()) {
-                let hint = "write auth: users, or leave user_from out";
+                let hint = "write auth: users, or remove user_from";
                 scope.problems.error(read.place, "user_from without auth: users", hint);
             }
             if by_users && read.limits.per_source().auth_failures.is_none() {
-                let message = message!("listener '{}' lets passwords be tried without end", name);
+                let message = message!("listener '{}' has no limit on failed logins", name);
                 let hint = "set limits: {per_source: {auth_failures: 10/1m, block_for: 10m}}";
                 scope.problems.warning(read.place, message, hint);
             }
@@ -103,9 +106,9 @@ impl Listeners<'_> {
             let shared = upstream.filter(|upstream| upstream.connections == Connections::Shared);
             let passes = read.settings.auth.unwrap_or(Auth::Passthrough) == Auth::Passthrough;
             let Some(upstream) = shared.filter(|_| passes) else { continue };
-            let default = if read.settings.auth.is_none() { ", the default" } else { "" };
+            let default = if read.settings.auth.is_none() { " (the default)" } else { "" };
             let message = message!(
-                "listener '{}' lets its clients log in to Redis themselves (auth: passthrough{}), and upstream '{}' has connections: shared",
+                "listener '{}' has auth: passthrough{}, which cannot work with connections: shared of upstream '{}'",
                 Masked::name(read.name),
                 default,
                 Masked::name(upstream.name)
@@ -131,8 +134,8 @@ impl Listeners<'_> {
             // A default is there once for each listener.
             if !told.contains(&place) {
                 told.push(place);
-                let message = "client_output_buffer does nothing: no upstream has connections: shared";
-                scope.problems.warning(place, message, "leave it out");
+                let message = "client_output_buffer has no effect: no upstream has connections: shared";
+                scope.problems.warning(place, message, "remove it");
             }
         }
     }
@@ -149,8 +152,12 @@ impl Listeners<'_> {
         for (key, place) in patches.flat_map(Patch::costs_written) {
             if !told.contains(&place) {
                 told.push(place);
-                let hint = "add acl: \"@public\" to the listener, or leave it out";
-                scope.problems.warning(place, message!("{} does nothing: no acl has @public", key), hint);
+                let hint = "add acl: \"@public\" to the listener, or remove the limit";
+                scope.problems.warning(
+                    place,
+                    message!("{} has no effect: no acl contains @public", key),
+                    hint,
+                );
             }
         }
     }
@@ -170,11 +177,11 @@ impl Listeners<'_> {
             let credentials = upstreams.get(upstream).and_then(|read| read.credentials);
             if auth == Auth::Trust && read.settings.acl.is_none() {
                 let password = match credentials {
-                    Some(_) => "CONFIG GET requirepass would show them the upstream's password, and ",
+                    Some(_) => "CONFIG GET requirepass shows the upstream's password, and ",
                     None => "",
                 };
                 let message = message!(
-                    "listener '{}' trusts its clients with every command: {}{}",
+                    "listener '{}' has auth: trust and no acl, so clients may run every command: {}{}",
                     Masked::name(read.name),
                     password,
                     TAKEOVER
@@ -191,7 +198,7 @@ impl Listeners<'_> {
                 && !unruled.is_empty()
             {
                 let message = message!(
-                    "listener '{}' lets {} run every command with the upstream's own login: CONFIG GET requirepass would show its password",
+                    "listener '{}' lets {} run every command with the upstream's own login: CONFIG GET requirepass shows its password",
                     Masked::name(read.name),
                     Masked::names(unruled)
                 );
@@ -221,7 +228,7 @@ impl Listeners<'_> {
                     );
                 }
                 (Some(auth), Some(place)) if auth.iter().all(|auth| *auth == Auth::Passthrough) => {
-                    let message = "with auth: passthrough these credentials serve health checks only";
+                    let message = "with auth: passthrough, these credentials are used for health checks only";
                     scope.problems.remark(place, message);
                 }
                 _ => {}

@@ -8,8 +8,9 @@ use crate::scripts;
 use crate::validate::upstreams::Upstreams;
 use crate::validate::users::Users;
 
-const UNHELD: &str = "what they do only Redis can hold back, and it is not asked to";
-const HINT: &str = "create the Redis user for which 'portcullis check' prints ACL SETUSER, and name it in credentials.username";
+const UNHELD: &str = "only a Redis user with its own ACL can restrict what scripts do, and none is set";
+const HINT: &str =
+    "create the Redis user with the ACL SETUSER that 'portcullis check' prints, and set credentials.username";
 
 impl Listeners<'_> {
     /// Warns where scripts run with rights that are not narrowed in Redis.

@@ -89,7 +89,7 @@ impl Parts<'_, '_, '_, '_> {
         let from_node = from?;
         let from = self.groups.list(from_node, self.policy, self.scope);
         if value::list(from_node).is_empty() {
-            self.scope.problems.error(&from_node.place, "proxy_protocol trusts nobody", hint);
+            self.scope.problems.error(&from_node.place, "proxy_protocol has an empty 'from' list", hint);
         }
         Some((from, only.unwrap_or(Some(false))?))
     }
@@ -98,8 +98,8 @@ impl Parts<'_, '_, '_, '_> {
         let mut fields = Fields::of(node, "shadow", &mut self.scope.problems)?;
         let (allow, deny) = (fields.take("allow"), fields.take("deny"));
         if allow.is_none() && deny.is_none() {
-            let hint = "write shadow: {deny: [GROUP or address, ...]}, or leave it out";
-            self.scope.problems.error(&node.place, "a shadow without allow or deny", hint);
+            let hint = "write shadow: {deny: [GROUP or address, ...]}, or remove shadow";
+            self.scope.problems.error(&node.place, "shadow has neither allow nor deny", hint);
         }
         fields.finish(&mut self.scope.problems);
         let mut list = |node: Option<&Node>| node.map(|node| self.groups.list(node, self.policy, self.scope));
@@ -132,8 +132,8 @@ impl Parts<'_, '_, '_, '_> {
                 if value::word(item, "present_as", &words, problems) == Some(false) {
                     problems.error(
                         &item.place,
-                        "only present_as: [standalone] is supported yet",
-                        "write standalone",
+                        "this value of present_as is not supported yet",
+                        "write present_as: [standalone]",
                     );
                 }
             }

@@ -52,16 +52,16 @@ pub(super) fn identity(cert: &Node, key: &Node, r#use: Use, scope: &mut Scope) -
             let named = value::text(cert, "cert", &mut scope.problems)?;
             scope.problems.error(
                 &key.place,
-                message!("the private key is not that of the certificate in {}", Masked::path(Path::new(named))),
-                "name the key that the certificate was made for; the server's own certificate comes first in its file",
+                message!("the private key does not match the certificate in {}", Masked::path(Path::new(named))),
+                "name the key of this certificate; in the file of cert, the server's own certificate must come first",
             );
             None
         }
         Err(_) => {
             scope.problems.error(
                 &key.place,
-                "the private key cannot be used",
-                "RSA from 2048 bits, ECDSA on P-256, P-384 or P-521, and Ed25519 can",
+                "the private key cannot be used: its type is unsupported or it is damaged",
+                "use RSA with at least 2048 bits, ECDSA on P-256, P-384 or P-521, or Ed25519",
             );
             None
         }
@@ -72,14 +72,14 @@ pub(super) fn identity(cert: &Node, key: &Node, r#use: Use, scope: &mut Scope) -
 pub(super) fn issuers(node: &Node, scope: &mut Scope) -> Option<Issuers> {
     let (path, certificates) = certificates(node, "CA certificate", scope)?;
     let Ok(issuers) = Issuers::of(&certificates) else {
-        let message = message!("a certificate in {} cannot be read", Masked::path(&path));
-        scope.problems.error(&node.place, message, "see which with openssl storeutl -noout -text -certs");
+        let message = message!("cannot parse a certificate in {}", Masked::path(&path));
+        scope.problems.error(&node.place, message, "find it with openssl storeutl -noout -text -certs FILE");
         return None;
     };
     for facts in certificates.iter().filter_map(Facts::of).filter(|facts| facts.not_after < scope.now) {
         let file = Masked::path(&path);
         let message = message!("a CA certificate in {} expired on {}", file, facts.not_after);
-        scope.problems.warning(&node.place, message, "remove it, or replace it by the new one");
+        scope.problems.warning(&node.place, message, "remove it, or replace it with the new one");
     }
     Some(issuers)
 }
@@ -98,15 +98,18 @@ pub(super) fn revoked(node: &Node, scope: &mut Scope) -> Option<Vec<CertificateR
     };
     for der in &lists {
         let Ok((_, list)) = CertificateRevocationList::from_der(der) else {
-            let message = message!("a revocation list in {} cannot be read", Masked::path(&path));
-            scope.problems.error(&node.place, message, "see which with openssl crl -noout -text");
+            let message = message!("cannot parse a revocation list in {}", Masked::path(&path));
+            scope.problems.error(&node.place, message, "find it with openssl crl -noout -text -in FILE");
             return None;
         };
         let due = list.next_update().map(|at| UnixSeconds(at.timestamp()));
         if due.is_some_and(|due| due < scope.now) {
             scope.problems.warning(
                 &node.place,
-                message!("a revocation list in {} has expired: its clients are refused", Masked::path(&path)),
+                message!(
+                    "a revocation list in {} has expired: clients with certificates of this CA are refused",
+                    Masked::path(&path)
+                ),
                 "get the new one from the CA",
             );
         }
@@ -118,8 +121,8 @@ fn chain(node: &Node, r#use: Use, scope: &mut Scope) -> Option<Vec<CertificateDe
     let (path, chain) = certificates(node, "certificate", scope)?;
     let file = Masked::path(&path);
     let Some(facts) = chain.first().and_then(Facts::of) else {
-        let message = message!("the certificate in {} cannot be read", file);
-        scope.problems.error(&node.place, message, "see what it is with openssl x509 -noout -text");
+        let message = message!("cannot parse the certificate in {}", file);
+        scope.problems.error(&node.place, message, "inspect it with openssl x509 -noout -text -in FILE");
         return None;
     };
     let problems = &mut scope.problems;
@@ -127,22 +130,26 @@ fn chain(node: &Node, r#use: Use, scope: &mut Scope) -> Option<Vec<CertificateDe
     let left = facts.not_after.0.saturating_sub(scope.now.0);
     if left < 0 {
         let message = message!("the certificate in {} expired on {}", file, facts.not_after);
-        problems.warning(&node.place, message, "renew it: who verifies it refuses it");
+        problems.warning(&node.place, message, "renew it: peers that verify it will refuse it");
     } else if left < soon {
         let message = message!("the certificate in {} expires on {}", file, facts.not_after);
         problems.warning(&node.place, message, "renew it");
     }
     if facts.not_before > scope.now {
         let message = message!("the certificate in {} is not valid before {}", file, facts.not_before);
-        problems.warning(&node.place, message, "see whether the clock is right");
+        problems.warning(&node.place, message, "check the clock of this machine");
     }
     let (fits, whose) = match r#use {
-        Use::Server => (facts.for_servers, "a server's"),
-        Use::Client => (facts.for_clients, "a client's"),
+        Use::Server => (facts.for_servers, "server"),
+        Use::Client => (facts.for_clients, "client"),
     };
     if !fits {
         let message = message!("the certificate in {} is not for {} use (extended key usage)", file, whose);
-        problems.warning(&node.place, message, "issue one that is: who verifies it refuses it");
+        problems.warning(
+            &node.place,
+            message,
+            "issue one with that usage: peers that verify this one will refuse it",
+        );
     }
     Some(chain)
 }
@@ -164,7 +171,7 @@ fn certificates(
         // What is wrong is not quoted: it may be part of a key.
         Err(_) => {
             let message = message!("{} is damaged: a PEM section in it is broken", Masked::path(&path));
-            scope.problems.error(&node.place, message, "copy it again, whole");
+            scope.problems.error(&node.place, message, "copy the whole file again");
             None
         }
     }
@@ -179,7 +186,7 @@ fn private_key(node: &Node, scope: &mut Scope) -> Option<PrivateKeyDer<'static>>
     if contains(&bytes, b"ENCRYPTED") {
         let message = message!("the private key in {} is encrypted", Masked::path(&path));
         let hint =
-            "decrypt it with openssl pkey -in FILE -out NEW, and keep that where only portcullis can read it";
+            "decrypt it with openssl pkey -in FILE -out NEW, and let only portcullis read the new file";
         scope.problems.error(&node.place, message, hint);
     } else {
         let message = message!("no private key in {}", Masked::path(&path));
@@ -191,8 +198,12 @@ fn private_key(node: &Node, scope: &mut Scope) -> Option<PrivateKeyDer<'static>>
 fn warn_if_open(path: &Path, node: &Node, scope: &mut Scope) {
     const OTHERS_READ: u32 = 0o004;
     if fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & OTHERS_READ != 0) {
-        let message = message!("everybody can read the private key in {}", Masked::path(path));
-        scope.problems.warning(&node.place, message, "chmod 640, and give it the group that runs portcullis");
+        let message = message!("every local user can read the private key in {}", Masked::path(path));
+        scope.problems.warning(
+            &node.place,
+            message,
+            "run chmod 640, and set the file's group to the one that runs portcullis",
+        );
     }
 }
 
@@ -220,13 +231,15 @@ fn hint(section: &'static str, command: &'static str, bytes: &[u8]) -> Message {
     let begins = |name: &str| contains(bytes, format!("{name}-----").as_bytes());
     if bytes.first() == Some(&SEQUENCE) {
         return message!(
-            "it seems to be DER: openssl {} -inform der -in FILE -out FILE.pem makes it PEM",
+            "it seems to be DER: convert it with openssl {} -inform der -in FILE -out FILE.pem",
             command
         );
     }
     match others.iter().find(|(name, _)| *name != section && begins(name)) {
-        Some((_, what)) => message!("it holds {}: name the file with '-----BEGIN {}-----'", *what, section),
-        None => message!("name a PEM file, with '-----BEGIN {}-----'", section),
+        Some((_, what)) => {
+            message!("it contains {}: name the file with '-----BEGIN {}-----'", *what, section)
+        }
+        None => message!("name a PEM file with '-----BEGIN {}-----'", section),
     }
 }
 

@@ -15,8 +15,11 @@ pub(super) fn pins(node: &Node, other: Option<(&'static str, &Node)>, scope: &mu
     if let Some((name, other)) = other {
         scope.problems.error(
             &other.place,
-            message!("'{}' beside 'pin': a pin trusts a certificate whatever CA issued it", name),
-            message!("leave out {} or pin", name),
+            message!(
+                "'{}' cannot be used with 'pin': a pin trusts a certificate whatever CA issued it",
+                name
+            ),
+            message!("remove {} or pin", name),
         );
         pins = None;
     }
@@ -40,14 +43,14 @@ fn one(node: &Node, scope: &mut Scope) -> Option<Pin> {
     match Pin::parse(value::text(node, "pin", &mut scope.problems)?) {
         Ok(pin) => Some(pin),
         Err(error @ (PinError::Prefix | PinError::Digits | PinError::Length(_))) => {
-            scope.problems.error(&node.place, message!("pin is not a SHA-256: {}", error), hint());
+            scope.problems.error(&node.place, message!("invalid pin: {}", error), hint());
             None
         }
     }
 }
 
 fn hint() -> Message {
-    message!("write \"sha256:\" and what {} prints behind '=', with or without colons", FINGERPRINT)
+    message!("write \"sha256:\" and the digits that {} prints after '=', with or without colons", FINGERPRINT)
 }
 
 /// The error quotes nothing.

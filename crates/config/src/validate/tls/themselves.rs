@@ -36,9 +36,9 @@ impl File<'_> {
         if names_users && self.issuers.themselves().any(unclear) {
             scope.problems.warning(
                 &self.node.place,
-                "a certificate of client_ca has CA:TRUE and no key usage: with user_from its holder can issue one for any user",
+                "a certificate of client_ca has CA:TRUE and no key usage: with user_from, its holder can issue a certificate for any user",
                 message!(
-                    "if it is a client's own, write pin instead of client_ca ({}); if it is a CA's, issue it again with openssl req -x509 -addext keyUsage=critical,keyCertSign,cRLSign",
+                    "for a client certificate, use pin instead of client_ca ({}); for a CA, reissue it with openssl req -x509 -addext keyUsage=critical,keyCertSign,cRLSign",
                     FINGERPRINT
                 ),
             );
@@ -85,7 +85,7 @@ impl File<'_> {
         // That of expiry was noted as the file was read.
         if !fault.is_of_expiry() {
             let advice = Advice(fault.advice_on_certificate(self.key, role));
-            let message = message!("{} that shows a certificate of this file is refused: {}", whose, fault);
+            let message = message!("{} that uses a certificate of this file is refused: {}", whose, fault);
             scope.problems.warning(&self.node.place, message, message!("{}", advice));
         }
     }

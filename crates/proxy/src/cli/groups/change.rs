@@ -161,7 +161,7 @@ fn consequences(edit: &Edit, applied: Option<Applied>) -> Vec<String> {
     let mut told = Vec::new();
     match edit.change() {
         Change::Added { makes_needless, .. } => {
-            told.extend(edit.covered_by().iter().map(|by| format!("{cidr} is covered already, by {by}")));
+            told.extend(edit.covered_by().iter().map(|by| format!("{cidr} is already covered by {by}")));
             let shown = makes_needless.iter().take(MOST_NAMED);
             told.extend(shown.map(|small| format!("{small} is needless now: {cidr} covers it")));
             if let Some(more @ 1..) = makes_needless.len().checked_sub(MOST_NAMED) {

@@ -169,7 +169,7 @@ fn a_forged_record_ends_it() {
         assert_eq!(poll_fn(|cx| stream.poll_write(cx, &[IoSlice::new(b"x")])).await.unwrap(), 1);
         let mut room = [0; 100];
         let error = poll_fn(|cx| stream.poll_read(cx, &mut room)).await.unwrap_err();
-        assert_eq!(error.to_string(), "it sends what cannot be decrypted");
+        assert_eq!(error.to_string(), "it sent data that cannot be decrypted");
         assert!(TlsFault::behind(&error).is_some());
         assert!(poll_fn(|cx| stream.poll_write(cx, &[IoSlice::new(b"x")])).await.is_err());
         drop(stream);
