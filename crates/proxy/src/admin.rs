@@ -37,8 +37,8 @@ use secrecy::ExposeSecret;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::control::reload::{FollowsToken, Request};
+use crate::process::Process;
 use crate::upstream::health::Health;
-use crate::worker::Shared;
 
 pub(crate) use self::server::{Bound, serve};
 
@@ -47,7 +47,7 @@ use self::guard::Guard;
 /// What the routes answer from.
 #[derive(Debug)]
 pub(crate) struct AdminState {
-    shared: Arc<Shared>,
+    process: Arc<Process>,
     health: Arc<Health>,
     guard: ArcSwap<Guard>,
     requests: mpsc::Sender<Request>,
@@ -60,13 +60,13 @@ impl AdminState {
     /// For the endpoint that `admin` describes. `requests` leads to whoever reloads.
     pub(crate) fn new(
         admin: &Admin,
-        shared: Arc<Shared>,
+        process: Arc<Process>,
         health: Arc<Health>,
         requests: mpsc::Sender<Request>,
     ) -> Arc<Self> {
         let guard = ArcSwap::from_pointee(Guard::of(admin));
         Arc::new(Self {
-            shared,
+            process,
             health,
             guard,
             requests,

@@ -25,11 +25,12 @@ use crate::generation::store::{Generation, Store};
 use crate::listener::{self, AcceptorOrder, Bound, WorkerHandle};
 use crate::metrics::{LineCounter, Metrics, ReloadResult};
 use crate::net::socket::bind_hint;
+use crate::process::Process;
+use crate::process::questions::Questions;
 use crate::rlimit::raise_open_files;
 use crate::shutdown::{self, Signals, Told};
 use crate::upstream::health::{Health, Probes};
-use crate::worker::clients::Clients;
-use crate::worker::{self, Order, Shared};
+use crate::worker::{self, Order};
 
 /// Requests for a reload that may wait for the one that runs; more are turned away.
 const WAITING_REQUESTS: usize = 8;
@@ -74,8 +75,8 @@ pub(crate) enum StartError {
 /// Something cannot be bound or started.
 pub(crate) fn run(config: Config, sources: Vec<Source>) -> Result<ExitCode, StartError> {
     let room = raise_open_files();
-    let shared = Arc::new(assemble(config, room)?);
-    let generation = shared.store.current();
+    let process = Arc::new(assemble(config, room)?);
+    let generation = process.store.current();
     let bound = bind(generation.config())?;
     let admin = bind_admin(generation.config())?;
     let control = runtime("the control thread")?;
@@ -83,11 +84,11 @@ pub(crate) fn run(config: Config, sources: Vec<Source>) -> Result<ExitCode, Star
     // So many threads report their end.
     let (ended, mut gone) = mpsc::channel(generation.workers() + 1);
     let (workers, acceptor) = match generation.workers() {
-        1 => start_lone_worker(&shared, bound, ended)?,
+        1 => start_lone_worker(&process, bound, ended)?,
         count => {
-            let workers = start_workers(&shared, count, &ended)?;
+            let workers = start_workers(&process, count, &ended)?;
             let handles = workers.iter().map(|worker| worker.handle.clone()).collect();
-            (workers, start_acceptor(&shared, bound, handles, ended)?)
+            (workers, start_acceptor(&process, bound, handles, ended)?)
         }
     };
     announce(&generation);
@@ -96,11 +97,11 @@ pub(crate) fn run(config: Config, sources: Vec<Source>) -> Result<ExitCode, Star
         let health = Arc::new(Health::default());
         let (requests, mut asked) = mpsc::channel(WAITING_REQUESTS);
         let mut probes = Probes::new(Arc::clone(&health));
-        let generation = shared.store.current();
+        let generation = process.store.current();
         probes.follow(generation.config(), &generation.series().upstreams);
         let admin = admin
             .zip(generation.config().admin())
-            .map(|(bound, settings)| serve_admin(&shared, settings, bound, &health, requests));
+            .map(|(bound, settings)| serve_admin(&process, settings, bound, &health, requests));
         drop(generation);
         let reach = Reach {
             acceptor: acceptor.orders.clone(),
@@ -108,9 +109,9 @@ pub(crate) fn run(config: Config, sources: Vec<Source>) -> Result<ExitCode, Star
             probes,
             admin: admin.clone().map(|admin| admin as _),
         };
-        let mut reloader = Reloader::new(Arc::clone(&shared), room, sources, reach);
+        let mut reloader = Reloader::new(Arc::clone(&process), room, sources, reach);
         tokio::select! {
-            () = keep(&shared, &mut reloader, &mut signals, &mut asked) => {}
+            () = keep(&process, &mut reloader, &mut signals, &mut asked) => {}
             Some(thread) = gone.recv() => {
                 tracing::error!(thread, "a thread ended by itself: without it nobody is served well");
                 return ExitCode::FAILURE;
@@ -121,7 +122,7 @@ pub(crate) fn run(config: Config, sources: Vec<Source>) -> Result<ExitCode, Star
         }
         // Its way to the accept thread must be gone for that to stop; who asks for a reload is told that it will not come.
         drop((reloader, asked));
-        let within = shared.store.current().config().limits().timeouts().drain();
+        let within = process.store.current().config().limits().timeouts().drain();
         tracing::info!(?within, "stopping: what is in flight is finished; a second signal stops at once");
         tokio::select! {
             () = signals.stop() => ExitCode::FAILURE,
@@ -130,13 +131,13 @@ pub(crate) fn run(config: Config, sources: Vec<Source>) -> Result<ExitCode, Star
     });
     // A name that is being looked up would hold up the end for as long as the name server keeps silent.
     control.shutdown_background();
-    shared.audit.finish();
+    process.audit.finish();
     Ok(exit)
 }
 
 /// Reloads whenever there is reason to, until a signal says stop.
 async fn keep(
-    shared: &Shared,
+    process: &Process,
     reloader: &mut Reloader,
     signals: &mut Signals,
     asked: &mut mpsc::Receiver<Request>,
@@ -144,14 +145,14 @@ async fn keep(
     let mut watch = Watch::new();
     let mut told_again = false;
     loop {
-        let watching = shared.store.current().config().reload() == Reload::Watch;
+        let watching = process.store.current().config().reload() == Reload::Watch;
         let sources = reloader.sources().to_vec();
         let (trigger, answer) = tokio::select! {
             () = ready(()), if told_again => (Trigger::Signal, None),
             told = signals.next() => match told {
                 Told::Stop => return,
                 Told::Reload => {
-                    shared.audit.reopen();
+                    process.audit.reopen();
                     (Trigger::Signal, None)
                 }
             },
@@ -167,7 +168,7 @@ async fn keep(
                     Told::Stop => return,
                     // The file that it is about may have been read before it changed.
                     Told::Reload => {
-                        shared.audit.reopen();
+                        process.audit.reopen();
                         told_again = true;
                     }
                 },
@@ -197,7 +198,7 @@ async fn drain(acceptor: AcceptThread, workers: Vec<Running>, within: Duration) 
 }
 
 /// What all threads share, for a process that has open files for `room` clients.
-pub(crate) fn assemble(config: Config, room: u64) -> Result<Shared, StartError> {
+pub(crate) fn assemble(config: Config, room: u64) -> Result<Process, StartError> {
     let audit = Audit::start(config.audit().path(), config.audit().on_overflow())?;
     let dropped: Vec<LineCounter> = vec![Box::new(crate::log::dropped_lines), audit.drop_counter()];
     let metrics = Metrics::new(config.workers(), dropped);
@@ -212,8 +213,8 @@ pub(crate) fn assemble(config: Config, room: u64) -> Result<Shared, StartError> 
     let first = Generation::first(config, &metrics, room);
     metrics.config_read(ReloadResult::Applied, SystemTime::now());
     let seats = Arc::new(Seat::new(first.clients()));
-    let clients = Clients::new(first.workers());
-    Ok(Shared { store: Store::new(Arc::new(first)), seats, metrics, audit, clients })
+    let questions = Questions::new(first.workers());
+    Ok(Process { store: Store::new(Arc::new(first)), seats, metrics, audit, questions })
 }
 
 fn bind(config: &Config) -> Result<Vec<Bound>, StartError> {
@@ -246,13 +247,13 @@ fn bind_admin(config: &Config) -> Result<Option<admin::Bound>, StartError> {
 
 /// Serves until the process ends: `/ready` says that the gate is stopping while it drains.
 fn serve_admin(
-    shared: &Arc<Shared>,
+    process: &Arc<Process>,
     settings: &Admin,
     bound: admin::Bound,
     health: &Arc<Health>,
     requests: mpsc::Sender<Request>,
 ) -> Arc<AdminState> {
-    let state = AdminState::new(settings, Arc::clone(shared), Arc::clone(health), requests);
+    let state = AdminState::new(settings, Arc::clone(process), Arc::clone(health), requests);
     let serving = Arc::clone(&state);
     spawn_local(async move {
         if let Err(error) = admin::serve(bound, serving, pending()).await {
@@ -268,14 +269,14 @@ struct Running {
     thread: JoinHandle<()>,
 }
 
-fn start_workers(shared: &Arc<Shared>, count: usize, ended: &Ended) -> Result<Vec<Running>, StartError> {
+fn start_workers(process: &Arc<Process>, count: usize, ended: &Ended) -> Result<Vec<Running>, StartError> {
     (0..count)
         .map(|index| {
             let (orders, queue) = mpsc::channel(WAITING_BATCHES);
-            let stats = shared.metrics.worker(index);
-            let shared = Arc::clone(shared);
+            let stats = process.metrics.worker(index);
+            let process = Arc::clone(process);
             let thread = spawn("a worker", ended.clone(), move |runtime| {
-                runtime.block_on(worker::run(shared, index, queue, connection::serve))
+                runtime.block_on(worker::run(process, index, queue, connection::serve))
             })?;
             Ok(Running { handle: WorkerHandle { orders, stats }, thread })
         })
@@ -284,21 +285,21 @@ fn start_workers(shared: &Arc<Shared>, count: usize, ended: &Ended) -> Result<Ve
 
 /// A worker that is alone accepts as well: handing a connection to another thread would cost it a wakeup each.
 fn start_lone_worker(
-    shared: &Arc<Shared>,
+    process: &Arc<Process>,
     bound: Vec<Bound>,
     ended: Ended,
 ) -> Result<(Vec<Running>, AcceptThread), StartError> {
     let (orders, queue) = mpsc::channel(WAITING_BATCHES);
     let (accept_orders, accept_queue) = mpsc::channel(1);
-    let handle = WorkerHandle { orders, stats: shared.metrics.worker(0) };
-    let (shared, handles, report) = (Arc::clone(shared), vec![handle.clone()], ended.clone());
+    let handle = WorkerHandle { orders, stats: process.metrics.worker(0) };
+    let (process, handles, report) = (Arc::clone(process), vec![handle.clone()], ended.clone());
     let thread = spawn("a worker", ended, move |runtime| {
         runtime.block_on(async {
             // As tasks: the thread itself would have to make a system call to wake the future that it blocks on.
-            let worker = spawn_local(worker::run(Arc::clone(&shared), 0, queue, connection::serve));
+            let worker = spawn_local(worker::run(Arc::clone(&process), 0, queue, connection::serve));
             spawn_local(async move {
                 let _report = Report { what: ACCEPTING, to: report };
-                listener::run(shared, bound, handles, accept_queue).await;
+                listener::run(process, bound, handles, accept_queue).await;
             });
             // A panic ends the thread, as it does where the worker is not a task.
             if let Err(error) = worker.await
@@ -319,15 +320,15 @@ struct AcceptThread {
 }
 
 fn start_acceptor(
-    shared: &Arc<Shared>,
+    process: &Arc<Process>,
     bound: Vec<Bound>,
     handles: Vec<WorkerHandle>,
     ended: Ended,
 ) -> Result<AcceptThread, StartError> {
-    let shared = Arc::clone(shared);
+    let process = Arc::clone(process);
     let (orders, queue) = mpsc::channel(1);
     let thread = spawn(ACCEPTING, ended, move |runtime| {
-        runtime.block_on(listener::run(shared, bound, handles, queue))
+        runtime.block_on(listener::run(process, bound, handles, queue))
     })?;
     Ok(AcceptThread { orders, thread: Some(thread) })
 }

@@ -118,7 +118,7 @@ fn note_short(worker: &Worker, listener: usize, reason: ClosedReason) {
 fn turn_away(worker: &Worker, listener: &Listener, state: &ListenerState, from: ClientAddr, why: Unshaken) {
     let Unshaken { fault, stream } = why;
     state.series().refused(RefusedReason::Tls);
-    worker.shared.audit.refused(from, state.name(), RefusedReason::Tls, None);
+    worker.process.audit.refused(from, state.name(), RefusedReason::Tls, None);
     if let Some(left_out) = state.failed_handshakes().tell(Instant::now()) {
         tracing::warn!(
             source = %from,

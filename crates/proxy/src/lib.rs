@@ -14,6 +14,7 @@ pub(crate) mod listener;
 pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod net;
+pub(crate) mod process;
 pub(crate) mod rlimit;
 pub(crate) mod shutdown;
 pub(crate) mod tls;

@@ -29,7 +29,8 @@ use crate::generation::listener::ListenerState;
 use crate::generation::store::Generation;
 use crate::metrics::{RefusedReason, WorkerStats};
 use crate::net::socket::{Socket, SocketFile, listen_tcp, listen_unix, set_options};
-use crate::worker::{Order, Shared};
+use crate::process::Process;
+use crate::worker::Order;
 
 /// So many connections are accepted before the workers are woken and others get their turn: in a flood the clients of a
 /// worker that accepts as well wait a quarter of a millisecond, which is what refusing so many takes.
@@ -97,12 +98,12 @@ pub(crate) enum AcceptorOrder {
 
 /// Accepts on all sockets until the orders end, or until one of the sockets fails; then closes them.
 pub(crate) async fn run(
-    shared: Arc<Shared>,
+    process: Arc<Process>,
     bound: Vec<Bound>,
     handles: Vec<WorkerHandle>,
     mut orders: mpsc::Receiver<AcceptorOrder>,
 ) {
-    let acceptor = Rc::new(Acceptor::new(shared, handles));
+    let acceptor = Rc::new(Acceptor::new(process, handles));
     let mut sockets = ListenSockets::default();
     sockets.open(&acceptor, bound);
     loop {
@@ -196,7 +197,7 @@ impl ListenSockets {
 
 /// What the accept thread knows.
 struct Acceptor {
-    shared: Arc<Shared>,
+    process: Arc<Process>,
     generation: RefCell<Arc<Generation>>,
     handles: Vec<WorkerHandle>,
     /// How many connections each of them was ever given.
@@ -209,12 +210,12 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    fn new(shared: Arc<Shared>, handles: Vec<WorkerHandle>) -> Self {
-        let generation = shared.store.current();
-        generation.limit(&shared.seats);
+    fn new(process: Arc<Process>, handles: Vec<WorkerHandle>) -> Self {
+        let generation = process.store.current();
+        generation.limit(&process.seats);
         Self {
             generation: RefCell::new(generation),
-            shared,
+            process,
             given: handles.iter().map(|_| Cell::default()).collect(),
             handles,
             lingering: Lingering::default(),
@@ -225,7 +226,7 @@ impl Acceptor {
     }
 
     fn adopt(&self, generation: Arc<Generation>) {
-        generation.limit(&self.shared.seats);
+        generation.limit(&self.process.seats);
         self.generation.replace(generation);
     }
 
@@ -382,7 +383,7 @@ impl Acceptor {
     ) {
         if let Some(state) = generation.listeners().get(listener) {
             state.series().refused(reason);
-            self.shared.audit.refused(from, state.name(), reason, None);
+            self.process.audit.refused(from, state.name(), reason, None);
         }
     }
 
@@ -393,7 +394,7 @@ impl Acceptor {
         now: UnixSeconds,
         admitted: &mut [Vec<(u64, Admitted)>],
     ) {
-        match admit(identified, generation, &self.shared.seats, now) {
+        match admit(identified, generation, &self.process.seats, now) {
             Ok(admittee) => {
                 let client = admittee.client();
                 if let Some(state) = generation.listeners().get(client.listener()) {
@@ -420,7 +421,7 @@ impl Acceptor {
             return;
         };
         state.series().refused(refused.reason);
-        self.shared.audit.refused(refused.from, state.name(), refused.reason, rule.as_ref());
+        self.process.audit.refused(refused.from, state.name(), refused.reason, rule.as_ref());
         refuse(refused, listener.refusal(), &self.lingering);
     }
 

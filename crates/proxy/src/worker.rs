@@ -17,17 +17,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use self::clients::Clients;
 use self::listener_view::{Change, ListenerView};
 use self::table::{Entry, Reckoning, Signal, Table, Verdict};
 use crate::admission::admit::{Admitted, Revoked};
 use crate::admission::refuse::Lingering;
-use crate::audit::Audit;
 use crate::clock::{Clock, wall_clock};
-use crate::generation::seats::Seat;
-use crate::generation::store::{Generation, Store};
-use crate::metrics::{ClosedReason, ListenerCounts, Metrics};
+use crate::generation::store::Generation;
+use crate::metrics::{ClosedReason, ListenerCounts};
 use crate::net::buffer::Pool;
+use crate::process::Process;
 use crate::upstream::shared::{Pools, Resources, SharedClients};
 
 /// How often deadlines are looked at. Timeouts are seconds long: they may be late by this much.
@@ -41,21 +39,6 @@ const CUT_AT_ONCE: usize = 16;
 
 /// When the drain's time is over, the sessions have this long to see it and to report their end.
 const FAREWELL: Duration = Duration::from_millis(500);
-
-/// What all threads share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    /// The config in force.
-    pub store: Store,
-    /// The clients of the whole process.
-    pub seats: Arc<Seat>,
-    /// Counters of the whole process.
-    pub metrics: Arc<Metrics>,
-    /// Where connections are reported.
-    pub audit: Audit,
-    /// The way in which a worker asks all workers about their clients.
-    pub clients: Clients,
-}
 
 /// What a worker is told from outside.
 #[derive(Debug)]
@@ -72,7 +55,7 @@ pub(crate) enum Order {
 #[derive(Debug)]
 pub(crate) struct Worker {
     /// What all threads share.
-    pub shared: Arc<Shared>,
+    pub process: Arc<Process>,
     /// The resources that its connections use.
     pub resources: Rc<Resources>,
     /// Upstream connections that its clients share.
@@ -93,9 +76,14 @@ pub(crate) struct Worker {
 pub(crate) type Serve = fn(Rc<Worker>, u64, Admitted);
 
 /// Runs a worker until it has drained. `index` counts workers from 0.
-pub(crate) async fn run(shared: Arc<Shared>, index: usize, mut orders: mpsc::Receiver<Order>, serve: Serve) {
-    let worker = Rc::new(Worker::new(shared, index));
-    if let Some(asks) = worker.shared.clients.take(index) {
+pub(crate) async fn run(
+    process: Arc<Process>,
+    index: usize,
+    mut orders: mpsc::Receiver<Order>,
+    serve: Serve,
+) {
+    let worker = Rc::new(Worker::new(process, index));
+    if let Some(asks) = worker.process.questions.take(index) {
         spawn_local(clients::answer(Rc::clone(&worker), asks));
     }
     let mut ticks = interval(TICK);
@@ -143,11 +131,11 @@ pub(crate) async fn run(shared: Arc<Shared>, index: usize, mut orders: mpsc::Rec
 }
 
 impl Worker {
-    fn new(shared: Arc<Shared>, index: usize) -> Self {
-        let generation = shared.store.current();
+    fn new(process: Arc<Process>, index: usize) -> Self {
+        let generation = process.store.current();
         let worker = Self {
             resources: Rc::new(Resources {
-                stats: shared.metrics.worker(index),
+                stats: process.metrics.worker(index),
                 pool: Pool::new(share_of_buffers(&generation)),
                 shared_clients: SharedClients::default(),
                 clock: Clock::start(),
@@ -160,7 +148,7 @@ impl Worker {
             reckoning: RefCell::default(),
             listeners: RefCell::default(),
             short_since: Cell::new(None),
-            shared,
+            process,
         };
         worker.take_over(&generation);
         worker
@@ -185,7 +173,7 @@ impl Worker {
         counts.closed(ClosedReason::Revoked);
         let generation = self.generation.borrow();
         let rule = revoked.rule.and_then(|rule| generation.policy().rule(rule));
-        self.shared.audit.refused(revoked.from, revoked.listener.name(), revoked.reason, rule.as_ref());
+        self.process.audit.refused(revoked.from, revoked.listener.name(), revoked.reason, rule.as_ref());
     }
 
     /// Goes over to a config, unless it is older than the one that is followed.

@@ -28,7 +28,7 @@ const MAX_SHOWN: usize = 1000;
 
 pub(super) async fn status(Shared(state): Shared<Arc<AdminState>>) -> Response {
     let made = aside("page", move || {
-        let generation = state.shared.store.current();
+        let generation = state.process.store.current();
         let listeners = generation.config().listeners().iter().zip(generation.listeners());
         let listeners: Vec<Value> = listeners
             .enumerate()
@@ -49,7 +49,7 @@ pub(super) async fn status(Shared(state): Shared<Arc<AdminState>>) -> Response {
             "config": generation.config().path().display().to_string(),
             "workers": generation.workers(),
             "draining": state.is_draining(),
-            "clients": state.shared.seats.taken(),
+            "clients": state.process.seats.taken(),
             "listeners": listeners,
             "upstreams": upstreams(&state),
         })
@@ -108,7 +108,7 @@ pub(super) async fn explain(
     Shared(state): Shared<Arc<AdminState>>,
     Query(question): Query<Explain>,
 ) -> Response {
-    let generation = state.shared.store.current();
+    let generation = state.process.store.current();
     let config = generation.config();
     let source = match Source::parse(&question.ip) {
         Ok(source) => source,
@@ -133,7 +133,7 @@ pub(super) async fn explain(
 
 pub(super) async fn groups(Shared(state): Shared<Arc<AdminState>>) -> Response {
     let made = aside("page", move || {
-        let generation = state.shared.store.current();
+        let generation = state.process.store.current();
         let groups: Vec<Value> =
             generation.policy().groups().map(|group| group_facts(&group).into()).collect();
         json!({"generation": generation.number(), "groups": groups})
@@ -155,7 +155,7 @@ pub(super) async fn group(
     Query(page): Query<Page>,
 ) -> Response {
     let made = aside("page", move || {
-        let generation = state.shared.store.current();
+        let generation = state.process.store.current();
         let group = generation.policy().group(&name)?;
         let shown = page.limit.unwrap_or(MAX_SHOWN).min(MAX_SHOWN);
         let entries: Vec<Value> =

@@ -112,7 +112,7 @@ async fn carry_out(
     plan: impl FnOnce(&std::path::Path, &LoadOptions) -> Result<Edit, EditError> + Send + 'static,
 ) -> Response {
     let _alone = state.edits.lock().await;
-    let config = state.shared.store.current().config().path().to_owned();
+    let config = state.process.store.current().config().path().to_owned();
     let done = aside("edit", move || {
         let edit = plan(&config, &LoadOptions::new())?;
         if !dry_run {

@@ -119,7 +119,7 @@ async fn metrics(Shared(state): Shared<Arc<AdminState>>) -> Response {
 
 impl AdminState {
     fn page(&self) -> String {
-        self.shared.store.current().tell_metrics(wall_clock());
-        self.shared.metrics.render()
+        self.process.store.current().tell_metrics(wall_clock());
+        self.process.metrics.render()
     }
 }

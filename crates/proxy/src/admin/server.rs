@@ -71,7 +71,7 @@ pub(crate) async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let listener = Listener::of(&bound)?;
-    let mut upkeep = pin!(Arc::clone(&state.shared.metrics).run_upkeep());
+    let mut upkeep = pin!(Arc::clone(&state.process.metrics).run_upkeep());
     let router = router(state);
     let mut open = Open::default();
     let mut shutdown = pin!(shutdown);

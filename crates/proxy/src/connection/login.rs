@@ -40,7 +40,7 @@ pub(crate) fn authenticate(
         let (source, listener, seconds) = (entry.from, state.name(), left.as_secs());
         // The form is a contract: docs/operations.md has the fail2ban filter for it.
         tracing::warn!(%source, %listener, seconds, "source blocked: too many failed logins");
-        worker.shared.audit.event(&Blocked {
+        worker.process.audit.event(&Blocked {
             event: "blocked",
             id: entry.id,
             source: source.to_string(),

@@ -17,8 +17,9 @@ use crate::aside::aside;
 use crate::audit::Output;
 use crate::generation::store::Generation;
 use crate::listener::{AcceptorOrder, Bound};
+use crate::process::Process;
 use crate::upstream::health::Probes;
-use crate::worker::{Order, Shared};
+use crate::worker::Order;
 
 /// Cutting whom another config does not admit takes milliseconds; a thread that needs longer than this is stuck, and the
 /// report does not wait for it.
@@ -49,7 +50,7 @@ pub(crate) trait FollowsToken: std::fmt::Debug {
 /// Who reloads: it knows all that a config has a part in.
 #[derive(Debug)]
 pub(crate) struct Reloader {
-    shared: Arc<Shared>,
+    process: Arc<Process>,
     path: PathBuf,
     room: u64,
     /// What the config in force was read from.
@@ -79,13 +80,13 @@ pub(crate) struct Reach {
 
 impl Reloader {
     /// For a process that has open files for `room` clients and started with a config read from `sources`.
-    pub(crate) fn new(shared: Arc<Shared>, room: u64, sources: Vec<Source>, reach: Reach) -> Self {
-        let first = shared.store.current();
+    pub(crate) fn new(process: Arc<Process>, room: u64, sources: Vec<Source>, reach: Reach) -> Self {
+        let first = process.store.current();
         let path = first.config().path().to_owned();
         let admin_bind = first.config().admin().map(|admin| admin.bind().clone());
         let Reach { acceptor, workers, probes, admin } = reach;
         let (in_force, last) = (sources.clone(), sources);
-        Self { shared, path, room, in_force, last, acceptor, workers, probes, admin, admin_bind }
+        Self { process, path, room, in_force, last, acceptor, workers, probes, admin, admin_bind }
     }
 
     /// The files to watch.
@@ -96,14 +97,14 @@ impl Reloader {
     /// Reads the config again and puts it in force, if it is good and another. Tells log, metrics and audit.
     pub(crate) async fn reload(&mut self, trigger: Trigger) -> Report {
         let report = self.try_reload(trigger).await;
-        self.shared.metrics.config_read(report.result(), SystemTime::now());
-        self.shared.audit.event(&report);
+        self.process.metrics.config_read(report.result(), SystemTime::now());
+        self.process.audit.event(&report);
         report.log();
         report
     }
 
     async fn try_reload(&mut self, trigger: Trigger) -> Report {
-        let current = self.shared.store.current();
+        let current = self.process.store.current();
         let number = current.number();
         // What cannot be read twice would be waited for, for ever.
         if let Some(once) = self.in_force.iter().find(|source| is_readable_once(&source.path)) {
@@ -154,13 +155,13 @@ impl Reloader {
         // Last: to make room it may have to close what cannot be had back.
         let opened = self.open_new(current.config(), &config).await?;
         if let Some(output) = output {
-            self.shared.audit.redirect(output, config.audit().on_overflow());
+            self.process.audit.redirect(output, config.audit().on_overflow());
         }
         crate::log::change(config.log());
-        let next = Arc::new(current.next(config, &self.shared.metrics, self.room));
+        let next = Arc::new(current.next(config, &self.process.metrics, self.room));
         // The gate first: what the admin endpoint says is in force then is.
         self.tell_gate(&next, opened).await;
-        self.shared.store.swap(Arc::clone(&next));
+        self.process.store.swap(Arc::clone(&next));
         let cut = self.tell_workers(&next).await;
         self.probes.follow(next.config(), &next.series().upstreams);
         if let (Some(admin), Some(settings)) = (&self.admin, next.config().admin()) {
@@ -211,7 +212,7 @@ impl Reloader {
 
     /// The reload failed after all: what was released is listened on again.
     async fn reopen(&self, binds: &[Bind], config: &Config) {
-        let current = self.shared.store.current();
+        let current = self.process.store.current();
         let binds: Vec<&Bind> = binds.iter().collect();
         match open_all(&binds, config) {
             Ok(opened) => self.tell_gate(&current, opened).await,

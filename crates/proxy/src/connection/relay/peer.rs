@@ -10,7 +10,8 @@ use portcullis_session::{Findings, Link, Listed, Peer, Subscriptions, Verb};
 use super::{Relay, Upstream};
 use crate::clock::Clock;
 use crate::net::stream::Stream;
-use crate::worker::clients::{self, Listable, Login, Question};
+use crate::process::questions::{Login, Question};
+use crate::worker::clients::Listable;
 use crate::worker::table::Entry;
 
 /// A question about other clients that is under way.
@@ -99,7 +100,7 @@ impl Relay {
     pub(super) fn poll_asking(&mut self, waker: &Waker) -> bool {
         if self.asking.is_none() {
             let Some(question) = self.question() else { return false };
-            let answer = clients::ask(Arc::clone(&self.worker.shared), Arc::new(question));
+            let answer = Arc::clone(&self.worker.process).ask(Arc::new(question));
             self.asking = Some(Box::new(Asking(Box::pin(answer))));
         }
         let Some(Asking(answer)) = self.asking.as_deref_mut() else { return false };

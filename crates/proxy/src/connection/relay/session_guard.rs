@@ -60,7 +60,7 @@ impl SessionGuard {
             rule: rule.as_ref(),
             user: user.as_deref(),
         };
-        tell(&self.worker.shared.audit, &subject);
+        tell(&self.worker.process.audit, &subject);
     }
 }
 

@@ -15,7 +15,7 @@ fn part(ids: impl IntoIterator<Item = u64>) -> Part {
 
 #[tokio::test]
 async fn the_parts_of_all_workers_are_one_list_in_the_order_of_their_clients() {
-    let clients = Clients::new(3);
+    let clients = Questions::new(3);
     for (index, ids) in [[4, 1], [2, 6], [5, 3]].into_iter().enumerate() {
         let mut asks = clients.take(index).expect("its questions");
         assert!(clients.take(index).is_none(), "once");
@@ -31,7 +31,7 @@ async fn the_parts_of_all_workers_are_one_list_in_the_order_of_their_clients() {
 /// One takes the question and keeps silent, another takes none.
 #[tokio::test]
 async fn workers_that_do_not_answer_are_left_out_in_time() {
-    let clients = Clients::new(3);
+    let clients = Questions::new(3);
     let mut asks = clients.take(0).expect("its questions");
     tokio::spawn(async move {
         let ask = asks.recv().await.expect("a question");
@@ -46,7 +46,7 @@ async fn workers_that_do_not_answer_are_left_out_in_time() {
 
 #[tokio::test]
 async fn so_many_questions_are_asked_at_once_and_no_more() {
-    let clients = Clients::new(1);
+    let clients = Questions::new(1);
     let others = clients.turns.acquire_many(4).await.expect("turns");
     assert_eq!(clients.ask(question(), |_| 0).await, None);
     drop(others);
