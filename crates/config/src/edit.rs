@@ -1,4 +1,4 @@
-//! Adding to and removing from a group, where its entries are written: comments, order and quoting stay.
+//! Adds and removes entries of a group in its file; comments, order and quoting stay.
 //!
 //! [`add`] and [`remove`] plan an [`Edit`] and write nothing. The edited text has been read and judged as a whole by
 //! then, in place of the file's, so that what [`Edit::apply`] writes is a configuration that loads.
@@ -20,7 +20,7 @@ use self::survey::Survey;
 use super::{LoadOptions, Loaded, Problem, Reload, Severity, load};
 
 pub use apply::Applied;
-pub use entry::{BadEntry, NewEntry, moment_of};
+pub use entry::{BadEntry, NewEntry, parse_time};
 pub use error::EditError;
 pub use survey::Written;
 
@@ -28,7 +28,7 @@ pub use survey::Written;
 ///
 /// # Errors
 /// [`EditError::Duplicate`] when the group has that entry; [`EditError::Needless`] when another one admits all of it for
-/// as long, and the new one says nothing of its own; the others as for [`remove`].
+/// as long, and the new one has no note, owner or end; the others as for [`remove`].
 pub fn add(config: &Path, group: &str, entry: &NewEntry, options: &LoadOptions) -> Result<Edit, EditError> {
     let site = Site::find(config, group, options)?;
     let before = load(config, options);
@@ -54,7 +54,7 @@ pub fn add(config: &Path, group: &str, entry: &NewEntry, options: &LoadOptions) 
     Ok(Edit { covered_by, ..Edit::new(site, text, cidr, group, change, &before, after) })
 }
 
-/// Plans a group without an entry; where it was written more than once, without all of them.
+/// Plans the removal of an entry; one that is written more than once is removed everywhere.
 ///
 /// # Errors
 /// [`EditError::NotThere`] when the group has no such entry, which names one that covers the address; [`EditError::CannotEdit`]
@@ -97,21 +97,21 @@ pub struct Edit {
     reload: Reload,
 }
 
-/// What an [`Edit`] does.
+/// The effect of an [`Edit`].
 #[derive(Clone, Debug)]
 pub enum Change {
     /// One entry more.
     Added {
-        /// Where it will stand.
+        /// The line of the new entry.
         line: u32,
-        /// Entries of the group that say nothing more once this one is there.
+        /// Entries of the group that this one makes redundant.
         makes_needless: Vec<Written>,
     },
     /// An entry less.
     Removed {
-        /// Where it stood; more than one when it was written twice.
+        /// The lines of the removed entries: more than one when the entry was written twice.
         lines: Vec<u32>,
-        /// Listeners that admit this address all the same, and by what.
+        /// Listeners that still admit this address, each with the entry that does.
         still_admitted: Vec<(String, Written)>,
     },
 }
@@ -137,12 +137,12 @@ impl Edit {
         &self.file
     }
 
-    /// What it holds now.
+    /// The current text of the file.
     pub fn before(&self) -> &str {
         &self.before
     }
 
-    /// What it would hold.
+    /// The new text of the file.
     pub fn after(&self) -> &str {
         &self.after
     }
@@ -157,7 +157,7 @@ impl Edit {
         &self.group
     }
 
-    /// What happens, and what comes of it.
+    /// The change and its consequences.
     pub fn change(&self) -> &Change {
         &self.change
     }
@@ -172,12 +172,12 @@ impl Edit {
         &self.shared_with
     }
 
-    /// What `check` will warn about, and did not before.
+    /// Warnings of `check` that are new after the edit.
     pub fn warnings(&self) -> &[Problem] {
         &self.warnings
     }
 
-    /// How a gate that runs with the configuration hears of the change.
+    /// The way a running proxy learns of the change.
     pub fn reload(&self) -> Reload {
         self.reload
     }
@@ -210,7 +210,7 @@ fn new_warnings(before: &Result<Loaded, Vec<Problem>>, after: Loaded) -> Vec<Pro
     after.warnings.into_iter().filter(is_new).collect()
 }
 
-/// Whether what ends at `end` is there at least as long as what ends at `other`.
+/// Whether an entry that ends at `end` lasts at least as long as one that ends at `other`.
 fn lasts(end: Option<UnixSeconds>, other: Option<UnixSeconds>) -> bool {
     match (end, other) {
         (None, _) => true,

@@ -10,7 +10,7 @@ use crate::message::{Masked, Message, message, nearest};
 /// One mapping of the file while it is being read.
 pub(super) struct Fields<'n> {
     pub(super) place: &'n Place,
-    /// What the mapping is, for messages: "listener", "limits".
+    /// The name of the mapping in messages: "listener", "limits".
     what: &'static str,
     entries: Vec<(&'n Key, Option<&'n Node>)>,
     /// And the line of the first.
@@ -55,7 +55,7 @@ impl<'n> Fields<'n> {
         self.take_with_key(name).map(|(_, node)| node)
     }
 
-    /// As [`Self::take`], with the place of the key.
+    /// Takes a value like [`Self::take`], with the place of the key.
     pub(super) fn take_with_key(&mut self, name: &'static str) -> Option<(&'n Place, &'n Node)> {
         self.known.push(name);
         self.find(name)
@@ -89,7 +89,7 @@ impl<'n> Fields<'n> {
         node
     }
 
-    /// As [`Self::finish`], where what stands in the place of a key may be a secret that was meant as a value.
+    /// Finishes like [`Self::finish`], but repeats no key: it may be a secret in the wrong place.
     pub(super) fn finish_secret(self, problems: &mut Problems) {
         self.report_duplicates(problems);
         for (key, _) in self.entries.iter().filter(|(_, node)| node.is_some()) {

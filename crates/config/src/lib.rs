@@ -66,12 +66,12 @@ impl Config {
         &self.upstreams
     }
 
-    /// Who can log in, in the order of the file; a listener names those that can log in there.
+    /// Users that can log in, in the order of the file; a listener names the users that can log in there.
     pub fn users(&self) -> &[Arc<User>] {
         &self.users
     }
 
-    /// Who may connect to which listener.
+    /// Access rules of all listeners.
     pub fn policy(&self) -> &Arc<Policy> {
         &self.policy
     }
@@ -86,17 +86,17 @@ impl Config {
         self.admin.as_ref()
     }
 
-    /// Where audit lines go.
+    /// The destination of audit lines.
     pub fn audit(&self) -> &Audit {
         &self.audit
     }
 
-    /// How logs are written.
+    /// The format and level of the log.
     pub fn log(&self) -> &Log {
         &self.log
     }
 
-    /// What makes a running gate read the files again.
+    /// The events that make a running proxy read the files again.
     pub fn reload(&self) -> Reload {
         self.reload
     }

@@ -11,7 +11,7 @@ use super::raw::Node;
 use super::value;
 use crate::message::message;
 
-/// What one client, one command or the process may take. Every limit has a value; `None` is a written `off`.
+/// Limits of one client, one command or the process. Every limit has a value; `None` is a written `off`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     pub(super) clients: u64,
@@ -50,12 +50,12 @@ impl Limits {
         self.inline
     }
 
-    /// Bytes of a command that is held until it could be checked.
+    /// Bytes of a command that is held until it can be checked.
     pub fn held_command(&self) -> usize {
         self.held_command
     }
 
-    /// Bytes of replies that wait for one client, where its upstream connection is shared.
+    /// Bytes of replies that wait for one client of shared upstream connections.
     pub fn client_output_buffer(&self) -> usize {
         self.client_output_buffer
     }
@@ -71,12 +71,12 @@ impl Limits {
         self.buffers
     }
 
-    /// What one source may take of one listener.
+    /// Limits of one source address on one listener.
     pub fn per_source(&self) -> &SourceLimits {
         &self.per_source
     }
 
-    /// How long things may take.
+    /// Timeouts of connections and of shutdown.
     pub fn timeouts(&self) -> &Timeouts {
         &self.timeouts
     }
@@ -108,7 +108,7 @@ impl Default for Limits {
     }
 }
 
-/// How long things may take.
+/// Timeouts of connections and of shutdown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     pub(super) tls: Duration,
@@ -126,12 +126,12 @@ impl Timeouts {
         self.tls
     }
 
-    /// A client that owes and is owed nothing; `None`: for ever.
+    /// Time without a pending command or reply after which a client is disconnected; `None`: no limit.
     pub fn idle(&self) -> Option<Duration> {
         self.idle
     }
 
-    /// From the first byte of a command to its last, extended by each 64 KiB received; `None`: for ever.
+    /// Time from the first byte of a command to its last, extended by each 64 KiB received; `None`: no limit.
     pub fn frame(&self) -> Option<Duration> {
         self.frame
     }
@@ -141,13 +141,13 @@ impl Timeouts {
         self.proxy_header
     }
 
-    /// From the connection to the login, where the gate wants one; where Redis does, its time to answer one. `None`: for
-    /// ever, and for the reply a time of its own.
+    /// Time from the connection to the login, where the proxy checks logins; elsewhere the time that Redis has to
+    /// answer a login. `None`: no limit for the login, and a default for the reply.
     pub fn login(&self) -> Option<Duration> {
         self.login
     }
 
-    /// A write that makes no progress; `None`: for ever.
+    /// Time that a write may make no progress; `None`: no limit.
     pub fn write(&self) -> Option<Duration> {
         self.write
     }
@@ -201,7 +201,7 @@ impl Default for Tcp {
     }
 }
 
-/// What a `limits` mapping sets; the rest is taken from what lies below.
+/// Values that a `limits` mapping sets; unset values are taken from the level below.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Patch {
     clients: Option<u64>,
@@ -232,7 +232,7 @@ pub(super) struct Patch {
     user_timeout: Option<Option<Duration>>,
 }
 
-/// Long enough to make guessing hopeless, short enough that nobody has to be called when it was a mistake.
+/// Long enough to make guessing hopeless, short enough that an honest mistake needs no operator.
 const BLOCK_FOR: Duration = Duration::from_secs(10 * 60);
 
 /// File descriptors are 32-bit numbers.
@@ -245,7 +245,8 @@ const ARGUMENTS: (u64, u64) = (1, (1 << 31) - 1);
 const INLINE: (u64, u64) = (1 << 10, 16 << 20);
 /// Less than a read would make the simplest commands uncheckable; more than this is no longer "held for a moment".
 const HELD: (u64, u64) = (16 << 10, 512 << 20);
-/// Less than a read from the upstream would cut who is not slow; what is more than the largest argument stalls nobody else.
+/// Less than one read from the upstream would disconnect fast clients; more than the largest argument delays no other
+/// client.
 const OUTPUT: (u64, u64) = (16 << 10, 512 << 20);
 /// One byte is a pattern; a pattern must fit into what is held of a command, 1 MiB by default.
 const PATTERN: (u64, u64) = (1, 1 << 20);
@@ -337,7 +338,7 @@ impl Patch {
         }
     }
 
-    /// Where it sets what counts for shared connections alone.
+    /// The place of the limit that only shared connections use.
     pub(super) fn client_output_buffer(&self) -> Option<&Place> {
         self.client_output_buffer.as_ref().map(|(_, place)| place)
     }

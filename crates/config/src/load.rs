@@ -20,7 +20,7 @@ pub(super) const MAX_YAML_FILE: u64 = 8 << 20;
 /// A plain-text group file: a million entries of any form with room for comments.
 pub(super) const MAX_TEXT_FILE: u64 = 64 << 20;
 
-/// How to read a configuration.
+/// Options of reading a configuration.
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
     secrets: bool,
@@ -48,7 +48,7 @@ impl LoadOptions {
         Self { secrets: false, ..self }
     }
 
-    /// Takes this moment for now, when it comes to entries whose `until` has passed.
+    /// Uses this time instead of the clock to find entries whose `until` has passed.
     pub fn at(self, now: UnixSeconds) -> Self {
         Self { now: Some(now), ..self }
     }
@@ -86,7 +86,7 @@ impl Default for LoadOptions {
 /// A file that a configuration was read from, secrets among them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// As it was opened.
+    /// The path as it was opened.
     pub path: PathBuf,
     /// SHA-256 of what was read; `None`: it could not be read.
     pub digest: Option<[u8; 32]>,
@@ -104,7 +104,7 @@ impl Source {
     }
 }
 
-/// What reading a configuration came to, and every file that had a part in it.
+/// The result of reading a configuration, and every file that it was read from.
 #[derive(Debug)]
 pub struct Reading {
     /// The configuration, or every problem that could be found: errors and warnings, in the order of the files.
@@ -113,7 +113,7 @@ pub struct Reading {
     pub sources: Vec<Source>,
 }
 
-/// A valid configuration, and what is questionable about it.
+/// A valid configuration, and its warnings.
 #[derive(Debug)]
 pub struct Loaded {
     /// Valid.
@@ -128,7 +128,7 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, Vec<Problem>> 
     read(path, options).result
 }
 
-/// As [`load`], for whoever has to notice when one of the files changes.
+/// Reads like [`load`], and returns the files for a caller that watches them for changes.
 pub fn read(path: &Path, options: &LoadOptions) -> Reading {
     let mut scope = Scope::new(path, options);
     let config = scope.config(path);
@@ -148,7 +148,7 @@ pub fn default_path() -> PathBuf {
     if here.exists() { here } else { PathBuf::from("/etc/portcullis/portcullis.yaml") }
 }
 
-/// What every part of the validation needs.
+/// State that every part of the validation shares.
 pub(super) struct Scope {
     pub(super) problems: Problems,
     pub(super) options: LoadOptions,
@@ -161,7 +161,7 @@ pub(super) struct Scope {
 }
 
 impl Scope {
-    /// For the main file of that name.
+    /// Starts with the main file of that name.
     pub(super) fn new(path: &Path, options: &LoadOptions) -> Self {
         Self {
             problems: Problems::default(),

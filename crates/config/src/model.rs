@@ -1,4 +1,4 @@
-//! What a valid file says, part by part. Fields are private: only validation makes these.
+//! The parts of a valid configuration. Fields are private: only validation sets them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -48,12 +48,12 @@ impl Listener {
         self.upstream
     }
 
-    /// What a refused source gets; with TLS nothing that could be read.
+    /// The reply to a refused source; with TLS there is none.
     pub fn refusal(&self) -> Refusal {
         self.refusal
     }
 
-    /// Who checks credentials.
+    /// The party that checks credentials.
     pub fn auth(&self) -> Auth {
         self.auth
     }
@@ -63,13 +63,13 @@ impl Listener {
         &self.users
     }
 
-    /// What every client may run; `None`: everything.
+    /// Commands that clients may run; `None`: all.
     pub fn acl(&self) -> Option<&Acl> {
         self.acl.as_ref()
     }
 
-    /// Whether load balancers send the PROXY protocol's header; which, [`portcullis_acl::Policy::speaks_for_others`]
-    /// knows. `None`: nobody's header is read.
+    /// Whether load balancers send the header of the PROXY protocol; [`portcullis_acl::Policy::speaks_for_others`]
+    /// knows which ones may. `None`: no header is read.
     pub fn proxy_protocol(&self) -> Option<ProxyProtocol> {
         self.proxy_protocol
     }
@@ -95,7 +95,7 @@ impl Listener {
     }
 }
 
-/// How a listener takes the PROXY protocol.
+/// The use of the PROXY protocol on a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProxyProtocol {
     pub(super) only: bool,
@@ -176,7 +176,7 @@ impl UnixSocket {
     }
 }
 
-/// What a refused source reads before the connection is closed.
+/// The reply to a refused source before the connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// `-DENIED source address not allowed`.
@@ -190,7 +190,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// For a client that would take a line of text for a broken handshake.
+    /// The refusal for a TLS client, which would take a line of text for a broken handshake.
     pub(super) fn without_words(self) -> Self {
         match self {
             Self::Denied | Self::IllegalAddress => Self::Close,
@@ -199,12 +199,12 @@ impl Refusal {
     }
 }
 
-/// Who checks credentials on a listener.
+/// The party that checks credentials on a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Auth {
     /// Redis: AUTH and HELLO go through.
     Passthrough,
-    /// Nobody: who is on the list is in, the proxy logs in upstream with its own credentials.
+    /// No check: every client on the list is accepted, and the proxy logs in upstream with its own credentials.
     Trust,
     /// The gate: who logs in as a user of the listener is led upstream with the credentials that are the user's.
     Users,
@@ -229,7 +229,7 @@ pub struct Acl {
 }
 
 impl Acl {
-    /// As written, one or more strings.
+    /// The rules as written, one or more strings.
     pub fn text(&self) -> &[String] {
         &self.text
     }
@@ -249,7 +249,7 @@ impl PartialEq for Acl {
 
 impl Eq for Acl {}
 
-/// Who can log in to the gate. No secret is in the output of `Debug`.
+/// A user that can log in to the proxy. `Debug` output has no secret.
 #[derive(Debug)]
 pub struct User {
     pub(super) name: String,
@@ -270,17 +270,17 @@ impl User {
         &self.secrets
     }
 
-    /// Where the user may come from, for [`portcullis_acl::Policy::admits`]; `None`: from where the listener admits.
+    /// The networks of the user, for [`portcullis_acl::Policy::admits`]; `None`: all that the listener admits.
     pub fn from(&self) -> Option<ListId> {
         self.from
     }
 
-    /// What the user may run of what the listener allows; `None`: all of it.
+    /// Commands of the listener that the user may run; `None`: all of them.
     pub fn acl(&self) -> Option<&Acl> {
         self.acl.as_ref()
     }
 
-    /// What the gate logs in with for the user at that upstream; `None`: the upstream's own credentials.
+    /// Credentials for the user at that upstream; `None`: the upstream's own credentials.
     pub fn upstream_credentials(&self, upstream: usize) -> Option<&Credentials> {
         self.upstream_credentials.get(&upstream)
     }
@@ -314,12 +314,12 @@ impl Upstream {
         self.credentials.as_ref()
     }
 
-    /// Whose its connections are.
+    /// Whether clients share its connections.
     pub fn connections(&self) -> Connections {
         self.connections
     }
 
-    /// For one address: resolve, connect, agree on TLS and log in.
+    /// Time to resolve, connect, agree on TLS and log in, for one address.
     pub fn connect_timeout(&self) -> Duration {
         self.connect_timeout
     }
@@ -329,13 +329,13 @@ impl Upstream {
         self.tls.as_ref()
     }
 
-    /// How long a reply that is owed may take; `None`: for ever. Never holds for blocking commands.
+    /// Time that a pending reply may take; `None`: no limit. Blocking commands have none.
     pub fn response_timeout(&self) -> Option<Duration> {
         self.response_timeout
     }
 }
 
-/// Whose the connections to an upstream are.
+/// Whether clients share the connections to an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Connections {
     /// Each client has its own.
@@ -355,7 +355,7 @@ impl Connections {
     }
 }
 
-/// Where an upstream is.
+/// The address of an upstream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
     /// A name or an address (IPv6 without brackets), and a port that is not 0.
@@ -389,7 +389,7 @@ impl Harmless for Address {
     }
 }
 
-/// What the proxy logs in with. The password is in no output of `Debug`.
+/// Credentials of the proxy at an upstream. `Debug` output has no password.
 #[derive(Clone, Debug)]
 pub struct Credentials {
     pub(super) username: Option<String>,
@@ -424,7 +424,7 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Where it listens. Other than on loopback or a unix socket only with a token.
+    /// The listen address. Any address but loopback or a unix socket needs a token.
     pub fn bind(&self) -> &AdminBind {
         &self.bind
     }
@@ -435,7 +435,7 @@ impl Admin {
     }
 }
 
-/// Where the admin endpoint listens.
+/// The listen address of the admin endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdminBind {
     /// Address and port.
@@ -461,18 +461,18 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// Where the lines go.
+    /// The destination of the lines.
     pub fn path(&self) -> &AuditPath {
         &self.path
     }
 
-    /// What happens when they come faster than they can be written.
+    /// The treatment of lines that arrive faster than they can be written.
     pub fn on_overflow(&self) -> Overflow {
         self.on_overflow
     }
 }
 
-/// Where audit lines go.
+/// The destination of audit lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuditPath {
     /// Standard output.
@@ -483,16 +483,16 @@ pub enum AuditPath {
     File(PathBuf),
 }
 
-/// What happens to audit lines that find the queue full.
+/// The treatment of audit lines when the queue is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overflow {
     /// They are dropped and counted.
     Drop,
-    /// Who wrote it waits.
+    /// The thread that wrote it waits.
     Block,
 }
 
-/// What makes a running gate read the files again.
+/// The events that make a running proxy read the files again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reload {
     /// A change of any of them, and SIGHUP.
@@ -501,7 +501,7 @@ pub enum Reload {
     Signal,
 }
 
-/// How logs are written, always to standard error.
+/// The format and level of log lines; they go to standard error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     pub(crate) format: LogFormat,
@@ -514,7 +514,7 @@ impl Log {
         Self { format, level }
     }
 
-    /// For people or for machines.
+    /// The format: text or JSON.
     pub fn format(&self) -> LogFormat {
         self.format
     }
@@ -528,13 +528,13 @@ impl Log {
 /// The form of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Lines that people read.
     Text,
     /// One object a line.
     Json,
 }
 
-/// How severe a log line is.
+/// The severity of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogLevel {
     /// Failures only.

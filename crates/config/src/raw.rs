@@ -48,7 +48,7 @@ pub(super) struct Key {
 }
 
 impl Node {
-    /// What it is, for messages.
+    /// The kind of value, for messages.
     pub(super) fn kind(&self) -> &'static str {
         match &self.value {
             Value::Null => "an empty value",
@@ -211,7 +211,7 @@ impl Builder<'_> {
 
 const DEEP: &str = "a configuration has at most eight levels";
 
-/// What the parser says without its own account of the place, and a hint for the mistakes people make.
+/// The parser's message without the place, and a hint for common mistakes.
 fn explain(error: &serde_yaml::Error) -> (Message, Message) {
     use serde_yaml::{Error, budget::BudgetBreach};
     let (message, hint) = match error.without_snippet() {
@@ -254,7 +254,7 @@ impl Harmless for Syntax<'_> {
 }
 
 fn explain_syntax(text: &str) -> (Message, Message) {
-    // What stands in quotes is the file's: it may be a password that nobody meant to be YAML syntax.
+    // Quoted text comes from the file: it may be a password that looks like YAML syntax.
     let text = match text.split_once('`') {
         Some((before, quoted)) if quoted.chars().count() > 2 => before.trim_end(),
         _ => text,

@@ -1,4 +1,4 @@
-//! Scripts under `@public-scripts`: the Redis user that has to hold them back.
+//! Scripts under `@public-scripts`: the Redis user whose ACL must restrict them.
 
 use portcullis_acl::command_rule::RedisUser;
 
@@ -49,7 +49,7 @@ impl Config {
             Some(ScriptLogin { listener: listener.name(), user, upstream: upstream.name(), redis })
         };
         match listener.auth() {
-            // Clients log in themselves, as whoever they are to Redis.
+            // Clients log in to Redis as users that the proxy does not know.
             Auth::Passthrough => login(None, None, None).into_iter().collect(),
             Auth::Trust => login(None, upstream.credentials(), None).into_iter().collect(),
             Auth::Users => {

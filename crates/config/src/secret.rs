@@ -103,7 +103,7 @@ fn from_env(node: &Node, what: &'static str, scope: &mut Scope) -> Option<Secret
     }
 }
 
-/// Editors and `echo` end a file with a newline that nobody means as part of the secret.
+/// Editors and `echo` end a file with a newline that is not part of the secret.
 fn finish(
     text: &str,
     node: &Node,

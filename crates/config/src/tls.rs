@@ -30,8 +30,8 @@ pub const FINGERPRINT: &str = "openssl x509 -in FILE -noout -fingerprint -sha256
 /// TLS 1.2 is the oldest version that is not deprecated (RFC 8996).
 const VERSIONS: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
 
-/// A hash of the files that TLS was set up from, so that a reload can tell whether it changed. Keys need not be in it: a certificate names the
-/// public half of its own.
+/// A hash of the files that TLS was set up from, so that a reload can tell whether it changed. Keys need not be in it:
+/// a certificate names the public half of its own.
 #[derive(Default)]
 struct MadeOf(Sha256);
 

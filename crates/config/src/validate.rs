@@ -48,7 +48,7 @@ pub(super) fn config(tree: &Node, path: &Path, scope: &mut Scope) -> Option<Conf
     let listeners = listeners::read(&mut fields, &limits, admin_bind, parts);
     fields.finish(&mut scope.problems);
 
-    groups.report_hollow(scope);
+    groups.report_empty_files(scope);
     let policy = policy.build();
     listeners.judge_openness(&policy, scope);
     listeners.meet_users(scope);

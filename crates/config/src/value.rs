@@ -11,7 +11,7 @@ use super::problem::Problems;
 use super::raw::{Node, Value};
 use crate::message::{Masked, Message, message, nearest};
 
-/// Longer ones overflow what the kernel and our clocks can add up; nobody means them.
+/// Longer durations overflow the arithmetic of the kernel and of our clocks, and have no use.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// A scalar's text; `None`, and a problem, for anything else or nothing.
@@ -176,7 +176,7 @@ pub(super) fn is_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_lowercase()) && text.chars().all(body)
 }
 
-/// Why a name is none, as message and hint; `None` when it is one.
+/// The fault of a name, as message and hint; `None` when the name is valid.
 pub(super) fn bad_name(what: &'static str, text: &str) -> Option<(Message, Message)> {
     /// Longer names make metrics and logs unreadable.
     const LONGEST: usize = 63;

@@ -1,4 +1,4 @@
-//! Replacing a file in one step: whoever reads it finds the old text or the new one, never a part.
+//! Replaces a file in one step: a reader finds the old text or the new one, never a part.
 
 use std::fs::{self, File, Metadata};
 use std::io::Write;
@@ -7,10 +7,10 @@ use std::path::Path;
 
 use super::{Edit, EditError};
 
-/// What became of the file, besides its new text.
+/// The outcome of a replacement, besides the new text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Applied {
-    /// The new file belongs to whoever wrote it, because it could not be given to the owner and group of the old one.
+    /// The new file belongs to the user that wrote it, because the owner and group of the old file could not be set.
     pub owner_changed: bool,
 }
 

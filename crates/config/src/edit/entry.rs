@@ -1,17 +1,17 @@
-//! An entry as an operator asks for it.
+//! A new entry of a group, as the operator writes it.
 
 use portcullis_acl::{Cidr, CidrError, UnixSeconds};
 use thiserror::Error;
 
 use crate::value::time;
 
-/// What is to be added to a group.
+/// An entry that an operator adds to a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewEntry {
     cidr: Cidr,
     note: Option<String>,
     owner: Option<String>,
-    /// As it was written, and as it counts.
+    /// The expiry time as it was written, and its value.
     until: Option<(String, UnixSeconds)>,
     even_if_covered: bool,
 }
@@ -25,21 +25,21 @@ impl NewEntry {
     /// Reads an address or a network in the strict form of the configuration.
     ///
     /// # Errors
-    /// It is none; the error names the corrected form.
+    /// The text is not an address; the error names the corrected form.
     pub fn parse(text: &str) -> Result<Self, BadEntry> {
         let bad = |error| BadEntry::Address { text: text.escape_debug().to_string(), error };
         text.parse().map(Self::new).map_err(bad)
     }
 
-    /// Says why the entry is there.
+    /// Sets the reason for the entry.
     ///
     /// # Errors
-    /// It is empty, or holds control characters.
+    /// The note is empty, or contains control characters.
     pub fn with_note(self, note: &str) -> Result<Self, BadEntry> {
         Ok(Self { note: Some(words("note", note)?), ..self })
     }
 
-    /// Says who answers for it.
+    /// Sets the person or team responsible for the entry.
     ///
     /// # Errors
     /// As for [`Self::with_note`].
@@ -47,17 +47,17 @@ impl NewEntry {
         Ok(Self { owner: Some(words("owner", owner)?), ..self })
     }
 
-    /// Says from when on it counts as absent: RFC 3339, with an offset.
+    /// Sets the time at which the entry expires: RFC 3339, with an offset.
     ///
     /// # Errors
-    /// It is no such moment.
+    /// The text is not a date and time with an offset.
     pub fn with_until(self, until: &str) -> Result<Self, BadEntry> {
         let at = time::parse(until)
-            .map_err(|hint| BadEntry::Moment { text: until.escape_debug().to_string(), hint })?;
+            .map_err(|hint| BadEntry::DateTime { text: until.escape_debug().to_string(), hint })?;
         Ok(Self { until: Some((until.to_owned(), at)), ..self })
     }
 
-    /// Wants it even where another entry covers it.
+    /// Adds the entry even where another one covers it.
     pub fn even_if_covered(self) -> Self {
         Self { even_if_covered: true, ..self }
     }
@@ -67,22 +67,22 @@ impl NewEntry {
         self.cidr
     }
 
-    /// Why it is there.
+    /// The reason for the entry.
     pub fn note(&self) -> Option<&str> {
         self.note.as_deref()
     }
 
-    /// From when on it counts as absent.
+    /// The time at which the entry expires.
     pub fn until(&self) -> Option<UnixSeconds> {
         self.until.as_ref().map(|(_, at)| *at)
     }
 
-    /// Whether it belongs in the list whatever covers it.
+    /// Whether the entry is added even where another one covers it.
     pub(super) fn is_wanted(&self) -> bool {
         self.even_if_covered || self.note.is_some() || self.owner.is_some() || self.until.is_some()
     }
 
-    /// The first thing it says that a plain-text list has no place for.
+    /// The first of its keys that a plain-text list cannot hold.
     pub(super) fn needs_yaml(&self) -> Option<&'static str> {
         match (&self.owner, &self.until) {
             (_, Some(_)) => Some("until"),
@@ -108,27 +108,27 @@ impl NewEntry {
 }
 
 /// Reads RFC 3339 with an offset.
-pub fn moment_of(text: &str) -> Option<UnixSeconds> {
+pub fn parse_time(text: &str) -> Option<UnixSeconds> {
     time::parse(text).ok()
 }
 
-/// Why an entry cannot be asked for.
+/// The fault of an entry that cannot be added.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum BadEntry {
-    /// No address or network.
+    /// The text is not an address or a network.
     #[error("'{text}': {error}")]
     Address {
-        /// What was written.
+        /// The text as it was written.
         text: String,
-        /// What is wrong with it.
+        /// The fault.
         error: CidrError,
     },
-    /// No moment.
+    /// The text is not a date and time.
     #[error("'{text}' is not a valid date and time")]
-    Moment {
-        /// What was written.
+    DateTime {
+        /// The text as it was written.
         text: String,
-        /// What to write.
+        /// The right form.
         hint: &'static str,
     },
     /// A note or an owner that is empty or not one line of text.
@@ -140,11 +140,11 @@ pub enum BadEntry {
 }
 
 impl BadEntry {
-    /// What to write instead.
+    /// The text to write instead.
     pub fn hint(&self) -> String {
         match self {
             Self::Address { error, .. } => error.hint(),
-            Self::Moment { hint, .. } => (*hint).to_owned(),
+            Self::DateTime { hint, .. } => (*hint).to_owned(),
             Self::Words { .. } => "write one line of text, or omit it".to_owned(),
         }
     }

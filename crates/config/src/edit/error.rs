@@ -1,4 +1,4 @@
-//! Why an edit was not planned or not written.
+//! Errors of planning or writing an edit.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ pub enum EditError {
     /// The configuration has no such group.
     #[error("unknown group '{}'", .group.escape_debug())]
     UnknownGroup {
-        /// What was asked for.
+        /// The requested name.
         group: String,
         /// A group whose name is like it.
         meant: Option<String>,
@@ -26,7 +26,7 @@ pub enum EditError {
     /// The group has that very entry.
     #[error("{} already exists, at {}:{}", .existing.entry, .existing.file, .existing.line)]
     Duplicate {
-        /// Where it stands.
+        /// The existing entry.
         existing: Box<Written>,
         /// When it was looked at.
         now: UnixSeconds,
@@ -34,19 +34,19 @@ pub enum EditError {
     /// Another entry admits all of it for as long.
     #[error("{cidr} is already covered by {by}")]
     Needless {
-        /// What was to be added.
+        /// The entry to add.
         cidr: Cidr,
-        /// What covers it.
+        /// The entry that covers it.
         by: Box<Written>,
     },
     /// The group has no such entry of its own.
     #[error("{cidr} is not an entry of group {group}")]
     NotThere {
-        /// Where it was looked for.
+        /// The group that was searched.
         group: String,
-        /// What was to be removed.
+        /// The entry to remove.
         cidr: Cidr,
-        /// What admits it all the same: wider entries, and those of included groups.
+        /// Entries that still admit it: wider ones, and those of included groups.
         covered_by: Vec<Written>,
     },
     /// The list is plain text, which has room for an address and a comment.
@@ -103,7 +103,7 @@ impl EditError {
         }
     }
 
-    /// What to do, where there is something.
+    /// The remedy, where there is one.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::UnknownGroup { meant: Some(meant), .. } => format!("did you mean '{meant}'?"),
@@ -135,7 +135,7 @@ impl EditError {
         Self::Io { file: file.to_path_buf(), reason: reason(error) }
     }
 
-    /// What the loader says of a file in which no list could be found.
+    /// Returns the errors of the loader for a file in which no list was found.
     pub(super) fn broken(config: &Path, options: &LoadOptions) -> Self {
         match load(config, options) {
             Err(problems) => Self::Invalid(problems),

@@ -1,10 +1,10 @@
-//! Lists in brackets, on one line or on several.
+//! Edits of lists in brackets, on one line or on several.
 
 use std::ops::Range;
 
 use super::yaml::{Splice, Stuck, line_break, line_end, line_start};
 
-/// A new item behind the last one: on a line of its own where that one has such a line, else beside it.
+/// Adds an item after the last one: on its own line if the last one has one, else beside it.
 pub(super) fn append(
     text: &str,
     whole: &Range<usize>,
@@ -38,7 +38,7 @@ pub(super) fn append(
     })
 }
 
-/// Takes an item out, with one comma, and with its line and the comment on it where it has one of its own.
+/// Removes an item and one comma; if the item has its own line, the line and its comment go too.
 pub(super) fn remove(
     text: &str,
     whole: &Range<usize>,

@@ -1,4 +1,4 @@
-//! Where a group's own entries are written: in the main file, or in a file of its own.
+//! The place of a group's own entries: in the main file, or in a file of its own.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -197,7 +197,7 @@ impl Site {
         EditError::CannotEdit { file: self.file.clone(), line, why: stuck.why }
     }
 
-    /// The text was cut well, and means something else: anchors within the list, say.
+    /// The edited text is valid YAML with another meaning, for example because the list has anchors.
     fn odd(&self) -> EditError {
         let line = self.entries.first().map_or(1, |item| item.line);
         let why = "the list is used elsewhere too, or is written in a form that cannot be edited";
@@ -257,7 +257,7 @@ fn plain(text: &str) -> Vec<Item> {
     written.collect()
 }
 
-/// Whether two trees say the same but for what the keys lead to.
+/// Whether two trees are equal outside the node that the keys lead to.
 fn alike_around(one: &Node, other: &Node, keys: Option<&[String]>) -> bool {
     if keys.is_some_and(<[String]>::is_empty) {
         return true;
@@ -281,7 +281,7 @@ fn alike_around(one: &Node, other: &Node, keys: Option<&[String]>) -> bool {
     }
 }
 
-/// Whether the shorter list is the longer one less some items.
+/// Whether the shorter list is the longer one without some items.
 fn kept(one: &[Node], other: &[Node]) -> bool {
     let (short, long) = if one.len() <= other.len() { (one, other) } else { (other, one) };
     let mut rest = long.iter();

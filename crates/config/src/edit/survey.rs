@@ -1,4 +1,4 @@
-//! What else a group says of an address, beside the entry that is edited.
+//! Other entries that concern the same address as the entry that is edited.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -110,7 +110,7 @@ impl<'c> Survey<'c> {
     }
 }
 
-/// The listeners whose decision on a single address rested on that entry, and that admit it without the entry too.
+/// Listeners that admitted a single address by that entry, and still admit it without the entry.
 pub(super) fn still_admitted(
     before: &Loaded,
     after: &Loaded,

@@ -1,6 +1,7 @@
-//! Each `golden/NAME.yaml` is edited as its first lines say, once for each, and the difference is in `golden/NAME.txt`.
+//! Each `golden/NAME.yaml` is edited as its first lines say, once for each, and the difference is in
+//! `golden/NAME.txt`.
 //!
-//! `PORTCULLIS_GOLDEN=write` writes the texts anew: read the difference before it is committed.
+//! `PORTCULLIS_GOLDEN=write` rewrites the texts: read the difference before you commit it.
 
 mod files;
 mod random;
@@ -13,7 +14,7 @@ use super::*;
 /// 2026-11-22T12:00:00Z
 const NOW: UnixSeconds = UnixSeconds(1_795_348_800);
 
-/// What every file needs and none is about.
+/// The keys that every file needs and that no case is about.
 const FRAME: &str = "listeners: [{name: public, bind: \"127.0.0.1:0\", upstream: main, allow: [office]}]
 upstreams: {main: {address: \"127.0.0.1:1\"}}
 ";

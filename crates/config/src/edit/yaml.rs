@@ -1,7 +1,7 @@
-//! Adding to and removing from a list in a YAML text, all else kept byte for byte.
+//! Adds items to a YAML list and removes them; every other byte of the text stays.
 //!
-//! yaml-edit says where things stand; the text is cut and joined here, so that what was not asked for is not even
-//! looked at. Whether the outcome means what was asked for is for the caller to check: it reads the text anew.
+//! yaml-edit finds the positions; the text is cut and joined here, so that no other part is even parsed for output.
+//! The caller checks that the outcome means what was asked for: it parses the new text.
 
 use std::ops::Range;
 use std::str::FromStr;
@@ -10,10 +10,10 @@ use yaml_edit::{Document, Mapping, Sequence, YamlNode};
 
 use super::flow;
 
-/// Why a list cannot be edited here.
+/// The reason why a list cannot be edited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stuck {
-    /// Where in the text.
+    /// The offset in the text.
     pub(super) at: usize,
     pub(super) why: &'static str,
 }
@@ -97,7 +97,7 @@ fn edit(text: &str, make: impl FnOnce(&str) -> Result<Vec<Splice>, Stuck>) -> Re
     Ok(result)
 }
 
-/// What stands where the list should be.
+/// The value at the place of the list.
 enum Spot {
     /// A document with nothing in it but comments.
     Document,
@@ -209,7 +209,7 @@ fn dash(text: &str, from: usize, to: usize) -> Option<usize> {
     }
 }
 
-/// Where a value may be put behind a key that has none on its line.
+/// The offset where a value can be inserted after a key that has none on its line.
 fn bare_value(text: &str, key_end: usize) -> Result<usize, Stuck> {
     let rest = &text[key_end..];
     let colon = rest.len() - rest.trim_start_matches([' ', '\t']).len();
@@ -236,7 +236,7 @@ pub(super) fn line_break(text: &str) -> &'static str {
     }
 }
 
-/// Where the line begins in which `at` stands.
+/// The start of the line that contains `at`.
 pub(super) fn line_start(text: &str, at: usize) -> usize {
     text[..at].rfind('\n').map_or(0, |before| before + 1)
 }

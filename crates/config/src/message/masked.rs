@@ -1,4 +1,4 @@
-//! The part of a value that may be shown: text that is plainly no secret, or close to an expected word. The rest is a shape.
+//! Decides which part of a value a message may show: text that cannot be a secret, or that is close to a known word.
 
 use std::fmt;
 use std::path::Path;
@@ -81,10 +81,10 @@ impl Masked {
     }
 
     /// A date and a time, or nearly so.
-    pub fn moment(text: &str) -> Self {
+    pub fn date_time(text: &str) -> Self {
         let fits = |c: char| c.is_ascii_digit() || "-+:.TtZz ".contains(c);
-        let is_moment = text.len() <= LONGEST_VALUE && numbers_are_short(text) && text.chars().all(fits);
-        if is_moment { Self(text.to_owned()) } else { Self::of(text) }
+        let is_date_time = text.len() <= LONGEST_VALUE && numbers_are_short(text) && text.chars().all(fits);
+        if is_date_time { Self(text.to_owned()) } else { Self::of(text) }
     }
 
     /// A line of another program's file: of its words those are shown that `known` knows, up to one behind which all of

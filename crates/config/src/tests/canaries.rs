@@ -82,8 +82,8 @@ const CANARIES: [&str; 7] = [
     "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIE7f41\n-----END PRIVATE KEY-----\n",
 ];
 
-/// Where a canary that is a good name, path or word may be repeated: names that the file gives, and names of files and
-/// variables. Their values are shown wherever the gate speaks of these things.
+/// Messages that may repeat a canary that is a valid name, path or word: names that the file gives, and names of
+/// files and variables. Their values are shown wherever the proxy mentions these things.
 const NAMED: [&str; 11] =
     ["name", "file", "env", "cert", "key", "ca", "client_ca", "client_crl", "path", "unix", "acl"];
 

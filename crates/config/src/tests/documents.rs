@@ -1,4 +1,4 @@
-//! What the documentation and the examples show is loaded as it stands.
+//! Loads the configurations of the documentation and of the examples as they stand.
 //!
 //! A fenced block of a page under `docs/` or of the README is a configuration when its first line is `listeners:` or
 //! `# file: portcullis.yaml`, and the groups of one when that is `groups:`. One that begins with `# file: NAME` is a file
@@ -26,7 +26,7 @@ fn below(dir: &Path, extensions: &[&str]) -> Vec<PathBuf> {
     found
 }
 
-/// What makes a configuration of groups alone.
+/// The rest of a configuration that consists of groups only.
 const REST: &str = "\
 listeners: [{name: a, bind: '127.0.0.1:1', upstream: main, allow: [unix]}]
 upstreams: {main: {address: '127.0.0.1:6379'}}

@@ -1,6 +1,6 @@
 //! Each `golden/NAME.yaml` gives exactly the problems of `golden/NAME.txt`.
 //!
-//! `PORTCULLIS_GOLDEN=write` writes the texts anew: read the difference before it is committed.
+//! `PORTCULLIS_GOLDEN=write` rewrites the texts: read the difference before you commit it.
 
 use std::path::Path;
 

@@ -22,7 +22,7 @@ fn pair(until: (i32, u8, u8), purpose: ExtendedKeyUsagePurpose) -> (String, Stri
     (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
 }
 
-/// As `openssl req -x509` makes it: CA:TRUE.
+/// A certificate as `openssl req -x509` makes it: CA:TRUE.
 fn openssl(
     common_name: &str,
     names: &[&str],
@@ -259,7 +259,7 @@ fn bad_pins() {
     assert!(hint.contains("openssl x509 -in FILE -noout -fingerprint -sha256"), "{hint}");
 }
 
-/// What would be refused at the first connection is said before, with the command that mends it.
+/// Certificates that the first connection would refuse are reported before, with the command that repairs them.
 #[test]
 fn certificates_that_would_be_refused() {
     let server = "warning 7: a server that uses a certificate of this file is refused: its certificate";

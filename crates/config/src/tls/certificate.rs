@@ -1,4 +1,4 @@
-//! What a certificate says about itself, as far as it concerns the operator.
+//! Facts of a certificate that concern the operator.
 
 use portcullis_acl::UnixSeconds;
 use rustls::pki_types::CertificateDer;
@@ -15,11 +15,11 @@ pub struct Facts {
     pub names: Vec<String>,
     /// From when on it holds.
     pub not_before: UnixSeconds,
-    /// How long it holds.
+    /// The end of its validity.
     pub not_after: UnixSeconds,
-    /// It may be a server's: it names no purpose, or this one.
+    /// Whether a server may use it: it names no purpose, or this one.
     pub for_servers: bool,
-    /// It may be a client's.
+    /// Whether a client may use it.
     pub for_clients: bool,
 }
 
@@ -88,16 +88,16 @@ pub(super) fn peer_name(der: &CertificateDer<'_>, from: NameFrom) -> Option<Stri
 /// Whether a certificate may issue others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signing {
-    /// It is no CA's, or says that its key does not sign certificates, or is plainly one host's or client's own.
+    /// The certificate is not a CA's, or denies key signing, or plainly belongs to one host or client.
     Never,
-    /// It is a CA's and names no key usage, as `openssl req -x509` makes it by default: for a CA and for anything else.
+    /// The certificate is a CA's and names no key usage. `openssl req -x509` makes such ones by default, for any use.
     Unclear,
-    /// It says that its key signs certificates.
+    /// The certificate says that its key signs certificates.
     Declared,
 }
 
-/// What basic constraints and key usage say, read as OpenSSL reads them. A CA's certificate without key usage that has
-/// alternative names or purposes (`openssl req -x509 -addext subjectAltName=...`) is that of a host or a client.
+/// Reads basic constraints and key usage as OpenSSL does. A CA's certificate without key usage that has alternative
+/// names or purposes (`openssl req -x509 -addext subjectAltName=...`) is that of a host or a client.
 pub(super) fn signing(der: &CertificateDer<'_>) -> Signing {
     let Ok((_, certificate)) = X509Certificate::from_der(der) else { return Signing::Never };
     let (Ok(usage), Ok(constraints)) = (certificate.key_usage(), certificate.basic_constraints()) else {

@@ -1,4 +1,4 @@
-//! The client's side: whom we believe to be an upstream, and who we are to it.
+//! The client's side: which upstreams are trusted, and the certificate that the proxy presents.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};

@@ -1,4 +1,4 @@
-//! Why there is no TLS with a peer, in words that say what it did or has.
+//! TLS errors of a peer, in terms of what the peer did or has.
 
 use std::fmt::Write;
 use std::io;
@@ -9,26 +9,26 @@ use rustls::{AlertDescription, CertificateError, Error};
 use super::FINGERPRINT;
 use super::verify::{NotAcceptable, Role};
 
-/// A certificate may name hundreds of hosts, and whoever made it chose them.
+/// A certificate may name hundreds of hosts, and its maker chose the names.
 const NAMES_SHOWN: usize = 3;
 const NAME_SHOWN: usize = 64;
 
-/// How openssl is told what a certificate is to say.
+/// The openssl command that adds an extension to a certificate.
 const ADD: &str = "openssl req -x509 -addext";
 
-/// Why a handshake failed, or a connection broke. Displays as what the peer did: "it ...".
+/// The reason for a failed handshake or a broken connection. Displays as what the peer did: "it ...".
 #[derive(Debug, thiserror::Error)]
 pub enum TlsFault {
-    /// What it sent first is not TLS.
+    /// Its first bytes are not TLS.
     #[error("it sent plain text instead of TLS")]
     Plain,
-    /// It went before it sent anything, as those do that only look whether somebody listens.
+    /// The peer disconnected before it sent anything, as port checks do.
     #[error("it disconnected without sending anything")]
     Absent,
-    /// It went in the middle of the handshake.
+    /// The peer disconnected during the handshake.
     #[error("it disconnected during the TLS handshake")]
     Gone,
-    /// The handshake took too long.
+    /// The handshake exceeded its timeout.
     #[error("it did not finish the TLS handshake within {0:?}")]
     Timeout(Duration),
     /// Too many other clients are in their handshakes.
@@ -37,7 +37,7 @@ pub enum TlsFault {
     /// The socket failed.
     #[error("the connection failed during the TLS handshake: {0}")]
     Io(io::Error),
-    /// One of both does not accept what the other does.
+    /// One side does not accept what the other side sent.
     #[error("{}", describe(.0))]
     Protocol(Error),
 }
@@ -54,7 +54,7 @@ impl TlsFault {
         error.get_ref().and_then(|inner| inner.downcast_ref())
     }
 
-    /// What to do where an upstream gave cause for it; `key`: the upstream in the config.
+    /// The remedy for the operator where an upstream caused the fault; `key`: the upstream in the config.
     pub fn advice(&self, key: &str, shows_certificate: bool) -> String {
         match self {
             Self::Plain => {
@@ -98,7 +98,7 @@ impl TlsFault {
         )
     }
 
-    /// What to do about a peer's certificate; `key`: what the `tls` in the configuration belongs to.
+    /// The remedy for the certificate of a peer; `key`: the owner of the `tls` block in the configuration.
     pub fn advice_on_certificate(&self, key: &str, role: Role) -> String {
         match self {
             Self::Protocol(Error::InvalidCertificate(fault)) => certificate_advice(fault, key, role),
@@ -106,7 +106,7 @@ impl TlsFault {
         }
     }
 
-    /// What to do where it was a client of ours.
+    /// The remedy where a client of the proxy caused the fault.
     pub fn advice_for_client(&self) -> &'static str {
         match self {
             Self::Plain => "; connect with TLS (rediss://, redis-cli --tls), or to a listener without tls",
@@ -279,7 +279,7 @@ fn shown(name: &str) -> String {
     name.chars().filter(|c| !c.is_control()).take(NAME_SHOWN).collect()
 }
 
-/// As TLS's own documents spell it: `unknown_ca`.
+/// The name in the spelling of the TLS documents: `unknown_ca`.
 fn alert_name(alert: AlertDescription) -> String {
     let mut name = String::new();
     let mut before_is_small = false;

@@ -11,7 +11,7 @@ const BYTES: usize = 32;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pin([u8; BYTES]);
 
-/// Why a text is not a pin. It does not repeat the text, which may be a secret in the wrong place.
+/// The fault of a text that is not a pin. It does not repeat the text, which may be a secret in the wrong place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PinError {
     /// Something else, or nothing, stands before the digits.

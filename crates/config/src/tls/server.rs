@@ -1,4 +1,4 @@
-//! The server's side: who we are to clients, and whom of them we believe.
+//! The server's side: the certificates that the proxy presents, and which clients are trusted.
 
 use std::fmt;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub struct Identity {
     names: Vec<String>,
 }
 
-/// Whose certificates we believe, of clients.
+/// The client certificates that are trusted.
 pub struct Clients {
     /// The certificates or pins that make them trusted.
     pub trust: Trust,
@@ -43,12 +43,12 @@ pub struct Clients {
     pub revoked: Vec<CertificateRevocationListDer<'static>>,
     /// A client without a certificate is refused.
     pub required: bool,
-    /// Where a certificate says which user its client is; `None`: no certificate does.
+    /// The part of a certificate that names the client's user; `None`: no part does.
     pub name_from: Option<NameFrom>,
 }
 
 impl ServerTls {
-    /// The first identity is for clients that name no host, or one that nobody here has. Without any, every handshake
+    /// The first identity is for clients that name no host, or one that no identity has. Without any, every handshake
     /// fails: for a config that was read without its keys.
     ///
     /// # Errors

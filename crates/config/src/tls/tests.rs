@@ -135,7 +135,7 @@ impl ResolvesClientCert for Shows {
     }
 }
 
-/// The fault of whoever finds one first.
+/// The fault of the side that finds one first.
 fn meet(client: Arc<ClientConfig>, server: Arc<ServerConfig>) -> Result<(), Error> {
     let mut client = ClientConnection::new(client, "localhost".try_into().unwrap()).unwrap();
     let mut server = ServerConnection::new(server).unwrap();
@@ -163,7 +163,7 @@ fn meet(client: Arc<ClientConfig>, server: Arc<ServerConfig>) -> Result<(), Erro
     Ok(())
 }
 
-/// Certificates are public: whoever shows one proves that the key is theirs, however it is trusted.
+/// Certificates are public: a peer proves that it has the key, however the certificate is trusted.
 #[test]
 fn possession_of_the_key_is_always_proven() {
     let (der, key) = certificate(&["localhost"], |_| {});

@@ -35,10 +35,10 @@ pub enum Role {
     Client,
 }
 
-/// Why a certificate is not acceptable, where rustls has no name for it.
+/// The reason why a certificate is not acceptable, where rustls has no name for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NotAcceptable {
-    /// It is not among the pins.
+    /// Its fingerprint is not among the pins.
     #[error("its certificate matches no pin: its fingerprint is {0}")]
     Pin(Pin),
     /// The key may not sign a handshake.
@@ -316,7 +316,7 @@ impl ClientCertVerifier for Clients {
     }
 }
 
-/// What a revocation list says of certificates that are trusted as themselves.
+/// The part of a revocation list about certificates that are trusted as themselves.
 #[derive(Debug)]
 struct RevocationList {
     issuer: Vec<u8>,
@@ -326,7 +326,7 @@ struct RevocationList {
 }
 
 impl RevocationList {
-    /// Those of the issuers of `issuers` themselves. `None`: revocation is not asked for.
+    /// Returns the lists of the issuers of `issuers` themselves. `None`: revocation is not configured.
     fn all_for(
         issuers: &Issuers,
         revoked: &[CertificateRevocationListDer<'static>],

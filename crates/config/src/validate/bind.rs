@@ -1,4 +1,4 @@
-//! Where to listen: one address, or `{unix: PATH, mode: "0660", group: NAME}`.
+//! Listen addresses: one address, or `{unix: PATH, mode: "0660", group: NAME}`.
 
 use std::fs::File;
 use std::io::Read;

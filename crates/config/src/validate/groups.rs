@@ -111,7 +111,7 @@ impl<'n> Groups<'n> {
     }
 
     /// A group whose file may have lost its content must not silently stop refusing; elsewhere it is only odd.
-    pub(super) fn report_hollow(&self, scope: &mut Scope) {
+    pub(super) fn report_empty_files(&self, scope: &mut Scope) {
         let denied: Vec<GroupId> = self.denied.iter().copied().collect();
         let denied = self.reach(&denied);
         let hint = "if this is intended, write {file: PATH, allow_empty: true}";

@@ -24,7 +24,7 @@ use crate::raw::{Node, Value};
 use crate::value;
 use crate::value::socket::Local;
 
-/// What was read. One listener with a fault leaves the others to be checked.
+/// The listeners that were read. A faulty one does not stop the check of the others.
 pub(super) struct Listeners<'n> {
     list: Vec<Option<Read<'n>>>,
 }
@@ -72,7 +72,7 @@ pub(super) fn read<'n>(
     listeners
 }
 
-/// What reading one listener needs.
+/// The state that reading one listener needs.
 pub(super) struct Parts<'p, 'g, 'u, 's> {
     pub(super) upstreams: &'p Upstreams<'u>,
     pub(super) users: &'p mut Users<'s>,

@@ -24,7 +24,7 @@ use self::themselves::File;
 
 const PAIR: &str = "write tls: {cert: server.pem, key: server.key}";
 
-/// What a listener needs to speak TLS. `None`: it cannot be had, which has been noted.
+/// Reads the TLS settings of a listener. `None`: a problem was noted.
 pub(super) fn listener(node: &Node, scope: &mut Scope) -> Option<Arc<ServerTls>> {
     let mut fields = Fields::of(node, "tls", &mut scope.problems)?;
     let own = pair(&mut fields, Use::Server, scope);
@@ -54,7 +54,7 @@ pub(super) fn listener(node: &Node, scope: &mut Scope) -> Option<Arc<ServerTls>>
     }
 }
 
-/// What is needed to speak TLS to an upstream at `addresses`. `key`: the upstream in the configuration.
+/// Reads the TLS settings of an upstream at `addresses`. `key`: the upstream in the configuration.
 pub(super) fn upstream(
     node: &Node,
     key: &str,
@@ -251,7 +251,7 @@ fn server_name(node: &Node, scope: &mut Scope) -> Option<ServerName<'static>> {
     }
 }
 
-/// Read anew for each config, as the files of `ca` are.
+/// Reads the system's roots for each configuration, like the files of `ca`.
 fn system_roots(place: &Place, scope: &mut Scope) -> Option<RootCertStore> {
     let mut roots = RootCertStore::empty();
     // What the system ships and webpki cannot read is not for us to complain of, as long as others are there.

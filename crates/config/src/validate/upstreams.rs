@@ -19,7 +19,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const CONNECTIONS: [(&str, Connections); 2] =
     [("dedicated", Connections::Dedicated), ("shared", Connections::Shared)];
 
-/// What was read; an upstream with a fault keeps its name, so that listeners can refer to it.
+/// The upstreams that were read. A faulty one keeps its name, so that listeners can refer to it.
 pub(super) struct Upstreams<'n> {
     list: Vec<Read<'n>>,
     index: HashMap<&'n str, usize>,
@@ -97,7 +97,7 @@ pub(super) fn read<'n>(fields: &mut Fields<'n>, scope: &mut Scope) -> Upstreams<
     upstreams
 }
 
-/// What others need to know of it goes to `read`, for it is known of an upstream with a fault as well.
+/// Reads one upstream. Facts that other checks need go to `read`, because they are known of a faulty upstream too.
 fn one<'n>(node: &'n Node, read: &mut Read<'n>, scope: &mut Scope) -> Option<Upstream> {
     let mut fields = Fields::of(node, "upstream", &mut scope.problems)?;
     fields.not_yet("sentinel", "write address: host:port", &mut scope.problems);

@@ -18,7 +18,7 @@ use crate::problem::Place;
 use crate::raw::{Node, Value};
 use crate::{secret, value};
 
-/// What was read. One user with a fault leaves the others to be checked.
+/// The users that were read. A faulty one does not stop the check of the others.
 pub(super) struct Users<'n> {
     list: Vec<(&'n str, &'n Place, Option<Arc<User>>)>,
     index: HashMap<&'n str, usize>,
@@ -202,7 +202,7 @@ impl Users<'_> {
         names.iter().map(String::as_str).filter(unbound).collect()
     }
 
-    /// Those of these that may run every command under a login that they do not know themselves.
+    /// The users among these that may run every command under a login that they do not know themselves.
     pub(super) fn unruled<'u>(&self, names: &'u [String], upstream: usize) -> Vec<&'u str> {
         let unruled = |name: &&str| {
             self.get(name)

@@ -1,4 +1,4 @@
-//! Where to listen and where to connect: `host:port`, `[v6]:port`, `unix:/path`.
+//! Addresses to listen on and to connect to: `host:port`, `[v6]:port`, `unix:/path`.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -65,7 +65,7 @@ fn names() {
 }
 
 #[test]
-fn moments() {
+fn date_times() {
     for (text, seconds) in [
         ("1970-01-01T00:00:00Z", 0),
         ("2026-12-31T18:00:00Z", 1_798_740_000),
@@ -141,7 +141,7 @@ fn addresses_to_connect_to() {
 proptest! {
     /// The calendar itself is checked below, day by day.
     #[test]
-    fn moments_print_as_themselves(seconds in -62_135_596_800_i64..253_402_300_799) {
+    fn date_times_print_as_themselves(seconds in -62_135_596_800_i64..253_402_300_799) {
         prop_assert_eq!(time::parse(&time::show(UnixSeconds(seconds))), Ok(UnixSeconds(seconds)));
     }
 

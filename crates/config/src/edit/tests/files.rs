@@ -104,7 +104,7 @@ fn a_file_of_two_groups_changes_both() {
     assert_eq!(scene.plan("add 203.0.113.9").unwrap().shared_with(), ["two"]);
 }
 
-/// The last address under deny: the file would be empty, and nobody refused.
+/// Removing the last address under deny would leave an empty file that refuses no client.
 #[test]
 fn what_would_not_load_is_not_planned() {
     let scene = Scene::new("list.txt", "192.0.2.1\n");

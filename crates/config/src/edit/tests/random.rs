@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// How one list is written.
+/// The form of a list.
 #[derive(Clone, Copy, Debug)]
 enum Style {
     Block,

@@ -27,7 +27,7 @@ fn what_is_no_secret_is_shown() {
     ] {
         assert_eq!(Masked::of(text).to_string(), text);
     }
-    assert_eq!(Masked::moment("2026-13-01T00:00:00Z").to_string(), "2026-13-01T00:00:00Z");
+    assert_eq!(Masked::date_time("2026-13-01T00:00:00Z").to_string(), "2026-13-01T00:00:00Z");
     assert_eq!(Masked::of("fe80::1%eth0").to_string(), "fe80::1%***");
 }
 

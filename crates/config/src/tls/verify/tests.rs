@@ -38,7 +38,7 @@ fn params(
     params
 }
 
-/// As `openssl req -x509` makes it: CA:TRUE, and no key usage.
+/// A certificate as `openssl req -x509` makes it: CA:TRUE, and no key usage.
 fn openssl(params: &mut CertificateParams) {
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
 }
@@ -247,7 +247,7 @@ fn usages_always_count() {
     }
 }
 
-/// What webpki must not overlook is not overlooked here.
+/// Faults that webpki must find are found here too.
 #[test]
 fn critical_extensions_always_count() {
     let own = Own::new("redis", &["redis.internal"], |params| {

@@ -129,7 +129,7 @@ fn until(node: &Node, scope: &mut Scope) -> Option<UnixSeconds> {
         Err(hint) => {
             scope.problems.error(
                 &node.place,
-                message!("'{}' is not a valid date and time", Masked::moment(text)),
+                message!("'{}' is not a valid date and time", Masked::date_time(text)),
                 hint,
             );
             None

@@ -1,4 +1,4 @@
-//! Whom the listeners admit, and with which rights: warnings that need the whole configuration.
+//! Warnings about the clients that listeners admit and their rights, which need the whole configuration.
 
 use std::collections::HashMap;
 use std::iter;
@@ -19,7 +19,7 @@ const TAKEOVER: &str =
     "PUBLISH __sentinel__:hello can make Sentinel fail over to a server of the client's choice";
 
 impl Listeners<'_> {
-    /// Warns of listeners that admit nobody.
+    /// Warns of listeners that refuse every client.
     pub(in crate::validate) fn report_empty(&self, policy: &Policy, scope: &mut Scope) {
         for read in self.list.iter().flatten() {
             let name = Masked::name(read.name);
@@ -39,7 +39,7 @@ impl Listeners<'_> {
         }
     }
 
-    /// Warns of lists that admit everybody; without a password that needs a word more.
+    /// Warns of lists that admit every address; without a password it is an error unless the file allows it.
     pub(in crate::validate) fn judge_openness(&self, policy: &Policy, scope: &mut Scope) {
         for read in self.list.iter().flatten() {
             let Some((_, place)) = &read.settings.allow else { continue };
@@ -65,7 +65,7 @@ impl Listeners<'_> {
         }
     }
 
-    /// Whether `auth` and `users` go together.
+    /// Notes listeners whose `auth` and `users` contradict each other.
     pub(in crate::validate) fn meet_users(&self, scope: &mut Scope) {
         for read in self.list.iter().flatten() {
             let name = Masked::name(read.name);
@@ -99,7 +99,7 @@ impl Listeners<'_> {
         }
     }
 
-    /// Whether clients that log in to Redis themselves are led where no connection is theirs.
+    /// Notes listeners with `auth: passthrough` on shared connections, where a login would affect other clients.
     pub(in crate::validate) fn meet_shared(&self, upstreams: &Upstreams<'_>, scope: &mut Scope) {
         for read in self.list.iter().flatten().filter(|read| !read.settings.broken) {
             let upstream = read.settings.upstream.and_then(|index| upstreams.get(index));
@@ -162,7 +162,7 @@ impl Listeners<'_> {
         }
     }
 
-    /// What `auth` makes of an upstream's credentials.
+    /// Warns where `auth` does not fit an upstream's credentials.
     pub(in crate::validate) fn meet_upstreams(
         &self,
         upstreams: &Upstreams<'_>,

@@ -1,4 +1,4 @@
-//! Scripts under `@public-scripts`, which only Redis itself can hold back.
+//! Scripts under `@public-scripts`, which only the ACL of Redis can restrict.
 
 use super::Listeners;
 use crate::load::Scope;

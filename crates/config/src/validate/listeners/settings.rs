@@ -22,7 +22,7 @@ pub(super) struct Settings {
     pub(super) allow: Option<(Vec<GroupId>, Place)>,
     pub(super) deny: Option<Vec<GroupId>>,
     pub(super) shadow: Option<Shadow>,
-    /// Who may send a PROXY header, and whether nobody else may connect.
+    /// The trusted senders of a PROXY header, and whether only they may connect.
     pub(super) proxy_protocol: Option<(Vec<GroupId>, bool)>,
     pub(super) refusal: Option<Refusal>,
     pub(super) auth: Option<Auth>,

@@ -20,8 +20,8 @@ use crate::value;
 /// All CAs of a system have some 300 KiB. A revocation list of a busy CA may have more than that.
 const MAX_FILE: u64 = 16 << 20;
 
-/// Who renews certificates does so earlier; when this little is left, something did not happen. For those of a few days or
-/// hours it is a quarter of their time.
+/// Automatic renewal happens earlier than this; when so little time is left, it has failed. For certificates of a few
+/// days or hours it is a quarter of their validity.
 const SOON: i64 = 14 * 24 * 3600;
 
 /// Something that may be absent, and bad where it is not.
@@ -31,7 +31,7 @@ pub(super) enum Found<T> {
     Good(T),
 }
 
-/// What a certificate of ours is used for.
+/// The use of a certificate of the proxy.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Use {
     Server,
@@ -219,7 +219,7 @@ fn read(node: &Node, what: &'static str, scope: &mut Scope) -> Option<(PathBuf, 
     }
 }
 
-/// What a file without the section that is looked for may be instead.
+/// Guesses the content of a file that lacks the wanted section.
 fn hint(section: &'static str, command: &'static str, bytes: &[u8]) -> Message {
     /// DER begins with a sequence.
     const SEQUENCE: u8 = 0x30;

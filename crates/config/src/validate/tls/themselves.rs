@@ -21,7 +21,7 @@ pub(super) struct File<'f> {
 }
 
 impl File<'_> {
-    /// Of servers with these names; `written`: the configuration says the name.
+    /// Warns about the certificates of servers with these names; `written`: the configuration says the name.
     pub(super) fn warn_of_servers(&self, names: &[ServerName<'static>], written: bool, scope: &mut Scope) {
         self.warn_of_leaves(Role::Server, scope);
         if let Some(fault) = names.iter().find_map(|name| self.wrong_name(name, written, scope)) {
@@ -29,7 +29,7 @@ impl File<'_> {
         }
     }
 
-    /// Of clients; `names_users`: their certificates say which users they are.
+    /// Warns about the certificates of clients; `names_users`: their certificates say which users they are.
     pub(super) fn warn_of_clients(&self, names_users: bool, scope: &mut Scope) {
         self.warn_of_leaves(Role::Client, scope);
         let unclear = |(_, signing): &(_, Signing)| *signing == Signing::Unclear;
@@ -45,7 +45,7 @@ impl File<'_> {
         }
     }
 
-    /// Those that issue no others are there to be shown.
+    /// Warns of certificates that issue no others, which peers present themselves.
     fn warn_of_leaves(&self, role: Role, scope: &mut Scope) {
         for (der, _) in self.issuers.themselves().filter(|(_, signing)| *signing == Signing::Never) {
             if let Err(error) = judge_itself(der, role, None, now(scope)) {
@@ -98,7 +98,7 @@ impl Harmless for TlsFault {
     }
 }
 
-/// What to do about a fault: the name of the upstream or listener is all that it has of the file.
+/// The remedy for a fault. It quotes nothing from the file but the name of the upstream or listener.
 struct Advice(String);
 
 impl Harmless for Advice {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::process::ExitCode;
 
 use portcullis_acl::{Cidr, UnixSeconds, cidr::minimal};
-use portcullis_config::edit::{NewEntry, moment_of};
+use portcullis_config::edit::{NewEntry, parse_time};
 use portcullis_config::{Admin, Config, LoadOptions, load};
 use serde_json::{Value, json};
 
@@ -174,5 +174,5 @@ impl Suggestion {
 
 /// A moment that cannot be read counts as recent: it is better to show a source too many.
 fn is_recent(source: &Source, now: UnixSeconds) -> bool {
-    moment_of(&source.last_seen).is_none_or(|seen| seen.0 > now.0 - SPAN)
+    parse_time(&source.last_seen).is_none_or(|seen| seen.0 > now.0 - SPAN)
 }

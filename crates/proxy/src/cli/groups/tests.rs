@@ -1,12 +1,12 @@
 use portcullis_acl::UnixSeconds;
-use portcullis_config::edit::moment_of;
+use portcullis_config::edit::parse_time;
 
 use super::status::{ListenerStatus, Status};
 use super::suggest::Suggestion;
 use super::table::aligned;
 
 fn now() -> UnixSeconds {
-    moment_of("2026-11-22T12:00:00Z").unwrap()
+    parse_time("2026-11-22T12:00:00Z").unwrap()
 }
 
 fn suggestion(json: &str) -> Suggestion {
