@@ -33,9 +33,9 @@ const VERSIONS: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13
 /// A hash of the files that TLS was set up from, so that a reload can tell whether it changed. Keys need not be in it:
 /// a certificate names the public half of its own.
 #[derive(Default)]
-struct MadeOf(Sha256);
+struct TlsFingerprint(Sha256);
 
-impl MadeOf {
+impl TlsFingerprint {
     /// One part; parts cannot run into each other.
     fn part(&mut self, bytes: &[u8]) {
         self.0.update(Sha256::digest(bytes));

@@ -12,7 +12,7 @@ use rustls::{ClientConfig, Error};
 use super::server::Identity;
 use super::trust::Trust;
 use super::verify::Servers;
-use super::{MadeOf, VERSIONS, provider};
+use super::{TlsFingerprint, VERSIONS, provider};
 use crate::Address;
 
 /// TLS to one upstream.
@@ -21,7 +21,7 @@ pub struct ClientTls {
     name: Option<ServerName<'static>>,
     identity: bool,
     pinned: bool,
-    made_of: [u8; 32],
+    fingerprint: [u8; 32],
 }
 
 impl ClientTls {
@@ -35,10 +35,10 @@ impl ClientTls {
         name: Option<ServerName<'static>>,
         identity: Option<&Identity>,
     ) -> Result<Self, Error> {
-        let mut made_of = MadeOf::default();
-        trust.mark(&mut made_of);
-        made_of.part(format!("{name:?}").as_bytes());
-        identity.into_iter().for_each(|identity| made_of.identity(identity));
+        let mut fingerprint = TlsFingerprint::default();
+        trust.mark(&mut fingerprint);
+        fingerprint.part(format!("{name:?}").as_bytes());
+        identity.into_iter().for_each(|identity| fingerprint.identity(identity));
         let pinned = matches!(trust, Trust::Pins(_));
         let verifier = Servers::new(trust, name.is_some());
         let builder = ClientConfig::builder_with_provider(provider())
@@ -50,7 +50,7 @@ impl ClientTls {
             Some(identity) => builder.with_client_cert_resolver(resolver(identity.key())),
         };
         let (config, identity) = (Arc::new(config), identity.is_some());
-        Ok(Self { config, name, identity, pinned, made_of: made_of.finish() })
+        Ok(Self { config, name, identity, pinned, fingerprint: fingerprint.finish() })
     }
 
     /// The name that the certificate of the server at `address` must have; `None`: it has no name, and none was given.
@@ -82,7 +82,7 @@ fn resolver(key: &Arc<CertifiedKey>) -> Arc<dyn ResolvesClientCert> {
 
 impl PartialEq for ClientTls {
     fn eq(&self, other: &Self) -> bool {
-        self.made_of == other.made_of
+        self.fingerprint == other.fingerprint
     }
 }
 

@@ -13,7 +13,7 @@ use rustls::{Error, ServerConfig, SignatureScheme};
 
 use super::certificate::{Facts, NameFrom, peer_name};
 use super::trust::Trust;
-use super::{MadeOf, VERSIONS, provider, verify};
+use super::{TlsFingerprint, VERSIONS, provider, verify};
 
 /// So many clients of a listener can come back with a shorter handshake; at some 300 bytes each this is a megabyte.
 const RESUMABLE: usize = 4096;
@@ -25,7 +25,7 @@ const TICKETS: usize = 1;
 pub struct ServerTls {
     config: Arc<ServerConfig>,
     name_from: Option<NameFrom>,
-    made_of: [u8; 32],
+    fingerprint: [u8; 32],
 }
 
 /// A certificate with its chain and its key, and the names it is for.
@@ -54,7 +54,7 @@ impl ServerTls {
     /// # Errors
     /// A revocation list cannot be read.
     pub fn new(identities: Vec<Identity>, clients: Option<Clients>) -> Result<Self, VerifierBuilderError> {
-        let made_of = made_of(&identities, clients.as_ref());
+        let fingerprint = fingerprint(&identities, clients.as_ref());
         let provider = provider();
         let verifier = match &clients {
             None => WebPkiClientVerifier::no_client_auth(),
@@ -77,7 +77,7 @@ impl ServerTls {
             config.send_tls13_tickets = TICKETS;
         }
         let name_from = clients.and_then(|clients| clients.name_from);
-        Ok(Self { config: Arc::new(config), name_from, made_of })
+        Ok(Self { config: Arc::new(config), name_from, fingerprint })
     }
 
     /// The name in the certificate of a client, if the client showed one: `chain` begins with its own.
@@ -97,20 +97,20 @@ impl ServerTls {
     }
 }
 
-fn made_of(identities: &[Identity], clients: Option<&Clients>) -> [u8; 32] {
-    let mut made_of = MadeOf::default();
-    identities.iter().for_each(|identity| made_of.identity(identity));
+fn fingerprint(identities: &[Identity], clients: Option<&Clients>) -> [u8; 32] {
+    let mut fingerprint = TlsFingerprint::default();
+    identities.iter().for_each(|identity| fingerprint.identity(identity));
     if let Some(clients) = clients {
-        clients.trust.mark(&mut made_of);
-        clients.revoked.iter().for_each(|list| made_of.part(list));
-        made_of.part(format!("{} {:?}", clients.required, clients.name_from).as_bytes());
+        clients.trust.mark(&mut fingerprint);
+        clients.revoked.iter().for_each(|list| fingerprint.part(list));
+        fingerprint.part(format!("{} {:?}", clients.required, clients.name_from).as_bytes());
     }
-    made_of.finish()
+    fingerprint.finish()
 }
 
 impl PartialEq for ServerTls {
     fn eq(&self, other: &Self) -> bool {
-        self.made_of == other.made_of
+        self.fingerprint == other.fingerprint
     }
 }
 

@@ -6,7 +6,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::{DistinguishedName, Error, RootCertStore};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::MadeOf;
+use super::TlsFingerprint;
 use super::certificate::{Signing, signing};
 use super::pin::Pin;
 
@@ -89,16 +89,16 @@ impl Issuers {
 }
 
 impl Trust {
-    pub(super) fn mark(&self, made_of: &mut MadeOf) {
+    pub(super) fn mark(&self, fingerprint: &mut TlsFingerprint) {
         match self {
             Self::Issuers(issuers) => {
-                made_of.roots(&issuers.anchors);
-                made_of.part(b"themselves");
-                issuers.themselves.iter().for_each(|(der, _)| made_of.part(der));
+                fingerprint.roots(&issuers.anchors);
+                fingerprint.part(b"themselves");
+                issuers.themselves.iter().for_each(|(der, _)| fingerprint.part(der));
             }
             Self::Pins(pins) => {
-                made_of.part(b"pins");
-                pins.iter().for_each(|pin| made_of.part(pin.as_bytes()));
+                fingerprint.part(b"pins");
+                pins.iter().for_each(|pin| fingerprint.part(pin.as_bytes()));
             }
         }
     }
