@@ -12,6 +12,7 @@ mod command_rules;
 mod configuration;
 mod connection;
 mod differential;
+mod documentation;
 mod early;
 mod groups;
 mod import;
