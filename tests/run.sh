@@ -101,13 +101,8 @@ step_lints() {
 
 step_docs() {
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
-    local page link missing=0
-    for page in *.md docs/*.md; do
-        while read -r link; do
-            [ -e "$(dirname "$page")/${link%%#*}" ] || { echo "$page: no such file: $link"; missing=1; }
-        done < <(grep -oE '\]\([^)#: ][^): ]*\)' "$page" | sed 's/^](//; s/)$//')
-    done
-    return $missing
+    python3 tests/references.py
+    python3 tests/prose.py docs
 }
 
 # The language of documentation, messages and doc comments; `tests/prose.py docs` and `code` check one part each.
