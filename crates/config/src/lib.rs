@@ -61,6 +61,11 @@ impl Config {
         &self.listeners
     }
 
+    /// The listener of that name.
+    pub fn listener(&self, name: &str) -> Option<&Listener> {
+        self.listeners.iter().find(|listener| listener.name() == name)
+    }
+
     /// At least one, in the order of the file.
     pub fn upstreams(&self) -> &[Arc<Upstream>] {
         &self.upstreams

@@ -21,7 +21,7 @@ use crate::tls::{ClientTls, ServerTls};
 pub struct Listener {
     pub(super) name: String,
     pub(super) binds: Vec<Bind>,
-    pub(super) upstream: usize,
+    pub(super) upstream: Arc<Upstream>,
     pub(super) refusal: Refusal,
     pub(super) auth: Auth,
     pub(super) users: Vec<String>,
@@ -43,9 +43,9 @@ impl Listener {
         &self.binds
     }
 
-    /// Index into [`super::Config::upstreams`].
-    pub fn upstream(&self) -> usize {
-        self.upstream
+    /// The upstream of its clients.
+    pub fn upstream(&self) -> &Arc<Upstream> {
+        &self.upstream
     }
 
     /// The reply to a refused source; with TLS there is none.
@@ -79,9 +79,10 @@ impl Listener {
         self.inline_commands
     }
 
-    /// Whether the two differ in nothing but the upstream's index.
+    /// Whether the two are the same, apart from what their upstream says besides its name.
     pub fn is_like(&self, other: &Self) -> bool {
-        Self { upstream: 0, ..self.clone() } == Self { upstream: 0, ..other.clone() }
+        self.upstream.name == other.upstream.name
+            && Self { upstream: Arc::clone(&other.upstream), ..self.clone() } == *other
     }
 
     /// The limits of the process with this listener's own over them.
@@ -256,7 +257,7 @@ pub struct User {
     pub(super) secrets: Vec<Secret>,
     pub(super) from: Option<ListId>,
     pub(super) acl: Option<Acl>,
-    pub(super) upstream_credentials: BTreeMap<usize, Credentials>,
+    pub(super) upstream_credentials: BTreeMap<String, Credentials>,
 }
 
 impl User {
@@ -280,9 +281,9 @@ impl User {
         self.acl.as_ref()
     }
 
-    /// Credentials for the user at that upstream; `None`: the upstream's own credentials.
-    pub fn upstream_credentials(&self, upstream: usize) -> Option<&Credentials> {
-        self.upstream_credentials.get(&upstream)
+    /// Credentials for the user at the upstream of that name; `None`: the upstream's own credentials.
+    pub fn upstream_credentials(&self, upstream: &str) -> Option<&Credentials> {
+        self.upstream_credentials.get(upstream)
     }
 }
 

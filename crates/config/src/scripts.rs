@@ -43,7 +43,7 @@ impl Config {
     }
 
     fn script_logins_of<'c>(&'c self, listener: &'c Listener) -> Vec<ScriptLogin<'c>> {
-        let Some(upstream) = self.upstreams.get(listener.upstream()) else { return Vec::new() };
+        let upstream = listener.upstream();
         let login = |user, own, acl| {
             let redis = needed(own, listener.acl(), acl)?;
             Some(ScriptLogin { listener: listener.name(), user, upstream: upstream.name(), redis })
@@ -56,8 +56,7 @@ impl Config {
                 let users =
                     self.users.iter().filter(|user| listener.users().iter().any(|name| name == user.name()));
                 let logins = users.filter_map(|user| {
-                    let own =
-                        user.upstream_credentials(listener.upstream()).or_else(|| upstream.credentials());
+                    let own = user.upstream_credentials(upstream.name()).or_else(|| upstream.credentials());
                     login(Some(user.name()), own, user.acl())
                 });
                 logins.collect()

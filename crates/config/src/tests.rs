@@ -150,14 +150,17 @@ workers: 3
     let files = files.with("pw", "hunter2\n");
     let config = files.config();
     let [a, b] = config.listeners() else { panic!() };
-    assert_eq!((a.name(), a.upstream(), a.auth(), a.refusal()), ("a", 1, Auth::Trust, Refusal::Close));
+    assert_eq!(
+        (a.name(), a.upstream().name(), a.auth(), a.refusal()),
+        ("a", "app", Auth::Trust, Refusal::Close)
+    );
     assert_eq!((a.limits().clients(), a.limits().bulk(), a.limits().arguments()), (7, 2 << 20, 10));
     assert_eq!(a.limits().timeouts().idle(), Some(Duration::from_secs(300)));
     assert_eq!(a.limits().timeouts().frame(), None);
     assert_eq!(a.binds()[1], Bind::Unix(UnixSocket::at(files.path("run/a.sock"))));
     assert_eq!(
-        (b.name(), b.upstream(), b.auth(), b.refusal()),
-        ("b-2_x", 0, Auth::Passthrough, Refusal::Reset)
+        (b.name(), b.upstream().name(), b.auth(), b.refusal()),
+        ("b-2_x", "main", Auth::Passthrough, Refusal::Reset)
     );
     assert_eq!((b.limits().clients(), b.limits().bulk(), b.inline_commands()), (7, 1 << 20, false));
     let addresses: Vec<String> = config.upstreams()[0].addresses().iter().map(ToString::to_string).collect();

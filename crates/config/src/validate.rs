@@ -63,10 +63,13 @@ pub(super) fn config(tree: &Node, path: &Path, scope: &mut Scope) -> Option<Conf
         listeners.meet_output_buffers(&patch, &upstreams, scope);
         listeners.meet_costs(&patch, &users, scope);
     }
+    let upstreams = upstreams.finish();
+    let listeners = listeners.finish(upstreams.as_deref().unwrap_or_default());
+    let upstreams = upstreams?;
     Some(Config {
         path: path.to_path_buf(),
-        listeners: listeners.finish()?,
-        upstreams: upstreams.finish()?.into_iter().map(Arc::new).collect(),
+        listeners: listeners?,
+        upstreams,
         users: users.finish()?,
         policy: Arc::new(policy),
         limits,

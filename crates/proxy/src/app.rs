@@ -395,7 +395,7 @@ fn start(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
 fn announce(generation: &Generation) {
     let config = generation.config();
     for listener in config.listeners() {
-        let upstream = config.upstreams().get(listener.upstream()).map_or("", |upstream| upstream.name());
+        let upstream = listener.upstream().name();
         for bind in listener.binds() {
             tracing::info!(listener = %listener.name(), %bind, %upstream, "listening");
         }

@@ -6,6 +6,7 @@ mod scripts;
 mod settings;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use portcullis_acl::{Access, PolicyBuilder};
 
@@ -18,7 +19,7 @@ use crate::fields::Fields;
 use crate::limits::Limits;
 use crate::load::Scope;
 use crate::message::{Masked, message};
-use crate::model::{AdminBind, Auth, Bind, Listener, ProxyProtocol, Refusal};
+use crate::model::{AdminBind, Auth, Bind, Listener, ProxyProtocol, Refusal, Upstream};
 use crate::problem::Place;
 use crate::raw::{Node, Value};
 use crate::value;
@@ -155,7 +156,7 @@ impl Parts<'_, '_, '_, '_> {
 }
 
 impl Listeners<'_> {
-    pub(super) fn finish(self) -> Option<Vec<Listener>> {
+    pub(super) fn finish(self, upstreams: &[Arc<Upstream>]) -> Option<Vec<Listener>> {
         self.list
             .into_iter()
             .map(|read| {
@@ -167,7 +168,7 @@ impl Listeners<'_> {
                 Some(Listener {
                     name: read.name.to_owned(),
                     binds: read.bound.filter(|bound| !bound.is_empty())?,
-                    upstream: read.settings.upstream?,
+                    upstream: Arc::clone(upstreams.get(read.settings.upstream?)?),
                     refusal: if read.settings.tls.is_some() { refusal.without_words() } else { refusal },
                     auth: read.settings.auth.unwrap_or(Auth::Passthrough),
                     users: read.settings.users.map(|(users, _)| users).unwrap_or_default(),

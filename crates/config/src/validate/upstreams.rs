@@ -1,6 +1,7 @@
 //! The `upstreams` mapping.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::fields::{Fields, named};
@@ -71,8 +72,8 @@ impl<'n> Upstreams<'n> {
         self.list.get(index)
     }
 
-    pub(super) fn finish(self) -> Option<Vec<Upstream>> {
-        self.list.into_iter().map(|read| read.upstream).collect()
+    pub(super) fn finish(self) -> Option<Vec<Arc<Upstream>>> {
+        self.list.into_iter().map(|read| read.upstream.map(Arc::new)).collect()
     }
 }
 

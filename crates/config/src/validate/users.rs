@@ -127,13 +127,13 @@ fn credentials(
     node: &Node,
     upstreams: &Upstreams<'_>,
     scope: &mut Scope,
-) -> BTreeMap<usize, crate::Credentials> {
+) -> BTreeMap<String, crate::Credentials> {
     let mut credentials = BTreeMap::new();
     for (key, node) in named(node, "upstream_credentials", &mut scope.problems) {
         let upstream = upstreams.find_named(&key.text, &key.place, scope);
         let read = upstreams::credentials(node, scope);
-        if let (Some(upstream), Some(read)) = (upstream, read) {
-            credentials.insert(upstream, read);
+        if let (Some(_), Some(read)) = (upstream, read) {
+            credentials.insert(key.text.clone(), read);
         }
     }
     credentials
@@ -203,7 +203,7 @@ impl Users<'_> {
     }
 
     /// The users among these that may run every command under a login that they do not know themselves.
-    pub(super) fn unruled<'u>(&self, names: &'u [String], upstream: usize) -> Vec<&'u str> {
+    pub(super) fn unruled<'u>(&self, names: &'u [String], upstream: &str) -> Vec<&'u str> {
         let unruled = |name: &&str| {
             self.get(name)
                 .is_some_and(|user| user.acl.is_none() && user.upstream_credentials(upstream).is_none())

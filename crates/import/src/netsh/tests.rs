@@ -49,7 +49,7 @@ popd\r
 fn shape(imported: &Outcome) -> Vec<String> {
     let listeners = imported.config.listeners().iter();
     let shape = listeners.map(|listener| {
-        let upstream = &imported.config.upstreams()[listener.upstream()];
+        let upstream = listener.upstream();
         format!("{} -> {}", listener.binds()[0], upstream.addresses()[0])
     });
     shape.collect()

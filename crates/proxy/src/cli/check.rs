@@ -115,7 +115,7 @@ fn summary(config: &Config, problems: &[Problem]) -> String {
 
 fn describe_listener(config: &Config, index: usize, listener: &Listener) -> String {
     let binds: Vec<String> = listener.binds().iter().map(describe_bind).collect();
-    let upstream = config.upstreams().get(listener.upstream()).map_or("?", |upstream| upstream.name());
+    let upstream = listener.upstream().name();
     format!(
         "{}: {} -> {upstream}, auth {}{}, {} allowed{}{}",
         listener.name(),
@@ -153,10 +153,8 @@ fn describe_user(config: &Config, user: &User) -> String {
 
 /// The upstreams at which the gate logs in with what is the user's.
 fn own_logins<'c>(config: &'c Config, user: &'c User) -> impl Iterator<Item = &'c str> {
-    let upstreams = config.upstreams().iter().enumerate();
-    upstreams
-        .filter(|(index, _)| user.upstream_credentials(*index).is_some())
-        .map(|(_, upstream)| upstream.name())
+    let names = config.upstreams().iter().map(|upstream| upstream.name());
+    names.filter(|name| user.upstream_credentials(name).is_some())
 }
 
 /// The command that Redis needs comes last, so that it is easily taken out.
@@ -289,7 +287,7 @@ fn json_listener(config: &Config, index: usize, listener: &Listener) -> Value {
     json!({
         "name": listener.name(),
         "binds": binds,
-        "upstream": config.upstreams().get(listener.upstream()).map(|upstream| upstream.name()),
+        "upstream": listener.upstream().name(),
         "auth": auth(listener),
         "users": listener.users(),
         "acl": listener.acl().map(Acl::text),

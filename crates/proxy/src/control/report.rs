@@ -241,25 +241,17 @@ impl Changes {
     }
 
     fn listeners(&mut self, old: &Config, new: &Config) {
-        let find = |config: &Config, name: &str| {
-            config.listeners().iter().position(|listener| listener.name() == name)
-        };
         for listener in old.listeners() {
-            if find(new, listener.name()).is_none() {
+            if new.listener(listener.name()).is_none() {
                 self.applied.push(format!("listener '{}' removed", listener.name()));
             }
         }
         for listener in new.listeners() {
-            let Some(before) = find(old, listener.name()).and_then(|index| old.listeners().get(index)) else {
+            let Some(before) = old.listener(listener.name()) else {
                 self.applied.push(format!("listener '{}' added", listener.name()));
                 continue;
             };
-            let upstream = |config: &Config, index: usize| {
-                config.upstreams().get(index).map(|upstream| upstream.name().to_owned())
-            };
-            let same = before.is_like(listener)
-                && upstream(old, before.upstream()) == upstream(new, listener.upstream());
-            if !same {
+            if !before.is_like(listener) {
                 self.applied.push(format!("listener '{}' changed", listener.name()));
             }
             if before.auth() != listener.auth() {
@@ -300,8 +292,8 @@ impl Changes {
                 continue;
             };
             let logins = |config: &Config, user: &User| -> BTreeMap<_, _> {
-                let logins = config.upstreams().iter().enumerate().map(|(index, upstream)| {
-                    (upstream.name().to_owned(), user.upstream_credentials(index).cloned())
+                let logins = config.upstreams().iter().map(|upstream| {
+                    (upstream.name().to_owned(), user.upstream_credentials(upstream.name()).cloned())
                 });
                 logins.filter(|(_, credentials)| credentials.is_some()).collect()
             };

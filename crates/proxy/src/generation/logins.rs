@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use portcullis_acl::user::{User, UserId, Users};
 use portcullis_acl::{ClientAddr, CommandPlan, ListId, Permit, Policy, UnixSeconds};
-use portcullis_config::{Acl, Auth, Config, Connections, Credentials, Listener, Upstream};
+use portcullis_config::{Acl, Auth, Config, Connections, Credentials, Listener};
 use portcullis_resp::limits::RequestLimits;
 use portcullis_session::{self as session, Plan, Preamble};
 use secrecy::ExposeSecret;
@@ -34,7 +34,7 @@ struct Identity {
 impl Logins {
     /// Those of `listener`. Rules that have not changed since `before` are kept.
     pub(crate) fn of(config: &Config, listener: &Listener, before: Option<&Self>) -> Self {
-        let upstream = config.upstreams().get(listener.upstream()).map(AsRef::as_ref);
+        let upstream = listener.upstream();
         let make = |user: Option<&portcullis_config::User>| {
             let texts = [listener.acl(), user.and_then(|user| user.acl())]
                 .map(|acl| acl.map(|acl| acl.text().to_vec()));
@@ -50,9 +50,9 @@ impl Logins {
                 },
                 |known| Arc::clone(&known.rules),
             );
-            let own = user.and_then(|user| user.upstream_credentials(listener.upstream()));
-            let credentials = own.or_else(|| upstream.and_then(Upstream::credentials));
-            let plan = plan(listener, upstream, credentials).with_rules(Arc::clone(&rules));
+            let own = user.and_then(|user| user.upstream_credentials(upstream.name()));
+            let credentials = own.or_else(|| upstream.credentials());
+            let plan = plan(listener, credentials).with_rules(Arc::clone(&rules));
             let plan = match user {
                 Some(user) => plan.for_user(user.name()),
                 None => plan,
@@ -140,7 +140,7 @@ impl Logins {
 #[error("no such user, or not from that source")]
 pub(crate) struct NotFromThere;
 
-fn plan(listener: &Listener, upstream: Option<&Upstream>, credentials: Option<&Credentials>) -> Plan {
+fn plan(listener: &Listener, credentials: Option<&Credentials>) -> Plan {
     let auth = match listener.auth() {
         Auth::Passthrough => session::Auth::Passthrough,
         Auth::Trust => session::Auth::Trust,
@@ -156,10 +156,10 @@ fn plan(listener: &Listener, upstream: Option<&Upstream>, credentials: Option<&C
         inline_commands: listener.inline_commands(),
         ..RequestLimits::default()
     };
-    let name = upstream.map_or("", Upstream::name);
-    let plan = Plan::new(auth, preamble, name, grammar, limits.held_command());
-    match upstream.map(Upstream::connections) {
-        Some(Connections::Shared) => plan.shared(),
-        _ => plan,
+    let upstream = listener.upstream();
+    let plan = Plan::new(auth, preamble, upstream.name(), grammar, limits.held_command());
+    match upstream.connections() {
+        Connections::Shared => plan.shared(),
+        Connections::Dedicated => plan,
     }
 }

@@ -75,17 +75,17 @@ impl Health {
     /// finds something else.
     pub(crate) fn follow(&self, config: &Config) -> Vec<Arc<Watched>> {
         let mut upstreams = self.upstreams.write().unwrap_or_else(PoisonError::into_inner);
-        let watched = |(index, upstream): (usize, &Arc<Upstream>)| {
+        let watched = |upstream: &Arc<Upstream>| {
             let known = upstreams.iter().find(|known| known.name == upstream.name()).map(Arc::clone);
             let watched = known.unwrap_or_else(|| {
                 let (name, used) = (upstream.name().to_owned(), AtomicBool::new(false));
                 Arc::new(Watched { name, used, state: Mutex::new(State::Unknown) })
             });
-            let used = config.listeners().iter().any(|listener| listener.upstream() == index);
+            let used = config.listeners().iter().any(|listener| Arc::ptr_eq(listener.upstream(), upstream));
             watched.used.store(used, Relaxed);
             watched
         };
-        let next: Vec<_> = config.upstreams().iter().enumerate().map(watched).collect();
+        let next: Vec<_> = config.upstreams().iter().map(watched).collect();
         upstreams.clone_from(&next);
         next
     }
@@ -126,10 +126,9 @@ impl Probes {
     pub(crate) fn follow(&mut self, config: &Config, series: &[Arc<UpstreamSeries>]) {
         let watched = self.health.follow(config);
         let mut before = std::mem::take(&mut self.running);
-        for (index, ((upstream, watched), series)) in
-            config.upstreams().iter().zip(watched).zip(series).enumerate()
-        {
-            let mut listeners = config.listeners().iter().filter(|listener| listener.upstream() == index);
+        for ((upstream, watched), series) in config.upstreams().iter().zip(watched).zip(series) {
+            let mut listeners =
+                config.listeners().iter().filter(|listener| Arc::ptr_eq(listener.upstream(), upstream));
             let target = Target {
                 upstream: Arc::clone(upstream),
                 tcp: config.limits().tcp().clone(),

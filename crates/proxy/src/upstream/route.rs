@@ -31,11 +31,12 @@ impl Route {
     pub(crate) fn of(generation: &Generation, listener: usize, worker: usize) -> Option<Self> {
         let config = generation.config();
         let upstream = config.listeners().get(listener)?.upstream();
+        let index = config.upstreams().iter().position(|other| Arc::ptr_eq(other, upstream))?;
         Some(Self {
             logins: Arc::clone(generation.logins().get(listener)?),
-            upstream: Arc::clone(config.upstreams().get(upstream)?),
+            upstream: Arc::clone(upstream),
             tcp: config.limits().tcp().clone(),
-            counts: UpstreamCounts::new(Arc::clone(generation.series().upstreams.get(upstream)?), worker),
+            counts: UpstreamCounts::new(Arc::clone(generation.series().upstreams.get(index)?), worker),
         })
     }
 }

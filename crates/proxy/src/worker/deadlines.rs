@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portcullis_config::{Auth, Config, Listener};
+use portcullis_config::{Auth, Listener};
 
 /// The upstream's time to answer a client's own login, where `timeouts.login` is off. Redis from 7.2 on and Valkey 8
 /// never answer one that fails while a message for the client is pending, and no limit would be a wait for ever.
@@ -14,7 +14,7 @@ pub(crate) struct Deadlines {
     pub(crate) idle: Option<Duration>,
     pub(crate) frame: Option<Duration>,
     pub(crate) write: Option<Duration>,
-    pub(crate) login: Option<Duration>,
+    pub(crate) login: Duration,
     pub(crate) client_login: Duration,
     pub(crate) response: Option<Duration>,
     /// The time until the login, on listeners that ask for one.
@@ -25,16 +25,16 @@ pub(crate) struct Deadlines {
 
 impl Deadlines {
     /// That of `listener` and the upstream it uses.
-    pub(crate) fn of(config: &Config, listener: &Listener) -> Self {
-        let upstream = config.upstreams().get(listener.upstream());
+    pub(crate) fn of(listener: &Listener) -> Self {
+        let upstream = listener.upstream();
         let timeouts = listener.limits().timeouts();
         Self {
             idle: timeouts.idle(),
             frame: timeouts.frame(),
             write: timeouts.write(),
-            login: upstream.map(|upstream| upstream.connect_timeout()),
+            login: upstream.connect_timeout(),
             client_login: timeouts.login().unwrap_or(CLIENT_LOGIN),
-            response: upstream.and_then(|upstream| upstream.response_timeout()),
+            response: upstream.response_timeout(),
             enter: timeouts.login().filter(|_| listener.auth() == Auth::Users),
             user_timeout: listener.limits().tcp().user_timeout(),
         }

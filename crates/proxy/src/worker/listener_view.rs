@@ -47,7 +47,7 @@ impl ListenerView {
             name: Arc::clone(state.name()),
             counts: ListenerCounts::new(Arc::clone(state.series()), worker),
             denials: Arc::clone(state.denials()),
-            deadlines: Cell::new(Deadlines::of(generation.config(), listener)),
+            deadlines: Cell::new(Deadlines::of(listener)),
             output_buffer: Cell::new(listener.limits().client_output_buffer()),
             route: RefCell::new(Rc::new(Route::of(generation, index, worker)?)),
             auth: Cell::new(listener.auth()),

@@ -5,13 +5,13 @@ use std::iter;
 
 use portcullis_acl::{Family, Policy};
 
-use super::Listeners;
+use super::{Listeners, Read};
 use crate::limits::Patch;
 use crate::load::Scope;
 use crate::message::{Masked, message};
 use crate::model::{Auth, Connections};
 use crate::problem::Place;
-use crate::validate::upstreams::Upstreams;
+use crate::validate::upstreams::{self, Upstreams};
 use crate::validate::users::Users;
 
 /// The attack that is possible where no rules close the channel of the sentinels.
@@ -169,57 +169,23 @@ impl Listeners<'_> {
         known: &Users<'_>,
         scope: &mut Scope,
     ) {
-        let mut users: HashMap<usize, Vec<Auth>> = HashMap::new();
+        let mut users: HashMap<&str, Vec<Auth>> = HashMap::new();
         for read in self.list.iter().flatten() {
-            let Some(upstream) = read.settings.upstream else { continue };
+            let Some(upstream) = read.settings.upstream.and_then(|index| upstreams.get(index)) else {
+                continue;
+            };
             let auth = read.settings.auth.unwrap_or(Auth::Passthrough);
-            users.entry(upstream).or_default().push(auth);
-            let credentials = upstreams.get(upstream).and_then(|read| read.credentials);
-            if auth == Auth::Trust && read.settings.acl.is_none() {
-                let password = match credentials {
-                    Some(_) => "CONFIG GET requirepass shows the upstream's password, and ",
-                    None => "",
-                };
-                let message = message!(
-                    "listener '{}' has auth: trust and no acl, so clients may run every command: {}{}",
-                    Masked::name(read.name),
-                    password,
-                    TAKEOVER
-                );
-                let hint =
-                    "add acl: \"@public\", or give the upstream a Redis user without dangerous commands";
-                scope.problems.warning(read.place, message, hint);
-            }
-            let names = read.settings.users.as_ref().map(|(names, _)| names.as_slice()).unwrap_or_default();
-            let unruled = known.unruled(names, upstream);
-            if auth == Auth::Users
-                && credentials.is_some()
-                && read.settings.acl.is_none()
-                && !unruled.is_empty()
-            {
-                let message = message!(
-                    "listener '{}' lets {} run every command with the upstream's own login: CONFIG GET requirepass shows its password",
-                    Masked::name(read.name),
-                    Masked::names(unruled)
-                );
-                let hint =
-                    "add acl: \"@public\" to the listener, or an acl or upstream_credentials to the user";
-                scope.problems.warning(read.place, message, hint);
-            }
-            let unbound = known.unbound(names);
-            if auth == Auth::Users && read.settings.acl.is_none() && !unbound.is_empty() {
-                let message = message!(
-                    "listener '{}' lets {} run every command: {}",
-                    Masked::name(read.name),
-                    Masked::names(unbound),
-                    TAKEOVER
-                );
-                let hint = "add acl: \"@public\" to the listener, or an acl to the user";
-                scope.problems.warning(read.place, message, hint);
+            users.entry(upstream.name).or_default().push(auth);
+            if read.settings.acl.is_none() {
+                match auth {
+                    Auth::Passthrough => {}
+                    Auth::Trust => read.warn_of_trust(upstream, scope),
+                    Auth::Users => read.warn_of_users(upstream, known, scope),
+                }
             }
         }
-        for (index, read) in upstreams.iter().enumerate() {
-            match (users.get(&index), read.credentials) {
+        for read in upstreams.iter() {
+            match (users.get(read.name), read.credentials) {
                 (None, _) => {
                     scope.problems.warning(
                         read.place,
@@ -233,6 +199,50 @@ impl Listeners<'_> {
                 }
                 _ => {}
             }
+        }
+    }
+}
+
+impl Read<'_> {
+    /// Warns that any client may run every command.
+    fn warn_of_trust(&self, upstream: &upstreams::Read<'_>, scope: &mut Scope) {
+        let password = match upstream.credentials {
+            Some(_) => "CONFIG GET requirepass shows the upstream's password, and ",
+            None => "",
+        };
+        let message = message!(
+            "listener '{}' has auth: trust and no acl, so clients may run every command: {}{}",
+            Masked::name(self.name),
+            password,
+            TAKEOVER
+        );
+        let hint = "add acl: \"@public\", or give the upstream a Redis user without dangerous commands";
+        scope.problems.warning(self.place, message, hint);
+    }
+
+    /// Warns of users who may run every command.
+    fn warn_of_users(&self, upstream: &upstreams::Read<'_>, known: &Users<'_>, scope: &mut Scope) {
+        let names = self.settings.users.as_ref().map(|(names, _)| names.as_slice()).unwrap_or_default();
+        let unruled = known.unruled(names, upstream.name);
+        if upstream.credentials.is_some() && !unruled.is_empty() {
+            let message = message!(
+                "listener '{}' lets {} run every command with the upstream's own login: CONFIG GET requirepass shows its password",
+                Masked::name(self.name),
+                Masked::names(unruled)
+            );
+            let hint = "add acl: \"@public\" to the listener, or an acl or upstream_credentials to the user";
+            scope.problems.warning(self.place, message, hint);
+        }
+        let unbound = known.unbound(names);
+        if !unbound.is_empty() {
+            let message = message!(
+                "listener '{}' lets {} run every command: {}",
+                Masked::name(self.name),
+                Masked::names(unbound),
+                TAKEOVER
+            );
+            let hint = "add acl: \"@public\" to the listener, or an acl to the user";
+            scope.problems.warning(self.place, message, hint);
         }
     }
 }

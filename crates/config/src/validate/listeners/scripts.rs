@@ -21,8 +21,10 @@ impl Listeners<'_> {
         scope: &mut Scope,
     ) {
         for read in self.list.iter().flatten() {
-            let Some(index) = read.settings.upstream else { continue };
-            let login = upstreams.get(index).and_then(|upstream| upstream.login());
+            let Some(upstream) = read.settings.upstream.and_then(|index| upstreams.get(index)) else {
+                continue;
+            };
+            let login = upstream.login();
             let acl = read.settings.acl.as_ref();
             let mut warn = |who: Option<&str>, login: Option<&Credentials>, user| {
                 let redis = scripts::needed(login, acl, user).filter(|_| scripts::named(login).is_none());
@@ -48,7 +50,7 @@ impl Listeners<'_> {
                     let names =
                         read.settings.users.as_ref().map(|(names, _)| names.as_slice()).unwrap_or_default();
                     for user in names.iter().filter_map(|name| known.get(name)) {
-                        let own = user.upstream_credentials(index).or(login);
+                        let own = user.upstream_credentials(upstream.name).or(login);
                         warn(Some(user.name()), own, user.acl());
                     }
                 }

@@ -232,7 +232,7 @@ impl Relay {
     fn login_due(&self, deadlines: &Deadlines) -> Option<(Tick, Due)> {
         let since = self.login.since?;
         let limit =
-            if self.session.pending_login()?.of_client { deadlines.client_login } else { deadlines.login? };
+            if self.session.pending_login()?.of_client { deadlines.client_login } else { deadlines.login };
         Some((since.after(limit), Due::Response))
     }
 
