@@ -1,41 +1,64 @@
 //! One client: what it asks, in which order it is answered, and what each command does to the connection.
+//!
+//! ```text
+//!   bytes ──► Framing ──► Judge ──► Verdict ──► Step, and a pending reply
+//!                           │                        │
+//!                           └────── State ───────────┤  pending, transaction, mute, modes, identity,
+//!                                     ▲              │  upstream, pooling, profile, passing
+//!   parts of replies ──► Answering ───┘              ▼
+//!                           └────► ReplyAction   caller sends
+//! ```
+//!
+//! The life of a client, as [`Session::next`] tells it:
+//!
+//! ```text
+//!   reading ◄──────────────► waiting (Step::Wait: a connection, replies, the caller)
+//!      │   frame without an end: resumed until it ends
+//!      │
+//!      ▼ QUIT, eof, drain, broken grammar, lost upstream, revoked
+//!   ending ── every pending reply was written ──► closed (Step::Close)
+//! ```
 
-mod about;
-pub(crate) mod asked;
+mod answering;
 mod command;
-pub(crate) mod confirmed;
+mod framing;
 mod identity;
 mod judge;
-mod replication;
-mod replies;
+mod modes;
+mod mute;
+mod passing;
+mod pooling;
+mod profile;
+mod reading;
 mod rules;
-mod sharing;
+mod sending;
+mod settling;
+mod state;
 mod step;
-pub(crate) mod transaction;
+mod transaction;
+mod upstream;
 mod uses;
+mod verdict;
 
 use std::sync::Arc;
 
-use portcullis_resp::command::{CommandId, lookup};
-use portcullis_resp::error::RequestError;
-use portcullis_resp::scan::{Beginning, Request, RequestScanner, Span};
+use portcullis_resp::scan::MessageChannel;
+use portcullis_resp::scan::message_channel;
 
-use self::about::About;
-use self::command::{Frame, Source};
-use self::identity::{Deferred, Entering, Keys};
-pub use self::replies::MAX_RENDERED;
-pub use self::sharing::Lease;
-use self::sharing::{Before, Sharing};
+use self::answering::Answering;
+pub use self::answering::MAX_RENDERED;
+use self::framing::Framing;
+pub use self::pooling::{Lease, Pooling};
+use self::reading::Reading;
+use self::state::{Before, State};
 pub use self::step::{CloseReason, Delivery, PendingLogin, ReplyAction, Step, Until};
-use self::uses::Tracking;
-use crate::client::asked::{Asked, Login, Mute};
-use crate::client::confirmed::Confirmed;
-use crate::ids::{SessionKey, Ticket};
-use crate::link::Unavailable;
-use crate::observe::{Host, Observer};
-use crate::pending::{Local, PendingReplies, ReplyKind, Run};
-use crate::plan::{Care, Plan};
-use crate::shape::Shape;
+use self::upstream::Upstream;
+use crate::ids::SessionKey;
+use crate::link::{Link, Part, PoolKey, PushKind, Subscribed, Unavailable};
+use crate::local::clients::{Findings, Inquiry, Listed};
+use crate::observe::{Host, Observer, Peer};
+use crate::pending::ReplyKind;
+use crate::plan::Plan;
 use crate::tick::Tick;
 
 /// The protocol state of one client.
@@ -44,131 +67,58 @@ use crate::tick::Tick;
 /// asks for more bytes or for patience. Call [`Session::write_local_replies`] after every step and every reply.
 #[derive(Debug)]
 pub struct Session {
-    key: SessionKey,
-    seq: u64,
-    scan: RequestScanner,
-    stream: Stream,
-    /// A request that the scanner has left behind and that was not acted on yet.
-    peeked: Option<Request>,
-    /// What the scanner found after commands that had to go first.
-    failed: Option<RequestError>,
-    /// Nothing more is read before all that is owed is paid.
-    hold: bool,
-    asked: Asked,
-    confirmed: Confirmed,
-    pending: PendingReplies,
-    /// What holds now.
-    plan: Arc<Plan>,
-    /// What holds for the client as it came in, and again after RESET.
-    home: Arc<Plan>,
-    keys: Keys,
-    entering: Option<Box<Entering>>,
-    deferred: Option<Box<Deferred>>,
-    /// The frames that switched CLIENT TRACKING on.
-    tracking: Option<Box<Tracking>>,
-    /// Where upstream connections are shared.
-    sharing: Option<Box<Sharing>>,
-    /// The state of CLIENT, if the gate answers it and was asked.
-    about: Option<Box<About>>,
-    /// The plan's limits hold from the next frame on.
-    limits_due: bool,
-    scratch: Vec<u8>,
-    draining: bool,
-    ending: Option<CloseReason>,
+    framing: Framing,
+    state: State,
 }
 
+/// The client's side.
 impl Session {
     /// A client that was admitted and said nothing yet. Under [`Auth::Users`](crate::Auth::Users) a plan that names a
-    /// user is for one whom something else than a password has made known.
+    /// user is for a client that something else than a password has made known.
     pub fn new(key: SessionKey, plan: Arc<Plan>) -> Self {
-        let sharing = plan.is_shared().then(Box::default);
-        let mut session = Self {
-            key,
-            seq: 0,
-            scan: RequestScanner::new(plan.limits()),
-            stream: Stream::Fresh,
-            peeked: None,
-            failed: None,
-            hold: false,
-            asked: Asked::default(),
-            confirmed: Confirmed::default(),
-            pending: PendingReplies::default(),
-            home: Arc::clone(&plan),
-            keys: Keys::of(&plan),
-            plan,
-            entering: None,
-            deferred: None,
-            tracking: None,
-            sharing,
-            about: None,
-            limits_due: false,
-            scratch: Vec::new(),
-            draining: false,
-            ending: None,
-        };
-        session.rejoin();
-        session
+        Self { framing: Framing::new(plan.limits()), state: State::of(key, plan) }
     }
 
     /// Says what to do with `buf`, which starts at the first byte not yet consumed. `now` is when it was read. The caller
     /// may keep back some of what it has, also of what it has shown before.
-    pub fn next<H: Host>(&mut self, buf: &[u8], now: Tick, observer: &mut H) -> Step<'_> {
-        if let Some(reason) = self.ending {
-            return if self.pending.is_empty() {
-                Step::Close(reason)
-            } else {
-                Step::Wait(Until::NothingPending)
-            };
+    pub fn next<H: Host>(&mut self, buf: &[u8], now: Tick, host: &mut H) -> Step<'_> {
+        let Self { framing, state } = self;
+        let reading = Reading { framing, state, now };
+        if let Some(reason) = reading.state.ending() {
+            return reading.close(reason);
         }
-        if self.scratch.capacity() > IDLE_SCRATCH {
-            self.scratch = Vec::new();
+        reading.state.shrink();
+        if reading.framing.has_rest() {
+            return reading.resume(buf);
         }
-        match self.stream {
-            Stream::Fresh => {}
-            Stream::Forwarding | Stream::Discarding => return self.resume(buf),
-        }
-        if self.pending.is_full() {
+        if reading.state.pending.is_full() {
             return Step::Wait(Until::FewerPending);
         }
-        self.hold &= !self.pending.is_empty();
-        if self.hold {
+        if reading.state.pending.holds() {
             return Step::Wait(Until::NothingPending);
         }
-        // Nothing is said any more on a connection that is being given back.
-        if self.has_left() {
-            return Step::Wait(Until::GivenBack);
-        }
-        match self.asked.login {
-            Login::Due(stage) => return self.log_in(stage, now),
-            Login::Sent => return Step::Wait(Until::LoggedIn),
-            Login::Unlinked if self.deferred.is_some() || self.is_leased() => return self.wait_for_link(),
-            Login::Unlinked
-            | Login::Pooled
-            | Login::Nobody
-            | Login::Done
-            | Login::Unselected
-            | Login::Replica => {}
-        }
-        match self.before(now) {
-            Before::Go => {}
+        match reading.state.before(now) {
+            Before::Read => {}
             Before::Wait(until) => return Step::Wait(until),
-            Before::WaitForLink => return self.wait_for_link(),
-            Before::Unblock => return self.unblock(),
+            Before::Link => return reading.wait_for_link(),
+            Before::SetUp(stage) => return reading.send_setup(stage),
+            Before::Unblock => return reading.send_unblock(),
+            Before::Greet => return reading.send_deferred(),
         }
-        if let Some(deferred) = self.deferred.take() {
-            return self.send_deferred(*deferred);
+        // A frame that has begun goes on under the limits that it began with.
+        if !reading.framing.is_mid_frame()
+            && let Some(limits) = reading.state.identity.take_limits()
+        {
+            reading.framing.set_limits(limits);
         }
-        if self.limits_due {
-            self.adopt_limits();
+        if let Some(error) = reading.framing.take_failure() {
+            return reading.refuse_bytes(error);
         }
-        if let Some(error) = self.failed.take() {
-            return self.refuse_bytes(error);
-        }
-        let looked_at = self.looked_at();
+        let looked_at = reading.framing.looked_at();
         if buf.len() < looked_at {
             return Step::Need { at_least: looked_at };
         }
-        self.commands(buf, now, observer)
+        reading.commands(buf, host)
     }
 
     /// The client sends nothing more, and what it sent was consumed as far as it can be.
@@ -178,410 +128,317 @@ impl Session {
 
     /// Ends the session once no command is under way.
     pub const fn drain(&mut self) {
-        self.draining = true;
+        self.framing.drain();
     }
 
-    /// A fresh upstream connection is there.
+    /// Returns whether nothing more is done but to write the pending replies.
+    pub const fn is_ending(&self) -> bool {
+        self.state.ending().is_some()
+    }
+
+    /// Returns whether no reply is pending, nothing was begun, and nothing waits for its turn.
+    pub fn is_idle(&self) -> bool {
+        self.state.pending.is_empty()
+            && self.framing.is_idle()
+            && self.state.identity.deferred().is_none()
+            && self.state.profile.as_ref().is_none_or(|profile| profile.waiting().is_none())
+    }
+
+    /// Returns whether a command was begun and its end has not come.
+    pub const fn is_mid_frame(&self) -> bool {
+        self.framing.is_mid_frame()
+    }
+
+    /// Bytes of memory that grow with what the client asks for: all but the caller's buffers.
+    pub fn held(&self) -> usize {
+        self.state.held()
+    }
+
+    /// The user that is logged in, under [`Auth::Users`](crate::Auth::Users).
+    pub fn user(&self) -> Option<&str> {
+        self.state.plan().user()
+    }
+
+    /// Returns the user as whom the client's commands run. It is not known before a login under
+    /// [`Auth::Users`](crate::Auth::Users), and under [`Auth::Passthrough`](crate::Auth::Passthrough) after a login that
+    /// the gate did not follow.
+    pub fn acts_as(&self) -> Option<&str> {
+        self.state.acts_as()
+    }
+
+    /// A reload: new rules and limits hold from the next command on. `plan_of` gives what now holds for a user, or for
+    /// none; nothing where there is no such user any more. `subscribed` is what its upstream connection has confirmed.
+    /// The gate's credentials change only as long as no upstream connection was asked for.
+    ///
+    /// False: the session cannot go on under what holds now, or is in the middle of what is no longer allowed, and is to
+    /// be cut; it ends by itself once every pending reply was written.
+    #[must_use]
+    pub fn renew(
+        &mut self,
+        subscribed: &Subscribed,
+        plan_of: impl FnMut(Option<&str>) -> Option<Arc<Plan>>,
+    ) -> bool {
+        let renewed = self.state.identity.renewed(plan_of);
+        let Some(renewed) = renewed.filter(|renewed| self.state.may_go_on(&renewed.plan, subscribed)) else {
+            self.end_mid_frame(CloseReason::Revoked);
+            return false;
+        };
+        self.state.renew(renewed)
+    }
+
+    /// Returns whether it uses a right that a reload may take away while the client says nothing. It may say yes where
+    /// that is over.
+    pub fn uses_rights(&self, link: &Link) -> bool {
+        self.state.modes.use_rights()
+            || self.state.upstream.is_replica()
+            || self.state.pending.lasts()
+            || link.streams()
+    }
+}
+
+/// The upstream's side.
+impl Session {
+    /// A fresh upstream connection of the client's own is there.
     pub fn linked(&mut self) {
-        // What a fresh connection says first may be about itself, whatever another has said before.
-        self.confirmed.answered = false;
-        self.forget_upstream();
-        self.login_due();
+        self.state.connected();
+    }
+
+    /// Returns whether to connect to the upstream although no command needs it yet. The client has logged in, or need not,
+    /// and its first command was answered here: the next one should not wait for a connection. Once for each client.
+    pub fn connects_early(&mut self) -> bool {
+        let due = self.state.upstream == Upstream::Unlinked
+            && self.state.pending.has_begun()
+            && self.state.pooling.is_none()
+            && self.state.ending().is_none()
+            && !self.state.plan().is_anonymous()
+            && !self.state.identity.connected_early();
+        if due {
+            self.state.identity.fix_key_early();
+        }
+        due
+    }
+
+    /// That connection cannot be had, or is gone. Returns whether no command waits for it: then it is as if there had been
+    /// none, and the next command asks for another and reads what is wrong.
+    pub fn forget_early(&mut self) -> bool {
+        let unused = self.state.identity.connected_early()
+            && (!self.state.passing.has_answered() || self.is_logging_in())
+            && self.state.ending().is_none()
+            && self.state.pooling.is_none()
+            && self.state.pending.is_login()
+            && self.framing.is_idle()
+            && self.state.identity.deferred().is_none()
+            && !self.state.identity.is_entering();
+        if unused {
+            self.state.pending.clear();
+            self.state.upstream.disconnect();
+            self.state.identity.refresh_key();
+        }
+        unused
     }
 
     /// The upstream cannot be had, or is gone. The client reads `why` where there is one, in the place of the first
     /// reply that it will not get. Where it has read a part of a reply or message, nothing more can be said.
     pub fn lost(&mut self, why: Option<Unavailable>) {
-        let cut = self.confirmed.mid_reply || self.confirmed.mid_push;
-        let shuts_down = self.shuts_down();
-        self.forget_question();
-        let owing = self.pending.forsake_upstream(cut);
-        if self.ending.is_some() && !owing {
-            return;
-        }
-        let deferred = self.deferred.take();
-        let unheard = deferred.map_or_else(|| self.asked.mute.take(), |deferred| deferred.is_muted());
-        let unheard = unheard || cut || shuts_down || self.asked.login == Login::Replica;
-        if let Some(why) = why.filter(|_| !unheard) {
-            let line = format!(
-                "-ERR portcullis: upstream '{}' unavailable ({})\r\n",
-                self.plan.upstream(),
-                why.as_str()
-            );
-            self.answer(
-                Local::Made(line.into_bytes().into_boxed_slice()),
-                CommandId::UNKNOWN,
-                Tick::default(),
-            );
-        }
-        self.ending = Some(CloseReason::Upstream(why));
+        self.state.lost(why);
     }
 
-    /// The upstream does not take a shared connection for what the client is in, as its database while a script runs, and
-    /// says so in `line`. Nothing that the client is owed was sent on it: the client reads the line in place of each reply.
+    /// The upstream does not take a shared connection for the client's state, as its database while a script runs, and
+    /// says so in `line`. Nothing was sent on it: the client reads the line in place of each pending reply.
     pub fn refused(&mut self, line: &[u8]) {
-        self.pending.answer_with(line);
+        self.state.pending.answer_with(line);
     }
 
-    /// Whether a command may be waiting upstream for what others do.
+    /// Says what becomes of a part of a reply.
+    pub fn reply<O: Observer>(&mut self, part: &Part<'_>, now: Tick, observer: &mut O) -> ReplyAction {
+        Answering::new(&mut self.state, part).answer(now, observer)
+    }
+
+    /// Says what becomes of a push, a message or a monitor line, or of a piece of one; all as the link says. The rules of
+    /// the moment when a message begins hold to its end.
+    pub fn push(&mut self, kind: PushKind, bytes: &[u8], ended: bool) -> Delivery {
+        let Self { state: State { passing, identity, .. }, .. } = self;
+        let withholds = || kind == PushKind::Message && withholds(identity.plan(), bytes);
+        if passing.push(ended, withholds) { Delivery::Withhold } else { Delivery::Pass }
+    }
+
+    /// Returns whether a reply of the gate's own comes next.
+    pub fn has_local_reply(&self) -> bool {
+        !self.state.passing.is_mid_push()
+            && matches!(self.state.pending.front(), Some(front) if matches!(front.kind, ReplyKind::Local(_)))
+    }
+
+    /// Appends the gate's own replies whose turn has come, until `out` holds `up_to` bytes.
+    pub fn write_local_replies(&mut self, out: &mut Vec<u8>, up_to: usize) {
+        while out.len() < up_to && self.has_local_reply() {
+            let Some(front) = self.state.pending.front() else { return };
+            let ReplyKind::Local(local) = &front.kind else { return };
+            out.extend_from_slice(local.bytes());
+            self.state.pending.settle(1);
+        }
+    }
+
+    /// The bytes that the client reads in place of a reply, after [`ReplyAction::Rewritten`].
+    pub fn rewritten(&self) -> &[u8] {
+        &self.state.scratch
+    }
+
+    /// Returns whether any reply to the client is pending.
+    pub fn has_pending(&self) -> bool {
+        !self.state.pending.is_empty()
+    }
+
+    /// Returns whether a command may be waiting upstream for what others do.
     pub const fn blocks(&self) -> bool {
-        self.pending.blocks()
+        self.state.pending.blocks()
     }
 
-    /// Whether nothing is owed, nothing was begun, and nothing waits for its turn.
-    pub fn is_idle(&self) -> bool {
-        self.pending.is_empty()
-            && !self.is_mid_frame()
-            && self.peeked.is_none()
-            && self.deferred.is_none()
-            && !self.is_asking()
-    }
-
-    /// Bytes of memory that grow with what the client asks for: all but the caller's buffers.
-    pub fn held(&self) -> usize {
-        let hello = self.deferred.as_ref().map_or(0, |deferred| deferred.held());
-        let entering = self.entering.as_ref().map_or(0, |entering| entering.held());
-        let sharing = self.sharing.as_ref().map_or(0, |sharing| sharing.held());
-        let about = self.about.as_ref().map_or(0, |about| about.held());
-        let tracking = self.tracking.as_ref().map_or(0, |tracking| tracking.held());
-        self.pending.held() + self.scratch.capacity() + hello + entering + sharing + about + tracking
-    }
-
-    /// Whether nothing more is done but to pay what is owed.
-    pub const fn is_ending(&self) -> bool {
-        self.ending.is_some()
-    }
-
-    /// Whether the gate's own login is unanswered.
+    /// Returns whether the gate's own login is unanswered.
     pub fn is_logging_in(&self) -> bool {
-        matches!(self.asked.login, Login::Due(_) | Login::Sent)
+        self.state.upstream.is_setting_up()
     }
 
-    /// The login whose reply the upstream owes next, if it owes one. Nothing else is sent before that reply; a server may
-    /// swallow it where pushes were pending, so that the caller must not wait for it without a limit.
+    /// The login whose reply comes next, if it is one. Nothing else is sent before that reply; a server may swallow it
+    /// where pushes were pending, so that the caller must not wait for it without a limit.
     pub fn pending_login(&self) -> Option<PendingLogin> {
-        let front = self.pending.front()?;
+        let front = self.state.pending.front()?;
         let of_client = match front.kind {
-            ReplyKind::Login | ReplyKind::Greeting | ReplyKind::Selecting | ReplyKind::Identify => false,
-            // As long as the client still sends it, nobody can answer it.
-            ReplyKind::ClientLogin { .. } if self.stream == Stream::Fresh => true,
+            ReplyKind::Setup(_) | ReplyKind::Identify => false,
+            // As long as the client still sends it, it cannot be answered.
+            ReplyKind::ClientLogin { .. } if !self.framing.has_rest() => true,
             _ => return None,
         };
         Some(PendingLogin { seq: front.seq, of_client })
     }
+}
 
-    /// Whether a command was begun and its end has not come.
-    pub const fn is_mid_frame(&self) -> bool {
-        self.scan.is_mid_frame()
+/// Shared connections.
+impl Session {
+    /// Returns whether the next command goes to a shared connection, if to any.
+    pub fn is_pooled(&self) -> bool {
+        self.state.upstream.is_pooled()
     }
 
-    /// Whether anything is owed to the client.
-    pub fn has_pending(&self) -> bool {
-        !self.pending.is_empty()
+    /// The kind of shared connection for the client: as asked for, where it waits for another kind.
+    pub fn pool_key(&self) -> PoolKey {
+        self.state.pool_key()
     }
 
-    /// How much of the buffer is known already. Whoever says how much a client may send now may show less of it.
-    const fn looked_at(&self) -> usize {
-        match self.peeked {
-            Some(
-                Request::Command { len, .. }
-                | Request::Inline { len }
-                | Request::Empty { len }
-                | Request::Head { scanned: len, .. },
-            ) => len,
-            Some(Request::Need { .. }) | None => self.scan.looked_at(),
-        }
+    /// The part that shares upstream connections, if the client's listener does.
+    pub fn pooling(&self) -> Option<&Pooling> {
+        self.state.pooling.as_deref()
     }
 
-    fn commands<H: Host>(&mut self, buf: &[u8], now: Tick, observer: &mut H) -> Step<'_> {
-        let mut at = 0;
-        let mut batch =
-            Batch { first: self.ticket(), pending: 0, id: CommandId::UNKNOWN, n: 0, last: None, now };
-        let flows = self.flows();
-        loop {
-            let rest = &buf[at..];
-            // A pipeline repeats itself: what begins as a command before it needs no second look at its name.
-            let alike = batch.last.and_then(|last| self.scan.next_like(&last, rest));
-            if let Some(Ok(Request::Command { len, name, arguments })) = alike
-                && self.is_plain(batch.id, name, &rest[..len], arguments)
-            {
-                batch.n += 1;
-                at += len;
-                continue;
-            }
-            let request = match self.peeked.take() {
-                Some(request) => request,
-                None if rest.is_empty() => Request::Need { at_least: 1 },
-                None => match alike.unwrap_or_else(|| self.scan.next(rest)) {
-                    Ok(request) => request,
-                    Err(error) if at > 0 => {
-                        self.failed = Some(error);
-                        break;
-                    }
-                    Err(error) => return self.refuse_bytes(error),
-                },
-            };
-            match request {
-                Request::Need { .. } if at > 0 => break,
-                Request::Need { at_least } => return self.need(at_least),
-                Request::Command { len, name, arguments }
-                    if flows && let Some(id) = self.plain(name, &rest[..len], arguments) =>
-                {
-                    // Only the second of a name makes it likely that there is a third.
-                    let repeats = batch.n > 0 && batch.id == id;
-                    self.join(&mut batch, id, observer);
-                    batch.last = if repeats { Beginning::of(&rest[..len], name, arguments) } else { None };
-                    at += len;
-                }
-                Request::Head { name, .. }
-                    if flows
-                        && self.asked.login == Login::Done
-                        && let Some(id) = self.plain_by_name(name.of(rest)) =>
-                {
-                    match self.scan.stream(rest) {
-                        Ok(streamed) => at += streamed.len,
-                        Err(error) if at > 0 => {
-                            self.failed = Some(error);
-                            break;
-                        }
-                        Err(error) => return self.refuse_bytes(error),
-                    }
-                    self.join(&mut batch, id, observer);
-                    self.stream = Stream::Forwarding;
-                    return self.forward(batch, at, false, observer);
-                }
-                Request::Head { .. } if at > 0 => break,
-                request if at > 0 => {
-                    self.peeked = Some(request);
-                    break;
-                }
-                Request::Empty { len } => return self.skip_empty(len),
-                Request::Inline { len } => return self.inline(request, &rest[..len], now, observer),
-                Request::Command { len, arguments, .. } => {
-                    let frame = Frame { bytes: &rest[..len], arguments, source: Source::Whole };
-                    return self.command(request, &frame, now, observer);
-                }
-                Request::Head { scanned, arguments, .. } => {
-                    let source = Source::Partial(rest);
-                    let frame = Frame { bytes: &rest[..scanned], arguments, source };
-                    return self.command(request, &frame, now, observer);
-                }
-            }
-        }
-        self.forward(batch, at, true, observer)
+    /// As [`Session::pooling`].
+    pub fn pooling_mut(&mut self) -> Option<&mut Pooling> {
+        self.state.pooling.as_deref_mut()
     }
 
-    /// An empty command has no reply, and Redis spends a CLIENT REPLY SKIP on it.
-    fn skip_empty(&mut self, len: usize) -> Step<'_> {
-        self.asked.mute.take();
-        Step::Skip { len }
+    /// Returns what is to be done with the upstream connection, if it is the client's own where others share theirs.
+    pub fn lease(&self, now: Tick) -> Lease {
+        self.state.lease(now, self.is_idle())
     }
 
-    /// One more command goes on with those before it.
-    #[inline]
-    fn join<O: Observer>(&mut self, batch: &mut Batch<'_>, id: CommandId, observer: &mut O) {
-        if batch.id != id {
-            self.push_batch(batch, observer);
-            batch.id = id;
-        }
-        batch.n += 1;
+    /// Returns whether the client can go on by the shared connection that has replies for it, and for no other client, as
+    /// if that had been its own from the start: only plain replies are pending.
+    pub fn may_adopt(&self) -> bool {
+        self.is_pooled()
+            && self.state.ending().is_none()
+            && self.state.identity.deferred().is_none()
+            && self.state.pending.is_plain()
+            && self.state.pooling.as_ref().is_some_and(|pooling| !pooling.is_switching())
     }
 
-    /// The commands of one name that came last.
-    fn push_batch<O: Observer>(&mut self, batch: &mut Batch<'_>, observer: &mut O) {
-        let n = std::mem::take(&mut batch.n);
-        if n == 0 {
-            return;
-        }
-        self.queue_plain(n);
-        let muted = self.asked.mute == Mute::All;
-        let seq = batch.first.plus(batch.pending).seq;
-        self.pending.push(Run { kind: ReplyKind::Plain, n, id: batch.id, at: batch.now, muted, seq });
-        observer.command(batch.id, n);
-        batch.pending += n;
+    /// That connection is the client's own from now on. It is as [`Session::pool_key`] says, and the pending replies come
+    /// by it.
+    pub fn adopt(&mut self, now: Tick) {
+        self.state.adopt(now);
     }
 
-    fn forward<O: Observer>(
-        &mut self,
-        mut batch: Batch<'_>,
-        len: usize,
-        whole: bool,
-        observer: &mut O,
-    ) -> Step<'_> {
-        self.push_batch(&mut batch, observer);
-        let Batch { first, pending, .. } = batch;
-        self.seq = self.seq.wrapping_add(pending);
-        Step::Forward { len, first, pending, shape: Shape::One, whole }
+    /// The client's own upstream connection was closed.
+    pub fn give_back(&mut self) {
+        self.state.give_back();
+    }
+}
+
+/// Other clients.
+impl Session {
+    /// The question about other clients that [`Until::Clients`] waits for.
+    pub fn inquiry(&self) -> Option<&Inquiry> {
+        self.state.profile.as_ref()?.inquiry()
     }
 
-    fn resume(&mut self, buf: &[u8]) -> Step<'_> {
-        match self.scan.stream(buf) {
-            Ok(streamed) => {
-                let forwarding = self.stream == Stream::Forwarding;
-                if streamed.done {
-                    self.stream = Stream::Fresh;
-                }
-                match (streamed.len, forwarding) {
-                    (0, _) if !streamed.done => Step::Need { at_least: buf.len().saturating_add(1) },
-                    (len, false) => Step::Skip { len },
-                    (len, true) => {
-                        let first = self.ticket();
-                        Step::Forward { len, first, pending: 0, shape: Shape::One, whole: streamed.done }
-                    }
-                }
-            }
-            Err(error) => {
-                // A CLIENT REPLY SKIP that covered the command covers what is said of it.
-                if self.stream == Stream::Forwarding && self.pending.retract() && self.asked.mute == Mute::No
-                {
-                    self.asked.mute = Mute::Next;
-                }
-                self.stream = Stream::Fresh;
-                self.refuse_bytes(error)
-            }
-        }
+    /// The answer to [`Session::inquiry`]; none where it could not be collected.
+    pub fn informed(&mut self, findings: Option<&Findings>) {
+        self.state.informed(findings);
     }
 
-    /// From here on what logs the gate in is what the dialled upstream was configured with.
-    const fn wait_for_link(&mut self) -> Step<'_> {
-        self.keys.fixed = true;
-        Step::Wait(Until::Linked)
+    /// Returns the client as an inquiry of `asker` sees it.
+    pub fn listed<P: Peer>(&self, peer: &P, inquiry: &Inquiry, asker: u64) -> Listed {
+        self.state.listed(peer, inquiry, asker)
     }
+}
 
-    fn need(&mut self, at_least: usize) -> Step<'_> {
-        if self.draining && !self.is_mid_frame() {
-            self.end(CloseReason::Drain);
-            return if self.pending.is_empty() {
-                Step::Close(CloseReason::Drain)
-            } else {
-                Step::Wait(Until::NothingPending)
-            };
-        }
-        Step::Need { at_least }
-    }
-
-    /// The client's bytes break the grammar: what came before is answered, then the reason, then nothing more.
-    fn refuse_bytes(&mut self, error: RequestError) -> Step<'_> {
-        let muted = self.asked.mute.take() || self.asked.login == Login::Replica;
-        if let Some(text) = error.reply().filter(|_| !muted) {
-            let mut line = Vec::with_capacity(64);
-            portcullis_resp::encode::error(&mut line, &text);
-            self.answer(Local::Made(line.into_boxed_slice()), CommandId::UNKNOWN, Tick::default());
-        }
-        self.end(CloseReason::Protocol(error));
-        if self.pending.is_empty() {
-            Step::Close(CloseReason::Protocol(error))
-        } else {
-            Step::Wait(Until::NothingPending)
-        }
-    }
-
-    /// The upstream never answers half a command.
+impl Session {
+    /// Ends the session, and with it a frame that is not wholly there: the upstream never answers half a command.
     fn end_mid_frame(&mut self, reason: CloseReason) {
-        if self.stream == Stream::Forwarding {
-            self.pending.retract();
-            self.stream = Stream::Fresh;
+        if self.framing.cut_forwarded() {
+            self.state.pending.retract();
         }
-        self.end(reason);
-    }
-
-    fn end(&mut self, reason: CloseReason) {
-        self.ending.get_or_insert(reason);
-    }
-
-    /// The command, if it is bytes with one reply that may go on with its neighbours.
-    #[inline]
-    fn plain(&self, name: Span, bytes: &[u8], arguments: u64) -> Option<CommandId> {
-        lookup(name.of(bytes)).filter(|id| self.is_plain(*id, name, bytes, arguments))
-    }
-
-    /// Whether a command of this name is such bytes.
-    #[inline]
-    fn is_plain(&self, id: CommandId, name: Span, bytes: &[u8], arguments: u64) -> bool {
-        self.fits(bytes.len())
-            && match self.plan.care(id) {
-                Care::None => true,
-                Care::Rules => self.is_allowed(id, name, bytes, arguments),
-                Care::Own => false,
-            }
-    }
-
-    fn plain_by_name(&self, name: &[u8]) -> Option<CommandId> {
-        lookup(name).filter(|id| self.plan.care(*id) == Care::None)
-    }
-
-    /// Whether commands may go on with their neighbours.
-    fn flows(&self) -> bool {
-        matches!(self.asked.login, Login::Done | Login::Pooled) && self.asked.mute != Mute::Next
-    }
-
-    fn known(&self, name: &[u8]) -> CommandId {
-        lookup(name).unwrap_or(CommandId::UNKNOWN)
-    }
-
-    fn queue_plain(&mut self, n: u64) {
-        if let Some(transaction) = &mut self.asked.transaction {
-            transaction.queue(n);
-        }
-    }
-
-    fn answer(&mut self, reply: Local, id: CommandId, at: Tick) {
-        self.pending.push(Run { kind: ReplyKind::Local(reply), n: 1, id, at, muted: false, seq: self.seq });
-        self.seq = self.seq.wrapping_add(1);
-    }
-
-    /// One reply. The link joins it with its neighbours only where nothing tells it from them.
-    fn push_reply(&mut self, kind: ReplyKind, shape: &Shape, id: CommandId, at: Tick) -> Ticket {
-        let muted = self.asked.mute.take();
-        if muted || !kind.is_plain() || *shape != Shape::One {
-            return self.push_apart(kind, id, at, muted);
-        }
-        let ticket = self.ticket();
-        self.pending.push(Run { kind, n: 1, id, at, muted, seq: ticket.seq });
-        self.seq = self.seq.wrapping_add(1);
-        ticket
-    }
-
-    fn push_unmuted(&mut self, kind: ReplyKind, id: CommandId, at: Tick) -> Ticket {
-        self.push_apart(kind, id, at, false)
-    }
-
-    /// One reply that the link must not join with its neighbours, for it is treated apart.
-    fn push_apart(&mut self, kind: ReplyKind, id: CommandId, at: Tick, muted: bool) -> Ticket {
-        self.seq = self.seq.wrapping_add(1);
-        let ticket = self.ticket();
-        self.pending.push(Run { kind, n: 1, id, at, muted, seq: ticket.seq });
-        self.seq = self.seq.wrapping_add(2);
-        ticket
-    }
-
-    const fn ticket(&self) -> Ticket {
-        Ticket { session: self.key, seq: self.seq }
+        self.state.end(reason);
     }
 }
 
-/// Commands that go on together.
-struct Batch<'b> {
-    first: Ticket,
-    /// How many of them are owed by now.
-    pending: u64,
-    /// Those after them: `n` in a row of this name, which are not.
-    id: CommandId,
-    n: u64,
-    /// How the second of those began: later ones that begin alike are known by it.
-    last: Option<Beginning<'b>>,
-    now: Tick,
+/// Returns whether the rules keep a message from the client that begins so.
+fn withholds(plan: &Plan, message: &[u8]) -> bool {
+    let rules = plan.rules();
+    rules.withholds()
+        && !match message_channel(message) {
+            MessageChannel::Whole(channel) => rules.delivers(channel, true),
+            MessageChannel::Cut(beginning) => rules.delivers(beginning, false),
+            MessageChannel::Unknown => rules.delivers(&[], false),
+        }
 }
 
-/// What was sent in place of a client's bytes leaves this much room behind; an idle session is meant to be small.
-const IDLE_SCRATCH: usize = 256;
+/// To be removed once the relay asks the parts.
+impl Session {
+    /// See [`Pooling::epoch`].
+    pub fn pool_epoch(&self) -> u32 {
+        self.state.pooling.as_ref().map_or(0, |pooling| pooling.epoch())
+    }
 
-/// What happens to the rest of a frame whose beginning was consumed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stream {
-    Fresh,
-    Forwarding,
-    Discarding,
+    /// See [`Pooling::pooled`].
+    pub fn pooled(&mut self, there: Result<(), &[u8]>) {
+        if let Some(pooling) = &mut self.state.pooling {
+            pooling.pooled(there);
+        }
+    }
+
+    /// See [`Pooling::set_lagging`].
+    pub fn set_lagging(&mut self) {
+        if let Some(pooling) = &mut self.state.pooling {
+            pooling.set_lagging();
+        }
+    }
+
+    /// See [`Pooling::has_left`].
+    pub fn has_left(&self) -> bool {
+        self.state.pooling.as_ref().is_some_and(|pooling| pooling.has_left())
+    }
+
+    /// See [`Pooling::keep_lease`].
+    pub fn keep_lease(&mut self, now: Tick) {
+        if let Some(pooling) = &mut self.state.pooling {
+            pooling.keep_lease(now);
+        }
+    }
+
+    /// See [`Pooling::put_off_return`].
+    pub fn put_off_return(&mut self, now: Tick) {
+        if let Some(pooling) = &mut self.state.pooling {
+            pooling.put_off_return(now);
+        }
+    }
 }
 
 #[cfg(test)]

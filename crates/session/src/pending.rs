@@ -4,7 +4,10 @@ use std::collections::VecDeque;
 
 use portcullis_resp::command::CommandId;
 
+use crate::ids::{SessionKey, Ticket};
+use crate::link::Stage;
 use crate::local::client_info::Introduction;
+use crate::shape::Shape;
 use crate::tick::Tick;
 
 /// Beyond this many runs, neighbours that differ only in name or time are joined: a client may send any number of
@@ -17,20 +20,31 @@ pub const MAX_RUNS: usize = 16 * 1024;
 /// An idle client keeps room for this many runs.
 const IDLE_CAPACITY: usize = 1;
 
-/// The queue of what is owed.
-#[derive(Debug, Default)]
+/// The pending replies of one client, in the order in which it gets them.
+#[derive(Debug)]
 pub(crate) struct PendingReplies {
+    session: SessionKey,
+    /// The place of the next command's reply in the session's order.
+    seq: u64,
+    /// Nothing more is read before every reply has come.
+    holds: bool,
     runs: VecDeque<Run>,
-    blocking: usize,
+    totals: Totals,
+}
+
+/// Sums over the runs that are not plain.
+#[derive(Clone, Copy, Debug, Default)]
+struct Totals {
+    blocking: u32,
     /// Runs after which the client may listen to messages, or no longer, or in another RESP version.
-    turning: usize,
-    /// The number of `runs` that a reload must judge again.
-    lasting: usize,
-    /// The number of names in the subscribing commands in `runs`.
+    turning: u32,
+    /// The number of runs that a reload must judge again.
+    lasting: u32,
+    /// The number of names in the subscribing commands.
     subscribing: u64,
-    /// Bytes of replies in `runs` that are not static.
+    /// Bytes of replies that are not static.
     made: usize,
-    /// Bytes of frames in `runs`.
+    /// Bytes of frames.
     kept: usize,
 }
 
@@ -80,8 +94,8 @@ pub(crate) enum ReplyKind {
     Abandoned,
     /// The upstream's reply to the CLIENT REPLY ON that stands for a CLIENT REPLY of another kind.
     ReplyMode(ReplyMode),
-    /// The upstream's reply to the gate's own login.
-    Login,
+    /// The upstream's reply to a step in which the gate sets the connection up.
+    Setup(Stage),
     /// The upstream's reply to the gate's own login as another user, which stands for the client's AUTH or HELLO.
     Identify,
     /// The upstream's reply to the client's own AUTH, or to its HELLO that may hold credentials.
@@ -105,10 +119,6 @@ pub(crate) enum ReplyKind {
     },
     /// The upstream's reply to HELLO, which sets up and does no work.
     Untimed,
-    /// The upstream's reply to the gate's own HELLO on a connection that is being set up.
-    Greeting,
-    /// The upstream's reply to the gate's own SELECT on a connection that is being set up.
-    Selecting,
     /// The upstream's reply to HELLO where CLIENT ID is the gate's to say.
     Hello,
     /// The upstream's word on whether the client may ask about other clients.
@@ -151,6 +161,11 @@ impl ReplyKind {
     /// Whether its reply changes nothing. The path of most commands asks only this.
     pub(crate) const fn is_plain(&self) -> bool {
         matches!(self, Self::Plain)
+    }
+
+    /// Whether an error in its place may repeat the gate's credentials, or is about the gate alone.
+    pub(crate) const fn is_private(&self) -> bool {
+        matches!(self, Self::Setup(_) | Self::Identify | Self::UpstreamId)
     }
 
     const fn turns(&self) -> bool {
@@ -211,6 +226,75 @@ impl Local {
 }
 
 impl PendingReplies {
+    /// The pending replies of a client that has sent nothing yet.
+    pub(crate) fn of(session: SessionKey) -> Self {
+        Self { session, seq: 0, holds: false, runs: VecDeque::new(), totals: Totals::default() }
+    }
+
+    /// Names the next reply.
+    pub(crate) const fn ticket(&self) -> Ticket {
+        Ticket { session: self.session, seq: self.seq }
+    }
+
+    /// Returns whether any reply was pending so far.
+    pub(crate) const fn has_begun(&self) -> bool {
+        self.seq > 0
+    }
+
+    /// Adds `n` plain replies, which the link may join with their neighbours.
+    pub(crate) fn push_plain(&mut self, n: u64, id: CommandId, at: Tick, muted: bool) {
+        self.push(Run { kind: ReplyKind::Plain, n, id, at, muted, seq: self.seq });
+        self.seq = self.seq.wrapping_add(n);
+    }
+
+    /// Adds one reply. The link joins it with its neighbours only where nothing tells it from them.
+    pub(crate) fn push_reply(
+        &mut self,
+        kind: ReplyKind,
+        shape: &Shape,
+        id: CommandId,
+        at: Tick,
+        muted: bool,
+    ) -> Ticket {
+        if muted || !kind.is_plain() || *shape != Shape::One {
+            return self.push_apart(kind, id, at, muted);
+        }
+        let ticket = self.ticket();
+        self.push_plain(1, id, at, muted);
+        ticket
+    }
+
+    /// Adds one reply that the link must not join with its neighbours, for it is treated apart.
+    pub(crate) fn push_apart(&mut self, kind: ReplyKind, id: CommandId, at: Tick, muted: bool) -> Ticket {
+        self.seq = self.seq.wrapping_add(1);
+        let ticket = self.ticket();
+        self.push(Run { kind, n: 1, id, at, muted, seq: ticket.seq });
+        self.seq = self.seq.wrapping_add(2);
+        ticket
+    }
+
+    /// Adds a reply of the gate's own.
+    pub(crate) fn answer(&mut self, reply: Local, id: CommandId, at: Tick) {
+        self.push(Run { kind: ReplyKind::Local(reply), n: 1, id, at, muted: false, seq: self.seq });
+        self.seq = self.seq.wrapping_add(1);
+    }
+
+    /// Nothing more is read until no reply is pending.
+    pub(crate) const fn hold(&mut self) {
+        self.holds = true;
+    }
+
+    /// Ends a hold before its time: what waits is judged again.
+    pub(crate) const fn release(&mut self) {
+        self.holds = false;
+    }
+
+    /// Returns whether nothing more may be read yet.
+    pub(crate) fn holds(&mut self) -> bool {
+        self.holds &= !self.runs.is_empty();
+        self.holds
+    }
+
     pub(crate) fn push(&mut self, run: Run) {
         let full = self.runs.len() >= JOIN_RUNS_FROM;
         if let Some(last) = self.runs.back_mut()
@@ -242,16 +326,27 @@ impl PendingReplies {
 
     #[inline(never)]
     fn count(&mut self, kind: &ReplyKind) {
-        self.blocking += usize::from(matches!(kind, ReplyKind::Blocking(_)));
-        self.lasting += usize::from(kind.lasts());
-        self.subscribing = self.subscribing.saturating_add(kind.names());
-        self.turning += usize::from(kind.turns());
-        self.made += kind.made();
-        self.kept += kind.kept();
+        self.totals.blocking += u32::from(matches!(kind, ReplyKind::Blocking(_)));
+        self.totals.lasting += u32::from(kind.lasts());
+        self.totals.subscribing = self.totals.subscribing.saturating_add(kind.names());
+        self.totals.turning += u32::from(kind.turns());
+        self.totals.made += kind.made();
+        self.totals.kept += kind.kept();
     }
 
     pub(crate) fn front(&self) -> Option<&Run> {
         self.runs.front()
+    }
+
+    /// Returns the reply that comes next, if this is its ticket.
+    pub(crate) fn expected(&self, ticket: Ticket) -> Option<&Run> {
+        self.runs.front().filter(|front| ticket.session == self.session && ticket.seq == front.seq)
+    }
+
+    /// Forgets every reply: the connection that was to bring them was never used.
+    pub(crate) fn clear(&mut self) {
+        self.runs = VecDeque::new();
+        self.totals = Totals::default();
     }
 
     /// `n` of the front run were answered.
@@ -289,15 +384,15 @@ impl PendingReplies {
         let owing = kept < self.runs.len();
         self.runs.truncate(if cut { 0 } else { kept });
         self.runs.shrink_to(IDLE_CAPACITY);
-        (self.blocking, self.lasting, self.subscribing, self.kept) = (0, 0, 0, 0);
-        self.turning = 0;
-        self.made = self.runs.iter().map(|run| run.kind.made()).sum();
+        let made = self.runs.iter().map(|run| run.kind.made()).sum();
+        self.totals = Totals { made, ..Totals::default() };
         owing
     }
 
     /// The upstream was sent nothing of what it owes: the client reads `line` in the place of each reply.
     pub(crate) fn answer_with(&mut self, line: &[u8]) {
-        for run in std::mem::take(self).runs {
+        self.totals = Totals::default();
+        for run in std::mem::take(&mut self.runs) {
             match run.kind {
                 ReplyKind::Local(_) => self.push(run),
                 _ if run.muted => {}
@@ -308,12 +403,12 @@ impl PendingReplies {
 
     /// Bytes of memory that it takes.
     pub(crate) fn held(&self) -> usize {
-        self.runs.capacity() * size_of::<Run>() + self.made + self.kept
+        self.runs.capacity() * size_of::<Run>() + self.totals.made + self.totals.kept
     }
 
     /// Bytes of the gate's own replies in it, save those that are the same for all.
     pub(crate) const fn made(&self) -> usize {
-        self.made
+        self.totals.made
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -327,9 +422,7 @@ impl PendingReplies {
 
     /// Whether nothing is owed but to the gate itself.
     pub(crate) fn is_login(&self) -> bool {
-        self.runs
-            .iter()
-            .all(|run| matches!(run.kind, ReplyKind::Login | ReplyKind::Greeting | ReplyKind::Selecting))
+        self.runs.iter().all(|run| matches!(run.kind, ReplyKind::Setup(_)))
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -338,28 +431,28 @@ impl PendingReplies {
 
     /// Whether some command that may wait for others is unanswered.
     pub(crate) const fn blocks(&self) -> bool {
-        self.blocking > 0
+        self.totals.blocking > 0
     }
 
     /// Whether a pending reply may change what the client listens to, or the RESP version.
     pub(crate) const fn turns(&self) -> bool {
-        self.turning > 0
+        self.totals.turning > 0
     }
 
     /// A frame, if it may be kept until it is answered.
     pub(crate) fn keep(&self, frame: &[u8]) -> Kept {
-        let fits = frame.len() <= MAX_KEPT && self.kept + frame.len() <= MAX_KEPT_IN_ALL;
+        let fits = frame.len() <= MAX_KEPT && self.totals.kept + frame.len() <= MAX_KEPT_IN_ALL;
         fits.then(|| frame.into())
     }
 
     /// Whether an unanswered command is for a right that lasts.
     pub(crate) const fn lasts(&self) -> bool {
-        self.lasting > 0
+        self.totals.lasting > 0
     }
 
     /// The number of names in the unanswered subscribing commands.
     pub(crate) const fn subscribing(&self) -> u64 {
-        self.subscribing
+        self.totals.subscribing
     }
 
     /// All that is owed, in order.
@@ -367,26 +460,31 @@ impl PendingReplies {
         self.runs.iter()
     }
 
-    /// Takes out the frame that is kept with the front run.
-    pub(crate) fn take_frame(&mut self) -> Kept {
-        let kind = &mut self.runs.front_mut()?.kind;
-        self.kept = self.kept.saturating_sub(kind.kept());
-        match kind {
-            ReplyKind::Blocking(frame)
-            | ReplyKind::Confirmations { frame, .. }
-            | ReplyKind::Tracking { frame, .. } => frame.take(),
-            _ => None,
+    /// Takes the kind of the reply that comes next, until [`PendingReplies::put_kind`].
+    pub(crate) fn take_kind(&mut self) -> ReplyKind {
+        let Some(front) = self.runs.front_mut() else { return ReplyKind::Plain };
+        let kind = std::mem::replace(&mut front.kind, ReplyKind::Plain);
+        self.forget(&kind);
+        kind
+    }
+
+    /// Puts back the kind that [`PendingReplies::take_kind`] took.
+    pub(crate) fn put_kind(&mut self, kind: ReplyKind) {
+        self.count(&kind);
+        if let Some(front) = self.runs.front_mut() {
+            front.kind = kind;
         }
     }
 
     #[inline(never)]
     fn forget(&mut self, kind: &ReplyKind) {
-        self.blocking = self.blocking.saturating_sub(usize::from(matches!(kind, ReplyKind::Blocking(_))));
-        self.lasting = self.lasting.saturating_sub(usize::from(kind.lasts()));
-        self.subscribing = self.subscribing.saturating_sub(kind.names());
-        self.made = self.made.saturating_sub(kind.made());
-        self.kept = self.kept.saturating_sub(kind.kept());
-        self.turning = self.turning.saturating_sub(usize::from(kind.turns()));
+        self.totals.blocking =
+            self.totals.blocking.saturating_sub(u32::from(matches!(kind, ReplyKind::Blocking(_))));
+        self.totals.lasting = self.totals.lasting.saturating_sub(u32::from(kind.lasts()));
+        self.totals.subscribing = self.totals.subscribing.saturating_sub(kind.names());
+        self.totals.made = self.totals.made.saturating_sub(kind.made());
+        self.totals.kept = self.totals.kept.saturating_sub(kind.kept());
+        self.totals.turning = self.totals.turning.saturating_sub(u32::from(kind.turns()));
     }
 }
 

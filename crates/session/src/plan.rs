@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use portcullis_acl::CommandPlan;
-use portcullis_resp::command::{CommandId, Flags, id};
+use portcullis_acl::{CommandPlan, Judgement};
+use portcullis_resp::command::{CommandId, Flags, id, keys};
 use portcullis_resp::limits::RequestLimits;
+use portcullis_resp::scan::Span;
 
 use crate::link::Preamble;
 use crate::pooling::Pin;
@@ -26,7 +27,7 @@ pub struct Plan {
 
 /// What a command is to the session, by its name alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Care {
+enum Care {
     /// Bytes with one reply, allowed whatever they are.
     None,
     /// Bytes with one reply, if the rules allow them.
@@ -175,8 +176,26 @@ impl Plan {
         !self.rules.class(command).is_free()
     }
 
+    /// Returns whether a whole frame of this command is bytes with one reply, which the rules allow.
     #[inline]
-    pub(crate) fn care(&self, command: CommandId) -> Care {
+    pub(crate) fn is_plain(&self, command: CommandId, name: Span, bytes: &[u8], arguments: u64) -> bool {
+        match self.care(command) {
+            Care::None => true,
+            Care::Rules => {
+                let args = keys::Frame::behind(name, bytes, arguments);
+                bytes.len() <= self.held_command && self.rules.judge(command, &args, true) == Judgement::Allow
+            }
+            Care::Own => false,
+        }
+    }
+
+    /// Returns whether any frame of this command is bytes with one reply, which the rules allow.
+    pub(crate) fn is_plain_by_name(&self, command: CommandId) -> bool {
+        self.care(command) == Care::None
+    }
+
+    #[inline]
+    fn care(&self, command: CommandId) -> Care {
         self.care.get(command.index()).copied().unwrap_or(Care::Own)
     }
 }

@@ -91,18 +91,39 @@ impl Verb {
 /// Which elements of EXEC's array are confirmations: places in rising order, with their verbs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueuedConfirmations {
-    pub(crate) elements: u64,
-    pub(crate) places: Vec<(u64, Verb)>,
+    elements: u64,
+    places: Vec<(u64, Verb)>,
 }
 
 impl QueuedConfirmations {
-    /// Whether an array of this many elements may be the answer. Only where places matter is it known for certain how
-    /// many there are.
-    pub(crate) fn fits(&self, elements: u64) -> bool {
+    /// Adds the confirmation of a command with this verb, which EXEC runs in this place.
+    pub(crate) fn push(&mut self, place: u64, verb: Verb) {
+        self.places.push((place, verb));
+    }
+
+    /// Returns the number of confirmations.
+    pub(crate) const fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Returns the verbs, in the order of their places.
+    pub(crate) fn verbs(&self) -> impl Iterator<Item = Verb> + '_ {
+        self.places.iter().map(|(_, verb)| *verb)
+    }
+
+    /// Sets the number of queued commands, confirmations included.
+    #[must_use]
+    pub(crate) fn among(self, elements: u64) -> Self {
+        Self { elements, ..self }
+    }
+
+    /// Returns whether an array of this many elements may be the answer. The number of queued commands is certain only
+    /// where their places matter.
+    pub(crate) const fn fits(&self, elements: u64) -> bool {
         self.places.is_empty() || self.elements == elements
     }
 
-    /// The verb of the confirmation at this place, if there is one.
+    /// Returns the verb of the confirmation at this place, if there is one.
     pub(crate) fn verb_at(&self, index: u64) -> Option<Verb> {
         let place = self.places.binary_search_by_key(&index, |(place, _)| *place).ok()?;
         self.places.get(place).map(|(_, verb)| *verb)

@@ -1,55 +1,204 @@
-//! MULTI as the client asked for it: what is queued, and whether EXEC can still succeed.
+//! MULTI, EXEC, DISCARD and WATCH: what is queued, and whether EXEC can still succeed.
+//!
+//! ```text
+//!   none ── MULTI sent ──► begun ── +OK ──► confirmed ── EXEC or DISCARD sent ──► none, when answered
+//!                            │                  │
+//!                            └── -ERR ──► none  └── a command refused by the gate ──► spoilt: EXEC goes as DISCARD
+//! ```
 
-use crate::shape::{QueuedConfirmations, Verb};
+use portcullis_resp::{encode, reply};
+
+use super::verdict::{Answer, Verdict};
+use crate::observe::Denied;
+use crate::pending::{Local, PendingReplies, ReplyKind};
+use crate::shape::{QueuedConfirmations, Shape, Verb};
 
 /// A transaction may queue this many (un)subscribe commands; each is remembered by its place until EXEC is answered.
 const MAX_QUEUED_CONFIRMATIONS: usize = 1024;
 
-/// A transaction that was begun and not yet executed or discarded.
+/// The transaction of one client: as the commands read so far ask for it, and as the replies so far confirm it.
 #[derive(Debug, Default)]
-pub(crate) struct Transaction {
-    queued: u64,
-    confirmations: QueuedConfirmations,
-    dirty: bool,
+pub(super) struct Transaction {
+    begun: Option<Box<Queue>>,
+    confirmed: bool,
+    /// A WATCH holds. It is told apart only where upstream connections are shared.
+    watches: bool,
 }
 
-impl Transaction {
-    /// So many more commands were sent to be queued.
-    pub(crate) const fn queue(&mut self, n: u64) {
-        self.queued = self.queued.saturating_add(n);
+/// The commands that a transaction has queued so far.
+#[derive(Debug, Default)]
+struct Queue {
+    len: u64,
+    confirmations: QueuedConfirmations,
+    spoilt: bool,
+}
+
+impl Queue {
+    const fn add(&mut self, n: u64) {
+        self.len = self.len.saturating_add(n);
     }
 
-    /// As [`Transaction::queue`], for a command that EXEC answers with a confirmation. False: too many of them.
-    pub(crate) fn queue_confirmation(&mut self, verb: Verb) -> bool {
-        if self.confirmations.places.len() >= MAX_QUEUED_CONFIRMATIONS {
-            return false;
-        }
-        self.confirmations.places.push((self.queued, verb));
-        self.queue(1);
-        true
+    fn subscribing(&self) -> u32 {
+        let subscribing = self.confirmations.verbs().filter(|verb| !verb.gives_up()).count();
+        u32::try_from(subscribing).unwrap_or(u32::MAX)
+    }
+}
+
+/// Commands.
+impl Transaction {
+    /// Returns whether a MULTI was sent that nothing has ended.
+    pub(super) const fn is_begun(&self) -> bool {
+        self.begun.is_some()
+    }
+
+    /// The number of commands that were sent to be queued, inside MULTI.
+    pub(super) fn queued(&self) -> Option<u64> {
+        self.begun.as_ref().map(|queue| queue.len)
     }
 
     /// The number of queued subscribing commands.
-    pub(crate) fn subscribing(&self) -> u32 {
-        let queued = self.confirmations.places.iter().filter(|(_, verb)| !verb.gives_up()).count();
-        u32::try_from(queued).unwrap_or(u32::MAX)
+    pub(super) fn subscribing(&self) -> u32 {
+        self.begun.as_ref().map_or(0, |queue| queue.subscribing())
     }
 
-    /// A command was refused by the gate: EXEC must fail, as it does in Redis.
-    pub(crate) const fn spoil(&mut self) {
-        self.dirty = true;
+    /// Counts `n` more commands that were sent to be queued.
+    #[inline]
+    pub(super) fn queue(&mut self, n: u64) {
+        if let Some(queue) = &mut self.begun {
+            queue.add(n);
+        }
     }
 
-    /// The number of commands that were sent to be queued.
-    pub(crate) const fn queued(&self) -> u64 {
-        self.queued
+    /// As [`Transaction::queue`], for one command that EXEC answers with a confirmation. Returns whether there was room.
+    pub(super) fn queue_confirmation(&mut self, verb: Verb) -> bool {
+        let Some(queue) =
+            self.begun.as_mut().filter(|queue| queue.confirmations.len() < MAX_QUEUED_CONFIRMATIONS)
+        else {
+            return false;
+        };
+        queue.confirmations.push(queue.len, verb);
+        queue.add(1);
+        true
     }
 
-    pub(crate) const fn is_dirty(&self) -> bool {
-        self.dirty
+    /// A command was refused inside MULTI: EXEC must fail, as it does in Redis.
+    pub(super) fn spoil(&mut self) {
+        if let Some(queue) = &mut self.begun {
+            queue.spoilt = true;
+        }
     }
 
-    pub(crate) fn into_confirmations(self) -> QueuedConfirmations {
-        QueuedConfirmations { elements: self.queued, ..self.confirmations }
+    /// Refuses a command that would change identity, encoding or the number of replies in the middle of EXEC's reply.
+    /// Whether MULTI holds is certain only when no reply is pending.
+    pub(super) fn excludes(&self, pending: &PendingReplies) -> Option<Verdict> {
+        self.begun.as_ref()?;
+        if !pending.is_empty() {
+            return Some(Verdict::UNTIL_SETTLED);
+        }
+        let line = Local::Canned(reply::NOT_ALLOWED_IN_TRANSACTION);
+        Some(Verdict::Answer(Answer::Refusal(line, Denied::InTransaction)))
+    }
+
+    /// MULTI. Which of two Redis took is certain only when both are answered; what is queued counts from that one.
+    pub(super) fn multi(&mut self, pending: &PendingReplies) -> Verdict {
+        match self.begun {
+            Some(_) if pending.is_empty() => Verdict::plain(),
+            Some(_) => Verdict::UNTIL_SETTLED,
+            None => {
+                self.begun = Some(Box::default());
+                Verdict::Send { shape: Shape::One, kind: ReplyKind::Multi }
+            }
+        }
+    }
+
+    /// EXEC. With arguments it is wrong, and ends the transaction all the same. A spoilt one is sent as DISCARD, once it
+    /// is certain that there is something to discard.
+    pub(super) fn exec(&mut self, alone: bool, pending: &PendingReplies) -> Verdict {
+        let spoilt = alone && self.begun.as_ref().is_some_and(|queue| queue.spoilt);
+        if spoilt && !pending.is_empty() {
+            return Verdict::UNTIL_SETTLED;
+        }
+        let queue = self.begun.take();
+        if spoilt {
+            let mut bytes = Vec::with_capacity(32);
+            encode::command(&mut bytes, &[b"DISCARD"]);
+            return Verdict::Rewrite { bytes, shape: Shape::Whole, kind: ReplyKind::SpoiltExec };
+        }
+        let subscribes = queue.as_ref().map_or(0, |queue| queue.subscribing());
+        let confirmations = queue.map(|queue| queue.confirmations.among(queue.len));
+        let shape = Shape::Exec(confirmations.unwrap_or_default());
+        Verdict::Send { shape, kind: ReplyKind::EndOfTransaction { subscribes } }
+    }
+
+    /// EXEC that is not let through ends its transaction all the same.
+    pub(super) fn refuse_exec(&mut self, answer: Answer, pending: &PendingReplies) -> Verdict {
+        if self.begun.is_some() && !pending.is_empty() {
+            return Verdict::UNTIL_SETTLED;
+        }
+        self.forget_refused(pending);
+        if self.begun.take().is_some() { Verdict::DISCARD } else { Verdict::Answer(answer) }
+    }
+
+    /// DISCARD.
+    pub(super) fn discard(&mut self) -> Verdict {
+        self.begun = None;
+        Verdict::Send { shape: Shape::One, kind: ReplyKind::EndOfTransaction { subscribes: 0 } }
+    }
+
+    /// RESET.
+    pub(super) fn reset(&mut self) {
+        self.begun = None;
+    }
+
+    /// A MULTI that Redis refused began nothing; that is known once no reply is pending.
+    pub(super) fn forget_refused(&mut self, pending: &PendingReplies) {
+        if pending.is_empty() && !self.confirmed {
+            self.begun = None;
+        }
+    }
+}
+
+/// Replies.
+impl Transaction {
+    /// Returns whether the connection holds a transaction or a WATCH.
+    pub(super) const fn holds_connection(&self) -> bool {
+        self.confirmed || self.watches
+    }
+
+    /// Redis answered MULTI.
+    pub(super) const fn confirm(&mut self, begun: bool) {
+        self.confirmed |= begun;
+    }
+
+    /// Redis answered EXEC or DISCARD with `line`, which is an error if `is_error`.
+    pub(super) fn end(&mut self, is_error: bool, line: &[u8]) {
+        self.confirmed = false;
+        // EXEC and DISCARD without MULTI end no WATCH.
+        self.watches &= is_error && !line.starts_with(b"-EXECABORT");
+    }
+
+    /// Redis discarded the transaction.
+    pub(super) const fn end_discarded(&mut self) {
+        (self.confirmed, self.watches) = (false, false);
+    }
+
+    /// Redis answered RESET.
+    pub(super) const fn end_by_reset(&mut self) {
+        self.confirmed = false;
+    }
+
+    /// Redis took a WATCH.
+    pub(super) const fn watch(&mut self) {
+        self.watches = true;
+    }
+
+    /// Redis took an UNWATCH.
+    pub(super) const fn unwatch(&mut self) {
+        self.watches = false;
+    }
+
+    /// The connection is gone, and everything on it.
+    pub(super) fn disconnect(&mut self) {
+        *self = Self::default();
     }
 }

@@ -1,5 +1,4 @@
 use super::{Incoming, Link, LinkFault, MAX_WHOLE_ERROR, MAX_WHOLE_REPLY, PushKind};
-use crate::client::transaction::Transaction;
 use crate::ids::{SessionKey, Ticket};
 use crate::shape::{QueuedConfirmations, Shape, Verb};
 use crate::tests::pair::{show, wire};
@@ -75,15 +74,11 @@ fn unsubscribe() -> Shape {
 }
 
 fn exec(queued: u64, confirmations: &[u64]) -> Shape {
-    let mut transaction = Transaction::default();
-    for place in 0..queued {
-        if confirmations.contains(&place) {
-            assert!(transaction.queue_confirmation(Verb::Subscribe));
-        } else {
-            transaction.queue(1);
-        }
+    let mut queue = QueuedConfirmations::default();
+    for place in confirmations {
+        queue.push(*place, Verb::Subscribe);
     }
-    Shape::Exec(transaction.into_confirmations())
+    Shape::Exec(queue.among(queued))
 }
 
 fn resp3(shapes: &[Shape]) -> Link {

@@ -1,6 +1,7 @@
 use portcullis_resp::command::{CommandId, id};
 
 use super::{JOIN_RUNS_FROM, Local, PendingReplies, ReplyKind, Run};
+use crate::ids::SessionKey;
 use crate::tick::Tick;
 
 fn plain(id: CommandId, at: u64, seq: u64) -> Run {
@@ -9,7 +10,7 @@ fn plain(id: CommandId, at: u64, seq: u64) -> Run {
 
 #[test]
 fn equal_neighbours_are_one_run() {
-    let mut pending = PendingReplies::default();
+    let mut pending = PendingReplies::of(SessionKey(7));
     for seq in 0..10 {
         pending.push(plain(id::GET, 1, seq));
     }
@@ -21,7 +22,7 @@ fn equal_neighbours_are_one_run() {
 
 #[test]
 fn a_gap_in_the_order_is_never_closed() {
-    let mut pending = PendingReplies::default();
+    let mut pending = PendingReplies::of(SessionKey(7));
     pending.push(plain(id::GET, 1, 0));
     pending.push(plain(id::GET, 1, 2));
     assert_eq!(pending.runs.len(), 2);
@@ -29,7 +30,7 @@ fn a_gap_in_the_order_is_never_closed() {
 
 #[test]
 fn deep_queues_join_what_differs_only_in_name() {
-    let mut pending = PendingReplies::default();
+    let mut pending = PendingReplies::of(SessionKey(7));
     for seq in 0..10 * JOIN_RUNS_FROM as u64 {
         pending.push(plain(if seq % 2 == 0 { id::GET } else { id::SET }, seq, seq));
     }
@@ -39,7 +40,7 @@ fn deep_queues_join_what_differs_only_in_name() {
 
 #[test]
 fn muted_and_heard_are_never_joined() {
-    let mut pending = PendingReplies::default();
+    let mut pending = PendingReplies::of(SessionKey(7));
     pending.push(plain(id::GET, 1, 0));
     pending.push(Run { muted: true, ..plain(id::GET, 1, 1) });
     assert_eq!(pending.runs.len(), 2);
@@ -47,21 +48,21 @@ fn muted_and_heard_are_never_joined() {
 
 #[test]
 fn what_is_held_falls_back_to_nearly_nothing() {
-    let mut pending = PendingReplies::default();
+    let mut pending = PendingReplies::of(SessionKey(7));
     for seq in 0..100 {
         let text = format!("-ERR {seq}\r\n").into_bytes().into_boxed_slice();
         pending.push(Run { kind: ReplyKind::Local(Local::Made(text)), ..plain(id::GET, 1, seq) });
     }
-    assert!(pending.made == 890 && pending.held() > pending.made);
+    assert!(pending.made() == 890 && pending.held() > pending.made());
     for _ in 0..100 {
         pending.settle(1);
     }
-    assert!(pending.is_empty() && pending.made == 0 && pending.held() < 1024);
+    assert!(pending.is_empty() && pending.made() == 0 && pending.held() < 1024);
 }
 
 #[test]
 fn only_the_newest_is_retracted() {
-    let mut pending = PendingReplies::default();
+    let mut pending = PendingReplies::of(SessionKey(7));
     pending.push(plain(id::GET, 1, 0));
     pending.push(plain(id::GET, 1, 1));
     pending.push(Run { kind: ReplyKind::Blocking(None), ..plain(id::BLPOP, 1, 3) });
@@ -74,7 +75,7 @@ fn only_the_newest_is_retracted() {
 
 #[test]
 fn what_was_not_sent_is_answered_with_one_line_for_each() {
-    let mut pending = PendingReplies::default();
+    let mut pending = PendingReplies::of(SessionKey(7));
     pending.push(plain(id::GET, 1, 0));
     pending.push(Run { n: 2, ..plain(id::SET, 2, 1) });
     pending.push(Run { kind: ReplyKind::Local(Local::Canned(b"+OK\r\n")), ..plain(id::PING, 3, 3) });

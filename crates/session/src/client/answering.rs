@@ -1,0 +1,323 @@
+//! What the upstream's replies mean for the client, and for the state of its connection.
+
+use portcullis_resp::scan::{Reply, ReplyScanner, aggregate_header, arguments};
+use portcullis_resp::{encode, reply};
+
+use super::state::State;
+use super::step::ReplyAction;
+use super::upstream::Upstream;
+use crate::link::{Part, Stage, Unavailable};
+use crate::local::client_info::Introduction;
+use crate::observe::Observer;
+use crate::pending::{ReplyKind, ReplyMode};
+use crate::plan::Auth;
+use crate::tick::Tick;
+
+/// Replies of the gate's own are written until this many bytes wait, so that a client which never reads cannot make them
+/// pile up. On shared connections `client_output_buffer` is the bound.
+pub const MAX_RENDERED: usize = 64 * 1024;
+
+/// One part of a reply, and the state that it may change.
+pub(super) struct Answering<'s> {
+    state: &'s mut State,
+    part: &'s Part<'s>,
+    is_error: bool,
+}
+
+impl<'s> Answering<'s> {
+    pub(super) fn new(state: &'s mut State, part: &'s Part<'s>) -> Self {
+        Self { state, part, is_error: part.head.kind == b'-' }
+    }
+
+    /// Says what becomes of the part.
+    pub(super) fn answer<O: Observer>(mut self, now: Tick, observer: &mut O) -> ReplyAction {
+        let part = self.part;
+        let Some(front) = self.state.pending.expected(part.ticket) else { return ReplyAction::Desync };
+        let muted = front.muted;
+        let starts_with_error = self.is_error && part.first;
+        // Only the first piece of a line says what it is: the link hands out no less than its first kilobyte.
+        if starts_with_error
+            && !self.state.passing.has_answered()
+            && let Some(why) = Unavailable::of_greeting(part.bytes)
+        {
+            return ReplyAction::Lost(why);
+        }
+        self.state.passing.reply(part.ended);
+        if starts_with_error && !front.kind.is_private() {
+            observer.error(part.bytes);
+        }
+        let default = if muted { ReplyAction::Drop } else { ReplyAction::Pass };
+        if front.kind.is_plain() {
+            return self.settle_plain(default, now, observer);
+        }
+        let mut kind = self.state.pending.take_kind();
+        let action = self.apply(&mut kind, default);
+        let of_setup = matches!(kind, ReplyKind::Setup(_));
+        self.state.pending.put_kind(kind);
+        match action {
+            ReplyAction::Desync => return action,
+            ReplyAction::Lost(_) if of_setup => return action,
+            _ => {}
+        }
+        if part.ended > 0 {
+            self.state.pending.settle(part.ended);
+        }
+        if let Some(pooling) = &mut self.state.pooling {
+            pooling.keep_lease(now);
+        }
+        if of_setup && self.state.upstream == Upstream::AwaitingSetup && self.state.pending.is_empty() {
+            self.state.set_up();
+        }
+        action
+    }
+
+    /// Does what a reply of this kind does. `default` is what becomes of it if it does nothing more.
+    fn apply(&mut self, kind: &mut ReplyKind, default: ReplyAction) -> ReplyAction {
+        let line = self.part.bytes;
+        let ok = line == reply::OK;
+        match kind {
+            ReplyKind::Plain | ReplyKind::Local(_) => return ReplyAction::Desync,
+            ReplyKind::Blocking(_) | ReplyKind::Untimed => {}
+            // Confirmations are pushes: CLIENT REPLY OFF does not silence them.
+            ReplyKind::Confirmations { .. } | ReplyKind::EndOfTransaction { .. }
+                if self.part.confirmation =>
+            {
+                return ReplyAction::Pass;
+            }
+            ReplyKind::Confirmations { .. } => {}
+            ReplyKind::Multi => self.state.transaction.confirm(self.part.head.kind == b'+'),
+            ReplyKind::EndOfTransaction { .. } => self.state.transaction.end(self.is_error, line),
+            ReplyKind::Watch if ok => self.state.transaction.watch(),
+            ReplyKind::Unwatch if ok => self.state.transaction.unwatch(),
+            ReplyKind::Watch | ReplyKind::Unwatch => {}
+            ReplyKind::SpoiltExec => return self.exec_discarded(default),
+            ReplyKind::Abandoned if ok => {
+                self.state.transaction.end_discarded();
+                return ReplyAction::Drop;
+            }
+            ReplyKind::Abandoned => return ReplyAction::Desync,
+            ReplyKind::Monitor if ok => self.state.modes.confirm_monitor(),
+            ReplyKind::NoEvict(on) if ok => self.state.modes.set_no_evict(*on),
+            ReplyKind::Monitor | ReplyKind::NoEvict(_) => {}
+            ReplyKind::Tracking { on, frame } => self.state.modes.track(*on, line, || frame.take()),
+            ReplyKind::Reset => self.reset(),
+            ReplyKind::ReplyMode(mode) if ok => {
+                self.state.mute.set(*mode);
+                return if *mode == ReplyMode::On { ReplyAction::Pass } else { ReplyAction::Drop };
+            }
+            ReplyKind::ReplyMode(_) => {}
+            ReplyKind::Select(db) if ok => self.state.selected(*db),
+            ReplyKind::Select(_) => {}
+            ReplyKind::Setup(stage) => return self.set_up(*stage),
+            ReplyKind::Identify => return self.identified(default),
+            ReplyKind::ClientLogin { known } => return self.client_logged_in(*known, default),
+            ReplyKind::Hello => return self.greeted(default),
+            ReplyKind::Permission => return self.permitted(default),
+            ReplyKind::UpstreamId => return self.learned(),
+            ReplyKind::Told(text) => return self.told(std::mem::take(text), default),
+            ReplyKind::Introduced(text) if ok => self.introduced(text),
+            ReplyKind::Introduced(_) => {}
+            ReplyKind::Channels => return self.channels(default),
+        }
+        default
+    }
+
+    /// A run of plain replies may cover several runs of pending ones: other commands, other times.
+    fn settle_plain<O: Observer>(self, default: ReplyAction, now: Tick, observer: &mut O) -> ReplyAction {
+        let pending = &mut self.state.pending;
+        let mut left = self.part.ended;
+        while left > 0 {
+            let Some(front) = pending.front() else { return ReplyAction::Desync };
+            let action = if front.muted { ReplyAction::Drop } else { ReplyAction::Pass };
+            if !front.kind.is_plain() || action != default {
+                return ReplyAction::Desync;
+            }
+            let n = left.min(front.n);
+            observer.answered(front.id, n, now.since(front.at));
+            pending.settle(n);
+            left -= n;
+        }
+        default
+    }
+
+    /// EXEC was sent as DISCARD: the client reads what EXEC would have said.
+    fn exec_discarded(&mut self, default: ReplyAction) -> ReplyAction {
+        self.state.transaction.end_discarded();
+        if default == ReplyAction::Pass && self.part.bytes == reply::OK {
+            ReplyAction::Replace(reply::EXECABORT)
+        } else {
+            default
+        }
+    }
+
+    fn reset(&mut self) {
+        self.state.transaction.end_by_reset();
+        if self.part.bytes != reply::RESET {
+            return;
+        }
+        self.state.modes.end_by_reset();
+        self.state.reset_profile();
+        match self.state.plan().auth() {
+            Auth::Users => self.state.leave(),
+            Auth::Trust => self.state.set_up_due(),
+            Auth::Passthrough => {}
+        }
+    }
+
+    /// A step of setting the connection up was answered.
+    fn set_up(&mut self, stage: Stage) -> ReplyAction {
+        let line = self.part.bytes;
+        match stage {
+            Stage::Select if self.is_error && Unavailable::of_setup(line).is_none() => {
+                self.state.refuse_database(line);
+                ReplyAction::Drop
+            }
+            _ if self.is_error => ReplyAction::Lost(Unavailable::of_login(line)),
+            Stage::Auth | Stage::Select if line == reply::OK => ReplyAction::Drop,
+            Stage::Hello if self.part.head.kind == b'%' => ReplyAction::Drop,
+            Stage::Auth | Stage::Hello | Stage::Select => ReplyAction::Desync,
+        }
+    }
+
+    /// The gate's login as another user was answered. The words are for the client only where Redis would have said them
+    /// to the client: others may repeat the gate's credentials.
+    fn identified(&mut self, default: ReplyAction) -> ReplyAction {
+        const NOT_NOW: &[u8] = b"-ERR Can't execute 'auth'";
+        let line = self.part.bytes;
+        let Some(entering) = self.state.identity.take_entering() else { return ReplyAction::Desync };
+        if line == reply::OK {
+            self.state.identity.confirm_entering(entering.plan, entering.key);
+            self.state.upstream.log_in();
+            self.state.rejoin();
+            let Some(hello) = entering.hello else { return default };
+            self.state.identity.defer(hello);
+            return ReplyAction::Drop;
+        }
+        if line.starts_with(NOT_NOW) {
+            // The client said HELLO, and reads of HELLO.
+            let of_hello = entering.hello.is_some() && default == ReplyAction::Pass;
+            if of_hello { ReplyAction::Replace(reply::HELLO_NOT_NOW) } else { default }
+        } else if self.is_error {
+            ReplyAction::Lost(Unavailable::of_login(line))
+        } else {
+            ReplyAction::Desync
+        }
+    }
+
+    /// The client's own login was answered, alone or in a HELLO. `known` says whether the gate's CLIENT ID goes into
+    /// HELLO's reply.
+    fn client_logged_in(&mut self, known: bool, default: ReplyAction) -> ReplyAction {
+        if self.part.first {
+            let of_hello = matches!(self.part.head.kind, b'%' | b'*');
+            let taken = of_hello || self.part.bytes == reply::OK;
+            if taken {
+                self.state.identity.set_passed_through(true);
+            }
+            if let Some(profile) = &mut self.state.profile {
+                profile.end_login(taken);
+            }
+        }
+        if known { self.greeted(default) } else { default }
+    }
+
+    /// HELLO was answered. Its reply has the connection's id in it, which is the gate's to say.
+    fn greeted(&mut self, default: ReplyAction) -> ReplyAction {
+        let resp3 = match self.part.head.kind {
+            b'-' => None,
+            b'%' => Some(true),
+            b'*' => Some(false),
+            _ => return ReplyAction::Desync,
+        };
+        let profile = self.state.profile.get_or_insert_default();
+        profile.end_naming(resp3.is_some());
+        let Some(resp3) = resp3 else { return default };
+        if let Some(pooling) = &mut self.state.pooling
+            && !pooling.greeted(resp3)
+        {
+            return ReplyAction::Desync;
+        }
+        if default != ReplyAction::Pass {
+            return default;
+        }
+        self.state.scratch = with_id(self.part.bytes, profile.id());
+        ReplyAction::Rewritten
+    }
+
+    /// Redis's word on whether the client may ask about others.
+    fn permitted(&mut self, default: ReplyAction) -> ReplyAction {
+        let Some(profile) = &mut self.state.profile else { return ReplyAction::Desync };
+        if !profile.permit(!self.is_error) {
+            return ReplyAction::Desync;
+        }
+        if self.is_error { default } else { ReplyAction::Drop }
+    }
+
+    /// Redis's number of the upstream connection, or why it does not tell.
+    fn learned(&mut self) -> ReplyAction {
+        let number = self.part.bytes.strip_prefix(b":").and_then(|rest| rest.strip_suffix(b"\r\n"));
+        let number = number.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+        if number.is_none() && !self.is_error {
+            return ReplyAction::Desync;
+        }
+        self.state.profile_mut().set_upstream_id(number);
+        ReplyAction::Drop
+    }
+
+    /// Redis answered the command that stands for one which the gate answers: with `text`.
+    fn told(&mut self, text: Box<[u8]>, default: ReplyAction) -> ReplyAction {
+        if self.is_error || default != ReplyAction::Pass {
+            return default;
+        }
+        self.state.scratch = text.into_vec();
+        ReplyAction::Rewritten
+    }
+
+    /// Redis took a name or library of the client.
+    fn introduced(&mut self, introduction: &Introduction) {
+        self.state.profile_mut().introduce(introduction.clone());
+    }
+
+    /// The answer to PUBSUB CHANNELS or SHARDCHANNELS: the client reads the channels that it may subscribe to.
+    fn channels(&mut self, default: ReplyAction) -> ReplyAction {
+        if default != ReplyAction::Pass || !self.part.first {
+            return ReplyAction::Drop;
+        }
+        match self.part.head.kind {
+            b'-' => return ReplyAction::Pass,
+            b'*' if self.part.head.count >= 0 => {}
+            _ => return ReplyAction::Desync,
+        }
+        if self.part.ended == 0 {
+            return ReplyAction::Replace(reply::TOO_MANY_CHANNELS);
+        }
+        let listed: Vec<&[u8]> = arguments(self.part.bytes).collect();
+        if i64::try_from(listed.len()) != Ok(self.part.head.count) {
+            return ReplyAction::Desync;
+        }
+        let rules = self.state.identity.plan().rules();
+        let shown: Vec<&[u8]> = listed.into_iter().filter(|channel| rules.shows_channel(channel)).collect();
+        self.state.scratch.clear();
+        encode::command(&mut self.state.scratch, &shown);
+        ReplyAction::Rewritten
+    }
+}
+
+/// HELLO's reply with this in place of the value of `id`.
+fn with_id(frame: &[u8], id: u64) -> Vec<u8> {
+    const ID: &[u8] = b"$2\r\nid\r\n";
+    let mut out = Vec::with_capacity(frame.len() + ID.len());
+    let Ok(Some((_, mut at))) = aggregate_header(frame) else { return frame.to_vec() };
+    out.extend_from_slice(&frame[..at]);
+    let mut names_id = false;
+    while let Some(rest) = frame.get(at..).filter(|rest| !rest.is_empty()) {
+        let Ok(Reply::Whole { len, .. }) = ReplyScanner::new().next(rest) else { return frame.to_vec() };
+        let element = &rest[..len];
+        if std::mem::replace(&mut names_id, element == ID) {
+            encode::integer(&mut out, i64::try_from(id).unwrap_or(i64::MAX));
+        } else {
+            out.extend_from_slice(element);
+        }
+        at += len;
+    }
+    out
+}

@@ -1,0 +1,333 @@
+//! Requests of one read: those that go on together, and each that is judged by itself.
+
+use portcullis_resp::command::{CommandId, lookup};
+use portcullis_resp::error::RequestError;
+use portcullis_resp::inline;
+use portcullis_resp::scan::{Beginning, Request};
+
+use super::command::{Frame, Source};
+use super::framing::Framing;
+use super::judge::Judge;
+use super::pooling::MAX_SHARED_FRAME;
+use super::state::State;
+use super::step::{CloseReason, Step, Until};
+use super::verdict::{Answer, Verdict};
+use crate::ids::Ticket;
+use crate::observe::{Host, Observer};
+use crate::pending::{Local, ReplyKind};
+use crate::shape::Shape;
+use crate::tick::Tick;
+
+/// Commands that go on together.
+struct Batch<'b> {
+    first: Ticket,
+    /// How many of them have a pending reply by now.
+    pending: u64,
+    /// The commands after those: `n` in a row of this name, which have none yet.
+    id: CommandId,
+    n: u64,
+    /// How the second of those began: later ones that begin alike are known by it.
+    last: Option<Beginning<'b>>,
+    now: Tick,
+}
+
+impl Batch<'_> {
+    /// Adds one more command.
+    #[inline]
+    fn join<O: Observer>(&mut self, id: CommandId, state: &mut State, observer: &mut O) {
+        if self.id != id {
+            self.close(state, observer);
+            self.id = id;
+        }
+        self.n += 1;
+    }
+
+    /// Gives the commands of one name that came last their pending replies.
+    fn close<O: Observer>(&mut self, state: &mut State, observer: &mut O) {
+        let n = std::mem::take(&mut self.n);
+        if n == 0 {
+            return;
+        }
+        state.transaction.queue(n);
+        state.pending.push_plain(n, self.id, self.now, state.mute.is_off());
+        observer.command(self.id, n);
+        self.pending += n;
+    }
+
+    fn forward<O: Observer>(
+        mut self,
+        len: usize,
+        whole: bool,
+        state: &mut State,
+        observer: &mut O,
+    ) -> Step<'static> {
+        self.close(state, observer);
+        Step::Forward { len, first: self.first, pending: self.pending, shape: Shape::One, whole }
+    }
+}
+
+/// One call of [`Session::next`](super::Session::next): what to do with the client's bytes, or before them.
+pub(super) struct Reading<'s> {
+    pub(super) framing: &'s mut Framing,
+    pub(super) state: &'s mut State,
+    /// When the bytes were read.
+    pub(super) now: Tick,
+}
+
+impl<'s> Reading<'s> {
+    /// Takes as many requests as go on together, or the one that does not.
+    pub(super) fn commands<H: Host>(self, buf: &[u8], host: &mut H) -> Step<'s> {
+        let mut at = 0;
+        let first = self.state.pending.ticket();
+        let mut batch = Batch { first, pending: 0, id: CommandId::UNKNOWN, n: 0, last: None, now: self.now };
+        let flows = self.state.upstream.takes_commands() && !self.state.mute.skips_next();
+        let shared = self.state.upstream.is_pooled();
+        let most = if shared { MAX_SHARED_FRAME } else { usize::MAX };
+        loop {
+            let rest = &buf[at..];
+            // A pipeline repeats itself: what begins as a command before it needs no second look at its name.
+            let alike = self.framing.next_like(batch.last.as_ref(), rest);
+            if let Some(Ok(Request::Command { len, name, arguments })) = alike
+                && len <= most
+                && self.state.plan().is_plain(batch.id, name, &rest[..len], arguments)
+            {
+                batch.n += 1;
+                at += len;
+                continue;
+            }
+            let request = match self.framing.next(rest, alike) {
+                Ok(request) => request,
+                Err(error) => return self.fail(error, batch, at, host),
+            };
+            match request {
+                Request::Command { len, name, arguments }
+                    if flows
+                        && len <= most
+                        && let Some(id) = lookup(name.of(rest))
+                        && self.state.plan().is_plain(id, name, &rest[..len], arguments) =>
+                {
+                    // Only the second of a name makes it likely that there is a third.
+                    let repeats = batch.n > 0 && batch.id == id;
+                    batch.join(id, self.state, host);
+                    batch.last = if repeats { Beginning::of(&rest[..len], name, arguments) } else { None };
+                    at += len;
+                }
+                Request::Head { name, .. }
+                    if flows
+                        && !shared
+                        && let Some(id) = lookup(name.of(rest))
+                        && self.state.plan().is_plain_by_name(id) =>
+                {
+                    match self.framing.forward(rest) {
+                        Ok(len) => at += len,
+                        Err(error) => return self.fail(error, batch, at, host),
+                    }
+                    batch.join(id, self.state, host);
+                    return batch.forward(at, false, self.state, host);
+                }
+                request if at > 0 => {
+                    self.framing.keep(request);
+                    break;
+                }
+                request => return self.single(request, rest, host),
+            }
+        }
+        batch.forward(at, true, self.state, host)
+    }
+
+    /// The bytes at `at` break the grammar. The commands before them go first.
+    fn fail<O: Observer>(
+        self,
+        error: RequestError,
+        batch: Batch<'_>,
+        at: usize,
+        observer: &mut O,
+    ) -> Step<'s> {
+        if at == 0 {
+            return self.refuse_bytes(error);
+        }
+        self.framing.fail_later(error);
+        batch.forward(at, true, self.state, observer)
+    }
+
+    /// A request that does not go on with its neighbours.
+    fn single<H: Host>(self, request: Request, buf: &[u8], host: &mut H) -> Step<'s> {
+        match request {
+            Request::Need { at_least } => self.need(at_least),
+            Request::Empty { len } => self.skip_empty(len),
+            Request::Inline { len } => self.inline(request, &buf[..len], host),
+            Request::Command { len, arguments, .. } => {
+                let frame = Frame { bytes: &buf[..len], arguments, source: Source::Whole };
+                self.command(request, &frame, host)
+            }
+            Request::Head { scanned, arguments, .. } => {
+                let frame = Frame { bytes: &buf[..scanned], arguments, source: Source::Partial(buf) };
+                self.command(request, &frame, host)
+            }
+        }
+    }
+
+    /// An empty command has no reply, and Redis spends a CLIENT REPLY SKIP on it.
+    fn skip_empty(self, len: usize) -> Step<'s> {
+        self.state.mute.take();
+        Step::Skip { len }
+    }
+
+    /// An inline command is judged in its canonical form, and travels in it.
+    fn inline<H: Host>(self, request: Request, line: &[u8], host: &mut H) -> Step<'s> {
+        let mut canonical = Vec::new();
+        match inline::canonicalise(line, &mut canonical) {
+            Ok(0) => self.skip_empty(line.len()),
+            Ok(arguments) => {
+                let frame = Frame { bytes: &canonical, arguments, source: Source::Line(line.len()) };
+                self.command(request, &frame, host)
+            }
+            Err(error) => self.refuse_bytes(error),
+        }
+    }
+
+    /// A command that is more than bytes with one reply, or that comes before there is an upstream connection.
+    fn command<H: Host>(mut self, request: Request, frame: &Frame<'_>, host: &mut H) -> Step<'s> {
+        let id = lookup(frame.name()).unwrap_or(CommandId::UNKNOWN);
+        let verdict = Judge::new(&mut *self.state, id, frame, self.now, host).judge();
+        let (len, held) = (frame.present(), self.state.plan().held_command());
+        match verdict {
+            Verdict::Send { shape, kind } => self.send(frame, (shape, kind), id, host),
+            Verdict::Rewrite { bytes, shape, kind } => self.send_instead(bytes, len, (shape, kind), id, host),
+            Verdict::Answer(answer) => self.settle(answer, frame, id, host),
+            Verdict::Identify { plan, hello } => {
+                host.command(id, 1);
+                self.send_login(plan, hello, id, len)
+            }
+            Verdict::Raw => self.send_raw(frame, id, host),
+            Verdict::EndReplication => {
+                self.state.end_replication(id, host);
+                Step::Close(CloseReason::NotReplication)
+            }
+            Verdict::Defer(greeting) => {
+                host.command(id, 1);
+                self.defer(greeting);
+                Step::Skip { len }
+            }
+            Verdict::Asked => {
+                host.command(id, 1);
+                // The answer is silenced, if at all, as the question was.
+                self.state.mute.take();
+                Step::Skip { len }
+            }
+            Verdict::Later(later) => {
+                self.framing.keep(request);
+                self.prepare(later)
+            }
+            Verdict::NeedMore => Step::Need { at_least: len.saturating_add(1) },
+            Verdict::NeedWhole if !frame.is_whole() && len < held => {
+                Step::Need { at_least: len.saturating_add(1) }
+            }
+            Verdict::NeedWhole => self.settle(Answer::too_large(), frame, id, host),
+        }
+    }
+
+    fn send<O: Observer>(
+        self,
+        frame: &Frame<'_>,
+        (shape, kind): (Shape, ReplyKind),
+        id: CommandId,
+        observer: &mut O,
+    ) -> Step<'s> {
+        let (len, whole) = match frame.source {
+            Source::Line(len) => {
+                let bytes = frame.bytes.to_vec();
+                return self.send_instead(bytes, len, (shape, kind), id, observer);
+            }
+            Source::Whole => (frame.bytes.len(), true),
+            Source::Partial(buf) => match self.framing.forward(buf) {
+                Ok(len) => (len, false),
+                Err(error) => return self.refuse_bytes(error),
+            },
+        };
+        observer.command(id, 1);
+        let muted = self.state.mute.take();
+        let first = self.state.pending.push_reply(kind, &shape, id, self.now, muted);
+        Step::Forward { len, first, pending: 1, shape, whole }
+    }
+
+    fn send_raw<O: Observer>(self, frame: &Frame<'_>, id: CommandId, observer: &mut O) -> Step<'s> {
+        let first = self.state.pending.ticket();
+        observer.command(id, 1);
+        let (len, whole) = match frame.source {
+            Source::Line(len) => {
+                self.state.scratch = frame.bytes.to_vec();
+                let bytes = &self.state.scratch;
+                return Step::Instead { bytes, skip: len, first, shape: Shape::Raw };
+            }
+            Source::Whole => (frame.bytes.len(), true),
+            Source::Partial(buf) => match self.framing.forward(buf) {
+                Ok(len) => (len, false),
+                Err(error) => return self.refuse_bytes(error),
+            },
+        };
+        Step::Forward { len, first, pending: 1, shape: Shape::Raw, whole }
+    }
+
+    /// The command gets its answer here, and not one byte of it travels on.
+    fn settle<O: Observer>(
+        self,
+        answer: Answer,
+        frame: &Frame<'_>,
+        id: CommandId,
+        observer: &mut O,
+    ) -> Step<'s> {
+        self.state.settle(answer, id, self.now, observer);
+        let Source::Partial(buf) = frame.source else { return Step::Skip { len: frame.present() } };
+        match self.framing.discard(buf) {
+            Ok(len) => Step::Skip { len },
+            Err(error) => self.refuse_bytes(error),
+        }
+    }
+
+    /// Goes on with a frame whose beginning was consumed.
+    pub(super) fn resume(self, buf: &[u8]) -> Step<'s> {
+        match self.framing.resume(buf) {
+            Ok(piece) if piece.len == 0 && !piece.ends => {
+                Step::Need { at_least: buf.len().saturating_add(1) }
+            }
+            Ok(piece) if piece.forwarded => {
+                let first = self.state.pending.ticket();
+                Step::Forward { len: piece.len, first, pending: 0, shape: Shape::One, whole: piece.ends }
+            }
+            Ok(piece) => Step::Skip { len: piece.len },
+            Err(error) => {
+                if self.framing.give_up() && self.state.pending.retract() {
+                    self.state.mute.restore();
+                }
+                self.refuse_bytes(error)
+            }
+        }
+    }
+
+    fn need(self, at_least: usize) -> Step<'s> {
+        if self.framing.is_drained() {
+            self.state.end(CloseReason::Drain);
+            return self.close(CloseReason::Drain);
+        }
+        Step::Need { at_least }
+    }
+
+    /// The client's bytes break the grammar: what came before is answered, then the reason, then nothing more.
+    pub(super) fn refuse_bytes(self, error: RequestError) -> Step<'s> {
+        let muted = self.state.mute.take() || self.state.upstream.is_replica();
+        if let Some(text) = error.reply().filter(|_| !muted) {
+            let mut line = Vec::with_capacity(64);
+            portcullis_resp::encode::error(&mut line, &text);
+            let line = Local::Made(line.into_boxed_slice());
+            self.state.pending.answer(line, CommandId::UNKNOWN, Tick::default());
+        }
+        self.state.end(CloseReason::Protocol(error));
+        self.close(CloseReason::Protocol(error))
+    }
+
+    /// Closes both sides, or waits until every pending reply was written.
+    pub(super) fn close(&self, reason: CloseReason) -> Step<'static> {
+        if self.state.pending.is_empty() { Step::Close(reason) } else { Step::Wait(Until::NothingPending) }
+    }
+}

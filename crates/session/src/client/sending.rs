@@ -1,0 +1,138 @@
+//! What the gate sends in place of a client's bytes, or by itself.
+
+use std::sync::Arc;
+
+use portcullis_resp::command::{CommandId, id};
+use portcullis_resp::encode;
+
+use super::identity::Deferred;
+use super::reading::Reading;
+use super::step::{Step, Until};
+use super::verdict::Later;
+use crate::link::{Preamble, Stage};
+use crate::local::client_info;
+use crate::local::hello::Greeting;
+use crate::observe::Observer;
+use crate::pending::ReplyKind;
+use crate::plan::Plan;
+use crate::shape::Shape;
+
+impl<'s> Reading<'s> {
+    /// Sends `bytes` in place of a command that takes up `skip` bytes of the buffer.
+    pub(super) fn send_instead<O: Observer>(
+        self,
+        bytes: Vec<u8>,
+        skip: usize,
+        (shape, kind): (Shape, ReplyKind),
+        id: CommandId,
+        observer: &mut O,
+    ) -> Step<'s> {
+        observer.command(id, 1);
+        let muted = self.state.mute.take();
+        let first = self.state.pending.push_reply(kind, &shape, id, self.now, muted);
+        self.state.scratch = bytes;
+        Step::Instead { bytes: &self.state.scratch, skip, first, shape }
+    }
+
+    /// Waits for an upstream connection of the client's own. The upstream's credentials of now log the gate in there.
+    pub(super) fn wait_for_link(self) -> Step<'s> {
+        self.state.identity.fix_key();
+        Step::Wait(Until::Linked)
+    }
+
+    /// Does what comes before a command is judged again.
+    pub(super) fn prepare(self, later: Later) -> Step<'s> {
+        match later {
+            Later::Linked => self.wait_for_link(),
+            Later::Pooled => Step::Wait(Until::Pooled),
+            Later::Settled => {
+                self.state.pending.hold();
+                Step::Wait(Until::NothingPending)
+            }
+            Later::Selected => self.send_setup(Stage::Select),
+            Later::IdLearned => self.ask_upstream_id(),
+            Later::Discarded => {
+                let first =
+                    self.state.pending.push_apart(ReplyKind::Abandoned, CommandId::UNKNOWN, self.now, false);
+                self.state.scratch.clear();
+                encode::command(&mut self.state.scratch, &[b"DISCARD"]);
+                Step::Instead { bytes: &self.state.scratch, skip: 0, first, shape: Shape::Whole }
+            }
+        }
+    }
+
+    /// Sends one step of setting the connection up.
+    pub(super) fn send_setup(self, stage: Stage) -> Step<'s> {
+        let key = self.state.pool_key();
+        self.state.upstream.send_setup(stage.next(&key));
+        let first =
+            self.state.pending.push_apart(ReplyKind::Setup(stage), CommandId::UNKNOWN, self.now, false);
+        let shape = stage.shape();
+        let bytes = match stage {
+            Stage::Auth => self.state.identity.key().map_or(&[][..], Preamble::bytes),
+            Stage::Hello | Stage::Select => {
+                self.state.scratch = stage.command(&key).unwrap_or_default().into_owned();
+                &self.state.scratch
+            }
+        };
+        Step::Instead { bytes, skip: 0, first, shape }
+    }
+
+    /// Logs the gate in as another user; the client is who it was until that is confirmed.
+    pub(super) fn send_login(
+        self,
+        plan: Arc<Plan>,
+        hello: Option<Greeting>,
+        command: CommandId,
+        skip: usize,
+    ) -> Step<'s> {
+        let muted = self.state.mute.take();
+        let first = self.state.pending.push_apart(ReplyKind::Identify, command, self.now, muted);
+        self.state.pending.hold();
+        let hello = hello.map(|greeting| Deferred { greeting, at: self.now, muted });
+        let bytes = self.state.identity.begin_entering(plan, hello);
+        Step::Instead { bytes, skip, first, shape: Shape::Whole }
+    }
+
+    /// Keeps a HELLO until it can be sent.
+    pub(super) fn defer(&mut self, greeting: Greeting) {
+        let muted = self.state.mute.take();
+        self.state.identity.defer(Deferred { greeting, at: self.now, muted });
+    }
+
+    /// Sends the HELLO whose credentials were taken.
+    pub(super) fn send_deferred(self) -> Step<'s> {
+        let Some(Deferred { greeting, at, muted }) = self.state.identity.take_deferred() else {
+            return Step::Wait(Until::NothingPending);
+        };
+        let (kind, shape) = if self.state.answers_client() {
+            self.state.profile_mut().begin_naming(greeting.name.as_deref());
+            (ReplyKind::Hello, Shape::WholeHello)
+        } else {
+            (ReplyKind::Untimed, Shape::Hello)
+        };
+        let first = self.state.pending.push_apart(kind, id::HELLO, at, muted);
+        self.state.scratch = greeting.bytes;
+        Step::Instead { bytes: &self.state.scratch, skip: 0, first, shape }
+    }
+
+    /// Sends the CLIENT UNBLOCK that ends another client's wait, in Redis's words.
+    pub(super) fn send_unblock(self) -> Step<'s> {
+        let Some(unblock) = self.state.profile.as_mut().and_then(|profile| profile.take_unblock()) else {
+            return Step::Wait(Until::NothingPending);
+        };
+        let (at, muted) = (unblock.question.at, unblock.question.muted);
+        let first = self.state.pending.push_apart(ReplyKind::Plain, id::CLIENT_UNBLOCK, at, muted);
+        self.state.scratch = client_info::unblock_command(unblock.id, unblock.error);
+        Step::Instead { bytes: &self.state.scratch, skip: 0, first, shape: Shape::Whole }
+    }
+
+    /// Asks Redis for the number of the upstream connection.
+    fn ask_upstream_id(self) -> Step<'s> {
+        self.state.profile_mut().ask_upstream_id();
+        let first = self.state.pending.push_apart(ReplyKind::UpstreamId, id::CLIENT_ID, self.now, false);
+        self.state.scratch.clear();
+        encode::command(&mut self.state.scratch, &[b"CLIENT", b"ID"]);
+        Step::Instead { bytes: &self.state.scratch, skip: 0, first, shape: Shape::Whole }
+    }
+}
