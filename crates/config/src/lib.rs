@@ -38,7 +38,7 @@ pub use scripts::ScriptLogin;
 #[derive(Debug)]
 pub struct Config {
     path: PathBuf,
-    listeners: Vec<Listener>,
+    listeners: Vec<Arc<Listener>>,
     upstreams: Vec<Arc<Upstream>>,
     users: Vec<Arc<User>>,
     policy: Arc<Policy>,
@@ -57,13 +57,13 @@ impl Config {
     }
 
     /// At least one; the index is the one [`Policy::judge`] takes.
-    pub fn listeners(&self) -> &[Listener] {
+    pub fn listeners(&self) -> &[Arc<Listener>] {
         &self.listeners
     }
 
     /// The listener of that name.
     pub fn listener(&self, name: &str) -> Option<&Listener> {
-        self.listeners.iter().find(|listener| listener.name() == name)
+        self.listeners.iter().find(|listener| listener.name() == name).map(AsRef::as_ref)
     }
 
     /// At least one, in the order of the file.

@@ -19,6 +19,7 @@ use crate::tls::{ClientTls, ServerTls};
 /// One named listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
+    pub(super) index: usize,
     pub(super) name: String,
     pub(super) binds: Vec<Bind>,
     pub(super) upstream: Arc<Upstream>,
@@ -33,6 +34,11 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// The index into [`super::Config::listeners`], by which [`portcullis_acl::Policy`] knows the listener.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
     /// `[a-z][a-z0-9_-]*`, unique.
     pub fn name(&self) -> &str {
         &self.name
@@ -79,10 +85,10 @@ impl Listener {
         self.inline_commands
     }
 
-    /// Whether the two are the same, apart from what their upstream says besides its name.
+    /// Whether the two are the same, apart from their place in the file and what their upstream says besides its name.
     pub fn is_like(&self, other: &Self) -> bool {
-        self.upstream.name == other.upstream.name
-            && Self { upstream: Arc::clone(&other.upstream), ..self.clone() } == *other
+        let here = Self { index: other.index, upstream: Arc::clone(&other.upstream), ..self.clone() };
+        self.upstream.name == other.upstream.name && here == *other
     }
 
     /// The limits of the process with this listener's own over them.

@@ -14,14 +14,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use portcullis_acl::ClientAddr;
-use portcullis_config::Listener;
 use portcullis_config::tls::TlsFault;
 use tokio::task::spawn_local;
 
 use self::relay::{Relay, Relaying};
 use self::secure::{Insecure, Secured, secure};
 use crate::admission::admit::Admitted;
-use crate::generation::listener::ListenerState;
+use crate::generation::listener::Listener;
 use crate::log::Escaped;
 use crate::metrics::{ClosedReason, RefusedReason, WorkerStats};
 use crate::tls::Unshaken;
@@ -80,13 +79,11 @@ impl Drop for Arrival {
 
 async fn make_secure(worker: &Worker, id: u64, admitted: Admitted) -> Option<Secured> {
     let client = admitted.client();
-    let (from, index) = (client.from(), client.listener());
     // A handshake is finished by the config that it began with.
-    let generation = Arc::clone(client.generation());
-    let listener = generation.config().listeners().get(index)?;
-    let state = generation.listeners().get(index)?;
-    let within = listener.limits().timeouts().tls();
-    match secure(admitted, listener.tls().map(AsRef::as_ref), within).await {
+    let (from, listener) = (client.from(), Arc::clone(client.listener()));
+    let settings = listener.settings();
+    let within = settings.limits().timeouts().tls();
+    match secure(admitted, settings.tls().map(AsRef::as_ref), within).await {
         Ok(secured) => {
             if let Some(name) = secured.peer() {
                 tracing::debug!(id, name = %Escaped::new(name), "the client has shown a certificate");
@@ -94,28 +91,29 @@ async fn make_secure(worker: &Worker, id: u64, admitted: Admitted) -> Option<Sec
             return Some(secured);
         }
         Err(Insecure::Socket(error)) => {
-            note_short(worker, index, ClosedReason::Error);
+            note_short(worker, &listener, ClosedReason::Error);
             tracing::warn!(id, %error, "a client's socket cannot be served: it is closed");
         }
         Err(Insecure::Tls(why)) => match *why {
             // Not worth a refusal: load balancers look like this whether somebody listens.
-            Unshaken { fault: TlsFault::Absent, .. } => note_short(worker, index, ClosedReason::Client),
-            why => turn_away(worker, listener, state, from, why),
+            Unshaken { fault: TlsFault::Absent, .. } => note_short(worker, &listener, ClosedReason::Client),
+            why => turn_away(worker, &listener, from, why),
         },
     }
     None
 }
 
 /// It ended before it became a session.
-fn note_short(worker: &Worker, listener: usize, reason: ClosedReason) {
-    if let Some(listener) = worker.listener_view(listener) {
+fn note_short(worker: &Worker, listener: &Listener, reason: ClosedReason) {
+    if let Some(listener) = worker.listener_view(listener.name()) {
         listener.counts.opened();
         listener.counts.closed(reason);
     }
 }
 
 /// A handshake failed.
-fn turn_away(worker: &Worker, listener: &Listener, state: &ListenerState, from: ClientAddr, why: Unshaken) {
+fn turn_away(worker: &Worker, listener: &Listener, from: ClientAddr, why: Unshaken) {
+    let state = listener.state();
     let Unshaken { fault, stream } = why;
     state.series().refused(RefusedReason::Tls);
     worker.process.audit.refused(from, state.name(), RefusedReason::Tls, None);

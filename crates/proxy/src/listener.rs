@@ -25,7 +25,7 @@ use crate::admission::admit::{Admitted, Client, Refused, admit};
 use crate::admission::identify::{HeaderFault, Identified, read_header};
 use crate::admission::refuse::{Lingering, refuse};
 use crate::clock::wall_clock;
-use crate::generation::listener::ListenerState;
+use crate::generation::listener::Listener;
 use crate::generation::store::Generation;
 use crate::metrics::{RefusedReason, WorkerStats};
 use crate::net::socket::{Socket, SocketFile, listen_tcp, listen_unix, set_options};
@@ -63,6 +63,15 @@ impl Bound {
             Bind::Unix(file) => (listen_unix(file)?, Some(SocketFile::at(file.path())?)),
         };
         Ok(Self { socket, bind: bind.clone(), file })
+    }
+
+    fn set_options(&self, listener: &Listener) {
+        if let Bind::Tcp { .. } = self.bind
+            && let tcp = listener.settings().limits().tcp()
+            && let Err(error) = set_options(&socket2::SockRef::from(&self.socket), tcp)
+        {
+            tracing::warn!(bind = %self.bind, %error, "limits.tcp cannot be set on this socket: it keeps the old values");
+        }
     }
 }
 
@@ -149,8 +158,8 @@ struct ListenSockets {
 /// One of them.
 struct ListenSocket {
     bound: Bound,
-    /// Index into the listeners of the config in force.
-    listener: Cell<usize>,
+    /// The listener in the config in force.
+    listener: RefCell<Arc<Listener>>,
     /// Connections whose PROXY header is awaited.
     headers: Rc<RefCell<Headers>>,
 }
@@ -160,7 +169,7 @@ impl ListenSockets {
         for bound in bound {
             let Some(listener) = acceptor.listener_of(&bound.bind) else { continue };
             let listening =
-                Rc::new(ListenSocket { bound, listener: Cell::new(listener), headers: Rc::default() });
+                Rc::new(ListenSocket { bound, listener: RefCell::new(listener), headers: Rc::default() });
             let (acceptor, on) = (Rc::clone(acceptor), Rc::clone(&listening));
             let task = self.tasks.spawn_local(async move { acceptor.accept_on(&on).await });
             self.open.push((listening, task));
@@ -171,8 +180,8 @@ impl ListenSockets {
     async fn keep_named(&mut self, acceptor: &Acceptor) {
         self.close(|listening| match acceptor.listener_of(&listening.bound.bind) {
             Some(listener) => {
-                listening.listener.set(listener);
-                acceptor.set_options(&listening.bound, listener);
+                listening.bound.set_options(&listener);
+                listening.listener.replace(listener);
                 false
             }
             None => true,
@@ -231,23 +240,10 @@ impl Acceptor {
     }
 
     /// Which listener of the config in force binds that address.
-    fn listener_of(&self, bind: &Bind) -> Option<usize> {
-        self.generation
-            .borrow()
-            .config()
-            .listeners()
-            .iter()
-            .position(|listener| listener.binds().contains(bind))
-    }
-
-    fn set_options(&self, bound: &Bound, listener: usize) {
+    fn listener_of(&self, bind: &Bind) -> Option<Arc<Listener>> {
         let generation = self.generation.borrow();
-        if let Bind::Tcp { .. } = bound.bind
-            && let Some(listener) = generation.config().listeners().get(listener)
-            && let Err(error) = set_options(&socket2::SockRef::from(&bound.socket), listener.limits().tcp())
-        {
-            tracing::warn!(bind = %bound.bind, %error, "limits.tcp cannot be set on this socket: it keeps the old values");
-        }
+        let mut listeners = generation.listeners().iter();
+        listeners.find(|listener| listener.settings().binds().contains(bind)).map(Arc::clone)
     }
 
     async fn accept_on(self: &Rc<Self>, listening: &ListenSocket) -> io::Result<()> {
@@ -281,6 +277,7 @@ impl Acceptor {
     /// Accepts and judges a batch, and hands over what is admitted.
     fn accept_some(self: &Rc<Self>, listening: &ListenSocket) -> Backlog {
         let generation = Arc::clone(&self.generation.borrow());
+        let listener = Arc::clone(&listening.listener.borrow());
         let now = wall_clock();
         let is_unix = listening.bound.file.is_some();
         let mut admitted: Vec<Vec<(u64, Admitted)>> = self.handles.iter().map(|_| Vec::new()).collect();
@@ -295,22 +292,17 @@ impl Acceptor {
                     };
                     // A peer without an address has left already.
                     let Some(from) = from else { continue };
-                    match sender(&generation, listening.listener.get(), &from, now) {
+                    match sender(&listener, &from, now) {
                         Sender::Itself => {
                             let socket = Socket::from_fd(fd, is_unix);
-                            let identified = Identified::by_peer(socket, from, listening.listener.get());
+                            let identified = Identified::by_peer(socket, from, Arc::clone(&listener));
                             self.judge(identified, &generation, now, &mut admitted);
                         }
                         Sender::Trusted(within) => {
                             self.read_header(listening, Socket::from_fd(fd, is_unix), from, within);
                         }
                         Sender::Unwanted => {
-                            self.refuse_sender(
-                                &generation,
-                                listening.listener.get(),
-                                from,
-                                RefusedReason::ProxyHeader,
-                            );
+                            self.refuse_sender(&listener, from, RefusedReason::ProxyHeader);
                         }
                     }
                 }
@@ -338,8 +330,7 @@ impl Acceptor {
         within: Duration,
     ) {
         let Some(awaited) = Awaited::enter(&listening.headers, from) else {
-            let generation = self.generation.borrow();
-            return self.refuse_sender(&generation, listening.listener.get(), from, RefusedReason::Limit);
+            return self.refuse_sender(&listening.listener.borrow(), from, RefusedReason::Limit);
         };
         // Not the door itself, whose socket would stay open until the header is in, and its port taken.
         let (acceptor, bind) = (Rc::clone(self), listening.bound.bind.clone());
@@ -355,9 +346,9 @@ impl Acceptor {
         let now = wall_clock();
         // Meanwhile another config may have closed the door, or trust somebody else.
         let Some(listener) = self.listener_of(bind) else { return };
-        let trusted = matches!(sender(&generation, listener, &from, now), Sender::Trusted(_));
-        let identified =
-            read.and_then(|(socket, source)| Identified::by_header(socket, from, source, listener));
+        let trusted = matches!(sender(&listener, &from, now), Sender::Trusted(_));
+        let identified = read
+            .and_then(|(socket, source)| Identified::by_header(socket, from, source, Arc::clone(&listener)));
         match identified {
             Ok(identified) if trusted => {
                 let mut admitted: Vec<Vec<(u64, Admitted)>> =
@@ -365,26 +356,18 @@ impl Acceptor {
                 self.judge(identified, &generation, now, &mut admitted);
                 self.hand_over(admitted);
             }
-            Ok(_) => self.refuse_sender(&generation, listener, from, RefusedReason::ProxyHeader),
+            Ok(_) => self.refuse_sender(&listener, from, RefusedReason::ProxyHeader),
             Err(fault) => {
                 tracing::debug!(sender = %from, %fault, "closed: no good PROXY header");
-                self.refuse_sender(&generation, listener, from, RefusedReason::ProxyHeader);
+                self.refuse_sender(&listener, from, RefusedReason::ProxyHeader);
             }
         }
     }
 
     /// Counts and reports a connection that is closed without a word.
-    fn refuse_sender(
-        &self,
-        generation: &Generation,
-        listener: usize,
-        from: ClientAddr,
-        reason: RefusedReason,
-    ) {
-        if let Some(state) = generation.listeners().get(listener) {
-            state.series().refused(reason);
-            self.process.audit.refused(from, state.name(), reason, None);
-        }
+    fn refuse_sender(&self, listener: &Listener, from: ClientAddr, reason: RefusedReason) {
+        listener.state().series().refused(reason);
+        self.process.audit.refused(from, listener.name(), reason, None);
     }
 
     fn judge(
@@ -397,10 +380,8 @@ impl Acceptor {
         match admit(identified, generation, &self.process.seats, now) {
             Ok(admittee) => {
                 let client = admittee.client();
-                if let Some(state) = generation.listeners().get(client.listener()) {
-                    state.series().accepted();
-                    judge_shadow(generation, state, client, now);
-                }
+                client.listener().state().series().accepted();
+                judge_shadow(client, now);
                 count_hit(generation, client.permit().rule());
                 let id = self.next_id.get();
                 self.next_id.set(id + 1);
@@ -414,15 +395,11 @@ impl Acceptor {
 
     fn refuse(&self, refused: Refused, generation: &Generation) {
         let rule = refused.rule.and_then(|rule| generation.policy().rule(rule));
-        let (Some(state), Some(listener)) = (
-            generation.listeners().get(refused.listener),
-            generation.config().listeners().get(refused.listener),
-        ) else {
-            return;
-        };
-        state.series().refused(refused.reason);
-        self.process.audit.refused(refused.from, state.name(), refused.reason, rule.as_ref());
-        refuse(refused, listener.refusal(), &self.lingering);
+        let listener = &refused.listener;
+        listener.state().series().refused(refused.reason);
+        self.process.audit.refused(refused.from, listener.name(), refused.reason, rule.as_ref());
+        let style = listener.settings().refusal();
+        refuse(refused, style, &self.lingering);
     }
 
     /// The batch of the worker with the fewest sessions, those on their way and of this turn included: of many that come at
@@ -486,10 +463,10 @@ enum Sender {
     Unwanted,
 }
 
-fn sender(generation: &Generation, listener: usize, peer: &ClientAddr, now: UnixSeconds) -> Sender {
-    let Some(settings) = generation.config().listeners().get(listener) else { return Sender::Itself };
+fn sender(listener: &Listener, peer: &ClientAddr, now: UnixSeconds) -> Sender {
+    let settings = listener.settings();
     let Some(proxy_protocol) = settings.proxy_protocol() else { return Sender::Itself };
-    if generation.policy().speaks_for_others(listener, peer, now) {
+    if listener.trusts(peer, now) {
         Sender::Trusted(settings.limits().timeouts().proxy_header())
     } else if proxy_protocol.only() {
         Sender::Unwanted
@@ -499,9 +476,10 @@ fn sender(generation: &Generation, listener: usize, peer: &ClientAddr, now: Unix
 }
 
 /// Whom the shadow lists would turn away is counted and nothing else.
-fn judge_shadow(generation: &Generation, state: &ListenerState, client: &Client, now: UnixSeconds) {
-    let verdict = generation.policy().judge_shadow(client.listener(), &client.from(), now);
-    if let Some(Decision::Deny(denial)) = verdict {
+fn judge_shadow(client: &Client, now: UnixSeconds) {
+    let listener = client.listener();
+    if let Some(Decision::Deny(denial)) = listener.judge_shadow(&client.from(), now) {
+        let state = listener.state();
         state.series().shadow_denied();
         state.shadow().note(client.from(), SystemTime::now());
         tracing::debug!(

@@ -1,6 +1,19 @@
 //! Helpers of the unit tests.
 
+use std::sync::Arc;
+
 use portcullis_config::{Config, LoadOptions, load};
+
+use crate::generation::store::Generation;
+use crate::metrics::Metrics;
+
+/// Returns a generation with one listener, which is named `public`.
+pub(crate) fn generation() -> Arc<Generation> {
+    let config = config_of(
+        "upstreams: {main: {address: '127.0.0.1:1'}}\nlisteners: [{name: public, bind: '127.0.0.1:1', upstream: main}]\n",
+    );
+    Arc::new(Generation::first(config, &Metrics::new(1, Vec::new()), 10))
+}
 
 /// Returns the configuration of this text.
 pub(crate) fn config_of(yaml: &str) -> Config {

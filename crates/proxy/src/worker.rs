@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_acl::{ClientAddr, Decision, UnixSeconds};
+use portcullis_acl::{Decision, UnixSeconds};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -159,10 +159,8 @@ impl Worker {
         Arc::clone(&self.generation.borrow())
     }
 
-    /// The listener of that index in [`Self::generation`].
-    pub(crate) fn listener_view(&self, listener: usize) -> Option<Rc<ListenerView>> {
-        let generation = self.generation.borrow();
-        let name = generation.listeners().get(listener)?.name();
+    /// The listener of that name in [`Self::generation`].
+    pub(crate) fn listener_view(&self, name: &str) -> Option<Rc<ListenerView>> {
         self.listeners.borrow().get(name).map(Rc::clone)
     }
 
@@ -203,16 +201,18 @@ impl Worker {
     fn take_over(&self, generation: &Generation) -> HashMap<Arc<str>, Change> {
         let mut changes = HashMap::new();
         let mut listeners = self.listeners.borrow_mut();
-        for (index, state) in generation.listeners().iter().enumerate() {
-            let name = state.name();
+        let tcp = generation.config().limits().tcp();
+        for listener in generation.listeners() {
+            let name = listener.name();
             let change = match listeners.get(name) {
-                Some(view) => view.renew(generation, index, self.index),
-                None => ListenerView::of(generation, index, self.index).map(|view| {
+                Some(view) => view.renew(listener, tcp, self.index),
+                None => {
+                    let view = ListenerView::of(listener, tcp, self.index);
                     listeners.insert(Arc::clone(name), Rc::new(view));
                     Change { terms: false, deadlines: false }
-                }),
+                }
             };
-            changes.extend(change.map(|change| (Arc::clone(name), change)));
+            changes.insert(Arc::clone(name), change);
         }
         listeners.retain(|name, _| changes.contains_key(name));
         changes
@@ -253,17 +253,15 @@ fn judge(
     let Some(change) = changes.get(entry.listener.name()).filter(|change| !change.terms) else {
         return Verdict::Cut;
     };
-    let index = entry.listener.index();
-    let trusted = |sender: &ClientAddr| generation.policy().speaks_for_others(index, sender, now);
-    if entry.sender.as_ref().is_some_and(|sender| !trusted(sender)) {
+    let listener = entry.listener.current();
+    if entry.sender.as_ref().is_some_and(|sender| !listener.trusts(sender, now)) {
         return Verdict::Cut;
     }
-    let Decision::Allow(permit) = generation.policy().judge(index, &entry.from, now) else {
+    let Decision::Allow(permit) = listener.judge(&entry.from, now) else {
         return Verdict::Cut;
     };
-    let Some(logins) = generation.logins().get(index) else { return Verdict::Cut };
     let user = entry.user();
-    match logins.admits(user.as_deref(), generation.policy(), &entry.from, now) {
+    match listener.admits(user.as_deref(), &entry.from, now) {
         Ok(user_permit) => {
             let rules =
                 entry.admitted_by.borrow().rules_differ(generation, entry.listener.name(), user.as_deref());

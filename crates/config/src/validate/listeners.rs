@@ -156,7 +156,7 @@ impl Parts<'_, '_, '_, '_> {
 }
 
 impl Listeners<'_> {
-    pub(super) fn finish(self, upstreams: &[Arc<Upstream>]) -> Option<Vec<Listener>> {
+    pub(super) fn finish(self, upstreams: &[Arc<Upstream>]) -> Option<Vec<Arc<Listener>>> {
         self.list
             .into_iter()
             .map(|read| {
@@ -165,7 +165,8 @@ impl Listeners<'_> {
                     return None;
                 }
                 let refusal = read.settings.refusal.unwrap_or(Refusal::Denied);
-                Some(Listener {
+                Some(Arc::new(Listener {
+                    index: read.index,
                     name: read.name.to_owned(),
                     binds: read.bound.filter(|bound| !bound.is_empty())?,
                     upstream: Arc::clone(upstreams.get(read.settings.upstream?)?),
@@ -177,7 +178,7 @@ impl Listeners<'_> {
                     proxy_protocol: read.settings.proxy_protocol.map(|(_, only)| ProxyProtocol { only }),
                     limits: read.limits,
                     tls: read.settings.tls,
-                })
+                }))
             })
             .collect()
     }

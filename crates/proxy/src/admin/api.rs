@@ -29,16 +29,17 @@ const MAX_SHOWN: usize = 1000;
 pub(super) async fn status(Shared(state): Shared<Arc<AdminState>>) -> Response {
     let made = aside("page", move || {
         let generation = state.process.store.current();
-        let listeners = generation.config().listeners().iter().zip(generation.listeners());
-        let listeners: Vec<Value> = listeners
-            .enumerate()
-            .map(|(index, (listener, kept))| {
-                let shadow = shadow(kept, generation.policy().has_shadow(index));
-                let binds: Vec<String> = listener.binds().iter().map(ToString::to_string).collect();
+        let listeners: Vec<Value> = generation
+            .listeners()
+            .iter()
+            .map(|listener| {
+                let shadow = shadow(listener.state(), listener.has_shadow());
+                let binds: Vec<String> =
+                    listener.settings().binds().iter().map(ToString::to_string).collect();
                 json!({
-                    "name": listener.name(),
+                    "name": **listener.name(),
                     "binds": binds,
-                    "clients": kept.seat().taken(),
+                    "clients": listener.state().seat().taken(),
                     "shadow": shadow,
                 })
             })
@@ -121,10 +122,12 @@ pub(super) async fn explain(
     match explain::listeners(config, question.listener.as_deref()) {
         Ok(asked) => {
             let now = wall_clock();
-            let logins = generation.logins();
-            let answer =
-                |index: usize| Some(Answer::of(config, index, logins.get(index)?, &source, &rights, now));
-            let answers: Vec<Answer<'_>> = asked.into_iter().filter_map(answer).collect();
+            let listeners = generation.listeners().iter();
+            let answers: Vec<Answer<'_>> = listeners
+                .map(|listener| (&**listener.settings(), listener.logins()))
+                .filter(|(listener, _)| asked.contains(listener))
+                .map(|(listener, logins)| Answer::of(config, listener, logins, &source, &rights, now))
+                .collect();
             Json(explain::as_json(&source, &answers)).into_response()
         }
         Err(why) => problem(StatusCode::NOT_FOUND, "listener", &why),

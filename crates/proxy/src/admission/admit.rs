@@ -5,7 +5,7 @@ use std::sync::Arc;
 use portcullis_acl::{ClientAddr, Decision, Permit, RuleId, UnixSeconds};
 
 use super::identify::Identified;
-use crate::generation::listener::ListenerState;
+use crate::generation::listener::{Listener, ListenerState};
 use crate::generation::seats::Seat;
 use crate::generation::sources::SourcePlace;
 use crate::generation::store::Generation;
@@ -25,7 +25,7 @@ pub(crate) struct Client {
     from: ClientAddr,
     sender: Option<Box<ClientAddr>>,
     generation: Arc<Generation>,
-    listener: usize,
+    listener: Arc<Listener>,
     permit: Permit,
     place: Place,
 }
@@ -63,9 +63,9 @@ impl Client {
         self.from
     }
 
-    /// Index into the listeners of the config that admitted it.
-    pub(crate) const fn listener(&self) -> usize {
-        self.listener
+    /// Its listener, in the config that admitted it.
+    pub(crate) const fn listener(&self) -> &Arc<Listener> {
+        &self.listener
     }
 
     /// The config that admitted it.
@@ -92,27 +92,20 @@ impl Client {
         if self.generation.number() == generation.number() {
             return Ok(self);
         }
-        let state = &self.place.listener;
-        let Some(listener) = generation.listener_index(state.name()) else {
+        let Some(listener) = generation.listener(self.listener.name()) else {
             return Err(self.revoked(RefusedReason::NotAllowed, None));
         };
         // What it came in by would not be what the listener asks for now: plain text where TLS is wanted, for one.
-        let tls = |generation: &Generation, listener: usize| {
-            generation.config().listeners().get(listener).and_then(|listener| listener.tls().cloned())
-        };
-        if tls(&self.generation, self.listener) != tls(generation, listener) {
+        if self.listener.settings().tls() != listener.settings().tls() {
             return Err(self.revoked(RefusedReason::Tls, None));
         }
-        if self
-            .sender
-            .as_ref()
-            .is_some_and(|sender| !generation.policy().speaks_for_others(listener, sender, now))
-        {
+        if self.sender.as_ref().is_some_and(|sender| !listener.trusts(sender, now)) {
             return Err(self.revoked(RefusedReason::ProxyHeader, None));
         }
-        match generation.policy().judge(listener, &self.from, now) {
+        match listener.judge(&self.from, now) {
             Decision::Allow(permit) => {
-                (self.generation, self.listener, self.permit) = (Arc::clone(generation), listener, permit);
+                self.listener = Arc::clone(listener);
+                (self.generation, self.permit) = (Arc::clone(generation), permit);
                 Ok(self)
             }
             Decision::Deny(denial) => Err(self.revoked(denial.reason().into(), denial.rule())),
@@ -143,8 +136,8 @@ pub(crate) struct Refused {
     pub(super) socket: Socket,
     /// Where it came from.
     pub from: ClientAddr,
-    /// Index into the listeners of the config.
-    pub listener: usize,
+    /// Where it came in.
+    pub listener: Arc<Listener>,
     /// Why it must go.
     pub reason: RefusedReason,
     /// The entry that refused it, if one did.
@@ -163,20 +156,15 @@ pub(crate) fn admit(
     now: UnixSeconds,
 ) -> Result<Admitted, Box<Refused>> {
     let Identified { socket, from, sender, listener } = identified;
-    let (reason, rule) = match generation.policy().judge(listener, &from, now) {
-        Decision::Allow(permit) => {
-            let state = generation.listeners().get(listener);
-            match state.ok_or(RefusedReason::NotAllowed).and_then(|state| Place::take(all, state, from)) {
-                Ok(place) => {
-                    let generation = Arc::clone(generation);
-                    return Ok(Admitted {
-                        socket,
-                        client: Client { from, sender, generation, listener, permit, place },
-                    });
-                }
-                Err(reason) => (reason, None),
+    let (reason, rule) = match listener.judge(&from, now) {
+        Decision::Allow(permit) => match Place::take(all, listener.state(), from) {
+            Ok(place) => {
+                let generation = Arc::clone(generation);
+                let client = Client { from, sender, generation, listener, permit, place };
+                return Ok(Admitted { socket, client });
             }
-        }
+            Err(reason) => (reason, None),
+        },
         Decision::Deny(denial) => (denial.reason().into(), denial.rule()),
     };
     Err(Box::new(Refused { socket, from, listener, reason, rule }))

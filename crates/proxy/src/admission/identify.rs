@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_acl::ClientAddr;
@@ -11,6 +12,7 @@ use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
+use crate::generation::listener::Listener;
 use crate::net::socket::Socket;
 
 /// A connection whose source is known, and nothing else.
@@ -20,12 +22,12 @@ pub(crate) struct Identified {
     pub(super) from: ClientAddr,
     /// Who says so, where that is another; apart, since few have one and every session's future has room for it.
     pub(super) sender: Option<Box<ClientAddr>>,
-    pub(super) listener: usize,
+    pub(super) listener: Arc<Listener>,
 }
 
 impl Identified {
     /// The source is the peer of the socket.
-    pub(crate) const fn by_peer(socket: Socket, from: ClientAddr, listener: usize) -> Self {
+    pub(crate) const fn by_peer(socket: Socket, from: ClientAddr, listener: Arc<Listener>) -> Self {
         Self { socket, from, sender: None, listener }
     }
 
@@ -37,7 +39,7 @@ impl Identified {
         socket: Socket,
         sender: ClientAddr,
         header: Source,
-        listener: usize,
+        listener: Arc<Listener>,
     ) -> Result<Self, HeaderFault> {
         let from = match header {
             Source::Tcp { source, .. } => ClientAddr::from_socket(source),

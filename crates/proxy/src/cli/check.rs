@@ -89,8 +89,8 @@ fn summary(config: &Config, problems: &[Problem]) -> String {
         tally => format!(", {tally}"),
     };
     let mut lines = vec![format!("{} is valid{found}", config.path().display()), "listeners".to_owned()];
-    for (index, listener) in config.listeners().iter().enumerate() {
-        lines.push(format!("  {}", describe_listener(config, index, listener)));
+    for listener in config.listeners() {
+        lines.push(format!("  {}", describe_listener(config, listener)));
     }
     lines.push("upstreams".to_owned());
     lines.extend(config.upstreams().iter().map(|upstream| format!("  {}", describe_upstream(upstream))));
@@ -113,7 +113,7 @@ fn summary(config: &Config, problems: &[Problem]) -> String {
     lines.join("\n") + "\n"
 }
 
-fn describe_listener(config: &Config, index: usize, listener: &Listener) -> String {
+fn describe_listener(config: &Config, listener: &Listener) -> String {
     let binds: Vec<String> = listener.binds().iter().map(describe_bind).collect();
     let upstream = listener.upstream().name();
     format!(
@@ -125,17 +125,17 @@ fn describe_listener(config: &Config, index: usize, listener: &Listener) -> Stri
             [] => String::new(),
             users => format!(" ({})", users.join(", ")),
         },
-        entries(config.policy().allowed_entries(index)),
-        extras(config, index, listener),
+        entries(config.policy().allowed_entries(listener.index())),
+        extras(config, listener),
         rules(listener.acl()),
     )
 }
 
-fn extras(config: &Config, index: usize, listener: &Listener) -> String {
+fn extras(config: &Config, listener: &Listener) -> String {
     let all = [
         (listener.tls().is_some(), ", TLS"),
         (listener.proxy_protocol().is_some(), ", PROXY protocol"),
-        (config.policy().has_shadow(index), ", shadow lists"),
+        (config.policy().has_shadow(listener.index()), ", shadow lists"),
     ];
     all.iter().filter(|(there, _)| *there).map(|(_, word)| *word).collect()
 }
@@ -229,11 +229,7 @@ fn audit(config: &Config) -> String {
 fn as_json(good: bool, config: Option<&Config>, problems: &[Problem]) -> Value {
     let mut result = json!({"ok": good, "problems": problems});
     if let (Some(config), Value::Object(result)) = (config, &mut result) {
-        let listeners = config
-            .listeners()
-            .iter()
-            .enumerate()
-            .map(|(index, listener)| json_listener(config, index, listener));
+        let listeners = config.listeners().iter().map(|listener| json_listener(config, listener));
         let upstreams = config.upstreams().iter().map(|upstream| {
             let addresses: Vec<String> = upstream.addresses().iter().map(ToString::to_string).collect();
             json!({"name": upstream.name(), "addresses": addresses, "credentials": upstream.credentials().is_some(), "tls": upstream.tls().is_some(), "connections": upstream.connections().as_str()})
@@ -273,7 +269,7 @@ fn as_json(good: bool, config: Option<&Config>, problems: &[Problem]) -> Value {
     result
 }
 
-fn json_listener(config: &Config, index: usize, listener: &Listener) -> Value {
+fn json_listener(config: &Config, listener: &Listener) -> Value {
     let binds: Vec<Value> = listener
         .binds()
         .iter()
@@ -291,10 +287,10 @@ fn json_listener(config: &Config, index: usize, listener: &Listener) -> Value {
         "auth": auth(listener),
         "users": listener.users(),
         "acl": listener.acl().map(Acl::text),
-        "allowed_entries": config.policy().allowed_entries(index),
+        "allowed_entries": config.policy().allowed_entries(listener.index()),
         "tls": listener.tls().is_some(),
         "proxy_protocol": listener.proxy_protocol().is_some(),
-        "shadow": config.policy().has_shadow(index),
+        "shadow": config.policy().has_shadow(listener.index()),
     })
 }
 

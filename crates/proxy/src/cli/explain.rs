@@ -65,9 +65,9 @@ pub fn run(args: &ExplainArgs) -> ExitCode {
     let now = wall_clock();
     let answers: Vec<Answer<'_>> = asked
         .into_iter()
-        .filter_map(|index| {
-            let logins = Logins::of(&config, config.listeners().get(index)?, None);
-            Some(Answer::of(&config, index, &logins, &source, &question, now))
+        .map(|listener| {
+            let logins = Logins::of(&config, listener, None);
+            Answer::of(&config, listener, &logins, &source, &question, now)
         })
         .collect();
     let output =

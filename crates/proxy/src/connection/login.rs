@@ -18,17 +18,13 @@ pub(crate) fn authenticate(
     name: Option<&[u8]>,
     password: &[u8],
 ) -> Attempt {
-    let generation = worker.generation();
-    let index = entry.listener.index();
-    let (Some(logins), Some(state)) = (generation.logins().get(index), generation.listeners().get(index))
-    else {
-        return Attempt::Refused;
-    };
+    let current = entry.listener.current();
+    let state = current.state();
     if state.sources().is_blocked(entry.from) {
         state.series().auth_failed();
         return Attempt::Blocked;
     }
-    let plan = logins.authenticate(name, password, generation.policy(), &entry.from, wall_clock());
+    let plan = current.authenticate(name, password, &entry.from, wall_clock());
     if let Some(plan) = plan {
         return admit(plan, entry, route);
     }

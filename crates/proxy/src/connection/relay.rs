@@ -85,13 +85,11 @@ impl Drop for Seated {
 }
 
 /// What holds for a client at first: as the user whom its certificate names, where that is one and may come from there.
-fn plan_of(worker: &Worker, client: &Client, named: Option<&str>) -> Option<Arc<Plan>> {
-    let generation = worker.generation();
-    let logins = generation.logins().get(client.listener())?;
-    let is_admitted =
-        |user: &&str| logins.admits(Some(user), generation.policy(), &client.from(), wall_clock()).is_ok();
-    let user = named.filter(is_admitted);
-    user.and_then(|user| logins.plan(Some(user))).or_else(|| logins.plan(None)).map(Arc::clone)
+fn plan_of(client: &Client, named: Option<&str>) -> Arc<Plan> {
+    let listener = client.listener();
+    let is_admitted = |user: &&str| listener.admits(Some(user), &client.from(), wall_clock()).is_ok();
+    let plan = named.filter(is_admitted).and_then(|user| listener.logins().plan(Some(user)));
+    Arc::clone(plan.unwrap_or_else(|| listener.logins().nobody()))
 }
 
 /// One client with its upstream connection.
@@ -188,9 +186,8 @@ impl Relay {
                 return None;
             }
         };
-        let listener = worker.listener_view(client.listener())?;
-        let plan = plan_of(&worker, &client, peer.as_deref().filter(|_| is_user))
-            .unwrap_or_else(|| Arc::clone(listener.route().logins.nobody()));
+        let listener = worker.listener_view(client.listener().name())?;
+        let plan = plan_of(&client, peer.as_deref().filter(|_| is_user));
         if !plan.is_shared() {
             let relay = Self::new(worker, id, stream, client, listener, plan, None);
             return Some(Relaying::Alone(relay));
@@ -309,13 +306,12 @@ impl Relay {
 
     /// Goes on under another config. False: not as who the client is.
     fn renew(&mut self) -> bool {
-        let generation = self.worker.generation();
         let listener = &self.guard.entry.listener;
-        let Some(logins) = generation.logins().get(listener.index()) else { return false };
         if matches!(self.upstream, Upstream::None) {
             self.route = listener.route();
         }
-        self.session.renew(self.link.subscribed(), |user| logins.plan(user).map(Arc::clone))
+        let current = listener.current();
+        self.session.renew(self.link.subscribed(), |user| current.logins().plan(user).map(Arc::clone))
     }
 
     /// The table knows who has logged in, so that a reload can cut who may not stay. False: this one may not.
@@ -326,15 +322,13 @@ impl Relay {
         }
         self.user_since = self.worker.resources.clock.latest();
         let entry = &self.guard.entry;
-        let generation = self.worker.generation();
-        let logins = generation.logins().get(entry.listener.index());
-        match logins.map(|logins| logins.admits(user, generation.policy(), &entry.from, wall_clock())) {
-            Some(Ok(permit)) => {
+        match entry.listener.current().admits(user, &entry.from, wall_clock()) {
+            Ok(permit) => {
                 entry.set_user_permit(permit);
                 true
             }
             // Between the login and what the upstream said to it another config came.
-            Some(Err(_)) | None => false,
+            Err(_) => false,
         }
     }
 

@@ -301,7 +301,7 @@ fn open_all(binds: &[&Bind], config: &Config) -> Result<Vec<Bound>, (Bind, io::E
 }
 
 fn owner<'c>(config: &'c Config, bind: &Bind) -> Option<&'c Listener> {
-    config.listeners().iter().find(|listener| listener.binds().contains(bind))
+    config.listeners().iter().map(AsRef::as_ref).find(|listener: &&Listener| listener.binds().contains(bind))
 }
 
 fn share_a_port(one: &Bind, other: &Bind) -> bool {

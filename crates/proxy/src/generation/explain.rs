@@ -6,8 +6,8 @@ mod rights;
 use std::net::{IpAddr, SocketAddr};
 
 use portcullis_acl::{ClientAddr, Decision, Rule, UnixSeconds};
-use portcullis_config::Config;
 use portcullis_config::message::Masked;
+use portcullis_config::{Config, Listener};
 use serde_json::{Map, Value, json};
 use time::UtcDateTime;
 
@@ -15,17 +15,16 @@ pub(crate) use self::rights::Question;
 use self::rights::Rights;
 use super::logins::Logins;
 
-/// The indexes of the listeners asked about: the one of that name, or all.
+/// The listeners asked about: the one of that name, or all.
 ///
 /// # Errors
 /// There is none of that name: which there are.
-pub(crate) fn listeners(config: &Config, named: Option<&str>) -> Result<Vec<usize>, String> {
-    let Some(name) = named else { return Ok((0..config.listeners().len()).collect()) };
-    let names = || config.listeners().iter().map(|listener| listener.name());
-    match names().position(|known| known == name) {
-        Some(index) => Ok(vec![index]),
+pub(crate) fn listeners<'c>(config: &'c Config, named: Option<&str>) -> Result<Vec<&'c Listener>, String> {
+    let Some(name) = named else { return Ok(config.listeners().iter().map(AsRef::as_ref).collect()) };
+    match config.listener(name) {
+        Some(listener) => Ok(vec![listener]),
         None => {
-            let known: Vec<&str> = names().collect();
+            let known: Vec<&str> = config.listeners().iter().map(|listener| listener.name()).collect();
             Err(format!("no listener '{}', there is {}", Masked::near(name, &known), known.join(", ")))
         }
     }
@@ -81,25 +80,19 @@ pub(crate) struct Answer<'c> {
 }
 
 impl<'c> Answer<'c> {
-    /// That of the listener with this index, as of `now`. `logins` are those of the listener.
+    /// That of a listener of `config`, as of `now`. `logins` are those of the listener.
     pub(crate) fn of(
         config: &'c Config,
-        index: usize,
+        listener: &'c Listener,
         logins: &Logins,
         source: &Source,
         question: &Question,
         now: UnixSeconds,
     ) -> Self {
-        let rights = config.listeners().get(index);
-        let rights = rights.map(|listener| Rights::of(config, listener, logins, source, question, now));
-        Self { rights: rights.unwrap_or_default(), ..Self::of_source(config, index, source, now) }
-    }
-
-    fn of_source(config: &'c Config, index: usize, source: &Source, now: UnixSeconds) -> Self {
-        let rights = Rights::default();
+        let rights = Rights::of(config, listener, logins, source, question, now);
         let policy = config.policy();
+        let (listener, index) = (listener.name(), listener.index());
         let entries = policy.allowed_entries(index);
-        let listener = config.listeners().get(index).map_or("", |listener| listener.name());
         match policy.judge(index, &source.from, now) {
             Decision::Allow(permit) => {
                 let rule = policy.rule(permit.rule());

@@ -7,7 +7,7 @@ use portcullis_acl::{Policy, UnixSeconds};
 use portcullis_config::Config;
 
 use super::logins::Logins;
-use crate::generation::listener::ListenerState;
+use crate::generation::listener::{Listener, ListenerState};
 use crate::generation::seats::Seat;
 use crate::metrics::{Metrics, Names, Series};
 
@@ -37,8 +37,7 @@ impl Store {
 pub(crate) struct Generation {
     number: u64,
     config: Config,
-    listeners: Box<[Arc<ListenerState>]>,
-    logins: Box<[Arc<Logins>]>,
+    listeners: Box<[Arc<Listener>]>,
     series: Series,
     clients: u64,
     workers: usize,
@@ -65,24 +64,22 @@ impl Generation {
         before: Option<&Self>,
     ) -> Self {
         let series = metrics.series(&names(&config));
-        let known = |name: &str| before.and_then(|before| Some((before, before.listener_index(name)?)));
-        let listeners = config.listeners().iter().zip(&series.listeners).map(|(listener, series)| {
-            known(listener.name())
-                .and_then(|(before, index)| before.listeners.get(index).map(Arc::clone))
-                .unwrap_or_else(|| Arc::new(ListenerState::new(listener.name(), series)))
+        let listeners = config.listeners().iter().zip(&series.listeners).filter_map(|(settings, own)| {
+            let mut upstreams = config.upstreams().iter().zip(&series.upstreams);
+            // A listener's upstream is one of the config's: without it the listener would serve no client.
+            let (_, upstream) = upstreams.find(|(upstream, _)| Arc::ptr_eq(upstream, settings.upstream()))?;
+            let known = before.and_then(|before| before.listener(settings.name()));
+            let logins = Logins::of(&config, settings, known.map(|known| &**known.logins()));
+            let state = known.map_or_else(
+                || Arc::new(ListenerState::new(settings.name(), own)),
+                |known| Arc::clone(known.state()),
+            );
+            let (settings, policy) = (Arc::clone(settings), Arc::clone(config.policy()));
+            Some(Arc::new(Listener::new(settings, policy, logins, state, Arc::clone(upstream))))
         });
-        let logins: Vec<Arc<Logins>> = config
-            .listeners()
-            .iter()
-            .map(|listener| {
-                let before = known(listener.name()).and_then(|(before, index)| before.logins.get(index));
-                Arc::new(Logins::of(&config, listener, before.map(AsRef::as_ref)))
-            })
-            .collect();
         let generation = Self {
             number,
             listeners: listeners.collect(),
-            logins: logins.into_boxed_slice(),
             series,
             clients: config.limits().clients().min(room),
             workers,
@@ -107,24 +104,19 @@ impl Generation {
         self.config.policy()
     }
 
-    /// The listeners' lasting state, by index.
-    pub(crate) fn listeners(&self) -> &[Arc<ListenerState>] {
+    /// Its listeners.
+    pub(crate) fn listeners(&self) -> &[Arc<Listener>] {
         &self.listeners
     }
 
-    /// The index of the listener of that name.
-    pub(crate) fn listener_index(&self, name: &str) -> Option<usize> {
-        self.listeners.iter().position(|listener| **listener.name() == *name)
-    }
-
-    /// Who can be whom on each listener, by index.
-    pub(crate) fn logins(&self) -> &[Arc<Logins>] {
-        &self.logins
+    /// The listener of that name.
+    pub(crate) fn listener(&self, name: &str) -> Option<&Arc<Listener>> {
+        self.listeners.iter().find(|listener| **listener.name() == *name)
     }
 
     /// Whether other command rules hold for a user of a listener, or for nobody, under `next`.
     pub(crate) fn rules_differ(&self, next: &Self, listener: &str, user: Option<&str>) -> bool {
-        let plan = |of: &Self| Some(Arc::clone(of.logins.get(of.listener_index(listener)?)?.plan(user)?));
+        let plan = |of: &Self| Some(Arc::clone(of.listener(listener)?.logins().plan(user)?));
         match (plan(self), plan(next)) {
             (Some(old), Some(new)) => !new.shares_rules_with(&old),
             (None, _) | (_, None) => true,
@@ -149,15 +141,16 @@ impl Generation {
     /// Puts the limits on clients in force.
     pub(crate) fn limit(&self, all: &Seat) {
         all.set_limit(self.clients);
-        for (listener, state) in self.config.listeners().iter().zip(&self.listeners) {
-            state.seat().set_limit(listener.limits().clients());
-            state.sources().set_limits(*listener.limits().per_source());
+        for listener in &self.listeners {
+            let (state, limits) = (listener.state(), listener.settings().limits());
+            state.seat().set_limit(limits.clients());
+            state.sources().set_limits(*limits.per_source());
         }
     }
 
     /// Brings those metrics up to date that change with the clock alone: which entry expires next, whose block is over.
     pub(crate) fn tell_metrics(&self, now: UnixSeconds) {
-        for state in &self.listeners {
+        for state in self.listeners.iter().map(|listener| listener.state()) {
             state.series().set_blocked(u64::try_from(state.sources().blocked()).unwrap_or(u64::MAX));
         }
         for (group, series) in self.policy().groups().zip(&self.series.groups) {

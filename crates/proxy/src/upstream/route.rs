@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use portcullis_config::{Tcp, Upstream};
 
+use crate::generation::listener::Listener;
 use crate::generation::logins::Logins;
-use crate::generation::store::Generation;
 use crate::metrics::UpstreamCounts;
 
 /// The upstream of a listener's clients, and the logins there. A session keeps the route that it began with.
@@ -27,16 +27,13 @@ impl Route {
         self.upstream == other.upstream && self.tcp == other.tcp
     }
 
-    /// The way of the listener with that index, for worker number `worker`. `None`: there is no such listener.
-    pub(crate) fn of(generation: &Generation, listener: usize, worker: usize) -> Option<Self> {
-        let config = generation.config();
-        let upstream = config.listeners().get(listener)?.upstream();
-        let index = config.upstreams().iter().position(|other| Arc::ptr_eq(other, upstream))?;
-        Some(Self {
-            logins: Arc::clone(generation.logins().get(listener)?),
-            upstream: Arc::clone(upstream),
-            tcp: config.limits().tcp().clone(),
-            counts: UpstreamCounts::new(Arc::clone(generation.series().upstreams.get(index)?), worker),
-        })
+    /// The way of a listener's clients, for worker number `worker`.
+    pub(crate) fn of(listener: &Listener, tcp: &Tcp, worker: usize) -> Self {
+        Self {
+            logins: Arc::clone(listener.logins()),
+            upstream: Arc::clone(listener.upstream()),
+            tcp: tcp.clone(),
+            counts: UpstreamCounts::new(Arc::clone(listener.upstream_series()), worker),
+        }
     }
 }

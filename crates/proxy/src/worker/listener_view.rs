@@ -4,11 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use portcullis_config::Auth;
+use portcullis_config::Tcp;
 
 use super::deadlines::Deadlines;
 use crate::generation::denials::Denials;
-use crate::generation::store::Generation;
+use crate::generation::listener::Listener;
 use crate::metrics::ListenerCounts;
 use crate::upstream::route::Route;
 
@@ -22,10 +22,7 @@ pub(crate) struct ListenerView {
     deadlines: Cell<Deadlines>,
     output_buffer: Cell<usize>,
     route: RefCell<Rc<Route>>,
-    auth: Cell<Auth>,
-    /// Whether its clients speak TLS.
-    secret: Cell<bool>,
-    index: Cell<usize>,
+    current: RefCell<Arc<Listener>>,
 }
 
 /// What another config changed for the sessions that are there.
@@ -39,39 +36,42 @@ pub(crate) struct Change {
 }
 
 impl ListenerView {
-    /// The listener with that index, for worker number `worker`. `None`: there is none.
-    pub(crate) fn of(generation: &Generation, index: usize, worker: usize) -> Option<Self> {
-        let listener = generation.config().listeners().get(index)?;
-        let state = generation.listeners().get(index)?;
-        Some(Self {
+    /// A listener of the worker's config, for worker number `worker`. `tcp` has the options of sockets to its upstream.
+    pub(crate) fn of(listener: &Arc<Listener>, tcp: &Tcp, worker: usize) -> Self {
+        let (state, settings) = (listener.state(), listener.settings());
+        Self {
             name: Arc::clone(state.name()),
             counts: ListenerCounts::new(Arc::clone(state.series()), worker),
             denials: Arc::clone(state.denials()),
-            deadlines: Cell::new(Deadlines::of(listener)),
-            output_buffer: Cell::new(listener.limits().client_output_buffer()),
-            route: RefCell::new(Rc::new(Route::of(generation, index, worker)?)),
-            auth: Cell::new(listener.auth()),
-            secret: Cell::new(listener.tls().is_some()),
-            index: Cell::new(index),
-        })
+            deadlines: Cell::new(Deadlines::of(settings)),
+            output_buffer: Cell::new(settings.limits().client_output_buffer()),
+            route: RefCell::new(Rc::new(Route::of(listener, tcp, worker))),
+            current: RefCell::new(Arc::clone(listener)),
+        }
     }
 
-    /// Takes over what the listener of that index says.
-    pub(crate) fn renew(&self, generation: &Generation, index: usize, worker: usize) -> Option<Change> {
-        let next = Self::of(generation, index, worker)?;
-        self.index.set(index);
-        self.output_buffer.set(next.output_buffer.get());
-        self.route.replace(next.route.into_inner());
-        Some(Change {
-            terms: self.auth.replace(next.auth.get()) != next.auth.get()
-                || !self.secret.replace(next.secret.get()) && next.secret.get(),
-            deadlines: self.deadlines.replace(next.deadlines.get()) != next.deadlines.get(),
-        })
+    /// Takes over what another config says of the listener.
+    pub(crate) fn renew(&self, listener: &Arc<Listener>, tcp: &Tcp, worker: usize) -> Change {
+        let next = listener.settings();
+        let deadlines = Deadlines::of(next);
+        self.output_buffer.set(next.limits().client_output_buffer());
+        self.route.replace(Rc::new(Route::of(listener, tcp, worker)));
+        let before = self.current.replace(Arc::clone(listener));
+        let before = before.settings();
+        Change {
+            terms: before.auth() != next.auth() || before.tls().is_none() && next.tls().is_some(),
+            deadlines: self.deadlines.replace(deadlines) != deadlines,
+        }
     }
 
     /// As in the config.
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// The listener in the worker's config; after a config without it, as it was before.
+    pub(crate) fn current(&self) -> Arc<Listener> {
+        Arc::clone(&self.current.borrow())
     }
 
     /// Refused commands in the log, for all workers.
@@ -92,10 +92,5 @@ impl ListenerView {
     /// Where a session that begins now is led.
     pub(crate) fn route(&self) -> Rc<Route> {
         Rc::clone(&self.route.borrow())
-    }
-
-    /// Its index in the worker's config.
-    pub(crate) fn index(&self) -> usize {
-        self.index.get()
     }
 }

@@ -13,7 +13,7 @@ fn listeners(limits: &[u64]) -> Vec<Arc<ListenerState>> {
     }
     let generation = Generation::first(config_of(&yaml), &Metrics::new(1, Vec::new()), 1000);
     generation.limit(&Seat::new(0));
-    generation.listeners().to_vec()
+    generation.listeners().iter().map(|listener| Arc::clone(listener.state())).collect()
 }
 
 fn take(all: &Arc<Seat>, listener: &Arc<ListenerState>) -> Option<Place> {

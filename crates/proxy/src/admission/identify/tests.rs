@@ -3,6 +3,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 
 use super::*;
+use crate::testing::generation;
 
 const LINE: &[u8] = b"PROXY TCP4 192.0.2.7 198.51.100.1 1234 6379\r\n";
 
@@ -95,8 +96,11 @@ async fn no_header_in_time_or_at_all() {
 #[test]
 fn local_is_the_sender_and_unknown_is_nobody() {
     let sender = ClientAddr::from_socket("10.0.0.1:9".parse().unwrap());
-    let socket = || pair().1;
-    let local = Identified::by_header(socket(), sender, Source::Local, 0).unwrap();
+    let by_header = |source| {
+        let listener = Arc::clone(&generation().listeners()[0]);
+        Identified::by_header(pair().1, sender, source, listener)
+    };
+    let local = by_header(Source::Local).unwrap();
     assert_eq!(local.from.ip(), sender.ip());
-    assert!(Identified::by_header(socket(), sender, Source::Unknown, 0).is_err());
+    assert!(by_header(Source::Unknown).is_err());
 }

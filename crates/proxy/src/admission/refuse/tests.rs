@@ -1,5 +1,6 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 
 use portcullis_acl::ClientAddr;
 use tokio::runtime::Builder;
@@ -7,6 +8,7 @@ use tokio::task::LocalSet;
 
 use super::*;
 use crate::net::socket::Socket;
+use crate::testing::generation;
 
 /// A client that has written `bytes` already, and its connection.
 fn client(bytes: &[u8]) -> (TcpStream, Refused) {
@@ -18,7 +20,7 @@ fn client(bytes: &[u8]) -> (TcpStream, Refused) {
     let refused = Refused {
         socket: Socket::Tcp(socket),
         from: ClientAddr::from_socket(peer),
-        listener: 0,
+        listener: Arc::clone(&generation().listeners()[0]),
         reason: RefusedReason::NotAllowed,
         rule: None,
     };

@@ -82,9 +82,9 @@ fn users(config: &Config) -> Users {
         (List::ShadowDeny, "shadow deny"),
     ];
     let mut users = Users::new();
-    for (index, listener) in config.listeners().iter().enumerate() {
+    for listener in config.listeners() {
         for (list, word) in lists {
-            for group in config.policy().listed(index, list) {
+            for group in config.policy().listed(listener.index(), list) {
                 let uses = users.entry(group.to_owned()).or_default();
                 match uses.last_mut() {
                     Some((name, words)) if name == listener.name() => words.push(word),

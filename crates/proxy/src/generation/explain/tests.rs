@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use portcullis_config::{LoadOptions, load};
 
 use super::*;
@@ -28,11 +30,18 @@ fn config() -> (tempfile::TempDir, Config) {
     (directory, config)
 }
 
+fn answers_of<'c>(config: &'c Config, source: &Source, question: &Question) -> Vec<Answer<'c>> {
+    let answer = |listener: &'c Arc<Listener>| {
+        let logins = Logins::of(config, listener, None);
+        Answer::of(config, listener, &logins, source, question, wall_clock())
+    };
+    config.listeners().iter().map(answer).collect()
+}
+
 fn answer(source: &str) -> (Vec<bool>, String, Value) {
     let (directory, config) = config();
     let source = Source::parse(source).unwrap();
-    let answers: Vec<Answer<'_>> =
-        (0..3).map(|index| Answer::of_source(&config, index, &source, wall_clock())).collect();
+    let answers = answers_of(&config, &source, &Question::new(None, None).unwrap());
     let text = as_text(&source, &answers).replace(&format!("{}/", directory.path().display()), "");
     (answers.iter().map(|answer| answer.allowed).collect(), text, as_json(&source, &answers))
 }
@@ -115,8 +124,11 @@ fn what_is_no_source() {
 #[test]
 fn listeners_by_name() {
     let (_directory, config) = config();
-    assert_eq!(listeners(&config, None).unwrap(), [0, 1, 2]);
-    assert_eq!(listeners(&config, Some("local")).unwrap(), [1]);
+    let names = |named| -> Vec<&str> {
+        listeners(&config, named).unwrap().iter().map(|listener| listener.name()).collect()
+    };
+    assert_eq!(names(None), ["public", "local", "closed"]);
+    assert_eq!(names(Some("local")), ["local"]);
     assert!(listeners(&config, Some("lokal")).unwrap_err().contains("public, local, closed"));
 }
 
@@ -149,12 +161,7 @@ fn rights_by(yaml: &str, source: &str, user: Option<&str>, command: Option<&str>
     let config = load(&path, &LoadOptions::new().without_secrets()).unwrap().config;
     let source = Source::parse(source).unwrap();
     let question = Question::new(user.map(str::to_owned), command.map(str::to_owned)).unwrap();
-    let answers: Vec<Answer<'_>> = (0..2)
-        .map(|index| {
-            let logins = Logins::of(&config, &config.listeners()[index], None);
-            Answer::of(&config, index, &logins, &source, &question, wall_clock())
-        })
-        .collect();
+    let answers = answers_of(&config, &source, &question);
     let text = as_text(&source, &answers).replace(&format!("{}/", directory.path().display()), "");
     (text, as_json(&source, &answers))
 }

@@ -2,9 +2,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Wake;
 
+use portcullis_config::Tcp;
+
 use super::*;
-use crate::generation::store::Generation;
-use crate::metrics::Metrics;
+use crate::testing::generation;
 
 /// Counts how often it was woken.
 #[derive(Default)]
@@ -46,17 +47,10 @@ fn from() -> ClientAddr {
     ClientAddr::from_socket(([192, 0, 2, 1], 50_000).into())
 }
 
-fn generation() -> Arc<Generation> {
-    let config = crate::testing::config_of(
-        "upstreams: {main: {address: '127.0.0.1:1'}}\nlisteners: [{name: public, bind: '127.0.0.1:1', upstream: main}]\n",
-    );
-    Arc::new(Generation::first(config, &Metrics::new(1, Vec::new()), 10))
-}
-
 /// A session in the table, and its task's bell.
 fn session(table: &Table, id: u64, until: Option<i64>) -> (usize, Rc<Entry>, Arc<Bell>) {
     let generation = generation();
-    let listener = Rc::new(ListenerView::of(&generation, 0, 0).expect("a listener"));
+    let listener = Rc::new(ListenerView::of(&generation.listeners()[0], &Tcp::default(), 0));
     let entry = Rc::new(Entry::new(id, from(), listener, permit(until), generation, tick(0)));
     let bell = Arc::new(Bell::default());
     entry.remember(&Arc::clone(&bell).into());
