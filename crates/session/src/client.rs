@@ -1,4 +1,4 @@
-//! One client: what it asks, in which order it is answered, and what each command does to the connection.
+//! One client: its commands, the order of its replies, and the effect of each command on the connection.
 //!
 //! ```text
 //!   bytes ──► Framing ──► Judge ──► Verdict ──► Step, and a pending reply
@@ -9,11 +9,11 @@
 //!                           └────► ReplyAction   caller sends
 //! ```
 //!
-//! The life of a client, as [`Session::next`] tells it:
+//! The life of a client, as [`Session::next`] reports it:
 //!
 //! ```text
 //!   reading ◄──────────────► waiting (Step::Wait: a connection, replies, the caller)
-//!      │   frame without an end: resumed until it ends
+//!      │   incomplete frame: resumed until it ends
 //!      │
 //!      ▼ QUIT, eof, drain, broken grammar, lost upstream, revoked
 //!   ending ── every pending reply was written ──► closed (Step::Close)
@@ -63,24 +63,25 @@ use crate::tick::Tick;
 
 /// The protocol state of one client.
 ///
-/// Call [`Session::next`] with what was read and not yet consumed, do what the [`Step`] says, and call it again until it
-/// asks for more bytes or for patience. Call [`Session::write_local_replies`] after every step and every reply.
+/// The caller passes the unconsumed bytes to [`Session::next`] and does what the [`Step`] says. It calls
+/// [`Session::next`] again until the step asks for more bytes or for waiting. The caller calls
+/// [`Session::write_local_replies`] after every step and every reply.
 #[derive(Debug)]
 pub struct Session {
     framing: Framing,
     state: State,
 }
 
-/// The client's side.
+/// Methods for the client's side.
 impl Session {
-    /// A client that was admitted and said nothing yet. Under [`Auth::Users`](crate::Auth::Users) a plan that names a
-    /// user is for a client that something else than a password has made known.
+    /// Creates the session of an admitted client that has sent nothing yet. Under [`Auth::Users`](crate::Auth::Users),
+    /// a plan that names a user is for a client that is identified by something other than a password.
     pub fn new(key: SessionKey, plan: Arc<Plan>) -> Self {
         Self { framing: Framing::new(plan.limits()), state: State::of(key, plan) }
     }
 
-    /// Says what to do with `buf`, which starts at the first byte not yet consumed. `now` is when it was read. The caller
-    /// may keep back some of what it has, also of what it has shown before.
+    /// Returns what to do with `buf`, which starts at the first unconsumed byte. `now` is the time when the buffer was
+    /// read. The caller may pass fewer bytes than it has, and fewer than in an earlier call.
     pub fn next<H: Host>(&mut self, buf: &[u8], now: Tick, host: &mut H) -> Step<'_> {
         let Self { framing, state } = self;
         let reading = Reading { framing, state, now };
@@ -105,7 +106,7 @@ impl Session {
             Before::Unblock => return reading.send_unblock(),
             Before::Greet => return reading.send_deferred(),
         }
-        // A frame that has begun goes on under the limits that it began with.
+        // A reload must not change the limits of a frame that has begun.
         if !reading.framing.is_mid_frame()
             && let Some(limits) = reading.state.identity.take_limits()
         {
@@ -121,22 +122,22 @@ impl Session {
         reading.commands(buf, host)
     }
 
-    /// The client sends nothing more, and what it sent was consumed as far as it can be.
+    /// Ends the session: the client sends nothing more, and the session consumed as much of its input as it can.
     pub fn eof(&mut self) {
         self.end_mid_frame(CloseReason::Client);
     }
 
-    /// Ends the session once no command is under way.
+    /// Ends the session once no command is in progress.
     pub const fn drain(&mut self) {
         self.framing.drain();
     }
 
-    /// Returns whether nothing more is done but to write the pending replies.
+    /// Returns whether the session ends, so that the only work left is to write the pending replies.
     pub const fn is_ending(&self) -> bool {
         self.state.ending().is_some()
     }
 
-    /// Returns whether no reply is pending, nothing was begun, and nothing waits for its turn.
+    /// Returns whether no reply is pending, no frame has begun, and no command waits.
     pub fn is_idle(&self) -> bool {
         self.state.pending.is_empty()
             && self.framing.is_idle()
@@ -144,34 +145,35 @@ impl Session {
             && self.state.profile.as_ref().is_none_or(|profile| profile.waiting().is_none())
     }
 
-    /// Returns whether a command was begun and its end has not come.
+    /// Returns whether a command has begun and is not complete.
     pub const fn is_mid_frame(&self) -> bool {
         self.framing.is_mid_frame()
     }
 
-    /// Bytes of memory that grow with what the client asks for: all but the caller's buffers.
+    /// Returns the bytes of memory that grow with the client's requests, without the caller's buffers.
     pub fn held(&self) -> usize {
         self.state.held()
     }
 
-    /// The user that is logged in, under [`Auth::Users`](crate::Auth::Users).
+    /// Returns the user that is logged in, under [`Auth::Users`](crate::Auth::Users).
     pub fn user(&self) -> Option<&str> {
         self.state.plan().user()
     }
 
-    /// Returns the user as whom the client's commands run. It is not known before a login under
-    /// [`Auth::Users`](crate::Auth::Users), and under [`Auth::Passthrough`](crate::Auth::Passthrough) after a login that
-    /// the gate did not follow.
+    /// Returns the user as which the client's commands run. The user is unknown before a login under
+    /// [`Auth::Users`](crate::Auth::Users). Under [`Auth::Passthrough`](crate::Auth::Passthrough) it is unknown after a
+    /// login that the gate did not follow.
     pub fn acts_as(&self) -> Option<&str> {
         self.state.acts_as()
     }
 
-    /// A reload: new rules and limits hold from the next command on. `plan_of` gives what now holds for a user, or for
-    /// none; nothing where there is no such user any more. `subscribed` is what its upstream connection has confirmed.
-    /// The gate's credentials change only as long as no upstream connection was asked for.
+    /// Applies a reload: new rules and limits hold from the next command on. `plan_of` returns the plan of a user, or
+    /// the plan without a user; it returns `None` if the user no longer exists. `subscribed` holds the subscriptions
+    /// that the upstream connection has confirmed. The gate's credentials change only if no upstream connection was
+    /// requested.
     ///
-    /// False: the session cannot go on under what holds now, or is in the middle of what is no longer allowed, and is to
-    /// be cut; it ends by itself once every pending reply was written.
+    /// Returns `false` if the session cannot continue under the new plan, or does something that the new plan forbids.
+    /// The caller then cuts the connection, or the session ends by itself after the last pending reply.
     #[must_use]
     pub fn renew(
         &mut self,
@@ -186,8 +188,8 @@ impl Session {
         self.state.renew(renewed)
     }
 
-    /// Returns whether it uses a right that a reload may take away while the client says nothing. It may say yes where
-    /// that is over.
+    /// Returns whether the client uses a right that a reload may take away while the client sends nothing. The result
+    /// may be `true` for a short time after the use has ended.
     pub fn uses_rights(&self, link: &Link) -> bool {
         self.state.modes.use_rights()
             || self.state.upstream.is_replica()
@@ -196,15 +198,16 @@ impl Session {
     }
 }
 
-/// The upstream's side.
+/// Methods for the upstream's side.
 impl Session {
-    /// A fresh upstream connection of the client's own is there.
+    /// Records a fresh upstream connection for this client alone.
     pub fn linked(&mut self) {
         self.state.connected();
     }
 
-    /// Returns whether to connect to the upstream although no command needs it yet. The client has logged in, or need not,
-    /// and its first command was answered here: the next one should not wait for a connection. Once for each client.
+    /// Returns whether to connect to the upstream before a command needs it, once for each client. The condition is
+    /// that the client has logged in, or need not log in, and that the gate answered its first command. The next
+    /// command then does not wait for a connection.
     pub fn connects_early(&mut self) -> bool {
         let due = self.state.upstream == Upstream::Unlinked
             && self.state.pending.has_begun()
@@ -218,8 +221,8 @@ impl Session {
         due
     }
 
-    /// That connection cannot be had, or is gone. Returns whether no command waits for it: then it is as if there had been
-    /// none, and the next command asks for another and reads what is wrong.
+    /// Handles the failure or loss of that early connection. Returns whether no command waits for the connection. If
+    /// so, the session forgets it, and the next command asks for another connection and gets the error.
     pub fn forget_early(&mut self) -> bool {
         let unused = self.state.identity.connected_early()
             && (!self.state.passing.has_answered() || self.is_logging_in())
@@ -237,38 +240,39 @@ impl Session {
         unused
     }
 
-    /// The upstream cannot be had, or is gone. The client reads `why` where there is one, in the place of the first
-    /// reply that it will not get. Where it has read a part of a reply or message, nothing more can be said.
+    /// Handles an upstream that is unavailable or lost. The client gets the error `why`, if there is one, in place of
+    /// the first missing reply. After a part of a reply or message, the client gets no error: it would read the error
+    /// as a part of that reply.
     pub fn lost(&mut self, why: Option<Unavailable>) {
         self.state.lost(why);
     }
 
-    /// The upstream does not take a shared connection for the client's state, as its database while a script runs, and
-    /// says so in `line`. Nothing was sent on it: the client reads the line in place of each pending reply.
+    /// Handles an upstream that refuses a shared connection for the client's state, for example its database while a
+    /// script runs. Nothing was sent on the connection, so the client gets the error `line` for each pending reply.
     pub fn refused(&mut self, line: &[u8]) {
         self.state.pending.answer_with(line);
     }
 
-    /// Says what becomes of a part of a reply.
+    /// Returns what to do with a part of a reply.
     pub fn reply<O: Observer>(&mut self, part: &Part<'_>, now: Tick, observer: &mut O) -> ReplyAction {
         Answering::new(&mut self.state, part).answer(now, observer)
     }
 
-    /// Says what becomes of a push, a message or a monitor line, or of a piece of one; all as the link says. The rules of
-    /// the moment when a message begins hold to its end.
+    /// Returns what to do with a push, a message, a line of MONITOR or a piece of one, as the link reports it. The
+    /// rules in force at the start of a message hold until its end.
     pub fn push(&mut self, kind: PushKind, bytes: &[u8], ended: bool) -> Delivery {
         let Self { state: State { passing, identity, .. }, .. } = self;
         let withholds = || kind == PushKind::Message && withholds(identity.plan(), bytes);
         if passing.push(ended, withholds) { Delivery::Withhold } else { Delivery::Pass }
     }
 
-    /// Returns whether a reply of the gate's own comes next.
+    /// Returns whether the next reply is one of the gate's own.
     pub fn has_local_reply(&self) -> bool {
         !self.state.passing.is_mid_push()
             && matches!(self.state.pending.front(), Some(front) if matches!(front.kind, ReplyKind::Local(_)))
     }
 
-    /// Appends the gate's own replies whose turn has come, until `out` holds `up_to` bytes.
+    /// Appends the gate's own replies that are next in order, until `out` holds `up_to` bytes.
     pub fn write_local_replies(&mut self, out: &mut Vec<u8>, up_to: usize) {
         while out.len() < up_to && self.has_local_reply() {
             let Some(front) = self.state.pending.front() else { return };
@@ -278,7 +282,7 @@ impl Session {
         }
     }
 
-    /// The bytes that the client reads in place of a reply, after [`ReplyAction::Rewritten`].
+    /// Returns the bytes that the client gets in place of a reply, after [`ReplyAction::Rewritten`].
     pub fn rewritten(&self) -> &[u8] {
         &self.state.scratch
     }
@@ -288,23 +292,23 @@ impl Session {
         !self.state.pending.is_empty()
     }
 
-    /// Returns whether a command may be waiting upstream for what others do.
+    /// Returns whether the upstream may be blocking a command until another client acts.
     pub const fn blocks(&self) -> bool {
         self.state.pending.blocks()
     }
 
-    /// Returns whether the gate's own login is unanswered.
+    /// Returns whether the gate's own login has no reply yet.
     pub fn is_logging_in(&self) -> bool {
         self.state.upstream.is_setting_up()
     }
 
-    /// The login whose reply comes next, if it is one. Nothing else is sent before that reply; a server may swallow it
-    /// where pushes were pending, so that the caller must not wait for it without a limit.
+    /// Returns the login whose reply is next, if the next reply is one of a login. Nothing else is sent before that
+    /// reply. A server may drop the reply if pushes were pending, so the caller needs a timeout.
     pub fn pending_login(&self) -> Option<PendingLogin> {
         let front = self.state.pending.front()?;
         let of_client = match front.kind {
             ReplyKind::Setup(_) | ReplyKind::Identify => false,
-            // As long as the client still sends it, it cannot be answered.
+            // The upstream cannot answer a frame that the client is still sending.
             ReplyKind::ClientLogin { .. } if !self.framing.has_rest() => true,
             _ => return None,
         };
@@ -312,35 +316,37 @@ impl Session {
     }
 }
 
-/// Shared connections.
+/// Methods for shared connections.
 impl Session {
-    /// Returns whether the next command goes to a shared connection, if to any.
+    /// Returns whether the next command goes to a shared connection, if it goes upstream.
     pub fn is_pooled(&self) -> bool {
         self.state.upstream.is_pooled()
     }
 
-    /// The kind of shared connection for the client: as asked for, where it waits for another kind.
+    /// Returns the kind of shared connection that the client needs. While the client waits for another kind, that kind
+    /// is returned.
     pub fn pool_key(&self) -> PoolKey {
         self.state.pool_key()
     }
 
-    /// The part that shares upstream connections, if the client's listener does.
+    /// Returns the part that shares upstream connections, if the client's listener shares them.
     pub fn pooling(&self) -> Option<&Pooling> {
         self.state.pooling.as_deref()
     }
 
-    /// As [`Session::pooling`].
+    /// Returns the part that shares upstream connections, for changes.
     pub fn pooling_mut(&mut self) -> Option<&mut Pooling> {
         self.state.pooling.as_deref_mut()
     }
 
-    /// Returns what is to be done with the upstream connection, if it is the client's own where others share theirs.
+    /// Returns what to do with the upstream connection, if it is the client's own on a listener that shares
+    /// connections.
     pub fn lease(&self, now: Tick) -> Lease {
         self.state.lease(now, self.is_idle())
     }
 
-    /// Returns whether the client can go on by the shared connection that has replies for it, and for no other client, as
-    /// if that had been its own from the start: only plain replies are pending.
+    /// Returns whether the client can adopt the shared connection that carries its pending replies. The condition is
+    /// that no other client has pending replies there, and that all pending replies are plain.
     pub fn may_adopt(&self) -> bool {
         self.is_pooled()
             && self.state.ending().is_none()
@@ -349,38 +355,38 @@ impl Session {
             && self.state.pooling.as_ref().is_some_and(|pooling| !pooling.is_switching())
     }
 
-    /// That connection is the client's own from now on. It is as [`Session::pool_key`] says, and the pending replies come
-    /// by it.
+    /// Makes that shared connection the client's own. The connection is of the kind of [`Session::pool_key`], and it
+    /// delivers the pending replies.
     pub fn adopt(&mut self, now: Tick) {
         self.state.adopt(now);
     }
 
-    /// The client's own upstream connection was closed.
+    /// Records that the client's own upstream connection was closed.
     pub fn give_back(&mut self) {
         self.state.give_back();
     }
 }
 
-/// Other clients.
+/// Methods for commands about other clients.
 impl Session {
-    /// The question about other clients that [`Until::Clients`] waits for.
+    /// Returns the question about other clients that [`Until::Clients`] waits for.
     pub fn inquiry(&self) -> Option<&Inquiry> {
         self.state.profile.as_ref()?.inquiry()
     }
 
-    /// The answer to [`Session::inquiry`]; none where it could not be collected.
+    /// Accepts the answer to [`Session::inquiry`]; `None` if the caller could not collect it.
     pub fn informed(&mut self, findings: Option<&Findings>) {
         self.state.informed(findings);
     }
 
-    /// Returns the client as an inquiry of `asker` sees it.
+    /// Returns the client as the inquiry of `asker` sees it.
     pub fn listed<P: Peer>(&self, peer: &P, inquiry: &Inquiry, asker: u64) -> Listed {
         self.state.listed(peer, inquiry, asker)
     }
 }
 
 impl Session {
-    /// Ends the session, and with it a frame that is not wholly there: the upstream never answers half a command.
+    /// Ends the session together with an incomplete frame: the upstream never answers half a command.
     fn end_mid_frame(&mut self, reason: CloseReason) {
         if self.framing.cut_forwarded() {
             self.state.pending.retract();
@@ -389,7 +395,7 @@ impl Session {
     }
 }
 
-/// Returns whether the rules keep a message from the client that begins so.
+/// Returns whether the rules withhold from the client a message that begins with these bytes.
 fn withholds(plan: &Plan, message: &[u8]) -> bool {
     let rules = plan.rules();
     rules.withholds()
@@ -400,7 +406,7 @@ fn withholds(plan: &Plan, message: &[u8]) -> bool {
         }
 }
 
-/// To be removed once the relay asks the parts.
+/// Methods of [`Pooling`] for callers that have only the session.
 impl Session {
     /// See [`Pooling::epoch`].
     pub fn pool_epoch(&self) -> u32 {

@@ -1,15 +1,16 @@
-//! Names of sessions and of the replies that they wait for.
+//! Names of sessions and of their pending replies.
 
-/// Names one session among those that share a link: a slab index and a generation, so that a late reply finds nobody.
+/// The name of one session among those that share a link: a slab index and a generation. With the generation, a late
+/// reply matches no newer session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SessionKey(pub u64);
 
-/// Names one reply that a link owes a session.
+/// The name of one pending reply of a link to a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
-    /// Whose reply it is.
+    /// The session that gets the reply.
     pub session: SessionKey,
-    /// Its place in that session's order. A gap between two neighbours tells the link not to join their replies.
+    /// The position in that session's order. A gap between two neighbours tells the link not to join their replies.
     pub seq: u64,
 }
 

@@ -1,9 +1,10 @@
-//! One client's and one upstream connection's protocol state, without I/O: bytes and time come in as arguments.
+//! The protocol state of one client and of one upstream connection, without I/O: bytes and time come in as arguments.
 //!
-//! [`Session`] is one client: what it asked, what it is owed, what policy holds for it. [`Link`] is one upstream
-//! connection: how its bytes divide into replies and messages. Whoever moves the bytes calls, for the client's side,
-//! [`Session::next`] and does what the returned [`Step`] says; for the upstream's side [`Link::next`], then
-//! [`Session::reply`] for each part, and [`Session::write_local_replies`] whenever the session may have something of its own to say.
+//! [`Session`] is one client: its requests, its pending replies and the policy in force for it. [`Link`] is one
+//! upstream connection: it divides the received bytes into replies and messages. For the client's side the caller calls
+//! [`Session::next`] and does what the returned [`Step`] says. For the upstream's side the caller calls [`Link::next`],
+//! then [`Session::reply`] for each part. It also calls [`Session::write_local_replies`] whenever the session may have
+//! a reply of its own.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

@@ -1,4 +1,5 @@
-//! One upstream connection: how its bytes divide into replies, messages and monitor lines, and whose reply comes next.
+//! One upstream connection: the division of its bytes into replies, messages and lines of MONITOR, and the owner of the
+//! next reply.
 
 mod kind;
 mod preamble;
@@ -21,16 +22,16 @@ pub use self::unavailable::Unavailable;
 use crate::ids::{SessionKey, Ticket};
 use crate::shape::{QueuedConfirmations, Shape, Verb};
 
-/// A reply that must be seen in one piece may be this long; servers answer AUTH, DISCARD and CLIENT REPLY in a line.
+/// The longest reply that must be seen in one piece; servers answer AUTH, DISCARD and CLIENT REPLY in a line.
 pub const MAX_WHOLE_REPLY: usize = 64 * 1024;
 
-/// A listing that the session reduces may be this long: as much as is held of a command.
+/// The longest listing that the session filters: as long as the longest held command.
 pub const MAX_LISTED: usize = 1024 * 1024;
 
 /// The framing state of one upstream connection.
 ///
-/// Before a command's bytes are written, [`Link::expect`] says what will come back for them. [`Link::next`] then divides
-/// what was read; the caller drops the bytes of each returned piece before the next call.
+/// Before the caller writes a command's bytes, [`Link::expect`] announces the replies to them. [`Link::next`] then
+/// divides the received bytes. The caller drops the bytes of each returned piece before the next call.
 #[derive(Debug, Default)]
 pub struct Link {
     scan: ReplyScanner,
@@ -47,53 +48,55 @@ pub struct Link {
     failed: Option<LinkFault>,
 }
 
-/// What the next bytes from the upstream are.
+/// The meaning of the next bytes from the upstream.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Incoming<'b> {
     /// Replies, or a piece of one.
     Part(Part<'b>),
-    /// A push, a published message, or a monitor line, or a piece of one: nobody asked for it, it belongs to the stream.
+    /// A push, a published message or a line of MONITOR, or a piece of one. No command requested it; it is a part of
+    /// the stream.
     Push {
-        /// What it is.
+        /// The kind of push.
         kind: PushKind,
         /// Whether it ends with `bytes`.
         ended: bool,
-        /// Its bytes.
+        /// The bytes of the push.
         bytes: &'b [u8],
     },
-    /// Nothing can be said before the buffer holds this many bytes.
+    /// Undecided before the buffer holds this many bytes.
     Need(usize),
-    /// The stream cannot be trusted any more: the connection must be closed.
+    /// An invalid stream: the connection must be closed.
     Fault(LinkFault),
 }
 
-/// Whole replies in a row, or a piece of one.
+/// One or more whole replies, or a piece of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part<'b> {
     /// The first reply that `bytes` belongs to.
     pub ticket: Ticket,
-    /// How many commands are fully answered at the end of `bytes`.
+    /// The number of commands whose replies are complete at the end of `bytes`.
     pub ended: u64,
-    /// Whether `bytes` begins at the first byte of an answer.
+    /// Whether `bytes` begins at the first byte of a reply.
     pub first: bool,
     /// The first line's type byte and count, of the first reply in `bytes`.
     pub head: ReplyHead,
-    /// Whether `bytes` belongs to a confirmation of a subscribe or unsubscribe command, which is a push in all but name.
+    /// Whether `bytes` belongs to a confirmation of a subscribe or unsubscribe command. Except for its name, that is a
+    /// push.
     pub confirmation: bool,
     /// The bytes, unchanged.
     pub bytes: &'b [u8],
 }
 
-/// Why an upstream connection is of no use any more.
+/// The reason why an upstream connection is unusable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LinkFault {
     /// Bytes that are not RESP.
     #[error("upstream broke the protocol: {0}")]
     Protocol(ReplyError),
-    /// A TLS alert in answer to plain text.
+    /// A TLS alert in reply to plain text.
     #[error("upstream wants TLS")]
     TlsAlert,
-    /// A reply that nobody asked for.
+    /// A reply without a command.
     #[error("upstream sent a reply that no command asked for")]
     Unsolicited,
     /// A reply of a form that its command cannot have.
@@ -105,12 +108,12 @@ pub enum LinkFault {
 }
 
 impl Link {
-    /// A connection on which nothing was said yet: RESP2, nothing subscribed.
+    /// Creates the state of a connection before its first byte: RESP2, without subscriptions.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Announces that `pending` commands are about to be written, each of which gets `shape` back.
+    /// Announces `pending` commands that the caller is about to write, each with a reply of `shape`.
     pub fn expect(&mut self, first: Ticket, pending: u64, shape: Shape) {
         if shape == Shape::Raw {
             self.raw = true;
@@ -130,7 +133,7 @@ impl Link {
         self.pending.push_back(Expected { first, left: pending, shape });
     }
 
-    /// Divides what was read. `buf` starts at the first byte not yet handed out.
+    /// Divides the received bytes. `buf` starts at the first byte that was not returned yet.
     pub fn next<'b>(&mut self, buf: &'b [u8]) -> Incoming<'b> {
         if let Some(fault) = self.failed {
             return Incoming::Fault(fault);
@@ -146,47 +149,47 @@ impl Link {
         incoming
     }
 
-    /// Whether any reply came at all; a connection that ends before that never worked.
+    /// Returns whether any reply arrived; a connection that ends before its first reply never worked.
     pub const fn answered(&self) -> bool {
         self.answered
     }
 
-    /// Whether messages, command lines or a replication stream may come at any time.
+    /// Returns whether messages, command lines or a replication stream may arrive at any time.
     pub const fn streams(&self) -> bool {
         self.raw || self.monitor || self.subscriptions().active()
     }
 
-    /// Whether it carries messages in RESP2, where the upstream allows few commands.
+    /// Returns whether the connection is in subscriber mode in RESP2, where the upstream allows few commands.
     pub const fn listens_in_resp2(&self) -> bool {
         !self.resp3 && self.subscriptions().active()
     }
 
-    /// Whether it speaks RESP3.
+    /// Returns whether the connection uses RESP3.
     pub const fn is_resp3(&self) -> bool {
         self.resp3
     }
 
-    /// The number of subscriptions that were confirmed so far.
+    /// Returns the number of subscriptions that were confirmed so far.
     pub const fn subscriptions(&self) -> Subscriptions {
         self.subscribed.counts()
     }
 
-    /// The subscriptions that were confirmed so far, with their names.
+    /// Returns the subscriptions that were confirmed so far, with their names.
     pub const fn subscribed(&self) -> &Subscribed {
         &self.subscribed
     }
 
-    /// Whether nothing is owed.
+    /// Returns whether no reply is pending.
     pub fn is_settled(&self) -> bool {
         self.pending.is_empty()
     }
 
-    /// Whose replies are owed, in order; one may be named more than once.
+    /// Returns the sessions with pending replies, in order; a session may occur more than once.
     pub fn waiting_sessions(&self) -> impl Iterator<Item = SessionKey> + '_ {
         self.pending.iter().map(|expected| expected.first.session)
     }
 
-    /// Bytes of memory that grow with what is owed, and with what is subscribed.
+    /// Returns the bytes of memory that grow with the pending replies and the subscriptions.
     pub fn held(&self) -> usize {
         self.pending.capacity() * size_of::<Expected>() + self.subscribed.held()
     }
@@ -232,8 +235,8 @@ impl Link {
         }
     }
 
-    /// As many whole plain replies as there are, up to what the front of the queue is owed. An error reply comes alone,
-    /// so that the caller sees each.
+    /// Returns as many whole plain replies as are present, up to the first pending reply of another shape. An error
+    /// reply is returned alone, so that the caller sees each error.
     fn run<'b>(&mut self, buf: &'b [u8]) -> Incoming<'b> {
         let Some(front) = self.pending.front() else { return Incoming::Fault(LinkFault::Unsolicited) };
         let (mut len, mut ended, left) = (0, 0, front.left);
@@ -253,7 +256,7 @@ impl Link {
                     ended += 1;
                     match this.kind {
                         b'-' => break,
-                        // They come in rows, and are neither errors nor pushes.
+                        // Such replies arrive in sequences, and are neither errors nor pushes.
                         b'$' => {
                             let (more, bytes) = self.scan.bulk_strings(&buf[len..], left - ended);
                             len += bytes;
@@ -277,7 +280,7 @@ impl Link {
         self.hand_out(&buf[..len], true, Opening { head, confirms: None }, ended)
     }
 
-    /// One reply of a shape that changes what follows, or one element of EXEC's.
+    /// Returns one reply of a shape that changes the state of the link, or one element of EXEC's reply.
     fn one<'b>(&mut self, buf: &'b [u8], confirms: Option<Verb>) -> Incoming<'b> {
         match self.scan.next(buf) {
             Ok(Reply::Whole { len, head }) => {
@@ -311,7 +314,7 @@ impl Link {
         }
     }
 
-    /// In one piece, up to a limit.
+    /// Returns a listing in one piece, up to a limit.
     fn listed<'b>(&mut self, buf: &'b [u8]) -> Incoming<'b> {
         match self.scan.next(buf) {
             Ok(Reply::Whole { len, head }) => {
@@ -326,7 +329,7 @@ impl Link {
         }
     }
 
-    /// What a reply in one piece changes. Any other text, `+QUEUED` for one, changes nothing.
+    /// Applies the effect of a reply in one piece. Any other text, such as `+QUEUED`, changes nothing.
     fn turn(&mut self, said: &[u8]) {
         match self.pending.front().map(|front| &front.shape) {
             Some(Shape::Monitor) if said == reply::OK => self.monitor = true,
@@ -355,8 +358,8 @@ impl Link {
         }
     }
 
-    /// EXEC's array is taken apart: its header, then each element as a reply of its own, so that confirmations of
-    /// queued SUBSCRIBEs are counted and messages between the elements are not.
+    /// Divides EXEC's array into its header and its elements, each as a reply of its own. Thus confirmations of queued
+    /// SUBSCRIBEs are counted, and messages between the elements are not.
     fn exec<'b>(&mut self, buf: &'b [u8]) -> Incoming<'b> {
         match aggregate_header(buf) {
             Ok(None) => Incoming::Need(buf.len() + 1),
@@ -397,8 +400,8 @@ impl Link {
         self.one(buf, confirms)
     }
 
-    /// Begins a reply that is not whole in the buffer: what is there is handed out now. Only errors are waited for, as
-    /// the session reads them.
+    /// Begins a reply that is incomplete in the buffer, and returns the received part. The link waits only for whole
+    /// errors, because the session reads them.
     fn open_reply<'b>(&mut self, buf: &'b [u8], opening: Opening) -> Incoming<'b> {
         if opening.head.kind == b'-' && buf.len() < MAX_WHOLE_ERROR {
             return Incoming::Need(buf.len() + 1);
@@ -426,7 +429,8 @@ impl Link {
         }
     }
 
-    /// Applies what a whole reply (or element, or confirmation of `name`) changes; returns how many commands it ends.
+    /// Applies the effect of a whole reply (or element, or confirmation of `name`); returns the number of commands that
+    /// it completes.
     fn finish(&mut self, opening: Opening, name: Option<&[u8]>) -> u64 {
         if let Some(verb) = opening.confirms {
             let count = self.scan.last_integer().and_then(|count| u64::try_from(count).ok()).unwrap_or(0);
@@ -454,7 +458,8 @@ impl Link {
         1
     }
 
-    /// One confirmation less is due at the front; `all` is what a verb without arguments had coming before it.
+    /// Counts one confirmation of the front reply. `all` is the number of confirmations that a verb without arguments
+    /// had to get.
     fn confirmed(&mut self, all: u64) -> u64 {
         let Some(front) = self.pending.front_mut() else { return 0 };
         let (verb, n) = match front.shape {
@@ -483,15 +488,16 @@ impl Link {
     }
 }
 
-/// An error line is seen in one piece up to this length. Redis's own are shorter; a script's may have any length.
+/// The length up to which an error line is seen in one piece. Redis's own error lines are shorter; a script's may have
+/// any length.
 pub(crate) const MAX_WHOLE_ERROR: usize = 1024;
 
 const NULL_ARRAY: &[u8] = b"*-1";
 
-/// The first byte of a TLS alert record: what a TLS server says to plain text.
+/// The first byte of a TLS alert record, with which a TLS server answers plain text.
 const TLS_ALERT: u8 = 0x15;
 
-/// An idle connection keeps room for this many queue entries.
+/// The number of queue entries for which an idle connection keeps room.
 const IDLE_CAPACITY: usize = 1;
 
 #[derive(Debug)]
@@ -501,7 +507,7 @@ struct Expected {
     shape: Shape,
 }
 
-/// The frame whose beginning was handed out and whose end was not.
+/// The frame whose beginning was returned and whose end was not.
 #[derive(Clone, Copy, Debug, Default)]
 enum Frame {
     #[default]
@@ -510,7 +516,7 @@ enum Frame {
     Reply(Opening),
 }
 
-/// How a reply begins.
+/// The beginning of a reply.
 #[derive(Clone, Copy, Debug)]
 struct Opening {
     head: ReplyHead,
@@ -518,7 +524,7 @@ struct Opening {
     confirms: Option<Verb>,
 }
 
-/// Where inside EXEC's array the stream is.
+/// The position of the stream inside EXEC's array.
 #[derive(Debug)]
 struct Elements {
     index: u64,

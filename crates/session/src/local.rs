@@ -1,4 +1,4 @@
-//! What the gate answers itself: CLIENT, HELLO and AUTH.
+//! Commands that the gate answers itself: CLIENT, HELLO and AUTH.
 
 pub(crate) mod client_info;
 pub(crate) mod clients;

@@ -1,4 +1,4 @@
-//! What a session reports while it works, and what it asks.
+//! Reports of a session on its work, and its questions to the caller.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,19 +10,19 @@ use crate::link::Subscriptions;
 use crate::plan::Plan;
 use crate::shape::Verb;
 
-/// Takes what happened. Called on the command path: implementations must be cheap and must not fail.
+/// A receiver of reports. The session calls it on the command path: implementations must be cheap and must not fail.
 pub trait Observer {
-    /// `n` commands were read and will be answered.
+    /// Reports that `n` commands were read and will be answered.
     fn command(&mut self, id: CommandId, n: u64);
-    /// A command was refused by the gate itself.
+    /// Reports that the gate itself refused a command.
     fn denied(&mut self, denial: &Denial<'_>);
-    /// `n` commands were answered by the upstream, each `nanos` after the read that brought it.
+    /// Reports that the upstream answered `n` commands, each `nanos` after the read that brought it.
     fn answered(&mut self, id: CommandId, n: u64, nanos: u64);
-    /// An error reply went by; `line` starts with `-` and may be cut short.
+    /// Reports an error reply; `line` starts with `-` and may be cut short.
     fn error(&mut self, line: &[u8]);
 }
 
-/// A command that the gate refused, and what decided it: the one source of the metric and the log line.
+/// A refused command with the reason: the one source of the metric and the log line.
 #[derive(Clone, Copy, Debug)]
 pub struct Denial<'p> {
     plan: &'p Plan,
@@ -32,7 +32,7 @@ pub struct Denial<'p> {
 }
 
 impl<'p> Denial<'p> {
-    /// A refusal that is not the command rules'.
+    /// A refusal for another reason than the command rules.
     pub(crate) const fn new(plan: &'p Plan, command: CommandId, reason: Denied) -> Self {
         Self { plan, command, reason, refusal: None }
     }
@@ -43,22 +43,22 @@ impl<'p> Denial<'p> {
         Self { plan, command: refusal.command(), reason, refusal: Some(refusal) }
     }
 
-    /// The command: the subcommand where that decided.
+    /// Returns the command, or the subcommand if that decided.
     pub const fn command(&self) -> CommandId {
         self.command
     }
 
-    /// Why.
+    /// Returns the reason for the refusal.
     pub const fn reason(&self) -> Denied {
         self.reason
     }
 
-    /// The user that the gate knows.
+    /// Returns the user that the gate knows.
     pub fn user(&self) -> Option<&'p str> {
         self.plan.user()
     }
 
-    /// The rule that decided. It goes over the rules again, so ask only where it is logged.
+    /// Returns the rule that decided. The method applies the rules again, so call it only for a log line.
     pub fn rule(&self) -> DecidingRule<'p> {
         match self.refusal {
             Some(refusal) => self.plan.rules().deciding_rule(refusal),
@@ -67,18 +67,18 @@ impl<'p> Denial<'p> {
     }
 }
 
-/// Why the gate refused a command.
+/// The reason why the gate refused a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denied {
     /// The command itself is not allowed here.
     Command,
-    /// One of its keys is not.
+    /// One of its keys is not allowed.
     Key,
-    /// One of its channels is not.
+    /// One of its channels is not allowed.
     Channel,
     /// The command is not allowed inside MULTI.
     InTransaction,
-    /// The command is not allowed where upstream connections are shared.
+    /// The command is not allowed on shared upstream connections.
     WhileShared,
     /// The command is too large to be checked.
     Size,
@@ -91,7 +91,7 @@ pub enum Denied {
 }
 
 impl Denied {
-    /// The limit that decided, if no command rule did.
+    /// Returns the limit that decided, if no command rule did.
     const fn rule(self) -> &'static str {
         match self {
             Self::InTransaction => "not inside MULTI",
@@ -115,50 +115,51 @@ impl From<Refused> for Denied {
     }
 }
 
-/// Judges credentials under [`Auth::Users`](crate::Auth::Users). How they are compared, and how many failures are too
-/// many, is its business.
+/// The check of credentials under [`Auth::Users`](crate::Auth::Users). The implementation decides how it compares them,
+/// and how many failures are too many.
 pub trait Authenticator {
-    /// A client says that it is `user`. Without one it gave a password alone, which is either the default user's or of
-    /// the form `user:password`. Called once an attempt.
+    /// Checks the credentials of a client that claims to be `user`. Without a user, the client gave only a password.
+    /// Such a password is either the default user's or of the form `user:password`. The session calls the method once
+    /// per attempt.
     fn authenticate(&mut self, user: Option<&[u8]>, password: &[u8]) -> Attempt;
 }
 
-/// All that a session asks and reports.
+/// All traits that a session needs from its caller.
 pub trait Host: Observer + Authenticator + Peer {}
 
 impl<T: Observer + Authenticator + Peer> Host for T {}
 
-/// What an attempt to log in comes to.
+/// The outcome of an attempt to log in.
 #[derive(Clone, Debug)]
 pub enum Attempt {
-    /// The credentials are right, and this holds for their user: a plan that [names it](Plan::for_user).
+    /// The credentials are right, and this is the plan of their user: a plan that [names it](Plan::for_user).
     Granted(Arc<Plan>),
-    /// They are not.
+    /// The credentials are wrong.
     Refused,
-    /// They were not looked at, or are one failure too many: the client reads what it reads for wrong ones, and the
+    /// The attempt was not checked, or is one failure too many. The client gets the reply to wrong credentials, and the
     /// session ends.
     Blocked,
 }
 
-/// Says who a client is, where no server can tell it: on shared connections, and under `@public`.
+/// The facts about a client that no server knows: on shared connections, and under `@public`.
 pub trait Peer {
-    /// The number of its connection, at least 1; no other connection of the process ever has it.
+    /// Returns the id of the client's connection, at least 1; no other connection of the process ever has the same id.
     fn id(&self) -> u64;
-    /// Where it comes from, as Redis writes it: `192.0.2.1:50000`, `[2001:db8::1]:50000`, or the path of the listening
-    /// unix socket and `:0`.
+    /// Returns the client's address, as Redis writes it: `192.0.2.1:50000`, `[2001:db8::1]:50000`, or the path of the
+    /// listening unix socket and `:0`.
     fn address(&self) -> String;
-    /// Where it came to, in the same form.
+    /// Returns the address that the client connected to, in the same form.
     fn local_address(&self) -> String;
-    /// For how long it has been connected.
+    /// Returns the time since the client connected.
     fn age(&self) -> Duration;
-    /// For how long it has sent nothing.
+    /// Returns the time since the client last sent something.
     fn idle(&self) -> Duration;
-    /// Whether its own upstream connection speaks RESP3.
+    /// Returns whether the client's own upstream connection uses RESP3.
     fn resp3(&self) -> bool;
-    /// How many subscriptions it holds on the upstream connection of its own; none where it has none.
+    /// Returns the number of subscriptions on the client's own upstream connection; zeros if it has none.
     fn subscriptions(&self) -> Subscriptions;
-    /// Whether it is known to hold a subscription of the kind that `verb` makes, by this name.
+    /// Returns whether the client is known to have a subscription of the kind of `verb` with this name.
     fn is_subscribed(&self, verb: Verb, name: &[u8]) -> bool;
-    /// Whether it holds some and speaks RESP2 there: Redis allows such a client few commands.
+    /// Returns whether the client is in subscriber mode in RESP2 there: Redis allows such a client few commands.
     fn listens_in_resp2(&self) -> bool;
 }

@@ -1,4 +1,5 @@
-//! What the client is owed, in order. Equal neighbours are one run, so that depth costs runs and not commands.
+//! The pending replies of the client, in order. Equal neighbours form one run, so that the queue grows with runs and
+//! not with commands.
 
 use std::collections::VecDeque;
 
@@ -10,23 +11,23 @@ use crate::local::client_info::Introduction;
 use crate::shape::Shape;
 use crate::tick::Tick;
 
-/// Beyond this many runs, neighbours that differ only in name or time are joined: a client may send any number of
-/// commands before it reads, and counting them must not cost memory for each.
+/// The number of runs from which on neighbours that differ only in name or time are joined. A client may send any
+/// number of commands before it reads, and their count must not cost memory for each.
 const JOIN_RUNS_FROM: usize = 1024;
 
-/// Beyond this many runs nothing more is read until some are answered: these could not be joined.
+/// The number of runs at which the session reads nothing more until some are answered: these runs could not be joined.
 pub const MAX_RUNS: usize = 16 * 1024;
 
-/// An idle client keeps room for this many runs.
+/// The number of runs for which an idle client keeps room.
 const IDLE_CAPACITY: usize = 1;
 
 /// The pending replies of one client, in the order in which it gets them.
 #[derive(Debug)]
 pub(crate) struct PendingReplies {
     session: SessionKey,
-    /// The place of the next command's reply in the session's order.
+    /// The position of the next command's reply in the session's order.
     seq: u64,
-    /// Nothing more is read before every reply has come.
+    /// Whether the session reads nothing more before every reply has arrived.
     holds: bool,
     runs: VecDeque<Run>,
     totals: Totals,
@@ -36,7 +37,7 @@ pub(crate) struct PendingReplies {
 #[derive(Clone, Copy, Debug, Default)]
 struct Totals {
     blocking: u32,
-    /// Runs after which the client may listen to messages, or no longer, or in another RESP version.
+    /// The number of runs whose replies may begin or end subscriber mode, or change the RESP version.
     turning: u32,
     /// The number of runs that a reload must judge again.
     lasting: u32,
@@ -48,20 +49,20 @@ struct Totals {
     kept: usize,
 }
 
-/// One frame of which more is kept than this is judged by its name alone when a reload comes.
+/// The largest frame that is kept for a reload. A longer one is judged by its name alone.
 const MAX_KEPT: usize = 4 * 1024;
 
-/// So much is kept of all frames that wait for their replies: that of a thousand short ones.
+/// The limit on all frames that are kept until their replies arrive: room for a thousand short ones.
 const MAX_KEPT_IN_ALL: usize = 64 * 1024;
 
-/// A frame that was sent and is not answered yet, for a reload to judge again; none where it was too large.
+/// A frame without its reply yet, which a reload must judge again; `None` if it was too large.
 pub(crate) type Kept = Option<Box<[u8]>>;
 
-/// Neighbours that are owed the same.
+/// A run of consecutive pending replies of the same kind.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) kind: ReplyKind,
-    /// The place of its first unanswered reply in the session's order.
+    /// The position of its first pending reply in the session's order.
     pub(crate) seq: u64,
     pub(crate) n: u64,
     /// The command, or UNKNOWN for a run of several kinds.
@@ -70,12 +71,12 @@ pub(crate) struct Run {
     pub(crate) muted: bool,
 }
 
-/// Where a reply comes from, and what it changes.
+/// The origin of a reply, and its effect.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ReplyKind {
-    /// The upstream's reply, which changes nothing.
+    /// The upstream's reply, without any effect.
     Plain,
-    /// The upstream's reply to a command that may wait for others.
+    /// The upstream's reply to a command that may block until another client acts.
     Blocking(Kept),
     /// The upstream's reply to MULTI.
     Multi,
@@ -90,17 +91,17 @@ pub(crate) enum ReplyKind {
     Monitor,
     /// The upstream's reply to the DISCARD that was sent for a spoilt EXEC.
     SpoiltExec,
-    /// The upstream's reply to the DISCARD that goes before the refusal of an EXEC.
+    /// The upstream's reply to the DISCARD before the refusal of an EXEC.
     Abandoned,
     /// The upstream's reply to the CLIENT REPLY ON that stands for a CLIENT REPLY of another kind.
     ReplyMode(ReplyMode),
-    /// The upstream's reply to a step in which the gate sets the connection up.
+    /// The upstream's reply to a step of the connection's setup.
     Setup(Stage),
     /// The upstream's reply to the gate's own login as another user, which stands for the client's AUTH or HELLO.
     Identify,
-    /// The upstream's reply to the client's own AUTH, or to its HELLO that may hold credentials.
+    /// The upstream's reply to the client's own AUTH, or to its HELLO that may contain credentials.
     ClientLogin {
-        /// Whether it is a HELLO whose reply is to have the gate's number of the client in it.
+        /// Whether it is a HELLO whose reply must contain the gate's id of the client.
         known: bool,
     },
     /// The confirmations of a subscribe or unsubscribe command.
@@ -117,23 +118,25 @@ pub(crate) enum ReplyKind {
         /// That command.
         frame: Kept,
     },
-    /// The upstream's reply to HELLO, which sets up and does no work.
+    /// The upstream's reply to HELLO, which is setup and no work to be timed.
     Untimed,
-    /// The upstream's reply to HELLO where CLIENT ID is the gate's to say.
+    /// The upstream's reply to HELLO where the gate answers CLIENT ID.
     Hello,
-    /// The upstream's word on whether the client may ask about other clients.
+    /// The upstream's reply on whether the client may ask about other clients.
     Permission,
     /// The upstream's reply to the gate's own CLIENT ID.
     UpstreamId,
-    /// The upstream's reply to a command that the gate answers: the client reads this in place of it, unless it is an error.
+    /// The upstream's reply to a command that the gate answers: the client gets this text instead, unless the reply is
+    /// an error.
     Told(Box<[u8]>),
-    /// The upstream's reply to what a client says of itself.
+    /// The upstream's reply to a name or library that the client sets.
     Introduced(Box<Introduction>),
-    /// The upstream's reply to SELECT on a connection of the client's own: of this database, or of what is none to the gate.
+    /// The upstream's reply to SELECT on a connection of the client's own. The database is `None` if the gate cannot
+    /// parse its index.
     Select(Option<u32>),
-    /// The upstream's reply to CLIENT NO-EVICT: whether it is to hold.
+    /// The upstream's reply to CLIENT NO-EVICT, and whether the mode is on then.
     NoEvict(bool),
-    /// The upstream's list of channels, of which the client sees those that it may subscribe to.
+    /// The upstream's list of channels, from which the client gets those that it may subscribe to.
     Channels,
     /// The upstream's reply to WATCH.
     Watch,
@@ -150,7 +153,7 @@ pub(crate) enum ReplyMode {
     Skip,
 }
 
-/// A reply that the gate gives by itself, as it goes over the wire.
+/// A reply of the gate's own, as sent to the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Local {
     Canned(&'static [u8]),
@@ -158,12 +161,12 @@ pub(crate) enum Local {
 }
 
 impl ReplyKind {
-    /// Whether its reply changes nothing. The path of most commands asks only this.
+    /// Returns whether the reply has no effect. For most commands this is the only check.
     pub(crate) const fn is_plain(&self) -> bool {
         matches!(self, Self::Plain)
     }
 
-    /// Whether an error in its place may repeat the gate's credentials, or is about the gate alone.
+    /// Returns whether an error in place of the reply may contain the gate's credentials, or is about the gate alone.
     pub(crate) const fn is_private(&self) -> bool {
         matches!(self, Self::Setup(_) | Self::Identify | Self::UpstreamId)
     }
@@ -179,7 +182,7 @@ impl ReplyKind {
         )
     }
 
-    /// Bytes on the heap.
+    /// Returns the bytes on the heap.
     fn made(&self) -> usize {
         match self {
             Self::Local(Local::Made(bytes)) | Self::Told(bytes) => bytes.len(),
@@ -187,7 +190,7 @@ impl ReplyKind {
         }
     }
 
-    /// Bytes of the frame that is kept with it.
+    /// Returns the bytes of the frame that is kept with it.
     fn kept(&self) -> usize {
         match self {
             Self::Blocking(frame) | Self::Confirmations { frame, .. } | Self::Tracking { frame, .. } => {
@@ -204,7 +207,7 @@ impl ReplyKind {
         }
     }
 
-    /// Whether it is for a right that lasts, which a reload may take away.
+    /// Returns whether the command uses a lasting right, which a reload may take away.
     const fn lasts(&self) -> bool {
         match self {
             Self::Blocking(_) | Self::Monitor => true,
@@ -231,7 +234,7 @@ impl PendingReplies {
         Self { session, seq: 0, holds: false, runs: VecDeque::new(), totals: Totals::default() }
     }
 
-    /// Names the next reply.
+    /// Returns the name of the next reply.
     pub(crate) const fn ticket(&self) -> Ticket {
         Ticket { session: self.session, seq: self.seq }
     }
@@ -247,7 +250,7 @@ impl PendingReplies {
         self.seq = self.seq.wrapping_add(n);
     }
 
-    /// Adds one reply. The link joins it with its neighbours only where nothing tells it from them.
+    /// Adds one reply. The link joins it with its neighbours only if they are equal in every way.
     pub(crate) fn push_reply(
         &mut self,
         kind: ReplyKind,
@@ -264,7 +267,7 @@ impl PendingReplies {
         ticket
     }
 
-    /// Adds one reply that the link must not join with its neighbours, for it is treated apart.
+    /// Adds one reply that the link must not join with its neighbours, because the session treats it separately.
     pub(crate) fn push_apart(&mut self, kind: ReplyKind, id: CommandId, at: Tick, muted: bool) -> Ticket {
         self.seq = self.seq.wrapping_add(1);
         let ticket = self.ticket();
@@ -279,17 +282,17 @@ impl PendingReplies {
         self.seq = self.seq.wrapping_add(1);
     }
 
-    /// Nothing more is read until no reply is pending.
+    /// Makes the session read nothing more until no reply is pending.
     pub(crate) const fn hold(&mut self) {
         self.holds = true;
     }
 
-    /// Ends a hold before its time: what waits is judged again.
+    /// Ends a hold early: the waiting command is judged again.
     pub(crate) const fn release(&mut self) {
         self.holds = false;
     }
 
-    /// Returns whether nothing more may be read yet.
+    /// Returns whether the session must not read yet.
     pub(crate) fn holds(&mut self) -> bool {
         self.holds &= !self.runs.is_empty();
         self.holds
@@ -338,18 +341,18 @@ impl PendingReplies {
         self.runs.front()
     }
 
-    /// Returns the reply that comes next, if this is its ticket.
+    /// Returns the next reply, if this is its ticket.
     pub(crate) fn expected(&self, ticket: Ticket) -> Option<&Run> {
         self.runs.front().filter(|front| ticket.session == self.session && ticket.seq == front.seq)
     }
 
-    /// Forgets every reply: the connection that was to bring them was never used.
+    /// Forgets every reply: the connection that was to deliver them was never used.
     pub(crate) fn clear(&mut self) {
         self.runs = VecDeque::new();
         self.totals = Totals::default();
     }
 
-    /// `n` of the front run were answered.
+    /// Settles `n` replies of the front run.
     pub(crate) fn settle(&mut self, n: u64) {
         let Some(front) = self.runs.front_mut() else { return };
         front.n = front.n.saturating_sub(n);
@@ -364,7 +367,8 @@ impl PendingReplies {
         }
     }
 
-    /// The newest command will never be answered: its frame was cut. Says whether the client would not have heard it.
+    /// Removes the newest command's reply, which will never arrive: its frame was cut. Returns whether the reply was
+    /// suppressed.
     pub(crate) fn retract(&mut self) -> bool {
         let Some(last) = self.runs.back_mut() else { return false };
         let muted = last.muted;
@@ -377,19 +381,20 @@ impl PendingReplies {
         muted
     }
 
-    /// Keeps only the gate's own replies before the first that the upstream owes; none where `cut` says that the
-    /// client has read half of something. Says whether the upstream owed any.
+    /// Keeps only the gate's own replies before the first one from the upstream. If `cut`, the client has received a
+    /// part of a reply, and no reply is kept. Returns whether any reply from the upstream was pending.
     pub(crate) fn forsake_upstream(&mut self, cut: bool) -> bool {
         let kept = self.runs.iter().take_while(|run| matches!(run.kind, ReplyKind::Local(_))).count();
-        let owing = kept < self.runs.len();
+        let had_pending = kept < self.runs.len();
         self.runs.truncate(if cut { 0 } else { kept });
         self.runs.shrink_to(IDLE_CAPACITY);
         let made = self.runs.iter().map(|run| run.kind.made()).sum();
         self.totals = Totals { made, ..Totals::default() };
-        owing
+        had_pending
     }
 
-    /// The upstream was sent nothing of what it owes: the client reads `line` in the place of each reply.
+    /// Replaces the replies from the upstream, which got none of the commands: the client gets `line` in place of each
+    /// reply.
     pub(crate) fn answer_with(&mut self, line: &[u8]) {
         self.totals = Totals::default();
         for run in std::mem::take(&mut self.runs) {
@@ -401,12 +406,12 @@ impl PendingReplies {
         }
     }
 
-    /// Bytes of memory that it takes.
+    /// Returns the bytes of memory that it occupies.
     pub(crate) fn held(&self) -> usize {
         self.runs.capacity() * size_of::<Run>() + self.totals.made + self.totals.kept
     }
 
-    /// Bytes of the gate's own replies in it, save those that are the same for all.
+    /// Returns the bytes of the gate's own replies, without the static ones.
     pub(crate) const fn made(&self) -> usize {
         self.totals.made
     }
@@ -415,12 +420,12 @@ impl PendingReplies {
         self.runs.is_empty()
     }
 
-    /// Whether none of what is owed changes anything when it comes.
+    /// Returns whether no pending reply has an effect.
     pub(crate) fn is_plain(&self) -> bool {
         self.runs.iter().all(|run| run.kind.is_plain() || matches!(run.kind, ReplyKind::Local(_)))
     }
 
-    /// Whether nothing is owed but to the gate itself.
+    /// Returns whether only replies to the gate itself are pending.
     pub(crate) fn is_login(&self) -> bool {
         self.runs.iter().all(|run| matches!(run.kind, ReplyKind::Setup(_)))
     }
@@ -429,38 +434,38 @@ impl PendingReplies {
         self.runs.len() >= MAX_RUNS
     }
 
-    /// Whether some command that may wait for others is unanswered.
+    /// Returns whether the reply to a command that may block is pending.
     pub(crate) const fn blocks(&self) -> bool {
         self.totals.blocking > 0
     }
 
-    /// Whether a pending reply may change what the client listens to, or the RESP version.
+    /// Returns whether a pending reply may change the subscriber mode or the RESP version.
     pub(crate) const fn turns(&self) -> bool {
         self.totals.turning > 0
     }
 
-    /// A frame, if it may be kept until it is answered.
+    /// Returns a copy of a frame, if it may be kept until its reply arrives.
     pub(crate) fn keep(&self, frame: &[u8]) -> Kept {
         let fits = frame.len() <= MAX_KEPT && self.totals.kept + frame.len() <= MAX_KEPT_IN_ALL;
         fits.then(|| frame.into())
     }
 
-    /// Whether an unanswered command is for a right that lasts.
+    /// Returns whether the reply to a command that uses a lasting right is pending.
     pub(crate) const fn lasts(&self) -> bool {
         self.totals.lasting > 0
     }
 
-    /// The number of names in the unanswered subscribing commands.
+    /// Returns the number of names in the pending subscribing commands.
     pub(crate) const fn subscribing(&self) -> u64 {
         self.totals.subscribing
     }
 
-    /// All that is owed, in order.
+    /// Returns all pending replies, in order.
     pub(crate) fn runs(&self) -> impl Iterator<Item = &Run> {
         self.runs.iter()
     }
 
-    /// Takes the kind of the reply that comes next, until [`PendingReplies::put_kind`].
+    /// Takes the kind of the next reply, until [`PendingReplies::put_kind`].
     pub(crate) fn take_kind(&mut self) -> ReplyKind {
         let Some(front) = self.runs.front_mut() else { return ReplyKind::Plain };
         let kind = std::mem::replace(&mut front.kind, ReplyKind::Plain);

@@ -1,4 +1,4 @@
-//! What holds for the clients of one listener, or for one user of it, compiled once for all of them.
+//! The policy for the clients of one listener, or for one user of it, compiled once for all of them.
 
 use std::sync::Arc;
 
@@ -25,31 +25,32 @@ pub struct Plan {
     shared: bool,
 }
 
-/// What a command is to the session, by its name alone.
+/// The care that a command needs in the session, by its name alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Care {
-    /// Bytes with one reply, allowed whatever they are.
+    /// A frame with one reply, always allowed.
     None,
-    /// Bytes with one reply, if the rules allow them.
+    /// A frame with one reply, if the rules allow it.
     Rules,
-    /// More than that.
+    /// Separate treatment.
     Own,
 }
 
-/// Who checks the client's credentials.
+/// The party that checks the client's credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Auth {
-    /// Redis does: AUTH and HELLO travel on.
+    /// Redis: AUTH and HELLO are forwarded.
     Passthrough,
-    /// Nobody does: the allowlist is the credential, and the gate logs in upstream with its own.
+    /// None: the allowlist is the credential, and the gate logs in upstream with its own credentials.
     Trust,
-    /// The gate does, and logs in upstream with what is the user's. Whoever is not logged in reaches nothing.
+    /// The gate, which logs in upstream with the user's upstream credentials. A client that is not logged in cannot
+    /// reach the upstream.
     Users,
 }
 
 impl Plan {
-    /// Compiles the plan. `preamble` counts for nothing under [`Auth::Passthrough`]; `held_command` is in bytes, the most that a
-    /// frame may have of which all is needed before it can be judged.
+    /// Compiles the plan. `preamble` is unused under [`Auth::Passthrough`]. `held_command` is in bytes: the maximum
+    /// size of a frame that must be complete before it is judged.
     pub fn new(
         auth: Auth,
         preamble: Option<Preamble>,
@@ -64,30 +65,30 @@ impl Plan {
         Self { auth, user: None, preamble, upstream, limits, held_command, rules, care, shared: false }
     }
 
-    /// The same where upstream connections are shared with other clients. Not under [`Auth::Passthrough`], where each
-    /// client's login is its connection's.
+    /// Returns the plan with shared upstream connections. It is invalid under [`Auth::Passthrough`], where each
+    /// client's login belongs to its connection.
     #[must_use]
     pub fn shared(self) -> Self {
         let shared = self.auth != Auth::Passthrough;
         Self { care: care(&self.rules, shared), shared, ..self }
     }
 
-    /// The same for those who are logged in as `user`. Under [`Auth::Users`], a plan that names nobody is that of clients
-    /// who are not logged in.
+    /// Returns the plan for clients that are logged in as `user`. Under [`Auth::Users`], a plan without a user is for
+    /// clients that are not logged in.
     #[must_use]
     pub fn for_user(self, user: &str) -> Self {
         Self { user: Some(user.into()), ..self }
     }
 
-    /// The same under command rules. Plans of one user that share them are known to allow the same: a reload that
-    /// changes no rules does well to keep them.
+    /// Returns the plan under command rules. Plans of one user that share their rules are known to allow the same
+    /// commands. So a reload that changes no rules should keep them.
     #[must_use]
     pub fn with_rules(self, rules: Arc<CommandPlan>) -> Self {
         Self { care: care(&rules, self.shared), rules, ..self }
     }
 
-    /// The same for an upstream connection that was made under `made_by`: its gate logs in there as that plan says, and
-    /// shows no other credentials to it.
+    /// Returns the plan for an upstream connection that was made under `made_by`. The gate logs in there as that plan
+    /// says, and shows the upstream no other credentials.
     #[must_use]
     pub fn keyed_as(&self, made_by: &Self) -> Self {
         Self {
@@ -103,42 +104,42 @@ impl Plan {
         }
     }
 
-    /// Who checks the client's credentials.
+    /// Returns the party that checks the client's credentials.
     pub const fn auth(&self) -> Auth {
         self.auth
     }
 
-    /// Whose plan it is.
+    /// Returns the user of the plan.
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref()
     }
 
-    /// What logs the gate in on a fresh upstream connection.
+    /// Returns the gate's login on a fresh upstream connection.
     pub const fn preamble(&self) -> Option<&Preamble> {
         self.preamble.as_ref()
     }
 
-    /// Whether upstream connections are shared.
+    /// Returns whether upstream connections are shared.
     pub const fn is_shared(&self) -> bool {
         self.shared
     }
 
-    /// The upstream's name, for error lines.
+    /// Returns the upstream's name, for error lines.
     pub fn upstream(&self) -> &str {
         &self.upstream
     }
 
-    /// Limits of the request grammar. Those who are not logged in may send less.
+    /// Returns the limits of the request grammar. A client that is not logged in may send less.
     pub const fn limits(&self) -> RequestLimits {
         if self.is_anonymous() { self.limits.unauthenticated() } else { self.limits }
     }
 
-    /// Whether it may come in place of `old` under the same `auth`.
+    /// Returns whether the plan may replace `old` under the same `auth`.
     pub(crate) fn replaces(&self, old: &Self, auth: Auth) -> bool {
         self.auth == auth && self.user == old.user && self.shared == old.shared
     }
 
-    /// Whether commands are judged by the very same rules.
+    /// Returns whether both plans judge commands by the very same rules.
     pub fn shares_rules_with(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.rules, &other.rules)
     }
@@ -152,17 +153,18 @@ impl Plan {
         Arc::clone(&self.rules)
     }
 
-    /// Whether there are command rules.
+    /// Returns whether there are command rules.
     pub(crate) fn has_rules(&self) -> bool {
         self.rules.has_rules()
     }
 
-    /// Whether `@public` is among the rules: then the gate answers CLIENT, as Redis would show all of its clients.
+    /// Returns whether `@public` is among the rules. The gate then answers CLIENT, because Redis would show all of its
+    /// clients.
     pub(crate) fn is_public(&self) -> bool {
         self.rules.is_public()
     }
 
-    /// Whether it holds for a client that must log in first.
+    /// Returns whether the plan is for a client that must log in first.
     pub(crate) const fn is_anonymous(&self) -> bool {
         matches!(self.auth, Auth::Users) && self.user.is_none()
     }
@@ -171,12 +173,12 @@ impl Plan {
         self.held_command
     }
 
-    /// Whether the rules refuse a command, or want to see more of it than its name.
+    /// Returns whether the rules refuse a command, or need more of it than its name.
     pub(crate) fn cares_by_rule(&self, command: CommandId) -> bool {
         !self.rules.class(command).is_free()
     }
 
-    /// Returns whether a whole frame of this command is bytes with one reply, which the rules allow.
+    /// Returns whether a whole frame of this command gets one reply and is allowed by the rules.
     #[inline]
     pub(crate) fn is_plain(&self, command: CommandId, name: Span, bytes: &[u8], arguments: u64) -> bool {
         match self.care(command) {
@@ -189,7 +191,7 @@ impl Plan {
         }
     }
 
-    /// Returns whether any frame of this command is bytes with one reply, which the rules allow.
+    /// Returns whether any frame of this command gets one reply and is allowed by the rules.
     pub(crate) fn is_plain_by_name(&self, command: CommandId) -> bool {
         self.care(command) == Care::None
     }
@@ -201,7 +203,7 @@ impl Plan {
 }
 
 fn care(rules: &CommandPlan, shared: bool) -> Box<[Care]> {
-    // What CLIENT LIST says of the database.
+    // CLIENT LIST shows the database.
     let told = |command| rules.is_public() && command == id::SELECT;
     let listed = |command| rules.filters_channels() && command == id::PUBSUB;
     let own = |command| {

@@ -1,4 +1,4 @@
-//! Shared upstream connections: which commands may use them, and how their bytes divide among clients.
+//! Shared upstream connections: the commands that may use them, and the division of their bytes among clients.
 
 mod pin;
 mod pooled_link;

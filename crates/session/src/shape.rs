@@ -1,46 +1,46 @@
-//! What one command gets back.
+//! The shape of the reply to one command.
 
 use portcullis_resp::command::{CommandId, id};
 
-/// The form of a command's answer, as far as counting replies needs it.
+/// The form of a command's reply, as far as the link needs it to count replies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// One reply of any kind.
     One,
-    /// One small reply that the session wants to see in one piece.
+    /// One small reply that the session needs in one piece.
     Whole,
-    /// One reply that the session wants to see in one piece, where it is no longer than
-    /// 1 MiB.
+    /// One reply that the session needs in one piece, up to 1 MiB.
     Listed,
     /// `n` confirmations of this verb, or one error, or one `+QUEUED`.
     Confirm {
         /// The command's own verb, which each confirmation repeats.
         verb: Verb,
-        /// How many confirmations: one a channel.
+        /// The number of confirmations: one per channel.
         n: u64,
     },
-    /// UNSUBSCRIBE and its like without arguments: one confirmation for each subscription then held, at least one.
+    /// UNSUBSCRIBE and its variants without arguments: one confirmation per subscription held at that time, at least
+    /// one.
     ConfirmAll(Verb),
-    /// `+OK`, after which command lines stream in.
+    /// `+OK`, after which command lines arrive.
     Monitor,
     /// `+OK`, after which scripts run in the debugger, or no longer do.
     Debug {
-        /// Whether they do.
+        /// Whether scripts run in the debugger.
         on: bool,
     },
-    /// No replies any more, but a replication stream: whatever comes from here on belongs to it. Nothing else is owed.
+    /// A replication stream instead of replies: all later bytes belong to it, and no other reply is pending.
     Raw,
     /// A map or flat array that says which RESP version holds from here on.
     Hello,
     /// The same, in one piece.
     WholeHello,
-    /// `+RESET`, after which nothing is subscribed or monitored and RESP2 is spoken.
+    /// `+RESET`, after which the connection has no subscriptions and no MONITOR, and uses RESP2.
     Reset,
     /// An array with one element for each queued command, a null, or an error.
     Exec(QueuedConfirmations),
 }
 
-/// The six commands that are answered by confirmations.
+/// The six commands that get confirmations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
     /// SUBSCRIBE
@@ -67,28 +67,28 @@ impl Verb {
         (Self::Sunsubscribe, id::SUNSUBSCRIBE, b"sunsubscribe"),
     ];
 
-    /// The verb of a command, if confirmations answer it.
+    /// Returns the verb of a command, if it gets confirmations.
     pub fn of(command: CommandId) -> Option<Self> {
         Self::ALL.iter().find(|(_, id, _)| *id == command).map(|(verb, _, _)| *verb)
     }
 
-    /// The verbs that subscribe, with their commands.
+    /// Returns the verbs that subscribe, with their commands.
     pub(crate) fn subscribing() -> impl Iterator<Item = (Self, CommandId)> {
         Self::ALL.iter().map(|(verb, command, _)| (*verb, *command)).filter(|(verb, _)| !verb.gives_up())
     }
 
-    /// The verb that a confirmation's first element names.
+    /// Returns the verb that a confirmation's first element names.
     pub fn from_word(word: &[u8]) -> Option<Self> {
         Self::ALL.iter().find(|(_, _, text)| *text == word).map(|(verb, _, _)| *verb)
     }
 
-    /// Whether the command gives subscriptions up, and so may come without arguments.
+    /// Returns whether the command ends subscriptions, and so is valid without arguments.
     pub const fn gives_up(self) -> bool {
         matches!(self, Self::Unsubscribe | Self::Punsubscribe | Self::Sunsubscribe)
     }
 }
 
-/// Which elements of EXEC's array are confirmations: places in rising order, with their verbs.
+/// The elements of EXEC's array that are confirmations: their indexes in rising order, with their verbs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueuedConfirmations {
     elements: u64,
@@ -96,7 +96,7 @@ pub struct QueuedConfirmations {
 }
 
 impl QueuedConfirmations {
-    /// Adds the confirmation of a command with this verb, which EXEC runs in this place.
+    /// Adds the confirmation of a command with this verb, which EXEC runs at this index.
     pub(crate) fn push(&mut self, place: u64, verb: Verb) {
         self.places.push((place, verb));
     }
@@ -106,7 +106,7 @@ impl QueuedConfirmations {
         self.places.len()
     }
 
-    /// Returns the verbs, in the order of their places.
+    /// Returns the verbs, in the order of their indexes.
     pub(crate) fn verbs(&self) -> impl Iterator<Item = Verb> + '_ {
         self.places.iter().map(|(_, verb)| *verb)
     }
@@ -117,13 +117,13 @@ impl QueuedConfirmations {
         Self { elements, ..self }
     }
 
-    /// Returns whether an array of this many elements may be the answer. The number of queued commands is certain only
-    /// where their places matter.
+    /// Returns whether an array of this many elements may be the reply. The number of queued commands is certain only
+    /// if their indexes matter.
     pub(crate) const fn fits(&self, elements: u64) -> bool {
         self.places.is_empty() || self.elements == elements
     }
 
-    /// Returns the verb of the confirmation at this place, if there is one.
+    /// Returns the verb of the confirmation at this index, if there is one.
     pub(crate) fn verb_at(&self, index: u64) -> Option<Verb> {
         let place = self.places.binary_search_by_key(&index, |(place, _)| *place).ok()?;
         self.places.get(place).map(|(_, verb)| *verb)

@@ -1,4 +1,4 @@
-//! Both machines together, as the relay drives them, against a model of Redis that shares no code with them.
+//! Session and link together, driven like in the relay, against a model of Redis that shares no code with them.
 
 mod crowd;
 mod model;

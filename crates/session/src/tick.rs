@@ -1,4 +1,4 @@
-//! Time, which comes from the caller.
+//! Points in time, which the caller supplies.
 
 use std::time::Duration;
 
@@ -7,22 +7,22 @@ use std::time::Duration;
 pub struct Tick(u64);
 
 impl Tick {
-    /// A point in time, in nanoseconds since the caller's origin.
+    /// Returns a point in time, in nanoseconds since the caller's origin.
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
 
-    /// Nanoseconds since the caller's origin.
+    /// Returns the nanoseconds since the caller's origin.
     pub const fn nanos(self) -> u64 {
         self.0
     }
 
-    /// Nanoseconds from `earlier` to here; 0 where `earlier` is later.
+    /// Returns the nanoseconds from `earlier` to this point; 0 if `earlier` is later.
     pub const fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// This point moved by `duration`; the end of time where that does not fit.
+    /// Returns this point moved by `duration`; the latest representable point if that does not fit.
     pub fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
     }

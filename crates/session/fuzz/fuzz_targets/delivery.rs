@@ -1,8 +1,8 @@
-//! Messages on channels of any name, in any pieces, for a client whose rules close the channels of Redis itself: the
-//! client reads the messages of all other channels, whole and in order, and no byte of the closed ones.
+//! Messages on channels of any name, in any pieces, for a client whose rules close the channels of Redis itself. The
+//! client gets the messages of all other channels, whole and in order, and no byte of the closed ones.
 //!
-//! Input: how many sizes of pieces, these sizes, the RESP version, then for each message the kind of its channel, the
-//! lengths of its channel and its text, and the bytes of both.
+//! Input: the number of piece sizes, these sizes and the RESP version. Each message follows as the kind of its channel,
+//! the lengths of its channel and text, and the bytes of both.
 #![no_main]
 
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use portcullis_resp::encode;
 use portcullis_session::{Delivery, Incoming, Link, ReplyAction, Session, SessionKey, Step, Tick};
 use portcullis_session_fuzz::{Choices, Deaf, pieces, split};
 
-/// Key patterns close the channels that name keys as well.
+/// Rules with key patterns, which also close the channels that name keys.
 const RULES: &str = "+@all ~a* allchannels";
 
 /// The beginnings of channels that are closed under [`RULES`].
 const CLOSED: [&[u8]; 4] = [b"__sentinel__:", b"__keyspace@", b"__keyevent@", b"__subkey"];
 
-/// The beginnings of channels that look alike, and are open.
+/// The beginnings of similar channels that are open.
 const OPEN: [&[u8]; 4] = [b"", b"__", b"__sentinel__", b"__redis__:"];
 
 fuzz_target!(|data: &[u8]| {
@@ -41,7 +41,8 @@ fuzz_target!(|data: &[u8]| {
     assert!(client.unread.is_empty());
 });
 
-/// The first message of `input` on the wire, and whether its channel is open.
+/// Returns the first message of `input` as sent by the upstream, whether its channel is open, and the rest of the
+/// input.
 fn message(input: &[u8], resp3: bool) -> Option<(Vec<u8>, bool, &[u8])> {
     let [kind, name, text, rest @ ..] = input else { return None };
     let (name, rest) = rest.split_at_checked(usize::from(*name))?;

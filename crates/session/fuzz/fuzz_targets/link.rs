@@ -1,14 +1,15 @@
-//! Any bytes of an upstream in any pieces, against what a client's commands have it expect: they are handed out in
-//! order and unchanged, and mean the same however they are cut.
+//! Any bytes of an upstream in any pieces, against the pending replies of a client's commands. The link returns them in
+//! order and unchanged, and their meaning does not depend on the pieces.
 //!
-//! Input: how many sizes of pieces, these sizes, how many commands, these, then what the upstream sends.
+//! Input: the number of piece sizes, these sizes, the number of commands, these commands, then the bytes of the
+//! upstream.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use portcullis_session::{Incoming, Link, LinkFault, ReplyAction, Session, Step, Tick, Unavailable};
 use portcullis_session_fuzz::{Choices, Deaf, pieces, session, split};
 
-/// What a client may have asked for.
+/// Commands of the client.
 const COMMANDS: [&str; 16] = [
     "PING",
     "GET a",
@@ -38,7 +39,8 @@ fuzz_target!(|data: &[u8]| {
     let cut = run(commands, &pieces(input, &sizes), 255);
     assert!(input.starts_with(&whole.handed_out) && input.starts_with(&cut.handed_out), "not what came in");
     assert_eq!((whole.ended, whole.pushes), (cut.ended, cut.pushes));
-    // The first piece of an error line may be enough to give an upstream up, before what breaks the line is there.
+    // The first piece of an error line may be enough to give up the upstream before the link has read its first invalid
+    // byte.
     if cut.lost.is_some() && whole.lost.is_none() {
         assert!(matches!(whole.fault, Some(LinkFault::Protocol(_))), "{:?}", whole.fault);
         assert_eq!((input.get(whole.handed_out.len()), cut.fault), (Some(&b'-'), None));
@@ -59,10 +61,10 @@ struct Outcome {
     lost: Option<Unavailable>,
 }
 
-/// A name comes in a confirmation of 30 bytes at least, and costs 48 bytes and its own.
+/// A name arrives in a confirmation of at least 30 bytes, and costs 48 bytes and its own length.
 const NAMES_PER_BYTE: usize = 3;
 
-/// The first name makes room for the sets of names.
+/// The first name allocates the sets of names.
 const NAMES_FREE: usize = 128;
 
 fn run(commands: &[u8], pieces: &[&[u8]], longest: usize) -> Outcome {
@@ -90,12 +92,12 @@ fn run(commands: &[u8], pieces: &[&[u8]], longest: usize) -> Outcome {
         assert!(link.held() - names <= held, "a reply makes nothing grow but what is subscribed to");
         assert!(names <= NAMES_FREE + NAMES_PER_BYTE * read, "{names} bytes of names in {read} bytes");
     }
-    // What is wanted may never come; what is there has been seen all the same.
+    // The input may end before the link has enough bytes, but the link has seen the bytes up to there.
     let _ = replies(&mut session, &mut link, &mut unread, &mut deaf, &mut outcome);
     outcome
 }
 
-/// As many of the commands as need not wait for replies.
+/// Sends as many of the commands as need not wait for replies.
 fn ask(session: &mut Session, link: &mut Link, deaf: &mut Deaf, commands: &[u8]) {
     let mut unread: Vec<u8> = Vec::new();
     for &command in commands {
@@ -120,7 +122,7 @@ fn ask(session: &mut Session, link: &mut Link, deaf: &mut Deaf, commands: &[u8])
     }
 }
 
-/// How many unread bytes the link wants; none: nothing more can be told.
+/// Returns the number of unread bytes that the link needs; `None` after a fault or a lost upstream.
 fn replies(
     session: &mut Session,
     link: &mut Link,

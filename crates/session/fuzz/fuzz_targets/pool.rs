@@ -1,8 +1,8 @@
-//! Any bytes of an upstream in any pieces on a connection that clients share: each hears what stands in its own places,
-//! whatever was cut where, and nothing after a fault.
+//! Any bytes of an upstream in any pieces on a connection that clients share. Each client gets its own replies,
+//! whatever the pieces, and nothing after a fault.
 //!
-//! Input: how many sizes of pieces, these sizes, what the connection is, how many commands, whose these are, then what the
-//! upstream sends.
+//! Input: the number of piece sizes, these sizes, the kind of the connection, the number of commands, their clients,
+//! then the bytes of the upstream.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -16,7 +16,7 @@ const MAX_UNREAD: usize = portcullis_session::MAX_WHOLE_REPLY + 256;
 
 const CLIENTS: u8 = 3;
 
-/// Trust, and shared.
+/// `auth: trust` with shared connections.
 const CHOICES: u8 = 0b1_0001;
 
 fuzz_target!(|data: &[u8]| {
@@ -26,7 +26,7 @@ fuzz_target!(|data: &[u8]| {
     let whole = run(kind, askers, &[input], input.len());
     let cut = run(kind, askers, &pieces(input, &sizes), 255);
     assert!(input.starts_with(&whole.handed_out) && input.starts_with(&cut.handed_out), "not what came in");
-    // What is wrong with a push, or with one that is broken, depends on how much of it there is.
+    // The fault of a push or of a broken push depends on the number of received bytes.
     assert_eq!((&whole.ended, whole.fault.is_some()), (&cut.ended, cut.fault.is_some()));
     if whole.fault.is_none() {
         assert_eq!((whole.handed_out.len(), whole.heard), (cut.handed_out.len(), cut.heard));
@@ -36,7 +36,7 @@ fuzz_target!(|data: &[u8]| {
 #[derive(Default)]
 struct Outcome {
     handed_out: Vec<u8>,
-    /// Of each client.
+    /// The output of each client.
     heard: Vec<Vec<u8>>,
     ended: Vec<u64>,
     fault: Option<PoolFault>,
@@ -70,7 +70,7 @@ fn run(kind: u8, askers: &[u8], pieces: &[&[u8]], longest: usize) -> Outcome {
     outcome
 }
 
-/// So many commands at once.
+/// Sends `n` commands at once.
 fn ask(client: &mut Session, n: usize, link: &mut PooledLink, deaf: &mut Deaf) {
     let mut bytes = &b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n".repeat(n)[..];
     while !bytes.is_empty() {
@@ -83,7 +83,7 @@ fn ask(client: &mut Session, n: usize, link: &mut PooledLink, deaf: &mut Deaf) {
     }
 }
 
-/// False: nothing more can be said.
+/// Returns false if the connection has a fault.
 fn replies(
     link: &mut PooledLink,
     clients: &mut [Session],
@@ -99,9 +99,9 @@ fn replies(
                 let place = usize::try_from(part.ticket.session.0).unwrap();
                 match clients[place].reply(&part, Tick::default(), deaf) {
                     ReplyAction::Pass => outcome.heard[place].extend_from_slice(part.bytes),
-                    // Said to a client that had heard nothing before.
+                    // The error is for a client that had received nothing before.
                     ReplyAction::Lost(why) => clients[place].lost(Some(why)),
-                    // It is gone since.
+                    // The client's session has ended since.
                     ReplyAction::Desync => {
                         assert!(clients[place].is_ending(), "replies were taken for others")
                     }

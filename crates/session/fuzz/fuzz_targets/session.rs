@@ -1,7 +1,7 @@
-//! Any bytes of a client in any pieces, and an upstream that says OK to all: what travels is canonical, nothing of what
-//! the gate keeps to itself is among it, and pieces make no difference.
+//! Any bytes of a client in any pieces, and an upstream that replies OK to everything. The forwarded commands are
+//! canonical, contain nothing that the gate must keep to itself, and do not depend on the pieces.
 //!
-//! Input: how many sizes of pieces, these sizes, who checks credentials and by which rules, then what the client sends.
+//! Input: the number of piece sizes, these sizes, the auth mode with the rules, then the bytes of the client.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -12,7 +12,7 @@ use portcullis_session_fuzz::{
     Choices, Deaf, HELD_COMMAND, PASSWORD, Rules, canonical_frames, pieces, session, split,
 };
 
-/// No line is longer, nor what is held, nor a header.
+/// The maximum of an inline command, the held bytes and a header.
 const MAX_UNREAD: usize = (1 << 12) + HELD_COMMAND + 64;
 
 fuzz_target!(|data: &[u8]| {
@@ -20,28 +20,28 @@ fuzz_target!(|data: &[u8]| {
     let choices = Choices::of(choices);
     let whole = run(choices, &[input], input.len());
     let cut = run(choices, &pieces(input, &sizes), 255);
-    // Of a frame that turns out to be broken, a piece may have been judged already.
+    // The session may have judged a piece of a frame before the frame turns out to be broken.
     assert_eq!(whole.broken, cut.broken);
     assert!(whole.broken || whole.heard == cut.heard, "pieces make a difference");
     let (frames, frames_of_pieces) = (canonical_frames(&whole.sent), canonical_frames(&cut.sent));
-    // A piece that was judged may have taken a connection of its own, which is set up.
+    // A judged piece may have taken a connection of the client's own, which the gate sets up.
     assert!(choices.shared && whole.broken || frames == frames_of_pieces, "{frames:?}, {frames_of_pieces:?}");
     for frame in frames.iter().chain(&frames_of_pieces) {
         assert!(may_travel(choices, frame), "{frame:?}");
     }
 });
 
-/// The gate's own commands.
+/// The gate's own command.
 const CLIENT_ID: &[u8] = b"*2\r\n$6\r\nCLIENT\r\n$2\r\nID\r\n";
 
 struct Outcome {
     sent: Vec<u8>,
     heard: Vec<u8>,
-    /// Commands that were begun and are not complete: one or none.
+    /// The number of incomplete commands: one or none.
     half: u64,
     /// The shape of the reply to that command.
     shape: Shape,
-    /// The client broke the grammar.
+    /// Whether the client broke the grammar.
     broken: bool,
 }
 
@@ -86,7 +86,7 @@ fn requests(
                     link.expect(first, pending, shape);
                 }
                 outcome.sent.extend(unread.drain(..len));
-                // Half a command is not answered.
+                // The upstream does not answer an incomplete command.
                 let answers = pending + outcome.half - u64::from(!whole);
                 outcome.half = u64::from(!whole);
                 let special: &[u8] = match outcome.shape {
@@ -164,12 +164,12 @@ fn requests(
     panic!("does not come to an end");
 }
 
-/// What HELLO gets back.
+/// Returns the reply to HELLO.
 fn greeting(resp3: bool) -> &'static [u8] {
     if resp3 { b"%1\r\n$2\r\nid\r\n:5\r\n" } else { b"*2\r\n$2\r\nid\r\n:5\r\n" }
 }
 
-/// The upstream answers at once.
+/// Answers at once for the upstream.
 fn replies(session: &mut Session, link: &mut Link, answers: u64, deaf: &mut Deaf, heard: &mut Vec<u8>) {
     let text = b"+OK\r\n".repeat(usize::try_from(answers).unwrap());
     hear(session, link, &text, deaf, heard);
@@ -214,11 +214,11 @@ fn may_travel(choices: Choices, frame: &[Vec<u8>]) -> bool {
         let as_nobody = frame.len() == 3 && frame[1] == b"default" && frame[2].is_empty();
         return frame[1] == PASSWORD && frame.len() == 2 || as_nobody && choices.auth == Auth::Users;
     }
-    // Of HELLO's options only SETNAME is left.
+    // The gate leaves no option of HELLO but SETNAME.
     !is(0, b"hello") || frame.iter().skip(2).step_by(2).all(|option| option.eq_ignore_ascii_case(b"setname"))
 }
 
-/// A few of those that the rules refuse, read in the plainest way.
+/// Returns whether the command is one of a few that the rules refuse, in the simplest reading of the rules.
 fn refused(rules: Rules, frame: &[Vec<u8>]) -> bool {
     let name = frame[0].to_ascii_lowercase();
     let begins_otherwise = |key: &Vec<u8>| !key.starts_with(b"a");

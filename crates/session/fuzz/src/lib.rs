@@ -1,4 +1,4 @@
-//! What the targets need.
+//! Helpers of the fuzz targets.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -11,10 +11,10 @@ use portcullis_session::{
     Verb,
 };
 
-/// Small, so that inputs reach it.
+/// A small limit, so that inputs reach it.
 pub const HELD_COMMAND: usize = 256;
 
-/// The gate's own.
+/// The gate's own password.
 pub const PASSWORD: &[u8] = b"the gate's own";
 
 /// The rules of a trusted user.
@@ -23,10 +23,10 @@ pub const TRUSTED: &str = "+@all -flushall -config|set ~a* &a*";
 /// The rules of a listener that faces the internet.
 pub const PUBLIC: &str = "@public ~a* &a*";
 
-/// The rules that hold.
+/// The rules in force.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Rules {
-    /// None.
+    /// No rules.
     None,
     /// [`TRUSTED`].
     Trusted,
@@ -34,21 +34,21 @@ pub enum Rules {
     Public,
 }
 
-/// What one run is about.
+/// The configuration of one run.
 #[derive(Clone, Copy)]
 pub struct Choices {
-    /// Who checks credentials.
+    /// The party that checks credentials.
     pub auth: Auth,
-    /// Whether the upstream wants [`PASSWORD`]; where there are users, of the first of them.
+    /// Whether the upstream requires [`PASSWORD`]; with users, only the first has it as a login.
     pub password: bool,
-    /// The rules that hold.
+    /// The rules in force.
     pub rules: Rules,
     /// Whether upstream connections are shared.
     pub shared: bool,
 }
 
 impl Choices {
-    /// The lowest bits, so that an input keeps its meaning when there is more to choose.
+    /// Reads the choices from the lowest bits, so that an input keeps its meaning when choices are added.
     pub const fn of(bits: u8) -> Self {
         let auth = match (bits & 4 != 0, bits & 1 != 0) {
             (true, _) => Auth::Users,
@@ -64,7 +64,7 @@ impl Choices {
         Self { auth, password: bits & 2 != 0, rules, shared }
     }
 
-    /// What holds for a client that has said nothing yet.
+    /// Returns the plan for a client that has sent nothing yet.
     pub fn plan(self) -> Plan {
         let preamble = self.password.then(|| Preamble::auth(None, std::str::from_utf8(PASSWORD).unwrap()));
         let limits =
@@ -78,7 +78,7 @@ impl Choices {
         }
     }
 
-    /// Listens to nothing, and knows the users `u` and `default`, whose passwords are their names.
+    /// Returns a host with the users `u` and `default`, whose passwords are their names.
     pub fn deaf(self) -> Deaf {
         let nobody = Self { password: false, ..self };
         let users = [("u", self.plan()), ("default", nobody.plan())];
@@ -95,14 +95,14 @@ fn compiled(rules: &str) -> Arc<CommandPlan> {
     CommandPlan::new(Some(&rules), None).into()
 }
 
-/// Listens to nothing.
+/// A host that ignores all reports.
 pub struct Deaf {
     users: [(&'static str, Arc<Plan>); 2],
-    /// How often somebody came in.
+    /// The number of successful logins.
     pub granted: u64,
-    /// Those that the link has seen confirmed.
+    /// The subscriptions that the link has confirmed.
     pub subscriptions: Subscriptions,
-    /// Whether it has seen some, in RESP2.
+    /// Whether the link is in subscriber mode in RESP2.
     pub listens_in_resp2: bool,
 }
 
@@ -160,7 +160,7 @@ impl Peer for Deaf {
     }
 }
 
-/// A session that may send: the upstream is there, or will be when it is asked for.
+/// A session that may send: the upstream is connected, or will be on request.
 pub fn session(choices: Choices) -> Session {
     let mut session = Session::new(SessionKey(1), choices.plan().into());
     if !choices.shared {
@@ -169,7 +169,7 @@ pub fn session(choices: Choices) -> Session {
     session
 }
 
-/// Splits an input: how many sizes of pieces, these sizes, one byte of choices, the rest.
+/// Splits an input into the piece sizes (a count and the sizes), one byte of choices and the rest.
 pub fn split(data: &[u8]) -> Option<(Vec<usize>, u8, &[u8])> {
     let (&sizes, rest) = data.split_first()?;
     let (sizes, rest) = rest.split_at_checked(usize::from(sizes % 8))?;
@@ -177,7 +177,7 @@ pub fn split(data: &[u8]) -> Option<(Vec<usize>, u8, &[u8])> {
     Some((sizes.iter().map(|&size| usize::from(size).max(1)).collect(), choices, input))
 }
 
-/// The input in pieces of these sizes, over and over; no sizes: in one piece.
+/// Cuts the input into pieces of these sizes, over and over. Without sizes there is one piece.
 pub fn pieces<'b>(input: &'b [u8], sizes: &[usize]) -> Vec<&'b [u8]> {
     let mut sizes = sizes.iter().cycle();
     let mut pieces = Vec::new();
@@ -193,9 +193,9 @@ pub fn pieces<'b>(input: &'b [u8], sizes: &[usize]) -> Vec<&'b [u8]> {
     }
 }
 
-/// The whole canonical frames that `stream` begins with; what follows them must be the beginning of one.
+/// Returns the whole canonical frames at the start of `stream`; the rest must be the beginning of one.
 ///
-/// Reads as strictly as can be, one byte after the other.
+/// The parser is as strict as possible, and reads one byte after the other.
 pub fn canonical_frames(stream: &[u8]) -> Vec<Vec<Vec<u8>>> {
     let mut frames = Vec::new();
     let mut rest = stream;

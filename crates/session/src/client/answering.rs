@@ -1,4 +1,4 @@
-//! What the upstream's replies mean for the client, and for the state of its connection.
+//! Effects of the upstream's replies on the client and on the state of its connection.
 
 use portcullis_resp::scan::{Reply, ReplyScanner, aggregate_header, arguments};
 use portcullis_resp::{encode, reply};
@@ -13,8 +13,8 @@ use crate::pending::{ReplyKind, ReplyMode};
 use crate::plan::Auth;
 use crate::tick::Tick;
 
-/// Replies of the gate's own are written until this many bytes wait, so that a client which never reads cannot make them
-/// pile up. On shared connections `client_output_buffer` is the bound.
+/// The session writes replies of the gate's own until this many bytes wait. Otherwise they would pile up for a client
+/// that never reads. On shared connections the limit is `client_output_buffer`.
 pub const MAX_RENDERED: usize = 64 * 1024;
 
 /// One part of a reply, and the state that it may change.
@@ -29,13 +29,13 @@ impl<'s> Answering<'s> {
         Self { state, part, is_error: part.head.kind == b'-' }
     }
 
-    /// Says what becomes of the part.
+    /// Returns what to do with the part.
     pub(super) fn answer<O: Observer>(mut self, now: Tick, observer: &mut O) -> ReplyAction {
         let part = self.part;
         let Some(front) = self.state.pending.expected(part.ticket) else { return ReplyAction::Desync };
         let muted = front.muted;
         let starts_with_error = self.is_error && part.first;
-        // Only the first piece of a line says what it is: the link hands out no less than its first kilobyte.
+        // Only the first piece of a line shows its type: the link passes on at least the first kilobyte of a line.
         if starts_with_error
             && !self.state.passing.has_answered()
             && let Some(why) = Unavailable::of_greeting(part.bytes)
@@ -71,14 +71,14 @@ impl<'s> Answering<'s> {
         action
     }
 
-    /// Does what a reply of this kind does. `default` is what becomes of it if it does nothing more.
+    /// Applies the effect of a reply of this kind. `default` is the action for a reply without an effect.
     fn apply(&mut self, kind: &mut ReplyKind, default: ReplyAction) -> ReplyAction {
         let line = self.part.bytes;
         let ok = line == reply::OK;
         match kind {
             ReplyKind::Plain | ReplyKind::Local(_) => return ReplyAction::Desync,
             ReplyKind::Blocking(_) | ReplyKind::Untimed => {}
-            // Confirmations are pushes: CLIENT REPLY OFF does not silence them.
+            // Confirmations are pushes, and CLIENT REPLY OFF does not suppress pushes.
             ReplyKind::Confirmations { .. } | ReplyKind::EndOfTransaction { .. }
                 if self.part.confirmation =>
             {
@@ -122,7 +122,7 @@ impl<'s> Answering<'s> {
         default
     }
 
-    /// A run of plain replies may cover several runs of pending ones: other commands, other times.
+    /// Settles plain replies. One part may cover several runs of pending replies, each with its own command and time.
     fn settle_plain<O: Observer>(self, default: ReplyAction, now: Tick, observer: &mut O) -> ReplyAction {
         let pending = &mut self.state.pending;
         let mut left = self.part.ended;
@@ -140,7 +140,7 @@ impl<'s> Answering<'s> {
         default
     }
 
-    /// EXEC was sent as DISCARD: the client reads what EXEC would have said.
+    /// Handles the reply to an EXEC that was sent as DISCARD: the client gets the reply that EXEC would have got.
     fn exec_discarded(&mut self, default: ReplyAction) -> ReplyAction {
         self.state.transaction.end_discarded();
         if default == ReplyAction::Pass && self.part.bytes == reply::OK {
@@ -164,7 +164,7 @@ impl<'s> Answering<'s> {
         }
     }
 
-    /// A step of setting the connection up was answered.
+    /// Handles the reply to a step of the connection's setup.
     fn set_up(&mut self, stage: Stage) -> ReplyAction {
         let line = self.part.bytes;
         match stage {
@@ -179,8 +179,8 @@ impl<'s> Answering<'s> {
         }
     }
 
-    /// The gate's login as another user was answered. The words are for the client only where Redis would have said them
-    /// to the client: others may repeat the gate's credentials.
+    /// Handles the reply to the gate's login as another user. The client gets the error line only if Redis would have
+    /// sent it to the client: other lines may contain the gate's credentials.
     fn identified(&mut self, default: ReplyAction) -> ReplyAction {
         const NOT_NOW: &[u8] = b"-ERR Can't execute 'auth'";
         let line = self.part.bytes;
@@ -194,7 +194,7 @@ impl<'s> Answering<'s> {
             return ReplyAction::Drop;
         }
         if line.starts_with(NOT_NOW) {
-            // The client said HELLO, and reads of HELLO.
+            // The client sent HELLO, so the error must name HELLO.
             let of_hello = entering.hello.is_some() && default == ReplyAction::Pass;
             if of_hello { ReplyAction::Replace(reply::HELLO_NOT_NOW) } else { default }
         } else if self.is_error {
@@ -204,8 +204,8 @@ impl<'s> Answering<'s> {
         }
     }
 
-    /// The client's own login was answered, alone or in a HELLO. `known` says whether the gate's CLIENT ID goes into
-    /// HELLO's reply.
+    /// Handles the reply to the client's own login, in an AUTH or in a HELLO. `known` says whether the gate's CLIENT ID
+    /// goes into HELLO's reply.
     fn client_logged_in(&mut self, known: bool, default: ReplyAction) -> ReplyAction {
         if self.part.first {
             let of_hello = matches!(self.part.head.kind, b'%' | b'*');
@@ -220,7 +220,7 @@ impl<'s> Answering<'s> {
         if known { self.greeted(default) } else { default }
     }
 
-    /// HELLO was answered. Its reply has the connection's id in it, which is the gate's to say.
+    /// Handles the reply to HELLO. The reply contains the connection's id, which the gate replaces by its own.
     fn greeted(&mut self, default: ReplyAction) -> ReplyAction {
         let resp3 = match self.part.head.kind {
             b'-' => None,
@@ -243,7 +243,7 @@ impl<'s> Answering<'s> {
         ReplyAction::Rewritten
     }
 
-    /// Redis's word on whether the client may ask about others.
+    /// Handles Redis's reply on whether the client may ask about other clients.
     fn permitted(&mut self, default: ReplyAction) -> ReplyAction {
         let Some(profile) = &mut self.state.profile else { return ReplyAction::Desync };
         if !profile.permit(!self.is_error) {
@@ -252,7 +252,7 @@ impl<'s> Answering<'s> {
         if self.is_error { default } else { ReplyAction::Drop }
     }
 
-    /// Redis's number of the upstream connection, or why it does not tell.
+    /// Handles Redis's reply to CLIENT ID on the upstream connection, which may be an error.
     fn learned(&mut self) -> ReplyAction {
         let number = self.part.bytes.strip_prefix(b":").and_then(|rest| rest.strip_suffix(b"\r\n"));
         let number = number.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
@@ -263,7 +263,7 @@ impl<'s> Answering<'s> {
         ReplyAction::Drop
     }
 
-    /// Redis answered the command that stands for one which the gate answers: with `text`.
+    /// Handles Redis's reply to the command that stands for one which the gate answers. The client gets `text`.
     fn told(&mut self, text: Box<[u8]>, default: ReplyAction) -> ReplyAction {
         if self.is_error || default != ReplyAction::Pass {
             return default;
@@ -272,12 +272,13 @@ impl<'s> Answering<'s> {
         ReplyAction::Rewritten
     }
 
-    /// Redis took a name or library of the client.
+    /// Records that Redis accepted a name or library of the client.
     fn introduced(&mut self, introduction: &Introduction) {
         self.state.profile_mut().introduce(introduction.clone());
     }
 
-    /// The answer to PUBSUB CHANNELS or SHARDCHANNELS: the client reads the channels that it may subscribe to.
+    /// Handles the reply to PUBSUB CHANNELS or SHARDCHANNELS: the client gets only the channels that it may subscribe
+    /// to.
     fn channels(&mut self, default: ReplyAction) -> ReplyAction {
         if default != ReplyAction::Pass || !self.part.first {
             return ReplyAction::Drop;
@@ -302,7 +303,7 @@ impl<'s> Answering<'s> {
     }
 }
 
-/// HELLO's reply with this in place of the value of `id`.
+/// Returns HELLO's reply with `id` as the value of its field `id`.
 fn with_id(frame: &[u8], id: u64) -> Vec<u8> {
     const ID: &[u8] = b"$2\r\nid\r\n";
     let mut out = Vec::with_capacity(frame.len() + ID.len());

@@ -1,4 +1,4 @@
-//! One command, or as much of it as is there.
+//! One command, or the part of it that was received.
 
 use portcullis_resp::command::{CommandId, id, lookup_subcommand};
 use portcullis_resp::encode::MAX_QUOTED;
@@ -8,43 +8,44 @@ use portcullis_resp::scan::arguments;
 use super::verdict::Verdict;
 use crate::pending::{Kept, PendingReplies};
 
-/// A command, or as much of it as there is, in canonical form.
+/// A command, or the received part of one, in canonical form.
 pub(super) struct Frame<'b> {
     /// The validated prefix of the frame.
     pub(super) bytes: &'b [u8],
-    /// How many arguments it announces, the name included.
+    /// The number of arguments that the frame announces, the name included.
     pub(super) arguments: u64,
     pub(super) source: Source<'b>,
 }
 
-/// How the command came.
+/// The form in which the command arrived.
 #[derive(Clone, Copy)]
 pub(super) enum Source<'b> {
-    /// The frame is in the buffer.
+    /// The frame is complete in the buffer.
     Whole,
-    /// The frame has begun; this is the buffer, and all of it belongs to the frame.
+    /// The frame is incomplete; this is the buffer, and all of it belongs to the frame.
     Partial(&'b [u8]),
-    /// As an inline line of this many bytes.
+    /// An inline line of this many bytes.
     Line(usize),
 }
 
 impl<'b> Frame<'b> {
-    /// Empty where the name is so long that it is not wholly in.
+    /// Returns the name, or nothing if the name is so long that a part of it is missing.
     pub(super) fn name(&self) -> &'b [u8] {
         arguments(self.bytes).next().unwrap_or(&[])
     }
 
-    /// No more than `held` bytes of it: what a command is judged by must not depend on how it was cut.
+    /// Returns at most `held` bytes of the frame: the judgement of a command must not depend on how TCP cut it.
     pub(super) fn first(&self, held: usize) -> &'b [u8] {
         self.bytes.get(..held).unwrap_or(self.bytes)
     }
 
-    /// The argument in this place, the name being 0, if it is there already and ends within the first `held` bytes.
+    /// Returns the argument at this index (the name is 0), if it was received and ends within the first `held` bytes.
     pub(super) fn argument(&self, place: usize, held: usize) -> Option<&'b [u8]> {
         arguments(self.first(held)).nth(place)
     }
 
-    /// The subcommand that it names, or the command itself; where there is no such thing, what Redis says of that.
+    /// Returns the subcommand that the frame names, or the command itself. Returns Redis's error if there is no such
+    /// subcommand.
     pub(super) fn resolve(&self, command: CommandId, held: usize) -> Result<CommandId, Verdict> {
         if command == CommandId::UNKNOWN {
             return Err(self.unknown(held));
@@ -60,7 +61,7 @@ impl<'b> Frame<'b> {
         })
     }
 
-    /// Redis repeats the name and the first of the arguments.
+    /// Refuses the command as unknown. Redis repeats the name and the first arguments in the error.
     fn unknown(&self, held: usize) -> Verdict {
         let mut shown = Vec::new();
         let mut room = MAX_QUOTED;
@@ -79,8 +80,8 @@ impl<'b> Frame<'b> {
         Verdict::error(line)
     }
 
-    /// The subcommand that it names, or the command itself; none where it is not known. CLIENT stands for what it does not
-    /// have: the gate says so.
+    /// Returns the subcommand that the frame names, or the command itself; `None` if it is unknown. An unknown
+    /// subcommand of CLIENT counts as CLIENT, because the gate answers it.
     pub(super) fn exact(&self, command: CommandId, held: usize) -> Result<Option<CommandId>, Verdict> {
         if command == CommandId::UNKNOWN {
             return Ok(None);
@@ -95,17 +96,17 @@ impl<'b> Frame<'b> {
         }
     }
 
-    /// A copy that is kept until the frame is answered, if it travels on whole and there is room.
+    /// Returns a copy that is kept until the reply arrives, if the frame is forwarded whole and there is room.
     pub(super) fn kept(&self, pending: &PendingReplies) -> Kept {
         if self.is_whole() { pending.keep(self.bytes) } else { None }
     }
 
-    /// Whether all of it is there, in `held` bytes.
+    /// Returns whether the whole frame is within the first `held` bytes.
     pub(super) const fn is_whole_within(&self, held: usize) -> bool {
         self.is_whole() && self.bytes.len() <= held
     }
 
-    /// All that are there, without the name.
+    /// Returns all received arguments without the name.
     pub(super) fn after_name(&self) -> Vec<&'b [u8]> {
         arguments(self.bytes).skip(1).collect()
     }
@@ -114,7 +115,7 @@ impl<'b> Frame<'b> {
         !matches!(self.source, Source::Partial(_))
     }
 
-    /// Bytes of the client's buffer that it takes up so far.
+    /// Returns the number of bytes of the client's buffer that belong to the frame.
     pub(super) fn present(&self) -> usize {
         match self.source {
             Source::Whole => self.bytes.len(),

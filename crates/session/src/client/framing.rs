@@ -1,5 +1,5 @@
-//! The client's bytes, divided into requests: what was looked at, what is held back, and what happens to the rest of a
-//! frame whose beginning was consumed.
+//! Division of the client's bytes into requests: the scanned bytes, the requests held back, and the rest of a frame
+//! whose beginning was consumed.
 
 use portcullis_resp::error::RequestError;
 use portcullis_resp::limits::RequestLimits;
@@ -10,18 +10,18 @@ use portcullis_resp::scan::{Beginning, Request, RequestScanner};
 pub(super) struct Framing {
     scan: RequestScanner,
     rest: Rest,
-    /// No frame is begun any more.
+    /// The client drains: no new frame begins.
     draining: bool,
-    /// A request that the scanner has left behind and that was not acted on yet.
+    /// A request that the scanner has passed and that the session has not handled yet.
     peeked: Option<Request>,
-    /// The scanner's error behind commands that had to go first.
+    /// The scanner's error, reported after the commands before it are handled.
     failed: Option<RequestError>,
 }
 
-/// What happens to the rest of a frame whose beginning was consumed.
+/// The handling of the rest of a frame whose beginning was consumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rest {
-    /// No frame was begun.
+    /// No frame has begun.
     None,
     Forwarded,
     Discarded,
@@ -32,9 +32,9 @@ enum Rest {
 pub(super) struct Piece {
     /// Bytes of the buffer.
     pub(super) len: usize,
-    /// Whether the frame ends with it.
+    /// Whether the frame ends with this piece.
     pub(super) ends: bool,
-    /// Whether it goes to the upstream.
+    /// Whether the piece goes to the upstream.
     pub(super) forwarded: bool,
 }
 
@@ -49,32 +49,32 @@ impl Framing {
         }
     }
 
-    /// Returns whether a frame's beginning was consumed and its end was not.
+    /// Returns whether the beginning of a frame was consumed and its end was not.
     pub(super) const fn has_rest(&self) -> bool {
         !matches!(self.rest, Rest::None)
     }
 
-    /// Returns whether a command was begun and its end has not come.
+    /// Returns whether a command has begun and is not complete.
     pub(super) const fn is_mid_frame(&self) -> bool {
         self.scan.is_mid_frame()
     }
 
-    /// No frame is begun any more.
+    /// Begins to drain: no new frame begins.
     pub(super) const fn drain(&mut self) {
         self.draining = true;
     }
 
-    /// Returns whether no frame is begun any more and none is under way.
+    /// Returns whether the client drains and no frame is in progress.
     pub(super) const fn is_drained(&self) -> bool {
         self.draining && !self.is_mid_frame()
     }
 
-    /// Returns whether nothing was begun and no request waits.
+    /// Returns whether no frame has begun and no request waits.
     pub(super) const fn is_idle(&self) -> bool {
         !self.is_mid_frame() && self.peeked.is_none()
     }
 
-    /// Returns how much of the buffer is known already. The caller may show less of it.
+    /// Returns how many bytes of the buffer were scanned. The caller may pass fewer bytes.
     pub(super) const fn looked_at(&self) -> usize {
         match self.peeked {
             Some(
@@ -95,7 +95,8 @@ impl Framing {
     /// Finds the next request. `alike` is the outcome of [`Framing::next_like`], if it had one.
     ///
     /// # Errors
-    /// The bytes break the grammar.
+    ///
+    /// Returns an error if the bytes break the grammar.
     #[inline]
     pub(super) fn next(
         &mut self,
@@ -109,7 +110,7 @@ impl Framing {
         }
     }
 
-    /// Finds the next request if it begins as `last` did.
+    /// Returns the next request if it begins as `last` did.
     #[inline]
     pub(super) fn next_like(
         &mut self,
@@ -119,47 +120,50 @@ impl Framing {
         last.and_then(|last| self.scan.next_like(last, buf))
     }
 
-    /// Keeps a request for later, if all of it is there: one that is not is found again.
+    /// Keeps a complete request for later. The scanner finds an incomplete one again.
     pub(super) const fn keep(&mut self, request: Request) {
         if !matches!(request, Request::Need { .. } | Request::Head { .. }) {
             self.peeked = Some(request);
         }
     }
 
-    /// Keeps an error for when the commands before it were sent.
+    /// Keeps an error until the commands before it are sent.
     pub(super) const fn fail_later(&mut self, error: RequestError) {
         self.failed = Some(error);
     }
 
-    /// Returns the error whose time has come.
+    /// Takes the error that [`Framing::fail_later`] kept.
     pub(super) const fn take_failure(&mut self) -> Option<RequestError> {
         self.failed.take()
     }
 
-    /// Begins to forward a frame that is not wholly there; returns how much of `buf` belongs to it.
+    /// Begins to forward an incomplete frame; returns how many bytes of `buf` belong to it.
     ///
     /// # Errors
-    /// The bytes break the grammar.
+    ///
+    /// Returns an error if the bytes break the grammar.
     pub(super) fn forward(&mut self, buf: &[u8]) -> Result<usize, RequestError> {
         let streamed = self.scan.stream(buf)?;
         self.rest = Rest::Forwarded;
         Ok(streamed.len)
     }
 
-    /// Begins to drop a frame that is not wholly there; returns how much of `buf` belongs to it.
+    /// Begins to discard an incomplete frame; returns how many bytes of `buf` belong to it.
     ///
     /// # Errors
-    /// The bytes break the grammar.
+    ///
+    /// Returns an error if the bytes break the grammar.
     pub(super) fn discard(&mut self, buf: &[u8]) -> Result<usize, RequestError> {
         let streamed = self.scan.stream(buf)?;
         self.rest = Rest::Discarded;
         Ok(streamed.len)
     }
 
-    /// Goes on with a frame whose beginning was consumed.
+    /// Continues a frame whose beginning was consumed.
     ///
     /// # Errors
-    /// The bytes break the grammar. The frame stays as it was until [`Framing::give_up`].
+    ///
+    /// Returns an error if the bytes break the grammar. The frame stays unchanged until [`Framing::give_up`].
     pub(super) fn resume(&mut self, buf: &[u8]) -> Result<Piece, RequestError> {
         let streamed = self.scan.stream(buf)?;
         let forwarded = self.rest == Rest::Forwarded;
@@ -169,12 +173,12 @@ impl Framing {
         Ok(Piece { len: streamed.len, ends: streamed.done, forwarded })
     }
 
-    /// As [`Framing::give_up`], of a frame that was being forwarded.
+    /// Gives up a frame that was being forwarded, like [`Framing::give_up`].
     pub(super) fn cut_forwarded(&mut self) -> bool {
         self.rest == Rest::Forwarded && self.give_up()
     }
 
-    /// Nothing more of the frame comes. Returns whether its beginning was forwarded.
+    /// Gives up the rest of the frame. Returns whether its beginning was forwarded.
     pub(super) fn give_up(&mut self) -> bool {
         std::mem::replace(&mut self.rest, Rest::None) == Rest::Forwarded
     }

@@ -1,8 +1,8 @@
-//! Who the client is, and as which Redis user its upstream connection is logged in.
+//! The user that the client is, and the Redis user as which its upstream connection is logged in.
 //!
-//! The two never part. Another user comes in when no reply is pending and the upstream has confirmed the login that
-//! stands for it; until then nothing more is read. A user's WATCH and subscriptions live on the connection and stay, as
-//! they do in Redis.
+//! The two always change together. The client becomes another user when no reply is pending and the upstream has
+//! confirmed the matching login. Until then the session reads nothing more. A user's WATCH and subscriptions belong to
+//! the connection and stay, as they do in Redis.
 
 use std::sync::Arc;
 
@@ -13,29 +13,29 @@ use crate::local::hello::Greeting;
 use crate::plan::Plan;
 use crate::tick::Tick;
 
-/// The policy that holds for the client, and the credentials of its upstream connection.
+/// The policy in force for the client, and the credentials of its upstream connection.
 #[derive(Debug)]
 pub(super) struct Identity {
     /// The policy in force.
     plan: Arc<Plan>,
-    /// The policy of the client as it came in, and again after RESET.
+    /// The policy of the client at admission, and again after RESET.
     home: Arc<Plan>,
-    /// The gate's login on the upstream connection for the user in force, as of when that was dialled or the user came
-    /// in: a reload that changes credentials is for connections yet to be made.
+    /// The gate's login on the upstream connection for the current user. It was fixed when the connection was dialled
+    /// or the user logged in: a reload changes credentials only of later connections.
     key: Option<Preamble>,
-    /// The same for the user that RESET leads back to.
+    /// The gate's login for the user to which RESET returns.
     home_key: Option<Preamble>,
-    /// A connection was asked for.
+    /// A connection was requested.
     fixed: bool,
-    /// One was asked for before a command needed it.
+    /// A connection was requested before a command needed it.
     early: bool,
     /// The connection is logged in by the gate.
     used: bool,
     entering: Option<Box<Entering>>,
     deferred: Option<Box<Deferred>>,
-    /// The client itself has logged in at Redis, under [`Auth::Passthrough`](crate::plan::Auth::Passthrough).
+    /// The client has logged in at Redis itself, under [`Auth::Passthrough`](crate::plan::Auth::Passthrough).
     passed_through: bool,
-    /// The plan's limits hold from the next frame on.
+    /// The plan's limits take effect with the next frame.
     limits_due: bool,
 }
 
@@ -43,12 +43,12 @@ pub(super) struct Identity {
 #[derive(Debug)]
 pub(super) struct Entering {
     pub(super) plan: Arc<Plan>,
-    /// The gate's login on this connection, whatever a reload says meanwhile.
+    /// The gate's login on this connection, unaffected by a reload in the meantime.
     pub(super) key: Option<Preamble>,
     pub(super) hello: Option<Deferred>,
 }
 
-/// A HELLO without its credentials, which goes out once its user is in.
+/// A HELLO without its credentials, which is sent after its user's login.
 #[derive(Debug)]
 pub(super) struct Deferred {
     pub(super) greeting: Greeting,
@@ -62,7 +62,7 @@ impl Deferred {
     }
 }
 
-/// Plans of a new configuration for a session that goes on.
+/// Plans of a new configuration for a session that continues.
 pub(super) struct Renewed {
     pub(super) plan: Arc<Plan>,
     home: Arc<Plan>,
@@ -70,7 +70,7 @@ pub(super) struct Renewed {
 }
 
 impl Identity {
-    /// The identity of a client that came in under `plan`.
+    /// The identity of a client that was admitted under `plan`.
     pub(super) fn of(plan: Arc<Plan>) -> Self {
         Self {
             key: plan.preamble().cloned(),
@@ -87,13 +87,13 @@ impl Identity {
         }
     }
 
-    /// The policy in force.
+    /// Returns the policy in force.
     #[inline]
     pub(super) fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// The gate's login on the upstream connection.
+    /// Returns the gate's login on the upstream connection.
     pub(super) const fn key(&self) -> Option<&Preamble> {
         self.key.as_ref()
     }
@@ -103,76 +103,76 @@ impl Identity {
         self.used
     }
 
-    /// A connection is asked for: its credentials do not change by a reload any more.
+    /// Fixes the credentials when a connection is requested: a reload does not change them any more.
     pub(super) const fn fix_key(&mut self) {
         self.fixed = true;
     }
 
-    /// As [`Identity::fix_key`], before a command needs the connection.
+    /// Fixes the credentials like [`Identity::fix_key`], before a command needs the connection.
     pub(super) const fn fix_key_early(&mut self) {
         (self.early, self.fixed) = (true, true);
     }
 
-    /// Returns whether a connection was asked for before a command needed it.
+    /// Returns whether a connection was requested before a command needed it.
     pub(super) const fn connected_early(&self) -> bool {
         self.early
     }
 
-    /// No connection is asked for any more: the credentials of the plans hold again.
+    /// Withdraws the request for a connection: the credentials of the plans are in force again.
     pub(super) fn refresh_key(&mut self) {
         self.key = self.plan.preamble().cloned();
         self.home_key = self.home.preamble().cloned();
         (self.fixed, self.used) = (false, false);
     }
 
-    /// A connection without any login is there.
+    /// Records a connection without any login.
     pub(super) const fn connect(&mut self) {
         self.used = false;
     }
 
-    /// The upstream took all that sets the connection up.
+    /// Records that the upstream accepted the connection's setup.
     pub(super) const fn set_up(&mut self) {
         self.used = self.key.is_some();
     }
 
-    /// Another user is in, whose login the upstream needs not confirm.
+    /// Makes another user the current one, without a login that the upstream must confirm.
     pub(super) fn enter(&mut self, plan: Arc<Plan>, key: Option<Preamble>) {
         self.key = key;
         self.plan = plan;
         self.limits_due = true;
     }
 
-    /// The upstream has forgotten who the client was, or never knew.
+    /// Returns to the user at admission: the upstream has forgotten the client's user, or never knew it.
     pub(super) fn leave(&mut self) {
         self.key = self.home_key.clone();
         self.plan = Arc::clone(&self.home);
         self.limits_due = true;
     }
 
-    /// Another user is about to come in. Returns the login that the gate sends for it.
+    /// Begins the login of another user. Returns the login that the gate sends for that user.
     pub(super) fn begin_entering(&mut self, plan: Arc<Plan>, hello: Option<Deferred>) -> &[u8] {
         let key = plan.preamble().cloned();
         let entering = self.entering.insert(Box::new(Entering { plan, key, hello }));
         entering.key.as_ref().map_or(AS_NOBODY, Preamble::bytes)
     }
 
-    /// Returns the user whose login was answered.
+    /// Takes the user whose login was answered.
     pub(super) fn take_entering(&mut self) -> Option<Entering> {
         self.entering.take().map(|entering| *entering)
     }
 
-    /// The upstream took that user's login.
+    /// Makes that user the current one after the upstream accepted its login.
     pub(super) fn confirm_entering(&mut self, plan: Arc<Plan>, key: Option<Preamble>) {
         self.used = key.is_some();
         self.enter(plan, key);
     }
 
-    /// Returns whether a user is about to come in.
+    /// Returns whether the login of a user is pending.
     pub(super) const fn is_entering(&self) -> bool {
         self.entering.is_some()
     }
 
-    /// A HELLO waits until it can be sent.
+    /// Keeps a HELLO until it can be sent.
     pub(super) fn defer(&mut self, hello: Deferred) {
         self.deferred = Some(Box::new(hello));
     }
@@ -187,7 +187,7 @@ impl Identity {
         self.deferred.take().map(|deferred| *deferred)
     }
 
-    /// The client has logged in at Redis itself, or is logged out there by RESET.
+    /// Records that the client has logged in at Redis itself, or that RESET has logged it out.
     pub(super) const fn set_passed_through(&mut self, logged_in: bool) {
         self.passed_through = logged_in;
     }
@@ -197,8 +197,8 @@ impl Identity {
         self.passed_through
     }
 
-    /// Looks up the plans that a reload puts in place of those in force. `plan_of` gives the plan of a user, or of none.
-    /// None: there is no place for the client any more.
+    /// Looks up the plans with which a reload replaces those in force. `plan_of` returns the plan of a user, or the
+    /// plan without a user. Returns `None` if no plan exists for the client any more.
     pub(super) fn renewed(
         &self,
         mut plan_of: impl FnMut(Option<&str>) -> Option<Arc<Plan>>,
@@ -212,8 +212,8 @@ impl Identity {
         Some(Renewed { home: renewed(&self.home)?, plan: renewed(&self.plan)?, entering })
     }
 
-    /// Puts these plans in force. Returns whether the credentials may have changed, which they do only as long as no
-    /// connection was asked for.
+    /// Puts these plans in force. Returns whether the credentials may have changed; they change only if no connection
+    /// was requested.
     pub(super) fn renew(&mut self, renewed: Renewed) -> bool {
         let Renewed { plan, home, entering } = renewed;
         if let (Some(entering), Some(new)) = (&mut self.entering, entering) {
@@ -228,13 +228,13 @@ impl Identity {
         fresh
     }
 
-    /// Returns the limits that hold from the next frame on, once after each change.
+    /// Returns the limits in force from the next frame on, once after each change.
     #[inline]
     pub(super) fn take_limits(&mut self) -> Option<RequestLimits> {
         std::mem::take(&mut self.limits_due).then(|| self.plan.limits())
     }
 
-    /// Bytes of memory that grow with what the client says.
+    /// Returns the bytes of memory that grow with the client's input.
     pub(super) fn held(&self) -> usize {
         let entering = self.entering.as_ref().and_then(|entering| entering.hello.as_ref());
         self.deferred.as_deref().map_or(0, Deferred::held) + entering.map_or(0, Deferred::held)

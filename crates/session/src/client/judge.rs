@@ -1,7 +1,8 @@
-//! What becomes of a command that is more than bytes with one reply.
+//! Judgement of the commands that need more than one reply passed on.
 //!
-//! A command is judged in this order: the checks of Redis and the command rules, then where it may go (a shared connection,
-//! one of the client's own), then by its name. A command that has to wait is judged again from the beginning.
+//! The judge applies the checks of Redis and the command rules first. Then it decides which connection may carry the
+//! command (a shared one or the client's own). Last, it judges the command by its name. A command that must wait is
+//! judged again from the beginning.
 
 mod client_command;
 mod login;
@@ -25,7 +26,7 @@ use crate::plan::Auth;
 use crate::shape::{Shape, Verb};
 use crate::tick::Tick;
 
-/// One command, and all that it is judged by.
+/// One command, and all facts for its judgement.
 pub(super) struct Judge<'s, H> {
     state: &'s mut State,
     command: CommandId,
@@ -45,9 +46,9 @@ impl<'s, H: Host> Judge<'s, H> {
         Self { state, command, frame, now, host }
     }
 
-    /// Says what becomes of the command.
+    /// Returns the verdict on the command.
     pub(super) fn judge(mut self) -> Verdict {
-        // The user whom it logs in may be one for whom the gate says CLIENT ID.
+        // The HELLO may log in a user for whom the gate answers CLIENT ID.
         if self.command == id::HELLO
             && self.state.plan().auth() == Auth::Users
             && self.state.pooling.is_none()
@@ -71,7 +72,7 @@ impl<'s, H: Host> Judge<'s, H> {
         }
     }
 
-    /// Redis's checks of a command by itself, in Redis's order. None: it passes them.
+    /// Applies Redis's checks of the command itself, in Redis's order. Returns `None` if the command passes them.
     fn admissible(&self) -> Option<Verdict> {
         if self.command == id::QUIT || is_cross_protocol(self.frame.name()) {
             return None;
@@ -83,7 +84,7 @@ impl<'s, H: Host> Judge<'s, H> {
         rules::refusal(plan, self.command, self.frame)
     }
 
-    /// These end the session, or are answered here, whatever the upstream would say.
+    /// Returns whether the command ends the session or is answered here, whatever the upstream would reply.
     fn needs_no_upstream(&self) -> bool {
         let users = self.state.plan().auth() == Auth::Users;
         let of_users = match self.command {
@@ -132,8 +133,9 @@ impl<'s, H: Host> Judge<'s, H> {
         verdict
     }
 
-    /// RESET. It is sent when no reply is pending: Redis (6.2.18, 7.2.8 and later) closes a connection that is not logged
-    /// in and has more than 1 KiB of output waiting, which may be the replies from before RESET.
+    /// Judges RESET. The gate sends RESET when no reply is pending. Redis (6.2.18, 7.2.8 and later) closes a connection
+    /// that is not logged in and has more than 1 KiB of pending output. That output may be the replies from before
+    /// RESET.
     fn reset(&mut self) -> Verdict {
         let users = self.state.plan().auth() == Auth::Users;
         if users && matches!(self.state.upstream, Upstream::Unlinked | Upstream::Anonymous) {
@@ -143,7 +145,7 @@ impl<'s, H: Host> Judge<'s, H> {
         if !self.state.pending.is_empty() {
             return Verdict::UNTIL_SETTLED;
         }
-        // The gate's own login follows the reply, and goes out when no reply is pending.
+        // The gate's own login follows the reply, and the gate sends it when no reply is pending.
         if users || self.state.identity.key().is_some() {
             self.state.pending.hold();
         }
@@ -153,7 +155,7 @@ impl<'s, H: Host> Judge<'s, H> {
         Verdict::Send { shape: Shape::Reset, kind: ReplyKind::Reset }
     }
 
-    /// SUBSCRIBE and the like.
+    /// Judges SUBSCRIBE and its variants.
     fn subscription(&mut self, verb: Verb) -> Verdict {
         let channels = self.frame.arguments.saturating_sub(1);
         if channels == 0 && !verb.gives_up() {
@@ -176,8 +178,9 @@ impl<'s, H: Host> Judge<'s, H> {
         Verdict::Send { shape: Shape::Confirm { verb, n: 1 }, kind }
     }
 
-    /// Refuses a command that would make the client hold more subscriptions than `@public` allows. Names count once, and
-    /// only those that the client does not hold yet; what it holds is certain when no reply is pending.
+    /// Refuses a command that would make the client hold more subscriptions than `@public` allows. Each name counts
+    /// once, and only if the client does not hold it yet. The client's subscriptions are certain only when no reply is
+    /// pending.
     fn too_many_subscriptions(&self, verb: Verb) -> Option<Verdict> {
         let plan = self.state.plan();
         let pending = &self.state.pending;
@@ -216,7 +219,7 @@ fn blocking(command: CommandId, frame: &Frame<'_>, state: &State) -> Verdict {
     Verdict::Send { shape: Shape::One, kind: ReplyKind::Blocking(frame.kept(&state.pending)) }
 }
 
-/// SCRIPT DEBUG: a script in the debugger is answered once more than it was asked.
+/// Judges SCRIPT DEBUG: a script in the debugger gets one more reply than it has commands.
 fn script(frame: &Frame<'_>, held: usize) -> Verdict {
     if frame.arguments != 3 {
         return Verdict::plain();
@@ -237,12 +240,12 @@ fn confirmations(verb: Verb, frame: &Frame<'_>, pending: &PendingReplies) -> Rep
     ReplyKind::Confirmations { names, frame: frame.kept(pending) }
 }
 
-/// Returns whether a command may wait for what others do.
+/// Returns whether Redis may block the command until another client acts.
 fn may_block(command: CommandId, frame: &Frame<'_>) -> bool {
     if !command.info().flags.contains(Flags::BLOCKING) {
         return false;
     }
-    // The end of the options is not known while the frame is cut.
+    // An incomplete frame does not show the end of the options.
     let has_block = |options: usize| {
         let mut block = false;
         for argument in arguments(frame.bytes).skip(options) {
@@ -260,7 +263,7 @@ fn may_block(command: CommandId, frame: &Frame<'_>) -> bool {
     }
 }
 
-/// PUBSUB. A queued one is answered within EXEC's reply, which is not looked into.
+/// Judges PUBSUB. The reply to a queued PUBSUB is inside EXEC's reply, which the gate does not filter.
 fn pubsub(frame: &Frame<'_>, state: &State) -> Verdict {
     if frame.arguments < 2 {
         return Verdict::plain();

@@ -1,4 +1,4 @@
-//! Modes of the upstream connection that last: MONITOR, CLIENT TRACKING and CLIENT NO-EVICT.
+//! Lasting modes of the upstream connection: MONITOR, CLIENT TRACKING and CLIENT NO-EVICT.
 
 use portcullis_resp::command::id;
 use portcullis_resp::reply;
@@ -9,7 +9,8 @@ use super::verdict::{Answer, Verdict};
 use crate::pending::{Kept, PendingReplies, ReplyKind};
 use crate::shape::Shape;
 
-/// The frames of one client's CLIENT TRACKING may take so much; each adds prefixes to those of the ones before.
+/// The maximum size of the frames of one client's CLIENT TRACKING; each frame adds prefixes to those of the earlier
+/// ones.
 const MAX_TRACKING: usize = 16 * 1024;
 
 /// The modes of one client's upstream connection.
@@ -17,19 +18,19 @@ const MAX_TRACKING: usize = 16 * 1024;
 pub(super) struct Modes {
     /// MONITOR was sent.
     asks_to_monitor: bool,
-    /// Redis took it.
+    /// Redis accepted MONITOR.
     monitors: bool,
-    /// CLIENT NO-EVICT is on, where upstream connections are shared.
+    /// CLIENT NO-EVICT is on, on shared connections.
     no_evict: bool,
     tracking: Option<Box<Tracking>>,
 }
 
-/// The frames that switched CLIENT TRACKING on, as far as they are known.
+/// The frames that switched CLIENT TRACKING on, within the limit.
 #[derive(Debug, Default)]
 struct Tracking {
     frames: Vec<Box<[u8]>>,
     held: usize,
-    /// There were more.
+    /// More frames were sent than are kept.
     incomplete: bool,
 }
 
@@ -53,7 +54,7 @@ impl Tracking {
 }
 
 impl Modes {
-    /// MONITOR. Redis does not answer one of a client that monitors already.
+    /// Judges MONITOR. Redis does not answer a MONITOR of a client that already monitors.
     pub(super) fn monitor(&mut self, transaction: &Transaction, pending: &PendingReplies) -> Verdict {
         if let Some(verdict) = transaction.excludes(pending) {
             return verdict;
@@ -70,23 +71,23 @@ impl Modes {
         Verdict::Send { shape: Shape::Monitor, kind: ReplyKind::Monitor }
     }
 
-    /// RESET was sent.
+    /// Records that RESET was sent.
     pub(super) const fn reset(&mut self) {
         self.asks_to_monitor = false;
     }
 
-    /// Redis took a MONITOR.
+    /// Records that Redis accepted a MONITOR.
     pub(super) const fn confirm_monitor(&mut self) {
         self.monitors = true;
     }
 
-    /// Redis took a CLIENT NO-EVICT.
+    /// Records that Redis accepted a CLIENT NO-EVICT.
     pub(super) const fn set_no_evict(&mut self, on: bool) {
         self.no_evict = on;
     }
 
-    /// Redis answered CLIENT TRACKING ON or OFF with `line`. What is queued in a transaction counts as switched on, and
-    /// not as switched off. `frame` gives the command, for one that is ON.
+    /// Records Redis's reply `line` to CLIENT TRACKING ON or OFF. An ON that is queued in a transaction counts as done;
+    /// a queued OFF does not. `frame` returns the command of an ON.
     pub(super) fn track(&mut self, on: bool, line: &[u8], frame: impl FnOnce() -> Kept) {
         match (on, line) {
             (true, reply::OK | reply::QUEUED) => self.tracking.get_or_insert_default().add(frame()),
@@ -95,18 +96,18 @@ impl Modes {
         }
     }
 
-    /// Redis took a RESET.
+    /// Records that Redis accepted a RESET.
     pub(super) fn end_by_reset(&mut self) {
         self.monitors = false;
         self.tracking = None;
     }
 
-    /// The connection is gone, and everything on it.
+    /// Records the loss of the connection and of all its modes.
     pub(super) fn disconnect(&mut self) {
         *self = Self::default();
     }
 
-    /// Returns whether command lines of other clients come on the connection.
+    /// Returns whether the connection delivers command lines of other clients.
     pub(super) const fn monitors(&self) -> bool {
         self.monitors
     }
@@ -116,12 +117,12 @@ impl Modes {
         self.monitors || self.no_evict
     }
 
-    /// Returns whether a reload may take one of them away.
+    /// Returns whether the connection has a mode that a reload may forbid.
     pub(super) const fn use_rights(&self) -> bool {
         self.asks_to_monitor || self.tracking.is_some()
     }
 
-    /// Returns whether changed rules allow them too.
+    /// Returns whether changed rules still allow the modes.
     pub(super) fn are_allowed(&self, change: &Change<'_>) -> bool {
         let tracks = self.tracking.as_ref().is_none_or(|tracking| {
             tracking.frames.iter().all(|frame| change.allows_tracking(Some(frame)))
@@ -130,7 +131,7 @@ impl Modes {
         tracks && (!self.monitors || change.allows(id::MONITOR, &[id::MONITOR.name().as_bytes()]))
     }
 
-    /// Bytes of memory that grow with what the client says.
+    /// Returns the bytes of memory that grow with the client's input.
     pub(super) fn held(&self) -> usize {
         self.tracking.as_ref().map_or(0, |tracking| tracking.held())
     }

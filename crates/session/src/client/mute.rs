@@ -1,21 +1,21 @@
-//! CLIENT REPLY: which commands go unanswered.
+//! CLIENT REPLY: the commands whose replies are suppressed.
 
 use crate::pending::ReplyMode;
 
 /// The commands whose replies the client does not want.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Mute {
-    /// None.
+    /// No command.
     #[default]
     No,
-    /// The next one.
+    /// The next command.
     Next,
-    /// All of them.
+    /// All commands.
     All,
 }
 
 impl Mute {
-    /// Redis took a CLIENT REPLY of this mode.
+    /// Records that Redis accepted a CLIENT REPLY of this mode.
     pub(super) fn set(&mut self, mode: ReplyMode) {
         match mode {
             ReplyMode::On => *self = Self::No,
@@ -25,36 +25,37 @@ impl Mute {
         }
     }
 
-    /// RESET ends CLIENT REPLY OFF before it is answered, but a CLIENT REPLY SKIP before it covers it.
+    /// Applies RESET: it ends CLIENT REPLY OFF before its own reply, but an earlier CLIENT REPLY SKIP suppresses that
+    /// reply.
     pub(super) fn reset(&mut self) {
         if *self == Self::All {
             *self = Self::No;
         }
     }
 
-    /// A frame was cut whose reply was not wanted: the SKIP that covered it covers what is said of the cut.
+    /// Restores the SKIP of a frame that was cut: the error about the cut is suppressed like the frame's reply.
     pub(super) fn restore(&mut self) {
         if *self == Self::No {
             *self = Self::Next;
         }
     }
 
-    /// Returns whether the next command, and only that, goes unanswered.
+    /// Returns whether only the next command's reply is suppressed.
     pub(super) const fn skips_next(self) -> bool {
         matches!(self, Self::Next)
     }
 
-    /// Returns whether all commands go unanswered.
+    /// Returns whether all replies are suppressed.
     pub(super) const fn is_off(self) -> bool {
         matches!(self, Self::All)
     }
 
-    /// Returns whether the next command goes unanswered.
+    /// Returns whether the next command's reply is suppressed.
     pub(super) const fn covers(self) -> bool {
         !matches!(self, Self::No)
     }
 
-    /// Takes the answer for the command that is being read: whether it goes unanswered.
+    /// Returns whether the reply to the command that is being read is suppressed, and ends a SKIP.
     pub(super) fn take(&mut self) -> bool {
         let covers = self.covers();
         if *self == Self::Next {

@@ -1,32 +1,33 @@
-//! What was passed on to the client in part: nothing may come between its pieces.
+//! Replies and messages passed on in part: nothing may come between their pieces.
 
 /// Replies and messages that are passed on piece by piece.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Passing {
     /// The upstream connection has answered a command.
     answered: bool,
-    /// A reply, or one of several confirmations, was passed on and the command's answer is not complete.
+    /// A piece of a reply, or one of several confirmations, was passed on, and the rest is missing.
     mid_reply: bool,
-    /// A message was passed on in part.
+    /// A part of a message was passed on.
     mid_push: bool,
-    /// A message is being kept from the client, and has not ended.
+    /// A message is being withheld from the client, and has not ended.
     withholds: bool,
 }
 
 impl Passing {
-    /// A fresh upstream connection is there. Its first words may be about itself, whatever another has said before.
+    /// Records a fresh upstream connection. Its first bytes may be about the connection itself, whatever an earlier one
+    /// sent.
     pub(super) const fn connect(&mut self) {
         self.answered = false;
     }
 
-    /// A part of a reply came, which ends `ended` answers.
+    /// Records a part of a reply, which completes `ended` replies.
     pub(super) const fn reply(&mut self, ended: u64) {
         self.answered |= ended > 0;
         self.mid_reply = ended == 0;
     }
 
-    /// A message or a piece of one came. `withhold` decides whether it is kept from the client, where it begins; that
-    /// holds to its end. Returns whether it is kept.
+    /// Records a message or a piece of one. At the start of a message, `withhold` decides whether to withhold it, to
+    /// its end. Returns whether it is withheld.
     pub(super) fn push(&mut self, ended: bool, withhold: impl FnOnce() -> bool) -> bool {
         let withheld = if self.is_mid_message() { self.withholds } else { withhold() };
         self.withholds = withheld && !ended;
@@ -39,17 +40,17 @@ impl Passing {
         self.answered
     }
 
-    /// Returns whether the client has read a part of something.
+    /// Returns whether the client has received only a part of a reply or message.
     pub(super) const fn is_cut(self) -> bool {
         self.mid_reply || self.mid_push
     }
 
-    /// Returns whether a message was passed on in part.
+    /// Returns whether a part of a message was passed on.
     pub(super) const fn is_mid_push(self) -> bool {
         self.mid_push
     }
 
-    /// Returns whether a message was passed on or kept from the client in part.
+    /// Returns whether a part of a message was passed on or withheld.
     pub(super) const fn is_mid_message(self) -> bool {
         self.mid_push || self.withholds
     }

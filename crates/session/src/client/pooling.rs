@@ -1,12 +1,12 @@
-//! A client that shares upstream connections: when it needs one of its own, and for how long.
+//! A client that shares upstream connections: when the client needs a connection of its own, and for how long.
 //!
-//! Its commands travel either all by shared connections or all by its own. It goes over from one to the other when no reply
-//! is pending, so that order holds.
+//! All commands of the client go either to shared connections or to its own. The client changes from one to the other
+//! when no reply is pending, so that the order of its replies is kept.
 //!
 //! ```text
 //!            needs its own: take()            RESET: leave()
 //!   shares ───────────────────────► leases ─────────────────► left
-//!     ▲                               │ no state, no need for   │
+//!     ▲                               │ no state, no use for    │
 //!     │                               │ the time of the lease   │
 //!     └────── give_back(), when the caller has closed it ───────┘
 //! ```
@@ -15,14 +15,15 @@ use std::time::Duration;
 
 use crate::tick::Tick;
 
-/// A command that is longer goes by a connection of the client's own: on a shared one others would wait for its end. As
-/// much as one read brings.
+/// The longest command for a shared connection: as much as one read returns. A longer command goes by a connection of
+/// the client's own, because other clients would wait for its end.
 pub(super) const MAX_SHARED_FRAME: usize = 16 * 1024;
 
-/// A connection of the client's own is kept so long after its last use: a client that uses MULTI once does so again.
+/// The time for which a connection of the client's own is kept after its last use: a client that uses MULTI once does
+/// so again.
 const FIRST_HOLD: Duration = Duration::from_secs(1);
 
-/// Each time it is taken again it is kept twice as long, so often at most: 64 s.
+/// The limit on the doublings of that time: each new lease lasts twice as long, up to 64 s.
 const MOST_DOUBLINGS: u32 = 6;
 
 /// The part of a session that shares upstream connections.
@@ -30,48 +31,50 @@ const MOST_DOUBLINGS: u32 = 6;
 pub struct Pooling {
     db: u32,
     resp3: bool,
-    /// The database and RESP version that the client has asked for and no shared connection was had for yet.
+    /// The database and RESP version that the client has requested, while no shared connection of that kind is
+    /// available.
     switching: Option<(u32, bool)>,
-    /// The reason why it cannot be had.
+    /// The error that the upstream gave for that kind.
     refusal: Option<Box<[u8]>>,
-    /// It has a connection of its own, or waits for one.
+    /// The client has a connection of its own, or waits for one.
     leased: bool,
-    /// The end of what it left on its own connection cannot be seen.
+    /// The client left state on its own connection, and the gate cannot see its end.
     for_good: bool,
-    /// It has had its own connection reset: nothing there is its own any more.
+    /// The client has sent RESET on its own connection: no state there belongs to it any more.
     left: bool,
-    /// It does not read as fast as it asks.
+    /// The client reads more slowly than it sends requests.
     lagging: bool,
-    /// How often it has taken a connection of its own.
+    /// The number of times that the client has taken a connection of its own.
     taken: u32,
-    /// When it last did something that needs one.
+    /// The time of the client's last action that needs its own connection.
     needed_at: Tick,
-    /// Changes whenever [`Session::pool_key`](super::Session::pool_key) may have changed.
+    /// A number that changes whenever [`Session::pool_key`](super::Session::pool_key) may have changed.
     epoch: u32,
 }
 
-/// What is to be done with a client's own upstream connection.
+/// The action for a client's own upstream connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lease {
-    /// There is none to give back.
+    /// The client has no connection to give back.
     None,
-    /// It is needed.
+    /// The client needs the connection.
     Needed,
-    /// It is kept until then.
+    /// The client keeps the connection until this time.
     Until(Tick),
-    /// Close it, unless messages may come on it, and say so with [`Session::give_back`](super::Session::give_back).
+    /// The caller closes the connection, unless messages may arrive on it, and calls
+    /// [`Session::give_back`](super::Session::give_back).
     Over,
 }
 
-/// The caller's side.
+/// Methods for the caller.
 impl Pooling {
-    /// As long as it stays the same, so does [`Session::pool_key`](super::Session::pool_key).
+    /// Returns a number that stays the same as long as [`Session::pool_key`](super::Session::pool_key) does.
     pub const fn epoch(&self) -> u32 {
         self.epoch
     }
 
-    /// There is a shared connection as [`Until::Pooled`](super::Until::Pooled) asked for; or there cannot be, which the
-    /// client reads in the upstream's words.
+    /// Reports a shared connection as [`Until::Pooled`](super::Until::Pooled) requested. An error is the upstream's
+    /// line, which the client gets.
     pub fn pooled(&mut self, there: Result<(), &[u8]>) {
         self.advance();
         let Some(switch) = self.switching.take() else { return };
@@ -81,22 +84,22 @@ impl Pooling {
         }
     }
 
-    /// The client reads so slowly that others would have to wait for it: it gets a connection of its own.
+    /// Records that the client reads so slowly that others would wait for it, so it gets a connection of its own.
     pub const fn set_lagging(&mut self) {
         self.lagging = true;
     }
 
-    /// Returns whether the client has said RESET, after which nothing on its own connection is for it.
+    /// Returns whether the client has sent RESET, after which nothing on its own connection is for it.
     pub const fn has_left(&self) -> bool {
         self.left
     }
 
-    /// The client's own upstream connection is needed: something was done that needs it, or messages may come on it.
+    /// Extends the lease: the client did something that needs its own connection, or messages may arrive on it.
     pub const fn keep_lease(&mut self, now: Tick) {
         self.needed_at = now;
     }
 
-    /// The client does not accept its replies: a connection of its own is kept for it, whatever its time.
+    /// Extends the lease of a client that does not accept its replies, even if its time is over.
     pub fn put_off_return(&mut self, now: Tick) {
         if self.is_over(now) {
             self.needed_at = now;
@@ -104,19 +107,19 @@ impl Pooling {
     }
 }
 
-/// The session's side.
+/// Methods for the session.
 impl Pooling {
-    /// The database and RESP version of the connection that the client uses, or waits for.
+    /// Returns the database and RESP version of the connection that the client uses or waits for.
     pub(super) fn wanted(&self) -> (u32, bool) {
         self.switching.unwrap_or((self.db, self.resp3))
     }
 
-    /// The database that the client is in.
+    /// Returns the client's database.
     pub(super) const fn db(&self) -> u32 {
         self.db
     }
 
-    /// Whether the client speaks RESP3.
+    /// Returns whether the client uses RESP3.
     pub(super) const fn resp3(&self) -> bool {
         self.resp3
     }
@@ -131,24 +134,24 @@ impl Pooling {
         self.leased
     }
 
-    /// Returns whether the client has left state on its own connection whose end cannot be seen.
+    /// Returns whether the client left state on its own connection whose end the gate cannot see.
     pub(super) const fn is_for_good(&self) -> bool {
         self.for_good
     }
 
-    /// Returns whether the client has a connection of its own for longer than it is kept without need.
+    /// Returns whether the client has had its own connection without need for longer than the lease.
     pub(super) fn is_over(&self, now: Tick) -> bool {
         self.leased && self.lease_end() <= now
     }
 
-    /// Returns the end of the time for which a connection of the client's own is kept without need.
+    /// Returns the end of the lease if the connection is not needed again.
     pub(super) fn lease_end(&self) -> Tick {
         let hold = FIRST_HOLD * 2_u32.pow(self.taken.saturating_sub(1).min(MOST_DOUBLINGS));
         self.needed_at.after(hold)
     }
 
-    /// The client needs a connection of its own. It is set up as the client has it; the server says whether that may
-    /// change.
+    /// Takes a connection of the client's own. The gate sets it up with the client's state; the server decides whether
+    /// that is allowed.
     pub(super) fn take(&mut self, now: Tick) {
         self.leased = true;
         self.taken = self.taken.saturating_add(1);
@@ -156,64 +159,66 @@ impl Pooling {
         self.forget_switch();
     }
 
-    /// The connection that was shared is the client's own from now on.
+    /// Makes the shared connection the client's own.
     pub(super) const fn adopt(&mut self) {
         self.lagging = false;
     }
 
-    /// The client's own connection was closed.
+    /// Records that the client's own connection was closed.
     pub(super) fn give_back(&mut self) {
         (self.leased, self.left, self.for_good) = (false, false, false);
         self.refusal = None;
     }
 
-    /// RESET: the state is that of a new client, and a connection of its own is to be given back.
+    /// Applies RESET: the state is that of a new client, and the client's own connection is to be given back.
     pub(super) const fn leave(&mut self) {
         (self.db, self.resp3) = (0, false);
         self.left = self.leased;
     }
 
-    /// The end of what the client leaves on its own connection cannot be seen.
+    /// Records that the gate cannot see the end of the state on the client's own connection.
     pub(super) const fn keep_for_good(&mut self) {
         self.for_good = true;
     }
 
-    /// Takes the news that the client does not read as fast as it asks.
+    /// Takes the mark that the client reads more slowly than it sends requests.
     pub(super) fn take_lagging(&mut self) -> bool {
         std::mem::take(&mut self.lagging)
     }
 
-    /// The client asks for another kind of shared connection. It is judged again as long as it waits.
+    /// Requests another kind of shared connection. The waiting command is judged again.
     pub(super) fn switch_to(&mut self, db: u32, resp3: bool) {
         if self.switching.replace((db, resp3)) != Some((db, resp3)) {
             self.advance();
         }
     }
 
-    /// A connection that the client waits for is judged again, and may not be asked for then.
+    /// Withdraws that request, because the waiting command is judged again and may not repeat it.
     pub(super) fn forget_switch(&mut self) {
         (self.switching, self.refusal) = (None, None);
         self.advance();
     }
 
-    /// The upstream refuses the client's database to a connection of its own.
+    /// Records that the upstream refuses the client's database on a connection of its own.
     pub(super) fn refuse(&mut self, line: &[u8]) {
         self.refusal = Some(line.into());
     }
 
-    /// Takes the reason why the upstream refuses what the client asked for.
+    /// Takes the upstream's error for the requested kind of connection.
     pub(super) const fn take_refusal(&mut self) -> Option<Box<[u8]>> {
         self.refusal.take()
     }
 
-    /// Redis put the client's own connection into this database; into one that the gate does not know if None.
+    /// Records that Redis switched the client's own connection to this database; `None` is one that the gate does not
+    /// know.
     pub(super) fn selected(&mut self, db: Option<u32>) {
         self.for_good |= db.is_none();
         self.db = db.unwrap_or(self.db);
         self.advance();
     }
 
-    /// Redis answered HELLO in this RESP version. Returns whether a connection of that kind can do so.
+    /// Records Redis's reply to HELLO in this RESP version. Returns whether that is possible on a connection of this
+    /// kind.
     pub(super) fn greeted(&mut self, resp3: bool) -> bool {
         let fits = self.leased || resp3 == self.resp3;
         if fits {
@@ -223,12 +228,12 @@ impl Pooling {
         fits
     }
 
-    /// The login of shared connections may be another.
+    /// Records that the login of shared connections may have changed.
     pub(super) const fn advance(&mut self) {
         self.epoch = self.epoch.wrapping_add(1);
     }
 
-    /// Bytes of memory.
+    /// Returns the bytes of memory.
     pub(super) fn held(&self) -> usize {
         size_of::<Self>() + self.refusal.as_ref().map_or(0, |line| line.len())
     }

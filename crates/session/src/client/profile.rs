@@ -1,9 +1,9 @@
 //! The client as the gate itself knows it, where the gate answers CLIENT: on shared connections, and under `@public`.
 //!
-//! A question about other clients is put to the caller ([`Session::inquiry`](super::Session::inquiry)). Until
-//! [`Session::informed`](super::Session::informed) brings the answer, nothing more of this client is read, so that order
-//! holds. Under `auth: passthrough` Redis is asked first whether the client may ask at all: a harmless command of the same
-//! name stands for it, and an error is passed on.
+//! The session puts a question about other clients to the caller ([`Session::inquiry`](super::Session::inquiry)). Until
+//! [`Session::informed`](super::Session::informed) brings the answer, the session reads nothing more of this client, so
+//! that the order of its replies is kept. Under `auth: passthrough` the gate first asks Redis whether the client may
+//! ask. It sends a harmless command of the same name, and passes an error on.
 //!
 //! ```text
 //!   No ── ask ──► Clients ── informed ──► No, or Unblock ── sent ──► No
@@ -15,28 +15,28 @@ use crate::local::client_info::{self, ClientInfo, Introduction, Said};
 use crate::local::clients::{Action, Findings, Inquiry};
 use crate::tick::Tick;
 
-/// The longest name of a Redis user that is remembered. Redis has no limit; a longer one is treated as unknown.
+/// The longest name of a Redis user that the gate remembers. Redis has no limit; a longer name counts as unknown.
 const MAX_USER: usize = 1024;
 
-/// The state of CLIENT. It is kept apart, as an idle client that never said CLIENT needs none of it.
+/// The state of CLIENT. It is boxed, because an idle client that never sent CLIENT needs none of it.
 #[derive(Debug, Default)]
 pub(super) struct Profile {
     info: ClientInfo,
-    /// The name that a HELLO gives the client, if the server takes that.
+    /// The name that a pending HELLO gives the client, if the server accepts it.
     naming: Option<Box<[u8]>>,
     /// The reply to CLIENT ID.
     id: u64,
-    /// The user as whom the client has logged in to Redis.
+    /// The user as which the client has logged in to Redis.
     user: Option<Box<str>>,
-    /// The user as whom it is logged in, if Redis takes the login that is under way.
+    /// The user as which the client will be logged in, if Redis accepts the pending login.
     entering: Option<Box<str>>,
-    /// The database, where the connection is the client's own and the gate answers for it.
+    /// The database of the client's own connection, where the gate answers for it.
     db: u32,
     upstream_id: UpstreamId,
     asking: Asking,
 }
 
-/// Redis's number of the client's own upstream connection.
+/// Redis's id of the client's own upstream connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum UpstreamId {
     #[default]
@@ -44,7 +44,7 @@ pub(super) enum UpstreamId {
     /// CLIENT ID was sent.
     Asked,
     Known(i64),
-    /// Redis does not tell.
+    /// Redis refuses to tell the id.
     Refused,
 }
 
@@ -53,11 +53,11 @@ pub(super) enum UpstreamId {
 enum Asking {
     #[default]
     No,
-    /// Redis is asked whether the client may ask.
+    /// The gate asks Redis whether the client may ask.
     Permission(Question),
     /// The caller collects the answer.
     Clients(Question),
-    /// Redis ends the wait of the client with this number, or of none.
+    /// Redis unblocks the client with this id, or none.
     Unblock(Box<Unblock>),
 }
 
@@ -68,7 +68,7 @@ pub(super) enum Waiting {
     Permission,
     /// The caller's answer.
     Clients,
-    /// The gate's own CLIENT UNBLOCK, which is to be sent.
+    /// The gate's own CLIENT UNBLOCK, which is still to be sent.
     Unblock,
 }
 
@@ -81,12 +81,12 @@ pub(super) struct Question {
     pub(super) at: Tick,
 }
 
-/// A CLIENT UNBLOCK whose client was looked for.
+/// A CLIENT UNBLOCK after the search for its client.
 #[derive(Debug)]
 pub(super) struct Unblock {
-    /// Redis's number of the connection on which that client waits; none if no client was found.
+    /// Redis's id of the connection on which that client is blocked; `None` if no client was found.
     pub(super) id: Option<i64>,
-    /// Whether that client reads an error.
+    /// Whether that client gets an error.
     pub(super) error: bool,
     pub(super) question: Question,
 }
@@ -94,10 +94,10 @@ pub(super) struct Unblock {
 /// The answer to a question about other clients.
 #[derive(Debug)]
 pub(super) struct Informed {
-    /// The reply of the gate, unless it is muted.
+    /// The reply of the gate, unless it is suppressed.
     pub(super) reply: Option<Vec<u8>>,
     pub(super) at: Tick,
-    /// The client has asked to be closed itself.
+    /// The client's command closes the client itself.
     pub(super) ends: bool,
 }
 
@@ -107,24 +107,24 @@ impl Question {
     }
 }
 
-/// The client's names and user.
+/// Methods for the client's names and user.
 impl Profile {
-    /// The client's name and library, as it gives them.
+    /// Returns the client's name and library, as set by the client.
     pub(super) const fn info(&self) -> &ClientInfo {
         &self.info
     }
 
-    /// Takes the client's name and library, to be put back by [`Profile::set_info`].
+    /// Takes the client's name and library; [`Profile::set_info`] puts them back.
     pub(super) fn take_info(&mut self) -> ClientInfo {
         std::mem::take(&mut self.info)
     }
 
-    /// Puts the client's name and library in place.
+    /// Sets the client's name and library.
     pub(super) fn set_info(&mut self, info: ClientInfo) {
         self.info = info;
     }
 
-    /// Redis took a name or library of the client.
+    /// Records that Redis accepted a name or library of the client.
     pub(super) fn introduce(&mut self, introduction: Introduction) {
         self.info.take(introduction);
     }
@@ -134,12 +134,12 @@ impl Profile {
         self.id = id;
     }
 
-    /// The reply to CLIENT ID.
+    /// Returns the reply to CLIENT ID.
     pub(super) const fn id(&self) -> u64 {
         self.id
     }
 
-    /// A HELLO is sent that gives the client this name, or none.
+    /// Records that a HELLO is sent that gives the client this name, or none.
     pub(super) fn begin_naming(&mut self, name: Option<&[u8]>) {
         self.naming = name.map(Into::into);
     }
@@ -149,19 +149,19 @@ impl Profile {
         self.naming.is_some()
     }
 
-    /// Redis answered a HELLO. The name was looked at when the HELLO was read, by the gate or by the server.
+    /// Records Redis's reply to a HELLO. The gate or the server checked the name when it read the HELLO.
     pub(super) fn end_naming(&mut self, taken: bool) {
         if let Some(name) = self.naming.take().filter(|_| taken) {
             let _ = self.info.set_name(&name);
         }
     }
 
-    /// A login of the client's own is sent. None: the gate cannot follow it.
+    /// Records that the client's own login is sent. `user` is `None` if the gate cannot follow the login.
     pub(super) fn begin_login(&mut self, user: Option<Box<str>>) {
         self.entering = user;
     }
 
-    /// Redis answered the client's own login. A later one must not bring in the user of one that was refused.
+    /// Records Redis's reply to the client's own login. A later login must not bring in the user of a refused one.
     pub(super) fn end_login(&mut self, taken: bool) {
         let entering = self.entering.take();
         if taken {
@@ -169,71 +169,71 @@ impl Profile {
         }
     }
 
-    /// The user as whom the client has logged in to Redis.
+    /// Returns the user as which the client has logged in to Redis.
     pub(super) fn user(&self) -> Option<&str> {
         self.user.as_deref()
     }
 
-    /// Ends what RESET ends of it.
+    /// Ends the state that RESET ends.
     pub(super) fn reset(&mut self) {
         self.info.clear();
         self.db = 0;
         self.user = None;
     }
 
-    /// Redis has put the client's own connection into this database.
+    /// Records that Redis switched the client's own connection to this database.
     pub(super) const fn set_db(&mut self, db: u32) {
         self.db = db;
     }
 
-    /// The database that the client's own connection is in.
+    /// Returns the database of the client's own connection.
     pub(super) const fn db(&self) -> u32 {
         self.db
     }
 }
 
-/// Returns the name of a Redis user in the form in which it is remembered, if it can be.
+/// Returns the name of a Redis user in the form that the gate remembers, if it can remember it.
 pub(super) fn user_name(user: Option<&[u8]>) -> Option<Box<str>> {
     let user = user.filter(|user| user.len() <= MAX_USER)?;
     std::str::from_utf8(user).ok().map(Into::into)
 }
 
-/// The upstream connection.
+/// Methods for the upstream connection.
 impl Profile {
-    /// A fresh upstream connection has another number, and is in the database that the gate says.
+    /// Records a fresh upstream connection, which has another id and the database that the gate selects.
     pub(super) const fn forget_upstream(&mut self) {
         (self.upstream_id, self.db) = (UpstreamId::Unknown, 0);
     }
 
-    /// Redis's number of the upstream connection.
+    /// Returns Redis's id of the upstream connection.
     pub(super) const fn upstream_id(&self) -> UpstreamId {
         self.upstream_id
     }
 
-    /// Redis is asked for that number.
+    /// Records that the gate asks Redis for that id.
     pub(super) const fn ask_upstream_id(&mut self) {
         self.upstream_id = UpstreamId::Asked;
     }
 
-    /// Redis told that number; None if it refused.
+    /// Records Redis's reply with that id; `None` if Redis refused.
     pub(super) fn set_upstream_id(&mut self, id: Option<i64>) {
         self.upstream_id = id.map_or(UpstreamId::Refused, UpstreamId::Known);
     }
 }
 
-/// Questions about other clients.
+/// Methods for questions about other clients.
 impl Profile {
-    /// The caller is asked.
+    /// Puts a question to the caller.
     pub(super) fn ask(&mut self, question: Question) {
         self.asking = Asking::Clients(question);
     }
 
-    /// Redis is asked first whether the client may ask.
+    /// Keeps a question while Redis is asked whether the client may ask it.
     pub(super) fn ask_permission(&mut self, question: Question) {
         self.asking = Asking::Permission(question);
     }
 
-    /// Redis answered whether the client may ask. Returns whether it was asked at all.
+    /// Records Redis's reply on whether the client may ask. Returns whether a question was waiting for it.
     pub(super) fn permit(&mut self, allowed: bool) -> bool {
         let Asking::Permission(question) = std::mem::take(&mut self.asking) else { return false };
         if allowed {
@@ -242,7 +242,7 @@ impl Profile {
         true
     }
 
-    /// The question that the caller collects the answer to.
+    /// Returns the question whose answer the caller collects.
     pub(super) fn inquiry(&self) -> Option<&Inquiry> {
         match &self.asking {
             Asking::Clients(question) => Some(&question.inquiry),
@@ -250,7 +250,7 @@ impl Profile {
         }
     }
 
-    /// The event that a question waits for, if there is one.
+    /// Returns the event that a question waits for, if there is one.
     pub(super) const fn waiting(&self) -> Option<Waiting> {
         match &self.asking {
             Asking::No => None,
@@ -260,8 +260,8 @@ impl Profile {
         }
     }
 
-    /// The caller has the answer; none where it could not be collected. Returns None where no answer is due, or where
-    /// Redis is to be told first.
+    /// Accepts the caller's answer; `None` if the caller could not collect it. Returns `None` if no answer is pending,
+    /// or if the gate must first send a command to Redis.
     pub(super) fn inform(&mut self, findings: Option<&Findings>) -> Option<Informed> {
         let Asking::Clients(question) = std::mem::take(&mut self.asking) else { return None };
         let Question { inquiry, resp3, muted, at } = &question;
@@ -282,7 +282,7 @@ impl Profile {
         Some(Informed { reply, at: *at, ends })
     }
 
-    /// Takes the CLIENT UNBLOCK that is to be sent.
+    /// Takes the CLIENT UNBLOCK that is still to be sent.
     pub(super) fn take_unblock(&mut self) -> Option<Unblock> {
         match std::mem::take(&mut self.asking) {
             Asking::Unblock(unblock) => Some(*unblock),
@@ -293,12 +293,12 @@ impl Profile {
         }
     }
 
-    /// The upstream is gone: the session ends without the answer to its question.
+    /// Drops the question after the loss of the upstream: the session ends without its answer.
     pub(super) fn forget_question(&mut self) {
         self.asking = Asking::No;
     }
 
-    /// Bytes of memory.
+    /// Returns the bytes of memory.
     pub(super) fn held(&self) -> usize {
         let asked = match &self.asking {
             Asking::No => 0,

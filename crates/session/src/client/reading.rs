@@ -1,4 +1,4 @@
-//! Requests of one read: those that go on together, and each that is judged by itself.
+//! Requests of one read: those that are forwarded together, and those that are judged one by one.
 
 use portcullis_resp::command::{CommandId, lookup};
 use portcullis_resp::error::RequestError;
@@ -18,15 +18,15 @@ use crate::pending::{Local, ReplyKind};
 use crate::shape::Shape;
 use crate::tick::Tick;
 
-/// Commands that go on together.
+/// Commands that are forwarded together.
 struct Batch<'b> {
     first: Ticket,
-    /// How many of them have a pending reply by now.
+    /// The number of commands that have a pending reply already.
     pending: u64,
-    /// The commands after those: `n` in a row of this name, which have none yet.
+    /// The command of the run after those: `n` commands of this name, without a pending reply yet.
     id: CommandId,
     n: u64,
-    /// How the second of those began: later ones that begin alike are known by it.
+    /// The beginning of the second command of the run, by which later equal commands are recognized.
     last: Option<Beginning<'b>>,
     now: Tick,
 }
@@ -42,7 +42,7 @@ impl Batch<'_> {
         self.n += 1;
     }
 
-    /// Gives the commands of one name that came last their pending replies.
+    /// Adds the pending replies of the last run of commands of one name.
     fn close<O: Observer>(&mut self, state: &mut State, observer: &mut O) {
         let n = std::mem::take(&mut self.n);
         if n == 0 {
@@ -70,12 +70,12 @@ impl Batch<'_> {
 pub(super) struct Reading<'s> {
     pub(super) framing: &'s mut Framing,
     pub(super) state: &'s mut State,
-    /// When the bytes were read.
+    /// The time when the bytes were read.
     pub(super) now: Tick,
 }
 
 impl<'s> Reading<'s> {
-    /// Takes as many requests as go on together, or the one that does not.
+    /// Takes as many requests as can be forwarded together, or one that cannot.
     pub(super) fn commands<H: Host>(self, buf: &[u8], host: &mut H) -> Step<'s> {
         let mut at = 0;
         let first = self.state.pending.ticket();
@@ -85,7 +85,7 @@ impl<'s> Reading<'s> {
         let most = if shared { MAX_SHARED_FRAME } else { usize::MAX };
         loop {
             let rest = &buf[at..];
-            // A pipeline repeats itself: what begins as a command before it needs no second look at its name.
+            // A pipeline repeats itself: a frame that begins like the last command needs no second look at its name.
             let alike = self.framing.next_like(batch.last.as_ref(), rest);
             if let Some(Ok(Request::Command { len, name, arguments })) = alike
                 && len <= most
@@ -106,7 +106,7 @@ impl<'s> Reading<'s> {
                         && let Some(id) = lookup(name.of(rest))
                         && self.state.plan().is_plain(id, name, &rest[..len], arguments) =>
                 {
-                    // Only the second of a name makes it likely that there is a third.
+                    // Only the second command of a name makes a third likely.
                     let repeats = batch.n > 0 && batch.id == id;
                     batch.join(id, self.state, host);
                     batch.last = if repeats { Beginning::of(&rest[..len], name, arguments) } else { None };
@@ -135,7 +135,7 @@ impl<'s> Reading<'s> {
         batch.forward(at, true, self.state, host)
     }
 
-    /// The bytes at `at` break the grammar. The commands before them go first.
+    /// Handles bytes at `at` that break the grammar. The commands before them are forwarded first.
     fn fail<O: Observer>(
         self,
         error: RequestError,
@@ -150,7 +150,7 @@ impl<'s> Reading<'s> {
         batch.forward(at, true, self.state, observer)
     }
 
-    /// A request that does not go on with its neighbours.
+    /// Handles a request that cannot be forwarded together with others.
     fn single<H: Host>(self, request: Request, buf: &[u8], host: &mut H) -> Step<'s> {
         match request {
             Request::Need { at_least } => self.need(at_least),
@@ -167,13 +167,13 @@ impl<'s> Reading<'s> {
         }
     }
 
-    /// An empty command has no reply, and Redis spends a CLIENT REPLY SKIP on it.
+    /// Skips an empty command. It has no reply, and Redis uses up a CLIENT REPLY SKIP for it.
     fn skip_empty(self, len: usize) -> Step<'s> {
         self.state.mute.take();
         Step::Skip { len }
     }
 
-    /// An inline command is judged in its canonical form, and travels in it.
+    /// Judges an inline command in its canonical form, and forwards that form.
     fn inline<H: Host>(self, request: Request, line: &[u8], host: &mut H) -> Step<'s> {
         let mut canonical = Vec::new();
         match inline::canonicalise(line, &mut canonical) {
@@ -186,7 +186,8 @@ impl<'s> Reading<'s> {
         }
     }
 
-    /// A command that is more than bytes with one reply, or that comes before there is an upstream connection.
+    /// Handles a command that needs more than one reply passed on, or that arrives before there is an upstream
+    /// connection.
     fn command<H: Host>(mut self, request: Request, frame: &Frame<'_>, host: &mut H) -> Step<'s> {
         let id = lookup(frame.name()).unwrap_or(CommandId::UNKNOWN);
         let verdict = Judge::new(&mut *self.state, id, frame, self.now, host).judge();
@@ -211,7 +212,7 @@ impl<'s> Reading<'s> {
             }
             Verdict::Asked => {
                 host.command(id, 1);
-                // The answer is silenced, if at all, as the question was.
+                // The answer is suppressed exactly if the question was.
                 self.state.mute.take();
                 Step::Skip { len }
             }
@@ -269,7 +270,7 @@ impl<'s> Reading<'s> {
         Step::Forward { len, first, pending: 1, shape: Shape::Raw, whole }
     }
 
-    /// The command gets its answer here, and not one byte of it travels on.
+    /// Answers the command here: none of its bytes is forwarded.
     fn settle<O: Observer>(
         self,
         answer: Answer,
@@ -285,7 +286,7 @@ impl<'s> Reading<'s> {
         }
     }
 
-    /// Goes on with a frame whose beginning was consumed.
+    /// Continues a frame whose beginning was consumed.
     pub(super) fn resume(self, buf: &[u8]) -> Step<'s> {
         match self.framing.resume(buf) {
             Ok(piece) if piece.len == 0 && !piece.ends => {
@@ -313,7 +314,7 @@ impl<'s> Reading<'s> {
         Step::Need { at_least }
     }
 
-    /// The client's bytes break the grammar: what came before is answered, then the reason, then nothing more.
+    /// Handles bytes that break the grammar: the client gets the earlier replies, then the error, then nothing more.
     pub(super) fn refuse_bytes(self, error: RequestError) -> Step<'s> {
         let muted = self.state.mute.take() || self.state.upstream.is_replica();
         if let Some(text) = error.reply().filter(|_| !muted) {
@@ -326,7 +327,7 @@ impl<'s> Reading<'s> {
         self.close(CloseReason::Protocol(error))
     }
 
-    /// Closes both sides, or waits until every pending reply was written.
+    /// Closes both sides, or waits until every pending reply is written.
     pub(super) fn close(&self, reason: CloseReason) -> Step<'static> {
         if self.state.pending.is_empty() { Step::Close(reason) } else { Step::Wait(Until::NothingPending) }
     }

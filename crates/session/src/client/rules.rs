@@ -1,5 +1,5 @@
-//! Command rules: what the client may run. Judged before anything else is made of a command, as soon as what decides is
-//! there, and again where the command had to wait.
+//! Command rules: the commands that the client may run. The rules come before any other judgement of a command, as soon
+//! as the deciding bytes are present. They are applied again if the command had to wait.
 
 use portcullis_acl::{Judgement, Refusal};
 use portcullis_resp::command::{CommandId, keys};

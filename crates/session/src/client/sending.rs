@@ -1,4 +1,4 @@
-//! What the gate sends in place of a client's bytes, or by itself.
+//! Commands that the gate sends by itself or in place of the client's bytes.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::plan::Plan;
 use crate::shape::Shape;
 
 impl<'s> Reading<'s> {
-    /// Sends `bytes` in place of a command that takes up `skip` bytes of the buffer.
+    /// Sends `bytes` in place of a command that occupies `skip` bytes of the buffer.
     pub(super) fn send_instead<O: Observer>(
         self,
         bytes: Vec<u8>,
@@ -34,13 +34,13 @@ impl<'s> Reading<'s> {
         Step::Instead { bytes: &self.state.scratch, skip, first, shape }
     }
 
-    /// Waits for an upstream connection of the client's own. The upstream's credentials of now log the gate in there.
+    /// Waits for an upstream connection of the client's own. The gate will log in there with the current credentials.
     pub(super) fn wait_for_link(self) -> Step<'s> {
         self.state.identity.fix_key();
         Step::Wait(Until::Linked)
     }
 
-    /// Does what comes before a command is judged again.
+    /// Takes the step that must come before a command is judged again.
     pub(super) fn prepare(self, later: Later) -> Step<'s> {
         match later {
             Later::Linked => self.wait_for_link(),
@@ -61,7 +61,7 @@ impl<'s> Reading<'s> {
         }
     }
 
-    /// Sends one step of setting the connection up.
+    /// Sends one step of the connection's setup.
     pub(super) fn send_setup(self, stage: Stage) -> Step<'s> {
         let key = self.state.pool_key();
         self.state.upstream.send_setup(stage.next(&key));
@@ -78,7 +78,7 @@ impl<'s> Reading<'s> {
         Step::Instead { bytes, skip: 0, first, shape }
     }
 
-    /// Logs the gate in as another user; the client is who it was until that is confirmed.
+    /// Logs the gate in as another user; the client's user changes only after the upstream confirms the login.
     pub(super) fn send_login(
         self,
         plan: Arc<Plan>,
@@ -100,7 +100,7 @@ impl<'s> Reading<'s> {
         self.state.identity.defer(Deferred { greeting, at: self.now, muted });
     }
 
-    /// Sends the HELLO whose credentials were taken.
+    /// Sends the HELLO whose credentials the gate has removed.
     pub(super) fn send_deferred(self) -> Step<'s> {
         let Some(Deferred { greeting, at, muted }) = self.state.identity.take_deferred() else {
             return Step::Wait(Until::NothingPending);
@@ -116,7 +116,7 @@ impl<'s> Reading<'s> {
         Step::Instead { bytes: &self.state.scratch, skip: 0, first, shape }
     }
 
-    /// Sends the CLIENT UNBLOCK that ends another client's wait, in Redis's words.
+    /// Sends Redis's CLIENT UNBLOCK for the other client.
     pub(super) fn send_unblock(self) -> Step<'s> {
         let Some(unblock) = self.state.profile.as_mut().and_then(|profile| profile.take_unblock()) else {
             return Step::Wait(Until::NothingPending);
@@ -127,7 +127,7 @@ impl<'s> Reading<'s> {
         Step::Instead { bytes: &self.state.scratch, skip: 0, first, shape: Shape::Whole }
     }
 
-    /// Asks Redis for the number of the upstream connection.
+    /// Asks Redis for the id of the upstream connection.
     fn ask_upstream_id(self) -> Step<'s> {
         self.state.profile_mut().ask_upstream_id();
         let first = self.state.pending.push_apart(ReplyKind::UpstreamId, id::CLIENT_ID, self.now, false);

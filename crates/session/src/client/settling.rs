@@ -1,4 +1,4 @@
-//! Commands that get their answer here: not one byte of them travels on.
+//! Commands that the gate answers: none of their bytes is forwarded.
 
 use portcullis_resp::command::{CommandId, id};
 use portcullis_resp::reply;
@@ -11,7 +11,7 @@ use crate::pending::Local;
 use crate::tick::Tick;
 
 impl State {
-    /// Answers a command, if it is to be answered, and reports what was refused.
+    /// Answers a command, if it gets a reply, and reports a refusal.
     pub(super) fn settle<O: Observer>(&mut self, answer: Answer, id: CommandId, now: Tick, observer: &mut O) {
         observer.command(id, 1);
         let muted = self.mute.take();
@@ -54,7 +54,7 @@ impl State {
     }
 }
 
-/// An EXEC that is refused ends its transaction, and says so.
+/// Returns the error for a refused EXEC, which ends its transaction.
 fn aborted(command: CommandId, refusal: Local) -> Local {
     if command != id::EXEC {
         return refusal;

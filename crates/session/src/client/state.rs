@@ -1,4 +1,4 @@
-//! The state of a session behind its framing, and the transitions that reach over several of its parts.
+//! The state of a session without its framing, and the transitions that span several of its parts.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::pending::{Local, PendingReplies};
 use crate::plan::{Auth, Plan};
 use crate::tick::Tick;
 
-/// All that a command is judged by and a reply may change.
+/// The state by which a command is judged and which a reply may change.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) pending: PendingReplies,
@@ -35,28 +35,28 @@ pub(super) struct State {
     pub(super) upstream: Upstream,
     pub(super) passing: Passing,
     pub(super) identity: Identity,
-    /// Where upstream connections are shared.
+    /// The part that shares upstream connections, on a listener that shares them.
     pub(super) pooling: Option<Box<Pooling>>,
-    /// The state of CLIENT, if the gate answers it and was asked.
+    /// The state of CLIENT, if the gate answers CLIENT and the client has used it.
     pub(super) profile: Option<Box<Profile>>,
-    /// Bytes that are sent, or passed on, in place of others.
+    /// Bytes that are sent or passed on in place of others.
     pub(super) scratch: Vec<u8>,
     ending: Option<CloseReason>,
 }
 
-/// What has to be done before anything is read.
+/// The step that must come before the session reads.
 pub(super) enum Before {
-    /// Nothing.
+    /// No step.
     Read,
-    /// Something has to happen.
+    /// A wait for this event.
     Wait(Until),
-    /// The client needs an upstream connection of its own.
+    /// A connection of the client's own to the upstream.
     Link,
-    /// A step of setting the connection up is to be sent.
+    /// A step of the connection's setup.
     SetUp(Stage),
-    /// Redis is to end the wait of another client.
+    /// The CLIENT UNBLOCK of another client.
     Unblock,
-    /// The HELLO that waits is to be sent.
+    /// The HELLO that waits.
     Greet,
 }
 
@@ -89,14 +89,14 @@ impl State {
         self.profile.get_or_insert_default()
     }
 
-    /// Gives memory back that a long command took.
+    /// Releases memory that a long command needed.
     pub(super) fn shrink(&mut self) {
         if self.scratch.capacity() > IDLE_SCRATCH {
             self.scratch = Vec::new();
         }
     }
 
-    /// Bytes of memory that grow with what the client asks for.
+    /// Returns the bytes of memory that grow with the client's requests.
     pub(super) fn held(&self) -> usize {
         let pooling = self.pooling.as_ref().map_or(0, |pooling| pooling.held());
         let profile = self.profile.as_ref().map_or(0, |profile| profile.held());
@@ -109,28 +109,28 @@ impl State {
     }
 }
 
-/// Its end.
+/// Methods for the session's end.
 impl State {
     /// Ends the session once no reply is pending. The first reason counts.
     pub(super) fn end(&mut self, reason: CloseReason) {
         self.ending.get_or_insert(reason);
     }
 
-    /// The reason for which the session ends.
+    /// Returns the reason for which the session ends.
     pub(super) const fn ending(&self) -> Option<CloseReason> {
         self.ending
     }
 
-    /// The upstream is gone, or cannot be had.
+    /// Handles an upstream that is lost or unavailable.
     pub(super) fn lost(&mut self, why: Option<Unavailable>) {
         let cut = self.passing.is_cut();
-        // Where the client has the upstream shut down, the end of the connection is the answer.
+        // If the client shuts the upstream down, the end of the connection is the reply.
         let shuts_down = self.pending.front().is_some_and(|front| front.id == id::SHUTDOWN);
         if let Some(profile) = &mut self.profile {
             profile.forget_question();
         }
-        let owing = self.pending.forsake_upstream(cut);
-        if self.ending.is_some() && !owing {
+        let had_pending = self.pending.forsake_upstream(cut);
+        if self.ending.is_some() && !had_pending {
             return;
         }
         let deferred = self.identity.take_deferred();
@@ -149,21 +149,21 @@ impl State {
     }
 }
 
-/// Its upstream connection.
+/// Methods for the client's upstream connection.
 impl State {
-    /// Refuses a command that has no place inside MULTI, where there may be one.
+    /// Refuses a command that is not allowed inside MULTI, if a transaction may be open.
     pub(super) fn excluded(&self) -> Option<Verdict> {
         self.transaction.excludes(&self.pending)
     }
 
-    /// The kind of shared connection for the client: as asked for, where it waits for another kind. A connection of its own
-    /// is set up as this says too.
+    /// Returns the kind of shared connection that the client needs; the requested kind while the client waits for
+    /// another. The client's own connection is set up for the same kind.
     pub(super) fn pool_key(&self) -> PoolKey {
         let (db, resp3) = self.pooling.as_ref().map_or((0, false), |pooling| pooling.wanted());
         PoolKey { preamble: self.identity.key().cloned(), db, resp3 }
     }
 
-    /// A fresh upstream connection of the client's own is there.
+    /// Records a fresh upstream connection for this client alone.
     pub(super) fn connected(&mut self) {
         self.passing.connect();
         if let Some(profile) = &mut self.profile {
@@ -172,7 +172,7 @@ impl State {
         self.set_up_due();
     }
 
-    /// A fresh connection, or one that was RESET, has to be set up before commands may flow.
+    /// Requests the setup of a fresh connection, or of one after RESET, before it carries commands.
     pub(super) fn set_up_due(&mut self) {
         self.identity.connect();
         if self.plan().is_anonymous() {
@@ -182,13 +182,13 @@ impl State {
         }
     }
 
-    /// The upstream took all that sets the connection up.
+    /// Records that the upstream accepted the connection's setup.
     pub(super) const fn set_up(&mut self) {
         self.upstream.set_up();
         self.identity.set_up();
     }
 
-    /// The upstream refuses the client's database to a connection of its own, as it does while a script runs.
+    /// Records that the upstream refuses the client's database on its own connection, as it does while a script runs.
     pub(super) fn refuse_database(&mut self, line: &[u8]) {
         self.upstream.refuse_database();
         if let Some(pooling) = &mut self.pooling {
@@ -196,7 +196,8 @@ impl State {
         }
     }
 
-    /// Redis put the client's own connection into this database; into one that the gate does not know if None.
+    /// Records that Redis switched the client's own connection to this database; `None` is one that the gate does not
+    /// know.
     pub(super) fn selected(&mut self, db: Option<u32>) {
         if let Some(pooling) = &mut self.pooling {
             pooling.selected(db);
@@ -207,10 +208,10 @@ impl State {
     }
 }
 
-/// Who the client is.
+/// Methods for the client's user.
 impl State {
-    /// Returns the user as whom the client's commands run. It is not known before a login under [`Auth::Users`], and under
-    /// [`Auth::Passthrough`] after a login that the gate did not follow.
+    /// Returns the user as which the client's commands run. The user is unknown before a login under [`Auth::Users`].
+    /// Under [`Auth::Passthrough`] it is unknown after a login that the gate did not follow.
     pub(super) fn acts_as(&self) -> Option<&str> {
         match self.plan().auth() {
             Auth::Passthrough if self.identity.has_passed_through() => self.profile.as_ref()?.user(),
@@ -219,7 +220,7 @@ impl State {
         }
     }
 
-    /// A login of the client's own as `user` is sent. None: it is not known who logs in.
+    /// Records that the client's own login as `user` is sent. `None` is a user that the gate does not know.
     pub(super) fn begin_login(&mut self, user: Option<&[u8]>) {
         let user = user_name(user);
         if user.is_some() || self.profile.is_some() {
@@ -227,19 +228,19 @@ impl State {
         }
     }
 
-    /// Returns whether another user may come in now: no pending reply to this one may come on another connection.
+    /// Returns whether another user may log in now: no reply to the current user may be pending on another connection.
     pub(super) fn may_enter(&self) -> bool {
         self.pending.is_empty() || !(self.upstream.is_linked() || self.pooling.is_some())
     }
 
-    /// Another user is in.
+    /// Makes another user the current one.
     pub(super) fn enter(&mut self, plan: Arc<Plan>, key: Option<Preamble>) {
         self.identity.enter(plan, key);
         self.upstream.admit();
         self.rejoin();
     }
 
-    /// The upstream has forgotten who the client was, or never knew.
+    /// Returns to the user at admission: the upstream has forgotten the client's user, or never knew it.
     pub(super) fn leave(&mut self) {
         self.identity.leave();
         if self.upstream.is_linked() {
@@ -248,7 +249,7 @@ impl State {
         self.rejoin();
     }
 
-    /// Ends what RESET ends of what the gate knows of the client.
+    /// Ends the part of the client's profile that RESET ends.
     pub(super) fn reset_profile(&mut self) {
         self.identity.set_passed_through(false);
         if let Some(profile) = &mut self.profile {
@@ -256,10 +257,10 @@ impl State {
         }
     }
 
-    /// Puts the plans of a new configuration in force. Returns whether the session may go on: of a replication stream that
-    /// has begun, not one byte more is for a client whose rules no longer name it.
+    /// Puts the plans of a new configuration in force. Returns whether the session may continue. A replication stream
+    /// ends at once if the client's rules no longer name replication: it must not get one more byte.
     pub(super) fn renew(&mut self, renewed: Renewed) -> bool {
-        // Queued commands were judged by the old rules, and EXEC would run them under the new.
+        // The old rules allowed the queued commands, and EXEC would run them under the new rules.
         if !renewed.plan.shares_rules_with(self.plan()) {
             self.transaction.spoil();
         }
@@ -276,7 +277,7 @@ impl State {
         may_go_on
     }
 
-    /// Returns whether all that the client is in the middle of is allowed by `plan` too.
+    /// Returns whether `plan` allows everything that the client has in progress.
     pub(super) fn may_go_on(&self, plan: &Plan, subscribed: &Subscribed) -> bool {
         if plan.shares_rules_with(self.plan()) {
             return true;
@@ -288,14 +289,14 @@ impl State {
     }
 }
 
-/// Shared connections.
+/// Methods for shared connections.
 impl State {
-    /// Returns whether the client has a connection of its own where others share theirs, or waits for one.
+    /// Returns whether the client has or awaits its own connection on a listener that shares connections.
     pub(super) fn is_leased(&self) -> bool {
         self.pooling.as_ref().is_some_and(|pooling| pooling.is_leased())
     }
 
-    /// Where there is no connection of its own, a client that is logged in may use shared ones.
+    /// Returns a logged-in client to shared connections if it has no connection of its own.
     pub(super) fn rejoin(&mut self) {
         let may_share = !self.plan().is_anonymous();
         let Some(pooling) = &mut self.pooling else { return };
@@ -305,15 +306,15 @@ impl State {
         }
     }
 
-    /// The client needs a connection of its own.
+    /// Takes a connection of the client's own.
     pub(super) fn take_lease(&mut self, now: Tick) {
         let Some(pooling) = &mut self.pooling else { return };
         pooling.take(now);
         self.upstream.disconnect();
     }
 
-    /// The shared connection that has replies for the client, and for no other, is its own from now on. It is as
-    /// [`State::pool_key`] says.
+    /// Makes the shared connection that carries only this client's pending replies its own. The connection is of the
+    /// kind of [`State::pool_key`].
     pub(super) fn adopt(&mut self, now: Tick) {
         self.take_lease(now);
         if let Some(pooling) = &mut self.pooling {
@@ -321,11 +322,11 @@ impl State {
         }
         self.set_up();
         self.identity.fix_key();
-        // A command that waited for its pending replies may not have to wait any more.
+        // A command that waited for the pending replies may not need to wait any more.
         self.pending.release();
     }
 
-    /// The client's own upstream connection was closed.
+    /// Records that the client's own upstream connection was closed.
     pub(super) fn give_back(&mut self) {
         let Some(pooling) = &mut self.pooling else { return };
         pooling.give_back();
@@ -341,8 +342,8 @@ impl State {
         self.rejoin();
     }
 
-    /// Returns what is to be done with the upstream connection, if it is the client's own where others share theirs.
-    /// `is_idle` says whether nothing of the client is under way.
+    /// Returns what to do with the upstream connection, if it is the client's own on a listener that shares
+    /// connections. `is_idle` says whether the client has nothing in progress.
     pub(super) fn lease(&self, now: Tick, is_idle: bool) -> Lease {
         let Some(pooling) = self.pooling.as_ref().filter(|pooling| pooling.is_leased()) else {
             return Lease::None;
@@ -359,7 +360,7 @@ impl State {
         }
     }
 
-    /// Returns whether the connection has state beyond what its pending replies show.
+    /// Returns whether the connection has state beyond the pending replies.
     const fn has_state(&self, pooling: &Pooling) -> bool {
         pooling.is_for_good()
             || self.transaction.holds_connection()
@@ -367,9 +368,9 @@ impl State {
             || self.passing.is_mid_message()
     }
 
-    /// What has to be done before anything is read.
+    /// Returns the step that must come before the session reads.
     pub(super) fn before(&mut self, now: Tick) -> Before {
-        // Nothing is sent any more on a connection that is being given back.
+        // The gate sends nothing more on a connection that is being given back.
         if self.pooling.as_ref().is_some_and(|pooling| pooling.has_left()) {
             return Before::Wait(Until::GivenBack);
         }
@@ -408,8 +409,9 @@ impl State {
             pooling.set_lagging();
             return Before::Wait(Until::NothingPending);
         }
-        // What is kept no longer than it is needed can only be given back when no reply is pending. The caller puts that
-        // off as soon as the client does not accept a reply: it may read nothing before it has written everything.
+        // A connection whose lease is over can only be given back when no reply is pending. The caller extends the
+        // lease as soon as the client does not accept a reply: the caller may read nothing before it has written
+        // everything.
         let over = pooling.is_over(now);
         if over && self.upstream == Upstream::Ready && !self.pending.is_empty() {
             let state = self.pooling.as_ref().is_some_and(|pooling| self.has_state(pooling));
@@ -420,7 +422,8 @@ impl State {
         self.before_greeting(now)
     }
 
-    /// A HELLO that asks for the other RESP version waits for a shared connection that speaks it.
+    /// Returns the step before a HELLO is sent. A HELLO for the other RESP version waits for a shared connection of
+    /// that version.
     fn before_greeting(&mut self, now: Tick) -> Before {
         let Some(pooling) = self.pooling.as_mut().filter(|pooling| !pooling.is_leased()) else {
             return Before::Read;
@@ -442,9 +445,9 @@ impl State {
     }
 }
 
-/// The client as others see it.
+/// Methods for the client as other clients see it.
 impl State {
-    /// The answer to a question about other clients; none where it could not be collected.
+    /// Accepts the answer to a question about other clients; `None` if the caller could not collect it.
     pub(super) fn informed(&mut self, findings: Option<&Findings>) {
         let Some(informed) = self.profile.as_mut().and_then(|profile| profile.inform(findings)) else {
             return;
@@ -481,7 +484,7 @@ impl State {
         }
     }
 
-    /// Returns the client as an inquiry of `asker` sees it.
+    /// Returns the client as the inquiry of `asker` sees it.
     pub(super) fn listed<P: Peer>(&self, peer: &P, inquiry: &Inquiry, asker: u64) -> Listed {
         let asks = peer.id() == asker;
         let masked = match (inquiry.masked, asks) {
@@ -501,8 +504,8 @@ impl State {
     }
 }
 
-/// What was sent in place of a client's bytes leaves this much room behind; an idle session is meant to be small.
+/// The capacity that stays allocated after bytes were sent in place of the client's: an idle session must be small.
 const IDLE_SCRATCH: usize = 256;
 
-/// In CLIENT LIST, in place of a name that the gate does not know.
+/// The name in CLIENT LIST for a user that the gate does not know.
 const UNKNOWN_USER: &str = "?";

@@ -1,4 +1,4 @@
-//! What a session tells its caller to do.
+//! Steps that a session returns to its caller.
 
 use portcullis_resp::error::RequestError;
 
@@ -6,31 +6,31 @@ use crate::ids::Ticket;
 use crate::link::Unavailable;
 use crate::shape::Shape;
 
-/// What to do with the bytes of the client.
+/// The action for the bytes of the client.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step<'s> {
-    /// Send `buf[..len]` upstream as it is and drop it from the buffer.
+    /// Send `buf[..len]` upstream unchanged and drop it from the buffer.
     Forward {
         /// Bytes of `buf`.
         len: usize,
-        /// The first reply that is owed for them.
+        /// The first pending reply to these bytes.
         first: Ticket,
-        /// How many replies are owed for them: 0 where `len` goes on with a command that was begun earlier.
+        /// The number of pending replies to these bytes; 0 if `len` continues a command that was begun earlier.
         pending: u64,
-        /// What each of them is.
+        /// The shape of each of these replies.
         shape: Shape,
         /// Whether the last command is complete at `len`.
         whole: bool,
     },
     /// Send `bytes` upstream, and drop `skip` bytes from the buffer.
     Instead {
-        /// What to send.
+        /// The bytes to send.
         bytes: &'s [u8],
-        /// Bytes of `buf` that it stands for.
+        /// The bytes of `buf` that `bytes` replaces.
         skip: usize,
-        /// The reply that is owed for it.
+        /// The pending reply to `bytes`.
         first: Ticket,
-        /// What that reply is.
+        /// The shape of that reply.
         shape: Shape,
     },
     /// Drop `len` bytes from the buffer.
@@ -38,94 +38,93 @@ pub enum Step<'s> {
         /// Bytes of `buf`.
         len: usize,
     },
-    /// Come back when the buffer holds this many bytes.
+    /// Call again when the buffer holds this many bytes.
     Need {
-        /// More than it holds now.
+        /// More bytes than the buffer holds now.
         at_least: usize,
     },
-    /// Come back when this is so.
+    /// Call again after this event.
     Wait(Until),
-    /// All that the client is owed was rendered: close both sides.
+    /// Close both sides: every pending reply was written.
     Close(CloseReason),
 }
 
-/// What a step waits for.
+/// The event that a step waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
-    /// An upstream connection of the client's own; say so with [`Session::linked`](super::Session::linked), or
+    /// An upstream connection of the client's own; report it with [`Session::linked`](super::Session::linked), or
     /// [`Session::lost`](super::Session::lost).
     Linked,
-    /// A shared connection of another kind; say so with [`Session::pooled`](super::Session::pooled), or
+    /// A shared connection of another kind; report it with [`Session::pooled`](super::Session::pooled), or
     /// [`Session::lost`](super::Session::lost).
     Pooled,
-    /// The client's own upstream connection was closed, as [`Session::lease`](super::Session::lease) asks for; say so with
-    /// [`Session::give_back`](super::Session::give_back).
+    /// The close of the client's own upstream connection, which [`Session::lease`](super::Session::lease) requests;
+    /// report it with [`Session::give_back`](super::Session::give_back).
     GivenBack,
-    /// The gate's own login was answered.
+    /// The reply to the gate's own login.
     LoggedIn,
-    /// The answer to [`Session::inquiry`](super::Session::inquiry); say so with
+    /// The answer to [`Session::inquiry`](super::Session::inquiry); report it with
     /// [`Session::informed`](super::Session::informed).
     Clients,
-    /// Everything that the client is owed was paid.
+    /// The end of all pending replies.
     NothingPending,
-    /// Something that the client is owed was paid: too much is outstanding.
+    /// The end of one pending reply, because too many are pending.
     FewerPending,
 }
 
 /// A login that the upstream has not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PendingLogin {
-    /// Tells it from the logins before and after it.
+    /// A number that distinguishes this login from those before and after it.
     pub seq: u64,
-    /// The client's own, which the upstream judges. Otherwise it is the gate's.
+    /// Whether it is the client's own login, which the upstream checks. Otherwise it is the gate's.
     pub of_client: bool,
 }
 
-/// What to do with the bytes of a reply.
+/// The action for the bytes of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplyAction {
-    /// They go to the client.
+    /// Pass the bytes on to the client.
     Pass,
-    /// The client must not see them.
+    /// Drop the bytes: the client must not see them.
     Drop,
-    /// The client reads this in their place.
+    /// Send this to the client in their place.
     Replace(&'static [u8]),
-    /// The client reads [`Session::rewritten`](super::Session::rewritten) in their place.
+    /// Send [`Session::rewritten`](super::Session::rewritten) to the client in their place.
     Rewritten,
-    /// They say that the upstream cannot be had: give it up, and say so with
-    /// [`Session::lost`](super::Session::lost).
+    /// Give up the upstream, which reports that it is unavailable, and call [`Session::lost`](super::Session::lost).
     Lost(Unavailable),
-    /// The reply is not the one that comes next: close both sides.
+    /// Close both sides: the reply is not the one that comes next.
     Desync,
 }
 
-/// The fate of a push, or of a piece of one.
+/// The action for a push, or for a piece of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Delivery {
-    /// It goes to the client.
+    /// Pass it on to the client.
     Pass,
-    /// The client must not see it.
+    /// Drop it: the client must not see it.
     Withhold,
 }
 
-/// Why a session ended.
+/// The reason for which a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
-    /// The client closed its side, or said QUIT.
+    /// The client closed its side, or sent QUIT.
     Client,
     /// The client sent bytes that the grammar does not allow.
     Protocol(RequestError),
     /// The client speaks HTTP.
     CrossProtocol,
-    /// The client took over a replication stream, and asked for something else or may have it no longer.
+    /// The client took over a replication stream, and sent another command or lost the right to the stream.
     NotReplication,
     /// The client failed to log in too often.
     Blocked,
-    /// The upstream cannot be had, or is gone.
+    /// The upstream is unavailable, or was lost.
     Upstream(Option<Unavailable>),
     /// The gate is shutting down.
     Drain,
-    /// There is no place for the client under what holds now.
+    /// The current configuration has no place for the client.
     Revoked,
 }

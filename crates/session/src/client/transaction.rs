@@ -1,4 +1,4 @@
-//! MULTI, EXEC, DISCARD and WATCH: what is queued, and whether EXEC can still succeed.
+//! MULTI, EXEC, DISCARD and WATCH: the queued commands, and whether EXEC can still succeed.
 //!
 //! ```text
 //!   none ── MULTI sent ──► begun ── +OK ──► confirmed ── EXEC or DISCARD sent ──► none, when answered
@@ -13,15 +13,16 @@ use crate::observe::Denied;
 use crate::pending::{Local, PendingReplies, ReplyKind};
 use crate::shape::{QueuedConfirmations, Shape, Verb};
 
-/// A transaction may queue this many (un)subscribe commands; each is remembered by its place until EXEC is answered.
+/// The number of subscribe and unsubscribe commands that a transaction may queue; the gate remembers the index of each
+/// until EXEC is answered.
 const MAX_QUEUED_CONFIRMATIONS: usize = 1024;
 
-/// The transaction of one client: as the commands read so far ask for it, and as the replies so far confirm it.
+/// The transaction of one client, as the commands read so far request it and the replies so far confirm it.
 #[derive(Debug, Default)]
 pub(super) struct Transaction {
     begun: Option<Box<Queue>>,
     confirmed: bool,
-    /// A WATCH holds. It is told apart only where upstream connections are shared.
+    /// A WATCH is in force. The gate tracks it only on shared connections.
     watches: bool,
 }
 
@@ -44,24 +45,24 @@ impl Queue {
     }
 }
 
-/// Commands.
+/// Methods for commands.
 impl Transaction {
-    /// Returns whether a MULTI was sent that nothing has ended.
+    /// Returns whether a MULTI was sent and the transaction has not ended.
     pub(super) const fn is_begun(&self) -> bool {
         self.begun.is_some()
     }
 
-    /// The number of commands that were sent to be queued, inside MULTI.
+    /// Returns the number of commands that were sent inside MULTI.
     pub(super) fn queued(&self) -> Option<u64> {
         self.begun.as_ref().map(|queue| queue.len)
     }
 
-    /// The number of queued subscribing commands.
+    /// Returns the number of queued subscribing commands.
     pub(super) fn subscribing(&self) -> u32 {
         self.begun.as_ref().map_or(0, |queue| queue.subscribing())
     }
 
-    /// Counts `n` more commands that were sent to be queued.
+    /// Counts `n` more commands that were sent inside MULTI.
     #[inline]
     pub(super) fn queue(&mut self, n: u64) {
         if let Some(queue) = &mut self.begun {
@@ -69,7 +70,8 @@ impl Transaction {
         }
     }
 
-    /// As [`Transaction::queue`], for one command that EXEC answers with a confirmation. Returns whether there was room.
+    /// Counts one command like [`Transaction::queue`], but EXEC answers this command with a confirmation. Returns
+    /// whether there was room.
     pub(super) fn queue_confirmation(&mut self, verb: Verb) -> bool {
         let Some(queue) =
             self.begun.as_mut().filter(|queue| queue.confirmations.len() < MAX_QUEUED_CONFIRMATIONS)
@@ -81,7 +83,7 @@ impl Transaction {
         true
     }
 
-    /// A command was refused inside MULTI: EXEC must fail, as it does in Redis.
+    /// Records that a command was refused inside MULTI: EXEC must fail, as it does in Redis.
     pub(super) fn spoil(&mut self) {
         if let Some(queue) = &mut self.begun {
             queue.spoilt = true;
@@ -89,7 +91,7 @@ impl Transaction {
     }
 
     /// Refuses a command that would change identity, encoding or the number of replies in the middle of EXEC's reply.
-    /// Whether MULTI holds is certain only when no reply is pending.
+    /// Whether a transaction is open is certain only when no reply is pending.
     pub(super) fn excludes(&self, pending: &PendingReplies) -> Option<Verdict> {
         self.begun.as_ref()?;
         if !pending.is_empty() {
@@ -99,7 +101,8 @@ impl Transaction {
         Some(Verdict::Answer(Answer::Refusal(line, Denied::InTransaction)))
     }
 
-    /// MULTI. Which of two Redis took is certain only when both are answered; what is queued counts from that one.
+    /// Judges MULTI. Until two MULTIs are both answered, the gate does not know which one Redis accepted. Queued
+    /// commands count from the accepted one.
     pub(super) fn multi(&mut self, pending: &PendingReplies) -> Verdict {
         match self.begun {
             Some(_) if pending.is_empty() => Verdict::plain(),
@@ -111,8 +114,8 @@ impl Transaction {
         }
     }
 
-    /// EXEC. With arguments it is wrong, and ends the transaction all the same. A spoilt one is sent as DISCARD, once it
-    /// is certain that there is something to discard.
+    /// Judges EXEC. An EXEC with arguments is wrong, but it ends the transaction. A spoilt EXEC is sent as DISCARD,
+    /// once a transaction to discard is certain.
     pub(super) fn exec(&mut self, alone: bool, pending: &PendingReplies) -> Verdict {
         let spoilt = alone && self.begun.as_ref().is_some_and(|queue| queue.spoilt);
         if spoilt && !pending.is_empty() {
@@ -130,7 +133,7 @@ impl Transaction {
         Verdict::Send { shape, kind: ReplyKind::EndOfTransaction { subscribes } }
     }
 
-    /// EXEC that is not let through ends its transaction all the same.
+    /// Refuses an EXEC, which ends its transaction anyway.
     pub(super) fn refuse_exec(&mut self, answer: Answer, pending: &PendingReplies) -> Verdict {
         if self.begun.is_some() && !pending.is_empty() {
             return Verdict::UNTIL_SETTLED;
@@ -139,18 +142,18 @@ impl Transaction {
         if self.begun.take().is_some() { Verdict::DISCARD } else { Verdict::Answer(answer) }
     }
 
-    /// DISCARD.
+    /// Judges DISCARD.
     pub(super) fn discard(&mut self) -> Verdict {
         self.begun = None;
         Verdict::Send { shape: Shape::One, kind: ReplyKind::EndOfTransaction { subscribes: 0 } }
     }
 
-    /// RESET.
+    /// Records RESET.
     pub(super) fn reset(&mut self) {
         self.begun = None;
     }
 
-    /// A MULTI that Redis refused began nothing; that is known once no reply is pending.
+    /// Forgets a MULTI that Redis refused; the refusal is certain once no reply is pending.
     pub(super) fn forget_refused(&mut self, pending: &PendingReplies) {
         if pending.is_empty() && !self.confirmed {
             self.begun = None;
@@ -158,46 +161,46 @@ impl Transaction {
     }
 }
 
-/// Replies.
+/// Methods for replies.
 impl Transaction {
-    /// Returns whether the connection holds a transaction or a WATCH.
+    /// Returns whether the connection has a transaction or a WATCH.
     pub(super) const fn holds_connection(&self) -> bool {
         self.confirmed || self.watches
     }
 
-    /// Redis answered MULTI.
+    /// Records Redis's reply to MULTI.
     pub(super) const fn confirm(&mut self, begun: bool) {
         self.confirmed |= begun;
     }
 
-    /// Redis answered EXEC or DISCARD with `line`, which is an error if `is_error`.
+    /// Records Redis's reply `line` to EXEC or DISCARD, which is an error if `is_error`.
     pub(super) fn end(&mut self, is_error: bool, line: &[u8]) {
         self.confirmed = false;
         // EXEC and DISCARD without MULTI end no WATCH.
         self.watches &= is_error && !line.starts_with(b"-EXECABORT");
     }
 
-    /// Redis discarded the transaction.
+    /// Records that Redis discarded the transaction.
     pub(super) const fn end_discarded(&mut self) {
         (self.confirmed, self.watches) = (false, false);
     }
 
-    /// Redis answered RESET.
+    /// Records Redis's reply to RESET.
     pub(super) const fn end_by_reset(&mut self) {
         self.confirmed = false;
     }
 
-    /// Redis took a WATCH.
+    /// Records that Redis accepted a WATCH.
     pub(super) const fn watch(&mut self) {
         self.watches = true;
     }
 
-    /// Redis took an UNWATCH.
+    /// Records that Redis accepted an UNWATCH.
     pub(super) const fn unwatch(&mut self) {
         self.watches = false;
     }
 
-    /// The connection is gone, and everything on it.
+    /// Records the loss of the connection and of its transaction.
     pub(super) fn disconnect(&mut self) {
         *self = Self::default();
     }

@@ -1,9 +1,9 @@
-//! The state of the upstream connection that a client's commands go to.
+//! The state of the upstream connection to which a client's commands go.
 //!
 //! ```text
 //!                 needs its own                    connected, or RESET answered
 //!   Pooled ──────────────────────► Unlinked ───┬───────────────────────────────────┐
-//!     ▲                             │  ▲  ▲    │ a login or state to set up        │ nobody is
+//!     ▲                             │  ▲  ▲    │ a login or state to set up        │ client is not
 //!     └── no connection of its own ─┘  │  │    ▼                                   │ logged in
 //!         is needed, it is logged in   │  │  SetupDue ── sent ──► AwaitingSetup    ▼
 //!                                      │  │    ▲  more steps │       │          Anonymous
@@ -18,30 +18,30 @@
 
 use crate::link::Stage;
 
-/// The upstream connection of one client, as far as its commands depend on it.
+/// The state of one client's upstream connection, as far as its commands depend on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Upstream {
-    /// There is no connection.
+    /// The client has no connection.
     #[default]
     Unlinked,
-    /// There is none of its own: commands go to connections that it shares with other clients.
+    /// The client has no connection of its own: its commands go to connections that it shares with other clients.
     Pooled,
-    /// This step of setting the connection up must be sent before anything else.
+    /// The gate must send this step of the connection's setup before anything else.
     SetupDue(Stage),
-    /// The last step was sent and is not answered.
+    /// The last step of the setup was sent and is not answered.
     AwaitingSetup,
-    /// Commands may go there.
+    /// The connection accepts commands.
     Ready,
-    /// Redis refused the database: only commands that need none may go there.
+    /// Redis refused the database: the connection accepts only commands that need none.
     NoDatabase,
-    /// There is a connection, and the client is not logged in: no command may go there.
+    /// The client has a connection, but is not logged in: the connection accepts no command.
     Anonymous,
     /// The connection is a replication stream.
     Replica,
 }
 
 impl Upstream {
-    /// Returns whether there is a connection of the client's own.
+    /// Returns whether the client has a connection of its own.
     pub(super) const fn is_linked(self) -> bool {
         !matches!(self, Self::Unlinked | Self::Pooled)
     }
@@ -56,7 +56,7 @@ impl Upstream {
         matches!(self, Self::Replica)
     }
 
-    /// Returns whether commands of any kind may go there.
+    /// Returns whether the connection accepts all commands.
     pub(super) const fn takes_commands(self) -> bool {
         matches!(self, Self::Ready | Self::Pooled)
     }
@@ -71,63 +71,63 @@ impl Upstream {
         matches!(self, Self::SetupDue(_) | Self::AwaitingSetup)
     }
 
-    /// A connection without any state is there, of a client that must log in first.
+    /// Records a connection without any state for a client that must log in first.
     pub(super) const fn connect_anonymous(&mut self) {
         *self = Self::Anonymous;
     }
 
-    /// A connection without any state is there. `first` is the first step that it needs.
+    /// Records a connection without any state. `first` is the first step of its setup.
     pub(super) fn connect(&mut self, first: Option<Stage>) {
         *self = first.map_or(Self::Ready, Self::SetupDue);
     }
 
-    /// A step of setting the connection up is sent. `next` is the step after it.
+    /// Records that a step of the connection's setup is sent. `next` is the step after it.
     pub(super) fn send_setup(&mut self, next: Option<Stage>) {
         *self = next.map_or(Self::AwaitingSetup, Self::SetupDue);
     }
 
-    /// Redis took all that sets the connection up, or the login of another user.
+    /// Records that Redis accepted the connection's setup, or the login of another user.
     pub(super) const fn set_up(&mut self) {
         *self = Self::Ready;
     }
 
-    /// Redis took the login of another user. It says nothing of the database.
+    /// Records that Redis accepted the login of another user. That reply says nothing about the database.
     pub(super) fn log_in(&mut self) {
         if *self != Self::NoDatabase {
             *self = Self::Ready;
         }
     }
 
-    /// The client has logged in at the gate.
+    /// Records that the client has logged in at the gate.
     pub(super) fn admit(&mut self) {
         if *self == Self::Anonymous {
             *self = Self::Ready;
         }
     }
 
-    /// Redis refused the database.
+    /// Records that Redis refused the database.
     pub(super) const fn refuse_database(&mut self) {
         *self = Self::NoDatabase;
     }
 
-    /// Redis took a database.
+    /// Records that Redis accepted a database.
     pub(super) fn select_database(&mut self) {
         if *self == Self::NoDatabase {
             *self = Self::Ready;
         }
     }
 
-    /// The connection is a replication stream from here on.
+    /// Records that the connection is a replication stream from now on.
     pub(super) const fn replicate(&mut self) {
         *self = Self::Replica;
     }
 
-    /// The connection is gone, or the client needs one of its own.
+    /// Records the loss of the connection, or that the client needs one of its own.
     pub(super) const fn disconnect(&mut self) {
         *self = Self::Unlinked;
     }
 
-    /// Where there is no connection of the client's own, `may_share` decides whether it uses shared ones.
+    /// Lets the client use shared connections, if it has no connection of its own and `may_share`.
     pub(super) const fn share(&mut self, may_share: bool) {
         if !self.is_linked() {
             *self = if may_share { Self::Pooled } else { Self::Unlinked };

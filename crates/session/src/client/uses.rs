@@ -1,7 +1,8 @@
-//! Rights that a session uses for longer than one command: what it does at a reload that takes one of them away.
+//! Rights that a session uses for longer than one command, and a reload that takes one of them away.
 //!
-//! What was asked for is judged again by the frame that asked for it. Where that was too large to be kept, the old rules and
-//! the new are compared instead: the session goes on only if they certainly allow no less.
+//! The gate judges the use again by the frame that requested it. If the frame was too large to be kept, the gate
+//! compares the old and the new rules instead. The session then continues only if the new rules certainly allow at
+//! least as much.
 
 use portcullis_acl::Judgement;
 use portcullis_resp::command::keys::{self, Argv};
@@ -13,7 +14,7 @@ use crate::pending::{ReplyKind, Run};
 use crate::plan::Plan;
 use crate::shape::Verb;
 
-/// Rules that come in place of others.
+/// New rules and the rules that they replace.
 pub(super) struct Change<'p> {
     pub(super) old: &'p Plan,
     pub(super) new: &'p Plan,
@@ -28,18 +29,18 @@ impl Change<'_> {
         self.new.rules().keeps(self.old.rules(), command)
     }
 
-    /// Whether a frame is still allowed.
+    /// Returns whether a frame is still allowed.
     fn allows_frame(&self, command: CommandId, frame: &[u8]) -> bool {
         let count = u64::try_from(arguments(frame).count()).unwrap_or(u64::MAX);
         self.allows(command, &keys::Frame::new(frame, count))
     }
 
-    /// The same where it may be lost.
+    /// Returns whether a frame that may not have been kept is still allowed.
     fn allows_kept(&self, command: CommandId, frame: Option<&[u8]>) -> bool {
         frame.map_or_else(|| self.keeps(command), |frame| self.allows_frame(command, frame))
     }
 
-    /// Whether all that is subscribed to is still allowed.
+    /// Returns whether all subscriptions are still allowed.
     pub(super) fn allows_subscribed(&self, subscribed: &Subscribed) -> bool {
         Verb::subscribing().all(|(verb, command)| {
             let names = || {
@@ -51,14 +52,14 @@ impl Change<'_> {
         })
     }
 
-    /// Whether a pending reply may come.
+    /// Returns whether a pending reply may still be passed on.
     pub(super) fn allows_run(&self, run: &Run) -> bool {
         match &run.kind {
             ReplyKind::Blocking(frame) => self.allows_kept(run.id, frame.as_deref()),
             ReplyKind::Confirmations { names: 1.., frame } => self.allows_kept(run.id, frame.as_deref()),
             ReplyKind::Tracking { on: true, frame } => self.allows_tracking(frame.as_deref()),
             ReplyKind::Monitor => self.allows(id::MONITOR, &[id::MONITOR.name().as_bytes()]),
-            // The names in a queued SUBSCRIBE are not known any more.
+            // The gate did not keep the names in a queued SUBSCRIBE.
             ReplyKind::EndOfTransaction { subscribes: 1.. } => {
                 Verb::subscribing().all(|(_, command)| self.keeps(command))
             }
@@ -66,8 +67,9 @@ impl Change<'_> {
         }
     }
 
-    /// Keys that were read before the reload are still reported, and their names are not known. Where there are rules,
-    /// a client may REDIRECT to itself alone; without rules it was not asked where to.
+    /// Returns whether CLIENT TRACKING is still allowed. Redis still reports keys that were read before the reload, and
+    /// the gate does not know their names. Under rules a client may REDIRECT only to itself; without rules the gate did
+    /// not record the target.
     pub(super) fn allows_tracking(&self, frame: Option<&[u8]>) -> bool {
         let is_redirect = |word: &[u8]| word.eq_ignore_ascii_case(b"redirect");
         let may_redirect = frame.is_none_or(|frame| arguments(frame).any(is_redirect));

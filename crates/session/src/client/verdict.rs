@@ -1,4 +1,4 @@
-//! What becomes of a command, before it is done.
+//! Verdicts: the decision on a command, before the gate carries it out.
 
 use std::sync::Arc;
 
@@ -12,66 +12,66 @@ use crate::pending::{Local, ReplyKind};
 use crate::plan::Plan;
 use crate::shape::Shape;
 
-/// What becomes of a command.
+/// The decision on a command.
 pub(super) enum Verdict {
-    /// It travels on as it is.
+    /// Forward the command unchanged.
     Send { shape: Shape, kind: ReplyKind },
-    /// These bytes travel in its place.
+    /// Send these bytes in place of the command.
     Rewrite { bytes: Vec<u8>, shape: Shape, kind: ReplyKind },
-    /// It is answered here.
+    /// Answer the command here.
     Answer(Answer),
-    /// It logs in another user, in whose name the gate logs in upstream first; a HELLO's answer comes after that.
+    /// Log in another user: the gate first logs in upstream for that user, and HELLO's reply follows.
     Identify { plan: Arc<Plan>, hello: Option<Greeting> },
-    /// It goes on to a replication stream, and is not answered by replies.
+    /// Forward the command to a replication stream, without a reply.
     Raw,
-    /// It has no place on a replication stream: the session ends.
+    /// End the session: the command is not allowed on a replication stream.
     EndReplication,
-    /// It has logged in its user, and travels on in this form once there is an upstream.
+    /// Keep the command, whose user is logged in now, and forward it in this form once there is an upstream.
     Defer(Greeting),
-    /// It asks about other clients, which the caller collects.
+    /// Put a question about other clients to the caller.
     Asked,
-    /// It is judged again later.
+    /// Judge the command again later.
     Later(Later),
-    /// It cannot be judged before more of it is there, within what may be held.
+    /// Wait for more of the command, within the limit on held bytes, before judging it.
     NeedWhole,
-    /// Whether it may share a connection is not known before more of it is there.
+    /// Wait for more of the command before deciding whether it may use a shared connection.
     NeedMore,
 }
 
-/// What comes before a command is judged again.
+/// The event after which a command is judged again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Later {
     /// An upstream connection of the client's own.
     Linked,
-    /// A shared connection of the kind that it asks for.
+    /// A shared connection of the kind that the command requests.
     Pooled,
-    /// Every pending reply.
+    /// The end of all pending replies.
     Settled,
     /// The gate's SELECT of the database.
     Selected,
-    /// Redis's number of the upstream connection.
+    /// Redis's id of the upstream connection.
     IdLearned,
-    /// The DISCARD of the transaction that it would have run.
+    /// The DISCARD of the transaction that the command would have run.
     Discarded,
 }
 
-/// How a command is answered without the upstream.
+/// The answer to a command without the upstream.
 pub(super) enum Answer {
-    /// By this reply, which is what Redis would say.
+    /// This reply, as Redis would send it.
     Reply(Local),
-    /// By this error, with which Redis would not have run the command.
+    /// This error, with which Redis would not have run the command.
     Error(Local),
-    /// By this reply, for the command rules do not allow the command.
+    /// This reply, because the command rules do not allow the command.
     ByRules(Local, Refusal),
-    /// By this reply, for the gate does not allow the command.
+    /// This reply, because the gate does not allow the command.
     Refusal(Local, Denied),
-    /// By the reply to wrong credentials.
+    /// The reply to wrong credentials.
     LoginFailed,
-    /// By no reply at all, as Redis does.
+    /// No reply, as in Redis.
     Nothing,
-    /// By this reply, and the end of the session.
+    /// This reply, and the end of the session.
     Quit(Local),
-    /// By the end of the session without a reply.
+    /// The end of the session without a reply.
     Silence,
 }
 
@@ -82,11 +82,11 @@ impl Answer {
 }
 
 impl Verdict {
-    /// It is judged again when no reply is pending.
+    /// Judge the command again when no reply is pending.
     pub(super) const UNTIL_SETTLED: Self = Self::Later(Later::Settled);
-    /// It is judged again when there is an upstream connection of the client's own.
+    /// Judge the command again when the client has an upstream connection of its own.
     pub(super) const UNTIL_LINKED: Self = Self::Later(Later::Linked);
-    /// It is judged again when its transaction was discarded upstream.
+    /// Judge the command again after its transaction was discarded upstream.
     pub(super) const DISCARD: Self = Self::Later(Later::Discarded);
 
     pub(super) const fn plain() -> Self {

@@ -1,4 +1,4 @@
-//! Telling what belongs to a reply from what the upstream says unasked.
+//! The distinction between replies and pushes of the upstream.
 
 use portcullis_resp::scan::{
     FirstElement, MessageChannel, Reply, Streamed, first_element, message_channel, second_element,
@@ -7,25 +7,26 @@ use portcullis_resp::scan::{
 use super::{Frame, Incoming, Link, LinkFault, MAX_WHOLE_REPLY};
 use crate::shape::{Shape, Verb};
 
-/// What nobody asked for.
+/// The kind of a message that no command requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PushKind {
     /// A published message, of a channel, a pattern or a shard channel.
     Message,
     /// A line of MONITOR.
     Monitor,
-    /// The reply of a script that ran in the debugger: its EVAL was answered with the debugger's first words.
+    /// The reply of a script that ran in the debugger: the reply to its EVAL was the debugger's first output.
     Debugger,
-    /// Some of a replication stream, which is not RESP.
+    /// Bytes of a replication stream, which is not RESP.
     Raw,
-    /// An invalidation of CLIENT TRACKING, as a RESP3 push. Another client can have it sent here with REDIRECT.
+    /// An invalidation of CLIENT TRACKING, as a RESP3 push. Another client can direct it to this connection with
+    /// REDIRECT.
     Invalidation,
-    /// Any other push, such as an unsubscription that nobody asked for.
+    /// Any other push, such as an unsubscription by the server.
     Other,
 }
 
 impl Link {
-    /// Whether a frame that starts with this byte needs a closer look before it counts as a reply.
+    /// Returns whether a frame that starts with this byte needs a closer look before it counts as a reply.
     pub(super) const fn may_be_push(&self, first: u8) -> bool {
         match first {
             b'>' => true,
@@ -35,7 +36,7 @@ impl Link {
         }
     }
 
-    /// `Ok(None)`: it is a reply. `Err`: what [`Link::next`] must return.
+    /// Returns the kind of push; `Ok(None)` for a reply, and `Err` with the value that [`Link::next`] must return.
     pub(super) fn push_kind<'b>(&self, first: u8, buf: &'b [u8]) -> Result<Option<PushKind>, Incoming<'b>> {
         if first == b'+' {
             return match buf.get(1) {
@@ -60,8 +61,8 @@ impl Link {
             None if first == b'>' => PushKind::Other,
             None => return Ok(None),
         };
-        // In RESP2, an element of EXEC's array that looks like a message may be a message to oneself, or data that was
-        // made to look like one; nothing tells them apart.
+        // In RESP2, an element of EXEC's array may look like a message. It may be a message that the client published
+        // to itself, or data in the form of one: the two are identical.
         if first == b'*' && self.elements.is_some() {
             return Err(Incoming::Fault(LinkFault::Mismatch));
         }
@@ -87,7 +88,7 @@ impl Link {
                 Incoming::Push { kind, ended: true, bytes: &buf[..len] }
             }
             Ok(Reply::Need { at_least }) => Incoming::Need(at_least),
-            // Its channel decides whether the client gets it. A session without that name decides for the worst.
+            // The channel decides whether the client gets the message. A session without the channel assumes the worst.
             Ok(Reply::Head { .. })
                 if kind == PushKind::Message
                     && buf.len() < MAX_WHOLE_REPLY
@@ -118,7 +119,8 @@ impl Link {
         }
     }
 
-    /// A server that moves a slot away ends its shard subscriptions unasked, one push each.
+    /// Records an unsubscription by the server: a server that moves a slot away ends its shard subscriptions, with one
+    /// push each.
     fn leave_shard(&mut self, buf: &[u8]) {
         if let FirstElement::Text(word) = first_element(buf)
             && Verb::from_word(word) == Some(Verb::Sunsubscribe)

@@ -1,4 +1,4 @@
-//! What the gate says on a fresh upstream connection before the client's first byte.
+//! Setup commands that the gate sends on a fresh upstream connection before the client's first byte.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,35 +9,35 @@ use zeroize::Zeroizing;
 
 use crate::shape::Shape;
 
-/// Back to the default user of an upstream that asks no password of it: the only way there short of RESET. Any other
-/// upstream refuses it.
+/// The login as the default user of an upstream that has no password for it. Besides RESET, it is the only way back to
+/// that user. Any other upstream refuses it.
 pub(crate) const AS_NOBODY: &[u8] = b"*3\r\n$4\r\nAUTH\r\n$7\r\ndefault\r\n$0\r\n\r\n";
 
-/// The steps in which a fresh upstream connection is made what its client's state asks for, in their order.
+/// The steps that set up a fresh upstream connection for its client's state, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
-    /// AUTH, where there are credentials.
+    /// AUTH, if there are credentials.
     Auth,
-    /// HELLO 3, where RESP3 is spoken.
+    /// HELLO 3, if the connection uses RESP3.
     Hello,
-    /// SELECT, where it is another database than the first.
+    /// SELECT, for any database but the first.
     Select,
 }
 
 impl Stage {
     const ALL: [Self; 3] = [Self::Auth, Self::Hello, Self::Select];
 
-    /// The first step from here on that a connection of this kind needs.
+    /// Returns the first step, from this one on, that a connection of this kind needs.
     pub(crate) fn needed_by(self, key: &PoolKey) -> Option<Self> {
         Self::ALL.into_iter().find(|stage| *stage >= self && stage.command(key).is_some())
     }
 
-    /// The same behind this one.
+    /// Returns the first step after this one that a connection of this kind needs.
     pub(crate) fn next(self, key: &PoolKey) -> Option<Self> {
         Self::ALL.into_iter().find(|stage| *stage > self && stage.command(key).is_some())
     }
 
-    /// What it sends; none where nothing needs to be said.
+    /// Returns the command of the step; `None` if a connection of this kind does not need the step.
     pub(crate) fn command(self, key: &PoolKey) -> Option<Cow<'_, [u8]>> {
         let made = |args: &[&[u8]]| {
             let mut bytes = Vec::with_capacity(32);
@@ -51,7 +51,7 @@ impl Stage {
         }
     }
 
-    /// What it gets back.
+    /// Returns the shape of the reply to the step.
     pub(crate) const fn shape(self) -> Shape {
         match self {
             Self::Auth | Self::Select => Shape::Whole,
@@ -60,23 +60,23 @@ impl Stage {
     }
 }
 
-/// What a connection must be for a client's commands to mean there what they mean to the client.
+/// The properties of a connection on which the meaning of a client's commands depends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PoolKey {
-    /// What logs the gate in.
+    /// The gate's login.
     pub preamble: Option<Preamble>,
     /// The database.
     pub db: u32,
-    /// Whether RESP3 is spoken.
+    /// Whether the connection uses RESP3.
     pub resp3: bool,
 }
 
-/// The AUTH command that logs the gate in. Clones share it; wiped when the last is dropped, never printed.
+/// The AUTH command that logs the gate in. Clones share it; it is wiped when the last is dropped, and never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Preamble(Arc<Zeroizing<Vec<u8>>>);
 
 impl Preamble {
-    /// `AUTH password`, or `AUTH username password` where a user is named.
+    /// Creates `AUTH password`, or `AUTH username password` if there is a username.
     pub fn auth(username: Option<&str>, password: &str) -> Self {
         let mut frame =
             Zeroizing::new(Vec::with_capacity(64 + password.len() + username.map_or(0, str::len)));
@@ -89,7 +89,7 @@ impl Preamble {
         Self(Arc::new(frame))
     }
 
-    /// The bytes to send.
+    /// Returns the bytes to send.
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }

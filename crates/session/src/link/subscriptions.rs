@@ -1,24 +1,25 @@
-//! The subscriptions that an upstream connection holds, learned from its confirmations alone.
+//! The subscriptions of an upstream connection, learned from its confirmations alone.
 
 use std::collections::BTreeSet;
 
 use crate::shape::Verb;
 
-/// The names of one connection's subscriptions may take this many bytes: those of 10,000 channels, the most that
-/// `@public` allows by default, with 50 bytes each. Beyond it a subscription is counted, and its name is not known.
+/// The maximum size of the names of one connection's subscriptions. It has room for 10,000 channels, the default limit
+/// of `@public`, with 50 bytes each. Beyond it the gate counts a subscription, but does not keep its name.
 const MAX_NAMES: usize = 1024 * 1024;
 
-/// A longer name is not known. The confirmation of one that is known always comes in one piece, as
-/// [`MAX_WHOLE_REPLY`](super::MAX_WHOLE_REPLY) is several times as long: a known name is never missed as it goes.
+/// The longest name that the gate keeps. The confirmation of a kept name always arrives in one piece, because
+/// [`MAX_WHOLE_REPLY`](super::MAX_WHOLE_REPLY) is several times as long. So the gate never misses the end of a
+/// subscription with a kept name.
 const MAX_NAME: usize = 16 * 1024;
 
-/// A name costs about so much memory besides its bytes.
+/// The approximate memory for a name besides its bytes.
 const NAME_COST: usize = 48;
 
 /// Counts of channels, patterns and shard channels.
 ///
-/// A confirmation carries the total of channels and patterns, or the number of shard channels; which of the first two
-/// changed follows from its verb and from whether the total moved.
+/// A confirmation carries the total of channels and patterns, or the number of shard channels. Its verb, and whether
+/// the total changed, tell which of the first two counts changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Subscriptions {
     pub(crate) channels: u64,
@@ -27,22 +28,22 @@ pub struct Subscriptions {
 }
 
 impl Subscriptions {
-    /// Whether a RESP2 connection is in subscriber mode: messages arrive as plain arrays.
+    /// Returns whether a RESP2 connection is in subscriber mode: messages arrive as plain arrays.
     pub const fn active(self) -> bool {
         self.channels > 0 || self.patterns > 0 || self.shards > 0
     }
 
-    /// How many confirmations `verb` without arguments would get now.
+    /// Returns the number of confirmations that `verb` without arguments would get now.
     pub fn confirmations_of_all(self, verb: Verb) -> u64 {
         self.of(verb).max(1)
     }
 
-    /// Channels, patterns and shard channels together.
+    /// Returns the number of channels, patterns and shard channels together.
     pub(crate) const fn total(self) -> u64 {
         self.channels.saturating_add(self.patterns).saturating_add(self.shards)
     }
 
-    /// The number of subscriptions of the kind that `verb` makes or gives up.
+    /// Returns the number of subscriptions of the kind that `verb` adds or removes.
     pub(crate) const fn of(self, verb: Verb) -> u64 {
         match verb {
             Verb::Subscribe | Verb::Unsubscribe => self.channels,
@@ -51,12 +52,12 @@ impl Subscriptions {
         }
     }
 
-    /// One shard subscription was ended by the server.
+    /// Records that the server ended one shard subscription.
     pub fn lose_shard(&mut self) {
         self.shards = self.shards.saturating_sub(1);
     }
 
-    /// Takes one confirmation with the count it ends in.
+    /// Records one confirmation with the count that it contains.
     pub fn confirm(&mut self, verb: Verb, count: u64) {
         let before = self.channels.saturating_add(self.patterns);
         match verb {
@@ -74,7 +75,7 @@ impl Subscriptions {
 #[derive(Debug, Default)]
 pub struct Subscribed {
     counts: Subscriptions,
-    /// Only there while something is subscribed.
+    /// The known names; present only while there are subscriptions.
     names: Option<Box<Names>>,
 }
 
@@ -87,12 +88,12 @@ struct Names {
 }
 
 impl Subscribed {
-    /// The number of subscriptions.
+    /// Returns the number of subscriptions.
     pub const fn counts(&self) -> Subscriptions {
         self.counts
     }
 
-    /// Takes one confirmation, of `name` where that is known, with the count that it ends in.
+    /// Records one confirmation, of `name` if it is known, with the count that the confirmation contains.
     pub(crate) fn confirm(&mut self, verb: Verb, name: Option<&[u8]>, count: u64) {
         self.counts.confirm(verb, count);
         match name {
@@ -103,12 +104,12 @@ impl Subscribed {
         self.forget_if_none();
     }
 
-    /// The server has ended one shard subscription.
+    /// Records that the server ended one shard subscription.
     pub(crate) fn lose_shard(&mut self, name: Option<&[u8]>) {
         self.counts.lose_shard();
         match (&mut self.names, name) {
             (Some(names), Some(name)) => names.remove(Verb::Sunsubscribe, name),
-            // Which one is not known: none of them counts as known any more.
+            // The name is unknown, so none of the names counts as known any more.
             (Some(names), None) => {
                 let cost: usize = names.shards.iter().map(|name| name.len() + NAME_COST).sum();
                 names.held = names.held.saturating_sub(cost);
@@ -119,23 +120,23 @@ impl Subscribed {
         self.forget_if_none();
     }
 
-    /// Whether a subscription of this verb's kind and name is known.
+    /// Returns whether a subscription of this verb's kind and name is known.
     pub fn has(&self, verb: Verb, name: &[u8]) -> bool {
         self.names.as_ref().is_some_and(|names| names.of(verb).contains(name))
     }
 
-    /// The known names of the kind that `verb` subscribes to.
+    /// Returns the known names of the kind that `verb` subscribes to.
     pub(crate) fn names(&self, verb: Verb) -> impl Iterator<Item = &[u8]> {
         self.names.iter().flat_map(move |names| names.of(verb)).map(AsRef::as_ref)
     }
 
-    /// Whether there are subscriptions of the kind that `verb` subscribes to whose names are not known.
+    /// Returns whether there are subscriptions of the kind of `verb` with unknown names.
     pub(crate) fn has_unnamed(&self, verb: Verb) -> bool {
         let known = self.names.as_ref().map_or(0, |names| names.of(verb).len());
         self.counts.of(verb) > u64::try_from(known).unwrap_or(u64::MAX)
     }
 
-    /// Bytes of memory that grow with the subscriptions.
+    /// Returns the bytes of memory that grow with the subscriptions.
     pub fn held(&self) -> usize {
         self.names.as_ref().map_or(0, |names| size_of::<Names>() + names.held)
     }

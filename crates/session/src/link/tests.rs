@@ -7,7 +7,7 @@ const CONFIRMED: &str = "*3|$9|subscribe|$1|a|:1|";
 const GONE: &str = "*3|$11|unsubscribe|$1|a|:0|";
 const MESSAGE: &str = "*3|$7|message|$1|a|$1|x|";
 
-/// What came out of a link, in short: each reply as `ended`, each push in braces.
+/// The output of a link, in short form: each reply as `ended`, each push in braces.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Received {
     text: String,
@@ -15,7 +15,7 @@ struct Received {
     fault: Option<LinkFault>,
 }
 
-/// What a link makes of `text`, which arrives in pieces of `size` bytes.
+/// Returns the link's output for `text`, which arrives in pieces of `size` bytes.
 fn hear_in(link: &mut Link, text: &str, size: usize) -> Received {
     let mut received = Received::default();
     let mut unread = Vec::new();

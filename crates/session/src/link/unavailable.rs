@@ -1,28 +1,28 @@
-//! Why an upstream cannot be used, from what it says or does not say.
+//! Reasons why an upstream cannot be used, from its error lines or its silence.
 
-/// Why the upstream cannot be had, in the words of the line that the client reads.
+/// The reason why the upstream is unavailable, in the words of the error line that the client gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unavailable {
     /// Its name has no address.
     Resolve,
-    /// It cannot be reached, or ended the connection before it said anything.
+    /// The upstream is unreachable, or ended the connection before its first byte.
     Connect,
-    /// Nobody listens there, or it does not want us.
+    /// The address has no listener, or the upstream refuses the gate.
     Refused,
-    /// It did not answer in time, or is busy with a script.
+    /// The upstream did not answer in time, or is busy with a script.
     Timeout,
-    /// It wants TLS, or its TLS cannot be trusted.
+    /// The upstream requires TLS, or its TLS cannot be trusted.
     Tls,
-    /// It does not accept the gate's credentials.
+    /// The upstream does not accept the gate's credentials.
     Auth,
-    /// It is loading its data.
+    /// The upstream is loading its data.
     Loading,
-    /// It has no room for another client.
+    /// The upstream has no room for another client.
     Limit,
 }
 
 impl Unavailable {
-    /// What an error line says that a server writes on accept, before it reads a command.
+    /// Returns the reason in an error line that a server writes on accept, before it reads a command.
     pub fn of_greeting(line: &[u8]) -> Option<Self> {
         const MEANINGS: [(&[u8], Unavailable); 2] = [
             (b"-ERR max number of clients", Unavailable::Limit),
@@ -31,14 +31,14 @@ impl Unavailable {
         meaning(line, &MEANINGS)
     }
 
-    /// What it means that a server ended a connection before it said anything: one that `wants_tls` ends those that speak
-    /// plain text, or show no certificate; any other may have been stopped.
+    /// Returns the reason when a server ends a connection before its first byte. A server that `wants_tls` ends
+    /// connections in plain text, or without a certificate; any other server may have been stopped.
     pub const fn of_silence(wants_tls: bool) -> Self {
         if wants_tls { Self::Tls } else { Self::Connect }
     }
 
-    /// What an error line says of the server as a whole, in answer to a command with which the gate sets a connection up.
-    /// None: it is about that command alone.
+    /// Returns the reason in an error reply to a command of the connection's setup, if the error is about the whole
+    /// server. Returns `None` if the error is about that command alone.
     pub fn of_setup(line: &[u8]) -> Option<Self> {
         const MEANINGS: [(&[u8], Unavailable); 4] = [
             (b"-LOADING", Unavailable::Loading),
@@ -49,14 +49,14 @@ impl Unavailable {
         Self::of_greeting(line).or_else(|| meaning(line, &MEANINGS))
     }
 
-    /// What an error line says in answer to the gate's own login.
+    /// Returns the reason in an error reply to the gate's own login.
     pub fn of_login(line: &[u8]) -> Self {
         const BUSY: &[u8] = b"-BUSY";
         let otherwise = if line.starts_with(BUSY) { Self::Timeout } else { Self::Auth };
         Self::of_setup(line).unwrap_or(otherwise)
     }
 
-    /// The word for it, as in error lines and metrics.
+    /// Returns the word for the reason in error lines and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Resolve => "resolve",

@@ -1,9 +1,9 @@
-//! What a client hears of itself and of others where the gate answers for Redis.
+//! Answers of the gate, in place of Redis, about a client itself and about other clients.
 //!
-//! CLIENT ID, GETNAME, SETNAME, SETINFO, INFO, LIST, KILL and UNBLOCK speak of connections. Where upstream connections are
-//! shared, none of them is the client's; and under `@public` Redis would show all of its clients. So they are answered from
-//! here: in the words of Redis 7.0, and of later ones for what it does not have: SETINFO, the fields that it sets, and KILL's
-//! MAXAGE.
+//! CLIENT ID, GETNAME, SETNAME, SETINFO, INFO, LIST, KILL and UNBLOCK are about connections. A shared upstream
+//! connection is no client's own, and under `@public` Redis would show all of its clients. So the gate answers these
+//! commands in the words of Redis 7.0. It uses the words of later versions for SETINFO, the fields that SETINFO sets,
+//! and KILL's MAXAGE, which 7.0 does not have.
 
 use portcullis_resp::command::{CommandId, id};
 use portcullis_resp::{encode, reply};
@@ -17,7 +17,7 @@ mod filter;
 
 pub use self::filter::Filter;
 
-/// What a client calls itself.
+/// The name and library of a client, as set by the client.
 #[derive(Debug, Default)]
 pub(crate) struct ClientInfo {
     name: Box<str>,
@@ -25,7 +25,7 @@ pub(crate) struct ClientInfo {
     lib_ver: Box<str>,
 }
 
-/// A client's words about itself, until Redis has taken them.
+/// A name or library that the client sets, until Redis has accepted it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Introduction {
     field: Field,
@@ -39,38 +39,38 @@ enum Field {
     LibVer,
 }
 
-/// What else there is to be said of a client.
+/// Other properties of a client.
 pub(crate) struct View<'a> {
     pub(crate) peer: &'a dyn Peer,
-    /// Whom it is logged in as; `default` where the gate asks for nobody.
+    /// The user as which the client is logged in; `default` if the gate requires no login.
     pub(crate) user: &'a str,
     pub(crate) db: u64,
     pub(crate) resp3: bool,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) monitors: bool,
-    /// It may be waiting in a blocking command.
+    /// Whether a blocking command of the client may be pending.
     pub(crate) blocks: bool,
-    /// The number of commands in its transaction, if it is in one.
+    /// The number of commands in the client's transaction, if it has one.
     pub(crate) queued: Option<u64>,
-    /// Whether it sees only the clients of its listener and user.
+    /// Whether the client sees only the clients of its listener and user.
     pub(crate) narrow: bool,
     pub(crate) masked: Masked,
 }
 
-/// Where a client comes from and where it came to; nothing for what is hidden.
+/// The client's own address and the address that it connected to; `None` if hidden.
 type Addresses = [Option<String>; 2];
 
-/// Which addresses are hidden. Under `@public` a client learns no address but the one that it comes from.
+/// The hidden addresses. Under `@public` a client learns no address but its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Masked {
     None,
-    /// Where the client came to.
+    /// The address that the client connected to.
     Local,
-    /// That, and where it comes from.
+    /// That address and the client's own.
     Both,
 }
 
-/// How a command is answered: a whole reply, encoded.
+/// The answer to a command: a whole reply, encoded.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Said {
     Reply(Vec<u8>),
@@ -80,8 +80,8 @@ pub(crate) enum Said {
 }
 
 impl ClientInfo {
-    /// Answers one of the gate's subcommands of CLIENT; `args` are those after it. [`id::CLIENT`] stands for a subcommand
-    /// that the table does not have, which is then the first of `args`.
+    /// Answers one of the gate's subcommands of CLIENT; `args` are the arguments after the subcommand. [`id::CLIENT`]
+    /// stands for an unknown subcommand, which is then the first of `args`.
     pub(crate) fn client(&mut self, subcommand: CommandId, args: &[&[u8]], view: &View<'_>) -> Said {
         let own = if subcommand == id::CLIENT { 1 } else { 2 };
         if !subcommand.info().takes(u64::try_from(args.len()).unwrap_or(u64::MAX).saturating_add(own)) {
@@ -107,30 +107,32 @@ impl ClientInfo {
         }
     }
 
-    /// Takes the name of CLIENT SETNAME, or of HELLO; an empty one is none.
+    /// Sets the name of CLIENT SETNAME, or of HELLO; an empty name removes it.
     ///
     /// # Errors
-    /// The line that the client reads.
+    ///
+    /// Returns the error line for the client.
     pub(crate) fn set_name(&mut self, name: &[u8]) -> Result<(), &'static [u8]> {
         self.name = check_name(name)?;
         Ok(())
     }
 
-    /// Bytes of memory.
+    /// Returns the bytes of memory.
     pub(crate) fn held(&self) -> usize {
         self.name.len() + self.lib_name.len() + self.lib_ver.len()
     }
 
-    /// Forgets what RESET does: what a library says of itself stays.
+    /// Forgets the state that RESET ends. The library information stays.
     pub(crate) fn clear(&mut self) {
         self.name = Box::default();
     }
 
-    /// What CLIENT SETNAME or SETINFO says of the client; `args` are those after the subcommand. Nothing where Redis refuses
-    /// it.
+    /// Returns the name or library of CLIENT SETNAME or SETINFO; `args` are the arguments after the subcommand. Returns
+    /// `None` if Redis refuses the command.
     ///
     /// # Errors
-    /// The line that the client reads where it is more than is kept.
+    ///
+    /// Returns the error line for the client if the text is longer than the gate keeps.
     pub(crate) fn introduction(
         subcommand: CommandId,
         args: &[&[u8]],
@@ -148,7 +150,7 @@ impl ClientInfo {
         printable(text).map(|text| text.map(|text| Introduction { field, text }).ok_or(TOO_LONG))
     }
 
-    /// Keeps what the client says of itself.
+    /// Keeps a name or library that the client set.
     pub(crate) fn take(&mut self, introduction: Introduction) {
         let Introduction { field, text } = introduction;
         match field {
@@ -187,7 +189,8 @@ impl ClientInfo {
         ok()
     }
 
-    /// In Redis's order. What Redis counts and the gate does not, is 0.
+    /// Returns the client's line, with its fields in Redis's order. A field that Redis counts and the gate does not is
+    /// 0.
     fn line(&self, command: &str, view: &View<'_>, shown: &Addresses) -> String {
         let View { peer, user, db, subscriptions: Subscriptions { channels, patterns, shards }, .. } = view;
         let Self { name, lib_name, lib_ver } = self;
@@ -206,7 +209,7 @@ impl ClientInfo {
 }
 
 impl View<'_> {
-    /// Where the client comes from and where it came to; nothing for what is hidden.
+    /// Returns the client's own address and the address that it connected to; `None` if hidden.
     fn addresses(&self) -> Addresses {
         [
             (self.masked != Masked::Both).then(|| self.peer.address()),
@@ -216,7 +219,7 @@ impl View<'_> {
 }
 
 impl ClientInfo {
-    /// The client's line and what a filter looks at. Which command a client sent last is known of the asker only.
+    /// Returns the client's line and the properties for a filter. Only the asker's line shows the last command.
     pub(crate) fn listed(&self, view: &View<'_>, asks: bool) -> (String, ListedView) {
         let command = if asks { id::CLIENT_LIST.name() } else { "NULL" };
         let shown = view.addresses();
@@ -227,7 +230,7 @@ impl ClientInfo {
     }
 }
 
-/// The reply to an inquiry. [`Action::Unblock`] has none: Redis gives it.
+/// Returns the reply to an inquiry. [`Action::Unblock`] has none, because Redis answers it.
 pub(crate) fn reply_to(inquiry: &Inquiry, findings: &Findings, resp3: bool) -> Said {
     let Findings { lines, clients, knows_user, .. } = findings;
     match (inquiry.action, inquiry.filter.user()) {
@@ -239,8 +242,9 @@ pub(crate) fn reply_to(inquiry: &Inquiry, findings: &Findings, resp3: bool) -> S
     }
 }
 
-/// What CLIENT TRACKING reads where it is to REDIRECT to a client that there is not; `args` are those after TRACKING. No
-/// id of another client means anything here, and the client's own none upstream. Nothing: it may travel on.
+/// Returns Redis's error for a CLIENT TRACKING with REDIRECT to a client that does not exist; `args` are the arguments
+/// after TRACKING. Another client's id means nothing here, and the client's own id means nothing upstream. Returns
+/// `None` if the command may be forwarded.
 pub(crate) fn redirect(args: &[&[u8]]) -> Option<&'static [u8]> {
     match redirects_to(args) {
         Redirect::To { id: Some(_), .. } => Some(NO_SUCH_REDIRECT),
@@ -252,19 +256,19 @@ pub(crate) fn redirect(args: &[&[u8]]) -> Option<&'static [u8]> {
 /// The receiver of CLIENT TRACKING's invalidations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Redirect {
-    /// To the client itself.
+    /// The client itself.
     None,
-    /// To the client with this number, or to what is no number.
+    /// The client with this id, or a text that is no id.
     To {
         id: Option<i64>,
-        /// The place of the number among the arguments after TRACKING.
+        /// The index of the id among the arguments after TRACKING.
         place: usize,
     },
-    /// Nobody can say: an option is not known. Redis refuses it, or knows more than the gate.
+    /// An undecided receiver: an option is unknown. Redis refuses it, or knows more options than the gate.
     Unknown,
 }
 
-/// Reads the options of CLIENT TRACKING; `args` are those after TRACKING.
+/// Parses the options of CLIENT TRACKING; `args` are the arguments after TRACKING.
 pub(crate) fn redirects_to(args: &[&[u8]]) -> Redirect {
     let mut rest = args.get(1..).unwrap_or_default();
     loop {
@@ -280,7 +284,7 @@ pub(crate) fn redirects_to(args: &[&[u8]]) -> Redirect {
     }
 }
 
-/// What a RESP2 subscriber reads in reply to a command that it may not send.
+/// Returns the error for a command that is not allowed in subscriber mode in RESP2.
 pub(crate) fn not_while_subscribed(command: CommandId) -> Vec<u8> {
     let mut line = Vec::with_capacity(128);
     reply::not_while_subscribed(&mut line, command.name());
@@ -299,7 +303,7 @@ fn unblock(args: &[&[u8]]) -> Said {
     strict_integer(id).map_or_else(|| error(reply::NOT_AN_INTEGER), ask)
 }
 
-/// The CLIENT UNBLOCK that Redis gets for one of the gate's: of this number, or of one that no client has.
+/// Returns the CLIENT UNBLOCK that Redis gets for one of the gate's: with this id, or with an id that no client has.
 pub(crate) fn unblock_command(id: Option<i64>, error: bool) -> Vec<u8> {
     let id = id.unwrap_or(0).to_string();
     let reason: &[u8] = if error { b"ERROR" } else { b"TIMEOUT" };
@@ -308,7 +312,7 @@ pub(crate) fn unblock_command(id: Option<i64>, error: bool) -> Vec<u8> {
     bytes
 }
 
-/// Which sort of clients TYPE means.
+/// The type of clients that TYPE selects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Normal,
@@ -349,15 +353,16 @@ fn own_id(view: &View<'_>) -> i64 {
     i64::try_from(view.peer.id()).unwrap_or(i64::MAX)
 }
 
-/// Whether a client may have this name, and as what it is kept.
+/// Checks a client's name, and returns the form in which the gate keeps it.
 ///
 /// # Errors
-/// The line that the client reads.
+///
+/// Returns the error line for the client.
 pub(crate) fn check_name(name: &[u8]) -> Result<Box<str>, &'static [u8]> {
     printable(name).ok_or(reply::HELLO_BAD_NAME)?.ok_or(TOO_LONG)
 }
 
-/// Text that may be a name; within, nothing where it is longer than is kept.
+/// Returns a text that is allowed as a name; `Some(None)` if it is longer than the gate keeps.
 fn printable(text: &[u8]) -> Option<Option<Box<str>>> {
     let text =
         std::str::from_utf8(text).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_graphic()))?;
@@ -407,8 +412,8 @@ fn unknown_kind(word: &[u8]) -> Said {
     quoting(b"-ERR Unknown client type '", word, b"'\r\n")
 }
 
-/// Redis keeps a name of any length. Each is kept here as long as its client stays; those that libraries and people give
-/// have some dozens of bytes.
+/// The longest name or library. Redis keeps a name of any length, but the gate keeps each one as long as its client
+/// stays. Names of libraries and people have some dozens of bytes.
 const MAX_TEXT: usize = 1 << 10;
 
 const TOO_LONG: &[u8] = b"-ERR portcullis: a name can have 1024 bytes at most\r\n";

@@ -1,7 +1,7 @@
 //! Questions about all clients of the gate: CLIENT LIST, KILL and UNBLOCK where no server can answer them.
 //!
-//! A session knows one client. It asks with [`Session::inquiry`]; its caller collects [`Session::listed`] from all
-//! sessions, and hands the result to [`Session::informed`].
+//! A session knows one client. It returns a question from [`Session::inquiry`]. Its caller collects [`Session::listed`]
+//! from all sessions, and passes the result to [`Session::informed`].
 //!
 //! [`Session::inquiry`]: crate::Session::inquiry
 //! [`Session::listed`]: crate::Session::listed
@@ -13,28 +13,28 @@ use crate::local::client_info::Kind;
 /// A question about the clients of the gate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inquiry {
-    /// The action that is asked for.
+    /// The requested action.
     pub action: Action,
-    /// Which of the clients in scope are meant.
+    /// The filter on the clients in scope.
     pub filter: Filter,
     /// Whether only clients of the same listener and user are in scope. Otherwise all clients of the upstream are.
     pub narrow: bool,
-    /// Whether addresses other than the asker's own are hidden, as `@public` asks for.
+    /// Whether addresses other than the asker's own are hidden, as `@public` requires.
     pub masked: bool,
 }
 
-/// The action on the clients that the filter names.
+/// The action on the clients that the filter selects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Show them.
+    /// Show the clients.
     List,
-    /// Close them.
+    /// Close the clients.
     Kill,
-    /// Close the one with this address: the old form of CLIENT KILL, which has replies of its own.
+    /// Close the client with this address: the old form of CLIENT KILL, which has replies of its own.
     KillAddress,
-    /// Find the upstream connection on which the client waits, for Redis to end the wait.
+    /// Find the upstream connection on which the client is blocked, so that Redis can unblock it.
     Unblock {
-        /// Whether the client reads an error.
+        /// Whether the client gets an error.
         error: bool,
     },
 }
@@ -42,21 +42,21 @@ pub enum Action {
 /// One client, as an inquiry sees it.
 #[derive(Clone, Debug)]
 pub struct Listed {
-    /// The number of its connection.
+    /// The id of its connection.
     pub id: u64,
     /// Its line of CLIENT LIST.
     pub line: String,
-    /// Redis's number of the connection on which it waits in a blocking command, if it does.
+    /// Redis's id of the connection on which the client is blocked, if it is.
     pub blocked_as: Option<i64>,
     pub(crate) view: ListedView,
 }
 
-/// The properties that a filter looks at.
+/// The properties that a filter compares.
 #[derive(Clone, Debug)]
 pub(crate) struct ListedView {
-    /// Nothing where it is hidden.
+    /// The client's own address; `None` if hidden.
     pub(crate) address: Option<String>,
-    /// Nothing where it is hidden.
+    /// The address that the client connected to; `None` if hidden.
     pub(crate) local_address: Option<String>,
     pub(crate) kind: Kind,
     pub(crate) age: std::time::Duration,
@@ -64,13 +64,13 @@ pub(crate) struct ListedView {
 }
 
 impl Inquiry {
-    /// Whether this client, which is in scope, is meant. `asker` is the number of the client that asks.
+    /// Returns whether the inquiry selects this client, which is in scope. `asker` is the id of the client that asks.
     #[must_use]
     pub fn takes(&self, client: &Listed, asker: u64) -> bool {
         self.filter.takes(client, asker)
     }
 
-    /// Whether the user whom the filter names is this client's, or the filter names none.
+    /// Returns whether the filter names this client's user, or no user.
     #[must_use]
     pub fn knows_user(&self, client: &Listed) -> bool {
         self.filter.user().is_none_or(|user| user == client.view.user.as_bytes())
@@ -80,14 +80,14 @@ impl Inquiry {
 /// The answer to an inquiry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// The lines of the clients that were meant, for [`Action::List`].
+    /// The lines of the selected clients, for [`Action::List`].
     pub lines: String,
-    /// The number of clients that the filter names, the asker included.
+    /// The number of selected clients, the asker included.
     pub clients: u64,
-    /// Whether the asker was meant. It is not closed by others: it still gets its reply.
+    /// Whether the asker is selected. Other sessions do not close the asker: it still gets its reply.
     pub asker: bool,
-    /// Whether any client in scope has the user whom the filter names.
+    /// Whether any client in scope has the user that the filter names.
     pub knows_user: bool,
-    /// [`Listed::blocked_as`] of the client that was meant, where the asker can reach the same server.
+    /// [`Listed::blocked_as`] of the selected client, if the asker can reach the same server.
     pub blocked_as: Option<i64>,
 }

@@ -1,13 +1,13 @@
-//! AUTH and HELLO where the gate answers for them.
+//! AUTH and HELLO where the gate answers them.
 //!
-//! A client's credentials are the gate's business alone: they are judged here and never travel on.
+//! A client's credentials are for the gate alone: the gate checks them and never forwards them.
 
 use portcullis_resp::{encode, reply};
 
-/// The user of a connection that has not logged in, and the only one there is under `auth: trust`.
+/// The user of a connection that has not logged in, and the only user under `auth: trust`.
 pub(crate) const DEFAULT_USER: &str = "default";
 
-/// AUTH's answer under `auth: trust`. `args` are those after the name, at least one.
+/// Returns AUTH's reply under `auth: trust`. `args` are the arguments after the name, at least one.
 ///
 /// The allowlist is the credential there. Connectors have a mandatory password field, and clients keep an old password
 /// after a migration: any password is right.
@@ -20,34 +20,35 @@ pub(crate) fn auth(args: &[&[u8]]) -> &'static [u8] {
     }
 }
 
-/// A HELLO that makes sense.
+/// A valid HELLO.
 pub(crate) struct Hello<'b> {
-    /// Name and password, where it carries them.
+    /// Name and password, if the HELLO contains them.
     pub(crate) credentials: Option<(&'b [u8], &'b [u8])>,
-    /// Whether it sets a name that no client may have.
+    /// Whether the HELLO sets a name that Redis allows no client.
     pub(crate) bad_name: bool,
-    /// The name that it sets.
+    /// The name that the HELLO sets.
     pub(crate) name: Option<&'b [u8]>,
     version: Option<&'b [u8]>,
     forwarded: Vec<&'b [u8]>,
 }
 
-/// A HELLO without its credentials, to be sent once what it asks for is there.
+/// A HELLO without its credentials, which is sent once its conditions hold.
 #[derive(Debug)]
 pub(crate) struct Greeting {
-    /// In canonical form.
+    /// The command in canonical form.
     pub(crate) bytes: Vec<u8>,
-    /// The RESP version that it asks for, where that is told apart: whether it is 3.
+    /// Whether the HELLO requests RESP3, if the gate tracks the version.
     pub(crate) resp3: Option<bool>,
-    /// The name that it gives the client.
+    /// The name that the HELLO gives the client.
     pub(crate) name: Option<Box<[u8]>>,
 }
 
 impl<'b> Hello<'b> {
-    /// Reads HELLO's arguments, those after the name, in Redis's order: version, then options.
+    /// Parses HELLO's arguments after the name in Redis's order: version, then options.
     ///
     /// # Errors
-    /// What Redis answers where it cannot read them.
+    ///
+    /// Returns Redis's error for invalid arguments.
     pub(crate) fn read(args: &[&'b [u8]]) -> Result<Self, Vec<u8>> {
         let mut hello =
             Self { credentials: None, bad_name: false, version: None, name: None, forwarded: vec![b"HELLO"] };
@@ -81,12 +82,13 @@ impl<'b> Hello<'b> {
         }
     }
 
-    /// Whether its credentials are right under `auth: trust`.
+    /// Returns whether the credentials are right under `auth: trust`.
     pub(crate) fn is_of_default_user(&self) -> bool {
         self.credentials.is_none_or(|(user, _)| user == DEFAULT_USER.as_bytes())
     }
 
-    /// Without its credentials; where `shared` says that names are the gate's to keep, without the name as well.
+    /// Returns the HELLO without its credentials. If the gate keeps the names, as `shared` says, the name is left out
+    /// as well.
     pub(crate) fn greeting(&self, shared: bool) -> Greeting {
         if !shared {
             let name = self.name.map(Into::into);
@@ -99,7 +101,7 @@ impl<'b> Hello<'b> {
         Greeting { bytes, resp3, name: self.name.map(Into::into) }
     }
 
-    /// In canonical form, without its credentials.
+    /// Returns the HELLO in canonical form, without its credentials.
     pub(crate) fn without_credentials(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(64);
         encode::command(&mut bytes, &self.forwarded);
@@ -107,7 +109,7 @@ impl<'b> Hello<'b> {
     }
 }
 
-/// A number as Redis reads one: no sign but `-`, no leading zero, no blanks.
+/// Parses an integer as Redis does: no sign but `-`, no leading zero, no blanks.
 pub(crate) fn strict_integer(text: &[u8]) -> Option<i64> {
     let number: i64 = std::str::from_utf8(text).ok()?.parse().ok()?;
     (number.to_string().as_bytes() == text).then_some(number)

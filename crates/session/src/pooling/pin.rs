@@ -1,43 +1,47 @@
-//! The one table of what a command needs where upstream connections are shared.
+//! The one table of the kind of connection that each command needs when upstream connections are shared.
 //!
-//! [`Pin::Share`] is an allow list, made by reading what Redis 6.2 to 8 and Valkey 8 can answer. A command is on it if it
+//! [`Pin::Share`] is an allow list, based on the replies that Redis 6.2 to 8 and Valkey 8 can give. A command is on it if
+//! it
 //!
-//! - is known to each of these servers: one that is not gets an error that repeats its arguments;
-//! - leaves nothing on the connection, and answers the same on any other of that user, database and RESP version;
-//! - never waits;
+//! - is known to each of these servers: an unknown command gets an error that repeats its arguments;
+//! - leaves nothing on the connection, and has the same reply on any other of that user, database and RESP version;
+//! - never blocks;
 //! - never quotes the client in a status or error line, where a line break would forge a reply. Redis replaces line breaks
-//!   there, save in what scripts and modules say; a server that speaks its protocol may not.
+//!   there, except in lines from scripts and modules; another server with the same protocol may not.
 //!
-//! Everything else has a connection of its own: no more than what a dedicated one costs.
+//! Any other command uses a connection of the client's own, which costs no more than a dedicated connection.
 
 use portcullis_resp::command::{CommandId, id};
 
-/// What a command needs where upstream connections are shared.
+/// The kind of connection that a command needs when upstream connections are shared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pin {
-    /// A shared connection will do. XREAD with BLOCK is not meant by it: whether a call blocks is seen in its arguments.
+    /// A shared connection. This does not cover XREAD with BLOCK: the arguments tell whether a call blocks.
     Share,
-    /// A connection of its own until it is answered: scripts, functions, modules, administration, what quotes the client in
-    /// its errors, and all that is not known to be harmless.
+    /// A connection of the client's own until the command is answered. These are scripts, functions, modules,
+    /// administration, commands that quote the client in their errors, and all that are not known to be harmless.
     Reply,
-    /// A connection of its own as long as the state lasts that it makes or ends; its end can be seen.
+    /// A connection of the client's own as long as the state lasts that the command begins or ends; the gate can see
+    /// its end.
     State,
-    /// It leaves state whose end cannot be seen: the connection is the client's until RESET or its end.
+    /// A connection of the client's own until RESET or its end: the command leaves state whose end the gate cannot see.
     Session,
-    /// The gate settles it.
+    /// No connection: the gate answers the command.
     Gate,
-    /// It speaks of what one connection wrote, so that it has no answer on one of many.
+    /// Refusal: the answer depends on what one connection wrote, so it does not exist on a shared one.
     Refuse,
 }
 
 impl Pin {
-    /// What `command` needs, whatever its arguments. A container stands for its subcommands that are not in the table.
+    /// Returns the pin of `command`, whatever its arguments. A container stands for its subcommands that are not in the
+    /// table.
     #[must_use]
     pub fn of(command: CommandId) -> Self {
         PINS.get(command.index()).copied().unwrap_or(Self::Session)
     }
 
-    /// What a call of `command` with so many arguments, the name included, needs: some are harmless without options.
+    /// Returns the pin of a call of `command` with this number of arguments, the name included: some calls are harmless
+    /// without options.
     #[must_use]
     pub fn of_call(command: CommandId, arguments: u64) -> Self {
         if BARE.contains(&(command, arguments)) { Self::Share } else { Self::of(command) }
@@ -55,7 +59,7 @@ const fn pins() -> [Pin; CommandId::COUNT] {
     with(pins, REFUSE, Pin::Refuse)
 }
 
-/// Only evaluated at compile time: a command that is on two lists stops the build.
+/// Sets the pin of each command of a list. It runs only at compile time, and a command on two lists stops the build.
 const fn with(
     mut pins: [Pin; CommandId::COUNT],
     commands: &[CommandId],
@@ -70,8 +74,9 @@ const fn with(
     pins
 }
 
-/// GEOADD repeats coordinates in its errors, but as numbers that it has read; GEORADIUS and its kin their own names.
-/// TYPE may say a module's word for its type, which is nobody's who is a client.
+/// Commands for shared connections. GEOADD repeats coordinates in its errors, but as numbers that it has parsed;
+/// GEORADIUS and its variants repeat their own names. TYPE may return a module's name for its type, which no client
+/// chooses.
 #[rustfmt::skip]
 const SHARE: &[CommandId] = &[
     // strings
@@ -100,15 +105,16 @@ const SHARE: &[CommandId] = &[
     id::ZMSCORE, id::ZPOPMAX, id::ZPOPMIN, id::ZRANDMEMBER, id::ZRANGE, id::ZRANGEBYLEX, id::ZRANGEBYSCORE,
     id::ZRANGESTORE, id::ZRANK, id::ZREM, id::ZREMRANGEBYLEX, id::ZREMRANGEBYRANK, id::ZREMRANGEBYSCORE, id::ZREVRANGE,
     id::ZREVRANGEBYLEX, id::ZREVRANGEBYSCORE, id::ZREVRANK, id::ZSCAN, id::ZSCORE, id::ZUNION, id::ZUNIONSTORE,
-    // streams; what names a consumer group is quoted where there is none: XREADGROUP, XCLAIM, XPENDING, XINFO, XGROUP
+    // streams; commands that name a consumer group quote it if it does not exist: XREADGROUP, XCLAIM, XPENDING, XINFO,
+    // XGROUP
     id::XACK, id::XADD, id::XDEL, id::XLEN, id::XRANGE, id::XREAD, id::XREVRANGE, id::XSETID, id::XTRIM,
     // messages
     id::PUBLISH,
-    // the server; clients send these as they connect
+    // the server; clients send these when they connect
     id::DBSIZE, id::ECHO, id::INFO, id::LASTSAVE, id::PING, id::ROLE, id::TIME,
 ];
 
-/// From Redis 7 on they take options, and quote one that they do not know.
+/// Commands that accept options from Redis 7 on, and quote an option that they do not know.
 const BARE: &[(CommandId, u64)] = &[(id::EXPIRE, 3), (id::EXPIREAT, 3), (id::PEXPIRE, 3), (id::PEXPIREAT, 3)];
 
 #[rustfmt::skip]
@@ -119,9 +125,9 @@ const STATE: &[CommandId] = &[
     id::BLMOVE, id::BLMPOP, id::BLPOP, id::BRPOP, id::BRPOPLPUSH, id::BZMPOP, id::BZPOPMAX, id::BZPOPMIN,
 ];
 
-/// DEBUG is here because some of it switches how its connection is answered. CLIENT PAUSE leaves nothing on its connection,
-/// but while it lasts a shared one stands still behind any client's write. The client that pauses the others must be able to
-/// go on, and to end it.
+/// Commands that leave state whose end the gate cannot see. DEBUG is one, because some of its subcommands change the
+/// replies on their connection. CLIENT PAUSE leaves nothing on its connection. But during the pause a shared connection
+/// stops at any client's write. The client that pauses the others must be able to continue, and to end the pause.
 #[rustfmt::skip]
 const SESSION: &[CommandId] = &[
     CommandId::UNKNOWN,

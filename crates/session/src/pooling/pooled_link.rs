@@ -1,8 +1,9 @@
-//! Upstream connections that many clients share: what makes two of them the same to a client, and the state of one.
+//! Upstream connections that many clients share: the properties that make two of them equal for a client, and the state
+//! of one.
 //!
-//! Only commands that leave nothing behind travel there, so all that distinguishes them is who they are logged in as, the
-//! database, and the RESP version. Whatever comes that nobody asked for ends the connection, save an invalidation: any client
-//! of Redis can have one sent here, its frame is beyond doubt, and it is dropped.
+//! Only commands that leave no state use such a connection. So connections differ only in their login, the database and
+//! the RESP version. Any push ends the connection, except an invalidation. Any client of Redis can direct an
+//! invalidation to this connection, its frame is unambiguous, and the gate drops it.
 
 use portcullis_resp::reply;
 
@@ -10,7 +11,8 @@ use crate::ids::{SessionKey, Ticket};
 use crate::link::{Incoming, Link, LinkFault, Part, PoolKey, PushKind, Stage, Unavailable};
 use crate::shape::Shape;
 
-/// A reply of more bytes makes its connection take no new commands: what would wait behind it had better go elsewhere.
+/// The size from which on a reply stops new commands on its connection: another connection serves commands sooner that
+/// would wait behind it.
 pub const LARGE_REPLY: usize = 256 * 1024;
 
 /// The framing state of one shared connection.
@@ -18,57 +20,58 @@ pub const LARGE_REPLY: usize = 256 * 1024;
 pub struct PooledLink {
     link: Link,
     key: PoolKey,
-    /// The step of setting up whose reply comes next.
+    /// The step of the setup whose reply comes next.
     awaits: Option<Stage>,
     large: bool,
-    /// Bytes of the reply that is under way.
+    /// The received bytes of the reply in progress.
     streamed: usize,
-    /// Whatever comes after that means nothing.
+    /// The fault of the connection. All later bytes are meaningless.
     failed: Option<PoolFault>,
 }
 
-/// What the next bytes from the upstream are.
+/// The meaning of the next bytes from the upstream.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Shared<'b> {
     /// Replies to one session, or a piece of one.
     Part(Part<'b>),
-    /// So many bytes are the gate's own affair.
+    /// This many bytes of the gate's own replies.
     Own(usize),
-    /// So many bytes of an invalidation, which is for no session.
+    /// This many bytes of an invalidation, which is for no session.
     Invalidation {
         /// The number of bytes.
         len: usize,
         /// Whether it ends there.
         ended: bool,
     },
-    /// Nothing can be said before the buffer holds this many bytes.
+    /// Undecided before the buffer holds this many bytes.
     Need(usize),
-    /// The connection must be closed, and all who wait on it told.
+    /// A fault: the caller must close the connection, and tell all sessions that wait on it.
     Fault(PoolFault),
 }
 
-/// Why a shared connection cannot be used.
+/// The reason why a shared connection cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PoolFault {
-    /// What came is not to be trusted.
+    /// The received bytes cannot be trusted.
     Link(LinkFault),
-    /// Messages came where nobody subscribes.
+    /// A message arrived although no client subscribes on shared connections.
     Push,
-    /// The upstream does not want us, or not now.
+    /// The upstream refuses the gate, or is unavailable now.
     Unavailable(Unavailable),
-    /// The upstream has no such database or RESP version, is busy with a script, or does not allow the command; the
-    /// client may read this line, which is about its own command.
+    /// The upstream has no such database or RESP version, is busy with a script, or does not allow the command. The
+    /// client may get this line, which is about its own command.
     Refused(Box<[u8]>),
 }
 
 impl PooledLink {
-    /// A connection on which nothing was said yet.
+    /// Creates the state of a connection before its first byte.
     pub fn new(key: PoolKey) -> Self {
         let awaits = Stage::Auth.needed_by(&key);
         Self { link: Link::new(), key, awaits, large: false, streamed: 0, failed: None }
     }
 
-    /// What must be sent before anything else. Nothing may follow before [`PooledLink::is_ready`]. To be called once.
+    /// Returns the bytes that the caller must send first. The caller sends nothing else before
+    /// [`PooledLink::is_ready`], and calls this method once.
     pub fn open(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut due = self.awaits;
@@ -80,33 +83,34 @@ impl PooledLink {
         bytes
     }
 
-    /// Whether the upstream has agreed to all that the key asks for.
+    /// Returns whether the upstream has accepted everything that the key requires.
     pub const fn is_ready(&self) -> bool {
         self.awaits.is_none()
     }
 
-    /// Announces that `pending` commands of `first`'s session are about to be written, each of which gets `shape` back.
+    /// Announces `pending` commands of `first`'s session that the caller is about to write, each with a reply of
+    /// `shape`.
     pub fn expect(&mut self, first: Ticket, pending: u64, shape: Shape) {
         self.link.expect(first, pending, shape);
     }
 
-    /// Whether new commands may go here.
+    /// Returns whether the connection accepts new commands.
     pub const fn takes_more(&self) -> bool {
         !self.large
     }
 
-    /// Whether nothing is owed to anybody.
+    /// Returns whether no reply is pending.
     pub fn is_settled(&self) -> bool {
         self.link.is_settled()
     }
 
-    /// Whether anybody but `session` waits for replies.
+    /// Returns whether replies to another session than `session` are pending.
     pub fn has_pending_for_others(&self, session: SessionKey) -> bool {
         self.link.waiting_sessions().any(|waiting| waiting != session)
     }
 
-    /// The link of a connection that owes replies to `session` and to nobody else, not even to one that is gone: from now on
-    /// it is that session's own.
+    /// Returns the link of a connection whose pending replies are all for `session`, and none for a session that has
+    /// ended. From now on the link is that session's own.
     pub fn hand_over(&mut self, session: SessionKey) -> Option<Link> {
         let only = self.is_ready()
             && self.failed.is_none()
@@ -115,22 +119,22 @@ impl PooledLink {
         only.then(|| std::mem::take(&mut self.link))
     }
 
-    /// Whose replies are owed; one may be named more than once.
+    /// Returns the sessions with pending replies; a session may occur more than once.
     pub fn waiting_sessions(&self) -> impl Iterator<Item = SessionKey> + '_ {
         self.link.waiting_sessions().filter(|waiting| *waiting != GATE)
     }
 
-    /// Whether any reply came at all; a connection that ends before that never worked.
+    /// Returns whether any reply arrived; a connection that ends before its first reply never worked.
     pub const fn answered(&self) -> bool {
         self.link.answered()
     }
 
-    /// Bytes of memory that grow with what is owed.
+    /// Returns the bytes of memory that grow with the pending replies.
     pub fn held(&self) -> usize {
         self.link.held()
     }
 
-    /// Divides what was read. `buf` starts at the first byte not yet handed out.
+    /// Divides the received bytes. `buf` starts at the first byte that was not returned yet.
     pub fn next<'b>(&mut self, buf: &'b [u8]) -> Shared<'b> {
         if let Some(fault) = &self.failed {
             return Shared::Fault(fault.clone());
@@ -200,12 +204,12 @@ impl PooledLink {
         };
         self.streamed = if part.ended == 0 { self.streamed.saturating_add(part.bytes.len()) } else { 0 };
         self.large |= (part.ended == 0 && announced > LARGE_REPLY) || self.streamed > LARGE_REPLY;
-        // Others like it may wait behind it.
+        // Other large replies may be pending behind it.
         self.large &= !self.link.is_settled();
     }
 }
 
-/// Whose the gate's own commands are. No session has this key: theirs count from 0.
+/// The key of the gate's own commands. No session has this key: keys of sessions count from 0.
 const GATE: SessionKey = SessionKey(u64::MAX);
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Several clients on connections that they share, on servers with one store: whatever is sent in whatever pieces, whoever
-//! leaves and whichever connection breaks, each hears what it would hear alone, or the beginning of it.
+//! Several clients on shared connections, on servers with one store. Bytes arrive in any pieces, clients disconnect and
+//! connections break. Each client gets the replies that it would get alone, or the beginning of them.
 
 mod world;
 
@@ -18,7 +18,7 @@ use crate::{Auth, Plan};
 #[derive(Clone, Copy, Debug)]
 struct Setting {
     auth: Auth,
-    /// The upstream's, which the gate knows.
+    /// The upstream's password, which the gate knows.
     password: Option<&'static str>,
 }
 
@@ -29,7 +29,7 @@ const SETTINGS: [Setting; 3] = [
 ];
 
 impl Setting {
-    /// A Redis that a client would see as it sees the gate.
+    /// A Redis that behaves towards a client as the gate does.
     fn reference(self) -> Model {
         let trust = self.auth == Auth::Trust;
         let accounts: &[Account] = if trust { &[] } else { ACCOUNTS };
@@ -53,19 +53,19 @@ impl Setting {
     }
 }
 
-/// What happens to clients and connections besides what they say.
+/// A fault of a client or a connection.
 #[derive(Clone, Copy, Debug)]
 struct ScheduledFault {
-    /// After so many events.
+    /// The number of events before the fault.
     at: usize,
     what: Fault,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Fault {
-    /// A client is gone at once.
+    /// A client disconnects at once.
     Leaves,
-    /// A client closes its side after what it has said so far.
+    /// A client closes its side after the commands that it has sent.
     Ends,
     /// A shared connection breaks.
     PoolBreaks,
@@ -91,7 +91,7 @@ fn selects() -> impl Strategy<Value = Vec<(usize, Command)>> {
     prop::collection::vec((0..40_usize, command), 0..5)
 }
 
-/// What one client says: about things of its own, and now and then of databases.
+/// The commands of one client: about keys of its own, with a SELECT now and then.
 fn lines() -> impl Strategy<Value = Vec<Command>> {
     (scripts(), selects()).prop_map(|(mut script, selects)| {
         for (place, select) in selects {

@@ -1,4 +1,5 @@
-//! A Redis 7.0 with one client, as far as the state of a connection goes. Checked against redis-server 7.0.15.
+//! A Redis 7.0 with one client, limited to the state of a connection. The model was checked against redis-server
+//! 7.0.15.
 
 mod accounts;
 mod commands;
@@ -9,22 +10,22 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) use self::accounts::Account;
 use self::commands::{arity, in_subscriber_mode, is_reply_mode, is_subscription, is_the_gates};
 
-/// What a real Redis is configured with, or what the gate adds to it.
+/// The configuration of a real Redis, or the behaviour that the gate adds to it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rules {
-    /// `requirepass`; none: the default user is `nopass`.
+    /// The `requirepass`; without one the default user is `nopass`.
     pub(crate) password: Option<&'static str>,
-    /// In place of that.
+    /// Users in place of `requirepass`.
     pub(crate) accounts: &'static [Account],
-    /// As Redis would be if the gate's refusals were its own.
+    /// Whether the model also makes the gate's refusals.
     pub(crate) gate: bool,
-    /// With `gate`: AUTH and HELLO's credentials are the gate's own business, at any time.
+    /// Whether AUTH and HELLO's credentials are for the gate alone, at any time; used with `gate`.
     pub(crate) trust: bool,
-    /// What must not come in: the gate answers it.
+    /// Whether the model panics on commands that the gate must answer itself.
     pub(crate) behind_gate: bool,
-    /// A failing login is not answered while output is pending, as by Redis from 7.2 on.
+    /// Whether a failed login has no reply while output is pending, as in Redis from 7.2 on.
     pub(crate) swallows: bool,
-    /// With `gate`: upstream connections are shared, so that what CLIENT says of clients is the gate's own business too.
+    /// Whether upstream connections are shared, so that the gate answers CLIENT; used with `gate`.
     pub(crate) shared: bool,
 }
 
@@ -36,17 +37,17 @@ pub(crate) struct Model {
     pub(crate) strings: BTreeMap<String, String>,
     pub(crate) lists: BTreeMap<String, Vec<String>>,
     pub(crate) closed: bool,
-    /// An element of EXEC's reply looked like a message to a RESP2 client.
+    /// Whether an element of EXEC's reply looked like a message to a RESP2 client.
     pub(crate) ambiguous: bool,
     /// Requests that were executed or queued.
     pub(crate) seen: Vec<Vec<String>>,
-    /// Who ran what.
+    /// The commands that were run, with their users.
     pub(crate) ran: Vec<(&'static str, Vec<String>)>,
-    /// Logins that were not right.
+    /// The number of failed logins.
     pub(crate) failed_logins: usize,
-    /// The commands among them that were not answered.
+    /// The number of failed logins without a reply.
     pub(crate) swallowed: usize,
-    /// Lines of MONITOR were sent.
+    /// Whether lines of MONITOR were sent.
     pub(crate) monitored: bool,
     authenticated: bool,
     user: Option<&'static Account>,
@@ -81,7 +82,7 @@ impl Model {
         }
     }
 
-    /// The next whole request, as lax as Redis reads one.
+    /// Takes the next whole request, parsed as leniently as Redis does.
     fn take_request(&mut self) -> Option<Vec<String>> {
         let line_end = |from: usize, input: &[u8]| {
             input.get(from..)?.iter().position(|&b| b == b'\n').map(|at| from + at + 1)
@@ -160,7 +161,7 @@ impl Model {
         if self.rules.gate && self.multi.is_some() && self.not_in_multi(&name, &argv) {
             return self.reject(&name, "-ERR Command not allowed inside a transaction");
         }
-        // The gate does not send a second MONITOR, for Redis would not answer it; so nobody refuses it either.
+        // The gate does not send a second MONITOR, because Redis would not answer it; so neither of them refuses it.
         let swallowed = self.rules.gate && self.monitor && name == "monitor";
         if self.listens_in_resp2() && !in_subscriber_mode(&name) && !swallowed {
             let subcommand = || format!("client|{}", argv[1].to_ascii_lowercase());
@@ -384,7 +385,7 @@ impl Model {
         self.say(&text);
     }
 
-    /// Whether RESP3 is asked for, the client's name, and who it says it is.
+    /// Returns whether RESP3 is requested, the client's name, and the user of its credentials.
     fn parse_hello(&self, argv: &[String]) -> Result<(bool, Option<String>, Option<Who>), String> {
         let mut resp3 = self.resp3;
         if let Some(version) = argv.get(1) {
@@ -516,7 +517,7 @@ impl Model {
         }
     }
 
-    /// A reply, which CLIENT REPLY may silence.
+    /// Sends a reply, unless CLIENT REPLY suppresses it.
     fn say(&mut self, text: &str) {
         if !self.reply_off && !self.skip {
             self.output.extend_from_slice(text.as_bytes());
@@ -536,7 +537,7 @@ impl Model {
     }
 }
 
-/// A user of the accounts, or the only one there is.
+/// A user of the accounts; `None` is the only user of a Redis without accounts.
 type Who = Option<&'static Account>;
 
 const NOAUTH_HELLO: &str = "-NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO \

@@ -1,4 +1,4 @@
-//! A session and its link, driven as the relay drives them, with bounded buffers in place of sockets.
+//! A session and its link, driven like in the relay, with bounded buffers in place of sockets.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,15 +14,15 @@ use crate::{
     ReplyAction, Session, SessionKey, Step, Tick, Until, Verb,
 };
 
-/// What the observer was told.
+/// The reports that the observer received.
 #[derive(Debug, Default)]
 pub(crate) struct Count {
     pub(crate) commands: u64,
-    /// As they were reported: names, and how many in a row.
+    /// The batches of commands as reported: name and number.
     pub(crate) batches: Vec<(&'static str, u64)>,
     pub(crate) answered: u64,
     pub(crate) denied: Vec<Denied>,
-    /// The rule that decided each of them.
+    /// The rule that decided each refusal.
     pub(crate) rules: Vec<String>,
     pub(crate) errors: Vec<String>,
     pub(crate) users: Users,
@@ -99,17 +99,17 @@ pub(crate) struct Pair {
     pub(crate) session: Session,
     pub(crate) link: Link,
     pub(crate) count: Count,
-    /// Read from the client and not judged.
+    /// Bytes that were read from the client and not judged yet.
     pub(crate) asked: Vec<u8>,
-    /// Judged, for the upstream.
+    /// Bytes for the upstream.
     pub(crate) sent: Vec<u8>,
-    /// Read from the upstream and not judged.
+    /// Bytes that were read from the upstream and not judged yet.
     pub(crate) answered: Vec<u8>,
-    /// Judged, for the client.
+    /// Bytes for the client.
     pub(crate) received: Vec<u8>,
     pub(crate) asked_need: usize,
     pub(crate) answered_need: usize,
-    /// Nothing is judged while so much waits to be written.
+    /// The number of bytes that may wait to be written before the pair stops judging.
     pub(crate) room: usize,
     pub(crate) client_ended: bool,
     pub(crate) wants_link: bool,
@@ -153,17 +153,17 @@ impl Pair {
         }
     }
 
-    /// Redis checks credentials; the upstream is connected.
+    /// A connected client under `auth: passthrough`.
     pub(crate) fn passthrough() -> Self {
         Self::connected(plan(Auth::Passthrough, None))
     }
 
-    /// Nobody checks credentials, and the upstream wants none; it is connected.
+    /// A connected client of a gate without credentials, with an upstream without a password.
     pub(crate) fn trust() -> Self {
         Self::connected(plan(Auth::Trust, None))
     }
 
-    /// These may log in; nobody is, and nothing is connected.
+    /// A client without a login and without an upstream connection, on a listener with these users.
     pub(crate) fn of_users(users: Users) -> Self {
         let nobody = users.plan_of(None).expect("a plan for nobody");
         let mut pair = Self::sharing(nobody);
@@ -171,7 +171,7 @@ impl Pair {
         pair
     }
 
-    /// One of the users is in before a word is said.
+    /// Logs one of the users in before the first command.
     pub(crate) fn certified(mut self, user: &str) -> Self {
         let plan = self.count.users.plan_of(Some(user)).expect("a user");
         self.session = Session::new(SessionKey(7), plan);
@@ -189,12 +189,12 @@ impl Pair {
         self.session.linked();
     }
 
-    /// The client sends `text`, where `|` is a line end; returns what goes upstream for it.
+    /// Sends `text` from the client, with `|` for a line end; returns the bytes for the upstream.
     pub(crate) fn client(&mut self, text: &str) -> String {
         self.client_bytes(&wire(text))
     }
 
-    /// The client sends these commands, in canonical form: `;` between commands, blanks between words.
+    /// Sends these commands from the client in canonical form: `;` between commands, blanks between words.
     pub(crate) fn commands(&mut self, text: &str) -> String {
         self.client_bytes(&frames(text))
     }
@@ -205,7 +205,7 @@ impl Pair {
         show(&std::mem::take(&mut self.sent))
     }
 
-    /// The upstream sends `text`; returns what the client hears then.
+    /// Receives `text` from the upstream; returns the client's output.
     pub(crate) fn upstream(&mut self, text: &str) -> String {
         self.upstream_bytes(&wire(text))
     }
@@ -220,7 +220,7 @@ impl Pair {
         show(&std::mem::take(&mut self.received))
     }
 
-    /// What goes upstream besides.
+    /// Takes the other bytes for the upstream.
     pub(crate) fn more(&mut self) -> String {
         show(&std::mem::take(&mut self.sent))
     }
@@ -360,10 +360,10 @@ pub(crate) fn plan(auth: Auth, password: Option<&str>) -> Plan {
     Plan::new(auth, preamble, "main", RequestLimits::default(), HELD_COMMAND)
 }
 
-/// Small, so that tests reach it.
+/// A small limit, so that tests reach it.
 pub(crate) const HELD_COMMAND: usize = 4096;
 
-/// `|` is a line end.
+/// Returns `text` with a line end for each `|`.
 pub(crate) fn wire(text: &str) -> Vec<u8> {
     text.replace('|', "\r\n").into_bytes()
 }
@@ -372,7 +372,7 @@ pub(crate) fn show(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).replace("\r\n", "|")
 }
 
-/// Commands in canonical form: `;` between commands, blanks between words.
+/// Returns commands in canonical form: `;` between commands, blanks between words.
 pub(crate) fn frames(text: &str) -> Vec<u8> {
     text.split(';').flat_map(|command| frame(command.split_whitespace())).collect()
 }

@@ -1,4 +1,4 @@
-//! Whatever a client says, in whatever pieces it travels: it hears what a Redis with the gate's rules would tell it.
+//! One client with random commands in random pieces: it gets the replies of a Redis that has the gate's rules.
 
 use std::sync::LazyLock;
 
@@ -10,16 +10,16 @@ use super::script::{Command, scripts};
 use super::users::{User, Users};
 use crate::Auth;
 
-/// As many as [`World::turn`] knows.
+/// The number of events that [`World::turn`] knows.
 const EVENTS: u64 = 8;
 
-/// What the queues of one session with small buffers and a short script may take.
+/// The maximum size of the queues of one session with small buffers and a short script.
 const MAX_HELD: usize = 64 * 1024;
 
 #[derive(Clone, Copy, Debug)]
 struct Setting {
     auth: Auth,
-    /// The upstream's; under trust the gate knows it.
+    /// The upstream's password; under trust the gate knows it.
     password: Option<&'static str>,
 }
 
@@ -28,7 +28,7 @@ const SETTINGS: [Setting; 6] = [
     Setting { auth: Auth::Passthrough, password: Some("secret") },
     Setting { auth: Auth::Trust, password: None },
     Setting { auth: Auth::Trust, password: Some("secret") },
-    // They count twice: most there is to get wrong is here.
+    // This setting occurs twice, because it has the most code to test.
     Setting { auth: Auth::Users, password: None },
     Setting { auth: Auth::Users, password: None },
 ];
@@ -36,7 +36,7 @@ const SETTINGS: [Setting; 6] = [
 const CAROL_MAY_NOT: &[&str] = &["lrange", "client|getname", "monitor"];
 const BOB_MAY_NOT: &[&str] = &["echo", "exec", "ssubscribe"];
 
-/// The users of the gate, and what logs it in for them.
+/// The users of the gate, with the gate's login for each.
 pub(super) const USERS: [User; 4] = [
     User { name: "alice", password: "a", login: Some(("ua", "pa")), acl: None },
     User {
@@ -51,13 +51,13 @@ pub(super) const USERS: [User; 4] = [
 
 static KNOWN: LazyLock<Users> = LazyLock::new(|| Users::new(&USERS));
 
-/// With logins that no upstream knows.
+/// The same users with logins that no upstream knows.
 static ROTATED: LazyLock<Users> = LazyLock::new(|| {
     let users = USERS.map(|user| User { login: Some(("nobody's", "nobody's")), ..user });
     Users::renewed(&users, &KNOWN)
 });
 
-/// The same in the words of the model.
+/// The same users as accounts of the model.
 pub(super) const ACCOUNTS: &[Account] = &[
     Account::may_all("alice", Some("a")),
     Account { denied: Some(CAROL_MAY_NOT), prefix: "a", ..Account::may_all("carol", Some("c")) },
@@ -65,7 +65,7 @@ pub(super) const ACCOUNTS: &[Account] = &[
     Account::may_all("default", Some("d")),
 ];
 
-/// Those of the upstream.
+/// The accounts of the upstream.
 pub(super) const LOGINS: &[Account] = &[
     Account::may_all("default", None),
     Account::may_all("ua", Some("pa")),
@@ -73,7 +73,7 @@ pub(super) const LOGINS: &[Account] = &[
 ];
 
 impl Setting {
-    /// A Redis that a client would see as it sees the gate.
+    /// A Redis that behaves towards a client as the gate does.
     fn reference(self) -> Model {
         let trust = self.auth == Auth::Trust;
         let password = self.password.filter(|_| !trust);
@@ -120,7 +120,7 @@ proptest! {
     }
 }
 
-/// Everything between a client and its Redis.
+/// The gate, the network and the Redis of one client.
 struct World {
     setting: Setting,
     pair: Pair,
@@ -170,7 +170,7 @@ impl World {
         (self.seed % EVENTS, usize::try_from(self.seed >> 32).unwrap() % self.buffer + 1)
     }
 
-    /// One of the things that may happen next, to `n` bytes where it is about bytes.
+    /// Runs one event, for up to `n` bytes if the event moves bytes.
     fn turn(&mut self, event: u64, n: usize) {
         match event {
             0 => {
@@ -201,14 +201,15 @@ impl World {
         self.most_held = self.most_held.max(self.pair.session.held() + self.pair.link.held());
     }
 
-    /// A reload changes what logs the gate in, and no rules. Users see nothing of it, and the upstream that was asked for
-    /// must not.
+    /// Applies a reload that changes the gate's logins, and no rules. The client must not notice it, nor the upstream
+    /// if a connection was requested.
     fn rotate(&mut self) {
         let new = if self.pair.wants_link { &*ROTATED } else { &*KNOWN };
         assert!(self.pair.session.renew(self.pair.link.subscribed(), |user| new.plan_of(user)));
     }
 
-    /// Bytes at each place, what is waited for, whether there is a connection, and what came through it.
+    /// Returns the number of bytes at each place, the bytes waited for, the connection's state, and the number of
+    /// commands.
     fn progress(&self) -> [usize; 10] {
         let Pair { asked, sent, answered, asked_need, answered_need, linked, .. } = &self.pair;
         let ends = [self.client.len(), self.upstream.output.len(), self.received.len()];
@@ -229,7 +230,7 @@ impl World {
         ]
     }
 
-    /// Each command ran as whoever it was asked by, and nothing else ran.
+    /// Checks that each command ran as the user who sent it, and that no other command ran.
     fn check_identities(&self, reference: &Model) {
         assert_eq!(self.upstream.failed_logins * usize::from(self.setting.auth != Auth::Passthrough), 0);
         let asked: Vec<_> = reference.ran.iter().map(|(user, argv)| (login_of(user), argv)).collect();
@@ -251,14 +252,14 @@ impl World {
             return;
         }
         if self.upstream.swallowed > 0 {
-            // Only what nobody asked for was pending. No reply was taken for another, and a time limit ends the wait.
+            // Only lines of MONITOR were pending. The gate took no reply for another, and a timeout ends the wait.
             assert!(self.upstream.monitored, "a login was sent behind a pending reply");
             assert!(self.pair.session.pending_login().is_some_and(|login| login.of_client));
             assert!(said.starts_with(&received), "\n heard {}\n  said {}", show(&received), show(&said));
             return;
         }
         assert_eq!(show(&received), show(&said));
-        // After QUIT nothing more is waited for.
+        // After QUIT the client waits for nothing more.
         assert!(heard_lines == said_lines || reference.closed && heard_lines < said_lines);
         assert_eq!(self.upstream.strings, reference.strings);
         assert_eq!(self.upstream.lists, reference.lists);
@@ -270,19 +271,19 @@ impl World {
     }
 }
 
-/// Who stands for whom upstream.
+/// Returns the upstream user that runs this user's commands.
 pub(super) fn login_of(user: &str) -> &'static str {
     let user = USERS.iter().find(|known| known.name == user);
     user.map_or("", |user| user.login.map_or("default", |(name, _)| name))
 }
 
-/// Lines of MONITOR are counted apart: where they stand between replies is not promised.
+/// Returns a stream without its lines of MONITOR, and the number of lines. Their position between replies is undefined.
 pub(super) fn without_monitor(stream: &[u8]) -> (Vec<u8>, usize) {
     const LINE: &[u8] = b"+1700000000.000001 ";
     let (mut rest, mut lines, mut out) = (stream, 0, Vec::new());
     while let Some((&first, _)) = rest.split_first() {
         if rest.len() > 1 && LINE.starts_with(rest) {
-            // Cut by the end of the session.
+            // The end of the session cut the line.
             rest = &[];
         } else if rest.starts_with(LINE) {
             let end = rest.iter().position(|&byte| byte == b'\n').map_or(rest.len(), |at| at + 1);

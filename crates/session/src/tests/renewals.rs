@@ -1,5 +1,5 @@
-//! Rules that change at any moment: what travels after that is what the new rules allow, and what is queued does not run
-//! under other rules than those that let it in.
+//! Rules that change at random times. The gate forwards only commands that the rules in force allow, and queued
+//! commands run only under the rules that allowed them.
 
 use std::sync::{Arc, LazyLock};
 
@@ -11,7 +11,7 @@ use super::script::{Command, scripts};
 use super::users::rules;
 use crate::{Auth, Plan};
 
-/// By turns, the first of them at first.
+/// The two plans, which alternate from the first on.
 static PLANS: LazyLock<[Arc<Plan>; 2]> = LazyLock::new(|| {
     ["+@all", "+@all -set -rpush"]
         .map(|acl| Arc::new(plan(Auth::Trust, Some("secret")).with_rules(rules(Some(acl)))))
@@ -43,9 +43,9 @@ struct World {
     pair: Pair,
     upstream: Model,
     client: Vec<u8>,
-    /// All that travelled.
+    /// All forwarded bytes.
     sent: Vec<u8>,
-    /// How much had travelled at each renewal.
+    /// The number of forwarded bytes at each renewal.
     renewed_at: Vec<usize>,
 }
 
@@ -54,7 +54,7 @@ impl World {
         let mut pair = Pair::sharing(Arc::clone(&PLANS[0]));
         pair.connect();
         let rules = Rules { password: Some("secret"), behind_gate: true, ..Rules::default() };
-        // A subscriber's MULTI may be refused, so that not every EXEC ends a transaction.
+        // A MULTI in subscriber mode may be refused, so that not every EXEC ends a transaction.
         let subscribes = |command: &Command| command.words[0].to_ascii_uppercase().ends_with("SUBSCRIBE");
         let client = script.iter().filter(|command| !subscribes(command)).flat_map(Command::bytes).collect();
         Self { pair, upstream: Model::new(rules), client, sent: Vec::new(), renewed_at: Vec::new() }
@@ -84,7 +84,7 @@ impl World {
 
     fn check(&self) {
         assert!(!self.pair.doubt);
-        // Which of the two sets of rules held when the byte at `offset` travelled; a frame counts by its first.
+        // The number of renewals before the byte at `offset` was forwarded; its first byte counts for a frame.
         let generation = |offset: usize| self.renewed_at.iter().filter(|at| **at <= offset).count();
         let mut queued: Option<Vec<usize>> = None;
         for (offset, name, alone) in frames(&self.sent) {
@@ -112,7 +112,8 @@ impl World {
     }
 }
 
-/// Offset and name of each frame of a canonical stream, and whether the name is all; the last may be cut.
+/// Returns the offset and name of each frame of a canonical stream, and whether it has only a name. The last frame may
+/// be cut.
 fn frames(stream: &[u8]) -> Vec<(usize, String, bool)> {
     let mut found = Vec::new();
     let mut at = 0;

@@ -1,4 +1,4 @@
-//! What clients say: random, but mostly about the state of a connection.
+//! Random commands of clients, mostly about the state of a connection.
 
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -16,7 +16,7 @@ impl Command {
         Self { words, inline: false }
     }
 
-    /// The same about keys, channels and values that are nobody else's.
+    /// Returns the command with keys, channels and values that no other client uses.
     pub(crate) fn tagged(mut self, tag: &str) -> Self {
         let name = self.words[0].to_ascii_lowercase();
         let own = match &*name {
@@ -48,7 +48,7 @@ impl Command {
 }
 
 pub(crate) fn scripts() -> impl Strategy<Value = Vec<Command>> {
-    // Most scripts begin with a login: without one little happens where there are users.
+    // Most scripts begin with a login: with users, little happens without one.
     let first = prop::collection::vec(command(login()), 0..4);
     let rest = prop::collection::vec(command(anything()), 1..40);
     (first, rest).prop_map(|(first, rest)| [first, rest].concat())
@@ -69,7 +69,7 @@ fn anything() -> impl Strategy<Value = String> {
 fn command(words: impl Strategy<Value = String>) -> impl Strategy<Value = Command> {
     (words, prop::bool::weighted(0.15)).prop_map(|(words, inline)| {
         let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
-        // An inline line is meant to be short.
+        // An inline command is meant to be short.
         let inline = inline && words.iter().all(|word| word.len() < 64);
         Command { words, inline }
     })
@@ -165,7 +165,7 @@ fn handshake() -> impl Strategy<Value = String> {
     ])
 }
 
-/// As those users whom the properties know.
+/// Logins of the users that the properties define.
 fn login() -> impl Strategy<Value = String> {
     text(&[
         "AUTH alice a",

@@ -1,5 +1,5 @@
-//! A client that shares upstream connections, driven as the relay drives it; whoever has the shared connections gets what is
-//! for them.
+//! A client on shared upstream connections, driven like in the relay. The test that owns the shared connections gets
+//! the commands for them.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub(crate) struct Given {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// What came of asking a session once.
+/// The outcome of one call of the session.
 pub(crate) enum Turn {
     Gives(Given),
     Moved,
@@ -30,16 +30,16 @@ pub(crate) struct SimulatedClient {
     pub(crate) session: Session,
     pub(crate) count: Count,
     pub(crate) now: Tick,
-    /// Read from the client and not judged.
+    /// Bytes that were read from the client and not judged yet.
     pub(crate) asked: Vec<u8>,
-    /// Judged, for the client.
+    /// Bytes for the client.
     pub(crate) received: Vec<u8>,
-    /// The upstream connection of its own, where it is linked.
+    /// The client's own upstream connection, while `linked`.
     pub(crate) link: Link,
     pub(crate) linked: bool,
-    /// Judged, for that connection.
+    /// Bytes for that connection.
     pub(crate) sent: Vec<u8>,
-    /// Read from that connection and not judged.
+    /// Bytes that were read from that connection and not judged yet.
     pub(crate) answered: Vec<u8>,
     pub(crate) given_back: u32,
     pub(crate) client_ended: bool,
@@ -77,21 +77,21 @@ impl SimulatedClient {
         self.session.linked();
     }
 
-    /// The shared connection where it is owed replies becomes its own.
+    /// Makes the shared connection with the client's pending replies its own.
     pub(crate) fn adopt(&mut self, link: Link, unsent: Vec<u8>, answered: Vec<u8>) {
         assert!(!self.linked && self.sent.is_empty() && self.answered.is_empty());
         (self.link, self.linked, self.sent, self.answered) = (link, true, unsent, answered);
         self.session.adopt(self.now);
     }
 
-    /// The upstream connection of its own is gone.
+    /// Loses the client's own upstream connection.
     pub(crate) fn lose(&mut self, why: Option<Unavailable>) {
         self.hang_up();
         self.session.lost(why);
         self.write_local();
     }
 
-    /// Closes the upstream connection of its own once it is over.
+    /// Closes the client's own upstream connection after its lease.
     pub(crate) fn return_lease(&mut self) {
         if self.session.lease(self.now) != Lease::Over {
             return;
@@ -104,7 +104,7 @@ impl SimulatedClient {
         self.given_back += 1;
     }
 
-    /// Asks the session once, of at most `room` bytes.
+    /// Calls the session once, with at most `room` bytes.
     pub(crate) fn step(&mut self, room: usize) -> Turn {
         self.waits = None;
         if self.closed.is_some() {
@@ -151,7 +151,8 @@ impl SimulatedClient {
         turn
     }
 
-    /// A part of a reply from a shared connection, or its own. False: it is not for this client, or nothing more is.
+    /// Receives a part of a reply on any connection. Returns false if the part is not for this client, or the
+    /// connection is lost.
     pub(crate) fn receive(&mut self, part: &Part<'_>) -> bool {
         match self.session.reply(part, self.now, &mut self.count) {
             ReplyAction::Pass => self.received.extend_from_slice(part.bytes),
@@ -171,7 +172,7 @@ impl SimulatedClient {
         true
     }
 
-    /// Judges what its own connection said.
+    /// Receives the bytes of the client's own connection.
     pub(crate) fn own_replies(&mut self) {
         let mut buf = std::mem::take(&mut self.answered);
         while self.linked && self.closed.is_none() {

@@ -1,4 +1,4 @@
-//! Users as a listener has them, and who asks for them.
+//! Users of a listener, and their authenticator.
 
 use std::sync::Arc;
 
@@ -13,18 +13,18 @@ use crate::{Attempt, Auth, Plan};
 pub(crate) struct User {
     pub(crate) name: &'static str,
     pub(crate) password: &'static str,
-    /// The upstream's.
+    /// The gate's login at the upstream.
     pub(crate) login: Option<(&'static str, &'static str)>,
     pub(crate) acl: Option<&'static str>,
 }
 
-/// A listener's users, and what was asked about them.
+/// A listener's users, and the number of attempts to log in.
 #[derive(Clone, Debug)]
 pub(crate) struct Users {
     all: Vec<(User, Arc<Plan>)>,
     nobody: Arc<Plan>,
     pub(crate) attempts: u64,
-    /// After so many failures nobody is heard.
+    /// The number of further failures before every attempt is blocked.
     pub(crate) patience: Option<u64>,
 }
 
@@ -34,13 +34,13 @@ impl Users {
         Self { all, nobody: nobody().into(), attempts: 0, patience: None }
     }
 
-    /// The same where upstream connections are shared.
+    /// The users of a listener that shares upstream connections.
     pub(crate) fn of_shared(users: &[User]) -> Self {
         let all = users.iter().map(|user| (*user, user.plan().shared().into())).collect();
         Self { all, nobody: nobody().shared().into(), attempts: 0, patience: None }
     }
 
-    /// The same users with what is new about them but the rules, which stay the very same.
+    /// The users with new logins, under the same rules as before.
     pub(crate) fn renewed(users: &[User], old: &Self) -> Self {
         let mut new = Self::new(users);
         for ((user, plan), (_, old)) in new.all.iter_mut().zip(&old.all) {
@@ -49,7 +49,7 @@ impl Users {
         new
     }
 
-    /// What holds for one of them, or for nobody.
+    /// Returns the plan of a user, or the plan without a user.
     pub(crate) fn plan_of(&self, name: Option<&str>) -> Option<Arc<Plan>> {
         match name {
             None => Some(Arc::clone(&self.nobody)),

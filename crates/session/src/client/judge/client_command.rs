@@ -1,4 +1,4 @@
-//! CLIENT, where the gate answers it or changes it.
+//! CLIENT commands that the gate answers or changes.
 
 use portcullis_resp::command::{CommandId, id, lookup_subcommand};
 use portcullis_resp::encode;
@@ -16,13 +16,13 @@ use crate::pending::{Local, ReplyKind, ReplyMode};
 use crate::plan::Auth;
 use crate::shape::Shape;
 
-/// A command of a dozen bytes may be answered with kilobytes about its client. With so much not yet delivered, the next
-/// waits.
+/// A command of a dozen bytes may get kilobytes about its client as a reply. The next such command waits while this
+/// many bytes are undelivered.
 const MAX_TOLD: usize = 64 * 1024;
 
-/// A command of a client with an upstream connection of its own.
+/// Commands of a client with its own upstream connection.
 impl<H: Host> Judge<'_, H> {
-    /// A command of a client with command rules.
+    /// Judges a command of a client with command rules.
     pub(super) fn ruled(&mut self) -> Verdict {
         if self.command == id::CLIENT
             && let Some(verdict) = self.client_ruled()
@@ -46,7 +46,7 @@ impl<H: Host> Judge<'_, H> {
         }
     }
 
-    /// CLIENT of a client with command rules. None: it is judged as without them.
+    /// Judges CLIENT for a client with command rules. Returns `None` if the rules change nothing.
     fn client_ruled(&mut self) -> Option<Verdict> {
         let exact = match self.frame.exact(id::CLIENT, self.state.plan().held_command()) {
             Ok(exact) => exact?,
@@ -65,7 +65,7 @@ impl<H: Host> Judge<'_, H> {
         }
     }
 
-    /// CLIENT SETNAME and SETINFO: Redis takes the text or not, and the gate remembers what it took.
+    /// Judges CLIENT SETNAME and SETINFO: Redis accepts or refuses the text, and the gate remembers an accepted one.
     fn introduce(&self, exact: CommandId) -> Option<Verdict> {
         if let Some(verdict) = self.state.excluded() {
             return Some(verdict);
@@ -74,7 +74,7 @@ impl<H: Host> Judge<'_, H> {
             return Some(Verdict::NeedWhole);
         }
         match ClientInfo::introduction(exact, self.frame.after_name().get(1..).unwrap_or_default()) {
-            // Redis says what is wrong with it.
+            // Redis reports the error.
             None => None,
             Some(Err(line)) => Some(Verdict::canned_error(line)),
             Some(Ok(text)) => {
@@ -83,8 +83,8 @@ impl<H: Host> Judge<'_, H> {
         }
     }
 
-    /// CLIENT TRACKING with REDIRECT, under command rules: another client would get what it never asked for. None: it may
-    /// travel on.
+    /// Judges CLIENT TRACKING with REDIRECT under command rules: another client would get messages that it never
+    /// requested. Returns `None` if the command may be forwarded.
     fn own_redirection(&mut self) -> Option<Verdict> {
         let (public, begun) = (self.state.plan().is_public(), self.state.transaction.is_begun());
         if !self.frame.is_whole_within(self.state.plan().held_command()) {
@@ -99,7 +99,7 @@ impl<H: Host> Judge<'_, H> {
             Redirect::Unknown if options.iter().any(|word| word.eq_ignore_ascii_case(b"redirect")) => {
                 return refused;
             }
-            // No client has the number 0, and what is no number is an error: Redis says so.
+            // No client has the number 0, and a text that is no number is an error, so Redis answers both.
             Redirect::Unknown | Redirect::To { id: None | Some(0), .. } => return None,
             Redirect::To { id: Some(target), place } => (target, place),
         };
@@ -109,7 +109,7 @@ impl<H: Host> Judge<'_, H> {
         match self.state.profile.as_ref().map(|profile| profile.upstream_id()).unwrap_or_default() {
             UpstreamId::Unknown if !begun => Some(Verdict::Later(Later::IdLearned)),
             UpstreamId::Known(own) if !public && own == target => None,
-            // What is queued in another form is not counted as what the client queued.
+            // A frame that is queued in another form is not counted as the frame that the client queued.
             UpstreamId::Known(own) if public && !begun && i64::try_from(self.host.id()) == Ok(target) => {
                 Some(redirect_to(&args, place, own))
             }
@@ -117,15 +117,16 @@ impl<H: Host> Judge<'_, H> {
         }
     }
 
-    /// What has to come before a command that may block: Redis's number of the upstream connection, so that CLIENT UNBLOCK of
-    /// another client can name it. None: it may go.
+    /// Returns the verdict for a step before a command that may block. The gate first asks Redis for the id of the
+    /// upstream connection, so that another client's CLIENT UNBLOCK can name it. Returns `None` if the command may be
+    /// sent.
     pub(super) fn learns_before(&self) -> Option<Verdict> {
         let unknown = |profile: &Profile| profile.upstream_id() == UpstreamId::Unknown;
         let learns = may_block(self.command, self.frame)
             && !self.state.transaction.is_begun()
             && self.state.profile.as_deref().is_none_or(unknown)
             && !self.state.plan().rules().class(id::CLIENT_UNBLOCK).is_refused();
-        // Whether it blocks is only known where its options are there.
+        // The options decide whether the command blocks, and some of them are missing.
         let is_cut = !self.frame.is_whole() && matches!(self.command, id::XREAD | id::XREADGROUP);
         match (learns, is_cut) {
             (false, _) => None,
@@ -134,8 +135,9 @@ impl<H: Host> Judge<'_, H> {
         }
     }
 
-    /// CLIENT REPLY stays here: were replies switched off upstream, they could not be counted. CLIENT REPLY ON goes in
-    /// its place, so that Redis still says whether this client may say it.
+    /// Judges CLIENT REPLY. The gate applies it here: if the upstream suppressed replies, the gate could not count
+    /// them. The gate sends CLIENT REPLY ON in its place, so that Redis still checks whether this client may use the
+    /// command.
     pub(super) fn client(&mut self) -> Verdict {
         if self.frame.arguments < 3 {
             return Verdict::plain();
@@ -170,9 +172,9 @@ impl<H: Host> Judge<'_, H> {
     }
 }
 
-/// A command that the gate answers.
+/// Commands that the gate answers.
 impl<H: Host> Judge<'_, H> {
-    /// CLIENT, where the gate answers it.
+    /// Answers CLIENT.
     pub(super) fn answer_client(&mut self, exact: CommandId) -> Verdict {
         if let Some(verdict) = self.state.excluded() {
             return verdict;
@@ -180,7 +182,7 @@ impl<H: Host> Judge<'_, H> {
         if !self.frame.is_whole_within(self.state.plan().held_command()) {
             return Verdict::NeedWhole;
         }
-        // Pending replies may yet change what is said of the client, and what is said of it must not pile up.
+        // Pending replies may still change the facts about the client, and replies about it must not pile up.
         let naming = self.state.profile.as_ref().is_some_and(|profile| profile.is_naming());
         let changing = match exact {
             id::CLIENT_ID | id::CLIENT_GETNAME | id::CLIENT_SETNAME | id::CLIENT_SETINFO => {
@@ -213,7 +215,7 @@ impl<H: Host> Judge<'_, H> {
         }
     }
 
-    /// A question about other clients.
+    /// Judges a question about other clients.
     fn ask(&mut self, action: Action, filter: Filter, resp3: bool) -> Verdict {
         if !self.state.pending.is_empty() {
             return Verdict::UNTIL_SETTLED;
@@ -224,7 +226,7 @@ impl<H: Host> Judge<'_, H> {
             Box::new(Inquiry { action, filter, narrow: plan.has_rules(), masked: plan.is_public() });
         let question = Question { inquiry, resp3, muted: self.state.mute.covers(), at: self.now };
         let permission: &[&[u8]] = match action {
-            // Redis is asked in any case, once the client is found.
+            // Redis checks the permission in any case, once the client is found.
             Action::Unblock { .. } => &[],
             Action::List => &[b"CLIENT", b"LIST", b"ID", b"0"],
             Action::Kill | Action::KillAddress => &[b"CLIENT", b"KILL", b"ID", NO_CLIENT],
@@ -241,7 +243,7 @@ impl<H: Host> Judge<'_, H> {
     }
 }
 
-/// CLIENT TRACKING ON and OFF; others are errors.
+/// Judges CLIENT TRACKING ON and OFF; any other mode is an error.
 fn client_tracking(frame: &Frame<'_>, state: &State) -> Verdict {
     let on = match frame.argument(2, state.plan().held_command()) {
         None => return Verdict::NeedWhole,
@@ -253,7 +255,7 @@ fn client_tracking(frame: &Frame<'_>, state: &State) -> Verdict {
     Verdict::Send { shape: Shape::Whole, kind: ReplyKind::Tracking { on, frame } }
 }
 
-/// CLIENT TRACKING with Redis's number of the client in place of the gate's. `args` are those after CLIENT.
+/// Returns CLIENT TRACKING with Redis's id of the client in place of the gate's. `args` are the arguments after CLIENT.
 fn redirect_to(args: &[&[u8]], place: usize, own: i64) -> Verdict {
     let own = own.to_string();
     let mut words = [&[&b"CLIENT"[..]], args].concat();
@@ -265,7 +267,7 @@ fn redirect_to(args: &[&[u8]], place: usize, own: i64) -> Verdict {
     Verdict::Rewrite { bytes, shape: Shape::One, kind: ReplyKind::Plain }
 }
 
-/// No connection of a server has this number.
+/// An id that no connection of a server has.
 const NO_CLIENT: &[u8] = b"9223372036854775807";
 
 const REDIRECT_REFUSED: &[u8] =

@@ -1,4 +1,4 @@
-//! AUTH and HELLO: who the client says it is.
+//! AUTH and HELLO: the user as which the client logs in.
 
 use portcullis_resp::command::id;
 use portcullis_resp::reply;
@@ -13,12 +13,13 @@ use crate::pending::{Local, ReplyKind};
 use crate::plan::Auth;
 use crate::shape::Shape;
 
-/// `HELLO 3 AUTH user password`: with fewer arguments a HELLO logs no user in. So the number alone decides, wherever the
-/// option stands and whatever part of the frame is there.
+/// The length of `HELLO 3 AUTH user password`: with fewer arguments a HELLO logs no user in. The number alone decides,
+/// whatever the place of the option and the received part of the frame.
 const HELLO_WITH_CREDENTIALS: u64 = 5;
 
 impl<H: Host> Judge<'_, H> {
-    /// Redis's checks before it asks who the client is, and that one. None: the command may come from any client.
+    /// Applies Redis's checks up to the check that the client is logged in. Returns `None` if any client may send the
+    /// command.
     pub(super) fn before_login(&self) -> Option<Verdict> {
         let exact = match self.frame.resolve(self.command, self.state.plan().held_command()) {
             Ok(exact) => exact,
@@ -33,7 +34,7 @@ impl<H: Host> Judge<'_, H> {
         Some(Verdict::Answer(Answer::Refusal(Local::Canned(reply::NOAUTH), Denied::Login)))
     }
 
-    /// AUTH.
+    /// Judges AUTH.
     pub(super) fn auth(&mut self) -> Verdict {
         if let Some(verdict) = self.state.excluded() {
             return verdict;
@@ -56,7 +57,7 @@ impl<H: Host> Judge<'_, H> {
         Verdict::canned_reply(hello::auth(&self.frame.after_name()))
     }
 
-    /// AUTH under [`Auth::Users`].
+    /// Judges AUTH under [`Auth::Users`].
     fn auth_user(&mut self) -> Verdict {
         match self.frame.arguments {
             0 | 1 => return Verdict::wrong_arity(id::AUTH),
@@ -77,7 +78,7 @@ impl<H: Host> Judge<'_, H> {
         self.attempted(attempt, None)
     }
 
-    /// AUTH under [`Auth::Passthrough`].
+    /// Judges AUTH under [`Auth::Passthrough`].
     fn client_auth(&mut self) -> Verdict {
         if self.state.plan().is_public() {
             if !self.frame.is_whole_within(self.state.plan().held_command()) {
@@ -86,15 +87,16 @@ impl<H: Host> Judge<'_, H> {
             match self.frame.after_name()[..] {
                 [_password] => self.state.begin_login(Some(DEFAULT_USER.as_bytes())),
                 [user, _password] => self.state.begin_login(Some(user)),
-                // Redis takes no login of another form.
+                // Redis accepts no login of another form.
                 _ => {}
             }
         }
         self.client_login(Shape::One)
     }
 
-    /// A login that the upstream judges. Redis from 7.2 on and Valkey 8 do not answer one that fails while any
-    /// output for the client is pending. So it is sent when no reply is pending, and what follows waits for its reply.
+    /// Judges a login that the upstream checks. Redis from 7.2 on and Valkey 8 do not answer a failed login while any
+    /// output for the client is pending. So the gate sends it when no reply is pending, and later commands wait for its
+    /// reply.
     fn client_login(&mut self, shape: Shape) -> Verdict {
         if !self.state.pending.is_empty() {
             return Verdict::UNTIL_SETTLED;
@@ -103,7 +105,7 @@ impl<H: Host> Judge<'_, H> {
         Verdict::Send { shape, kind: ReplyKind::ClientLogin { known: false } }
     }
 
-    /// HELLO.
+    /// Judges HELLO.
     pub(super) fn hello(&mut self) -> Verdict {
         if let Some(verdict) = self.state.excluded() {
             return verdict;
@@ -148,14 +150,14 @@ impl<H: Host> Judge<'_, H> {
         self.as_known(verdict, name)
     }
 
-    /// HELLO under [`Auth::Passthrough`] and `@public`. `hello` is none where Redis finds it wrong.
+    /// Judges HELLO under [`Auth::Passthrough`] and `@public`. `hello` is `None` if Redis finds it wrong.
     fn client_hello(&mut self, hello: Option<&Hello<'_>>) -> Verdict {
         if self.frame.arguments < HELLO_WITH_CREDENTIALS {
             return Verdict::untimed(Shape::Hello);
         }
         match hello.and_then(|hello| hello.credentials) {
             Some((user, _password)) => self.state.begin_login(Some(user)),
-            // Without credentials it changes nothing of who the client is.
+            // A HELLO without credentials does not change the client's user.
             None => {
                 let user = self.state.acts_as().map(Into::into);
                 self.state.profile_mut().begin_login(user);
@@ -164,7 +166,7 @@ impl<H: Host> Judge<'_, H> {
         self.client_login(Shape::Hello)
     }
 
-    /// HELLO under [`Auth::Users`].
+    /// Judges HELLO under [`Auth::Users`].
     fn hello_user(&mut self, hello: &Hello<'_>) -> Verdict {
         let shares = self.state.pooling.is_some();
         let Some((user, password)) = hello.credentials else {
@@ -209,8 +211,8 @@ impl<H: Host> Judge<'_, H> {
         }
     }
 
-    /// Redis's reply to AUTH and HELLO of a client that is subscribed in RESP2. Whether it is, is certain only when no
-    /// reply is pending that may change it.
+    /// Refuses AUTH and HELLO of a client in subscriber mode in RESP2, with Redis's reply. The mode is certain only
+    /// when no pending reply may change it.
     fn not_while_subscribed(&self, line: &'static [u8]) -> Option<Verdict> {
         let upstream = self.state.upstream;
         if !upstream.is_linked() || upstream == Upstream::Anonymous {
@@ -222,8 +224,8 @@ impl<H: Host> Judge<'_, H> {
         self.host.listens_in_resp2().then(|| Verdict::canned_error(line))
     }
 
-    /// A HELLO whose credentials, if any, are right. It is sent once no reply is pending, for it may change where commands
-    /// go.
+    /// Judges a HELLO whose credentials, if any, are right. The gate sends it once no reply is pending, because it may
+    /// change the connection that later commands use.
     fn greet(&mut self, hello: &Hello<'_>) -> Verdict {
         if let Some(verdict) = bad_name(hello) {
             return verdict;
@@ -234,8 +236,8 @@ impl<H: Host> Judge<'_, H> {
         Verdict::Defer(hello.greeting(true))
     }
 
-    /// A HELLO on a connection of the client's own, where CLIENT ID is the gate's to say: its reply has the gate's number in
-    /// it, and `name` is remembered.
+    /// Marks a HELLO on the client's own connection, where the gate answers CLIENT ID. Its reply carries the gate's id,
+    /// and the gate remembers `name`.
     fn as_known(&mut self, verdict: Verdict, name: Option<&[u8]>) -> Verdict {
         if self.state.pooling.is_some() || !self.state.plan().is_public() {
             return verdict;
@@ -260,7 +262,7 @@ impl<H: Host> Judge<'_, H> {
     }
 }
 
-/// Refuses a HELLO whose name no client may have; names are the gate's to keep.
+/// Refuses a HELLO with a name that Redis allows no client; the gate keeps the names.
 fn bad_name(hello: &Hello<'_>) -> Option<Verdict> {
     let line =
         if hello.bad_name { reply::HELLO_BAD_NAME } else { client_info::check_name(hello.name?).err()? };

@@ -1,7 +1,7 @@
 //! Replicas: SYNC and PSYNC turn the connection into a stream that only the replica can read.
 //!
-//! What comes from upstream is passed on as it is from then on. The client's commands are judged as before, for Redis
-//! runs commands of replicas too; but only those of replication may pass, and none of them is answered by a reply.
+//! The gate then passes on the upstream's bytes unchanged. It still judges the client's commands, because Redis also
+//! runs commands of replicas. Only replication commands may pass, and none of them gets a reply.
 
 use portcullis_resp::command::id;
 use portcullis_resp::reply;
@@ -13,7 +13,7 @@ use crate::observe::{Denied, Host};
 use crate::pending::Local;
 
 impl<H: Host> Judge<'_, H> {
-    /// A command of replication that the rules name.
+    /// Judges a replication command that the rules name.
     pub(super) fn replicate(&mut self) -> Verdict {
         if self.state.upstream.is_replica() {
             return Verdict::Raw;
@@ -31,7 +31,7 @@ impl<H: Host> Judge<'_, H> {
         Verdict::Raw
     }
 
-    /// Returns whether the command has no place on a replication stream: its reply would be a part of the stream.
+    /// Returns whether the command is not allowed on a replication stream: its reply would become a part of the stream.
     pub(super) fn leaves_replication(&self) -> bool {
         self.state.upstream.is_replica()
             && (!matches!(self.command, id::SYNC | id::PSYNC | id::REPLCONF)
@@ -39,7 +39,7 @@ impl<H: Host> Judge<'_, H> {
     }
 }
 
-/// Redis does not answer these options, so that they cannot be told from commands that it is slow to answer. No replica
+/// Judges REPLCONF. Redis does not answer these options, so the gate could not tell them from slow commands. No replica
 /// sends them before its stream has begun.
 fn replconf(frame: &Frame<'_>, held: usize) -> Verdict {
     const UNANSWERED: [&[u8]; 3] = [b"ack", b"fack", b"getack"];

@@ -1,5 +1,5 @@
-//! A command of a client that shares upstream connections: by the pin table it is answered here, shares, or needs a
-//! connection of the client's own.
+//! Commands of a client that shares upstream connections. By the pin table the gate answers the command, sends it on a
+//! shared connection, or needs a connection of the client's own.
 
 use portcullis_resp::command::{CommandId, id, is_cross_protocol};
 use portcullis_resp::reply;
@@ -58,7 +58,7 @@ impl<H: Host> Judge<'_, H> {
         }
     }
 
-    /// A command for the client's own connection.
+    /// Judges a command for the client's own connection.
     fn leased(&mut self, pin: Pin, exact: Option<CommandId>) -> Verdict {
         if exact == Some(id::CLIENT_TRACKING)
             && let Some(verdict) = self.redirection()
@@ -86,8 +86,9 @@ impl<H: Host> Judge<'_, H> {
         }
     }
 
-    /// What becomes of a command as long as the database is refused. None: it needs none, as what ends a script does.
-    /// Any other is answered with the reason, in its own place; the next one has the database selected again first.
+    /// Judges a command while the upstream refuses the database. Returns `None` for a command that needs no database,
+    /// such as one that ends a script. Any other command gets the reason as its reply, and the gate selects the
+    /// database again before the next one.
     fn without_database(&mut self, command: Option<CommandId>) -> Option<Verdict> {
         let refusal = self.state.pooling.as_mut()?.take_refusal();
         let needs_none = |command| {
@@ -104,8 +105,8 @@ impl<H: Host> Judge<'_, H> {
         })
     }
 
-    /// CLIENT NO-EVICT holds for the client's own connection, which is kept as long as it does. Inside MULTI it is not known
-    /// when it begins or ends.
+    /// Judges CLIENT NO-EVICT. It holds for the client's own connection, which the client keeps as long. Inside MULTI
+    /// the gate does not know when it begins or ends.
     fn no_evict(&mut self) -> Verdict {
         if !self.frame.is_whole_within(self.state.plan().held_command()) {
             return Verdict::NeedWhole;
@@ -120,19 +121,19 @@ impl<H: Host> Judge<'_, H> {
         let on = match self.frame.after_name()[..] {
             [_, word] if word.eq_ignore_ascii_case(b"on") => true,
             [_, word] if word.eq_ignore_ascii_case(b"off") => false,
-            // Redis takes nothing else.
+            // Redis accepts no other argument.
             _ => return Verdict::plain(),
         };
         Verdict::Send { shape: Shape::Whole, kind: ReplyKind::NoEvict(on) }
     }
 
-    /// What becomes of a CLIENT TRACKING that is to REDIRECT. None: it is none, and may travel on.
+    /// Judges CLIENT TRACKING with REDIRECT. Returns `None` if the command has no REDIRECT and may be forwarded.
     fn redirection(&self) -> Option<Verdict> {
         if !self.frame.is_whole_within(self.state.plan().held_command()) {
             return Some(Verdict::NeedWhole);
         }
         let line = self.frame.after_name().get(1..).and_then(client_info::redirect)?;
-        // A pending reply may make it a subscriber, or end that.
+        // A pending reply may begin or end subscriber mode.
         if !self.state.pending.is_empty() {
             return Some(Verdict::UNTIL_SETTLED);
         }
@@ -144,7 +145,7 @@ impl<H: Host> Judge<'_, H> {
         })
     }
 
-    /// A command that is answered here on shared connections and on the client's own.
+    /// Answers a command that the gate answers on shared connections and on the client's own.
     fn settle_shared(&mut self, exact: CommandId) -> Verdict {
         if !exact.info().takes(self.frame.arguments) {
             return Verdict::wrong_arity(exact);
@@ -163,7 +164,7 @@ impl<H: Host> Judge<'_, H> {
         }
     }
 
-    /// RESET: everything that it ends is ended here, and the client's own connection with it.
+    /// Judges RESET: the gate ends everything that RESET ends, and gives back the client's own connection.
     fn reset_shared(&mut self) -> Verdict {
         if !self.state.pending.is_empty() || self.state.passing.is_mid_push() {
             return Verdict::UNTIL_SETTLED;
@@ -179,8 +180,8 @@ impl<H: Host> Judge<'_, H> {
         Verdict::canned_reply(reply::RESET)
     }
 
-    /// SELECT. On a shared connection another database is another connection. On the client's own it is the server that
-    /// changes it; inside MULTI it is not known when.
+    /// Judges SELECT. On shared connections another database means another connection. On the client's own connection
+    /// the server changes the database; inside MULTI the gate does not know when.
     pub(super) fn select(&mut self) -> Verdict {
         if !self.frame.is_whole_within(self.state.plan().held_command()) {
             return Verdict::NeedWhole;
@@ -218,10 +219,10 @@ impl<H: Host> Judge<'_, H> {
     }
 }
 
-/// A database's index as Redis reads one, or the line that it answers.
+/// Returns a database's index as Redis parses one, or Redis's error line.
 fn index(text: &[u8]) -> Result<u32, &'static [u8]> {
     let number = strict_integer(text).ok_or(reply::NOT_AN_INTEGER)?;
-    // Redis keeps it in an int.
+    // Redis stores the index in an int.
     let number = i32::try_from(number).map_err(|_| reply::NOT_AN_INT)?;
     u32::try_from(number).map_err(|_| reply::DB_OUT_OF_RANGE)
 }

@@ -1,4 +1,4 @@
-//! One client, the shared connection that is of its kind, and the connection of its own if it has one.
+//! One client with a shared connection of its kind, and with a connection of its own if it has one.
 
 mod clients;
 mod databases;
@@ -21,7 +21,7 @@ struct Rig {
     pool: PooledLink,
     key: PoolKey,
     inbox: Vec<u8>,
-    /// What was sent where, in order.
+    /// The bytes sent on each connection, in order.
     sent: Vec<(String, Vec<u8>)>,
 }
 
@@ -42,12 +42,12 @@ impl Rig {
         }
     }
 
-    /// Nobody checks credentials, and the upstream wants none.
+    /// A client of a gate without credentials, with an upstream without a password.
     fn trust() -> Self {
         Self::new(plan(Auth::Trust, None))
     }
 
-    /// The same, with a connection of its own for a script that was answered.
+    /// The same client with a connection of its own, after a script whose reply arrived.
     fn leased() -> Self {
         let mut rig = Self::trust();
         assert_eq!(rig.commands("EVAL x 0"), "own: EVAL x 0");
@@ -55,7 +55,7 @@ impl Rig {
         rig
     }
 
-    /// The client sends these commands; returns what goes where for it.
+    /// Sends these commands from the client; returns the bytes that go to each connection.
     fn commands(&mut self, text: &str) -> String {
         self.bytes(&frames(text))
     }
@@ -66,14 +66,14 @@ impl Rig {
         self.more()
     }
 
-    /// What goes where besides.
+    /// Takes the other bytes that went to each connection.
     fn more(&mut self) -> String {
         let sent = std::mem::take(&mut self.sent);
         let shown = sent.iter().map(|(place, bytes)| format!("{place}: {}", words(bytes)));
         shown.collect::<Vec<_>>().join("; ")
     }
 
-    /// The shared connection says so; returns what the client hears then.
+    /// Receives `text` on the shared connection; returns the client's output.
     fn pool(&mut self, text: &str) -> String {
         self.inbox.extend(wire(text));
         while let Shared::Part(part) = self.pool.next(&self.inbox) {
@@ -85,7 +85,7 @@ impl Rig {
         self.receive()
     }
 
-    /// The client's own connection says so; returns what the client hears then.
+    /// Receives `text` on the client's own connection; returns the client's output.
     fn own(&mut self, text: &str) -> String {
         assert!(self.simulated_client.linked);
         self.simulated_client.answered.extend(wire(text));
@@ -93,7 +93,7 @@ impl Rig {
         self.receive()
     }
 
-    /// The shared connection becomes the client's own, if that may be.
+    /// Makes the shared connection the client's own, if that is possible.
     fn adopt(&mut self) -> bool {
         let link =
             if self.simulated_client.session.may_adopt() { self.pool.hand_over(SessionKey(7)) } else { None };
@@ -109,7 +109,7 @@ impl Rig {
         show(&std::mem::take(&mut self.simulated_client.received))
     }
 
-    /// The shared connection that is waited for is there, or cannot be.
+    /// Reports the shared connection that the client waits for, or the error in its place.
     fn pooled(&mut self, there: Result<(), &str>) {
         assert_eq!(self.simulated_client.waits, Some(Until::Pooled));
         match there {
@@ -119,7 +119,7 @@ impl Rig {
         self.settle();
     }
 
-    /// What it asks about other clients is answered; returns what goes where then.
+    /// Answers the client's question about other clients; returns the bytes that go to each connection.
     fn told(&mut self, findings: Option<Findings>) -> String {
         assert_eq!(self.simulated_client.waits, Some(Until::Clients));
         self.simulated_client.session.informed(findings.as_ref());
@@ -127,7 +127,7 @@ impl Rig {
         self.more()
     }
 
-    /// So many milliseconds after the beginning.
+    /// Sets the time to this many milliseconds after the start.
     fn at(&mut self, millis: u64) {
         self.simulated_client.now = at(millis);
         self.settle();
@@ -137,7 +137,7 @@ impl Rig {
         self.simulated_client.session.lease(self.simulated_client.now)
     }
 
-    /// The database and whether RESP3 is spoken, where its commands go next.
+    /// Returns the database and whether RESP3 is used, for the connection of the client's next command.
     fn kind(&self) -> (u32, bool) {
         let key = self.simulated_client.session.pool_key();
         (key.db, key.resp3)
@@ -186,7 +186,7 @@ impl Rig {
         }
     }
 
-    /// Goes to a shared connection as it has to be, where that is another one.
+    /// Changes to a shared connection of the client's kind, if the current one is of another kind.
     fn join(&mut self) {
         let key = self.simulated_client.session.pool_key();
         if key == self.key {
@@ -218,7 +218,7 @@ const fn at(millis: u64) -> Tick {
     Tick::from_nanos(millis * 1_000_000 + 1)
 }
 
-/// Commands in canonical form, in words; long ones by their length.
+/// Returns commands in canonical form as words, or their length if they are long.
 fn words(bytes: &[u8]) -> String {
     if bytes.len() > 1000 {
         return format!("{} bytes", bytes.len());

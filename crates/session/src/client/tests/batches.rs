@@ -3,7 +3,7 @@ use crate::client::CloseReason;
 use crate::tests::pair::{Count, Pair, frames, plan, show};
 use crate::tests::users::rules;
 
-/// One whose commands go on together: the upstream has answered before.
+/// A client whose commands are forwarded together: the upstream has answered before.
 fn flowing() -> Pair {
     let mut pair = Pair::passthrough();
     pair.client_bytes(&frames("PING"));
@@ -26,7 +26,7 @@ fn neighbours_of_one_name_are_counted_together_and_travel_with_the_others() {
     assert!(pair.session.is_idle());
 }
 
-/// The arguments of a command that begins as the one before it are judged like those of any other.
+/// The arguments of a command that begins like the one before it are judged like those of any other.
 #[test]
 fn each_of_a_row_is_judged_by_its_own_keys() {
     let rules = rules(Some("+@all ~app:*"));
@@ -42,7 +42,7 @@ fn each_of_a_row_is_judged_by_its_own_keys() {
     assert!(pair.session.is_idle());
 }
 
-/// A row ends where the reads do, wherever that is.
+/// A batch ends with the read, wherever that is.
 #[test]
 fn a_row_may_be_cut_anywhere() {
     let asked = frames("GET a;GET bb;GET ccc;GET a b");
@@ -57,7 +57,7 @@ fn a_row_may_be_cut_anywhere() {
     }
 }
 
-/// The last one has begun and is not over: it counts with those before it.
+/// The last command has begun and is incomplete; it counts with the commands before it.
 #[test]
 fn a_command_that_goes_on_in_pieces_ends_a_batch() {
     let mut pair = flowing();
@@ -76,7 +76,7 @@ fn a_command_that_goes_on_in_pieces_ends_a_batch() {
     assert!(pair.session.is_idle());
 }
 
-/// What breaks the grammar in a batch's middle comes after the replies to what was before it.
+/// A grammar error in the middle of a batch is reported after the replies to the commands before it.
 #[test]
 fn a_batch_is_owed_before_what_ends_the_session() {
     let mut pair = flowing();
@@ -90,7 +90,7 @@ fn a_batch_is_owed_before_what_ends_the_session() {
     assert!(matches!(pair.closed, Some(CloseReason::Protocol(_))), "{:?}", pair.closed);
 }
 
-/// EXEC's confirmations are found by how many were queued before them, in however many batches.
+/// The number of queued commands gives the indexes of EXEC's confirmations, whatever the number of batches.
 #[test]
 fn each_of_a_batch_is_queued() {
     let mut pair = Pair::passthrough();

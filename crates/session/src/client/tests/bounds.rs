@@ -33,7 +33,7 @@ fn what_cannot_be_joined_is_bounded_and_goes_on_when_some_is_answered() {
     assert!(pair.session.is_idle() && pair.fault.is_none());
 }
 
-/// Refusals behind a reply that does not come pile up, within bounds that are accounted for.
+/// Refusals behind a missing reply pile up within limits, and count as memory.
 #[test]
 fn the_gates_own_replies_are_bounded() {
     let mut pair = Pair::passthrough();

@@ -45,7 +45,7 @@ fn a_refusal_for_its_cost_spoils_a_transaction() {
     assert_eq!(pair.upstream("+OK|"), "-EXECABORT Transaction discarded because of previous errors.|");
 }
 
-/// However a frame is cut, nothing of a refused one travels.
+/// No byte of a refused command is forwarded, whatever the pieces of its frame.
 #[test]
 fn a_cut_frame_is_waited_for() {
     for line in
@@ -80,7 +80,7 @@ fn a_value_behind_a_near_offset_streams() {
     }
 }
 
-/// Options that stand behind more than may be held cannot be judged.
+/// Options beyond the limit on held bytes cannot be judged.
 #[test]
 fn what_cannot_be_held_is_refused() {
     let mut pair = listener("@public");
@@ -92,7 +92,7 @@ fn what_cannot_be_held_is_refused() {
     assert_eq!(pair.receive(), "-ERR command too large to be checked|");
 }
 
-/// Names that the client holds already, or names twice, add none.
+/// Names that the client holds already, or sends twice, do not count again.
 #[test]
 fn a_client_holds_so_many_subscriptions_and_no_more() {
     const REFUSED: &str = "-ERR portcullis: more than 10000 subscriptions are not allowed here|";

@@ -84,7 +84,7 @@ fn a_greeting_of_refusal_is_the_gates_business_at_any_split() {
     }
 }
 
-/// No server says these on accept: they are a command's own.
+/// No server writes these lines on accept: they are replies to a command.
 #[test]
 fn the_first_error_of_a_command_is_for_the_client() {
     let lines = [
@@ -121,7 +121,7 @@ fn only_the_beginning_of_a_greeting_is_judged() {
     assert!(!pair.gone);
 }
 
-/// Where the gate answers in Redis's place, it says what Redis says to a client that listens in RESP2.
+/// An answer of the gate in Redis's place is Redis's own answer to a client in subscriber mode in RESP2.
 #[test]
 fn under_trust_a_subscriber_reads_what_redis_says_there() {
     let no = |name: &str| {

@@ -1,7 +1,6 @@
-//! Logins that a server may not answer: sent when no reply is pending, and nothing goes out behind them.
+//! Logins that a server may not answer: the gate sends them when no reply is pending, and sends nothing behind them.
 //!
-//! Redis from 7.2 on and Valkey 8 do not answer an AUTH, or a HELLO with AUTH, that fails while output for the
-//! client is pending.
+//! Redis from 7.2 on and Valkey 8 do not answer an AUTH, or a HELLO with AUTH, that fails while output is pending.
 
 use crate::Auth;
 use crate::client::{CloseReason, PendingLogin, Unavailable, Until};
@@ -68,7 +67,7 @@ fn logins_in_a_row_go_one_by_one() {
     assert_eq!(pair.more(), sent("HELLO 3 AUTH c d"));
 }
 
-/// `HELLO 3` alone, with or without a name, logs nobody in and is always answered.
+/// `HELLO 3` alone, with or without a name, logs no user in and is always answered.
 #[test]
 fn a_hello_without_credentials_waits_for_nothing() {
     for hello in ["HELLO", "HELLO 3", "HELLO 3 SETNAME me", "HELLO 3 AUTH default", "AUTH"] {
@@ -87,7 +86,7 @@ fn an_inline_login_waits_as_well() {
     assert_eq!(pair.more(), sent("GET a"));
 }
 
-/// How many arguments the frame announces decides, not where its AUTH stands or how much of it has come.
+/// The announced number of arguments decides, not the position of AUTH or the number of received bytes.
 #[test]
 fn a_login_that_is_cut_or_streams_waits_as_well() {
     let long = "n".repeat(4 * HELD_COMMAND);
@@ -127,7 +126,7 @@ fn a_login_inside_a_transaction_is_an_error_of_it() {
     }
 }
 
-/// A MULTI that the upstream has refused begins no transaction, and the login is sent.
+/// A MULTI that the upstream has refused begins no transaction, so the login is sent.
 #[test]
 fn a_login_after_a_refused_multi_is_sent() {
     let mut pair = Pair::passthrough();
@@ -152,7 +151,7 @@ fn a_muted_login_is_heard_by_the_gate_alone() {
     assert_eq!(pair.more(), sent("CLIENT REPLY ON"));
 }
 
-/// The client has left: what it asked for before is still answered, and the login of nobody is not waited for.
+/// The client disconnected: it gets the pending replies, and its login is not sent.
 #[test]
 fn a_client_that_leaves_behind_a_login_gets_what_is_pending() {
     let mut pair = Pair::passthrough();
@@ -166,8 +165,8 @@ fn a_client_that_leaves_behind_a_login_gets_what_is_pending() {
     assert_eq!(pair.closed, Some(CloseReason::Client));
 }
 
-/// Where messages were pending the server has swallowed the reply. The caller's time limit ends that; nothing that came
-/// meanwhile was taken for it.
+/// A server that had messages pending dropped the reply. The caller's timeout ends the wait; no message in the meantime
+/// was taken for the reply.
 #[test]
 fn a_login_that_is_never_answered_ends_by_a_time_limit() {
     let mut pair = Pair::passthrough();

@@ -1,4 +1,4 @@
-//! Messages that the rules keep from a client, and lists of channels that it sees in part.
+//! Messages that the rules withhold from a client, and lists of channels that it gets in part.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ fn under(acl: Option<&str>) -> Pair {
     Pair::connected(plan(Auth::Trust, None).with_rules(rules(acl)))
 }
 
-/// One that has subscribed to everything.
+/// A client that has subscribed to everything.
 fn subscriber(acl: Option<&str>, resp3: bool) -> Pair {
     let mut pair = under(acl);
     if resp3 {
@@ -33,7 +33,7 @@ fn in_pieces(pair: &mut Pair, text: &str, size: usize) -> String {
     wire(text).chunks(size).map(|piece| pair.upstream_bytes(piece)).collect()
 }
 
-/// Under rules, in both versions of the protocol, as a message, a pattern's and a shard's, however it is cut.
+/// The test covers both versions of the protocol, messages of channels, patterns and shard channels, and any pieces.
 #[test]
 fn messages_of_sentinels_are_kept_from_a_client_under_rules() {
     for resp3 in [false, true] {
@@ -64,7 +64,7 @@ fn names_of_keys_are_kept_from_a_client_under_key_patterns() {
     assert_eq!(subscriber(Some("@public ~app:* allchannels &__key*"), false).upstream(event), event);
 }
 
-/// What looks like a message and is a reply is the client's.
+/// A reply that looks like a message is for the client.
 #[test]
 fn replies_are_not_looked_into() {
     let mut pair = under(Some("@public"));
@@ -76,7 +76,7 @@ fn replies_are_not_looked_into() {
     assert_eq!(in_resp3.upstream(&replies), replies);
 }
 
-/// Between the elements of EXEC's array too, where RESP3 may have one.
+/// The message is withheld between the elements of EXEC's array as well, where RESP3 allows one.
 #[test]
 fn a_message_among_the_elements_of_exec_is_kept() {
     let mut pair = subscriber(Some("@public"), true);
@@ -87,7 +87,8 @@ fn a_message_among_the_elements_of_exec_is_kept() {
     assert!(pair.session.is_idle());
 }
 
-/// Its pieces are dropped as they come; to the client nothing has begun, so that the gate's own replies need not wait.
+/// The pieces of a withheld message are dropped as they arrive. For the client no message has begun, so the gate's own
+/// replies need not wait.
 #[test]
 fn a_large_one_is_kept_to_its_end() {
     let body = "y".repeat(3 * MAX_WHOLE_REPLY);
@@ -108,7 +109,7 @@ fn a_large_one_is_kept_to_its_end() {
     }
 }
 
-/// A pattern so long that its channel does not come in time: a client under rules does not get the message.
+/// A pattern may be so long that its channel does not arrive in time: a client under rules does not get the message.
 #[test]
 fn a_channel_that_comes_too_late_counts_as_closed() {
     let pattern = "*".repeat(2 * MAX_WHOLE_REPLY);
@@ -120,7 +121,7 @@ fn a_channel_that_comes_too_late_counts_as_closed() {
         assert_eq!(in_pieces(&mut subscriber(Some("@public"), false), &text, 16 * 1024), "");
         assert_eq!(in_pieces(&mut subscriber(None, false), &text, 16 * 1024), text);
     }
-    // A long channel that is plainly none of Redis's own is delivered.
+    // A long channel that is certainly none of Redis's own is delivered.
     let long = "c".repeat(2 * MAX_WHOLE_REPLY);
     let text = format!("*3|$7|message|${}|{long}|$1|x|", long.len());
     assert_eq!(in_pieces(&mut subscriber(Some("@public"), false), &text, 16 * 1024), text);
@@ -129,7 +130,7 @@ fn a_channel_that_comes_too_late_counts_as_closed() {
     assert_eq!(in_pieces(&mut subscriber(Some("@public ~app:*"), false), &text, 16 * 1024), "");
 }
 
-/// The rules of the moment when a message begins hold to its end.
+/// The rules in force at the start of a message hold until its end.
 #[test]
 fn a_reload_in_the_middle_of_a_message_counts_from_the_next() {
     let body = "y".repeat(2 * MAX_WHOLE_REPLY);

@@ -99,7 +99,7 @@ fn muted_commands_of_one_kind_are_one_run() {
     assert!(pair.session.is_idle());
 }
 
-/// Redis spends the SKIP on it, in each of its forms.
+/// Redis uses up the SKIP for it, in each of its forms.
 #[test]
 fn skip_covers_an_empty_command() {
     for empty in ["*0|", "*-1|", "*-10|", "|", "   |"] {

@@ -1,4 +1,5 @@
-//! CLIENT under `@public`, on a connection of the client's own: Redis knows this client, and must not tell it of others.
+//! CLIENT under `@public`, on a connection of the client's own: Redis knows this client, and must not tell it of
+//! others.
 
 use std::sync::Arc;
 
@@ -81,14 +82,14 @@ fn a_client_is_the_user_whose_login_redis_took() {
     }
 }
 
-/// Nobody else is that user, and the client is nobody else.
+/// No other client has that user, and the client has no other user.
 #[test]
 fn a_user_is_unknown_whose_login_was_not_followed() {
     let mut pair = public(Auth::Passthrough, "+@all");
     pair.commands("AUTH alice right");
     pair.upstream("+OK|");
     assert_eq!(pair.session.acts_as(), None);
-    // Nor is the client the user whose login Redis refused, when it logs in under rules that do not follow logins.
+    // The client does not get the user of a refused login when it logs in again under rules that do not follow logins.
     let mut pair = public(Auth::Passthrough, "@public");
     pair.commands("AUTH bob wrong");
     pair.upstream("-WRONGPASS no|");
@@ -139,7 +140,7 @@ fn what_public_refuses_stays_refused() {
     assert_eq!(pair.upstream("+OK|"), "+OK|-ERR Command not allowed inside a transaction|");
 }
 
-/// Under passthrough Redis knows the client's rights, and is asked.
+/// Under passthrough Redis knows the client's rights, so the gate asks it.
 #[test]
 fn redis_says_whether_a_client_of_passthrough_may_ask() {
     let noauth = "-NOAUTH Authentication required.|";
@@ -150,7 +151,7 @@ fn redis_says_whether_a_client_of_passthrough_may_ask() {
         ("CLIENT KILL ID 5", "CLIENT KILL ID 9223372036854775807"),
     ] {
         let mut pair = public(Auth::Passthrough, "@public +client|kill");
-        // What follows waits only where others have to be asked.
+        // Later commands wait only if other clients have to be asked.
         let is_own = line == stands;
         let at_once = if is_own { format!("{stands};GET a") } else { stands.to_owned() };
         assert_eq!(pair.commands(&format!("{line};GET a")), sent(&at_once), "{line}");
@@ -166,7 +167,7 @@ fn redis_says_whether_a_client_of_passthrough_may_ask() {
     assert_eq!(pair.upstream(":9|"), ":77|");
 }
 
-/// With any rules: what another client reads is not for this one to choose.
+/// A client under any rules must not choose the messages that another client gets.
 #[test]
 fn tracking_is_redirected_to_nobody_else() {
     let id = sent("CLIENT ID");
@@ -226,7 +227,7 @@ fn a_blocking_command_is_known_upstream_where_it_may_be_unblocked() {
     assert_eq!(pair.upstream(":1|"), ":1|");
 }
 
-/// The listener has no rules, and the user's have `@public`.
+/// The listener has no rules, and the user's rules have `@public`.
 #[test]
 fn a_user_who_logs_in_with_hello_reads_the_number_of_the_list() {
     let user = User { name: "u", password: "u", login: None, acl: Some("@public") };

@@ -6,7 +6,7 @@ use crate::{Auth, Denied};
 
 const TOO_LARGE: &str = "-ERR command too large to be checked|";
 
-/// What cannot be judged by its beginning is held so long and no longer, however it announces itself.
+/// The session holds a command that it cannot judge yet up to the limit, in whatever form the command announces itself.
 #[test]
 fn what_is_too_large_to_be_checked_is_refused_and_discarded() {
     let huge = "536870912";
@@ -46,7 +46,7 @@ fn what_follows_a_discarded_frame_is_read_as_what_it_is() {
     assert_eq!(pair.commands("PING"), show(&frames("PING")));
 }
 
-/// A command that looks like one inside a body is a body.
+/// A body that looks like a command is a body.
 #[test]
 fn a_body_is_not_a_command() {
     let inner = show(&frames("FLUSHALL"));

@@ -63,7 +63,7 @@ fn before_the_upstream_is_asked_for_everything_is_renewed() {
     assert_eq!(user.more(), sent("AUTH ua new"));
 }
 
-/// New credentials are for an upstream that may be another one.
+/// New credentials may be for another upstream.
 #[test]
 fn what_was_asked_for_keeps_its_login_and_gets_the_new_rules() {
     let mut pair = Pair::new(trust("old", "+@all"));
@@ -120,7 +120,7 @@ fn a_frame_that_was_judged_keeps_its_verdict_and_its_limits() {
     }
 }
 
-/// What is queued was judged by other rules than those under which it would run.
+/// Queued commands were judged by other rules than those under which they would run.
 #[test]
 fn a_transaction_does_not_outlive_its_rules() {
     let mut pair = alice();

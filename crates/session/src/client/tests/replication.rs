@@ -3,7 +3,7 @@ use crate::tests::pair::{Pair, frames, plan, show};
 use crate::tests::users::rules;
 use crate::{Auth, Denied};
 
-/// Not RESP: a transfer of unknown length, and what looks like replies.
+/// A stream that is not RESP: a transfer of unknown length, and text that looks like replies.
 const STREAM: &str = "+FULLRESYNC 8de1 1|$EOF:abc|\u{0}garbage*1|-ERR|+OK|";
 
 fn sent(text: &str) -> String {
@@ -37,7 +37,7 @@ fn a_replica_gets_its_stream_as_it_is() {
     }
 }
 
-/// Redis runs commands of replicas; nothing of them may pass, and nothing can be said of it.
+/// Redis runs commands of replicas, so none may pass, and the gate cannot answer any.
 #[test]
 fn on_a_stream_there_is_nothing_but_replication() {
     for command in ["FLUSHALL", "GET a", "QUIT", "RESET", "POST x", "FOO", "AUTH default x", "MULTI"] {
@@ -72,7 +72,7 @@ fn a_stream_takes_a_rule_for_each_of_its_commands() {
     assert_eq!((&*pair.receive(), pair.closed), ("", Some(CloseReason::NotReplication)));
 }
 
-/// Redis would not answer them, and what follows would be taken for their answer.
+/// Redis would not answer these commands, and later replies would be taken for theirs.
 #[test]
 fn what_is_not_answered_before_the_stream_does_not_travel() {
     for command in ["REPLCONF ACK 1", "replconf capa eof getack *", "REPLCONF fack 1"] {

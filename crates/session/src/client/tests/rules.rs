@@ -17,7 +17,7 @@ fn no_command(user: &str, command: &str) -> String {
     format!("-NOPERM User {user} has no permissions to run the '{command}' command|")
 }
 
-/// A listener with rules, under `auth: trust`; connected.
+/// A connected client of a listener with rules, under `auth: trust`.
 fn listener(acl: &str) -> Pair {
     Pair::connected(plan(Auth::Trust, None).with_rules(rules(Some(acl))))
 }
@@ -59,7 +59,7 @@ fn the_user_is_named() {
     assert_eq!(pair.receive(), ["+OK|", &no_command("alice", "set"), arity].concat());
 }
 
-/// As Redis: what is wrong with a command comes before who may run it.
+/// The order is Redis's: an error of the command comes before the permission to run it.
 #[test]
 fn arity_comes_first_where_a_command_is_refused() {
     let mut pair = listener("+get ~app:*");
@@ -87,7 +87,7 @@ fn what_the_name_decides_is_decided_by_the_name() {
     }
 }
 
-/// A key that is known decides, and what follows it streams.
+/// A known key decides, and the bytes behind it are forwarded as they arrive.
 #[test]
 fn a_value_behind_an_allowed_key_streams() {
     let mut pair = listener("+@all ~app:*");
@@ -142,7 +142,7 @@ fn a_refused_multi_begins_nothing() {
     assert_eq!(pair.upstream("$-1|"), no_command("default", "multi") + "$-1|+OK|");
 }
 
-/// Redis ends the transaction of an EXEC that it does not let through.
+/// Redis ends the transaction when it refuses an EXEC.
 #[test]
 fn a_refused_exec_ends_the_transaction() {
     let aborted = |why: &str| format!("-EXECABORT Transaction discarded because of: {why}|");
@@ -198,7 +198,7 @@ fn a_plan_is_shared() {
     assert!(one.shares_rules_with(&other));
 }
 
-/// The log says what decided, in the words of the acl.
+/// The log names the rule that decided, in the words of the ACL.
 #[test]
 fn what_decided_is_reported() {
     let mut pair = listener("+@all -@dangerous +info -set ~app:* &news:*");

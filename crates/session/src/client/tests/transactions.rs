@@ -48,7 +48,7 @@ fn a_multi_that_redis_refused_began_nothing() {
     assert_eq!(pair.receive(), "+OK|");
 }
 
-/// The places of queued SUBSCRIBEs count from the MULTI that Redis took.
+/// The indexes of queued SUBSCRIBEs count from the MULTI that Redis accepted.
 #[test]
 fn of_two_multis_the_one_that_redis_took_counts() {
     let mut pair = Pair::passthrough();

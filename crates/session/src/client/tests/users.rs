@@ -12,7 +12,7 @@ const NOAUTH_HELLO: &str = "-NOAUTH HELLO must be called with the client already
                             protocol version at the same time|";
 const HELLO_DONE: &str = "%1|$5|proto|:3|";
 
-/// `alice` has an upstream login of her own, `bob` and the default user that of a Redis without passwords.
+/// `alice` has an upstream login of her own; `bob` and the default user have the one of a Redis without passwords.
 const USERS: [User; 4] = [
     User { name: "alice", password: "a", login: Some(("ua", "pa")), acl: None },
     User { name: "carol", password: "c", login: Some(("uc", "pc")), acl: None },
@@ -28,12 +28,12 @@ fn said(text: &str) -> String {
     text.replace("                            ", "")
 }
 
-/// Nobody is logged in and nothing is connected.
+/// A client without a login and without an upstream connection.
 fn pair() -> Pair {
     Pair::of_users(Users::new(&USERS))
 }
 
-/// `alice` is in, and one command of hers was answered.
+/// A client with `alice` logged in, and one command answered.
 fn alice() -> Pair {
     let mut pair = pair();
     pair.commands("AUTH alice a;PING");
@@ -99,7 +99,7 @@ fn nothing_but_a_login_is_heard_before_it_and_nothing_is_connected() {
     assert_eq!((pair.closed, pair.wants_link), (Some(CloseReason::Client), false));
 }
 
-/// At any cut, what is said does not change.
+/// The replies are the same for any pieces.
 #[test]
 fn what_is_said_before_a_login_does_not_depend_on_pieces() {
     let long = "x".repeat(200);
@@ -186,7 +186,7 @@ fn another_user_comes_in_when_the_upstream_has_confirmed_it() {
     assert_eq!((pair.upstream(HELLO_DONE), pair.session.user()), (HELLO_DONE.to_owned(), Some("alice")));
 }
 
-/// Bob has no login of his own: he must not run as alice.
+/// Bob has no upstream login of his own: he must not run commands as alice.
 #[test]
 fn a_user_without_a_login_does_not_inherit_one() {
     let mut pair = alice();
@@ -267,7 +267,7 @@ fn reset_leads_back_to_nobody_once_redis_has_done_it() {
     assert_eq!(pair.more(), sent("GET a"));
 }
 
-/// Redis before 6.2 has no RESET: everything stays as it is, as it does there.
+/// Redis before 6.2 has no RESET: the gate keeps all state, as that Redis does.
 #[test]
 fn a_reset_that_redis_does_not_know_changes_nobody() {
     let mut pair = alice();
@@ -415,7 +415,8 @@ fn a_login_that_waits_for_an_upstream_that_never_comes_is_told() {
     assert_eq!(pair.closed, Some(CloseReason::Upstream(Some(Unavailable::Refused))));
 }
 
-/// From the login on a connection is wanted, once. Until it has answered it may go without a word.
+/// After the login the session requests a connection, once. The client gets no error if the connection is lost before
+/// its first reply.
 #[test]
 fn a_connection_that_comes_early_and_goes() {
     let mut pair = pair();

@@ -1,4 +1,4 @@
-//! A reload that withdraws what a session is in the middle of ends it; one that does not lets it go on.
+//! A reload ends a session that does something which the new rules forbid, and no other session.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ fn under(acl: Option<&str>) -> Plan {
     plan(Auth::Trust, None).with_rules(rules(acl))
 }
 
-/// Whether the session goes on when these rules come.
+/// Applies these rules; returns whether the session continues.
 fn goes_on(pair: &mut Pair, acl: Option<&str>) -> bool {
     let plan = Arc::new(under(acl));
     let may = pair.session.renew(pair.link.subscribed(), |_| Some(Arc::clone(&plan)));
@@ -20,12 +20,12 @@ fn goes_on(pair: &mut Pair, acl: Option<&str>) -> bool {
     may
 }
 
-/// A session under `old` to which `commands` and the replies to them lead; whether it goes on under `new`.
+/// Runs `commands` with the replies to them under `old`; returns whether the session continues under `new`.
 #[track_caller]
 fn judged(old: Option<&str>, commands: &str, replies: &str, new: Option<&str>) -> bool {
     let mut pair = Pair::connected(under(old));
     pair.commands(commands);
-    // RESET is sent when all before it is answered.
+    // The gate sends RESET after every reply to earlier commands.
     let (before, of_reset) = replies.split_at(replies.find("+RESET|").unwrap_or(replies.len()));
     pair.upstream(before);
     pair.more();
@@ -74,7 +74,7 @@ fn a_subscription_ends_with_its_channel() {
     assert!(judged(None, "SUBSCRIBE a", no, Some("+@all -subscribe")), "Redis refused it");
 }
 
-/// Patterns are compared as they are written, and shard channels as channels are.
+/// The rules compare patterns literally, and shard channels like channels.
 #[test]
 fn patterns_and_shard_channels_are_judged_as_when_they_came() {
     let news = confirmation("psubscribe", "news.*", 1);
@@ -106,7 +106,7 @@ fn in_resp3_too() {
     }
 }
 
-/// Names that are too long to be known, or in a frame that was not held: the rules themselves are compared.
+/// Names that are too long to be kept, or in a frame that was not held: the gate compares the rules themselves.
 #[test]
 fn what_is_too_large_to_be_remembered_goes_on_only_under_no_less_rights() {
     let long = "x".repeat(20 * 1024);
@@ -118,13 +118,13 @@ fn what_is_too_large_to_be_remembered_goes_on_only_under_no_less_rights() {
         assert!(!judged(None, &command, replies, Some("+@all &x*")));
         assert!(!judged(None, &command, replies, Some("+@all -subscribe")));
     }
-    // One that is still coming.
+    // A subscription whose name is still incomplete.
     let mut pair = Pair::connected(under(None));
     let start = format!("*2|$9|SUBSCRIBE|$30000|{}", "x".repeat(3 * HELD_COMMAND));
     assert_eq!(pair.client(&start), start);
     assert!(!goes_on(&mut pair, Some("+@all &a")));
     assert_eq!(pair.closed, Some(CloseReason::Revoked), "the rest is not waited for");
-    // Under rules that were the same for channels.
+    // Rules that were the same for channels.
     let mut pair = Pair::connected(under(Some("+@all &x*")));
     pair.commands(&format!("SUBSCRIBE {}", "x".repeat(3 * 1024)));
     for _ in 0..100 {
@@ -185,7 +185,7 @@ fn a_blocked_command_that_is_too_large_goes_on_only_under_no_less_rights() {
     assert!(judged(None, &blpop, "", Some("+@all -flushall")));
     assert!(!judged(None, &blpop, "", Some("+@all ~k")), "that cannot be said");
     assert!(!judged(None, &blpop, "", Some("+@all -blpop")));
-    // No more is kept than there is room for.
+    // The gate keeps frames only up to a limit.
     let mut pair = Pair::connected(under(None));
     for _ in 0..1000 {
         pair.commands(&format!("BLPOP {} 0", "k".repeat(1000)));
@@ -223,7 +223,7 @@ fn tracking_ends_with_its_rights() {
         "+OK|+OK|+QUEUED|+OK|",
         none
     ));
-    // Each adds prefixes; what has no more room is judged by the rules alone.
+    // Each frame adds prefixes; without room for a frame the gate compares only the rules.
     let mut pair = Pair::connected(under(Some("+@all")));
     for i in 0..100 {
         pair.commands(&format!("CLIENT TRACKING ON BCAST PREFIX {i}{}", "p".repeat(1000)));
@@ -240,7 +240,7 @@ fn what_is_no_lasting_right_ends_nothing() {
     }
 }
 
-/// Also where a frame has only begun: the subcommand decides whether the rest is waited for.
+/// The subcommand decides for an incomplete frame as well whether the session waits for the rest.
 #[test]
 fn other_client_commands_travel_as_before() {
     let mut pair = Pair::connected(under(None));

@@ -40,7 +40,7 @@ fn a_name_that_is_not_known_is_counted() {
     subscribed.confirm(Verb::Unsubscribe, None, 2);
     subscribed.confirm(Verb::Unsubscribe, Some(&vec![b'x'; MAX_NAME + 1]), 1);
     assert!(!subscribed.has_unnamed(Verb::Subscribe));
-    // A slot that moves away takes one that the server names in a push too long to be held.
+    // A slot that moves away ends one subscription, which the server names in a push that is too long to be held.
     subscribed.confirm(Verb::Ssubscribe, Some(b"s1"), 1);
     subscribed.confirm(Verb::Ssubscribe, Some(b"s2"), 2);
     subscribed.lose_shard(None);

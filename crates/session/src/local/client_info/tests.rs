@@ -1,4 +1,4 @@
-//! The bytes are those of redis-server 7.0.15, and of 8.0.2 for SETINFO and MAXAGE, less the values of counters.
+//! Replies of redis-server 7.0.15, and of 8.0.2 for SETINFO and MAXAGE, without the values of counters.
 
 use portcullis_resp::command::lookup_subcommand;
 
@@ -62,14 +62,14 @@ fn view() -> View<'static> {
     }
 }
 
-/// The client of a view, and whether the filter of a command takes it where `asker` sends that.
+/// Returns whether the filter of a command from `asker` selects the client of the view.
 fn means(line: &str, view: &View<'_>, asker: u64) -> bool {
     let Said::Ask(_, filter) = says(line) else { panic!("{line}: {:?}", says(line)) };
     let (line, view) = ClientInfo::default().listed(view, asker == 7);
     filter.takes(&crate::local::clients::Listed { id: 7, line, blocked_as: None, view }, asker)
 }
 
-/// Words are parted by blanks; `''` is an empty one.
+/// Runs a CLIENT command: blanks separate words, and `''` is an empty word.
 fn ask(client_info: &mut ClientInfo, view: &View<'_>, line: &str) -> Said {
     let words: Vec<&[u8]> =
         line.split(' ').map(|word| if word == "''" { &b""[..] } else { word.as_bytes() }).collect();
@@ -230,7 +230,7 @@ fn shows_what_it_subscribes_and_watches() {
     assert_eq!(fields(View { masked: Masked::Both, ..view() }, all), "addr=0.0.0.0:0 laddr=0.0.0.0:0");
 }
 
-/// Redis says first that a subcommand is not known, or has the wrong arguments.
+/// Redis first reports an unknown subcommand or wrong arguments.
 #[test]
 fn says_nothing_to_a_subscriber_in_resp2() {
     let subscriptions = Subscriptions { channels: 1, ..Subscriptions::default() };
@@ -320,7 +320,7 @@ fn kills_whom_the_filter_leaves() {
     }
 }
 
-/// A client that may not read an address may not guess it either.
+/// A client that may not read an address must not be able to guess it either.
 #[test]
 fn kills_nobody_by_an_address_that_is_hidden() {
     let own = View { masked: Masked::Local, ..view() };

@@ -2,11 +2,11 @@ use portcullis_resp::command::{Categories, CommandId, Flags, ReplyShape, Servers
 
 use super::{BARE, Pin};
 
-/// Servers whose answers the allow list was made from; a command that one of them does not know is repeated by it.
+/// Servers whose replies the allow list is based on; a server repeats the name of a command that it does not know.
 const EVERYWHERE: Servers =
     Servers::of(&[Servers::REDIS_6, Servers::REDIS_7, Servers::REDIS_8, Servers::VALKEY_8]);
 
-/// What no shared command is, but for the names beside it.
+/// Flags that no shared command has, with the names of the exceptions and their reasons.
 const SUSPECT: &[(Flags, &[(&str, &str)])] = &[
     (Flags::ADMIN, &[]),
     (Flags::ALLOW_BUSY, &[]),
@@ -162,7 +162,7 @@ fn shares_no_scripts_and_no_connection_matters() {
     }
 }
 
-/// A connection command that the table gains must be looked at: it would be given back with its state.
+/// A new connection command in the table needs a decision: otherwise its connection would be given back with its state.
 #[test]
 fn knows_what_each_connection_command_leaves() {
     let leave_nothing = ["client|getredir", "client|help", "client|trackinginfo", "client|unpause"];

@@ -14,7 +14,7 @@ fn ticket(session: u64, seq: u64) -> Ticket {
     Ticket { session: SessionKey(session), seq }
 }
 
-/// A link that was opened and agreed to; it never said anything where its kind needs no set-up.
+/// A link whose setup is accepted. The server has sent nothing if the kind needs no setup.
 fn ready(key: PoolKey) -> PooledLink {
     let mut link = PooledLink::new(key);
     let said = [
@@ -28,7 +28,7 @@ fn ready(key: PoolKey) -> PooledLink {
     link
 }
 
-/// What came out of a link: bytes and ended commands of each session.
+/// The output of a link: bytes and completed commands of each session.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Received {
     text: BTreeMap<u64, String>,
@@ -39,7 +39,7 @@ struct Received {
 }
 
 impl Received {
-    /// Of `text`, which arrives in pieces of `size` bytes.
+    /// Returns the link's output for `text`, which arrives in pieces of `size` bytes.
     fn of(link: &mut PooledLink, text: &str, size: usize) -> Self {
         let mut received = Self::default();
         let mut unread = Vec::new();
@@ -54,7 +54,7 @@ impl Received {
         received
     }
 
-    /// False: more must come first, or nothing more.
+    /// Takes the next output; returns false if the link needs more bytes or has a fault.
     fn take(&mut self, link: &mut PooledLink, unread: &mut Vec<u8>) -> bool {
         let len = match link.next(unread) {
             Shared::Part(part) => {
@@ -285,7 +285,7 @@ fn what_nobody_asked_for_is_a_fault_after_what_was() {
     );
 }
 
-/// Feeds `bytes` and says whether the link took new commands after each piece.
+/// Feeds `bytes` and returns whether the link accepted new commands after each piece.
 fn takes_more_during(link: &mut PooledLink, bytes: &[u8], size: usize) -> Vec<bool> {
     let mut received = Received::default();
     let mut unread = Vec::new();
@@ -368,7 +368,7 @@ fn it_says_whose_replies_are_owed() {
     assert_eq!((link.waiting_sessions().count(), link.is_settled()), (0, true));
 }
 
-/// Another client of Redis can have them sent here with CLIENT TRACKING REDIRECT.
+/// Another client of Redis can direct invalidations to this connection with CLIENT TRACKING REDIRECT.
 #[test]
 fn invalidations_are_dropped_wherever_they_come() {
     let keys = |n: usize| format!("*{n}|{}", "$1|k|".repeat(n));

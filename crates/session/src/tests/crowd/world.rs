@@ -1,4 +1,4 @@
-//! The clients, the connections that they share, those of their own, and what moves bytes between them.
+//! The clients, the connections that they share, their own connections, and the steps that move bytes between them.
 
 use super::{Fault, ScheduledFault, Setting};
 use crate::pooling::{PoolFault, PooledLink, Shared};
@@ -9,19 +9,19 @@ use crate::tests::script::Command;
 use crate::tests::simulated_client::{Given, SimulatedClient, Turn};
 use crate::{Lease, PoolKey, SessionKey, Tick, Until};
 
-/// So many connections of a kind at most, so that they are shared.
+/// The maximum number of connections of a kind, so that clients share them.
 const MOST_OF_A_KIND: usize = 2;
 
-/// As many as [`World::turn`] knows.
+/// The number of events that [`World::turn`] knows.
 const EVENTS: u64 = 13;
 
-/// Those that come first move what there is.
+/// The number of events, from 0 on, that move bytes or state.
 const MOVES: u64 = 11;
 
 pub(super) struct World {
     setting: Setting,
     clients: Vec<Client>,
-    /// Those that broke stay as none, for clients know theirs by its place.
+    /// The shared connections. A broken one stays as `None`, because clients refer to theirs by index.
     pooled: Vec<Option<Pooled>>,
     store: Store,
     now: u64,
@@ -34,21 +34,21 @@ type Store = (std::collections::BTreeMap<String, String>, std::collections::BTre
 struct Client {
     simulated_client: SimulatedClient,
     tag: String,
-    /// What it will say.
+    /// Bytes that the client will send.
     says: Vec<u8>,
-    /// What it has said.
+    /// Bytes that the client has sent.
     said: Vec<u8>,
-    /// What it would have said, had it not closed its side.
+    /// Bytes that the client did not send, because it closed its side.
     unsaid: Vec<u8>,
-    /// The server of its own connection.
+    /// The server of the client's own connection.
     own: Option<Model>,
-    /// The shared connection where replies are owed to it, or were last.
+    /// The shared connection with the client's pending replies, or the last one with some.
     on: Option<usize>,
-    /// The kind that it waits for is tried there.
+    /// The shared connection that is being opened for the kind that the client waits for.
     awaits: Option<usize>,
-    /// It is not there any more, nor is anything for it.
+    /// Whether the client has disconnected; later bytes for it are dropped.
     gone: bool,
-    /// A connection broke under it.
+    /// Whether a connection of the client broke.
     cut: bool,
     ambiguous: bool,
 }
@@ -57,7 +57,7 @@ struct Pooled {
     link: PooledLink,
     key: PoolKey,
     server: Model,
-    /// What makes it ready, then what clients gave it.
+    /// The commands of the setup, which come before those in `outbox`.
     setup: Vec<u8>,
     outbox: Vec<u8>,
     inbox: Vec<u8>,
@@ -107,7 +107,7 @@ impl World {
         (n * 31 + usize::try_from(self.seed % 8191).unwrap()) % among.max(1)
     }
 
-    /// One of the things that may happen next, to `n` bytes where it is about bytes.
+    /// Runs one event, for up to `n` bytes if the event moves bytes.
     fn turn(&mut self, event: u64, place: usize, n: usize) {
         match event {
             0..=5 if place < self.clients.len() => self.client_turn(event, place, n),
@@ -169,7 +169,7 @@ impl World {
         }
     }
 
-    /// The shared connection where it alone is owed replies becomes its own.
+    /// Makes the shared connection the client's own, if only this client has pending replies there.
     fn adopt(&mut self, place: usize) {
         let client = &mut self.clients[place];
         let Some(on) = client.on.filter(|_| !client.gone && client.simulated_client.session.may_adopt())
@@ -214,7 +214,7 @@ impl World {
         }
     }
 
-    /// Does what it waits for, where that can be done.
+    /// Ends the client's wait, if that is possible. Returns whether it ended.
     fn go_on(&mut self, place: usize) -> bool {
         let client = &mut self.clients[place];
         match client.simulated_client.waits {
@@ -228,7 +228,8 @@ impl World {
         }
     }
 
-    /// Whether its commands may go to a shared connection; another may be chosen where nothing is owed.
+    /// Returns whether the client's commands may go to a shared connection. Without pending replies another one may be
+    /// chosen.
     fn has_connection(&mut self, place: usize) -> bool {
         let client = &self.clients[place];
         if client.simulated_client.session.is_ending() {
@@ -245,7 +246,7 @@ impl World {
         on.is_some()
     }
 
-    /// One of this kind that takes commands.
+    /// Returns a connection of this kind that accepts commands.
     fn connection(&mut self, key: &PoolKey) -> Option<usize> {
         let of_kind = |pooled: &Option<Pooled>| pooled.as_ref().is_some_and(|pooled| pooled.key == *key);
         let all: Vec<usize> = (0..self.pooled.len()).filter(|place| of_kind(&self.pooled[*place])).collect();
@@ -274,7 +275,7 @@ impl World {
         pooled.outbox.extend(given.bytes);
     }
 
-    /// Whether the kind that it waits for is there, or cannot be.
+    /// Returns whether the connection of the kind that the client waits for is ready.
     fn try_switch(&mut self, place: usize) -> bool {
         let key = self.clients[place].simulated_client.session.pool_key();
         let awaits = match self.clients[place].awaits {
@@ -292,7 +293,7 @@ impl World {
         ready
     }
 
-    /// Gives each client what was read for it.
+    /// Delivers the received replies to their clients.
     fn hand_out(&mut self, place: usize) {
         while let Some(pooled) = &mut self.pooled[place] {
             let len = match pooled.link.next(&pooled.inbox) {
@@ -355,7 +356,7 @@ impl World {
         }
     }
 
-    /// What is at each place, and what was done.
+    /// Returns the number of bytes at each place, and the counts of finished work.
     fn progress(&self) -> Vec<usize> {
         let clients = self.clients.iter().flat_map(|client| {
             let SimulatedClient { asked, sent, answered, received, linked, given_back, closed, .. } =
@@ -406,7 +407,7 @@ impl World {
         }
     }
 
-    /// Whoever is still there says RESET: no connection is anybody's own after that.
+    /// Sends RESET from every connected client: no client may have a connection of its own after that.
     pub(super) fn end_leases(&mut self) {
         for client in
             self.clients.iter_mut().filter(|client| !client.gone && client.simulated_client.closed.is_none())
@@ -470,7 +471,7 @@ impl Client {
         assert!(fault.is_none() || self.ambiguous, "{}: {fault:?} after {}", self.tag, show(&self.said));
         let (received, heard_lines) = without_monitor(received);
         let (said, said_lines) = without_monitor(&reference.output);
-        // The gate need not see all of a command to refuse it.
+        // The gate may refuse a command before it has all of it.
         let half = session.is_mid_frame() && received != said;
         if self.gone || self.cut || half {
             reference.feed(&[&self.says[..], &self.unsaid].concat());
@@ -493,7 +494,7 @@ impl Client {
 }
 
 impl Model {
-    /// As [`Model::feed`], on a store that is not its own.
+    /// Feeds the model like [`Model::feed`], on the shared store.
     fn feed_on(&mut self, store: &mut Store, bytes: &[u8]) {
         std::mem::swap(&mut self.strings, &mut store.0);
         std::mem::swap(&mut self.lists, &mut store.1);

@@ -1,4 +1,4 @@
-//! Users of the model, with as much of Redis's ACL as they need.
+//! Users of the model, with the part of Redis's ACL that they need.
 
 use super::Model;
 use super::commands::is_subscription;
@@ -6,11 +6,11 @@ use super::commands::is_subscription;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Account {
     pub(crate) name: &'static str,
-    /// None: `nopass`.
+    /// The password; `None` is `nopass`.
     pub(crate) password: Option<&'static str>,
-    /// None: everything. Otherwise these commands are not allowed, nor what nobody knows.
+    /// The commands that are not allowed, like any unknown command; `None` allows everything.
     pub(crate) denied: Option<&'static [&'static str]>,
-    /// What keys and channels must begin with.
+    /// The prefix of all allowed keys and channels.
     pub(crate) prefix: &'static str,
 }
 
@@ -29,7 +29,7 @@ impl Model {
         self.rules.accounts.iter().find(|account| account.name == name && account.takes(password))
     }
 
-    /// `user:password` counts where the gate stands for Redis.
+    /// Returns the account of a password. A password of the form `user:password` names its account only at the gate.
     pub(super) fn account_of_password(&self, password: &str) -> Option<&'static Account> {
         match password.split_once(':') {
             Some((name, password)) if self.rules.gate => self.account(name, password),
@@ -37,7 +37,7 @@ impl Model {
         }
     }
 
-    /// The user of those who have not logged in.
+    /// The user of clients that have not logged in.
     pub(super) fn nobody(&self) -> Option<&'static Account> {
         self.rules.accounts.iter().find(|account| account.name == "default" && account.password.is_none())
     }
@@ -47,7 +47,7 @@ impl Model {
         Some(no_permission(account, name))
     }
 
-    /// What the user may not do, in Redis's words.
+    /// Returns Redis's error for a command that the user is not allowed to run.
     pub(super) fn refused_by_acl(&self, name: &str, argv: &[String]) -> Option<String> {
         let account = self.user?;
         let denied = account.denied?;
@@ -65,7 +65,7 @@ impl Model {
             "subscribe" | "ssubscribe" | "psubscribe" => (&[], &argv[1..]),
             _ => (&[], &[]),
         };
-        // A pattern must be among the rules as it is, and is none of these names.
+        // A pattern must be literally among the rules, and none of these names is.
         let pattern = name == "psubscribe" && !account.prefix.is_empty();
         if !all_begin(keys) {
             return Some("-NOPERM No permissions to access a key".to_owned());
@@ -73,12 +73,12 @@ impl Model {
         (pattern || !all_begin(channels)).then(|| "-NOPERM No permissions to access a channel".to_owned())
     }
 
-    /// Whether the gate says it by itself, where no connection is the client's.
+    /// Returns whether the gate answers the command itself, because no shared connection is the client's.
     pub(super) fn says_of_clients(&self, name: &str, argv: &[String]) -> bool {
         self.rules.shared && name == "client" && !argv[1].eq_ignore_ascii_case("reply")
     }
 
-    /// Who ran what, of what the gate passes on as it is.
+    /// Records the user of a command that the gate forwards unchanged.
     pub(super) fn record(&mut self, name: &str, argv: &[String]) {
         let data = matches!(name, "ping" | "echo" | "get" | "set" | "rpush" | "lrange" | "blpop" | "publish");
         if data || is_subscription(name) {

@@ -1,6 +1,6 @@
-//! What the model knows of commands by their names.
+//! Facts about commands that the model knows by their names.
 
-/// Least and most arguments, the name included.
+/// Returns the minimum and maximum number of arguments, the name included.
 pub(super) fn arity(name: &str) -> Option<(usize, usize)> {
     Some(match name {
         "multi" | "exec" | "discard" | "monitor" | "reset" | "sync" => (1, 1),
@@ -29,7 +29,7 @@ pub(super) fn is_reply_mode(argv: &[String]) -> bool {
         && ["on", "off", "skip"].iter().any(|known| mode.eq_ignore_ascii_case(known)))
 }
 
-/// Whether the gate must have kept this to itself.
+/// Returns whether the gate must never forward this command.
 pub(super) fn is_the_gates(argv: &[String]) -> bool {
     let name = argv[0].to_ascii_lowercase();
     matches!(&*name, "sync" | "psync" | "replconf" | "quit" | "post" | "host:")

@@ -1,10 +1,10 @@
-//! Databases: a key of another one than the first is kept under its number.
+//! Databases: a key in any database but the first is stored under a prefix with the database's number.
 
 use std::borrow::Cow;
 
 use super::Model;
 
-/// As many as a Redis has by itself.
+/// The number of databases of a Redis with default settings.
 const DATABASES: i64 = 16;
 
 impl Model {

@@ -1,4 +1,4 @@
-//! CLIENT is answered by the gate.
+//! CLIENT commands that the gate answers.
 
 use super::*;
 use crate::{Action, Findings};
@@ -61,7 +61,7 @@ fn it_sees_its_own_database_version_and_flags() {
     assert!(rig.receive().contains(" flags=O "));
 }
 
-/// What it asks about others comes later; nothing behind it is read before.
+/// The answer to a question about other clients comes later; the session reads nothing behind the question before.
 #[test]
 fn others_are_asked_about_in_order() {
     let mut rig = Rig::trust();
@@ -96,7 +96,7 @@ fn a_question_that_is_silenced_has_no_answer_and_one_without_findings_an_error()
     assert_eq!(rig.receive(), "-ERR portcullis: too many clients ask for CLIENT LIST at once, try again|");
 }
 
-/// Redis ends the wait, as it alone knows whether there is one.
+/// Redis unblocks the client, because only Redis knows whether it is blocked.
 #[test]
 fn who_waits_is_unblocked_by_its_number_upstream() {
     let unblocked = |id: Option<i64>| Some(Findings { blocked_as: id, ..Findings::default() });
@@ -164,7 +164,7 @@ fn tracking_goes_to_nobody_else() {
     assert_eq!(rig.commands("CLIENT TRACKING ON"), "own: CLIENT TRACKING ON");
 }
 
-/// In RESP2 a subscriber hears nothing but that; what it did before may still end that.
+/// A client in subscriber mode in RESP2 gets only that error; an earlier command may still end the mode.
 #[test]
 fn a_subscriber_asks_nothing_of_clients() {
     let mut rig = Rig::trust();

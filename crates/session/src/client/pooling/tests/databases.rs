@@ -1,4 +1,4 @@
-//! A database that the upstream refuses to a connection of the client's own: as long as a script runs, for one.
+//! A database that the upstream refuses on a client's own connection, for example while a script runs.
 
 use super::*;
 use crate::client::CloseReason;
@@ -14,7 +14,7 @@ fn in_database_3() -> Rig {
     rig
 }
 
-/// SCRIPT KILL is there for a Redis that is busy, and no database matters to it.
+/// SCRIPT KILL is for a busy Redis and does not depend on the database.
 #[test]
 fn what_ends_a_script_needs_no_database() {
     for command in ["SCRIPT KILL", "FUNCTION KILL", "SHUTDOWN NOSAVE"] {
@@ -29,7 +29,7 @@ fn what_ends_a_script_needs_no_database() {
     }
 }
 
-/// The connection is in database 0: what ran there would run in the wrong one.
+/// The connection is in database 0, so a command there would run in the wrong database.
 #[test]
 fn what_needs_the_database_reads_why_it_is_refused() {
     for line in [BUSY, "-ERR DB index is out of range|", "-NOPERM no permissions to run 'select'|"] {
@@ -74,7 +74,7 @@ fn an_upstream_that_serves_nobody_is_told_apart() {
     }
 }
 
-/// It is given back as any other, and the next one is tried anew.
+/// The connection is given back like any other, and the next one tries the database again.
 #[test]
 fn the_connection_is_given_back() {
     let mut rig = in_database_3();

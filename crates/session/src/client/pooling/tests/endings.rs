@@ -1,4 +1,4 @@
-//! Connections that are lost, clients that leave, and a gate that stops.
+//! Connections that are lost, clients that disconnect, and a gate that shuts down.
 
 use super::*;
 use crate::CloseReason;

@@ -1,10 +1,10 @@
-//! For how long a client has a connection of its own.
+//! The time for which a client keeps a connection of its own.
 
 use super::*;
 use crate::Shape;
 use crate::ids::Ticket;
 
-/// What is said of a lease that is free, as of when it was last needed.
+/// The lease of a connection that is free, at the time when it was last needed.
 const HELD: Lease = Lease::Until(at(1000));
 
 #[test]
@@ -60,7 +60,7 @@ fn it_is_kept_until_its_state_is_gone() {
     }
 }
 
-/// Half a command counts as one.
+/// An incomplete command counts as a command.
 #[test]
 fn it_is_not_over_in_the_middle_of_a_command() {
     let mut rig = Rig::leased();
@@ -137,7 +137,7 @@ fn who_never_pauses_is_made_to() {
     assert_eq!((&*rig.more(), rig.simulated_client.given_back), ("pool: GET d, GET e", 1));
 }
 
-/// A client that does not accept its replies may read none before it has written everything.
+/// The caller may read nothing from a client that does not accept its replies, before it has written all of them.
 #[test]
 fn who_does_not_read_is_not_made_to_pause() {
     let mut rig = Rig::leased();
@@ -155,13 +155,13 @@ fn who_does_not_read_is_not_made_to_pause() {
     assert_eq!(rig.simulated_client.given_back, 1);
 }
 
-/// The shared connection becomes the client's own: what is owed comes first, and everything goes on there.
+/// The shared connection becomes the client's own: the pending replies come first, and all later commands go there.
 #[test]
 fn a_shared_connection_can_become_ones_own() {
     let mut rig = Rig::trust();
     assert!(!rig.adopt(), "nothing is owed");
     assert_eq!(rig.commands("GET a;GET b"), "pool: GET a, GET b");
-    // It waits until nothing is owed, for it needs a connection of its own.
+    // The transaction waits until no reply is pending, because it needs a connection of the client's own.
     assert_eq!(rig.commands("MULTI;GET c;EXEC"), "");
     rig.simulated_client.session.set_lagging();
     rig.inbox = wire("$5|aa");

@@ -1,4 +1,4 @@
-//! RESET is the gate's: what it ends is ended here, and the client's own connection closed.
+//! RESET, which the gate answers: the gate ends the state, and closes the client's own connection.
 
 use super::*;
 
@@ -28,7 +28,7 @@ fn with_arguments_it_is_refused() {
     }
 }
 
-/// Nothing that comes after it goes to the connection that it ends.
+/// No later command goes to the connection that RESET ends.
 #[test]
 fn on_a_connection_of_its_own_that_is_closed() {
     let subscribed = "*3|$9|subscribe|$1|a|:1|";

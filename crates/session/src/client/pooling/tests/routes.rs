@@ -1,4 +1,4 @@
-//! Which commands go where, and in which order.
+//! The connection of each command, and the order of commands and replies.
 
 use super::*;
 use crate::Denied;
@@ -34,7 +34,7 @@ fn each_command_goes_where_its_place_is() {
     ];
     for command in own.iter().take(own.len() - 1) {
         let mut rig = Rig::trust();
-        // So that another client's CLIENT UNBLOCK can name it.
+        // The id is needed so that another client's CLIENT UNBLOCK can name the connection.
         let learns =
             if command.contains("BLOCK ") || command.starts_with("BLPOP") { "CLIENT ID, " } else { "" };
         assert_eq!(rig.commands(command), format!("own: {learns}{command}"));
@@ -143,7 +143,8 @@ fn a_short_command_in_pieces_shares_as_soon_as_it_is_whole() {
     }
 }
 
-/// Whoever bounds what a client has unanswered shows now more of its bytes, now less.
+/// A caller that limits the client's unanswered commands shows the session sometimes more and sometimes less of its
+/// bytes.
 #[test]
 fn what_is_kept_back_again_was_not_forgotten() {
     let many = frames("MSET a 1111111111 b 2222222222 c 3333333333 d 4444444444 e 5555555555");

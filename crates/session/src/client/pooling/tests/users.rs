@@ -1,4 +1,4 @@
-//! Users who come and go.
+//! Users who log in and out.
 
 use super::*;
 use crate::CloseReason;
@@ -16,7 +16,7 @@ fn users() -> Users {
     Users::of_shared(&USERS)
 }
 
-/// Nobody is logged in.
+/// A client without a login.
 fn rig() -> Rig {
     let users = users();
     let mut rig = Rig::of(users.plan_of(None).expect("a plan for nobody"));
@@ -31,7 +31,7 @@ fn alice() -> Rig {
     rig
 }
 
-/// What logs the gate in where the next command goes.
+/// Returns the gate's login on the connection of the next command.
 fn login(rig: &Rig) -> String {
     rig.simulated_client
         .session
