@@ -1,5 +1,8 @@
 //! From a config to a running gate: everything is bound first, then served, then drained.
 
+mod rlimit;
+mod shutdown;
+
 use std::future::{pending, ready};
 use std::io;
 use std::panic::resume_unwind;
@@ -14,6 +17,8 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 
+use self::rlimit::raise_open_files;
+use self::shutdown::{Signals, Told};
 use crate::admin::{self, AdminState};
 use crate::audit::{Audit, AuditError};
 use crate::connection;
@@ -27,8 +32,6 @@ use crate::metrics::{LineCounter, Metrics, ReloadResult};
 use crate::net::socket::bind_hint;
 use crate::process::Process;
 use crate::process::questions::Questions;
-use crate::rlimit::raise_open_files;
-use crate::shutdown::{self, Signals, Told};
 use crate::upstream::health::{Health, Probes};
 use crate::worker::{self, Order};
 

@@ -15,8 +15,6 @@ pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod net;
 pub(crate) mod process;
-pub(crate) mod rlimit;
-pub(crate) mod shutdown;
 pub(crate) mod tls;
 pub(crate) mod upstream;
 pub(crate) mod worker;

@@ -10,7 +10,7 @@ const RESERVED: u64 = 48;
 const PER_CLIENT: u64 = 2;
 
 /// Raises the soft limit of open files to the hard one. Returns how many clients that has room for.
-pub(crate) fn raise_open_files() -> u64 {
+pub(super) fn raise_open_files() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         // Where raising is refused the old limit holds, and is what is read below.

@@ -21,7 +21,7 @@ const ECHO: Duration = Duration::from_millis(250);
 
 /// The signals that the gate answers to.
 #[derive(Debug)]
-pub(crate) struct Signals {
+pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
@@ -35,7 +35,7 @@ impl Signals {
     ///
     /// # Errors
     /// Those of the system.
-    pub(crate) fn listen() -> io::Result<Self> {
+    pub(super) fn listen() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -46,7 +46,7 @@ impl Signals {
     }
 
     /// The next one. Dropped before that, none is missed.
-    pub(crate) async fn next(&mut self) -> Told {
+    pub(super) async fn next(&mut self) -> Told {
         loop {
             let [user1, user2] = &mut self.user;
             let ignored = tokio::select! {
@@ -74,14 +74,14 @@ impl Signals {
     }
 
     /// Until SIGTERM or SIGINT; while the gate stops, no other matters.
-    pub(crate) async fn stop(&mut self) {
+    pub(super) async fn stop(&mut self) {
         while self.next().await != Told::Stop {}
     }
 }
 
 /// What a signal says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(super) enum Told {
     /// SIGTERM, SIGINT.
     Stop,
     /// SIGHUP.
@@ -89,7 +89,7 @@ pub(crate) enum Told {
 }
 
 /// Waits until all threads have ended, or `within` and a moment for cutting have passed.
-pub(crate) async fn finish(threads: Vec<JoinHandle<()>>, within: Duration) -> ExitCode {
+pub(super) async fn finish(threads: Vec<JoinHandle<()>>, within: Duration) -> ExitCode {
     let deadline = Instant::now() + within + CUT_GRACE;
     let mut exit = ExitCode::SUCCESS;
     for thread in threads {
