@@ -10,7 +10,7 @@ use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use portcullis_config::{Admin, Config, Reload, Source};
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
@@ -20,18 +20,15 @@ use tokio::task::spawn_local;
 use self::rlimit::raise_open_files;
 use self::shutdown::{Signals, Told};
 use crate::admin::{self, AdminState};
-use crate::audit::{Audit, AuditError};
+use crate::audit::AuditError;
 use crate::connection;
 use crate::control::reload::{Reach, Reloader, Request};
 use crate::control::report::Trigger;
 use crate::control::watch::Watch;
-use crate::generation::seats::Seat;
-use crate::generation::store::{Generation, Store};
-use crate::listener::{self, AcceptorOrder, Bound, WorkerHandle};
-use crate::metrics::{LineCounter, Metrics, ReloadResult};
-use crate::net::socket::bind_hint;
+use crate::generation::store::Generation;
+use crate::listener::{self, AcceptorOrder, Bound, WorkerHandle, bind_all};
+use crate::net::socket::BindError;
 use crate::process::Process;
-use crate::process::questions::Questions;
 use crate::upstream::health::{Health, Probes};
 use crate::worker::{self, Order};
 
@@ -48,17 +45,8 @@ const RESOLVER_THREADS: usize = 4;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
     /// An address cannot be listened on.
-    #[error("{listener}: cannot listen on {bind}: {source}{hint}")]
-    Bind {
-        /// Whose address it is.
-        listener: String,
-        /// The address.
-        bind: String,
-        /// What the system says.
-        source: io::Error,
-        /// What to do about it.
-        hint: &'static str,
-    },
+    #[error(transparent)]
+    Bind(#[from] BindError),
     /// The audit output cannot be opened.
     #[error(transparent)]
     Audit(#[from] AuditError),
@@ -78,10 +66,12 @@ pub(crate) enum StartError {
 /// Something cannot be bound or started.
 pub(crate) fn run(config: Config, sources: Vec<Source>) -> Result<ExitCode, StartError> {
     let room = raise_open_files();
-    let process = Arc::new(assemble(config, room)?);
+    let process = Arc::new(Process::new(config, room)?);
     let generation = process.store.current();
-    let bound = bind(generation.config())?;
-    let admin = bind_admin(generation.config())?;
+    let config = generation.config();
+    let bound = bind_all(config, |_| true)?;
+    let bind_admin = |admin: &Admin| admin::Bound::bind(admin.bind(), config.limits().tcp());
+    let admin = config.admin().map(bind_admin).transpose()?;
     let control = runtime("the control thread")?;
     let mut signals = control.block_on(async { Signals::listen() }).map_err(start("signal handling"))?;
     // So many threads report their end.
@@ -198,54 +188,6 @@ async fn drain(acceptor: AcceptThread, workers: Vec<Running>, within: Duration) 
         threads.push(thread);
     }
     shutdown::finish(threads, within).await
-}
-
-/// What all threads share, for a process that has open files for `room` clients.
-pub(crate) fn assemble(config: Config, room: u64) -> Result<Process, StartError> {
-    let audit = Audit::start(config.audit().path(), config.audit().on_overflow())?;
-    let dropped: Vec<LineCounter> = vec![Box::new(crate::log::dropped_lines), audit.drop_counter()];
-    let metrics = Metrics::new(config.workers(), dropped);
-    let clients = config.limits().clients();
-    if clients > room {
-        tracing::warn!(
-            clients,
-            room,
-            "limits.clients is lowered: the limit of open files has no room for more"
-        );
-    }
-    let first = Generation::first(config, &metrics, room);
-    metrics.config_read(ReloadResult::Applied, SystemTime::now());
-    let seats = Arc::new(Seat::new(first.clients()));
-    let questions = Questions::new(first.workers());
-    Ok(Process { store: Store::new(Arc::new(first)), seats, metrics, audit, questions })
-}
-
-fn bind(config: &Config) -> Result<Vec<Bound>, StartError> {
-    let mut bound = Vec::new();
-    for listener in config.listeners() {
-        for bind in listener.binds() {
-            let socket = Bound::bind(bind, listener.limits().tcp()).map_err(|source| StartError::Bind {
-                listener: format!("listener '{}'", listener.name()),
-                bind: bind.to_string(),
-                hint: bind_hint(&source),
-                source,
-            })?;
-            bound.push(socket);
-        }
-    }
-    Ok(bound)
-}
-
-fn bind_admin(config: &Config) -> Result<Option<admin::Bound>, StartError> {
-    let Some(admin) = config.admin() else { return Ok(None) };
-    let bound =
-        admin::Bound::bind(admin.bind(), config.limits().tcp()).map_err(|source| StartError::Bind {
-            listener: "admin".to_owned(),
-            bind: admin.bind().to_string(),
-            hint: bind_hint(&source),
-            source,
-        })?;
-    Ok(Some(bound))
 }
 
 /// Serves until the process ends: `/ready` says that the gate is stopping while it drains.

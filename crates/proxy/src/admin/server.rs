@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::net::socket::{SocketFile, listen_tcp, listen_unix};
+use crate::net::socket::{BindError, SocketFile, listen_tcp, listen_unix};
 
 use super::AdminState;
 use super::routes::router;
@@ -44,8 +44,16 @@ impl Bound {
     /// Binds and listens, so that a port in use is known before anything is served.
     ///
     /// # Errors
-    /// Those of the system.
-    pub(crate) fn bind(bind: &AdminBind, tcp: &Tcp) -> io::Result<Self> {
+    /// The address cannot be listened on.
+    pub(crate) fn bind(bind: &AdminBind, tcp: &Tcp) -> Result<Self, BindError> {
+        Self::listen(bind, tcp).map_err(|source| BindError {
+            owner: "admin".to_owned(),
+            bind: bind.to_string(),
+            source,
+        })
+    }
+
+    fn listen(bind: &AdminBind, tcp: &Tcp) -> io::Result<Self> {
         Ok(match bind {
             AdminBind::Tcp(addr) => Self { socket: listen_tcp(*addr, false, tcp)?, file: None },
             AdminBind::Unix(file) => {

@@ -31,18 +31,18 @@ impl Served {
         let config = config(dir.path(), admin);
         let health = Arc::new(Health::default());
         let watched = health.follow(&config);
-        let shared = Arc::new(crate::app::assemble(config, 100).unwrap());
-        let generation = shared.store.current();
+        let process = Arc::new(Process::new(config, 100).unwrap());
+        let generation = process.store.current();
         let config = generation.config();
         let admin = config.admin().unwrap();
         let (requests, asked) = mpsc::channel(1);
-        let state = AdminState::new(admin, shared, Arc::clone(&health), requests);
+        let state = AdminState::new(admin, process, Arc::clone(&health), requests);
         let bound = Bound::bind(admin.bind(), config.limits().tcp()).unwrap();
-        let (addr, shared) = (bound.tcp_addr(), Arc::clone(&state));
+        let (addr, serving) = (bound.tcp_addr(), Arc::clone(&state));
         let (stop, stopped) = oneshot::channel();
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(serve(bound, shared, async { drop(stopped.await) })).unwrap();
+            runtime.block_on(serve(bound, serving, async { drop(stopped.await) })).unwrap();
         });
         Self { addr, state, watched, asked, dir, stop: Some(stop), thread: Some(thread) }
     }

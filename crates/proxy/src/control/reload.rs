@@ -7,16 +7,17 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use portcullis_config::{
-    Admin, AdminBind, Bind, Config, Listener, LoadOptions, Loaded, Problem, Reading, Source, read,
+    Admin, AdminBind, Bind, Config, LoadOptions, Loaded, Problem, Reading, Source, read,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::report::{Changes, GroupReport, Report, Trigger};
 use crate::aside::aside;
-use crate::audit::Output;
+use crate::audit::{AuditError, Output};
 use crate::generation::store::Generation;
-use crate::listener::{AcceptorOrder, Bound};
+use crate::listener::{AcceptorOrder, Bound, bind_all};
+use crate::net::socket::BindError;
 use crate::process::Process;
 use crate::upstream::health::Probes;
 use crate::worker::Order;
@@ -108,20 +109,19 @@ impl Reloader {
         let number = current.number();
         // What cannot be read twice would be waited for, for ever.
         if let Some(once) = self.in_force.iter().find(|source| is_readable_once(&source.path)) {
-            let error =
-                format!("{} is a pipe or a terminal: it was read once, at start", once.path.display());
-            return Report::failed(trigger, number, error);
+            let failure = Failure::ReadOnce(once.path.clone());
+            return Report::failed(trigger, number, &failure);
         }
         let reading = read_within(READING, self.path.clone(), self.last.clone()).await;
         let Reading { result, sources } = match reading {
             Ok(reading) => reading,
             Err(unread) => {
-                let error = unread.to_string();
+                let report = Report::failed(trigger, number, &unread);
                 // Tried again when one of the files is another, not all the time.
                 if let Unread::Late { seen: Some(seen) } = unread {
                     self.last = seen;
                 }
-                return Report::failed(trigger, number, error);
+                return report;
             }
         };
         self.last.clone_from(&sources);
@@ -135,7 +135,7 @@ impl Reloader {
                         self.in_force = sources;
                         Report::applied(trigger, number + 1, groups, changes, cut)
                     }
-                    Err(error) => Report::failed(trigger, number, error),
+                    Err(failure) => Report::failed(trigger, number, &failure),
                 }
             }
         }
@@ -146,12 +146,11 @@ impl Reloader {
         &mut self,
         current: &Arc<Generation>,
         config: Config,
-    ) -> Result<(Vec<GroupReport>, Changes, u64), String> {
+    ) -> Result<(Vec<GroupReport>, Changes, u64), Failure> {
         let admin = self.admin_bind.as_ref();
         let changes = Changes::between(current.config(), &config, current.workers(), admin);
         let audit = Some(config.audit()).filter(|audit| *audit != current.config().audit());
-        let output = audit.map(|audit| Output::open(audit.path())).transpose();
-        let output = output.map_err(|error| error.to_string())?;
+        let output = audit.map(|audit| Output::open(audit.path())).transpose()?;
         // Last: to make room it may have to close what cannot be had back.
         let opened = self.open_new(current.config(), &config).await?;
         if let Some(output) = output {
@@ -173,13 +172,13 @@ impl Reloader {
     }
 
     /// Listens where the new config says and the old one did not. An address that cannot be had rejects the reload.
-    async fn open_new(&self, old: &Config, new: &Config) -> Result<Vec<Bound>, String> {
+    async fn open_new(&self, old: &Config, new: &Config) -> Result<Vec<Bound>, BindError> {
         let known = binds(old);
         let wanted = binds(new);
         let missing: Vec<&Bind> = wanted.iter().copied().filter(|bind| !known.contains(bind)).collect();
-        match open_all(&missing, new) {
-            Ok(bound) => Ok(bound),
-            Err((bind, error)) if error.kind() == io::ErrorKind::AddrInUse => {
+        let is_missing = |bind: &Bind| missing.contains(&bind);
+        match bind_all(new, is_missing) {
+            Err(error) if error.source.kind() == io::ErrorKind::AddrInUse => {
                 // `[::]:port` and `0.0.0.0:port` stand in each other's way, and so does a socket file that gets
                 // another mode: what goes must go first.
                 let in_the_way = known.iter().filter(|bind| !wanted.contains(*bind));
@@ -188,18 +187,16 @@ impl Reloader {
                     .map(|bind| (*bind).clone())
                     .collect();
                 if in_the_way.is_empty() {
-                    return Err(cannot_listen(new, &bind, &error));
+                    return Err(error);
                 }
                 self.release(in_the_way.clone()).await;
-                match open_all(&missing, new) {
-                    Ok(bound) => Ok(bound),
-                    Err((bind, error)) => {
-                        self.reopen(&in_the_way, old).await;
-                        Err(cannot_listen(new, &bind, &error))
-                    }
+                let bound = bind_all(new, is_missing);
+                if bound.is_err() {
+                    self.reopen(&in_the_way, old).await;
                 }
+                bound
             }
-            Err((bind, error)) => Err(cannot_listen(new, &bind, &error)),
+            bound => bound,
         }
     }
 
@@ -213,10 +210,11 @@ impl Reloader {
     /// The reload failed after all: what was released is listened on again.
     async fn reopen(&self, binds: &[Bind], config: &Config) {
         let current = self.process.store.current();
-        let binds: Vec<&Bind> = binds.iter().collect();
-        match open_all(&binds, config) {
+        match bind_all(config, |bind| binds.contains(bind)) {
             Ok(opened) => self.tell_gate(&current, opened).await,
-            Err((bind, error)) => tracing::error!(%bind, %error, "cannot listen again"),
+            Err(BindError { bind, source, .. }) => {
+                tracing::error!(%bind, error = %source, "cannot listen again")
+            }
         }
     }
 
@@ -246,6 +244,17 @@ impl Reloader {
         }
         cut
     }
+}
+
+/// Why a configuration without problems is not in force.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{} is a pipe or a terminal: it was read once, at start", .0.display())]
+    ReadOnce(PathBuf),
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    #[error(transparent)]
+    Bind(#[from] BindError),
 }
 
 /// Why there is nothing to put in force.
@@ -291,19 +300,6 @@ fn binds(config: &Config) -> HashSet<&Bind> {
     config.listeners().iter().flat_map(|listener| listener.binds()).collect()
 }
 
-fn open_all(binds: &[&Bind], config: &Config) -> Result<Vec<Bound>, (Bind, io::Error)> {
-    let open = |bind: &&Bind| {
-        let tcp =
-            owner(config, bind).map_or_else(|| config.limits().tcp(), |listener| listener.limits().tcp());
-        Bound::bind(bind, tcp).map_err(|error| ((*bind).clone(), error))
-    };
-    binds.iter().map(open).collect()
-}
-
-fn owner<'c>(config: &'c Config, bind: &Bind) -> Option<&'c Listener> {
-    config.listeners().iter().map(AsRef::as_ref).find(|listener: &&Listener| listener.binds().contains(bind))
-}
-
 fn share_a_port(one: &Bind, other: &Bind) -> bool {
     match (one, other) {
         (Bind::Tcp { addr: one, .. }, Bind::Tcp { addr: other, .. }) => one.port() == other.port(),
@@ -311,11 +307,6 @@ fn share_a_port(one: &Bind, other: &Bind) -> bool {
         (Bind::Unix(one), Bind::Unix(other)) => one.path() == other.path(),
         _ => false,
     }
-}
-
-fn cannot_listen(config: &Config, bind: &Bind, error: &io::Error) -> String {
-    let owner = owner(config, bind).map_or("", Listener::name);
-    format!("listener '{owner}': cannot listen on {bind}: {error}{}", crate::net::socket::bind_hint(error))
 }
 
 #[cfg(test)]

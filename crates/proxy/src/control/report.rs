@@ -155,8 +155,8 @@ impl Report {
     }
 
     /// They are good, but the system does not go along.
-    pub(crate) fn failed(trigger: Trigger, generation: u64, error: String) -> Self {
-        Self { error: Some(error), ..Self::new(trigger, ReloadResult::Rejected, generation) }
+    pub(crate) fn failed(trigger: Trigger, generation: u64, error: &impl std::error::Error) -> Self {
+        Self { error: Some(error.to_string()), ..Self::new(trigger, ReloadResult::Rejected, generation) }
     }
 
     /// Another config is in force.

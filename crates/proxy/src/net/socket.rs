@@ -179,8 +179,20 @@ pub(crate) fn set_options(socket: &SockRef<'_>, tcp: &Tcp) -> io::Result<()> {
     socket.set_tcp_user_timeout(tcp.user_timeout())
 }
 
+/// An address that cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("{owner}: cannot listen on {bind}: {source}{}", bind_hint(.source))]
+pub(crate) struct BindError {
+    /// The part of the config that has the address.
+    pub owner: String,
+    /// The address.
+    pub bind: String,
+    /// The error of the system.
+    pub source: io::Error,
+}
+
 /// Returns what to do about an address that cannot be listened on, for the end of a message.
-pub(crate) fn bind_hint(error: &io::Error) -> &'static str {
+fn bind_hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
             "; something listens there already: stop it, or choose another port in 'bind'"
