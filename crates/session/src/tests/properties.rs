@@ -277,9 +277,11 @@ pub(super) fn login_of(user: &str) -> &'static str {
     user.map_or("", |user| user.login.map_or("default", |(name, _)| name))
 }
 
+/// The beginning of each line of MONITOR.
+const LINE: &[u8] = b"+1700000000.000001 ";
+
 /// Returns a stream without its lines of MONITOR, and the number of lines. Their position between replies is undefined.
 pub(super) fn without_monitor(stream: &[u8]) -> (Vec<u8>, usize) {
-    const LINE: &[u8] = b"+1700000000.000001 ";
     let (mut rest, mut lines, mut out) = (stream, 0, Vec::new());
     while let Some((&first, _)) = rest.split_first() {
         if rest.len() > 1 && LINE.starts_with(rest) {
@@ -295,4 +297,15 @@ pub(super) fn without_monitor(stream: &[u8]) -> (Vec<u8>, usize) {
         }
     }
     (out, lines)
+}
+
+/// Returns the number of MONITOR lines that stand directly before the reply to a RESET. The gate answers RESET of a client
+/// that shares connections, and closes the client's own: lines of the last command may still have been on their way.
+pub(super) fn lines_before_reset(stream: &[u8]) -> usize {
+    const RESET: &str = "+RESET\r\n";
+    let text = String::from_utf8_lossy(stream);
+    let mut parts = text.split(RESET).collect::<Vec<_>>();
+    parts.pop();
+    let line = |line: &&str| line.as_bytes().starts_with(LINE);
+    parts.iter().map(|part| part.lines().rev().take_while(line).count()).sum()
 }

@@ -4,7 +4,7 @@ use super::{Fault, ScheduledFault, Setting};
 use crate::pooling::{PoolFault, PooledLink, Shared};
 use crate::tests::model::Model;
 use crate::tests::pair::{frames, show};
-use crate::tests::properties::without_monitor;
+use crate::tests::properties::{lines_before_reset, without_monitor};
 use crate::tests::script::Command;
 use crate::tests::simulated_client::{Given, SimulatedClient, Turn};
 use crate::{Lease, PoolKey, SessionKey, Tick, Until};
@@ -469,8 +469,11 @@ impl Client {
         let SimulatedClient { received, closed, doubt, fault, session, .. } = &self.simulated_client;
         assert!(!doubt, "{}: replies were taken for others", self.tag);
         assert!(fault.is_none() || self.ambiguous, "{}: {fault:?} after {}", self.tag, show(&self.said));
-        let (received, heard_lines) = without_monitor(received);
-        let (said, said_lines) = without_monitor(&reference.output);
+        let lost = [received, &reference.output].map(|stream| lines_before_reset(stream));
+        let (received, mut heard_lines) = without_monitor(received);
+        let (said, mut said_lines) = without_monitor(&reference.output);
+        heard_lines -= lost[0];
+        said_lines -= lost[1];
         // The gate may refuse a command before it has all of it.
         let half = session.is_mid_frame() && received != said;
         if self.gone || self.cut || half {
