@@ -146,7 +146,7 @@ class Crate:
         # The root names its modules, and what it passes on, as they are.
         passed_on = re.compile(r"\bpub\b[^;{]*\buse\b[^;]*;")
         code = passed_on.sub(lambda use: re.sub(r"[^\n]", " ", use[0]), module.code)
-        for found in re.finditer(r"(?<!:)\b\w+", code):
+        for found in re.finditer(r"(?<!:)(?<!mod )\b\w+", code):
             is_path = re.match(r"\s*::", code[found.end():])
             if (is_path and found[0] in self.names) or found[0] in self.exports:
                 yield found.start(), [found[0]]
@@ -336,7 +336,7 @@ FILES = {
     "lib.rs": """
 //! See [`crate::high`].
 mod low; mod middle; mod high; mod macros;
-pub use high::High;
+pub use high::High; pub use middle::middle;
 use middle::Middle;
 pub fn start() { low::run(); }
 #[cfg(test)]

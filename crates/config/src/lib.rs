@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod address;
 pub mod edit;
 mod fields;
 mod limits;
@@ -14,6 +15,7 @@ pub mod message;
 mod model;
 mod problem;
 mod raw;
+mod scope;
 mod scripts;
 mod secret;
 pub mod tls;
@@ -25,13 +27,15 @@ use std::sync::Arc;
 
 use portcullis_acl::Policy;
 
+pub use address::{Address, AdminBind, Bind, UnixSocket};
 pub use limits::{Limits, Tcp, Timeouts};
-pub use load::{LoadOptions, Loaded, Reading, Source, default_path, load, read};
+pub use load::{Loaded, Reading, default_path, load, read};
 pub use model::{
-    Acl, Address, Admin, AdminBind, Audit, AuditPath, Auth, Bind, Connections, Credentials, Listener, Log,
-    LogFormat, LogLevel, Overflow, ProxyProtocol, Refusal, Reload, UnixSocket, Upstream, User,
+    Acl, Admin, Audit, AuditPath, Auth, Connections, Credentials, Listener, Log, LogFormat, LogLevel,
+    Overflow, ProxyProtocol, Refusal, Reload, Upstream, User,
 };
 pub use problem::{Problem, Severity};
+pub use scope::{LoadOptions, Source};
 pub use scripts::ScriptLogin;
 
 /// A whole configuration, valid.

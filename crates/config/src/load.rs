@@ -1,108 +1,11 @@
-//! Reading the files of a configuration, each once and within a bound.
+//! Reading and validating a configuration.
 
-use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use portcullis_acl::UnixSeconds;
-use sha2::{Digest, Sha256};
-use zeroize::Zeroizing;
-
-use super::problem::{Place, Problems};
-use super::{Config, Problem, raw, validate};
-use crate::message::{Harmless, Masked, Message, message};
-
-/// A main file or a YAML group file; YAML needs some hundred bytes of memory for each value.
-pub(super) const MAX_YAML_FILE: u64 = 8 << 20;
-/// A plain-text group file: a million entries of any form with room for comments.
-pub(super) const MAX_TEXT_FILE: u64 = 64 << 20;
-
-/// Options of reading a configuration.
-#[derive(Clone, Debug)]
-pub struct LoadOptions {
-    secrets: bool,
-    now: Option<UnixSeconds>,
-    instead: Option<Arc<Overlay>>,
-}
-
-/// A text that is read in place of a file's.
-#[derive(Debug)]
-struct Overlay {
-    /// Without symlinks, so that every name of the file finds it.
-    file: PathBuf,
-    text: String,
-}
-
-impl LoadOptions {
-    /// Everything is read, entries are compared with the clock.
-    pub fn new() -> Self {
-        Self { secrets: true, now: None, instead: None }
-    }
-
-    /// Secret files and environment variables are not read, only their mention is checked: the result serves for
-    /// `check`, its passwords are empty.
-    pub fn without_secrets(self) -> Self {
-        Self { secrets: false, ..self }
-    }
-
-    /// Uses this time instead of the clock to find entries whose `until` has passed.
-    pub fn at(self, now: UnixSeconds) -> Self {
-        Self { now: Some(now), ..self }
-    }
-
-    /// Takes `text` for what `file` holds, so that an edit can be judged before it is written.
-    pub(super) fn with_text(self, file: &Path, text: &str) -> std::io::Result<Self> {
-        let overlay = Overlay { file: file.canonicalize()?, text: text.to_owned() };
-        Ok(Self { instead: Some(Arc::new(overlay)), ..self })
-    }
-
-    fn text_of(&self, path: &Path) -> Option<&str> {
-        let overlay = self.instead.as_ref()?;
-        let found = path.canonicalize().is_ok_and(|path| path == overlay.file);
-        found.then_some(overlay.text.as_str())
-    }
-
-    pub(super) fn reads_secrets(&self) -> bool {
-        self.secrets
-    }
-
-    pub(super) fn now(&self) -> UnixSeconds {
-        self.now.unwrap_or_else(|| {
-            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            UnixSeconds(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
-        })
-    }
-}
-
-impl Default for LoadOptions {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// A file that a configuration was read from, secrets among them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
-    /// The path as it was opened.
-    pub path: PathBuf,
-    /// SHA-256 of what was read; `None`: it could not be read.
-    pub digest: Option<[u8; 32]>,
-}
-
-impl Source {
-    /// The same file as it is now. A pipe cannot be read twice and counts as unchanged.
-    #[must_use]
-    pub fn now(&self) -> Self {
-        let digest = match std::fs::metadata(&self.path) {
-            Ok(file) if !file.is_file() && !file.is_dir() => self.digest,
-            _ => digest_file(&self.path).ok(),
-        };
-        Self { path: self.path.clone(), digest }
-    }
-}
+use super::problem::{Place, Problem};
+use super::scope::{LoadOptions, MAX_YAML_FILE, Scope, Source};
+use super::{Config, raw, validate};
 
 /// The result of reading a configuration, and every file that it was read from.
 #[derive(Debug)]
@@ -131,7 +34,7 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, Vec<Problem>> 
 /// Reads like [`load`], and returns the files for a caller that watches them for changes.
 pub fn read(path: &Path, options: &LoadOptions) -> Reading {
     let mut scope = Scope::new(path, options);
-    let config = scope.config(path);
+    let config = config(path, &mut scope);
     let sources = std::mem::take(&mut scope.sources);
     let result = match config {
         Some(config) if !scope.problems.has_errors() => {
@@ -148,138 +51,15 @@ pub fn default_path() -> PathBuf {
     if here.exists() { here } else { PathBuf::from("/etc/portcullis/portcullis.yaml") }
 }
 
-/// State that every part of the validation shares.
-pub(super) struct Scope {
-    pub(super) problems: Problems,
-    pub(super) options: LoadOptions,
-    pub(super) now: UnixSeconds,
-    /// The directory of the main file.
-    pub(super) base: PathBuf,
-    /// The main file, as it was named.
-    pub(super) file: Arc<str>,
-    sources: Vec<Source>,
-}
-
-impl Scope {
-    /// Starts with the main file of that name.
-    pub(super) fn new(path: &Path, options: &LoadOptions) -> Self {
-        Self {
-            problems: Problems::default(),
-            options: options.clone(),
-            now: options.now(),
-            base: path.parent().map(Path::to_path_buf).unwrap_or_default(),
-            file: path.display().to_string().into(),
-            sources: Vec::new(),
-        }
+fn config(path: &Path, scope: &mut Scope) -> Option<Config> {
+    let start = Place::start_of(&scope.file);
+    if matches!(path.try_exists(), Ok(false)) {
+        scope.sources.push(Source { path: path.to_owned(), digest: None });
+        let hint = "name a file with --config, or create one: see docs/configuration.md";
+        scope.problems.error(&start, "the file does not exist", hint);
+        return None;
     }
-
-    fn config(&mut self, path: &Path) -> Option<Config> {
-        let start = Place::start_of(&self.file);
-        if matches!(path.try_exists(), Ok(false)) {
-            self.sources.push(Source { path: path.to_owned(), digest: None });
-            let hint = "name a file with --config, or create one: see docs/configuration.md";
-            self.problems.error(&start, "the file does not exist", hint);
-            return None;
-        }
-        let text = self.read_text(path, MAX_YAML_FILE, &start)?;
-        let tree = raw::parse(&text, &Arc::clone(&self.file), &mut self.problems)?;
-        validate::config(&tree, path, self)
-    }
-
-    /// Reads a whole file of UTF-8 text, at most `most` bytes; the problem is noted at `mention`.
-    pub(super) fn read_text(&mut self, path: &Path, most: u64, mention: &Place) -> Option<String> {
-        match self.read_bytes(path, most) {
-            Ok(bytes) => match String::from_utf8(bytes) {
-                Ok(text) => Some(text),
-                Err(error) => {
-                    let valid = error.utf8_error().valid_up_to();
-                    let line = error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count() + 1;
-                    let message =
-                        message!("{} is not valid UTF-8, first on line {}", Masked::path(path), line);
-                    self.problems.error(mention, message, "save it as UTF-8");
-                    None
-                }
-            },
-            Err((reason, hint)) => {
-                self.problems.error(
-                    mention,
-                    message!("cannot read {}: {}", Masked::path(path), reason),
-                    hint,
-                );
-                None
-            }
-        }
-    }
-
-    /// At most `most` bytes of a file or a pipe; `Err` is reason and hint.
-    pub(super) fn read_bytes(&mut self, path: &Path, most: u64) -> Result<Vec<u8>, (Message, Message)> {
-        let read = match self.options.text_of(path) {
-            Some(text) if text.len() as u64 <= most => Ok(text.as_bytes().to_vec()),
-            Some(_) => Err(too_large(most)),
-            None => read_bytes(path, most),
-        };
-        let digest = read.as_ref().ok().map(|bytes| Sha256::digest(bytes).into());
-        if self.sources.iter().all(|source| source.path != path) {
-            self.sources.push(Source { path: path.to_owned(), digest });
-        }
-        read
-    }
-}
-
-/// In pieces, so that a large file or a secret is not kept.
-fn digest_file(path: &Path) -> std::io::Result<[u8; 32]> {
-    let mut file = File::open(path)?.take(MAX_TEXT_FILE + 1);
-    let mut digest = Sha256::new();
-    let mut piece = Zeroizing::new(vec![0; 64 << 10]);
-    loop {
-        match file.read(&mut piece)? {
-            0 => return Ok(digest.finalize().into()),
-            n => digest.update(piece.get(..n).unwrap_or_default()),
-        }
-    }
-}
-
-/// At most `most` bytes of a file or a pipe; `Err` is reason and hint.
-fn read_bytes(path: &Path, most: u64) -> Result<Vec<u8>, (Message, Message)> {
-    let fail = |error: std::io::Error| (message!("{}", Reason(&error)), hint(path, &error).into());
-    let file = File::open(path).map_err(fail)?;
-    let metadata = file.metadata().map_err(fail)?;
-    if metadata.is_dir() {
-        return Err(("it is a directory".into(), "name a file".into()));
-    }
-    // In one piece: a buffer that grows leaves copies of a secret behind.
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(most)).unwrap_or(0) + 1);
-    file.take(most + 1).read_to_end(&mut bytes).map_err(fail)?;
-    if bytes.len() as u64 > most {
-        return Err(too_large(most));
-    }
-    Ok(bytes)
-}
-
-fn too_large(most: u64) -> (Message, Message) {
-    (message!("it is larger than {} bytes", most), "use a smaller file".into())
-}
-
-/// The system's error of a file, without the file's name.
-struct Reason<'e>(&'e std::io::Error);
-
-impl Harmless for Reason<'_> {
-    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&reason(self.0))
-    }
-}
-
-/// The system's words without "(os error 2)".
-pub(super) fn reason(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
-}
-
-fn hint(path: &Path, error: &std::io::Error) -> &'static str {
-    match error.kind() {
-        std::io::ErrorKind::NotFound if path.is_absolute() => "create the file, or correct the path",
-        std::io::ErrorKind::NotFound => "paths are relative to the file that names them",
-        std::io::ErrorKind::PermissionDenied => "allow the user that runs portcullis to read it",
-        _ => "",
-    }
+    let text = scope.read_text(path, MAX_YAML_FILE, &start)?;
+    let tree = raw::parse(&text, &Arc::clone(&scope.file), &mut scope.problems)?;
+    validate::config(&tree, path, scope)
 }

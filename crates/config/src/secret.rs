@@ -4,8 +4,8 @@ use secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use super::fields::Fields;
-use super::load::Scope;
 use super::raw::{Node, Value};
+use super::scope::Scope;
 use super::value;
 use crate::message::{Masked, Message, message};
 

@@ -337,7 +337,7 @@ fn problems_are_bounded_in_number() {
 
 #[test]
 fn files_have_their_caps() {
-    let big = vec![b'#'; usize::try_from(load::MAX_YAML_FILE).unwrap() + 1];
+    let big = vec![b'#'; usize::try_from(scope::MAX_YAML_FILE).unwrap() + 1];
     let files = Files::new().with("portcullis.yaml", &big);
     assert!(files.messages()[0].ends_with("it is larger than 8388608 bytes"), "{:?}", files.messages());
     let files = Files::new().with("portcullis.yaml", b"listeners: \xff\n");

@@ -16,8 +16,8 @@ use portcullis_acl::PolicyBuilder;
 
 use super::fields::Fields;
 use super::limits::{Limits, Patch};
-use super::load::Scope;
 use super::raw::Node;
+use super::scope::Scope;
 use super::{Admin, Config};
 
 pub(super) use groups::is_yaml;

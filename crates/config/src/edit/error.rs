@@ -6,7 +6,7 @@ use portcullis_acl::{Cidr, UnixSeconds};
 use thiserror::Error;
 
 use super::Written;
-use crate::load::reason;
+use crate::scope::reason;
 use crate::{LoadOptions, Problem, load};
 
 /// Nothing was written.

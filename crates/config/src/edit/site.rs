@@ -9,10 +9,10 @@ use portcullis_acl::{Cidr, UnixSeconds};
 use super::yaml::{self, Stuck, line_break};
 use super::{EditError, NewEntry};
 use crate::LoadOptions;
-use crate::load::{MAX_TEXT_FILE, MAX_YAML_FILE, Scope};
 use crate::message::nearest;
 use crate::problem::{Place, Problems};
 use crate::raw::{self, Node, Value};
+use crate::scope::{MAX_TEXT_FILE, MAX_YAML_FILE, Scope};
 use crate::validate::is_yaml;
 use crate::value::{self, time};
 

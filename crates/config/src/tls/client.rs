@@ -13,7 +13,7 @@ use super::server::Identity;
 use super::trust::Trust;
 use super::verify::Servers;
 use super::{TlsFingerprint, VERSIONS, provider};
-use crate::Address;
+use crate::address::Address;
 
 /// TLS to one upstream.
 pub struct ClientTls {

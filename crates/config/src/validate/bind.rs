@@ -3,11 +3,11 @@
 use std::fs::File;
 use std::io::Read;
 
+use crate::address::UnixSocket;
 use crate::fields::Fields;
-use crate::load::Scope;
 use crate::message::{Masked, message};
-use crate::model::UnixSocket;
 use crate::raw::{Node, Value};
+use crate::scope::Scope;
 use crate::value;
 use crate::value::socket::{self, Local};
 

@@ -13,10 +13,10 @@ pub(crate) use self::file::is_yaml;
 use self::entry::{meta, too_many};
 
 use crate::fields::{Fields, named};
-use crate::load::Scope;
 use crate::message::{Masked, message, nearest};
 use crate::problem::Place;
 use crate::raw::{Node, Value};
+use crate::scope::Scope;
 use crate::value;
 
 /// The groups of a file by name, and what later checks need to know of them.

@@ -15,13 +15,14 @@ use super::bind;
 use super::groups::Groups;
 use super::upstreams::Upstreams;
 use super::users::Users;
+use crate::address::{AdminBind, Bind};
 use crate::fields::Fields;
 use crate::limits::Limits;
-use crate::load::Scope;
 use crate::message::{Masked, message};
-use crate::model::{AdminBind, Auth, Bind, Listener, ProxyProtocol, Refusal, Upstream};
+use crate::model::{Auth, Listener, ProxyProtocol, Refusal, Upstream};
 use crate::problem::Place;
 use crate::raw::{Node, Value};
+use crate::scope::Scope;
 use crate::value;
 use crate::value::socket::Local;
 

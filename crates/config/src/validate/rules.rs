@@ -7,10 +7,10 @@ use portcullis_acl::command_rule::{CommandRules, Problem, RuleError, nearest};
 
 use portcullis_resp::command::Categories;
 
-use crate::load::Scope;
 use crate::message::{Harmless, Masked, Message, message, nearest as closest};
 use crate::model::Acl;
 use crate::raw::Node;
+use crate::scope::Scope;
 use crate::value;
 
 /// Reads rules. What is questionable about good ones is noted as well.

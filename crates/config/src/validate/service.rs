@@ -4,12 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZero;
 
 use super::bind;
+use crate::address::AdminBind;
 use crate::fields::Fields;
-use crate::load::Scope;
 use crate::message::message;
-use crate::model::{Admin, AdminBind, Audit, AuditPath, Log, LogFormat, LogLevel, Overflow, Reload};
+use crate::model::{Admin, Audit, AuditPath, Log, LogFormat, LogLevel, Overflow, Reload};
 use crate::problem::Problems;
 use crate::raw::Node;
+use crate::scope::Scope;
 use crate::value::socket::Local;
 use crate::{secret, value};
 

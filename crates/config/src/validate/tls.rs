@@ -10,12 +10,12 @@ use std::sync::Arc;
 use rustls::RootCertStore;
 use rustls::pki_types::ServerName;
 
+use crate::address::Address;
 use crate::fields::Fields;
-use crate::load::Scope;
 use crate::message::{Harmless, Masked, message};
-use crate::model::Address;
 use crate::problem::Place;
 use crate::raw::{Node, Value};
+use crate::scope::Scope;
 use crate::tls::{ClientTls, Clients, Identity, Issuers, NameFrom, ServerTls, Trust};
 use crate::value;
 

@@ -4,12 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::address::Address;
 use crate::fields::{Fields, named};
-use crate::load::Scope;
 use crate::message::{Masked, Message, message, nearest};
-use crate::model::{Address, Connections, Credentials, Upstream};
+use crate::model::{Connections, Credentials, Upstream};
 use crate::problem::Place;
 use crate::raw::Node;
+use crate::scope::Scope;
 use crate::validate::tls;
 use crate::value::socket;
 use crate::{secret, value};

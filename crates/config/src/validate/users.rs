@@ -11,11 +11,11 @@ use super::groups::Groups;
 use super::rules;
 use super::upstreams::{self, Upstreams};
 use crate::fields::{Fields, named};
-use crate::load::Scope;
 use crate::message::{Masked, message, nearest};
 use crate::model::User;
 use crate::problem::Place;
 use crate::raw::{Node, Value};
+use crate::scope::Scope;
 use crate::{secret, value};
 
 /// The users that were read. A faulty one does not stop the check of the others.

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use crate::address::{Address, UnixSocket};
 use crate::message::{Masked, Message, message};
-use crate::model::{Address, UnixSocket};
 
 /// `sun_path` of Linux without its closing NUL.
 const LONGEST_SOCKET_PATH: usize = 107;

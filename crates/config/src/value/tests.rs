@@ -4,7 +4,7 @@ use portcullis_acl::UnixSeconds;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::Address;
+use crate::address::Address;
 
 #[test]
 fn durations() {

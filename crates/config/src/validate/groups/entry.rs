@@ -6,10 +6,10 @@ use portcullis_acl::{Cidr, CidrError, Entry, GroupId, Meta, PolicyBuilder, Sourc
 
 use super::{Groups, Include};
 use crate::fields::Fields;
-use crate::load::Scope;
 use crate::message::{Harmless, Masked, message};
 use crate::problem::Place;
 use crate::raw::{Node, Value};
+use crate::scope::Scope;
 use crate::value::{self, time};
 
 impl Groups<'_> {

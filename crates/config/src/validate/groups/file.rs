@@ -6,10 +6,10 @@ use std::sync::Arc;
 use portcullis_acl::{Cidr, Entry, GroupId, Meta, PolicyBuilder, SourceId};
 
 use super::Groups;
-use crate::load::{MAX_TEXT_FILE, MAX_YAML_FILE, Scope};
 use crate::message::{Masked, message};
 use crate::problem::Place;
 use crate::raw::{self, Value};
+use crate::scope::{MAX_TEXT_FILE, MAX_YAML_FILE, Scope};
 
 /// Adds the file's entries; the number of entries it has, `None` when it could not be read.
 pub(super) fn read(

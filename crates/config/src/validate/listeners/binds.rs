@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 
 use super::Listeners;
-use crate::load::Scope;
+use crate::address::{AdminBind, Bind};
 use crate::message::{Masked, Message, message};
-use crate::model::{AdminBind, Bind};
 use crate::problem::Place;
+use crate::scope::Scope;
 use crate::value::socket::Local;
 
 /// Each takes a descriptor from the clients, and is compared with all others.

@@ -7,10 +7,10 @@ use portcullis_acl::{Family, Policy};
 
 use super::{Listeners, Read};
 use crate::limits::Patch;
-use crate::load::Scope;
 use crate::message::{Masked, message};
 use crate::model::{Auth, Connections};
 use crate::problem::Place;
+use crate::scope::Scope;
 use crate::validate::upstreams::{self, Upstreams};
 use crate::validate::users::Users;
 

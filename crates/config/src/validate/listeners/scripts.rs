@@ -1,9 +1,9 @@
 //! Scripts under `@public-scripts`, which only the ACL of Redis can restrict.
 
 use super::Listeners;
-use crate::load::Scope;
 use crate::message::{Masked, message};
 use crate::model::{Auth, Credentials};
+use crate::scope::Scope;
 use crate::scripts;
 use crate::validate::upstreams::Upstreams;
 use crate::validate::users::Users;

@@ -11,9 +11,9 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKey
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
 use zeroize::Zeroizing;
 
-use crate::load::Scope;
 use crate::message::{Masked, Message, message};
 use crate::raw::Node;
+use crate::scope::Scope;
 use crate::tls::{Facts, Identity, Issuers};
 use crate::value;
 

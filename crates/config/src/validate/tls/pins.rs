@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::load::Scope;
 use crate::message::{Harmless, Message, message};
 use crate::raw::Node;
+use crate::scope::Scope;
 use crate::tls::{FINGERPRINT, Pin, PinError, Trust};
 use crate::value;
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use rustls::Error;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 
-use crate::load::Scope;
 use crate::message::{Harmless, message};
 use crate::raw::Node;
+use crate::scope::Scope;
 use crate::tls::{FINGERPRINT, Issuers, Role, Signing, TlsFault, WantedName, judge_itself};
 
 /// The file of certificates of an upstream or a listener.
