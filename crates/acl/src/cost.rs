@@ -4,7 +4,7 @@
 //! arguments decide how expensive a command is, whatever the data are: a count, a glob pattern, and an offset that
 //! makes Redis allocate all bytes before it. `table.rs` says which arguments of which command are such.
 //!
-//! The cost that depends on the data (HGETALL of a large hash) cannot be seen here. docs/security.md lists it.
+//! The cost that depends on the data (HGETALL of a large hash) cannot be seen here. docs/security-model.md lists it.
 
 mod table;
 mod walk;

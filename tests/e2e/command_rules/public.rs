@@ -8,9 +8,9 @@ use e2e::{Redis, Reply};
 use super::tap::Tap;
 use super::under;
 
-/// The names in the table of docs/security.md.
+/// The names in the table of docs/security-model.md.
 fn refused() -> Vec<Vec<String>> {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/security.md");
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/security-model.md");
     let text = std::fs::read_to_string(page).expect("the manual");
     let table = text.split("| refused | why |").nth(1).expect("the table of @public");
     let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));

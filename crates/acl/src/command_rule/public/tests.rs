@@ -3,7 +3,7 @@ use portcullis_resp::command::Categories;
 use super::*;
 use crate::command_rule::{ByName, CommandRules};
 
-const DOCS: &str = include_str!("../../../../../docs/security.md");
+const DOCS: &str = include_str!("../../../../../docs/security-model.md");
 
 /// Every refused command and subcommand.
 const SNAPSHOT: &str = include_str!("refused.txt");
@@ -72,5 +72,5 @@ fn the_manual_says_it_command_by_command() {
             ids.iter().map(|id| format!("`{}`", id.name().replace('|', " ").to_ascii_uppercase())).collect();
         table.push_str(&format!("| {} | {why} |\n", names.join(", ")));
     }
-    assert!(DOCS.contains(&table), "docs/security.md must have this table:\n{table}");
+    assert!(DOCS.contains(&table), "docs/security-model.md must have this table:\n{table}");
 }
