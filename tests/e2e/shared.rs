@@ -27,20 +27,17 @@ use e2e::{Client, Fake, Gate, GateBuilder};
 macro_rules! alike {
     ($($(#[$meta:meta])* fn $name:ident($scene:ident: &Scene<'_>) $body:block)*) => {$(
         $(#[$meta])*
+        fn $name($scene: &e2e::Scene<'_>) $body
+
         mod $name {
-            #[allow(unused_imports)]
-            use super::*;
-
-            fn behaviour($scene: &e2e::Scene<'_>) $body
-
             #[test]
             fn direct() {
-                e2e::scene::play(e2e::Way::Direct, behaviour);
+                e2e::scene::play(e2e::Way::Direct, super::$name);
             }
 
             #[test]
             fn shared() {
-                e2e::scene::play(e2e::Way::Shared, behaviour);
+                e2e::scene::play(e2e::Way::Shared, super::$name);
             }
         }
     )*};

@@ -201,35 +201,32 @@ impl Drop for Note {
 macro_rules! behaviours {
     ($($(#[$meta:meta])* fn $name:ident($scene:ident: &Scene<'_>) $body:block)*) => {$(
         $(#[$meta])*
+        fn $name($scene: &$crate::Scene<'_>) $body
+
         mod $name {
-            #[allow(unused_imports)]
-            use super::*;
-
-            fn behaviour($scene: &$crate::Scene<'_>) $body
-
             #[test]
             fn direct() {
-                $crate::scene::play($crate::Way::Direct, behaviour);
+                $crate::scene::play($crate::Way::Direct, super::$name);
             }
 
             #[test]
             fn trust() {
-                $crate::scene::play($crate::Way::Trust, behaviour);
+                $crate::scene::play($crate::Way::Trust, super::$name);
             }
 
             #[test]
             fn tls() {
-                $crate::scene::play($crate::Way::Tls, behaviour);
+                $crate::scene::play($crate::Way::Tls, super::$name);
             }
 
             #[test]
             fn passthrough() {
-                $crate::scene::play($crate::Way::Passthrough, behaviour);
+                $crate::scene::play($crate::Way::Passthrough, super::$name);
             }
 
             #[test]
             fn shared() {
-                $crate::scene::play($crate::Way::Shared, behaviour);
+                $crate::scene::play($crate::Way::Shared, super::$name);
             }
         }
     )*};
