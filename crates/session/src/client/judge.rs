@@ -48,7 +48,7 @@ impl<'s, H: Host> Judge<'s, H> {
 
     /// Returns the verdict on the command.
     pub(super) fn judge(mut self) -> Verdict {
-        // The HELLO may log in a user for whom the gate answers CLIENT ID.
+        // The HELLO may log in a user whose CLIENT ID the gate answers.
         if self.command == id::HELLO
             && self.state.plan().auth() == Auth::Users
             && self.state.pooling.is_none()

@@ -16,7 +16,7 @@ struct Received {
 }
 
 /// Returns the link's output for `text`, which arrives in pieces of `size` bytes.
-fn hear_in(link: &mut Link, text: &str, size: usize) -> Received {
+fn receive_in_pieces(link: &mut Link, text: &str, size: usize) -> Received {
     let mut received = Received::default();
     let mut unread = Vec::new();
     for piece in wire(text).chunks(size) {
@@ -49,7 +49,7 @@ fn hear_in(link: &mut Link, text: &str, size: usize) -> Received {
 }
 
 fn receive(link: &mut Link, text: &str) -> Received {
-    hear_in(link, text, usize::MAX)
+    receive_in_pieces(link, text, usize::MAX)
 }
 
 fn ticket(seq: u64) -> Ticket {
@@ -121,7 +121,7 @@ fn bulk_strings_are_joined_up_to_the_end_of_their_run_an_error_or_a_cut() {
 }
 
 #[test]
-fn an_error_comes_alone_and_in_one_piece() {
+fn an_error_is_returned_alone_and_in_one_piece() {
     let mut link = Link::new();
     link.expect(ticket(0), 3, Shape::One);
     let bytes = wire("+A|-ERR b|+C|");
@@ -144,14 +144,14 @@ fn a_message_is_one_only_between_the_first_confirmation_and_the_last() {
     for size in 1..40 {
         let mut link = link(&[Shape::One, subscribe(1), unsubscribe(), Shape::One]);
         let text = [MESSAGE, CONFIRMED, MESSAGE, GONE, MESSAGE].concat();
-        let received = hear_in(&mut link, &text, size);
+        let received = receive_in_pieces(&mut link, &text, size);
         assert_eq!((received.ended, received.fault), (4, None), "the first and the last are data");
         assert!(!link.streams());
     }
 }
 
 #[test]
-fn what_looks_like_a_push_of_another_version_is_data_or_a_fault() {
+fn a_push_of_another_version_is_data_or_a_fault() {
     let mut in_resp3 = resp3(&[subscribe(1), Shape::One]);
     let received = receive(&mut in_resp3, &[">3|$9|subscribe|$1|a|:1|", MESSAGE].concat());
     assert_eq!((received.ended, received.fault), (2, None), "in RESP3 an array is a reply");
@@ -188,13 +188,13 @@ fn a_confirmation_longer_than_any_buffer_streams() {
     let long = format!("*3|$9|subscribe|$100000|{name}|:1|");
     let mut link = link(&[subscribe(2), Shape::One]);
     let text = [&long, MESSAGE, &long, "*2|$4|pong|$0||"].concat();
-    let received = hear_in(&mut link, &text, 512);
+    let received = receive_in_pieces(&mut link, &text, 512);
     assert_eq!((received.ended, received.fault), (2, None));
     assert!(link.streams());
 }
 
 #[test]
-fn giving_up_everything_is_confirmed_once_for_each_and_at_least_once() {
+fn unsubscribe_without_arguments_gets_one_confirmation_each_and_at_least_one() {
     let mut some = link(&[subscribe(2), unsubscribe(), unsubscribe(), Shape::One]);
     let text = "*3|$9|subscribe|$1|a|:1|*3|$9|subscribe|$1|b|:2|*3|$11|unsubscribe|$1|b|:1|\
                 *3|$11|unsubscribe|$1|a|:0|*3|$11|unsubscribe|$-1|:0|+PONG|";
@@ -211,11 +211,11 @@ fn exec_counts_its_confirmations_and_not_the_messages_between() {
     let text = "*3|+PONG|*3|$9|subscribe|$1|a|:1|:0|*2|$4|pong|$0||";
     for size in 1..60 {
         let mut link = link(&[exec(3, &[1]), Shape::One]);
-        let received = hear_in(&mut link, text, size);
+        let received = receive_in_pieces(&mut link, text, size);
         assert_eq!((received.ended, received.fault, link.streams()), (2, None, true), "RESP2 by {size}");
         let mut link = resp3(&[exec(2, &[0]), Shape::One]);
         let text = "*2|>3|$9|subscribe|$1|a|:1|>3|$7|message|$1|a|$1|x|:1|+PONG|";
-        let received = hear_in(&mut link, text, size);
+        let received = receive_in_pieces(&mut link, text, size);
         assert_eq!((received.ended, received.fault, link.streams()), (2, None, true), "RESP3 by {size}");
     }
 }
@@ -228,15 +228,11 @@ fn an_element_of_exec_that_could_be_a_message_is_a_fault_in_resp2() {
         assert_eq!((received.ended, received.fault), (0, Some(LinkFault::Mismatch)), "{element}");
     }
     let mut quiet = link(&[exec(1, &[])]);
-    assert_eq!(
-        receive(&mut quiet, &["*1|", MESSAGE].concat()).ended,
-        1,
-        "with nothing subscribed it is data"
-    );
+    assert_eq!(receive(&mut quiet, &["*1|", MESSAGE].concat()).ended, 1, "without subscriptions it is data");
 }
 
 #[test]
-fn exec_of_another_size_than_was_queued_is_a_fault_where_places_matter() {
+fn exec_of_unexpected_size_is_a_fault_if_indexes_matter() {
     assert_eq!(receive(&mut link(&[exec(3, &[1])]), "*2|").fault, Some(LinkFault::Mismatch));
     assert_eq!(receive(&mut link(&[exec(3, &[])]), "*2|+a|+b|").ended, 1);
     for end in ["*0|", "*-1|", "-EXECABORT no|"] {
@@ -250,16 +246,16 @@ fn exec_of_another_size_than_was_queued_is_a_fault_where_places_matter() {
 }
 
 #[test]
-fn what_nobody_asked_for_is_a_fault() {
+fn unsolicited_replies_are_a_fault() {
     assert_eq!(receive(&mut Link::new(), "+OK|").fault, Some(LinkFault::Unsolicited));
     let received = receive(&mut link(&[Shape::One]), "+PONG|+PONG|");
     assert_eq!((received.ended, received.fault), (1, Some(LinkFault::Unsolicited)));
     let invalidation = receive(&mut resp3(&[]), ">2|$10|invalidate|*1|$1|k|");
-    assert_eq!((invalidation.ended, invalidation.fault), (0, None), "in RESP3 a push needs no asking");
+    assert_eq!((invalidation.ended, invalidation.fault), (0, None), "in RESP3 a push needs no subscription");
 }
 
 #[test]
-fn a_tls_alert_is_told_from_garbage_only_at_first() {
+fn a_tls_alert_is_recognized_only_as_the_first_bytes() {
     let mut link = link(&[Shape::One, Shape::One]);
     assert_eq!(link.next(b"\x15"), Incoming::Fault(LinkFault::TlsAlert));
     assert_eq!(link.next(b"+OK\r\n"), Incoming::Fault(LinkFault::TlsAlert), "a fault stays");
@@ -269,16 +265,19 @@ fn a_tls_alert_is_told_from_garbage_only_at_first() {
 }
 
 #[test]
-fn a_control_reply_has_a_limit_however_it_comes() {
+fn a_control_reply_has_a_limit_in_any_pieces() {
     let long = format!("${MAX_WHOLE_REPLY}|{}|", "x".repeat(MAX_WHOLE_REPLY));
     for size in [1000, usize::MAX] {
-        assert_eq!(hear_in(&mut link(&[Shape::Whole]), &long, size).fault, Some(LinkFault::TooLong));
+        assert_eq!(
+            receive_in_pieces(&mut link(&[Shape::Whole]), &long, size).fault,
+            Some(LinkFault::TooLong)
+        );
     }
-    assert_eq!(hear_in(&mut link(&[Shape::One]), &long, 1000).ended, 1);
+    assert_eq!(receive_in_pieces(&mut link(&[Shape::One]), &long, 1000).ended, 1);
 }
 
 #[test]
-fn shard_subscriptions_may_end_unasked() {
+fn the_server_may_end_shard_subscriptions() {
     let mut link = link(&[Shape::Confirm { verb: Verb::Ssubscribe, n: 1 }, Shape::One]);
     receive(&mut link, "*3|$10|ssubscribe|$1|a|:1|");
     assert!(link.streams());

@@ -17,7 +17,7 @@ fn equal_neighbours_are_one_run() {
     assert_eq!((pending.runs.len(), pending.front().map(|run| run.n)), (1, Some(10)));
     pending.push(plain(id::SET, 1, 10));
     pending.push(plain(id::SET, 2, 11));
-    assert_eq!(pending.runs.len(), 3, "other names and other times are told apart");
+    assert_eq!(pending.runs.len(), 3, "other names and other times are separate runs");
 }
 
 #[test]
@@ -29,7 +29,7 @@ fn a_gap_in_the_order_is_never_closed() {
 }
 
 #[test]
-fn deep_queues_join_what_differs_only_in_name() {
+fn deep_queues_join_runs_that_differ_only_in_name() {
     let mut pending = PendingReplies::of(SessionKey(7));
     for seq in 0..10 * JOIN_RUNS_FROM as u64 {
         pending.push(plain(if seq % 2 == 0 { id::GET } else { id::SET }, seq, seq));
@@ -39,7 +39,7 @@ fn deep_queues_join_what_differs_only_in_name() {
 }
 
 #[test]
-fn muted_and_heard_are_never_joined() {
+fn muted_and_unmuted_replies_are_never_joined() {
     let mut pending = PendingReplies::of(SessionKey(7));
     pending.push(plain(id::GET, 1, 0));
     pending.push(Run { muted: true, ..plain(id::GET, 1, 1) });
@@ -47,7 +47,7 @@ fn muted_and_heard_are_never_joined() {
 }
 
 #[test]
-fn what_is_held_falls_back_to_nearly_nothing() {
+fn an_empty_queue_releases_its_memory() {
     let mut pending = PendingReplies::of(SessionKey(7));
     for seq in 0..100 {
         let text = format!("-ERR {seq}\r\n").into_bytes().into_boxed_slice();
@@ -61,7 +61,7 @@ fn what_is_held_falls_back_to_nearly_nothing() {
 }
 
 #[test]
-fn only_the_newest_is_retracted() {
+fn only_the_newest_reply_is_retracted() {
     let mut pending = PendingReplies::of(SessionKey(7));
     pending.push(plain(id::GET, 1, 0));
     pending.push(plain(id::GET, 1, 1));
@@ -74,7 +74,7 @@ fn only_the_newest_is_retracted() {
 }
 
 #[test]
-fn what_was_not_sent_is_answered_with_one_line_for_each() {
+fn unsent_commands_get_one_error_line_each() {
     let mut pending = PendingReplies::of(SessionKey(7));
     pending.push(plain(id::GET, 1, 0));
     pending.push(Run { n: 2, ..plain(id::SET, 2, 1) });
@@ -82,12 +82,12 @@ fn what_was_not_sent_is_answered_with_one_line_for_each() {
     pending.push(Run { muted: true, ..plain(id::GET, 4, 4) });
     pending.push(plain(id::GET, 5, 5));
     pending.answer_with(b"-BUSY\r\n");
-    let mut said = Vec::new();
+    let mut replies = Vec::new();
     while let Some(front) = pending.front() {
         let ReplyKind::Local(local) = &front.kind else { panic!("{front:?}") };
-        said.extend_from_slice(local.bytes());
+        replies.extend_from_slice(local.bytes());
         pending.settle(1);
     }
-    assert_eq!(said, b"-BUSY\r\n-BUSY\r\n-BUSY\r\n+OK\r\n-BUSY\r\n");
+    assert_eq!(replies, b"-BUSY\r\n-BUSY\r\n-BUSY\r\n+OK\r\n-BUSY\r\n");
     assert_eq!(pending.made(), 0);
 }

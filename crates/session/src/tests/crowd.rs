@@ -47,7 +47,7 @@ impl Setting {
 
     fn plan(self, users: &Users) -> Arc<Plan> {
         match self.auth {
-            Auth::Users => users.plan_of(None).expect("a plan for nobody"),
+            Auth::Users => users.plan_of(None).expect("the plan without a user"),
             _ => plan(self.auth, self.password).shared().into(),
         }
     }
@@ -58,15 +58,15 @@ impl Setting {
 struct ScheduledFault {
     /// The number of events before the fault.
     at: usize,
-    what: Fault,
+    fault: Fault,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Fault {
     /// A client disconnects at once.
-    Leaves,
+    Disconnects,
     /// A client closes its side after the commands that it has sent.
-    Ends,
+    ClosesItsSide,
     /// A shared connection breaks.
     PoolBreaks,
     /// A client's own connection breaks.
@@ -74,14 +74,14 @@ enum Fault {
 }
 
 fn scheduled_faults() -> impl Strategy<Value = Vec<ScheduledFault>> {
-    let what = prop::sample::select(vec![
-        Fault::Leaves,
-        Fault::Leaves,
-        Fault::Ends,
+    let fault = prop::sample::select(vec![
+        Fault::Disconnects,
+        Fault::Disconnects,
+        Fault::ClosesItsSide,
         Fault::PoolBreaks,
         Fault::OwnBreaks,
     ]);
-    prop::collection::vec((1..3000_usize, what).prop_map(|(at, what)| ScheduledFault { at, what }), 0..5)
+    prop::collection::vec((1..3000_usize, fault).prop_map(|(at, fault)| ScheduledFault { at, fault }), 0..5)
 }
 
 fn selects() -> impl Strategy<Value = Vec<(usize, Command)>> {
@@ -105,7 +105,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(1000)))]
 
     #[test]
-    fn each_hears_what_it_would_hear_alone(
+    fn each_client_gets_the_replies_that_it_would_get_alone(
         lines in prop::collection::vec(lines(), 2..5),
         setting in prop::sample::select(&SETTINGS[..]),
         scheduled_faults in scheduled_faults(),

@@ -8,7 +8,7 @@ mod databases;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) use self::accounts::Account;
-use self::commands::{arity, in_subscriber_mode, is_reply_mode, is_subscription, is_the_gates};
+use self::commands::{arity, in_subscriber_mode, is_never_forwarded, is_reply_mode, is_subscription};
 
 /// The configuration of a real Redis, or the behaviour that the gate adds to it.
 #[derive(Clone, Debug, Default)]
@@ -69,7 +69,7 @@ pub(crate) struct Model {
 impl Model {
     pub(crate) fn new(rules: Rules) -> Self {
         let mut model = Self { rules, ..Self::default() };
-        model.be_nobody();
+        model.log_out();
         model
     }
 
@@ -112,7 +112,7 @@ impl Model {
         if argv.is_empty() {
             return;
         }
-        assert!(!self.rules.behind_gate || !is_the_gates(&argv), "the gate let through: {argv:?}");
+        assert!(!self.rules.behind_gate || !is_never_forwarded(&argv), "the gate forwarded: {argv:?}");
         self.seen.push(argv.clone());
         self.process(argv);
         self.skip = std::mem::take(&mut self.skip_next);
@@ -121,7 +121,7 @@ impl Model {
     fn process(&mut self, argv: Vec<String>) {
         let name = argv[0].to_ascii_lowercase();
         if name == "quit" {
-            self.say("+OK\r\n");
+            self.reply("+OK\r\n");
             self.closed = true;
             return;
         }
@@ -174,7 +174,7 @@ impl Model {
             && !at_once
         {
             queue.push(argv);
-            return self.say("+QUEUED\r\n");
+            return self.reply("+QUEUED\r\n");
         }
         self.call(&name, &argv);
     }
@@ -182,7 +182,7 @@ impl Model {
     fn not_in_multi(&self, name: &str, argv: &[String]) -> bool {
         match name {
             "hello" | "monitor" | "auth" => true,
-            "client" => is_reply_mode(argv) || self.says_of_clients(name, argv),
+            "client" => is_reply_mode(argv) || self.is_answered_by_gate(name, argv),
             _ => is_subscription(name) && argv.len() != 2,
         }
     }
@@ -191,10 +191,10 @@ impl Model {
         if name == "exec" {
             self.end_transaction();
             let why = line.strip_prefix('-').unwrap().trim_start_matches("ERR ");
-            return self.say(&format!("-EXECABORT Transaction discarded because of: {why}\r\n"));
+            return self.reply(&format!("-EXECABORT Transaction discarded because of: {why}\r\n"));
         }
         self.dirty |= self.multi.is_some();
-        self.say(&format!("{line}\r\n"));
+        self.reply(&format!("{line}\r\n"));
     }
 
     fn call(&mut self, name: &str, argv: &[String]) {
@@ -202,53 +202,53 @@ impl Model {
         let argv = &self.in_database(name, argv)[..];
         let arg = |place: usize| argv.get(place).map(String::as_str);
         match name {
-            "ping" if argv.len() > 2 => self.say("-ERR wrong number of arguments for 'ping' command\r\n"),
+            "ping" if argv.len() > 2 => self.reply("-ERR wrong number of arguments for 'ping' command\r\n"),
             "ping" if !self.resp3 && self.subscriptions() > 0 => {
                 let pong = format!("*2\r\n$4\r\npong\r\n{}", bulk(arg(1).unwrap_or_default()));
-                self.say(&pong);
+                self.reply(&pong);
             }
             "ping" => match arg(1) {
-                None => self.say("+PONG\r\n"),
-                Some(text) => self.say(&bulk(text)),
+                None => self.reply("+PONG\r\n"),
+                Some(text) => self.reply(&bulk(text)),
             },
-            "echo" => self.say(&bulk(&argv[1])),
+            "echo" => self.reply(&bulk(&argv[1])),
             "set" => {
                 self.strings.insert(argv[1].clone(), argv[2].clone());
-                self.say("+OK\r\n");
+                self.reply("+OK\r\n");
             }
             "get" => {
                 let found = self.strings.get(&argv[1]).map(|value| bulk(value));
                 let nil = self.null().to_owned();
-                self.say(&found.unwrap_or(nil));
+                self.reply(&found.unwrap_or(nil));
             }
             "rpush" => {
                 let list = self.lists.entry(argv[1].clone()).or_default();
                 list.extend_from_slice(&argv[2..]);
                 let len = list.len();
-                self.say(&format!(":{len}\r\n"));
+                self.reply(&format!(":{len}\r\n"));
             }
             "lrange" => self.lrange(&argv[1]),
             "blpop" => self.blpop(&argv[1]),
-            "multi" if self.multi.is_some() => self.say("-ERR MULTI calls can not be nested\r\n"),
+            "multi" if self.multi.is_some() => self.reply("-ERR MULTI calls can not be nested\r\n"),
             "multi" => {
                 self.multi = Some(Vec::new());
-                self.say("+OK\r\n");
+                self.reply("+OK\r\n");
             }
             "exec" => self.exec(),
-            "discard" if self.multi.is_none() => self.say("-ERR DISCARD without MULTI\r\n"),
+            "discard" if self.multi.is_none() => self.reply("-ERR DISCARD without MULTI\r\n"),
             "discard" => {
                 self.end_transaction();
-                self.say("+OK\r\n");
+                self.reply("+OK\r\n");
             }
-            "watch" if self.multi.is_some() => self.say("-ERR WATCH inside MULTI is not allowed\r\n"),
-            "watch" => self.say("+OK\r\n"),
+            "watch" if self.multi.is_some() => self.reply("-ERR WATCH inside MULTI is not allowed\r\n"),
+            "watch" => self.reply("+OK\r\n"),
             "publish" => self.publish(&argv[1], &argv[2]),
             "monitor" if self.in_exec => {
-                self.say("-ERR MONITOR isn't allowed for DENY BLOCKING client\r\n");
+                self.reply("-ERR MONITOR isn't allowed for DENY BLOCKING client\r\n");
             }
             "monitor" if self.monitor => {}
             "monitor" => {
-                self.say("+OK\r\n");
+                self.reply("+OK\r\n");
                 self.monitor = true;
                 return;
             }
@@ -267,11 +267,11 @@ impl Model {
     }
 
     fn exec(&mut self) {
-        let Some(queue) = self.multi.take() else { return self.say("-ERR EXEC without MULTI\r\n") };
+        let Some(queue) = self.multi.take() else { return self.reply("-ERR EXEC without MULTI\r\n") };
         if std::mem::take(&mut self.dirty) {
-            return self.say("-EXECABORT Transaction discarded because of previous errors.\r\n");
+            return self.reply("-EXECABORT Transaction discarded because of previous errors.\r\n");
         }
-        self.say(&format!("*{}\r\n", queue.len()));
+        self.reply(&format!("*{}\r\n", queue.len()));
         self.in_exec = true;
         for argv in queue {
             let name = argv[0].to_ascii_lowercase();
@@ -295,15 +295,15 @@ impl Model {
             self.ambiguous = true;
         }
         let items: String = list.iter().map(|item| bulk(item)).collect();
-        self.say(&format!("*{}\r\n{items}", list.len()));
+        self.reply(&format!("*{}\r\n{items}", list.len()));
     }
 
     fn blpop(&mut self, key: &str) {
         let item = self.lists.get_mut(key).filter(|list| !list.is_empty()).map(|list| list.remove(0));
         match item {
-            Some(item) => self.say(&format!("*2\r\n{}{}", bulk(key), bulk(&item))),
-            None if self.resp3 => self.say("_\r\n"),
-            None => self.say("*-1\r\n"),
+            Some(item) => self.reply(&format!("*2\r\n{}{}", bulk(key), bulk(&item))),
+            None if self.resp3 => self.reply("_\r\n"),
+            None => self.reply("*-1\r\n"),
         }
     }
 
@@ -319,7 +319,7 @@ impl Model {
             receivers += 1;
             self.push(&["pmessage", &pattern, channel, text]);
         }
-        self.say(&format!(":{receivers}\r\n"));
+        self.reply(&format!(":{receivers}\r\n"));
     }
 
     fn push(&mut self, items: &[&str]) {
@@ -370,23 +370,23 @@ impl Model {
         let (resp3, name, user) = match self.parse_hello(argv) {
             Ok(wanted) => wanted,
             Err(line) if line == WRONGPASS => return self.refuse_login(),
-            Err(line) => return self.say(&line),
+            Err(line) => return self.reply(&line),
         };
         if let Some(user) = user {
-            self.be(user);
+            self.log_in(user);
         }
         if !self.authenticated {
-            return self.say(NOAUTH_HELLO);
+            return self.reply(NOAUTH_HELLO);
         }
         self.name = name.unwrap_or_else(|| self.name.clone());
         self.resp3 = resp3;
         let (head, proto) = if resp3 { ("%2", 3) } else { ("*4", 2) };
         let text = format!("{head}\r\n{}{}{}:{proto}\r\n", bulk("server"), bulk("redis"), bulk("proto"));
-        self.say(&text);
+        self.reply(&text);
     }
 
     /// Returns whether RESP3 is requested, the client's name, and the user of its credentials.
-    fn parse_hello(&self, argv: &[String]) -> Result<(bool, Option<String>, Option<Who>), String> {
+    fn parse_hello(&self, argv: &[String]) -> Result<(bool, Option<String>, Option<Identity>), String> {
         let mut resp3 = self.resp3;
         if let Some(version) = argv.get(1) {
             match version.parse::<i64>() {
@@ -415,13 +415,13 @@ impl Model {
         match credentials {
             None => Ok((resp3, name, None)),
             Some((user, password)) => {
-                let who = self.who(Some(user), password).ok_or(WRONGPASS)?;
-                Ok((resp3, name, Some(who)))
+                let user = self.identify(Some(user), password).ok_or(WRONGPASS)?;
+                Ok((resp3, name, Some(user)))
             }
         }
     }
 
-    fn who(&self, user: Option<&str>, password: &str) -> Option<Who> {
+    fn identify(&self, user: Option<&str>, password: &str) -> Option<Identity> {
         if !self.rules.accounts.is_empty() {
             let account = match user {
                 Some(user) => self.account(user, password),
@@ -434,34 +434,34 @@ impl Model {
         right.then_some(None)
     }
 
-    fn be(&mut self, user: Who) {
+    fn log_in(&mut self, user: Identity) {
         self.authenticated = true;
         self.user = user;
     }
 
-    fn be_nobody(&mut self) {
-        self.user = self.nobody();
+    fn log_out(&mut self) {
+        self.user = self.default_account();
         self.authenticated =
             if self.rules.accounts.is_empty() { self.rules.password.is_none() } else { self.user.is_some() };
     }
 
     fn auth(&mut self, argv: &[String]) {
-        let who = match argv {
+        let user = match argv {
             [_, _] if self.rules.trust => Some(None),
             [_, _] if self.rules.password.is_none() && self.rules.accounts.is_empty() => {
-                return self.say(
+                return self.reply(
                     "-ERR AUTH <password> called without any password configured for the default user. \
                      Are you sure your configuration is correct?\r\n",
                 );
             }
-            [_, password] => self.who(None, password),
-            [_, user, password] => self.who(Some(user), password),
-            _ => return self.say("-ERR syntax error\r\n"),
+            [_, password] => self.identify(None, password),
+            [_, user, password] => self.identify(Some(user), password),
+            _ => return self.reply("-ERR syntax error\r\n"),
         };
-        match who {
-            Some(who) => {
-                self.be(who);
-                self.say("+OK\r\n");
+        match user {
+            Some(user) => {
+                self.log_in(user);
+                self.reply("+OK\r\n");
             }
             None => self.refuse_login(),
         }
@@ -472,7 +472,7 @@ impl Model {
         if self.rules.swallows && !self.output.is_empty() {
             self.swallowed += 1;
         } else {
-            self.say(WRONGPASS);
+            self.reply(WRONGPASS);
         }
     }
 
@@ -487,8 +487,8 @@ impl Model {
         self.skip_next = false;
         self.name.clear();
         self.db = 0;
-        self.be_nobody();
-        self.say("+RESET\r\n");
+        self.log_out();
+        self.reply("+RESET\r\n");
     }
 
     fn client(&mut self, argv: &[String]) {
@@ -497,28 +497,28 @@ impl Model {
                 "on" => {
                     self.reply_off = false;
                     self.skip = false;
-                    self.say("+OK\r\n");
+                    self.reply("+OK\r\n");
                 }
                 "off" => self.reply_off = true,
                 "skip" => self.skip_next |= !self.reply_off,
-                _ => self.say("-ERR syntax error\r\n"),
+                _ => self.reply("-ERR syntax error\r\n"),
             },
-            ("id", 2) => self.say(":9\r\n"),
+            ("id", 2) => self.reply(":9\r\n"),
             ("setname", 3) => {
                 self.name = argv[2].clone();
-                self.say("+OK\r\n");
+                self.reply("+OK\r\n");
             }
             ("getname", 2) if self.name.is_empty() => {
                 let nil = self.null().to_owned();
-                self.say(&nil);
+                self.reply(&nil);
             }
-            ("getname", 2) => self.say(&bulk(&self.name.clone())),
-            _ => self.say("-ERR no such subcommand\r\n"),
+            ("getname", 2) => self.reply(&bulk(&self.name.clone())),
+            _ => self.reply("-ERR no such subcommand\r\n"),
         }
     }
 
     /// Sends a reply, unless CLIENT REPLY suppresses it.
-    fn say(&mut self, text: &str) {
+    fn reply(&mut self, text: &str) {
         if !self.reply_off && !self.skip {
             self.output.extend_from_slice(text.as_bytes());
         }
@@ -538,7 +538,7 @@ impl Model {
 }
 
 /// A user of the accounts; `None` is the only user of a Redis without accounts.
-type Who = Option<&'static Account>;
+type Identity = Option<&'static Account>;
 
 const NOAUTH_HELLO: &str = "-NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO \
                             <proto> AUTH <user> <pass> option can be used to authenticate the client and select the \

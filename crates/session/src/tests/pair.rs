@@ -100,15 +100,15 @@ pub(crate) struct Pair {
     pub(crate) link: Link,
     pub(crate) count: Count,
     /// Bytes that were read from the client and not judged yet.
-    pub(crate) asked: Vec<u8>,
+    pub(crate) client_input: Vec<u8>,
     /// Bytes for the upstream.
     pub(crate) sent: Vec<u8>,
     /// Bytes that were read from the upstream and not judged yet.
-    pub(crate) answered: Vec<u8>,
+    pub(crate) upstream_input: Vec<u8>,
     /// Bytes for the client.
     pub(crate) received: Vec<u8>,
-    pub(crate) asked_need: usize,
-    pub(crate) answered_need: usize,
+    pub(crate) client_need: usize,
+    pub(crate) upstream_need: usize,
     /// The number of bytes that may wait to be written before the pair stops judging.
     pub(crate) room: usize,
     pub(crate) client_ended: bool,
@@ -117,7 +117,7 @@ pub(crate) struct Pair {
     pub(crate) gone: bool,
     pub(crate) closed: Option<CloseReason>,
     pub(crate) fault: Option<LinkFault>,
-    pub(crate) doubt: bool,
+    pub(crate) desync: bool,
     pub(crate) waits: Option<Until>,
     pub(crate) forwarded: usize,
     pub(crate) skipped: usize,
@@ -133,12 +133,12 @@ impl Pair {
             session: Session::new(SessionKey(7), plan),
             link: Link::new(),
             count: Count::default(),
-            asked: Vec::new(),
+            client_input: Vec::new(),
             sent: Vec::new(),
-            answered: Vec::new(),
+            upstream_input: Vec::new(),
             received: Vec::new(),
-            asked_need: 1,
-            answered_need: 1,
+            client_need: 1,
+            upstream_need: 1,
             room: usize::MAX,
             client_ended: false,
             wants_link: false,
@@ -146,7 +146,7 @@ impl Pair {
             gone: false,
             closed: None,
             fault: None,
-            doubt: false,
+            desync: false,
             waits: None,
             forwarded: 0,
             skipped: 0,
@@ -165,8 +165,8 @@ impl Pair {
 
     /// A client without a login and without an upstream connection, on a listener with these users.
     pub(crate) fn of_users(users: Users) -> Self {
-        let nobody = users.plan_of(None).expect("a plan for nobody");
-        let mut pair = Self::sharing(nobody);
+        let anonymous = users.plan_of(None).expect("the plan without a user");
+        let mut pair = Self::sharing(anonymous);
         pair.count.users = users;
         pair
     }
@@ -200,7 +200,7 @@ impl Pair {
     }
 
     pub(crate) fn client_bytes(&mut self, bytes: &[u8]) -> String {
-        self.asked.extend_from_slice(bytes);
+        self.client_input.extend_from_slice(bytes);
         self.settle();
         show(&std::mem::take(&mut self.sent))
     }
@@ -211,7 +211,7 @@ impl Pair {
     }
 
     pub(crate) fn upstream_bytes(&mut self, bytes: &[u8]) -> String {
-        self.answered.extend_from_slice(bytes);
+        self.upstream_input.extend_from_slice(bytes);
         self.settle();
         self.receive()
     }
@@ -238,11 +238,23 @@ impl Pair {
 
     pub(crate) fn settle(&mut self) {
         loop {
-            let before =
-                (self.asked.len(), self.answered.len(), self.received.len(), self.closed, self.waits);
+            let before = (
+                self.client_input.len(),
+                self.upstream_input.len(),
+                self.received.len(),
+                self.closed,
+                self.waits,
+            );
             self.requests();
             self.replies();
-            if before == (self.asked.len(), self.answered.len(), self.received.len(), self.closed, self.waits)
+            if before
+                == (
+                    self.client_input.len(),
+                    self.upstream_input.len(),
+                    self.received.len(),
+                    self.closed,
+                    self.waits,
+                )
             {
                 return;
             }
@@ -253,30 +265,33 @@ impl Pair {
         self.waits = None;
         while self.sent.len() < self.room && self.closed.is_none() {
             self.count.listens_in_resp2 = self.link.listens_in_resp2();
-            match self.session.next(&self.asked, Tick::from_nanos(1), &mut self.count) {
+            match self.session.next(&self.client_input, Tick::from_nanos(1), &mut self.count) {
                 Step::Forward { len, first, pending, shape, .. } => {
                     if pending > 0 {
                         self.link.expect(first, pending, shape);
                     }
                     assert!(len > 0 && self.linked);
-                    self.sent.extend(self.asked.drain(..len));
+                    self.sent.extend(self.client_input.drain(..len));
                     self.forwarded += len;
                 }
                 Step::Instead { bytes, skip, first, shape } => {
                     assert!(self.linked);
                     self.link.expect(first, 1, shape);
                     self.sent.extend_from_slice(bytes);
-                    self.asked.drain(..skip);
+                    self.client_input.drain(..skip);
                     self.skipped += skip;
                 }
                 Step::Skip { len } => {
-                    self.asked.drain(..len);
+                    self.client_input.drain(..len);
                     self.skipped += len;
                 }
                 Step::Need { .. } if self.client_ended => self.session.eof(),
                 Step::Need { at_least } => {
-                    assert!(at_least > self.asked.len(), "asks for what is there");
-                    self.asked_need = at_least;
+                    assert!(
+                        at_least > self.client_input.len(),
+                        "the session asks for bytes that it already has"
+                    );
+                    self.client_need = at_least;
                     return;
                 }
                 Step::Wait(until) => {
@@ -294,28 +309,28 @@ impl Pair {
     pub(crate) fn replies(&mut self) {
         self.write_local();
         while self.closed.is_none() && !self.gone && self.linked && self.received.len() < self.room {
-            match self.link.next(&self.answered) {
+            match self.link.next(&self.upstream_input) {
                 Incoming::Part(part) => {
                     let len = part.bytes.len();
                     match self.session.reply(&part, Tick::from_nanos(2), &mut self.count) {
-                        ReplyAction::Pass => self.received.extend(self.answered.drain(..len)),
-                        ReplyAction::Drop => drop(self.answered.drain(..len)),
+                        ReplyAction::Pass => self.received.extend(self.upstream_input.drain(..len)),
+                        ReplyAction::Drop => drop(self.upstream_input.drain(..len)),
                         ReplyAction::Replace(bytes) => {
                             self.received.extend_from_slice(bytes);
-                            self.answered.drain(..len);
+                            self.upstream_input.drain(..len);
                         }
                         ReplyAction::Rewritten => {
                             self.received.extend_from_slice(self.session.rewritten());
-                            self.answered.drain(..len);
+                            self.upstream_input.drain(..len);
                         }
                         ReplyAction::Lost(why) => {
-                            self.answered.drain(..len);
+                            self.upstream_input.drain(..len);
                             self.gone = true;
                             self.session.lost(Some(why));
                             return self.write_local();
                         }
                         ReplyAction::Desync => {
-                            self.doubt = true;
+                            self.desync = true;
                             self.gone = true;
                             return;
                         }
@@ -326,14 +341,14 @@ impl Pair {
                     let len = bytes.len();
                     let delivery = self.session.push(kind, bytes, ended);
                     match delivery {
-                        Delivery::Pass => self.received.extend(self.answered.drain(..len)),
-                        Delivery::Withhold => drop(self.answered.drain(..len)),
+                        Delivery::Pass => self.received.extend(self.upstream_input.drain(..len)),
+                        Delivery::Withhold => drop(self.upstream_input.drain(..len)),
                     }
                     self.write_local();
                 }
                 Incoming::Need(total) => {
-                    assert!(total > self.answered.len(), "asks for what is there");
-                    self.answered_need = total;
+                    assert!(total > self.upstream_input.len(), "the link asks for bytes that it already has");
+                    self.upstream_need = total;
                     return;
                 }
                 Incoming::Fault(fault) => {
@@ -348,9 +363,9 @@ impl Pair {
 
     fn write_local(&mut self) {
         while self.session.has_local_reply() && self.received.len() < self.room {
-            let mut said = Vec::new();
-            self.session.write_local_replies(&mut said, crate::client::MAX_RENDERED);
-            self.received.extend(said);
+            let mut replies = Vec::new();
+            self.session.write_local_replies(&mut replies, crate::client::MAX_RENDERED);
+            self.received.extend(replies);
         }
     }
 }

@@ -33,8 +33,8 @@ const SETTINGS: [Setting; 6] = [
     Setting { auth: Auth::Users, password: None },
 ];
 
-const CAROL_MAY_NOT: &[&str] = &["lrange", "client|getname", "monitor"];
-const BOB_MAY_NOT: &[&str] = &["echo", "exec", "ssubscribe"];
+const CAROL_DENIED: &[&str] = &["lrange", "client|getname", "monitor"];
+const BOB_DENIED: &[&str] = &["echo", "exec", "ssubscribe"];
 
 /// The users of the gate, with the gate's login for each.
 pub(super) const USERS: [User; 4] = [
@@ -53,23 +53,23 @@ static KNOWN: LazyLock<Users> = LazyLock::new(|| Users::new(&USERS));
 
 /// The same users with logins that no upstream knows.
 static ROTATED: LazyLock<Users> = LazyLock::new(|| {
-    let users = USERS.map(|user| User { login: Some(("nobody's", "nobody's")), ..user });
+    let users = USERS.map(|user| User { login: Some(("unknown", "unknown")), ..user });
     Users::renewed(&users, &KNOWN)
 });
 
 /// The same users as accounts of the model.
 pub(super) const ACCOUNTS: &[Account] = &[
-    Account::may_all("alice", Some("a")),
-    Account { denied: Some(CAROL_MAY_NOT), prefix: "a", ..Account::may_all("carol", Some("c")) },
-    Account { denied: Some(BOB_MAY_NOT), ..Account::may_all("bob", Some("b")) },
-    Account::may_all("default", Some("d")),
+    Account::unrestricted("alice", Some("a")),
+    Account { denied: Some(CAROL_DENIED), prefix: "a", ..Account::unrestricted("carol", Some("c")) },
+    Account { denied: Some(BOB_DENIED), ..Account::unrestricted("bob", Some("b")) },
+    Account::unrestricted("default", Some("d")),
 ];
 
 /// The accounts of the upstream.
 pub(super) const LOGINS: &[Account] = &[
-    Account::may_all("default", None),
-    Account::may_all("ua", Some("pa")),
-    Account::may_all("uc", Some("pc")),
+    Account::unrestricted("default", None),
+    Account::unrestricted("ua", Some("pa")),
+    Account::unrestricted("uc", Some("pc")),
 ];
 
 impl Setting {
@@ -104,7 +104,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(2000)))]
 
     #[test]
-    fn the_client_hears_what_redis_says(
+    fn the_client_gets_the_replies_of_redis(
         script in scripts(),
         setting in prop::sample::select(&SETTINGS[..]),
         seed in 1..u64::MAX,
@@ -174,9 +174,10 @@ impl World {
     fn turn(&mut self, event: u64, n: usize) {
         match event {
             0 => {
-                let room = self.buffer.max(self.pair.asked_need).saturating_sub(self.pair.asked.len());
+                let room =
+                    self.buffer.max(self.pair.client_need).saturating_sub(self.pair.client_input.len());
                 let n = n.min(room).min(self.client.len());
-                self.pair.asked.extend(self.client.drain(..n));
+                self.pair.client_input.extend(self.client.drain(..n));
             }
             1 => self.pair.requests(),
             2 => {
@@ -185,9 +186,10 @@ impl World {
                 self.upstream.feed(&bytes);
             }
             3 => {
-                let room = self.buffer.max(self.pair.answered_need).saturating_sub(self.pair.answered.len());
+                let room =
+                    self.buffer.max(self.pair.upstream_need).saturating_sub(self.pair.upstream_input.len());
                 let n = n.min(room).min(self.upstream.output.len());
-                self.pair.answered.extend(self.upstream.output.drain(..n));
+                self.pair.upstream_input.extend(self.upstream.output.drain(..n));
             }
             4 => self.pair.replies(),
             5 => {
@@ -211,20 +213,20 @@ impl World {
     /// Returns the number of bytes at each place, the bytes waited for, the connection's state, and the number of
     /// commands.
     fn progress(&self) -> [usize; 10] {
-        let Pair { asked, sent, answered, asked_need, answered_need, linked, .. } = &self.pair;
+        let Pair { client_input, sent, upstream_input, client_need, upstream_need, linked, .. } = &self.pair;
         let ends = [self.client.len(), self.upstream.output.len(), self.received.len()];
         let [client, upstream, received] = ends;
         let linked = usize::from(*linked);
-        let (asked, sent, answered) = (asked.len(), sent.len(), answered.len());
+        let (client_input, sent, upstream_input) = (client_input.len(), sent.len(), upstream_input.len());
         [
             client,
             upstream,
             received,
-            asked,
+            client_input,
             sent,
-            answered,
-            *asked_need,
-            *answered_need,
+            upstream_input,
+            *client_need,
+            *upstream_need,
             linked,
             self.upstream.seen.len(),
         ]
@@ -233,39 +235,49 @@ impl World {
     /// Checks that each command ran as the user who sent it, and that no other command ran.
     fn check_identities(&self, reference: &Model) {
         assert_eq!(self.upstream.failed_logins * usize::from(self.setting.auth != Auth::Passthrough), 0);
-        let asked: Vec<_> = reference.ran.iter().map(|(user, argv)| (login_of(user), argv)).collect();
+        let expected: Vec<_> = reference.ran.iter().map(|(user, argv)| (login_of(user), argv)).collect();
         let ran: Vec<_> = self.upstream.ran.iter().map(|(user, argv)| (*user, argv)).collect();
-        assert!(asked.starts_with(&ran), "\n asked {asked:?}\n   ran {ran:?}");
+        assert!(expected.starts_with(&ran), "\n expected {expected:?}\n      ran {ran:?}");
         let waits = self.pair.fault.is_some() || self.upstream.swallowed > 0;
-        assert!(waits || asked.len() == ran.len(), "\n asked {asked:?}\n   ran {ran:?}");
+        assert!(waits || expected.len() == ran.len(), "\n expected {expected:?}\n      ran {ran:?}");
     }
 
     fn check(&self, reference: &Model) {
-        assert!(!self.pair.doubt, "replies were taken for others");
+        assert!(!self.pair.desync, "a reply was taken for another");
         assert!(self.most_held < MAX_HELD, "held {} bytes", self.most_held);
-        let (received, heard_lines) = without_monitor(&self.received);
-        let (said, said_lines) = without_monitor(&reference.output);
+        let (received, received_lines) = without_monitor(&self.received);
+        let (expected, expected_lines) = without_monitor(&reference.output);
         self.check_identities(reference);
         if let Some(fault) = self.pair.fault {
             assert!(self.upstream.ambiguous, "{fault}");
-            assert!(said.starts_with(&received), "\n heard {}\n  said {}", show(&received), show(&said));
+            assert!(
+                expected.starts_with(&received),
+                "\n received {}\n expected {}",
+                show(&received),
+                show(&expected)
+            );
             return;
         }
         if self.upstream.swallowed > 0 {
             // Only lines of MONITOR were pending. The gate took no reply for another, and a timeout ends the wait.
             assert!(self.upstream.monitored, "a login was sent behind a pending reply");
             assert!(self.pair.session.pending_login().is_some_and(|login| login.of_client));
-            assert!(said.starts_with(&received), "\n heard {}\n  said {}", show(&received), show(&said));
+            assert!(
+                expected.starts_with(&received),
+                "\n received {}\n expected {}",
+                show(&received),
+                show(&expected)
+            );
             return;
         }
-        assert_eq!(show(&received), show(&said));
+        assert_eq!(show(&received), show(&expected));
         // After QUIT the client waits for nothing more.
-        assert!(heard_lines == said_lines || reference.closed && heard_lines < said_lines);
+        assert!(received_lines == expected_lines || reference.closed && received_lines < expected_lines);
         assert_eq!(self.upstream.strings, reference.strings);
         assert_eq!(self.upstream.lists, reference.lists);
         assert_eq!(self.pair.closed.is_some(), reference.closed);
         if !reference.closed {
-            assert!(self.pair.session.is_idle(), "something is still owed");
+            assert!(self.pair.session.is_idle(), "a reply is still pending");
             assert!(!self.pair.session.is_mid_frame());
         }
     }

@@ -17,16 +17,16 @@ static PLANS: LazyLock<[Arc<Plan>; 2]> = LazyLock::new(|| {
         .map(|acl| Arc::new(plan(Auth::Trust, Some("secret")).with_rules(rules(Some(acl)))))
 });
 
-const REFUSED_BY_TURNS: [&str; 2] = ["set", "rpush"];
+const REFUSED_BY_ONE_PLAN: [&str; 2] = ["set", "rpush"];
 
 proptest! {
     #[test]
-    fn nothing_travels_that_is_not_allowed_any_more(
+    fn commands_that_a_reload_forbids_are_not_forwarded(
         script in scripts(),
-        moments in prop::collection::vec((1..200_usize, 1..200_usize, any::<bool>()), 1..60),
+        steps in prop::collection::vec((1..200_usize, 1..200_usize, any::<bool>()), 1..60),
     ) {
         let mut world = World::new(&script);
-        for (to_gate, to_upstream, renew) in moments {
+        for (to_gate, to_upstream, renew) in steps {
             if renew {
                 world.renew();
             }
@@ -68,11 +68,11 @@ impl World {
 
     fn turn(&mut self, to_gate: usize, to_upstream: usize) {
         let n = to_gate.min(self.client.len());
-        self.pair.asked.extend(self.client.drain(..n));
+        self.pair.client_input.extend(self.client.drain(..n));
         self.pair.settle();
         self.collect();
         let n = to_upstream.min(self.upstream.output.len());
-        self.pair.answered.extend(self.upstream.output.drain(..n));
+        self.pair.upstream_input.extend(self.upstream.output.drain(..n));
         self.pair.settle();
         self.collect();
     }
@@ -83,16 +83,16 @@ impl World {
     }
 
     fn check(&self) {
-        assert!(!self.pair.doubt);
+        assert!(!self.pair.desync);
         // The number of renewals before the byte at `offset` was forwarded; its first byte counts for a frame.
         let generation = |offset: usize| self.renewed_at.iter().filter(|at| **at <= offset).count();
         let mut queued: Option<Vec<usize>> = None;
         for (offset, name, alone) in frames(&self.sent) {
             let now = generation(offset);
-            let refused = REFUSED_BY_TURNS.contains(&&*name);
+            let refused = REFUSED_BY_ONE_PLAN.contains(&&*name);
             assert!(
                 now % 2 == 0 || !refused,
-                "{name} travelled at {offset}, renewed at {:?}",
+                "{name} forwarded at {offset}, renewed at {:?}",
                 self.renewed_at
             );
             match &*name {

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Commands for a shared connection.
-pub(crate) struct Given {
+pub(crate) struct PooledCommands {
     pub(crate) first: Ticket,
     pub(crate) pending: u64,
     pub(crate) shape: Shape,
@@ -21,9 +21,12 @@ pub(crate) struct Given {
 
 /// The outcome of one call of the session.
 pub(crate) enum Turn {
-    Gives(Given),
-    Moved,
-    Rests,
+    /// Commands for a shared connection.
+    Send(PooledCommands),
+    /// The session went on without the caller.
+    Progress,
+    /// The session needs more bytes, or waits.
+    Wait,
 }
 
 pub(crate) struct SimulatedClient {
@@ -31,7 +34,7 @@ pub(crate) struct SimulatedClient {
     pub(crate) count: Count,
     pub(crate) now: Tick,
     /// Bytes that were read from the client and not judged yet.
-    pub(crate) asked: Vec<u8>,
+    pub(crate) client_input: Vec<u8>,
     /// Bytes for the client.
     pub(crate) received: Vec<u8>,
     /// The client's own upstream connection, while `linked`.
@@ -40,13 +43,13 @@ pub(crate) struct SimulatedClient {
     /// Bytes for that connection.
     pub(crate) sent: Vec<u8>,
     /// Bytes that were read from that connection and not judged yet.
-    pub(crate) answered: Vec<u8>,
+    pub(crate) upstream_input: Vec<u8>,
     pub(crate) given_back: u32,
     pub(crate) client_ended: bool,
     pub(crate) waits: Option<Until>,
     pub(crate) closed: Option<CloseReason>,
     pub(crate) fault: Option<LinkFault>,
-    pub(crate) doubt: bool,
+    pub(crate) desync: bool,
 }
 
 impl SimulatedClient {
@@ -56,18 +59,18 @@ impl SimulatedClient {
             session: Session::new(key, plan),
             count: Count::default(),
             now: Tick::from_nanos(1),
-            asked: Vec::new(),
+            client_input: Vec::new(),
             received: Vec::new(),
             link: Link::new(),
             linked: false,
             sent: Vec::new(),
-            answered: Vec::new(),
+            upstream_input: Vec::new(),
             given_back: 0,
             client_ended: false,
             waits: None,
             closed: None,
             fault: None,
-            doubt: false,
+            desync: false,
         }
     }
 
@@ -78,15 +81,15 @@ impl SimulatedClient {
     }
 
     /// Makes the shared connection with the client's pending replies its own.
-    pub(crate) fn adopt(&mut self, link: Link, unsent: Vec<u8>, answered: Vec<u8>) {
-        assert!(!self.linked && self.sent.is_empty() && self.answered.is_empty());
-        (self.link, self.linked, self.sent, self.answered) = (link, true, unsent, answered);
+    pub(crate) fn adopt(&mut self, link: Link, unsent: Vec<u8>, upstream_input: Vec<u8>) {
+        assert!(!self.linked && self.sent.is_empty() && self.upstream_input.is_empty());
+        (self.link, self.linked, self.sent, self.upstream_input) = (link, true, unsent, upstream_input);
         self.session.adopt(self.now);
     }
 
     /// Loses the client's own upstream connection.
     pub(crate) fn lose(&mut self, why: Option<Unavailable>) {
-        self.hang_up();
+        self.disconnect();
         self.session.lost(why);
         self.write_local();
     }
@@ -99,7 +102,7 @@ impl SimulatedClient {
         if self.link.streams() && !self.session.has_left() {
             return self.session.keep_lease(self.now);
         }
-        self.hang_up();
+        self.disconnect();
         self.session.give_back();
         self.given_back += 1;
     }
@@ -108,43 +111,43 @@ impl SimulatedClient {
     pub(crate) fn step(&mut self, room: usize) -> Turn {
         self.waits = None;
         if self.closed.is_some() {
-            return Turn::Rests;
+            return Turn::Wait;
         }
         let pooled = self.session.is_pooled();
-        let room = room.min(self.asked.len());
+        let room = room.min(self.client_input.len());
         self.count.subscriptions = self.link.subscriptions();
         self.count.listens_in_resp2 = self.link.listens_in_resp2();
-        let turn = match self.session.next(&self.asked[..room], self.now, &mut self.count) {
+        let turn = match self.session.next(&self.client_input[..room], self.now, &mut self.count) {
             Step::Forward { len, first, pending, shape, .. } => {
                 assert!(len > 0, "no progress");
-                let bytes = self.asked.drain(..len).collect();
-                self.give(pooled, Given { first, pending, shape, bytes })
+                let bytes = self.client_input.drain(..len).collect();
+                self.send(pooled, PooledCommands { first, pending, shape, bytes })
             }
             Step::Instead { bytes, skip, first, shape } => {
-                let given = Given { first, pending: 1, shape, bytes: bytes.to_vec() };
-                self.asked.drain(..skip);
-                self.give(pooled, given)
+                let commands = PooledCommands { first, pending: 1, shape, bytes: bytes.to_vec() };
+                self.client_input.drain(..skip);
+                self.send(pooled, commands)
             }
             Step::Skip { len } => {
-                self.asked.drain(..len);
-                Turn::Moved
+                self.client_input.drain(..len);
+                Turn::Progress
             }
-            Step::Need { at_least } if at_least <= self.asked.len() => return self.step(at_least),
-            Step::Need { .. } if self.client_ended && room == self.asked.len() => {
+            Step::Need { at_least } if at_least <= self.client_input.len() => return self.step(at_least),
+            Step::Need { .. } if self.client_ended && room == self.client_input.len() => {
                 self.session.eof();
-                Turn::Moved
+                Turn::Progress
             }
             Step::Need { at_least } => {
-                assert!(at_least > room, "asks for what is there");
-                Turn::Rests
+                assert!(at_least > room, "the session asks for bytes that it already has");
+                Turn::Wait
             }
             Step::Wait(until) => {
                 self.waits = Some(until);
-                Turn::Rests
+                Turn::Wait
             }
             Step::Close(reason) => {
                 self.closed = Some(reason);
-                Turn::Rests
+                Turn::Wait
             }
         };
         self.write_local();
@@ -164,7 +167,7 @@ impl SimulatedClient {
                 return false;
             }
             ReplyAction::Desync => {
-                self.doubt = true;
+                self.desync = true;
                 return false;
             }
         }
@@ -174,7 +177,7 @@ impl SimulatedClient {
 
     /// Receives the bytes of the client's own connection.
     pub(crate) fn own_replies(&mut self) {
-        let mut buf = std::mem::take(&mut self.answered);
+        let mut buf = std::mem::take(&mut self.upstream_input);
         while self.linked && self.closed.is_none() {
             let len = match self.link.next(&buf) {
                 Incoming::Part(part) => {
@@ -196,7 +199,7 @@ impl SimulatedClient {
                     bytes.len()
                 }
                 Incoming::Need(total) => {
-                    assert!(total > buf.len(), "asks for what is there");
+                    assert!(total > buf.len(), "the link asks for bytes that it already has");
                     break;
                 }
                 Incoming::Fault(fault) => {
@@ -206,34 +209,34 @@ impl SimulatedClient {
             };
             buf.drain(..len);
         }
-        self.answered = buf;
+        self.upstream_input = buf;
     }
 
-    fn give(&mut self, pooled: bool, given: Given) -> Turn {
+    fn send(&mut self, pooled: bool, commands: PooledCommands) -> Turn {
         if pooled {
-            assert!(!self.linked, "it has a connection of its own");
-            return Turn::Gives(given);
+            assert!(!self.linked, "the client has a connection of its own");
+            return Turn::Send(commands);
         }
-        assert!(self.linked, "there is no connection");
-        if given.pending > 0 {
-            self.link.expect(given.first, given.pending, given.shape);
+        assert!(self.linked, "the client has no connection");
+        if commands.pending > 0 {
+            self.link.expect(commands.first, commands.pending, commands.shape);
         }
-        self.sent.extend(given.bytes);
-        Turn::Moved
+        self.sent.extend(commands.bytes);
+        Turn::Progress
     }
 
-    fn hang_up(&mut self) {
+    fn disconnect(&mut self) {
         self.linked = false;
         self.link = Link::new();
         self.sent.clear();
-        self.answered.clear();
+        self.upstream_input.clear();
     }
 
     fn write_local(&mut self) {
         while self.session.has_local_reply() {
-            let mut said = Vec::new();
-            self.session.write_local_replies(&mut said, crate::client::MAX_RENDERED);
-            self.received.extend(said);
+            let mut replies = Vec::new();
+            self.session.write_local_replies(&mut replies, crate::client::MAX_RENDERED);
+            self.received.extend(replies);
         }
     }
 }

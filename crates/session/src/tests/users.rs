@@ -22,22 +22,22 @@ pub(crate) struct User {
 #[derive(Clone, Debug)]
 pub(crate) struct Users {
     all: Vec<(User, Arc<Plan>)>,
-    nobody: Arc<Plan>,
+    anonymous: Arc<Plan>,
     pub(crate) attempts: u64,
     /// The number of further failures before every attempt is blocked.
-    pub(crate) patience: Option<u64>,
+    pub(crate) failures_left: Option<u64>,
 }
 
 impl Users {
     pub(crate) fn new(users: &[User]) -> Self {
         let all = users.iter().map(|user| (*user, user.plan().into())).collect();
-        Self { all, nobody: nobody().into(), attempts: 0, patience: None }
+        Self { all, anonymous: anonymous_plan().into(), attempts: 0, failures_left: None }
     }
 
     /// The users of a listener that shares upstream connections.
     pub(crate) fn of_shared(users: &[User]) -> Self {
         let all = users.iter().map(|user| (*user, user.plan().shared().into())).collect();
-        Self { all, nobody: nobody().shared().into(), attempts: 0, patience: None }
+        Self { all, anonymous: anonymous_plan().shared().into(), attempts: 0, failures_left: None }
     }
 
     /// The users with new logins, under the same rules as before.
@@ -52,7 +52,7 @@ impl Users {
     /// Returns the plan of a user, or the plan without a user.
     pub(crate) fn plan_of(&self, name: Option<&str>) -> Option<Arc<Plan>> {
         match name {
-            None => Some(Arc::clone(&self.nobody)),
+            None => Some(Arc::clone(&self.anonymous)),
             Some(name) => {
                 self.all.iter().find(|(user, _)| user.name == name).map(|(_, plan)| Arc::clone(plan))
             }
@@ -61,7 +61,7 @@ impl Users {
 
     pub(crate) fn authenticate(&mut self, user: Option<&[u8]>, password: &[u8]) -> Attempt {
         self.attempts += 1;
-        if self.patience == Some(0) {
+        if self.failures_left == Some(0) {
             return Attempt::Blocked;
         }
         let password = String::from_utf8_lossy(password).into_owned();
@@ -73,7 +73,7 @@ impl Users {
         match self.all.iter().find(|(user, _)| user.name == name && user.password == password) {
             Some((_, plan)) => Attempt::Granted(Arc::clone(plan)),
             None => {
-                self.patience = self.patience.map(|left| left - 1);
+                self.failures_left = self.failures_left.map(|left| left - 1);
                 Attempt::Refused
             }
         }
@@ -94,7 +94,7 @@ impl User {
     }
 }
 
-pub(crate) fn nobody() -> Plan {
+pub(crate) fn anonymous_plan() -> Plan {
     Plan::new(Auth::Users, None, "main", RequestLimits::default(), HELD_COMMAND)
 }
 

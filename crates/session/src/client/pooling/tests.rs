@@ -61,7 +61,7 @@ impl Rig {
     }
 
     fn bytes(&mut self, bytes: &[u8]) -> String {
-        self.simulated_client.asked.extend_from_slice(bytes);
+        self.simulated_client.client_input.extend_from_slice(bytes);
         self.settle();
         self.more()
     }
@@ -78,7 +78,7 @@ impl Rig {
         self.inbox.extend(wire(text));
         while let Shared::Part(part) = self.pool.next(&self.inbox) {
             let len = part.bytes.len();
-            assert!(self.simulated_client.receive(&part), "not taken");
+            assert!(self.simulated_client.receive(&part), "the client refuses its reply");
             self.inbox.drain(..len);
         }
         self.settle();
@@ -88,7 +88,7 @@ impl Rig {
     /// Receives `text` on the client's own connection; returns the client's output.
     fn own(&mut self, text: &str) -> String {
         assert!(self.simulated_client.linked);
-        self.simulated_client.answered.extend(wire(text));
+        self.simulated_client.upstream_input.extend(wire(text));
         self.settle();
         self.receive()
     }
@@ -120,7 +120,7 @@ impl Rig {
     }
 
     /// Answers the client's question about other clients; returns the bytes that go to each connection.
-    fn told(&mut self, findings: Option<Findings>) -> String {
+    fn answer_inquiry(&mut self, findings: Option<Findings>) -> String {
         assert_eq!(self.simulated_client.waits, Some(Until::Clients));
         self.simulated_client.session.informed(findings.as_ref());
         self.settle();
@@ -159,53 +159,63 @@ impl Rig {
     }
 
     fn progress(&self) -> impl PartialEq + use<> {
-        let SimulatedClient { asked, answered, received, given_back, linked, waits, closed, .. } =
-            &self.simulated_client;
-        (asked.len(), answered.len(), received.len(), self.sent.len(), *given_back, *linked, *waits, *closed)
+        let SimulatedClient {
+            client_input, upstream_input, received, given_back, linked, waits, closed, ..
+        } = &self.simulated_client;
+        (
+            client_input.len(),
+            upstream_input.len(),
+            received.len(),
+            self.sent.len(),
+            *given_back,
+            *linked,
+            *waits,
+            *closed,
+        )
     }
 
     fn requests(&mut self) {
         loop {
             match self.simulated_client.step(usize::MAX) {
-                Turn::Rests => return,
-                Turn::Moved => {
+                Turn::Wait => return,
+                Turn::Progress => {
                     let bytes = std::mem::take(&mut self.simulated_client.sent);
-                    self.note("own".to_owned(), bytes);
+                    self.record("own".to_owned(), bytes);
                 }
-                Turn::Gives(given) => {
-                    self.join();
-                    self.pool.expect(given.first, given.pending, given.shape);
+                Turn::Send(commands) => {
+                    self.change_pool();
+                    self.pool.expect(commands.first, commands.pending, commands.shape);
                     let PoolKey { db, resp3, .. } = self.key;
                     let place = match (db, resp3) {
                         (0, false) => "pool".to_owned(),
                         (db, resp3) => format!("pool {db}{}", if resp3 { " resp3" } else { "" }),
                     };
-                    self.note(place, given.bytes);
+                    self.record(place, commands.bytes);
                 }
             }
         }
     }
 
     /// Changes to a shared connection of the client's kind, if the current one is of another kind.
-    fn join(&mut self) {
+    fn change_pool(&mut self) {
         let key = self.simulated_client.session.pool_key();
         if key == self.key {
             return;
         }
-        assert!(self.pool.is_settled(), "replies are owed on another connection");
+        assert!(self.pool.is_settled(), "replies are pending on another connection");
         self.pool = PooledLink::new(key.clone());
         let steps = [(key.preamble.is_some(), "+OK|"), (key.resp3, "%1|$5|proto|:3|"), (key.db > 0, "+OK|")];
-        let said: String = steps.iter().filter(|(due, _)| *due).map(|(_, said)| *said).collect();
-        let mut said = wire(&said);
+        let replies: String = steps.iter().filter(|(needed, _)| *needed).map(|(_, reply)| *reply).collect();
+        let mut replies = wire(&replies);
         self.pool.open();
-        while let Shared::Own(len) = self.pool.next(&said) {
-            said.drain(..len);
+        while let Shared::Own(len) = self.pool.next(&replies) {
+            replies.drain(..len);
         }
-        assert!(self.pool.is_ready() && said.is_empty());
+        assert!(self.pool.is_ready() && replies.is_empty());
         self.key = key;
     }
 
-    fn note(&mut self, place: String, bytes: Vec<u8>) {
+    fn record(&mut self, place: String, bytes: Vec<u8>) {
         match self.sent.last_mut() {
             _ if bytes.is_empty() => {}
             Some((last, sent)) if *last == place => sent.extend(bytes),

@@ -4,7 +4,7 @@ use crate::tests::pair::{Count, Pair, frames, plan, show};
 use crate::tests::users::rules;
 
 /// A client whose commands are forwarded together: the upstream has answered before.
-fn flowing() -> Pair {
+fn batching() -> Pair {
     let mut pair = Pair::passthrough();
     pair.client_bytes(&frames("PING"));
     pair.upstream("+PONG|");
@@ -13,10 +13,10 @@ fn flowing() -> Pair {
 }
 
 #[test]
-fn neighbours_of_one_name_are_counted_together_and_travel_with_the_others() {
-    let mut pair = flowing();
-    let asked = frames("GET a;get b;SET a 1;GET a;GET b;GET c");
-    assert_eq!(pair.client_bytes(&asked), show(&asked));
+fn commands_of_one_name_are_counted_together_and_forwarded_with_the_others() {
+    let mut pair = batching();
+    let commands = frames("GET a;get b;SET a 1;GET a;GET b;GET c");
+    assert_eq!(pair.client_bytes(&commands), show(&commands));
     assert_eq!(pair.count.batches, [("get", 2), ("set", 1), ("get", 3)]);
     for left in (0..6).rev() {
         assert!(!pair.session.is_idle());
@@ -28,7 +28,7 @@ fn neighbours_of_one_name_are_counted_together_and_travel_with_the_others() {
 
 /// The arguments of a command that begins like the one before it are judged like those of any other.
 #[test]
-fn each_of_a_row_is_judged_by_its_own_keys() {
+fn each_command_of_a_batch_is_judged_by_its_own_keys() {
     let rules = rules(Some("+@all ~app:*"));
     let mut pair = Pair::connected(plan(Auth::Trust, None).with_rules(rules));
     pair.client_bytes(&frames("PING"));
@@ -44,12 +44,12 @@ fn each_of_a_row_is_judged_by_its_own_keys() {
 
 /// A batch ends with the read, wherever that is.
 #[test]
-fn a_row_may_be_cut_anywhere() {
-    let asked = frames("GET a;GET bb;GET ccc;GET a b");
-    for cut in 0..asked.len() {
-        let mut pair = flowing();
-        let sent = [pair.client_bytes(&asked[..cut]), pair.client_bytes(&asked[cut..])].concat();
-        assert_eq!(sent, show(&asked), "cut at {cut}");
+fn a_batch_may_be_cut_anywhere() {
+    let commands = frames("GET a;GET bb;GET ccc;GET a b");
+    for cut in 0..commands.len() {
+        let mut pair = batching();
+        let sent = [pair.client_bytes(&commands[..cut]), pair.client_bytes(&commands[cut..])].concat();
+        assert_eq!(sent, show(&commands), "cut at {cut}");
         assert_eq!(pair.count.commands, 4);
         let replies = "$1|a|$2|bb|$-1|-ERR wrong number|";
         assert_eq!(pair.upstream(replies), replies);
@@ -59,15 +59,15 @@ fn a_row_may_be_cut_anywhere() {
 
 /// The last command has begun and is incomplete; it counts with the commands before it.
 #[test]
-fn a_command_that_goes_on_in_pieces_ends_a_batch() {
-    let mut pair = flowing();
-    let mut asked = frames("GET a;SET b 1");
-    asked.extend_from_slice(b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$70000\r\n");
-    asked.resize(asked.len() + 30_000, b'x');
-    assert_eq!(pair.client_bytes(&asked), show(&asked));
+fn an_incomplete_command_ends_a_batch() {
+    let mut pair = batching();
+    let mut commands = frames("GET a;SET b 1");
+    commands.extend_from_slice(b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$70000\r\n");
+    commands.resize(commands.len() + 30_000, b'x');
+    assert_eq!(pair.client_bytes(&commands), show(&commands));
     assert_eq!(pair.count.batches, [("get", 1), ("set", 2)]);
     pair.upstream("$-1|+OK|");
-    assert!(!pair.session.is_idle(), "the third is owed");
+    assert!(!pair.session.is_idle(), "the third reply is pending");
     let mut rest = vec![b'x'; 40_000];
     rest.extend_from_slice(b"\r\n");
     pair.client_bytes(&rest);
@@ -78,11 +78,11 @@ fn a_command_that_goes_on_in_pieces_ends_a_batch() {
 
 /// A grammar error in the middle of a batch is reported after the replies to the commands before it.
 #[test]
-fn a_batch_is_owed_before_what_ends_the_session() {
-    let mut pair = flowing();
-    let mut asked = frames("GET a;GET b;SET c 1");
-    asked.extend_from_slice(b"*1\r\n$x\r\n");
-    pair.client_bytes(&asked);
+fn a_batch_is_pending_before_the_end_of_the_session() {
+    let mut pair = batching();
+    let mut commands = frames("GET a;GET b;SET c 1");
+    commands.extend_from_slice(b"*1\r\n$x\r\n");
+    pair.client_bytes(&commands);
     assert_eq!(pair.count.batches, [("get", 2), ("set", 1)]);
     assert_eq!(pair.upstream("$-1|$-1|"), "$-1|$-1|");
     assert_eq!(pair.closed, None);
@@ -92,7 +92,7 @@ fn a_batch_is_owed_before_what_ends_the_session() {
 
 /// The number of queued commands gives the indexes of EXEC's confirmations, whatever the number of batches.
 #[test]
-fn each_of_a_batch_is_queued() {
+fn each_command_of_a_batch_is_queued() {
     let mut pair = Pair::passthrough();
     pair.client_bytes(&frames("MULTI;GET a;GET b;GET c;SET d 1;SUBSCRIBE s;GET e;EXEC"));
     pair.upstream("+OK|+QUEUED|+QUEUED|+QUEUED|+QUEUED|+QUEUED|+QUEUED|");

@@ -16,17 +16,17 @@ fn depth_costs_runs_and_not_commands() {
 }
 
 #[test]
-fn what_cannot_be_joined_is_bounded_and_goes_on_when_some_is_answered() {
+fn runs_that_cannot_be_joined_are_bounded() {
     let mut pair = Pair::passthrough();
     let total = 2 * MAX_RUNS;
     pair.commands("BLPOP a 0");
     pair.client_bytes(&frames("MULTI;EXEC").repeat(total / 2));
     assert_eq!(pair.waits, Some(Until::FewerPending));
-    assert!(!pair.asked.is_empty());
+    assert!(!pair.client_input.is_empty());
     assert!(pair.session.held() + pair.link.held() < 256 * MAX_RUNS, "{}", pair.session.held());
-    let left = pair.asked.len();
+    let left = pair.client_input.len();
     pair.upstream("*-1|");
-    assert!(pair.asked.len() < left, "one was answered");
+    assert!(pair.client_input.len() < left, "one run was answered");
     for _ in 0..total / 2 {
         pair.upstream("+OK|*0|");
     }
@@ -46,7 +46,7 @@ fn the_gates_own_replies_are_bounded() {
 }
 
 #[test]
-fn what_was_sent_in_place_of_a_line_is_not_kept() {
+fn the_canonical_form_of_an_inline_command_is_not_kept() {
     let mut pair = Pair::passthrough();
     pair.client(&format!("ECHO {}|", "x".repeat(60_000)));
     pair.upstream("+x|");

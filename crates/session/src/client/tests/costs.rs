@@ -15,13 +15,13 @@ fn listener(acl: &str) -> Pair {
 }
 
 #[test]
-fn what_costs_too_much_never_travels() {
+fn a_command_that_costs_too_much_is_not_forwarded() {
     let mut pair = listener("@public");
     let pipeline = "SCAN 0 COUNT 10;SCAN 0 COUNT 20;SCAN 0 COUNT 10001;SCAN 0 COUNT 10000;SPOP s 10001;GET a";
     assert_eq!(pair.commands(pipeline), sent("SCAN 0 COUNT 10;SCAN 0 COUNT 20;SCAN 0 COUNT 10000;GET a"));
     assert_eq!(pair.upstream("*0|*0|*0|$-1|"), format!("*0|*0|{ABOVE}*0|{ABOVE}$-1|"));
     assert_eq!(pair.count.denied, [Denied::Cost; 2]);
-    assert_eq!(pair.client("SRANDMEMBER s -9223372036854775808|"), "", "in a line as well");
+    assert_eq!(pair.client("SRANDMEMBER s -9223372036854775808|"), "", "as an inline command as well");
     assert_eq!(pair.receive(), ABOVE);
 }
 
@@ -47,7 +47,7 @@ fn a_refusal_for_its_cost_spoils_a_transaction() {
 
 /// No byte of a refused command is forwarded, whatever the pieces of its frame.
 #[test]
-fn a_cut_frame_is_waited_for() {
+fn the_rest_of_a_cut_frame_is_awaited() {
     for line in
         ["SCAN 0 MATCH x COUNT 10001", "SPOP s 10001", "PSUBSCRIBE a a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*"]
     {
@@ -56,8 +56,11 @@ fn a_cut_frame_is_waited_for() {
             let mut pair = listener("@public");
             let (begin, end) = frame.split_at(cut);
             assert_eq!(pair.client(begin) + &pair.client(end), "", "{line} cut at {cut}");
-            let heard = pair.receive();
-            assert!(heard.starts_with("-ERR portcullis: ") && heard.matches('|').count() == 1, "{heard}");
+            let received = pair.receive();
+            assert!(
+                received.starts_with("-ERR portcullis: ") && received.matches('|').count() == 1,
+                "{received}"
+            );
             assert_eq!(pair.commands("GET a"), sent("GET a"));
         }
     }
@@ -65,24 +68,24 @@ fn a_cut_frame_is_waited_for() {
 
 /// SETRANGE is judged by its offset, whatever the size of its value.
 #[test]
-fn a_value_behind_a_near_offset_streams() {
+fn a_value_behind_a_small_offset_is_forwarded_in_pieces() {
     let value = "x".repeat(10 * HELD_COMMAND);
-    for (offset, travels) in [("8388608", true), ("8388609", false)] {
+    for (offset, is_forwarded) in [("8388608", true), ("8388609", false)] {
         let mut pair = listener("@public ~a*");
         let text = format!("*4|$8|SETRANGE|$1|a|$7|{offset}|${}|{value}|", value.len());
-        let mut travelled = String::new();
+        let mut forwarded = String::new();
         for piece in text.as_bytes().chunks(1000) {
-            write!(travelled, "{}", pair.client(std::str::from_utf8(piece).unwrap())).unwrap();
-            assert!(pair.asked.len() < 1000 + 64);
+            write!(forwarded, "{}", pair.client(std::str::from_utf8(piece).unwrap())).unwrap();
+            assert!(pair.client_input.len() < 1000 + 64);
         }
-        assert_eq!(travelled, if travels { text } else { String::new() });
-        assert_eq!(pair.receive().starts_with("-ERR portcullis: an offset above 8388608"), !travels);
+        assert_eq!(forwarded, if is_forwarded { text } else { String::new() });
+        assert_eq!(pair.receive().starts_with("-ERR portcullis: an offset above 8388608"), !is_forwarded);
     }
 }
 
 /// Options beyond the limit on held bytes cannot be judged.
 #[test]
-fn what_cannot_be_held_is_refused() {
+fn a_frame_that_cannot_be_held_is_refused() {
     let mut pair = listener("@public");
     let element = "x".repeat(HELD_COMMAND);
     let text = format!("*5|$4|LPOS|$1|k|${}|{element}|$5|COUNT|$1|1|", element.len());
@@ -94,7 +97,7 @@ fn what_cannot_be_held_is_refused() {
 
 /// Names that the client holds already, or sends twice, do not count again.
 #[test]
-fn a_client_holds_so_many_subscriptions_and_no_more() {
+fn a_client_holds_a_limited_number_of_subscriptions() {
     const REFUSED: &str = "-ERR portcullis: more than 10000 subscriptions are not allowed here|";
     let holding = |channels| {
         let mut pair = listener("@public");
@@ -128,8 +131,8 @@ fn queued_subscriptions_count() {
     let mut pair = listener("@public");
     pair.count.subscriptions.channels = 9_999;
     pair.commands("MULTI;SUBSCRIBE a;SUBSCRIBE b;EXEC");
-    let heard = pair.upstream("+OK|+QUEUED|");
-    assert_eq!(heard, "+OK|+QUEUED|-ERR portcullis: more than 10000 subscriptions are not allowed here|");
+    let received = pair.upstream("+OK|+QUEUED|");
+    assert_eq!(received, "+OK|+QUEUED|-ERR portcullis: more than 10000 subscriptions are not allowed here|");
     assert_eq!(pair.more(), sent("DISCARD"));
     assert!(pair.upstream("+OK|").starts_with("-EXECABORT"));
 }

@@ -12,11 +12,11 @@ fn after_quit_nothing_is_read() {
     let mut pair = Pair::new(plan(Auth::Passthrough, None));
     pair.commands("QUIT");
     assert_eq!((&*pair.receive(), pair.closed), ("+OK|", Some(CloseReason::Client)));
-    assert!(!pair.wants_link, "that needs no upstream");
+    assert!(!pair.wants_link, "QUIT needs no upstream");
 }
 
 #[test]
-fn at_the_clients_end_what_was_sent_is_still_answered() {
+fn after_eof_earlier_commands_are_answered() {
     let mut pair = Pair::passthrough();
     pair.commands("GET a;GET b");
     pair.end_client();
@@ -27,7 +27,7 @@ fn at_the_clients_end_what_was_sent_is_still_answered() {
 
 /// The upstream never answers half a command.
 #[test]
-fn a_command_cut_by_the_clients_end_is_not_waited_for() {
+fn a_command_cut_by_eof_is_not_awaited() {
     let text = show(&frames("GET a;SET a 12345;PING"));
     for cut in 0..text.len() {
         let mut pair = Pair::passthrough();
@@ -39,12 +39,12 @@ fn a_command_cut_by_the_clients_end_is_not_waited_for() {
             assert_eq!((pair.closed, &*pair.upstream(answer)), (None, *answer), "cut at {cut}");
         }
         assert_eq!(pair.closed, Some(CloseReason::Client), "cut at {cut}");
-        assert!(!pair.doubt && pair.fault.is_none());
+        assert!(!pair.desync && pair.fault.is_none());
     }
 }
 
 #[test]
-fn a_lost_upstream_is_said_once_in_the_place_of_the_first_missing_reply() {
+fn a_lost_upstream_gives_one_error_in_place_of_the_first_missing_reply() {
     let mut pair = Pair::passthrough();
     pair.commands("GET a;GET b;SYNC;GET c");
     pair.upstream("$-1|");
@@ -54,12 +54,12 @@ fn a_lost_upstream_is_said_once_in_the_place_of_the_first_missing_reply() {
 }
 
 #[test]
-fn nothing_is_said_in_the_middle_of_a_reply() {
+fn no_error_is_sent_in_the_middle_of_a_reply() {
     for half in ["$10|half", "*2|$1|a|", "%1|+a|"] {
         let mut pair = Pair::passthrough();
         pair.commands("GET a;SYNC");
-        let heard = pair.upstream(half);
-        assert!(half.starts_with(&heard));
+        let received = pair.upstream(half);
+        assert!(half.starts_with(&received));
         pair.lose(Some(Unavailable::Timeout));
         assert_eq!(pair.receive(), "", "{half}");
         assert!(pair.closed.is_some());
@@ -67,7 +67,7 @@ fn nothing_is_said_in_the_middle_of_a_reply() {
 }
 
 #[test]
-fn nothing_is_said_in_the_middle_of_a_message() {
+fn no_error_is_sent_in_the_middle_of_a_message() {
     let mut pair = Pair::passthrough();
     pair.commands("HELLO 3;SUBSCRIBE a");
     pair.upstream("%1|$5|proto|:3|>3|$9|subscribe|$1|a|:1|");
@@ -86,7 +86,7 @@ fn nothing_is_said_in_the_middle_of_a_message() {
 }
 
 #[test]
-fn an_upstream_that_cannot_be_had_answers_the_first_command() {
+fn an_unavailable_upstream_gives_an_error_for_the_first_command() {
     for kind in [Unavailable::Resolve, Unavailable::Connect, Unavailable::Refused, Unavailable::Tls] {
         let mut pair = Pair::new(plan(Auth::Trust, Some("secret")));
         pair.commands("GET a;GET b");
@@ -97,7 +97,7 @@ fn an_upstream_that_cannot_be_had_answers_the_first_command() {
 }
 
 #[test]
-fn a_client_that_is_through_hears_nothing_of_a_lost_upstream() {
+fn a_client_that_disconnected_gets_no_error_for_a_lost_upstream() {
     let mut pair = Pair::passthrough();
     pair.session.eof();
     pair.lose(Some(Unavailable::Timeout));
@@ -105,7 +105,7 @@ fn a_client_that_is_through_hears_nothing_of_a_lost_upstream() {
 }
 
 #[test]
-fn an_upstream_that_goes_without_a_word_leaves_none() {
+fn an_upstream_lost_after_shutdown_gives_no_error() {
     for why in [None, Some(Unavailable::Connect)] {
         let mut pair = Pair::passthrough();
         pair.commands("SHUTDOWN NOSAVE");
@@ -113,7 +113,7 @@ fn an_upstream_that_goes_without_a_word_leaves_none() {
         assert_eq!(
             (&*pair.receive(), pair.closed),
             ("", Some(CloseReason::Upstream(why))),
-            "as it was told to"
+            "the client asked for the shutdown"
         );
     }
 }
@@ -136,7 +136,7 @@ fn draining_ends_a_session_between_commands() {
 }
 
 #[test]
-fn a_reply_nobody_waits_for_is_doubted() {
+fn a_reply_without_a_pending_command_is_a_fault() {
     let mut pair = Pair::passthrough();
     pair.upstream("+OK|");
     assert_eq!(pair.fault, Some(crate::LinkFault::Unsolicited));

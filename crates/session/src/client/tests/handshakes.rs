@@ -25,7 +25,7 @@ fn the_gate_logs_in_before_the_first_command_and_after_each_reset() {
 }
 
 #[test]
-fn a_login_that_is_not_taken_ends_the_session() {
+fn a_refused_login_of_the_gate_ends_the_session() {
     let mut pair = Pair::connected(plan(Auth::Trust, Some("secret")));
     pair.commands("PING;PING");
     assert_eq!(pair.upstream("-WRONGPASS no|"), "-ERR portcullis: upstream 'main' unavailable (auth)|");
@@ -33,7 +33,7 @@ fn a_login_that_is_not_taken_ends_the_session() {
     let mut pair = Pair::connected(plan(Auth::Trust, Some("secret")));
     pair.commands("PING");
     assert_eq!(pair.upstream("+QUEUED|"), "");
-    assert!(pair.doubt, "that is no answer to AUTH");
+    assert!(pair.desync, "the line is no reply to AUTH");
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn under_trust_credentials_are_answered_here() {
 }
 
 #[test]
-fn under_passthrough_credentials_travel() {
+fn under_passthrough_credentials_are_forwarded() {
     let mut pair = Pair::passthrough();
     assert_eq!(pair.commands("AUTH x"), sent("AUTH x"));
     assert_eq!(pair.upstream("-WRONGPASS no|"), "-WRONGPASS no|");
@@ -68,7 +68,7 @@ fn under_passthrough_credentials_travel() {
 }
 
 #[test]
-fn a_greeting_of_refusal_is_the_gates_business_at_any_split() {
+fn a_refusal_on_accept_is_for_the_gate_in_any_pieces() {
     let cases = [
         ("-ERR max number of clients reached|", "limit"),
         ("-DENIED Redis is running in protected mode because|", "refused"),
@@ -78,8 +78,8 @@ fn a_greeting_of_refusal_is_the_gates_business_at_any_split() {
             let mut pair = Pair::trust();
             pair.commands("PING");
             let (one, other) = greeting.split_at(cut);
-            let heard = pair.upstream(one) + &pair.upstream(other);
-            assert_eq!(heard, format!("-ERR portcullis: upstream 'main' unavailable ({kind})|"), "{cut}");
+            let received = pair.upstream(one) + &pair.upstream(other);
+            assert_eq!(received, format!("-ERR portcullis: upstream 'main' unavailable ({kind})|"), "{cut}");
         }
     }
 }
@@ -103,7 +103,7 @@ fn the_first_error_of_a_command_is_for_the_client() {
 }
 
 #[test]
-fn only_the_first_reply_can_be_a_greeting() {
+fn only_the_first_reply_can_be_a_refusal_on_accept() {
     let mut pair = Pair::trust();
     pair.commands("PING;PING");
     let greeting = "-ERR max number of clients reached|";
@@ -112,7 +112,7 @@ fn only_the_first_reply_can_be_a_greeting() {
 }
 
 #[test]
-fn only_the_beginning_of_a_greeting_is_judged() {
+fn only_the_beginning_of_a_refusal_on_accept_is_judged() {
     let mut pair = Pair::trust();
     pair.commands("PING");
     let head = format!("-ERR {}", "x".repeat(MAX_WHOLE_ERROR));
@@ -123,7 +123,7 @@ fn only_the_beginning_of_a_greeting_is_judged() {
 
 /// An answer of the gate in Redis's place is Redis's own answer to a client in subscriber mode in RESP2.
 #[test]
-fn under_trust_a_subscriber_reads_what_redis_says_there() {
+fn under_trust_a_subscriber_in_resp2_gets_redis_error() {
     let no = |name: &str| {
         format!(
             "-ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in \

@@ -25,7 +25,7 @@ const LOGINS: [&str; 6] = [
     "HELLO 3 SETNAME me SETNAME you AUTH default wrong",
 ];
 
-fn owes_login(pair: &Pair, of_client: bool) -> bool {
+fn has_pending_login(pair: &Pair, of_client: bool) -> bool {
     pair.session.pending_login().is_some_and(|login: PendingLogin| login.of_client == of_client)
 }
 
@@ -38,12 +38,12 @@ fn a_clients_login_waits_for_pending_replies() {
         assert_eq!(pair.session.pending_login(), None, "{login}");
         assert_eq!(pair.upstream("+PONG|"), "+PONG|", "{login}");
         assert_eq!(pair.more(), sent(login));
-        assert!(owes_login(&pair, true), "{login}");
+        assert!(has_pending_login(&pair, true), "{login}");
     }
 }
 
 #[test]
-fn what_follows_a_clients_login_waits_for_its_reply() {
+fn commands_behind_a_clients_login_wait_for_its_reply() {
     for login in LOGINS {
         let mut pair = Pair::passthrough();
         assert_eq!(pair.commands(&format!("{login};GET a;GET b")), sent(login));
@@ -56,13 +56,13 @@ fn what_follows_a_clients_login_waits_for_its_reply() {
 }
 
 #[test]
-fn logins_in_a_row_go_one_by_one() {
+fn logins_are_sent_one_by_one() {
     let mut pair = Pair::passthrough();
     assert_eq!(pair.commands("AUTH a;AUTH b;HELLO 3 AUTH c d"), sent("AUTH a"));
     let first = pair.session.pending_login();
     assert_eq!(pair.upstream("-WRONGPASS a|"), "-WRONGPASS a|");
     assert_eq!(pair.more(), sent("AUTH b"));
-    assert_ne!(pair.session.pending_login(), first, "each has a time limit of its own");
+    assert_ne!(pair.session.pending_login(), first, "each login has a timeout of its own");
     assert_eq!(pair.upstream("+OK|"), "+OK|");
     assert_eq!(pair.more(), sent("HELLO 3 AUTH c d"));
 }
@@ -88,7 +88,7 @@ fn an_inline_login_waits_as_well() {
 
 /// The announced number of arguments decides, not the position of AUTH or the number of received bytes.
 #[test]
-fn a_login_that_is_cut_or_streams_waits_as_well() {
+fn a_login_in_pieces_waits_as_well() {
     let long = "n".repeat(4 * HELD_COMMAND);
     for login in [format!("HELLO 3 SETNAME {long} AUTH default wrong"), format!("AUTH {long}")] {
         let frame = sent(&login).replace('|', "\r\n").into_bytes();
@@ -98,10 +98,10 @@ fn a_login_that_is_cut_or_streams_waits_as_well() {
             assert_eq!(pair.client_bytes(&frame[..cut]), "", "{cut}: a reply is pending");
             assert_eq!(pair.upstream("+PONG|"), "+PONG|");
             let first = pair.more();
-            assert!(!owes_login(&pair, true), "{cut}: it is still on its way");
+            assert!(!has_pending_login(&pair, true), "{cut}: the login is incomplete");
             let rest = pair.client_bytes(&[&frame[cut..], &frames("GET a")].concat());
             assert_eq!(first + &rest, show(&frame), "{cut}: GET waits");
-            assert!(owes_login(&pair, true));
+            assert!(has_pending_login(&pair, true));
             assert_eq!(pair.upstream(WRONGPASS), WRONGPASS);
             assert_eq!(pair.more(), sent("GET a"));
         }
@@ -120,7 +120,7 @@ fn a_login_inside_a_transaction_is_an_error_of_it() {
         assert_eq!(pair.count.denied, [Denied::InTransaction]);
         assert_eq!(pair.more(), sent("PING"));
         assert_eq!(pair.upstream("+QUEUED|"), "+QUEUED|");
-        assert_eq!(pair.more(), sent("DISCARD"), "EXEC would run a part of what was asked for");
+        assert_eq!(pair.more(), sent("DISCARD"), "EXEC would run a part of the queued commands");
         let aborted = "-EXECABORT Transaction discarded because of previous errors.|";
         assert_eq!(pair.upstream("+OK|"), aborted);
     }
@@ -136,12 +136,12 @@ fn a_login_after_a_refused_multi_is_sent() {
 }
 
 #[test]
-fn a_muted_login_is_heard_by_the_gate_alone() {
+fn only_the_gate_gets_the_reply_to_a_muted_login() {
     let mut pair = Pair::passthrough();
     pair.commands("CLIENT REPLY SKIP");
     assert_eq!(pair.upstream("+OK|"), "");
     assert_eq!(pair.commands("AUTH wrong;PING"), sent("AUTH wrong"));
-    assert_eq!(pair.upstream(WRONGPASS), "", "the SKIP covers it");
+    assert_eq!(pair.upstream(WRONGPASS), "", "the SKIP suppresses the reply");
     assert_eq!(pair.more(), sent("PING"));
     assert_eq!(pair.upstream("+PONG|"), "+PONG|");
     pair.commands("CLIENT REPLY OFF");
@@ -153,7 +153,7 @@ fn a_muted_login_is_heard_by_the_gate_alone() {
 
 /// The client disconnected: it gets the pending replies, and its login is not sent.
 #[test]
-fn a_client_that_leaves_behind_a_login_gets_what_is_pending() {
+fn a_client_that_disconnects_after_a_login_gets_its_pending_replies() {
     let mut pair = Pair::passthrough();
     assert_eq!(pair.commands("PING;AUTH wrong;PING"), sent("PING"));
     pair.end_client();
@@ -168,14 +168,14 @@ fn a_client_that_leaves_behind_a_login_gets_what_is_pending() {
 /// A server that had messages pending dropped the reply. The caller's timeout ends the wait; no message in the meantime
 /// was taken for the reply.
 #[test]
-fn a_login_that_is_never_answered_ends_by_a_time_limit() {
+fn a_login_without_a_reply_ends_by_a_timeout() {
     let mut pair = Pair::passthrough();
     pair.commands("MONITOR");
     assert_eq!(pair.upstream("+OK|"), "+OK|");
     pair.commands("AUTH wrong;GET a");
     let line = "+1700000000.1 [0 127.0.0.1:1] \"PING\"|";
     assert_eq!(pair.upstream(line), line);
-    assert!(owes_login(&pair, true));
+    assert!(has_pending_login(&pair, true));
     assert_eq!(pair.waits, Some(Until::NothingPending));
     pair.lose(Some(Unavailable::Timeout));
     assert_eq!(pair.receive(), "-ERR portcullis: upstream 'main' unavailable (timeout)|");
@@ -183,11 +183,11 @@ fn a_login_that_is_never_answered_ends_by_a_time_limit() {
 }
 
 #[test]
-fn a_second_reply_to_a_login_is_nobodys() {
+fn a_second_reply_to_a_login_is_a_fault() {
     let mut pair = Pair::passthrough();
     pair.commands("AUTH x;GET a");
     assert_eq!(pair.upstream("+OK|+OK|"), "+OK|");
-    assert_eq!(pair.more(), "", "GET is not sent any more");
+    assert_eq!(pair.more(), "", "GET is not sent after the fault");
     assert_eq!(pair.fault, Some(LinkFault::Unsolicited));
 }
 
@@ -205,7 +205,7 @@ fn the_gates_login_after_reset_waits_for_the_reply() {
     assert_eq!(pair.session.pending_login(), None);
     assert_eq!(pair.upstream("+RESET|"), "+RESET|");
     assert_eq!(pair.more(), sent("AUTH secret"));
-    assert!(owes_login(&pair, false));
+    assert!(has_pending_login(&pair, false));
     assert_eq!(pair.upstream(WRONGPASS), "-ERR portcullis: upstream 'main' unavailable (auth)|");
 }
 
@@ -235,5 +235,5 @@ fn the_gates_login_for_another_user_waits_for_pending_replies() {
     assert_eq!(pair.commands("AUTH alice a;PING"), "", "PONG is pending");
     pair.upstream("+PONG|");
     assert_eq!(pair.more(), sent("AUTH ua pa"));
-    assert!(owes_login(&pair, false), "it is the gate's own, and has its time limit");
+    assert!(has_pending_login(&pair, false), "the gate's own login has a timeout");
 }

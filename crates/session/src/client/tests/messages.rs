@@ -25,7 +25,7 @@ fn subscriber(acl: Option<&str>, resp3: bool) -> Pair {
     pair.commands("PSUBSCRIBE *");
     let kind = if resp3 { '>' } else { '*' };
     let confirmation = format!("{kind}3|$10|psubscribe|$1|*|:1|");
-    assert_eq!(pair.upstream(&confirmation), confirmation, "confirmed as ever");
+    assert_eq!(pair.upstream(&confirmation), confirmation, "confirmed under any rules");
     pair
 }
 
@@ -35,7 +35,7 @@ fn in_pieces(pair: &mut Pair, text: &str, size: usize) -> String {
 
 /// The test covers both versions of the protocol, messages of channels, patterns and shard channels, and any pieces.
 #[test]
-fn messages_of_sentinels_are_kept_from_a_client_under_rules() {
+fn messages_of_sentinels_are_withheld_under_rules() {
     for resp3 in [false, true] {
         let of = |text: &str| if resp3 { text.replacen('*', ">", 1) } else { text.to_owned() };
         let control = [
@@ -57,7 +57,7 @@ fn messages_of_sentinels_are_kept_from_a_client_under_rules() {
 }
 
 #[test]
-fn names_of_keys_are_kept_from_a_client_under_key_patterns() {
+fn names_of_keys_are_withheld_under_key_patterns() {
     let event = "*4|$8|pmessage|$1|*|$20|__keyspace@0__:other|$3|del|";
     assert_eq!(subscriber(Some("@public ~app:*"), false).upstream(event), "");
     assert_eq!(subscriber(Some("@public"), false).upstream(event), event);
@@ -66,7 +66,7 @@ fn names_of_keys_are_kept_from_a_client_under_key_patterns() {
 
 /// A reply that looks like a message is for the client.
 #[test]
-fn replies_are_not_looked_into() {
+fn replies_are_not_filtered() {
     let mut pair = under(Some("@public"));
     pair.commands("LRANGE l 0 -1");
     assert_eq!(pair.upstream(HELLO), HELLO);
@@ -78,19 +78,19 @@ fn replies_are_not_looked_into() {
 
 /// The message is withheld between the elements of EXEC's array as well, where RESP3 allows one.
 #[test]
-fn a_message_among_the_elements_of_exec_is_kept() {
+fn a_message_among_the_elements_of_exec_is_withheld() {
     let mut pair = subscriber(Some("@public"), true);
     pair.commands("MULTI;PING;PING;EXEC");
     let push = HELLO.replacen('*', ">", 1);
-    let heard = pair.upstream(&format!("+OK|+QUEUED|+QUEUED|*2|+PONG|{push}+PONG|"));
-    assert_eq!(heard, "+OK|+QUEUED|+QUEUED|*2|+PONG|+PONG|");
+    let received = pair.upstream(&format!("+OK|+QUEUED|+QUEUED|*2|+PONG|{push}+PONG|"));
+    assert_eq!(received, "+OK|+QUEUED|+QUEUED|*2|+PONG|+PONG|");
     assert!(pair.session.is_idle());
 }
 
 /// The pieces of a withheld message are dropped as they arrive. For the client no message has begun, so the gate's own
 /// replies need not wait.
 #[test]
-fn a_large_one_is_kept_to_its_end() {
+fn a_large_message_is_withheld_to_its_end() {
     let body = "y".repeat(3 * MAX_WHOLE_REPLY);
     let text = format!("*3|$7|message|$18|__sentinel__:hello|${}|{body}|", body.len());
     for size in [1000, 16 * 1024] {
@@ -132,18 +132,18 @@ fn a_channel_that_comes_too_late_counts_as_closed() {
 
 /// The rules in force at the start of a message hold until its end.
 #[test]
-fn a_reload_in_the_middle_of_a_message_counts_from_the_next() {
+fn a_reload_in_the_middle_of_a_message_affects_the_next_one() {
     let body = "y".repeat(2 * MAX_WHOLE_REPLY);
     for (channel, first, then) in
         [("__sentinel__:hello", None, Some("@public")), ("__sentinel__:hello", Some("@public"), None)]
     {
         let text = format!("*3|$7|message|${}|{channel}|${}|{body}|", channel.len(), body.len());
         let mut pair = subscriber(first, false);
-        let mut heard = in_pieces(&mut pair, &text[..text.len() / 2], 16 * 1024);
+        let mut received = in_pieces(&mut pair, &text[..text.len() / 2], 16 * 1024);
         let new = Arc::new(plan(Auth::Trust, None).with_rules(rules(then)));
         assert!(pair.session.renew(pair.link.subscribed(), |_| Some(Arc::clone(&new))));
-        heard += &in_pieces(&mut pair, &text[text.len() / 2..], 16 * 1024);
-        assert_eq!(heard, if first.is_none() { text.clone() } else { String::new() });
+        received += &in_pieces(&mut pair, &text[text.len() / 2..], 16 * 1024);
+        assert_eq!(received, if first.is_none() { text.clone() } else { String::new() });
         assert_eq!(pair.upstream(HELLO), if then.is_none() { HELLO } else { "" });
     }
 }
@@ -151,14 +151,14 @@ fn a_reload_in_the_middle_of_a_message_counts_from_the_next() {
 const TENANT: &str = "@public ~app:* &app:*";
 
 #[test]
-fn channels_are_listed_that_may_be_subscribed_to() {
-    for asked in ["PUBSUB CHANNELS", "pubsub Channels *", "PUBSUB SHARDCHANNELS"] {
+fn only_channels_that_the_client_may_subscribe_to_are_listed() {
+    for command in ["PUBSUB CHANNELS", "pubsub Channels *", "PUBSUB SHARDCHANNELS"] {
         for size in [1, 5, 1000] {
             let mut pair = under(Some(TENANT));
-            assert_eq!(pair.commands(&format!("{asked};PING")), show(&frames(&format!("{asked};PING"))));
-            let heard =
+            assert_eq!(pair.commands(&format!("{command};PING")), show(&frames(&format!("{command};PING"))));
+            let received =
                 in_pieces(&mut pair, "*4|$5|app:1|$4|news|$18|__sentinel__:hello|$5|app:2|+PONG|", size);
-            assert_eq!(heard, "*2|$5|app:1|$5|app:2|+PONG|", "{asked} by {size}");
+            assert_eq!(received, "*2|$5|app:1|$5|app:2|+PONG|", "{command} by {size}");
             assert!(pair.session.is_idle());
         }
     }
@@ -173,15 +173,15 @@ fn channels_are_listed_that_may_be_subscribed_to() {
 }
 
 #[test]
-fn a_list_that_cannot_be_reduced_is_not_shown() {
+fn a_list_that_cannot_be_filtered_is_not_passed_on() {
     let mut pair = under(Some(TENANT));
     let count = MAX_LISTED / 8;
     let list = format!("*{count}|{}", "$4|news|".repeat(count));
     assert!(list.len() > MAX_LISTED);
     pair.commands("PUBSUB CHANNELS;PING");
-    let heard = in_pieces(&mut pair, &format!("{list}+PONG|"), 16 * 1024);
+    let received = in_pieces(&mut pair, &format!("{list}+PONG|"), 16 * 1024);
     assert_eq!(
-        heard,
+        received,
         "-ERR portcullis: too many channels to list here, name a pattern that fewer match|+PONG|"
     );
     assert!(pair.session.is_idle() && pair.session.held() < 2048);
@@ -189,7 +189,7 @@ fn a_list_that_cannot_be_reduced_is_not_shown() {
         let mut pair = under(Some(TENANT));
         pair.commands("PUBSUB CHANNELS");
         pair.upstream(odd);
-        assert!(pair.doubt, "{odd}");
+        assert!(pair.desync, "{odd}");
     }
 }
 
@@ -203,8 +203,8 @@ fn a_list_of_channels_is_not_queued() {
     assert!(pair.upstream("+OK|").starts_with("-EXECABORT"));
     let mut counted = under(Some(TENANT));
     counted.commands("MULTI;PUBSUB NUMSUB app:1;PUBSUB NUMSUB news");
-    let heard = counted.upstream("+OK|+QUEUED|");
-    assert_eq!(heard, "+OK|+QUEUED|-NOPERM No permissions to access a channel|");
+    let received = counted.upstream("+OK|+QUEUED|");
+    assert_eq!(received, "+OK|+QUEUED|-NOPERM No permissions to access a channel|");
     let mut muted = under(Some(TENANT));
     muted.commands("CLIENT REPLY SKIP");
     muted.upstream("+OK|");

@@ -5,7 +5,7 @@ fn sent(text: &str) -> String {
 }
 
 #[test]
-fn client_reply_never_travels_and_waits_for_what_is_owed() {
+fn client_reply_is_not_forwarded_and_waits_for_pending_replies() {
     let mut pair = Pair::passthrough();
     assert_eq!(pair.commands("GET a;CLIENT REPLY OFF;SET a 1"), sent("GET a"));
     assert_eq!(pair.upstream("$-1|"), "$-1|");
@@ -14,7 +14,7 @@ fn client_reply_never_travels_and_waits_for_what_is_owed() {
     assert_eq!(pair.more(), sent("SET a 1"));
     assert_eq!(pair.upstream("+OK|"), "");
     assert_eq!(pair.commands("FOO;SYNC;CLIENT REPLY ON"), sent("FOO"));
-    assert_eq!(pair.upstream("-ERR unknown|"), "", "errors are silenced, the gate's too");
+    assert_eq!(pair.upstream("-ERR unknown|"), "", "errors are suppressed, the gate's too");
     assert_eq!(pair.more(), sent("CLIENT REPLY ON"));
     assert_eq!(pair.upstream("+OK|"), "+OK|");
     assert_eq!(pair.commands("PING"), sent("PING"));
@@ -32,13 +32,13 @@ fn a_refused_client_reply_changes_nothing() {
 }
 
 #[test]
-fn skip_covers_the_next_command_whoever_answers_it() {
+fn skip_suppresses_the_next_reply_of_gate_and_redis() {
     let mut pair = Pair::passthrough();
     for covered in ["PING", "SYNC", "RESET"] {
         pair.commands("CLIENT REPLY SKIP");
         assert_eq!(pair.upstream("+OK|"), "");
         if pair.commands(covered).ends_with("SYNC|") {
-            panic!("SYNC travelled");
+            panic!("SYNC was forwarded");
         }
         if covered != "SYNC" {
             assert_eq!(pair.upstream(if covered == "RESET" { "+RESET|" } else { "+PONG|" }), "", "{covered}");
@@ -49,7 +49,7 @@ fn skip_covers_the_next_command_whoever_answers_it() {
 }
 
 #[test]
-fn skip_covers_what_is_said_of_a_broken_command() {
+fn skip_suppresses_the_error_for_a_broken_command() {
     for cut in [0, 21] {
         let mut pair = Pair::passthrough();
         pair.commands("CLIENT REPLY SKIP");
@@ -101,7 +101,7 @@ fn muted_commands_of_one_kind_are_one_run() {
 
 /// Redis uses up the SKIP for it, in each of its forms.
 #[test]
-fn skip_covers_an_empty_command() {
+fn skip_is_used_up_by_an_empty_command() {
     for empty in ["*0|", "*-1|", "*-10|", "|", "   |"] {
         let mut pair = Pair::passthrough();
         pair.commands("CLIENT REPLY SKIP");

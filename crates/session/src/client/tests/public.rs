@@ -19,7 +19,7 @@ fn public(auth: Auth, acl: &str) -> Pair {
     Pair::connected(plan(auth, None).with_rules(rules(Some(acl))))
 }
 
-fn told(pair: &mut Pair, findings: &Findings) -> String {
+fn answer_inquiry(pair: &mut Pair, findings: &Findings) -> String {
     assert_eq!(pair.waits, Some(Until::Clients));
     pair.session.informed(Some(findings));
     pair.settle();
@@ -27,45 +27,45 @@ fn told(pair: &mut Pair, findings: &Findings) -> String {
 }
 
 #[test]
-fn the_gate_says_who_the_client_is_and_redis_keeps_its_name() {
+fn the_gate_answers_client_info_and_redis_keeps_the_name() {
     let mut pair = public(Auth::Trust, "@public");
     assert_eq!(pair.commands("CLIENT ID"), "");
     assert_eq!(pair.receive(), ":77|");
     let introduction = "CLIENT SETNAME me;CLIENT SETINFO lib-name x;SELECT 3;CLIENT SETNAME bad;CLIENT INFO";
     assert_eq!(pair.commands(introduction), sent(introduction.rsplit_once(';').unwrap().0));
-    let heard = pair.upstream("+OK|+OK|+OK|-ERR no|");
-    assert!(heard.starts_with("+OK|+OK|+OK|-ERR no|$"), "{heard}");
+    let received = pair.upstream("+OK|+OK|+OK|-ERR no|");
+    assert!(received.starts_with("+OK|+OK|+OK|-ERR no|$"), "{received}");
     for part in ["id=77 ", "addr=192.0.2.7:7777 laddr=0.0.0.0:0 ", " name=me ", " db=3 ", " lib-name=x "] {
-        assert!(heard.contains(part), "{part} in {heard}");
+        assert!(received.contains(part), "{part} in {received}");
     }
     assert_eq!(pair.commands("RESET;CLIENT INFO"), sent("RESET"));
-    let heard = pair.upstream("+RESET|");
+    let received = pair.upstream("+RESET|");
     assert!(
-        heard.contains(" name= ") && heard.contains(" db=0 ") && heard.contains(" lib-name=x "),
-        "{heard}"
+        received.contains(" name= ") && received.contains(" db=0 ") && received.contains(" lib-name=x "),
+        "{received}"
     );
 }
 
 #[test]
-fn hello_has_the_same_number_and_names_the_client() {
+fn hello_returns_the_same_id_and_names_the_client() {
     for auth in [Auth::Trust, Auth::Passthrough] {
         let mut pair = public(auth, "@public");
         assert_eq!(pair.commands("HELLO 3 SETNAME me"), sent("HELLO 3 SETNAME me"));
-        let heard = pair.upstream("%2|$2|id|:9|$4|name|:5|");
-        assert_eq!(heard, "%2|$2|id|:77|$4|name|:5|");
+        let received = pair.upstream("%2|$2|id|:9|$4|name|:5|");
+        assert_eq!(received, "%2|$2|id|:77|$4|name|:5|");
         let mut pair = public(auth, "@public");
         assert_eq!(pair.commands("HELLO 4"), if auth == Auth::Trust { "" } else { "*2|$5|HELLO|$1|4|" });
     }
 }
 
 #[test]
-fn a_client_is_the_user_whose_login_redis_took() {
+fn a_client_has_the_user_of_the_accepted_login() {
     let mut pair = public(Auth::Passthrough, "@public");
     assert_eq!(pair.session.acts_as(), Some("default"));
     let wrong = "-WRONGPASS no|";
     let hello = "%2|$2|id|:9|$4|name|:5|";
     let with_own_id = "%2|$2|id|:77|$4|name|:5|";
-    for (login, said, heard, user) in [
+    for (login, reply, expected, user) in [
         ("AUTH alice right", "+OK|", "+OK|", "alice"),
         ("AUTH bob wrong", wrong, wrong, "alice"),
         ("HELLO 3 AUTH bob right SETNAME me", hello, with_own_id, "bob"),
@@ -77,14 +77,14 @@ fn a_client_is_the_user_whose_login_redis_took() {
         ("RESET", "+RESET|", "+RESET|", "default"),
     ] {
         assert_eq!(pair.commands(login), sent(login));
-        assert_eq!(pair.upstream(said), heard, "{login}");
+        assert_eq!(pair.upstream(reply), expected, "{login}");
         assert_eq!(pair.session.acts_as(), Some(user), "{login}");
     }
 }
 
 /// No other client has that user, and the client has no other user.
 #[test]
-fn a_user_is_unknown_whose_login_was_not_followed() {
+fn the_user_of_an_unfollowed_login_is_unknown() {
     let mut pair = public(Auth::Passthrough, "+@all");
     pair.commands("AUTH alice right");
     pair.upstream("+OK|");
@@ -109,7 +109,7 @@ fn a_user_is_unknown_whose_login_was_not_followed() {
 }
 
 #[test]
-fn others_are_asked_about_with_their_addresses_hidden() {
+fn other_clients_are_listed_with_hidden_addresses() {
     let mut pair = public(Auth::Trust, "@public +client|kill");
     assert_eq!(pair.commands("GET a;CLIENT LIST;GET b"), sent("GET a"));
     assert_eq!(pair.upstream("$-1|"), "$-1|");
@@ -118,16 +118,19 @@ fn others_are_asked_about_with_their_addresses_hidden() {
     let other = pair.session.listed(&pair.count, inquiry, 1);
     assert!(other.line.contains(" addr=0.0.0.0:0 laddr=0.0.0.0:0 "), "{}", other.line);
     let findings = Findings { lines: "x\n".to_owned(), clients: 1, ..Findings::default() };
-    assert_eq!(told(&mut pair, &findings), "$2|x\n|");
+    assert_eq!(answer_inquiry(&mut pair, &findings), "$2|x\n|");
     assert_eq!(pair.more(), sent("GET b"));
     assert_eq!(pair.upstream("$-1|"), "$-1|");
     pair.commands("CLIENT KILL ID 77 SKIPME no;GET c");
-    assert_eq!(told(&mut pair, &Findings { clients: 1, asker: true, ..Findings::default() }), ":1|");
+    assert_eq!(
+        answer_inquiry(&mut pair, &Findings { clients: 1, asker: true, ..Findings::default() }),
+        ":1|"
+    );
     assert_eq!((pair.closed, &*pair.more()), (Some(crate::CloseReason::Client), ""));
 }
 
 #[test]
-fn what_public_refuses_stays_refused() {
+fn commands_that_public_refuses_stay_refused() {
     let mut pair = public(Auth::Trust, "@public");
     for (line, name) in
         [("KILL ID 5", "kill"), ("UNBLOCK 5", "unblock"), ("NO-EVICT ON", "no-evict"), ("PAUSE 1", "pause")]
@@ -142,7 +145,7 @@ fn what_public_refuses_stays_refused() {
 
 /// Under passthrough Redis knows the client's rights, so the gate asks it.
 #[test]
-fn redis_says_whether_a_client_of_passthrough_may_ask() {
+fn under_passthrough_redis_decides_on_questions() {
     let noauth = "-NOAUTH Authentication required.|";
     for (line, stands) in [
         ("CLIENT ID", "CLIENT ID"),
@@ -162,23 +165,23 @@ fn redis_says_whether_a_client_of_passthrough_may_ask() {
     let mut pair = public(Auth::Passthrough, "@public +client|kill");
     assert_eq!(pair.commands("CLIENT KILL ID 5"), sent("CLIENT KILL ID 9223372036854775807"));
     assert_eq!(pair.upstream(":0|"), "");
-    assert_eq!(told(&mut pair, &Findings { clients: 1, ..Findings::default() }), ":1|");
+    assert_eq!(answer_inquiry(&mut pair, &Findings { clients: 1, ..Findings::default() }), ":1|");
     pair.commands("CLIENT ID");
     assert_eq!(pair.upstream(":9|"), ":77|");
 }
 
 /// A client under any rules must not choose the messages that another client gets.
 #[test]
-fn tracking_is_redirected_to_nobody_else() {
+fn tracking_is_not_redirected_to_another_client_under_rules() {
     let id = sent("CLIENT ID");
     for acl in ["+@all", "@public", "+@all ~a*"] {
         for line in
             ["ON REDIRECT 5", "on noloop redirect 9", "ON FUTURE REDIRECT 77", "ON PREFIX a REDIRECT 5"]
         {
             let mut pair = public(Auth::Trust, acl);
-            let asked = pair.commands(&format!("CLIENT TRACKING {line};GET a"));
-            let heard = if asked == id { pair.upstream(":12|") } else { pair.receive() };
-            assert_eq!(heard, REFUSED, "{acl}: {line}");
+            let sent_first = pair.commands(&format!("CLIENT TRACKING {line};GET a"));
+            let received = if sent_first == id { pair.upstream(":12|") } else { pair.receive() };
+            assert_eq!(received, REFUSED, "{acl}: {line}");
             assert_eq!(pair.count.denied, [Denied::Command], "{acl}: {line}");
         }
         let mut pair = public(Auth::Trust, acl);
@@ -191,7 +194,7 @@ fn tracking_is_redirected_to_nobody_else() {
         }
         let mut pair = public(Auth::Trust, acl);
         assert_eq!(pair.commands("CLIENT TRACKING ON REDIRECT 12"), id);
-        assert_eq!(pair.upstream("-NOPERM no|"), REFUSED, "{acl}: Redis does not tell");
+        assert_eq!(pair.upstream("-NOPERM no|"), REFUSED, "{acl}: Redis refuses the id");
     }
 }
 
@@ -207,29 +210,29 @@ fn tracking_is_redirected_to_the_client_itself() {
     assert_eq!(
         pair.more(),
         sent("CLIENT TRACKING ON PREFIX redirect REDIRECT 12"),
-        "by the number that Redis knows"
+        "with the id that Redis knows"
     );
     let mut pair = Pair::trust();
     let line = "CLIENT TRACKING ON REDIRECT 5";
-    assert_eq!(pair.commands(line), sent(line), "without rules it is Redis's to say");
+    assert_eq!(pair.commands(line), sent(line), "without rules Redis answers");
 }
 
 #[test]
-fn a_blocking_command_is_known_upstream_where_it_may_be_unblocked() {
+fn a_blocking_command_has_a_known_upstream_id() {
     let mut pair = public(Auth::Trust, "@public");
     assert_eq!(pair.commands("BLPOP a 0"), sent("BLPOP a 0"));
     let mut pair = public(Auth::Trust, "@public +client|unblock");
     assert_eq!(pair.commands("BLPOP a 0"), sent("CLIENT ID;BLPOP a 0"));
     assert_eq!(pair.upstream(":12|*-1|"), "*-1|");
     assert_eq!(pair.commands("CLIENT UNBLOCK 5 ERROR"), "");
-    assert_eq!(told(&mut pair, &Findings { blocked_as: Some(4), ..Findings::default() }), "");
+    assert_eq!(answer_inquiry(&mut pair, &Findings { blocked_as: Some(4), ..Findings::default() }), "");
     assert_eq!(pair.more(), sent("CLIENT UNBLOCK 4 ERROR"));
     assert_eq!(pair.upstream(":1|"), ":1|");
 }
 
 /// The listener has no rules, and the user's rules have `@public`.
 #[test]
-fn a_user_who_logs_in_with_hello_reads_the_number_of_the_list() {
+fn hello_with_a_login_returns_the_id_of_client_list() {
     let user = User { name: "u", password: "u", login: None, acl: Some("@public") };
     let mut pair = Pair::of_users(Users::new(&[user]));
     pair.connect();

@@ -8,7 +8,7 @@ const TOO_LARGE: &str = "-ERR command too large to be checked|";
 
 /// The session holds a command that it cannot judge yet up to the limit, in whatever form the command announces itself.
 #[test]
-fn what_is_too_large_to_be_checked_is_refused_and_discarded() {
+fn a_frame_that_is_too_large_to_check_is_refused_and_discarded() {
     let huge = "536870912";
     let many = "100000";
     let heads = [
@@ -24,9 +24,9 @@ fn what_is_too_large_to_be_checked_is_refused_and_discarded() {
         let mut most = 0;
         for byte in filler.as_bytes().chunks(100) {
             sent += &pair.client(std::str::from_utf8(byte).unwrap());
-            most = most.max(pair.asked.len());
+            most = most.max(pair.client_input.len());
         }
-        assert_eq!(sent, "", "not one byte of {head} travels");
+        assert_eq!(sent, "", "no byte of {head} is forwarded");
         assert_eq!(pair.receive(), TOO_LARGE, "{head}");
         assert!(most <= HELD_COMMAND + 100, "{most} bytes were held of {head}");
         assert_eq!(pair.count.denied, [Denied::Size]);
@@ -35,7 +35,7 @@ fn what_is_too_large_to_be_checked_is_refused_and_discarded() {
 }
 
 #[test]
-fn what_follows_a_discarded_frame_is_read_as_what_it_is() {
+fn commands_after_a_discarded_frame_are_read() {
     let mut pair = Pair::trust();
     let password = "x".repeat(HELD_COMMAND);
     let text = format!("*3|$4|AUTH|$7|default|${}|{password}|", password.len());
@@ -78,7 +78,7 @@ fn replication_is_refused_in_any_spelling() {
 }
 
 #[test]
-fn http_is_cut_off_without_a_word_and_without_an_upstream() {
+fn http_is_closed_without_a_reply_and_without_an_upstream() {
     for text in ["POST / HTTP/1.1|", "host: x|", "*1|$4|post|", "*2|$5|Host:|$1|x|"] {
         let mut pair = Pair::new(plan(Auth::Passthrough, None));
         assert_eq!(pair.client(text), "");
@@ -90,7 +90,7 @@ fn http_is_cut_off_without_a_word_and_without_an_upstream() {
     assert_eq!(pair.closed, None);
     assert_eq!(pair.upstream("+OK|"), "+OK|");
     assert_eq!(pair.closed, Some(CloseReason::CrossProtocol));
-    assert_eq!(pair.more(), "", "what follows is not read");
+    assert_eq!(pair.more(), "", "later bytes are not read");
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn nothing_is_sent_before_there_is_a_connection() {
 }
 
 #[test]
-fn a_second_monitor_is_not_sent_for_redis_does_not_answer_it() {
+fn a_second_monitor_is_not_sent() {
     let mut pair = Pair::passthrough();
     assert_eq!(pair.commands("MONITOR;MONITOR;PING"), show(&frames("MONITOR")));
     assert_eq!(pair.upstream("+OK|"), "+OK|");
@@ -122,5 +122,5 @@ fn a_second_monitor_is_not_sent_for_redis_does_not_answer_it() {
     let mut pair = Pair::passthrough();
     pair.commands("MONITOR;MONITOR");
     pair.upstream("-NOPERM no|");
-    assert_eq!(pair.more(), show(&frames("MONITOR")), "the first was refused");
+    assert_eq!(pair.more(), show(&frames("MONITOR")), "the first MONITOR was refused");
 }

@@ -46,7 +46,7 @@ fn alice() -> Pair {
 }
 
 #[test]
-fn before_the_upstream_is_asked_for_everything_is_renewed() {
+fn before_a_connection_is_requested_everything_is_renewed() {
     let mut pair = Pair::new(trust("old", "+@all"));
     assert!(renew_listener(&mut pair, trust("new", "+@all")));
     pair.commands("GET a");
@@ -65,7 +65,7 @@ fn before_the_upstream_is_asked_for_everything_is_renewed() {
 
 /// New credentials may be for another upstream.
 #[test]
-fn what_was_asked_for_keeps_its_login_and_gets_the_new_rules() {
+fn a_requested_connection_keeps_its_login_and_gets_the_new_rules() {
     let mut pair = Pair::new(trust("old", "+@all"));
     pair.commands("GET a;FLUSHALL");
     assert!(renew_listener(&mut pair, trust("new", "+@all -flushall")));
@@ -87,7 +87,7 @@ fn rules_hold_from_the_next_command_on() {
     assert!(renew(&mut pair, &[User { acl: Some("+@all -flushall"), ..ALICE }]));
     assert_eq!(pair.commands("FLUSHALL;GET a"), sent("GET a"));
     let no = "-NOPERM User alice has no permissions to run the 'flushall' command|";
-    assert_eq!(pair.upstream("+OK|$-1|"), format!("+OK|{no}$-1|"), "what was sent is answered");
+    assert_eq!(pair.upstream("+OK|$-1|"), format!("+OK|{no}$-1|"), "sent commands get their replies");
     assert!(renew(&mut pair, &[ALICE]));
     assert_eq!(pair.commands("FLUSHALL"), sent("FLUSHALL"));
 }
@@ -100,10 +100,10 @@ fn a_frame_that_was_judged_keeps_its_verdict_and_its_limits() {
     let text = "*4|$5|RPUSH|$1|l|$20|12345678901234567890|$20|12345678901234567890|";
     for cut in 20..text.len() {
         let mut pair = Pair::trust();
-        let mut travelled = pair.client(&text[..cut]);
+        let mut forwarded = pair.client(&text[..cut]);
         assert!(renew_listener(&mut pair, strict()));
-        travelled += &pair.client(&text[cut..]);
-        assert_eq!((travelled, &*pair.receive()), (text.to_owned(), ""), "cut at {cut}");
+        forwarded += &pair.client(&text[cut..]);
+        assert_eq!((forwarded, &*pair.receive()), (text.to_owned(), ""), "cut at {cut}");
         assert_eq!(pair.client("*2|$3|GET|$1|a|"), sent("GET a"));
         assert_eq!(pair.client("*2|$3|GET|$11|"), "");
         assert_eq!(pair.upstream(":2|$-1|"), ":2|$-1|-ERR Protocol error: invalid bulk length|");
@@ -132,7 +132,7 @@ fn a_transaction_does_not_outlive_its_rules() {
         pair.session
             .renew(pair.link.subscribed(), |user| user.map_or_else(|| users.plan_of(None), |_| same.clone()))
     );
-    assert_eq!(pair.commands("EXEC"), sent("EXEC"), "a reload that changed no rules disturbs nobody");
+    assert_eq!(pair.commands("EXEC"), sent("EXEC"), "a reload without changed rules disturbs no transaction");
     pair.upstream("*1|+OK|");
     pair.commands("MULTI;FLUSHALL");
     pair.upstream("+OK|+QUEUED|");
@@ -142,7 +142,7 @@ fn a_transaction_does_not_outlive_its_rules() {
 }
 
 #[test]
-fn a_user_who_is_gone_may_not_stay() {
+fn a_removed_user_may_not_stay() {
     let mut pair = alice();
     pair.commands("GET a");
     assert!(!renew(&mut pair, &[CAROL]));
@@ -155,15 +155,15 @@ fn a_user_who_is_gone_may_not_stay() {
     assert_eq!(
         (&*cut.upstream("$-1|"), cut.closed),
         ("$-1|", Some(CloseReason::Revoked)),
-        "half a SET is not waited for"
+        "half a SET is not awaited"
     );
     let mut other = Pair::trust();
-    assert!(!renew_listener(&mut other, plan(Auth::Passthrough, None)), "another auth");
+    assert!(!renew_listener(&mut other, plan(Auth::Passthrough, None)), "another `auth`");
     assert_eq!(other.closed, Some(CloseReason::Revoked));
 }
 
 #[test]
-fn who_is_about_to_come_in_comes_in_under_the_new_rules() {
+fn a_pending_login_gets_the_new_rules() {
     let mut pair = alice();
     assert_eq!(pair.commands("AUTH carol c;FLUSHALL"), sent("AUTH uc pc"));
     assert!(renew(&mut pair, &[ALICE, User { acl: Some("+@all -flushall"), ..CAROL }]));

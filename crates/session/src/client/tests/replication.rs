@@ -16,30 +16,30 @@ fn replica() -> Pair {
 }
 
 #[test]
-fn a_replica_gets_its_stream_as_it_is() {
+fn a_replica_gets_its_stream_unchanged() {
     for piece in [1, 3, 1000] {
         let mut pair = replica();
         assert_eq!(pair.commands("PING;REPLCONF capa eof"), sent("PING;REPLCONF capa eof"));
-        assert_eq!(pair.commands("PSYNC ? -1"), "", "it waits for what is owed");
+        assert_eq!(pair.commands("PSYNC ? -1"), "", "PSYNC waits for pending replies");
         assert_eq!(pair.waits, Some(Until::NothingPending));
         pair.upstream("+PONG|+OK|");
         assert_eq!(pair.more(), sent("PSYNC ? -1"));
-        let mut heard = String::new();
+        let mut received = String::new();
         for bytes in STREAM.as_bytes().chunks(piece) {
-            heard += &pair.upstream(std::str::from_utf8(bytes).unwrap());
+            received += &pair.upstream(std::str::from_utf8(bytes).unwrap());
         }
-        assert_eq!(heard.replace("\r\n", "|"), STREAM);
+        assert_eq!(received.replace("\r\n", "|"), STREAM);
         assert!(pair.link.streams() && pair.session.is_idle());
         assert_eq!(pair.commands("REPLCONF ACK 1;REPLCONF ACK 2"), sent("REPLCONF ACK 1;REPLCONF ACK 2"));
         assert_eq!(pair.client("|"), "", "a newline keeps the link alive");
         assert_eq!(pair.upstream("more"), "more");
-        assert!(!pair.doubt && pair.fault.is_none() && pair.closed.is_none());
+        assert!(!pair.desync && pair.fault.is_none() && pair.closed.is_none());
     }
 }
 
 /// Redis runs commands of replicas, so none may pass, and the gate cannot answer any.
 #[test]
-fn on_a_stream_there_is_nothing_but_replication() {
+fn only_replication_commands_pass_on_a_stream() {
     for command in ["FLUSHALL", "GET a", "QUIT", "RESET", "POST x", "FOO", "AUTH default x", "MULTI"] {
         let mut pair = replica();
         pair.commands("SYNC");
@@ -57,7 +57,7 @@ fn on_a_stream_there_is_nothing_but_replication() {
 }
 
 #[test]
-fn a_stream_takes_a_rule_for_each_of_its_commands() {
+fn a_stream_needs_a_rule_for_each_of_its_commands() {
     for acl in ["+@all", "+@all +replconf", "+@all +sync"] {
         let mut pair = Pair::connected(plan(Auth::Trust, None).with_rules(rules(Some(acl))));
         assert_eq!(pair.commands("PSYNC ? -1"), "", "{acl}");
@@ -74,7 +74,7 @@ fn a_stream_takes_a_rule_for_each_of_its_commands() {
 
 /// Redis would not answer these commands, and later replies would be taken for theirs.
 #[test]
-fn what_is_not_answered_before_the_stream_does_not_travel() {
+fn replconf_without_a_reply_is_not_forwarded_before_the_stream() {
     for command in ["REPLCONF ACK 1", "replconf capa eof getack *", "REPLCONF fack 1"] {
         let mut pair = replica();
         assert_eq!(pair.commands(command), "");

@@ -23,21 +23,24 @@ fn listener(acl: &str) -> Pair {
 }
 
 #[test]
-fn a_refused_command_is_answered_in_its_place_and_none_of_it_travels() {
+fn a_refused_command_is_answered_in_order_and_is_not_forwarded() {
     let mut pair = listener("+@all -flushall -config|set ~app:* &news:*");
     let pipeline =
         "GET app:1;flushall;CONFIG SET a b;CONFIG GET a;GET x;SET app:2 x;SUBSCRIBE news:a b;FOO x";
     assert_eq!(pair.commands(pipeline), sent("GET app:1;CONFIG GET a;SET app:2 x"));
-    let heard = pair.upstream("$1|1|*0|+OK|");
+    let received = pair.upstream("$1|1|*0|+OK|");
     let refusals = [no_command("default", "flushall"), no_command("default", "config|set")].concat();
-    assert_eq!(heard, format!("$1|1|{refusals}*0|{NO_KEY}+OK|{NO_CHANNEL}{}", no_command("default", "FOO")));
+    assert_eq!(
+        received,
+        format!("$1|1|{refusals}*0|{NO_KEY}+OK|{NO_CHANNEL}{}", no_command("default", "FOO"))
+    );
     let denied = [Denied::Command, Denied::Command, Denied::Key, Denied::Channel, Denied::Command];
     assert_eq!(pair.count.denied, denied);
     assert!(pair.session.is_idle());
 }
 
 #[test]
-fn a_command_in_a_line_is_judged_like_any_other() {
+fn an_inline_command_is_judged_like_any_other() {
     let mut pair = listener("+@all -flushall ~app:*");
     assert_eq!(pair.client("\"FLUSH\\x61ll\" async|get 'x'|get app:1|"), sent("get app:1"));
     assert_eq!(pair.upstream("$-1|"), [&no_command("default", "flushall"), NO_KEY, "$-1|"].concat());
@@ -51,7 +54,7 @@ fn a_refused_command_needs_no_upstream() {
 }
 
 #[test]
-fn the_user_is_named() {
+fn the_refusal_names_the_user() {
     let users = [User { name: "alice", password: "a", login: None, acl: Some("+get") }];
     let mut pair = Pair::of_users(Users::new(&users));
     pair.commands("AUTH alice a;SET a 1;AUTH");
@@ -61,7 +64,7 @@ fn the_user_is_named() {
 
 /// The order is Redis's: an error of the command comes before the permission to run it.
 #[test]
-fn arity_comes_first_where_a_command_is_refused() {
+fn arity_is_checked_before_the_rules() {
     let mut pair = listener("+get ~app:*");
     assert_eq!(pair.commands("SET a;GET;CONFIG;CONFIG GET;GET a b"), "");
     let wrong = |name| format!("-ERR wrong number of arguments for '{name}' command|");
@@ -70,7 +73,7 @@ fn arity_comes_first_where_a_command_is_refused() {
 }
 
 #[test]
-fn what_the_name_decides_is_decided_by_the_name() {
+fn the_name_alone_decides_if_it_can() {
     let gib = 1_usize << 29;
     for head in [format!("*2|$8|FLUSHALL|${gib}|"), format!("*3|$6|CONFIG|$3|SET|${gib}|")] {
         let mut pair = listener("+@all -flushall -config|set ~app:*");
@@ -79,7 +82,7 @@ fn what_the_name_decides_is_decided_by_the_name() {
         let piece = vec![b'x'; 64 * 1024];
         for _ in 0..gib / piece.len() {
             assert_eq!(pair.client_bytes(&piece), "");
-            assert!(pair.asked.len() < 64, "nothing is held");
+            assert!(pair.client_input.len() < 64, "nothing is held");
         }
         assert_eq!(pair.client("|"), "");
         assert!(!pair.session.is_mid_frame() && pair.session.is_idle());
@@ -89,23 +92,23 @@ fn what_the_name_decides_is_decided_by_the_name() {
 
 /// A known key decides, and the bytes behind it are forwarded as they arrive.
 #[test]
-fn a_value_behind_an_allowed_key_streams() {
+fn a_value_behind_an_allowed_key_is_forwarded_in_pieces() {
     let mut pair = listener("+@all ~app:*");
     let value = "x".repeat(10 * HELD_COMMAND);
     let text = format!("*3|$3|SET|$5|app:1|${}|{value}|", value.len());
-    let mut travelled = String::new();
+    let mut forwarded = String::new();
     for piece in text.as_bytes().chunks(1000) {
-        travelled += &pair.client(std::str::from_utf8(piece).unwrap());
-        assert!(pair.asked.len() < 1000 + 64);
+        forwarded += &pair.client(std::str::from_utf8(piece).unwrap());
+        assert!(pair.client_input.len() < 1000 + 64);
     }
-    assert_eq!(travelled, text);
+    assert_eq!(forwarded, text);
     assert_eq!(pair.upstream("+OK|"), "+OK|");
 }
 
 #[test]
-fn keys_that_come_late_are_waited_for_within_bounds() {
+fn late_keys_are_awaited_within_limits() {
     let mut pair = listener("+@all ~app:*");
-    assert_eq!(pair.client("*3|$4|MGET|$5|app:1|"), "", "the second key is not there");
+    assert_eq!(pair.client("*3|$4|MGET|$5|app:1|"), "", "the second key is missing");
     assert_eq!(pair.client("$5|app:2|"), sent("MGET app:1 app:2"));
     pair.upstream("*0|");
     let filler = format!("$5|app:1|{}", "$5|app:2|".repeat(HELD_COMMAND / 5));
@@ -113,7 +116,7 @@ fn keys_that_come_late_are_waited_for_within_bounds() {
     let mut most = 0;
     for piece in text.as_bytes().chunks(300) {
         assert_eq!(pair.client(std::str::from_utf8(piece).unwrap()), "");
-        most = most.max(pair.asked.len());
+        most = most.max(pair.client_input.len());
     }
     assert_eq!((&*pair.receive(), pair.count.denied.last()), (TOO_LARGE, Some(&Denied::Size)));
     assert!(most <= HELD_COMMAND + 300);
@@ -129,8 +132,8 @@ fn a_refusal_inside_a_transaction_spoils_it() {
         assert_eq!(pair.commands(&format!("MULTI;SET app:1 x;{refused};EXEC")), sent("MULTI;SET app:1 x"));
         pair.upstream("+OK|+QUEUED|");
         assert_eq!(pair.more(), sent("DISCARD"), "{refused}");
-        let heard = pair.upstream("+OK|");
-        assert_eq!(heard, "-EXECABORT Transaction discarded because of previous errors.|");
+        let received = pair.upstream("+OK|");
+        assert_eq!(received, "-EXECABORT Transaction discarded because of previous errors.|");
         assert_eq!(pair.commands("MULTI;GET app:1;EXEC"), sent("MULTI;GET app:1;EXEC"));
     }
 }
@@ -159,12 +162,12 @@ fn a_refused_exec_ends_the_transaction() {
     assert_eq!(pair.upstream("+OK|$-1|"), format!("{wrong}$-1|"));
     let mut refused = listener("+@all -exec");
     refused.commands("MULTI;EXEC");
-    assert_eq!(refused.upstream("-NOPERM no|"), format!("-NOPERM no|{no}"), "there is nothing to discard");
+    assert_eq!(refused.upstream("-NOPERM no|"), format!("-NOPERM no|{no}"), "no transaction is open");
     assert_eq!(refused.more(), "");
 }
 
 #[test]
-fn replies_that_are_switched_off_cover_refusals() {
+fn client_reply_off_suppresses_refusals() {
     let mut pair = listener("+@all -flushall");
     pair.commands("CLIENT REPLY SKIP");
     pair.upstream("+OK|");
@@ -180,7 +183,7 @@ fn replies_that_are_switched_off_cover_refusals() {
 }
 
 #[test]
-fn a_name_that_nobody_knows_needs_its_own_rule() {
+fn an_unknown_name_needs_its_own_rule() {
     let mut pair = listener("+@all +json.set");
     assert_eq!(pair.commands("JSON.SET a $ 1;JSON.GET a"), sent("JSON.SET a $ 1"));
     assert_eq!(pair.upstream("+OK|"), "+OK|".to_owned() + &no_command("default", "JSON.GET"));
@@ -200,7 +203,7 @@ fn a_plan_is_shared() {
 
 /// The log names the rule that decided, in the words of the ACL.
 #[test]
-fn what_decided_is_reported() {
+fn the_deciding_rule_is_reported() {
     let mut pair = listener("+@all -@dangerous +info -set ~app:* &news:*");
     pair.commands("FLUSHALL;CONFIG GET a;SET app:1 x;GET x;PUBLISH other m;FOO x;CLIENT NOSUCH;MULTI;MULTI;WATCH a;AUTH x");
     let due = [

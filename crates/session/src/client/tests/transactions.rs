@@ -8,7 +8,7 @@ fn sent(text: &str) -> String {
 }
 
 #[test]
-fn a_refused_command_makes_exec_fail_and_none_of_it_travels() {
+fn a_refused_command_makes_exec_fail_and_is_not_forwarded() {
     for refused in
         ["HELLO 3", "AUTH default x", "CLIENT REPLY OFF", "MONITOR", "SUBSCRIBE a b", "UNSUBSCRIBE"]
     {
@@ -19,7 +19,7 @@ fn a_refused_command_makes_exec_fail_and_none_of_it_travels() {
         assert_eq!(pair.receive(), NOT_ALLOWED);
         assert_eq!(pair.commands("EXEC"), sent("DISCARD"), "{refused}");
         assert_eq!(pair.upstream("+OK|"), ABORTED);
-        assert_eq!(pair.commands("MULTI;EXEC"), sent("MULTI;EXEC"), "the next one is clean");
+        assert_eq!(pair.commands("MULTI;EXEC"), sent("MULTI;EXEC"), "the next transaction is clean");
         assert_eq!(pair.upstream("+OK|*0|"), "+OK|*0|");
     }
 }
@@ -42,7 +42,7 @@ fn a_multi_that_redis_refused_began_nothing() {
     let mut pair = Pair::trust();
     pair.commands("MULTI;SYNC;EXEC");
     pair.upstream("-NOPERM no|");
-    assert_eq!(pair.more(), sent("EXEC"), "there is nothing to discard");
+    assert_eq!(pair.more(), sent("EXEC"), "no transaction is open");
     assert_eq!(pair.upstream("-ERR EXEC without MULTI|"), "-ERR EXEC without MULTI|");
     assert_eq!(pair.commands("AUTH default x"), "");
     assert_eq!(pair.receive(), "+OK|");
@@ -50,7 +50,7 @@ fn a_multi_that_redis_refused_began_nothing() {
 
 /// The indexes of queued SUBSCRIBEs count from the MULTI that Redis accepted.
 #[test]
-fn of_two_multis_the_one_that_redis_took_counts() {
+fn the_multi_that_redis_accepted_counts() {
     let mut pair = Pair::passthrough();
     let pipeline = "MULTI;GET a;MULTI;SUBSCRIBE a;EXEC;PING";
     assert_eq!(pair.commands(pipeline), sent("MULTI;GET a"), "the second MULTI waits");
@@ -73,7 +73,7 @@ fn exec_with_arguments_ends_the_transaction() {
 }
 
 #[test]
-fn what_runs_at_once_takes_no_place() {
+fn commands_that_run_at_once_are_not_queued() {
     let mut pair = Pair::passthrough();
     pair.commands("MULTI");
     pair.upstream("+OK|");
@@ -85,7 +85,7 @@ fn what_runs_at_once_takes_no_place() {
 }
 
 #[test]
-fn a_transaction_queues_so_many_subscriptions_and_no_more() {
+fn a_transaction_queues_a_limited_number_of_subscriptions() {
     let mut pair = Pair::passthrough();
     pair.commands("MULTI");
     pair.upstream("+OK|");
@@ -110,7 +110,7 @@ fn blocking_in_a_transaction_does_not_block() {
 }
 
 #[test]
-fn reading_a_stream_blocks_only_where_it_says_so() {
+fn reading_a_stream_blocks_only_with_the_option() {
     let cases = [
         ("XREAD STREAMS block 0", false),
         ("XREAD COUNT 1 BLOCK 0 STREAMS s $", true),
@@ -126,5 +126,5 @@ fn reading_a_stream_blocks_only_where_it_says_so() {
     }
     let mut pair = Pair::passthrough();
     pair.client("*6|$5|XREAD|$5|COUNT|");
-    assert!(pair.session.blocks(), "BLOCK may still come");
+    assert!(pair.session.blocks(), "BLOCK may still follow");
 }

@@ -24,7 +24,7 @@ fn sent(text: &str) -> String {
     show(&frames(text))
 }
 
-fn said(text: &str) -> String {
+fn unwrapped(text: &str) -> String {
     text.replace("                            ", "")
 }
 
@@ -47,7 +47,7 @@ fn alice() -> Pair {
 }
 
 #[test]
-fn nothing_but_a_login_is_heard_before_it_and_nothing_is_connected() {
+fn before_a_login_only_logins_are_accepted_and_nothing_is_connected() {
     let cases = [
         ("GET a", NOAUTH),
         ("MULTI", NOAUTH),
@@ -71,7 +71,7 @@ fn nothing_but_a_login_is_heard_before_it_and_nothing_is_connected() {
         ("AUTH x", WRONGPASS),
         ("AUTH alice b", WRONGPASS),
         ("AUTH alice:b", WRONGPASS),
-        ("AUTH nobody a", WRONGPASS),
+        ("AUTH unknown a", WRONGPASS),
         ("HELLO", NOAUTH_HELLO),
         ("HELLO 3", NOAUTH_HELLO),
         ("HELLO 3 SETNAME me", NOAUTH_HELLO),
@@ -87,9 +87,9 @@ fn nothing_but_a_login_is_heard_before_it_and_nothing_is_connected() {
     for (command, answer) in cases {
         let mut pair = pair();
         assert_eq!(pair.commands(command), "", "{command}");
-        assert_eq!((pair.receive(), pair.wants_link), (said(answer), false), "{command}");
+        assert_eq!((pair.receive(), pair.wants_link), (unwrapped(answer), false), "{command}");
         pair.client(&format!("{command}|"));
-        assert_eq!(pair.receive(), said(answer), "{command} in a line");
+        assert_eq!(pair.receive(), unwrapped(answer), "{command} as an inline command");
         assert_eq!(pair.commands("GET a"), "");
         assert_eq!((&*pair.receive(), pair.session.user()), (NOAUTH, None), "after {command}");
     }
@@ -101,7 +101,7 @@ fn nothing_but_a_login_is_heard_before_it_and_nothing_is_connected() {
 
 /// The replies are the same for any pieces.
 #[test]
-fn what_is_said_before_a_login_does_not_depend_on_pieces() {
+fn replies_before_a_login_do_not_depend_on_pieces() {
     let long = "x".repeat(200);
     for command in ["FOO a b", &format!("FOO {long} {long} y"), "GET", "CONFIG nothing", "AUTH alice b"] {
         let whole = frames(command);
@@ -145,12 +145,12 @@ fn each_form_of_login_works() {
 }
 
 #[test]
-fn the_gate_logs_in_with_what_is_the_users_and_not_with_what_the_client_said() {
+fn the_gate_logs_in_with_the_users_upstream_credentials() {
     let mut pair = pair();
     pair.commands("HELLO 3 AUTH alice a SETNAME me;GET a");
     pair.connect();
     pair.settle();
-    assert_eq!(pair.more(), sent("AUTH ua pa"), "nothing before that is answered");
+    assert_eq!(pair.more(), sent("AUTH ua pa"), "no command is sent before the login is answered");
     assert_eq!(pair.upstream("+OK|"), "");
     assert_eq!(pair.more(), sent("HELLO 3 SETNAME me;GET a"));
     assert_eq!(pair.upstream(&format!("{HELLO_DONE}_|")), format!("{HELLO_DONE}_|"));
@@ -158,7 +158,7 @@ fn the_gate_logs_in_with_what_is_the_users_and_not_with_what_the_client_said() {
 }
 
 #[test]
-fn a_failed_login_leaves_who_was_in() {
+fn a_failed_login_keeps_the_current_user() {
     let mut pair = alice();
     for attempt in ["AUTH bob a", "AUTH x", "HELLO 2 AUTH bob x", "AUTH a b c", "HELLO 9 AUTH bob b"] {
         assert_eq!(pair.commands(attempt), "", "{attempt}");
@@ -171,9 +171,13 @@ fn a_failed_login_leaves_who_was_in() {
 }
 
 #[test]
-fn another_user_comes_in_when_the_upstream_has_confirmed_it() {
+fn another_user_is_logged_in_after_the_upstream_confirms() {
     let mut pair = alice();
-    assert_eq!(pair.commands("GET a;AUTH carol c;GET b"), sent("GET a"), "first what alice is owed");
+    assert_eq!(
+        pair.commands("GET a;AUTH carol c;GET b"),
+        sent("GET a"),
+        "alice's pending replies come first"
+    );
     assert_eq!(pair.upstream("$-1|"), "$-1|");
     assert_eq!((pair.more(), pair.session.user()), (sent("AUTH uc pc"), Some("alice")));
     assert_eq!(pair.waits, Some(Until::NothingPending), "GET b is not read");
@@ -197,7 +201,7 @@ fn a_user_without_a_login_does_not_inherit_one() {
     assert_eq!(
         pair.commands("AUTH d;GET a"),
         sent("GET a"),
-        "from nobody's login to nobody's there is no way"
+        "two users without an upstream login need no AUTH between them"
     );
     assert_eq!(pair.upstream("$-1|"), "+OK|$-1|");
     let mut refused = alice();
@@ -207,7 +211,7 @@ fn a_user_without_a_login_does_not_inherit_one() {
 }
 
 #[test]
-fn an_upstream_that_does_not_take_the_login_ends_the_session_and_says_nothing_of_it() {
+fn a_refused_upstream_login_ends_the_session_without_details() {
     for words in ["-WRONGPASS no|", "-ERR unknown command 'AUTH', with args beginning with: 'uc' 'pc' |"] {
         let mut pair = alice();
         pair.commands("AUTH carol c;GET b");
@@ -219,12 +223,12 @@ fn an_upstream_that_does_not_take_the_login_ends_the_session_and_says_nothing_of
         let mut pair = alice();
         pair.commands("AUTH carol c");
         pair.upstream(words);
-        assert!(pair.doubt, "that is no answer to AUTH");
+        assert!(pair.desync, "the line is no reply to AUTH");
     }
 }
 
 #[test]
-fn a_subscriber_reads_what_redis_says_there_whatever_its_credentials() {
+fn a_subscriber_in_resp2_gets_redis_error_whatever_its_credentials() {
     let no = "-ERR Can't execute 'auth': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in \
               this context\r\n";
     let attempts = [
@@ -245,21 +249,21 @@ fn a_subscriber_reads_what_redis_says_there_whatever_its_credentials() {
             (pair.receive(), pair.session.user()),
             (show(no.replace("'auth'", name).as_bytes()), Some("alice"))
         );
-        assert_eq!(pair.count.users.attempts, before, "no password is looked at");
+        assert_eq!(pair.count.users.attempts, before, "no password is checked");
         assert_eq!(pair.commands("UNSUBSCRIBE x"), sent("UNSUBSCRIBE x"));
         assert!(pair.fault.is_none() && pair.closed.is_none());
     }
 }
 
 #[test]
-fn reset_leads_back_to_nobody_once_redis_has_done_it() {
+fn reset_logs_out_once_redis_has_answered() {
     let mut pair = alice();
     assert_eq!(pair.commands("RESET;GET a"), sent("RESET"));
     assert_eq!(pair.session.user(), Some("alice"));
     assert_eq!(pair.upstream("+RESET|"), ["+RESET|", NOAUTH].concat());
     assert_eq!(pair.session.user(), None);
-    assert_eq!(pair.commands("RESET;HELLO 3;AUTH bob b;GET a"), sent("GET a"), "bob needs no login there");
-    assert_eq!(pair.upstream("$-1|"), ["+RESET|", &said(NOAUTH_HELLO), "+OK|$-1|"].concat());
+    assert_eq!(pair.commands("RESET;HELLO 3;AUTH bob b;GET a"), sent("GET a"), "bob needs no upstream login");
+    assert_eq!(pair.upstream("$-1|"), ["+RESET|", &unwrapped(NOAUTH_HELLO), "+OK|$-1|"].concat());
     pair.commands("RESET");
     pair.upstream("+RESET|");
     assert_eq!(pair.commands("AUTH carol c;GET a"), sent("AUTH uc pc"));
@@ -269,7 +273,7 @@ fn reset_leads_back_to_nobody_once_redis_has_done_it() {
 
 /// Redis before 6.2 has no RESET: the gate keeps all state, as that Redis does.
 #[test]
-fn a_reset_that_redis_does_not_know_changes_nobody() {
+fn a_reset_that_redis_does_not_know_changes_no_user() {
     let mut pair = alice();
     pair.commands("RESET;AUTH bob b;GET a");
     assert_eq!(pair.upstream("-ERR unknown command|"), "-ERR unknown command|");
@@ -277,7 +281,7 @@ fn a_reset_that_redis_does_not_know_changes_nobody() {
 }
 
 #[test]
-fn whoever_a_certificate_names_is_in_and_comes_back() {
+fn the_user_of_a_certificate_is_logged_in_and_again_after_reset() {
     let mut pair = Pair::of_users(Users::new(&USERS)).certified("alice");
     assert_eq!(pair.session.user(), Some("alice"));
     pair.commands("GET a");
@@ -298,7 +302,7 @@ fn whoever_a_certificate_names_is_in_and_comes_back() {
 }
 
 #[test]
-fn inside_a_transaction_nobody_changes() {
+fn inside_a_transaction_the_user_does_not_change() {
     for attempt in ["AUTH carol c", "HELLO 3 AUTH carol c", "HELLO 3"] {
         let mut pair = alice();
         pair.commands(&format!("MULTI;GET a;{attempt};EXEC"));
@@ -308,15 +312,15 @@ fn inside_a_transaction_nobody_changes() {
         );
         assert_eq!((pair.more(), pair.session.user()), (sent("DISCARD"), Some("alice")));
         assert_eq!(pair.upstream("+OK|"), "-EXECABORT Transaction discarded because of previous errors.|");
-        assert_eq!(pair.count.users.attempts, 1, "alice's own");
+        assert_eq!(pair.count.users.attempts, 1, "alice's own attempt");
     }
 }
 
 #[test]
-fn an_attempt_is_made_once_however_often_it_has_to_wait() {
+fn a_login_that_waits_is_attempted_once() {
     let mut pair = alice();
     pair.commands("BLPOP l 0;AUTH carol x;AUTH carol y");
-    assert_eq!(pair.count.users.attempts, 1, "alice's own; the others wait for their turn");
+    assert_eq!(pair.count.users.attempts, 1, "alice's own attempt; the others wait");
     for _ in 0..3 {
         pair.settle();
     }
@@ -337,19 +341,19 @@ fn an_attempt_is_made_once_however_often_it_has_to_wait() {
 #[test]
 fn too_many_failures_end_the_session() {
     let mut pair = pair();
-    pair.count.users.patience = Some(3);
+    pair.count.users.failures_left = Some(3);
     pair.client_bytes(&frames("AUTH alice x").repeat(10_000));
     assert_eq!(pair.receive(), WRONGPASS.repeat(4));
     assert_eq!((pair.closed, pair.count.users.attempts), (Some(CloseReason::Blocked), 4));
     let mut right = Pair::of_users(Users::new(&USERS));
-    right.count.users.patience = Some(0);
+    right.count.users.failures_left = Some(0);
     right.commands("HELLO 3 AUTH alice a;GET a");
     assert_eq!((&*right.receive(), right.closed), (WRONGPASS, Some(CloseReason::Blocked)));
     assert_eq!((right.session.user(), right.wants_link), (None, false));
 }
 
 #[test]
-fn before_login_little_may_be_sent() {
+fn before_a_login_the_limits_are_small() {
     let cases = [
         ("*11|", RequestError::UnauthenticatedMultibulk),
         ("*2|$4|AUTH|$16385|", RequestError::UnauthenticatedBulk),
@@ -358,37 +362,41 @@ fn before_login_little_may_be_sent() {
     for (text, error) in cases {
         let mut pair = pair();
         pair.client(text);
-        let heard = format!("-{}|", error.reply().unwrap());
-        assert_eq!((pair.receive(), pair.closed), (heard, Some(CloseReason::Protocol(error))), "{text}");
+        let expected = format!("-{}|", error.reply().unwrap());
+        assert_eq!((pair.receive(), pair.closed), (expected, Some(CloseReason::Protocol(error))), "{text}");
     }
     let large = format!("*2|$4|ECHO|$16385|{}|", "x".repeat(16385));
     let mut pair = pair();
     assert_eq!(pair.client(&format!("{}{large}", sent("AUTH bob b"))), "");
     pair.connect();
     pair.settle();
-    assert_eq!((&*pair.receive(), pair.more()), ("+OK|", large.clone()), "after it, more");
+    assert_eq!(
+        (&*pair.receive(), pair.more()),
+        ("+OK|", large.clone()),
+        "a larger command is allowed after the login"
+    );
     pair.upstream("+x|");
     pair.client(&format!("{}{large}", sent("RESET")));
     pair.upstream("+RESET|");
     assert_eq!(
         pair.closed,
         Some(CloseReason::Protocol(RequestError::UnauthenticatedBulk)),
-        "and after RESET again"
+        "the small limit holds again after RESET"
     );
 }
 
 #[test]
-fn a_refused_gift_of_bytes_is_not_kept() {
+fn bytes_of_refused_commands_are_not_kept() {
     let mut pair = pair();
     for _ in 0..1000 {
         pair.client(&format!("*10|$3|SET|{}", format!("$16384|{}|", "x".repeat(16384)).repeat(9)));
-        assert!(pair.asked.len() < 64 && pair.session.held() < 4096);
+        assert!(pair.client_input.len() < 64 && pair.session.held() < 4096);
     }
     assert_eq!(pair.receive(), NOAUTH.repeat(1000));
 }
 
 #[test]
-fn skip_covers_a_login() {
+fn skip_suppresses_the_reply_to_a_login() {
     let mut pair = alice();
     for covered in ["AUTH carol x", "AUTH carol c", "HELLO 3 AUTH alice a", "HELLO 3 AUTH alice x"] {
         pair.commands("CLIENT REPLY SKIP");
@@ -407,7 +415,7 @@ fn skip_covers_a_login() {
 }
 
 #[test]
-fn a_login_that_waits_for_an_upstream_that_never_comes_is_told() {
+fn a_login_that_waits_for_an_unavailable_upstream_gets_the_error() {
     let mut pair = pair();
     pair.commands("HELLO 3 AUTH alice a;GET a");
     pair.lose(Some(Unavailable::Refused));
@@ -418,10 +426,10 @@ fn a_login_that_waits_for_an_upstream_that_never_comes_is_told() {
 /// After the login the session requests a connection, once. The client gets no error if the connection is lost before
 /// its first reply.
 #[test]
-fn a_connection_that_comes_early_and_goes() {
+fn an_early_connection_may_be_lost() {
     let mut pair = pair();
     pair.commands("GET a;AUTH alice wrong");
-    assert!(!pair.session.connects_early(), "nobody has logged in");
+    assert!(!pair.session.connects_early(), "no user is logged in");
     pair.commands("AUTH alice a");
     assert!(pair.session.connects_early());
     assert!(!pair.session.connects_early(), "once");
@@ -436,9 +444,9 @@ fn a_connection_that_comes_early_and_goes() {
     pair.connect();
     pair.settle();
     assert_eq!(pair.more(), sent("AUTH ua pa"));
-    assert!(!pair.session.forget_early(), "a command waits for it");
+    assert!(!pair.session.forget_early(), "a command waits for the connection");
     pair.upstream("+OK|");
     assert_eq!(pair.more(), sent("GET a"));
     pair.upstream("$-1|");
-    assert!(!pair.session.forget_early(), "it was used");
+    assert!(!pair.session.forget_early(), "the connection was used");
 }

@@ -5,7 +5,7 @@ fn names(subscribed: &Subscribed, verb: Verb) -> Vec<String> {
 }
 
 #[test]
-fn names_come_and_go_with_their_confirmations() {
+fn confirmations_add_and_remove_names() {
     let mut subscribed = Subscribed::default();
     assert_eq!(subscribed.held(), 0);
     subscribed.confirm(Verb::Subscribe, Some(b"b"), 1);
@@ -26,11 +26,11 @@ fn names_come_and_go_with_their_confirmations() {
     subscribed.lose_shard(Some(b"a"));
     assert_eq!(names(&subscribed, Verb::Ssubscribe).len(), 0);
     subscribed.confirm(Verb::Punsubscribe, Some(b"a"), 0);
-    assert_eq!(subscribed.held(), 0, "nothing is held where nothing is subscribed");
+    assert_eq!(subscribed.held(), 0, "without subscriptions nothing is held");
 }
 
 #[test]
-fn a_name_that_is_not_known_is_counted() {
+fn an_unknown_name_is_counted() {
     let mut subscribed = Subscribed::default();
     subscribed.confirm(Verb::Subscribe, None, 1);
     assert!(subscribed.has_unnamed(Verb::Subscribe));

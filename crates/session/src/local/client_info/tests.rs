@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use crate::shape::Verb;
 
-struct Someone;
+struct TestPeer;
 
-impl Peer for Someone {
+impl Peer for TestPeer {
     fn id(&self) -> u64 {
         7
     }
@@ -49,7 +49,7 @@ impl Peer for Someone {
 
 fn view() -> View<'static> {
     View {
-        peer: &Someone,
+        peer: &TestPeer,
         user: "reporting",
         db: 3,
         resp3: false,
@@ -63,8 +63,8 @@ fn view() -> View<'static> {
 }
 
 /// Returns whether the filter of a command from `asker` selects the client of the view.
-fn means(line: &str, view: &View<'_>, asker: u64) -> bool {
-    let Said::Ask(_, filter) = says(line) else { panic!("{line}: {:?}", says(line)) };
+fn selects(line: &str, view: &View<'_>, asker: u64) -> bool {
+    let Said::Ask(_, filter) = answer(line) else { panic!("{line}: {:?}", answer(line)) };
     let (line, view) = ClientInfo::default().listed(view, asker == 7);
     filter.takes(&crate::local::clients::Listed { id: 7, line, blocked_as: None, view }, asker)
 }
@@ -82,7 +82,7 @@ fn ask(client_info: &mut ClientInfo, view: &View<'_>, line: &str) -> Said {
     }
 }
 
-fn says(line: &str) -> Said {
+fn answer(line: &str) -> Said {
     ask(&mut ClientInfo::default(), &view(), line)
 }
 
@@ -95,7 +95,7 @@ fn fault(text: &str) -> Said {
 }
 
 #[test]
-fn counts_arguments_as_redis_does() {
+fn arguments_are_counted_as_in_redis() {
     let client_info = &mut ClientInfo::default();
     let view = view();
     assert_eq!(
@@ -116,18 +116,18 @@ fn counts_arguments_as_redis_does() {
     ] {
         let name = line.split(' ').next().unwrap();
         let text = format!("-ERR wrong number of arguments for 'client|{name}' command\r\n");
-        assert_eq!(says(line), fault(&text), "{line}");
+        assert_eq!(answer(line), fault(&text), "{line}");
     }
 }
 
 #[test]
-fn knows_no_other_subcommand() {
-    assert_eq!(says("foo"), fault("-ERR unknown subcommand 'foo'. Try CLIENT HELP.\r\n"));
-    assert_eq!(says("f\r\n+OK bar"), fault("-ERR unknown subcommand 'f  +OK'. Try CLIENT HELP.\r\n"));
+fn other_subcommands_are_unknown() {
+    assert_eq!(answer("foo"), fault("-ERR unknown subcommand 'foo'. Try CLIENT HELP.\r\n"));
+    assert_eq!(answer("f\r\n+OK bar"), fault("-ERR unknown subcommand 'f  +OK'. Try CLIENT HELP.\r\n"));
 }
 
 #[test]
-fn keeps_a_name_until_reset() {
+fn a_name_is_kept_until_reset() {
     let (client_info, view) = (&mut ClientInfo::default(), view());
     let with3 = View { resp3: true, ..self::view() };
     assert_eq!(ask(client_info, &view, "GETNAME"), reply("$-1\r\n"));
@@ -150,7 +150,7 @@ fn keeps_a_name_until_reset() {
 }
 
 #[test]
-fn takes_what_a_library_says_of_itself_and_keeps_it_over_reset() {
+fn library_information_is_kept_over_reset() {
     let (client_info, view) = (&mut ClientInfo::default(), view());
     assert_eq!(ask(client_info, &view, "setinfo LIB-NAME redis-py"), reply("+OK\r\n"));
     assert_eq!(ask(client_info, &view, "setinfo lib-ver 5.0"), reply("+OK\r\n"));
@@ -175,7 +175,7 @@ fn takes_what_a_library_says_of_itself_and_keeps_it_over_reset() {
 }
 
 #[test]
-fn keeps_no_text_of_any_length() {
+fn texts_have_a_maximum_length() {
     let (client_info, view) = (&mut ClientInfo::default(), view());
     let (fits, long) = (vec![b'x'; MAX_TEXT], vec![b'x'; MAX_TEXT + 1]);
     let text = "-ERR portcullis: a name can have 1024 bytes at most\r\n";
@@ -195,7 +195,7 @@ const LINE: &str = "id=7 addr=192.0.2.1:50000 laddr=[2001:db8::1]:6379 fd=0 name
     cmd=client|info user=reporting redir=-1 resp=2 lib-name= lib-ver=\n";
 
 #[test]
-fn describes_its_client_in_redis_order() {
+fn the_line_has_the_fields_in_redis_order() {
     let (client_info, view) = (&mut ClientInfo::default(), view());
     client_info.set_name(b"me").unwrap();
     assert_eq!(ask(client_info, &view, "info"), reply(&format!("${}\r\n{LINE}\r\n", LINE.len())));
@@ -204,12 +204,15 @@ fn describes_its_client_in_redis_order() {
     assert_eq!(client_info.listed(&view, false).0, LINE.replace("client|info", "NULL"));
 
     let with3 = View { resp3: true, ..self::view() };
-    let told = LINE.replace("resp=2", "resp=3");
-    assert_eq!(ask(client_info, &with3, "INFO"), reply(&format!("={}\r\ntxt:{told}\r\n", told.len() + 4)));
+    let with_resp3 = LINE.replace("resp=2", "resp=3");
+    assert_eq!(
+        ask(client_info, &with3, "INFO"),
+        reply(&format!("={}\r\ntxt:{with_resp3}\r\n", with_resp3.len() + 4))
+    );
 }
 
 #[test]
-fn shows_what_it_subscribes_and_watches() {
+fn the_line_shows_modes_counts_and_addresses() {
     let fields = |view: View<'_>, wanted: &[&str]| {
         let line = ClientInfo::default().line("client|info", &view, &view.addresses());
         line.split_ascii_whitespace()
@@ -232,7 +235,7 @@ fn shows_what_it_subscribes_and_watches() {
 
 /// Redis first reports an unknown subcommand or wrong arguments.
 #[test]
-fn says_nothing_to_a_subscriber_in_resp2() {
+fn a_subscriber_in_resp2_gets_an_error() {
     let subscriptions = Subscriptions { channels: 1, ..Subscriptions::default() };
     let (client_info, view) = (&mut ClientInfo::default(), View { subscriptions, ..view() });
     let rest = "only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context\r\n";
@@ -243,39 +246,39 @@ fn says_nothing_to_a_subscriber_in_resp2() {
         );
     }
     for line in ["setname", "info x", "nosuch"] {
-        assert_eq!(ask(client_info, &view, line), says(line));
+        assert_eq!(ask(client_info, &view, line), answer(line));
     }
     assert_eq!(client_info.held(), 0);
 }
 
 #[test]
-fn lists_whom_the_filter_leaves() {
+fn list_shows_the_selected_clients() {
     for line in ["list", "list type normal", "LIST TYPE Normal", "list id 7", "list ID 1 7 99", "list id 7 7"]
     {
-        assert!(means(line, &view(), 7) && means(line, &view(), 8), "{line}");
+        assert!(selects(line, &view(), 7) && selects(line, &view(), 8), "{line}");
     }
     for line in
         ["list type pubsub", "list type replica", "list type slave", "list type master", "list id 1 0 -1"]
     {
-        assert!(!means(line, &view(), 7), "{line}");
+        assert!(!selects(line, &view(), 7), "{line}");
     }
     let subscriptions = Subscriptions { patterns: 1, ..Subscriptions::default() };
     let subscribed = View { subscriptions, resp3: true, ..view() };
-    assert!(!means("list type normal", &subscribed, 7));
-    assert!(means("list type pubsub", &subscribed, 7));
+    assert!(!selects("list type normal", &subscribed, 7));
+    assert!(selects("list type pubsub", &subscribed, 7));
     for line in ["list x", "list type", "list type normal x", "list id", "list foo 7"] {
-        assert_eq!(says(line), fault("-ERR syntax error\r\n"), "{line}");
+        assert_eq!(answer(line), fault("-ERR syntax error\r\n"), "{line}");
     }
-    assert_eq!(says("list type foo"), fault("-ERR Unknown client type 'foo'\r\n"));
-    assert_eq!(says("list type f\r\no"), fault("-ERR Unknown client type 'f  o'\r\n"));
+    assert_eq!(answer("list type foo"), fault("-ERR Unknown client type 'foo'\r\n"));
+    assert_eq!(answer("list type f\r\no"), fault("-ERR Unknown client type 'f  o'\r\n"));
     for line in ["list id x", "list id 7 07", "list id 7 9223372036854775808", "list id ''"] {
-        assert_eq!(says(line), fault("-ERR Invalid client ID\r\n"), "{line}");
+        assert_eq!(answer(line), fault("-ERR Invalid client ID\r\n"), "{line}");
     }
 }
 
 #[test]
-fn kills_whom_the_filter_leaves() {
-    assert_eq!(says("id"), reply(":7\r\n"));
+fn kill_closes_the_selected_clients() {
+    assert_eq!(answer("id"), reply(":7\r\n"));
     for line in [
         "kill 192.0.2.1:50000",
         "kill skipme no",
@@ -288,7 +291,7 @@ fn kills_whom_the_filter_leaves() {
         "kill skipme yes skipme no",
         "kill id 7 type NORMAL addr 192.0.2.1:50000 laddr [2001:db8::1]:6379 user reporting maxage 1 skipme no",
     ] {
-        assert!(means(line, &view(), 7) && means(line, &view(), 8), "{line}");
+        assert!(selects(line, &view(), 7) && selects(line, &view(), 8), "{line}");
     }
     for line in [
         "kill skipme yes",
@@ -298,8 +301,8 @@ fn kills_whom_the_filter_leaves() {
         "kill type normal",
         "kill user reporting",
     ] {
-        assert!(!means(line, &view(), 7), "{line}");
-        assert!(means(line, &view(), 8), "{line}");
+        assert!(!selects(line, &view(), 7), "{line}");
+        assert!(selects(line, &view(), 8), "{line}");
     }
     for line in [
         "kill 192.0.2.1:50001",
@@ -316,16 +319,16 @@ fn kills_whom_the_filter_leaves() {
         "kill maxage 13 skipme no",
         "kill maxage 9223372036854775807 skipme no",
     ] {
-        assert!(!means(line, &view(), 7) && !means(line, &view(), 8), "{line}");
+        assert!(!selects(line, &view(), 7) && !selects(line, &view(), 8), "{line}");
     }
 }
 
 /// A client that may not read an address must not be able to guess it either.
 #[test]
-fn kills_nobody_by_an_address_that_is_hidden() {
+fn kill_selects_no_client_by_a_hidden_address() {
     let own = View { masked: Masked::Local, ..view() };
     let other = View { masked: Masked::Both, ..view() };
-    assert!(means("kill 192.0.2.1:50000", &own, 7));
+    assert!(selects("kill 192.0.2.1:50000", &own, 7));
     for line in [
         "kill addr 192.0.2.1:50000 skipme no",
         "kill addr 0.0.0.0:0 skipme no",
@@ -333,19 +336,19 @@ fn kills_nobody_by_an_address_that_is_hidden() {
         "kill 0.0.0.0:0",
         "kill laddr 0.0.0.0:0 skipme no",
     ] {
-        assert!(!means(line, &other, 8), "{line}");
+        assert!(!selects(line, &other, 8), "{line}");
     }
     for line in ["kill laddr [2001:db8::1]:6379 skipme no", "kill laddr 0.0.0.0:0 skipme no"] {
-        assert!(!means(line, &own, 7), "{line}");
+        assert!(!selects(line, &own, 7), "{line}");
     }
 }
 
 #[test]
-fn replies_to_what_was_found_as_redis_does() {
-    let asked =
+fn replies_to_findings_are_those_of_redis() {
+    let inquiry =
         |line: &str, narrow: bool| match ask(&mut ClientInfo::default(), &View { narrow, ..view() }, line) {
             Said::Ask(action, filter) => Inquiry { action, filter, narrow, masked: false },
-            said => panic!("{line}: {said:?}"),
+            reply_or_error => panic!("{line}: {reply_or_error:?}"),
         };
     let found = |clients: u64, knows_user: bool| Findings { clients, knows_user, ..Findings::default() };
     let cases = [
@@ -357,62 +360,62 @@ fn replies_to_what_was_found_as_redis_does() {
         ("kill user default", found(0, false), reply(":0\r\n")),
         ("kill user alice", found(0, true), reply(":0\r\n")),
     ];
-    for (line, findings, said) in cases {
-        assert_eq!(reply_to(&asked(line, false), &findings, false), said, "{line}");
+    for (line, findings, reply_or_error) in cases {
+        assert_eq!(reply_to(&inquiry(line, false), &findings, false), reply_or_error, "{line}");
     }
     let findings = Findings { lines: "id=1 \n".to_owned(), ..found(1, true) };
-    assert_eq!(reply_to(&asked("list", true), &findings, false), reply("$6\r\nid=1 \n\r\n"));
-    assert_eq!(reply_to(&asked("list", true), &findings, true), reply("=10\r\ntxt:id=1 \n\r\n"));
+    assert_eq!(reply_to(&inquiry("list", true), &findings, false), reply("$6\r\nid=1 \n\r\n"));
+    assert_eq!(reply_to(&inquiry("list", true), &findings, true), reply("=10\r\ntxt:id=1 \n\r\n"));
 }
 
 #[test]
-fn refuses_to_kill_by_what_makes_no_sense() {
+fn invalid_filters_of_kill_are_refused() {
     for line in ["kill id 1 addr", "kill id 1 id", "kill foo bar", "kill skipme maybe", "kill skipme '' id x"]
     {
-        assert_eq!(says(line), fault("-ERR syntax error\r\n"), "{line}");
+        assert_eq!(answer(line), fault("-ERR syntax error\r\n"), "{line}");
     }
     for id in ["0", "-1", "x", "01", "+7", "9223372036854775808", "''"] {
         let text = "-ERR client-id should be greater than 0\r\n";
-        assert_eq!(says(&format!("kill id {id} skipme no")), fault(text));
+        assert_eq!(answer(&format!("kill id {id} skipme no")), fault(text));
     }
-    assert_eq!(says("kill type foo"), fault("-ERR Unknown client type 'foo'\r\n"));
-    assert_eq!(says("kill user nobody"), fault("-ERR No such user 'nobody'\r\n"));
-    assert_eq!(says("kill user n\r\n+OK"), fault("-ERR No such user 'n  +OK'\r\n"));
-    assert_eq!(says("kill maxage x"), fault("-ERR maxage is not an integer or out of range\r\n"));
-    assert_eq!(says("kill maxage 0"), fault("-ERR maxage should be greater than 0\r\n"));
-    assert_eq!(says("kill maxage -5"), fault("-ERR maxage should be greater than 0\r\n"));
-    assert_eq!(says("kill user nobody foo bar"), fault("-ERR No such user 'nobody'\r\n"));
+    assert_eq!(answer("kill type foo"), fault("-ERR Unknown client type 'foo'\r\n"));
+    assert_eq!(answer("kill user unknown"), fault("-ERR No such user 'unknown'\r\n"));
+    assert_eq!(answer("kill user n\r\n+OK"), fault("-ERR No such user 'n  +OK'\r\n"));
+    assert_eq!(answer("kill maxage x"), fault("-ERR maxage is not an integer or out of range\r\n"));
+    assert_eq!(answer("kill maxage 0"), fault("-ERR maxage should be greater than 0\r\n"));
+    assert_eq!(answer("kill maxage -5"), fault("-ERR maxage should be greater than 0\r\n"));
+    assert_eq!(answer("kill user unknown foo bar"), fault("-ERR No such user 'unknown'\r\n"));
 }
 
 #[test]
-fn unblocks_as_redis_does() {
+fn unblock_behaves_as_in_redis() {
     for (line, with_error) in
         [("unblock 5", false), ("unblock 7 TIMEOUT", false), ("unblock -1 error", true), ("unblock 0", false)]
     {
-        let Said::Ask(action, _) = says(line) else { panic!("{line}") };
+        let Said::Ask(action, _) = answer(line) else { panic!("{line}") };
         assert_eq!(action, Action::Unblock { error: with_error }, "{line}");
     }
-    assert!(means("unblock 7", &view(), 7) && !means("unblock 8", &view(), 7));
+    assert!(selects("unblock 7", &view(), 7) && !selects("unblock 8", &view(), 7));
     let command = |id, error| String::from_utf8(unblock_command(id, error)).unwrap().replace("\r\n", "|");
     assert_eq!(command(Some(12), true), "*4|$6|CLIENT|$7|UNBLOCK|$2|12|$5|ERROR|");
     assert_eq!(command(None, false), "*4|$6|CLIENT|$7|UNBLOCK|$1|0|$7|TIMEOUT|");
-    assert_eq!(says("unblock x"), fault("-ERR value is not an integer or out of range\r\n"));
+    assert_eq!(answer("unblock x"), fault("-ERR value is not an integer or out of range\r\n"));
     let reason = "-ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR\r\n";
-    assert_eq!(says("unblock 5 foo"), fault(reason));
-    assert_eq!(says("unblock x foo"), fault(reason));
+    assert_eq!(answer("unblock 5 foo"), fault(reason));
+    assert_eq!(answer("unblock x foo"), fault(reason));
     assert_eq!(
-        says("UNBLOCK 5 ERROR x"),
+        answer("UNBLOCK 5 ERROR x"),
         fault("-ERR unknown subcommand or wrong number of arguments for 'UNBLOCK'. Try CLIENT HELP.\r\n")
     );
 }
 
 #[test]
-fn finds_nobody_to_redirect_to() {
-    let told = |line: &str| {
+fn redirect_finds_no_client() {
+    let redirected = |line: &str| {
         let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
         redirect(&words).map(|line| std::str::from_utf8(line).unwrap().trim_end())
     };
-    let nobody = Some("-ERR The client ID you want redirect to does not exist");
+    let unknown_client = Some("-ERR The client ID you want redirect to does not exist");
     for line in [
         "on redirect 999",
         "ON REDIRECT 7",
@@ -421,9 +424,9 @@ fn finds_nobody_to_redirect_to() {
         "on bcast optin optout NOLOOP redirect 999",
         "on prefix redirect redirect 1",
     ] {
-        assert_eq!(told(line), nobody, "{line}");
+        assert_eq!(redirected(line), unknown_client, "{line}");
     }
-    assert_eq!(told("on redirect x"), Some("-ERR value is not an integer or out of range"));
+    assert_eq!(redirected("on redirect x"), Some("-ERR value is not an integer or out of range"));
     for line in [
         "on",
         "off",
@@ -432,13 +435,13 @@ fn finds_nobody_to_redirect_to() {
         "on foo redirect 9",
         "on prefix redirect 9",
     ] {
-        assert_eq!(told(line), None, "{line}");
+        assert_eq!(redirected(line), None, "{line}");
     }
     assert_eq!(redirect(&[]), None);
 }
 
 #[test]
-fn reads_every_option_of_tracking_or_says_that_it_cannot() {
+fn options_of_tracking_are_parsed_or_unknown() {
     let read = |line: &str| redirects_to(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>());
     let cases = [
         ("on", Redirect::None),

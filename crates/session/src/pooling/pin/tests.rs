@@ -15,8 +15,8 @@ const SUSPECT: &[(Flags, &[(&str, &str)])] = &[
     (Flags::MODULE, &[]),
     (Flags::NO_AUTH, &[]),
     (Flags::NO_MULTI, &[]),
-    (Flags::NOSCRIPT, &[("role", "an array that says whom the server follows, the same for everybody")]),
-    (Flags::PUBSUB, &[("publish", "it is the subscribers who have state")]),
+    (Flags::NOSCRIPT, &[("role", "an array with the server's replication role, the same for every client")]),
+    (Flags::PUBSUB, &[("publish", "only the subscribers have state")]),
     (Flags::SKIP_MONITOR, &[]),
     (
         Flags::STALE,
@@ -25,7 +25,7 @@ const SUSPECT: &[(Flags, &[(&str, &str)])] = &[
             ("info", "a bulk string, and an unknown section is an empty one"),
             ("lastsave", "a number"),
             ("publish", "a number"),
-            ("role", "see above"),
+            ("role", "the same array as under NOSCRIPT"),
             ("time", "two numbers"),
         ],
     ),
@@ -36,13 +36,13 @@ fn pinned(pin: Pin) -> Vec<&'static str> {
 }
 
 #[test]
-fn shares_what_is_listed_and_no_more() {
+fn share_pins_match_the_expected_list() {
     let golden: Vec<&str> = include_str!("tests/share.txt").lines().collect();
     assert_eq!(pinned(Pin::Share), golden);
 }
 
 #[test]
-fn tells_what_leaves_state_from_what_hides_it() {
+fn state_and_session_pins_match_the_expected_lists() {
     assert_eq!(
         pinned(Pin::State),
         [
@@ -92,7 +92,7 @@ fn tells_what_leaves_state_from_what_hides_it() {
 }
 
 #[test]
-fn settles_and_refuses_by_name() {
+fn gate_and_refuse_pins_match_the_expected_lists() {
     assert_eq!(
         pinned(Pin::Gate),
         [
@@ -117,7 +117,7 @@ fn settles_and_refuses_by_name() {
 }
 
 #[test]
-fn shares_nothing_suspect_without_a_reason() {
+fn suspect_commands_are_shared_only_with_a_reason() {
     for command in CommandId::all().filter(|command| Pin::of(*command) == Pin::Share) {
         for (flag, known) in SUSPECT {
             let excused = known.iter().any(|(name, _)| *name == command.name());
@@ -131,7 +131,7 @@ fn shares_nothing_suspect_without_a_reason() {
 }
 
 #[test]
-fn shares_only_what_every_server_knows_and_answers_once() {
+fn shared_commands_are_known_to_every_server_and_get_one_reply() {
     let bare = BARE.iter().map(|(command, _)| *command);
     for command in CommandId::all().filter(|command| Pin::of(*command) == Pin::Share).chain(bare) {
         let info = command.info();
@@ -142,7 +142,7 @@ fn shares_only_what_every_server_knows_and_answers_once() {
 }
 
 #[test]
-fn shares_no_scripts_and_no_connection_matters() {
+fn scripts_and_connection_commands_are_not_shared() {
     let connection = ["echo", "ping"];
     for command in CommandId::all().filter(|command| Pin::of(*command) == Pin::Share) {
         let categories = command.info().categories;
@@ -164,7 +164,7 @@ fn shares_no_scripts_and_no_connection_matters() {
 
 /// A new connection command in the table needs a decision: otherwise its connection would be given back with its state.
 #[test]
-fn knows_what_each_connection_command_leaves() {
+fn each_connection_command_has_a_decision() {
     let leave_nothing = ["client|getredir", "client|help", "client|trackinginfo", "client|unpause"];
     let unlisted: Vec<&str> = CommandId::all()
         .filter(|command| command.info().categories.contains(Categories::CONNECTION))
@@ -207,7 +207,7 @@ fn shares_expiry_without_options_only() {
 }
 
 #[test]
-fn leases_what_quotes_or_runs_text() {
+fn commands_that_quote_or_run_text_need_a_lease() {
     for command in [
         id::ACL_SETUSER,
         id::CLUSTER,

@@ -17,13 +17,13 @@ fn ticket(session: u64, seq: u64) -> Ticket {
 /// A link whose setup is accepted. The server has sent nothing if the kind needs no setup.
 fn ready(key: PoolKey) -> PooledLink {
     let mut link = PooledLink::new(key);
-    let said = [
+    let replies = [
         link.key.preamble.is_some().then_some("+OK|"),
         link.key.resp3.then_some(HELLO),
         (link.key.db > 0).then_some("+OK|"),
     ];
     link.open();
-    let received = Received::of(&mut link, &said.into_iter().flatten().collect::<String>(), usize::MAX);
+    let received = Received::of(&mut link, &replies.into_iter().flatten().collect::<String>(), usize::MAX);
     assert!(link.is_ready() && received.fault.is_none() && link.is_settled());
     link
 }
@@ -72,7 +72,7 @@ impl Received {
                 len
             }
             Shared::Need(total) => {
-                assert!(total > unread.len(), "asks for what is there");
+                assert!(total > unread.len(), "the link asks for bytes that it already has");
                 return false;
             }
             Shared::Fault(fault) => {
@@ -87,7 +87,7 @@ impl Received {
 }
 
 #[test]
-fn it_is_set_up_in_the_steps_that_its_kind_needs() {
+fn setup_follows_the_steps_of_the_key() {
     let cases = [
         (key(None, false, 0), "", ""),
         (key(Some("secret"), false, 0), "AUTH secret", "+OK|"),
@@ -97,14 +97,14 @@ fn it_is_set_up_in_the_steps_that_its_kind_needs() {
         (key(None, true, 15), "HELLO 3;SELECT 15", &format!("{HELLO}+OK|")),
         (key(Some("secret"), true, 5), "AUTH secret;HELLO 3;SELECT 5", &format!("+OK|{HELLO}+OK|")),
     ];
-    for (key, commands, said) in cases {
+    for (key, commands, replies) in cases {
         let expected = if commands.is_empty() { Vec::new() } else { frames(commands) };
-        let said = wire(said);
-        for size in 1..=said.len().max(1) {
+        let replies = wire(replies);
+        for size in 1..=replies.len().max(1) {
             let mut link = PooledLink::new(key.clone());
             assert_eq!(show(&link.open()), show(&expected));
-            let (mut received, mut unread, mut left) = (Received::default(), Vec::new(), said.len());
-            for piece in said.chunks(size) {
+            let (mut received, mut unread, mut left) = (Received::default(), Vec::new(), replies.len());
+            for piece in replies.chunks(size) {
                 assert!(!link.is_ready(), "{commands} in pieces of {size}: {left} bytes early");
                 unread.extend_from_slice(piece);
                 left -= piece.len();
@@ -113,14 +113,14 @@ fn it_is_set_up_in_the_steps_that_its_kind_needs() {
             assert!(link.is_ready() && link.is_settled(), "{commands} in pieces of {size}");
             assert_eq!(
                 (received.own, received.fault, link.waiting_sessions().count()),
-                (said.len(), None, 0)
+                (replies.len(), None, 0)
             );
         }
     }
 }
 
 #[test]
-fn what_the_upstream_does_not_grant_is_told_apart_from_what_it_is_not() {
+fn refused_setup_differs_from_unavailable_upstream() {
     use Unavailable::{Auth, Limit, Loading, Refused};
     let mismatch = || PoolFault::Link(LinkFault::Mismatch);
     let refused = |line: &str| PoolFault::Refused(wire(line).into());
@@ -167,7 +167,7 @@ fn what_the_upstream_does_not_grant_is_told_apart_from_what_it_is_not() {
 }
 
 #[test]
-fn a_greeting_of_refusal_needs_no_set_up_to_be_understood() {
+fn a_refusal_on_accept_is_recognized_without_setup() {
     let cases = [
         ("-ERR max number of clients reached|", Unavailable::Limit),
         ("-DENIED Redis is running in protected mode because|", Unavailable::Refused),
@@ -179,7 +179,7 @@ fn a_greeting_of_refusal_needs_no_set_up_to_be_understood() {
         assert_eq!(
             Received::of(&mut link, greeting, usize::MAX).fault,
             fault,
-            "nobody has asked: {greeting}"
+            "no command is pending: {greeting}"
         );
         for size in 1..greeting.len() {
             let mut link = ready(key(None, false, 0));
@@ -194,19 +194,27 @@ fn a_greeting_of_refusal_needs_no_set_up_to_be_understood() {
     let greeting = "-ERR max number of clients reached|";
     let mut link = ready(key(Some("secret"), false, 0));
     link.expect(ticket(1, 0), 1, Shape::One);
-    assert_eq!(Received::of(&mut link, greeting, 3).text[&1], greeting, "only the first reply is a greeting");
+    assert_eq!(
+        Received::of(&mut link, greeting, 3).text[&1],
+        greeting,
+        "only the first reply can be a refusal on accept"
+    );
     for line in ["-LOADING Redis is loading|", "-NOAUTH Authentication required.|", "-MASTERDOWN Link|"] {
         let mut link = ready(key(None, false, 0));
         link.expect(ticket(1, 0), 1, Shape::One);
-        assert_eq!(Received::of(&mut link, line, 3).text[&1], line, "a command's own error is its client's");
+        assert_eq!(
+            Received::of(&mut link, line, 3).text[&1],
+            line,
+            "the error of a command is for its client"
+        );
     }
 }
 
 #[test]
-fn each_session_gets_its_own_in_any_pieces() {
+fn each_session_gets_its_own_replies_in_any_pieces() {
     let error = format!("-ERR {}|", "x".repeat(2000));
     let value = format!("$500|{}|", "y".repeat(500));
-    let said = format!("+a1|:2|{value}-ERR no|+a3|{error}*2|$1|m|*1|:7|_|{HELLO}+a4|");
+    let replies = format!("+a1|:2|{value}-ERR no|+a3|{error}*2|$1|m|*1|:7|_|{HELLO}+a4|");
     let pending = [
         (ticket(1, 0), 2, Shape::One),
         (ticket(2, 0), 1, Shape::One),
@@ -221,12 +229,12 @@ fn each_session_gets_its_own_in_any_pieces() {
         (2, format!("{value}{HELLO}")),
         (3, format!("-ERR no|{error}*2|$1|m|*1|:7|_|")),
     ];
-    for size in 1..=said.len() {
+    for size in 1..=replies.len() {
         let mut link = ready(key(None, true, 0));
         for (first, n, shape) in &pending {
             link.expect(*first, *n, shape.clone());
         }
-        let received = Received::of(&mut link, &said, size);
+        let received = Received::of(&mut link, &replies, size);
         assert_eq!(received.fault, None, "in pieces of {size}");
         assert_eq!(received.text, texts.clone().into(), "in pieces of {size}");
         assert_eq!(received.ended, [(1, 4), (2, 2), (3, 4)].into(), "in pieces of {size}");
@@ -235,7 +243,7 @@ fn each_session_gets_its_own_in_any_pieces() {
 }
 
 #[test]
-fn what_nobody_asked_for_is_a_fault_after_what_was() {
+fn unsolicited_bytes_are_a_fault_after_pending_replies() {
     let unsolicited = PoolFault::Link(LinkFault::Unsolicited);
     let message = "$7|message|$1|a|$1|x|";
     let cases = [
@@ -272,7 +280,7 @@ fn what_nobody_asked_for_is_a_fault_after_what_was() {
         Received::of(&mut link, "hello|", 1).fault,
         Some(PoolFault::Link(LinkFault::Protocol(_)))
     ));
-    assert!(Received::of(&mut link, "+a|", 1).fault.is_some(), "it stays broken");
+    assert!(Received::of(&mut link, "+a|", 1).fault.is_some(), "the fault stays");
     let mut link = PooledLink::new(key(Some("secret"), false, 0));
     link.open();
     link.expect(ticket(1, 0), 1, Shape::One);
@@ -281,7 +289,7 @@ fn what_nobody_asked_for_is_a_fault_after_what_was() {
     assert_eq!(
         Received::of(&mut link, "+a|", 1),
         Received { fault, ..Received::default() },
-        "it stays broken"
+        "the fault stays"
     );
 }
 
@@ -300,7 +308,7 @@ fn takes_more_during(link: &mut PooledLink, bytes: &[u8], size: usize) -> Vec<bo
 }
 
 #[test]
-fn a_large_reply_keeps_new_commands_away_until_all_is_paid() {
+fn a_large_reply_stops_new_commands_until_no_reply_is_pending() {
     let body = "x".repeat(LARGE_REPLY + 1);
     let elements = "$1000|".to_owned() + &"y".repeat(1000) + "|";
     let streamed = format!("*400|{}", elements.repeat(400));
@@ -313,9 +321,9 @@ fn a_large_reply_keeps_new_commands_away_until_all_is_paid() {
         assert_eq!(
             takes_more_during(&mut link, &wire(&large), 1000).first(),
             Some(&false),
-            "it was announced"
+            "the length was announced"
         );
-        assert!(!link.takes_more(), "another reply waits");
+        assert!(!link.takes_more(), "another large reply is pending");
         assert_eq!(takes_more_during(&mut link, b"+", 1), [false]);
         assert_eq!(takes_more_during(&mut link, b"OK\r\n", usize::MAX), [true]);
     }
@@ -323,7 +331,11 @@ fn a_large_reply_keeps_new_commands_away_until_all_is_paid() {
     link.expect(ticket(1, 0), 1, Shape::One);
     link.expect(ticket(2, 0), 1, Shape::One);
     let took = takes_more_during(&mut link, &wire(&streamed), 1024);
-    assert_eq!((took[255], took[257], took[took.len() - 1]), (true, false, false), "it was not announced");
+    assert_eq!(
+        (took[255], took[257], took[took.len() - 1]),
+        (true, false, false),
+        "the length was not announced"
+    );
     assert_eq!(takes_more_during(&mut link, b"+OK\r\n", 1), [false, false, false, false, true]);
     link.expect(ticket(3, 0), 1, Shape::One);
     let took = takes_more_during(
@@ -331,27 +343,31 @@ fn a_large_reply_keeps_new_commands_away_until_all_is_paid() {
         &wire("$9000|").into_iter().chain(vec![b'z'; 100]).collect::<Vec<_>>(),
         50,
     );
-    assert!(took.iter().all(|took| *took), "it counts anew");
+    assert!(took.iter().all(|took| *took), "the count starts again");
 }
 
 #[test]
-fn replies_that_are_whole_or_not_large_are_no_reason_to_stop() {
+fn whole_or_small_replies_do_not_stop_new_commands() {
     let exact = format!("${LARGE_REPLY}|{}|", "x".repeat(LARGE_REPLY));
     let whole = format!("${}|{}|", LARGE_REPLY * 2, "x".repeat(LARGE_REPLY * 2));
     let many = format!("$1000|{}|", "x".repeat(1000)).repeat(1000);
-    for (said, n, size) in [(&exact, 1, LARGE_REPLY), (&whole, 1, usize::MAX), (&many, 1000, 700)] {
+    for (replies, n, size) in [(&exact, 1, LARGE_REPLY), (&whole, 1, usize::MAX), (&many, 1000, 700)] {
         let mut link = ready(key(None, false, 0));
         link.expect(ticket(1, 0), n, Shape::One);
         link.expect(ticket(2, 0), 1, Shape::One);
-        assert!(takes_more_during(&mut link, &wire(said), size).iter().all(|took| *took));
+        assert!(takes_more_during(&mut link, &wire(replies), size).iter().all(|took| *took));
     }
 }
 
 #[test]
-fn it_says_whose_replies_are_owed() {
+fn waiting_sessions_have_pending_replies() {
     let mut link = PooledLink::new(key(Some("secret"), false, 0));
     link.open();
-    assert_eq!((link.waiting_sessions().count(), link.is_settled()), (0, false), "the gate itself is nobody");
+    assert_eq!(
+        (link.waiting_sessions().count(), link.is_settled()),
+        (0, false),
+        "the gate's own commands belong to no session"
+    );
     Received::of(&mut link, "+OK|", 1);
     assert!(link.answered() && link.is_settled());
     link.expect(ticket(4, 0), 1, Shape::One);
@@ -370,7 +386,7 @@ fn it_says_whose_replies_are_owed() {
 
 /// Another client of Redis can direct invalidations to this connection with CLIENT TRACKING REDIRECT.
 #[test]
-fn invalidations_are_dropped_wherever_they_come() {
+fn invalidations_are_dropped_at_any_position() {
     let keys = |n: usize| format!("*{n}|{}", "$1|k|".repeat(n));
     let push = |n| format!(">2|$10|invalidate|{}", keys(n));
     let text = format!("{}+a|>2|$10|invalidate|_|{}$1|b|{}", push(1), push(3), push(200));

@@ -6,7 +6,7 @@ use crate::tests::model::Model;
 use crate::tests::pair::{frames, show};
 use crate::tests::properties::{lines_before_reset, without_monitor};
 use crate::tests::script::Command;
-use crate::tests::simulated_client::{Given, SimulatedClient, Turn};
+use crate::tests::simulated_client::{PooledCommands, SimulatedClient, Turn};
 use crate::{Lease, PoolKey, SessionKey, Tick, Until};
 
 /// The maximum number of connections of a kind, so that clients share them.
@@ -35,11 +35,11 @@ struct Client {
     simulated_client: SimulatedClient,
     tag: String,
     /// Bytes that the client will send.
-    says: Vec<u8>,
+    to_send: Vec<u8>,
     /// Bytes that the client has sent.
-    said: Vec<u8>,
+    sent: Vec<u8>,
     /// Bytes that the client did not send, because it closed its side.
-    unsaid: Vec<u8>,
+    unsent: Vec<u8>,
     /// The server of the client's own connection.
     own: Option<Model>,
     /// The shared connection with the client's pending replies, or the last one with some.
@@ -71,10 +71,10 @@ impl World {
     }
 
     pub(super) fn run(&mut self, scheduled_faults: &[ScheduledFault]) {
-        let bytes: usize = self.clients.iter().map(|client| client.says.len()).sum();
+        let bytes: usize = self.clients.iter().map(|client| client.to_send.len()).sum();
         for at in 0..1500 + bytes / 4 {
-            for fate in scheduled_faults.iter().filter(|fate| fate.at == at) {
-                self.befall(fate.what);
+            for scheduled in scheduled_faults.iter().filter(|scheduled| scheduled.at == at) {
+                self.apply_fault(scheduled.fault);
             }
             let (event, n) = self.draw();
             let client = self.pick(self.clients.len());
@@ -124,7 +124,7 @@ impl World {
             return;
         }
         match event {
-            0 => client.write_local(n),
+            0 => client.send_some(n),
             1 => self.requests(place, n),
             2 => self.requests(place, usize::MAX),
             3 => {
@@ -136,7 +136,7 @@ impl World {
             4 => {
                 let Some(own) = &mut client.own else { return };
                 let n = n.min(own.output.len());
-                client.simulated_client.answered.extend(own.output.drain(..n));
+                client.simulated_client.upstream_input.extend(own.output.drain(..n));
                 client.ambiguous |= own.ambiguous;
             }
             _ => client.simulated_client.own_replies(),
@@ -165,7 +165,7 @@ impl World {
                 let n = n.min(pooled.server.output.len());
                 pooled.inbox.extend(pooled.server.output.drain(..n));
             }
-            _ => self.hand_out(place),
+            _ => self.deliver(place),
         }
     }
 
@@ -206,16 +206,16 @@ impl World {
                 return;
             }
             match self.clients[place].simulated_client.step(room) {
-                Turn::Moved => {}
-                Turn::Gives(given) => self.give(place, given),
-                Turn::Rests if self.go_on(place) => {}
-                Turn::Rests => return,
+                Turn::Progress => {}
+                Turn::Send(commands) => self.send(place, commands),
+                Turn::Wait if self.end_wait(place) => {}
+                Turn::Wait => return,
             }
         }
     }
 
     /// Ends the client's wait, if that is possible. Returns whether it ended.
-    fn go_on(&mut self, place: usize) -> bool {
+    fn end_wait(&mut self, place: usize) -> bool {
         let client = &mut self.clients[place];
         match client.simulated_client.waits {
             Some(Until::Linked) if !client.simulated_client.linked => {
@@ -265,14 +265,14 @@ impl World {
         Some(self.pooled.len() - 1)
     }
 
-    fn give(&mut self, place: usize, given: Given) {
+    fn send(&mut self, place: usize, commands: PooledCommands) {
         let client = &mut self.clients[place];
         let Some(pooled) = client.on.and_then(|on| self.pooled[on].as_mut()) else {
-            panic!("there is no connection");
+            panic!("the client has no connection");
         };
         assert_eq!(pooled.key, client.simulated_client.session.pool_key());
-        pooled.link.expect(given.first, given.pending, given.shape);
-        pooled.outbox.extend(given.bytes);
+        pooled.link.expect(commands.first, commands.pending, commands.shape);
+        pooled.outbox.extend(commands.bytes);
     }
 
     /// Returns whether the connection of the kind that the client waits for is ready.
@@ -294,19 +294,19 @@ impl World {
     }
 
     /// Delivers the received replies to their clients.
-    fn hand_out(&mut self, place: usize) {
+    fn deliver(&mut self, place: usize) {
         while let Some(pooled) = &mut self.pooled[place] {
             let len = match pooled.link.next(&pooled.inbox) {
                 Shared::Own(len) | Shared::Invalidation { len, .. } => len,
                 Shared::Need(total) => {
-                    assert!(total > pooled.inbox.len(), "asks for what is there");
+                    assert!(total > pooled.inbox.len(), "the link asks for bytes that it already has");
                     return;
                 }
                 Shared::Part(part) => {
                     let to = usize::try_from(part.ticket.session.0).unwrap();
                     if let Some(client) = self.clients.get_mut(to).filter(|client| !client.gone) {
-                        assert_eq!(client.on, Some(place), "a reply from where nothing was asked");
-                        assert!(client.simulated_client.receive(&part), "{} does not take it", client.tag);
+                        assert_eq!(client.on, Some(place), "a reply on a connection without a command");
+                        assert!(client.simulated_client.receive(&part), "{} refuses its reply", client.tag);
                     }
                     part.bytes.len()
                 }
@@ -324,12 +324,12 @@ impl World {
         }
     }
 
-    fn befall(&mut self, what: Fault) {
+    fn apply_fault(&mut self, fault: Fault) {
         let place = self.pick(self.clients.len());
         let client = &mut self.clients[place];
-        match what {
-            Fault::Leaves => client.gone = true,
-            Fault::Ends => client.unsaid.append(&mut client.says),
+        match fault {
+            Fault::Disconnects => client.gone = true,
+            Fault::ClosesItsSide => client.unsent.append(&mut client.to_send),
             Fault::OwnBreaks if client.simulated_client.linked && !client.gone => {
                 client.cut = true;
                 client.simulated_client.lose(None);
@@ -359,18 +359,26 @@ impl World {
     /// Returns the number of bytes at each place, and the counts of finished work.
     fn progress(&self) -> Vec<usize> {
         let clients = self.clients.iter().flat_map(|client| {
-            let SimulatedClient { asked, sent, answered, received, linked, given_back, closed, .. } =
-                &client.simulated_client;
+            let SimulatedClient {
+                client_input,
+                sent,
+                upstream_input,
+                received,
+                linked,
+                given_back,
+                closed,
+                ..
+            } = &client.simulated_client;
             let (own, seen) = client.own.as_ref().map_or((0, 0), |own| (own.output.len(), own.seen.len()));
             let commands = usize::try_from(client.simulated_client.count.commands).unwrap();
             let flags =
                 usize::from(*linked) + 2 * usize::from(closed.is_some()) + 4 * client.awaits.map_or(0, |_| 1);
             [
-                client.says.len(),
-                asked.len(),
+                client.to_send.len(),
+                client_input.len(),
                 sent.len(),
                 own,
-                answered.len(),
+                upstream_input.len(),
                 received.len(),
                 flags,
                 *given_back as usize,
@@ -391,18 +399,18 @@ impl World {
             for other in others {
                 assert!(
                     !show(&client.simulated_client.received).contains(&other.tag),
-                    "{} hears {}",
+                    "{} receives {}",
                     client.tag,
                     other.tag
                 );
             }
         }
-        self.check_paid();
+        self.check_settled();
     }
 
-    fn check_paid(&self) {
+    fn check_settled(&self) {
         for pooled in self.pooled.iter().flatten() {
-            assert!(pooled.link.is_settled() && pooled.link.is_ready(), "something is still owed");
+            assert!(pooled.link.is_settled() && pooled.link.is_ready(), "a reply is still pending");
             assert!(pooled.link.takes_more());
         }
     }
@@ -415,7 +423,7 @@ impl World {
             if client.simulated_client.session.is_mid_frame() {
                 client.simulated_client.client_ended = true;
             } else {
-                client.simulated_client.asked.extend(frames("RESET;PING"));
+                client.simulated_client.client_input.extend(frames("RESET;PING"));
             }
         }
         self.finish();
@@ -430,7 +438,7 @@ impl World {
                     || client.simulated_client.session.lease(client.simulated_client.now) == Lease::None
             );
         }
-        self.check_paid();
+        self.check_settled();
     }
 }
 
@@ -441,13 +449,13 @@ impl Client {
         let mut simulated_client =
             SimulatedClient::new(SessionKey(u64::try_from(place).unwrap()), setting.plan(&users));
         simulated_client.count.users = users;
-        let says = script.iter().flat_map(|command| command.clone().tagged(&tag).bytes()).collect();
+        let to_send = script.iter().flat_map(|command| command.clone().tagged(&tag).bytes()).collect();
         Self {
             simulated_client,
             tag,
-            says,
-            said: Vec::new(),
-            unsaid: Vec::new(),
+            to_send,
+            sent: Vec::new(),
+            unsent: Vec::new(),
             own: None,
             on: None,
             awaits: None,
@@ -457,40 +465,40 @@ impl Client {
         }
     }
 
-    fn write_local(&mut self, n: usize) {
-        let n = n.min(self.says.len());
-        self.said.extend_from_slice(&self.says[..n]);
-        self.simulated_client.asked.extend(self.says.drain(..n));
+    fn send_some(&mut self, n: usize) {
+        let n = n.min(self.to_send.len());
+        self.sent.extend_from_slice(&self.to_send[..n]);
+        self.simulated_client.client_input.extend(self.to_send.drain(..n));
     }
 
     fn check(&self, setting: Setting, store: &Store) {
         let mut reference = setting.reference();
-        reference.feed(&self.said);
-        let SimulatedClient { received, closed, doubt, fault, session, .. } = &self.simulated_client;
-        assert!(!doubt, "{}: replies were taken for others", self.tag);
-        assert!(fault.is_none() || self.ambiguous, "{}: {fault:?} after {}", self.tag, show(&self.said));
+        reference.feed(&self.sent);
+        let SimulatedClient { received, closed, desync, fault, session, .. } = &self.simulated_client;
+        assert!(!desync, "{}: a reply was taken for another", self.tag);
+        assert!(fault.is_none() || self.ambiguous, "{}: {fault:?} after {}", self.tag, show(&self.sent));
         let lost = [received, &reference.output].map(|stream| lines_before_reset(stream));
-        let (received, mut heard_lines) = without_monitor(received);
-        let (said, mut said_lines) = without_monitor(&reference.output);
-        heard_lines -= lost[0];
-        said_lines -= lost[1];
+        let (received, mut received_lines) = without_monitor(received);
+        let (expected, mut expected_lines) = without_monitor(&reference.output);
+        received_lines -= lost[0];
+        expected_lines -= lost[1];
         // The gate may refuse a command before it has all of it.
-        let half = session.is_mid_frame() && received != said;
+        let half = session.is_mid_frame() && received != expected;
         if self.gone || self.cut || half {
-            reference.feed(&[&self.says[..], &self.unsaid].concat());
+            reference.feed(&[&self.to_send[..], &self.unsent].concat());
             let (all, _) = without_monitor(&reference.output);
-            assert!(all.starts_with(&received), "\n heard {}\n  said {}", show(&received), show(&all));
-            assert!(!half || self.gone || self.cut || received.starts_with(&said));
+            assert!(all.starts_with(&received), "\n received {}\n expected {}", show(&received), show(&all));
+            assert!(!half || self.gone || self.cut || received.starts_with(&expected));
             return;
         }
-        assert_eq!(show(&received), show(&said), "{} says {}", self.tag, show(&self.said));
-        assert!(heard_lines == said_lines || reference.closed && heard_lines < said_lines);
+        assert_eq!(show(&received), show(&expected), "{} sends {}", self.tag, show(&self.sent));
+        assert!(received_lines == expected_lines || reference.closed && received_lines < expected_lines);
         assert_eq!(closed.is_some(), reference.closed);
-        let rests = reference.closed || session.is_idle() || session.is_mid_frame();
-        assert!(rests, "{} is still owed something after {}", self.tag, show(&self.said));
-        let mine = |key: &String| key.ends_with(&self.tag);
-        let strings: Vec<_> = store.0.iter().filter(|(key, _)| mine(key)).collect();
-        let lists: Vec<_> = store.1.iter().filter(|(key, _)| mine(key)).collect();
+        let is_settled = reference.closed || session.is_idle() || session.is_mid_frame();
+        assert!(is_settled, "{} still has a pending reply after {}", self.tag, show(&self.sent));
+        let is_own = |key: &String| key.ends_with(&self.tag);
+        let strings: Vec<_> = store.0.iter().filter(|(key, _)| is_own(key)).collect();
+        let lists: Vec<_> = store.1.iter().filter(|(key, _)| is_own(key)).collect();
         assert_eq!(strings, reference.strings.iter().collect::<Vec<_>>());
         assert_eq!(lists, reference.lists.iter().collect::<Vec<_>>());
     }

@@ -15,18 +15,18 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    pub(crate) const fn may_all(name: &'static str, password: Option<&'static str>) -> Self {
+    pub(crate) const fn unrestricted(name: &'static str, password: Option<&'static str>) -> Self {
         Self { name, password, denied: None, prefix: "" }
     }
 
-    fn takes(&self, password: &str) -> bool {
+    fn accepts(&self, password: &str) -> bool {
         self.password.is_none_or(|right| right == password)
     }
 }
 
 impl Model {
     pub(super) fn account(&self, name: &str, password: &str) -> Option<&'static Account> {
-        self.rules.accounts.iter().find(|account| account.name == name && account.takes(password))
+        self.rules.accounts.iter().find(|account| account.name == name && account.accepts(password))
     }
 
     /// Returns the account of a password. A password of the form `user:password` names its account only at the gate.
@@ -38,7 +38,7 @@ impl Model {
     }
 
     /// The user of clients that have not logged in.
-    pub(super) fn nobody(&self) -> Option<&'static Account> {
+    pub(super) fn default_account(&self) -> Option<&'static Account> {
         self.rules.accounts.iter().find(|account| account.name == "default" && account.password.is_none())
     }
 
@@ -74,7 +74,7 @@ impl Model {
     }
 
     /// Returns whether the gate answers the command itself, because no shared connection is the client's.
-    pub(super) fn says_of_clients(&self, name: &str, argv: &[String]) -> bool {
+    pub(super) fn is_answered_by_gate(&self, name: &str, argv: &[String]) -> bool {
         self.rules.shared && name == "client" && !argv[1].eq_ignore_ascii_case("reply")
     }
 

@@ -30,7 +30,7 @@ pub(super) fn is_reply_mode(argv: &[String]) -> bool {
 }
 
 /// Returns whether the gate must never forward this command.
-pub(super) fn is_the_gates(argv: &[String]) -> bool {
+pub(super) fn is_never_forwarded(argv: &[String]) -> bool {
     let name = argv[0].to_ascii_lowercase();
     matches!(&*name, "sync" | "psync" | "replconf" | "quit" | "post" | "host:")
         || (is_reply_mode(argv) && !argv[2].eq_ignore_ascii_case("on"))

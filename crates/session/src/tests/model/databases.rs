@@ -12,10 +12,10 @@ impl Model {
         match index.parse::<i64>() {
             Ok(db) if (0..DATABASES).contains(&db) => {
                 self.db = u32::try_from(db).unwrap();
-                self.say("+OK\r\n");
+                self.reply("+OK\r\n");
             }
-            Ok(_) => self.say("-ERR DB index is out of range\r\n"),
-            Err(_) => self.say("-ERR value is not an integer or out of range\r\n"),
+            Ok(_) => self.reply("-ERR DB index is out of range\r\n"),
+            Err(_) => self.reply("-ERR value is not an integer or out of range\r\n"),
         }
     }
 

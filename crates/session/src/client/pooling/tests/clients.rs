@@ -4,7 +4,7 @@ use super::*;
 use crate::{Action, Findings};
 
 #[test]
-fn it_is_answered_here() {
+fn the_gate_answers_client() {
     let cases = [
         ("CLIENT ID", ":77|"),
         ("client id", ":77|"),
@@ -18,18 +18,18 @@ fn it_is_answered_here() {
         ("CLIENT FOO", "-ERR unknown subcommand 'FOO'. Try CLIENT HELP.|"),
         ("CLIENT MAINT_NOTIFICATIONS ON", "-ERR unknown subcommand 'MAINT_NOTIFICATIONS'. Try CLIENT HELP.|"),
     ];
-    for (commands, said) in cases {
+    for (commands, reply) in cases {
         let mut rig = Rig::trust();
         assert_eq!(rig.commands(commands), "", "{commands}");
-        assert_eq!((&*rig.receive(), rig.lease()), (said, Lease::None), "{commands}");
+        assert_eq!((&*rig.receive(), rig.lease()), (reply, Lease::None), "{commands}");
         let mut rig = Rig::leased();
         assert_eq!(rig.commands(commands), "", "{commands} on a connection of its own");
-        assert_eq!(rig.receive(), said, "{commands} on a connection of its own");
+        assert_eq!(rig.receive(), reply, "{commands} on a connection of its own");
     }
 }
 
 #[test]
-fn it_is_refused_inside_a_transaction() {
+fn client_is_refused_inside_a_transaction() {
     let refused = "-ERR Command not allowed inside a transaction|";
     for command in ["CLIENT ID", "CLIENT LIST", "CLIENT REPLY OFF", "AUTH default x", "HELLO 3", "CLIENT FOO"]
     {
@@ -42,7 +42,7 @@ fn it_is_refused_inside_a_transaction() {
 }
 
 #[test]
-fn it_sees_its_own_database_version_and_flags() {
+fn client_info_shows_database_version_and_flags() {
     let mut rig = Rig::trust();
     rig.commands("SELECT 5");
     rig.pooled(Ok(()));
@@ -63,7 +63,7 @@ fn it_sees_its_own_database_version_and_flags() {
 
 /// The answer to a question about other clients comes later; the session reads nothing behind the question before.
 #[test]
-fn others_are_asked_about_in_order() {
+fn questions_about_other_clients_are_answered_in_order() {
     let mut rig = Rig::trust();
     assert_eq!(rig.commands("GET a;CLIENT LIST ID 5 6;CLIENT KILL 192.0.2.9:1;GET b"), "pool: GET a");
     assert_eq!(
@@ -76,49 +76,49 @@ fn others_are_asked_about_in_order() {
     assert_eq!((rig.simulated_client.waits, rig.lease()), (Some(Until::Clients), Lease::None));
     assert!(!rig.simulated_client.session.is_idle());
     let lines = "id=5 \nid=6 \n".to_owned();
-    assert_eq!(rig.told(Some(Findings { lines, clients: 2, ..Findings::default() })), "");
+    assert_eq!(rig.answer_inquiry(Some(Findings { lines, clients: 2, ..Findings::default() })), "");
     assert_eq!(rig.receive(), "$12|id=5 \nid=6 \n|");
     assert_eq!(rig.simulated_client.session.inquiry().expect("a question").action, Action::KillAddress);
-    assert_eq!(rig.told(Some(Findings::default())), "pool: GET b");
+    assert_eq!(rig.answer_inquiry(Some(Findings::default())), "pool: GET b");
     assert_eq!(rig.receive(), "-ERR No such client|");
     assert_eq!(rig.pool("$-1|"), "$-1|");
     assert!(rig.simulated_client.session.is_idle());
 }
 
 #[test]
-fn a_question_that_is_silenced_has_no_answer_and_one_without_findings_an_error() {
+fn a_suppressed_question_has_no_reply_and_one_without_findings_an_error() {
     let mut rig = Rig::leased();
     assert_eq!(rig.commands("CLIENT REPLY SKIP;CLIENT LIST;CLIENT ID;CLIENT LIST"), "own: CLIENT REPLY ON");
     assert_eq!(rig.own("+OK|"), "");
-    assert_eq!(rig.told(Some(Findings::default())), "");
+    assert_eq!(rig.answer_inquiry(Some(Findings::default())), "");
     assert_eq!((&*rig.receive(), rig.simulated_client.waits), (":77|", Some(Until::Clients)));
-    assert_eq!(rig.told(None), "");
+    assert_eq!(rig.answer_inquiry(None), "");
     assert_eq!(rig.receive(), "-ERR portcullis: too many clients ask for CLIENT LIST at once, try again|");
 }
 
 /// Redis unblocks the client, because only Redis knows whether it is blocked.
 #[test]
-fn who_waits_is_unblocked_by_its_number_upstream() {
+fn a_blocked_client_is_unblocked_by_its_upstream_id() {
     let unblocked = |id: Option<i64>| Some(Findings { blocked_as: id, ..Findings::default() });
     let mut rig = Rig::trust();
     assert_eq!(rig.commands("CLIENT UNBLOCK 5 ERROR;GET a"), "");
-    assert_eq!(rig.told(unblocked(Some(12))), "pool: CLIENT UNBLOCK 12 ERROR, GET a");
+    assert_eq!(rig.answer_inquiry(unblocked(Some(12))), "pool: CLIENT UNBLOCK 12 ERROR, GET a");
     assert_eq!(rig.pool(":1|$-1|"), ":1|$-1|");
     assert_eq!(rig.commands("CLIENT UNBLOCK 6"), "");
     assert_eq!(
-        rig.told(unblocked(None)),
+        rig.answer_inquiry(unblocked(None)),
         "pool: CLIENT UNBLOCK 0 TIMEOUT",
-        "Redis says what is said of none"
+        "Redis answers for an unknown client"
     );
     assert_eq!(rig.pool(":0|"), ":0|");
     let mut rig = Rig::leased();
     rig.commands("CLIENT UNBLOCK 5");
-    assert_eq!(rig.told(unblocked(Some(12))), "own: CLIENT UNBLOCK 12 TIMEOUT");
+    assert_eq!(rig.answer_inquiry(unblocked(Some(12))), "own: CLIENT UNBLOCK 12 TIMEOUT");
     assert_eq!(rig.own(":1|"), ":1|");
 }
 
 #[test]
-fn it_is_asked_for_its_number_upstream_once_a_connection() {
+fn the_upstream_id_is_requested_once_per_connection() {
     let mut rig = Rig::trust();
     assert_eq!(rig.commands("BLPOP a 0"), "own: CLIENT ID, BLPOP a 0");
     let blocked_as = |rig: &Rig| {
@@ -141,22 +141,22 @@ fn it_is_asked_for_its_number_upstream_once_a_connection() {
     assert_eq!(blocked_as(&rig).blocked_as, Some(12));
     let mut rig = Rig::trust();
     rig.commands("BLPOP a 1");
-    assert_eq!(rig.own("-NOPERM no|*-1|"), "*-1|", "Redis need not tell");
+    assert_eq!(rig.own("-NOPERM no|*-1|"), "*-1|", "Redis may refuse the id");
     assert_eq!(rig.commands("BLPOP a 1"), "own: BLPOP a 1");
 }
 
 #[test]
-fn it_may_end_itself() {
+fn a_client_may_kill_itself() {
     let mut rig = Rig::trust();
     assert_eq!(rig.commands("GET a;CLIENT KILL ID 77 SKIPME NO;GET b"), "pool: GET a");
     assert_eq!(rig.pool("$-1|"), "$-1|");
-    rig.told(Some(Findings { clients: 1, asker: true, ..Findings::default() }));
+    rig.answer_inquiry(Some(Findings { clients: 1, asker: true, ..Findings::default() }));
     assert_eq!(rig.receive(), ":1|");
     assert_eq!(rig.simulated_client.closed, Some(crate::CloseReason::Client));
 }
 
 #[test]
-fn tracking_goes_to_nobody_else() {
+fn tracking_is_not_redirected_to_another_client() {
     let mut rig = Rig::trust();
     assert_eq!(rig.commands("CLIENT TRACKING ON REDIRECT 5"), "");
     assert_eq!(rig.receive(), "-ERR The client ID you want redirect to does not exist|");
@@ -166,7 +166,7 @@ fn tracking_goes_to_nobody_else() {
 
 /// A client in subscriber mode in RESP2 gets only that error; an earlier command may still end the mode.
 #[test]
-fn a_subscriber_asks_nothing_of_clients() {
+fn a_subscriber_in_resp2_gets_an_error_for_client() {
     let mut rig = Rig::trust();
     rig.commands("SUBSCRIBE a");
     let subscribed = "*3|$9|subscribe|$1|a|:1|";
@@ -186,7 +186,7 @@ fn a_subscriber_asks_nothing_of_clients() {
 }
 
 #[test]
-fn what_is_told_of_a_client_does_not_pile_up() {
+fn replies_about_a_client_do_not_pile_up() {
     let mut rig = Rig::trust();
     rig.commands(&format!("CLIENT SETNAME {}", "n".repeat(1000)));
     rig.receive();

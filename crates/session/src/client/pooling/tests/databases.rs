@@ -16,7 +16,7 @@ fn in_database_3() -> Rig {
 
 /// SCRIPT KILL is for a busy Redis and does not depend on the database.
 #[test]
-fn what_ends_a_script_needs_no_database() {
+fn a_command_that_ends_a_script_needs_no_database() {
     for command in ["SCRIPT KILL", "FUNCTION KILL", "SHUTDOWN NOSAVE"] {
         let mut rig = in_database_3();
         assert_eq!(rig.commands(command), "own: SELECT 3");
@@ -31,14 +31,14 @@ fn what_ends_a_script_needs_no_database() {
 
 /// The connection is in database 0, so a command there would run in the wrong database.
 #[test]
-fn what_needs_the_database_reads_why_it_is_refused() {
+fn a_command_that_needs_the_database_gets_the_reason_of_the_refusal() {
     for line in [BUSY, "-ERR DB index is out of range|", "-NOPERM no permissions to run 'select'|"] {
         let mut rig = in_database_3();
         assert_eq!(rig.commands("EVAL x 0;GET a;MULTI"), "own: SELECT 3");
         assert_eq!(rig.own(line), line);
-        assert_eq!(rig.more(), "own: SELECT 3", "for GET");
+        assert_eq!(rig.more(), "own: SELECT 3", "GET selects the database first");
         assert_eq!(rig.own(line), line);
-        assert_eq!(rig.more(), "own: SELECT 3", "for MULTI");
+        assert_eq!(rig.more(), "own: SELECT 3", "MULTI selects the database first");
         assert_eq!(rig.own("+OK|"), "");
         assert_eq!(rig.more(), "own: MULTI");
         assert_eq!(rig.own("+OK|"), "+OK|");
@@ -46,7 +46,7 @@ fn what_needs_the_database_reads_why_it_is_refused() {
 }
 
 #[test]
-fn a_database_that_the_client_asks_for_takes_its_place() {
+fn a_requested_database_replaces_the_refused_one() {
     let mut rig = in_database_3();
     assert_eq!(rig.commands("SCRIPT KILL"), "own: SELECT 3");
     rig.own(BUSY);
@@ -54,7 +54,7 @@ fn a_database_that_the_client_asks_for_takes_its_place() {
     rig.more();
     assert_eq!(rig.commands("SELECT 4;GET a"), "own: SELECT 4");
     assert_eq!(rig.own(BUSY), BUSY);
-    assert_eq!(rig.more(), "own: SELECT 3", "the client is where it was");
+    assert_eq!(rig.more(), "own: SELECT 3", "the client's database is unchanged");
     assert_eq!(rig.own("+OK|"), "");
     assert_eq!(rig.more(), "own: GET a");
     rig.own("$-1|");
@@ -62,14 +62,14 @@ fn a_database_that_the_client_asks_for_takes_its_place() {
 }
 
 #[test]
-fn an_upstream_that_serves_nobody_is_told_apart() {
+fn an_unavailable_upstream_differs_from_a_refused_database() {
     let cases =
         [("-NOAUTH Authentication required.|", Unavailable::Auth), ("-LOADING x|", Unavailable::Loading)];
     for (line, why) in cases {
         let mut rig = in_database_3();
         assert_eq!(rig.commands("EVAL x 0"), "own: SELECT 3");
-        let told = format!("-ERR portcullis: upstream 'main' unavailable ({})|", why.as_str());
-        assert_eq!(rig.own(line), told);
+        let error = format!("-ERR portcullis: upstream 'main' unavailable ({})|", why.as_str());
+        assert_eq!(rig.own(line), error);
         assert_eq!(rig.simulated_client.closed, Some(CloseReason::Upstream(Some(why))));
     }
 }

@@ -9,7 +9,7 @@ fn unavailable(why: &str) -> String {
 }
 
 #[test]
-fn who_waits_on_a_lost_connection_is_told_once() {
+fn a_client_that_waits_on_a_lost_connection_gets_one_error() {
     let mut rig = Rig::trust();
     rig.commands("GET a;CLIENT ID;GET b");
     rig.simulated_client.lose(Some(Unavailable::Timeout));
@@ -26,12 +26,12 @@ fn who_waits_on_a_lost_connection_is_told_once() {
     assert_eq!(
         (&*rig.receive(), rig.simulated_client.closed.is_some()),
         ("", true),
-        "it was not to be answered"
+        "CLIENT REPLY SKIP suppresses the error"
     );
 }
 
 #[test]
-fn half_a_reply_is_not_followed_by_words() {
+fn half_a_reply_is_not_followed_by_an_error() {
     let mut rig = Rig::trust();
     rig.commands("GET a");
     let half = format!("$5000|{}", "x".repeat(2000));
@@ -42,7 +42,7 @@ fn half_a_reply_is_not_followed_by_words() {
 }
 
 #[test]
-fn a_switch_or_a_connection_of_its_own_may_not_be_had() {
+fn another_kind_or_an_own_connection_may_be_unavailable() {
     for command in ["SELECT 5", "HELLO 3"] {
         let mut rig = Rig::trust();
         rig.commands(command);
@@ -62,14 +62,14 @@ fn a_switch_or_a_connection_of_its_own_may_not_be_had() {
 }
 
 #[test]
-fn what_its_own_connection_says_unasked_ends_it() {
+fn unsolicited_bytes_end_the_own_connection() {
     let mut rig = Rig::leased();
     assert_eq!(rig.own("+more|"), "");
     assert!(rig.simulated_client.fault.is_some() && rig.simulated_client.closed.is_some());
 }
 
 #[test]
-fn a_drain_waits_for_what_is_owed() {
+fn a_drain_waits_for_pending_replies() {
     let mut rig = Rig::trust();
     rig.commands("GET a");
     rig.simulated_client.session.drain();
@@ -85,7 +85,7 @@ fn a_drain_waits_for_what_is_owed() {
 }
 
 #[test]
-fn who_leaves_gets_what_is_owed() {
+fn a_client_that_disconnects_gets_its_pending_replies() {
     let mut rig = Rig::trust();
     assert_eq!(rig.commands("GET a;EVAL x 0"), "pool: GET a");
     rig.simulated_client.client_ended = true;
@@ -97,7 +97,7 @@ fn who_leaves_gets_what_is_owed() {
 }
 
 #[test]
-fn half_a_command_is_nobodys() {
+fn half_a_command_gets_no_reply() {
     let mut rig = Rig::trust();
     let bytes = frames("GET a;GET b");
     assert_eq!(rig.bytes(&bytes[..bytes.len() - 3]), "pool: GET a");

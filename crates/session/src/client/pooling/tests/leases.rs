@@ -8,7 +8,7 @@ use crate::ids::Ticket;
 const HELD: Lease = Lease::Until(at(1000));
 
 #[test]
-fn it_is_kept_until_its_state_is_gone() {
+fn a_lease_lasts_until_the_state_has_ended() {
     let cases = [
         ("EVAL x 0", "+OK|", HELD),
         ("MULTI", "+OK|", Lease::Needed),
@@ -46,23 +46,23 @@ fn it_is_kept_until_its_state_is_gone() {
         ("EVAL x 0;GET a", "+OK|", Lease::Needed),
         ("EVAL x 0;SET a", "+OK|-ERR wrong|", HELD),
     ];
-    for (commands, said, lease) in cases {
+    for (commands, replies, lease) in cases {
         let mut rig = Rig::trust();
         rig.at(0);
         rig.commands(commands);
-        rig.own(said);
-        assert_eq!(rig.lease(), lease, "{commands}: {said}");
+        rig.own(replies);
+        assert_eq!(rig.lease(), lease, "{commands}: {replies}");
         rig.at(1000);
-        assert_eq!(rig.simulated_client.given_back, u32::from(lease == HELD), "{commands}: {said}");
+        assert_eq!(rig.simulated_client.given_back, u32::from(lease == HELD), "{commands}: {replies}");
         if lease == HELD {
-            assert_eq!(rig.commands("GET a"), "pool: GET a", "{commands}: {said}");
+            assert_eq!(rig.commands("GET a"), "pool: GET a", "{commands}: {replies}");
         }
     }
 }
 
 /// An incomplete command counts as a command.
 #[test]
-fn it_is_not_over_in_the_middle_of_a_command() {
+fn a_lease_does_not_end_in_the_middle_of_a_command() {
     let mut rig = Rig::leased();
     let ping = frames("EVAL y 0");
     assert_eq!(rig.bytes(&ping[..9]), "");
@@ -72,7 +72,7 @@ fn it_is_not_over_in_the_middle_of_a_command() {
 }
 
 #[test]
-fn it_lasts_twice_as_long_each_time_and_64_s_at_most() {
+fn a_lease_doubles_each_time_up_to_64_s() {
     let mut rig = Rig::trust();
     let mut now = 0;
     for seconds in [1, 2, 4, 8, 16, 32, 64, 64, 64] {
@@ -82,11 +82,15 @@ fn it_lasts_twice_as_long_each_time_and_64_s_at_most() {
         rig.at(now);
         rig.own(":9|*-1|");
         let end = now + seconds * 1000;
-        assert_eq!(rig.lease(), Lease::Until(at(end)), "from its reply");
+        assert_eq!(rig.lease(), Lease::Until(at(end)), "the lease begins with the reply");
         rig.at(now + 500);
         rig.commands("GET a");
         rig.own("$-1|");
-        assert_eq!(rig.lease(), Lease::Until(at(end)), "what could be shared does not count");
+        assert_eq!(
+            rig.lease(),
+            Lease::Until(at(end)),
+            "a command that could be shared does not extend the lease"
+        );
         rig.at(end - 1);
         assert!(rig.simulated_client.linked);
         rig.at(end);
@@ -99,18 +103,26 @@ fn it_lasts_twice_as_long_each_time_and_64_s_at_most() {
     rig.at(now + 63_000);
     rig.commands("BLPOP a 1");
     rig.own(":9|*-1|");
-    assert_eq!(rig.lease(), Lease::Until(at(now + 127_000)), "what needs it does");
+    assert_eq!(
+        rig.lease(),
+        Lease::Until(at(now + 127_000)),
+        "a command that needs the connection extends the lease"
+    );
 }
 
 #[test]
-fn messages_keep_it_as_the_relay_says() {
+fn a_connection_with_messages_is_kept_by_the_caller() {
     let mut rig = Rig::trust();
     rig.at(0);
     rig.commands("SUBSCRIBE a");
     rig.own("*3|$9|subscribe|$1|a|:1|");
     assert_eq!(rig.lease(), HELD, "the session does not know of subscriptions");
     rig.at(1000);
-    assert_eq!((rig.lease(), rig.simulated_client.given_back), (Lease::Until(at(2000)), 0), "the link does");
+    assert_eq!(
+        (rig.lease(), rig.simulated_client.given_back),
+        (Lease::Until(at(2000)), 0),
+        "the link knows of subscriptions"
+    );
     rig.at(1900);
     rig.commands("UNSUBSCRIBE");
     rig.own("*3|$11|unsubscribe|$1|a|:0|");
@@ -122,14 +134,14 @@ fn messages_keep_it_as_the_relay_says() {
 }
 
 #[test]
-fn who_never_pauses_is_made_to() {
+fn a_client_that_never_pauses_is_made_to() {
     let mut rig = Rig::leased();
     assert_eq!(rig.commands("GET a;GET b"), "own: GET a, GET b");
     rig.at(999);
     assert_eq!(rig.own("$1|a|"), "$1|a|");
     assert_eq!(rig.commands("GET c"), "own: GET c");
     rig.at(1000);
-    assert_eq!(rig.commands("GET d;GET e"), "", "nothing more goes there");
+    assert_eq!(rig.commands("GET d;GET e"), "", "the gate sends nothing more there");
     assert_eq!((rig.simulated_client.waits, rig.lease()), (Some(Until::NothingPending), Lease::Needed));
     assert_eq!(rig.own("$1|b|"), "$1|b|");
     assert_eq!(rig.more(), "");
@@ -139,7 +151,7 @@ fn who_never_pauses_is_made_to() {
 
 /// The caller may read nothing from a client that does not accept its replies, before it has written all of them.
 #[test]
-fn who_does_not_read_is_not_made_to_pause() {
+fn a_client_that_does_not_read_is_not_made_to_pause() {
     let mut rig = Rig::leased();
     assert_eq!(rig.commands("GET a"), "own: GET a");
     rig.at(1000);
@@ -150,16 +162,16 @@ fn who_does_not_read_is_not_made_to_pause() {
     assert_eq!(rig.own("$1|a|$1|b|"), "$1|a|$1|b|");
     assert_eq!((rig.lease(), rig.simulated_client.given_back), (Lease::Until(at(2000)), 0));
     rig.simulated_client.session.put_off_return(at(1500));
-    assert_eq!(rig.lease(), Lease::Until(at(2000)), "only what is over is put off");
+    assert_eq!(rig.lease(), Lease::Until(at(2000)), "only a lease that is over is extended");
     rig.at(2000);
     assert_eq!(rig.simulated_client.given_back, 1);
 }
 
 /// The shared connection becomes the client's own: the pending replies come first, and all later commands go there.
 #[test]
-fn a_shared_connection_can_become_ones_own() {
+fn a_client_can_adopt_a_shared_connection() {
     let mut rig = Rig::trust();
-    assert!(!rig.adopt(), "nothing is owed");
+    assert!(!rig.adopt(), "no reply is pending");
     assert_eq!(rig.commands("GET a;GET b"), "pool: GET a, GET b");
     // The transaction waits until no reply is pending, because it needs a connection of the client's own.
     assert_eq!(rig.commands("MULTI;GET c;EXEC"), "");
@@ -171,28 +183,28 @@ fn a_shared_connection_can_become_ones_own() {
     assert_eq!(rig.lease(), HELD);
     rig.at(1000);
     assert_eq!((rig.simulated_client.given_back, &*rig.commands("GET d")), (1, "pool: GET d"));
-    assert_eq!(rig.simulated_client.waits, None, "it is not lagging any more");
+    assert_eq!(rig.simulated_client.waits, None, "the client is not lagging any more");
 }
 
 #[test]
-fn what_is_owed_to_others_stays_shared() {
+fn a_connection_with_replies_for_others_stays_shared() {
     let mut rig = Rig::trust();
     assert_eq!(rig.commands("GET a"), "pool: GET a");
     rig.pool.expect(Ticket { session: SessionKey(8), seq: 0 }, 1, Shape::One);
     assert!(!rig.adopt());
     let mut rig = Rig::trust();
     assert_eq!(rig.commands("CLIENT REPLY SKIP"), "pool: CLIENT REPLY ON");
-    assert!(!rig.adopt(), "what its reply changes is not known yet");
+    assert!(!rig.adopt(), "the effect of the reply is not known yet");
 }
 
 #[test]
-fn who_has_state_is_not_made_to_pause() {
+fn a_client_with_state_is_not_made_to_pause() {
     let cases = [("WATCH a", "+OK|"), ("MULTI", "+OK|"), ("FOO", "-ERR no|"), ("BLPOP b 0", "")];
-    for (state, said) in cases {
+    for (state, replies) in cases {
         let mut rig = Rig::trust();
         rig.at(0);
         rig.commands(state);
-        rig.own(said);
+        rig.own(replies);
         rig.commands("GET a");
         rig.at(5000);
         assert_eq!(rig.commands("GET b"), "own: GET b", "{state}");
@@ -200,7 +212,7 @@ fn who_has_state_is_not_made_to_pause() {
 }
 
 #[test]
-fn it_is_set_up_for_whoever_the_gate_is() {
+fn an_own_connection_is_set_up_with_the_gates_login() {
     let mut rig = Rig::new(plan(Auth::Trust, Some("secret")));
     assert_eq!(rig.commands("EVAL x 0;GET a"), "own: AUTH secret");
     assert_eq!(rig.simulated_client.waits, Some(Until::LoggedIn));
@@ -214,7 +226,7 @@ fn it_is_set_up_for_whoever_the_gate_is() {
 }
 
 #[test]
-fn who_reads_too_slowly_gets_one() {
+fn a_client_that_reads_too_slowly_gets_its_own_connection() {
     let mut rig = Rig::trust();
     assert_eq!(rig.commands("GET a"), "pool: GET a");
     rig.simulated_client.session.set_lagging();

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn on_a_shared_connection_it_goes_back_to_the_beginning() {
+fn reset_on_a_shared_connection_restores_the_initial_state() {
     let mut rig = Rig::trust();
     rig.commands("SELECT 5");
     rig.pooled(Ok(()));
@@ -16,11 +16,11 @@ fn on_a_shared_connection_it_goes_back_to_the_beginning() {
     assert_eq!((&*rig.more(), rig.kind()), ("pool: GET a", (0, false)));
     assert_eq!(rig.pool("$-1|"), "$-1|$-1|");
     rig.commands("CLIENT INFO");
-    assert!(rig.receive().contains("lib-name=lib "), "what a library says of itself stays");
+    assert!(rig.receive().contains("lib-name=lib "), "library information stays");
 }
 
 #[test]
-fn with_arguments_it_is_refused() {
+fn reset_with_arguments_is_refused() {
     for mut rig in [Rig::trust(), Rig::leased()] {
         assert_eq!(rig.commands("RESET x"), "");
         assert_eq!(rig.receive(), "-ERR wrong number of arguments for 'reset' command|");
@@ -30,7 +30,7 @@ fn with_arguments_it_is_refused() {
 
 /// No later command goes to the connection that RESET ends.
 #[test]
-fn on_a_connection_of_its_own_that_is_closed() {
+fn reset_closes_the_own_connection() {
     let subscribed = "*3|$9|subscribe|$1|a|:1|";
     let cases = [
         ("EVAL x 0", ":1|"),
@@ -43,7 +43,7 @@ fn on_a_connection_of_its_own_that_is_closed() {
         ("SELECT 5;FOO", "-ERR unknown|"),
     ];
     for secret in [None, Some("secret")] {
-        for (state, said) in cases {
+        for (state, replies) in cases {
             let mut rig = Rig::new(plan(Auth::Trust, secret));
             rig.commands(state);
             if rig.simulated_client.waits == Some(Until::Pooled) {
@@ -55,7 +55,7 @@ fn on_a_connection_of_its_own_that_is_closed() {
             if state.starts_with("SELECT") {
                 rig.own("+OK|");
             }
-            rig.own(said);
+            rig.own(replies);
             rig.more();
             assert_eq!(rig.commands("RESET;GET a;EVAL y 0"), "pool: GET a", "after {state}");
             assert_eq!((&*rig.receive(), rig.simulated_client.given_back), ("+RESET|", 1), "after {state}");
@@ -68,7 +68,7 @@ fn on_a_connection_of_its_own_that_is_closed() {
 }
 
 #[test]
-fn it_waits_for_what_is_owed() {
+fn reset_waits_for_pending_replies() {
     let mut rig = Rig::leased();
     assert_eq!(rig.commands("BLPOP a 0;RESET;GET b"), "own: CLIENT ID, BLPOP a 0");
     assert_eq!((rig.simulated_client.waits, rig.lease()), (Some(Until::NothingPending), Lease::Needed));
@@ -77,7 +77,7 @@ fn it_waits_for_what_is_owed() {
 }
 
 #[test]
-fn it_does_not_cut_a_message() {
+fn reset_does_not_cut_a_message() {
     let mut rig = Rig::trust();
     rig.commands("SUBSCRIBE a");
     rig.own("*3|$9|subscribe|$1|a|:1|");
@@ -90,7 +90,7 @@ fn it_does_not_cut_a_message() {
 }
 
 #[test]
-fn it_ends_silence_and_is_covered_by_a_skip() {
+fn reset_ends_off_and_is_suppressed_by_a_skip() {
     for mut rig in [Rig::trust(), Rig::leased()] {
         let leased = rig.simulated_client.linked;
         let say = |rig: &mut Rig| if leased { rig.own("+OK|") } else { rig.pool("+OK|") };

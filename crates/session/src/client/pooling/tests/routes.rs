@@ -4,7 +4,7 @@ use super::*;
 use crate::Denied;
 
 #[test]
-fn each_command_goes_where_its_place_is() {
+fn each_command_goes_to_the_connection_of_its_pin() {
     let shared = ["GET a", "MGET a b", "PUBLISH a x", "EXPIRE a 1", "XREAD COUNT 1 STREAMS block 0", "INFO"];
     for command in shared {
         let mut rig = Rig::trust();
@@ -58,7 +58,7 @@ fn order_holds_across_connections() {
     assert_eq!(rig.more(), "own: EVAL x 0, GET c");
     assert_eq!(rig.own(":1|$1|c|"), ":1|$1|c|");
     rig.at(500);
-    assert_eq!(rig.commands("GET d"), "own: GET d", "it is kept for a while");
+    assert_eq!(rig.commands("GET d"), "own: GET d", "the own connection is kept for a while");
     assert_eq!(rig.own("$1|d|"), "$1|d|");
     rig.at(1000);
     assert_eq!((rig.simulated_client.given_back, rig.lease()), (1, Lease::None));
@@ -67,7 +67,7 @@ fn order_holds_across_connections() {
 }
 
 #[test]
-fn what_the_gate_says_stands_between_replies() {
+fn the_gates_own_replies_stand_between_the_others() {
     let mut rig = Rig::trust();
     assert_eq!(rig.commands("GET a;CLIENT ID;SELECT 0;GET b;WAIT 1 0;GET c"), "pool: GET a, GET b, GET c");
     assert_eq!(rig.receive(), "");
@@ -93,7 +93,7 @@ fn waiting_for_replicas_is_refused() {
 }
 
 #[test]
-fn a_frame_shares_if_one_read_can_hold_it_however_it_comes() {
+fn a_frame_that_one_read_can_hold_is_shared_in_any_pieces() {
     let frame = |len: usize| {
         let value = "x".repeat(len);
         frames(&format!("SET a {value}"))
@@ -116,7 +116,7 @@ fn a_frame_shares_if_one_read_can_hold_it_however_it_comes() {
     }
     let mut rig = Rig::trust();
     let longer = frame(20_000);
-    assert_eq!(rig.bytes(&longer[..16 * 1024]), "own: 16384 bytes", "it need not be whole");
+    assert_eq!(rig.bytes(&longer[..16 * 1024]), "own: 16384 bytes", "the command need not be complete");
     assert_eq!(rig.bytes(&longer[16 * 1024..]), format!("own: {} bytes", longer.len() - 16 * 1024));
     for before in ["GET a", "SET a 1;SET a 2"] {
         let mut rig = Rig::trust();
@@ -124,7 +124,7 @@ fn a_frame_shares_if_one_read_can_hold_it_however_it_comes() {
         assert_eq!(
             rig.bytes(&all),
             format!("pool: {}", before.replace(';', ", ")),
-            "it waits for what goes before"
+            "the command waits for the pending replies"
         );
         rig.pool(&"+OK|".repeat(before.split(';').count()));
         assert_eq!(rig.more(), "own: 16385 bytes");
@@ -146,39 +146,39 @@ fn a_short_command_in_pieces_shares_as_soon_as_it_is_whole() {
 /// A caller that limits the client's unanswered commands shows the session sometimes more and sometimes less of its
 /// bytes.
 #[test]
-fn what_is_kept_back_again_was_not_forgotten() {
+fn bytes_that_are_shown_again_are_not_lost() {
     let many = frames("MSET a 1111111111 b 2222222222 c 3333333333 d 4444444444 e 5555555555");
     let line = b"MSET a 1111111111 b 2222222222 c 3333333333 d 4444444444\r\n".to_vec();
     for bytes in [many, line] {
         for more in 1..bytes.len() {
             for less in 0..=more {
                 let mut rig = Rig::trust();
-                rig.simulated_client.asked.extend_from_slice(&bytes[..more]);
-                assert!(matches!(rig.simulated_client.step(more), Turn::Rests));
-                rig.simulated_client.asked.extend_from_slice(&bytes[more..]);
-                let Turn::Gives(given) = rig.simulated_client.step(less) else {
+                rig.simulated_client.client_input.extend_from_slice(&bytes[..more]);
+                assert!(matches!(rig.simulated_client.step(more), Turn::Wait));
+                rig.simulated_client.client_input.extend_from_slice(&bytes[more..]);
+                let Turn::Send(commands) = rig.simulated_client.step(less) else {
                     panic!("shown {more}, then {less}")
                 };
-                assert_eq!(words(&given.bytes)[..18], *"MSET a 1111111111 ", "shown {more}, then {less}");
+                assert_eq!(words(&commands.bytes)[..18], *"MSET a 1111111111 ", "shown {more}, then {less}");
             }
         }
     }
     let long = format!("SET a {};EVAL {} 0;SELECT 1", "x".repeat(9000), "y".repeat(700));
     let mut rig = Rig::trust();
-    rig.simulated_client.asked.extend(frames(&long));
-    let Turn::Gives(given) = rig.simulated_client.step(usize::MAX) else { panic!("SET is not shared") };
-    assert_eq!((given.pending, given.bytes.len()), (1, 9029));
-    rig.pool.expect(given.first, given.pending, given.shape);
+    rig.simulated_client.client_input.extend(frames(&long));
+    let Turn::Send(commands) = rig.simulated_client.step(usize::MAX) else { panic!("SET is not shared") };
+    assert_eq!((commands.pending, commands.bytes.len()), (1, 9029));
+    rig.pool.expect(commands.first, commands.pending, commands.shape);
     let Shared::Part(part) = rig.pool.next(b"+OK\r\n") else { panic!("no reply") };
     assert!(rig.simulated_client.receive(&part));
     for room in [1, 600, 750, 1, usize::MAX] {
-        assert!(matches!(rig.simulated_client.step(room), Turn::Rests), "with room for {room}");
+        assert!(matches!(rig.simulated_client.step(room), Turn::Wait), "with room for {room}");
         assert_eq!(rig.simulated_client.waits, Some(Until::Linked), "with room for {room}");
     }
 }
 
 #[test]
-fn a_line_travels_in_canonical_form() {
+fn an_inline_command_is_forwarded_in_canonical_form() {
     let mut rig = Rig::trust();
     assert_eq!(rig.bytes(b"get a\r\n\r\nPING\nselect 3\r\nget a\r\n"), "pool: get a, PING");
     assert_eq!(rig.pool("$-1|+PONG|"), "$-1|+PONG|");
@@ -191,7 +191,7 @@ fn a_line_travels_in_canonical_form() {
 }
 
 #[test]
-fn replies_are_silenced_wherever_they_come_from() {
+fn replies_are_suppressed_on_every_connection() {
     let mut rig = Rig::trust();
     assert_eq!(rig.commands("CLIENT REPLY OFF;GET a;EVAL x 0;CLIENT ID"), "pool: CLIENT REPLY ON");
     assert_eq!(rig.pool("+OK|"), "");

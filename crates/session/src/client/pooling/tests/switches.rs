@@ -5,7 +5,7 @@ use super::*;
 const GREETING: &str = "%2|$2|id|:5|$5|proto|:3|";
 
 #[test]
-fn another_database_is_another_connection() {
+fn another_database_means_another_connection() {
     let mut rig = Rig::trust();
     assert_eq!(rig.commands("GET a;SELECT 5;GET a;SELECT 5;SELECT 0;GET b"), "pool: GET a");
     assert_eq!((rig.simulated_client.waits, rig.kind()), (Some(Until::NothingPending), (0, false)));
@@ -13,13 +13,13 @@ fn another_database_is_another_connection() {
     assert_eq!((rig.simulated_client.waits, rig.kind()), (Some(Until::Pooled), (5, false)));
     rig.pooled(Ok(()));
     assert_eq!((&*rig.receive(), &*rig.more()), ("+OK|", "pool 5: GET a"));
-    assert_eq!(rig.pool("$-1|"), "$-1|+OK|", "it is there already");
+    assert_eq!(rig.pool("$-1|"), "$-1|+OK|", "the client is already in that database");
     rig.pooled(Ok(()));
     assert_eq!((&*rig.receive(), &*rig.more(), rig.kind()), ("+OK|", "pool: GET b", (0, false)));
 }
 
 #[test]
-fn a_refused_switch_says_why_and_changes_nothing() {
+fn a_refused_switch_returns_the_reason_and_changes_nothing() {
     let mut rig = Rig::trust();
     assert_eq!(rig.commands("SELECT 99;GET a;SELECT 98"), "");
     rig.pooled(Err("-ERR DB index is out of range|"));
@@ -33,11 +33,11 @@ fn a_refused_switch_says_why_and_changes_nothing() {
     assert_eq!((&*rig.receive(), &*rig.more()), ("-ERR unknown command 'HELLO'|", "pool: GET a"));
     assert_eq!(rig.pool("$-1|"), "$-1|$-1|");
     rig.simulated_client.session.pooled(Ok(()));
-    assert_eq!(rig.kind(), (0, false), "nobody asked");
+    assert_eq!(rig.kind(), (0, false), "no switch was requested");
 }
 
 #[test]
-fn what_is_no_index_is_refused_here() {
+fn an_invalid_index_is_refused_here() {
     let no_integer = "-ERR value is not an integer or out of range|";
     let cases = [
         ("SELECT x", no_integer),
@@ -56,11 +56,11 @@ fn what_is_no_index_is_refused_here() {
     }
     let mut rig = Rig::trust();
     rig.commands("SELECT 2147483647");
-    assert_eq!(rig.kind(), (2_147_483_647, false), "that is the server's to say");
+    assert_eq!(rig.kind(), (2_147_483_647, false), "the server decides on the index");
 }
 
 #[test]
-fn a_silenced_switch_switches_without_a_word() {
+fn a_suppressed_switch_has_no_reply() {
     let mut rig = Rig::trust();
     for (command, there, kind) in [
         ("SELECT 5", Ok(()), (5, false)),
@@ -78,12 +78,12 @@ fn a_silenced_switch_switches_without_a_word() {
             assert_eq!(rig.pool(GREETING), "");
         }
         assert!(rig.more().ends_with("GET a") || rig.simulated_client.session.has_pending());
-        assert_eq!(rig.pool("$-1|"), "$-1|", "only {command} is silent");
+        assert_eq!(rig.pool("$-1|"), "$-1|", "only the reply to {command} is suppressed");
     }
 }
 
 #[test]
-fn hello_goes_where_its_version_is_spoken_and_names_the_gates_id() {
+fn hello_goes_to_a_connection_of_its_version_and_returns_the_gates_id() {
     let mut rig = Rig::trust();
     assert_eq!(rig.commands("GET a;HELLO 3;GET b"), "pool: GET a");
     assert_eq!(rig.pool("$-1|"), "$-1|");
@@ -102,20 +102,20 @@ fn hello_goes_where_its_version_is_spoken_and_names_the_gates_id() {
 }
 
 #[test]
-fn hello_without_a_version_tells_the_kind_that_is_spoken() {
+fn hello_without_a_version_returns_the_current_one() {
     let mut rig = Rig::trust();
     assert_eq!(rig.commands("HELLO"), "pool: HELLO");
-    assert!(!rig.simulated_client.doubt);
+    assert!(!rig.simulated_client.desync);
     rig.inbox.extend(wire(GREETING));
     let Shared::Part(part) = rig.pool.next(&rig.inbox) else { panic!("no reply") };
     assert!(
-        !rig.simulated_client.receive(&part) && rig.simulated_client.doubt,
-        "RESP3 where RESP2 is spoken"
+        !rig.simulated_client.receive(&part) && rig.simulated_client.desync,
+        "RESP3 on a connection with RESP2"
     );
 }
 
 #[test]
-fn hello_is_judged_here_as_far_as_it_is_the_clients() {
+fn the_gate_judges_the_clients_part_of_hello() {
     let cases = [
         ("HELLO 4", "-NOPROTO unsupported protocol version|"),
         ("HELLO x", "-ERR Protocol version is not an integer or out of range|"),
@@ -138,7 +138,7 @@ fn hello_is_judged_here_as_far_as_it_is_the_clients() {
     let mut rig = Rig::trust();
     rig.commands("HELLO 3 AUTH default x SETNAME me");
     rig.pooled(Ok(()));
-    assert_eq!(rig.more(), "pool 0 resp3: HELLO 3", "the name stays here");
+    assert_eq!(rig.more(), "pool 0 resp3: HELLO 3", "the gate keeps the name");
     rig.pool(GREETING);
     rig.commands("CLIENT GETNAME");
     assert_eq!(rig.receive(), "$2|me|");
@@ -168,7 +168,7 @@ fn a_connection_of_its_own_is_switched_by_the_server() {
 }
 
 #[test]
-fn who_takes_a_connection_of_its_own_waits_for_no_other_kind() {
+fn a_client_that_takes_its_own_connection_waits_for_no_other_kind() {
     let mut rig = Rig::trust();
     rig.commands("SELECT 5;SELECT 2;GET a");
     assert_eq!((rig.simulated_client.waits, rig.kind()), (Some(Until::Pooled), (5, false)));

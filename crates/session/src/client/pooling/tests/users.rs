@@ -19,7 +19,7 @@ fn users() -> Users {
 /// A client without a login.
 fn rig() -> Rig {
     let users = users();
-    let mut rig = Rig::of(users.plan_of(None).expect("a plan for nobody"));
+    let mut rig = Rig::of(users.plan_of(None).expect("the plan without a user"));
     rig.simulated_client.count.users = users;
     rig
 }
@@ -42,7 +42,7 @@ fn login(rig: &Rig) -> String {
 }
 
 #[test]
-fn who_has_not_logged_in_reaches_nothing() {
+fn a_client_without_a_login_reaches_no_upstream() {
     for command in ["GET a", "EVAL x 0", "SELECT 5", "CLIENT ID", "MULTI", "WAIT 1 0", "SUBSCRIBE a"] {
         let mut rig = rig();
         assert_eq!(rig.commands(command), "", "{command}");
@@ -58,12 +58,12 @@ fn who_has_not_logged_in_reaches_nothing() {
 }
 
 #[test]
-fn each_goes_where_its_own_login_is() {
+fn each_user_has_connections_with_its_own_login() {
     let mut rig = alice();
     assert_eq!((rig.simulated_client.session.user(), &*login(&rig)), (Some("alice"), "AUTH ua pa"));
     assert_eq!(rig.commands("GET a;AUTH bob b;GET b;AUTH alice x;GET c"), "pool: GET a");
     assert_eq!(rig.key.preamble, rig.simulated_client.session.pool_key().preamble);
-    assert_eq!(rig.pool("$-1|"), "$-1|+OK|", "the other comes in when nothing is owed to the one");
+    assert_eq!(rig.pool("$-1|"), "$-1|+OK|", "another user is logged in when no reply is pending");
     assert_eq!(
         (&*rig.more(), rig.simulated_client.session.user(), &*login(&rig)),
         ("pool: GET b", Some("bob"), "")
@@ -74,12 +74,12 @@ fn each_goes_where_its_own_login_is() {
     assert_eq!(
         (&*rig.more(), rig.simulated_client.session.user()),
         ("pool: GET c", Some("bob")),
-        "who was in stays"
+        "the current user stays"
     );
 }
 
 #[test]
-fn a_user_who_may_less_is_refused_from_the_next_command() {
+fn a_user_with_fewer_rights_is_refused_from_the_next_command() {
     let mut rig = alice();
     assert_eq!(rig.commands("AUTH carol c;GET a;SET a 1"), "pool: SET a 1");
     let refused = "-NOPERM User carol has no permissions to run the 'get' command|";
@@ -102,11 +102,15 @@ fn hello_logs_in_and_switches_at_once() {
     let mut rig = self::rig();
     assert_eq!(rig.commands(&format!("HELLO 3 AUTH alice a SETNAME {long}")), "");
     assert_eq!(rig.receive(), "-ERR portcullis: a name can have 1024 bytes at most|");
-    assert_eq!(rig.simulated_client.session.user(), None, "it is refused before it is asked who comes");
+    assert_eq!(
+        rig.simulated_client.session.user(),
+        None,
+        "the command is refused before the credentials are checked"
+    );
 }
 
 #[test]
-fn on_a_connection_of_its_own_the_upstream_confirms_who_comes() {
+fn on_an_own_connection_the_upstream_confirms_the_new_user() {
     let mut rig = alice();
     assert_eq!(rig.commands("WATCH a"), "own: AUTH ua pa");
     rig.own("+OK|");
@@ -145,7 +149,7 @@ fn reset_logs_out() {
 }
 
 #[test]
-fn a_certificates_user_is_in_at_once_and_after_a_reset() {
+fn a_certificate_logs_its_user_in_at_once_and_after_a_reset() {
     let users = users();
     let mut rig = Rig::of(users.plan_of(Some("alice")).expect("a user"));
     rig.simulated_client.count.users = users;
@@ -158,7 +162,7 @@ fn a_certificates_user_is_in_at_once_and_after_a_reset() {
 }
 
 #[test]
-fn a_reload_changes_the_login_of_what_is_not_dialled_yet() {
+fn a_reload_changes_the_login_of_later_connections() {
     let rotated = USERS.map(|user| User { login: user.login.map(|_| ("new", "new")), ..user });
     let rotated = Users::of_shared(&rotated);
     let mut rig = alice();
@@ -177,7 +181,7 @@ fn a_reload_changes_the_login_of_what_is_not_dialled_yet() {
             .session
             .renew(rig.simulated_client.link.subscribed(), |user| rotated.plan_of(user))
     );
-    assert_eq!(login(&rig), "AUTH ua pa", "its own connection was dialled under the old");
+    assert_eq!(login(&rig), "AUTH ua pa", "the own connection was dialled under the old login");
     rig.own("+OK|");
     rig.own(":1|");
     rig.at(2000);
@@ -185,7 +189,7 @@ fn a_reload_changes_the_login_of_what_is_not_dialled_yet() {
 }
 
 #[test]
-fn a_reload_forgets_what_waits_for_another_kind() {
+fn a_reload_withdraws_the_request_for_another_kind() {
     let mut rig = alice();
     assert_eq!(rig.commands("SELECT 5;GET a"), "");
     assert_eq!(rig.simulated_client.waits, Some(Until::Pooled));
