@@ -200,58 +200,16 @@ impl Model {
     fn call(&mut self, name: &str, argv: &[String]) {
         self.record(name, argv);
         let argv = &self.in_database(name, argv)[..];
-        let arg = |place: usize| argv.get(place).map(String::as_str);
         match name {
-            "ping" if argv.len() > 2 => self.reply("-ERR wrong number of arguments for 'ping' command\r\n"),
-            "ping" if !self.resp3 && self.subscriptions() > 0 => {
-                let pong = format!("*2\r\n$4\r\npong\r\n{}", bulk(arg(1).unwrap_or_default()));
-                self.reply(&pong);
-            }
-            "ping" => match arg(1) {
-                None => self.reply("+PONG\r\n"),
-                Some(text) => self.reply(&bulk(text)),
-            },
+            "ping" => self.ping(argv),
             "echo" => self.reply(&bulk(&argv[1])),
-            "set" => {
-                self.strings.insert(argv[1].clone(), argv[2].clone());
-                self.reply("+OK\r\n");
-            }
-            "get" => {
-                let found = self.strings.get(&argv[1]).map(|value| bulk(value));
-                let nil = self.null().to_owned();
-                self.reply(&found.unwrap_or(nil));
-            }
-            "rpush" => {
-                let list = self.lists.entry(argv[1].clone()).or_default();
-                list.extend_from_slice(&argv[2..]);
-                let len = list.len();
-                self.reply(&format!(":{len}\r\n"));
-            }
+            "set" | "get" | "rpush" => self.data(name, argv),
             "lrange" => self.lrange(&argv[1]),
             "blpop" => self.blpop(&argv[1]),
-            "multi" if self.multi.is_some() => self.reply("-ERR MULTI calls can not be nested\r\n"),
-            "multi" => {
-                self.multi = Some(Vec::new());
-                self.reply("+OK\r\n");
-            }
+            "multi" | "discard" | "watch" => self.transaction(name),
             "exec" => self.exec(),
-            "discard" if self.multi.is_none() => self.reply("-ERR DISCARD without MULTI\r\n"),
-            "discard" => {
-                self.end_transaction();
-                self.reply("+OK\r\n");
-            }
-            "watch" if self.multi.is_some() => self.reply("-ERR WATCH inside MULTI is not allowed\r\n"),
-            "watch" => self.reply("+OK\r\n"),
             "publish" => self.publish(&argv[1], &argv[2]),
-            "monitor" if self.in_exec => {
-                self.reply("-ERR MONITOR isn't allowed for DENY BLOCKING client\r\n");
-            }
-            "monitor" if self.monitor => {}
-            "monitor" => {
-                self.reply("+OK\r\n");
-                self.monitor = true;
-                return;
-            }
+            "monitor" => self.start_monitor(),
             "hello" => self.hello(argv),
             "reset" => self.reset(),
             "client" => self.client(argv),
@@ -263,6 +221,56 @@ impl Model {
             let line = format!("+1700000000.000001 [0 model] \"{name}\"\r\n");
             self.output.extend_from_slice(line.as_bytes());
             self.monitored = true;
+        }
+    }
+
+    fn ping(&mut self, argv: &[String]) {
+        match argv {
+            [_, _, _, ..] => self.reply("-ERR wrong number of arguments for 'ping' command\r\n"),
+            _ if self.listens_in_resp2() => {
+                let text = argv.get(1).map_or("", String::as_str);
+                self.reply(&format!("*2\r\n$4\r\npong\r\n{}", bulk(text)));
+            }
+            [_, text] => self.reply(&bulk(text)),
+            _ => self.reply("+PONG\r\n"),
+        }
+    }
+
+    fn data(&mut self, name: &str, argv: &[String]) {
+        let key = argv[1].clone();
+        let reply = match name {
+            "set" => {
+                self.strings.insert(key, argv[2].clone());
+                "+OK\r\n".to_owned()
+            }
+            "get" => self.strings.get(&key).map_or_else(|| self.null().to_owned(), |value| bulk(value)),
+            _ => {
+                let list = self.lists.entry(key).or_default();
+                list.extend_from_slice(&argv[2..]);
+                format!(":{}\r\n", list.len())
+            }
+        };
+        self.reply(&reply);
+    }
+
+    fn transaction(&mut self, name: &str) {
+        match (name, self.multi.is_some()) {
+            ("multi", true) => return self.reply("-ERR MULTI calls can not be nested\r\n"),
+            ("multi", false) => self.multi = Some(Vec::new()),
+            ("discard", true) => self.end_transaction(),
+            ("discard", false) => return self.reply("-ERR DISCARD without MULTI\r\n"),
+            (_, true) => return self.reply("-ERR WATCH inside MULTI is not allowed\r\n"),
+            (_, false) => {}
+        }
+        self.reply("+OK\r\n");
+    }
+
+    fn start_monitor(&mut self) {
+        if self.in_exec {
+            self.reply("-ERR MONITOR isn't allowed for DENY BLOCKING client\r\n");
+        } else if !self.monitor {
+            self.reply("+OK\r\n");
+            self.monitor = true;
         }
     }
 
