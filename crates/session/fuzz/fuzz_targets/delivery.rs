@@ -11,7 +11,7 @@ use libfuzzer_sys::fuzz_target;
 use portcullis_acl::{CommandPlan, CommandRules};
 use portcullis_resp::encode;
 use portcullis_session::{Delivery, Incoming, Link, ReplyAction, Session, SessionKey, Step, Tick};
-use portcullis_session_fuzz::{Choices, Deaf, pieces, split};
+use portcullis_session_fuzz::{Choices, TestHost, pieces, split};
 
 /// Rules with key patterns, which also close the channels that name keys.
 const RULES: &str = "+@all ~a* allchannels";
@@ -25,11 +25,11 @@ const OPEN: [&[u8]; 4] = [b"", b"__", b"__sentinel__", b"__redis__:"];
 fuzz_target!(|data: &[u8]| {
     let Some((sizes, version, mut rest)) = split(data) else { return };
     let resp3 = version & 1 != 0;
-    let (mut stream, mut due) = (Vec::new(), Vec::new());
+    let (mut stream, mut expected) = (Vec::new(), Vec::new());
     while let Some((message, is_open, after)) = message(rest, resp3) {
         stream.extend_from_slice(&message);
         if is_open {
-            due.extend_from_slice(&message);
+            expected.extend_from_slice(&message);
         }
         rest = after;
     }
@@ -37,7 +37,7 @@ fuzz_target!(|data: &[u8]| {
     for piece in pieces(&stream, &sizes) {
         client.receive(piece);
     }
-    assert_eq!(client.heard, due);
+    assert_eq!(client.received, expected);
     assert!(client.unread.is_empty());
 });
 
@@ -61,9 +61,9 @@ fn message(input: &[u8], resp3: bool) -> Option<(Vec<u8>, bool, &[u8])> {
 struct Client {
     session: Session,
     link: Link,
-    peer: Deaf,
+    peer: TestHost,
     unread: Vec<u8>,
-    heard: Vec<u8>,
+    received: Vec<u8>,
 }
 
 impl Client {
@@ -74,21 +74,21 @@ impl Client {
         let plan = choices.plan().with_rules(CommandPlan::new(Some(&rules), None).into());
         let mut session = Session::new(SessionKey(1), plan.into());
         session.linked();
-        let (link, peer) = (Link::new(), choices.deaf());
-        let mut client = Self { session, link, peer, unread: Vec::new(), heard: Vec::new() };
+        let (link, peer) = (Link::new(), choices.host());
+        let mut client = Self { session, link, peer, unread: Vec::new(), received: Vec::new() };
         if resp3 {
-            client.ask(&[b"HELLO", b"3"], b"%1\r\n$2\r\nid\r\n:5\r\n");
+            client.run_command(&[b"HELLO", b"3"], b"%1\r\n$2\r\nid\r\n:5\r\n");
         }
         let mut confirmation = b"*3\r\n$10\r\npsubscribe\r\n$1\r\n*\r\n:1\r\n".to_vec();
         if resp3 {
             confirmation[0] = b'>';
         }
-        client.ask(&[b"PSUBSCRIBE", b"*"], &confirmation);
-        client.heard.clear();
+        client.run_command(&[b"PSUBSCRIBE", b"*"], &confirmation);
+        client.received.clear();
         client
     }
 
-    fn ask(&mut self, words: &[&[u8]], reply: &[u8]) {
+    fn run_command(&mut self, words: &[&[u8]], reply: &[u8]) {
         let mut bytes = Vec::new();
         encode::command(&mut bytes, words);
         match self.session.next(&bytes, Tick::default(), &mut self.peer) {
@@ -96,8 +96,8 @@ impl Client {
             step => panic!("{step:?}"),
         }
         self.receive(reply);
-        assert_eq!(self.heard, reply);
-        self.heard.clear();
+        assert_eq!(self.received, reply);
+        self.received.clear();
     }
 
     fn receive(&mut self, bytes: &[u8]) {
@@ -105,8 +105,8 @@ impl Client {
         while !self.unread.is_empty() {
             let (len, passes) = match self.link.next(&self.unread) {
                 Incoming::Part(part) => {
-                    let fate = self.session.reply(&part, Tick::default(), &mut self.peer);
-                    assert_eq!(fate, ReplyAction::Pass);
+                    let action = self.session.reply(&part, Tick::default(), &mut self.peer);
+                    assert_eq!(action, ReplyAction::Pass);
                     (part.bytes.len(), true)
                 }
                 Incoming::Push { kind, bytes, ended } => {
@@ -117,7 +117,7 @@ impl Client {
             };
             let bytes = self.unread.drain(..len);
             if passes {
-                self.heard.extend(bytes);
+                self.received.extend(bytes);
             }
         }
     }

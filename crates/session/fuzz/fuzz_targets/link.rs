@@ -7,7 +7,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use portcullis_session::{Incoming, Link, LinkFault, ReplyAction, Session, Step, Tick, Unavailable};
-use portcullis_session_fuzz::{Choices, Deaf, pieces, session, split};
+use portcullis_session_fuzz::{Choices, TestHost, pieces, session, split};
 
 /// Commands of the client.
 const COMMANDS: [&str; 16] = [
@@ -37,24 +37,27 @@ fuzz_target!(|data: &[u8]| {
     let Some((commands, input)) = rest.split_at_checked(usize::from(commands % 32)) else { return };
     let whole = run(commands, &[input], input.len());
     let cut = run(commands, &pieces(input, &sizes), 255);
-    assert!(input.starts_with(&whole.handed_out) && input.starts_with(&cut.handed_out), "not what came in");
+    assert!(
+        input.starts_with(&whole.returned) && input.starts_with(&cut.returned),
+        "bytes that did not arrive"
+    );
     assert_eq!((whole.ended, whole.pushes), (cut.ended, cut.pushes));
     // The first piece of an error line may be enough to give up the upstream before the link has read its first invalid
     // byte.
     if cut.lost.is_some() && whole.lost.is_none() {
         assert!(matches!(whole.fault, Some(LinkFault::Protocol(_))), "{:?}", whole.fault);
-        assert_eq!((input.get(whole.handed_out.len()), cut.fault), (Some(&b'-'), None));
+        assert_eq!((input.get(whole.returned.len()), cut.fault), (Some(&b'-'), None));
     } else {
         assert_eq!((whole.fault, whole.lost), (cut.fault, cut.lost));
     }
     if whole.fault.is_none() {
-        assert_eq!(whole.handed_out.len(), cut.handed_out.len());
+        assert_eq!(whole.returned.len(), cut.returned.len());
     }
 });
 
 #[derive(Default)]
 struct Outcome {
-    handed_out: Vec<u8>,
+    returned: Vec<u8>,
     ended: u64,
     pushes: u64,
     fault: Option<LinkFault>,
@@ -70,9 +73,9 @@ const NAMES_FREE: usize = 128;
 fn run(commands: &[u8], pieces: &[&[u8]], longest: usize) -> Outcome {
     let choices = Choices::of(0);
     let mut session = session(choices);
-    let mut deaf = choices.deaf();
+    let mut host = choices.host();
     let mut link = Link::new();
-    ask(&mut session, &mut link, &mut deaf, commands);
+    send(&mut session, &mut link, &mut host, commands);
     let held = link.held();
     let mut outcome = Outcome::default();
     let mut unread: Vec<u8> = Vec::new();
@@ -83,31 +86,31 @@ fn run(commands: &[u8], pieces: &[&[u8]], longest: usize) -> Outcome {
         if unread.len() < wanted {
             continue;
         }
-        match replies(&mut session, &mut link, &mut unread, &mut deaf, &mut outcome) {
+        match replies(&mut session, &mut link, &mut unread, &mut host, &mut outcome) {
             Some(need) => wanted = need,
             None => return outcome,
         }
         assert!(unread.len() <= MAX_UNREAD + longest, "{} bytes are held", unread.len());
         let names = link.subscribed().held();
-        assert!(link.held() - names <= held, "a reply makes nothing grow but what is subscribed to");
+        assert!(link.held() - names <= held, "only subscriptions make the link grow");
         assert!(names <= NAMES_FREE + NAMES_PER_BYTE * read, "{names} bytes of names in {read} bytes");
     }
     // The input may end before the link has enough bytes, but the link has seen the bytes up to there.
-    let _ = replies(&mut session, &mut link, &mut unread, &mut deaf, &mut outcome);
+    let _ = replies(&mut session, &mut link, &mut unread, &mut host, &mut outcome);
     outcome
 }
 
 /// Sends as many of the commands as need not wait for replies.
-fn ask(session: &mut Session, link: &mut Link, deaf: &mut Deaf, commands: &[u8]) {
+fn send(session: &mut Session, link: &mut Link, host: &mut TestHost, commands: &[u8]) {
     let mut unread: Vec<u8> = Vec::new();
     for &command in commands {
         let words: Vec<&[u8]> = COMMANDS[usize::from(command % 16)].split(' ').map(str::as_bytes).collect();
         portcullis_resp::encode::command(&mut unread, &words);
     }
     loop {
-        deaf.subscriptions = link.subscriptions();
-        deaf.listens_in_resp2 = link.listens_in_resp2();
-        match session.next(&unread, Tick::default(), deaf) {
+        host.subscriptions = link.subscriptions();
+        host.listens_in_resp2 = link.listens_in_resp2();
+        match session.next(&unread, Tick::default(), host) {
             Step::Forward { len, first, pending, shape, .. } => {
                 link.expect(first, pending, shape);
                 unread.drain(..len);
@@ -127,13 +130,13 @@ fn replies(
     session: &mut Session,
     link: &mut Link,
     unread: &mut Vec<u8>,
-    deaf: &mut Deaf,
+    host: &mut TestHost,
     outcome: &mut Outcome,
 ) -> Option<usize> {
     loop {
         let len = match link.next(unread) {
             Incoming::Part(part) => {
-                match session.reply(&part, Tick::default(), deaf) {
+                match session.reply(&part, Tick::default(), host) {
                     ReplyAction::Desync => panic!("the link and its session disagree"),
                     ReplyAction::Lost(why) => {
                         outcome.lost = Some(why);
@@ -152,16 +155,16 @@ fn replies(
                 bytes.len()
             }
             Incoming::Need(total) => {
-                assert!(total > unread.len(), "asks for what is there");
+                assert!(total > unread.len(), "the link asks for bytes that it already has");
                 return Some(total);
             }
             Incoming::Fault(fault) => {
                 outcome.fault = Some(fault);
-                assert_eq!(link.next(unread), Incoming::Fault(fault), "a fault stays");
+                assert_eq!(link.next(unread), Incoming::Fault(fault), "a fault must stay");
                 return None;
             }
         };
         assert!(len > 0, "no progress");
-        outcome.handed_out.extend(unread.drain(..len));
+        outcome.returned.extend(unread.drain(..len));
     }
 }

@@ -9,7 +9,7 @@ use portcullis_session::{
     Auth, CloseReason, Findings, Incoming, Link, MAX_RENDERED, ReplyAction, Session, Shape, Step, Tick, Until,
 };
 use portcullis_session_fuzz::{
-    Choices, Deaf, HELD_COMMAND, PASSWORD, Rules, canonical_frames, pieces, session, split,
+    Choices, HELD_COMMAND, PASSWORD, Rules, TestHost, canonical_frames, pieces, session, split,
 };
 
 /// The maximum of an inline command, the held bytes and a header.
@@ -22,12 +22,12 @@ fuzz_target!(|data: &[u8]| {
     let cut = run(choices, &pieces(input, &sizes), 255);
     // The session may have judged a piece of a frame before the frame turns out to be broken.
     assert_eq!(whole.broken, cut.broken);
-    assert!(whole.broken || whole.heard == cut.heard, "pieces make a difference");
+    assert!(whole.broken || whole.received == cut.received, "the replies depend on the pieces");
     let (frames, frames_of_pieces) = (canonical_frames(&whole.sent), canonical_frames(&cut.sent));
     // A judged piece may have taken a connection of the client's own, which the gate sets up.
     assert!(choices.shared && whole.broken || frames == frames_of_pieces, "{frames:?}, {frames_of_pieces:?}");
     for frame in frames.iter().chain(&frames_of_pieces) {
-        assert!(may_travel(choices, frame), "{frame:?}");
+        assert!(may_be_forwarded(choices, frame), "{frame:?}");
     }
 });
 
@@ -36,7 +36,7 @@ const CLIENT_ID: &[u8] = b"*2\r\n$6\r\nCLIENT\r\n$2\r\nID\r\n";
 
 struct Outcome {
     sent: Vec<u8>,
-    heard: Vec<u8>,
+    received: Vec<u8>,
     /// The number of incomplete commands: one or none.
     half: u64,
     /// The shape of the reply to that command.
@@ -45,123 +45,163 @@ struct Outcome {
     broken: bool,
 }
 
-fn run(choices: Choices, pieces: &[&[u8]], longest: usize) -> Outcome {
-    let mut session = session(choices);
-    let mut deaf = choices.deaf();
-    let mut link = Link::new();
-    let mut outcome =
-        Outcome { sent: Vec::new(), heard: Vec::new(), half: 0, shape: Shape::One, broken: false };
-    let mut unread: Vec<u8> = Vec::new();
-    for piece in pieces {
-        unread.extend_from_slice(piece);
-        let goes_on = requests(&mut session, &mut link, &mut unread, &mut deaf, &mut outcome);
-        let anonymous = choices.auth == Auth::Users && deaf.granted == 0;
-        assert!(!anonymous || outcome.sent.is_empty(), "nobody is logged in");
-        if !goes_on {
-            return outcome;
-        }
-        assert!(unread.len() <= MAX_UNREAD + longest, "{} bytes are held", unread.len());
-    }
-    outcome
+/// The state between the client's input and its output.
+struct Gate {
+    choices: Choices,
+    session: Session,
+    link: Link,
+    host: TestHost,
+    unread: Vec<u8>,
+    outcome: Outcome,
 }
 
-/// False: the session is over.
-fn requests(
-    session: &mut Session,
-    link: &mut Link,
-    unread: &mut Vec<u8>,
-    deaf: &mut Deaf,
-    outcome: &mut Outcome,
-) -> bool {
-    let most = 8 * unread.len() + 64;
-    for _ in 0..most {
-        let (shared, greeting) = (session.pool_epoch() > 0, greeting(session.pool_key().resp3));
-        deaf.subscriptions = link.subscriptions();
-        deaf.listens_in_resp2 = link.listens_in_resp2();
-        let (answers, wait) = match session.next(unread, Tick::default(), deaf) {
+/// The outcome of one call of the session.
+enum Progress {
+    /// The upstream answers this many commands with OK.
+    Answers(u64),
+    /// The session waits for replies.
+    Wait,
+    /// The session needs more bytes.
+    Need,
+    /// The session has ended.
+    Close,
+}
+
+fn run(choices: Choices, pieces: &[&[u8]], longest: usize) -> Outcome {
+    let mut gate = Gate::new(choices);
+    for piece in pieces {
+        gate.unread.extend_from_slice(piece);
+        let continues = gate.requests();
+        let anonymous = choices.auth == Auth::Users && gate.host.granted == 0;
+        assert!(!anonymous || gate.outcome.sent.is_empty(), "bytes were sent before a login");
+        if !continues {
+            return gate.outcome;
+        }
+        assert!(gate.unread.len() <= MAX_UNREAD + longest, "{} bytes are held", gate.unread.len());
+    }
+    gate.outcome
+}
+
+impl Gate {
+    fn new(choices: Choices) -> Self {
+        let outcome =
+            Outcome { sent: Vec::new(), received: Vec::new(), half: 0, shape: Shape::One, broken: false };
+        let (session, host) = (session(choices), choices.host());
+        Self { choices, session, link: Link::new(), host, unread: Vec::new(), outcome }
+    }
+
+    /// Handles the unread bytes; returns whether the session continues.
+    fn requests(&mut self) -> bool {
+        let most = 8 * self.unread.len() + 64;
+        for _ in 0..most {
+            let answers = match self.step() {
+                Progress::Answers(answers) => answers,
+                Progress::Wait => {
+                    assert!(self.session.has_pending(), "the session waits for nothing");
+                    0
+                }
+                Progress::Need => return true,
+                Progress::Close => return false,
+            };
+            self.session.write_local_replies(&mut self.outcome.received, MAX_RENDERED);
+            self.receive(&b"+OK\r\n".repeat(usize::try_from(answers).unwrap()));
+            assert!(self.session.held() < 1 << 16);
+        }
+        panic!("the session does not come to an end");
+    }
+
+    fn step(&mut self) -> Progress {
+        let greeting = greeting(self.session.pool_key().resp3);
+        self.host.subscriptions = self.link.subscriptions();
+        self.host.listens_in_resp2 = self.link.listens_in_resp2();
+        match self.session.next(&self.unread, Tick::default(), &mut self.host) {
             Step::Forward { len, first, pending, shape, whole } => {
                 assert!(len > 0, "no progress");
                 if pending > 0 {
-                    outcome.shape = shape.clone();
-                    link.expect(first, pending, shape);
+                    self.outcome.shape = shape.clone();
+                    self.link.expect(first, pending, shape);
                 }
-                outcome.sent.extend(unread.drain(..len));
+                self.outcome.sent.extend(self.unread.drain(..len));
                 // The upstream does not answer an incomplete command.
-                let answers = pending + outcome.half - u64::from(!whole);
-                outcome.half = u64::from(!whole);
-                let special: &[u8] = match outcome.shape {
-                    Shape::WholeHello => greeting,
-                    Shape::Listed => b"*0\r\n",
-                    _ => b"",
-                };
-                if special.is_empty() || answers == 0 {
-                    (answers, false)
-                } else {
-                    hear(session, link, special, deaf, &mut outcome.heard);
-                    (0, false)
+                let answers = pending + self.outcome.half - u64::from(!whole);
+                self.outcome.half = u64::from(!whole);
+                match self.outcome.shape {
+                    Shape::WholeHello => self.answer(answers, greeting),
+                    Shape::Listed => self.answer(answers, b"*0\r\n"),
+                    _ => Progress::Answers(answers),
                 }
-            }
-            Step::Instead { bytes, skip, first, shape: Shape::WholeHello } => {
-                link.expect(first, 1, Shape::WholeHello);
-                outcome.sent.extend_from_slice(bytes);
-                unread.drain(..skip);
-                hear(session, link, greeting, deaf, &mut outcome.heard);
-                (0, false)
-            }
-            Step::Instead { bytes: CLIENT_ID, skip, first, shape } => {
-                link.expect(first, 1, shape);
-                outcome.sent.extend_from_slice(CLIENT_ID);
-                unread.drain(..skip);
-                hear(session, link, b":9\r\n", deaf, &mut outcome.heard);
-                (0, false)
             }
             Step::Instead { bytes, skip, first, shape } => {
-                link.expect(first, 1, shape);
-                outcome.sent.extend_from_slice(bytes);
-                unread.drain(..skip);
-                (1, false)
+                let (is_hello, is_client_id) = (matches!(shape, Shape::WholeHello), bytes == CLIENT_ID);
+                self.link.expect(first, 1, shape);
+                self.outcome.sent.extend_from_slice(bytes);
+                self.unread.drain(..skip);
+                match (is_hello, is_client_id) {
+                    (true, _) => self.answer(1, greeting),
+                    (false, true) => self.answer(1, b":9\r\n"),
+                    (false, false) => Progress::Answers(1),
+                }
             }
             Step::Skip { len } => {
                 assert!(len > 0, "no progress");
-                unread.drain(..len);
-                (0, false)
+                self.unread.drain(..len);
+                Progress::Answers(0)
             }
             Step::Need { at_least } => {
-                assert!(at_least > unread.len(), "asks for what is there");
-                return true;
+                assert!(at_least > self.unread.len(), "the session asks for bytes that it already has");
+                Progress::Need
             }
-            Step::Wait(Until::Linked) if shared => {
-                session.linked();
-                (0, false)
-            }
-            Step::Wait(Until::Pooled) => {
-                session.pooled(Ok(()));
-                (0, false)
-            }
-            Step::Wait(Until::GivenBack) => {
-                *link = Link::new();
-                session.give_back();
-                (0, false)
-            }
-            Step::Wait(Until::Clients) => {
-                session.informed(Some(&Findings::default()));
-                (0, false)
-            }
-            Step::Wait(until) => {
-                assert_ne!(until, Until::Linked);
-                (0, true)
-            }
+            Step::Wait(until) => self.wait(until),
             Step::Close(reason) => {
-                outcome.broken = matches!(reason, CloseReason::Protocol(_));
-                return false;
+                self.outcome.broken = matches!(reason, CloseReason::Protocol(_));
+                Progress::Close
             }
-        };
-        assert!(!wait || session.has_pending(), "waits for nothing");
-        session.write_local_replies(&mut outcome.heard, MAX_RENDERED);
-        replies(session, link, answers, deaf, &mut outcome.heard);
-        assert!(session.held() < 1 << 16);
+        }
     }
-    panic!("does not come to an end");
+
+    /// Answers with `reply` in place of OK, if the upstream answers at all.
+    fn answer(&mut self, answers: u64, reply: &[u8]) -> Progress {
+        if answers > 0 {
+            self.receive(reply);
+        }
+        Progress::Answers(0)
+    }
+
+    /// Ends a wait for the caller. The wait for replies ends with the replies.
+    fn wait(&mut self, until: Until) -> Progress {
+        match until {
+            Until::Linked => {
+                assert!(self.choices.shared, "the upstream is connected from the start");
+                self.session.linked();
+            }
+            Until::Pooled => self.session.pooled(Ok(())),
+            Until::GivenBack => {
+                self.link = Link::new();
+                self.session.give_back();
+            }
+            Until::Clients => self.session.informed(Some(&Findings::default())),
+            Until::LoggedIn | Until::NothingPending | Until::FewerPending => return Progress::Wait,
+        }
+        Progress::Answers(0)
+    }
+
+    /// Receives `text` from the upstream.
+    fn receive(&mut self, text: &[u8]) {
+        let mut rest = text;
+        while !rest.is_empty() {
+            let Incoming::Part(part) = self.link.next(rest) else { panic!("not a reply") };
+            let received = &mut self.outcome.received;
+            match self.session.reply(&part, Tick::default(), &mut self.host) {
+                ReplyAction::Pass => received.extend_from_slice(part.bytes),
+                ReplyAction::Drop => {}
+                ReplyAction::Replace(bytes) => received.extend_from_slice(bytes),
+                ReplyAction::Rewritten => received.extend_from_slice(self.session.rewritten()),
+                action => panic!("{action:?}"),
+            }
+            rest = &rest[part.bytes.len()..];
+            self.session.write_local_replies(received, MAX_RENDERED);
+        }
+    }
 }
 
 /// Returns the reply to HELLO.
@@ -169,29 +209,7 @@ fn greeting(resp3: bool) -> &'static [u8] {
     if resp3 { b"%1\r\n$2\r\nid\r\n:5\r\n" } else { b"*2\r\n$2\r\nid\r\n:5\r\n" }
 }
 
-/// Answers at once for the upstream.
-fn replies(session: &mut Session, link: &mut Link, answers: u64, deaf: &mut Deaf, heard: &mut Vec<u8>) {
-    let text = b"+OK\r\n".repeat(usize::try_from(answers).unwrap());
-    hear(session, link, &text, deaf, heard);
-}
-
-fn hear(session: &mut Session, link: &mut Link, text: &[u8], deaf: &mut Deaf, heard: &mut Vec<u8>) {
-    let mut rest = text;
-    while !rest.is_empty() {
-        let Incoming::Part(part) = link.next(rest) else { panic!("not a reply") };
-        match session.reply(&part, Tick::default(), deaf) {
-            ReplyAction::Pass => heard.extend_from_slice(part.bytes),
-            ReplyAction::Drop => {}
-            ReplyAction::Replace(bytes) => heard.extend_from_slice(bytes),
-            ReplyAction::Rewritten => heard.extend_from_slice(session.rewritten()),
-            fate => panic!("{fate:?}"),
-        }
-        rest = &rest[part.bytes.len()..];
-        session.write_local_replies(heard, MAX_RENDERED);
-    }
-}
-
-fn may_travel(choices: Choices, frame: &[Vec<u8>]) -> bool {
+fn may_be_forwarded(choices: Choices, frame: &[Vec<u8>]) -> bool {
     let is = |place: usize, word: &[u8]| frame.get(place).is_some_and(|text| text.eq_ignore_ascii_case(word));
     let kept = [&b"sync"[..], b"psync", b"replconf", b"quit", b"post", b"host:"];
     if kept.iter().any(|word| is(0, word)) {
@@ -211,8 +229,8 @@ fn may_travel(choices: Choices, frame: &[Vec<u8>]) -> bool {
         return true;
     }
     if is(0, b"auth") && frame.len() > 1 {
-        let as_nobody = frame.len() == 3 && frame[1] == b"default" && frame[2].is_empty();
-        return frame[1] == PASSWORD && frame.len() == 2 || as_nobody && choices.auth == Auth::Users;
+        let as_default_user = frame.len() == 3 && frame[1] == b"default" && frame[2].is_empty();
+        return frame[1] == PASSWORD && frame.len() == 2 || as_default_user && choices.auth == Auth::Users;
     }
     // The gate leaves no option of HELLO but SETNAME.
     !is(0, b"hello") || frame.iter().skip(2).step_by(2).all(|option| option.eq_ignore_ascii_case(b"setname"))

@@ -79,11 +79,11 @@ impl Choices {
     }
 
     /// Returns a host with the users `u` and `default`, whose passwords are their names.
-    pub fn deaf(self) -> Deaf {
-        let nobody = Self { password: false, ..self };
-        let users = [("u", self.plan()), ("default", nobody.plan())];
+    pub fn host(self) -> TestHost {
+        let without_password = Self { password: false, ..self };
+        let users = [("u", self.plan()), ("default", without_password.plan())];
         let users = users.map(|(name, plan)| (name, plan.for_user(name).into()));
-        Deaf { users, granted: 0, subscriptions: Subscriptions::default(), listens_in_resp2: false }
+        TestHost { users, granted: 0, subscriptions: Subscriptions::default(), listens_in_resp2: false }
     }
 }
 
@@ -96,7 +96,7 @@ fn compiled(rules: &str) -> Arc<CommandPlan> {
 }
 
 /// A host that ignores all reports.
-pub struct Deaf {
+pub struct TestHost {
     users: [(&'static str, Arc<Plan>); 2],
     /// The number of successful logins.
     pub granted: u64,
@@ -106,7 +106,7 @@ pub struct Deaf {
     pub listens_in_resp2: bool,
 }
 
-impl Authenticator for Deaf {
+impl Authenticator for TestHost {
     fn authenticate(&mut self, user: Option<&[u8]>, password: &[u8]) -> Attempt {
         let user = user.unwrap_or(b"default");
         let known = self.users.iter().find(|(name, _)| name.as_bytes() == user && user == password);
@@ -115,14 +115,14 @@ impl Authenticator for Deaf {
     }
 }
 
-impl Observer for Deaf {
+impl Observer for TestHost {
     fn command(&mut self, _id: CommandId, _n: u64) {}
     fn denied(&mut self, _denial: &Denial<'_>) {}
     fn answered(&mut self, _id: CommandId, _n: u64, _nanos: u64) {}
     fn error(&mut self, _line: &[u8]) {}
 }
 
-impl Peer for Deaf {
+impl Peer for TestHost {
     fn id(&self) -> u64 {
         1
     }
