@@ -1,14 +1,9 @@
 //! Addresses that look like others, from a peer that really has them: in a network namespace of the test's own.
 
-use std::fs::File;
-use std::io::{Read, Write};
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
-use std::os::fd::AsFd;
-use std::process::{Command, Stdio};
 
 use e2e::client::End;
-use e2e::{Client, Gate, Redis, eventually};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use e2e::{Client, Gate, Redis, eventually, namespace};
 
 /// Forms of IPv6 that embed 10.0.0.1 and are not it: IPv4-compatible, 6to4, NAT64, IPv4-translated, and as the last bits
 /// of an ordinary address. `to_ipv4()` of the standard library takes the first, HAProxy's ACLs the second.
@@ -80,47 +75,14 @@ fn is_refused(client: &mut Client) {
     assert!(matches!(end, End::Eof), "{end:?}");
 }
 
-/// Runs a test on a thread in a new network namespace, whose loopback interface has these addresses too; what the test
-/// starts is in there with it. Where that is not permitted, says so and runs nothing.
+/// Runs a test in a network namespace of its own, whose loopback interface has these addresses too.
 fn alone(addresses: &[String], test: impl FnOnce() + Send) {
-    let keeper = Command::new("setpriv")
-        .args([
-            "--pdeathsig",
-            "KILL",
-            "unshare",
-            "--net",
-            "sh",
-            "-c",
-            "ip link set lo up && echo up && exec sleep 600",
-        ])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut keeper = keeper.expect("setpriv of util-linux starts");
-    let mut word = [0; 3];
-    let told = keeper.stdout.as_mut().expect("a pipe").read_exact(&mut word);
-    if told.is_err() {
-        // Past the capture of the test harness: it must be seen where the tests pass.
-        let why =
-            "NOT CHECKED: no network namespace can be made here; addresses that embed others are NOT CHECKED";
-        writeln!(std::io::stderr(), "\n{why}").expect("standard error");
-        keeper.wait().expect("it has ended");
-        return;
-    }
-    let inside = || {
-        let namespace = File::open(format!("/proc/{}/ns/net", keeper.id())).expect("the namespace");
-        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).expect("permitted");
+    namespace::alone("addresses that embed others are", || {
         for address in addresses {
             let words = ["address", "add", address, "dev", "lo"].into_iter();
-            let words = words.chain(address.contains(':').then_some("nodad"));
-            assert!(Command::new("ip").args(words).status().expect("ip starts").success(), "{address}");
+            let words: Vec<&str> = words.chain(address.contains(':').then_some("nodad")).collect();
+            namespace::ip(&words);
         }
         test();
-    };
-    let ended = std::thread::scope(|scope| scope.spawn(inside).join());
-    keeper.kill().expect("it sleeps");
-    keeper.wait().expect("it was killed");
-    if let Err(panic) = ended {
-        std::panic::resume_unwind(panic);
-    }
+    });
 }

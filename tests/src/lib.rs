@@ -8,6 +8,7 @@ pub mod client;
 pub mod fake;
 pub mod gate;
 pub mod http;
+pub mod namespace;
 pub mod ports;
 pub mod process;
 pub mod random;

@@ -1,0 +1,55 @@
+//! A network namespace for one test, in which any address can be its own.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::process::{Command, Stdio};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+/// Runs a test on a thread in a new network namespace, whose loopback interface is up. Every process that the test
+/// starts is in there with it. Where no namespace can be made, prints that `what` is not checked, and runs nothing.
+pub fn alone(what: &str, test: impl FnOnce() + Send) {
+    let keeper = Command::new("setpriv")
+        .args([
+            "--pdeathsig",
+            "KILL",
+            "unshare",
+            "--net",
+            "sh",
+            "-c",
+            "ip link set lo up && echo up && exec sleep 3600",
+        ])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut keeper = keeper.expect("setpriv of util-linux starts");
+    let mut word = [0; 3];
+    let told = keeper.stdout.as_mut().expect("a pipe").read_exact(&mut word);
+    if told.is_err() {
+        // Past the capture of the test harness: it must be seen where the tests pass.
+        let why = format!("NOT CHECKED: no network namespace can be made here; {what} NOT CHECKED");
+        writeln!(std::io::stderr(), "\n{why}").expect("standard error");
+        keeper.wait().expect("it has ended");
+        return;
+    }
+    let inside = || {
+        let namespace = File::open(format!("/proc/{}/ns/net", keeper.id())).expect("the namespace");
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).expect("permitted");
+        test();
+    };
+    let ended = std::thread::scope(|scope| scope.spawn(inside).join());
+    keeper.kill().expect("it sleeps");
+    keeper.wait().expect("it was killed");
+    if let Err(panic) = ended {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// Runs `ip` in the namespace of the calling thread.
+///
+/// # Panics
+/// When it fails.
+pub fn ip(words: &[&str]) {
+    assert!(Command::new("ip").args(words).status().expect("ip starts").success(), "ip {words:?}");
+}
