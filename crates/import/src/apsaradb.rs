@@ -1,90 +1,161 @@
-//! The answer of ApsaraDB's DescribeSecurityIps: named groups of addresses, whose union is let in.
+//! The IP whitelist groups of ApsaraDB, whose union is admitted: answers of its API, or the text of its console.
 
-use std::net::IpAddr;
-
-use ipnet::IpNet;
 use portcullis_config::message::{Masked, Message, message};
 use serde_json::Value;
 
-use super::draft::{Door, Draft};
-use super::express::{Entry, Lists};
-use super::notes::Notes;
-use super::place::Bind;
-use super::sources::Net;
+use super::at::At;
+use super::draft::Draft;
+use super::express::Entry;
+use super::network::{NOWHERE, door, network};
+use super::notes::{Notes, What};
+use super::review::{Class, Review};
 
-/// Redis's own port; the answer names neither where clients connect nor where Redis is.
-const REDIS_PORT: u16 = 6379;
-/// Never a host (RFC 2606): nothing is reached before the operator has named the real one.
-const NOWHERE: &str = "redis.invalid:6379";
+/// The group of a text that names none.
+const DEFAULT_GROUP: &str = "default";
 
-/// Reads the JSON object.
+/// A group as it is written.
+#[derive(Clone, Debug)]
+struct Group {
+    name: String,
+    line: usize,
+    list: String,
+    /// Whether the console does not show it.
+    attribute: String,
+}
+
+impl What for &Group {
+    fn message(self, _: &Notes) -> Message {
+        message!("group '{}'", Masked::name(&self.name))
+    }
+}
+
+/// Reads a JSON answer or the console's text.
 ///
 /// # Errors
-/// It is not that object; why.
+/// The reason why it is neither.
 pub(super) fn import(text: &str, draft: &mut Draft, notes: &mut Notes) -> Result<(), Message> {
-    let answer: Value = serde_json::from_str(text).map_err(|error| message!("not JSON: {}", error))?;
-    let groups = groups(&answer).ok_or("there is no SecurityIpGroups.SecurityIpGroup in it")?;
-    let mut allow = Vec::new();
-    let mut empty = Vec::new();
-    for group in groups {
-        let Some(name) =
-            group.get("SecurityIpGroupName").and_then(Value::as_str).filter(|name| !name.is_empty())
-        else {
-            notes.left_out(1, "a group", "it has no SecurityIpGroupName");
-            continue;
-        };
-        let line = line_of(text, name);
-        let hidden = group.get("SecurityIpGroupAttribute").and_then(Value::as_str).unwrap_or_default();
-        if !hidden.is_empty() {
+    let groups = match text.contains(['{', '[', '"']) {
+        true => of_answer(text, notes)?,
+        false => of_console(text)?,
+    };
+    let (mut allow, mut empty) = (Vec::new(), Vec::new());
+    let places = groups.iter().map(|group| (At::from(group.line), group));
+    let review = Review::of(places, notes, |group, notes| {
+        if !group.attribute.is_empty() {
             let note = message!(
                 "group '{}' has the attribute '{}': the console does not show it, its addresses count as any",
-                Masked::name(name),
-                Masked::near(hidden, &["hidden"])
+                Masked::name(&group.name),
+                Masked::near(&group.attribute, &["hidden"])
             );
-            notes.remark(line, note);
+            notes.remark(group.line, note);
         }
-        let entries = entries(group, name, line, notes);
+        let entries = entries(group, notes);
         if entries.is_empty() {
-            empty.push(name.to_owned());
+            empty.push(group.name.clone());
         }
         allow.extend(entries);
-    }
+        Class::Understood
+    });
     if allow.is_empty() && empty.is_empty() {
         return Ok(());
     }
-    let door = Door {
-        line: 1,
-        name: "public".to_owned(),
-        binds: vec![Bind::any_v4(REDIS_PORT)],
-        upstream: (None, vec![NOWHERE.to_owned()]),
-        lists: Lists { allow, deny: Vec::new() },
-        // What their users and runbooks know.
-        refusal: Some("illegal_address"),
-    };
-    draft.add(door, notes);
+    // What their users and runbooks know.
+    draft.add(door(allow, Vec::new(), &review, Some("illegal_address")), notes);
     for name in &empty {
         draft.allow_empty_group(name);
     }
-    notes.left_out(1, "where Redis is", message!("the answer does not say it: replace {}", NOWHERE));
+    notes.left_out(1, "where Redis is", message!("the list does not say it: replace {}", NOWHERE));
     Ok(())
 }
 
-/// The list may stand at the top or inside the answer of a command line tool; a single group may stand without a list.
+/// Reads the answer to DescribeSecurityIps or to DescribeDBInstanceIPArrayList.
+fn of_answer(text: &str, notes: &mut Notes) -> Result<Vec<Group>, Message> {
+    let answer: Value = serde_json::from_str(text).map_err(|error| message!("not JSON: {}", error))?;
+    let found = groups(&answer);
+    let found =
+        found.ok_or("there is no SecurityIpGroups.SecurityIpGroup and no Items.DBInstanceIPArray in it")?;
+    let mut groups = Vec::new();
+    for group in found {
+        let field = |names: [&str; 2]| names.iter().find_map(|name| group.get(name)?.as_str());
+        let name = field(["SecurityIpGroupName", "DBInstanceIPArrayName"]).filter(|name| !name.is_empty());
+        let Some(name) = name else {
+            notes.left_out(1, "a group", "it has no SecurityIpGroupName and no DBInstanceIPArrayName");
+            continue;
+        };
+        let attribute = field(["SecurityIpGroupAttribute", "DBInstanceIPArrayAttribute"]);
+        let list = field(["SecurityIpList", "SecurityIPList"]);
+        groups.push(Group {
+            name: name.to_owned(),
+            line: line_of(text, name),
+            list: list.unwrap_or_default().to_owned(),
+            attribute: attribute.unwrap_or_default().to_owned(),
+        });
+    }
+    Ok(groups)
+}
+
+/// Finds the list at the top, or inside the answer of a command line tool. A single group may stand without a list.
 fn groups(answer: &Value) -> Option<Vec<&Value>> {
-    let found = answer.get("SecurityIpGroups").or_else(|| answer.get("body")?.get("SecurityIpGroups"))?;
-    match found.get("SecurityIpGroup").unwrap_or(found) {
+    if let Value::Array(groups) = answer {
+        return Some(groups.iter().collect());
+    }
+    let answer = answer.get("body").unwrap_or(answer);
+    let found = match (answer.get("SecurityIpGroups"), answer.get("Items")) {
+        (Some(found), _) => found.get("SecurityIpGroup").unwrap_or(found),
+        (None, Some(found)) => found.get("DBInstanceIPArray").unwrap_or(found),
+        (None, None) => answer.get("SecurityIpGroup").or_else(|| answer.get("DBInstanceIPArray"))?,
+    };
+    match found {
         Value::Array(groups) => Some(groups.iter().collect()),
         group @ Value::Object(_) => Some(vec![group]),
         _ => None,
     }
 }
 
-fn entries(group: &Value, name: &str, line: usize, notes: &mut Notes) -> Vec<Entry> {
-    let list = group.get("SecurityIpList").and_then(Value::as_str).unwrap_or_default();
-    let written: Vec<&str> = list.split(',').map(str::trim).filter(|entry| !entry.is_empty()).collect();
+/// Reads `10.0.0.0/8,192.0.2.1`, or several groups: `NAME: 10.0.0.0/8,192.0.2.1` a line.
+fn of_console(text: &str) -> Result<Vec<Group>, Message> {
+    let mut groups: Vec<Group> = Vec::new();
+    for (line, written) in (1..).zip(text.lines()) {
+        let written = written.trim();
+        if written.is_empty() || written.starts_with('#') {
+            continue;
+        }
+        let (name, list) = match written.split_once(": ") {
+            Some((name, list)) if is_name(name) => (name, list),
+            _ => (DEFAULT_GROUP, written),
+        };
+        match groups.iter_mut().find(|group| group.name == name) {
+            Some(group) => group.list = format!("{},{list}", group.list),
+            None => {
+                let (name, list) = (name.to_owned(), list.to_owned());
+                groups.push(Group { name, line, list, attribute: String::new() });
+            }
+        }
+    }
+    let listed = |group: &Group| parts(&group.list).any(|part| network(part).is_ok());
+    match groups.iter().any(listed) {
+        true => Ok(groups),
+        false => Err("not JSON, and no list of addresses".into()),
+    }
+}
+
+/// The console takes small letters, digits and `_` for the name of a group.
+fn is_name(text: &str) -> bool {
+    let body = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    text.starts_with(|c: char| c.is_ascii_lowercase()) && text.chars().all(body)
+}
+
+fn parts(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').map(str::trim).filter(|entry| !entry.is_empty())
+}
+
+fn entries(group: &Group, notes: &mut Notes) -> Vec<Entry> {
+    let Group { name, line, list, .. } = group;
+    let written: Vec<&str> = parts(list).collect();
     if written.as_slice() == ["127.0.0.1"] {
-        let why = "alone in its group it means nobody there; here it would admit this machine";
-        notes.left_out(line, message!("127.0.0.1 of group '{}'", Masked::name(name)), why);
+        let why =
+            "alone in its group it means that no client gets in there; here it would admit this machine";
+        notes.left_out(*line, message!("127.0.0.1 of group '{}'", Masked::name(name)), why);
         return Vec::new();
     }
     let mut entries: Vec<Entry> = Vec::new();
@@ -92,42 +163,24 @@ fn entries(group: &Value, name: &str, line: usize, notes: &mut Notes) -> Vec<Ent
         let what = message!("{} of group '{}'", Masked::of(text), Masked::name(name));
         match network(text) {
             Ok(_) if text == "127.0.0.1" => {
-                notes.left_out(line, what, "beside other entries it is ignored there");
+                notes.left_out(*line, what, "beside other entries it is ignored there");
             }
             Ok(net) if entries.iter().any(|entry| entry.net == net) => {
-                notes.left_out(line, what, "it stands there twice");
+                notes.left_out(*line, what, "it stands there twice");
             }
-            Ok(net) => entries.push(Entry { net, origin: "".into(), group: Some(name.to_owned()) }),
-            Err(why) => notes.left_out(line, what, why),
+            Ok(net) => entries.push(Entry { net, origin: "".into(), group: Some(name.clone()) }),
+            Err(why) => notes.left_out(*line, what, why),
         }
     }
     entries
 }
 
-/// The console takes addresses and prefixes of 1 to 32 bits, and `0.0.0.0/0` for everybody.
-fn network(text: &str) -> Result<Net, &'static str> {
-    if let Ok(ip) = text.parse::<IpAddr>() {
-        return match ip.to_canonical() == ip {
-            true => Ok(Net::host(ip)),
-            false => Err("write the IPv4 address"),
-        };
-    }
-    let (ip, len) = text.split_once('/').ok_or("not an address")?;
-    let plain = len.len() <= 3 && len.bytes().all(|byte| byte.is_ascii_digit());
-    let (ip, len) = (ip.parse::<IpAddr>(), len.parse::<u8>());
-    let (Ok(ip), Ok(len), true) = (ip, len, plain) else { return Err("not an address or a prefix") };
-    let net = IpNet::new(ip, len).map_err(|_| "a longer prefix than an address has")?;
-    if net.network() != ip {
-        return Err("it has bits behind the prefix, so it may mean one address or a network");
-    }
-    Ok(Net::Inet(net))
-}
-
-/// Where the group's name stands; the JSON of one line has one answer.
+/// Finds the line of the group's name; the JSON of one line has one answer.
 fn line_of(text: &str, name: &str) -> usize {
     let quoted = format!("\"{name}\"");
-    let at = text.lines().position(|line| line.contains("SecurityIpGroupName") && line.contains(&quoted));
-    at.map_or(1, |at| at + 1)
+    let names = ["SecurityIpGroupName", "DBInstanceIPArrayName"];
+    let is_it = |line: &str| names.iter().any(|key| line.contains(key)) && line.contains(&quoted);
+    text.lines().position(is_it).map_or(1, |at| at + 1)
 }
 
 #[cfg(test)]

@@ -1,58 +1,142 @@
 //! The configuration that is being made, until it is printed.
 
-use std::fmt::Write;
+mod name;
+mod yaml;
 
-use portcullis_config::message::message;
+use portcullis_config::message::{Masked, message};
 
+use super::at::At;
 use super::express::{Entry, Lists};
-use super::notes::{Foreign, Notes, shown};
+use super::notes::{Foreign, Notes};
 use super::place::Bind;
-use super::sources::Net;
+use super::review::{Granted, Review};
+use super::sources::Sources;
+use name::{sanitised, unique};
 
-/// The most entries a printed file may hold: far below what the loader takes from one YAML file.
+/// The most entries that a printed file may hold: far below what the loader takes from one YAML file.
 const MOST_ENTRIES: usize = 50_000;
-/// As the loader has it.
-const LONGEST_NAME: usize = 63;
-/// Where the gate's own admin endpoint listens unless told otherwise.
-const ADMIN_PORT: u16 = 9377;
+/// Ports of services that forwards often lead to and that are not Redis.
+const OTHER_SERVICES: [(&str, &str); 2] = [(":22", "SSH"), (":3389", "Remote Desktop")];
 
-/// Listeners, upstreams and groups, each with a name of its own.
+/// Listeners, upstreams and groups, each with a unique name.
 #[derive(Debug)]
 pub(super) struct Draft {
     title: String,
-    listeners: Vec<Listener>,
-    upstreams: Vec<Upstream>,
-    groups: Vec<Group>,
-    binds: Vec<Bind>,
-    entries: usize,
+    doors: Vec<Door>,
+    /// Limit on the connections of the whole process.
+    clients: Option<u64>,
+    /// Groups without entries that the last listener allows.
+    empty_groups: Vec<String>,
 }
 
-/// What a source says of one place to listen on.
+/// One future listener, as the imported file describes it.
 #[derive(Clone, Debug)]
 pub(super) struct Door {
-    pub(super) line: usize,
-    pub(super) name: String,
+    pub(super) at: At,
+    pub(super) name: Name,
     pub(super) binds: Vec<Bind>,
-    /// The name its upstream had there, and the addresses in the order they are tried.
-    pub(super) upstream: (Option<String>, Vec<String>),
-    pub(super) lists: Lists,
+    pub(super) upstream: Target,
+    pub(super) admission: Admission,
+    /// Load balancers that send the PROXY protocol.
+    pub(super) senders: Option<Senders>,
+    pub(super) tls: Option<ServerTls>,
+    pub(super) limits: Limits,
     pub(super) refusal: Option<&'static str>,
+}
+
+/// The name of a listener.
+#[derive(Clone, Debug)]
+pub(super) enum Name {
+    /// A name that stands in the file.
+    Theirs(String),
+    /// A name that the import makes.
+    Ours(String),
+}
+
+/// An upstream, with the name that it has in the file, and its addresses in the order in which they are tried.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Target {
+    pub(super) name: Option<String>,
+    pub(super) addresses: Vec<String>,
+    pub(super) tls: Option<ClientTls>,
+}
+
+/// The lists of a listener.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Admission {
+    allow: Granted,
+    deny: Vec<Entry>,
+}
+
+/// Senders of the PROXY protocol.
+#[derive(Clone, Debug)]
+pub(super) struct Senders {
+    pub(super) from: Granted,
+    /// Whether other peers are refused.
+    pub(super) only: bool,
+}
+
+/// TLS of a listener: paths of PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ServerTls {
+    /// Certificate and key. The first pair is the default.
+    pub(super) pairs: Vec<(String, String)>,
+    pub(super) clients: Option<ClientCertificates>,
+}
+
+/// Certificates that clients must or may show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ClientCertificates {
+    pub(super) ca: String,
+    pub(super) crl: Option<String>,
+    pub(super) required: bool,
+}
+
+/// TLS to an upstream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct ClientTls {
+    pub(super) trust: ServerTrust,
+    pub(super) server_name: Option<String>,
+    /// Certificate and key that the gate shows.
+    pub(super) pair: Option<(String, String)>,
+}
+
+/// Trust in the certificate of an upstream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum ServerTrust {
+    /// The CAs of the system.
+    System,
+    /// The CAs in this file.
+    Ca(String),
+    /// The file verifies nothing, so the operator must name a CA or a pin before `check` accepts the result.
+    #[default]
+    Missing,
+}
+
+/// Limits of a listener.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Limits {
+    pub(super) clients: Option<u64>,
+    pub(super) source_clients: Option<u64>,
+    /// A rate as the configuration has it: `20/10s`.
+    pub(super) source_connects: Option<String>,
 }
 
 #[derive(Debug)]
 struct Listener {
     name: String,
-    binds: Vec<Bind>,
+    door: Door,
     upstream: String,
     allow: Vec<String>,
     deny: Vec<String>,
-    refusal: Option<&'static str>,
+    from: Vec<String>,
 }
 
 #[derive(Debug)]
 struct Upstream {
     name: String,
     addresses: Vec<String>,
+    tls: Option<ClientTls>,
 }
 
 #[derive(Debug)]
@@ -61,121 +145,206 @@ struct Group {
     entries: Vec<Entry>,
 }
 
+impl Admission {
+    /// Lists of a listener that admits no client.
+    pub(super) fn none() -> Self {
+        Self::default()
+    }
+
+    /// Lists of which `allow` holds only when the review found no doubt.
+    pub(super) fn of(lists: Lists, review: &Review) -> Self {
+        Self { allow: review.grant(lists.allow), deny: lists.deny }
+    }
+
+    fn effective(&self) -> Sources {
+        let set = |entries: &[Entry]| entries.iter().map(|entry| entry.net).collect::<Sources>();
+        set(self.allow.entries()).less(&set(&self.deny))
+    }
+
+    fn narrow(&mut self, to: &Sources) {
+        if !self.effective().is_within(to) {
+            self.allow = self.allow.narrowed(to);
+        }
+    }
+}
+
+impl Name {
+    fn text(&self) -> &str {
+        match self {
+            Self::Theirs(name) | Self::Ours(name) => name,
+        }
+    }
+}
+
 impl Draft {
     pub(super) fn new(title: String) -> Self {
-        Self {
-            title,
-            listeners: Vec::new(),
-            upstreams: Vec::new(),
-            groups: Vec::new(),
-            binds: Vec::new(),
-            entries: 0,
-        }
+        Self { title, doors: Vec::new(), clients: None, empty_groups: Vec::new() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.listeners.is_empty()
+        self.doors.is_empty()
     }
 
-    /// Adds a listener with what belongs to it. Addresses that another one has are left out.
-    pub(super) fn add(&mut self, door: Door, notes: &mut Notes) {
-        let Door { line, name, binds, upstream, mut lists, refusal } = door;
-        notes.learn(&name);
+    /// Limits the connections of the whole process.
+    pub(super) fn limit_clients(&mut self, clients: u64) {
+        self.clients = Some(clients);
+    }
+
+    /// Adds a listener. An address that another listener has stays there, and both sets of rules hold for it.
+    pub(super) fn add(&mut self, mut door: Door, notes: &mut Notes) {
+        notes.learn(door.name.text());
         let mut free = Vec::new();
-        for bind in binds {
-            match self.binds.iter().find(|taken| taken.collides(&bind)) {
-                Some(taken) => {
-                    let why = message!(
-                        "{} is taken by a listener before it, whose rules hold there",
-                        taken.clone()
-                    );
-                    notes.left_out(line, message!("listening on {}", bind), why);
-                }
-                None => {
-                    self.binds.push(bind.clone());
-                    free.push(bind);
-                }
+        for bind in std::mem::take(&mut door.binds) {
+            let taken = self.doors.iter_mut().find(|other| other.binds.iter().any(|b| b.collides(&bind)));
+            match taken {
+                Some(other) => other.share(&bind, &door, notes),
+                None => free.push(bind),
             }
         }
         if free.is_empty() {
-            notes.left_out(line, Foreign(&name), "nothing is left that it could listen on");
+            notes.left_out(&door.at, Foreign(door.name.text()), "nothing is left that it could listen on");
             return;
         }
-        self.entries += lists.allow.len() + lists.deny.len();
-        if self.entries > MOST_ENTRIES {
-            let why = "more entries than belong into this file, so nobody is admitted: put them into a file of \
+        door.binds = free;
+        let held: usize = self.doors.iter().map(Door::entries).sum();
+        if held + door.entries() > MOST_ENTRIES {
+            let what = message!("the lists of {}", notes.quote(door.name.text()));
+            let why = "more entries than belong into this file, so no client is admitted: put them into a file of \
                        their own, one a line, and name it in a group: {file: PATH}";
-            let what = message!("the lists of {}", notes.quote(&name));
-            notes.left_out(line, what, why);
-            self.entries -= lists.allow.len() + lists.deny.len();
-            lists = Lists::default();
+            notes.left_out(&door.at, what, why);
+            door.admission = Admission::none();
+            door.senders = door.senders.map(|senders| Senders { from: Granted::default(), ..senders });
         }
-        let taken: Vec<&str> = self.listeners.iter().map(|listener| listener.name.as_str()).collect();
-        let name = unique(&sanitised(&name), &taken);
-        let (allow, deny) =
-            (self.groups(&name, "allow", lists.allow), self.groups(&name, "deny", lists.deny));
-        let upstream = self.upstream(upstream);
-        self.listeners.push(Listener { name, binds: free, upstream, allow, deny, refusal });
+        self.doors.push(door);
     }
 
-    /// Adds a group without entries to the last listener's `allow`, so that its name is not lost.
+    /// Adds a group without entries to the `allow` of the last listener, so that its name is kept.
     pub(super) fn allow_empty_group(&mut self, name: &str) {
-        if let Some(at) = self.listeners.len().checked_sub(1) {
-            let name = self.group(&sanitised(name), Vec::new());
-            self.listeners[at].allow.push(name);
-        }
+        self.empty_groups.push(name.to_owned());
     }
 
-    pub(super) fn yaml(&self) -> String {
-        let mut out = format!(
-            "# {}\n# Before it runs: portcullis check --strict --config FILE\nlisteners:\n",
-            self.title
-        );
-        for listener in &self.listeners {
-            let _ = write!(out, "{listener}");
+    /// Names everything, and returns the configuration as YAML.
+    pub(super) fn finish(self, notes: &mut Notes) -> String {
+        let mut parts = Parts::default();
+        for door in self.doors {
+            parts.listener(door, notes);
         }
-        out.push_str("upstreams:\n");
-        for upstream in &self.upstreams {
-            let _ = write!(out, "  {}:\n    address:", upstream.name);
-            one_or_list(&mut out, "      ", &upstream.addresses);
-        }
-        if !self.groups.is_empty() {
-            out.push_str("groups:\n");
-        }
-        for group in &self.groups {
-            let nothing = if group.entries.is_empty() { " []" } else { "" };
-            let _ = writeln!(out, "  {}:{nothing}", group.name);
-            for entry in &group.entries {
-                let item = match entry.net {
-                    Net::Unix => "    - {group: unix}".to_owned(),
-                    net @ Net::Inet(_) => format!("    - {}", scalar(&net.to_string())),
-                };
-                let _ = match entry.origin.clone().into_string().as_str() {
-                    "" => writeln!(out, "{item}"),
-                    origin => writeln!(out, "{item:<32} # {}", shown(origin)),
-                };
+        if let Some(last) = parts.listeners.len().checked_sub(1) {
+            for name in &self.empty_groups {
+                let name = parts.group(&sanitised(name), Vec::new());
+                parts.listeners[last].allow.push(name);
             }
         }
-        if self.binds.iter().any(|bind| bind.port() == Some(ADMIN_PORT)) {
-            out.push_str("admin: off\n");
-        }
-        out
+        parts.yaml(&self.title, self.clients)
+    }
+}
+
+impl Door {
+    fn entries(&self) -> usize {
+        let senders = self.senders.as_ref().map_or(0, |senders| senders.from.entries().len());
+        self.admission.allow.entries().len() + self.admission.deny.len() + senders
     }
 
-    /// Entries of one name become one group; equal groups of one name are one.
-    fn groups(&mut self, listener: &str, kind: &str, entries: Vec<Entry>) -> Vec<String> {
-        let mut parts: Vec<(String, Vec<Entry>)> = Vec::new();
+    /// Shares `bind` with another listener: which of the two decided there depends on the kernel or on the address that
+    /// a client connects to, so a client has to pass the rules of both.
+    fn share(&mut self, bind: &Bind, other: &Self, notes: &mut Notes) {
+        let taken = self.binds.iter().find(|taken| taken.collides(bind)).unwrap_or(bind).clone();
+        let same_form = self.tls == other.tls && self.senders.is_none() && other.senders.is_none();
+        let passed = if same_form { other.admission.effective() } else { Sources::default() };
+        let to = passed.or(&bind.reach().not());
+        let why = if self.admission.effective().is_within(&to) {
+            message!("{} is taken by a listener before it, whose rules hold there", taken)
+        } else {
+            message!(
+                "{} is taken by a listener before it, which now admits only clients that both of them admit",
+                taken
+            )
+        };
+        self.admission.narrow(&to);
+        notes.left_out(&other.at, message!("listening on {}", bind.clone()), why);
+    }
+
+    fn report_other_services(&self, notes: &mut Notes) {
+        for (port, service) in OTHER_SERVICES {
+            if self.upstream.addresses.iter().any(|address| address.ends_with(port)) {
+                let text = message!(
+                    "port {} is that of {}: the gate understands Redis only, so forward this port in another way",
+                    &port[1..],
+                    service
+                );
+                notes.remark(&self.at, text);
+            }
+        }
+    }
+}
+
+/// Parts of the configuration that have their final names.
+#[derive(Debug, Default)]
+struct Parts {
+    listeners: Vec<Listener>,
+    upstreams: Vec<Upstream>,
+    groups: Vec<Group>,
+}
+
+impl Parts {
+    fn listener(&mut self, door: Door, notes: &mut Notes) {
+        let taken: Vec<&str> = self.listeners.iter().map(|listener| listener.name.as_str()).collect();
+        let name = unique(&sanitised(door.name.text()), &taken);
+        if matches!(&door.name, Name::Theirs(theirs) if *theirs != name) {
+            let text = message!(
+                "section '{}' is listener '{}' here",
+                Masked::known(door.name.text()),
+                Masked::name(&name)
+            );
+            notes.remark(&door.at, text);
+        }
+        door.report_other_services(notes);
+        let allow = self.groups(&name, "allow", door.admission.allow.entries(), &door.at, notes);
+        let deny = self.groups(&name, "deny", &door.admission.deny, &door.at, notes);
+        let from = match &door.senders {
+            None => Vec::new(),
+            Some(senders) if senders.from.entries().is_empty() => {
+                vec![self.group(&sanitised(&format!("{name}-balancers")), Vec::new())]
+            }
+            Some(senders) => self.groups(&name, "balancers", senders.from.entries(), &door.at, notes),
+        };
+        if allow.is_empty() {
+            let text = message!("listener '{}' admits no client: its allow is empty", Masked::name(&name));
+            notes.remark(&door.at, text);
+        }
+        let upstream = self.upstream(&door.upstream);
+        self.listeners.push(Listener { name, door, upstream, allow, deny, from });
+    }
+
+    /// Makes one group of the entries with one name. Equal groups of one name are one group.
+    fn groups(
+        &mut self,
+        listener: &str,
+        kind: &str,
+        entries: &[Entry],
+        at: &At,
+        notes: &mut Notes,
+    ) -> Vec<String> {
+        let mut lists: Vec<(Option<&str>, Vec<Entry>)> = Vec::new();
         for entry in entries {
-            let name = match &entry.group {
-                Some(name) => sanitised(name),
-                None => sanitised(&format!("{listener}-{kind}")),
-            };
-            match parts.iter_mut().find(|(other, _)| *other == name) {
-                Some((_, entries)) => entries.push(entry),
-                None => parts.push((name, vec![entry])),
+            let theirs = entry.group.as_deref();
+            match lists.iter_mut().find(|(other, _)| *other == theirs) {
+                Some((_, list)) => list.push(entry.clone()),
+                None => lists.push((theirs, vec![entry.clone()])),
             }
         }
-        parts.into_iter().map(|(name, entries)| self.group(&name, entries)).collect()
+        let mut names = Vec::new();
+        for (theirs, entries) in lists {
+            let wanted = theirs.map_or_else(|| format!("{listener}-{kind}"), str::to_owned);
+            let name = self.group(&sanitised(&wanted), entries);
+            if let Some(theirs) = theirs.filter(|theirs| *theirs != name) {
+                let text =
+                    message!("group '{}' is named '{}' here", Masked::known(theirs), Masked::name(&name));
+                notes.remark(at, text);
+            }
+            names.push(name);
+        }
+        names
     }
 
     fn group(&mut self, name: &str, entries: Vec<Entry>) -> String {
@@ -188,83 +357,17 @@ impl Draft {
         name
     }
 
-    fn upstream(&mut self, (name, addresses): (Option<String>, Vec<String>)) -> String {
-        if let Some(same) = self.upstreams.iter().find(|upstream| upstream.addresses == addresses) {
+    fn upstream(&mut self, target: &Target) -> String {
+        let Target { name, addresses, tls } = target.clone();
+        let same = |upstream: &&Upstream| upstream.addresses == addresses && upstream.tls == tls;
+        if let Some(same) = self.upstreams.iter().find(same) {
             return same.name.clone();
         }
         let taken: Vec<&str> = self.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
         let name = unique(&sanitised(name.as_deref().unwrap_or("main")), &taken);
-        self.upstreams.push(Upstream { name: name.clone(), addresses });
+        self.upstreams.push(Upstream { name: name.clone(), addresses, tls });
         name
     }
-}
-
-impl std::fmt::Display for Listener {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let binds: Vec<String> = self.binds.iter().map(ToString::to_string).collect();
-        let mut bound = String::new();
-        one_or_list(&mut bound, "      ", &binds);
-        write!(f, "  - name: {}\n    bind:{bound}    upstream: {}\n", self.name, self.upstream)?;
-        writeln!(f, "    allow: [{}]", self.allow.join(", "))?;
-        if !self.deny.is_empty() {
-            writeln!(f, "    deny: [{}]", self.deny.join(", "))?;
-        }
-        match self.refusal {
-            Some(refusal) => writeln!(f, "    refusal: {refusal}"),
-            None => Ok(()),
-        }
-    }
-}
-
-fn one_or_list(out: &mut String, indent: &str, items: &[String]) {
-    if let [only] = items {
-        let _ = writeln!(out, " {}", scalar(only));
-        return;
-    }
-    out.push('\n');
-    for item in items {
-        let _ = writeln!(out, "{indent}- {}", scalar(item));
-    }
-}
-
-/// Plain where no YAML reader can take it for anything else, else in quotes.
-fn scalar(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "./_-".contains(c);
-    let (host, port) = text.rsplit_once(':').unwrap_or((text, "0"));
-    let starts = text.starts_with(|c: char| c.is_ascii_alphanumeric());
-    let named = host.contains('.') || host == "unix";
-    if starts && named && host.chars().all(plain) && port.bytes().all(|byte| byte.is_ascii_digit()) {
-        return text.to_owned();
-    }
-    let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
-    format!("\"{quoted}\"")
-}
-
-/// `[a-z][a-z0-9_-]*`, and no word that some YAML programs read as something else.
-fn sanitised(name: &str) -> String {
-    let clean = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c.to_ascii_lowercase() } else { '-' };
-    let name: String = name.chars().map(clean).collect();
-    let name = name.trim_matches('-');
-    let word = matches!(name, "true" | "false" | "yes" | "no" | "on" | "off" | "y" | "n" | "null");
-    let name = if word || !name.starts_with(|c: char| c.is_ascii_lowercase()) {
-        format!("x-{name}")
-    } else {
-        name.to_owned()
-    };
-    name.chars().take(LONGEST_NAME).collect::<String>().trim_end_matches('-').to_owned()
-}
-
-/// The name, with a number where another one has it.
-fn unique(name: &str, taken: &[&str]) -> String {
-    let numbered = (2_u64..).map(|number| {
-        let suffix = format!("-{number}");
-        let stem: String = name.chars().take(LONGEST_NAME - suffix.len()).collect();
-        stem + &suffix
-    });
-    std::iter::once(name.to_owned())
-        .chain(numbered)
-        .find(|name| !taken.contains(&name.as_str()))
-        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! From rules in any order to two lists of which deny is the stronger.
+//! Lists of which deny is the stronger, made of rules in any order.
 
 use std::collections::HashSet;
 
@@ -6,27 +6,27 @@ use portcullis_config::message::Message;
 
 use super::sources::{Net, Sources};
 
-/// An entry of `allow` or `deny`, and where it comes from.
+/// An entry of `allow` or `deny`, and the line that it comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) net: Net,
-    /// For the comment behind it: a line; may be empty.
+    /// Comment behind the entry. May be empty.
     pub(super) origin: Message,
-    /// The name its list had there.
+    /// The name that its list has in the imported file.
     pub(super) group: Option<String>,
 }
 
-/// What a listener's lists will be.
+/// The two lists of a listener.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Lists {
     pub(super) allow: Vec<Entry>,
     pub(super) deny: Vec<Entry>,
 }
 
-/// Lists that admit just `exact` among `reach`, the sources that can connect at all.
+/// Makes lists that admit just `exact` among `reach`, the sources that can connect at all.
 ///
 /// The entries as they were `written` serve when deny over allow makes the same of them; else they are cut into
-/// prefixes, in `deny` or in `allow`, whichever needs fewer. Sources in `blur` may be left out, never let in.
+/// prefixes, in `deny` or in `allow`, whichever needs fewer. Sources in `blur` may be left out, and are never admitted.
 pub(super) fn express(written: Lists, exact: &Sources, reach: &Sources, blur: &Sources) -> Lists {
     let exact = exact.and(reach).folded();
     if exact.is_empty() {
@@ -55,11 +55,24 @@ pub(super) fn express(written: Lists, exact: &Sources, reach: &Sources, blur: &S
     candidates.into_iter().filter(serves).min_by_key(size).unwrap_or_default()
 }
 
+/// Returns the part of `exact` that entries name, and whether there is more. An entry for a whole family names no source.
+pub(super) fn named(entries: Vec<Entry>, exact: &Sources) -> (Vec<Entry>, bool) {
+    let names = |entry: &Entry| !Net::all()[..2].contains(&entry.net);
+    let entries = without_repeats(entries.into_iter().filter(names).collect());
+    let set = set(&entries);
+    let more = !exact.is_within(&set);
+    if set.is_within(exact) {
+        return (entries, more);
+    }
+    let nets = set.and(exact).folded().nets().into_iter();
+    (nets.map(|net| Entry { net, origin: "".into(), group: None }).collect(), more)
+}
+
 fn set(entries: &[Entry]) -> Sources {
     entries.iter().map(|entry| entry.net).collect()
 }
 
-/// An entry says nothing more once it was written, or beside a whole family.
+/// Drops entries that were written before, and those that stand beside their whole family.
 fn without_repeats(entries: Vec<Entry>) -> Vec<Entry> {
     let whole: Sources =
         entries.iter().map(|entry| entry.net).filter(|net| Net::all().contains(net)).collect();

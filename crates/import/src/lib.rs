@@ -1,18 +1,23 @@
 //! Imports the rules of other programs as a configuration of Portcullis.
 //!
 //! The module of each program reads its file line by line or block by block, and adds listeners and lists to a draft.
-//! Lines that the module cannot carry over go to the notes, with the reason. An address in doubt is never allowed.
+//! Lines that the module cannot carry over go to the notes, with the reason. An address in doubt is never allowed: the
+//! draft takes entries only as a review grants them that has classified every directive ([`review`]).
 
 #![forbid(unsafe_code)]
 
 mod apsaradb;
+mod at;
 mod draft;
 mod express;
+mod files;
 mod haproxy;
 mod netsh;
+mod network;
 mod nginx;
 mod notes;
 mod place;
+mod review;
 mod rinetd;
 mod sources;
 mod text;
@@ -43,7 +48,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// All of them.
+    /// All formats.
     pub const ALL: [Self; 5] = [Self::Rinetd, Self::Netsh, Self::Nginx, Self::Haproxy, Self::Apsaradb];
 
     /// Returns its name on the command line.
@@ -58,15 +63,19 @@ impl Format {
         }
     }
 
-    /// Returns which file or output of the program is read, for the help.
+    /// Returns the file or output that is read, for the help.
     #[must_use]
     pub const fn input(self) -> &'static str {
         match self {
             Self::Rinetd => "rinetd.conf",
-            Self::Netsh => "Output of 'netsh interface portproxy show all' or 'dump'",
+            Self::Netsh => {
+                "Output of 'netsh interface portproxy show all' or 'dump', or a script with such commands"
+            }
             Self::Nginx => "nginx.conf with a stream block, or a file that one includes",
             Self::Haproxy => "haproxy.cfg with frontends in mode tcp",
-            Self::Apsaradb => "ApsaraDB's answer to DescribeSecurityIps, as JSON",
+            Self::Apsaradb => {
+                "ApsaraDB's whitelist groups: the answer of its API as JSON, or the console's text"
+            }
         }
     }
 }
@@ -81,7 +90,7 @@ pub struct Imported {
 }
 
 /// Imports the content of the file at `path`, in whatever encoding its program wrote it. `-` is standard input. Files
-/// that HAProxy's configuration names are read from the folder of `path`.
+/// that the configuration names by relative paths are read from the folder of `path`.
 #[must_use]
 pub fn import(format: Format, bytes: &[u8], path: &Path) -> Imported {
     import_text(format, &text::decode(bytes), path)
@@ -101,9 +110,9 @@ fn import_text(format: Format, text: &str, path: &Path) -> Imported {
             netsh::import(text, &mut draft, &mut notes);
             Ok(())
         }
-        Format::Nginx => nginx::import(text, &mut draft, &mut notes),
+        Format::Nginx => nginx::import(text, path, &mut draft, &mut notes),
         Format::Haproxy => {
-            haproxy::import(text, path.parent().unwrap_or_else(|| Path::new("")), &mut draft, &mut notes);
+            haproxy::import(text, path, &mut draft, &mut notes);
             Ok(())
         }
         Format::Apsaradb => apsaradb::import(text, &mut draft, &mut notes).map_err(|why| (1, why)),
@@ -112,7 +121,8 @@ fn import_text(format: Format, text: &str, path: &Path) -> Imported {
         notes.left_out(line, "the file", why);
         return Imported { yaml: None, notes: notes.to_string() };
     }
-    Imported { yaml: (!draft.is_empty()).then(|| draft.yaml()), notes: notes.to_string() }
+    let yaml = (!draft.is_empty()).then(|| draft.finish(&mut notes));
+    Imported { yaml, notes: notes.to_string() }
 }
 
 #[cfg(test)]

@@ -1,60 +1,106 @@
-//! `netsh interface portproxy show all` and `netsh interface portproxy dump`: forwards, without any list of clients.
+//! `netsh interface portproxy show all` and `netsh interface portproxy dump`, and scripts with such commands: forwards,
+//! without any list of clients.
+
+mod command;
+mod table;
 
 use std::net::IpAddr;
 
-use portcullis_config::message::message;
+use portcullis_config::message::{Message, message};
 
-use super::draft::{Door, Draft};
-use super::express::Lists;
+use super::at::At;
+use super::draft::{Admission, Door, Draft, Limits, Name, Target};
 use super::notes::{Foreign, Notes};
 use super::place::{self, Bind};
+use command::Command;
+use table::Tables;
 
-/// Reads the whole output of either command, or a script of `netsh interface portproxy add` lines.
+/// Reads the whole output of either command, or a script.
 pub(super) fn import(text: &str, draft: &mut Draft, notes: &mut Notes) {
-    let mut table = Families { listen_v6: false, connect_v6: false };
-    for (line, whole) in (1..).zip(text.lines()) {
-        let written = whole.trim();
-        let words: Vec<&str> = written.split_whitespace().collect();
-        if let Some(header) = Families::of_header(&words) {
-            table = header;
-            continue;
+    let mut forwards: Vec<Forward> = Vec::new();
+    let tables = Tables::of(text);
+    for (line, written) in command::lines(text) {
+        match tables.row(line, &written) {
+            Some(Ok(forward)) => forwards.push(forward),
+            Some(Err(why)) => notes.left_out(line, Foreign(&written), why),
+            None if tables.is_heading(line) => {}
+            None => script(line, &written, &mut forwards, notes),
         }
-        let forward = match words.as_slice() {
-            [] => continue,
-            ["#", ..] | ["pushd" | "popd" | "reset" | "exit" | "rem" | "REM", ..] => continue,
-            [first, ..] if first.starts_with(['#', '-']) => continue,
-            words if words.iter().any(|word| word.eq_ignore_ascii_case("add")) => added(words),
-            [listen, listen_port, connect, connect_port] if place::port(connect_port).is_some() => {
-                table.row(listen, listen_port, connect, connect_port)
+    }
+    for forward in forwards {
+        forward.door(draft, notes);
+    }
+}
+
+/// Runs the commands of a line.
+fn script(line: usize, written: &str, forwards: &mut Vec<Forward>, notes: &mut Notes) {
+    for part in command::parts(written) {
+        match Command::read(line, &part) {
+            Ok(Command::Nothing) => {}
+            Ok(Command::Add(forward)) => {
+                forwards.retain(|other| other.bind != forward.bind);
+                forwards.push(forward);
             }
-            // The heading over the columns, in whatever language.
-            [_, _, _, _] => continue,
-            _ => Err("not a line of 'show all' or 'dump'"),
-        };
-        match forward {
-            Ok((bind, to)) => add(line, written, bind, to, draft, notes),
-            Err(why) => notes.left_out(line, Foreign(written), why),
+            Ok(Command::Delete(bind)) => {
+                let count = forwards.len();
+                forwards.retain(|other| other.bind != bind);
+                if forwards.len() < count {
+                    notes.remark(
+                        line,
+                        "it removes a forward of a line before it, so that one is not carried over",
+                    );
+                }
+            }
+            Ok(Command::Reset) => {
+                if !forwards.is_empty() {
+                    notes.remark(
+                        line,
+                        "it removes the forwards of all lines before it, so they are not carried over",
+                    );
+                }
+                forwards.clear();
+            }
+            Err(why) => notes.left_out(line, Foreign(&part), why),
         }
     }
 }
 
-fn add(line: usize, written: &str, bind: Bind, to: String, draft: &mut Draft, notes: &mut Notes) {
-    let door = Door {
-        line,
-        name: format!("public-{}", bind.port().unwrap_or(0)),
-        binds: vec![bind],
-        upstream: (None, vec![to]),
-        lists: Lists::default(),
-        refusal: None,
-    };
-    draft.add(door, notes);
-    let what = message!("the clients of '{}'", notes.quote(written));
-    let why = "portproxy has no list of its own, the firewall's rule for the port has it: its remote addresses belong \
-               into allow";
-    notes.left_out(line, what, why);
+/// A forward.
+#[derive(Clone, Debug)]
+struct Forward {
+    line: usize,
+    written: String,
+    bind: Bind,
+    to: String,
+    /// A note for the reader.
+    remark: Option<&'static str>,
 }
 
-/// What a table is about: `Listen on ipv4:  Connect to ipv6:`.
+impl Forward {
+    fn door(self, draft: &mut Draft, notes: &mut Notes) {
+        let what = message!("the clients of '{}'", notes.quote(&self.written));
+        let why = "portproxy has no list of its own, the firewall's rule for the port has it: its remote addresses belong \
+                   into allow";
+        notes.left_out(self.line, what, why);
+        if let Some(remark) = self.remark {
+            notes.remark(self.line, remark);
+        }
+        let door = Door {
+            at: At::from(self.line),
+            name: Name::Ours(format!("public-{}", self.bind.port().unwrap_or(0))),
+            binds: vec![self.bind],
+            upstream: Target { name: None, addresses: vec![self.to], tls: None },
+            admission: Admission::none(),
+            senders: None,
+            tls: None,
+            limits: Limits::default(),
+            refusal: None,
+        };
+        draft.add(door, notes);
+    }
+}
+
+/// The families of a table: `Listen on ipv4:  Connect to ipv6:`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Families {
     listen_v6: bool,
@@ -62,20 +108,7 @@ struct Families {
 }
 
 impl Families {
-    /// Other languages keep the words `ipv4:` and `ipv6:`.
-    fn of_header(words: &[&str]) -> Option<Self> {
-        let family = |word: &&str| match word.to_ascii_lowercase().as_str() {
-            "ipv4:" => Some(false),
-            "ipv6:" => Some(true),
-            _ => None,
-        };
-        match words.iter().filter_map(family).collect::<Vec<_>>().as_slice() {
-            [listen_v6, connect_v6] => Some(Self { listen_v6: *listen_v6, connect_v6: *connect_v6 }),
-            _ => None,
-        }
-    }
-
-    /// `v4tov6` and its three sisters.
+    /// Reads `v4tov6` and its three sisters.
     fn of_word(word: &str) -> Option<Self> {
         let (listen_v6, connect_v6) = match word.to_ascii_lowercase().as_str() {
             "v4tov4" => (false, false),
@@ -87,7 +120,13 @@ impl Families {
         Some(Self { listen_v6, connect_v6 })
     }
 
-    fn row(self, listen: &str, listen_port: &str, connect: &str, connect_port: &str) -> Forward {
+    fn row(
+        self,
+        listen: &str,
+        listen_port: &str,
+        connect: &str,
+        connect_port: &str,
+    ) -> Result<(Bind, String), Message> {
         let port = place::port(listen_port).ok_or("not a port to listen on")?;
         let to_port = place::port(connect_port).ok_or("not a port to connect to")?;
         Ok((self.bind(listen, port)?, self.to(connect, to_port)?))
@@ -118,32 +157,6 @@ impl Families {
         }
         place::address(address, port).ok_or("not an address to connect to")
     }
-}
-
-type Forward = Result<(Bind, String), &'static str>;
-
-/// `add v4tov4 listenport=6379 connectaddress=10.0.0.5 ...`, with or without `netsh interface portproxy` before it.
-fn added(words: &[&str]) -> Forward {
-    let at = words.iter().position(|word| word.eq_ignore_ascii_case("add")).unwrap_or(0);
-    let families = words.get(at + 1).and_then(|word| Families::of_word(word));
-    let families = families.ok_or("not one of v4tov4, v4tov6, v6tov4 and v6tov6")?;
-    let (mut listen, mut listen_port, mut connect, mut connect_port) = ("*", None, None, None);
-    for word in &words[at + 2..] {
-        let (key, value) = word.split_once('=').ok_or("not written as name=value")?;
-        match key.to_ascii_lowercase().as_str() {
-            "listenaddress" => listen = value,
-            "listenport" => listen_port = Some(value),
-            "connectaddress" => connect = Some(value),
-            "connectport" => connect_port = Some(value),
-            "protocol" if value.eq_ignore_ascii_case("tcp") => {}
-            "protocol" => return Err("the gate forwards TCP only"),
-            _ => return Err("portproxy has no such parameter"),
-        }
-    }
-    let listen_port = listen_port.ok_or("there is no listenport")?;
-    // As netsh itself fills in what is left out.
-    let this_machine = if families.connect_v6 { "::1" } else { "127.0.0.1" };
-    families.row(listen, listen_port, connect.unwrap_or(this_machine), connect_port.unwrap_or(listen_port))
 }
 
 #[cfg(test)]

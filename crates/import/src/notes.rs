@@ -1,22 +1,23 @@
-//! What could not be carried over, and why, line by line.
+//! Notes of an import: which lines were not carried over, and why.
 
 use std::collections::HashSet;
 use std::fmt;
 
 use portcullis_config::message::{Masked, Message, message};
 
+use super::at::At;
 use super::words::{hides_the_rest, is_known};
 
-/// Everything the reader of the result must know. Displays as one line each: `file:line: not carried over: ...`.
+/// Notes for the reader of the result. Displays as one line each: `file:line: not carried over: ...`.
 #[derive(Clone, Debug)]
 pub(super) struct Notes {
     file: String,
     list: Vec<Note>,
-    /// The file's names for its own parts, which the resulting configuration has too.
+    /// Names that the file gives to its own parts; the resulting configuration has them too.
     names: HashSet<String>,
 }
 
-/// A part of the file that is imported, for a note. Of its words those are shown that are no secrets for certain.
+/// A part of the imported file, for a note. Only words that are certainly no secrets are shown.
 pub(super) trait What {
     fn message(self, notes: &Notes) -> Message;
 }
@@ -34,6 +35,7 @@ impl What for &'static str {
 }
 
 /// Words of the file.
+#[derive(Clone, Copy)]
 pub(super) struct Foreign<'t>(pub(super) &'t str);
 
 impl What for Foreign<'_> {
@@ -47,35 +49,29 @@ impl Notes {
         Self { file: shown(file), list: Vec::new(), names: HashSet::new() }
     }
 
-    /// Takes a word of the file for the name of one of its parts.
+    /// Treats a word of the file as the name of one of its parts.
     pub(super) fn learn(&mut self, name: &str) {
         self.names.insert(name.to_owned());
     }
 
-    /// Words of the file as a note may repeat them.
+    /// Returns words of the file as a note may repeat them.
     pub(super) fn quote(&self, text: &str) -> Masked {
         Masked::line(text, |word| is_known(word, |part| self.names.contains(part)), hides_the_rest)
     }
 
-    /// `what` of that line has no counterpart, or its meaning is in doubt.
-    pub(super) fn left_out(&mut self, line: usize, what: impl What, why: impl Into<Message>) {
+    /// Notes that `what` of that line has no counterpart, or that its meaning is in doubt.
+    pub(super) fn left_out(&mut self, at: impl Into<At>, what: impl What, why: impl Into<Message>) {
         let text = message!("not carried over: {}: {}", what.message(self), why.into());
-        self.push(None, line, text);
+        self.push(at.into(), text);
     }
 
-    /// As [`Self::left_out`], for a line of another file.
-    pub(super) fn left_out_of(&mut self, file: &str, line: usize, what: impl What, why: impl Into<Message>) {
-        let text = message!("not carried over: {}: {}", what.message(self), why.into());
-        self.push(Some(shown(file)), line, text);
+    /// Notes what the reader must know about a line that was carried over.
+    pub(super) fn remark(&mut self, at: impl Into<At>, text: impl Into<Message>) {
+        self.push(at.into(), message!("note: {}", text.into()));
     }
 
-    /// Carried over, with something to know about it.
-    pub(super) fn remark(&mut self, line: usize, text: impl Into<Message>) {
-        self.push(None, line, message!("note: {}", text.into()));
-    }
-
-    fn push(&mut self, file: Option<String>, line: usize, text: Message) {
-        let note = Note { file, line, text: shown(&text.into_string()) };
+    fn push(&mut self, at: At, text: Message) {
+        let note = Note { at, text: shown(&text.into_string()) };
         if !self.list.contains(&note) {
             self.list.push(note);
         }
@@ -85,9 +81,9 @@ impl Notes {
 impl fmt::Display for Notes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut list: Vec<&Note> = self.list.iter().collect();
-        list.sort_by_key(|note| (&note.file, note.line));
-        for Note { file, line, text } in list {
-            writeln!(f, "{}:{line}: {text}", file.as_ref().unwrap_or(&self.file))?;
+        list.sort_by_key(|note| &note.at);
+        for Note { at, text } in list {
+            writeln!(f, "{}: {text}", at.in_file(&self.file))?;
         }
         Ok(())
     }
@@ -95,9 +91,7 @@ impl fmt::Display for Notes {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Note {
-    /// `None`: the file that is imported.
-    file: Option<String>,
-    line: usize,
+    at: At,
     text: String,
 }
 

@@ -1,4 +1,4 @@
-//! Where to listen and where to connect, as the gate's configuration has them.
+//! Addresses to listen on and to connect to, as the gate's configuration has them.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -15,7 +15,12 @@ pub(super) enum Bind {
         /// Whether an IPv6 wildcard takes IPv4 too.
         dual: bool,
     },
-    Unix(String),
+    Unix {
+        path: String,
+        /// Three octal digits. `None`: the gate's default.
+        mode: Option<String>,
+        group: Option<String>,
+    },
 }
 
 impl Bind {
@@ -35,28 +40,32 @@ impl Bind {
         Self::tcp(Ipv6Addr::UNSPECIFIED.into(), port)
     }
 
+    pub(super) fn unix(path: String) -> Self {
+        Self::Unix { path, mode: None, group: None }
+    }
+
     pub(super) fn port(&self) -> Option<u16> {
         match self {
             Self::Tcp { addr, .. } => Some(addr.port()),
-            Self::Unix(_) => None,
+            Self::Unix { .. } => None,
         }
     }
 
-    /// Who can connect there at all.
+    /// Returns the sources that can connect there at all.
     pub(super) fn reach(&self) -> Sources {
         let [v4, v6, unix] = Net::all().map(Sources::from);
         match self {
             Self::Tcp { addr: SocketAddr::V4(_), .. } => v4,
             Self::Tcp { dual: true, .. } => v4.or(&v6),
             Self::Tcp { .. } => v6,
-            Self::Unix(_) => unix,
+            Self::Unix { .. } => unix,
         }
     }
 
     /// Whether the kernel, or the gate's check, would refuse the second of the two.
     pub(super) fn collides(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Unix(one), Self::Unix(other)) => one == other,
+            (Self::Unix { path: one, .. }, Self::Unix { path: other, .. }) => one == other,
             (Self::Tcp { addr: one, .. }, Self::Tcp { addr: other, .. }) => {
                 let (one_ip, other_ip) = (ip(one), ip(other));
                 let wide = one_ip.is_unspecified() || other_ip.is_unspecified();
@@ -73,7 +82,7 @@ impl fmt::Display for Bind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp { addr, .. } => addr.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{path}"),
+            Self::Unix { path, .. } => write!(f, "unix:{path}"),
         }
     }
 }
@@ -82,7 +91,7 @@ impl Harmless for Bind {
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp { .. } => fmt::Display::fmt(self, f),
-            Self::Unix(path) => write!(f, "unix:{}", Masked::path(path.as_ref())),
+            Self::Unix { path, .. } => write!(f, "unix:{}", Masked::path(path.as_ref())),
         }
     }
 }

@@ -6,158 +6,266 @@ use std::net::IpAddr;
 
 use portcullis_config::message::{Message, message};
 
-use super::draft::{Door, Draft};
+use super::at::At;
+use super::draft::{Admission, Door, Draft, Limits, Name, Target};
 use super::express::{Entry, Lists, express};
 use super::notes::{Foreign, Notes};
 use super::place::{self, Bind};
+use super::review::{Class, Review};
 use super::sources::{Net, Sources};
 use pattern::{Matches, Pattern};
 
 /// Reads a whole file.
 pub(super) fn import(text: &str, draft: &mut Draft, notes: &mut Notes) {
-    let mut file = File::default();
+    let mut file = File { global: Part::default(), forwards: Vec::new() };
     for (line, whole) in (1..).zip(text.lines()) {
         let written = whole.split_once('#').map_or(whole, |(rule, _)| rule).trim();
         if !written.is_empty() {
-            file.line(line, written, notes);
+            file.line(Line { number: line, written });
         }
     }
-    file.report_skipped(notes);
-    for forward in &file.forwards {
-        file.door(forward, draft, notes);
+    // rinetd's place 0 is the first rule of the file, whether or not its forward is carried over.
+    let quirk = file.quirk();
+    let global = file.global.review(notes);
+    for (at, section) in file.forwards.iter().enumerate() {
+        let review = section.part.review(notes).and(global.clone());
+        let Some(forward) = section.forward(notes) else { continue };
+        let review = review.or_doubt_at(forward.doubt());
+        let other = quirk.as_ref().filter(|quirk| quirk.forward == at).map(|quirk| quirk.rules.as_slice());
+        forward.door(&file.global.rules, &section.part.rules, other, &review, draft, notes);
     }
 }
 
+/// A line without its comment.
+#[derive(Clone, Copy)]
+struct Line<'t> {
+    number: usize,
+    written: &'t str,
+}
+
+/// Lines that hold together: those before the first forward, or those behind one.
 #[derive(Default)]
-struct File {
-    global: Vec<Rule>,
-    forwards: Vec<Forward>,
-    /// The last forward was left out, and the rules behind it with it.
-    orphaned: bool,
-}
-
-struct Forward {
-    line: usize,
-    written: String,
-    bind: Bind,
-    to: String,
+struct Part<'t> {
     rules: Vec<Rule>,
+    others: Vec<Line<'t>>,
 }
 
+/// A forward and the lines behind it.
+struct Section<'t> {
+    line: Line<'t>,
+    part: Part<'t>,
+}
+
+struct File<'t> {
+    global: Part<'t>,
+    forwards: Vec<Section<'t>>,
+}
+
+#[derive(Clone)]
 struct Rule {
     line: usize,
     allow: bool,
     pattern: Pattern,
 }
 
-impl File {
-    fn line(&mut self, line: usize, written: &str, notes: &mut Notes) {
-        let words: Vec<&str> = written.split_ascii_whitespace().collect();
-        match words.as_slice() {
-            [word @ ("allow" | "deny"), pattern] => self.rule(line, *word == "allow", pattern, notes),
-            ["allow" | "deny", ..] => notes.left_out(line, Foreign(written), "a rule has one pattern"),
-            ["logfile" | "pidlogfile", _] | ["logcommon"] => {
-                notes.left_out(
-                    line,
-                    Foreign(written),
-                    "logs go to standard error, the audit trail to audit: {path: ...}",
-                );
-            }
-            [bind, bind_port, connect, connect_port, options @ ..] => {
-                let options = options.concat();
-                match forward(bind, bind_port, connect, connect_port) {
-                    Ok((bind, to)) => {
-                        if !options.is_empty() {
-                            notes.left_out(line, Foreign(&options), "the gate has no such option");
-                        }
-                        self.orphaned = false;
-                        let written = written.to_owned();
-                        self.forwards.push(Forward { line, written, bind, to, rules: Vec::new() });
-                    }
-                    Err(why) => {
-                        self.orphaned = true;
-                        notes.left_out(line, Foreign(written), why);
-                    }
-                }
-            }
-            _ => notes.left_out(line, Foreign(written), "not a line that rinetd knows"),
-        }
-    }
+/// The rules that rinetd up to 0.73 applies to one forward in place of its own.
+struct Quirk {
+    forward: usize,
+    rules: Vec<Rule>,
+}
 
-    fn rule(&mut self, line: usize, allow: bool, pattern: &str, notes: &mut Notes) {
-        if self.orphaned {
-            let what = message!("{} {}", if allow { "allow" } else { "deny" }, notes.quote(pattern));
-            notes.left_out(line, what, "it belongs to a forward that is not carried over");
+impl<'t> File<'t> {
+    fn line(&mut self, line: Line<'t>) {
+        let words: Vec<&str> = line.written.split_ascii_whitespace().collect();
+        if let [_, _, _, _, ..] = words.as_slice()
+            && !matches!(words[0], "allow" | "deny")
+        {
+            self.forwards.push(Section { line, part: Part::default() });
             return;
         }
-        let rules = self.forwards.last_mut().map_or(&mut self.global, |forward| &mut forward.rules);
-        rules.push(Rule { line, allow, pattern: Pattern::new(pattern) });
-    }
-
-    /// rinetd 0.73 loses count there: it takes the place 0 for "no rule yet".
-    fn report_skipped(&self, notes: &mut Notes) {
-        if let ([], [Forward { rules, .. }, ..]) = (self.global.as_slice(), self.forwards.as_slice())
-            && let [skipped, _, ..] = rules.as_slice()
-        {
-            let text = "rinetd up to 0.73 skips this line, the first of several behind the first forward where no rule \
-                        stands before it, and takes the first rule of the next forward instead; here it holds as its \
-                        manual says";
-            notes.remark(skipped.line, text);
+        let part = self.forwards.last_mut().map_or(&mut self.global, |section| &mut section.part);
+        match words.as_slice() {
+            [word @ ("allow" | "deny"), pattern] => {
+                let pattern = Pattern::new(pattern);
+                part.rules.push(Rule { line: line.number, allow: *word == "allow", pattern });
+            }
+            _ => part.others.push(line),
         }
     }
 
-    fn door(&self, forward: &Forward, draft: &mut Draft, notes: &mut Notes) {
-        let lists = self.lists(forward, notes);
-        let port = forward.bind.port().unwrap_or(0);
+    /// rinetd up to 0.73 takes the place 0 for "no rule yet". So the first forward with rules loses its first one and
+    /// gets the first rule of the next forward, where it has several and no global rule stands before them.
+    fn quirk(&self) -> Option<Quirk> {
+        if !self.global.rules.is_empty() {
+            return None;
+        }
+        let forward = self.forwards.iter().position(|section| !section.part.rules.is_empty())?;
+        let rules: Vec<Rule> =
+            self.forwards.iter().flat_map(|section| &section.part.rules).cloned().collect();
+        let own = self.forwards[forward].part.rules.len();
+        (own > 1).then(|| Quirk { forward, rules: rules.into_iter().skip(1).take(own).collect() })
+    }
+}
+
+impl Part<'_> {
+    /// Classifies the lines that are neither rules nor forwards.
+    fn review(&self, notes: &mut Notes) -> Review {
+        let lines = self.others.iter().map(|line| (At::from(line.number), Foreign(line.written)));
+        Review::of(lines, notes, |Foreign(written), _| {
+            match written.split_ascii_whitespace().collect::<Vec<_>>().as_slice() {
+                ["logfile" | "pidlogfile", _] | ["logcommon"] => {
+                    Class::Harmless("logs go to standard error, the audit trail to audit: {path: ...}")
+                }
+                ["allow" | "deny", ..] => Class::doubtful("a rule has one pattern"),
+                _ => Class::doubtful("not a line that rinetd knows"),
+            }
+        })
+    }
+}
+
+impl<'t> Section<'t> {
+    /// Reads the forward. `None`: it is left out, and its rules with it, which has been noted.
+    fn forward(&self, notes: &mut Notes) -> Option<Forward<'t>> {
+        let words: Vec<&str> = self.line.written.split_ascii_whitespace().collect();
+        let [bind, bind_port, connect, connect_port, options @ ..] = words.as_slice() else { return None };
+        let options = options.concat();
+        match forward(bind, bind_port, connect, connect_port) {
+            Ok((bind, to)) => {
+                if !options.is_empty() {
+                    notes.left_out(self.line.number, Foreign(&options), "the gate has no such option");
+                }
+                Some(Forward { line: self.line, bind, to, options })
+            }
+            Err(why) => {
+                notes.left_out(self.line.number, Foreign(self.line.written), why);
+                for rule in &self.part.rules {
+                    let word = if rule.allow { "allow" } else { "deny" };
+                    let what = message!("{} {}", word, notes.quote(rule.pattern.text()));
+                    notes.left_out(rule.line, what, "it belongs to a forward that is not carried over");
+                }
+                None
+            }
+        }
+    }
+}
+
+/// `[timeout=1200,src=10.0.0.1,keepalive=off]`: how to connect onwards, never which clients may.
+fn options_are_harmless(options: &str) -> bool {
+    let Some(inside) = options.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) else {
+        return options.is_empty();
+    };
+    let key = |option: &str| option.split_once('=').map_or("", |(key, _)| key).trim().to_owned();
+    inside.split(',').all(|option| ["timeout", "src", "keepalive"].contains(&key(option).as_str()))
+}
+
+/// A forward that is carried over.
+struct Forward<'t> {
+    line: Line<'t>,
+    bind: Bind,
+    to: String,
+    options: String,
+}
+
+impl Forward<'_> {
+    /// Returns its place where it has an option that rinetd does not know.
+    fn doubt(&self) -> Option<At> {
+        (!options_are_harmless(&self.options)).then(|| self.line.number.into())
+    }
+
+    fn door(
+        self,
+        global: &[Rule],
+        own: &[Rule],
+        quirk: Option<&[Rule]>,
+        review: &Review,
+        draft: &mut Draft,
+        notes: &mut Notes,
+    ) {
+        let mut lists = self.lists(global, own, review, notes);
+        if let (Some(quirk), [skipped, ..]) = (quirk, own) {
+            lists = self.passing_both(lists, quirk, skipped, notes);
+        }
+        let port = self.bind.port().unwrap_or(0);
         let door = Door {
-            line: forward.line,
-            name: format!("public-{port}"),
-            binds: vec![forward.bind.clone()],
-            upstream: (None, vec![forward.to.clone()]),
-            lists,
+            at: self.line.number.into(),
+            name: Name::Ours(format!("public-{port}")),
+            binds: vec![self.bind],
+            upstream: Target { name: None, addresses: vec![self.to], tls: None },
+            admission: Admission::of(lists, review),
+            senders: None,
+            tls: None,
+            limits: Limits::default(),
             refusal: None,
         };
         draft.add(door, notes);
     }
 
-    /// Who must match one of the global `allow`, if there are any, and one of the forward's own, if there are any;
-    /// and none of either's `deny`.
-    fn lists(&self, forward: &Forward, notes: &mut Notes) -> Lists {
-        if self.global.is_empty() && forward.rules.is_empty() {
-            let what = message!("the clients of '{}'", notes.quote(&forward.written));
-            notes.left_out(forward.line, what, NO_RULES);
+    /// Admits a client that matches one of the global `allow`, if there are any, and one of the forward's own, if there
+    /// are any; and none of either's `deny`.
+    fn lists(&self, global: &[Rule], own: &[Rule], review: &Review, notes: &mut Notes) -> Lists {
+        let what = message!("the clients of '{}'", notes.quote(self.line.written));
+        if let Some(at) = review.doubt() {
+            let why = message!("{} may decide which clients get in, so no address is allowed", at.clone());
+            notes.left_out(self.line.number, what, why);
             return Lists::default();
         }
-        let dual = matches!(forward.bind, Bind::Tcp { dual: true, .. });
-        let mut read = Reading {
-            dual,
-            reach: forward.bind.reach(),
-            deny: Vec::new(),
-            denied: Sources::default(),
-            notes,
-        };
-        let global = read.rules(&self.global);
-        let own = read.rules(&forward.rules);
+        if global.is_empty() && own.is_empty() {
+            notes.left_out(self.line.number, what, NO_RULES);
+            return Lists::default();
+        }
+        let mut read = self.reading(notes);
+        let global = read.rules(global);
+        let own = read.rules(own);
         let Reading { deny, denied, reach, .. } = read;
-        let allowed = |part: &Option<Allowed>| part.as_ref().map_or_else(Sources::all, |part| part.1.clone());
-        let exact = allowed(&global).and(&allowed(&own)).less(&denied);
+        let exact = allowed(global.as_ref()).and(&allowed(own.as_ref())).less(&denied);
         let allow = match (global, own) {
             (Some((_, global)), Some((entries, own))) if own.is_within(&global) => entries,
             (Some((entries, _)), _) | (None, Some((entries, _))) => entries,
             (None, None) => {
-                let origin = Message::from("no allow line: everybody else");
+                let origin = Message::from("no allow line: every other client");
                 Net::all().map(|net| Entry { net, origin: origin.clone(), group: None }).into()
             }
         };
         express(Lists { allow, deny }, &exact, &reach, &Sources::default())
     }
+
+    /// Lists of the clients that pass both the rules as the manual has them and as rinetd up to 0.73 applies them.
+    fn passing_both(&self, lists: Lists, quirk: &[Rule], skipped: &Rule, notes: &mut Notes) -> Lists {
+        // Its own notes would repeat those of the rules.
+        let mut unheard = Notes::of("");
+        let mut read = self.reading(&mut unheard);
+        let own = read.rules(quirk);
+        let other = allowed(own.as_ref()).less(&read.denied);
+        let reach = read.reach;
+        let manual: Sources = lists.allow.iter().map(|entry| entry.net).collect();
+        let manual = manual.less(&lists.deny.iter().map(|entry| entry.net).collect());
+        let both = manual.and(&other).and(&reach);
+        let text = "rinetd up to 0.73 skips this line, since no global rule stands before it, and takes the first rule of \
+                    the next forward instead; here only clients get in that pass in both ways";
+        notes.remark(skipped.line, text);
+        express(lists, &both, &reach, &Sources::default())
+    }
+
+    fn reading<'n>(&self, notes: &'n mut Notes) -> Reading<'n> {
+        Reading {
+            dual: matches!(self.bind, Bind::Tcp { dual: true, .. }),
+            reach: self.bind.reach(),
+            deny: Vec::new(),
+            denied: Sources::default(),
+            notes,
+        }
+    }
 }
 
-const NO_RULES: &str = "there is no allow and no deny, so rinetd admits everybody who reaches it; name who may connect, or \
-    write allow: [0.0.0.0/0, \"::/0\"] if everybody is meant";
+const NO_RULES: &str = "there is no allow and no deny, so rinetd admits every client that reaches it; list the clients that may connect, or \
+    write allow: [0.0.0.0/0, \"::/0\"] if every client is meant";
 
-/// Entries, and whom they stand for.
+/// Entries, and the sources that they stand for.
 type Allowed = (Vec<Entry>, Sources);
+
+fn allowed(part: Option<&Allowed>) -> Sources {
+    part.map_or_else(Sources::all, |(_, sources)| sources.clone())
+}
 
 struct Reading<'n> {
     dual: bool,
@@ -168,17 +276,27 @@ struct Reading<'n> {
 }
 
 impl Reading<'_> {
-    /// Collects who is denied; returns who is allowed, where there is any `allow`. In doubt more are denied and fewer
-    /// allowed.
+    /// Collects the denied sources, and returns the allowed ones where there is any `allow`. In doubt more are denied
+    /// and fewer allowed.
     fn rules(&mut self, rules: &[Rule]) -> Option<Allowed> {
         let mut allowed = None;
         for rule in rules {
-            let Matches { must, may, why } = rule.pattern.matches(self.dual);
+            let Matches { must, mut may, why } = rule.pattern.matches(self.dual);
             let word = if rule.allow { "allow" } else { "deny" };
             let what = message!("{} {}", word, self.notes.quote(rule.pattern.text()));
+            let more = rule.pattern.may_refuse(self.dual).may.less(&may);
+            if !rule.allow && more.meets(&self.reach) {
+                let text = "in rinetd up to 0.73 a '?' may match the end of an address as well, so it may refuse shorter \
+                            addresses too; here it does";
+                self.notes.remark(rule.line, text);
+                may = may.or(&more);
+            }
             if let Some(why) = why.filter(|_| may.less(&must).meets(&self.reach)) {
-                let how =
-                    if rule.allow { "in doubt it admits nobody" } else { "in doubt it refuses all of them" };
+                let how = if rule.allow {
+                    "in doubt it admits no address"
+                } else {
+                    "in doubt it refuses all of them"
+                };
                 self.notes.left_out(rule.line, what.clone(), message!("{}; {}", why, how));
             } else if may.is_empty() {
                 self.notes.left_out(rule.line, what.clone(), "it matches no address");
@@ -199,7 +317,6 @@ impl Reading<'_> {
         allowed
     }
 }
-
 fn forward(
     bind: &str,
     bind_port: &str,

@@ -22,7 +22,7 @@ impl Net {
         Self::Inet(IpNet::from(ip))
     }
 
-    /// Everybody: `0.0.0.0/0`, `::/0` and `unix`.
+    /// Returns every source: `0.0.0.0/0`, `::/0` and `unix`.
     pub(super) fn all() -> [Self; 3] {
         [Self::Inet(IpNet::V4(Ipv4Net::default())), Self::Inet(IpNet::V6(Ipv6Net::default())), Self::Unix]
     }
@@ -55,6 +55,11 @@ pub(super) struct Sources {
 impl Sources {
     pub(super) fn all() -> Self {
         Net::all().into_iter().collect()
+    }
+
+    /// Returns every address of both families.
+    pub(super) fn inet() -> Self {
+        Net::all().into_iter().take(2).collect()
     }
 
     pub(super) fn from_v4_ranges(ranges: impl IntoIterator<Item = (u32, u32)>) -> Self {

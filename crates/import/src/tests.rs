@@ -5,7 +5,7 @@ use portcullis_config::{Config, LoadOptions, Loaded, load};
 
 use super::*;
 
-/// What came of a text: the configuration, read by the loader, and the notes.
+/// The result of an import: the configuration, read by the loader, and the notes.
 pub(super) struct Outcome {
     pub(super) config: Config,
     pub(super) yaml: String,
@@ -45,7 +45,19 @@ impl Outcome {
         matches!(self.config.policy().judge(at, &from, UnixSeconds(0)), Decision::Allow(_))
     }
 
-    /// Those of `sources` that get in.
+    /// Returns the sources whose PROXY headers the listener believes.
+    #[track_caller]
+    pub(super) fn trusted<'s>(&self, listener: &str, sources: &[&'s str]) -> Vec<&'s str> {
+        let at = self.config.listeners().iter().position(|known| known.name() == listener);
+        let at = at.unwrap_or_else(|| panic!("no listener {listener} in\n{}", self.yaml));
+        let is_trusted = |source: &&&str| {
+            let from = ClientAddr::from_socket(SocketAddr::new(source.parse().unwrap(), 0));
+            self.config.policy().speaks_for_others(at, &from, UnixSeconds(0))
+        };
+        sources.iter().filter(is_trusted).copied().collect()
+    }
+
+    /// Returns the sources that get in.
     #[track_caller]
     pub(super) fn admitted<'s>(&self, listener: &str, sources: &[&'s str]) -> Vec<&'s str> {
         sources.iter().copied().filter(|source| self.admits(listener, source)).collect()

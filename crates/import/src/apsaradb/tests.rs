@@ -28,7 +28,7 @@ fn the_union_of_the_groups_is_let_in() {
     ];
     assert_eq!(imported.admitted("public", &probes), ["203.0.113.9", "198.51.100.7", "100.104.1.1"]);
     for note in [
-        "old.conf:5: not carried over: 127.0.0.1 of group 'default': alone in its group it means nobody there",
+        "old.conf:5: not carried over: 127.0.0.1 of group 'default': alone in its group it means that no client gets in there",
         "old.conf:6: not carried over: 127.0.0.1 of group 'office': beside other entries it is ignored there",
         "old.conf:6: not carried over: 198.51.100.7 of group 'office': it stands there twice",
         "old.conf:7: note: group 'hdm_security_ips' has the attribute 'hidden'",
@@ -56,4 +56,46 @@ fn default_with_127_0_0_1_alone_means_nobody() {
 fn everybody_is_everybody() {
     let all = r#"{"SecurityIpGroups": {"SecurityIpGroup": [{"SecurityIpGroupName": "default", "SecurityIpList": "0.0.0.0/0"}]}}"#;
     assert!(imported(Format::Apsaradb, all).admits("public", "8.8.8.8"));
+}
+
+/// The API of ApsaraDB RDS names the same things in another way.
+#[test]
+fn the_answer_of_describe_db_instance_ip_array_list() {
+    let text = r#"{"RequestId": "1", "Items": {"DBInstanceIPArray": [
+{"DBInstanceIPArrayName": "default", "DBInstanceIPArrayAttribute": "", "SecurityIPType": "IPv4", "SecurityIPList": "127.0.0.1"},
+{"DBInstanceIPArrayName": "office", "DBInstanceIPArrayAttribute": "hidden", "SecurityIPList": "203.0.113.0/24,198.51.100.7"},
+{"DBInstanceIPArrayName": "Staging Net", "SecurityIPList": "192.0.2.1,0.0.0.0"}]}}"#;
+    let imported = imported(Format::Apsaradb, text);
+    let probes = ["203.0.113.9", "198.51.100.7", "192.0.2.1", "127.0.0.1", "8.8.8.8"];
+    assert_eq!(imported.admitted("public", &probes), ["203.0.113.9", "198.51.100.7", "192.0.2.1"]);
+    imported.says("old.conf:3: note: group 'office' has the attribute 'hidden'");
+    imported.says("0.0.0.0 of group '***': it is no client's address; every client is 0.0.0.0/0");
+    imported.says("old.conf:1: note: group 'Staging Net' is named 'staging-net' here");
+    assert!(imported.yaml.contains("default"), "{}", imported.yaml);
+    for text in [
+        r#"[{"SecurityIpGroupName": "a", "SecurityIpList": "10.0.0.1"}]"#,
+        r#"{"DBInstanceIPArray": {"DBInstanceIPArrayName": "a", "SecurityIPList": "10.0.0.1"}}"#,
+        r#"{"body": {"Items": {"DBInstanceIPArray": [{"DBInstanceIPArrayName": "a", "SecurityIPList": "10.0.0.1"}]}}}"#,
+    ] {
+        assert!(crate::tests::imported(Format::Apsaradb, text).admits("public", "10.0.0.1"), "{text}");
+    }
+}
+
+/// The console shows a group as addresses with commas between them.
+#[test]
+fn the_text_of_the_console() {
+    let plain = imported(Format::Apsaradb, "203.0.113.0/24,198.51.100.7, 10.1.2.3/8,\n192.0.2.1\n");
+    let probes = ["203.0.113.9", "198.51.100.7", "192.0.2.1", "10.1.2.3"];
+    assert_eq!(plain.admitted("public", &probes), probes[..3]);
+    plain.says("10.1.2.3/8 of group 'default': it has bits behind the prefix");
+    let groups = imported(
+        Format::Apsaradb,
+        "default: 127.0.0.1\noffice: 203.0.113.0/24,2001:db8::/32\n# comment\nstaging: 192.0.2.1\n",
+    );
+    assert_eq!(
+        groups.admitted("public", &["203.0.113.9", "2001:db8::1", "127.0.0.1"]),
+        ["203.0.113.9", "2001:db8::1"]
+    );
+    let names: Vec<&str> = groups.config.policy().groups().map(|group| group.name()).collect();
+    assert_eq!(names, ["unix", "office", "staging", "default"]);
 }

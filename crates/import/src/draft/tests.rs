@@ -1,4 +1,5 @@
-use super::*;
+use super::name::{LONGEST_NAME, sanitised, unique};
+use super::yaml::scalar;
 
 #[test]
 fn names_are_names() {

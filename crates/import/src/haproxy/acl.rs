@@ -1,63 +1,77 @@
-//! `acl NAME src ...`, and the same in braces: who matches for certain, and who may match.
+//! `acl NAME src ...`, and the same in braces: the sources that match for certain, and those that may match.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
+use std::rc::Rc;
 
 use ipnet::IpNet;
 use portcullis_config::message::{Masked, Message, message};
 
+use super::limits::{Limit, Tables};
 use super::section::Section;
+use crate::at::At;
 use crate::express::Entry;
+use crate::files::{Folder, read};
 use crate::notes::{Foreign, Notes};
 use crate::sources::{Net, Sources};
-use crate::text::decode;
 
-/// The largest list that is read from a file of its own.
-const MOST_BYTES: u64 = 32 << 20;
-
-/// Whom a condition matches. What is in `may` and not in `must` cannot be known here.
+/// The sources that a condition matches. For those in `may` and not in `must` this cannot be known here.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Acl {
     pub(super) must: Sources,
     pub(super) may: Sources,
     pub(super) entries: Vec<Entry>,
+    /// The limit that it stands for, where it matches sources with too many connections and nothing else.
+    pub(super) limit: Option<Limit>,
 }
 
 impl Acl {
-    /// It may match anybody.
+    /// Returns a condition that may match any source.
     pub(super) fn unknown() -> Self {
-        Self { must: Sources::default(), may: Sources::all(), entries: Vec::new() }
+        Self { may: Sources::all(), ..Self::default() }
+    }
+
+    fn limit(limit: Limit) -> Self {
+        Self { limit: Some(limit), ..Self::unknown() }
     }
 
     fn or(&mut self, other: Self) {
+        self.limit = None;
         self.must = self.must.or(&other.must);
         self.may = self.may.or(&other.may);
         self.entries.extend(other.entries);
     }
 }
 
-/// The named conditions of a section, and where lists named by relative paths lie.
-#[derive(Clone, Debug, Default)]
+/// The named conditions of a section, and the folder of lists that are named by relative paths.
+#[derive(Clone, Debug)]
 pub(super) struct Acls {
     named: HashMap<String, Acl>,
-    directory: std::path::PathBuf,
+    folder: Folder,
+    tables: Tables,
 }
 
 impl Acls {
-    /// Lines of one name are alternatives, wherever they stand.
-    pub(super) fn read(section: &Section, directory: &Path, notes: &mut Notes) -> Self {
-        let mut acls = Self { named: HashMap::new(), directory: directory.to_owned() };
+    /// Reads the conditions of a section. Lines of one name are alternatives, wherever they stand.
+    pub(super) fn read(section: &Section, folder: &Folder, tables: Tables, notes: &mut Notes) -> Self {
+        let mut acls = Self { named: HashMap::new(), folder: folder.clone(), tables };
         for line in section.lines.iter().filter(|line| line.word(0) == "acl") {
             let name = line.word(1).to_owned();
             let test = line.words.get(2..).unwrap_or_default();
             let acl = acls.test(test, line.number, Some(&name), notes);
-            acls.named.entry(name).or_default().or(acl);
+            match acls.named.entry(name) {
+                Occupied(mut known) => known.get_mut().or(acl),
+                Vacant(place) => {
+                    place.insert(acl);
+                }
+            }
         }
         acls
     }
 
-    /// A named condition, or one that HAProxy knows by itself.
+    /// Returns a named condition, or one that HAProxy knows by itself.
     pub(super) fn named(&self, name: &str) -> Option<Acl> {
         if let Some(acl) = self.named.get(name) {
             return Some(acl.clone());
@@ -76,14 +90,15 @@ impl Acls {
         let matched: Sources = nets.iter().copied().collect();
         let origin = message!("{}", Masked::known(name));
         let entry = |net| Entry { net, origin: origin.clone(), group: None };
-        Some(Acl { must: matched.clone(), may: matched, entries: nets.into_iter().map(entry).collect() })
+        let entries = nets.into_iter().map(entry).collect();
+        Some(Acl { must: matched.clone(), may: matched, entries, limit: None })
     }
 
     pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.named.values().flat_map(|acl| &acl.entries)
     }
 
-    /// `src [-i] [-n] [-m ip] [-f FILE] [--] PATTERN...`
+    /// Reads `src [-i] [-n] [-m ip] [-f FILE] [--] PATTERN...`, or a test that is a limit.
     pub(super) fn test(&self, words: &[String], line: usize, name: Option<&str>, notes: &mut Notes) -> Acl {
         let what = match name {
             Some(name) => message!("acl {} {}", notes.quote(name), notes.quote(&words.join(" "))),
@@ -95,7 +110,10 @@ impl Acls {
             "always_true" => return self.named("TRUE").unwrap_or_default(),
             "always_false" => return Acl::default(),
             _ => {
-                notes.left_out(line, what, "only src is known here, so whom it matches is in doubt");
+                if let Some(limit) = self.tables.limit(words) {
+                    return Acl::limit(limit);
+                }
+                notes.left_out(line, what, "only src is known here, so which clients it matches is in doubt");
                 return Acl::unknown();
             }
         }
@@ -112,7 +130,7 @@ impl Acls {
                 "-m" if flags && arguments.next().is_some_and(|method| method == "ip") => {}
                 "--" if flags => flags = false,
                 word if flags && word.starts_with('-') => {
-                    notes.left_out(line, what, "that flag is not known here, so whom it matches is in doubt");
+                    notes.left_out(line, what, FLAG);
                     return Acl::unknown();
                 }
                 word => {
@@ -127,19 +145,19 @@ impl Acls {
         list.acl
     }
 
-    /// One pattern a line, `#` at the beginning makes a comment.
+    /// Reads a list: one pattern a line, `#` at the beginning makes a comment.
     fn file(&self, name: &str, list: &mut List<'_>, notes: &mut Notes) {
-        let path = self.directory.join(name);
+        let path = self.folder.path(name);
         let text = match read(&path) {
-            Ok(bytes) => decode(&bytes),
+            Ok(text) => text,
             Err(error) => {
-                let why = message!("cannot be read ({}), so whom it matches is in doubt", error);
+                let why = message!("cannot be read ({}), so which clients it matches is in doubt", error);
                 notes.left_out(list.line, message!("the list {}", Masked::path(Path::new(name))), why);
                 list.acl.or(Acl::unknown());
                 return;
             }
         };
-        let shown = path.display().to_string();
+        let shown: Rc<str> = path.display().to_string().into();
         for (number, written) in (1..).zip(text.lines()) {
             let written = written.trim_start_matches([' ', '\t']);
             if written.is_empty() || written.starts_with('#') {
@@ -147,21 +165,13 @@ impl Acls {
             }
             if let Err(why) = list.pattern(written, message!("{}:{}", Masked::path(Path::new(name)), number))
             {
-                notes.left_out_of(&shown, number, Foreign(written), why);
+                notes.left_out(At::of(Some(&shown), number), Foreign(written), why);
             }
         }
     }
 }
 
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
-    use std::io::Read;
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MOST_BYTES {
-        return Err(std::io::Error::other(format!("it has more than {MOST_BYTES} bytes")));
-    }
-    Ok(bytes)
-}
+const FLAG: &str = "that flag is not known here, so which clients it matches is in doubt";
 
 /// A list that is being read.
 struct List<'a> {
@@ -175,7 +185,7 @@ impl List<'_> {
         let net = network(text);
         let Some(net) = net else {
             self.acl.or(Acl::unknown());
-            return Err("not an address or a prefix, so whom it matches is in doubt");
+            return Err("not an address or a prefix, so which clients it matches is in doubt");
         };
         let matched = matched(net);
         let group = self.group.map(str::to_owned);
@@ -185,12 +195,12 @@ impl List<'_> {
         };
         let entries =
             entries.into_iter().map(|net| Entry { net, origin: origin.clone(), group: group.clone() });
-        self.acl.or(Acl { must: matched.clone(), may: matched, entries: entries.collect() });
+        self.acl.or(Acl { must: matched.clone(), may: matched, entries: entries.collect(), limit: None });
         Ok(())
     }
 }
 
-/// Everybody whom HAProxy finds in `net`: it also looks for the IPv4 address in 6to4 and IPv4-compatible addresses,
+/// Returns all sources that HAProxy finds in `net`: it also looks for the IPv4 address in 6to4 and IPv4-compatible addresses,
 /// and for IPv4 addresses in their mapped form.
 fn matched(net: Net) -> Sources {
     match net {
@@ -205,13 +215,13 @@ fn matched(net: Net) -> Sources {
     }
 }
 
-/// The IPv4 form of a network of mapped addresses.
+/// Returns the IPv4 form of a network of mapped addresses.
 fn mapped(net: Net) -> Option<Sources> {
     let v4 = Sources::from(net).mapped_v4();
     Sources::from(net).folded().is_empty().then_some(v4)
 }
 
-/// `10.0.0.0/8`, `10.0.0.0/255.0.0.0`, an address; bits behind the prefix are ignored, as there.
+/// Reads `10.0.0.0/8`, `10.0.0.0/255.0.0.0` or an address. Bits behind the prefix are ignored, as HAProxy does.
 fn network(text: &str) -> Option<Net> {
     let (ip, len) = match text.split_once('/') {
         Some((ip, len)) => (ip, Some(len)),

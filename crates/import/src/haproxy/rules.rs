@@ -1,237 +1,247 @@
 //! `tcp-request ... accept|reject [if|unless ...]`: in each of the three stages the first rule that matches decides,
-//! and who meets none goes on. Who gets in has passed them all.
+//! and a client that matches none goes on. A client gets in when it has passed them all.
 
-use portcullis_config::message::{Message, message};
+use portcullis_config::message::Message;
+use portcullis_config::message::message;
 
-use super::acl::{Acl, Acls};
-use super::section::{Line, Section};
+use super::acl::Acls;
+use super::condition::Condition;
+use super::limits::Limit;
+use super::section::Line;
 use crate::express::{Entry, Lists};
-use crate::notes::{Foreign, Notes};
+use crate::notes::Notes;
+use crate::review::Class;
 use crate::sources::{Net, Sources};
 
-const STAGES: [&str; 3] = ["connection", "session", "content"];
+/// Stages behind `tcp-request connection`: they see the address in a PROXY header.
+const LATER: [&str; 2] = ["session", "content"];
 
 /// Actions that go on to the next rule, and change nothing that later rules here look at.
-const GOES_ON: [&str; 8] =
-    ["track-sc", "sc-inc-", "sc-set-", "sc-add-", "set-var", "unset-var", "set-mark", "capture"];
+const GOES_ON: [&str; 11] = [
+    "track-sc",
+    "sc-inc-",
+    "sc-set-",
+    "sc-add-",
+    "set-var",
+    "unset-var",
+    "set-mark",
+    "capture",
+    "set-tos",
+    "set-log-level",
+    "set-priority-",
+];
 
-/// The rules of a frontend and its backend, stage by stage.
+/// The rules of a proxy, stage by stage.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rules {
-    stages: Vec<Vec<Rule>>,
-    /// Something may refuse clients, and cannot be read.
-    pub(super) doubt: bool,
+    /// `tcp-request connection`: they see the address of the peer.
+    pub(super) connection: Stage,
+    later: [Stage; 2],
+    /// Rules that choose a backend or a server: a client that they lead elsewhere does not get in here.
+    routes: Stage,
+}
+
+/// The rules of a stage, in order, and its limits.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Stage {
+    rules: Vec<Rule>,
+    pub(super) limits: Vec<Limit>,
 }
 
 #[derive(Clone, Debug)]
 struct Rule {
-    accept: bool,
+    action: Action,
     /// `None`: always.
     condition: Option<Condition>,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Action {
+    Accept,
+    Reject,
+    /// The connection must begin with a PROXY header.
+    ExpectHeader,
+}
+
+/// The sources that pass a stage, and those that must send a PROXY header.
+#[derive(Clone, Debug)]
+pub(super) struct Passage {
+    /// The sources that pass for certain.
+    pub(super) passed: Sources,
+    /// The sources that must send a header for certain.
+    pub(super) expected: Sources,
+    /// The sources that may have to.
+    pub(super) maybe_expected: Sources,
+}
+
 impl Rules {
-    pub(super) fn read(section: &Section, acls: &Acls, notes: &mut Notes) -> Self {
-        let mut rules = Self { stages: vec![Vec::new(); STAGES.len()], doubt: false };
-        for line in section.lines.iter().filter(|line| line.word(0) == "tcp-request") {
-            rules.line(line, acls, notes);
+    /// Reads a line.
+    pub(super) fn line(&mut self, line: &Line, acls: &Acls, notes: &mut Notes) -> Class {
+        if line.uncertain {
+            return Class::doubtful(
+                "it depends on a condition or a variable, and may decide which clients get in",
+            );
         }
-        rules.stages.retain(|stage| !stage.is_empty());
-        rules
-    }
-
-    /// What must be passed as well.
-    pub(super) fn also(&mut self, other: Self) {
-        self.stages.extend(other.stages);
-        self.doubt |= other.doubt;
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.stages.is_empty()
-    }
-
-    /// Who gets in for certain.
-    pub(super) fn admitted(&self) -> Sources {
-        self.stages.iter().fold(Sources::all(), |admitted, stage| admitted.and(&passed(stage)))
-    }
-
-    /// The rules as two lists, as far as they have that form.
-    pub(super) fn written(&self) -> Lists {
-        let mut lists = Lists::default();
-        for stage in &self.stages {
-            written(stage, &mut lists);
-        }
-        lists
-    }
-
-    fn line(&mut self, line: &Line, acls: &Acls, notes: &mut Notes) {
-        let Some(stage) = STAGES.iter().position(|stage| *stage == line.word(1)) else {
-            let harmless = line.word(1) == "inspect-delay";
-            self.doubt |= !harmless;
-            notes.left_out(line.number, line, "it has no counterpart");
-            return;
+        let stage = match line.word(1) {
+            "connection" => &mut self.connection,
+            "inspect-delay" => return Class::Harmless("it has no counterpart"),
+            name => match LATER.iter().position(|stage| *stage == name) {
+                Some(at) => &mut self.later[at],
+                None => return Class::unknown(),
+            },
         };
-        let accept = match line.word(2) {
-            "accept" => true,
-            "reject" | "silent-drop" => false,
+        let action = match line.word(2) {
+            "accept" => Action::Accept,
+            "reject" | "silent-drop" => Action::Reject,
+            "expect-proxy" if line.word(1) == "connection" && line.word(3) == "layer4" => {
+                Action::ExpectHeader
+            }
             action if GOES_ON.iter().any(|known| action.starts_with(known)) => {
-                notes.left_out(line.number, line, "it has no counterpart");
-                return;
+                return Class::Harmless("it has no counterpart");
             }
-            _ => {
-                self.doubt = true;
-                notes.left_out(line.number, line, "it has no counterpart, and may decide who gets in");
-                return;
-            }
+            _ => return Class::unknown(),
         };
-        // Between the action and the condition stand parameters of the action.
-        let at = line.words.iter().position(|word| word == "if" || word == "unless");
-        let condition = at.map(|at| {
-            let unless = line.words[at] == "unless";
-            Condition::read(&line.words[at + 1..], unless, line.number, acls, notes)
-        });
-        if condition.as_ref().is_some_and(|condition| condition.may != condition.must) {
-            let how = if accept {
-                "in doubt it lets nobody in"
-            } else {
-                "in doubt it refuses all whom it might match"
-            };
-            notes.left_out(line.number, line, message!("whom it matches cannot be known here: {}", how));
-        }
-        self.stages[stage].push(Rule { accept, condition });
-    }
-}
-
-/// A condition in disjunctive form, as HAProxy's are: `a !b or c`.
-#[derive(Clone, Debug)]
-struct Condition {
-    must: Sources,
-    may: Sources,
-    terms: Vec<Vec<Literal>>,
-    unless: bool,
-}
-
-#[derive(Clone, Debug)]
-struct Literal {
-    negated: bool,
-    acl: Acl,
-}
-
-impl Condition {
-    fn read(words: &[String], unless: bool, line: usize, acls: &Acls, notes: &mut Notes) -> Self {
-        let mut terms: Vec<Vec<Literal>> = vec![Vec::new()];
-        let mut negated = false;
-        let mut words = words.iter();
-        while let Some(word) = words.next() {
-            let mut word = word.as_str();
-            if word == "or" || word == "||" {
-                terms.push(Vec::new());
-                continue;
-            }
-            while let Some(rest) = word.strip_prefix('!') {
-                negated = !negated;
-                word = rest;
-            }
-            let acl = match word {
-                "" => continue,
-                "{" => {
-                    let test: Vec<String> = words.by_ref().take_while(|word| *word != "}").cloned().collect();
-                    acls.test(&test, line, None, notes)
+        let condition = Condition::behind(&line.words, line.number, acls, notes);
+        let (condition, limits) = match condition {
+            Some(condition) if action == Action::Reject => match condition.without_limits() {
+                (None, limits) => {
+                    stage.limits.extend(limits);
+                    return Class::Understood;
                 }
-                name => acls.named(name).unwrap_or_else(|| {
-                    notes.left_out(
-                        line,
-                        Foreign(name),
-                        "there is no such acl in this section, so whom it matches is in doubt",
-                    );
-                    Acl::unknown()
-                }),
+                (condition, limits) => (condition, limits),
+            },
+            condition => (condition, Vec::new()),
+        };
+        stage.limits.extend(limits);
+        if condition.as_ref().is_some_and(Condition::is_in_doubt) {
+            let how = match action {
+                Action::Accept => "in doubt it admits no address",
+                Action::Reject => "in doubt it refuses every address that it might match",
+                Action::ExpectHeader => "in doubt no sender is trusted",
             };
-            if let Some(term) = terms.last_mut() {
-                term.push(Literal { negated: std::mem::take(&mut negated), acl });
+            notes.left_out(
+                line.number,
+                line,
+                message!("which clients it matches cannot be known here: {}", how),
+            );
+        }
+        stage.rules.push(Rule { action, condition });
+        Class::Understood
+    }
+
+    /// Lets the clients pass that a rule leads to the upstream of the listener.
+    pub(super) fn lead_here(&mut self, condition: Option<Condition>) {
+        self.routes.rules.push(Rule { action: Action::Accept, condition });
+    }
+
+    /// Refuses the clients that a rule leads elsewhere.
+    pub(super) fn lead_elsewhere(&mut self, condition: Option<Condition>) {
+        self.routes.rules.push(Rule { action: Action::Reject, condition });
+    }
+
+    /// Returns the stages that see the address in a PROXY header.
+    pub(super) fn later(&self) -> impl Iterator<Item = &Stage> + Clone {
+        self.later.iter().chain([&self.routes])
+    }
+}
+
+impl Stage {
+    /// Whether it accepts and rejects no client.
+    pub(super) fn is_open(&self) -> bool {
+        self.rules.iter().all(|rule| rule.action == Action::ExpectHeader)
+    }
+
+    /// Whether some connections must begin with a PROXY header.
+    pub(super) fn expects_headers(&self) -> bool {
+        self.rules.iter().any(|rule| rule.action == Action::ExpectHeader)
+    }
+
+    /// Walks through the rules. A rule that may reject does, one that may accept does not.
+    pub(super) fn passage(&self) -> Passage {
+        let (mut open, mut accepted) = (Sources::all(), Sources::default());
+        // Sources that are still judged for certain, and those that may be.
+        let (mut surely, mut maybe) = (Sources::all(), Sources::all());
+        let (mut expected, mut maybe_expected) = (Sources::default(), Sources::default());
+        for rule in &self.rules {
+            let bounds = rule.condition.as_ref().map(|condition| (&condition.must, &condition.may));
+            let all = Sources::all();
+            let (must, may) = bounds.unwrap_or((&all, &all));
+            match rule.action {
+                Action::Accept => {
+                    accepted = accepted.or(&open.and(must));
+                    open = open.less(must);
+                }
+                Action::Reject => open = open.less(may),
+                Action::ExpectHeader => {
+                    expected = expected.or(&surely.and(must));
+                    maybe_expected = maybe_expected.or(&maybe.and(may));
+                    continue;
+                }
             }
+            surely = surely.less(may);
+            maybe = maybe.less(must);
         }
-        let (mut must, mut may) = (Sources::default(), Sources::default());
-        for term in &terms {
-            let (sure, possible) =
-                term.iter().fold((Sources::all(), Sources::all()), |(sure, possible), literal| {
-                    let (least, most) = literal.bounds();
-                    (sure.and(&least), possible.and(&most))
-                });
-            must = must.or(&sure);
-            may = may.or(&possible);
-        }
-        if unless {
-            (must, may) = (may.not(), must.not());
-        }
-        Self { must, may, terms, unless }
+        Passage { passed: accepted.or(&open), expected, maybe_expected }
     }
 
-    /// The entries of `a or b`.
-    fn any_of(&self) -> Option<Vec<Entry>> {
-        self.alternatives().filter(|_| !self.unless)
+    /// Returns the entries that name sources which this stage lets pass, or which it expects headers from.
+    pub(super) fn named(&self) -> Vec<Entry> {
+        let conditions = self.rules.iter().filter_map(|rule| Some((rule.action, rule.condition.as_ref()?)));
+        let entries = conditions.flat_map(|(action, condition)| condition.entries(action == Action::Reject));
+        entries.collect()
     }
 
-    /// The entries of `!a !b`, or of `unless a or b`: it matches who is in none of them.
-    fn none_of(&self) -> Option<Vec<Entry>> {
-        match (self.unless, self.terms.as_slice()) {
-            (true, _) => self.alternatives(),
-            (false, [term]) if term.iter().all(|literal| literal.negated) => {
-                Some(term.iter().flat_map(|literal| literal.acl.entries.clone()).collect())
-            }
-            _ => None,
-        }
+    /// Returns the entries that name senders of PROXY headers.
+    pub(super) fn named_senders(&self) -> Vec<Entry> {
+        let expecting = self.rules.iter().filter(|rule| rule.action == Action::ExpectHeader);
+        let conditions = expecting.filter_map(|rule| rule.condition.as_ref());
+        conditions.flat_map(|condition| condition.entries(false)).collect()
     }
 
-    fn alternatives(&self) -> Option<Vec<Entry>> {
-        let each = self.terms.iter().map(|term| match term.as_slice() {
-            [Literal { negated: false, acl }] => Some(acl.entries.clone()),
-            _ => None,
-        });
-        each.collect::<Option<Vec<_>>>().map(|lists| lists.concat())
-    }
-}
-
-impl Literal {
-    fn bounds(&self) -> (Sources, Sources) {
-        match self.negated {
-            false => (self.acl.must.clone(), self.acl.may.clone()),
-            true => (self.acl.may.not(), self.acl.must.not()),
-        }
-    }
-}
-
-/// Who passes a stage for certain: a rule that may reject does, one that may accept does not.
-fn passed(stage: &[Rule]) -> Sources {
-    let (mut open, mut accepted) = (Sources::all(), Sources::default());
-    for rule in stage {
-        let bounds = rule.condition.as_ref().map(|condition| (condition.must.clone(), condition.may.clone()));
-        let (must, may) = bounds.unwrap_or_else(|| (Sources::all(), Sources::all()));
-        if rule.accept {
-            accepted = accepted.or(&open.and(&must));
-            open = open.less(&must);
-        } else {
-            open = open.less(&may);
-        }
-    }
-    accepted.or(&open)
-}
-
-fn written(stage: &[Rule], lists: &mut Lists) {
-    for rule in stage {
-        match (&rule.condition, rule.accept) {
-            (None, true) => break,
-            (None, false) => return,
-            (Some(condition), true) => lists.allow.extend(condition.any_of().unwrap_or_default()),
-            (Some(condition), false) => {
-                lists.deny.extend(condition.any_of().unwrap_or_default());
-                if let Some(entries) = condition.none_of() {
-                    lists.allow.extend(entries);
-                    return;
+    /// Writes the rules as two lists, and returns whether the stage admits the sources that none of them names.
+    fn written(&self, lists: &mut Lists) -> bool {
+        for rule in &self.rules {
+            match (&rule.condition, rule.action) {
+                (_, Action::ExpectHeader) => {}
+                (None, Action::Accept) => return true,
+                (None, Action::Reject) => return false,
+                (Some(condition), Action::Accept) => {
+                    lists.allow.extend(condition.any_of().unwrap_or_default());
+                }
+                (Some(condition), Action::Reject) => {
+                    lists.deny.extend(condition.any_of().unwrap_or_default());
+                    if let Some(entries) = condition.none_of() {
+                        lists.allow.extend(entries);
+                        return false;
+                    }
                 }
             }
         }
+        true
     }
-    let origin = Message::from("no rule for the rest: HAProxy admits it");
-    lists.allow.extend(Net::all().map(|net| Entry { net, origin: origin.clone(), group: None }));
+}
+
+/// Returns the sources that pass all of the stages for certain.
+pub(super) fn admitted<'s>(stages: impl Iterator<Item = &'s Stage>) -> Sources {
+    stages.fold(Sources::all(), |admitted, stage| admitted.and(&stage.passage().passed))
+}
+
+/// Writes the rules as two lists, as far as they have that form.
+pub(super) fn written<'s>(stages: impl Iterator<Item = &'s Stage>) -> Lists {
+    let mut lists = Lists::default();
+    let mut open = true;
+    for stage in stages.filter(|stage| !stage.rules.is_empty()) {
+        let mut own = Lists::default();
+        // A stage that is open to the rest leaves it to the others which sources they name.
+        if !stage.written(&mut own) {
+            open = false;
+            lists.allow.extend(own.allow);
+        }
+        lists.deny.extend(own.deny);
+    }
+    if open {
+        let origin = Message::from("no rule for the rest: HAProxy admits it");
+        lists.allow.extend(Net::all().map(|net| Entry { net, origin: origin.clone(), group: None }));
+    }
+    lists
 }

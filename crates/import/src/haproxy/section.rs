@@ -6,9 +6,10 @@ use portcullis_config::message::{Message, message};
 
 use crate::notes::{Notes, What};
 
-/// What a section is for.
+/// The purpose of a section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
+    Global,
     Defaults,
     Frontend,
     Backend,
@@ -25,19 +26,26 @@ pub(super) struct Section {
     /// Its first line.
     pub(super) title: String,
     pub(super) lines: Vec<Line>,
+    /// Whether it depends on a condition or a variable if the section is there, or which lines it has.
+    pub(super) uncertain: bool,
     /// `from NAME`.
     from: Option<String>,
 }
 
-/// One line, unquoted.
+/// One line.
 #[derive(Clone, Debug)]
 pub(super) struct Line {
     pub(super) number: usize,
+    /// The words that HAProxy reads: without quotes and escapes.
     pub(super) words: Vec<String>,
+    /// Whether the line stands under `.if`, or takes text from the environment.
+    pub(super) uncertain: bool,
+    /// The line as it stands, without a comment.
+    written: String,
 }
 
 impl Section {
-    /// Its own `mode`, that of its defaults, or HAProxy's.
+    /// Returns its own `mode`, that of its defaults, or HAProxy's.
     pub(super) fn mode(&self, sections: &[Self]) -> String {
         let said = |section: &Self| {
             let line = section.lines.iter().rev().find(|line| line.word(0) == "mode");
@@ -46,7 +54,7 @@ impl Section {
         said(self).or_else(|| said(self.defaults(sections)?)).unwrap_or_else(|| "tcp".to_owned())
     }
 
-    /// The defaults section that is named, or else the last one before.
+    /// Returns the defaults section that is named, or else the last one before.
     pub(super) fn defaults<'s>(&self, sections: &'s [Self]) -> Option<&'s Self> {
         let mut defaults = sections.iter().filter(|section| section.kind == Kind::Defaults);
         match &self.from {
@@ -57,7 +65,7 @@ impl Section {
 }
 
 impl Line {
-    /// Empty where there are fewer.
+    /// Returns a word, empty where there are fewer.
     pub(super) fn word(&self, at: usize) -> &str {
         self.words.get(at).map_or("", String::as_str)
     }
@@ -65,27 +73,41 @@ impl Line {
 
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.words.join(" "))
+        f.write_str(&self.written)
     }
 }
 
 impl What for &Line {
     fn message(self, notes: &Notes) -> Message {
-        message!("{}", notes.quote(&self.to_string()))
+        message!("{}", notes.quote(&self.written))
     }
 }
 
-/// All sections of a file.
+/// Reads all sections of a file.
 pub(super) fn read(text: &str, notes: &mut Notes) -> Vec<Section> {
     let mut sections: Vec<Section> = Vec::new();
+    let mut conditions = 0_usize;
     for (number, written) in (1..).zip(text.lines()) {
-        let words = words(written);
-        let line = Line { number, words };
-        if line.words.is_empty() {
+        let mut line = words(number, written);
+        match line.word(0) {
+            "" => continue,
+            ".if" => conditions += 1,
+            ".endif" => conditions = conditions.saturating_sub(1),
+            _ => {}
+        }
+        if line.word(0).starts_with('.') {
+            if line.word(0) == ".if" {
+                notes.left_out(number, &line, "whether the lines under it hold is not known here");
+            }
             continue;
         }
+        line.uncertain |= conditions > 0;
         if let Some(section) = title(&line) {
             notes.learn(&section.name);
+            // Where the condition does not hold, what follows belongs to the section before.
+            if let Some(before) = sections.last_mut().filter(|_| section.uncertain) {
+                before.uncertain = true;
+            }
             sections.push(section);
             continue;
         }
@@ -102,40 +124,69 @@ pub(super) fn read(text: &str, notes: &mut Notes) -> Vec<Section> {
 
 fn title(line: &Line) -> Option<Section> {
     let kind = match line.word(0) {
+        "global" => Kind::Global,
         "defaults" => Kind::Defaults,
         "frontend" => Kind::Frontend,
         "backend" => Kind::Backend,
         "listen" => Kind::Listen,
-        "global" | "peers" | "resolvers" | "userlist" | "mailers" | "program" | "ring" | "cache"
-        | "fcgi-app" | "http-errors" | "log-forward" | "crt-store" | "traces" | "log-profile" => Kind::Other,
+        "peers" | "resolvers" | "userlist" | "mailers" | "program" | "ring" | "cache" | "fcgi-app"
+        | "http-errors" | "log-forward" | "crt-store" | "traces" | "log-profile" | "acme" => Kind::Other,
         _ => return None,
     };
     let from =
         line.words.iter().position(|word| word == "from").and_then(|at| line.words.get(at + 1)).cloned();
     let name = if line.word(1) == "from" { String::new() } else { line.word(1).to_owned() };
-    Some(Section { kind, name, line: line.number, title: line.to_string(), lines: Vec::new(), from })
+    Some(Section {
+        kind,
+        name,
+        line: line.number,
+        title: line.to_string(),
+        lines: Vec::new(),
+        uncertain: line.uncertain,
+        from,
+    })
 }
 
-/// Words as HAProxy splits them: a backslash escapes, single quotes keep, double quotes keep all but escapes, and `#`
-/// begins a comment anywhere outside quotes.
-fn words(line: &str) -> Vec<String> {
+/// Splits a line as HAProxy does: a backslash escapes, single quotes keep, double quotes keep all but escapes and
+/// variables, and `#` begins a comment anywhere outside quotes.
+fn words(number: usize, line: &str) -> Line {
     let mut words: Vec<String> = Vec::new();
     let mut word: Option<String> = None;
-    let mut chars = line.chars();
-    let mut quote = None;
-    while let Some(c) = chars.next() {
+    let mut chars = line.char_indices().peekable();
+    let (mut quote, mut uncertain, mut end) = (None, false, line.len());
+    while let Some((at, c)) = chars.next() {
         match (quote, c) {
-            (None, '#') => break,
+            (None, '#') => {
+                end = at;
+                break;
+            }
             (None, c) if c.is_ascii_whitespace() => words.extend(word.take()),
             (None, '"' | '\'') => {
                 quote = Some(c);
                 word.get_or_insert_default();
             }
             (Some(open), c) if c == open => quote = None,
-            (None | Some('"'), '\\') => word.get_or_insert_default().extend(chars.next()),
-            (_, c) => word.get_or_insert_default().push(c),
+            (None | Some('"'), '\\') => {
+                let word = word.get_or_insert_default();
+                match chars.next().map(|(_, c)| c) {
+                    Some('n') => word.push('\n'),
+                    Some('r') => word.push('\r'),
+                    Some('t') => word.push('\t'),
+                    Some('x') => {
+                        let code: String = (0..2).filter_map(|_| chars.next()).map(|(_, c)| c).collect();
+                        word.extend(u8::from_str_radix(&code, 16).map(char::from));
+                    }
+                    c => word.extend(c),
+                }
+            }
+            (open, c) => {
+                // Outside double quotes it stands for itself.
+                uncertain |= c == '$' && open == Some('"');
+                word.get_or_insert_default().push(c);
+            }
         }
     }
     words.extend(word);
-    words
+    let written = line.get(..end).unwrap_or(line).trim().to_owned();
+    Line { number, words, uncertain, written }
 }

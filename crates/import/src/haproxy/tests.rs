@@ -1,3 +1,7 @@
+mod balancers;
+mod carried;
+mod doubt;
+
 use proptest::prelude::*;
 
 use crate::tests::{Outcome, imported, loaded};
@@ -77,7 +81,7 @@ fn acls_become_groups() {
         "haproxy.cfg:24: not carried over: balance leastconn",
         "haproxy.cfg:26: not carried over: 'check inter 2s' of server a",
         "haproxy.cfg:27: not carried over: server c 10.0.0.7:6379 disabled: it is marked as disabled",
-        "haproxy.cfg:28: not carried over: server d 10.0.0.8:6380 ssl verify none: TLS to Redis",
+        "haproxy.cfg:28: not carried over: the server in line 28: its TLS differs",
         "office.lst:5: not carried over: ***: not an address",
     ] {
         imported.says(note);
@@ -188,10 +192,17 @@ fn bind_in_every_form() {
         assert_eq!(found, binds);
     }
     for bind in [
-        ":6379 ssl crt a.pem",
+        ":6379 ssl",
+        ":6379 ssl crt a.pem strict-sni",
+        ":6379 ssl crt a.pem verify required",
+        ":6379 ssl crt-list a.txt",
+        ":6379 ssl crt a.pem generate-certificates",
+        ":6379 transparent",
+        ":6379 what",
+        "/run/a.sock mode 0888",
         ":6379-6380",
         "localhost:6379",
-        ":6379 accept-proxy",
+        ":6379 accept-netscaler-cip 1",
         "fd@3",
         "abns@x",
         ":6379 interface eth0",

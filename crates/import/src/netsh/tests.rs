@@ -71,7 +71,8 @@ fn both_commands_say_the_same() {
             shape(imported).iter().collect::<std::collections::BTreeSet<_>>(),
             SHAPE.map(str::to_owned).iter().collect()
         );
-        assert_eq!(imported.notes.lines().count(), 5, "only that nobody is listed: {}", imported.notes);
+        let told = imported.notes.lines().count();
+        assert_eq!(told, 10, "only that no client is listed and none gets in: {}", imported.notes);
     }
     show.says(
         "old.conf:6: not carried over: the clients of '0.0.0.0 6379 10.0.0.5 6379': portproxy has no list",
@@ -121,4 +122,83 @@ fn what_is_wrong_is_said() {
         assert_eq!(yaml, None, "{line}");
         assert!(notes.contains(why), "{line}: {notes}");
     }
+}
+
+/// Headings are known by their form in every language, and rows tell their family where the heading does not.
+#[test]
+fn headings_of_any_language() {
+    let french = SHOW
+        .replace(
+            "Listen on ipv4:             Connect to ipv4:",
+            "\u{c9}couter sur ipv4\u{a0}:        Se connecter \u{e0} ipv4\u{a0}:",
+        )
+        .replace(
+            "Listen on ipv6:             Connect to ipv4:",
+            "\u{c9}couter sur ipv6\u{a0}:        Se connecter \u{e0} ipv4\u{a0}:",
+        )
+        .replace("Address         Port ", "Adresse         Port ");
+    assert_eq!(shape(&imported(Format::Netsh, &french)), SHAPE);
+    let japanese = SHOW
+        .replace("Listen on ipv4:", "ipv4 \u{3092}\u{30ea}\u{30c3}\u{30b9}\u{30f3}\u{3059}\u{308b}:")
+        .replace("Listen on ipv6:", "ipv6 \u{3092}\u{30ea}\u{30c3}\u{30b9}\u{30f3}\u{3059}\u{308b}:")
+        .replace("Connect to ipv4:", "ipv4 \u{306b}\u{63a5}\u{7d9a}\u{3059}\u{308b}:")
+        .replace("Connect to ipv6:", "ipv6 \u{306b}\u{63a5}\u{7d9a}\u{3059}\u{308b}:")
+        .replace("Address", "\u{30a2}\u{30c9}\u{30ec}\u{30b9}")
+        .replace("Port", "\u{30dd}\u{30fc}\u{30c8}");
+    let japanese = imported(Format::Netsh, &japanese);
+    assert_eq!(shape(&japanese), SHAPE);
+    assert_eq!(japanese.notes.lines().count(), 10, "{}", japanese.notes);
+    // Words that say nothing of families, in one column or more.
+    let foreign = SHOW.replace("ipv4", "").replace("ipv6", "").replace("Address         Port", "a b c  d");
+    let foreign = imported(Format::Netsh, &foreign);
+    foreign.says("its table does not say whether it listens on IPv4 or IPv6");
+    assert!(!foreign.notes.contains("not a line of"), "{}", foreign.notes);
+    let shape = shape(&foreign);
+    assert!(shape.contains(&"[2001:db8::1]:6382 -> [2001:db8::5]:6379".to_owned()), "{shape:?}");
+    assert!(shape.contains(&"192.168.1.10:6381 -> [2001:db8::5]:6379".to_owned()), "{shape:?}");
+}
+
+/// Lines as batch files and PowerShell scripts have them.
+#[test]
+fn commands_of_batch_files_and_powershell() {
+    for script in [
+        "@echo off\r\nREM our forwards\r\nnetsh interface portproxy add v4tov4 listenport=6379 connectaddress=10.0.0.5 >nul 2>&1\r\n",
+        "netsh interface portproxy add v4tov4 listenport=6379 connectaddress=10.0.0.5 | Out-Null\n",
+        "netsh interface portproxy add v4tov4 `\n  listenport=6379 `\n  connectaddress=10.0.0.5\n",
+        "netsh interface portproxy add v4tov4 ^\r\n  listenport=6379 ^\r\n  connectaddress=10.0.0.5\r\n",
+        "netsh interface portproxy add v4tov4 listenport=\"6379\" connectaddress='10.0.0.5' *> $null\n",
+        "netsh interface portproxy add v4tov4 \"listenport=6379\" \"connectaddress=10.0.0.5\"; Write-Host \"done\"\n",
+        "& netsh interface portproxy add v4tov4 listenport=6379 connectaddress=10.0.0.5\n",
+        "cmd /c \"netsh interface portproxy add v4tov4 listenport=6379 connectaddress=10.0.0.5\"\n",
+        "netsh interface portproxy reset & netsh interface portproxy add v4tov4 6379 10.0.0.5\n",
+        "netsh interface portproxy set v4tov4 listenport=6379 connectaddress=10.0.0.5\n",
+        "netsh interface portproxy add v4tov4 listenport=6379 connectaddress=10.0.0.9\nnetsh interface portproxy set v4tov4 listenport=6379 connectaddress=10.0.0.5\n",
+        "add v4tov4 listenport=6381 connectaddress=10.0.0.9\ndelete v4tov4 listenport=6381\nadd v4tov4 listenport=6379 connectaddress=10.0.0.5\n",
+        "add v4tov4 listenport=6381 connectaddress=10.0.0.9\nreset\nadd v4tov4 listenport=6379 connectaddress=10.0.0.5\n",
+        ":: old\nadd v4tov4 listenport=6379 connectaddress=10.0.0.5 2>nul || exit /b 1\n",
+    ] {
+        let imported = imported(Format::Netsh, script);
+        assert_eq!(shape(&imported), ["0.0.0.0:6379 -> 10.0.0.5:6379"], "{script}\n{}", imported.notes);
+    }
+    for script in [
+        "netsh interface portproxy add v4tov4 listenport=%PORT% connectaddress=10.0.0.5\n",
+        "netsh interface portproxy add v4tov4 listenport=6379 connectaddress=$target\n",
+        "netsh advfirewall firewall add rule name=redis dir=in action=allow protocol=TCP localport=6379 remoteip=10.0.0.0/8\n",
+    ] {
+        let Imported { yaml, notes } = import_text(Format::Netsh, script, std::path::Path::new("-"));
+        assert_eq!(yaml, None, "{script}");
+        assert!(notes.contains("not carried over"), "{script}: {notes}");
+    }
+}
+
+/// Forwards to ports of other services are reported.
+#[test]
+fn ports_of_other_services() {
+    let imported = imported(
+        Format::Netsh,
+        "add v4tov4 listenport=6379 connectaddress=10.0.0.5\nadd v4tov4 listenport=2222 connectaddress=10.0.0.5 connectport=22\nadd v4tov4 listenport=3390 connectaddress=10.0.0.5 connectport=3389\n",
+    );
+    imported.says("old.conf:2: note: port 22 is that of SSH");
+    imported.says("old.conf:3: note: port 3389 is that of Remote Desktop");
+    assert_eq!(imported.notes.matches("is that of").count(), 2);
 }

@@ -1,25 +1,27 @@
-//! `allow` and `deny`: the first rule that matches decides, and who meets none is let in.
+//! `allow` and `deny`: the first rule that matches decides, and a client that matches none is admitted.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use portcullis_config::message::{Masked, Message, message};
 
 use super::directive::Directive;
-use crate::express::{Entry, Lists, express};
+use crate::at::At;
+use crate::express::{Entry, Lists, express, named};
 use crate::notes::Notes;
+use crate::review::Class;
 use crate::sources::{Net, Sources};
 
 /// The rules of one block, in order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rules {
     list: Vec<Rule>,
-    /// A `deny` that could not be read: nobody may be let in whom it might refuse.
-    doubt: Option<usize>,
+    /// A `deny` that could not be read, which might refuse any client.
+    doubt: Option<At>,
 }
 
 #[derive(Clone, Debug)]
 struct Rule {
-    line: usize,
+    at: At,
     allow: bool,
     /// `None`: `all`.
     net: Option<Net>,
@@ -31,8 +33,13 @@ impl Rules {
         self.list.is_empty() && self.doubt.is_none()
     }
 
-    pub(super) fn push(&mut self, directive: &Directive, notes: &mut Notes) {
-        let line = directive.line;
+    /// Returns the place of a `deny` that could not be read.
+    pub(super) fn doubt(&self) -> Option<&At> {
+        self.doubt.as_ref()
+    }
+
+    pub(super) fn push(&mut self, directive: &Directive, notes: &mut Notes) -> Class {
+        let at = directive.at.clone();
         let written = message!("{}", notes.quote(&directive.to_string()));
         let allow = directive.name() == "allow";
         let net = match directive.words.as_slice() {
@@ -41,30 +48,48 @@ impl Rules {
             [_, word] => network(word).map(|(net, exact)| {
                 if !exact {
                     let text = message!("nginx takes {} for {}, and so does this", Masked::of(word), net);
-                    notes.remark(line, text);
+                    notes.remark(&at, text);
                 }
                 Some(net)
             }),
             _ => Err("a rule has one address"),
         };
         match net {
-            Ok(net) => self.list.push(Rule { line, allow, net, written }),
+            Ok(net) => self.list.push(Rule { at, allow, net, written }),
             Err(why) => {
-                notes.left_out(line, written, why);
+                notes.left_out(&at, written, why);
                 if !allow {
-                    self.doubt.get_or_insert(line);
+                    self.doubt.get_or_insert(at);
                 }
             }
         }
+        Class::Understood
     }
 
-    /// nginx judges each family by the rules that name it; of a family that none names it admits everybody.
-    pub(super) fn lists(&self, reach: &Sources, line: usize, notes: &mut Notes) -> Lists {
-        if let Some(doubtful) = self.doubt {
-            let why = message!("line {} might refuse any of them, so nobody is admitted", doubtful);
-            notes.left_out(line, "its clients", why);
-            return Lists::default();
+    /// Returns the sources that the rules admit, and the named ones among them: trusted senders of the PROXY protocol.
+    /// With them goes whether the rules admit others too.
+    pub(super) fn senders(&self, reach: &Sources) -> (Vec<Entry>, bool) {
+        let mut exact = Sources::default();
+        for net in Net::all() {
+            let family = Sources::from(net);
+            exact = exact.or(&first_match(&self.about(&family), &family));
         }
+        let mut lists = Lists::default();
+        for net in Net::all() {
+            written(&self.about(&Sources::from(net)), net, &mut lists);
+        }
+        named(lists.allow, &exact.and(reach))
+    }
+
+    /// Returns the rules that nginx looks at for peers of this family.
+    fn about(&self, family: &Sources) -> Vec<&Rule> {
+        let about = |rule: &&Rule| rule.net.is_none_or(|net| Sources::from(net).is_within(family));
+        self.list.iter().filter(about).collect()
+    }
+
+    /// Returns the lists of a listener. nginx judges each family by the rules that name it, and admits every client of a
+    /// family that none names.
+    pub(super) fn lists(&self, reach: &Sources, at: &At, notes: &mut Notes) -> Lists {
         let mut exact = Sources::default();
         let mut lists = Lists::default();
         for (net, name) in Net::all().into_iter().zip(["IPv4", "IPv6", "unix sockets"]) {
@@ -73,15 +98,14 @@ impl Rules {
                 self.report_unreachable(&family, name, notes);
                 continue;
             }
-            let about = |rule: &&Rule| rule.net.is_none_or(|net| Sources::from(net).is_within(&family));
-            let rules: Vec<&Rule> = self.list.iter().filter(about).collect();
+            let rules = self.about(&family);
             if rules.is_empty() {
                 let what = message!("its clients over {}", name);
                 let why = message!(
                     "no allow or deny is about them, so nginx admits them all; write {} into allow if that is meant",
                     net
                 );
-                notes.left_out(line, what, why);
+                notes.left_out(at, what, why);
                 continue;
             }
             exact = exact.or(&first_match(&rules, &family));
@@ -93,8 +117,8 @@ impl Rules {
     fn report_unreachable(&self, family: &Sources, name: &'static str, notes: &mut Notes) {
         for rule in &self.list {
             if rule.allow && rule.net.is_some_and(|net| Sources::from(net).is_within(family)) {
-                let why = message!("nobody connects over {} where this server listens", name);
-                notes.left_out(rule.line, rule.written.clone(), why);
+                let why = message!("no client connects over {} where this server listens", name);
+                notes.left_out(&rule.at, rule.written.clone(), why);
             }
         }
     }
@@ -112,10 +136,10 @@ fn first_match(rules: &[&Rule], family: &Sources) -> Sources {
     admitted.or(&open)
 }
 
-/// The rules as two lists, up to the first `all`, which decides for the rest.
+/// Writes the rules as two lists, up to the first `all`, which decides for the rest.
 fn written(rules: &[&Rule], all: Net, lists: &mut Lists) {
     for rule in rules {
-        let origin = message!("line {}: {}", rule.line, rule.written);
+        let origin = message!("{}: {}", rule.at, rule.written);
         let entry = |net| Entry { net, origin: origin.clone(), group: None };
         match rule.net.filter(|net| *net != all) {
             Some(net) if rule.allow => lists.allow.push(entry(net)),
@@ -132,8 +156,8 @@ fn written(rules: &[&Rule], all: Net, lists: &mut Lists) {
     lists.allow.push(Entry { net: all, origin, group: None });
 }
 
-/// An address or a prefix; whether it was written without bits behind the prefix.
-fn network(text: &str) -> Result<(Net, bool), &'static str> {
+/// Reads an address or a prefix, and whether it was written without bits behind the prefix.
+pub(super) fn network(text: &str) -> Result<(Net, bool), &'static str> {
     const BAD: &str = "not an address, a prefix, unix: or all";
     let (ip, len) = match text.split_once('/') {
         Some((ip, len)) => (ip, Some(len)),

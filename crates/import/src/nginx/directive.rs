@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::iter::Peekable;
+use std::rc::Rc;
 use std::str::Chars;
 
 use portcullis_config::message::{Message, message};
 
+use crate::at::At;
 use crate::notes::{Notes, What};
 
 /// nginx has no limit; its own blocks nest four deep.
@@ -14,8 +16,8 @@ const DEEPEST: usize = 16;
 /// `name word word;` or `name word { ... }`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Directive {
-    /// Where its first word stands.
-    pub(super) line: usize,
+    /// The place of its first word.
+    pub(super) at: At,
     /// At least one.
     pub(super) words: Vec<String>,
     pub(super) block: Option<Vec<Self>>,
@@ -40,11 +42,11 @@ impl What for &Directive {
     }
 }
 
-/// Reads a whole file.
+/// Reads a whole file. `file`: its name, for another file than the imported one.
 ///
 /// # Errors
 /// The line and what is wrong there.
-pub(super) fn parse(text: &str) -> Result<Vec<Directive>, (usize, Message)> {
+pub(super) fn parse(text: &str, file: Option<&Rc<str>>) -> Result<Vec<Directive>, (usize, Message)> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut reader = Reader { chars: text.chars().peekable(), line: 1 };
     let mut open: Vec<(Directive, Vec<Directive>)> = Vec::new();
@@ -61,14 +63,16 @@ pub(super) fn parse(text: &str) -> Result<Vec<Directive>, (usize, Message)> {
             }
             Token::End if words.is_empty() => return Err((reader.line, "unexpected ';'".into())),
             Token::End => {
-                here.push(Directive { line: start, words: std::mem::take(&mut words), block: None });
+                let at = At::of(file, start);
+                here.push(Directive { at, words: std::mem::take(&mut words), block: None });
             }
             Token::Open if words.is_empty() => return Err((reader.line, "unexpected '{'".into())),
             Token::Open if open.len() >= DEEPEST => {
                 return Err((reader.line, message!("more than {} blocks in each other", DEEPEST)));
             }
             Token::Open => {
-                let directive = Directive { line: start, words: std::mem::take(&mut words), block: None };
+                let at = At::of(file, start);
+                let directive = Directive { at, words: std::mem::take(&mut words), block: None };
                 open.push((directive, std::mem::take(&mut here)));
             }
             Token::Close => {

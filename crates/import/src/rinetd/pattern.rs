@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use crate::sources::{Net, Sources};
 
-/// More ranges from one pattern make a list that nobody can read; what it admits is in doubt then.
+/// The most ranges that one pattern may stand for. A longer list cannot be read by people, so it is in doubt.
 const MOST_RANGES: usize = 4096;
 /// The longest text of an address, `::ffff:` before it, leaves room; a set of places is one `u128`.
 const LONGEST: usize = 100;
@@ -20,13 +20,23 @@ impl Pattern {
         Self(text.to_owned())
     }
 
-    /// As it is written.
+    /// Returns the pattern as it is written.
     pub(super) fn text(&self) -> &str {
         &self.0
     }
 
-    /// Whom it matches. `mapped`: on a socket for both families IPv4 peers read `::ffff:a.b.c.d`.
+    /// Returns the sources that it matches. `mapped`: on a socket for both families IPv4 peers read `::ffff:a.b.c.d`.
     pub(super) fn matches(&self, mapped: bool) -> Matches {
+        self.search(mapped, false)
+    }
+
+    /// Returns the sources that it may refuse. In rinetd up to 0.73 a `?` also matches the end of an address, and what is
+    /// in memory behind it.
+    pub(super) fn may_refuse(&self, mapped: bool) -> Matches {
+        self.search(mapped, true)
+    }
+
+    fn search(&self, mapped: bool, beyond: bool) -> Matches {
         if !self.0.is_empty() && self.0.bytes().all(|byte| byte == b'*') {
             return Matches::exactly(Sources::all());
         }
@@ -34,7 +44,8 @@ impl Pattern {
         if !known || self.0.len() > LONGEST {
             return Matches::doubtful(Sources::all(), "not a pattern of addresses");
         }
-        let mut search = Search { pattern: self.0.to_ascii_lowercase().into_bytes(), seen: HashMap::new() };
+        let pattern = self.0.to_ascii_lowercase().into_bytes();
+        let mut search = Search { pattern, beyond, seen: HashMap::new() };
         let start = search.feed(search.start(), if mapped { b"::ffff:" } else { b"" });
         let [all_v4, all_v6, _] = Net::all().map(Sources::from);
         let v4 = match search.octets(0, start) {
@@ -47,7 +58,7 @@ impl Pattern {
         })
     }
 
-    /// What prefixes can say: whole texts, and whole groups before one `*`.
+    /// Returns what prefixes can say: whole texts, and whole groups before one `*`.
     fn v6(&self) -> Result<Sources, &'static str> {
         if let Ok(ip) = self.0.parse::<Ipv6Addr>() {
             // Compared as text: another spelling of an address never matches, nor does a mapped one reach the list.
@@ -76,7 +87,7 @@ impl Pattern {
     }
 }
 
-/// Whom a pattern matches for certain, whom it may match, and what the difference comes from.
+/// The sources that a pattern matches for certain, those that it may match, and the reason for the difference.
 #[derive(Clone, Debug)]
 pub(super) struct Matches {
     pub(super) must: Sources,
@@ -101,6 +112,8 @@ impl Matches {
 /// Follows all places in the pattern at once, octet by octet.
 struct Search {
     pattern: Vec<u8>,
+    /// Whether `?` matches the end of a text, and anything behind it.
+    beyond: bool,
     /// By octet and places, so that no part is searched twice.
     seen: HashMap<(u32, u128), Parts>,
 }
@@ -124,7 +137,7 @@ impl Search {
             let mut next = self.feed(places, value.to_string().as_bytes());
             let base = value << width;
             if octet == 3 {
-                if next >> self.pattern.len() & 1 == 1 {
+                if self.ends(next) {
                     push(&mut ranges, (base, base));
                 }
                 continue;
@@ -143,6 +156,13 @@ impl Search {
         let ranges = Rc::new(ranges);
         self.seen.insert((octet, places), Rc::clone(&ranges));
         Some(ranges)
+    }
+
+    /// Whether a text that ends at these places matches.
+    fn ends(&self, places: u128) -> bool {
+        let passes = |at: usize, wanted: u8| wanted == b'?' && places >> at & 1 == 1;
+        let beyond = self.beyond && self.pattern.iter().enumerate().any(|(at, wanted)| passes(at, *wanted));
+        places >> self.pattern.len() & 1 == 1 || beyond
     }
 
     fn feed(&self, places: u128, text: &[u8]) -> u128 {

@@ -2,7 +2,7 @@ use super::pattern::Pattern;
 use crate::tests::{Outcome, imported};
 use crate::{Format, Imported, import_text};
 
-/// As an administrator of two Redis servers would have it.
+/// The file of an administrator of two Redis servers.
 const FILE: &str = "\
 # rinetd.conf: two servers
 allow 203.0.113.*
@@ -71,31 +71,99 @@ fn without_rules_nobody_and_with_deny_alone_everybody_else() {
     );
 }
 
-/// What its manual says, not what rinetd 0.73 makes of it.
+/// rinetd up to 0.73 skips the first rule of the file, whichever forward it belongs to, and takes the first one of the
+/// next forward in its place. A client gets in that passes with it and without it.
 #[test]
-fn the_line_that_rinetd_skips_is_named() {
-    let imported = rinetd(
-        "127.0.0.1 6379 a.b 1\nallow 10.0.0.1\nallow 10.0.0.2\n127.0.0.1 6380 a.b 1\nallow 10.0.0.3\n",
-    );
-    assert_eq!(
-        imported.admitted("public-6379", &["10.0.0.1", "10.0.0.2", "10.0.0.3"]),
-        ["10.0.0.1", "10.0.0.2"]
-    );
+fn the_line_that_rinetd_skips_admits_no_client() {
+    let probes = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"];
+    let forward = |port| format!("127.0.0.1 {port} a.b 1\n");
+    let rules =
+        |last: &[u8]| -> String { last.iter().map(|last| format!("allow 10.0.0.{last}\n")).collect() };
+    let imported = rinetd(&(forward(6379) + &rules(&[1, 2]) + &forward(6380) + &rules(&[3])));
+    assert_eq!(imported.admitted("public-6379", &probes), ["10.0.0.2"]);
+    assert_eq!(imported.admitted("public-6380", &probes), ["10.0.0.3"]);
     imported.says("old.conf:2: note: rinetd up to 0.73 skips this line");
+    // The first forward has no rules.
+    let imported =
+        rinetd(&(forward(6379) + &forward(6380) + &rules(&[1, 2]) + &forward(6381) + &rules(&[3, 4])));
+    assert_eq!(imported.admitted("public-6380", &probes), ["10.0.0.2"]);
+    assert_eq!(imported.admitted("public-6381", &probes), ["10.0.0.3", "10.0.0.4"]);
+    imported.says("old.conf:3: note: rinetd up to 0.73 skips this line");
+    // The forward of the first rule is left out: rinetd counts it, so no other one is concerned.
+    let udp = "127.0.0.1 53/udp a.b 53/udp\n".to_owned();
+    let imported = rinetd(&(udp + &rules(&[1, 2]) + &forward(6379) + &rules(&[3, 4])));
+    assert_eq!(imported.admitted("public-6379", &probes), ["10.0.0.3", "10.0.0.4"]);
+    assert!(!imported.notes.contains("0.73"), "{}", imported.notes);
+    // A deny of the next forward counts, too.
+    let next = "deny 10.0.0.2\nallow 10.0.0.4\n";
+    let imported = rinetd(&(forward(6379) + &rules(&[1, 2, 3]) + &forward(6380) + next));
+    assert_eq!(imported.admitted("public-6379", &probes), ["10.0.0.3"]);
+    // One rule alone is applied as it stands, and a global rule ends it all.
+    for text in [
+        forward(6379) + &rules(&[1]),
+        "deny 192.0.2.1\n".to_owned() + &forward(6379) + &rules(&[1]),
+        "allow 10.0.0.1\n".to_owned() + &forward(6379) + &rules(&[1, 2]),
+    ] {
+        let imported = rinetd(&text);
+        assert_eq!(imported.admitted("public-6379", &probes), ["10.0.0.1"], "{text}");
+        assert!(!imported.notes.contains("0.73"), "{}", imported.notes);
+    }
+}
+
+/// The matcher of rinetd up to 0.73 steps over the end of an address for `?`, into what the address before left there.
+#[test]
+fn a_question_mark_in_a_deny_matches_the_end_of_an_address_too() {
+    let probes = ["10.0.0.1", "10.0.0.2", "10.0.0.10", "10.0.0.100", "10.0.1.1"];
+    for (rule, admitted) in [
+        ("deny 10.0.0.1??", &["10.0.0.2", "10.0.1.1"][..]),
+        ("deny 10.0.0.1?", &["10.0.0.2", "10.0.0.100", "10.0.1.1"]),
+        ("deny 10.0.0.1?*", &["10.0.0.2", "10.0.1.1"]),
+        ("deny 10.0.0.?", &["10.0.0.10", "10.0.0.100", "10.0.1.1"]),
+        ("allow 10.0.0.1?", &["10.0.0.10"]),
+        ("allow 10.0.0.1*?", &["10.0.0.10", "10.0.0.100"]),
+    ] {
+        let imported = rinetd(&format!("{rule}\n127.0.0.1 6379 a.b 1\n"));
+        assert_eq!(imported.admitted("public-6379", &probes), admitted, "{rule}\n{}", imported.notes);
+        let told = imported.notes.contains("may match the end of an address");
+        assert_eq!(told, rule.contains("deny 10.0.0.1"), "{rule}\n{}", imported.notes);
+    }
+}
+
+/// rinetd does not start with such a line; older versions pass over it.
+#[test]
+fn a_line_that_rinetd_does_not_know_puts_what_it_governs_in_doubt() {
+    for line in ["include other.conf", "allow", "deny 10.0.0.1 10.0.0.2", "reject 10.0.0.1", "Deny 10.0.0.1"]
+    {
+        let global = format!("{line}\n127.0.0.1 6379 a.b 1\nallow 10.*\n127.0.0.1 6380 a.b 1\nallow 10.*\n");
+        let imported = rinetd(&global);
+        assert!(!imported.admits("public-6379", "10.0.0.1"), "{line}");
+        assert!(!imported.admits("public-6380", "10.0.0.1"), "{line}");
+        imported.says("line 1 may decide which clients get in, so no address is allowed");
+        let own = format!("127.0.0.1 6379 a.b 1\nallow 10.*\n{line}\n127.0.0.1 6380 a.b 1\nallow 10.*\n");
+        let imported = rinetd(&own);
+        assert!(!imported.admits("public-6379", "10.0.0.1"), "{line}");
+        assert!(imported.admits("public-6380", "10.0.0.1"), "{line}");
+    }
+    let imported = rinetd(
+        "127.0.0.1 6379 a.b 1 [acl=office]\nallow 10.*\n127.0.0.1 6380 a.b 1 [timeout=5]\nallow 10.*\n",
+    );
+    assert!(!imported.admits("public-6379", "10.0.0.1"));
+    assert!(imported.admits("public-6380", "10.0.0.1"));
 }
 
 /// On such a socket rinetd compares `::ffff:a.b.c.d`.
 #[test]
 fn ipv6() {
     let imported = rinetd(
-        ":: 6379 10.0.0.5 6379\nallow 10.*\nallow fd00:*\nallow ::1\nallow ::ffff:192.0.2.*\ndeny fd00:1*\n",
+        "deny 192.0.2.99\n:: 6379 10.0.0.5 6379\nallow 10.*\nallow fd00:*\nallow ::1\nallow ::ffff:192.0.2.*\ndeny fd00:1*\n",
     );
     let probes = ["10.0.0.1", "192.0.2.1", "::1", "::2", "fd00:2::1", "fd00:1::1"];
     assert_eq!(imported.admitted("public-6379", &probes), ["192.0.2.1"]);
-    imported.says("old.conf:6: not carried over: deny fd00:1*: which IPv6 texts");
-    let imported = rinetd("::1 6379 10.0.0.5 6379\nallow fd00:*\nallow ::1\nallow 2001:db8:0:0::1\n");
+    imported.says("old.conf:7: not carried over: deny fd00:1*: which IPv6 texts");
+    let imported =
+        rinetd("deny 192.0.2.99\n::1 6379 10.0.0.5 6379\nallow fd00:*\nallow ::1\nallow 2001:db8:0:0::1\n");
     assert_eq!(imported.admitted("public-6379", &probes), ["::1", "fd00:2::1", "fd00:1::1"]);
-    imported.says("old.conf:4: not carried over: allow 2001:db8:0:0::1: it matches no address");
+    imported.says("old.conf:5: not carried over: allow 2001:db8:0:0::1: it matches no address");
 }
 
 #[test]

@@ -1,0 +1,302 @@
+//! Frontends and listen sections with the backend behind them, as listeners.
+
+use portcullis_config::message::{Message, message};
+
+use super::bind::{Bound, Form};
+use super::global::Global;
+use super::limits;
+use super::proxy::{Proxy, Route};
+use super::rules::{Passage, Stage, admitted, written};
+use super::section::{Kind, Section};
+use crate::draft::{Admission, Door, Draft, Limits, Name, Senders, Target};
+use crate::express::{Entry, Lists, express, named};
+use crate::notes::Notes;
+use crate::review::Review;
+use crate::sources::{Net, Sources};
+
+/// A proxy that clients connect to, and the backend that they are led to.
+pub(super) struct Frontend<'s> {
+    front: Proxy<'s>,
+    /// `None`: the servers of the proxy itself.
+    back: Option<Proxy<'s>>,
+    review: Review,
+}
+
+/// The lists of a listener, and the senders of PROXY headers to it.
+struct Judged {
+    lists: Lists,
+    senders: Option<(Vec<Entry>, bool)>,
+}
+
+impl<'s> Frontend<'s> {
+    /// Adds a listener for each form of connections that the section takes.
+    ///
+    /// # Errors
+    /// The reason why nothing of it can be carried over.
+    pub(super) fn import(
+        section: &'s Section,
+        sections: &'s [Section],
+        global: &Global,
+        draft: &mut Draft,
+        notes: &mut Notes,
+    ) -> Result<(), Message> {
+        let mode = section.mode(sections);
+        if mode != "tcp" {
+            return Err(message!("mode {} is not for Redis", notes.quote(&mode)));
+        }
+        let mut front = Proxy::read(section, sections, global, notes);
+        if front.disabled {
+            return Err("it is disabled".into());
+        }
+        let back = backend(&mut front, sections, global, notes)?;
+        let review = front.review.clone();
+        let review = back.iter().fold(review, |review, back| review.and(back.review.clone()));
+        let binds = std::mem::take(&mut front.binds);
+        let mut frontend = Self { front, back, review };
+        frontend.report_routes(notes);
+        frontend.doors(binds, draft, notes)
+    }
+
+    fn doors(&mut self, mut binds: Vec<Bound>, draft: &mut Draft, notes: &mut Notes) -> Result<(), Message> {
+        if binds.is_empty() {
+            return Err("nothing is left that it could listen on".into());
+        }
+        let behind = self.back.as_ref().unwrap_or(&self.front);
+        let (addresses, tls) = behind.servers.target(notes);
+        if addresses.is_empty() {
+            return Err("no server is left that it could lead to".into());
+        }
+        if addresses.len() > 1 {
+            notes.remark(
+                self.front.section.line,
+                "HAProxy spreads clients over its servers, the gate takes the first that answers",
+            );
+        }
+        let name = behind.section.name.clone();
+        let upstream = Target { name: Some(name), addresses, tls };
+        while let Some(first) = binds.first() {
+            let form = first.form.clone();
+            let (same, others): (Vec<Bound>, Vec<Bound>) =
+                binds.into_iter().partition(|bound| bound.form == form);
+            binds = others;
+            self.door(&form, same, upstream.clone(), draft, notes);
+        }
+        Ok(())
+    }
+
+    fn door(&self, form: &Form, same: Vec<Bound>, upstream: Target, draft: &mut Draft, notes: &mut Notes) {
+        let reach = same.iter().fold(Sources::default(), |reach, bound| reach.or(&bound.bind.reach()));
+        let Judged { lists, senders } = self.judge(form.proxy, &reach, notes);
+        let mut limits = Limits { clients: form.clients.or(self.front.clients), ..Limits::default() };
+        let stages = self.later().chain((senders.is_none()).then_some(&self.front.rules.connection));
+        for limit in stages.flat_map(|stage| &stage.limits) {
+            limits::add(&mut limits, limit);
+        }
+        let section = self.front.section;
+        let senders =
+            senders.map(|(from, only)| Senders { from: self.review.grant(self.senders(from, notes)), only });
+        let door = Door {
+            at: section.line.into(),
+            name: Name::Theirs(section.name.clone()),
+            binds: same.into_iter().map(|bound| bound.bind).collect(),
+            upstream,
+            admission: Admission::of(lists, &self.review),
+            senders,
+            tls: form.tls.clone(),
+            limits,
+            refusal: None,
+        };
+        draft.add(door, notes);
+    }
+
+    /// Returns the trusted senders. With a limit on their connections none is: the gate limits clients only.
+    fn senders(&self, from: Vec<Entry>, notes: &mut Notes) -> Vec<Entry> {
+        let line = self.front.section.line;
+        if !self.front.rules.connection.limits.is_empty() {
+            let why =
+                "it limits the connections of load balancers, and the gate limits those of clients only";
+            notes.left_out(line, "a limit in tcp-request connection", why);
+            return Vec::new();
+        }
+        if from.is_empty() {
+            let text = "no trusted sender of the PROXY protocol is named: fill the group in proxy_protocol.from with the \
+                        addresses of your load balancers";
+            notes.remark(line, text);
+        }
+        from
+    }
+
+    /// Returns the stages that see the address in a PROXY header, those of the backend too.
+    fn later(&self) -> impl Iterator<Item = &Stage> + Clone {
+        self.front.rules.later().chain(self.back.iter().flat_map(|back| back.rules.later()))
+    }
+
+    fn judge(&self, accepts_proxy: bool, reach: &Sources, notes: &mut Notes) -> Judged {
+        let what = message!("the clients of '{}'", notes.quote(&self.front.section.title));
+        let line = self.front.section.line;
+        let connection = &self.front.rules.connection;
+        let proxied = accepts_proxy || connection.expects_headers();
+        if let Some(at) = self.review.doubt() {
+            let why = message!("{} may decide which clients get in, so no address is allowed", at.clone());
+            notes.left_out(line, what, why);
+            return Judged { lists: Lists::default(), senders: proxied.then(|| (Vec::new(), true)) };
+        }
+        let open = self.later().all(Stage::is_open) && (accepts_proxy || connection.is_open());
+        let Judged { mut lists, senders } = match proxied {
+            false => Judged { lists: self.plain(reach, notes), senders: None },
+            true if accepts_proxy => self.behind_balancers(notes),
+            true => self.beside_balancers(reach, notes),
+        };
+        if open {
+            lists = Lists::default();
+            let why = match proxied {
+                false => {
+                    "nothing accepts or rejects, so HAProxy admits every client that reaches it; name who may connect, \
+                          or write allow: [0.0.0.0/0, \"::/0\"] if every client is meant"
+                }
+                true => {
+                    "no rule judges the address in the PROXY header, so HAProxy admits every client behind its load \
+                         balancers; list the clients that may connect in allow"
+                }
+            };
+            notes.left_out(line, what, why);
+        } else if lists.allow.is_empty() {
+            notes.left_out(line, what, "no address is definitely allowed");
+        }
+        Judged { lists, senders }
+    }
+
+    fn plain(&self, reach: &Sources, notes: &mut Notes) -> Lists {
+        let stages = || [&self.front.rules.connection].into_iter().chain(self.later());
+        self.report_unreached(reach, notes);
+        express(written(stages()), &admitted(stages()), reach, &embedded())
+    }
+
+    /// With `accept-proxy` the connection rules judge the load balancers, and the later ones the clients.
+    fn behind_balancers(&self, notes: &mut Notes) -> Judged {
+        let connection = &self.front.rules.connection;
+        let (from, more) = named(connection.named(), &connection.passage().passed.less(&embedded()));
+        if more && !from.is_empty() {
+            let text = "HAProxy takes PROXY headers of others too; only senders that it names are trusted";
+            notes.remark(self.front.section.line, text);
+        }
+        let lists = express(written(self.later()), &admitted(self.later()), &Sources::inet(), &embedded());
+        Judged { lists, senders: Some((from, true)) }
+    }
+
+    /// With `expect-proxy layer4` some peers are load balancers, and the others are judged by their own address.
+    fn beside_balancers(&self, reach: &Sources, notes: &mut Notes) -> Judged {
+        let connection = &self.front.rules.connection;
+        let Passage { passed, expected, maybe_expected } = connection.passage();
+        let (from, _) = named(connection.named_senders(), &expected.and(&passed));
+        let direct = passed.less(&maybe_expected);
+        let clients = admitted(self.later());
+        if direct.and(&clients).and(reach).is_empty() {
+            let lists = express(written(self.later()), &clients, &Sources::inet(), &embedded());
+            return Judged { lists, senders: Some((from, true)) };
+        }
+        // One list judges both, so an address gets in only if it does in either way.
+        let both = clients.and(&direct.or(&reach.not()));
+        if !clients.is_within(&both) {
+            let text = "the gate judges clients behind load balancers and others by the same lists, so only addresses \
+                        are allowed that HAProxy admits in both ways";
+            notes.remark(self.front.section.line, text);
+        }
+        let stages = [connection].into_iter().chain(self.later());
+        let lists = express(written(stages), &both, &Sources::inet(), &embedded());
+        Judged { lists, senders: Some((from, false)) }
+    }
+
+    fn report_routes(&mut self, notes: &mut Notes) {
+        let to = self.back.as_ref().map_or("", |back| back.section.name.as_str());
+        for route in &self.front.routes {
+            if route.backend.as_deref() != Some(to) && route.condition.is_some() {
+                let why = "every client of a listener goes to its one upstream, so those that it matches get in nowhere";
+                notes.left_out(route.line.number, &route.line, why);
+            }
+        }
+    }
+
+    fn report_unreached(&self, reach: &Sources, notes: &mut Notes) {
+        /// A long list is named as a whole.
+        const MOST: usize = 20;
+        let why = "no client of that address family connects where this listens";
+        let line = self.front.section.line;
+        let entries: Vec<_> =
+            self.front.acls.entries().filter(|entry| !Sources::from(entry.net).meets(reach)).collect();
+        if entries.len() > MOST {
+            let what = message!("{} entries of '{}'", entries.len(), notes.quote(&self.front.section.title));
+            notes.left_out(line, what, why);
+            return;
+        }
+        for entry in entries {
+            notes.left_out(line, message!("{} ({})", entry.net, entry.origin), why);
+        }
+    }
+}
+
+/// Returns the backend that clients are led to, and refuses those that a rule leads elsewhere. `None`: the proxy's own
+/// servers.
+fn backend<'s>(
+    front: &mut Proxy<'s>,
+    sections: &'s [Section],
+    global: &Global,
+    notes: &mut Notes,
+) -> Result<Option<Proxy<'s>>, Message> {
+    let always = front.routes.iter().position(|route| route.condition.is_none());
+    // Behind a rule that always holds no other one is reached.
+    front.routes.truncate(always.map_or(usize::MAX, |at| at + 1));
+    let own_servers = front.section.kind == Kind::Listen;
+    let target: Option<String> = match (front.routes.last(), &front.default_backend) {
+        (Some(Route { backend: None, condition: None, .. }), _) => {
+            return Err("its backend is chosen for each connection".into());
+        }
+        (Some(Route { backend, condition: None, .. }), _) => backend.clone(),
+        (_, Some(name)) => Some(name.clone()),
+        (_, None) if own_servers => None,
+        // Clients that no rule leads anywhere are refused.
+        (_, None) => front.routes.iter().find_map(|route| route.backend.clone()),
+    };
+    let nowhere = always.is_none() && front.default_backend.is_none() && !own_servers;
+    let to = target.clone().unwrap_or_else(|| front.section.name.clone());
+    for route in &front.routes {
+        match route.backend.as_deref() == Some(to.as_str()) {
+            true => front.rules.lead_here(route.condition.clone()),
+            false => front.rules.lead_elsewhere(route.condition.clone()),
+        }
+    }
+    if nowhere {
+        front.rules.lead_elsewhere(None);
+    }
+    let Some(name) = target else { return Ok(None) };
+    let is_it =
+        |section: &&Section| matches!(section.kind, Kind::Backend | Kind::Listen) && section.name == name;
+    let Some(section) = sections.iter().find(is_it) else {
+        return Err(message!("there is no backend {} in this file", notes.quote(&name)));
+    };
+    if section.line == front.section.line {
+        return Ok(None);
+    }
+    if section.mode(sections) != "tcp" {
+        return Err(message!("its backend {} is not in mode tcp", notes.quote(&name)));
+    }
+    let mut back = Proxy::read(section, sections, global, notes);
+    if back.disabled {
+        return Err(message!("its backend {} is disabled", notes.quote(&name)));
+    }
+    for route in std::mem::take(&mut back.routes) {
+        // Rules of a listen section choose a backend for its own clients only, and those of a backend a server.
+        if route.line.word(0) == "use-server" {
+            back.rules.lead_elsewhere(route.condition);
+        }
+    }
+    Ok(Some(back))
+}
+
+/// Returns the IPv6 addresses that HAProxy compares with IPv4 entries by the IPv4 address in them: 6to4 and
+/// IPv4-compatible ones. No list means them, so they need not be let in; loopback is no such address.
+fn embedded() -> Sources {
+    let nets = [("2002::", 16), ("::", 96)];
+    let nets = nets.into_iter().filter_map(|(ip, len)| Net::new(ip.parse().ok()?, len));
+    nets.collect::<Sources>().less(&Sources::from(Net::host(std::net::Ipv6Addr::LOCALHOST.into())))
+}

@@ -1,0 +1,78 @@
+//! The global section, and the files that the configuration names.
+
+use super::keywords;
+use super::section::{Kind, Section};
+use crate::at::At;
+use crate::draft::Draft;
+use crate::files::{Folder, read};
+use crate::notes::{Foreign, Notes};
+use crate::review::{Class, Review};
+
+/// Settings of the process.
+pub(super) struct Global {
+    pub(super) folder: Folder,
+    certificates: String,
+    authorities: String,
+    /// Whether the certificates of servers are verified where a server does not say.
+    pub(super) verifies: bool,
+    pub(super) review: Review,
+}
+
+impl Global {
+    /// Reads all global sections.
+    pub(super) fn read(sections: &[Section], folder: Folder, draft: &mut Draft, notes: &mut Notes) -> Self {
+        let globals = || sections.iter().filter(|section| section.kind == Kind::Global);
+        for section in globals() {
+            notes.left_out(section.line, Foreign(&section.title), "such a section has no counterpart");
+        }
+        let (mut certificates, mut authorities, mut verifies) = (String::new(), String::new(), true);
+        let lines = globals().flat_map(|section| &section.lines).map(|line| (At::from(line.number), line));
+        let review = Review::of(lines, notes, |line, _| {
+            match line.word(0) {
+                // What is uncertain here decides nothing by itself: a path that is taken from it does not exist.
+                _ if line.uncertain => return keywords::of_global(line),
+                "maxconn" => {
+                    if let Some(clients) = line.word(1).parse().ok().filter(|clients| *clients > 0) {
+                        draft.limit_clients(clients);
+                    }
+                }
+                "crt-base" => line.word(1).clone_into(&mut certificates),
+                "ca-base" => line.word(1).clone_into(&mut authorities),
+                "ssl-server-verify" => verifies = line.word(1) == "required",
+                _ => return keywords::of_global(line),
+            }
+            Class::Understood
+        });
+        Self { folder, certificates, authorities, verifies, review }
+    }
+
+    /// Returns the files of a certificate and its key, which HAProxy reads from one name.
+    pub(super) fn pair(&self, name: &str) -> Result<(String, String), &'static str> {
+        let certificate = self.path(&self.certificates, name)?;
+        let key = format!("{certificate}.key");
+        let holds_key = read(certificate.as_ref()).is_ok_and(|text| text.contains("PRIVATE KEY"));
+        match !holds_key && std::path::Path::new(&key).exists() {
+            true => Ok((certificate, key)),
+            false => Ok((certificate.clone(), certificate)),
+        }
+    }
+
+    /// Returns the file of a CA or a revocation list.
+    pub(super) fn ca(&self, name: &str) -> Result<String, &'static str> {
+        self.path(&self.authorities, name)
+    }
+
+    fn path(&self, base: &str, name: &str) -> Result<String, &'static str> {
+        if name.starts_with('@') || name.is_empty() {
+            return Err("a certificate that is not in a file");
+        }
+        let path = match base {
+            "" => self.folder.absolute(name),
+            base => self.folder.absolute(&std::path::Path::new(base).join(name).display().to_string()),
+        };
+        match std::path::Path::new(&path).is_dir() {
+            true => Err("a folder of certificates: name each of them"),
+            false => Ok(path),
+        }
+    }
+}

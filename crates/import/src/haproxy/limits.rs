@@ -1,0 +1,113 @@
+//! Limits: stick tables, what they track, and rules that refuse a source with too many connections.
+
+use std::collections::HashMap;
+
+use super::section::{Kind, Section};
+use crate::draft;
+
+/// A limit on the connections of one source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Limit {
+    /// Connections at a time.
+    Clients(u64),
+    /// New connections in a time, as the configuration has it: `20/10s`.
+    Connects(u64, String),
+}
+
+/// Periods of `conn_rate` by table, and what the counters of a section track.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tables {
+    own: String,
+    /// The period of `store conn_rate(PERIOD)` of each table.
+    rates: HashMap<String, String>,
+    /// The table of each counter `track-scN src`. `None`: the counter tracks something else.
+    counters: HashMap<String, Option<String>>,
+}
+
+impl Tables {
+    pub(super) fn read(section: &Section, sections: &[Section]) -> Self {
+        let mut tables = Self { own: section.name.clone(), ..Self::default() };
+        for section in sections.iter().filter(|section| section.kind != Kind::Defaults) {
+            let table = section.lines.iter().find(|line| line.word(0) == "stick-table");
+            let rate = table.and_then(|table| table.words.iter().find_map(|word| period(word)));
+            tables.rates.extend(rate.map(|rate| (section.name.clone(), rate)));
+        }
+        for line in section.lines.iter().filter(|line| line.word(0) == "tcp-request") {
+            let Some(counter) = line.word(2).strip_prefix("track-sc") else { continue };
+            let table = match (line.word(4), line.word(5)) {
+                ("table", table) => table.to_owned(),
+                _ => section.name.clone(),
+            };
+            let tracked = (line.word(3) == "src" && !line.uncertain).then_some(table);
+            let counter = tables.counters.entry(counter.to_owned());
+            // A counter that two lines track counts one thing or the other.
+            counter
+                .and_modify(|other| *other = other.clone().filter(|_| other == &tracked))
+                .or_insert(tracked);
+        }
+        tables
+    }
+
+    /// Reads `src_conn_rate gt 20` and its sisters.
+    pub(super) fn limit(&self, words: &[String]) -> Option<Limit> {
+        let [fetch, count @ ..] = words else { return None };
+        let most = match count.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            ["gt", count] => count.parse::<u64>().ok(),
+            ["ge", count] => count.parse::<u64>().ok()?.checked_sub(1),
+            _ => None,
+        };
+        // A limit of 0 would be no limit but a refusal.
+        let most = most.filter(|most| *most > 0)?;
+        let (name, argument) = match fetch.split_once('(') {
+            Some((name, rest)) => (name, Some(rest.strip_suffix(')')?)),
+            None => (fetch.as_str(), None),
+        };
+        let (counts, table) = match name {
+            "src_conn_rate" => ("rate", argument.unwrap_or(&self.own).to_owned()),
+            "src_conn_cur" => ("cur", argument.unwrap_or(&self.own).to_owned()),
+            name => {
+                let (counter, counts) = match (name.strip_prefix("sc_conn_"), argument) {
+                    (Some(counts), Some(counter)) => (counter, counts),
+                    (None, None) => name.strip_prefix("sc")?.split_once("_conn_")?,
+                    _ => return None,
+                };
+                (counts, self.counters.get(counter)?.clone()?)
+            }
+        };
+        match counts {
+            "cur" => Some(Limit::Clients(most)),
+            "rate" => Some(Limit::Connects(most, self.rates.get(&table)?.clone())),
+            _ => None,
+        }
+    }
+}
+
+/// Reads the period of `conn_rate(10s)` in a list of what a table stores.
+fn period(stored: &str) -> Option<String> {
+    let rate = stored.split(',').find_map(|item| item.strip_prefix("conn_rate("));
+    let rate = match rate {
+        Some(rate) => rate.strip_suffix(')')?,
+        None => return None,
+    };
+    let digits = rate.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = rate.split_at(digits);
+    let number: u64 = number.parse().ok().filter(|number| *number > 0)?;
+    match unit {
+        // Milliseconds, unless a unit says something else.
+        "" | "ms" => Some(format!("{number}ms")),
+        "s" | "m" | "h" | "d" => Some(format!("{number}{unit}")),
+        _ => None,
+    }
+}
+
+/// Adds a limit to those of a listener. The stricter one of two holds.
+pub(super) fn add(limits: &mut draft::Limits, limit: &Limit) {
+    match limit {
+        Limit::Clients(most) => {
+            limits.source_clients = Some(limits.source_clients.map_or(*most, |other| other.min(*most)));
+        }
+        Limit::Connects(most, period) => {
+            limits.source_connects.get_or_insert_with(|| format!("{most}/{period}"));
+        }
+    }
+}

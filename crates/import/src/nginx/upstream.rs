@@ -1,0 +1,68 @@
+//! `upstream` blocks, and the addresses that `proxy_pass` and `server` name.
+
+use portcullis_config::message::message;
+
+use super::classes;
+use super::directive::Directive;
+use crate::notes::Notes;
+use crate::place;
+use crate::review::{Class, Review};
+
+/// The parameters of a server that say when nginx takes it, never for which client.
+const HARMLESS: [&str; 6] =
+    ["weight=", "max_conns=", "max_fails=", "fail_timeout=", "slow_start=", "resolve"];
+
+/// The servers of an `upstream` block.
+pub(super) struct Upstream {
+    /// Addresses, those of servers marked `backup` last.
+    pub(super) addresses: Vec<String>,
+    pub(super) review: Review,
+}
+
+impl Upstream {
+    pub(super) fn read(block: &[Directive], notes: &mut Notes) -> Self {
+        let (mut first, mut last) = (Vec::new(), Vec::new());
+        let directives = block.iter().map(|directive| (directive.at.clone(), directive));
+        let review = Review::of(directives, notes, |directive, notes| {
+            let ["server", text, ..] = directive.words.iter().map(String::as_str).collect::<Vec<_>>()[..]
+            else {
+                return classes::of_upstream(directive.name());
+            };
+            let parameters: Vec<&str> = directive.words.iter().skip(2).map(String::as_str).collect();
+            if parameters.contains(&"down") {
+                notes.left_out(&directive.at, directive, "it is marked as down");
+                return Class::Understood;
+            }
+            let Some(to) = address(text) else {
+                notes.left_out(&directive.at, directive, "not host:port or unix:/path");
+                return Class::Understood;
+            };
+            let others: Vec<&str> = parameters.iter().copied().filter(|word| *word != "backup").collect();
+            if !others.iter().all(|word| HARMLESS.iter().any(|known| word.starts_with(known))) {
+                return Class::unknown();
+            }
+            if !others.is_empty() {
+                let why = "the gate tries the addresses of an upstream in their order";
+                let what = message!("'{}' of {}", notes.quote(&others.join(" ")), notes.quote(text));
+                notes.left_out(&directive.at, what, why);
+            }
+            if parameters.contains(&"backup") {
+                last.push(to)
+            } else {
+                first.push(to)
+            }
+            Class::Understood
+        });
+        first.append(&mut last);
+        Self { addresses: first, review }
+    }
+}
+
+/// Reads the address of a server.
+pub(super) fn address(text: &str) -> Option<String> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return place::socket_path(path).map(|path| format!("unix:{path}"));
+    }
+    let (host, port) = text.rsplit_once(':')?;
+    place::address(host, place::port(port)?)
+}
