@@ -8,6 +8,7 @@
 
 mod apsaradb;
 mod at;
+mod cidrs;
 mod draft;
 mod express;
 mod files;
@@ -45,11 +46,14 @@ pub enum Format {
     Haproxy,
     /// The IP whitelist groups of ApsaraDB.
     Apsaradb,
+    /// Any text or JSON with addresses.
+    Cidrs,
 }
 
 impl Format {
     /// All formats.
-    pub const ALL: [Self; 5] = [Self::Rinetd, Self::Netsh, Self::Nginx, Self::Haproxy, Self::Apsaradb];
+    pub const ALL: [Self; 6] =
+        [Self::Rinetd, Self::Netsh, Self::Nginx, Self::Haproxy, Self::Apsaradb, Self::Cidrs];
 
     /// Returns its name on the command line.
     #[must_use]
@@ -60,6 +64,7 @@ impl Format {
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",
             Self::Apsaradb => "apsaradb",
+            Self::Cidrs => "cidrs",
         }
     }
 
@@ -76,6 +81,7 @@ impl Format {
             Self::Apsaradb => {
                 "ApsaraDB's whitelist groups: the answer of its API as JSON, or the console's text"
             }
+            Self::Cidrs => "Any text or JSON with addresses: security groups, Terraform, ranges of clouds",
         }
     }
 }
@@ -116,6 +122,7 @@ fn import_text(format: Format, text: &str, path: &Path) -> Imported {
             Ok(())
         }
         Format::Apsaradb => apsaradb::import(text, &mut draft, &mut notes).map_err(|why| (1, why)),
+        Format::Cidrs => cidrs::import(text, path, &mut draft, &mut notes).map_err(|why| (1, why)),
     };
     if let Err((line, why)) = whole {
         notes.left_out(line, "the file", why);

@@ -107,7 +107,7 @@ fn listeners_that_exclude_each_other_are_not_both_carried_over() {
 }
 
 /// One file of each program, with everything in it that people write there.
-const FILES: [(Format, &str); 5] = [
+const FILES: [(Format, &str); 6] = [
     (
         Format::Rinetd,
         "logfile /var/log/rinetd.log
@@ -182,6 +182,15 @@ listen redis
         "{\"RequestId\": \"1\", \"SecurityIpGroups\": {\"SecurityIpGroup\": [
 {\"SecurityIpGroupName\": \"office\", \"SecurityIpGroupAttribute\": \"hidden\",
 \"SecurityIpList\": \"198.51.100.7,10.0.0.0/33,127.0.0.1\"}]}}
+",
+    ),
+    (
+        Format::Cidrs,
+        "security_ips = [ 198.51.100.7 10.1.2.3/8 ]
+description = secret 10.0.0.1
+password = secret
+deny 10.0.0.1 secret
+203.0.113.0/24 secret 10.0.0.1:secret
 ",
     ),
 ];

@@ -14,7 +14,7 @@ use super::say;
 /// carried over and why. What is in doubt is never allowed.
 #[derive(clap::Args, Clone, Debug)]
 pub struct ImportArgs {
-    /// What the file is from
+    /// Program that the file is from, or kind of list
     #[arg(value_parser = formats())]
     format: Format,
     /// The file, or - for standard input
