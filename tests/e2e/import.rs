@@ -1,6 +1,8 @@
 //! `portcullis import` against the programs themselves: the same rules, the same sources, the same answers. And
 //! `portcullis explain` against the gate.
 
+mod generated;
+
 use std::fs;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -40,7 +42,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// What a program has installed, or a line in the log that it was not there.
+/// Whether a program is installed. Where it is not, the log says so.
 fn installed(program: &str) -> bool {
     let found = ["/usr/sbin", "/usr/bin", "/sbin"].iter().any(|path| Path::new(path).join(program).exists());
     if !found {
@@ -98,7 +100,7 @@ fn start(program: &str, arguments: &[&str], configuration: &str, redis: &Redis, 
 }
 
 impl Peer {
-    /// As [`Self::agrees_with_its_import`], for rules of which something is known.
+    /// Does [`Self::agrees_with_its_import`] for rules of which something is known.
     #[track_caller]
     fn decides_as_its_import(&self, format: &str, sources: &[&str]) {
         let (served, refused) = self.agrees_with_its_import(format, sources);

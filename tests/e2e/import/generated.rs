@@ -1,0 +1,360 @@
+//! `portcullis import` on generated configurations: rinetd, nginx and HAProxy run beside a gate that runs what was made
+//! of their files, and every address that a file names is tried at both, with its neighbours. The gate must refuse every
+//! client that the program refuses. How many of the others it admits is counted, since a gate that admits no client
+//! proves nothing.
+//!
+//! `E2E_SEED` and `E2E_IMPORT_ROUNDS` make longer runs of other configurations.
+
+mod haproxy;
+mod nginx;
+mod rinetd;
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream};
+use std::path::Path;
+use std::time::Duration;
+
+use e2e::random::number;
+use e2e::{Process, Random, Redis, eventually, namespace, ports};
+use socket2::{Domain, Socket, Type};
+
+use super::{binary, installed, run, text};
+
+/// Configurations of each program in an ordinary run, which then takes some ten seconds.
+const ROUNDS: u64 = 25;
+/// Addresses that are tried at each port, at most.
+const MOST_PROBES: usize = 48;
+/// Time for an answer, on a machine under load.
+const LONG: Duration = Duration::from_secs(10);
+/// Time for an answer that may not come.
+const SHORT: Duration = Duration::from_millis(500);
+/// The address of the program, and that of the gate. No generated rule names them.
+const PLACES: [[&str; 2]; 2] = [["10.255.0.1", "2001:db8:ffff::1"], ["10.255.0.2", "2001:db8:ffff::2"]];
+/// Networks that rules name. They lie in each other, so that the order of rules matters.
+const NETS: [&str; 16] = [
+    "10.0.0.0/8",
+    "10.1.0.0/16",
+    "10.1.2.0/24",
+    "10.1.2.0/25",
+    "10.1.2.128/25",
+    "10.1.2.4/30",
+    "10.1.2.3/32",
+    "10.1.2.4/32",
+    "10.2.0.0/15",
+    "10.9.9.9/32",
+    "10.128.0.0/9",
+    "10.20.0.0/22",
+    "2001:db8::/32",
+    "2001:db8:1::/48",
+    "2001:db8:1:2::/64",
+    "2001:db8:1::7/128",
+];
+/// The number of networks of IPv4 among them.
+const V4_NETS: usize = 12;
+
+/// A generated configuration. In its files `{ip}` and `{ip6}` stand for the address to listen on, `{port0}` for a port
+/// and so on, and `{server}` and `{server_port}` for Redis.
+struct Case {
+    /// The configuration, and the files that it names.
+    files: Vec<(&'static str, String)>,
+    /// The ports in use. The first one is always listened to.
+    ports: Vec<Port>,
+}
+
+#[derive(Clone, Copy)]
+struct Port {
+    v6: bool,
+    /// Whether connections there may begin with a PROXY header.
+    proxied: bool,
+}
+
+/// Results of all probes.
+#[derive(Debug, Default)]
+struct Tally {
+    both: u64,
+    program_only: u64,
+    neither: u64,
+    /// Configurations with which the program does not start.
+    rejected: u64,
+}
+
+/// A program under test.
+struct Program {
+    name: &'static str,
+    path: &'static str,
+    arguments: &'static [&'static str],
+    generate: fn(&mut Random) -> Case,
+}
+
+#[test]
+fn rinetd_refuses_no_client_that_gets_in_here() {
+    compare(&Program {
+        name: "rinetd",
+        path: "/usr/sbin/rinetd",
+        arguments: &["-f", "-c", "old.conf"],
+        generate: rinetd::generate,
+    });
+}
+
+#[test]
+fn nginx_refuses_no_client_that_gets_in_here() {
+    compare(&Program {
+        name: "nginx",
+        path: "/usr/sbin/nginx",
+        arguments: &["-p", ".", "-c", "old.conf"],
+        generate: nginx::generate,
+    });
+}
+
+#[test]
+fn haproxy_refuses_no_client_that_gets_in_here() {
+    compare(&Program {
+        name: "haproxy",
+        path: "/usr/sbin/haproxy",
+        arguments: &["-db", "-f", "old.conf"],
+        generate: haproxy::generate,
+    });
+}
+
+fn compare(program: &Program) {
+    if !installed(program.name) {
+        return;
+    }
+    namespace::alone(&format!("imports from {} beside the program itself are", program.name), || {
+        // Every address of these networks is one of the namespace's own.
+        namespace::ip(&["route", "add", "local", "10.0.0.0/8", "dev", "lo"]);
+        namespace::ip(&["-6", "route", "add", "local", "2001:db8::/32", "dev", "lo"]);
+        fs::write("/proc/sys/net/ipv6/ip_nonlocal_bind", "1").expect("permitted in a namespace of our own");
+        let redis = Redis::plain();
+        let (seed, rounds) = (number("E2E_SEED", 1), number("E2E_IMPORT_ROUNDS", ROUNDS));
+        let mut tally = Tally::default();
+        for round in 0..rounds {
+            let mut random = Random::new(seed.wrapping_mul(1_000_003).wrapping_add(round));
+            let case = (program.generate)(&mut random);
+            program.round(&case, &redis, &mut random, &mut tally);
+        }
+        let Tally { both, program_only, neither, rejected } = tally;
+        let told = format!(
+            "{}: {both} admitted by both, {program_only} by the program only, {neither} by neither, \
+             {rejected} of {rounds} configurations rejected by the program",
+            program.name
+        );
+        writeln!(std::io::stderr(), "{told}").expect("standard error");
+        assert!(rejected * 4 <= rounds, "too many configurations are broken: {told}");
+        assert!(both * 4 >= both + program_only, "the gate admits too few clients to prove anything: {told}");
+        assert!(neither > 0, "the program refuses no client: {told}");
+    });
+}
+
+impl Program {
+    fn round(&self, case: &Case, redis: &Redis, random: &mut Random, tally: &mut Tally) {
+        let numbers: Vec<u16> = case.ports.iter().map(|_| ports::free()).collect();
+        let directory = tempfile::tempdir().expect("a scratch directory");
+        let [old, new] = ["old", "new"].map(|name| directory.path().join(name));
+        case.write(&old, PLACES[0], &numbers, redis);
+        case.write(&new, PLACES[1], &numbers, redis);
+        let environment = [("OFFICE".to_owned(), "10.1.2.0/24".to_owned())];
+        let mut process = Process::start(&old, "peer", self.path.as_ref(), self.arguments, &environment);
+        if !listens(&mut process, PLACES[0][0], numbers[0]) {
+            tally.rejected += 1;
+            let told = process.stderr() + &process.stdout();
+            // It tells what the generator does wrong.
+            writeln!(std::io::stderr(), "{} rejects its file: {told}", self.name).expect("standard error");
+            return;
+        }
+        let (_gate, shown) = self.import(&new, numbers[0]);
+        for (port, number) in case.ports.iter().zip(&numbers) {
+            for probe in case.probes(*port, random) {
+                let [to_program, to_gate] = PLACES.map(|places| {
+                    let ip = places[usize::from(port.v6)].parse().expect("an address");
+                    SocketAddr::new(ip, *number)
+                });
+                let patience = if probe.binary { SHORT } else { LONG };
+                let gate = probe.is_served(to_gate, patience);
+                // Under load a program may be too slow for the short time; its rules refuse the second client as well.
+                let program =
+                    probe.is_served(to_program, patience) || gate && probe.is_served(to_program, LONG);
+                match (program, gate) {
+                    (true, true) => tally.both += 1,
+                    (true, false) => tally.program_only += 1,
+                    (false, false) => tally.neither += 1,
+                    (false, true) => panic!(
+                        "{} refuses {probe:?} at port {number}, and the gate admits it\n{}\n{shown}",
+                        self.name,
+                        fs::read_to_string(new.join("old.conf")).expect("readable")
+                    ),
+                }
+            }
+        }
+    }
+
+    /// Imports the file in `directory`, and runs the result. Returns what was printed, too.
+    fn import(&self, directory: &Path, port: u16) -> (Process, String) {
+        let old = directory.join("old.conf").display().to_string();
+        let imported = run(&["import", self.name, &old]);
+        let shown = format!("{}\n{}", text(&imported.stdout), text(&imported.stderr));
+        assert_eq!(imported.status.code(), Some(0), "{shown}");
+        fs::write(directory.join("portcullis.yaml"), &imported.stdout).expect("writable");
+        let mut gate = Process::start(directory, "gate", binary().as_os_str(), ["run"], &[]);
+        assert!(listens(&mut gate, PLACES[1][0], port), "{shown}\n{}", gate.stderr());
+        (gate, shown)
+    }
+}
+
+impl Case {
+    fn write(&self, directory: &Path, place: [&str; 2], numbers: &[u16], redis: &Redis) {
+        fs::create_dir(directory).expect("writable");
+        for (name, text) in &self.files {
+            let mut text = text.replace("{ip}", place[0]).replace("{ip6}", place[1]);
+            text = text.replace("{server}", &redis.address().to_string());
+            text = text.replace("{server_port}", &redis.address().port().to_string());
+            for (at, number) in numbers.iter().enumerate() {
+                text = text.replace(&format!("{{port{at}}}"), &number.to_string());
+            }
+            fs::write(directory.join(name), text).expect("writable");
+        }
+    }
+
+    /// Returns clients for a port: at the edges of the networks that files name, inside them and beside them.
+    fn probes(&self, port: Port, random: &mut Random) -> Vec<Probe> {
+        let mut sources: Vec<IpAddr> = Vec::new();
+        let nets = NETS.iter().chain([&"10.77.0.0/16", &"2001:db8:77::/48"]);
+        for net in nets.filter(|net| net.contains(':') == port.v6) {
+            sources.extend(around(net, random));
+        }
+        sources.sort();
+        sources.dedup();
+        let mut probes: Vec<Probe> =
+            sources.iter().map(|from| Probe { from: *from, header: None, binary: false }).collect();
+        if port.proxied {
+            let mut clients: Vec<IpAddr> = sources.clone();
+            for net in NETS.iter().filter(|net| net.contains(':') != port.v6) {
+                clients.extend(around(net, random));
+            }
+            for _ in 0..MOST_PROBES * 2 {
+                let (from, client) = (*random.pick(&sources), *random.pick(&clients));
+                probes.push(Probe { from, header: Some(client), binary: random.one_in(2) });
+            }
+            while probes.len() > MOST_PROBES * 2 {
+                probes.swap_remove(random.below(probes.len()));
+            }
+            return probes;
+        }
+        while probes.len() > MOST_PROBES {
+            probes.swap_remove(random.below(probes.len()));
+        }
+        probes
+    }
+}
+
+/// Returns the first and the last address of a network, their neighbours, and one inside, as far as they can be bound.
+fn around(net: &str, random: &mut Random) -> Vec<IpAddr> {
+    let (ip, len) = net.split_once('/').expect("a network");
+    let len: u32 = len.parse().expect("a length");
+    let inside = random.below(1 << 16);
+    match ip.parse().expect("an address") {
+        IpAddr::V4(ip) => {
+            let first = ip.to_bits();
+            let last = first | u32::MAX.checked_shr(len).unwrap_or(0);
+            let inside = first + u32::try_from(inside).expect("16 bits") % (last - first).max(1);
+            let all = [first, first.wrapping_sub(1), last, last.wrapping_add(1), inside];
+            let own = all.into_iter().filter(|bits| bits >> 24 == 10);
+            // The network's own address is one that nothing is sent from.
+            own.filter(|bits| *bits != 10 << 24 && *bits != (11 << 24) - 1)
+                .map(|bits| Ipv4Addr::from_bits(bits).into())
+                .collect()
+        }
+        IpAddr::V6(ip) => {
+            let first = ip.to_bits();
+            let last = first | u128::MAX.checked_shr(len).unwrap_or(0);
+            let inside = first + inside as u128 % (last - first).max(1);
+            let all = [first, first.wrapping_sub(1), last, last.wrapping_add(1), inside];
+            let own = all.into_iter().filter(|bits| bits >> 96 == 0x2001_0db8);
+            own.map(|bits| Ipv6Addr::from_bits(bits).into()).collect()
+        }
+    }
+}
+
+/// A client, and the address in its PROXY header.
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    from: IpAddr,
+    header: Option<IpAddr>,
+    /// Version 2 of the header.
+    binary: bool,
+}
+
+impl Probe {
+    /// Whether a PING is answered; `patience`: how long before the client ends what it sends.
+    fn is_served(&self, to: SocketAddr, patience: Duration) -> bool {
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::new(self.from, 0).into()).expect("an address of the namespace");
+        if socket.connect(&to.into()).is_err() {
+            return false;
+        }
+        let mut stream = TcpStream::from(socket);
+        let mut bytes = self.header.map_or_else(Vec::new, |client| header(client, self.binary));
+        bytes.extend(b"*1\r\n$4\r\nPING\r\n");
+        // A client that is refused may be cut before this is out.
+        let _ = stream.write_all(&bytes);
+        // Redis waits for the end of a line with a NUL in it, as a header of version 2 has; it gets the end of all then.
+        let mut answer = [0; 7];
+        let mut read = 0;
+        for patience in [patience, LONG] {
+            stream.set_read_timeout(Some(patience)).expect("a timeout");
+            while read < answer.len() {
+                match stream.read(&mut answer[read..]) {
+                    Ok(0) => return false,
+                    Ok(count) => read += count,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                    Err(_) => return false,
+                }
+            }
+            if read == answer.len() {
+                return answer == *b"+PONG\r\n";
+            }
+            let _ = stream.shutdown(Shutdown::Write);
+        }
+        panic!("{self:?}: neither served nor closed");
+    }
+}
+
+/// Returns a PROXY header for a client.
+fn header(client: IpAddr, binary: bool) -> Vec<u8> {
+    let to: IpAddr = match client {
+        IpAddr::V4(_) => Ipv4Addr::new(10, 255, 0, 9).into(),
+        IpAddr::V6(_) => Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 9).into(),
+    };
+    if !binary {
+        let family = if client.is_ipv4() { "TCP4" } else { "TCP6" };
+        return format!("PROXY {family} {client} {to} 1234 6379\r\n").into_bytes();
+    }
+    let addresses: Vec<u8> = [client, to]
+        .iter()
+        .flat_map(|ip| match ip {
+            IpAddr::V4(ip) => ip.octets().to_vec(),
+            IpAddr::V6(ip) => ip.octets().to_vec(),
+        })
+        .collect();
+    let family = if client.is_ipv4() { 0x11 } else { 0x21 };
+    let length = u8::try_from(addresses.len() + 4).expect("few");
+    [b"\r\n\r\n\0\r\nQUIT\n", &[0x21, family, 0, length][..], &addresses, &[4, 210, 24, 235]].concat()
+}
+
+/// Waits until the port is listened to. False: the process has ended.
+fn listens(process: &mut Process, ip: &str, port: u16) -> bool {
+    eventually("the program listens", || {
+        if process.ended().is_some() {
+            return Some(false);
+        }
+        // A connection, and no bind, which would take the port away from the program for a moment.
+        TcpStream::connect((ip, port)).is_ok().then_some(true)
+    })
+}
+
+/// Returns one of the networks, of IPv4 unless `v6`.
+fn net(random: &mut Random, v6: bool) -> &'static str {
+    let nets = if v6 { &NETS[V4_NETS..] } else { &NETS[..V4_NETS] };
+    random.pick::<&'static str>(nets)
+}

@@ -1,0 +1,156 @@
+//! Files of HAProxy in mode tcp.
+
+use e2e::Random;
+
+use super::{Case, Port, net};
+
+/// Lines that may decide who gets in, or that look as if they did.
+const ASIDE: [&str; 19] = [
+    "http-request deny unless a",
+    "tcp-response content reject if a",
+    "tcp-response content accept",
+    "use_backend reject if !a",
+    "use_backend reject if b",
+    "use_backend %[src,map_ip(lands.map,main)]",
+    "use_backend disabled if b",
+    "use_backend main if a",
+    "tcp-request content reject if { src_port gt 0 } b",
+    "tcp-request content reject if { src_conn_cur gt 1000 }",
+    "tcp-request content set-var(txn.a) src",
+    "tcp-request connection track-sc0 src",
+    "tcp-request connection reject if { sc0_conn_cur gt 1000 }",
+    "tcp-request content accept if WAIT_END",
+    ".if streq(a,a)\n    tcp-request content reject if a\n    .endif",
+    ".if streq(a,b)\n    tcp-request content accept\n    .endif",
+    "acl a src \"$OFFICE\"",
+    "option tcp-smart-accept",
+    "tcp-request inspect-delay 10ms",
+];
+/// Lines of a backend.
+const BEHIND: [&str; 10] = [
+    "disabled",
+    "default-server disabled",
+    "default-server weight 0",
+    "tcp-request content reject if c",
+    "tcp-request content reject unless c",
+    "tcp-response content reject if c",
+    "use-server s if c",
+    "balance roundrobin",
+    "http-request deny",
+    "option redispatch",
+];
+
+/// Generates a file: conditions in all stages, backends that reject, and load balancers.
+pub(super) fn generate(random: &mut Random) -> Case {
+    let mut text = String::from(
+        "global\n    maxconn 300\n    tune.bufsize 16384\ndefaults\n    mode tcp\n    timeout connect 5s\n    timeout client 1m\n    timeout server 1m\n\
+         listen control\n    bind {ip}:{port0}\n    tcp-request connection reject unless { src 10.1.0.0/16 }\n    server s {server}\n",
+    );
+    let mut ports = vec![Port { v6: false, proxied: false }];
+    for at in 1..7 {
+        let v6 = random.one_in(5);
+        let (accept, expect) = (random.one_in(4), random.one_in(6));
+        ports.push(Port { v6, proxied: accept || expect });
+        let ip = if v6 { "{ip6}" } else { "{ip}" };
+        let proxy = if accept { " accept-proxy" } else { "" };
+        let kind = if random.one_in(3) { "listen" } else { "frontend" };
+        text += &format!("{kind} f{at}\n    bind {ip}:{{port{at}}}{proxy}\n");
+        acls(&mut text, random, v6);
+        if expect {
+            text += &format!(
+                "    tcp-request connection expect-proxy layer4 if {}\n",
+                random.pick(&["a", "b", "{ src 10.1.0.0/16 }"])
+            );
+        }
+        for stage in ["connection", "session", "content"] {
+            if !random.one_in(3) {
+                rules(&mut text, random, stage);
+            }
+        }
+        aside(&mut text, random, kind);
+        match kind {
+            "listen" => text += "    server s {server}\n",
+            _ if random.one_in(8) => text += "    use_backend main if a\n",
+            _ => {
+                text += &format!(
+                    "    default_backend {}\n",
+                    random.pick(&["main", "main", "judging", "reject", "disabled"])
+                )
+            }
+        }
+    }
+    text += "backend main\n    server s {server}\nbackend judging\n    acl c src 10.1.2.0/24 10.9.9.9/32 2001:db8:1::/48\n";
+    for _ in 0..random.below(3) {
+        text += &format!("    {}\n", random.pick(&BEHIND));
+    }
+    text += "    server s {server}\nbackend reject\n    tcp-request content reject\n    server s {server}\nbackend disabled\n    disabled\n    server s {server}\n";
+    let list = (0..=random.below(4))
+        .map(|_| {
+            let v6 = random.one_in(4);
+            format!("{}\n", net(random, v6))
+        })
+        .collect();
+    let lands = "10.1.2.0/24 reject\n10.0.0.0/8 main\n".to_owned();
+    Case { files: vec![("old.conf", text), ("list.lst", list), ("lands.map", lands)], ports }
+}
+
+fn aside(text: &mut String, random: &mut Random, kind: &str) {
+    let mut lines: Vec<&str> = (0..random.below(3)).map(|_| *random.pick::<&'static str>(&ASIDE)).collect();
+    // Such rules stand where servers are.
+    lines.retain(|line| kind == "listen" || !line.contains("tcp-response"));
+    let limits = |line: &&str| line.contains("conn_cur") || line.contains("track-sc0");
+    if lines.iter().any(limits) {
+        // A counter counts what a rule before has tracked.
+        *text += "    stick-table type ip size 10k expire 30s store conn_cur\n    tcp-request connection track-sc0 src\n";
+    }
+    for line in lines {
+        *text += &format!("    {line}\n");
+    }
+}
+
+fn acls(text: &mut String, random: &mut Random, v6: bool) {
+    for name in ["a", "b"] {
+        for _ in 0..=random.below(2) {
+            let family = v6 != random.one_in(5);
+            *text += &format!("    acl {name} src {} {}\n", net(random, family), net(random, v6));
+        }
+    }
+    if random.one_in(4) {
+        *text += "    acl b src -f list.lst\n";
+    }
+}
+
+fn rules(text: &mut String, random: &mut Random, stage: &str) {
+    for _ in 0..random.below(3) {
+        let action = if random.one_in(2) { "accept" } else { "reject" };
+        let word = if random.one_in(3) { "unless" } else { "if" };
+        *text += &format!("    tcp-request {stage} {action} {word} {}\n", condition(random));
+    }
+    if random.one_in(3) {
+        *text += &format!(
+            "    tcp-request {stage} reject unless {}\n",
+            random.pick(&["a", "b", "a or b", "a !b"])
+        );
+    }
+}
+
+fn condition(random: &mut Random) -> String {
+    let terms: Vec<String> = (0..=random.below(2))
+        .map(|_| {
+            let literals: Vec<String> = (0..=random.below(2)).map(|_| literal(random)).collect();
+            literals.join(" ")
+        })
+        .collect();
+    terms.join(" or ")
+}
+
+fn literal(random: &mut Random) -> String {
+    let not = if random.one_in(3) { "!" } else { "" };
+    match random.below(9) {
+        0..=2 => format!("{not}a"),
+        3..=5 => format!("{not}b"),
+        6 => format!("{not}{{ src {} }}", net(random, false)),
+        7 => format!("{not}{{ src {} }}", net(random, true)),
+        _ => format!("{not}{{ src_port gt 0 }}"),
+    }
+}
