@@ -16,17 +16,19 @@ use crate::net::socket::set_options;
 use crate::net::stream::Stream;
 use crate::tls;
 
-/// A name may stand for many addresses; so many of them are tried, that a client's first command does not wait for ever.
+/// A name may stand for many addresses. So many of them are tried at most, so that a client's first command does not
+/// wait too long.
 const TRIES_PER_NAME: usize = 4;
 
-/// How long a server that kept silent in a TLS handshake may take to show that it speaks plain text.
+/// The time that a server which kept silent in a TLS handshake has to show that it speaks plain text.
 const PLAIN_ANSWER: Duration = Duration::from_millis(200);
 
-/// Connects to the first address that answers, and agrees on TLS there. Each has `connect_timeout` of its own, those that a name stands for as well:
-/// where the first of two does not answer, the second serves. So has each TLS handshake.
+/// Connects to the first address that answers, and agrees on TLS there. Each address has `connect_timeout` of its own,
+/// also where a name stands for several: if the first does not answer, the second serves. Each TLS handshake has the
+/// same time.
 ///
 /// # Errors
-/// What the last address failed with.
+/// The failure of the last address.
 pub(crate) async fn connect(upstream: &Upstream, tcp: &Tcp) -> Result<Stream, ConnectError> {
     let mut last = None;
     for address in upstream.addresses() {
@@ -38,7 +40,7 @@ pub(crate) async fn connect(upstream: &Upstream, tcp: &Tcp) -> Result<Stream, Co
     Err(last.unwrap_or_else(|| ConnectError::new("no address", Cause::NoAddress)))
 }
 
-/// Why an upstream cannot be reached, and at which address.
+/// The reason why an upstream cannot be reached, and the address.
 #[derive(Debug, thiserror::Error)]
 #[error("{address}: {cause}")]
 pub(crate) struct ConnectError {
@@ -75,13 +77,13 @@ impl ConnectError {
                 io::ErrorKind::TimedOut => Unavailable::Timeout,
                 _ => Unavailable::Connect,
             },
-            // As long as nothing says that it is TLS that it does not speak, it may be that it hangs.
+            // The server may speak plain text instead of TLS; until that is known, it may also hang.
             Cause::Timeout(_) | Cause::Tls(TlsFault::Timeout(_), _) => Unavailable::Timeout,
             Cause::Tls(..) => Unavailable::Tls,
         }
     }
 
-    /// What is wrong with the TLS, if that is it, and whether we have a certificate to show.
+    /// The TLS failure, if there is one, and whether the proxy has a certificate to show.
     pub(crate) fn tls(&self) -> Option<(&TlsFault, bool)> {
         match &self.cause {
             Cause::Tls(fault, shows_certificate) => Some((fault, *shows_certificate)),
@@ -117,8 +119,8 @@ async fn open(address: &Address, limit: Duration, tcp: &Tcp) -> Result<Stream, C
     }
 }
 
-/// Redis takes a TLS hello for the beginning of an inline command and waits for the rest of it for ever. So whoever kept
-/// silent is asked in plain text, on another connection.
+/// Redis takes a TLS hello for the beginning of an inline command, and waits for the rest of it without a limit. So a
+/// server that kept silent is asked in plain text, on another connection.
 async fn speaks_plain(address: &Address, tcp: &Tcp) -> bool {
     let ask = async {
         let mut stream = open(address, PLAIN_ANSWER, tcp).await.ok()?;
@@ -159,7 +161,7 @@ async fn connect_tcp(addr: SocketAddr, tcp: &Tcp) -> io::Result<Stream> {
     let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     set_options(&SockRef::from(&socket), tcp)?;
     let stream = socket.connect(addr).await?;
-    // Where nobody listens on a local port of the ephemeral range, the kernel may connect the socket to itself.
+    // If no process listens on a local port of the ephemeral range, the kernel may connect the socket to itself.
     if stream.local_addr()? == addr {
         return Err(io::ErrorKind::ConnectionRefused.into());
     }

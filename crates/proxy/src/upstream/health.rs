@@ -1,9 +1,11 @@
-//! Whether each upstream would serve a client now: asked every second, on a connection kept for it.
+//! The health of each upstream: a probe asks every second whether it would serve a client, on a connection kept for
+//! that.
 //!
-//! Where clients meet with a failure that the last probe has not seen, the next one does not wait for its second.
+//! If clients meet a failure that the last probe has not seen, the next probe does not wait for its second.
 //!
-//! A probe does what a client's connection does: it connects, logs in with the upstream's credentials where there are any,
-//! and sends PING. What it finds feeds `/ready`, `upstream_up`, and one log line for each change, which says what to do.
+//! A probe does the same as a client's connection: it connects, logs in with the upstream's credentials if there are
+//! any, and sends PING. The outcome feeds `/ready`, `upstream_up`, and one log line for each change, which says what to
+//! do.
 
 mod fault;
 mod probe;
@@ -25,16 +27,16 @@ use self::fault::Fault;
 use self::probe::{Prober, Target};
 
 const INTERVAL: Duration = Duration::from_secs(1);
-/// How soon after a client's failure the upstream is probed, and how often while clients fail in new ways.
+/// The time from a client's failure to a probe, and between probes while clients fail in new ways.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What is known of all upstreams; shared by the probes and `/ready`.
+/// The state of all upstreams, shared by the probes and `/ready`.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     upstreams: RwLock<Vec<Arc<Watched>>>,
 }
 
-/// One upstream, as long as a config names it.
+/// One upstream, as long as a configuration names it.
 #[derive(Debug)]
 pub(crate) struct Watched {
     name: String,
@@ -43,27 +45,27 @@ pub(crate) struct Watched {
     state: Mutex<State>,
 }
 
-/// What the last probe of an upstream found.
+/// The outcome of the last probe of an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// It has not been probed yet.
+    /// The upstream has not been probed yet.
     Unknown,
-    /// It serves.
+    /// The upstream serves.
     Up {
-        /// From when on.
+        /// The beginning of this state.
         since: SystemTime,
     },
-    /// It does not.
+    /// The upstream does not serve.
     Down {
-        /// Why.
+        /// The failure.
         kind: UpstreamErrorKind,
-        /// From when on it has been down, whatever the reason was then.
+        /// The beginning of the outage, whatever its reason was then.
         since: SystemTime,
     },
 }
 
 impl Health {
-    /// The upstreams in the order of the config: name, whether a listener uses it, and what is known of it.
+    /// Lists the upstreams in the order of the configuration: name, whether a listener uses it, and its state.
     pub(crate) fn upstreams(&self) -> Vec<(String, bool, State)> {
         let upstreams = self.upstreams.read().unwrap_or_else(PoisonError::into_inner);
         let known =
@@ -71,8 +73,8 @@ impl Health {
         upstreams.iter().map(known).collect()
     }
 
-    /// Watches the upstreams of this config from now on. What is known of one whose name stays is kept until a probe
-    /// finds something else.
+    /// Watches the upstreams of this configuration from now on. The state of an upstream whose name stays is kept until
+    /// a probe finds another.
     pub(crate) fn follow(&self, config: &Config) -> Vec<Arc<Watched>> {
         let mut upstreams = self.upstreams.write().unwrap_or_else(PoisonError::into_inner);
         let watched = |upstream: &Arc<Upstream>| {
@@ -92,7 +94,7 @@ impl Health {
 }
 
 impl Watched {
-    /// Takes in what a probe found.
+    /// Takes the outcome of a probe.
     pub(crate) fn found(&self, result: Result<(), UpstreamErrorKind>) {
         let mut state = self.state();
         *state = match (*state, result) {
@@ -108,7 +110,7 @@ impl Watched {
     }
 }
 
-/// The probes that run. Dropped, they end.
+/// The probes that run. They end when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Probes {
     health: Arc<Health>,
@@ -117,12 +119,12 @@ pub(crate) struct Probes {
 }
 
 impl Probes {
-    /// None yet.
+    /// No probes yet.
     pub(crate) fn new(health: Arc<Health>) -> Self {
         Self { health, tasks: JoinSet::new(), running: Vec::new() }
     }
 
-    /// Probes the upstreams of this config, and no others. Probes of an upstream that has not changed go on.
+    /// Probes the upstreams of this configuration, and no others. Probes of an unchanged upstream go on.
     pub(crate) fn follow(&mut self, config: &Config, series: &[Arc<UpstreamSeries>]) {
         let watched = self.health.follow(config);
         let mut before = std::mem::take(&mut self.running);
@@ -165,7 +167,7 @@ async fn watch_one(target: Target, watched: Arc<Watched>, series: Arc<UpstreamSe
     }
 }
 
-/// Waits until `next`, or until clients have met with a failure that the last probe has not: then it is time for another.
+/// Waits until `next`, or until clients have met a failure that the last probe has not: then another probe is due.
 async fn clients_know_better(
     series: &UpstreamSeries,
     known: Option<UpstreamErrorKind>,
@@ -183,7 +185,7 @@ async fn clients_know_better(
     }
 }
 
-/// What was last said of an upstream: the same is not said again, but another thing to do is, where the kind is the same.
+/// The last log line about an upstream. The same is not logged again; other advice for the same kind of failure is.
 #[derive(Default)]
 struct News(Option<String>);
 

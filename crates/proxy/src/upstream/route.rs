@@ -22,12 +22,13 @@ pub(crate) struct Route {
 }
 
 impl Route {
-    /// Whether connections made for the other may serve for this one: it is the same upstream, reached the same way.
+    /// Returns whether connections made for the other may serve for this one: it is the same upstream, reached the same
+    /// way.
     pub(crate) fn leads_where(&self, other: &Self) -> bool {
         self.upstream == other.upstream && self.tcp == other.tcp
     }
 
-    /// The way of a listener's clients, for worker number `worker`.
+    /// Returns the route of a listener's clients, for worker number `worker`.
     pub(crate) fn of(listener: &Listener, tcp: &Tcp, worker: usize) -> Self {
         Self {
             logins: Arc::clone(listener.logins()),

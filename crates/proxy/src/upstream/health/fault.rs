@@ -1,4 +1,4 @@
-//! What can be wrong with an upstream, and what to do about it.
+//! Failures of an upstream, and the advice for each.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use portcullis_session::Unavailable;
 use crate::metrics::UpstreamErrorKind as Kind;
 use crate::upstream::connect::ConnectError;
 
-/// A failed probe. Displays as what was seen; nothing of it quotes the upstream, whose errors can echo the password.
+/// A failed probe. It displays what was seen, and never quotes the upstream, whose errors can echo the password.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
     #[error("{0}")]
@@ -21,14 +21,14 @@ pub(super) enum Fault {
     Lost(std::io::Error),
     #[error("{}", if *.alert { "it answers with a TLS alert" } else { "it ends the connection without an answer" })]
     Tls { alert: bool },
-    /// TLS was agreed on, and then it broke: as where the server does not like our certificate (TLS 1.3).
+    /// TLS was agreed on, and broke then: for example because the server refuses the proxy's certificate (TLS 1.3).
     #[error("connected, but {fault}")]
     Broken { fault: TlsFault, shows_certificate: bool },
     #[error("{0}")]
     Answer(Answer),
 }
 
-/// Answers that mean no client could be served.
+/// Answers after which no client could be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     WrongPassword,
@@ -53,13 +53,13 @@ impl Fault {
         }
     }
 
-    /// A second look may find something else: a server that is just being stopped ends connections without a word, and one
-    /// that is full may not have noticed yet that the last probe's connection has gone.
+    /// Returns whether a second look may find something else: a server that is being stopped ends connections without a
+    /// reply, and a full one may not have noticed yet that the last probe's connection is closed.
     pub(super) fn may_pass(&self) -> bool {
         matches!(self, Self::Tls { alert: false } | Self::Answer(Answer::MaxClients))
     }
 
-    /// What the operator can do, naming the key of the config.
+    /// The advice to the operator, which names the key of the configuration.
     pub(super) fn advice(&self, upstream: &str) -> impl fmt::Display {
         let key = format!("upstreams.{upstream}");
         match self {
@@ -145,7 +145,7 @@ impl fmt::Display for Answer {
     }
 }
 
-/// What an error line says that can stand in the place of any reply, because the server writes it before it reads.
+/// Reads an error line that can stand in the place of any reply, because the server writes it before it reads.
 pub(super) fn unasked(line: &[u8]) -> Option<Answer> {
     const MEANINGS: [(&[u8], Answer); 6] = [
         (b"LOADING", Answer::Loading),
@@ -158,7 +158,7 @@ pub(super) fn unasked(line: &[u8]) -> Option<Answer> {
     MEANINGS.iter().find(|(prefix, _)| line.starts_with(prefix)).map(|(_, meaning)| *meaning)
 }
 
-/// What an error in answer to AUTH says (redis-server from 2.x to 8.x, ApsaraDB).
+/// Reads an error in answer to AUTH (redis-server from 2.x to 8.x, ApsaraDB).
 pub(super) fn login_error(line: &[u8]) -> Answer {
     const MEANINGS: [(&[u8], Answer); 4] = [
         (b"WRONGPASS", Answer::WrongPassword),

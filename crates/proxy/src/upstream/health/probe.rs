@@ -1,4 +1,4 @@
-//! One probe: AUTH and PING on a connection that is kept from one to the next.
+//! One probe: AUTH and PING on a connection that is kept from one probe to the next.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -18,30 +18,30 @@ use crate::upstream::connect::connect;
 
 use super::fault::{self, Answer, Fault};
 
-/// PING and AUTH answer in less than a hundred bytes; a server that goes on for longer is none.
+/// PING and AUTH are answered with less than a hundred bytes; a longer answer does not come from Redis.
 const MAX_REPLIES: usize = 64 << 10;
 const READ: usize = 4 << 10;
 /// A connection is not kept longer than this, so that a name that now leads elsewhere and a port that no longer
 /// accepts are noticed too.
 const KEEP: Duration = Duration::from_secs(5);
 
-/// Long enough for a Redis that is well to see that a connection has ended.
+/// This is long enough for a healthy Redis to notice that a connection has ended.
 const SECOND_LOOK: Duration = Duration::from_millis(50);
 
-/// What is probed, and how strictly.
+/// The upstream that is probed, and how strictly.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) upstream: Arc<Upstream>,
     pub(super) tcp: Tcp,
-    /// A listener lets clients in without a password of their own, so "log in first" is no good answer.
+    /// A listener admits clients without a password of their own, so "log in first" is no good answer.
     pub(super) login_required: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct Prober {
     target: Target,
-    /// AUTH, where there are credentials, and PING. AUTH each time: a password changed in Redis leaves the connection
-    /// that is kept logged in, but no new one would be.
+    /// AUTH, if there are credentials, and PING. AUTH is sent each time: after a password change in Redis, the kept
+    /// connection stays logged in, but a new one would not be.
     request: Zeroizing<Vec<u8>>,
     kept: Option<Kept>,
 }
@@ -58,16 +58,16 @@ impl Prober {
         Self { target, request, kept: None }
     }
 
-    /// The connection that is kept says nothing any more: the next probe makes a new one.
+    /// The kept connection is of no use any more: the next probe opens another.
     pub(super) fn distrust(&mut self) {
         self.kept = None;
     }
 
-    /// One probe. Bounded in time by `connect_timeout` for each address and for the answer.
+    /// Probes once, within `connect_timeout` for each address and for the answer.
     pub(super) async fn probe(&mut self) -> Result<(), Fault> {
         if let Some(mut kept) = self.kept.take().filter(|kept| kept.since.elapsed() < KEEP) {
             match self.ask(&mut kept.stream).await {
-                // Redis may have restarted since, or closed an idle client: only a fresh connection tells.
+                // Redis may have restarted since, or closed an idle client: only a fresh connection shows which.
                 Err(Fault::Lost(_) | Fault::Tls { alert: false }) => {}
                 result => return self.keep(kept, result),
             }
@@ -104,7 +104,7 @@ impl Prober {
     }
 
     async fn exchange(&self, stream: &mut Stream) -> Result<(), Fault> {
-        // The server may have written and closed before it read anything: that is told by what it wrote.
+        // The server may have written and closed before it read anything; its bytes say why.
         let written = write_all(stream, &self.request).await;
         let mut replies = Replies::default();
         if self.target.upstream.credentials().is_some() {
@@ -125,7 +125,8 @@ impl Prober {
         }
     }
 
-    /// Errors other than those that turn every client away are an answer: it is alive, and clients get their own.
+    /// Returns the failure that an error means. Errors that do not turn every client away are an answer: the server is
+    /// alive, and clients get their own.
     fn pong(&self, reply: &Value) -> Result<(), Fault> {
         let answer = match reply {
             Value::Error(line) if line.starts_with(b"NOAUTH") => {
@@ -160,7 +161,7 @@ fn login(reply: &Value) -> Result<(), Fault> {
     }
 }
 
-/// Replies as they come.
+/// Reads replies as they come.
 #[derive(Default)]
 struct Replies {
     buffer: Vec<u8>,

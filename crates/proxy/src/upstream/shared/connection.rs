@@ -1,4 +1,4 @@
-//! One shared connection: its task sets it up, writes what clients gave it, and hands out what comes back.
+//! One shared connection. Its task sets it up, writes what clients gave it, and hands out the replies.
 
 mod ending;
 mod handover;
@@ -31,66 +31,66 @@ use crate::net::buffer::Buffer;
 use crate::net::stream::Stream;
 use crate::upstream::connect::{ConnectError, connect};
 
-/// What one read may bring: the replies to some hundred clients at once.
+/// The size of one read: the replies to some hundred clients at once.
 const READ: usize = 64 * 1024;
 
 /// Reads of one turn; then clients get theirs.
 const READS_PER_TURN: u32 = 4;
 
-/// With so much unwritten no new commands are taken: Redis does not keep up.
+/// If so many bytes are unwritten, no new commands are taken: Redis does not keep up.
 const MAX_UNWRITTEN: usize = 256 * 1024;
 
-/// A connection that nobody used for so long is closed.
+/// A connection that no client used for so long is closed.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// A connection of a pool. Its task has it as well, and ends when the connection does.
+/// A connection of a pool. Its task holds it too, and ends when the connection does.
 pub(crate) struct Connection {
     resources: Rc<Resources>,
     pool: Rc<Pool>,
     class: Class,
     state: RefCell<State>,
     takes_more: Cell<bool>,
-    /// Its task was told that there is something to do.
+    /// The task was told that there is something to do.
     told: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     outcome: RefCell<Outcome>,
-    /// Who wants to know how setting up ends.
+    /// The client that waits for the end of the set-up.
     setup_waiters: RefCell<Vec<Waker>>,
     idle_since: Cell<Option<Tick>>,
-    /// It takes nothing more, and ends when it owes nobody anything.
+    /// The connection takes no more commands, and ends when no reply is pending on it.
     retired: Cell<bool>,
     ending: Cell<bool>,
 }
 
-/// What became of a connection.
+/// The state of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It is being set up.
+    /// The connection is being set up.
     Pending,
-    /// It is there.
+    /// The connection is ready.
     Ready,
     /// The upstream cannot be had.
     Unavailable(Unavailable),
     /// The upstream has no such database or RESP version, and says so in this line.
     Refused(Rc<[u8]>),
-    /// It was there, and is one client's own now.
+    /// The connection was ready, and belongs to one client now.
     HandedOver,
-    /// It is over.
+    /// The connection is closed.
     Ended,
 }
 
 struct State {
     stream: Phase,
     link: PooledLink,
-    /// The gate's own words, and then what clients gave.
+    /// The commands that set it up, and then what clients gave.
     setup: Outbox,
     outbox: Outbox,
     inbox: Buffer,
     need: usize,
-    /// What was said first must be answered by then.
+    /// The commands that set it up must be answered by then.
     deadline: Option<Pin<Box<Sleep>>>,
     stalled: Option<Stalled>,
-    /// How long clients have kept others waiting there, less what has been forgiven since.
+    /// The time for which clients have kept others waiting there, less what has been forgiven since.
     spent: Duration,
     spent_at: Tick,
     accounted: usize,
@@ -104,7 +104,7 @@ enum Phase {
 }
 
 impl Connection {
-    /// Begins to open one, in a task of its own.
+    /// Opens a connection, in a task of its own.
     pub(crate) fn open(class: Class, resources: Rc<Resources>, pool: Rc<Pool>) -> Rc<Self> {
         let route = Rc::clone(pool.route());
         let dial = Box::pin(async move { connect(&route.upstream, &route.tcp).await });
@@ -147,12 +147,12 @@ impl Connection {
         connection
     }
 
-    /// Who uses it.
+    /// The clients that use it.
     pub(crate) const fn class(&self) -> Class {
         self.class
     }
 
-    /// Where it leads, once it is open and over TCP.
+    /// The server's address, once the connection is open and over TCP.
     pub(crate) fn server(&self) -> Option<std::net::SocketAddr> {
         match &self.state.try_borrow().ok()?.stream {
             Phase::Open(stream) => stream.peer_address(),
@@ -160,7 +160,7 @@ impl Connection {
         }
     }
 
-    /// Whether new commands may be given to it.
+    /// Returns whether it takes new commands.
     pub(crate) fn takes_more(&self) -> bool {
         self.takes_more.get()
     }
@@ -178,7 +178,7 @@ impl Connection {
         self.tell();
     }
 
-    /// What became of it. While it is pending, `waker` is woken when that changes.
+    /// Returns its state. While it is being set up, `waker` is woken when that changes.
     pub(crate) fn outcome(&self, waker: &Waker) -> Outcome {
         let outcome = self.outcome.borrow().clone();
         if outcome == Outcome::Pending {
@@ -190,12 +190,12 @@ impl Connection {
         outcome
     }
 
-    /// Wakes `waker`, which is `client`'s, when it takes commands again, or is over.
+    /// Wakes `waker` of `client` when it takes commands again, or is closed.
     pub(crate) fn wait(&self, client: SessionKey, waker: &Waker) {
         self.pool.wait(client, waker, &self.resources.shared_clients);
     }
 
-    /// Ends it, if nobody has used it for long, or nobody is there any more who waits for it to answer.
+    /// Closes it if no client has used it for long, or no client waits for its replies any more.
     pub(crate) fn end_idle(&self, now: Tick) {
         let unused = self.idle_since.get().is_some_and(|since| since.after(IDLE) <= now);
         let state = self.state.borrow();
@@ -207,7 +207,7 @@ impl Connection {
         }
     }
 
-    /// Ends it, whoever waits for it.
+    /// Closes it, even if clients wait for it.
     pub(crate) fn end(&self) {
         self.takes_more.set(false);
         self.ending.set(true);
@@ -251,7 +251,7 @@ impl Connection {
         }
     }
 
-    /// Whether new commands are taken may have changed.
+    /// Tells waiting clients that it may take new commands again.
     fn update(&self, state: &State, idle: bool) {
         let now = self.resources.clock.latest();
         self.idle_since.set(idle.then(|| self.idle_since.get().unwrap_or(now)));
@@ -340,7 +340,7 @@ impl Connection {
                     at += len;
                     if state.link.is_ready() {
                         state.deadline = None;
-                        // The gate's password was in it.
+                        // The proxy's password was in it.
                         state.setup = Outbox::default();
                         self.settle(Outcome::Ready);
                         self.tell();
@@ -366,7 +366,7 @@ impl Connection {
                     }
                     match run.take(&part, buf, now) {
                         ReplyOutcome::Desync => {
-                            // Nothing more may be owed to it here, and nobody else would tell it.
+                            // No reply may be pending for the client here any more, and no other code would tell it.
                             self.lose(key, None);
                             break Err(End::Desync);
                         }
@@ -383,7 +383,7 @@ impl Connection {
         let held_up = run.is_held_up();
         let last = run.end(state.inbox.bytes());
         state.inbox.consume(at);
-        // Nothing more may be read for one that is held up; the other is only over its limit.
+        // A client that is held up must not be read for; another is only over its limit.
         if let Some((key, shared_client)) = if held_up { last } else { full.or(last) } {
             self.stall(state, key, &shared_client, now, cx);
         }
@@ -392,10 +392,10 @@ impl Connection {
 }
 
 impl State {
-    /// Writes until all that may go is gone, or has to wait.
+    /// Writes until everything that may go has gone, or has to wait.
     fn write(&mut self, cx: &mut Context<'_>) {
         let Phase::Open(stream) = &mut self.stream else { return };
-        // What the server said before it went is still to be read where a write fails; then its end shows there.
+        // If a write fails, the server's last replies may still be read; its end shows there.
         if let Poll::Ready(Ok(())) = self.setup.poll_write(cx, stream)
             && self.link.is_ready()
         {
@@ -420,7 +420,7 @@ impl State {
         }
     }
 
-    /// Accounts for its memory. Says whether nothing is under way.
+    /// Accounts for its memory. Returns whether nothing is under way.
     fn rest(&mut self, resources: &Resources) -> bool {
         let aside = self.outbox.held() + self.link.held();
         let held = aside + self.inbox.held();

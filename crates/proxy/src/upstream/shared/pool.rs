@@ -16,15 +16,16 @@ use crate::upstream::route::Route;
 /// large replies or wait for a client that does not read; beyond so many of a class, its new commands wait.
 const MAX_CONNECTIONS: usize = 8;
 
-/// Who has left is forgotten among those who wait each time their number comes to a power of two, from here on.
+/// Clients that have left are removed from the waiting ones each time their number reaches a power of two, from here
+/// on.
 const FORGET_FROM: usize = 64;
 
-/// The pools of one worker. They live as long as somebody uses them.
+/// The pools of one worker. A pool lives as long as a client uses it.
 #[derive(Debug, Default)]
 pub(crate) struct Pools(RefCell<Vec<Weak<Pool>>>);
 
-/// Whoever asks for large replies and does not read them keeps those waiting who share its connection. Those who are known
-/// to do otherwise share none with those of whom it is not known.
+/// A client that asks for large replies and does not read them keeps the others on its connection waiting. So clients
+/// whose replies were small so far share no connection with the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
     /// Clients that may ask for anything.
@@ -39,12 +40,12 @@ pub(crate) struct Pool {
     route: Rc<Route>,
     key: PoolKey,
     connections: RefCell<Vec<Rc<Connection>>>,
-    /// Who waits for a connection that takes commands.
+    /// Clients that wait for a connection that takes commands.
     waiting: RefCell<HashMap<SessionKey, Waker>>,
 }
 
 impl Pools {
-    /// The pool for clients who are led that way, with that key.
+    /// Returns the pool for clients with this route and key.
     pub(crate) fn pool(&self, route: &Rc<Route>, key: PoolKey) -> Rc<Pool> {
         let mut pools = self.0.borrow_mut();
         pools.retain(|pool| pool.strong_count() > 0);
@@ -61,7 +62,7 @@ impl Pools {
         pool
     }
 
-    /// Closes what nobody has used for long.
+    /// Closes connections that no client has used for long.
     pub(crate) fn tick(&self, now: Tick) {
         let pools: Vec<_> = self.0.borrow().iter().filter_map(Weak::upgrade).collect();
         for pool in pools {
@@ -77,8 +78,8 @@ impl Pool {
         self.key == *key && (Rc::ptr_eq(&self.route, route) || self.route.leads_where(route))
     }
 
-    /// A connection for `client` that takes new commands, opened where there is none. None: all are busy, and `waker` is
-    /// woken when that changes.
+    /// Returns a connection that takes new commands of `client`, and opens one if there is none. None: all are busy,
+    /// and `waker` is woken when that changes.
     pub(crate) fn pick(
         self: &Rc<Self>,
         class: Class,
@@ -101,7 +102,7 @@ impl Pool {
         Some(fresh)
     }
 
-    /// Wakes `waker`, which is `client`'s, when a connection takes commands again.
+    /// Wakes `waker` of `client` when a connection takes commands again.
     pub(crate) fn wait(&self, client: SessionKey, waker: &Waker, shared_clients: &SharedClients) {
         let mut waiting = self.waiting.borrow_mut();
         if waiting.len() >= FORGET_FROM && waiting.len().is_power_of_two() {
@@ -110,7 +111,7 @@ impl Pool {
         waiting.entry(client).or_insert_with(|| waker.clone());
     }
 
-    /// Whether anybody but `client` waits for a connection, and is still there.
+    /// Returns whether another client than `client` waits for a connection, and is still there.
     pub(crate) fn is_short_for_others(&self, client: SessionKey, shared_clients: &SharedClients) -> bool {
         let waiting = self.waiting.borrow();
         waiting.keys().any(|waiting| *waiting != client && shared_clients.get(*waiting).is_some())
@@ -123,18 +124,18 @@ impl Pool {
         }
     }
 
-    /// That connection is over.
+    /// The connection is closed.
     pub(crate) fn remove(&self, connection: &Rc<Connection>) {
         self.connections.borrow_mut().retain(|known| !Rc::ptr_eq(known, connection));
         self.wake_waiting();
     }
 
-    /// Where it leads.
+    /// The upstream of its connections, and the way there.
     pub(crate) const fn route(&self) -> &Rc<Route> {
         &self.route
     }
 
-    /// What its connections are.
+    /// The kind of its connections.
     pub(crate) const fn key(&self) -> &PoolKey {
         &self.key
     }

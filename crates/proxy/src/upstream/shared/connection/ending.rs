@@ -1,4 +1,4 @@
-//! How a shared connection ends, and what those read who wait for it.
+//! The end of a shared connection, and what the waiting clients read.
 
 use std::rc::Rc;
 
@@ -8,14 +8,14 @@ use super::{Connection, Outbox, Outcome, Phase};
 use crate::metrics::{UpstreamErrorKind, UpstreamState};
 use crate::upstream::connect::ConnectError;
 
-/// Why a connection ends.
+/// The reason why a connection ends.
 pub(super) enum End {
     Dial(ConnectError),
     Fault(PoolFault),
     Desync,
     SetupTimeout,
     Broken(Option<String>),
-    /// Nobody needs it.
+    /// No client needs it.
     Unused,
 }
 
@@ -49,7 +49,7 @@ impl Connection {
         state.rest(&self.resources);
     }
 
-    /// Tells all who wait for replies that none will come.
+    /// Tells all clients that wait for replies that none will come.
     fn abandon(&self, why: Option<Unavailable>) {
         let waiting_sessions: Vec<_> = self.state.borrow().link.waiting_sessions().collect();
         for key in waiting_sessions {
@@ -57,7 +57,8 @@ impl Connection {
         }
     }
 
-    /// Tells all who wait for replies what the upstream said to the gate's own SELECT or HELLO. Nothing of theirs was sent.
+    /// Tells all clients that wait for replies what the upstream answered to the gate's own SELECT or HELLO. None of
+    /// their commands was sent.
     fn refuse(&self, line: &[u8]) {
         let waiting_sessions: Vec<_> = self.state.borrow().link.waiting_sessions().collect();
         for key in waiting_sessions {
@@ -67,7 +68,7 @@ impl Connection {
         }
     }
 
-    /// Tells one that no reply will come to it any more.
+    /// Tells one client that no reply will come to it any more.
     pub(super) fn lose(&self, key: SessionKey, why: Option<Unavailable>) {
         if let Some(shared_client) = self.resources.shared_clients.get(key) {
             self.resources.shared_clients.forget(key);
@@ -75,7 +76,7 @@ impl Connection {
         }
     }
 
-    /// Counts and logs it. Returns what those who wait are told.
+    /// Counts and logs the end. Returns what the waiting clients are told.
     fn report(&self, end: &End) -> Option<Unavailable> {
         let route = self.pool.route();
         let upstream = route.upstream.name();
@@ -89,7 +90,7 @@ impl Connection {
             End::Fault(PoolFault::Unavailable(why)) => Some(*why),
             End::Fault(PoolFault::Refused(_)) | End::Unused => None,
             End::Fault(PoolFault::Push) => {
-                self.blame("upstream sent a message where nobody subscribes");
+                self.blame("upstream sent a message without a subscription");
                 None
             }
             End::Fault(PoolFault::Link(fault)) => {
@@ -127,14 +128,14 @@ impl Connection {
     }
 }
 
-/// A task that serves a connection. However it ends, nobody waits for it any longer.
+/// The task that serves a connection. Whatever ends the task, no client waits for it any longer.
 pub(super) struct Running(pub(super) Rc<Connection>);
 
 impl Drop for Running {
     fn drop(&mut self) {
         let Self(connection) = self;
         connection.takes_more.set(false);
-        // It did not come to its end: the task was dropped, or has panicked.
+        // The task was dropped, or has panicked.
         if matches!(*connection.outcome.borrow(), Outcome::Pending | Outcome::Ready) {
             connection.finish(&End::Unused);
         }

@@ -8,7 +8,7 @@ use crate::net::stream::Stream;
 /// After a burst, no more room than this is kept for the next one.
 const KEPT: usize = 64 * 1024;
 
-/// What waits to be written. Never printed: a login may be in it.
+/// Bytes that wait to be written. They are never printed: a login may be in them.
 #[derive(Default)]
 pub(super) struct Outbox {
     bytes: Vec<u8>,
@@ -25,7 +25,7 @@ impl Outbox {
         &self.bytes[self.written..]
     }
 
-    /// How many bytes wait.
+    /// The number of bytes that wait.
     pub(super) const fn len(&self) -> usize {
         self.bytes.len() - self.written
     }

@@ -11,11 +11,11 @@ use crate::upstream::shared::shared_clients::{ReplyOutcome, SharedClient};
 #[derive(Default)]
 pub(super) struct Run {
     key: Option<SessionKey>,
-    /// None: it is gone, and so are its replies.
+    /// None: the client is gone, and so are its replies.
     shared_client: Option<Rc<RefCell<dyn SharedClient>>>,
     start: usize,
     end: usize,
-    /// Where the next part begins.
+    /// The place where the next part begins.
     at: usize,
     held_up: bool,
 }
@@ -58,12 +58,13 @@ impl Run {
         heard
     }
 
-    /// Whether the gate's own replies come next, and there is no room for them: what was read behind them has to wait.
+    /// Returns whether the gate's own replies come next, and there is no room for them: what was read behind them has
+    /// to wait.
     pub(super) const fn is_held_up(&self) -> bool {
         self.held_up
     }
 
-    /// Writes what is left. Returns the client if it is full then.
+    /// Writes the rest. Returns the client if it is full then.
     pub(super) fn end(self, buf: &[u8]) -> Option<(SessionKey, Rc<RefCell<dyn SharedClient>>)> {
         let mut run = self;
         run.write(buf);
