@@ -189,7 +189,7 @@ impl Session {
     }
 
     /// Returns whether the client uses a right that a reload may take away while the client sends nothing. The result
-    /// may be `true` for a short time after the use has ended.
+    /// may be `true` although the use has ended.
     pub fn uses_rights(&self, link: &Link) -> bool {
         self.state.modes.use_rights()
             || self.state.upstream.is_replica()
@@ -222,7 +222,7 @@ impl Session {
     }
 
     /// Handles the failure or loss of that early connection. Returns whether no command waits for the connection. If
-    /// so, the session forgets it, and the next command asks for another connection and gets the error.
+    /// so, the session forgets the connection; the next command asks for another one and gets the error.
     pub fn forget_early(&mut self) -> bool {
         let unused = self.state.identity.connected_early()
             && (!self.state.passing.has_answered() || self.is_logging_in())

@@ -235,8 +235,8 @@ impl Link {
         }
     }
 
-    /// Returns as many whole plain replies as are present, up to the first pending reply of another shape. An error
-    /// reply is returned alone, so that the caller sees each error.
+    /// Returns as many whole plain replies as are present, up to the end of the queue's front entry. An error reply is
+    /// returned alone, so that the caller sees each error.
     fn run<'b>(&mut self, buf: &'b [u8]) -> Incoming<'b> {
         let Some(front) = self.pending.front() else { return Incoming::Fault(LinkFault::Unsolicited) };
         let (mut len, mut ended, left) = (0, 0, front.left);

@@ -12,7 +12,7 @@ use portcullis_session_fuzz::{
     Choices, HELD_COMMAND, PASSWORD, Rules, TestHost, canonical_frames, pieces, session, split,
 };
 
-/// The maximum of an inline command, the held bytes and a header.
+/// An upper bound for an inline command, the held bytes and a header.
 const MAX_UNREAD: usize = (1 << 12) + HELD_COMMAND + 64;
 
 fuzz_target!(|data: &[u8]| {

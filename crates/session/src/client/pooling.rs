@@ -6,7 +6,7 @@
 //! ```text
 //!            needs its own: take()            RESET: leave()
 //!   shares ───────────────────────► leases ─────────────────► left
-//!     ▲                               │ no state, no use for    │
+//!     ▲                               │ no state, unused for    │
 //!     │                               │ the time of the lease   │
 //!     └────── give_back(), when the caller has closed it ───────┘
 //! ```

@@ -161,7 +161,7 @@ impl Profile {
         self.entering = user;
     }
 
-    /// Records Redis's reply to the client's own login. A later login must not bring in the user of a refused one.
+    /// Records Redis's reply to the client's own login. A later login must not log in the user of a refused one.
     pub(super) fn end_login(&mut self, taken: bool) {
         let entering = self.entering.take();
         if taken {

@@ -11,8 +11,8 @@ use crate::ids::{SessionKey, Ticket};
 use crate::link::{Incoming, Link, LinkFault, Part, PoolKey, PushKind, Stage, Unavailable};
 use crate::shape::Shape;
 
-/// The size from which on a reply stops new commands on its connection: another connection serves commands sooner that
-/// would wait behind it.
+/// The size from which on a reply stops new commands on its connection. Commands behind such a reply would wait for its
+/// end, so another connection carries them.
 pub const LARGE_REPLY: usize = 256 * 1024;
 
 /// The framing state of one shared connection.
