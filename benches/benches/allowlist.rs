@@ -1,7 +1,7 @@
-//! The allowlist: one decision at 1 k to 1 M entries, compiling a million of them, and comparing two such policies.
+//! Allowlist: one decision with 1 k to 1 M entries, compiling a million entries, and comparing two such policies.
 //!
-//! Half of the addresses asked about are covered by an entry. `prefix-trie` answers the same questions from the same
-//! entries for comparison.
+//! An entry covers half of the addresses. For comparison, `prefix-trie` decides the same addresses with the same
+//! entries.
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -14,10 +14,10 @@ use prefix_trie::joint::JointPrefixMap;
 
 const SIZES: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
 const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
-/// Enough that the branch predictor cannot learn the sequence.
+/// Addresses per round: enough that the branch predictor cannot learn the sequence.
 const QUESTIONS: usize = 1 << 13;
 
-/// xorshift64*: the same numbers in every run.
+/// xorshift64*: returns the same numbers in every run.
 struct Random(u64);
 
 impl Random {
@@ -36,13 +36,13 @@ impl Random {
         Ipv4Addr::from_bits(u32::try_from(self.next() >> 32).unwrap())
     }
 
-    /// In 2000::/8, spread over it as allocations are.
+    /// Returns an address in 2000::/8, spread over it as allocations are.
     fn v6(&mut self) -> Ipv6Addr {
         Ipv6Addr::from_bits(0x20 << 120 | u128::from(self.next() >> 8) << 64 | u128::from(self.next()))
     }
 }
 
-/// Random prefixes as lists have them: mostly single addresses and small networks.
+/// Returns random prefixes like those in real lists: mostly single addresses and small networks.
 fn networks(count: usize, v6: bool) -> Vec<IpNet> {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let mut network = || {
@@ -127,7 +127,7 @@ fn compile_a_million(c: &mut Criterion) {
     group.finish();
 }
 
-/// What a reload has to tell of, when all but a thousand entries stayed.
+/// Measures the comparison of a reload in which all but a thousand entries stay.
 fn changes_of_a_million(c: &mut Criterion) {
     let mut group = c.benchmark_group("changes");
     group.sample_size(10);

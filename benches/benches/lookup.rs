@@ -1,4 +1,4 @@
-//! Names to command ids, keys of commands, and command rules.
+//! Lookup of command names, extraction of keys, and command rules.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ fn keys_of(c: &mut Criterion) {
     group.finish();
 }
 
-/// A GET, a SET and an MGET under command rules, from the frame.
+/// Measures GET, SET and MGET under command rules, from the frame.
 fn judgements(c: &mut Criterion) {
     let mut group = c.benchmark_group("judgement");
     for text in

@@ -1,4 +1,4 @@
-//! Finding the replies in what servers send, beside `redis-protocol` on the same bytes in the same run.
+//! Scans server output for replies, beside `redis-protocol` on the same bytes in the same run.
 
 use std::hint::black_box;
 
@@ -40,7 +40,7 @@ fn replies(c: &mut Criterion) {
     group.finish();
 }
 
-/// RESP2 where it will do: its RESP3 decoder is slower.
+/// Decodes with `redis-protocol`: as RESP2 where possible, because its RESP3 decoder is slower.
 fn theirs(input: &[u8]) {
     let mut rest = input;
     while !rest.is_empty() {

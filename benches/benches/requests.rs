@@ -1,4 +1,4 @@
-//! Finding the commands in what clients send, beside `redis-protocol` on the same bytes in the same run.
+//! Scans client input for commands, beside `redis-protocol` on the same bytes in the same run.
 
 use std::hint::black_box;
 
@@ -9,7 +9,7 @@ use portcullis_resp::limits::RequestLimits;
 use portcullis_resp::scan::{Request, RequestScanner};
 use redis_protocol::resp2::decode::decode_range;
 
-/// What arrives by one read.
+/// Bytes that one read returns.
 const READ: usize = 16 * 1024;
 
 fn whole(c: &mut Criterion) {
@@ -51,7 +51,7 @@ fn whole(c: &mut Criterion) {
     group.finish();
 }
 
-/// A long array that arrives in pieces: linear in its bytes, or not.
+/// Measures a long array that arrives in pieces: the time must be linear in its bytes.
 fn in_pieces(c: &mut Criterion) {
     let mut group = c.benchmark_group("requests-16KiB-reads");
     group.sample_size(10);

@@ -1,4 +1,4 @@
-//! One case, so many times, to be counted by callgrind (see run.sh): `count CASE TIMES`.
+//! Runs one case a given number of times, for callgrind to count (see run.sh): `count CASE TIMES`.
 
 use std::hint::black_box;
 use std::process::ExitCode;
