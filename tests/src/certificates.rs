@@ -1,4 +1,4 @@
-//! Certificates made for a test, and what a TLS client of a test believes and shows.
+//! Certificates made for a test, and TLS clients that trust and present them.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -28,7 +28,7 @@ pub struct Pair {
     pub key: String,
 }
 
-/// What a certificate is to say.
+/// The content of a certificate.
 pub struct Leaf {
     params: CertificateParams,
 }
@@ -43,7 +43,7 @@ impl Authority {
         Self { issuer }
     }
 
-    /// Its own certificate.
+    /// Returns the CA's own certificate.
     pub fn pem(&self) -> String {
         self.issuer.pem()
     }
@@ -54,12 +54,13 @@ impl Authority {
         Pair { cert: cert.pem(), key: key.serialize_pem() }
     }
 
-    /// A server's, for `localhost` and 127.0.0.1.
+    /// Issues a server certificate for `localhost` and 127.0.0.1.
     pub fn server(&self) -> Pair {
         self.issue(Leaf::server(&["localhost"]))
     }
 
-    /// A list of revoked certificates by their [`Leaf::serial`], good until the given year.
+    /// Returns a list that revokes the certificates with these serial numbers ([`Leaf::serial`]), valid until the
+    /// given year.
     pub fn revokes(&self, serials: &[u64], until: i32) -> String {
         let revoked = |serial: &u64| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
@@ -78,12 +79,12 @@ impl Authority {
         list.signed_by(&self.issuer).and_then(|list| list.pem()).expect("a revocation list")
     }
 
-    /// A client that believes this CA.
+    /// Returns a client that trusts this CA.
     pub fn client(&self) -> Arc<ClientConfig> {
         self.client_with(None, rustls::ALL_VERSIONS)
     }
 
-    /// A client that believes this CA, and shows a certificate.
+    /// Returns a client that trusts this CA and presents a certificate.
     pub fn client_as(&self, own: &Pair) -> Arc<ClientConfig> {
         self.client_with(Some(own), rustls::ALL_VERSIONS)
     }
@@ -144,7 +145,7 @@ impl Leaf {
         self
     }
 
-    /// Signed by itself, with CA:TRUE, as [`Openssl::make`] does it.
+    /// Signs the certificate with its own key, with CA:TRUE, like [`Openssl::make`].
     pub fn alone(mut self) -> Pair {
         self.params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = key();
@@ -159,7 +160,7 @@ impl Leaf {
 }
 
 impl Pair {
-    /// Its fingerprint as openssl prints it, in the form of a pin: `sha256:AB:CD:...`.
+    /// Returns the fingerprint as openssl prints it, in the form of a pin: `sha256:AB:CD:...`.
     pub fn fingerprint(&self) -> String {
         let directory = tempfile::tempdir().expect("a scratch directory");
         std::fs::write(directory.path().join("cert.pem"), &self.cert).expect("writable");
@@ -170,7 +171,7 @@ impl Pair {
     }
 }
 
-/// Certificates made by the command that people use.
+/// Certificates made by the openssl command.
 pub struct Openssl {
     directory: TempDir,
 }
@@ -180,19 +181,19 @@ impl Openssl {
         Self { directory: tempfile::tempdir().expect("a scratch directory") }
     }
 
-    /// One that signs itself. The configuration of the system adds CA:TRUE.
+    /// Returns a self-signed certificate. The system's openssl configuration adds CA:TRUE.
     pub fn make(&self, arguments: &[&str]) -> Pair {
         self.request(&[&KEY[..], arguments].concat())
     }
 
-    /// One with the key of another.
+    /// Returns a certificate with the key of `of`.
     pub fn again(&self, of: &Pair, arguments: &[&str]) -> Pair {
         self.write("old.key", &of.key);
         let made = self.request(&[&["-key", "old.key"], arguments].concat());
         Pair { cert: made.cert, key: of.key.clone() }
     }
 
-    /// One that is no CA's, signed by `issuer`.
+    /// Returns a certificate without CA:TRUE, signed by `issuer`.
     pub fn sign(&self, issuer: &Pair, arguments: &[&str]) -> Pair {
         self.write("issuer.pem", &issuer.cert);
         self.write("issuer.key", &issuer.key);

@@ -1,4 +1,4 @@
-//! A blocking client that sends any bytes and checks what comes back, byte by byte or reply by reply.
+//! A blocking client that sends any bytes and checks what it receives, byte by byte or reply by reply.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
@@ -16,11 +16,11 @@ use crate::wait::PATIENCE;
 
 pub struct Client {
     wire: Wire,
-    /// Received, not yet looked at.
+    /// Received and not yet parsed.
     inbox: Vec<u8>,
-    /// Goes out with the next bytes that are sent, in one write.
+    /// Bytes that go out with the next send, in one write.
     held: Vec<u8>,
-    /// Replies `:1 :2 ..` that come before whatever the test looks at next.
+    /// Replies `:1 :2 ..` that come before the next one that the test reads.
     lead: std::ops::RangeInclusive<usize>,
 }
 
@@ -30,18 +30,18 @@ enum Wire {
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
-/// What a read of the stream's end looks like.
+/// The way in which a stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     Eof,
     Reset,
-    /// TLS without a goodbye (`close_notify`).
+    /// TLS without `close_notify`.
     Cut,
-    /// TLS with an alert, or with what is no TLS.
+    /// A TLS alert, or bytes that are not TLS.
     Alert,
 }
 
-/// A command as clients send it: an array of bulk strings.
+/// Encodes a command as clients send it: an array of bulk strings.
 pub fn encode(arguments: &[&[u8]]) -> Vec<u8> {
     let mut out = format!("*{}\r\n", arguments.len()).into_bytes();
     for argument in arguments {
@@ -52,7 +52,7 @@ pub fn encode(arguments: &[&[u8]]) -> Vec<u8> {
     out
 }
 
-/// [`encode`] of the words of `line`.
+/// Encodes the words of `line` with [`encode`].
 pub fn command(line: &str) -> Vec<u8> {
     encode(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>())
 }
@@ -62,7 +62,7 @@ impl Client {
         Self::over(Wire::Tcp(TcpStream::connect(to).expect("the server listens")))
     }
 
-    /// With little room for what it does not read.
+    /// Connects with a small receive buffer.
     pub fn tcp_narrow(to: SocketAddr) -> Self {
         let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).expect("a socket");
         socket.set_recv_buffer_size(16 * 1024).expect("a size");
@@ -74,22 +74,24 @@ impl Client {
     pub fn tcp_from(from: IpAddr, to: SocketAddr) -> Self {
         let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).expect("a socket");
         socket.bind(&SocketAddr::new(from, 0).into()).expect("a loopback address");
-        // Not with a timeout: that looks at the socket once more, and a reset after the connect would show there.
+        // A connect with a timeout looks at the socket once more, and would report a reset that follows the connect.
         socket.connect(&to.into()).expect("the server listens");
         Self::over(Wire::Tcp(socket.into()))
     }
 
-    /// With TLS, once the handshake is over; asks for `name`.
+    /// Connects with TLS and the server name `name`, and completes the handshake.
     pub fn tls(to: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> Self {
         Self::try_tls(to, config, name).unwrap_or_else(|error| panic!("no TLS: {error}"))
     }
 
-    /// The error of the handshake, where it fails. A client certificate is judged only after it (TLS 1.3).
+    /// Returns the error if the handshake fails. In TLS 1.3 the server judges a client certificate only after the
+    /// handshake.
     pub fn try_tls(to: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> std::io::Result<Self> {
         Self::try_tls_over(TcpStream::connect(to)?, config, name)
     }
 
-    /// [`try_tls`](Self::try_tls) from the loopback address `from`, after the bytes of `first` in plain text.
+    /// Does the same as [`try_tls`](Self::try_tls) from the loopback address `from`, after the bytes of `first` in
+    /// plain text.
     pub fn try_tls_from(
         from: IpAddr,
         to: SocketAddr,
@@ -116,19 +118,19 @@ impl Client {
         Ok(Self::over(Wire::Tls(Box::new(StreamOwned::new(session, stream)))))
     }
 
-    /// Has new keys made for what is sent from now on (TLS 1.3), and the peer asked to do the same.
+    /// Updates the keys for sending (TLS 1.3), and asks the peer to do the same.
     pub fn update_keys(&mut self) {
         match &mut self.wire {
             Wire::Tls(stream) => {
                 stream.conn.refresh_traffic_keys().expect("TLS 1.3");
-                // Whether the peer still listens shows at the next read.
+                // The next read shows if the peer has closed.
                 let _ = stream.flush();
             }
             Wire::Tcp(_) | Wire::Unix(_) => panic!("there is no TLS"),
         }
     }
 
-    /// The certificate that the server has shown.
+    /// The certificate that the server presented.
     pub fn server_certificate(&self) -> Vec<u8> {
         match &self.wire {
             Wire::Tls(stream) => stream.conn.peer_certificates().expect("a certificate")[0].to_vec(),
@@ -140,7 +142,7 @@ impl Client {
         Self::over(Wire::Unix(UnixStream::connect(path).expect("the server listens")))
     }
 
-    /// `None` when nobody listens there.
+    /// Returns `None` if no server listens there.
     pub fn try_unix(path: &Path) -> Option<Self> {
         UnixStream::connect(path).ok().map(|stream| Self::over(Wire::Unix(stream)))
     }
@@ -165,7 +167,7 @@ impl Client {
         .expect("a timeout above zero");
     }
 
-    /// The local address, as Redis and the gate show it; TCP only.
+    /// The local address, as Redis and the proxy show it; TCP only.
     pub fn local(&self) -> SocketAddr {
         match &self.wire {
             Wire::Tcp(stream) => stream.local_addr().expect("connected"),
@@ -174,7 +176,7 @@ impl Client {
         }
     }
 
-    /// A second handle for a thread that only writes.
+    /// Returns a second handle for a thread that only writes.
     pub fn writer(&self) -> Box<dyn Write + Send> {
         match &self.wire {
             Wire::Tcp(stream) => Box::new(stream.try_clone().expect("a file descriptor")),
@@ -188,7 +190,7 @@ impl Client {
         self.held.extend_from_slice(bytes);
     }
 
-    /// Holds `count` INCRs of `key`, whose replies are read and checked before anything else.
+    /// Holds `count` INCRs of `key`. The client checks their replies before it reads any other.
     pub fn lead(&mut self, key: &str, count: usize) {
         let incr = command(&format!("INCR {key}"));
         for _ in 0..count {
@@ -225,28 +227,28 @@ impl Client {
         }
     }
 
-    /// Sends a command and gives its reply.
+    /// Sends a command and returns its reply.
     #[track_caller]
     pub fn ask(&mut self, line: &str) -> Reply {
         self.send(line);
         self.read()
     }
 
-    /// [`ask`](Self::ask), checked against the notation of [`crate::reply`].
+    /// Sends a command and checks its reply, in the notation of [`crate::reply`].
     #[track_caller]
     pub fn asks(&mut self, line: &str, reply: &str) {
         self.send(line);
         self.gets(reply);
     }
 
-    /// The next reply.
+    /// Returns the next reply.
     #[track_caller]
     pub fn read(&mut self) -> Reply {
         self.read_lead();
         self.read_one()
     }
 
-    /// Checks the next reply, written as in [`crate::reply`].
+    /// Checks the next reply, in the notation of [`crate::reply`].
     #[track_caller]
     pub fn gets(&mut self, reply: &str) {
         let got = self.read().to_string();
@@ -266,14 +268,15 @@ impl Client {
         assert_eq!(got.escape_ascii().to_string(), bytes.escape_ascii().to_string());
     }
 
-    /// Sends an ECHO of `text` and checks that its reply is the next one: nothing is missing or left over.
+    /// Sends an ECHO of `text` and checks that its reply is the next one: no reply is missing, and there is none too
+    /// many.
     #[track_caller]
     pub fn is_in_step(&mut self, text: &str) {
         self.send_args(&[b"ECHO", text.as_bytes()]);
         self.gets(&format!("\"{text}\""));
     }
 
-    /// Nothing arrives within `duration`.
+    /// Checks that no bytes arrive within `duration`.
     #[track_caller]
     pub fn is_silent_for(&mut self, duration: Duration) {
         self.read_lead();
@@ -285,7 +288,7 @@ impl Client {
         assert!(self.inbox.is_empty(), "unexpected bytes: {}", self.inbox.escape_ascii());
     }
 
-    /// The peer closes, with nothing left to read.
+    /// Checks that the peer closes, with nothing left to read.
     #[track_caller]
     pub fn is_closed(&mut self) -> End {
         let (rest, end) = self.read_to_end();
@@ -293,7 +296,7 @@ impl Client {
         end
     }
 
-    /// Everything up to the close.
+    /// Reads everything up to the close.
     #[track_caller]
     pub fn read_to_end(&mut self) -> (Vec<u8>, End) {
         self.read_lead();
@@ -309,7 +312,7 @@ impl Client {
         }
     }
 
-    /// Appends `length` bytes to `into`, or those up to the end; whether they all came.
+    /// Appends `length` bytes to `into`, or fewer if the stream ends. Returns whether all of them came.
     pub fn read_up_to(&mut self, length: usize, into: &mut Vec<u8>) -> bool {
         let goal = into.len() + length;
         while self.inbox.len() < length && self.fill(PATIENCE).is_ok() {}
@@ -335,7 +338,7 @@ impl Client {
         }
     }
 
-    /// No more requests; replies can still be read.
+    /// Sends no more requests; replies can still be read.
     pub fn half_close(&mut self) {
         match &mut self.wire {
             Wire::Tcp(stream) => stream.shutdown(Shutdown::Write),
@@ -348,7 +351,7 @@ impl Client {
         .expect("connected");
     }
 
-    /// Closes with a reset instead of an orderly end.
+    /// Closes the connection with a reset.
     pub fn abort(self) {
         let stream = match &self.wire {
             Wire::Tcp(stream) => stream,
@@ -379,10 +382,10 @@ impl Client {
         }
     }
 
-    /// The next reply, or how the stream ended before it was complete.
+    /// Returns the next reply, or how the stream ended before it was complete.
     ///
     /// # Panics
-    /// When neither comes within [`PATIENCE`].
+    /// If neither comes within [`PATIENCE`].
     #[track_caller]
     pub fn try_read(&mut self) -> Result<Reply, End> {
         loop {
@@ -398,7 +401,7 @@ impl Client {
         }
     }
 
-    /// What else is there, for a failure's text.
+    /// Returns the next bytes, for the text of a failure.
     fn rest(&mut self) -> String {
         let _ = self.fill(Duration::from_millis(100));
         self.inbox[..self.inbox.len().min(500)].escape_ascii().to_string()

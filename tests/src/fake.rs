@@ -1,6 +1,7 @@
-//! An upstream that answers as a test tells it to, and remembers what it was asked on which connection.
+//! An upstream that answers as a test decides, and records the commands of each connection.
 //!
-//! Left alone it is a small Redis of one's dreams: `GET k` is `"k@0"` in database 0, so that a value says what was asked.
+//! Without a script it is a small Redis: `GET k` is `"k@0"` in database 0, so that a value names its key and
+//! database.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -10,23 +11,23 @@ use std::thread;
 
 use crate::wait::eventually;
 
-/// A command, word by word.
+/// The words of a command.
 pub type Words = Vec<Vec<u8>>;
 
-/// What a test wants said to a command; `None` leaves it to the fake.
+/// Chooses the answer to a command; `None` leaves it to the fake.
 type Script = dyn Fn(&[&str]) -> Option<Answer> + Send + Sync;
 
 pub enum Answer {
     Bytes(Vec<u8>),
-    /// The first part at once, the second when the test says [`Fake::release`]; the connection stands still until then.
+    /// The first part at once, the second after [`Fake::release`]; the connection waits until then.
     Held(Vec<u8>, Vec<u8>),
-    /// What it is without a script, when the test lets go.
+    /// The default answer, after [`Fake::release`].
     Late,
-    /// Not a word; what follows is answered.
+    /// No answer; later commands are answered.
     Nothing,
-    /// These bytes, then the end of the connection.
+    /// These bytes, then the connection closes.
     Last(Vec<u8>),
-    /// These bytes again and again until the other side has enough, 64 MiB at most.
+    /// These bytes again and again until the peer closes, at most 64 MiB.
     Endless(Vec<u8>),
 }
 
@@ -35,7 +36,7 @@ impl Answer {
         Some(Self::Bytes(format!("{text}\r\n").into_bytes()))
     }
 
-    /// All of it when the test lets go.
+    /// Returns an answer that is held back completely until [`Fake::release`].
     pub fn held(bytes: &[u8]) -> Option<Self> {
         Some(Self::Held(Vec::new(), bytes.to_vec()))
     }
@@ -62,7 +63,7 @@ struct Line {
 }
 
 impl Fake {
-    /// Answers with `script` first. Held answers are held until [`release`](Self::release).
+    /// Starts an upstream that asks `script` first. It holds held answers until [`release`](Self::release).
     pub fn start(script: impl Fn(&[&str]) -> Option<Answer> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
         let address = listener.local_addr().expect("bound");
@@ -82,30 +83,30 @@ impl Fake {
         self.address.to_string()
     }
 
-    /// Held answers go out, and no further one is held.
+    /// Sends the held answers, and holds no more.
     pub fn release(&self) {
         *lock(&self.shared.held) = false;
         self.shared.released.notify_all();
     }
 
-    /// Answers are held again.
+    /// Holds answers again.
     pub fn hold(&self) {
         *lock(&self.shared.held) = true;
     }
 
-    /// The connections on which `command` has arrived, oldest first.
+    /// The connections on which `command` arrived, oldest first.
     pub fn lines_of(&self, command: &str) -> Vec<usize> {
         let lines = lock(&self.shared.lines);
         (0..lines.len()).filter(|i| lines[*i].asked.iter().any(|asked| asked == command)).collect()
     }
 
-    /// The one connection on which `command` arrives.
+    /// Waits until `command` arrives, and returns its connection.
     #[track_caller]
     pub fn line_of(&self, command: &str) -> usize {
         eventually(&format!("{command} arrives"), || self.lines_of(command).last().copied())
     }
 
-    /// Everything asked on a connection so far.
+    /// The commands that a connection received so far.
     pub fn asked_on(&self, line: usize) -> Vec<String> {
         lock(&self.shared.lines)[line].asked.clone()
     }
@@ -119,21 +120,21 @@ impl Fake {
         eventually("the gate closes the connection", || (!self.is_open(line)).then_some(()));
     }
 
-    /// Open connections on which somebody asked for more than a probe does.
+    /// The number of open connections with more commands than a probe sends.
     pub fn in_use(&self) -> usize {
         let lines = lock(&self.shared.lines);
         let probes = |asked: &String| asked == "PING" || asked.starts_with("AUTH ");
         lines.iter().filter(|line| line.open && !line.asked.iter().all(probes)).count()
     }
 
-    /// Says something nobody asked for.
+    /// Sends bytes that answer no command.
     pub fn says(&self, line: usize, bytes: &[u8]) {
         let mut stream = lock(&self.shared.lines)[line].stream.try_clone().expect("a file descriptor");
-        // The gate may have left: then there is nobody to be misled.
+        // The proxy may have closed the connection: then no client can be misled.
         let _ = stream.write_all(bytes);
     }
 
-    /// Ends a connection in the middle of whatever is going on.
+    /// Closes a connection at once.
     pub fn cuts(&self, line: usize) {
         let _ = lock(&self.shared.lines)[line].stream.shutdown(Shutdown::Both);
     }
@@ -146,7 +147,7 @@ impl Drop for Fake {
         for line in lock(&self.shared.lines).iter() {
             let _ = line.stream.shutdown(Shutdown::Both);
         }
-        // Wakes the one that accepts.
+        // Wakes the accepting thread.
         let _ = TcpStream::connect(self.address);
     }
 }
@@ -170,7 +171,7 @@ impl Shared {
         }
     }
 
-    /// Waits until held answers may go.
+    /// Waits until held answers may be sent.
     fn wait(&self) {
         let mut held = lock(&self.held);
         while *held && !self.over.load(Ordering::SeqCst) {
@@ -179,7 +180,7 @@ impl Shared {
     }
 }
 
-/// One connection's server.
+/// The server of one connection.
 struct Server<'s> {
     shared: &'s Shared,
     number: usize,
@@ -209,7 +210,7 @@ impl Server<'_> {
         }
     }
 
-    /// `None`: this is the end.
+    /// Returns `None` if the connection ends.
     fn answer(&mut self, words: &Words) -> Option<()> {
         let text: Vec<String> = words.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
         let text: Vec<&str> = text.iter().map(String::as_str).collect();
@@ -248,7 +249,7 @@ impl Server<'_> {
         self.stream.write_all(bytes).ok()
     }
 
-    /// In MULTI everything is queued; outside it is what it is.
+    /// Returns the default answer. Inside MULTI it queues every command.
     fn usual(&mut self, words: &[&str]) -> Vec<u8> {
         let name = words[0].to_ascii_uppercase();
         match (&mut self.queue, name.as_str()) {
@@ -296,7 +297,7 @@ impl Server<'_> {
                 }
                 _ => b"-ERR DB index is out of range\r\n".to_vec(),
             },
-            // The gate wants it before a command that blocks.
+            // The proxy sends it before a command that blocks.
             ("CLIENT", ["ID"]) => format!(":{}\r\n", self.number + 1).into_bytes(),
             ("HELLO", rest) => {
                 self.resp3 = rest.first().map_or(self.resp3, |version| *version == "3");
@@ -331,15 +332,15 @@ impl Server<'_> {
     }
 }
 
-/// A bulk string as replies hold it.
+/// Encodes a bulk string.
 pub fn bulk(text: &str) -> Vec<u8> {
     format!("${}\r\n{text}\r\n", text.len()).into_bytes()
 }
 
-/// The first command of `bytes` and its length, once it is whole.
+/// The first command of `bytes` and its length, once it is complete.
 ///
 /// # Panics
-/// When the bytes are no array of bulk strings: the gate sends nothing else.
+/// If the bytes are not an array of bulk strings: the proxy sends nothing else.
 fn parse(bytes: &[u8]) -> Option<(Words, usize)> {
     let (count, mut at) = header(bytes, b'*', 0)?;
     let mut words = Vec::new();
@@ -360,7 +361,7 @@ fn header(bytes: &[u8], kind: u8, at: usize) -> Option<(usize, usize)> {
     Some((number, at + end + 2))
 }
 
-/// A test that failed with the lock held has its own message.
+/// Ignores poisoning: the test that failed with the lock held has its own message.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -20,7 +20,7 @@ use crate::redis::Redis;
 use crate::wait::{PATIENCE, within_patience};
 
 pub struct Gate {
-    // Before the directory: the gate must be gone when its directory is removed.
+    // Dropped before the directory: the proxy must have ended when its directory is removed.
     process: Process,
     port: u16,
     admin: u16,
@@ -29,7 +29,7 @@ pub struct Gate {
     directory: TempDir,
 }
 
-/// What a configuration in a test leaves to be filled in.
+/// The values of the placeholders in a test's configuration.
 struct Blanks {
     port: String,
     admin: String,
@@ -46,7 +46,7 @@ impl Blanks {
     }
 }
 
-/// A configuration with one listener `public` and one upstream `main`; whatever is not said is left out of the file.
+/// A configuration with one listener `public` and one upstream `main`; the file has only the keys that the test sets.
 #[derive(Clone, Default)]
 pub struct GateBuilder {
     address: String,
@@ -65,44 +65,44 @@ pub struct GateBuilder {
 }
 
 impl GateBuilder {
-    /// Default: `127.0.0.1:{port}`. `{port}` and `{dir}` (the scratch directory) are filled in.
+    /// Adds an address; default `127.0.0.1:{port}`. `{port}` and `{dir}` (the scratch directory) are replaced.
     pub fn bind(mut self, bind: &str) -> Self {
         self.binds.push(bind.to_owned());
         self
     }
 
-    /// The `allow` list as YAML; default `[127.0.0.1]`, `""` leaves the key out.
+    /// Sets the `allow` list as YAML; default `[127.0.0.1]`, `""` leaves the key out.
     pub fn allow(mut self, list: &str) -> Self {
         self.allow = Some(list.to_owned());
         self
     }
 
-    /// A line of the listener: `auth: trust`.
+    /// Adds a line to the listener: `auth: trust`.
     pub fn listener(mut self, line: &str) -> Self {
         self.listener.push(line.to_owned());
         self
     }
 
-    /// A line of the upstream: `connect_timeout: 1s`.
+    /// Adds a line to the upstream: `connect_timeout: 1s`.
     pub fn upstream(mut self, line: &str) -> Self {
         self.upstream.push(line.to_owned());
         self
     }
 
-    /// Several addresses instead of the one.
+    /// Sets several addresses instead of one.
     pub fn addresses<S: AsRef<str>>(mut self, list: impl IntoIterator<Item = S>) -> Self {
         let quoted: Vec<String> = list.into_iter().map(|a| format!("\"{}\"", a.as_ref())).collect();
         self.address = format!("[{}]", quoted.join(", "));
         self
     }
 
-    /// A line at the top level: `groups: {office: [127.0.0.1]}`.
+    /// Adds a line at the top level: `groups: {office: [127.0.0.1]}`.
     pub fn top(mut self, line: &str) -> Self {
         self.top.push(line.to_owned());
         self
     }
 
-    /// The upstream's password; it must never be seen in what the gate writes.
+    /// Sets the upstream's password; no output of the proxy may contain it.
     pub fn password(mut self, password: &str) -> Self {
         self.password = Some(password.to_owned());
         self.secret(password)
@@ -113,19 +113,19 @@ impl GateBuilder {
         self
     }
 
-    /// A text that must never be seen in what the gate writes.
+    /// Adds a text that no output of the proxy may contain.
     pub fn secret(mut self, secret: &str) -> Self {
         self.secrets.push(secret.to_owned());
         self
     }
 
-    /// A file beside the configuration.
+    /// Adds a file beside the configuration.
     pub fn file(mut self, name: &str, content: &str) -> Self {
         self.files.push((name.to_owned(), content.to_owned()));
         self
     }
 
-    /// TLS for the clients: `more` are further keys of the mapping, each with a comma before it.
+    /// Enables TLS for the clients; `more` has further keys of the mapping, each with a comma before it.
     pub fn tls(self, pair: &Pair, more: &str) -> Self {
         self.file("server.pem", &pair.cert)
             .file("server.key", &pair.key)
@@ -137,14 +137,14 @@ impl GateBuilder {
         self
     }
 
-    /// The whole configuration instead of one made of parts. `{port}`, `{admin}` (a port as well), `{dir}` and `{redis}`
-    /// (the upstream's address) are filled in.
+    /// Sets the whole configuration instead of its parts. `{port}`, `{admin}` (also a port), `{dir}` and `{redis}`
+    /// (the upstream's address) are replaced.
     pub fn config(mut self, yaml: &str) -> Self {
         self.whole = Some(yaml.to_owned());
         self
     }
 
-    /// Runs under another command: `["prlimit", "--nofile=64:64"]`.
+    /// Runs the proxy under another command: `["prlimit", "--nofile=64:64"]`.
     pub fn under<S: AsRef<OsStr>>(mut self, prefix: impl IntoIterator<Item = S>) -> Self {
         self.prefix = prefix.into_iter().map(|s| s.as_ref().to_owned()).collect();
         self
@@ -225,12 +225,12 @@ impl GateBuilder {
 }
 
 impl Gate {
-    /// In front of `redis`, by TCP, allowing 127.0.0.1 only.
+    /// Builds a proxy in front of `redis`, by TCP, that allows only 127.0.0.1.
     pub fn before(redis: &Redis) -> GateBuilder {
         Self::before_address(&redis.address().to_string())
     }
 
-    /// In front of any address of the configuration's form.
+    /// Builds a proxy in front of any address in the form of the configuration.
     pub fn before_address(address: &str) -> GateBuilder {
         GateBuilder::default().addresses([address])
     }
@@ -259,28 +259,28 @@ impl Gate {
         self.process.signal(signal);
     }
 
-    /// From 127.0.0.1.
+    /// Connects from 127.0.0.1.
     pub fn connect(&self) -> Client {
         Client::tcp(self.address())
     }
 
-    /// From one loopback address to another: `("127.0.0.2", "127.0.0.1")`, `("::1", "::1")`.
+    /// Connects from one loopback address to another: `("127.0.0.2", "127.0.0.1")`, `("::1", "::1")`.
     pub fn connect_from(&self, from: &str, to: &str) -> Client {
         let parse = |text: &str| text.parse::<IpAddr>().expect("an address");
         Client::tcp_from(parse(from), SocketAddr::new(parse(to), self.port))
     }
 
-    /// Log lines so far.
+    /// The log lines so far.
     pub fn stderr(&self) -> String {
         self.process.stderr()
     }
 
-    /// Audit lines so far, where `audit` is left at its default.
+    /// The audit lines so far, if `audit` has its default.
     pub fn stdout(&self) -> String {
         self.process.stdout()
     }
 
-    /// Fills in what [`GateBuilder::config`] leaves open.
+    /// Replaces the placeholders of [`GateBuilder::config`].
     pub fn fill(&self, text: &str) -> String {
         self.blanks.fill(text)
     }
@@ -291,12 +291,12 @@ impl Gate {
         answer
     }
 
-    /// Sum of the samples of `portcullis_NAME` with these labels; 0 when there is none.
+    /// The sum of the samples of `portcullis_NAME` with these labels; 0 if there is none.
     pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         http::sample(&self.get("/metrics").1, &format!("portcullis_{name}"), labels).unwrap_or(0.0)
     }
 
-    /// Waits until [`Self::metric`] is `value`: what a client sees may come before it is counted.
+    /// Waits until [`Self::metric`] is `value`: a client may see an event before the proxy counts it.
     #[track_caller]
     pub fn counts(&self, name: &str, labels: &[(&str, &str)], value: f64) {
         let mut last = None;
@@ -307,7 +307,7 @@ impl Gate {
         assert!(reached, "{name} of {labels:?} is {last:?}, not {value}");
     }
 
-    /// Waits until the log has `text`: its lines are written by a thread of their own.
+    /// Waits until the log has `text`: a separate thread writes its lines.
     #[track_caller]
     pub fn logs(&self, text: &str) {
         let logged = within_patience(|| self.stderr().contains(text));
@@ -365,12 +365,12 @@ impl Drop for Gate {
     }
 }
 
-/// Runs `portcullis` to its end.
+/// Runs `portcullis` until it exits.
 pub fn portcullis<S: AsRef<OsStr>>(directory: &Path, arguments: impl IntoIterator<Item = S>) -> Output {
     Command::new(binary()).args(arguments).current_dir(directory).output().expect("the binary starts")
 }
 
-/// `PORTCULLIS_BIN`, or the binary that cargo put beside this test's directory.
+/// `PORTCULLIS_BIN`, or the binary that cargo put beside the binary of this test.
 pub fn binary() -> PathBuf {
     if let Some(named) = std::env::var_os("PORTCULLIS_BIN") {
         return named.into();

@@ -1,11 +1,11 @@
-//! Just enough HTTP to read the admin endpoint.
+//! A minimal HTTP client for the admin endpoint.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use crate::wait::PATIENCE;
 
-/// Status and body of `GET path`, or `None` when nobody answers there.
+/// Status and body of `GET path`, or `None` if there is no answer.
 pub fn get(to: SocketAddr, path: &str) -> Option<(u16, String)> {
     ask(to, &format!("GET {path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n\r\n"))
 }
@@ -16,13 +16,13 @@ pub fn post(to: SocketAddr, path: &str, token: &str) -> Option<(u16, String)> {
     ask(to, &format!("{head}Authorization: Bearer {token}\r\n\r\n"))
 }
 
-/// Status and body of what answers `request`, which is sent as it is.
+/// Status and body of the answer to `request`, which is sent unchanged.
 pub fn ask(to: SocketAddr, request: &str) -> Option<(u16, String)> {
     let (status, _, body) = ask_with_head(to, request)?;
     Some((status, body))
 }
 
-/// Status, head in lower case, and body of what answers `request`, which is sent as it is.
+/// Status, head in lower case, and body of the answer to `request`, which is sent unchanged.
 pub fn ask_with_head(to: SocketAddr, request: &str) -> Option<(u16, String, String)> {
     let mut stream = TcpStream::connect_timeout(&to, PATIENCE).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
@@ -35,7 +35,7 @@ pub fn ask_with_head(to: SocketAddr, request: &str) -> Option<(u16, String, Stri
     Some((status, head.to_lowercase(), body.to_owned()))
 }
 
-/// Sum of the samples of `name` that carry all of `labels`; `None` when there is no such sample.
+/// The sum of the samples of `name` with all of `labels`; `None` if there is no such sample.
 pub fn sample(metrics: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
     let wanted: Vec<String> = labels.iter().map(|(k, v)| format!("{k}=\"{v}\"")).collect();
     metrics

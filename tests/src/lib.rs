@@ -1,7 +1,7 @@
 //! Harness of the end-to-end tests: real `redis-server` and `portcullis` processes, and clients that see every byte.
 //!
-//! A test of behaviour runs against Redis itself as well ([`Way::Direct`]), which proves that what it expects is
-//! Redis's own behaviour, and only then says something about the gate.
+//! A test of behaviour also runs against Redis itself ([`Way::Direct`]). This proves that its expectation is Redis's
+//! own behaviour, before it tests the proxy.
 
 pub mod certificates;
 pub mod client;

@@ -1,4 +1,4 @@
-//! A child process that dies with its test, and whose output is kept.
+//! A child process that ends with its test, and its output.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -19,7 +19,7 @@ pub struct Process {
 impl Process {
     /// Starts `program` with its output in `directory/name.{out,err}`.
     ///
-    /// `setpriv` ties its life to the calling thread's: nothing survives a test, not even one that was killed.
+    /// `setpriv` ties its life to the calling thread's: no process survives its test, even if the test was killed.
     pub fn start<S: AsRef<OsStr>>(
         directory: &Path,
         name: &str,
@@ -46,7 +46,7 @@ impl Process {
         self.child.id()
     }
 
-    /// Standard error so far, lossily decoded.
+    /// Standard error so far, decoded lossily.
     pub fn stderr(&self) -> String {
         read(&self.output.with_extension("err"))
     }
@@ -59,12 +59,12 @@ impl Process {
         kill_process(self.raw_pid(), signal).expect("the process is there");
     }
 
-    /// The exit status, if it has ended.
+    /// Returns the exit status if the process has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("the child can be waited for")
     }
 
-    /// Waits for the end; panics when it does not come.
+    /// Waits until the process ends; panics if it does not.
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
         let name = self.name.clone();
@@ -72,7 +72,7 @@ impl Process {
     }
 
     pub fn kill(&mut self) {
-        // Fails only when it has ended already.
+        // Fails only if the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -87,16 +87,16 @@ impl Process {
         self.status_kib("VmRSS:") * 1024
     }
 
-    /// User and system time used so far.
+    /// The user and system time so far.
     pub fn cpu_time(&self) -> Duration {
         let text = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("the process is there");
-        // The name in brackets may hold spaces; what follows it starts with field 3.
+        // The name in brackets may contain spaces; the text after it starts with field 3.
         let fields: Vec<&str> = text.rsplit_once(')').expect("a stat line").1.split_whitespace().collect();
         let ticks: u64 = [11, 12].iter().map(|i| fields[*i].parse::<u64>().expect("ticks")).sum();
         Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
     }
 
-    /// Processor time spent while `duration` of wall time passes, as a share of one core.
+    /// Returns the processor time that the process uses during `duration`, as a share of one core.
     pub fn cpu_share_over(&self, duration: Duration) -> f64 {
         let (before, start) = (self.cpu_time(), Instant::now());
         std::thread::sleep(duration);

@@ -1,4 +1,4 @@
-//! A private `redis-server` of one test.
+//! A `redis-server` for one test.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use crate::server::Server;
 use crate::wait::PATIENCE;
 
 pub struct Redis {
-    // Before the directory: the server must be gone when its directory is removed.
+    // Dropped before the directory: the server must have ended when its directory is removed.
     process: Option<Process>,
     builder: RedisBuilder,
     port: u16,
@@ -38,25 +38,25 @@ impl RedisBuilder {
         self
     }
 
-    /// A line of redis.conf.
+    /// Adds a line to redis.conf.
     pub fn line(mut self, line: &str) -> Self {
         self.lines.push(line.to_owned());
         self
     }
 
-    /// Another binary than the installed `redis-server`.
+    /// Sets another binary than the installed `redis-server`.
     pub fn server(mut self, server: &Server) -> Self {
         self.server = Some(server.clone());
         self
     }
 
-    /// TCP only with TLS, under a certificate made for this server.
+    /// Allows TCP only with TLS, with a certificate made for this server.
     pub fn tls_only(mut self) -> Self {
         self.tls_only = true;
         self
     }
 
-    /// TCP only with TLS, under this certificate; `ca`: whose clients it believes.
+    /// Allows TCP only with TLS, with this certificate; the server trusts client certificates of `ca`.
     pub fn tls(mut self, pair: &Pair, ca: &str) -> Self {
         self.pair = Some(Pair { cert: format!("{}{ca}", pair.cert), key: pair.key.clone() });
         self.tls_only()
@@ -80,7 +80,7 @@ impl Redis {
         RedisBuilder::default()
     }
 
-    /// No password, on 127.0.0.1, ::1 and a unix socket.
+    /// Starts a server without a password, on 127.0.0.1, ::1 and a unix socket.
     pub fn plain() -> Self {
         Self::builder().start()
     }
@@ -101,7 +101,8 @@ impl Redis {
         self.process().pid()
     }
 
-    /// A logged-in client on the unix socket, which no gate uses unless told so: CLIENT LIST tells the two apart.
+    /// Returns a logged-in client on the unix socket. No proxy uses the socket by default, so CLIENT LIST can tell
+    /// the two apart.
     pub fn control(&self) -> Client {
         let mut client = Client::unix(&self.socket());
         if let Some(password) = self.password() {
@@ -110,14 +111,14 @@ impl Redis {
         client
     }
 
-    /// CLIENT LIST but for the control connections of the tests.
+    /// The lines of CLIENT LIST without the control connections of the tests.
     pub fn tcp_clients(&self) -> Vec<String> {
         let list = self.control().ask("CLIENT LIST").text();
         let socket = format!("addr={}", self.socket().display());
         list.lines().filter(|line| !line.contains(&socket)).map(str::to_owned).collect()
     }
 
-    /// How often a command ran, by INFO commandstats ("get", "client|list").
+    /// The number of calls of a command in INFO commandstats ("get", "client|list").
     pub fn calls(&self, command: &str) -> u64 {
         let info = self.control().ask("INFO commandstats").text();
         let prefix = format!("cmdstat_{command}:calls=");
@@ -125,7 +126,7 @@ impl Redis {
         line.map_or(0, |rest| rest.split(',').next().and_then(|n| n.parse().ok()).expect("a count"))
     }
 
-    /// Connections accepted since the start, those of the unix socket too.
+    /// The connections accepted since the start, including those of the unix socket.
     pub fn connections_received(&self) -> u64 {
         let info = self.control().ask("INFO stats").text();
         let line = info.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
@@ -140,7 +141,7 @@ impl Redis {
         self.process = None;
     }
 
-    /// Starts again on the same port, with further lines of redis.conf; `wait` until it answers.
+    /// Restarts on the same port, with further lines of redis.conf. With `wait`, returns after the server answers.
     pub fn start_again(&mut self, lines: &[&str], wait: bool) {
         assert!(self.process.is_none(), "kill it first");
         self.spawn(lines);
@@ -180,7 +181,7 @@ impl Redis {
                 self.port
             ),
         };
-        // Before version 7 DEBUG was allowed always, and an unknown key is an error.
+        // Before version 7 DEBUG was always allowed, and an unknown key is an error.
         let debug = match &self.builder.server {
             Some(server) if server.version() < (7, 0) => "",
             _ => "enable-debug-command yes\n",
@@ -208,7 +209,7 @@ impl Redis {
                 return false;
             }
             if let Some(mut client) = Client::try_unix(&socket) {
-                // PONG, or NOAUTH where there is a password.
+                // PONG, or NOAUTH if there is a password.
                 client.ask("PING");
                 return true;
             }
@@ -226,7 +227,7 @@ impl Redis {
         self.process.as_ref().expect("redis-server runs")
     }
 
-    /// The file of its certificate holds the CA as well, and serves as the file of CAs.
+    /// Writes the certificate. The file also contains the CA, and serves as the file of CAs.
     fn write_certificate(&self, pair: &Pair) {
         let directory = self.directory.path();
         fs::write(directory.join("tls.crt"), &pair.cert).expect("writable");

@@ -1,4 +1,4 @@
-//! A gate whose configuration changes while it runs.
+//! Reloads of a running proxy.
 
 use std::fs;
 
@@ -9,11 +9,12 @@ use crate::gate::Gate;
 use crate::http;
 use crate::wait::eventually;
 
-/// The admin token that [`Gate::post_reload`] shows.
+/// The admin token that [`Gate::post_reload`] sends.
 pub const TOKEN: &str = "token-of-the-tests-5be1c0";
 
 impl Gate {
-    /// Puts a file beside the configuration in one step, as tools that deploy do. `{port}` and the like are filled in.
+    /// Replaces a file beside the configuration atomically, as deployment tools do. Placeholders such as `{port}` are
+    /// replaced.
     pub fn put(&self, name: &str, text: &str) {
         let (path, new) = (self.directory().join(name), self.directory().join(format!(".{name}.new")));
         fs::write(&new, self.fill(text)).and_then(|()| fs::rename(&new, &path)).expect("writable");
@@ -23,10 +24,10 @@ impl Gate {
         self.put("portcullis.yaml", yaml);
     }
 
-    /// Audit lines so far, one JSON object each; `audit` is left at its default.
+    /// The audit lines so far, one JSON object each, if `audit` has its default.
     pub fn audit(&self) -> Vec<Value> {
         let text = self.stdout();
-        // The last line may be half written.
+        // The last line may be incomplete.
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         whole
             .lines()
@@ -38,7 +39,7 @@ impl Gate {
         self.audit().into_iter().filter(|line| line["event"] == event).collect()
     }
 
-    /// Does what makes the gate reload, and gives the audit line of that.
+    /// Runs `act`, which makes the proxy reload, and returns the audit line of the reload.
     #[track_caller]
     pub fn reloads(&self, act: impl FnOnce()) -> Value {
         let before = self.audited("reload").len();
@@ -46,14 +47,14 @@ impl Gate {
         eventually("a reload is audited", || self.audited("reload").into_iter().nth(before))
     }
 
-    /// Writes the configuration, sends SIGHUP, gives the audit line of the reload.
+    /// Writes the configuration, sends SIGHUP, and returns the audit line of the reload.
     #[track_caller]
     pub fn reload_with(&self, yaml: &str) -> Value {
         self.configure(yaml);
         self.reload()
     }
 
-    /// As [`reload_with`](Self::reload_with), and the configuration is put in force.
+    /// Does the same as [`reload_with`](Self::reload_with), and checks that the configuration was applied.
     #[track_caller]
     pub fn applies(&self, yaml: &str) -> Value {
         let report = self.reload_with(yaml);
@@ -61,7 +62,7 @@ impl Gate {
         report
     }
 
-    /// Sends SIGHUP, gives the audit line of the reload.
+    /// Sends SIGHUP and returns the audit line of the reload.
     #[track_caller]
     pub fn reload(&self) -> Value {
         self.reloads(|| self.hang_up())
@@ -79,7 +80,7 @@ impl Gate {
         (status, serde_json::from_str(&body).unwrap_or_else(|e| panic!("{e} in {body}")))
     }
 
-    /// As [`post_reload`](Self::post_reload), and the audit line of it, which may come later.
+    /// Does the same as [`post_reload`](Self::post_reload), and returns the audit line, which may come later.
     #[track_caller]
     pub fn reload_by_http(&self) -> ((u16, Value), Value) {
         let mut answer = None;

@@ -1,7 +1,7 @@
-//! RESP2 and RESP3 replies, read naively, and a notation in which tests write them.
+//! A simple parser of RESP2 and RESP3 replies, and the notation in which tests write replies.
 //!
 //! `+OK`  `-ERR text`  `:1`  `"bulk"`  `nil` (`$-1`)  `nil[]` (`*-1`)  `null` (`_`)  `[1 2]` array  `>[..]` push
-//! `{k v}` map  `~[..]` set  `,1.5`  `#t`  `(123`  `=txt:..`  `|{..} x` attribute and what it decorates
+//! `{k v}` map  `~[..]` set  `,1.5`  `#t`  `(123`  `=txt:..`  `|{..} x` attribute and the reply after it
 
 use std::fmt::{self, Display, Formatter, Write};
 
@@ -25,10 +25,10 @@ pub enum Reply {
 }
 
 impl Reply {
-    /// The first frame of `bytes` and its length, or `None` while it is not complete.
+    /// Returns the first frame of `bytes` and its length, or `None` if it is not complete.
     ///
     /// # Panics
-    /// When the bytes are no RESP.
+    /// If the bytes are not RESP.
     pub fn parse(bytes: &[u8]) -> Option<(Self, usize)> {
         let end = bytes.windows(2).position(|w| w == b"\r\n")?;
         let line = String::from_utf8_lossy(&bytes[1..end]).into_owned();
@@ -70,7 +70,7 @@ impl Reply {
         }
     }
 
-    /// The elements of an array, push, set or flattened map; of nothing else.
+    /// The elements of an array, push, set or flattened map; empty for other types.
     pub fn items(&self) -> &[Self] {
         match self {
             Self::Array(items) | Self::Push(items) | Self::Set(items) | Self::Map(items) => items,

@@ -1,4 +1,4 @@
-//! One behaviour, seen directly and through the gate, in both protocols, alone and behind a deep pipeline.
+//! One behaviour, seen directly and through the proxy, in both protocols, alone and behind a deep pipeline.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -11,23 +11,23 @@ use crate::gate::Gate;
 use crate::redis::Redis;
 use crate::wait::eventually;
 
-/// How the clients of a test reach Redis.
+/// The way in which the clients of a test reach Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// Redis itself, without a password: the oracle.
     Direct,
-    /// `auth: trust`; the gate adds the password that Redis wants.
+    /// `auth: trust`; the proxy adds the password that Redis requires.
     Trust,
     /// `auth: passthrough`, Redis without a password.
     Passthrough,
-    /// As [`Way::Trust`], with TLS on both sides.
+    /// [`Way::Trust`] with TLS on both sides.
     Tls,
-    /// As [`Way::Trust`], with `connections: shared`.
+    /// [`Way::Trust`] with `connections: shared`.
     Shared,
 }
 
 impl Way {
-    /// The gate answers logins itself.
+    /// Returns whether the proxy answers logins itself.
     pub fn is_trust(self) -> bool {
         matches!(self, Self::Trust | Self::Tls | Self::Shared)
     }
@@ -39,15 +39,15 @@ pub enum Protocol {
     Resp3,
 }
 
-/// Commands in flight before the one that is tested.
+/// The number of pipelined commands before the one under test.
 const DEEP: usize = 1000;
 
-/// What Redis asks for under [`Way::Trust`]. Not to be seen anywhere.
+/// The password of Redis under [`Way::Trust`]. No output may contain it.
 pub const CANARY: &str = "canary-a7f3c9d2e1";
 
-/// Fresh processes for one test.
+/// New processes for one test.
 pub struct Stage {
-    // The gate first: it must not see its upstream go away.
+    // Dropped first: the proxy must not see its upstream end.
     pub gate: Option<Gate>,
     pub redis: Redis,
     pub way: Way,
@@ -98,12 +98,12 @@ impl Stage {
         self.way == Way::Direct
     }
 
-    /// A client's commands may meet those of others on one connection to Redis.
+    /// Returns whether a client's commands may share a connection to Redis with those of other clients.
     pub fn is_shared(&self) -> bool {
         self.way == Way::Shared
     }
 
-    /// No keys, and no subscriber that an earlier client of the gate has left behind for a moment.
+    /// Removes all keys, and waits until Redis has closed the subscribers of earlier clients.
     fn clear(&self) {
         let mut control = self.redis.control();
         control.asks("FLUSHALL", "+OK");
@@ -112,7 +112,7 @@ impl Stage {
         });
     }
 
-    /// A client of Redis or of the gate, in RESP2.
+    /// Connects to Redis or to the proxy, in RESP2.
     pub fn connect(&self) -> Client {
         match &self.gate {
             None => Client::tcp(self.redis.address()),
@@ -123,8 +123,8 @@ impl Stage {
 }
 
 impl Scene<'_> {
-    /// The client under test: its protocol is agreed, and with its first bytes goes a pipeline of 1,000 commands, if
-    /// this variation has one.
+    /// Connects the client under test and agrees on the protocol. If this variation has a pipeline of 1,000 commands,
+    /// it goes out with the client's first bytes.
     pub fn client(&self) -> Client {
         let mut client = self.other();
         self.clients.set(self.clients.get() + 1);
@@ -132,7 +132,7 @@ impl Scene<'_> {
         client
     }
 
-    /// Another client, in the same protocol.
+    /// Connects another client, in the same protocol.
     pub fn other(&self) -> Client {
         let mut client = self.stage.connect();
         if self.protocol == Protocol::Resp3 {
@@ -141,7 +141,7 @@ impl Scene<'_> {
         client
     }
 
-    /// How a subscription's message is written: `["a" "b"]`, in RESP3 `>["a" "b"]`.
+    /// Writes a subscription's message: `["a" "b"]`, in RESP3 `>["a" "b"]`.
     pub fn push(&self, items: &str) -> String {
         match self.protocol {
             Protocol::Resp2 => format!("[{items}]"),
@@ -149,7 +149,7 @@ impl Scene<'_> {
         }
     }
 
-    /// A missing bulk.
+    /// The null of a bulk string.
     pub fn nil(&self) -> &'static str {
         self.by("nil", "null")
     }
@@ -170,7 +170,7 @@ impl Scene<'_> {
 pub fn play(way: Way, behaviour: fn(&Scene<'_>)) {
     let stage = Stage::new(way);
     for protocol in [Protocol::Resp2, Protocol::Resp3] {
-        // TLS moves the same bytes as plain text does: once is enough.
+        // TLS carries the same bytes as plain text, so one variation is enough.
         for lead in if way == Way::Tls { &[DEEP][..] } else { &[0, DEEP] }.iter().copied() {
             let note = Note(way, protocol, lead);
             stage.clear();
@@ -180,7 +180,7 @@ pub fn play(way: Way, behaviour: fn(&Scene<'_>)) {
     }
 }
 
-/// Says in which variation a test failed.
+/// Prints the variation in which a test failed.
 struct Note(Way, Protocol, usize);
 
 impl Drop for Note {

@@ -11,21 +11,22 @@ use crate::process::Process;
 use crate::redis::Redis;
 use crate::wait::{eventually, within_patience};
 
-/// Enough for a majority that does without one of them.
+/// Enough for a majority without one of them.
 const COUNT: usize = 3;
 
-/// Under this name they watch the master.
+/// The name under which the sentinels monitor the master.
 pub const MASTER: &str = "mymaster";
 
 pub struct Sentinels {
-    // Before the directory: they must be gone when it is removed.
+    // Dropped before the directory: the processes must have ended when it is removed.
     processes: Vec<Process>,
     ports: Vec<u16>,
     directory: TempDir,
 }
 
 impl Sentinels {
-    /// Watching `redis`, once all of them listen to what the others say on its control channel.
+    /// Starts sentinels that monitor `redis`. Returns after all of them have subscribed to its channel for hello
+    /// messages.
     pub fn watching(redis: &Redis) -> Self {
         let directory = tempfile::tempdir().expect("a scratch directory");
         let mut sentinels = Self { processes: Vec::new(), ports: Vec::new(), directory };
@@ -40,7 +41,7 @@ impl Sentinels {
         sentinels
     }
 
-    /// The master's address, as they say.
+    /// The master's address according to each sentinel.
     pub fn masters(&self) -> Vec<String> {
         let ask = |port: &u16| {
             let mut client = Client::tcp(SocketAddr::from(([127, 0, 0, 1], *port)));

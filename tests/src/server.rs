@@ -1,4 +1,4 @@
-//! The server binaries that tests start: the installed one, and those of other versions that `TEST_SERVERS` names.
+//! The server binaries that tests start: the installed one, and the other versions that `TEST_SERVERS` names.
 
 use std::env;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ impl Server {
         Self { name: "installed".to_owned(), path: "redis-server".into() }
     }
 
-    /// The installed one, then those of `TEST_SERVERS`, which `tests/servers.sh` prints: `NAME=PATH:NAME=PATH`.
+    /// The installed server, then those of `TEST_SERVERS`, which `tests/servers.sh` prints: `NAME=PATH:NAME=PATH`.
     pub fn all() -> Vec<Self> {
         let listed = env::var("TEST_SERVERS").unwrap_or_default();
         let others = listed.split(':').filter(|entry| !entry.trim().is_empty()).map(|entry| {
@@ -28,14 +28,14 @@ impl Server {
         std::iter::once(Self::installed()).chain(others).collect()
     }
 
-    /// Whether it was built with TLS: then, and only then, it asks for a certificate, and ends.
+    /// Returns whether the server was built with TLS: only then it asks for a certificate and exits.
     pub fn has_tls(&self) -> bool {
         let output = Command::new(&self.path).args(["--port", "0", "--tls-port", "6380"]).output();
         let output = output.unwrap_or_else(|error| panic!("{}: {error}", self.path.display()));
         String::from_utf8_lossy(&output.stdout).contains("No tls-cert-file configured")
     }
 
-    /// Major and minor version, by `--version`.
+    /// The major and minor version that `--version` prints.
     pub fn version(&self) -> (u32, u32) {
         let output = Command::new(&self.path).arg("--version").output();
         let output = output.unwrap_or_else(|error| panic!("{}: {error}", self.path.display()));

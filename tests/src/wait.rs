@@ -1,15 +1,15 @@
-//! Waiting for something to become true, or to stay so.
+//! Waits until a condition becomes true, or checks that it stays true.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long a test waits for what must happen, before it fails. Generous: two cores run many tests at once.
+/// The time that a test waits for a condition before it fails. It is generous: two cores run many tests at once.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 const STEP: Duration = Duration::from_millis(10);
 
-/// Polls `probe` until it gives a value; panics naming `what` when [`PATIENCE`] is over.
+/// Polls `probe` until it returns a value; panics with `what` after [`PATIENCE`].
 #[track_caller]
 pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     let mut value = None;
@@ -21,7 +21,7 @@ pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     value.expect("it came")
 }
 
-/// Polls `probe`; whether it became true before [`PATIENCE`] was over.
+/// Polls `probe`. Returns whether it became true within [`PATIENCE`].
 pub(crate) fn within_patience(mut probe: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + PATIENCE;
     while !probe() {
@@ -33,7 +33,7 @@ pub(crate) fn within_patience(mut probe: impl FnMut() -> bool) -> bool {
     true
 }
 
-/// Panics as soon as `probe` is false within `duration`.
+/// Panics if `probe` returns false within `duration`.
 #[track_caller]
 pub fn holds_for(duration: Duration, what: &str, mut probe: impl FnMut() -> bool) {
     let deadline = Instant::now() + duration;
@@ -43,9 +43,9 @@ pub fn holds_for(duration: Duration, what: &str, mut probe: impl FnMut() -> bool
     }
 }
 
-/// Tests that load the whole machine, and have bounds on time, wait here for each other.
+/// Serializes the tests that load the whole machine and have bounds on time.
 pub fn own_turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
-    // One that failed has had its turn as well.
+    // A test that failed has finished its turn too.
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
