@@ -1,19 +1,19 @@
-//! Addresses that look like others, from a peer that really has them: in a network namespace of the test's own.
+//! Addresses that resemble others, from a peer that really has them, in the test's own network namespace.
 
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use e2e::client::End;
 use e2e::{Client, Gate, Redis, eventually, namespace};
 
-/// Forms of IPv6 that embed 10.0.0.1 and are not it: IPv4-compatible, 6to4, NAT64, IPv4-translated, and as the last bits
-/// of an ordinary address. `to_ipv4()` of the standard library takes the first, HAProxy's ACLs the second.
+/// Forms of IPv6 that embed 10.0.0.1 but are not it: IPv4-compatible, 6to4, NAT64, IPv4-translated, and the last bits
+/// of an ordinary address. `to_ipv4()` of the standard library accepts the first, HAProxy's ACLs accept the second.
 const NOT_MAPPED: [&str; 5] =
     ["::10.0.0.1", "2002:a00:1::1", "64:ff9b::10.0.0.1", "::ffff:0:10.0.0.1", "2001:db8::10.0.0.1"];
 
-/// The index of the loopback interface in every namespace.
+/// The index of the loopback interface in each namespace.
 const LOOPBACK: u32 = 1;
 
-/// Row 2 of the address traps: only ::ffff:0:0/96 stands for IPv4.
+/// Row 2 of the address traps: only ::ffff:0:0/96 represents IPv4.
 #[test]
 fn addresses_that_embed_another_are_not_it() {
     let mut addresses = vec!["10.0.0.1/32".to_owned()];
@@ -31,7 +31,7 @@ fn addresses_that_embed_another_are_not_it() {
             let refused = four.metric("connections_refused_total", &[("reason", "not_allowed")]);
             (refused == 6.0).then_some(())
         });
-        // Nor does an entry of IPv6 stand for the IPv4 address in it.
+        // An IPv6 entry does not match the IPv4 address that it embeds either.
         let six =
             Gate::before(&redis).bind("[::]:{port}").allow("[\"::/0\"]").listener("deny: [10.0.0.1]").start();
         for address in NOT_MAPPED {
@@ -43,7 +43,7 @@ fn addresses_that_embed_another_are_not_it() {
     });
 }
 
-/// Row 5: a link-local peer has a zone, entries have none.
+/// Row 5: a link-local peer has a zone, but entries have none.
 #[test]
 fn a_link_local_peer_is_matched_by_its_address_alone() {
     alone(&["fe80::77/64".to_owned()], || {
@@ -75,7 +75,7 @@ fn is_refused(client: &mut Client) {
     assert!(matches!(end, End::Eof), "{end:?}");
 }
 
-/// Runs a test in a network namespace of its own, whose loopback interface has these addresses too.
+/// Runs a test in its own network namespace, whose loopback interface has these addresses too.
 fn alone(addresses: &[String], test: impl FnOnce() + Send) {
     namespace::alone("addresses that embed others are", || {
         for address in addresses {

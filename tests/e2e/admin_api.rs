@@ -1,4 +1,4 @@
-//! The admin endpoint's API: who is answered, and what. Threat 31.
+//! The admin endpoint's API: its access control and its answers. Threat 31.
 
 mod shadow;
 
@@ -10,9 +10,9 @@ use crate::reload::{BASE, admits, edit};
 
 const READ: [&str; 5] =
     ["/", "/api/status", "/api/groups", "/api/groups/office", "/api/explain?ip=127.0.0.1"];
-/// What changes something.
+/// Paths that change something.
 const CHANGE: [&str; 3] = ["/api/reload", "/api/groups/office/entries", "/api/groups/office/entries/remove"];
-/// Answered without a token.
+/// Paths that need no token.
 const OPEN: [&str; 3] = ["/live", "/ready", "/metrics"];
 
 fn with_token() -> String {
@@ -23,13 +23,13 @@ fn before(redis: &Redis, yaml: &str) -> GateBuilder {
     Gate::before(redis).config(yaml).file("token", TOKEN).secret(TOKEN)
 }
 
-/// Status of a request with these header lines; a host that is right is added where none is named.
+/// Returns the status of a request with these header lines; adds a correct Host header if there is none.
 #[track_caller]
 fn status(gate: &Gate, line: &str, headers: &[&str]) -> u16 {
     asked(gate, line, headers).0
 }
 
-/// Status, head and body. No answer ever invites other origins, or shows the token.
+/// Returns status, head and body. No answer ever allows other origins or contains the token.
 #[track_caller]
 fn asked(gate: &Gate, line: &str, headers: &[&str]) -> (u16, String, String) {
     let mut request = format!("{line} HTTP/1.1\r\n");
@@ -62,7 +62,7 @@ fn bearer() -> String {
     format!("Authorization: Bearer {TOKEN}")
 }
 
-/// A page of somebody else's, under a name of its own that resolves to this machine.
+/// DNS rebinding: a foreign page, under its own name, which resolves to this machine.
 #[test]
 fn names_of_other_machines_are_not_answered() {
     let redis = Redis::plain();
@@ -114,7 +114,7 @@ fn with_a_token_all_but_monitoring_wants_it() {
     assert!(gate.audited("reload").is_empty());
 }
 
-/// Reading is free on loopback; nothing is changed without a token.
+/// On loopback, reading needs no token, but every change does.
 #[test]
 fn without_a_token_nothing_can_be_changed() {
     let redis = Redis::plain();
@@ -129,7 +129,8 @@ fn without_a_token_nothing_can_be_changed() {
     assert!(gate.audited("reload").is_empty());
 }
 
-/// The operator's browser sends what a page makes it send, the token not among it; but a page does not get so far.
+/// Cross-site requests: the operator's browser sends what a foreign page requests, but without the token. Such a page
+/// reaches nothing.
 #[test]
 fn pages_of_other_origins_change_nothing() {
     let redis = Redis::plain();
@@ -184,7 +185,7 @@ fn methods() {
     assert!(gate.audited("reload").is_empty());
 }
 
-/// Other machines may connect: then the token is all that counts, whatever name they use.
+/// When other machines may connect, only the token counts, under any host name.
 #[test]
 fn on_every_address() {
     let redis = Redis::plain();
@@ -231,7 +232,7 @@ fn status_shows_what_is_in_force() {
     assert_eq!((&status["generation"], status["upstreams"].as_array().map(Vec::len)), (&json!(2), Some(2)));
 }
 
-/// One walk, three ways to ask: the decision itself, the command line and the API.
+/// Compares the explanations of the command line and the API with the decision itself.
 #[test]
 fn explain_agrees_with_the_command_line_and_the_decision() {
     let redis = Redis::plain();
@@ -333,7 +334,7 @@ fn groups_in_pages() {
     }
 }
 
-/// One of them applies what is new, the others find it done; who comes when too many wait is told so.
+/// One request applies the change, the others find it applied. Requests beyond the queue are refused.
 #[test]
 fn ten_ask_for_a_reload_at_once() {
     let redis = Redis::plain();
@@ -361,7 +362,7 @@ fn ten_ask_for_a_reload_at_once() {
     }
 }
 
-/// The answer of the API is the audit line without its time.
+/// The API's answer is the audit line without its time.
 #[test]
 fn the_report_is_what_is_audited() {
     let redis = Redis::plain();

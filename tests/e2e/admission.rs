@@ -1,4 +1,4 @@
-//! Who gets in: default deny, deny beats allow, and what those read who do not.
+//! Admission: default deny, deny before allow, and the replies to refused clients.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ fn is_admitted(client: &mut Client) {
     client.asks("PING", "+PONG");
 }
 
-/// The default refusal: its line, and the end.
+/// Checks the default refusal: its line, then the close.
 fn is_refused(client: &mut Client) {
     let (bytes, _) = client.read_to_end();
     assert_eq!(bytes.escape_ascii().to_string(), DENIED.escape_ascii().to_string());
@@ -70,7 +70,7 @@ fn an_expired_entry_counts_as_absent() {
     });
 }
 
-/// A plain list and a YAML list, as other programs keep them.
+/// A plain list and a YAML list, as other programs write them.
 #[test]
 fn groups_from_files() {
     let redis = Redis::plain();
@@ -106,7 +106,7 @@ fn ipv6() {
     is_refused(&mut gate.connect_from("::1", "::1"));
 }
 
-/// On a dual-stack socket IPv4 peers are IPv4 peers.
+/// On a dual-stack socket an IPv4 peer counts as IPv4.
 #[test]
 fn mapped_addresses_are_ipv4_addresses() {
     let redis = Redis::plain();
@@ -146,7 +146,7 @@ fn redis_behind_a_unix_socket() {
     is_refused(&mut gate.connect_from("127.0.0.2", "127.0.0.1"));
 }
 
-/// Every style byte for byte, before the client says anything and after it said a lot.
+/// Checks every style byte for byte, before the client sends anything and after it sent a lot.
 #[test]
 fn styles_of_refusal() {
     let redis = Redis::plain();
@@ -156,7 +156,7 @@ fn styles_of_refusal() {
         let gate = Gate::before(&redis).allow("[]").listener(&format!("refusal: {style}")).start();
         for written in [0, 100, 100_000] {
             let mut client = gate.connect();
-            // The refusal may be faster than this write.
+            // The refusal may come before this write.
             let sent = client.try_send_raw(&b"*1\r\n$4\r\nPING\r\n".repeat(written / 14));
             let (got, end) = client.read_to_end();
             assert_eq!(
@@ -165,13 +165,13 @@ fn styles_of_refusal() {
                 "{style}, {written} written"
             );
             if style == "reset" {
-                // A socket tells of a reset once: to the write, if that came after it.
+                // A socket reports a reset once: to the write, if the write came after it.
                 assert!(end == End::Reset || sent.is_err(), "{end:?}, {written} written");
             } else if written == 0 {
                 assert_eq!(end, End::Eof, "{style}");
             }
         }
-        // The line goes out, and its socket, even when the client neither reads nor closes.
+        // The proxy sends the line and closes its socket, even if the client neither reads nor closes.
         let silent: Vec<Client> = (0..50).map(|_| gate.connect()).collect();
         eventually("all are refused", || {
             (gate.metric("connections_refused_total", &[("listener", "public")]) == 53.0).then_some(())
@@ -180,7 +180,7 @@ fn styles_of_refusal() {
     }
 }
 
-/// Not even a hundred of them, talking all the while.
+/// Not even a hundred refused clients that keep sending cause a connection.
 #[test]
 fn the_refused_cause_no_connection_to_redis() {
     let redis = Redis::plain();
@@ -191,7 +191,7 @@ fn the_refused_cause_no_connection_to_redis() {
         let _ = client.try_send_raw(b"SET refused 1\r\n");
         is_refused(&mut client);
     }
-    // Of the gate's own there is the probe each second, and of this test's the control connections.
+    // The proxy itself makes a probe each second, and this test makes control connections.
     let own = 10;
     assert!(redis.connections_received() - before < own, "the refused reached Redis");
     assert_eq!(redis.calls("set"), 0);
@@ -205,7 +205,7 @@ fn the_refused_cause_no_connection_to_redis() {
     assert!(gate.metric("upstream_connections", &[("upstream", "main"), ("state", "used")]) == 0.0);
 }
 
-/// An admitted client costs Redis nothing until its first command.
+/// An admitted client causes no load on Redis until its first command.
 #[test]
 fn the_upstream_is_dialled_at_the_first_command() {
     let redis = Redis::plain();

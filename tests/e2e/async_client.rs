@@ -80,7 +80,7 @@ fn publish_and_subscribe() {
     });
 }
 
-/// RESP3: commands and messages on one connection.
+/// RESP3: commands and messages use the same connection.
 #[test]
 fn pushes_beside_replies() {
     run(async |url| {

@@ -1,4 +1,4 @@
-//! Peers that stall, trickle, flood or leave in the middle: each costs its own connection and nothing else.
+//! Peers that stall, trickle, flood or disconnect in the middle. Each attack affects only its own connection.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use e2e::client::{End, command};
 use e2e::{Client, Gate, Redis, Stage, Way, eventually, holds_for};
 use rustix::process::Signal;
 
-/// What a test can say of the gate's CPU time: a loop that does not settle takes all of a core.
+/// The share of a core that shows a busy loop: such a loop uses all of a core.
 const BUSY: f64 = 0.5;
 
 #[track_caller]
@@ -19,7 +19,7 @@ fn impatient(redis: &Redis) -> Gate {
     Gate::before(redis).top("limits: {timeouts: {frame: 1s}}").start()
 }
 
-/// Half a command as the first thing on a connection, and nothing more.
+/// The first bytes of a connection are half a command, and nothing follows.
 #[test]
 fn half_of_the_first_command() {
     let redis = Redis::plain();
@@ -37,7 +37,7 @@ fn half_of_the_first_command() {
     });
 }
 
-/// A byte at a time, in an inline command and in a large argument.
+/// The client sends a byte at a time, in an inline command and in a large argument.
 #[test]
 fn a_trickle() {
     let redis = Redis::plain();
@@ -54,7 +54,7 @@ fn a_trickle() {
     }
 }
 
-/// The time of a command begins with its first byte: a client may rest, and then send one in two pieces.
+/// The time of a command begins with its first byte: a client may be idle, and then send a command in two pieces.
 #[test]
 fn two_pieces_after_a_rest() {
     let redis = Redis::plain();
@@ -70,7 +70,7 @@ fn two_pieces_after_a_rest() {
     }
 }
 
-/// Commands that never end with a read, for longer than a single one may take.
+/// The client always sends up to the middle of a command, for longer than one command may take.
 #[test]
 fn a_pipeline_that_is_always_in_the_middle() {
     let redis = Redis::plain();
@@ -87,7 +87,7 @@ fn a_pipeline_that_is_always_in_the_middle() {
     }
 }
 
-/// What a command waits for Redis does not count as time of the next one.
+/// The time that a command waits for Redis does not count for the next command.
 #[test]
 fn two_pieces_behind_a_blocked_command() {
     let redis = Redis::plain();
@@ -102,7 +102,7 @@ fn two_pieces_behind_a_blocked_command() {
     client.gets("+PONG");
 }
 
-/// An answer of the gate's own waits for the end of a message that is arriving in pieces.
+/// A reply of the proxy itself waits for the end of a message that arrives in pieces.
 #[test]
 fn no_answer_in_the_middle_of_a_message() {
     const SIZE: usize = 20_000_000;
@@ -119,7 +119,7 @@ fn no_answer_in_the_middle_of_a_message() {
     client.gets_raw(b"\r\n+OK\r\n");
 }
 
-/// A client that asks again and again does not put off the moment at which a silent upstream is given up.
+/// A client that repeats its command does not postpone the timeout of a silent upstream.
 #[test]
 fn a_silent_upstream_under_questions() {
     let redis = Redis::plain();
@@ -135,7 +135,8 @@ fn a_silent_upstream_under_questions() {
     redis.signal(Signal::CONT);
 }
 
-/// The gate's second login, after RESET, waits behind the client's own commands: `connect_timeout` is not for it.
+/// The proxy's second login, after RESET, waits behind the client's own commands: `connect_timeout` does not apply to
+/// it.
 #[test]
 fn a_login_behind_a_blocked_command() {
     let redis = Redis::builder().password("canary-9d1f").start();
@@ -154,7 +155,7 @@ fn a_login_behind_a_blocked_command() {
     client.gets("+PONG");
 }
 
-/// Neither half-closed clients, nor clients that never read, nor an upstream that never reads make the gate spin.
+/// Half-closed clients, clients that never read, and an upstream that never reads do not make the proxy spin.
 #[test]
 fn stalled_peers_cost_no_time() {
     let redis = Redis::plain();
@@ -183,7 +184,7 @@ fn stalled_peers_cost_no_time() {
     all_is_given_back(&gate);
 }
 
-/// Answers of the gate's own for clients that never read: they wait, and so does the gate.
+/// Local replies for clients that never read stay pending, and use no CPU time.
 #[test]
 fn own_answers_that_nobody_reads() {
     let redis = Redis::plain();
@@ -197,7 +198,7 @@ fn own_answers_that_nobody_reads() {
             let mut writer = client.writer();
             let batch = std::sync::Arc::clone(&batch);
             std::thread::spawn(move || {
-                // Until the gate takes no more.
+                // Until the proxy accepts no more.
                 while writer.write_all(&batch).is_ok() {}
                 client
             })
@@ -213,7 +214,7 @@ fn own_answers_that_nobody_reads() {
     }
 }
 
-/// Whatever closed them: no client, no upstream connection and no buffer is left.
+/// Checks that no client, no upstream connection and no buffer is left, whatever the reason of the close.
 #[track_caller]
 fn all_is_given_back(gate: &Gate) {
     eventually("nothing is left", || {
@@ -224,7 +225,7 @@ fn all_is_given_back(gate: &Gate) {
     });
 }
 
-/// Every kind of end, many times: the gauges are back at nothing, and descriptors as well.
+/// Every kind of disconnect, many times: the gauges return to zero, and the descriptors are closed.
 #[test]
 fn a_storm_of_ends() {
     let redis = Redis::plain();
@@ -255,7 +256,7 @@ fn a_storm_of_ends() {
     assert_eq!(refused, b"-DENIED source address not allowed\r\n");
 }
 
-/// 3000 refused connections: an admitted client is served all the while, and the log stays short.
+/// During 3000 refused connections an admitted client is served, and the log stays short.
 #[test]
 fn a_flood_of_strangers() {
     let redis = Redis::plain();
@@ -278,7 +279,7 @@ fn a_flood_of_strangers() {
     assert!(lines < 200, "{lines} lines for one source");
 }
 
-/// The buffers are exhausted by clients that stall: they go, and others are served.
+/// Stalled clients exhaust the buffers: the proxy closes them and serves others.
 #[test]
 fn who_holds_the_buffers_goes() {
     let redis = Redis::plain();
@@ -301,7 +302,7 @@ fn all_is_idle(gate: &Gate) {
     eventually("no buffer is held", || (gate.metric("buffers_bytes", &[]) == 0.0).then_some(()));
 }
 
-/// Cut at the end of the drain, all of them for that reason.
+/// The end of the drain cuts all clients, and the audit trail gives that reason.
 #[test]
 fn the_drain_is_the_reason() {
     let redis = Redis::plain();
@@ -318,7 +319,7 @@ fn the_drain_is_the_reason() {
     assert_eq!((drained.len(), others.len()), (150, 0), "{others:?}");
 }
 
-/// The last replies arrive whole though the client goes on sending while the gate stops.
+/// The last replies arrive complete, although the client keeps sending while the proxy stops.
 #[test]
 fn last_replies_outlive_the_gate() {
     const SIZE: usize = 1024 * 1024;

@@ -1,4 +1,4 @@
-//! Commands that wait in Redis.
+//! Commands that block in Redis.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use e2e::behaviours;
 use e2e::client::command;
 
 behaviours! {
-    /// Another client releases it; what was pipelined behind it is answered after it.
+    /// Another client's push releases the command; commands pipelined behind it get their replies after it.
     fn blpop_is_released_by_another_client(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.hold(&command("BLPOP list 0"));
@@ -23,7 +23,7 @@ behaviours! {
         client.is_in_step("after");
     }
 
-    /// The element belongs to nobody when the waiting client has left.
+    /// A client that disconnected while it waited does not take the element.
     fn a_client_that_left_does_not_pop(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.send("BLPOP list 0");
@@ -55,7 +55,7 @@ behaviours! {
         control.asks("LLEN list", ":1");
     }
 
-    /// Reading is paused behind a blocked command; that the client has left is noticed all the same.
+    /// The proxy stops reading behind a blocked command, but still notices the disconnect.
     fn leaving_is_noticed_behind_a_full_pipeline(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.hold(&command("BLPOP list 0"));
@@ -88,11 +88,11 @@ behaviours! {
         client.is_in_step("after");
     }
 
-    /// CLIENT UNBLOCK from elsewhere ends the wait in either way.
+    /// CLIENT UNBLOCK from another client ends the wait, with either result.
     fn unblocked_from_elsewhere(scene: &Scene<'_>) {
         let mut client = scene.client();
         let id = client.ask("CLIENT ID").integer();
-        // On shared connections the number is the gate's own, and only its clients can use it.
+        // On shared connections the id is the proxy's own, and only its clients can use it.
         let mut control =
             if scene.stage.is_shared() { scene.other() } else { scene.stage.redis.control() };
         for (how, due) in [("TIMEOUT", scene.by("nil[]", "null")), ("ERROR", "-UNBLOCKED client unblocked via CLIENT UNBLOCK")] {

@@ -1,4 +1,4 @@
-//! CLIENT REPLY: commands that get no answer must not shift the others'.
+//! CLIENT REPLY: commands without a reply must not shift the replies of others.
 
 use e2e::behaviours;
 use e2e::client::command;
@@ -40,7 +40,7 @@ behaviours! {
         client.is_in_step("skipped");
     }
 
-    /// Two in a row: what the second one covers is silent as well.
+    /// Two in a row: the command after the second is silent as well.
     fn skip_after_skip(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.hold(&command("CLIENT REPLY SKIP"));
@@ -61,7 +61,7 @@ behaviours! {
         client.is_in_step("after");
     }
 
-    /// RESET's own reply is covered; after it replies are on again.
+    /// RESET's own reply is suppressed; after RESET replies are on again.
     fn reset_covered_by_skip_is_silent(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.hold(&command("CLIENT REPLY SKIP"));
@@ -90,7 +90,7 @@ behaviours! {
         client.is_in_step("after");
     }
 
-    /// Transactions run silently too.
+    /// Transactions can run without replies too.
     fn a_transaction_without_replies(scene: &Scene<'_>) {
         let mut client = scene.client();
         for line in ["CLIENT REPLY OFF", "MULTI", "INCR n", "INCR n", "EXEC", "CLIENT REPLY ON"] {
@@ -102,7 +102,7 @@ behaviours! {
         client.is_in_step("after");
     }
 
-    /// Pushed messages still arrive while replies are off.
+    /// Pushed messages arrive while replies are off.
     fn messages_arrive_while_off(scene: &Scene<'_>) {
         if scene.is_resp2() {
             return;
@@ -119,7 +119,7 @@ behaviours! {
         client.is_in_step("after");
     }
 
-    /// Redis 7.0 closes after the reply to QUIT, so never where there is none; the gate closes.
+    /// Redis 7.0 closes after the reply to QUIT, so it does not close without a reply; the proxy closes.
     fn off_while_leaving(scene: &Scene<'_>) {
         if scene.stage.is_direct() {
             return;
@@ -132,7 +132,7 @@ behaviours! {
         assert_eq!(scene.stage.redis.control().ask("GET quit").text(), "1");
     }
 
-    /// The protocol changes silently.
+    /// HELLO changes the protocol without a reply.
     fn skip_covers_hello(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.hold(&command("CLIENT REPLY SKIP"));
@@ -146,7 +146,7 @@ behaviours! {
         client.is_in_step("after");
     }
 
-    /// The silent command may be answered by the gate itself, or fail, or wait.
+    /// The silent command may be answered by the proxy, or fail, or block.
     fn skip_covers_auth_errors_and_waits(scene: &Scene<'_>) {
         let mut client = scene.client();
         for line in [
@@ -197,7 +197,7 @@ behaviours! {
         }
         client.send("PING");
         let replies = [client.read().to_string(), client.read().to_string()];
-        // Direct and under passthrough CLIENT REPLY would be queued; the gate does not let it be.
+        // Direct and under passthrough, CLIENT REPLY would be queued; the proxy refuses to queue it.
         let due = if scene.stage.is_direct() {
             ["+QUEUED", "+QUEUED"]
         } else {

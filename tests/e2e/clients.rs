@@ -1,20 +1,20 @@
-//! CLIENT LIST, KILL, UNBLOCK and TRACKING REDIRECT: who sees whom, and who reaches whom.
+//! CLIENT LIST, KILL, UNBLOCK and TRACKING REDIRECT: which clients a client can see and reach.
 //!
-//! Where connections are shared, and under `@public`, the gate answers: a client sees clients of the gate only, those of its
-//! own listener and user where there are rules.
+//! On shared connections, and under `@public`, the proxy answers. Then a client sees only clients of the proxy, and
+//! under rules only those of its own listener and user.
 
 use e2e::{Client, Gate, GateBuilder, Redis};
 
 const SHARED: &str = "connections: shared";
 
-/// Several workers, so that clients are on different ones.
+/// Starts several workers, so that clients are on different ones.
 fn gate(redis: &Redis, lines: &[&str], upstream: &[&str]) -> GateBuilder {
     let builder = Gate::before(redis).listener("auth: trust").top("workers: 3");
     let builder = lines.iter().fold(builder, |builder, line| builder.listener(line));
     upstream.iter().fold(builder, |builder, line| builder.upstream(line))
 }
 
-/// What the gate answers itself, in each way in which it does.
+/// The configurations in which the proxy itself answers CLIENT.
 fn ways(redis: &Redis) -> [(&'static str, Gate); 3] {
     let public = r#"acl: "@public +client|kill +client|unblock""#;
     [
@@ -33,7 +33,7 @@ fn ids(list: &str) -> Vec<i64> {
     list.lines().map(|line| field(line, "id").parse().expect("a number")).collect()
 }
 
-/// Waits until Redis has a client in a blocking command for each of these.
+/// Waits until `count` clients of Redis are in a blocking command.
 fn are_blocked(redis: &Redis, count: usize) {
     e2e::eventually("they wait", || {
         let info = redis.control().ask("INFO clients").text();
@@ -41,7 +41,7 @@ fn are_blocked(redis: &Redis, count: usize) {
     });
 }
 
-/// What `getWorkers()` of Bull and BullMQ asks: CLIENT SETNAME of each worker, then CLIENT LIST of anybody.
+/// The commands of `getWorkers()` in Bull and BullMQ: CLIENT SETNAME by each worker, then CLIENT LIST by any client.
 #[test]
 fn workers_find_each_other() {
     let redis = Redis::plain();
@@ -77,7 +77,7 @@ fn workers_find_each_other() {
     }
 }
 
-/// No connection of the gate to Redis, and none that others have there.
+/// The list has neither the proxy's connections to Redis nor those of other clients of Redis.
 #[test]
 fn only_clients_of_the_gate_are_listed() {
     let redis = Redis::plain();
@@ -194,7 +194,7 @@ workers: 2
 admin: {bind: '127.0.0.1:{admin}'}
 ";
 
-/// Users with rules do not see each other, whatever they try.
+/// Users with rules do not see each other, with any form of the commands.
 #[test]
 fn users_with_rules_are_alone() {
     const SOME: &str = "@public +client|kill +client|unblock";
@@ -244,7 +244,7 @@ fn users_with_rules_are_alone() {
     }
 }
 
-/// A client with rules cannot have invalidations sent to another one.
+/// A client with rules cannot redirect invalidations to another client.
 #[test]
 fn tracking_with_rules_is_redirected_to_nobody_else() {
     let redis = Redis::plain();
@@ -268,7 +268,8 @@ fn tracking_with_rules_is_redirected_to_nobody_else() {
     }
 }
 
-/// Whoever reaches Redis directly can send invalidations to shared connections. Their clients do not even notice.
+/// Direct clients of Redis can send invalidations to shared connections. The clients on these connections see nothing
+/// of them.
 #[test]
 fn invalidations_sent_to_shared_connections_are_dropped() {
     let redis = Redis::plain();
@@ -298,7 +299,7 @@ fn invalidations_sent_to_shared_connections_are_dropped() {
     );
 }
 
-/// CLIENT NO-EVICT holds for the client's own connection, which goes when it is off again.
+/// CLIENT NO-EVICT applies to the client's dedicated connection, which the proxy releases when the flag is off again.
 #[test]
 fn no_evict_works_where_connections_are_shared() {
     let redis = Redis::plain();

@@ -1,4 +1,4 @@
-//! `acl`: a refused command has its reply in its place, and not one byte of it reaches Redis.
+//! `acl`: a refused command gets its reply in order, and none of its bytes reaches Redis.
 
 mod channels;
 mod cost;
@@ -25,7 +25,7 @@ fn under(tap: &Tap, acl: &str) -> GateBuilder {
     Gate::before_address(&tap.address()).listener("auth: trust").listener(&format!("acl: {acl}"))
 }
 
-/// In RESP2 and RESP3, alone and behind a thousand others: what Redis got is exactly what was allowed.
+/// In RESP2 and RESP3, alone and behind a thousand other commands: Redis receives exactly the allowed commands.
 #[test]
 fn a_refusal_stands_in_its_place() {
     let redis = Redis::plain();
@@ -107,7 +107,7 @@ fn inline_commands_are_judged_alike() {
     assert!(!sent.contains("other") && !sent.contains("secret") && !sent.to_lowercase().contains("flushall"));
 }
 
-/// Redis's own counter of what it has read.
+/// Checks Redis's own counter of input bytes.
 #[test]
 fn the_input_counter_of_redis_does_not_move() {
     let redis = Redis::plain();
@@ -136,12 +136,12 @@ fn the_input_counter_of_redis_does_not_move() {
         }
     }
     client.gets("\"x\"");
-    // The rest is the health check, and this question.
+    // The rest is the health check and this command.
     let moved = read() - before;
     assert!(moved < 1000, "{moved} bytes of 9 MiB that were refused");
 }
 
-/// Refused as soon as what decides has come; the rest is skipped, and costs nothing.
+/// The proxy refuses the command as soon as it has the deciding bytes; it skips the rest, at no cost.
 #[test]
 fn a_refused_gibibyte() {
     let redis = Redis::plain();
@@ -157,7 +157,7 @@ fn a_refused_gibibyte() {
     ] {
         client.send_raw(head.as_bytes());
         if head.contains("SET") {
-            // The answer does not wait for the rest.
+            // The reply does not wait for the rest.
             client.gets(&reply);
         }
         for _ in 0..1024 {
@@ -190,14 +190,14 @@ fn a_refusal_spoils_its_transaction() {
         for due in ["+OK", "+QUEUED", &reply, "+QUEUED", aborted, ":0", "-ERR EXEC without MULTI", "+OK"] {
             client.gets(due);
         }
-        // Nothing is queued from before.
+        // Nothing is queued from earlier commands.
         client.asks("SET app:c 1", "+QUEUED");
         client.asks("EXEC", "[+OK]");
     }
     assert!(tap.all().iter().all(|sent| !sent.contains("FLUSHALL") && !sent.contains("other")));
 }
 
-/// Keys that a script declares are checked; where the number of them is none, it is refused.
+/// Declared keys of a script are checked; a script with an invalid number of keys is refused.
 #[test]
 fn scripts_under_key_rules() {
     let redis = Redis::plain();
@@ -223,7 +223,7 @@ fn unknown_commands_need_their_name() {
     client.asks("JSON.GET a", &no_command("JSON.GET"));
     client.asks("JSON.SET a", "-ERR unknown command 'JSON.SET', with args beginning with: 'a' ");
     client.asks("CONFIG NOSUCH", &no_command("config"));
-    // Nobody can say which keys it touches.
+    // The keys of this command are unknown.
     let gate = Gate::before(&redis)
         .listener("auth: trust")
         .listener("acl: [\"+@all\", \"+json.set\", \"~app:*\"]")
@@ -231,7 +231,7 @@ fn unknown_commands_need_their_name() {
     gate.connect().asks("JSON.SET app:1", NO_KEY);
 }
 
-/// What one set of rules refuses another may allow; a selector never lends its keys to the others.
+/// One set of rules may allow what another refuses; a selector never extends its keys to the others.
 #[test]
 fn selectors() {
     let redis = Redis::plain();
@@ -256,7 +256,7 @@ fn selectors() {
     }
 }
 
-/// Both must agree: a user's rules never widen the listener's.
+/// Both sets of rules must allow a command: a user's rules never widen the listener's.
 #[test]
 fn listener_and_user_rules_meet() {
     let redis = Redis::plain();
@@ -288,7 +288,7 @@ fn listener_and_user_rules_meet() {
     client.asks("QUIT", "+OK");
 }
 
-/// A reload counts from the next command on, for those who are there, in whatever they are.
+/// A reload applies from the next command on, to connected clients in any state.
 #[test]
 fn other_rules_by_a_reload() {
     const YAML: &str = r#"
@@ -310,24 +310,24 @@ admin: {bind: "127.0.0.1:{admin}"}
     idle.asks("GET app:1", &no_command("get"));
     idle.asks("SET app:1 y", "+OK");
     fresh.asks("GET app:1", &no_command("get"));
-    // What is queued was judged by other rules.
+    // The queued commands were judged by the old rules.
     in_multi.asks("EXEC", "-EXECABORT Transaction discarded because of previous errors.");
     in_multi.asks("EXISTS app:2", ":0");
     // A subscription that is no longer allowed ends its session.
     revoked.is_closed();
     subscribed.asks("SUBSCRIBE news2", NO_CHANNEL);
     subscribed.asks("SUBSCRIBE other", r#"["subscribe" "other" :1]"#);
-    // Without rules everything is allowed again.
+    // Without rules every command is allowed again.
     gate.applies(&YAML.replace(", acl: \"+@all ~app:*\"", ""));
     idle.asks("GET app:1", "\"y\"");
     idle.asks("GET other", "nil");
-    // Rules that are none refuse the reload.
+    // A reload with invalid rules is rejected.
     let report = gate.reload_with(&YAML.replace("+@all ~app:*", "+@nosuch ~app:*"));
     assert_eq!(report["result"], "rejected", "{report}");
     idle.asks("GET other", "nil");
 }
 
-/// A real replica syncs through the gate where a rule names what it needs, and nowhere else.
+/// A real replica can sync through the proxy only if a rule names the commands that it needs.
 #[test]
 fn a_replica_behind_the_gate() {
     let redis = Redis::builder().password("canary-master").line("repl-diskless-sync-delay 0").start();
@@ -366,7 +366,7 @@ fn a_replica_behind_the_gate() {
     client.asks("GET before", &no_command("get"));
 }
 
-/// `explain`, the admin endpoint and the gate itself say the same of each command.
+/// `explain`, the admin endpoint and the proxy itself agree on each command.
 #[test]
 fn explain_says_what_the_gate_does() {
     let redis = Redis::plain();

@@ -1,4 +1,4 @@
-//! `check` and `run` on bad files: every problem in one go, where it is, and the exit code.
+//! `check` and `run` with bad files: all problems at once, their positions, and the exit code.
 
 use std::path::Path;
 use std::process::Output;
@@ -30,7 +30,7 @@ fn problems(output: &Output) -> Vec<String> {
     text.lines().filter(|line| line.contains(": error: ")).map(str::to_owned).collect()
 }
 
-/// `FILE:LINE:COLUMN: error: ...`, with this line, and all of `words` in what follows or in its hint.
+/// Checks for `FILE:LINE:COLUMN: error: ...` with this line, and for all of `words` in its message or hint.
 #[track_caller]
 fn names(output: &Output, line: usize, words: &[&str]) {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -60,7 +60,7 @@ fn a_good_file() {
     assert_eq!(portcullis(directory.path(), ["check", "--config", "other.yaml"]).status.code(), Some(0));
 }
 
-/// Seven mistakes, seven lines; `run` says the same and does not start.
+/// Seven mistakes give seven lines; `run` prints the same and does not start.
 #[test]
 fn seven_mistakes_at_once() {
     let yaml = "\
@@ -133,7 +133,7 @@ fn an_unreadable_secret() {
     let (_directory, output) = check(&yaml, &["check"]);
     assert_eq!(output.status.code(), Some(78));
     names(&output, 9, &["nosuchsecret"]);
-    // For those who may not read them.
+    // For users who may not read the secrets.
     let (_directory, output) = check(&yaml, &["check", "--no-secrets"]);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let (directory, _) = check(&yaml, &["check"]);
@@ -156,7 +156,7 @@ fn everybody_with_trust_is_refused() {
     }
 }
 
-/// Whoever may run every command may read the gate's password.
+/// A client that may run every command may read the proxy's password.
 #[test]
 fn trust_without_rules_is_warned_about() {
     let yaml = GOOD.replace("allow: [127.0.0.1]", "allow: [127.0.0.1]\n    auth: trust").replace(
@@ -170,7 +170,7 @@ fn trust_without_rules_is_warned_about() {
     assert_eq!(portcullis(directory.path(), ["check", "--strict"]).status.code(), Some(78));
 }
 
-/// Keys of what is not built yet.
+/// Checks the keys of features that are not built yet.
 #[test]
 fn what_is_not_supported_is_refused() {
     for (line, key) in [("    announce: gate:6379", "announce"), ("    present_as: [cluster]", "present_as")]
@@ -202,7 +202,7 @@ fn no_file() {
     }
 }
 
-/// Every complete configuration in the documentation is a good one.
+/// Every complete configuration in the documentation is valid.
 #[test]
 fn the_documentation_is_loaded() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

@@ -1,4 +1,4 @@
-//! RESET, QUIT, HELLO, MONITOR and the ends of a connection.
+//! RESET, QUIT, HELLO, MONITOR and the end of a connection.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use e2e::behaviours;
 use e2e::client::command;
 
 behaviours! {
-    /// RESET leaves RESP3, the database, MULTI and all subscriptions; the next command just works.
+    /// RESET leaves RESP3, the database, MULTI and all subscriptions; the next command works.
     fn reset_leaves_everything(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.asks("SELECT 3", "+OK");
@@ -71,7 +71,7 @@ behaviours! {
         client.asks("SUBSCRIBE again", r#"["subscribe" "again" :1]"#);
     }
 
-    /// Nothing after QUIT is executed, and the connection ends.
+    /// Redis executes nothing after QUIT, and the connection closes.
     fn quit_ignores_what_follows(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.hold(&command("SET a 1"));
@@ -104,7 +104,7 @@ behaviours! {
         scene.stage.redis.control().asks("EXISTS a", ":0");
     }
 
-    /// HELLO switches the protocol from its own reply on, both ways, in the middle of a pipeline.
+    /// HELLO switches the protocol from its own reply on, in both directions, in the middle of a pipeline.
     fn hello_switches_the_protocol(scene: &Scene<'_>) {
         let mut client = scene.client();
         for line in ["GET k", "HELLO 3", "GET k", "HELLO 2", "GET k", "HELLO", "HELLO 3 SETNAME me"] {
@@ -137,8 +137,8 @@ behaviours! {
         client.is_in_step("after");
     }
 
-    /// Redis without a password: AUTH and HELLO AUTH answer as its default user does. Where the gate answers, any password
-    /// is right.
+    /// Redis without a password: AUTH and HELLO AUTH get the replies of its default user. If the proxy answers, it
+    /// accepts any password.
     fn auth_where_nobody_asks_for_it(scene: &Scene<'_>) {
         let mut client = scene.client();
         let no_password_set = "-ERR AUTH <password> called without any password configured for the default user. \
@@ -158,12 +158,12 @@ behaviours! {
         client.is_in_step("after");
     }
 
-    /// MONITOR: its lines, other commands' replies among them, and RESET as the way out.
+    /// MONITOR sends its lines with replies of other commands among them; RESET ends it.
     fn monitor(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.asks("MONITOR", "+OK");
         scene.stage.redis.control().asks("SET seen 1", "+OK");
-        // Among the lines are those of the tests' own and the gate's own connections.
+        // Some lines are from connections of the tests and of the proxy.
         let lines_until = |client: &mut e2e::Client, end: &str| {
             let mut others = Vec::new();
             loop {
@@ -179,7 +179,7 @@ behaviours! {
         assert_eq!(lines_until(&mut client, r#""SET" "seen" "1""#), [""; 0]);
         // A reply may come before or after the line that reports its command.
         for (line, reply) in [("PING x", r#""x""#), ("PING", "+PONG"), ("WAIT 0 1", ":0"), ("CLIENT GETNAME", scene.nil())] {
-            // Redis does not see them there.
+            // Redis does not see these commands on shared connections.
             if scene.stage.is_shared() && line != "PING" && line != "PING x" {
                 continue;
             }
@@ -199,7 +199,7 @@ behaviours! {
         client.is_in_step("after");
     }
 
-    /// The client says it has no more requests: it still gets every answer, then the end.
+    /// A half-closed client still receives every reply, then the close.
     fn half_close_delivers_what_is_owed(scene: &Scene<'_>) {
         let mut client = scene.client();
         for i in 0..500 {
@@ -214,7 +214,7 @@ behaviours! {
         client.is_closed();
     }
 
-    /// Half a command and then the end: nothing of it is executed.
+    /// The client sends half a command and closes: Redis executes nothing of it.
     fn half_a_command_is_not_executed(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.hold(&command("SET whole 1"));
@@ -225,7 +225,7 @@ behaviours! {
         scene.stage.redis.control().asks("EXISTS half", ":0");
     }
 
-    /// Commands in any pieces are the same commands.
+    /// A command in pieces of any size is the same command.
     fn one_byte_at_a_time(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.hold(&command("SET key value"));
@@ -239,7 +239,7 @@ behaviours! {
         client.is_in_step("after");
     }
 
-    /// Redis's own errors, with their arguments made harmless, pass as they are.
+    /// Redis's own errors pass unchanged, with harmless bytes in place of others.
     fn unknown_commands(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.asks("NOSUCH a b", "-ERR unknown command 'NOSUCH', with args beginning with: 'a' 'b' ");
@@ -252,7 +252,7 @@ behaviours! {
         client.is_in_step("after");
     }
 
-    /// A subscriber may change the protocol in RESP3; its messages then come in the other form.
+    /// A RESP3 subscriber may change the protocol; its messages then arrive in the other format.
     fn hello_2_while_subscribed(scene: &Scene<'_>) {
         if scene.is_resp2() {
             let mut client = scene.client();
@@ -283,13 +283,13 @@ behaviours! {
         client.is_in_step("after");
     }
 
-    /// Somebody, or the client itself, ends the connection in Redis.
+    /// The client itself or another client closes the connection in Redis.
     fn client_kill(scene: &Scene<'_>) {
         let mut client = scene.client();
         let id = client.ask("CLIENT ID").integer();
         client.asks(&format!("CLIENT KILL ID {id} SKIPME no"), ":1");
         client.is_closed();
-        // The number is the gate's own then.
+        // The id is the proxy's own.
         if scene.stage.is_shared() {
             return;
         }

@@ -1,7 +1,9 @@
-//! Random commands of many clients, each sent through the gate and straight to a server of the same version, while
-//! connections to Redis are killed and reloads change rules: each client reads what the server beside says.
+//! Random commands of many clients, each sent through the proxy and directly to a reference server of the same
+//! version. Meanwhile the test kills connections to Redis and reloads rules. Each client must receive the replies of
+//! the reference server.
 //!
-//! `E2E_SEED` chooses the commands, `E2E_FUZZ_SECONDS` for how long. Runs in front of each server of `TEST_SERVERS`.
+//! `E2E_SEED` selects the commands, `E2E_FUZZ_SECONDS` the duration. The test runs with each server of
+//! `TEST_SERVERS`.
 
 mod actor;
 mod script;
@@ -25,26 +27,26 @@ const ACTORS: u64 = 20;
 /// Seconds of the run in the default tests, for each server.
 const SECONDS: u64 = 6;
 
-/// The rules of both users of the gate, and of the users of that name beside it.
+/// The rules of both users of the proxy, and of the same users on the reference server.
 const ALICE: &str = "+@all -flushall -debug -keys -config -monitor -swapdb ~k:* &c:s:* &c:p:*";
 const BOB: &str = "+@all -flushall -debug -keys -config -monitor -swapdb -set ~k:* &c:s:* &c:p:*";
 
-/// The right that every other configuration takes from them.
+/// The permission that every other configuration withdraws.
 const WITHDRAWN: &str = " -getset";
 
-/// A disturbance lasts this much longer than the act, as the gate and the clients learn of it from their sockets.
+/// A disturbance ends this long after its cause, because the proxy and the clients learn of it from their sockets.
 const AFTERMATH: Duration = Duration::from_millis(600);
 
-/// In between, no connection may end.
+/// Between disturbances no connection may close.
 const CALM: Duration = Duration::from_millis(400);
 
 const UPSTREAM: &str = "canary-upstream";
 
 #[derive(Default)]
 struct Tally {
-    /// Replies that agreed.
+    /// Replies that were equal.
     compared: AtomicU64,
-    /// Clients that went in the middle.
+    /// Clients that disconnected in the middle.
     left: AtomicU64,
     /// Clients whose connection the gate closed in a disturbance.
     closed: AtomicU64,
@@ -57,7 +59,7 @@ impl Tally {
 }
 
 struct Stage {
-    // The gate first: it must not see its upstream go away.
+    // Dropped first: the proxy must not see its upstream end.
     gate: Gate,
     redis: Redis,
     beside: Redis,
@@ -67,9 +69,9 @@ struct Stage {
     trusts: Arc<ClientConfig>,
     until: Instant,
     tally: Tally,
-    /// Grows when a disturbance begins, and again when it is over.
+    /// Increases when a disturbance begins, and again when it ends.
     disturbances: AtomicU64,
-    /// The lines of the audit trail that were written in each past disturbance.
+    /// The lines of the audit trail that the proxy wrote in each past disturbance.
     disturbed: Mutex<Vec<Range<usize>>>,
     failed: AtomicBool,
 }
@@ -111,13 +113,13 @@ impl Stage {
         self.disturbances.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Whether line `number` of the audit trail was written in a past disturbance.
+    /// Whether the proxy wrote line `number` of the audit trail in a past disturbance.
     fn was_disturbed_at(&self, number: usize) -> bool {
         self.disturbed.lock().expect("no one panics with it").iter().any(|lines| lines.contains(&number))
     }
 
-    /// Whether Redis closed a connection because too much of its output waited. It gives a client that is not logged in
-    /// 1 KiB, and after RESET lines of MONITOR may wait that came before.
+    /// Whether Redis closed a connection because too much of its output was pending. Without a login Redis allows 1
+    /// KiB, and lines of MONITOR from before RESET may still be pending.
     fn has_overrun(&self) -> bool {
         self.redis.log().contains("closed for overcoming of output buffer limits")
     }
@@ -146,7 +148,7 @@ impl Stage {
     }
 }
 
-/// Stops the others when one fails.
+/// Stops the other threads when one fails.
 struct Failing<'s>(&'s AtomicBool);
 
 impl Drop for Failing<'_> {
@@ -157,7 +159,7 @@ impl Drop for Failing<'_> {
     }
 }
 
-/// `more`: what the users may not do besides.
+/// Returns the configuration; `more` withdraws further permissions from the users.
 fn configuration(redis: &Redis, tls: bool, more: &str) -> String {
     let tls = if tls { "tls: {ca: ca.pem, server_name: localhost}, " } else { "" };
     let own =
@@ -252,12 +254,12 @@ fn trouble(stage: &Stage, seed: u64) {
     }
 }
 
-/// Sentinels talk all the time; no client of the gate may hear it.
+/// Publishes messages like those of Sentinels all the time; no client of the proxy may receive one.
 fn chatter(stage: &Stage) {
     let _failing = stage.failing();
     let mut control = stage.control();
     while !stage.is_over() {
-        // It may be killed with the others.
+        // The connection may be killed with the others.
         if control.try_send_raw(&e2e::client::command("PUBLISH __sentinel__:hello secret")).is_err()
             || control.try_read().is_err()
         {
@@ -288,7 +290,7 @@ fn run(server: &Server, seed: u64, seconds: u64) {
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let tally = &stage.tally;
     let (compared, left, closed) = (count(&tally.compared), count(&tally.left), count(&tally.closed));
-    // Best effort, also where all goes well: these numbers are what the test is for.
+    // Best effort, and also printed on success: the test exists for these numbers.
     let _ = std::io::Write::write_fmt(
         &mut std::io::stderr().lock(),
         format_args!(

@@ -1,4 +1,4 @@
-//! Commands in the documentation exist, and the output that a page shows is what the binary prints.
+//! Commands in the documentation exist, and a page shows the real output of the binary.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ fn fenced(page: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The arguments of a line that runs portcullis. Brackets around what may be left out are removed.
+/// The arguments of a line that runs portcullis. Brackets around optional parts are removed.
 fn arguments(line: &str) -> Option<Vec<String>> {
     let command = line.split(" #").next()?.trim_start_matches("$ ");
     let command = command.rsplit(" | ").next()?.trim().trim_start_matches("target/release/");
@@ -60,14 +60,15 @@ fn commands_of_the_documentation_exist() {
     assert!(seen > 10, "{seen} commands");
 }
 
-/// A page on which `<!-- file: NAME -->` stands above each block that is a file. A block that begins with `$ portcullis`
-/// shows a command and its output; one that begins with `# Imported`, the configuration that the last import made.
+/// A page on which `<!-- file: NAME -->` stands above each block that is a file. A block that begins with `$
+/// portcullis` shows a command and its output. A block that begins with `# Imported` shows the configuration that the
+/// last import wrote.
 struct Session<'d> {
     directory: &'d Path,
 }
 
 impl Session<'_> {
-    /// The page with the output that the commands have now.
+    /// Returns the page with the current output of its commands.
     fn play(&self, page: &str) -> String {
         let mut lines = page.lines();
         let mut played = Vec::new();
@@ -113,7 +114,7 @@ impl Session<'_> {
         body.iter().map(|line| (*line).to_owned()).collect()
     }
 
-    /// The command, and what it prints.
+    /// Returns the command and its output.
     fn run(&self, command: &str) -> Vec<String> {
         let arguments = arguments(command).expect("a command");
         let (arguments, into) = match arguments.iter().position(|word| word == ">") {
@@ -131,7 +132,7 @@ impl Session<'_> {
     }
 }
 
-/// `PORTCULLIS_GOLDEN=write` writes the page again: read the difference before it is committed.
+/// `PORTCULLIS_GOLDEN=write` writes the page again: read the difference before you commit it.
 #[test]
 fn the_page_on_migration_shows_real_output() {
     let directory = tempfile::tempdir().expect("a scratch directory");

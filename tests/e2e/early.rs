@@ -1,4 +1,4 @@
-//! The connection to Redis is made before a command needs it, where the gate answers the first ones by itself.
+//! The connection to Redis is made before a command needs it, if the proxy answers the first commands itself.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use e2e::{Gate, GateBuilder, Redis, eventually, holds_for, ports};
 const PASSWORD: &str = "canary-early-1";
 const UPSTREAM: &str = "canary-early-2";
 
-/// The clients log in at the gate, and the gate at Redis.
+/// Clients log in at the proxy, and the proxy logs in at Redis.
 fn with_users(builder: GateBuilder) -> GateBuilder {
     builder
         .listener("auth: users")
@@ -28,7 +28,7 @@ fn redis() -> Redis {
     Redis::builder().password(UPSTREAM).start()
 }
 
-/// Before the login there is none. From the login on there is one, logged in: the next command does not wait for it.
+/// Before the login there is no connection. After the login there is one, and the next command does not wait for it.
 #[test]
 fn a_login_connects() {
     let redis = redis();
@@ -45,7 +45,7 @@ fn a_login_connects() {
     assert!(used(&gate) == 1.0);
 }
 
-/// A refused command is answered by the gate as well.
+/// The proxy also answers a refused command itself.
 #[test]
 fn a_refusal_connects() {
     let redis = redis();
@@ -63,7 +63,7 @@ fn a_refusal_connects() {
     assert!(used(&gate) == 1.0);
 }
 
-/// One connection each at most for a login; none for QUIT alone, and none for a client that says nothing.
+/// A login causes at most one connection; QUIT alone causes none, and neither does a silent client.
 #[test]
 fn what_it_costs() {
     const COUNT: u64 = 50;
@@ -75,7 +75,7 @@ fn what_it_costs() {
         eventually("all are gone", || (used(&gate) == 0.0).then_some(()));
         redis.connections_received() - before
     };
-    // The test's own, and perhaps the probe's.
+    // Connections of the test, and perhaps of the probe.
     const BESIDES: u64 = 10;
     let logins = dials(&|| {
         for _ in 0..COUNT {
@@ -100,7 +100,7 @@ fn what_it_costs() {
     assert!(quits <= BESIDES, "{quits} connections for clients that only say QUIT");
 }
 
-/// Where Redis cannot be had, that is said to a command that needs it, and not before.
+/// An unreachable Redis is reported to a command that needs it, and not before.
 #[test]
 fn an_upstream_that_is_not_there() {
     let nowhere = format!("127.0.0.1:{}", ports::free());
@@ -115,7 +115,7 @@ fn an_upstream_that_is_not_there() {
     client.is_closed();
 }
 
-/// The same where Redis does not let the gate in.
+/// Redis refuses the proxy's login, with the same result.
 #[test]
 fn an_upstream_that_does_not_let_the_gate_in() {
     let redis = Redis::builder().password("canary-early-3").start();

@@ -1,4 +1,4 @@
-//! `portcullis groups`: what it prints, what it writes, and how it ends.
+//! `portcullis groups`: its output, its edits and its exit codes.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -51,7 +51,7 @@ impl Files {
         fs::read_to_string(self.path(name)).expect("the file is there")
     }
 
-    /// `portcullis groups ...`, words split at spaces; an underscore stands for a space in a word.
+    /// Runs `portcullis groups ...`, with words split at spaces; an underscore in a word becomes a space.
     fn groups(&self, words: &str) -> Ran {
         let words = words.split(' ').map(|word| word.replace('_', " "));
         let Output { status, stdout, stderr } =
@@ -235,7 +235,7 @@ fn edits_at_the_same_time_all_arrive() {
     }
 }
 
-/// The policy that judges is the one that was edited.
+/// The edited policy is the one in force.
 #[test]
 fn what_was_added_admits() {
     let files = Files::new(CONFIG);
@@ -248,7 +248,7 @@ fn what_was_added_admits() {
     assert!(text.contains("127.0.0.1 of group partners, portcullis.yaml:12"), "{text}");
 }
 
-/// A gate's admin endpoint, as far as `suggest` goes: one answer, and the request it got.
+/// An admin endpoint for `suggest`: sends one answer and returns the request.
 fn answers(mut stream: impl Read + Write, answer: &str) -> String {
     let mut request = Vec::new();
     let mut byte = [0];
@@ -275,7 +275,7 @@ fn admin(answer: String) -> (SocketAddr, JoinHandle<String>) {
 
 fn status() -> Value {
     let seen = |source: &str, count: u32, last_seen: &str| json!({"source": source, "count": count, "first_seen": "2020-01-01T00:00:00Z", "last_seen": last_seen});
-    // Whenever the test runs, one is in the last day and the other is not.
+    // At any time of the test, one date is in the last day and the other is not.
     let (late, early) = ("2100-01-01T00:00:00Z", "2020-01-01T00:00:00Z");
     json!({"listeners": [
         {"name": "public", "shadow": {"denied_total": 20, "sources_truncated": false, "sources": [

@@ -1,4 +1,4 @@
-//! Commands as one types them into telnet.
+//! Inline commands, as people type them into telnet.
 
 use e2e::{Gate, Redis, behaviours};
 
@@ -33,7 +33,7 @@ behaviours! {
         client.is_in_step("after");
     }
 
-    /// What changes the connection's state does so however it is written.
+    /// Commands that change the connection's state do so inline too.
     fn stateful_commands(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.send_raw(b"client reply skip\r\nSET a 1\r\nmulti\r\nINCR a\r\nexec\r\nsubscribe x \"y\"\r\nunsubscribe\r\nreset\r\nGET a\r\n");
@@ -65,7 +65,7 @@ behaviours! {
     }
 }
 
-/// `inline_commands: false`: a line is an error, multibulk works.
+/// With `inline_commands: false` a line is an error; multibulk works.
 #[test]
 fn switched_off() {
     let redis = Redis::plain();

@@ -7,7 +7,7 @@ use e2e::client::command;
 use e2e::{Client, Gate, Redis, Reply, eventually, holds_for, ports};
 use rustix::process::Signal;
 
-/// Nothing in flight: idle clients are closed and it is over.
+/// Nothing is in flight: the proxy closes idle clients and exits.
 #[test]
 fn an_idle_gate_stops_at_once() {
     for signal in [Signal::TERM, Signal::INT] {
@@ -25,7 +25,7 @@ fn an_idle_gate_stops_at_once() {
     }
 }
 
-/// A reply of 64 MiB that is being read slowly arrives whole; new clients are not served meanwhile.
+/// A slow reader still receives its reply of 64 MiB completely; new clients are not served meanwhile.
 #[test]
 fn what_is_in_flight_finishes() {
     const SIZE: u64 = 64 * 1024 * 1024;
@@ -45,7 +45,7 @@ fn what_is_in_flight_finishes() {
     assert_eq!(gate.process().wait().code(), Some(0));
 }
 
-/// A client that has not read a reply of 64 MiB, so that the gate has something to finish.
+/// Returns a client with an unread reply of 64 MiB, so that the proxy has something to finish.
 fn with_a_reply_in_flight(gate: &Gate) -> (Client, u64) {
     const SIZE: u64 = 64 * 1024 * 1024;
     let mut client = gate.connect();
@@ -55,7 +55,7 @@ fn with_a_reply_in_flight(gate: &Gate) -> (Client, u64) {
     (client, SIZE)
 }
 
-/// A terminal sends SIGINT to the whole group, and a wrapper sends it again: that is one wish to stop.
+/// A terminal sends SIGINT to the whole group, and a wrapper repeats it: that is one request to stop.
 #[test]
 fn interrupts_at_once_are_one() {
     let redis = Redis::plain();
@@ -73,7 +73,7 @@ fn interrupts_at_once_are_one() {
     assert_eq!(gate.process().wait().code(), Some(0));
 }
 
-/// Pressed again when it does not stop, Ctrl-C stops it at once.
+/// A second Ctrl-C, while the proxy drains, stops it at once.
 #[test]
 fn a_later_interrupt_is_a_second_one() {
     let redis = Redis::plain();
@@ -86,7 +86,7 @@ fn a_later_interrupt_is_a_second_one() {
     assert_eq!(gate.process().wait().code(), Some(1));
 }
 
-/// Scripts for other servers send these to reopen logs. SIGPIPE is what a closed terminal leaves.
+/// Scripts for other servers send these to reopen logs. A closed terminal causes SIGPIPE.
 #[test]
 fn signals_for_other_programs_do_not_end_it() {
     let redis = Redis::plain();
@@ -110,7 +110,7 @@ fn is_served(gate: &Gate) -> bool {
     client.read_to_end().0.starts_with(b"+PONG")
 }
 
-/// A blocked command may still get its reply while draining.
+/// A blocked command may still get its reply during the drain.
 #[test]
 fn a_blocked_command_may_finish() {
     let redis = Redis::plain();
@@ -129,7 +129,7 @@ fn a_blocked_command_may_finish() {
     assert_eq!(gate.process().wait().code(), Some(0));
 }
 
-/// Whoever never finishes is cut when the time is over: exit 0 all the same.
+/// The proxy cuts remaining clients after the drain time; the exit code is still 0.
 #[test]
 fn subscribers_are_cut_after_the_drain_time() {
     let redis = Redis::plain();
@@ -161,7 +161,7 @@ fn a_second_signal_stops_at_once() {
     assert!(started.elapsed() < Duration::from_secs(2), "it took {:?}", started.elapsed());
 }
 
-/// Under load: every client has whole replies only, and the ones to its own commands.
+/// Under load every client receives only complete replies, to its own commands.
 #[test]
 fn no_half_replies() {
     let redis = Redis::plain();
@@ -188,7 +188,7 @@ fn no_half_replies() {
     });
 }
 
-/// Pipelines until the connection ends; gives the number of replies read.
+/// Sends pipelines until the connection closes; returns the number of replies read.
 fn load(client: &mut Client, number: usize, stop: &AtomicBool, begun: &AtomicUsize) -> usize {
     let value = "x".repeat(3000);
     let mut replies = 0;
@@ -220,7 +220,7 @@ fn load(client: &mut Client, number: usize, stop: &AtomicBool, begun: &AtomicUsi
     replies
 }
 
-/// No descriptors left: no spinning, and all is well when some are free again.
+/// Without free descriptors the proxy does not spin, and it recovers when some are free again.
 #[test]
 fn out_of_file_descriptors() {
     let redis = Redis::plain();
@@ -256,7 +256,7 @@ fn out_of_file_descriptors() {
     assert_eq!(gate.get("/live").0, 200);
 }
 
-/// Few descriptors from the start: the number of clients is lowered and that is said, as Redis does.
+/// With few descriptors at the start, the proxy lowers the number of clients and logs it, as Redis does.
 #[test]
 fn few_file_descriptors_from_the_start() {
     let redis = Redis::plain();
@@ -281,7 +281,7 @@ fn few_file_descriptors_from_the_start() {
     });
 }
 
-/// `limits.clients`: Redis's own words, and a place when somebody leaves.
+/// `limits.clients`: the error is Redis's own, and a disconnect frees a place.
 #[test]
 fn too_many_clients() {
     let redis = Redis::plain();
@@ -302,7 +302,7 @@ fn too_many_clients() {
     });
 }
 
-/// `idle`: who says nothing is closed, who waits for Redis or for messages is not.
+/// `idle`: silent clients are closed; clients that wait for Redis or for messages are not.
 #[test]
 fn idle_clients_are_closed() {
     let redis = Redis::plain();
@@ -320,7 +320,7 @@ fn idle_clients_are_closed() {
     });
 }
 
-/// The port is taken: exit 1, and the line names it.
+/// If the port is in use, the exit code is 1 and the line names the port.
 #[test]
 fn a_busy_port() {
     let directory = tempfile::tempdir().expect("a scratch directory");

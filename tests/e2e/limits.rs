@@ -1,5 +1,5 @@
-//! Each limit: what the client reads, what is counted, and that who keeps within it notices nothing. `buffers` is in
-//! `attacks.rs`, the limits before login in `users.rs`, `proxy_header` in `proxy_protocol.rs`, `drain` in `lifecycle.rs`.
+//! Limits: the reply of each, its count, and no effect on clients within it. `buffers` is in `attacks.rs`, the limits
+//! before login in `users.rs`, `proxy_header` in `proxy_protocol.rs`, `drain` in `lifecycle.rs`.
 
 mod logins;
 mod sources;
@@ -20,7 +20,7 @@ fn counts(gate: &Gate, metric: &str, reason: &str, due: f64) {
     gate.counts(metric, &[("reason", reason)], due);
 }
 
-/// Of the process, and of a listener; who leaves makes room.
+/// The limits of the process and of a listener; a disconnect frees a place.
 #[test]
 fn clients() {
     let redis = Redis::plain();
@@ -41,7 +41,7 @@ fn clients() {
     }
 }
 
-/// Redis's own words for each.
+/// The error of each limit is Redis's own.
 #[test]
 fn sizes() {
     let redis = Redis::plain();
@@ -69,7 +69,7 @@ fn sizes() {
     client.gets(&format!("\"{}\"", "x".repeat(1000)));
 }
 
-/// A command whose keys cannot be seen within what is held.
+/// A command whose keys are not visible in the bytes that may be held.
 #[test]
 fn held_command() {
     let redis = Redis::plain();
@@ -87,7 +87,7 @@ fn held_command() {
     client.gets("-ERR command too large to be checked");
     client.gets("nil");
     gate.counts("commands_denied_total", &[("reason", "size")], 1.0);
-    // A large value behind a key that was seen streams on.
+    // A large value behind a visible key is streamed.
     client.send_args(&[b"SET", b"app:large", &[b'x'; 100_000]]);
     client.gets("+OK");
     client.asks("STRLEN app:large", ":100000");
@@ -113,7 +113,7 @@ fn timeouts_of_clients() {
     redis.control().asks("PUBLISH a x", ":1");
     subscriber.gets(r#"["message" "a" "x"]"#);
 
-    // One that does not read what it asked for.
+    // A client that does not read its reply.
     redis.control().asks(&format!("SET big {}", "x".repeat(1 << 20)), "+OK");
     let mut deaf = gate.connect();
     deaf.send_raw(&command("GET big").repeat(64));
@@ -121,7 +121,7 @@ fn timeouts_of_clients() {
     drop(deaf);
 }
 
-/// What an upstream may take its time for.
+/// The timeouts of an upstream.
 #[test]
 fn timeouts_of_upstreams() {
     let redis = Redis::plain();

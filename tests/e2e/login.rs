@@ -1,11 +1,11 @@
-//! `auth: trust` with the gate's own credential, and `auth: passthrough` with the client's.
+//! `auth: trust` with the proxy's own credentials, and `auth: passthrough` with the client's.
 
 use e2e::client::command;
 use e2e::{Client, Gate, Redis};
 
 const PASSWORD: &str = "canary-upstream-5b1e";
 
-/// Redis has a user besides its default one, and the gate logs in as that user.
+/// Redis has an additional user, and the proxy logs in as that user.
 fn with_user() -> (Redis, Gate) {
     let redis = Redis::builder()
         .password("canary-default-77aa")
@@ -45,7 +45,7 @@ fn reset_logs_in_again() {
     redis.control().asks("GET k", r#""v""#);
 }
 
-/// Long after the first login, which had a deadline.
+/// RESET long after the first login, whose deadline is over.
 #[test]
 fn reset_late_in_a_session() {
     let redis = Redis::builder().password(PASSWORD).start();
@@ -63,7 +63,7 @@ fn reset_late_in_a_session() {
     }
 }
 
-/// Not in the order, the words or the number of what Redis sees.
+/// The client's AUTH changes neither the order, the content nor the number of commands that Redis sees.
 #[test]
 fn the_clients_own_auth_never_travels_on() {
     let (redis, gate) = with_user();
@@ -101,7 +101,7 @@ fn the_clients_own_auth_never_travels_on() {
     );
 }
 
-/// HELLO 3 right at the start, as RESP3 clients do, with and without AUTH.
+/// HELLO 3 as the first command, as RESP3 clients send it, with and without AUTH.
 #[test]
 fn hello_as_the_first_command() {
     let (_redis, gate) = with_user();
@@ -114,7 +114,7 @@ fn hello_as_the_first_command() {
     }
 }
 
-/// The default user's password, without a user name.
+/// The default user's password without a user name.
 #[test]
 fn a_password_alone() {
     let redis = Redis::builder().password(PASSWORD).start();
@@ -125,7 +125,7 @@ fn a_password_alone() {
     client.asks("ACL WHOAMI", r#""default""#);
 }
 
-/// From the environment instead of a file.
+/// The password comes from the environment instead of a file.
 #[test]
 fn a_password_from_the_environment() {
     let redis = Redis::builder().password(PASSWORD).start();
@@ -138,7 +138,7 @@ fn a_password_from_the_environment() {
     gate.connect().asks("PING", "+PONG");
 }
 
-/// Redis decides, in its own words: the same dialogue direct and through the gate.
+/// Redis decides, with its own replies: the same dialogue directly and through the proxy.
 #[test]
 fn passthrough_is_redis_own_login() {
     let redis = Redis::builder().password(PASSWORD).line("user app on >apps ~* &* +@all").start();
@@ -176,7 +176,7 @@ fn passthrough_dialogue(connect: impl Fn() -> Client) {
     client.asks("GET k", "null");
     client.is_in_step("resp3");
 
-    // Pipelined behind each other, and the next reply is the right one.
+    // The logins are pipelined, and the next reply is the right one.
     let mut client = connect();
     for line in [&format!("AUTH {PASSWORD}"), "PING", "RESET", "PING", "AUTH app apps", "PING"] {
         client.hold(&command(line));
@@ -188,7 +188,7 @@ fn passthrough_dialogue(connect: impl Fn() -> Client) {
     client.asks("QUIT", "+OK");
     client.is_closed();
 
-    // Redis's limits before login hold as well.
+    // Redis's limits before login apply as well.
     let mut client = connect();
     client.send_raw(b"*11\r\n$4\r\nPING\r\n");
     client.gets("-ERR Protocol error: unauthenticated multibulk length");

@@ -1,4 +1,4 @@
-//! What the gate promises, checked between real clients and a real `redis-server`.
+//! End-to-end tests of the proxy, between real clients and a real `redis-server`.
 
 mod addresses;
 mod admin_api;

@@ -1,4 +1,4 @@
-//! What the operator sees: metrics, log, audit, and never a secret.
+//! Metrics, log and audit trail: complete, and without secrets.
 
 use e2e::client::command;
 use e2e::scene::CANARY;
@@ -30,7 +30,7 @@ fn accepted_and_closed_are_audited() {
     assert_eq!(closed["bytes_to_client"], "+OK\r\n$5\r\nvalue\r\n".len());
 }
 
-/// The first at once, those of the same second together.
+/// The first refusal is written at once, further ones of the same second are summarized.
 #[test]
 fn refusals_are_audited_and_gathered() {
     let redis = Redis::plain();
@@ -121,7 +121,7 @@ fn the_number_of_series_does_not_grow() {
     assert!(series() < allowed, "{} series, {before} before", series());
 }
 
-/// Text of the client's in the log or audit stays on its line.
+/// A client's text in the log or audit trail stays on its line.
 #[test]
 fn logs_and_audit_in_json() {
     let redis = Redis::plain();
@@ -134,7 +134,7 @@ fn logs_and_audit_in_json() {
     eventually("it is audited", || gate.audited("closed").pop());
     assert!(gate.audited("forged").is_empty());
     let log = gate.stderr();
-    // The last line may be half written.
+    // The last line may be incomplete.
     for line in log[..log.rfind('\n').expect("lines")].lines() {
         let parsed: Result<serde_json::Value, _> = serde_json::from_str(line);
         assert!(parsed.is_ok(), "no JSON: {line}");
@@ -142,8 +142,8 @@ fn logs_and_audit_in_json() {
     assert!(!gate.stderr().contains('\u{1b}'));
 }
 
-/// Everything that writes, at its most talkative, through every way a password goes. What a gate wrote is searched
-/// when it ends, in every test that gives it a password.
+/// All outputs at the most verbose level, with every path of a password. When a proxy ends, each test with a password
+/// searches the proxy's output for it.
 #[test]
 fn secrets_at_trace_level() {
     let redis = Redis::builder().password(CANARY).start();
@@ -174,7 +174,7 @@ fn secrets_at_trace_level() {
     eventually("the gate says that Redis is away", || (gate.get("/ready").0 == 503).then_some(()));
 }
 
-/// Not in the arguments or the environment that others may read.
+/// The arguments and the environment, which others may read, contain no secret.
 #[test]
 fn secrets_are_not_in_the_command_line() {
     let mut stage = Stage::new(Way::Trust);

@@ -1,22 +1,22 @@
-//! Bytes that no client library sends: what Redis does with them, and what the gate does, which is never laxer.
+//! Bytes that no client library sends: Redis's reaction, and the proxy's, which is never more lenient.
 
 use std::time::Duration;
 
 use e2e::client::{command, encode};
 use e2e::{Client, Stage, Way, behaviours};
 
-/// What comes back, and what the connection does then.
+/// The reply, and the state of the connection after it.
 #[derive(Clone, Copy)]
 enum Answer {
-    /// These bytes; the connection lives.
+    /// These bytes; the connection stays open.
     Goes(&'static str),
-    /// These bytes, then the end.
+    /// These bytes, then the close.
     Ends(&'static str),
-    /// The end at once; of the replies that were due before, these or none.
+    /// The close at once, with or without the replies that were pending before.
     Cut(&'static str),
-    /// Nothing: more is waited for.
+    /// No reply: the server waits for more bytes.
     Waits,
-    /// The end, within the frame timeout; with a protocol error or without a word.
+    /// The close within the frame timeout, with or without a protocol error.
     EndsSomehow,
 }
 
@@ -26,11 +26,11 @@ const FRAMING: Answer = Ends("-ERR Protocol error: invalid request framing\r\n")
 const MULTIBULK: Answer = Ends("-ERR Protocol error: invalid multibulk length\r\n");
 const BULK: Answer = Ends("-ERR Protocol error: invalid bulk length\r\n");
 
-/// What is sent, what Redis 7.0 does, what the gate does, and whether Redis sets the key `smuggled`.
+/// The input, the reaction of Redis 7.0, the reaction of the proxy, and whether Redis sets the key `smuggled`.
 struct Row(&'static [u8], Answer, Answer, bool);
 
 const ROWS: &[Row] = &[
-    // Line ends that are none.
+    // Invalid line ends.
     Row(b"*3\n$3\nSET\n$8\nsmuggled\n$1\n1\n", Waits, EndsSomehow, false),
     Row(b"*3\rX$3\rXSET\rX$8\rXsmuggled\rX$1\rX1\rX", Goes("+OK\r\n"), FRAMING, true),
     Row(b"*3\r\r$3\r\rSET\r\r$8\r\rsmuggled\r\r$1\r\r1\r\r", Goes("+OK\r\n"), FRAMING, true),
@@ -57,7 +57,7 @@ const ROWS: &[Row] = &[
     Row(b"*-1\r\n*1\r\n$4\r\nPING\r\n", Goes("+PONG\r\n"), Goes("+PONG\r\n"), false),
     Row(b"*-10\r\n*1\r\n$4\r\nPING\r\n", Goes("+PONG\r\n"), Goes("+PONG\r\n"), false),
     Row(b"\r\n\n   \r\n\t\n*1\r\n$4\r\nPING\r\n", Goes("+PONG\r\n"), Goes("+PONG\r\n"), false),
-    // Other types where a bulk is due, and at the top level.
+    // Other types in place of a bulk string, and at the top level.
     Row(b"*1\r\n$-1\r\n", BULK, BULK, false),
     Row(
         b"*1\r\n:5\r\n",
@@ -95,7 +95,7 @@ const ROWS: &[Row] = &[
         Goes("-ERR unknown command '', with args beginning with: \r\n"),
         false,
     ),
-    // A leading space makes it three inline commands.
+    // A leading space turns it into three inline commands.
     Row(
         b" *1\r\n$4\r\nPING\r\n",
         Goes(
@@ -142,7 +142,7 @@ const ROWS: &[Row] = &[
         Ends("-ERR Protocol error: unbalanced quotes in request\r\n"),
         false,
     ),
-    // Lengths beyond what is accepted; just below, more is waited for.
+    // Lengths above the limit; with lengths just below it, the server waits for more bytes.
     Row(b"*2147483647\r\n", Waits, MULTIBULK, false),
     Row(b"*2147483648\r\n", MULTIBULK, MULTIBULK, false),
     Row(b"*9223372036854775808\r\n", MULTIBULK, MULTIBULK, false),
@@ -150,7 +150,7 @@ const ROWS: &[Row] = &[
     Row(b"*1048576\r\n$3\r\nDEL\r\n", Waits, EndsSomehow, false),
     Row(b"*2\r\n$4\r\nECHO\r\n$536870912\r\n", Waits, EndsSomehow, false),
     Row(b"*2\r\n$4\r\nECHO\r\n$536870913\r\n", BULK, BULK, false),
-    // Whoever speaks HTTP is cut off without a word.
+    // HTTP requests are closed without a reply.
     Row(b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nSET smuggled 1\r\n", Ends(""), Ends(""), false),
     Row(
         b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\nSET smuggled 1\r\n",
@@ -172,7 +172,7 @@ const ROWS: &[Row] = &[
     Row(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", Waits, Ends(""), false),
 ];
 
-/// The gate under test waits for the rest of a frame for a second instead of half a minute.
+/// Starts a proxy that waits one second for the rest of a frame instead of half a minute.
 fn stage(way: Way) -> Stage {
     let mut stage = Stage::new(way);
     let builder = e2e::Gate::before(&stage.redis).top("limits: {timeouts: {frame: 1s}}");
@@ -262,7 +262,7 @@ fn through_the_gate_with_passthrough() {
 }
 
 behaviours! {
-    /// Each of Redis's limits on a line that never ends.
+    /// Checks each of Redis's limits on a line without an end.
     fn endless_lines(scene: &Scene<'_>) {
         let endless = |start: &str| {
             let mut bytes = start.as_bytes().to_vec();
@@ -281,7 +281,7 @@ behaviours! {
         }
     }
 
-    /// Every answer that is owed comes before the error.
+    /// All pending replies come before the error.
     fn earlier_replies_come_before_the_error(scene: &Scene<'_>) {
         let mut client = scene.client();
         for i in 0..300 {
@@ -301,7 +301,7 @@ behaviours! {
         control.asks("EXISTS never", ":0");
     }
 
-    /// A blocked command first: the error waits for its reply.
+    /// The error waits for the reply to a blocked command.
     fn the_error_waits_for_a_blocked_command(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.hold(&command("BLPOP list 0"));
@@ -315,7 +315,7 @@ behaviours! {
         client.is_closed();
     }
 
-    /// Names and arguments of any bytes and lengths are just commands.
+    /// Names and arguments of any bytes and lengths are ordinary commands.
     fn any_bytes_as_arguments(scene: &Scene<'_>) {
         let mut client = scene.client();
         let all: Vec<u8> = (0..=255).collect();

@@ -1,4 +1,4 @@
-//! Depth, size and slowness: order holds, memory is bounded, nobody waits for somebody else.
+//! Deep pipelines, large values and slow peers: order holds, memory is bounded, and no client waits for another.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 const MIB: u64 = 1024 * 1024;
 
-/// Peak resident memory of a gate that does what these tests ask of it.
+/// The limit of a proxy's peak resident memory in these tests.
 const BOUND: u64 = 32 * MIB;
 
 #[track_caller]
@@ -61,8 +61,8 @@ fn sends_everything_before_it_reads_passthrough() {
     sends_everything_before_it_reads(Way::Passthrough);
 }
 
-/// More refusals than are written at once stand between two replies that came in one piece: nothing else will happen that
-/// could bring the second one out.
+/// Between two replies that arrived in one piece are more refusals than one write holds. No further event follows
+/// that could send the second reply.
 #[test]
 fn a_reply_behind_many_of_the_gates_own() {
     const REFUSED: usize = 5_000;
@@ -85,7 +85,7 @@ fn a_reply_behind_many_of_the_gates_own() {
     }
 }
 
-/// Clients that ask for 300 MiB and never read: others are served, memory stays.
+/// Clients request 300 MiB and never read: others are served, and memory stays within its limit.
 #[test]
 fn clients_that_never_read() {
     let _turn = own_turn();
@@ -108,7 +108,7 @@ fn clients_that_never_read() {
     // Redis itself copies 300 MiB meanwhile, and other tests share the machine.
     assert!(slowest < Duration::from_secs(2), "a PING took {slowest:?} beside them");
     is_bounded(gate);
-    // They may still have it all.
+    // They can still read all of it.
     for client in &mut idle {
         client.read_through((1024 * 1024 + 12) * 30, |_| ());
         client.is_in_step("after");
@@ -116,7 +116,7 @@ fn clients_that_never_read() {
     is_bounded(gate);
 }
 
-/// Redis does not read: the client's writes stop, memory stays, and nothing is lost when it goes on.
+/// Redis does not read: the client's writes stop, memory is bounded, and nothing is lost when Redis continues.
 #[test]
 fn a_stopped_redis_stops_the_writer() {
     let redis = Redis::plain();
@@ -147,7 +147,7 @@ fn a_stopped_redis_stops_the_writer() {
     is_bounded(&gate);
 }
 
-/// 512 MiB there and back, resident memory flat.
+/// Streams 512 MiB in both directions, with constant resident memory.
 fn half_a_gigabyte_streams_through(way: Way) {
     const SIZE: u64 = 512 * MIB;
     let _turn = own_turn();
@@ -191,7 +191,7 @@ fn half_a_gigabyte_streams_through_shared() {
     half_a_gigabyte_streams_through(Way::Shared);
 }
 
-/// An argument of half a gigabyte of a client that gives up in the middle: Redis executes nothing.
+/// A client sends half of an argument of half a gigabyte and disconnects: Redis executes nothing.
 fn a_large_value_that_is_given_up(way: Way) {
     let stage = Stage::new(way);
     let mut client = stage.connect();
@@ -216,7 +216,7 @@ fn a_large_value_that_is_given_up_shared() {
     a_large_value_that_is_given_up(Way::Shared);
 }
 
-/// Many clients at once, each with its own answers.
+/// Many clients at once, each with its own replies.
 fn a_thousand_clients(way: Way) {
     let _turn = own_turn();
     let stage = Stage::new(way);

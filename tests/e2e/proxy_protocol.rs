@@ -1,4 +1,4 @@
-//! The PROXY protocol: who may speak for others, and what a header is worth.
+//! The PROXY protocol: which peers may send a header, and which address counts.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn v2(source: [u8; 4]) -> Vec<u8> {
     header
 }
 
-/// Trusts 127.0.0.2 to speak for others; admits one client behind it and 127.0.0.3 itself.
+/// Starts a proxy that trusts headers from 127.0.0.2. It admits one client behind it, and 127.0.0.3 itself.
 fn gate(redis: &Redis, only: bool) -> Gate {
     Gate::before(redis)
         .bind("0.0.0.0:{port}")
@@ -61,12 +61,12 @@ fn a_trusted_senders_header_names_the_client() {
     gate.counts("connections_refused_total", &[("reason", "not_allowed")], 2.0);
 }
 
-/// Threat 7: the matrix of who sends what.
+/// Threat 7: all combinations of senders and headers.
 #[test]
 fn nobody_else_is_believed() {
     let redis = Redis::plain();
     let gate = gate(&redis, false);
-    // An ordinary client: its header is a command that does not exist, or no RESP at all.
+    // An ordinary client: its header is an unknown command, or not RESP at all.
     let mut plain = from(&gate, "127.0.0.3");
     plain.asks("PING", "+PONG");
     let mut liar = from(&gate, "127.0.0.3");
@@ -79,18 +79,18 @@ fn nobody_else_is_believed() {
     let mut binary = from(&gate, "127.0.0.3");
     binary.send_raw(&v2([192, 0, 2, 7]));
     assert!(!binary.read_to_end().0.starts_with(b"+"));
-    // Not on the list, with a header that is: judged by its own address.
+    // Not on the list, with a header that names an allowed address: its own address counts.
     let mut stranger = from(&gate, "127.0.0.4");
     stranger.send_raw(&[&v1(ALLOWED)[..], PING].concat());
     assert_eq!(stranger.read_to_end().0, DENIED);
-    // A trusted sender has to send one.
+    // A trusted sender must send a header.
     let mut silent = from(&gate, "127.0.0.2");
     silent.send_raw(PING);
     is_closed_without_a_word(silent);
     gate.counts("connections_refused_total", &[("reason", "proxy_header")], 1.0);
 }
 
-/// A second header is the client's first bytes.
+/// A second header is part of the client's first bytes.
 #[test]
 fn a_second_header_is_not_read() {
     let redis = Redis::plain();
@@ -112,7 +112,7 @@ fn with_only_others_are_closed() {
     gate.counts("connections_refused_total", &[("reason", "proxy_header")], 1.0);
 }
 
-/// A health check of the sender itself is judged by the sender's address.
+/// The sender's own address counts for its own health check (LOCAL).
 #[test]
 fn local_is_the_sender_itself() {
     let redis = Redis::plain();
@@ -128,7 +128,7 @@ fn local_is_the_sender_itself() {
     client.gets("+PONG");
 }
 
-/// Threats 8 to 10: what is malformed, too slow or speaks for nobody is closed, and nothing of it is interpreted.
+/// Threats 8 to 10: malformed, slow and unspecified headers are closed, and none of their bytes is interpreted.
 #[test]
 fn bad_headers_are_closed_without_a_word() {
     let redis = Redis::plain();
@@ -158,13 +158,13 @@ fn bad_headers_are_closed_without_a_word() {
     let started = std::time::Instant::now();
     is_closed_without_a_word(slow);
     assert!(started.elapsed() >= Duration::from_millis(900), "its time is a second");
-    // The mapped form is folded after the header as well.
+    // A mapped address in the header is converted to IPv4 as well.
     let mut mapped = from(&gate, "127.0.0.2");
     mapped.send_raw(&[b"PROXY TCP6 ::ffff:192.0.2.7 ::1 1 6379\r\n", PING].concat());
     mapped.gets("+PONG");
 }
 
-/// Threat 10: what follows the header on a listener with TLS is TLS's, and plain text there is not.
+/// Threat 10: on a listener with TLS, the bytes after the header must be TLS, not plain text.
 #[test]
 fn plain_text_behind_the_header_is_not_answered_where_tls_is_wanted() {
     let redis = Redis::plain();
@@ -186,7 +186,7 @@ fn plain_text_behind_the_header_is_not_answered_where_tls_is_wanted() {
 
 const ECHO: &[u8] = b"*2\r\n$4\r\nECHO\r\n$1\r\nx\r\n";
 
-/// Whoever is not trusted any more to say who comes has not said so: those it spoke for are cut, others stay.
+/// A reload removes a trusted sender: the proxy cuts its clients, and others stay.
 #[test]
 fn a_sender_that_is_not_trusted_any_more_takes_its_clients_with_it() {
     let redis = Redis::plain();
@@ -207,7 +207,7 @@ fn a_sender_that_is_not_trusted_any_more_takes_its_clients_with_it() {
     assert_eq!(again.read_to_end().0, DENIED, "judged by its own address, its header unread");
 }
 
-/// A sender that opens connections and says nothing leaves room for another one.
+/// A sender with many silent connections leaves room for another sender.
 #[test]
 fn a_silent_sender_leaves_room_for_another() {
     let redis = Redis::plain();
@@ -217,7 +217,7 @@ fn a_silent_sender_leaves_room_for_another() {
         .listener("proxy_protocol: {from: [127.0.0.2, 127.0.0.4]}")
         .listener("limits: {timeouts: {proxy_header: 1m}}")
         .start();
-    // More than may wait altogether.
+    // More than the limit of all waiting connections.
     let silent: Vec<Client> = (0..1100).map(|_| from(&gate, "127.0.0.2")).collect();
     eventually("the silent sender has its share", || {
         (gate.metric("connections_refused_total", &[("reason", "limit")]) >= 76.0).then_some(())
@@ -228,7 +228,7 @@ fn a_silent_sender_leaves_room_for_another() {
     drop(silent);
 }
 
-/// A header that is awaited holds up nobody who wants the port: a reload may bind it in another way at once.
+/// A connection that waits for its header does not block the port: a reload can bind it in another way at once.
 #[test]
 fn an_awaited_header_does_not_keep_the_port() {
     let redis = Redis::plain();

@@ -1,23 +1,23 @@
-//! Subscriptions: n confirmations or one error, messages between replies, and the way back.
+//! Subscriptions: n confirmations or one error, messages between replies, and the return to normal state.
 
 use e2e::random::number;
 use e2e::{Client, Scene, behaviours};
 
-/// Rounds of [`what_is_published_after_a_confirmation_is_delivered`] in the default tests; `E2E_ROUNDS` asks for more.
+/// Rounds of [`what_is_published_after_a_confirmation_is_delivered`] in the default tests; `E2E_ROUNDS` sets more.
 const ROUNDS: u64 = 200;
 
-/// A message to every subscriber of `channel`, sent by somebody else.
+/// Publishes a message from another client to every subscriber of `channel`.
 fn publish(scene: &Scene<'_>, channel: &str, message: &str, receivers: i64) {
     scene.stage.redis.control().asks(&format!("PUBLISH {channel} {message}"), &format!(":{receivers}"));
 }
 
-/// The next reply is the right one, in the subscribed state of either protocol.
+/// Checks that the next reply is the right one, in the subscribed state of either protocol.
 fn subscribed_is_in_step(scene: &Scene<'_>, client: &mut Client, text: &str) {
     client.asks(&format!("PING {text}"), &scene.by(format!(r#"["pong" "{text}"]"#), format!(r#""{text}""#)));
 }
 
 behaviours! {
-    /// One confirmation a channel, counted together with patterns.
+    /// Redis confirms each channel, and counts channels and patterns together.
     fn each_channel_is_confirmed(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.send("SUBSCRIBE a b a");
@@ -38,8 +38,8 @@ behaviours! {
         client.is_in_step("after");
     }
 
-    /// A client that has read the confirmation gets every later message: on a connection of long standing, on a new one,
-    /// and on one that goes over between a shared connection and its own.
+    /// A client that has read the confirmation receives every later message. This holds on an old connection, a new
+    /// one, and one that moves between a shared connection and its own.
     fn what_is_published_after_a_confirmation_is_delivered(scene: &Scene<'_>) {
         let mut publisher = scene.other();
         let mut client = scene.client();
@@ -65,7 +65,7 @@ behaviours! {
         }
     }
 
-    /// Everything in one write: a hundred channels, commands and unsubscriptions behind them.
+    /// One write carries a hundred channels, then commands and unsubscriptions.
     fn pipelined_with_what_follows(scene: &Scene<'_>) {
         let mut client = scene.client();
         let channels: Vec<String> = (0..100).map(|i| format!("c{i}")).collect();
@@ -90,7 +90,7 @@ behaviours! {
         client.is_in_step("end");
     }
 
-    /// UNSUBSCRIBE without channels gives one confirmation for each, and one when there is none.
+    /// UNSUBSCRIBE without channels gives one confirmation for each channel, and one if there is none.
     fn unsubscribe_from_all(scene: &Scene<'_>) {
         let mut client = scene.client();
         let nil = scene.nil();
@@ -115,7 +115,7 @@ behaviours! {
         client.is_in_step("done");
     }
 
-    /// The same in one write each: how many confirmations come is not known when the command is read.
+    /// The same in one write each: the number of confirmations is unknown when the proxy reads the command.
     fn unsubscribe_from_all_in_one_write(scene: &Scene<'_>) {
         let mut client = scene.client();
         for line in ["SUBSCRIBE a b", "PSUBSCRIBE p*", "UNSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "PUNSUBSCRIBE"] {
@@ -146,7 +146,7 @@ behaviours! {
         client.is_in_step("after");
     }
 
-    /// Shard channels are counted apart from the others.
+    /// Shard channels have their own count.
     fn shard_channels(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.send("SSUBSCRIBE s1 s2");
@@ -163,7 +163,7 @@ behaviours! {
         client.is_in_step("after");
     }
 
-    /// An array that looks like a message is a reply, before and after; a message in between is one.
+    /// An array that looks like a message is a reply, before and after; a real message comes between.
     fn what_looks_like_a_message_is_a_reply(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.asks("RPUSH l message c payload", ":3");
@@ -178,7 +178,7 @@ behaviours! {
             client.asks("LRANGE l 0 -1", r#"["message" "c" "payload"]"#);
             client.asks("LRANGE s 0 -1", r#"["subscribe" "c" "x"]"#);
         }
-        // A message that looks like a PING's reply.
+        // A message that looks like the reply to PING.
         publish(scene, "c", "pong", 1);
         client.gets(&scene.push(r#""message" "c" "pong""#));
         subscribed_is_in_step(scene, &mut client, "during");
@@ -191,7 +191,7 @@ behaviours! {
         client.is_in_step("after");
     }
 
-    /// In RESP2 a subscriber may say little else, and reads Redis's own words about it.
+    /// In RESP2 a subscriber may send few commands, and reads Redis's own error for the others.
     fn other_commands_while_subscribed(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.asks("SUBSCRIBE c", &scene.push(r#""subscribe" "c" :1"#));
@@ -208,12 +208,12 @@ behaviours! {
         client.is_in_step("after");
     }
 
-    /// One error, however many channels were named.
+    /// One error answers the command, however many channels it names.
     fn one_error_for_a_refused_subscription(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.asks("SUBSCRIBE", "-ERR wrong number of arguments for 'subscribe' command");
         client.is_in_step("arity");
-        // RESP2 goes back to normal only at the confirmation that brings both counts to 0.
+        // RESP2 returns to normal only at the confirmation that brings both counts to 0.
         client.asks("SUBSCRIBE a", &scene.push(r#""subscribe" "a" :1"#));
         client.asks("PSUBSCRIBE", "-ERR wrong number of arguments for 'psubscribe' command");
         subscribed_is_in_step(scene, &mut client, "still");
@@ -221,7 +221,7 @@ behaviours! {
         client.is_in_step("after");
     }
 
-    /// Where the user may not use the channels, n of them give one -NOPERM.
+    /// A user without permission for n channels gets one -NOPERM.
     fn one_error_for_forbidden_channels(scene: &Scene<'_>) {
         let mut control = scene.stage.redis.control();
         control.asks("ACL SETUSER default resetchannels &open:*", "+OK");
@@ -238,7 +238,7 @@ behaviours! {
         control.asks("ACL SETUSER default allchannels", "+OK");
     }
 
-    /// A subscriber that also publishes to itself, RESP3 only: the push comes first, the reply in its place.
+    /// A RESP3 subscriber that publishes to itself gets the push first, then the reply in its place.
     fn publishing_to_oneself(scene: &Scene<'_>) {
         if scene.is_resp2() {
             return;
@@ -255,7 +255,7 @@ behaviours! {
         client.is_in_step("after");
     }
 
-    /// Subscribers that leave are gone from Redis.
+    /// Redis closes subscribers that disconnect.
     fn a_subscriber_that_leaves_is_unsubscribed(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.asks("SUBSCRIBE c", &scene.push(r#""subscribe" "c" :1"#));

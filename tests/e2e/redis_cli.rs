@@ -1,4 +1,4 @@
-//! redis-cli, as an operator uses it.
+//! redis-cli, with the commands that an operator uses.
 
 use std::io::Write;
 use std::path::Path;
@@ -52,7 +52,7 @@ fn a_session_from_standard_input() {
     }
 }
 
-/// The debugger answers each of its commands, and the script's own reply comes behind the last.
+/// The debugger answers each of its commands; the script's own reply comes after the last.
 #[test]
 fn the_debugger_shows_the_reply_of_the_script() {
     const SCRIPT: &str = "local a = redis.call('GET', KEYS[1])\nreturn {a, ARGV[1], 'the reply'}\n";
@@ -79,7 +79,7 @@ fn the_debugger_shows_the_reply_of_the_script() {
     }
 }
 
-/// Mass insertion; `--pipe` sends all, then an ECHO whose reply tells it the end.
+/// Mass insertion: `--pipe` sends everything, then an ECHO whose reply marks the end.
 #[test]
 fn pipe_mode() {
     const COUNT: usize = 200_000;
@@ -107,7 +107,7 @@ fn the_refused_read_why() {
     assert!(text.contains("DENIED source address not allowed"), "{text}");
 }
 
-/// Its own tools: --bigkeys scans, --latency pings, --intrinsic needs no server.
+/// The tools of redis-cli: --bigkeys scans, --latency pings, --intrinsic needs no server.
 #[test]
 fn scanning() {
     let stage = Stage::new(Way::Trust);

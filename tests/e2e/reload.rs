@@ -1,4 +1,4 @@
-//! Reloading: what sets it off, what is refused, and what can change while clients are served.
+//! Reloads: their triggers, rejected ones, and changes while clients are connected.
 
 mod changes;
 mod refused;
@@ -7,7 +7,7 @@ mod watched;
 use e2e::{Client, Gate, Redis};
 use serde_json::Value;
 
-/// One listener, one group, and a reload only when it is asked for.
+/// One listener, one group, and a reload only on request.
 pub(crate) const BASE: &str = "\
 listeners:
   - {name: public, bind: '127.0.0.1:{port}', upstream: main, allow: [office]}
@@ -21,7 +21,7 @@ pub(crate) fn start(redis: &Redis, yaml: &str) -> Gate {
     Gate::before(redis).config(yaml).start()
 }
 
-/// The text with one part of it changed.
+/// Returns the text with `to` in place of `from`.
 #[track_caller]
 pub(crate) fn edit(yaml: &str, from: &str, to: &str) -> String {
     assert!(yaml.contains(from), "no {from:?} in {yaml}");
@@ -45,7 +45,7 @@ pub(crate) fn texts(list: &Value) -> Vec<&str> {
     list.as_array().map(|list| list.iter().filter_map(Value::as_str).collect()).unwrap_or_default()
 }
 
-/// SIGHUP tells, metrics and log agree, and files that say what they said are no new config.
+/// After SIGHUP, metrics and log agree; files with unchanged content are no new configuration.
 #[test]
 fn by_signal() {
     let redis = Redis::plain();
@@ -63,7 +63,7 @@ fn by_signal() {
     admits(&gate, "127.0.0.2");
     let again = gate.reload();
     assert_eq!((&again["result"], &again["generation"]), (&"unchanged".into(), &2.into()), "{again}");
-    // The start counts as one that was applied.
+    // The start counts as an applied reload.
     for (result, count) in [("applied", 2.0), ("unchanged", 1.0), ("rejected", 0.0)] {
         gate.counts("config_reloads_total", &[("result", result)], count);
     }
@@ -72,7 +72,7 @@ fn by_signal() {
     stays.asks("PING", "+PONG");
 }
 
-/// A signal that comes while a reload is under way is not lost: the file may have been read before it changed.
+/// A signal during a reload is not lost: the reload may have read the file before it changed.
 #[test]
 fn the_last_of_many_signals_counts() {
     let redis = Redis::plain();

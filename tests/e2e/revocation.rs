@@ -1,4 +1,4 @@
-//! Who is taken off the list is gone within a second, whatever it was doing; nobody else notices.
+//! Revocation: a source that is removed from the list is cut within a second, in any state; others are not affected.
 
 mod model;
 mod rights;
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::reload::{edit, refuses};
 
-/// The promise: from the swap to the cut.
+/// The promised time from the swap of the policy to the cut.
 const WITHIN: Duration = Duration::from_secs(1);
 
 /// Two listeners; 127.0.0.1 belongs to the office, 127.0.0.2 is a guest.
@@ -52,7 +52,7 @@ impl House {
         Self { gate, redis, yaml, other: ([127, 0, 0, 1], other).into() }
     }
 
-    /// Guests that do everything a client can be doing are cut by `change`, others who do the same are not.
+    /// Checks that `change` cuts guests in every state, and does not cut other clients in the same states.
     #[track_caller]
     fn cuts_guests(&self, to: SocketAddr, change: impl FnOnce(&Gate) -> Value) {
         let stays = Crowd::enter(self, "127.0.0.1", self.gate.address());
@@ -67,7 +67,7 @@ impl House {
         bystander.leave();
     }
 
-    /// The audit trail has the crowd's ends, in time, each with the entry that had let it in.
+    /// Checks that the audit trail has the end of each client in time, with the entry that had admitted it.
     #[track_caller]
     fn audited_cut(&self, source: &str, entry: &str, at: f64) {
         let closed = eventually("all ends are audited", || {
@@ -85,7 +85,7 @@ impl House {
     }
 }
 
-/// Clients of one source, one for each thing a client can be doing.
+/// Clients of one source, one for each state of a client.
 struct Crowd {
     source: String,
     unused: Client,
@@ -141,7 +141,7 @@ impl Crowd {
         crowd
     }
 
-    /// Every one of them has reached its end.
+    /// Checks that every client was closed.
     #[track_caller]
     fn has_ended(mut self) {
         self.unused.is_closed();
@@ -156,7 +156,7 @@ impl Crowd {
         assert!(read.len() < (BIG + 12) * BIG_REPLIES, "it read all: that was no cut in the middle");
     }
 
-    /// Every one of them goes on where it was, with whole replies.
+    /// Checks that every client continues, with complete replies.
     #[track_caller]
     fn goes_on(mut self, redis: &Redis) {
         let source = &self.source;
@@ -194,7 +194,7 @@ impl Crowd {
     fn leave(self) {}
 }
 
-/// Seconds of the day that an audit line tells.
+/// The time of an audit line in seconds of the day.
 fn seconds(line: &Value) -> f64 {
     let time = line["time"].as_str().and_then(|time| time.split_once('T')).expect("a time").1;
     let mut parts = time.trim_end_matches('Z').split(':').map(|part| part.parse::<f64>().expect("a number"));
@@ -202,7 +202,7 @@ fn seconds(line: &Value) -> f64 {
     next() * 3600.0 + next() * 60.0 + next()
 }
 
-/// As `until` is written, so many seconds from now.
+/// A time `ahead` seconds from now, in the format of `until`.
 fn moment(ahead: i64) -> (u64, String) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
     let at = now.checked_add_signed(ahead).expect("a time");
@@ -247,7 +247,7 @@ fn a_listener_is_removed() {
     house.cuts_guests(house.other, |gate| gate.reload_with(&without));
 }
 
-/// With a watch it takes the time that a file needs to be taken for finished, and no longer.
+/// With a watch, the cut takes only the additional time until the file counts as finished.
 #[test]
 fn a_group_file_is_emptied() {
     let house = House::new(|yaml| edit(&yaml, "reload: signal", "reload: watch"));
@@ -263,7 +263,7 @@ fn a_group_file_is_emptied() {
     stays.goes_on(&house.redis);
 }
 
-/// Nothing is reloaded: the time alone cuts.
+/// Nothing is reloaded: the expiry alone cuts.
 #[test]
 fn an_entry_expires() {
     let (at, until) = moment(6);
@@ -284,7 +284,7 @@ fn an_entry_expires() {
     house.gate.counts("connections_refused_total", &[("reason", "expired")], 1.0);
 }
 
-/// An `until` that is brought forward, into the past or to a moment from now.
+/// A reload moves `until` forward, into the past or to a time soon.
 #[test]
 fn an_entry_is_shortened() {
     let house = House::new(|yaml| {

@@ -1,4 +1,4 @@
-//! Every password that the gate is given, and every word that it writes: none is in any of them.
+//! No output of the proxy contains a password that it was given.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -73,7 +73,7 @@ fn start(redis: &Redis, yaml: &str) -> Gate {
 fn is_clean(place: &str, text: &str) {
     for canary in CANARIES {
         assert!(!text.contains(canary), "{canary} is in {place}:\n{text}");
-        // As bytes in hexadecimal, as dumps show them, or as a list of numbers.
+        // As hexadecimal bytes, as dumps show them, or as a list of numbers.
         let hex: String = canary.bytes().map(|byte| format!("{byte:02x}")).collect();
         let list = canary.bytes().map(|byte| byte.to_string()).collect::<Vec<_>>().join(", ");
         assert!(
@@ -83,7 +83,7 @@ fn is_clean(place: &str, text: &str) {
     }
 }
 
-/// Everything that a client can make the gate say.
+/// Sends commands that cause every kind of reply, and returns the replies.
 fn dialogue(mut client: Client) -> String {
     let [gate, own, default, alice, alice2, .., guess, _, _] = CANARIES;
     for line in [
@@ -176,7 +176,7 @@ fn no_output_holds_a_secret() {
         is_clean(&arguments.join(" "), &output(gate.directory(), arguments));
     }
 
-    // Bad configurations of every kind, each with a secret in a place where none belongs.
+    // Invalid configurations of every kind, each with a secret in a wrong place.
     let bad = [
         ("{file: gate.pw}", format!("\"{next}\"")),
         ("{file: alice.pw}", format!("{{sha256: {next}}}")),
@@ -230,7 +230,7 @@ fn output(directory: &Path, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
 }
 
-/// What another program's file says beside its forwards is not repeated.
+/// The importers do not repeat other content of a file, which may contain secrets.
 #[test]
 fn import_repeats_no_secret() {
     let directory = tempfile::tempdir().expect("a scratch directory");
@@ -272,7 +272,7 @@ fn import_repeats_no_secret() {
     }
 }
 
-/// No core file, where every other process leaves one.
+/// The proxy leaves no core file, where every other process leaves one.
 #[test]
 fn the_memory_is_shut() {
     let redis = Redis::plain();
@@ -298,7 +298,7 @@ fn the_memory_is_shut() {
     assert!(ended.core_dumped(), "cores are off on this machine: this test says nothing here");
 }
 
-/// `hash-password` reads from standard input, and says nothing but the digest.
+/// `hash-password` reads from standard input, and prints only the digest.
 #[test]
 fn hash_password_says_only_the_digest() {
     let directory = tempfile::tempdir().expect("a scratch directory");

@@ -1,6 +1,6 @@
-//! A Redis that three real sentinels watch, and a client that tries to move it to a server of its own.
+//! Three real sentinels monitor a Redis, and a client tries to move the master to its own server.
 //!
-//! Each test ends by doing directly what failed through the gate: what was tried is what moves the master.
+//! Each test ends with the same attack directly on Redis. This proves that the attack does move the master.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use e2e::{Client, Gate, Redis, eventually};
 const PASSWORD: &str = "canary-of-the-master";
 const NO_CHANNEL: &str = "-NOPERM No permissions to access a channel";
 
-/// Sentinels speak every two seconds.
+/// Longer than the interval of Sentinel's hello messages, which is two seconds.
 const LISTENING: Duration = Duration::from_millis(2500);
 
-/// What the attacker has: a server, and the words that make sentinels take it for the master.
+/// The attacker's server, and the message that makes sentinels take it for the master.
 struct Attack {
     server: Redis,
     hello: String,
@@ -30,7 +30,7 @@ impl Attack {
         Self { server, hello }
     }
 
-    /// The sentinels stay with `redis`, and then, as proof, follow what is published directly.
+    /// Checks that the sentinels stay with `redis`. Then publishes directly, as proof, and waits until they follow.
     fn was_in_vain_until_done_directly(&self, redis: &Redis, sentinels: &Sentinels) {
         let is_at = |server: &Redis| {
             let place = format!(r#"["127.0.0.1" "{}"]"#, server.address().port());
@@ -42,7 +42,7 @@ impl Attack {
     }
 }
 
-/// PUBLISH and its kin in every form in which a command comes.
+/// Sends PUBLISH and related commands in every form of a command.
 fn publish_by_every_route(client: &mut Client, hello: &str) {
     let channel = "__sentinel__:hello";
     for command in ["PUBLISH", "SPUBLISH", "publish"] {
@@ -55,7 +55,7 @@ fn publish_by_every_route(client: &mut Client, hello: &str) {
         client.gets(NO_CHANNEL);
         client.asks("EXEC", "-EXECABORT Transaction discarded because of previous errors.");
     }
-    // In two reads, so that the name is judged before the message is there.
+    // In two reads, so that the proxy judges the name before it has the message.
     let frame = encode(&[b"PUBLISH", channel.as_bytes(), hello.as_bytes()]);
     for cut in [20, frame.len() - hello.len() - 4] {
         client.send_raw(&frame[..cut]);
@@ -68,7 +68,7 @@ fn publish_by_every_route(client: &mut Client, hello: &str) {
     client.is_in_step("after");
 }
 
-/// Dedicated and shared connections, RESP2 and RESP3.
+/// With dedicated and shared connections, in RESP2 and RESP3.
 #[test]
 fn no_client_of_the_public_preset_moves_the_master() {
     let redis = Redis::builder().password(PASSWORD).start();
@@ -116,7 +116,7 @@ fn no_client_of_the_public_preset_moves_the_master() {
     attack.was_in_vain_until_done_directly(&redis, &sentinels);
 }
 
-/// What a script does the gate does not see: the Redis user that `check` prints holds it back.
+/// The proxy cannot see the commands of a script: the Redis user that `check` prints restricts them.
 #[test]
 fn no_script_moves_the_master_under_the_user_that_check_prints() {
     let redis = Redis::builder().password(PASSWORD).start();
@@ -148,7 +148,7 @@ fn no_script_moves_the_master_under_the_user_that_check_prints() {
         &[b"FCALL", b"move", b"0", hello],
         &[b"EVAL", b"return redis.pcall('SPUBLISH', '__sentinel__:hello', ARGV[1])", b"0", hello],
     ];
-    // Each version says it in other words.
+    // The wording differs between versions.
     let refused = |reply: &str| reply.starts_with('-') && reply.contains("channel");
     for route in routes {
         client.send_args(route);
@@ -164,7 +164,7 @@ fn no_script_moves_the_master_under_the_user_that_check_prints() {
     attack.was_in_vain_until_done_directly(&redis, &sentinels);
 }
 
-/// The user is not so narrow that nothing works any more.
+/// Checks that scripts still work within the permissions of the rules.
 fn scripts_have_what_the_acl_gives(client: &mut Client) {
     let runs = |client: &mut Client, script: &str, key: &str| {
         client.send_args(&[b"EVAL", script.as_bytes(), b"1", key.as_bytes()]);
@@ -187,7 +187,7 @@ fn scripts_have_what_the_acl_gives(client: &mut Client) {
     client.asks("GET app:n", "\"1\"");
 }
 
-/// The commands that `check` says Redis needs.
+/// Returns the commands that `check` prints for Redis.
 fn printed(gate: &Gate) -> Vec<String> {
     let output = portcullis(gate.directory(), ["check", "--json", "--config", "portcullis.yaml"]);
     let text = String::from_utf8(output.stdout).expect("text");

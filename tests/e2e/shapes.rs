@@ -3,7 +3,7 @@
 use e2e::behaviours;
 use e2e::client::{Client, encode};
 
-/// A client of Redis itself, in the same protocol.
+/// Returns a client of Redis itself, in the same protocol.
 fn redis_itself(scene: &e2e::Scene<'_>) -> Client {
     let mut client = scene.stage.redis.control();
     if !scene.is_resp2() {
@@ -58,7 +58,7 @@ behaviours! {
         client.is_in_step("after");
     }
 
-    /// A table that holds itself: Redis nests arrays until its own stack ends, some thousand levels deep.
+    /// A table that contains itself: Redis nests arrays until its own stack limit, some thousand levels deep.
     fn deeper_than_any_client_writes(scene: &Scene<'_>) {
         let script = b"local a = {}; local b = {a}; a[1] = b; return a";
         let bytes = |mut client: Client| {
@@ -73,7 +73,7 @@ behaviours! {
         assert!(got == due, "{} bytes instead of {}", got.len(), due.len());
     }
 
-    /// Scripts may return what is no number; Redis keeps it on its line, and more is not ours to judge.
+    /// Scripts may return invalid big numbers; Redis keeps them on one line, and the proxy does not check more.
     fn big_numbers_that_are_none(scene: &Scene<'_>) {
         let mut client = scene.client();
         for script in [
@@ -88,7 +88,7 @@ behaviours! {
         client.is_in_step("after");
     }
 
-    /// A thousand values of mixed sizes behind each other keep their order and their bytes.
+    /// A thousand values of mixed sizes keep their order and their bytes.
     fn mixed_sizes(scene: &Scene<'_>) {
         let mut client = scene.client();
         let sizes = [0, 1, 2, 100, 511, 512, 4095, 16_384, 65_535, 200_000];

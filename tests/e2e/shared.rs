@@ -1,8 +1,9 @@
-//! `connections: shared`: many clients on few connections to Redis, and each sees a server of its own.
+//! `connections: shared`: many clients use few connections to Redis, and each sees a server of its own.
 //!
-//! What every connection promises is tested where it belongs: each of the `behaviours!` of this package runs with shared
-//! connections too. Those that differ there say so at their place: WAIT is refused, and the numbers of CLIENT ID are the
-//! gate's own, so that Redis itself cannot use them for CLIENT KILL, CLIENT UNBLOCK and CLIENT TRACKING REDIRECT.
+//! The promises for every connection are tested in the other files: each of the `behaviours!` of this package also
+//! runs with shared connections. Behaviours that differ there say so in their code. WAIT is refused. The ids of
+//! CLIENT ID are the proxy's own, so Redis cannot use them for CLIENT KILL, CLIENT UNBLOCK and CLIENT TRACKING
+//! REDIRECT.
 
 mod alone;
 mod crowd;
@@ -22,7 +23,7 @@ use e2e::client::encode;
 use e2e::fake::bulk;
 use e2e::{Client, Fake, Gate, GateBuilder};
 
-/// Tests of what a client sees direct and on shared connections alike.
+/// Makes tests of behaviour that is equal directly and on shared connections.
 #[macro_export]
 macro_rules! alike {
     ($($(#[$meta:meta])* fn $name:ident($scene:ident: &Scene<'_>) $body:block)*) => {$(
@@ -43,7 +44,7 @@ macro_rules! alike {
     )*};
 }
 
-/// One worker, so that all clients may meet.
+/// Starts one worker, so that all clients may share connections.
 fn before(fake: &Fake) -> GateBuilder {
     sharing(Gate::before_address(&fake.address()))
 }
@@ -52,12 +53,13 @@ fn sharing(builder: GateBuilder) -> GateBuilder {
     builder.listener("auth: trust").upstream("connections: shared").top("workers: 1")
 }
 
-/// Connections of the gate to its upstream, as `/metrics` has them.
+/// The number of the proxy's connections to its upstream in `/metrics`.
 fn connections(gate: &Gate, state: &str) -> f64 {
     gate.metric("upstream_connections", &[("state", state)])
 }
 
-/// Reads the replies `due`, byte for byte, or a part of them, perhaps the gate's own word, and the end. Whether it was all.
+/// Reads the replies `due`, byte for byte. Returns false after a part of them, perhaps an error line of the proxy,
+/// and the close.
 #[track_caller]
 fn own_or_end(client: &mut Client, due: &[Vec<u8>]) -> bool {
     for reply in due {
@@ -75,7 +77,7 @@ fn own_or_end(client: &mut Client, due: &[Vec<u8>]) -> bool {
     true
 }
 
-/// Clients that ask for values which only they ask for, a few on each shared connection.
+/// Clients with unique values, a few on each shared connection.
 struct Neighbours<'g> {
     gate: &'g Gate,
     clients: Vec<Client>,
@@ -83,10 +85,10 @@ struct Neighbours<'g> {
 }
 
 impl<'g> Neighbours<'g> {
-    /// Enough of them to be on every shared connection of one worker.
+    /// Enough clients to use every shared connection of one worker.
     const COUNT: usize = 32;
 
-    /// Replies that each has to come.
+    /// Replies that are pending for each client.
     const DEPTH: usize = 3;
 
     #[track_caller]
@@ -107,7 +109,7 @@ impl<'g> Neighbours<'g> {
         }
     }
 
-    /// Each reads its own replies, and nothing else.
+    /// Checks that each client receives its own replies, and nothing else.
     #[track_caller]
     fn get_their_own(&mut self) {
         for (number, client) in self.clients.iter_mut().enumerate() {
@@ -123,7 +125,8 @@ impl<'g> Neighbours<'g> {
         self.get_their_own();
     }
 
-    /// Each reads its own replies, or some of them and the end; how many came to an end. Others take their places.
+    /// Checks that each client receives its own replies, or a part of them and the close. Replaces the closed
+    /// clients, and returns their number.
     #[track_caller]
     fn get_their_own_or_the_end(&mut self) -> usize {
         let mut ended = 0;
@@ -137,7 +140,7 @@ impl<'g> Neighbours<'g> {
         ended
     }
 
-    /// The connections on which their last questions have come to `fake`.
+    /// The connections of `fake` that carried their last commands.
     fn lines(&self, fake: &Fake) -> Vec<usize> {
         let mut lines: Vec<usize> = (0..Self::COUNT)
             .flat_map(|number| fake.lines_of(&format!("ECHO {}", texts(number, self.round)[0])))

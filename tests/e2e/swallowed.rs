@@ -1,7 +1,7 @@
-//! An upstream that answers a login once too few or once too many: nothing is taken for the missing reply, and the wait for
-//! it has an end.
+//! An upstream answers a login with one reply too few or too many: no other reply takes its place, and the wait has a
+//! time limit.
 //!
-//! Redis from 7.2 on and Valkey 8 swallow the reply to a login that fails while output for the client is pending.
+//! Redis from 7.2 on and Valkey 8 omit the reply to a failing login while output for the client is pending.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use e2e::{Answer, Client, Fake, Gate, GateBuilder, holds_for};
 const PASSWORD: &str = "canary-swallowed-31c2";
 const TIMEOUT: &str = "-ERR portcullis: upstream 'main' unavailable (timeout)";
 
-/// Does not answer a login with the password `wrong`.
+/// Starts an upstream that does not answer a login with the password `wrong`.
 fn swallowing() -> Fake {
     Fake::start(|words| {
         let login = words[0].eq_ignore_ascii_case("auth") || words[0].eq_ignore_ascii_case("hello");
@@ -21,7 +21,7 @@ fn swallowing() -> Fake {
     })
 }
 
-/// Answers logins until it is told not to any more.
+/// Starts an upstream that answers logins until the flag is set.
 fn forgetful() -> (Fake, Arc<AtomicBool>) {
     let forgets = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&forgets);
@@ -31,12 +31,12 @@ fn forgetful() -> (Fake, Arc<AtomicBool>) {
     (fake, forgets)
 }
 
-/// Clients log in by themselves, and a login may take a second.
+/// Starts a proxy with passthrough logins, whose time limit is one second.
 fn passthrough(fake: &Fake) -> Gate {
     Gate::before_address(&fake.address()).top("limits: {timeouts: {login: 1s}}").start()
 }
 
-/// The gate logs in, within a second.
+/// Starts a proxy that logs in itself, within a second.
 fn trust(fake: &Fake) -> GateBuilder {
     Gate::before_address(&fake.address())
         .listener("auth: trust")
@@ -44,7 +44,7 @@ fn trust(fake: &Fake) -> GateBuilder {
         .upstream("connect_timeout: 1s")
 }
 
-/// The client reads that the upstream does not answer, after the time limit and not much later.
+/// Checks that the client reads the timeout error, after the time limit and not much later.
 #[track_caller]
 fn times_out(client: &mut Client, since: Instant) {
     client.gets(TIMEOUT);
@@ -91,7 +91,7 @@ fn a_swallowed_login_of_a_client_ends_by_a_time_limit() {
     }
 }
 
-/// What streams in meanwhile is passed on, and does not put the end off.
+/// Messages that stream in meanwhile are forwarded, and do not extend the time limit.
 #[test]
 fn messages_do_not_extend_the_time_limit() {
     let fake = swallowing();
@@ -163,7 +163,7 @@ fn the_gates_login_after_reset_waits_for_the_reply() {
     assert_eq!(fake.asked_on(line), [&*login, "RESET", &*login, "GET b"]);
 }
 
-/// Under `users` another user is another login of the gate's.
+/// With `auth: users`, another user means another login of the proxy.
 #[test]
 fn the_gates_login_for_another_user_ends_by_a_time_limit() {
     let fake = Fake::start(|words| {
@@ -190,7 +190,7 @@ fn the_gates_login_for_another_user_ends_by_a_time_limit() {
     assert!(fake.lines_of("GET b").is_empty());
 }
 
-/// The set-up of shared connections, and of one that a client takes for itself.
+/// The setup of shared connections and of leases.
 #[test]
 fn the_gates_login_on_shared_connections_ends_by_a_time_limit() {
     for command in ["GET a", "EVAL x 0"] {

@@ -1,4 +1,4 @@
-//! TLS to clients and to Redis: who gets in, who is told why not, and what is said of it.
+//! TLS to clients and to Redis: admission, errors, logs and metrics.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -25,7 +25,8 @@ fn connect(gate: &Gate, config: &Arc<ClientConfig>) -> Client {
     Client::tls(gate.address(), config, "localhost")
 }
 
-/// Whether a client gets an answer. In TLS 1.3 it learns only after the handshake that its certificate is not accepted.
+/// Returns whether a client gets an answer. In TLS 1.3 the client learns only after the handshake that the server
+/// refuses its certificate.
 fn is_served(gate: &Gate, config: &Arc<ClientConfig>) -> bool {
     let Ok(mut client) = Client::try_tls(gate.address(), config, "localhost") else { return false };
     let mut answer = Vec::new();
@@ -94,7 +95,7 @@ fn the_redis_crate() {
     assert_eq!(last, 999);
 }
 
-/// Nobody off the list learns that there is TLS.
+/// A source that the list does not allow cannot learn that there is TLS.
 #[test]
 fn the_list_comes_first() {
     let (redis, ca) = (Redis::plain(), Authority::new("ca"));
@@ -169,7 +170,7 @@ fn client_certificates_required() {
     let mut count = 2.0;
     has_refused(&gate, count);
     for (why, pair) in &clients.bad {
-        // Lines of a kind are a second apart.
+        // Log lines of the same kind are one second apart.
         std::thread::sleep(Duration::from_millis(1100));
         assert!(!is_served(&gate, &servers.client_as(pair)), "{why}");
         gate.logs(why);
@@ -189,7 +190,7 @@ fn client_certificates_optional() {
     }
 }
 
-/// `user_from`: a certificate is as good as a password of the user that it names, and no better.
+/// `user_from`: a certificate is equivalent to a password of the user that it names, and to nothing more.
 #[test]
 fn a_certificate_names_its_user() {
     let (redis, servers, clients) = (Redis::plain(), Authority::new("ca"), Authority::new("clients"));
@@ -221,7 +222,7 @@ fn a_certificate_names_its_user() {
     known.is_closed();
 }
 
-/// Whoever is not known to be good is not: a list that has run out covers nobody.
+/// An expired revocation list no longer proves that a certificate is valid, so the proxy refuses all of them.
 #[test]
 fn an_expired_revocation_list_refuses() {
     let (redis, servers, clients) = (Redis::plain(), Authority::new("ca"), Clients::new());
@@ -253,11 +254,11 @@ fn the_name_chooses_the_certificate() {
         let holds = |name: &str| shown.windows(name.len()).any(|part| part == name.as_bytes());
         assert!(holds(named), "{asked}: not the certificate of {named}");
     }
-    // Nobody's name: the first one, which the client then does not accept.
+    // No certificate has this name: the first one is presented, and the client refuses it.
     assert!(Client::try_tls(gate.address(), &ca.client(), "y.x.b.example").is_err());
 }
 
-/// Garbage, halves and silence: each is closed, and others are served all the while.
+/// Garbage, incomplete handshakes and silence: the proxy closes each, and serves others meanwhile.
 #[test]
 fn broken_handshakes() {
     let (redis, ca) = (Redis::plain(), Authority::new("ca"));
@@ -282,14 +283,14 @@ fn broken_handshakes() {
         socket.write_all(bytes).expect("room");
         let started = Instant::now();
         let mut rest = Vec::new();
-        // A reset is an end as well.
+        // A reset also counts as a close.
         let _ = socket.read_to_end(&mut rest);
         assert!(started.elapsed() < Duration::from_secs(5), "{what}: {:?}", started.elapsed());
         assert!(!rest.windows(5).any(|part| part == b"+PONG"), "{what}: answered");
         assert!(is_served(&gate, &ca.client()), "after {what}");
     }
     has_refused(&gate, rows.len() as f64);
-    // Who leaves without a word is none of those.
+    // A disconnect before the first byte does not count.
     let socket = TcpStream::connect(gate.address()).expect("it listens");
     socket.shutdown(Shutdown::Both).expect("connected");
     eventually("it has left", || {
@@ -298,7 +299,7 @@ fn broken_handshakes() {
     has_refused(&gate, rows.len() as f64);
 }
 
-/// The first flight of a client.
+/// Returns the first flight of a client.
 fn hello(gate: &Gate, config: &Arc<ClientConfig>) -> Vec<u8> {
     let name = rustls::pki_types::ServerName::try_from("localhost").expect("a name");
     let mut session = rustls::ClientConnection::new(Arc::clone(config), name).expect("a config");
@@ -327,11 +328,11 @@ fn new_keys_and_too_many_of_them() {
     client.is_in_step("and others are served");
 }
 
-/// Silent clients with TLS hold no buffers.
+/// Idle clients with TLS hold no buffers.
 #[test]
 fn idle_clients_cost_little() {
     const CLIENTS: usize = 300;
-    /// Measured: 7.2 KiB with the upstream connection, some 5 of them rustls's and aws-lc's keys and tables.
+    /// Measured: 7.2 KiB with the upstream connection, about 5 KiB of them for keys and tables of rustls and aws-lc.
     const EACH: u64 = 16 << 10;
     let (redis, ca) = (Redis::plain(), Authority::new("ca"));
     let mut gate = gate(&redis, &ca).start();
@@ -349,7 +350,7 @@ fn idle_clients_cost_little() {
     assert!(each < EACH, "{each} bytes for an idle client");
 }
 
-/// A certificate that was renewed is shown from the next connection on; who is there stays.
+/// A renewed certificate applies to new connections; existing clients stay.
 #[test]
 fn a_renewed_certificate() {
     let (redis, ca, next) = (Redis::plain(), Authority::new("ca"), Authority::new("next"));
@@ -368,7 +369,7 @@ fn a_renewed_certificate() {
     old.is_in_step("old");
 }
 
-/// Each way in which TLS to an upstream can fail: what the client reads, and what the log tells the operator.
+/// All failures of TLS to an upstream: the client's error and the operator's log line.
 mod upstream {
     use super::*;
 
@@ -441,7 +442,7 @@ mod upstream {
         fails(&redis, &ca.pem(), "", "TLS 1.2 or 1.3");
     }
 
-    /// A server that hangs is not said to speak no TLS.
+    /// The error for a server that hangs does not say that it has no TLS.
     #[test]
     fn silence_is_a_timeout() {
         let ca = Authority::new("ca");

@@ -33,7 +33,7 @@ behaviours! {
     }
 
     fn redirected_to_a_subscriber(scene: &Scene<'_>) {
-        // A number that Redis does not know; shared/state.rs has what is said then.
+        // An id that Redis does not know; shared/state.rs tests the error.
         if scene.stage.is_shared() {
             return;
         }

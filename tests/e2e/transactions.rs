@@ -1,4 +1,4 @@
-//! MULTI: what is queued, what is refused inside it, and that EXEC then runs nothing.
+//! MULTI: queued commands, refused commands, and the abort of EXEC after a refusal.
 
 use e2e::behaviours;
 use e2e::client::command;
@@ -73,7 +73,7 @@ behaviours! {
         client.is_in_step("after");
     }
 
-    /// What changes identity, encoding or the number of replies in the middle of EXEC's reply.
+    /// Commands that change identity, encoding or the number of replies in the middle of EXEC's reply.
     fn what_breaks_counting_is_refused(scene: &Scene<'_>) {
         if scene.stage.is_direct() {
             return;
@@ -102,7 +102,7 @@ behaviours! {
         }
     }
 
-    /// DISCARD ends a dirty transaction as well, and WATCH is forgotten with it.
+    /// DISCARD also ends a dirty transaction, and ends WATCH with it.
     fn a_dirty_transaction_can_be_discarded(scene: &Scene<'_>) {
         if scene.stage.is_direct() {
             return;
@@ -117,7 +117,7 @@ behaviours! {
         client.is_in_step("after");
     }
 
-    /// Exactly one channel is one reply, and EXEC's array leads into the subscribed state.
+    /// Exactly one channel gives one reply, and EXEC's array starts the subscribed state.
     fn subscribing_to_one_channel(scene: &Scene<'_>) {
         let mut client = scene.client();
         for line in ["MULTI", "SET a 1", "SUBSCRIBE c", "EXEC"] {
@@ -135,7 +135,7 @@ behaviours! {
         client.is_in_step("after");
     }
 
-    /// Queued SELECT counts when EXEC's reply is an array, not when it is not.
+    /// A queued SELECT takes effect if EXEC's reply is an array, and otherwise not.
     fn queued_state_counts_when_executed(scene: &Scene<'_>) {
         let mut client = scene.client();
         for line in ["MULTI", "SELECT 5", "SET five 1", "EXEC", "EXISTS five", "SELECT 0", "EXISTS five", "MULTI", "SELECT 5", "DISCARD"] {
@@ -148,7 +148,7 @@ behaviours! {
         client.is_in_step("after");
     }
 
-    /// MONITOR in the queue: Redis refuses it there (deny-blocking) or runs it; either way order holds.
+    /// MONITOR in the queue: Redis refuses it there (deny-blocking) or runs it; order holds in both cases.
     fn blocking_commands_do_not_block(scene: &Scene<'_>) {
         let mut client = scene.client();
         for line in ["MULTI", "BLPOP none 0", "SET a 1", "EXEC"] {
@@ -163,7 +163,7 @@ behaviours! {
         client.is_in_step("after");
     }
 
-    /// One channel in, the same one out: counts follow EXEC's array.
+    /// Subscribe and unsubscribe one channel inside: the counts follow EXEC's array.
     fn subscribing_and_leaving_inside(scene: &Scene<'_>) {
         let mut client = scene.client();
         for line in ["MULTI", "SUBSCRIBE c", "UNSUBSCRIBE c", "PSUBSCRIBE p*", "PUNSUBSCRIBE p*", "EXEC"] {
@@ -185,7 +185,7 @@ behaviours! {
         client.is_in_step("after");
     }
 
-    /// What was queued and not executed has not happened: nobody is subscribed.
+    /// Queued commands without EXEC have no effect: no client is subscribed.
     fn a_subscription_that_was_not_executed(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.asks("RPUSH l message c x", ":3");
@@ -207,7 +207,7 @@ behaviours! {
         client.is_in_step("after");
     }
 
-    /// A server may leave a failing AUTH out of EXEC's reply, so none goes in.
+    /// A server may omit a failing AUTH from EXEC's reply, so the proxy queues none.
     fn auth_inside_is_refused(scene: &Scene<'_>) {
         if scene.stage.is_direct() {
             return;
@@ -226,7 +226,8 @@ behaviours! {
         client.is_in_step("after");
     }
 
-    /// SYNC would turn the connection into a replication stream: refused in its place, and inside MULTI like any refusal.
+    /// SYNC would turn the connection into a replication stream: the proxy refuses it, and inside MULTI the refusal
+    /// aborts EXEC.
     fn replication_is_refused(scene: &Scene<'_>) {
         if scene.stage.is_direct() {
             return;

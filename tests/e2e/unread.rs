@@ -1,4 +1,5 @@
-//! Replies that wait for a client. Progress is what the client accepts, and a pipeline that Redis goes on accepting.
+//! Replies that a client does not read. Progress means that the client accepts bytes, or that Redis accepts more of a
+//! pipeline.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,11 +14,11 @@ const MIB: usize = 1024 * 1024;
 /// `timeouts.write` is 1 s. Other tests run beside these.
 const CUT: Duration = Duration::from_secs(8);
 
-/// Values of 1 MiB that each client asks for.
+/// The number of values of 1 MiB that each client requests.
 const ASKED: usize = 30;
 
 struct House {
-    // The gate first: it must not see its upstream go away.
+    // Dropped first: the proxy must not see its upstream end.
     gate: Gate,
     redis: Redis,
     tls: Option<Arc<ClientConfig>>,
@@ -53,7 +54,7 @@ impl House {
     }
 }
 
-/// What a client sends in place of reading: at first, then again and again, and how often.
+/// The bytes that a client sends instead of reading: the first ones, the repeated ones, and the interval.
 fn drips() -> Vec<(Vec<u8>, Vec<u8>, Duration)> {
     let now_and_then = Duration::from_millis(100);
     let again = |bytes: &[u8]| (bytes.to_vec(), bytes.to_vec(), now_and_then);
@@ -64,9 +65,9 @@ fn drips() -> Vec<(Vec<u8>, Vec<u8>, Duration)> {
         again(b"PING\r\n"),
         again(&command("PING")),
         again(&command("GET big")),
-        // A command that does not end.
+        // A command without an end.
         (b"*2\r\n$4\r\nECHO\r\n$400000000\r\n".to_vec(), b"x".to_vec(), now_and_then),
-        // One that is refused, and left out as fast as it comes.
+        // A refused command, which the proxy skips as fast as it arrives.
         (
             b"*4\r\n$6\r\nCONFIG\r\n$3\r\nSET\r\n$1\r\na\r\n$400000000\r\n".to_vec(),
             vec![b'x'; 64 * 1024],
@@ -75,7 +76,7 @@ fn drips() -> Vec<(Vec<u8>, Vec<u8>, Duration)> {
     ]
 }
 
-/// A client that reads nothing is cut, whatever it sends meanwhile that is no pipeline.
+/// A client that reads nothing is cut, whatever it sends, unless it is a pipeline.
 fn what_is_no_progress(upstream: &str, tls: bool) {
     let _turn = own_turn();
     let house = House::start(upstream, tls, "");
@@ -114,7 +115,7 @@ fn what_is_no_progress_tls() {
     what_is_no_progress("connections: dedicated", true);
 }
 
-/// Reads `step` bytes at a time, then the rest; blank lines in between do no harm.
+/// Reads `step` bytes at a time, then the rest; blank lines in between have no effect.
 fn reads_slowly(mut client: Client, step: usize, pause: Duration) {
     client.send_raw(&command("GET big").repeat(ASKED));
     let due = (MIB + 12) * ASKED;
@@ -130,7 +131,7 @@ fn reads_slowly(mut client: Client, step: usize, pause: Duration) {
     client.is_in_step("after");
 }
 
-/// Writes for 4 s, and reads only then. The kernel must not end that after `tcp.user_timeout` either.
+/// Writes for 4 s, and only then reads. The kernel must not close it after `tcp.user_timeout` either.
 fn writes_before_it_reads(mut client: Client) {
     let piece = command("GET value").repeat(3000);
     let started = Instant::now();
@@ -144,14 +145,14 @@ fn writes_before_it_reads(mut client: Client) {
     client.is_in_step("after");
 }
 
-/// Slow readers, and one that writes a long pipeline before it reads, stay.
+/// Slow readers, and a client that writes a long pipeline before it reads, stay connected.
 fn what_is_progress(upstream: &str, tls: bool) {
     let _turn = own_turn();
     let house = House::start(upstream, tls, "user_timeout: 2s");
     std::thread::scope(|scope| {
         let [first, second, third] = [(); 3].map(|()| house.connect());
         scope.spawn(|| reads_slowly(first, 256 * 1024, Duration::from_millis(200)));
-        // The kernel does not say within `write` that there is room again.
+        // The kernel does not report room within `write`.
         scope.spawn(|| reads_slowly(second, 4 * 1024, Duration::from_millis(20)));
         scope.spawn(|| writes_before_it_reads(third));
     });

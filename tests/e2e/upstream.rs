@@ -1,4 +1,4 @@
-//! Redis is away, unwilling or not itself: one clear line, the log, /ready and the metric say so, and it passes.
+//! Redis is down, refuses or misbehaves: one clear error, with log, /ready and metric. The proxy recovers.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ fn reads_the_line(client: &mut Client, kind: &str) {
     client.is_closed();
 }
 
-/// What everybody sees while `main` is down for this reason.
+/// Checks every view of `main` while it is down for this reason.
 #[track_caller]
 fn is_down(gate: &Gate, kind: &str) {
     eventually("the upstream is known to be down", || (gate.get("/ready").0 == 503).then_some(()));
@@ -22,7 +22,7 @@ fn is_down(gate: &Gate, kind: &str) {
     is_known_to_be_down(gate, kind);
 }
 
-/// The operator's view.
+/// Checks the operator's view.
 #[track_caller]
 fn is_known_to_be_down(gate: &Gate, kind: &str) {
     eventually("the upstream is known to be down", || (gate.get("/ready").0 == 503).then_some(()));
@@ -58,7 +58,7 @@ fn down_at_the_start() {
     is_up(&gate);
 }
 
-/// What is in flight ends, with an error or without; nothing is executed twice and nothing is made up.
+/// Commands in flight end, with or without an error; nothing is executed twice and no reply is invented.
 #[test]
 fn killed_and_started_again() {
     let mut redis = Redis::plain();
@@ -93,7 +93,7 @@ fn a_socket_that_is_not_there() {
     is_down(&gate, "refused");
 }
 
-/// Connects, and says nothing.
+/// Redis accepts connections and does not answer.
 #[test]
 fn stopped() {
     let redis = Redis::builder().password(PASSWORD).start();
@@ -121,7 +121,7 @@ fn wrong_password() {
     is_up(&gate);
 }
 
-/// A password is wanted and none is configured. The client reads Redis's own error.
+/// Redis requires a password and none is configured. The client reads Redis's own error.
 #[test]
 fn no_password() {
     let redis = Redis::builder().password(PASSWORD).start();
@@ -132,7 +132,7 @@ fn no_password() {
     client.asks("SET never 1", "-NOAUTH Authentication required.");
 }
 
-/// Under passthrough the clients have the passwords: Redis asking for one is Redis being well.
+/// Under passthrough the clients have the passwords: NOAUTH from Redis means that it is up.
 #[test]
 fn noauth_is_up_under_passthrough() {
     let redis = Redis::builder().password(PASSWORD).start();
@@ -166,14 +166,14 @@ fn loading() {
     redis.control().asks("SAVE", "+OK");
     let gate = Gate::before(&redis).listener("auth: trust").start();
     redis.kill();
-    // 100 microseconds a key are 3 s of loading, in which Redis looks at its clients often.
+    // With 100 microseconds a key, loading takes 3 s, and Redis checks its clients often.
     redis.start_again(&["key-load-delay 100", "loading-process-events-interval-bytes 1024"], false);
     eventually("it loads", || {
         let mut client = Client::try_unix(&redis.socket())?;
         client.ask("PING").is_error().then_some(())
     });
     is_known_to_be_down(&gate, "loading");
-    // As from Redis itself: the connection stays, and serves when Redis does.
+    // Like Redis itself: the connection stays, and works when Redis does.
     let mut client = gate.connect();
     client.asks("SET never 1", "-LOADING Redis is loading the dataset in memory");
     is_up(&gate);
@@ -181,7 +181,7 @@ fn loading() {
     gate.connect().asks("DBSIZE", ":30001");
 }
 
-/// The first address that answers is taken.
+/// The proxy uses the first address that answers.
 #[test]
 fn several_addresses() {
     let redis = Redis::plain();
@@ -191,7 +191,7 @@ fn several_addresses() {
     gate.connect().asks("GET k", r#""v""#);
 }
 
-/// Fifty clients at once read the same line; each is closed.
+/// Fifty clients at once read the same error; each is closed.
 #[test]
 fn many_clients_while_it_is_down() {
     let mut redis = Redis::plain();

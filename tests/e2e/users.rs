@@ -1,4 +1,4 @@
-//! `auth: users`: who logs in how, what Redis would have said, and as whom the gate then speaks to Redis.
+//! `auth: users`: logins, Redis's own replies to them, and the proxy's credentials at Redis.
 
 mod living;
 mod oracle;
@@ -12,16 +12,17 @@ use e2e::{Client, Gate, Redis, eventually};
 const WRONGPASS: &str = "-WRONGPASS invalid username-password pair or user is disabled.";
 const NOAUTH: &str = "-NOAUTH Authentication required.";
 
-/// What the clients know.
+/// Passwords that the clients know.
 const DEFAULT: &str = "canary-default-1";
 const ALICE: &str = "canary-alice-new";
 const ALICE_OLD: &str = "canary-alice-old";
 const BOB: &str = "canary-bob-1";
-/// What only the gate knows.
+/// Passwords that only the proxy knows.
 const UP_ALICE: &str = "canary-upstream-alice";
 const UP_GATE: &str = "canary-upstream-gate";
 
-/// A digest, a file and the environment as sources; two passwords of one user; a login of her own, and the upstream's.
+/// A digest, a file and the environment as sources; two passwords of one user, her own credentials, and the
+/// upstream's.
 const BASE: &str = r#"
 listeners:
   - name: public
@@ -46,7 +47,7 @@ admin: {bind: "127.0.0.1:{admin}"}
 log: {level: trace}
 "#;
 
-/// Redis has other users, with other passwords, than the gate.
+/// Starts a Redis with other users and other passwords than the proxy.
 fn redis() -> Redis {
     Redis::builder()
         .password("canary-redis-default")
@@ -68,7 +69,7 @@ fn start(redis: &Redis, yaml: &str) -> Gate {
     gate.start()
 }
 
-/// `text` with one thing in the place of another, which must be there.
+/// Returns `text` with `to` in place of `from`, which must be there.
 #[track_caller]
 fn edit(text: &str, from: &str, to: &str) -> String {
     assert!(text.contains(from), "{from:?} is not in:\n{text}");
@@ -93,7 +94,7 @@ fn every_form_of_login_and_who_it_is_upstream() {
         client.asks("GET k", NOAUTH);
         client.asks(form, "+OK");
         client.asks("ACL WHOAMI", &format!("\"{whoami}\""));
-        // Inline, too, and pipelined with what comes next.
+        // Also inline, and pipelined with the next command.
         let mut client = gate.connect();
         client.send_raw(format!("{form}\r\nACL WHOAMI\r\n").as_bytes());
         client.gets("+OK");
@@ -117,7 +118,7 @@ fn every_form_of_login_and_who_it_is_upstream() {
     }
 }
 
-/// The same reply, whatever it is that is wrong, and no connection to Redis for it.
+/// Every wrong login gets the same reply, and causes no connection to Redis.
 #[test]
 fn wrong_credentials() {
     let redis = redis();
@@ -148,7 +149,7 @@ fn wrong_credentials() {
     client.asks("ACL WHOAMI", "\"alice\"");
 }
 
-/// Bytes that no text has, and what looks like more than one line.
+/// Bytes that are not text, and bytes that look like several lines.
 #[test]
 fn odd_passwords() {
     let redis = redis();
@@ -168,7 +169,7 @@ fn odd_passwords() {
     client.is_in_step("after");
 }
 
-/// From one user to another on one connection, with what the first one began in between.
+/// Another user logs in on the same connection, with state that the first one left.
 #[test]
 fn another_user_on_the_same_connection() {
     let redis = redis();
@@ -249,7 +250,7 @@ fn subscribers_of_two_users() {
     client.asks("RESET", "+RESET");
     client.asks("GET k", NOAUTH);
     redis.control().asks("PUBLISH news 2", ":0");
-    // In RESP3 a subscriber may log in; the subscription stays, as in Redis.
+    // A RESP3 subscriber may log in; the subscription stays, as in Redis.
     assert_eq!(client.ask(&format!("HELLO 3 AUTH alice {ALICE}")).items().len(), 14);
     client.asks("SUBSCRIBE news", r#">["subscribe" "news" :1]"#);
     client.asks(&format!("AUTH bob {BOB}"), "+OK");
@@ -258,7 +259,7 @@ fn subscribers_of_two_users() {
     client.gets(r#">["message" "news" "3"]"#);
 }
 
-/// Redis shows only what the gate says to it.
+/// Redis receives only the proxy's own credentials.
 #[test]
 fn the_clients_credentials_never_travel_on() {
     let redis = redis();
@@ -282,7 +283,7 @@ fn the_clients_credentials_never_travel_on() {
     redis.control().asks("ACL LOG", "[]");
 }
 
-/// Ten arguments and 16 KiB, as Redis has it; after the login what the listener's limits say.
+/// Before the login, Redis's limits apply: ten arguments and 16 KiB. After it, the listener's limits apply.
 #[test]
 fn little_may_be_sent_before_login() {
     let redis = redis();
@@ -308,7 +309,7 @@ fn little_may_be_sent_before_login() {
     client.send_args(&[b"SET", b"k", "x".repeat(1 << 20).as_bytes()]);
     client.gets("+OK");
     client.gets("+OK");
-    // And after RESET little again.
+    // After RESET the low limits apply again.
     client.hold(&command("RESET"));
     client.send_raw(b"*11\r\n$4\r\nPING\r\n");
     client.gets("+RESET");
@@ -336,7 +337,7 @@ fn whoever_does_not_log_in_is_closed() {
         (gate.metric("connections_closed_total", &[("reason", "timeout")]) == 3.0).then_some(())
     });
     user.asks("PING", "+PONG");
-    // The time begins anew when a user leaves.
+    // The time starts again when a user logs out.
     user.asks("RESET", "+RESET");
     let started = Instant::now();
     user.is_closed();

@@ -1,4 +1,4 @@
-//! Each worker has its share of the clients, whoever comes and goes, and however many come at once.
+//! Each worker has its share of the clients, at any rate of connects and disconnects.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -13,7 +13,7 @@ fn sessions(gate: &Gate, workers: usize) -> Vec<f64> {
     (0..workers).map(|worker| gate.metric("worker_sessions", &[("worker", &worker.to_string())])).collect()
 }
 
-/// As many clients as that, and no worker with `more` than another.
+/// Waits until there are `clients` clients, and no worker has `more` than another.
 #[track_caller]
 fn shares(gate: &Gate, workers: usize, clients: usize, more: f64) {
     let (mut has, due) = (Vec::new(), f64::from(u32::try_from(clients).expect("few")));
@@ -31,7 +31,7 @@ fn served(gate: &Gate) -> Client {
     client
 }
 
-/// The clients of one worker leave, and others come.
+/// The clients of one worker disconnect, and others connect.
 #[test]
 fn clients_that_come_and_go() {
     let redis = Redis::plain();
@@ -48,7 +48,7 @@ fn clients_that_come_and_go() {
     shares(&gate, 3, 150, 1.0);
 }
 
-/// They are not sessions yet when the next ones are accepted.
+/// Connections that are not sessions yet when the next ones are accepted.
 #[test]
 fn a_rush_of_handshakes() {
     let (redis, ca) = (Redis::plain(), Authority::new("ca"));
@@ -56,7 +56,7 @@ fn a_rush_of_handshakes() {
     let mut rush = Vec::new();
     while rush.len() < 20 {
         rush.push(TcpStream::connect(gate.address()).expect("a listening socket"));
-        // One by one: what is accepted in one go is shared out anyway.
+        // One by one: the acceptor distributes the connections of one batch in any case.
         let due = f64::from(u32::try_from(rush.len()).expect("few"));
         eventually("it is accepted", || {
             (gate.metric("connections_accepted_total", &[]) == due).then_some(())
@@ -67,7 +67,7 @@ fn a_rush_of_handshakes() {
     shares(&gate, 2, clients.len(), 1.0);
 }
 
-/// Makes a client of it.
+/// Makes the socket a client.
 fn greet(socket: TcpStream, believes: &Arc<ClientConfig>) -> StreamOwned<ClientConnection, TcpStream> {
     let name = ServerName::try_from("localhost").expect("a name");
     let tls = ClientConnection::new(Arc::clone(believes), name).expect("a good configuration");

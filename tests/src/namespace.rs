@@ -1,4 +1,4 @@
-//! A network namespace for one test, in which any address can be its own.
+//! A network namespace for one test, in which the test can use any address.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// Runs a test on a thread in a new network namespace, whose loopback interface is up. Every process that the test
-/// starts is in there with it. Where no namespace can be made, prints that `what` is not checked, and runs nothing.
+/// starts is in the namespace too. If no namespace can be made, prints that `what` is not checked, and runs nothing.
 pub fn alone(what: &str, test: impl FnOnce() + Send) {
     let keeper = Command::new("setpriv")
         .args([
@@ -27,7 +27,7 @@ pub fn alone(what: &str, test: impl FnOnce() + Send) {
     let mut word = [0; 3];
     let told = keeper.stdout.as_mut().expect("a pipe").read_exact(&mut word);
     if told.is_err() {
-        // Past the capture of the test harness: it must be seen where the tests pass.
+        // Written directly to bypass the capture of the test harness: the line must be visible when the tests pass.
         let why = format!("NOT CHECKED: no network namespace can be made here; {what} NOT CHECKED");
         writeln!(std::io::stderr(), "\n{why}").expect("standard error");
         keeper.wait().expect("it has ended");
@@ -49,7 +49,7 @@ pub fn alone(what: &str, test: impl FnOnce() + Send) {
 /// Runs `ip` in the namespace of the calling thread.
 ///
 /// # Panics
-/// When it fails.
+/// If it fails.
 pub fn ip(words: &[&str]) {
     assert!(Command::new("ip").args(words).status().expect("ip starts").success(), "ip {words:?}");
 }

@@ -1,4 +1,4 @@
-//! Shadow lists: judged beside the real ones, counted, shown, and without any effect.
+//! Shadow lists are evaluated beside the real ones, counted and shown, and have no effect.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{before, read};
 use crate::reload::{BASE, admits, edit, refuses};
 
-/// Sources that the gate tells apart for each listener.
+/// The number of sources that the proxy distinguishes for each listener.
 const MAX_SOURCES: usize = 4096;
 
 fn with(shadow: &str) -> String {
@@ -45,7 +45,7 @@ fn counted_and_shown_and_nobody_is_refused() {
     gate.counts("shadow_denied_total", &[("listener", "public")], 4.0);
     gate.counts("connections_refused_total", &[], 1.0);
 
-    // A list that is left out is the listener's own. What was counted stays.
+    // Without a shadow list of its own, the shadow uses the listener's list. The counts stay.
     let report = gate.applies(&with("{deny: [127.0.1.0/24]}"));
     assert_eq!(report["cut"], 0, "{report}");
     assert!(report["groups"].to_string().contains("public.shadow.deny"), "{report}");
@@ -74,12 +74,12 @@ fn only_so_many_sources_are_kept() {
     assert_eq!(seen["sources"].as_array().map(Vec::len), Some(MAX_SOURCES));
     assert_eq!(seen["sources_truncated"], true);
     assert!(gate.metric("connections_refused_total", &[]) == 0.0);
-    // Who is known goes on being counted.
+    // A known source is still counted.
     admits(&gate, "127.0.0.0");
     assert_eq!(shadow(&gate)["sources"][0]["count"], 2);
 }
 
-/// From the shadow's observations to an allowlist, as an operator would: nothing is edited by hand.
+/// Builds an allowlist from the shadow's observations as an operator would, without editing by hand.
 #[test]
 fn what_was_seen_becomes_an_allowlist() {
     let redis = Redis::plain();

@@ -1,4 +1,5 @@
-//! Channels and names of keys that are not for every client, live: events of Redis, tracking, lists of channels.
+//! Channels and key names that are not visible to every client, on live connections: events of Redis, tracking, lists
+//! of channels.
 
 use std::time::Duration;
 
@@ -6,10 +7,10 @@ use e2e::{Client, Gate, Redis};
 
 use super::{NO_CHANNEL, NO_KEY};
 
-/// Long enough for Redis to have sent what it would send.
+/// Long enough for Redis to send the messages that it would send.
 const A_MOMENT: Duration = Duration::from_millis(100);
 
-/// Gates with these rules, with connections of each kind.
+/// Starts proxies with these rules, with each kind of connection.
 fn gates(redis: &Redis, acl: &str) -> [Gate; 2] {
     ["dedicated", "shared"].map(|connections| {
         Gate::before(redis)
@@ -58,7 +59,7 @@ fn under_key_patterns_no_event_names_other_keys() {
     }
 }
 
-/// A message of half a megabyte that is not for the client comes in many pieces, and none is seen.
+/// A message of half a megabyte that the client may not see arrives in many pieces; none is delivered.
 #[test]
 fn a_large_message_is_kept_back_whole() {
     let redis = Redis::plain();

@@ -1,4 +1,4 @@
-//! What one client may let a command cost under `@public`: each attack in a loop, beside a client that asks for PONG.
+//! The cost of a command under `@public`: each attack in a loop, beside a client that sends PING.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -10,21 +10,22 @@ use super::no_command;
 
 const MIB: u64 = 1024 * 1024;
 
-/// How long each attack goes on, and how long nothing does between two; some thousands of answers on an idle machine.
+/// The duration of each attack, and of the idle time between two. An idle machine answers some thousand commands in
+/// it.
 const ROUND: Duration = Duration::from_millis(200);
 
-/// Answers below which a 99th percentile means nothing: then the round goes on.
+/// A 99th percentile of fewer answers means nothing, so the round continues.
 const FEWEST: usize = 200;
 
-/// Two cores run other tests, the gate, Redis and both clients. A time slice of the scheduler is 3 to 4 ms, and an answer may
-/// have to wait for a few while Redis does nothing. SCAN, LCS, SRANDMEMBER, HRANDFIELD, SETRANGE and SETBIT as below stopped
-/// a Redis 7.0 for 1 to 3.5 s each on two busy cores.
+/// Two cores run other tests, the proxy, Redis and both clients. A time slice of the scheduler is 3 to 4 ms, so an
+/// answer may wait for a few slices while Redis does nothing. SCAN, LCS, SRANDMEMBER, HRANDFIELD, SETRANGE and SETBIT
+/// as below stopped a Redis 7.0 for 1 to 3.5 s each on two busy cores.
 const SLICES: Duration = Duration::from_millis(10);
 
-/// A round on a machine that is busy with something else is played again: what an attack does it does each time.
+/// A round is repeated when the machine is busy with other work: a real attack has its effect in each round.
 const ROUNDS: usize = 10;
 
-/// Data that make the attacks expensive.
+/// Creates the data that make the attacks expensive.
 fn data(redis: &Redis) {
     let mut control = redis.control();
     control.asks("DEBUG POPULATE 200000 key 8", "+OK");
@@ -39,7 +40,7 @@ fn data(redis: &Redis) {
     control.asks(&format!("RPUSH list {}", "x ".repeat(5000).trim()), ":5000");
 }
 
-/// Each with what the client reads. `#` stands for a number that is never the same.
+/// The attacks, each with its expected reply. `#` is replaced by a number that is different each time.
 fn attacks() -> Vec<(String, String)> {
     let above = |what: &str| format!("-ERR portcullis: {what} is not allowed here");
     let count = above("COUNT above 10000");
@@ -69,7 +70,7 @@ fn used_memory(redis: &Redis) -> u64 {
     line.and_then(|bytes| bytes.trim().parse().ok()).expect("INFO memory")
 }
 
-/// The 99th percentile of answers to PING until [`ROUND`] is over.
+/// The 99th percentile of the replies to PING during [`ROUND`].
 fn p99(client: &mut Client) -> Duration {
     let (begun, mut waits) = (Instant::now(), Vec::new());
     while begun.elapsed() < ROUND || waits.len() < FEWEST {
@@ -81,7 +82,7 @@ fn p99(client: &mut Client) -> Duration {
     waits[waits.len() * 99 / 100]
 }
 
-/// The same while another client repeats `attack`, and how often it did.
+/// The same percentile while another client repeats `attack`, and the number of its repetitions.
 fn p99_beside(gate: &Gate, client: &mut Client, attack: &str, reply: &str) -> (Duration, usize) {
     let over = AtomicBool::new(false);
     let mut attacker = gate.connect();
@@ -132,7 +133,7 @@ fn nobody_waits_for_what_is_refused_and_redis_stays_small() {
     assert!(grown <= 64 * MIB, "Redis's memory grew by {} MiB", grown / MIB);
 }
 
-/// Commands within the limits work, and the listener's own limits hold in place of those of the process.
+/// Commands within the limits work. The limits of a listener replace those of the process.
 #[test]
 fn what_keeps_within_the_limits_passes() {
     let redis = Redis::plain();
@@ -160,7 +161,7 @@ fn what_keeps_within_the_limits_passes() {
     client.asks("SRANDMEMBER set -20000", &format!("[{}]", vec!["\"a\""; 20_000].join(" ")));
 }
 
-/// On Redis's own words, which the gate has counted: what it refused, or the client gave up, does not count.
+/// The count follows the confirmations of Redis: refused and ended subscriptions do not count.
 #[test]
 fn subscriptions_are_limited_by_what_redis_confirmed() {
     let redis = Redis::plain();

@@ -1,10 +1,10 @@
-//! A refused command can be found: by a metric with its name, and by a log line with what decided.
+//! Refused commands are observable: a metric with the command's name, and a log line with the deciding rule.
 
 use std::time::Duration;
 
 use e2e::{Gate, Redis, eventually};
 
-/// Text that must be in no output: arguments, keys, channels and names that the client made up.
+/// A text that no output may contain: clients choose these arguments, keys, channels and names.
 const CANARY: &str = "canary";
 
 fn lines(gate: &Gate) -> Vec<String> {
@@ -12,7 +12,7 @@ fn lines(gate: &Gate) -> Vec<String> {
     log.lines().filter(|line| line.contains("command refused")).map(str::to_owned).collect()
 }
 
-/// The one line of a command, from its first field after the listener's.
+/// Returns the one log line of a command, from the first field after the listener's.
 fn line(gate: &Gate, command: &str) -> String {
     let found = eventually("the refusal is logged", || {
         lines(gate).into_iter().find(|line| line.contains(&format!(" command={command} ")))
@@ -76,7 +76,7 @@ fn the_log_says_who_what_and_by_which_rule() {
     assert!(!metrics.contains(CANARY));
 }
 
-/// Thousands of refusals: one line at once, then one a second, and the metric has them all.
+/// Thousands of refusals cause one line at once, then one line a second; the metric counts all of them.
 #[test]
 fn a_flood_of_refusals_is_a_line_a_second() {
     let redis = Redis::plain();
@@ -103,7 +103,7 @@ fn a_flood_of_refusals_is_a_line_a_second() {
     assert!(lines(&gate).len() <= 30, "{:?}", lines(&gate));
 }
 
-/// Names that clients make up are one command: one series, one line.
+/// All unknown names count as one command: one series, one line.
 #[test]
 fn unknown_names_are_one_command() {
     let redis = Redis::plain();
@@ -117,6 +117,6 @@ fn unknown_names_are_one_command() {
     let series = page.lines().filter(|line| line.starts_with("portcullis_commands_denied_total{"));
     assert_eq!(series.count(), 1, "{page}");
     assert!(lines(&gate).iter().all(|line| line.contains(" command=other ") && !line.contains(CANARY)));
-    // A machine that is slow may have a line for each second.
+    // A slow machine may log a line for each second.
     assert!(lines(&gate).len() <= 20, "{:?}", lines(&gate));
 }

@@ -1,4 +1,4 @@
-//! `@public`: what the manual lists is refused, to the last byte, and what is not passes.
+//! `@public` refuses the commands that the manual lists, to the last byte, and allows the others.
 
 use std::path::Path;
 
@@ -46,7 +46,7 @@ fn what_it_refuses_never_reaches_redis() {
     for name in subcommands {
         let shown = name.join("|").to_lowercase();
         let mut refusals = 0;
-        // One of these numbers of arguments is right.
+        // One of these numbers of arguments is correct.
         for arguments in 0..9 {
             let mut words: Vec<&[u8]> = name.iter().map(String::as_bytes).collect();
             words.extend(std::iter::repeat_n(&b"1"[..], arguments));

@@ -1,4 +1,4 @@
-//! A wire tap before Redis: what the gate sent on each connection.
+//! A wiretap in front of Redis that records the bytes that the proxy sends on each connection.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -7,7 +7,7 @@ use std::thread;
 
 use e2e::Redis;
 
-/// Passes everything on, and keeps what comes from the gate.
+/// Forwards all bytes and records those from the proxy.
 pub(super) struct Tap {
     address: SocketAddr,
     heard: Heard,
@@ -47,7 +47,7 @@ impl Tap {
         self.address.to_string()
     }
 
-    /// What was sent on the connection on which `marker` was.
+    /// Returns the bytes of the connection that carried `marker`.
     #[track_caller]
     pub(super) fn with(&self, marker: &str) -> String {
         let all = self.all();
@@ -57,7 +57,7 @@ impl Tap {
         only
     }
 
-    /// What was sent, by connection.
+    /// Returns the recorded bytes, by connection.
     pub(super) fn all(&self) -> Vec<String> {
         let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         heard.iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).collect()
@@ -72,6 +72,6 @@ fn pass(mut from: TcpStream, mut to: TcpStream, mut keep: impl FnMut(&[u8])) {
             break;
         }
     }
-    // Fails where it is closed already.
+    // Fails if the connection is closed already.
     let _ = to.shutdown(Shutdown::Write);
 }

@@ -1,4 +1,4 @@
-//! A client that has one connection through the gate and one straight to a server, and compares what they say.
+//! A client with one connection through the proxy and one to the reference server, which compares their replies.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -14,17 +14,17 @@ pub(super) struct Actor<'s> {
     listener: Listener,
     random: Random,
     connection: u64,
-    /// The last commands, for the text of a failure.
+    /// The last commands, for the message of a failure.
     sent: Vec<String>,
 }
 
-/// Why an actor needs another connection.
+/// The reason for a new connection.
 enum End {
-    /// It wanted to go.
+    /// The actor disconnected.
     Left,
-    /// The gate closed it, in or after a disturbance.
+    /// The proxy closed the connection, in or after a disturbance.
     Closed,
-    /// The time is over.
+    /// The test is over.
     Over,
 }
 
@@ -82,7 +82,7 @@ impl<'s> Actor<'s> {
         }
     }
 
-    /// Returns the replies of the server beside to a batch, up to its end.
+    /// Returns the reference server's replies to a batch, up to its end.
     fn beside(&mut self, twin: &mut Client, batch: &Batch) -> Vec<Reply> {
         let mut due = Vec::new();
         let mut bytes = Vec::new();
@@ -109,7 +109,7 @@ impl<'s> Actor<'s> {
         due
     }
 
-    /// In up to four pieces, so that reloads and kills come in the middle of a batch, or of a command.
+    /// Sends the batch in up to four pieces, so that reloads and kills come in the middle of a batch or a command.
     fn send(&mut self, gate: &mut Client, batch: &Batch) -> bool {
         let bytes: Vec<u8> = batch.steps.iter().flat_map(|step| step.gate.iter().copied()).collect();
         let mut rest = &bytes[..];
@@ -124,17 +124,17 @@ impl<'s> Actor<'s> {
         gate.try_send_raw(rest).is_ok()
     }
 
-    /// Goes in the middle of writing, or without reading, with a reset or without.
+    /// Disconnects in the middle of writing, or without reading, with or without a reset.
     fn leave(&mut self, mut gate: Client, batch: &Batch) {
         let bytes: Vec<u8> = batch.steps.iter().flat_map(|step| step.gate.iter().copied()).collect();
-        // The connection may have been closed meanwhile.
+        // The connection may be closed already.
         let _ = gate.try_send_raw(&bytes[..self.random.below(bytes.len())]);
         if self.random.one_in(2) {
             gate.abort();
         }
     }
 
-    /// Whether the gate said all of `due`. What it said must be that, up to a disturbance.
+    /// Returns whether the proxy sent all of `due`. Replies that it did send must be equal, up to a disturbance.
     fn compare(&self, gate: &mut Client, batch: &Batch, due: &[Reply], calm: u64) -> bool {
         for (number, due) in due.iter().enumerate() {
             let got = match next(gate) {
@@ -174,8 +174,8 @@ impl<'s> Actor<'s> {
         );
     }
 
-    /// A client may read the end long after the gate wrote it, behind replies that it had not read yet: the time of the
-    /// audit line counts as well.
+    /// Checks that a close belongs to a disturbance. A client may read it long after the proxy closed, behind unread
+    /// replies, so the time of the audit line counts as well.
     #[track_caller]
     fn must_have_ended_in_a_disturbance(&self, gate: &Client, calm: u64, what: &str) {
         if self.stage.was_disturbed_since(calm) {
@@ -203,7 +203,7 @@ fn shown(step: &Step) -> String {
     text.chars().take(160).collect()
 }
 
-/// The next reply that is compared: lines of MONITOR are what other clients do.
+/// Returns the next reply to compare; skips lines of MONITOR, which report other clients.
 fn next(client: &mut Client) -> Result<Reply, e2e::client::End> {
     loop {
         let reply = client.try_read()?;
@@ -221,7 +221,7 @@ fn read_until(client: &mut Client, end: &str) -> Vec<Reply> {
         let reply = next(client).expect("the server beside stays");
         let is_last = match &reply {
             Reply::Bulk(text) => text == end.as_bytes(),
-            // What PING answers to a RESP2 subscriber.
+            // The reply to PING for a RESP2 subscriber.
             Reply::Array(items) => matches!(&items[..], [Reply::Bulk(pong), Reply::Bulk(text)]
                 if pong == b"pong" && text == end.as_bytes()),
             _ => false,
@@ -233,11 +233,11 @@ fn read_until(client: &mut Client, end: &str) -> Vec<Reply> {
     }
 }
 
-/// Whether the gate may say `got` where the server beside says `due`.
+/// Whether the proxy may reply `got` if the reference server replies `due`.
 fn agrees(got: &Reply, due: &Reply) -> bool {
     match (got, due) {
         _ if got == due => true,
-        // The servers word it differently in each version.
+        // The wording differs between server versions.
         (Reply::Error(got), Reply::Error(due)) => is_refusal(got) && due.starts_with("NOPERM"),
         (got, Reply::Bulk(due)) if due.starts_with(b"special:") => {
             is_special(got, &String::from_utf8_lossy(&due["special:".len()..]))
@@ -246,7 +246,7 @@ fn agrees(got: &Reply, due: &Reply) -> bool {
             let of_hello = matches!(due.first(), Some(Reply::Bulk(first)) if first == b"server");
             got.len() == due.len()
                 && got.iter().zip(due).enumerate().all(|(number, (got, due))| {
-                    // The id of a connection is its own.
+                    // Each connection has its own id.
                     agrees(got, due) || (of_hello && number == 7)
                 })
         }
@@ -260,7 +260,7 @@ fn is_refusal(text: &str) -> bool {
         "NOAUTH ",
         "ERR portcullis: ",
         "ERR Command not allowed inside a transaction",
-        // On shared connections no client has a number of Redis's own.
+        // On shared connections no client has an id of Redis.
         "ERR The client ID you want redirect to does not exist",
     ]
     .iter()

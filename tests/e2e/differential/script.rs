@@ -1,9 +1,9 @@
-//! Batches of random commands of one client, in every state that a connection can have.
+//! Batches of random commands of one client, in every state of a connection.
 
 use e2e::Random;
 use e2e::client::encode;
 
-/// The listener that a client uses, and with it who answers what.
+/// The listener of a client, which decides what the proxy answers itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Listener {
     /// `auth: users`, TLS on both sides, dedicated connections.
@@ -19,7 +19,7 @@ pub(super) enum Listener {
 impl Listener {
     pub(super) const ALL: [Self; 4] = [Self::Users, Self::Shared, Self::Public, Self::Passthrough];
 
-    /// The user as whom a client logs in; none where the listener asks for no login.
+    /// The user that a client logs in as; none if the listener requires no login.
     const fn user(self, second: bool) -> Option<&'static str> {
         match self {
             Self::Users | Self::Shared if second => Some("bob"),
@@ -29,17 +29,18 @@ impl Listener {
         }
     }
 
-    /// Whether the gate itself judges commands.
+    /// Whether the proxy applies command rules.
     const fn has_rules(self) -> bool {
         !matches!(self, Self::Passthrough)
     }
 }
 
-/// A command, and what the server beside the gate reads in its place.
+/// A command, and the command that the reference server gets in its place.
 pub(super) struct Step {
     pub(super) gate: Vec<u8>,
     pub(super) twin: Vec<u8>,
-    /// Redis 7.2 to 8.2 does not answer it behind a pending reply: the server beside gets it when none is pending.
+    /// Redis 7.2 to 8.2 does not answer this command behind a pending reply, so the reference server gets it without
+    /// one.
     pub(super) alone: bool,
 }
 
@@ -49,10 +50,10 @@ pub(super) struct Batch {
     pub(super) end: String,
 }
 
-/// One client's connection, as far as it decides what the client may send.
+/// The state of a client's connection that decides which commands it may send.
 pub(super) struct Script {
     listener: Listener,
-    /// The part of its keys and channels that no other connection has.
+    /// The part of its keys and channels that is unique to the connection.
     name: String,
     /// The major version of the servers.
     version: u32,
@@ -64,7 +65,7 @@ pub(super) struct Script {
     steps: Vec<Step>,
 }
 
-/// A command that the server beside refuses to each of its users, so that a refusal stands beside a refusal.
+/// Commands that the reference server refuses to each of its users, so that both sides refuse.
 const REFUSED_BESIDE: &[&str] = &["DEBUG", "JMAP"];
 
 impl Script {
@@ -155,12 +156,12 @@ impl Script {
         self.push(bytes.clone(), bytes);
     }
 
-    /// The gate refuses it; the server beside refuses something else.
+    /// Adds a command that the proxy refuses; the reference server gets another command that it refuses.
     fn refuse(&mut self, words: &[&str]) {
         self.push(words_of(words), words_of(REFUSED_BESIDE));
     }
 
-    /// The two answer differently, and `kind` says how the gate's answer is checked.
+    /// Adds a command with different replies; `kind` selects the check of the proxy's reply.
     fn special(&mut self, words: &[&str], kind: &str) {
         self.push(words_of(words), words_of(&["ECHO", &format!("special:{kind}")]));
     }
@@ -210,7 +211,7 @@ impl Script {
                 1 => self.same(&["GET"]),
                 2 => self.same(&["MULTI"]),
                 3 => self.collections(random),
-                // Changes of identity have no place in EXEC's reply: the gate refuses them.
+                // Changes of identity are not allowed in EXEC's reply: the proxy refuses them.
                 4 => self.refuse(&["AUTH", "alice", "wrong"]),
                 5 => self.refuse(&["HELLO", "3", "AUTH", "alice", "wrong"]),
                 _ => self.plain(random),
@@ -233,7 +234,7 @@ impl Script {
         self.transaction(random);
     }
 
-    /// CLIENT REPLY in each of its forms; at the end replies are on.
+    /// Adds CLIENT REPLY in each of its forms; replies are on at the end.
     fn muted(&mut self, random: &mut Random) {
         match random.below(4) {
             0 => {
@@ -247,7 +248,7 @@ impl Script {
                 self.same(&["CLIENT", "REPLY", "SKIP"]);
                 self.plain(random);
             }
-            // Redis 8.2 keeps the SKIP, which the gate spends as the others do.
+            // Redis 8.2 keeps the SKIP, while the proxy and the other versions use it up.
             2 if self.version < 8 => {
                 self.same(&["CLIENT", "REPLY", "SKIP"]);
                 self.empty(random);
@@ -262,7 +263,7 @@ impl Script {
         self.push(bytes.clone(), bytes);
     }
 
-    /// Inline commands, empty ones, and what no server knows.
+    /// Adds inline commands, empty ones, and commands that no server knows.
     fn odd(&mut self, random: &mut Random) {
         match random.below(5) {
             0 => self.empty(random),
@@ -280,7 +281,7 @@ impl Script {
         }
     }
 
-    /// Commands that the rules refuse, and commands of known attacks.
+    /// Adds commands that the rules refuse, and commands of known attacks.
     fn refused(&mut self, random: &mut Random) {
         const ANYWHERE: &[&[&str]] =
             &[&["SYNC"], &["PSYNC", "?", "-1"], &["REPLCONF", "listening-port", "1"]];
@@ -291,7 +292,7 @@ impl Script {
             &["SUBSCRIBE", "__sentinel__:hello"],
             &["PSUBSCRIBE", "*"],
             &["CLIENT", "TRACKING", "on", "BCAST"],
-            // No client has this number: to redirect to its own is allowed.
+            // No client has this id: a redirect to its own id is allowed.
             &["CLIENT", "TRACKING", "on", "REDIRECT", "4000000000000"],
             &["FLUSHALL"],
             &["CONFIG", "GET", "requirepass"],
@@ -362,7 +363,7 @@ impl Script {
         if self.resp3 {
             let text = self.text();
             self.same(&["PUBLISH", &one, &text]);
-            // Redis 8 sends the message behind the reply, where a reply of the gate's own may come first.
+            // Redis 8 sends the message behind the reply, where a local reply of the proxy may come first.
             self.same(&["PING"]);
         }
         if random.one_in(2) {
@@ -370,7 +371,8 @@ impl Script {
         }
     }
 
-    /// Channel by channel: a server chooses in which order UNSUBSCRIBE without arguments names them.
+    /// Unsubscribes from one channel at a time, because the order of replies to UNSUBSCRIBE without arguments is not
+    /// defined.
     fn unsubscribe(&mut self) {
         for number in 1..=3 {
             self.same(&["UNSUBSCRIBE", &format!("c:s:{}:{number}", self.name)]);
@@ -447,7 +449,7 @@ impl Script {
         }
     }
 
-    /// RESET ends everything, the login too.
+    /// Adds RESET, which ends all state, including the login.
     fn reset(&mut self) {
         self.same(&["RESET"]);
         (self.resp3, self.subscribed, self.second) = (false, false, false);
@@ -457,7 +459,7 @@ impl Script {
         self.log_in();
     }
 
-    /// A command that only one of the two configurations allows.
+    /// Adds a command that only one of the two configurations allows.
     fn volatile(&mut self, random: &mut Random) {
         if !matches!(self.listener, Listener::Users | Listener::Shared) || self.subscribed {
             return self.plain(random);
@@ -493,7 +495,7 @@ impl Script {
         self.same(&["CLIENT", "TRACKING", "off"]);
     }
 
-    /// The lines of it are the other clients', and not compared.
+    /// Adds MONITOR. Its lines report other clients and are not compared.
     fn monitor(&mut self) {
         if self.listener != Listener::Passthrough {
             return self.same(&["PING"]);

@@ -1,4 +1,5 @@
-//! `auth_failures` and `block_for`: guessing ends, a mistake does not lock anybody out, and the log has a line for fail2ban.
+//! `auth_failures` and `block_for`: they stop guessing, a mistake blocks no other client, and the log has a line for
+//! fail2ban.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -31,7 +32,7 @@ fn from(gate: &Gate, address: &str) -> Client {
     gate.connect_from(address, "127.0.0.1")
 }
 
-/// Ten thousand guesses in one write: those up to the limit are answered, the rest is not looked at.
+/// Ten thousand guesses in one write: guesses up to the limit get a reply, the proxy drops the rest.
 #[test]
 fn ten_thousand_pipelined_guesses() {
     let redis = Redis::plain();
@@ -41,9 +42,9 @@ fn ten_thousand_pipelined_guesses() {
     for n in 0..10_000 {
         guesses.extend(command(&format!("AUTH alice guess-{n}")));
     }
-    // Among them the right one, too late.
+    // One of them is correct, but too late.
     guesses.extend(command(&format!("AUTH alice {PASSWORD}")));
-    // The gate closes before it has all of it.
+    // The proxy closes before it has all of it.
     let _ = guesser.try_send_raw(&guesses);
     let (answers, _) = guesser.read_to_end();
     assert_eq!(String::from_utf8_lossy(&answers), format!("{WRONGPASS}\r\n").repeat(10));
@@ -51,7 +52,7 @@ fn ten_thousand_pipelined_guesses() {
     gate.counts("sources_blocked", &[("listener", "public")], 1.0);
     counts(&gate, "connections_closed_total", "limit", 1.0);
 
-    // It may not even connect; others may.
+    // The source may not even connect; others may.
     for _ in 0..3 {
         let mut client = from(&gate, "127.0.0.5");
         client.gets(BLOCKED);
@@ -61,8 +62,8 @@ fn ten_thousand_pipelined_guesses() {
     from(&gate, "127.0.0.6").asks(&format!("AUTH alice {PASSWORD}"), "+OK");
 }
 
-/// Guesses over many connections count together, with HELLO as with AUTH; connections that were there before end with
-/// their next attempt, who is logged in stays.
+/// Guesses on many connections count together, with HELLO as with AUTH. Existing connections without a login close at
+/// their next attempt; logged-in clients stay.
 #[test]
 fn guesses_on_many_connections() {
     let redis = Redis::plain();
@@ -75,13 +76,13 @@ fn guesses_on_many_connections() {
         let mut client = from(&gate, "127.0.0.5");
         client.asks(attempt, WRONGPASS);
     }
-    // Not even the right one is looked at.
+    // The proxy does not check even a correct password.
     before.asks(&format!("AUTH alice {PASSWORD}"), WRONGPASS);
     before.is_closed();
     inside.asks("PING", "+PONG");
 }
 
-/// Behind one address a client with an old password, over and over, and others that are right.
+/// Behind one address, a client repeats an old password, and other clients have the right one.
 #[test]
 fn one_misconfigured_client_locks_nobody_out() {
     let redis = Redis::plain();
@@ -113,7 +114,7 @@ fn a_block_ends() {
     assert_eq!(gate.metric("sources_blocked", &[]), 0.0);
 }
 
-/// The line that docs/operations.md promises, in both forms of the log, found by the filter that stands there.
+/// The filter in docs/operations.md finds the promised line in both formats of the log.
 #[test]
 fn the_line_for_fail2ban() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md");
@@ -145,7 +146,7 @@ fn the_line_for_fail2ban() {
     }
 }
 
-/// What fail2ban's `<HOST>` and `<F-...>` make of the log, by Python, in which fail2ban is written.
+/// Matches the log with fail2ban's `<HOST>` and `<F-...>`, in Python, the language of fail2ban.
 fn hosts(regexes: &[&str], log: &str) -> String {
     const SCRIPT: &str = r"
 import re, sys

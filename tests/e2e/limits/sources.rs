@@ -1,4 +1,4 @@
-//! `limits.per_source`: clients and connects of each address, or of each /64 of IPv6.
+//! `limits.per_source`: clients and connects of each address, or of each IPv6 /64.
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
@@ -46,7 +46,7 @@ fn clients_of_one_network_of_ipv6() {
     let mut six = gate.connect_from("::1", "::1");
     six.asks("PING", "+PONG");
     is_refused(&mut gate.connect_from("::1", "::1"), MAX_CLIENTS);
-    // An IPv4 client of a dual-stack socket counts as what it is.
+    // An IPv4 client of a dual-stack socket counts as IPv4.
     let mut four = gate.connect();
     four.asks("PING", "+PONG");
     is_refused(&mut gate.connect(), MAX_CLIENTS);
@@ -68,7 +68,7 @@ fn clients_of_one_network_of_ipv6() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&text));
 }
 
-/// Run by the test above in a namespace that has the addresses.
+/// Runs in a namespace with the addresses, started by the test above.
 #[test]
 #[ignore = "needs addresses of its own"]
 fn in_a_namespace() {
@@ -111,7 +111,7 @@ fn connects_in_a_time() {
     assert_eq!(gate.metric("connections_refused_total", &[("reason", "not_allowed")]), 0.0);
 }
 
-/// A source that is not on the list learns nothing of limits, and takes nobody's place.
+/// A source that the list does not allow learns nothing of limits, and takes no place.
 #[test]
 fn the_list_comes_first() {
     let redis = Redis::plain();
@@ -123,7 +123,7 @@ fn the_list_comes_first() {
     assert_eq!(gate.metric("connections_refused_total", &[("reason", "rate")]), 0.0);
 }
 
-/// A reload's limits hold for who comes next; who is there stays and is counted.
+/// After a reload, new limits apply to new connections; existing clients stay and count.
 #[test]
 fn changed_by_a_reload() {
     const YAML: &str = r#"

@@ -1,4 +1,4 @@
-//! What can change while clients are served, and what becomes of them.
+//! Settings that can change while clients are connected, and the effect on these clients.
 
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ fn is_shut(to: SocketAddr) -> bool {
     TcpStream::connect(to).is_err()
 }
 
-/// Cut by the reload, and the audit trail says so.
+/// Checks that the reload cut the client and that the audit trail has an entry.
 #[track_caller]
 fn is_revoked(gate: &Gate, client: &mut Client) {
     let source = client.local().to_string();
@@ -51,14 +51,14 @@ fn listeners_come_move_change_names_and_go() {
     assert_eq!(texts(&report["changes"]), ["listener 'second' added"], "{report}");
     let mut client = serves(local(first));
 
-    // On another port it is the same listener: who is there stays.
+    // With another port it is the same listener: connected clients stay.
     let report = gate.applies(&more("second", second));
     assert_eq!((&report["cut"], texts(&report["changes"])), (&0.into(), vec!["listener 'second' changed"]));
     assert!(is_shut(local(first)), "the old port is still open");
     client.asks("PING", "+PONG");
     let mut other = serves(local(second));
 
-    // Under another name it is another listener.
+    // With another name it is another listener.
     let report = gate.applies(&more("renamed", second));
     assert_eq!(report["cut"], 2, "{report}");
     is_revoked(&gate, &mut client);
@@ -78,7 +78,7 @@ fn listeners_come_move_change_names_and_go() {
     });
 }
 
-/// Two listeners change over at once, there and back, and nobody who is connected notices.
+/// Two listeners exchange their addresses at once, in both directions; connected clients stay.
 #[test]
 fn one_socket_for_both_families_and_one_each() {
     let redis = Redis::plain();
@@ -134,7 +134,7 @@ fn unix_sockets() {
     assert!(!two.exists(), "the old socket file is still there");
 }
 
-/// Who is led to the old address stays there; who comes now is led to the new one.
+/// Existing connections keep the old upstream address; new connections use the new one.
 #[test]
 fn another_upstream_address() {
     let (old, new) = (Redis::plain(), Redis::plain());
@@ -157,7 +157,7 @@ fn another_upstream_address() {
     eventually("the new one is what is probed", || (gate.get("/ready").0 == 200).then_some(()));
 }
 
-/// Redis gets another password, then the gate does: no restart, no client cut, no password shown.
+/// Redis gets another password, then the proxy: no restart, no client cut, no password shown.
 #[test]
 fn rotated_credentials() {
     let redis = Redis::builder().password("canary-first").start();
@@ -205,7 +205,7 @@ fn how_refused_clients_are_told() {
     }
 }
 
-/// Fewer places than clients cut nobody, and let nobody in until there is room.
+/// A limit below the number of clients cuts none of them, and admits new ones only when there is room.
 #[test]
 fn fewer_and_more_clients() {
     let redis = Redis::plain();
@@ -219,7 +219,7 @@ fn fewer_and_more_clients() {
         clients.iter_mut().for_each(|client| client.asks("PING", "+PONG"));
         let (read, _) = gate.connect().read_to_end();
         assert_eq!(read, b"-ERR max number of clients reached\r\n");
-        // Two places are taken until all but one of three have left.
+        // Two places are in use until all but one of three clients have left.
         clients.truncate(1);
         eventually("there is room", || {
             let mut client = gate.connect();
@@ -236,7 +236,7 @@ fn fewer_and_more_clients() {
     }
 }
 
-/// A client that was idle before there was a limit is cut once it is over, as if it had always held.
+/// A client that was idle before the reload is cut when the new limit is over, as if the limit had always applied.
 #[test]
 fn a_limit_for_idle_clients() {
     let redis = Redis::plain();
@@ -304,7 +304,7 @@ fn another_log() {
     });
     assert_eq!((&line["level"], &line["message"]), (&"DEBUG".into(), &"accepted".into()), "{line}");
     gate.applies(&format!("{BASE}log: {{level: error}}\n"));
-    // What was said before is still being written.
+    // The output thread may still be writing earlier lines.
     std::thread::sleep(Duration::from_millis(300));
     let before = gate.stderr();
     refuses(&gate, "127.0.0.2");
@@ -336,7 +336,7 @@ fn another_admin_token() {
     assert_eq!(gate.reload_by_http().0.0, 200);
     gate.applies(&with("other"));
     assert_eq!((gate.get("/api/status").0, with_token(TOKEN), with_token(OTHER)), (401, 401, 200));
-    // In the file that is named already: only its content is another.
+    // In the configured file: only its content changes.
     gate.put("other", TOKEN);
     assert_eq!(gate.reload()["result"], "applied");
     assert_eq!((with_token(TOKEN), with_token(OTHER)), (200, 401));
@@ -344,7 +344,7 @@ fn another_admin_token() {
     assert_eq!(gate.get("/api/status").0, 200);
 }
 
-/// Said, and not half done.
+/// The proxy reports settings that need a restart, and applies none of them partly.
 #[test]
 fn what_needs_a_restart() {
     let redis = Redis::plain();
@@ -362,7 +362,7 @@ fn what_needs_a_restart() {
     for line in said {
         gate.logs(line);
     }
-    // The rest is in force, and the old address still answers.
+    // The other changes are in force, and the old address still answers.
     admits(&gate, "127.0.0.2");
     assert!(gate.get("/api/status").1.contains("\"workers\":2"));
     let off = gate.applies(&edit(&format!("{BASE}workers: 2\n"), "{bind: '127.0.0.1:{admin}'}", "off"));
@@ -372,7 +372,7 @@ fn what_needs_a_restart() {
     assert!(back["not_applied"].is_null(), "{back}");
 }
 
-/// What made a client who it is does not hold any more; other listeners are left alone.
+/// With another `auth` the identity of a client is no longer valid; other listeners are not affected.
 #[test]
 fn another_way_to_authenticate() {
     let redis = Redis::plain();
@@ -399,7 +399,7 @@ fn another_way_to_authenticate() {
     client.asks("AUTH default x", "+OK");
 }
 
-/// A socket file is for its owner and group unless the file says otherwise; a reload that changes that keeps the clients.
+/// By default a socket file is accessible to its owner and group. A reload that changes the mode keeps the clients.
 #[test]
 fn a_socket_file_has_its_mode() {
     use std::os::unix::fs::PermissionsExt;

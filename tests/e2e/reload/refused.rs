@@ -1,4 +1,4 @@
-//! Reloads that are refused: the last good policy stays, and what is wrong is said everywhere.
+//! Rejected reloads: the last good policy stays, and log, metrics and audit trail report the problem.
 
 use std::net::TcpListener;
 
@@ -7,7 +7,7 @@ use e2e::{Gate, Redis, ports};
 
 use super::{BASE, admits, edit, refuses};
 
-/// With the way to ask over HTTP.
+/// The configuration with a token, for reloads over HTTP.
 fn with_token() -> String {
     edit(BASE, "'127.0.0.1:{admin}'", "'127.0.0.1:{admin}', token: {file: token}")
 }
@@ -16,7 +16,7 @@ fn start(redis: &Redis, yaml: &str) -> Gate {
     Gate::before(redis).config(yaml).file("token", TOKEN).secret(TOKEN).start()
 }
 
-/// A mistake: the config, and what is said of it: file and line where it is in a file, and the words.
+/// A mistake: the configuration, and the file, line and text of its report.
 struct Mistake {
     yaml: String,
     place: Option<(&'static str, u32)>,
@@ -93,7 +93,7 @@ fn the_last_good_policy_stays() {
     assert_eq!((&report["result"], &report["generation"]), (&"unchanged".into(), &1.into()), "{report}");
     gate.counts("config_last_reload_successful", &[], 1.0);
     posts(&gate, 200);
-    // What was in the way is gone: the same file is good now.
+    // The conflict is resolved: the same file is valid now.
     drop(taken);
     let both = format!("['127.0.0.1:{{port}}', '127.0.0.1:{busy}']");
     gate.applies(&edit(&base, "'127.0.0.1:{port}'", &both));
@@ -101,7 +101,7 @@ fn the_last_good_policy_stays() {
     client.asks("PING", "+PONG");
 }
 
-/// The report of a reload that is asked for over HTTP.
+/// Requests a reload over HTTP and returns its report.
 #[track_caller]
 fn posts(gate: &Gate, status: u16) -> serde_json::Value {
     let ((found, report), _) = gate.reload_by_http();
@@ -127,7 +127,7 @@ fn is_said(gate: &Gate, report: &serde_json::Value, file: &str, line: u32, says:
     gate.logs(&hint);
 }
 
-/// A port is changed over from one form to another, and something else is wrong: the old form is served again.
+/// A reload changes the form of a port, and has an error elsewhere: the proxy serves the old form again.
 #[test]
 fn half_a_change_is_none() {
     let redis = Redis::plain();
@@ -149,11 +149,11 @@ fn half_a_change_is_none() {
     }
     gate.applies(&split);
     admits(&gate, "127.0.0.1");
-    // A port that nobody has is no obstacle to what comes after.
+    // A port without a listener does not prevent later reloads.
     gate.applies(&edit(&base, "{port}", &ports::free().to_string()));
 }
 
-/// A secret from a pipe (`<(vault read ..)`) is there once. Asked for a second time it would be waited for.
+/// A secret from a pipe (`<(vault read ..)`) can be read once. A second read would block.
 #[test]
 fn a_pipe_is_not_read_twice() {
     let redis = Redis::plain();

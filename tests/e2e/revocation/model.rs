@@ -1,6 +1,7 @@
-//! A thousand live connections, a thousand reloads a minute, and a model that says who had to be let in by which config.
+//! A thousand live connections, a thousand reloads a minute, and a model of which configuration admits which client.
 //!
-//! Each config carries its number in the notes of its entries, so every line of the audit trail names the config that
+//! Each configuration has its number in the notes of its entries, so every line of the audit trail names the
+//! configuration that decided. The sources that it admits are a function of the number.
 //! judged. Which sources it admits is a function of the number.
 
 use std::collections::HashMap;
@@ -20,15 +21,16 @@ use super::{WITHIN, seconds};
 const ALWAYS: usize = 1000;
 /// Connections of each class that some configs refuse, at the start.
 const SOMETIMES: usize = 100;
-/// 1,000 a minute.
+/// The time between two reloads: 1,000 a minute.
 const PACE: Duration = Duration::from_millis(60);
-/// A slow machine gets no more time than this for its reloads.
+/// The time limit of the reloads, for slow machines.
 const AT_MOST: Duration = Duration::from_secs(25);
 const RELOADS: u64 = 340;
 
 const CLASSES: u8 = 4;
 
-/// Class 0 always, the others in patterns of different length. The first config admits all.
+/// Whether a configuration admits a class. Class 0 is always admitted, the others in patterns of different length.
+/// The first configuration admits all.
 fn admits(generation: u64, class: u8) -> bool {
     match class {
         _ if generation == 1 => true,
@@ -39,7 +41,7 @@ fn admits(generation: u64, class: u8) -> bool {
     }
 }
 
-/// None of those that come and go is admitted: good for the last one.
+/// Whether a configuration admits none of the changing classes, as the last one must.
 fn is_lonely(generation: u64) -> bool {
     (1..CLASSES).all(|class| !admits(generation, class))
 }
@@ -55,7 +57,7 @@ fn class_of(line: &Value) -> u8 {
     source.ip().octets()[1] - 10
 }
 
-/// All classes are allowed, and those that must not get in are denied as well.
+/// Allows all classes, and also denies those that must not be admitted.
 fn config(generation: u64) -> String {
     let entry = |class: u8| format!("{{cidr: 127.{}.0.0/16, note: '{generation}'}}", 10 + class);
     let all: Vec<String> = (0..CLASSES).map(entry).collect();
@@ -95,7 +97,7 @@ fn a_thousand_clients_and_a_thousand_reloads_a_minute() {
             .zip(sometimes)
             .map(|(class, here)| scope.spawn(move || come_and_go(class, here, to, stop_coming)))
             .collect();
-        // Whatever fails here, the others must see that it is over.
+        // On any failure here, the other threads must see that the test is over.
         let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let last = reload_all(&gate);
             stop_coming.store(true, Ordering::Relaxed);
@@ -137,7 +139,7 @@ fn connect(class: u8, number: usize, to: SocketAddr) -> Client {
     Client::tcp_from(IpAddr::V4(source(class, number)), to)
 }
 
-/// Those who are always admitted: pipelines with ids, each reply checked.
+/// Runs the clients that are always admitted: they send pipelines with ids and check each reply.
 fn work(thread: usize, mut clients: Vec<Client>, stop: &AtomicBool) -> (Vec<Client>, usize) {
     let mut round = 0;
     while !stop.load(Ordering::Relaxed) {
@@ -156,7 +158,8 @@ fn work(thread: usize, mut clients: Vec<Client>, stop: &AtomicBool) -> (Vec<Clie
     (clients, round)
 }
 
-/// Those of a class that some configs refuse: each time from another address, so that each refusal has its line.
+/// Runs the clients of a class that some configurations refuse. Each connects from another address, so that each
+/// refusal has its line.
 fn come_and_go(class: u8, mut here: Vec<Client>, to: SocketAddr, stop: &AtomicBool) -> Vec<Client> {
     let is_served = |client: &mut Client| {
         let mut read = Vec::new();
@@ -179,7 +182,7 @@ fn come_and_go(class: u8, mut here: Vec<Client>, to: SocketAddr, stop: &AtomicBo
     here
 }
 
-/// Gives the number of the last.
+/// Reloads until the time is over; returns the number of the last configuration.
 fn reload_all(gate: &Gate) -> u64 {
     let started = Instant::now();
     let mut next = started;
@@ -218,8 +221,9 @@ fn put_in_force(gate: &Gate, generation: u64) {
     assert_eq!(report["result"], "applied", "{report}");
 }
 
-/// Every decision of the audit trail is that of the config it names, and that config is the one in force: between the
-/// lines of two reloads it is the earlier or, while the later one is being handed from thread to thread, the later.
+/// Checks that every decision in the audit trail follows the configuration it names, and that this configuration was
+/// in force. Between the lines of two reloads the earlier is in force. While the threads receive the later
+/// configuration, it may also be the later.
 fn agrees(lines: &[Value], last: u64) {
     let mut in_force = 1;
     let mut since: HashMap<u64, f64> = HashMap::new();
@@ -246,7 +250,7 @@ fn agrees(lines: &[Value], last: u64) {
                 assert_eq!(line["count"], 1, "{line}");
                 assert!(is_current && !admits(named, class), "in force: {in_force}; {line}");
             }
-            // Named is the last that admitted it; the next cut it.
+            // The line names the last configuration that admitted the client; the next one cut it.
             (Some("closed"), Some("revoked")) => {
                 assert!(admits(named, class) && !admits(named + 1, class), "{line}");
                 *cut.entry(named + 1).or_default() += 1;

@@ -1,4 +1,4 @@
-//! A right that a reload withdraws while it is used: who uses it is cut, counted and audited, and nobody else is.
+//! A reload withdraws a permission in use: the proxy cuts, counts and audits its users, and no other client.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ impl House {
         client
     }
 
-    /// Puts these rules in force; they cut so many.
+    /// Applies these rules and checks the number of clients that they cut.
     #[track_caller]
     fn cuts(&self, acl: &str, cut: u64) {
         let before = self.revoked().len();
@@ -83,7 +83,7 @@ fn under(yaml: &str, acl: &str) -> String {
 const MODES: [(&str, bool); 4] =
     [("dedicated", false), ("dedicated", true), ("shared", false), ("shared", true)];
 
-/// One client for each kind of right, subscribed before there is any acl; each reload takes one right.
+/// One client for each kind of permission, subscribed before there are rules; each reload withdraws one permission.
 #[test]
 fn each_kind_ends_with_its_own_right_only() {
     for (connections, resp3) in MODES {
@@ -137,7 +137,7 @@ fn each_kind_ends_with_its_own_right_only() {
     }
 }
 
-/// Rights that are still allowed go on.
+/// Clients with permissions that are still allowed continue.
 #[test]
 fn what_is_still_allowed_goes_on() {
     for (connections, resp3) in MODES {
@@ -167,7 +167,7 @@ fn what_is_still_allowed_goes_on() {
     }
 }
 
-/// A blocked command that has not been answered, nor even been begun, as others come before it.
+/// A blocked command without a reply, which Redis has not started because earlier commands come first.
 #[test]
 fn a_blocked_command_behind_other_replies_is_cut() {
     for (connections, _) in MODES.into_iter().step_by(2) {
@@ -185,7 +185,8 @@ fn a_blocked_command_behind_other_replies_is_cut() {
     }
 }
 
-/// So much is subscribed to that not all of it is remembered: with other channels it cannot be said to be allowed.
+/// A client has more subscriptions than the proxy remembers. After a change of channels, the proxy cannot prove that
+/// they are allowed.
 #[test]
 fn who_subscribes_to_more_than_is_remembered_is_cut_for_certainty() {
     let house = House::new("dedicated", Some("+@all"));
@@ -203,7 +204,7 @@ fn who_subscribes_to_more_than_is_remembered_is_cut_for_certainty() {
     huge.is_closed();
 }
 
-/// The stream of a replica, and other terms of access.
+/// The stream of a replica, and a client that connected under another `auth`.
 #[test]
 fn a_replica_and_who_came_in_under_another_auth() {
     let house = House::new("dedicated", Some("+@all +sync +psync"));
@@ -220,7 +221,7 @@ fn a_replica_and_who_came_in_under_another_auth() {
     subscriber.is_closed();
 }
 
-/// Rules of a user, and of nobody else.
+/// The rules of one user change; others are not affected.
 #[test]
 fn a_user_loses_a_right() {
     let redis = Redis::plain();

@@ -1,4 +1,4 @@
-//! Database, protocol and name belong to a client, whoever else is on its connection.
+//! Database, protocol and name belong to a client, whatever other clients use its connection.
 
 use e2e::client::command;
 use e2e::{Client, Gate, Redis, Stage, Way};
@@ -59,7 +59,7 @@ alike! {
         client.is_in_step("after");
     }
 
-    /// Redis says what is wrong with them, in its own words, and the client stays where it is.
+    /// An invalid index gets Redis's own error, and the client keeps its database.
     fn databases_that_are_none(scene: &Scene<'_>) {
         let range = "-ERR DB index is out of range";
         let number = "-ERR value is not an integer or out of range";
@@ -90,7 +90,7 @@ alike! {
         scene.other().asks("GET k", scene.nil());
     }
 
-    /// The other protocol, other databases and transactions there, each client for itself.
+    /// Each client uses another protocol, other databases and transactions there.
     fn everybody_in_another_form(scene: &Scene<'_>) {
         scene.stage.redis.control().asks("HSET h f v", ":1");
         let mut clients: Vec<(Client, bool)> = Vec::new();
@@ -111,7 +111,7 @@ alike! {
                 client.gets(if *resp3 { r#"{"f" "v"}"# } else { r#"["f" "v"]"# });
             }
         }
-        // They change places.
+        // The clients exchange their states.
         for (client, resp3) in &mut clients {
             *resp3 = !*resp3;
             client.hold(&command("GET nothing"));
@@ -151,7 +151,7 @@ alike! {
         }
         for (number, client) in clients.iter_mut().enumerate() {
             client.asks("CLIENT GETNAME", &format!("\"name-{number}\""));
-            // Also where it has a connection of its own.
+            // Also on a dedicated connection.
             client.asks("WATCH w", "+OK");
             client.asks("CLIENT GETNAME", &format!("\"name-{number}\""));
             client.asks(
@@ -181,7 +181,7 @@ alike! {
         }
     }
 
-    /// A client is in CLIENT INFO as itself.
+    /// CLIENT INFO shows the client's own data.
     fn what_a_client_is(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.asks("CLIENT SETNAME me", "+OK");
@@ -198,7 +198,7 @@ alike! {
         client.is_in_step("after");
     }
 
-    /// What it subscribes to is in CLIENT INFO; in RESP2 a subscriber may not ask for it.
+    /// CLIENT INFO shows the client's subscriptions; in RESP2 a subscriber may not send it.
     fn what_a_client_subscribes_to(scene: &Scene<'_>) {
         let mut client = scene.client();
         assert_eq!(client.ask("HELLO 2").items().len(), 14);
@@ -219,7 +219,7 @@ alike! {
     }
 }
 
-/// The numbers of the gate's connections to Redis can be learned or guessed. They are of no use.
+/// Clients can learn or guess the ids of the proxy's connections to Redis. The ids have no effect.
 #[test]
 fn connections_to_redis_cannot_be_named() {
     let redis = Redis::plain();
@@ -250,7 +250,7 @@ fn connections_to_redis_cannot_be_named() {
     assert_eq!(ids(&pooled), ids(&after), "connections were lost");
 }
 
-/// What speaks of one connection's writes has no meaning where many write on it.
+/// Commands about the writes of one connection have no meaning if many clients write on it.
 #[test]
 fn waits_are_refused() {
     let stage = Stage::new(Way::Shared);
@@ -269,7 +269,7 @@ fn waits_are_refused() {
     ] {
         client.gets(due);
     }
-    // As any refusal inside a transaction.
+    // The effect is that of any refusal inside a transaction.
     for line in ["MULTI", "SET k x", "WAIT 0 0", "EXEC"] {
         client.hold(&command(line));
     }
@@ -282,7 +282,7 @@ fn waits_are_refused() {
     assert_eq!(stage.redis.calls("wait"), 0);
 }
 
-/// Libraries introduce themselves; some do so first of all, in one write with what they came for.
+/// Libraries introduce themselves; some do so before anything else, in one write with their first commands.
 #[test]
 fn a_library_that_introduces_itself() {
     let stage = Stage::new(Way::Shared);

@@ -1,7 +1,8 @@
-//! A crowd of clients of every kind, a million commands, and ends at any moment: each reads its own replies and nothing else.
+//! A crowd of clients of every kind, a million commands, and disconnects at any moment. Each client reads only its
+//! own replies.
 //!
-//! Every value holds the number of its client, of that client's connection and of the question. `E2E_OPERATIONS` says how
-//! many commands have to be answered rightly (a million), `E2E_SEED` which ones are tried.
+//! Every value contains the number of its client, of that client's connection and of the command. `E2E_OPERATIONS`
+//! sets the number of commands that must get a correct reply (default: a million), `E2E_SEED` selects the commands.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -18,10 +19,11 @@ const MEMBERS: u64 = 32;
 const DATABASES: usize = 3;
 const SLOTS: usize = 8;
 
-/// Commands of a pipeline, at most: small enough for the sockets' buffers, as a member reads only when it has written all.
+/// The maximum number of commands in a pipeline. It fits into the sockets' buffers, because a member reads only after
+/// it has written all.
 const DEEPEST: usize = 200;
 
-/// Batches between two times of using MULTI and scripts.
+/// Batches between two periods with MULTI and scripts.
 const SPELL: usize = 200;
 
 #[test]
@@ -45,7 +47,7 @@ fn a_million_operations() {
             .collect();
         let killing = scope.spawn(|| {
             let mut control = redis.control();
-            // Also long enough for clients to give back connections of their own.
+            // Also long enough for clients to give back their leases.
             for rest in [300, 700, 2500].into_iter().cycle().take_while(|_| !crowd.is_over()) {
                 thread::sleep(Duration::from_millis(rest));
                 control.ask("CLIENT KILL TYPE normal");
@@ -59,7 +61,7 @@ fn a_million_operations() {
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let (answered, left, cut, killed) =
         (count(&crowd.answered), count(&crowd.left), count(&crowd.cut), count(&crowd.killed));
-    // Also where all goes well: the number is what the test is for.
+    // Also printed on success: the test exists for this number.
     let _ = writeln!(
         std::io::stderr().lock(),
         "{answered} answers in {:?}; {left} clients left, {cut} were cut in {killed} kills",
@@ -77,7 +79,7 @@ struct Crowd {
     goal: u64,
     seed: u64,
     answered: AtomicU64,
-    /// Clients that went in the middle.
+    /// Clients that disconnected in the middle.
     left: AtomicU64,
     /// Clients whose connection to Redis ended while they waited.
     cut: AtomicU64,
@@ -99,11 +101,11 @@ struct Member<'c> {
     generation: u64,
 }
 
-/// What a member knows to be so in Redis, from the beginning of its connection on.
+/// A member's knowledge of its data in Redis, since the start of its connection.
 struct Model {
     name: String,
     resp3: bool,
-    /// It needs a connection of its own now and then.
+    /// Whether the member sometimes needs a lease.
     stateful: bool,
     batches: usize,
     database: usize,
@@ -118,11 +120,11 @@ struct Model {
 struct Batch {
     request: Vec<u8>,
     due: Vec<u8>,
-    /// Where each reply ends.
+    /// The offset at which each reply ends.
     ends: Vec<usize>,
 }
 
-/// Why a member has another connection.
+/// The reason for a new connection.
 enum End {
     Left,
     Cut,
@@ -162,7 +164,7 @@ impl<'c> Member<'c> {
                 return End::Left;
             }
             if stream.write_all(&batch.request).is_err() {
-                // What the gate said before it closed is still to be looked at.
+                // The bytes that the proxy sent before it closed must be correct too.
                 self.read(&mut stream, &batch);
                 return End::Cut;
             }
@@ -173,7 +175,7 @@ impl<'c> Member<'c> {
         End::Over
     }
 
-    /// Goes in the middle: of writing, of reading, or in between, with a goodbye or without.
+    /// Disconnects in the middle of writing, of reading, or between them, with or without QUIT.
     fn leave(&mut self, mut stream: TcpStream, batch: &Batch) {
         let sent = match self.random.below(2) {
             0 => self.random.below(batch.request.len()),
@@ -198,7 +200,7 @@ impl<'c> Member<'c> {
         thread::sleep(Duration::from_micros(self.random.below(2000) as u64));
     }
 
-    /// Whether all of it came. If not, a part of it, perhaps a word of the gate's, and the end.
+    /// Reads all replies. Returns false after a part of them, perhaps an error line of the proxy, and the close.
     fn read(&self, stream: &mut TcpStream, batch: &Batch) -> bool {
         let mut got = Vec::with_capacity(batch.due.len());
         let mut buffer = [0; 32 * 1024];
@@ -226,7 +228,7 @@ impl<'c> Member<'c> {
         true
     }
 
-    /// Own replies up to somewhere, then perhaps one line of the gate's in place of the next.
+    /// Checks for the member's own replies up to some point, then at most one error line of the proxy.
     #[track_caller]
     fn check(&self, batch: &Batch, got: &[u8]) {
         let same = got.iter().zip(&batch.due).take_while(|(a, b)| a == b).count();
@@ -250,7 +252,7 @@ impl<'c> Member<'c> {
     }
 }
 
-/// RESP3 from here on; `false` where the gate could not.
+/// Switches to RESP3; returns `false` if the proxy could not.
 fn hello(stream: &mut TcpStream) -> bool {
     let mut got = Vec::new();
     let mut buffer = [0; 4096];
@@ -291,7 +293,7 @@ impl Model {
         let mut batch = Batch::default();
         let depth = if random.below(4) == 0 { 1 } else { 1 + random.below(DEEPEST) };
         self.batches += 1;
-        // A while with state, a while without.
+        // Alternates between a period with state and one without.
         let kinds = if self.stateful && self.batches % SPELL < SPELL / 4 { 104 } else { 100 };
         while batch.ends.len() < depth {
             self.questions += 1;

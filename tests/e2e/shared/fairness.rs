@@ -1,4 +1,4 @@
-//! Nobody waits for somebody else's flood or sloth, and neither costs memory.
+//! No client waits for the floods or slow reads of another, and neither uses unbounded memory.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,10 +11,11 @@ use super::{Neighbours, sharing};
 
 const MIB: u64 = 1024 * 1024;
 
-/// Beside any load, on a machine that runs other tests as well. How fast it really is, the benchmarks say.
+/// The limit for an answer beside any load, on a machine that runs other tests as well. Benchmarks measure the real
+/// speed.
 const SLOWEST: Duration = Duration::from_secs(1);
 
-/// A value of 1 MiB under `big`.
+/// Starts a proxy, with a value of 1 MiB under `big`.
 fn house(limits: &str) -> (Redis, Gate) {
     let redis = Redis::plain();
     redis.control().asks(&format!("SETRANGE big {} x", MIB - 1), &format!(":{MIB}"));
@@ -22,7 +23,7 @@ fn house(limits: &str) -> (Redis, Gate) {
     (redis, gate)
 }
 
-/// Asks one after another until `over`; the longest wait and how many there were.
+/// Sends one command after another until `over`. Returns the longest wait and the number of commands.
 fn asks_on(client: &mut Client, over: impl Fn() -> bool) -> (Duration, usize) {
     let (mut slowest, mut count) = (Duration::ZERO, 0);
     while !over() {
@@ -76,7 +77,7 @@ fn a_million_commands_in_one_pipeline() {
     flood.is_in_step("after");
 }
 
-/// The same from many at once, which ask for values and take a while to read them.
+/// Many clients flood at once, and read their values slowly.
 #[test]
 fn floods_of_many() {
     const COUNT: usize = 20_000;
@@ -120,7 +121,7 @@ fn floods_of_many() {
     assert!(peak < 48 * MIB, "{} MiB", peak / MIB);
 }
 
-/// Cut, for that reason, once others have waited for it; they go on.
+/// A client that never reads is cut for that reason after others have waited for it; they continue.
 #[test]
 fn one_that_never_reads() {
     let _turn = own_turn();
@@ -141,7 +142,7 @@ fn one_that_never_reads() {
     drop(slow);
 }
 
-/// They ask for 5 MiB each and never read: memory is bounded, they go, others go on.
+/// Clients request 5 MiB each and never read: memory is bounded, they are cut, others continue.
 fn many_that_never_read(count: usize, limits: &str, bound: u64) {
     let _turn = own_turn();
     let (_redis, mut gate) = house(limits);
@@ -149,7 +150,7 @@ fn many_that_never_read(count: usize, limits: &str, bound: u64) {
         let mut neighbours = Neighbours::enter(&gate);
         let mut slow: Vec<Client> = (0..count).map(|_| Client::tcp_narrow(gate.address())).collect();
         for client in &mut slow {
-            // Some may be gone already.
+            // Some may be closed already.
             let _ = client.try_send_raw(&command("GET big").repeat(5));
         }
         let since = Instant::now();
@@ -165,7 +166,8 @@ fn many_that_never_read(count: usize, limits: &str, bound: u64) {
                 "not all are cut for being slow; others: {others:?}"
             );
         }
-        // Redis itself copies a GiB meanwhile, in its one thread. Were each waited for, it would be 20 s.
+        // Redis itself copies a GiB meanwhile, in its one thread. If the proxy waited for each client, it would take
+        // 20 s.
         assert!(slowest < 8 * SLOWEST, "answers took {slowest:?} beside them");
         neighbours.are_served();
         assert_eq!(closed("slow") + closed("limit"), count as f64, "were cut for being slow");
@@ -173,7 +175,7 @@ fn many_that_never_read(count: usize, limits: &str, bound: u64) {
     }
     let peak = gate.process().peak_memory();
     assert!(peak < bound, "{} MiB", peak / MIB);
-    // Connections that are shared keep the buffer they read into.
+    // Shared connections keep their read buffer.
     eventually("no client's buffer is held", || (gate.metric("buffers_bytes", &[]) < 1e6).then_some(()));
 }
 
@@ -187,7 +189,7 @@ fn slow_readers_and_little_memory() {
     many_that_never_read(50, "limits: {buffers: 16MiB, timeouts: {write: 5s}}", 64 * MIB);
 }
 
-/// Large values for those who do read are no reason to cut anybody.
+/// Clients that read large values are not cut.
 #[test]
 fn many_that_read_large_values() {
     let _turn = own_turn();

@@ -1,4 +1,4 @@
-//! An upstream that says too much, too little or nonsense: whoever waits for it comes to an end, and nobody is misled.
+//! An upstream that sends too much, too little or nonsense: the waiting clients are closed, and no client is misled.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,13 +11,14 @@ use super::{Neighbours, before, own_or_end};
 
 const MIB: u64 = 1024 * 1024;
 
-/// A reply of so many bytes makes its connection take no more.
+/// A connection with a reply of this size accepts no more commands.
 const LARGE: usize = 256 * 1024;
 
-/// Resident memory of a gate under any of these.
+/// The limit of the proxy's resident memory in all of these tests.
 const BOUND: u64 = 48 * MIB;
 
-/// A client that asks for `key`, with neighbours who have asked before and who ask behind it; then the answer goes out.
+/// A client that requests `key`, with neighbours whose commands are before and behind its own; then the answer is
+/// sent.
 struct Trouble<'g> {
     client: Client,
     neighbours: Neighbours<'g>,
@@ -33,13 +34,13 @@ impl<'g> Trouble<'g> {
         client.send(question);
         let line = fake.line_of(question);
         neighbours.ask();
-        // What was asked is on its way to the connections by the time that this has come back on others.
+        // When these replies have arrived on other connections, the commands are on their way to theirs.
         std::thread::sleep(std::time::Duration::from_millis(50));
         fake.release();
         Self { client, neighbours, line }
     }
 
-    /// The connection is given up, with those who wait on it, and all goes on on others.
+    /// Checks that the proxy gives up the connection with the clients that wait on it, and continues on others.
     #[track_caller]
     fn passes(mut self, fake: &Fake) {
         let ended = self.neighbours.get_their_own_or_the_end();
@@ -50,13 +51,13 @@ impl<'g> Trouble<'g> {
     }
 }
 
-/// The answer to `GET trouble`, held until all are waiting.
+/// Starts an upstream that holds the answer to `GET trouble` until all clients wait.
 fn troubled(bytes: impl Into<Vec<u8>>) -> Fake {
     let bytes = bytes.into();
     Fake::start(move |words| (words == ["GET", "trouble"]).then(|| Answer::Held(Vec::new(), bytes.clone())))
 }
 
-/// Says something while nobody waits: those who are on that connection do not even notice.
+/// The upstream sends a line while no client waits: the clients of that connection notice nothing.
 #[test]
 fn a_word_that_nobody_asked_for() {
     for bytes in [
@@ -83,7 +84,7 @@ fn a_word_that_nobody_asked_for() {
     }
 }
 
-/// The same for clients in RESP3, whose connections know pushes: none of them is asked for on a shared one.
+/// The same for clients in RESP3, whose connections allow pushes: a shared connection never subscribes to any.
 #[test]
 fn a_push_that_nobody_asked_for() {
     let fake = Fake::start(|_| None);
@@ -109,7 +110,7 @@ fn a_push_that_nobody_asked_for() {
     }
 }
 
-/// An invalidation on a shared connection is the work of another client of Redis, and no fault of these.
+/// An invalidation on a shared connection comes from another client of Redis, and these clients did not cause it.
 #[test]
 fn invalidations_that_nobody_asked_for_are_dropped() {
     let fake = Fake::start(|_| None);
@@ -129,7 +130,7 @@ fn invalidations_that_nobody_asked_for_are_dropped() {
     assert_eq!(fake.line_of("ECHO end"), line);
 }
 
-/// A push before a reply that is due.
+/// A push before a pending reply.
 #[test]
 fn a_push_among_replies() {
     for hello in ["HELLO 2", "HELLO 3"] {
@@ -164,7 +165,7 @@ fn a_push_among_replies() {
     }
 }
 
-/// One reply too many while nobody waits behind it: its asker has the first, and nobody the second.
+/// One reply too many while no client waits behind it: its client receives the first, and no client the second.
 #[test]
 fn one_reply_too_many() {
     let fake = Fake::start(|words| {
@@ -186,8 +187,8 @@ fn one_reply_too_many() {
     }
 }
 
-/// What an upstream says in somebody's place cannot be told from the truth. But there it ends: as soon as replies are left
-/// over, or fewer come than are due, the connection is closed, and nobody who comes later is answered from it.
+/// The proxy cannot distinguish an invented reply from a real one. But the damage is limited: when replies are left
+/// over or missing, the proxy closes the connection, and it answers no later client from it.
 #[test]
 fn a_count_that_is_wrong() {
     for bytes in [b"$9\r\ntrouble@0\r\n$6\r\nforged\r\n".as_slice(), b""] {
@@ -202,7 +203,7 @@ fn a_count_that_is_wrong() {
     }
 }
 
-/// The end instead of what is due: those before it have theirs.
+/// The connection ends instead of a reply: clients before it have received theirs.
 #[test]
 fn the_end_instead_of_replies() {
     let fake = Fake::start(move |words| match words {
@@ -248,7 +249,7 @@ fn no_reply_at_all() {
         let gate = before(&fake).start();
         let mut trouble = Trouble::with(&fake, &gate, "GET trouble");
         let got = String::from_utf8_lossy(&trouble.client.read_to_end().0).into_owned();
-        // Of what has a valid beginning that beginning may have been passed on.
+        // If the reply has a valid beginning, the proxy may have forwarded that part.
         let told = got.is_empty() || (got.starts_with("-ERR portcullis: ") && got.ends_with("\r\n"));
         let begun = bytes.starts_with(got.as_bytes());
         assert!(told || begun, "{got:?} for {}", bytes.escape_ascii());
@@ -256,7 +257,8 @@ fn no_reply_at_all() {
     }
 }
 
-/// Half a reply and then the end: the asker may have the half, and then nothing more, not even a word of the gate's.
+/// Half a reply, then the end: the client may receive the half, and then nothing more, not even an error line of the
+/// proxy.
 #[test]
 fn half_a_reply() {
     let large = [b"$1000000\r\n".as_slice(), &[b'x'; 400_000]].concat();
@@ -286,14 +288,14 @@ fn half_a_reply() {
         assert!(bytes.starts_with(&got) || told, "{} bytes that are not of the half", got.len());
         fake.release();
         fake.is_left(line);
-        // Where much is announced they have gone elsewhere.
+        // If the announced length is large, the neighbours use other connections.
         assert!(neighbours.get_their_own_or_the_end() > 0 || bytes.len() > LARGE);
         neighbours.are_served();
         neighbours.are_served();
     }
 }
 
-/// A line that never ends is not kept.
+/// The proxy does not buffer a line without an end.
 #[test]
 fn lines_without_end() {
     for byte in [b'-', b'+', b'$', b'*', b':'] {
@@ -331,7 +333,7 @@ fn lines_without_end() {
     }
 }
 
-/// As deep, as long or as many as numbers can say.
+/// Replies with the largest depth, length or count that numbers can express.
 #[test]
 fn replies_beyond_measure() {
     let deep = b"*1\r\n".repeat(1_000_000);
@@ -362,7 +364,7 @@ fn replies_beyond_measure() {
     }
 }
 
-/// Nonsense where the gate itself has asked, to make a connection what a client wants: no client reads it.
+/// Nonsense in answer to the proxy's own commands, which prepare a connection for a client: no client reads it.
 #[test]
 fn answers_to_the_gate_itself() {
     for (question, bytes) in [
@@ -392,7 +394,7 @@ fn answers_to_the_gate_itself() {
     }
 }
 
-/// A database that Redis refuses is refused in its words, and costs nobody anything.
+/// If Redis refuses a database, the client gets its error, and no other client is affected.
 #[test]
 fn a_database_that_is_refused() {
     let fake = Fake::start(|words| {
@@ -411,7 +413,8 @@ fn a_database_that_is_refused() {
     neighbours.are_served();
 }
 
-/// A new connection for clients that are in the database already: none of their commands was sent, and each reads why.
+/// A new connection for clients that have selected the database already: the proxy sent none of their commands, and
+/// each reads the reason.
 #[test]
 fn a_database_that_is_refused_later() {
     const BUSY: &str = "-BUSY Redis is busy running a script.";
@@ -451,7 +454,7 @@ fn a_database_that_is_refused_later() {
     }
 }
 
-/// Nothing else is owed on that connection then: who asked must be told all the same.
+/// No other reply is pending on that connection; the client must still be told.
 #[test]
 fn an_answer_that_cannot_be_hellos() {
     let fake = Fake::start(|words| (words == ["HELLO"]).then(|| Answer::Bytes(bulk("forged"))));

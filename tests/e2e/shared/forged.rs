@@ -1,11 +1,11 @@
-//! Text of one client's choosing in a status or an error line could end the line, and be another client's reply.
+//! Text that one client chooses in a status or an error could end its line, and forge another client's reply.
 
 use e2e::client::{command, encode};
 use e2e::{Answer, Client, Fake, Gate, Redis, Stage, Way};
 
 use super::{Neighbours, before, sharing};
 
-/// Ways to have a line with a line break in it, of all versions of Redis; those of CVE-2025-67733 among them.
+/// Scripts whose line contains a line break, for all versions of Redis, including those of CVE-2025-67733.
 const SCRIPTS: &[&str] = &[
     r"return redis.error_reply('x\r\n+forged')",
     r"return redis.error_reply('-ERR x\r\n$6\r\nforged')",
@@ -30,7 +30,7 @@ const SCRIPTS: &[&str] = &[
     "this is no lua '\r\n+forged\r\n",
 ];
 
-/// Whatever comes of it, it is the attacker's own.
+/// Sends the script in every form. Its effects must be limited to the attacker.
 fn attack(client: &mut Client, script: &str) {
     client.hold(&encode(&[b"EVAL", script.as_bytes(), b"0"]));
     client.hold(&encode(&[b"EVALSHA", script.as_bytes(), b"0"]));
@@ -38,14 +38,14 @@ fn attack(client: &mut Client, script: &str) {
     client.hold(&encode(&[b"SCRIPT", b"LOAD", script.as_bytes()]));
     client.hold(&encode(&[b"FUNCTION", b"LOAD", b"REPLACE", script.as_bytes()]));
     client.hold(&encode(&[b"FCALL", script.as_bytes(), b"0"]));
-    // The gate may have ended it already.
+    // The proxy may have closed the client already.
     let _ = client.try_send_raw(b"");
 }
 
 fn scripts_that_forge(connect: impl Fn() -> Client, neighbours: &mut Neighbours<'_>) {
     for script in SCRIPTS {
         let mut attackers = [connect(), connect(), connect()];
-        // Who had small replies so far is where their like are.
+        // A client with only small replies so far shares a connection with similar clients.
         for number in 0..30 {
             attackers.iter_mut().for_each(|attacker| attacker.is_in_step(&format!("{number}")));
         }
@@ -57,13 +57,13 @@ fn scripts_that_forge(connect: impl Fn() -> Client, neighbours: &mut Neighbours<
                 attack(attacker, script);
             }
             neighbours.ask();
-            // The first questions and the second.
+            // First the replies to the first round, then those to the second.
             neighbours.round -= 1;
             neighbours.get_their_own();
             neighbours.round += 1;
             neighbours.get_their_own();
         }
-        // Where attackers had been, others come.
+        // New clients take the places of the attackers.
         drop(attackers);
         neighbours.are_served();
     }
@@ -76,7 +76,7 @@ fn scripts_of_redis() {
     scripts_that_forge(|| stage.connect(), &mut neighbours);
 }
 
-/// An upstream that puts what it is given on its lines as it is.
+/// Starts an upstream that repeats its input in its error lines unchanged.
 fn careless() -> Fake {
     Fake::start(|words| {
         let forged = words.iter().find(|word| word.contains("forged"))?;
@@ -95,7 +95,7 @@ fn scripts_of_a_careless_upstream() {
     scripts_that_forge(|| gate.connect(), &mut neighbours);
 }
 
-/// What a careless server would repeat in an error never meets another client's commands.
+/// An error that repeats a client's text never reaches another client.
 #[test]
 fn words_that_come_back() {
     let fake = careless();
@@ -163,7 +163,7 @@ fn words_that_come_back() {
     }
 }
 
-/// A name of a key, a value or a member is on no line: it may hold anything.
+/// Names of keys, values and members are not in a line, so they may contain any bytes.
 #[test]
 fn data_with_line_breaks() {
     let redis = Redis::plain();

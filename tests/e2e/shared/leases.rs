@@ -1,4 +1,4 @@
-//! A connection of one's own: for whom, and for how long.
+//! Leases: which clients get a dedicated connection, and for how long.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -17,7 +17,7 @@ fn stage() -> (Redis, Gate) {
     (redis, gate)
 }
 
-/// Connections to Redis, without that of the probe.
+/// Waits until there are `count` connections to Redis, not counting the probe's.
 #[track_caller]
 fn used_becomes(gate: &Gate, count: f64) {
     eventually(&format!("{count} connections are leased"), || {
@@ -43,7 +43,7 @@ fn two_hundred_clients_on_a_few_connections() {
         }
     }
     let lines = stage.redis.tcp_clients().len();
-    // A few for each worker, of which there is one a core, and the probe's.
+    // A few for each worker, with one worker a core, and the probe's.
     let bound = 1 + 8 * thread::available_parallelism().map_or(1, usize::from);
     assert!(lines <= bound, "{lines} connections to Redis for 200 clients");
     let pooled = connections(gate, "pooled");
@@ -76,7 +76,7 @@ fn a_transaction_takes_one_more_for_a_second() {
     assert!(connections(&gate, "pooled") >= 1.0);
 }
 
-/// Who takes one again, after it was given back, keeps it for twice as long.
+/// A client that takes a second lease soon after the first keeps it for twice as long.
 #[test]
 fn a_lease_that_is_taken_again() {
     let (_redis, gate) = stage();
@@ -90,7 +90,7 @@ fn a_lease_that_is_taken_again() {
     }
 }
 
-/// A hundred in a row are no hundred connections.
+/// A hundred transactions in a row do not use a hundred connections.
 #[test]
 fn transactions_in_a_row_share_a_lease() {
     let (redis, gate) = stage();
@@ -107,11 +107,11 @@ fn transactions_in_a_row_share_a_lease() {
         client.asks("GET k", &format!("\"{round}\""));
     }
     let opened = redis.connections_received() - before;
-    // Health is asked for meanwhile.
+    // The health check connects meanwhile.
     assert!(opened < 10, "{opened} connections");
 }
 
-/// Whatever has taken it, it is given back.
+/// A lease ends, whatever command took it.
 #[test]
 fn every_state_ends() {
     let (redis, gate) = stage();
@@ -158,7 +158,7 @@ fn every_state_ends() {
     assert!(connections(&gate, "used") == 0.0);
 }
 
-/// State that stays keeps its connection, however long it rests.
+/// Lasting state keeps its lease, however long the client is idle.
 #[test]
 fn a_state_that_stays() {
     let (redis, gate) = stage();
@@ -186,7 +186,7 @@ fn a_state_that_stays() {
     used_becomes(&gate, 0.0);
 }
 
-/// With the client goes its connection, at once.
+/// When a client disconnects, its lease ends at once.
 #[test]
 fn who_leaves_keeps_nothing() {
     let (redis, gate) = stage();
@@ -215,7 +215,7 @@ fn who_leaves_keeps_nothing() {
     });
 }
 
-/// A lease is what its client is: its database and protocol, and nobody else's.
+/// A lease has its client's database and protocol, and no other client's.
 #[test]
 fn a_lease_begins_where_its_client_is() {
     let fake = Fake::start(|_| None);
@@ -240,7 +240,7 @@ fn a_lease_begins_where_its_client_is() {
     assert_eq!(fake.line_of("GET again"), pool);
 }
 
-/// What cannot be seen to end, or is not known at all, keeps its connection until RESET or the client's end.
+/// State with an invisible end, and unknown state, keeps its lease until RESET or the client's end.
 #[test]
 fn a_state_that_nobody_knows() {
     let (_redis, gate) = stage();
@@ -257,8 +257,8 @@ fn a_state_that_nobody_knows() {
     }
 }
 
-/// A reload led its listener elsewhere while a client had a connection of its own: then it goes where all go, and the one
-/// upstream is not shown the other's password.
+/// A reload moves the listener while a client has a lease. The lease ends and the client moves too; the new upstream
+/// never sees the old upstream's password.
 #[test]
 fn a_lease_outlives_its_upstream() {
     const HOUSE: &str = "\
@@ -290,8 +290,8 @@ admin: {bind: '127.0.0.1:{admin}'}
     client.asks("EXEC", r#"["new"]"#);
 }
 
-/// An upstream that answers what it was not told whole leaves bytes behind that nobody judged as commands. They are for no
-/// other connection.
+/// An upstream that answers before it has the whole command leaves bytes that were not judged as commands. They must
+/// not reach another connection.
 #[test]
 fn what_was_answered_too_early() {
     const BODY: usize = 20_000;
@@ -325,7 +325,7 @@ fn what_was_answered_too_early() {
     assert!(!heard.windows(left.len()).any(|bytes| bytes == left), "{}", heard.escape_ascii());
 }
 
-/// Answers `body` bytes at once with an error, the probe as it likes, and nobody else.
+/// Answers `body` bytes at once with an error; the probe may connect, no other client does.
 fn answer_too_early(mut stream: TcpStream, body: usize, hears: &Mutex<Vec<u8>>) {
     let mut bytes = vec![0; 64 * 1024];
     let mut here = 0;

@@ -1,4 +1,5 @@
-//! Clients that go at any moment and in any way: their replies are nobody's, and nobody else notices.
+//! Clients that disconnect at any moment and in any way: their replies reach no other client, and no other client
+//! notices.
 
 use std::time::Duration;
 
@@ -8,16 +9,16 @@ use e2e::{Answer, Client, Fake, Gate, eventually};
 
 use super::{Neighbours, before, connections};
 
-/// How a client goes.
+/// The way in which a client disconnects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     End,
     Reset,
-    /// It says no more, and reads on for a while.
+    /// The client half-closes, and reads on for a while.
     HalfClose,
-    /// Its address is taken off the list.
+    /// A reload removes its address from the list.
     Revoked,
-    /// CLIENT KILL of its own number, behind whatever it waits for.
+    /// CLIENT KILL of its own id, behind any command that it waits for.
     KillsItself,
 }
 
@@ -77,7 +78,7 @@ impl House {
                 self.gate.applies(&HOUSE.replace("GUESTS", "127.0.0.2,"));
             }
             Way::KillsItself => {
-                // It may be gone before it could say so.
+                // The proxy may have closed the client already.
                 let _ = guest.try_send_raw(&command(&format!("CLIENT KILL ID {id} SKIPME no")));
                 return Some(guest);
             }
@@ -86,12 +87,12 @@ impl House {
     }
 }
 
-/// Puts a guest into the middle of something, for each way to go, between the questions of its neighbours.
+/// Puts a guest into the middle of an operation, for each way to disconnect, between the commands of its neighbours.
 #[track_caller]
 fn at(moment: fn(&House, &mut Client)) {
     let house = House::new();
     let mut neighbours = Neighbours::enter(&house.gate);
-    // Who had small replies so far is on another connection than who may ask for anything.
+    // A client with only small replies so far uses another connection than a client without history.
     for _ in 0..PROOF {
         neighbours.are_served();
     }
@@ -108,7 +109,7 @@ fn at(moment: fn(&House, &mut Client)) {
         moment(&house, &mut guest);
         neighbours.ask();
         let guest = house.leaves(guest, id, way);
-        // The gate has noticed, where there is something to notice.
+        // The proxy has noticed by then, if there is something to notice.
         std::thread::sleep(Duration::from_millis(30));
         house.fake.release();
         neighbours.round -= 1;
@@ -149,7 +150,7 @@ fn commands_and_half_a_command() {
     });
 }
 
-/// Larger than any buffer: it is on its way already.
+/// Larger than any buffer: the proxy forwards it already.
 #[test]
 fn half_a_large_command() {
     at(|house, guest| {
@@ -216,7 +217,7 @@ fn half_a_big_answer_is_read() {
     });
 }
 
-/// It asks for 24 MiB, and reads nothing.
+/// The guest requests 24 MiB and reads nothing.
 #[test]
 fn big_answers_are_not_read() {
     at(|house, guest| {
@@ -248,7 +249,7 @@ fn the_protocol_is_changed() {
     });
 }
 
-/// Its own connection is being led to its database.
+/// The proxy is selecting the database of the lease.
 #[test]
 fn a_lease_is_made() {
     at(|house, guest| {
@@ -296,7 +297,7 @@ fn it_is_subscribed() {
     at(|_, guest| guest.asks("SUBSCRIBE c", r#"["subscribe" "c" :1]"#));
 }
 
-/// Its state is ending, and it waits to be among others again.
+/// The guest's state is ending, and it waits to return to shared connections.
 #[test]
 fn a_lease_is_given_back() {
     at(|house, guest| {
@@ -307,7 +308,7 @@ fn a_lease_is_given_back() {
     });
 }
 
-/// The login of the first connection is not answered yet; who comes later is served by it, or by another.
+/// The login of the first connection has no answer yet; later clients use it, or another one.
 #[test]
 fn the_first_connection_is_made() {
     for reset in [false, true] {
@@ -337,7 +338,7 @@ fn the_first_connection_is_made() {
     }
 }
 
-/// Who rests for too long goes, with the connection it had; who is on the same connection and does not rest stays.
+/// An idle client is closed with its lease; an active client on the same connection stays.
 #[test]
 fn resting_for_too_long() {
     let fake = Fake::start(|_| None);

@@ -1,11 +1,11 @@
-//! One client's commands keep their order, whichever connection each of them takes.
+//! A client's commands keep their order, whichever connection each of them takes.
 
 use e2e::client::{command, encode};
 use e2e::{Client, Stage, Way};
 
 use crate::alike;
 
-/// Commands of every kind behind each other, and what is due for them.
+/// Commands of every kind in a row, and their replies.
 fn medley(round: usize, nil: &str, null_array: &str) -> Vec<(Vec<u8>, String)> {
     let line = |line: &str, due: &str| (command(line), due.to_owned());
     let key = format!("k{round}");
@@ -90,7 +90,7 @@ alike! {
         }
     }
 
-    /// What was sent before takes effect before what is sent after, on another connection as well.
+    /// Earlier commands take effect before later ones, also on another connection.
     fn a_transaction_sees_what_was_written_before_it(scene: &Scene<'_>) {
         let mut client = scene.client();
         for round in 0..20 {
@@ -142,7 +142,7 @@ alike! {
         client.is_in_step("after");
     }
 
-    /// A large value in an array, and an array that is large.
+    /// A large value in an array, and a large array.
     fn large_replies_of_other_kinds(scene: &Scene<'_>) {
         let mut client = scene.client();
         let mut other = scene.other();
@@ -167,7 +167,7 @@ alike! {
         }
     }
 
-    /// Another client's write between WATCH and EXEC, in every place where there can be one.
+    /// Another client writes between WATCH and EXEC, at every possible position.
     fn watch_against_others(scene: &Scene<'_>) {
         let mut client = scene.client();
         let mut other = scene.other();
@@ -184,7 +184,7 @@ alike! {
         client.asks("SET mine 2", "+QUEUED");
         client.asks("EXEC", aborted);
         client.asks("EXISTS mine", ":0");
-        // Its own write counts as well, and a write to another key does not.
+        // The client's own write counts as well; a write to another key does not.
         client.asks("WATCH k", "+OK");
         client.asks("SET k own", "+OK");
         client.asks("MULTI", "+OK");
@@ -201,7 +201,7 @@ alike! {
         client.is_in_step("after");
     }
 
-    /// A watched key stays watched for as long as its client likes, whatever others do on theirs.
+    /// A watched key stays watched as long as its client wants, whatever others do on their connections.
     fn a_watch_outlives_others(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.asks("SET k 1", "+OK");
@@ -223,12 +223,12 @@ alike! {
     }
 }
 
-/// There and back: between two medleys each client's own connection is given back.
+/// Between two medleys each client gives back its lease.
 #[test]
 fn medleys_with_rests() {
     let stage = Stage::new(Way::Shared);
     let mut clients: Vec<Client> = (0..10).map(|_| stage.connect()).collect();
-    // A lease lasts for a second, then for two.
+    // A lease lasts one second, then two.
     for (round, rest) in [1300, 2500, 0].into_iter().enumerate() {
         let due: Vec<Vec<String>> = clients
             .iter_mut()
@@ -251,7 +251,7 @@ fn medleys_with_rests() {
     }
 }
 
-/// Waiting clients have connections of their own: nobody else waits with them.
+/// Blocked clients have leases, so no other client waits with them.
 #[test]
 fn blocked_clients_stop_nobody() {
     let stage = Stage::new(Way::Shared);

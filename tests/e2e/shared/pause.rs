@@ -1,4 +1,4 @@
-//! CLIENT PAUSE, while which Redis stops a shared connection behind any client's write.
+//! CLIENT PAUSE, during which Redis stops a shared connection behind any client's write.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use e2e::{Gate, Redis};
 
 use super::sharing;
 
-/// A client that pauses the others has a connection of its own until RESET. It reads, and ends the pause, although another
-/// client's write stops a shared connection.
+/// A client that pauses the others has a lease until RESET. It can read and end the pause, although another client's
+/// write stops a shared connection.
 #[test]
 fn who_pauses_goes_on() {
     let redis = Redis::plain();
@@ -15,7 +15,7 @@ fn who_pauses_goes_on() {
     let [mut pausing, mut writing, mut reading] = [(); 3].map(|()| gate.connect());
     pausing.asks("CLIENT PAUSE 60000 WRITE", "+OK");
     reading.asks("GET k", "nil");
-    // Longer than a connection is kept that is not needed.
+    // Longer than an unused lease is kept.
     std::thread::sleep(Duration::from_millis(1600));
     reading.asks("GET k", "nil");
     writing.send("SET k 1");

@@ -1,4 +1,4 @@
-//! A client writes all of a long pipeline before it reads a byte. Redis holds its replies, as on a direct connection.
+//! A client writes a long pipeline before it reads a byte. Redis holds its replies, as on a direct connection.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -10,10 +10,10 @@ use super::{Neighbours, sharing};
 
 const MIB: u64 = 1024 * 1024;
 
-/// An answer to a neighbour, beside any load and other tests.
+/// The limit for an answer to a neighbour, beside any load and other tests.
 const SLOWEST: Duration = Duration::from_secs(1);
 
-/// A gate with shared connections, on TCP and on a unix socket, whose buffers are much smaller.
+/// Starts a proxy with shared connections, on TCP and on a unix socket, whose buffers are much smaller.
 fn house(limits: &str) -> (Redis, Gate) {
     let redis = Redis::plain();
     let gate = sharing(Gate::before(&redis))
@@ -29,7 +29,7 @@ fn by_unix(gate: &Gate) -> Client {
     Client::unix(&gate.directory().join("gate.sock"))
 }
 
-/// The next bytes are `reply`, `count` times.
+/// Checks that the next bytes are `reply`, `count` times.
 #[track_caller]
 fn gets_all(client: &mut Client, reply: &[u8], count: usize) {
     let block = reply.repeat(64 * 1024 / reply.len() + 2);
@@ -46,7 +46,7 @@ fn gets_all(client: &mut Client, reply: &[u8], count: usize) {
     });
 }
 
-/// The next bytes are these.
+/// Checks that the next bytes are `due`.
 #[track_caller]
 fn gets_bytes(client: &mut Client, due: &[u8]) {
     let mut at = 0;
@@ -56,7 +56,7 @@ fn gets_bytes(client: &mut Client, due: &[u8]) {
     });
 }
 
-/// No client was cut, and the gate has held little.
+/// Checks that no client was cut, and that the proxy used little memory.
 #[track_caller]
 fn all_is_well(gate: &Gate) {
     assert!(gate.metric("connections_closed_total", &[("reason", "slow")]) == 0.0, "cut for being slow");
@@ -64,7 +64,7 @@ fn all_is_well(gate: &Gate) {
     assert!(peak < 32 * MIB, "peak memory of the gate: {} MiB", peak / MIB);
 }
 
-/// `client` does its `work` while the neighbours ask and are answered in time.
+/// Runs `work` while the neighbours send commands and receive their replies in time.
 fn beside_neighbours(gate: &Gate, work: impl FnOnce() + Send) {
     let mut neighbours = Neighbours::enter(gate);
     let over = AtomicBool::new(false);
@@ -117,7 +117,7 @@ fn many_gets_by_a_unix_socket() {
     all_is_well(&gate);
 }
 
-/// What hiredis's test suite measures its throughput with: 10,000 times `LRANGE mylist 0 499`, pipelined.
+/// The throughput test of hiredis's test suite: 10,000 times `LRANGE mylist 0 499`, pipelined.
 fn many_ranges(mut client: Client) {
     const COUNT: usize = 10_000;
     const ELEMENTS: usize = 500;
@@ -155,7 +155,7 @@ fn many_ranges_by_a_unix_socket() {
     all_is_well(&gate);
 }
 
-/// Where others share the connection, and little may be held.
+/// Other clients share the connection, and the limits of memory are low.
 #[test]
 fn many_ranges_beside_neighbours() {
     let _turn = own_turn();
@@ -164,7 +164,7 @@ fn many_ranges_beside_neighbours() {
     all_is_well(&gate);
 }
 
-/// Two at once, which share with each other only.
+/// Two clients share a connection only with each other.
 #[test]
 fn two_at_once() {
     let _turn = own_turn();
@@ -182,7 +182,7 @@ fn two_at_once() {
     all_is_well(&gate);
 }
 
-/// A reply that is larger than what may be held comes first. The client reads it when the rest is written.
+/// The first reply is larger than the limit of held bytes. The client reads it after it has written the rest.
 #[test]
 fn a_large_reply_first() {
     const COUNT: usize = 200_000;
@@ -200,7 +200,7 @@ fn a_large_reply_first() {
     all_is_well(&gate);
 }
 
-/// Replies are small at first, and then of 5 KiB: that is known when many of them have been asked for.
+/// Replies are small at first, then 5 KiB: the proxy learns it after many of them have been requested.
 #[test]
 fn replies_that_grow() {
     const SMALL: usize = 50_000;
@@ -217,7 +217,7 @@ fn replies_that_grow() {
     all_is_well(&gate);
 }
 
-/// The pipeline begins on a connection of the client's own, whose time is over while the client still writes.
+/// The pipeline begins on a lease, which ends while the client still writes.
 #[test]
 fn a_lease_that_ends_while_the_client_writes() {
     const PIECES: usize = 25;
@@ -237,7 +237,7 @@ fn a_lease_that_ends_while_the_client_writes() {
     all_is_well(&gate);
 }
 
-/// What needs a connection of the client's own stands in the middle. Each command runs once, in its place.
+/// Commands that need a lease are in the middle. Each command runs once, in its place.
 #[test]
 fn transactions_in_the_middle() {
     const ROUNDS: usize = 40;
@@ -267,7 +267,7 @@ fn transactions_in_the_middle() {
     all_is_well(&gate);
 }
 
-/// Each is judged alone, and yet what is owed for them costs the gate no more than for a run of equal ones.
+/// The proxy judges each command alone, but their pending replies use no more memory than a run of equal ones.
 #[test]
 fn scripts_without_end() {
     const COUNT: usize = 60_000;
@@ -281,7 +281,7 @@ fn scripts_without_end() {
     all_is_well(&gate);
 }
 
-/// Replies of the gate's own between those of Redis, while so much waits for the client that there is no room for them.
+/// Local replies between those of Redis, while so much is pending for the client that there is no room for them.
 #[test]
 fn the_gates_replies_in_the_middle() {
     const COUNT: usize = 5000;

@@ -1,4 +1,4 @@
-//! Redis goes away, is silent or comes back: what was in flight comes to an end, and nothing of it is said twice or to others.
+//! Redis stops, hangs or restarts: pending commands end, and no reply is sent twice or to another client.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 use super::{Neighbours, before, own_or_end, sharing};
 
-/// Who owes nothing to anybody is served on, on new connections; the others have come to an end.
+/// Clients without pending commands continue on new connections; the others are closed.
 #[test]
 fn killed_and_started_again() {
     let mut redis = Redis::plain();
@@ -28,7 +28,7 @@ fn killed_and_started_again() {
     for _ in 0..3 {
         redis.signal(Signal::STOP);
         neighbours.ask();
-        // It is in flight.
+        // The command is in flight.
         std::thread::sleep(Duration::from_millis(50));
         redis.kill();
         neighbours.get_their_own_or_the_end();
@@ -47,11 +47,11 @@ fn killed_and_started_again() {
             control.asks(&format!("GET own:{number}"), &format!("\"{number}\""));
         }
     }
-    // What it watched nobody has watched on.
+    // A lost WATCH must not continue without notice.
     watching.is_closed();
 }
 
-/// Nobody was in flight, and nobody notices.
+/// No command is in flight, so no client notices.
 #[test]
 fn restarted_while_all_rest() {
     let mut redis = Redis::plain();
@@ -65,7 +65,7 @@ fn restarted_while_all_rest() {
     }
 }
 
-/// One line of the gate's, then the end; later clients are served.
+/// Clients get one error line of the proxy, then the close; later clients are served.
 #[test]
 fn nobody_there() {
     let mut redis = Redis::plain();
@@ -91,7 +91,7 @@ fn nobody_there() {
     Neighbours::enter(&gate).are_served();
 }
 
-/// Each increment that was answered has happened once, and none happened that was not sent.
+/// Each confirmed increment happened once, and no increment happened that was not sent.
 #[test]
 fn nothing_is_said_twice() {
     let mut redis = Redis::builder().line("appendonly yes").line("appendfsync always").start();
@@ -145,7 +145,7 @@ fn nothing_is_said_twice() {
     }
 }
 
-/// A silent upstream is given up with all that wait there; what it says later nobody hears.
+/// The proxy gives up a silent upstream with all clients that wait there; no client receives its later output.
 #[test]
 fn a_response_that_does_not_come() {
     let fake =
@@ -168,7 +168,7 @@ fn a_response_that_does_not_come() {
     neighbours.are_served();
 }
 
-/// A command that may wait for as long as it likes is not a silent upstream.
+/// A command without a time limit does not make an upstream silent.
 #[test]
 fn a_response_that_may_take_its_time() {
     let redis = Redis::plain();
@@ -185,7 +185,7 @@ fn a_response_that_may_take_its_time() {
     neighbours.are_served();
 }
 
-/// Redis ends connections for reasons of its own: its clients that wait are told, those that rest do not notice.
+/// Redis closes connections for its own reasons: waiting clients get an error, idle ones notice nothing.
 #[test]
 fn connections_that_redis_ends() {
     let redis = Redis::plain();
@@ -198,14 +198,14 @@ fn connections_that_redis_ends() {
         neighbours.are_served();
     }
     for _ in 0..3 {
-        // At rest, and long enough for the gate to see it.
+        // Idle long enough for the proxy to see it.
         redis.control().ask("CLIENT KILL TYPE normal");
         std::thread::sleep(Duration::from_millis(100));
         neighbours.are_served();
     }
 }
 
-/// Its address changes: what rests goes to the new one, nobody reads another's value.
+/// The upstream's address changes: idle clients move to the new one, and no client reads another's value.
 #[test]
 fn the_upstream_moves() {
     let (one, two) = (Fake::start(|_| None), Fake::start(|_| None));

@@ -1,4 +1,4 @@
-//! What a client leaves behind in a connection, none of which another one may find.
+//! State that a client leaves in a connection must not be visible to another client.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use e2e::{Client, Gate, Redis, Stage, Way};
 
 use super::{Neighbours, sharing};
 
-/// A client that asks Redis for messages wants them on its own connection, and nothing on anybody else's.
+/// A client that subscribes to invalidations receives them on its own connection, and no other client does.
 #[test]
 fn invalidations_go_to_who_asked() {
     let stage = Stage::new(Way::Shared);
@@ -35,7 +35,7 @@ fn invalidations_go_to_who_asked() {
     client.is_in_step("no longer tracked");
 }
 
-/// Invalidations redirected to a number of Redis's would end a connection that others are on.
+/// Invalidations redirected to an id of Redis would break a connection that other clients use.
 #[test]
 fn invalidations_cannot_be_sent_to_shared_connections() {
     let redis = Redis::plain();
@@ -56,7 +56,7 @@ fn invalidations_cannot_be_sent_to_shared_connections() {
         let mut client = gate.connect();
         client.ask("HELLO 3");
         client.send(&format!("CLIENT TRACKING ON BCAST REDIRECT {id}"));
-        // Refused, whatever the words.
+        // Refused, with any wording.
         let reply = client.read();
         assert!(reply.is_error(), "{reply}");
         others[0].asks("SET k x", "+OK");
@@ -67,7 +67,7 @@ fn invalidations_cannot_be_sent_to_shared_connections() {
     assert_eq!(redis.control().ask("INFO stats").text().matches("tracking_total_prefixes:0\r").count(), 1);
 }
 
-/// Flags that Redis keeps with a connection are gone with the client, and never another's.
+/// Flags that Redis keeps with a connection end with the client, and never apply to another one.
 #[test]
 fn flags_are_not_inherited() {
     let stage = Stage::new(Way::Shared);
@@ -86,7 +86,7 @@ fn flags_are_not_inherited() {
         client.is_in_step(line);
         let flags =
             |line: &String| line.split(' ').find_map(|w| w.strip_prefix("flags=")).expect("flags").to_owned();
-        // More than a shared connection may have on it is on one that has no other client.
+        // State that a shared connection may not have is on a connection without other clients.
         drop(client);
         e2e::eventually("no connection has a flag", || {
             stage.redis.tcp_clients().iter().all(|line| flags(line) == "N").then_some(())
@@ -94,7 +94,7 @@ fn flags_are_not_inherited() {
     }
 }
 
-/// A subscriber's messages come to the subscriber only, and its way back leads where others are, with nothing late.
+/// Only the subscriber receives its messages. It returns to a shared connection without late messages.
 #[test]
 fn subscribers_come_and_go() {
     let stage = Stage::new(Way::Shared);
@@ -122,7 +122,7 @@ fn subscribers_come_and_go() {
     neighbours.are_served();
 }
 
-/// A transaction that its client gives up is nobody's.
+/// A transaction ends with its client.
 #[test]
 fn transactions_that_are_left() {
     let stage = Stage::new(Way::Shared);
@@ -146,7 +146,7 @@ fn transactions_that_are_left() {
     stage.redis.control().asks("MGET k other", r#"["before" nil]"#);
 }
 
-/// MONITOR shows what Redis does, to the one who asked.
+/// MONITOR shows the commands of Redis, only to the client that sent it.
 #[test]
 fn monitors_read_alone() {
     let stage = Stage::new(Way::Shared);
@@ -167,7 +167,7 @@ fn monitors_read_alone() {
     neighbours.are_served();
 }
 
-/// Rules stand in their place in a pipeline, wherever its commands go.
+/// Refusals keep their order in a pipeline, whichever connection its commands use.
 #[test]
 fn refused_commands_in_a_pipeline() {
     let redis = Redis::plain();

@@ -1,4 +1,4 @@
-//! Clients with different credentials at Redis are never on one connection.
+//! Clients with different credentials at Redis never share a connection.
 
 use e2e::client::command;
 use e2e::{Client, Gate, Redis};
@@ -57,7 +57,7 @@ fn each_has_its_own() {
         client.asks(&login(name), "+OK");
         clients.push((client, name, upstream));
     }
-    // Nothing says whose connection is served first.
+    // The order in which the connections are served is undefined.
     clients[0].0.asks("SET k v", "+OK");
     for round in 0..20 {
         for (client, _, _) in &mut clients {
@@ -73,7 +73,7 @@ fn each_has_its_own() {
         }
     }
     assert!(connections(&gate, "used") == 0.0, "this was not about shared connections");
-    // Also where each has a connection of its own.
+    // Also if each client has a lease.
     for (client, _, upstream) in &mut clients {
         client.asks("WATCH k", "+OK");
         client.asks("ACL WHOAMI", &format!("\"{upstream}\""));
@@ -83,7 +83,7 @@ fn each_has_its_own() {
     assert!(lines.iter().all(|line| !line.contains("user=default")), "{lines:?}");
 }
 
-/// Another user from here on: what came before was said as the former.
+/// The client logs in as another user: earlier commands ran as the former.
 #[test]
 fn a_client_becomes_another() {
     let (_redis, gate) = house();
@@ -125,7 +125,7 @@ fn a_client_becomes_another() {
     client.asks("ACL WHOAMI", r#""ro""#);
 }
 
-/// The word that it is another waits behind just as much as may wait for a client: what comes next is the new one's.
+/// The login as another user waits behind the maximum of pending bytes: later commands run as the new user.
 #[test]
 fn a_client_becomes_another_behind_a_full_buffer() {
     const REPLY: usize = 1024;
@@ -148,7 +148,7 @@ fn a_client_becomes_another_behind_a_full_buffer() {
     client.gets("+OK");
 }
 
-/// Users whom Redis knows under one name may share; what one may is not what the other may.
+/// Users with the same Redis user may share a connection; their rules remain separate.
 #[test]
 fn rules_stay_with_their_user() {
     let redis = Redis::plain();

@@ -1,10 +1,10 @@
-//! Handshakes that are begun and never finished: their source waits for places, and others do not.
+//! Incomplete handshakes: their source waits for places, and other sources do not.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::*;
 
-/// As many as one source began when it held up all others.
+/// The number of handshakes with which one source once blocked all others.
 const HALF_DONE: usize = 1400;
 const HANDSHAKES: usize = 200;
 const P99: Duration = Duration::from_millis(500);
@@ -13,7 +13,7 @@ fn from(last: u8) -> IpAddr {
     Ipv4Addr::new(127, 0, 0, last).into()
 }
 
-/// One thread, so that all handshakes want the same places.
+/// Starts one thread, so that all handshakes compete for the same places.
 fn gate(redis: &Redis, ca: &Authority, timeout: &str) -> GateBuilder {
     super::gate(redis, ca)
         .bind("0.0.0.0:{port}")
@@ -22,7 +22,7 @@ fn gate(redis: &Redis, ca: &Authority, timeout: &str) -> GateBuilder {
         .top(&format!("limits: {{timeouts: {{tls: {timeout}}}}}"))
 }
 
-/// Clients from 127.0.0.`last` that say hello and nothing more.
+/// Connects clients from 127.0.0.`last` that send a ClientHello and nothing more.
 fn half_done(gate: &Gate, last: u8, first: &[u8], hello: &[u8], count: usize) -> Vec<Client> {
     let begun = |_| {
         let mut client = Client::tcp_from(from(last), gate.address());
@@ -51,11 +51,11 @@ fn one_source_does_not_hold_up_others() {
     let p99 = took[HANDSHAKES * 99 / 100];
     assert!(p99 < P99, "p99 of {p99:?}, the slowest {:?}", took.last());
     drop(flood);
-    // The source itself is served as soon as its own have ended.
+    // The source itself is served as soon as its own handshakes have ended.
     is_served_from(&gate, 2, b"", &config);
 }
 
-/// Behind a load balancer a source is a client, and not the load balancer.
+/// Behind a load balancer the source is the client, not the load balancer.
 #[test]
 fn a_source_is_whom_the_proxy_header_names() {
     let (redis, ca) = (Redis::plain(), Authority::new("ca"));
@@ -67,7 +67,8 @@ fn a_source_is_whom_the_proxy_header_names() {
     assert!(took < P99, "{took:?}");
 }
 
-/// Waiting is not the client's doing: it has the whole of `timeouts.tls` once it has a place. And it waits as long at most.
+/// The wait for a place does not count as the client's time: with a place, it has all of `timeouts.tls`. The wait has
+/// the same limit.
 #[test]
 fn a_wait_for_a_place_is_not_its_own_time() {
     let (redis, ca) = (Redis::plain(), Authority::new("ca"));
@@ -76,7 +77,7 @@ fn a_wait_for_a_place_is_not_its_own_time() {
     let hello = hello(&gate, &config);
     let _flood = half_done(&gate, 2, b"", &hello, 32);
     std::thread::sleep(Duration::from_millis(200));
-    // It gets a place when the first ones are cut, 0.8 s later, and is then slow by itself.
+    // The client gets a place when the first ones are cut, 0.8 s later, and is then slow itself.
     let name = rustls::pki_types::ServerName::try_from("localhost").expect("a name");
     let mut session = rustls::ClientConnection::new(Arc::clone(&config), name).expect("a config");
     let mut first = Vec::new();
@@ -93,7 +94,7 @@ fn a_wait_for_a_place_is_not_its_own_time() {
     assert!(started.elapsed() > Duration::from_secs(1), "{:?}", started.elapsed());
 }
 
-/// Those that wait in vain are not kept: one after the other they would take 3 s.
+/// Connections that wait without success are closed: one after the other they would take 3 s.
 #[test]
 fn a_wait_for_a_place_ends() {
     let (redis, ca) = (Redis::plain(), Authority::new("ca"));

@@ -1,5 +1,5 @@
-//! Certificates that are trusted as themselves: by the file of `ca` or `client_ca` that holds them, or by `pin`. They are made
-//! by openssl, as people make them.
+//! Certificates that are trusted directly: by the file of `ca` or `client_ca` that contains them, or by `pin`. The
+//! openssl command makes them, as operators do.
 
 use e2e::Openssl;
 use rustls::SupportedProtocolVersion;
@@ -8,7 +8,7 @@ use super::*;
 
 const SELF: &[&str] = &["-subj", "/CN=redis", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"];
 
-/// A Redis that shows a certificate, and a gate that trusts it by `tls`.
+/// Starts a Redis that presents a certificate, and a proxy that trusts it by `tls`.
 fn before(shown: &Pair, along: &str, tls: &str, files: &[(&str, &str)]) -> (Redis, Gate) {
     let redis = Redis::builder().tls(shown, along).start();
     let mut gate = Gate::before(&redis).upstream(&format!("tls: {{{tls}}}")).upstream("connect_timeout: 2s");
@@ -61,7 +61,7 @@ fn both_versions_of_tls() {
     }
 }
 
-/// `subjectAltName` decides alone; without it the common name does where `server_name` asks for it.
+/// Only `subjectAltName` counts; if it is missing and `server_name` is set, the common name counts.
 #[test]
 fn the_name_of_an_upstream() {
     let openssl = Openssl::new();
@@ -79,7 +79,8 @@ fn the_name_of_an_upstream() {
     is_up(&gate);
 }
 
-/// A certificate with CA:TRUE could sign others; the trust in it is not theirs, whether it is sent along or not.
+/// A certificate with CA:TRUE could sign others. The proxy does not trust these, with or without the signer in the
+/// chain.
 #[test]
 fn an_upstreams_certificate_signs_nothing() {
     let openssl = Openssl::new();
@@ -97,7 +98,7 @@ fn an_upstreams_certificate_signs_nothing() {
             ),
         );
     }
-    // Others may be sent along with the one that is trusted.
+    // The server may send other certificates along with the trusted one.
     let (_redis, gate) = before(&own, &signed.cert, "ca: own.pem", &[("own.pem", &own.cert)]);
     is_up(&gate);
 }
@@ -120,12 +121,12 @@ fn dates_and_usages_of_an_upstream() {
     }
 }
 
-/// The next certificate is pinned before the server shows it: nobody is cut off in between.
+/// The next certificate is pinned before the server presents it: no connection fails in between.
 #[test]
 fn pins_are_rotated_by_a_reload() {
     let openssl = Openssl::new();
     let old = openssl.make(SELF);
-    // The same key in another certificate is another.
+    // The same key in another certificate has another pin.
     let new = openssl.again(&old, SELF);
     let (redis, gate) = before(&new, "", &format!("pin: {}", old.fingerprint()), &[]);
     is_refused(&gate, "its certificate matches no pin");
@@ -170,7 +171,7 @@ fn a_client_by_the_command_that_people_use() {
             assert!(!served(&gate, &servers, Some(&mallory), version), "{tls}: the same name");
             assert!(!served(&gate, &servers, Some(&mine), version), "{tls}: the same key");
             assert!(!served(&gate, &servers, None, version), "{tls}: none");
-            // What has CA:TRUE and names no host may be a CA's: it issues, unless it is pinned.
+            // A certificate with CA:TRUE and without a host name may be a CA's: it issues, unless it is pinned.
             assert_eq!(served(&gate, &servers, Some(&signed), version), signs, "{tls}: signed by it");
         }
         gate.logs("name=alice");
@@ -214,7 +215,7 @@ fn dates_and_usages_of_a_client() {
     }
 }
 
-/// A pin names a user as a certificate of a CA does, and its holder can name no other.
+/// A pin names a user like a certificate of a CA, and its holder can name no other.
 #[test]
 fn a_pinned_certificate_names_its_user() {
     let (redis, servers, openssl) = (Redis::plain(), Authority::new("ca"), Openssl::new());

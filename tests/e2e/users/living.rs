@@ -1,4 +1,4 @@
-//! Users and reloads: what holds for those who are logged in when something changes, and where they may come from.
+//! Users and reloads: the effect of changes on logged-in users, and the sources that a user may use.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use super::{ALICE, ALICE_OLD, BASE, BOB, NOAUTH, WRONGPASS, edit, redis, start};
 
-/// How soon who may not stay must be gone.
+/// The time within which a revoked user must be cut.
 const CUT: Duration = Duration::from_secs(1);
 
 fn alice(gate: &Gate) -> Client {
@@ -56,12 +56,12 @@ fn a_removed_user_is_cut_whatever_it_does() {
     nobody.asks("GET k", NOAUTH);
     nobody.asks(&format!("AUTH alice {ALICE}"), WRONGPASS);
     gate.counts("connections_closed_total", &[("reason", "revoked")], 7.0);
-    // What was not popped is there for others.
+    // An element that was not popped is available to others.
     redis.control().asks("RPUSH list x", ":1");
     bob.asks("LPOP list", "\"x\"");
 }
 
-/// A new password holds for those who come; who is in stays in.
+/// A new password applies to new logins; logged-in users stay.
 #[test]
 fn changed_secrets() {
     let redis = redis();
@@ -78,7 +78,7 @@ fn changed_secrets() {
     logs_in(ALICE_OLD, "+OK");
     inside.asks("ACL WHOAMI", "\"alice\"");
 
-    // An empty file refuses the reload: nobody's password is ever empty.
+    // An empty file rejects the reload: an empty password is never valid.
     let report = gate.reloads(|| {
         gate.put("alice.pw", "\n");
         gate.hang_up();
@@ -88,7 +88,7 @@ fn changed_secrets() {
     logs_in("", WRONGPASS);
 }
 
-/// Credentials of an upstream are for connections yet to be made, or for the next login.
+/// New credentials of an upstream apply to new connections and to the next login.
 #[test]
 fn changed_upstream_credentials() {
     let redis = redis();
@@ -113,7 +113,7 @@ fn changed_upstream_credentials() {
     let mut fresh = alice(&gate);
     fresh.asks("ACL WHOAMI", "\"alice2\"");
 
-    // Credentials that Redis does not take: nothing of them, and nothing of Redis's words about them, is told.
+    // Credentials that Redis refuses: no output contains them or Redis's error about them.
     gate.reloads(|| {
         gate.put("up2.pw", "canary-up-wrong");
         gate.hang_up();
@@ -143,7 +143,7 @@ fn from_narrows_a_user() {
         client.asks(&format!("AUTH alice {ALICE}"), "+OK");
         client.asks("PING", "+PONG");
     }
-    // What a reload takes off the list is cut, also as a subscriber.
+    // A reload that removes a source cuts its clients, also subscribers.
     there.asks("SUBSCRIBE a", r#"["subscribe" "a" :1]"#);
     gate.applies(&narrow("[127.0.0.3]"));
     let started = Instant::now();
@@ -156,8 +156,8 @@ fn from_narrows_a_user() {
     there.asks(&format!("AUTH bob {BOB}"), "+OK");
 }
 
-/// A login that the upstream confirms after a reload took its source off the user's list: what was sent behind it waits for
-/// that word, and must not run.
+/// A reload removes the source from the user's list before the upstream confirms a login. Commands that wait behind
+/// the login must not run.
 #[test]
 fn what_waits_behind_a_login_that_is_revoked_meanwhile() {
     let redis = redis();
@@ -176,7 +176,7 @@ fn what_waits_behind_a_login_that_is_revoked_meanwhile() {
     redis.control().asks("EXISTS behind", ":0");
 }
 
-/// Whose entry ends is cut at that moment, and cannot come back as that user.
+/// At the end of an entry its clients are cut, and cannot log in as that user again.
 #[test]
 fn until_ends_a_user() {
     let redis = redis();
@@ -202,7 +202,7 @@ fn rfc3339(at: u64) -> String {
     String::from_utf8_lossy(&output.expect("date of coreutils").stdout).trim().to_owned()
 }
 
-/// Who checks credentials has changed: what made a client who it is does not hold any more.
+/// With another `auth`, the identity of a client is no longer valid.
 #[test]
 fn another_auth() {
     let redis = redis();

@@ -1,9 +1,9 @@
-//! The same dialogues with a Redis that has the same users, and with the gate: the same bytes come back.
+//! The same dialogues with the proxy and with a Redis that has the same users: the replies are equal, byte for byte.
 
 use e2e::client::{command, encode};
 use e2e::{Client, Gate, Redis};
 
-/// The gate's users go by their own names upstream, so that Redis says the same to both.
+/// The proxy's users have the same names upstream, so that Redis's replies are the same.
 const YAML: &str = r#"
 listeners:
   - {name: public, bind: "127.0.0.1:{port}", upstream: main, allow: [127.0.0.1], auth: users, users: [default, alice]}
@@ -28,7 +28,7 @@ fn stage() -> (Redis, Gate) {
     (redis, gate)
 }
 
-/// What everybody may send, logged in or not: the errors of each, in Redis's order of checks.
+/// Commands to send with and without a login: each kind of error, in Redis's order of checks.
 const EVERYTHING: &[&str] = &[
     "GET k",
     "GET",
@@ -76,7 +76,7 @@ const EVERYTHING: &[&str] = &[
     "",
 ];
 
-/// Each is one client's dialogue; QUIT is added.
+/// The dialogues, one for each client; QUIT is added.
 fn dialogues() -> Vec<Vec<String>> {
     let all = |before: &[&str]| {
         let list = before.iter().chain(EVERYTHING).map(|line| (*line).to_owned());
@@ -160,7 +160,7 @@ fn dialogues() -> Vec<Vec<String>> {
     ]
 }
 
-/// Redis up to 7.0 leaves a word out; ids of connections differ, of course.
+/// Removes the differences: Redis up to 7.0 omits a word, and ids of connections differ.
 fn comparable(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes).replace("the HELLO <proto> AUTH", "the HELLO AUTH");
     let mut parts = text.split("$2\r\nid\r\n:");
@@ -181,7 +181,7 @@ fn pipelined(mut client: Client, dialogue: &[String], form: fn(&str) -> Vec<u8>)
     comparable(&client.read_to_end().0)
 }
 
-/// One write each, with a pause that lets its replies go out.
+/// Sends each command in its own write, with a pause for its reply.
 fn one_by_one(mut client: Client, dialogue: &[String]) -> String {
     for line in dialogue {
         client.send(line);
@@ -202,7 +202,7 @@ fn says_what_redis_says() {
         let (direct, through) = (|| Client::tcp(redis.address()), || gate.connect());
         let expected = pipelined(direct(), &dialogue, command);
         assert_eq!(pipelined(through(), &dialogue, command), expected, "pipelined: {dialogue:?}");
-        // What comes after QUIT finds a closed connection, sooner or later.
+        // A command after QUIT finds a closed connection, sooner or later.
         if !dialogue.iter().any(|line| line == "QUIT") {
             assert_eq!(one_by_one(through(), &dialogue), one_by_one(direct(), &dialogue), "{dialogue:?}");
         }
@@ -211,7 +211,7 @@ fn says_what_redis_says() {
     }
 }
 
-/// Arguments that are cut, escaped or too long to be shown.
+/// Arguments that are cut, escaped or too long for the error.
 #[test]
 fn says_it_of_odd_bytes_too() {
     let (redis, gate) = stage();
