@@ -77,6 +77,9 @@ pub(super) struct Reading<'s> {
 impl<'s> Reading<'s> {
     /// Takes as many requests as can be forwarded together, or one that cannot.
     pub(super) fn commands<H: Host>(self, buf: &[u8], host: &mut H) -> Step<'s> {
+        if buf.is_empty() {
+            return self.need(1);
+        }
         let mut at = 0;
         let first = self.state.pending.ticket();
         let mut batch = Batch { first, pending: 0, id: CommandId::UNKNOWN, n: 0, last: None, now: self.now };
