@@ -24,7 +24,7 @@ pub const BAD_USAGE: u8 = 64;
 /// EX_CONFIG of sysexits.h.
 pub const BAD_CONFIG: u8 = 78;
 
-/// A gate for a private Redis: lets chosen networks in, and nobody else
+/// A proxy for a private Redis that admits only the networks you choose
 #[derive(Debug, Parser)]
 #[command(name = "portcullis", version, arg_required_else_help = true, disable_help_subcommand = true)]
 struct Cli {
@@ -34,25 +34,24 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Open the gate and keep it until SIGTERM or SIGINT
+    /// Run the proxy until SIGTERM or SIGINT
     Run(run::RunArgs),
-    /// Say everything that is wrong with a configuration, and what a good one means
+    /// Validate a configuration: report every problem, or a summary of what it does
     Check(check::CheckArgs),
-    /// Say whether a source may connect, and which entry decides
+    /// Explain whether a source may connect, and which entry decides
     Explain(explain::ExplainArgs),
-    /// Show groups, and add and remove entries in the files themselves
+    /// List and show groups, and add or remove entries in the configuration files
     Groups(groups::GroupsArgs),
-    /// Make a configuration from that of rinetd, netsh, nginx, HAProxy or ApsaraDB
+    /// Convert a configuration of rinetd, netsh, nginx, HAProxy or ApsaraDB
     Import(import::ImportArgs),
-    /// Print the SHA-256 digest of a password, for the configuration
+    /// Print the SHA-256 digest of a password
     ///
-    /// The password is asked for on a terminal, without echo, or read from standard input; never from an argument, which
-    /// others can see. The digest serves as {sha256: DIGEST} in the configuration and as #DIGEST in Redis's ACL SETUSER.
+    /// The password is read from the terminal without echo, or from standard input. It is never an argument, which other
+    /// users can see. Write the digest as {sha256: DIGEST} in the configuration, or as #DIGEST in ACL SETUSER of Redis.
     HashPassword(hash_password::HashPasswordArgs),
 }
 
-/// Does what the process was started for. The exit code is 0, [`BAD_USAGE`], [`BAD_CONFIG`], or 1 for what could not be
-/// started or failed.
+/// Runs the subcommand. The exit code is 0, [`BAD_USAGE`], [`BAD_CONFIG`], or 1 for a failure.
 pub fn main() -> ExitCode {
     main_with(std::env::args_os())
 }
@@ -61,14 +60,14 @@ fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
-            // Who closes the pipe has read enough.
+            // A reader that closes the pipe has read enough.
             let _ = error.print();
             return if error.use_stderr() { ExitCode::from(BAD_USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    // All subcommands handle passwords: neither a core file nor another process of this user may have them.
+    // All subcommands handle passwords, which must not reach a core file or another process of this user.
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
-        say(format_args!("cannot forbid core files: {error}"));
+        say(format_args!("cannot disable core dumps: {error}"));
         return ExitCode::FAILURE;
     }
     match cli.command {
@@ -81,22 +80,26 @@ fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// The configuration to read: the one that was named, else the first of the default ones that is there.
+/// The error where no configuration was named and none is at a default path.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no configuration: neither ./portcullis.yaml nor {} exists; name one with --config FILE", .default.display())]
+pub struct NoConfiguration {
+    default: PathBuf,
+}
+
+/// Returns the configuration to read: the named one, or the first default path that exists.
 ///
 /// # Errors
-/// None was named and none is there; the text names the places.
-pub fn config_path(named: Option<&Path>) -> Result<PathBuf, String> {
+/// No configuration was named, and there is none at a default path.
+pub fn config_path(named: Option<&Path>) -> Result<PathBuf, NoConfiguration> {
     let path = named.map_or_else(default_path, Path::to_path_buf);
     if named.is_none() && !path.exists() {
-        return Err(format!(
-            "no configuration: neither ./portcullis.yaml nor {} exists; name one with --config FILE",
-            path.display()
-        ));
+        return Err(NoConfiguration { default: path });
     }
     Ok(path)
 }
 
-/// One line on standard error, for what happens before there is a log.
+/// Prints one line on standard error, before the log is started.
 pub(crate) fn say(text: std::fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr().lock(), "portcullis: error: {text}");
 }

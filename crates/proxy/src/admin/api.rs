@@ -113,11 +113,11 @@ pub(super) async fn explain(
     let config = generation.config();
     let source = match Source::parse(&question.ip) {
         Ok(source) => source,
-        Err(why) => return problem(StatusCode::BAD_REQUEST, "address", &why),
+        Err(why) => return problem(StatusCode::BAD_REQUEST, "address", &why.to_string()),
     };
     let rights = match Question::new(question.user, question.command) {
         Ok(rights) => rights,
-        Err(why) => return problem(StatusCode::BAD_REQUEST, "command", &why),
+        Err(why) => return problem(StatusCode::BAD_REQUEST, "command", &why.to_string()),
     };
     match explain::listeners(config, question.listener.as_deref()) {
         Ok(asked) => {
@@ -130,7 +130,7 @@ pub(super) async fn explain(
                 .collect();
             Json(explain::as_json(&source, &answers)).into_response()
         }
-        Err(why) => problem(StatusCode::NOT_FOUND, "listener", &why),
+        Err(why) => problem(StatusCode::NOT_FOUND, "listener", &why.to_string()),
     }
 }
 
@@ -169,7 +169,7 @@ pub(super) async fn group(
         Some(Value::from(facts))
     });
     match made.await {
-        Some(None) => problem(StatusCode::NOT_FOUND, "group", "there is no such group"),
+        Some(None) => problem(StatusCode::NOT_FOUND, "group", "unknown group"),
         made => answer(made.flatten()),
     }
 }
@@ -202,9 +202,13 @@ pub(super) async fn ask_for_reload(state: &AdminState) -> Result<Report, Respons
     let request = Request { trigger: Trigger::Api, answer };
     // One that could not be passed on is dropped, which shows below.
     if let Err(TrySendError::Full(_)) = state.requests.try_send(request) {
-        return Err(problem(StatusCode::SERVICE_UNAVAILABLE, "busy", "other reloads are waiting: try again"));
+        return Err(problem(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "busy",
+            "too many reloads are waiting: try again later",
+        ));
     }
-    told.await.map_err(|_| problem(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the gate is stopping"))
+    told.await.map_err(|_| problem(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the proxy is shutting down"))
 }
 
 /// An answer that says what is wrong: a word for programs, a text for people.
@@ -215,6 +219,10 @@ pub(super) fn problem(status: StatusCode, error: &str, text: &str) -> Response {
 fn answer(made: Option<Value>) -> Response {
     match made {
         Some(made) => Json(made).into_response(),
-        None => problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the answer could not be made"),
+        None => problem(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "internal error: the answer could not be created",
+        ),
     }
 }

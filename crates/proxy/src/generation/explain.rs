@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use portcullis_acl::{ClientAddr, Decision, Rule, UnixSeconds};
 use portcullis_config::message::Masked;
 use portcullis_config::{Config, Listener};
+use portcullis_resp::error::RequestError;
 use serde_json::{Map, Value, json};
 use time::UtcDateTime;
 
@@ -15,17 +16,40 @@ pub(crate) use self::rights::Question;
 use self::rights::Rights;
 use super::logins::Logins;
 
-/// The listeners asked about: the one of that name, or all.
+/// The error of a question that cannot be answered. Its text names the right form.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum QuestionError {
+    /// The configuration has no listener of that name.
+    #[error("unknown listener '{name}'; known listeners: {known}")]
+    UnknownListener { name: Masked, known: String },
+    /// The source is a network.
+    #[error("'{0}' is not an address: name one address of that network")]
+    Network(Masked),
+    /// The source is neither an address nor `unix`.
+    #[error("'{0}' is not an address: write an address such as 203.0.113.9 or 2001:db8::1, or unix")]
+    NotAnAddress(Masked),
+    /// The command has no name.
+    #[error("the command is empty: write --command 'GET report:1'")]
+    EmptyCommand,
+    /// The command cannot be parsed.
+    #[error("--command is not a valid command: {0}")]
+    BadCommand(RequestError),
+}
+
+/// Returns the listeners in question: the one of that name, or all.
 ///
 /// # Errors
-/// There is none of that name: which there are.
-pub(crate) fn listeners<'c>(config: &'c Config, named: Option<&str>) -> Result<Vec<&'c Listener>, String> {
+/// [`QuestionError::UnknownListener`].
+pub(crate) fn listeners<'c>(
+    config: &'c Config,
+    named: Option<&str>,
+) -> Result<Vec<&'c Listener>, QuestionError> {
     let Some(name) = named else { return Ok(config.listeners().iter().map(AsRef::as_ref).collect()) };
     match config.listener(name) {
         Some(listener) => Ok(vec![listener]),
         None => {
             let known: Vec<&str> = config.listeners().iter().map(|listener| listener.name()).collect();
-            Err(format!("no listener '{}', there is {}", Masked::near(name, &known), known.join(", ")))
+            Err(QuestionError::UnknownListener { name: Masked::near(name, &known), known: known.join(", ") })
         }
     }
 }
@@ -39,21 +63,20 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// An address, or `unix`.
+    /// Reads an address, or `unix`.
     ///
     /// # Errors
-    /// It is neither: what is wrong, and what to write.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+    /// [`QuestionError::Network`] or [`QuestionError::NotAnAddress`].
+    pub(crate) fn parse(text: &str) -> Result<Self, QuestionError> {
         if text == portcullis_acl::policy::UNIX_GROUP {
             return Ok(Self { from: ClientAddr::unix(), folded: None });
         }
         let Ok(ip) = text.parse::<IpAddr>() else {
             let shown = Masked::of(text);
-            let hint = match text.parse::<portcullis_acl::Cidr>() {
-                Ok(_) => "name one address of that network",
-                Err(_) => "write an address such as 203.0.113.9 or 2001:db8::1, or unix",
-            };
-            return Err(format!("'{shown}' is no address: {hint}"));
+            return Err(match text.parse::<portcullis_acl::Cidr>() {
+                Ok(_) => QuestionError::Network(shown),
+                Err(_) => QuestionError::NotAnAddress(shown),
+            });
         };
         let from = ClientAddr::from_socket(SocketAddr::new(ip, 0));
         Ok(Self { folded: (from.ip() != Some(ip)).then_some(ip), from })
@@ -132,19 +155,17 @@ impl<'c> Answer<'c> {
         let Some(rule) = &self.rule else {
             return match self.entries {
                 0 => format!("{head}: its allow list is empty"),
-                1 => format!("{head}: the one entry of allow does not cover it"),
-                entries => format!("{head}: none of the {entries} entries of allow covers it"),
+                1 => format!("{head}: the only entry of allow does not match"),
+                entries => format!("{head}: none of the {entries} entries of allow matches"),
             };
         };
         let mut text = match self.reason {
             "denied" => format!("{head} by deny, "),
-            "expired" => format!("{head}: expired is "),
+            "expired" => format!("{head}: expired entry "),
             _ => format!("{head} by "),
         };
         text += &rule.entry().to_string();
-        text += &rule
-            .group
-            .map_or_else(|| " (written in place)".to_owned(), |group| format!(" of group {group}"));
+        text += &rule.group.map_or_else(|| " (inline)".to_owned(), |group| format!(" of group {group}"));
         if let Some(file) = rule.file {
             text += &format!(", {file}:{}", rule.line);
         }

@@ -7,7 +7,7 @@ use portcullis_resp::command::{CommandId, id, lookup, lookup_subcommand};
 use portcullis_resp::{inline, reply, scan};
 use serde_json::{Value, json};
 
-use super::{Source, json_rule};
+use super::{QuestionError, Source, json_rule};
 use crate::generation::logins::Logins;
 
 /// What is asked besides where a client comes from.
@@ -30,14 +30,14 @@ impl Question {
     /// `command` is written as for telnet, quotes included.
     ///
     /// # Errors
-    /// The command cannot be read: what is wrong with it.
-    pub(crate) fn new(user: Option<String>, command: Option<String>) -> Result<Self, String> {
+    /// [`QuestionError::EmptyCommand`] or [`QuestionError::BadCommand`].
+    pub(crate) fn new(user: Option<String>, command: Option<String>) -> Result<Self, QuestionError> {
         let read = |line: String| {
             let mut frame = Vec::new();
             match inline::canonicalise(line.as_bytes(), &mut frame) {
-                Ok(0) => Err("the command is empty: write --command 'GET report:1'".to_owned()),
+                Ok(0) => Err(QuestionError::EmptyCommand),
                 Ok(arguments) => Ok(Command { line: shown(&frame, arguments), frame, arguments }),
-                Err(error) => Err(format!("--command is no command: {error}")),
+                Err(error) => Err(QuestionError::BadCommand(error)),
             }
         };
         Ok(Self { user, command: command.map(read).transpose()? })
@@ -125,7 +125,7 @@ impl Rights {
             format!("{listener}: user {} {}: {}", user.name.escape_debug(), word(user.allowed), user.why)
         });
         let command = self.command.as_ref().map(|command| {
-            let reply = command.reply.as_ref().map(|reply| format!(", the client reads {reply}"));
+            let reply = command.reply.as_ref().map(|reply| format!(", reply: {reply}"));
             format!(
                 "{listener}: {} {}: {}{}",
                 command.line.escape_debug(),
@@ -165,15 +165,19 @@ fn user_rights(
 ) -> UserRights {
     let answer = |allowed, why: String, rule| UserRights { name: name.to_owned(), allowed, why, rule };
     if listener.auth() != Auth::Users {
-        let why = format!("auth is {}, the gate knows no users here", listener.auth().as_str());
+        let why = format!("auth is {}, so the listener has no users", listener.auth().as_str());
         return answer(false, why, Value::Null);
     }
     if logins.plan(Some(name)).is_none() {
         let known = listener.users().join(", ");
-        return answer(false, format!("the listener does not name it, but {known}"), Value::Null);
+        return answer(
+            false,
+            format!("the listener does not list this user; its users: {known}"),
+            Value::Null,
+        );
     }
     match logins.admits(Some(name), config.policy(), &source.from, now) {
-        Ok(None) => answer(true, "from wherever the listener admits".to_owned(), Value::Null),
+        Ok(None) => answer(true, "from every address that the listener admits".to_owned(), Value::Null),
         Ok(Some(permit)) => {
             let rule = config.policy().rule(Permit::rule(&permit));
             let entry = rule.as_ref().map(|rule| {
@@ -183,7 +187,9 @@ fn user_rights(
             });
             answer(true, entry.unwrap_or_default(), rule.as_ref().map_or(Value::Null, json_rule))
         }
-        Err(_) => answer(false, "none of the entries of its from covers the source".to_owned(), Value::Null),
+        Err(_) => {
+            answer(false, "no entry of the user's from list matches the source".to_owned(), Value::Null)
+        }
     }
 }
 
@@ -205,7 +211,7 @@ fn command_rights(
     let known = lookup(name).unwrap_or(CommandId::UNKNOWN);
     let before_login = matches!(known, id::AUTH | id::HELLO | id::RESET | id::QUIT);
     if listener.auth() == Auth::Users && user.is_none() && !before_login {
-        let why = "a client has to log in first; --user says as whom".to_owned();
+        let why = "the client must log in first; name the user with --user".to_owned();
         return answer(false, why, vec!["login"], Some(line_of(reply::NOAUTH)));
     }
     let args = Frame::new(&command.frame, command.arguments);
@@ -221,7 +227,7 @@ fn command_rights(
     match plan.judge(known, &args, true) {
         Judgement::Allow => {
             let (by, why): (Vec<_>, Vec<_>) = written.map(|(side, acl)| (side, named(acl, side))).unzip();
-            let why = if why.is_empty() { "there are no rules".to_owned() } else { why.join(" and ") };
+            let why = if why.is_empty() { "no rules apply".to_owned() } else { why.join(" and ") };
             answer(true, why, by, None)
         }
         Judgement::Refuse(refusal) => {
@@ -242,7 +248,7 @@ fn command_rights(
             }
             answer(false, why, by, Some(line_of(&said)))
         }
-        Judgement::More => answer(false, "it cannot be judged".to_owned(), Vec::new(), None),
+        Judgement::More => answer(false, "the command cannot be judged".to_owned(), Vec::new(), None),
     }
 }
 
