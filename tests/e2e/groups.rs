@@ -116,7 +116,7 @@ fn a_group_is_shown_with_the_place_of_each_entry() {
         (&json["entries"][0]["file"], &json["entries"][0]["line"]),
         (&json!("abusers.txt"), &json!(1))
     );
-    files.groups("show nobody").ends(64).says(&["no group 'nobody'", "office, partners, abusers"]);
+    files.groups("show nobody").ends(64).says(&["unknown group 'nobody'", "office, partners, abusers"]);
 }
 
 #[test]
@@ -164,11 +164,11 @@ fn what_has_no_effect_is_refused_unless_it_is_meant() {
     assert_eq!(files.read("portcullis.yaml"), CONFIG);
     files.groups("add office 10.1.2.3 --force").ends(0).says(&[covered]);
     files.groups("add office 10.1.2.4 --note known").ends(0).says(&["10.1.2.4 is already covered"]);
-    files.groups("remove office 10.1.2.3").ends(0).says(&["10.1.2.3 is still covered, by 10.0.0.0/8"]);
+    files.groups("remove office 10.1.2.3").ends(0).says(&["10.1.2.3 is still covered by 10.0.0.0/8"]);
     let hint = "it is covered by 10.0.0.0/8 of group office, portcullis.yaml:6";
     files.groups("remove office 10.1.2.3").ends(1).says(&["10.1.2.3 is not an entry of group office", hint]);
     let wider = files.groups("add office 10.0.0.0/7").ends(0);
-    wider.says(&["10.0.0.0/8 of group office, portcullis.yaml:6 is needless now"]);
+    wider.says(&["10.0.0.0/8 of group office, portcullis.yaml:6 is now redundant"]);
 }
 
 #[test]
@@ -338,16 +338,16 @@ fn a_suggestion_for_all_listeners_over_a_unix_socket() {
 fn a_suggestion_that_cannot_be_had_says_why() {
     let files = Files::new(&shadowed("off"));
     files.groups("suggest").ends(1).says(&["the admin endpoint is off"]);
-    files.groups("suggest --listener nobody").ends(64).says(&["no listener 'nobody'", "public, other"]);
+    files.groups("suggest --listener nobody").ends(64).says(&["unknown listener 'nobody'", "public, other"]);
     let with = |address: SocketAddr| {
         fs::write(files.path("portcullis.yaml"), shadowed(&format!("{{bind: \"{address}\"}}")))
             .expect("written");
     };
     let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
     with(free);
-    files.groups("suggest").ends(1).says(&["no gate answers on"]);
+    files.groups("suggest").ends(1).says(&["no proxy answers on"]);
     for (answer, words) in [
-        ("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n".to_owned(), "wants another token"),
+        ("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n".to_owned(), "refused the admin token"),
         ("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_owned(), "says 404 Not Found"),
         ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi".to_owned(), "is not a gate's status"),
         ("-ERR wrong number of arguments\r\n".to_owned(), "is not a gate's status"),

@@ -84,7 +84,7 @@ pub(crate) fn run(config: Config, sources: Vec<Source>) -> Result<ExitCode, Star
         tokio::select! {
             () = keep(&process, &mut reloader, &mut signals, &mut asked) => {}
             Some(thread) = gone.recv() => {
-                tracing::error!(thread, "a thread ended by itself: without it nobody is served well");
+                tracing::error!(thread, "thread exited unexpectedly; shutting down");
                 return ExitCode::FAILURE;
             }
         }
@@ -94,7 +94,10 @@ pub(crate) fn run(config: Config, sources: Vec<Source>) -> Result<ExitCode, Star
         // Its way to the accept thread must be gone for that to stop; who asks for a reload is told that it will not come.
         drop((reloader, asked));
         let within = process.store.current().config().limits().timeouts().drain();
-        tracing::info!(?within, "stopping: what is in flight is finished; a second signal stops at once");
+        tracing::info!(
+            ?within,
+            "shutting down: pending commands are finished first; a second signal stops at once"
+        );
         tokio::select! {
             () = signals.stop() => ExitCode::FAILURE,
             exit = drain(acceptor, workers, within) => exit,

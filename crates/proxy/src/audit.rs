@@ -79,7 +79,7 @@ pub(crate) struct Totals {
     pub bytes_to_client: u64,
     /// Commands received, refused ones among them.
     pub commands: u64,
-    /// Commands refused by the gate.
+    /// Commands refused by the proxy.
     pub denied: u64,
     /// From its being admitted to its end.
     pub duration: Duration,
@@ -89,7 +89,7 @@ pub(crate) struct Totals {
 #[derive(Debug, Error)]
 pub(crate) enum AuditError {
     /// The configured output cannot be opened.
-    #[error("audit output '{}' cannot be opened: {source}", Shown(to))]
+    #[error("cannot open audit output '{}': {source}", Shown(to))]
     Open {
         /// As configured.
         to: AuditPath,
@@ -97,7 +97,7 @@ pub(crate) enum AuditError {
         source: io::Error,
     },
     /// No thread could be started.
-    #[error("the audit thread cannot be started: {0}")]
+    #[error("cannot start the audit thread: {0}")]
     Thread(io::Error),
 }
 

@@ -81,7 +81,7 @@ pub(crate) async fn run(
             Some(ended) = sockets.tasks.join_next() => match ended {
                 Err(error) if error.is_cancelled() => {}
                 Err(error) => {
-                    tracing::error!(%error, "accepting failed");
+                    tracing::error!(%error, "accept failed");
                     break;
                 }
                 Ok(Ok(())) => {}

@@ -40,11 +40,7 @@ impl Process {
         let metrics = Metrics::new(config.workers(), dropped);
         let clients = config.limits().clients();
         if clients > room {
-            tracing::warn!(
-                clients,
-                room,
-                "limits.clients is lowered: the limit of open files has no room for more"
-            );
+            tracing::warn!(clients, room, "limits.clients lowered to fit the limit of open files");
         }
         let first = Generation::first(config, &metrics, room);
         metrics.config_read(ReloadResult::Applied, SystemTime::now());

@@ -390,7 +390,7 @@ fn another_way_to_authenticate() {
     let report = gate.applies(&edit(&base, "allow: [office]", "allow: [office], auth: trust"));
     assert_eq!(report["cut"], 1, "{report}");
     assert!(
-        texts(&report["changes"]).contains(&"listener 'public': auth changed, its clients are cut"),
+        texts(&report["changes"]).contains(&"listener 'public': auth changed, its clients are disconnected"),
         "{report}"
     );
     is_revoked(&gate, &mut cut);

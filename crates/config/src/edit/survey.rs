@@ -53,7 +53,7 @@ impl fmt::Display for Written {
         let Self { entry, group, file, line, .. } = self;
         match group {
             Some(group) => write!(f, "{entry} of group {group}, {file}:{line}"),
-            None => write!(f, "{entry} (written in place), {file}:{line}"),
+            None => write!(f, "{entry} (inline), {file}:{line}"),
         }
     }
 }

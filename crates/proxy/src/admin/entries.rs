@@ -121,7 +121,7 @@ async fn carry_out(
         Ok(facts(&edit))
     });
     let Ok(done) = timeout(EDITING, done).await else {
-        let why = "a file of the config does not come to its end (a pipe, a file system that hangs); look whether the entry is there before you try again";
+        let why = "reading the configuration files timed out (a pipe, or a file system that hangs); check whether the entry exists before you try again";
         return problem(StatusCode::SERVICE_UNAVAILABLE, "late", why);
     };
     match done {
@@ -141,7 +141,7 @@ async fn carry_out(
 }
 
 fn not_made() -> Response {
-    problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the edit could not be made")
+    problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "internal error: the edit was aborted")
 }
 
 fn facts(edit: &Edit) -> Value {

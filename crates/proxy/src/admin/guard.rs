@@ -91,16 +91,16 @@ impl Guard {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
     /// DNS rebinding, or a name that the guard does not know.
-    #[error("the Host header names neither this machine nor its address")]
+    #[error("the Host header is neither localhost nor an address of this machine")]
     Host,
     /// It wants the token and has not got it.
-    #[error("this needs the admin token: Authorization: Bearer TOKEN")]
+    #[error("this path needs the admin token: send Authorization: Bearer TOKEN")]
     Token,
     /// There is none that could be shown.
-    #[error("nothing can be changed here without a token: set admin.token in the configuration")]
+    #[error("changes need an admin token: set admin.token in the configuration")]
     NoToken,
     /// A page of another origin asks in the name of whoever looks at it.
-    #[error("changes are not taken from pages of another origin")]
+    #[error("changes from pages of another origin are refused")]
     Origin,
 }
 

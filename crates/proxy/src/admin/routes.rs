@@ -71,13 +71,13 @@ async fn index() -> &'static str {
         "portcullis ",
         env!("CARGO_PKG_VERSION"),
         "\n\n\
-         GET  /metrics                what is counted, for Prometheus\n\
-         GET  /live                   the process answers\n\
-         GET  /ready                  clients can be served\n\
-         GET  /api/status             listeners, upstreams, whom the shadow lists would refuse\n\
-         GET  /api/groups             the groups; /api/groups/NAME with entries\n\
-         GET  /api/explain?ip=        which entry decides about an address\n\
-         POST /api/reload             read the config again\n\
+         GET  /metrics                metrics for Prometheus\n\
+         GET  /live                   200 while the process runs\n\
+         GET  /ready                  200 while clients can be served\n\
+         GET  /api/status             listeners, upstreams, sources that shadow lists would refuse\n\
+         GET  /api/groups             groups; /api/groups/NAME with entries\n\
+         GET  /api/explain?ip=        the entry that decides about an address\n\
+         POST /api/reload             reload the configuration\n\
          POST /api/groups/NAME/entries         add {\"cidr\": ..., \"note\", \"owner\", \"until\"}\n\
          POST /api/groups/NAME/entries/remove  remove {\"cidr\": ...}\n"
     )
@@ -113,7 +113,8 @@ async fn metrics(Shared(state): Shared<Arc<AdminState>>) -> Response {
     // There are at most as many threads as connections.
     match aside("page", move || state.page()).await {
         Some(page) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], page).into_response(),
-        None => (StatusCode::INTERNAL_SERVER_ERROR, "the page could not be made\n").into_response(),
+        None => (StatusCode::INTERNAL_SERVER_ERROR, "internal error: the page could not be created\n")
+            .into_response(),
     }
 }
 

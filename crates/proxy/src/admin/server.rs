@@ -90,7 +90,7 @@ pub(crate) async fn serve(
             accepted = listener.accept(&router) => match accepted {
                 Ok(connection) => open.add(connection),
                 Err(error) => {
-                    tracing::debug!(%error, "the admin endpoint cannot accept");
+                    tracing::debug!(%error, "the admin endpoint cannot accept connections");
                     sleep(ACCEPT_PAUSE).await;
                 }
             },

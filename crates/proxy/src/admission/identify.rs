@@ -63,7 +63,7 @@ pub(crate) enum HeaderFault {
     #[error("no proxy header within {0:?}")]
     Timeout(Duration),
     /// It left before its header was whole.
-    #[error("closed before the end of its proxy header")]
+    #[error("disconnected before the end of its proxy header")]
     Closed,
     /// The socket failed.
     #[error("{0}")]

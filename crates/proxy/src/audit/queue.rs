@@ -85,7 +85,7 @@ impl Queue {
         }
         state.told = Some(now);
         drop(state);
-        tracing::error!(dropped, "audit lines are lost: the output does not take them fast enough");
+        tracing::error!(dropped, "audit lines dropped: the output is too slow");
     }
 
     /// Adds one line whatever there is already: for the writer, who would wait for himself.

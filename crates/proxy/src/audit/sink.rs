@@ -37,10 +37,10 @@ impl Sink {
             Ok(out) => {
                 self.out = Box::new(out);
                 self.torn = false;
-                tracing::info!("audit output '{}' opened anew", Shown(&self.to));
+                tracing::info!("audit output '{}' reopened", Shown(&self.to));
             }
             Err(error) => tracing::error!(
-                "audit output '{}' cannot be opened anew: {error}; still writing to the old file",
+                "cannot reopen audit output '{}': {error}; still writing to the old file",
                 Shown(&self.to)
             ),
         }
@@ -83,14 +83,14 @@ impl Sink {
 
     fn failed(&mut self, error: &io::Error) {
         if !self.failing {
-            tracing::error!("audit output '{}' cannot be written: {error}", Shown(&self.to));
+            tracing::error!("cannot write to audit output '{}': {error}", Shown(&self.to));
         }
         self.failing = true;
     }
 
     fn recovered(&mut self) {
         if self.failing {
-            tracing::info!("audit output '{}' can be written again", Shown(&self.to));
+            tracing::info!("audit output '{}' works again", Shown(&self.to));
         }
         self.failing = false;
     }

@@ -1,4 +1,4 @@
-//! `portcullis check`: every problem of a configuration, and what a good one would do.
+//! `portcullis check`: every problem of a configuration, or a summary of what it does.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -12,16 +12,16 @@ use serde_json::{Value, json};
 
 use super::{BAD_CONFIG, config_path, say};
 
-/// Reads the configuration as 'run' would, and says what is wrong or what it means.
+/// Validate the configuration as 'run' does, and report every problem or a summary.
 #[derive(clap::Args, Clone, Debug)]
 pub struct CheckArgs {
     /// The configuration file [default: ./portcullis.yaml, then /etc/portcullis/portcullis.yaml]
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Do not read secret files and variables, only check that they are named properly
+    /// Do not read secret files and variables; only check how they are written
     #[arg(long)]
     no_secrets: bool,
-    /// Let warnings count as errors
+    /// Treat warnings as errors
     #[arg(long)]
     strict: bool,
     /// Print the result as one JSON object
@@ -60,7 +60,7 @@ pub fn run(args: &CheckArgs) -> ExitCode {
     if good { ExitCode::SUCCESS } else { ExitCode::from(BAD_CONFIG) }
 }
 
-/// Writes the problems, and how many there are of which kind.
+/// Writes the problems, and the number of each kind.
 pub fn report(out: &mut impl Write, problems: &[Problem]) -> io::Result<()> {
     for problem in problems {
         writeln!(out, "{problem}")?;
@@ -151,18 +151,18 @@ fn describe_user(config: &Config, user: &User) -> String {
     format!("{}: {passwords}{from}{own}{}", user.name(), rules(user.acl()))
 }
 
-/// The upstreams at which the gate logs in with what is the user's.
+/// The upstreams at which the proxy logs in with credentials of this user.
 fn own_logins<'c>(config: &'c Config, user: &'c User) -> impl Iterator<Item = &'c str> {
     let names = config.upstreams().iter().map(|upstream| upstream.name());
     names.filter(|name| user.upstream_credentials(name).is_some())
 }
 
-/// The command that Redis needs comes last, so that it is easily taken out.
+/// Describes a login of scripts. The command for Redis comes last, so that it is easy to copy.
 fn describe_script_login(login: &ScriptLogin<'_>) -> String {
     let user = login.user.map(|user| format!(", user {user}")).unwrap_or_default();
     let left_out = match login.redis.left_out() {
         [] => String::new(),
-        patterns => format!(", without {}, which Redis would open its own channels by", patterns.join(" ")),
+        patterns => format!(", without {}, which would open channels of Redis itself", patterns.join(" ")),
     };
     format!("{} of {}{user}{left_out}: {}", login.upstream, login.listener, login.redis.line())
 }

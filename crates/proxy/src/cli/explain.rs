@@ -1,5 +1,4 @@
-//! `portcullis explain`: what the policy says of a source, and which entry of which file decides; of a user there, and of
-//! a command.
+//! `portcullis explain`: the decision about a source, a user or a command, and the entry and file that decide.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -13,19 +12,19 @@ use crate::clock::wall_clock;
 use crate::generation::explain::{Answer, Question, Source, as_json, as_text, listeners};
 use crate::generation::logins::Logins;
 
-/// Says whether a source may connect, and which group, entry and line decide, or which absence.
+/// Explain whether a source may connect, and which group, entry and line decide.
 #[derive(clap::Args, Clone, Debug)]
 pub struct ExplainArgs {
-    /// An address, or 'unix' for a peer on a unix socket
+    /// An address, or 'unix' for a client on a unix socket
     #[arg(value_name = "IP")]
     source: String,
     /// Only this listener [default: all]
     #[arg(long, short, value_name = "NAME")]
     listener: Option<String>,
-    /// Whether this user could log in from there
+    /// Also explain whether this user may log in from the source
     #[arg(long, short, value_name = "NAME")]
     user: Option<String>,
-    /// Whether this command would be allowed: 'GET report:1'
+    /// Also explain whether this command is allowed: 'GET report:1'
     #[arg(long, value_name = "COMMAND")]
     command: Option<String>,
     /// The configuration file [default: ./portcullis.yaml, then /etc/portcullis/portcullis.yaml]
@@ -36,9 +35,8 @@ pub struct ExplainArgs {
     json: bool,
 }
 
-/// Judges the source as the gate would at this moment. Exit 0 when all listeners asked about admit it, with the user and
-/// the command if they were asked about; 1 when one refuses; 64 for what is no address, listener or command; 78 for a bad
-/// configuration.
+/// Judges the source as the proxy would now. Exit 0 when all requested listeners admit it, with the user and the command
+/// if they are given; 1 when one refuses; 64 for a bad address, listener or command; 78 for a bad configuration.
 pub fn run(args: &ExplainArgs) -> ExitCode {
     let source = match Source::parse(&args.source) {
         Ok(source) => source,

@@ -1,4 +1,4 @@
-//! `portcullis groups`: who is on which list, and changing that in the files themselves.
+//! `portcullis groups`: shows groups, and changes them in the configuration files.
 
 mod change;
 mod show;
@@ -18,8 +18,9 @@ use serde_json::{Value, json};
 use super::check::report;
 use super::{BAD_CONFIG, config_path, say};
 
-/// Shows the groups of a configuration, and adds and removes entries where they are written: comments, order and quoting
-/// stay, and nothing is written that 'check' would refuse.
+/// List and show groups, and add or remove entries in the configuration files.
+///
+/// Comments, order and quoting stay. A change that 'check' would refuse is not written.
 #[derive(clap::Args, Clone, Debug)]
 pub struct GroupsArgs {
     #[command(subcommand)]
@@ -28,20 +29,20 @@ pub struct GroupsArgs {
 
 #[derive(Clone, Debug, Subcommand)]
 enum GroupsCommand {
-    /// Name all groups: entries, next expiry, who uses them
+    /// List all groups: number of entries, next expiry, listeners that use them
     List(show::ListArgs),
-    /// Show the entries of a group, and where each is written
+    /// Show the entries of a group with file and line
     Show(show::ShowArgs),
     /// Add an address or a network to a group
     Add(change::AddArgs),
-    /// Take an address or a network out of a group
+    /// Remove an address or a network from a group
     Remove(change::RemoveArgs),
-    /// Ask the running gate whom the shadow rules would refuse, and print them as a list
+    /// Print the sources that the shadow rules of the running proxy would refuse
     Suggest(suggest::SuggestArgs),
 }
 
-/// Exit 0 when done; 1 when it was refused or failed; 64 for a group, listener or address that is none; 78 for a bad
-/// configuration.
+/// Runs the subcommand. Exit 0 when done; 1 when it was refused or failed; 64 for a bad group, listener or address; 78 for
+/// a bad configuration.
 pub fn run(args: &GroupsArgs) -> ExitCode {
     match &args.command {
         GroupsCommand::List(args) => show::list(args),
@@ -52,7 +53,7 @@ pub fn run(args: &GroupsArgs) -> ExitCode {
     }
 }
 
-/// What every subcommand takes.
+/// Options of every subcommand.
 #[derive(clap::Args, Clone, Debug)]
 struct Common {
     /// The configuration file [default: ./portcullis.yaml, then /etc/portcullis/portcullis.yaml]
@@ -80,18 +81,18 @@ impl Common {
     }
 }
 
-/// Who closes the pipe has read enough; the exit code still tells.
+/// Writes to standard output. A reader that closes the pipe has read enough; the exit code still tells the result.
 fn print(text: &str) {
     let mut stdout = io::stdout().lock();
     let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
 }
 
-/// One line on standard error that does not stop anything.
+/// Prints a warning on standard error.
 fn warn(text: std::fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr().lock(), "portcullis: warning: {text}");
 }
 
-/// An error, and on a line of its own what to do.
+/// Prints an error, and a hint on a line of its own.
 fn fail(text: &str, hint: Option<&str>) {
     say(format_args!("{text}"));
     if let Some(hint) = hint {

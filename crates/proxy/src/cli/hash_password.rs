@@ -14,12 +14,12 @@ use super::BAD_USAGE;
 /// Longer than any password; the wrong file on standard input should not fill the memory.
 const MAX_PASSWORD: u64 = 64 << 10;
 
-/// Reads a password from standard input, without echo on a terminal, and prints its SHA-256 digest.
+/// Print the SHA-256 digest of a password, read from the terminal without echo or from standard input.
 ///
-/// The digest serves as {sha256: DIGEST} in the configuration and as #DIGEST in ACL SETUSER.
+/// Write the digest as {sha256: DIGEST} in the configuration, or as #DIGEST in ACL SETUSER of Redis.
 #[derive(clap::Args, Clone, Debug)]
 pub struct HashPasswordArgs {
-    /// Read the password from this file instead; one newline at its end is cut off
+    /// Read the password from this file; one newline at its end is removed
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
 }
@@ -75,7 +75,7 @@ fn read_all(source: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(without_newline(bytes))
 }
 
-/// As for passwords in files: one newline at the end is the editor's.
+/// Removes one newline at the end, as for passwords in files: editors add it.
 fn without_newline(mut bytes: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
     if bytes.ends_with(b"\n") {
         bytes.pop();
@@ -86,7 +86,7 @@ fn without_newline(mut bytes: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
     bytes
 }
 
-/// The terminal shows nothing while this lives.
+/// Turns the echo of the terminal off until it is dropped.
 struct Silence(Termios);
 
 impl Silence {

@@ -1,4 +1,4 @@
-//! `portcullis import`: the rules of what ran before, as a configuration of the gate.
+//! `portcullis import`: converts the rules of another program to a configuration.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -10,8 +10,10 @@ use portcullis_import::{Format, Imported, MAX_BYTES, import, shown};
 
 use super::say;
 
-/// Prints a configuration made from that of another program, and on standard error each line that could not be
-/// carried over and why. What is in doubt is never allowed.
+/// Convert the configuration of another program.
+///
+/// The result goes to standard output. Lines that cannot be converted go to standard error, with the reason. An address is
+/// allowed only if that is certain.
 #[derive(clap::Args, Clone, Debug)]
 pub struct ImportArgs {
     /// Program that the file is from, or kind of list
@@ -21,7 +23,7 @@ pub struct ImportArgs {
     file: PathBuf,
 }
 
-/// The configuration goes to standard output, what was left out to standard error. Exit 0 when there is a
+/// Prints the configuration to standard output and the omitted lines to standard error. Exit 0 when there is a
 /// configuration; 1 when nothing could be imported, or the file cannot be read.
 pub fn run(args: &ImportArgs) -> ExitCode {
     let bytes = match read(&args.file) {
@@ -52,7 +54,7 @@ fn formats() -> impl TypedValueParser<Value = Format> {
     let values = Format::ALL.map(|format| PossibleValue::new(format.name()).help(format.input()));
     PossibleValuesParser::new(values).try_map(|name| {
         let named = Format::ALL.into_iter().find(|format| format.name() == name);
-        named.ok_or("no such format")
+        named.ok_or("unknown format")
     })
 }
 

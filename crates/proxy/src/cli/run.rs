@@ -1,4 +1,4 @@
-//! `portcullis run`: the gate itself.
+//! `portcullis run`: the proxy itself.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::{app, log};
 use super::check::report;
 use super::{BAD_CONFIG, config_path, say};
 
-/// What `run` takes.
+/// Options of `run`.
 #[derive(clap::Args, Clone, Debug)]
 pub struct RunArgs {
     /// The configuration file [default: ./portcullis.yaml, then /etc/portcullis/portcullis.yaml]
@@ -19,8 +19,8 @@ pub struct RunArgs {
     config: Option<PathBuf>,
 }
 
-/// Reads the configuration and runs until it is told to stop. Exit 0; 78 for a bad configuration; 1 when it cannot
-/// start, or was told twice to stop.
+/// Reads the configuration and runs until a signal stops it. Exit 0; 78 for a bad configuration; 1 when it cannot start,
+/// or a second signal stops it.
 pub fn run(args: &RunArgs) -> ExitCode {
     let path = match config_path(args.config.as_deref()) {
         Ok(path) => path,

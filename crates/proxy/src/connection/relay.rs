@@ -354,7 +354,7 @@ impl Relay {
                 self.session.linked();
             }
             Err(error) => {
-                tracing::debug!(upstream = %self.upstream_name(), %error, "upstream cannot be reached");
+                tracing::debug!(upstream = %self.upstream_name(), %error, "cannot reach the upstream");
                 self.upstream = Upstream::Gone;
                 self.lose_upstream(Some(error.kind()));
             }

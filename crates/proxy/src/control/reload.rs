@@ -222,7 +222,7 @@ impl Reloader {
         let (done, told) = oneshot::channel();
         let order = AcceptorOrder::Adopt { generation: Arc::clone(generation), opened, done };
         if self.acceptor.send(order).await.is_err() || timeout(ADOPTION, told).await.is_err() {
-            tracing::error!("the accept thread does not take over the config");
+            tracing::error!("the accept thread does not apply the configuration");
         }
     }
 
@@ -239,7 +239,7 @@ impl Reloader {
         for told in answers {
             match timeout(ADOPTION, told).await {
                 Ok(Ok(n)) => cut += n,
-                Ok(Err(_)) | Err(_) => tracing::error!("a worker does not take over the config"),
+                Ok(Err(_)) | Err(_) => tracing::error!("a worker does not apply the configuration"),
             }
         }
         cut
@@ -260,11 +260,11 @@ enum Failure {
 /// Why there is nothing to put in force.
 #[derive(Debug, thiserror::Error)]
 enum Unread {
-    #[error("no thread to read the config")]
+    #[error("cannot start a thread to read the configuration")]
     NoThread,
     #[error(
-        "the config could not be read within {READING:?}: one of its files is a pipe that nobody writes to, or on a file \
-         system that does not answer"
+        "cannot read the configuration within {READING:?}: one of its files is a pipe without a writer, or on a file \
+         system that does not respond"
     )]
     Late {
         /// The files as they were before, where that could be seen.

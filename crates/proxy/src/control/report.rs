@@ -182,12 +182,12 @@ impl Report {
         let (generation, trigger) = (self.generation, self.trigger);
         match self.result {
             ReloadResult::Unchanged => {
-                tracing::info!(%trigger, "reload: no file of the config has changed");
+                tracing::info!(%trigger, "reload: no file of the configuration has changed");
             }
             ReloadResult::Rejected => {
                 self.problems.iter().for_each(Problem::log);
                 let error = self.error.as_deref().map(tracing::field::display);
-                tracing::error!(%trigger, error, generation, "reload rejected: the config in force stays");
+                tracing::error!(%trigger, error, generation, "reload rejected: the current configuration stays in force");
             }
             ReloadResult::Applied => {
                 self.groups.iter().for_each(GroupReport::log);
@@ -195,7 +195,7 @@ impl Report {
                     tracing::info!("reload: {change}");
                 }
                 for kept in &self.not_applied {
-                    tracing::warn!("reload: not applied before a restart: {kept}");
+                    tracing::warn!("reload: applied only after a restart: {kept}");
                 }
                 tracing::info!(%trigger, generation, cut = self.cut, "reload applied");
             }
@@ -255,8 +255,10 @@ impl Changes {
                 self.applied.push(format!("listener '{}' changed", listener.name()));
             }
             if before.auth() != listener.auth() {
-                self.applied
-                    .push(format!("listener '{}': auth changed, its clients are cut", listener.name()));
+                self.applied.push(format!(
+                    "listener '{}': auth changed, its clients are disconnected",
+                    listener.name()
+                ));
             }
         }
     }
@@ -266,7 +268,7 @@ impl Changes {
             match new.upstreams().iter().find(|other| other.name() == upstream.name()) {
                 None => self.applied.push(format!("upstream '{}' removed", upstream.name())),
                 Some(other) if other != upstream => self.applied.push(format!(
-                    "upstream '{}' changed: new connections use it, those that are open stay as they are",
+                    "upstream '{}' changed: new connections use the new settings, open connections keep the old ones",
                     upstream.name()
                 )),
                 Some(_) => {}

@@ -51,7 +51,7 @@ impl Watch {
             }
         };
         let watcher = notify::recommended_watcher(handler)
-            .map_err(|error| tracing::debug!(%error, "files cannot be watched, only looked at every second"));
+            .map_err(|error| tracing::debug!(%error, "cannot watch files for changes: checking them every second instead"));
         let mut poll = interval(POLL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self { poll, told, watcher: watcher.ok(), directories: HashSet::new(), stamps: HashMap::new() }
@@ -84,7 +84,7 @@ impl Watch {
             }
             for new in wanted.difference(&self.directories) {
                 if let Err(error) = watcher.watch(new, RecursiveMode::NonRecursive) {
-                    tracing::debug!(directory = %new.display(), %error, "cannot be watched, only looked at every second");
+                    tracing::debug!(directory = %new.display(), %error, "cannot watch a directory for changes: checking its files every second instead");
                 }
             }
         }
@@ -117,7 +117,7 @@ impl Watch {
             }
             if reading == RESTLESS {
                 tracing::warn!(
-                    "a file of the config changes all the time: it is read when it has come to rest"
+                    "a file of the configuration keeps changing: it is read once it stays unchanged"
                 );
             }
             last = Some(now);

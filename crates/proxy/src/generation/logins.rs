@@ -137,7 +137,7 @@ impl Logins {
 
 /// The user is not known, or may not come from that source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no such user, or not from that source")]
+#[error("unknown user, or the user may not log in from this source")]
 pub(crate) struct NotFromThere;
 
 fn plan(listener: &Listener, credentials: Option<&Credentials>) -> Plan {

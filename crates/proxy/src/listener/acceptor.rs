@@ -198,7 +198,7 @@ impl Acceptor {
             }
             Ok(_) => self.refuse_sender(&listener, from, RefusedReason::ProxyHeader),
             Err(fault) => {
-                tracing::debug!(sender = %from, %fault, "closed: no good PROXY header");
+                tracing::debug!(sender = %from, %fault, "closed: no valid PROXY header");
                 self.refuse_sender(&listener, from, RefusedReason::ProxyHeader);
             }
         }
@@ -264,7 +264,7 @@ impl Acceptor {
             match handle.orders.try_send(Order::Serve(batch)) {
                 Ok(()) => given.set(given.get() + count),
                 Err(error) => {
-                    tracing::error!(%error, "a worker does not take its connections: they are closed");
+                    tracing::error!(%error, "a worker does not take its connections; they are closed");
                 }
             }
         }
@@ -276,7 +276,7 @@ impl Acceptor {
             self.complained.set(Some(Instant::now()));
             tracing::warn!(
                 error = %io::Error::from(errno),
-                "cannot accept: raise the limit of open files (LimitNOFILE, ulimit -n) or lower limits.clients"
+                "cannot accept connections: raise the limit of open files (LimitNOFILE, ulimit -n) or lower limits.clients"
             );
         }
         let mut reserved = self.reserve.borrow_mut();
@@ -326,7 +326,7 @@ fn judge_shadow(client: &Client, now: UnixSeconds) {
             source = %client.from(),
             listener = %state.name(),
             reason = %denial.reason(),
-            "the shadow lists would refuse"
+            "the shadow lists would refuse this client"
         );
     }
 }

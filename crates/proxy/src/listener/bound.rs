@@ -30,7 +30,7 @@ impl Bound {
             && let tcp = listener.settings().limits().tcp()
             && let Err(error) = set_options(&socket2::SockRef::from(&self.socket), tcp)
         {
-            tracing::warn!(bind = %self.bind, %error, "limits.tcp cannot be set on this socket: it keeps the old values");
+            tracing::warn!(bind = %self.bind, %error, "cannot set limits.tcp on this socket: it keeps the old values");
         }
     }
 }

@@ -73,24 +73,24 @@ impl std::fmt::Debug for Cold {
 }
 
 fn describe() {
-    describe_gauge!("portcullis_build_info", "Always 1; the version is a label.");
+    describe_gauge!("portcullis_build_info", "Build information; the value is always 1.");
     describe_counter!(
         "portcullis_config_reloads_total",
         Unit::Count,
-        "Times the config was read, the start included, by what became of it."
+        "Configuration loads, including the one at start, by result."
     );
     describe_gauge!(
         "portcullis_config_last_reload_successful",
-        "Whether the config was good when it was last read."
+        "Whether the last configuration load succeeded (1) or failed (0)."
     );
     describe_gauge!(
         "portcullis_config_last_reload_timestamp_seconds",
         Unit::Seconds,
-        "When the config in force was read, in seconds since 1970."
+        "Unix time at which the current configuration was loaded, in seconds."
     );
     describe_counter!(
         "portcullis_log_lines_dropped_total",
         Unit::Count,
-        "Log and audit lines lost because their sink was full, slow or failing."
+        "Log and audit lines dropped because their output was full, slow or failing."
     );
 }

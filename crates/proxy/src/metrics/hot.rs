@@ -28,7 +28,7 @@ pub(super) fn render(metrics: &Metrics, page: &mut Page) {
 }
 
 fn connections(listeners: &[Arc<ListenerSeries>], page: &mut Page) {
-    page.family("portcullis_clients", Kind::Gauge, "Clients connected now.");
+    page.family("portcullis_clients", Kind::Gauge, "Connected clients.");
     for listener in listeners {
         let opened = listener.sum(|stats| &stats.opened);
         let closed = ClosedReason::ALL
@@ -41,7 +41,7 @@ fn connections(listeners: &[Arc<ListenerSeries>], page: &mut Page) {
     page.family(
         "portcullis_connections_accepted_total",
         Kind::Counter,
-        "Connections admitted by the listener's rules and limits.",
+        "Connections accepted by the listener's rules and limits.",
     );
     for listener in listeners {
         page.sample("", &[("listener", &listener.name)], listener.accepted_total());
@@ -49,7 +49,7 @@ fn connections(listeners: &[Arc<ListenerSeries>], page: &mut Page) {
     page.family(
         "portcullis_connections_refused_total",
         Kind::Counter,
-        "Connections turned away before anything they sent was interpreted.",
+        "Connections refused before their first command, by reason.",
     );
     for listener in listeners {
         for reason in RefusedReason::ALL {
@@ -60,7 +60,7 @@ fn connections(listeners: &[Arc<ListenerSeries>], page: &mut Page) {
     page.family(
         "portcullis_connections_closed_total",
         Kind::Counter,
-        "Admitted connections that have ended, by who or what ended them.",
+        "Accepted connections that were closed, by reason.",
     );
     for listener in listeners {
         for reason in ClosedReason::ALL {
@@ -71,7 +71,7 @@ fn connections(listeners: &[Arc<ListenerSeries>], page: &mut Page) {
     page.family(
         "portcullis_shadow_denied_total",
         Kind::Counter,
-        "Connections admitted that the listener's shadow lists would have turned away.",
+        "Accepted connections that the listener's shadow lists would have refused.",
     );
     for listener in listeners {
         page.sample("", &[("listener", &listener.name)], listener.shadow_denied_total());
@@ -79,7 +79,7 @@ fn connections(listeners: &[Arc<ListenerSeries>], page: &mut Page) {
     page.family(
         "portcullis_auth_failures_total",
         Kind::Counter,
-        "Logins with credentials that are nobody's, where the gate checks them.",
+        "Failed logins, on listeners where the proxy checks credentials.",
     );
     for listener in listeners {
         page.sample("", &[("listener", &listener.name)], listener.auth_failures_total());
@@ -87,7 +87,7 @@ fn connections(listeners: &[Arc<ListenerSeries>], page: &mut Page) {
     page.family(
         "portcullis_sources_blocked",
         Kind::Gauge,
-        "Sources blocked now after too many failed logins.",
+        "Sources that are currently blocked after too many failed logins.",
     );
     for listener in listeners {
         page.sample("", &[("listener", &listener.name)], listener.blocked());
@@ -98,14 +98,18 @@ fn commands(listeners: &[Arc<ListenerSeries>], page: &mut Page) {
     let tables: Vec<_> = listeners.iter().map(|listener| CommandSums::of(listener)).collect();
     let by_listener = || listeners.iter().map(|listener| listener.name.as_str()).zip(&tables);
 
-    page.family("portcullis_commands_total", Kind::Counter, "Commands received.");
+    page.family("portcullis_commands_total", Kind::Counter, "Commands received, by command.");
     for (listener, table) in by_listener() {
         for (command, sums) in table.0.iter().filter(|(_, sums)| sums.commands > 0) {
             page.sample("", &[("listener", listener), ("command", command)], sums.commands);
         }
     }
 
-    page.family("portcullis_commands_denied_total", Kind::Counter, "Commands refused by the gate.");
+    page.family(
+        "portcullis_commands_denied_total",
+        Kind::Counter,
+        "Commands refused by the proxy, by reason and command.",
+    );
     for (listener, table) in by_listener() {
         for (command, sums) in &table.0 {
             let reasons = DeniedReason::ALL.iter().zip(&sums.denied).filter(|(_, n)| **n > 0);
@@ -119,7 +123,7 @@ fn commands(listeners: &[Arc<ListenerSeries>], page: &mut Page) {
     page.family(
         "portcullis_command_duration_seconds",
         Kind::Histogram,
-        "From the read of the batch that brought a command to its reply; blocking commands and subscriptions left out.",
+        "Time from reading a command to its reply, except for blocking commands and subscriptions.",
     );
     for (listener, table) in by_listener() {
         for (command, sums) in &table.0 {
@@ -147,7 +151,7 @@ fn errors(listeners: &[Arc<ListenerSeries>], page: &mut Page) {
     page.family(
         "portcullis_error_replies_total",
         Kind::Counter,
-        "Error replies given to clients, by the first word of the error.",
+        "Error replies sent to clients, by the first word of the error.",
     );
     for listener in listeners {
         for (place, prefix) in PREFIXES.iter().enumerate() {
@@ -174,14 +178,14 @@ fn bytes(listeners: &[Arc<ListenerSeries>], page: &mut Page) {
 }
 
 fn render_groups(groups: &[Arc<GroupSeries>], page: &mut Page) {
-    page.family("portcullis_group_entries", Kind::Gauge, "Entries of the group.");
+    page.family("portcullis_group_entries", Kind::Gauge, "Entries in the group.");
     for group in groups {
         page.sample("", &[("group", &group.name)], group.entries());
     }
     page.family(
         "portcullis_group_hits_total",
         Kind::Counter,
-        "Connections that an entry of the group decided.",
+        "Connections that were decided by an entry of the group.",
     );
     for group in groups {
         page.sample("", &[("group", &group.name)], group.hits());
@@ -189,7 +193,7 @@ fn render_groups(groups: &[Arc<GroupSeries>], page: &mut Page) {
     page.family(
         "portcullis_group_next_expiry_timestamp_seconds",
         Kind::Gauge,
-        "When the next entry of the group expires, in seconds since 1970; absent where none does.",
+        "Unix time at which the next entry of the group expires, in seconds; absent if none does.",
     );
     for group in groups {
         if let Some(next) = group.next_expiry() {
@@ -203,7 +207,11 @@ fn render_upstreams(upstreams: &[Arc<UpstreamSeries>], page: &mut Page) {
     for upstream in upstreams {
         page.sample("", &[("upstream", &upstream.name)], u8::from(upstream.is_up()));
     }
-    page.family("portcullis_upstream_connections", Kind::Gauge, "Open connections to the upstream.");
+    page.family(
+        "portcullis_upstream_connections",
+        Kind::Gauge,
+        "Open connections to the upstream, by state.",
+    );
     for upstream in upstreams {
         for state in UpstreamState::ALL {
             let open = upstream.workers.iter().map(|stats| stats.connections[state.index()].load(Relaxed));
@@ -214,7 +222,7 @@ fn render_upstreams(upstreams: &[Arc<UpstreamSeries>], page: &mut Page) {
     page.family(
         "portcullis_upstream_errors_total",
         Kind::Counter,
-        "Times the upstream could not be had or was lost, by clients and by probes.",
+        "Failed or lost upstream connections, of clients and of probes, by kind.",
     );
     for upstream in upstreams {
         for kind in UpstreamErrorKind::ALL {
@@ -225,7 +233,7 @@ fn render_upstreams(upstreams: &[Arc<UpstreamSeries>], page: &mut Page) {
     page.family(
         "portcullis_upstream_pushes_dropped_total",
         Kind::Counter,
-        "Invalidations on shared connections that no client asked for, dropped.",
+        "Invalidation messages on shared connections that were dropped because no client tracks the keys.",
     );
     for upstream in upstreams {
         let dropped = upstream.workers.iter().map(|stats| stats.pushes_dropped.load(Relaxed));
@@ -234,9 +242,9 @@ fn render_upstreams(upstreams: &[Arc<UpstreamSeries>], page: &mut Page) {
 }
 
 fn workers(metrics: &Metrics, page: &mut Page) {
-    page.family("portcullis_buffers_bytes", Kind::Gauge, "Bytes held in buffers for data in flight.");
+    page.family("portcullis_buffers_bytes", Kind::Gauge, "Bytes in buffers for data in flight.");
     page.sample("", &[], metrics.buffer_bytes());
-    page.family("portcullis_worker_sessions", Kind::Gauge, "Clients each worker has now.");
+    page.family("portcullis_worker_sessions", Kind::Gauge, "Clients of each worker.");
     for (index, worker) in metrics.workers.iter().enumerate() {
         page.sample("", &[("worker", &index.to_string())], worker.sessions());
     }

@@ -111,7 +111,7 @@ fn open_to_group(file: &UnixSocket) -> io::Result<()> {
     if let Some(group) = file.group() {
         std::os::unix::fs::lchown(file.path(), None, Some(group)).map_err(|error| {
             io::Error::other(format!(
-                "the socket cannot be given to group {group}: {error}; the gate's user must be a member of it"
+                "cannot set the group of the socket to {group}: {error}; the user that runs portcullis must be a member of it"
             ))
         })?;
     }
@@ -195,7 +195,7 @@ pub(crate) struct BindError {
 fn bind_hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            "; something listens there already: stop it, or choose another port in 'bind'"
+            "; another process already listens there: stop it, or choose another port in 'bind'"
         }
         io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
         io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",

@@ -50,9 +50,9 @@ pub(crate) struct ConnectError {
 
 #[derive(Debug, thiserror::Error)]
 enum Cause {
-    #[error("name does not resolve: {0}")]
+    #[error("cannot resolve the name: {0}")]
     Resolve(io::Error),
-    #[error("name has no address")]
+    #[error("the name has no address")]
     NoAddress,
     #[error("{0}")]
     Connect(io::Error),

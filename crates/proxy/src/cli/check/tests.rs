@@ -128,7 +128,7 @@ fn scripts_need_a_redis_user_of_their_own() {
     assert!(told[1].contains("listener 'own' lets scripts of user 'a' run"), "{told:?}");
     let text = summary(&config, &warnings);
     assert!(text.contains(
-        "\n  main of public, without &_*, which Redis would open its own channels by: ACL SETUSER app on "
+        "\n  main of public, without &_*, which would open channels of Redis itself: ACL SETUSER app on "
     ));
     assert!(text.contains("\n  main of own, user a: ACL SETUSER portcullis on "), "{text}");
     let value = as_json(true, Some(&config), &warnings);

@@ -13,46 +13,46 @@ use crate::cli::check::report;
 use crate::cli::{BAD_CONFIG, BAD_USAGE};
 use crate::generation::explain::moment;
 
-/// Edits of one file at a time wait for each other only while it is replaced: who was too late plans anew, this often.
+/// Concurrent edits of one file wait for each other only while it is replaced: the later one retries this often.
 const ATTEMPTS: usize = 20;
 
 /// A network that covers half of a long list must not push everything else off the screen; JSON has them all.
 const MOST_NAMED: usize = 20;
 
-/// Adds an address or a network to a group, at the end of its list.
+/// Add an address or a network at the end of a group's list.
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct AddArgs {
     /// The group
     group: String,
     /// An address such as 203.0.113.9, or a network such as 203.0.113.0/24
     cidr: String,
-    /// Why it is there
+    /// The reason for the entry
     #[arg(long, value_name = "TEXT")]
     note: Option<String>,
-    /// From when on it counts as absent, such as 2026-12-31T18:00:00Z
+    /// The time when the entry expires, such as 2026-12-31T18:00:00Z
     #[arg(long, value_name = "MOMENT")]
     until: Option<String>,
-    /// Who answers for it
+    /// The person or team responsible for the entry
     #[arg(long, value_name = "TEXT")]
     owner: Option<String>,
-    /// Add it even though another entry covers it
+    /// Add the entry even if another entry covers it
     #[arg(long)]
     force: bool,
-    /// Print the difference and write nothing
+    /// Print the diff and write nothing
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
     common: Common,
 }
 
-/// Takes an address or a network out of a group, as it stands there.
+/// Remove an address or a network from a group, written as in the group.
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct RemoveArgs {
     /// The group
     group: String,
-    /// The address or network, as 'groups show' names it
+    /// The address or network, as 'groups show' prints it
     cidr: String,
-    /// Print the difference and write nothing
+    /// Print the diff and write nothing
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -120,7 +120,7 @@ fn change(
     }
 }
 
-/// What was done goes to standard output, what comes of it to standard error.
+/// Prints the change to standard output and its consequences to standard error.
 fn tell(edit: &Edit, applied: Option<Applied>, json: bool) {
     if json {
         print(&format!("{:#}\n", as_json(edit, applied)));
@@ -136,11 +136,11 @@ fn tell(edit: &Edit, applied: Option<Applied>, json: bool) {
     });
 }
 
-/// The configuration says how a gate that runs with it hears of the change.
+/// The way a running proxy learns of the change, as the configuration says.
 fn next(reload: Reload) -> &'static str {
     match reload {
-        Reload::Watch => "a running gate takes this over by itself (reload: watch)",
-        Reload::Signal => "a running gate takes this over at SIGHUP (reload: signal)",
+        Reload::Watch => "a running proxy applies this by itself (reload: watch)",
+        Reload::Signal => "a running proxy applies this at the next SIGHUP (reload: signal)",
     }
 }
 
@@ -151,7 +151,7 @@ fn done(edit: &Edit) -> String {
         Change::Removed { lines, .. } => {
             let lines: Vec<String> = lines.iter().map(u32::to_string).collect();
             let lines = lines.join(" and ");
-            format!("removed {} from {}, it was in {file}:{lines}", edit.cidr(), edit.group())
+            format!("removed {} from {}, was at {file}:{lines}", edit.cidr(), edit.group())
         }
     }
 }
@@ -163,17 +163,17 @@ fn consequences(edit: &Edit, applied: Option<Applied>) -> Vec<String> {
         Change::Added { makes_needless, .. } => {
             told.extend(edit.covered_by().iter().map(|by| format!("{cidr} is already covered by {by}")));
             let shown = makes_needless.iter().take(MOST_NAMED);
-            told.extend(shown.map(|small| format!("{small} is needless now: {cidr} covers it")));
+            told.extend(shown.map(|small| format!("{small} is now redundant: {cidr} covers it")));
             if let Some(more @ 1..) = makes_needless.len().checked_sub(MOST_NAMED) {
-                told.push(format!("and {more} more entries are"));
+                told.push(format!("{more} more entries are now redundant"));
             }
         }
         Change::Removed { still_admitted, .. } => {
-            told.extend(edit.covered_by().iter().map(|by| format!("{cidr} is still covered, by {by}")));
+            told.extend(edit.covered_by().iter().map(|by| format!("{cidr} is still covered by {by}")));
             told.extend(
                 still_admitted
                     .iter()
-                    .map(|(name, by)| format!("listener '{name}' still admits {cidr}, by {by}")),
+                    .map(|(name, by)| format!("listener '{name}' still admits {cidr} because of {by}")),
             );
         }
     }
@@ -182,7 +182,7 @@ fn consequences(edit: &Edit, applied: Option<Applied>) -> Vec<String> {
     );
     if applied.is_some_and(|applied| applied.owner_changed) {
         told.push(format!(
-            "{} belongs to you now, because it could not be given to its owner: see that the gate can read it",
+            "{} now belongs to the current user, because its owner could not be kept: check that the proxy can read it",
             edit.file().display()
         ));
     }
@@ -246,10 +246,10 @@ fn refused(error: &EditError, json: bool) -> ExitCode {
     }
 }
 
-/// On the command line there is an option to force it.
+/// The error as the command line prints it: there, an option forces the change.
 fn text_of(error: &EditError) -> String {
     match error {
-        EditError::Needless { .. } => format!("{error} (--force adds it all the same)"),
+        EditError::Needless { .. } => format!("{error} (use --force to add it anyway)"),
         EditError::Duplicate { existing, .. } => {
             let until = existing.until.map(|until| format!(", until {}", moment(until))).unwrap_or_default();
             let note = existing.note.as_ref().map(|note| format!(", note: {}", note.escape_debug()));

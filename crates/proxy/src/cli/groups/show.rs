@@ -15,14 +15,14 @@ use crate::cli::BAD_USAGE;
 use crate::clock::wall_clock;
 use crate::generation::explain::moment;
 
-/// Names all groups.
+/// List all groups.
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct ListArgs {
     #[command(flatten)]
     common: Common,
 }
 
-/// Shows the entries of a group, and where each is written.
+/// Show the entries of a group with file and line.
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct ShowArgs {
     /// The group
@@ -63,7 +63,10 @@ pub(super) fn show(args: &ShowArgs) -> ExitCode {
     let policy = loaded.config.policy();
     let Some(group) = policy.group(&args.group) else {
         let known: Vec<&str> = policy.groups().map(|group| group.name()).collect();
-        fail(&format!("no group '{}', there is {}", args.group.escape_debug(), known.join(", ")), None);
+        fail(
+            &format!("unknown group '{}'; known groups: {}", args.group.escape_debug(), known.join(", ")),
+            None,
+        );
         return ExitCode::from(BAD_USAGE);
     };
     let about = About::of(group, &users(&loaded.config), wall_clock());
@@ -96,7 +99,7 @@ fn users(config: &Config) -> Users {
     users
 }
 
-/// A group and who uses it.
+/// A group and the listeners that use it.
 struct About<'c> {
     group: Group<'c>,
     users: Vec<(String, Vec<&'static str>)>,
@@ -151,7 +154,7 @@ impl<'c> About<'c> {
         text + &aligned(&rows)
     }
 
-    /// What the group says is not said again for each entry.
+    /// The note, owner or end of an entry, unless the group has the same.
     fn entry_row(&self, rule: &Rule<'_>) -> [String; 5] {
         let own = |own: Option<&str>, group: Option<&str>| {
             let own = own.filter(|own| Some(*own) != group);

@@ -1,4 +1,4 @@
-//! Asking the running gate for `/api/status`.
+//! Requests `/api/status` from the running proxy.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -16,13 +16,13 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-/// The gate answers within a second even under load; who waits longer than this looks at the wrong thing.
+/// The proxy answers within a second even under load; after this time another server or a fault is likely.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A status page with every listener's list of sources full has a few megabytes.
 const MOST_BYTES: usize = 64 << 20;
 const PATH: &str = "/api/status";
 
-/// What this command reads of the status.
+/// The part of the status that this command reads.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Status {
     pub(super) listeners: Vec<ListenerStatus>,
@@ -39,7 +39,7 @@ pub(super) struct ListenerStatus {
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct ShadowStatus {
     pub(super) sources: Vec<Source>,
-    /// There were more than the gate keeps.
+    /// There were more than the proxy keeps.
     #[serde(default)]
     pub(super) sources_truncated: bool,
 }
@@ -53,29 +53,31 @@ pub(super) struct Source {
     pub(super) last_seen: String,
 }
 
-/// Why there is no status.
+/// The reason why there is no status.
 #[derive(Debug, Error)]
 pub(super) enum StatusError {
-    #[error("no gate answers on {bind}: {reason}")]
+    #[error("no proxy answers on {bind}: {reason}")]
     Unreachable { bind: String, reason: String },
-    #[error("the gate on {bind} did not answer within {} s", PATIENCE.as_secs())]
+    #[error("the proxy on {bind} did not answer within {} s", PATIENCE.as_secs())]
     Slow { bind: String },
-    #[error("the gate on {bind} wants another token")]
+    #[error("the proxy on {bind} refused the admin token")]
     Token { bind: String },
-    #[error("what answers on {bind} says {status} to {PATH}")]
+    #[error("the server on {bind} answered {status} to {PATH}")]
     Refused { bind: String, status: StatusCode },
-    #[error("what answers on {bind} is not a gate's status: {reason}")]
+    #[error("the server on {bind} did not return a status of portcullis: {reason}")]
     Garbled { bind: String, reason: String },
 }
 
 impl StatusError {
     pub(super) fn hint(&self) -> &'static str {
         match self {
-            Self::Unreachable { .. } => "start it with this configuration, or name the one it runs with",
-            Self::Slow { .. } => "see whether it hangs",
-            Self::Token { .. } => "name the configuration that it runs with",
+            Self::Unreachable { .. } => {
+                "start the proxy with this configuration, or name the configuration that the proxy runs with"
+            }
+            Self::Slow { .. } => "check whether the proxy hangs",
+            Self::Token { .. } => "name the configuration that the proxy runs with",
             Self::Refused { .. } | Self::Garbled { .. } => {
-                "see that it is a portcullis of this version, and that admin.bind is its address"
+                "check that it is portcullis of this version, and that admin.bind is its address"
             }
         }
     }
@@ -138,7 +140,7 @@ async fn ask(
     serde_json::from_slice(&body).map_err(|error| garbled(error.to_string()))
 }
 
-/// Where to find what listens on all addresses.
+/// The address at which to reach a server that listens on all addresses.
 fn reachable(bind: SocketAddr) -> SocketAddr {
     let mut to = bind;
     match &bind {

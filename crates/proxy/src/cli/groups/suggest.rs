@@ -1,4 +1,4 @@
-//! `groups suggest`: whom the shadow rules of a running gate would have refused, as entries for a group.
+//! `groups suggest`: the sources that the shadow rules of a running proxy would refuse, as entries for a group.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,11 +16,11 @@ use crate::cli::check::report;
 use crate::cli::{BAD_CONFIG, BAD_USAGE};
 use crate::clock::wall_clock;
 
-/// What happened longer ago says little about who comes now.
+/// Older connections say little about the sources of today.
 const SPAN: i64 = 24 * 3600;
 
-/// Prints the fewest networks that cover exactly the sources that the shadow rules would have refused in the last 24
-/// hours, as YAML that can be pasted under a group.
+/// Print the sources that the shadow rules would have refused in the last 24 hours, as YAML that can be pasted under a
+/// group. The list has the fewest networks that cover exactly these sources.
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct SuggestArgs {
     /// Only this listener [default: all]
@@ -47,7 +47,10 @@ fn suggest(args: &SuggestArgs) -> Result<String, ExitCode> {
         && config.listeners().iter().all(|listener| listener.name() != name)
     {
         let known: Vec<&str> = config.listeners().iter().map(|listener| listener.name()).collect();
-        fail(&format!("no listener '{}', there is {}", name.escape_debug(), known.join(", ")), None);
+        fail(
+            &format!("unknown listener '{}'; known listeners: {}", name.escape_debug(), known.join(", ")),
+            None,
+        );
         return Err(ExitCode::from(BAD_USAGE));
     }
     let admin = admin(config)?;
@@ -58,7 +61,7 @@ fn suggest(args: &SuggestArgs) -> Result<String, ExitCode> {
     let asked = |listener: &&ListenerStatus| args.listener.as_ref().is_none_or(|name| *name == listener.name);
     let listeners: Vec<&ListenerStatus> = status.listeners.iter().filter(asked).collect();
     if listeners.iter().all(|listener| listener.shadow.is_none()) {
-        fail("the running gate has no shadow rules there", Some("add shadow: {allow: [...]} to a listener"));
+        fail("the running proxy has no shadow rules there", Some("add shadow: {allow: [...]} to a listener"));
         return Err(ExitCode::FAILURE);
     }
     let suggestion = Suggestion::of(&listeners, wall_clock());
@@ -68,10 +71,10 @@ fn suggest(args: &SuggestArgs) -> Result<String, ExitCode> {
     Ok(if args.common.json { format!("{:#}\n", suggestion.json()) } else { suggestion.yaml() })
 }
 
-/// Where the gate answers, with its token.
+/// The admin endpoint of the proxy and its token.
 fn admin(config: &Config) -> Result<Admin, ExitCode> {
     let Some(admin) = config.admin() else {
-        fail("the admin endpoint is off", Some("add admin: {bind: 127.0.0.1:9377} and restart the gate"));
+        fail("the admin endpoint is off", Some("add admin: {bind: 127.0.0.1:9377} and restart the proxy"));
         return Err(ExitCode::FAILURE);
     };
     if admin.token().is_none() {
@@ -87,7 +90,7 @@ fn admin(config: &Config) -> Result<Admin, ExitCode> {
     }
 }
 
-/// What was seen, and what covers it.
+/// The sources that were seen, and the networks that cover them.
 pub(super) struct Suggestion {
     listeners: Vec<String>,
     /// Connections of each address.
@@ -104,7 +107,7 @@ impl Suggestion {
             let Some(shadow) = &listener.shadow else { continue };
             if shadow.sources_truncated {
                 remarks.push(format!(
-                    "listener '{}' had more sources than the gate keeps: this is a part",
+                    "listener '{}' had more sources than the proxy keeps: this list is incomplete",
                     listener.name
                 ));
             }
@@ -117,7 +120,7 @@ impl Suggestion {
                     Err(_) => {
                         let source = source.source.escape_debug();
                         remarks.push(format!(
-                            "left out: {source} on listener '{}' has no address",
+                            "skipped {source} on listener '{}': it has no address",
                             listener.name
                         ));
                     }
@@ -130,7 +133,7 @@ impl Suggestion {
         Self { listeners, seen, entries, remarks }
     }
 
-    /// What was left out, and why.
+    /// The sources that are not in the list, and the reasons.
     pub(super) fn remarks(&self) -> &[String] {
         &self.remarks
     }
@@ -172,7 +175,7 @@ impl Suggestion {
     }
 }
 
-/// A moment that cannot be read counts as recent: it is better to show a source too many.
+/// A time that cannot be parsed counts as recent: it is better to show a source too many.
 fn is_recent(source: &Source, now: UnixSeconds) -> bool {
     parse_time(&source.last_seen).is_none_or(|seen| seen.0 > now.0 - SPAN)
 }

@@ -1,4 +1,4 @@
-//! Columns for people.
+//! Tables as text.
 
 /// Rows with their cells padded to the widest of their column, two spaces between; the last column is not padded.
 pub(super) fn aligned<const N: usize>(rows: &[[String; N]]) -> String {

@@ -15,7 +15,7 @@ fn suggestion(json: &str) -> Suggestion {
     Suggestion::of(&listeners, now())
 }
 
-/// A day and a second ago is too long ago; what has no moment that can be read is kept.
+/// A source older than a day is left out; one whose time cannot be parsed is kept.
 #[test]
 fn sources_of_the_last_day_become_networks() {
     let suggestion = suggestion(
@@ -39,8 +39,8 @@ fn sources_of_the_last_day_become_networks() {
     assert_eq!(
         suggestion.remarks(),
         [
-            "listener 'inner' had more sources than the gate keeps: this is a part",
-            "left out: unix on listener 'inner' has no address",
+            "listener 'inner' had more sources than the proxy keeps: this list is incomplete",
+            "skipped unix on listener 'inner': it has no address",
         ]
     );
 }

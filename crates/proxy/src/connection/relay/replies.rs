@@ -187,7 +187,7 @@ impl Relay {
                 let silent = !self.link.answered() && self.session.has_pending();
                 let wants_tls = fault.is_some() || (!upstream.is_tls() && self.route.counts.wants_tls());
                 if let Some(fault) = fault {
-                    tracing::debug!(upstream = %self.upstream_name(), %fault, "TLS with the upstream broke");
+                    tracing::debug!(upstream = %self.upstream_name(), %fault, "TLS with the upstream failed");
                 }
                 self.lose_upstream(silent.then_some(Unavailable::of_silence(wants_tls)));
                 false

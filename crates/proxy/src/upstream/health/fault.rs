@@ -19,7 +19,7 @@ pub(super) enum Fault {
     /// The connection ended before the answer was whole.
     #[error("the connection was lost: {0}")]
     Lost(std::io::Error),
-    #[error("{}", if *.alert { "it answers with a TLS alert" } else { "it ends the connection without an answer" })]
+    #[error("{}", if *.alert { "it answered with a TLS alert" } else { "it closed the connection without an answer" })]
     Tls { alert: bool },
     /// TLS was agreed on, and broke then: for example because the server refuses the proxy's certificate (TLS 1.3).
     #[error("connected, but {fault}")]
@@ -69,12 +69,14 @@ impl Fault {
             },
             Self::Broken { fault, shows_certificate } => fault.advice(&key, *shows_certificate),
             Self::Silent(_) => {
-                format!("see whether Redis hangs or is overloaded, or raise {key}.connect_timeout")
+                format!("check whether Redis hangs or is overloaded, or raise {key}.connect_timeout")
             }
-            Self::Lost(_) => format!("see the log of Redis, and what is between it and us ({key}.address)"),
-            Self::Tls { .. } => format!(
-                "it seems to want TLS: set {key}.tls, or let {key}.address name a port that speaks plain text"
-            ),
+            Self::Lost(_) => {
+                format!("check the log of Redis, and the network between it and this proxy ({key}.address)")
+            }
+            Self::Tls { .. } => {
+                format!("it seems to require TLS: set {key}.tls, or set {key}.address to a port without TLS")
+            }
             Self::Answer(answer) => answer.advice(&key),
         }
     }
@@ -82,12 +84,16 @@ impl Fault {
 
 fn connect_advice(kind: Unavailable, key: &str) -> String {
     match kind {
-        Unavailable::Resolve => format!("correct {key}.address, or see what is wrong with the name server"),
+        Unavailable::Resolve => format!("correct {key}.address, or check the name server"),
         Unavailable::Refused => format!("start Redis there, or correct {key}.address"),
         Unavailable::Timeout => {
-            format!("see what firewalls do between here and {key}.address, or raise {key}.connect_timeout")
+            format!(
+                "check the firewalls between this machine and {key}.address, or raise {key}.connect_timeout"
+            )
         }
-        _ => format!("see whether {key}.address can be reached from here, and the rights of a socket file"),
+        _ => format!(
+            "check that {key}.address is reachable from this machine, and the permissions if it is a socket file"
+        ),
     }
 }
 
@@ -113,18 +119,17 @@ impl Answer {
             Self::NoPasswordSet => {
                 format!("remove {key}.credentials, or set a password (requirepass) in Redis")
             }
-            Self::LoginRefused => format!("see whether {key}.credentials suit that server"),
-            Self::Loading => "wait until it has loaded its data set".to_owned(),
-            Self::MaxClients => {
-                "raise maxclients in Redis, or lower limits.clients so that the gate stays below it"
-                    .to_owned()
+            Self::LoginRefused => {
+                format!("check whether {key}.credentials are the right ones for that server")
             }
+            Self::Loading => "wait until Redis has loaded its data set".to_owned(),
+            Self::MaxClients => "raise maxclients in Redis, or lower limits.clients below it".to_owned(),
             Self::ProtectedMode => format!(
-                "set a password (requirepass) in Redis and {key}.credentials, or let it listen on a private address only \
-                 and set `protected-mode no` there"
+                "set a password (requirepass) in Redis and in {key}.credentials, or bind Redis to a private address only \
+                 and set `protected-mode no`"
             ),
             Self::IllegalAddress => "add this machine's address to the whitelist of that instance".to_owned(),
-            Self::NotRedis => format!("let {key}.address name a Redis server"),
+            Self::NotRedis => format!("set {key}.address to a Redis server"),
         }
     }
 }
@@ -132,15 +137,15 @@ impl Answer {
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::WrongPassword => "Redis does not accept the user name or password",
-            Self::PasswordWanted => "Redis wants a password and none is configured",
-            Self::NoPasswordSet => "a password is configured, but Redis has none set for that user",
-            Self::LoginRefused => "the server answers AUTH with an error",
+            Self::WrongPassword => "Redis refused the user name or password",
+            Self::PasswordWanted => "Redis requires a password, but none is configured",
+            Self::NoPasswordSet => "a password is configured, but Redis has none for that user",
+            Self::LoginRefused => "the server answered AUTH with an error",
             Self::Loading => "Redis is loading its data set",
             Self::MaxClients => "Redis has reached maxclients",
-            Self::ProtectedMode => "Redis is in protected mode and turns our address away",
-            Self::IllegalAddress => "our address is not on the upstream's own whitelist",
-            Self::NotRedis => "what answers there does not speak the Redis protocol",
+            Self::ProtectedMode => "Redis is in protected mode and refuses the address of this machine",
+            Self::IllegalAddress => "the address of this machine is not on the upstream's own whitelist",
+            Self::NotRedis => "the server there does not speak the Redis protocol",
         })
     }
 }

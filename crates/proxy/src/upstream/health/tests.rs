@@ -150,7 +150,7 @@ async fn what_redis_answers_decides() {
             Some(Kind::Auth),
             "remove upstreams.main.credentials",
         ),
-        (both, CREDENTIALS, &[Answer(b"-ERR unknown command `AUTH`\r\n+PONG\r\n")], Some(Kind::Auth), "suit"),
+        (both, CREDENTIALS, &[Answer(b"-ERR unknown command `AUTH`\r\n+PONG\r\n")], Some(Kind::Auth), "right ones"),
         (both, "", &[Answer(b"-LOADING Redis is loading the dataset in memory\r\n")], Some(Kind::Loading), "wait"),
         (both, CREDENTIALS, &[Answer(b"+OK\r\n-LOADING Redis is\r\n")], Some(Kind::Loading), "wait"),
         (both, "", &[Greet(b"-ERR max number of clients reached\r\n")], Some(Kind::Limit), "maxclients"),
@@ -162,7 +162,7 @@ async fn what_redis_answers_decides() {
             Some(Kind::Refused),
             "protected-mode",
         ),
-        (both, "", &[Answer(b"\x15\x03\x03\x00\x02\x02\x46")], Some(Kind::Tls), "plain text"),
+        (both, "", &[Answer(b"\x15\x03\x03\x00\x02\x02\x46")], Some(Kind::Tls), "without TLS"),
         (both, "", &[Answer(b"HTTP/1.1 400 Bad Request\r\n\r\n")], Some(Kind::Protocol), "Redis server"),
         (both, "", &[Answer(b":1\r\n")], Some(Kind::Protocol), "Redis server"),
         (both, "", &[Answer(b"+PONG\r\n+PONG\r\n")], Some(Kind::Protocol), "Redis server"),
@@ -361,9 +361,9 @@ fn only_news_is_logged_and_another_advice_is_news() {
     assert_eq!(
         lines,
         [
-            "ERROR upstream is down: Redis does not accept the user name or password; correct \
+            "ERROR upstream is down: Redis refused the user name or password; correct \
              upstreams.main.credentials upstream=main kind=auth",
-            "ERROR upstream is down: a password is configured, but Redis has none set for that user; remove \
+            "ERROR upstream is down: a password is configured, but Redis has none for that user; remove \
              upstreams.main.credentials, or set a password (requirepass) in Redis upstream=main kind=auth",
             " INFO upstream is up upstream=main",
         ]

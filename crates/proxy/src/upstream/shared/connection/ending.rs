@@ -83,7 +83,7 @@ impl Connection {
         let state = self.state.borrow();
         let why = match end {
             End::Dial(error) => {
-                tracing::debug!(%upstream, %error, "upstream cannot be reached");
+                tracing::debug!(%upstream, %error, "cannot reach the upstream");
                 Some(error.kind())
             }
             End::SetupTimeout => Some(Unavailable::Timeout),
@@ -105,7 +105,7 @@ impl Connection {
                 let plain = matches!(&state.stream, Phase::Open(stream) if !stream.is_tls());
                 let silent = !state.link.answered() && !state.link.is_settled();
                 if let Some(fault) = fault {
-                    tracing::debug!(%upstream, %fault, "TLS with the upstream broke");
+                    tracing::debug!(%upstream, %fault, "TLS with the upstream failed");
                 }
                 let wants_tls = fault.is_some() || (plain && route.counts.wants_tls());
                 silent.then_some(Unavailable::of_silence(wants_tls))
