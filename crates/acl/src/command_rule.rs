@@ -144,7 +144,7 @@ impl CommandRules {
     }
 
     /// Whether scripts or functions may run although the rules refuse other commands, or guard keys: what a script does
-    /// the gate cannot see, so that these rules are not worth much unless the upstream's own user has them too.
+    /// the proxy cannot see, so that these rules are not worth much unless the upstream's own user has them too.
     #[must_use]
     pub fn scripts_escape(&self) -> bool {
         let is_guarded = |id: CommandId| {

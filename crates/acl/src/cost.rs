@@ -108,7 +108,7 @@ impl Cost {
             }
             Self::Offset => above("an offset", limits.offset),
             Self::BitOffset => above("a bit offset", limits.bits()),
-            // Redis's own words: what is no number to the gate is none to Redis either.
+            // Redis's own words: what is no number to the proxy is none to Redis either.
             Self::NotANumber => "ERR value is not an integer or out of range".to_owned(),
             Self::Syntax => "ERR syntax error".to_owned(),
         }

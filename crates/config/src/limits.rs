@@ -237,7 +237,7 @@ const BLOCK_FOR: Duration = Duration::from_secs(10 * 60);
 
 /// File descriptors are 32-bit numbers.
 const CLIENTS: (u64, u64) = (1, 1 << 30);
-/// Redis refuses less than 1 MiB for `proto-max-bulk-len`, but a gate may be narrower.
+/// Redis refuses less than 1 MiB for `proto-max-bulk-len`, but a proxy may be narrower.
 const BULK: (u64, u64) = (1 << 10, 1 << 40);
 /// Redis counts them in an `int`.
 const ARGUMENTS: (u64, u64) = (1, (1 << 31) - 1);

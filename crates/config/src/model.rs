@@ -143,7 +143,7 @@ pub enum Auth {
     Passthrough,
     /// No check: every client on the list is accepted, and the proxy logs in upstream with its own credentials.
     Trust,
-    /// The gate: who logs in as a user of the listener is led upstream with the credentials that are the user's.
+    /// The proxy: who logs in as a user of the listener is led upstream with the credentials that are the user's.
     Users,
 }
 

@@ -20,7 +20,7 @@ pub struct ScriptLogin<'c> {
     pub redis: RedisUser,
 }
 
-/// Returns the user that Redis needs where one of these rules lets scripts run. `login` is the user of the gate's login.
+/// Returns the user that Redis needs where one of these rules lets scripts run. `login` is the user of the proxy's login.
 pub(super) fn needed(
     login: Option<&Credentials>,
     listener: Option<&Acl>,

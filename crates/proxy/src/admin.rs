@@ -8,8 +8,8 @@
 //! - `POST /api/groups/NAME/entries` and `.../entries/remove`: edits a group, then reloads
 //! - `/`: this list
 //!
-//! On loopback it needs no token to read; with one, all but the first three want it. Nothing is changed without one. It gives way to nobody: connections are few,
-//! short, and the oldest is closed for a new one, so slow clients cannot keep a scrape out.
+//! On loopback it needs no token to read; with one, all but the first three need it. Changes always need one. Its
+//! connections are few and short, and the oldest is closed for a new one, so slow clients cannot block a scrape.
 
 mod api;
 mod entries;
@@ -44,20 +44,20 @@ pub(crate) use self::server::{Bound, serve};
 
 use self::guard::Guard;
 
-/// What the routes answer from.
+/// The state that the routes use.
 #[derive(Debug)]
 pub(crate) struct AdminState {
     process: Arc<Process>,
     health: Arc<Health>,
     guard: ArcSwap<Guard>,
     requests: mpsc::Sender<Request>,
-    /// Held while a group is edited.
+    /// The lock that is held while a group is edited.
     edits: Mutex<()>,
     draining: AtomicBool,
 }
 
 impl AdminState {
-    /// For the endpoint that `admin` describes. `requests` leads to whoever reloads.
+    /// Makes the state for the endpoint that `admin` describes. `requests` leads to the reloader.
     pub(crate) fn new(
         admin: &Admin,
         process: Arc<Process>,
@@ -75,7 +75,7 @@ impl AdminState {
         })
     }
 
-    /// From now on `/ready` says that the process is stopping, so that no new clients are sent its way.
+    /// Makes `/ready` say that the process is shutting down, so that no new clients are sent to it.
     pub(crate) fn set_draining(&self) {
         self.draining.store(true, Relaxed);
     }

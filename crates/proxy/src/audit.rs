@@ -1,4 +1,4 @@
-//! The audit trail: who was let in by which entry, who was turned away and why, and what each connection came to.
+//! The audit trail: who was admitted by which entry, who was refused and why, and the totals of each connection.
 //!
 //! One JSON object a line, in the form documented in `docs/operations.md`. Reporting appends to a bounded buffer; one
 //! thread writes it out. Where that cannot keep up, lines are dropped and counted, or (`on_overflow: block`) the reporter
@@ -46,7 +46,7 @@ struct Inner {
 pub(crate) struct Output(Sink);
 
 impl Output {
-    /// Opens it.
+    /// Opens the output.
     ///
     /// # Errors
     /// It cannot be opened.
@@ -55,22 +55,22 @@ impl Output {
     }
 }
 
-/// Who a report is about.
+/// The client of a report.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Subject<'a> {
     /// The number of the session, unique in the life of the process.
     pub id: u64,
-    /// Where it comes from.
+    /// The source address of the client.
     pub source: ClientAddr,
     /// The name of its listener.
     pub listener: &'a str,
     /// The entry that admitted it.
     pub rule: Option<&'a Rule<'a>>,
-    /// Who is logged in, where the gate has users.
+    /// The user, where the proxy has users.
     pub user: Option<&'a str>,
 }
 
-/// What a connection came to.
+/// The totals of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
     /// Bytes read from the client.
@@ -81,19 +81,19 @@ pub(crate) struct Totals {
     pub commands: u64,
     /// Commands refused by the proxy.
     pub denied: u64,
-    /// From its being admitted to its end.
+    /// The time from its admission to its end.
     pub duration: Duration,
 }
 
-/// Why the audit trail could not be opened.
+/// The reason why the audit trail could not be opened.
 #[derive(Debug, Error)]
 pub(crate) enum AuditError {
     /// The configured output cannot be opened.
     #[error("cannot open audit output '{}': {source}", Shown(to))]
     Open {
-        /// As configured.
+        /// The configured path.
         to: AuditPath,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
     /// No thread could be started.
@@ -119,7 +119,7 @@ impl Audit {
         Ok(Self(inner))
     }
 
-    /// A source was admitted.
+    /// Reports an admitted source.
     pub(crate) fn accepted(&self, who: &Subject<'_>) {
         let (source, listener) = (who.source, who.listener);
         let rule = who.rule.map(RuleFacts::of);
@@ -137,8 +137,8 @@ impl Audit {
         self.0.queue.push(&Line::accepted(who.id, source, listener, who.rule).to_json());
     }
 
-    /// A source was turned away; `rule` is the entry that decided, where one did. The first of a source, listener and
-    /// reason is told at once, more of them within a second as one line with their number.
+    /// Reports a refused source; `rule` is the entry that decided, if one did. The first refusal of a source,
+    /// listener and reason is reported at once, further ones within a second as one line with their number.
     pub(crate) fn refused(
         &self,
         source: ClientAddr,
@@ -157,7 +157,7 @@ impl Audit {
         }
     }
 
-    /// An admitted connection has ended.
+    /// Reports the end of an admitted connection.
     pub(crate) fn closed(&self, who: &Subject<'_>, reason: ClosedReason, totals: &Totals) {
         let (source, listener) = (who.source, who.listener);
         tracing::debug!(
@@ -177,25 +177,24 @@ impl Audit {
         self.0.queue.push(&Line::closed(who, reason, totals).to_json());
     }
 
-    /// Opens the file again under its name, after it was moved away.
+    /// Reopens the file under its name, after it was moved away.
     pub(crate) fn reopen(&self) {
         self.0.queue.reopen();
     }
 
-    /// From now on lines go to `to`; what waits goes there as well.
+    /// Changes the output to `to`; waiting lines go there as well.
     pub(crate) fn redirect(&self, to: Output, on_overflow: Overflow) {
         *self.0.replacement.lock().unwrap_or_else(PoisonError::into_inner) = Some(to.0);
         self.0.queue.set_overflow(on_overflow);
         self.0.queue.reopen();
     }
 
-    /// Something else than a connection is to be told: a reload, a source that is blocked. `facts` is the line without
-    /// its time.
+    /// Reports an event other than a connection: a reload, a blocked source. `facts` is the line without its time.
     pub(crate) fn event(&self, facts: &impl serde::Serialize) {
         self.0.queue.push(&line::event(facts));
     }
 
-    /// How many lines were lost.
+    /// Returns the number of dropped lines.
     pub(crate) fn dropped(&self) -> u64 {
         self.0.queue.dropped()
     }
@@ -206,7 +205,7 @@ impl Audit {
         Box::new(move || audit.dropped())
     }
 
-    /// Tells what was gathered, and waits (not for ever) until all is written. Later reports are dropped.
+    /// Reports all gathered refusals, and waits for a bounded time until all is written. Later reports are dropped.
     pub(crate) fn finish(&self) {
         self.0.queue.close(FINISH_TIMEOUT);
     }

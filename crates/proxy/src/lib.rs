@@ -1,4 +1,4 @@
-//! The gate as a library: the binary is a thin shell around it, so tests and benches start the same program.
+//! The proxy as a library: the binary is a thin shell around it, so tests and benches start the same program.
 
 pub(crate) mod admin;
 pub(crate) mod admission;

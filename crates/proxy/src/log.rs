@@ -33,30 +33,30 @@ use self::escape::Form;
 pub(crate) use self::seldom::Seldom;
 pub(crate) use self::timestamp::Timestamp;
 
-/// Lines that wait for standard error. At some 150 bytes each this is a megabyte, and a second of a log gone wild.
+/// Lines that wait for standard error. At some 150 bytes each this is a megabyte, and a second of a log in a loop.
 const QUEUE_LINES: usize = 8192;
 
-/// Keep it until the end of the process: dropping it writes what is still queued.
+/// Keeps the log running until the end of the process: dropping it writes the lines that are still queued.
 #[must_use = "dropping the guard stops the log"]
 #[derive(Debug)]
 pub(crate) struct Guard(#[expect(dead_code, reason = "it does its work when it is dropped")] WorkerGuard);
 
-/// How the log's form and level are changed while it runs.
+/// The handle that changes the log's form and level while it runs.
 #[derive(Clone, Debug)]
 struct Levels {
     text: reload::Handle<Targets, Registry>,
     json: reload::Handle<Targets, Registry>,
 }
 
-/// Why the log could not be started.
+/// The reason why the log could not be started.
 #[derive(Debug, Error)]
 pub(crate) enum LogError {
-    /// There is one log in a process.
+    /// A process has one log, and it is already started.
     #[error("the log has already been started")]
     AlreadyStarted,
 }
 
-/// Starts the log of this process. `RUST_LOG` has no say: what is logged is in the config alone.
+/// Starts the log of this process. `RUST_LOG` has no effect: only the configuration sets what is logged.
 ///
 /// # Errors
 /// It was started before.
@@ -73,7 +73,7 @@ pub(crate) fn start(settings: &Log) -> Result<Guard, LogError> {
     Ok(Guard(guard))
 }
 
-/// Goes over to another form or level. Without a log (in a test) nothing happens.
+/// Changes to another form or level. Without a log (in a test) nothing happens.
 pub(crate) fn change(settings: &Log) {
     if let Some(levels) = LEVELS.get() {
         levels.change(settings);
@@ -88,7 +88,7 @@ impl Levels {
     }
 }
 
-/// How many lines this process has lost, for [`crate::metrics::Metrics::new`].
+/// Returns the number of dropped lines of this process, for [`crate::metrics::Metrics::new`].
 pub(crate) fn dropped_lines() -> u64 {
     let full = DROPPED.get().map_or(0, ErrorCounter::dropped_lines);
     u64::try_from(full).unwrap_or(u64::MAX).saturating_add(FAILED.load(Relaxed))
@@ -135,18 +135,18 @@ where
 
 type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// What the layer of that form lets through: nothing, where the log has the other form.
+/// The filter of the layer of that form: it passes nothing when the log has the other form.
 fn level_of(settings: &Log, form: LogFormat) -> Targets {
     if settings.format() == form { filter(settings.level()) } else { Targets::new() }
 }
 
-/// The text that this thread logs meanwhile.
+/// The text that this thread logs during a test.
 #[cfg(test)]
 pub(crate) fn captured(events: impl FnOnce()) -> String {
     tests::logged(LogFormat::Text, LogLevel::Debug, events)
 }
 
-/// The level is for what we say; libraries are heard only when something is wrong.
+/// The level applies to our own events; of libraries only warnings and errors are logged.
 fn filter(level: LogLevel) -> Targets {
     let level = match level {
         LogLevel::Error => LevelFilter::ERROR,

@@ -1,4 +1,4 @@
-//! What the gate counts, and the page that Prometheus reads.
+//! Metrics of the proxy, and the page that Prometheus reads.
 //!
 //! Two kinds of series share the page. What happens per command or per byte is counted by each worker in plain arrays
 //! of its own ([`ListenerCounts`], [`UpstreamCounts`]) and summed when the page is asked for; what happens per connection
@@ -34,7 +34,7 @@ use self::process::Process;
 use self::series::Registry;
 use self::text::Page;
 
-/// All metrics of one running gate.
+/// All metrics of one running proxy.
 pub(crate) struct Metrics {
     workers: Vec<Arc<WorkerStats>>,
     cold: Cold,
@@ -43,7 +43,7 @@ pub(crate) struct Metrics {
     process: Process,
 }
 
-/// Tells how many lines a sink has lost so far.
+/// Returns the number of lines that a sink has dropped.
 pub(crate) type LineCounter = Box<dyn Fn() -> u64 + Send + Sync>;
 
 /// The label values that come from a config.
@@ -74,7 +74,7 @@ impl Metrics {
         self.registry.take_up(names, self.workers.len())
     }
 
-    /// The counters of one worker, for its thread.
+    /// Returns the counters of one worker, for its thread.
     ///
     /// # Panics
     /// There is no such worker.
@@ -82,18 +82,19 @@ impl Metrics {
         Arc::clone(&self.workers[index])
     }
 
-    /// The config was read at `at`, with this result.
+    /// Records a read of the configuration at `at`, with this result.
     pub(crate) fn config_read(&self, result: ReloadResult, at: SystemTime) {
         let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
         self.cold.reloaded(result, since.as_secs_f64());
     }
 
-    /// Bytes held in buffers by all workers.
+    /// Returns the bytes in buffers of all workers.
     pub(crate) fn buffer_bytes(&self) -> u64 {
         self.workers.iter().map(|worker| worker.buffer_bytes()).fold(0, u64::saturating_add)
     }
 
-    /// The page, in the format of [`CONTENT_TYPE`]. Walks every counter: for a blocking task, not for a worker.
+    /// Renders the page, in the format of [`CONTENT_TYPE`]. It walks every counter: for a blocking task, not for a
+    /// worker.
     pub(crate) fn render(&self) -> String {
         let dropped = self.dropped.iter().map(|count| count()).fold(0, u64::saturating_add);
         let mut page = Page::default();
@@ -104,7 +105,7 @@ impl Metrics {
         out
     }
 
-    /// Lets the recorder tidy up, for ever; whoever owns a recorder without a listener has to.
+    /// Runs the upkeep of the recorder, forever; the owner of a recorder without a listener must call it.
     pub(crate) async fn run_upkeep(self: Arc<Self>) {
         let mut tick = tokio::time::interval(UPKEEP_INTERVAL);
         loop {

@@ -36,7 +36,7 @@ pub(super) struct Read<'n> {
 }
 
 impl Read<'_> {
-    /// The credentials of the gate.
+    /// The credentials of the proxy.
     pub(super) fn login(&self) -> Option<&Credentials> {
         self.upstream.as_ref().and_then(Upstream::credentials)
     }

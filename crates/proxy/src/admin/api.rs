@@ -1,5 +1,5 @@
-//! What programs ask: JSON in and out. Whoever changes something has to show the token, also on loopback, and to be no
-//! page of another origin in somebody's browser.
+//! The JSON API. A change needs the token, even on loopback, and must not come from a page of another origin in a
+//! browser.
 
 use std::sync::Arc;
 
@@ -58,7 +58,7 @@ pub(super) async fn status(Shared(state): Shared<Arc<AdminState>>) -> Response {
     answer(made.await)
 }
 
-/// Null where there are no shadow lists and nothing is left from when there were.
+/// Returns null where the listener has no shadow lists, and no counts of earlier ones.
 fn shadow(listener: &crate::generation::listener::ListenerState, has_one: bool) -> Value {
     let denied = listener.series().shadow_denied_total();
     if !has_one && denied == 0 {
@@ -193,10 +193,10 @@ pub(super) async fn reload(Shared(state): Shared<Arc<AdminState>>) -> Response {
     }
 }
 
-/// Reads the config again and waits for what becomes of it.
+/// Reloads the configuration and waits for the result.
 ///
 /// # Errors
-/// The answer to whoever asked.
+/// The response for the caller.
 pub(super) async fn ask_for_reload(state: &AdminState) -> Result<Report, Response> {
     let (answer, told) = oneshot::channel();
     let request = Request { trigger: Trigger::Api, answer };
@@ -211,7 +211,7 @@ pub(super) async fn ask_for_reload(state: &AdminState) -> Result<Report, Respons
     told.await.map_err(|_| problem(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the proxy is shutting down"))
 }
 
-/// An answer that says what is wrong: a word for programs, a text for people.
+/// Returns a response that says what is wrong: a word for programs, a text for people.
 pub(super) fn problem(status: StatusCode, error: &str, text: &str) -> Response {
     (status, Json(json!({"error": error, "message": text}))).into_response()
 }

@@ -1,4 +1,5 @@
-//! Adding to and removing from groups by HTTP: the same edits as `portcullis groups add` and `remove`, then a reload.
+//! Adds and removes entries of groups over HTTP: the same edits as `portcullis groups add` and `remove`, then a
+//! reload.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +20,9 @@ use super::AdminState;
 use super::api::{ask_for_reload, problem};
 use crate::aside::aside;
 
-/// An edit reads and judges the whole config, which takes milliseconds. One that a file holds up for longer must not hold
-/// up those behind it; should it still be written, whoever comes between is told that the file has changed.
+/// Time limit of an edit. It reads and validates the whole configuration, which takes milliseconds. An edit that a
+/// file blocks for longer must not block later edits. If it is still written, an edit in between gets an error that
+/// the file has changed.
 const EDITING: Duration = Duration::from_secs(30);
 
 /// One entry more.
@@ -95,7 +97,8 @@ impl Add {
     }
 }
 
-/// A task of its own: an edit that has begun is finished and put in force, also when whoever asked has left meanwhile.
+/// Runs an edit as a task of its own: an edit that has begun is finished and applied, even if the caller has
+/// disconnected.
 async fn change(
     state: Arc<AdminState>,
     dry_run: bool,
@@ -105,7 +108,7 @@ async fn change(
     done.unwrap_or_else(|_| not_made())
 }
 
-/// One edit at a time: a second one starts from what the first one wrote.
+/// Runs one edit at a time: the next one starts from the file that the first one wrote.
 async fn carry_out(
     state: &AdminState,
     dry_run: bool,

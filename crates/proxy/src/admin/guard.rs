@@ -1,4 +1,4 @@
-//! Which requests are answered at all.
+//! Decides which requests are answered.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,7 +9,7 @@ use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// Open to whoever can connect, token or not: what monitoring and orchestrators ask, who cannot keep a secret.
+/// Paths that need no token: monitoring and orchestrators use them and cannot keep a secret.
 const OPEN: [&str; 3] = ["/metrics", "/live", "/ready"];
 
 #[derive(Debug)]
@@ -18,9 +18,9 @@ pub(super) struct Guard {
     /// own that resolves to it (DNS rebinding), so only names that are known to mean this machine are answered. On other
     /// addresses all that is not open wants the token, which such a page does not have.
     loopback: Option<IpAddr>,
-    /// Nobody but this machine's users can reach it, so it can do without a token.
+    /// Whether only users of this machine can connect, so that no token is needed.
     open: bool,
-    /// Only its digest is kept.
+    /// The digest of the token; the token itself is not kept.
     token: Option<[u8; 32]>,
 }
 
@@ -87,19 +87,19 @@ impl Guard {
     }
 }
 
-/// Why a request is not answered.
+/// The reason why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
     /// DNS rebinding, or a name that the guard does not know.
     #[error("the Host header is neither localhost nor an address of this machine")]
     Host,
-    /// It wants the token and has not got it.
+    /// The path needs the token, and the request has none or a wrong one.
     #[error("this path needs the admin token: send Authorization: Bearer TOKEN")]
     Token,
-    /// There is none that could be shown.
+    /// The configuration has no token, so changes are impossible.
     #[error("changes need an admin token: set admin.token in the configuration")]
     NoToken,
-    /// A page of another origin asks in the name of whoever looks at it.
+    /// A page of another origin makes the browser of an operator send the request.
     #[error("changes from pages of another origin are refused")]
     Origin,
 }

@@ -1,4 +1,4 @@
-//! What each route answers.
+//! The response of each route.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -87,7 +87,7 @@ async fn live() -> &'static str {
     "live\n"
 }
 
-/// Names upstreams and kinds, never addresses: this page is open to whoever can connect.
+/// Names upstreams and kinds, never addresses: any client that can connect may read this page.
 async fn ready(Shared(state): Shared<Arc<AdminState>>) -> (StatusCode, String) {
     let mut reasons = String::new();
     if state.is_draining() {

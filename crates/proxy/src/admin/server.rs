@@ -1,4 +1,4 @@
-//! Accepting and answering, within bounds.
+//! Accepts and answers requests, within limits.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -26,7 +26,7 @@ use super::routes::router;
 const MAX_CONNECTIONS: usize = 32;
 /// A request is a few hundred bytes sent at once.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-/// For a request and its answer. The largest answer, the metrics page, is a few hundred KiB.
+/// Time limit of a request and its response. The largest response, the metrics page, is a few hundred KiB.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// hyper's least.
 const MAX_HEADER_BYTES: usize = 8 << 10;
@@ -69,7 +69,8 @@ impl Bound {
     }
 }
 
-/// Answers until `shutdown`, and does the upkeep of the metrics; then cuts what is still open. Needs a runtime with I/O and time.
+/// Answers until `shutdown`, and runs the upkeep of the metrics; then closes open connections. Needs a runtime with
+/// I/O and time.
 ///
 /// # Errors
 /// The runtime cannot take the socket.
@@ -121,7 +122,7 @@ impl Listener {
     }
 }
 
-/// One request: keeping connections would let an idle one take a place.
+/// Serves one request: keeping connections open would let an idle one take a slot.
 async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -12,12 +12,12 @@ use super::*;
 use crate::control::report::{Report, Trigger};
 use crate::upstream::health::Watched;
 
-/// A served endpoint, on a thread of its own as in the gate.
+/// A served endpoint, on a thread of its own as in the proxy.
 struct Served {
     addr: Option<SocketAddr>,
     state: Arc<AdminState>,
     watched: Vec<Arc<Watched>>,
-    /// Kept, so that requests find somebody.
+    /// The receiver of requests, kept so that they are not refused.
     asked: mpsc::Receiver<Request>,
     dir: tempfile::TempDir,
     stop: Option<oneshot::Sender<()>>,
@@ -295,7 +295,7 @@ fn a_reload_is_asked_for_and_its_report_is_the_answer() {
     let (status, _, body) = read_answer(post(&served));
     assert!(status == 503 && body.contains("\"error\":\"busy\""), "{body}");
 
-    // The gate stops: who waits is told, and who comes.
+    // The proxy stops: who waits is told, and who comes.
     served.asked.close();
     drop(served.asked.try_recv());
     for asking in [waiting, post(&served)] {
@@ -304,7 +304,8 @@ fn a_reload_is_asked_for_and_its_report_is_the_answer() {
     }
 }
 
-/// Whoever asked was pushed out by others meanwhile. A file that is edited and not read would be news at the next reload.
+/// A caller that was disconnected for newer connections. A file that is edited but not read would change the next
+/// reload.
 #[test]
 fn an_edit_that_has_begun_is_finished_for_nobody_too() {
     let mut served = Served::start("{bind: '127.0.0.1:0', token: {file: token}}");

@@ -19,7 +19,7 @@ pub(crate) struct Admitted {
     client: Client,
 }
 
-/// Who an admitted connection is, and by which config.
+/// An admitted client, and the configuration that admitted it.
 #[derive(Debug)]
 pub(crate) struct Client {
     from: ClientAddr,
@@ -31,12 +31,12 @@ pub(crate) struct Client {
 }
 
 impl Admitted {
-    /// Who it is.
+    /// The client.
     pub(crate) const fn client(&self) -> &Client {
         &self.client
     }
 
-    /// The socket, and the client to whom it belongs.
+    /// The socket and the client that it belongs to.
     pub(crate) fn into_parts(self) -> (Socket, Client) {
         (self.socket, self.client)
     }
@@ -58,7 +58,7 @@ pub(crate) struct Parts {
 }
 
 impl Client {
-    /// Where it comes from.
+    /// The source address.
     pub(crate) const fn from(&self) -> ClientAddr {
         self.from
     }
@@ -73,7 +73,7 @@ impl Client {
         &self.generation
     }
 
-    /// What admitted it.
+    /// The rule that admitted it.
     pub(crate) const fn permit(&self) -> &Permit {
         &self.permit
     }
@@ -117,14 +117,14 @@ impl Client {
     }
 }
 
-/// What the config in force has against a client that an earlier one admitted.
+/// The reason of the current configuration to disconnect a client that an earlier one admitted.
 #[derive(Debug)]
 pub(crate) struct Revoked {
-    /// Where it comes from.
+    /// The source address.
     pub from: ClientAddr,
-    /// Where it came in.
+    /// The listener.
     pub listener: Arc<ListenerState>,
-    /// Why it may not stay.
+    /// The denial.
     pub reason: RefusedReason,
     /// The entry that refuses it, if one does.
     pub rule: Option<RuleId>,
@@ -134,11 +134,11 @@ pub(crate) struct Revoked {
 #[derive(Debug)]
 pub(crate) struct Refused {
     pub(super) socket: Socket,
-    /// Where it came from.
+    /// The source address.
     pub from: ClientAddr,
-    /// Where it came in.
+    /// The listener of the connection.
     pub listener: Arc<Listener>,
-    /// Why it must go.
+    /// The denial.
     pub reason: RefusedReason,
     /// The entry that refused it, if one did.
     pub rule: Option<RuleId>,

@@ -1,4 +1,4 @@
-//! Who connected: the peer of the socket, or whom a trusted peer says it speaks for.
+//! The identity of a client: the peer of the socket, or the address in the PROXY header of a trusted peer.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -20,7 +20,8 @@ use crate::net::socket::Socket;
 pub(crate) struct Identified {
     pub(super) socket: Socket,
     pub(super) from: ClientAddr,
-    /// Who says so, where that is another; apart, since few have one and every session's future has room for it.
+    /// The sender of the PROXY header, if there is one; boxed, because few have one and every session's future has
+    /// room for it.
     pub(super) sender: Option<Box<ClientAddr>>,
     pub(super) listener: Arc<Listener>,
 }
@@ -31,10 +32,10 @@ impl Identified {
         Self { socket, from, sender: None, listener }
     }
 
-    /// The source is whom a trusted `sender`'s header speaks for.
+    /// Returns the client that a trusted `sender`'s header names.
     ///
     /// # Errors
-    /// It names nobody who could be judged.
+    /// The header names no address that could be judged.
     pub(crate) fn by_header(
         socket: Socket,
         sender: ClientAddr,
@@ -50,10 +51,10 @@ impl Identified {
     }
 }
 
-/// Why a trusted sender's connection is closed.
+/// The reason why the connection of a trusted sender is closed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HeaderFault {
-    /// What it sent is no header.
+    /// The first bytes are not a header.
     #[error(transparent)]
     Header(#[from] ProxyHeaderError),
     /// Its header names no address.
@@ -62,7 +63,7 @@ pub(crate) enum HeaderFault {
     /// The rest of the header did not come in time.
     #[error("no proxy header within {0:?}")]
     Timeout(Duration),
-    /// It left before its header was whole.
+    /// The sender disconnected before its header was complete.
     #[error("disconnected before the end of its proxy header")]
     Closed,
     /// The socket failed.
@@ -118,7 +119,7 @@ impl Sender {
         })
     }
 
-    /// For another thread's runtime.
+    /// Moves the client to another thread's runtime.
     fn release(self) -> io::Result<Socket> {
         Ok(match self {
             Self::Tcp(stream) => Socket::Tcp(stream.into_std()?),

@@ -21,7 +21,7 @@ const LINGER: Duration = Duration::from_secs(1);
 /// So many are kept at a time; beyond, they are closed at once. Holds a flood to a few hundred descriptors.
 const MAX_LINGERING: usize = 256;
 
-/// What a lingering client sends is read in pieces of this size and thrown away.
+/// Size of the reads that discard the data of a lingering client.
 const DISCARD: usize = 4 * 1024;
 
 /// The connections of one thread that wait for their last bytes to arrive.

@@ -11,10 +11,11 @@ use crate::metrics::RefusedReason;
 
 use super::line::{Entry, RuleFacts, Source};
 
-/// How long refusals are gathered before they are told.
+/// Time for which refusals are gathered before they are reported.
 pub(super) const WINDOW: Duration = Duration::from_secs(1);
-/// How many sources are told apart within [`WINDOW`]. A scan from more addresses than this still makes at most twice as
-/// many lines a second, which a disk can take; the rest are counted in one line for each listener and reason.
+/// Number of sources that are told apart within [`WINDOW`]. A scan from more addresses than this still makes at most
+/// twice as many lines a second, which a disk can take; the rest are counted in one line for each listener and
+/// reason.
 pub(super) const MAX_SOURCES: usize = 256;
 
 #[derive(Debug, Default)]
@@ -31,7 +32,7 @@ struct Key {
     reason: RefusedReason,
 }
 
-/// Refusals not yet told.
+/// Refusals that are not reported yet.
 #[derive(Debug)]
 struct Held {
     since: Instant,
@@ -40,7 +41,7 @@ struct Held {
     rule: Option<OwnedRule>,
 }
 
-/// What is now to be told of refusals that were held back.
+/// Refusals that were held back and are now due.
 #[derive(Debug)]
 pub(super) struct Told {
     pub(super) source: Source,
@@ -81,8 +82,9 @@ impl Gather {
         false
     }
 
-    /// What has been held for a whole window, or with `all` everything. A source that goes on is gathered anew, so that
-    /// it gets one line a second; one that was quiet is forgotten, so that its next refusal is told at once.
+    /// Takes the refusals that were held for a whole window, or with `all` every refusal. A source that continues is
+    /// gathered again, so that it gets one line a second. A quiet source is forgotten, so that its next refusal is
+    /// reported at once.
     pub(super) fn due(&mut self, now: Instant, all: bool) -> Vec<Told> {
         let mut told = Vec::new();
         self.sources.retain(|key, held| {
@@ -102,7 +104,7 @@ impl Gather {
         told
     }
 
-    /// When [`Self::due`] will next have something to look at.
+    /// The time when [`Self::due`] next has something to report.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.sources.values().chain(self.various.values()).map(|held| held.since + WINDOW).min()
     }

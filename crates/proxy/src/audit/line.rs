@@ -9,7 +9,7 @@ use crate::metrics::{ClosedReason, RefusedReason};
 
 use super::{Subject, Totals};
 
-/// One line. The order of the fields is the order in which they are written; what does not apply is left out.
+/// One line. The fields are written in this order; those that do not apply are omitted.
 #[derive(Serialize)]
 pub(super) struct Line<'a> {
     #[serde(serialize_with = "as_text")]
@@ -81,7 +81,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// The line with its newline. Control characters are escaped, as JSON wants it, so it stays one line.
+    /// Returns the line with its newline. JSON escapes control characters, so it stays one line.
     pub(super) fn to_json(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(USUAL_LINE);
         // Strings and numbers into memory: there is nothing that could fail.
@@ -96,7 +96,7 @@ impl<'a> Line<'a> {
 /// A `closed` line with names and notes of a usual length fits, so that it is not moved while it grows.
 const USUAL_LINE: usize = 384;
 
-/// A line about something else than a connection: the time, then what `facts` says.
+/// Returns a line about something other than a connection: the time, then `facts`.
 pub(super) fn event(facts: &impl Serialize) -> Vec<u8> {
     #[derive(Serialize)]
     struct Event<'a, F> {
@@ -111,7 +111,7 @@ pub(super) fn event(facts: &impl Serialize) -> Vec<u8> {
     out
 }
 
-/// Where refused connections came from.
+/// The source address of refused connections.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Source {
     One(ClientAddr),

@@ -1,24 +1,24 @@
-//! The queue between those who report and the thread that writes: one buffer of whole lines, bounded in bytes.
+//! The queue between the reporting threads and the writer: one buffer of whole lines, bounded in bytes.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use portcullis_config::Overflow;
 
-/// Lines waiting for the sink. A busy gate writes some 300 bytes a connection, so this is a few seconds of a stalled sink
-/// at a thousand connections a second, and no more memory than a handful of clients take.
+/// Bytes of lines that wait for the sink. A busy proxy writes some 300 bytes a connection, so this is a few seconds
+/// of a stalled sink at a thousand connections a second, and no more memory than a handful of clients take.
 const MAX_BYTES: usize = 1 << 20;
 
 const KEPT_BYTES: usize = 64 << 10;
-/// While lines are dropped, the log says so this often; the metric counts each.
+/// Interval of the log line while lines are dropped; the metric counts each.
 const REMINDER: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(super) struct Queue {
     state: Mutex<State>,
-    /// Lines came, or the writer is asked for something else.
+    /// Lines arrived, or the writer has another task.
     work: Condvar,
-    /// The writer took lines, or is gone.
+    /// The writer took lines, or has ended.
     space: Condvar,
 }
 
@@ -27,25 +27,25 @@ struct State {
     on_overflow: Overflow,
     lines: Vec<u8>,
     dropped: u64,
-    /// When the log was last told that lines are dropped.
+    /// Time of the last log line about dropped lines.
     told: Option<Instant>,
-    /// The writer sleeps: waking somebody who is awake would cost a system call a line.
+    /// Whether the writer sleeps: waking a running thread would cost a system call a line.
     asleep: bool,
     reopen: bool,
     closing: bool,
     closed: bool,
 }
 
-/// What the writer is to do next.
+/// The next task of the writer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Work {
     /// Write what was taken.
     Write,
-    /// Open the sink anew, then ask again.
+    /// Reopen the sink, then ask again.
     Reopen,
-    /// It is time to look at what was gathered.
+    /// Report the refusals that are due.
     Tick,
-    /// Nothing is left, and nothing more need be waited for.
+    /// Nothing is left, and nothing more will come.
     Stop,
 }
 
@@ -88,7 +88,7 @@ impl Queue {
         tracing::error!(dropped, "audit lines dropped: the output is too slow");
     }
 
-    /// Adds one line whatever there is already: for the writer, who would wait for himself.
+    /// Adds one line even to a full queue: for the writer, which would wait for itself.
     pub(super) fn push_unbounded(&self, line: &[u8]) {
         self.add(self.lock(), line);
     }
@@ -115,7 +115,7 @@ impl Queue {
             }
             if !state.lines.is_empty() {
                 taken.clear();
-                // What a burst needed is not kept for ever.
+                // Memory that a burst needed is given back.
                 taken.shrink_to(KEPT_BYTES);
                 std::mem::swap(taken, &mut state.lines);
                 self.space.notify_all();
@@ -145,7 +145,7 @@ impl Queue {
         }
     }
 
-    /// The writer leaves, unless lines have come meanwhile.
+    /// Ends the writer, unless lines have arrived meanwhile.
     pub(super) fn stop_if_empty(&self) -> bool {
         let mut state = self.lock();
         state.closed = state.lines.is_empty();
@@ -189,7 +189,7 @@ impl Queue {
         while !state.closed {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                // Whoever still waits for space waits for a sink that will not come back.
+                // A thread that still waits for space waits for a sink that does not come back.
                 state.closed = true;
                 self.space.notify_all();
                 return;

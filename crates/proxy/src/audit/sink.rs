@@ -1,4 +1,4 @@
-//! Where audit lines end up: a file descriptor that may be full, slow or gone.
+//! The destination of audit lines: a file descriptor that may be full, slow or gone.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -12,7 +12,7 @@ use portcullis_config::AuditPath;
 
 use super::AuditError;
 
-/// The sink, and what it takes to open it anew.
+/// The sink, and the data to reopen it.
 pub(super) struct Sink {
     to: AuditPath,
     out: Box<dyn Write + Send>,
@@ -31,7 +31,7 @@ impl Sink {
         Self { to, out, torn: false, failing: false }
     }
 
-    /// Opens the file again under its name, for whoever has moved it away. Where that fails the old one stays.
+    /// Reopens the file under its name, after it was moved away. If that fails, the old one stays.
     pub(super) fn reopen(&mut self) {
         match open(&self.to) {
             Ok(out) => {
@@ -74,7 +74,7 @@ impl Sink {
             match self.out.write(bytes) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // A terminal or pipe that somebody else has set non-blocking.
+                // A terminal or pipe that another process has set to non-blocking.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(FULL_PAUSE),
                 other => return other,
             }
@@ -108,11 +108,11 @@ fn open_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(FILE_MODE).open(path)
 }
 
-/// As log files have it: addresses of clients are nobody else's business.
+/// The mode of log files: client addresses are readable by the owner and the group only.
 const FILE_MODE: u32 = 0o640;
 const FULL_PAUSE: Duration = Duration::from_millis(10);
 
-/// An audit path for people.
+/// The name of an audit path in messages.
 pub(super) struct Shown<'a>(pub(super) &'a AuditPath);
 
 impl fmt::Display for Shown<'_> {

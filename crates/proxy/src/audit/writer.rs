@@ -1,4 +1,4 @@
-//! The thread that takes lines from the queue to the sink, and tells in time what was gathered.
+//! The thread that writes lines from the queue to the sink, and reports gathered refusals in time.
 
 use std::sync::{Arc, PoisonError};
 use std::thread;

@@ -66,7 +66,7 @@ fn read(args: &HashPasswordArgs) -> io::Result<Zeroizing<Vec<u8>>> {
 }
 
 fn read_all(source: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
-    // Reserved at once: a buffer that grows leaves copies behind that nobody wipes.
+    // Allocated at once: a buffer that grows leaves copies behind that are not wiped.
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(MAX_PASSWORD).unwrap_or(0) + 1));
     source.take(MAX_PASSWORD + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_PASSWORD {

@@ -22,23 +22,23 @@ use crate::process::Process;
 use crate::upstream::health::Probes;
 use crate::worker::Order;
 
-/// Cutting whom another config does not admit takes milliseconds; a thread that needs longer than this is stuck, and the
-/// report does not wait for it.
+/// Time limit for a thread to apply a configuration and close the connections it no longer admits. That takes
+/// milliseconds: a thread that needs longer is stuck, and the report does not wait for it.
 const ADOPTION: Duration = Duration::from_secs(5);
 
-/// Reading takes milliseconds, and what a pipe waits for some seconds. A file that takes longer (a pipe that nobody writes
-/// to, a file system that hangs) must not stand in the way of all later reloads.
+/// Time limit of reading. It takes milliseconds, and a pipe may take some seconds. A file that takes longer (a pipe
+/// without a writer, a file system that hangs) must not block all later reloads.
 const READING: Duration = Duration::from_secs(30);
 
 /// So many entries that a group gained or lost are named in the log and the audit trail.
 const NAMED_ENTRIES: usize = 10;
 
-/// Somebody asks for a reload and waits for what became of it.
+/// A request for a reload, with a channel for the result.
 #[derive(Debug)]
 pub(crate) struct Request {
-    /// Who.
+    /// The trigger of the reload.
     pub trigger: Trigger,
-    /// Where the answer goes.
+    /// The channel for the report.
     pub answer: oneshot::Sender<Report>,
 }
 
@@ -48,25 +48,25 @@ pub(crate) trait FollowsToken: std::fmt::Debug {
     fn follow(&self, admin: &Admin);
 }
 
-/// Who reloads: it knows all that a config has a part in.
+/// The reloader: it knows all parts that a configuration changes.
 #[derive(Debug)]
 pub(crate) struct Reloader {
     process: Arc<Process>,
     path: PathBuf,
     room: u64,
-    /// What the config in force was read from.
+    /// Files of the configuration in force.
     in_force: Vec<Source>,
-    /// What was read last, whether it was any good or not.
+    /// Files of the last read, valid or not.
     last: Vec<Source>,
     acceptor: mpsc::Sender<AcceptorOrder>,
     workers: Vec<mpsc::Sender<Order>>,
     probes: Probes,
     admin: Option<Arc<dyn FollowsToken>>,
-    /// Where it listens, whatever later configs say.
+    /// Current listen addresses, whatever later configurations say.
     admin_bind: Option<AdminBind>,
 }
 
-/// What a [`Reloader`] reaches.
+/// The parts of the process that a [`Reloader`] changes.
 #[derive(Debug)]
 pub(crate) struct Reach {
     /// The accept thread.
@@ -80,7 +80,8 @@ pub(crate) struct Reach {
 }
 
 impl Reloader {
-    /// For a process that has open files for `room` clients and started with a config read from `sources`.
+    /// Makes a reloader for a process that has open files for `room` clients and started with a config read from
+    /// `sources`.
     pub(crate) fn new(process: Arc<Process>, room: u64, sources: Vec<Source>, reach: Reach) -> Self {
         let first = process.store.current();
         let path = first.config().path().to_owned();
@@ -107,7 +108,7 @@ impl Reloader {
     async fn try_reload(&mut self, trigger: Trigger) -> Report {
         let current = self.process.store.current();
         let number = current.number();
-        // What cannot be read twice would be waited for, for ever.
+        // A file that cannot be read twice would block without end.
         if let Some(once) = self.in_force.iter().find(|source| is_readable_once(&source.path)) {
             let failure = Failure::ReadOnce(once.path.clone());
             return Report::failed(trigger, number, &failure);
@@ -158,7 +159,7 @@ impl Reloader {
         }
         crate::log::change(config.log());
         let next = Arc::new(current.next(config, &self.process.metrics, self.room));
-        // The gate first: what the admin endpoint says is in force then is.
+        // The proxy first: what the admin endpoint says is in force then is.
         self.tell_gate(&next, opened).await;
         self.process.store.swap(Arc::clone(&next));
         let cut = self.tell_workers(&next).await;
@@ -226,7 +227,7 @@ impl Reloader {
         }
     }
 
-    /// How many connections are cut.
+    /// Number of connections that were closed.
     async fn tell_workers(&self, generation: &Arc<Generation>) -> u64 {
         let mut answers = Vec::new();
         for worker in &self.workers {
@@ -272,11 +273,12 @@ enum Unread {
     },
 }
 
-/// Reads the config, whose files were `known` so far. What is late goes on in its thread, and nobody waits for it.
+/// Reads the configuration, whose files were `known` so far. A late read goes on in its thread, and its result is
+/// dropped.
 async fn read_within(limit: Duration, path: PathBuf, known: Vec<Source>) -> Result<Reading, Unread> {
     let (tell, mut told) = oneshot::channel();
     let reading = aside("reload", move || {
-        // Whoever asked may have given up.
+        // The caller may have given up.
         let _ = tell.send(known.iter().map(Source::now).collect());
         read(&path, &LoadOptions::new())
     });

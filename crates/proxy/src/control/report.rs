@@ -1,4 +1,4 @@
-//! What a reload came to, told in the log, the audit trail and to whoever asked for it.
+//! The result of a reload, for the log, the audit trail and the caller.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::metrics::ReloadResult;
 
-/// What made the gate read its config again.
+/// The trigger of a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Trigger {
@@ -31,7 +31,7 @@ impl fmt::Display for Trigger {
     }
 }
 
-/// What became of it. As JSON it is the answer of `POST /api/reload` and, with a time, the audit line.
+/// The result. As JSON it is the response of `POST /api/reload` and, with a time, the audit line.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
     event: &'static str,
@@ -46,21 +46,20 @@ pub(crate) struct Report {
     /// Listeners and upstreams that came, went or are others now, in words.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     changes: Vec<String>,
-    /// What needs a restart, in words.
+    /// Changes that need a restart.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     not_applied: Vec<String>,
     /// Live connections that the new config does not admit.
     #[serde(skip_serializing_if = "Option::is_none")]
     cut: Option<u64>,
-    /// Why it was rejected.
+    /// The reason why it was rejected.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     problems: Vec<Problem>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
 
-/// What happened to a group, or to the addresses written in place in a listener's list. The entries are the first of
-/// each kind.
+/// Changes of a group, or of the inline addresses in a listener's list. The entries are the first of each kind.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct GroupReport {
     /// The group's name, `public.allow` for the list of a listener, or `users.reporting.from` for that of a user.
@@ -76,7 +75,7 @@ pub(crate) struct GroupReport {
 }
 
 impl GroupReport {
-    /// For people and for machines.
+    /// Changes as text and as JSON.
     pub(crate) fn of(change: GroupChange) -> Self {
         let entries = |entries: ChangedEntries| entries.first.into_iter().map(|entry| entry.entry).collect();
         let group = match change.whose {
@@ -172,7 +171,7 @@ impl Report {
         Self { groups, changes: applied, not_applied, cut: Some(cut), ..report }
     }
 
-    /// What became of it.
+    /// The outcome.
     pub(crate) fn result(&self) -> ReloadResult {
         self.result
     }
@@ -203,18 +202,18 @@ impl Report {
     }
 }
 
-/// What differs between two configs besides groups, in words.
+/// Changes between two configurations besides groups, as text.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     /// In force now.
     pub applied: Vec<String>,
-    /// Of no effect before a restart.
+    /// Changes that need a restart.
     pub not_applied: Vec<String>,
 }
 
 impl Changes {
-    /// What `new` says and `old` does not, and what it says that the process, with so many workers and that admin address,
-    /// cannot follow.
+    /// Lists the settings that are new in `new`, and those that need a restart because the process, with so many
+    /// workers and that admin address, cannot apply them.
     pub(crate) fn between(old: &Config, new: &Config, workers: usize, admin: Option<&AdminBind>) -> Self {
         let mut changes = Self::default();
         changes.listeners(old, new);
@@ -281,7 +280,7 @@ impl Changes {
         }
     }
 
-    /// Where they may come from is told with the groups.
+    /// Allowed sources are reported with the groups.
     fn users(&mut self, old: &Config, new: &Config) {
         for user in old.users() {
             if new.users().iter().all(|other| other.name() != user.name()) {

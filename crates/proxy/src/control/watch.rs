@@ -14,7 +14,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use crate::aside::aside;
 
-/// How often files are looked at without being told.
+/// Interval of checks without notifications.
 const POLL: Duration = Duration::from_secs(1);
 
 /// Being told, the files are looked at so much later, and once for all that is told meanwhile.
@@ -64,7 +64,8 @@ impl Watch {
         loop {
             tokio::select! {
                 _ = self.poll.tick() => {}
-                // Whoever writes beside the files (a log, say) makes a thousand events a second.
+                // Another file that is written often in the same directory (a log, for example) makes a thousand
+                // events a second.
                 Some(()) = self.told.recv() => sleep(LULL).await,
             }
             if self.look_changed(sources) && self.settle(sources).await {
@@ -157,7 +158,7 @@ fn directories_of(path: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     parent(path).into_iter().chain(target)
 }
 
-/// What tells a file from another without reading it.
+/// The properties that tell a file from another without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     device: u64,

@@ -1,4 +1,4 @@
-//! What the policy says of a source, and which entry of which file decides; of a user there, and of a command. For
+//! Explains the decision about a source, a user and a command, and names the entry and file that decide. Used by
 //! `portcullis explain` and `/api/explain`.
 
 mod rights;
@@ -54,11 +54,11 @@ pub(crate) fn listeners<'c>(
     }
 }
 
-/// Whom the question is about.
+/// The source of the question.
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
     from: ClientAddr,
-    /// What was written, where that was folded.
+    /// The address as it was written, if it was folded.
     folded: Option<IpAddr>,
 }
 
@@ -87,7 +87,7 @@ impl Source {
     }
 }
 
-/// What one listener does with the source.
+/// The decision of one listener about the source.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer<'c> {
     listener: &'c str,
@@ -96,9 +96,9 @@ pub(crate) struct Answer<'c> {
     rule: Option<Rule<'c>>,
     /// When no entry will admit it any more.
     until: Option<UnixSeconds>,
-    /// How many entries `allow` has.
+    /// Number of entries of `allow`.
     entries: usize,
-    /// What else was asked.
+    /// The answers to the other questions.
     rights: Rights,
 }
 
@@ -205,7 +205,7 @@ pub(crate) fn json_rule(rule: &Rule<'_>) -> Value {
     })
 }
 
-/// For people: a line for each listener, and one for each other thing that was asked.
+/// Renders the answers as text: a line for each listener, and one for each other question.
 pub(crate) fn as_text(source: &Source, answers: &[Answer<'_>]) -> String {
     let shown = source.shown();
     let folded = source.folded.map(|written| format!("{written} is judged as {shown}"));
@@ -217,7 +217,7 @@ pub(crate) fn as_text(source: &Source, answers: &[Answer<'_>]) -> String {
         .fold(String::new(), |text, line| text + &line + "\n")
 }
 
-/// For machines.
+/// Renders the answers as JSON.
 pub(crate) fn as_json(source: &Source, answers: &[Answer<'_>]) -> Value {
     json!({
         "source": source.shown(),

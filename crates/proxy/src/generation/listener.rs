@@ -126,7 +126,7 @@ pub(crate) struct ListenerState {
 }
 
 impl ListenerState {
-    /// A listener that nobody has connected to yet; it has no seats before its limit is set.
+    /// Makes the state of a new listener; it has no seats before its limit is set.
     pub(crate) fn new(name: &str, series: &Arc<ListenerSeries>) -> Self {
         Self {
             name: name.into(),
@@ -139,7 +139,7 @@ impl ListenerState {
         }
     }
 
-    /// As in the config.
+    /// The name in the configuration.
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.name
     }
@@ -149,12 +149,12 @@ impl ListenerState {
         &self.seat
     }
 
-    /// Where they come from.
+    /// The usage of each source.
     pub(crate) fn sources(&self) -> &Arc<SourceTable> {
         &self.sources
     }
 
-    /// What is counted for it.
+    /// The counters of the listener.
     pub(crate) fn series(&self) -> &Arc<ListenerSeries> {
         &self.series
     }
@@ -169,7 +169,7 @@ impl ListenerState {
         &self.failed_handshakes
     }
 
-    /// Whom its shadow policy would have turned away.
+    /// The sources that its shadow policy would have refused.
     pub(crate) fn shadow(&self) -> &Shadow {
         &self.shadow
     }

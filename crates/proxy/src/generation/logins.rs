@@ -1,4 +1,4 @@
-//! Who a client of one listener can be, and what holds for each: compiled with the config.
+//! The possible users of a listener and their rules, compiled with the configuration.
 
 use std::sync::Arc;
 
@@ -12,27 +12,27 @@ use secrecy::ExposeSecret;
 /// The identities of one listener.
 #[derive(Debug)]
 pub(crate) struct Logins {
-    /// Of a client that has not logged in, or need not.
+    /// The plan of a client that has not logged in, or need not.
     nobody: Identity,
     users: Users,
     /// By [`UserId::index`].
     identities: Box<[Identity]>,
 }
 
-/// What holds for a client.
+/// The rules of a client.
 #[derive(Debug)]
 struct Identity {
     name: Option<String>,
     plan: Arc<Plan>,
-    /// Where the user may come from, if that is narrowed.
+    /// The sources of the user, if they are restricted.
     from: Option<ListId>,
-    /// What the rules were made from: the same texts, and under `@public` the same cost limits, make the same rules.
+    /// The input of the rules: the same texts, and under `@public` the same cost limits, make the same rules.
     texts: [Option<Vec<String>>; 2],
     rules: Arc<CommandPlan>,
 }
 
 impl Logins {
-    /// Those of `listener`. Rules that have not changed since `before` are kept.
+    /// Compiles the logins of `listener`. Rules that have not changed since `before` are kept.
     pub(crate) fn of(config: &Config, listener: &Listener, before: Option<&Self>) -> Self {
         let upstream = listener.upstream();
         let make = |user: Option<&portcullis_config::User>| {
@@ -74,22 +74,22 @@ impl Logins {
         Self {
             nobody: make(None),
             identities: users.iter().map(|user| make(Some(user))).collect(),
-            // The config has no two users of one name; where it had, nobody could log in.
+            // A configuration has no two users of one name; if it had, neither could log in.
             users: Users::new(known).unwrap_or_default(),
         }
     }
 
-    /// What holds for a client that has said nothing yet.
+    /// Returns the rules for a client that has not sent a command yet.
     pub(crate) fn nobody(&self) -> &Arc<Plan> {
         &self.nobody.plan
     }
 
-    /// What holds for a user, or for nobody; `None`: there is no such user.
+    /// Returns the rules for a user, or for a client without one; `None`: there is no such user.
     pub(crate) fn plan(&self, user: Option<&str>) -> Option<&Arc<Plan>> {
         self.identity(user).map(|identity| &identity.plan)
     }
 
-    /// The command rules that hold for a user, or for nobody; `None`: there is no such user.
+    /// Returns the command rules for a user, or for a client without one; `None`: there is no such user.
     pub(crate) fn rules(&self, user: Option<&str>) -> Option<&CommandPlan> {
         self.identity(user).map(|identity| &*identity.rules)
     }

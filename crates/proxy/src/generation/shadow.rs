@@ -1,5 +1,5 @@
-//! Whom a shadow policy would have turned away: a bounded list of sources with counts, for `/api/status` and
-//! `portcullis groups suggest`.
+//! Sources that a shadow policy would have refused: a bounded list with counts, for `/api/status` and `portcullis
+//! groups suggest`.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use portcullis_acl::ClientAddr;
 
-/// So many sources are told apart, some 300 KiB a listener: more than an allowlist that somebody writes by hand.
+/// Number of sources that are told apart, some 300 KiB a listener: more than an allowlist that is written by hand.
 pub(crate) const MAX_SOURCES: usize = 4096;
 
 /// A source that was not seen for this long is forgotten.
@@ -25,7 +25,7 @@ struct Sources {
     overflowed: Option<SystemTime>,
 }
 
-/// How often and when a source was seen.
+/// The number of connections of a source, and their first and last time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
     /// Connections.

@@ -1,4 +1,4 @@
-//! What each source takes of one listener: clients, connects, failed logins.
+//! Usage of each source on one listener: clients, connects, failed logins.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,7 +38,7 @@ impl SourceTable {
         self.limited.store(limits.is_any(), Relaxed);
     }
 
-    /// How many sources are blocked.
+    /// Returns the number of blocked sources.
     pub(crate) fn blocked(&self) -> usize {
         if self.limited.load(Relaxed) { self.lock().blocked(self.now()) } else { 0 }
     }

@@ -11,7 +11,7 @@ use crate::generation::listener::{Listener, ListenerState};
 use crate::generation::seats::Seat;
 use crate::metrics::{Metrics, Names, Series};
 
-/// Where the generation in force is read, by any thread.
+/// The generation in force, readable by any thread.
 #[derive(Debug)]
 pub(crate) struct Store(ArcSwap<Generation>);
 
@@ -50,7 +50,7 @@ impl Generation {
         Self::make(config, metrics, room, 1, workers, None)
     }
 
-    /// What follows this one. Listeners whose name stays keep their seats and counters.
+    /// Makes the next generation. Listeners whose name stays keep their seats and counters.
     pub(crate) fn next(&self, config: Config, metrics: &Arc<Metrics>, room: u64) -> Self {
         Self::make(config, metrics, room, self.number + 1, self.workers, Some(self))
     }
@@ -99,7 +99,7 @@ impl Generation {
         &self.config
     }
 
-    /// Who may connect to which listener.
+    /// The access rules of all listeners.
     pub(crate) fn policy(&self) -> &Policy {
         self.config.policy()
     }
@@ -114,7 +114,7 @@ impl Generation {
         self.listeners.iter().find(|listener| **listener.name() == *name)
     }
 
-    /// Whether other command rules hold for a user of a listener, or for nobody, under `next`.
+    /// Whether other command rules apply to a user of a listener, or to a client without one, under `next`.
     pub(crate) fn rules_differ(&self, next: &Self, listener: &str, user: Option<&str>) -> bool {
         let plan = |of: &Self| Some(Arc::clone(of.listener(listener)?.logins().plan(user)?));
         match (plan(self), plan(next)) {
@@ -123,17 +123,17 @@ impl Generation {
         }
     }
 
-    /// What is counted under this config's names.
+    /// The counters of this configuration.
     pub(crate) fn series(&self) -> &Series {
         &self.series
     }
 
-    /// How many clients there may be: `limits.clients`, or what the open files have room for.
+    /// The limit of clients: `limits.clients`, or fewer if the limit of open files is lower.
     pub(crate) fn clients(&self) -> u64 {
         self.clients
     }
 
-    /// How many workers the process has, whatever this config says.
+    /// Number of workers of the process, whatever this configuration says.
     pub(crate) fn workers(&self) -> usize {
         self.workers
     }

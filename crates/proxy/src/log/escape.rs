@@ -1,9 +1,9 @@
-//! Bytes from outside, made harmless.
+//! Escapes bytes from outside for log lines.
 
 use std::fmt::{self, Write};
 
-/// Text that somebody else chose, for people to read: control characters, line breaks of any kind and bytes that are not
-/// UTF-8 become `\xNN` or `\u{NNNN}`, a backslash is doubled, and no more than [`Escaped::MAX`] bytes of it are shown.
+/// Text from outside, made safe to read: control characters, line breaks of any kind and bytes that are not UTF-8
+/// become `\xNN` or `\u{NNNN}`, a backslash is doubled, and at most [`Escaped::MAX`] bytes of it are shown.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Escaped<'a> {
     bytes: &'a [u8],
@@ -11,7 +11,7 @@ pub(crate) struct Escaped<'a> {
     cut: bool,
 }
 
-/// What is around the text.
+/// The context of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     /// One text among others; its backslashes are doubled, so that what is an escape is certain.
@@ -23,7 +23,7 @@ pub(super) enum Form {
 }
 
 impl<'a> Escaped<'a> {
-    /// As much as Redis shows of a client's text in its own errors.
+    /// Length that Redis shows of a client's text in its own errors.
     pub(crate) const MAX: usize = 128;
 
     /// At most [`Self::MAX`] bytes.

@@ -2,7 +2,7 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 
-/// What a subscriber of that format and level writes while `events` happen.
+/// Returns the lines that a subscriber of that format and level writes during `events`.
 pub(super) fn logged(format: LogFormat, level: LogLevel, events: impl FnOnce()) -> String {
     let out = Memory::default();
     let layers = match format {

@@ -1,5 +1,5 @@
-//! What concerns the whole process and happens rarely: kept by the `metrics` crate's recorder, which is this object's own and never
-//! the process's, so that two gates in one process do not mix.
+//! Metrics of the whole process that change rarely. The recorder of the `metrics` crate keeps them. The recorder
+//! belongs to this object, not to the process, so that two proxies in one process do not mix.
 
 use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge, with_local_recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};

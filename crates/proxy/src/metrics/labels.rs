@@ -35,7 +35,7 @@ macro_rules! label {
 }
 
 label! {
-    /// Why a source was turned away before anything it sent was interpreted.
+    /// The reason why a source was refused before its first command.
     RefusedReason {
         /// No entry admits it.
         NotAllowed = "not_allowed",
@@ -47,25 +47,25 @@ label! {
         Limit = "limit",
         /// `limits.per_source.clients` is reached.
         SourceLimit = "source_limit",
-        /// It connects too often.
+        /// The source connects too often.
         Rate = "rate",
-        /// It failed to authenticate too often.
+        /// The source failed to authenticate too often.
         Blocked = "blocked",
         /// Its PROXY header is missing, malformed or not allowed.
         ProxyHeader = "proxy_header",
         /// The TLS handshake failed.
         Tls = "tls",
-        /// The process is stopping.
+        /// The process is shutting down.
         Draining = "draining",
     }
 }
 
 label! {
-    /// Why an admitted connection ended.
+    /// The reason why an accepted connection ended.
     ClosedReason {
         /// The client closed it or sent QUIT.
         Client = "client",
-        /// The upstream closed it or could not be had.
+        /// The upstream closed it or was unavailable.
         Upstream = "upstream",
         /// `timeouts.idle` passed.
         Idle = "idle",
@@ -81,15 +81,15 @@ label! {
         Limit = "limit",
         /// The operator closed it, or another client with CLIENT KILL.
         Admin = "admin",
-        /// The process is stopping.
+        /// The process is shutting down.
         Drain = "drain",
-        /// A fault of ours or of the system.
+        /// An internal or system error.
         Error = "error",
     }
 }
 
 label! {
-    /// Why a command was refused by the gate.
+    /// The reason why the proxy refused a command.
     DeniedReason {
         /// The command itself is not allowed.
         Command = "command",
@@ -97,7 +97,7 @@ label! {
         Key = "key",
         /// One of its channels is not allowed.
         Channel = "channel",
-        /// It is too large to be checked, or would cost too much.
+        /// The command is too large to be checked, or would cost too much.
         Size = "size",
         /// The client has not logged in.
         Login = "login",
@@ -110,7 +110,7 @@ pub(crate) fn command_label(id: CommandId) -> &'static str {
 }
 
 label! {
-    /// Which way bytes went, seen from the gate.
+    /// The direction of bytes, seen from the proxy.
     Direction {
         /// Read from the client.
         FromClient = "from_client",
@@ -124,9 +124,9 @@ label! {
 }
 
 label! {
-    /// What an open upstream connection is doing.
+    /// The state of an open upstream connection.
     UpstreamState {
-        /// Open, and nothing is owed on it.
+        /// Open, without pending replies.
         Idle = "idle",
         /// Leased to one client.
         Used = "used",
@@ -136,38 +136,38 @@ label! {
 }
 
 label! {
-    /// Why an upstream could not be had, or was lost. All but [`Self::Protocol`] are also what a client reads in
+    /// The kind of fault of an upstream connection. All but [`Self::Protocol`] are also what a client reads in
     /// `-ERR portcullis: upstream 'NAME' unavailable (KIND)`.
     UpstreamErrorKind {
         /// Its name does not resolve.
         Resolve = "resolve",
-        /// No connection, for a reason that is none of the others.
+        /// The connection failed for another reason.
         Connect = "connect",
-        /// Nothing listens there, or it turns our address away.
+        /// Nothing listens there, or the server refuses our address.
         Refused = "refused",
         /// No answer in time.
         Timeout = "timeout",
-        /// It wants TLS, or the handshake failed.
+        /// The server requires TLS, or the handshake failed.
         Tls = "tls",
-        /// It does not accept the credentials, or wants some.
+        /// The server refused the credentials, or requires some.
         Auth = "auth",
-        /// It is loading its data set.
+        /// The server is loading its data set.
         Loading = "loading",
-        /// It has no room for another client, or we have not for another upstream connection.
+        /// The server has no room for another client, or the proxy has none for another upstream connection.
         Limit = "limit",
-        /// It does not speak the Redis protocol as expected.
+        /// The server violated the Redis protocol.
         Protocol = "protocol",
     }
 }
 
 label! {
-    /// What became of a config that was read while the gate was running, or at its start.
+    /// The result of reading a configuration, at start or while the proxy runs.
     ReloadResult {
-        /// It is in force.
+        /// The configuration is now in force.
         Applied = "applied",
-        /// It is the one in force.
+        /// The configuration is the one that is already in force.
         Unchanged = "unchanged",
-        /// It has errors, or could not be put in force; the last good one stays.
+        /// The configuration has errors, or could not be applied; the last valid one stays.
         Rejected = "rejected",
     }
 }

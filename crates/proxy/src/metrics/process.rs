@@ -5,8 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::text::{Kind, Page};
 
-/// This process. When it started is worked out once: later it would differ by the clock's jitter, which looks like a
-/// restart to whoever compares.
+/// This process. Its start time is computed once: later values would differ by the clock's jitter, which a monitor
+/// takes for a restart.
 #[derive(Debug)]
 pub(super) struct Process {
     started: Option<f64>,

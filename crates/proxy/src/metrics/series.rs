@@ -11,15 +11,15 @@ use super::worker::{ListenerStats, UpstreamStats};
 /// The series of one config, by the index that the config gives each name.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Series {
-    /// Of its listeners.
+    /// The series of its listeners.
     pub listeners: Vec<Arc<ListenerSeries>>,
-    /// Of its upstreams.
+    /// The series of its upstreams.
     pub upstreams: Vec<Arc<UpstreamSeries>>,
-    /// Of its groups.
+    /// The series of its groups.
     pub groups: Vec<Arc<GroupSeries>>,
 }
 
-/// What is counted for one listener.
+/// The counters of one listener.
 #[derive(Debug)]
 pub(crate) struct ListenerSeries {
     pub(super) name: String,
@@ -44,27 +44,27 @@ impl ListenerSeries {
         }
     }
 
-    /// A connection was admitted.
+    /// Counts an accepted connection.
     pub(crate) fn accepted(&self) {
         self.accepted.fetch_add(1, Relaxed);
     }
 
-    /// A connection was turned away.
+    /// Counts a refused connection.
     pub(crate) fn refused(&self, reason: RefusedReason) {
         self.refused[reason.index()].fetch_add(1, Relaxed);
     }
 
-    /// A connection was admitted that the shadow policy would have turned away.
+    /// Counts an accepted connection that the shadow policy would have refused.
     pub(crate) fn shadow_denied(&self) {
         self.shadow_denied.fetch_add(1, Relaxed);
     }
 
-    /// A client gave credentials that are nobody's.
+    /// Counts a failed login.
     pub(crate) fn auth_failed(&self) {
         self.auth_failures.fetch_add(1, Relaxed);
     }
 
-    /// So many sources are blocked now.
+    /// Sets the number of blocked sources.
     pub(crate) fn set_blocked(&self, sources: u64) {
         self.blocked.store(sources, Relaxed);
     }
@@ -85,20 +85,21 @@ impl ListenerSeries {
         self.refused[reason.index()].load(Relaxed)
     }
 
-    /// How often [`Self::shadow_denied`] was called.
+    /// Returns the number of calls of [`Self::shadow_denied`].
     pub(crate) fn shadow_denied_total(&self) -> u64 {
         self.shadow_denied.load(Relaxed)
     }
 }
 
-/// What is counted for one upstream.
+/// The counters of one upstream.
 #[derive(Debug)]
 pub(crate) struct UpstreamSeries {
     pub(super) name: String,
     pub(super) workers: Box<[UpstreamStats]>,
     probe_errors: [AtomicU64; UpstreamErrorKind::ALL.len()],
     up: AtomicBool,
-    /// Whether the last probe found that, or none has ended yet: then it is the likely reason for an end without a word.
+    /// Whether the last probe found this fault, or none has ended yet: then it is the likely reason for a silent
+    /// disconnect.
     pub(super) wants_tls: AtomicBool,
 }
 
@@ -113,7 +114,7 @@ impl UpstreamSeries {
         }
     }
 
-    /// The result of the last probe: success, or the kind of its failure.
+    /// Records the result of the last probe: success, or the kind of its failure.
     pub(crate) fn probed(&self, failed: Option<UpstreamErrorKind>) {
         self.up.store(failed.is_none(), Relaxed);
         self.wants_tls.store(failed == Some(UpstreamErrorKind::Tls), Relaxed);
@@ -130,7 +131,7 @@ impl UpstreamSeries {
         self.worker_errors(kind).wrapping_add(self.probe_errors[kind.index()].load(Relaxed))
     }
 
-    /// How often clients have found it wanting, for other reasons than `known`.
+    /// Returns the number of faults that clients met, of other kinds than `known`.
     pub(crate) fn client_errors(&self, known: Option<UpstreamErrorKind>) -> u64 {
         let others = UpstreamErrorKind::ALL.iter().filter(|kind| Some(**kind) != known);
         others.map(|kind| self.worker_errors(*kind)).fold(0, u64::wrapping_add)
@@ -142,7 +143,7 @@ impl UpstreamSeries {
     }
 }
 
-/// What is known of one group.
+/// The series of one group.
 #[derive(Debug)]
 pub(crate) struct GroupSeries {
     pub(super) name: String,
@@ -163,12 +164,12 @@ impl GroupSeries {
         }
     }
 
-    /// One of its entries decided, either way.
+    /// Counts a decision by one of its entries, allow or deny.
     pub(crate) fn hit(&self) {
         self.hits.fetch_add(1, Relaxed);
     }
 
-    /// Its size, and when its next entry expires in seconds since 1970.
+    /// Records its size, and when its next entry expires in seconds since 1970.
     pub(crate) fn set(&self, entries: u64, next_expiry: Option<i64>) {
         self.entries.store(entries, Relaxed);
         self.next_expiry.store(next_expiry.unwrap_or(NEVER), Relaxed);
@@ -192,7 +193,7 @@ impl GroupSeries {
 pub(super) struct Registry(Mutex<Series>);
 
 impl Registry {
-    /// The series for these names: the ones there are, and new ones from zero.
+    /// Returns the series for these names: the existing ones, and new ones from zero.
     pub(super) fn take_up(&self, names: &Names, workers: usize) -> Series {
         let mut shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let series = Series {
@@ -216,7 +217,7 @@ impl Registry {
         series
     }
 
-    /// What is shown now: named by the config in force, or still used by a session.
+    /// The series on the page: those named by the current configuration, and those still used by a session.
     pub(super) fn shown(&self) -> Series {
         let mut shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         shown.listeners.retain(|series| Arc::strong_count(series) > 1);

@@ -49,7 +49,7 @@ fn names() -> Names {
     }
 }
 
-/// With the series of a config, which are shown as long as somebody holds them.
+/// The page with the series of a configuration, which are shown as long as a reference exists.
 fn metrics(workers: usize) -> (Arc<Metrics>, Series) {
     let metrics = Metrics::new(workers, vec![Box::new(|| 3), Box::new(|| 4)]);
     let series = metrics.series(&names());

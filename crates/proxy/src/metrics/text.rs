@@ -5,7 +5,7 @@ use std::fmt::{Display, Write as _};
 /// The content type of the page.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What kind of metric a family is.
+/// The type of a metric family.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
     Counter,
@@ -13,7 +13,7 @@ pub(super) enum Kind {
     Histogram,
 }
 
-/// A page in the making: [`Self::family`], then its samples.
+/// A page under construction: [`Self::family`], then its samples.
 #[derive(Debug, Default)]
 pub(super) struct Page {
     out: String,

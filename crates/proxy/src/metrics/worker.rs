@@ -1,5 +1,5 @@
-//! What one worker counts. Every counter here has exactly one writer, the worker's thread, so counting is a plain load
-//! and store; the scrape reads from another thread and may be a few events behind.
+//! Counters of one worker. Each has exactly one writer, the worker's thread, so counting is a plain load and store;
+//! the scrape reads from another thread and may be a few events behind.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -11,7 +11,7 @@ use super::histogram::{self, BUCKETS};
 use super::labels::{ClosedReason, DeniedReason, Direction, UpstreamErrorKind, UpstreamState};
 use super::series::{ListenerSeries, UpstreamSeries};
 
-/// What one worker counts for all its clients together.
+/// Counters of one worker for all its clients together.
 #[repr(align(128))]
 #[derive(Debug, Default)]
 pub(crate) struct WorkerStats {
@@ -21,32 +21,32 @@ pub(crate) struct WorkerStats {
 }
 
 impl WorkerStats {
-    /// The worker holds `delta` more bytes of buffers.
+    /// Adds `delta` to the bytes of buffers.
     pub(crate) fn buffers(&self, delta: i64) {
         shift(&self.buffers, delta);
     }
 
-    /// The worker has `delta` more clients.
+    /// Adds `delta` to the clients.
     pub(crate) fn clients(&self, delta: i64) {
         shift(&self.sessions, delta);
     }
 
-    /// How many clients the worker has now; any thread may ask.
+    /// Returns the number of clients of the worker. Any thread may call it.
     pub(crate) fn sessions(&self) -> u64 {
         u64::try_from(self.sessions.load(Relaxed)).unwrap_or(0)
     }
 
-    /// A connection that the worker was given has become a session, or has ended before.
+    /// Counts a connection that the worker was given and that became a session, or ended before.
     pub(crate) fn arrived(&self) {
         add(&self.arrived, 1);
     }
 
-    /// How many of `given` connections the worker has, as sessions or on their way; any thread may ask.
+    /// Returns how many of `given` connections the worker has, as sessions or on their way. Any thread may call it.
     pub(crate) fn load(&self, given: u64) -> u64 {
         self.sessions() + given.saturating_sub(self.arrived.load(Relaxed))
     }
 
-    /// How many bytes of buffers the worker holds now; any thread may ask.
+    /// Returns the bytes of buffers that the worker holds. Any thread may call it.
     pub(crate) fn buffer_bytes(&self) -> u64 {
         u64::try_from(self.buffers.load(Relaxed)).unwrap_or(0)
     }
@@ -61,19 +61,19 @@ pub(crate) struct ListenerCounts {
 }
 
 impl ListenerCounts {
-    /// Those of worker number `worker`.
+    /// Makes the counters of worker number `worker`.
     pub(crate) fn new(series: Arc<ListenerSeries>, worker: usize) -> Self {
         Self { series, worker }
     }
 
-    /// `n` commands arrived in a row, all of them `id`.
+    /// Counts `n` consecutive commands, all of them `id`.
     pub(crate) fn commands(&self, id: CommandId, n: u64) {
         if let Some(series) = self.command(id) {
             add(&series.commands, n);
         }
     }
 
-    /// `n` commands `id` were answered, each `nanos` after the read that brought them.
+    /// Counts `n` commands `id` that were answered, each `nanos` after the read that brought them.
     pub(crate) fn duration(&self, id: CommandId, n: u64, nanos: u64) {
         if let Some(series) = self.command(id) {
             add(&series.buckets[histogram::bucket(nanos)], n);
@@ -81,35 +81,35 @@ impl ListenerCounts {
         }
     }
 
-    /// `n` commands `id` were refused by the gate.
+    /// Counts `n` commands `id` that the proxy refused.
     pub(crate) fn denied(&self, id: CommandId, reason: DeniedReason, n: u64) {
         if let Some(series) = self.command(id) {
             add(&series.denied.get_or_init(Box::default)[reason.index()], n);
         }
     }
 
-    /// `n` bytes went that way.
+    /// Counts `n` bytes of a direction.
     pub(crate) fn bytes(&self, direction: Direction, n: u64) {
         if let Some(stats) = self.stats() {
             add(&stats.bytes[direction.index()], n);
         }
     }
 
-    /// A client was given an error: its line (`-WRONGTYPE ...`), of which only the first word is looked at.
+    /// Counts an error reply: its line (`-WRONGTYPE ...`), of which only the first word is used.
     pub(crate) fn error_reply(&self, line: &[u8]) {
         if let Some(stats) = self.stats() {
             add(&stats.errors[error_prefix::index_of(line)], 1);
         }
     }
 
-    /// An admitted client is now this worker's.
+    /// Counts an accepted client of this worker.
     pub(crate) fn opened(&self) {
         if let Some(stats) = self.stats() {
             add(&stats.opened, 1);
         }
     }
 
-    /// A client of [`Self::opened`] is gone.
+    /// Counts the end of a client of [`Self::opened`].
     pub(crate) fn closed(&self, reason: ClosedReason) {
         if let Some(stats) = self.stats() {
             add(&stats.closed[reason.index()], 1);
@@ -134,31 +134,31 @@ pub(crate) struct UpstreamCounts {
 }
 
 impl UpstreamCounts {
-    /// Those of worker number `worker`.
+    /// Makes the counters of worker number `worker`.
     pub(crate) fn new(series: Arc<UpstreamSeries>, worker: usize) -> Self {
         Self { series, worker }
     }
 
-    /// There are `delta` more upstream connections in that state.
+    /// Adds `delta` to the upstream connections in a state.
     pub(crate) fn connection(&self, state: UpstreamState, delta: i64) {
         if let Some(stats) = self.series.workers.get(self.worker) {
             shift(&stats.connections[state.index()], delta);
         }
     }
 
-    /// The upstream could not be had, or was lost.
+    /// Counts a failed or lost upstream connection.
     pub(crate) fn error(&self, kind: UpstreamErrorKind) {
         if let Some(stats) = self.series.workers.get(self.worker) {
             add(&stats.errors[kind.index()], 1);
         }
     }
 
-    /// Whether the upstream may want TLS: the last probe found that, or none has ended yet.
+    /// Whether the upstream may require TLS: the last probe found that, or none has ended yet.
     pub(crate) fn wants_tls(&self) -> bool {
         self.series.wants_tls.load(Relaxed)
     }
 
-    /// A push that no client of a shared connection asked for was dropped.
+    /// Counts a push that was dropped because no client of a shared connection asked for it.
     pub(crate) fn push_dropped(&self) {
         if let Some(stats) = self.series.workers.get(self.worker) {
             add(&stats.pushes_dropped, 1);

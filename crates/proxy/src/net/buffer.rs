@@ -4,11 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashSet, VecDeque};
 use std::task::Waker;
 
-/// What one read may bring: HAProxy's and Redis's size, and a quarter of the kernel's smallest receive buffer.
+/// Bytes of one read: HAProxy's and Redis's size, and a quarter of the kernel's smallest receive buffer.
 pub(crate) const LEASE: usize = 16 * 1024;
 
-/// What is left of a frame is kept in a buffer of just its size below this, so that a client which stops in the middle
-/// of a command costs little.
+/// Below this size, the rest of a frame is moved to a buffer of just its size, so that a client which stops in the
+/// middle of a command costs little.
 const PARK_BELOW: usize = 512;
 
 /// Bytes are moved to the front of their buffer rather than that a read has less room than this.
@@ -22,13 +22,13 @@ const KEPT: usize = 64;
 pub(crate) struct Pool {
     free: RefCell<Vec<Box<[u8]>>>,
     in_use: Cell<usize>,
-    /// What sessions hold besides leases.
+    /// Bytes that sessions hold besides leases.
     aside: Cell<usize>,
     cap: Cell<usize>,
     waiting: RefCell<Waiting>,
 }
 
-/// Who waits for a buffer, each task once: thousands may wait, and each looks again at every tick.
+/// Tasks that wait for a buffer, each once: thousands may wait, and each looks again at every tick.
 #[derive(Debug, Default)]
 struct Waiting {
     queue: VecDeque<Waker>,
@@ -66,17 +66,17 @@ impl Pool {
         self.cap.set(cap);
     }
 
-    /// A session's bytes outside its leases were `before` and are `now`: they count as leases do.
+    /// Replaces `before` by `now` in the bytes that a session holds outside its leases: they count like leases.
     pub(crate) fn count_aside(&self, before: usize, now: usize) {
         self.aside.set(self.aside.get().saturating_sub(before).saturating_add(now));
     }
 
-    /// Whether somebody waits for a buffer.
+    /// Whether a session waits for a buffer.
     pub(crate) fn is_short(&self) -> bool {
         self.waiting() > 0
     }
 
-    /// How many sessions wait for a buffer.
+    /// Returns the number of sessions that wait for a buffer.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.borrow().queue.len()
     }
@@ -86,7 +86,7 @@ impl Pool {
         self.waiting.borrow_mut().push(waker);
     }
 
-    /// Wakes all who wait: some may have been cut since, and a wakeup was lost on them.
+    /// Wakes all waiting sessions: some may have ended since, and their wakeup was lost.
     pub(crate) fn wake_all(&self) {
         for waker in self.waiting.take().queue {
             waker.wake();
@@ -143,7 +143,7 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    /// What was read and not consumed.
+    /// Returns the bytes that were read and not consumed.
     pub(crate) fn bytes(&self) -> &[u8] {
         self.data.as_ref().map_or(&[], |data| &data[self.start..self.end])
     }
@@ -182,7 +182,7 @@ impl Buffer {
         self.data.as_mut().map(|data| &mut data[end..])
     }
 
-    /// `len` bytes were read into [`Buffer::room`].
+    /// Records that `len` bytes were read into [`Buffer::room`].
     pub(crate) fn filled(&mut self, len: usize) {
         let size = self.data.as_ref().map_or(0, |data| data.len());
         self.end = size.min(self.end + len);

@@ -16,31 +16,31 @@ const MAX_OUT: usize = 64 * 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Pipe {
     buffer: Buffer,
-    /// So many bytes at the front of `buffer` were judged and may be written.
+    /// Number of bytes at the front of `buffer` that were judged and may be written.
     passed: usize,
-    /// Goes before `buffer[..passed]`.
+    /// Bytes that are written before `buffer[..passed]`.
     out: Vec<u8>,
     written: usize,
 }
 
 impl Pipe {
-    /// What was read and not yet judged.
+    /// Returns the bytes that were read and not judged yet.
     pub(crate) fn unread(&self) -> &[u8] {
         &self.buffer.bytes()[self.passed..]
     }
 
-    /// The first `len` unread bytes go on.
+    /// Passes the first `len` unread bytes.
     pub(crate) const fn pass(&mut self, len: usize) {
         self.passed += len;
     }
 
-    /// The first `len` unread bytes are left out.
+    /// Skips the first `len` unread bytes.
     pub(crate) fn skip(&mut self, len: usize) {
         self.set_aside();
         self.buffer.consume(len);
     }
 
-    /// What `write` appends goes on after all that was passed. Returns how many bytes that is.
+    /// Appends bytes of `write` after all passed bytes. Returns their number.
     pub(crate) fn insert(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> usize {
         self.set_aside();
         // What was written must not count as waiting, here or for `write`.
@@ -138,7 +138,7 @@ impl Pipe {
         self.poll_flush(cx, to, moved)
     }
 
-    /// How many bytes wait to be written besides those in the read buffer.
+    /// Returns the number of bytes that wait to be written besides those in the read buffer.
     pub(crate) const fn waiting(&self) -> usize {
         self.out.len() - self.written
     }

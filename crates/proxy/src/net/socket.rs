@@ -11,7 +11,7 @@ use std::time::Duration;
 use portcullis_config::{Tcp, UnixSocket};
 use socket2::{Domain, Protocol, SockRef, Type};
 
-/// How many connections may wait to be accepted, as in Redis (`tcp-backlog`); the kernel's `somaxconn` caps it.
+/// Number of connections that may wait to be accepted, as in Redis (`tcp-backlog`); the kernel's `somaxconn` caps it.
 const BACKLOG: i32 = 511;
 
 /// A connected, non-blocking socket that no runtime knows yet.
@@ -73,14 +73,14 @@ pub(crate) fn listen_tcp(addr: SocketAddr, v6only: bool, tcp: &Tcp) -> io::Resul
     Ok(socket)
 }
 
-/// Before the file has its group and mode, it is for the gate's user alone.
+/// Before the file has its group and mode, it is for the proxy's user alone.
 const PRIVATE: u32 = 0o600;
 
-/// Binds a socket file and listens. The file is never more open than it says. A socket that a dead process left behind is taken over; one that answers is not, and
-/// neither is a file of another kind.
+/// Binds a socket file and listens. The file is never more open than its mode. A socket that a dead process left
+/// behind is replaced. A socket that a process answers on is not, and neither is a file of another kind.
 ///
 /// # Errors
-/// Those of the system, and [`io::ErrorKind::AddrInUse`] where somebody listens there or something else is there.
+/// Errors of the system, and [`io::ErrorKind::AddrInUse`] where a process listens there or another file exists.
 pub(crate) fn listen_unix(file: &UnixSocket) -> io::Result<socket2::Socket> {
     let path = file.path();
     let addr = socket2::SockAddr::unix(path)?;
@@ -98,7 +98,7 @@ pub(crate) fn listen_unix(file: &UnixSocket) -> io::Result<socket2::Socket> {
         }
         bound => bound?,
     }
-    // Nobody can connect before it listens.
+    // No client can connect before it listens.
     if let Err(error) = open_to_group(file).and_then(|()| socket.listen(BACKLOG)) {
         // One that cannot be removed is taken over at the next start.
         let _ = std::fs::remove_file(path);
@@ -161,7 +161,7 @@ fn is_dead_socket(path: &Path, addr: &socket2::SockAddr) -> io::Result<bool> {
     Ok(probe.connect(addr).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused))
 }
 
-/// Sets what every TCP socket of the gate has.
+/// Sets what every TCP socket of the proxy has.
 ///
 /// # Errors
 /// Those of the system.

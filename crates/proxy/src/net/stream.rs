@@ -138,7 +138,7 @@ impl Stream {
         };
     }
 
-    /// Where it leads, and where from, as Redis writes it.
+    /// Both addresses of the connection, in Redis's notation.
     pub(crate) fn local_address(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(stream) => stream.local_addr().ok(),
@@ -147,7 +147,7 @@ impl Stream {
         }
     }
 
-    /// Where it leads.
+    /// The peer's address.
     pub(crate) fn peer_address(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(stream) => stream.peer_addr().ok(),

@@ -30,9 +30,9 @@ thread_local! {
 /// A client without TLS, and why.
 #[derive(Debug)]
 pub(crate) struct Unshaken {
-    /// Why.
+    /// The fault.
     pub fault: TlsFault,
-    /// Where the client was told, it may still be reading that.
+    /// The socket, if the client was sent an alert that it may still be reading.
     pub stream: Option<Stream>,
 }
 

@@ -15,7 +15,7 @@ const KEPT: &[(CommandId, &str)] = &[
     (id::LASTSAVE, "a time"),
     (id::SORT, "reads the keys of its list"),
     (id::SORT_RO, "reads the keys of its list"),
-    (id::CLIENT_LIST, "shows the gate's addresses in place of the clients'"),
+    (id::CLIENT_LIST, "shows the proxy's addresses in place of the clients'"),
     (id::CLUSTER_COUNT_FAILURE_REPORTS, "a number"),
     (id::CLUSTER_GETSLOTMIGRATIONS, "the state of the cluster"),
     (id::CLUSTER_LINKS, "the state of the cluster"),

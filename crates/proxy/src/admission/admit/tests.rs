@@ -43,7 +43,7 @@ fn listeners_have_their_own_limit() {
     assert!(other().is_none(), "more than in all");
 }
 
-/// Who is there stays, and nobody comes in before enough have left.
+/// Existing clients stay, and new ones are refused until enough have left.
 #[test]
 fn a_limit_can_be_lowered_below_what_is_taken() {
     let (all, listeners) = (Arc::new(Seat::new(10)), listeners(&[10]));

@@ -67,7 +67,7 @@ fn close_and_reset_say_nothing() {
     }
 }
 
-/// A full set: the connection is closed at once, and nobody is kept.
+/// With a full set the connection is closed at once, and no client lingers.
 #[test]
 fn the_set_is_bounded() {
     let lingering = Lingering::default();

@@ -39,7 +39,7 @@ async fn a_file_written_in_place_or_replaced_is_noticed() {
     assert!(notices(&[&file], again).await);
 }
 
-/// As Kubernetes mounts a ConfigMap: the file is a link through `..data`, and that link is what is replaced.
+/// A file in a Kubernetes ConfigMap is a link through `..data`, and an update replaces that link.
 #[tokio::test]
 async fn a_link_swapped_above_the_file_is_noticed() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What the gate says to a user and a command, judged by the plan that judges those of clients.
+//! Explains the decision about a user and a command, with the plan that judges those of clients.
 
 use portcullis_acl::{CommandPlan, Judgement, Permit, UnixSeconds};
 use portcullis_config::{Acl, Auth, Config, Listener};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{QuestionError, Source, json_rule};
 use crate::generation::logins::Logins;
 
-/// What is asked besides where a client comes from.
+/// The user and the command of a question, besides its source.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Question {
     user: Option<String>,
@@ -20,7 +20,7 @@ pub(crate) struct Question {
 /// A command as it is written to Redis.
 #[derive(Clone, Debug)]
 struct Command {
-    /// As an answer repeats it.
+    /// The command as an answer repeats it.
     line: String,
     frame: Vec<u8>,
     arguments: u64,
@@ -65,7 +65,7 @@ fn shown(frame: &[u8], arguments: u64) -> String {
     words.join(" ")
 }
 
-/// What one listener says to it.
+/// The answer of one listener.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rights {
     user: Option<UserRights>,
@@ -85,9 +85,9 @@ struct CommandRights {
     line: String,
     allowed: bool,
     why: String,
-    /// Who decided: `listener`, `user`, both, or something else than rules.
+    /// The deciding side: `listener`, `user`, both, or something other than rules.
     by: Vec<&'static str>,
-    /// What the client reads where it is refused.
+    /// The error reply to the client, where the command is refused.
     reply: Option<String>,
 }
 
@@ -102,7 +102,7 @@ impl Rights {
     ) -> Self {
         let named = question.user.as_deref();
         let user = named.map(|name| user_rights(config, listener, logins, name, source, now));
-        // Of somebody whom the listener does not know there is nothing to say.
+        // There is no answer about a user that the listener does not know.
         let judged = match (&user, listener.auth()) {
             (Some(_), Auth::Users) => logins.rules(named),
             _ => logins.rules(None),
@@ -252,7 +252,7 @@ fn command_rights(
     }
 }
 
-/// Whom a refusal names where nobody is logged in.
+/// The user of a refusal before the login.
 const DEFAULT_USER: &str = portcullis_acl::user::DEFAULT_USER;
 
 fn line_of(reply: &[u8]) -> String {

@@ -145,7 +145,7 @@ listeners:
 upstreams: {main: {address: 127.0.0.1:6381}}
 ";
 
-/// What both listeners say, and whether all of it is good.
+/// The answers of both listeners, and whether all are positive.
 fn rights(source: &str, user: Option<&str>, command: Option<&str>) -> (String, Value) {
     rights_by(RIGHTS, source, user, command)
 }

@@ -40,7 +40,7 @@ fn holds_nothing_before_and_after() {
     assert_eq!((buffer.held(), pool.in_use.get()), (0, 0));
 }
 
-/// What is left of a command costs its size, also when the pool has nothing more to give.
+/// The rest of a command takes only its own size, even when the pool is empty.
 #[test]
 fn a_small_remainder_is_kept_small() {
     let pool = Pool::new(LEASE);
@@ -55,7 +55,7 @@ fn a_small_remainder_is_kept_small() {
     assert_eq!(pool.in_use.get(), 0);
 }
 
-/// It is full when what is in it takes a lease, however large the buffer is.
+/// A buffer is full when its content takes a lease, whatever its capacity.
 #[test]
 fn is_full_by_what_it_holds() {
     let pool = Pool::new(4 * LEASE);

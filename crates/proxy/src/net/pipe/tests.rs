@@ -81,7 +81,7 @@ fn waits_for_a_buffer() {
     });
 }
 
-/// What was written in part makes room: whoever renders up to a limit finds what is waiting and nothing else.
+/// A partial write makes room: a writer that fills up to a limit counts only the bytes that wait.
 #[test]
 fn what_was_written_is_not_waiting() {
     runtime().block_on(async {
@@ -130,13 +130,13 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// What a pipe should do, in three queues.
+/// The expected behaviour of a pipe, in three queues.
 #[derive(Default)]
 struct Model {
     /// On the wire, not read by the pipe.
     coming: Vec<u8>,
     unread: Vec<u8>,
-    /// What the receiver must have got in the end.
+    /// The bytes that the receiver must have in the end.
     due: Vec<u8>,
 }
 
@@ -202,8 +202,8 @@ async fn run(acts: Vec<Act>) -> Result<(), TestCaseError> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
 
-    /// Whatever is passed, left out and put between, and however little the receiver takes at a time: what arrives is in order
-    /// and complete.
+    /// The bytes arrive in order and complete, whatever is passed, skipped and inserted, and however little the
+    /// receiver takes at a time.
     #[test]
     fn keeps_the_order(acts in proptest::collection::vec(act(), 1..80)) {
         runtime().block_on(run(acts))?;

@@ -69,7 +69,7 @@ fn removes_its_own_file_only() {
     assert!(!path.exists());
 }
 
-/// Whatever the umask of the process is, the file has the mode that it was given, and its group.
+/// The file has the mode that it was given, and its group, whatever the umask of the process is.
 #[test]
 fn the_file_has_its_mode_and_group() {
     let directory = directory();

@@ -49,7 +49,7 @@ pub(crate) struct TlsStream {
     fault: Option<Error>,
     /// Nothing more is to be said: it was said, or the connection is reset.
     parted: bool,
-    /// What comes is thrown away, so it need not be decrypted.
+    /// Received data is discarded, so it need not be decrypted.
     deaf: bool,
 }
 
@@ -58,7 +58,7 @@ enum Machine {
     Client(UnbufferedClientConnection),
 }
 
-/// What is said once the machine is ready to encrypt.
+/// Data to send once the machine is ready to encrypt.
 #[derive(Clone, Copy)]
 enum Say<'a> {
     Nothing,
@@ -66,11 +66,11 @@ enum Say<'a> {
     Goodbye,
 }
 
-/// Where a step left the machine.
+/// The state after a step of the machine.
 enum Turn {
-    /// It has more to do with what it has.
+    /// The machine can continue with the data it has.
     Again,
-    /// It has decrypted a record.
+    /// The machine has decrypted a record.
     Plain,
     /// The handshake needs more input.
     Blocked,
@@ -80,16 +80,16 @@ enum Turn {
     Ended,
 }
 
-/// Where what a step makes goes to.
+/// The destination of the output of a step.
 struct Sink<'a> {
     into: &'a mut [u8],
     filled: usize,
-    /// What has no room in `into`.
+    /// Output that does not fit into `into`.
     spill: &'a mut Vec<u8>,
     out: &'a mut Vec<u8>,
 }
 
-/// What all streams of a thread use in turn.
+/// Buffers that all streams of a thread use in turn.
 #[derive(Default)]
 struct Scratch {
     input: Vec<u8>,
@@ -213,7 +213,7 @@ impl TlsStream {
         if self.deaf {
             return self.socket.poll_read(cx, into);
         }
-        // An answer of the machine's own; data is for whoever writes it to see through.
+        // A response of the machine itself. Data is finished by its writer.
         if self.accepted == 0 && !self.out.is_empty() {
             let _ = self.poll_out(cx)?;
         }
@@ -415,7 +415,7 @@ impl TlsStream {
         Poll::Ready(Ok(()))
     }
 
-    /// It is over; the peer is told why, where the socket takes it.
+    /// Closes the stream; the peer is told why, if the socket takes it.
     fn fail(&mut self, error: &Error) {
         self.fault = Some(error.clone());
         let mut sink = Sink { into: &mut [], filled: 0, spill: &mut self.plain, out: &mut self.out };
