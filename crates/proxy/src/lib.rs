@@ -3,7 +3,6 @@
 pub(crate) mod admin;
 pub(crate) mod admission;
 pub(crate) mod app;
-pub(crate) mod aside;
 pub(crate) mod audit;
 pub mod cli;
 pub(crate) mod clock;
@@ -15,6 +14,7 @@ pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod net;
 pub(crate) mod process;
+pub(crate) mod run_on_thread;
 pub(crate) mod tls;
 pub(crate) mod upstream;
 pub(crate) mod worker;

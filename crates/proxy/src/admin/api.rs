@@ -14,20 +14,20 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
 use super::AdminState;
-use crate::aside::aside;
 use crate::clock::wall_clock;
 use crate::control::reload::Request;
 use crate::control::report::{Report, Trigger};
 use crate::generation::explain::{self, Answer, Question, Source, json_rule, moment};
 use crate::log::Timestamp;
 use crate::metrics::ReloadResult;
+use crate::run_on_thread::run_on_thread;
 use crate::upstream::health::State;
 
 /// So many entries of a group are shown at a time, unless less is asked for; the next ones with `offset`.
 const MAX_SHOWN: usize = 1000;
 
 pub(super) async fn status(Shared(state): Shared<Arc<AdminState>>) -> Response {
-    let made = aside("page", move || {
+    let made = run_on_thread("page", move || {
         let generation = state.process.store.current();
         let listeners: Vec<Value> = generation
             .listeners()
@@ -135,7 +135,7 @@ pub(super) async fn explain(
 }
 
 pub(super) async fn groups(Shared(state): Shared<Arc<AdminState>>) -> Response {
-    let made = aside("page", move || {
+    let made = run_on_thread("page", move || {
         let generation = state.process.store.current();
         let groups: Vec<Value> =
             generation.policy().groups().map(|group| group_facts(&group).into()).collect();
@@ -157,7 +157,7 @@ pub(super) async fn group(
     Path(name): Path<String>,
     Query(page): Query<Page>,
 ) -> Response {
-    let made = aside("page", move || {
+    let made = run_on_thread("page", move || {
         let generation = state.process.store.current();
         let group = generation.policy().group(&name)?;
         let shown = page.limit.unwrap_or(MAX_SHOWN).min(MAX_SHOWN);

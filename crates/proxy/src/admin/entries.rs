@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::AdminState;
 use super::api::{ask_for_reload, problem};
-use crate::aside::aside;
+use crate::run_on_thread::run_on_thread;
 
 /// Time limit of an edit. It reads and validates the whole configuration, which takes milliseconds. An edit that a
 /// file blocks for longer must not block later edits. If it is still written, an edit in between gets an error that
@@ -116,7 +116,7 @@ async fn carry_out(
 ) -> Response {
     let _alone = state.edits.lock().await;
     let config = state.process.store.current().config().path().to_owned();
-    let done = aside("edit", move || {
+    let done = run_on_thread("edit", move || {
         let edit = plan(&config, &LoadOptions::new())?;
         if !dry_run {
             edit.apply()?;

@@ -10,10 +10,10 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
-use crate::aside::aside;
 use crate::clock::wall_clock;
 use crate::log::Timestamp;
 use crate::metrics::CONTENT_TYPE;
+use crate::run_on_thread::run_on_thread;
 use crate::upstream::health::State;
 
 use super::{AdminState, api, entries};
@@ -111,7 +111,7 @@ async fn ready(Shared(state): Shared<Arc<AdminState>>) -> (StatusCode, String) {
 
 async fn metrics(Shared(state): Shared<Arc<AdminState>>) -> Response {
     // There are at most as many threads as connections.
-    match aside("page", move || state.page()).await {
+    match run_on_thread("page", move || state.page()).await {
         Some(page) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], page).into_response(),
         None => (StatusCode::INTERNAL_SERVER_ERROR, "internal error: the page could not be created\n")
             .into_response(),

@@ -13,12 +13,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::report::{Changes, GroupReport, Report, Trigger};
-use crate::aside::aside;
 use crate::audit::{AuditError, Output};
 use crate::generation::store::Generation;
 use crate::listener::{AcceptorOrder, Bound, bind_all};
 use crate::net::socket::BindError;
 use crate::process::Process;
+use crate::run_on_thread::run_on_thread;
 use crate::upstream::health::Probes;
 use crate::worker::Order;
 
@@ -168,7 +168,7 @@ impl Reloader {
             admin.follow(settings);
         }
         let (old, new) = (Arc::clone(current), Arc::clone(&next));
-        let groups = aside("compare", move || group_reports(&old, &new)).await.unwrap_or_default();
+        let groups = run_on_thread("compare", move || group_reports(&old, &new)).await.unwrap_or_default();
         Ok((groups, changes, cut))
     }
 
@@ -214,7 +214,7 @@ impl Reloader {
         match bind_all(config, |bind| binds.contains(bind)) {
             Ok(opened) => self.tell_gate(&current, opened).await,
             Err(BindError { bind, source, .. }) => {
-                tracing::error!(%bind, error = %source, "cannot listen again")
+                tracing::error!(%bind, error = %source, "cannot listen again on an address that the reload released")
             }
         }
     }
@@ -247,10 +247,10 @@ impl Reloader {
     }
 }
 
-/// Why a configuration without problems is not in force.
+/// The reason why a configuration without problems is not in force.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error("{} is a pipe or a terminal: it was read once, at start", .0.display())]
+    #[error("{} is a pipe or a terminal, which can be read only once: restart to reload it", .0.display())]
     ReadOnce(PathBuf),
     #[error(transparent)]
     Audit(#[from] AuditError),
@@ -258,7 +258,7 @@ enum Failure {
     Bind(#[from] BindError),
 }
 
-/// Why there is nothing to put in force.
+/// The reason why there is no configuration to apply.
 #[derive(Debug, thiserror::Error)]
 enum Unread {
     #[error("cannot start a thread to read the configuration")]
@@ -277,7 +277,7 @@ enum Unread {
 /// dropped.
 async fn read_within(limit: Duration, path: PathBuf, known: Vec<Source>) -> Result<Reading, Unread> {
     let (tell, mut told) = oneshot::channel();
-    let reading = aside("reload", move || {
+    let reading = run_on_thread("reload", move || {
         // The caller may have given up.
         let _ = tell.send(known.iter().map(Source::now).collect());
         read(&path, &LoadOptions::new())

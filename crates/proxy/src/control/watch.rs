@@ -12,7 +12,7 @@ use portcullis_config::Source;
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
-use crate::aside::aside;
+use crate::run_on_thread::run_on_thread;
 
 /// Interval of checks without notifications.
 const POLL: Duration = Duration::from_secs(1);
@@ -107,7 +107,9 @@ impl Watch {
         let mut last = None;
         for reading in 0_u32.. {
             let known = sources.to_vec();
-            let Some((stamps, now)) = aside("digest", move || look(&known)).await else { return false };
+            let Some((stamps, now)) = run_on_thread("digest", move || look(&known)).await else {
+                return false;
+            };
             if now == sources && reading == 0 {
                 self.stamps = stamps;
                 return false;
