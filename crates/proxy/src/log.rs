@@ -5,7 +5,7 @@
 //! in it, so one event is one line and a terminal cannot be told anything (CVE-2024-45808).
 
 mod escape;
-mod seldom;
+mod throttle;
 mod timestamp;
 
 #[cfg(test)]
@@ -30,7 +30,7 @@ use tracing_subscriber::{Layer, reload};
 
 pub(crate) use self::escape::Escaped;
 use self::escape::Form;
-pub(crate) use self::seldom::Seldom;
+pub(crate) use self::throttle::LogThrottle;
 pub(crate) use self::timestamp::Timestamp;
 
 /// Lines that wait for standard error. At some 150 bytes each this is a megabyte, and a second of a log in a loop.

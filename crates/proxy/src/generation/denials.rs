@@ -6,19 +6,19 @@ use portcullis_acl::{ClientAddr, RuleOwner};
 use portcullis_resp::command::CommandId;
 use portcullis_session::Denial;
 
-use crate::log::Seldom;
+use crate::log::LogThrottle;
 use crate::metrics::{DeniedReason, command_label};
 
 /// The throttles of one listener, shared by all threads. A client that is refused a million times fills no disk.
 #[derive(Debug)]
 pub(crate) struct Denials {
     /// By the [`CommandId::index`] of commands, not of subcommands.
-    told: Box<[Seldom]>,
+    told: Box<[LogThrottle]>,
 }
 
 impl Default for Denials {
     fn default() -> Self {
-        Self { told: (0..CommandId::COUNT).map(|_| Seldom::new()).collect() }
+        Self { told: (0..CommandId::COUNT).map(|_| LogThrottle::new()).collect() }
     }
 }
 

@@ -12,7 +12,7 @@ use super::logins::{Logins, NotFromThere};
 use super::shadow::Shadow;
 use super::sources::SourceTable;
 use crate::generation::seats::Seat;
-use crate::log::Seldom;
+use crate::log::LogThrottle;
 use crate::metrics::{ListenerSeries, UpstreamSeries};
 
 /// One listener of one generation: all that holds for its clients. It is held rather than looked up by an index, so that a
@@ -38,7 +38,7 @@ impl Listener {
         Self { settings, policy, logins: Arc::new(logins), state, upstream_series }
     }
 
-    /// As in the config.
+    /// The name in the configuration.
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.state.name
     }
@@ -53,7 +53,7 @@ impl Listener {
         self.settings.upstream()
     }
 
-    /// What is counted for the upstream.
+    /// The counters of the upstream.
     pub(crate) fn upstream_series(&self) -> &Arc<UpstreamSeries> {
         &self.upstream_series
     }
@@ -63,7 +63,7 @@ impl Listener {
         &self.logins
     }
 
-    /// What it keeps from one config to the next.
+    /// The state that is kept from one configuration to the next.
     pub(crate) fn state(&self) -> &Arc<ListenerState> {
         &self.state
     }
@@ -122,7 +122,7 @@ pub(crate) struct ListenerState {
     series: Arc<ListenerSeries>,
     shadow: Shadow,
     denials: Arc<Denials>,
-    failed_handshakes: Seldom,
+    failed_handshakes: LogThrottle,
 }
 
 impl ListenerState {
@@ -135,7 +135,7 @@ impl ListenerState {
             series: Arc::clone(series),
             shadow: Shadow::default(),
             denials: Arc::default(),
-            failed_handshakes: Seldom::new(),
+            failed_handshakes: LogThrottle::new(),
         }
     }
 
@@ -165,7 +165,7 @@ impl ListenerState {
     }
 
     /// Limits how often the log tells of failed TLS handshakes.
-    pub(crate) fn failed_handshakes(&self) -> &Seldom {
+    pub(crate) fn failed_handshakes(&self) -> &LogThrottle {
         &self.failed_handshakes
     }
 

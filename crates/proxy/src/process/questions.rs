@@ -12,7 +12,7 @@ use portcullis_session::{Action, Findings, Inquiry, Listed};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::log::Seldom;
+use crate::log::LogThrottle;
 
 /// A list has so many lines at most. Redis has no limit; its default for clients is as many.
 const MAX_LINES: usize = 10_000;
@@ -207,7 +207,7 @@ impl Part {
 
     /// In the order in which the clients came, as Redis lists them.
     fn findings(mut self, question: &Question) -> Findings {
-        static TOLD: Seldom = Seldom::new();
+        static TOLD: LogThrottle = LogThrottle::new();
         self.lines.sort_unstable_by_key(|(id, _)| *id);
         let (mut lines, mut shown) = (String::new(), 0_u64);
         for (_, line) in self.lines.iter().take(MAX_LINES) {

@@ -7,7 +7,7 @@ use portcullis_resp::error::RequestError;
 use portcullis_session::{CloseReason, Delivery, Incoming, LinkFault, ReplyAction, Unavailable};
 
 use super::{Count, Ended, Relay, Upstream};
-use crate::log::Seldom;
+use crate::log::LogThrottle;
 use crate::metrics::{ClosedReason, Direction, UpstreamErrorKind};
 
 impl Relay {
@@ -210,7 +210,7 @@ impl Relay {
                 ClosedReason::Protocol
             }
             CloseReason::Protocol(RequestError::TlsClientHello) => {
-                static TOLD: Seldom = Seldom::new();
+                static TOLD: LogThrottle = LogThrottle::new();
                 if let Some(left_out) = TOLD.tell(std::time::Instant::now()) {
                     self.note_with(
                         "client has_local_reply TLS to a listener without tls; let it connect without TLS (redis://), or give \

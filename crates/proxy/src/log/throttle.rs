@@ -8,7 +8,7 @@ const APART: Duration = Duration::from_secs(1);
 
 /// Lets one line of a kind through in a second, and counts the others.
 #[derive(Debug, Default)]
-pub(crate) struct Seldom(Mutex<State>);
+pub(crate) struct LogThrottle(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -16,7 +16,7 @@ struct State {
     left_out: u64,
 }
 
-impl Seldom {
+impl LogThrottle {
     /// Nothing was told yet.
     pub(crate) const fn new() -> Self {
         Self(Mutex::new(State { last: None, left_out: 0 }))
@@ -40,9 +40,9 @@ mod tests {
 
     #[test]
     fn one_in_a_second_and_the_rest_counted() {
-        let (seldom, start) = (Seldom::new(), Instant::now());
+        let (throttle, start) = (LogThrottle::new(), Instant::now());
         let told: Vec<_> =
-            [0, 1, 999, 1000, 1001, 2500].map(|ms| seldom.tell(start + Duration::from_millis(ms))).into();
+            [0, 1, 999, 1000, 1001, 2500].map(|ms| throttle.tell(start + Duration::from_millis(ms))).into();
         assert_eq!(told, [Some(0), None, None, Some(2), None, Some(1)]);
     }
 }
