@@ -25,7 +25,7 @@ use thiserror::Error;
 
 use crate::metrics::{ClosedReason, LineCounter, RefusedReason};
 
-use self::gather::Gather;
+use self::gather::{Gather, Gathered};
 use self::line::{Line, RuleFacts, Source};
 use self::queue::Queue;
 use self::sink::{Shown, Sink};
@@ -146,7 +146,7 @@ impl Audit {
         reason: RefusedReason,
         rule: Option<&Rule<'_>>,
     ) {
-        if self.0.gather().is_first(source, listener, reason, rule, Instant::now()) {
+        if self.0.gather().add(source, listener, reason, rule, Instant::now()) == Gathered::First {
             self.0.queue.push(&self.0.refusal(
                 Source::One(source),
                 listener,

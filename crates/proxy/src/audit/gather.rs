@@ -41,6 +41,15 @@ struct Held {
     rule: Option<OwnedRule>,
 }
 
+/// The treatment of a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gathered {
+    /// The first of its source, listener and reason: report it at once.
+    First,
+    /// Counted, and reported later.
+    Held,
+}
+
 /// Refusals that were held back and are now due.
 #[derive(Debug)]
 pub(super) struct Told {
@@ -52,25 +61,25 @@ pub(super) struct Told {
 }
 
 impl Gather {
-    /// Takes one refusal. True: it is the first, tell it at once. False: it is counted and told later.
-    pub(super) fn is_first(
+    /// Takes one refusal.
+    pub(super) fn add(
         &mut self,
         source: ClientAddr,
         listener: &Arc<str>,
         reason: RefusedReason,
         rule: Option<&Rule<'_>>,
         now: Instant,
-    ) -> bool {
+    ) -> Gathered {
         let key = Key { ip: source.ip(), listener: Arc::clone(listener), reason };
         if let Some(held) = self.sources.get_mut(&key) {
             held.count = held.count.saturating_add(1);
             held.last = source;
-            return false;
+            return Gathered::Held;
         }
         if self.sources.len() < MAX_SOURCES {
             self.sources
                 .insert(key, Held { since: now, count: 0, last: source, rule: rule.map(OwnedRule::of) });
-            return true;
+            return Gathered::First;
         }
         let held = self.various.entry((Arc::clone(listener), reason)).or_insert_with(|| Held {
             since: now,
@@ -79,7 +88,7 @@ impl Gather {
             rule: None,
         });
         held.count = held.count.saturating_add(1);
-        false
+        Gathered::Held
     }
 
     /// Takes the refusals that were held for a whole window, or with `all` every refusal. A source that continues is

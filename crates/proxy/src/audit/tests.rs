@@ -172,7 +172,7 @@ fn a_source_that_goes_on_gets_a_line_a_second_and_a_quiet_one_is_forgotten() {
     let mut gather = Gather::default();
     let start = Instant::now();
     let refuse = |gather: &mut Gather, at| {
-        gather.is_first(
+        gather.add(
             source(SOURCE),
             &named("public"),
             RefusedReason::Rate,
@@ -180,21 +180,21 @@ fn a_source_that_goes_on_gets_a_line_a_second_and_a_quiet_one_is_forgotten() {
             start + Duration::from_millis(at),
         )
     };
-    assert!(refuse(&mut gather, 0));
-    assert!(!refuse(&mut gather, 10));
+    assert_eq!(refuse(&mut gather, 0), Gathered::First);
+    assert_eq!(refuse(&mut gather, 10), Gathered::Held);
     assert!(gather.due(start + Duration::from_millis(999), false).is_empty());
     let told = gather.due(start + WINDOW, false);
     assert_eq!(told.iter().map(|told| told.count).collect::<Vec<_>>(), [1]);
-    assert!(!refuse(&mut gather, 1500), "still gathered");
+    assert_eq!(refuse(&mut gather, 1500), Gathered::Held, "still gathered");
     assert_eq!(gather.next_due(), Some(start + 2 * WINDOW));
     assert_eq!(gather.due(start + 2 * WINDOW, false).len(), 1);
     assert!(gather.due(start + 3 * WINDOW, false).is_empty());
     assert_eq!(gather.next_due(), None);
-    assert!(refuse(&mut gather, 3100), "forgotten, so told at once again");
+    assert_eq!(refuse(&mut gather, 3100), Gathered::First, "forgotten, so reported at once again");
 }
 
 #[test]
-fn a_moved_file_is_opened_anew() {
+fn a_moved_file_is_reopened() {
     let dir = tempfile::tempdir().unwrap();
     let (path, moved) = (dir.path().join("audit.log"), dir.path().join("audit.log.1"));
     let audit = to_file(&path);
