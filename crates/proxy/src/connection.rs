@@ -23,7 +23,7 @@ use crate::admission::admit::Admitted;
 use crate::generation::listener::Listener;
 use crate::log::Escaped;
 use crate::metrics::{ClosedReason, RefusedReason, WorkerStats};
-use crate::tls::Unshaken;
+use crate::tls::HandshakeFailure;
 use crate::worker::Worker;
 
 /// Serves an admitted connection to its end, in a task of this thread.
@@ -96,7 +96,9 @@ async fn make_secure(worker: &Worker, id: u64, admitted: Admitted) -> Option<Sec
         }
         Err(Insecure::Tls(why)) => match *why {
             // Not worth a refusal: load balancers look like this whether somebody listens.
-            Unshaken { fault: TlsFault::Absent, .. } => note_short(worker, &listener, ClosedReason::Client),
+            HandshakeFailure { fault: TlsFault::Absent, .. } => {
+                note_short(worker, &listener, ClosedReason::Client)
+            }
             why => turn_away(worker, &listener, from, why),
         },
     }
@@ -112,9 +114,9 @@ fn note_short(worker: &Worker, listener: &Listener, reason: ClosedReason) {
 }
 
 /// A handshake failed.
-fn turn_away(worker: &Worker, listener: &Listener, from: ClientAddr, why: Unshaken) {
+fn turn_away(worker: &Worker, listener: &Listener, from: ClientAddr, why: HandshakeFailure) {
     let state = listener.state();
-    let Unshaken { fault, stream } = why;
+    let HandshakeFailure { fault, stream } = why;
     state.series().refused(RefusedReason::Tls);
     worker.process.audit.refused(from, state.name(), RefusedReason::Tls, None);
     if let Some(left_out) = state.failed_handshakes().tell(Instant::now()) {

@@ -3,4 +3,4 @@
 mod handshake;
 mod places;
 
-pub(crate) use self::handshake::{Unshaken, accept, connect};
+pub(crate) use self::handshake::{HandshakeFailure, accept, connect};

@@ -8,7 +8,7 @@ use portcullis_config::tls::ServerTls;
 
 use crate::admission::admit::{Admitted, Client};
 use crate::net::stream::Stream;
-use crate::tls::{self, Unshaken};
+use crate::tls::{self, HandshakeFailure};
 
 /// A connection whose bytes are the client's own.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(crate) enum Insecure {
     /// A fault of the reactor.
     Socket(io::Error),
     /// The handshake failed.
-    Tls(Box<Unshaken>),
+    Tls(Box<HandshakeFailure>),
 }
 
 /// Takes the client through the handshake, which has `within` for it. A listener without TLS: the socket's bytes are the

@@ -164,3 +164,12 @@ impl Stream {
         }
     }
 }
+
+/// The state of a TLS handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Handshake {
+    /// Both sides have finished it.
+    Done,
+    /// More bytes of the peer are needed.
+    Unfinished,
+}

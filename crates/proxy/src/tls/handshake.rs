@@ -12,7 +12,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::places::{Place, place};
-use crate::net::stream::{Stream, TlsStream};
+use crate::net::stream::{Handshake, Stream, TlsStream};
 
 /// The content type of a handshake record: a client that speaks TLS begins with it, and no client of Redis does.
 const HANDSHAKE: u8 = 0x16;
@@ -27,9 +27,9 @@ thread_local! {
     static TURN: Arc<Semaphore> = Arc::new(Semaphore::new(1));
 }
 
-/// A client without TLS, and why.
+/// The failed handshake of a client.
 #[derive(Debug)]
-pub(crate) struct Unshaken {
+pub(crate) struct HandshakeFailure {
     /// The fault.
     pub fault: TlsFault,
     /// The socket, if the client was sent an alert that it may still be reading.
@@ -46,7 +46,7 @@ pub(crate) async fn accept(
     tls: &ServerTls,
     source: Option<Source>,
     within: Duration,
-) -> Result<Box<TlsStream>, Box<Unshaken>> {
+) -> Result<Box<TlsStream>, Box<HandshakeFailure>> {
     let late = |_| silent(TlsFault::Timeout(within));
     let begun = Instant::now();
     let first = timeout(within, first_bytes(&mut socket)).await.map_err(late)?.map_err(silent)?;
@@ -85,24 +85,24 @@ pub(crate) async fn connect(
     }
 }
 
-fn silent(fault: TlsFault) -> Box<Unshaken> {
-    Box::new(Unshaken { fault, stream: None })
+fn silent(fault: TlsFault) -> Box<HandshakeFailure> {
+    Box::new(HandshakeFailure { fault, stream: None })
 }
 
 /// A fault of the protocol was told to the client, as an alert.
-fn told(fault: TlsFault, stream: Box<TlsStream>) -> Box<Unshaken> {
+fn told(fault: TlsFault, stream: Box<TlsStream>) -> Box<HandshakeFailure> {
     let stream = matches!(fault, TlsFault::Protocol(_)).then_some(Stream::Tls(stream));
-    Box::new(Unshaken { fault, stream })
+    Box::new(HandshakeFailure { fault, stream })
 }
 
 async fn shake_hands(stream: &mut TlsStream) -> Result<(), TlsFault> {
     loop {
-        let done = in_turn(|| stream.shake_hands()).await?;
-        say(stream).await?;
-        if done {
+        let step = in_turn(|| stream.shake_hands()).await?;
+        send(stream).await?;
+        if step == Handshake::Done {
             return Ok(());
         }
-        if poll_fn(|cx| stream.poll_hear(cx)).await.map_err(TlsFault::Io)? == 0 {
+        if poll_fn(|cx| stream.poll_recv(cx)).await.map_err(TlsFault::Io)? == 0 {
             return Err(TlsFault::Gone);
         }
         if !stream.begins_with(RECORDS) {
@@ -111,8 +111,8 @@ async fn shake_hands(stream: &mut TlsStream) -> Result<(), TlsFault> {
     }
 }
 
-async fn say(stream: &mut TlsStream) -> Result<(), TlsFault> {
-    poll_fn(|cx| stream.poll_say(cx)).await.map_err(TlsFault::Io)
+async fn send(stream: &mut TlsStream) -> Result<(), TlsFault> {
+    poll_fn(|cx| stream.poll_send(cx)).await.map_err(TlsFault::Io)
 }
 
 async fn first_bytes(socket: &mut Stream) -> Result<Vec<u8>, TlsFault> {

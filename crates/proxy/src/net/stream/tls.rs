@@ -15,11 +15,11 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 use rustls::{ClientConfig, CommonState, Error, ServerConfig};
 
+use super::Handshake::{self, Done, Unfinished};
 use super::Stream;
 
 /// The largest record on the wire: header, 16 KiB, and what TLS 1.2 allows for its protection (RFC 5246, 6.2.3).
 const MAX_RECORD: usize = 5 + 16 * 1024 + 2048;
-
 /// The plaintext of one record.
 const MAX_PLAIN: usize = 16 * 1024;
 
@@ -140,11 +140,11 @@ impl TlsStream {
         }
     }
 
-    /// Takes the handshake as far as what was received allows, and says what is to be sent. True: it is over.
+    /// Continues the handshake with the received bytes, and prepares the bytes to send.
     ///
     /// # Errors
-    /// The peer's fault, or that it does not like us. What is to be sent says so to the peer.
-    pub(crate) fn shake_hands(&mut self) -> Result<bool, Error> {
+    /// The peer's fault, or its refusal of us. The bytes to send include an alert for the peer.
+    pub(crate) fn shake_hands(&mut self) -> Result<Handshake, Error> {
         loop {
             let mut sink = Sink { into: &mut [], filled: 0, spill: &mut self.plain, out: &mut self.out };
             let (used, turn) = self.machine.step(&mut self.held, Say::Nothing, &mut sink);
@@ -154,13 +154,13 @@ impl TlsStream {
                 Ok(Turn::Plain) => {
                     self.more = true;
                     self.held.shrink_to_fit();
-                    return Ok(true);
+                    return Ok(Done);
                 }
                 Ok(Turn::Blocked) if self.held.len() > MAX_HELD => return Err(too_long()),
-                Ok(Turn::Blocked) => return Ok(false),
+                Ok(Turn::Blocked) => return Ok(Unfinished),
                 Ok(Turn::Open) => {
                     self.held.shrink_to_fit();
-                    return Ok(!self.state().is_handshaking());
+                    return Ok(if self.state().is_handshaking() { Unfinished } else { Done });
                 }
                 Ok(Turn::Ended) => {
                     self.ended = true;
@@ -174,13 +174,13 @@ impl TlsStream {
         }
     }
 
-    /// Writes what the handshake has to say.
-    pub(crate) fn poll_say(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Writes the bytes of the handshake.
+    pub(crate) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_out(cx)
     }
 
     /// Reads more of the handshake; 0 is the end of the stream.
-    pub(crate) fn poll_hear(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         with_scratch(|scratch| {
             let room = scratch.input_of(MAX_RECORD);
             let n = ready!(self.socket.poll_read(cx, room))?;
