@@ -40,7 +40,7 @@ impl Cidr {
         Self(IpNet::V4(Ipv4Net::new(ip, len.min(32)).unwrap_or_default().trunc()))
     }
 
-    /// As [`Self::cut_v4`], for IPv6.
+    /// Does the same as [`Self::cut_v4`], for IPv6.
     pub(crate) fn cut_v6(ip: Ipv6Addr, len: u8) -> Self {
         Self(IpNet::V6(Ipv6Net::new(ip, len.min(128)).unwrap_or_default().trunc()))
     }
@@ -90,7 +90,7 @@ pub fn minimal(addresses: impl IntoIterator<Item = IpAddr>) -> Vec<Cidr> {
     IpNet::aggregate(&hosts).into_iter().map(Cidr).collect()
 }
 
-/// Why a text is not an address or a network. [`CidrError::hint`] gives the form that is.
+/// The fault of a text that is not an address or a network. [`CidrError::hint`] gives the right form.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum CidrError {
     /// Not an address at all.
@@ -100,7 +100,7 @@ pub enum CidrError {
     #[error("white space in an address")]
     Space,
     /// Octal in some programs, decimal in others (CVE-2021-29922).
-    #[error("leading zero in an address, which some programs read as octal")]
+    #[error("an address with a leading zero, which some programs read as octal")]
     LeadingZero {
         /// The decimal reading, where there is one.
         decimal: Option<Ipv4Addr>,
@@ -112,7 +112,7 @@ pub enum CidrError {
     #[error("an address with a port or brackets")]
     Port,
     /// `10.0.0.0/255.0.0.0`.
-    #[error("a netmask where a prefix length belongs")]
+    #[error("a netmask instead of a prefix length")]
     Netmask {
         /// The prefix length that says the same, when the mask has one.
         len: Option<u8>,
@@ -140,9 +140,7 @@ pub enum CidrError {
         host: Cidr,
     },
     /// `::ffff:10.0.0.0/104`.
-    #[error(
-        "an IPv4-mapped IPv6 address, which never reaches the list: such peers are judged by their IPv4 address"
-    )]
+    #[error("an IPv4-mapped IPv6 address never matches: such clients are judged by their IPv4 address")]
     Mapped {
         /// The IPv4 network it stands for.
         v4: Cidr,
@@ -150,7 +148,7 @@ pub enum CidrError {
 }
 
 impl CidrError {
-    /// What to write instead.
+    /// The text to write instead.
     pub fn hint(&self) -> String {
         match self {
             Self::NotAnAddress => {
@@ -159,10 +157,9 @@ impl CidrError {
             Self::Space => "write it without spaces, such as 203.0.113.0/24".into(),
             Self::LeadingZero { decimal: Some(ip) } => format!("write {ip}, if the parts are decimal"),
             Self::LeadingZero { decimal: None } => "write each part in decimal without leading zeros".into(),
-            Self::Zone => "write the address without %zone; entries match the address alone".into(),
+            Self::Zone => "write the address without %zone; entries match the address only".into(),
             Self::Port => {
-                "write the address alone, such as 203.0.113.9 or 2001:db8::1; the list does not look at ports"
-                    .into()
+                "write the address only, such as 203.0.113.9 or 2001:db8::1; ports are not matched".into()
             }
             Self::Netmask { len: Some(len) } => format!("write /{len}"),
             Self::Netmask { len: None } => "write a prefix length such as /24".into(),

@@ -1,11 +1,11 @@
-//! Which commands, keys and channels: Redis ACL rules, with the meaning that Redis 7 gives them.
+//! Rules for commands, keys and channels: Redis ACL rules, with the meaning that Redis 7 gives them.
 //!
 //! ```text
 //! +name -name            a command, or with +container|sub a subcommand
 //! +name|word             a command, if its first argument is this word (names without subcommands only)
 //! +@category -@category  all commands of a category; allcommands is +@all, nocommands is -@all
 //! @public                our own preset for listeners that face the internet; see `public`
-//! @public-scripts        behind @public: scripts and functions, which Redis's own user must hold back
+//! @public-scripts        after @public: scripts and functions, which the ACL of a Redis user must restrict
 //! ~pattern               keys to read and write; %R~pattern to read, %W~pattern to write; allkeys is ~*
 //! &pattern               channels; allchannels is &*
 //! resetkeys resetchannels
@@ -16,8 +16,8 @@
 //!
 //! Where we differ from Redis:
 //! - Outside selectors, no key rule at all means `allkeys`, and no channel rule `allchannels`.
-//! - What the table does not know is refused unless named (`+json.set`), and then needs `allkeys`: nobody can say which
-//!   keys it touches. `+@all` does not name it.
+//! - Commands that the table does not know are refused unless named (`+json.set`), and then need `allkeys`, because
+//!   their keys are unknown. `+@all` does not name them.
 //! - SYNC, PSYNC and REPLCONF turn a connection into a replication stream: only their own names allow them.
 //! - Keys that cannot be known are refused under key rules: SORT with BY or GET needs `*` to be readable, as Redis has
 //!   it when it runs the command, and arguments that no server would take are refused.
@@ -56,7 +56,8 @@ pub struct CommandRules {
     words: Vec<Box<str>>,
 }
 
-/// What was refused. In Redis's order: of several selectors the one that got furthest is believed.
+/// The refused part of a command. In Redis's order: of several selectors, the one that matched most of the command
+/// counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Refused {
     /// The command itself.
@@ -69,12 +70,12 @@ pub enum Refused {
     Cost(Cost),
 }
 
-/// What the name of a command alone decides.
+/// The decision that the name of a command alone allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ByName {
-    /// It runs, whatever its arguments.
+    /// The command may run, whatever its arguments.
     Allowed,
-    /// It does not, whatever its arguments.
+    /// The command is refused, whatever its arguments.
     Refused,
     /// Its subcommand, first argument, keys, channels, or (unknown ones) the letters of its name decide.
     Depends,
@@ -97,7 +98,7 @@ impl CommandRules {
         parse::parse(items)
     }
 
-    /// What the name decides. A container (CLIENT) always depends: its unknown subcommands are refused.
+    /// Decides by name. A container (CLIENT) always depends on its arguments: its unknown subcommands are refused.
     #[must_use]
     pub fn by_name(&self, id: CommandId) -> ByName {
         if id == CommandId::UNKNOWN {

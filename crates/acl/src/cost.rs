@@ -31,7 +31,7 @@ pub struct CostLimits {
 /// exponentially with them (CVE-2022-36021).
 pub const MAX_STARS: usize = 16;
 
-/// Why a command would cost too much.
+/// The reason why a command would cost too much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Cost {
     /// A count above [`CostLimits::count`].
@@ -132,8 +132,8 @@ pub(crate) fn is_judged(id: CommandId) -> bool {
     table::judged(id).is_some()
 }
 
-/// How many arguments, the name included, must be there before [`CostLimits::check`] can judge the command. SETRANGE is
-/// judged before its value has come, which may be large.
+/// Number of arguments, the name included, that [`CostLimits::check`] needs to judge the command. SETRANGE is judged
+/// before its value has arrived, which may be large.
 pub(crate) fn needed_arguments(id: CommandId) -> u64 {
     match table::judged(id) {
         None => 0,

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::cidr::Cidr;
 use crate::origin::UnixSeconds;
 
-/// What the policy says of one source on one listener.
+/// The decision about one source on one listener.
 #[derive(Clone, Debug)]
 pub enum Decision {
     /// The source may go on.
@@ -34,7 +34,7 @@ impl Permit {
     }
 }
 
-/// Why a source was refused.
+/// The reason why a source was refused.
 #[derive(Clone, Debug)]
 pub struct Denial {
     pub(crate) reason: Reason,
@@ -103,7 +103,7 @@ pub struct Rule<'p> {
     pub cidr: Option<Cidr>,
     /// The operator's note, of the entry or else of its group.
     pub note: Option<&'p str>,
-    /// Who answers for it, by the entry or else by its group.
+    /// The owner of the entry, or else of its group.
     pub owner: Option<&'p str>,
     /// From this second on the entry counts as absent.
     pub until: Option<UnixSeconds>,

@@ -21,12 +21,12 @@ pub struct GroupId(pub(crate) u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SourceId(pub(crate) u32);
 
-/// What an operator may say about an entry, or about a whole group.
+/// Notes of an operator about an entry, or about a whole group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Meta {
-    /// Why it is there.
+    /// The reason for it.
     pub note: Option<String>,
-    /// Who answers for it.
+    /// The person or team responsible for it.
     pub owner: Option<String>,
     /// From this second on it counts as absent. On a group it holds for every entry without its own.
     pub until: Option<UnixSeconds>,
@@ -46,7 +46,7 @@ pub struct Entry {
     pub cidr: Cidr,
     /// The line it was written at, from 1.
     pub line: u32,
-    /// What was said about it.
+    /// The note, owner and end.
     pub meta: Meta,
 }
 
@@ -152,7 +152,7 @@ impl Entries {
         self.v4.heap_bytes() + self.v6.heap_bytes()
     }
 
-    /// For each run of `group`: the numbers of its IPv4 and IPv6 entries.
+    /// The numbers of IPv4 and IPv6 entries in each run of `group`.
     pub(crate) fn spans(&self, group: GroupId) -> impl Iterator<Item = Span> {
         self.by_group.get(index(group)).into_iter().flatten().filter_map(|number| self.span(*number))
     }
@@ -171,7 +171,7 @@ impl Entries {
         self.spans(group).flat_map(Span::all)
     }
 
-    /// Those entries of `group` that `wanted` takes, as they follow each other in their files; of one line in
+    /// Returns the entries of `group` that `wanted` accepts, in the order of their files; entries of one line in
     /// ascending order, IPv4 first.
     pub(crate) fn in_order(&self, group: GroupId, wanted: impl Fn(Which) -> bool) -> Vec<Which> {
         let mut list = Vec::new();

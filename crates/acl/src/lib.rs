@@ -1,11 +1,12 @@
-//! Who may connect, and who may run what. Pure: no sockets, no files, no clock.
+//! Decides who may connect, and who may run which command. Pure: no sockets, no files, no clock.
 //!
 //! An operator's groups and listeners are put into a [`PolicyBuilder`], which compiles them into one immutable
 //! [`Policy`]. [`Policy::judge`] answers for one source on one listener; every answer names the entry that decided,
 //! so logs, metrics, audit and `explain` all tell the same story.
 //!
-//! Whoever is in says who they are ([`Users::authenticate`]) and may run what the [`CommandRules`] of the listener and
-//! of the user allow, compiled into one [`CommandPlan`]. [`mod@rate`] counts connects and failed logins per source.
+//! An admitted client logs in ([`Users::authenticate`]) and may run the commands that the [`CommandRules`] of the
+//! listener and of the user allow, compiled into one [`CommandPlan`]. [`mod@rate`] counts connects and failed logins
+//! per source.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

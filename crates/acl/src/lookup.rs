@@ -16,8 +16,8 @@ use std::ops::Range;
 
 pub(crate) use column::{Column, Row};
 
-/// How many times more starts are compared than a slot of the index has on average: crowded slots stay rare, and the
-/// index is small beside the starts.
+/// Ratio of compared starts to the average of a slot: crowded slots stay rare, and the index is small beside the
+/// starts.
 const SPARE: usize = 4;
 
 /// An address as an unsigned number.
@@ -32,7 +32,7 @@ pub(crate) trait Key: Copy + Ord {
     fn after(self, len: u8) -> Option<Self>;
     /// The distance from a smaller key.
     fn minus(self, smaller: Self) -> Self;
-    /// How far to shift a distance of `self` so that it takes at most `bits` bits, fewer than 32.
+    /// Number of bits to shift a distance of `self` so that it takes at most `bits` bits, fewer than 32.
     fn shift_to(self, bits: u32) -> u32;
     /// The distance from `first`, shifted; `None` below it.
     fn slot(self, first: Self, shift: u32) -> Option<usize>;
@@ -102,12 +102,12 @@ pub(crate) struct Table<K> {
     nodes: Vec<Node>,
 }
 
-/// Where to look for an address, by its leading bits.
+/// The index of the starts by the leading bits of an address.
 #[derive(Debug)]
 struct Index<K> {
     first: K,
     shift: u32,
-    /// For each slot the number of the last start that is not above the slot's first address; then the last of all.
+    /// The number of the last start that is not above the first address of each slot; then the last of all.
     slots: Vec<u32>,
 }
 
@@ -285,7 +285,7 @@ impl<K: Key> Index<K> {
     }
 }
 
-/// How many of a few sorted keys are not above `addr`: all are compared, without a branch.
+/// Counts the sorted keys that are not above `addr`: all are compared, without a branch.
 #[inline]
 fn not_above<K: Key>(keys: &[K], addr: K) -> usize {
     keys.iter().map(|key| usize::from(*key <= addr)).sum()

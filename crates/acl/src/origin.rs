@@ -1,4 +1,4 @@
-//! Where a connection comes from: an address folded once, at the edge, so that nothing later has to think of it.
+//! The address of a client, folded once at the edge, so that no later code has to fold it.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};

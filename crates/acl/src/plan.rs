@@ -1,4 +1,4 @@
-//! What a reload compiles for one listener and user: one small word a command.
+//! The plan that a reload compiles for one listener and user: one small word a command.
 //!
 //! The rules of the listener and those of the user must both agree. For most commands the name decides, and the word
 //! ([`CommandPlan::class`]) says so in one load. For the others [`CommandPlan::judge`] looks at the arguments, as soon
@@ -33,16 +33,16 @@ pub struct CommandPlan {
     filters_channels: bool,
 }
 
-/// What is known of a command by its name alone.
+/// The decision that a command's name allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Class(u16);
 
-/// What becomes of a command.
+/// The decision about a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judgement {
-    /// It may run.
+    /// The command may run.
     Allow,
-    /// It may not.
+    /// The command is refused.
     Refuse(Refusal),
     /// Arguments that decide are still to come: ask again when there is more of the frame.
     More,
@@ -231,8 +231,8 @@ impl CommandPlan {
         Judgement::refuse(Refused::Key, id, owner)
     }
 
-    /// How many arguments, the name included, must be there before a command of `arguments` can be judged; all of them
-    /// where that cannot be said sooner. For a container, 2: then ask for its subcommand.
+    /// Number of arguments, the name included, that judging a command of `arguments` needs; all of them if fewer are
+    /// not enough. For a container, 2: then ask for its subcommand.
     #[must_use]
     pub fn needed_arguments(&self, id: CommandId, arguments: u64) -> u64 {
         let class = self.class(id);
@@ -414,7 +414,7 @@ impl Judgement {
 }
 
 impl Refusal {
-    /// What was refused.
+    /// The refused part of the command.
     #[must_use]
     pub const fn what(self) -> Refused {
         self.what
@@ -519,7 +519,7 @@ fn rules_class(id: CommandId, rules: &CommandRules) -> Class {
     })
 }
 
-/// What is done to the only key of a command, if that is its first argument.
+/// The access to the only key of a command, if that is its first argument.
 fn first_key(id: CommandId, keys_alike: bool) -> Option<KeyUse> {
     let [spec] = id.info().keys else { return None };
     if spec.begin != Begin::Index(1) || !matches!(spec.find, Find::Range { last: 0, .. }) {

@@ -21,14 +21,14 @@ pub use group::Group;
 /// The built-in group that admits peers on a unix socket.
 pub const UNIX_GROUP: &str = "unix";
 
-/// Who may connect, for every listener of one configuration. Immutable; shared behind an `Arc`.
+/// The access rules of every listener of one configuration. Immutable; shared behind an `Arc`.
 #[derive(Debug)]
 pub struct Policy {
     entries: Entries,
     groups: Vec<GroupData>,
     /// The index in [`Self::groups`] of each group that has a name.
     names: HashMap<GroupId, usize>,
-    /// What the listeners were declared with, for [`Self::changes_since`].
+    /// The declarations of the listeners, for [`Self::changes_since`].
     accesses: Vec<Access>,
     /// And the users, by name.
     origins: Vec<(String, Vec<GroupId>)>,
@@ -41,8 +41,8 @@ pub struct Policy {
 impl Policy {
     /// Decides for a connection from `from` on the listener with that index, as of `now`.
     ///
-    /// Deny beats allow beats default deny; the longest matching prefix that has not expired is the one named.
-    /// An index out of range admits nobody.
+    /// Deny beats allow beats default deny; the longest matching prefix that has not expired is the one named. An
+    /// index out of range refuses every source.
     pub fn judge(&self, listener: usize, from: &ClientAddr, now: UnixSeconds) -> Decision {
         match self.listeners.get(listener) {
             Some(listener) => self.decide(listener.lists, from, now),
@@ -50,8 +50,8 @@ impl Policy {
         }
     }
 
-    /// What the listener's shadow says of the same connection; `None` when it has none. Nobody is refused by it, and
-    /// its permit admits nobody.
+    /// Returns the decision of the listener's shadow lists about the same connection; `None` when it has none. It
+    /// refuses no client, and its permit admits none.
     pub fn judge_shadow(&self, listener: usize, from: &ClientAddr, now: UnixSeconds) -> Option<Decision> {
         let shadow = self.listeners.get(listener)?.shadow?;
         Some(self.decide(shadow, from, now))
@@ -70,7 +70,7 @@ impl Policy {
         }
     }
 
-    /// Whether a peer of that listener may say for whom it speaks, as load balancers do by the PROXY protocol.
+    /// Whether a peer of that listener may name the client in a PROXY header, as load balancers do.
     pub fn speaks_for_others(&self, listener: usize, peer: &ClientAddr, now: UnixSeconds) -> bool {
         let senders = self.listeners.get(listener).map(|listener| listener.senders);
         senders.is_some_and(|senders| matches!(self.find(senders, peer, now), Found::Active(..)))
@@ -88,7 +88,7 @@ impl Policy {
         }
     }
 
-    /// What a rule says; `None` when another policy gave it out and this one has no such entry.
+    /// Returns the facts of a rule; `None` when another policy made it and this one has no such entry.
     pub fn rule(&self, id: RuleId) -> Option<Rule<'_>> {
         if id.0 == Which::Unix {
             return Some(self.unix_rule());
@@ -132,7 +132,7 @@ impl Policy {
         })
     }
 
-    /// How many entries the allow list of a listener holds, `unix` counted as one.
+    /// Counts the entries of the allow list of a listener; `unix` counts as one.
     pub fn allowed_entries(&self, listener: usize) -> usize {
         let set = self.allowed(listener);
         set.map_or(0, |set| {
@@ -263,7 +263,7 @@ pub enum Family {
     V6,
 }
 
-/// What unicast sources can have: 0/8 and 224/3 cannot open a connection.
+/// The range of unicast source addresses: 0/8 and 224/3 cannot open a connection.
 const V4_PUBLIC: (u32, u32) = (0x0100_0000, 0xdfff_ffff);
 /// Global unicast, 2000::/3 (RFC 4291, 2.4): who admits all of it admits the internet.
 const V6_PUBLIC: (u128, u128) = (0x2000 << 112, (0x4000 << 112) - 1);

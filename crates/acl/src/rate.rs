@@ -1,6 +1,6 @@
-//! How often: rates, and what is known of each source that connects.
+//! Rates, and the activity of each source that connects.
 //!
-//! Time comes in as what has passed since an origin that the caller chose once; it never runs backwards.
+//! Time is the duration since an origin that the caller chose once; it never runs backwards.
 
 mod sources;
 
@@ -26,7 +26,7 @@ impl Rate {
         (count > 0 && per >= u64::from(count)).then_some(Self { count, per })
     }
 
-    /// How many.
+    /// The number of events.
     #[must_use]
     pub const fn count(self) -> u32 {
         self.count

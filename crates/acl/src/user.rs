@@ -1,4 +1,4 @@
-//! Who a client says it is: names and digests of passwords, compared in constant time.
+//! Users: names and digests of passwords, compared in constant time.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ pub const DEFAULT_USER: &str = "default";
 #[derive(Clone)]
 pub struct Secret(Zeroizing<[u8; 32]>);
 
-/// Why text is not a digest.
+/// The fault of a text that is not a digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "not a SHA-256 digest: 64 hexadecimal digits are expected, as `portcullis hash-password` prints them"
@@ -81,7 +81,7 @@ impl fmt::Debug for Secret {
 }
 
 impl User {
-    /// A user and its secrets, each of which is valid; without any nobody can log in as this user.
+    /// A user and its secrets, each of which is valid; without a secret the user cannot log in.
     #[must_use]
     pub fn new(name: &str, secrets: Vec<Secret>) -> Self {
         Self { name: name.into(), secrets }
@@ -108,11 +108,12 @@ impl Users {
         Ok(Self { users })
     }
 
-    /// Who these credentials are, if anybody. `name` is that of `AUTH name password` or HELLO, `None` is `AUTH password`.
+    /// Returns the user of these credentials, if there is one. `name` is that of `AUTH name password` or HELLO,
+    /// `None` is `AUTH password`.
     ///
-    /// The user `default` is meant where no name is given. There, and where `default` is given, the password may also be
-    /// `name:password`, as ApsaraDB's clients send it: it is taken apart at the first colon, and only counts with the
-    /// name of a user of this listener; a password of `default` may hold a colon and goes first.
+    /// Without a name, the user is `default`. For `default`, with or without its name, the password may also be
+    /// `name:password`, as clients of ApsaraDB send it: it is split at the first colon, and only counts with the name
+    /// of a user of this listener. A password of `default` may contain a colon and is tried first.
     ///
     /// Every attempt costs the same: the digests are compared with those of all users, whatever the name.
     #[must_use]
@@ -175,7 +176,7 @@ impl<'b> Attempt<'b> {
         Self { name, digest: digest(password) }
     }
 
-    /// `name:password`; what has no colon is hashed all the same, and is nobody's.
+    /// Splits `name:password`; a text without a colon is hashed as well, and matches no user.
     fn within(password: &'b [u8]) -> Self {
         let at = password.iter().position(|byte| *byte == b':');
         match at.and_then(|at| password.split_at_checked(at)) {

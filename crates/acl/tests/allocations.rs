@@ -1,4 +1,4 @@
-//! What a judgement allocates: nothing. In a process of its own, since the allocator counts for all.
+//! A judgement must not allocate. The test has a process of its own, since the allocator counts for all.
 #![expect(unsafe_code, reason = "an allocator cannot be written without")]
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -368,10 +368,10 @@ fn our_verdict(rules: &CommandRules, plan: &CommandPlan, line: &Line) -> Option<
     verdict
 }
 
-/// How the reasons end that the server has as well, only later than DRYRUN looks.
+/// Endings of the reasons that the server has as well, but checks later than DRYRUN.
 const REFUSED_WHEN_RUN: &str = "refused when it runs";
 
-/// Why we refuse what the server lets pass, or refuse it for another thing.
+/// The reason why we refuse a command that the server allows, or refuses for another reason.
 fn stricter(args: &[&[u8]], ours: &Option<Refused>, theirs: &Option<Refused>) -> Option<&'static str> {
     let top = lookup(args[0])?;
     let id = args.get(1).and_then(|name| lookup_subcommand(top, name)).unwrap_or(top);

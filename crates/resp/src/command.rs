@@ -1,4 +1,4 @@
-//! What a command is: the table of all commands and subcommands of Redis 6.2 to 8 and Valkey.
+//! The table of all commands and subcommands of Redis 6.2 to 8 and Valkey.
 
 pub mod keys;
 mod lookup;
@@ -37,7 +37,7 @@ impl CommandId {
         (0..Self::COUNT).filter_map(Self::from_index)
     }
 
-    /// What is known of it.
+    /// The facts about it.
     #[must_use]
     pub fn info(self) -> &'static CommandInfo {
         self.index().checked_sub(1).and_then(|index| table::TABLE.get(index)).unwrap_or(&UNKNOWN)
@@ -72,20 +72,20 @@ impl CommandId {
     }
 }
 
-/// What is known of a command.
+/// The facts about a command.
 #[derive(Debug)]
 pub struct CommandInfo {
     /// See [`CommandId::name`].
     pub name: &'static str,
     /// Number of arguments, the name (of both levels) included; negative: at least so many.
     pub arity: i16,
-    /// What kind of command it is.
+    /// The flags of the command.
     pub flags: Flags,
     /// ACL categories.
     pub categories: Categories,
-    /// Where its keys stand.
+    /// The places of its keys.
     pub keys: &'static [KeySpec],
-    /// What it gets back.
+    /// The form of its reply.
     pub reply: ReplyShape,
     /// Servers that have it, among those the table was made from.
     pub servers: Servers,
@@ -100,7 +100,7 @@ impl CommandInfo {
     }
 }
 
-/// What the server sends for one command.
+/// The form of the reply to one command.
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
 pub enum ReplyShape {
     /// One reply.
@@ -108,7 +108,7 @@ pub enum ReplyShape {
     /// The subscribe family: one confirmation a channel, or one error. Without arguments the unsubscribing ones
     /// confirm every subscription there is, and at least one.
     Confirm,
-    /// One reply, then lines for ever.
+    /// One reply, then lines without end.
     Monitor,
     /// No RESP any more: a replication stream.
     Raw,
@@ -118,18 +118,18 @@ pub enum ReplyShape {
     None,
 }
 
-/// Where keys of a command stand among its arguments, as Redis's key specifications say it.
+/// The places of keys among the arguments of a command, as Redis's key specifications define them.
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
 pub struct KeySpec {
-    /// Where they begin.
+    /// The first key.
     pub begin: Begin,
-    /// How to go on from there.
+    /// The way to the next keys.
     pub find: Find,
-    /// What is done to them.
+    /// The access to them.
     pub access: Access,
 }
 
-/// Where the keys of a [`KeySpec`] begin.
+/// The start of the keys of a [`KeySpec`].
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
 pub enum Begin {
     /// At this argument (the name is 0).
@@ -145,7 +145,7 @@ pub enum Begin {
     Unknown,
 }
 
-/// How the keys of a [`KeySpec`] go on.
+/// The way from one key of a [`KeySpec`] to the next.
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
 pub enum Find {
     /// Every `step`th argument up to `last`, relative to the beginning; a negative `last` counts from the end, and
@@ -158,11 +158,11 @@ pub enum Find {
         /// 0 and 1: no limit.
         limit: u16,
     },
-    /// As many as an argument says.
+    /// An argument holds the number of keys.
     KeyNum {
-        /// Where the number stands, relative to the beginning.
+        /// The place of the number, relative to the start.
         count: u16,
-        /// Where the first key stands, relative to the beginning.
+        /// The place of the first key, relative to the start.
         first: u16,
         /// Distance of keys.
         step: u16,

@@ -5,7 +5,7 @@ use crate::error::{ReplyError, RequestError};
 use crate::limits::{MAX_NAME, RequestLimits};
 use crate::scan::{self, Beginning, Reply, ReplyHead, ReplyScanner, Request, RequestScanner, Span};
 
-/// How the input arrives, and what is done with a frame that is not whole.
+/// The pieces of the input, and the treatment of a partial frame.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace<'c> {
     /// Sizes of the pieces, over and over; empty or zeros: all at once.

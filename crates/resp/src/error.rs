@@ -1,4 +1,4 @@
-//! What is wrong with bytes, by whose fault it is.
+//! Protocol errors, by the side at fault.
 
 use std::borrow::Cow;
 
@@ -46,8 +46,8 @@ pub enum RequestError {
 }
 
 impl RequestError {
-    /// What the client reads before the connection is closed, without the leading `-` and the line end, in Redis's
-    /// words where Redis has any. `None`: close without a word.
+    /// The error reply before the connection is closed, without the leading `-` and the line end, in Redis's words
+    /// where Redis has any. `None`: close without a reply.
     #[must_use]
     pub fn reply(&self) -> Option<Cow<'static, str>> {
         Some(Cow::Borrowed(match self {

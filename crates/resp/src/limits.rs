@@ -1,4 +1,4 @@
-//! How much of a request is believed. Nothing is ever reserved because a header announced it.
+//! Limits of a request. Memory is never reserved because a header announced a size.
 
 /// Bytes of one bulk string: Redis's default `proto-max-bulk-len`.
 pub const MAX_BULK: u64 = 512 * 1024 * 1024;
@@ -21,7 +21,7 @@ pub const MAX_REPLY_BULK: u64 = 1 << 40;
 /// Elements of one aggregate in a reply, for the same reason. Twice this (a map) is far from overflowing.
 pub const MAX_REPLY_ELEMENTS: u64 = 1 << 40;
 
-/// What a client may send.
+/// Limits of a client's requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestLimits {
     /// Bytes of one bulk string.

@@ -14,7 +14,7 @@ pub const MAX_V1: usize = 107;
 /// senders' TLVs a few hundred (AWS, Azure and GCP endpoint ids, TLS facts).
 pub const MAX_V2: usize = 4096;
 
-/// What the buffer begins with.
+/// The start of the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parsed {
     /// The buffer must grow to `at_least` bytes (more than it has).
@@ -26,29 +26,29 @@ pub enum Parsed {
     Header {
         /// Bytes of the header.
         len: usize,
-        /// Whom it speaks for.
+        /// The client that it names.
         source: Source,
     },
 }
 
-/// Whom a header speaks for.
+/// The client that a header names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A TCP connection that the sender forwards.
     Tcp {
-        /// Where the client connects from, as the sender says. Not folded: `::ffff:a.b.c.d` stays what it is.
+        /// The client's address, as the sender reports it. Not folded: `::ffff:a.b.c.d` stays as it is.
         source: SocketAddr,
-        /// Where the client connected to.
+        /// The address that the client connected to.
         destination: SocketAddr,
     },
     /// The sender itself, as for its health checks: its own address counts.
     Local,
-    /// A connection without an address (`UNKNOWN`, AF_UNSPEC) or with one that is not TCP's (AF_UNIX): nobody can be
-    /// judged, and so nobody be admitted.
+    /// A connection without an address (`UNKNOWN`, AF_UNSPEC) or with one that is not TCP's (AF_UNIX): it cannot be
+    /// judged, and so it is refused.
     Unknown,
 }
 
-/// Why the bytes are no header. The connection is closed without a word.
+/// The reason why the bytes are not a header. The connection is closed without a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProxyHeaderError {

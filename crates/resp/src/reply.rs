@@ -9,11 +9,11 @@ pub const BLOCKED: &[u8] = b"-ERR too many failed logins from your address, try 
 
 /// `+OK`
 pub const OK: &[u8] = b"+OK\r\n";
-/// What a command in MULTI gets.
+/// The reply to a command in MULTI.
 pub const QUEUED: &[u8] = b"+QUEUED\r\n";
-/// What RESET gets.
+/// The reply to RESET.
 pub const RESET: &[u8] = b"+RESET\r\n";
-/// What PING gets.
+/// The reply to PING.
 pub const PONG: &[u8] = b"+PONG\r\n";
 /// EXEC after a command was refused.
 pub const EXECABORT: &[u8] = b"-EXECABORT Transaction discarded because of previous errors.\r\n";

@@ -1,4 +1,4 @@
-//! Where requests and replies begin and end.
+//! Finds the start and end of requests and replies.
 //!
 //! Both scanners keep their place between reads: a body is skipped by its length and never looked at, a line is looked
 //! at once, and only a header that is cut by the end of the buffer (22 bytes at most, and a name with it) is read again.
@@ -39,7 +39,7 @@ impl Span {
     }
 }
 
-/// What [`RequestScanner::stream`] and [`ReplyScanner::stream`] found.
+/// The result of [`RequestScanner::stream`] and [`ReplyScanner::stream`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Streamed {
     /// `buf[..len]` is valid and goes on; 0 where a header or a line end is cut.
@@ -70,12 +70,12 @@ pub struct Arguments<'b> {
 }
 
 impl<'b> Arguments<'b> {
-    /// What follows an argument that was read, with its CRLF.
+    /// The step after an argument was read, with its CRLF.
     pub(crate) const fn new(rest: &'b [u8]) -> Self {
         Self { rest }
     }
 
-    /// What has not been read.
+    /// The bytes that were not read.
     pub(crate) const fn rest(&self) -> &'b [u8] {
         self.rest
     }

@@ -32,11 +32,11 @@ pub enum Value {
     Double(f64),
     /// `#`
     Boolean(bool),
-    /// `(`, as written.
+    /// A big number (`(`), as written.
     BigNumber(Vec<u8>),
 }
 
-/// Why a reply was not decoded.
+/// The reason why a reply was not decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
     /// Not a reply at all, or a double that is none.

@@ -1,4 +1,5 @@
-//! What the scanners and the table allocate: nothing. In a process of its own, since the allocator counts for all.
+//! The scanners and the table must not allocate. The test has a process of its own, since the allocator counts for
+//! all.
 #![expect(unsafe_code, reason = "an allocator cannot be written without")]
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -24,7 +24,7 @@ struct Input {
 struct GroupModel {
     named: bool,
     until: Option<i8>,
-    /// What begins a new run of entries.
+    /// The start of a new run of entries.
     files: Vec<Vec<EntryModel>>,
     includes: Vec<u8>,
 }
@@ -100,7 +100,7 @@ struct Known {
 
 struct World {
     known: Vec<Known>,
-    /// For each group the groups it stands for, itself among them; [`UNIX`] for the built-in one.
+    /// The groups that each group stands for, itself among them; [`UNIX`] for the built-in one.
     reach: Vec<BTreeSet<usize>>,
 }
 

@@ -66,7 +66,7 @@ fn ambiguous_and_malformed_forms() {
     }
 }
 
-/// Who meant one address must not open a network, so the hint names both.
+/// A hint for one address must not open a network to its author, so it names both.
 #[test]
 fn host_bits_are_refused_with_both_readings() {
     let error = refused("10.1.2.3/8");

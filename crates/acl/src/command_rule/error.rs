@@ -1,4 +1,4 @@
-//! What can be wrong with a rule.
+//! Errors of a rule.
 
 use super::pattern::MAX_PATTERN;
 
@@ -8,15 +8,15 @@ use super::pattern::MAX_PATTERN;
 pub struct RuleError {
     /// Number of the item in the list, from 0.
     pub item: usize,
-    /// Where the word begins in its item, in bytes from 0.
+    /// The start of the word in its item, in bytes from 0.
     pub offset: usize,
     /// The word, at most 64 characters of it.
     pub word: String,
-    /// What is wrong, and what to write.
+    /// The fault and the right form.
     pub problem: Problem,
 }
 
-/// What is wrong with a rule.
+/// The fault of a rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
@@ -29,30 +29,30 @@ pub enum Problem {
     #[error("a rule begins with a sign: write +{0} to allow it or -{0} to refuse it")]
     NoSign(String),
     /// A `-` before what nothing is known of.
-    #[error("unknown command; what is unknown is refused unless a rule allows it by name{}", meant(.0))]
+    #[error("unknown command; unknown commands are refused unless a rule allows them by name{}", meant(.0))]
     UnknownRefused(Option<&'static str>),
     /// A category that there is none of.
-    #[error("unknown category; there are {}", all_categories())]
+    #[error("unknown category; known categories: {}", all_categories())]
     UnknownCategory,
     /// `+` without a name, or bars in odd places.
     #[error("a name is missing: write +command, +container|subcommand or +@category")]
     NoName,
     /// `-get|word`.
     #[error(
-        "a first argument can be allowed only; refuse the command (-{0}), then allow it with the words that are fine (+{0}|word)"
+        "a rule with a first argument can only allow; refuse the command (-{0}), then allow it with these arguments (+{0}|word)"
     )]
     FirstArgumentRefused(&'static str),
     /// `+config|get|word`.
-    #[error("a subcommand's arguments cannot be told apart; write +{0}")]
+    #[error("rules cannot match arguments of a subcommand; write +{0}")]
     ArgumentOfSubcommand(String),
     /// `+json.set|word`.
-    #[error("first arguments cannot be told apart where the command is unknown; write +{0}")]
+    #[error("rules cannot match the first argument of an unknown command; write +{0}")]
     ArgumentOfUnknown(String),
     /// A name longer than any, or with odd bytes.
     #[error("a command's name is at most {MAX_NAME} letters, digits, '.', '-' and '_'")]
     OddName,
     /// A pattern behind one for everything.
-    #[error("a pattern after {all} has no effect; write {reset} before it to start anew, or leave {all} out")]
+    #[error("a pattern after {all} has no effect; write {reset} before it to start over, or remove {all}")]
     AfterAll {
         /// `allkeys` or `allchannels`.
         all: &'static str,
@@ -66,21 +66,21 @@ pub enum Problem {
     #[error("a pattern is at most {MAX_PATTERN} bytes long")]
     PatternTooLong,
     /// A range of bytes of which compilers disagree whether they are negative.
-    #[error("a range in brackets is of ASCII characters only")]
+    #[error("a range in brackets may only contain ASCII characters")]
     WideRange,
     /// A selector that is not closed.
     #[error("a selector is not closed: write (rules)")]
     Unclosed,
     /// Brackets in brackets.
-    #[error("a selector is in no other one")]
+    #[error("a selector cannot contain another selector")]
     Nested,
     /// `@public` refused.
-    #[error("@public can be allowed only; write @public, then what to refuse besides")]
+    #[error("@public can only allow; write @public, then the commands to refuse")]
     PublicRefused,
     /// `@public-scripts` where `@public` does not come before it.
     #[error("@public-scripts adds to @public: write @public before it")]
     ScriptsWithoutPublic,
-    /// What an ACL rule of Redis also may say.
+    /// Rules of Redis that are not command rules.
     #[error(
         "credentials and user flags are not command rules; a user's passwords are set with its key 'password'"
     )]

@@ -268,7 +268,7 @@ fn refuse_name(selector: &mut Selector, name: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-/// What a name in lower case means.
+/// The meaning of a name in lower case.
 enum Named<'t> {
     Known(CommandId),
     FirstArgument(CommandId, &'t str),

@@ -46,7 +46,7 @@ impl Pattern {
         }
     }
 
-    /// As it was written.
+    /// The pattern as it was written.
     pub(super) fn is(&self, text: &[u8]) -> bool {
         match self {
             Self::Exact(own) | Self::Glob(own) => text == &**own,
@@ -54,7 +54,7 @@ impl Pattern {
         }
     }
 
-    /// As it was written, but for a last star that stands for everything behind.
+    /// The pattern as it was written, without a last star that matches the rest.
     pub(super) fn text(&self) -> &[u8] {
         match self {
             Self::Exact(own) | Self::Prefix(own) | Self::Glob(own) => own,
@@ -117,8 +117,8 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// Where the last star stood, what it has taken is given back to it byte by byte: what earlier ones took need not
-/// change, so that this neither nests nor takes more than the product of both lengths.
+/// Backtracks to the last star only, byte by byte: the matches of earlier stars need not change. So the search
+/// neither nests nor takes more than the product of both lengths.
 fn matches(pattern: &[u8], text: &[u8]) -> bool {
     if text.is_empty() {
         // Redis drops stars only behind what has matched something.
@@ -152,7 +152,7 @@ fn matches(pattern: &[u8], text: &[u8]) -> bool {
     pattern.iter().all(|byte| *byte == b'*')
 }
 
-/// What follows of the pattern when its first part, which is no star, matches this byte.
+/// Returns the rest of the pattern if its first part, which is not a star, matches this byte.
 fn one(pattern: &[u8], byte: u8) -> Option<&[u8]> {
     match pattern {
         [b'?', rest @ ..] => Some(rest),

@@ -7,15 +7,18 @@ use portcullis_resp::command::{CommandId, id};
 /// A container stands for all its subcommands.
 pub const REFUSED: &[(&[CommandId], &str)] = &[
     (&[id::MODULE], "loads code into the server"),
-    (&[id::DEBUG, id::PFDEBUG, id::PFSELFTEST], "for developers: crashes, stalls, looks inside"),
-    (&[id::MIGRATE], "connects to any address that it is told, with a password"),
-    (&[id::REPLICAOF, id::SLAVEOF, id::FAILOVER], "makes the server copy, or obey, another one"),
+    (
+        &[id::DEBUG, id::PFDEBUG, id::PFSELFTEST],
+        "for developers: can crash or stall the server, and shows its internals",
+    ),
+    (&[id::MIGRATE], "connects to any given address, with a password"),
+    (&[id::REPLICAOF, id::SLAVEOF, id::FAILOVER], "makes the server a copy or a replica of another one"),
     (&[id::SYNC, id::PSYNC, id::REPLCONF], "turns the connection into a copy of all data"),
     (&[id::CONFIG], "shows passwords (CONFIG GET requirepass) and rewrites settings and files"),
     (&[id::ACL], "shows and changes users and their passwords' digests"),
     (&[id::SHUTDOWN], "stops the server"),
     (&[id::SAVE, id::BGSAVE, id::BGREWRITEAOF], "writes to the disk; SAVE stalls all clients"),
-    (&[id::RESTORE, id::RESTORE_ASKING], "decodes what the client made up (CVE-2026-25243)"),
+    (&[id::RESTORE, id::RESTORE_ASKING], "decodes data that the client can forge (CVE-2026-25243)"),
     (
         &[
             id::EVAL,
@@ -31,9 +34,9 @@ pub const REFUSED: &[(&[CommandId], &str)] = &[
     ),
     (
         &[id::CLIENT_KILL, id::CLIENT_PAUSE, id::CLIENT_UNPAUSE, id::CLIENT_UNBLOCK, id::CLIENT_NO_EVICT],
-        "acts on the connections of others (CVE-2026-56684)",
+        "acts on connections of other clients (CVE-2026-56684)",
     ),
-    (&[id::MONITOR], "shows what everybody else does"),
+    (&[id::MONITOR], "shows the commands of all clients"),
     (
         &[
             id::CLUSTER_ADDSLOTS,
@@ -56,16 +59,16 @@ pub const REFUSED: &[(&[CommandId], &str)] = &[
         ],
         "changes the cluster",
     ),
-    (&[id::SENTINEL], "votes on, changes and shows what a Sentinel watches"),
+    (&[id::SENTINEL], "shows and changes what a Sentinel monitors, and votes on it"),
     (&[id::LATENCY, id::SLOWLOG, id::COMMANDLOG], "shows other clients' commands and arguments"),
-    (&[id::OBJECT, id::MEMORY], "looks inside values and the allocator"),
+    (&[id::OBJECT, id::MEMORY], "shows internals of values and of the allocator"),
     (
         &[id::LCS, id::STRALGO],
         "compares two values byte by byte: seconds, and gigabytes, for two of a megabyte",
     ),
     (&[id::LOLWUT], "draws pictures of any size: seconds for one of 1000 by 1000"),
-    (&[id::KEYS], "goes over all keys at once, and its pattern costs time; SCAN remains"),
-    (&[id::FLUSHALL, id::FLUSHDB, id::SWAPDB], "deletes or exchanges whole databases"),
+    (&[id::KEYS], "reads all keys at once, and its pattern costs time; SCAN is allowed"),
+    (&[id::FLUSHALL, id::FLUSHDB, id::SWAPDB], "deletes or swaps whole databases"),
 ];
 
 /// Commands that `@public-scripts` adds to `@public`. It cannot add what a script runs: Redis judges that.

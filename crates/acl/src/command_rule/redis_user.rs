@@ -116,7 +116,8 @@ fn channels(selectors: &[&Selector]) -> Vec<Pattern> {
     within.unwrap_or_default()
 }
 
-/// Of two lists of patterns those of each that one of the other covers. What both match only in part is lost.
+/// Keeps the patterns of each list that a pattern of the other list covers. Keys that both match only in part are
+/// lost.
 fn both<P: PartialEq>(one: &[P], other: &[P], within: impl Fn(&P, &P) -> Option<P>) -> Vec<P> {
     let mut found: Vec<P> = Vec::new();
     for (inner, outer) in [(one, other), (other, one)] {
@@ -130,7 +131,7 @@ fn both<P: PartialEq>(one: &[P], other: &[P], within: impl Fn(&P, &P) -> Option<
     found
 }
 
-/// As redis-cli reads it: quotes and backslashes must not be taken for its own.
+/// Quotes a word for redis-cli, which must not take its quotes and backslashes for its own.
 fn quoted(word: &str) -> String {
     if !word.contains(['"', '\'', '\\']) {
         return word.to_owned();

@@ -25,7 +25,7 @@ pub(crate) struct Selector {
 
 const WORDS: usize = CommandId::COUNT.div_ceil(64);
 
-/// What the name of a command is worth here.
+/// The decision of a selector about a command's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Grant {
     No,
@@ -103,7 +103,7 @@ impl KeyUse {
     pub(super) const WRITE: Self = Self(2);
     pub(crate) const BOTH: Self = Self(3);
 
-    /// What a command needs that does this to a key.
+    /// The permission that a command needs for its access to a key.
     pub(crate) const fn of(access: Access) -> Self {
         const WRITING: Access = Access::of(&[Access::INSERT, Access::DELETE, Access::UPDATE]);
         let read = if access.contains(Access::ACCESS) { Self::READ } else { Self::NONE };

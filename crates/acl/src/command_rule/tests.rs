@@ -171,31 +171,32 @@ fn everything_wrong_is_said_with_its_place() {
     assert_eq!(
         wrong(&["+@all get", "  -flushal ~a\t~* ~b -@public >pw", "(+get"]),
         "0:6 command rule 'get': a rule begins with a sign: write +get to allow it or -get to refuse it\n\
-         1:2 command rule '-flushal': unknown command; what is unknown is refused unless a rule allows it by name; \
+         1:2 command rule '-flushal': unknown command; unknown commands are refused unless a rule allows them by name; \
          did you mean -flushall?\n\
-         1:17 command rule '~b': a pattern after allkeys has no effect; write resetkeys before it to start anew, or \
-         leave allkeys out\n\
-         1:20 command rule '-@public': @public can be allowed only; write @public, then what to refuse besides\n\
+         1:17 command rule '~b': a pattern after allkeys has no effect; write resetkeys before it to start over, or \
+         remove allkeys\n\
+         1:20 command rule '-@public': @public can only allow; write @public, then the commands to refuse\n\
          1:29 command rule '>pw': credentials and user flags are not command rules; a user's passwords are set with \
          its key 'password'\n\
          2:0 command rule '(+get': a selector is not closed: write (rules)"
     );
     assert_eq!(
         wrong(&["-get|a +config|get|x +json.set|x %a ((+get) +", "~[a-\u{e9}]", "+a,b +get|a|b"]),
-        "0:0 command rule '-get|a': a first argument can be allowed only; refuse the command (-get), then allow it with \
-         the words that are fine (+get|word)\n\
-         0:7 command rule '+config|get|x': a subcommand's arguments cannot be told apart; write +config|get\n\
-         0:21 command rule '+json.set|x': first arguments cannot be told apart where the command is unknown; write \
+        "0:0 command rule '-get|a': a rule with a first argument can only allow; refuse the command (-get), then \
+         allow it with these arguments (+get|word)\n\
+         0:7 command rule '+config|get|x': rules cannot match arguments of a subcommand; write +config|get\n\
+         0:21 command rule '+json.set|x': rules cannot match the first argument of an unknown command; write \
          +json.set\n\
          0:33 command rule '%a': write %R~pattern to read, %W~pattern to write, %RW~pattern or ~pattern for both\n\
-         0:37 command rule '(+get': a selector is in no other one\n\
+         0:37 command rule '(+get': a selector cannot contain another selector\n\
          0:44 command rule '+': a name is missing: write +command, +container|subcommand or +@category\n\
-         1:0 command rule '~[a-\u{e9}]': a range in brackets is of ASCII characters only\n\
+         1:0 command rule '~[a-\u{e9}]': a range in brackets may only contain ASCII characters\n\
          2:0 command rule '+a,b': a command's name is at most 64 letters, digits, '.', '-' and '_'\n\
          2:5 command rule '+get|a|b': a name is missing: write +command, +container|subcommand or +@category"
     );
     assert!(
-        wrong(&["+@nosuch"]).contains("there are @all, @public, @public-scripts, @keyspace, @read, @write")
+        wrong(&["+@nosuch"])
+            .contains("known categories: @all, @public, @public-scripts, @keyspace, @read, @write")
     );
     assert!(wrong(&[&format!("~{}", "a".repeat(MAX_PATTERN + 1))]).contains("at most 1024 bytes"));
     assert!(CommandRules::parse(&format!("~{}", "a".repeat(MAX_PATTERN))).is_ok());

@@ -9,9 +9,9 @@ pub(super) enum Meaning {
     Rank,
     Effort,
     Pattern,
-    /// Of a byte that will exist.
+    /// The offset of a byte that will exist.
     Offset,
-    /// Of a bit that will exist.
+    /// The offset of a bit that will exist.
     BitOffset,
 }
 

@@ -118,7 +118,7 @@ impl<'l> Options<'l> {
     }
 }
 
-/// Where the number of keys makes no sense, Redis refuses the command; then every argument is looked at.
+/// An invalid number of keys makes Redis refuse the command; then every argument is checked.
 fn behind_keys<'b>(
     limits: &CostLimits,
     numkeys: usize,

@@ -22,7 +22,7 @@ fn verdict(plan: &CommandPlan, line: &str) -> Result<(), Refusal> {
     plan.verdict(lookup(args[0]).unwrap_or(CommandId::UNKNOWN), &args)
 }
 
-/// What the client reads; nothing where the command may run.
+/// The error reply to the client; empty where the command may run.
 fn said(plan: &CommandPlan, line: &str) -> String {
     let mut out = Vec::new();
     if let Err(refusal) = verdict(plan, line) {
@@ -223,8 +223,7 @@ fn a_cut_frame_is_judged_as_the_whole() {
 }
 
 proptest! {
-    /// Whatever the rules and the arguments are: a decision about a cut frame is that about the whole, and so is what the
-    /// rules say.
+    /// A decision about a cut frame is the same as about the whole frame, and as the decision of the rules.
     #[test]
     fn plan_and_rules_agree(
         words in prop::collection::vec(

@@ -1,4 +1,4 @@
-//! What an operator wrote, collected until it can be compiled.
+//! Collects groups and listeners until they can be compiled.
 
 use thiserror::Error;
 
@@ -7,7 +7,7 @@ use super::{Policy, UNIX_GROUP};
 use crate::decision::Which;
 use crate::group::{Entries, Entry, GroupData, GroupId, MAX_GROUPS, Meta, SourceId, index};
 
-/// Who a listener admits and refuses.
+/// The sources that a listener admits and refuses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
     /// The listener's name, by which [`Policy::changes_since`] finds it again.
@@ -16,7 +16,7 @@ pub struct Access {
     pub allow: Vec<GroupId>,
     /// Groups that refuse, whatever `allow` says.
     pub deny: Vec<GroupId>,
-    /// What [`Policy::judge_shadow`] goes by.
+    /// The lists for [`Policy::judge_shadow`].
     pub shadow: Option<Shadow>,
     /// Groups whose members speak for others, by [`Policy::speaks_for_others`].
     pub senders: Vec<GroupId>,

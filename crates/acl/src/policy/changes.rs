@@ -1,4 +1,4 @@
-//! What a reload changed: which groups and lists gained and lost which entries.
+//! Changes of a reload: the groups and lists that gained or lost entries.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use crate::origin::UnixSeconds;
 /// One group or list that a reload changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupChange {
-    /// Whose entries these are.
+    /// The group or list of the entries.
     pub whose: Whose,
     /// Whether it was there before, and still is.
     pub fate: ChangeKind,
@@ -21,7 +21,7 @@ pub struct GroupChange {
     pub lost: ChangedEntries,
 }
 
-/// Where entries are written.
+/// The place of entries in a file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Whose {
     /// In the group of that name.
@@ -40,18 +40,18 @@ pub enum Whose {
     Origins(String),
 }
 
-/// What became of a group or list.
+/// The change of a group or list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeKind {
-    /// It is new.
+    /// The group or list is new.
     Added,
-    /// It is gone.
+    /// The group or list was removed.
     Removed,
-    /// It was there and still is.
+    /// The group or list existed before and still does.
     Changed,
 }
 
-/// How many entries, and some of them.
+/// The number of entries, and some of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChangedEntries {
     /// All of them.
@@ -72,12 +72,13 @@ pub struct ChangedEntry {
 }
 
 impl Policy {
-    /// What this policy's groups and lists gained and lost since `old`, each with at most `most` entries spelled out.
+    /// Lists the entries that this policy's groups and lists gained and lost since `old`, at most `most` of each by
+    /// name.
     ///
-    /// Groups are matched by name, lists by the name of their listener or user. Compared is what was written in a group or
-    /// list itself: networks, each with the moment at which it expires, and names of other groups. So an entry whose
-    /// `until` changed is both lost and gained, one whose note changed is neither, and what a group gained is not
-    /// reported again for those that include it. In the order of this policy, then what is gone.
+    /// Groups are matched by name, lists by the name of their listener or user. The entries of a group or list itself
+    /// are compared: networks, each with its expiry time, and names of other groups. So an entry whose `until`
+    /// changed is both lost and gained, and one whose note changed is neither. A gain of a group is not reported
+    /// again for groups that include it. The order is that of this policy, then removed groups and lists.
     pub fn changes_since(&self, old: &Self, most: usize) -> Vec<GroupChange> {
         let mut comparison = Comparison { old, new: self, most, known: HashMap::new() };
         let mut before: HashMap<Whose, Written<'_>> = old.written().collect();
@@ -154,7 +155,7 @@ impl Policy {
     }
 }
 
-/// What stands in one group or list.
+/// The entries of one group or list.
 struct Written<'p> {
     /// The groups whose entries these are: itself, or the addresses written in place.
     own: Vec<GroupId>,

@@ -50,7 +50,7 @@ impl<'b> Compiler<'b> {
         self.sets.len() - 1
     }
 
-    /// Of equal prefixes the one that lasts longest counts, the first of those.
+    /// Among equal prefixes the one that lasts longest counts, and the first one if several do.
     fn table<K: Key>(
         &self,
         runs: impl Iterator<Item = Range<u32>>,

@@ -25,17 +25,17 @@ impl<'p> Group<'p> {
         self.name
     }
 
-    /// What was said about the group as a whole.
+    /// The note, owner and end of the whole group.
     pub fn meta(&self) -> Option<&'p Meta> {
         self.data().map(|data| &data.meta)
     }
 
-    /// How many entries it stands for: its own and those of the groups it includes, expired ones too.
+    /// Counts its own entries and those of the groups it includes, with expired ones.
     pub fn entry_count(&self) -> usize {
         self.data().map_or(0, |data| data.total)
     }
 
-    /// How many entries were written in it, expired ones too; `unix` has one.
+    /// Counts the entries that were written in it, with expired ones; `unix` has one.
     pub fn own_count(&self) -> usize {
         let written: usize = self.policy.entries.spans(self.id).map(|span| span.len()).sum();
         written + usize::from(self.id == PolicyBuilder::UNIX)
@@ -56,8 +56,8 @@ impl<'p> Group<'p> {
         included.filter_map(|id| groups.get(index(*id))?.name.as_deref())
     }
 
-    /// Of its entries and those of the groups it includes, expired ones too, the longest that covers all of `cidr`;
-    /// of equal ones the one that lasts longest. Looks at every entry.
+    /// Returns the longest entry that covers all of `cidr`, among its own and those of the groups it includes, with
+    /// expired ones. If several are equal, the one that lasts longest. Checks every entry.
     pub fn covering(&self, cidr: Cidr) -> Option<Rule<'p>> {
         let policy = self.policy;
         let members = members(&policy.groups, &[self.id]);
@@ -74,8 +74,8 @@ impl<'p> Group<'p> {
         policy.rule_of(best?.1)
     }
 
-    /// Of the entries that were written in it those that `cidr` covers, an equal one too: what that entry, without an
-    /// end, would make needless.
+    /// Returns its own entries that `cidr` covers, an equal one too: those that this entry, without an end, would
+    /// make redundant.
     pub fn covered_by(&self, cidr: Cidr) -> impl Iterator<Item = Rule<'p>> + use<'p> {
         let policy = self.policy;
         let covered = |which| policy.entries.cidr(which).is_some_and(|entry| cidr.covers(entry));

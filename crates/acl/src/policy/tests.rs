@@ -384,7 +384,7 @@ fn models() -> impl Strategy<Value = Vec<Model>> {
     vec((prop_oneof![v4, v6], until).prop_map(|(cidr, until)| Model { cidr, until }), 0..60)
 }
 
-/// What the documentation promises, entry by entry.
+/// The statements of the documentation, entry by entry.
 fn expected(allow: &[Model], deny: &[Model], ip: IpAddr, now: i64) -> &'static str {
     let covers = |model: &&Model| model.cidr.contains(ip);
     let active = |model: &Model| model.until.is_none_or(|until| until > now);

@@ -1,4 +1,4 @@
-//! What each source has done: a table of bounded size.
+//! The activity of each source: a table of bounded size.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeSet, HashMap};
@@ -16,7 +16,7 @@ pub const DEFAULT_CAPACITY: usize = 65_536;
 /// that says more is taken as this.
 pub const MAX_FAILURES: u32 = 64;
 
-/// Who is counted as one: an IPv4 address, or the /64 of an IPv6 address, of which one host has all addresses.
+/// A source: an IPv4 address, or the /64 of an IPv6 address, because one host has all of its addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Source(IpAddr);
 
@@ -49,7 +49,7 @@ pub struct SourceLimits {
     pub connects: Option<Rate>,
     /// Distinct wrong logins: the one that makes the number full blocks the source.
     pub auth_failures: Option<Rate>,
-    /// For how long.
+    /// The duration of a block.
     pub block_for: Duration,
 }
 
@@ -61,7 +61,7 @@ impl SourceLimits {
     }
 }
 
-/// Why a source gets no place.
+/// The reason why a source is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     /// Too many wrong logins.
@@ -73,18 +73,18 @@ pub enum Denied {
     /// Too many connections in too short a time.
     #[error("the source connects too often")]
     Rate,
-    /// As many clients as it may have.
-    #[error("the source has as many clients as it may have")]
+    /// The source has reached its limit of clients.
+    #[error("the source has reached its limit of clients")]
     Clients,
     /// All sources that the table has room for have clients.
-    #[error("there are clients of too many sources")]
+    #[error("too many sources have clients")]
     Full,
 }
 
-/// What a failed login leads to.
+/// The consequence of a failed login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoginFailure {
-    /// It is one of so many distinct ones, or nothing is counted.
+    /// The failure is counted as one of several distinct ones, or nothing is counted.
     Counted(u32),
     /// The source is blocked: cut the client.
     Blocked {
@@ -97,10 +97,10 @@ pub enum LoginFailure {
 
 /// A client's place among those of its source; to be given back by [`Sources::leave`].
 #[derive(Debug)]
-#[must_use = "a place that is not given back counts for ever"]
+#[must_use = "a place that is not given back counts without end"]
 pub struct Place(Option<Source>);
 
-/// What is known of the sources of one listener.
+/// The known sources of one listener.
 ///
 /// The table never grows beyond its capacity. A new source takes, in this order, the room of one
 /// - of which nothing counts any more (its connects and failures are long ago, its block is over),
@@ -208,7 +208,7 @@ impl<S: BuildHasher> Sources<S> {
         let block_for = self.limits.block_for;
         let attempt = self.table.hasher().hash_one((name, password));
         let failure = self.change(source, now, |record| record.failed(attempt, rate, block_for, nanos(now)));
-        // Where nothing can be counted nobody may guess.
+        // If nothing can be counted, no guess is allowed.
         failure.unwrap_or(LoginFailure::Blocked { until: now, new: false })
     }
 
@@ -219,14 +219,14 @@ impl<S: BuildHasher> Sources<S> {
         (until > nanos(now)).then(|| Duration::from_nanos(until))
     }
 
-    /// How many sources are blocked; looks at all of them.
+    /// Counts the blocked sources; visits all of them.
     #[must_use]
     pub fn blocked(&self, now: Duration) -> usize {
         let now = nanos(now);
         self.table.values().filter(|record| record.blocked_until > now).count()
     }
 
-    /// How many sources are known.
+    /// Returns the number of known sources.
     #[must_use]
     pub fn len(&self) -> usize {
         self.table.len()

@@ -235,7 +235,7 @@ const FIRST: &[&str] =
     &["select|0", "select|1", "ping|a", "get|app:1", "set|a", "bitop|and", "debug|object", "georadius|a"];
 
 pub(crate) struct Rules {
-    /// Those outside parentheses, and the selectors, each one word.
+    /// The rules outside parentheses, and the selectors, each one word.
     pub(crate) words: Vec<String>,
     pub(crate) names_keys: bool,
     pub(crate) names_channels: bool,

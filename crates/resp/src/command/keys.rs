@@ -18,7 +18,7 @@ pub struct KeyRef<'b> {
     pub key: &'b [u8],
     /// Which argument it is; the name is 0.
     pub index: usize,
-    /// What is done to it. With [`Access::NOT_KEY`] it is a sharded channel, which belongs to a slot as keys do.
+    /// The access to it. With [`Access::NOT_KEY`] it is a sharded channel, which belongs to a slot as keys do.
     pub access: Access,
 }
 
@@ -36,7 +36,8 @@ pub struct ChannelRef<'b> {
 /// The command may touch other keys than those given.
 #[derive(Copy, Clone, Eq, PartialEq, Debug, thiserror::Error)]
 pub enum KeysUnknown {
-    /// It also reads keys whose names come from the data: SORT with BY or GET. All that its arguments name were given.
+    /// The command also reads keys whose names come from the data: SORT with BY or GET. All keys in its arguments
+    /// were given.
     #[error("the command reads keys that its data names")]
     FromData,
     /// Nothing is known of the command's keys, or its arguments make no sense.
@@ -47,11 +48,11 @@ pub enum KeysUnknown {
 /// Gives every key of a command to `each`.
 ///
 /// `args` begins with the command's name, and for a subcommand its container's name comes first. Scripts and
-/// functions give the keys they declare; what they touch beyond these nobody can say.
+/// functions give the keys that they declare; their other keys cannot be known.
 ///
 /// # Errors
-/// [`KeysUnknown`] when there may be other keys than those given: SORT with BY or GET, unknown commands, and arguments
-/// that no server would take. A caller that guards keys must then refuse.
+/// [`KeysUnknown`] when there may be more keys: SORT with BY or GET, unknown commands, and arguments that no server
+/// would accept. A caller that checks keys must then refuse.
 pub fn keys<'b>(
     id: CommandId,
     args: &(impl Argv<'b> + ?Sized),

@@ -143,7 +143,7 @@ const fn slots() -> [Slot; SLOTS_LEN] {
     slots
 }
 
-/// Where a command and its subcommands stand in the table.
+/// The place of a command and its subcommands in the table.
 #[derive(Clone, Copy)]
 struct Family {
     top: CommandId,

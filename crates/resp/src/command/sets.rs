@@ -75,7 +75,7 @@ macro_rules! set {
 }
 
 set! {
-    /// What kind of command it is, as `COMMAND` says.
+    /// Flags of a command, as `COMMAND` prints them.
     Flags: u32 {
         ADMIN = "admin",
         ASKING = "asking",
@@ -143,7 +143,7 @@ set! {
 }
 
 set! {
-    /// What is done to a key, as key specifications say.
+    /// The access to a key, as key specifications define it.
     Access: u16 {
         /// Reads the value.
         RO = "RO",
@@ -165,7 +165,7 @@ set! {
         NOT_KEY = "not_key",
         /// There may be more keys than the specification finds.
         INCOMPLETE = "incomplete",
-        /// What is done depends on the arguments.
+        /// The access depends on the arguments.
         VARIABLE_FLAGS = "variable_flags",
     }
 }

@@ -1,6 +1,6 @@
 //! Canonical decimal numbers: no sign but `-`, no leading zeros, no `-0`, CRLF behind.
 
-/// Why the bytes are no number.
+/// The reason why the bytes are not a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
     /// Not canonical, or more than 19 digits.
@@ -37,7 +37,7 @@ fn fits(word: u64, form: [u8; 8]) -> bool {
     word & mask == u64::from_le_bytes(form)
 }
 
-/// How far a digit is above `least`.
+/// The distance of a digit above `least`.
 #[inline(always)]
 fn digit(byte: u8, least: u8) -> Option<usize> {
     let above = byte.wrapping_sub(least);
@@ -71,7 +71,7 @@ pub(super) fn unsigned(buf: &[u8], at: usize) -> Result<Option<(u64, usize)>, Fa
     Ok(None)
 }
 
-/// As [`unsigned`], with a `-` allowed and only what fits an `i64`.
+/// Parses like [`unsigned`], with an optional `-` and the range of an `i64`.
 pub(super) fn signed(buf: &[u8], at: usize) -> Result<Option<(i64, usize)>, Fault> {
     let negative = buf.get(at) == Some(&b'-');
     let digits = if negative { at + 1 } else { at };

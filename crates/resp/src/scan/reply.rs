@@ -12,7 +12,7 @@ use super::{Arguments, Streamed};
 use crate::error::ReplyError;
 use crate::limits::{MAX_REPLY_BULK, MAX_REPLY_ELEMENTS};
 
-/// What the buffer begins with.
+/// The start of the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// The buffer must grow to `at_least` bytes (more than it has) before more can be said.
@@ -24,19 +24,19 @@ pub enum Reply {
     Whole {
         /// Bytes of the frame.
         len: usize,
-        /// How it begins.
+        /// The start of the reply.
         head: ReplyHead,
     },
-    /// How it begins is known, its end is not in. Call `next` again with more bytes, or [`ReplyScanner::stream`].
+    /// The start is known, the end has not arrived. Call `next` again with more bytes, or [`ReplyScanner::stream`].
     Head {
         /// `buf[..scanned]` is validated.
         scanned: usize,
-        /// How it begins.
+        /// The start of the reply.
         head: ReplyHead,
     },
 }
 
-/// How a reply begins. An attribute and the reply it decorates are one frame, of kind `|`.
+/// The start of a reply. An attribute and the reply it decorates are one frame, of kind `|`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplyHead {
     /// The type byte: `+`, `-`, `:`, `$`, `*`, `_`, `,`, `#`, `!`, `=`, `(`, `%`, `~`, `>` or `|`.
@@ -347,7 +347,7 @@ pub fn aggregate_header(buf: &[u8]) -> Result<Option<(ReplyHead, usize)>, ReplyE
     Ok(Some((ReplyHead { kind, count: found.as_written() }, next)))
 }
 
-/// What an aggregate begins with.
+/// The start of an aggregate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FirstElement<'b> {
     /// A bulk or simple string of at most 32 bytes.

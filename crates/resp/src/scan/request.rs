@@ -5,7 +5,7 @@ use super::{Span, Streamed};
 use crate::error::RequestError;
 use crate::limits::{MAX_INLINE, MAX_NAME, RequestLimits, UNAUTHENTICATED_ARGUMENTS, UNAUTHENTICATED_BULK};
 
-/// What the buffer begins with.
+/// The start of the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
     /// The buffer must grow to `at_least` bytes (more than it has) before more can be said. Never announces more
@@ -14,7 +14,7 @@ pub enum Request {
         /// Bytes, from the frame's first.
         at_least: usize,
     },
-    /// `*0`, `*-N` or a blank line: Redis answers nothing, and so nobody needs to see it.
+    /// An empty request: `*0`, `*-N` or a blank line. Redis sends no reply to it, so it need not be forwarded.
     Empty {
         /// Bytes to drop.
         len: usize,
@@ -41,12 +41,12 @@ pub enum Request {
         name: Span,
         /// Number of arguments announced, the name included.
         arguments: u64,
-        /// How many of them are wholly in `buf[..scanned]`.
+        /// The number of arguments that are complete in `buf[..scanned]`.
         present: u64,
     },
 }
 
-/// How a whole command began: its bytes up to the end of its name.
+/// The start of a complete command: its bytes up to the end of its name.
 #[derive(Clone, Copy, Debug)]
 pub struct Beginning<'b> {
     bytes: &'b [u8],
@@ -144,9 +144,9 @@ impl RequestScanner {
         self.next_slowly(buf)
     }
 
-    /// As [`next`](Self::next), where `buf` begins byte for byte as a command before it did: then it has the same name and
-    /// number of arguments. `None`: it does not, or a frame has begun, and nothing was looked at. The limits must be those of
-    /// then.
+    /// Scans like [`next`](Self::next), where `buf` begins byte for byte like an earlier command: then it has the
+    /// same name and number of arguments. `None`: it does not, or a frame has begun, and nothing was scanned. The
+    /// limits must be the same as before.
     ///
     /// # Errors
     /// Those of `next`.
@@ -202,7 +202,7 @@ impl RequestScanner {
         !matches!(self.phase, Phase::Idle)
     }
 
-    /// How many bytes of the frame in progress have been looked at and not given up; [`next`](Self::next) must see them
+    /// Number of bytes of the current frame that were scanned and not released; [`next`](Self::next) must see them
     /// again, and takes fewer for another frame.
     #[must_use]
     pub const fn looked_at(&self) -> usize {
@@ -304,7 +304,7 @@ impl RequestScanner {
         Ok(Some((len, body)))
     }
 
-    /// What follows once the name is in.
+    /// The step after the name is complete.
     #[inline(always)]
     fn rest(
         &mut self,
@@ -382,8 +382,8 @@ impl RequestScanner {
         Ok(Cursor { at, left, body })
     }
 
-    /// A header that is no number, as Redis takes it: it looks for the CR first, up to a bound, and at the number then. A
-    /// bare LF it would wait behind for ever.
+    /// Handles a header that is not a number like Redis: it looks for the CR first, up to a bound, and then at the
+    /// number. After a bare LF it would wait without end.
     #[cold]
     fn no_number<T>(
         &mut self,
@@ -444,7 +444,7 @@ impl RequestScanner {
     }
 }
 
-/// What follows the argument at the start of `rest`, when that is wholly in and its length has few digits.
+/// Returns the step after the argument at the start of `rest`, if that is complete and its length has few digits.
 #[inline(always)]
 fn short_argument(rest: &[u8], longest: usize) -> Option<&[u8]> {
     let (len, header) = number::short(rest, b'$')?;

@@ -5,7 +5,7 @@ use portcullis_resp::value::Value;
 
 use crate::server::Server;
 
-/// Where Redis 7.0 differs from the later servers that the table believes: what they say, and why that is right.
+/// Differences between Redis 7.0 and the later servers that the table follows: what they say, and why that is right.
 const LATER_SERVERS: &[(&str, &str)] = &[
     ("blmove", "7.2 allows blocking commands in scripts"),
     ("blpop", "7.2 allows blocking commands in scripts"),

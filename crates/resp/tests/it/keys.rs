@@ -240,8 +240,8 @@ fn a_value_is_named_as_an_option(id: CommandId, args: &[String]) -> bool {
     })
 }
 
-/// Where SORT and GEORADIUS store, as the commands themselves read their options; `they_store_where_we_say` asks the server.
-/// Of several places SORT has the last one, GEORADIUS we hold to all of them.
+/// The destinations of SORT and GEORADIUS, as the commands themselves read their options; `they_store_where_we_say`
+/// asks the server. If there are several, SORT uses the last one; for GEORADIUS all of them are checked.
 fn destinations(id: CommandId, args: &[String]) -> Vec<&String> {
     let options = match id.name() {
         "sort" => 2,
@@ -291,8 +291,9 @@ fn add(found: &mut Found, key: &[u8], access: Access) {
     flags.sort_unstable();
 }
 
-/// Commands that we read option by option: what the server's helper finds in arguments that the command would refuse
-/// is nobody's key, and SORT's patterns name more than it finds. Numbers of keys that are none it takes for 0 or cuts.
+/// Commands whose options we read one by one: the server's helper finds keys in arguments that the command would
+/// refuse, and SORT's patterns name more keys than it finds. It takes invalid numbers of keys for 0 or truncates
+/// them.
 fn may_be_uncertain(id: CommandId) -> bool {
     let by_number = id.info().keys.iter().any(|spec| matches!(spec.find, Find::KeyNum { .. }));
     by_number || BY_OPTIONS.contains(&id.name())
@@ -319,7 +320,8 @@ impl Random {
     }
 }
 
-/// Where the server's helper is wrong about its own command, we are right: an option's value may look like an option.
+/// Cases where the server's helper is wrong about its own command and we are right: an option's value may look like
+/// an option.
 #[test]
 fn they_store_where_we_say() {
     let server = Server::start(&[]);

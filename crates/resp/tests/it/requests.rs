@@ -13,7 +13,7 @@ use proptest::test_runner::TestRunner;
 
 use crate::server::Server;
 
-/// How the scanner leaves the input.
+/// The state of the input after the scanner.
 #[derive(Debug, PartialEq)]
 enum End {
     /// Everything is consumed.

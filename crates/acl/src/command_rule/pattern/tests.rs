@@ -21,7 +21,7 @@ fn a_star_alone_does_not_match_nothing() {
     assert!(is_match("a*", "a") && is_match("a**", "a") && is_match("*a*", "a"));
 }
 
-/// Each star would multiply the work if it were tried anew for every place of those before it.
+/// Each star would multiply the work if it were tried again for every position of those before it.
 #[test]
 fn many_stars_take_no_time() {
     let pattern = Pattern::new(&"a*".repeat(MAX_PATTERN / 2)).unwrap();

@@ -243,8 +243,8 @@ proptest! {
         }
     }
 
-    /// However many sources there are, the table does not grow, its orders hold what they should, and a block is
-    /// forgotten only where nobody could be forgotten in its place.
+    /// The table does not grow, whatever the number of sources. Its orders hold the right sources, and a block is
+    /// forgotten only if no other source could be.
     #[test]
     fn the_table_is_bounded(capacity in 1usize..5, ops in prop::collection::vec(op(), 1..300)) {
         let mut sources = sources(capacity);

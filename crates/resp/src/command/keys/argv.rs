@@ -6,7 +6,7 @@ use crate::scan::{self, Arguments, Span};
 
 /// Arguments by number; the name is 0.
 pub trait Argv<'b> {
-    /// How many there are.
+    /// The number of arguments.
     fn count(&self) -> usize;
     /// The argument of that number.
     fn arg(&self, index: usize) -> Option<&'b [u8]>;
@@ -48,7 +48,7 @@ impl<'b> Argv<'b> for Vec<&'b [u8]> {
 pub struct Frame<'b> {
     bytes: &'b [u8],
     count: usize,
-    /// Where the last look ended: the number of the argument that stands next, and what follows.
+    /// The position of the last look-up: the number of the next argument, and the rest.
     place: Cell<(usize, &'b [u8])>,
 }
 

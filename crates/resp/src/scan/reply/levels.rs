@@ -1,4 +1,4 @@
-//! How many elements are still to come, level by level: a counter stack instead of recursion.
+//! Counts the elements that are still to come, level by level: a counter stack instead of recursion.
 
 use crate::error::ReplyError;
 use crate::limits::MAX_DEPTH;
@@ -59,7 +59,7 @@ impl Levels {
         self.left == STREAMED_STRING
     }
 
-    /// How many more elements of the innermost level can be counted one by one: none of a streamed value.
+    /// Returns how many elements of the innermost level can be counted one by one: none of a streamed value.
     #[inline(always)]
     pub(super) const fn countable(&self) -> u64 {
         if self.left < DECORATED_KEY { self.left } else { 0 }

@@ -7,7 +7,7 @@ use crate::error::ReplyError;
 pub(super) enum Text {
     /// `+`, `-` and `(`: anything but CR and LF. Scripts of Redis return as a big number whatever text they like.
     Any,
-    /// `,`: what C's `%.17g` and Redis's own formatting write, `inf` and `nan` included.
+    /// A double (`,`): the output of C's `%.17g` and of Redis's own formatting, with `inf` and `nan`.
     Double,
 }
 

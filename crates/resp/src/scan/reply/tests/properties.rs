@@ -1,4 +1,4 @@
-//! What holds for any bytes in any pieces.
+//! Properties that hold for any bytes in any pieces.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -169,8 +169,8 @@ proptest! {
         prop_assert_eq!(drive::replies(&input, Pace { chunks: &chunks, stream_from }), whole);
     }
 
-    /// What ours takes of RESP2, `redis-protocol` takes as well, and finds the same end. Where it takes what ours
-    /// refuses, the bytes are not as a server writes them: writing what it has read gives other bytes.
+    /// Every RESP2 reply that our scanner accepts, `redis-protocol` accepts as well, with the same end. If it accepts
+    /// a reply that ours refuses, no server writes these bytes: encoding the parsed value gives other bytes.
     #[test]
     fn never_laxer_than_redis_protocol_in_resp2(tree in resp2(), at in any::<prop::sample::Index>(), byte in any::<u8>(), change in any::<bool>()) {
         let mut input = tree.bytes();

@@ -1,4 +1,4 @@
-//! What holds for any bytes in any pieces.
+//! Properties that hold for any bytes in any pieces.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
