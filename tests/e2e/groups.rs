@@ -133,7 +133,7 @@ fn an_entry_is_added_and_removed_and_the_file_is_what_it_was() {
         .ends(1)
         .says(&["already exists, at portcullis.yaml:12", "a test"]);
     let removed = files.groups("remove partners 2001:db8::/32").ends(0);
-    assert!(removed.out.contains("it was in portcullis.yaml:12\n"), "{}", removed.out);
+    assert!(removed.out.contains("from partners, was at portcullis.yaml:12\n"), "{}", removed.out);
     assert_eq!(files.read("portcullis.yaml"), CONFIG);
 
     files.groups("add abusers 203.0.113.67 --note again").ends(0);
@@ -348,9 +348,9 @@ fn a_suggestion_that_cannot_be_had_says_why() {
     files.groups("suggest").ends(1).says(&["no proxy answers on"]);
     for (answer, words) in [
         ("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n".to_owned(), "refused the admin token"),
-        ("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_owned(), "says 404 Not Found"),
-        ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi".to_owned(), "is not a gate's status"),
-        ("-ERR wrong number of arguments\r\n".to_owned(), "is not a gate's status"),
+        ("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_owned(), "answered 404 Not Found"),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi".to_owned(), "did not return a status of portcullis"),
+        ("-ERR wrong number of arguments\r\n".to_owned(), "did not return a status of portcullis"),
         (ok(&json!({"listeners": [{"name": "public"}]})), "has no shadow rules"),
     ] {
         let (address, server) = admin(answer);

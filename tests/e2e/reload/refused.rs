@@ -50,7 +50,7 @@ fn mistakes(base: &str, busy: u16) -> Vec<Mistake> {
         Mistake {
             yaml: edit(base, "'127.0.0.1:{port}'", &format!("['127.0.0.1:{{port}}', '127.0.0.1:{busy}']")),
             place: None,
-            says: "something listens there already",
+            says: "another process already listens there",
         },
     ]
 }

@@ -229,7 +229,7 @@ fn scripts_come_behind_the_public_preset_only() {
         assert!(wrong(&[wrong_order]).contains("write @public before it"), "{wrong_order}");
     }
     assert!(wrong(&["@public (@public-scripts)"]).contains("write @public before it"));
-    assert!(wrong(&["@public -@public-scripts"]).contains("can be allowed only"));
+    assert!(wrong(&["@public -@public-scripts"]).contains("can only allow"));
 }
 
 #[test]
