@@ -86,13 +86,13 @@ async fn make_secure(worker: &Worker, id: u64, admitted: Admitted) -> Option<Sec
     match secure(admitted, settings.tls().map(AsRef::as_ref), within).await {
         Ok(secured) => {
             if let Some(name) = secured.peer() {
-                tracing::debug!(id, name = %Escaped::new(name), "the client has shown a certificate");
+                tracing::debug!(id, name = %Escaped::new(name), "client presented a certificate");
             }
             return Some(secured);
         }
         Err(Insecure::Socket(error)) => {
             note_short(worker, &listener, ClosedReason::Error);
-            tracing::warn!(id, %error, "a client's socket cannot be served: it is closed");
+            tracing::warn!(id, %error, "cannot serve a client's socket: it is closed");
         }
         Err(Insecure::Tls(why)) => match *why {
             // Not worth a refusal: load balancers look like this whether somebody listens.
@@ -124,7 +124,7 @@ fn turn_away(worker: &Worker, listener: &Listener, from: ClientAddr, why: Handsh
             source = %from,
             listener = %listener.name(),
             left_out,
-            "closed: no TLS with the client: {fault}{}",
+            "closed: TLS handshake with the client failed: {fault}{}",
             fault.advice_for_client()
         );
     }

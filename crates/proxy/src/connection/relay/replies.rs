@@ -213,8 +213,8 @@ impl Relay {
                 static TOLD: LogThrottle = LogThrottle::new();
                 if let Some(left_out) = TOLD.tell(std::time::Instant::now()) {
                     self.note_with(
-                        "client has_local_reply TLS to a listener without tls; let it connect without TLS (redis://), or give \
-                         the listener tls: {cert, key}",
+                        "client sent TLS to a listener without tls; connect without TLS (redis://), or set tls: {cert, key} on \
+                         the listener",
                         left_out,
                     );
                 }
