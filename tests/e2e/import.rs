@@ -57,7 +57,7 @@ fn is_served(source: &str, port: u16) -> bool {
     let from: IpAddr = source.parse().expect("an address");
     let to: IpAddr = if from.is_ipv6() { "::1" } else { "127.0.0.1" }.parse().expect("an address");
     let mut client = Client::tcp_from(from, SocketAddr::new(to, port));
-    // Who is refused may be cut before this is out.
+    // A refused client may be disconnected before this is sent.
     let _ = client.try_send_raw(b"*1\r\n$4\r\nPING\r\n");
     let mut answer = Vec::new();
     let came = client.read_up_to(7, &mut answer);

@@ -53,7 +53,7 @@ pub(super) fn config(tree: &Node, path: &Path, scope: &mut Scope) -> Option<Conf
     listeners.judge_openness(&policy, scope);
     listeners.meet_users(scope);
     listeners.meet_shared(&upstreams, scope);
-    // What follows would only repeat an error in other words: a misspelt name leaves the right one unused.
+    // The next checks would only repeat an error in other words: a misspelled name leaves the right one unused.
     if !scope.problems.has_errors() {
         groups.report_unused(scope);
         users.report_unused(scope);

@@ -124,7 +124,7 @@ pub(super) fn refusing_word(words: &[Box<str>], id: CommandId) -> Option<&str> {
     let (mut selector, mut refusing) = (Selector::new(), None);
     for word in words {
         let before = selector.grant(id);
-        // It was applied before, in the same order.
+        // The rule was applied before, in the same order.
         let _ = apply(&mut selector, word);
         match (before, selector.grant(id)) {
             (Grant::No, Grant::No) => {}

@@ -25,7 +25,7 @@ fn column<K: Key>(prefixes: &[(K, u8)]) -> Column<K> {
 }
 
 fn made<K: Key>(prefixes: &BTreeSet<(K, u8)>) -> [Made<K>; 2] {
-    // What stands before and behind a run is no part of it, wherever it sorts.
+    // Entries before and after a run are not part of it, wherever they sort.
     let strangers = [(K::ZERO, 0), (K::MAX, 128), (K::ZERO, 0)];
     let sorted: Vec<(K, u8)> = prefixes.iter().copied().collect();
     let around = column(&[&strangers[..], &sorted, &strangers].concat());

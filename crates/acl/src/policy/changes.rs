@@ -246,7 +246,7 @@ fn compare<K: Copy + Ord>(
     gained: &mut Gathered<'_>,
 ) {
     let (old, new): (Vec<_>, Vec<_>) = (old.collect(), new.collect());
-    // Of most reloads most lists come out as they were.
+    // Most reloads leave most lists unchanged.
     if old.iter().map(Line::key).eq(new.iter().map(Line::key)) {
         return;
     }

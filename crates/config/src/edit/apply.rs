@@ -25,7 +25,8 @@ impl Edit {
         let target = self.file.canonicalize().map_err(fail)?;
         let directory = target.parent().unwrap_or_else(|| Path::new("/"));
         let handle = File::open(directory).map_err(fail)?;
-        // Of two edits at a time one would undo the other. A file system without locks leaves the comparison below.
+        // Without the lock, one of two concurrent edits would undo the other. On a file system without locks, only the
+        // comparison below remains.
         let _ = handle.lock();
         if fs::read(&target).map_err(fail)? != self.before.as_bytes() {
             return Err(EditError::Changed { file: self.file.clone() });

@@ -192,7 +192,7 @@ fn clients(fields: &mut Fields<'_>, scope: &mut Scope) -> Option<Option<Clients>
     let from = fields.take("user_from");
     let name_from = from.map(|node| value::word(node, "user_from", &words, &mut scope.problems));
     let required = auth.map(|node| value::word(node, "client_auth", &requirements, &mut scope.problems));
-    // What a pin trusts no CA has issued, and no list revokes.
+    // A pinned certificate has no issuer that counts, and no list revokes it.
     let without = if pin.is_some() { [None, crl, None] } else { [auth, crl, from] };
     if ca.is_none() {
         for (node, name) in without.iter().zip(["client_auth", "client_crl", "user_from"]) {
@@ -254,7 +254,7 @@ fn server_name(node: &Node, scope: &mut Scope) -> Option<ServerName<'static>> {
 /// Reads the system's roots for each configuration, like the files of `ca`.
 fn system_roots(place: &Place, scope: &mut Scope) -> Option<RootCertStore> {
     let mut roots = RootCertStore::empty();
-    // What the system ships and webpki cannot read is not for us to complain of, as long as others are there.
+    // A certificate of the system that webpki cannot parse is ignored, as long as others are there.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
         scope.problems.error(

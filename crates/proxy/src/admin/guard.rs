@@ -135,7 +135,7 @@ fn ip(addr: &SocketAddr) -> IpAddr {
 
 fn host(value: &HeaderValue) -> Option<String> {
     let authority: Authority = value.to_str().ok()?.parse().ok()?;
-    // What is before an @ is no part of the name, and nothing sends it.
+    // Text before an @ is not part of the name, and no client sends it.
     (!authority.as_str().contains('@')).then(|| authority.host().to_owned())
 }
 

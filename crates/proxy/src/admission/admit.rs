@@ -95,7 +95,7 @@ impl Client {
         let Some(listener) = generation.listener(self.listener.name()) else {
             return Err(self.revoked(RefusedReason::NotAllowed, None));
         };
-        // What it came in by would not be what the listener asks for now: plain text where TLS is wanted, for one.
+        // The connection would not be what the listener requires now: plain text instead of TLS, for example.
         if self.listener.settings().tls() != listener.settings().tls() {
             return Err(self.revoked(RefusedReason::Tls, None));
         }

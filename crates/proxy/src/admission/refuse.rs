@@ -61,7 +61,7 @@ pub(crate) fn refuse(refused: Refused, style: Refusal, lingering: &Lingering) {
         (Refusal::Denied, _) => reply::DENIED,
         (Refusal::IllegalAddress, _) => reply::ILLEGAL_ADDRESS,
     };
-    // Where the line cannot be written, the close says it.
+    // If the line cannot be written, the close tells the client.
     if socket.try_write(line).is_err() {
         return;
     }

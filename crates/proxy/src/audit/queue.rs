@@ -167,7 +167,7 @@ impl Queue {
 
     pub(super) fn set_overflow(&self, on_overflow: Overflow) {
         self.lock().on_overflow = on_overflow;
-        // Who waits for space looks again.
+        // Threads that wait for space check again.
         self.space.notify_all();
     }
 

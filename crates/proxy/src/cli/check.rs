@@ -51,7 +51,7 @@ pub fn run(args: &CheckArgs) -> ExitCode {
         (Some(config), false) => summary(config, &problems),
         (None, false) => String::new(),
     };
-    // Who closes the pipe has read enough; the exit code still tells.
+    // A reader that closes the pipe has read enough; the exit code still tells the result.
     if !args.json {
         let _ = report(&mut io::stderr().lock(), &problems);
     }

@@ -71,14 +71,14 @@ pub fn run(args: &ExplainArgs) -> ExitCode {
     let output =
         if args.json { format!("{:#}\n", as_json(&source, &answers)) } else { as_text(&source, &answers) };
     let mut stdout = io::stdout().lock();
-    // Who closes the pipe has read enough; the exit code still tells.
+    // A reader that closes the pipe has read enough; the exit code still tells the result.
     let _ = stdout.write_all(output.as_bytes()).and_then(|()| stdout.flush());
     if answers.iter().all(Answer::is_allowed) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn read(args: &ExplainArgs) -> Option<Config> {
     let path = config_path(args.config.as_deref()).map_err(|error| say(format_args!("{error}"))).ok()?;
-    // Who asks needs no right to read passwords.
+    // The user of this command need not be allowed to read passwords.
     match load(&path, &LoadOptions::new().without_secrets()) {
         Ok(loaded) => Some(loaded.config),
         Err(mut problems) => {

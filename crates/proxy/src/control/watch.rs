@@ -80,7 +80,7 @@ impl Watch {
             sources.iter().flat_map(|source| directories_of(&source.path)).collect();
         if let Some(watcher) = &mut self.watcher {
             for gone in self.directories.difference(&wanted) {
-                // It may not be there any more.
+                // The directory may be gone.
                 let _ = watcher.unwatch(gone);
             }
             for new in wanted.difference(&self.directories) {

@@ -43,7 +43,7 @@ impl Pipe {
     /// Appends bytes of `write` after all passed bytes. Returns their number.
     pub(crate) fn insert(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> usize {
         self.set_aside();
-        // What was written must not count as waiting, here or for `write`.
+        // Written bytes must not count as waiting, here or for `write`.
         self.out.drain(..self.written);
         self.written = 0;
         let before = self.out.len();

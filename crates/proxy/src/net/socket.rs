@@ -50,7 +50,7 @@ impl Socket {
     /// Makes the coming close a reset.
     pub(crate) fn reset_on_close(&self) {
         if let Self::Tcp(stream) = self {
-            // Where the option cannot be set the close is an ordinary one, which refuses as well.
+            // If the option cannot be set, the close is an ordinary one, which refuses as well.
             let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
         }
     }
@@ -168,7 +168,7 @@ fn is_dead_socket(path: &Path, addr: &socket2::SockAddr) -> io::Result<bool> {
 pub(crate) fn set_options(socket: &SockRef<'_>, tcp: &Tcp) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     if let Some(idle) = tcp.keepalive() {
-        // As Redis spaces its probes: three, a third of the idle time apart.
+        // The interval of Redis's probes: three, a third of the idle time apart.
         let interval = Duration::from_secs((idle.as_secs() / 3).max(1));
         let keepalive = socket2::TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(3);
         socket.set_tcp_keepalive(&keepalive)?;

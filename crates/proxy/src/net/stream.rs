@@ -104,7 +104,7 @@ impl Stream {
     /// The longest time without an acknowledgement, or without room at the peer.
     pub(crate) fn set_user_timeout(&self, limit: Option<Duration>) {
         match self {
-            // Where the option cannot be set, what holds stays.
+            // If the option cannot be set, the old value stays.
             Self::Tcp(stream) => {
                 let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(limit);
             }
@@ -116,7 +116,7 @@ impl Stream {
     /// Makes the coming close a reset: what the peer has not taken yet is thrown away.
     pub(crate) fn reset_on_close(&mut self) {
         match self {
-            // Where the option cannot be set the close is an ordinary one.
+            // If the option cannot be set, the close is an ordinary one.
             Self::Tcp(stream) => {
                 let _ = socket2::SockRef::from(&*stream).set_linger(Some(Duration::ZERO));
             }

@@ -122,7 +122,7 @@ async fn first_bytes(socket: &mut Stream) -> Result<Vec<u8>, TlsFault> {
     match poll_fn(|cx| socket.poll_read(cx, &mut first)).await {
         Ok(n @ 1..) => {
             first.truncate(n);
-            // It may wait for a place.
+            // The client may wait for a slot.
             first.shrink_to_fit();
         }
         Ok(_) | Err(_) => return Err(TlsFault::Absent),

@@ -218,7 +218,7 @@ fn check(client: &mut Client, args: &[String]) -> bool {
         let due: BTreeSet<&[u8]> = stored.into_iter().chain([&args[1]]).map(|key| key.as_bytes()).collect();
         assert!(ours.keys().map(Vec::as_slice).eq(due), "{args:?}: {ours:?}");
     } else if certain && id.name().starts_with("georadius") {
-        // Of two STOREs the server finds the first one only, but writes the second.
+        // The server finds only the first of two STOREs, but writes the second.
         assert!(expected.keys().all(|key| ours.contains_key(key)), "{args:?}: {ours:?}");
     } else if certain {
         assert_eq!(ours, expected, "{args:?}");

@@ -73,7 +73,7 @@ fn covering_finds_the_longest_through_includes() {
     assert_eq!(covering("all", "2001:db8:1::/64"), found("all", "2001:db8:1::/48", 2));
     assert_eq!(covering("all", "2001:db8::/31"), None);
     assert_eq!(covering("all", "0.0.0.0/0"), None);
-    // Of three equal ones the one that lasts longest, the first of those.
+    // The entry that lasts longest among three equal ones, and the first if several do.
     assert_eq!(covering("all", "10.8.1.0/24"), found("vpn", "10.8.0.0/16", 2));
     assert_eq!(covering("vpn", "10.9.0.0/16"), None);
     assert_eq!(covering("office", "10.9.0.0/16"), found("office", "10.0.0.0/8", 7));
@@ -90,7 +90,7 @@ fn a_wider_entry_names_what_it_makes_needless() {
     assert_eq!(needless("all", "198.51.100.0/23"), ["198.51.100.1", "198.51.100.0/24"]);
     assert_eq!(needless("all", "198.51.100.1"), ["198.51.100.1"]);
     assert_eq!(needless("all", "2001:db8::/32"), ["2001:db8:1::/48", "2001:db8:2::/48", "2001:db8:1::1"]);
-    // What other groups hold is theirs.
+    // Entries of other groups are not included.
     assert_eq!(needless("all", "203.0.113.0/24"), Vec::<String>::new());
     assert_eq!(needless("office", "203.0.0.0/16"), ["203.0.113.0/24", "203.0.113.9"]);
     assert_eq!(needless("office", "::/0"), ["2001:db8::/32"]);

@@ -187,7 +187,7 @@ fn is_asked_for(style: Style, line: &str, cidr: &str, empties: bool) -> bool {
     match style {
         Style::BlockMaps if below.iter().any(|part| line.contains(part)) => true,
         Style::Flow => line.contains("office:"),
-        // Where there was no list, one in brackets begins beside the key, and goes on there.
+        // Without a list, a new one in brackets begins beside the key, and continues there.
         _ if line.contains("office:") => empties || line.contains("192.0.2.") || line.contains("2001:db8::"),
         _ => ours,
     }

@@ -168,7 +168,7 @@ fn certificates(
             scope.problems.error(&node.place, message, hint("CERTIFICATE", "x509", &bytes));
             None
         }
-        // What is wrong is not quoted: it may be part of a key.
+        // The broken part is not quoted: it may be part of a key.
         Err(_) => {
             let message = message!("{} is damaged: a PEM section in it is broken", Masked::path(&path));
             scope.problems.error(&node.place, message, "copy the whole file again");

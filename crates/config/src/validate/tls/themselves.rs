@@ -64,7 +64,7 @@ impl File<'_> {
             let judged = judge(der, written);
             let may_issue = match signing {
                 Signing::Never => false,
-                // It has the server's name: it is the server's own.
+                // The certificate has the server's name: it is the server's own.
                 Signing::Unclear => judge(der, true).is_err(),
                 Signing::Declared => true,
             };

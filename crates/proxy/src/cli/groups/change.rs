@@ -98,7 +98,7 @@ fn change(
         Ok(config) => config,
         Err(code) => return code,
     };
-    // Who edits a list needs no right to read passwords.
+    // The user of this command need not be allowed to read passwords.
     let options = LoadOptions::new().without_secrets();
     let apply = |edit: Edit| match dry_run {
         true => Ok((edit, None)),

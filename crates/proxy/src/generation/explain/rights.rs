@@ -240,7 +240,7 @@ fn command_rights(
             let why =
                 if why.is_empty() { plan.deciding_rule(refusal).rule.to_owned() } else { why.join(" and ") };
             let mut said = Vec::new();
-            // As Redis has it, what is wrong with a command comes before who may run it.
+            // Like Redis, check the form of a command before the right to run it.
             if refusal.command().info().takes(command.arguments) {
                 refusal.write(&mut said, plan, user.unwrap_or(DEFAULT_USER).as_bytes(), name);
             } else {

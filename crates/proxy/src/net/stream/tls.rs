@@ -297,7 +297,7 @@ impl TlsStream {
         let mut cx = Context::from_waker(Waker::noop());
         let mut output = Vec::new();
         if self.encrypt(Say::Goodbye, &mut output).is_ok() {
-            // Where it cannot be written the close says it.
+            // If the alert cannot be written, the close tells the peer.
             let _ = self.socket.poll_write(&mut cx, &[IoSlice::new(&output)]);
         }
     }
@@ -426,7 +426,7 @@ impl TlsStream {
             }
         }
         let mut cx = Context::from_waker(Waker::noop());
-        // Where it cannot be written the close says it.
+        // If the alert cannot be written, the close tells the peer.
         let _ = self.poll_out(&mut cx);
     }
 

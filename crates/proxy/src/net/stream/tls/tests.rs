@@ -173,7 +173,7 @@ fn a_forged_record_ends_it() {
         assert!(TlsFault::behind(&error).is_some());
         assert!(poll_fn(|cx| stream.poll_write(cx, &[IoSlice::new(b"x")])).await.is_err());
         drop(stream);
-        // It is told by an alert.
+        // An alert tells the peer.
         assert_eq!(peer.join().unwrap(), io::ErrorKind::InvalidData);
     });
 }

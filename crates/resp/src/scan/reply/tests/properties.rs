@@ -184,7 +184,7 @@ proptest! {
             (Ok(Reply::Whole { len, head }), theirs) if b"+-:$*".contains(&head.kind) && is_resp2(&input[..len]) => {
                 match theirs {
                     Ok(Some((_, used))) => prop_assert_eq!(used, len),
-                    // It wants errors to be UTF-8; servers repeat any byte of a client's in them.
+                    // The other parser requires UTF-8 in errors; servers repeat any byte of a client in them.
                     Err(_) => prop_assert!(std::str::from_utf8(&input[..len]).is_err()),
                     Ok(None) => prop_assert!(false, "ours is whole, theirs is not"),
                 }
