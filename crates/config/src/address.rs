@@ -9,7 +9,7 @@ use crate::message::{Harmless, Masked};
 /// One address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Bind {
-    /// `v6only` is set for `[::]:port` when the configuration also binds that port on IPv4.
+    /// A TCP address; `v6only` is set for `[::]:port` when the configuration also binds that port on IPv4.
     Tcp {
         /// Address and port.
         addr: SocketAddr,
@@ -38,27 +38,27 @@ pub struct UnixSocket {
 }
 
 impl UnixSocket {
-    /// Owner and group may connect, as their group is what people give to those who shall.
+    /// Owner and group may connect: operators set the group to that of the permitted users.
     const MODE: u32 = 0o660;
 
-    /// With the mode 0660 and the group of the process.
+    /// Makes a socket with the mode 0660 and the group of the process.
     pub fn at(path: PathBuf) -> Self {
         Self { path, mode: Self::MODE, group: None }
     }
 
-    /// With another mode: nine permission bits.
+    /// Sets another mode: nine permission bits.
     #[must_use]
     pub fn with_mode(self, mode: u32) -> Self {
         Self { mode: mode & 0o777, ..self }
     }
 
-    /// With another group, by its number.
+    /// Sets another group, by its number.
     #[must_use]
     pub fn with_group(self, group: u32) -> Self {
         Self { group: Some(group), ..self }
     }
 
-    /// Absolute or relative to the working directory.
+    /// The path, absolute or relative to the working directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -68,7 +68,7 @@ impl UnixSocket {
         self.mode
     }
 
-    /// `None`: the group of the process.
+    /// The group; `None`: the group of the process.
     pub fn group(&self) -> Option<u32> {
         self.group
     }
@@ -97,7 +97,7 @@ impl fmt::Display for AdminBind {
 pub enum Address {
     /// A name or an address (IPv6 without brackets), and a port that is not 0.
     Host {
-        /// To be resolved.
+        /// The host, to be resolved.
         host: String,
         /// 1 to 65535.
         port: u16,

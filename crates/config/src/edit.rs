@@ -100,14 +100,14 @@ pub struct Edit {
 /// The effect of an [`Edit`].
 #[derive(Clone, Debug)]
 pub enum Change {
-    /// One entry more.
+    /// An added entry.
     Added {
         /// The line of the new entry.
         line: u32,
         /// Entries of the group that this one makes redundant.
         makes_needless: Vec<Written>,
     },
-    /// An entry less.
+    /// A removed entry.
     Removed {
         /// The lines of the removed entries: more than one when the entry was written twice.
         lines: Vec<u32>,
@@ -132,7 +132,7 @@ impl Edit {
         Self { file, before: text, after, cidr, group, change, covered_by, shared_with, warnings, reload }
     }
 
-    /// The file that changes: the main one, or the group's own.
+    /// The file that changes: the main file, or the group's own.
     pub fn file(&self) -> &Path {
         &self.file
     }

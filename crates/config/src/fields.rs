@@ -1,4 +1,4 @@
-//! A mapping whose keys are taken one by one; what is left at the end was not understood, and is an error.
+//! A mapping whose keys are taken one by one; a key that is left at the end is unknown, and an error.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -13,13 +13,13 @@ pub(super) struct Fields<'n> {
     /// The name of the mapping in messages: "listener", "limits".
     what: &'static str,
     entries: Vec<(&'n Key, Option<&'n Node>)>,
-    /// And the line of the first.
+    /// Duplicate keys, with the line of the first.
     duplicates: Vec<(&'n Key, u32)>,
     known: Vec<&'static str>,
 }
 
 impl<'n> Fields<'n> {
-    /// Anything but a mapping, or nothing at all, is an error.
+    /// Reads a mapping or an empty value; any other value is an error.
     pub(super) fn of(node: &'n Node, what: &'static str, problems: &mut Problems) -> Option<Self> {
         let mut fields =
             Self { place: &node.place, what, entries: Vec::new(), duplicates: Vec::new(), known: Vec::new() };
@@ -50,7 +50,7 @@ impl<'n> Fields<'n> {
         }
     }
 
-    /// The value of a key, and from now on the key is known.
+    /// Takes the value of a key, which is then a known key.
     pub(super) fn take(&mut self, name: &'static str) -> Option<&'n Node> {
         self.take_with_key(name).map(|(_, node)| node)
     }
@@ -61,13 +61,13 @@ impl<'n> Fields<'n> {
         self.find(name)
     }
 
-    /// Takes a key that is not one of those to be named as known.
+    /// Takes a key that is not listed as a known key.
     pub(super) fn find(&mut self, name: &str) -> Option<(&'n Place, &'n Node)> {
         let (key, node) = self.entries.iter_mut().find(|(key, _)| key.text == name)?;
         node.take().map(|node| (&key.place, node))
     }
 
-    /// Notes an error when the key is there: a capability this version does not have.
+    /// Notes an error when the key is present: this version does not support it.
     pub(super) fn not_yet(&mut self, name: &'static str, instead: &'static str, problems: &mut Problems) {
         if let Some((place, _)) = self.find(name) {
             let instead = if instead.is_empty() { "remove it" } else { instead };
@@ -75,7 +75,7 @@ impl<'n> Fields<'n> {
         }
     }
 
-    /// The value of a key that must be there.
+    /// Takes the value of a required key.
     pub(super) fn need(
         &mut self,
         name: &'static str,
@@ -97,7 +97,7 @@ impl<'n> Fields<'n> {
         }
     }
 
-    /// Notes every key that was not taken, and those that are there twice.
+    /// Notes every key that was not taken, and duplicate keys.
     pub(super) fn finish(self, problems: &mut Problems) {
         self.report_duplicates(problems);
         for (key, node) in &self.entries {
@@ -113,7 +113,7 @@ impl<'n> Fields<'n> {
         }
     }
 
-    /// Not before the known keys are known, so that these can be named.
+    /// Notes duplicate keys, once the known keys are known and can be named.
     fn report_duplicates(&self, problems: &mut Problems) {
         for (key, first) in &self.duplicates {
             let name = Masked::near(&key.text, &self.known);
@@ -130,7 +130,7 @@ impl<'n> Fields<'n> {
     }
 }
 
-/// The entries of a mapping from names to values, duplicates noted and left out.
+/// Returns the entries of a mapping from names to values; duplicates are noted and omitted.
 pub(super) fn named<'n>(
     node: &'n Node,
     what: &'static str,

@@ -1,4 +1,4 @@
-//! The configuration: from a YAML file to values that cannot be bad.
+//! The configuration: from a YAML file to validated values.
 //!
 //! A file is read into a located tree (`raw`), and the tree is walked by `validate`, which notes every
 //! [`Problem`] with its line and column and goes on. What comes out has private fields and is complete: defaults
@@ -38,7 +38,7 @@ pub use problem::{Problem, Severity};
 pub use scope::{LoadOptions, Source};
 pub use scripts::ScriptLogin;
 
-/// A whole configuration, valid.
+/// A valid configuration.
 #[derive(Debug)]
 pub struct Config {
     path: PathBuf,
@@ -55,12 +55,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// The file it was read from, as it was named.
+    /// The path of its file, as it was named.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// At least one; the index is the one [`Policy::judge`] takes.
+    /// The listeners, at least one; the index is the one for [`Policy::judge`].
     pub fn listeners(&self) -> &[Arc<Listener>] {
         &self.listeners
     }
@@ -70,7 +70,7 @@ impl Config {
         self.listeners.iter().find(|listener| listener.name() == name).map(AsRef::as_ref)
     }
 
-    /// At least one, in the order of the file.
+    /// The upstreams, at least one, in the order of the file.
     pub fn upstreams(&self) -> &[Arc<Upstream>] {
         &self.upstreams
     }
@@ -85,12 +85,12 @@ impl Config {
         &self.policy
     }
 
-    /// Limits of the process; a listener's own are [`Listener::limits`].
+    /// Limits of the process; those of a listener are [`Listener::limits`].
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// `None`: off.
+    /// The admin endpoint; `None`: off.
     pub fn admin(&self) -> Option<&Admin> {
         self.admin.as_ref()
     }
@@ -110,7 +110,7 @@ impl Config {
         self.reload
     }
 
-    /// Worker threads, at least one: `workers: 0` has become the number of cores.
+    /// Number of worker threads, at least one: `workers: 0` has become the number of cores.
     pub fn workers(&self) -> usize {
         self.workers
     }

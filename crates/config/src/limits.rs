@@ -1,4 +1,4 @@
-//! Limits: their defaults with the reason for each, and what a file may set them to.
+//! Limits: the defaults with their reasons, and the allowed ranges.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Connections at a time: of the process, and of a listener where it sets its own.
+    /// Number of connections at a time: of the process, or of a listener that sets its own.
     pub fn clients(&self) -> u64 {
         self.clients
     }
@@ -121,7 +121,7 @@ pub struct Timeouts {
 }
 
 impl Timeouts {
-    /// From the connection to the end of the TLS handshake.
+    /// Time from the connection to the end of the TLS handshake.
     pub fn tls(&self) -> Duration {
         self.tls
     }
@@ -136,7 +136,7 @@ impl Timeouts {
         self.frame
     }
 
-    /// From the connection of a trusted sender to the end of its PROXY header.
+    /// Time from the connection of a trusted sender to the end of its PROXY header.
     pub fn proxy_header(&self) -> Duration {
         self.proxy_header
     }
@@ -152,7 +152,7 @@ impl Timeouts {
         self.write
     }
 
-    /// From SIGTERM to the end.
+    /// Time from SIGTERM to the end of the process.
     pub fn drain(&self) -> Duration {
         self.drain
     }
@@ -209,12 +209,12 @@ pub(super) struct Patch {
     arguments: Option<u64>,
     inline: Option<u64>,
     held_command: Option<u64>,
-    /// And where it is written.
+    /// The limit and its place.
     client_output_buffer: Option<(u64, Place)>,
     pattern: Option<u64>,
     count: Option<u64>,
     subscriptions: Option<u64>,
-    /// The places in the file of those three.
+    /// The places of these three limits.
     costs_written: Vec<(&'static str, Place)>,
     buffers: Option<u64>,
     source_clients: Option<u64>,
@@ -243,7 +243,7 @@ const BULK: (u64, u64) = (1 << 10, 1 << 40);
 const ARGUMENTS: (u64, u64) = (1, (1 << 31) - 1);
 /// An inline command is held whole.
 const INLINE: (u64, u64) = (1 << 10, 16 << 20);
-/// Less than a read would make the simplest commands uncheckable; more than this is no longer "held for a moment".
+/// Less than one read would make the simplest commands uncheckable; more than this is too much to hold.
 const HELD: (u64, u64) = (16 << 10, 512 << 20);
 /// Less than one read from the upstream would disconnect fast clients; more than the largest argument delays no other
 /// client.
@@ -295,7 +295,7 @@ impl Patch {
         patch
     }
 
-    /// These values where set, else those of `below`.
+    /// Returns these values where set, and those of `below` otherwise.
     pub(super) fn over(&self, below: &Limits) -> Limits {
         let bytes =
             |set: Option<u64>, below: usize| set.and_then(|set| usize::try_from(set).ok()).unwrap_or(below);
@@ -343,7 +343,7 @@ impl Patch {
         self.client_output_buffer.as_ref().map(|(_, place)| place)
     }
 
-    /// The keys of the limits that hold under `@public` alone, where they are written.
+    /// The keys of the limits for `@public` alone, with their places.
     pub(super) fn costs_written(&self) -> impl Iterator<Item = (&'static str, &Place)> {
         self.costs_written.iter().map(|(key, place)| (*key, place))
     }

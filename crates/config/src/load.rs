@@ -12,14 +12,14 @@ use super::{Config, raw, validate};
 pub struct Reading {
     /// The configuration, or every problem that could be found: errors and warnings, in the order of the files.
     pub result: Result<Loaded, Vec<Problem>>,
-    /// Each file once, those that could not be read as well.
+    /// Each file once, including files that could not be read.
     pub sources: Vec<Source>,
 }
 
 /// A valid configuration, and its warnings.
 #[derive(Debug)]
 pub struct Loaded {
-    /// Valid.
+    /// The configuration.
     pub config: Config,
     /// Warnings and notes, in the order of the file.
     pub warnings: Vec<Problem>,
@@ -45,7 +45,7 @@ pub fn read(path: &Path, options: &LoadOptions) -> Reading {
     Reading { result, sources }
 }
 
-/// The file to read when none is named: `./portcullis.yaml`, or `/etc/portcullis/portcullis.yaml` where that is absent.
+/// Returns the default file: `./portcullis.yaml`, or `/etc/portcullis/portcullis.yaml` if that does not exist.
 pub fn default_path() -> PathBuf {
     let here = PathBuf::from("portcullis.yaml");
     if here.exists() { here } else { PathBuf::from("/etc/portcullis/portcullis.yaml") }

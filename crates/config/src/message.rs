@@ -1,4 +1,4 @@
-//! Texts for people: problems of a configuration, notes of an import.
+//! Texts of problems of a configuration and of notes of an import.
 //!
 //! A value in a configuration may be a secret in the wrong place. So only [`message!`] makes a [`Message`], and it takes a
 //! value only as a type that is [`Harmless`]. Strings are not harmless: they go through [`Masked`], which decides what

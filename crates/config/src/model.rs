@@ -37,12 +37,12 @@ impl Listener {
         self.index
     }
 
-    /// `[a-z][a-z0-9_-]*`, unique.
+    /// The name: `[a-z][a-z0-9_-]*`, unique.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// At least one.
+    /// The listen addresses, at least one.
     pub fn binds(&self) -> &[Bind] {
         &self.binds
     }
@@ -62,7 +62,7 @@ impl Listener {
         self.auth
     }
 
-    /// The names of those who can log in, with [`Auth::Users`].
+    /// The names of the users that can log in, with [`Auth::Users`].
     pub fn users(&self) -> &[String] {
         &self.users
     }
@@ -94,7 +94,7 @@ impl Listener {
         &self.limits
     }
 
-    /// `None`: clients speak plain text.
+    /// The TLS settings; `None`: clients connect without TLS.
     pub fn tls(&self) -> Option<&Arc<ServerTls>> {
         self.tls.as_ref()
     }
@@ -107,7 +107,7 @@ pub struct ProxyProtocol {
 }
 
 impl ProxyProtocol {
-    /// Whether who is not trusted to send a header is closed, rather than judged by its own address.
+    /// Whether senders that are not trusted are disconnected, rather than judged by their own address.
     pub fn only(self) -> bool {
         self.only
     }
@@ -120,9 +120,9 @@ pub enum Refusal {
     Denied,
     /// `-ERR illegal address`.
     IllegalAddress,
-    /// Nothing.
+    /// No reply.
     Close,
-    /// Nothing, and a RST in place of a FIN.
+    /// No reply, and a RST instead of a FIN.
     Reset,
 }
 
@@ -139,16 +139,17 @@ impl Refusal {
 /// The party that checks credentials on a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Auth {
-    /// Redis: AUTH and HELLO go through.
+    /// Redis checks them: AUTH and HELLO are forwarded.
     Passthrough,
     /// No check: every client on the list is accepted, and the proxy logs in upstream with its own credentials.
     Trust,
-    /// The proxy: who logs in as a user of the listener is led upstream with the credentials that are the user's.
+    /// The proxy checks them: a user of the listener logs in, and the proxy logs in upstream with that user's
+    /// credentials.
     Users,
 }
 
 impl Auth {
-    /// The word of the file.
+    /// The word in the file.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Passthrough => "passthrough",
@@ -171,13 +172,13 @@ impl Acl {
         &self.text
     }
 
-    /// Compiled.
+    /// The compiled rules.
     pub fn rules(&self) -> &Arc<CommandRules> {
         &self.rules
     }
 }
 
-/// The text says it all.
+/// Rules with the same text are equal.
 impl PartialEq for Acl {
     fn eq(&self, other: &Self) -> bool {
         self.text == other.text
@@ -197,12 +198,12 @@ pub struct User {
 }
 
 impl User {
-    /// `[a-z][a-z0-9_-]*`, unique.
+    /// The name: `[a-z][a-z0-9_-]*`, unique.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Digests of the passwords, each of which is right; at least one.
+    /// Digests of the user's passwords, at least one; each password is valid.
     pub fn secrets(&self) -> &[Secret] {
         &self.secrets
     }
@@ -236,17 +237,17 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// `[a-z][a-z0-9_-]*`, unique.
+    /// The name: `[a-z][a-z0-9_-]*`, unique.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// At least one, tried in order.
+    /// The addresses, at least one, tried in order.
     pub fn addresses(&self) -> &[Address] {
         &self.addresses
     }
 
-    /// With `auth: trust` for every connection; with `auth: passthrough` for health checks only.
+    /// The credentials: with `auth: trust` for every connection, with `auth: passthrough` for health checks only.
     pub fn credentials(&self) -> Option<&Credentials> {
         self.credentials.as_ref()
     }
@@ -261,7 +262,7 @@ impl Upstream {
         self.connect_timeout
     }
 
-    /// `None`: it speaks plain text.
+    /// The TLS settings; `None`: the upstream does not use TLS.
     pub fn tls(&self) -> Option<&Arc<ClientTls>> {
         self.tls.as_ref()
     }
@@ -275,15 +276,15 @@ impl Upstream {
 /// Whether clients share the connections to an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Connections {
-    /// Each client has its own.
+    /// Each client has its own connection.
     Dedicated,
-    /// Commands of many clients travel on few, as long as they leave nothing behind there. No listener with
-    /// [`Auth::Passthrough`] leads to such an upstream.
+    /// Many clients share a few connections for commands that leave no state behind. No listener with
+    /// [`Auth::Passthrough`] may use such an upstream.
     Shared,
 }
 
 impl Connections {
-    /// The word of the file.
+    /// The word in the file.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Dedicated => "dedicated",
@@ -308,12 +309,12 @@ impl PartialEq for Credentials {
 impl Eq for Credentials {}
 
 impl Credentials {
-    /// `None`: the default user.
+    /// The user name; `None`: the default user.
     pub fn username(&self) -> Option<&str> {
         self.username.as_deref()
     }
 
-    /// Not empty, unless the configuration was read without secrets.
+    /// The password. It is not empty, unless the configuration was read without secrets.
     pub fn password(&self) -> &SecretString {
         &self.password
     }
@@ -364,7 +365,7 @@ pub enum AuditPath {
     Stdout,
     /// Standard error.
     Stderr,
-    /// Appended to this file.
+    /// A file, to which lines are appended.
     File(PathBuf),
 }
 
@@ -380,7 +381,7 @@ pub enum Overflow {
 /// The events that make a running proxy read the files again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reload {
-    /// A change of any of them, and SIGHUP.
+    /// A change of any file, and SIGHUP.
     Watch,
     /// SIGHUP alone.
     Signal,
@@ -394,7 +395,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// Lines of this form, from this level up.
+    /// Sets the format, and the lowest level that is written.
     pub const fn new(format: LogFormat, level: LogLevel) -> Self {
         Self { format, level }
     }
@@ -404,7 +405,7 @@ impl Log {
         self.format
     }
 
-    /// The least severe that is written.
+    /// The lowest level that is written.
     pub fn level(&self) -> LogLevel {
         self.level
     }
@@ -415,7 +416,7 @@ impl Log {
 pub enum LogFormat {
     /// Lines that people read.
     Text,
-    /// One object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -424,18 +425,18 @@ pub enum LogFormat {
 pub enum LogLevel {
     /// Failures only.
     Error,
-    /// And what should be looked at.
+    /// Warnings, and all above.
     Warn,
-    /// And what happens.
+    /// Events, and all above.
     Info,
-    /// And why.
+    /// Reasons of events, and all above.
     Debug,
-    /// And everything else; never client data.
+    /// All other details; never client data.
     Trace,
 }
 
 impl LogLevel {
-    /// The word of the file, which `tracing` understands too.
+    /// The word in the file, which `tracing` understands too.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Error => "error",

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::message::{Message, message};
 
-/// One thing wrong, at a place of a file. Displays as `file:line:col: error: message`, the hint on a line of its own.
+/// A problem and its place in a file. Displays as `file:line:col: error: message`, with the hint on a line of its
+/// own.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Problem {
     severity: Severity,
@@ -18,7 +19,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// Whether it forbids the configuration.
+    /// The severity.
     pub fn severity(&self) -> Severity {
         self.severity
     }
@@ -28,27 +29,27 @@ impl Problem {
         &self.file
     }
 
-    /// From 1.
+    /// The line, from 1.
     pub fn line(&self) -> u32 {
         self.line
     }
 
-    /// From 1, in characters.
+    /// The column, from 1, in characters.
     pub fn column(&self) -> u32 {
         self.column
     }
 
-    /// Lower case, without a full stop, without secrets.
+    /// The message: lower case, without a full stop, without secrets.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// The corrected form, or what to do.
+    /// The hint: the corrected form, or the remedy.
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
     }
 
-    /// Says it in the log, where an event is one line.
+    /// Writes the problem to the log as one line.
     pub fn log(&self) {
         let Self { severity, file, line, column, message, .. } = self;
         let hint = self.hint().map(tracing::field::display);
@@ -77,9 +78,9 @@ impl fmt::Display for Problem {
 pub enum Severity {
     /// The configuration is refused.
     Error,
-    /// The configuration works, and may not do what was meant.
+    /// The configuration works, but may not do what was intended.
     Warning,
-    /// Worth knowing; nothing to mend.
+    /// Information; nothing needs a change.
     Note,
 }
 
@@ -115,11 +116,12 @@ pub(super) struct Problems {
     more: usize,
 }
 
-/// Enough to mend a file by; a list of a million bad lines must not become a million messages.
+/// Number of problems that suffice to repair a file; a list of a million bad lines must not become a million
+/// messages.
 const MOST: usize = 200;
 
 impl Problems {
-    /// Notes what makes the configuration unusable. Texts with values in them are made by [`message!`].
+    /// Notes an error, which makes the configuration unusable. Texts with values are made by [`message!`].
     pub(super) fn error(&mut self, place: &Place, message: impl Into<Message>, hint: impl Into<Message>) {
         self.note(Severity::Error, place, message.into(), hint.into());
     }
@@ -136,7 +138,7 @@ impl Problems {
         self.more > 0 || self.list.iter().any(|problem| problem.severity == Severity::Error)
     }
 
-    /// Sorted by file in order of first mention, then by place.
+    /// Returns the problems by file in order of first mention, then by place.
     pub(super) fn into_list(mut self) -> Vec<Problem> {
         let mut files: Vec<String> = Vec::new();
         for problem in &self.list {

@@ -12,7 +12,7 @@ use serde_yaml::{Location, Spanned};
 use super::problem::{Place, Problems};
 use crate::message::{Harmless, Message, message};
 
-/// Nesting of the deepest thing a file can say is 8; the parser's own stack is safe far beyond this.
+/// The deepest valid nesting is 8; the parser's own stack is safe far beyond this.
 const MAX_DEPTH: usize = 64;
 /// Keys and values of one file, aliases expanded. Longer lists belong in plain text files, which need a tenth of
 /// the memory.
@@ -32,12 +32,12 @@ pub(super) struct Node {
 
 #[derive(Debug)]
 pub(super) enum Value {
-    /// Nothing, or `~` or `null` without quotes.
+    /// An empty value, or `~` or `null` without quotes.
     Null,
     /// The text, as spelled in the file where it was not quoted.
     Scalar(String),
     List(Vec<Node>),
-    /// In the order of the file, duplicates and all. A key is a scalar's text, or else empty.
+    /// A mapping in the order of the file, with duplicates. A key is a scalar's text, or else empty.
     Map(Vec<(Key, Node)>),
 }
 
@@ -59,7 +59,7 @@ impl Node {
     }
 }
 
-/// Reads one document; an empty one is an empty mapping. `None` after an error that no tree survives.
+/// Reads one document; an empty one is an empty mapping. `None`: the text cannot be parsed.
 pub(super) fn parse(text: &str, file: &Arc<str>, problems: &mut Problems) -> Option<Node> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     match serde_yaml::from_str_with_options::<Option<Spanned<Loose>>>(text, options()) {

@@ -30,19 +30,19 @@ pub struct LoadOptions {
 /// A text that is read in place of a file's.
 #[derive(Debug)]
 struct Overlay {
-    /// Without symlinks, so that every name of the file finds it.
+    /// The path without symlinks, so that every name of the file matches it.
     file: PathBuf,
     text: String,
 }
 
 impl LoadOptions {
-    /// Everything is read, entries are compared with the clock.
+    /// Reads all files and secrets, and compares entries with the clock.
     pub fn new() -> Self {
         Self { secrets: true, now: None, instead: None }
     }
 
-    /// Secret files and environment variables are not read, only their mention is checked: the result serves for
-    /// `check`, its passwords are empty.
+    /// Does not read secret files and environment variables, and only checks how they are written. The result is for
+    /// `check`; its passwords are empty.
     pub fn without_secrets(self) -> Self {
         Self { secrets: false, ..self }
     }
@@ -52,7 +52,7 @@ impl LoadOptions {
         Self { now: Some(now), ..self }
     }
 
-    /// Takes `text` for what `file` holds, so that an edit can be judged before it is written.
+    /// Reads `text` instead of the content of `file`, so that an edit can be judged before it is written.
     pub(super) fn with_text(self, file: &Path, text: &str) -> std::io::Result<Self> {
         let overlay = Overlay { file: file.canonicalize()?, text: text.to_owned() };
         Ok(Self { instead: Some(Arc::new(overlay)), ..self })
@@ -82,7 +82,7 @@ impl Default for LoadOptions {
     }
 }
 
-/// A file that a configuration was read from, secrets among them.
+/// A file that a configuration was read from; files of secrets are included.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     /// The path as it was opened.
@@ -92,7 +92,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// The same file as it is now. A pipe cannot be read twice and counts as unchanged.
+    /// Returns the current state of the file. A pipe cannot be read twice and counts as unchanged.
     #[must_use]
     pub fn now(&self) -> Self {
         let digest = match std::fs::metadata(&self.path) {
@@ -153,7 +153,7 @@ impl Scope {
         }
     }
 
-    /// At most `most` bytes of a file or a pipe; `Err` is reason and hint.
+    /// Reads at most `most` bytes of a file or a pipe; `Err` is reason and hint.
     pub(super) fn read_bytes(&mut self, path: &Path, most: u64) -> Result<Vec<u8>, (Message, Message)> {
         let read = match self.options.text_of(path) {
             Some(text) if text.len() as u64 <= most => Ok(text.as_bytes().to_vec()),
@@ -168,7 +168,7 @@ impl Scope {
     }
 }
 
-/// In pieces, so that a large file or a secret is not kept.
+/// Computes the digest in pieces, so that a large file or a secret is not kept in memory.
 fn digest_file(path: &Path) -> std::io::Result<[u8; 32]> {
     let mut file = File::open(path)?.take(MAX_TEXT_FILE + 1);
     let mut digest = Sha256::new();
@@ -181,7 +181,7 @@ fn digest_file(path: &Path) -> std::io::Result<[u8; 32]> {
     }
 }
 
-/// At most `most` bytes of a file or a pipe; `Err` is reason and hint.
+/// Reads at most `most` bytes of a file or a pipe; `Err` is reason and hint.
 fn read_bytes(path: &Path, most: u64) -> Result<Vec<u8>, (Message, Message)> {
     let fail = |error: std::io::Error| (message!("{}", Reason(&error)), hint(path, &error).into());
     let file = File::open(path).map_err(fail)?;
@@ -211,7 +211,7 @@ impl Harmless for Reason<'_> {
     }
 }
 
-/// The system's words without "(os error 2)".
+/// Returns the system's error text without "(os error 2)".
 pub(super) fn reason(error: &std::io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_lowercase()

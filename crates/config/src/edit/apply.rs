@@ -15,8 +15,8 @@ pub struct Applied {
 }
 
 impl Edit {
-    /// Writes the new text: to a file beside the old one, with its mode and where possible its owner, synced and renamed
-    /// over it. A symlink stays and what it leads to is replaced.
+    /// Writes the new text to a file beside the old one, with its mode and if possible its owner, syncs it and
+    /// renames it over the old one. A symlink stays, and its target is replaced.
     ///
     /// # Errors
     /// [`EditError::Changed`] when the file is not what it was when this was planned; [`EditError::Io`].

@@ -17,7 +17,7 @@ pub struct NewEntry {
 }
 
 impl NewEntry {
-    /// A bare entry.
+    /// Makes an entry without note, owner or end.
     pub fn new(cidr: Cidr) -> Self {
         Self { cidr, note: None, owner: None, until: None, even_if_covered: false }
     }
@@ -91,7 +91,7 @@ impl NewEntry {
         }
     }
 
-    /// One item of a YAML list, in a form that stands in brackets as well as behind a dash.
+    /// Returns the entry as an item of a YAML list, in a form that fits in brackets and after a dash.
     pub fn as_yaml(&self) -> String {
         let text = self.cidr.to_string();
         // Colons end a key in some places and not in others.
@@ -158,7 +158,8 @@ fn words(key: &'static str, text: &str) -> Result<String, BadEntry> {
     Ok(text.to_owned())
 }
 
-/// Plain where no YAML program could take it for something else, else in the double quotes of JSON, which YAML reads.
+/// Quotes a text: plain if no YAML program could read it as another type, else in the double quotes of JSON, which
+/// YAML reads.
 fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, ' ' | '-' | '_' | '.' | '/' | '@' | '+');
     let word = text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.chars().all(plain);

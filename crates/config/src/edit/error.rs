@@ -9,7 +9,7 @@ use super::Written;
 use crate::scope::reason;
 use crate::{LoadOptions, Problem, load};
 
-/// Nothing was written.
+/// The error of an edit; nothing was written.
 #[derive(Clone, Debug, Error)]
 pub enum EditError {
     /// The configuration has no such group.
@@ -20,18 +20,18 @@ pub enum EditError {
         /// A group whose name is like it.
         meant: Option<String>,
     },
-    /// `unix` is not written anywhere.
+    /// The group `unix` is built in and not written in any file.
     #[error("the group 'unix' is built in and has no entries of its own")]
     BuiltIn,
-    /// The group has that very entry.
+    /// The group already has this entry.
     #[error("{} already exists, at {}:{}", .existing.entry, .existing.file, .existing.line)]
     Duplicate {
         /// The existing entry.
         existing: Box<Written>,
-        /// When it was looked at.
+        /// The time of the check.
         now: UnixSeconds,
     },
-    /// Another entry admits all of it for as long.
+    /// Another entry admits all of it for at least as long.
     #[error("{cidr} is already covered by {by}")]
     Needless {
         /// The entry to add.
@@ -49,7 +49,7 @@ pub enum EditError {
         /// Entries that still admit it: wider ones, and those of included groups.
         covered_by: Vec<Written>,
     },
-    /// The list is plain text, which has room for an address and a comment.
+    /// The list is plain text, which holds only an address and a comment.
     #[error("{} is a plain-text list, which cannot hold '{key}'", .file.display())]
     PlainText {
         /// The group's file.
@@ -57,20 +57,20 @@ pub enum EditError {
         /// `owner` or `until`.
         key: &'static str,
     },
-    /// The list is written in a way that cannot be edited without a risk for the rest.
+    /// The form of the list cannot be edited without a risk for the rest of the file.
     #[error("{}:{line}: {why}", .file.display())]
     CannotEdit {
         /// The file.
         file: PathBuf,
-        /// The line where it begins.
+        /// The line where the list begins.
         line: u32,
-        /// In a few words.
+        /// The reason, in a few words.
         why: &'static str,
     },
-    /// The outcome, or already the configuration as it is, does not load.
+    /// The outcome, or the current configuration, does not load.
     #[error("the configuration would not be valid")]
     Invalid(Vec<Problem>),
-    /// The file is not what it was when the edit was planned.
+    /// The file has changed since the edit was planned.
     #[error("{} has changed since it was read", .file.display())]
     Changed {
         /// The file.
@@ -81,13 +81,13 @@ pub enum EditError {
     Io {
         /// The file.
         file: PathBuf,
-        /// The system's words.
+        /// The system's error text.
         reason: String,
     },
 }
 
 impl EditError {
-    /// A word for machines.
+    /// Returns a word for programs.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::UnknownGroup { .. } => "unknown_group",

@@ -81,7 +81,7 @@ pub(super) fn remove(
 
 const ODD: &str = "the list is written in a form that cannot be edited";
 
-/// Behind the opening bracket, and where the closing one stands.
+/// Returns the offsets after the opening and of the closing bracket.
 fn inside(text: &str, whole: &Range<usize>) -> Result<(usize, usize), Stuck> {
     let list = &text[whole.clone()];
     match list.starts_with('[') && list.ends_with(']') && list.len() >= 2 {
@@ -90,7 +90,8 @@ fn inside(text: &str, whole: &Range<usize>) -> Result<(usize, usize), Stuck> {
     }
 }
 
-/// The spaces between this item and the next go with it; where the line ends or a comment follows, those before it.
+/// Extends the range by the spaces before the next item; at the end of a line or before a comment, by those before
+/// this item.
 fn with_spaces(text: &str, range: Range<usize>, open: usize, close: usize) -> Range<usize> {
     let blank = |c: char| c == ' ' || c == '\t';
     let rest = &text[range.end..close];
@@ -103,7 +104,7 @@ fn with_spaces(text: &str, range: Range<usize>, open: usize, close: usize) -> Ra
     range.start..range.end + spaces
 }
 
-/// The comma in a piece of the text that holds nothing else but space and comments.
+/// Finds the comma in a piece of text that has only spaces and comments otherwise.
 fn comma(text: &str, range: Range<usize>) -> Result<Option<usize>, Stuck> {
     let mut found = None;
     let mut comment = false;

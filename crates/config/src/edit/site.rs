@@ -16,27 +16,27 @@ use crate::scope::{MAX_TEXT_FILE, MAX_YAML_FILE, Scope};
 use crate::validate::is_yaml;
 use crate::value::{self, time};
 
-/// One file, as it was read, and the list in it.
+/// A file as it was read, and the list in it.
 pub(super) struct Site {
     pub(super) file: PathBuf,
     pub(super) text: String,
     form: Form,
-    /// The entries that were written there, in order.
+    /// The entries in the file, in order.
     pub(super) entries: Vec<Item>,
     /// Other groups that read the same file.
     pub(super) shared_with: Vec<String>,
-    /// The group's, for entries without their own.
+    /// The end of the group, for entries without their own.
     pub(super) until: Option<UnixSeconds>,
 }
 
 enum Form {
-    /// The list that these keys lead to; no keys: the document.
+    /// The list at these keys; no keys: the whole document.
     Yaml { keys: Vec<String>, tree: Node },
-    /// One address a line.
+    /// One address per line.
     Plain,
 }
 
-/// One entry; includes and what is no address have no network.
+/// One entry; includes and invalid addresses have no network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Item {
     pub(super) cidr: Option<Cidr>,
@@ -44,7 +44,7 @@ pub(super) struct Item {
 }
 
 impl Site {
-    /// Reads the main file, and where the group's entries stand in another, that one.
+    /// Reads the main file, and the group's own file if it has one.
     pub(super) fn find(config: &Path, group: &str, options: &LoadOptions) -> Result<Self, EditError> {
         if group == UNIX_GROUP {
             return Err(EditError::BuiltIn);
@@ -105,7 +105,7 @@ impl Site {
         Self { file: file.to_path_buf(), text, form, entries, shared_with: Vec::new(), until: None }
     }
 
-    /// The text with one more entry, and the line it begins on.
+    /// Returns the text with one more entry, and the line where it begins.
     pub(super) fn with(&self, entry: &NewEntry) -> Result<(String, u32), EditError> {
         let (after, entries) = match &self.form {
             Form::Plain => self.reread(self.plain_with(entry)?)?,
@@ -125,7 +125,7 @@ impl Site {
         Ok((after, line))
     }
 
-    /// The text without the entries of that network; `None` when there is none.
+    /// Returns the text without the entries of that network; `None` when there is none.
     pub(super) fn without(&self, cidr: Cidr) -> Result<Option<String>, EditError> {
         let gone: Vec<usize> =
             (0..).zip(&self.entries).filter(|(_, item)| item.cidr == Some(cidr)).map(|(at, _)| at).collect();
@@ -150,7 +150,7 @@ impl Site {
         if entries.iter().map(|item| item.cidr).eq(meant) { Ok(Some(after)) } else { Err(self.odd()) }
     }
 
-    /// Plain text has no place for more than a note.
+    /// Adds a line; plain text can hold a note only.
     fn plain_with(&self, entry: &NewEntry) -> Result<String, EditError> {
         if let Some(key) = entry.needs_yaml() {
             return Err(EditError::PlainText { file: self.file.clone(), key });
@@ -165,7 +165,7 @@ impl Site {
         })
     }
 
-    /// Without these lines, which are in ascending order.
+    /// Removes these lines, which are in ascending order.
     fn plain_without(&self, dropped: &[u32]) -> String {
         let bare = self.text.trim_start_matches('\u{feff}');
         let mark = &self.text[..self.text.len() - bare.len()];
@@ -174,7 +174,7 @@ impl Site {
         std::iter::once(mark).chain(kept).collect()
     }
 
-    /// Reads an edited text as the loader does. What is outside the list must be what it was.
+    /// Reads an edited text like the loader. The text outside the list must not have changed.
     fn reread(&self, after: String) -> Result<(String, Vec<Item>), EditError> {
         let Form::Yaml { keys, tree } = &self.form else {
             let entries = plain(&after);

@@ -9,22 +9,22 @@ use portcullis_acl::{Cidr, ClientAddr, Decision, Group, Rule, UnixSeconds};
 use super::lasts;
 use crate::{Config, Loaded};
 
-/// An entry, and where it is written. Displays as `10.0.0.0/8 of group office, portcullis.yaml:12`.
+/// An entry and its place. Displays as `10.0.0.0/8 of group office, portcullis.yaml:12`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
     /// The network.
     pub entry: Cidr,
-    /// `None`: an address written in place in a listener.
+    /// `None`: an inline address in a listener.
     pub group: Option<String>,
-    /// The file, as it is named.
+    /// The name of the file.
     pub file: String,
-    /// From 1.
+    /// The line, from 1.
     pub line: u32,
-    /// Its note, or its group's.
+    /// The note of the entry, or of its group.
     pub note: Option<String>,
-    /// Its owner, or its group's.
+    /// The owner of the entry, or of its group.
     pub owner: Option<String>,
-    /// When it ends, or its group does.
+    /// The end of the entry, or of its group.
     pub until: Option<UnixSeconds>,
 }
 
@@ -34,7 +34,7 @@ impl Written {
         Self { entry, group, file, line, note: None, owner: None, until: None }
     }
 
-    /// `None` for the built-in `unix`, which covers no address.
+    /// Returns `None` for the built-in `unix`, which covers no address.
     pub fn of(rule: &Rule<'_>) -> Option<Self> {
         Some(Self {
             entry: rule.cidr?,
@@ -70,14 +70,15 @@ impl<'c> Survey<'c> {
         Self { config, group: config.policy().group(group) }
     }
 
-    /// The group's own entry of exactly that network; of several the one that lasts longest.
+    /// Returns the group's own entry of exactly that network; of several the one that lasts longest.
     pub(super) fn own(&self, cidr: Cidr) -> Option<Written> {
         let own = self.group?.entries().filter(|rule| rule.cidr == Some(cidr));
         let longest = own.reduce(|best, next| if lasts(best.until, next.until) { best } else { next })?;
         Written::of(&longest)
     }
 
-    /// Entries of the group and of those it includes that cover all of `cidr` and count at that moment, the widest last.
+    /// Returns the entries of the group and its includes that cover all of `cidr` and have not expired, the widest
+    /// last.
     pub(super) fn covering(&self, cidr: Cidr, now: UnixSeconds) -> Vec<Written> {
         let counts = |rule: &Rule<'_>| rule.until.is_none_or(|until| until > now);
         let covers = |rule: &Rule<'_>| rule.cidr.is_some_and(|entry| entry.covers(cidr));
@@ -90,13 +91,13 @@ impl<'c> Survey<'c> {
         found
     }
 
-    /// Entries of the group itself that `cidr` covers.
+    /// Returns the group's own entries that `cidr` covers.
     pub(super) fn covered(&self, cidr: Cidr) -> Vec<Written> {
         let covered = self.group.into_iter().flat_map(|group| group.covered_by(cidr));
         covered.filter_map(|rule| Written::of(&rule)).collect()
     }
 
-    /// The group and those it includes, each once.
+    /// Returns the group and those it includes, each once.
     fn members(&self) -> Vec<Group<'c>> {
         let mut members: Vec<Group<'c>> = Vec::new();
         let mut open: Vec<Group<'c>> = self.group.into_iter().collect();

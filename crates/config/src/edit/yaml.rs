@@ -24,7 +24,7 @@ impl Stuck {
     }
 }
 
-/// A piece of the text and what takes its place.
+/// A piece of the text and its replacement.
 pub(super) struct Splice {
     pub(super) range: Range<usize>,
     pub(super) with: String,
@@ -40,7 +40,7 @@ impl Splice {
     }
 }
 
-/// Puts `item`, which fits a line, at the end of the list that the keys lead to; no keys: the document is the list.
+/// Adds `item`, which fits on a line, at the end of the list at the keys; no keys: the document is the list.
 pub(super) fn append(text: &str, keys: &[&str], item: &str) -> Result<String, Stuck> {
     edit(text, |body| match find(body, keys)? {
         Spot::Document => Ok(vec![append_line(body, body.len(), "", item)]),
@@ -62,7 +62,7 @@ pub(super) fn append(text: &str, keys: &[&str], item: &str) -> Result<String, St
     })
 }
 
-/// Takes the item with that index out of the list that the keys lead to.
+/// Removes the item with that index from the list at the keys.
 pub(super) fn remove(text: &str, keys: &[&str], index: usize) -> Result<String, Stuck> {
     edit(text, |body| match find(body, keys)? {
         Spot::Single(range) if index == 0 => Ok(vec![Splice { range, with: "[]".to_owned() }]),
@@ -80,7 +80,7 @@ pub(super) fn remove(text: &str, keys: &[&str], index: usize) -> Result<String, 
     })
 }
 
-/// Offsets count from behind a byte order mark, which yaml-edit would take for text.
+/// Applies the changes. Offsets count from after a byte order mark, which yaml-edit would take for text.
 fn edit(text: &str, make: impl FnOnce(&str) -> Result<Vec<Splice>, Stuck>) -> Result<String, Stuck> {
     let body = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mark = text.len() - body.len();
@@ -99,11 +99,11 @@ fn edit(text: &str, make: impl FnOnce(&str) -> Result<Vec<Splice>, Stuck>) -> Re
 
 /// The value at the place of the list.
 enum Spot {
-    /// A document with nothing in it but comments.
+    /// A document that has only comments.
     Document,
-    /// A key without a value, or with one of the words for nothing, which is the range.
+    /// A key without a value, or with a word for null, at this range.
     Nothing { range: Range<usize> },
-    /// One value, which counts as a list of one.
+    /// A single value, which counts as a list of one item.
     Single(Range<usize>),
     /// `[...]`
     Flow { whole: Range<usize>, items: Vec<Range<usize>> },
@@ -113,7 +113,7 @@ enum Spot {
 
 struct Dashed {
     dash: usize,
-    /// Behind the last character that is neither space nor comment.
+    /// The offset after the last character that is neither space nor comment.
     end: usize,
 }
 
@@ -190,8 +190,8 @@ fn sequence(text: &str, list: &Sequence, key: Option<usize>) -> Result<Spot, Stu
     Ok(Spot::Block { items, key })
 }
 
-/// The dash of an item: the first character of the last line, between the item before and its own beginning, that
-/// begins with one. What stands between is comments.
+/// Finds the dash of an item: the first character of the last line that begins with a dash, between the previous item
+/// and this one. Only comments can be between them.
 fn dash(text: &str, from: usize, to: usize) -> Option<usize> {
     let mut end = to;
     loop {
@@ -219,7 +219,7 @@ fn bare_value(text: &str, key_end: usize) -> Result<usize, Stuck> {
     if rest[colon..].starts_with(':') && bare { Ok(at) } else { Err(Stuck::new(key_end, ODD)) }
 }
 
-/// A line of its own that begins at `at`, which is behind a line break or the end of the text.
+/// Adds a line at `at`, which is after a line break or at the end of the text.
 fn append_line(text: &str, at: usize, indent: &str, item: &str) -> Splice {
     let line_break = line_break(text);
     if at == 0 || text[..at].ends_with('\n') {
@@ -228,7 +228,7 @@ fn append_line(text: &str, at: usize, indent: &str, item: &str) -> Splice {
     Splice::insert(at, format!("{line_break}{indent}- {item}"))
 }
 
-/// The one the text uses.
+/// Returns the line break that the text uses.
 pub(super) fn line_break(text: &str) -> &'static str {
     match text.find('\n') {
         Some(at) if text[..at].ends_with('\r') => "\r\n",
@@ -241,7 +241,7 @@ pub(super) fn line_start(text: &str, at: usize) -> usize {
     text[..at].rfind('\n').map_or(0, |before| before + 1)
 }
 
-/// Behind the line break that follows `at`, or the end of the text.
+/// Returns the offset after the line break that follows `at`, or the end of the text.
 pub(super) fn line_end(text: &str, at: usize) -> usize {
     text[at..].find('\n').map_or(text.len(), |more| at + more + 1)
 }

@@ -24,13 +24,13 @@ const LONGEST_MIXED: usize = 24;
 const LONGEST_PATH: usize = 1024;
 
 impl Masked {
-    /// Any value: addresses and quantities are shown, as they are or nearly so; of the rest the shape.
+    /// Masks any value: addresses and quantities are shown, of others only the shape.
     pub fn of(text: &str) -> Self {
         let is_short = text.len() <= NO_SECRET && text.bytes().all(|byte| byte.is_ascii_lowercase());
         if is_short && !text.is_empty() { Self(text.to_owned()) } else { Self::word(text) }
     }
 
-    /// A part of a longer value.
+    /// Masks a part of a longer value.
     fn word(text: &str) -> Self {
         if is_harmless(text) {
             return Self(clean(text));
@@ -41,30 +41,30 @@ impl Masked {
         }
     }
 
-    /// A value where one of a few words belongs: shown when it is close to one of them, which was meant.
+    /// Masks a value that must be one of a few words: it is shown if it is close to one of them.
     pub fn near(text: &str, known: &[&str]) -> Self {
         if nearest(text, known).is_some() { Self(clean(text)) } else { Self::of(text) }
     }
 
-    /// A word that was found to be one of those that are expected, or close to one.
+    /// Shows a word that is one of the expected words, or close to one.
     pub fn known(text: &str) -> Self {
         Self(clean(text))
     }
 
-    /// A name that the file gives to one of its own things, which logs and metrics show as well.
+    /// Masks a name that the file gives to its own parts, which logs and metrics also show.
     pub fn name(text: &str) -> Self {
         let body = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
         let is_name = text.starts_with(|c: char| c.is_ascii_lowercase()) && text.chars().all(body);
         if is_name { Self(text.to_owned()) } else { Self::of(text) }
     }
 
-    /// Names of such things, in a row.
+    /// Masks a list of such names.
     pub fn names<'n>(names: impl IntoIterator<Item = &'n str>) -> Self {
         let names: Vec<String> = names.into_iter().map(|name| Self::name(name).0).collect();
         Self(names.join(", "))
     }
 
-    /// The name of a file or a socket, unless it is a text that was meant to stand in the file.
+    /// Masks the name of a file or a socket: a text that was meant for the content of the file is hidden.
     pub fn path(path: &Path) -> Self {
         let text = path.display().to_string();
         let sane = |c: char| c.is_alphanumeric() || "/._-,~ ".contains(c);
@@ -73,22 +73,22 @@ impl Masked {
         if is_path { Self(text) } else { Self(shape(&text)) }
     }
 
-    /// The name of an environment variable.
+    /// Masks the name of an environment variable.
     pub fn variable(text: &str) -> Self {
         let body = |c: char| c.is_ascii_alphanumeric() || c == '_';
         let is_variable = text.len() <= LONGEST_NAME && text.chars().all(body);
         if is_variable { Self(text.to_owned()) } else { Self(shape(text)) }
     }
 
-    /// A date and a time, or nearly so.
+    /// Masks a date and a time.
     pub fn date_time(text: &str) -> Self {
         let fits = |c: char| c.is_ascii_digit() || "-+:.TtZz ".contains(c);
         let is_date_time = text.len() <= LONGEST_VALUE && numbers_are_short(text) && text.chars().all(fits);
         if is_date_time { Self(text.to_owned()) } else { Self::of(text) }
     }
 
-    /// A line of another program's file: of its words those are shown that `known` knows, up to one behind which all of
-    /// the line may be a secret.
+    /// Masks a line of another program's file: words in `known` are shown, up to one after which the rest may be a
+    /// secret.
     pub fn line(text: &str, known: impl Fn(&str) -> bool, is_last: impl Fn(&str) -> bool) -> Self {
         let mut words: Vec<String> = Vec::new();
         let mut hidden = false;
@@ -131,7 +131,7 @@ impl Harmless for Masked {
     }
 }
 
-/// The form of a text, in words of ours only: `redis://***@host:port`.
+/// The form of a text, in our own words: `redis://***@host:port`.
 fn shape(text: &str) -> String {
     const SCHEMES: [&str; 10] =
         ["redis", "rediss", "valkey", "valkeys", "sentinel", "http", "https", "tcp", "tls", "unix"];
@@ -162,7 +162,7 @@ fn shape(text: &str) -> String {
     }
 }
 
-/// Numbers with a unit, as durations, sizes and rates are written, well or badly.
+/// Whether a text is a number with a unit, valid or nearly so: a duration, a size or a rate.
 fn is_quantity(text: &str) -> bool {
     const UNITS: [&str; 26] = [
         "ms", "s", "sec", "secs", "m", "min", "mins", "h", "hour", "hours", "d", "day", "days", "w", "b",
@@ -185,7 +185,7 @@ fn is_quantity(text: &str) -> bool {
         && words.clone().all(letters)
 }
 
-/// An address, a network or a socket's address, or nearly one: only what these are made of.
+/// Whether a text consists only of the characters of an address, a network or a socket address.
 fn is_address(text: &str) -> bool {
     let text = text.trim();
     let bare = text.strip_prefix("localhost").or_else(|| text.strip_prefix('*')).unwrap_or(text);
@@ -220,7 +220,7 @@ fn is_like_a_key(part: &str) -> bool {
     length > LONGEST_NAME || length > LONGEST_MIXED && mixed
 }
 
-/// The known word that was probably meant.
+/// Returns the known word that was probably meant.
 pub fn nearest<'w>(text: &str, words: &[&'w str]) -> Option<&'w str> {
     let length = text.chars().count();
     if length > LONGEST_WORD {
@@ -235,7 +235,7 @@ pub fn nearest<'w>(text: &str, words: &[&'w str]) -> Option<&'w str> {
         .map(|(_, word)| word)
 }
 
-/// Edits between two words, a swap of neighbours counted as one.
+/// Counts the edits between two words; a swap of neighbours counts as one.
 fn distance(from: &str, to: &str) -> usize {
     let from: Vec<char> = from.chars().collect();
     let to: Vec<char> = to.chars().collect();
