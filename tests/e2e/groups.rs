@@ -349,7 +349,10 @@ fn a_suggestion_that_cannot_be_had_says_why() {
     for (answer, words) in [
         ("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n".to_owned(), "refused the admin token"),
         ("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_owned(), "answered 404 Not Found"),
-        ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi".to_owned(), "did not return a status of portcullis"),
+        (
+            "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi".to_owned(),
+            "did not return a status of portcullis",
+        ),
         ("-ERR wrong number of arguments\r\n".to_owned(), "did not return a status of portcullis"),
         (ok(&json!({"listeners": [{"name": "public"}]})), "has no shadow rules"),
     ] {

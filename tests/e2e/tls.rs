@@ -122,7 +122,7 @@ fn who_speaks_the_wrong_language() {
     for _ in 0..20 {
         assert!(Client::try_tls(open.address(), &ca.client(), "localhost").is_err());
     }
-    open.logs("client speaks TLS to a listener without tls; let it connect without TLS (redis://)");
+    open.logs("client sent TLS to a listener without tls; connect without TLS (redis://)");
     let told = open.stderr().lines().filter(|line| line.contains("speaks TLS")).count();
     assert!(told <= 10, "{told} lines for 20 clients");
 }
