@@ -65,7 +65,7 @@ fn a_link_local_peer_is_matched_by_its_address_alone() {
 }
 
 fn is_admitted(client: &mut Client) {
-    client.asks("PING", "+PONG");
+    client.assert_reply("PING", "+PONG");
 }
 
 #[track_caller]

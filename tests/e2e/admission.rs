@@ -8,7 +8,7 @@ use e2e::{Client, Gate, Redis, eventually};
 const DENIED: &[u8] = b"-DENIED source address not allowed\r\n";
 
 fn is_admitted(client: &mut Client) {
-    client.asks("PING", "+PONG");
+    client.assert_reply("PING", "+PONG");
 }
 
 /// Checks the default refusal: its line, then the close.
@@ -195,7 +195,7 @@ fn the_refused_cause_no_connection_to_redis() {
     let own = 10;
     assert!(redis.connections_received() - before < own, "the refused reached Redis");
     assert_eq!(redis.calls("set"), 0);
-    redis.control().asks("EXISTS refused", ":0");
+    redis.control().assert_reply("EXISTS refused", ":0");
     eventually("they are counted", || {
         (gate.metric("connections_refused_total", &[("listener", "public"), ("reason", "not_allowed")])
             == 100.0)

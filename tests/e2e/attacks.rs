@@ -28,7 +28,7 @@ fn half_of_the_first_command() {
         let mut client = gate.connect();
         client.send_raw(half.as_bytes());
         let started = Instant::now();
-        client.is_closed();
+        client.assert_closed();
         let took = started.elapsed();
         assert!(took > Duration::from_millis(500) && took < Duration::from_secs(5), "{half:?}: {took:?}");
     }
@@ -44,7 +44,7 @@ fn a_trickle() {
     let gate = impatient(&redis);
     for head in ["", "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$536870912\r\n"] {
         let mut client = gate.connect();
-        client.asks("PING", "+PONG");
+        client.assert_reply("PING", "+PONG");
         client.send_raw(head.as_bytes());
         let started = Instant::now();
         while client.try_send_raw(b"x").is_ok() {
@@ -60,13 +60,13 @@ fn two_pieces_after_a_rest() {
     let redis = Redis::plain();
     let gate = impatient(&redis);
     let mut client = gate.connect();
-    client.asks("PING", "+PONG");
+    client.assert_reply("PING", "+PONG");
     for _ in 0..2 {
         std::thread::sleep(Duration::from_millis(1500));
         client.send_raw(b"*1\r\n$4\r\nPI");
         std::thread::sleep(Duration::from_millis(600));
         client.send_raw(b"NG\r\n");
-        client.gets("+PONG");
+        client.assert_recv("+PONG");
     }
 }
 
@@ -81,7 +81,7 @@ fn a_pipeline_that_is_always_in_the_middle() {
     let end = Instant::now() + Duration::from_millis(2500);
     while Instant::now() < end {
         client.send_raw(&ping[5..]);
-        client.gets("+PONG");
+        client.assert_recv("+PONG");
         client.send_raw(&ping[..5]);
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -98,8 +98,8 @@ fn two_pieces_behind_a_blocked_command() {
     client.send_raw(&command("PING")[..5]);
     std::thread::sleep(Duration::from_millis(600));
     client.send_raw(&command("PING")[5..]);
-    client.gets("nil[]");
-    client.gets("+PONG");
+    client.assert_recv("nil[]");
+    client.assert_recv("+PONG");
 }
 
 /// A reply of the proxy itself waits for the end of a message that arrives in pieces.
@@ -108,15 +108,15 @@ fn no_answer_in_the_middle_of_a_message() {
     const SIZE: usize = 20_000_000;
     let stage = Stage::new(Way::Trust);
     let mut client = stage.connect();
-    client.ask("HELLO 3");
-    client.asks("SUBSCRIBE c", r#">["subscribe" "c" :1]"#);
+    client.call("HELLO 3");
+    client.assert_reply("SUBSCRIBE c", r#">["subscribe" "c" :1]"#);
     stage.redis.control().send_args(&[b"PUBLISH", b"c", &vec![b'x'; SIZE]]);
     let head = format!(">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n${SIZE}\r\n");
-    client.gets_raw(head.as_bytes());
+    client.assert_recv_raw(head.as_bytes());
     client.send("AUTH default any");
     std::thread::sleep(Duration::from_millis(200));
     client.read_through(SIZE as u64, |bytes| assert!(bytes.iter().all(|byte| *byte == b'x')));
-    client.gets_raw(b"\r\n+OK\r\n");
+    client.assert_recv_raw(b"\r\n+OK\r\n");
 }
 
 /// A client that repeats its command does not postpone the timeout of a silent upstream.
@@ -125,7 +125,7 @@ fn a_silent_upstream_under_questions() {
     let redis = Redis::plain();
     let gate = Gate::before(&redis).upstream("response_timeout: 1s").start();
     let mut client = gate.connect();
-    client.asks("PING", "+PONG");
+    client.assert_reply("PING", "+PONG");
     redis.signal(Signal::STOP);
     let started = Instant::now();
     while client.try_send_raw(&command("PING")).is_ok() {
@@ -146,13 +146,13 @@ fn a_login_behind_a_blocked_command() {
         .upstream("connect_timeout: 1s")
         .start();
     let mut client = gate.connect();
-    client.asks("PING", "+PONG");
+    client.assert_reply("PING", "+PONG");
     client.hold(&command("BLPOP list 2"));
     client.hold(&command("RESET"));
     client.send("PING");
-    client.gets("nil[]");
-    client.gets("+RESET");
-    client.gets("+PONG");
+    client.assert_recv("nil[]");
+    client.assert_recv("+RESET");
+    client.assert_recv("+PONG");
 }
 
 /// Half-closed clients, clients that never read, and an upstream that never reads do not make the proxy spin.
@@ -207,7 +207,7 @@ fn own_answers_that_nobody_reads() {
     std::thread::sleep(Duration::from_secs(3));
     is_calm(&mut gate);
     assert!(gate.peak_memory() < 64 * 1024 * 1024, "{} bytes", gate.peak_memory());
-    gate.connect().asks("PING", "+PONG");
+    gate.connect().assert_reply("PING", "+PONG");
     drop(gate);
     for writer in writers {
         writer.join().expect("it ends with the gate");
@@ -230,7 +230,7 @@ fn all_is_given_back(gate: &Gate) {
 fn a_storm_of_ends() {
     let redis = Redis::plain();
     let mut gate = Gate::before(&redis).start();
-    gate.connect().asks("PING", "+PONG");
+    gate.connect().assert_reply("PING", "+PONG");
     all_is_given_back(&gate);
     let descriptors = |gate: &mut Gate| {
         std::fs::read_dir(format!("/proc/{}/fd", gate.process().pid())).expect("it runs").count()
@@ -239,7 +239,7 @@ fn a_storm_of_ends() {
     for round in 0..200 {
         let mut client = gate.connect();
         match round % 8 {
-            0 => client.asks("QUIT", "+OK"),
+            0 => client.assert_reply("QUIT", "+OK"),
             1 => client.send("BLPOP list 0"),
             2 => client.send("SUBSCRIBE c"),
             3 => client.send_raw(b"*1\r\n$4\r\nPI"),
@@ -268,7 +268,7 @@ fn a_flood_of_strangers() {
             drop(gate.connect_from("127.0.0.2", "127.0.0.1"));
         }
         let asked = Instant::now();
-        client.asks("PING", "+PONG");
+        client.assert_reply("PING", "+PONG");
         slowest = slowest.max(asked.elapsed());
     }
     assert!(slowest < Duration::from_secs(1), "a PING took {slowest:?} beside them");
@@ -291,7 +291,7 @@ fn who_holds_the_buffers_goes() {
         let _ = client.try_send_raw(&[b'x'; 5000]);
     }
     let mut client = gate.connect();
-    client.asks("PING", "+PONG");
+    client.assert_reply("PING", "+PONG");
     holds_for(Duration::from_millis(500), "the cap", || gate.metric("buffers_bytes", &[]) <= 1_048_576.0);
     drop(greedy);
     all_is_idle(&gate);
@@ -309,7 +309,7 @@ fn the_drain_is_the_reason() {
     let mut gate = Gate::before(&redis).top("limits: {timeouts: {drain: 1s}}").start();
     let mut clients: Vec<Client> = (0..150).map(|_| gate.connect()).collect();
     for client in &mut clients {
-        client.asks("SUBSCRIBE c", r#"["subscribe" "c" :1]"#);
+        client.assert_reply("SUBSCRIBE c", r#"["subscribe" "c" :1]"#);
     }
     gate.process().signal(Signal::TERM);
     assert_eq!(gate.process().wait().code(), Some(0));
@@ -327,9 +327,9 @@ fn last_replies_outlive_the_gate() {
     let mut gate = Gate::before(&redis).start();
     redis.control().send_args(&[b"SET", b"big", &vec![b'b'; SIZE]]);
     let mut client = gate.connect();
-    client.asks("PING", "+PONG");
+    client.assert_reply("PING", "+PONG");
     client.send("GET big");
-    client.gets_raw(format!("${SIZE}\r\n").as_bytes());
+    client.assert_recv_raw(format!("${SIZE}\r\n").as_bytes());
     gate.process().signal(Signal::TERM);
     let mut writer = client.writer();
     let writing = std::thread::spawn(move || {

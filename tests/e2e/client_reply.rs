@@ -6,8 +6,8 @@ use e2e::client::command;
 behaviours! {
     fn on(scene: &Scene<'_>) {
         let mut client = scene.client();
-        client.asks("CLIENT REPLY ON", "+OK");
-        client.is_in_step("on");
+        client.assert_reply("CLIENT REPLY ON", "+OK");
+        client.assert_in_step("on");
     }
 
     fn off_until_on(scene: &Scene<'_>) {
@@ -21,10 +21,10 @@ behaviours! {
         client.hold(&command("INCR b"));
         client.hold(&command("CLIENT REPLY ON"));
         client.send("GET b");
-        client.gets("+OK");
-        client.gets("+OK");
-        client.gets(r#""3""#);
-        client.is_in_step("on again");
+        client.assert_recv("+OK");
+        client.assert_recv("+OK");
+        client.assert_recv(r#""3""#);
+        client.assert_in_step("on again");
     }
 
     fn skip_covers_the_next_command_only(scene: &Scene<'_>) {
@@ -35,9 +35,9 @@ behaviours! {
         client.hold(&command("CLIENT REPLY SKIP"));
         client.hold(&command("NOSUCHCOMMAND"));
         client.send("ECHO x");
-        client.gets(r#""1""#);
-        client.gets(r#""x""#);
-        client.is_in_step("skipped");
+        client.assert_recv(r#""1""#);
+        client.assert_recv(r#""x""#);
+        client.assert_in_step("skipped");
     }
 
     /// Two in a row: the command after the second is silent as well.
@@ -47,8 +47,8 @@ behaviours! {
         client.hold(&command("CLIENT REPLY SKIP"));
         client.hold(&command("SET a 1"));
         client.send("ECHO x");
-        client.gets(r#""x""#);
-        client.is_in_step("after");
+        client.assert_recv(r#""x""#);
+        client.assert_in_step("after");
     }
 
     fn skip_then_on(scene: &Scene<'_>) {
@@ -56,9 +56,9 @@ behaviours! {
         client.hold(&command("CLIENT REPLY SKIP"));
         client.hold(&command("CLIENT REPLY ON"));
         client.send("ECHO x");
-        client.gets("+OK");
-        client.gets(r#""x""#);
-        client.is_in_step("after");
+        client.assert_recv("+OK");
+        client.assert_recv(r#""x""#);
+        client.assert_in_step("after");
     }
 
     /// RESET's own reply is suppressed; after RESET replies are on again.
@@ -67,8 +67,8 @@ behaviours! {
         client.hold(&command("CLIENT REPLY SKIP"));
         client.hold(&command("RESET"));
         client.send("ECHO x");
-        client.gets(r#""x""#);
-        client.is_in_step("after");
+        client.assert_recv(r#""x""#);
+        client.assert_in_step("after");
     }
 
     fn reset_ends_off(scene: &Scene<'_>) {
@@ -77,17 +77,17 @@ behaviours! {
         client.hold(&command("SET a 1"));
         client.hold(&command("RESET"));
         client.send("GET a");
-        client.gets("+RESET");
-        client.gets(r#""1""#);
-        client.is_in_step("after");
+        client.assert_recv("+RESET");
+        client.assert_recv(r#""1""#);
+        client.assert_in_step("after");
     }
 
     fn wrong_arguments_are_answered(scene: &Scene<'_>) {
         let mut client = scene.client();
-        client.asks("CLIENT REPLY MAYBE", "-ERR syntax error");
-        client.asks("CLIENT REPLY", "-ERR wrong number of arguments for 'client|reply' command");
-        client.asks("client reply on", "+OK");
-        client.is_in_step("after");
+        client.assert_reply("CLIENT REPLY MAYBE", "-ERR syntax error");
+        client.assert_reply("CLIENT REPLY", "-ERR wrong number of arguments for 'client|reply' command");
+        client.assert_reply("client reply on", "+OK");
+        client.assert_in_step("after");
     }
 
     /// Transactions can run without replies too.
@@ -97,9 +97,9 @@ behaviours! {
             client.hold(&command(line));
         }
         client.send("GET n");
-        client.gets("+OK");
-        client.gets(r#""2""#);
-        client.is_in_step("after");
+        client.assert_recv("+OK");
+        client.assert_recv(r#""2""#);
+        client.assert_in_step("after");
     }
 
     /// Pushed messages arrive while replies are off.
@@ -108,15 +108,15 @@ behaviours! {
             return;
         }
         let mut client = scene.client();
-        client.asks("SUBSCRIBE c", r#">["subscribe" "c" :1]"#);
+        client.assert_reply("SUBSCRIBE c", r#">["subscribe" "c" :1]"#);
         client.hold(&command("CLIENT REPLY OFF"));
         client.send("SET done 1");
         let mut control = scene.stage.redis.control();
-        e2e::eventually("replies are off", || (control.ask("EXISTS done").integer() == 1).then_some(()));
-        control.asks("PUBLISH c hello", ":1");
-        client.gets(r#">["message" "c" "hello"]"#);
-        client.asks("CLIENT REPLY ON", "+OK");
-        client.is_in_step("after");
+        e2e::eventually("replies are off", || (control.call("EXISTS done").integer() == 1).then_some(()));
+        control.assert_reply("PUBLISH c hello", ":1");
+        client.assert_recv(r#">["message" "c" "hello"]"#);
+        client.assert_reply("CLIENT REPLY ON", "+OK");
+        client.assert_in_step("after");
     }
 
     /// Redis 7.0 closes after the reply to QUIT, so it does not close without a reply; the proxy closes.
@@ -128,8 +128,8 @@ behaviours! {
         client.hold(&command("CLIENT REPLY OFF"));
         client.hold(&command("SET quit 1"));
         client.send("QUIT");
-        client.is_closed();
-        assert_eq!(scene.stage.redis.control().ask("GET quit").text(), "1");
+        client.assert_closed();
+        assert_eq!(scene.stage.redis.control().call("GET quit").text(), "1");
     }
 
     /// HELLO changes the protocol without a reply.
@@ -141,9 +141,9 @@ behaviours! {
         client.hold(&command("CLIENT REPLY SKIP"));
         client.hold(&command("HELLO 2"));
         client.send("GET nothing");
-        client.gets("null");
-        client.gets("nil");
-        client.is_in_step("after");
+        client.assert_recv("null");
+        client.assert_recv("nil");
+        client.assert_in_step("after");
     }
 
     /// The silent command may be answered by the proxy, or fail, or block.
@@ -169,9 +169,9 @@ behaviours! {
         }
         client.send("ECHO 5");
         for number in 1..=5 {
-            client.gets(&format!(r#""{number}""#));
+            client.assert_recv(&format!(r#""{number}""#));
         }
-        client.is_in_step("after");
+        client.assert_in_step("after");
     }
 
     /// Confirmations are messages: they arrive while replies are off.
@@ -179,15 +179,15 @@ behaviours! {
         let mut client = scene.client();
         client.hold(&command("CLIENT REPLY OFF"));
         client.send("SUBSCRIBE a b");
-        client.gets(&scene.push(r#""subscribe" "a" :1"#));
-        client.gets(&scene.push(r#""subscribe" "b" :2"#));
-        scene.stage.redis.control().asks("PUBLISH a hello", ":1");
-        client.gets(&scene.push(r#""message" "a" "hello""#));
+        client.assert_recv(&scene.push(r#""subscribe" "a" :1"#));
+        client.assert_recv(&scene.push(r#""subscribe" "b" :2"#));
+        scene.stage.redis.control().assert_reply("PUBLISH a hello", ":1");
+        client.assert_recv(&scene.push(r#""message" "a" "hello""#));
         client.send("UNSUBSCRIBE");
-        client.read();
-        assert_eq!(client.read().items()[2].integer(), 0);
-        client.asks("CLIENT REPLY ON", "+OK");
-        client.is_in_step("after");
+        client.recv();
+        assert_eq!(client.recv().items()[2].integer(), 0);
+        client.assert_reply("CLIENT REPLY ON", "+OK");
+        client.assert_in_step("after");
     }
 
     fn skip_covers_a_transaction_piecewise(scene: &Scene<'_>) {
@@ -196,7 +196,7 @@ behaviours! {
             client.hold(&command(line));
         }
         client.send("PING");
-        let replies = [client.read().to_string(), client.read().to_string()];
+        let replies = [client.recv().to_string(), client.recv().to_string()];
         // Direct and under passthrough, CLIENT REPLY would be queued; the proxy refuses to queue it.
         let due = if scene.stage.is_direct() {
             ["+QUEUED", "+QUEUED"]

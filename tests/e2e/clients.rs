@@ -36,7 +36,7 @@ fn ids(list: &str) -> Vec<i64> {
 /// Waits until `count` clients of Redis are in a blocking command.
 fn are_blocked(redis: &Redis, count: usize) {
     e2e::eventually("they wait", || {
-        let info = redis.control().ask("INFO clients").text();
+        let info = redis.control().call("INFO clients").text();
         info.contains(&format!("blocked_clients:{count}\r\n")).then_some(())
     });
 }
@@ -53,24 +53,24 @@ fn workers_find_each_other() {
         let mut workers: Vec<Client> = (0..9).map(|_| gate.connect()).collect();
         let mut expected = Vec::new();
         for (number, worker) in workers.iter_mut().enumerate() {
-            worker.asks(&format!("CLIENT SETNAME bull:cXVldWU=:w:{number}"), "+OK");
-            expected.push(worker.ask("CLIENT ID").integer());
+            worker.assert_reply(&format!("CLIENT SETNAME bull:cXVldWU=:w:{number}"), "+OK");
+            expected.push(worker.call("CLIENT ID").integer());
             if number % 2 == 0 {
                 worker.send("BZPOPMIN bull:queue:marker 0");
             }
         }
         are_blocked(&redis, 5);
         let mut asker = gate.connect();
-        let list = asker.ask("CLIENT LIST").text();
+        let list = asker.call("CLIENT LIST").text();
         let named: Vec<&str> = list.lines().filter(|line| line.contains(" name=bull:cXVldWU=:w:")).collect();
         assert_eq!(named.len(), 9, "{lines:?} {upstream:?}: {list}");
         expected.sort_unstable();
         assert_eq!(ids(&named.join("\n")), expected, "{lines:?} {upstream:?}: {list}");
         let blocked = named.iter().filter(|line| field(line, "flags") == "b").count();
         assert_eq!(blocked, 5, "{lines:?} {upstream:?}: {list}");
-        let typed = asker.ask("CLIENT LIST TYPE normal").text();
-        assert!(ids(&typed).ends_with(&[asker.ask("CLIENT ID").integer()]), "{typed}");
-        let chosen = asker.ask(&format!("CLIENT LIST ID {} {} 999999", expected[3], expected[7])).text();
+        let typed = asker.call("CLIENT LIST TYPE normal").text();
+        assert!(ids(&typed).ends_with(&[asker.call("CLIENT ID").integer()]), "{typed}");
+        let chosen = asker.call(&format!("CLIENT LIST ID {} {} 999999", expected[3], expected[7])).text();
         assert_eq!(ids(&chosen), [expected[3], expected[7]]);
         drop(workers);
         are_blocked(&redis, 0);
@@ -82,13 +82,13 @@ fn workers_find_each_other() {
 fn only_clients_of_the_gate_are_listed() {
     let redis = Redis::plain();
     let mut direct = redis.control();
-    direct.asks("CLIENT SETNAME direct", "+OK");
+    direct.assert_reply("CLIENT SETNAME direct", "+OK");
     for (way, gate) in ways(&redis) {
         let (mut one, mut other) = (gate.connect(), gate.connect());
-        one.asks("SET k v", "+OK");
-        other.asks("CLIENT SETNAME other", "+OK");
-        let list = one.ask("CLIENT LIST").text();
-        let numbers = [&mut one, &mut other].map(|client| client.ask("CLIENT ID").integer());
+        one.assert_reply("SET k v", "+OK");
+        other.assert_reply("CLIENT SETNAME other", "+OK");
+        let list = one.call("CLIENT LIST").text();
+        let numbers = [&mut one, &mut other].map(|client| client.call("CLIENT ID").integer());
         let mut expected = numbers.to_vec();
         expected.sort_unstable();
         assert_eq!(ids(&list), expected, "{way}: {list}");
@@ -102,13 +102,13 @@ fn only_clients_of_the_gate_are_listed() {
         let hidden = "0.0.0.0:0".to_owned();
         let shown = |address: String| if public { hidden.clone() } else { address };
         assert_eq!(field(&its, "addr"), shown(other.local().to_string()), "{way}");
-        for line in [&own, &its, &one.ask("CLIENT INFO").text()] {
+        for line in [&own, &its, &one.call("CLIENT INFO").text()] {
             assert_eq!(field(line, "laddr"), shown(gate.address().to_string()), "{way}");
         }
-        let killed = one.ask(&format!("CLIENT KILL ADDR {}", other.local())).integer();
+        let killed = one.call(&format!("CLIENT KILL ADDR {}", other.local())).integer();
         assert_eq!(killed, i64::from(!public), "{way}: an address that is hidden cannot be tried either");
     }
-    direct.asks("CLIENT GETNAME", r#""direct""#);
+    direct.assert_reply("CLIENT GETNAME", r#""direct""#);
 }
 
 #[test]
@@ -116,36 +116,36 @@ fn kill_reaches_what_list_shows() {
     let redis = Redis::plain();
     for (way, gate) in ways(&redis) {
         let mut killer = gate.connect();
-        let own = killer.ask("CLIENT ID").integer();
+        let own = killer.call("CLIENT ID").integer();
         let (mut victim, mut subscriber) = (gate.connect(), gate.connect());
-        let number = victim.ask("CLIENT ID").integer();
-        let subscribed = subscriber.ask("CLIENT ID").integer();
-        subscriber.asks("SUBSCRIBE c", r#"["subscribe" "c" :1]"#);
-        assert_eq!(ids(&killer.ask("CLIENT LIST TYPE pubsub").text()), [subscribed], "{way}");
-        killer.asks(&format!("CLIENT KILL ID {number} TYPE pubsub"), ":0");
-        killer.asks(&format!("CLIENT KILL ID {number} MAXAGE 1000"), ":0");
-        killer.asks(&format!("CLIENT KILL ID {own}"), ":0");
-        killer.asks("CLIENT KILL 192.0.2.1:1", "-ERR No such client");
-        killer.asks("CLIENT KILL LADDR 192.0.2.1:1", ":0");
-        killer.asks("CLIENT KILL TYPE master", ":0");
-        victim.is_in_step("still there");
-        killer.asks(&format!("CLIENT KILL ID {number} USER default TYPE normal"), ":1");
-        victim.is_closed();
-        killer.asks("CLIENT KILL TYPE pubsub", ":1");
-        subscriber.is_closed();
-        killer.asks(&format!("CLIENT KILL ID {number}"), ":0");
-        assert_eq!(ids(&killer.ask("CLIENT LIST").text()), [own], "{way}");
+        let number = victim.call("CLIENT ID").integer();
+        let subscribed = subscriber.call("CLIENT ID").integer();
+        subscriber.assert_reply("SUBSCRIBE c", r#"["subscribe" "c" :1]"#);
+        assert_eq!(ids(&killer.call("CLIENT LIST TYPE pubsub").text()), [subscribed], "{way}");
+        killer.assert_reply(&format!("CLIENT KILL ID {number} TYPE pubsub"), ":0");
+        killer.assert_reply(&format!("CLIENT KILL ID {number} MAXAGE 1000"), ":0");
+        killer.assert_reply(&format!("CLIENT KILL ID {own}"), ":0");
+        killer.assert_reply("CLIENT KILL 192.0.2.1:1", "-ERR No such client");
+        killer.assert_reply("CLIENT KILL LADDR 192.0.2.1:1", ":0");
+        killer.assert_reply("CLIENT KILL TYPE master", ":0");
+        victim.assert_in_step("still there");
+        killer.assert_reply(&format!("CLIENT KILL ID {number} USER default TYPE normal"), ":1");
+        victim.assert_closed();
+        killer.assert_reply("CLIENT KILL TYPE pubsub", ":1");
+        subscriber.assert_closed();
+        killer.assert_reply(&format!("CLIENT KILL ID {number}"), ":0");
+        assert_eq!(ids(&killer.call("CLIENT LIST").text()), [own], "{way}");
         let mut others: Vec<Client> = (0..6).map(|_| gate.connect()).collect();
-        others.iter_mut().for_each(|client| client.is_in_step("here"));
-        killer.asks("CLIENT KILL SKIPME yes", ":6");
+        others.iter_mut().for_each(|client| client.assert_in_step("here"));
+        killer.assert_reply("CLIENT KILL SKIPME yes", ":6");
         for client in &mut others {
-            client.is_closed();
+            client.assert_closed();
         }
-        gate.counts("connections_closed_total", &[("reason", "admin")], 8.0);
+        gate.assert_metric("connections_closed_total", &[("reason", "admin")], 8.0);
         killer.hold(&e2e::client::command(&format!("CLIENT KILL {}", killer.local())));
         killer.send("ECHO behind");
-        killer.gets("+OK");
-        killer.is_closed();
+        killer.assert_recv("+OK");
+        killer.assert_closed();
     }
 }
 
@@ -156,27 +156,27 @@ fn a_client_that_waits_is_unblocked() {
         let mut waker = gate.connect();
         for (reason, said) in [("", "null"), (" TIMEOUT", "null"), (" error", UNBLOCKED)] {
             let mut waiting = gate.connect();
-            let number = waiting.ask("CLIENT ID").integer();
-            waker.asks(&format!("CLIENT UNBLOCK {number}{reason}"), ":0");
+            let number = waiting.call("CLIENT ID").integer();
+            waker.assert_reply(&format!("CLIENT UNBLOCK {number}{reason}"), ":0");
             waiting.send("BLPOP nothing 0");
             are_blocked(&redis, 1);
             waker.hold(&e2e::client::command("ECHO before"));
             waker.hold(&e2e::client::command(&format!("CLIENT UNBLOCK {number}{reason}")));
             waker.send("ECHO after");
             for due in [r#""before""#, ":1", r#""after""#] {
-                waker.gets(due);
+                waker.assert_recv(due);
             }
-            let reply = waiting.read().to_string();
+            let reply = waiting.recv().to_string();
             assert!(reply == said || (said == "null" && reply.contains("nil")), "{way}{reason}: {reply}");
-            waiting.is_in_step("after");
+            waiting.assert_in_step("after");
             waiting.send("BLPOP nothing 0");
             are_blocked(&redis, 1);
-            waker.asks(&format!("CLIENT UNBLOCK {number}"), ":1");
-            waiting.read();
-            waiting.is_in_step("again");
+            waker.assert_reply(&format!("CLIENT UNBLOCK {number}"), ":1");
+            waiting.recv();
+            waiting.assert_in_step("again");
         }
-        waker.asks("CLIENT UNBLOCK 999999", ":0");
-        waker.is_in_step("end");
+        waker.assert_reply("CLIENT UNBLOCK 999999", ":0");
+        waker.assert_in_step("end");
     }
 }
 
@@ -213,34 +213,34 @@ fn users_with_rules_are_alone() {
     ] {
         let user = |name: &str| {
             let mut client = gate.connect();
-            client.asks(&format!("AUTH {name} p{name}"), "+OK");
+            client.assert_reply(&format!("AUTH {name} p{name}"), "+OK");
             client
         };
         let (mut a, mut friend, mut b, mut waiting) = (user("a"), user("a"), user("b"), user("b"));
-        let numbers = [&mut a, &mut friend].map(|client| client.ask("CLIENT ID").integer());
-        let strangers = [&mut b, &mut waiting].map(|client| client.ask("CLIENT ID").integer());
+        let numbers = [&mut a, &mut friend].map(|client| client.call("CLIENT ID").integer());
+        let strangers = [&mut b, &mut waiting].map(|client| client.call("CLIENT ID").integer());
         waiting.send("BLPOP nothing 0");
         are_blocked(&redis, 1);
         let _unknown = gate.connect();
         let mut expected = numbers.to_vec();
         expected.sort_unstable();
-        let list = a.ask("CLIENT LIST").text();
+        let list = a.call("CLIENT LIST").text();
         assert_eq!(ids(&list), expected, "{way}: {list}");
         assert!(list.lines().all(|line| field(line, "user") == "a"), "{list}");
         for number in strangers {
-            assert_eq!(a.ask(&format!("CLIENT LIST ID {number}")).text(), "", "{way}");
-            a.asks(&format!("CLIENT KILL ID {number}"), ":0");
-            a.asks(&format!("CLIENT UNBLOCK {number}"), ":0");
-            a.asks(&format!("CLIENT UNBLOCK {number} ERROR"), ":0");
+            assert_eq!(a.call(&format!("CLIENT LIST ID {number}")).text(), "", "{way}");
+            a.assert_reply(&format!("CLIENT KILL ID {number}"), ":0");
+            a.assert_reply(&format!("CLIENT UNBLOCK {number}"), ":0");
+            a.assert_reply(&format!("CLIENT UNBLOCK {number} ERROR"), ":0");
         }
-        a.asks("CLIENT KILL USER b", "-ERR No such user 'b'");
-        a.asks(&format!("CLIENT KILL ADDR {}", b.local()), ":0");
-        a.asks("CLIENT KILL TYPE normal", ":1");
-        friend.is_closed();
-        b.is_in_step("b");
-        redis.control().asks("RPUSH nothing x", ":1");
-        waiting.gets(r#"["nothing" "x"]"#);
-        redis.control().asks("DEL nothing", ":0");
+        a.assert_reply("CLIENT KILL USER b", "-ERR No such user 'b'");
+        a.assert_reply(&format!("CLIENT KILL ADDR {}", b.local()), ":0");
+        a.assert_reply("CLIENT KILL TYPE normal", ":1");
+        friend.assert_closed();
+        b.assert_in_step("b");
+        redis.control().assert_reply("RPUSH nothing x", ":1");
+        waiting.assert_recv(r#"["nothing" "x"]"#);
+        redis.control().assert_reply("DEL nothing", ":0");
     }
 }
 
@@ -252,19 +252,19 @@ fn tracking_with_rules_is_redirected_to_nobody_else() {
     for acl in ["+@all", "@public"] {
         let gate = gate(&redis, &[&format!("acl: '{acl}'")], &[]).start();
         let (mut client, mut victim) = (gate.connect(), gate.connect());
-        victim.is_in_step("here");
+        victim.assert_in_step("here");
         for line in redis.tcp_clients() {
             let number = field(&line, "id");
-            let reply = client.ask(&format!("CLIENT TRACKING ON REDIRECT {number}")).to_string();
-            let own = acl == "+@all" && client.ask("CLIENT ID").to_string() == format!(":{number}");
-            let gates = acl == "@public" && client.ask("CLIENT ID").to_string() == format!(":{number}");
+            let reply = client.call(&format!("CLIENT TRACKING ON REDIRECT {number}")).to_string();
+            let own = acl == "+@all" && client.call("CLIENT ID").to_string() == format!(":{number}");
+            let gates = acl == "@public" && client.call("CLIENT ID").to_string() == format!(":{number}");
             assert_eq!(reply, if own || gates { "+OK" } else { refused }, "{acl}: {line}");
         }
-        let own = client.ask("CLIENT ID").integer();
-        client.asks("CLIENT TRACKING OFF", "+OK");
-        client.asks(&format!("CLIENT TRACKING ON REDIRECT {own}"), "+OK");
-        client.asks("CLIENT TRACKING OFF", "+OK");
-        victim.is_in_step("still there");
+        let own = client.call("CLIENT ID").integer();
+        client.assert_reply("CLIENT TRACKING OFF", "+OK");
+        client.assert_reply(&format!("CLIENT TRACKING ON REDIRECT {own}"), "+OK");
+        client.assert_reply("CLIENT TRACKING OFF", "+OK");
+        victim.assert_in_step("still there");
     }
 }
 
@@ -276,17 +276,17 @@ fn invalidations_sent_to_shared_connections_are_dropped() {
     let gate = gate(&redis, &[], &[SHARED]).start();
     let mut victims: Vec<Client> = (0..12).map(|_| gate.connect()).collect();
     for victim in &mut victims {
-        assert!(!victim.ask("HELLO 3").is_error());
-        victim.is_in_step("here");
+        assert!(!victim.call("HELLO 3").is_error());
+        victim.assert_in_step("here");
     }
     let shared: Vec<String> = redis.tcp_clients().iter().map(|line| field(line, "id")).collect();
     assert!(!shared.is_empty());
     for number in &shared {
         let mut attacker = redis.control();
-        attacker.asks(&format!("CLIENT TRACKING ON BCAST REDIRECT {number}"), "+OK");
+        attacker.assert_reply(&format!("CLIENT TRACKING ON BCAST REDIRECT {number}"), "+OK");
         for round in 0..50 {
-            redis.control().asks(&format!("SET k:{round} v"), "+OK");
-            victims.iter_mut().for_each(|victim| victim.is_in_step(&format!("{number}-{round}")));
+            redis.control().assert_reply(&format!("SET k:{round} v"), "+OK");
+            victims.iter_mut().for_each(|victim| victim.assert_in_step(&format!("{number}-{round}")));
         }
     }
     let dropped = gate.metric("upstream_pushes_dropped_total", &[("upstream", "main")]);
@@ -306,11 +306,11 @@ fn no_evict_works_where_connections_are_shared() {
     let flagged = || redis.tcp_clients().iter().filter(|line| field(line, "flags") == "e").count();
     let gate = gate(&redis, &[], &[SHARED]).start();
     let mut client = gate.connect();
-    client.asks("CLIENT NO-EVICT ON", "+OK");
-    client.asks("SET k v", "+OK");
+    client.assert_reply("CLIENT NO-EVICT ON", "+OK");
+    client.assert_reply("SET k v", "+OK");
     assert_eq!(flagged(), 1);
-    client.asks("CLIENT NO-EVICT OFF", "+OK");
+    client.assert_reply("CLIENT NO-EVICT OFF", "+OK");
     assert_eq!(flagged(), 0);
-    gate.counts("upstream_connections", &[("state", "used")], 0.0);
-    client.asks("GET k", r#""v""#);
+    gate.assert_metric("upstream_connections", &[("state", "used")], 0.0);
+    client.assert_reply("GET k", r#""v""#);
 }

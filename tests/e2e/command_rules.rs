@@ -35,12 +35,12 @@ fn a_refusal_stands_in_its_place() {
     for protocol in ["2", "3"] {
         for deep in [0, 1000] {
             number += 1;
-            redis.control().asks("FLUSHALL", "+OK");
+            redis.control().assert_reply("FLUSHALL", "+OK");
             let marker = format!("marker-{number}");
             let mut client = gate.connect();
             client.send(&format!("HELLO {protocol}"));
-            assert_eq!(client.read().items().len(), 14);
-            client.asks(&format!("ECHO {marker}"), &format!("\"{marker}\""));
+            assert_eq!(client.recv().items().len(), 14);
+            client.assert_reply(&format!("ECHO {marker}"), &format!("\"{marker}\""));
             let mut due = command(&format!("HELLO {protocol}"));
             due.extend(command(&format!("ECHO {marker}")));
             due.extend(command("INCR lead").repeat(deep));
@@ -69,15 +69,15 @@ fn a_refusal_stands_in_its_place() {
             }
             client.send_raw(b"");
             for (_, reply) in table {
-                client.gets(reply);
+                client.assert_recv(reply);
             }
             let sent = tap.with(&marker);
             assert_eq!(sent, String::from_utf8(due).expect("text"));
         }
     }
-    gate.counts("commands_denied_total", &[("reason", "command")], 12.0);
-    gate.counts("commands_denied_total", &[("reason", "key")], 8.0);
-    gate.counts("commands_denied_total", &[("reason", "channel")], 12.0);
+    gate.assert_metric("commands_denied_total", &[("reason", "command")], 12.0);
+    gate.assert_metric("commands_denied_total", &[("reason", "key")], 8.0);
+    gate.assert_metric("commands_denied_total", &[("reason", "channel")], 12.0);
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn inline_commands_are_judged_alike() {
     }
     client.send_raw(b"");
     for (_, reply) in &lines {
-        client.gets(reply);
+        client.assert_recv(reply);
     }
     let sent = tap.with("marker");
     assert!(!sent.contains("other") && !sent.contains("secret") && !sent.to_lowercase().contains("flushall"));
@@ -113,12 +113,12 @@ fn the_input_counter_of_redis_does_not_move() {
     let redis = Redis::plain();
     let gate = Gate::before(&redis).listener("auth: trust").listener("acl: \"+@all -debug ~app:*\"").start();
     let read = || {
-        let info = redis.control().ask("INFO stats").text();
+        let info = redis.control().call("INFO stats").text();
         let line = info.lines().find_map(|line| line.strip_prefix("total_net_input_bytes:"));
         line.and_then(|n| n.trim().parse::<u64>().ok()).expect("INFO stats")
     };
     let mut client = gate.connect();
-    client.asks("SET app:1 x", "+OK");
+    client.assert_reply("SET app:1 x", "+OK");
     let refused = [
         encode(&[b"SET", b"other", "x".repeat(1024).as_bytes()]),
         encode(&[b"DEBUG", b"JMAP", "x".repeat(1024).as_bytes()]),
@@ -131,11 +131,11 @@ fn the_input_counter_of_redis_does_not_move() {
     client.send("GET app:1");
     for reply in [NO_KEY, &no_command("debug"), &no_command("NOSUCH")] {
         for _ in 0..3000 {
-            let got = client.read().to_string();
+            let got = client.recv().to_string();
             assert_eq!(got.to_lowercase(), reply.to_lowercase());
         }
     }
-    client.gets("\"x\"");
+    client.assert_recv("\"x\"");
     // The rest is the health check and this command.
     let moved = read() - before;
     assert!(moved < 1000, "{moved} bytes of 9 MiB that were refused");
@@ -148,7 +148,7 @@ fn a_refused_gibibyte() {
     let tap = Tap::before(&redis);
     let gate = under(&tap, "\"+@all -debug ~app:*\"").listener("limits: {bulk: 2GiB}").start();
     let mut client = gate.connect();
-    client.asks("ECHO marker", "\"marker\"");
+    client.assert_reply("ECHO marker", "\"marker\"");
     let before = gate.peak_memory();
     let chunk = vec![b'x'; MIB];
     for (head, reply) in [
@@ -158,17 +158,17 @@ fn a_refused_gibibyte() {
         client.send_raw(head.as_bytes());
         if head.contains("SET") {
             // The reply does not wait for the rest.
-            client.gets(&reply);
+            client.assert_recv(&reply);
         }
         for _ in 0..1024 {
             client.send_raw(&chunk);
         }
         client.send_raw(b"\r\n");
         if !head.contains("SET") {
-            let got = client.read().to_string();
+            let got = client.recv().to_string();
             assert!(got.starts_with('-'), "{got}");
         }
-        client.asks("GET app:1", "nil");
+        client.assert_reply("GET app:1", "nil");
     }
     let grown = gate.peak_memory() - before;
     assert!(grown < 1024 * 1024, "{grown} bytes more");
@@ -188,11 +188,11 @@ fn a_refusal_spoils_its_transaction() {
         }
         client.send("MULTI");
         for due in ["+OK", "+QUEUED", &reply, "+QUEUED", aborted, ":0", "-ERR EXEC without MULTI", "+OK"] {
-            client.gets(due);
+            client.assert_recv(due);
         }
         // Nothing is queued from earlier commands.
-        client.asks("SET app:c 1", "+QUEUED");
-        client.asks("EXEC", "[+OK]");
+        client.assert_reply("SET app:c 1", "+QUEUED");
+        client.assert_reply("EXEC", "[+OK]");
     }
     assert!(tap.all().iter().all(|sent| !sent.contains("FLUSHALL") && !sent.contains("other")));
 }
@@ -204,13 +204,13 @@ fn scripts_under_key_rules() {
     let gate = Gate::before(&redis).listener("auth: trust").listener("acl: \"+@all ~app:*\"").start();
     let mut client = gate.connect();
     let script = "return(redis.call('set',KEYS[1],'x'))";
-    client.asks(&format!("EVAL {script} 1 app:s"), "+OK");
-    client.asks(&format!("EVAL {script} 1 other"), NO_KEY);
-    client.asks(&format!("EVAL {script} 2 app:s other"), NO_KEY);
-    client.asks(&format!("EVAL {script} x app:s"), NO_KEY);
-    client.asks("EVAL return(1) 0", ":1");
-    gate.logs("scripts or functions are allowed");
-    redis.control().asks("EXISTS other", ":0");
+    client.assert_reply(&format!("EVAL {script} 1 app:s"), "+OK");
+    client.assert_reply(&format!("EVAL {script} 1 other"), NO_KEY);
+    client.assert_reply(&format!("EVAL {script} 2 app:s other"), NO_KEY);
+    client.assert_reply(&format!("EVAL {script} x app:s"), NO_KEY);
+    client.assert_reply("EVAL return(1) 0", ":1");
+    gate.assert_log("scripts or functions are allowed");
+    redis.control().assert_reply("EXISTS other", ":0");
 }
 
 #[test]
@@ -219,16 +219,16 @@ fn unknown_commands_need_their_name() {
     let gate =
         Gate::before(&redis).listener("auth: trust").listener("acl: [\"+@all\", \"+json.set\"]").start();
     let mut client = gate.connect();
-    client.asks("NOSUCH a", &no_command("NOSUCH"));
-    client.asks("JSON.GET a", &no_command("JSON.GET"));
-    client.asks("JSON.SET a", "-ERR unknown command 'JSON.SET', with args beginning with: 'a' ");
-    client.asks("CONFIG NOSUCH", &no_command("config"));
+    client.assert_reply("NOSUCH a", &no_command("NOSUCH"));
+    client.assert_reply("JSON.GET a", &no_command("JSON.GET"));
+    client.assert_reply("JSON.SET a", "-ERR unknown command 'JSON.SET', with args beginning with: 'a' ");
+    client.assert_reply("CONFIG NOSUCH", &no_command("config"));
     // The keys of this command are unknown.
     let gate = Gate::before(&redis)
         .listener("auth: trust")
         .listener("acl: [\"+@all\", \"+json.set\", \"~app:*\"]")
         .start();
-    gate.connect().asks("JSON.SET app:1", NO_KEY);
+    gate.connect().assert_reply("JSON.SET app:1", NO_KEY);
 }
 
 /// One set of rules may allow what another refuses; a selector never extends its keys to the others.
@@ -250,7 +250,7 @@ fn selectors() {
         ("HSET d:1 f x", ":1"),
         ("HSET c:1 f x", NO_KEY),
     ] {
-        let got = client.ask(line).to_string();
+        let got = client.call(line).to_string();
         let due = if line == "SET b:1 x GET" && !got.starts_with('-') { got.as_str() } else { reply };
         assert_eq!(got, due, "{line}");
     }
@@ -272,20 +272,20 @@ fn listener_and_user_rules_meet() {
         format!("-NOPERM User {user} has no permissions to run the '{name}' command")
     };
     let mut client = gate.connect();
-    client.asks("AUTH reporting canary-users-a", "+OK");
-    client.asks("GET app:r:1", "nil");
-    client.asks("GET app:x", NO_KEY);
-    client.asks("GET other:1", NO_KEY);
-    client.asks("SET app:r:1 x", &no("reporting", "set"));
-    client.asks("CONFIG GET x", &no("reporting", "config|get"));
-    client.asks("AUTH all canary-users-a", "+OK");
-    client.asks("SET app:x 1", "+OK");
-    client.asks("SET other:1 1", NO_KEY);
-    client.asks("CONFIG GET x", &no("all", "config|get"));
+    client.assert_reply("AUTH reporting canary-users-a", "+OK");
+    client.assert_reply("GET app:r:1", "nil");
+    client.assert_reply("GET app:x", NO_KEY);
+    client.assert_reply("GET other:1", NO_KEY);
+    client.assert_reply("SET app:r:1 x", &no("reporting", "set"));
+    client.assert_reply("CONFIG GET x", &no("reporting", "config|get"));
+    client.assert_reply("AUTH all canary-users-a", "+OK");
+    client.assert_reply("SET app:x 1", "+OK");
+    client.assert_reply("SET other:1 1", NO_KEY);
+    client.assert_reply("CONFIG GET x", &no("all", "config|get"));
     // AUTH, HELLO, QUIT and RESET need no rule.
-    client.asks("RESET", "+RESET");
-    client.asks("AUTH reporting canary-users-a", "+OK");
-    client.asks("QUIT", "+OK");
+    client.assert_reply("RESET", "+RESET");
+    client.assert_reply("AUTH reporting canary-users-a", "+OK");
+    client.assert_reply("QUIT", "+OK");
 }
 
 /// A reload applies from the next command on, to connected clients in any state.
@@ -301,30 +301,30 @@ admin: {bind: "127.0.0.1:{admin}"}
     let gate = Gate::before(&redis).config(YAML).start();
     let (mut idle, mut in_multi, mut fresh) = (gate.connect(), gate.connect(), gate.connect());
     let (mut subscribed, mut revoked) = (gate.connect(), gate.connect());
-    idle.asks("SET app:1 x", "+OK");
-    in_multi.asks("MULTI", "+OK");
-    in_multi.asks("SET app:2 x", "+QUEUED");
-    subscribed.asks("SUBSCRIBE other", r#"["subscribe" "other" :1]"#);
-    revoked.asks("SUBSCRIBE news", r#"["subscribe" "news" :1]"#);
+    idle.assert_reply("SET app:1 x", "+OK");
+    in_multi.assert_reply("MULTI", "+OK");
+    in_multi.assert_reply("SET app:2 x", "+QUEUED");
+    subscribed.assert_reply("SUBSCRIBE other", r#"["subscribe" "other" :1]"#);
+    revoked.assert_reply("SUBSCRIBE news", r#"["subscribe" "news" :1]"#);
     gate.applies(&YAML.replace("+@all ~app:*", "+@all -get ~app:* &other"));
-    idle.asks("GET app:1", &no_command("get"));
-    idle.asks("SET app:1 y", "+OK");
-    fresh.asks("GET app:1", &no_command("get"));
+    idle.assert_reply("GET app:1", &no_command("get"));
+    idle.assert_reply("SET app:1 y", "+OK");
+    fresh.assert_reply("GET app:1", &no_command("get"));
     // The queued commands were judged by the old rules.
-    in_multi.asks("EXEC", "-EXECABORT Transaction discarded because of previous errors.");
-    in_multi.asks("EXISTS app:2", ":0");
+    in_multi.assert_reply("EXEC", "-EXECABORT Transaction discarded because of previous errors.");
+    in_multi.assert_reply("EXISTS app:2", ":0");
     // A subscription that is no longer allowed ends its session.
-    revoked.is_closed();
-    subscribed.asks("SUBSCRIBE news2", NO_CHANNEL);
-    subscribed.asks("SUBSCRIBE other", r#"["subscribe" "other" :1]"#);
+    revoked.assert_closed();
+    subscribed.assert_reply("SUBSCRIBE news2", NO_CHANNEL);
+    subscribed.assert_reply("SUBSCRIBE other", r#"["subscribe" "other" :1]"#);
     // Without rules every command is allowed again.
     gate.applies(&YAML.replace(", acl: \"+@all ~app:*\"", ""));
-    idle.asks("GET app:1", "\"y\"");
-    idle.asks("GET other", "nil");
+    idle.assert_reply("GET app:1", "\"y\"");
+    idle.assert_reply("GET other", "nil");
     // A reload with invalid rules is rejected.
     let report = gate.reload_with(&YAML.replace("+@all ~app:*", "+@nosuch ~app:*"));
     assert_eq!(report["result"], "rejected", "{report}");
-    idle.asks("GET other", "nil");
+    idle.assert_reply("GET other", "nil");
 }
 
 /// A real replica can sync through the proxy only if a rule names the commands that it needs.
@@ -335,35 +335,35 @@ fn a_replica_behind_the_gate() {
         Gate::before(&redis).listener("auth: trust").password("canary-master").listener(acl).start()
     };
     let (open, closed) = (gate("acl: \"+psync +replconf +sync +ping\""), gate("acl: \"+@all\""));
-    redis.control().asks("SET before 1", "+OK");
+    redis.control().assert_reply("SET before 1", "+OK");
     let line = |gate: &Gate| format!("replicaof 127.0.0.1 {}", gate.port());
     let replica = Redis::builder().line(&line(&open)).start();
     eventually("the replica has the data", || {
-        (replica.control().ask("GET before").to_string() == "\"1\"").then_some(())
+        (replica.control().call("GET before").to_string() == "\"1\"").then_some(())
     });
-    redis.control().asks("SET after 2", "+OK");
+    redis.control().assert_reply("SET after 2", "+OK");
     eventually("the replica follows", || {
-        (replica.control().ask("GET after").to_string() == "\"2\"").then_some(())
+        (replica.control().call("GET after").to_string() == "\"2\"").then_some(())
     });
     eventually("its acknowledgements arrive", || {
-        let info = redis.control().ask("INFO replication").text();
+        let info = redis.control().call("INFO replication").text();
         let acked = info.lines().any(|line| line.starts_with("slave0:") && line.contains("lag=0"));
         (acked && info.contains("connected_slaves:1")).then_some(())
     });
-    redis.control().asks("WAIT 1 5000", ":1");
+    redis.control().assert_reply("WAIT 1 5000", ":1");
 
     let refused = Redis::builder().line(&line(&closed)).start();
     eventually("PSYNC is refused", || {
         (closed.metric("commands_denied_total", &[("reason", "command")]) >= 1.0).then_some(())
     });
     std::thread::sleep(Duration::from_millis(300));
-    refused.control().asks("GET before", "nil");
+    refused.control().assert_reply("GET before", "nil");
     let mut client = closed.connect();
     for (line, name) in [("PSYNC ? -1", "psync"), ("SYNC", "sync"), ("REPLCONF capa eof", "replconf")] {
-        client.asks(line, &no_command(name));
+        client.assert_reply(line, &no_command(name));
     }
     let mut client: Client = open.connect();
-    client.asks("GET before", &no_command("get"));
+    client.assert_reply("GET before", &no_command("get"));
 }
 
 /// `explain`, the admin endpoint and the proxy itself agree on each command.
@@ -381,7 +381,7 @@ fn explain_says_what_the_gate_does() {
         .secret("canary-users-a")
         .start();
     let mut client = gate.connect();
-    client.asks("AUTH reporting canary-users-a", "+OK");
+    client.assert_reply("AUTH reporting canary-users-a", "+OK");
     for line in [
         "SET r:1 x",
         "GET other",
@@ -395,7 +395,7 @@ fn explain_says_what_the_gate_does() {
         "MGET r:1 other",
         "KEYS *",
     ] {
-        let said = client.ask(line).to_string();
+        let said = client.call(line).to_string();
         let arguments = ["explain", "127.0.0.1", "--json", "--user", "reporting", "--command", line];
         let output = e2e::gate::portcullis(gate.directory(), arguments);
         let encoded = line.replace(' ', "%20").replace('#', "%23").replace('?', "%3F");

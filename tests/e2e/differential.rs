@@ -130,12 +130,12 @@ impl Stage {
     }
 
     fn kill(&self, kind: &str) {
-        self.control().ask(&format!("CLIENT KILL TYPE {kind}"));
+        self.control().call(&format!("CLIENT KILL TYPE {kind}"));
     }
 
     fn control(&self) -> Client {
         let mut control = Client::unix(&self.redis.socket());
-        control.asks("AUTH control any", "+OK");
+        control.assert_reply("AUTH control any", "+OK");
         control
     }
 
@@ -261,7 +261,7 @@ fn chatter(stage: &Stage) {
     while !stage.is_over() {
         // The connection may be killed with the others.
         if control.try_send_raw(&e2e::client::command("PUBLISH __sentinel__:hello secret")).is_err()
-            || control.try_read().is_err()
+            || control.try_recv().is_err()
         {
             control = stage.control();
         }

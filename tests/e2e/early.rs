@@ -34,13 +34,13 @@ fn a_login_connects() {
     let redis = redis();
     let gate = with_users(Gate::before(&redis)).start();
     let mut client = gate.connect();
-    assert!(client.ask("PING").is_error() && client.ask("AUTH app wrong").is_error());
+    assert!(client.call("PING").is_error() && client.call("AUTH app wrong").is_error());
     holds_for(Duration::from_millis(300), "there is no connection", || used(&gate) == 0.0);
-    client.asks(&format!("AUTH app {PASSWORD}"), "+OK");
+    client.assert_reply(&format!("AUTH app {PASSWORD}"), "+OK");
     eventually("there is a connection", || (used(&gate) == 1.0).then_some(()));
     let logins = redis.calls("auth");
-    client.asks("PING", "+PONG");
-    client.asks("GET nothing", "nil");
+    client.assert_reply("PING", "+PONG");
+    client.assert_reply("GET nothing", "nil");
     assert!(redis.calls("auth") <= logins + 1, "only the test itself has logged in since");
     assert!(used(&gate) == 1.0);
 }
@@ -56,10 +56,10 @@ fn a_refusal_connects() {
         .start();
     let mut client = gate.connect();
     for _ in 0..3 {
-        assert!(client.ask("CONFIG GET maxmemory").is_error());
+        assert!(client.call("CONFIG GET maxmemory").is_error());
     }
     eventually("there is a connection", || (used(&gate) == 1.0).then_some(()));
-    client.asks("PING", "+PONG");
+    client.assert_reply("PING", "+PONG");
     assert!(used(&gate) == 1.0);
 }
 
@@ -85,16 +85,16 @@ fn what_it_costs() {
             }
             client.send("QUIT");
             for _ in 0..4 {
-                client.gets("+OK");
+                client.assert_recv("+OK");
             }
-            client.is_closed();
+            client.assert_closed();
         }
     });
     assert!(logins <= COUNT + BESIDES, "{logins} connections for {COUNT} clients");
     let quits = dials(&|| {
         for _ in 0..COUNT {
             drop(gate.connect());
-            gate.connect().asks("QUIT", "+OK");
+            gate.connect().assert_reply("QUIT", "+OK");
         }
     });
     assert!(quits <= BESIDES, "{quits} connections for clients that only say QUIT");
@@ -107,12 +107,12 @@ fn an_upstream_that_is_not_there() {
     let gate = with_users(Gate::before_address(&nowhere)).start();
     let mut client = gate.connect();
     for _ in 0..2 {
-        client.asks(&format!("AUTH app {PASSWORD}"), "+OK");
-        client.is_silent_for(Duration::from_millis(300));
+        client.assert_reply(&format!("AUTH app {PASSWORD}"), "+OK");
+        client.assert_silent_for(Duration::from_millis(300));
     }
     client.send("PING");
-    client.gets("-ERR portcullis: upstream 'main' unavailable (refused)");
-    client.is_closed();
+    client.assert_recv("-ERR portcullis: upstream 'main' unavailable (refused)");
+    client.assert_closed();
 }
 
 /// Redis refuses the proxy's login, with the same result.
@@ -121,10 +121,10 @@ fn an_upstream_that_does_not_let_the_gate_in() {
     let redis = Redis::builder().password("canary-early-3").start();
     let gate = with_users(Gate::before(&redis)).start();
     let mut client = gate.connect();
-    client.asks(&format!("AUTH app {PASSWORD}"), "+OK");
-    client.is_silent_for(Duration::from_millis(300));
-    client.asks(&format!("AUTH app {PASSWORD}"), "+OK");
+    client.assert_reply(&format!("AUTH app {PASSWORD}"), "+OK");
+    client.assert_silent_for(Duration::from_millis(300));
+    client.assert_reply(&format!("AUTH app {PASSWORD}"), "+OK");
     client.send("PING");
-    client.gets("-ERR portcullis: upstream 'main' unavailable (auth)");
-    client.is_closed();
+    client.assert_recv("-ERR portcullis: upstream 'main' unavailable (auth)");
+    client.assert_closed();
 }

@@ -63,13 +63,13 @@ impl Files {
 
 impl Ran {
     #[track_caller]
-    fn ends(self, code: i32) -> Self {
+    fn assert_exit(self, code: i32) -> Self {
         assert_eq!(self.code, code, "{}{}", self.out, self.err);
         self
     }
 
     #[track_caller]
-    fn says(self, words: &[&str]) -> Self {
+    fn assert_says(self, words: &[&str]) -> Self {
         for word in words {
             assert!(self.err.contains(word), "{word:?} is not in {}", self.err);
         }
@@ -85,7 +85,7 @@ impl Ran {
 #[test]
 fn groups_are_listed_with_their_users() {
     let files = Files::new(CONFIG);
-    let list = files.groups("list").ends(0).out;
+    let list = files.groups("list").assert_exit(0).out;
     assert_eq!(
         list,
         "group     entries  next expiry           used by         note
@@ -94,7 +94,7 @@ partners  2        2099-12-31T18:00:00Z  public (allow)  egress of partners
 abusers   1                              public (deny)
 "
     );
-    let json = files.groups("list --json").ends(0).json();
+    let json = files.groups("list --json").assert_exit(0).json();
     let partners = &json["groups"][1];
     assert_eq!(partners["next_expiry"], "2099-12-31T18:00:00Z");
     assert_eq!(partners["used_by"], json!([{"listener": "public", "lists": ["allow"]}]));
@@ -103,26 +103,30 @@ abusers   1                              public (deny)
 #[test]
 fn a_group_is_shown_with_the_place_of_each_entry() {
     let files = Files::new(CONFIG);
-    let show = files.groups("show partners").ends(0).out;
+    let show = files.groups("show partners").assert_exit(0).out;
     let lines = [
         "partners: 2 entries, used by public (allow)\n  note: egress of partners\n".to_owned(),
         format!("  198.51.100.7{}portcullis.yaml:10\n", " ".repeat(46)),
         "  203.0.113.0/24  until 2099-12-31T18:00:00Z  ops  staging  portcullis.yaml:11\n".to_owned(),
     ];
     assert_eq!(show, lines.concat());
-    let json = files.groups("show abusers --json").ends(0).json();
+    let json = files.groups("show abusers --json").assert_exit(0).json();
     assert_eq!(json["entries"][0]["entry"], "203.0.113.66");
     assert_eq!(
         (&json["entries"][0]["file"], &json["entries"][0]["line"]),
         (&json!("abusers.txt"), &json!(1))
     );
-    files.groups("show nobody").ends(64).says(&["unknown group 'nobody'", "office, partners, abusers"]);
+    files
+        .groups("show nobody")
+        .assert_exit(64)
+        .assert_says(&["unknown group 'nobody'", "office, partners, abusers"]);
 }
 
 #[test]
 fn an_entry_is_added_and_removed_and_the_file_is_what_it_was() {
     let files = Files::new(CONFIG);
-    let added = files.groups("add partners 2001:db8::/32 --note a_test --until 2099-01-01T00:00:00Z").ends(0);
+    let added =
+        files.groups("add partners 2001:db8::/32 --note a_test --until 2099-01-01T00:00:00Z").assert_exit(0);
     assert!(added.out.starts_with("added 2001:db8::/32 to partners, portcullis.yaml:12\n"), "{}", added.out);
     assert!(added.out.contains("by itself (reload: watch)"), "{}", added.out);
     assert_eq!(added.err, "");
@@ -130,27 +134,27 @@ fn an_entry_is_added_and_removed_and_the_file_is_what_it_was() {
     assert_eq!(files.read("portcullis.yaml"), CONFIG.replace("  abusers:", &format!("{line}  abusers:")));
     files
         .groups("add partners 2001:db8::/32")
-        .ends(1)
-        .says(&["already exists, at portcullis.yaml:12", "a test"]);
-    let removed = files.groups("remove partners 2001:db8::/32").ends(0);
+        .assert_exit(1)
+        .assert_says(&["already exists, at portcullis.yaml:12", "a test"]);
+    let removed = files.groups("remove partners 2001:db8::/32").assert_exit(0);
     assert!(removed.out.contains("from partners, was at portcullis.yaml:12\n"), "{}", removed.out);
     assert_eq!(files.read("portcullis.yaml"), CONFIG);
 
-    files.groups("add abusers 203.0.113.67 --note again").ends(0);
+    files.groups("add abusers 203.0.113.67 --note again").assert_exit(0);
     assert_eq!(files.read("abusers.txt"), "203.0.113.66  # scans\n203.0.113.67  # again\n");
-    files.groups("remove abusers 203.0.113.66").ends(0);
+    files.groups("remove abusers 203.0.113.66").assert_exit(0);
     assert_eq!(files.read("abusers.txt"), "203.0.113.67  # again\n");
 }
 
 #[test]
 fn a_dry_run_prints_the_difference_and_writes_nothing() {
     let files = Files::new(CONFIG);
-    let run = files.groups("add office 192.0.2.2 --dry-run").ends(0);
+    let run = files.groups("add office 192.0.2.2 --dry-run").assert_exit(0);
     let changed =
         "-  office: [192.0.2.1, 10.0.0.0/8]   # HQ\n+  office: [192.0.2.1, 10.0.0.0/8, 192.0.2.2]   # HQ\n";
     assert!(run.out.starts_with("--- portcullis.yaml\n+++ portcullis.yaml\n@@"), "{}", run.out);
     assert!(run.out.contains(changed), "{}", run.out);
-    let json = files.groups("remove office 192.0.2.1 --dry-run --json").ends(0).json();
+    let json = files.groups("remove office 192.0.2.1 --dry-run --json").assert_exit(0).json();
     assert_eq!((&json["ok"], &json["dry_run"], &json["lines"]), (&json!(true), &json!(true), &json!([6])));
     assert!(json["diff"].as_str().is_some_and(|diff| diff.contains("+  office: [10.0.0.0/8]   # HQ\n")));
     assert_eq!(files.read("portcullis.yaml"), CONFIG);
@@ -160,64 +164,82 @@ fn a_dry_run_prints_the_difference_and_writes_nothing() {
 fn what_has_no_effect_is_refused_unless_it_is_meant() {
     let files = Files::new(CONFIG);
     let covered = "10.1.2.3 is already covered by 10.0.0.0/8 of group office, portcullis.yaml:6";
-    files.groups("add office 10.1.2.3").ends(1).says(&[covered, "--force"]);
+    files.groups("add office 10.1.2.3").assert_exit(1).assert_says(&[covered, "--force"]);
     assert_eq!(files.read("portcullis.yaml"), CONFIG);
-    files.groups("add office 10.1.2.3 --force").ends(0).says(&[covered]);
-    files.groups("add office 10.1.2.4 --note known").ends(0).says(&["10.1.2.4 is already covered"]);
-    files.groups("remove office 10.1.2.3").ends(0).says(&["10.1.2.3 is still covered by 10.0.0.0/8"]);
+    files.groups("add office 10.1.2.3 --force").assert_exit(0).assert_says(&[covered]);
+    files
+        .groups("add office 10.1.2.4 --note known")
+        .assert_exit(0)
+        .assert_says(&["10.1.2.4 is already covered"]);
+    files
+        .groups("remove office 10.1.2.3")
+        .assert_exit(0)
+        .assert_says(&["10.1.2.3 is still covered by 10.0.0.0/8"]);
     let hint = "it is covered by 10.0.0.0/8 of group office, portcullis.yaml:6";
-    files.groups("remove office 10.1.2.3").ends(1).says(&["10.1.2.3 is not an entry of group office", hint]);
-    let wider = files.groups("add office 10.0.0.0/7").ends(0);
-    wider.says(&["10.0.0.0/8 of group office, portcullis.yaml:6 is now redundant"]);
+    files
+        .groups("remove office 10.1.2.3")
+        .assert_exit(1)
+        .assert_says(&["10.1.2.3 is not an entry of group office", hint]);
+    let wider = files.groups("add office 10.0.0.0/7").assert_exit(0);
+    wider.assert_says(&["10.0.0.0/8 of group office, portcullis.yaml:6 is now redundant"]);
 }
 
 #[test]
 fn bad_words_are_bad_usage_and_get_the_corrected_form() {
     let files = Files::new(CONFIG);
-    files.groups("add office 10.1.2.3/8").ends(64).says(&["host bits are set", "write 10.0.0.0/8"]);
-    files.groups("add office 010.1.2.3").ends(64).says(&["leading zero", "write 10.1.2.3"]);
-    files.groups("remove office fe80::1%eth0").ends(64).says(&["zone"]);
+    files
+        .groups("add office 10.1.2.3/8")
+        .assert_exit(64)
+        .assert_says(&["host bits are set", "write 10.0.0.0/8"]);
+    files.groups("add office 010.1.2.3").assert_exit(64).assert_says(&["leading zero", "write 10.1.2.3"]);
+    files.groups("remove office fe80::1%eth0").assert_exit(64).assert_says(&["zone"]);
     files
         .groups("add office 192.0.2.9 --until tomorrow")
-        .ends(64)
-        .says(&["'tomorrow' is not a valid date and time"]);
-    files.groups("add ofice 192.0.2.9").ends(64).says(&["unknown group 'ofice'", "did you mean 'office'?"]);
-    files.groups("add unix 192.0.2.9").ends(64).says(&["built in"]);
-    files.groups("add office").ends(64);
-    files.groups("paint office").ends(64);
-    let json = files.groups("add office ::ffff:10.0.0.1 --json").ends(64).json();
+        .assert_exit(64)
+        .assert_says(&["'tomorrow' is not a valid date and time"]);
+    files
+        .groups("add ofice 192.0.2.9")
+        .assert_exit(64)
+        .assert_says(&["unknown group 'ofice'", "did you mean 'office'?"]);
+    files.groups("add unix 192.0.2.9").assert_exit(64).assert_says(&["built in"]);
+    files.groups("add office").assert_exit(64);
+    files.groups("paint office").assert_exit(64);
+    let json = files.groups("add office ::ffff:10.0.0.1 --json").assert_exit(64).json();
     assert_eq!(json["error"]["hint"], "write 10.0.0.1");
     files
         .groups("add abusers 192.0.2.9 --owner ops")
-        .ends(1)
-        .says(&["abusers.txt is a plain-text list", "'owner'"]);
+        .assert_exit(1)
+        .assert_says(&["abusers.txt is a plain-text list", "'owner'"]);
     assert_eq!(files.read("portcullis.yaml"), CONFIG);
 }
 
 #[test]
 fn what_would_be_invalid_is_told_as_check_tells_it_and_not_written() {
     let files = Files::new(CONFIG);
-    let refused = files.groups("remove abusers 203.0.113.66").ends(78);
-    refused.says(&[
+    let refused = files.groups("remove abusers 203.0.113.66").assert_exit(78);
+    refused.assert_says(&[
         "error: the file of group 'abusers' is empty",
         "allow_empty: true",
         "nothing was written",
     ]);
     assert_eq!(files.read("abusers.txt"), "203.0.113.66  # scans\n");
-    let json = files.groups("remove abusers 203.0.113.66 --json").ends(78).json();
+    let json = files.groups("remove abusers 203.0.113.66 --json").assert_exit(78).json();
     assert_eq!((&json["ok"], &json["error"]["kind"]), (&json!(false), &json!("invalid")));
     assert_eq!(json["error"]["problems"][0]["severity"], "error");
 
-    files.groups("add office 0.0.0.0/0 --dry-run").ends(0).says(&["admits the whole IPv4 internet"]);
+    files
+        .groups("add office 0.0.0.0/0 --dry-run")
+        .assert_exit(0)
+        .assert_says(&["admits the whole IPv4 internet"]);
     let trusting = CONFIG.replace("upstream: main,", "upstream: main, auth: trust,");
     fs::write(files.path("portcullis.yaml"), &trusting).expect("written");
-    files.groups("add office 0.0.0.0/0").ends(78).says(&["allow_anonymous_internet"]);
+    files.groups("add office 0.0.0.0/0").assert_exit(78).assert_says(&["allow_anonymous_internet"]);
     assert_eq!(files.read("portcullis.yaml"), trusting);
 
     fs::write(files.path("portcullis.yaml"), "groups: [").expect("written");
-    files.groups("list").ends(78);
-    files.groups("add office 192.0.2.9").ends(78).says(&["portcullis.yaml:1:"]);
-    files.groups("list --config absent.yaml").ends(78).says(&["the file does not exist"]);
+    files.groups("list").assert_exit(78);
+    files.groups("add office 192.0.2.9").assert_exit(78).assert_says(&["portcullis.yaml:1:"]);
+    files.groups("list --config absent.yaml").assert_exit(78).assert_says(&["the file does not exist"]);
 }
 
 #[test]
@@ -226,7 +248,7 @@ fn edits_at_the_same_time_all_arrive() {
     std::thread::scope(|scope| {
         for last in 10..16 {
             let files = &files;
-            scope.spawn(move || files.groups(&format!("add partners 198.51.100.{last}")).ends(0));
+            scope.spawn(move || files.groups(&format!("add partners 198.51.100.{last}")).assert_exit(0));
         }
     });
     let text = files.read("portcullis.yaml");
@@ -241,7 +263,7 @@ fn what_was_added_admits() {
     let files = Files::new(CONFIG);
     let explain = || portcullis(files.directory.path(), ["explain", "127.0.0.1"]);
     assert_eq!(explain().status.code(), Some(1));
-    files.groups("add partners 127.0.0.1 --owner me").ends(0);
+    files.groups("add partners 127.0.0.1 --owner me").assert_exit(0);
     let explained = explain();
     assert_eq!(explained.status.code(), Some(0));
     let text = String::from_utf8_lossy(&explained.stdout).into_owned();
@@ -295,7 +317,7 @@ fn a_suggestion_is_a_list_that_can_be_pasted() {
     let (address, server) = admin(ok(&status()));
     let files = Files::new(&shadowed(&format!("{{bind: \"{address}\", token: {{file: token}}}}")));
     fs::write(files.path("token"), "CANARY-token\n").expect("written");
-    let run = files.groups("suggest --listener public").ends(0);
+    let run = files.groups("suggest --listener public").assert_exit(0);
     assert_eq!(
         run.out,
         "# 3 sources in 24 hours that the shadow rules of public would refuse
@@ -312,7 +334,7 @@ fn a_suggestion_is_a_list_that_can_be_pasted() {
 
     let pasted = CONFIG.replace("groups:\n", &format!("groups:\n  suggested:\n{}", run.out));
     fs::write(files.path("portcullis.yaml"), pasted).expect("written");
-    let show = files.groups("show suggested").ends(0).out;
+    let show = files.groups("show suggested").assert_exit(0).out;
     assert!(show.contains("203.0.113.8/31") && show.contains("2001:db8::5"), "{show}");
 }
 
@@ -322,7 +344,7 @@ fn a_suggestion_for_all_listeners_over_a_unix_socket() {
     let socket = UnixListener::bind(files.path("admin.sock")).expect("a socket");
     let server = std::thread::spawn(move || answers(socket.accept().expect("a client").0, &ok(&status())));
     fs::write(files.path("portcullis.yaml"), shadowed("{bind: \"unix:admin.sock\"}")).expect("written");
-    let run = files.groups("suggest --json").ends(0);
+    let run = files.groups("suggest --json").assert_exit(0);
     server.join().expect("the server was asked");
     let entries: Vec<Value> = run.json()["entries"]
         .as_array()
@@ -331,21 +353,24 @@ fn a_suggestion_for_all_listeners_over_a_unix_socket() {
         .map(|entry| entry["entry"].clone())
         .collect();
     assert_eq!(entries, ["192.0.2.7", "203.0.113.8/31", "2001:db8::5"]);
-    run.says(&["listener 'other' had more sources"]);
+    run.assert_says(&["listener 'other' had more sources"]);
 }
 
 #[test]
 fn a_suggestion_that_cannot_be_had_says_why() {
     let files = Files::new(&shadowed("off"));
-    files.groups("suggest").ends(1).says(&["the admin endpoint is off"]);
-    files.groups("suggest --listener nobody").ends(64).says(&["unknown listener 'nobody'", "public, other"]);
+    files.groups("suggest").assert_exit(1).assert_says(&["the admin endpoint is off"]);
+    files
+        .groups("suggest --listener nobody")
+        .assert_exit(64)
+        .assert_says(&["unknown listener 'nobody'", "public, other"]);
     let with = |address: SocketAddr| {
         fs::write(files.path("portcullis.yaml"), shadowed(&format!("{{bind: \"{address}\"}}")))
             .expect("written");
     };
     let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
     with(free);
-    files.groups("suggest").ends(1).says(&["no proxy answers on"]);
+    files.groups("suggest").assert_exit(1).assert_says(&["no proxy answers on"]);
     for (answer, words) in [
         ("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n".to_owned(), "refused the admin token"),
         ("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_owned(), "answered 404 Not Found"),
@@ -358,7 +383,7 @@ fn a_suggestion_that_cannot_be_had_says_why() {
     ] {
         let (address, server) = admin(answer);
         with(address);
-        files.groups("suggest").ends(1).says(&[words]);
+        files.groups("suggest").assert_exit(1).assert_says(&[words]);
         server.join().expect("the server was asked");
     }
 }

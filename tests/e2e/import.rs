@@ -389,7 +389,7 @@ fn the_gate_decides_as_explain_says() {
         let explained = run(&["explain", source, "--config", &yaml]);
         let said = text(&explained.stdout);
         if explained.status.code() == Some(0) {
-            client.asks("PING", "+PONG");
+            client.assert_reply("PING", "+PONG");
             assert!(said.starts_with(&format!("public: {source} allowed by ")), "{said}");
         } else {
             assert_eq!(explained.status.code(), Some(1), "{said}");

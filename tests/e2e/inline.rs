@@ -16,9 +16,9 @@ behaviours! {
             ("PING\r\n", "+PONG"),
         ] {
             client.send_raw(line.as_bytes());
-            client.gets(due);
+            client.assert_recv(due);
         }
-        client.is_in_step("after");
+        client.assert_in_step("after");
     }
 
     /// Inline and multibulk mixed in one write, blank lines among them.
@@ -28,29 +28,29 @@ behaviours! {
             b"SET a 1\r\n\r\n*2\r\n$4\r\nINCR\r\n$1\r\na\r\nINCR a\n\n\n*0\r\nINCR a\r\n*2\r\n$3\r\nGET\r\n$1\r\na\r\n",
         );
         for due in ["+OK", ":2", ":3", ":4", r#""4""#] {
-            client.gets(due);
+            client.assert_recv(due);
         }
-        client.is_in_step("after");
+        client.assert_in_step("after");
     }
 
     /// Commands that change the connection's state do so inline too.
     fn stateful_commands(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.send_raw(b"client reply skip\r\nSET a 1\r\nmulti\r\nINCR a\r\nexec\r\nsubscribe x \"y\"\r\nunsubscribe\r\nreset\r\nGET a\r\n");
-        client.gets("+OK");
-        client.gets("+QUEUED");
-        client.gets("[:2]");
-        client.gets(&scene.push(r#""subscribe" "x" :1"#));
-        client.gets(&scene.push(r#""subscribe" "y" :2"#));
-        client.read();
-        assert_eq!(client.read().items()[2].integer(), 0);
-        client.gets("+RESET");
-        client.gets(r#""2""#);
-        client.is_in_step("after");
+        client.assert_recv("+OK");
+        client.assert_recv("+QUEUED");
+        client.assert_recv("[:2]");
+        client.assert_recv(&scene.push(r#""subscribe" "x" :1"#));
+        client.assert_recv(&scene.push(r#""subscribe" "y" :2"#));
+        client.recv();
+        assert_eq!(client.recv().items()[2].integer(), 0);
+        client.assert_recv("+RESET");
+        client.assert_recv(r#""2""#);
+        client.assert_in_step("after");
         client.send_raw(b"quit\r\nSET late 1\r\n");
-        client.gets("+OK");
-        client.is_closed();
-        scene.stage.redis.control().asks("EXISTS late", ":0");
+        client.assert_recv("+OK");
+        client.assert_closed();
+        scene.stage.redis.control().assert_reply("EXISTS late", ":0");
     }
 
     fn a_long_line_in_pieces(scene: &Scene<'_>) {
@@ -59,9 +59,9 @@ behaviours! {
         client.send_raw(format!("SET long {value}").as_bytes());
         std::thread::sleep(std::time::Duration::from_millis(20));
         client.send_raw(b"\r\nSTRLEN long\r\n");
-        client.gets("+OK");
-        client.gets(":60000");
-        client.is_in_step("after");
+        client.assert_recv("+OK");
+        client.assert_recv(":60000");
+        client.assert_in_step("after");
     }
 }
 
@@ -71,10 +71,10 @@ fn switched_off() {
     let redis = Redis::plain();
     let gate = Gate::before(&redis).listener("inline_commands: false").start();
     let mut client = gate.connect();
-    client.asks("SET a 1", "+OK");
+    client.assert_reply("SET a 1", "+OK");
     client.send_raw(b"SET b 1\r\n");
-    let text = client.read().text();
+    let text = client.recv().text();
     assert!(text.starts_with("ERR Protocol error: "), "{text}");
-    client.is_closed();
-    redis.control().asks("EXISTS b", ":0");
+    client.assert_closed();
+    redis.control().assert_reply("EXISTS b", ":0");
 }

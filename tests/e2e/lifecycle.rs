@@ -14,14 +14,14 @@ fn an_idle_gate_stops_at_once() {
         let redis = Redis::plain();
         let mut gate = Gate::before(&redis).start();
         let mut used = gate.connect();
-        used.asks("PING", "+PONG");
+        used.assert_reply("PING", "+PONG");
         let mut unused = gate.connect();
         let started = Instant::now();
         gate.process().signal(signal);
         assert_eq!(gate.process().wait().code(), Some(0));
         assert!(started.elapsed() < Duration::from_secs(5), "it took {:?}", started.elapsed());
-        used.is_closed();
-        unused.is_closed();
+        used.assert_closed();
+        unused.assert_closed();
     }
 }
 
@@ -32,16 +32,16 @@ fn what_is_in_flight_finishes() {
     let redis = Redis::plain();
     let mut gate = Gate::before(&redis).start();
     let mut client = gate.connect();
-    client.asks(&format!("SETRANGE big {} x", SIZE - 1), &format!(":{SIZE}"));
+    client.assert_reply(&format!("SETRANGE big {} x", SIZE - 1), &format!(":{SIZE}"));
     client.send("GET big");
-    client.gets_raw(format!("${SIZE}\r\n").as_bytes());
+    client.assert_recv_raw(format!("${SIZE}\r\n").as_bytes());
     gate.process().signal(Signal::TERM);
     std::thread::sleep(Duration::from_millis(200));
     assert_eq!(gate.process().ended(), None, "ended with a reply in flight");
     assert!(!is_served(&gate), "a new client is served while draining");
     client.read_through(SIZE, |_| ());
-    client.gets_raw(b"\r\n");
-    client.is_closed();
+    client.assert_recv_raw(b"\r\n");
+    client.assert_closed();
     assert_eq!(gate.process().wait().code(), Some(0));
 }
 
@@ -49,9 +49,9 @@ fn what_is_in_flight_finishes() {
 fn with_a_reply_in_flight(gate: &Gate) -> (Client, u64) {
     const SIZE: u64 = 64 * 1024 * 1024;
     let mut client = gate.connect();
-    client.asks(&format!("SETRANGE big {} x", SIZE - 1), &format!(":{SIZE}"));
+    client.assert_reply(&format!("SETRANGE big {} x", SIZE - 1), &format!(":{SIZE}"));
     client.send("GET big");
-    client.gets_raw(format!("${SIZE}\r\n").as_bytes());
+    client.assert_recv_raw(format!("${SIZE}\r\n").as_bytes());
     (client, SIZE)
 }
 
@@ -68,8 +68,8 @@ fn interrupts_at_once_are_one() {
     std::thread::sleep(Duration::from_millis(200));
     assert_eq!(gate.process().ended(), None, "ended with a reply in flight");
     client.read_through(size, |_| ());
-    client.gets_raw(b"\r\n");
-    client.is_closed();
+    client.assert_recv_raw(b"\r\n");
+    client.assert_closed();
     assert_eq!(gate.process().wait().code(), Some(0));
 }
 
@@ -98,7 +98,7 @@ fn signals_for_other_programs_do_not_end_it() {
     for name in ["SIGUSR1", "SIGUSR2"] {
         eventually("the log says so", || gate.stderr().contains(&format!("{name} is ignored")).then_some(()));
     }
-    client.asks("PING", "+PONG");
+    client.assert_reply("PING", "+PONG");
     assert_eq!(gate.process().ended(), None);
 }
 
@@ -119,13 +119,13 @@ fn a_blocked_command_may_finish() {
     client.send("BLPOP list 0");
     let mut control = redis.control();
     eventually("the client waits", || {
-        control.ask("INFO clients").text().contains("blocked_clients:1\r").then_some(())
+        control.call("INFO clients").text().contains("blocked_clients:1\r").then_some(())
     });
     gate.process().signal(Signal::TERM);
     std::thread::sleep(Duration::from_millis(200));
-    control.asks("RPUSH list x", ":1");
-    client.gets(r#"["list" "x"]"#);
-    client.is_closed();
+    control.assert_reply("RPUSH list x", ":1");
+    client.assert_recv(r#"["list" "x"]"#);
+    client.assert_closed();
     assert_eq!(gate.process().wait().code(), Some(0));
 }
 
@@ -135,10 +135,10 @@ fn subscribers_are_cut_after_the_drain_time() {
     let redis = Redis::plain();
     let mut gate = Gate::before(&redis).top("limits: {timeouts: {drain: 1s}}").start();
     let mut client = gate.connect();
-    client.asks("SUBSCRIBE c", r#"["subscribe" "c" :1]"#);
+    client.assert_reply("SUBSCRIBE c", r#"["subscribe" "c" :1]"#);
     let started = Instant::now();
     gate.process().signal(Signal::TERM);
-    client.is_closed();
+    client.assert_closed();
     assert_eq!(gate.process().wait().code(), Some(0));
     assert!(started.elapsed() < Duration::from_secs(5), "it took {:?}", started.elapsed());
 }
@@ -150,7 +150,7 @@ fn a_second_signal_stops_at_once() {
     let mut client = gate.connect();
     client.send("BLPOP list 0");
     eventually("the client waits", || {
-        redis.control().ask("INFO clients").text().contains("blocked_clients:1\r").then_some(())
+        redis.control().call("INFO clients").text().contains("blocked_clients:1\r").then_some(())
     });
     gate.process().signal(Signal::TERM);
     std::thread::sleep(Duration::from_millis(200));
@@ -226,7 +226,7 @@ fn out_of_file_descriptors() {
     let redis = Redis::plain();
     let mut gate = Gate::before(&redis).start();
     let mut first = gate.connect();
-    first.asks("PING", "+PONG");
+    first.assert_reply("PING", "+PONG");
     let open =
         std::fs::read_dir(format!("/proc/{}/fd", gate.process().pid())).expect("the gate runs").count();
     let limit = open + 20;
@@ -245,7 +245,7 @@ fn out_of_file_descriptors() {
     std::thread::sleep(Duration::from_millis(300));
     let share = gate.process().cpu_share_over(Duration::from_secs(1));
     assert!(share < 0.2, "the gate uses {:.0} % of a core without descriptors", share * 100.0);
-    first.asks("PING", "+PONG");
+    first.assert_reply("PING", "+PONG");
     drop(crowd);
     eventually("new clients are served", || {
         let mut client = gate.connect();
@@ -288,11 +288,11 @@ fn too_many_clients() {
     let gate = Gate::before(&redis).top("limits: {clients: 2}").start();
     let mut two = [gate.connect(), gate.connect()];
     for client in &mut two {
-        client.asks("PING", "+PONG");
+        client.assert_reply("PING", "+PONG");
     }
     let (got, _) = gate.connect().read_to_end();
     assert_eq!(String::from_utf8_lossy(&got), "-ERR max number of clients reached\r\n");
-    gate.counts("connections_refused_total", &[("reason", "limit")], 1.0);
+    gate.assert_metric("connections_refused_total", &[("reason", "limit")], 1.0);
     drop(two);
     eventually("there is room again", || {
         let mut client = gate.connect();
@@ -308,12 +308,12 @@ fn idle_clients_are_closed() {
     let redis = Redis::plain();
     let gate = Gate::before(&redis).top("limits: {timeouts: {idle: 1s}}").start();
     let mut idle = gate.connect();
-    idle.asks("PING", "+PONG");
+    idle.assert_reply("PING", "+PONG");
     let mut blocked = gate.connect();
     blocked.send("BLPOP list 0");
-    idle.is_closed();
+    idle.assert_closed();
     holds_for(Duration::from_millis(300), "a blocked client is not idle", || {
-        redis.control().ask("INFO clients").text().contains("blocked_clients:1\r")
+        redis.control().call("INFO clients").text().contains("blocked_clients:1\r")
     });
     eventually("it is counted", || {
         (gate.metric("connections_closed_total", &[("reason", "idle")]) == 1.0).then_some(())

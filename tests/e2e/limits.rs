@@ -17,7 +17,7 @@ fn with(redis: &Redis, limits: &str) -> Gate {
 
 #[track_caller]
 fn counts(gate: &Gate, metric: &str, reason: &str, due: f64) {
-    gate.counts(metric, &[("reason", reason)], due);
+    gate.assert_metric(metric, &[("reason", reason)], due);
 }
 
 /// The limits of the process and of a listener; a disconnect frees a place.
@@ -26,18 +26,18 @@ fn clients() {
     let redis = Redis::plain();
     for gate in [with(&redis, "{clients: 2}"), Gate::before(&redis).top("limits: {clients: 2}").start()] {
         let (mut one, mut two) = (gate.connect(), gate.connect());
-        one.asks("PING", "+PONG");
-        two.asks("PING", "+PONG");
+        one.assert_reply("PING", "+PONG");
+        two.assert_reply("PING", "+PONG");
         let mut three = gate.connect();
-        three.gets(MAX_CLIENTS);
-        three.is_closed();
+        three.assert_recv(MAX_CLIENTS);
+        three.assert_closed();
         counts(&gate, "connections_refused_total", "limit", 1.0);
         drop(one);
         eventually("there is room", || {
             let mut client = gate.connect();
-            (client.ask("PING").to_string() == "+PONG").then_some(())
+            (client.call("PING").to_string() == "+PONG").then_some(())
         });
-        two.asks("PING", "+PONG");
+        two.assert_reply("PING", "+PONG");
     }
 }
 
@@ -56,17 +56,17 @@ fn sizes() {
         let mut client = gate.connect();
         client.hold(&command("PING"));
         client.send_raw(bytes);
-        client.gets("+PONG");
-        client.gets(&format!("-ERR Protocol error: {reason}"));
-        client.is_closed();
+        client.assert_recv("+PONG");
+        client.assert_recv(&format!("-ERR Protocol error: {reason}"));
+        client.assert_closed();
     }
     counts(&gate, "connections_closed_total", "protocol", 4.0);
     let mut client = gate.connect();
     client.send_args(&[b"SET", b"k", &[b'x'; 2048]]);
-    client.gets("+OK");
-    client.asks("SET k v XX", "+OK");
+    client.assert_recv("+OK");
+    client.assert_reply("SET k v XX", "+OK");
     client.send_raw(format!("ECHO {}\r\n", "x".repeat(1000)).as_bytes());
-    client.gets(&format!("\"{}\"", "x".repeat(1000)));
+    client.assert_recv(&format!("\"{}\"", "x".repeat(1000)));
 }
 
 /// A command whose keys are not visible in the bytes that may be held.
@@ -84,13 +84,13 @@ fn held_command() {
     words.extend(keys.iter().map(Vec::as_slice));
     client.hold(&encode(&words));
     client.send("GET app:1");
-    client.gets("-ERR command too large to be checked");
-    client.gets("nil");
-    gate.counts("commands_denied_total", &[("reason", "size")], 1.0);
+    client.assert_recv("-ERR command too large to be checked");
+    client.assert_recv("nil");
+    gate.assert_metric("commands_denied_total", &[("reason", "size")], 1.0);
     // A large value behind a visible key is streamed.
     client.send_args(&[b"SET", b"app:large", &[b'x'; 100_000]]);
-    client.gets("+OK");
-    client.asks("STRLEN app:large", ":100000");
+    client.assert_recv("+OK");
+    client.assert_reply("STRLEN app:large", ":100000");
 }
 
 #[test]
@@ -101,20 +101,20 @@ fn timeouts_of_clients() {
     let (mut idle, mut half, mut subscriber, mut blocked) =
         (gate.connect(), gate.connect(), gate.connect(), gate.connect());
     half.send_raw(b"*1\r\n$4\r\nPI");
-    subscriber.asks("SUBSCRIBE a", r#"["subscribe" "a" :1]"#);
+    subscriber.assert_reply("SUBSCRIBE a", r#"["subscribe" "a" :1]"#);
     blocked.send("BLPOP l 3");
-    idle.is_closed();
-    half.is_closed();
+    idle.assert_closed();
+    half.assert_closed();
     let took = started.elapsed();
     assert!(took > Duration::from_millis(700) && took < Duration::from_secs(4), "{took:?}");
     counts(&gate, "connections_closed_total", "idle", 1.0);
     counts(&gate, "connections_closed_total", "timeout", 1.0);
-    blocked.gets("nil[]");
-    redis.control().asks("PUBLISH a x", ":1");
-    subscriber.gets(r#"["message" "a" "x"]"#);
+    blocked.assert_recv("nil[]");
+    redis.control().assert_reply("PUBLISH a x", ":1");
+    subscriber.assert_recv(r#"["message" "a" "x"]"#);
 
     // A client that does not read its reply.
-    redis.control().asks(&format!("SET big {}", "x".repeat(1 << 20)), "+OK");
+    redis.control().assert_reply(&format!("SET big {}", "x".repeat(1 << 20)), "+OK");
     let mut deaf = gate.connect();
     deaf.send_raw(&command("GET big").repeat(64));
     counts(&gate, "connections_closed_total", "slow", 1.0);
@@ -127,12 +127,12 @@ fn timeouts_of_upstreams() {
     let redis = Redis::plain();
     let gate = Gate::before(&redis).upstream("response_timeout: 1s").start();
     let mut client = gate.connect();
-    client.asks("BLPOP nothing 2", "nil[]");
+    client.assert_reply("BLPOP nothing 2", "nil[]");
     redis.signal(rustix::process::Signal::STOP);
     client.send("GET k");
     let started = Instant::now();
-    client.gets("-ERR portcullis: upstream 'main' unavailable (timeout)");
-    client.is_closed();
+    client.assert_recv("-ERR portcullis: upstream 'main' unavailable (timeout)");
+    client.assert_closed();
     assert!(started.elapsed() > Duration::from_millis(700), "{:?}", started.elapsed());
     redis.signal(rustix::process::Signal::CONT);
     eventually("it is counted", || {

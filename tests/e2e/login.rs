@@ -19,8 +19,8 @@ fn with_user() -> (Redis, Gate) {
 fn the_gate_logs_in_before_the_first_byte() {
     let (redis, gate) = with_user();
     let mut client = gate.connect();
-    client.asks("ACL WHOAMI", r#""app""#);
-    client.asks("SET k v", "+OK");
+    client.assert_reply("ACL WHOAMI", r#""app""#);
+    client.assert_reply("SET k v", "+OK");
     for line in redis.tcp_clients() {
         assert!(!line.contains("user=default"), "{line}");
     }
@@ -34,15 +34,15 @@ fn reset_logs_in_again() {
         client.hold(&command(line));
     }
     client.send("SET k v");
-    client.gets(r#""app""#);
-    client.gets("+RESET");
-    client.gets(r#""app""#);
-    assert_eq!(client.read().items().len(), 14);
-    client.gets("+RESET");
-    client.gets("+RESET");
-    client.gets(r#""app""#);
-    client.gets("+OK");
-    redis.control().asks("GET k", r#""v""#);
+    client.assert_recv(r#""app""#);
+    client.assert_recv("+RESET");
+    client.assert_recv(r#""app""#);
+    assert_eq!(client.recv().items().len(), 14);
+    client.assert_recv("+RESET");
+    client.assert_recv("+RESET");
+    client.assert_recv(r#""app""#);
+    client.assert_recv("+OK");
+    redis.control().assert_reply("GET k", r#""v""#);
 }
 
 /// RESET long after the first login, whose deadline is over.
@@ -55,11 +55,11 @@ fn reset_late_in_a_session() {
         .upstream("connect_timeout: 300ms")
         .start();
     let mut client = gate.connect();
-    client.asks("CLIENT SETNAME me", "+OK");
+    client.assert_reply("CLIENT SETNAME me", "+OK");
     for _ in 0..3 {
         std::thread::sleep(std::time::Duration::from_millis(500));
-        client.asks("RESET", "+RESET");
-        client.asks("SET k v", "+OK");
+        client.assert_reply("RESET", "+RESET");
+        client.assert_reply("SET k v", "+OK");
     }
 }
 
@@ -68,23 +68,26 @@ fn reset_late_in_a_session() {
 fn the_clients_own_auth_never_travels_on() {
     let (redis, gate) = with_user();
     let mut client = gate.connect();
-    client.asks("PING", "+PONG");
+    client.assert_reply("PING", "+PONG");
     let mut monitor = redis.control();
-    monitor.asks("MONITOR", "+OK");
-    client.asks("AUTH canary-client-9", "+OK");
-    client.asks("AUTH default canary-client-9", "+OK");
-    client.asks("AUTH app canary-client-9", "-WRONGPASS invalid username-password pair or user is disabled.");
-    client.asks(
+    monitor.assert_reply("MONITOR", "+OK");
+    client.assert_reply("AUTH canary-client-9", "+OK");
+    client.assert_reply("AUTH default canary-client-9", "+OK");
+    client.assert_reply(
+        "AUTH app canary-client-9",
+        "-WRONGPASS invalid username-password pair or user is disabled.",
+    );
+    client.assert_reply(
         "HELLO 3 AUTH app canary-client-9",
         "-WRONGPASS invalid username-password pair or user is disabled.",
     );
-    assert_eq!(client.ask("HELLO 3 AUTH default canary-client-9 SETNAME named").items().len(), 14);
-    client.asks("CLIENT GETNAME", r#""named""#);
-    client.asks("ACL WHOAMI", r#""app""#);
-    client.asks("SET done 1", "+OK");
+    assert_eq!(client.call("HELLO 3 AUTH default canary-client-9 SETNAME named").items().len(), 14);
+    client.assert_reply("CLIENT GETNAME", r#""named""#);
+    client.assert_reply("ACL WHOAMI", r#""app""#);
+    client.assert_reply("SET done 1", "+OK");
     let mut lines = Vec::new();
     while !lines.last().is_some_and(|l: &String| l.contains("\"done\"")) {
-        lines.push(monitor.read().text());
+        lines.push(monitor.recv().text());
     }
     for line in &lines {
         assert!(!line.contains("canary-client-9"), "{line}");
@@ -93,8 +96,8 @@ fn the_clients_own_auth_never_travels_on() {
             "a client's address that Redis cannot know: {line}"
         );
     }
-    redis.control().asks("ACL LOG", "[]");
-    let info = redis.control().ask("INFO stats").text();
+    redis.control().assert_reply("ACL LOG", "[]");
+    let info = redis.control().call("INFO stats").text();
     assert!(
         !info.contains("acl_access_denied_auth") || info.contains("acl_access_denied_auth:0\r"),
         "{info}"
@@ -107,10 +110,10 @@ fn hello_as_the_first_command() {
     let (_redis, gate) = with_user();
     for line in ["HELLO 3", "HELLO 3 AUTH default x", "HELLO 3 AUTH default x SETNAME n"] {
         let mut client = gate.connect();
-        let reply = client.ask(line);
+        let reply = client.call(line);
         assert_eq!(reply.items()[5].to_string(), ":3", "{reply}");
-        client.asks("GET nothing", "null");
-        client.asks("ACL WHOAMI", r#""app""#);
+        client.assert_reply("GET nothing", "null");
+        client.assert_reply("ACL WHOAMI", r#""app""#);
     }
 }
 
@@ -120,9 +123,9 @@ fn a_password_alone() {
     let redis = Redis::builder().password(PASSWORD).start();
     let gate = Gate::before(&redis).listener("auth: trust").password(PASSWORD).start();
     let mut client = gate.connect();
-    client.asks("ACL WHOAMI", r#""default""#);
-    client.asks("RESET", "+RESET");
-    client.asks("ACL WHOAMI", r#""default""#);
+    client.assert_reply("ACL WHOAMI", r#""default""#);
+    client.assert_reply("RESET", "+RESET");
+    client.assert_reply("ACL WHOAMI", r#""default""#);
 }
 
 /// The password comes from the environment instead of a file.
@@ -135,7 +138,7 @@ fn a_password_from_the_environment() {
         .environment("GATE_TEST_PASSWORD", PASSWORD)
         .secret(PASSWORD)
         .start();
-    gate.connect().asks("PING", "+PONG");
+    gate.connect().assert_reply("PING", "+PONG");
 }
 
 /// Redis decides, with its own replies: the same dialogue directly and through the proxy.
@@ -151,30 +154,30 @@ fn passthrough_dialogue(connect: impl Fn() -> Client) {
     let noauth = "-NOAUTH Authentication required.";
     let wrongpass = "-WRONGPASS invalid username-password pair or user is disabled.";
     let mut client = connect();
-    client.asks("GET k", noauth);
-    client.asks("NOSUCH", "-ERR unknown command 'NOSUCH', with args beginning with: ");
-    client.asks("AUTH wrong", wrongpass);
-    client.asks("HELLO 3 AUTH default wrong", wrongpass);
-    let hello = client.ask("HELLO 3").text();
+    client.assert_reply("GET k", noauth);
+    client.assert_reply("NOSUCH", "-ERR unknown command 'NOSUCH', with args beginning with: ");
+    client.assert_reply("AUTH wrong", wrongpass);
+    client.assert_reply("HELLO 3 AUTH default wrong", wrongpass);
+    let hello = client.call("HELLO 3").text();
     assert!(
         hello.starts_with("NOAUTH HELLO must be called with the client already authenticated"),
         "{hello}"
     );
-    client.asks("MULTI", noauth);
-    client.asks("SUBSCRIBE a b c", noauth);
-    client.asks("MONITOR", noauth);
-    client.asks("GET k", noauth);
-    client.asks(&format!("AUTH {PASSWORD}"), "+OK");
-    client.asks("ACL WHOAMI", r#""default""#);
-    client.asks("AUTH app wrong", wrongpass);
-    client.asks("ACL WHOAMI", r#""default""#);
-    client.asks("AUTH app apps", "+OK");
-    client.asks("ACL WHOAMI", r#""app""#);
-    client.asks("RESET", "+RESET");
-    client.asks("GET k", noauth);
-    assert_eq!(client.ask(&format!("HELLO 3 AUTH default {PASSWORD} SETNAME n")).items().len(), 14);
-    client.asks("GET k", "null");
-    client.is_in_step("resp3");
+    client.assert_reply("MULTI", noauth);
+    client.assert_reply("SUBSCRIBE a b c", noauth);
+    client.assert_reply("MONITOR", noauth);
+    client.assert_reply("GET k", noauth);
+    client.assert_reply(&format!("AUTH {PASSWORD}"), "+OK");
+    client.assert_reply("ACL WHOAMI", r#""default""#);
+    client.assert_reply("AUTH app wrong", wrongpass);
+    client.assert_reply("ACL WHOAMI", r#""default""#);
+    client.assert_reply("AUTH app apps", "+OK");
+    client.assert_reply("ACL WHOAMI", r#""app""#);
+    client.assert_reply("RESET", "+RESET");
+    client.assert_reply("GET k", noauth);
+    assert_eq!(client.call(&format!("HELLO 3 AUTH default {PASSWORD} SETNAME n")).items().len(), 14);
+    client.assert_reply("GET k", "null");
+    client.assert_in_step("resp3");
 
     // The logins are pipelined, and the next reply is the right one.
     let mut client = connect();
@@ -183,18 +186,18 @@ fn passthrough_dialogue(connect: impl Fn() -> Client) {
     }
     client.send("ACL WHOAMI");
     for due in ["+OK", "+PONG", "+RESET", noauth, "+OK", "+PONG", r#""app""#] {
-        client.gets(due);
+        client.assert_recv(due);
     }
-    client.asks("QUIT", "+OK");
-    client.is_closed();
+    client.assert_reply("QUIT", "+OK");
+    client.assert_closed();
 
     // Redis's limits before login apply as well.
     let mut client = connect();
     client.send_raw(b"*11\r\n$4\r\nPING\r\n");
-    client.gets("-ERR Protocol error: unauthenticated multibulk length");
-    client.is_closed();
+    client.assert_recv("-ERR Protocol error: unauthenticated multibulk length");
+    client.assert_closed();
     let mut client = connect();
     client.send_raw(b"*2\r\n$4\r\nECHO\r\n$16385\r\n");
-    client.gets("-ERR Protocol error: unauthenticated bulk length");
-    client.is_closed();
+    client.assert_recv("-ERR Protocol error: unauthenticated bulk length");
+    client.assert_closed();
 }

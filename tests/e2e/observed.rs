@@ -9,8 +9,8 @@ fn accepted_and_closed_are_audited() {
     let redis = Redis::plain();
     let gate = Gate::before(&redis).allow("[office]").top("groups: {office: [127.0.0.0/24]}").start();
     let mut client = gate.connect();
-    client.asks("SET key value", "+OK");
-    client.asks("GET key", r#""value""#);
+    client.assert_reply("SET key value", "+OK");
+    client.assert_reply("GET key", r#""value""#);
     let source = client.local().to_string();
     drop(client);
     let closed = eventually("it is audited", || gate.audited("closed").pop());
@@ -62,11 +62,12 @@ fn commands_bytes_and_errors_are_counted() {
     }
     client.send("LPUSH list a");
     for _ in 0..100 {
-        client.gets("nil");
+        client.assert_recv("nil");
     }
-    client.gets(":1");
-    client.asks("GET list", "-WRONGTYPE Operation against a key holding the wrong kind of value");
-    client.asks("SOMETHING new", "-ERR unknown command 'SOMETHING', with args beginning with: 'new' ");
+    client.assert_recv(":1");
+    client.assert_reply("GET list", "-WRONGTYPE Operation against a key holding the wrong kind of value");
+    client
+        .assert_reply("SOMETHING new", "-ERR unknown command 'SOMETHING', with args beginning with: 'new' ");
     let of = |name: &str, labels: &[(&str, &str)]| gate.metric(name, labels);
     eventually("the commands are counted", || {
         (of("commands_total", &[("command", "get")]) == 101.0).then_some(())
@@ -99,7 +100,7 @@ fn the_number_of_series_does_not_grow() {
     let redis = Redis::plain();
     let gate = Gate::before(&redis).start();
     let mut client = gate.connect();
-    client.ask("UNKNOWN0");
+    client.call("UNKNOWN0");
     let series = || gate.get("/metrics").1.lines().filter(|l| l.starts_with("portcullis_")).count();
     eventually("it is counted", || {
         (gate.metric("commands_total", &[("command", "other")]) == 1.0).then_some(())
@@ -110,9 +111,9 @@ fn the_number_of_series_does_not_grow() {
     }
     client.send("PING");
     for _ in 0..2000 {
-        client.read();
+        client.recv();
     }
-    client.gets("+PONG");
+    client.assert_recv("+PONG");
     eventually("all are counted", || {
         (gate.metric("commands_total", &[("command", "other")]) == 2001.0).then_some(())
     });
@@ -128,7 +129,7 @@ fn logs_and_audit_in_json() {
     let gate = Gate::before(&redis).top("log: {format: json, level: debug}").start();
     let mut client = gate.connect();
     client.send_args(&[b"EVIL\r\n\x1b[31m{\"event\":\"forged\"}", b"x"]);
-    client.read();
+    client.recv();
     client.send_raw(b"*x\"\r\n");
     client.read_to_end();
     eventually("it is audited", || gate.audited("closed").pop());
@@ -161,10 +162,10 @@ fn secrets_at_trace_level() {
         "RESET",
         "AUTH a b c canary-of-a-client",
     ] {
-        client.ask(line);
+        client.call(line);
     }
     client.send_raw(b"AUTH canary-of-a-client\r\n");
-    client.read();
+    client.recv();
     client.send_raw(b"*2\r\n$4\r\nAUTH\r\n$18\r\ncanary-of-a-clientXX");
     client.read_to_end();
     for path in ["/metrics", "/ready", "/live", "/"] {

@@ -199,7 +199,7 @@ fn check_rows(way: Way) {
         check_row(&stage, sent, answer);
         let executed = *executed && (stage.is_direct() || matches!(answer, Goes(_)));
         let due = if executed { ":1" } else { ":0" };
-        assert_eq!(control.ask("DEL smuggled").to_string(), due, "key set by {}", sent.escape_ascii());
+        assert_eq!(control.call("DEL smuggled").to_string(), due, "key set by {}", sent.escape_ascii());
     }
 }
 
@@ -226,7 +226,7 @@ fn check_row(stage: &Stage, sent: &[u8], answer: Answer) {
             let (got, _) = client.read_to_end();
             assert!(got.is_empty() || got == bytes.as_bytes(), "{} after {shown}", got.escape_ascii());
         }
-        Waits => client.is_silent_for(Duration::from_millis(100)),
+        Waits => client.assert_silent_for(Duration::from_millis(100)),
         EndsSomehow => {
             let got = String::from_utf8_lossy(&client.read_to_end().0).into_owned();
             let due = got.is_empty() || (got.starts_with("-ERR Protocol error: ") && got.ends_with("\r\n"));
@@ -276,8 +276,8 @@ behaviours! {
         ] {
             let mut client = scene.stage.connect();
             client.send_raw(&endless(start));
-            client.gets(&format!("-ERR Protocol error: {text}"));
-            client.is_closed();
+            client.assert_recv(&format!("-ERR Protocol error: {text}"));
+            client.assert_closed();
         }
     }
 
@@ -292,13 +292,13 @@ behaviours! {
         client.hold(b"*1\r\n$-5\r\n");
         client.send("SET never 1");
         for i in 0..300 {
-            client.gets(&format!(r#""{i}""#));
+            client.assert_recv(&format!(r#""{i}""#));
         }
-        client.gets("-ERR Protocol error: invalid bulk length");
-        client.is_closed();
+        client.assert_recv("-ERR Protocol error: invalid bulk length");
+        client.assert_closed();
         let mut control = scene.stage.redis.control();
-        control.asks("EXISTS k", ":1");
-        control.asks("EXISTS never", ":0");
+        control.assert_reply("EXISTS k", ":1");
+        control.assert_reply("EXISTS never", ":0");
     }
 
     /// The error waits for the reply to a blocked command.
@@ -307,12 +307,12 @@ behaviours! {
         client.hold(&command("BLPOP list 0"));
         client.send_raw(b"*x\r\n");
         e2e::eventually("the client waits", || {
-            scene.stage.redis.control().ask("INFO clients").text().contains("blocked_clients:1\r").then_some(())
+            scene.stage.redis.control().call("INFO clients").text().contains("blocked_clients:1\r").then_some(())
         });
-        scene.other().asks("RPUSH list x", ":1");
-        client.gets(r#"["list" "x"]"#);
-        client.gets("-ERR Protocol error: invalid multibulk length");
-        client.is_closed();
+        scene.other().assert_reply("RPUSH list x", ":1");
+        client.assert_recv(r#"["list" "x"]"#);
+        client.assert_recv("-ERR Protocol error: invalid multibulk length");
+        client.assert_closed();
     }
 
     /// Names and arguments of any bytes and lengths are ordinary commands.
@@ -320,18 +320,18 @@ behaviours! {
         let mut client = scene.client();
         let all: Vec<u8> = (0..=255).collect();
         client.send_args(&[b"SET", &all, b"\r\n*1\r\n$4\r\nPING\r\n"]);
-        client.gets("+OK");
+        client.assert_recv("+OK");
         client.send_args(&[b"GET", &all]);
-        client.gets(r#""\r\n*1\r\n$4\r\nPING\r\n""#);
+        client.assert_recv(r#""\r\n*1\r\n$4\r\nPING\r\n""#);
         let many: Vec<Vec<u8>> = (0..20_000).map(|i| format!("k{i}").into_bytes()).collect();
         let mut exists: Vec<&[u8]> = vec![b"EXISTS"];
         exists.extend(many.iter().map(Vec::as_slice));
         client.send_raw(&encode(&exists));
-        client.gets(":0");
+        client.assert_recv(":0");
         let long = vec![b'N'; 100_000];
         client.send_args(&[&long, b"x"]);
-        let text = client.read().text();
+        let text = client.recv().text();
         assert!(text.starts_with("ERR unknown command 'NNNN") && text.len() < 300, "{text}");
-        client.is_in_step("after");
+        client.assert_in_step("after");
     }
 }

@@ -24,7 +24,7 @@ fn sends_everything_before_it_reads(way: Way) {
     let _turn = own_turn();
     let stage = Stage::new(way);
     let mut client = stage.connect();
-    client.asks(&format!("SET key {}", "v".repeat(90)), "+OK");
+    client.assert_reply(&format!("SET key {}", "v".repeat(90)), "+OK");
     client.send_raw(&command("GET key").repeat(COUNT));
     let due = format!("$90\r\n{}\r\n", "v".repeat(90));
     let mut at = 0;
@@ -35,7 +35,7 @@ fn sends_everything_before_it_reads(way: Way) {
             at += 1;
         }
     });
-    client.is_in_step("after");
+    client.assert_in_step("after");
     if let Some(gate) = &stage.gate {
         is_bounded(gate);
     }
@@ -77,11 +77,11 @@ fn a_reply_behind_many_of_the_gates_own() {
         client.hold(&command("GET first"));
         client.hold(&command("FLUSHALL").repeat(REFUSED));
         client.send("GET last");
-        client.gets("\"first\"");
+        client.assert_recv("\"first\"");
         for _ in 0..REFUSED {
-            assert!(client.read().text().starts_with("NOPERM "));
+            assert!(client.recv().text().starts_with("NOPERM "));
         }
-        client.gets("\"last\"");
+        client.assert_recv("\"last\"");
     }
 }
 
@@ -93,7 +93,7 @@ fn clients_that_never_read() {
     let gate = stage.gate.as_ref().expect("a gate");
     let mut other = stage.connect();
     other.send_args(&[b"SET", b"big", &vec![b'b'; 1024 * 1024]]);
-    other.gets("+OK");
+    other.assert_recv("+OK");
     let mut idle: Vec<Client> = (0..10).map(|_| stage.connect()).collect();
     for client in &mut idle {
         client.send_raw(&command("GET big").repeat(30));
@@ -102,7 +102,7 @@ fn clients_that_never_read() {
     let mut slowest = Duration::ZERO;
     while Instant::now() < end {
         let asked = Instant::now();
-        other.asks("PING", "+PONG");
+        other.assert_reply("PING", "+PONG");
         slowest = slowest.max(asked.elapsed());
     }
     // Redis itself copies 300 MiB meanwhile, and other tests share the machine.
@@ -111,7 +111,7 @@ fn clients_that_never_read() {
     // They can still read all of it.
     for client in &mut idle {
         client.read_through((1024 * 1024 + 12) * 30, |_| ());
-        client.is_in_step("after");
+        client.assert_in_step("after");
     }
     is_bounded(gate);
 }
@@ -122,7 +122,7 @@ fn a_stopped_redis_stops_the_writer() {
     let redis = Redis::plain();
     let gate = Gate::before(&redis).start();
     let mut client = gate.connect();
-    client.asks("PING", "+PONG");
+    client.assert_reply("PING", "+PONG");
     let chunk = command(&format!("RPUSH list {}", "x".repeat(10_000))).repeat(100);
     redis.signal(Signal::STOP);
     let mut writer = client.writer();
@@ -141,7 +141,7 @@ fn a_stopped_redis_stops_the_writer() {
     is_bounded(&gate);
     redis.signal(Signal::CONT);
     for number in 1..=10_000 {
-        client.gets(&format!(":{number}"));
+        client.assert_recv(&format!(":{number}"));
     }
     writing.join().expect("all is written");
     is_bounded(&gate);
@@ -152,7 +152,7 @@ fn half_a_gigabyte_streams_through(way: Way) {
     const SIZE: u64 = 512 * MIB;
     let _turn = own_turn();
     let stage = Stage::new(way);
-    stage.redis.control().asks("CONFIG SET proto-max-bulk-len 1gb", "+OK");
+    stage.redis.control().assert_reply("CONFIG SET proto-max-bulk-len 1gb", "+OK");
     let gate = stage.gate.as_ref().expect("a gate");
     let mut client = stage.connect();
     let block: Vec<u8> = (0..1024 * 1024).map(|i: u32| i.to_le_bytes()[0] ^ i.to_le_bytes()[2]).collect();
@@ -161,10 +161,10 @@ fn half_a_gigabyte_streams_through(way: Way) {
         client.send_raw(&block);
     }
     client.send_raw(b"\r\n");
-    client.gets("+OK");
+    client.assert_recv("+OK");
     is_bounded(gate);
     client.send("GET huge");
-    client.gets_raw(format!("${SIZE}\r\n").as_bytes());
+    client.assert_recv_raw(format!("${SIZE}\r\n").as_bytes());
     let mut at = 0;
     client.read_through(SIZE, |bytes| {
         let mut rest = bytes;
@@ -176,8 +176,8 @@ fn half_a_gigabyte_streams_through(way: Way) {
             rest = &rest[length..];
         }
     });
-    client.gets_raw(b"\r\n");
-    client.is_in_step("after");
+    client.assert_recv_raw(b"\r\n");
+    client.assert_in_step("after");
     is_bounded(gate);
 }
 
@@ -202,8 +202,8 @@ fn a_large_value_that_is_given_up(way: Way) {
         let clients = stage.redis.tcp_clients();
         (!clients.iter().any(|line| line.contains("cmd=set"))).then_some(())
     });
-    stage.redis.control().asks("EXISTS huge", ":0");
-    stage.connect().asks("PING", "+PONG");
+    stage.redis.control().assert_reply("EXISTS huge", ":0");
+    stage.connect().assert_reply("PING", "+PONG");
 }
 
 #[test]
@@ -228,11 +228,11 @@ fn a_thousand_clients(way: Way) {
         client.send(&format!("GET key:{i}"));
     }
     for (i, client) in clients.iter_mut().enumerate() {
-        client.gets("+OK");
-        client.gets(&format!(r#""{i}""#));
+        client.assert_recv("+OK");
+        client.assert_recv(&format!(r#""{i}""#));
     }
     let gate = stage.gate.as_ref().expect("a gate");
-    gate.counts("clients", &[("listener", "public")], 1000.0);
+    gate.assert_metric("clients", &[("listener", "public")], 1000.0);
     drop(clients);
     eventually("all are gone", || (gate.metric("clients", &[("listener", "public")]) == 0.0).then_some(()));
     eventually("Redis has none of them", || (stage.redis.tcp_clients().len() < 5).then_some(()));

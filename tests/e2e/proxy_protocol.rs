@@ -46,8 +46,8 @@ fn a_trusted_senders_header_names_the_client() {
     for header in [v1(ALLOWED), v2([192, 0, 2, 7])] {
         let mut client = from(&gate, "127.0.0.2");
         client.send_raw(&[&header, PING].concat());
-        client.gets("+PONG");
-        client.asks("PING again", "\"again\"");
+        client.assert_recv("+PONG");
+        client.assert_reply("PING again", "\"again\"");
     }
     eventually("the audit names the client", || {
         gate.stdout().contains("\"source\":\"192.0.2.7:1234\"").then_some(())
@@ -55,10 +55,10 @@ fn a_trusted_senders_header_names_the_client() {
     for header in [v1("192.0.2.8"), v2([192, 0, 2, 8])] {
         let mut client = from(&gate, "127.0.0.2");
         client.send_raw(&[&header, PING].concat());
-        client.gets_raw(DENIED);
-        client.is_closed();
+        client.assert_recv_raw(DENIED);
+        client.assert_closed();
     }
-    gate.counts("connections_refused_total", &[("reason", "not_allowed")], 2.0);
+    gate.assert_metric("connections_refused_total", &[("reason", "not_allowed")], 2.0);
 }
 
 /// Threat 7: all combinations of senders and headers.
@@ -68,7 +68,7 @@ fn nobody_else_is_believed() {
     let gate = gate(&redis, false);
     // An ordinary client: its header is an unknown command, or not RESP at all.
     let mut plain = from(&gate, "127.0.0.3");
-    plain.asks("PING", "+PONG");
+    plain.assert_reply("PING", "+PONG");
     let mut liar = from(&gate, "127.0.0.3");
     liar.send_raw(&v1(ALLOWED));
     let (said, _) = {
@@ -87,7 +87,7 @@ fn nobody_else_is_believed() {
     let mut silent = from(&gate, "127.0.0.2");
     silent.send_raw(PING);
     is_closed_without_a_word(silent);
-    gate.counts("connections_refused_total", &[("reason", "proxy_header")], 1.0);
+    gate.assert_metric("connections_refused_total", &[("reason", "proxy_header")], 1.0);
 }
 
 /// A second header is part of the client's first bytes.
@@ -108,8 +108,8 @@ fn with_only_others_are_closed() {
     is_closed_without_a_word(from(&gate, "127.0.0.3"));
     let mut client = from(&gate, "127.0.0.2");
     client.send_raw(&[&v1(ALLOWED)[..], PING].concat());
-    client.gets("+PONG");
-    gate.counts("connections_refused_total", &[("reason", "proxy_header")], 1.0);
+    client.assert_recv("+PONG");
+    gate.assert_metric("connections_refused_total", &[("reason", "proxy_header")], 1.0);
 }
 
 /// The sender's own address counts for its own health check (LOCAL).
@@ -125,7 +125,7 @@ fn local_is_the_sender_itself() {
         Gate::before(&redis).allow("[127.0.0.1]").listener("proxy_protocol: {from: [127.0.0.1]}").start();
     let mut client = gate.connect();
     client.send_raw(&[&local[..], PING].concat());
-    client.gets("+PONG");
+    client.assert_recv("+PONG");
 }
 
 /// Threats 8 to 10: malformed, slow and unspecified headers are closed, and none of their bytes is interpreted.
@@ -161,7 +161,7 @@ fn bad_headers_are_closed_without_a_word() {
     // A mapped address in the header is converted to IPv4 as well.
     let mut mapped = from(&gate, "127.0.0.2");
     mapped.send_raw(&[b"PROXY TCP6 ::ffff:192.0.2.7 ::1 1 6379\r\n", PING].concat());
-    mapped.gets("+PONG");
+    mapped.assert_recv("+PONG");
 }
 
 /// Threat 10: on a listener with TLS, the bytes after the header must be TLS, not plain text.
@@ -192,16 +192,16 @@ fn a_sender_that_is_not_trusted_any_more_takes_its_clients_with_it() {
     let redis = Redis::plain();
     let gate = gate(&redis, false);
     let mut own = from(&gate, "127.0.0.3");
-    own.asks("PING", "+PONG");
+    own.assert_reply("PING", "+PONG");
     let mut sent = from(&gate, "127.0.0.2");
     sent.send_raw(&[&v1(ALLOWED)[..], PING].concat());
-    sent.gets("+PONG");
+    sent.assert_recv("+PONG");
     let config = gate.directory().join("portcullis.yaml");
     let text = std::fs::read_to_string(&config).expect("readable");
     std::fs::write(&config, text.replace("{from: [127.0.0.2]", "{from: [127.0.0.9]")).expect("writable");
     gate.signal(rustix::process::Signal::HUP);
-    sent.is_closed();
-    own.asks("PING", "+PONG");
+    sent.assert_closed();
+    own.assert_reply("PING", "+PONG");
     let mut again = from(&gate, "127.0.0.2");
     again.send_raw(&[&v1(ALLOWED)[..], PING].concat());
     assert_eq!(again.read_to_end().0, DENIED, "judged by its own address, its header unread");
@@ -224,7 +224,7 @@ fn a_silent_sender_leaves_room_for_another() {
     });
     let mut other = from(&gate, "127.0.0.4");
     other.send_raw(&[&v1(ALLOWED)[..], PING].concat());
-    other.gets_raw(b"+PONG\r\n");
+    other.assert_recv_raw(b"+PONG\r\n");
     drop(silent);
 }
 
@@ -239,7 +239,7 @@ fn an_awaited_header_does_not_keep_the_port() {
         .listener("limits: {timeouts: {proxy_header: 1m}}")
         .start();
     let silent = from(&gate, "127.0.0.2");
-    from(&gate, "127.0.0.3").asks("PING", "+PONG");
+    from(&gate, "127.0.0.3").assert_reply("PING", "+PONG");
     let config = gate.directory().join("portcullis.yaml");
     let text = std::fs::read_to_string(&config).expect("readable");
     std::fs::write(&config, text.replace("0.0.0.0:", "127.0.0.1:")).expect("writable");
@@ -247,7 +247,7 @@ fn an_awaited_header_does_not_keep_the_port() {
     eventually("the reload is applied", || {
         (gate.metric("config_reloads_total", &[("result", "applied")]) == 2.0).then_some(())
     });
-    from(&gate, "127.0.0.3").asks("PING", "+PONG");
+    from(&gate, "127.0.0.3").assert_reply("PING", "+PONG");
     assert_eq!(gate.metric("config_reloads_total", &[("result", "rejected")]), 0.0);
     drop(silent);
 }

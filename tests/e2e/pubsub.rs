@@ -8,12 +8,19 @@ const ROUNDS: u64 = 200;
 
 /// Publishes a message from another client to every subscriber of `channel`.
 fn publish(scene: &Scene<'_>, channel: &str, message: &str, receivers: i64) {
-    scene.stage.redis.control().asks(&format!("PUBLISH {channel} {message}"), &format!(":{receivers}"));
+    scene
+        .stage
+        .redis
+        .control()
+        .assert_reply(&format!("PUBLISH {channel} {message}"), &format!(":{receivers}"));
 }
 
 /// Checks that the next reply is the right one, in the subscribed state of either protocol.
 fn subscribed_is_in_step(scene: &Scene<'_>, client: &mut Client, text: &str) {
-    client.asks(&format!("PING {text}"), &scene.by(format!(r#"["pong" "{text}"]"#), format!(r#""{text}""#)));
+    client.assert_reply(
+        &format!("PING {text}"),
+        &scene.by(format!(r#"["pong" "{text}"]"#), format!(r#""{text}""#)),
+    );
 }
 
 behaviours! {
@@ -21,21 +28,21 @@ behaviours! {
     fn each_channel_is_confirmed(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.send("SUBSCRIBE a b a");
-        client.gets(&scene.push(r#""subscribe" "a" :1"#));
-        client.gets(&scene.push(r#""subscribe" "b" :2"#));
-        client.gets(&scene.push(r#""subscribe" "a" :2"#));
+        client.assert_recv(&scene.push(r#""subscribe" "a" :1"#));
+        client.assert_recv(&scene.push(r#""subscribe" "b" :2"#));
+        client.assert_recv(&scene.push(r#""subscribe" "a" :2"#));
         client.send("PSUBSCRIBE p* q*");
-        client.gets(&scene.push(r#""psubscribe" "p*" :3"#));
-        client.gets(&scene.push(r#""psubscribe" "q*" :4"#));
+        client.assert_recv(&scene.push(r#""psubscribe" "p*" :3"#));
+        client.assert_recv(&scene.push(r#""psubscribe" "q*" :4"#));
         subscribed_is_in_step(scene, &mut client, "next");
         client.send("UNSUBSCRIBE a b");
-        client.gets(&scene.push(r#""unsubscribe" "a" :3"#));
-        client.gets(&scene.push(r#""unsubscribe" "b" :2"#));
+        client.assert_recv(&scene.push(r#""unsubscribe" "a" :3"#));
+        client.assert_recv(&scene.push(r#""unsubscribe" "b" :2"#));
         client.send("PUNSUBSCRIBE p* nothing q*");
-        client.gets(&scene.push(r#""punsubscribe" "p*" :1"#));
-        client.gets(&scene.push(r#""punsubscribe" "nothing" :1"#));
-        client.gets(&scene.push(r#""punsubscribe" "q*" :0"#));
-        client.is_in_step("after");
+        client.assert_recv(&scene.push(r#""punsubscribe" "p*" :1"#));
+        client.assert_recv(&scene.push(r#""punsubscribe" "nothing" :1"#));
+        client.assert_recv(&scene.push(r#""punsubscribe" "q*" :0"#));
+        client.assert_in_step("after");
     }
 
     /// A client that has read the confirmation receives every later message. This holds on an old connection, a new
@@ -50,18 +57,18 @@ behaviours! {
                 client = scene.other();
             }
             if round % 5 == 0 {
-                client.asks("SET k v", "+OK");
+                client.assert_reply("SET k v", "+OK");
             }
-            client.asks(&format!("{verb} c"), &scene.push(&format!(r#""{verb}" "c" :1"#)));
-            publisher.asks(&format!("{publish} c {round}"), ":1");
+            client.assert_reply(&format!("{verb} c"), &scene.push(&format!(r#""{verb}" "c" :1"#)));
+            publisher.assert_reply(&format!("{publish} c {round}"), ":1");
             let message = match verb {
                 "subscribe" => format!(r#""message" "c" "{round}""#),
                 "psubscribe" => format!(r#""pmessage" "c" "c" "{round}""#),
                 _ => format!(r#""smessage" "c" "{round}""#),
             };
-            client.gets(&scene.push(&message));
+            client.assert_recv(&scene.push(&message));
             let gone = verb.replacen("sub", "unsub", 1);
-            client.asks(&gone, &scene.push(&format!(r#""{gone}" "c" :0"#)));
+            client.assert_reply(&gone, &scene.push(&format!(r#""{gone}" "c" :0"#)));
         }
     }
 
@@ -75,44 +82,44 @@ behaviours! {
         client.hold(&e2e::client::command("UNSUBSCRIBE"));
         client.hold(&e2e::client::command("ECHO out"));
         client.send("SET after 2");
-        client.gets("+OK");
+        client.assert_recv("+OK");
         for (i, channel) in channels.iter().enumerate() {
-            client.gets(&scene.push(&format!(r#""subscribe" "{channel}" :{}"#, i + 1)));
+            client.assert_recv(&scene.push(&format!(r#""subscribe" "{channel}" :{}"#, i + 1)));
         }
-        client.gets(scene.by(r#"["pong" "in"]"#, r#""in""#));
+        client.assert_recv(scene.by(r#"["pong" "in"]"#, r#""in""#));
         let mut left: Vec<i64> = Vec::new();
         for _ in &channels {
-            left.push(client.read().items()[2].integer());
+            left.push(client.recv().items()[2].integer());
         }
         assert_eq!(left, (0..100).rev().collect::<Vec<i64>>());
-        client.gets(r#""out""#);
-        client.gets("+OK");
-        client.is_in_step("end");
+        client.assert_recv(r#""out""#);
+        client.assert_recv("+OK");
+        client.assert_in_step("end");
     }
 
     /// UNSUBSCRIBE without channels gives one confirmation for each channel, and one if there is none.
     fn unsubscribe_from_all(scene: &Scene<'_>) {
         let mut client = scene.client();
         let nil = scene.nil();
-        client.asks("UNSUBSCRIBE", &scene.push(&format!(r#""unsubscribe" {nil} :0"#)));
-        client.asks("PUNSUBSCRIBE", &scene.push(&format!(r#""punsubscribe" {nil} :0"#)));
-        client.asks("SUNSUBSCRIBE", &scene.push(&format!(r#""sunsubscribe" {nil} :0"#)));
-        client.is_in_step("none");
-        client.asks("SUBSCRIBE one", &scene.push(r#""subscribe" "one" :1"#));
-        client.asks("UNSUBSCRIBE", &scene.push(r#""unsubscribe" "one" :0"#));
-        client.is_in_step("one");
+        client.assert_reply("UNSUBSCRIBE", &scene.push(&format!(r#""unsubscribe" {nil} :0"#)));
+        client.assert_reply("PUNSUBSCRIBE", &scene.push(&format!(r#""punsubscribe" {nil} :0"#)));
+        client.assert_reply("SUNSUBSCRIBE", &scene.push(&format!(r#""sunsubscribe" {nil} :0"#)));
+        client.assert_in_step("none");
+        client.assert_reply("SUBSCRIBE one", &scene.push(r#""subscribe" "one" :1"#));
+        client.assert_reply("UNSUBSCRIBE", &scene.push(r#""unsubscribe" "one" :0"#));
+        client.assert_in_step("one");
         client.send("SUBSCRIBE a b c");
-        client.read();
-        client.read();
-        client.gets(&scene.push(r#""subscribe" "c" :3"#));
-        client.asks("PSUBSCRIBE p*", &scene.push(r#""psubscribe" "p*" :4"#));
+        client.recv();
+        client.recv();
+        client.assert_recv(&scene.push(r#""subscribe" "c" :3"#));
+        client.assert_reply("PSUBSCRIBE p*", &scene.push(r#""psubscribe" "p*" :4"#));
         client.send("UNSUBSCRIBE");
-        let counts: Vec<i64> = (0..3).map(|_| client.read().items()[2].integer()).collect();
+        let counts: Vec<i64> = (0..3).map(|_| client.recv().items()[2].integer()).collect();
         assert_eq!(counts, [3, 2, 1]);
-        client.asks("UNSUBSCRIBE", &scene.push(&format!(r#""unsubscribe" {nil} :1"#)));
+        client.assert_reply("UNSUBSCRIBE", &scene.push(&format!(r#""unsubscribe" {nil} :1"#)));
         subscribed_is_in_step(scene, &mut client, "patterns");
-        client.asks("PUNSUBSCRIBE", &scene.push(r#""punsubscribe" "p*" :0"#));
-        client.is_in_step("done");
+        client.assert_reply("PUNSUBSCRIBE", &scene.push(r#""punsubscribe" "p*" :0"#));
+        client.assert_in_step("done");
     }
 
     /// The same in one write each: the number of confirmations is unknown when the proxy reads the command.
@@ -122,120 +129,120 @@ behaviours! {
             client.hold(&e2e::client::command(line));
         }
         client.send("ECHO end");
-        let counts: Vec<i64> = (0..8).map(|_| client.read().items()[2].integer()).collect();
+        let counts: Vec<i64> = (0..8).map(|_| client.recv().items()[2].integer()).collect();
         assert_eq!(counts, [1, 2, 3, 2, 1, 1, 0, 0]);
-        client.gets(r#""end""#);
-        client.is_in_step("after");
+        client.assert_recv(r#""end""#);
+        client.assert_in_step("after");
     }
 
     fn messages_arrive_between_replies(scene: &Scene<'_>) {
         let mut client = scene.client();
-        client.asks("SUBSCRIBE news", &scene.push(r#""subscribe" "news" :1"#));
+        client.assert_reply("SUBSCRIBE news", &scene.push(r#""subscribe" "news" :1"#));
         publish(scene, "news", "one", 1);
-        client.gets(&scene.push(r#""message" "news" "one""#));
+        client.assert_recv(&scene.push(r#""message" "news" "one""#));
         subscribed_is_in_step(scene, &mut client, "between");
-        client.asks("PSUBSCRIBE n*", &scene.push(r#""psubscribe" "n*" :2"#));
+        client.assert_reply("PSUBSCRIBE n*", &scene.push(r#""psubscribe" "n*" :2"#));
         publish(scene, "news", "two", 2);
-        client.gets(&scene.push(r#""message" "news" "two""#));
-        client.gets(&scene.push(r#""pmessage" "n*" "news" "two""#));
-        client.asks("UNSUBSCRIBE news", &scene.push(r#""unsubscribe" "news" :1"#));
+        client.assert_recv(&scene.push(r#""message" "news" "two""#));
+        client.assert_recv(&scene.push(r#""pmessage" "n*" "news" "two""#));
+        client.assert_reply("UNSUBSCRIBE news", &scene.push(r#""unsubscribe" "news" :1"#));
         publish(scene, "news", "three", 1);
-        client.gets(&scene.push(r#""pmessage" "n*" "news" "three""#));
-        client.asks("PUNSUBSCRIBE n*", &scene.push(r#""punsubscribe" "n*" :0"#));
+        client.assert_recv(&scene.push(r#""pmessage" "n*" "news" "three""#));
+        client.assert_reply("PUNSUBSCRIBE n*", &scene.push(r#""punsubscribe" "n*" :0"#));
         publish(scene, "news", "four", 0);
-        client.is_in_step("after");
+        client.assert_in_step("after");
     }
 
     /// Shard channels have their own count.
     fn shard_channels(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.send("SSUBSCRIBE s1 s2");
-        client.gets(&scene.push(r#""ssubscribe" "s1" :1"#));
-        client.gets(&scene.push(r#""ssubscribe" "s2" :2"#));
-        client.asks("SUBSCRIBE c", &scene.push(r#""subscribe" "c" :1"#));
-        scene.stage.redis.control().asks("SPUBLISH s1 hello", ":1");
-        client.gets(&scene.push(r#""smessage" "s1" "hello""#));
-        client.asks("UNSUBSCRIBE", &scene.push(r#""unsubscribe" "c" :0"#));
+        client.assert_recv(&scene.push(r#""ssubscribe" "s1" :1"#));
+        client.assert_recv(&scene.push(r#""ssubscribe" "s2" :2"#));
+        client.assert_reply("SUBSCRIBE c", &scene.push(r#""subscribe" "c" :1"#));
+        scene.stage.redis.control().assert_reply("SPUBLISH s1 hello", ":1");
+        client.assert_recv(&scene.push(r#""smessage" "s1" "hello""#));
+        client.assert_reply("UNSUBSCRIBE", &scene.push(r#""unsubscribe" "c" :0"#));
         subscribed_is_in_step(scene, &mut client, "shards");
         client.send("SUNSUBSCRIBE");
-        let counts: Vec<i64> = (0..2).map(|_| client.read().items()[2].integer()).collect();
+        let counts: Vec<i64> = (0..2).map(|_| client.recv().items()[2].integer()).collect();
         assert_eq!(counts, [1, 0]);
-        client.is_in_step("after");
+        client.assert_in_step("after");
     }
 
     /// An array that looks like a message is a reply, before and after; a real message comes between.
     fn what_looks_like_a_message_is_a_reply(scene: &Scene<'_>) {
         let mut client = scene.client();
-        client.asks("RPUSH l message c payload", ":3");
-        client.asks("RPUSH s subscribe c x", ":3");
-        client.asks("LRANGE l 0 -1", r#"["message" "c" "payload"]"#);
-        client.asks("LRANGE s 0 -1", r#"["subscribe" "c" "x"]"#);
-        client.is_in_step("before");
-        client.asks("SUBSCRIBE c", &scene.push(r#""subscribe" "c" :1"#));
+        client.assert_reply("RPUSH l message c payload", ":3");
+        client.assert_reply("RPUSH s subscribe c x", ":3");
+        client.assert_reply("LRANGE l 0 -1", r#"["message" "c" "payload"]"#);
+        client.assert_reply("LRANGE s 0 -1", r#"["subscribe" "c" "x"]"#);
+        client.assert_in_step("before");
+        client.assert_reply("SUBSCRIBE c", &scene.push(r#""subscribe" "c" :1"#));
         publish(scene, "c", "payload", 1);
-        client.gets(&scene.push(r#""message" "c" "payload""#));
+        client.assert_recv(&scene.push(r#""message" "c" "payload""#));
         if !scene.is_resp2() {
-            client.asks("LRANGE l 0 -1", r#"["message" "c" "payload"]"#);
-            client.asks("LRANGE s 0 -1", r#"["subscribe" "c" "x"]"#);
+            client.assert_reply("LRANGE l 0 -1", r#"["message" "c" "payload"]"#);
+            client.assert_reply("LRANGE s 0 -1", r#"["subscribe" "c" "x"]"#);
         }
         // A message that looks like the reply to PING.
         publish(scene, "c", "pong", 1);
-        client.gets(&scene.push(r#""message" "c" "pong""#));
+        client.assert_recv(&scene.push(r#""message" "c" "pong""#));
         subscribed_is_in_step(scene, &mut client, "during");
         client.hold(&e2e::client::command("UNSUBSCRIBE c"));
         client.hold(&e2e::client::command("LRANGE l 0 -1"));
         client.send("LRANGE s 0 -1");
-        client.gets(&scene.push(r#""unsubscribe" "c" :0"#));
-        client.gets(r#"["message" "c" "payload"]"#);
-        client.gets(r#"["subscribe" "c" "x"]"#);
-        client.is_in_step("after");
+        client.assert_recv(&scene.push(r#""unsubscribe" "c" :0"#));
+        client.assert_recv(r#"["message" "c" "payload"]"#);
+        client.assert_recv(r#"["subscribe" "c" "x"]"#);
+        client.assert_in_step("after");
     }
 
     /// In RESP2 a subscriber may send few commands, and reads Redis's own error for the others.
     fn other_commands_while_subscribed(scene: &Scene<'_>) {
         let mut client = scene.client();
-        client.asks("SUBSCRIBE c", &scene.push(r#""subscribe" "c" :1"#));
-        client.asks("PING", scene.by(r#"["pong" ""]"#, "+PONG"));
-        client.asks("PING text", scene.by(r#"["pong" "text"]"#, r#""text""#));
+        client.assert_reply("SUBSCRIBE c", &scene.push(r#""subscribe" "c" :1"#));
+        client.assert_reply("PING", scene.by(r#"["pong" ""]"#, "+PONG"));
+        client.assert_reply("PING text", scene.by(r#"["pong" "text"]"#, r#""text""#));
         client.send("GET k");
-        client.gets(scene.by(
+        client.assert_recv(scene.by(
             "-ERR Can't execute 'get': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
             "null",
         ));
-        client.asks("UNSUBSCRIBE", &scene.push(r#""unsubscribe" "c" :0"#));
-        client.asks("PING", "+PONG");
-        client.asks("PING text", r#""text""#);
-        client.is_in_step("after");
+        client.assert_reply("UNSUBSCRIBE", &scene.push(r#""unsubscribe" "c" :0"#));
+        client.assert_reply("PING", "+PONG");
+        client.assert_reply("PING text", r#""text""#);
+        client.assert_in_step("after");
     }
 
     /// One error answers the command, however many channels it names.
     fn one_error_for_a_refused_subscription(scene: &Scene<'_>) {
         let mut client = scene.client();
-        client.asks("SUBSCRIBE", "-ERR wrong number of arguments for 'subscribe' command");
-        client.is_in_step("arity");
+        client.assert_reply("SUBSCRIBE", "-ERR wrong number of arguments for 'subscribe' command");
+        client.assert_in_step("arity");
         // RESP2 returns to normal only at the confirmation that brings both counts to 0.
-        client.asks("SUBSCRIBE a", &scene.push(r#""subscribe" "a" :1"#));
-        client.asks("PSUBSCRIBE", "-ERR wrong number of arguments for 'psubscribe' command");
+        client.assert_reply("SUBSCRIBE a", &scene.push(r#""subscribe" "a" :1"#));
+        client.assert_reply("PSUBSCRIBE", "-ERR wrong number of arguments for 'psubscribe' command");
         subscribed_is_in_step(scene, &mut client, "still");
-        client.asks("UNSUBSCRIBE a", &scene.push(r#""unsubscribe" "a" :0"#));
-        client.is_in_step("after");
+        client.assert_reply("UNSUBSCRIBE a", &scene.push(r#""unsubscribe" "a" :0"#));
+        client.assert_in_step("after");
     }
 
     /// A user without permission for n channels gets one -NOPERM.
     fn one_error_for_forbidden_channels(scene: &Scene<'_>) {
         let mut control = scene.stage.redis.control();
-        control.asks("ACL SETUSER default resetchannels &open:*", "+OK");
+        control.assert_reply("ACL SETUSER default resetchannels &open:*", "+OK");
         let mut client = scene.client();
         client.send("SUBSCRIBE open:1 closed:1 closed:2");
-        client.gets("-NOPERM this user has no permissions to access one of the channels used as arguments");
-        client.is_in_step("refused");
+        client.assert_recv("-NOPERM this user has no permissions to access one of the channels used as arguments");
+        client.assert_in_step("refused");
         client.send("SUBSCRIBE open:1 open:2");
-        client.gets(&scene.push(r#""subscribe" "open:1" :1"#));
-        client.gets(&scene.push(r#""subscribe" "open:2" :2"#));
+        client.assert_recv(&scene.push(r#""subscribe" "open:1" :1"#));
+        client.assert_recv(&scene.push(r#""subscribe" "open:2" :2"#));
         client.send("SUBSCRIBE closed:1 closed:2 closed:3");
-        client.gets("-NOPERM this user has no permissions to access one of the channels used as arguments");
+        client.assert_recv("-NOPERM this user has no permissions to access one of the channels used as arguments");
         subscribed_is_in_step(scene, &mut client, "still");
-        control.asks("ACL SETUSER default allchannels", "+OK");
+        control.assert_reply("ACL SETUSER default allchannels", "+OK");
     }
 
     /// A RESP3 subscriber that publishes to itself gets the push first, then the reply in its place.
@@ -244,23 +251,23 @@ behaviours! {
             return;
         }
         let mut client = scene.client();
-        client.asks("SUBSCRIBE me", r#">["subscribe" "me" :1]"#);
+        client.assert_reply("SUBSCRIBE me", r#">["subscribe" "me" :1]"#);
         client.hold(&e2e::client::command("PUBLISH me 1"));
         client.hold(&e2e::client::command("ECHO x"));
         client.send("PUBLISH me 2");
-        let mut replies: Vec<String> = (0..5).map(|_| client.read().to_string()).collect();
+        let mut replies: Vec<String> = (0..5).map(|_| client.recv().to_string()).collect();
         let pushes: Vec<String> = replies.extract_if(.., |r| r.starts_with('>')).collect();
         assert_eq!(pushes, [r#">["message" "me" "1"]"#, r#">["message" "me" "2"]"#]);
         assert_eq!(replies, [":1", r#""x""#, ":1"]);
-        client.is_in_step("after");
+        client.assert_in_step("after");
     }
 
     /// Redis closes subscribers that disconnect.
     fn a_subscriber_that_leaves_is_unsubscribed(scene: &Scene<'_>) {
         let mut client = scene.client();
-        client.asks("SUBSCRIBE c", &scene.push(r#""subscribe" "c" :1"#));
+        client.assert_reply("SUBSCRIBE c", &scene.push(r#""subscribe" "c" :1"#));
         drop(client);
         let mut control = scene.stage.redis.control();
-        e2e::eventually("Redis has no subscriber", || (control.ask("PUBLISH c x").integer() == 0).then_some(()));
+        e2e::eventually("Redis has no subscriber", || (control.call("PUBLISH c x").integer() == 0).then_some(()));
     }
 }

@@ -23,7 +23,7 @@ fn redis_cli_to(port: u16, arguments: &[&str], input: &[u8]) -> Output {
     child.wait_with_output().expect("redis-cli ends")
 }
 
-fn says(gate: &Gate, arguments: &[&str], input: &[u8]) -> String {
+fn output_of(gate: &Gate, arguments: &[&str], input: &[u8]) -> String {
     let output = redis_cli(gate, arguments, input);
     String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
 }
@@ -32,14 +32,17 @@ fn says(gate: &Gate, arguments: &[&str], input: &[u8]) -> String {
 fn single_commands() {
     let stage = Stage::new(Way::Trust);
     let gate = stage.gate.as_ref().expect("a gate");
-    assert_eq!(says(gate, &["SET", "a", "b c"], b""), "OK");
-    assert_eq!(says(gate, &["GET", "a"], b""), "b c");
-    assert_eq!(says(gate, &["-3", "GET", "a"], b""), "b c");
-    assert_eq!(says(gate, &["-3", "HGETALL", "none"], b""), "");
-    assert_eq!(says(gate, &["-n", "5", "SET", "five", "1"], b""), "OK");
-    assert_eq!(says(gate, &["-n", "5", "EXISTS", "five"], b""), "1");
-    assert_eq!(says(gate, &["EXISTS", "five"], b""), "0");
-    assert_eq!(says(gate, &["--no-auth-warning", "--user", "default", "--pass", "any", "PING"], b""), "PONG");
+    assert_eq!(output_of(gate, &["SET", "a", "b c"], b""), "OK");
+    assert_eq!(output_of(gate, &["GET", "a"], b""), "b c");
+    assert_eq!(output_of(gate, &["-3", "GET", "a"], b""), "b c");
+    assert_eq!(output_of(gate, &["-3", "HGETALL", "none"], b""), "");
+    assert_eq!(output_of(gate, &["-n", "5", "SET", "five", "1"], b""), "OK");
+    assert_eq!(output_of(gate, &["-n", "5", "EXISTS", "five"], b""), "1");
+    assert_eq!(output_of(gate, &["EXISTS", "five"], b""), "0");
+    assert_eq!(
+        output_of(gate, &["--no-auth-warning", "--user", "default", "--pass", "any", "PING"], b""),
+        "PONG"
+    );
 }
 
 #[test]
@@ -47,7 +50,7 @@ fn a_session_from_standard_input() {
     let stage = Stage::new(Way::Trust);
     let gate = stage.gate.as_ref().expect("a gate");
     for protocol in [&[][..], &["-3"]] {
-        let text = says(gate, protocol, b"MULTI\nSET a 1\nINCR a\nEXEC\nRESET\nGET a\n");
+        let text = output_of(gate, protocol, b"MULTI\nSET a 1\nINCR a\nEXEC\nRESET\nGET a\n");
         assert_eq!(text, "OK\nQUEUED\nQUEUED\nOK\n2\nRESET\n2", "{protocol:?}");
     }
 }
@@ -67,15 +70,15 @@ fn the_debugger_shows_the_reply_of_the_script() {
         let gate = stage.gate.as_ref().expect("a gate");
         let script = gate.directory().join("script.lua");
         std::fs::write(&script, SCRIPT).expect("writable");
-        stage.redis.control().asks("SET k value", "+OK");
+        stage.redis.control().assert_reply("SET k value", "+OK");
         let beside = Redis::plain();
-        beside.control().asks("SET k value", "+OK");
+        beside.control().assert_reply("SET k value", "+OK");
         for mode in ["--ldb", "--ldb-sync-mode"] {
             let due = session(beside.address().port(), mode, &script);
             assert!(due.contains("the reply"), "{due}");
             assert_eq!(session(gate.port(), mode, &script), due, "{way:?} {mode}");
         }
-        gate.connect().asks("GET k", "\"value\"");
+        gate.connect().assert_reply("GET k", "\"value\"");
     }
 }
 
@@ -90,10 +93,10 @@ fn pipe_mode() {
         for i in 0..COUNT {
             write!(input, "SET key:{i} value:{i}\r\n").expect("memory");
         }
-        let text = says(gate, &["--pipe"], &input);
+        let text = output_of(gate, &["--pipe"], &input);
         assert!(text.ends_with(&format!("errors: 0, replies: {COUNT}")), "{text}");
-        stage.redis.control().asks("DBSIZE", &format!(":{COUNT}"));
-        stage.redis.control().asks("GET key:199999", r#""value:199999""#);
+        stage.redis.control().assert_reply("DBSIZE", &format!(":{COUNT}"));
+        stage.redis.control().assert_reply("GET key:199999", r#""value:199999""#);
     }
 }
 
@@ -112,8 +115,8 @@ fn the_refused_read_why() {
 fn scanning() {
     let stage = Stage::new(Way::Trust);
     let gate = stage.gate.as_ref().expect("a gate");
-    stage.redis.control().asks("DEBUG POPULATE 1000", "+OK");
-    let keys = says(gate, &["--scan", "--pattern", "key:*"], b"");
+    stage.redis.control().assert_reply("DEBUG POPULATE 1000", "+OK");
+    let keys = output_of(gate, &["--scan", "--pattern", "key:*"], b"");
     assert_eq!(keys.lines().count(), 1000);
-    assert!(says(gate, &["--bigkeys"], b"").contains("Sampled 1000 keys"));
+    assert!(output_of(gate, &["--bigkeys"], b"").contains("Sampled 1000 keys"));
 }

@@ -31,7 +31,7 @@ pub(crate) fn edit(yaml: &str, from: &str, to: &str) -> String {
 #[track_caller]
 pub(crate) fn admits(gate: &Gate, source: &str) -> Client {
     let mut client = gate.connect_from(source, "127.0.0.1");
-    client.asks("PING", "+PONG");
+    client.assert_reply("PING", "+PONG");
     client
 }
 
@@ -65,11 +65,11 @@ fn by_signal() {
     assert_eq!((&again["result"], &again["generation"]), (&"unchanged".into(), &2.into()), "{again}");
     // The start counts as an applied reload.
     for (result, count) in [("applied", 2.0), ("unchanged", 1.0), ("rejected", 0.0)] {
-        gate.counts("config_reloads_total", &[("result", result)], count);
+        gate.assert_metric("config_reloads_total", &[("result", result)], count);
     }
-    gate.counts("config_last_reload_successful", &[], 1.0);
-    gate.logs("reload applied");
-    stays.asks("PING", "+PONG");
+    gate.assert_metric("config_last_reload_successful", &[], 1.0);
+    gate.assert_log("reload applied");
+    stays.assert_reply("PING", "+PONG");
 }
 
 /// A signal during a reload is not lost: the reload may have read the file before it changed.

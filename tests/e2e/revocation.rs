@@ -35,17 +35,17 @@ const GUESTS: &str = "127.0.0.2\n127.0.0.3\n";
 const BIG: usize = 1024 * 1024;
 const BIG_REPLIES: usize = 24;
 
-struct House {
+struct Fixture {
     gate: Gate,
     redis: Redis,
     yaml: String,
     other: SocketAddr,
 }
 
-impl House {
+impl Fixture {
     fn new(change: impl FnOnce(String) -> String) -> Self {
         let redis = Redis::plain();
-        redis.control().asks(&format!("SETRANGE big {} x", BIG - 1), &format!(":{BIG}"));
+        redis.control().assert_reply(&format!("SETRANGE big {} x", BIG - 1), &format!(":{BIG}"));
         let other = ports::free();
         let yaml = change(HOUSE.replace("OTHER", &other.to_string()));
         let gate = Gate::before(&redis).config(&yaml).file("guests.txt", GUESTS).start();
@@ -100,11 +100,11 @@ struct Crowd {
 impl Crowd {
     const SIZE: usize = 7;
 
-    fn enter(house: &House, source: &str, to: SocketAddr) -> Self {
+    fn enter(fixture: &Fixture, source: &str, to: SocketAddr) -> Self {
         let from: IpAddr = source.parse().expect("an address");
         let connect = || Client::tcp_from(from, to);
-        let mut control = house.redis.control();
-        let mut blocked = || control.ask("CLIENT LIST").text().matches("flags=b").count();
+        let mut control = fixture.redis.control();
+        let mut blocked = || control.call("CLIENT LIST").text().matches("flags=b").count();
         let before = blocked();
         let mut crowd = Self {
             source: source.to_owned(),
@@ -117,10 +117,12 @@ impl Crowd {
             reading: connect(),
         };
         let channel = format!("c:{source}");
-        crowd.used.asks("PING", "+PONG");
-        crowd.subscribed.asks(&format!("SUBSCRIBE {channel}"), &format!(r#"["subscribe" "{channel}" :1]"#));
+        crowd.used.assert_reply("PING", "+PONG");
+        crowd
+            .subscribed
+            .assert_reply(&format!("SUBSCRIBE {channel}"), &format!(r#"["subscribe" "{channel}" :1]"#));
         crowd.blocked.send(&format!("BLPOP list:{source} 0"));
-        crowd.monitoring.asks("MONITOR", "+OK");
+        crowd.monitoring.assert_reply("MONITOR", "+OK");
         for i in 0..100 {
             crowd.pipelining.hold(&command(&format!("ECHO {i}")));
         }
@@ -130,10 +132,10 @@ impl Crowd {
             crowd.reading.hold(&command("GET big"));
         }
         crowd.reading.send_raw(b"");
-        crowd.reading.gets_raw(format!("${BIG}\r\n").as_bytes());
+        crowd.reading.assert_recv_raw(format!("${BIG}\r\n").as_bytes());
         eventually("all is under way", || {
             let of_source = format!("\"{source}:");
-            let accepted = house.gate.audited("accepted");
+            let accepted = fixture.gate.audited("accepted");
             let ours =
                 accepted.iter().filter(|line| line["source"].to_string().starts_with(&of_source)).count();
             (ours == Self::SIZE && blocked() > before).then_some(())
@@ -144,10 +146,10 @@ impl Crowd {
     /// Checks that every client was closed.
     #[track_caller]
     fn has_ended(mut self) {
-        self.unused.is_closed();
-        self.used.is_closed();
-        self.subscribed.is_closed();
-        self.blocked.is_closed();
+        self.unused.assert_closed();
+        self.used.assert_closed();
+        self.subscribed.assert_closed();
+        self.blocked.assert_closed();
         self.monitoring.read_to_end();
         let (echoed, _) = self.pipelining.read_to_end();
         let due: String = (0..100).map(|i: u32| format!("${}\r\n{i}\r\n", i.to_string().len())).collect();
@@ -161,24 +163,24 @@ impl Crowd {
     fn goes_on(mut self, redis: &Redis) {
         let source = &self.source;
         let mut control = redis.control();
-        self.unused.asks("PING", "+PONG");
-        self.used.asks("PING", "+PONG");
-        control.asks(&format!("PUBLISH c:{source} news"), ":1");
-        self.subscribed.gets(&format!(r#"["message" "c:{source}" "news"]"#));
-        control.asks(&format!("RPUSH list:{source} x"), ":1");
-        self.blocked.gets(&format!(r#"["list:{source}" "x"]"#));
+        self.unused.assert_reply("PING", "+PONG");
+        self.used.assert_reply("PING", "+PONG");
+        control.assert_reply(&format!("PUBLISH c:{source} news"), ":1");
+        self.subscribed.assert_recv(&format!(r#"["message" "c:{source}" "news"]"#));
+        control.assert_reply(&format!("RPUSH list:{source} x"), ":1");
+        self.blocked.assert_recv(&format!(r#"["list:{source}" "x"]"#));
         let seen = eventually("MONITOR goes on", || {
-            Some(self.monitoring.read().text()).filter(|line| line.contains("RPUSH"))
+            Some(self.monitoring.recv().text()).filter(|line| line.contains("RPUSH"))
         });
         assert!(seen.contains(&format!("list:{source}")), "{seen}");
         for i in 0..100 {
-            self.pipelining.gets(&format!("\"{i}\""));
+            self.pipelining.assert_recv(&format!("\"{i}\""));
         }
         self.pipelining.send_raw(b"00\r\n");
-        self.pipelining.gets("\"100\"");
+        self.pipelining.assert_recv("\"100\"");
         for reply in 0..BIG_REPLIES {
             if reply > 0 {
-                self.reading.gets_raw(format!("${BIG}\r\n").as_bytes());
+                self.reading.assert_recv_raw(format!("${BIG}\r\n").as_bytes());
             }
             let mut value = Vec::new();
             assert!(self.reading.read_up_to(BIG, &mut value), "reply {reply} is torn");
@@ -186,9 +188,9 @@ impl Crowd {
                 value.ends_with(b"\0x") && value[..BIG - 1].iter().all(|byte| *byte == 0),
                 "reply {reply}"
             );
-            self.reading.gets_raw(b"\r\n");
+            self.reading.assert_recv_raw(b"\r\n");
         }
-        self.reading.asks("PING", "+PONG");
+        self.reading.assert_reply("PING", "+PONG");
     }
 
     fn leave(self) {}
@@ -213,25 +215,25 @@ fn moment(ahead: i64) -> (u64, String) {
 
 #[test]
 fn an_entry_is_removed() {
-    let house = House::new(|yaml| edit(&yaml, "[office, guests]", "[office, 127.0.0.3, 127.0.0.2]"));
-    let less = edit(&house.yaml, ", 127.0.0.2]", "]");
-    house.cuts_guests(house.gate.address(), |gate| gate.reload_with(&less));
-    refuses(&house.gate, "127.0.0.2");
+    let fixture = Fixture::new(|yaml| edit(&yaml, "[office, guests]", "[office, 127.0.0.3, 127.0.0.2]"));
+    let less = edit(&fixture.yaml, ", 127.0.0.2]", "]");
+    fixture.cuts_guests(fixture.gate.address(), |gate| gate.reload_with(&less));
+    refuses(&fixture.gate, "127.0.0.2");
 }
 
 #[test]
 fn a_deny_is_added() {
-    let house = House::new(|yaml| yaml);
-    let deny = edit(&house.yaml, "[office, guests]", "[office, guests], deny: [127.0.0.2/32]");
-    house.cuts_guests(house.gate.address(), |gate| gate.reload_with(&deny));
-    refuses(&house.gate, "127.0.0.2");
-    house.gate.counts("connections_closed_total", &[("reason", "revoked")], 7.0);
+    let fixture = Fixture::new(|yaml| yaml);
+    let deny = edit(&fixture.yaml, "[office, guests]", "[office, guests], deny: [127.0.0.2/32]");
+    fixture.cuts_guests(fixture.gate.address(), |gate| gate.reload_with(&deny));
+    refuses(&fixture.gate, "127.0.0.2");
+    fixture.gate.assert_metric("connections_closed_total", &[("reason", "revoked")], 7.0);
 }
 
 #[test]
 fn a_line_goes_from_a_group_file() {
-    let house = House::new(|yaml| yaml);
-    house.cuts_guests(house.gate.address(), |gate| {
+    let fixture = Fixture::new(|yaml| yaml);
+    fixture.cuts_guests(fixture.gate.address(), |gate| {
         gate.put("guests.txt", "127.0.0.3\n");
         let report = gate.reload();
         assert_eq!(report["groups"][0]["lost_entries"][0], "127.0.0.2", "{report}");
@@ -241,65 +243,65 @@ fn a_line_goes_from_a_group_file() {
 
 #[test]
 fn a_listener_is_removed() {
-    let house = House::new(|yaml| yaml);
-    let line = house.yaml.lines().find(|line| line.contains("other")).expect("the listener").to_owned();
-    let without = edit(&house.yaml, &format!("{line}\n"), "");
-    house.cuts_guests(house.other, |gate| gate.reload_with(&without));
+    let fixture = Fixture::new(|yaml| yaml);
+    let line = fixture.yaml.lines().find(|line| line.contains("other")).expect("the listener").to_owned();
+    let without = edit(&fixture.yaml, &format!("{line}\n"), "");
+    fixture.cuts_guests(fixture.other, |gate| gate.reload_with(&without));
 }
 
 /// With a watch, the cut takes only the additional time until the file counts as finished.
 #[test]
 fn a_group_file_is_emptied() {
-    let house = House::new(|yaml| edit(&yaml, "reload: signal", "reload: watch"));
-    let stays = Crowd::enter(&house, "127.0.0.1", house.gate.address());
-    let goes = Crowd::enter(&house, "127.0.0.2", house.gate.address());
-    let report = house.gate.reloads(|| {
-        std::fs::write(house.gate.directory().join("guests.txt"), "").expect("writable");
+    let fixture = Fixture::new(|yaml| edit(&yaml, "reload: signal", "reload: watch"));
+    let stays = Crowd::enter(&fixture, "127.0.0.1", fixture.gate.address());
+    let goes = Crowd::enter(&fixture, "127.0.0.2", fixture.gate.address());
+    let report = fixture.gate.reloads(|| {
+        std::fs::write(fixture.gate.directory().join("guests.txt"), "").expect("writable");
     });
     assert_eq!((&report["trigger"], &report["cut"]), (&"watch".into(), &Crowd::SIZE.into()), "{report}");
     assert_eq!(report["groups"][0]["lost"], 2, "{report}");
     goes.has_ended();
-    house.audited_cut("127.0.0.2", "127.0.0.2", seconds(&report));
-    stays.goes_on(&house.redis);
+    fixture.audited_cut("127.0.0.2", "127.0.0.2", seconds(&report));
+    stays.goes_on(&fixture.redis);
 }
 
 /// Nothing is reloaded: the expiry alone cuts.
 #[test]
 fn an_entry_expires() {
     let (at, until) = moment(6);
-    let house = House::new(|yaml| {
+    let fixture = Fixture::new(|yaml| {
         let entry = format!("[office, {{cidr: 127.0.0.2, until: {until}}}, 127.0.0.3]");
         edit(&yaml, "[office, guests]", &entry)
     });
-    let stays = Crowd::enter(&house, "127.0.0.1", house.gate.address());
-    let goes = Crowd::enter(&house, "127.0.0.2", house.gate.address());
+    let stays = Crowd::enter(&fixture, "127.0.0.1", fixture.gate.address());
+    let goes = Crowd::enter(&fixture, "127.0.0.2", fixture.gate.address());
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
     assert!(now < at, "too slow a machine for this test");
     goes.has_ended();
     let second_of_day = u32::try_from(at % 86_400).map(f64::from).expect("a day");
-    house.audited_cut("127.0.0.2", "127.0.0.2", second_of_day);
-    stays.goes_on(&house.redis);
-    assert!(house.gate.audited("reload").is_empty());
-    refuses(&house.gate, "127.0.0.2");
-    house.gate.counts("connections_refused_total", &[("reason", "expired")], 1.0);
+    fixture.audited_cut("127.0.0.2", "127.0.0.2", second_of_day);
+    stays.goes_on(&fixture.redis);
+    assert!(fixture.gate.audited("reload").is_empty());
+    refuses(&fixture.gate, "127.0.0.2");
+    fixture.gate.assert_metric("connections_refused_total", &[("reason", "expired")], 1.0);
 }
 
 /// A reload moves `until` forward, into the past or to a time soon.
 #[test]
 fn an_entry_is_shortened() {
-    let house = House::new(|yaml| {
+    let fixture = Fixture::new(|yaml| {
         edit(&yaml, "[office, guests]", "[office, {cidr: 127.0.0.2, until: 2999-01-01T00:00:00Z}]")
     });
-    let mut client = house.gate.connect_from("127.0.0.2", "127.0.0.1");
-    client.asks("PING", "+PONG");
-    let report = house.gate.applies(&edit(&house.yaml, "2999-01-01T00:00:00Z", &moment(2).1));
+    let mut client = fixture.gate.connect_from("127.0.0.2", "127.0.0.1");
+    client.assert_reply("PING", "+PONG");
+    let report = fixture.gate.applies(&edit(&fixture.yaml, "2999-01-01T00:00:00Z", &moment(2).1));
     assert_eq!(report["cut"], 0, "{report}");
-    client.is_closed();
-    let later = house.gate.applies(&house.yaml);
+    client.assert_closed();
+    let later = fixture.gate.applies(&fixture.yaml);
     assert_eq!(later["result"], "applied");
-    let mut client = house.gate.connect_from("127.0.0.2", "127.0.0.1");
-    client.asks("PING", "+PONG");
-    let report = house.gate.applies(&edit(&house.yaml, "2999", "2001"));
+    let mut client = fixture.gate.connect_from("127.0.0.2", "127.0.0.1");
+    client.assert_reply("PING", "+PONG");
+    let report = fixture.gate.applies(&edit(&fixture.yaml, "2999", "2001"));
     assert_eq!(report["cut"], 1, "{report}");
-    client.is_closed();
+    client.assert_closed();
 }

@@ -118,7 +118,7 @@ fn dialogue(mut client: Client) -> String {
 
 fn get(gate: &Gate, path: &str, token: &str) -> String {
     let head = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", gate.admin());
-    let answer = http::ask(gate.admin(), &format!("{head}Authorization: Bearer {token}\r\n\r\n"));
+    let answer = http::call(gate.admin(), &format!("{head}Authorization: Bearer {token}\r\n\r\n"));
     answer.expect("the admin endpoint answers").1
 }
 

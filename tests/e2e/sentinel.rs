@@ -47,13 +47,13 @@ fn publish_by_every_route(client: &mut Client, hello: &str) {
     let channel = "__sentinel__:hello";
     for command in ["PUBLISH", "SPUBLISH", "publish"] {
         client.send_args(&[command.as_bytes(), channel.as_bytes(), hello.as_bytes()]);
-        client.gets(NO_CHANNEL);
+        client.assert_recv(NO_CHANNEL);
         client.send_raw(format!("{command} \"{channel}\" {hello}\r\n").as_bytes());
-        client.gets(NO_CHANNEL);
-        client.asks("MULTI", "+OK");
+        client.assert_recv(NO_CHANNEL);
+        client.assert_reply("MULTI", "+OK");
         client.send_args(&[command.as_bytes(), channel.as_bytes(), hello.as_bytes()]);
-        client.gets(NO_CHANNEL);
-        client.asks("EXEC", "-EXECABORT Transaction discarded because of previous errors.");
+        client.assert_recv(NO_CHANNEL);
+        client.assert_reply("EXEC", "-EXECABORT Transaction discarded because of previous errors.");
     }
     // In two reads, so that the proxy judges the name before it has the message.
     let frame = encode(&[b"PUBLISH", channel.as_bytes(), hello.as_bytes()]);
@@ -61,11 +61,11 @@ fn publish_by_every_route(client: &mut Client, hello: &str) {
         client.send_raw(&frame[..cut]);
         std::thread::sleep(Duration::from_millis(20));
         client.send_raw(&frame[cut..]);
-        client.gets(NO_CHANNEL);
+        client.assert_recv(NO_CHANNEL);
     }
-    client.asks("SUBSCRIBE __sentinel__:hello", NO_CHANNEL);
-    client.asks("SSUBSCRIBE __sentinel__:hello", NO_CHANNEL);
-    client.is_in_step("after");
+    client.assert_reply("SUBSCRIBE __sentinel__:hello", NO_CHANNEL);
+    client.assert_reply("SSUBSCRIBE __sentinel__:hello", NO_CHANNEL);
+    client.assert_in_step("after");
 }
 
 /// With dedicated and shared connections, in RESP2 and RESP3.
@@ -88,30 +88,30 @@ fn no_client_of_the_public_preset_moves_the_master() {
             let mut subscriber = gate.connect();
             let kind = if resp3 { ">" } else { "" };
             if resp3 {
-                subscriber.ask("HELLO 3");
+                subscriber.call("HELLO 3");
             }
-            subscriber.asks("PSUBSCRIBE *", &format!(r#"{kind}["psubscribe" "*" :1]"#));
+            subscriber.assert_reply("PSUBSCRIBE *", &format!(r#"{kind}["psubscribe" "*" :1]"#));
             subscribers.push((subscriber, kind));
             let mut client = gate.connect();
             if resp3 {
-                client.ask("HELLO 3");
+                client.call("HELLO 3");
             }
             publish_by_every_route(&mut client, &attack.hello);
             let vote =
                 format!("SENTINEL IS-MASTER-DOWN-BY-ADDR 127.0.0.1 {} 99999 x", redis.address().port());
             let refused = "-NOPERM User default has no permissions to run the 'sentinel|is-master-down-by-addr' command";
-            client.asks(&vote, refused);
+            client.assert_reply(&vote, refused);
         }
     }
     let mut direct = redis.control();
-    direct.ask("SUBSCRIBE __sentinel__:hello");
-    assert!(direct.read().to_string().contains(MASTER), "the sentinels speak");
+    direct.call("SUBSCRIBE __sentinel__:hello");
+    assert!(direct.recv().to_string().contains(MASTER), "the sentinels speak");
     for (subscriber, _) in &mut subscribers {
-        subscriber.is_silent_for(LISTENING / 4);
+        subscriber.assert_silent_for(LISTENING / 4);
     }
-    redis.control().asks("PUBLISH news x", &format!(":{}", subscribers.len()));
+    redis.control().assert_reply("PUBLISH news x", &format!(":{}", subscribers.len()));
     for (subscriber, kind) in &mut subscribers {
-        subscriber.gets(&format!(r#"{kind}["pmessage" "*" "news" "x"]"#));
+        subscriber.assert_recv(&format!(r#"{kind}["pmessage" "*" "news" "x"]"#));
     }
     attack.was_in_vain_until_done_directly(&redis, &sentinels);
 }
@@ -132,15 +132,15 @@ fn no_script_moves_the_master_under_the_user_that_check_prints() {
         .listener("acl: \"@public @public-scripts ~app:* &app:*\"")
         .start();
     for line in printed(&gate) {
-        redis.control().asks(&line, "+OK");
+        redis.control().assert_reply(&line, "+OK");
     }
-    redis.control().asks(&format!("ACL SETUSER app >{PASSWORD}"), "+OK");
+    redis.control().assert_reply(&format!("ACL SETUSER app >{PASSWORD}"), "+OK");
 
     let mut client = gate.connect();
     publish_by_every_route(&mut client, &attack.hello);
     let script = "return redis.call('PUBLISH', '__sentinel__:hello', ARGV[1])";
     client.send_args(&[b"SCRIPT", b"LOAD", script.as_bytes()]);
-    let digest = client.read().text();
+    let digest = client.recv().text();
     let hello = attack.hello.as_bytes();
     let routes: [&[&[u8]]; 4] = [
         &[b"EVAL", script.as_bytes(), b"0", hello],
@@ -152,12 +152,12 @@ fn no_script_moves_the_master_under_the_user_that_check_prints() {
     let refused = |reply: &str| reply.starts_with('-') && reply.contains("channel");
     for route in routes {
         client.send_args(route);
-        let reply = client.read().to_string();
+        let reply = client.recv().to_string();
         assert!(refused(&reply), "{reply}");
-        client.asks("MULTI", "+OK");
+        client.assert_reply("MULTI", "+OK");
         client.send_args(route);
-        client.gets("+QUEUED");
-        let reply = client.ask("EXEC").to_string();
+        client.assert_recv("+QUEUED");
+        let reply = client.call("EXEC").to_string();
         assert!(refused(reply.trim_start_matches('[')), "{reply}");
     }
     scripts_have_what_the_acl_gives(&mut client);
@@ -168,7 +168,7 @@ fn no_script_moves_the_master_under_the_user_that_check_prints() {
 fn scripts_have_what_the_acl_gives(client: &mut Client) {
     let runs = |client: &mut Client, script: &str, key: &str| {
         client.send_args(&[b"EVAL", script.as_bytes(), b"1", key.as_bytes()]);
-        client.read().to_string()
+        client.recv().to_string()
     };
     assert_eq!(runs(client, "return redis.call('INCR', KEYS[1])", "app:n"), ":1");
     assert_eq!(runs(client, "return redis.call('PUBLISH', 'app:news', 'x')", "app:n"), ":0");
@@ -183,8 +183,8 @@ fn scripts_have_what_the_acl_gives(client: &mut Client) {
         let reply = runs(client, script, "app:n");
         assert!(reply.starts_with('-'), "{script}: {reply}");
     }
-    client.asks("INFO nosuch", "\"\"");
-    client.asks("GET app:n", "\"1\"");
+    client.assert_reply("INFO nosuch", "\"\"");
+    client.assert_reply("GET app:n", "\"1\"");
 }
 
 /// Returns the commands that `check` prints for Redis.

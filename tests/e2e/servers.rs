@@ -25,11 +25,11 @@ fn each_server_serves_clients_behind_the_gate() {
                 .upstream(&format!("connections: {connections}"))
                 .start();
             let mut client = gate.connect();
-            client.asks("SET k v", "+OK");
-            client.asks("GET k", r#""v""#);
+            client.assert_reply("SET k v", "+OK");
+            client.assert_reply("GET k", r#""v""#);
             client.send("HELLO 3");
-            client.read();
-            client.asks("MGET k none", r#"["v" null]"#);
+            client.recv();
+            client.assert_reply("MGET k none", r#"["v" null]"#);
         }
     });
 }
@@ -61,17 +61,17 @@ fn a_failing_login_in_a_pipeline_is_answered_in_its_place() {
         ];
         for login in logins {
             let mut client = gate.connect();
-            client.asks(&format!("AUTH {PASSWORD}"), "+OK");
+            client.assert_reply(&format!("AUTH {PASSWORD}"), "+OK");
             client.hold(&command("PING"));
             client.hold(&login);
             client.hold(&login);
             client.hold(&command("CONFIG GET x"));
             client.send("ECHO zz");
-            client.gets("+PONG");
-            client.gets(WRONGPASS);
-            client.gets(WRONGPASS);
-            client.gets(NOPERM_CONFIG);
-            client.gets("\"zz\"");
+            client.assert_recv("+PONG");
+            client.assert_recv(WRONGPASS);
+            client.assert_recv(WRONGPASS);
+            client.assert_recv(NOPERM_CONFIG);
+            client.assert_recv("\"zz\"");
             client.hold(&login);
             client.hold(&command("CLIENT REPLY SKIP"));
             client.hold(&command("ECHO unheard"));
@@ -79,12 +79,12 @@ fn a_failing_login_in_a_pipeline_is_answered_in_its_place() {
             client.hold(&login);
             client.hold(&command("UNSUBSCRIBE c"));
             client.send("QUIT");
-            client.gets(WRONGPASS);
-            client.gets(r#"["subscribe" "c" :1]"#);
-            assert!(client.read().to_string().starts_with("-ERR Can't execute '"), "{}", server.name);
-            client.gets(r#"["unsubscribe" "c" :0]"#);
-            client.gets("+OK");
-            client.is_closed();
+            client.assert_recv(WRONGPASS);
+            client.assert_recv(r#"["subscribe" "c" :1]"#);
+            assert!(client.recv().to_string().starts_with("-ERR Can't execute '"), "{}", server.name);
+            client.assert_recv(r#"["unsubscribe" "c" :0]"#);
+            client.assert_recv("+OK");
+            client.assert_closed();
         }
     });
 }
@@ -103,10 +103,10 @@ fn a_first_login_behind_other_commands_is_answered() {
             client.hold(&command(&format!("AUTH {password}")));
             client.hold(&command("CLIENT SETNAME k"));
             client.send("CLIENT GETNAME");
-            client.gets("-NOAUTH Authentication required.");
-            client.gets(answer);
-            client.read();
-            client.gets(then);
+            client.assert_recv("-NOAUTH Authentication required.");
+            client.assert_recv(answer);
+            client.recv();
+            client.assert_recv(then);
         }
     });
 }
@@ -119,18 +119,18 @@ fn a_login_in_a_transaction_spoils_it() {
         let gate = Gate::before(&redis).secret(PASSWORD).start();
         for login in ["AUTH wrong", "AUTH default wrong", "HELLO 2 AUTH default wrong"] {
             let mut client = gate.connect();
-            client.asks(&format!("AUTH {PASSWORD}"), "+OK");
+            client.assert_reply(&format!("AUTH {PASSWORD}"), "+OK");
             for line in ["MULTI", "SET k 1", login, "PING", "EXEC", "GET k"] {
                 client.hold(&command(line));
             }
             client.send("ECHO zz");
-            client.gets("+OK");
-            client.gets("+QUEUED");
-            client.gets(NOT_IN_MULTI);
-            client.gets("+QUEUED");
-            client.gets("-EXECABORT Transaction discarded because of previous errors.");
-            client.gets("nil");
-            client.gets("\"zz\"");
+            client.assert_recv("+OK");
+            client.assert_recv("+QUEUED");
+            client.assert_recv(NOT_IN_MULTI);
+            client.assert_recv("+QUEUED");
+            client.assert_recv("-EXECABORT Transaction discarded because of previous errors.");
+            client.assert_recv("nil");
+            client.assert_recv("\"zz\"");
         }
     });
 }
@@ -147,15 +147,15 @@ fn reset_with_a_rotated_password_ends_the_session() {
             .upstream("connect_timeout: 2s")
             .start();
         let mut client = gate.connect();
-        client.asks("PING", "+PONG");
-        redis.control().asks("CONFIG SET requirepass canary-servers-next", "+OK");
+        client.assert_reply("PING", "+PONG");
+        redis.control().assert_reply("CONFIG SET requirepass canary-servers-next", "+OK");
         client.hold(&command("PING"));
         client.hold(&command("RESET"));
         client.send("PING");
-        client.gets("+PONG");
-        client.gets("+RESET");
-        client.gets("-ERR portcullis: upstream 'main' unavailable (auth)");
-        client.is_closed();
+        client.assert_recv("+PONG");
+        client.assert_recv("+RESET");
+        client.assert_recv("-ERR portcullis: upstream 'main' unavailable (auth)");
+        client.assert_closed();
     });
 }
 
@@ -166,12 +166,12 @@ fn unread_replies_before_reset_do_not_end_the_session() {
     with_each(|server| {
         let redis = Redis::builder().server(server).password(PASSWORD).start();
         let value = "v".repeat(100_000);
-        redis.control().asks(&format!("SET k {value}"), "+OK");
+        redis.control().assert_reply(&format!("SET k {value}"), "+OK");
         let trust = Gate::before(&redis).listener("auth: trust").password(PASSWORD).start();
         for (gate, login) in [(&trust, None), (&passthrough(&redis), Some(format!("AUTH {PASSWORD}")))] {
             let mut client = gate.connect();
             if let Some(login) = &login {
-                client.asks(login, "+OK");
+                client.assert_reply(login, "+OK");
             }
             for _ in 0..200 {
                 client.hold(&command("GET k"));
@@ -182,13 +182,13 @@ fn unread_replies_before_reset_do_not_end_the_session() {
             }
             client.send("ECHO last");
             for _ in 0..200 {
-                client.gets(&format!("\"{value}\""));
+                client.assert_recv(&format!("\"{value}\""));
             }
-            client.gets("+RESET");
+            client.assert_recv("+RESET");
             if login.is_some() {
-                client.gets("+OK");
+                client.assert_recv("+OK");
             }
-            client.gets("\"last\"");
+            client.assert_recv("\"last\"");
         }
     });
 }
@@ -201,10 +201,10 @@ fn a_message_within_a_reply_is_no_part_of_it() {
         let gate = Gate::before(&redis).listener("auth: trust").start();
         let mut client = gate.connect();
         client.send("HELLO 3");
-        client.read();
-        client.asks("ZADD z 1 a 2 b 3 c", ":3");
+        client.recv();
+        client.assert_reply("ZADD z 1 a 2 b 3 c", ":3");
         client.send("PSUBSCRIBE __keyevent@0__:zpop*");
-        client.read();
+        client.recv();
         client.hold(&command("ZPOPMIN z 2"));
         client.hold(&command("SYNC"));
         client.send("ECHO end");
@@ -215,7 +215,7 @@ fn a_message_within_a_reply_is_no_part_of_it() {
         let last = text.find("$1\r\nb\r\n,2\r\n").expect("the second element");
         let refusal = text.find("-NOPERM portcullis: 'sync'").expect("a refusal");
         assert!(last < refusal && text.contains("zpopmin"), "{text}");
-        client.is_in_step("in step");
+        client.assert_in_step("in step");
     });
 }
 
@@ -226,20 +226,20 @@ fn a_script_is_killed_from_any_database_of_shared_connections() {
         let redis = Redis::builder().server(server).line("lua-time-limit 50").start();
         let gate = Gate::before(&redis).listener("auth: trust").upstream("connections: shared").start();
         let mut killer = gate.connect();
-        killer.asks("SELECT 3", "+OK");
-        killer.asks("SET k v", "+OK");
+        killer.assert_reply("SELECT 3", "+OK");
+        killer.assert_reply("SET k v", "+OK");
         let mut runner = gate.connect();
         runner.send_args(&[b"EVAL", b"while true do end", b"0"]);
         eventually("the script is seen to run", || {
-            let busy = redis.control().ask("PING").to_string();
+            let busy = redis.control().call("PING").to_string();
             busy.starts_with("-BUSY").then_some(())
         });
-        assert!(killer.ask("EVAL x 0").to_string().starts_with("-BUSY"), "{}", server.name);
-        killer.asks("SCRIPT KILL", "+OK");
-        assert!(runner.read().is_error());
-        killer.asks("GET k", "\"v\"");
+        assert!(killer.call("EVAL x 0").to_string().starts_with("-BUSY"), "{}", server.name);
+        killer.assert_reply("SCRIPT KILL", "+OK");
+        assert!(runner.recv().is_error());
+        killer.assert_reply("GET k", "\"v\"");
         killer.send_args(&[b"EVAL", b"return redis.call('get', 'k')", b"0"]);
-        killer.gets("\"v\"");
+        killer.assert_recv("\"v\"");
     });
 }
 
@@ -264,13 +264,13 @@ fn a_server_that_stops_before_its_first_reply_wants_no_tls() {
             redis.kill();
             // On shared connections Redis has answered the proxy's CLIENT ID before.
             if connections == "dedicated" {
-                blocked.gets("-ERR portcullis: upstream 'main' unavailable (connect)");
+                blocked.assert_recv("-ERR portcullis: upstream 'main' unavailable (connect)");
             }
-            blocked.is_closed();
+            blocked.assert_closed();
             redis.start_again(&[], true);
             let mut client = gate.connect();
             client.send("SHUTDOWN NOSAVE");
-            client.is_closed();
+            client.assert_closed();
         }
     });
 }

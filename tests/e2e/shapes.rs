@@ -7,17 +7,17 @@ use e2e::client::{Client, encode};
 fn redis_itself(scene: &e2e::Scene<'_>) -> Client {
     let mut client = scene.stage.redis.control();
     if !scene.is_resp2() {
-        client.ask("HELLO 3");
+        client.call("HELLO 3");
     }
     client
 }
 
 fn is_as_redis_says(scene: &e2e::Scene<'_>, client: &mut Client, words: &[&[u8]]) {
     client.send_args(words);
-    let got = client.read().to_string();
+    let got = client.recv().to_string();
     let mut itself = redis_itself(scene);
     itself.send_args(words);
-    let due = itself.read().to_string();
+    let due = itself.recv().to_string();
     assert!(got == due, "{}: {got:.300} instead of {due:.300}", words[0].escape_ascii());
 }
 
@@ -26,13 +26,13 @@ behaviours! {
         let mut client = scene.client();
         for kind in ["string", "integer", "double", "null", "array", "set", "map", "attrib", "verbatim", "true", "false", "bignum"] {
             is_as_redis_says(scene, &mut client, &[b"DEBUG", b"PROTOCOL", kind.as_bytes()]);
-            client.is_in_step(kind);
+            client.assert_in_step(kind);
         }
         if !scene.is_resp2() {
             client.send("DEBUG PROTOCOL push");
-            client.gets(r#">["server-cpu-usage" :42]"#);
-            assert!(!client.read().to_string().starts_with('>'));
-            client.is_in_step("push");
+            client.assert_recv(r#">["server-cpu-usage" :42]"#);
+            assert!(!client.recv().to_string().starts_with('>'));
+            client.assert_in_step("push");
         }
     }
 
@@ -55,7 +55,7 @@ behaviours! {
         ] {
             is_as_redis_says(scene, &mut client, words);
         }
-        client.is_in_step("after");
+        client.assert_in_step("after");
     }
 
     /// A table that contains itself: Redis nests arrays until its own stack limit, some thousand levels deep.
@@ -85,7 +85,7 @@ behaviours! {
         ] {
             is_as_redis_says(scene, &mut client, &[b"EVAL", script.as_bytes(), b"0"]);
         }
-        client.is_in_step("after");
+        client.assert_in_step("after");
     }
 
     /// A thousand values of mixed sizes keep their order and their bytes.
@@ -97,15 +97,15 @@ behaviours! {
             client.send_raw(&encode(&[b"SET", format!("k{i}").as_bytes(), &value(i)]));
         }
         for _ in 0..100 {
-            client.gets("+OK");
+            client.assert_recv("+OK");
         }
         for i in 0..100 {
             client.hold(&encode(&[b"GET", format!("k{i}").as_bytes()]));
         }
         client.send("PING");
         for i in 0..100 {
-            assert_eq!(client.read(), e2e::Reply::Bulk(value(i)), "value {i}");
+            assert_eq!(client.recv(), e2e::Reply::Bulk(value(i)), "value {i}");
         }
-        client.gets("+PONG");
+        client.assert_recv("+PONG");
     }
 }

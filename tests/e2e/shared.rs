@@ -99,7 +99,7 @@ impl<'g> Neighbours<'g> {
         all
     }
 
-    fn ask(&mut self) {
+    fn call(&mut self) {
         self.round += 1;
         for (number, client) in self.clients.iter_mut().enumerate() {
             for text in texts(number, self.round) {
@@ -114,14 +114,14 @@ impl<'g> Neighbours<'g> {
     fn get_their_own(&mut self) {
         for (number, client) in self.clients.iter_mut().enumerate() {
             for text in texts(number, self.round) {
-                client.gets_raw(&bulk(&text));
+                client.assert_recv_raw(&bulk(&text));
             }
         }
     }
 
     #[track_caller]
     fn are_served(&mut self) {
-        self.ask();
+        self.call();
         self.get_their_own();
     }
 

@@ -47,8 +47,8 @@ fn trust(fake: &Fake) -> GateBuilder {
 /// Checks that the client reads the timeout error, after the time limit and not much later.
 #[track_caller]
 fn times_out(client: &mut Client, since: Instant) {
-    client.gets(TIMEOUT);
-    client.is_closed();
+    client.assert_recv(TIMEOUT);
+    client.assert_closed();
     let waited = since.elapsed();
     assert!((Duration::from_millis(900)..Duration::from_secs(5)).contains(&waited), "after {waited:?}");
 }
@@ -67,9 +67,9 @@ fn a_change_of_identity_is_sent_when_no_reply_is_pending() {
             fake.asked_on(line) == ["GET slow"]
         });
         fake.release();
-        client.gets("\"slow@0\"");
-        client.read();
-        client.gets("\"after@0\"");
+        client.assert_recv("\"slow@0\"");
+        client.recv();
+        client.assert_recv("\"after@0\"");
         assert_eq!(fake.asked_on(line), ["GET slow", login, "GET after"]);
     }
 }
@@ -80,7 +80,7 @@ fn a_swallowed_login_of_a_client_ends_by_a_time_limit() {
         let fake = swallowing();
         let gate = passthrough(&fake);
         let mut client = gate.connect();
-        client.asks("GET a", "\"a@0\"");
+        client.assert_reply("GET a", "\"a@0\"");
         let since = Instant::now();
         client.hold(&command(login));
         client.send("GET b");
@@ -97,14 +97,14 @@ fn messages_do_not_extend_the_time_limit() {
     let fake = swallowing();
     let gate = passthrough(&fake);
     let mut client = gate.connect();
-    client.asks("MONITOR", "+OK");
+    client.assert_reply("MONITOR", "+OK");
     let since = Instant::now();
     client.send("AUTH wrong");
     let line = fake.line_of("AUTH wrong");
     let message = "+1700000000.000001 [0 127.0.0.1:1] \"PING\"";
     let mut passed_on = 0;
     while since.elapsed() < Duration::from_secs(4) && fake.is_open(line) {
-        fake.says(line, format!("{message}\r\n").as_bytes());
+        fake.send(line, format!("{message}\r\n").as_bytes());
         passed_on += 1;
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -125,8 +125,8 @@ fn a_second_reply_to_a_login_ends_the_session() {
     let mut client = gate.connect();
     client.hold(&command("AUTH twice"));
     client.send("GET a");
-    client.gets("+OK");
-    client.is_closed();
+    client.assert_recv("+OK");
+    client.assert_closed();
     assert_eq!(fake.asked_on(fake.line_of("AUTH twice")), ["AUTH twice"]);
 }
 
@@ -135,12 +135,12 @@ fn the_gates_login_after_reset_ends_by_a_time_limit() {
     let (fake, forgets) = forgetful();
     let gate = trust(&fake).start();
     let mut client = gate.connect();
-    client.asks("GET a", "\"a@0\"");
+    client.assert_reply("GET a", "\"a@0\"");
     forgets.store(true, Ordering::SeqCst);
     let since = Instant::now();
     client.hold(&command("RESET"));
     client.send("GET b");
-    client.gets("+RESET");
+    client.assert_recv("+RESET");
     times_out(&mut client, since);
     assert!(fake.lines_of("GET b").is_empty());
 }
@@ -158,8 +158,8 @@ fn the_gates_login_after_reset_waits_for_the_reply() {
         fake.asked_on(line) == [&*login, "RESET"]
     });
     fake.release();
-    client.gets("+RESET");
-    client.gets("\"b@0\"");
+    client.assert_recv("+RESET");
+    client.assert_recv("\"b@0\"");
     assert_eq!(fake.asked_on(line), [&*login, "RESET", &*login, "GET b"]);
 }
 
@@ -181,8 +181,8 @@ fn the_gates_login_for_another_user_ends_by_a_time_limit() {
         )
         .start();
     let mut client = gate.connect();
-    client.asks("AUTH alice canary-swallowed-users", "+OK");
-    client.asks("GET a", "\"a@0\"");
+    client.assert_reply("AUTH alice canary-swallowed-users", "+OK");
+    client.assert_reply("GET a", "\"a@0\"");
     let since = Instant::now();
     client.hold(&command("AUTH bob canary-swallowed-users"));
     client.send("GET b");

@@ -37,7 +37,7 @@ fn is_served(gate: &Gate, config: &Arc<ClientConfig>) -> bool {
 
 #[track_caller]
 fn has_refused(gate: &Gate, handshakes: f64) {
-    gate.counts("connections_refused_total", &[("listener", "public"), ("reason", "tls")], handshakes);
+    gate.assert_metric("connections_refused_total", &[("listener", "public"), ("reason", "tls")], handshakes);
 }
 
 #[test]
@@ -48,19 +48,19 @@ fn both_versions_and_large_values() {
     for version in [&TLS12, &TLS13] {
         let mut client = connect(&gate, &ca.client_with(None, &[version]));
         client.send_args(&[b"SET", b"big", &value]);
-        client.gets("+OK");
+        client.assert_recv("+OK");
         for _ in 0..20 {
             client.send("GET big");
         }
         for _ in 0..20 {
-            client.gets_raw(b"$1048576\r\n");
-            client.gets_raw(&value);
-            client.gets_raw(b"\r\n");
+            client.assert_recv_raw(b"$1048576\r\n");
+            client.assert_recv_raw(&value);
+            client.assert_recv_raw(b"\r\n");
         }
-        client.is_in_step("still");
+        client.assert_in_step("still");
         client.send("QUIT");
-        client.gets("+OK");
-        assert_eq!(client.is_closed(), End::Eof, "the gate says goodbye");
+        client.assert_recv("+OK");
+        assert_eq!(client.assert_closed(), End::Eof, "the gate says goodbye");
     }
     has_refused(&gate, 0.0);
 }
@@ -74,7 +74,7 @@ fn redis_cli() {
     let output = Command::new("redis-cli").args(arguments).current_dir(gate.directory()).output();
     let output = output.expect("redis-cli is installed");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "OK\n");
-    redis.control().asks("GET a", "\"b\"");
+    redis.control().assert_reply("GET a", "\"b\"");
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn the_list_comes_first() {
     let mut stranger = gate.connect_from("127.0.0.2", "127.0.0.1");
     let (rest, _) = stranger.read_to_end();
     assert!(rest.is_empty(), "{rest:?}");
-    gate.counts("connections_refused_total", &[("reason", "not_allowed")], 1.0);
+    gate.assert_metric("connections_refused_total", &[("reason", "not_allowed")], 1.0);
     has_refused(&gate, 0.0);
 }
 
@@ -115,14 +115,14 @@ fn who_speaks_the_wrong_language() {
     plain.send("PING");
     let (rest, _) = plain.read_to_end();
     assert!(rest.is_empty(), "{}", rest.escape_ascii());
-    secure.logs("it sent plain text instead of TLS; connect with TLS (rediss://");
+    secure.assert_log("it sent plain text instead of TLS; connect with TLS (rediss://");
     has_refused(&secure, 1.0);
 
     let open = Gate::before(&redis).start();
     for _ in 0..20 {
         assert!(Client::try_tls(open.address(), &ca.client(), "localhost").is_err());
     }
-    open.logs("client sent TLS to a listener without tls; connect without TLS (redis://)");
+    open.assert_log("client sent TLS to a listener without tls; connect without TLS (redis://)");
     let told = open.stderr().lines().filter(|line| line.contains("speaks TLS")).count();
     assert!(told <= 10, "{told} lines for 20 clients");
 }
@@ -166,14 +166,14 @@ fn client_certificates_required() {
         assert!(is_served(&gate, &servers.client_with(Some(&clients.good), &[version])));
         assert!(!is_served(&gate, &servers.client_with(None, &[version])), "none");
     }
-    gate.logs("name=alice");
+    gate.assert_log("name=alice");
     let mut count = 2.0;
     has_refused(&gate, count);
     for (why, pair) in &clients.bad {
         // Log lines of the same kind are one second apart.
         std::thread::sleep(Duration::from_millis(1100));
         assert!(!is_served(&gate, &servers.client_as(pair)), "{why}");
-        gate.logs(why);
+        gate.assert_log(why);
         count += 1.0;
         has_refused(&gate, count);
     }
@@ -204,14 +204,17 @@ fn a_certificate_names_its_user() {
         .start();
     let alice = servers.client_as(&clients.issue(Leaf::client("alice")));
     let mut known = connect(&gate, &alice);
-    known.asks("PING", "+PONG");
-    known.asks("FLUSHALL", "-NOPERM User alice has no permissions to run the 'flushall' command");
-    known.asks("RESET", "+RESET");
-    known.asks("PING", "+PONG");
+    known.assert_reply("PING", "+PONG");
+    known.assert_reply("FLUSHALL", "-NOPERM User alice has no permissions to run the 'flushall' command");
+    known.assert_reply("RESET", "+RESET");
+    known.assert_reply("PING", "+PONG");
     for config in [&servers.client_as(&clients.issue(Leaf::client("bob"))), &servers.client()] {
         let mut other = connect(&gate, config);
-        other.asks("PING", "-NOAUTH Authentication required.");
-        other.asks("AUTH alice nonsense", "-WRONGPASS invalid username-password pair or user is disabled.");
+        other.assert_reply("PING", "-NOAUTH Authentication required.");
+        other.assert_reply(
+            "AUTH alice nonsense",
+            "-WRONGPASS invalid username-password pair or user is disabled.",
+        );
     }
     let config = gate.directory().join("portcullis.yaml");
     let text = std::fs::read_to_string(&config).expect("readable");
@@ -219,7 +222,7 @@ fn a_certificate_names_its_user() {
         text.replace("users: [alice]", "users: [carol]").replace("{alice: {password", "{carol: {password");
     std::fs::write(&config, text).expect("writable");
     gate.process().signal(Signal::HUP);
-    known.is_closed();
+    known.assert_closed();
 }
 
 /// An expired revocation list no longer proves that a certificate is valid, so the proxy refuses all of them.
@@ -232,7 +235,7 @@ fn an_expired_revocation_list_refuses() {
         .tls(&servers.server(), ", client_ca: clients.pem, client_crl: revoked.pem")
         .start();
     assert!(!is_served(&gate, &servers.client_as(&clients.good)));
-    gate.logs("has expired");
+    gate.assert_log("has expired");
 }
 
 #[test]
@@ -317,7 +320,7 @@ fn new_keys_and_too_many_of_them() {
     let mut client = connect(&gate, &config);
     for i in 0..100 {
         client.update_keys();
-        client.is_in_step(&i.to_string());
+        client.assert_in_step(&i.to_string());
     }
     let mut flood = connect(&gate, &config);
     for _ in 0..1000 {
@@ -325,7 +328,7 @@ fn new_keys_and_too_many_of_them() {
     }
     let (rest, _) = flood.read_to_end();
     assert!(rest.is_empty(), "{rest:?}");
-    client.is_in_step("and others are served");
+    client.assert_in_step("and others are served");
 }
 
 /// Idle clients with TLS hold no buffers.
@@ -337,14 +340,14 @@ fn idle_clients_cost_little() {
     let (redis, ca) = (Redis::plain(), Authority::new("ca"));
     let mut gate = gate(&redis, &ca).start();
     let config = ca.client();
-    let asks = |gate: &Gate| {
+    let assert_reply = |gate: &Gate| {
         let mut client = connect(gate, &config);
-        client.asks("PING", "+PONG");
+        client.assert_reply("PING", "+PONG");
         client
     };
-    let _warm: Vec<_> = (0..50).map(|_| asks(&gate)).collect();
+    let _warm: Vec<_> = (0..50).map(|_| assert_reply(&gate)).collect();
     let before = gate.process().memory();
-    let _clients: Vec<_> = (0..CLIENTS).map(|_| asks(&gate)).collect();
+    let _clients: Vec<_> = (0..CLIENTS).map(|_| assert_reply(&gate)).collect();
     eventually("no buffer is held", || (gate.metric("buffers_bytes", &[]) == 0.0).then_some(()));
     let each = gate.process().memory().saturating_sub(before) / CLIENTS as u64;
     assert!(each < EACH, "{each} bytes for an idle client");
@@ -356,7 +359,7 @@ fn a_renewed_certificate() {
     let (redis, ca, next) = (Redis::plain(), Authority::new("ca"), Authority::new("next"));
     let mut gate = gate(&redis, &ca).start();
     let mut old = connect(&gate, &ca.client());
-    old.asks("PING", "+PONG");
+    old.assert_reply("PING", "+PONG");
     let renewed = next.server();
     let write = |name: &str, text: &str| {
         std::fs::write(gate.directory().join(name), text).expect("writable");
@@ -366,7 +369,7 @@ fn a_renewed_certificate() {
     gate.process().signal(Signal::HUP);
     eventually("the new one is shown", || is_served(&gate, &next.client()).then_some(()));
     assert!(!is_served(&gate, &ca.client()));
-    old.is_in_step("old");
+    old.assert_in_step("old");
 }
 
 /// All failures of TLS to an upstream: the client's error and the operator's log line.
@@ -383,9 +386,9 @@ mod upstream {
         eventually("it is down", || (gate.get("/ready").0 == 503).then_some(()));
         let mut client = gate.connect();
         client.send("SET never 1");
-        client.gets("-ERR portcullis: upstream 'main' unavailable (tls)");
-        client.is_closed();
-        gate.logs(log);
+        client.assert_recv("-ERR portcullis: upstream 'main' unavailable (tls)");
+        client.assert_closed();
+        gate.assert_log(log);
         let kind = [("upstream", "main"), ("kind", "tls")];
         eventually("it is counted", || (gate.metric("upstream_errors_total", &kind) >= 1.0).then_some(()));
     }
@@ -455,7 +458,7 @@ mod upstream {
             .start();
         let mut client = gate.connect();
         client.send("PING");
-        client.gets("-ERR portcullis: upstream 'main' unavailable (timeout)");
+        client.assert_recv("-ERR portcullis: upstream 'main' unavailable (timeout)");
         redis.signal(Signal::CONT);
         eventually("it is up again", || (gate.get("/ready").0 == 200).then_some(()));
     }
@@ -479,7 +482,7 @@ mod upstream {
             .start();
         eventually("it is up", || (gate.get("/ready").0 == 200).then_some(()));
         let mut client = gate.connect();
-        client.asks("SET k v", "+OK");
-        client.asks("GET k", "\"v\"");
+        client.assert_reply("SET k v", "+OK");
+        client.assert_reply("GET k", "\"v\"");
     }
 }

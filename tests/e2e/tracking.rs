@@ -8,16 +8,16 @@ behaviours! {
             return;
         }
         let mut client = scene.client();
-        client.asks("CLIENT TRACKING ON", "+OK");
-        client.asks("GET k", "null");
-        scene.other().asks("SET k v", "+OK");
-        client.gets(r#">["invalidate" ["k"]]"#);
-        client.asks("GET k", r#""v""#);
-        client.is_in_step("between");
-        scene.stage.redis.control().asks("FLUSHALL", "+OK");
-        client.gets(r#">["invalidate" null]"#);
-        client.asks("CLIENT TRACKING OFF", "+OK");
-        client.is_in_step("after");
+        client.assert_reply("CLIENT TRACKING ON", "+OK");
+        client.assert_reply("GET k", "null");
+        scene.other().assert_reply("SET k v", "+OK");
+        client.assert_recv(r#">["invalidate" ["k"]]"#);
+        client.assert_reply("GET k", r#""v""#);
+        client.assert_in_step("between");
+        scene.stage.redis.control().assert_reply("FLUSHALL", "+OK");
+        client.assert_recv(r#">["invalidate" null]"#);
+        client.assert_reply("CLIENT TRACKING OFF", "+OK");
+        client.assert_in_step("after");
     }
 
     fn broadcasting_mode(scene: &Scene<'_>) {
@@ -25,11 +25,11 @@ behaviours! {
             return;
         }
         let mut client = scene.client();
-        client.asks("CLIENT TRACKING ON BCAST PREFIX user:", "+OK");
-        scene.other().asks("SET user:1 v", "+OK");
-        client.gets(r#">["invalidate" ["user:1"]]"#);
-        client.asks("CLIENT TRACKING OFF", "+OK");
-        client.is_in_step("after");
+        client.assert_reply("CLIENT TRACKING ON BCAST PREFIX user:", "+OK");
+        scene.other().assert_reply("SET user:1 v", "+OK");
+        client.assert_recv(r#">["invalidate" ["user:1"]]"#);
+        client.assert_reply("CLIENT TRACKING OFF", "+OK");
+        client.assert_in_step("after");
     }
 
     fn redirected_to_a_subscriber(scene: &Scene<'_>) {
@@ -38,14 +38,14 @@ behaviours! {
             return;
         }
         let mut listener = scene.client();
-        let id = listener.ask("CLIENT ID").integer();
-        listener.asks("SUBSCRIBE __redis__:invalidate", &scene.push(r#""subscribe" "__redis__:invalidate" :1"#));
+        let id = listener.call("CLIENT ID").integer();
+        listener.assert_reply("SUBSCRIBE __redis__:invalidate", &scene.push(r#""subscribe" "__redis__:invalidate" :1"#));
         let mut client = scene.other();
-        client.asks(&format!("CLIENT TRACKING ON REDIRECT {id}"), "+OK");
-        client.asks("GET k", scene.nil());
-        scene.stage.redis.control().asks("SET k v", "+OK");
-        listener.gets(scene.by(r#"["message" "__redis__:invalidate" ["k"]]"#, r#">["invalidate" ["k"]]"#));
-        listener.asks("PING x", scene.by(r#"["pong" "x"]"#, r#""x""#));
-        client.is_in_step("after");
+        client.assert_reply(&format!("CLIENT TRACKING ON REDIRECT {id}"), "+OK");
+        client.assert_reply("GET k", scene.nil());
+        scene.stage.redis.control().assert_reply("SET k v", "+OK");
+        listener.assert_recv(scene.by(r#"["message" "__redis__:invalidate" ["k"]]"#, r#">["invalidate" ["k"]]"#));
+        listener.assert_reply("PING x", scene.by(r#"["pong" "x"]"#, r#""x""#));
+        client.assert_in_step("after");
     }
 }

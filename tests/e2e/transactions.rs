@@ -10,15 +10,15 @@ behaviours! {
             client.hold(&command(line));
         }
         client.send("EXEC");
-        client.gets("+OK");
+        client.assert_recv("+OK");
         for _ in 0..4 {
-            client.gets("+QUEUED");
+            client.assert_recv("+QUEUED");
         }
         let nil = scene.nil();
-        client.gets(&format!(
+        client.assert_recv(&format!(
             "[+OK :2 {nil} -WRONGTYPE Operation against a key holding the wrong kind of value]"
         ));
-        client.is_in_step("after");
+        client.assert_in_step("after");
     }
 
     fn discard_and_watch(scene: &Scene<'_>) {
@@ -28,28 +28,28 @@ behaviours! {
         }
         client.send("DISCARD");
         for due in ["+OK", "+QUEUED", "+OK", ":0", "+OK", "+OK", "-ERR DISCARD without MULTI"] {
-            client.gets(due);
+            client.assert_recv(due);
         }
-        client.asks("WATCH w", "+OK");
-        scene.stage.redis.control().asks("SET w changed", "+OK");
-        client.asks("MULTI", "+OK");
-        client.asks("SET w mine", "+QUEUED");
-        client.asks("EXEC", scene.by("nil[]", "null"));
-        client.asks("GET w", r#""changed""#);
-        client.is_in_step("after");
+        client.assert_reply("WATCH w", "+OK");
+        scene.stage.redis.control().assert_reply("SET w changed", "+OK");
+        client.assert_reply("MULTI", "+OK");
+        client.assert_reply("SET w mine", "+QUEUED");
+        client.assert_reply("EXEC", scene.by("nil[]", "null"));
+        client.assert_reply("GET w", r#""changed""#);
+        client.assert_in_step("after");
     }
 
     fn wrong_order(scene: &Scene<'_>) {
         let mut client = scene.client();
-        client.asks("EXEC", "-ERR EXEC without MULTI");
-        client.asks("DISCARD", "-ERR DISCARD without MULTI");
-        client.asks("MULTI", "+OK");
-        client.asks("MULTI", "-ERR MULTI calls can not be nested");
-        client.asks("WATCH k", "-ERR WATCH inside MULTI is not allowed");
-        client.asks("SET k v", "+QUEUED");
-        client.asks("EXEC", "[+OK]");
-        client.asks("EXEC", "-ERR EXEC without MULTI");
-        client.is_in_step("after");
+        client.assert_reply("EXEC", "-ERR EXEC without MULTI");
+        client.assert_reply("DISCARD", "-ERR DISCARD without MULTI");
+        client.assert_reply("MULTI", "+OK");
+        client.assert_reply("MULTI", "-ERR MULTI calls can not be nested");
+        client.assert_reply("WATCH k", "-ERR WATCH inside MULTI is not allowed");
+        client.assert_reply("SET k v", "+QUEUED");
+        client.assert_reply("EXEC", "[+OK]");
+        client.assert_reply("EXEC", "-ERR EXEC without MULTI");
+        client.assert_in_step("after");
     }
 
     fn an_error_while_queuing_aborts(scene: &Scene<'_>) {
@@ -68,9 +68,9 @@ behaviours! {
             ":0",
             "-ERR EXEC without MULTI",
         ] {
-            client.gets(due);
+            client.assert_recv(due);
         }
-        client.is_in_step("after");
+        client.assert_in_step("after");
     }
 
     /// Commands that change identity, encoding or the number of replies in the middle of EXEC's reply.
@@ -91,14 +91,14 @@ behaviours! {
             client.hold(&command("SET executed 2"));
             client.hold(&command("EXEC"));
             client.send("EXISTS executed");
-            client.gets("+OK");
-            client.gets("+QUEUED");
-            client.gets(refused);
-            client.gets("+QUEUED");
-            client.gets("-EXECABORT Transaction discarded because of previous errors.");
-            client.gets(":0");
-            client.is_in_step("after");
-            scene.stage.redis.control().asks("EXISTS executed", ":0");
+            client.assert_recv("+OK");
+            client.assert_recv("+QUEUED");
+            client.assert_recv(refused);
+            client.assert_recv("+QUEUED");
+            client.assert_recv("-EXECABORT Transaction discarded because of previous errors.");
+            client.assert_recv(":0");
+            client.assert_in_step("after");
+            scene.stage.redis.control().assert_reply("EXISTS executed", ":0");
         }
     }
 
@@ -108,13 +108,13 @@ behaviours! {
             return;
         }
         let mut client = scene.client();
-        client.asks("MULTI", "+OK");
-        client.asks("SUBSCRIBE a b", "-ERR Command not allowed inside a transaction");
-        client.asks("DISCARD", "+OK");
-        client.asks("MULTI", "+OK");
-        client.asks("INCR n", "+QUEUED");
-        client.asks("EXEC", "[:1]");
-        client.is_in_step("after");
+        client.assert_reply("MULTI", "+OK");
+        client.assert_reply("SUBSCRIBE a b", "-ERR Command not allowed inside a transaction");
+        client.assert_reply("DISCARD", "+OK");
+        client.assert_reply("MULTI", "+OK");
+        client.assert_reply("INCR n", "+QUEUED");
+        client.assert_reply("EXEC", "[:1]");
+        client.assert_in_step("after");
     }
 
     /// Exactly one channel gives one reply, and EXEC's array starts the subscribed state.
@@ -124,15 +124,15 @@ behaviours! {
             client.hold(&command(line));
         }
         client.send("PING x");
-        client.gets("+OK");
-        client.gets("+QUEUED");
-        client.gets("+QUEUED");
-        client.gets(&format!("[+OK {}]", scene.push(r#""subscribe" "c" :1"#)));
-        client.gets(scene.by(r#"["pong" "x"]"#, r#""x""#));
-        scene.stage.redis.control().asks("PUBLISH c hello", ":1");
-        client.gets(&scene.push(r#""message" "c" "hello""#));
-        client.asks("UNSUBSCRIBE c", &scene.push(r#""unsubscribe" "c" :0"#));
-        client.is_in_step("after");
+        client.assert_recv("+OK");
+        client.assert_recv("+QUEUED");
+        client.assert_recv("+QUEUED");
+        client.assert_recv(&format!("[+OK {}]", scene.push(r#""subscribe" "c" :1"#)));
+        client.assert_recv(scene.by(r#"["pong" "x"]"#, r#""x""#));
+        scene.stage.redis.control().assert_reply("PUBLISH c hello", ":1");
+        client.assert_recv(&scene.push(r#""message" "c" "hello""#));
+        client.assert_reply("UNSUBSCRIBE c", &scene.push(r#""unsubscribe" "c" :0"#));
+        client.assert_in_step("after");
     }
 
     /// A queued SELECT takes effect if EXEC's reply is an array, and otherwise not.
@@ -143,9 +143,9 @@ behaviours! {
         }
         client.send("EXISTS five");
         for due in ["+OK", "+QUEUED", "+QUEUED", "[+OK +OK]", ":1", "+OK", ":0", "+OK", "+QUEUED", "+OK", ":0"] {
-            client.gets(due);
+            client.assert_recv(due);
         }
-        client.is_in_step("after");
+        client.assert_in_step("after");
     }
 
     /// MONITOR in the queue: Redis refuses it there (deny-blocking) or runs it; order holds in both cases.
@@ -156,11 +156,11 @@ behaviours! {
         }
         client.send("ECHO x");
         for due in ["+OK", "+QUEUED", "+QUEUED"] {
-            client.gets(due);
+            client.assert_recv(due);
         }
-        client.gets(scene.by("[nil[] +OK]", "[null +OK]"));
-        client.gets(r#""x""#);
-        client.is_in_step("after");
+        client.assert_recv(scene.by("[nil[] +OK]", "[null +OK]"));
+        client.assert_recv(r#""x""#);
+        client.assert_in_step("after");
     }
 
     /// Subscribe and unsubscribe one channel inside: the counts follow EXEC's array.
@@ -170,41 +170,41 @@ behaviours! {
             client.hold(&command(line));
         }
         client.send("ECHO x");
-        client.gets("+OK");
+        client.assert_recv("+OK");
         for _ in 0..4 {
-            client.gets("+QUEUED");
+            client.assert_recv("+QUEUED");
         }
-        client.gets(&format!(
+        client.assert_recv(&format!(
             "[{} {} {} {}]",
             scene.push(r#""subscribe" "c" :1"#),
             scene.push(r#""unsubscribe" "c" :0"#),
             scene.push(r#""psubscribe" "p*" :1"#),
             scene.push(r#""punsubscribe" "p*" :0"#)
         ));
-        client.gets(r#""x""#);
-        client.is_in_step("after");
+        client.assert_recv(r#""x""#);
+        client.assert_in_step("after");
     }
 
     /// Queued commands without EXEC have no effect: no client is subscribed.
     fn a_subscription_that_was_not_executed(scene: &Scene<'_>) {
         let mut client = scene.client();
-        client.asks("RPUSH l message c x", ":3");
-        client.asks("WATCH w", "+OK");
-        scene.stage.redis.control().asks("SET w changed", "+OK");
+        client.assert_reply("RPUSH l message c x", ":3");
+        client.assert_reply("WATCH w", "+OK");
+        scene.stage.redis.control().assert_reply("SET w changed", "+OK");
         for line in ["MULTI", "SUBSCRIBE c", "EXEC", "LRANGE l 0 -1", "MULTI", "SUBSCRIBE c", "DISCARD"] {
             client.hold(&command(line));
         }
         client.send("LRANGE l 0 -1");
         for due in ["+OK", "+QUEUED", scene.by("nil[]", "null")] {
-            client.gets(due);
+            client.assert_recv(due);
         }
-        client.gets(r#"["message" "c" "x"]"#);
+        client.assert_recv(r#"["message" "c" "x"]"#);
         for due in ["+OK", "+QUEUED", "+OK"] {
-            client.gets(due);
+            client.assert_recv(due);
         }
-        client.gets(r#"["message" "c" "x"]"#);
-        scene.stage.redis.control().asks("PUBLISH c x", ":0");
-        client.is_in_step("after");
+        client.assert_recv(r#"["message" "c" "x"]"#);
+        scene.stage.redis.control().assert_reply("PUBLISH c x", ":0");
+        client.assert_in_step("after");
     }
 
     /// A server may omit a failing AUTH from EXEC's reply, so the proxy queues none.
@@ -217,13 +217,13 @@ behaviours! {
             client.hold(&command(line));
         }
         client.send("EXISTS a");
-        client.gets("+OK");
-        client.gets("+QUEUED");
-        client.gets("-ERR Command not allowed inside a transaction");
-        client.gets("-ERR Command not allowed inside a transaction");
-        client.gets("-EXECABORT Transaction discarded because of previous errors.");
-        client.gets(":0");
-        client.is_in_step("after");
+        client.assert_recv("+OK");
+        client.assert_recv("+QUEUED");
+        client.assert_recv("-ERR Command not allowed inside a transaction");
+        client.assert_recv("-ERR Command not allowed inside a transaction");
+        client.assert_recv("-EXECABORT Transaction discarded because of previous errors.");
+        client.assert_recv(":0");
+        client.assert_in_step("after");
     }
 
     /// SYNC would turn the connection into a replication stream: the proxy refuses it, and inside MULTI the refusal
@@ -238,19 +238,19 @@ behaviours! {
         }
         client.send("ECHO x");
         for name in ["sync", "psync", "replconf"] {
-            client.gets(&format!("-NOPERM portcullis: '{name}' is refused here unless an acl names it: +{name}"));
+            client.assert_recv(&format!("-NOPERM portcullis: '{name}' is refused here unless an acl names it: +{name}"));
         }
-        client.gets(r#""x""#);
+        client.assert_recv(r#""x""#);
         for line in ["MULTI", "SET a 1", "SYNC", "EXEC"] {
             client.hold(&command(line));
         }
         client.send("EXISTS a");
-        client.gets("+OK");
-        client.gets("+QUEUED");
-        assert!(client.read().text().starts_with("NOPERM "));
-        client.gets("-EXECABORT Transaction discarded because of previous errors.");
-        client.gets(":0");
-        client.is_in_step("after");
+        client.assert_recv("+OK");
+        client.assert_recv("+QUEUED");
+        assert!(client.recv().text().starts_with("NOPERM "));
+        client.assert_recv("-EXECABORT Transaction discarded because of previous errors.");
+        client.assert_recv(":0");
+        client.assert_in_step("after");
         assert_eq!(scene.stage.redis.calls("sync") + scene.stage.redis.calls("psync"), 0);
     }
 }

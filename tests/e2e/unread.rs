@@ -17,19 +17,19 @@ const CUT: Duration = Duration::from_secs(8);
 /// The number of values of 1 MiB that each client requests.
 const ASKED: usize = 30;
 
-struct House {
+struct Fixture {
     // Dropped first: the proxy must not see its upstream end.
     gate: Gate,
     redis: Redis,
     tls: Option<Arc<ClientConfig>>,
 }
 
-impl House {
+impl Fixture {
     fn start(upstream: &str, tls: bool, tcp: &str) -> Self {
         let redis = Redis::plain();
         let mut control = redis.control();
-        control.asks(&format!("SETRANGE big {} x", MIB - 1), &format!(":{MIB}"));
-        control.asks("SETRANGE value 99 x", ":100");
+        control.assert_reply(&format!("SETRANGE big {} x", MIB - 1), &format!(":{MIB}"));
+        control.assert_reply("SETRANGE value 99 x", ":100");
         let authority = Authority::new("unread");
         let mut gate = Gate::before(&redis)
             .listener("auth: trust")
@@ -79,11 +79,11 @@ fn drips() -> Vec<(Vec<u8>, Vec<u8>, Duration)> {
 /// A client that reads nothing is cut, whatever it sends, unless it is a pipeline.
 fn what_is_no_progress(upstream: &str, tls: bool) {
     let _turn = own_turn();
-    let house = House::start(upstream, tls, "");
+    let fixture = Fixture::start(upstream, tls, "");
     let drips = drips();
     std::thread::scope(|scope| {
         for (first, then, pause) in &drips {
-            let mut client = house.connect();
+            let mut client = fixture.connect();
             scope.spawn(move || {
                 client.hold(&command("GET big").repeat(ASKED));
                 client.send_raw(first);
@@ -96,8 +96,8 @@ fn what_is_no_progress(upstream: &str, tls: bool) {
             });
         }
     });
-    eventually("all are cut for being slow", || (house.cut() == drips.len() as f64).then_some(()));
-    eventually("Redis holds nothing for them", || (house.redis.tcp_clients().len() < 8).then_some(()));
+    eventually("all are cut for being slow", || (fixture.cut() == drips.len() as f64).then_some(()));
+    eventually("Redis holds nothing for them", || (fixture.redis.tcp_clients().len() < 8).then_some(()));
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn reads_slowly(mut client: Client, step: usize, pause: Duration) {
         std::thread::sleep(pause);
     }
     client.read_through((due - read) as u64, |_| ());
-    client.is_in_step("after");
+    client.assert_in_step("after");
 }
 
 /// Writes for 4 s, and only then reads. The kernel must not close it after `tcp.user_timeout` either.
@@ -142,21 +142,21 @@ fn writes_before_it_reads(mut client: Client) {
         std::thread::sleep(Duration::from_millis(100));
     }
     client.read_through(pieces * 3000 * 108, |_| ());
-    client.is_in_step("after");
+    client.assert_in_step("after");
 }
 
 /// Slow readers, and a client that writes a long pipeline before it reads, stay connected.
 fn what_is_progress(upstream: &str, tls: bool) {
     let _turn = own_turn();
-    let house = House::start(upstream, tls, "user_timeout: 2s");
+    let fixture = Fixture::start(upstream, tls, "user_timeout: 2s");
     std::thread::scope(|scope| {
-        let [first, second, third] = [(); 3].map(|()| house.connect());
+        let [first, second, third] = [(); 3].map(|()| fixture.connect());
         scope.spawn(|| reads_slowly(first, 256 * 1024, Duration::from_millis(200)));
         // The kernel does not report room within `write`.
         scope.spawn(|| reads_slowly(second, 4 * 1024, Duration::from_millis(20)));
         scope.spawn(|| writes_before_it_reads(third));
     });
-    assert!(house.cut() == 0.0, "{} were cut", house.cut());
+    assert!(fixture.cut() == 0.0, "{} were cut", fixture.cut());
 }
 
 #[test]

@@ -10,8 +10,8 @@ const PASSWORD: &str = "canary-trouble-41c8";
 #[track_caller]
 fn reads_the_line(client: &mut Client, kind: &str) {
     client.send("SET never 1");
-    client.gets(&format!("-ERR portcullis: upstream 'main' unavailable ({kind})"));
-    client.is_closed();
+    client.assert_recv(&format!("-ERR portcullis: upstream 'main' unavailable ({kind})"));
+    client.assert_closed();
 }
 
 /// Checks every view of `main` while it is down for this reason.
@@ -29,7 +29,7 @@ fn is_known_to_be_down(gate: &Gate, kind: &str) {
     let (status, body) = gate.get("/ready");
     assert!(status == 503 && body.contains("main"), "{status} {body}");
     assert_eq!(gate.get("/live").0, 200);
-    gate.counts("upstream_up", &[("upstream", "main")], 0.0);
+    gate.assert_metric("upstream_up", &[("upstream", "main")], 0.0);
     assert!(gate.has_metric("upstream_up", &[("upstream", "main")]));
     eventually(&format!("{kind} is counted"), || {
         (gate.metric("upstream_errors_total", &[("upstream", "main"), ("kind", kind)]) >= 1.0).then_some(())
@@ -42,10 +42,10 @@ fn is_known_to_be_down(gate: &Gate, kind: &str) {
 #[track_caller]
 fn is_up(gate: &Gate) {
     eventually("the upstream is known to be up", || (gate.get("/ready").0 == 200).then_some(()));
-    gate.counts("upstream_up", &[("upstream", "main")], 1.0);
+    gate.assert_metric("upstream_up", &[("upstream", "main")], 1.0);
     let mut client = gate.connect();
-    client.asks("SET k v", "+OK");
-    client.is_in_step("up");
+    client.assert_reply("SET k v", "+OK");
+    client.assert_in_step("up");
 }
 
 #[test]
@@ -65,10 +65,10 @@ fn killed_and_started_again() {
     let gate = Gate::before(&redis).start();
     is_up(&gate);
     let mut waiting = gate.connect();
-    waiting.asks("PING", "+PONG");
+    waiting.assert_reply("PING", "+PONG");
     waiting.send("BLPOP nothing 0");
     let mut idle = gate.connect();
-    idle.asks("PING", "+PONG");
+    idle.assert_reply("PING", "+PONG");
     redis.kill();
     let (rest, _) = waiting.read_to_end();
     let rest = String::from_utf8_lossy(&rest);
@@ -117,7 +117,7 @@ fn wrong_password() {
     let redis = Redis::builder().password("canary-the-right-one").start();
     let gate = Gate::before(&redis).listener("auth: trust").password(PASSWORD).start();
     is_down(&gate, "auth");
-    redis.control().asks(&format!("CONFIG SET requirepass {PASSWORD}"), "+OK");
+    redis.control().assert_reply(&format!("CONFIG SET requirepass {PASSWORD}"), "+OK");
     is_up(&gate);
 }
 
@@ -128,8 +128,8 @@ fn no_password() {
     let gate = Gate::before(&redis).listener("auth: trust").secret(PASSWORD).start();
     is_known_to_be_down(&gate, "auth");
     let mut client = gate.connect();
-    client.asks("SET never 1", "-NOAUTH Authentication required.");
-    client.asks("SET never 1", "-NOAUTH Authentication required.");
+    client.assert_reply("SET never 1", "-NOAUTH Authentication required.");
+    client.assert_reply("SET never 1", "-NOAUTH Authentication required.");
 }
 
 /// Under passthrough the clients have the passwords: NOAUTH from Redis means that it is up.
@@ -138,7 +138,7 @@ fn noauth_is_up_under_passthrough() {
     let redis = Redis::builder().password(PASSWORD).start();
     let gate = Gate::before(&redis).secret(PASSWORD).start();
     eventually("the upstream is known to be up", || (gate.get("/ready").0 == 200).then_some(()));
-    gate.connect().asks("PING", "-NOAUTH Authentication required.");
+    gate.connect().assert_reply("PING", "-NOAUTH Authentication required.");
 }
 
 #[test]
@@ -153,32 +153,32 @@ fn full() {
     let redis = Redis::plain();
     let gate = Gate::before(&redis).start();
     let mut control = redis.control();
-    control.asks("CONFIG SET maxclients 1", "+OK");
+    control.assert_reply("CONFIG SET maxclients 1", "+OK");
     is_down(&gate, "limit");
-    control.asks("CONFIG SET maxclients 100", "+OK");
+    control.assert_reply("CONFIG SET maxclients 100", "+OK");
     is_up(&gate);
 }
 
 #[test]
 fn loading() {
     let mut redis = Redis::plain();
-    redis.control().asks("DEBUG POPULATE 30000", "+OK");
-    redis.control().asks("SAVE", "+OK");
+    redis.control().assert_reply("DEBUG POPULATE 30000", "+OK");
+    redis.control().assert_reply("SAVE", "+OK");
     let gate = Gate::before(&redis).listener("auth: trust").start();
     redis.kill();
     // With 100 microseconds a key, loading takes 3 s, and Redis checks its clients often.
     redis.start_again(&["key-load-delay 100", "loading-process-events-interval-bytes 1024"], false);
     eventually("it loads", || {
         let mut client = Client::try_unix(&redis.socket())?;
-        client.ask("PING").is_error().then_some(())
+        client.call("PING").is_error().then_some(())
     });
     is_known_to_be_down(&gate, "loading");
     // Like Redis itself: the connection stays, and works when Redis does.
     let mut client = gate.connect();
-    client.asks("SET never 1", "-LOADING Redis is loading the dataset in memory");
+    client.assert_reply("SET never 1", "-LOADING Redis is loading the dataset in memory");
     is_up(&gate);
-    client.asks("DBSIZE", ":30001");
-    gate.connect().asks("DBSIZE", ":30001");
+    client.assert_reply("DBSIZE", ":30001");
+    gate.connect().assert_reply("DBSIZE", ":30001");
 }
 
 /// The proxy uses the first address that answers.
@@ -188,7 +188,7 @@ fn several_addresses() {
     let dead = format!("127.0.0.1:{}", ports::free());
     let gate = Gate::before(&redis).addresses([dead, redis.address().to_string()]).start();
     is_up(&gate);
-    gate.connect().asks("GET k", r#""v""#);
+    gate.connect().assert_reply("GET k", r#""v""#);
 }
 
 /// Fifty clients at once read the same error; each is closed.
@@ -202,8 +202,8 @@ fn many_clients_while_it_is_down() {
         client.send("GET k");
     }
     for client in &mut clients {
-        client.gets("-ERR portcullis: upstream 'main' unavailable (refused)");
-        client.is_closed();
+        client.assert_recv("-ERR portcullis: upstream 'main' unavailable (refused)");
+        client.assert_closed();
     }
     eventually("they are gone", || (gate.metric("clients", &[("listener", "public")]) == 0.0).then_some(()));
 }

@@ -91,14 +91,14 @@ fn every_form_of_login_and_who_it_is_upstream() {
     ];
     for (form, whoami) in &forms {
         let mut client = gate.connect();
-        client.asks("GET k", NOAUTH);
-        client.asks(form, "+OK");
-        client.asks("ACL WHOAMI", &format!("\"{whoami}\""));
+        client.assert_reply("GET k", NOAUTH);
+        client.assert_reply(form, "+OK");
+        client.assert_reply("ACL WHOAMI", &format!("\"{whoami}\""));
         // Also inline, and pipelined with the next command.
         let mut client = gate.connect();
         client.send_raw(format!("{form}\r\nACL WHOAMI\r\n").as_bytes());
-        client.gets("+OK");
-        client.gets(&format!("\"{whoami}\""));
+        client.assert_recv("+OK");
+        client.assert_recv(&format!("\"{whoami}\""));
     }
     for (form, proto, whoami) in [
         (format!("HELLO 3 AUTH alice {ALICE} SETNAME me"), ":3", "alice"),
@@ -111,10 +111,10 @@ fn every_form_of_login_and_who_it_is_upstream() {
             client.hold(&command(line));
         }
         client.send("GET nothing");
-        assert_eq!(client.read().items()[5].to_string(), proto, "{form}");
-        client.gets(&format!("\"{whoami}\""));
-        client.gets("\"me\"");
-        client.gets(if proto == ":3" { "null" } else { "nil" });
+        assert_eq!(client.recv().items()[5].to_string(), proto, "{form}");
+        client.assert_recv(&format!("\"{whoami}\""));
+        client.assert_recv("\"me\"");
+        client.assert_recv(if proto == ":3" { "null" } else { "nil" });
     }
 }
 
@@ -137,16 +137,16 @@ fn wrong_credentials() {
         "HELLO 3 AUTH alice x SETNAME me".to_owned(),
     ];
     for attempt in &wrong {
-        client.asks(attempt, WRONGPASS);
-        client.asks("GET k", NOAUTH);
+        client.assert_reply(attempt, WRONGPASS);
+        client.assert_reply("GET k", NOAUTH);
     }
     assert!(redis.tcp_clients().iter().all(|line| line.contains("cmd=ping")), "only the health check");
-    gate.counts("auth_failures_total", &[("listener", "public")], 10.0);
-    gate.counts("commands_denied_total", &[("reason", "login")], 20.0);
-    client.asks(&format!("AUTH alice {ALICE}"), "+OK");
-    client.asks("AUTH bob x", WRONGPASS);
-    client.asks("HELLO 3 AUTH bob x", WRONGPASS);
-    client.asks("ACL WHOAMI", "\"alice\"");
+    gate.assert_metric("auth_failures_total", &[("listener", "public")], 10.0);
+    gate.assert_metric("commands_denied_total", &[("reason", "login")], 20.0);
+    client.assert_reply(&format!("AUTH alice {ALICE}"), "+OK");
+    client.assert_reply("AUTH bob x", WRONGPASS);
+    client.assert_reply("HELLO 3 AUTH bob x", WRONGPASS);
+    client.assert_reply("ACL WHOAMI", "\"alice\"");
 }
 
 /// Bytes that are not text, and bytes that look like several lines.
@@ -159,14 +159,14 @@ fn odd_passwords() {
         [(&b"ali\0ce"[..], &b"x"[..]), (b"a\r\n+OK", b"b\r\n+OK\r\n"), (b"", b""), (b"\xff\xfe", b"\x00")]
     {
         client.send_args(&[b"AUTH", user, password]);
-        client.gets(WRONGPASS);
+        client.assert_recv(WRONGPASS);
         client.send_args(&[b"HELLO", b"3", b"AUTH", user, password]);
-        client.gets(WRONGPASS);
+        client.assert_recv(WRONGPASS);
         client.send_args(&[b"AUTH", password]);
-        client.gets(WRONGPASS);
+        client.assert_recv(WRONGPASS);
     }
-    client.asks(&format!("AUTH alice {ALICE}"), "+OK");
-    client.is_in_step("after");
+    client.assert_reply(&format!("AUTH alice {ALICE}"), "+OK");
+    client.assert_in_step("after");
 }
 
 /// Another user logs in on the same connection, with state that the first one left.
@@ -200,16 +200,16 @@ fn another_user_on_the_same_connection() {
     }
     client.send_raw(b"");
     for due in ["+OK", "\"alice\"", "+OK", "+OK", "\"gate\"", "+OK", "+QUEUED", "[:1]"] {
-        client.gets(due);
+        client.assert_recv(due);
     }
-    assert_eq!(client.read().items().len(), 14);
-    client.gets("\"alice\"");
-    let refused = client.read().to_string();
+    assert_eq!(client.recv().items().len(), 14);
+    client.assert_recv("\"alice\"");
+    let refused = client.recv().to_string();
     assert!(refused.starts_with("-NOPERM"), "Redis's own rules for alice: {refused}");
     for due in ["+RESET", NOAUTH, "+RESET", "+OK", "\"gate\"", "+OK", "+OK"] {
-        client.gets(due);
+        client.assert_recv(due);
     }
-    client.is_closed();
+    client.assert_closed();
 }
 
 #[test]
@@ -217,21 +217,22 @@ fn a_transaction_keeps_its_user() {
     let redis = redis();
     let gate = start(&redis, BASE);
     let mut client = gate.connect();
-    client.asks(&format!("AUTH alice {ALICE}"), "+OK");
+    client.assert_reply(&format!("AUTH alice {ALICE}"), "+OK");
     for attempt in [format!("AUTH bob {BOB}"), format!("HELLO 3 AUTH bob {BOB}")] {
-        client.asks("MULTI", "+OK");
-        client.asks("SET t 1", "+QUEUED");
-        client.asks(&attempt, "-ERR Command not allowed inside a transaction");
-        client.asks("EXEC", "-EXECABORT Transaction discarded because of previous errors.");
-        client.asks("ACL WHOAMI", "\"alice\"");
-        client.asks("EXISTS t", ":0");
+        client.assert_reply("MULTI", "+OK");
+        client.assert_reply("SET t 1", "+QUEUED");
+        client.assert_reply(&attempt, "-ERR Command not allowed inside a transaction");
+        client.assert_reply("EXEC", "-EXECABORT Transaction discarded because of previous errors.");
+        client.assert_reply("ACL WHOAMI", "\"alice\"");
+        client.assert_reply("EXISTS t", ":0");
     }
     // RESET ends a transaction and the login.
-    client.asks("MULTI", "+OK");
-    client.asks("RESET", "+RESET");
-    client.asks("EXEC", "-EXECABORT Transaction discarded because of: NOAUTH Authentication required.");
-    client.asks(&format!("AUTH alice {ALICE}"), "+OK");
-    client.asks("EXEC", "-ERR EXEC without MULTI");
+    client.assert_reply("MULTI", "+OK");
+    client.assert_reply("RESET", "+RESET");
+    client
+        .assert_reply("EXEC", "-EXECABORT Transaction discarded because of: NOAUTH Authentication required.");
+    client.assert_reply(&format!("AUTH alice {ALICE}"), "+OK");
+    client.assert_reply("EXEC", "-ERR EXEC without MULTI");
 }
 
 #[test]
@@ -239,24 +240,24 @@ fn subscribers_of_two_users() {
     let redis = redis();
     let gate = start(&redis, BASE);
     let mut client = gate.connect();
-    client.asks(&format!("AUTH alice {ALICE}"), "+OK");
-    client.asks("SUBSCRIBE news", r#"["subscribe" "news" :1]"#);
-    client.asks(
+    client.assert_reply(&format!("AUTH alice {ALICE}"), "+OK");
+    client.assert_reply("SUBSCRIBE news", r#"["subscribe" "news" :1]"#);
+    client.assert_reply(
         &format!("AUTH bob {BOB}"),
         "-ERR Can't execute 'auth': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
     );
-    redis.control().asks("PUBLISH news 1", ":1");
-    client.gets(r#"["message" "news" "1"]"#);
-    client.asks("RESET", "+RESET");
-    client.asks("GET k", NOAUTH);
-    redis.control().asks("PUBLISH news 2", ":0");
+    redis.control().assert_reply("PUBLISH news 1", ":1");
+    client.assert_recv(r#"["message" "news" "1"]"#);
+    client.assert_reply("RESET", "+RESET");
+    client.assert_reply("GET k", NOAUTH);
+    redis.control().assert_reply("PUBLISH news 2", ":0");
     // A RESP3 subscriber may log in; the subscription stays, as in Redis.
-    assert_eq!(client.ask(&format!("HELLO 3 AUTH alice {ALICE}")).items().len(), 14);
-    client.asks("SUBSCRIBE news", r#">["subscribe" "news" :1]"#);
-    client.asks(&format!("AUTH bob {BOB}"), "+OK");
-    client.asks("ACL WHOAMI", "\"gate\"");
-    redis.control().asks("PUBLISH news 3", ":1");
-    client.gets(r#">["message" "news" "3"]"#);
+    assert_eq!(client.call(&format!("HELLO 3 AUTH alice {ALICE}")).items().len(), 14);
+    client.assert_reply("SUBSCRIBE news", r#">["subscribe" "news" :1]"#);
+    client.assert_reply(&format!("AUTH bob {BOB}"), "+OK");
+    client.assert_reply("ACL WHOAMI", "\"gate\"");
+    redis.control().assert_reply("PUBLISH news 3", ":1");
+    client.assert_recv(r#">["message" "news" "3"]"#);
 }
 
 /// Redis receives only the proxy's own credentials.
@@ -265,22 +266,22 @@ fn the_clients_credentials_never_travel_on() {
     let redis = redis();
     let gate = start(&redis, BASE);
     let mut monitor = redis.control();
-    monitor.asks("MONITOR", "+OK");
+    monitor.assert_reply("MONITOR", "+OK");
     let mut client = gate.connect();
-    client.asks(&format!("AUTH alice {ALICE}"), "+OK");
-    client.asks("PING", "+PONG");
-    client.asks(&format!("AUTH bob {BOB}"), "+OK");
-    client.asks("AUTH bob canary-wrong", WRONGPASS);
-    assert_eq!(client.ask(&format!("HELLO 3 AUTH alice {ALICE_OLD} SETNAME n")).items().len(), 14);
-    client.asks("SET done 1", "+OK");
+    client.assert_reply(&format!("AUTH alice {ALICE}"), "+OK");
+    client.assert_reply("PING", "+PONG");
+    client.assert_reply(&format!("AUTH bob {BOB}"), "+OK");
+    client.assert_reply("AUTH bob canary-wrong", WRONGPASS);
+    assert_eq!(client.call(&format!("HELLO 3 AUTH alice {ALICE_OLD} SETNAME n")).items().len(), 14);
+    client.assert_reply("SET done 1", "+OK");
     let mut seen = String::new();
     while !seen.contains("\"done\"") {
-        seen += &monitor.read().text();
+        seen += &monitor.recv().text();
     }
     for secret in [ALICE, ALICE_OLD, BOB, "canary-wrong"] {
         assert!(!seen.contains(secret), "{seen}");
     }
-    redis.control().asks("ACL LOG", "[]");
+    redis.control().assert_reply("ACL LOG", "[]");
 }
 
 /// Before the login, Redis's limits apply: ten arguments and 16 KiB. After it, the listener's limits apply.
@@ -295,26 +296,26 @@ fn little_may_be_sent_before_login() {
     for (bytes, due) in cases {
         for mut client in [gate.connect(), Client::tcp(redis.address())] {
             client.send_raw(bytes.as_bytes());
-            client.gets(due);
-            client.is_closed();
+            client.assert_recv(due);
+            client.assert_closed();
         }
     }
     let most = encode(&[b"AUTH", b"alice", "x".repeat(16384).as_bytes()]);
     let mut client = gate.connect();
     client.send_raw(&most);
-    client.gets(WRONGPASS);
+    client.assert_recv(WRONGPASS);
     client.send("GET 2 3 4 5 6 7 8 9 10");
-    client.gets("-ERR wrong number of arguments for 'get' command");
+    client.assert_recv("-ERR wrong number of arguments for 'get' command");
     client.hold(&command(&format!("AUTH alice {ALICE}")));
     client.send_args(&[b"SET", b"k", "x".repeat(1 << 20).as_bytes()]);
-    client.gets("+OK");
-    client.gets("+OK");
+    client.assert_recv("+OK");
+    client.assert_recv("+OK");
     // After RESET the low limits apply again.
     client.hold(&command("RESET"));
     client.send_raw(b"*11\r\n$4\r\nPING\r\n");
-    client.gets("+RESET");
-    client.gets("-ERR Protocol error: unauthenticated multibulk length");
-    client.is_closed();
+    client.assert_recv("+RESET");
+    client.assert_recv("-ERR Protocol error: unauthenticated multibulk length");
+    client.assert_closed();
 }
 
 #[test]
@@ -324,23 +325,23 @@ fn whoever_does_not_log_in_is_closed() {
     let gate = start(&redis, &yaml);
     let (mut mute, mut chatty, mut wrong, mut user) =
         (gate.connect(), gate.connect(), gate.connect(), gate.connect());
-    user.asks(&format!("AUTH alice {ALICE}"), "+OK");
+    user.assert_reply(&format!("AUTH alice {ALICE}"), "+OK");
     let started = Instant::now();
-    chatty.asks("PING", NOAUTH);
-    wrong.asks("AUTH x", WRONGPASS);
+    chatty.assert_reply("PING", NOAUTH);
+    wrong.assert_reply("AUTH x", WRONGPASS);
     for client in [&mut mute, &mut chatty, &mut wrong] {
-        client.is_closed();
+        client.assert_closed();
         let took = started.elapsed();
         assert!(took > Duration::from_millis(700) && took < Duration::from_secs(4), "{took:?}");
     }
     eventually("all are counted", || {
         (gate.metric("connections_closed_total", &[("reason", "timeout")]) == 3.0).then_some(())
     });
-    user.asks("PING", "+PONG");
+    user.assert_reply("PING", "+PONG");
     // The time starts again when a user logs out.
-    user.asks("RESET", "+RESET");
+    user.assert_reply("RESET", "+RESET");
     let started = Instant::now();
-    user.is_closed();
+    user.assert_closed();
     assert!(started.elapsed() > Duration::from_millis(700), "{:?}", started.elapsed());
 }
 

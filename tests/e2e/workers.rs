@@ -27,7 +27,7 @@ fn shares(gate: &Gate, workers: usize, clients: usize, more: f64) {
 
 fn served(gate: &Gate) -> Client {
     let mut client = gate.connect();
-    client.asks("PING", "+PONG");
+    client.assert_reply("PING", "+PONG");
     client
 }
 
@@ -62,15 +62,15 @@ fn a_rush_of_handshakes() {
             (gate.metric("connections_accepted_total", &[]) == due).then_some(())
         });
     }
-    let believes = ca.client();
-    let clients: Vec<_> = rush.into_iter().map(|socket| greet(socket, &believes)).collect();
+    let trusts = ca.client();
+    let clients: Vec<_> = rush.into_iter().map(|socket| greet(socket, &trusts)).collect();
     shares(&gate, 2, clients.len(), 1.0);
 }
 
 /// Makes the socket a client.
-fn greet(socket: TcpStream, believes: &Arc<ClientConfig>) -> StreamOwned<ClientConnection, TcpStream> {
+fn greet(socket: TcpStream, trusts: &Arc<ClientConfig>) -> StreamOwned<ClientConnection, TcpStream> {
     let name = ServerName::try_from("localhost").expect("a name");
-    let tls = ClientConnection::new(Arc::clone(believes), name).expect("a good configuration");
+    let tls = ClientConnection::new(Arc::clone(trusts), name).expect("a good configuration");
     let mut client = StreamOwned::new(tls, socket);
     let mut answer = [0; 7];
     client.write_all(&command("PING")).expect("a handshake");

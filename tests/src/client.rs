@@ -229,35 +229,35 @@ impl Client {
 
     /// Sends a command and returns its reply.
     #[track_caller]
-    pub fn ask(&mut self, line: &str) -> Reply {
+    pub fn call(&mut self, line: &str) -> Reply {
         self.send(line);
-        self.read()
+        self.recv()
     }
 
     /// Sends a command and checks its reply, in the notation of [`crate::reply`].
     #[track_caller]
-    pub fn asks(&mut self, line: &str, reply: &str) {
+    pub fn assert_reply(&mut self, line: &str, reply: &str) {
         self.send(line);
-        self.gets(reply);
+        self.assert_recv(reply);
     }
 
     /// Returns the next reply.
     #[track_caller]
-    pub fn read(&mut self) -> Reply {
+    pub fn recv(&mut self) -> Reply {
         self.read_lead();
         self.read_one()
     }
 
     /// Checks the next reply, in the notation of [`crate::reply`].
     #[track_caller]
-    pub fn gets(&mut self, reply: &str) {
-        let got = self.read().to_string();
+    pub fn assert_recv(&mut self, reply: &str) {
+        let got = self.recv().to_string();
         assert_eq!(got, reply, "reply (left) differs from what is due (right); then: {}", self.rest());
     }
 
     /// Checks that the next bytes are exactly these.
     #[track_caller]
-    pub fn gets_raw(&mut self, bytes: &[u8]) {
+    pub fn assert_recv_raw(&mut self, bytes: &[u8]) {
         self.read_lead();
         while self.inbox.len() < bytes.len() {
             if let Err(end) = self.fill(PATIENCE) {
@@ -271,14 +271,14 @@ impl Client {
     /// Sends an ECHO of `text` and checks that its reply is the next one: no reply is missing, and there is none too
     /// many.
     #[track_caller]
-    pub fn is_in_step(&mut self, text: &str) {
+    pub fn assert_in_step(&mut self, text: &str) {
         self.send_args(&[b"ECHO", text.as_bytes()]);
-        self.gets(&format!("\"{text}\""));
+        self.assert_recv(&format!("\"{text}\""));
     }
 
     /// Checks that no bytes arrive within `duration`.
     #[track_caller]
-    pub fn is_silent_for(&mut self, duration: Duration) {
+    pub fn assert_silent_for(&mut self, duration: Duration) {
         self.read_lead();
         if self.inbox.is_empty()
             && let Err(end) = self.fill(duration)
@@ -290,7 +290,7 @@ impl Client {
 
     /// Checks that the peer closes, with nothing left to read.
     #[track_caller]
-    pub fn is_closed(&mut self) -> End {
+    pub fn assert_closed(&mut self) -> End {
         let (rest, end) = self.read_to_end();
         assert!(rest.is_empty(), "unexpected bytes before the close: {}", rest.escape_ascii());
         end
@@ -387,7 +387,7 @@ impl Client {
     /// # Panics
     /// If neither comes within [`PATIENCE`].
     #[track_caller]
-    pub fn try_read(&mut self) -> Result<Reply, End> {
+    pub fn try_recv(&mut self) -> Result<Reply, End> {
         loop {
             if let Some((reply, length)) = Reply::parse(&self.inbox) {
                 self.inbox.drain(..length);

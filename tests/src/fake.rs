@@ -128,7 +128,7 @@ impl Fake {
     }
 
     /// Sends bytes that answer no command.
-    pub fn says(&self, line: usize, bytes: &[u8]) {
+    pub fn send(&self, line: usize, bytes: &[u8]) {
         let mut stream = lock(&self.shared.lines)[line].stream.try_clone().expect("a file descriptor");
         // The proxy may have closed the connection: then no client can be misled.
         let _ = stream.write_all(bytes);

@@ -156,7 +156,7 @@ impl GateBuilder {
         // Another process may have taken a port in between.
         for _ in 0..5 {
             let mut gate = self.spawn();
-            if gate.lives() {
+            if gate.is_running() {
                 return gate;
             }
             told = gate.stderr();
@@ -287,7 +287,7 @@ impl Gate {
 
     pub fn get(&self, path: &str) -> (u16, String) {
         let answer = http::get(self.admin(), path).expect("the admin endpoint answers");
-        self.keeps_its_secrets(path, &answer.1);
+        self.assert_no_secrets(path, &answer.1);
         answer
     }
 
@@ -298,7 +298,7 @@ impl Gate {
 
     /// Waits until [`Self::metric`] is `value`: a client may see an event before the proxy counts it.
     #[track_caller]
-    pub fn counts(&self, name: &str, labels: &[(&str, &str)], value: f64) {
+    pub fn assert_metric(&self, name: &str, labels: &[(&str, &str)], value: f64) {
         let mut last = None;
         let reached = within_patience(|| {
             last = Some(self.metric(name, labels));
@@ -309,7 +309,7 @@ impl Gate {
 
     /// Waits until the log has `text`: a separate thread writes its lines.
     #[track_caller]
-    pub fn logs(&self, text: &str) {
+    pub fn assert_log(&self, text: &str) {
         let logged = within_patience(|| self.stderr().contains(text));
         assert!(logged, "{text:?} is not in the log: {}", self.stderr());
     }
@@ -322,7 +322,7 @@ impl Gate {
         self.process.peak_memory()
     }
 
-    fn lives(&mut self) -> bool {
+    fn is_running(&mut self) -> bool {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             if self.process.ended().is_some() {
@@ -337,7 +337,7 @@ impl Gate {
     }
 
     #[track_caller]
-    fn keeps_its_secrets(&self, place: &str, text: &str) {
+    fn assert_no_secrets(&self, place: &str, text: &str) {
         for secret in &self.secrets {
             assert!(!text.contains(secret.as_str()), "the gate shows the secret {secret:?} in its {place}");
         }
@@ -359,8 +359,8 @@ impl Drop for Gate {
             );
             return;
         }
-        self.keeps_its_secrets("log", &log);
-        self.keeps_its_secrets("standard output", &audit);
+        self.assert_no_secrets("log", &log);
+        self.assert_no_secrets("standard output", &audit);
         assert!(!log.contains("panicked at"), "the gate panicked: {log}");
     }
 }

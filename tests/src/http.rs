@@ -7,17 +7,17 @@ use crate::wait::PATIENCE;
 
 /// Status and body of `GET path`, or `None` if there is no answer.
 pub fn get(to: SocketAddr, path: &str) -> Option<(u16, String)> {
-    ask(to, &format!("GET {path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n\r\n"))
+    call(to, &format!("GET {path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n\r\n"))
 }
 
 /// Status and body of `POST path` with a bearer token.
 pub fn post(to: SocketAddr, path: &str, token: &str) -> Option<(u16, String)> {
     let head = format!("POST {path} HTTP/1.1\r\nHost: {to}\r\nContent-Length: 0\r\n");
-    ask(to, &format!("{head}Authorization: Bearer {token}\r\n\r\n"))
+    call(to, &format!("{head}Authorization: Bearer {token}\r\n\r\n"))
 }
 
 /// Status and body of the answer to `request`, which is sent unchanged.
-pub fn ask(to: SocketAddr, request: &str) -> Option<(u16, String)> {
+pub fn call(to: SocketAddr, request: &str) -> Option<(u16, String)> {
     let (status, _, body) = ask_with_head(to, request)?;
     Some((status, body))
 }

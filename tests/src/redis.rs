@@ -106,21 +106,21 @@ impl Redis {
     pub fn control(&self) -> Client {
         let mut client = Client::unix(&self.socket());
         if let Some(password) = self.password() {
-            client.asks(&format!("AUTH {password}"), "+OK");
+            client.assert_reply(&format!("AUTH {password}"), "+OK");
         }
         client
     }
 
     /// The lines of CLIENT LIST without the control connections of the tests.
     pub fn tcp_clients(&self) -> Vec<String> {
-        let list = self.control().ask("CLIENT LIST").text();
+        let list = self.control().call("CLIENT LIST").text();
         let socket = format!("addr={}", self.socket().display());
         list.lines().filter(|line| !line.contains(&socket)).map(str::to_owned).collect()
     }
 
     /// The number of calls of a command in INFO commandstats ("get", "client|list").
     pub fn calls(&self, command: &str) -> u64 {
-        let info = self.control().ask("INFO commandstats").text();
+        let info = self.control().call("INFO commandstats").text();
         let prefix = format!("cmdstat_{command}:calls=");
         let line = info.lines().find_map(|line| line.strip_prefix(&prefix));
         line.map_or(0, |rest| rest.split(',').next().and_then(|n| n.parse().ok()).expect("a count"))
@@ -128,7 +128,7 @@ impl Redis {
 
     /// The connections accepted since the start, including those of the unix socket.
     pub fn connections_received(&self) -> u64 {
-        let info = self.control().ask("INFO stats").text();
+        let info = self.control().call("INFO stats").text();
         let line = info.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
         line.and_then(|n| n.trim().parse().ok()).expect("INFO stats")
     }
@@ -210,7 +210,7 @@ impl Redis {
             }
             if let Some(mut client) = Client::try_unix(&socket) {
                 // PONG, or NOAUTH if there is a password.
-                client.ask("PING");
+                client.call("PING");
                 return true;
             }
             std::thread::sleep(Duration::from_millis(5));

@@ -51,7 +51,7 @@ pub struct Stage {
     pub gate: Option<Gate>,
     pub redis: Redis,
     pub way: Way,
-    believes: Arc<ClientConfig>,
+    trusts: Arc<ClientConfig>,
 }
 
 /// The stage, as one variation of a behaviour uses it.
@@ -91,7 +91,7 @@ impl Stage {
                     .start(),
             ),
         };
-        Self { gate, redis, way, believes: authority.client() }
+        Self { gate, redis, way, trusts: authority.client() }
     }
 
     pub fn is_direct(&self) -> bool {
@@ -106,9 +106,9 @@ impl Stage {
     /// Removes all keys, and waits until Redis has closed the subscribers of earlier clients.
     fn clear(&self) {
         let mut control = self.redis.control();
-        control.asks("FLUSHALL", "+OK");
+        control.assert_reply("FLUSHALL", "+OK");
         eventually("no subscriber is left", || {
-            control.ask("CLIENT LIST TYPE pubsub").text().is_empty().then_some(())
+            control.call("CLIENT LIST TYPE pubsub").text().is_empty().then_some(())
         });
     }
 
@@ -116,7 +116,7 @@ impl Stage {
     pub fn connect(&self) -> Client {
         match &self.gate {
             None => Client::tcp(self.redis.address()),
-            Some(gate) if self.way == Way::Tls => Client::tls(gate.address(), &self.believes, "localhost"),
+            Some(gate) if self.way == Way::Tls => Client::tls(gate.address(), &self.trusts, "localhost"),
             Some(gate) => gate.connect(),
         }
     }
@@ -136,7 +136,7 @@ impl Scene<'_> {
     pub fn other(&self) -> Client {
         let mut client = self.stage.connect();
         if self.protocol == Protocol::Resp3 {
-            assert_eq!(client.ask("HELLO 3").items()[5].to_string(), ":3");
+            assert_eq!(client.call("HELLO 3").items()[5].to_string(), ":3");
         }
         client
     }

@@ -35,7 +35,7 @@ impl Sentinels {
         }
         let listeners = format!(r#"["__sentinel__:hello" :{COUNT}]"#);
         eventually("the sentinels listen", || {
-            let listening = redis.control().ask("PUBSUB NUMSUB __sentinel__:hello").to_string();
+            let listening = redis.control().call("PUBSUB NUMSUB __sentinel__:hello").to_string();
             (listening == listeners).then_some(())
         });
         sentinels
@@ -43,11 +43,11 @@ impl Sentinels {
 
     /// The master's address according to each sentinel.
     pub fn masters(&self) -> Vec<String> {
-        let ask = |port: &u16| {
+        let call = |port: &u16| {
             let mut client = Client::tcp(SocketAddr::from(([127, 0, 0, 1], *port)));
-            client.ask(&format!("SENTINEL GET-MASTER-ADDR-BY-NAME {MASTER}")).to_string()
+            client.call(&format!("SENTINEL GET-MASTER-ADDR-BY-NAME {MASTER}")).to_string()
         };
-        self.ports.iter().map(ask).collect()
+        self.ports.iter().map(call).collect()
     }
 
     fn start(&mut self, redis: &Redis, number: usize) {

@@ -42,14 +42,14 @@ fn counted_and_shown_and_nobody_is_refused() {
     for source in seen["sources"].as_array().into_iter().flatten() {
         assert!(source["first_seen"].is_string() && source["last_seen"].is_string(), "{source}");
     }
-    gate.counts("shadow_denied_total", &[("listener", "public")], 4.0);
-    gate.counts("connections_refused_total", &[], 1.0);
+    gate.assert_metric("shadow_denied_total", &[("listener", "public")], 4.0);
+    gate.assert_metric("connections_refused_total", &[], 1.0);
 
     // Without a shadow list of its own, the shadow uses the listener's list. The counts stay.
     let report = gate.applies(&with("{deny: [127.0.1.0/24]}"));
     assert_eq!(report["cut"], 0, "{report}");
     assert!(report["groups"].to_string().contains("public.shadow.deny"), "{report}");
-    there.iter_mut().for_each(|client| client.asks("PING", "+PONG"));
+    there.iter_mut().for_each(|client| client.assert_reply("PING", "+PONG"));
     there.push(admits(&gate, "127.0.0.5"));
     assert_eq!(shadow(&gate)["denied_total"], 4);
     there.push(admits(&gate, "127.0.1.9"));
@@ -57,7 +57,7 @@ fn counted_and_shown_and_nobody_is_refused() {
     gate.applies(&edit(&with("{}"), ", shadow: {}", ""));
     there.push(admits(&gate, "127.0.1.9"));
     assert_eq!(shadow(&gate)["denied_total"], 5);
-    there.iter_mut().for_each(|client| client.asks("PING", "+PONG"));
+    there.iter_mut().for_each(|client| client.assert_reply("PING", "+PONG"));
 }
 
 #[test]

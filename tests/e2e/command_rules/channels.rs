@@ -23,7 +23,7 @@ fn gates(redis: &Redis, acl: &str) -> [Gate; 2] {
 
 fn in_resp3(gate: &Gate) -> Client {
     let mut client = gate.connect();
-    client.ask("HELLO 3");
+    client.call("HELLO 3");
     client
 }
 
@@ -41,21 +41,21 @@ fn under_key_patterns_no_event_names_other_keys() {
                 "PUBLISH __keyevent@0__:expired app:1",
                 "PUBLISH __redis__:invalidate app:1",
             ] {
-                client.asks(refused, NO_CHANNEL);
+                client.assert_reply(refused, NO_CHANNEL);
             }
-            client.asks("PSUBSCRIBE *", &format!(r#"{kind}["psubscribe" "*" :1]"#));
-            client.asks("PSUBSCRIBE _*", &format!(r#"{kind}["psubscribe" "_*" :2]"#));
-            control.asks("SET other x", "+OK");
-            control.asks("PUBLISH news x", ":1");
-            client.gets(&format!(r#"{kind}["pmessage" "*" "news" "x"]"#));
-            client.asks("PUNSUBSCRIBE _*", &format!(r#"{kind}["punsubscribe" "_*" :1]"#));
+            client.assert_reply("PSUBSCRIBE *", &format!(r#"{kind}["psubscribe" "*" :1]"#));
+            client.assert_reply("PSUBSCRIBE _*", &format!(r#"{kind}["psubscribe" "_*" :2]"#));
+            control.assert_reply("SET other x", "+OK");
+            control.assert_reply("PUBLISH news x", ":1");
+            client.assert_recv(&format!(r#"{kind}["pmessage" "*" "news" "x"]"#));
+            client.assert_reply("PUNSUBSCRIBE _*", &format!(r#"{kind}["punsubscribe" "_*" :1]"#));
         }
     }
     for gate in gates(&redis, "@public ~app:* &__keyevent@* &app:*") {
         let mut client = gate.connect();
-        client.asks("PSUBSCRIBE __keyevent@*", r#"["psubscribe" "__keyevent@*" :1]"#);
-        control.asks("SET app:1 x", "+OK");
-        client.gets(r#"["pmessage" "__keyevent@*" "__keyevent@0__:set" "app:1"]"#);
+        client.assert_reply("PSUBSCRIBE __keyevent@*", r#"["psubscribe" "__keyevent@*" :1]"#);
+        control.assert_reply("SET app:1 x", "+OK");
+        client.assert_recv(r#"["pmessage" "__keyevent@*" "__keyevent@0__:set" "app:1"]"#);
     }
 }
 
@@ -65,13 +65,13 @@ fn a_large_message_is_kept_back_whole() {
     let redis = Redis::plain();
     for gate in gates(&redis, "@public") {
         let mut client = gate.connect();
-        client.asks("PSUBSCRIBE *", r#"["psubscribe" "*" :1]"#);
+        client.assert_reply("PSUBSCRIBE *", r#"["psubscribe" "*" :1]"#);
         let large = "x".repeat(512 * 1024);
         for _ in 0..3 {
-            redis.control().asks(&format!("PUBLISH __sentinel__:hello {large}"), ":1");
+            redis.control().assert_reply(&format!("PUBLISH __sentinel__:hello {large}"), ":1");
         }
-        redis.control().asks("PUBLISH news x", ":1");
-        client.gets(r#"["pmessage" "*" "news" "x"]"#);
+        redis.control().assert_reply("PUBLISH news x", ":1");
+        client.assert_recv(r#"["pmessage" "*" "news" "x"]"#);
     }
 }
 
@@ -87,14 +87,14 @@ fn tracking_names_no_other_keys() {
             "CLIENT TRACKING ON PREFIX app: BCAST PREFIX x",
             "client tracking on prefix app: bcast noloop prefix other",
         ] {
-            client.asks(refused, NO_KEY);
+            client.assert_reply(refused, NO_KEY);
         }
-        client.asks("CLIENT TRACKING ON PREFIX app:1 NOLOOP BCAST PREFIX app:2", "+OK");
-        control.asks("SET other x", "+OK");
-        control.asks("SET app:2 x", "+OK");
-        client.gets(r#">["invalidate" ["app:2"]]"#);
-        client.is_silent_for(A_MOMENT);
-        client.asks("CLIENT TRACKING OFF", "+OK");
+        client.assert_reply("CLIENT TRACKING ON PREFIX app:1 NOLOOP BCAST PREFIX app:2", "+OK");
+        control.assert_reply("SET other x", "+OK");
+        control.assert_reply("SET app:2 x", "+OK");
+        client.assert_recv(r#">["invalidate" ["app:2"]]"#);
+        client.assert_silent_for(A_MOMENT);
+        client.assert_reply("CLIENT TRACKING OFF", "+OK");
     }
 }
 
@@ -104,23 +104,23 @@ fn pubsub_lists_channels_that_the_client_may_know() {
     let mut others = redis.control();
     others.send("SUBSCRIBE app:1 news __sentinel__:hello");
     for _ in 0..3 {
-        others.read();
+        others.recv();
     }
     let mut shards = redis.control();
-    shards.ask("SSUBSCRIBE app:s");
-    shards.ask("SSUBSCRIBE other:s");
+    shards.call("SSUBSCRIBE app:s");
+    shards.call("SSUBSCRIBE other:s");
     for gate in gates(&redis, "@public ~app:* &app:*") {
         for mut client in [gate.connect(), in_resp3(&gate)] {
-            client.asks("PUBSUB CHANNELS", r#"["app:1"]"#);
-            client.asks("PUBSUB CHANNELS n*", "[]");
-            client.asks("pubsub shardchannels", r#"["app:s"]"#);
-            client.asks("PUBSUB NUMSUB app:1", r#"["app:1" :1]"#);
-            client.asks("PUBSUB NUMSUB app:1 news", NO_CHANNEL);
-            client.asks("PUBSUB SHARDNUMSUB other:s", NO_CHANNEL);
-            client.is_in_step("after");
+            client.assert_reply("PUBSUB CHANNELS", r#"["app:1"]"#);
+            client.assert_reply("PUBSUB CHANNELS n*", "[]");
+            client.assert_reply("pubsub shardchannels", r#"["app:s"]"#);
+            client.assert_reply("PUBSUB NUMSUB app:1", r#"["app:1" :1]"#);
+            client.assert_reply("PUBSUB NUMSUB app:1 news", NO_CHANNEL);
+            client.assert_reply("PUBSUB SHARDNUMSUB other:s", NO_CHANNEL);
+            client.assert_in_step("after");
         }
     }
     let [gate, _] = gates(&redis, "@public");
-    let listed = gate.connect().ask("PUBSUB CHANNELS").items().len();
+    let listed = gate.connect().call("PUBSUB CHANNELS").items().len();
     assert_eq!(listed, 3, "without key patterns all are shown");
 }

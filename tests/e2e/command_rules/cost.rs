@@ -28,16 +28,16 @@ const ROUNDS: usize = 10;
 /// Creates the data that make the attacks expensive.
 fn data(redis: &Redis) {
     let mut control = redis.control();
-    control.asks("DEBUG POPULATE 200000 key 8", "+OK");
+    control.assert_reply("DEBUG POPULATE 200000 key 8", "+OK");
     for text in ["a", "b"] {
-        control.asks(&format!("SETRANGE {text} 9999 x"), ":10000");
+        control.assert_reply(&format!("SETRANGE {text} 9999 x"), ":10000");
     }
     let members = (0..1000).map(|number| number.to_string()).collect::<Vec<_>>();
-    control.asks(&format!("SADD set {}", members.join(" ")), ":1000");
+    control.assert_reply(&format!("SADD set {}", members.join(" ")), ":1000");
     let pairs = members.iter().map(|member| format!("{member} {member}")).collect::<Vec<_>>().join(" ");
-    control.asks(&format!("ZADD zset {pairs}"), ":1000");
-    control.asks(&format!("HSET hash {pairs}"), ":1000");
-    control.asks(&format!("RPUSH list {}", "x ".repeat(5000).trim()), ":5000");
+    control.assert_reply(&format!("ZADD zset {pairs}"), ":1000");
+    control.assert_reply(&format!("HSET hash {pairs}"), ":1000");
+    control.assert_reply(&format!("RPUSH list {}", "x ".repeat(5000).trim()), ":5000");
 }
 
 /// The attacks, each with its expected reply. `#` is replaced by a number that is different each time.
@@ -65,7 +65,7 @@ fn attacks() -> Vec<(String, String)> {
 }
 
 fn used_memory(redis: &Redis) -> u64 {
-    let info = redis.control().ask("INFO memory").text();
+    let info = redis.control().call("INFO memory").text();
     let line = info.lines().find_map(|line| line.strip_prefix("used_memory_peak:"));
     line.and_then(|bytes| bytes.trim().parse().ok()).expect("INFO memory")
 }
@@ -75,7 +75,7 @@ fn p99(client: &mut Client) -> Duration {
     let (begun, mut waits) = (Instant::now(), Vec::new());
     while begun.elapsed() < ROUND || waits.len() < FEWEST {
         let asked = Instant::now();
-        client.asks("PING", "+PONG");
+        client.assert_reply("PING", "+PONG");
         waits.push(asked.elapsed());
     }
     waits.sort();
@@ -86,14 +86,14 @@ fn p99(client: &mut Client) -> Duration {
 fn p99_beside(gate: &Gate, client: &mut Client, attack: &str, reply: &str) -> (Duration, usize) {
     let over = AtomicBool::new(false);
     let mut attacker = gate.connect();
-    attacker.asks("PING", "+PONG");
+    attacker.assert_reply("PING", "+PONG");
     std::thread::scope(|scope| {
         let attacking = scope.spawn(|| {
             let mut rounds = 0;
             while !over.load(Ordering::Relaxed) {
                 rounds += 1;
                 attacker.send_raw(&command(&attack.replace(":#", &format!(":{rounds}"))));
-                attacker.gets(reply);
+                attacker.assert_recv(reply);
             }
             rounds
         });
@@ -110,7 +110,7 @@ fn nobody_waits_for_what_is_refused_and_redis_stays_small() {
     data(&redis);
     let gate = Gate::before(&redis).listener("auth: trust").listener("acl: \"@public\"").start();
     let mut client = gate.connect();
-    client.asks("PING", "+PONG");
+    client.assert_reply("PING", "+PONG");
     let before = used_memory(&redis);
     let mut idle = p99(&mut client);
     for (attack, reply) in attacks() {
@@ -144,21 +144,24 @@ fn what_keeps_within_the_limits_passes() {
         .top("limits: {count: 5, pattern: 4}")
         .start();
     let mut client = gate.connect();
-    client.asks("SADD set a", ":1");
-    client.asks("SRANDMEMBER set 50", "[\"a\"]");
-    client.asks("SRANDMEMBER set -51", "-ERR portcullis: COUNT above 50 is not allowed here");
-    client.asks("HSCAN none 0 MATCH k*:1 COUNT 50", "[\"0\" []]");
-    client.asks("HSCAN none 0 MATCH k*:12", "-ERR portcullis: a pattern above 4 bytes is not allowed here");
-    client.asks("SETRANGE k 1024 x", ":1025");
-    client.asks("SETRANGE k 1025 x", "-ERR portcullis: an offset above 1024 is not allowed here");
-    client.asks("MULTI", "+OK");
-    client.asks("SPOP set 51", "-ERR portcullis: COUNT above 50 is not allowed here");
-    client.asks("EXEC", "-EXECABORT Transaction discarded because of previous errors.");
-    client.asks("SCARD set", ":1");
-    gate.counts("commands_denied_total", &[("reason", "size")], 4.0);
+    client.assert_reply("SADD set a", ":1");
+    client.assert_reply("SRANDMEMBER set 50", "[\"a\"]");
+    client.assert_reply("SRANDMEMBER set -51", "-ERR portcullis: COUNT above 50 is not allowed here");
+    client.assert_reply("HSCAN none 0 MATCH k*:1 COUNT 50", "[\"0\" []]");
+    client.assert_reply(
+        "HSCAN none 0 MATCH k*:12",
+        "-ERR portcullis: a pattern above 4 bytes is not allowed here",
+    );
+    client.assert_reply("SETRANGE k 1024 x", ":1025");
+    client.assert_reply("SETRANGE k 1025 x", "-ERR portcullis: an offset above 1024 is not allowed here");
+    client.assert_reply("MULTI", "+OK");
+    client.assert_reply("SPOP set 51", "-ERR portcullis: COUNT above 50 is not allowed here");
+    client.assert_reply("EXEC", "-EXECABORT Transaction discarded because of previous errors.");
+    client.assert_reply("SCARD set", ":1");
+    gate.assert_metric("commands_denied_total", &[("reason", "size")], 4.0);
     let other = Gate::before(&redis).listener("auth: trust").listener("acl: \"+@all\"").start();
     let mut client = other.connect();
-    client.asks("SRANDMEMBER set -20000", &format!("[{}]", vec!["\"a\""; 20_000].join(" ")));
+    client.assert_reply("SRANDMEMBER set -20000", &format!("[{}]", vec!["\"a\""; 20_000].join(" ")));
 }
 
 /// The count follows the confirmations of Redis: refused and ended subscriptions do not count.
@@ -172,14 +175,14 @@ fn subscriptions_are_limited_by_what_redis_confirmed() {
         .start();
     let refused = "-ERR portcullis: more than 3 subscriptions are not allowed here";
     let mut client = gate.connect();
-    client.asks("SUBSCRIBE a", r#"["subscribe" "a" :1]"#);
-    client.asks("SUBSCRIBE b c d", refused);
-    client.asks("PSUBSCRIBE p*", r#"["psubscribe" "p*" :2]"#);
-    client.asks("SSUBSCRIBE s", r#"["ssubscribe" "s" :1]"#);
-    client.asks("SUBSCRIBE a", r#"["subscribe" "a" :2]"#);
-    client.asks("SUBSCRIBE b", refused);
-    client.asks("PUNSUBSCRIBE", r#"["punsubscribe" "p*" :1]"#);
-    client.asks("SUBSCRIBE b", r#"["subscribe" "b" :2]"#);
-    gate.counts("commands_denied_total", &[("command", "subscribe"), ("reason", "size")], 2.0);
-    gate.logs("rule=\"limits.subscriptions\"");
+    client.assert_reply("SUBSCRIBE a", r#"["subscribe" "a" :1]"#);
+    client.assert_reply("SUBSCRIBE b c d", refused);
+    client.assert_reply("PSUBSCRIBE p*", r#"["psubscribe" "p*" :2]"#);
+    client.assert_reply("SSUBSCRIBE s", r#"["ssubscribe" "s" :1]"#);
+    client.assert_reply("SUBSCRIBE a", r#"["subscribe" "a" :2]"#);
+    client.assert_reply("SUBSCRIBE b", refused);
+    client.assert_reply("PUNSUBSCRIBE", r#"["punsubscribe" "p*" :1]"#);
+    client.assert_reply("SUBSCRIBE b", r#"["subscribe" "b" :2]"#);
+    gate.assert_metric("commands_denied_total", &[("command", "subscribe"), ("reason", "size")], 2.0);
+    gate.assert_log("rule=\"limits.subscriptions\"");
 }

@@ -31,8 +31,8 @@ fn the_log_says_who_what_and_by_which_rule() {
         .environment("SECRET", "canary-password")
         .start();
     let mut client = gate.connect();
-    client.asks("GET canary", "-NOAUTH Authentication required.");
-    client.asks("AUTH reporting canary-password", "+OK");
+    client.assert_reply("GET canary", "-NOAUTH Authentication required.");
+    client.assert_reply("AUTH reporting canary-password", "+OK");
     for command in [
         "FLUSHALL canary",
         "EVAL canary 1 canary",
@@ -42,7 +42,7 @@ fn the_log_says_who_what_and_by_which_rule() {
         "SCAN 0 MATCH canary COUNT 20000",
         "canary canary",
     ] {
-        let reply = client.ask(command).to_string();
+        let reply = client.call(command).to_string();
         assert!(reply.starts_with('-'), "{command}: {reply}");
     }
     for (command, due) in [
@@ -63,7 +63,7 @@ fn the_log_says_who_what_and_by_which_rule() {
         );
     }
     let denied = |reason: &str, command: &str| {
-        gate.counts("commands_denied_total", &[("reason", reason), ("command", command)], 1.0);
+        gate.assert_metric("commands_denied_total", &[("reason", reason), ("command", command)], 1.0);
     };
     for (reason, command) in [("login", "get"), ("command", "config"), ("key", "set"), ("size", "scan")] {
         denied(reason, command);
@@ -85,14 +85,14 @@ fn a_flood_of_refusals_is_a_line_a_second() {
     for client in &mut clients {
         client.send_raw(&"KEYS *\r\n".repeat(500).into_bytes());
         for _ in 0..500 {
-            client.gets("-NOPERM User default has no permissions to run the 'keys' command");
+            client.assert_recv("-NOPERM User default has no permissions to run the 'keys' command");
         }
     }
-    gate.counts("commands_denied_total", &[("reason", "command"), ("command", "keys")], 2000.0);
+    gate.assert_metric("commands_denied_total", &[("reason", "command"), ("command", "keys")], 2000.0);
     let first = eventually("the first is logged", || lines(&gate).into_iter().next());
     assert!(first.ends_with("rule=\"-@dangerous\" left_out=0"), "{first}");
     std::thread::sleep(Duration::from_millis(1100));
-    clients[0].asks("KEYS *", "-NOPERM User default has no permissions to run the 'keys' command");
+    clients[0].assert_reply("KEYS *", "-NOPERM User default has no permissions to run the 'keys' command");
     eventually("the others are counted in the log", || {
         let left_out: u64 = lines(&gate)
             .iter()
@@ -110,9 +110,9 @@ fn unknown_names_are_one_command() {
     let gate = Gate::before(&redis).listener("acl: \"+@all\"").start();
     let mut client = gate.connect();
     for number in 0..500 {
-        assert!(client.ask(&format!("canary{number} x")).is_error());
+        assert!(client.call(&format!("canary{number} x")).is_error());
     }
-    gate.counts("commands_denied_total", &[("command", "other")], 500.0);
+    gate.assert_metric("commands_denied_total", &[("command", "other")], 500.0);
     let page = gate.get("/metrics").1;
     let series = page.lines().filter(|line| line.starts_with("portcullis_commands_denied_total{"));
     assert_eq!(series.count(), 1, "{page}");

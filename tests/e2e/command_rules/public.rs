@@ -29,7 +29,7 @@ fn what_it_refuses_never_reaches_redis() {
     let mut subcommands: Vec<Vec<String>> = Vec::new();
     let mut control = redis.control();
     for name in refused() {
-        let info = control.ask(&format!("COMMAND INFO {}", name[0]));
+        let info = control.call(&format!("COMMAND INFO {}", name[0]));
         let nested = match &info.items()[0] {
             Reply::Array(facts) if name.len() == 1 => facts[9].items().to_vec(),
             _ => Vec::new(),
@@ -42,7 +42,7 @@ fn what_it_refuses_never_reaches_redis() {
     }
     assert!(subcommands.len() > 90, "{}", subcommands.len());
     let mut client = gate.connect();
-    client.asks("ECHO marker", "\"marker\"");
+    client.assert_reply("ECHO marker", "\"marker\"");
     for name in subcommands {
         let shown = name.join("|").to_lowercase();
         let mut refusals = 0;
@@ -51,7 +51,7 @@ fn what_it_refuses_never_reaches_redis() {
             let mut words: Vec<&[u8]> = name.iter().map(String::as_bytes).collect();
             words.extend(std::iter::repeat_n(&b"1"[..], arguments));
             client.send_raw(&encode(&words));
-            let reply = client.read().to_string();
+            let reply = client.recv().to_string();
             let arity = format!("-ERR wrong number of arguments for '{shown}' command");
             if reply != arity {
                 let due = format!("-NOPERM User default has no permissions to run the '{shown}' command");
@@ -94,7 +94,7 @@ fn what_it_leaves_passes() {
         "HELLO 3",
         "SUBSCRIBE c",
     ] {
-        let reply = client.ask(line).to_string();
+        let reply = client.call(line).to_string();
         assert!(!reply.starts_with('-'), "{line}: {reply}");
     }
 }

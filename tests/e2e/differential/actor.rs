@@ -206,7 +206,7 @@ fn shown(step: &Step) -> String {
 /// Returns the next reply to compare; skips lines of MONITOR, which report other clients.
 fn next(client: &mut Client) -> Result<Reply, e2e::client::End> {
     loop {
-        let reply = client.try_read()?;
+        let reply = client.try_recv()?;
         let of_monitor = matches!(&reply, Reply::Status(text)
             if text.starts_with(|first: char| first.is_ascii_digit()) && text.contains(" ["));
         if !of_monitor {

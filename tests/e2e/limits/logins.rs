@@ -48,18 +48,18 @@ fn ten_thousand_pipelined_guesses() {
     let _ = guesser.try_send_raw(&guesses);
     let (answers, _) = guesser.read_to_end();
     assert_eq!(String::from_utf8_lossy(&answers), format!("{WRONGPASS}\r\n").repeat(10));
-    gate.counts("auth_failures_total", &[("listener", "public")], 10.0);
-    gate.counts("sources_blocked", &[("listener", "public")], 1.0);
+    gate.assert_metric("auth_failures_total", &[("listener", "public")], 10.0);
+    gate.assert_metric("sources_blocked", &[("listener", "public")], 1.0);
     counts(&gate, "connections_closed_total", "limit", 1.0);
 
     // The source may not even connect; others may.
     for _ in 0..3 {
         let mut client = from(&gate, "127.0.0.5");
-        client.gets(BLOCKED);
-        client.is_closed();
+        client.assert_recv(BLOCKED);
+        client.assert_closed();
     }
     counts(&gate, "connections_refused_total", "blocked", 3.0);
-    from(&gate, "127.0.0.6").asks(&format!("AUTH alice {PASSWORD}"), "+OK");
+    from(&gate, "127.0.0.6").assert_reply(&format!("AUTH alice {PASSWORD}"), "+OK");
 }
 
 /// Guesses on many connections count together, with HELLO as with AUTH. Existing connections without a login close at
@@ -69,17 +69,17 @@ fn guesses_on_many_connections() {
     let redis = Redis::plain();
     let gate = start(&redis, "{auth_failures: 4/1m, block_for: 1h}", &[]);
     let mut inside = from(&gate, "127.0.0.5");
-    inside.asks(&format!("AUTH alice {PASSWORD}"), "+OK");
+    inside.assert_reply(&format!("AUTH alice {PASSWORD}"), "+OK");
     let mut before = from(&gate, "127.0.0.5");
-    before.asks("PING", "-NOAUTH Authentication required.");
+    before.assert_reply("PING", "-NOAUTH Authentication required.");
     for attempt in ["AUTH one", "AUTH alice two", "HELLO 3 AUTH alice three", "AUTH alice:four"] {
         let mut client = from(&gate, "127.0.0.5");
-        client.asks(attempt, WRONGPASS);
+        client.assert_reply(attempt, WRONGPASS);
     }
     // The proxy does not check even a correct password.
-    before.asks(&format!("AUTH alice {PASSWORD}"), WRONGPASS);
-    before.is_closed();
-    inside.asks("PING", "+PONG");
+    before.assert_reply(&format!("AUTH alice {PASSWORD}"), WRONGPASS);
+    before.assert_closed();
+    inside.assert_reply("PING", "+PONG");
 }
 
 /// Behind one address, a client repeats an old password, and other clients have the right one.
@@ -88,10 +88,10 @@ fn one_misconfigured_client_locks_nobody_out() {
     let redis = Redis::plain();
     let gate = start(&redis, "{auth_failures: 3/1m, block_for: 1h}", &[]);
     for _ in 0..200 {
-        from(&gate, "127.0.0.5").asks("AUTH alice last-years-password", WRONGPASS);
+        from(&gate, "127.0.0.5").assert_reply("AUTH alice last-years-password", WRONGPASS);
     }
-    from(&gate, "127.0.0.5").asks(&format!("AUTH alice {PASSWORD}"), "+OK");
-    gate.counts("auth_failures_total", &[], 200.0);
+    from(&gate, "127.0.0.5").assert_reply(&format!("AUTH alice {PASSWORD}"), "+OK");
+    gate.assert_metric("auth_failures_total", &[], 200.0);
     assert_eq!(gate.metric("sources_blocked", &[]), 0.0);
 }
 
@@ -100,14 +100,14 @@ fn a_block_ends() {
     let redis = Redis::plain();
     let gate = start(&redis, "{auth_failures: 2/1m, block_for: 2s}", &[]);
     let mut client = from(&gate, "127.0.0.5");
-    client.asks("AUTH one", WRONGPASS);
-    client.asks("AUTH two", WRONGPASS);
+    client.assert_reply("AUTH one", WRONGPASS);
+    client.assert_reply("AUTH two", WRONGPASS);
     let started = Instant::now();
-    client.is_closed();
-    from(&gate, "127.0.0.5").gets(BLOCKED);
+    client.assert_closed();
+    from(&gate, "127.0.0.5").assert_recv(BLOCKED);
     eventually("the block is over", || {
         let mut client = from(&gate, "127.0.0.5");
-        (client.ask(&format!("AUTH alice {PASSWORD}")).to_string() == "+OK").then_some(())
+        (client.call(&format!("AUTH alice {PASSWORD}")).to_string() == "+OK").then_some(())
     });
     let took = started.elapsed();
     assert!(took > Duration::from_millis(1500) && took < Duration::from_secs(5), "{took:?}");
@@ -128,10 +128,10 @@ fn the_line_for_fail2ban() {
         let gate =
             start(&redis, "{auth_failures: 2/1m, block_for: 1h}", &[&format!("log: {{format: {format}}}")]);
         let mut client = from(&gate, "127.0.0.5");
-        client.asks("AUTH one", WRONGPASS);
-        client.asks("AUTH two", WRONGPASS);
-        client.is_closed();
-        gate.logs("source blocked");
+        client.assert_reply("AUTH one", WRONGPASS);
+        client.assert_reply("AUTH two", WRONGPASS);
+        client.assert_closed();
+        gate.assert_log("source blocked");
         let found = hosts(&regexes, &gate.stderr());
         assert_eq!(found, "127.0.0.5\n", "{}", gate.stderr());
         let blocked = eventually("it is audited", || {

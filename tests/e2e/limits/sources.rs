@@ -12,8 +12,8 @@ const TOO_MANY: &str = "-ERR too many connections from your address, try again l
 
 #[track_caller]
 fn is_refused(client: &mut Client, line: &str) {
-    client.gets(line);
-    client.is_closed();
+    client.assert_recv(line);
+    client.assert_closed();
 }
 
 #[test]
@@ -24,14 +24,14 @@ fn clients_of_one_address() {
     let from = |address: &str| gate.connect_from(address, "127.0.0.1");
     let (mut one, mut two, mut other) = (from("127.0.0.1"), from("127.0.0.1"), from("127.0.0.2"));
     for client in [&mut one, &mut two, &mut other] {
-        client.asks("PING", "+PONG");
+        client.assert_reply("PING", "+PONG");
     }
     is_refused(&mut from("127.0.0.1"), MAX_CLIENTS);
     counts(&gate, "connections_refused_total", "source_limit", 1.0);
-    from("127.0.0.2").asks("PING", "+PONG");
+    from("127.0.0.2").assert_reply("PING", "+PONG");
     drop(one);
-    eventually("there is room", || (from("127.0.0.1").ask("PING").to_string() == "+PONG").then_some(()));
-    two.asks("PING", "+PONG");
+    eventually("there is room", || (from("127.0.0.1").call("PING").to_string() == "+PONG").then_some(()));
+    two.assert_reply("PING", "+PONG");
 }
 
 /// One host has all addresses of its /64. The addresses exist in a network namespace of the test.
@@ -44,11 +44,11 @@ fn clients_of_one_network_of_ipv6() {
         .listener("limits: {per_source: {clients: 1}}")
         .start();
     let mut six = gate.connect_from("::1", "::1");
-    six.asks("PING", "+PONG");
+    six.assert_reply("PING", "+PONG");
     is_refused(&mut gate.connect_from("::1", "::1"), MAX_CLIENTS);
     // An IPv4 client of a dual-stack socket counts as IPv4.
     let mut four = gate.connect();
-    four.asks("PING", "+PONG");
+    four.assert_reply("PING", "+PONG");
     is_refused(&mut gate.connect(), MAX_CLIENTS);
 
     let namespace = std::process::id();
@@ -84,10 +84,10 @@ fn in_a_namespace() {
         Client::tcp_from(address, SocketAddr::new(address, gate.port()))
     };
     let mut one = from("::1");
-    one.asks("PING", "+PONG");
+    one.assert_reply("PING", "+PONG");
     is_refused(&mut from("::2"), MAX_CLIENTS);
-    from(":1::1").asks("PING", "+PONG");
-    one.asks("PING", "+PONG");
+    from(":1::1").assert_reply("PING", "+PONG");
+    one.assert_reply("PING", "+PONG");
 }
 
 #[test]
@@ -98,16 +98,16 @@ fn connects_in_a_time() {
         .listener("limits: {per_source: {connects: 5/2s}}")
         .start();
     let started = Instant::now();
-    let results: Vec<String> = (0..12).map(|_| gate.connect().ask("PING").to_string()).collect();
+    let results: Vec<String> = (0..12).map(|_| gate.connect().call("PING").to_string()).collect();
     let took = started.elapsed();
     let good = results.iter().filter(|reply| *reply == "+PONG").count();
     assert!(good >= 5 && good <= 6 + usize::try_from(took.as_millis() / 400).expect("short"), "{results:?}");
     assert!(results.iter().all(|reply| reply == "+PONG" || reply == TOO_MANY), "{results:?}");
     let refused = gate.metric("connections_refused_total", &[("reason", "rate")]);
     assert_eq!(refused, f64::from(u32::try_from(12 - good).expect("few")));
-    gate.connect_from("127.0.0.2", "127.0.0.1").asks("PING", "+PONG");
+    gate.connect_from("127.0.0.2", "127.0.0.1").assert_reply("PING", "+PONG");
     std::thread::sleep(Duration::from_millis(900));
-    gate.connect().asks("PING", "+PONG");
+    gate.connect().assert_reply("PING", "+PONG");
     assert_eq!(gate.metric("connections_refused_total", &[("reason", "not_allowed")]), 0.0);
 }
 
@@ -119,7 +119,7 @@ fn the_list_comes_first() {
     for _ in 0..5 {
         is_refused(&mut gate.connect_from("127.0.0.9", "127.0.0.1"), "-DENIED source address not allowed");
     }
-    gate.connect().asks("PING", "+PONG");
+    gate.connect().assert_reply("PING", "+PONG");
     assert_eq!(gate.metric("connections_refused_total", &[("reason", "rate")]), 0.0);
 }
 
@@ -136,13 +136,13 @@ admin: {bind: "127.0.0.1:{admin}"}
     let gate = Gate::before(&redis).config(YAML).start();
     let mut clients: Vec<Client> = (0..4).map(|_| gate.connect()).collect();
     for client in &mut clients {
-        client.asks("PING", "+PONG");
+        client.assert_reply("PING", "+PONG");
     }
     gate.applies(&YAML.replace("clients: 5", "clients: 3"));
     is_refused(&mut gate.connect(), MAX_CLIENTS);
     for client in &mut clients {
-        client.asks("PING", "+PONG");
+        client.assert_reply("PING", "+PONG");
     }
     gate.applies(&YAML.replace("{per_source: {clients: 5}}", "{}"));
-    gate.connect().asks("PING", "+PONG");
+    gate.connect().assert_reply("PING", "+PONG");
 }

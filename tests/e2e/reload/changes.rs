@@ -17,7 +17,7 @@ fn local(port: u16) -> SocketAddr {
 #[track_caller]
 fn serves(to: SocketAddr) -> Client {
     let mut client = Client::tcp(to);
-    client.asks("PING", "+PONG");
+    client.assert_reply("PING", "+PONG");
     client
 }
 
@@ -29,7 +29,7 @@ fn is_shut(to: SocketAddr) -> bool {
 #[track_caller]
 fn is_revoked(gate: &Gate, client: &mut Client) {
     let source = client.local().to_string();
-    client.is_closed();
+    client.assert_closed();
     let closed = eventually("it is audited", || {
         gate.audited("closed").into_iter().find(|line| line["source"] == source.as_str())
     });
@@ -55,7 +55,7 @@ fn listeners_come_move_change_names_and_go() {
     let report = gate.applies(&more("second", second));
     assert_eq!((&report["cut"], texts(&report["changes"])), (&0.into(), vec!["listener 'second' changed"]));
     assert!(is_shut(local(first)), "the old port is still open");
-    client.asks("PING", "+PONG");
+    client.assert_reply("PING", "+PONG");
     let mut other = serves(local(second));
 
     // With another name it is another listener.
@@ -72,7 +72,7 @@ fn listeners_come_move_change_names_and_go() {
     assert_eq!((&report["cut"], texts(&report["changes"])), (&1.into(), vec!["listener 'renamed' removed"]));
     is_revoked(&gate, &mut client);
     assert!(is_shut(local(second)), "the port is still open");
-    public.asks("PING", "+PONG");
+    public.assert_reply("PING", "+PONG");
     eventually("nobody is left there", || {
         (!gate.get("/metrics").1.contains("listener=\"renamed\"")).then_some(())
     });
@@ -107,7 +107,7 @@ fn one_socket_for_both_families_and_one_each() {
     for form in [&split as &dyn Fn(&str) -> String, &dual, &split] {
         let report = gate.applies(&yaml(form));
         assert_eq!(report["cut"], 0, "{report}");
-        clients.iter_mut().for_each(|client| client.asks("PING", "+PONG"));
+        clients.iter_mut().for_each(|client| client.assert_reply("PING", "+PONG"));
         everywhere();
     }
 }
@@ -123,14 +123,14 @@ fn unix_sockets() {
     let [one, two] = ["one.sock", "two.sock"].map(|name| gate.directory().join(name));
     gate.applies(&at("one.sock"));
     let mut client = Client::unix(&one);
-    client.asks("PING", "+PONG");
+    client.assert_reply("PING", "+PONG");
     gate.applies(&at("two.sock"));
     assert!(!one.exists(), "the old socket file is still there");
-    client.asks("PING", "+PONG");
-    Client::unix(&two).asks("PING", "+PONG");
-    gate.counts("clients", &[], 1.0);
+    client.assert_reply("PING", "+PONG");
+    Client::unix(&two).assert_reply("PING", "+PONG");
+    gate.assert_metric("clients", &[], 1.0);
     assert_eq!(gate.applies(BASE)["cut"], 1, "nobody may come by a unix socket any more");
-    client.is_closed();
+    client.assert_closed();
     assert!(!two.exists(), "the old socket file is still there");
 }
 
@@ -138,22 +138,22 @@ fn unix_sockets() {
 #[test]
 fn another_upstream_address() {
     let (old, new) = (Redis::plain(), Redis::plain());
-    old.control().asks("SET who old", "+OK");
-    new.control().asks("SET who new", "+OK");
+    old.control().assert_reply("SET who old", "+OK");
+    new.control().assert_reply("SET who new", "+OK");
     let gate = start(&old, BASE);
     let mut before = gate.connect();
-    before.asks("GET who", r#""old""#);
+    before.assert_reply("GET who", r#""old""#);
     let mut undecided = gate.connect();
     eventually("both are there", || (gate.metric("clients", &[]) == 2.0).then_some(()));
     let report = gate.applies(&edit(BASE, "{redis}", &format!("'{}'", new.address())));
     assert_eq!((report["cut"].as_u64(), texts(&report["changes"]).len()), (Some(0), 1), "{report}");
     assert!(texts(&report["changes"])[0].starts_with("upstream 'main' changed"), "{report}");
-    before.asks("GET who", r#""old""#);
-    gate.connect().asks("GET who", r#""new""#);
-    undecided.asks("GET who", r#""new""#);
-    before.asks("GET who", r#""old""#);
+    before.assert_reply("GET who", r#""old""#);
+    gate.connect().assert_reply("GET who", r#""new""#);
+    undecided.assert_reply("GET who", r#""new""#);
+    before.assert_reply("GET who", r#""old""#);
     drop(old);
-    before.is_closed();
+    before.assert_closed();
     eventually("the new one is what is probed", || (gate.get("/ready").0 == 200).then_some(()));
 }
 
@@ -174,15 +174,15 @@ fn rotated_credentials() {
         .secret("canary-second")
         .start();
     let mut before = admits(&gate, "127.0.0.1");
-    control.asks("CONFIG SET requirepass canary-second", "+OK");
+    control.assert_reply("CONFIG SET requirepass canary-second", "+OK");
     let mut early = gate.connect();
-    assert!(early.ask("PING").text().contains("unavailable (auth)"), "the old password still serves");
+    assert!(early.call("PING").text().contains("unavailable (auth)"), "the old password still serves");
     gate.put("password", "canary-second\n");
     let report = gate.reload();
     assert_eq!((&report["result"], &report["cut"]), (&"applied".into(), &0.into()), "{report}");
     assert!(texts(&report["changes"])[0].starts_with("upstream 'main' changed"), "{report}");
     admits(&gate, "127.0.0.1");
-    before.asks("PING", "+PONG");
+    before.assert_reply("PING", "+PONG");
     assert_eq!(gate.reload()["result"], "unchanged");
 }
 
@@ -216,7 +216,7 @@ fn fewer_and_more_clients() {
     for limited in [&of_process as &dyn Fn(u64) -> String, &of_listener] {
         let mut clients: Vec<Client> = (0..3).map(|_| admits(&gate, "127.0.0.1")).collect();
         assert_eq!(gate.applies(&limited(2))["cut"], 0);
-        clients.iter_mut().for_each(|client| client.asks("PING", "+PONG"));
+        clients.iter_mut().for_each(|client| client.assert_reply("PING", "+PONG"));
         let (read, _) = gate.connect().read_to_end();
         assert_eq!(read, b"-ERR max number of clients reached\r\n");
         // Two places are in use until all but one of three clients have left.
@@ -244,20 +244,20 @@ fn a_limit_for_idle_clients() {
     let mut used = admits(&gate, "127.0.0.1");
     let mut unused = gate.connect();
     let mut subscribed = gate.connect();
-    subscribed.asks("SUBSCRIBE c", r#"["subscribe" "c" :1]"#);
+    subscribed.assert_reply("SUBSCRIBE c", r#"["subscribe" "c" :1]"#);
     eventually("all are there", || (gate.metric("clients", &[]) == 3.0).then_some(()));
     let started = Instant::now();
     gate.applies(&format!("{BASE}limits: {{timeouts: {{idle: 1s}}}}\n"));
-    used.is_closed();
-    unused.is_closed();
+    used.assert_closed();
+    unused.assert_closed();
     assert!(started.elapsed() < Duration::from_secs(4), "it took {:?}", started.elapsed());
     eventually("the reason is counted", || {
         (gate.metric("connections_closed_total", &[("reason", "idle")]) >= 2.0).then_some(())
     });
     gate.applies(BASE);
     let mut stays = admits(&gate, "127.0.0.1");
-    stays.is_silent_for(Duration::from_millis(1600));
-    stays.asks("PING", "+PONG");
+    stays.assert_silent_for(Duration::from_millis(1600));
+    stays.assert_reply("PING", "+PONG");
 }
 
 #[test]
@@ -327,7 +327,7 @@ fn another_admin_token() {
     let with_token = |token: &str| {
         let head =
             format!("GET /api/status HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n");
-        http::ask(gate.admin(), &head).expect("it answers").0
+        http::call(gate.admin(), &head).expect("it answers").0
     };
     assert_eq!((gate.get("/api/status").0, with_token(TOKEN)), (200, 200));
     assert_eq!(http::post(gate.admin(), "/api/reload", TOKEN).expect("it answers").0, 403);
@@ -360,7 +360,7 @@ fn what_needs_a_restart() {
         "{report}"
     );
     for line in said {
-        gate.logs(line);
+        gate.assert_log(line);
     }
     // The other changes are in force, and the old address still answers.
     admits(&gate, "127.0.0.2");
@@ -394,9 +394,9 @@ fn another_way_to_authenticate() {
         "{report}"
     );
     is_revoked(&gate, &mut cut);
-    stays.asks("PING", "+PONG");
+    stays.assert_reply("PING", "+PONG");
     let mut client = admits(&gate, "127.0.0.1");
-    client.asks("AUTH default x", "+OK");
+    client.assert_reply("AUTH default x", "+OK");
 }
 
 /// By default a socket file is accessible to its owner and group. A reload that changes the mode keeps the clients.
@@ -415,15 +415,15 @@ fn a_socket_file_has_its_mode() {
     let mode = || std::fs::metadata(&path).expect("it listens").permissions().mode() & 0o7777;
     assert_eq!(mode(), 0o660);
     let mut early = Client::unix(&path);
-    early.asks("PING", "+PONG");
+    early.assert_reply("PING", "+PONG");
     for bits in ["0600", "0666"] {
         let bind = format!("{{unix: '{{dir}}/gate.sock', mode: '{bits}'}}");
         gate.applies(&edit(&yaml, "'unix:{dir}/gate.sock'", &bind));
         assert_eq!(format!("{:04o}", mode()), bits);
-        Client::unix(&path).asks("PING", "+PONG");
-        early.asks("PING", "+PONG");
+        Client::unix(&path).assert_reply("PING", "+PONG");
+        early.assert_reply("PING", "+PONG");
     }
     let bind = "{unix: '{dir}/gate.sock', group: no-such-group}";
     assert_eq!(gate.reload_with(&edit(&yaml, "'unix:{dir}/gate.sock'", bind))["result"], "rejected");
-    Client::unix(&path).asks("PING", "+PONG");
+    Client::unix(&path).assert_reply("PING", "+PONG");
 }

@@ -75,7 +75,7 @@ fn the_last_good_policy_stays() {
             None => {
                 let error = report["error"].as_str().unwrap_or_default();
                 assert!(error.contains(says), "{says}: {report}");
-                gate.logs(error);
+                gate.assert_log(error);
             }
         }
         let posted = posts(&gate, 422);
@@ -84,21 +84,21 @@ fn the_last_good_policy_stays() {
         }
         assert!(gate.metric("config_last_reload_successful", &[]) == 0.0, "{says}");
         let rejected = u32::try_from(2 * index + 2).map(f64::from).expect("few");
-        gate.counts("config_reloads_total", &[("result", "rejected")], rejected);
-        stays.asks("PING", "+PONG");
+        gate.assert_metric("config_reloads_total", &[("result", "rejected")], rejected);
+        stays.assert_reply("PING", "+PONG");
         admits(&gate, "127.0.0.1");
         refuses(&gate, "127.0.0.2");
     }
     let report = gate.reload_with(&base);
     assert_eq!((&report["result"], &report["generation"]), (&"unchanged".into(), &1.into()), "{report}");
-    gate.counts("config_last_reload_successful", &[], 1.0);
+    gate.assert_metric("config_last_reload_successful", &[], 1.0);
     posts(&gate, 200);
     // The conflict is resolved: the same file is valid now.
     drop(taken);
     let both = format!("['127.0.0.1:{{port}}', '127.0.0.1:{busy}']");
     gate.applies(&edit(&base, "'127.0.0.1:{port}'", &both));
     let mut client = e2e::Client::tcp(([127, 0, 0, 1], busy).into());
-    client.asks("PING", "+PONG");
+    client.assert_reply("PING", "+PONG");
 }
 
 /// Requests a reload over HTTP and returns its report.
@@ -122,9 +122,9 @@ fn is_said(gate: &Gate, report: &serde_json::Value, file: &str, line: u32, says:
     let found = found.unwrap_or_else(|| panic!("not {file}:{line} {says:?} in {report}"));
     let word = |key: &str| found[key].as_str().unwrap_or_default().to_owned();
     let said = format!("{}:{line}:{}: error: {}", word("file"), found["column"], word("message"));
-    gate.logs(&said);
+    gate.assert_log(&said);
     let hint = word("hint");
-    gate.logs(&hint);
+    gate.assert_log(&hint);
 }
 
 /// A reload changes the form of a port, and has an error elsewhere: the proxy serves the old form again.
@@ -145,7 +145,7 @@ fn half_a_change_is_none() {
         let report = gate.reload_with(&wrong);
         assert_eq!(report["result"], "rejected", "{report}");
         admits(&gate, "127.0.0.1");
-        stays.asks("PING", "+PONG");
+        stays.assert_reply("PING", "+PONG");
     }
     gate.applies(&split);
     admits(&gate, "127.0.0.1");

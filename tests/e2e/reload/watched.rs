@@ -68,7 +68,7 @@ fn renamed_into_place() {
         assert_eq!(report["generation"], generation, "{name}: {report}");
     }
     all_are_in_force(&gate);
-    stays.asks("PING", "+PONG");
+    stays.assert_reply("PING", "+PONG");
     // A read must not count as a change of the files.
     gate.put("plain.txt", "127.0.0.5\n127.0.0.6\n127.0.0.8\n");
     let share = gate.process().cpu_share_over(Duration::from_secs(2));
@@ -91,7 +91,7 @@ fn written_in_place_slowly() {
         if longest < SETTLED - Duration::from_millis(50) {
             assert_eq!(report["result"], "applied", "{name}: {report}");
             assert_eq!(gate.audited("reload").len(), before + 1, "{name}");
-            stays.asks("PING", "+PONG");
+            stays.assert_reply("PING", "+PONG");
         }
     }
     e2e::eventually("all files are read", || {
@@ -131,10 +131,10 @@ fn deleted_and_created() {
             fs::write(gate.directory().join(name), gate.fill(&text)).expect("writable");
         });
         assert_eq!(back["result"], "applied", "{name}: {back}");
-        gate.counts("config_last_reload_successful", &[], 1.0);
+        gate.assert_metric("config_last_reload_successful", &[], 1.0);
     }
     all_are_in_force(&gate);
-    stays.asks("PING", "+PONG");
+    stays.assert_reply("PING", "+PONG");
 }
 
 /// A ConfigMap mount of Kubernetes: the files are links into `..data`, which is itself a link that is replaced.

@@ -150,7 +150,7 @@ fn work(thread: usize, mut clients: Vec<Client>, stop: &AtomicBool) -> (Vec<Clie
             }
             client.send_raw(b"");
             for i in 0..10 {
-                client.gets(&format!("\"{}\"", id(i)));
+                client.assert_recv(&format!("\"{}\"", id(i)));
             }
             round += 1;
         }
@@ -211,7 +211,7 @@ fn reload_until_lonely(gate: &Gate, mut last: u64) -> u64 {
 fn status(gate: &Gate) -> String {
     let head =
         format!("GET /api/status HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n");
-    e2e::http::ask(gate.admin(), &head).expect("it answers").1
+    e2e::http::call(gate.admin(), &head).expect("it answers").1
 }
 
 fn put_in_force(gate: &Gate, generation: u64) {

@@ -10,8 +10,8 @@ alike! {
     fn databases_at_the_same_time(scene: &Scene<'_>) {
         let mut clients: Vec<Client> = (0..16).map(|_| scene.other()).collect();
         for (number, client) in clients.iter_mut().enumerate() {
-            client.asks(&format!("SELECT {}", number % 5), "+OK");
-            client.asks(&format!("SET place db{}", number % 5), "+OK");
+            client.assert_reply(&format!("SELECT {}", number % 5), "+OK");
+            client.assert_reply(&format!("SET place db{}", number % 5), "+OK");
         }
         for round in 0..20 {
             for (number, client) in clients.iter_mut().enumerate() {
@@ -19,14 +19,14 @@ alike! {
                 client.send(&format!("SET own:{number} {round}"));
             }
             for (number, client) in clients.iter_mut().enumerate() {
-                client.gets(&format!(r#""db{}""#, number % 5));
-                client.gets("+OK");
+                client.assert_recv(&format!(r#""db{}""#, number % 5));
+                client.assert_recv("+OK");
             }
         }
         let mut control = scene.stage.redis.control();
         for database in 0..5 {
-            control.asks(&format!("SELECT {database}"), "+OK");
-            let keys = control.ask("KEYS own:*").items().len();
+            control.assert_reply(&format!("SELECT {database}"), "+OK");
+            let keys = control.call("KEYS own:*").items().len();
             assert_eq!(keys, if database == 0 { 4 } else { 3 }, "keys in database {database}");
         }
     }
@@ -54,9 +54,9 @@ alike! {
         }
         client.send_raw(b"");
         for reply in due {
-            client.gets(&reply);
+            client.assert_recv(&reply);
         }
-        client.is_in_step("after");
+        client.assert_in_step("after");
     }
 
     /// An invalid index gets Redis's own error, and the client keeps its database.
@@ -65,8 +65,8 @@ alike! {
         let number = "-ERR value is not an integer or out of range";
         let arguments = "-ERR wrong number of arguments for 'select' command";
         let mut client = scene.client();
-        client.asks("SELECT 3", "+OK");
-        client.asks("SET k three", "+OK");
+        client.assert_reply("SELECT 3", "+OK");
+        client.assert_reply("SET k three", "+OK");
         for (line, due) in [
             ("SELECT 16", range),
             ("SELECT -1", range),
@@ -82,22 +82,22 @@ alike! {
             client.hold(&command("GET k"));
             client.hold(&command(line));
             client.send("GET k");
-            client.gets(r#""three""#);
-            client.gets(due);
-            client.gets(r#""three""#);
+            client.assert_recv(r#""three""#);
+            client.assert_recv(due);
+            client.assert_recv(r#""three""#);
         }
-        client.is_in_step("after");
-        scene.other().asks("GET k", scene.nil());
+        client.assert_in_step("after");
+        scene.other().assert_reply("GET k", scene.nil());
     }
 
     /// Each client uses another protocol, other databases and transactions there.
     fn everybody_in_another_form(scene: &Scene<'_>) {
-        scene.stage.redis.control().asks("HSET h f v", ":1");
+        scene.stage.redis.control().assert_reply("HSET h f v", ":1");
         let mut clients: Vec<(Client, bool)> = Vec::new();
         for number in 0..12 {
             let mut client = scene.stage.connect();
             if number % 2 == 1 {
-                client.ask("HELLO 3");
+                client.call("HELLO 3");
             }
             clients.push((client, number % 2 == 1));
         }
@@ -107,8 +107,8 @@ alike! {
                 client.send("HGETALL h");
             }
             for (client, resp3) in &mut clients {
-                client.gets(if *resp3 { "null" } else { "nil" });
-                client.gets(if *resp3 { r#"{"f" "v"}"# } else { r#"["f" "v"]"# });
+                client.assert_recv(if *resp3 { "null" } else { "nil" });
+                client.assert_recv(if *resp3 { r#"{"f" "v"}"# } else { r#"["f" "v"]"# });
             }
         }
         // The clients exchange their states.
@@ -119,9 +119,9 @@ alike! {
             client.send("GET nothing");
         }
         for (client, resp3) in &mut clients {
-            client.gets(if *resp3 { "nil" } else { "null" });
-            assert!(client.read().to_string().contains(if *resp3 { r#""proto" :3 "# } else { r#""proto" :2 "# }));
-            client.gets(if *resp3 { "null" } else { "nil" });
+            client.assert_recv(if *resp3 { "nil" } else { "null" });
+            assert!(client.recv().to_string().contains(if *resp3 { r#""proto" :3 "# } else { r#""proto" :2 "# }));
+            client.assert_recv(if *resp3 { "null" } else { "nil" });
         }
     }
 
@@ -132,37 +132,37 @@ alike! {
         }
         client.send("SET k zero");
         for due in ["+OK", "+OK", "+OK"] {
-            client.gets(due);
+            client.assert_recv(due);
         }
-        client.read();
+        client.recv();
         for due in [r#""four""#, "+RESET", "nil", "nil", "+OK"] {
-            client.gets(due);
+            client.assert_recv(due);
         }
-        client.is_in_step("after");
-        scene.stage.redis.control().asks("GET k", r#""zero""#);
+        client.assert_in_step("after");
+        scene.stage.redis.control().assert_reply("GET k", r#""zero""#);
     }
 
     fn names(scene: &Scene<'_>) {
         let mut clients: Vec<Client> = (0..10).map(|_| scene.other()).collect();
         let nil = scene.nil();
         for (number, client) in clients.iter_mut().enumerate() {
-            client.asks("CLIENT GETNAME", nil);
-            client.asks(&format!("CLIENT SETNAME name-{number}"), "+OK");
+            client.assert_reply("CLIENT GETNAME", nil);
+            client.assert_reply(&format!("CLIENT SETNAME name-{number}"), "+OK");
         }
         for (number, client) in clients.iter_mut().enumerate() {
-            client.asks("CLIENT GETNAME", &format!("\"name-{number}\""));
+            client.assert_reply("CLIENT GETNAME", &format!("\"name-{number}\""));
             // Also on a dedicated connection.
-            client.asks("WATCH w", "+OK");
-            client.asks("CLIENT GETNAME", &format!("\"name-{number}\""));
-            client.asks(
+            client.assert_reply("WATCH w", "+OK");
+            client.assert_reply("CLIENT GETNAME", &format!("\"name-{number}\""));
+            client.assert_reply(
                 "CLIENT SETNAME a\nb",
                 "-ERR Client names cannot contain spaces, newlines or special characters.",
             );
-            client.asks("UNWATCH", "+OK");
+            client.assert_reply("UNWATCH", "+OK");
             client.hold(&command("CLIENT SETNAME "));
             client.send("CLIENT GETNAME");
-            client.gets("+OK");
-            client.gets(nil);
+            client.assert_recv("+OK");
+            client.assert_recv(nil);
         }
     }
 
@@ -170,51 +170,51 @@ alike! {
         let mut clients: Vec<Client> = (0..10).map(|_| scene.other()).collect();
         let mut seen = std::collections::HashSet::new();
         for client in &mut clients {
-            let id = client.ask("CLIENT ID").integer();
+            let id = client.call("CLIENT ID").integer();
             assert!(id > 0 && seen.insert(id), "{id} twice");
-            client.asks("WATCH w", "+OK");
-            client.asks("CLIENT ID", &format!(":{id}"));
-            client.asks("UNWATCH", "+OK");
-            client.asks("CLIENT ID", &format!(":{id}"));
-            client.asks("SELECT 3", "+OK");
-            client.asks("CLIENT ID", &format!(":{id}"));
+            client.assert_reply("WATCH w", "+OK");
+            client.assert_reply("CLIENT ID", &format!(":{id}"));
+            client.assert_reply("UNWATCH", "+OK");
+            client.assert_reply("CLIENT ID", &format!(":{id}"));
+            client.assert_reply("SELECT 3", "+OK");
+            client.assert_reply("CLIENT ID", &format!(":{id}"));
         }
     }
 
     /// CLIENT INFO shows the client's own data.
     fn what_a_client_is(scene: &Scene<'_>) {
         let mut client = scene.client();
-        client.asks("CLIENT SETNAME me", "+OK");
-        client.asks("SELECT 2", "+OK");
-        let id = client.ask("CLIENT ID").integer();
-        let info = client.ask("CLIENT INFO").text();
+        client.assert_reply("CLIENT SETNAME me", "+OK");
+        client.assert_reply("SELECT 2", "+OK");
+        let id = client.call("CLIENT ID").integer();
+        let info = client.call("CLIENT INFO").text();
         let local = client.local();
         for part in [format!("id={id} "), format!(" addr={local} "), " name=me ".to_owned(), " db=2 ".to_owned()] {
             assert!(info.contains(&part), "{part:?} is not in {info:?}");
         }
         assert!(info.ends_with('\n') && info.lines().count() == 1, "{info:?}");
-        let line = client.ask(&format!("CLIENT LIST ID {id}")).text();
+        let line = client.call(&format!("CLIENT LIST ID {id}")).text();
         assert!(line.contains(&format!("id={id} ")) && line.lines().count() == 1, "{line:?}");
-        client.is_in_step("after");
+        client.assert_in_step("after");
     }
 
     /// CLIENT INFO shows the client's subscriptions; in RESP2 a subscriber may not send it.
     fn what_a_client_subscribes_to(scene: &Scene<'_>) {
         let mut client = scene.client();
-        assert_eq!(client.ask("HELLO 2").items().len(), 14);
-        client.asks("SUBSCRIBE one two", r#"["subscribe" "one" :1]"#);
-        client.gets(r#"["subscribe" "two" :2]"#);
+        assert_eq!(client.call("HELLO 2").items().len(), 14);
+        client.assert_reply("SUBSCRIBE one two", r#"["subscribe" "one" :1]"#);
+        client.assert_recv(r#"["subscribe" "two" :2]"#);
         let may = "only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context";
-        client.asks("CLIENT INFO", &format!("-ERR Can't execute 'client|info': {may}"));
-        client.asks("RESET", "+RESET");
-        assert_eq!(client.ask("HELLO 3").items().len(), 14);
+        client.assert_reply("CLIENT INFO", &format!("-ERR Can't execute 'client|info': {may}"));
+        client.assert_reply("RESET", "+RESET");
+        assert_eq!(client.call("HELLO 3").items().len(), 14);
         client.send_raw(&[command("SUBSCRIBE one"), command("PSUBSCRIBE p*"), command("CLIENT INFO")].concat());
-        client.gets(r#">["subscribe" "one" :1]"#);
-        client.gets(r#">["psubscribe" "p*" :2]"#);
-        let info = client.read().text();
+        client.assert_recv(r#">["subscribe" "one" :1]"#);
+        client.assert_recv(r#">["psubscribe" "p*" :2]"#);
+        let info = client.recv().text();
         assert!(info.contains(" flags=P ") && info.contains(" sub=1 psub=1 ssub=0 "), "{info:?}");
-        client.asks("UNSUBSCRIBE one", r#">["unsubscribe" "one" :1]"#);
-        let list = client.ask("CLIENT LIST TYPE pubsub").text();
+        client.assert_reply("UNSUBSCRIBE one", r#">["unsubscribe" "one" :1]"#);
+        let list = client.call("CLIENT LIST TYPE pubsub").text();
         assert!(list.contains(" sub=0 psub=1 "), "{list:?}");
     }
 }
@@ -225,10 +225,10 @@ fn connections_to_redis_cannot_be_named() {
     let redis = Redis::plain();
     let gate = sharing(Gate::before(&redis)).start();
     let mut victim = gate.connect();
-    victim.asks("SET k v", "+OK");
+    victim.assert_reply("SET k v", "+OK");
     let pooled: Vec<String> = redis.tcp_clients();
     let mut client = gate.connect();
-    let of_the_gate = client.ask("CLIENT LIST").text();
+    let of_the_gate = client.call("CLIENT LIST").text();
     for line in &pooled {
         let field = |name: &str| {
             line.split(' ').find_map(|word| word.strip_prefix(name)).expect("a field").to_owned()
@@ -237,12 +237,12 @@ fn connections_to_redis_cannot_be_named() {
         if of_the_gate.contains(&format!("id={id} ")) {
             continue;
         }
-        client.asks(&format!("CLIENT KILL ID {id}"), ":0");
-        client.asks(&format!("CLIENT KILL {address}"), "-ERR No such client");
-        client.asks(&format!("CLIENT UNBLOCK {id}"), ":0");
-        assert_eq!(client.ask(&format!("CLIENT LIST ID {id}")).text(), "");
+        client.assert_reply(&format!("CLIENT KILL ID {id}"), ":0");
+        client.assert_reply(&format!("CLIENT KILL {address}"), "-ERR No such client");
+        client.assert_reply(&format!("CLIENT UNBLOCK {id}"), ":0");
+        assert_eq!(client.call(&format!("CLIENT LIST ID {id}")).text(), "");
     }
-    victim.asks("GET k", r#""v""#);
+    victim.assert_reply("GET k", r#""v""#);
     let after: Vec<String> = redis.tcp_clients();
     let ids = |lines: &[String]| -> Vec<String> {
         lines.iter().map(|l| l.split(' ').next().expect("id=").to_owned()).collect()
@@ -267,18 +267,18 @@ fn waits_are_refused() {
         "-ERR portcullis: WAITAOF needs connections: dedicated",
         r#""v""#,
     ] {
-        client.gets(due);
+        client.assert_recv(due);
     }
     // The effect is that of any refusal inside a transaction.
     for line in ["MULTI", "SET k x", "WAIT 0 0", "EXEC"] {
         client.hold(&command(line));
     }
     client.send("GET k");
-    client.gets("+OK");
-    client.gets("+QUEUED");
-    assert!(client.read().is_error());
-    client.gets("-EXECABORT Transaction discarded because of previous errors.");
-    client.gets(r#""v""#);
+    client.assert_recv("+OK");
+    client.assert_recv("+QUEUED");
+    assert!(client.recv().is_error());
+    client.assert_recv("-EXECABORT Transaction discarded because of previous errors.");
+    client.assert_recv(r#""v""#);
     assert_eq!(stage.redis.calls("wait"), 0);
 }
 
@@ -299,14 +299,14 @@ fn a_library_that_introduces_itself() {
             client.hold(&command(line));
         }
         client.send("CLIENT INFO");
-        assert!(!client.read().is_error());
+        assert!(!client.recv().is_error());
         for due in ["+OK", "+OK", "+OK", "+OK", "+OK"] {
-            client.gets(due);
+            client.assert_recv(due);
         }
-        let info = client.read().text();
+        let info = client.recv().text();
         assert!(info.contains(" name=lib "), "{info}");
         assert!(info.contains(" db=1 "), "{info}");
-        client.asks("CLIENT SETINFO NO-SUCH x", "-ERR Unrecognized option 'NO-SUCH'");
-        client.is_in_step("after");
+        client.assert_reply("CLIENT SETINFO NO-SUCH x", "-ERR Unrecognized option 'NO-SUCH'");
+        client.assert_in_step("after");
     }
 }

@@ -50,7 +50,7 @@ fn a_million_operations() {
             // Also long enough for clients to give back their leases.
             for rest in [300, 700, 2500].into_iter().cycle().take_while(|_| !crowd.is_over()) {
                 thread::sleep(Duration::from_millis(rest));
-                control.ask("CLIENT KILL TYPE normal");
+                control.call("CLIENT KILL TYPE normal");
                 crowd.killed.fetch_add(1, Ordering::Relaxed);
             }
         });
@@ -304,7 +304,7 @@ impl Model {
                 60..75 => self.echo(&mut batch),
                 75..83 => self.list(&mut batch),
                 83..93 => self.incr(&mut batch),
-                93..96 => batch.ask(&[b"PING"], b"+PONG\r\n"),
+                93..96 => batch.call(&[b"PING"], b"+PONG\r\n"),
                 96..98 => self.wrong(&mut batch),
                 98..100 => self.select(&mut batch, random),
                 100..102 => self.transaction(&mut batch, random),
@@ -332,7 +332,7 @@ impl Model {
 
     fn get(&self, batch: &mut Batch, random: &mut Random) {
         let slot = random.below(SLOTS);
-        batch.ask(&[b"GET", self.key(slot).as_bytes()], &self.known(slot));
+        batch.call(&[b"GET", self.key(slot).as_bytes()], &self.known(slot));
     }
 
     fn set(&mut self, batch: &mut Batch, random: &mut Random) {
@@ -341,7 +341,7 @@ impl Model {
         if random.below(20) == 0 {
             value += &"+".repeat(random.below(3000));
         }
-        batch.ask(&[b"SET", self.key(slot).as_bytes(), value.as_bytes()], b"+OK\r\n");
+        batch.call(&[b"SET", self.key(slot).as_bytes(), value.as_bytes()], b"+OK\r\n");
         self.values[self.database][slot] = Some(value);
     }
 
@@ -352,12 +352,12 @@ impl Model {
             std::iter::once(b"MGET".as_slice()).chain(keys.iter().map(|key| key.as_bytes())).collect();
         let mut due = b"*3\r\n".to_vec();
         slots.iter().for_each(|slot| due.extend(self.known(*slot)));
-        batch.ask(&words, &due);
+        batch.call(&words, &due);
     }
 
     fn echo(&self, batch: &mut Batch) {
         let text = self.text("echo");
-        batch.ask(&[b"ECHO", text.as_bytes()], &bulk(&text));
+        batch.call(&[b"ECHO", text.as_bytes()], &bulk(&text));
     }
 
     fn list(&mut self, batch: &mut Batch) {
@@ -367,25 +367,25 @@ impl Model {
         if !self.has_list[self.database] {
             self.has_list[self.database] = true;
             let [a, b, c] = &elements;
-            batch.ask(&[b"RPUSH", key.as_bytes(), a.as_bytes(), b.as_bytes(), c.as_bytes()], b":3\r\n");
+            batch.call(&[b"RPUSH", key.as_bytes(), a.as_bytes(), b.as_bytes(), c.as_bytes()], b":3\r\n");
         }
         let due = elements.iter().fold(b"*3\r\n".to_vec(), |mut due, element| {
             due.extend(bulk(element));
             due
         });
-        batch.ask(&[b"LRANGE", key.as_bytes(), b"0", b"-1"], &due);
+        batch.call(&[b"LRANGE", key.as_bytes(), b"0", b"-1"], &due);
     }
 
     fn incr(&mut self, batch: &mut Batch) {
         let counter = &mut self.counters[self.database];
         *counter += 1;
         let due = format!(":{counter}\r\n");
-        batch.ask(&[b"INCR", format!("n:{}", self.name).as_bytes()], due.as_bytes());
+        batch.call(&[b"INCR", format!("n:{}", self.name).as_bytes()], due.as_bytes());
     }
 
     fn wrong(&mut self, batch: &mut Batch) {
         self.list(batch);
-        batch.ask(
+        batch.call(
             &[b"INCR", format!("l:{}", self.name).as_bytes()],
             b"-WRONGTYPE Operation against a key holding the wrong kind of value\r\n",
         );
@@ -393,11 +393,11 @@ impl Model {
 
     fn select(&mut self, batch: &mut Batch, random: &mut Random) {
         self.database = random.below(DATABASES);
-        batch.ask(&[b"SELECT", self.database.to_string().as_bytes()], b"+OK\r\n");
+        batch.call(&[b"SELECT", self.database.to_string().as_bytes()], b"+OK\r\n");
     }
 
     fn transaction(&mut self, batch: &mut Batch, random: &mut Random) {
-        batch.ask(&[b"MULTI"], b"+OK\r\n");
+        batch.call(&[b"MULTI"], b"+OK\r\n");
         let mut queued = Batch::default();
         for _ in 0..1 + random.below(3) {
             self.questions += 1;
@@ -411,7 +411,7 @@ impl Model {
         }
         let mut due = format!("*{}\r\n", queued.ends.len()).into_bytes();
         due.extend_from_slice(&queued.due);
-        batch.ask(&[b"EXEC"], &due);
+        batch.call(&[b"EXEC"], &due);
     }
 
     fn script(&self, batch: &mut Batch) {
@@ -419,13 +419,15 @@ impl Model {
         let mut due = b"*2\r\n".to_vec();
         due.extend(bulk(&text));
         due.extend(bulk(&self.name));
-        batch
-            .ask(&[b"EVAL", b"return {KEYS[1], ARGV[1]}", b"1", text.as_bytes(), self.name.as_bytes()], &due);
+        batch.call(
+            &[b"EVAL", b"return {KEYS[1], ARGV[1]}", b"1", text.as_bytes(), self.name.as_bytes()],
+            &due,
+        );
     }
 }
 
 impl Batch {
-    fn ask(&mut self, words: &[&[u8]], due: &[u8]) {
+    fn call(&mut self, words: &[&[u8]], due: &[u8]) {
         self.request.extend(encode(words));
         self.owes(due);
     }

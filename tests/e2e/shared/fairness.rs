@@ -16,9 +16,9 @@ const MIB: u64 = 1024 * 1024;
 const SLOWEST: Duration = Duration::from_secs(1);
 
 /// Starts a proxy, with a value of 1 MiB under `big`.
-fn house(limits: &str) -> (Redis, Gate) {
+fn fixture(limits: &str) -> (Redis, Gate) {
     let redis = Redis::plain();
-    redis.control().asks(&format!("SETRANGE big {} x", MIB - 1), &format!(":{MIB}"));
+    redis.control().assert_reply(&format!("SETRANGE big {} x", MIB - 1), &format!(":{MIB}"));
     let gate = sharing(Gate::before(&redis)).top(limits).start();
     (redis, gate)
 }
@@ -28,7 +28,7 @@ fn asks_on(client: &mut Client, over: impl Fn() -> bool) -> (Duration, usize) {
     let (mut slowest, mut count) = (Duration::ZERO, 0);
     while !over() {
         let asked = Instant::now();
-        client.is_in_step(&format!("question {count}"));
+        client.assert_in_step(&format!("question {count}"));
         slowest = slowest.max(asked.elapsed());
         count += 1;
     }
@@ -39,11 +39,11 @@ fn asks_on(client: &mut Client, over: impl Fn() -> bool) -> (Duration, usize) {
 fn a_million_commands_in_one_pipeline() {
     const COUNT: usize = 1_000_000;
     let _turn = own_turn();
-    let (_redis, gate) = house("");
+    let (_redis, gate) = fixture("");
     let mut others: Vec<Client> = (0..4).map(|_| gate.connect()).collect();
-    others.iter_mut().for_each(|client| client.is_in_step("before"));
+    others.iter_mut().for_each(|client| client.assert_in_step("before"));
     let mut flood = gate.connect();
-    flood.asks("PING", "+PONG");
+    flood.assert_reply("PING", "+PONG");
     let mut writer = flood.writer();
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -74,7 +74,7 @@ fn a_million_commands_in_one_pipeline() {
             assert!(slowest < SLOWEST, "an answer took {slowest:?} beside the flood");
         }
     });
-    flood.is_in_step("after");
+    flood.assert_in_step("after");
 }
 
 /// Many clients flood at once, and read their values slowly.
@@ -82,10 +82,10 @@ fn a_million_commands_in_one_pipeline() {
 fn floods_of_many() {
     const COUNT: usize = 20_000;
     let _turn = own_turn();
-    let (redis, mut gate) = house("");
-    redis.control().asks("SETRANGE value 999 x", ":1000");
+    let (redis, mut gate) = fixture("");
+    redis.control().assert_reply("SETRANGE value 999 x", ":1000");
     let mut other = gate.connect();
-    other.is_in_step("before");
+    other.assert_in_step("before");
     let mut floods: Vec<Client> = (0..10).map(|_| gate.connect()).collect();
     let reading = AtomicBool::new(true);
     std::thread::scope(|scope| {
@@ -107,7 +107,7 @@ fn floods_of_many() {
                         }
                         flood.read_through(100 * 1009, |_| ());
                     }
-                    flood.is_in_step("after");
+                    flood.assert_in_step("after");
                 })
             })
             .collect();
@@ -125,7 +125,7 @@ fn floods_of_many() {
 #[test]
 fn one_that_never_reads() {
     let _turn = own_turn();
-    let (_redis, gate) = house("limits: {timeouts: {write: 5s}}");
+    let (_redis, gate) = fixture("limits: {timeouts: {write: 5s}}");
     let mut neighbours = Neighbours::enter(&gate);
     let mut slow = Client::tcp_narrow(gate.address());
     slow.send_raw(&command("GET big").repeat(12));
@@ -145,7 +145,7 @@ fn one_that_never_reads() {
 /// Clients request 5 MiB each and never read: memory is bounded, they are cut, others continue.
 fn many_that_never_read(count: usize, limits: &str, bound: u64) {
     let _turn = own_turn();
-    let (_redis, mut gate) = house(limits);
+    let (_redis, mut gate) = fixture(limits);
     {
         let mut neighbours = Neighbours::enter(&gate);
         let mut slow: Vec<Client> = (0..count).map(|_| Client::tcp_narrow(gate.address())).collect();
@@ -171,7 +171,7 @@ fn many_that_never_read(count: usize, limits: &str, bound: u64) {
         assert!(slowest < 8 * SLOWEST, "answers took {slowest:?} beside them");
         neighbours.are_served();
         assert_eq!(closed("slow") + closed("limit"), count as f64, "were cut for being slow");
-        gate.counts("clients", &[], Neighbours::COUNT as f64);
+        gate.assert_metric("clients", &[], Neighbours::COUNT as f64);
     }
     let peak = gate.process().peak_memory();
     assert!(peak < bound, "{} MiB", peak / MIB);
@@ -193,7 +193,7 @@ fn slow_readers_and_little_memory() {
 #[test]
 fn many_that_read_large_values() {
     let _turn = own_turn();
-    let (_redis, gate) = house("");
+    let (_redis, gate) = fixture("");
     let mut neighbours = Neighbours::enter(&gate);
     let mut readers: Vec<Client> = (0..20).map(|_| gate.connect()).collect();
     let reading = AtomicBool::new(true);
@@ -206,7 +206,7 @@ fn many_that_read_large_values() {
                         client.send("GET big");
                         client.read_through(MIB + 12, |_| ());
                     }
-                    client.is_in_step("after");
+                    client.assert_in_step("after");
                 })
             })
             .collect();

@@ -33,7 +33,7 @@ impl<'g> Trouble<'g> {
         let mut client = gate.connect();
         client.send(question);
         let line = fake.line_of(question);
-        neighbours.ask();
+        neighbours.call();
         // When these replies have arrived on other connections, the commands are on their way to theirs.
         std::thread::sleep(std::time::Duration::from_millis(50));
         fake.release();
@@ -76,7 +76,7 @@ fn a_word_that_nobody_asked_for() {
         let gate = before(&fake).start();
         let mut neighbours = Neighbours::enter(&gate);
         for line in neighbours.lines(&fake) {
-            fake.says(line, bytes);
+            fake.send(line, bytes);
             fake.is_left(line);
         }
         neighbours.are_served();
@@ -91,8 +91,8 @@ fn a_push_that_nobody_asked_for() {
     let gate = before(&fake).start();
     let mut clients: Vec<Client> = (0..8).map(|_| gate.connect()).collect();
     for (number, client) in clients.iter_mut().enumerate() {
-        assert!(!client.ask("HELLO 3").is_error());
-        client.is_in_step(&format!("{number}"));
+        assert!(!client.call("HELLO 3").is_error());
+        client.assert_in_step(&format!("{number}"));
     }
     for bytes in [
         b">2\r\n$21\r\ntracking-redir-broken\r\n:7\r\n".as_slice(),
@@ -101,11 +101,11 @@ fn a_push_that_nobody_asked_for() {
         let mut lines: Vec<usize> = (0..8).map(|number| fake.line_of(&format!("ECHO {number}"))).collect();
         lines.dedup();
         for line in lines {
-            fake.says(line, bytes);
+            fake.send(line, bytes);
             fake.is_left(line);
         }
         for (number, client) in clients.iter_mut().enumerate() {
-            client.is_in_step(&format!("{number}"));
+            client.assert_in_step(&format!("{number}"));
         }
     }
 }
@@ -116,17 +116,17 @@ fn invalidations_that_nobody_asked_for_are_dropped() {
     let fake = Fake::start(|_| None);
     let gate = before(&fake).start();
     let mut client = gate.connect();
-    assert!(!client.ask("HELLO 3").is_error());
-    client.is_in_step("before");
+    assert!(!client.call("HELLO 3").is_error());
+    client.assert_in_step("before");
     let line = fake.line_of("ECHO before");
     let long = format!("*200\r\n{}", "$3\r\nkey\r\n".repeat(200));
     for keys in ["*1\r\n$1\r\nk\r\n", "_\r\n", &long] {
-        fake.says(line, format!(">2\r\n$10\r\ninvalidate\r\n{keys}").as_bytes());
-        client.is_in_step("after");
+        fake.send(line, format!(">2\r\n$10\r\ninvalidate\r\n{keys}").as_bytes());
+        client.assert_in_step("after");
     }
-    gate.counts("upstream_pushes_dropped_total", &[("upstream", "main")], 3.0);
+    gate.assert_metric("upstream_pushes_dropped_total", &[("upstream", "main")], 3.0);
     assert!(fake.is_open(line));
-    client.is_in_step("end");
+    client.assert_in_step("end");
     assert_eq!(fake.line_of("ECHO end"), line);
 }
 
@@ -138,10 +138,10 @@ fn a_push_among_replies() {
         let gate = before(&fake).start();
         let mut clients: Vec<Client> = (0..16).map(|_| gate.connect()).collect();
         for client in &mut clients {
-            assert!(!client.ask(hello).is_error());
+            assert!(!client.call(hello).is_error());
         }
         let mut client = gate.connect();
-        assert!(!client.ask(hello).is_error());
+        assert!(!client.call(hello).is_error());
         client.send("GET trouble");
         let line = fake.line_of("GET trouble");
         for (number, client) in clients.iter_mut().enumerate() {
@@ -153,14 +153,14 @@ fn a_push_among_replies() {
         for (number, client) in clients.iter_mut().enumerate() {
             let text = number.to_string();
             if own_or_end(client, &[bulk(&text)]) {
-                client.is_in_step("after");
+                client.assert_in_step("after");
             }
         }
         if hello == "HELLO 2" {
             fake.is_left(line);
         } else {
             assert!(fake.is_open(line));
-            gate.counts("upstream_pushes_dropped_total", &[("upstream", "main")], 1.0);
+            gate.assert_metric("upstream_pushes_dropped_total", &[("upstream", "main")], 1.0);
         }
     }
 }
@@ -213,11 +213,11 @@ fn the_end_instead_of_replies() {
     });
     let gate = before(&fake).start();
     let mut last: Vec<Client> = (0..16).map(|_| gate.connect()).collect();
-    last.iter_mut().for_each(|client| client.is_in_step("here"));
+    last.iter_mut().for_each(|client| client.assert_in_step("here"));
     let mut trouble = Trouble::with(&fake, &gate, "GET trouble");
     assert!(own_or_end(&mut trouble.client, &[bulk("trouble@0")]));
     trouble.neighbours.get_their_own();
-    trouble.neighbours.ask();
+    trouble.neighbours.call();
     for client in &mut last {
         client.hold(&command("ECHO last"));
         client.send("ECHO behind");
@@ -280,7 +280,7 @@ fn half_a_reply() {
         let mut client = gate.connect();
         client.send("GET trouble");
         let line = fake.line_of("GET trouble");
-        neighbours.ask();
+        neighbours.call();
         std::thread::sleep(std::time::Duration::from_millis(50));
         fake.cuts(line);
         let got = client.read_to_end().0;
@@ -317,7 +317,7 @@ fn lines_without_end() {
             client.send("GET trouble");
             let line = fake.line_of("GET trouble");
             for _ in 0..5 {
-                neighbours.ask();
+                neighbours.call();
                 neighbours.get_their_own_or_the_end();
             }
             let mut read = 0;
@@ -353,7 +353,7 @@ fn replies_beyond_measure() {
             let mut client = gate.connect();
             client.send("GET trouble");
             let line = fake.line_of("GET trouble");
-            neighbours.ask();
+            neighbours.call();
             neighbours.get_their_own_or_the_end();
             drop(client);
             fake.is_left(line);
@@ -403,12 +403,12 @@ fn a_database_that_is_refused() {
     let gate = before(&fake).start();
     let mut neighbours = Neighbours::enter(&gate);
     let mut client = gate.connect();
-    client.asks("SELECT 2", "+OK");
+    client.assert_reply("SELECT 2", "+OK");
     client.hold(&command("GET a"));
     client.hold(&command("SELECT 3"));
     client.send("GET b");
     for due in [r#""a@2""#, "-NOPERM not there", r#""b@2""#] {
-        client.gets(due);
+        client.assert_recv(due);
     }
     neighbours.are_served();
 }
@@ -427,8 +427,8 @@ fn a_database_that_is_refused_later() {
     let gate = before(&fake).start();
     let mut clients: Vec<Client> = (0..4).map(|_| gate.connect()).collect();
     for client in &mut clients {
-        client.asks("SELECT 3", "+OK");
-        client.is_in_step("before");
+        client.assert_reply("SELECT 3", "+OK");
+        client.assert_in_step("before");
     }
     busy.store(true, Ordering::SeqCst);
     let mut lines = fake.lines_of("SELECT 3");
@@ -445,12 +445,12 @@ fn a_database_that_is_refused_later() {
     }
     for client in &mut clients {
         for reply in [BUSY, "nil", BUSY, BUSY] {
-            client.gets(reply);
+            client.assert_recv(reply);
         }
     }
     busy.store(false, Ordering::SeqCst);
     for client in &mut clients {
-        client.is_in_step("after");
+        client.assert_in_step("after");
     }
 }
 

@@ -47,16 +47,16 @@ fn scripts_that_forge(connect: impl Fn() -> Client, neighbours: &mut Neighbours<
         let mut attackers = [connect(), connect(), connect()];
         // A client with only small replies so far shares a connection with similar clients.
         for number in 0..30 {
-            attackers.iter_mut().for_each(|attacker| attacker.is_in_step(&format!("{number}")));
+            attackers.iter_mut().for_each(|attacker| attacker.assert_in_step(&format!("{number}")));
         }
-        attackers[1].asks("SELECT 0", "+OK");
-        attackers[2].ask("HELLO 3");
+        attackers[1].assert_reply("SELECT 0", "+OK");
+        attackers[2].call("HELLO 3");
         for _ in 0..3 {
-            neighbours.ask();
+            neighbours.call();
             for attacker in &mut attackers {
                 attack(attacker, script);
             }
-            neighbours.ask();
+            neighbours.call();
             // First the replies to the first round, then those to the second.
             neighbours.round -= 1;
             neighbours.get_their_own();
@@ -143,7 +143,7 @@ fn words_that_come_back() {
     ];
     for words in commands {
         let mut attackers: Vec<Client> = (0..3).map(|_| gate.connect()).collect();
-        neighbours.ask();
+        neighbours.call();
         for attacker in &mut attackers {
             attacker.hold(&command("GET innocent"));
             attacker.hold(&encode(words));
@@ -151,7 +151,7 @@ fn words_that_come_back() {
         }
         neighbours.get_their_own();
         for attacker in &mut attackers {
-            attacker.gets(r#""innocent@0""#);
+            attacker.assert_recv(r#""innocent@0""#);
         }
         neighbours.are_served();
         let shown = words.iter().map(|word| word.escape_ascii().to_string()).collect::<Vec<_>>().join(" ");
@@ -212,11 +212,11 @@ fn data_with_line_breaks() {
         &[b"PUBLISH", text, text],
         &[b"WAIT", text, text],
     ] {
-        neighbours.ask();
+        neighbours.call();
         client.hold(&encode(words));
         client.send("ECHO next");
-        client.read();
-        client.gets(r#""next""#);
+        client.recv();
+        client.assert_recv(r#""next""#);
         neighbours.get_their_own();
     }
     neighbours.are_served();

@@ -37,9 +37,9 @@ fn two_hundred_clients_on_a_few_connections() {
             client.send(&format!("GET k{number}"));
         }
         for (number, client) in clients.iter_mut().enumerate() {
-            client.gets("+OK");
-            client.gets("+PONG");
-            client.gets(&format!("\"{round}:{number}\""));
+            client.assert_recv("+OK");
+            client.assert_recv("+PONG");
+            client.assert_recv(&format!("\"{round}:{number}\""));
         }
     }
     let lines = stage.redis.tcp_clients().len();
@@ -56,22 +56,22 @@ fn two_hundred_clients_on_a_few_connections() {
 fn a_transaction_takes_one_more_for_a_second() {
     let (redis, gate) = stage();
     let mut client = gate.connect();
-    client.asks("SET k 1", "+OK");
+    client.assert_reply("SET k 1", "+OK");
     let before = redis.tcp_clients().len();
     assert!(connections(&gate, "used") == 0.0);
-    client.asks("MULTI", "+OK");
+    client.assert_reply("MULTI", "+OK");
     assert!(connections(&gate, "used") == 1.0);
     assert_eq!(redis.tcp_clients().len(), before + 1);
-    client.asks("INCR k", "+QUEUED");
-    client.asks("EXEC", "[:2]");
+    client.assert_reply("INCR k", "+QUEUED");
+    client.assert_reply("EXEC", "[:2]");
     let since = Instant::now();
-    client.asks("GET k", r#""2""#);
+    client.assert_reply("GET k", r#""2""#);
     holds_for(Duration::from_millis(600), "the lease is kept", || connections(&gate, "used") == 1.0);
     used_becomes(&gate, 0.0);
     let took = since.elapsed();
     assert!(took < Duration::from_secs(4), "the lease was kept for {took:?}");
     eventually("Redis has seen it go", || (redis.tcp_clients().len() == before).then_some(()));
-    client.asks("GET k", r#""2""#);
+    client.assert_reply("GET k", r#""2""#);
     assert!(connections(&gate, "used") == 0.0);
     assert!(connections(&gate, "pooled") >= 1.0);
 }
@@ -82,11 +82,11 @@ fn a_lease_that_is_taken_again() {
     let (_redis, gate) = stage();
     let mut client = gate.connect();
     for least in [600, 1600, 3500] {
-        client.asks("MULTI", "+OK");
-        client.asks("EXEC", "[]");
+        client.assert_reply("MULTI", "+OK");
+        client.assert_reply("EXEC", "[]");
         holds_for(Duration::from_millis(least), "the lease is kept", || connections(&gate, "used") == 1.0);
         used_becomes(&gate, 0.0);
-        client.is_in_step("pooled");
+        client.assert_in_step("pooled");
     }
 }
 
@@ -101,10 +101,10 @@ fn transactions_in_a_row_share_a_lease() {
             client.hold(&command(line));
         }
         client.send("EXEC");
-        client.gets("+OK");
-        client.gets("+QUEUED");
-        client.gets(&format!("[:{round}]"));
-        client.asks("GET k", &format!("\"{round}\""));
+        client.assert_recv("+OK");
+        client.assert_recv("+QUEUED");
+        client.assert_recv(&format!("[:{round}]"));
+        client.assert_reply("GET k", &format!("\"{round}\""));
     }
     let opened = redis.connections_received() - before;
     // The health check connects meanwhile.
@@ -139,10 +139,10 @@ fn every_state_ends() {
     }
     let mut client = gate.connect();
     client.send_raw(&script);
-    client.gets(r#""scripted""#);
+    client.assert_recv(r#""scripted""#);
     for (client, (name, _)) in clients.iter_mut().zip(doings) {
         let mut replies = 0;
-        while client.read().to_string() != r#""done""# {
+        while client.recv().to_string() != r#""done""# {
             replies += 1;
             assert!(replies < 100, "{name}");
         }
@@ -153,7 +153,7 @@ fn every_state_ends() {
         (redis.tcp_clients().len() as f64 <= pooled + 1.0).then_some(())
     });
     for client in &mut clients {
-        client.is_in_step("after");
+        client.assert_in_step("after");
     }
     assert!(connections(&gate, "used") == 0.0);
 }
@@ -163,26 +163,26 @@ fn every_state_ends() {
 fn a_state_that_stays() {
     let (redis, gate) = stage();
     let mut watching = gate.connect();
-    watching.asks("WATCH k", "+OK");
+    watching.assert_reply("WATCH k", "+OK");
     let mut queuing = gate.connect();
-    queuing.asks("MULTI", "+OK");
+    queuing.assert_reply("MULTI", "+OK");
     let mut subscribed = gate.connect();
-    subscribed.asks("SUBSCRIBE c", r#"["subscribe" "c" :1]"#);
+    subscribed.assert_reply("SUBSCRIBE c", r#"["subscribe" "c" :1]"#);
     let mut tracking = gate.connect();
-    tracking.ask("HELLO 3");
-    tracking.asks("CLIENT TRACKING ON", "+OK");
-    tracking.asks("GET k", "null");
+    tracking.call("HELLO 3");
+    tracking.assert_reply("CLIENT TRACKING ON", "+OK");
+    tracking.assert_reply("GET k", "null");
     holds_for(Duration::from_secs(3), "the leases stay", || connections(&gate, "used") == 4.0);
     let mut control = redis.control();
-    control.asks("SET k changed", "+OK");
-    control.asks("PUBLISH c hello", ":1");
-    subscribed.gets(r#"["message" "c" "hello"]"#);
-    tracking.gets(r#">["invalidate" ["k"]]"#);
-    queuing.asks("EXEC", "[]");
-    watching.asks("MULTI", "+OK");
-    watching.asks("EXEC", "nil[]");
-    tracking.asks("RESET", "+RESET");
-    subscribed.asks("UNSUBSCRIBE", r#"["unsubscribe" "c" :0]"#);
+    control.assert_reply("SET k changed", "+OK");
+    control.assert_reply("PUBLISH c hello", ":1");
+    subscribed.assert_recv(r#"["message" "c" "hello"]"#);
+    tracking.assert_recv(r#">["invalidate" ["k"]]"#);
+    queuing.assert_reply("EXEC", "[]");
+    watching.assert_reply("MULTI", "+OK");
+    watching.assert_reply("EXEC", "nil[]");
+    tracking.assert_reply("RESET", "+RESET");
+    subscribed.assert_reply("UNSUBSCRIBE", r#"["unsubscribe" "c" :0]"#);
     used_becomes(&gate, 0.0);
 }
 
@@ -193,10 +193,10 @@ fn who_leaves_keeps_nothing() {
     let mut neighbours = Neighbours::enter(&gate);
     for reset in [false, true] {
         let mut client = gate.connect();
-        client.asks("WATCH k", "+OK");
+        client.assert_reply("WATCH k", "+OK");
         let mut other = gate.connect();
-        other.asks("MULTI", "+OK");
-        other.asks("EXEC", "[]");
+        other.assert_reply("MULTI", "+OK");
+        other.assert_reply("EXEC", "[]");
         assert!(connections(&gate, "used") == 2.0);
         let since = Instant::now();
         if reset {
@@ -221,22 +221,22 @@ fn a_lease_begins_where_its_client_is() {
     let fake = Fake::start(|_| None);
     let gate = before(&fake).start();
     let mut client = gate.connect();
-    client.asks("SELECT 5", "+OK");
-    assert!(!client.ask("HELLO 3").is_error());
-    client.asks("GET pooled", r#""pooled@5""#);
-    client.asks("GET none", "null");
-    client.asks("WATCH leased", "+OK");
-    client.asks("GET leased", r#""leased@5""#);
-    client.asks("GET none", "null");
+    client.assert_reply("SELECT 5", "+OK");
+    assert!(!client.call("HELLO 3").is_error());
+    client.assert_reply("GET pooled", r#""pooled@5""#);
+    client.assert_reply("GET none", "null");
+    client.assert_reply("WATCH leased", "+OK");
+    client.assert_reply("GET leased", r#""leased@5""#);
+    client.assert_reply("GET none", "null");
     let (pool, lease) = (fake.line_of("GET pooled"), fake.line_of("WATCH leased"));
     assert_ne!(pool, lease, "a client with state is on a shared connection");
     let begun: Vec<String> =
         fake.asked_on(lease).into_iter().take_while(|line| line != "WATCH leased").collect();
     assert!(begun.iter().any(|line| line.starts_with("HELLO 3")), "{begun:?}");
     assert!(begun.iter().any(|line| line == "SELECT 5"), "{begun:?}");
-    client.asks("UNWATCH", "+OK");
+    client.assert_reply("UNWATCH", "+OK");
     fake.is_left(lease);
-    client.asks("GET again", r#""again@5""#);
+    client.assert_reply("GET again", r#""again@5""#);
     assert_eq!(fake.line_of("GET again"), pool);
 }
 
@@ -246,13 +246,13 @@ fn a_state_that_nobody_knows() {
     let (_redis, gate) = stage();
     for line in ["NOSUCH", "CLIENT NO-EVICT ON", "CLIENT TRACKING OFF"] {
         let mut client = gate.connect();
-        client.ask(line);
-        client.is_in_step(line);
+        client.call(line);
+        client.assert_in_step(line);
         holds_for(Duration::from_millis(2500), line, || connections(&gate, "used") == 1.0);
-        client.asks("RESET", "+RESET");
-        client.is_in_step("after");
+        client.assert_reply("RESET", "+RESET");
+        client.assert_in_step("after");
         used_becomes(&gate, 0.0);
-        client.is_in_step("pooled");
+        client.assert_in_step("pooled");
         assert!(connections(&gate, "used") == 0.0);
     }
 }
@@ -272,22 +272,23 @@ admin: {bind: '127.0.0.1:{admin}'}
 ";
     let old = Redis::builder().password("canary-old").start();
     let new = Redis::builder().password("canary-new").start();
-    old.control().asks("SET who old", "+OK");
-    new.control().asks("SET who new", "+OK");
-    let house = HOUSE.replace("{other}", &new.address().to_string());
-    let gate = Gate::before(&old).config(&house).file("old.txt", "canary-old").file("new.txt", "canary-new");
+    old.control().assert_reply("SET who old", "+OK");
+    new.control().assert_reply("SET who new", "+OK");
+    let fixture = HOUSE.replace("{other}", &new.address().to_string());
+    let gate =
+        Gate::before(&old).config(&fixture).file("old.txt", "canary-old").file("new.txt", "canary-new");
     let gate = gate.secret("canary-old").secret("canary-new").start();
     let mut client = gate.connect();
-    client.asks("GET who", r#""old""#);
-    client.asks("MULTI", "+OK");
-    gate.applies(&house.replace("upstream: old", "upstream: new"));
-    client.asks("GET who", "+QUEUED");
-    client.asks("EXEC", r#"["old"]"#);
+    client.assert_reply("GET who", r#""old""#);
+    client.assert_reply("MULTI", "+OK");
+    gate.applies(&fixture.replace("upstream: old", "upstream: new"));
+    client.assert_reply("GET who", "+QUEUED");
+    client.assert_reply("EXEC", r#"["old"]"#);
     used_becomes(&gate, 0.0);
-    client.asks("GET who", r#""new""#);
-    client.asks("MULTI", "+OK");
-    client.asks("GET who", "+QUEUED");
-    client.asks("EXEC", r#"["new"]"#);
+    client.assert_reply("GET who", r#""new""#);
+    client.assert_reply("MULTI", "+OK");
+    client.assert_reply("GET who", "+QUEUED");
+    client.assert_reply("EXEC", r#"["new"]"#);
 }
 
 /// An upstream that answers before it has the whole command leaves bytes that were not judged as commands. They must
@@ -310,14 +311,14 @@ fn what_was_answered_too_early() {
     let left = command("FLUSHALL");
     client.send_raw(format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${}\r\n", BODY + left.len()).as_bytes());
     client.send_raw(&vec![b'x'; BODY]);
-    client.gets("-ERR Protocol error: invalid bulk length");
+    client.assert_recv("-ERR Protocol error: invalid bulk length");
     let mut rest = left.clone();
     rest.extend_from_slice(b"\r\n");
     rest.extend(command("RESET"));
     rest.extend(command("MULTI"));
     client.send_raw(&rest);
-    client.gets("+RESET");
-    client.is_closed();
+    client.assert_recv("+RESET");
+    client.assert_closed();
     let mut next = gate.connect();
     next.send("MULTI");
     eventually("another is heard", || heard.lock().expect("held").ends_with(&command("MULTI")).then_some(()));

@@ -38,12 +38,12 @@ const PROOF: usize = 10;
 
 const BIG: usize = 8 * 1024 * 1024;
 
-struct House {
+struct Fixture {
     fake: Fake,
     gate: Gate,
 }
 
-impl House {
+impl Fixture {
     fn new() -> Self {
         let fake = Fake::start(|words| match words.join(" ").as_str() {
             "GET held" => Answer::held(b"$6\r\nheld@0\r\n"),
@@ -89,29 +89,29 @@ impl House {
 
 /// Puts a guest into the middle of an operation, for each way to disconnect, between the commands of its neighbours.
 #[track_caller]
-fn at(moment: fn(&House, &mut Client)) {
-    let house = House::new();
-    let mut neighbours = Neighbours::enter(&house.gate);
+fn at(moment: fn(&Fixture, &mut Client)) {
+    let fixture = Fixture::new();
+    let mut neighbours = Neighbours::enter(&fixture.gate);
     // A client with only small replies so far uses another connection than a client without history.
     for _ in 0..PROOF {
         neighbours.are_served();
     }
     for way in WAYS {
-        let mut guest = house.guest();
+        let mut guest = fixture.guest();
         for number in 0..PROOF * Neighbours::DEPTH {
-            guest.is_in_step(&format!("guest:{number}"));
+            guest.assert_in_step(&format!("guest:{number}"));
         }
-        let line = house.fake.line_of(&format!("ECHO guest:{}", PROOF * Neighbours::DEPTH - 1));
-        assert!(neighbours.lines(&house.fake).contains(&line), "it is not among neighbours");
-        house.fake.hold();
-        let id = guest.ask("CLIENT ID").integer();
-        neighbours.ask();
-        moment(&house, &mut guest);
-        neighbours.ask();
-        let guest = house.leaves(guest, id, way);
+        let line = fixture.fake.line_of(&format!("ECHO guest:{}", PROOF * Neighbours::DEPTH - 1));
+        assert!(neighbours.lines(&fixture.fake).contains(&line), "it is not among neighbours");
+        fixture.fake.hold();
+        let id = guest.call("CLIENT ID").integer();
+        neighbours.call();
+        moment(&fixture, &mut guest);
+        neighbours.call();
+        let guest = fixture.leaves(guest, id, way);
         // The proxy has noticed by then, if there is something to notice.
         std::thread::sleep(Duration::from_millis(30));
-        house.fake.release();
+        fixture.fake.release();
         neighbours.round -= 1;
         neighbours.get_their_own();
         neighbours.round += 1;
@@ -119,21 +119,21 @@ fn at(moment: fn(&House, &mut Client)) {
         neighbours.are_served();
         drop(guest);
         eventually("the guest is gone", || {
-            (house.gate.metric("clients", &[]) == Neighbours::COUNT as f64).then_some(())
+            (fixture.gate.metric("clients", &[]) == Neighbours::COUNT as f64).then_some(())
         });
-        eventually("no lease is left", || (connections(&house.gate, "used") == 0.0).then_some(()));
+        eventually("no lease is left", || (connections(&fixture.gate, "used") == 0.0).then_some(()));
         neighbours.are_served();
     }
-    let mut late = house.gate.connect();
+    let mut late = fixture.gate.connect();
     for line in ["GET late", "SELECT 3", "GET late", "MULTI", "GET late", "DISCARD"] {
         late.hold(&command(line));
     }
     late.send("HELLO 3");
     for due in [r#""late@0""#, "+OK", r#""late@3""#, "+OK", "+QUEUED", "+OK"] {
-        late.gets(due);
+        late.assert_recv(due);
     }
-    assert!(!late.read().is_error());
-    late.asks("GET late", r#""late@3""#);
+    assert!(!late.recv().is_error());
+    late.assert_reply("GET late", r#""late@3""#);
 }
 
 #[test]
@@ -153,29 +153,29 @@ fn commands_and_half_a_command() {
 /// Larger than any buffer: the proxy forwards it already.
 #[test]
 fn half_a_large_command() {
-    at(|house, guest| {
+    at(|fixture, guest| {
         guest.hold(b"*3\r\n$3\r\nSET\r\n$4\r\nhalf\r\n$1000000\r\n");
         guest.send_raw(&[b'x'; 300_000]);
         eventually("it has a connection of its own", || {
-            (connections(&house.gate, "used") == 1.0).then_some(())
+            (connections(&fixture.gate, "used") == 1.0).then_some(())
         });
     });
 }
 
 #[test]
 fn an_answer_is_awaited() {
-    at(|house, guest| {
+    at(|fixture, guest| {
         for line in ["GET held", "GET a", "GET b"] {
             guest.hold(&command(line));
         }
         guest.send_raw(b"");
-        house.fake.line_of("GET held");
+        fixture.fake.line_of("GET held");
     });
 }
 
 #[test]
 fn many_answers_are_awaited() {
-    at(|house, guest| {
+    at(|fixture, guest| {
         for number in 0..1000 {
             guest.hold(&command(&format!("ECHO {number}")));
         }
@@ -184,35 +184,35 @@ fn many_answers_are_awaited() {
             guest.hold(&command(&format!("ECHO {number}")));
         }
         guest.send_raw(b"");
-        house.fake.line_of("GET held");
+        fixture.fake.line_of("GET held");
     });
 }
 
 #[test]
 fn half_an_answer_has_come() {
-    at(|house, guest| {
+    at(|fixture, guest| {
         guest.hold(&command("GET half"));
         guest.send("GET a");
-        house.fake.line_of("GET half");
+        fixture.fake.line_of("GET half");
     });
 }
 
 #[test]
 fn half_an_answer_is_read() {
-    at(|house, guest| {
+    at(|fixture, guest| {
         guest.hold(&command("GET middling"));
         guest.send("GET a");
-        house.fake.release();
+        fixture.fake.release();
         guest.read_through(50_000, |_| ());
     });
 }
 
 #[test]
 fn half_a_big_answer_is_read() {
-    at(|house, guest| {
+    at(|fixture, guest| {
         guest.hold(&command("GET big"));
         guest.send("GET a");
-        house.fake.release();
+        fixture.fake.release();
         guest.read_through(1_000_000, |_| ());
     });
 }
@@ -220,91 +220,91 @@ fn half_a_big_answer_is_read() {
 /// The guest requests 24 MiB and reads nothing.
 #[test]
 fn big_answers_are_not_read() {
-    at(|house, guest| {
+    at(|fixture, guest| {
         guest.send_raw(&command("GET big").repeat(3));
-        house.fake.release();
+        fixture.fake.release();
         std::thread::sleep(Duration::from_millis(50));
     });
 }
 
 #[test]
 fn another_database_is_entered() {
-    at(|house, guest| {
+    at(|fixture, guest| {
         guest.hold(&command("GET a"));
         guest.hold(&command("SELECT 3"));
         guest.send("GET b");
-        guest.gets(r#""a@0""#);
-        house.fake.line_of("SELECT 3");
+        guest.assert_recv(r#""a@0""#);
+        fixture.fake.line_of("SELECT 3");
     });
 }
 
 #[test]
 fn the_protocol_is_changed() {
-    at(|house, guest| {
+    at(|fixture, guest| {
         guest.hold(&command("GET a"));
         guest.hold(&command("HELLO 3"));
         guest.send("GET b");
-        guest.gets(r#""a@0""#);
-        house.fake.line_of("HELLO 3");
+        guest.assert_recv(r#""a@0""#);
+        fixture.fake.line_of("HELLO 3");
     });
 }
 
 /// The proxy is selecting the database of the lease.
 #[test]
 fn a_lease_is_made() {
-    at(|house, guest| {
-        house.fake.release();
-        guest.asks("SELECT 3", "+OK");
-        guest.asks("GET a", r#""a@3""#);
-        house.fake.hold();
-        let pools = house.fake.lines_of("SELECT 3").len();
+    at(|fixture, guest| {
+        fixture.fake.release();
+        guest.assert_reply("SELECT 3", "+OK");
+        guest.assert_reply("GET a", r#""a@3""#);
+        fixture.fake.hold();
+        let pools = fixture.fake.lines_of("SELECT 3").len();
         guest.hold(&command("MULTI"));
         guest.send("GET queued");
-        eventually("its lease is made", || (house.fake.lines_of("SELECT 3").len() > pools).then_some(()));
+        eventually("its lease is made", || (fixture.fake.lines_of("SELECT 3").len() > pools).then_some(()));
     });
 }
 
 #[test]
 fn commands_are_queued() {
     at(|_, guest| {
-        guest.asks("MULTI", "+OK");
-        guest.asks("SET k never", "+QUEUED");
+        guest.assert_reply("MULTI", "+OK");
+        guest.assert_reply("SET k never", "+QUEUED");
     });
 }
 
 #[test]
 fn a_transaction_is_executed() {
-    at(|house, guest| {
-        guest.asks("MULTI", "+OK");
-        guest.asks("GET queued", "+QUEUED");
+    at(|fixture, guest| {
+        guest.assert_reply("MULTI", "+OK");
+        guest.assert_reply("GET queued", "+QUEUED");
         guest.hold(&command("EXEC"));
         guest.send("GET behind");
-        house.fake.line_of("EXEC");
+        fixture.fake.line_of("EXEC");
     });
 }
 
 #[test]
 fn it_is_blocked() {
-    at(|house, guest| {
+    at(|fixture, guest| {
         guest.hold(&command("BLPOP list 0"));
         guest.send("GET behind");
-        house.fake.line_of("BLPOP list 0");
+        fixture.fake.line_of("BLPOP list 0");
     });
 }
 
 #[test]
 fn it_is_subscribed() {
-    at(|_, guest| guest.asks("SUBSCRIBE c", r#"["subscribe" "c" :1]"#));
+    at(|_, guest| guest.assert_reply("SUBSCRIBE c", r#"["subscribe" "c" :1]"#));
 }
 
 /// The guest's state is ending, and it waits to return to shared connections.
 #[test]
 fn a_lease_is_given_back() {
-    at(|house, guest| {
-        guest.asks("WATCH k", "+OK");
+    at(|fixture, guest| {
+        guest.assert_reply("WATCH k", "+OK");
         guest.hold(&command("UNWATCH"));
         guest.send("GET behind");
-        house.fake.line_of("UNWATCH");
+        fixture.fake.line_of("UNWATCH");
     });
 }
 
@@ -332,8 +332,8 @@ fn the_first_connection_is_made() {
         late.send("GET comes");
         std::thread::sleep(Duration::from_millis(50));
         fake.release();
-        stays.gets(r#""stays@0""#);
-        late.gets(r#""comes@0""#);
+        stays.assert_recv(r#""stays@0""#);
+        late.assert_recv(r#""comes@0""#);
         Neighbours::enter(&gate).are_served();
     }
 }
@@ -345,16 +345,16 @@ fn resting_for_too_long() {
     let gate = before(&fake).top("limits: {timeouts: {idle: 2s}}").start();
     let mut neighbours = Neighbours::enter(&gate);
     let mut pooled = gate.connect();
-    pooled.asks("GET a", r#""a@0""#);
+    pooled.assert_reply("GET a", r#""a@0""#);
     let mut leased = gate.connect();
-    leased.asks("WATCH k", "+OK");
+    leased.assert_reply("WATCH k", "+OK");
     for _ in 0..45 {
         neighbours.are_served();
         std::thread::sleep(Duration::from_millis(100));
     }
-    pooled.is_closed();
-    leased.is_closed();
-    gate.counts("connections_closed_total", &[("reason", "idle")], 2.0);
+    pooled.assert_closed();
+    leased.assert_closed();
+    gate.assert_metric("connections_closed_total", &[("reason", "idle")], 2.0);
     assert!(connections(&gate, "used") == 0.0);
     neighbours.are_served();
 }

@@ -70,9 +70,9 @@ alike! {
         let mut client = scene.client();
         let due = send_medleys(&mut client, 0..5, scene.nil(), scene.by("nil[]", "null"));
         for reply in due {
-            client.gets(&reply);
+            client.assert_recv(&reply);
         }
-        client.is_in_step("after");
+        client.assert_in_step("after");
     }
 
     fn many_medleys_at_once(scene: &Scene<'_>) {
@@ -84,9 +84,9 @@ alike! {
             .collect();
         for (client, due) in clients.iter_mut().zip(due) {
             for reply in due {
-                client.gets(&reply);
+                client.assert_recv(&reply);
             }
-            client.is_in_step("after");
+            client.assert_in_step("after");
         }
     }
 
@@ -99,12 +99,12 @@ alike! {
                 client.hold(&command(line));
             }
             client.send("GET k");
-            client.gets("+OK");
-            client.gets("+OK");
-            client.gets("+QUEUED");
-            client.gets(&format!("[:{}]", round + 1));
-            client.gets(&format!(":{}", round + 2));
-            client.gets(&format!("\"{}\"", round + 2));
+            client.assert_recv("+OK");
+            client.assert_recv("+OK");
+            client.assert_recv("+QUEUED");
+            client.assert_recv(&format!("[:{}]", round + 1));
+            client.assert_recv(&format!(":{}", round + 2));
+            client.assert_recv(&format!("\"{}\"", round + 2));
         }
     }
 
@@ -126,20 +126,20 @@ alike! {
             other.hold(&command(&format!("ECHO beside-{seed}")));
             other.send("STRLEN small");
             for _ in 0..3 {
-                client.gets("+OK");
+                client.assert_recv("+OK");
             }
-            client.gets_raw(format!("${length}\r\n").as_bytes());
+            client.assert_recv_raw(format!("${length}\r\n").as_bytes());
             let mut at = 0;
             client.read_through(u64::try_from(length).expect("a length"), |bytes| {
                 assert!(bytes == &large[at..at + bytes.len()], "near byte {at} of value {seed}");
                 at += bytes.len();
             });
-            client.gets_raw(b"\r\n");
-            client.gets(&format!(r#"["{seed}" "{seed}"]"#));
-            other.gets(&format!("\"beside-{seed}\""));
-            other.gets(":0");
+            client.assert_recv_raw(b"\r\n");
+            client.assert_recv(&format!(r#"["{seed}" "{seed}"]"#));
+            other.assert_recv(&format!("\"beside-{seed}\""));
+            other.assert_recv(":0");
         }
-        client.is_in_step("after");
+        client.assert_in_step("after");
     }
 
     /// A large value in an array, and a large array.
@@ -147,23 +147,23 @@ alike! {
         let mut client = scene.client();
         let mut other = scene.other();
         client.send_args(&[b"RPUSH", b"l", &[b'x'; 400_000], b"y"]);
-        client.gets(":2");
+        client.assert_recv(":2");
         client.send_args(&[b"EVAL", b"for i = 1, 40000 do redis.call('RPUSH', KEYS[1], 'element:' .. i) end", b"1", b"many"]);
-        client.gets(scene.nil());
+        client.assert_recv(scene.nil());
         for _ in 0..3 {
             client.hold(&command("LRANGE l 0 -1"));
             client.hold(&command("LRANGE many 0 -1"));
             client.send("ECHO small");
-            other.asks("ECHO beside", r#""beside""#);
-            let items = client.read();
+            other.assert_reply("ECHO beside", r#""beside""#);
+            let items = client.recv();
             assert_eq!(items.items()[0].text().len(), 400_000);
             assert_eq!(items.items()[1].text(), "y");
-            let many = client.read();
+            let many = client.recv();
             assert_eq!(many.items().len(), 40_000);
             for (i, item) in many.items().iter().enumerate() {
                 assert_eq!(item.text(), format!("element:{}", i + 1));
             }
-            client.gets(r#""small""#);
+            client.assert_recv(r#""small""#);
         }
     }
 
@@ -172,40 +172,40 @@ alike! {
         let mut client = scene.client();
         let mut other = scene.other();
         let aborted = scene.by("nil[]", "null");
-        client.asks("WATCH k", "+OK");
-        other.asks("SET k 1", "+OK");
-        client.asks("MULTI", "+OK");
-        client.asks("SET mine 1", "+QUEUED");
-        client.asks("EXEC", aborted);
-        client.asks("WATCH k", "+OK");
-        client.asks("GET k", r#""1""#);
-        client.asks("MULTI", "+OK");
-        other.asks("APPEND k 2", ":2");
-        client.asks("SET mine 2", "+QUEUED");
-        client.asks("EXEC", aborted);
-        client.asks("EXISTS mine", ":0");
+        client.assert_reply("WATCH k", "+OK");
+        other.assert_reply("SET k 1", "+OK");
+        client.assert_reply("MULTI", "+OK");
+        client.assert_reply("SET mine 1", "+QUEUED");
+        client.assert_reply("EXEC", aborted);
+        client.assert_reply("WATCH k", "+OK");
+        client.assert_reply("GET k", r#""1""#);
+        client.assert_reply("MULTI", "+OK");
+        other.assert_reply("APPEND k 2", ":2");
+        client.assert_reply("SET mine 2", "+QUEUED");
+        client.assert_reply("EXEC", aborted);
+        client.assert_reply("EXISTS mine", ":0");
         // The client's own write counts as well; a write to another key does not.
-        client.asks("WATCH k", "+OK");
-        client.asks("SET k own", "+OK");
-        client.asks("MULTI", "+OK");
-        client.asks("EXEC", aborted);
-        client.asks("WATCH k", "+OK");
-        other.asks("SET another 1", "+OK");
+        client.assert_reply("WATCH k", "+OK");
+        client.assert_reply("SET k own", "+OK");
+        client.assert_reply("MULTI", "+OK");
+        client.assert_reply("EXEC", aborted);
+        client.assert_reply("WATCH k", "+OK");
+        other.assert_reply("SET another 1", "+OK");
         for line in ["MULTI", "SET k x"] {
             client.hold(&command(line));
         }
         client.send("EXEC");
         for due in ["+OK", "+QUEUED", "[+OK]"] {
-            client.gets(due);
+            client.assert_recv(due);
         }
-        client.is_in_step("after");
+        client.assert_in_step("after");
     }
 
     /// A watched key stays watched as long as its client wants, whatever others do on their connections.
     fn a_watch_outlives_others(scene: &Scene<'_>) {
         let mut client = scene.client();
-        client.asks("SET k 1", "+OK");
-        client.asks("WATCH k", "+OK");
+        client.assert_reply("SET k 1", "+OK");
+        client.assert_reply("WATCH k", "+OK");
         for round in 0..20 {
             let mut other = scene.other();
             for line in ["WATCH k", "MULTI", "GET k", "EXEC", "SELECT 2", "WATCH k", "UNWATCH"] {
@@ -213,13 +213,13 @@ alike! {
             }
             other.send(&format!("SET other {round}"));
             for due in ["+OK", "+OK", "+QUEUED", r#"["1"]"#, "+OK", "+OK", "+OK", "+OK"] {
-                other.gets(due);
+                other.assert_recv(due);
             }
-            client.asks("GET k", r#""1""#);
+            client.assert_reply("GET k", r#""1""#);
         }
-        client.asks("MULTI", "+OK");
-        client.asks("INCR k", "+QUEUED");
-        client.asks("EXEC", "[:2]");
+        client.assert_reply("MULTI", "+OK");
+        client.assert_reply("INCR k", "+QUEUED");
+        client.assert_reply("EXEC", "[:2]");
     }
 }
 
@@ -239,14 +239,14 @@ fn medleys_with_rests() {
             })
             .collect();
         for (n, (client, due)) in clients.iter_mut().zip(due).enumerate() {
-            client.gets(&format!("\"round:{n}:{round}\""));
+            client.assert_recv(&format!("\"round:{n}:{round}\""));
             for reply in due {
-                client.gets(&reply);
+                client.assert_recv(&reply);
             }
         }
         std::thread::sleep(std::time::Duration::from_millis(rest));
         for (n, client) in clients.iter_mut().enumerate() {
-            client.is_in_step(&format!("rested:{n}:{round}"));
+            client.assert_in_step(&format!("rested:{n}:{round}"));
         }
     }
 }
@@ -260,17 +260,17 @@ fn blocked_clients_stop_nobody() {
         client.hold(&command(&format!("ECHO before:{number}")));
         client.hold(&command(&format!("BLPOP list:{number} 0")));
         client.send(&format!("ECHO after:{number}"));
-        client.gets(&format!("\"before:{number}\""));
+        client.assert_recv(&format!("\"before:{number}\""));
     }
     let mut other = stage.connect();
     for number in 0..30 {
-        other.is_in_step(&format!("{number}"));
+        other.assert_in_step(&format!("{number}"));
     }
     for number in (0..30).rev() {
-        other.asks(&format!("RPUSH list:{number} {number}"), ":1");
+        other.assert_reply(&format!("RPUSH list:{number} {number}"), ":1");
     }
     for (number, client) in blocked.iter_mut().enumerate() {
-        client.gets(&format!(r#"["list:{number}" "{number}"]"#));
-        client.gets(&format!("\"after:{number}\""));
+        client.assert_recv(&format!(r#"["list:{number}" "{number}"]"#));
+        client.assert_recv(&format!("\"after:{number}\""));
     }
 }

@@ -13,16 +13,16 @@ fn who_pauses_goes_on() {
     let redis = Redis::plain();
     let gate = sharing(Gate::before(&redis)).start();
     let [mut pausing, mut writing, mut reading] = [(); 3].map(|()| gate.connect());
-    pausing.asks("CLIENT PAUSE 60000 WRITE", "+OK");
-    reading.asks("GET k", "nil");
+    pausing.assert_reply("CLIENT PAUSE 60000 WRITE", "+OK");
+    reading.assert_reply("GET k", "nil");
     // Longer than an unused lease is kept.
     std::thread::sleep(Duration::from_millis(1600));
-    reading.asks("GET k", "nil");
+    reading.assert_reply("GET k", "nil");
     writing.send("SET k 1");
-    writing.is_silent_for(Duration::from_millis(300));
-    pausing.asks("GET k", "nil");
-    pausing.asks("CLIENT UNPAUSE", "+OK");
-    writing.gets("+OK");
-    reading.asks("GET k", r#""1""#);
-    pausing.asks("GET k", r#""1""#);
+    writing.assert_silent_for(Duration::from_millis(300));
+    pausing.assert_reply("GET k", "nil");
+    pausing.assert_reply("CLIENT UNPAUSE", "+OK");
+    writing.assert_recv("+OK");
+    reading.assert_reply("GET k", r#""1""#);
+    pausing.assert_reply("GET k", r#""1""#);
 }

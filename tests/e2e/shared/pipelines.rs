@@ -14,7 +14,7 @@ const MIB: u64 = 1024 * 1024;
 const SLOWEST: Duration = Duration::from_secs(1);
 
 /// Starts a proxy with shared connections, on TCP and on a unix socket, whose buffers are much smaller.
-fn house(limits: &str) -> (Redis, Gate) {
+fn fixture(limits: &str) -> (Redis, Gate) {
     let redis = Redis::plain();
     let gate = sharing(Gate::before(&redis))
         .bind("127.0.0.1:{port}")
@@ -89,10 +89,10 @@ fn beside_neighbours(gate: &Gate, work: impl FnOnce() + Send) {
 
 fn many_gets(mut client: Client) {
     const COUNT: usize = 480_000;
-    client.asks(&format!("SET key {}", "v".repeat(36)), "+OK");
+    client.assert_reply(&format!("SET key {}", "v".repeat(36)), "+OK");
     client.send_raw(&command("GET key").repeat(COUNT));
     gets_all(&mut client, format!("$36\r\n{}\r\n", "v".repeat(36)).as_bytes(), COUNT);
-    client.is_in_step("after");
+    client.assert_in_step("after");
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn many_gets_direct() {
 #[test]
 fn many_gets_by_tcp() {
     let _turn = own_turn();
-    let (_redis, gate) = house("");
+    let (_redis, gate) = fixture("");
     many_gets(gate.connect());
     all_is_well(&gate);
 }
@@ -112,7 +112,7 @@ fn many_gets_by_tcp() {
 #[test]
 fn many_gets_by_a_unix_socket() {
     let _turn = own_turn();
-    let (_redis, gate) = house("");
+    let (_redis, gate) = fixture("");
     many_gets(by_unix(&gate));
     all_is_well(&gate);
 }
@@ -124,13 +124,13 @@ fn many_ranges(mut client: Client) {
     let mut push: Vec<&[u8]> = vec![b"RPUSH", b"mylist"];
     push.resize(2 + ELEMENTS, b"foo");
     client.send_args(&[b"DEL", b"mylist"]);
-    client.read();
+    client.recv();
     client.send_args(&push);
-    client.gets(&format!(":{ELEMENTS}"));
+    client.assert_recv(&format!(":{ELEMENTS}"));
     client.send_raw(&command("LRANGE mylist 0 499").repeat(COUNT));
     let reply = format!("*{ELEMENTS}\r\n{}", "$3\r\nfoo\r\n".repeat(ELEMENTS));
     gets_all(&mut client, reply.as_bytes(), COUNT);
-    client.is_in_step("after");
+    client.assert_in_step("after");
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn many_ranges_direct() {
 #[test]
 fn many_ranges_by_tcp() {
     let _turn = own_turn();
-    let (_redis, gate) = house("");
+    let (_redis, gate) = fixture("");
     many_ranges(gate.connect());
     all_is_well(&gate);
 }
@@ -150,7 +150,7 @@ fn many_ranges_by_tcp() {
 #[test]
 fn many_ranges_by_a_unix_socket() {
     let _turn = own_turn();
-    let (_redis, gate) = house("");
+    let (_redis, gate) = fixture("");
     many_ranges(by_unix(&gate));
     all_is_well(&gate);
 }
@@ -159,7 +159,7 @@ fn many_ranges_by_a_unix_socket() {
 #[test]
 fn many_ranges_beside_neighbours() {
     let _turn = own_turn();
-    let (_redis, gate) = house("limits: {client_output_buffer: 128KiB}");
+    let (_redis, gate) = fixture("limits: {client_output_buffer: 128KiB}");
     beside_neighbours(&gate, || many_ranges(by_unix(&gate)));
     all_is_well(&gate);
 }
@@ -168,12 +168,12 @@ fn many_ranges_beside_neighbours() {
 #[test]
 fn two_at_once() {
     let _turn = own_turn();
-    let (_redis, gate) = house("limits: {client_output_buffer: 128KiB}");
+    let (_redis, gate) = fixture("limits: {client_output_buffer: 128KiB}");
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 let mut client = by_unix(&gate);
-                client.asks(&format!("SET key {}", "v".repeat(36)), "+OK");
+                client.assert_reply(&format!("SET key {}", "v".repeat(36)), "+OK");
                 client.send_raw(&command("GET key").repeat(100_000));
                 gets_all(&mut client, format!("$36\r\n{}\r\n", "v".repeat(36)).as_bytes(), 100_000);
             });
@@ -187,16 +187,16 @@ fn two_at_once() {
 fn a_large_reply_first() {
     const COUNT: usize = 200_000;
     let _turn = own_turn();
-    let (redis, gate) = house("");
-    redis.control().asks(&format!("SETRANGE big {} x", 3 * MIB - 1), &format!(":{}", 3 * MIB));
+    let (redis, gate) = fixture("");
+    redis.control().assert_reply(&format!("SETRANGE big {} x", 3 * MIB - 1), &format!(":{}", 3 * MIB));
     let mut client = by_unix(&gate);
     client.hold(&command("GET big"));
     client.send_raw(&command("INCR n").repeat(COUNT));
-    client.gets_raw(format!("${}\r\n", 3 * MIB).as_bytes());
+    client.assert_recv_raw(format!("${}\r\n", 3 * MIB).as_bytes());
     client.read_through(3 * MIB + 2, |_| ());
     let due: String = (1..=COUNT).map(|number| format!(":{number}\r\n")).collect();
     gets_bytes(&mut client, due.as_bytes());
-    redis.control().asks("GET n", &format!("\"{COUNT}\""));
+    redis.control().assert_reply("GET n", &format!("\"{COUNT}\""));
     all_is_well(&gate);
 }
 
@@ -206,14 +206,14 @@ fn replies_that_grow() {
     const SMALL: usize = 50_000;
     const LARGE: usize = 10_000;
     let _turn = own_turn();
-    let (redis, gate) = house("");
-    redis.control().asks("SETRANGE value 4999 x", ":5000");
+    let (redis, gate) = fixture("");
+    redis.control().assert_reply("SETRANGE value 4999 x", ":5000");
     let mut client = by_unix(&gate);
     client.hold(&command("GET nothing").repeat(SMALL));
     client.send_raw(&command("GET value").repeat(LARGE));
     gets_all(&mut client, b"$-1\r\n", SMALL);
     gets_all(&mut client, &[b"$5000\r\n", &[0; 4999][..], b"x\r\n"].concat(), LARGE);
-    client.is_in_step("after");
+    client.assert_in_step("after");
     all_is_well(&gate);
 }
 
@@ -223,17 +223,17 @@ fn a_lease_that_ends_while_the_client_writes() {
     const PIECES: usize = 25;
     const COUNT: usize = 4_000;
     let _turn = own_turn();
-    let (redis, gate) = house("");
-    redis.control().asks("SETRANGE value 999 x", ":1000");
+    let (redis, gate) = fixture("");
+    redis.control().assert_reply("SETRANGE value 999 x", ":1000");
     let mut client = by_unix(&gate);
     client.send_raw(&encode(&[b"EVAL", b"return 1", b"0"]));
     for _ in 0..PIECES {
         client.send_raw(&command("GET value").repeat(COUNT));
         std::thread::sleep(Duration::from_millis(100));
     }
-    client.gets(":1");
+    client.assert_recv(":1");
     gets_all(&mut client, &[b"$1000\r\n", &[0; 999][..], b"x\r\n"].concat(), PIECES * COUNT);
-    client.is_in_step("after");
+    client.assert_in_step("after");
     all_is_well(&gate);
 }
 
@@ -243,7 +243,7 @@ fn transactions_in_the_middle() {
     const ROUNDS: usize = 40;
     const COUNT: usize = 5_000;
     let _turn = own_turn();
-    let (redis, gate) = house("limits: {client_output_buffer: 64KiB}");
+    let (redis, gate) = fixture("limits: {client_output_buffer: 64KiB}");
     let mut client = by_unix(&gate);
     for _ in 0..ROUNDS {
         client.hold(&command("INCR n").repeat(COUNT));
@@ -263,7 +263,7 @@ fn transactions_in_the_middle() {
         number += 2;
     }
     gets_bytes(&mut client, due.as_bytes());
-    redis.control().asks("GET n", &format!("\"{number}\""));
+    redis.control().assert_reply("GET n", &format!("\"{number}\""));
     all_is_well(&gate);
 }
 
@@ -272,12 +272,12 @@ fn transactions_in_the_middle() {
 fn scripts_without_end() {
     const COUNT: usize = 60_000;
     let _turn = own_turn();
-    let (_redis, gate) = house("");
+    let (_redis, gate) = fixture("");
     let mut client = gate.connect();
     let value = "v".repeat(500);
     client.send_raw(&encode(&[b"EVAL", b"return ARGV[1]", b"0", value.as_bytes()]).repeat(COUNT));
     gets_all(&mut client, format!("$500\r\n{value}\r\n").as_bytes(), COUNT);
-    client.is_in_step("after");
+    client.assert_in_step("after");
     all_is_well(&gate);
 }
 
@@ -288,19 +288,19 @@ fn the_gates_replies_in_the_middle() {
     let _turn = own_turn();
     for limits in ["", "limits: {client_output_buffer: 64KiB}"] {
         for own in ["SELECT 0", "CLIENT ID", "CLIENT GETNAME"] {
-            let (_redis, gate) = house(limits);
+            let (_redis, gate) = fixture(limits);
             beside_neighbours(&gate, || {
                 let mut client = gate.connect();
                 let said = match own {
                     "SELECT 0" => "+OK\r\n".to_owned(),
-                    "CLIENT ID" => format!(":{}\r\n", client.ask(own).integer()),
+                    "CLIENT ID" => format!(":{}\r\n", client.call(own).integer()),
                     _ => "$-1\r\n".to_owned(),
                 };
                 let value = "v".repeat(4000);
                 let both = [command(own), encode(&[b"ECHO", value.as_bytes()])].concat();
                 client.send_raw(&both.repeat(COUNT));
                 gets_all(&mut client, format!("{said}$4000\r\n{value}\r\n").as_bytes(), COUNT);
-                client.is_in_step("after");
+                client.assert_in_step("after");
             });
             let broken = gate.metric("upstream_errors_total", &[("upstream", "main"), ("kind", "protocol")]);
             assert!(broken == 0.0, "replies did not fit their commands ({own}, {limits})");

@@ -16,18 +16,18 @@ fn killed_and_started_again() {
     let gate = sharing(Gate::before(&redis)).start();
     let mut resting: Vec<Client> = (0..10).map(|_| gate.connect()).collect();
     for (number, client) in resting.iter_mut().enumerate() {
-        client.asks(&format!("SELECT {}", number % 3), "+OK");
+        client.assert_reply(&format!("SELECT {}", number % 3), "+OK");
         if number % 2 == 1 {
-            client.ask("HELLO 3");
+            client.call("HELLO 3");
         }
-        client.asks(&format!("CLIENT SETNAME name-{number}"), "+OK");
+        client.assert_reply(&format!("CLIENT SETNAME name-{number}"), "+OK");
     }
     let mut watching = gate.connect();
-    watching.asks("WATCH k", "+OK");
+    watching.assert_reply("WATCH k", "+OK");
     let mut neighbours = Neighbours::enter(&gate);
     for _ in 0..3 {
         redis.signal(Signal::STOP);
-        neighbours.ask();
+        neighbours.call();
         // The command is in flight.
         std::thread::sleep(Duration::from_millis(50));
         redis.kill();
@@ -36,19 +36,19 @@ fn killed_and_started_again() {
         eventually("the upstream is known to be up", || (gate.get("/ready").0 == 200).then_some(()));
         neighbours.are_served();
         for (number, client) in resting.iter_mut().enumerate() {
-            client.asks(&format!("SET own:{number} {number}"), "+OK");
-            client.asks(&format!("GET own:{number}"), &format!("\"{number}\""));
-            client.asks("GET nothing", if number % 2 == 1 { "null" } else { "nil" });
-            client.asks("CLIENT GETNAME", &format!("\"name-{number}\""));
+            client.assert_reply(&format!("SET own:{number} {number}"), "+OK");
+            client.assert_reply(&format!("GET own:{number}"), &format!("\"{number}\""));
+            client.assert_reply("GET nothing", if number % 2 == 1 { "null" } else { "nil" });
+            client.assert_reply("CLIENT GETNAME", &format!("\"name-{number}\""));
         }
         let mut control = redis.control();
         for number in 0..10 {
-            control.asks(&format!("SELECT {}", number % 3), "+OK");
-            control.asks(&format!("GET own:{number}"), &format!("\"{number}\""));
+            control.assert_reply(&format!("SELECT {}", number % 3), "+OK");
+            control.assert_reply(&format!("GET own:{number}"), &format!("\"{number}\""));
         }
     }
     // A lost WATCH must not continue without notice.
-    watching.is_closed();
+    watching.assert_closed();
 }
 
 /// No command is in flight, so no client notices.
@@ -71,7 +71,7 @@ fn nobody_there() {
     let mut redis = Redis::plain();
     let gate = sharing(Gate::before(&redis)).start();
     let mut resting = gate.connect();
-    resting.asks("PING", "+PONG");
+    resting.assert_reply("PING", "+PONG");
     redis.kill();
     let mut others: Vec<Client> = (0..20).map(|_| gate.connect()).collect();
     for client in &mut others {
@@ -139,7 +139,7 @@ fn nothing_is_said_twice() {
     });
     let mut control = redis.control();
     for (number, (sent, acknowledged)) in counts.into_iter().enumerate() {
-        let stored: u64 = control.ask(&format!("GET count:{number}")).text().parse().expect("a number");
+        let stored: u64 = control.call(&format!("GET count:{number}")).text().parse().expect("a number");
         assert!(acknowledged > 0, "client {number} got nothing done");
         assert!(acknowledged <= stored && stored <= sent, "{acknowledged} <= {stored} <= {sent}");
     }
@@ -155,7 +155,7 @@ fn a_response_that_does_not_come() {
     let mut client = gate.connect();
     client.send("GET held");
     let line = fake.line_of("GET held");
-    neighbours.ask();
+    neighbours.call();
     let since = Instant::now();
     assert!(!own_or_end(&mut client, &[bulk("held@0")]));
     let took = since.elapsed();
@@ -180,8 +180,8 @@ fn a_response_that_may_take_its_time() {
         neighbours.are_served();
         std::thread::sleep(Duration::from_millis(100));
     }
-    redis.control().asks("RPUSH list x", ":1");
-    client.gets(r#"["list" "x"]"#);
+    redis.control().assert_reply("RPUSH list x", ":1");
+    client.assert_recv(r#"["list" "x"]"#);
     neighbours.are_served();
 }
 
@@ -192,14 +192,14 @@ fn connections_that_redis_ends() {
     let gate = sharing(Gate::before(&redis)).start();
     let mut neighbours = Neighbours::enter(&gate);
     for _ in 0..10 {
-        redis.control().ask("CLIENT KILL TYPE normal");
-        neighbours.ask();
+        redis.control().call("CLIENT KILL TYPE normal");
+        neighbours.call();
         neighbours.get_their_own_or_the_end();
         neighbours.are_served();
     }
     for _ in 0..3 {
         // Idle long enough for the proxy to see it.
-        redis.control().ask("CLIENT KILL TYPE normal");
+        redis.control().call("CLIENT KILL TYPE normal");
         std::thread::sleep(Duration::from_millis(100));
         neighbours.are_served();
     }
@@ -209,21 +209,22 @@ fn connections_that_redis_ends() {
 #[test]
 fn the_upstream_moves() {
     let (one, two) = (Fake::start(|_| None), Fake::start(|_| None));
-    let house = "\
+    let fixture = "\
 listeners: [{name: public, bind: '127.0.0.1:{port}', upstream: main, allow: [127.0.0.1], auth: trust}]
 upstreams: {main: {address: 'ADDRESS', connections: shared}}
 admin: {bind: '127.0.0.1:{admin}'}
 workers: 1
 reload: signal
 ";
-    let gate = Gate::before_address(&one.address()).config(&house.replace("ADDRESS", &one.address())).start();
+    let gate =
+        Gate::before_address(&one.address()).config(&fixture.replace("ADDRESS", &one.address())).start();
     let mut neighbours = Neighbours::enter(&gate);
-    neighbours.ask();
-    gate.applies(&house.replace("ADDRESS", &two.address()));
+    neighbours.call();
+    gate.applies(&fixture.replace("ADDRESS", &two.address()));
     neighbours.get_their_own();
     neighbours.are_served();
     let mut fresh = gate.connect();
-    fresh.asks("GET fresh", r#""fresh@0""#);
+    fresh.assert_reply("GET fresh", r#""fresh@0""#);
     assert_eq!(one.lines_of("GET fresh").len() + two.lines_of("GET fresh").len(), 1);
     assert_eq!(two.lines_of("GET fresh").len(), 1, "a new client is on the old upstream");
 }

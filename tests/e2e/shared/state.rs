@@ -13,26 +13,26 @@ fn invalidations_go_to_who_asked() {
     let stage = Stage::new(Way::Shared);
     let mut others: Vec<Client> = (0..10).map(|_| stage.connect()).collect();
     for other in &mut others {
-        other.ask("HELLO 3");
-        other.asks("GET k", "null");
+        other.call("HELLO 3");
+        other.assert_reply("GET k", "null");
     }
     let mut client = stage.connect();
-    client.ask("HELLO 3");
-    client.asks("CLIENT TRACKING ON", "+OK");
-    client.asks("GET k", "null");
+    client.call("HELLO 3");
+    client.assert_reply("CLIENT TRACKING ON", "+OK");
+    client.assert_reply("GET k", "null");
     for (number, other) in others.iter_mut().enumerate() {
-        other.asks(&format!("SET k {number}"), "+OK");
-        client.gets(r#">["invalidate" ["k"]]"#);
-        client.asks("GET k", &format!("\"{number}\""));
+        other.assert_reply(&format!("SET k {number}"), "+OK");
+        client.assert_recv(r#">["invalidate" ["k"]]"#);
+        client.assert_reply("GET k", &format!("\"{number}\""));
     }
     for other in &mut others {
-        other.is_in_step("nothing else came");
+        other.assert_in_step("nothing else came");
     }
-    client.asks("CLIENT TRACKING OFF", "+OK");
+    client.assert_reply("CLIENT TRACKING OFF", "+OK");
     std::thread::sleep(Duration::from_millis(1500));
-    client.asks("GET k", r#""9""#);
-    others[0].asks("SET k last", "+OK");
-    client.is_in_step("no longer tracked");
+    client.assert_reply("GET k", r#""9""#);
+    others[0].assert_reply("SET k last", "+OK");
+    client.assert_in_step("no longer tracked");
 }
 
 /// Invalidations redirected to an id of Redis would break a connection that other clients use.
@@ -42,8 +42,8 @@ fn invalidations_cannot_be_sent_to_shared_connections() {
     let gate = sharing(Gate::before(&redis)).start();
     let mut others: Vec<Client> = (0..10).map(|_| gate.connect()).collect();
     for other in &mut others {
-        other.ask("HELLO 3");
-        other.asks("GET k", "null");
+        other.call("HELLO 3");
+        other.assert_reply("GET k", "null");
     }
     let ids: Vec<String> = redis
         .tcp_clients()
@@ -54,17 +54,17 @@ fn invalidations_cannot_be_sent_to_shared_connections() {
         .collect();
     for id in &ids {
         let mut client = gate.connect();
-        client.ask("HELLO 3");
+        client.call("HELLO 3");
         client.send(&format!("CLIENT TRACKING ON BCAST REDIRECT {id}"));
         // Refused, with any wording.
-        let reply = client.read();
+        let reply = client.recv();
         assert!(reply.is_error(), "{reply}");
-        others[0].asks("SET k x", "+OK");
+        others[0].assert_reply("SET k x", "+OK");
     }
     for other in &mut others {
-        other.asks("GET k", r#""x""#);
+        other.assert_reply("GET k", r#""x""#);
     }
-    assert_eq!(redis.control().ask("INFO stats").text().matches("tracking_total_prefixes:0\r").count(), 1);
+    assert_eq!(redis.control().call("INFO stats").text().matches("tracking_total_prefixes:0\r").count(), 1);
 }
 
 /// Flags that Redis keeps with a connection end with the client, and never apply to another one.
@@ -80,10 +80,10 @@ fn flags_are_not_inherited() {
         "SCRIPT DEBUG NO",
     ] {
         let mut client = stage.connect();
-        client.ask("HELLO 3");
-        client.ask(line);
-        client.asks("SET k v", "+OK");
-        client.is_in_step(line);
+        client.call("HELLO 3");
+        client.call(line);
+        client.assert_reply("SET k v", "+OK");
+        client.assert_in_step(line);
         let flags =
             |line: &String| line.split(' ').find_map(|w| w.strip_prefix("flags=")).expect("flags").to_owned();
         // State that a shared connection may not have is on a connection without other clients.
@@ -103,22 +103,22 @@ fn subscribers_come_and_go() {
     let mut client = stage.connect();
     let mut control = stage.redis.control();
     for round in 0..5 {
-        client.asks("SUBSCRIBE c", r#"["subscribe" "c" :1]"#);
-        neighbours.ask();
+        client.assert_reply("SUBSCRIBE c", r#"["subscribe" "c" :1]"#);
+        neighbours.call();
         for number in 0..50 {
-            control.asks(&format!("PUBLISH c {round}:{number}"), ":1");
+            control.assert_reply(&format!("PUBLISH c {round}:{number}"), ":1");
         }
         client.send("UNSUBSCRIBE c");
         for number in 0..50 {
-            client.gets(&format!(r#"["message" "c" "{round}:{number}"]"#));
+            client.assert_recv(&format!(r#"["message" "c" "{round}:{number}"]"#));
         }
-        client.gets(r#"["unsubscribe" "c" :0]"#);
-        control.asks("PUBLISH c nobody", ":0");
-        client.is_in_step("between");
+        client.assert_recv(r#"["unsubscribe" "c" :0]"#);
+        control.assert_reply("PUBLISH c nobody", ":0");
+        client.assert_in_step("between");
         neighbours.get_their_own();
     }
     std::thread::sleep(Duration::from_millis(1500));
-    client.is_in_step("pooled");
+    client.assert_in_step("pooled");
     neighbours.are_served();
 }
 
@@ -134,8 +134,8 @@ fn transactions_that_are_left() {
         client.hold(&command("MULTI"));
         client.hold(&command("SET k never"));
         client.send("SET other never");
-        client.gets("+OK");
-        client.gets("+OK");
+        client.assert_recv("+OK");
+        client.assert_recv("+OK");
         if round % 2 == 0 {
             client.abort()
         } else {
@@ -143,7 +143,7 @@ fn transactions_that_are_left() {
         }
         neighbours.are_served();
     }
-    stage.redis.control().asks("MGET k other", r#"["before" nil]"#);
+    stage.redis.control().assert_reply("MGET k other", r#"["before" nil]"#);
 }
 
 /// MONITOR shows the commands of Redis, only to the client that sent it.
@@ -153,17 +153,17 @@ fn monitors_read_alone() {
     let gate = stage.gate.as_ref().expect("a gate");
     let mut neighbours = Neighbours::enter(gate);
     let mut client = stage.connect();
-    client.asks("MONITOR", "+OK");
+    client.assert_reply("MONITOR", "+OK");
     for _ in 0..5 {
         neighbours.are_served();
     }
     for _ in 0..5 * Neighbours::COUNT * Neighbours::DEPTH {
-        let line = client.read().to_string();
+        let line = client.recv().to_string();
         assert!(line.starts_with("+1"), "{line}");
     }
     client.send("RESET");
-    while client.read().to_string() != "+RESET" {}
-    client.is_in_step("after");
+    while client.recv().to_string() != "+RESET" {}
+    client.assert_in_step("after");
     neighbours.are_served();
 }
 
@@ -175,7 +175,7 @@ fn refused_commands_in_a_pipeline() {
     let mut neighbours = Neighbours::enter(&gate);
     let mut client = gate.connect();
     for round in 0..50 {
-        neighbours.ask();
+        neighbours.call();
         client.hold(&command(&format!("SET app:k {round}")));
         client.hold(&command("FLUSHALL"));
         client.hold(&command("GET app:k"));
@@ -197,7 +197,7 @@ fn refused_commands_in_a_pipeline() {
             "-EXECABORT Transaction discarded because of previous errors.",
             &value,
         ] {
-            client.gets(due);
+            client.assert_recv(due);
         }
         neighbours.get_their_own();
     }

@@ -21,7 +21,7 @@ admin: {bind: '127.0.0.1:{admin}'}
 const UPSTREAM: [(&str, &str); 3] = [("app", "canary-up-1"), ("ro", "canary-up-2"), ("other", "canary-up-3")];
 const CLIENTS: [(&str, &str); 3] = [("writer", "app"), ("reader", "ro"), ("guest", "other")];
 
-fn house() -> (Redis, Gate) {
+fn fixture() -> (Redis, Gate) {
     let mut redis = Redis::builder().password("canary-default-1");
     for (name, password) in UPSTREAM {
         let rules = if name == "ro" { "+@all -@write" } else { "+@all" };
@@ -48,17 +48,17 @@ fn login(name: &str) -> String {
 
 #[test]
 fn each_has_its_own() {
-    let (redis, gate) = house();
+    let (redis, gate) = fixture();
     let mut clients: Vec<(Client, &str, &str)> = Vec::new();
     for number in 0..30 {
         let (name, upstream) = CLIENTS[number % 3];
         let mut client = gate.connect();
-        client.asks("GET k", "-NOAUTH Authentication required.");
-        client.asks(&login(name), "+OK");
+        client.assert_reply("GET k", "-NOAUTH Authentication required.");
+        client.assert_reply(&login(name), "+OK");
         clients.push((client, name, upstream));
     }
     // The order in which the connections are served is undefined.
-    clients[0].0.asks("SET k v", "+OK");
+    clients[0].0.assert_reply("SET k v", "+OK");
     for round in 0..20 {
         for (client, _, _) in &mut clients {
             client.hold(&command(&format!("ECHO {round}")));
@@ -66,18 +66,18 @@ fn each_has_its_own() {
             client.send("EXISTS k");
         }
         for (client, _, upstream) in &mut clients {
-            client.gets(&format!("\"{round}\""));
-            let set = client.read();
+            client.assert_recv(&format!("\"{round}\""));
+            let set = client.recv();
             assert_eq!(set.is_error(), *upstream == "ro", "{upstream}: {set}");
-            client.gets(":1");
+            client.assert_recv(":1");
         }
     }
     assert!(connections(&gate, "used") == 0.0, "this was not about shared connections");
     // Also if each client has a lease.
     for (client, _, upstream) in &mut clients {
-        client.asks("WATCH k", "+OK");
-        client.asks("ACL WHOAMI", &format!("\"{upstream}\""));
-        client.asks("UNWATCH", "+OK");
+        client.assert_reply("WATCH k", "+OK");
+        client.assert_reply("ACL WHOAMI", &format!("\"{upstream}\""));
+        client.assert_reply("UNWATCH", "+OK");
     }
     let lines = redis.tcp_clients();
     assert!(lines.iter().all(|line| !line.contains("user=default")), "{lines:?}");
@@ -86,9 +86,9 @@ fn each_has_its_own() {
 /// The client logs in as another user: earlier commands ran as the former.
 #[test]
 fn a_client_becomes_another() {
-    let (_redis, gate) = house();
+    let (_redis, gate) = fixture();
     let mut client = gate.connect();
-    client.asks(&login("writer"), "+OK");
+    client.assert_reply(&login("writer"), "+OK");
     for _ in 0..5 {
         client.hold(&command("SET k v"));
         client.hold(&command("ACL WHOAMI"));
@@ -104,9 +104,9 @@ fn a_client_becomes_another() {
         client.hold(&command("ACL WHOAMI"));
         client.send(&login("writer"));
         for due in ["+OK", r#""app""#, "+OK", "+OK", r#""ro""#] {
-            client.gets(due);
+            client.assert_recv(due);
         }
-        assert!(client.read().text().starts_with("NOPERM "));
+        assert!(client.recv().text().starts_with("NOPERM "));
         for due in [
             "-WRONGPASS invalid username-password pair or user is disabled.",
             r#""ro""#,
@@ -116,25 +116,25 @@ fn a_client_becomes_another() {
             r#""other""#,
             "+OK",
         ] {
-            client.gets(due);
+            client.assert_recv(due);
         }
     }
-    client.asks("RESET", "+RESET");
-    client.asks("GET k", "-NOAUTH Authentication required.");
-    client.asks(&login("reader"), "+OK");
-    client.asks("ACL WHOAMI", r#""ro""#);
+    client.assert_reply("RESET", "+RESET");
+    client.assert_reply("GET k", "-NOAUTH Authentication required.");
+    client.assert_reply(&login("reader"), "+OK");
+    client.assert_reply("ACL WHOAMI", r#""ro""#);
 }
 
 /// The login as another user waits behind the maximum of pending bytes: later commands run as the new user.
 #[test]
 fn a_client_becomes_another_behind_a_full_buffer() {
     const REPLY: usize = 1024;
-    let (_redis, gate) = house();
+    let (_redis, gate) = fixture();
     let mut client = gate.connect();
-    client.asks(&login("reader"), "+OK");
-    client.asks("GET k", "nil");
+    client.assert_reply(&login("reader"), "+OK");
+    client.assert_reply("GET k", "nil");
     let name = "n".repeat(REPLY - "$1000\r\n\r\n".len());
-    client.asks(&format!("CLIENT SETNAME {name}"), "+OK");
+    client.assert_reply(&format!("CLIENT SETNAME {name}"), "+OK");
     let times = 64 * 1024 / REPLY;
     for _ in 0..times {
         client.hold(&command("CLIENT GETNAME"));
@@ -142,10 +142,10 @@ fn a_client_becomes_another_behind_a_full_buffer() {
     client.hold(&command(&login("writer")));
     client.send("SET k v");
     for _ in 0..times {
-        client.gets(&format!("{name:?}"));
+        client.assert_recv(&format!("{name:?}"));
     }
-    client.gets("+OK");
-    client.gets("+OK");
+    client.assert_recv("+OK");
+    client.assert_recv("+OK");
 }
 
 /// Users with the same Redis user may share a connection; their rules remain separate.
@@ -168,7 +168,7 @@ admin: {bind: '127.0.0.1:{admin}'}
     for number in 0..20 {
         let name = if number % 2 == 0 { "a" } else { "b" };
         let mut client = gate.connect();
-        client.asks(&format!("AUTH {name} p{name}"), "+OK");
+        client.assert_reply(&format!("AUTH {name} p{name}"), "+OK");
         clients.push((client, name));
     }
     for round in 0..20 {
@@ -179,11 +179,11 @@ admin: {bind: '127.0.0.1:{admin}'}
             client.send(&format!("ECHO {round}"));
         }
         for (client, name) in &mut clients {
-            client.gets("+OK");
+            client.assert_recv("+OK");
             let refused = "-NOPERM No permissions to access a key";
-            client.gets(if *name == "a" { r#""a""# } else { refused });
-            client.gets(if *name == "b" { r#""b""# } else { refused });
-            client.gets(&format!("\"{round}\""));
+            client.assert_recv(if *name == "a" { r#""a""# } else { refused });
+            client.assert_recv(if *name == "b" { r#""b""# } else { refused });
+            client.assert_recv(&format!("\"{round}\""));
         }
     }
 }

@@ -36,7 +36,7 @@ fn half_done(gate: &Gate, last: u8, first: &[u8], hello: &[u8], count: usize) ->
 fn is_served_from(gate: &Gate, last: u8, first: &[u8], config: &Arc<ClientConfig>) -> Duration {
     let started = Instant::now();
     let client = Client::try_tls_from(from(last), gate.address(), first, config, "localhost");
-    client.expect("a handshake").asks("PING", "+PONG");
+    client.expect("a handshake").assert_reply("PING", "+PONG");
     started.elapsed()
 }
 
@@ -104,5 +104,5 @@ fn a_wait_for_a_place_ends() {
     has_refused(&gate, 320.0);
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     drop(flood);
-    gate.counts("clients", &[], 0.0);
+    gate.assert_metric("clients", &[], 0.0);
 }

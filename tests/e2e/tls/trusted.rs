@@ -22,15 +22,15 @@ fn before(shown: &Pair, along: &str, tls: &str, files: &[(&str, &str)]) -> (Redi
 #[track_caller]
 fn is_up(gate: &Gate) {
     eventually("it is up", || (gate.get("/ready").0 == 200).then_some(()));
-    gate.connect().asks("PING", "+PONG");
+    gate.connect().assert_reply("PING", "+PONG");
 }
 
 #[track_caller]
 fn is_refused(gate: &Gate, log: &str) {
-    gate.logs(log);
+    gate.assert_log(log);
     let mut client = gate.connect();
     client.send("PING");
-    client.gets("-ERR portcullis: upstream 'main' unavailable (tls)");
+    client.assert_recv("-ERR portcullis: upstream 'main' unavailable (tls)");
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn a_client_by_the_command_that_people_use() {
             // A certificate with CA:TRUE and without a host name may be a CA's: it issues, unless it is pinned.
             assert_eq!(served(&gate, &servers, Some(&signed), version), signs, "{tls}: signed by it");
         }
-        gate.logs("name=alice");
+        gate.assert_log("name=alice");
     }
 }
 
@@ -210,7 +210,7 @@ fn dates_and_usages_of_a_client() {
             for version in [&TLS12, &TLS13] {
                 assert!(!served(&gate, &servers, Some(own), version), "{tls}: {log}");
             }
-            gate.logs(log);
+            gate.assert_log(log);
         }
     }
 }
@@ -229,7 +229,7 @@ fn a_pinned_certificate_names_its_user() {
         .listener("users: [alice, bob]")
         .top("users: {alice: {password: {file: password}}, bob: {password: {file: password}}}")
         .start();
-    connect(&gate, &servers.client_as(&alice)).asks("PING", "+PONG");
-    connect(&gate, &servers.client()).asks("PING", "-NOAUTH Authentication required.");
+    connect(&gate, &servers.client_as(&alice)).assert_reply("PING", "+PONG");
+    connect(&gate, &servers.client()).assert_reply("PING", "-NOAUTH Authentication required.");
     assert!(!is_served(&gate, &servers.client_as(&bob)));
 }

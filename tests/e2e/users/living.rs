@@ -12,8 +12,8 @@ const CUT: Duration = Duration::from_secs(1);
 
 fn alice(gate: &Gate) -> Client {
     let mut client = gate.connect();
-    client.asks(&format!("AUTH alice {ALICE}"), "+OK");
-    client.asks("PING", "+PONG");
+    client.assert_reply(&format!("AUTH alice {ALICE}"), "+OK");
+    client.assert_reply("PING", "+PONG");
     client
 }
 
@@ -27,38 +27,38 @@ fn a_removed_user_is_cut_whatever_it_does() {
     let redis = redis();
     let gate = start(&redis, BASE);
     let mut fresh = gate.connect();
-    fresh.asks(&format!("AUTH alice {ALICE}"), "+OK");
+    fresh.assert_reply(&format!("AUTH alice {ALICE}"), "+OK");
     let (mut idle, mut subscribed, mut blocked) = (alice(&gate), alice(&gate), alice(&gate));
     let (mut monitoring, mut in_multi, mut resp3) = (alice(&gate), alice(&gate), alice(&gate));
-    subscribed.asks("SUBSCRIBE a", r#"["subscribe" "a" :1]"#);
+    subscribed.assert_reply("SUBSCRIBE a", r#"["subscribe" "a" :1]"#);
     blocked.send("BLPOP list 0");
-    monitoring.asks("MONITOR", "+OK");
-    in_multi.asks("MULTI", "+OK");
-    assert_eq!(resp3.ask("HELLO 3").items().len(), 14);
-    resp3.asks("SUBSCRIBE a", r#">["subscribe" "a" :1]"#);
+    monitoring.assert_reply("MONITOR", "+OK");
+    in_multi.assert_reply("MULTI", "+OK");
+    assert_eq!(resp3.call("HELLO 3").items().len(), 14);
+    resp3.assert_reply("SUBSCRIBE a", r#">["subscribe" "a" :1]"#);
     let (mut bob, mut nobody) = (gate.connect(), gate.connect());
-    bob.asks(&format!("AUTH bob {BOB}"), "+OK");
-    nobody.asks("GET k", NOAUTH);
+    bob.assert_reply(&format!("AUTH bob {BOB}"), "+OK");
+    nobody.assert_reply("GET k", NOAUTH);
     eventually("BLPOP waits", || {
-        redis.control().ask("INFO clients").text().contains("blocked_clients:1").then_some(())
+        redis.control().call("INFO clients").text().contains("blocked_clients:1").then_some(())
     });
 
     let report = gate.applies(&without_alice());
     assert_eq!(report["cut"], 7, "{report}");
     let started = Instant::now();
     for client in [&mut fresh, &mut idle, &mut subscribed, &mut blocked, &mut in_multi, &mut resp3] {
-        client.is_closed();
+        client.assert_closed();
     }
     let (rest, _) = monitoring.read_to_end();
     assert!(!String::from_utf8_lossy(&rest).contains("canary"));
     assert!(started.elapsed() < CUT, "{:?}", started.elapsed());
-    bob.asks("ACL WHOAMI", "\"gate\"");
-    nobody.asks("GET k", NOAUTH);
-    nobody.asks(&format!("AUTH alice {ALICE}"), WRONGPASS);
-    gate.counts("connections_closed_total", &[("reason", "revoked")], 7.0);
+    bob.assert_reply("ACL WHOAMI", "\"gate\"");
+    nobody.assert_reply("GET k", NOAUTH);
+    nobody.assert_reply(&format!("AUTH alice {ALICE}"), WRONGPASS);
+    gate.assert_metric("connections_closed_total", &[("reason", "revoked")], 7.0);
     // An element that was not popped is available to others.
-    redis.control().asks("RPUSH list x", ":1");
-    bob.asks("LPOP list", "\"x\"");
+    redis.control().assert_reply("RPUSH list x", ":1");
+    bob.assert_reply("LPOP list", "\"x\"");
 }
 
 /// A new password applies to new logins; logged-in users stay.
@@ -67,7 +67,8 @@ fn changed_secrets() {
     let redis = redis();
     let gate = start(&redis, BASE);
     let mut inside = alice(&gate);
-    let logs_in = |password: &str, due: &str| gate.connect().asks(&format!("AUTH alice {password}"), due);
+    let logs_in =
+        |password: &str, due: &str| gate.connect().assert_reply(&format!("AUTH alice {password}"), due);
     let report = gate.reloads(|| {
         gate.put("alice.pw", "canary-alice-next\n");
         gate.hang_up();
@@ -76,7 +77,7 @@ fn changed_secrets() {
     logs_in("canary-alice-next", "+OK");
     logs_in(ALICE, WRONGPASS);
     logs_in(ALICE_OLD, "+OK");
-    inside.asks("ACL WHOAMI", "\"alice\"");
+    inside.assert_reply("ACL WHOAMI", "\"alice\"");
 
     // An empty file rejects the reload: an empty password is never valid.
     let report = gate.reloads(|| {
@@ -95,9 +96,9 @@ fn changed_upstream_credentials() {
     let gate = start(&redis, BASE);
     let mut inside = alice(&gate);
     let mut bob = gate.connect();
-    bob.asks(&format!("AUTH bob {BOB}"), "+OK");
-    bob.asks("ACL WHOAMI", "\"gate\"");
-    redis.control().asks("ACL SETUSER alice2 on >canary-up-alice2 ~* &* +@all", "+OK");
+    bob.assert_reply(&format!("AUTH bob {BOB}"), "+OK");
+    bob.assert_reply("ACL WHOAMI", "\"gate\"");
+    redis.control().assert_reply("ACL SETUSER alice2 on >canary-up-alice2 ~* &* +@all", "+OK");
     let other = edit(
         BASE,
         "username: alice, password: {file: up-alice.pw}",
@@ -105,13 +106,13 @@ fn changed_upstream_credentials() {
     );
     gate.put("up2.pw", "canary-up-alice2");
     gate.applies(&other);
-    inside.asks("ACL WHOAMI", "\"alice\"");
-    inside.asks(&format!("AUTH alice {ALICE}"), "+OK");
-    inside.asks("ACL WHOAMI", "\"alice2\"");
-    bob.asks(&format!("AUTH alice {ALICE}"), "+OK");
-    bob.asks("ACL WHOAMI", "\"alice2\"");
+    inside.assert_reply("ACL WHOAMI", "\"alice\"");
+    inside.assert_reply(&format!("AUTH alice {ALICE}"), "+OK");
+    inside.assert_reply("ACL WHOAMI", "\"alice2\"");
+    bob.assert_reply(&format!("AUTH alice {ALICE}"), "+OK");
+    bob.assert_reply("ACL WHOAMI", "\"alice2\"");
     let mut fresh = alice(&gate);
-    fresh.asks("ACL WHOAMI", "\"alice2\"");
+    fresh.assert_reply("ACL WHOAMI", "\"alice2\"");
 
     // Credentials that Redis refuses: no output contains them or Redis's error about them.
     gate.reloads(|| {
@@ -119,14 +120,15 @@ fn changed_upstream_credentials() {
         gate.hang_up();
     });
     let mut client = gate.connect();
-    client.asks(&format!("AUTH alice {ALICE}"), "+OK");
-    client.asks("GET k", "-ERR portcullis: upstream 'main' unavailable (auth)");
-    client.is_closed();
+    client.assert_reply(&format!("AUTH alice {ALICE}"), "+OK");
+    client.assert_reply("GET k", "-ERR portcullis: upstream 'main' unavailable (auth)");
+    client.assert_closed();
     let mut client = gate.connect();
-    client.asks(&format!("AUTH bob {BOB}"), "+OK");
-    client.asks("PING", "+PONG");
-    client.asks(&format!("AUTH alice {ALICE}"), "-ERR portcullis: upstream 'main' unavailable (auth)");
-    client.is_closed();
+    client.assert_reply(&format!("AUTH bob {BOB}"), "+OK");
+    client.assert_reply("PING", "+PONG");
+    client
+        .assert_reply(&format!("AUTH alice {ALICE}"), "-ERR portcullis: upstream 'main' unavailable (auth)");
+    client.assert_closed();
     assert!(!gate.stderr().contains("canary"), "{}", gate.stderr());
 }
 
@@ -137,23 +139,23 @@ fn from_narrows_a_user() {
     let gate = start(&redis, &narrow("[127.0.0.2, 127.0.0.3]"));
     let from = |address: &str| gate.connect_from(address, "127.0.0.1");
     let (mut here, mut there, mut third) = (from("127.0.0.1"), from("127.0.0.2"), from("127.0.0.3"));
-    here.asks(&format!("AUTH alice {ALICE}"), WRONGPASS);
-    here.asks(&format!("AUTH bob {BOB}"), "+OK");
+    here.assert_reply(&format!("AUTH alice {ALICE}"), WRONGPASS);
+    here.assert_reply(&format!("AUTH bob {BOB}"), "+OK");
     for client in [&mut there, &mut third] {
-        client.asks(&format!("AUTH alice {ALICE}"), "+OK");
-        client.asks("PING", "+PONG");
+        client.assert_reply(&format!("AUTH alice {ALICE}"), "+OK");
+        client.assert_reply("PING", "+PONG");
     }
     // A reload that removes a source cuts its clients, also subscribers.
-    there.asks("SUBSCRIBE a", r#"["subscribe" "a" :1]"#);
+    there.assert_reply("SUBSCRIBE a", r#"["subscribe" "a" :1]"#);
     gate.applies(&narrow("[127.0.0.3]"));
     let started = Instant::now();
-    there.is_closed();
+    there.assert_closed();
     assert!(started.elapsed() < CUT);
-    third.asks("PING", "+PONG");
-    here.asks("PING", "+PONG");
+    third.assert_reply("PING", "+PONG");
+    here.assert_reply("PING", "+PONG");
     let mut there = from("127.0.0.2");
-    there.asks(&format!("AUTH alice {ALICE}"), WRONGPASS);
-    there.asks(&format!("AUTH bob {BOB}"), "+OK");
+    there.assert_reply(&format!("AUTH alice {ALICE}"), WRONGPASS);
+    there.assert_reply(&format!("AUTH bob {BOB}"), "+OK");
 }
 
 /// A reload removes the source from the user's list before the upstream confirms a login. Commands that wait behind
@@ -164,8 +166,8 @@ fn what_waits_behind_a_login_that_is_revoked_meanwhile() {
     let narrow = |list: &str| edit(BASE, "  alice:\n", &format!("  alice:\n    from: {list}\n"));
     let gate = start(&redis, &narrow("[127.0.0.1]"));
     let mut client = gate.connect();
-    client.asks(&format!("AUTH bob {BOB}"), "+OK");
-    client.asks("PING", "+PONG");
+    client.assert_reply(&format!("AUTH bob {BOB}"), "+OK");
+    client.assert_reply("PING", "+PONG");
     redis.signal(Signal::STOP);
     client.send(&format!("AUTH alice {ALICE}"));
     client.send("SET behind it");
@@ -173,7 +175,7 @@ fn what_waits_behind_a_login_that_is_revoked_meanwhile() {
     gate.applies(&narrow("[127.0.0.3]"));
     redis.signal(Signal::CONT);
     let _ = client.read_to_end();
-    redis.control().asks("EXISTS behind", ":0");
+    redis.control().assert_reply("EXISTS behind", ":0");
 }
 
 /// At the end of an entry its clients are cut, and cannot log in as that user again.
@@ -189,12 +191,12 @@ fn until_ends_a_user() {
     let gate = start(&redis, &yaml);
     let mut client = alice(&gate);
     let mut bob = gate.connect();
-    bob.asks(&format!("AUTH bob {BOB}"), "+OK");
-    client.is_closed();
+    bob.assert_reply(&format!("AUTH bob {BOB}"), "+OK");
+    client.assert_closed();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     assert!(now >= Duration::from_secs(at) && now < Duration::from_secs(at) + CUT, "{at} {now:?}");
-    bob.asks("PING", "+PONG");
-    gate.connect().asks(&format!("AUTH alice {ALICE}"), WRONGPASS);
+    bob.assert_reply("PING", "+PONG");
+    gate.connect().assert_reply(&format!("AUTH alice {ALICE}"), WRONGPASS);
 }
 
 fn rfc3339(at: u64) -> String {
@@ -210,8 +212,8 @@ fn another_auth() {
     let mut client = alice(&gate);
     let trust = edit(&edit(BASE, "auth: users", "auth: trust"), "    users: [default, alice, bob]\n", "");
     gate.applies(&trust);
-    client.is_closed();
-    gate.connect().asks("ACL WHOAMI", "\"gate\"");
+    client.assert_closed();
+    gate.connect().assert_reply("ACL WHOAMI", "\"gate\"");
     gate.applies(BASE);
-    gate.connect().asks("ACL WHOAMI", NOAUTH);
+    gate.connect().assert_reply("ACL WHOAMI", NOAUTH);
 }
