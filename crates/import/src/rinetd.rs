@@ -286,8 +286,8 @@ impl Reading<'_> {
             let what = message!("{} {}", word, self.notes.quote(rule.pattern.text()));
             let more = rule.pattern.may_refuse(self.dual).may.less(&may);
             if !rule.allow && more.meets(&self.reach) {
-                let text = "in rinetd up to 0.73 a '?' may match the end of an address as well, so it may refuse shorter \
-                            addresses too; here it does";
+                let text = "rinetd may match shorter addresses than this says, since a '?' may match the end of an address, \
+                            and versions differ about capital letters; here it refuses all that it may match";
                 self.notes.remark(rule.line, text);
                 may = may.or(&more);
             }

@@ -31,7 +31,7 @@ impl Pattern {
     }
 
     /// Returns the sources that it may refuse. In rinetd up to 0.73 a `?` also matches the end of an address, and what is
-    /// in memory behind it.
+    /// in memory behind it. Other versions may compare without regard to case.
     pub(super) fn may_refuse(&self, mapped: bool) -> Matches {
         self.search(mapped, true)
     }
@@ -44,7 +44,8 @@ impl Pattern {
         if !known || self.0.len() > LONGEST {
             return Matches::doubtful(Sources::all(), "not a pattern of addresses");
         }
-        let pattern = self.0.to_ascii_lowercase().into_bytes();
+        // rinetd 0.73 compares capital letters as they are, and writes addresses with small ones.
+        let pattern = if beyond { self.0.to_ascii_lowercase() } else { self.0.clone() }.into_bytes();
         let mut search = Search { pattern, beyond, seen: HashMap::new() };
         let start = search.feed(search.start(), if mapped { b"::ffff:" } else { b"" });
         let [all_v4, all_v6, _] = Net::all().map(Sources::from);

@@ -124,9 +124,21 @@ fn a_question_mark_in_a_deny_matches_the_end_of_an_address_too() {
     ] {
         let imported = rinetd(&format!("{rule}\n127.0.0.1 6379 a.b 1\n"));
         assert_eq!(imported.admitted("public-6379", &probes), admitted, "{rule}\n{}", imported.notes);
-        let told = imported.notes.contains("may match the end of an address");
+        let told = imported.notes.contains("a '?' may match the end of an address");
         assert_eq!(told, rule.contains("deny 10.0.0.1"), "{rule}\n{}", imported.notes);
     }
+}
+
+/// rinetd 0.73 compares capital letters as they are, so such an `allow` admits no client.
+#[test]
+fn capital_letters_admit_no_client() {
+    let import = |rule: &str| rinetd(&format!("deny 192.0.2.1\n:: 6379 a.b 1\n{rule}\n"));
+    let probes = ["10.0.0.1", "8.8.8.8", "2001:db8::1"];
+    assert_eq!(import("allow ::ffff:10.*").admitted("public-6379", &probes), ["10.0.0.1"]);
+    assert!(import("allow ::FFFF:10.*").admitted("public-6379", &probes).is_empty());
+    assert!(import("allow 2001:DB8:*").admitted("public-6379", &probes).is_empty());
+    // A deny refuses in either case.
+    assert!(!import("allow *\ndeny ::FFFF:10.*").admits("public-6379", "10.0.0.1"));
 }
 
 /// rinetd does not start with such a line; older versions pass over it.
