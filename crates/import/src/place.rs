@@ -62,6 +62,14 @@ impl Bind {
         }
     }
 
+    /// Returns the sources that can connect there in the gate: `[::]` takes IPv4 too, unless that is bound as well.
+    pub(super) fn reach_in_gate(&self) -> Sources {
+        match self {
+            Self::Tcp { addr: SocketAddr::V6(addr), .. } if addr.ip().is_unspecified() => Sources::inet(),
+            _ => self.reach(),
+        }
+    }
+
     /// Whether the kernel, or the gate's check, would refuse the second of the two.
     pub(super) fn collides(&self, other: &Self) -> bool {
         match (self, other) {

@@ -85,8 +85,10 @@ impl<'s> Frontend<'s> {
     }
 
     fn door(&self, form: &Form, same: Vec<Bound>, upstream: Target, draft: &mut Draft, notes: &mut Notes) {
-        let reach = same.iter().fold(Sources::default(), |reach, bound| reach.or(&bound.bind.reach()));
-        let Judged { lists, senders } = self.judge(form.proxy, &reach, notes);
+        let binds = || same.iter().map(|bound| &bound.bind);
+        let reach = binds().fold(Sources::default(), |reach, bind| reach.or(&bind.reach()));
+        let in_gate = binds().fold(Sources::default(), |reach, bind| reach.or(&bind.reach_in_gate()));
+        let Judged { lists, senders } = self.judge(form.proxy, (&reach, &in_gate), notes);
         let mut limits = Limits { clients: form.clients.or(self.front.clients), ..Limits::default() };
         let stages = self.later().chain((senders.is_none()).then_some(&self.front.rules.connection));
         for limit in stages.flat_map(|stage| &stage.limits) {
@@ -131,7 +133,12 @@ impl<'s> Frontend<'s> {
         self.front.rules.later().chain(self.back.iter().flat_map(|back| back.rules.later()))
     }
 
-    fn judge(&self, accepts_proxy: bool, reach: &Sources, notes: &mut Notes) -> Judged {
+    fn judge(
+        &self,
+        accepts_proxy: bool,
+        (reach, in_gate): (&Sources, &Sources),
+        notes: &mut Notes,
+    ) -> Judged {
         let what = message!("the clients of '{}'", notes.quote(&self.front.section.title));
         let line = self.front.section.line;
         let connection = &self.front.rules.connection;
@@ -144,8 +151,8 @@ impl<'s> Frontend<'s> {
         let open = self.later().all(Stage::is_open) && (accepts_proxy || connection.is_open());
         let Judged { mut lists, senders } = match proxied {
             false => Judged { lists: self.plain(reach, notes), senders: None },
-            true if accepts_proxy => self.behind_balancers(notes),
-            true => self.beside_balancers(reach, notes),
+            true if accepts_proxy => self.behind_balancers(reach, notes),
+            true => self.beside_balancers(reach, in_gate, notes),
         };
         if open {
             lists = Lists::default();
@@ -173,9 +180,10 @@ impl<'s> Frontend<'s> {
     }
 
     /// With `accept-proxy` the connection rules judge the load balancers, and the later ones the clients.
-    fn behind_balancers(&self, notes: &mut Notes) -> Judged {
+    fn behind_balancers(&self, reach: &Sources, notes: &mut Notes) -> Judged {
         let connection = &self.front.rules.connection;
-        let (from, more) = named(connection.named(), &connection.passage().passed.less(&embedded()));
+        let (from, more) =
+            named(connection.named(), &connection.passage().passed.less(&embedded()).and(reach));
         if more && !from.is_empty() {
             let text = "HAProxy takes PROXY headers of others too; only senders that it names are trusted";
             notes.remark(self.front.section.line, text);
@@ -185,18 +193,18 @@ impl<'s> Frontend<'s> {
     }
 
     /// With `expect-proxy layer4` some peers are load balancers, and the others are judged by their own address.
-    fn beside_balancers(&self, reach: &Sources, notes: &mut Notes) -> Judged {
+    fn beside_balancers(&self, reach: &Sources, in_gate: &Sources, notes: &mut Notes) -> Judged {
         let connection = &self.front.rules.connection;
         let Passage { passed, expected, maybe_expected } = connection.passage();
-        let (from, _) = named(connection.named_senders(), &expected.and(&passed));
-        let direct = passed.less(&maybe_expected);
+        let (from, _) = named(connection.named_senders(), &expected.and(&passed).and(reach));
+        let direct = passed.less(&maybe_expected).and(reach);
         let clients = admitted(self.later());
-        if direct.and(&clients).and(reach).is_empty() {
+        if direct.and(&clients).is_empty() {
             let lists = express(written(self.later()), &clients, &Sources::inet(), &embedded());
             return Judged { lists, senders: Some((from, true)) };
         }
         // One list judges both, so an address gets in only if it does in either way.
-        let both = clients.and(&direct.or(&reach.not()));
+        let both = clients.and(&direct.or(&in_gate.not()));
         if !clients.is_within(&both) {
             let text = "the gate judges clients behind load balancers and others by the same lists, so only addresses \
                         are allowed that HAProxy admits in both ways";

@@ -184,7 +184,7 @@ impl Server<'_> {
     fn senders(&self, reach: &Sources, review: &Review, notes: &mut Notes) -> Senders {
         let (entries, more) = match self.settings.trusted.is_empty() {
             true => self.settings.rules.senders(reach),
-            false => (self.trusted(notes), false),
+            false => (self.trusted(reach, notes), false),
         };
         if entries.is_empty() {
             let text = "no trusted sender of the PROXY protocol is named: fill the group in proxy_protocol.from with the \
@@ -199,7 +199,7 @@ impl Server<'_> {
         Senders { from: review.grant(entries), only: true }
     }
 
-    fn trusted(&self, notes: &mut Notes) -> Vec<Entry> {
+    fn trusted(&self, reach: &Sources, notes: &mut Notes) -> Vec<Entry> {
         let mut entries = Vec::new();
         for (at, text) in &self.settings.trusted {
             let read = match text.as_str() {
@@ -209,6 +209,10 @@ impl Server<'_> {
             match read {
                 Ok((net, _)) if Net::all()[..2].contains(&net) => {
                     let why = "it names no sender but trusts every one";
+                    notes.left_out(at, message!("set_real_ip_from {}", net), why);
+                }
+                Ok((net, _)) if !Sources::from(net).meets(reach) => {
+                    let why = "no sender of that address family connects where this listens";
                     notes.left_out(at, message!("set_real_ip_from {}", net), why);
                 }
                 Ok((net, _)) => {

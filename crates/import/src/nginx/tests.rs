@@ -347,6 +347,11 @@ fn proxy_protocol() {
         imported.says("no trusted sender of the PROXY protocol is named");
         assert!(imported.yaml.contains("proxy_protocol: {from: [public-6379-balancers], only: true}"));
     }
+    // A sender of the other family cannot connect there.
+    let imported = nginx(
+        "server { listen [::]:6379 proxy_protocol; set_real_ip_from 172.16.0.1; set_real_ip_from 2001:db8::1; allow 10.0.0.1; deny all; proxy_pass a.b:1; }",
+    );
+    assert_eq!(imported.trusted("public-6379", &["172.16.0.1", "2001:db8::1"]), ["2001:db8::1"]);
     // One block with both forms is two listeners.
     let imported = nginx(
         "set_real_ip_from 172.16.0.1; server { listen 6379; listen 6380 proxy_protocol; allow 10.0.0.1; deny all; proxy_pass a.b:1; }",

@@ -96,6 +96,11 @@ fn expect_proxy() {
         "{expect} tcp-request connection reject unless lb or one\n tcp-request session reject unless office\n"
     ));
     assert_eq!(imported.admitted("a", &probes), ["10.1.0.1"]);
+    // A listener for IPv6 alone takes IPv4 in the gate, so its lists admit no address of IPv4 that connects itself.
+    let text = "listen a\n bind :::6379 v6only\n tcp-request connection expect-proxy layer4 if { src 2001:db8::1 172.16.0.1 }\n tcp-request session reject unless { src 10.0.0.0/8 2001:db8::/32 }\n server s 10.0.0.5:6379\n";
+    let imported = haproxy(text);
+    assert_eq!(imported.admitted("a", &["10.0.0.1", "2001:db8::2"]), ["2001:db8::2"], "{}", imported.yaml);
+    assert_eq!(imported.trusted("a", &["172.16.0.1", "2001:db8::1"]), ["2001:db8::1"]);
     // A rule before it that accepts ends the stage, and one that is in doubt trusts no sender.
     for rules in [
         " tcp-request connection accept if { src 172.16.0.0/12 }\n tcp-request connection expect-proxy layer4 if lb\n",
