@@ -73,6 +73,8 @@ struct Port {
 #[derive(Debug, Default)]
 struct Tally {
     both: u64,
+    /// Those of them with a PROXY header.
+    behind: u64,
     program_only: u64,
     neither: u64,
     /// Configurations with which the program does not start.
@@ -85,6 +87,8 @@ struct Program {
     path: &'static str,
     arguments: &'static [&'static str],
     generate: fn(&mut Random) -> Case,
+    /// Whether it understands PROXY headers.
+    proxies: bool,
 }
 
 #[test]
@@ -94,6 +98,7 @@ fn rinetd_refuses_no_client_that_gets_in_here() {
         path: "/usr/sbin/rinetd",
         arguments: &["-f", "-c", "old.conf"],
         generate: rinetd::generate,
+        proxies: false,
     });
 }
 
@@ -104,6 +109,7 @@ fn nginx_refuses_no_client_that_gets_in_here() {
         path: "/usr/sbin/nginx",
         arguments: &["-p", ".", "-c", "old.conf"],
         generate: nginx::generate,
+        proxies: true,
     });
 }
 
@@ -114,6 +120,7 @@ fn haproxy_refuses_no_client_that_gets_in_here() {
         path: "/usr/sbin/haproxy",
         arguments: &["-db", "-f", "old.conf"],
         generate: haproxy::generate,
+        proxies: true,
     });
 }
 
@@ -134,15 +141,16 @@ fn compare(program: &Program) {
             let case = (program.generate)(&mut random);
             program.round(&case, &redis, &mut random, &mut tally);
         }
-        let Tally { both, program_only, neither, rejected } = tally;
+        let Tally { both, behind, program_only, neither, rejected } = tally;
         let told = format!(
-            "{}: {both} admitted by both, {program_only} by the program only, {neither} by neither, \
+            "{}: {both} admitted by both ({behind} with a PROXY header), {program_only} by the program only, {neither} by neither, \
              {rejected} of {rounds} configurations rejected by the program",
             program.name
         );
         writeln!(std::io::stderr(), "{told}").expect("standard error");
         assert!(rejected * 4 <= rounds, "too many configurations are broken: {told}");
         assert!(both * 4 >= both + program_only, "the gate admits too few clients to prove anything: {told}");
+        assert!(behind > 0 || !program.proxies, "no client behind a load balancer gets in: {told}");
         assert!(neither > 0, "the program refuses no client: {told}");
     });
 }
@@ -176,7 +184,10 @@ impl Program {
                 let program =
                     probe.is_served(to_program, patience) || gate && probe.is_served(to_program, LONG);
                 match (program, gate) {
-                    (true, true) => tally.both += 1,
+                    (true, true) => {
+                        tally.both += 1;
+                        tally.behind += u64::from(probe.header.is_some());
+                    }
                     (true, false) => tally.program_only += 1,
                     (false, false) => tally.neither += 1,
                     (false, true) => panic!(
@@ -232,6 +243,8 @@ impl Case {
             for net in NETS.iter().filter(|net| net.contains(':') != port.v6) {
                 clients.extend(around(net, random));
             }
+            let embedding: Vec<IpAddr> = clients.iter().flat_map(|client| embedding(*client)).collect();
+            clients.extend(embedding);
             for _ in 0..MOST_PROBES * 2 {
                 let (from, client) = (*random.pick(&sources), *random.pick(&clients));
                 probes.push(Probe { from, header: Some(client), binary: random.one_in(2) });
@@ -274,6 +287,14 @@ fn around(net: &str, random: &mut Random) -> Vec<IpAddr> {
             own.map(|bits| Ipv6Addr::from_bits(bits).into()).collect()
         }
     }
+}
+
+/// Returns IPv6 addresses with an IPv4 address in them: mapped, 6to4 and IPv4-compatible.
+fn embedding(client: IpAddr) -> Vec<IpAddr> {
+    let IpAddr::V4(ip) = client else { return Vec::new() };
+    let bits = u128::from(ip.to_bits());
+    let forms = [0xffff << 32 | bits, 0x2002 << 112 | bits << 80 | 1, bits];
+    forms.into_iter().map(|bits| Ipv6Addr::from_bits(bits).into()).collect()
 }
 
 /// A client, and the address in its PROXY header.
