@@ -60,7 +60,7 @@ pub(super) fn identity(cert: &Node, key: &Node, r#use: Use, scope: &mut Scope) -
         Err(_) => {
             scope.problems.error(
                 &key.place,
-                "the private key cannot be used: its type is unsupported or it is damaged: its type is unsupported or it is damaged: its type is unsupported or it is damaged: its type is unsupported or it is damaged: its type is unsupported or it is damaged",
+                "the private key cannot be used: its type is unsupported or it is damaged",
                 "use RSA with at least 2048 bits, ECDSA on P-256, P-384 or P-521, or Ed25519",
             );
             None

@@ -134,7 +134,7 @@ impl<'c> About<'c> {
     fn used_by(&self) -> String {
         let users: Vec<String> =
             self.users.iter().map(|(listener, words)| format!("{listener} ({})", words.join(", "))).collect();
-        if users.is_empty() { "nobody".to_owned() } else { users.join(", ") }
+        if users.is_empty() { "no listener".to_owned() } else { users.join(", ") }
     }
 
     fn text(&self) -> String {
