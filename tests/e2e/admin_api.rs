@@ -336,7 +336,7 @@ fn groups_in_pages() {
 
 /// One request applies the change, the others find it applied. Requests beyond the queue are refused.
 #[test]
-fn ten_ask_for_a_reload_at_once() {
+fn ten_reloads_requested_at_once() {
     let redis = Redis::plain();
     let gate = before(&redis, &with_token()).start();
     for round in 1..=5 {
@@ -364,7 +364,7 @@ fn ten_ask_for_a_reload_at_once() {
 
 /// The API's answer is the audit line without its time.
 #[test]
-fn the_report_is_what_is_audited() {
+fn the_report_is_the_audit_line() {
     let redis = Redis::plain();
     let gate = before(&redis, &with_token()).start();
     for (yaml, code) in [

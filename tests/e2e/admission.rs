@@ -18,7 +18,7 @@ fn is_refused(client: &mut Client) {
 }
 
 #[test]
-fn without_an_allow_list_nobody_gets_in() {
+fn without_an_allow_list_all_are_refused() {
     let redis = Redis::plain();
     for list in ["", "[]"] {
         let gate = Gate::before(&redis).allow(list).start();

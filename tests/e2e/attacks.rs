@@ -186,7 +186,7 @@ fn stalled_peers_cost_no_time() {
 
 /// Local replies for clients that never read stay pending, and use no CPU time.
 #[test]
-fn own_answers_that_nobody_reads() {
+fn unread_local_replies_cost_no_time() {
     let redis = Redis::plain();
     let mut gate = Gate::before(&redis).listener("auth: trust").start();
     let mut batch = command("AUTH default any");
@@ -281,7 +281,7 @@ fn a_flood_of_strangers() {
 
 /// Stalled clients exhaust the buffers: the proxy closes them and serves others.
 #[test]
-fn who_holds_the_buffers_goes() {
+fn stalled_clients_that_hold_the_buffers_are_closed() {
     let redis = Redis::plain();
     let gate = Gate::before(&redis).top("workers: 1\nlimits: {buffers: 1MiB}").start();
     let head = format!("*3\r\n$6\r\nCONFIG\r\n$3\r\nSET\r\n${}\r\n", 10_000);

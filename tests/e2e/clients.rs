@@ -246,7 +246,7 @@ fn users_with_rules_are_alone() {
 
 /// A client with rules cannot redirect invalidations to another client.
 #[test]
-fn tracking_with_rules_is_redirected_to_nobody_else() {
+fn tracking_with_rules_is_not_redirected_to_others() {
     let redis = Redis::plain();
     let refused = "-NOPERM portcullis: CLIENT TRACKING cannot REDIRECT to another client here";
     for acl in ["+@all", "@public"] {

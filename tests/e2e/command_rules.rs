@@ -368,7 +368,7 @@ fn a_replica_behind_the_gate() {
 
 /// `explain`, the admin endpoint and the proxy itself agree on each command.
 #[test]
-fn explain_says_what_the_gate_does() {
+fn explain_agrees_with_the_gate() {
     let redis = Redis::plain();
     let gate = Gate::before(&redis)
         .listener("auth: users")

@@ -146,7 +146,7 @@ fn an_unreadable_secret() {
 }
 
 #[test]
-fn everybody_with_trust_is_refused() {
+fn trust_for_all_addresses_is_refused() {
     for everybody in ["0.0.0.0/0", "\"::/0\"", "0.0.0.0/1, 128.0.0.0/1"] {
         let yaml = GOOD.replace("allow: [127.0.0.1]", &format!("allow: [{everybody}]\n    auth: trust"));
         let (_directory, output) = check(&yaml, &["check"]);
@@ -172,7 +172,7 @@ fn trust_without_rules_is_warned_about() {
 
 /// Checks the keys of features that are not built yet.
 #[test]
-fn what_is_not_supported_is_refused() {
+fn unsupported_keys_are_refused() {
     for (line, key) in [("    announce: gate:6379", "announce"), ("    present_as: [cluster]", "present_as")]
     {
         let yaml = GOOD.replace("    upstream: main\n", &format!("    upstream: main\n{line}\n"));

@@ -20,7 +20,7 @@ behaviours! {
         assert_eq!(scene.stage.redis.control().call("GET k").text(), "zero");
     }
 
-    fn reset_and_what_follows_in_one_write(scene: &Scene<'_>) {
+    fn reset_and_later_commands_in_one_write(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.hold(&command("SET k v"));
         client.hold(&command("RESET"));
@@ -72,7 +72,7 @@ behaviours! {
     }
 
     /// Redis executes nothing after QUIT, and the connection closes.
-    fn quit_ignores_what_follows(scene: &Scene<'_>) {
+    fn quit_ignores_later_commands(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.hold(&command("SET a 1"));
         client.hold(&command("QUIT"));
@@ -126,7 +126,7 @@ behaviours! {
         client.assert_in_step("after");
     }
 
-    fn hello_says_no_as_redis_does(scene: &Scene<'_>) {
+    fn hello_is_refused_as_by_redis(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.assert_reply("HELLO x", "-ERR Protocol version is not an integer or out of range");
         client.assert_reply("HELLO 4", "-NOPROTO unsupported protocol version");
@@ -139,7 +139,7 @@ behaviours! {
 
     /// Redis without a password: AUTH and HELLO AUTH get the replies of its default user. If the proxy answers, it
     /// accepts any password.
-    fn auth_where_nobody_asks_for_it(scene: &Scene<'_>) {
+    fn auth_where_none_is_required(scene: &Scene<'_>) {
         let mut client = scene.client();
         let no_password_set = "-ERR AUTH <password> called without any password configured for the default user. \
                                Are you sure your configuration is correct?";
@@ -200,7 +200,7 @@ behaviours! {
     }
 
     /// A half-closed client still receives every reply, then the close.
-    fn half_close_delivers_what_is_owed(scene: &Scene<'_>) {
+    fn half_close_delivers_pending_replies(scene: &Scene<'_>) {
         let mut client = scene.client();
         for i in 0..500 {
             client.hold(&command(&format!("ECHO {i}")));

@@ -270,7 +270,7 @@ fn chatter(stage: &Stage) {
 }
 
 #[test]
-fn every_client_reads_what_a_server_beside_says() {
+fn every_client_reads_the_replies_of_the_reference_server() {
     for server in Server::all() {
         run(&server, number("E2E_SEED", 1), number("E2E_FUZZ_SECONDS", SECONDS));
     }

@@ -65,7 +65,7 @@ fn a_refusal_connects() {
 
 /// A login causes at most one connection; QUIT alone causes none, and neither does a silent client.
 #[test]
-fn what_it_costs() {
+fn connections_that_a_login_costs() {
     const COUNT: u64 = 50;
     let redis = redis();
     let gate = with_users(Gate::before(&redis)).start();
@@ -117,7 +117,7 @@ fn an_upstream_that_is_not_there() {
 
 /// Redis refuses the proxy's login, with the same result.
 #[test]
-fn an_upstream_that_does_not_let_the_gate_in() {
+fn an_upstream_that_refuses_the_gates_login() {
     let redis = Redis::builder().password("canary-early-3").start();
     let gate = with_users(Gate::before(&redis)).start();
     let mut client = gate.connect();

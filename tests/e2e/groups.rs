@@ -161,7 +161,7 @@ fn a_dry_run_prints_the_difference_and_writes_nothing() {
 }
 
 #[test]
-fn what_has_no_effect_is_refused_unless_it_is_meant() {
+fn an_edit_without_effect_is_refused_unless_it_is_meant() {
     let files = Files::new(CONFIG);
     let covered = "10.1.2.3 is already covered by 10.0.0.0/8 of group office, portcullis.yaml:6";
     files.groups("add office 10.1.2.3").assert_exit(1).assert_says(&[covered, "--force"]);
@@ -214,7 +214,7 @@ fn bad_words_are_bad_usage_and_get_the_corrected_form() {
 }
 
 #[test]
-fn what_would_be_invalid_is_told_as_check_tells_it_and_not_written() {
+fn an_invalid_edit_is_reported_as_check_does_and_not_written() {
     let files = Files::new(CONFIG);
     let refused = files.groups("remove abusers 203.0.113.66").assert_exit(78);
     refused.assert_says(&[
@@ -259,7 +259,7 @@ fn edits_at_the_same_time_all_arrive() {
 
 /// The edited policy is the one in force.
 #[test]
-fn what_was_added_admits() {
+fn an_added_entry_admits() {
     let files = Files::new(CONFIG);
     let explain = || portcullis(files.directory.path(), ["explain", "127.0.0.1"]);
     assert_eq!(explain().status.code(), Some(1));
@@ -357,7 +357,7 @@ fn a_suggestion_for_all_listeners_over_a_unix_socket() {
 }
 
 #[test]
-fn a_suggestion_that_cannot_be_had_says_why() {
+fn a_failed_suggestion_gives_the_reason() {
     let files = Files::new(&shadowed("off"));
     files.groups("suggest").assert_exit(1).assert_says(&["the admin endpoint is off"]);
     files

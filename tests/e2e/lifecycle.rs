@@ -27,7 +27,7 @@ fn an_idle_gate_stops_at_once() {
 
 /// A slow reader still receives its reply of 64 MiB completely; new clients are not served meanwhile.
 #[test]
-fn what_is_in_flight_finishes() {
+fn pending_replies_are_finished() {
     const SIZE: u64 = 64 * 1024 * 1024;
     let redis = Redis::plain();
     let mut gate = Gate::before(&redis).start();

@@ -63,7 +63,7 @@ fn a_trusted_senders_header_names_the_client() {
 
 /// Threat 7: all combinations of senders and headers.
 #[test]
-fn nobody_else_is_believed() {
+fn only_a_trusted_sender_names_another_client() {
     let redis = Redis::plain();
     let gate = gate(&redis, false);
     // An ordinary client: its header is an unknown command, or not RESP at all.
@@ -188,7 +188,7 @@ const ECHO: &[u8] = b"*2\r\n$4\r\nECHO\r\n$1\r\nx\r\n";
 
 /// A reload removes a trusted sender: the proxy cuts its clients, and others stay.
 #[test]
-fn a_sender_that_is_not_trusted_any_more_takes_its_clients_with_it() {
+fn a_sender_that_is_no_longer_trusted_loses_its_clients() {
     let redis = Redis::plain();
     let gate = gate(&redis, false);
     let mut own = from(&gate, "127.0.0.3");

@@ -3,7 +3,7 @@
 use e2e::random::number;
 use e2e::{Client, Scene, behaviours};
 
-/// Rounds of [`what_is_published_after_a_confirmation_is_delivered`] in the default tests; `E2E_ROUNDS` sets more.
+/// Rounds of [`messages_after_a_confirmation_are_delivered`] in the default tests; `E2E_ROUNDS` sets more.
 const ROUNDS: u64 = 200;
 
 /// Publishes a message from another client to every subscriber of `channel`.
@@ -47,7 +47,7 @@ behaviours! {
 
     /// A client that has read the confirmation receives every later message. This holds on an old connection, a new
     /// one, and one that moves between a shared connection and its own.
-    fn what_is_published_after_a_confirmation_is_delivered(scene: &Scene<'_>) {
+    fn messages_after_a_confirmation_are_delivered(scene: &Scene<'_>) {
         let mut publisher = scene.other();
         let mut client = scene.client();
         for round in 0..number("E2E_ROUNDS", ROUNDS) {
@@ -73,7 +73,7 @@ behaviours! {
     }
 
     /// One write carries a hundred channels, then commands and unsubscriptions.
-    fn pipelined_with_what_follows(scene: &Scene<'_>) {
+    fn pipelined_with_later_commands(scene: &Scene<'_>) {
         let mut client = scene.client();
         let channels: Vec<String> = (0..100).map(|i| format!("c{i}")).collect();
         client.hold(&e2e::client::command("SET before 1"));
@@ -171,7 +171,7 @@ behaviours! {
     }
 
     /// An array that looks like a message is a reply, before and after; a real message comes between.
-    fn what_looks_like_a_message_is_a_reply(scene: &Scene<'_>) {
+    fn an_array_like_a_message_is_a_reply(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.assert_reply("RPUSH l message c payload", ":3");
         client.assert_reply("RPUSH s subscribe c x", ":3");

@@ -101,7 +101,7 @@ fn pipe_mode() {
 }
 
 #[test]
-fn the_refused_read_why() {
+fn refused_clients_read_the_reason() {
     let redis = Redis::plain();
     let gate = Gate::before(&redis).allow("[127.0.0.2]").start();
     let output = redis_cli(&gate, &["PING"], b"");

@@ -108,7 +108,7 @@ fn the_list_comes_first() {
 }
 
 #[test]
-fn who_speaks_the_wrong_language() {
+fn clients_with_the_wrong_protocol() {
     let (redis, ca) = (Redis::plain(), Authority::new("ca"));
     let secure = gate(&redis, &ca).start();
     let mut plain = secure.connect();

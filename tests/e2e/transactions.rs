@@ -74,7 +74,7 @@ behaviours! {
     }
 
     /// Commands that change identity, encoding or the number of replies in the middle of EXEC's reply.
-    fn what_breaks_counting_is_refused(scene: &Scene<'_>) {
+    fn commands_that_break_counting_are_refused(scene: &Scene<'_>) {
         if scene.stage.is_direct() {
             return;
         }

@@ -77,7 +77,7 @@ fn drips() -> Vec<(Vec<u8>, Vec<u8>, Duration)> {
 }
 
 /// A client that reads nothing is cut, whatever it sends, unless it is a pipeline.
-fn what_is_no_progress(upstream: &str, tls: bool) {
+fn no_progress(upstream: &str, tls: bool) {
     let _turn = own_turn();
     let fixture = Fixture::start(upstream, tls, "");
     let drips = drips();
@@ -101,18 +101,18 @@ fn what_is_no_progress(upstream: &str, tls: bool) {
 }
 
 #[test]
-fn what_is_no_progress_dedicated() {
-    what_is_no_progress("connections: dedicated", false);
+fn no_progress_dedicated() {
+    no_progress("connections: dedicated", false);
 }
 
 #[test]
-fn what_is_no_progress_shared() {
-    what_is_no_progress("connections: shared", false);
+fn no_progress_shared() {
+    no_progress("connections: shared", false);
 }
 
 #[test]
-fn what_is_no_progress_tls() {
-    what_is_no_progress("connections: dedicated", true);
+fn no_progress_tls() {
+    no_progress("connections: dedicated", true);
 }
 
 /// Reads `step` bytes at a time, then the rest; blank lines in between have no effect.
@@ -146,7 +146,7 @@ fn writes_before_it_reads(mut client: Client) {
 }
 
 /// Slow readers, and a client that writes a long pipeline before it reads, stay connected.
-fn what_is_progress(upstream: &str, tls: bool) {
+fn progress(upstream: &str, tls: bool) {
     let _turn = own_turn();
     let fixture = Fixture::start(upstream, tls, "user_timeout: 2s");
     std::thread::scope(|scope| {
@@ -160,16 +160,16 @@ fn what_is_progress(upstream: &str, tls: bool) {
 }
 
 #[test]
-fn what_is_progress_dedicated() {
-    what_is_progress("connections: dedicated", false);
+fn progress_dedicated() {
+    progress("connections: dedicated", false);
 }
 
 #[test]
-fn what_is_progress_shared() {
-    what_is_progress("connections: shared", false);
+fn progress_shared() {
+    progress("connections: shared", false);
 }
 
 #[test]
-fn what_is_progress_tls() {
-    what_is_progress("connections: dedicated", true);
+fn progress_tls() {
+    progress("connections: dedicated", true);
 }

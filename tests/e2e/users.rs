@@ -77,7 +77,7 @@ fn edit(text: &str, from: &str, to: &str) -> String {
 }
 
 #[test]
-fn every_form_of_login_and_who_it_is_upstream() {
+fn every_form_of_login_and_its_upstream_user() {
     let redis = redis();
     let gate = start(&redis, BASE);
     let forms = [
@@ -319,7 +319,7 @@ fn little_may_be_sent_before_login() {
 }
 
 #[test]
-fn whoever_does_not_log_in_is_closed() {
+fn a_client_without_a_login_is_closed() {
     let redis = redis();
     let yaml = edit(BASE, "auth: users", "auth: users\n    limits: {timeouts: {login: 1s}}");
     let gate = start(&redis, &yaml);

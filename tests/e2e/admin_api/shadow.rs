@@ -22,7 +22,7 @@ fn shadow(gate: &e2e::Gate) -> Value {
 }
 
 #[test]
-fn counted_and_shown_and_nobody_is_refused() {
+fn counted_and_shown_without_a_refusal() {
     let redis = Redis::plain();
     let gate = before(&redis, &with("{allow: [127.0.0.0/24], deny: [127.0.0.5]}")).start();
     let mut there = vec![admits(&gate, "127.0.0.1")];
@@ -81,7 +81,7 @@ fn only_so_many_sources_are_kept() {
 
 /// Builds an allowlist from the shadow's observations as an operator would, without editing by hand.
 #[test]
-fn what_was_seen_becomes_an_allowlist() {
+fn observations_become_an_allowlist() {
     let redis = Redis::plain();
     let watched = edit(&with("{allow: [127.0.0.1/32]}"), "reload: signal", "reload: watch");
     let gate = before(&redis, &watched).start();

@@ -104,7 +104,7 @@ fn p99_beside(gate: &Gate, client: &mut Client, attack: &str, reply: &str) -> (D
 }
 
 #[test]
-fn nobody_waits_for_what_is_refused_and_redis_stays_small() {
+fn refused_commands_delay_no_client_and_redis_stays_small() {
     let _turn = own_turn();
     let redis = Redis::builder().line("enable-debug-command yes").start();
     data(&redis);
@@ -135,7 +135,7 @@ fn nobody_waits_for_what_is_refused_and_redis_stays_small() {
 
 /// Commands within the limits work. The limits of a listener replace those of the process.
 #[test]
-fn what_keeps_within_the_limits_passes() {
+fn commands_within_the_limits_pass() {
     let redis = Redis::plain();
     let gate = Gate::before(&redis)
         .listener("auth: trust")

@@ -21,7 +21,7 @@ fn line(gate: &Gate, command: &str) -> String {
 }
 
 #[test]
-fn the_log_says_who_what_and_by_which_rule() {
+fn the_log_names_client_command_and_rule() {
     let redis = Redis::plain();
     let gate = Gate::before(&redis)
         .listener("auth: users")

@@ -22,7 +22,7 @@ fn refused() -> Vec<Vec<String>> {
 }
 
 #[test]
-fn what_it_refuses_never_reaches_redis() {
+fn refused_commands_never_reach_redis() {
     let redis = Redis::plain();
     let tap = Tap::before(&redis);
     let gate = under(&tap, "\"@public\"").start();
@@ -66,7 +66,7 @@ fn what_it_refuses_never_reaches_redis() {
 }
 
 #[test]
-fn what_it_leaves_passes() {
+fn all_other_commands_pass() {
     let redis = Redis::plain();
     let tap = Tap::before(&redis);
     let gate = under(&tap, "\"@public\"").start();

@@ -84,7 +84,7 @@ fn guesses_on_many_connections() {
 
 /// Behind one address, a client repeats an old password, and other clients have the right one.
 #[test]
-fn one_misconfigured_client_locks_nobody_out() {
+fn one_misconfigured_client_blocks_no_other_client() {
     let redis = Redis::plain();
     let gate = start(&redis, "{auth_failures: 3/1m, block_for: 1h}", &[]);
     for _ in 0..200 {

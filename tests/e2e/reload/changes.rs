@@ -187,7 +187,7 @@ fn rotated_credentials() {
 }
 
 #[test]
-fn how_refused_clients_are_told() {
+fn another_style_of_refusal() {
     let redis = Redis::plain();
     let gate = start(&redis, BASE);
     refuses(&gate, "127.0.0.2");
@@ -346,7 +346,7 @@ fn another_admin_token() {
 
 /// The proxy reports settings that need a restart, and applies none of them partly.
 #[test]
-fn what_needs_a_restart() {
+fn settings_that_need_a_restart() {
     let redis = Redis::plain();
     let gate = start(&redis, &format!("{BASE}workers: 2\n"));
     let moved = edit(BASE, "127.0.0.1:{admin}", &format!("127.0.0.1:{}", ports::free()));

@@ -188,7 +188,7 @@ fn a_blocked_command_behind_other_replies_is_cut() {
 /// A client has more subscriptions than the proxy remembers. After a change of channels, the proxy cannot prove that
 /// they are allowed.
 #[test]
-fn who_subscribes_to_more_than_is_remembered_is_cut_for_certainty() {
+fn a_client_with_too_many_subscriptions_is_cut() {
     let fixture = Fixture::new("dedicated", Some("+@all"));
     let mut client = fixture.client(false);
     let names: Vec<String> = (0..1000).map(|i| format!("{i}{}", "x".repeat(2000))).collect();
@@ -206,7 +206,7 @@ fn who_subscribes_to_more_than_is_remembered_is_cut_for_certainty() {
 
 /// The stream of a replica, and a client that connected under another `auth`.
 #[test]
-fn a_replica_and_who_came_in_under_another_auth() {
+fn a_replica_and_a_client_under_another_auth() {
     let fixture = Fixture::new("dedicated", Some("+@all +sync +psync"));
     let mut replica = fixture.client(false);
     replica.send("SYNC");

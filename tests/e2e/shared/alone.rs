@@ -60,7 +60,7 @@ alike! {
     }
 
     /// An invalid index gets Redis's own error, and the client keeps its database.
-    fn databases_that_are_none(scene: &Scene<'_>) {
+    fn databases_that_do_not_exist(scene: &Scene<'_>) {
         let range = "-ERR DB index is out of range";
         let number = "-ERR value is not an integer or out of range";
         let arguments = "-ERR wrong number of arguments for 'select' command";
@@ -91,7 +91,7 @@ alike! {
     }
 
     /// Each client uses another protocol, other databases and transactions there.
-    fn everybody_in_another_form(scene: &Scene<'_>) {
+    fn clients_in_different_states(scene: &Scene<'_>) {
         scene.stage.redis.control().assert_reply("HSET h f v", ":1");
         let mut clients: Vec<(Client, bool)> = Vec::new();
         for number in 0..12 {
@@ -182,7 +182,7 @@ alike! {
     }
 
     /// CLIENT INFO shows the client's own data.
-    fn what_a_client_is(scene: &Scene<'_>) {
+    fn client_info_shows_the_client(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.assert_reply("CLIENT SETNAME me", "+OK");
         client.assert_reply("SELECT 2", "+OK");
@@ -199,7 +199,7 @@ alike! {
     }
 
     /// CLIENT INFO shows the client's subscriptions; in RESP2 a subscriber may not send it.
-    fn what_a_client_subscribes_to(scene: &Scene<'_>) {
+    fn client_info_shows_subscriptions(scene: &Scene<'_>) {
         let mut client = scene.client();
         assert_eq!(client.call("HELLO 2").items().len(), 14);
         client.assert_reply("SUBSCRIBE one two", r#"["subscribe" "one" :1]"#);

@@ -59,7 +59,7 @@ fn troubled(bytes: impl Into<Vec<u8>>) -> Fake {
 
 /// The upstream sends a line while no client waits: the clients of that connection notice nothing.
 #[test]
-fn a_word_that_nobody_asked_for() {
+fn an_unrequested_line() {
     for bytes in [
         b"+forged\r\n".as_slice(),
         b"-ERR forged\r\n",
@@ -86,7 +86,7 @@ fn a_word_that_nobody_asked_for() {
 
 /// The same for clients in RESP3, whose connections allow pushes: a shared connection never subscribes to any.
 #[test]
-fn a_push_that_nobody_asked_for() {
+fn an_unrequested_push() {
     let fake = Fake::start(|_| None);
     let gate = before(&fake).start();
     let mut clients: Vec<Client> = (0..8).map(|_| gate.connect()).collect();
@@ -112,7 +112,7 @@ fn a_push_that_nobody_asked_for() {
 
 /// An invalidation on a shared connection comes from another client of Redis, and these clients did not cause it.
 #[test]
-fn invalidations_that_nobody_asked_for_are_dropped() {
+fn unrequested_invalidations_are_dropped() {
     let fake = Fake::start(|_| None);
     let gate = before(&fake).start();
     let mut client = gate.connect();
@@ -205,7 +205,7 @@ fn a_count_that_is_wrong() {
 
 /// The connection ends instead of a reply: clients before it have received theirs.
 #[test]
-fn the_end_instead_of_replies() {
+fn a_close_instead_of_replies() {
     let fake = Fake::start(move |words| match words {
         ["GET", "trouble"] => Some(Answer::Late),
         ["ECHO", "last"] => Some(Answer::Last(Vec::new())),

@@ -188,7 +188,7 @@ fn a_state_that_stays() {
 
 /// When a client disconnects, its lease ends at once.
 #[test]
-fn who_leaves_keeps_nothing() {
+fn a_client_that_leaves_keeps_nothing() {
     let (redis, gate) = stage();
     let mut neighbours = Neighbours::enter(&gate);
     for reset in [false, true] {
@@ -242,7 +242,7 @@ fn a_lease_begins_where_its_client_is() {
 
 /// State with an invisible end, and unknown state, keeps its lease until RESET or the client's end.
 #[test]
-fn a_state_that_nobody_knows() {
+fn an_unknown_state() {
     let (_redis, gate) = stage();
     for line in ["NOSUCH", "CLIENT NO-EVICT ON", "CLIENT TRACKING OFF"] {
         let mut client = gate.connect();
@@ -294,7 +294,7 @@ admin: {bind: '127.0.0.1:{admin}'}
 /// An upstream that answers before it has the whole command leaves bytes that were not judged as commands. They must
 /// not reach another connection.
 #[test]
-fn what_was_answered_too_early() {
+fn a_reply_before_the_whole_command() {
     const BODY: usize = 20_000;
     let upstream = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
     let address = upstream.local_addr().expect("bound").to_string();

@@ -253,7 +253,7 @@ fn medleys_with_rests() {
 
 /// Blocked clients have leases, so no other client waits with them.
 #[test]
-fn blocked_clients_stop_nobody() {
+fn blocked_clients_stop_no_other_client() {
     let stage = Stage::new(Way::Shared);
     let mut blocked: Vec<Client> = (0..30).map(|_| stage.connect()).collect();
     for (number, client) in blocked.iter_mut().enumerate() {

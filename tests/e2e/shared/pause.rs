@@ -9,7 +9,7 @@ use super::sharing;
 /// A client that pauses the others has a lease until RESET. It can read and end the pause, although another client's
 /// write stops a shared connection.
 #[test]
-fn who_pauses_goes_on() {
+fn a_client_that_pauses_others_goes_on() {
     let redis = Redis::plain();
     let gate = sharing(Gate::before(&redis)).start();
     let [mut pausing, mut writing, mut reading] = [(); 3].map(|()| gate.connect());

@@ -67,7 +67,7 @@ fn restarted_while_all_rest() {
 
 /// Clients get one error line of the proxy, then the close; later clients are served.
 #[test]
-fn nobody_there() {
+fn redis_is_down() {
     let mut redis = Redis::plain();
     let gate = sharing(Gate::before(&redis)).start();
     let mut resting = gate.connect();
@@ -93,7 +93,7 @@ fn nobody_there() {
 
 /// Each confirmed increment happened once, and no increment happened that was not sent.
 #[test]
-fn nothing_is_said_twice() {
+fn no_reply_is_sent_twice() {
     let mut redis = Redis::builder().line("appendonly yes").line("appendfsync always").start();
     let gate = sharing(Gate::before(&redis)).start();
     let stop = std::sync::atomic::AtomicBool::new(false);

@@ -9,7 +9,7 @@ use super::{Neighbours, sharing};
 
 /// A client that subscribes to invalidations receives them on its own connection, and no other client does.
 #[test]
-fn invalidations_go_to_who_asked() {
+fn invalidations_go_to_their_subscriber() {
     let stage = Stage::new(Way::Shared);
     let mut others: Vec<Client> = (0..10).map(|_| stage.connect()).collect();
     for other in &mut others {

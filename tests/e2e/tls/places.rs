@@ -57,7 +57,7 @@ fn one_source_does_not_hold_up_others() {
 
 /// Behind a load balancer the source is the client, not the load balancer.
 #[test]
-fn a_source_is_whom_the_proxy_header_names() {
+fn the_proxy_header_names_the_source() {
     let (redis, ca) = (Redis::plain(), Authority::new("ca"));
     let gate = gate(&redis, &ca, "5s").listener("proxy_protocol: {from: [127.0.0.9]}").start();
     let config = ca.client();

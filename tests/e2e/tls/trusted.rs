@@ -34,7 +34,7 @@ fn is_refused(gate: &Gate, log: &str) {
 }
 
 #[test]
-fn an_upstream_by_the_command_that_people_use() {
+fn an_upstream_with_a_certificate_of_openssl() {
     let own = Openssl::new().make(SELF);
     let redis = Redis::builder().tls(&own, "").start();
     for tls in [
@@ -157,7 +157,7 @@ fn served(
 }
 
 #[test]
-fn a_client_by_the_command_that_people_use() {
+fn a_client_with_a_certificate_of_openssl() {
     let (redis, servers, openssl) = (Redis::plain(), Authority::new("ca"), Openssl::new());
     let alice = openssl.make(&["-subj", "/CN=alice"]);
     let mallory = openssl.make(&["-subj", "/CN=alice"]);

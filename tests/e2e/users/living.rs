@@ -161,7 +161,7 @@ fn from_narrows_a_user() {
 /// A reload removes the source from the user's list before the upstream confirms a login. Commands that wait behind
 /// the login must not run.
 #[test]
-fn what_waits_behind_a_login_that_is_revoked_meanwhile() {
+fn commands_behind_a_login_that_is_revoked_meanwhile() {
     let redis = redis();
     let narrow = |list: &str| edit(BASE, "  alice:\n", &format!("  alice:\n    from: {list}\n"));
     let gate = start(&redis, &narrow("[127.0.0.1]"));

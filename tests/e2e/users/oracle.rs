@@ -196,7 +196,7 @@ fn inline(line: &str) -> Vec<u8> {
 }
 
 #[test]
-fn says_what_redis_says() {
+fn replies_are_those_of_redis() {
     let (redis, gate) = stage();
     for dialogue in dialogues() {
         let (direct, through) = (|| Client::tcp(redis.address()), || gate.connect());
@@ -213,7 +213,7 @@ fn says_what_redis_says() {
 
 /// Arguments that are cut, escaped or too long for the error.
 #[test]
-fn says_it_of_odd_bytes_too() {
+fn replies_to_odd_bytes_are_those_of_redis() {
     let (redis, gate) = stage();
     let long = "l".repeat(300);
     let frames: [&[&[u8]]; 10] = [
