@@ -24,9 +24,9 @@ fn addresses_that_embed_another_are_not_it() {
         is_admitted(&mut four.connect_from("10.0.0.1", "10.0.0.1"));
         is_admitted(&mut four.connect_from("::ffff:10.0.0.1", "::ffff:10.0.0.1"));
         for address in NOT_MAPPED {
-            is_refused(&mut four.connect_from(address, address));
+            assert_refused(&mut four.connect_from(address, address));
         }
-        is_refused(&mut four.connect_from("::1", "::1"));
+        assert_refused(&mut four.connect_from("::1", "::1"));
         eventually("all are counted as not allowed", || {
             let refused = four.metric("connections_refused_total", &[("reason", "not_allowed")]);
             (refused == 6.0).then_some(())
@@ -37,9 +37,9 @@ fn addresses_that_embed_another_are_not_it() {
         for address in NOT_MAPPED {
             is_admitted(&mut six.connect_from(address, address));
         }
-        is_refused(&mut six.connect_from("10.0.0.1", "10.0.0.1"));
-        is_refused(&mut six.connect_from("::ffff:10.0.0.1", "::ffff:10.0.0.1"));
-        is_refused(&mut six.connect_from("127.0.0.1", "127.0.0.1"));
+        assert_refused(&mut six.connect_from("10.0.0.1", "10.0.0.1"));
+        assert_refused(&mut six.connect_from("::ffff:10.0.0.1", "::ffff:10.0.0.1"));
+        assert_refused(&mut six.connect_from("127.0.0.1", "127.0.0.1"));
     });
 }
 
@@ -58,7 +58,7 @@ fn a_link_local_peer_is_matched_by_its_address_alone() {
             if admitted {
                 is_admitted(&mut client);
             } else {
-                is_refused(&mut client);
+                assert_refused(&mut client);
             }
         }
     });
@@ -69,7 +69,7 @@ fn is_admitted(client: &mut Client) {
 }
 
 #[track_caller]
-fn is_refused(client: &mut Client) {
+fn assert_refused(client: &mut Client) {
     let (bytes, end) = client.read_to_end();
     assert_eq!(bytes.escape_ascii().to_string(), "-DENIED source address not allowed\\r\\n");
     assert!(matches!(end, End::Eof), "{end:?}");

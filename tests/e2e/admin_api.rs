@@ -6,7 +6,7 @@ use e2e::reload::TOKEN;
 use e2e::{Gate, GateBuilder, Redis, gate::portcullis, http};
 use serde_json::{Value, json};
 
-use crate::reload::{BASE, admits, edit};
+use crate::reload::{BASE, assert_admits, edit};
 
 const READ: [&str; 5] =
     ["/", "/api/status", "/api/groups", "/api/groups/office", "/api/explain?ip=127.0.0.1"];
@@ -201,7 +201,7 @@ fn on_every_address() {
 fn status_shows_what_is_in_force() {
     let redis = Redis::plain();
     let gate = before(&redis, &format!("{BASE}workers: 2\n")).start();
-    let _client = admits(&gate, "127.0.0.1");
+    let _client = assert_admits(&gate, "127.0.0.1");
     e2e::eventually("the upstream is probed", || (gate.get("/ready").0 == 200).then_some(()));
     let status = read(&gate, "/api/status");
     assert_eq!(status["generation"], 1);
@@ -227,7 +227,7 @@ fn status_shows_what_is_in_force() {
         (&upstream["name"], &upstream["used"], &upstream["up"], &upstream["kind"]),
         (&json!("main"), &json!(true), &json!(true), &Value::Null)
     );
-    gate.applies(&edit(BASE, "upstreams: {", "upstreams: {spare: {address: '127.0.0.1:1'}, "));
+    gate.apply(&edit(BASE, "upstreams: {", "upstreams: {spare: {address: '127.0.0.1:1'}, "));
     let status = read(&gate, "/api/status");
     assert_eq!((&status["generation"], status["upstreams"].as_array().map(Vec::len)), (&json!(2), Some(2)));
 }

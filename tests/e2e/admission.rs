@@ -7,12 +7,12 @@ use e2e::{Client, Gate, Redis, eventually};
 
 const DENIED: &[u8] = b"-DENIED source address not allowed\r\n";
 
-fn is_admitted(client: &mut Client) {
+fn assert_admitted(client: &mut Client) {
     client.assert_reply("PING", "+PONG");
 }
 
 /// Checks the default refusal: its line, then the close.
-fn is_refused(client: &mut Client) {
+fn assert_refused(client: &mut Client) {
     let (bytes, _) = client.read_to_end();
     assert_eq!(bytes.escape_ascii().to_string(), DENIED.escape_ascii().to_string());
 }
@@ -22,8 +22,8 @@ fn without_an_allow_list_all_are_refused() {
     let redis = Redis::plain();
     for list in ["", "[]"] {
         let gate = Gate::before(&redis).allow(list).start();
-        is_refused(&mut gate.connect());
-        is_refused(&mut gate.connect_from("127.0.0.2", "127.0.0.1"));
+        assert_refused(&mut gate.connect());
+        assert_refused(&mut gate.connect_from("127.0.0.2", "127.0.0.1"));
     }
 }
 
@@ -31,12 +31,12 @@ fn without_an_allow_list_all_are_refused() {
 fn only_listed_addresses_get_in() {
     let redis = Redis::plain();
     let gate = Gate::before(&redis).allow("[127.0.0.1, 127.1.0.0/16]").start();
-    is_admitted(&mut gate.connect());
-    is_admitted(&mut gate.connect_from("127.1.0.0", "127.0.0.1"));
-    is_admitted(&mut gate.connect_from("127.1.255.255", "127.0.0.1"));
-    is_refused(&mut gate.connect_from("127.0.0.2", "127.0.0.1"));
-    is_refused(&mut gate.connect_from("127.2.0.0", "127.0.0.1"));
-    is_refused(&mut gate.connect_from("127.0.255.255", "127.0.0.1"));
+    assert_admitted(&mut gate.connect());
+    assert_admitted(&mut gate.connect_from("127.1.0.0", "127.0.0.1"));
+    assert_admitted(&mut gate.connect_from("127.1.255.255", "127.0.0.1"));
+    assert_refused(&mut gate.connect_from("127.0.0.2", "127.0.0.1"));
+    assert_refused(&mut gate.connect_from("127.2.0.0", "127.0.0.1"));
+    assert_refused(&mut gate.connect_from("127.0.255.255", "127.0.0.1"));
 }
 
 #[test]
@@ -47,9 +47,9 @@ fn deny_beats_allow() {
         .listener("deny: [abusers, 127.0.0.66]")
         .top("groups: {office: [127.0.0.0/8], abusers: [127.0.3.0/24]}")
         .start();
-    is_admitted(&mut gate.connect_from("127.0.2.255", "127.0.0.1"));
-    is_refused(&mut gate.connect_from("127.0.3.1", "127.0.0.1"));
-    is_refused(&mut gate.connect_from("127.0.0.66", "127.0.0.1"));
+    assert_admitted(&mut gate.connect_from("127.0.2.255", "127.0.0.1"));
+    assert_refused(&mut gate.connect_from("127.0.3.1", "127.0.0.1"));
+    assert_refused(&mut gate.connect_from("127.0.0.66", "127.0.0.1"));
     eventually("both are counted as denied", || {
         (gate.metric("connections_refused_total", &[("reason", "denied")]) == 2.0).then_some(())
     });
@@ -63,8 +63,8 @@ fn an_expired_entry_counts_as_absent() {
         .allow("[guests]")
         .top("groups: {guests: {entries: [{cidr: 127.0.0.1, until: 2020-01-01T00:00:00Z}, {cidr: 127.0.0.2, until: 2999-01-01T00:00:00+02:00}]}}")
         .start();
-    is_refused(&mut gate.connect());
-    is_admitted(&mut gate.connect_from("127.0.0.2", "127.0.0.1"));
+    assert_refused(&mut gate.connect());
+    assert_admitted(&mut gate.connect_from("127.0.0.2", "127.0.0.1"));
     eventually("it is counted as expired", || {
         (gate.metric("connections_refused_total", &[("reason", "expired")]) == 1.0).then_some(())
     });
@@ -89,10 +89,10 @@ fn groups_from_files() {
         ))
         .start();
     for from in ["127.0.1.9", "127.0.2.1", "127.0.3.9", "127.0.4.1"] {
-        is_admitted(&mut gate.connect_from(from, "127.0.0.1"));
+        assert_admitted(&mut gate.connect_from(from, "127.0.0.1"));
     }
     for from in ["127.0.0.1", "127.0.2.2", "127.0.4.2"] {
-        is_refused(&mut gate.connect_from(from, "127.0.0.1"));
+        assert_refused(&mut gate.connect_from(from, "127.0.0.1"));
     }
 }
 
@@ -100,10 +100,10 @@ fn groups_from_files() {
 fn ipv6() {
     let redis = Redis::plain();
     let gate = Gate::before(&redis).bind("[::1]:{port}").bind("127.0.0.1:{port}").allow("[\"::1\"]").start();
-    is_admitted(&mut gate.connect_from("::1", "::1"));
-    is_refused(&mut gate.connect());
+    assert_admitted(&mut gate.connect_from("::1", "::1"));
+    assert_refused(&mut gate.connect());
     let gate = Gate::before(&redis).bind("[::1]:{port}").allow("[\"::2/127\", 127.0.0.1]").start();
-    is_refused(&mut gate.connect_from("::1", "::1"));
+    assert_refused(&mut gate.connect_from("::1", "::1"));
 }
 
 /// On a dual-stack socket an IPv4 peer counts as IPv4.
@@ -111,14 +111,14 @@ fn ipv6() {
 fn mapped_addresses_are_ipv4_addresses() {
     let redis = Redis::plain();
     let gate = Gate::before(&redis).bind("[::]:{port}").start();
-    is_admitted(&mut gate.connect());
-    is_admitted(&mut gate.connect_from("::ffff:127.0.0.1", "::ffff:127.0.0.1"));
-    is_refused(&mut gate.connect_from("127.0.0.2", "127.0.0.1"));
-    is_refused(&mut gate.connect_from("::ffff:127.0.0.2", "::ffff:127.0.0.1"));
-    is_refused(&mut gate.connect_from("::1", "::1"));
+    assert_admitted(&mut gate.connect());
+    assert_admitted(&mut gate.connect_from("::ffff:127.0.0.1", "::ffff:127.0.0.1"));
+    assert_refused(&mut gate.connect_from("127.0.0.2", "127.0.0.1"));
+    assert_refused(&mut gate.connect_from("::ffff:127.0.0.2", "::ffff:127.0.0.1"));
+    assert_refused(&mut gate.connect_from("::1", "::1"));
     // ::1 is not 0.0.0.1, and no other form embeds an IPv4 address.
     let gate = Gate::before(&redis).bind("[::]:{port}").allow("[0.0.0.0/8]").start();
-    is_refused(&mut gate.connect_from("::1", "::1"));
+    assert_refused(&mut gate.connect_from("::1", "::1"));
 }
 
 #[test]
@@ -129,11 +129,11 @@ fn unix_peers_are_admitted_by_name() {
             Gate::before(&redis).bind("127.0.0.1:{port}").bind("unix:{dir}/gate.sock").allow(allow).start();
         let mut client = Client::unix(&gate.directory().join("gate.sock"));
         if admitted {
-            is_admitted(&mut client);
-            is_refused(&mut gate.connect());
+            assert_admitted(&mut client);
+            assert_refused(&mut gate.connect());
         } else {
-            is_refused(&mut client);
-            is_admitted(&mut gate.connect());
+            assert_refused(&mut client);
+            assert_admitted(&mut gate.connect());
         }
     }
 }
@@ -142,8 +142,8 @@ fn unix_peers_are_admitted_by_name() {
 fn redis_behind_a_unix_socket() {
     let redis = Redis::plain();
     let gate = Gate::before_address(&format!("unix:{}", redis.socket().display())).start();
-    is_admitted(&mut gate.connect());
-    is_refused(&mut gate.connect_from("127.0.0.2", "127.0.0.1"));
+    assert_admitted(&mut gate.connect());
+    assert_refused(&mut gate.connect_from("127.0.0.2", "127.0.0.1"));
 }
 
 /// Checks every style byte for byte, before the client sends anything and after it sent a lot.
@@ -189,7 +189,7 @@ fn the_refused_cause_no_connection_to_redis() {
     for _ in 0..100 {
         let mut client = gate.connect_from("127.0.0.2", "127.0.0.1");
         let _ = client.try_send_raw(b"SET refused 1\r\n");
-        is_refused(&mut client);
+        assert_refused(&mut client);
     }
     // The proxy itself makes a probe each second, and this test makes control connections.
     let own = 10;
@@ -216,7 +216,7 @@ fn the_upstream_is_dialled_at_the_first_command() {
     });
     std::thread::sleep(Duration::from_millis(100));
     assert!(gate.metric("upstream_connections", &[("upstream", "main"), ("state", "used")]) == 0.0);
-    is_admitted(&mut client);
+    assert_admitted(&mut client);
     eventually("there is one connection", || {
         (gate.metric("upstream_connections", &[("upstream", "main"), ("state", "used")]) == 1.0).then_some(())
     });

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 const BUSY: f64 = 0.5;
 
 #[track_caller]
-fn is_calm(gate: &mut Gate) {
+fn assert_calm(gate: &mut Gate) {
     let share = gate.process().cpu_share_over(Duration::from_secs(1));
     assert!(share < BUSY, "the gate uses {:.0} % of a core", share * 100.0);
 }
@@ -170,7 +170,7 @@ fn stalled_peers_cost_no_time() {
         client.send_raw(&command("GET big").repeat(10));
     }
     std::thread::sleep(Duration::from_secs(1));
-    is_calm(&mut gate);
+    assert_calm(&mut gate);
     redis.signal(Signal::STOP);
     let mut writers: Vec<Client> = (0..5).map(|_| gate.connect()).collect();
     for client in &mut writers {
@@ -178,10 +178,10 @@ fn stalled_peers_cost_no_time() {
         client.send_raw(b"*1\r\n$4\r\n");
         client.half_close();
     }
-    is_calm(&mut gate);
+    assert_calm(&mut gate);
     redis.signal(Signal::CONT);
     drop((half_closed, deaf, writers));
-    all_is_given_back(&gate);
+    assert_all_is_given_back(&gate);
 }
 
 /// Local replies for clients that never read stay pending, and use no CPU time.
@@ -205,7 +205,7 @@ fn unread_local_replies_cost_no_time() {
         })
         .collect();
     std::thread::sleep(Duration::from_secs(3));
-    is_calm(&mut gate);
+    assert_calm(&mut gate);
     assert!(gate.peak_memory() < 64 * 1024 * 1024, "{} bytes", gate.peak_memory());
     gate.connect().assert_reply("PING", "+PONG");
     drop(gate);
@@ -216,7 +216,7 @@ fn unread_local_replies_cost_no_time() {
 
 /// Checks that no client, no upstream connection and no buffer is left, whatever the reason of the close.
 #[track_caller]
-fn all_is_given_back(gate: &Gate) {
+fn assert_all_is_given_back(gate: &Gate) {
     eventually("nothing is left", || {
         let none = gate.metric("clients", &[]) == 0.0
             && gate.metric("upstream_connections", &[("state", "used")]) == 0.0
@@ -231,7 +231,7 @@ fn a_storm_of_ends() {
     let redis = Redis::plain();
     let mut gate = Gate::before(&redis).start();
     gate.connect().assert_reply("PING", "+PONG");
-    all_is_given_back(&gate);
+    assert_all_is_given_back(&gate);
     let descriptors = |gate: &mut Gate| {
         std::fs::read_dir(format!("/proc/{}/fd", gate.process().pid())).expect("it runs").count()
     };
@@ -250,7 +250,7 @@ fn a_storm_of_ends() {
         }
         if round % 3 == 0 { client.abort() } else { drop(client) }
     }
-    all_is_given_back(&gate);
+    assert_all_is_given_back(&gate);
     eventually("the descriptors are back", || (descriptors(&mut gate) <= before + 2).then_some(()));
     let refused = gate.connect_from("127.0.0.2", "127.0.0.1").read_to_end().0;
     assert_eq!(refused, b"-DENIED source address not allowed\r\n");
@@ -294,11 +294,11 @@ fn stalled_clients_that_hold_the_buffers_are_closed() {
     client.assert_reply("PING", "+PONG");
     holds_for(Duration::from_millis(500), "the cap", || gate.metric("buffers_bytes", &[]) <= 1_048_576.0);
     drop(greedy);
-    all_is_idle(&gate);
+    wait_until_idle(&gate);
 }
 
 #[track_caller]
-fn all_is_idle(gate: &Gate) {
+fn wait_until_idle(gate: &Gate) {
     eventually("no buffer is held", || (gate.metric("buffers_bytes", &[]) == 0.0).then_some(()));
 }
 

@@ -34,7 +34,7 @@ fn ids(list: &str) -> Vec<i64> {
 }
 
 /// Waits until `count` clients of Redis are in a blocking command.
-fn are_blocked(redis: &Redis, count: usize) {
+fn wait_until_blocked(redis: &Redis, count: usize) {
     e2e::eventually("they wait", || {
         let info = redis.control().call("INFO clients").text();
         info.contains(&format!("blocked_clients:{count}\r\n")).then_some(())
@@ -59,21 +59,21 @@ fn workers_find_each_other() {
                 worker.send("BZPOPMIN bull:queue:marker 0");
             }
         }
-        are_blocked(&redis, 5);
-        let mut asker = gate.connect();
-        let list = asker.call("CLIENT LIST").text();
+        wait_until_blocked(&redis, 5);
+        let mut client = gate.connect();
+        let list = client.call("CLIENT LIST").text();
         let named: Vec<&str> = list.lines().filter(|line| line.contains(" name=bull:cXVldWU=:w:")).collect();
         assert_eq!(named.len(), 9, "{lines:?} {upstream:?}: {list}");
         expected.sort_unstable();
         assert_eq!(ids(&named.join("\n")), expected, "{lines:?} {upstream:?}: {list}");
         let blocked = named.iter().filter(|line| field(line, "flags") == "b").count();
         assert_eq!(blocked, 5, "{lines:?} {upstream:?}: {list}");
-        let typed = asker.call("CLIENT LIST TYPE normal").text();
-        assert!(ids(&typed).ends_with(&[asker.call("CLIENT ID").integer()]), "{typed}");
-        let chosen = asker.call(&format!("CLIENT LIST ID {} {} 999999", expected[3], expected[7])).text();
+        let typed = client.call("CLIENT LIST TYPE normal").text();
+        assert!(ids(&typed).ends_with(&[client.call("CLIENT ID").integer()]), "{typed}");
+        let chosen = client.call(&format!("CLIENT LIST ID {} {} 999999", expected[3], expected[7])).text();
         assert_eq!(ids(&chosen), [expected[3], expected[7]]);
         drop(workers);
-        are_blocked(&redis, 0);
+        wait_until_blocked(&redis, 0);
     }
 }
 
@@ -159,7 +159,7 @@ fn a_client_that_waits_is_unblocked() {
             let number = waiting.call("CLIENT ID").integer();
             waker.assert_reply(&format!("CLIENT UNBLOCK {number}{reason}"), ":0");
             waiting.send("BLPOP nothing 0");
-            are_blocked(&redis, 1);
+            wait_until_blocked(&redis, 1);
             waker.hold(&e2e::client::command("ECHO before"));
             waker.hold(&e2e::client::command(&format!("CLIENT UNBLOCK {number}{reason}")));
             waker.send("ECHO after");
@@ -170,7 +170,7 @@ fn a_client_that_waits_is_unblocked() {
             assert!(reply == said || (said == "null" && reply.contains("nil")), "{way}{reason}: {reply}");
             waiting.assert_in_step("after");
             waiting.send("BLPOP nothing 0");
-            are_blocked(&redis, 1);
+            wait_until_blocked(&redis, 1);
             waker.assert_reply(&format!("CLIENT UNBLOCK {number}"), ":1");
             waiting.recv();
             waiting.assert_in_step("again");
@@ -182,7 +182,7 @@ fn a_client_that_waits_is_unblocked() {
 
 const UNBLOCKED: &str = "-UNBLOCKED client unblocked via CLIENT UNBLOCK";
 
-const HOUSE: &str = "\
+const YAML: &str = "\
 listeners:
   - {name: public, bind: '127.0.0.1:{port}', upstream: main, allow: [127.0.0.1], auth: users, users: [a, b]}
 upstreams:
@@ -201,7 +201,7 @@ fn users_with_rules_are_alone() {
     let redis = Redis::builder().line("user a on >pa ~* &* +@all").line("user b on >pb ~* &* +@all").start();
     let gate_before = |yaml: &str| Gate::before(&redis).config(yaml).file("a.txt", "pa").file("b.txt", "pb");
     let of_users = |connections, acl| {
-        let yaml = HOUSE.replace("CONNECTIONS", connections).replace("ACL", acl);
+        let yaml = YAML.replace("CONNECTIONS", connections).replace("ACL", acl);
         (format!("{connections} {acl}"), gate_before(&yaml).start())
     };
     let passthrough = Gate::before(&redis).listener(&format!("acl: {SOME:?}")).top("workers: 3").start();
@@ -220,7 +220,7 @@ fn users_with_rules_are_alone() {
         let numbers = [&mut a, &mut friend].map(|client| client.call("CLIENT ID").integer());
         let strangers = [&mut b, &mut waiting].map(|client| client.call("CLIENT ID").integer());
         waiting.send("BLPOP nothing 0");
-        are_blocked(&redis, 1);
+        wait_until_blocked(&redis, 1);
         let _unknown = gate.connect();
         let mut expected = numbers.to_vec();
         expected.sort_unstable();

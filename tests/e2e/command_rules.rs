@@ -306,7 +306,7 @@ admin: {bind: "127.0.0.1:{admin}"}
     in_multi.assert_reply("SET app:2 x", "+QUEUED");
     subscribed.assert_reply("SUBSCRIBE other", r#"["subscribe" "other" :1]"#);
     revoked.assert_reply("SUBSCRIBE news", r#"["subscribe" "news" :1]"#);
-    gate.applies(&YAML.replace("+@all ~app:*", "+@all -get ~app:* &other"));
+    gate.apply(&YAML.replace("+@all ~app:*", "+@all -get ~app:* &other"));
     idle.assert_reply("GET app:1", &no_command("get"));
     idle.assert_reply("SET app:1 y", "+OK");
     fresh.assert_reply("GET app:1", &no_command("get"));
@@ -318,7 +318,7 @@ admin: {bind: "127.0.0.1:{admin}"}
     subscribed.assert_reply("SUBSCRIBE news2", NO_CHANNEL);
     subscribed.assert_reply("SUBSCRIBE other", r#"["subscribe" "other" :1]"#);
     // Without rules every command is allowed again.
-    gate.applies(&YAML.replace(", acl: \"+@all ~app:*\"", ""));
+    gate.apply(&YAML.replace(", acl: \"+@all ~app:*\"", ""));
     idle.assert_reply("GET app:1", "\"y\"");
     idle.assert_reply("GET other", "nil");
     // A reload with invalid rules is rejected.

@@ -32,7 +32,7 @@ fn problems(output: &Output) -> Vec<String> {
 
 /// Checks for `FILE:LINE:COLUMN: error: ...` with this line, and for all of `words` in its message or hint.
 #[track_caller]
-fn names(output: &Output, line: usize, words: &[&str]) {
+fn assert_names(output: &Output, line: usize, words: &[&str]) {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     let place = format!("portcullis.yaml:{line}:");
     let found = text.lines().position(|l| l.contains(&place) && l.contains(": error: "));
@@ -85,13 +85,13 @@ admin: off
     for command in ["check", "run"] {
         let (_directory, output) = check(yaml, &[command]);
         assert_eq!(output.status.code(), Some(78), "{command}");
-        names(&output, 5, &["unknown group"]);
-        names(&output, 6, &["denyed", "denied"]);
-        names(&output, 10, &["PORTCULLIS_TEST_NO_SUCH_VARIABLE"]);
-        names(&output, 13, &["10.1.2.3/8", "10.0.0.0/8"]);
-        names(&output, 14, &["010.0.0.1"]);
-        names(&output, 15, &["/33"]);
-        names(&output, 16, &["limitz"]);
+        assert_names(&output, 5, &["unknown group"]);
+        assert_names(&output, 6, &["denyed", "denied"]);
+        assert_names(&output, 10, &["PORTCULLIS_TEST_NO_SUCH_VARIABLE"]);
+        assert_names(&output, 13, &["10.1.2.3/8", "10.0.0.0/8"]);
+        assert_names(&output, 14, &["010.0.0.1"]);
+        assert_names(&output, 15, &["/33"]);
+        assert_names(&output, 16, &["limitz"]);
         assert_eq!(problems(&output).len(), 7, "{}", String::from_utf8_lossy(&output.stderr));
     }
 }
@@ -116,9 +116,9 @@ admin: off
 ";
     let (_directory, output) = check(yaml, &["check"]);
     assert_eq!(output.status.code(), Some(78));
-    names(&output, 7, &["auth"]);
-    names(&output, 11, &["hash-password"]);
-    names(&output, 13, &["nosuchfile.txt"]);
+    assert_names(&output, 7, &["auth"]);
+    assert_names(&output, 11, &["hash-password"]);
+    assert_names(&output, 13, &["nosuchfile.txt"]);
     assert_eq!(problems(&output).len(), 3, "{}", String::from_utf8_lossy(&output.stderr));
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!told.contains("plaintext-canary-3"), "the password is shown: {told}");
@@ -132,7 +132,7 @@ fn an_unreadable_secret() {
     );
     let (_directory, output) = check(&yaml, &["check"]);
     assert_eq!(output.status.code(), Some(78));
-    names(&output, 9, &["nosuchsecret"]);
+    assert_names(&output, 9, &["nosuchsecret"]);
     // For users who may not read the secrets.
     let (_directory, output) = check(&yaml, &["check", "--no-secrets"]);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
@@ -178,7 +178,7 @@ fn unsupported_keys_are_refused() {
         let yaml = GOOD.replace("    upstream: main\n", &format!("    upstream: main\n{line}\n"));
         let (_directory, output) = check(&yaml, &["check"]);
         assert_eq!(output.status.code(), Some(78), "{key}");
-        names(&output, 5, &[key, "yet"]);
+        assert_names(&output, 5, &[key, "yet"]);
     }
 }
 

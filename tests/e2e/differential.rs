@@ -248,7 +248,7 @@ fn trouble(stage: &Stage, seed: u64) {
             1 => stage.kill("pubsub"),
             _ => {
                 let configuration = next.next().expect("a cycle does not end");
-                stage.gate.applies(configuration);
+                stage.gate.apply(configuration);
             }
         });
     }

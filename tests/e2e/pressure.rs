@@ -13,7 +13,7 @@ const MIB: u64 = 1024 * 1024;
 const BOUND: u64 = 32 * MIB;
 
 #[track_caller]
-fn is_bounded(gate: &Gate) {
+fn assert_bounded(gate: &Gate) {
     let peak = gate.peak_memory();
     assert!(peak < BOUND, "peak memory of the gate: {} MiB", peak / MIB);
 }
@@ -37,7 +37,7 @@ fn sends_everything_before_it_reads(way: Way) {
     });
     client.assert_in_step("after");
     if let Some(gate) = &stage.gate {
-        is_bounded(gate);
+        assert_bounded(gate);
     }
 }
 
@@ -107,13 +107,13 @@ fn clients_that_never_read() {
     }
     // Redis itself copies 300 MiB meanwhile, and other tests share the machine.
     assert!(slowest < Duration::from_secs(2), "a PING took {slowest:?} beside them");
-    is_bounded(gate);
+    assert_bounded(gate);
     // They can still read all of it.
     for client in &mut idle {
         client.read_through((1024 * 1024 + 12) * 30, |_| ());
         client.assert_in_step("after");
     }
-    is_bounded(gate);
+    assert_bounded(gate);
 }
 
 /// Redis does not read: the client's writes stop, memory is bounded, and nothing is lost when Redis continues.
@@ -138,13 +138,13 @@ fn a_stopped_redis_stops_the_writer() {
         chunks += 1;
     }
     assert!(chunks < 50, "{chunks} MB were taken while Redis did not read");
-    is_bounded(&gate);
+    assert_bounded(&gate);
     redis.signal(Signal::CONT);
     for number in 1..=10_000 {
         client.assert_recv(&format!(":{number}"));
     }
     writing.join().expect("all is written");
-    is_bounded(&gate);
+    assert_bounded(&gate);
 }
 
 /// Streams 512 MiB in both directions, with constant resident memory.
@@ -162,7 +162,7 @@ fn half_a_gigabyte_streams_through(way: Way) {
     }
     client.send_raw(b"\r\n");
     client.assert_recv("+OK");
-    is_bounded(gate);
+    assert_bounded(gate);
     client.send("GET huge");
     client.assert_recv_raw(format!("${SIZE}\r\n").as_bytes());
     let mut at = 0;
@@ -178,7 +178,7 @@ fn half_a_gigabyte_streams_through(way: Way) {
     });
     client.assert_recv_raw(b"\r\n");
     client.assert_in_step("after");
-    is_bounded(gate);
+    assert_bounded(gate);
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn from(gate: &Gate, source: &str) -> Client {
     gate.connect_from(source, "127.0.0.1")
 }
 
-fn is_closed_without_a_word(mut client: Client) {
+fn assert_closed_without_reply(mut client: Client) {
     assert_eq!(client.read_to_end().0, b"");
 }
 
@@ -86,7 +86,7 @@ fn only_a_trusted_sender_names_another_client() {
     // A trusted sender must send a header.
     let mut silent = from(&gate, "127.0.0.2");
     silent.send_raw(PING);
-    is_closed_without_a_word(silent);
+    assert_closed_without_reply(silent);
     gate.assert_metric("connections_refused_total", &[("reason", "proxy_header")], 1.0);
 }
 
@@ -105,7 +105,7 @@ fn a_second_header_is_not_read() {
 fn with_only_others_are_closed() {
     let redis = Redis::plain();
     let gate = gate(&redis, true);
-    is_closed_without_a_word(from(&gate, "127.0.0.3"));
+    assert_closed_without_reply(from(&gate, "127.0.0.3"));
     let mut client = from(&gate, "127.0.0.2");
     client.send_raw(&[&v1(ALLOWED)[..], PING].concat());
     client.assert_recv("+PONG");
@@ -130,7 +130,7 @@ fn local_is_the_sender_itself() {
 
 /// Threats 8 to 10: malformed, slow and unspecified headers are closed, and none of their bytes is interpreted.
 #[test]
-fn bad_headers_are_closed_without_a_word() {
+fn bad_headers_are_closed_without_a_reply() {
     let redis = Redis::plain();
     let gate = gate(&redis, false);
     let line = |text: &str| text.as_bytes().to_vec();
@@ -156,7 +156,7 @@ fn bad_headers_are_closed_without_a_word() {
     }
     let slow = from(&gate, "127.0.0.2");
     let started = std::time::Instant::now();
-    is_closed_without_a_word(slow);
+    assert_closed_without_reply(slow);
     assert!(started.elapsed() >= Duration::from_millis(900), "its time is a second");
     // A mapped address in the header is converted to IPv4 as well.
     let mut mapped = from(&gate, "127.0.0.2");

@@ -16,7 +16,7 @@ fn publish(scene: &Scene<'_>, channel: &str, message: &str, receivers: i64) {
 }
 
 /// Checks that the next reply is the right one, in the subscribed state of either protocol.
-fn subscribed_is_in_step(scene: &Scene<'_>, client: &mut Client, text: &str) {
+fn assert_subscribed_in_step(scene: &Scene<'_>, client: &mut Client, text: &str) {
     client.assert_reply(
         &format!("PING {text}"),
         &scene.by(format!(r#"["pong" "{text}"]"#), format!(r#""{text}""#)),
@@ -34,7 +34,7 @@ behaviours! {
         client.send("PSUBSCRIBE p* q*");
         client.assert_recv(&scene.push(r#""psubscribe" "p*" :3"#));
         client.assert_recv(&scene.push(r#""psubscribe" "q*" :4"#));
-        subscribed_is_in_step(scene, &mut client, "next");
+        assert_subscribed_in_step(scene, &mut client, "next");
         client.send("UNSUBSCRIBE a b");
         client.assert_recv(&scene.push(r#""unsubscribe" "a" :3"#));
         client.assert_recv(&scene.push(r#""unsubscribe" "b" :2"#));
@@ -117,7 +117,7 @@ behaviours! {
         let counts: Vec<i64> = (0..3).map(|_| client.recv().items()[2].integer()).collect();
         assert_eq!(counts, [3, 2, 1]);
         client.assert_reply("UNSUBSCRIBE", &scene.push(&format!(r#""unsubscribe" {nil} :1"#)));
-        subscribed_is_in_step(scene, &mut client, "patterns");
+        assert_subscribed_in_step(scene, &mut client, "patterns");
         client.assert_reply("PUNSUBSCRIBE", &scene.push(r#""punsubscribe" "p*" :0"#));
         client.assert_in_step("done");
     }
@@ -140,7 +140,7 @@ behaviours! {
         client.assert_reply("SUBSCRIBE news", &scene.push(r#""subscribe" "news" :1"#));
         publish(scene, "news", "one", 1);
         client.assert_recv(&scene.push(r#""message" "news" "one""#));
-        subscribed_is_in_step(scene, &mut client, "between");
+        assert_subscribed_in_step(scene, &mut client, "between");
         client.assert_reply("PSUBSCRIBE n*", &scene.push(r#""psubscribe" "n*" :2"#));
         publish(scene, "news", "two", 2);
         client.assert_recv(&scene.push(r#""message" "news" "two""#));
@@ -163,7 +163,7 @@ behaviours! {
         scene.stage.redis.control().assert_reply("SPUBLISH s1 hello", ":1");
         client.assert_recv(&scene.push(r#""smessage" "s1" "hello""#));
         client.assert_reply("UNSUBSCRIBE", &scene.push(r#""unsubscribe" "c" :0"#));
-        subscribed_is_in_step(scene, &mut client, "shards");
+        assert_subscribed_in_step(scene, &mut client, "shards");
         client.send("SUNSUBSCRIBE");
         let counts: Vec<i64> = (0..2).map(|_| client.recv().items()[2].integer()).collect();
         assert_eq!(counts, [1, 0]);
@@ -188,7 +188,7 @@ behaviours! {
         // A message that looks like the reply to PING.
         publish(scene, "c", "pong", 1);
         client.assert_recv(&scene.push(r#""message" "c" "pong""#));
-        subscribed_is_in_step(scene, &mut client, "during");
+        assert_subscribed_in_step(scene, &mut client, "during");
         client.hold(&e2e::client::command("UNSUBSCRIBE c"));
         client.hold(&e2e::client::command("LRANGE l 0 -1"));
         client.send("LRANGE s 0 -1");
@@ -223,7 +223,7 @@ behaviours! {
         // RESP2 returns to normal only at the confirmation that brings both counts to 0.
         client.assert_reply("SUBSCRIBE a", &scene.push(r#""subscribe" "a" :1"#));
         client.assert_reply("PSUBSCRIBE", "-ERR wrong number of arguments for 'psubscribe' command");
-        subscribed_is_in_step(scene, &mut client, "still");
+        assert_subscribed_in_step(scene, &mut client, "still");
         client.assert_reply("UNSUBSCRIBE a", &scene.push(r#""unsubscribe" "a" :0"#));
         client.assert_in_step("after");
     }
@@ -241,7 +241,7 @@ behaviours! {
         client.assert_recv(&scene.push(r#""subscribe" "open:2" :2"#));
         client.send("SUBSCRIBE closed:1 closed:2 closed:3");
         client.assert_recv("-NOPERM this user has no permissions to access one of the channels used as arguments");
-        subscribed_is_in_step(scene, &mut client, "still");
+        assert_subscribed_in_step(scene, &mut client, "still");
         control.assert_reply("ACL SETUSER default allchannels", "+OK");
     }
 

@@ -29,14 +29,14 @@ pub(crate) fn edit(yaml: &str, from: &str, to: &str) -> String {
 }
 
 #[track_caller]
-pub(crate) fn admits(gate: &Gate, source: &str) -> Client {
+pub(crate) fn assert_admits(gate: &Gate, source: &str) -> Client {
     let mut client = gate.connect_from(source, "127.0.0.1");
     client.assert_reply("PING", "+PONG");
     client
 }
 
 #[track_caller]
-pub(crate) fn refuses(gate: &Gate, source: &str) {
+pub(crate) fn assert_refuses(gate: &Gate, source: &str) {
     let (read, _) = gate.connect_from(source, "127.0.0.1").read_to_end();
     assert_eq!(read.escape_ascii().to_string(), "-DENIED source address not allowed\\r\\n");
 }
@@ -50,8 +50,8 @@ pub(crate) fn texts(list: &Value) -> Vec<&str> {
 fn by_signal() {
     let redis = Redis::plain();
     let gate = start(&redis, BASE);
-    let mut stays = admits(&gate, "127.0.0.1");
-    refuses(&gate, "127.0.0.2");
+    let mut stays = assert_admits(&gate, "127.0.0.1");
+    assert_refuses(&gate, "127.0.0.2");
     let report = gate.reload_with(&edit(BASE, "[127.0.0.1]", "[127.0.0.1, {cidr: 127.0.0.2, note: new}]"));
     assert_eq!(report["result"], "applied", "{report}");
     assert_eq!(report["trigger"], "signal", "{report}");
@@ -60,7 +60,7 @@ fn by_signal() {
     assert_eq!(report["groups"][0]["group"], "office", "{report}");
     assert_eq!(report["groups"][0]["gained_entries"][0], "127.0.0.2", "{report}");
     assert!(report["time"].is_string(), "{report}");
-    admits(&gate, "127.0.0.2");
+    assert_admits(&gate, "127.0.0.2");
     let again = gate.reload();
     assert_eq!((&again["result"], &again["generation"]), (&"unchanged".into(), &2.into()), "{again}");
     // The start counts as an applied reload.
@@ -80,7 +80,7 @@ fn the_last_of_many_signals_counts() {
     for round in 0..5 {
         for i in 1..=40 {
             gate.configure(&edit(BASE, "[127.0.0.1]", &format!("[127.0.{round}.{i}]")));
-            gate.hang_up();
+            gate.send_sighup();
         }
         e2e::eventually("the last config is in force", || {
             let (_, body) = gate.get(&format!("/api/explain?ip=127.0.{round}.40"));

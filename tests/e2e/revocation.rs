@@ -11,13 +11,13 @@ use e2e::client::command;
 use e2e::{Client, Gate, Redis, eventually, ports};
 use serde_json::Value;
 
-use crate::reload::{edit, refuses};
+use crate::reload::{assert_refuses, edit};
 
 /// The promised time from the swap of the policy to the cut.
 const WITHIN: Duration = Duration::from_secs(1);
 
 /// Two listeners; 127.0.0.1 belongs to the office, 127.0.0.2 is a guest.
-const HOUSE: &str = "\
+const YAML: &str = "\
 listeners:
   - {name: public, bind: '127.0.0.1:{port}', upstream: main, allow: [office, guests]}
   - {name: other, bind: '127.0.0.1:OTHER', upstream: main, allow: [office, guests]}
@@ -47,29 +47,29 @@ impl Fixture {
         let redis = Redis::plain();
         redis.control().assert_reply(&format!("SETRANGE big {} x", BIG - 1), &format!(":{BIG}"));
         let other = ports::free();
-        let yaml = change(HOUSE.replace("OTHER", &other.to_string()));
+        let yaml = change(YAML.replace("OTHER", &other.to_string()));
         let gate = Gate::before(&redis).config(&yaml).file("guests.txt", GUESTS).start();
         Self { gate, redis, yaml, other: ([127, 0, 0, 1], other).into() }
     }
 
     /// Checks that `change` cuts guests in every state, and does not cut other clients in the same states.
     #[track_caller]
-    fn cuts_guests(&self, to: SocketAddr, change: impl FnOnce(&Gate) -> Value) {
+    fn assert_cuts_guests(&self, to: SocketAddr, change: impl FnOnce(&Gate) -> Value) {
         let stays = Crowd::enter(self, "127.0.0.1", self.gate.address());
         let goes = Crowd::enter(self, "127.0.0.2", to);
         let bystander = Crowd::enter(self, "127.0.0.3", self.gate.address());
         let report = change(&self.gate);
         assert_eq!(report["result"], "applied", "{report}");
         assert_eq!(report["cut"], Crowd::SIZE, "{report}");
-        goes.has_ended();
-        self.audited_cut("127.0.0.2", "127.0.0.2", seconds(&report));
-        stays.goes_on(&self.redis);
+        goes.assert_ended();
+        self.assert_audited_cut("127.0.0.2", "127.0.0.2", seconds(&report));
+        stays.assert_goes_on(&self.redis);
         bystander.leave();
     }
 
     /// Checks that the audit trail has the end of each client in time, with the entry that had admitted it.
     #[track_caller]
-    fn audited_cut(&self, source: &str, entry: &str, at: f64) {
+    fn assert_audited_cut(&self, source: &str, entry: &str, at: f64) {
         let closed = eventually("all ends are audited", || {
             let mut closed = self.gate.audited("closed");
             closed.retain(|line| {
@@ -145,7 +145,7 @@ impl Crowd {
 
     /// Checks that every client was closed.
     #[track_caller]
-    fn has_ended(mut self) {
+    fn assert_ended(mut self) {
         self.unused.assert_closed();
         self.used.assert_closed();
         self.subscribed.assert_closed();
@@ -160,7 +160,7 @@ impl Crowd {
 
     /// Checks that every client continues, with complete replies.
     #[track_caller]
-    fn goes_on(mut self, redis: &Redis) {
+    fn assert_goes_on(mut self, redis: &Redis) {
         let source = &self.source;
         let mut control = redis.control();
         self.unused.assert_reply("PING", "+PONG");
@@ -217,23 +217,23 @@ fn moment(ahead: i64) -> (u64, String) {
 fn an_entry_is_removed() {
     let fixture = Fixture::new(|yaml| edit(&yaml, "[office, guests]", "[office, 127.0.0.3, 127.0.0.2]"));
     let less = edit(&fixture.yaml, ", 127.0.0.2]", "]");
-    fixture.cuts_guests(fixture.gate.address(), |gate| gate.reload_with(&less));
-    refuses(&fixture.gate, "127.0.0.2");
+    fixture.assert_cuts_guests(fixture.gate.address(), |gate| gate.reload_with(&less));
+    assert_refuses(&fixture.gate, "127.0.0.2");
 }
 
 #[test]
 fn a_deny_is_added() {
     let fixture = Fixture::new(|yaml| yaml);
     let deny = edit(&fixture.yaml, "[office, guests]", "[office, guests], deny: [127.0.0.2/32]");
-    fixture.cuts_guests(fixture.gate.address(), |gate| gate.reload_with(&deny));
-    refuses(&fixture.gate, "127.0.0.2");
+    fixture.assert_cuts_guests(fixture.gate.address(), |gate| gate.reload_with(&deny));
+    assert_refuses(&fixture.gate, "127.0.0.2");
     fixture.gate.assert_metric("connections_closed_total", &[("reason", "revoked")], 7.0);
 }
 
 #[test]
 fn a_line_goes_from_a_group_file() {
     let fixture = Fixture::new(|yaml| yaml);
-    fixture.cuts_guests(fixture.gate.address(), |gate| {
+    fixture.assert_cuts_guests(fixture.gate.address(), |gate| {
         gate.put("guests.txt", "127.0.0.3\n");
         let report = gate.reload();
         assert_eq!(report["groups"][0]["lost_entries"][0], "127.0.0.2", "{report}");
@@ -246,7 +246,7 @@ fn a_listener_is_removed() {
     let fixture = Fixture::new(|yaml| yaml);
     let line = fixture.yaml.lines().find(|line| line.contains("other")).expect("the listener").to_owned();
     let without = edit(&fixture.yaml, &format!("{line}\n"), "");
-    fixture.cuts_guests(fixture.other, |gate| gate.reload_with(&without));
+    fixture.assert_cuts_guests(fixture.other, |gate| gate.reload_with(&without));
 }
 
 /// With a watch, the cut takes only the additional time until the file counts as finished.
@@ -255,14 +255,14 @@ fn a_group_file_is_emptied() {
     let fixture = Fixture::new(|yaml| edit(&yaml, "reload: signal", "reload: watch"));
     let stays = Crowd::enter(&fixture, "127.0.0.1", fixture.gate.address());
     let goes = Crowd::enter(&fixture, "127.0.0.2", fixture.gate.address());
-    let report = fixture.gate.reloads(|| {
+    let report = fixture.gate.reload_after(|| {
         std::fs::write(fixture.gate.directory().join("guests.txt"), "").expect("writable");
     });
     assert_eq!((&report["trigger"], &report["cut"]), (&"watch".into(), &Crowd::SIZE.into()), "{report}");
     assert_eq!(report["groups"][0]["lost"], 2, "{report}");
-    goes.has_ended();
-    fixture.audited_cut("127.0.0.2", "127.0.0.2", seconds(&report));
-    stays.goes_on(&fixture.redis);
+    goes.assert_ended();
+    fixture.assert_audited_cut("127.0.0.2", "127.0.0.2", seconds(&report));
+    stays.assert_goes_on(&fixture.redis);
 }
 
 /// Nothing is reloaded: the expiry alone cuts.
@@ -277,12 +277,12 @@ fn an_entry_expires() {
     let goes = Crowd::enter(&fixture, "127.0.0.2", fixture.gate.address());
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
     assert!(now < at, "too slow a machine for this test");
-    goes.has_ended();
+    goes.assert_ended();
     let second_of_day = u32::try_from(at % 86_400).map(f64::from).expect("a day");
-    fixture.audited_cut("127.0.0.2", "127.0.0.2", second_of_day);
-    stays.goes_on(&fixture.redis);
+    fixture.assert_audited_cut("127.0.0.2", "127.0.0.2", second_of_day);
+    stays.assert_goes_on(&fixture.redis);
     assert!(fixture.gate.audited("reload").is_empty());
-    refuses(&fixture.gate, "127.0.0.2");
+    assert_refuses(&fixture.gate, "127.0.0.2");
     fixture.gate.assert_metric("connections_refused_total", &[("reason", "expired")], 1.0);
 }
 
@@ -294,14 +294,14 @@ fn an_entry_is_shortened() {
     });
     let mut client = fixture.gate.connect_from("127.0.0.2", "127.0.0.1");
     client.assert_reply("PING", "+PONG");
-    let report = fixture.gate.applies(&edit(&fixture.yaml, "2999-01-01T00:00:00Z", &moment(2).1));
+    let report = fixture.gate.apply(&edit(&fixture.yaml, "2999-01-01T00:00:00Z", &moment(2).1));
     assert_eq!(report["cut"], 0, "{report}");
     client.assert_closed();
-    let later = fixture.gate.applies(&fixture.yaml);
+    let later = fixture.gate.apply(&fixture.yaml);
     assert_eq!(later["result"], "applied");
     let mut client = fixture.gate.connect_from("127.0.0.2", "127.0.0.1");
     client.assert_reply("PING", "+PONG");
-    let report = fixture.gate.applies(&edit(&fixture.yaml, "2999", "2001"));
+    let report = fixture.gate.apply(&edit(&fixture.yaml, "2999", "2001"));
     assert_eq!(report["cut"], 1, "{report}");
     client.assert_closed();
 }

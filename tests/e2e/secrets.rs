@@ -70,7 +70,7 @@ fn start(redis: &Redis, yaml: &str) -> Gate {
 }
 
 #[track_caller]
-fn is_clean(place: &str, text: &str) {
+fn assert_no_canary(place: &str, text: &str) {
     for canary in CANARIES {
         assert!(!text.contains(canary), "{canary} is in {place}:\n{text}");
         // As hexadecimal bytes, as dumps show them, or as a list of numbers.
@@ -131,14 +131,14 @@ fn no_output_holds_a_secret() {
         .line(&format!("user own on >{own} ~* &* +@all"))
         .start();
     let mut gate = start(&redis, YAML);
-    is_clean("the replies to a user", &dialogue(gate.connect()));
+    assert_no_canary("the replies to a user", &dialogue(gate.connect()));
     for socket in ["trust", "through", "dead", "wrong"] {
         let client = Client::unix(&gate.directory().join(format!("{socket}.sock")));
-        is_clean(&format!("the replies of {socket}"), &dialogue(client));
+        assert_no_canary(&format!("the replies of {socket}"), &dialogue(client));
     }
     let mut inline = gate.connect();
     inline.send_raw(format!("AUTH alice \"{}\nAUTH x {}\x01\n", CANARIES[6], CANARIES[6]).as_bytes());
-    is_clean("the replies to broken lines", &String::from_utf8_lossy(&inline.read_to_end().0));
+    assert_no_canary("the replies to broken lines", &String::from_utf8_lossy(&inline.read_to_end().0));
     let mut torn = gate.connect();
     torn.send_raw(format!("*3\r\n$4\r\nAUTH\r\n$5\r\nalice\r\n$17\r\n{}", CANARIES[6]).as_bytes());
     torn.abort();
@@ -156,11 +156,11 @@ fn no_output_holds_a_secret() {
         "/nosuch",
     ] {
         for token in [TOKEN, "wrong"] {
-            is_clean(path, &get(&gate, path, token));
+            assert_no_canary(path, &get(&gate, path, token));
         }
     }
     let ((_, report), _) = gate.reload_by_http();
-    is_clean("the answer to a reload", &report.to_string());
+    assert_no_canary("the answer to a reload", &report.to_string());
 
     let arguments: [&[&str]; 8] = [
         &["check"],
@@ -173,7 +173,7 @@ fn no_output_holds_a_secret() {
         &["groups", "add", "office", "192.0.2.1", "--dry-run"],
     ];
     for arguments in arguments {
-        is_clean(&arguments.join(" "), &output(gate.directory(), arguments));
+        assert_no_canary(&arguments.join(" "), &output(gate.directory(), arguments));
     }
 
     // Invalid configurations of every kind, each with a secret in a wrong place.
@@ -202,24 +202,24 @@ fn no_output_holds_a_secret() {
         assert!(YAML.contains(from), "{from}");
         let report = gate.reload_with(&YAML.replace(from, to));
         assert_eq!(report["result"], "rejected", "{report}");
-        is_clean("the audit line of a rejected reload", &report.to_string());
-        is_clean("check", &output(gate.directory(), &["check"]));
-        is_clean("check --json", &output(gate.directory(), &["check", "--json"]));
-        is_clean("run", &output(gate.directory(), &["run"]));
-        is_clean("explain", &output(gate.directory(), &["explain", "127.0.0.1"]));
-        is_clean("groups", &output(gate.directory(), &["groups", "list"]));
-        is_clean("the answer to a bad reload", &gate.reload_by_http().0.1.to_string());
+        assert_no_canary("the audit line of a rejected reload", &report.to_string());
+        assert_no_canary("check", &output(gate.directory(), &["check"]));
+        assert_no_canary("check --json", &output(gate.directory(), &["check", "--json"]));
+        assert_no_canary("run", &output(gate.directory(), &["run"]));
+        assert_no_canary("explain", &output(gate.directory(), &["explain", "127.0.0.1"]));
+        assert_no_canary("groups", &output(gate.directory(), &["groups", "list"]));
+        assert_no_canary("the answer to a bad reload", &gate.reload_by_http().0.1.to_string());
     }
     gate.reload_with(&format!("{YAML}\nlog: {{level: debug}}\n{next}: [\n"));
     gate.configure(YAML);
     eventually("it is good again", || {
-        gate.hang_up();
+        gate.send_sighup();
         (gate.metric("config_last_reload_successful", &[]) == 1.0).then_some(())
     });
-    is_clean("the log", &gate.stderr());
-    is_clean("the audit trail", &gate.stdout());
+    assert_no_canary("the log", &gate.stderr());
+    assert_no_canary("the audit trail", &gate.stdout());
     let cmdline = fs::read(format!("/proc/{}/cmdline", gate.process().pid())).expect("it runs");
-    is_clean("the command line", &String::from_utf8_lossy(&cmdline));
+    assert_no_canary("the command line", &String::from_utf8_lossy(&cmdline));
 }
 
 fn output(directory: &Path, arguments: &[&str]) -> String {
@@ -268,7 +268,7 @@ fn import_repeats_no_secret() {
         fs::write(directory.path().join("old"), text).expect("writable");
         let said = output(directory.path(), &["import", format, "old"]);
         assert!(said.contains("listeners:") && said.contains("not carried over"), "{format}: {said}");
-        is_clean(format, &said);
+        assert_no_canary(format, &said);
     }
 }
 

@@ -12,7 +12,7 @@ fn redis_itself(scene: &e2e::Scene<'_>) -> Client {
     client
 }
 
-fn is_as_redis_says(scene: &e2e::Scene<'_>, client: &mut Client, words: &[&[u8]]) {
+fn assert_same_as_redis(scene: &e2e::Scene<'_>, client: &mut Client, words: &[&[u8]]) {
     client.send_args(words);
     let got = client.recv().to_string();
     let mut itself = redis_itself(scene);
@@ -25,7 +25,7 @@ behaviours! {
     fn every_type_redis_can_write(scene: &Scene<'_>) {
         let mut client = scene.client();
         for kind in ["string", "integer", "double", "null", "array", "set", "map", "attrib", "verbatim", "true", "false", "bignum"] {
-            is_as_redis_says(scene, &mut client, &[b"DEBUG", b"PROTOCOL", kind.as_bytes()]);
+            assert_same_as_redis(scene, &mut client, &[b"DEBUG", b"PROTOCOL", kind.as_bytes()]);
             client.assert_in_step(kind);
         }
         if !scene.is_resp2() {
@@ -53,7 +53,7 @@ behaviours! {
             &[b"FUNCTION", b"STATS"],
             &[b"OBJECT", b"HELP"],
         ] {
-            is_as_redis_says(scene, &mut client, words);
+            assert_same_as_redis(scene, &mut client, words);
         }
         client.assert_in_step("after");
     }
@@ -83,7 +83,7 @@ behaviours! {
             "redis.setresp(3); return {double=1/0}",
             "redis.setresp(3); return {verbatim_string={format='txt', string='a\\r\\nb'}}",
         ] {
-            is_as_redis_says(scene, &mut client, &[b"EVAL", script.as_bytes(), b"0"]);
+            assert_same_as_redis(scene, &mut client, &[b"EVAL", script.as_bytes(), b"0"]);
         }
         client.assert_in_step("after");
     }

@@ -61,7 +61,7 @@ fn connections(gate: &Gate, state: &str) -> f64 {
 /// Reads the replies `due`, byte for byte. Returns false after a part of them, perhaps an error line of the proxy,
 /// and the close.
 #[track_caller]
-fn own_or_end(client: &mut Client, due: &[Vec<u8>]) -> bool {
+fn recv_own_or_closed(client: &mut Client, due: &[Vec<u8>]) -> bool {
     for reply in due {
         let mut got = Vec::new();
         if client.read_up_to(reply.len(), &mut got) && got == *reply {
@@ -95,11 +95,11 @@ impl<'g> Neighbours<'g> {
     fn enter(gate: &'g Gate) -> Self {
         let mut all = Self { gate, clients: Vec::new(), round: 0 };
         all.clients = (0..Self::COUNT).map(|_| gate.connect()).collect();
-        all.are_served();
+        all.assert_served();
         all
     }
 
-    fn call(&mut self) {
+    fn send(&mut self) {
         self.round += 1;
         for (number, client) in self.clients.iter_mut().enumerate() {
             for text in texts(number, self.round) {
@@ -111,7 +111,7 @@ impl<'g> Neighbours<'g> {
 
     /// Checks that each client receives its own replies, and nothing else.
     #[track_caller]
-    fn get_their_own(&mut self) {
+    fn assert_own_replies(&mut self) {
         for (number, client) in self.clients.iter_mut().enumerate() {
             for text in texts(number, self.round) {
                 client.assert_recv_raw(&bulk(&text));
@@ -120,19 +120,19 @@ impl<'g> Neighbours<'g> {
     }
 
     #[track_caller]
-    fn are_served(&mut self) {
-        self.call();
-        self.get_their_own();
+    fn assert_served(&mut self) {
+        self.send();
+        self.assert_own_replies();
     }
 
     /// Checks that each client receives its own replies, or a part of them and the close. Replaces the closed
     /// clients, and returns their number.
     #[track_caller]
-    fn get_their_own_or_the_end(&mut self) -> usize {
+    fn assert_own_replies_or_closed(&mut self) -> usize {
         let mut ended = 0;
         for (number, client) in self.clients.iter_mut().enumerate() {
             let due = texts(number, self.round).map(|text| bulk(&text));
-            if !own_or_end(client, &due) {
+            if !recv_own_or_closed(client, &due) {
                 *client = self.gate.connect();
                 ended += 1;
             }
@@ -141,13 +141,13 @@ impl<'g> Neighbours<'g> {
     }
 
     /// The connections of `fake` that carried their last commands.
-    fn lines(&self, fake: &Fake) -> Vec<usize> {
-        let mut lines: Vec<usize> = (0..Self::COUNT)
-            .flat_map(|number| fake.lines_of(&format!("ECHO {}", texts(number, self.round)[0])))
+    fn connections(&self, fake: &Fake) -> Vec<usize> {
+        let mut connections: Vec<usize> = (0..Self::COUNT)
+            .flat_map(|number| fake.connections_with(&format!("ECHO {}", texts(number, self.round)[0])))
             .collect();
-        lines.sort_unstable();
-        lines.dedup();
-        lines
+        connections.sort_unstable();
+        connections.dedup();
+        connections
     }
 }
 

@@ -46,7 +46,7 @@ fn trust(fake: &Fake) -> GateBuilder {
 
 /// Checks that the client reads the timeout error, after the time limit and not much later.
 #[track_caller]
-fn times_out(client: &mut Client, since: Instant) {
+fn assert_times_out(client: &mut Client, since: Instant) {
     client.assert_recv(TIMEOUT);
     client.assert_closed();
     let waited = since.elapsed();
@@ -62,15 +62,15 @@ fn a_change_of_identity_is_sent_when_no_reply_is_pending() {
         client.hold(&command("GET slow"));
         client.hold(&command(login));
         client.send("GET after");
-        let line = fake.line_of("GET slow");
+        let line = fake.connection_with("GET slow");
         holds_for(Duration::from_millis(200), "nothing is sent behind it", || {
-            fake.asked_on(line) == ["GET slow"]
+            fake.commands_on(line) == ["GET slow"]
         });
         fake.release();
         client.assert_recv("\"slow@0\"");
         client.recv();
         client.assert_recv("\"after@0\"");
-        assert_eq!(fake.asked_on(line), ["GET slow", login, "GET after"]);
+        assert_eq!(fake.commands_on(line), ["GET slow", login, "GET after"]);
     }
 }
 
@@ -84,10 +84,10 @@ fn a_swallowed_login_of_a_client_ends_by_a_time_limit() {
         let since = Instant::now();
         client.hold(&command(login));
         client.send("GET b");
-        let line = fake.line_of(login);
-        times_out(&mut client, since);
-        assert_eq!(fake.asked_on(line), ["GET a", login], "nothing is sent behind it");
-        fake.is_left(line);
+        let line = fake.connection_with(login);
+        assert_times_out(&mut client, since);
+        assert_eq!(fake.commands_on(line), ["GET a", login], "nothing is sent behind it");
+        fake.assert_left(line);
     }
 }
 
@@ -100,7 +100,7 @@ fn messages_do_not_extend_the_time_limit() {
     client.assert_reply("MONITOR", "+OK");
     let since = Instant::now();
     client.send("AUTH wrong");
-    let line = fake.line_of("AUTH wrong");
+    let line = fake.connection_with("AUTH wrong");
     let message = "+1700000000.000001 [0 127.0.0.1:1] \"PING\"";
     let mut passed_on = 0;
     while since.elapsed() < Duration::from_secs(4) && fake.is_open(line) {
@@ -127,7 +127,7 @@ fn a_second_reply_to_a_login_ends_the_session() {
     client.send("GET a");
     client.assert_recv("+OK");
     client.assert_closed();
-    assert_eq!(fake.asked_on(fake.line_of("AUTH twice")), ["AUTH twice"]);
+    assert_eq!(fake.commands_on(fake.connection_with("AUTH twice")), ["AUTH twice"]);
 }
 
 #[test]
@@ -141,8 +141,8 @@ fn the_gates_login_after_reset_ends_by_a_time_limit() {
     client.hold(&command("RESET"));
     client.send("GET b");
     client.assert_recv("+RESET");
-    times_out(&mut client, since);
-    assert!(fake.lines_of("GET b").is_empty());
+    assert_times_out(&mut client, since);
+    assert!(fake.connections_with("GET b").is_empty());
 }
 
 #[test]
@@ -152,15 +152,15 @@ fn the_gates_login_after_reset_waits_for_the_reply() {
     let mut client = gate.connect();
     client.hold(&command("RESET"));
     client.send("GET b");
-    let line = fake.line_of("RESET");
+    let line = fake.connection_with("RESET");
     let login = format!("AUTH {PASSWORD}");
     holds_for(Duration::from_millis(200), "nothing is sent behind it", || {
-        fake.asked_on(line) == [&*login, "RESET"]
+        fake.commands_on(line) == [&*login, "RESET"]
     });
     fake.release();
     client.assert_recv("+RESET");
     client.assert_recv("\"b@0\"");
-    assert_eq!(fake.asked_on(line), [&*login, "RESET", &*login, "GET b"]);
+    assert_eq!(fake.commands_on(line), [&*login, "RESET", &*login, "GET b"]);
 }
 
 /// With `auth: users`, another user means another login of the proxy.
@@ -186,8 +186,8 @@ fn the_gates_login_for_another_user_ends_by_a_time_limit() {
     let since = Instant::now();
     client.hold(&command("AUTH bob canary-swallowed-users"));
     client.send("GET b");
-    times_out(&mut client, since);
-    assert!(fake.lines_of("GET b").is_empty());
+    assert_times_out(&mut client, since);
+    assert!(fake.connections_with("GET b").is_empty());
 }
 
 /// The setup of shared connections and of leases.
@@ -200,7 +200,7 @@ fn the_gates_login_on_shared_connections_ends_by_a_time_limit() {
         let mut client = gate.connect();
         let since = Instant::now();
         client.send(command);
-        times_out(&mut client, since);
-        assert!(fake.lines_of(command).is_empty());
+        assert_times_out(&mut client, since);
+        assert!(fake.connections_with(command).is_empty());
     }
 }

@@ -36,7 +36,7 @@ fn is_served(gate: &Gate, config: &Arc<ClientConfig>) -> bool {
 }
 
 #[track_caller]
-fn has_refused(gate: &Gate, handshakes: f64) {
+fn assert_refused(gate: &Gate, handshakes: f64) {
     gate.assert_metric("connections_refused_total", &[("listener", "public"), ("reason", "tls")], handshakes);
 }
 
@@ -62,7 +62,7 @@ fn both_versions_and_large_values() {
         client.assert_recv("+OK");
         assert_eq!(client.assert_closed(), End::Eof, "the gate says goodbye");
     }
-    has_refused(&gate, 0.0);
+    assert_refused(&gate, 0.0);
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn the_list_comes_first() {
     let (rest, _) = stranger.read_to_end();
     assert!(rest.is_empty(), "{rest:?}");
     gate.assert_metric("connections_refused_total", &[("reason", "not_allowed")], 1.0);
-    has_refused(&gate, 0.0);
+    assert_refused(&gate, 0.0);
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn clients_with_the_wrong_protocol() {
     let (rest, _) = plain.read_to_end();
     assert!(rest.is_empty(), "{}", rest.escape_ascii());
     secure.assert_log("it sent plain text instead of TLS; connect with TLS (rediss://");
-    has_refused(&secure, 1.0);
+    assert_refused(&secure, 1.0);
 
     let open = Gate::before(&redis).start();
     for _ in 0..20 {
@@ -148,7 +148,7 @@ impl Clients {
     fn gate(&self, redis: &Redis, servers: &Authority, auth: &str) -> Gate {
         Gate::before(redis)
             .file("clients.pem", &self.ca.pem())
-            .file("revoked.pem", &self.ca.revokes(&[666], 2099))
+            .file("revoked.pem", &self.ca.revocation_list(&[666], 2099))
             .tls(
                 &servers.server(),
                 &format!(", client_ca: clients.pem, client_crl: revoked.pem, client_auth: {auth}"),
@@ -168,14 +168,14 @@ fn client_certificates_required() {
     }
     gate.assert_log("name=alice");
     let mut count = 2.0;
-    has_refused(&gate, count);
+    assert_refused(&gate, count);
     for (why, pair) in &clients.bad {
         // Log lines of the same kind are one second apart.
         std::thread::sleep(Duration::from_millis(1100));
         assert!(!is_served(&gate, &servers.client_as(pair)), "{why}");
         gate.assert_log(why);
         count += 1.0;
-        has_refused(&gate, count);
+        assert_refused(&gate, count);
     }
 }
 
@@ -231,7 +231,7 @@ fn an_expired_revocation_list_refuses() {
     let (redis, servers, clients) = (Redis::plain(), Authority::new("ca"), Clients::new());
     let gate = Gate::before(&redis)
         .file("clients.pem", &clients.ca.pem())
-        .file("revoked.pem", &clients.ca.revokes(&[666], 2021))
+        .file("revoked.pem", &clients.ca.revocation_list(&[666], 2021))
         .tls(&servers.server(), ", client_ca: clients.pem, client_crl: revoked.pem")
         .start();
     assert!(!is_served(&gate, &servers.client_as(&clients.good)));
@@ -292,14 +292,14 @@ fn broken_handshakes() {
         assert!(!rest.windows(5).any(|part| part == b"+PONG"), "{what}: answered");
         assert!(is_served(&gate, &ca.client()), "after {what}");
     }
-    has_refused(&gate, rows.len() as f64);
+    assert_refused(&gate, rows.len() as f64);
     // A disconnect before the first byte does not count.
     let socket = TcpStream::connect(gate.address()).expect("it listens");
     socket.shutdown(Shutdown::Both).expect("connected");
     eventually("it has left", || {
         (gate.metric("connections_closed_total", &[("reason", "client")]) >= 9.0).then_some(())
     });
-    has_refused(&gate, rows.len() as f64);
+    assert_refused(&gate, rows.len() as f64);
 }
 
 /// Returns the first flight of a client.
@@ -377,7 +377,7 @@ mod upstream {
     use super::*;
 
     #[track_caller]
-    fn fails(redis: &Redis, ca: &str, tls: &str, log: &str) {
+    fn assert_fails(redis: &Redis, ca: &str, tls: &str, log: &str) {
         let gate = Gate::before(redis)
             .file("ca.pem", ca)
             .upstream(&format!("tls: {{ca: ca.pem{tls}}}"))
@@ -406,27 +406,32 @@ mod upstream {
         let ca = Authority::new("ca");
         let redis = tls(&ca.server(), &ca, &[]);
         let log = "its certificate is not for redis.internal but for localhost";
-        fails(&redis, &ca.pem(), ", server_name: redis.internal", log);
+        assert_fails(&redis, &ca.pem(), ", server_name: redis.internal", log);
     }
 
     #[test]
     fn an_unknown_ca() {
         let ca = Authority::new("ca");
         let redis = tls(&ca.server(), &ca, &[]);
-        fails(&redis, &Authority::new("other").pem(), "", "set upstreams.main.tls.ca to the CA");
+        assert_fails(&redis, &Authority::new("other").pem(), "", "set upstreams.main.tls.ca to the CA");
     }
 
     #[test]
     fn expired() {
         let ca = Authority::new("ca");
         let redis = tls(&ca.issue(Leaf::server(&["localhost"]).expired()), &ca, &[]);
-        fails(&redis, &ca.pem(), "", "its certificate has expired; renew the server's certificate");
+        assert_fails(&redis, &ca.pem(), "", "its certificate has expired; renew the server's certificate");
     }
 
     #[test]
     fn plain_text() {
         let ca = Authority::new("ca");
-        fails(&Redis::plain(), &ca.pem(), "", "it sent plain text instead of TLS; remove upstreams.main.tls");
+        assert_fails(
+            &Redis::plain(),
+            &ca.pem(),
+            "",
+            "it sent plain text instead of TLS; remove upstreams.main.tls",
+        );
     }
 
     #[test]
@@ -434,7 +439,7 @@ mod upstream {
         let ca = Authority::new("ca");
         for version in ["tls-protocols TLSv1.2", "tls-protocols TLSv1.3"] {
             let redis = tls(&ca.server(), &ca, &["tls-auth-clients yes", version]);
-            fails(&redis, &ca.pem(), "", "set upstreams.main.tls.cert and upstreams.main.tls.key");
+            assert_fails(&redis, &ca.pem(), "", "set upstreams.main.tls.cert and upstreams.main.tls.key");
         }
     }
 
@@ -442,7 +447,7 @@ mod upstream {
     fn an_old_version() {
         let ca = Authority::new("ca");
         let redis = tls(&ca.server(), &ca, &["tls-protocols TLSv1.1", "tls-ciphers DEFAULT@SECLEVEL=0"]);
-        fails(&redis, &ca.pem(), "", "TLS 1.2 or 1.3");
+        assert_fails(&redis, &ca.pem(), "", "TLS 1.2 or 1.3");
     }
 
     /// The error for a server that hangs does not say that it has no TLS.

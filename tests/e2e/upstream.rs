@@ -8,7 +8,7 @@ use rustix::process::Signal;
 const PASSWORD: &str = "canary-trouble-41c8";
 
 #[track_caller]
-fn reads_the_line(client: &mut Client, kind: &str) {
+fn assert_unavailable(client: &mut Client, kind: &str) {
     client.send("SET never 1");
     client.assert_recv(&format!("-ERR portcullis: upstream 'main' unavailable ({kind})"));
     client.assert_closed();
@@ -16,15 +16,15 @@ fn reads_the_line(client: &mut Client, kind: &str) {
 
 /// Checks every view of `main` while it is down for this reason.
 #[track_caller]
-fn is_down(gate: &Gate, kind: &str) {
+fn assert_down(gate: &Gate, kind: &str) {
     eventually("the upstream is known to be down", || (gate.get("/ready").0 == 503).then_some(()));
-    reads_the_line(&mut gate.connect(), kind);
-    is_known_to_be_down(gate, kind);
+    assert_unavailable(&mut gate.connect(), kind);
+    assert_reported_down(gate, kind);
 }
 
 /// Checks the operator's view.
 #[track_caller]
-fn is_known_to_be_down(gate: &Gate, kind: &str) {
+fn assert_reported_down(gate: &Gate, kind: &str) {
     eventually("the upstream is known to be down", || (gate.get("/ready").0 == 503).then_some(()));
     let (status, body) = gate.get("/ready");
     assert!(status == 503 && body.contains("main"), "{status} {body}");
@@ -40,7 +40,7 @@ fn is_known_to_be_down(gate: &Gate, kind: &str) {
 }
 
 #[track_caller]
-fn is_up(gate: &Gate) {
+fn assert_up(gate: &Gate) {
     eventually("the upstream is known to be up", || (gate.get("/ready").0 == 200).then_some(()));
     gate.assert_metric("upstream_up", &[("upstream", "main")], 1.0);
     let mut client = gate.connect();
@@ -53,9 +53,9 @@ fn down_at_the_start() {
     let mut redis = Redis::plain();
     redis.kill();
     let gate = Gate::before(&redis).start();
-    is_down(&gate, "refused");
+    assert_down(&gate, "refused");
     redis.start_again(&[], true);
-    is_up(&gate);
+    assert_up(&gate);
 }
 
 /// Commands in flight end, with or without an error; nothing is executed twice and no reply is invented.
@@ -63,7 +63,7 @@ fn down_at_the_start() {
 fn killed_and_started_again() {
     let mut redis = Redis::plain();
     let gate = Gate::before(&redis).start();
-    is_up(&gate);
+    assert_up(&gate);
     let mut waiting = gate.connect();
     waiting.assert_reply("PING", "+PONG");
     waiting.send("BLPOP nothing 0");
@@ -76,21 +76,21 @@ fn killed_and_started_again() {
     let (rest, _) = idle.read_to_end();
     let rest = String::from_utf8_lossy(&rest);
     assert!(rest.is_empty() || (rest.starts_with("-ERR portcullis: ") && rest.ends_with("\r\n")), "{rest}");
-    is_down(&gate, "refused");
+    assert_down(&gate, "refused");
     redis.start_again(&[], true);
-    is_up(&gate);
+    assert_up(&gate);
 }
 
 #[test]
 fn a_name_that_does_not_resolve() {
     let gate = Gate::before_address("no-such-host.invalid:6379").start();
-    is_down(&gate, "resolve");
+    assert_down(&gate, "resolve");
 }
 
 #[test]
 fn a_socket_that_is_not_there() {
     let gate = Gate::before_address("unix:/nonexistent/redis.sock").start();
-    is_down(&gate, "refused");
+    assert_down(&gate, "refused");
 }
 
 /// Redis accepts connections and does not answer.
@@ -102,23 +102,23 @@ fn stopped() {
         .password(PASSWORD)
         .upstream("connect_timeout: 500ms")
         .start();
-    is_up(&gate);
+    assert_up(&gate);
     redis.signal(Signal::STOP);
-    is_down(&gate, "timeout");
+    assert_down(&gate, "timeout");
     let started = Instant::now();
-    reads_the_line(&mut gate.connect(), "timeout");
+    assert_unavailable(&mut gate.connect(), "timeout");
     assert!(started.elapsed() < Duration::from_secs(5), "the line took {:?}", started.elapsed());
     redis.signal(Signal::CONT);
-    is_up(&gate);
+    assert_up(&gate);
 }
 
 #[test]
 fn wrong_password() {
     let redis = Redis::builder().password("canary-the-right-one").start();
     let gate = Gate::before(&redis).listener("auth: trust").password(PASSWORD).start();
-    is_down(&gate, "auth");
+    assert_down(&gate, "auth");
     redis.control().assert_reply(&format!("CONFIG SET requirepass {PASSWORD}"), "+OK");
-    is_up(&gate);
+    assert_up(&gate);
 }
 
 /// Redis requires a password and none is configured. The client reads Redis's own error.
@@ -126,7 +126,7 @@ fn wrong_password() {
 fn no_password() {
     let redis = Redis::builder().password(PASSWORD).start();
     let gate = Gate::before(&redis).listener("auth: trust").secret(PASSWORD).start();
-    is_known_to_be_down(&gate, "auth");
+    assert_reported_down(&gate, "auth");
     let mut client = gate.connect();
     client.assert_reply("SET never 1", "-NOAUTH Authentication required.");
     client.assert_reply("SET never 1", "-NOAUTH Authentication required.");
@@ -145,7 +145,7 @@ fn noauth_is_up_under_passthrough() {
 fn wants_tls() {
     let redis = Redis::builder().tls_only().start();
     let gate = Gate::before(&redis).listener("auth: trust").start();
-    is_down(&gate, "tls");
+    assert_down(&gate, "tls");
 }
 
 #[test]
@@ -154,9 +154,9 @@ fn full() {
     let gate = Gate::before(&redis).start();
     let mut control = redis.control();
     control.assert_reply("CONFIG SET maxclients 1", "+OK");
-    is_down(&gate, "limit");
+    assert_down(&gate, "limit");
     control.assert_reply("CONFIG SET maxclients 100", "+OK");
-    is_up(&gate);
+    assert_up(&gate);
 }
 
 #[test]
@@ -172,11 +172,11 @@ fn loading() {
         let mut client = Client::try_unix(&redis.socket())?;
         client.call("PING").is_error().then_some(())
     });
-    is_known_to_be_down(&gate, "loading");
+    assert_reported_down(&gate, "loading");
     // Like Redis itself: the connection stays, and works when Redis does.
     let mut client = gate.connect();
     client.assert_reply("SET never 1", "-LOADING Redis is loading the dataset in memory");
-    is_up(&gate);
+    assert_up(&gate);
     client.assert_reply("DBSIZE", ":30001");
     gate.connect().assert_reply("DBSIZE", ":30001");
 }
@@ -187,7 +187,7 @@ fn several_addresses() {
     let redis = Redis::plain();
     let dead = format!("127.0.0.1:{}", ports::free());
     let gate = Gate::before(&redis).addresses([dead, redis.address().to_string()]).start();
-    is_up(&gate);
+    assert_up(&gate);
     gate.connect().assert_reply("GET k", r#""v""#);
 }
 

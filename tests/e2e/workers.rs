@@ -15,7 +15,7 @@ fn sessions(gate: &Gate, workers: usize) -> Vec<f64> {
 
 /// Waits until there are `clients` clients, and no worker has `more` than another.
 #[track_caller]
-fn shares(gate: &Gate, workers: usize, clients: usize, more: f64) {
+fn assert_shares(gate: &Gate, workers: usize, clients: usize, more: f64) {
     let (mut has, due) = (Vec::new(), f64::from(u32::try_from(clients).expect("few")));
     eventually(&format!("all of {clients} clients are counted"), || {
         has = sessions(gate, workers);
@@ -37,7 +37,7 @@ fn clients_that_come_and_go() {
     let redis = Redis::plain();
     let gate = Gate::before(&redis).top("workers: 3").start();
     let mut clients: Vec<_> = (0..150).map(|_| served(&gate)).collect();
-    shares(&gate, 3, 150, 1.0);
+    assert_shares(&gate, 3, 150, 1.0);
     let mut number = 0;
     clients.retain(|_| {
         number += 1;
@@ -45,7 +45,7 @@ fn clients_that_come_and_go() {
     });
     eventually("they have left", || (sessions(&gate, 3).iter().sum::<f64>() == 100.0).then_some(()));
     clients.extend((0..50).map(|_| served(&gate)));
-    shares(&gate, 3, 150, 1.0);
+    assert_shares(&gate, 3, 150, 1.0);
 }
 
 /// Connections that are not sessions yet when the next ones are accepted.
@@ -64,7 +64,7 @@ fn a_rush_of_handshakes() {
     }
     let trusts = ca.client();
     let clients: Vec<_> = rush.into_iter().map(|socket| greet(socket, &trusts)).collect();
-    shares(&gate, 2, clients.len(), 1.0);
+    assert_shares(&gate, 2, clients.len(), 1.0);
 }
 
 /// Makes the socket a client.

@@ -61,7 +61,7 @@ impl Authority {
 
     /// Returns a list that revokes the certificates with these serial numbers ([`Leaf::serial`]), valid until the
     /// given year.
-    pub fn revokes(&self, serials: &[u64], until: i32) -> String {
+    pub fn revocation_list(&self, serials: &[u64], until: i32) -> String {
         let revoked = |serial: &u64| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
             revocation_time: date_time_ymd(2020, 1, 1),

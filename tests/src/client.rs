@@ -244,8 +244,8 @@ impl Client {
     /// Returns the next reply.
     #[track_caller]
     pub fn recv(&mut self) -> Reply {
-        self.read_lead();
-        self.read_one()
+        self.recv_lead();
+        self.recv_one()
     }
 
     /// Checks the next reply, in the notation of [`crate::reply`].
@@ -258,7 +258,7 @@ impl Client {
     /// Checks that the next bytes are exactly these.
     #[track_caller]
     pub fn assert_recv_raw(&mut self, bytes: &[u8]) {
-        self.read_lead();
+        self.recv_lead();
         while self.inbox.len() < bytes.len() {
             if let Err(end) = self.fill(PATIENCE) {
                 panic!("{end} after {}, due: {}", self.inbox.escape_ascii(), bytes.escape_ascii());
@@ -279,7 +279,7 @@ impl Client {
     /// Checks that no bytes arrive within `duration`.
     #[track_caller]
     pub fn assert_silent_for(&mut self, duration: Duration) {
-        self.read_lead();
+        self.recv_lead();
         if self.inbox.is_empty()
             && let Err(end) = self.fill(duration)
         {
@@ -299,7 +299,7 @@ impl Client {
     /// Reads everything up to the close.
     #[track_caller]
     pub fn read_to_end(&mut self) -> (Vec<u8>, End) {
-        self.read_lead();
+        self.recv_lead();
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.fill(deadline.saturating_duration_since(Instant::now())) {
@@ -362,15 +362,15 @@ impl Client {
     }
 
     #[track_caller]
-    fn read_lead(&mut self) {
+    fn recv_lead(&mut self) {
         for number in std::mem::replace(&mut self.lead, std::ops::RangeInclusive::new(1, 0)) {
-            let reply = self.read_one();
+            let reply = self.recv_one();
             assert_eq!(reply.to_string(), format!(":{number}"), "a reply of the pipeline before the test");
         }
     }
 
     #[track_caller]
-    fn read_one(&mut self) -> Reply {
+    fn recv_one(&mut self) -> Reply {
         loop {
             if let Some((reply, length)) = Reply::parse(&self.inbox) {
                 self.inbox.drain(..length);

@@ -49,16 +49,16 @@ pub struct Fake {
 
 struct Shared {
     script: Box<Script>,
-    lines: Mutex<Vec<Line>>,
+    connections: Mutex<Vec<Connection>>,
     held: Mutex<bool>,
     released: Condvar,
     over: AtomicBool,
 }
 
 /// One connection.
-struct Line {
+struct Connection {
     stream: TcpStream,
-    asked: Vec<String>,
+    commands: Vec<String>,
     open: bool,
 }
 
@@ -69,7 +69,7 @@ impl Fake {
         let address = listener.local_addr().expect("bound");
         let shared = Arc::new(Shared {
             script: Box::new(script),
-            lines: Mutex::default(),
+            connections: Mutex::default(),
             held: Mutex::new(true),
             released: Condvar::new(),
             over: AtomicBool::new(false),
@@ -95,48 +95,54 @@ impl Fake {
     }
 
     /// The connections on which `command` arrived, oldest first.
-    pub fn lines_of(&self, command: &str) -> Vec<usize> {
-        let lines = lock(&self.shared.lines);
-        (0..lines.len()).filter(|i| lines[*i].asked.iter().any(|asked| asked == command)).collect()
+    pub fn connections_with(&self, command: &str) -> Vec<usize> {
+        let connections = lock(&self.shared.connections);
+        (0..connections.len())
+            .filter(|i| connections[*i].commands.iter().any(|sent| sent == command))
+            .collect()
     }
 
     /// Waits until `command` arrives, and returns its connection.
     #[track_caller]
-    pub fn line_of(&self, command: &str) -> usize {
-        eventually(&format!("{command} arrives"), || self.lines_of(command).last().copied())
+    pub fn connection_with(&self, command: &str) -> usize {
+        eventually(&format!("{command} arrives"), || self.connections_with(command).last().copied())
     }
 
     /// The commands that a connection received so far.
-    pub fn asked_on(&self, line: usize) -> Vec<String> {
-        lock(&self.shared.lines)[line].asked.clone()
+    pub fn commands_on(&self, connection: usize) -> Vec<String> {
+        lock(&self.shared.connections)[connection].commands.clone()
     }
 
-    pub fn is_open(&self, line: usize) -> bool {
-        lock(&self.shared.lines)[line].open
+    pub fn is_open(&self, connection: usize) -> bool {
+        lock(&self.shared.connections)[connection].open
     }
 
     #[track_caller]
-    pub fn is_left(&self, line: usize) {
-        eventually("the gate closes the connection", || (!self.is_open(line)).then_some(()));
+    pub fn assert_left(&self, connection: usize) {
+        eventually("the gate closes the connection", || (!self.is_open(connection)).then_some(()));
     }
 
     /// The number of open connections with more commands than a probe sends.
     pub fn in_use(&self) -> usize {
-        let lines = lock(&self.shared.lines);
-        let probes = |asked: &String| asked == "PING" || asked.starts_with("AUTH ");
-        lines.iter().filter(|line| line.open && !line.asked.iter().all(probes)).count()
+        let connections = lock(&self.shared.connections);
+        let probes = |command: &String| command == "PING" || command.starts_with("AUTH ");
+        connections
+            .iter()
+            .filter(|connection| connection.open && !connection.commands.iter().all(probes))
+            .count()
     }
 
     /// Sends bytes that answer no command.
-    pub fn send(&self, line: usize, bytes: &[u8]) {
-        let mut stream = lock(&self.shared.lines)[line].stream.try_clone().expect("a file descriptor");
+    pub fn send(&self, connection: usize, bytes: &[u8]) {
+        let mut stream =
+            lock(&self.shared.connections)[connection].stream.try_clone().expect("a file descriptor");
         // The proxy may have closed the connection: then no client can be misled.
         let _ = stream.write_all(bytes);
     }
 
     /// Closes a connection at once.
-    pub fn cuts(&self, line: usize) {
-        let _ = lock(&self.shared.lines)[line].stream.shutdown(Shutdown::Both);
+    pub fn close(&self, connection: usize) {
+        let _ = lock(&self.shared.connections)[connection].stream.shutdown(Shutdown::Both);
     }
 }
 
@@ -144,8 +150,8 @@ impl Drop for Fake {
     fn drop(&mut self) {
         self.shared.over.store(true, Ordering::SeqCst);
         self.release();
-        for line in lock(&self.shared.lines).iter() {
-            let _ = line.stream.shutdown(Shutdown::Both);
+        for connection in lock(&self.shared.connections).iter() {
+            let _ = connection.stream.shutdown(Shutdown::Both);
         }
         // Wakes the accepting thread.
         let _ = TcpStream::connect(self.address);
@@ -159,14 +165,14 @@ impl Shared {
                 return;
             }
             stream.set_nodelay(true).expect("a TCP socket");
-            let mut lines = lock(&self.lines);
-            let number = lines.len();
+            let mut connections = lock(&self.connections);
+            let number = connections.len();
             let kept = stream.try_clone().expect("a file descriptor");
-            lines.push(Line { stream: kept, asked: Vec::new(), open: true });
+            connections.push(Connection { stream: kept, commands: Vec::new(), open: true });
             let shared = Arc::clone(self);
             thread::spawn(move || {
                 Server { shared: &shared, number, stream, database: 0, resp3: false, queue: None }.serve();
-                lock(&shared.lines)[number].open = false;
+                lock(&shared.connections)[number].open = false;
             });
         }
     }
@@ -214,7 +220,7 @@ impl Server<'_> {
     fn answer(&mut self, words: &Words) -> Option<()> {
         let text: Vec<String> = words.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
         let text: Vec<&str> = text.iter().map(String::as_str).collect();
-        lock(&self.shared.lines)[self.number].asked.push(text.join(" "));
+        lock(&self.shared.connections)[self.number].commands.push(text.join(" "));
         match (self.shared.script)(&text) {
             None => {
                 let reply = self.usual(&text);

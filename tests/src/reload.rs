@@ -41,7 +41,7 @@ impl Gate {
 
     /// Runs `act`, which makes the proxy reload, and returns the audit line of the reload.
     #[track_caller]
-    pub fn reloads(&self, act: impl FnOnce()) -> Value {
+    pub fn reload_after(&self, act: impl FnOnce()) -> Value {
         let before = self.audited("reload").len();
         act();
         eventually("a reload is audited", || self.audited("reload").into_iter().nth(before))
@@ -56,7 +56,7 @@ impl Gate {
 
     /// Does the same as [`reload_with`](Self::reload_with), and checks that the configuration was applied.
     #[track_caller]
-    pub fn applies(&self, yaml: &str) -> Value {
+    pub fn apply(&self, yaml: &str) -> Value {
         let report = self.reload_with(yaml);
         assert_eq!(report["result"], "applied", "{report}");
         report
@@ -65,10 +65,10 @@ impl Gate {
     /// Sends SIGHUP and returns the audit line of the reload.
     #[track_caller]
     pub fn reload(&self) -> Value {
-        self.reloads(|| self.hang_up())
+        self.reload_after(|| self.send_sighup())
     }
 
-    pub fn hang_up(&self) {
+    pub fn send_sighup(&self) {
         self.signal(Signal::HUP);
     }
 
@@ -84,7 +84,7 @@ impl Gate {
     #[track_caller]
     pub fn reload_by_http(&self) -> ((u16, Value), Value) {
         let mut answer = None;
-        let line = self.reloads(|| answer = Some(self.post_reload()));
+        let line = self.reload_after(|| answer = Some(self.post_reload()));
         (answer.expect("asked"), line)
     }
 }

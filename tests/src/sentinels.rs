@@ -43,11 +43,11 @@ impl Sentinels {
 
     /// The master's address according to each sentinel.
     pub fn masters(&self) -> Vec<String> {
-        let call = |port: &u16| {
+        let master = |port: &u16| {
             let mut client = Client::tcp(SocketAddr::from(([127, 0, 0, 1], *port)));
             client.call(&format!("SENTINEL GET-MASTER-ADDR-BY-NAME {MASTER}")).to_string()
         };
-        self.ports.iter().map(call).collect()
+        self.ports.iter().map(master).collect()
     }
 
     fn start(&mut self, redis: &Redis, number: usize) {

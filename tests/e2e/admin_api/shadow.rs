@@ -7,7 +7,7 @@ use e2e::{Client, Redis, eventually};
 use serde_json::{Value, json};
 
 use super::{before, read};
-use crate::reload::{BASE, admits, edit, refuses};
+use crate::reload::{BASE, assert_admits, assert_refuses, edit};
 
 /// The number of sources that the proxy distinguishes for each listener.
 const MAX_SOURCES: usize = 4096;
@@ -25,11 +25,11 @@ fn shadow(gate: &e2e::Gate) -> Value {
 fn counted_and_shown_without_a_refusal() {
     let redis = Redis::plain();
     let gate = before(&redis, &with("{allow: [127.0.0.0/24], deny: [127.0.0.5]}")).start();
-    let mut there = vec![admits(&gate, "127.0.0.1")];
+    let mut there = vec![assert_admits(&gate, "127.0.0.1")];
     for source in ["127.0.1.2", "127.0.0.5", "127.0.1.2", "127.0.1.2"] {
-        there.push(admits(&gate, source));
+        there.push(assert_admits(&gate, source));
     }
-    refuses(&gate, "127.1.0.1");
+    assert_refuses(&gate, "127.1.0.1");
     let seen = shadow(&gate);
     assert_eq!((&seen["denied_total"], &seen["sources_truncated"]), (&json!(4), &json!(false)), "{seen}");
     let counts: Vec<(&Value, &Value)> = seen["sources"]
@@ -46,16 +46,16 @@ fn counted_and_shown_without_a_refusal() {
     gate.assert_metric("connections_refused_total", &[], 1.0);
 
     // Without a shadow list of its own, the shadow uses the listener's list. The counts stay.
-    let report = gate.applies(&with("{deny: [127.0.1.0/24]}"));
+    let report = gate.apply(&with("{deny: [127.0.1.0/24]}"));
     assert_eq!(report["cut"], 0, "{report}");
     assert!(report["groups"].to_string().contains("public.shadow.deny"), "{report}");
     there.iter_mut().for_each(|client| client.assert_reply("PING", "+PONG"));
-    there.push(admits(&gate, "127.0.0.5"));
+    there.push(assert_admits(&gate, "127.0.0.5"));
     assert_eq!(shadow(&gate)["denied_total"], 4);
-    there.push(admits(&gate, "127.0.1.9"));
+    there.push(assert_admits(&gate, "127.0.1.9"));
     assert_eq!(shadow(&gate)["denied_total"], 5);
-    gate.applies(&edit(&with("{}"), ", shadow: {}", ""));
-    there.push(admits(&gate, "127.0.1.9"));
+    gate.apply(&edit(&with("{}"), ", shadow: {}", ""));
+    there.push(assert_admits(&gate, "127.0.1.9"));
     assert_eq!(shadow(&gate)["denied_total"], 5);
     there.iter_mut().for_each(|client| client.assert_reply("PING", "+PONG"));
 }
@@ -75,7 +75,7 @@ fn only_so_many_sources_are_kept() {
     assert_eq!(seen["sources_truncated"], true);
     assert!(gate.metric("connections_refused_total", &[]) == 0.0);
     // A known source is still counted.
-    admits(&gate, "127.0.0.0");
+    assert_admits(&gate, "127.0.0.0");
     assert_eq!(shadow(&gate)["sources"][0]["count"], 2);
 }
 
@@ -85,7 +85,11 @@ fn observations_become_an_allowlist() {
     let redis = Redis::plain();
     let watched = edit(&with("{allow: [127.0.0.1/32]}"), "reload: signal", "reload: watch");
     let gate = before(&redis, &watched).start();
-    let _there = [admits(&gate, "127.0.0.1"), admits(&gate, "127.0.0.6"), admits(&gate, "127.0.0.7")];
+    let _there = [
+        assert_admits(&gate, "127.0.0.1"),
+        assert_admits(&gate, "127.0.0.6"),
+        assert_admits(&gate, "127.0.0.7"),
+    ];
     let groups = |words: &str| {
         let output = portcullis(gate.directory(), words.split(' '));
         assert!(output.status.success(), "{words}: {}", String::from_utf8_lossy(&output.stderr));
@@ -99,10 +103,10 @@ fn observations_become_an_allowlist() {
         let rules = read(&gate, "/api/explain?ip=127.77.0.1");
         (rules["allowed"] == true).then_some(())
     });
-    let _new = admits(&gate, "127.77.0.1");
+    let _new = assert_admits(&gate, "127.77.0.1");
     groups("groups remove office 127.77.0.0/16 --config portcullis.yaml");
     eventually("and then no more", || {
         (read(&gate, "/api/explain?ip=127.77.0.1")["allowed"] == false).then_some(())
     });
-    refuses(&gate, "127.77.0.1");
+    assert_refuses(&gate, "127.77.0.1");
 }

@@ -51,7 +51,7 @@ impl<'s> Actor<'s> {
     fn connect_and_talk(&mut self) -> End {
         let calm = self.stage.disturbances();
         let Some(mut gate) = self.stage.connect(self.listener) else {
-            self.must_be_disturbed(calm, || "cannot connect".to_owned());
+            self.assert_disturbed(calm, || "cannot connect".to_owned());
             return End::Closed;
         };
         let mut twin = Client::tcp(self.stage.twin());
@@ -71,7 +71,7 @@ impl<'s> Actor<'s> {
                 return End::Closed;
             }
             if !sent {
-                self.must_have_ended_in_a_disturbance(&gate, calm, "cannot send");
+                self.assert_ended_in_a_disturbance(&gate, calm, "cannot send");
                 return End::Closed;
             }
             calm = self.stage.disturbances();
@@ -141,7 +141,7 @@ impl<'s> Actor<'s> {
                 Ok(got) => got,
                 Err(end) => {
                     let what = format!("{end:?} instead of {due}, reply {number}");
-                    self.must_have_ended_in_a_disturbance(gate, calm, &what);
+                    self.assert_ended_in_a_disturbance(gate, calm, &what);
                     return false;
                 }
             };
@@ -164,7 +164,7 @@ impl<'s> Actor<'s> {
     }
 
     #[track_caller]
-    fn must_be_disturbed(&self, calm: u64, what: impl FnOnce() -> String) {
+    fn assert_disturbed(&self, calm: u64, what: impl FnOnce() -> String) {
         assert!(
             self.stage.was_disturbed_since(calm),
             "{} although nothing was disturbed: {}, in this batch:\n{}",
@@ -177,7 +177,7 @@ impl<'s> Actor<'s> {
     /// Checks that a close belongs to a disturbance. A client may read it long after the proxy closed, behind unread
     /// replies, so the time of the audit line counts as well.
     #[track_caller]
-    fn must_have_ended_in_a_disturbance(&self, gate: &Client, calm: u64, what: &str) {
+    fn assert_ended_in_a_disturbance(&self, gate: &Client, calm: u64, what: &str) {
         if self.stage.was_disturbed_since(calm) {
             return;
         }
@@ -189,7 +189,7 @@ impl<'s> Actor<'s> {
         let monitored = self.sent.iter().any(|command| command.contains("MONITOR"));
         let is_overrun = monitored && self.stage.has_overrun();
         if !is_overrun && !self.stage.was_disturbed_at(number) {
-            self.must_be_disturbed(calm, || format!("{what}; {line}"));
+            self.assert_disturbed(calm, || format!("{what}; {line}"));
         }
     }
 

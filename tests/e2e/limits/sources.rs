@@ -11,7 +11,7 @@ use super::{MAX_CLIENTS, counts, with};
 const TOO_MANY: &str = "-ERR too many connections from your address, try again later";
 
 #[track_caller]
-fn is_refused(client: &mut Client, line: &str) {
+fn assert_refused(client: &mut Client, line: &str) {
     client.assert_recv(line);
     client.assert_closed();
 }
@@ -26,7 +26,7 @@ fn clients_of_one_address() {
     for client in [&mut one, &mut two, &mut other] {
         client.assert_reply("PING", "+PONG");
     }
-    is_refused(&mut from("127.0.0.1"), MAX_CLIENTS);
+    assert_refused(&mut from("127.0.0.1"), MAX_CLIENTS);
     counts(&gate, "connections_refused_total", "source_limit", 1.0);
     from("127.0.0.2").assert_reply("PING", "+PONG");
     drop(one);
@@ -45,11 +45,11 @@ fn clients_of_one_network_of_ipv6() {
         .start();
     let mut six = gate.connect_from("::1", "::1");
     six.assert_reply("PING", "+PONG");
-    is_refused(&mut gate.connect_from("::1", "::1"), MAX_CLIENTS);
+    assert_refused(&mut gate.connect_from("::1", "::1"), MAX_CLIENTS);
     // An IPv4 client of a dual-stack socket counts as IPv4.
     let mut four = gate.connect();
     four.assert_reply("PING", "+PONG");
-    is_refused(&mut gate.connect(), MAX_CLIENTS);
+    assert_refused(&mut gate.connect(), MAX_CLIENTS);
 
     let namespace = std::process::id();
     let script = format!(
@@ -85,7 +85,7 @@ fn in_a_namespace() {
     };
     let mut one = from("::1");
     one.assert_reply("PING", "+PONG");
-    is_refused(&mut from("::2"), MAX_CLIENTS);
+    assert_refused(&mut from("::2"), MAX_CLIENTS);
     from(":1::1").assert_reply("PING", "+PONG");
     one.assert_reply("PING", "+PONG");
 }
@@ -117,7 +117,10 @@ fn the_list_comes_first() {
     let redis = Redis::plain();
     let gate = with(&redis, "{per_source: {clients: 1, connects: 2/1m}}");
     for _ in 0..5 {
-        is_refused(&mut gate.connect_from("127.0.0.9", "127.0.0.1"), "-DENIED source address not allowed");
+        assert_refused(
+            &mut gate.connect_from("127.0.0.9", "127.0.0.1"),
+            "-DENIED source address not allowed",
+        );
     }
     gate.connect().assert_reply("PING", "+PONG");
     assert_eq!(gate.metric("connections_refused_total", &[("reason", "rate")]), 0.0);
@@ -138,11 +141,11 @@ admin: {bind: "127.0.0.1:{admin}"}
     for client in &mut clients {
         client.assert_reply("PING", "+PONG");
     }
-    gate.applies(&YAML.replace("clients: 5", "clients: 3"));
-    is_refused(&mut gate.connect(), MAX_CLIENTS);
+    gate.apply(&YAML.replace("clients: 5", "clients: 3"));
+    assert_refused(&mut gate.connect(), MAX_CLIENTS);
     for client in &mut clients {
         client.assert_reply("PING", "+PONG");
     }
-    gate.applies(&YAML.replace("{per_source: {clients: 5}}", "{}"));
+    gate.apply(&YAML.replace("{per_source: {clients: 5}}", "{}"));
     gate.connect().assert_reply("PING", "+PONG");
 }

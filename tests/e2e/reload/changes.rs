@@ -8,14 +8,14 @@ use e2e::reload::TOKEN;
 use e2e::{Client, Gate, Redis, eventually, holds_for, http, ports};
 use serde_json::Value;
 
-use super::{BASE, admits, edit, refuses, start, texts};
+use super::{BASE, assert_admits, assert_refuses, edit, start, texts};
 
 fn local(port: u16) -> SocketAddr {
     ([127, 0, 0, 1], port).into()
 }
 
 #[track_caller]
-fn serves(to: SocketAddr) -> Client {
+fn assert_serves(to: SocketAddr) -> Client {
     let mut client = Client::tcp(to);
     client.assert_reply("PING", "+PONG");
     client
@@ -27,7 +27,7 @@ fn is_shut(to: SocketAddr) -> bool {
 
 /// Checks that the reload cut the client and that the audit trail has an entry.
 #[track_caller]
-fn is_revoked(gate: &Gate, client: &mut Client) {
+fn assert_revoked(gate: &Gate, client: &mut Client) {
     let source = client.local().to_string();
     client.assert_closed();
     let closed = eventually("it is audited", || {
@@ -41,36 +41,36 @@ fn listeners_come_move_change_names_and_go() {
     let redis = Redis::plain();
     let gate = start(&redis, BASE);
     let (first, second) = (ports::free(), ports::free());
-    let mut public = admits(&gate, "127.0.0.1");
+    let mut public = assert_admits(&gate, "127.0.0.1");
     let with = |listener: &str| edit(BASE, "upstreams:", &format!("  - {listener}\nupstreams:"));
     let more = |name: &str, bind: u16| {
         with(&format!("{{name: {name}, bind: '127.0.0.1:{bind}', upstream: main, allow: [127.0.0.1]}}"))
     };
 
-    let report = gate.applies(&more("second", first));
+    let report = gate.apply(&more("second", first));
     assert_eq!(texts(&report["changes"]), ["listener 'second' added"], "{report}");
-    let mut client = serves(local(first));
+    let mut client = assert_serves(local(first));
 
     // With another port it is the same listener: connected clients stay.
-    let report = gate.applies(&more("second", second));
+    let report = gate.apply(&more("second", second));
     assert_eq!((&report["cut"], texts(&report["changes"])), (&0.into(), vec!["listener 'second' changed"]));
     assert!(is_shut(local(first)), "the old port is still open");
     client.assert_reply("PING", "+PONG");
-    let mut other = serves(local(second));
+    let mut other = assert_serves(local(second));
 
     // With another name it is another listener.
-    let report = gate.applies(&more("renamed", second));
+    let report = gate.apply(&more("renamed", second));
     assert_eq!(report["cut"], 2, "{report}");
-    is_revoked(&gate, &mut client);
-    is_revoked(&gate, &mut other);
-    let mut client = serves(local(second));
+    assert_revoked(&gate, &mut client);
+    assert_revoked(&gate, &mut other);
+    let mut client = assert_serves(local(second));
     eventually("it is audited under that name", || {
         (gate.audited("accepted").last()?["listener"] == "renamed").then_some(())
     });
 
-    let report = gate.applies(BASE);
+    let report = gate.apply(BASE);
     assert_eq!((&report["cut"], texts(&report["changes"])), (&1.into(), vec!["listener 'renamed' removed"]));
-    is_revoked(&gate, &mut client);
+    assert_revoked(&gate, &mut client);
     assert!(is_shut(local(second)), "the port is still open");
     public.assert_reply("PING", "+PONG");
     eventually("nobody is left there", || {
@@ -98,14 +98,14 @@ fn one_socket_for_both_families_and_one_each() {
         )
     };
     let gate = start(&redis, &yaml(&dual));
-    let connect = |to: &str, port: u16| serves(SocketAddr::new(to.parse().expect("an address"), port));
+    let connect = |to: &str, port: u16| assert_serves(SocketAddr::new(to.parse().expect("an address"), port));
     let everywhere = || {
         let ways = [("127.0.0.1", gate.port()), ("::1", gate.port()), ("127.0.0.1", other), ("::1", other)];
         ways.map(|(to, port)| connect(to, port))
     };
     let mut clients = everywhere();
     for form in [&split as &dyn Fn(&str) -> String, &dual, &split] {
-        let report = gate.applies(&yaml(form));
+        let report = gate.apply(&yaml(form));
         assert_eq!(report["cut"], 0, "{report}");
         clients.iter_mut().for_each(|client| client.assert_reply("PING", "+PONG"));
         everywhere();
@@ -121,15 +121,15 @@ fn unix_sockets() {
         edit(&edit(BASE, "'127.0.0.1:{port}'", &binds), "[office]", "[office, unix]")
     };
     let [one, two] = ["one.sock", "two.sock"].map(|name| gate.directory().join(name));
-    gate.applies(&at("one.sock"));
+    gate.apply(&at("one.sock"));
     let mut client = Client::unix(&one);
     client.assert_reply("PING", "+PONG");
-    gate.applies(&at("two.sock"));
+    gate.apply(&at("two.sock"));
     assert!(!one.exists(), "the old socket file is still there");
     client.assert_reply("PING", "+PONG");
     Client::unix(&two).assert_reply("PING", "+PONG");
     gate.assert_metric("clients", &[], 1.0);
-    assert_eq!(gate.applies(BASE)["cut"], 1, "nobody may come by a unix socket any more");
+    assert_eq!(gate.apply(BASE)["cut"], 1, "nobody may come by a unix socket any more");
     client.assert_closed();
     assert!(!two.exists(), "the old socket file is still there");
 }
@@ -145,7 +145,7 @@ fn another_upstream_address() {
     before.assert_reply("GET who", r#""old""#);
     let mut undecided = gate.connect();
     eventually("both are there", || (gate.metric("clients", &[]) == 2.0).then_some(()));
-    let report = gate.applies(&edit(BASE, "{redis}", &format!("'{}'", new.address())));
+    let report = gate.apply(&edit(BASE, "{redis}", &format!("'{}'", new.address())));
     assert_eq!((report["cut"].as_u64(), texts(&report["changes"]).len()), (Some(0), 1), "{report}");
     assert!(texts(&report["changes"])[0].starts_with("upstream 'main' changed"), "{report}");
     before.assert_reply("GET who", r#""old""#);
@@ -173,7 +173,7 @@ fn rotated_credentials() {
         .secret("canary-first")
         .secret("canary-second")
         .start();
-    let mut before = admits(&gate, "127.0.0.1");
+    let mut before = assert_admits(&gate, "127.0.0.1");
     control.assert_reply("CONFIG SET requirepass canary-second", "+OK");
     let mut early = gate.connect();
     assert!(early.call("PING").text().contains("unavailable (auth)"), "the old password still serves");
@@ -181,7 +181,7 @@ fn rotated_credentials() {
     let report = gate.reload();
     assert_eq!((&report["result"], &report["cut"]), (&"applied".into(), &0.into()), "{report}");
     assert!(texts(&report["changes"])[0].starts_with("upstream 'main' changed"), "{report}");
-    admits(&gate, "127.0.0.1");
+    assert_admits(&gate, "127.0.0.1");
     before.assert_reply("PING", "+PONG");
     assert_eq!(gate.reload()["result"], "unchanged");
 }
@@ -190,7 +190,7 @@ fn rotated_credentials() {
 fn another_style_of_refusal() {
     let redis = Redis::plain();
     let gate = start(&redis, BASE);
-    refuses(&gate, "127.0.0.2");
+    assert_refuses(&gate, "127.0.0.2");
     let cases: [(&str, &[u8], Option<End>); 4] = [
         ("illegal_address", b"-ERR illegal address\r\n", None),
         ("close", b"", Some(End::Eof)),
@@ -198,7 +198,7 @@ fn another_style_of_refusal() {
         ("denied", b"-DENIED source address not allowed\r\n", None),
     ];
     for (style, line, end) in cases {
-        gate.applies(&edit(BASE, "allow: [office]", &format!("allow: [office], refusal: {style}")));
+        gate.apply(&edit(BASE, "allow: [office]", &format!("allow: [office], refusal: {style}")));
         let (read, ended) = gate.connect_from("127.0.0.2", "127.0.0.1").read_to_end();
         assert_eq!(read.escape_ascii().to_string(), line.escape_ascii().to_string(), "{style}");
         assert!(end.is_none_or(|end| end == ended), "{style}: {ended:?}");
@@ -214,8 +214,8 @@ fn fewer_and_more_clients() {
     let of_listener =
         |n: u64| edit(BASE, "allow: [office]", &format!("allow: [office], limits: {{clients: {n}}}"));
     for limited in [&of_process as &dyn Fn(u64) -> String, &of_listener] {
-        let mut clients: Vec<Client> = (0..3).map(|_| admits(&gate, "127.0.0.1")).collect();
-        assert_eq!(gate.applies(&limited(2))["cut"], 0);
+        let mut clients: Vec<Client> = (0..3).map(|_| assert_admits(&gate, "127.0.0.1")).collect();
+        assert_eq!(gate.apply(&limited(2))["cut"], 0);
         clients.iter_mut().for_each(|client| client.assert_reply("PING", "+PONG"));
         let (read, _) = gate.connect().read_to_end();
         assert_eq!(read, b"-ERR max number of clients reached\r\n");
@@ -228,9 +228,9 @@ fn fewer_and_more_clients() {
             client.read_up_to(7, &mut read);
             (read == b"+PONG\r\n").then_some(())
         });
-        gate.applies(&limited(100));
-        clients.extend((0..5).map(|_| admits(&gate, "127.0.0.1")));
-        gate.applies(BASE);
+        gate.apply(&limited(100));
+        clients.extend((0..5).map(|_| assert_admits(&gate, "127.0.0.1")));
+        gate.apply(BASE);
         drop(clients);
         eventually("all have left", || (gate.metric("clients", &[]) == 0.0).then_some(()));
     }
@@ -241,21 +241,21 @@ fn fewer_and_more_clients() {
 fn a_limit_for_idle_clients() {
     let redis = Redis::plain();
     let gate = start(&redis, BASE);
-    let mut used = admits(&gate, "127.0.0.1");
+    let mut used = assert_admits(&gate, "127.0.0.1");
     let mut unused = gate.connect();
     let mut subscribed = gate.connect();
     subscribed.assert_reply("SUBSCRIBE c", r#"["subscribe" "c" :1]"#);
     eventually("all are there", || (gate.metric("clients", &[]) == 3.0).then_some(()));
     let started = Instant::now();
-    gate.applies(&format!("{BASE}limits: {{timeouts: {{idle: 1s}}}}\n"));
+    gate.apply(&format!("{BASE}limits: {{timeouts: {{idle: 1s}}}}\n"));
     used.assert_closed();
     unused.assert_closed();
     assert!(started.elapsed() < Duration::from_secs(4), "it took {:?}", started.elapsed());
     eventually("the reason is counted", || {
         (gate.metric("connections_closed_total", &[("reason", "idle")]) >= 2.0).then_some(())
     });
-    gate.applies(BASE);
-    let mut stays = admits(&gate, "127.0.0.1");
+    gate.apply(BASE);
+    let mut stays = assert_admits(&gate, "127.0.0.1");
     stays.assert_silent_for(Duration::from_millis(1600));
     stays.assert_reply("PING", "+PONG");
 }
@@ -264,26 +264,26 @@ fn a_limit_for_idle_clients() {
 fn another_place_for_the_audit_trail() {
     let redis = Redis::plain();
     let gate = start(&redis, BASE);
-    admits(&gate, "127.0.0.1");
+    assert_admits(&gate, "127.0.0.1");
     eventually("it is audited", || gate.audited("closed").pop());
     let lines = || -> Vec<Value> {
         let text = std::fs::read_to_string(gate.directory().join("audit.log")).unwrap_or_default();
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     };
     gate.configure(&format!("{BASE}audit: {{path: audit.log}}\n"));
-    gate.hang_up();
+    gate.send_sighup();
     let report = eventually("the reload is in the new file", || {
         lines().into_iter().find(|line| line["event"] == "reload")
     });
     assert_eq!(texts(&report["changes"]), ["audit changed"], "{report}");
     let before = gate.audit().len();
-    admits(&gate, "127.0.0.1");
+    assert_admits(&gate, "127.0.0.1");
     eventually("clients are in the new file", || lines().into_iter().find(|line| line["event"] == "closed"));
     assert_eq!(gate.audit().len(), before, "lines still go to the old place");
     assert_eq!(
-        gate.reloads(|| {
+        gate.reload_after(|| {
             gate.configure(BASE);
-            gate.hang_up();
+            gate.send_sighup();
         })["result"],
         "applied"
     );
@@ -293,9 +293,9 @@ fn another_place_for_the_audit_trail() {
 fn another_log() {
     let redis = Redis::plain();
     let gate = start(&redis, BASE);
-    admits(&gate, "127.0.0.1");
-    gate.applies(&format!("{BASE}log: {{format: json, level: debug}}\n"));
-    let client = admits(&gate, "127.0.0.1");
+    assert_admits(&gate, "127.0.0.1");
+    gate.apply(&format!("{BASE}log: {{format: json, level: debug}}\n"));
+    let client = assert_admits(&gate, "127.0.0.1");
     let source = client.local().to_string();
     let line: Value = eventually("it is logged", || {
         let text = gate.stderr();
@@ -303,11 +303,11 @@ fn another_log() {
         serde_json::from_str(line).ok()
     });
     assert_eq!((&line["level"], &line["message"]), (&"DEBUG".into(), &"accepted".into()), "{line}");
-    gate.applies(&format!("{BASE}log: {{level: error}}\n"));
+    gate.apply(&format!("{BASE}log: {{level: error}}\n"));
     // The output thread may still be writing earlier lines.
     std::thread::sleep(Duration::from_millis(300));
     let before = gate.stderr();
-    refuses(&gate, "127.0.0.2");
+    assert_refuses(&gate, "127.0.0.2");
     gate.reload();
     holds_for(Duration::from_millis(300), "refusals and reloads are no errors", || gate.stderr() == before);
 }
@@ -331,16 +331,16 @@ fn another_admin_token() {
     };
     assert_eq!((gate.get("/api/status").0, with_token(TOKEN)), (200, 200));
     assert_eq!(http::post(gate.admin(), "/api/reload", TOKEN).expect("it answers").0, 403);
-    gate.applies(&with("token"));
+    gate.apply(&with("token"));
     assert_eq!((gate.get("/api/status").0, with_token(TOKEN), with_token(OTHER)), (401, 200, 401));
     assert_eq!(gate.reload_by_http().0.0, 200);
-    gate.applies(&with("other"));
+    gate.apply(&with("other"));
     assert_eq!((gate.get("/api/status").0, with_token(TOKEN), with_token(OTHER)), (401, 401, 200));
     // In the configured file: only its content changes.
     gate.put("other", TOKEN);
     assert_eq!(gate.reload()["result"], "applied");
     assert_eq!((with_token(TOKEN), with_token(OTHER)), (200, 401));
-    gate.applies(BASE);
+    gate.apply(BASE);
     assert_eq!(gate.get("/api/status").0, 200);
 }
 
@@ -351,7 +351,7 @@ fn settings_that_need_a_restart() {
     let gate = start(&redis, &format!("{BASE}workers: 2\n"));
     let moved = edit(BASE, "127.0.0.1:{admin}", &format!("127.0.0.1:{}", ports::free()));
     let report =
-        gate.applies(&format!("{}workers: 3\n", edit(&moved, "[127.0.0.1]", "[127.0.0.1, 127.0.0.2]")));
+        gate.apply(&format!("{}workers: 3\n", edit(&moved, "[127.0.0.1]", "[127.0.0.1, 127.0.0.2]")));
     let said = texts(&report["not_applied"]);
     assert_eq!(said.len(), 2, "{report}");
     assert!(said[0].starts_with("workers: 3 (running with 2)"), "{report}");
@@ -363,12 +363,12 @@ fn settings_that_need_a_restart() {
         gate.assert_log(line);
     }
     // The other changes are in force, and the old address still answers.
-    admits(&gate, "127.0.0.2");
+    assert_admits(&gate, "127.0.0.2");
     assert!(gate.get("/api/status").1.contains("\"workers\":2"));
-    let off = gate.applies(&edit(&format!("{BASE}workers: 2\n"), "{bind: '127.0.0.1:{admin}'}", "off"));
+    let off = gate.apply(&edit(&format!("{BASE}workers: 2\n"), "{bind: '127.0.0.1:{admin}'}", "off"));
     assert_eq!(texts(&off["not_applied"]).len(), 1, "{off}");
     assert_eq!(gate.get("/live").0, 200);
-    let back = gate.applies(&format!("{BASE}workers: 2\n"));
+    let back = gate.apply(&format!("{BASE}workers: 2\n"));
     assert!(back["not_applied"].is_null(), "{back}");
 }
 
@@ -385,17 +385,17 @@ fn another_way_to_authenticate() {
         ),
     );
     let gate = start(&redis, &base);
-    let mut cut = admits(&gate, "127.0.0.1");
-    let mut stays = serves(local(other));
-    let report = gate.applies(&edit(&base, "allow: [office]", "allow: [office], auth: trust"));
+    let mut cut = assert_admits(&gate, "127.0.0.1");
+    let mut stays = assert_serves(local(other));
+    let report = gate.apply(&edit(&base, "allow: [office]", "allow: [office], auth: trust"));
     assert_eq!(report["cut"], 1, "{report}");
     assert!(
         texts(&report["changes"]).contains(&"listener 'public': auth changed, its clients are disconnected"),
         "{report}"
     );
-    is_revoked(&gate, &mut cut);
+    assert_revoked(&gate, &mut cut);
     stays.assert_reply("PING", "+PONG");
-    let mut client = admits(&gate, "127.0.0.1");
+    let mut client = assert_admits(&gate, "127.0.0.1");
     client.assert_reply("AUTH default x", "+OK");
 }
 
@@ -418,7 +418,7 @@ fn a_socket_file_has_its_mode() {
     early.assert_reply("PING", "+PONG");
     for bits in ["0600", "0666"] {
         let bind = format!("{{unix: '{{dir}}/gate.sock', mode: '{bits}'}}");
-        gate.applies(&edit(&yaml, "'unix:{dir}/gate.sock'", &bind));
+        gate.apply(&edit(&yaml, "'unix:{dir}/gate.sock'", &bind));
         assert_eq!(format!("{:04o}", mode()), bits);
         Client::unix(&path).assert_reply("PING", "+PONG");
         early.assert_reply("PING", "+PONG");

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use e2e::reload::TOKEN;
 use e2e::{Gate, Redis, ports};
 
-use super::{BASE, admits, edit, refuses};
+use super::{BASE, assert_admits, assert_refuses, edit};
 
 /// The configuration with a token, for reloads over HTTP.
 fn with_token() -> String {
@@ -65,20 +65,20 @@ fn the_last_good_policy_stays() {
     gate.put("typo.txt", "127.0.0.1\n127.0.0.300\n");
     gate.put("empty.txt", "# nothing\n");
     std::fs::create_dir(gate.directory().join("directory")).expect("writable");
-    let mut stays = admits(&gate, "127.0.0.1");
+    let mut stays = assert_admits(&gate, "127.0.0.1");
     for (index, Mistake { yaml, place, says }) in mistakes(&base, busy).into_iter().enumerate() {
         let report = gate.reload_with(&yaml);
         assert_eq!(report["result"], "rejected", "{says}: {report}");
         assert_eq!(report["generation"], 1, "{says}: {report}");
         match place {
-            Some((file, line)) => is_said(&gate, &report, file, line, says),
+            Some((file, line)) => assert_reported(&gate, &report, file, line, says),
             None => {
                 let error = report["error"].as_str().unwrap_or_default();
                 assert!(error.contains(says), "{says}: {report}");
                 gate.assert_log(error);
             }
         }
-        let posted = posts(&gate, 422);
+        let posted = post(&gate, 422);
         for key in ["result", "problems", "error", "generation"] {
             assert_eq!(posted[key], report[key], "{says}");
         }
@@ -86,31 +86,31 @@ fn the_last_good_policy_stays() {
         let rejected = u32::try_from(2 * index + 2).map(f64::from).expect("few");
         gate.assert_metric("config_reloads_total", &[("result", "rejected")], rejected);
         stays.assert_reply("PING", "+PONG");
-        admits(&gate, "127.0.0.1");
-        refuses(&gate, "127.0.0.2");
+        assert_admits(&gate, "127.0.0.1");
+        assert_refuses(&gate, "127.0.0.2");
     }
     let report = gate.reload_with(&base);
     assert_eq!((&report["result"], &report["generation"]), (&"unchanged".into(), &1.into()), "{report}");
     gate.assert_metric("config_last_reload_successful", &[], 1.0);
-    posts(&gate, 200);
+    post(&gate, 200);
     // The conflict is resolved: the same file is valid now.
     drop(taken);
     let both = format!("['127.0.0.1:{{port}}', '127.0.0.1:{busy}']");
-    gate.applies(&edit(&base, "'127.0.0.1:{port}'", &both));
+    gate.apply(&edit(&base, "'127.0.0.1:{port}'", &both));
     let mut client = e2e::Client::tcp(([127, 0, 0, 1], busy).into());
     client.assert_reply("PING", "+PONG");
 }
 
 /// Requests a reload over HTTP and returns its report.
 #[track_caller]
-fn posts(gate: &Gate, status: u16) -> serde_json::Value {
+fn post(gate: &Gate, status: u16) -> serde_json::Value {
     let ((found, report), _) = gate.reload_by_http();
     assert_eq!(found, status, "{report}");
     report
 }
 
 #[track_caller]
-fn is_said(gate: &Gate, report: &serde_json::Value, file: &str, line: u32, says: &str) {
+fn assert_reported(gate: &Gate, report: &serde_json::Value, file: &str, line: u32, says: &str) {
     let problems = report["problems"].as_array().expect("problems");
     let errors = || problems.iter().filter(|problem| problem["severity"] == "error");
     let found = errors().find(|problem| {
@@ -135,7 +135,7 @@ fn half_a_change_is_none() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let busy = taken.local_addr().expect("bound").port();
     let gate = start(&redis, &base);
-    let mut stays = admits(&gate, "127.0.0.1");
+    let mut stays = assert_admits(&gate, "127.0.0.1");
     let both = "['0.0.0.0:{port}', '[::]:{port}']";
     let split = edit(&base, "'[::]:{port}'", both);
     for wrong in [
@@ -144,13 +144,13 @@ fn half_a_change_is_none() {
     ] {
         let report = gate.reload_with(&wrong);
         assert_eq!(report["result"], "rejected", "{report}");
-        admits(&gate, "127.0.0.1");
+        assert_admits(&gate, "127.0.0.1");
         stays.assert_reply("PING", "+PONG");
     }
-    gate.applies(&split);
-    admits(&gate, "127.0.0.1");
+    gate.apply(&split);
+    assert_admits(&gate, "127.0.0.1");
     // A port without a listener does not prevent later reloads.
-    gate.applies(&edit(&base, "{port}", &ports::free().to_string()));
+    gate.apply(&edit(&base, "{port}", &ports::free().to_string()));
 }
 
 /// A secret from a pipe (`<(vault read ..)`) can be read once. A second read would block.
@@ -161,8 +161,8 @@ fn a_pipe_is_not_read_twice() {
     let pipe = gate.directory().join("pipe");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo starts").success());
     gate.put("portcullis.yaml", &edit(&with_token(), "file: token", "file: pipe"));
-    let report = gate.reloads(|| {
-        gate.hang_up();
+    let report = gate.reload_after(|| {
+        gate.send_sighup();
         std::fs::write(&pipe, TOKEN).expect("the gate reads");
     });
     assert_eq!(report["result"], "applied", "{report}");
@@ -171,5 +171,5 @@ fn a_pipe_is_not_read_twice() {
         assert_eq!(report["result"], "rejected", "{report}");
         assert!(report["error"].as_str().is_some_and(|error| error.contains("is a pipe")), "{report}");
     }
-    admits(&gate, "127.0.0.1");
+    assert_admits(&gate, "127.0.0.1");
 }

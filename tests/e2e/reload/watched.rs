@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use e2e::{Gate, GateBuilder, Redis, holds_for};
 
-use super::{BASE, admits, edit, refuses};
+use super::{BASE, assert_admits, assert_refuses, edit};
 
 /// A configuration that reads each kind of file.
 const WATCHED: &str = "\
@@ -43,15 +43,15 @@ fn edits() -> [(&'static str, String); 4] {
 }
 
 #[track_caller]
-fn all_are_in_force(gate: &Gate) {
+fn assert_all_in_force(gate: &Gate) {
     for source in ["127.0.0.4", "127.0.0.6", "127.0.0.9"] {
-        admits(gate, source);
+        assert_admits(gate, source);
     }
-    refuses(gate, "127.0.0.7");
+    assert_refuses(gate, "127.0.0.7");
 }
 
 #[track_caller]
-fn nothing_more_happens(gate: &Gate) {
+fn assert_no_more_reloads(gate: &Gate) {
     let before = gate.audited("reload").len();
     holds_for(Duration::from_millis(1500), "no more reloads", || gate.audited("reload").len() == before);
 }
@@ -60,21 +60,21 @@ fn nothing_more_happens(gate: &Gate) {
 fn renamed_into_place() {
     let redis = Redis::plain();
     let mut gate = watching(&redis).start();
-    let mut stays = admits(&gate, "127.0.0.1");
+    let mut stays = assert_admits(&gate, "127.0.0.1");
     for (generation, (name, text)) in (2..).zip(edits()) {
-        let report = gate.reloads(|| gate.put(name, &text));
+        let report = gate.reload_after(|| gate.put(name, &text));
         assert_eq!(report["result"], "applied", "{name}: {report}");
         assert_eq!(report["trigger"], "watch", "{name}: {report}");
         assert_eq!(report["generation"], generation, "{name}: {report}");
     }
-    all_are_in_force(&gate);
+    assert_all_in_force(&gate);
     stays.assert_reply("PING", "+PONG");
     // A read must not count as a change of the files.
     gate.put("plain.txt", "127.0.0.5\n127.0.0.6\n127.0.0.8\n");
     let share = gate.process().cpu_share_over(Duration::from_secs(2));
     assert!(share < 0.15, "a changed file costs {:.0} % of a core", share * 100.0);
-    admits(&gate, "127.0.0.8");
-    nothing_more_happens(&gate);
+    assert_admits(&gate, "127.0.0.8");
+    assert_no_more_reloads(&gate);
 }
 
 /// A file is truncated and written piece by piece: the proxy never applies half of it.
@@ -82,11 +82,11 @@ fn renamed_into_place() {
 fn written_in_place_slowly() {
     let redis = Redis::plain();
     let gate = watching(&redis).start();
-    let mut stays = admits(&gate, "127.0.0.3");
+    let mut stays = assert_admits(&gate, "127.0.0.3");
     for (name, text) in edits() {
         let mut longest = Duration::ZERO;
         let before = gate.audited("reload").len();
-        let report = gate.reloads(|| longest = write_slowly(&gate, name, &text));
+        let report = gate.reload_after(|| longest = write_slowly(&gate, name, &text));
         // If the machine stops the writer for that long, half a file does look finished.
         if longest < SETTLED - Duration::from_millis(50) {
             assert_eq!(report["result"], "applied", "{name}: {report}");
@@ -98,7 +98,7 @@ fn written_in_place_slowly() {
         let allowed = |ip: &str| gate.get(&format!("/api/explain?ip={ip}")).1.contains("\"allowed\":true");
         ["127.0.0.4", "127.0.0.6", "127.0.0.9"].iter().all(|ip| allowed(ip)).then_some(())
     });
-    all_are_in_force(&gate);
+    assert_all_in_force(&gate);
 }
 
 /// Writes a file slowly. Returns the longest time between two writes before it was complete.
@@ -120,20 +120,20 @@ fn write_slowly(gate: &Gate, name: &str, text: &str) -> Duration {
 fn deleted_and_created() {
     let redis = Redis::plain();
     let gate = watching(&redis).start();
-    let mut stays = admits(&gate, "127.0.0.1");
+    let mut stays = assert_admits(&gate, "127.0.0.1");
     for (name, text) in edits() {
-        let gone = gate.reloads(|| fs::remove_file(gate.directory().join(name)).expect("it is there"));
+        let gone = gate.reload_after(|| fs::remove_file(gate.directory().join(name)).expect("it is there"));
         assert_eq!(gone["result"], "rejected", "{name}: {gone}");
         assert_eq!(gone["problems"][0]["severity"], "error", "{name}: {gone}");
         assert!(gate.metric("config_last_reload_successful", &[]) == 0.0, "{name}");
-        admits(&gate, "127.0.0.3");
-        let back = gate.reloads(|| {
+        assert_admits(&gate, "127.0.0.3");
+        let back = gate.reload_after(|| {
             fs::write(gate.directory().join(name), gate.fill(&text)).expect("writable");
         });
         assert_eq!(back["result"], "applied", "{name}: {back}");
         gate.assert_metric("config_last_reload_successful", &[], 1.0);
     }
-    all_are_in_force(&gate);
+    assert_all_in_force(&gate);
     stays.assert_reply("PING", "+PONG");
 }
 
@@ -150,14 +150,14 @@ fn a_link_above_the_files_is_swapped() {
         symlink(format!("..data/{name}"), &link).expect("writable");
         fs::rename(link, dir.join(name)).expect("writable");
     }
-    nothing_more_happens(&gate);
+    assert_no_more_reloads(&gate);
     for version in ["..v2", "..v3"] {
         fs::create_dir(dir.join(version)).expect("writable");
         for (name, text) in edits() {
             let text = if version == "..v3" && name == "plain.txt" { "127.0.0.6\n" } else { &text };
             fs::write(dir.join(version).join(name), gate.fill(text)).expect("writable");
         }
-        let report = gate.reloads(|| {
+        let report = gate.reload_after(|| {
             symlink(version, dir.join("..data_tmp")).expect("writable");
             fs::rename(dir.join("..data_tmp"), dir.join("..data")).expect("writable");
         });
@@ -165,8 +165,8 @@ fn a_link_above_the_files_is_swapped() {
         assert_eq!(report["trigger"], "watch", "{version}: {report}");
     }
     assert_eq!(gate.audited("reload").len(), 2, "one for each swap");
-    all_are_in_force(&gate);
-    refuses(&gate, "127.0.0.5");
+    assert_all_in_force(&gate);
+    assert_refuses(&gate, "127.0.0.5");
 }
 
 /// `reload: signal` does not watch files, and a reload can change it.
@@ -176,14 +176,14 @@ fn only_when_asked() {
     let gate = start_signal(&redis);
     gate.configure(&edit(BASE, "[127.0.0.1]", "[127.0.0.2]"));
     holds_for(Duration::from_millis(2500), "no reload", || gate.audited("reload").is_empty());
-    admits(&gate, "127.0.0.1");
+    assert_admits(&gate, "127.0.0.1");
     assert_eq!(gate.reload()["result"], "applied");
-    admits(&gate, "127.0.0.2");
+    assert_admits(&gate, "127.0.0.2");
     let watching = edit(BASE, "reload: signal", "reload: watch");
-    gate.applies(&watching);
-    let report = gate.reloads(|| gate.configure(&edit(&watching, "[127.0.0.1]", "[127.0.0.3]")));
+    gate.apply(&watching);
+    let report = gate.reload_after(|| gate.configure(&edit(&watching, "[127.0.0.1]", "[127.0.0.3]")));
     assert_eq!((&report["result"], &report["trigger"]), (&"applied".into(), &"watch".into()), "{report}");
-    admits(&gate, "127.0.0.3");
+    assert_admits(&gate, "127.0.0.3");
 }
 
 fn start_signal(redis: &Redis) -> Gate {

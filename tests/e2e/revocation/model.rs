@@ -127,7 +127,7 @@ fn a_thousand_clients_and_a_thousand_reloads_a_minute() {
         (count("accepted") == count("closed")).then_some(lines)
     });
     assert!(last >= 100, "{last} reloads: that was no test");
-    agrees(&lines, last);
+    assert_agrees(&lines, last);
     assert!(gate.metric("log_lines_dropped_total", &[]) == 0.0);
     assert!(
         gate.metric("config_reloads_total", &[("result", "applied")])
@@ -224,7 +224,7 @@ fn put_in_force(gate: &Gate, generation: u64) {
 /// Checks that every decision in the audit trail follows the configuration it names, and that this configuration was
 /// in force. Between the lines of two reloads the earlier is in force. While the threads receive the later
 /// configuration, it may also be the later.
-fn agrees(lines: &[Value], last: u64) {
+fn assert_agrees(lines: &[Value], last: u64) {
     let mut in_force = 1;
     let mut since: HashMap<u64, f64> = HashMap::new();
     let mut decided = 0;

@@ -51,9 +51,9 @@ impl Fixture {
 
     /// Applies these rules and checks the number of clients that they cut.
     #[track_caller]
-    fn cuts(&self, acl: &str, cut: u64) {
+    fn assert_cut(&self, acl: &str, cut: u64) {
         let before = self.revoked().len();
-        let report = self.gate.applies(&under(&self.yaml, acl));
+        let report = self.gate.apply(&under(&self.yaml, acl));
         assert_eq!(report["cut"], cut, "{acl}: {report}");
         let cut = before + usize::try_from(cut).expect("a few");
         eventually("who was cut is audited", || (self.revoked().len() == cut).then_some(()));
@@ -110,27 +110,27 @@ fn each_kind_ends_with_its_own_right_only() {
         fixture.block(&mut reading, "XREAD BLOCK 0 STREAMS k $");
 
         let [mut monitor, mut channel, mut pattern, mut shard, mut tracking, mut idle] = clients;
-        fixture.cuts("+@all -flushall &a &b &p* &s ~k ~l ~*", 0);
-        fixture.cuts("+@all -monitor &a &b &p* &s ~k ~l ~*", 1);
+        fixture.assert_cut("+@all -flushall &a &b &p* &s ~k ~l ~*", 0);
+        fixture.assert_cut("+@all -monitor &a &b &p* &s ~k ~l ~*", 1);
         monitor.read_to_end();
-        fixture.cuts("+@all -monitor &a &p* &s ~k ~l ~*", 1);
+        fixture.assert_cut("+@all -monitor &a &p* &s ~k ~l ~*", 1);
         channel.assert_closed();
-        fixture.cuts("+@all -monitor &a &p? &s ~k ~l ~*", 1);
+        fixture.assert_cut("+@all -monitor &a &p? &s ~k ~l ~*", 1);
         pattern.assert_closed();
-        fixture.cuts("+@all -monitor &a ~k ~l ~*", 1);
+        fixture.assert_cut("+@all -monitor &a ~k ~l ~*", 1);
         shard.assert_closed();
-        fixture.cuts("+@all -monitor -client|tracking &a ~k ~l ~*", u64::from(resp3));
+        fixture.assert_cut("+@all -monitor -client|tracking &a ~k ~l ~*", u64::from(resp3));
         if resp3 {
             tracking.assert_closed();
         }
-        fixture.cuts("+@all -monitor -client|tracking &a ~k", 1);
+        fixture.assert_cut("+@all -monitor -client|tracking &a ~k", 1);
         popping.assert_closed();
         fixture.redis.control().assert_reply("RPUSH k x", ":1");
         fixture.redis.control().assert_reply("DEL k", ":1");
         fixture.redis.control().send("XADD k 1-1 f v");
         reading.recv();
         fixture.block(&mut reading, "XREAD BLOCK 0 STREAMS k $");
-        fixture.cuts("+@all -monitor -xread ~k", 1);
+        fixture.assert_cut("+@all -monitor -xread ~k", 1);
         reading.assert_closed();
         idle.assert_reply("PING", "+PONG");
         eventually("Redis has lost them too", || (fixture.blocked() == 0).then_some(()));
@@ -153,15 +153,15 @@ fn what_is_still_allowed_goes_on() {
         let mut left = fixture.client(resp3);
         left.call("SUBSCRIBE x");
         left.call("UNSUBSCRIBE");
-        fixture.cuts("+@all -@dangerous &news:* ~a? ~b", 0);
+        fixture.assert_cut("+@all -@dangerous &news:* ~a? ~b", 0);
         fixture.redis.control().assert_reply("PUBLISH news:700 hello", ":2");
         assert_eq!(subscriber.recv().items().last().expect("a message").to_string(), "\"hello\"");
         subscriber.recv();
         fixture.redis.control().assert_reply("RPUSH b x", ":1");
         blocked.assert_recv(r#"["b" "x"]"#);
         left.assert_reply("PING", "+PONG");
-        fixture.cuts("+@all &news:1* &news:*", 0);
-        fixture.cuts("+@all &news:*0", 1);
+        fixture.assert_cut("+@all &news:1* &news:*", 0);
+        fixture.assert_cut("+@all &news:*0", 1);
         subscriber.assert_closed();
         left.assert_reply("PING", "+PONG");
     }
@@ -175,8 +175,8 @@ fn a_blocked_command_behind_other_replies_is_cut() {
         let mut first = fixture.client(false);
         first.hold(&e2e::client::command("BLPOP first 0"));
         fixture.block(&mut first, "BLPOP second 0");
-        fixture.cuts("+@all ~first ~second", 0);
-        fixture.cuts("+@all ~first", 1);
+        fixture.assert_cut("+@all ~first ~second", 0);
+        fixture.assert_cut("+@all ~first", 1);
         first.assert_closed();
         fixture.redis.control().assert_reply("RPUSH first x", ":1");
         holds_for(Duration::from_millis(200), "nobody takes it", || {
@@ -198,8 +198,8 @@ fn a_client_with_too_many_subscriptions_is_cut() {
     }
     let mut huge = fixture.client(false);
     huge.call(&format!("SUBSCRIBE {}", "y".repeat(300_000)));
-    fixture.cuts("+@all -flushall", 0);
-    fixture.cuts("+@all &*x &*y", 2);
+    fixture.assert_cut("+@all -flushall", 0);
+    fixture.assert_cut("+@all &*x &*y", 2);
     client.assert_closed();
     huge.assert_closed();
 }
@@ -211,12 +211,12 @@ fn a_replica_and_a_client_under_another_auth() {
     let mut replica = fixture.client(false);
     replica.send("SYNC");
     replica.assert_recv_raw(b"$");
-    fixture.cuts("+@all +sync +psync -flushall", 0);
-    fixture.cuts("+@all", 1);
+    fixture.assert_cut("+@all +sync +psync -flushall", 0);
+    fixture.assert_cut("+@all", 1);
     replica.read_to_end();
     let mut subscriber = fixture.client(false);
     subscriber.call("SUBSCRIBE a");
-    let report = fixture.gate.applies(&edit(&fixture.yaml, "    auth: trust\n", ""));
+    let report = fixture.gate.apply(&edit(&fixture.yaml, "    auth: trust\n", ""));
     assert_eq!(report["cut"], 1, "{report}");
     subscriber.assert_closed();
 }
@@ -242,7 +242,7 @@ fn a_user_loses_a_right() {
         client
     });
     let alice = user("alice").replace("+@all", "+@all &b");
-    let report = gate.applies(&edit(&yaml, &user("alice"), &alice));
+    let report = gate.apply(&edit(&yaml, &user("alice"), &alice));
     assert_eq!(report["cut"], 1, "{report}");
     clients[0].assert_closed();
     redis.control().assert_reply("PUBLISH a x", ":1");

@@ -407,7 +407,7 @@ impl Model {
         }
         batch.request.extend_from_slice(&queued.request);
         for _ in &queued.ends {
-            batch.owes(b"+QUEUED\r\n");
+            batch.expect(b"+QUEUED\r\n");
         }
         let mut due = format!("*{}\r\n", queued.ends.len()).into_bytes();
         due.extend_from_slice(&queued.due);
@@ -429,10 +429,10 @@ impl Model {
 impl Batch {
     fn call(&mut self, words: &[&[u8]], due: &[u8]) {
         self.request.extend(encode(words));
-        self.owes(due);
+        self.expect(due);
     }
 
-    fn owes(&mut self, due: &[u8]) {
+    fn expect(&mut self, due: &[u8]) {
         self.due.extend_from_slice(due);
         self.ends.push(self.due.len());
     }

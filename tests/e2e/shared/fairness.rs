@@ -16,7 +16,7 @@ const MIB: u64 = 1024 * 1024;
 const SLOWEST: Duration = Duration::from_secs(1);
 
 /// Starts a proxy, with a value of 1 MiB under `big`.
-fn fixture(limits: &str) -> (Redis, Gate) {
+fn start(limits: &str) -> (Redis, Gate) {
     let redis = Redis::plain();
     redis.control().assert_reply(&format!("SETRANGE big {} x", MIB - 1), &format!(":{MIB}"));
     let gate = sharing(Gate::before(&redis)).top(limits).start();
@@ -24,7 +24,7 @@ fn fixture(limits: &str) -> (Redis, Gate) {
 }
 
 /// Sends one command after another until `over`. Returns the longest wait and the number of commands.
-fn asks_on(client: &mut Client, over: impl Fn() -> bool) -> (Duration, usize) {
+fn call_until(client: &mut Client, over: impl Fn() -> bool) -> (Duration, usize) {
     let (mut slowest, mut count) = (Duration::ZERO, 0);
     while !over() {
         let asked = Instant::now();
@@ -39,7 +39,7 @@ fn asks_on(client: &mut Client, over: impl Fn() -> bool) -> (Duration, usize) {
 fn a_million_commands_in_one_pipeline() {
     const COUNT: usize = 1_000_000;
     let _turn = own_turn();
-    let (_redis, gate) = fixture("");
+    let (_redis, gate) = start("");
     let mut others: Vec<Client> = (0..4).map(|_| gate.connect()).collect();
     others.iter_mut().for_each(|client| client.assert_in_step("before"));
     let mut flood = gate.connect();
@@ -66,7 +66,7 @@ fn a_million_commands_in_one_pipeline() {
         });
         let asking: Vec<_> = others
             .iter_mut()
-            .map(|client| scope.spawn(|| asks_on(client, || over.load(Ordering::Relaxed))))
+            .map(|client| scope.spawn(|| call_until(client, || over.load(Ordering::Relaxed))))
             .collect();
         for asking in asking {
             let (slowest, count) = asking.join().expect("it is answered");
@@ -82,7 +82,7 @@ fn a_million_commands_in_one_pipeline() {
 fn floods_of_many() {
     const COUNT: usize = 20_000;
     let _turn = own_turn();
-    let (redis, mut gate) = fixture("");
+    let (redis, mut gate) = start("");
     redis.control().assert_reply("SETRANGE value 999 x", ":1000");
     let mut other = gate.connect();
     other.assert_in_step("before");
@@ -111,7 +111,7 @@ fn floods_of_many() {
                 })
             })
             .collect();
-        let asking = scope.spawn(|| asks_on(&mut other, || !reading.load(Ordering::Relaxed)));
+        let asking = scope.spawn(|| call_until(&mut other, || !reading.load(Ordering::Relaxed)));
         all.into_iter().for_each(|flood| flood.join().expect("all is answered"));
         reading.store(false, Ordering::Relaxed);
         let (slowest, _) = asking.join().expect("it is answered");
@@ -125,7 +125,7 @@ fn floods_of_many() {
 #[test]
 fn one_that_never_reads() {
     let _turn = own_turn();
-    let (_redis, gate) = fixture("limits: {timeouts: {write: 5s}}");
+    let (_redis, gate) = start("limits: {timeouts: {write: 5s}}");
     let mut neighbours = Neighbours::enter(&gate);
     let mut slow = Client::tcp_narrow(gate.address());
     slow.send_raw(&command("GET big").repeat(12));
@@ -133,19 +133,19 @@ fn one_that_never_reads() {
     let cut = || gate.metric("connections_closed_total", &[("reason", "slow")]) == 1.0;
     while !cut() {
         let asked = Instant::now();
-        neighbours.are_served();
+        neighbours.assert_served();
         let took = asked.elapsed();
         assert!(took < SLOWEST, "answers took {took:?} beside it");
         assert!(since.elapsed() < e2e::PATIENCE, "it is not cut");
     }
-    neighbours.are_served();
+    neighbours.assert_served();
     drop(slow);
 }
 
 /// Clients request 5 MiB each and never read: memory is bounded, they are cut, others continue.
 fn many_that_never_read(count: usize, limits: &str, bound: u64) {
     let _turn = own_turn();
-    let (_redis, mut gate) = fixture(limits);
+    let (_redis, mut gate) = start(limits);
     {
         let mut neighbours = Neighbours::enter(&gate);
         let mut slow: Vec<Client> = (0..count).map(|_| Client::tcp_narrow(gate.address())).collect();
@@ -158,7 +158,7 @@ fn many_that_never_read(count: usize, limits: &str, bound: u64) {
         let closed = |reason| gate.metric("connections_closed_total", &[("reason", reason)]);
         while closed("slow") + closed("limit") < count as f64 {
             let asked = Instant::now();
-            neighbours.are_served();
+            neighbours.assert_served();
             slowest = slowest.max(asked.elapsed());
             let others = ["client", "upstream", "timeout", "protocol", "error"].map(|why| (why, closed(why)));
             assert!(
@@ -169,7 +169,7 @@ fn many_that_never_read(count: usize, limits: &str, bound: u64) {
         // Redis itself copies a GiB meanwhile, in its one thread. If the proxy waited for each client, it would take
         // 20 s.
         assert!(slowest < 8 * SLOWEST, "answers took {slowest:?} beside them");
-        neighbours.are_served();
+        neighbours.assert_served();
         assert_eq!(closed("slow") + closed("limit"), count as f64, "were cut for being slow");
         gate.assert_metric("clients", &[], Neighbours::COUNT as f64);
     }
@@ -193,7 +193,7 @@ fn slow_readers_and_little_memory() {
 #[test]
 fn many_that_read_large_values() {
     let _turn = own_turn();
-    let (_redis, gate) = fixture("");
+    let (_redis, gate) = start("");
     let mut neighbours = Neighbours::enter(&gate);
     let mut readers: Vec<Client> = (0..20).map(|_| gate.connect()).collect();
     let reading = AtomicBool::new(true);
@@ -212,7 +212,7 @@ fn many_that_read_large_values() {
             .collect();
         let asking = scope.spawn(|| {
             while reading.load(Ordering::Relaxed) {
-                neighbours.are_served();
+                neighbours.assert_served();
             }
         });
         all.into_iter().for_each(|reader| reader.join().expect("it has its values"));

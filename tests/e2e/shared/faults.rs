@@ -7,7 +7,7 @@ use e2e::client::command;
 use e2e::fake::bulk;
 use e2e::{Answer, Client, Fake, Gate};
 
-use super::{Neighbours, before, own_or_end};
+use super::{Neighbours, before, recv_own_or_closed};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -32,8 +32,8 @@ impl<'g> Trouble<'g> {
         let mut neighbours = Neighbours::enter(gate);
         let mut client = gate.connect();
         client.send(question);
-        let line = fake.line_of(question);
-        neighbours.call();
+        let line = fake.connection_with(question);
+        neighbours.send();
         // When these replies have arrived on other connections, the commands are on their way to theirs.
         std::thread::sleep(std::time::Duration::from_millis(50));
         fake.release();
@@ -42,12 +42,12 @@ impl<'g> Trouble<'g> {
 
     /// Checks that the proxy gives up the connection with the clients that wait on it, and continues on others.
     #[track_caller]
-    fn passes(mut self, fake: &Fake) {
-        let ended = self.neighbours.get_their_own_or_the_end();
+    fn assert_passes(mut self, fake: &Fake) {
+        let ended = self.neighbours.assert_own_replies_or_closed();
         assert!(ended > 0, "nobody waited where the trouble was: this proves nothing");
-        fake.is_left(self.line);
-        self.neighbours.are_served();
-        self.neighbours.are_served();
+        fake.assert_left(self.line);
+        self.neighbours.assert_served();
+        self.neighbours.assert_served();
     }
 }
 
@@ -75,12 +75,12 @@ fn an_unrequested_line() {
         let fake = Fake::start(|_| None);
         let gate = before(&fake).start();
         let mut neighbours = Neighbours::enter(&gate);
-        for line in neighbours.lines(&fake) {
+        for line in neighbours.connections(&fake) {
             fake.send(line, bytes);
-            fake.is_left(line);
+            fake.assert_left(line);
         }
-        neighbours.are_served();
-        neighbours.are_served();
+        neighbours.assert_served();
+        neighbours.assert_served();
     }
 }
 
@@ -98,11 +98,12 @@ fn an_unrequested_push() {
         b">2\r\n$21\r\ntracking-redir-broken\r\n:7\r\n".as_slice(),
         b">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$6\r\nforged\r\n",
     ] {
-        let mut lines: Vec<usize> = (0..8).map(|number| fake.line_of(&format!("ECHO {number}"))).collect();
+        let mut lines: Vec<usize> =
+            (0..8).map(|number| fake.connection_with(&format!("ECHO {number}"))).collect();
         lines.dedup();
         for line in lines {
             fake.send(line, bytes);
-            fake.is_left(line);
+            fake.assert_left(line);
         }
         for (number, client) in clients.iter_mut().enumerate() {
             client.assert_in_step(&format!("{number}"));
@@ -118,7 +119,7 @@ fn unrequested_invalidations_are_dropped() {
     let mut client = gate.connect();
     assert!(!client.call("HELLO 3").is_error());
     client.assert_in_step("before");
-    let line = fake.line_of("ECHO before");
+    let line = fake.connection_with("ECHO before");
     let long = format!("*200\r\n{}", "$3\r\nkey\r\n".repeat(200));
     for keys in ["*1\r\n$1\r\nk\r\n", "_\r\n", &long] {
         fake.send(line, format!(">2\r\n$10\r\ninvalidate\r\n{keys}").as_bytes());
@@ -127,7 +128,7 @@ fn unrequested_invalidations_are_dropped() {
     gate.assert_metric("upstream_pushes_dropped_total", &[("upstream", "main")], 3.0);
     assert!(fake.is_open(line));
     client.assert_in_step("end");
-    assert_eq!(fake.line_of("ECHO end"), line);
+    assert_eq!(fake.connection_with("ECHO end"), line);
 }
 
 /// A push before a pending reply.
@@ -143,21 +144,21 @@ fn a_push_among_replies() {
         let mut client = gate.connect();
         assert!(!client.call(hello).is_error());
         client.send("GET trouble");
-        let line = fake.line_of("GET trouble");
+        let line = fake.connection_with("GET trouble");
         for (number, client) in clients.iter_mut().enumerate() {
             client.send(&format!("ECHO {number}"));
         }
         std::thread::sleep(std::time::Duration::from_millis(50));
         fake.release();
-        own_or_end(&mut client, &[b"$9\r\ntrouble@0\r\n".to_vec()]);
+        recv_own_or_closed(&mut client, &[b"$9\r\ntrouble@0\r\n".to_vec()]);
         for (number, client) in clients.iter_mut().enumerate() {
             let text = number.to_string();
-            if own_or_end(client, &[bulk(&text)]) {
+            if recv_own_or_closed(client, &[bulk(&text)]) {
                 client.assert_in_step("after");
             }
         }
         if hello == "HELLO 2" {
-            fake.is_left(line);
+            fake.assert_left(line);
         } else {
             assert!(fake.is_open(line));
             gate.assert_metric("upstream_pushes_dropped_total", &[("upstream", "main")], 1.0);
@@ -176,14 +177,14 @@ fn one_reply_too_many() {
     let mut client = gate.connect();
     for _ in 0..5 {
         client.send("GET trouble");
-        let line = fake.line_of("GET trouble");
-        if own_or_end(&mut client, &[b"$9\r\ntrouble@0\r\n".to_vec()]) {
-            fake.is_left(line);
-            neighbours.are_served();
+        let line = fake.connection_with("GET trouble");
+        if recv_own_or_closed(&mut client, &[b"$9\r\ntrouble@0\r\n".to_vec()]) {
+            fake.assert_left(line);
+            neighbours.assert_served();
         } else {
             client = gate.connect();
         }
-        neighbours.are_served();
+        neighbours.assert_served();
     }
 }
 
@@ -196,10 +197,10 @@ fn a_count_that_is_wrong() {
         let gate = before(&fake).upstream("response_timeout: 1s").start();
         let trouble = Trouble::with(&fake, &gate, "GET trouble");
         let Trouble { client, neighbours, line } = trouble;
-        fake.is_left(line);
+        fake.assert_left(line);
         drop((client, neighbours));
         let mut neighbours = Neighbours::enter(&gate);
-        neighbours.are_served();
+        neighbours.assert_served();
     }
 }
 
@@ -215,18 +216,18 @@ fn a_close_instead_of_replies() {
     let mut last: Vec<Client> = (0..16).map(|_| gate.connect()).collect();
     last.iter_mut().for_each(|client| client.assert_in_step("here"));
     let mut trouble = Trouble::with(&fake, &gate, "GET trouble");
-    assert!(own_or_end(&mut trouble.client, &[bulk("trouble@0")]));
-    trouble.neighbours.get_their_own();
-    trouble.neighbours.call();
+    assert!(recv_own_or_closed(&mut trouble.client, &[bulk("trouble@0")]));
+    trouble.neighbours.assert_own_replies();
+    trouble.neighbours.send();
     for client in &mut last {
         client.hold(&command("ECHO last"));
         client.send("ECHO behind");
     }
     for client in &mut last {
-        assert!(!own_or_end(client, &[bulk("last")]));
+        assert!(!recv_own_or_closed(client, &[bulk("last")]));
     }
-    trouble.neighbours.get_their_own_or_the_end();
-    trouble.neighbours.are_served();
+    trouble.neighbours.assert_own_replies_or_closed();
+    trouble.neighbours.assert_served();
 }
 
 #[test]
@@ -253,7 +254,7 @@ fn no_reply_at_all() {
         let told = got.is_empty() || (got.starts_with("-ERR portcullis: ") && got.ends_with("\r\n"));
         let begun = bytes.starts_with(got.as_bytes());
         assert!(told || begun, "{got:?} for {}", bytes.escape_ascii());
-        trouble.passes(&fake);
+        trouble.assert_passes(&fake);
     }
 }
 
@@ -279,19 +280,19 @@ fn half_a_reply() {
         let mut neighbours = Neighbours::enter(&gate);
         let mut client = gate.connect();
         client.send("GET trouble");
-        let line = fake.line_of("GET trouble");
-        neighbours.call();
+        let line = fake.connection_with("GET trouble");
+        neighbours.send();
         std::thread::sleep(std::time::Duration::from_millis(50));
-        fake.cuts(line);
+        fake.close(line);
         let got = client.read_to_end().0;
         let told = got.starts_with(b"-ERR portcullis: ") && got.ends_with(b"\r\n");
         assert!(bytes.starts_with(&got) || told, "{} bytes that are not of the half", got.len());
         fake.release();
-        fake.is_left(line);
+        fake.assert_left(line);
         // If the announced length is large, the neighbours use other connections.
-        assert!(neighbours.get_their_own_or_the_end() > 0 || bytes.len() > LARGE);
-        neighbours.are_served();
-        neighbours.are_served();
+        assert!(neighbours.assert_own_replies_or_closed() > 0 || bytes.len() > LARGE);
+        neighbours.assert_served();
+        neighbours.assert_served();
     }
 }
 
@@ -315,18 +316,18 @@ fn lines_without_end() {
             let mut neighbours = Neighbours::enter(&gate);
             let mut client = gate.connect();
             client.send("GET trouble");
-            let line = fake.line_of("GET trouble");
+            let line = fake.connection_with("GET trouble");
             for _ in 0..5 {
-                neighbours.call();
-                neighbours.get_their_own_or_the_end();
+                neighbours.send();
+                neighbours.assert_own_replies_or_closed();
             }
             let mut read = 0;
             while read < 64 * MIB && client.read_up_to(64 * 1024, &mut Vec::new()) {
                 read += 64 * 1024;
             }
             drop(client);
-            fake.is_left(line);
-            neighbours.are_served();
+            fake.assert_left(line);
+            neighbours.assert_served();
         }
         let peak = gate.process().peak_memory();
         assert!(peak < BOUND, "{} MiB for a line of {}", peak / MIB, char::from(byte));
@@ -352,12 +353,12 @@ fn replies_beyond_measure() {
             let mut neighbours = Neighbours::enter(&gate);
             let mut client = gate.connect();
             client.send("GET trouble");
-            let line = fake.line_of("GET trouble");
-            neighbours.call();
-            neighbours.get_their_own_or_the_end();
+            let line = fake.connection_with("GET trouble");
+            neighbours.send();
+            neighbours.assert_own_replies_or_closed();
             drop(client);
-            fake.is_left(line);
-            neighbours.are_served();
+            fake.assert_left(line);
+            neighbours.assert_served();
         }
         let peak = gate.process().peak_memory();
         assert!(peak < BOUND, "{} MiB", peak / MIB);
@@ -386,10 +387,10 @@ fn answers_to_the_gate_itself() {
                 client.hold(&command(line));
             }
             client.send("QUIT");
-            assert!(own_or_end(&mut client, &[bulk("before")]));
+            assert!(recv_own_or_closed(&mut client, &[bulk("before")]));
             let rest = String::from_utf8_lossy(&client.read_to_end().0).into_owned();
             assert!(!rest.contains("forged"), "{rest:?} to {question}");
-            neighbours.are_served();
+            neighbours.assert_served();
         }
     }
 }
@@ -410,7 +411,7 @@ fn a_database_that_is_refused() {
     for due in [r#""a@2""#, "-NOPERM not there", r#""b@2""#] {
         client.assert_recv(due);
     }
-    neighbours.are_served();
+    neighbours.assert_served();
 }
 
 /// A new connection for clients that have selected the database already: the proxy sent none of their commands, and
@@ -431,11 +432,11 @@ fn a_database_that_is_refused_later() {
         client.assert_in_step("before");
     }
     busy.store(true, Ordering::SeqCst);
-    let mut lines = fake.lines_of("SELECT 3");
+    let mut lines = fake.connections_with("SELECT 3");
     lines.dedup();
     for line in lines {
-        fake.cuts(line);
-        fake.is_left(line);
+        fake.close(line);
+        fake.assert_left(line);
     }
     for client in &mut clients {
         client.hold(&command("GET a"));

@@ -52,20 +52,20 @@ fn scripts_that_forge(connect: impl Fn() -> Client, neighbours: &mut Neighbours<
         attackers[1].assert_reply("SELECT 0", "+OK");
         attackers[2].call("HELLO 3");
         for _ in 0..3 {
-            neighbours.call();
+            neighbours.send();
             for attacker in &mut attackers {
                 attack(attacker, script);
             }
-            neighbours.call();
+            neighbours.send();
             // First the replies to the first round, then those to the second.
             neighbours.round -= 1;
-            neighbours.get_their_own();
+            neighbours.assert_own_replies();
             neighbours.round += 1;
-            neighbours.get_their_own();
+            neighbours.assert_own_replies();
         }
         // New clients take the places of the attackers.
         drop(attackers);
-        neighbours.are_served();
+        neighbours.assert_served();
     }
 }
 
@@ -143,21 +143,21 @@ fn words_that_come_back() {
     ];
     for words in commands {
         let mut attackers: Vec<Client> = (0..3).map(|_| gate.connect()).collect();
-        neighbours.call();
+        neighbours.send();
         for attacker in &mut attackers {
             attacker.hold(&command("GET innocent"));
             attacker.hold(&encode(words));
             let _ = attacker.try_send_raw(&command("GET innocent"));
         }
-        neighbours.get_their_own();
+        neighbours.assert_own_replies();
         for attacker in &mut attackers {
             attacker.assert_recv(r#""innocent@0""#);
         }
-        neighbours.are_served();
+        neighbours.assert_served();
         let shown = words.iter().map(|word| word.escape_ascii().to_string()).collect::<Vec<_>>().join(" ");
         let sent = String::from_utf8_lossy(&words.join(&b' ')).into_owned();
-        for line in fake.lines_of(&sent) {
-            let strangers = fake.asked_on(line).iter().any(|asked| asked.contains("neighbour:"));
+        for line in fake.connections_with(&sent) {
+            let strangers = fake.commands_on(line).iter().any(|asked| asked.contains("neighbour:"));
             assert!(!strangers, "{shown} came on a connection that others are on");
         }
     }
@@ -212,12 +212,12 @@ fn data_with_line_breaks() {
         &[b"PUBLISH", text, text],
         &[b"WAIT", text, text],
     ] {
-        neighbours.call();
+        neighbours.send();
         client.hold(&encode(words));
         client.send("ECHO next");
         client.recv();
         client.assert_recv(r#""next""#);
-        neighbours.get_their_own();
+        neighbours.assert_own_replies();
     }
-    neighbours.are_served();
+    neighbours.assert_served();
 }

@@ -19,7 +19,7 @@ fn stage() -> (Redis, Gate) {
 
 /// Waits until there are `count` connections to Redis, not counting the probe's.
 #[track_caller]
-fn used_becomes(gate: &Gate, count: f64) {
+fn wait_for_used(gate: &Gate, count: f64) {
     eventually(&format!("{count} connections are leased"), || {
         (connections(gate, "used") == count).then_some(())
     });
@@ -67,7 +67,7 @@ fn a_transaction_takes_one_more_for_a_second() {
     let since = Instant::now();
     client.assert_reply("GET k", r#""2""#);
     holds_for(Duration::from_millis(600), "the lease is kept", || connections(&gate, "used") == 1.0);
-    used_becomes(&gate, 0.0);
+    wait_for_used(&gate, 0.0);
     let took = since.elapsed();
     assert!(took < Duration::from_secs(4), "the lease was kept for {took:?}");
     eventually("Redis has seen it go", || (redis.tcp_clients().len() == before).then_some(()));
@@ -85,7 +85,7 @@ fn a_lease_that_is_taken_again() {
         client.assert_reply("MULTI", "+OK");
         client.assert_reply("EXEC", "[]");
         holds_for(Duration::from_millis(least), "the lease is kept", || connections(&gate, "used") == 1.0);
-        used_becomes(&gate, 0.0);
+        wait_for_used(&gate, 0.0);
         client.assert_in_step("pooled");
     }
 }
@@ -147,7 +147,7 @@ fn every_state_ends() {
             assert!(replies < 100, "{name}");
         }
     }
-    used_becomes(&gate, 0.0);
+    wait_for_used(&gate, 0.0);
     let pooled = connections(&gate, "pooled");
     eventually("Redis has the pooled ones and the probe's", || {
         (redis.tcp_clients().len() as f64 <= pooled + 1.0).then_some(())
@@ -183,7 +183,7 @@ fn a_state_that_stays() {
     watching.assert_reply("EXEC", "nil[]");
     tracking.assert_reply("RESET", "+RESET");
     subscribed.assert_reply("UNSUBSCRIBE", r#"["unsubscribe" "c" :0]"#);
-    used_becomes(&gate, 0.0);
+    wait_for_used(&gate, 0.0);
 }
 
 /// When a client disconnects, its lease ends at once.
@@ -205,10 +205,10 @@ fn a_client_that_leaves_keeps_nothing() {
         } else {
             drop((client, other));
         }
-        used_becomes(&gate, 0.0);
+        wait_for_used(&gate, 0.0);
         let took = since.elapsed();
         assert!(took < Duration::from_millis(900), "the lease outlived its client by {took:?}");
-        neighbours.are_served();
+        neighbours.assert_served();
     }
     eventually("Redis has nobody who watches", || {
         redis.tcp_clients().iter().all(|line| line.contains("flags=N")).then_some(())
@@ -228,16 +228,16 @@ fn a_lease_begins_where_its_client_is() {
     client.assert_reply("WATCH leased", "+OK");
     client.assert_reply("GET leased", r#""leased@5""#);
     client.assert_reply("GET none", "null");
-    let (pool, lease) = (fake.line_of("GET pooled"), fake.line_of("WATCH leased"));
+    let (pool, lease) = (fake.connection_with("GET pooled"), fake.connection_with("WATCH leased"));
     assert_ne!(pool, lease, "a client with state is on a shared connection");
     let begun: Vec<String> =
-        fake.asked_on(lease).into_iter().take_while(|line| line != "WATCH leased").collect();
+        fake.commands_on(lease).into_iter().take_while(|line| line != "WATCH leased").collect();
     assert!(begun.iter().any(|line| line.starts_with("HELLO 3")), "{begun:?}");
     assert!(begun.iter().any(|line| line == "SELECT 5"), "{begun:?}");
     client.assert_reply("UNWATCH", "+OK");
-    fake.is_left(lease);
+    fake.assert_left(lease);
     client.assert_reply("GET again", r#""again@5""#);
-    assert_eq!(fake.line_of("GET again"), pool);
+    assert_eq!(fake.connection_with("GET again"), pool);
 }
 
 /// State with an invisible end, and unknown state, keeps its lease until RESET or the client's end.
@@ -251,7 +251,7 @@ fn an_unknown_state() {
         holds_for(Duration::from_millis(2500), line, || connections(&gate, "used") == 1.0);
         client.assert_reply("RESET", "+RESET");
         client.assert_in_step("after");
-        used_becomes(&gate, 0.0);
+        wait_for_used(&gate, 0.0);
         client.assert_in_step("pooled");
         assert!(connections(&gate, "used") == 0.0);
     }
@@ -261,7 +261,7 @@ fn an_unknown_state() {
 /// never sees the old upstream's password.
 #[test]
 fn a_lease_outlives_its_upstream() {
-    const HOUSE: &str = "\
+    const YAML: &str = "\
 listeners:
   - {name: public, bind: '127.0.0.1:{port}', upstream: old, allow: [127.0.0.1], auth: trust}
 upstreams:
@@ -274,17 +274,16 @@ admin: {bind: '127.0.0.1:{admin}'}
     let new = Redis::builder().password("canary-new").start();
     old.control().assert_reply("SET who old", "+OK");
     new.control().assert_reply("SET who new", "+OK");
-    let fixture = HOUSE.replace("{other}", &new.address().to_string());
-    let gate =
-        Gate::before(&old).config(&fixture).file("old.txt", "canary-old").file("new.txt", "canary-new");
+    let yaml = YAML.replace("{other}", &new.address().to_string());
+    let gate = Gate::before(&old).config(&yaml).file("old.txt", "canary-old").file("new.txt", "canary-new");
     let gate = gate.secret("canary-old").secret("canary-new").start();
     let mut client = gate.connect();
     client.assert_reply("GET who", r#""old""#);
     client.assert_reply("MULTI", "+OK");
-    gate.applies(&fixture.replace("upstream: old", "upstream: new"));
+    gate.apply(&yaml.replace("upstream: old", "upstream: new"));
     client.assert_reply("GET who", "+QUEUED");
     client.assert_reply("EXEC", r#"["old"]"#);
-    used_becomes(&gate, 0.0);
+    wait_for_used(&gate, 0.0);
     client.assert_reply("GET who", r#""new""#);
     client.assert_reply("MULTI", "+OK");
     client.assert_reply("GET who", "+QUEUED");
@@ -299,11 +298,11 @@ fn a_reply_before_the_whole_command() {
     let upstream = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
     let address = upstream.local_addr().expect("bound").to_string();
     let heard = Arc::new(Mutex::new(Vec::new()));
-    let hears = Arc::clone(&heard);
+    let received = Arc::clone(&heard);
     thread::spawn(move || {
         for stream in upstream.incoming().flatten() {
-            let hears = Arc::clone(&hears);
-            thread::spawn(move || answer_too_early(stream, BODY, &hears));
+            let received = Arc::clone(&received);
+            thread::spawn(move || answer_too_early(stream, BODY, &received));
         }
     });
     let gate = sharing(Gate::before_address(&address)).start();
@@ -327,12 +326,12 @@ fn a_reply_before_the_whole_command() {
 }
 
 /// Answers `body` bytes at once with an error; the probe may connect, no other client does.
-fn answer_too_early(mut stream: TcpStream, body: usize, hears: &Mutex<Vec<u8>>) {
+fn answer_too_early(mut stream: TcpStream, body: usize, received: &Mutex<Vec<u8>>) {
     let mut bytes = vec![0; 64 * 1024];
     let mut here = 0;
     while let Ok(n @ 1..) = stream.read(&mut bytes) {
         here += n;
-        hears.lock().expect("held").extend_from_slice(&bytes[..n]);
+        received.lock().expect("held").extend_from_slice(&bytes[..n]);
         let line: &[u8] = if bytes[..n].ends_with(b"PING\r\n") {
             b"+PONG\r\n"
         } else if here > body {

@@ -24,7 +24,7 @@ enum Way {
 
 const WAYS: [Way; 5] = [Way::End, Way::Reset, Way::HalfClose, Way::Revoked, Way::KillsItself];
 
-const HOUSE: &str = "\
+const YAML: &str = "\
 listeners:
   - {name: public, bind: '127.0.0.1:{port}', upstream: main, allow: [GUESTS 127.0.0.1], auth: trust}
 upstreams: {main: {address: {redis}, connections: shared}}
@@ -54,7 +54,7 @@ impl Fixture {
             "BLPOP list 0" => Answer::held(b"*2\r\n$4\r\nlist\r\n$1\r\nx\r\n"),
             _ => None,
         });
-        let yaml = HOUSE.replace("GUESTS", "127.0.0.2,");
+        let yaml = YAML.replace("GUESTS", "127.0.0.2,");
         let gate = Gate::before_address(&fake.address()).config(&yaml).start();
         Self { fake, gate }
     }
@@ -64,7 +64,7 @@ impl Fixture {
     }
 
     #[track_caller]
-    fn leaves(&self, mut guest: Client, id: i64, way: Way) -> Option<Client> {
+    fn disconnect(&self, mut guest: Client, id: i64, way: Way) -> Option<Client> {
         match way {
             Way::End => drop(guest),
             Way::Reset => guest.abort(),
@@ -73,9 +73,9 @@ impl Fixture {
                 return Some(guest);
             }
             Way::Revoked => {
-                self.gate.applies(&HOUSE.replace("GUESTS", ""));
+                self.gate.apply(&YAML.replace("GUESTS", ""));
                 guest.read_to_end();
-                self.gate.applies(&HOUSE.replace("GUESTS", "127.0.0.2,"));
+                self.gate.apply(&YAML.replace("GUESTS", "127.0.0.2,"));
             }
             Way::KillsItself => {
                 // The proxy may have closed the client already.
@@ -94,35 +94,35 @@ fn at(moment: fn(&Fixture, &mut Client)) {
     let mut neighbours = Neighbours::enter(&fixture.gate);
     // A client with only small replies so far uses another connection than a client without history.
     for _ in 0..PROOF {
-        neighbours.are_served();
+        neighbours.assert_served();
     }
     for way in WAYS {
         let mut guest = fixture.guest();
         for number in 0..PROOF * Neighbours::DEPTH {
             guest.assert_in_step(&format!("guest:{number}"));
         }
-        let line = fixture.fake.line_of(&format!("ECHO guest:{}", PROOF * Neighbours::DEPTH - 1));
-        assert!(neighbours.lines(&fixture.fake).contains(&line), "it is not among neighbours");
+        let line = fixture.fake.connection_with(&format!("ECHO guest:{}", PROOF * Neighbours::DEPTH - 1));
+        assert!(neighbours.connections(&fixture.fake).contains(&line), "it is not among neighbours");
         fixture.fake.hold();
         let id = guest.call("CLIENT ID").integer();
-        neighbours.call();
+        neighbours.send();
         moment(&fixture, &mut guest);
-        neighbours.call();
-        let guest = fixture.leaves(guest, id, way);
+        neighbours.send();
+        let guest = fixture.disconnect(guest, id, way);
         // The proxy has noticed by then, if there is something to notice.
         std::thread::sleep(Duration::from_millis(30));
         fixture.fake.release();
         neighbours.round -= 1;
-        neighbours.get_their_own();
+        neighbours.assert_own_replies();
         neighbours.round += 1;
-        neighbours.get_their_own();
-        neighbours.are_served();
+        neighbours.assert_own_replies();
+        neighbours.assert_served();
         drop(guest);
         eventually("the guest is gone", || {
             (fixture.gate.metric("clients", &[]) == Neighbours::COUNT as f64).then_some(())
         });
         eventually("no lease is left", || (connections(&fixture.gate, "used") == 0.0).then_some(()));
-        neighbours.are_served();
+        neighbours.assert_served();
     }
     let mut late = fixture.gate.connect();
     for line in ["GET late", "SELECT 3", "GET late", "MULTI", "GET late", "DISCARD"] {
@@ -169,7 +169,7 @@ fn an_answer_is_awaited() {
             guest.hold(&command(line));
         }
         guest.send_raw(b"");
-        fixture.fake.line_of("GET held");
+        fixture.fake.connection_with("GET held");
     });
 }
 
@@ -184,7 +184,7 @@ fn many_answers_are_awaited() {
             guest.hold(&command(&format!("ECHO {number}")));
         }
         guest.send_raw(b"");
-        fixture.fake.line_of("GET held");
+        fixture.fake.connection_with("GET held");
     });
 }
 
@@ -193,7 +193,7 @@ fn half_an_answer_has_come() {
     at(|fixture, guest| {
         guest.hold(&command("GET half"));
         guest.send("GET a");
-        fixture.fake.line_of("GET half");
+        fixture.fake.connection_with("GET half");
     });
 }
 
@@ -234,7 +234,7 @@ fn another_database_is_entered() {
         guest.hold(&command("SELECT 3"));
         guest.send("GET b");
         guest.assert_recv(r#""a@0""#);
-        fixture.fake.line_of("SELECT 3");
+        fixture.fake.connection_with("SELECT 3");
     });
 }
 
@@ -245,7 +245,7 @@ fn the_protocol_is_changed() {
         guest.hold(&command("HELLO 3"));
         guest.send("GET b");
         guest.assert_recv(r#""a@0""#);
-        fixture.fake.line_of("HELLO 3");
+        fixture.fake.connection_with("HELLO 3");
     });
 }
 
@@ -257,10 +257,12 @@ fn a_lease_is_made() {
         guest.assert_reply("SELECT 3", "+OK");
         guest.assert_reply("GET a", r#""a@3""#);
         fixture.fake.hold();
-        let pools = fixture.fake.lines_of("SELECT 3").len();
+        let pools = fixture.fake.connections_with("SELECT 3").len();
         guest.hold(&command("MULTI"));
         guest.send("GET queued");
-        eventually("its lease is made", || (fixture.fake.lines_of("SELECT 3").len() > pools).then_some(()));
+        eventually("its lease is made", || {
+            (fixture.fake.connections_with("SELECT 3").len() > pools).then_some(())
+        });
     });
 }
 
@@ -279,7 +281,7 @@ fn a_transaction_is_executed() {
         guest.assert_reply("GET queued", "+QUEUED");
         guest.hold(&command("EXEC"));
         guest.send("GET behind");
-        fixture.fake.line_of("EXEC");
+        fixture.fake.connection_with("EXEC");
     });
 }
 
@@ -288,7 +290,7 @@ fn it_is_blocked() {
     at(|fixture, guest| {
         guest.hold(&command("BLPOP list 0"));
         guest.send("GET behind");
-        fixture.fake.line_of("BLPOP list 0");
+        fixture.fake.connection_with("BLPOP list 0");
     });
 }
 
@@ -304,7 +306,7 @@ fn a_lease_is_given_back() {
         guest.assert_reply("WATCH k", "+OK");
         guest.hold(&command("UNWATCH"));
         guest.send("GET behind");
-        fixture.fake.line_of("UNWATCH");
+        fixture.fake.connection_with("UNWATCH");
     });
 }
 
@@ -334,7 +336,7 @@ fn the_first_connection_is_made() {
         fake.release();
         stays.assert_recv(r#""stays@0""#);
         late.assert_recv(r#""comes@0""#);
-        Neighbours::enter(&gate).are_served();
+        Neighbours::enter(&gate).assert_served();
     }
 }
 
@@ -349,12 +351,12 @@ fn resting_for_too_long() {
     let mut leased = gate.connect();
     leased.assert_reply("WATCH k", "+OK");
     for _ in 0..45 {
-        neighbours.are_served();
+        neighbours.assert_served();
         std::thread::sleep(Duration::from_millis(100));
     }
     pooled.assert_closed();
     leased.assert_closed();
     gate.assert_metric("connections_closed_total", &[("reason", "idle")], 2.0);
     assert!(connections(&gate, "used") == 0.0);
-    neighbours.are_served();
+    neighbours.assert_served();
 }

@@ -14,7 +14,7 @@ const MIB: u64 = 1024 * 1024;
 const SLOWEST: Duration = Duration::from_secs(1);
 
 /// Starts a proxy with shared connections, on TCP and on a unix socket, whose buffers are much smaller.
-fn fixture(limits: &str) -> (Redis, Gate) {
+fn start(limits: &str) -> (Redis, Gate) {
     let redis = Redis::plain();
     let gate = sharing(Gate::before(&redis))
         .bind("127.0.0.1:{port}")
@@ -31,7 +31,7 @@ fn by_unix(gate: &Gate) -> Client {
 
 /// Checks that the next bytes are `reply`, `count` times.
 #[track_caller]
-fn gets_all(client: &mut Client, reply: &[u8], count: usize) {
+fn assert_recv_all(client: &mut Client, reply: &[u8], count: usize) {
     let block = reply.repeat(64 * 1024 / reply.len() + 2);
     let mut at = 0;
     client.read_through((reply.len() * count) as u64, |bytes| {
@@ -48,7 +48,7 @@ fn gets_all(client: &mut Client, reply: &[u8], count: usize) {
 
 /// Checks that the next bytes are `due`.
 #[track_caller]
-fn gets_bytes(client: &mut Client, due: &[u8]) {
+fn assert_recv_bytes(client: &mut Client, due: &[u8]) {
     let mut at = 0;
     client.read_through(due.len() as u64, |bytes| {
         assert!(bytes == &due[at..at + bytes.len()], "near byte {at} of the replies");
@@ -58,7 +58,7 @@ fn gets_bytes(client: &mut Client, due: &[u8]) {
 
 /// Checks that no client was cut, and that the proxy used little memory.
 #[track_caller]
-fn all_is_well(gate: &Gate) {
+fn assert_within_limits(gate: &Gate) {
     assert!(gate.metric("connections_closed_total", &[("reason", "slow")]) == 0.0, "cut for being slow");
     let peak = gate.peak_memory();
     assert!(peak < 32 * MIB, "peak memory of the gate: {} MiB", peak / MIB);
@@ -73,7 +73,7 @@ fn beside_neighbours(gate: &Gate, work: impl FnOnce() + Send) {
             let mut slowest = Duration::ZERO;
             while !over.load(Ordering::Relaxed) {
                 let asked = Instant::now();
-                neighbours.are_served();
+                neighbours.assert_served();
                 slowest = slowest.max(asked.elapsed());
             }
             slowest
@@ -91,7 +91,7 @@ fn many_gets(mut client: Client) {
     const COUNT: usize = 480_000;
     client.assert_reply(&format!("SET key {}", "v".repeat(36)), "+OK");
     client.send_raw(&command("GET key").repeat(COUNT));
-    gets_all(&mut client, format!("$36\r\n{}\r\n", "v".repeat(36)).as_bytes(), COUNT);
+    assert_recv_all(&mut client, format!("$36\r\n{}\r\n", "v".repeat(36)).as_bytes(), COUNT);
     client.assert_in_step("after");
 }
 
@@ -104,17 +104,17 @@ fn many_gets_direct() {
 #[test]
 fn many_gets_by_tcp() {
     let _turn = own_turn();
-    let (_redis, gate) = fixture("");
+    let (_redis, gate) = start("");
     many_gets(gate.connect());
-    all_is_well(&gate);
+    assert_within_limits(&gate);
 }
 
 #[test]
 fn many_gets_by_a_unix_socket() {
     let _turn = own_turn();
-    let (_redis, gate) = fixture("");
+    let (_redis, gate) = start("");
     many_gets(by_unix(&gate));
-    all_is_well(&gate);
+    assert_within_limits(&gate);
 }
 
 /// The throughput test of hiredis's test suite: 10,000 times `LRANGE mylist 0 499`, pipelined.
@@ -129,7 +129,7 @@ fn many_ranges(mut client: Client) {
     client.assert_recv(&format!(":{ELEMENTS}"));
     client.send_raw(&command("LRANGE mylist 0 499").repeat(COUNT));
     let reply = format!("*{ELEMENTS}\r\n{}", "$3\r\nfoo\r\n".repeat(ELEMENTS));
-    gets_all(&mut client, reply.as_bytes(), COUNT);
+    assert_recv_all(&mut client, reply.as_bytes(), COUNT);
     client.assert_in_step("after");
 }
 
@@ -142,44 +142,44 @@ fn many_ranges_direct() {
 #[test]
 fn many_ranges_by_tcp() {
     let _turn = own_turn();
-    let (_redis, gate) = fixture("");
+    let (_redis, gate) = start("");
     many_ranges(gate.connect());
-    all_is_well(&gate);
+    assert_within_limits(&gate);
 }
 
 #[test]
 fn many_ranges_by_a_unix_socket() {
     let _turn = own_turn();
-    let (_redis, gate) = fixture("");
+    let (_redis, gate) = start("");
     many_ranges(by_unix(&gate));
-    all_is_well(&gate);
+    assert_within_limits(&gate);
 }
 
 /// Other clients share the connection, and the limits of memory are low.
 #[test]
 fn many_ranges_beside_neighbours() {
     let _turn = own_turn();
-    let (_redis, gate) = fixture("limits: {client_output_buffer: 128KiB}");
+    let (_redis, gate) = start("limits: {client_output_buffer: 128KiB}");
     beside_neighbours(&gate, || many_ranges(by_unix(&gate)));
-    all_is_well(&gate);
+    assert_within_limits(&gate);
 }
 
 /// Two clients share a connection only with each other.
 #[test]
 fn two_at_once() {
     let _turn = own_turn();
-    let (_redis, gate) = fixture("limits: {client_output_buffer: 128KiB}");
+    let (_redis, gate) = start("limits: {client_output_buffer: 128KiB}");
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 let mut client = by_unix(&gate);
                 client.assert_reply(&format!("SET key {}", "v".repeat(36)), "+OK");
                 client.send_raw(&command("GET key").repeat(100_000));
-                gets_all(&mut client, format!("$36\r\n{}\r\n", "v".repeat(36)).as_bytes(), 100_000);
+                assert_recv_all(&mut client, format!("$36\r\n{}\r\n", "v".repeat(36)).as_bytes(), 100_000);
             });
         }
     });
-    all_is_well(&gate);
+    assert_within_limits(&gate);
 }
 
 /// The first reply is larger than the limit of held bytes. The client reads it after it has written the rest.
@@ -187,7 +187,7 @@ fn two_at_once() {
 fn a_large_reply_first() {
     const COUNT: usize = 200_000;
     let _turn = own_turn();
-    let (redis, gate) = fixture("");
+    let (redis, gate) = start("");
     redis.control().assert_reply(&format!("SETRANGE big {} x", 3 * MIB - 1), &format!(":{}", 3 * MIB));
     let mut client = by_unix(&gate);
     client.hold(&command("GET big"));
@@ -195,9 +195,9 @@ fn a_large_reply_first() {
     client.assert_recv_raw(format!("${}\r\n", 3 * MIB).as_bytes());
     client.read_through(3 * MIB + 2, |_| ());
     let due: String = (1..=COUNT).map(|number| format!(":{number}\r\n")).collect();
-    gets_bytes(&mut client, due.as_bytes());
+    assert_recv_bytes(&mut client, due.as_bytes());
     redis.control().assert_reply("GET n", &format!("\"{COUNT}\""));
-    all_is_well(&gate);
+    assert_within_limits(&gate);
 }
 
 /// Replies are small at first, then 5 KiB: the proxy learns it after many of them have been requested.
@@ -206,15 +206,15 @@ fn replies_that_grow() {
     const SMALL: usize = 50_000;
     const LARGE: usize = 10_000;
     let _turn = own_turn();
-    let (redis, gate) = fixture("");
+    let (redis, gate) = start("");
     redis.control().assert_reply("SETRANGE value 4999 x", ":5000");
     let mut client = by_unix(&gate);
     client.hold(&command("GET nothing").repeat(SMALL));
     client.send_raw(&command("GET value").repeat(LARGE));
-    gets_all(&mut client, b"$-1\r\n", SMALL);
-    gets_all(&mut client, &[b"$5000\r\n", &[0; 4999][..], b"x\r\n"].concat(), LARGE);
+    assert_recv_all(&mut client, b"$-1\r\n", SMALL);
+    assert_recv_all(&mut client, &[b"$5000\r\n", &[0; 4999][..], b"x\r\n"].concat(), LARGE);
     client.assert_in_step("after");
-    all_is_well(&gate);
+    assert_within_limits(&gate);
 }
 
 /// The pipeline begins on a lease, which ends while the client still writes.
@@ -223,7 +223,7 @@ fn a_lease_that_ends_while_the_client_writes() {
     const PIECES: usize = 25;
     const COUNT: usize = 4_000;
     let _turn = own_turn();
-    let (redis, gate) = fixture("");
+    let (redis, gate) = start("");
     redis.control().assert_reply("SETRANGE value 999 x", ":1000");
     let mut client = by_unix(&gate);
     client.send_raw(&encode(&[b"EVAL", b"return 1", b"0"]));
@@ -232,9 +232,9 @@ fn a_lease_that_ends_while_the_client_writes() {
         std::thread::sleep(Duration::from_millis(100));
     }
     client.assert_recv(":1");
-    gets_all(&mut client, &[b"$1000\r\n", &[0; 999][..], b"x\r\n"].concat(), PIECES * COUNT);
+    assert_recv_all(&mut client, &[b"$1000\r\n", &[0; 999][..], b"x\r\n"].concat(), PIECES * COUNT);
     client.assert_in_step("after");
-    all_is_well(&gate);
+    assert_within_limits(&gate);
 }
 
 /// Commands that need a lease are in the middle. Each command runs once, in its place.
@@ -243,7 +243,7 @@ fn transactions_in_the_middle() {
     const ROUNDS: usize = 40;
     const COUNT: usize = 5_000;
     let _turn = own_turn();
-    let (redis, gate) = fixture("limits: {client_output_buffer: 64KiB}");
+    let (redis, gate) = start("limits: {client_output_buffer: 64KiB}");
     let mut client = by_unix(&gate);
     for _ in 0..ROUNDS {
         client.hold(&command("INCR n").repeat(COUNT));
@@ -262,9 +262,9 @@ fn transactions_in_the_middle() {
         due += &format!("+OK\r\n+QUEUED\r\n*1\r\n:{}\r\n:{}\r\n", number + 1, number + 2);
         number += 2;
     }
-    gets_bytes(&mut client, due.as_bytes());
+    assert_recv_bytes(&mut client, due.as_bytes());
     redis.control().assert_reply("GET n", &format!("\"{number}\""));
-    all_is_well(&gate);
+    assert_within_limits(&gate);
 }
 
 /// The proxy judges each command alone, but their pending replies use no more memory than a run of equal ones.
@@ -272,13 +272,13 @@ fn transactions_in_the_middle() {
 fn scripts_without_end() {
     const COUNT: usize = 60_000;
     let _turn = own_turn();
-    let (_redis, gate) = fixture("");
+    let (_redis, gate) = start("");
     let mut client = gate.connect();
     let value = "v".repeat(500);
     client.send_raw(&encode(&[b"EVAL", b"return ARGV[1]", b"0", value.as_bytes()]).repeat(COUNT));
-    gets_all(&mut client, format!("$500\r\n{value}\r\n").as_bytes(), COUNT);
+    assert_recv_all(&mut client, format!("$500\r\n{value}\r\n").as_bytes(), COUNT);
     client.assert_in_step("after");
-    all_is_well(&gate);
+    assert_within_limits(&gate);
 }
 
 /// Local replies between those of Redis, while so much is pending for the client that there is no room for them.
@@ -288,7 +288,7 @@ fn the_gates_replies_in_the_middle() {
     let _turn = own_turn();
     for limits in ["", "limits: {client_output_buffer: 64KiB}"] {
         for own in ["SELECT 0", "CLIENT ID", "CLIENT GETNAME"] {
-            let (_redis, gate) = fixture(limits);
+            let (_redis, gate) = start(limits);
             beside_neighbours(&gate, || {
                 let mut client = gate.connect();
                 let said = match own {
@@ -299,12 +299,12 @@ fn the_gates_replies_in_the_middle() {
                 let value = "v".repeat(4000);
                 let both = [command(own), encode(&[b"ECHO", value.as_bytes()])].concat();
                 client.send_raw(&both.repeat(COUNT));
-                gets_all(&mut client, format!("{said}$4000\r\n{value}\r\n").as_bytes(), COUNT);
+                assert_recv_all(&mut client, format!("{said}$4000\r\n{value}\r\n").as_bytes(), COUNT);
                 client.assert_in_step("after");
             });
             let broken = gate.metric("upstream_errors_total", &[("upstream", "main"), ("kind", "protocol")]);
             assert!(broken == 0.0, "replies did not fit their commands ({own}, {limits})");
-            all_is_well(&gate);
+            assert_within_limits(&gate);
         }
     }
 }

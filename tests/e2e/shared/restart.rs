@@ -7,7 +7,7 @@ use e2e::fake::bulk;
 use e2e::{Answer, Client, Fake, Gate, Redis, eventually};
 use rustix::process::Signal;
 
-use super::{Neighbours, before, own_or_end, sharing};
+use super::{Neighbours, before, recv_own_or_closed, sharing};
 
 /// Clients without pending commands continue on new connections; the others are closed.
 #[test]
@@ -27,14 +27,14 @@ fn killed_and_started_again() {
     let mut neighbours = Neighbours::enter(&gate);
     for _ in 0..3 {
         redis.signal(Signal::STOP);
-        neighbours.call();
+        neighbours.send();
         // The command is in flight.
         std::thread::sleep(Duration::from_millis(50));
         redis.kill();
-        neighbours.get_their_own_or_the_end();
+        neighbours.assert_own_replies_or_closed();
         redis.start_again(&[], true);
         eventually("the upstream is known to be up", || (gate.get("/ready").0 == 200).then_some(()));
-        neighbours.are_served();
+        neighbours.assert_served();
         for (number, client) in resting.iter_mut().enumerate() {
             client.assert_reply(&format!("SET own:{number} {number}"), "+OK");
             client.assert_reply(&format!("GET own:{number}"), &format!("\"{number}\""));
@@ -61,7 +61,7 @@ fn restarted_while_all_rest() {
         redis.kill();
         redis.start_again(&[], true);
         eventually("the upstream is known to be up", || (gate.get("/ready").0 == 200).then_some(()));
-        neighbours.are_served();
+        neighbours.assert_served();
     }
 }
 
@@ -88,7 +88,7 @@ fn redis_is_down() {
     }
     redis.start_again(&[], true);
     eventually("the upstream is known to be up", || (gate.get("/ready").0 == 200).then_some(()));
-    Neighbours::enter(&gate).are_served();
+    Neighbours::enter(&gate).assert_served();
 }
 
 /// Each confirmed increment happened once, and no increment happened that was not sent.
@@ -154,18 +154,18 @@ fn a_response_that_does_not_come() {
     let mut neighbours = Neighbours::enter(&gate);
     let mut client = gate.connect();
     client.send("GET held");
-    let line = fake.line_of("GET held");
-    neighbours.call();
+    let line = fake.connection_with("GET held");
+    neighbours.send();
     let since = Instant::now();
-    assert!(!own_or_end(&mut client, &[bulk("held@0")]));
+    assert!(!recv_own_or_closed(&mut client, &[bulk("held@0")]));
     let took = since.elapsed();
     assert!(took > Duration::from_millis(500) && took < Duration::from_secs(5), "given up after {took:?}");
-    let ended = neighbours.get_their_own_or_the_end();
+    let ended = neighbours.assert_own_replies_or_closed();
     assert!(ended > 0, "nobody waited there: this proves nothing");
-    neighbours.are_served();
+    neighbours.assert_served();
     fake.release();
-    fake.is_left(line);
-    neighbours.are_served();
+    fake.assert_left(line);
+    neighbours.assert_served();
 }
 
 /// A command without a time limit does not make an upstream silent.
@@ -177,12 +177,12 @@ fn a_response_that_may_take_its_time() {
     let mut client = gate.connect();
     client.send("BLPOP list 0");
     for _ in 0..35 {
-        neighbours.are_served();
+        neighbours.assert_served();
         std::thread::sleep(Duration::from_millis(100));
     }
     redis.control().assert_reply("RPUSH list x", ":1");
     client.assert_recv(r#"["list" "x"]"#);
-    neighbours.are_served();
+    neighbours.assert_served();
 }
 
 /// Redis closes connections for its own reasons: waiting clients get an error, idle ones notice nothing.
@@ -193,15 +193,15 @@ fn connections_that_redis_ends() {
     let mut neighbours = Neighbours::enter(&gate);
     for _ in 0..10 {
         redis.control().call("CLIENT KILL TYPE normal");
-        neighbours.call();
-        neighbours.get_their_own_or_the_end();
-        neighbours.are_served();
+        neighbours.send();
+        neighbours.assert_own_replies_or_closed();
+        neighbours.assert_served();
     }
     for _ in 0..3 {
         // Idle long enough for the proxy to see it.
         redis.control().call("CLIENT KILL TYPE normal");
         std::thread::sleep(Duration::from_millis(100));
-        neighbours.are_served();
+        neighbours.assert_served();
     }
 }
 
@@ -209,22 +209,21 @@ fn connections_that_redis_ends() {
 #[test]
 fn the_upstream_moves() {
     let (one, two) = (Fake::start(|_| None), Fake::start(|_| None));
-    let fixture = "\
+    let yaml = "\
 listeners: [{name: public, bind: '127.0.0.1:{port}', upstream: main, allow: [127.0.0.1], auth: trust}]
 upstreams: {main: {address: 'ADDRESS', connections: shared}}
 admin: {bind: '127.0.0.1:{admin}'}
 workers: 1
 reload: signal
 ";
-    let gate =
-        Gate::before_address(&one.address()).config(&fixture.replace("ADDRESS", &one.address())).start();
+    let gate = Gate::before_address(&one.address()).config(&yaml.replace("ADDRESS", &one.address())).start();
     let mut neighbours = Neighbours::enter(&gate);
-    neighbours.call();
-    gate.applies(&fixture.replace("ADDRESS", &two.address()));
-    neighbours.get_their_own();
-    neighbours.are_served();
+    neighbours.send();
+    gate.apply(&yaml.replace("ADDRESS", &two.address()));
+    neighbours.assert_own_replies();
+    neighbours.assert_served();
     let mut fresh = gate.connect();
     fresh.assert_reply("GET fresh", r#""fresh@0""#);
-    assert_eq!(one.lines_of("GET fresh").len() + two.lines_of("GET fresh").len(), 1);
-    assert_eq!(two.lines_of("GET fresh").len(), 1, "a new client is on the old upstream");
+    assert_eq!(one.connections_with("GET fresh").len() + two.connections_with("GET fresh").len(), 1);
+    assert_eq!(two.connections_with("GET fresh").len(), 1, "a new client is on the old upstream");
 }

@@ -104,7 +104,7 @@ fn subscribers_come_and_go() {
     let mut control = stage.redis.control();
     for round in 0..5 {
         client.assert_reply("SUBSCRIBE c", r#"["subscribe" "c" :1]"#);
-        neighbours.call();
+        neighbours.send();
         for number in 0..50 {
             control.assert_reply(&format!("PUBLISH c {round}:{number}"), ":1");
         }
@@ -115,11 +115,11 @@ fn subscribers_come_and_go() {
         client.assert_recv(r#"["unsubscribe" "c" :0]"#);
         control.assert_reply("PUBLISH c nobody", ":0");
         client.assert_in_step("between");
-        neighbours.get_their_own();
+        neighbours.assert_own_replies();
     }
     std::thread::sleep(Duration::from_millis(1500));
     client.assert_in_step("pooled");
-    neighbours.are_served();
+    neighbours.assert_served();
 }
 
 /// A transaction ends with its client.
@@ -141,7 +141,7 @@ fn transactions_that_are_left() {
         } else {
             drop(client)
         }
-        neighbours.are_served();
+        neighbours.assert_served();
     }
     stage.redis.control().assert_reply("MGET k other", r#"["before" nil]"#);
 }
@@ -155,7 +155,7 @@ fn monitors_read_alone() {
     let mut client = stage.connect();
     client.assert_reply("MONITOR", "+OK");
     for _ in 0..5 {
-        neighbours.are_served();
+        neighbours.assert_served();
     }
     for _ in 0..5 * Neighbours::COUNT * Neighbours::DEPTH {
         let line = client.recv().to_string();
@@ -164,7 +164,7 @@ fn monitors_read_alone() {
     client.send("RESET");
     while client.recv().to_string() != "+RESET" {}
     client.assert_in_step("after");
-    neighbours.are_served();
+    neighbours.assert_served();
 }
 
 /// Refusals keep their order in a pipeline, whichever connection its commands use.
@@ -175,7 +175,7 @@ fn refused_commands_in_a_pipeline() {
     let mut neighbours = Neighbours::enter(&gate);
     let mut client = gate.connect();
     for round in 0..50 {
-        neighbours.call();
+        neighbours.send();
         client.hold(&command(&format!("SET app:k {round}")));
         client.hold(&command("FLUSHALL"));
         client.hold(&command("GET app:k"));
@@ -199,7 +199,7 @@ fn refused_commands_in_a_pipeline() {
         ] {
             client.assert_recv(due);
         }
-        neighbours.get_their_own();
+        neighbours.assert_own_replies();
     }
     assert_eq!(redis.calls("flushall") + redis.calls("eval"), 0);
 }

@@ -5,7 +5,7 @@ use e2e::{Client, Gate, Redis};
 
 use super::connections;
 
-const HOUSE: &str = "\
+const YAML: &str = "\
 listeners:
   - {name: public, bind: '127.0.0.1:{port}', upstream: main, allow: [127.0.0.1], auth: users, users: [writer, reader, guest]}
 upstreams:
@@ -21,14 +21,14 @@ admin: {bind: '127.0.0.1:{admin}'}
 const UPSTREAM: [(&str, &str); 3] = [("app", "canary-up-1"), ("ro", "canary-up-2"), ("other", "canary-up-3")];
 const CLIENTS: [(&str, &str); 3] = [("writer", "app"), ("reader", "ro"), ("guest", "other")];
 
-fn fixture() -> (Redis, Gate) {
+fn start() -> (Redis, Gate) {
     let mut redis = Redis::builder().password("canary-default-1");
     for (name, password) in UPSTREAM {
         let rules = if name == "ro" { "+@all -@write" } else { "+@all" };
         redis = redis.line(&format!("user {name} on >{password} ~* &* {rules}"));
     }
     let redis = redis.start();
-    let mut gate = Gate::before(&redis).config(HOUSE);
+    let mut gate = Gate::before(&redis).config(YAML);
     for (name, password) in UPSTREAM {
         gate = gate.file(&format!("{name}.txt"), password).secret(password);
     }
@@ -48,7 +48,7 @@ fn login(name: &str) -> String {
 
 #[test]
 fn each_has_its_own() {
-    let (redis, gate) = fixture();
+    let (redis, gate) = start();
     let mut clients: Vec<(Client, &str, &str)> = Vec::new();
     for number in 0..30 {
         let (name, upstream) = CLIENTS[number % 3];
@@ -86,7 +86,7 @@ fn each_has_its_own() {
 /// The client logs in as another user: earlier commands ran as the former.
 #[test]
 fn a_client_becomes_another() {
-    let (_redis, gate) = fixture();
+    let (_redis, gate) = start();
     let mut client = gate.connect();
     client.assert_reply(&login("writer"), "+OK");
     for _ in 0..5 {
@@ -129,7 +129,7 @@ fn a_client_becomes_another() {
 #[test]
 fn a_client_becomes_another_behind_a_full_buffer() {
     const REPLY: usize = 1024;
-    let (_redis, gate) = fixture();
+    let (_redis, gate) = start();
     let mut client = gate.connect();
     client.assert_reply(&login("reader"), "+OK");
     client.assert_reply("GET k", "nil");

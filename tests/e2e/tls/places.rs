@@ -85,7 +85,7 @@ fn a_wait_for_a_place_is_not_its_own_time() {
     let mut slow = Client::tcp_from(from(2), gate.address());
     let started = Instant::now();
     slow.send_raw(&first[..100]);
-    has_refused(&gate, 32.0);
+    assert_refused(&gate, 32.0);
     std::thread::sleep(Duration::from_millis(400));
     slow.send_raw(&first[100..]);
     let mut answer = Vec::new();
@@ -101,7 +101,7 @@ fn a_wait_for_a_place_ends() {
     let gate = gate(&redis, &ca, "300ms").start();
     let started = Instant::now();
     let flood = half_done(&gate, 2, b"", &hello(&gate, &ca.client()), 320);
-    has_refused(&gate, 320.0);
+    assert_refused(&gate, 320.0);
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     drop(flood);
     gate.assert_metric("clients", &[], 0.0);

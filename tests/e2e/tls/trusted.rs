@@ -20,13 +20,13 @@ fn before(shown: &Pair, along: &str, tls: &str, files: &[(&str, &str)]) -> (Redi
 }
 
 #[track_caller]
-fn is_up(gate: &Gate) {
+fn assert_up(gate: &Gate) {
     eventually("it is up", || (gate.get("/ready").0 == 200).then_some(()));
     gate.connect().assert_reply("PING", "+PONG");
 }
 
 #[track_caller]
-fn is_refused(gate: &Gate, log: &str) {
+fn assert_refused(gate: &Gate, log: &str) {
     gate.assert_log(log);
     let mut client = gate.connect();
     client.send("PING");
@@ -45,7 +45,7 @@ fn an_upstream_with_a_certificate_of_openssl() {
     ] {
         let gate =
             Gate::before(&redis).upstream(&format!("tls: {{{tls}}}")).file("own.pem", &own.cert).start();
-        is_up(&gate);
+        assert_up(&gate);
     }
 }
 
@@ -56,7 +56,7 @@ fn both_versions_of_tls() {
         let redis = Redis::builder().tls(&own, "").line(&format!("tls-protocols {version}")).start();
         for tls in ["ca: own.pem".to_owned(), format!("pin: {}", own.fingerprint())] {
             let gate = Gate::before(&redis).upstream(&format!("tls: {{{tls}}}")).file("own.pem", &own.cert);
-            is_up(&gate.start());
+            assert_up(&gate.start());
         }
     }
 }
@@ -69,14 +69,14 @@ fn the_name_of_an_upstream() {
     let differs =
         openssl.make(&["-subj", "/CN=redis.internal", "-addext", "subjectAltName=DNS:other.internal"]);
     let (_redis, gate) = before(&nameless, "", "ca: own.pem", &[("own.pem", &nameless.cert)]);
-    is_refused(&gate, "or set upstreams.main.tls.server_name to its common name");
+    assert_refused(&gate, "or set upstreams.main.tls.server_name to its common name");
     let named = "ca: own.pem, server_name: redis.internal";
     let (_redis, gate) = before(&nameless, "", named, &[("own.pem", &nameless.cert)]);
-    is_up(&gate);
+    assert_up(&gate);
     let (_redis, gate) = before(&differs, "", named, &[("own.pem", &differs.cert)]);
-    is_refused(&gate, "its certificate is not for redis.internal but for other.internal");
+    assert_refused(&gate, "its certificate is not for redis.internal but for other.internal");
     let (_redis, gate) = before(&differs, "", &format!("pin: {}", differs.fingerprint()), &[]);
-    is_up(&gate);
+    assert_up(&gate);
 }
 
 /// A certificate with CA:TRUE could sign others. The proxy does not trust these, with or without the signer in the
@@ -88,9 +88,9 @@ fn an_upstreams_certificate_signs_nothing() {
     let signed = openssl.sign(&own, SELF);
     for along in ["", &own.cert] {
         let (_redis, gate) = before(&signed, along, "ca: own.pem", &[("own.pem", &own.cert)]);
-        is_refused(&gate, "its certificate is from an unknown issuer");
+        assert_refused(&gate, "its certificate is from an unknown issuer");
         let (_redis, gate) = before(&signed, along, &format!("pin: {}", own.fingerprint()), &[]);
-        is_refused(
+        assert_refused(
             &gate,
             &format!(
                 "its fingerprint is {}",
@@ -100,7 +100,7 @@ fn an_upstreams_certificate_signs_nothing() {
     }
     // The server may send other certificates along with the trusted one.
     let (_redis, gate) = before(&own, &signed.cert, "ca: own.pem", &[("own.pem", &own.cert)]);
-    is_up(&gate);
+    assert_up(&gate);
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn dates_and_usages_of_an_upstream() {
     for (shown, log) in &rows {
         for tls in ["ca: own.pem".to_owned(), format!("pin: {}", shown.fingerprint())] {
             let (_redis, gate) = before(shown, "", &tls, &[("own.pem", &shown.cert)]);
-            is_refused(&gate, log);
+            assert_refused(&gate, log);
         }
     }
 }
@@ -129,13 +129,13 @@ fn pins_are_rotated_by_a_reload() {
     // The same key in another certificate has another pin.
     let new = openssl.again(&old, SELF);
     let (redis, gate) = before(&new, "", &format!("pin: {}", old.fingerprint()), &[]);
-    is_refused(&gate, "its certificate matches no pin");
+    assert_refused(&gate, "its certificate matches no pin");
     let path = gate.directory().join("portcullis.yaml");
     let text = std::fs::read_to_string(&path).expect("readable");
     let both = format!("[{}, {}]", old.fingerprint(), new.fingerprint());
     std::fs::write(&path, text.replace(&old.fingerprint(), &both)).expect("writable");
     gate.signal(Signal::HUP);
-    is_up(&gate);
+    assert_up(&gate);
     drop(redis);
 }
 

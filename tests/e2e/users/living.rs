@@ -43,7 +43,7 @@ fn a_removed_user_is_cut_whatever_it_does() {
         redis.control().call("INFO clients").text().contains("blocked_clients:1").then_some(())
     });
 
-    let report = gate.applies(&without_alice());
+    let report = gate.apply(&without_alice());
     assert_eq!(report["cut"], 7, "{report}");
     let started = Instant::now();
     for client in [&mut fresh, &mut idle, &mut subscribed, &mut blocked, &mut in_multi, &mut resp3] {
@@ -69,9 +69,9 @@ fn changed_secrets() {
     let mut inside = alice(&gate);
     let logs_in =
         |password: &str, due: &str| gate.connect().assert_reply(&format!("AUTH alice {password}"), due);
-    let report = gate.reloads(|| {
+    let report = gate.reload_after(|| {
         gate.put("alice.pw", "canary-alice-next\n");
-        gate.hang_up();
+        gate.send_sighup();
     });
     assert_eq!(report["changes"], serde_json::json!(["user 'alice': password changed"]), "{report}");
     logs_in("canary-alice-next", "+OK");
@@ -80,9 +80,9 @@ fn changed_secrets() {
     inside.assert_reply("ACL WHOAMI", "\"alice\"");
 
     // An empty file rejects the reload: an empty password is never valid.
-    let report = gate.reloads(|| {
+    let report = gate.reload_after(|| {
         gate.put("alice.pw", "\n");
-        gate.hang_up();
+        gate.send_sighup();
     });
     assert_eq!(report["result"], "rejected", "{report}");
     logs_in("canary-alice-next", "+OK");
@@ -105,7 +105,7 @@ fn changed_upstream_credentials() {
         "username: alice2, password: {file: up2.pw}",
     );
     gate.put("up2.pw", "canary-up-alice2");
-    gate.applies(&other);
+    gate.apply(&other);
     inside.assert_reply("ACL WHOAMI", "\"alice\"");
     inside.assert_reply(&format!("AUTH alice {ALICE}"), "+OK");
     inside.assert_reply("ACL WHOAMI", "\"alice2\"");
@@ -115,9 +115,9 @@ fn changed_upstream_credentials() {
     fresh.assert_reply("ACL WHOAMI", "\"alice2\"");
 
     // Credentials that Redis refuses: no output contains them or Redis's error about them.
-    gate.reloads(|| {
+    gate.reload_after(|| {
         gate.put("up2.pw", "canary-up-wrong");
-        gate.hang_up();
+        gate.send_sighup();
     });
     let mut client = gate.connect();
     client.assert_reply(&format!("AUTH alice {ALICE}"), "+OK");
@@ -147,7 +147,7 @@ fn from_narrows_a_user() {
     }
     // A reload that removes a source cuts its clients, also subscribers.
     there.assert_reply("SUBSCRIBE a", r#"["subscribe" "a" :1]"#);
-    gate.applies(&narrow("[127.0.0.3]"));
+    gate.apply(&narrow("[127.0.0.3]"));
     let started = Instant::now();
     there.assert_closed();
     assert!(started.elapsed() < CUT);
@@ -172,7 +172,7 @@ fn commands_behind_a_login_that_is_revoked_meanwhile() {
     client.send(&format!("AUTH alice {ALICE}"));
     client.send("SET behind it");
     std::thread::sleep(Duration::from_millis(300));
-    gate.applies(&narrow("[127.0.0.3]"));
+    gate.apply(&narrow("[127.0.0.3]"));
     redis.signal(Signal::CONT);
     let _ = client.read_to_end();
     redis.control().assert_reply("EXISTS behind", ":0");
@@ -211,9 +211,9 @@ fn another_auth() {
     let gate = start(&redis, BASE);
     let mut client = alice(&gate);
     let trust = edit(&edit(BASE, "auth: users", "auth: trust"), "    users: [default, alice, bob]\n", "");
-    gate.applies(&trust);
+    gate.apply(&trust);
     client.assert_closed();
     gate.connect().assert_reply("ACL WHOAMI", "\"gate\"");
-    gate.applies(BASE);
+    gate.apply(BASE);
     gate.connect().assert_reply("ACL WHOAMI", NOAUTH);
 }
