@@ -124,25 +124,43 @@ fn get(gate: &Gate, path: &str, token: &str) -> String {
 
 #[test]
 fn no_output_holds_a_secret() {
-    let [gate_password, own, .., next, _] = CANARIES;
+    let [gate_password, own, ..] = CANARIES;
     let redis = Redis::builder()
         .password("another-password")
         .line(&format!("user gate on >{gate_password} ~* &* +@all"))
         .line(&format!("user own on >{own} ~* &* +@all"))
         .start();
     let mut gate = start(&redis, YAML);
+    check_replies(&gate);
+    check_admin_endpoint(&gate);
+    check_commands(&gate);
+    check_rejected_configurations(&gate);
+    assert_no_canary("the log", &gate.stderr());
+    assert_no_canary("the audit trail", &gate.stdout());
+    let cmdline = fs::read(format!("/proc/{}/cmdline", gate.process().pid())).expect("the proxy runs");
+    assert_no_canary("the command line", &String::from_utf8_lossy(&cmdline));
+}
+
+/// Checks the replies to logins of every kind, on every listener, whole and broken.
+#[track_caller]
+fn check_replies(gate: &Gate) {
+    let guess = CANARIES[6];
     assert_no_canary("the replies to a user", &dialogue(gate.connect()));
     for socket in ["trust", "through", "dead", "wrong"] {
         let client = Client::unix(&gate.directory().join(format!("{socket}.sock")));
         assert_no_canary(&format!("the replies of {socket}"), &dialogue(client));
     }
     let mut inline = gate.connect();
-    inline.send_raw(format!("AUTH alice \"{}\nAUTH x {}\x01\n", CANARIES[6], CANARIES[6]).as_bytes());
+    inline.send_raw(format!("AUTH alice \"{guess}\nAUTH x {guess}\x01\n").as_bytes());
     assert_no_canary("the replies to broken lines", &String::from_utf8_lossy(&inline.read_to_end().0));
     let mut torn = gate.connect();
-    torn.send_raw(format!("*3\r\n$4\r\nAUTH\r\n$5\r\nalice\r\n$17\r\n{}", CANARIES[6]).as_bytes());
+    torn.send_raw(format!("*3\r\n$4\r\nAUTH\r\n$5\r\nalice\r\n$17\r\n{guess}").as_bytes());
     torn.abort();
+}
 
+/// Checks the answers of the admin endpoint, with the token and with a wrong one.
+#[track_caller]
+fn check_admin_endpoint(gate: &Gate) {
     for path in [
         "/",
         "/metrics",
@@ -156,12 +174,16 @@ fn no_output_holds_a_secret() {
         "/nosuch",
     ] {
         for token in [TOKEN, "wrong"] {
-            assert_no_canary(path, &get(&gate, path, token));
+            assert_no_canary(path, &get(gate, path, token));
         }
     }
     let ((_, report), _) = gate.reload_by_http();
     assert_no_canary("the answer to a reload", &report.to_string());
+}
 
+/// Checks the output of the subcommands.
+#[track_caller]
+fn check_commands(gate: &Gate) {
     let arguments: [&[&str]; 8] = [
         &["check"],
         &["check", "--json"],
@@ -175,9 +197,12 @@ fn no_output_holds_a_secret() {
     for arguments in arguments {
         assert_no_canary(&arguments.join(" "), &output(gate.directory(), arguments));
     }
+}
 
-    // Invalid configurations of every kind, each with a secret in a wrong place.
-    let bad = [
+/// Invalid configurations of every kind, each with a secret in a wrong place: a part of [`YAML`] and its replacement.
+fn rejected() -> [(&'static str, String); 19] {
+    let next = CANARIES[7];
+    [
         ("{file: gate.pw}", format!("\"{next}\"")),
         ("{file: alice.pw}", format!("{{sha256: {next}}}")),
         ("{env: GATE_TEST_DEFAULT}", format!("{{plain: {next}}}")),
@@ -197,8 +222,13 @@ fn no_output_holds_a_secret() {
         ("log: {level: trace}", format!("log: {{level: trace, {next}: x}}")),
         ("log: {level: trace}", format!("log: {{level: {next}}}")),
         ("name: dead, bind: \"unix", format!("name: dead, upstream: {next}, bind: \"{next}@unix")),
-    ];
-    for (from, to) in &bad {
+    ]
+}
+
+/// Checks every output about invalid configurations, then puts the valid one in force again.
+#[track_caller]
+fn check_rejected_configurations(gate: &Gate) {
+    for (from, to) in &rejected() {
         assert!(YAML.contains(from), "{from}");
         let report = gate.reload_with(&YAML.replace(from, to));
         assert_eq!(report["result"], "rejected", "{report}");
@@ -210,16 +240,12 @@ fn no_output_holds_a_secret() {
         assert_no_canary("groups", &output(gate.directory(), &["groups", "list"]));
         assert_no_canary("the answer to a bad reload", &gate.reload_by_http().0.1.to_string());
     }
-    gate.reload_with(&format!("{YAML}\nlog: {{level: debug}}\n{next}: [\n"));
+    gate.reload_with(&format!("{YAML}\nlog: {{level: debug}}\n{}: [\n", CANARIES[7]));
     gate.configure(YAML);
-    eventually("it is good again", || {
+    eventually("the configuration is valid again", || {
         gate.send_sighup();
         (gate.metric("config_last_reload_successful", &[]) == 1.0).then_some(())
     });
-    assert_no_canary("the log", &gate.stderr());
-    assert_no_canary("the audit trail", &gate.stdout());
-    let cmdline = fs::read(format!("/proc/{}/cmdline", gate.process().pid())).expect("it runs");
-    assert_no_canary("the command line", &String::from_utf8_lossy(&cmdline));
 }
 
 fn output(directory: &Path, arguments: &[&str]) -> String {
@@ -289,13 +315,13 @@ fn the_memory_is_shut() {
         ["--core=unlimited", "sleep", "60"],
         &[],
     );
-    eventually("it sleeps", || {
+    eventually("the process sleeps", || {
         let name = fs::read_to_string(format!("/proc/{}/comm", other.pid())).ok()?;
         (name.trim() == "sleep").then_some(())
     });
     other.signal(Signal::ABORT);
     let ended = other.wait();
-    assert!(ended.core_dumped(), "cores are off on this machine: this test says nothing here");
+    assert!(ended.core_dumped(), "core files are off on this machine: this test proves nothing here");
 }
 
 /// `hash-password` reads from standard input, and prints only the digest.
@@ -303,5 +329,9 @@ fn the_memory_is_shut() {
 fn hash_password_says_only_the_digest() {
     let directory = tempfile::tempdir().expect("a scratch directory");
     let refused = portcullis(directory.path(), ["hash-password", CANARIES[0]]);
-    assert_eq!(refused.status.code(), Some(64), "a password on the command line is for all to see");
+    assert_eq!(
+        refused.status.code(),
+        Some(64),
+        "a password on the command line would be visible to all users"
+    );
 }

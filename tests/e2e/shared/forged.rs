@@ -95,53 +95,57 @@ fn scripts_of_a_careless_upstream() {
     scripts_that_forge(|| gate.connect(), &mut neighbours);
 }
 
+/// A text that ends its line in an error and adds a status, if a server repeats the text unchanged.
+const TEXT: &[u8] = b"x\r\n+forged";
+
+/// Commands whose errors repeat [`TEXT`] on a careless server.
+const REPEATED: &[&[&[u8]]] = &[
+    &[TEXT],
+    &[b"NOSUCH", TEXT],
+    &[b"JSON.SET", b"k", TEXT],
+    &[b"FT.SEARCH", TEXT],
+    &[b"EVAL", TEXT, b"0"],
+    &[b"EVALSHA", TEXT, b"0"],
+    &[b"EVAL_RO", TEXT, b"0"],
+    &[b"EVALSHA_RO", TEXT, b"0"],
+    &[b"FCALL", TEXT, b"0"],
+    &[b"FCALL_RO", TEXT, b"0"],
+    &[b"SCRIPT", b"LOAD", TEXT],
+    &[b"SCRIPT", TEXT],
+    &[b"FUNCTION", b"LOAD", TEXT],
+    &[b"FUNCTION", b"RESTORE", TEXT],
+    &[b"FUNCTION", TEXT],
+    &[b"MODULE", b"LOAD", TEXT],
+    &[b"CONFIG", b"SET", TEXT, b"1"],
+    &[b"CONFIG", TEXT],
+    &[b"CLIENT", TEXT],
+    &[b"OBJECT", TEXT, b"k"],
+    &[b"XINFO", TEXT, b"k"],
+    &[b"XGROUP", TEXT, b"k"],
+    &[b"MEMORY", TEXT],
+    &[b"LATENCY", TEXT],
+    &[b"SLOWLOG", TEXT],
+    &[b"PUBSUB", TEXT],
+    &[b"COMMAND", TEXT],
+    &[b"CLUSTER", TEXT],
+    &[b"ACL", b"SETUSER", b"u", TEXT],
+    &[b"ACL", TEXT],
+    &[b"DEBUG", TEXT],
+    &[b"MIGRATE", b"host", b"1", b"k", b"0", b"1", TEXT],
+    &[b"HELLO", b"3", TEXT],
+    &[b"MONITOR", TEXT],
+    &[b"SUBSCRIBE", TEXT],
+    &[b"PSUBSCRIBE", TEXT],
+    &[b"BLPOP", TEXT, b"0.01"],
+];
+
 /// An error that repeats a client's text never reaches another client.
 #[test]
 fn words_that_come_back() {
     let fake = careless();
     let gate = before(&fake).start();
     let mut neighbours = Neighbours::enter(&gate);
-    let text: &[u8] = b"x\r\n+forged";
-    let commands: &[&[&[u8]]] = &[
-        &[text],
-        &[b"NOSUCH", text],
-        &[b"JSON.SET", b"k", text],
-        &[b"FT.SEARCH", text],
-        &[b"EVAL", text, b"0"],
-        &[b"EVALSHA", text, b"0"],
-        &[b"EVAL_RO", text, b"0"],
-        &[b"EVALSHA_RO", text, b"0"],
-        &[b"FCALL", text, b"0"],
-        &[b"FCALL_RO", text, b"0"],
-        &[b"SCRIPT", b"LOAD", text],
-        &[b"SCRIPT", text],
-        &[b"FUNCTION", b"LOAD", text],
-        &[b"FUNCTION", b"RESTORE", text],
-        &[b"FUNCTION", text],
-        &[b"MODULE", b"LOAD", text],
-        &[b"CONFIG", b"SET", text, b"1"],
-        &[b"CONFIG", text],
-        &[b"CLIENT", text],
-        &[b"OBJECT", text, b"k"],
-        &[b"XINFO", text, b"k"],
-        &[b"XGROUP", text, b"k"],
-        &[b"MEMORY", text],
-        &[b"LATENCY", text],
-        &[b"SLOWLOG", text],
-        &[b"PUBSUB", text],
-        &[b"COMMAND", text],
-        &[b"CLUSTER", text],
-        &[b"ACL", b"SETUSER", b"u", text],
-        &[b"ACL", text],
-        &[b"DEBUG", text],
-        &[b"MIGRATE", b"host", b"1", b"k", b"0", b"1", text],
-        &[b"HELLO", b"3", text],
-        &[b"MONITOR", text],
-        &[b"SUBSCRIBE", text],
-        &[b"PSUBSCRIBE", text],
-        &[b"BLPOP", text, b"0.01"],
-    ];
-    for words in commands {
+    for words in REPEATED {
         let mut attackers: Vec<Client> = (0..3).map(|_| gate.connect()).collect();
         neighbours.send();
         for attacker in &mut attackers {
@@ -158,7 +162,7 @@ fn words_that_come_back() {
         let sent = String::from_utf8_lossy(&words.join(&b' ')).into_owned();
         for line in fake.connections_with(&sent) {
             let strangers = fake.commands_on(line).iter().any(|asked| asked.contains("neighbour:"));
-            assert!(!strangers, "{shown} came on a connection that others are on");
+            assert!(!strangers, "{shown} came on a connection of other clients");
         }
     }
 }

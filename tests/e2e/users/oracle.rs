@@ -76,88 +76,52 @@ const EVERYTHING: &[&str] = &[
     "",
 ];
 
+/// Dialogues that end with all of [`EVERYTHING`].
+const BEFORE_EVERYTHING: &[&[&str]] = &[
+    &["HELLO", "HELLO 3", "HELLO 2 SETNAME x", "MULTI", "WATCH k", "SUBSCRIBE a b", "UNSUBSCRIBE"],
+    &["SYNC", "PSYNC ? -1", "REPLCONF ack 1", "MONITOR", "CLIENT REPLY OFF", "CLIENT REPLY SKIP", "RESET"],
+    &["AUTH dddd"],
+    &["AUTH alice aaaa"],
+    &["HELLO 3 AUTH alice bbbb"],
+    &["HELLO 3 AUTH default dddd SETNAME me", "CLIENT GETNAME"],
+];
+
+/// Other dialogues.
+const DIALOGUES: &[&[&str]] = &[
+    &["AUTH alice bbbb", "ACL WHOAMI", "AUTH dddd", "ACL WHOAMI", "AUTH alice x", "ACL WHOAMI"],
+    &["AUTH alice aaaa", "FLUSHALL", "CLIENT KILL ID 9", "RESET", "FLUSHALL", "AUTH dddd", "FLUSHALL"],
+    &["AUTH alice aaaa", "MULTI", "SET k v", "NOSUCH", "EXEC", "MULTI", "INCR n", "EXEC", "DEL n"],
+    &["MULTI", "AUTH alice aaaa", "EXEC", "WATCH k", "MULTI", "GET k", "RESET", "EXEC", "GET k"],
+    &["AUTH alice aaaa", "SUBSCRIBE a b", "AUTH dddd", "HELLO 3 AUTH default dddd", "GET k", "RESET", "PING"],
+    &["HELLO 3 AUTH alice aaaa", "SUBSCRIBE a", "AUTH dddd", "ACL WHOAMI", "UNSUBSCRIBE", "RESET", "HELLO 3"],
+    &["AUTH alice aaaa", "CLIENT REPLY OFF", "GET k", "AUTH alice x", "CLIENT REPLY ON", "RESET", "GET k"],
+    &[
+        "AUTH alice aaaa",
+        "CLIENT REPLY SKIP",
+        "AUTH dddd",
+        "ACL WHOAMI",
+        "CLIENT REPLY SKIP",
+        "RESET",
+        "GET k",
+    ],
+    &[
+        "AUTH alice aaaa",
+        "SELECT 3",
+        "SET in3 1",
+        "AUTH dddd",
+        "EXISTS in3",
+        "RESET",
+        "AUTH dddd",
+        "EXISTS in3",
+    ],
+    &["RESET", "RESET", "AUTH alice aaaa", "RESET", "AUTH alice bbbb", "RESET", "QUIT", "GET k"],
+];
+
 /// The dialogues, one for each client; QUIT is added.
 fn dialogues() -> Vec<Vec<String>> {
-    let all = |before: &[&str]| {
-        let list = before.iter().chain(EVERYTHING).map(|line| (*line).to_owned());
-        list.collect::<Vec<_>>()
-    };
-    let lines = |text: &[&str]| text.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
-    vec![
-        all(&["HELLO", "HELLO 3", "HELLO 2 SETNAME x", "MULTI", "WATCH k", "SUBSCRIBE a b", "UNSUBSCRIBE"]),
-        all(&[
-            "SYNC",
-            "PSYNC ? -1",
-            "REPLCONF ack 1",
-            "MONITOR",
-            "CLIENT REPLY OFF",
-            "CLIENT REPLY SKIP",
-            "RESET",
-        ]),
-        all(&["AUTH dddd"]),
-        all(&["AUTH alice aaaa"]),
-        all(&["HELLO 3 AUTH alice bbbb"]),
-        all(&["HELLO 3 AUTH default dddd SETNAME me", "CLIENT GETNAME"]),
-        lines(&["AUTH alice bbbb", "ACL WHOAMI", "AUTH dddd", "ACL WHOAMI", "AUTH alice x", "ACL WHOAMI"]),
-        lines(&[
-            "AUTH alice aaaa",
-            "FLUSHALL",
-            "CLIENT KILL ID 9",
-            "RESET",
-            "FLUSHALL",
-            "AUTH dddd",
-            "FLUSHALL",
-        ]),
-        lines(&["AUTH alice aaaa", "MULTI", "SET k v", "NOSUCH", "EXEC", "MULTI", "INCR n", "EXEC", "DEL n"]),
-        lines(&["MULTI", "AUTH alice aaaa", "EXEC", "WATCH k", "MULTI", "GET k", "RESET", "EXEC", "GET k"]),
-        lines(&[
-            "AUTH alice aaaa",
-            "SUBSCRIBE a b",
-            "AUTH dddd",
-            "HELLO 3 AUTH default dddd",
-            "GET k",
-            "RESET",
-            "PING",
-        ]),
-        lines(&[
-            "HELLO 3 AUTH alice aaaa",
-            "SUBSCRIBE a",
-            "AUTH dddd",
-            "ACL WHOAMI",
-            "UNSUBSCRIBE",
-            "RESET",
-            "HELLO 3",
-        ]),
-        lines(&[
-            "AUTH alice aaaa",
-            "CLIENT REPLY OFF",
-            "GET k",
-            "AUTH alice x",
-            "CLIENT REPLY ON",
-            "RESET",
-            "GET k",
-        ]),
-        lines(&[
-            "AUTH alice aaaa",
-            "CLIENT REPLY SKIP",
-            "AUTH dddd",
-            "ACL WHOAMI",
-            "CLIENT REPLY SKIP",
-            "RESET",
-            "GET k",
-        ]),
-        lines(&[
-            "AUTH alice aaaa",
-            "SELECT 3",
-            "SET in3 1",
-            "AUTH dddd",
-            "EXISTS in3",
-            "RESET",
-            "AUTH dddd",
-            "EXISTS in3",
-        ]),
-        lines(&["RESET", "RESET", "AUTH alice aaaa", "RESET", "AUTH alice bbbb", "RESET", "QUIT", "GET k"]),
-    ]
+    let owned = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
+    let with_everything = BEFORE_EVERYTHING.iter().map(|before| owned(&[*before, EVERYTHING].concat()));
+    with_everything.chain(DIALOGUES.iter().map(|lines| owned(lines))).collect()
 }
 
 /// Removes the differences: Redis up to 7.0 omits a word, and ids of connections differ.
