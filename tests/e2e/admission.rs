@@ -193,10 +193,10 @@ fn the_refused_cause_no_connection_to_redis() {
     }
     // The proxy itself makes a probe each second, and this test makes control connections.
     let own = 10;
-    assert!(redis.connections_received() - before < own, "the refused reached Redis");
+    assert!(redis.connections_received() - before < own, "refused clients reached Redis");
     assert_eq!(redis.calls("set"), 0);
     redis.control().assert_reply("EXISTS refused", ":0");
-    eventually("they are counted", || {
+    eventually("the refusals are counted", || {
         (gate.metric("connections_refused_total", &[("listener", "public"), ("reason", "not_allowed")])
             == 100.0)
             .then_some(())
@@ -211,7 +211,7 @@ fn the_upstream_is_dialled_at_the_first_command() {
     let redis = Redis::plain();
     let gate = Gate::before(&redis).start();
     let mut client = gate.connect();
-    eventually("it is accepted", || {
+    eventually("the connection is accepted", || {
         (gate.metric("connections_accepted_total", &[("listener", "public")]) == 1.0).then_some(())
     });
     std::thread::sleep(Duration::from_millis(100));

@@ -48,7 +48,10 @@ fn a_trickle() {
         client.send_raw(head.as_bytes());
         let started = Instant::now();
         while client.try_send_raw(b"x").is_ok() {
-            assert!(started.elapsed() < Duration::from_secs(10), "a trickle is served for ever");
+            assert!(
+                started.elapsed() < Duration::from_secs(10),
+                "a client that trickles is served without a time limit"
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -129,7 +132,10 @@ fn a_silent_upstream_under_questions() {
     redis.signal(Signal::STOP);
     let started = Instant::now();
     while client.try_send_raw(&command("PING")).is_ok() {
-        assert!(started.elapsed() < Duration::from_secs(10), "a silent upstream is waited for");
+        assert!(
+            started.elapsed() < Duration::from_secs(10),
+            "the proxy waits for a silent upstream without a time limit"
+        );
         std::thread::sleep(Duration::from_millis(100));
     }
     redis.signal(Signal::CONT);
@@ -217,7 +223,7 @@ fn unread_local_replies_cost_no_time() {
 /// Checks that no client, no upstream connection and no buffer is left, whatever the reason of the close.
 #[track_caller]
 fn assert_all_is_given_back(gate: &Gate) {
-    eventually("nothing is left", || {
+    eventually("no client, connection or buffer is left", || {
         let none = gate.metric("clients", &[]) == 0.0
             && gate.metric("upstream_connections", &[("state", "used")]) == 0.0
             && gate.metric("buffers_bytes", &[]) == 0.0;
@@ -251,7 +257,7 @@ fn a_storm_of_ends() {
         if round % 3 == 0 { client.abort() } else { drop(client) }
     }
     assert_all_is_given_back(&gate);
-    eventually("the descriptors are back", || (descriptors(&mut gate) <= before + 2).then_some(()));
+    eventually("the descriptors are closed", || (descriptors(&mut gate) <= before + 2).then_some(()));
     let refused = gate.connect_from("127.0.0.2", "127.0.0.1").read_to_end().0;
     assert_eq!(refused, b"-DENIED source address not allowed\r\n");
 }
@@ -292,7 +298,9 @@ fn stalled_clients_that_hold_the_buffers_are_closed() {
     }
     let mut client = gate.connect();
     client.assert_reply("PING", "+PONG");
-    holds_for(Duration::from_millis(500), "the cap", || gate.metric("buffers_bytes", &[]) <= 1_048_576.0);
+    holds_for(Duration::from_millis(500), "memory stays within the limit", || {
+        gate.metric("buffers_bytes", &[]) <= 1_048_576.0
+    });
     drop(greedy);
     wait_until_idle(&gate);
 }

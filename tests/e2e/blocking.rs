@@ -48,7 +48,7 @@ behaviours! {
             control.call("INFO clients").text().contains("blocked_clients:1\r").then_some(())
         });
         client.abort();
-        e2e::eventually("nobody waits", || {
+        e2e::eventually("no client waits", || {
             control.call("INFO clients").text().contains("blocked_clients:0\r").then_some(())
         });
         control.assert_reply("RPUSH list x", ":1");
@@ -68,7 +68,7 @@ behaviours! {
             control.call("INFO clients").text().contains("blocked_clients:1\r").then_some(())
         });
         client.abort();
-        e2e::eventually("nobody waits", || {
+        e2e::eventually("no client waits", || {
             control.call("INFO clients").text().contains("blocked_clients:0\r").then_some(())
         });
         control.assert_reply("EXISTS behind", ":0");

@@ -138,7 +138,7 @@ fn the_input_counter_of_redis_does_not_move() {
     client.assert_recv("\"x\"");
     // The rest is the health check and this command.
     let moved = read() - before;
-    assert!(moved < 1000, "{moved} bytes of 9 MiB that were refused");
+    assert!(moved < 1000, "{moved} bytes of 9 MiB of refused commands reached Redis");
 }
 
 /// The proxy refuses the command as soon as it has the deciding bytes; it skips the rest, at no cost.
@@ -342,7 +342,7 @@ fn a_replica_behind_the_gate() {
         (replica.control().call("GET before").to_string() == "\"1\"").then_some(())
     });
     redis.control().assert_reply("SET after 2", "+OK");
-    eventually("the replica follows", || {
+    eventually("the replica receives updates", || {
         (replica.control().call("GET after").to_string() == "\"2\"").then_some(())
     });
     eventually("its acknowledgements arrive", || {

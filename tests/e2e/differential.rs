@@ -109,13 +109,17 @@ impl Stage {
         let begin = self.audited();
         act();
         thread::sleep(AFTERMATH);
-        self.disturbed.lock().expect("no one panics with it").push(begin..self.audited());
+        self.disturbed.lock().expect("no thread panics with the lock").push(begin..self.audited());
         self.disturbances.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Whether the proxy wrote line `number` of the audit trail in a past disturbance.
     fn was_disturbed_at(&self, number: usize) -> bool {
-        self.disturbed.lock().expect("no one panics with it").iter().any(|lines| lines.contains(&number))
+        self.disturbed
+            .lock()
+            .expect("no thread panics with the lock")
+            .iter()
+            .any(|lines| lines.contains(&number))
     }
 
     /// Whether Redis closed a connection because too much of its output was pending. Without a login Redis allows 1
@@ -285,7 +289,7 @@ fn run(server: &Server, seed: u64, seconds: u64) {
         threads.push(scope.spawn(move || trouble(stage, seed)));
         threads.push(scope.spawn(move || chatter(stage)));
         let failed = threads.into_iter().map(thread::ScopedJoinHandle::join).filter(Result::is_err).count();
-        assert_eq!(failed, 0, "clients that read something else ({}, E2E_SEED={seed})", server.name);
+        assert_eq!(failed, 0, "clients with different replies ({}, E2E_SEED={seed})", server.name);
     });
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let tally = &stage.tally;
@@ -302,7 +306,10 @@ fn run(server: &Server, seed: u64, seconds: u64) {
     for upstream in ["own", "pool", "plain"] {
         let broken =
             stage.gate.metric("upstream_errors_total", &[("upstream", upstream), ("kind", "protocol")]);
-        assert_eq!(broken, 0.0, "replies of {upstream} did not fit their commands");
+        assert_eq!(broken, 0.0, "replies of {upstream} did not match their commands");
     }
-    assert!(compared > 1000 && left > 0 && closed > 0, "{compared} {left} {closed}: that was no test");
+    assert!(
+        compared > 1000 && left > 0 && closed > 0,
+        "{compared} {left} {closed}: too few to prove anything"
+    );
 }

@@ -147,5 +147,5 @@ fn the_page_on_migration_shows_real_output() {
         }
         assert_eq!(page, played);
     }
-    assert!(played.contains("not carried over"), "no import has a message");
+    assert!(played.contains("not carried over"), "the page shows no import with a message");
 }

@@ -72,7 +72,7 @@ fn connections_that_a_login_costs() {
     let dials = |act: &dyn Fn()| {
         let before = redis.connections_received();
         act();
-        eventually("all are gone", || (used(&gate) == 0.0).then_some(()));
+        eventually("all connections are closed", || (used(&gate) == 0.0).then_some(()));
         redis.connections_received() - before
     };
     // Connections of the test, and perhaps of the probe.
@@ -97,7 +97,7 @@ fn connections_that_a_login_costs() {
             gate.connect().assert_reply("QUIT", "+OK");
         }
     });
-    assert!(quits <= BESIDES, "{quits} connections for clients that only say QUIT");
+    assert!(quits <= BESIDES, "{quits} connections for clients that only send QUIT");
 }
 
 /// An unreachable Redis is reported to a command that needs it, and not before.

@@ -315,7 +315,7 @@ fn idle_clients_are_closed() {
     holds_for(Duration::from_millis(300), "a blocked client is not idle", || {
         redis.control().call("INFO clients").text().contains("blocked_clients:1\r")
     });
-    eventually("it is counted", || {
+    eventually("the event is counted", || {
         (gate.metric("connections_closed_total", &[("reason", "idle")]) == 1.0).then_some(())
     });
 }

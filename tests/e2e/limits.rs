@@ -135,7 +135,7 @@ fn timeouts_of_upstreams() {
     client.assert_closed();
     assert!(started.elapsed() > Duration::from_millis(700), "{:?}", started.elapsed());
     redis.signal(rustix::process::Signal::CONT);
-    eventually("it is counted", || {
+    eventually("the event is counted", || {
         (gate.metric("upstream_errors_total", &[("kind", "timeout")]) >= 1.0).then_some(())
     });
     counts(&gate, "connections_closed_total", "upstream", 1.0);

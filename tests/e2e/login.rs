@@ -93,7 +93,7 @@ fn the_clients_own_auth_never_travels_on() {
         assert!(!line.contains("canary-client-9"), "{line}");
         assert!(
             !line.contains(&client.local().to_string()),
-            "a client's address that Redis cannot know: {line}"
+            "the line has a client's address that Redis cannot know: {line}"
         );
     }
     redis.control().assert_reply("ACL LOG", "[]");

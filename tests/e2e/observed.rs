@@ -13,7 +13,7 @@ fn accepted_and_closed_are_audited() {
     client.assert_reply("GET key", r#""value""#);
     let source = client.local().to_string();
     drop(client);
-    let closed = eventually("it is audited", || gate.audited("closed").pop());
+    let closed = eventually("the event is audited", || gate.audited("closed").pop());
     let accepted = gate.audited("accepted").pop().expect("accepted before closed");
     for line in [&accepted, &closed] {
         assert_eq!(line["source"], source.as_str(), "{line}");
@@ -102,7 +102,7 @@ fn the_number_of_series_does_not_grow() {
     let mut client = gate.connect();
     client.call("UNKNOWN0");
     let series = || gate.get("/metrics").1.lines().filter(|l| l.starts_with("portcullis_")).count();
-    eventually("it is counted", || {
+    eventually("the event is counted", || {
         (gate.metric("commands_total", &[("command", "other")]) == 1.0).then_some(())
     });
     let before = series();
@@ -132,7 +132,7 @@ fn logs_and_audit_in_json() {
     client.recv();
     client.send_raw(b"*x\"\r\n");
     client.read_to_end();
-    eventually("it is audited", || gate.audited("closed").pop());
+    eventually("the event is audited", || gate.audited("closed").pop());
     assert!(gate.audited("forged").is_empty());
     let log = gate.stderr();
     // The last line may be incomplete.

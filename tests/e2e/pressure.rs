@@ -31,7 +31,7 @@ fn sends_everything_before_it_reads(way: Way) {
     let due = due.as_bytes();
     client.read_through((due.len() * COUNT) as u64, |bytes| {
         for byte in bytes {
-            assert_eq!(*byte, due[at % due.len()], "byte {at} of the replies");
+            assert_eq!(*byte, due[at % due.len()], "wrong reply at byte {at}");
             at += 1;
         }
     });
@@ -143,7 +143,7 @@ fn a_stopped_redis_stops_the_writer() {
     for number in 1..=10_000 {
         client.assert_recv(&format!(":{number}"));
     }
-    writing.join().expect("all is written");
+    writing.join().expect("the whole pipeline is written");
     assert_bounded(&gate);
 }
 
@@ -234,7 +234,9 @@ fn a_thousand_clients(way: Way) {
     let gate = stage.gate.as_ref().expect("a gate");
     gate.assert_metric("clients", &[("listener", "public")], 1000.0);
     drop(clients);
-    eventually("all are gone", || (gate.metric("clients", &[("listener", "public")]) == 0.0).then_some(()));
+    eventually("all connections are closed", || {
+        (gate.metric("clients", &[("listener", "public")]) == 0.0).then_some(())
+    });
     eventually("Redis has none of them", || (stage.redis.tcp_clients().len() < 5).then_some(()));
 }
 

@@ -157,7 +157,7 @@ fn bad_headers_are_closed_without_a_reply() {
     let slow = from(&gate, "127.0.0.2");
     let started = std::time::Instant::now();
     assert_closed_without_reply(slow);
-    assert!(started.elapsed() >= Duration::from_millis(900), "its time is a second");
+    assert!(started.elapsed() >= Duration::from_millis(900), "the time limit is one second");
     // A mapped address in the header is converted to IPv4 as well.
     let mut mapped = from(&gate, "127.0.0.2");
     mapped.send_raw(&[b"PROXY TCP6 ::ffff:192.0.2.7 ::1 1 6379\r\n", PING].concat());
@@ -179,7 +179,7 @@ fn plain_text_behind_the_header_is_not_answered_where_tls_is_wanted() {
         let mut client = from(&gate, "127.0.0.2");
         client.send_raw(&[&header, ECHO].concat());
         let said = client.read_to_end().0;
-        assert!(said.first().is_none_or(|byte| *byte == 0x15), "an alert at most: {said:?}");
+        assert!(said.first().is_none_or(|byte| *byte == 0x15), "more than an alert: {said:?}");
     }
     assert_eq!(redis.calls("echo"), 0);
 }
@@ -204,7 +204,7 @@ fn a_sender_that_is_no_longer_trusted_loses_its_clients() {
     own.assert_reply("PING", "+PONG");
     let mut again = from(&gate, "127.0.0.2");
     again.send_raw(&[&v1(ALLOWED)[..], PING].concat());
-    assert_eq!(again.read_to_end().0, DENIED, "judged by its own address, its header unread");
+    assert_eq!(again.read_to_end().0, DENIED, "the sender's own address counts, and the header is unread");
 }
 
 /// A sender with many silent connections leaves room for another sender.

@@ -133,7 +133,7 @@ impl Crowd {
         }
         crowd.reading.send_raw(b"");
         crowd.reading.assert_recv_raw(format!("${BIG}\r\n").as_bytes());
-        eventually("all is under way", || {
+        eventually("all clients are in their states", || {
             let of_source = format!("\"{source}:");
             let accepted = fixture.gate.audited("accepted");
             let ours =
@@ -155,7 +155,7 @@ impl Crowd {
         let due: String = (0..100).map(|i: u32| format!("${}\r\n{i}\r\n", i.to_string().len())).collect();
         assert!(due.as_bytes().starts_with(&echoed), "foreign bytes: {}", echoed.escape_ascii());
         let (read, _) = self.reading.read_to_end();
-        assert!(read.len() < (BIG + 12) * BIG_REPLIES, "it read all: that was no cut in the middle");
+        assert!(read.len() < (BIG + 12) * BIG_REPLIES, "the client read all: it was not cut in the middle");
     }
 
     /// Checks that every client continues, with complete replies.
@@ -169,7 +169,7 @@ impl Crowd {
         self.subscribed.assert_recv(&format!(r#"["message" "c:{source}" "news"]"#));
         control.assert_reply(&format!("RPUSH list:{source} x"), ":1");
         self.blocked.assert_recv(&format!(r#"["list:{source}" "x"]"#));
-        let seen = eventually("MONITOR goes on", || {
+        let seen = eventually("MONITOR continues", || {
             Some(self.monitoring.recv().text()).filter(|line| line.contains("RPUSH"))
         });
         assert!(seen.contains(&format!("list:{source}")), "{seen}");

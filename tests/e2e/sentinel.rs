@@ -192,7 +192,7 @@ fn printed(gate: &Gate) -> Vec<String> {
     let output = portcullis(gate.directory(), ["check", "--json", "--config", "portcullis.yaml"]);
     let text = String::from_utf8(output.stdout).expect("text");
     let json: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
-    assert_eq!(json["problems"], serde_json::json!([]), "a user of its own needs no warning");
+    assert_eq!(json["problems"], serde_json::json!([]), "a separate Redis user needs no warning");
     let users = json["redis_users"].as_array().expect("a list");
     users.iter().map(|user| user["acl_setuser"].as_str().expect("a line").to_owned()).collect()
 }

@@ -254,10 +254,10 @@ fn a_server_that_stops_before_its_first_reply_wants_no_tls() {
                 .listener("auth: trust")
                 .upstream(&format!("connections: {connections}"))
                 .start();
-            eventually("it is up", || (gate.get("/ready").0 == 200).then_some(()));
+            eventually("the upstream is up", || (gate.get("/ready").0 == 200).then_some(()));
             let mut blocked = gate.connect();
             blocked.send("BLPOP none 0");
-            eventually("it blocks", || {
+            eventually("the command blocks", || {
                 let blocks = redis.tcp_clients().iter().any(|line| line.contains("cmd=blpop"));
                 blocks.then_some(())
             });

@@ -63,7 +63,7 @@ fn a_change_of_identity_is_sent_when_no_reply_is_pending() {
         client.hold(&command(login));
         client.send("GET after");
         let line = fake.connection_with("GET slow");
-        holds_for(Duration::from_millis(200), "nothing is sent behind it", || {
+        holds_for(Duration::from_millis(200), "the proxy sends nothing behind the login", || {
             fake.commands_on(line) == ["GET slow"]
         });
         fake.release();
@@ -86,7 +86,7 @@ fn a_swallowed_login_of_a_client_ends_by_a_time_limit() {
         client.send("GET b");
         let line = fake.connection_with(login);
         assert_times_out(&mut client, since);
-        assert_eq!(fake.commands_on(line), ["GET a", login], "nothing is sent behind it");
+        assert_eq!(fake.commands_on(line), ["GET a", login], "the proxy sends nothing behind the login");
         fake.assert_left(line);
     }
 }
@@ -108,7 +108,7 @@ fn messages_do_not_extend_the_time_limit() {
         passed_on += 1;
         std::thread::sleep(Duration::from_millis(50));
     }
-    assert!(since.elapsed() < Duration::from_secs(4), "the wait has no end");
+    assert!(since.elapsed() < Duration::from_secs(4), "the wait has no time limit");
     let (read, _) = client.read_to_end();
     let read = String::from_utf8(read).expect("text");
     assert!(passed_on > 10 && read.ends_with(&format!("{TIMEOUT}\r\n")), "{read}");
@@ -154,7 +154,7 @@ fn the_gates_login_after_reset_waits_for_the_reply() {
     client.send("GET b");
     let line = fake.connection_with("RESET");
     let login = format!("AUTH {PASSWORD}");
-    holds_for(Duration::from_millis(200), "nothing is sent behind it", || {
+    holds_for(Duration::from_millis(200), "the proxy sends nothing behind the login", || {
         fake.commands_on(line) == [&*login, "RESET"]
     });
     fake.release();

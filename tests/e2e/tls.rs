@@ -60,7 +60,7 @@ fn both_versions_and_large_values() {
         client.assert_in_step("still");
         client.send("QUIT");
         client.assert_recv("+OK");
-        assert_eq!(client.assert_closed(), End::Eof, "the gate says goodbye");
+        assert_eq!(client.assert_closed(), End::Eof, "the proxy sends close_notify");
     }
     assert_refused(&gate, 0.0);
 }
@@ -296,7 +296,7 @@ fn broken_handshakes() {
     // A disconnect before the first byte does not count.
     let socket = TcpStream::connect(gate.address()).expect("it listens");
     socket.shutdown(Shutdown::Both).expect("connected");
-    eventually("it has left", || {
+    eventually("the client has disconnected", || {
         (gate.metric("connections_closed_total", &[("reason", "client")]) >= 9.0).then_some(())
     });
     assert_refused(&gate, rows.len() as f64);
@@ -367,7 +367,7 @@ fn a_renewed_certificate() {
     write("server.pem", &renewed.cert);
     write("server.key", &renewed.key);
     gate.process().signal(Signal::HUP);
-    eventually("the new one is shown", || is_served(&gate, &next.client()).then_some(()));
+    eventually("the proxy presents the new certificate", || is_served(&gate, &next.client()).then_some(()));
     assert!(!is_served(&gate, &ca.client()));
     old.assert_in_step("old");
 }
@@ -383,14 +383,16 @@ mod upstream {
             .upstream(&format!("tls: {{ca: ca.pem{tls}}}"))
             .upstream("connect_timeout: 1s")
             .start();
-        eventually("it is down", || (gate.get("/ready").0 == 503).then_some(()));
+        eventually("the upstream is down", || (gate.get("/ready").0 == 503).then_some(()));
         let mut client = gate.connect();
         client.send("SET never 1");
         client.assert_recv("-ERR portcullis: upstream 'main' unavailable (tls)");
         client.assert_closed();
         gate.assert_log(log);
         let kind = [("upstream", "main"), ("kind", "tls")];
-        eventually("it is counted", || (gate.metric("upstream_errors_total", &kind) >= 1.0).then_some(()));
+        eventually("the event is counted", || {
+            (gate.metric("upstream_errors_total", &kind) >= 1.0).then_some(())
+        });
     }
 
     fn tls(pair: &Pair, ca: &Authority, more: &[&str]) -> Redis {
@@ -465,7 +467,7 @@ mod upstream {
         client.send("PING");
         client.assert_recv("-ERR portcullis: upstream 'main' unavailable (timeout)");
         redis.signal(Signal::CONT);
-        eventually("it is up again", || (gate.get("/ready").0 == 200).then_some(()));
+        eventually("the upstream is up again", || (gate.get("/ready").0 == 200).then_some(()));
     }
 
     #[test]
@@ -485,7 +487,7 @@ mod upstream {
             .file("own.key", &own.key)
             .upstream("tls: {ca: ca.pem, cert: own.pem, key: own.key}")
             .start();
-        eventually("it is up", || (gate.get("/ready").0 == 200).then_some(()));
+        eventually("the upstream is up", || (gate.get("/ready").0 == 200).then_some(()));
         let mut client = gate.connect();
         client.assert_reply("SET k v", "+OK");
         client.assert_reply("GET k", "\"v\"");

@@ -90,13 +90,13 @@ fn no_progress(upstream: &str, tls: bool) {
                 let started = Instant::now();
                 while client.try_send_raw(then).is_ok() {
                     let shown = first[..first.len().min(20)].escape_ascii();
-                    assert!(started.elapsed() < CUT, "it is not cut, for it sends {shown}");
+                    assert!(started.elapsed() < CUT, "the client is not cut while it sends {shown}");
                     std::thread::sleep(*pause);
                 }
             });
         }
     });
-    eventually("all are cut for being slow", || (fixture.cut() == drips.len() as f64).then_some(()));
+    eventually("all are cut for slow reading", || (fixture.cut() == drips.len() as f64).then_some(()));
     eventually("Redis holds nothing for them", || (fixture.redis.tcp_clients().len() < 8).then_some(()));
 }
 

@@ -168,7 +168,7 @@ fn loading() {
     redis.kill();
     // With 100 microseconds a key, loading takes 3 s, and Redis checks its clients often.
     redis.start_again(&["key-load-delay 100", "loading-process-events-interval-bytes 1024"], false);
-    eventually("it loads", || {
+    eventually("Redis loads its data", || {
         let mut client = Client::try_unix(&redis.socket())?;
         client.call("PING").is_error().then_some(())
     });
@@ -205,5 +205,7 @@ fn many_clients_while_it_is_down() {
         client.assert_recv("-ERR portcullis: upstream 'main' unavailable (refused)");
         client.assert_closed();
     }
-    eventually("they are gone", || (gate.metric("clients", &[("listener", "public")]) == 0.0).then_some(()));
+    eventually("the clients are closed", || {
+        (gate.metric("clients", &[("listener", "public")]) == 0.0).then_some(())
+    });
 }

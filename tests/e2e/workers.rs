@@ -43,7 +43,9 @@ fn clients_that_come_and_go() {
         number += 1;
         number % 3 != 0
     });
-    eventually("they have left", || (sessions(&gate, 3).iter().sum::<f64>() == 100.0).then_some(()));
+    eventually("the clients have disconnected", || {
+        (sessions(&gate, 3).iter().sum::<f64>() == 100.0).then_some(())
+    });
     clients.extend((0..50).map(|_| served(&gate)));
     assert_shares(&gate, 3, 150, 1.0);
 }
@@ -58,7 +60,7 @@ fn a_rush_of_handshakes() {
         rush.push(TcpStream::connect(gate.address()).expect("a listening socket"));
         // One by one: the acceptor distributes the connections of one batch in any case.
         let due = f64::from(u32::try_from(rush.len()).expect("few"));
-        eventually("it is accepted", || {
+        eventually("the connection is accepted", || {
             (gate.metric("connections_accepted_total", &[]) == due).then_some(())
         });
     }

@@ -126,7 +126,7 @@ impl Client {
                 // The next read shows if the peer has closed.
                 let _ = stream.flush();
             }
-            Wire::Tcp(_) | Wire::Unix(_) => panic!("there is no TLS"),
+            Wire::Tcp(_) | Wire::Unix(_) => panic!("not a TLS client"),
         }
     }
 
@@ -134,7 +134,7 @@ impl Client {
     pub fn server_certificate(&self) -> Vec<u8> {
         match &self.wire {
             Wire::Tls(stream) => stream.conn.peer_certificates().expect("a certificate")[0].to_vec(),
-            Wire::Tcp(_) | Wire::Unix(_) => panic!("there is no TLS"),
+            Wire::Tcp(_) | Wire::Unix(_) => panic!("not a TLS client"),
         }
     }
 
@@ -252,7 +252,12 @@ impl Client {
     #[track_caller]
     pub fn assert_recv(&mut self, reply: &str) {
         let got = self.recv().to_string();
-        assert_eq!(got, reply, "reply (left) differs from what is due (right); then: {}", self.rest());
+        assert_eq!(
+            got,
+            reply,
+            "reply (left) differs from the expected one (right); next bytes: {}",
+            self.rest()
+        );
     }
 
     /// Checks that the next bytes are exactly these.
@@ -261,7 +266,7 @@ impl Client {
         self.recv_lead();
         while self.inbox.len() < bytes.len() {
             if let Err(end) = self.fill(PATIENCE) {
-                panic!("{end} after {}, due: {}", self.inbox.escape_ascii(), bytes.escape_ascii());
+                panic!("{end} after {}, expected: {}", self.inbox.escape_ascii(), bytes.escape_ascii());
             }
         }
         let got: Vec<u8> = self.inbox.drain(..bytes.len()).collect();
@@ -283,7 +288,7 @@ impl Client {
         if self.inbox.is_empty()
             && let Err(end) = self.fill(duration)
         {
-            assert_eq!(end, Pause::Timeout, "closed instead of silent");
+            assert_eq!(end, Pause::Timeout, "the peer closed instead of staying silent");
         }
         assert!(self.inbox.is_empty(), "unexpected bytes: {}", self.inbox.escape_ascii());
     }
@@ -396,7 +401,7 @@ impl Client {
             match self.fill(PATIENCE) {
                 Ok(()) => {}
                 Err(Pause::End(end)) => return Err(end),
-                Err(Pause::Timeout) => panic!("silence; received so far: {}", self.inbox.escape_ascii()),
+                Err(Pause::Timeout) => panic!("no reply; received so far: {}", self.inbox.escape_ascii()),
             }
         }
     }

@@ -39,7 +39,7 @@ pub fn alone(what: &str, test: impl FnOnce() + Send) {
         test();
     };
     let ended = std::thread::scope(|scope| scope.spawn(inside).join());
-    keeper.kill().expect("it sleeps");
+    keeper.kill().expect("the process sleeps");
     keeper.wait().expect("it was killed");
     if let Err(panic) = ended {
         std::panic::resume_unwind(panic);

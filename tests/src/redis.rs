@@ -143,10 +143,10 @@ impl Redis {
 
     /// Restarts on the same port, with further lines of redis.conf. With `wait`, returns after the server answers.
     pub fn start_again(&mut self, lines: &[&str], wait: bool) {
-        assert!(self.process.is_none(), "kill it first");
+        assert!(self.process.is_none(), "the server still runs: call kill first");
         self.spawn(lines);
         if wait {
-            assert!(self.answers(), "redis-server does not come back: {}", self.process().stdout());
+            assert!(self.answers(), "redis-server does not restart: {}", self.process().stdout());
         }
     }
 

@@ -17,8 +17,8 @@ pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
         value = probe();
         value.is_some()
     });
-    assert!(came, "waited {PATIENCE:?} in vain until {what}");
-    value.expect("it came")
+    assert!(came, "not within {PATIENCE:?}: {what}");
+    value.expect("a value")
 }
 
 /// Polls `probe`. Returns whether it became true within [`PATIENCE`].
@@ -38,7 +38,7 @@ pub(crate) fn within_patience(mut probe: impl FnMut() -> bool) -> bool {
 pub fn holds_for(duration: Duration, what: &str, mut probe: impl FnMut() -> bool) {
     let deadline = Instant::now() + duration;
     while Instant::now() < deadline {
-        assert!(probe(), "no longer so: {what}");
+        assert!(probe(), "no longer true: {what}");
         sleep(STEP);
     }
 }

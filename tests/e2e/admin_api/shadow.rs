@@ -99,7 +99,7 @@ fn observations_become_an_allowlist() {
     assert!(suggested.contains("127.0.0.6/31") && !suggested.contains("127.0.0.1"), "{suggested}");
     assert_eq!(shadow(&gate)["denied_total"], 2);
     groups("groups add office 127.77.0.0/16 --note seen --config portcullis.yaml");
-    eventually("the running gate admits it", || {
+    eventually("the running proxy admits the address", || {
         let rules = read(&gate, "/api/explain?ip=127.77.0.1");
         (rules["allowed"] == true).then_some(())
     });

@@ -52,8 +52,8 @@ impl Tap {
     pub(super) fn with(&self, marker: &str) -> String {
         let all = self.all();
         let mut with = all.into_iter().filter(|sent| sent.contains(marker));
-        let only = with.next().unwrap_or_else(|| panic!("{marker} was never sent"));
-        assert!(with.next().is_none(), "{marker} was sent twice");
+        let only = with.next().unwrap_or_else(|| panic!("the proxy never sent {marker}"));
+        assert!(with.next().is_none(), "the proxy sent {marker} twice");
         only
     }
 

@@ -167,7 +167,7 @@ impl<'s> Actor<'s> {
     fn assert_disturbed(&self, calm: u64, what: impl FnOnce() -> String) {
         assert!(
             self.stage.was_disturbed_since(calm),
-            "{} although nothing was disturbed: {}, in this batch:\n{}",
+            "{} without a disturbance: {}, in this batch:\n{}",
             self.name(),
             what(),
             self.sent.join("\n")

@@ -134,7 +134,7 @@ fn the_line_for_fail2ban() {
         gate.assert_log("source blocked");
         let found = hosts(&regexes, &gate.stderr());
         assert_eq!(found, "127.0.0.5\n", "{}", gate.stderr());
-        let blocked = eventually("it is audited", || {
+        let blocked = eventually("the event is audited", || {
             let blocked = gate.audited("blocked");
             (blocked.len() == 1).then_some(blocked)
         });

@@ -30,7 +30,7 @@ fn is_shut(to: SocketAddr) -> bool {
 fn assert_revoked(gate: &Gate, client: &mut Client) {
     let source = client.local().to_string();
     client.assert_closed();
-    let closed = eventually("it is audited", || {
+    let closed = eventually("the event is audited", || {
         gate.audited("closed").into_iter().find(|line| line["source"] == source.as_str())
     });
     assert_eq!(closed["reason"], "revoked", "{closed}");
@@ -73,7 +73,7 @@ fn listeners_come_move_change_names_and_go() {
     assert_revoked(&gate, &mut client);
     assert!(is_shut(local(second)), "the port is still open");
     public.assert_reply("PING", "+PONG");
-    eventually("nobody is left there", || {
+    eventually("no client of the old listener is left", || {
         (!gate.get("/metrics").1.contains("listener=\"renamed\"")).then_some(())
     });
 }
@@ -129,7 +129,7 @@ fn unix_sockets() {
     client.assert_reply("PING", "+PONG");
     Client::unix(&two).assert_reply("PING", "+PONG");
     gate.assert_metric("clients", &[], 1.0);
-    assert_eq!(gate.apply(BASE)["cut"], 1, "nobody may come by a unix socket any more");
+    assert_eq!(gate.apply(BASE)["cut"], 1, "unix sockets are no longer allowed");
     client.assert_closed();
     assert!(!two.exists(), "the old socket file is still there");
 }
@@ -144,7 +144,7 @@ fn another_upstream_address() {
     let mut before = gate.connect();
     before.assert_reply("GET who", r#""old""#);
     let mut undecided = gate.connect();
-    eventually("both are there", || (gate.metric("clients", &[]) == 2.0).then_some(()));
+    eventually("both clients are connected", || (gate.metric("clients", &[]) == 2.0).then_some(()));
     let report = gate.apply(&edit(BASE, "{redis}", &format!("'{}'", new.address())));
     assert_eq!((report["cut"].as_u64(), texts(&report["changes"]).len()), (Some(0), 1), "{report}");
     assert!(texts(&report["changes"])[0].starts_with("upstream 'main' changed"), "{report}");
@@ -154,7 +154,7 @@ fn another_upstream_address() {
     before.assert_reply("GET who", r#""old""#);
     drop(old);
     before.assert_closed();
-    eventually("the new one is what is probed", || (gate.get("/ready").0 == 200).then_some(()));
+    eventually("the proxy probes the new address", || (gate.get("/ready").0 == 200).then_some(()));
 }
 
 /// Redis gets another password, then the proxy: no restart, no client cut, no password shown.
@@ -176,7 +176,7 @@ fn rotated_credentials() {
     let mut before = assert_admits(&gate, "127.0.0.1");
     control.assert_reply("CONFIG SET requirepass canary-second", "+OK");
     let mut early = gate.connect();
-    assert!(early.call("PING").text().contains("unavailable (auth)"), "the old password still serves");
+    assert!(early.call("PING").text().contains("unavailable (auth)"), "the old password still works");
     gate.put("password", "canary-second\n");
     let report = gate.reload();
     assert_eq!((&report["result"], &report["cut"]), (&"applied".into(), &0.into()), "{report}");
@@ -232,7 +232,7 @@ fn fewer_and_more_clients() {
         clients.extend((0..5).map(|_| assert_admits(&gate, "127.0.0.1")));
         gate.apply(BASE);
         drop(clients);
-        eventually("all have left", || (gate.metric("clients", &[]) == 0.0).then_some(()));
+        eventually("all clients have disconnected", || (gate.metric("clients", &[]) == 0.0).then_some(()));
     }
 }
 
@@ -245,7 +245,7 @@ fn a_limit_for_idle_clients() {
     let mut unused = gate.connect();
     let mut subscribed = gate.connect();
     subscribed.assert_reply("SUBSCRIBE c", r#"["subscribe" "c" :1]"#);
-    eventually("all are there", || (gate.metric("clients", &[]) == 3.0).then_some(()));
+    eventually("all clients are connected", || (gate.metric("clients", &[]) == 3.0).then_some(()));
     let started = Instant::now();
     gate.apply(&format!("{BASE}limits: {{timeouts: {{idle: 1s}}}}\n"));
     used.assert_closed();
@@ -265,7 +265,7 @@ fn another_place_for_the_audit_trail() {
     let redis = Redis::plain();
     let gate = start(&redis, BASE);
     assert_admits(&gate, "127.0.0.1");
-    eventually("it is audited", || gate.audited("closed").pop());
+    eventually("the event is audited", || gate.audited("closed").pop());
     let lines = || -> Vec<Value> {
         let text = std::fs::read_to_string(gate.directory().join("audit.log")).unwrap_or_default();
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()

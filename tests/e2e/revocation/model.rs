@@ -115,7 +115,7 @@ fn a_thousand_clients_and_a_thousand_reloads_a_minute() {
         let mut stayed = 0;
         for thread in at_work {
             let (clients, rounds) = thread.join().expect("whole replies in order");
-            assert!(rounds > 1000, "{rounds} pipelines: that was no load");
+            assert!(rounds > 1000, "{rounds} pipelines: too few to be a load");
             stayed += clients.len();
         }
         assert_eq!(stayed, ALWAYS);
@@ -126,7 +126,7 @@ fn a_thousand_clients_and_a_thousand_reloads_a_minute() {
         let count = |event: &str| lines.iter().filter(|line| line["event"] == event).count();
         (count("accepted") == count("closed")).then_some(lines)
     });
-    assert!(last >= 100, "{last} reloads: that was no test");
+    assert!(last >= 100, "{last} reloads: too few to prove anything");
     assert_agrees(&lines, last);
     assert!(gate.metric("log_lines_dropped_total", &[]) == 0.0);
     assert!(
@@ -201,7 +201,7 @@ fn reload_until_lonely(gate: &Gate, mut last: u64) -> u64 {
         last += 1;
         put_in_force(gate, last);
     }
-    eventually("only those are left who may be", || {
+    eventually("only allowed clients are left", || {
         let status: Value = serde_json::from_str(&status(gate)).expect("JSON");
         (status["clients"] == ALWAYS).then_some(())
     });
@@ -265,7 +265,7 @@ fn assert_agrees(lines: &[Value], last: u64) {
     }
     assert_eq!(in_force, last);
     assert!(decided > 2 * ALWAYS, "{decided} lines");
-    assert!(cut.len() > 10, "only {} reloads cut somebody", cut.len());
+    assert!(cut.len() > 10, "only {} reloads cut a client", cut.len());
     for line in lines.iter().filter(|line| line["event"] == "reload") {
         let number = line["generation"].as_u64().expect("a number");
         let reported = line["cut"].as_u64().expect("a count");

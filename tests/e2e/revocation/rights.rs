@@ -56,7 +56,7 @@ impl Fixture {
         let report = self.gate.apply(&under(&self.yaml, acl));
         assert_eq!(report["cut"], cut, "{acl}: {report}");
         let cut = before + usize::try_from(cut).expect("a few");
-        eventually("who was cut is audited", || (self.revoked().len() == cut).then_some(()));
+        eventually("the cut clients are audited", || (self.revoked().len() == cut).then_some(()));
         self.gate.assert_log(&format!("cut={}", report["cut"]));
     }
 
@@ -72,7 +72,7 @@ impl Fixture {
     fn block(&self, client: &mut Client, command: &str) {
         let before = self.blocked();
         client.send(command);
-        eventually("it blocks", || (self.blocked() > before).then_some(()));
+        eventually("the command blocks", || (self.blocked() > before).then_some(()));
     }
 }
 
@@ -133,7 +133,7 @@ fn each_kind_ends_with_its_own_right_only() {
         fixture.assert_cut("+@all -monitor -xread ~k", 1);
         reading.assert_closed();
         idle.assert_reply("PING", "+PONG");
-        eventually("Redis has lost them too", || (fixture.blocked() == 0).then_some(()));
+        eventually("Redis has no such client either", || (fixture.blocked() == 0).then_some(()));
     }
 }
 
@@ -179,7 +179,7 @@ fn a_blocked_command_behind_other_replies_is_cut() {
         fixture.assert_cut("+@all ~first", 1);
         first.assert_closed();
         fixture.redis.control().assert_reply("RPUSH first x", ":1");
-        holds_for(Duration::from_millis(200), "nobody takes it", || {
+        holds_for(Duration::from_millis(200), "the element stays in the list", || {
             fixture.redis.control().call("LLEN first").to_string() == ":1"
         });
     }

@@ -56,7 +56,7 @@ fn a_million_operations() {
         });
         let failed = members.into_iter().map(thread::ScopedJoinHandle::join).filter(Result::is_err).count();
         killing.join().expect("it only kills");
-        assert_eq!(failed, 0, "members that read what is not theirs (seed {})", crowd.seed);
+        assert_eq!(failed, 0, "members that read foreign replies (seed {})", crowd.seed);
     });
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let (answered, left, cut, killed) =
@@ -70,7 +70,7 @@ fn a_million_operations() {
     assert!(answered >= crowd.goal);
     assert!(
         left > 0 && cut > 0 && killed > 0,
-        "nobody was disturbed: {left} left, {cut} cut, {killed} kills"
+        "no client was disturbed: {left} left, {cut} cut, {killed} kills"
     );
 }
 
@@ -262,7 +262,7 @@ fn hello(stream: &mut TcpStream) -> bool {
     loop {
         match Reply::parse(&got) {
             Some((reply, length)) => {
-                assert_eq!(length, got.len(), "more than was asked for: {}", got.escape_ascii());
+                assert_eq!(length, got.len(), "more bytes than expected: {}", got.escape_ascii());
                 assert!(!reply.is_error() || reply.text().starts_with("ERR portcullis: "), "{reply}");
                 return !reply.is_error();
             }

@@ -69,9 +69,9 @@ fn a_million_commands_in_one_pipeline() {
             .map(|client| scope.spawn(|| call_until(client, || over.load(Ordering::Relaxed))))
             .collect();
         for asking in asking {
-            let (slowest, count) = asking.join().expect("it is answered");
-            assert!(count > 10, "{count} answers beside the flood");
-            assert!(slowest < SLOWEST, "an answer took {slowest:?} beside the flood");
+            let (slowest, count) = asking.join().expect("the command is answered");
+            assert!(count > 10, "only {count} answers beside the flood");
+            assert!(slowest < SLOWEST, "the slowest answer beside the flood took {slowest:?}");
         }
     });
     flood.assert_in_step("after");
@@ -112,10 +112,10 @@ fn floods_of_many() {
             })
             .collect();
         let asking = scope.spawn(|| call_until(&mut other, || !reading.load(Ordering::Relaxed)));
-        all.into_iter().for_each(|flood| flood.join().expect("all is answered"));
+        all.into_iter().for_each(|flood| flood.join().expect("every command is answered"));
         reading.store(false, Ordering::Relaxed);
-        let (slowest, _) = asking.join().expect("it is answered");
-        assert!(slowest < SLOWEST, "an answer took {slowest:?} beside the floods");
+        let (slowest, _) = asking.join().expect("the command is answered");
+        assert!(slowest < SLOWEST, "the slowest answer beside the floods took {slowest:?}");
     });
     let peak = gate.process().peak_memory();
     assert!(peak < 48 * MIB, "{} MiB", peak / MIB);
@@ -136,7 +136,7 @@ fn one_that_never_reads() {
         neighbours.assert_served();
         let took = asked.elapsed();
         assert!(took < SLOWEST, "answers took {took:?} beside it");
-        assert!(since.elapsed() < e2e::PATIENCE, "it is not cut");
+        assert!(since.elapsed() < e2e::PATIENCE, "the client is not cut");
     }
     neighbours.assert_served();
     drop(slow);
@@ -163,14 +163,14 @@ fn many_that_never_read(count: usize, limits: &str, bound: u64) {
             let others = ["client", "upstream", "timeout", "protocol", "error"].map(|why| (why, closed(why)));
             assert!(
                 since.elapsed() < 2 * e2e::PATIENCE,
-                "not all are cut for being slow; others: {others:?}"
+                "not all are cut for slow reading; others: {others:?}"
             );
         }
         // Redis itself copies a GiB meanwhile, in its one thread. If the proxy waited for each client, it would take
         // 20 s.
-        assert!(slowest < 8 * SLOWEST, "answers took {slowest:?} beside them");
+        assert!(slowest < 8 * SLOWEST, "the slowest answer beside them took {slowest:?}");
         neighbours.assert_served();
-        assert_eq!(closed("slow") + closed("limit"), count as f64, "were cut for being slow");
+        assert_eq!(closed("slow") + closed("limit"), count as f64, "clients were cut for slow reading");
         gate.assert_metric("clients", &[], Neighbours::COUNT as f64);
     }
     let peak = gate.process().peak_memory();

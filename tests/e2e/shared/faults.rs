@@ -44,7 +44,7 @@ impl<'g> Trouble<'g> {
     #[track_caller]
     fn assert_passes(mut self, fake: &Fake) {
         let ended = self.neighbours.assert_own_replies_or_closed();
-        assert!(ended > 0, "nobody waited where the trouble was: this proves nothing");
+        assert!(ended > 0, "no neighbour shared the connection: this proves nothing");
         fake.assert_left(self.line);
         self.neighbours.assert_served();
         self.neighbours.assert_served();
@@ -286,7 +286,7 @@ fn half_a_reply() {
         fake.close(line);
         let got = client.read_to_end().0;
         let told = got.starts_with(b"-ERR portcullis: ") && got.ends_with(b"\r\n");
-        assert!(bytes.starts_with(&got) || told, "{} bytes that are not of the half", got.len());
+        assert!(bytes.starts_with(&got) || told, "{} bytes that do not belong to the half", got.len());
         fake.release();
         fake.assert_left(line);
         // If the announced length is large, the neighbours use other connections.

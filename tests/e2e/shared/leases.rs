@@ -70,7 +70,7 @@ fn a_transaction_takes_one_more_for_a_second() {
     wait_for_used(&gate, 0.0);
     let took = since.elapsed();
     assert!(took < Duration::from_secs(4), "the lease was kept for {took:?}");
-    eventually("Redis has seen it go", || (redis.tcp_clients().len() == before).then_some(()));
+    eventually("Redis has closed the lease", || (redis.tcp_clients().len() == before).then_some(()));
     client.assert_reply("GET k", r#""2""#);
     assert!(connections(&gate, "used") == 0.0);
     assert!(connections(&gate, "pooled") >= 1.0);
@@ -210,7 +210,7 @@ fn a_client_that_leaves_keeps_nothing() {
         assert!(took < Duration::from_millis(900), "the lease outlived its client by {took:?}");
         neighbours.assert_served();
     }
-    eventually("Redis has nobody who watches", || {
+    eventually("Redis has no client that watches", || {
         redis.tcp_clients().iter().all(|line| line.contains("flags=N")).then_some(())
     });
 }
@@ -229,7 +229,7 @@ fn a_lease_begins_where_its_client_is() {
     client.assert_reply("GET leased", r#""leased@5""#);
     client.assert_reply("GET none", "null");
     let (pool, lease) = (fake.connection_with("GET pooled"), fake.connection_with("WATCH leased"));
-    assert_ne!(pool, lease, "a client with state is on a shared connection");
+    assert_ne!(pool, lease, "a client with state uses a shared connection");
     let begun: Vec<String> =
         fake.commands_on(lease).into_iter().take_while(|line| line != "WATCH leased").collect();
     assert!(begun.iter().any(|line| line.starts_with("HELLO 3")), "{begun:?}");
@@ -320,7 +320,9 @@ fn a_reply_before_the_whole_command() {
     client.assert_closed();
     let mut next = gate.connect();
     next.send("MULTI");
-    eventually("another is heard", || heard.lock().expect("held").ends_with(&command("MULTI")).then_some(()));
+    eventually("the server has received another command", || {
+        heard.lock().expect("held").ends_with(&command("MULTI")).then_some(())
+    });
     let heard = heard.lock().expect("held");
     assert!(!heard.windows(left.len()).any(|bytes| bytes == left), "{}", heard.escape_ascii());
 }

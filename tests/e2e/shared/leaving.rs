@@ -102,7 +102,10 @@ fn at(moment: fn(&Fixture, &mut Client)) {
             guest.assert_in_step(&format!("guest:{number}"));
         }
         let line = fixture.fake.connection_with(&format!("ECHO guest:{}", PROOF * Neighbours::DEPTH - 1));
-        assert!(neighbours.connections(&fixture.fake).contains(&line), "it is not among neighbours");
+        assert!(
+            neighbours.connections(&fixture.fake).contains(&line),
+            "the guest shares no connection with a neighbour"
+        );
         fixture.fake.hold();
         let id = guest.call("CLIENT ID").integer();
         neighbours.send();
@@ -156,9 +159,7 @@ fn half_a_large_command() {
     at(|fixture, guest| {
         guest.hold(b"*3\r\n$3\r\nSET\r\n$4\r\nhalf\r\n$1000000\r\n");
         guest.send_raw(&[b'x'; 300_000]);
-        eventually("it has a connection of its own", || {
-            (connections(&fixture.gate, "used") == 1.0).then_some(())
-        });
+        eventually("the guest has a lease", || (connections(&fixture.gate, "used") == 1.0).then_some(()));
     });
 }
 
@@ -260,7 +261,7 @@ fn a_lease_is_made() {
         let pools = fixture.fake.connections_with("SELECT 3").len();
         guest.hold(&command("MULTI"));
         guest.send("GET queued");
-        eventually("its lease is made", || {
+        eventually("the guest's lease is being set up", || {
             (fixture.fake.connections_with("SELECT 3").len() > pools).then_some(())
         });
     });

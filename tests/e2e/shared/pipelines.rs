@@ -39,7 +39,7 @@ fn assert_recv_all(client: &mut Client, reply: &[u8], count: usize) {
         while !rest.is_empty() {
             let from = at % reply.len();
             let length = rest.len().min(block.len() - from);
-            assert!(rest[..length] == block[from..from + length], "near byte {at} of the replies");
+            assert!(rest[..length] == block[from..from + length], "wrong reply near byte {at}");
             at += length;
             rest = &rest[length..];
         }
@@ -51,7 +51,7 @@ fn assert_recv_all(client: &mut Client, reply: &[u8], count: usize) {
 fn assert_recv_bytes(client: &mut Client, due: &[u8]) {
     let mut at = 0;
     client.read_through(due.len() as u64, |bytes| {
-        assert!(bytes == &due[at..at + bytes.len()], "near byte {at} of the replies");
+        assert!(bytes == &due[at..at + bytes.len()], "wrong reply near byte {at}");
         at += bytes.len();
     });
 }
@@ -59,7 +59,10 @@ fn assert_recv_bytes(client: &mut Client, due: &[u8]) {
 /// Checks that no client was cut, and that the proxy used little memory.
 #[track_caller]
 fn assert_within_limits(gate: &Gate) {
-    assert!(gate.metric("connections_closed_total", &[("reason", "slow")]) == 0.0, "cut for being slow");
+    assert!(
+        gate.metric("connections_closed_total", &[("reason", "slow")]) == 0.0,
+        "a client was cut for slow reading"
+    );
     let peak = gate.peak_memory();
     assert!(peak < 32 * MIB, "peak memory of the gate: {} MiB", peak / MIB);
 }
@@ -303,7 +306,7 @@ fn the_gates_replies_in_the_middle() {
                 client.assert_in_step("after");
             });
             let broken = gate.metric("upstream_errors_total", &[("upstream", "main"), ("kind", "protocol")]);
-            assert!(broken == 0.0, "replies did not fit their commands ({own}, {limits})");
+            assert!(broken == 0.0, "replies did not match their commands ({own}, {limits})");
             assert_within_limits(&gate);
         }
     }

@@ -140,7 +140,7 @@ fn no_reply_is_sent_twice() {
     let mut control = redis.control();
     for (number, (sent, acknowledged)) in counts.into_iter().enumerate() {
         let stored: u64 = control.call(&format!("GET count:{number}")).text().parse().expect("a number");
-        assert!(acknowledged > 0, "client {number} got nothing done");
+        assert!(acknowledged > 0, "no command of client {number} succeeded");
         assert!(acknowledged <= stored && stored <= sent, "{acknowledged} <= {stored} <= {sent}");
     }
 }
@@ -159,9 +159,12 @@ fn a_response_that_does_not_come() {
     let since = Instant::now();
     assert!(!recv_own_or_closed(&mut client, &[bulk("held@0")]));
     let took = since.elapsed();
-    assert!(took > Duration::from_millis(500) && took < Duration::from_secs(5), "given up after {took:?}");
+    assert!(
+        took > Duration::from_millis(500) && took < Duration::from_secs(5),
+        "the proxy gave up after {took:?}"
+    );
     let ended = neighbours.assert_own_replies_or_closed();
-    assert!(ended > 0, "nobody waited there: this proves nothing");
+    assert!(ended > 0, "no client waited there: this proves nothing");
     neighbours.assert_served();
     fake.release();
     fake.assert_left(line);
@@ -225,5 +228,5 @@ reload: signal
     let mut fresh = gate.connect();
     fresh.assert_reply("GET fresh", r#""fresh@0""#);
     assert_eq!(one.connections_with("GET fresh").len() + two.connections_with("GET fresh").len(), 1);
-    assert_eq!(two.connections_with("GET fresh").len(), 1, "a new client is on the old upstream");
+    assert_eq!(two.connections_with("GET fresh").len(), 1, "a new client uses the old upstream");
 }

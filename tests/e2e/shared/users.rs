@@ -72,7 +72,7 @@ fn each_has_its_own() {
             client.assert_recv(":1");
         }
     }
-    assert!(connections(&gate, "used") == 0.0, "this was not about shared connections");
+    assert!(connections(&gate, "used") == 0.0, "the clients never used shared connections");
     // Also if each client has a lease.
     for (client, _, upstream) in &mut clients {
         client.assert_reply("WATCH k", "+OK");

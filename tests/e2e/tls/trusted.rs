@@ -21,7 +21,7 @@ fn before(shown: &Pair, along: &str, tls: &str, files: &[(&str, &str)]) -> (Redi
 
 #[track_caller]
 fn assert_up(gate: &Gate) {
-    eventually("it is up", || (gate.get("/ready").0 == 200).then_some(()));
+    eventually("the upstream is up", || (gate.get("/ready").0 == 200).then_some(()));
     gate.connect().assert_reply("PING", "+PONG");
 }
 
