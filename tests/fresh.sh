@@ -31,7 +31,7 @@ main() {
     export RUSTUP_HOME=${RUSTUP_HOME:-$HOME/.rustup}
     toolchain_only "$old_home/bin"
     export HOME=$scratch/home CARGO_HOME=$scratch/cargo CARGO_TARGET_DIR=$scratch/target
-    # Each of them could lead back to what was built or installed before.
+    # Each of them could lead back to files of earlier builds and installations.
     unset CARGO_BUILD_TARGET_DIR CARGO_INSTALL_ROOT RUSTC_WRAPPER CARGO_BUILD_RUSTC_WRAPPER \
         XDG_CACHE_HOME XDG_CONFIG_HOME XDG_DATA_HOME
 
@@ -40,7 +40,7 @@ main() {
     [ "$quickstart" = no ] || deploy/quickstart.sh --check --port "$(free_port)"
 }
 
-# What a machine may need to reach its registry, and nothing that was downloaded or built.
+# Only the settings for the registry, and nothing that was downloaded or built.
 registry_settings() {
     local name
     for name in config.toml config credentials.toml credentials; do

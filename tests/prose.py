@@ -124,7 +124,7 @@ def of_markdown(path, source):
         if fence or mark:
             yield from flush()
             if fence:
-                # What a block shows is read as well: comments of YAML, output of the program.
+                # The content of a block is checked as well: comments of YAML, output of the program.
                 yield from of_words(path, number, line)
                 fence = None if mark and line.strip() == fence else fence
             else:
@@ -213,7 +213,7 @@ class Rust:
         return [(mark, line, "\n".join(lines)) for mark, line, lines in blocks]
 
     def tests(self):
-        """What is compiled for tests only: ranges of this file, and names of modules in files of their own."""
+        """Returns the parts that are only for tests: ranges of this file, and names of modules in other files."""
         ranges, modules = [], []
         for attribute in TEST_ITEM.finditer(self.code):
             own = TEST_FILE.match(self.code, attribute.end())
@@ -223,7 +223,7 @@ class Rust:
         return ranges, modules
 
     def helps(self):
-        """The lines of what clap derives commands, options and values from, comments in front included."""
+        """Returns the lines from which clap derives commands, options and values, with the comments in front."""
         found = []
         for derive in HELP.finditer(self.code):
             before = len(self.code[:derive.start()].rstrip().split("\n"))
@@ -246,7 +246,7 @@ def unescaped(literal):
 
 
 def of_doc_blocks(sources):
-    """How many doc blocks there are, and those that begin without a subject."""
+    """Returns the number of doc blocks, and those that begin without a subject."""
     blocks, bad = 0, []
     for path, rust in sources:
         for _, line, text in rust.doc_blocks():

@@ -30,7 +30,7 @@ FENCED = re.compile(r"^( *)(```+|~~~+).*?^\1\2", re.S | re.M)
 
 
 class Tree:
-    """The files under version control, and what of them the pages refer to."""
+    """The files under version control, and the parts of them that pages refer to."""
 
     def __init__(self, files, texts):
         self.files, self.texts = files, texts
@@ -65,7 +65,7 @@ def anchor(heading):
 
 
 def of_command(line, tree):
-    """What a command of a page names that does not exist."""
+    """Returns the parts of a page's command that do not exist."""
     for command in re.split(r"&&|\|", re.split(r"(?:^|\s)#", line)[0]):
         words = [word for word in command.split() if not VARIABLE.match(word)]
         program, arguments = (words[0], words[1:]) if words else ("", [])

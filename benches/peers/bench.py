@@ -47,7 +47,7 @@ def main():
         text = report.shown(PARTS, report.kept(options.show))
         return report.insert(text, options.into) if options.into else print(text)
     files = process.open_files()
-    # What was started is stopped then as well.
+    # The started processes stop then as well.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(options, folder, files)
@@ -77,7 +77,7 @@ class Bench:
         self.only = [peer for peer in started if peer.name in peers.ONLY]
 
     def start(self, names, certificate=None):
-        """Those that start, and why the others do not."""
+        """Returns the peers that start, and the reasons of those that do not."""
         started, absent = [], {}
         for name in names:
             try:
@@ -142,7 +142,7 @@ def arguments():
     parser.add_argument("--strict", action="store_true", help="exit 1 where a peer failed or was left out")
     parser.add_argument("--show", metavar="FILE", help="print such a file as Markdown and measure nothing")
     parser.add_argument("--into", metavar="PAGE", help="with --show: not print, but put it into docs/performance.md")
-    # How long PINGs are timed before anything else goes on, in seconds.
+    # The seconds for which PINGs are timed before any other load.
     parser.set_defaults(quiet=2)
     options = parser.parse_args()
     if options.charts and not options.json:

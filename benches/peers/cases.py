@@ -22,7 +22,7 @@ CASES = {
     "get-1m": ["-t", "get", "-c", "10", *HUGE],
     "set-1m": ["-t", "set", "-c", "10", *HUGE],
 }
-# Far beyond what the slowest takes, in seconds.
+# Far more seconds than the slowest case takes.
 PATIENCE = 60
 REQUESTS = {"get-1": 20_000, "set-1": 20_000, "get-1000": 200_000, "set-1000": 200_000, "get-p16": 1_000_000,
             "set-p16": 1_000_000, "get-p64": 2_000_000, "set-p64": 2_000_000, "get-1m": 1_000, "set-1m": 1_000}
@@ -42,7 +42,7 @@ def measured(bench, running, case):
 
 
 def prepare(redis, arguments):
-    """The key that redis-benchmark gets is there from here on, in the size of these arguments."""
+    """Writes the key that redis-benchmark reads, in the size of these arguments."""
     size = arguments[arguments.index("-d") + 1]
     benchmark(redis, ["-t", "set", "-d", size, "-n", "10"])
 

@@ -24,7 +24,7 @@ COLOURS = {"direct": "#8a8a8a", "portcullis": "#0072b2", "portcullis-shared": "#
            "haproxy": "#e69f00", "nginx": "#009e73", "rinetd": "#a6761d", "twemproxy": "#cc79a7", "envoy": "#d55e00"}
 CASES = {"get": "50 clients", "get-1000": "1000 clients", "get-p16": "pipeline 16", "get-p64": "pipeline 64",
          "get-4k": "GET 4 KiB", "get-1m": "GET 1 MiB", "set-1m": "SET 1 MiB"}
-# What follows the reader's light or dark theme: matplotlib writes these, STYLE says what they are.
+# Colours that follow the reader's light or dark theme: matplotlib writes these names, and STYLE defines them.
 INK, PAPER = "#010203", "#fdfcfb"
 STYLE = """<style>
 svg { color: #1f2328 } .paper { fill: #ffffff }
@@ -64,7 +64,7 @@ def throughput(cases):
 
 
 def bars(cases, label, most, value, without):
-    """A group for each case, a bar for each peer; those above `most` are cut and say how high they are."""
+    """Draws a group for each case, a bar for each peer; bars above `most` are cut and show their value."""
     names = [name for name in next(iter(cases.values())) if name not in without]
     figure, axes = plot.subplots(figsize=(8.2, 3.6))
     width = 0.84 / len(names)

@@ -1,4 +1,4 @@
-"""A Redis client of a few lines, and one that says how long its PINGs take."""
+"""A Redis client of a few lines, and one that measures its PINGs."""
 
 import socket
 import time
@@ -31,7 +31,7 @@ def ping(client):
 
 
 def pings(peer, is_over, timeout=10):
-    """How long a client's PINGs took, in ms: one, and one every 2 ms until `is_over`, which gets the seconds so far."""
+    """Times a client's PINGs in ms: one, and one every 2 ms until `is_over`, which gets the seconds so far."""
     waits, since = [], time.monotonic()
     with connect(peer, timeout) as client:
         while not waits or not is_over(time.monotonic() - since):

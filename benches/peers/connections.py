@@ -1,4 +1,4 @@
-"""What connecting costs: connect, PING and close; refused connects; a thousand a second for a while."""
+"""The cost of connects: connect, PING and close; refused connects; a thousand a second for a while."""
 
 import contextlib
 import json
@@ -40,7 +40,7 @@ def connected(peer, count):
 
 
 def flooded(peer, count, least):
-    """Less what the PINGs cost, as measured before."""
+    """Returns the cost without that of the PINGs, which was measured before."""
     settle(peer)
     meter = Meter(peer)
     quiet = client.pings(peer, lambda seconds: seconds > least)
@@ -82,7 +82,7 @@ def spawned(*arguments):
 
 
 def result(load):
-    """What the load found, once it has ended."""
+    """Returns the results of the load, after it has ended."""
     try:
         said, complained = load.communicate(timeout=120)
     except subprocess.TimeoutExpired:

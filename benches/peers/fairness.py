@@ -1,4 +1,4 @@
-"""How long a client's PINGs take while another one pipelines a million GETs."""
+"""The times of a client's PINGs while another client pipelines a million GETs."""
 
 import client
 from connections import result, spawned
@@ -6,7 +6,7 @@ from process import Failed, settle
 from rounds import medians, rounds, spread, table
 
 COMMANDS = 1_000_000
-# Of the pipelining, so that there are enough PINGs beside it.
+# The duration of the pipelining, so that there are enough PINGs beside it.
 SECONDS = 3
 
 

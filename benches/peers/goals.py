@@ -1,4 +1,4 @@
-"""What the project set out to reach, beside what was measured. Aims, not tests: a slow machine fails nothing."""
+"""The goals of the project, beside the measurements. They are not tests: a slow machine fails none."""
 
 from rounds import mean, median, ratio, table
 
@@ -6,7 +6,7 @@ AT_MOST, AT_LEAST = "at most", "at least"
 
 
 def show(found):
-    """`found` is what was measured of each part; goals of parts that are not there are left out."""
+    """Compares the goals with `found`, the measurements of each part; omits the goals of missing parts."""
     rows = []
     for text, sense, bound, reached in goals(found):
         if reached is not None:

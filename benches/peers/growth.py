@@ -1,4 +1,4 @@
-"""What a request costs as clients grow: GET of 64 B, one at a time for each client.
+"""The cost of a request with more and more clients: GET of 64 B, one at a time for each client.
 
 Each figure is a difference of two runs, of few requests and of many, so that what connecting and closing thousands of
 clients costs is in neither.
@@ -57,7 +57,7 @@ def show(result):
     if not found:
         return "\n".join(text)
     names = list(next(iter(found.values())))
-    # Who failed with some clients is left out there; the fewest are named.
+    # A peer that failed with some clients is omitted there; the smallest such number is reported.
     failed = {name: {"failed": f"with {clients}: {results[name]['failed']}"}
               for clients, results in reversed(found.items()) for name in names if "failed" in results[name]}
     for title, form, key in (("CPU us of the forwarder", ".2f", "cpu"), ("CPU us of Redis", ".2f", "redis"),

@@ -8,7 +8,7 @@ from rounds import medians, rounds, spread, table
 
 CLIENTS = [3000, 9000]
 SPARE_FILES = 500
-# For all of them to be answered, in seconds.
+# The time limit for all answers, in seconds.
 PATIENCE = 60
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Load from a process of its own, so that what measures beside it is not held up.
+"""Load from a separate process, so that it does not delay the measurements beside it.
 
     load.py flood PORT COUNT            connects from a source that is not let in, one after the other
     load.py pace PORT RATE SECONDS      connect, PING and close at a fixed rate, whether or not answers come
@@ -20,7 +20,7 @@ import time
 import client
 import process
 
-# Who has waited that long is given up.
+# A connection that waits longer is given up.
 PATIENCE = 5.0
 
 
@@ -41,7 +41,7 @@ def flood(port, count):
 
 
 def pace(port, rate, seconds):
-    """Waits count from when a connection was due, so that a stall shows in all who came in it."""
+    """Measures waits from the time when a connection was due, so that a stall shows in all connections during it."""
     ready = selectors.DefaultSelector()
     waits, errors, due, started = [], collections.Counter(), {}, 0
     since = time.monotonic()
@@ -107,7 +107,7 @@ def pipeline(port, count, seconds):
 
 
 def read(one, wanted):
-    """As many bytes as are wanted, or until it is closed."""
+    """Reads this number of bytes, or until the connection closes."""
     got = 0
     while got < wanted:
         more = len(one.recv(1 << 18))

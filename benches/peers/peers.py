@@ -1,4 +1,4 @@
-"""What is compared: how Redis and the forwarders are configured and started, one worker each."""
+"""The compared peers: the configurations and commands of Redis and the forwarders, one worker each."""
 
 import os
 import random
@@ -7,7 +7,7 @@ import subprocess
 
 from process import Peer
 
-# So that 9000 clients and as many connections to Redis fit, and may come all at once.
+# Enough for 9000 clients and as many connections to Redis, also all at once.
 FILES, BACKLOG = 20000, 4096
 
 
@@ -19,7 +19,7 @@ def start(name, folder, upstream, options, tls=None):
         folder, upstream, options, tls)
 
 
-# What each portcullis adds to its listener and to its upstream.
+# The additional lines of each portcullis in its listener and its upstream.
 PORTCULLIS = {
     "portcullis": ("", ""),
     "portcullis-shared": ("auth: trust", "connections: shared"),
@@ -43,7 +43,7 @@ def portcullis(name, folder, upstream, binary, tls):
     port, admin = free_port(), free_port()
     listener, connections = PORTCULLIS[name]
     tls_key = f"tls: {{cert: {tls[0]}, key: {tls[1]}}}" if tls else ""
-    # Logs do not stand beside the configuration, whose directory is watched.
+    # Logs are not beside the configuration, because its directory is watched.
     logs = os.path.join(folder, "log")
     os.makedirs(logs, exist_ok=True)
     config = write(folder, f"{name}{'-tls' if tls else ''}.yaml", f"""

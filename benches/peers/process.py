@@ -1,4 +1,4 @@
-"""Processes under load: starting and stopping one, and what the kernel says of its CPU and memory."""
+"""Processes under load: start and stop, and the kernel's data about their CPU and memory."""
 
 import glob
 import os
@@ -11,7 +11,7 @@ TICK = 1 / os.sysconf("SC_CLK_TCK")
 
 
 class Failed(Exception):
-    """A peer did not do what was asked of it; says what it did instead."""
+    """A peer did not do what the benchmark expects; the message says what it did instead."""
 
 
 class Peer:
@@ -65,11 +65,11 @@ class Meter:
         self.threads, self.ticks = threads(peer), user_ticks(peer)
 
     def total(self):
-        """Seconds on a processor, exact. What a thread used that has ended since is not in it."""
+        """Returns exact seconds on a processor, without those of threads that have ended since."""
         return sum(now - self.threads.get(path, 0) for path, now in threads(self.peer).items()) / 1e9
 
     def user(self):
-        """Seconds of them in user mode, which the kernel tells in ticks."""
+        """Returns the seconds of them in user mode, which the kernel counts in ticks."""
         return (user_ticks(self.peer) - self.ticks) * TICK
 
 
@@ -93,7 +93,7 @@ def user_ticks(peer):
 
 
 def settle(peer, longest=3.0):
-    """Waits until the peer has done what there was to do, such as closing what its clients closed."""
+    """Waits until the peer has finished its work, such as closing the connections that its clients closed."""
     end = time.monotonic() + longest
     while time.monotonic() < end:
         meter = Meter(peer)
@@ -116,14 +116,14 @@ def peak(peer):
 
 
 def forget_peak(peer):
-    """From here on the peak is counted anew: see clear_refs in proc(5)."""
+    """Resets the peak: see clear_refs in proc(5)."""
     for pid in peer.pids:
         with open(f"/proc/{pid}/clear_refs", "w") as file:
             file.write("5")
 
 
 def open_files():
-    """How many one process may have, raised to the most allowed; processes that are started inherit it."""
+    """Raises the number of files of a process to the maximum and returns it; child processes inherit it."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard

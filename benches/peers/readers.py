@@ -1,4 +1,4 @@
-"""200 clients that pipeline GETs of 1 MiB and never read: memory, when they are cut, and what another client sees."""
+"""200 clients pipeline GETs of 1 MiB and never read: memory, the time of the cut, and the effect on another client."""
 
 import threading
 import time
@@ -8,16 +8,16 @@ from process import forget_peak, peak, resident, settle
 from rounds import medians, rounds, table
 
 CLIENTS = 200
-# Redis itself holds what a client does not read: 200 times this many MiB.
+# Redis itself holds the unread replies: 200 times this many MiB.
 GETS = 8
 VALUE = b"x" * (1 << 20)
-# A write timeout of 30 s and what it takes to notice.
+# A write timeout of 30 s, and the time to notice it.
 LONGEST = 45
-# While these seconds last the values come; afterwards nothing moves until they are cut.
+# The values arrive in these seconds; afterwards no bytes move until the clients are cut.
 EARLY = 5
-# That a PING may take, in seconds: how long it is held up is what is measured.
+# The time limit of a PING in seconds: its delay is the measurement.
 PATIENCE = 60
-# How often to look for sockets that were closed, in seconds.
+# The interval of the check for closed sockets, in seconds.
 LOOK = 0.1
 ESTABLISHED = "01"
 
@@ -58,7 +58,7 @@ def stalled(bench, peer, count, longest):
 
 
 class Cuts(threading.Thread):
-    """How many of the clients the peer has closed, and when, as its own sockets show: who never reads is not told."""
+    """Counts and times the clients closed by the peer, from its sockets: a client that never reads does not see it."""
 
     def __init__(self, peer, clients):
         super().__init__(daemon=True)

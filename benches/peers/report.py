@@ -1,4 +1,4 @@
-"""What was measured, under which conditions, as Markdown; and what earlier runs left in a file."""
+"""The measurements and their conditions, as Markdown; and the results of earlier runs in a file."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import goals
 
 
 def kept(path):
-    """Parts that an earlier run measured; those that are measured now take their place."""
+    """Returns the parts that an earlier run measured; the parts of this run replace them."""
     if not path or not os.path.exists(path):
         return {}
     with open(path) as file:
@@ -18,7 +18,7 @@ def kept(path):
 
 
 def shown(parts, results):
-    """All that is there: the goals, then the parts in their order, with the conditions wherever they change."""
+    """Returns the whole report: the goals, then the parts in their order, with the conditions wherever they change."""
     text, last = [goals.show({name: part["found"] for name, part in results.items()})], None
     for name in (name for name in parts if name in results):
         if results[name]["run"] != last:
@@ -39,7 +39,7 @@ def head(conditions):
 
 
 def insert(text, path):
-    """Between the two comments of the page that say so."""
+    """Writes the report between the two marking comments of the page."""
     with open(path) as file:
         before, _old, after = re.split(r"(?<=<!-- begin of bench.py's tables -->\n)(.*)(?=<!-- end of)", file.read(),
                                       flags=re.DOTALL)

@@ -1,4 +1,4 @@
-"""Rounds that go round all peers, and what is said of them: medians, their spread, ratios within a round."""
+"""Rounds over all peers, and their statistics: medians, their spread, ratios within a round."""
 
 import statistics
 import subprocess
@@ -8,7 +8,7 @@ from process import Failed
 
 
 def rounds(running, count, measure):
-    """`{name: {"rounds": [{...}, ...], "failed": why}}`: who fails is started anew and left out from then on."""
+    """Returns `{name: {"rounds": [{...}, ...], "failed": why}}`: after a failure a peer is restarted and omitted."""
     results = {peer.name: {"rounds": []} for peer in running}
     for _ in range(count):
         for peer in running:
@@ -41,7 +41,7 @@ def median(result, key):
 
 
 def mean(result, key):
-    """For what the kernel tells in ticks: they say little of one round and more of all together."""
+    """The mean, for values that the kernel counts in ticks: too coarse for one round, but not for all together."""
     found = values(result, key)
     return statistics.mean(found) if found else None
 
@@ -68,7 +68,7 @@ def medians(result, **forms):
 
 
 def table(heads, rows, results=None):
-    """Markdown. Of a peer in `results` that failed, or was left out, the last column says why."""
+    """Returns Markdown. For a peer in `results` that failed or was omitted, the last column gives the reason."""
     failed = {name: result["failed"] for name, result in (results or {}).items() if "failed" in result}
     heads = [*heads, "failed"] if failed else heads
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]

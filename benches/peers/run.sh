@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The same load through portcullis and through other forwarders, side by side in one run. Prints Markdown.
-# Installs what is missing, builds the release binary, ends what it started. Options: see bench.py --help. Some:
+# Installs missing programs, builds the release binary, stops its processes. Options: see bench.py --help. Some:
 #   run.sh --quick                                  everything once at small scale, in two minutes: shows that it works
 #   run.sh --json results.json --charts docs        all of it, over an hour, and the charts of docs/performance.md
 #   run.sh --parts cases --peers portcullis envoy   Envoy's Redis filter comes from PyPI, where it is asked for

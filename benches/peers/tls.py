@@ -30,7 +30,7 @@ def measure(bench):
 
 
 def session(peer):
-    """Version and cipher that come about, which should be the same for all."""
+    """Returns the negotiated version and cipher, which should be the same for all."""
     with secured(peer) as one:
         return f"{one.version()} {one.cipher()[0]}"
 

@@ -60,7 +60,7 @@ def fetch(one, pieces):
 
 
 def take(one, expected):
-    """Reads what must come next, byte for byte."""
+    """Reads the expected bytes and compares each."""
     got, data = 0, bytearray(len(expected))
     buffer = memoryview(data)
     while got < len(expected):

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Redis's own test suite, of Debian's source package of Redis 7.0.15, in external-server mode: direct, and through the gate.
-# What differs from the direct run must stand in redis-tcl.expected, with its reason. About 6 minutes a run.
+# Redis's own test suite, of Debian's source package of Redis 7.0.15, in external-server mode: direct and proxied.
+# Every difference from the direct run must be in redis-tcl.expected, with its reason. A run takes about 6 minutes.
 #
 #   tests/clients/redis-tcl.sh                    direct, trust and injected, then the comparison
 #   tests/clients/redis-tcl.sh trust              these runs only (direct is kept from an earlier call)
@@ -14,7 +14,7 @@ top=$(cd "$(dirname "$0")/../.." && pwd)
 version=7.0.15
 work=${REDIS_TCL_DIR:-$top/target/redis-tcl}
 password=tcl-suite-of-redis
-# Reads the server's own pid from a local child process, which an external server is not.
+# Reads the server's pid from a local child process, but an external server is none.
 skipped="SRANDMEMBER with a dict containing long chain"
 expected=$top/tests/clients/redis-tcl.expected
 pids=()
@@ -62,7 +62,7 @@ fetch_suite() {
     if "$installed" --version | grep -q "v=$version "; then
         server=$installed
     else
-        # The suite checks its own version's behaviour: another server would fail for reasons of its own.
+        # The suite checks the behaviour of its own version, so another server would fail.
         server=$suite/src/redis-server
         [ -x "$server" ] || { c_compiler; install_missing make make; make -s -j2 -C "$suite" MALLOC=libc redis-server redis-cli redis-benchmark; }
     fi
@@ -127,7 +127,7 @@ start_gate() {
         chmod 600 "$state/password"
         credentials="credentials: {password: {file: $state/password}}"
     fi
-    # One worker: the suite sends on several connections without waiting and expects that order, which only one thread keeps.
+    # One worker: the suite sends on several connections without waiting and expects order, which only one thread keeps.
     cat >"$state/portcullis.yaml" <<YAML
 listeners:
   - {name: suite, bind: "127.0.0.1:$gate_port", upstream: main, allow: [127.0.0.1], auth: trust}
@@ -152,7 +152,7 @@ wait_for() {
     fail "nothing listens on port $1: $2"
 }
 
-# Lines that are in one run and not in the other, against the list of those that are known.
+# Compares the lines that are in only one of the runs with the list of known ones.
 compare() {
     local run=$1 seen known
     seen=$work/$run.differences
@@ -170,7 +170,7 @@ compare() {
     fi
 }
 
-# A name may stand for several tests: what is skipped is missing as often as it passes direct.
+# Several tests may have one name: a skipped test is missing as often as it passes direct.
 known_differences() {
     local run=$1 name
     while read -r name; do

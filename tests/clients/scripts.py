@@ -1,4 +1,4 @@
-"""Libraries that run scripts in Redis: Celery, rq, redis-py's locks, rate limits, and what Sidekiq's scheduler does.
+"""Libraries that run scripts in Redis: Celery, rq, redis-py's locks, rate limits, and Sidekiq's scheduler.
 
 `REDIS_PORT=6379 python scripts.py`; Celery's worker imports it as a module.
 """
@@ -129,7 +129,7 @@ def with_sidekiq():
 
 if __name__ == "__main__":
     redis.Redis(port=PORT).ping()
-    # As a module, so that workers find what they are to run under the same name.
+    # A module, so that workers find the functions to run under the same name.
     import scripts
 
     for part in (scripts.with_locks, scripts.with_limits, scripts.with_sidekiq, scripts.with_rq, scripts.with_celery):

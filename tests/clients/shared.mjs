@@ -8,7 +8,7 @@ const host = '127.0.0.1';
 const range = (n) => Array.from({length: n}, (_, i) => i);
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-// Whoever is on the same connections has values of its own, all the while.
+// Other clients on the same connections, with their own values, run all the time.
 async function crowd(make, over) {
   const members = await Promise.all(range(20).map(make));
   let rounds = 0;
@@ -49,7 +49,7 @@ async function ioredis() {
   const many = await Promise.all(range(1000).map((i) => client.get(`k:${i}`)));
   range(1000).forEach((i) => assert.equal(many[i], String(i)));
 
-  // Optimistic locking: the write of another in between.
+  // Optimistic locking: another client writes in between.
   await client.set('watched', 1);
   await client.watch('watched');
   const writer = new Redis({host, port, db: 2});
@@ -100,7 +100,7 @@ async function ioredis() {
 
   done = true;
   const rounds = await others;
-  // ioredis confuses MONITOR's lines with its reply where there is much to see.
+  // With many lines, ioredis confuses MONITOR's lines with its reply.
   const monitor = await client.monitor();
   const seen = new Promise((resolve) => monitor.on('monitor', (_, args) => args[1] === 'monitored' && resolve()));
   await writer.set('monitored', 1);
@@ -162,7 +162,7 @@ async function nodeRedis(RESP) {
   await sleep(100);
   assert.deepEqual(got, range(50).map(String));
   await subscriber.unsubscribe();
-  // A Buffer, where node-redis has been subscribed in RESP2.
+  // A Buffer, if node-redis was subscribed in RESP2.
   assert.equal(String(await subscriber.echo('back')), 'back');
 
   const replies = await Promise.all(range(2000).map((i) => client.set(`k:${i}`, String(i)).then(() => client.get(`k:${i}`))));

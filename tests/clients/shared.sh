@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Client libraries against `connections: shared`: the tests of redis-py, of its source package, direct and through the gate,
+# Client libraries with `connections: shared`: the tests of redis-py, of its source package, direct and proxied,
 # a script of ioredis and node-redis in shared.mjs, and workers of Bull and BullMQ in workers.mjs, these with dedicated
-# connections too. About 3 minutes; what is fetched is kept in target/clients.
+# connections too. About 3 minutes; downloads are kept in target/clients.
 #
 #   tests/clients/shared.sh             all
 #   tests/clients/shared.sh redis-py    one of them: redis-py, node, workers
-#   tests/clients/shared.sh fetch       only what they need
+#   tests/clients/shared.sh fetch       only the downloads
 #
-# What redis-py's tests see otherwise than direct must stand in shared.expected, with its reason. PORTCULLIS_BIN names a
-# binary instead of the one that is built here.
+# Every difference of redis-py's tests from the direct run must be in shared.expected, with its reason.
+# PORTCULLIS_BIN names a binary instead of the one that is built here.
 set -euo pipefail
 
 top=$(cd "$(dirname "$0")/../.." && pwd)
@@ -18,7 +18,7 @@ redis_py=6.4.0
 python_packages=(pytest==9.2.0 pytest-asyncio==1.5.0 pytest-timeout==2.4.0 numpy==2.4.6 mock==5.2.0 packaging==26.3
     cachetools==8.0.1 click==8.5.1 pybreaker==1.4.1)
 node_packages=(ioredis@6.0.0 redis@6.3.1 bullmq@6.7.0 bull@4.16.5)
-# Of the files of redis-py's tests those that talk to a standalone server without modules.
+# The files of redis-py's tests that need only a standalone server without modules.
 test_files=(commands pipeline pubsub scripting function lock monitor encoding connection connection_pool connect multiprocessing
     hash cache asyncio/commands asyncio/pipeline asyncio/pubsub asyncio/scripting asyncio/lock asyncio/monitor
     asyncio/encoding asyncio/connection asyncio/connection_pool asyncio/cwe_404 asyncio/hash)
@@ -37,7 +37,7 @@ main() {
     mkdir -p "$work"
     [ "${parts[*]}" = fetch ] || find_gate
     for part in "${parts[@]}"; do
-        # Not in a condition: there errexit would be off in it.
+        # Not in a condition, which would switch off errexit.
         set +e
         (set -e; trap stop_all EXIT; "run_${part/-/_}")
         [ $? = 0 ] || { status=1; say "$part: FAILED"; }
@@ -57,7 +57,7 @@ find_gate() {
     gate=${CARGO_TARGET_DIR:-$top/target}/debug/portcullis
 }
 
-# Both runs at once, each with a server of its own: most of their time they sleep.
+# Both runs at once, each with its own server: they sleep most of the time.
 run_redis_py() {
     fetch_redis_py
     start_redis direct
@@ -96,7 +96,7 @@ run_pytest() {
     done
     local skipped=() name
     while read -r name; do skipped+=(--deselect "tests/$name"); done < <(sed -n 's/^skip: //p' "$expected")
-    # A failed test is no failed run: what counts is the comparison.
+    # A failed test does not fail the run: only the comparison counts.
     (cd "$suite" && "$python" -m pytest -q -rA -p no:cacheprovider -p no:warnings --redis-url "redis://127.0.0.1:$port/0" \
         -m "$marks" "${skipped[@]}" --junit-xml "$work/$run.xml" "${files[@]}" >"$work/$run.log" 2>&1) || true
     "$python" - "$work/$run.xml" >"$work/$run.results" <<'PYTHON'
@@ -114,7 +114,7 @@ PYTHON
     [ "$(grep -c '^passed' "$work/$run.results")" -gt 1000 ]
 }
 
-# What passes direct and not through the gate, or the other way about.
+# The tests that pass direct and not through the proxy, or the other way round.
 compare() {
     local seen=$work/differences
     {
@@ -141,12 +141,12 @@ run_node() {
     cp "$top/tests/clients/shared.mjs" "$work/packages/"
     start_redis node
     start_gate node
-    # What the script expects is what Redis does.
+    # The direct run proves that the script expects Redis's own behaviour.
     timeout 120 node "$work/packages/shared.mjs" "$redis_port"
     timeout 120 node "$work/packages/shared.mjs" "$gate_port"
 }
 
-# On several workers: a client asks all of them for the list.
+# Several workers: the list must contain the clients of all of them.
 run_workers() {
     local connections
     fetch_node
@@ -172,7 +172,7 @@ start_redis() {
 start_gate() {
     local state=$work/$1 connections=${2:-shared} workers=${3:-1}
     gate_port=$(free_port)
-    # One worker: the tests send on several connections without waiting and expect that order, which only one thread keeps.
+    # One worker: the tests send on several connections without waiting and expect order, which only one thread keeps.
     cat >"$state/portcullis.yaml" <<YAML
 listeners:
   - {name: suite, bind: "127.0.0.1:$gate_port", upstream: main, allow: [127.0.0.1], auth: trust}
@@ -202,5 +202,5 @@ stop_all() {
     pids=()
 }
 
-# scripts.sh has use for what is defined here.
+# scripts.sh uses the functions of this file.
 [ "${BASH_SOURCE[0]}" != "$0" ] || main "$@"

@@ -1,4 +1,4 @@
-// `getWorkers()` of Bull and BullMQ finds all workers of a queue, on whichever thread of the gate each is:
+// `getWorkers()` of Bull and BullMQ finds all workers of a queue, on any thread of the proxy:
 // `node workers.mjs PORT`.
 import assert from 'node:assert/strict';
 import Bull from 'bull';
