@@ -2,10 +2,10 @@
 
 mod deadlines;
 mod peer;
+mod pooled_lane;
 mod replies;
 mod requests;
 mod session_guard;
-mod sharing;
 
 use std::cell::RefCell;
 use std::num::NonZeroU32;
@@ -23,8 +23,8 @@ use portcullis_session::{
 
 use self::deadlines::{FrameClock, LoginClock};
 use self::peer::{Asking, Known};
+use self::pooled_lane::PooledLane;
 use self::session_guard::SessionGuard;
-use self::sharing::Sharing;
 use super::login::authenticate;
 use super::secure::Secured;
 use crate::admission::admit::{Client, Parts};
@@ -102,7 +102,7 @@ pub(crate) struct Relay {
     session: Session,
     link: Link,
     /// Where upstream connections are shared.
-    sharing: Option<Box<Sharing>>,
+    pooled: Option<Box<PooledLane>>,
     up: Pipe,
     down: Pipe,
     client_ended: bool,
@@ -219,7 +219,7 @@ impl Relay {
             client: Some(stream),
             upstream: Upstream::None,
             link: Link::new(),
-            sharing: shared.map(|key| Box::new(Sharing::new(key))),
+            pooled: shared.map(|key| Box::new(PooledLane::new(key))),
             up: Pipe::default(),
             down: Pipe::default(),
             client_ended: false,

@@ -158,7 +158,7 @@ impl Relay {
     /// Replies that came by a shared connection do not wake this task, so that it looks by itself whether the client rests.
     fn rest_check(&self) -> Option<Tick> {
         let deadlines = self.guard.entry.listener.deadlines();
-        let limit = deadlines.idle.filter(|_| self.sharing.is_some())?;
+        let limit = deadlines.idle.filter(|_| self.pooled.is_some())?;
         Some(self.worker.resources.clock.latest().after(limit))
     }
 

@@ -33,7 +33,7 @@ impl Relay {
     /// How many unread bytes there must be before anything more can be done for the client. `None`: other things may
     /// change that as well.
     pub(super) fn starves_for(&self) -> Option<usize> {
-        let waits_for_others = self.sharing.is_some()
+        let waits_for_others = self.pooled.is_some()
             || self.client_ended
             || self.draining
             || self.closing.is_some()
@@ -85,14 +85,14 @@ impl Relay {
             match self.session.next(&self.up.unread()[..room], self.asked_at, &mut count) {
                 Step::Forward { len, first, pending, shape, .. } if pooled => {
                     let bytes = &self.up.unread()[..len];
-                    self.sharing.iter_mut().for_each(|sharing| sharing.give(first, pending, &shape, bytes));
+                    self.pooled.iter_mut().for_each(|pooled| pooled.give(first, pending, &shape, bytes));
                     self.up.skip(len);
                     self.write_held_replies();
                     self.count_bytes(Direction::ToUpstream, len as u64);
                     self.forwarded(len);
                 }
                 Step::Instead { bytes, skip, first, shape } if pooled => {
-                    self.sharing.iter_mut().for_each(|sharing| sharing.give(first, 1, &shape, bytes));
+                    self.pooled.iter_mut().for_each(|pooled| pooled.give(first, 1, &shape, bytes));
                     let len = bytes.len();
                     self.up.skip(skip);
                     self.write_held_replies();

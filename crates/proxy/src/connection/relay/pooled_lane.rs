@@ -1,23 +1,18 @@
 //! A client whose commands go to connections that it shares with others.
 
+mod window;
+
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use portcullis_session::{Lease, Link, Part, ReplyAction, SessionKey, Shape, Tick, Ticket, Unavailable};
 
+use self::window::Window;
 use super::{Count, Ended, Relay, Upstream};
 use crate::metrics::{ClosedReason, Direction, UpstreamState};
 use crate::upstream::route::Route;
 use crate::upstream::shared::{Class, Connection, HandedOver, Outcome, Pool, ReplyOutcome, SharedClient};
-
-/// Half of what one client may have unanswered on a shared connection: one read. More of it waits in the client's own
-/// socket, so that whoever pipelines without end keeps others waiting for no longer than Redis needs for this much.
-const MAX_HALF: usize = 16 * 1024;
-
-/// As long as it is not known what a client's replies are like, one or two commands: those of many such clients together may
-/// ask Redis for gigabytes before the first reply shows it.
-const FIRST_HALF: usize = 32;
 
 /// A piece of a reply that has not ended is this long only where the reply fills the better part of a shared connection's
 /// read.
@@ -32,7 +27,7 @@ const LAGGING: usize = 64 * 1024;
 
 /// What a client has to do with the connections that it shares.
 #[derive(Debug)]
-pub(super) struct Sharing {
+pub(super) struct PooledLane {
     pub(super) key: SessionKey,
     pool: Option<Chosen>,
     /// Where its commands go, and where replies to it are owed.
@@ -68,73 +63,7 @@ enum Left {
     Rewritten,
 }
 
-/// How much is unanswered. When half of it was given, the half before must be answered first.
-#[derive(Debug)]
-struct Window {
-    half: u32,
-    given: u32,
-    asked: u64,
-    answered: u64,
-    /// What must be answered before more is given: what was asked before this half.
-    mark: u64,
-    /// Bytes of the reply that has not ended.
-    streamed: u32,
-    /// Bytes of a reply, as far as is known.
-    each: u32,
-}
-
-impl Window {
-    fn new() -> Self {
-        let half = bytes(FIRST_HALF);
-        Self { half, given: 0, asked: 0, answered: 0, mark: 0, streamed: 0, each: 0 }
-    }
-
-    /// How many bytes may be given now. A command of `least` bytes may be, whatever the size of a half, where it is the
-    /// first of one. The replies to both halves should fit `budget`: the client may read none of them yet.
-    fn room(&mut self, least: usize, budget: usize) -> usize {
-        if self.given > 0 && self.given.saturating_add(bytes(least)) > self.half {
-            // What is left of this half is too little.
-            self.given = self.given.max(self.half);
-        }
-        if self.given >= self.half && self.answered >= self.mark {
-            let half = self.half.saturating_mul(2).min(self.fitting(budget));
-            self.half = half.clamp(bytes(FIRST_HALF), bytes(MAX_HALF));
-            self.given = 0;
-            self.mark = self.asked;
-        }
-        let room = self.half.saturating_sub(self.given) as usize;
-        if self.given == 0 { room.max(least) } else { room }
-    }
-
-    /// Bytes of commands like the last ones whose replies, if they are like the last ones, are half of `budget`.
-    fn fitting(&self, budget: usize) -> u32 {
-        let commands = u32::try_from(self.asked - self.mark).unwrap_or(u32::MAX).max(1);
-        (bytes(budget) / 2 / self.each.max(1)).saturating_mul(self.given / commands)
-    }
-
-    fn give(&mut self, given: usize, commands: u64) {
-        self.given = self.given.saturating_add(bytes(given));
-        self.asked += commands;
-    }
-
-    /// So many bytes of replies came, with which so many replies ended.
-    fn answer(&mut self, came: usize, ended: u64) {
-        self.answered += ended;
-        self.streamed = self.streamed.saturating_add(bytes(came));
-        if let Some(ended) = u32::try_from(ended).ok().filter(|ended| *ended > 0) {
-            // Smaller ones are believed slowly.
-            self.each = (self.streamed / ended).max(self.each - self.each / 8);
-            self.streamed = 0;
-        }
-    }
-}
-
-/// A number of bytes, kept small: more than 4 GiB is as good as that.
-fn bytes(n: usize) -> u32 {
-    u32::try_from(n).unwrap_or(u32::MAX)
-}
-
-impl Sharing {
+impl PooledLane {
     pub(super) fn new(key: SessionKey) -> Self {
         Self {
             key,
@@ -175,7 +104,7 @@ impl Relay {
         }
         let may_send = self.session.is_pooled() && !(unread == 0 && self.session.is_idle());
         if !may_send || self.session.is_ending() {
-            if self.sharing.is_some() && self.down.is_pending() {
+            if self.pooled.is_some() && self.down.is_pending() {
                 self.session.put_off_return(self.worker.resources.clock.latest());
             }
             return Some(unread);
@@ -195,10 +124,10 @@ impl Relay {
             return None;
         }
         let budget = self.output_buffer() / 2;
-        let sharing = self.sharing.as_mut()?;
-        match sharing.window.room(least, budget) {
+        let pooled = self.pooled.as_mut()?;
+        match pooled.window.room(least, budget) {
             0 => {
-                sharing.waits = true;
+                pooled.waits = true;
                 None
             }
             room => Some(room.min(unread)),
@@ -233,16 +162,16 @@ impl Relay {
             return false;
         }
         let epoch = self.session.pool_epoch();
-        let Some(sharing) = &mut self.sharing else { return false };
+        let Some(pooled) = &mut self.pooled else { return false };
         // Not where a reload leads it elsewhere by now, or logs it in as another.
         let as_now = |chosen: &Chosen| chosen.epoch == epoch && Rc::ptr_eq(&chosen.route, &self.route);
-        if !sharing.pool.as_ref().is_some_and(as_now) {
+        if !pooled.pool.as_ref().is_some_and(as_now) {
             return false;
         }
-        let handed = sharing.connection.as_ref().and_then(|connection| connection.hand_over(sharing.key));
+        let handed = pooled.connection.as_ref().and_then(|connection| connection.hand_over(pooled.key));
         let Some(HandedOver { stream, link, inbox, need, unwritten }) = handed else { return false };
-        (sharing.connection, sharing.drained) = (None, None);
-        (sharing.window, sharing.small) = (Window::new(), 0);
+        (pooled.connection, pooled.drained) = (None, None);
+        (pooled.window, pooled.small) = (Window::new(), 0);
         self.route.counts.connection(UpstreamState::Used, 1);
         self.upstream = Upstream::Open(stream);
         self.link = link;
@@ -259,20 +188,20 @@ impl Relay {
 
     /// The server of the connection where its commands go.
     pub(super) fn pooled_server(&self) -> Option<std::net::SocketAddr> {
-        self.sharing.as_ref()?.connection.as_ref()?.server()
+        self.pooled.as_ref()?.connection.as_ref()?.server()
     }
 
     /// Its task is to be woken when replies come.
     pub(super) fn await_replies(&mut self) {
-        if let Some(sharing) = &mut self.sharing {
-            sharing.waits = true;
+        if let Some(pooled) = &mut self.pooled {
+            pooled.waits = true;
         }
     }
 
     /// No reply is for it any more.
     pub(super) fn leave_shared(&self) {
-        if let Some(sharing) = &self.sharing {
-            self.worker.resources.shared_clients.forget(sharing.key);
+        if let Some(pooled) = &self.pooled {
+            self.worker.resources.shared_clients.forget(pooled.key);
         }
     }
 
@@ -280,56 +209,56 @@ impl Relay {
     fn has_connection(&mut self, waker: &Waker) -> bool {
         let has_pending = self.session.has_pending();
         let epoch = self.session.pool_epoch();
-        let Some(sharing) = &mut self.sharing else { return false };
-        sharing.waits = false;
-        if let Some(connection) = sharing.connection.as_ref().filter(|_| has_pending) {
+        let Some(pooled) = &mut self.pooled else { return false };
+        pooled.waits = false;
+        if let Some(connection) = pooled.connection.as_ref().filter(|_| has_pending) {
             // The client may be another user since, and what is owed no more than the gate's own word of that.
-            if sharing.pool.as_ref().is_none_or(|chosen| chosen.epoch != epoch) {
-                sharing.waits = true;
+            if pooled.pool.as_ref().is_none_or(|chosen| chosen.epoch != epoch) {
+                pooled.waits = true;
                 return false;
             }
             if !connection.takes_more() {
-                connection.wait(sharing.key, waker);
-                sharing.waits = true;
+                connection.wait(pooled.key, waker);
+                pooled.waits = true;
             }
             return connection.takes_more();
         }
-        let (class, key) = (sharing.class(), sharing.key);
+        let (class, key) = (pooled.class(), pooled.key);
         let pool = self.pool();
         let picked = pool.and_then(|pool| pool.pick(class, &self.worker.resources, key, waker));
-        let Some(sharing) = &mut self.sharing else { return false };
-        sharing.connection = picked;
-        sharing.connection.is_some()
+        let Some(pooled) = &mut self.pooled else { return false };
+        pooled.connection = picked;
+        pooled.connection.is_some()
     }
 
     fn pool(&mut self) -> Option<Rc<Pool>> {
         let epoch = self.session.pool_epoch();
-        let sharing = self.sharing.as_mut()?;
-        if let Some(chosen) = &sharing.pool
+        let pooled = self.pooled.as_mut()?;
+        if let Some(chosen) = &pooled.pool
             && chosen.epoch == epoch
             && Rc::ptr_eq(&chosen.route, &self.route)
         {
             return Some(Rc::clone(&chosen.pool));
         }
         let pool = self.worker.pools.pool(&self.route, self.session.pool_key());
-        sharing.pool = Some(Chosen { pool: Rc::clone(&pool), epoch, route: Rc::clone(&self.route) });
+        pooled.pool = Some(Chosen { pool: Rc::clone(&pool), epoch, route: Rc::clone(&self.route) });
         Some(pool)
     }
 
     /// Looks for a connection of the kind that the session asks for. True: the session has been told how that ended.
     pub(super) fn switch_pool(&mut self, cx: &Context<'_>) -> bool {
-        let Some(sharing) = &mut self.sharing else { return false };
+        let Some(pooled) = &mut self.pooled else { return false };
         let epoch = self.session.pool_epoch();
-        let awaited = sharing.awaited.take().filter(|(of, _)| *of == epoch);
-        let key = sharing.key;
+        let awaited = pooled.awaited.take().filter(|(of, _)| *of == epoch);
+        let key = pooled.key;
         let picked = awaited.map(|(_, connection)| connection).or_else(|| {
             self.pool().and_then(|pool| pool.pick(Class::New, &self.worker.resources, key, cx.waker()))
         });
         let Some(connection) = picked else { return false };
         match connection.outcome(cx.waker()) {
             Outcome::Pending => {
-                if let Some(sharing) = &mut self.sharing {
-                    sharing.awaited = Some((epoch, connection));
+                if let Some(pooled) = &mut self.pooled {
+                    pooled.awaited = Some((epoch, connection));
                 }
                 return false;
             }
@@ -344,12 +273,12 @@ impl Relay {
 
     /// Whether the upstream is listened to although the client does not read: what it says is about a login, and short.
     pub(super) fn hears_login(&self) -> bool {
-        self.sharing.is_some() && self.session.is_logging_in()
+        self.pooled.is_some() && self.session.is_logging_in()
     }
 
     /// Closes the client's own upstream connection once it is not needed any more. True: it was closed.
     pub(super) fn return_lease(&mut self) -> bool {
-        if self.sharing.is_none() {
+        if self.pooled.is_none() {
             return false;
         }
         let now = self.worker.resources.clock.latest();
@@ -385,7 +314,7 @@ impl Relay {
 
     /// The upstream connection of a client that shares does not answer in time.
     pub(super) fn retire_shared(&self) {
-        if let Some(connection) = self.sharing.as_ref().and_then(|sharing| sharing.connection.as_ref())
+        if let Some(connection) = self.pooled.as_ref().and_then(|pooled| pooled.connection.as_ref())
             && self.session.is_pooled()
         {
             connection.retire();
@@ -394,16 +323,16 @@ impl Relay {
 
     /// What a shared connection found out about the client.
     pub(super) fn check_shared(&mut self) -> Result<(), Ended> {
-        let Some(sharing) = &mut self.sharing else { return Ok(()) };
-        sharing.waits = false;
-        if sharing.broken { Err(Ended::at_once(ClosedReason::Client)) } else { Ok(()) }
+        let Some(pooled) = &mut self.pooled else { return Ok(()) };
+        pooled.waits = false;
+        if pooled.broken { Err(Ended::at_once(ClosedReason::Client)) } else { Ok(()) }
     }
 
     /// There may be room again for what waits to be written.
     pub(super) fn drained(&mut self) {
         let full = self.is_full();
-        if let Some(sharing) = self.sharing.as_mut().filter(|_| !full)
-            && let Some(waker) = sharing.drained.take()
+        if let Some(pooled) = self.pooled.as_mut().filter(|_| !full)
+            && let Some(waker) = pooled.drained.take()
         {
             waker.wake();
         }
@@ -427,18 +356,18 @@ impl SharedClient for Relay {
         if large {
             self.session.set_lagging();
         }
-        let Some(sharing) = &mut self.sharing else { return ReplyOutcome::Desync };
-        sharing.window.answer(part.bytes.len(), part.ended);
-        sharing.small = if large { 0 } else { sharing.small.saturating_add(part.ended) };
+        let Some(pooled) = &mut self.pooled else { return ReplyOutcome::Desync };
+        pooled.window.answer(part.bytes.len(), part.ended);
+        pooled.small = if large { 0 } else { pooled.small.saturating_add(part.ended) };
         let heard = match fate {
             ReplyAction::Pass => ReplyOutcome::Pass,
             ReplyAction::Drop => ReplyOutcome::Drop,
             ReplyAction::Replace(bytes) => {
-                sharing.left = Some(Left::Canned(bytes));
+                pooled.left = Some(Left::Canned(bytes));
                 ReplyOutcome::Other
             }
             ReplyAction::Rewritten => {
-                sharing.left = Some(Left::Rewritten);
+                pooled.left = Some(Left::Rewritten);
                 ReplyOutcome::Other
             }
             ReplyAction::Lost(why) => {
@@ -449,7 +378,7 @@ impl SharedClient for Relay {
             }
             ReplyAction::Desync => return ReplyOutcome::Desync,
         };
-        if sharing.waits || self.draining || self.client_ended {
+        if pooled.waits || self.draining || self.client_ended {
             self.wake();
         }
         heard
@@ -471,8 +400,8 @@ impl SharedClient for Relay {
         match written {
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(_)) => {
-                if let Some(sharing) = &mut self.sharing {
-                    sharing.broken = true;
+                if let Some(pooled) = &mut self.pooled {
+                    pooled.broken = true;
                 }
                 self.wake();
             }
@@ -486,7 +415,7 @@ impl SharedClient for Relay {
     }
 
     fn write_local_replies(&mut self) {
-        let left = self.sharing.as_mut().and_then(|sharing| sharing.left.take());
+        let left = self.pooled.as_mut().and_then(|pooled| pooled.left.take());
         let up_to = self.output_buffer();
         let session = &mut self.session;
         self.down.insert(|out| {
@@ -501,24 +430,24 @@ impl SharedClient for Relay {
     }
 
     fn is_full(&self) -> bool {
-        let broken = self.sharing.as_ref().is_some_and(|sharing| sharing.broken);
+        let broken = self.pooled.as_ref().is_some_and(|pooled| pooled.broken);
         let is_held_up = self.session.is_pooled() && self.session.has_local_reply();
         !broken && (is_held_up || self.down.waiting() >= self.output_buffer())
     }
 
     fn wake_when_drained(&mut self, waker: &Waker) {
-        if let Some(sharing) = &mut self.sharing {
-            sharing.drained = Some(waker.clone());
+        if let Some(pooled) = &mut self.pooled {
+            pooled.drained = Some(waker.clone());
         }
     }
 
     fn stalled(&self) -> Duration {
-        self.sharing.as_ref().map_or(Duration::ZERO, |sharing| sharing.stalled)
+        self.pooled.as_ref().map_or(Duration::ZERO, |pooled| pooled.stalled)
     }
 
     fn has_stalled(&mut self, time: Duration) {
-        if let Some(sharing) = &mut self.sharing {
-            sharing.stalled = sharing.stalled.saturating_add(time);
+        if let Some(pooled) = &mut self.pooled {
+            pooled.stalled = pooled.stalled.saturating_add(time);
         }
     }
 
@@ -533,14 +462,14 @@ impl SharedClient for Relay {
 
     fn refused(&mut self, line: &[u8]) {
         self.session.refused(line);
-        if let Some(sharing) = &mut self.sharing {
-            (sharing.connection, sharing.window) = (None, Window::new());
+        if let Some(pooled) = &mut self.pooled {
+            (pooled.connection, pooled.window) = (None, Window::new());
         }
         self.wake();
     }
 }
 
-impl Drop for Sharing {
+impl Drop for PooledLane {
     fn drop(&mut self) {
         if let Some(waker) = self.drained.take() {
             waker.wake();
@@ -551,6 +480,3 @@ impl Drop for Sharing {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;
