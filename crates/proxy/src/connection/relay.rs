@@ -1,6 +1,8 @@
 //! Moving bytes: client to upstream and back, both directions in one task, as the session and the link say.
 
 mod deadlines;
+mod ended;
+mod host;
 mod peer;
 mod pooled_lane;
 mod replies;
@@ -13,22 +15,17 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
-use portcullis_resp::command::CommandId;
-use portcullis_session::{
-    Attempt, Authenticator, CloseReason, Denial, Link, Observer, Peer, Plan, Session, SessionKey,
-    Subscriptions, Tick, Unavailable, Verb,
-};
+use portcullis_session::{CloseReason, Link, Plan, Session, SessionKey, Tick, Unavailable};
 
 use self::deadlines::{FrameClock, LoginClock};
-use self::peer::{Asking, Known};
+use self::ended::Ended;
+use self::host::RelayHost;
+use self::peer::Asking;
 use self::pooled_lane::PooledLane;
 use self::session_guard::SessionGuard;
-use super::login::authenticate;
 use super::secure::Secured;
 use crate::admission::admit::{Client, Parts};
-use crate::audit::Totals;
 use crate::clock::wall_clock;
 use crate::metrics::{ClosedReason, Direction, UpstreamState};
 use crate::net::pipe::Pipe;
@@ -158,20 +155,6 @@ enum Upstream {
 struct Dry {
     client: bool,
     upstream: bool,
-}
-
-/// How a session ends.
-#[derive(Clone, Copy)]
-struct Ended {
-    reason: ClosedReason,
-    /// Whether the client may still be reading what was written last.
-    gently: bool,
-}
-
-impl Ended {
-    const fn at_once(reason: ClosedReason) -> Self {
-        Self { reason, gently: false }
-    }
 }
 
 impl Relay {
@@ -472,93 +455,5 @@ impl Drop for Relay {
         self.up.release(&self.worker.resources.pool);
         self.down.release(&self.worker.resources.pool);
         self.account(0, 0);
-    }
-}
-
-/// Counts for one session.
-struct Count<'a> {
-    known: Known<'a>,
-    worker: &'a Worker,
-    route: &'a Route,
-    totals: &'a mut Totals,
-}
-
-impl<'a> Count<'a> {
-    fn of(
-        worker: &'a Worker,
-        route: &'a Route,
-        guard: &'a mut SessionGuard,
-        client: Option<&'a Stream>,
-        link: &'a Link,
-    ) -> Self {
-        let SessionGuard { entry, totals, since, .. } = guard;
-        let known = Known { entry, client, link, since: *since, clock: &worker.resources.clock };
-        Self { known, worker, route, totals }
-    }
-}
-
-impl Authenticator for Count<'_> {
-    fn authenticate(&mut self, user: Option<&[u8]>, password: &[u8]) -> Attempt {
-        authenticate(self.worker, self.known.entry, self.route, user, password)
-    }
-}
-
-impl Peer for Count<'_> {
-    fn id(&self) -> u64 {
-        self.known.id()
-    }
-
-    fn address(&self) -> String {
-        self.known.address()
-    }
-
-    fn local_address(&self) -> String {
-        self.known.local_address()
-    }
-
-    fn age(&self) -> Duration {
-        self.known.age()
-    }
-
-    fn idle(&self) -> Duration {
-        self.known.idle()
-    }
-
-    fn resp3(&self) -> bool {
-        self.known.resp3()
-    }
-
-    fn subscriptions(&self) -> Subscriptions {
-        self.known.subscriptions()
-    }
-
-    fn is_subscribed(&self, verb: Verb, name: &[u8]) -> bool {
-        self.known.is_subscribed(verb, name)
-    }
-
-    fn listens_in_resp2(&self) -> bool {
-        self.known.listens_in_resp2()
-    }
-}
-
-impl Observer for Count<'_> {
-    fn command(&mut self, id: CommandId, n: u64) {
-        self.known.entry.listener.counts.commands(id, n);
-        self.totals.commands = self.totals.commands.saturating_add(n);
-    }
-
-    fn denied(&mut self, denial: &Denial<'_>) {
-        let Entry { id, from, listener, .. } = self.known.entry;
-        listener.counts.denied(denial.command(), denial.reason().into(), 1);
-        self.totals.denied = self.totals.denied.saturating_add(1);
-        listener.denials().log(*id, *from, listener.name(), denial);
-    }
-
-    fn answered(&mut self, id: CommandId, n: u64, nanos: u64) {
-        self.known.entry.listener.counts.duration(id, n, nanos);
-    }
-
-    fn error(&mut self, line: &[u8]) {
-        self.known.entry.listener.counts.error_reply(line);
     }
 }

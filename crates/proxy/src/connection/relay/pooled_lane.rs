@@ -9,7 +9,7 @@ use std::time::Duration;
 use portcullis_session::{Lease, Link, Part, ReplyAction, SessionKey, Shape, Tick, Ticket, Unavailable};
 
 use self::window::Window;
-use super::{Count, Ended, Relay, Upstream};
+use super::{Ended, Relay, RelayHost, Upstream};
 use crate::metrics::{ClosedReason, Direction, UpstreamState};
 use crate::upstream::route::Route;
 use crate::upstream::shared::{Class, Connection, HandedOver, Outcome, Pool, ReplyOutcome, SharedClient};
@@ -349,9 +349,9 @@ impl SharedClient for Relay {
         self.silent_since = now;
         self.arrived(now);
         self.count_bytes(Direction::FromUpstream, part.bytes.len() as u64);
-        let mut count =
-            Count::of(&self.worker, &self.route, &mut self.guard, self.client.as_ref(), &self.link);
-        let fate = self.session.reply(part, now, &mut count);
+        let mut host =
+            RelayHost::of(&self.worker, &self.route, &mut self.guard, self.client.as_ref(), &self.link);
+        let fate = self.session.reply(part, now, &mut host);
         let large = part.ended == 0 && part.bytes.len() > LARGE_PIECE;
         if large {
             self.session.set_lagging();

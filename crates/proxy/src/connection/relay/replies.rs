@@ -3,11 +3,9 @@
 use std::task::{Context, Poll};
 
 use portcullis_config::tls::TlsFault;
-use portcullis_resp::error::RequestError;
-use portcullis_session::{CloseReason, Delivery, Incoming, LinkFault, ReplyAction, Unavailable};
+use portcullis_session::{Delivery, Incoming, LinkFault, ReplyAction, Unavailable};
 
-use super::{Count, Ended, Relay, Upstream};
-use crate::log::LogThrottle;
+use super::{Ended, Relay, RelayHost, Upstream};
 use crate::metrics::{ClosedReason, Direction, UpstreamErrorKind};
 
 impl Relay {
@@ -20,7 +18,7 @@ impl Relay {
                 return Ok(());
             }
             if let Some(reason) = self.closing {
-                return Err(self.over(reason));
+                return Err(Ended::of(reason, &self.guard.entry));
             }
             if flushed && held_up {
                 continue;
@@ -45,7 +43,7 @@ impl Relay {
             }
             match self.link.next(unread) {
                 Incoming::Part(part) => {
-                    let mut count = Count::of(
+                    let mut host = RelayHost::of(
                         &self.worker,
                         &self.route,
                         &mut self.guard,
@@ -54,7 +52,7 @@ impl Relay {
                     );
                     let len = part.bytes.len();
                     let streams = part.ended == 0;
-                    match self.session.reply(&part, self.answered_at, &mut count) {
+                    match self.session.reply(&part, self.answered_at, &mut host) {
                         ReplyAction::Pass => self.down.pass(len),
                         ReplyAction::Drop => self.down.skip(len),
                         ReplyAction::Replace(bytes) => {
@@ -193,45 +191,5 @@ impl Relay {
                 false
             }
         }
-    }
-
-    fn over(&self, reason: CloseReason) -> Ended {
-        let label = match reason {
-            CloseReason::Client => ClosedReason::Client,
-            CloseReason::Upstream(_) => ClosedReason::Upstream,
-            CloseReason::Drain => ClosedReason::Drain,
-            CloseReason::Revoked => ClosedReason::Revoked,
-            CloseReason::Blocked => ClosedReason::Limit,
-            CloseReason::NotReplication => ClosedReason::Protocol,
-            CloseReason::CrossProtocol => {
-                self.note(
-                    "possible HTTP request to a Redis port (POST or Host:), as a browser can be made to send",
-                );
-                ClosedReason::Protocol
-            }
-            CloseReason::Protocol(RequestError::TlsClientHello) => {
-                static TOLD: LogThrottle = LogThrottle::new();
-                if let Some(left_out) = TOLD.tell(std::time::Instant::now()) {
-                    self.note_with(
-                        "client sent TLS to a listener without tls; connect without TLS (redis://), or set tls: {cert, key} on \
-                         the listener",
-                        left_out,
-                    );
-                }
-                ClosedReason::Protocol
-            }
-            CloseReason::Protocol(_) => ClosedReason::Protocol,
-        };
-        Ended { reason: label, gently: true }
-    }
-
-    fn note(&self, what: &str) {
-        self.note_with(what, 0);
-    }
-
-    fn note_with(&self, what: &str, left_out: u64) {
-        let entry = &self.guard.entry;
-        let listener = entry.listener.name();
-        tracing::warn!(source = %entry.from, %listener, id = entry.id, left_out, "closed: {what}");
     }
 }

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use portcullis_session::{MAX_RENDERED, Step, Until};
 
-use super::{Count, Ended, Relay, Upstream};
+use super::{Ended, Relay, RelayHost, Upstream};
 use crate::metrics::{ClosedReason, Direction};
 
 /// What the client's bytes are good for now.
@@ -80,9 +80,9 @@ impl Relay {
             }
             let Some(room) = self.room(least, cx) else { return Want::Company };
             let pooled = self.session.is_pooled();
-            let mut count =
-                Count::of(&self.worker, &self.route, &mut self.guard, self.client.as_ref(), &self.link);
-            match self.session.next(&self.up.unread()[..room], self.asked_at, &mut count) {
+            let mut host =
+                RelayHost::of(&self.worker, &self.route, &mut self.guard, self.client.as_ref(), &self.link);
+            match self.session.next(&self.up.unread()[..room], self.asked_at, &mut host) {
                 Step::Forward { len, first, pending, shape, .. } if pooled => {
                     let bytes = &self.up.unread()[..len];
                     self.pooled.iter_mut().for_each(|pooled| pooled.give(first, pending, &shape, bytes));
