@@ -1,13 +1,44 @@
 //! Moving bytes: client to upstream and back, both directions in one task, as the session and the link say.
+//!
+//! A [`Relay`] is made of parts that keep their fields to themselves. It tells them what has happened, and asks them what to
+//! do next:
+//!
+//! - [`ClientSide`]: the client's socket, and whether the client reads what is written to it.
+//! - [`Session`]: the protocol. It judges each command and each reply.
+//! - [`Lanes`]: the ways upstream, which are the client's [own connection](own_lane) and a [shared one](pooled_lane).
+//! - Two [`Pipe`]s: bytes from the client to the upstream, and back.
+//! - [`Clocks`], [`Turn`] and [`Account`]: deadlines, the work of one poll, and memory.
+//! - [`SessionGuard`]: the session in the worker's table, the counters and the audit trail.
+//!
+//! The stages of a client's session:
+//!
+//! ```text
+//!   begin() --> Serving ----- Signal::Drain -----> Draining
+//!                  |                                  |
+//!                  | Step::Close                      | Step::Close, once no command is under way
+//!                  v                                  |
+//!               Closing <-----------------------------+
+//!                  |
+//!                  | all is written that the client is to get
+//!                  v
+//!               finish()
+//!
+//!   any stage -- cut, revoked, a deadline, a failed read or write --> finish()
+//! ```
 
+mod account;
+mod client_side;
 mod deadlines;
 mod ended;
 mod host;
+mod lane;
+mod own_lane;
 mod peer;
 mod pooled_lane;
 mod replies;
 mod requests;
 mod session_guard;
+mod turn;
 
 use std::cell::RefCell;
 use std::num::NonZeroU32;
@@ -16,33 +47,33 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use portcullis_session::{CloseReason, Link, Plan, Session, SessionKey, Tick, Unavailable};
+use portcullis_session::{CloseReason, Lease, Plan, Session, SessionKey, Unavailable};
 
-use self::deadlines::{FrameClock, LoginClock};
+use self::account::Account;
+use self::client_side::ClientSide;
+use self::deadlines::Clocks;
 use self::ended::Ended;
 use self::host::RelayHost;
+use self::lane::Lanes;
+use self::own_lane::OwnLane;
 use self::peer::Asking;
-use self::pooled_lane::PooledLane;
+use self::pooled_lane::{LAGGING, PooledLane};
 use self::session_guard::SessionGuard;
+use self::turn::Turn;
 use super::secure::Secured;
 use crate::admission::admit::{Client, Parts};
 use crate::clock::wall_clock;
-use crate::metrics::{ClosedReason, Direction, UpstreamState};
+use crate::metrics::ClosedReason;
 use crate::net::pipe::Pipe;
 use crate::net::stream::Stream;
-use crate::upstream::connect::{ConnectError, connect};
 use crate::upstream::route::Route;
 use crate::worker::Worker;
 use crate::worker::clients::Listable;
 use crate::worker::listener_view::ListenerView;
 use crate::worker::table::{Entry, Signal, Undecided};
 
-/// Reads of one turn, both directions together: 128 KiB. A client that pipelines without end takes a fraction of a
-/// millisecond at a time, and others on the worker get theirs in between. Tokio's own budget allows five times as much.
-const READS_PER_TURN: u32 = 8;
-
-/// What a session owes and is owed counts against the buffers from here on; below, it is part of what a session costs.
-const OWED_FREE: usize = 4 * 1024;
+/// The memory for pending replies counts against the buffers from here on. Below, it is part of what a session costs.
+const PENDING_FREE: usize = 4 * 1024;
 
 /// A client that is served.
 pub(crate) enum Relaying {
@@ -93,68 +124,49 @@ fn plan_of(client: &Client, named: Option<&str>) -> Arc<Plan> {
 pub(crate) struct Relay {
     worker: Rc<Worker>,
     guard: SessionGuard,
+    /// The way to the upstream.
     route: Rc<Route>,
-    client: Option<Stream>,
-    upstream: Upstream,
+    client: ClientSide,
     session: Session,
-    link: Link,
-    /// Where upstream connections are shared.
-    pooled: Option<Box<PooledLane>>,
-    up: Pipe,
-    down: Pipe,
-    client_ended: bool,
-    draining: bool,
-    closing: Option<CloseReason>,
-    /// How many unread bytes the link wants to see at once.
-    reply_need: usize,
-    asked_at: Tick,
-    answered_at: Tick,
-    linked_at: Tick,
-    /// Since when it is this user who is logged in, or nobody.
-    user_since: Tick,
-    /// Since when the upstream owes something and has said nothing.
-    silent_since: Tick,
-    frame: FrameClock,
-    login: LoginClock,
-    accounted: usize,
-    aside: usize,
-    /// Counts what changed in this turn, so that it goes on until nothing does.
-    moves: u32,
-    /// How many unread bytes there must be for the session to go on, where it waits for nothing else.
+    lanes: Lanes,
+    /// From the client to the upstream.
+    requests: Pipe,
+    /// From the upstream to the client.
+    replies: Pipe,
+    clocks: Clocks,
+    turn: Turn,
+    account: Account,
+    asking: Asking,
+    /// The number of unread bytes without which the session cannot go on, where it waits for nothing else.
     starved: Option<NonZeroU32>,
-    /// How many reads are left of this turn.
-    reads_left: u32,
-    /// Bytes that the upstream accepted since the client last accepted any, while replies wait for it.
-    piped: u32,
-    /// What waits for the client was pressed on it since it last accepted any.
-    pressed: bool,
-    /// That goes on until the kernel takes no more.
-    presses: bool,
-    /// The kernel's own limit is lifted until the client accepts some.
-    lets_write: bool,
-    /// What a read has found in this turn; its waker will tell when that changes.
-    dry: Dry,
-    /// The session's question about other clients.
-    asking: Option<Box<Asking>>,
+    stage: Stage,
 }
 
-/// The upstream side.
-enum Upstream {
-    /// Not needed yet.
-    None,
-    /// Being connected.
-    Dialling(Pin<Box<dyn Future<Output = Result<Stream, ConnectError>>>>),
-    /// Connected.
-    Open(Stream),
-    /// Had and lost, or not to be had.
-    Gone,
+/// The stage of a session. The diagram of the module shows the transitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The client is served.
+    Serving,
+    /// The session ends as soon as no command is under way.
+    Draining,
+    /// The session ends when the client was written all it is to get.
+    Closing(CloseReason),
 }
 
-/// Where there is nothing to read.
-#[derive(Clone, Copy, Default)]
-struct Dry {
-    client: bool,
-    upstream: bool,
+impl Stage {
+    fn drain(&mut self) {
+        if *self == Self::Serving {
+            *self = Self::Draining;
+        }
+    }
+
+    const fn close(&mut self, reason: CloseReason) {
+        *self = Self::Closing(reason);
+    }
+
+    const fn is_closing(self) -> bool {
+        matches!(self, Self::Closing(_))
+    }
 }
 
 impl Relay {
@@ -199,34 +211,16 @@ impl Relay {
             guard: SessionGuard::enter(Rc::clone(&worker), entry, place),
             worker,
             route,
-            client: Some(stream),
-            upstream: Upstream::None,
-            link: Link::new(),
-            pooled: shared.map(|key| Box::new(PooledLane::new(key))),
-            up: Pipe::default(),
-            down: Pipe::default(),
-            client_ended: false,
-            draining: false,
-            closing: None,
-            reply_need: 1,
-            asked_at: now,
-            answered_at: now,
-            linked_at: now,
-            user_since: now,
-            silent_since: now,
-            frame: FrameClock::default(),
-            login: LoginClock::default(),
-            accounted: 0,
-            aside: 0,
-            moves: 0,
+            client: ClientSide::new(stream),
+            lanes: Lanes { own: OwnLane::new(), pooled: shared.map(|key| Box::new(PooledLane::new(key))) },
+            requests: Pipe::default(),
+            replies: Pipe::default(),
+            clocks: Clocks::start(now),
+            turn: Turn::default(),
+            account: Account::default(),
+            asking: Asking::default(),
             starved: None,
-            reads_left: 0,
-            piped: 0,
-            pressed: false,
-            presses: false,
-            lets_write: false,
-            dry: Dry::default(),
-            asking: None,
+            stage: Stage::Serving,
         };
         let relay = Rc::new(RefCell::new(relay));
         let listable: Rc<RefCell<dyn Listable>> = Rc::clone(&relay) as _;
@@ -239,7 +233,7 @@ impl Relay {
         self.guard.entry.remember(cx.waker());
         match self.guard.entry.take_signal() {
             Some(Signal::Cut(reason)) => return Poll::Ready(Ended::at_once(reason)),
-            Some(Signal::Drain) => self.draining = true,
+            Some(Signal::Drain) => self.stage.drain(),
             None => {}
         }
         if self.guard.entry.take_renewal() {
@@ -253,33 +247,34 @@ impl Relay {
         if let Some(ended) = self.expire() {
             return Poll::Ready(ended);
         }
-        if let Err(ended) = self.check_shared() {
-            return Poll::Ready(ended);
+        if self.client.is_broken() {
+            return Poll::Ready(Ended::at_once(ClosedReason::Client));
         }
-        self.moves = 0;
-        self.reads_left = READS_PER_TURN;
-        self.dry = Dry::default();
+        if let Some(pooled) = &mut self.lanes.pooled {
+            pooled.turn_begins();
+        }
+        self.turn = Turn::begin();
         loop {
             // Subscribers stay until the drain's deadline: for them something is always in flight.
-            if self.draining && !self.link.streams() {
+            if self.stage == Stage::Draining && !self.lanes.own.link().streams() {
                 self.session.drain();
             }
             if let Err(ended) = self.requests(cx) {
                 return Poll::Ready(ended);
             }
-            let before = self.moves;
+            let before = self.turn.moves();
             if let Err(ended) = self.replies(cx) {
                 return Poll::Ready(ended);
             }
-            // Before a command of theirs is judged.
+            // Before a command of that user is judged.
             if !self.tell_user() {
                 return Poll::Ready(Ended::at_once(ClosedReason::Revoked));
             }
             // A BLPOP must not pop for a client that left, nor a subscriber outlive its reader.
-            if self.client_ended && (self.session.blocks() || self.link.streams()) {
+            if self.client.has_ended() && self.waits_for_others() {
                 return Poll::Ready(Ended::at_once(ClosedReason::Client));
             }
-            if self.moves == before || self.starves_for().is_some() {
+            if self.turn.moves() == before || self.starves_for().is_some() {
                 break;
             }
         }
@@ -287,14 +282,15 @@ impl Relay {
         Poll::Pending
     }
 
-    /// Goes on under another config. False: not as who the client is.
+    /// Goes on under another configuration. False: the user of this client may not stay.
     fn renew(&mut self) -> bool {
         let listener = &self.guard.entry.listener;
-        if matches!(self.upstream, Upstream::None) {
+        if self.lanes.own.is_unused() {
             self.route = listener.route();
         }
         let current = listener.current();
-        self.session.renew(self.link.subscribed(), |user| current.logins().plan(user).map(Arc::clone))
+        let subscribed = self.lanes.own.link().subscribed();
+        self.session.renew(subscribed, |user| current.logins().plan(user).map(Arc::clone))
     }
 
     /// The table knows who has logged in, so that a reload can cut who may not stay. False: this one may not.
@@ -303,7 +299,7 @@ impl Relay {
         if !self.guard.entry.set_user(user) {
             return true;
         }
-        self.user_since = self.worker.resources.clock.latest();
+        self.clocks.user_changed(self.worker.resources.clock.latest());
         let entry = &self.guard.entry;
         match entry.listener.current().admits(user, &entry.from, wall_clock()) {
             Ok(permit) => {
@@ -315,30 +311,17 @@ impl Relay {
         }
     }
 
-    /// Connects to the upstream, as the session's first command asks for.
-    fn dial(&mut self) {
-        let route = Rc::clone(&self.route);
-        self.upstream =
-            Upstream::Dialling(Box::pin(async move { connect(&route.upstream, &route.tcp).await }));
-    }
-
-    /// True: what came of it may let the session go on.
-    fn poll_dial(&mut self, cx: &mut Context<'_>) -> bool {
-        let Upstream::Dialling(attempt) = &mut self.upstream else { return false };
-        let Poll::Ready(done) = attempt.as_mut().poll(cx) else { return false };
-        self.moves += 1;
+    /// Says whether connecting has ended, so that the session may go on.
+    fn poll_connect(&mut self, cx: &mut Context<'_>) -> bool {
+        let Poll::Ready(done) = self.lanes.own.poll_connect(&self.route, cx) else { return false };
         match done {
-            Ok(stream) => {
-                self.route.counts.connection(UpstreamState::Used, 1);
-                self.upstream = Upstream::Open(stream);
-                self.dry.upstream = false;
-                self.linked_at = self.worker.resources.clock.now();
-                self.silent_since = self.linked_at;
+            Ok(()) => {
+                self.turn.upstream_changed();
+                self.clocks.linked(self.worker.resources.clock.now());
                 self.session.linked();
             }
             Err(error) => {
-                tracing::debug!(upstream = %self.upstream_name(), %error, "cannot reach the upstream");
-                self.upstream = Upstream::Gone;
+                tracing::debug!(upstream = %self.route.upstream.name(), %error, "cannot reach the upstream");
                 self.lose_upstream(Some(error.kind()));
             }
         }
@@ -350,110 +333,86 @@ impl Relay {
         if let Some(why) = why {
             self.route.counts.error(why.into());
         }
-        if self.forget_early() {
+        self.turn.moved();
+        // It was of no use yet, and nothing waits for it.
+        let nothing_waits = self.requests.unread().is_empty() && !self.requests.is_pending();
+        if nothing_waits && self.session.forget_early() {
+            self.lanes.own.close(&self.route, &mut self.replies);
+            self.route = self.guard.entry.listener.route();
             return;
         }
-        self.hang_up();
-        self.leave_shared();
+        self.lanes.own.lose(&self.route);
+        if let Some(pooled) = &self.lanes.pooled {
+            self.worker.resources.shared_clients.forget(pooled.key());
+        }
         self.session.lost(why);
-        self.moves += 1;
     }
 
-    /// Whether it was of no use yet, and nothing waits for it.
-    fn forget_early(&mut self) -> bool {
-        let nothing_waits = self.up.unread().is_empty() && !self.up.is_pending();
-        if !nothing_waits || !self.session.forget_early() {
+    /// Closes the client's own upstream connection once it is not needed any more. Says whether it was closed.
+    fn return_lease(&mut self) -> bool {
+        if self.lanes.pooled.is_none() {
             return false;
         }
-        self.hang_up();
-        self.upstream = Upstream::None;
-        self.link = Link::new();
-        self.reply_need = 1;
-        let unread = self.down.unread().len();
-        self.down.skip(unread);
-        self.route = self.guard.entry.listener.route();
-        self.moves += 1;
-        true
-    }
-
-    fn hang_up(&mut self) {
-        if let Upstream::Open(_) = std::mem::replace(&mut self.upstream, Upstream::Gone) {
-            self.route.counts.connection(UpstreamState::Used, -1);
+        let now = self.worker.resources.clock.latest();
+        if self.session.lease(now) != Lease::Over {
+            return false;
         }
+        // Messages may come, unless the client has said RESET.
+        let may_bring_more = self.lanes.own.link().streams() || self.replies.waiting() > LAGGING;
+        if !self.session.has_left() && may_bring_more {
+            self.session.keep_lease(now);
+            return false;
+        }
+        // It was answered before it was told all: the rest of that must not go where the next one leads.
+        if self.requests.is_pending() {
+            if self.lanes.own.is_open() {
+                self.lose_upstream(None);
+            }
+            return false;
+        }
+        self.lanes.own.close(&self.route, &mut self.replies);
+        self.session.give_back();
+        // A reload has passed by a session that had a connection. One that may not stay ends by itself.
+        if !Rc::ptr_eq(&self.route, &self.guard.entry.listener.route()) {
+            let _ = self.renew();
+        }
+        self.turn.moved();
+        true
     }
 
     /// Nothing more can be done now: memory goes back, and the next deadline is set.
     fn rest(&mut self) {
-        self.up.park(&self.worker.resources.pool);
-        self.down.park(&self.worker.resources.pool);
-        let pending = self.session.held() + self.link.held();
-        let aside = self.up.aside()
-            + self.down.aside()
-            + self.held_by_tls()
-            + if pending > OWED_FREE { pending } else { 0 };
-        self.account(self.up.leased() + self.down.leased(), aside);
-        self.guard.entry.uses_rights.set(self.session.uses_rights(&self.link));
+        self.requests.park(&self.worker.resources.pool);
+        self.replies.park(&self.worker.resources.pool);
+        let pending = self.session.held() + self.lanes.own.link().held();
+        let aside = self.requests.aside()
+            + self.replies.aside()
+            + self.client.held_by_tls()
+            + self.lanes.own.held_by_tls()
+            + if pending > PENDING_FREE { pending } else { 0 };
+        let leased = self.requests.leased() + self.replies.leased();
+        self.account.update(&self.worker.resources, &self.guard.entry, leased, aside);
+        self.guard.entry.uses_rights.set(self.session.uses_rights(self.lanes.own.link()));
         self.set_deadline();
-    }
-
-    fn held_by_tls(&self) -> usize {
-        let upstream = match &self.upstream {
-            Upstream::Open(upstream) => upstream.held(),
-            _ => 0,
-        };
-        self.client.as_ref().map_or(0, Stream::held) + upstream
-    }
-
-    /// Whether this turn may read once more. If not, the next turn is asked for.
-    fn may_read(&self, cx: &Context<'_>) -> bool {
-        if self.reads_left == 0 {
-            cx.waker().wake_by_ref();
-        }
-        self.reads_left > 0
-    }
-
-    fn account(&mut self, leased: usize, aside: usize) {
-        if aside != self.aside {
-            self.worker.resources.pool.count_aside(self.aside, aside);
-            self.aside = aside;
-        }
-        let held = leased + aside;
-        if held == self.accounted {
-            return;
-        }
-        self.guard.entry.held.set(held);
-        let delta =
-            i64::try_from(held).unwrap_or(i64::MAX) - i64::try_from(self.accounted).unwrap_or(i64::MAX);
-        self.worker.resources.stats.buffers(delta);
-        self.accounted = held;
     }
 
     fn finish(&mut self, ended: Ended) {
         self.guard.leave(ended.reason);
-        let Some(mut client) = self.client.take() else { return };
+        let Some(mut client) = self.client.take_stream() else { return };
         match ended.reason {
             // What the kernel still holds for a client that does not read is memory as well.
             ClosedReason::Slow | ClosedReason::Limit => client.reset_on_close(),
-            _ if ended.gently && !self.client_ended => self.worker.lingering.part(client),
+            _ if ended.gently && !self.client.has_ended() => self.worker.lingering.part(client),
             _ => {}
         }
-    }
-
-    fn upstream_name(&self) -> &str {
-        self.route.upstream.name()
-    }
-
-    fn count_bytes(&mut self, direction: Direction, n: u64) {
-        self.guard.entry.listener.counts.bytes(direction, n);
-        self.moves += 1;
     }
 }
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        self.hang_up();
-        self.up.release(&self.worker.resources.pool);
-        self.down.release(&self.worker.resources.pool);
-        self.account(0, 0);
+        self.lanes.own.lose(&self.route);
+        self.requests.release(&self.worker.resources.pool);
+        self.replies.release(&self.worker.resources.pool);
+        self.account.update(&self.worker.resources, &self.guard.entry, 0, 0);
     }
 }

@@ -1,21 +1,68 @@
 //! What is known of a client besides what it asks, and CLIENT LIST, KILL and UNBLOCK of the clients of all workers.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
-use portcullis_session::{Findings, Link, Listed, Peer, Subscriptions, Verb};
+use portcullis_session::{Findings, Link, Listed, Peer, Session, Subscriptions, Verb};
 
-use super::{Relay, Upstream};
+use super::Relay;
 use crate::clock::Clock;
 use crate::net::stream::Stream;
 use crate::process::questions::{Login, Question};
+use crate::worker::Worker;
 use crate::worker::clients::Listable;
 use crate::worker::table::Entry;
 
-/// A question about other clients that is under way.
-pub(super) struct Asking(std::pin::Pin<Box<dyn Future<Output = Option<Findings>>>>);
+/// The session's question about other clients, while it is under way.
+#[derive(Default)]
+pub(super) struct Asking(Option<Box<Answer>>);
+
+/// The answer to a question: none where it did not come in time.
+type Answer = Pin<Box<dyn Future<Output = Option<Findings>>>>;
+
+impl Asking {
+    /// Asks `question`, unless that is done already, and looks for the answer.
+    pub(super) fn poll(
+        &mut self,
+        worker: &Worker,
+        waker: &Waker,
+        question: impl FnOnce() -> Option<Question>,
+    ) -> Poll<Option<Findings>> {
+        if self.0.is_none() {
+            let Some(question) = question() else { return Poll::Pending };
+            let answer = Arc::clone(&worker.process).ask(Arc::new(question));
+            self.0 = Some(Box::new(Box::pin(answer)));
+        }
+        let Some(answer) = self.0.as_deref_mut() else { return Poll::Pending };
+        let findings = ready!(answer.as_mut().poll(&mut Context::from_waker(waker)));
+        self.0 = None;
+        Poll::Ready(findings)
+    }
+}
+
+/// The question that the session asks about other clients. Its commands reach `server`.
+pub(super) fn question(
+    session: &Session,
+    entry: &Entry,
+    server: Option<SocketAddr>,
+    upstream: &str,
+) -> Option<Question> {
+    let inquiry = session.inquiry()?.clone();
+    let login = || match session.acts_as() {
+        None => Login::Asker,
+        Some(user) => Login::Of { listener: Arc::clone(entry.listener.name()), user: user.to_owned() },
+    };
+    Some(Question {
+        only: inquiry.narrow.then(login),
+        inquiry,
+        asker: entry.id,
+        server,
+        upstream: upstream.to_owned(),
+    })
+}
 
 /// One client.
 pub(super) struct Known<'a> {
@@ -69,7 +116,7 @@ impl Peer for Known<'_> {
 impl Listable for Relay {
     fn listed(&self, question: &Question) -> Option<Listed> {
         let entry = &self.guard.entry;
-        let is_in_scope = self.upstream_name() == question.upstream
+        let is_in_scope = self.route.upstream.name() == question.upstream
             && match &question.only {
                 None => true,
                 Some(Login::Asker) => entry.id == question.asker,
@@ -82,58 +129,15 @@ impl Listable for Relay {
         }
         let known = Known {
             entry,
-            client: self.client.as_ref(),
-            link: &self.link,
+            client: self.client.stream(),
+            link: self.lanes.own.link(),
             since: self.guard.since,
             clock: &self.worker.resources.clock,
         };
         let mut listed = self.session.listed(&known, &question.inquiry, question.asker);
-        if self.server() != question.server {
+        if self.lanes.server() != question.server {
             listed.blocked_as = None;
         }
         Some(listed)
-    }
-}
-
-impl Relay {
-    /// Looks for the answer to what the session asks about other clients. True: it was told.
-    pub(super) fn poll_asking(&mut self, waker: &Waker) -> bool {
-        if self.asking.is_none() {
-            let Some(question) = self.question() else { return false };
-            let answer = Arc::clone(&self.worker.process).ask(Arc::new(question));
-            self.asking = Some(Box::new(Asking(Box::pin(answer))));
-        }
-        let Some(Asking(answer)) = self.asking.as_deref_mut() else { return false };
-        let Poll::Ready(findings) = answer.as_mut().poll(&mut Context::from_waker(waker)) else {
-            return false;
-        };
-        self.asking = None;
-        self.session.informed(findings.as_ref());
-        self.moves += 1;
-        true
-    }
-
-    fn question(&self) -> Option<Question> {
-        let inquiry = self.session.inquiry()?.clone();
-        let entry = &self.guard.entry;
-        let login = || match self.session.acts_as() {
-            None => Login::Asker,
-            Some(user) => Login::Of { listener: Arc::clone(entry.listener.name()), user: user.to_owned() },
-        };
-        Some(Question {
-            only: inquiry.narrow.then(login),
-            inquiry,
-            asker: entry.id,
-            server: self.server(),
-            upstream: self.upstream_name().to_owned(),
-        })
-    }
-
-    /// The server that the client's commands reach. Nothing where that is not over TCP, or not yet known.
-    fn server(&self) -> Option<SocketAddr> {
-        match &self.upstream {
-            Upstream::Open(stream) => stream.peer_address(),
-            _ => self.pooled_server(),
-        }
     }
 }

@@ -5,10 +5,11 @@ use std::task::{Context, Poll};
 
 use portcullis_session::{MAX_RENDERED, Step, Until};
 
-use super::{Ended, Relay, RelayHost, Upstream};
+use super::peer::question;
+use super::{Ended, Relay, RelayHost, Stage};
 use crate::metrics::{ClosedReason, Direction};
 
-/// What the client's bytes are good for now.
+/// The use that the client's bytes are of now.
 enum Want {
     /// There must be so many of them.
     Bytes(usize),
@@ -23,20 +24,19 @@ impl Relay {
     pub(super) fn requests(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
         loop {
             let Some(total) = self.starves_for().or_else(|| self.wanted(cx)) else { return Ok(()) };
-            if self.client_ended || !self.may_read(cx) || !self.fill_up(cx, total)? {
+            if self.client.has_ended() || !self.turn.may_read(cx) || !self.fill_requests(cx, total)? {
                 return Ok(());
             }
             self.starved = None;
         }
     }
 
-    /// How many unread bytes there must be before anything more can be done for the client. `None`: other things may
-    /// change that as well.
+    /// The number of unread bytes without which nothing more can be done for the client. `None`: other things may change
+    /// that as well.
     pub(super) fn starves_for(&self) -> Option<usize> {
-        let waits_for_others = self.pooled.is_some()
-            || self.client_ended
-            || self.draining
-            || self.closing.is_some()
+        let waits_for_others = self.lanes.pooled.is_some()
+            || self.client.has_ended()
+            || self.stage != Stage::Serving
             || self.session.is_ending();
         let starved = self.starved.filter(|_| !waits_for_others)?;
         usize::try_from(starved.get()).ok()
@@ -47,23 +47,23 @@ impl Relay {
         loop {
             self.return_lease();
             let want = self.judge_requests(cx);
-            if matches!(self.upstream, Upstream::None) && self.session.connects_early() {
-                self.dial();
+            if self.session.connects_early() {
+                self.lanes.own.connect(&self.route);
             }
-            if self.poll_dial(cx) {
+            if self.poll_connect(cx) {
                 continue;
             }
-            if !self.flush_up(cx) {
-                self.frame.stop();
+            if self.flush_requests(cx).is_pending() {
+                self.clocks.frame_ends();
                 return None;
             }
             return match want {
                 Want::Bytes(total) => {
-                    let dials = matches!(self.upstream, Upstream::Dialling(_));
-                    self.starved = u32::try_from(total).ok().and_then(NonZeroU32::new).filter(|_| !dials);
+                    let connects = self.lanes.own.is_connecting();
+                    self.starved = u32::try_from(total).ok().and_then(NonZeroU32::new).filter(|_| !connects);
                     Some(total)
                 }
-                Want::Company if !self.up.is_full() => Some(self.up.unread().len() + 1),
+                Want::Company if !self.requests.is_full() => Some(self.requests.unread().len() + 1),
                 Want::Company | Want::Nothing => None,
             };
         }
@@ -71,150 +71,180 @@ impl Relay {
 
     fn judge_requests(&mut self, cx: &Context<'_>) -> Want {
         if !self.session.has_pending() {
-            self.silent_since = self.asked_at.max(self.linked_at);
+            self.clocks.nothing_pending();
         }
         let mut least = 0;
         loop {
-            if self.up.is_congested() || self.closing.is_some() {
+            if self.requests.is_congested() || self.stage.is_closing() {
                 return Want::Nothing;
             }
             let Some(room) = self.room(least, cx) else { return Want::Company };
             let pooled = self.session.is_pooled();
-            let mut host =
-                RelayHost::of(&self.worker, &self.route, &mut self.guard, self.client.as_ref(), &self.link);
-            match self.session.next(&self.up.unread()[..room], self.asked_at, &mut host) {
+            let (stream, link) = (self.client.stream(), self.lanes.own.link());
+            let mut host = RelayHost::of(&self.worker, &self.route, &mut self.guard, stream, link);
+            match self.session.next(&self.requests.unread()[..room], self.clocks.asked_at(), &mut host) {
                 Step::Forward { len, first, pending, shape, .. } if pooled => {
-                    let bytes = &self.up.unread()[..len];
-                    self.pooled.iter_mut().for_each(|pooled| pooled.give(first, pending, &shape, bytes));
-                    self.up.skip(len);
-                    self.write_held_replies();
-                    self.count_bytes(Direction::ToUpstream, len as u64);
-                    self.forwarded(len);
+                    let bytes = &self.requests.unread()[..len];
+                    self.lanes
+                        .pooled
+                        .iter_mut()
+                        .for_each(|pooled| pooled.give(first, pending, &shape, bytes));
+                    self.requests.skip(len);
+                    self.given(len);
                 }
                 Step::Instead { bytes, skip, first, shape } if pooled => {
-                    self.pooled.iter_mut().for_each(|pooled| pooled.give(first, 1, &shape, bytes));
+                    self.lanes.pooled.iter_mut().for_each(|pooled| pooled.give(first, 1, &shape, bytes));
                     let len = bytes.len();
-                    self.up.skip(skip);
-                    self.write_held_replies();
-                    self.count_bytes(Direction::ToUpstream, len as u64);
-                    self.forwarded(len);
+                    self.requests.skip(skip);
+                    self.given(len);
                 }
                 Step::Forward { len, first, pending, shape, .. } => {
                     if pending > 0 {
-                        self.link.expect(first, pending, shape);
-                        self.frame.stop();
+                        self.lanes.own.expect(first, pending, shape);
+                        self.clocks.frame_ends();
                     }
-                    self.up.pass(len);
+                    self.requests.pass(len);
                 }
                 Step::Instead { bytes, skip, first, shape } => {
-                    self.link.expect(first, 1, shape);
-                    self.up.insert(|out| out.extend_from_slice(bytes));
-                    self.up.skip(skip);
+                    self.lanes.own.expect(first, 1, shape);
+                    self.requests.insert(|out| out.extend_from_slice(bytes));
+                    self.requests.skip(skip);
                 }
-                Step::Skip { len } => self.up.skip(len),
-                Step::Need { at_least } if at_least <= self.up.unread().len() => {
+                Step::Skip { len } => self.requests.skip(len),
+                Step::Need { at_least } if at_least <= self.requests.unread().len() => {
                     least = at_least.max(2 * room);
                     continue;
                 }
-                Step::Need { .. } if self.client_ended => self.session.eof(),
+                Step::Need { .. } if self.client.has_ended() => self.session.eof(),
                 Step::Need { at_least } => {
                     if self.session.is_mid_frame() {
-                        self.frame.start(self.worker.resources.clock.latest());
+                        self.clocks.frame_begins(self.worker.resources.clock.latest());
                     }
                     return Want::Bytes(at_least);
                 }
-                Step::Wait(Until::Linked) => {
-                    self.frame.stop();
-                    if matches!(self.upstream, Upstream::None) {
-                        self.dial();
-                    }
-                    return Want::Company;
-                }
                 Step::Wait(until) => {
-                    self.frame.stop();
-                    if until == Until::Pooled && self.switch_pool(cx) {
+                    self.clocks.frame_ends();
+                    if self.wait(until, cx) {
                         continue;
                     }
-                    if until == Until::Clients && self.poll_asking(cx.waker()) {
-                        continue;
-                    }
-                    // What it waits for may have been that alone.
-                    if self.write_local_replies() {
-                        continue;
-                    }
-                    if self.session.has_left() && self.return_lease() {
-                        continue;
-                    }
-                    self.await_replies();
                     return Want::Company;
                 }
                 Step::Close(reason) => {
-                    self.closing = Some(reason);
-                    self.moves += 1;
+                    self.stage.close(reason);
+                    self.turn.moved();
                     return Want::Nothing;
                 }
             }
             if !self.session.is_mid_frame() {
-                self.frame.stop();
+                self.clocks.frame_ends();
             }
             self.write_local_replies();
             least = 0;
         }
     }
 
-    /// False: the upstream takes no more now.
-    fn flush_up(&mut self, cx: &mut Context<'_>) -> bool {
-        let Upstream::Open(upstream) = &mut self.upstream else { return true };
-        let mut moved = 0;
-        let flushed = self.up.poll_flush(cx, upstream, &mut moved);
-        if moved > 0 {
-            self.count_bytes(Direction::ToUpstream, moved);
-            self.forwarded(usize::try_from(moved).unwrap_or(usize::MAX));
+    /// So many bytes of commands were given to a shared connection.
+    fn given(&mut self, len: usize) {
+        // The gate's own replies that come before those to what was given, whatever waits already: the other replies are
+        // taken as soon as they are there. The command before had few.
+        if self.session.has_local_reply() {
+            self.replies.insert(|out| self.session.write_local_replies(out, usize::MAX));
         }
-        match flushed {
-            Poll::Ready(Ok(())) => true,
-            // What it said before it went is still to be read; then its end shows there.
-            Poll::Ready(Err(_)) | Poll::Pending => false,
-        }
+        self.guard.count_bytes(Direction::ToUpstream, len as u64);
+        self.turn.moved();
+        self.client.forwarded(len, self.replies.is_pending(), &self.guard);
     }
 
-    /// False: there is nothing to read now.
-    fn fill_up(&mut self, cx: &mut Context<'_>, total: usize) -> Result<bool, Ended> {
-        let Some(client) = self.client.as_mut().filter(|_| !self.dry.client) else { return Ok(false) };
-        match self.up.poll_fill(cx, client, total, &self.worker.resources.pool) {
+    /// The session waits. Says whether it may be asked again at once: what it waits for has come, or something else has
+    /// changed.
+    fn wait(&mut self, until: Until, cx: &Context<'_>) -> bool {
+        match until {
+            Until::Linked => {
+                self.lanes.own.connect(&self.route);
+                return false;
+            }
+            Until::Pooled => {
+                if let Some(pooled) = &mut self.lanes.pooled
+                    && pooled.poll_switch(&mut self.session, &self.route, &self.worker, cx)
+                {
+                    self.turn.moved();
+                    return true;
+                }
+            }
+            Until::Clients => {
+                let (session, entry, lanes, route) =
+                    (&self.session, &self.guard.entry, &self.lanes, &self.route);
+                let question = || question(session, entry, lanes.server(), route.upstream.name());
+                if let Poll::Ready(findings) = self.asking.poll(&self.worker, cx.waker(), question) {
+                    self.session.informed(findings.as_ref());
+                    self.turn.moved();
+                    return true;
+                }
+            }
+            Until::GivenBack | Until::LoggedIn | Until::NothingPending | Until::FewerPending => {}
+        }
+        // What it waits for may have been that alone.
+        if self.write_local_replies() || (self.session.has_left() && self.return_lease()) {
+            return true;
+        }
+        if let Some(pooled) = &mut self.lanes.pooled {
+            pooled.await_replies();
+        }
+        false
+    }
+
+    /// Writes to the client's own upstream connection. Pending: it takes no more now.
+    fn flush_requests(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut moved = 0;
+        let flushed = self.lanes.own.poll_flush(cx, &mut self.requests, &mut moved);
+        if moved > 0 {
+            self.guard.count_bytes(Direction::ToUpstream, moved);
+            self.turn.moved();
+            let len = usize::try_from(moved).unwrap_or(usize::MAX);
+            self.client.forwarded(len, self.replies.is_pending(), &self.guard);
+        }
+        flushed
+    }
+
+    /// Reads from the client once. False: there is nothing to read now.
+    fn fill_requests(&mut self, cx: &mut Context<'_>, total: usize) -> Result<bool, Ended> {
+        if !self.turn.client_may_be_readable() {
+            return Ok(false);
+        }
+        match self.client.poll_fill(cx, &mut self.requests, total, &self.worker.resources.pool) {
             Poll::Pending => {
-                self.dry.client = true;
+                self.turn.client_is_dry();
                 Ok(false)
             }
             Poll::Ready(Err(_)) => Err(Ended::at_once(ClosedReason::Client)),
             Poll::Ready(Ok(0)) => {
-                self.client_ended = true;
-                self.moves += 1;
+                self.turn.moved();
                 Ok(true)
             }
             Poll::Ready(Ok(n)) => {
-                self.reads_left = self.reads_left.saturating_sub(1);
-                self.asked_at = self.worker.resources.clock.now();
-                self.arrived(self.asked_at);
-                self.guard.totals.bytes_from_client += n as u64;
-                self.count_bytes(Direction::FromClient, n as u64);
-                self.frame.received(n, self.asked_at);
+                self.turn.has_read();
+                let now = self.worker.resources.clock.now();
+                self.guard.arrived(now, self.replies.is_pending());
+                self.guard.count_bytes(Direction::FromClient, n as u64);
+                self.clocks.asked(n, now);
                 Ok(true)
             }
         }
     }
 
-    /// The gate's own replies, where it is their turn. Says whether there were any.
+    /// Writes the gate's own replies, where it is their turn. Says whether there were any.
     #[inline]
     pub(super) fn write_local_replies(&mut self) -> bool {
-        self.session.has_local_reply() && self.write_due_replies()
-    }
-
-    fn write_due_replies(&mut self) -> bool {
-        let up_to = if self.session.is_pooled() { self.output_buffer() } else { MAX_RENDERED };
-        let has_room = self.down.waiting() < up_to;
-        let spoke = has_room && self.down.insert(|out| self.session.write_local_replies(out, up_to)) > 0;
-        self.moves += u32::from(spoke);
-        spoke
+        if !self.session.has_local_reply() {
+            return false;
+        }
+        let is_pooled = self.session.is_pooled();
+        let up_to = if is_pooled { self.guard.entry.listener.output_buffer() } else { MAX_RENDERED };
+        let has_room = self.replies.waiting() < up_to;
+        let wrote = has_room && self.replies.insert(|out| self.session.write_local_replies(out, up_to)) > 0;
+        if wrote {
+            self.turn.moved();
+        }
+        wrote
     }
 }

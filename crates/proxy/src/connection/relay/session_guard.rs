@@ -3,9 +3,11 @@
 use std::rc::Rc;
 use std::time::Instant;
 
+use portcullis_session::Tick;
+
 use crate::admission::admit::Place;
 use crate::audit::{Subject, Totals};
-use crate::metrics::ClosedReason;
+use crate::metrics::{ClosedReason, Direction};
 use crate::worker::Worker;
 use crate::worker::table::{Entry, Signal};
 
@@ -46,6 +48,31 @@ impl SessionGuard {
         self.entry.listener.counts.closed(reason);
         self.worker.resources.stats.clients(-1);
         self.report(|audit, subject| audit.closed(subject, reason, &self.totals));
+    }
+
+    /// Counts bytes that were read or written.
+    pub(super) fn count_bytes(&mut self, direction: Direction, n: u64) {
+        match direction {
+            Direction::FromClient => self.totals.bytes_from_client += n,
+            Direction::ToClient => self.totals.bytes_to_client += n,
+            Direction::ToUpstream | Direction::FromUpstream => {}
+        }
+        self.entry.listener.counts.bytes(direction, n);
+    }
+
+    /// Bytes came at `now`. While replies wait for the client, that says nothing of whether it reads.
+    pub(super) fn arrived(&self, now: Tick, replies_wait: bool) {
+        if !replies_wait {
+            self.entry.moved.set(now);
+        }
+    }
+
+    /// The session makes progress; the time of it may be a tick late.
+    pub(super) fn touch(&self) {
+        let latest = self.worker.resources.clock.latest();
+        if latest > self.entry.moved.get() {
+            self.entry.moved.set(latest);
+        }
     }
 
     fn report(&self, tell: impl FnOnce(&crate::audit::Audit, &Subject<'_>)) {

@@ -1,0 +1,30 @@
+//! The memory of one session in the accounts of its worker.
+
+use crate::upstream::shared::Resources;
+use crate::worker::table::Entry;
+
+/// The bytes of memory for which one session accounts.
+#[derive(Debug, Default)]
+pub(super) struct Account {
+    held: usize,
+    /// The part that is not leased from the worker's pool.
+    aside: usize,
+}
+
+impl Account {
+    /// Brings the worker's accounts up to date: so many bytes are leased from its pool, and so many held besides.
+    pub(super) fn update(&mut self, resources: &Resources, entry: &Entry, leased: usize, aside: usize) {
+        if aside != self.aside {
+            resources.pool.count_aside(self.aside, aside);
+            self.aside = aside;
+        }
+        let held = leased + aside;
+        if held == self.held {
+            return;
+        }
+        entry.held.set(held);
+        let signed = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
+        resources.stats.buffers(signed(held) - signed(self.held));
+        self.held = held;
+    }
+}

@@ -1,0 +1,189 @@
+//! The upstream connection that is a client's own, and the replies that it owes.
+//!
+//! ```text
+//!            connect()               poll_connect()
+//!   Unused -------------> Connecting -------------> Open
+//!     |                                              ^
+//!     |                   adopt()                    |
+//!     +----------------------------------------------+
+//!
+//!   any state -- lose() --> Lost      it could not be made, or has ended
+//!   any state -- close() -> Unused    it is not needed any more
+//! ```
+//!
+//! `adopt()` takes over a connection that was shared. A transition from a state that has none changes nothing.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use portcullis_session::{Incoming, Link, Shape, Ticket};
+
+use crate::metrics::UpstreamState;
+use crate::net::buffer::Pool;
+use crate::net::pipe::Pipe;
+use crate::net::stream::Stream;
+use crate::upstream::connect::{ConnectError, connect};
+use crate::upstream::route::Route;
+
+/// The unread bytes with which the link can begin a reply.
+const FIRST_NEED: usize = 1;
+
+/// A client's own upstream connection.
+pub(super) struct OwnLane {
+    state: State,
+    link: Link,
+    /// The number of unread bytes that the link wants to see at once.
+    reply_need: usize,
+}
+
+/// The state of the connection. The diagram of the module shows the transitions.
+enum State {
+    /// There was no need for it yet.
+    Unused,
+    /// The upstream has not accepted it yet.
+    Connecting(Pin<Box<dyn Future<Output = Result<Stream, ConnectError>>>>),
+    /// Commands and replies travel on it.
+    Open(Stream),
+    /// The connection could not be made, or has ended.
+    Lost,
+}
+
+impl OwnLane {
+    pub(super) fn new() -> Self {
+        Self { state: State::Unused, link: Link::new(), reply_need: FIRST_NEED }
+    }
+
+    pub(super) const fn is_unused(&self) -> bool {
+        matches!(self.state, State::Unused)
+    }
+
+    pub(super) const fn is_connecting(&self) -> bool {
+        matches!(self.state, State::Connecting(_))
+    }
+
+    pub(super) const fn is_open(&self) -> bool {
+        matches!(self.state, State::Open(_))
+    }
+
+    /// The framing of what comes from upstream.
+    pub(super) const fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// The server that the connection reaches, once it is open and over TCP.
+    pub(super) fn server(&self) -> Option<SocketAddr> {
+        match &self.state {
+            State::Open(stream) => stream.peer_address(),
+            _ => None,
+        }
+    }
+
+    /// Bytes of memory that TLS with the upstream holds.
+    pub(super) fn held_by_tls(&self) -> usize {
+        match &self.state {
+            State::Open(stream) => stream.held(),
+            _ => 0,
+        }
+    }
+
+    /// Begins to connect, if there was no need for a connection before.
+    pub(super) fn connect(&mut self, route: &Rc<Route>) {
+        if self.is_unused() {
+            let route = Rc::clone(route);
+            let attempt = Box::pin(async move { connect(&route.upstream, &route.tcp).await });
+            self.state = State::Connecting(attempt);
+        }
+    }
+
+    /// Returns the result of connecting, once it is there.
+    pub(super) fn poll_connect(
+        &mut self,
+        route: &Route,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), ConnectError>> {
+        let State::Connecting(attempt) = &mut self.state else { return Poll::Pending };
+        let Poll::Ready(done) = attempt.as_mut().poll(cx) else { return Poll::Pending };
+        Poll::Ready(match done {
+            Ok(stream) => {
+                route.counts.connection(UpstreamState::Used, 1);
+                self.state = State::Open(stream);
+                Ok(())
+            }
+            Err(error) => {
+                self.state = State::Lost;
+                Err(error)
+            }
+        })
+    }
+
+    /// Goes on by a connection that was shared, with the replies that it owes.
+    pub(super) fn adopt(&mut self, stream: Stream, link: Link, reply_need: usize, route: &Route) {
+        if self.is_unused() {
+            route.counts.connection(UpstreamState::Used, 1);
+            *self = Self { state: State::Open(stream), link, reply_need };
+        }
+    }
+
+    /// Ends the connection: nothing more comes from it, and none is made in its place.
+    pub(super) fn lose(&mut self, route: &Route) {
+        if let State::Open(_) = std::mem::replace(&mut self.state, State::Lost) {
+            route.counts.connection(UpstreamState::Used, -1);
+        }
+    }
+
+    /// Ends a connection that is not needed, with what it said and was not passed on. Another may be made in its place.
+    pub(super) fn close(&mut self, route: &Route, replies: &mut Pipe) {
+        self.lose(route);
+        *self = Self::new();
+        replies.skip(replies.unread().len());
+    }
+
+    /// Announces that `pending` commands are about to be sent, each of which gets `shape` back.
+    pub(super) fn expect(&mut self, first: Ticket, pending: u64, shape: Shape) {
+        self.link.expect(first, pending, shape);
+    }
+
+    /// Writes what was sent. `Ready(true)`: all of it is written, or there is nowhere to write it. Pending: the rest has
+    /// to wait. `moved` counts the bytes written.
+    pub(super) fn poll_flush(
+        &mut self,
+        cx: &mut Context<'_>,
+        requests: &mut Pipe,
+        moved: &mut u64,
+    ) -> Poll<()> {
+        let State::Open(stream) = &mut self.state else { return Poll::Ready(()) };
+        match requests.poll_flush(cx, stream, moved) {
+            Poll::Ready(Ok(())) => Poll::Ready(()),
+            // What the upstream said before it went is still to be read; then its end shows there.
+            Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Reads once.
+    pub(super) fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        replies: &mut Pipe,
+        pool: &Pool,
+    ) -> Poll<io::Result<usize>> {
+        let State::Open(stream) = &mut self.state else { return Poll::Pending };
+        replies.poll_fill(cx, stream, self.reply_need, pool)
+    }
+
+    /// Whether the connection is open and without TLS.
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(&self.state, State::Open(stream) if !stream.is_tls())
+    }
+
+    /// Divides what was read. `unread` starts at the first byte that was not judged yet.
+    pub(super) fn next<'b>(&mut self, unread: &'b [u8]) -> Incoming<'b> {
+        let incoming = if unread.is_empty() { Incoming::Need(FIRST_NEED) } else { self.link.next(unread) };
+        if let Incoming::Need(total) = incoming {
+            self.reply_need = total;
+        }
+        incoming
+    }
+}
