@@ -24,6 +24,7 @@
 //!               finish()
 //!
 //!   any stage -- cut, revoked, a deadline, a failed read or write --> finish()
+//!   any stage -- the session contradicts itself --> Failed --> finish()
 //! ```
 
 mod account;
@@ -77,13 +78,13 @@ const PENDING_FREE: usize = 4 * 1024;
 
 /// A client that is served.
 pub(crate) enum Relaying {
-    /// By a connection of its own, and nobody else knows of it.
+    /// By a connection of its own, of which only its task knows.
     Alone(Rc<RefCell<Relay>>),
     /// By connections that it shares with others, whose tasks know it by its key.
     Sharing(Box<Seated>),
 }
 
-/// A client whom the tasks of shared connections know as long as it is there.
+/// A client that the tasks of shared connections know as long as it is there.
 pub(crate) struct Seated {
     worker: Rc<Worker>,
     key: SessionKey,
@@ -112,7 +113,7 @@ impl Drop for Seated {
     }
 }
 
-/// What holds for a client at first: as the user whom its certificate names, where that is one and may come from there.
+/// The plan that holds for a client at first: that of the user in its certificate, if that user may come from there.
 fn plan_of(client: &Client, named: Option<&str>) -> Arc<Plan> {
     let listener = client.listener();
     let is_admitted = |user: &&str| listener.admits(Some(user), &client.from(), wall_clock()).is_ok();
@@ -151,6 +152,8 @@ enum Stage {
     Draining,
     /// The session ends when the client was written all it is to get.
     Closing(CloseReason),
+    /// The session contradicts itself, and ends at once.
+    Failed,
 }
 
 impl Stage {
@@ -164,8 +167,13 @@ impl Stage {
         *self = Self::Closing(reason);
     }
 
+    const fn fail(&mut self) {
+        *self = Self::Failed;
+    }
+
+    /// Whether nothing more is judged.
     const fn is_closing(self) -> bool {
-        matches!(self, Self::Closing(_))
+        matches!(self, Self::Closing(_) | Self::Failed)
     }
 }
 
@@ -262,6 +270,9 @@ impl Relay {
             if let Err(ended) = self.requests(cx) {
                 return Poll::Ready(ended);
             }
+            if self.stage == Stage::Failed {
+                return Poll::Ready(Ended::at_once(ClosedReason::Error));
+            }
             let before = self.turn.moves();
             if let Err(ended) = self.replies(cx) {
                 return Poll::Ready(ended);
@@ -271,7 +282,7 @@ impl Relay {
                 return Poll::Ready(Ended::at_once(ClosedReason::Revoked));
             }
             // A BLPOP must not pop for a client that left, nor a subscriber outlive its reader.
-            if self.client.has_ended() && self.waits_for_others() {
+            if self.client.has_ended() && self.lanes.wait_for_others(&self.session) {
                 return Poll::Ready(Ended::at_once(ClosedReason::Client));
             }
             if self.turn.moves() == before || self.starves_for().is_some() {
@@ -350,7 +361,7 @@ impl Relay {
 
     /// Closes the client's own upstream connection once it is not needed any more. Says whether it was closed.
     fn return_lease(&mut self) -> bool {
-        if self.lanes.pooled.is_none() {
+        if !self.lanes.are_shared() {
             return false;
         }
         let now = self.worker.resources.clock.latest();

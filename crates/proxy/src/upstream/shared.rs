@@ -12,4 +12,4 @@ mod shared_clients;
 pub(crate) use self::connection::{Connection, HandedOver, Outcome};
 pub(crate) use self::pool::{Class, Pool, Pools};
 pub(crate) use self::resources::Resources;
-pub(crate) use self::shared_clients::{ReplyOutcome, SharedClient, SharedClients};
+pub(crate) use self::shared_clients::{Delivered, SharedClient, SharedClients, Unwritten};

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use portcullis_session::{Lease, PendingLogin, Session, Tick, Unavailable};
 
+use super::lane::Lane;
 use super::{Ended, Relay};
 use crate::metrics::ClosedReason;
 use crate::worker::deadlines::Deadlines;
 
-/// A command that is still arriving gets its time anew with each of these: `timeouts.frame` bounds stalling, not size.
+/// A partial command gets its full time again with each of these: `timeouts.frame` bounds stalling, not size.
 const FRAME_PROGRESS: usize = 64 * 1024;
 
 /// While the client's bytes are not read its leaving does not show as an end of stream, so it is looked for.
@@ -38,7 +39,7 @@ impl FrameClock {
         }
     }
 
-    /// The command is whole, or it is not the client that is waited for.
+    /// The command is whole, or something else than the client is waited for.
     fn stop(&mut self) {
         *self = Self::default();
     }
@@ -139,7 +140,7 @@ impl Clocks {
         self.frame.start(now);
     }
 
-    /// The command is whole, or it is not the client that is waited for.
+    /// The command is whole, or something else than the client is waited for.
     pub(super) fn frame_ends(&mut self) {
         self.frame.stop();
     }
@@ -181,7 +182,7 @@ impl Relay {
         let due = self.due().map(|(at, _)| at);
         let check = self.must_notice_leaving().then(|| latest.after(PRESENCE_CHECK));
         // Replies that come by a shared connection do not wake this task, so that it looks by itself whether the client rests.
-        let idle = self.guard.entry.listener.deadlines().idle.filter(|_| self.lanes.pooled.is_some());
+        let idle = self.guard.entry.listener.deadlines().idle.filter(|_| self.lanes.are_shared());
         let rest = idle.map(|limit| latest.after(limit));
         self.guard.entry.deadline.set(due.into_iter().chain(check).chain(rest).min());
     }
@@ -198,9 +199,7 @@ impl Relay {
         let (_, due) = self.due().filter(|(at, _)| *at <= now)?;
         match due {
             Due::Response => {
-                if let Some(pooled) = self.lanes.pooled.as_ref().filter(|_| self.session.is_pooled()) {
-                    pooled.retire();
-                }
+                self.lanes.retire(Lane::of(&self.session));
                 self.lose_upstream(Some(Unavailable::Timeout));
             }
             Due::Press => {
@@ -226,8 +225,15 @@ impl Relay {
                 first = due;
             }
         };
+        // The last time that something moved which counts as progress: `ClientSide` knows what does.
         let moved = self.guard.entry.moved.get();
-        consider(deadlines.write.and_then(|limit| self.write_due(limit, moved)));
+        if let Some(limit) = deadlines.write {
+            if self.replies.is_pending() {
+                consider(Some(self.client.write_due(limit, moved)));
+            } else if self.requests.is_pending() && self.lanes.own.is_open() {
+                consider(Some((moved.after(limit), Due::Close(ClosedReason::Timeout))));
+            }
+        }
         consider(self.clocks.login_due(&self.session, &deadlines));
         consider(self.clocks.enter_due(&self.session, &deadlines));
         consider(self.clocks.frame_due(&deadlines));
@@ -239,7 +245,7 @@ impl Relay {
         }
         if let Some(limit) = deadlines.response
             && self.session.has_pending()
-            && !self.waits_for_others()
+            && !self.lanes.wait_for_others(&self.session)
             && !self.replies.is_pending()
         {
             consider(Some(self.clocks.response_due(limit)));
@@ -250,24 +256,9 @@ impl Relay {
         first
     }
 
-    /// Nothing that counts has moved since `moved`, and it should: [`ClientSide`](super::client_side::ClientSide) knows what
-    /// counts.
-    fn write_due(&self, limit: Duration, moved: Tick) -> Option<(Tick, Due)> {
-        if self.replies.is_pending() {
-            return Some(self.client.write_due(limit, moved));
-        }
-        let waits = self.requests.is_pending() && self.lanes.own.is_open();
-        waits.then(|| (moved.after(limit), Due::Close(ClosedReason::Timeout)))
-    }
-
-    /// Whether the replies that are pending may take any time.
-    pub(super) fn waits_for_others(&self) -> bool {
-        self.session.blocks() || self.lanes.own.link().streams()
-    }
-
     /// Whether the client's leaving matters at once, and does not show because its bytes are not being read.
     fn must_notice_leaving(&self) -> bool {
-        self.waits_for_others() && (self.requests.is_pending() || self.requests.is_full())
+        self.lanes.wait_for_others(&self.session) && (self.requests.is_pending() || self.requests.is_full())
     }
 }
 

@@ -1,4 +1,4 @@
-//! The upstream connection that is a client's own, and the replies that it owes.
+//! The upstream connection that is a client's own.
 //!
 //! ```text
 //!            connect()               poll_connect()
@@ -19,8 +19,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use portcullis_session::{Incoming, Link, Shape, Ticket};
+use portcullis_session::{Incoming, Link, LinkFault, Unavailable};
 
+use super::lane::Commands;
 use crate::metrics::UpstreamState;
 use crate::net::buffer::Pool;
 use crate::net::pipe::Pipe;
@@ -119,7 +120,7 @@ impl OwnLane {
         })
     }
 
-    /// Goes on by a connection that was shared, with the replies that it owes.
+    /// Goes on by a connection that was shared, with the replies that are pending on it.
     pub(super) fn adopt(&mut self, stream: Stream, link: Link, reply_need: usize, route: &Route) {
         if self.is_unused() {
             route.counts.connection(UpstreamState::Used, 1);
@@ -141,13 +142,22 @@ impl OwnLane {
         replies.skip(replies.unread().len());
     }
 
-    /// Announces that `pending` commands are about to be sent, each of which gets `shape` back.
-    pub(super) fn expect(&mut self, first: Ticket, pending: u64, shape: Shape) {
-        self.link.expect(first, pending, shape);
+    /// Lets commands go on, as soon as the connection is open.
+    pub(super) fn send(&mut self, requests: &mut Pipe, commands: Commands<'_>) {
+        let Commands { first, pending, shape, len, instead } = commands;
+        if pending > 0 {
+            self.link.expect(first, pending, shape);
+        }
+        match instead {
+            None => requests.pass(len),
+            Some(bytes) => {
+                requests.insert(|out| out.extend_from_slice(bytes));
+                requests.skip(len);
+            }
+        }
     }
 
-    /// Writes what was sent. `Ready(true)`: all of it is written, or there is nowhere to write it. Pending: the rest has
-    /// to wait. `moved` counts the bytes written.
+    /// Writes what was sent. Pending: the rest has to wait. `moved` counts the bytes written.
     pub(super) fn poll_flush(
         &mut self,
         cx: &mut Context<'_>,
@@ -176,6 +186,16 @@ impl OwnLane {
     /// Whether the connection is open and without TLS.
     pub(super) fn is_plain(&self) -> bool {
         matches!(&self.state, State::Open(stream) if !stream.is_tls())
+    }
+
+    /// The meaning of a fault, where it means that the upstream is unavailable. `unread` begins with the fault.
+    pub(super) fn meaning_of(&self, fault: LinkFault, unread: &[u8]) -> Option<Unavailable> {
+        match fault {
+            LinkFault::TlsAlert => Some(Unavailable::Tls),
+            // Said on accept, before any command was read: "max number of clients", protected mode.
+            LinkFault::Unsolicited if !self.link.answered() => Unavailable::of_greeting(unread),
+            _ => None,
+        }
     }
 
     /// Divides what was read. `unread` starts at the first byte that was not judged yet.

@@ -1,4 +1,4 @@
-//! What is known of a client besides what it asks, and CLIENT LIST, KILL and UNBLOCK of the clients of all workers.
+//! The facts that CLIENT shows of a client, and questions about the clients of all workers: CLIENT LIST, KILL and UNBLOCK.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -64,7 +64,7 @@ pub(super) fn question(
     })
 }
 
-/// One client.
+/// The facts about one client.
 pub(super) struct Known<'a> {
     pub(super) entry: &'a Entry,
     pub(super) client: Option<&'a Stream>,

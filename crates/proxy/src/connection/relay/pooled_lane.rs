@@ -8,15 +8,18 @@ mod window;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Waker};
-use std::time::Duration;
 
-use portcullis_session::{Part, ReplyAction, Session, SessionKey, Shape, Tick, Ticket, Unavailable};
+use portcullis_session::{Part, ReplyAction, Session, SessionKey, Tick, Unavailable};
 
 use self::window::Window;
+use super::lane::{Commands, Reply, Sent};
 use super::{Relay, RelayHost, Stage};
 use crate::metrics::{ClosedReason, Direction};
+use crate::net::pipe::Pipe;
 use crate::upstream::route::Route;
-use crate::upstream::shared::{Class, Connection, HandedOver, Outcome, Pool, ReplyOutcome, SharedClient};
+use crate::upstream::shared::{
+    Class, Connection, Delivered, HandedOver, Outcome, Pool, SharedClient, Unwritten,
+};
 use crate::worker::Worker;
 
 /// A piece of a reply that has not ended is this long only where the reply fills the better part of a shared connection's
@@ -46,16 +49,6 @@ pub(super) struct PooledLane {
     awaits_replies: bool,
     /// A connection that waits until there is room for more.
     drained: Option<Waker>,
-    /// The time for which it has kept connections waiting.
-    stalled: Duration,
-    /// The text that the session left to be written in place of a reply.
-    left: Option<Left>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Left {
-    Canned(&'static [u8]),
-    Rewritten,
 }
 
 /// A pool, and what made it the right one.
@@ -83,8 +76,6 @@ impl PooledLane {
             small: 0,
             awaits_replies: false,
             drained: None,
-            stalled: Duration::ZERO,
-            left: None,
         }
     }
 
@@ -135,11 +126,15 @@ impl PooledLane {
     }
 
     /// Gives commands to the shared connection.
-    pub(super) fn give(&mut self, first: Ticket, pending: u64, shape: &Shape, bytes: &[u8]) {
-        if let Some(connection) = &self.connection {
-            connection.send(first, pending, shape.clone(), bytes);
-            self.window.give(bytes.len(), pending);
-        }
+    pub(super) fn send(&mut self, requests: &mut Pipe, commands: Commands<'_>) -> Sent {
+        let Commands { first, pending, shape, len, instead } = commands;
+        let Some(connection) = &self.connection else { return Sent::Nowhere };
+        let bytes = instead.unwrap_or_else(|| &requests.unread()[..len]);
+        let given = bytes.len();
+        connection.send(first, pending, shape, bytes);
+        self.window.give(given, pending);
+        requests.skip(len);
+        Sent::Given(given)
     }
 
     /// Takes a part of a reply into account. `large`: it belongs to a large one.
@@ -269,7 +264,11 @@ impl Relay {
             }
             self.session.set_lagging();
         }
-        let pooled = self.lanes.pooled.as_mut()?;
+        let Some(pooled) = &mut self.lanes.pooled else {
+            self.guard.report_bug("a client without a pooled lane is to share connections");
+            self.stage.fail();
+            return None;
+        };
         if !pooled.has_connection(&self.session, &self.route, &self.worker, cx.waker()) {
             return None;
         }
@@ -298,12 +297,12 @@ impl Relay {
 }
 
 impl SharedClient for Relay {
-    fn reply(&mut self, part: &Part<'_>, now: Tick) -> ReplyOutcome {
+    fn receive(&mut self, part: &Part<'_>, unwritten: &mut Unwritten<'_>, now: Tick) -> Delivered {
         let len = part.bytes.len();
         self.clocks.answered(now);
         self.guard.arrived(now, self.replies.is_pending());
         self.guard.count_bytes(Direction::FromUpstream, len as u64);
-        let Some(pooled) = &mut self.lanes.pooled else { return ReplyOutcome::Desync };
+        let Some(pooled) = &mut self.lanes.pooled else { return Delivered::Desync };
         let (stream, link) = (self.client.stream(), self.lanes.own.link());
         let mut host = RelayHost::of(&self.worker, &self.route, &mut self.guard, stream, link);
         let action = self.session.reply(part, now, &mut host);
@@ -312,52 +311,25 @@ impl SharedClient for Relay {
             self.session.set_lagging();
         }
         pooled.answered(part, large);
-        let outcome = match action {
-            ReplyAction::Pass => ReplyOutcome::Pass,
-            ReplyAction::Drop => ReplyOutcome::Drop,
-            ReplyAction::Replace(bytes) => {
-                pooled.left = Some(Left::Canned(bytes));
-                ReplyOutcome::Other
-            }
-            ReplyAction::Rewritten => {
-                pooled.left = Some(Left::Rewritten);
-                ReplyOutcome::Other
-            }
-            ReplyAction::Lost(why) => {
-                self.route.counts.error(why.into());
-                self.session.lost(Some(why));
-                self.guard.entry.wake();
-                return ReplyOutcome::Gone;
-            }
-            ReplyAction::Desync => return ReplyOutcome::Desync,
-        };
-        if pooled.awaits_replies || self.stage != Stage::Serving || self.client.has_ended() {
+        let wakes = pooled.awaits_replies || self.stage != Stage::Serving || self.client.has_ended();
+        let delivered = self.deliver(action, Reply::Pooled(len, unwritten));
+        if wakes || delivered == Delivered::Gone {
             self.guard.entry.wake();
         }
-        outcome
+        let inserted = matches!(action, ReplyAction::Replace(_) | ReplyAction::Rewritten);
+        if delivered != Delivered::Taken || !(inserted || self.session.has_local_reply()) {
+            return delivered;
+        }
+        // The gate's own replies come next.
+        unwritten.write(|bytes| self.client.write(bytes, &mut self.replies, &mut self.guard));
+        let up_to = self.guard.entry.listener.output_buffer();
+        self.replies.insert(|out| self.session.write_local_replies(out, up_to));
+        self.client.write(&[], &mut self.replies, &mut self.guard);
+        if self.session.has_local_reply() { Delivered::HeldUp } else { Delivered::Taken }
     }
 
     fn write(&mut self, bytes: &[u8]) {
         self.client.write(bytes, &mut self.replies, &mut self.guard);
-    }
-
-    fn has_local_reply(&self) -> bool {
-        self.session.has_local_reply()
-    }
-
-    fn write_local_replies(&mut self) {
-        let left = self.lanes.pooled.as_mut().and_then(|pooled| pooled.left.take());
-        let up_to = self.guard.entry.listener.output_buffer();
-        let session = &mut self.session;
-        self.replies.insert(|out| {
-            match left {
-                Some(Left::Canned(bytes)) => out.extend_from_slice(bytes),
-                Some(Left::Rewritten) => out.extend_from_slice(session.rewritten()),
-                None => {}
-            }
-            session.write_local_replies(out, up_to);
-        });
-        SharedClient::write(self, &[]);
     }
 
     fn is_full(&self) -> bool {
@@ -369,16 +341,6 @@ impl SharedClient for Relay {
     fn wake_when_drained(&mut self, waker: &Waker) {
         if let Some(pooled) = &mut self.lanes.pooled {
             pooled.drained = Some(waker.clone());
-        }
-    }
-
-    fn stalled(&self) -> Duration {
-        self.lanes.pooled.as_ref().map_or(Duration::ZERO, |pooled| pooled.stalled)
-    }
-
-    fn has_stalled(&mut self, time: Duration) {
-        if let Some(pooled) = &mut self.lanes.pooled {
-            pooled.stalled = pooled.stalled.saturating_add(time);
         }
     }
 

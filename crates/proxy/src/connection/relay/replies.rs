@@ -1,13 +1,15 @@
 //! From the upstream to the client.
 
+use std::fmt::Display;
 use std::task::{Context, Poll};
 
 use portcullis_config::tls::TlsFault;
-use portcullis_session::{Delivery, Incoming, LinkFault, ReplyAction, Unavailable};
+use portcullis_session::{Delivery, Incoming, Unavailable};
 
+use super::lane::Reply;
 use super::{Ended, Relay, RelayHost, Stage};
 use crate::metrics::{ClosedReason, Direction, UpstreamErrorKind};
-use crate::upstream::shared::SharedClient;
+use crate::upstream::shared::{Delivered, SharedClient};
 
 impl Relay {
     /// Reads, judges and writes on, until one of them has to wait.
@@ -15,7 +17,7 @@ impl Relay {
         loop {
             let held_up = self.judge_replies();
             let flushed = self.flush_replies(cx)?;
-            if !flushed && !self.awaits_login() {
+            if !flushed && !self.lanes.await_login(&self.session) {
                 return Ok(());
             }
             if let Stage::Closing(reason) = self.stage {
@@ -34,7 +36,9 @@ impl Relay {
     /// come after it.
     fn judge_replies(&mut self) -> bool {
         self.write_local_replies();
-        while !self.stage.is_closing() && (!self.replies.is_congested() || self.awaits_login()) {
+        while !self.stage.is_closing()
+            && (!self.replies.is_congested() || self.lanes.await_login(&self.session))
+        {
             if !self.lanes.own.is_open() {
                 break;
             }
@@ -45,24 +49,11 @@ impl Relay {
                     let mut host = RelayHost::of(&self.worker, &self.route, &mut self.guard, stream, link);
                     let action = self.session.reply(&part, now, &mut host);
                     let (len, streams) = (part.bytes.len(), part.ended == 0);
-                    match action {
-                        ReplyAction::Pass => self.replies.pass(len),
-                        ReplyAction::Drop => self.replies.skip(len),
-                        ReplyAction::Replace(bytes) => {
-                            self.replies.insert(|out| out.extend_from_slice(bytes));
-                            self.replies.skip(len);
-                        }
-                        ReplyAction::Rewritten => {
-                            self.replies.insert(|out| out.extend_from_slice(self.session.rewritten()));
-                            self.replies.skip(len);
-                        }
-                        ReplyAction::Lost(why) => {
-                            self.replies.skip(len);
-                            self.lose_upstream(Some(why));
-                            break;
-                        }
-                        ReplyAction::Desync => {
-                            self.distrust(Some("reply out of order"), None);
+                    match self.deliver(action, Reply::Own(len)) {
+                        Delivered::Taken | Delivered::HeldUp => {}
+                        Delivered::Gone => break,
+                        Delivered::Desync => {
+                            self.distrust(&"reply out of order", None);
                             break;
                         }
                     }
@@ -79,7 +70,8 @@ impl Relay {
                 }
                 Incoming::Need(_) => break,
                 Incoming::Fault(fault) => {
-                    self.fault(fault);
+                    let why = self.lanes.own.meaning_of(fault, self.replies.unread());
+                    self.distrust(&fault, why);
                     break;
                 }
             }
@@ -89,31 +81,12 @@ impl Relay {
         self.replies.is_congested() || self.session.has_local_reply()
     }
 
-    /// Whether the upstream is listened to although the client does not read: it answers a login, and in few words.
-    fn awaits_login(&self) -> bool {
-        self.lanes.pooled.is_some() && self.session.is_logging_in()
-    }
-
-    /// The stream from upstream is of no use beyond this point.
-    fn fault(&mut self, fault: LinkFault) {
-        let first_words = !self.lanes.own.link().answered();
-        let why = match fault {
-            LinkFault::TlsAlert => Some(Unavailable::Tls),
-            // Said on accept, before any command was read: "max number of clients", protected mode.
-            LinkFault::Unsolicited if first_words => Unavailable::of_greeting(self.replies.unread()),
-            _ => None,
-        };
-        match why {
-            Some(why) => self.distrust(None, Some(why)),
-            None => self.distrust(Some(&fault.to_string()), None),
-        }
-    }
-
-    /// Gives the upstream up, and passes on not one more byte of what came from it. `fault`: what it did wrong. `why`: what
-    /// the client is told.
-    fn distrust(&mut self, fault: Option<&str>, why: Option<Unavailable>) {
-        if let Some(fault) = fault {
+    /// Gives the upstream up, and passes on not one more byte of what came from it. `why`: the client is told that it is
+    /// unavailable; otherwise the upstream is to blame.
+    fn distrust(&mut self, fault: &dyn Display, why: Option<Unavailable>) {
+        if why.is_none() {
             self.route.counts.error(UpstreamErrorKind::Protocol);
+            let fault = fault.to_string();
             tracing::warn!(
                 upstream = %self.route.upstream.name(),
                 id = self.guard.entry.id,
@@ -133,8 +106,9 @@ impl Relay {
         if written > 0 {
             self.turn.moved();
         }
-        if self.lanes.pooled.is_some() && !self.is_full() {
-            self.lanes.pooled.iter_mut().for_each(|pooled| pooled.drained());
+        let is_full = self.is_full();
+        if let Some(pooled) = self.lanes.pooled.as_mut().filter(|_| !is_full) {
+            pooled.drained();
         }
         match flushed {
             Poll::Ready(Ok(())) => Ok(true),

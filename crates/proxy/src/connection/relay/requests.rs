@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 
 use portcullis_session::{MAX_RENDERED, Step, Until};
 
+use super::lane::{Commands, Lane, Sent};
 use super::peer::question;
 use super::{Ended, Relay, RelayHost, Stage};
 use crate::metrics::{ClosedReason, Direction};
@@ -34,7 +35,7 @@ impl Relay {
     /// The number of unread bytes without which nothing more can be done for the client. `None`: other things may change
     /// that as well.
     pub(super) fn starves_for(&self) -> Option<usize> {
-        let waits_for_others = self.lanes.pooled.is_some()
+        let waits_for_others = self.lanes.are_shared()
             || self.client.has_ended()
             || self.stage != Stage::Serving
             || self.session.is_ending();
@@ -53,7 +54,12 @@ impl Relay {
             if self.poll_connect(cx) {
                 continue;
             }
-            if self.flush_requests(cx).is_pending() {
+            let mut written = 0;
+            let flushed = self.lanes.own.poll_flush(cx, &mut self.requests, &mut written);
+            if written > 0 {
+                self.forwarded(written);
+            }
+            if flushed.is_pending() {
                 self.clocks.frame_ends();
                 return None;
             }
@@ -79,36 +85,22 @@ impl Relay {
                 return Want::Nothing;
             }
             let Some(room) = self.room(least, cx) else { return Want::Company };
-            let pooled = self.session.is_pooled();
+            let lane = Lane::of(&self.session);
             let (stream, link) = (self.client.stream(), self.lanes.own.link());
             let mut host = RelayHost::of(&self.worker, &self.route, &mut self.guard, stream, link);
             match self.session.next(&self.requests.unread()[..room], self.clocks.asked_at(), &mut host) {
-                Step::Forward { len, first, pending, shape, .. } if pooled => {
-                    let bytes = &self.requests.unread()[..len];
-                    self.lanes
-                        .pooled
-                        .iter_mut()
-                        .for_each(|pooled| pooled.give(first, pending, &shape, bytes));
-                    self.requests.skip(len);
-                    self.given(len);
-                }
-                Step::Instead { bytes, skip, first, shape } if pooled => {
-                    self.lanes.pooled.iter_mut().for_each(|pooled| pooled.give(first, 1, &shape, bytes));
-                    let len = bytes.len();
-                    self.requests.skip(skip);
-                    self.given(len);
-                }
                 Step::Forward { len, first, pending, shape, .. } => {
                     if pending > 0 {
-                        self.lanes.own.expect(first, pending, shape);
                         self.clocks.frame_ends();
                     }
-                    self.requests.pass(len);
+                    let commands = Commands { first, pending, shape, len, instead: None };
+                    let sent = self.lanes.send(lane, &mut self.requests, commands);
+                    self.sent(sent);
                 }
                 Step::Instead { bytes, skip, first, shape } => {
-                    self.lanes.own.expect(first, 1, shape);
-                    self.requests.insert(|out| out.extend_from_slice(bytes));
-                    self.requests.skip(skip);
+                    let commands = Commands { first, pending: 1, shape, len: skip, instead: Some(bytes) };
+                    let sent = self.lanes.send(lane, &mut self.requests, commands);
+                    self.sent(sent);
                 }
                 Step::Skip { len } => self.requests.skip(len),
                 Step::Need { at_least } if at_least <= self.requests.unread().len() => {
@@ -143,15 +135,31 @@ impl Relay {
         }
     }
 
-    /// So many bytes of commands were given to a shared connection.
-    fn given(&mut self, len: usize) {
-        // The gate's own replies that come before those to what was given, whatever waits already: the other replies are
-        // taken as soon as they are there. The command before had few.
-        if self.session.has_local_reply() {
-            self.replies.insert(|out| self.session.write_local_replies(out, usize::MAX));
+    /// Commands were sent.
+    fn sent(&mut self, sent: Sent) {
+        match sent {
+            // They count when they are written.
+            Sent::Queued => {}
+            Sent::Given(len) => {
+                // The gate's own replies that come before those to what was given, whatever waits already: the other replies
+                // are taken as soon as they are there. The command before had few.
+                if self.session.has_local_reply() {
+                    self.replies.insert(|out| self.session.write_local_replies(out, usize::MAX));
+                }
+                self.forwarded(len as u64);
+            }
+            Sent::Nowhere => {
+                self.guard.report_bug("a command was to go where there is no connection");
+                self.stage.fail();
+            }
         }
-        self.guard.count_bytes(Direction::ToUpstream, len as u64);
+    }
+
+    /// So many bytes of commands have left.
+    fn forwarded(&mut self, len: u64) {
+        self.guard.count_bytes(Direction::ToUpstream, len);
         self.turn.moved();
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
         self.client.forwarded(len, self.replies.is_pending(), &self.guard);
     }
 
@@ -193,19 +201,6 @@ impl Relay {
         false
     }
 
-    /// Writes to the client's own upstream connection. Pending: it takes no more now.
-    fn flush_requests(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut moved = 0;
-        let flushed = self.lanes.own.poll_flush(cx, &mut self.requests, &mut moved);
-        if moved > 0 {
-            self.guard.count_bytes(Direction::ToUpstream, moved);
-            self.turn.moved();
-            let len = usize::try_from(moved).unwrap_or(usize::MAX);
-            self.client.forwarded(len, self.replies.is_pending(), &self.guard);
-        }
-        flushed
-    }
-
     /// Reads from the client once. False: there is nothing to read now.
     fn fill_requests(&mut self, cx: &mut Context<'_>, total: usize) -> Result<bool, Ended> {
         if !self.turn.client_may_be_readable() {
@@ -238,8 +233,10 @@ impl Relay {
         if !self.session.has_local_reply() {
             return false;
         }
-        let is_pooled = self.session.is_pooled();
-        let up_to = if is_pooled { self.guard.entry.listener.output_buffer() } else { MAX_RENDERED };
+        let up_to = match Lane::of(&self.session) {
+            Lane::Own => MAX_RENDERED,
+            Lane::Pooled => self.guard.entry.listener.output_buffer(),
+        };
         let has_room = self.replies.waiting() < up_to;
         let wrote = has_room && self.replies.insert(|out| self.session.write_local_replies(out, up_to)) > 0;
         if wrote {

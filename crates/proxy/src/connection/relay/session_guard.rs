@@ -75,6 +75,12 @@ impl SessionGuard {
         }
     }
 
+    /// Logs a state of the session that cannot occur, and for which it is closed.
+    #[cold]
+    pub(super) fn report_bug(&self, contradiction: &str) {
+        tracing::error!(id = self.entry.id, contradiction, "session closed: please report this as a bug");
+    }
+
     fn report(&self, tell: impl FnOnce(&crate::audit::Audit, &Subject<'_>)) {
         let generation = self.entry.admitted_by.borrow();
         let permit = self.entry.permit.borrow();

@@ -25,7 +25,7 @@ use self::run::Run;
 use self::stall::Stalled;
 use super::pool::{Class, Pool};
 use super::resources::Resources;
-use super::shared_clients::ReplyOutcome;
+use super::shared_clients::Delivered;
 use crate::metrics::UpstreamState;
 use crate::net::buffer::Buffer;
 use crate::net::stream::Stream;
@@ -330,24 +330,22 @@ impl Connection {
     fn hand_out(&self, state: &mut State, cx: &mut Context<'_>) -> Result<(), End> {
         let now = self.resources.clock.now();
         let mut run = Run::default();
-        let mut full = None;
-        let mut at = 0;
+        let (mut full, mut at) = (None, 0);
+        let buf = state.inbox.bytes();
         let ended = loop {
-            let buf = state.inbox.bytes();
             match state.link.next(&buf[at..]) {
                 Shared::Own(len) => {
-                    let _ = std::mem::take(&mut run).end(buf);
+                    let _ = std::mem::take(&mut run).end();
                     at += len;
                     if state.link.is_ready() {
-                        state.deadline = None;
-                        // The proxy's password was in it.
-                        state.setup = Outbox::default();
+                        // The proxy's password was in what was sent.
+                        (state.deadline, state.setup) = (None, Outbox::default());
                         self.settle(Outcome::Ready);
                         self.tell();
                     }
                 }
                 Shared::Invalidation { len, ended } => {
-                    let _ = std::mem::take(&mut run).end(buf);
+                    let _ = std::mem::take(&mut run).end();
                     at += len;
                     if ended {
                         self.pool.route().counts.push_dropped();
@@ -361,17 +359,17 @@ impl Connection {
                 Shared::Part(part) => {
                     let key = part.ticket.session;
                     if !run.is_of(key) {
-                        full = run.end(buf);
-                        run = Run::new(key, self.resources.shared_clients.get(key), at);
+                        full = run.end();
+                        run = Run::new(key, self.resources.shared_clients.get(key), &buf[at..]);
                     }
-                    match run.take(&part, buf, now) {
-                        ReplyOutcome::Desync => {
+                    match run.take(&part, now) {
+                        Delivered::Desync => {
                             // No reply may be pending for the client here any more, and no other code would tell it.
                             self.lose(key, None);
                             break Err(End::Desync);
                         }
-                        ReplyOutcome::Gone => self.resources.shared_clients.forget(key),
-                        ReplyOutcome::Pass | ReplyOutcome::Drop | ReplyOutcome::Other => {}
+                        Delivered::Gone => self.resources.shared_clients.forget(key),
+                        Delivered::Taken | Delivered::HeldUp => {}
                     }
                     at += part.bytes.len();
                     if full.is_some() || run.is_held_up() {
@@ -381,7 +379,7 @@ impl Connection {
             }
         };
         let held_up = run.is_held_up();
-        let last = run.end(state.inbox.bytes());
+        let last = run.end();
         state.inbox.consume(at);
         // A client that is held up must not be read for; another is only over its limit.
         if let Some((key, shared_client)) = if held_up { last } else { full.or(last) } {

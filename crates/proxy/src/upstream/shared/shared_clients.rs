@@ -11,18 +11,12 @@ use slab::Slab;
 /// A client of shared connections. A connection's task calls it while the task is busy: no method may call the task
 /// back.
 pub(crate) trait SharedClient {
-    /// Judges a part of a reply, which was read at `now`. The bytes to pass on are given to [`SharedClient::write`]
-    /// afterwards.
-    fn reply(&mut self, part: &Part<'_>, now: Tick) -> ReplyOutcome;
+    /// Takes a part of a reply, which was read at `now`. Its bytes follow those that are `unwritten`. They may join these;
+    /// otherwise the client writes these first.
+    fn receive(&mut self, part: &Part<'_>, unwritten: &mut Unwritten<'_>, now: Tick) -> Delivered;
 
     /// Writes to the client, after everything that it was to get before.
     fn write(&mut self, bytes: &[u8]);
-
-    /// Returns whether the gate's own replies come next.
-    fn has_local_reply(&self) -> bool;
-
-    /// Writes those for which there is room, and the text that [`ReplyOutcome::Other`] left.
-    fn write_local_replies(&mut self);
 
     /// Returns whether it holds as much for a client that does not read as it may, or has no room for the gate's own
     /// replies.
@@ -30,12 +24,6 @@ pub(crate) trait SharedClient {
 
     /// Wakes `waker` when the client is not full any more, or gone.
     fn wake_when_drained(&mut self, waker: &Waker);
-
-    /// The time for which it has kept others waiting, in all.
-    fn stalled(&self) -> Duration;
-
-    /// Adds a time for which it kept others waiting.
-    fn has_stalled(&mut self, time: Duration);
 
     /// Cuts the client, which keeps others waiting for too long.
     fn cut(&mut self);
@@ -48,19 +36,54 @@ pub(crate) trait SharedClient {
     fn refused(&mut self, line: &[u8]);
 }
 
-/// The outcome of a part of a reply.
+/// The outcome of handing a part of a reply to its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ReplyOutcome {
-    /// The bytes are for the client.
-    Pass,
-    /// The bytes are dropped.
-    Drop,
-    /// The bytes are dropped and replaced: what came before goes first, then [`SharedClient::write_local_replies`].
-    Other,
+pub(crate) enum Delivered {
+    /// The client has what it is to get of it, or will when what is unwritten is written.
+    Taken,
+    /// The same. But the gate's own replies come next, and there is no room for them.
+    HeldUp,
     /// The client has given up on the upstream: no reply is for it any more.
     Gone,
     /// The reply is not the one that comes next.
     Desync,
+}
+
+/// Bytes of a shared connection's buffer that go to one client, and are not written yet.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Unwritten<'b> {
+    buf: &'b [u8],
+    /// `start..end` of `buf` is unwritten. The part that is received next begins at `end`.
+    start: usize,
+    end: usize,
+}
+
+impl<'b> Unwritten<'b> {
+    /// Nothing is unwritten, and the next part begins with `buf`.
+    pub(crate) const fn new(buf: &'b [u8]) -> Self {
+        Self { buf, start: 0, end: 0 }
+    }
+
+    /// The next `len` bytes are for the client.
+    pub(crate) const fn pass(&mut self, len: usize) {
+        self.end += len;
+    }
+
+    /// The next `len` bytes are not for the client; `write` gets what it is to have before.
+    pub(crate) fn skip(&mut self, len: usize, write: impl FnOnce(&[u8])) {
+        self.write(write);
+        self.start += len;
+        self.end = self.start;
+    }
+
+    /// Has `write` write what is unwritten, if anything is.
+    pub(crate) fn write(&mut self, write: impl FnOnce(&[u8])) {
+        let bytes = &self.buf[self.start..self.end];
+        self.start = self.end;
+        if !bytes.is_empty() {
+            write(bytes);
+        }
+    }
 }
 
 /// The shared clients of one worker.
@@ -70,6 +93,8 @@ pub(crate) struct SharedClients(RefCell<Slab<Option<Place>>>);
 struct Place {
     key: SessionKey,
     shared_client: Rc<RefCell<dyn SharedClient>>,
+    /// The time for which it has kept others waiting.
+    stalled: Duration,
 }
 
 /// A key has its slab index above so many bits of the client's number: neither repeats while a reply is under way.
@@ -85,7 +110,7 @@ impl SharedClients {
     /// Sets the client of a reserved key.
     pub(crate) fn seat(&self, key: SessionKey, shared_client: Rc<RefCell<dyn SharedClient>>) {
         if let Some(place) = self.0.borrow_mut().get_mut(index(key)) {
-            *place = Some(Place { key, shared_client });
+            *place = Some(Place { key, shared_client, stalled: Duration::ZERO });
         }
     }
 
@@ -101,6 +126,23 @@ impl SharedClients {
         let places = self.0.borrow();
         let place = places.get(index(key))?.as_ref().filter(|place| place.key == key)?;
         Some(Rc::clone(&place.shared_client))
+    }
+
+    /// The time for which that client has kept others waiting, in all.
+    pub(crate) fn stalled(&self, key: SessionKey) -> Duration {
+        let places = self.0.borrow();
+        let place = places.get(index(key)).and_then(Option::as_ref).filter(|place| place.key == key);
+        place.map_or(Duration::ZERO, |place| place.stalled)
+    }
+
+    /// That client has kept others waiting for so long once more.
+    pub(crate) fn has_stalled(&self, key: SessionKey, time: Duration) {
+        let mut places = self.0.borrow_mut();
+        if let Some(place) = places.get_mut(index(key)).and_then(Option::as_mut)
+            && place.key == key
+        {
+            place.stalled = place.stalled.saturating_add(time);
+        }
     }
 
     /// Forgets a client: no pending reply is for it any more.

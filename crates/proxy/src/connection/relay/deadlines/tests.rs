@@ -18,7 +18,7 @@ fn starts_with_the_first_byte_of_a_command() {
     assert_eq!(clock.since, None);
 }
 
-/// A byte at a time does not help; a chunk of progress does, each anew.
+/// A byte at a time does not help; each chunk of progress does.
 #[test]
 fn is_extended_by_progress() {
     let mut clock = FrameClock::default();

@@ -1,25 +1,25 @@
-//! How much a client may have unanswered on a shared connection.
+//! The bytes of commands that a client may have unanswered on a shared connection.
 
-/// Half of what one client may have unanswered on a shared connection: one read. More of it waits in the client's own
-/// socket, so that whoever pipelines without end keeps others waiting for no longer than Redis needs for this much.
+/// Half of the bytes that one client may have unanswered on a shared connection: one read. More of it waits in the client's
+/// own socket. So a client that pipelines without end keeps others waiting no longer than Redis needs for this much.
 const MAX_HALF: usize = 16 * 1024;
 
-/// As long as it is not known what a client's replies are like, one or two commands: those of many such clients together may
-/// ask Redis for gigabytes before the first reply shows it.
+/// One or two commands, as long as it is not known whether a client's replies are large. The commands of many such clients
+/// together may ask Redis for gigabytes before the first reply shows it.
 const FIRST_HALF: usize = 32;
 
-/// How much is unanswered. When half of it was given, the half before must be answered first.
+/// The bytes that are unanswered. When half of the window was given, the half before must be answered first.
 #[derive(Debug)]
 pub(super) struct Window {
     half: u32,
     given: u32,
     asked: u64,
     answered: u64,
-    /// What must be answered before more is given: what was asked before this half.
+    /// The number of commands that must be answered before more is given: those of before this half.
     mark: u64,
     /// Bytes of the reply that has not ended.
     streamed: u32,
-    /// Bytes of a reply, as far as is known.
+    /// The bytes that a reply is expected to have.
     each: u32,
 }
 
@@ -29,8 +29,8 @@ impl Window {
         Self { half, given: 0, asked: 0, answered: 0, mark: 0, streamed: 0, each: 0 }
     }
 
-    /// How many bytes may be given now. A command of `least` bytes may be, whatever the size of a half, where it is the
-    /// first of one. The replies to both halves should fit `budget`: the client may read none of them yet.
+    /// The number of bytes that may be given now. A command of `least` bytes may always be the first of a half. The replies to
+    /// both halves should fit `budget`: the client may read none of them yet.
     pub(super) fn room(&mut self, least: usize, budget: usize) -> usize {
         if self.given > 0 && self.given.saturating_add(bytes(least)) > self.half {
             // What is left of this half is too little.
@@ -62,7 +62,7 @@ impl Window {
         self.answered += ended;
         self.streamed = self.streamed.saturating_add(bytes(came));
         if let Some(ended) = u32::try_from(ended).ok().filter(|ended| *ended > 0) {
-            // Smaller ones are believed slowly.
+            // Smaller ones lower it slowly.
             self.each = (self.streamed / ended).max(self.each - self.each / 8);
             self.streamed = 0;
         }

@@ -5,57 +5,42 @@ use std::rc::Rc;
 
 use portcullis_session::{Part, SessionKey, Tick};
 
-use crate::upstream::shared::shared_clients::{ReplyOutcome, SharedClient};
+use crate::upstream::shared::shared_clients::{Delivered, SharedClient, Unwritten};
 
-/// `start..end` of the buffer is for the client and not written yet.
+/// The parts that one client gets, one after the other.
 #[derive(Default)]
-pub(super) struct Run {
+pub(super) struct Run<'b> {
     key: Option<SessionKey>,
     /// None: the client is gone, and so are its replies.
     shared_client: Option<Rc<RefCell<dyn SharedClient>>>,
-    start: usize,
-    end: usize,
-    /// The place where the next part begins.
-    at: usize,
+    unwritten: Unwritten<'b>,
     held_up: bool,
 }
 
-impl Run {
+impl<'b> Run<'b> {
+    /// A run whose first part is at the beginning of `buf`.
     pub(super) const fn new(
         key: SessionKey,
         shared_client: Option<Rc<RefCell<dyn SharedClient>>>,
-        at: usize,
+        buf: &'b [u8],
     ) -> Self {
-        Self { key: Some(key), shared_client, start: at, end: at, at, held_up: false }
+        Self { key: Some(key), shared_client, unwritten: Unwritten::new(buf), held_up: false }
     }
 
     pub(super) fn is_of(&self, key: SessionKey) -> bool {
         self.key == Some(key)
     }
 
-    /// Takes the next part of `buf`.
-    pub(super) fn take(&mut self, part: &Part<'_>, buf: &[u8], now: Tick) -> ReplyOutcome {
-        let at = self.at;
-        self.at += part.bytes.len();
-        let Some(shared_client) = self.shared_client.clone() else { return ReplyOutcome::Drop };
-        let heard = shared_client.borrow_mut().reply(part, now);
-        if heard == ReplyOutcome::Pass {
-            if self.end < at {
-                self.write(buf);
-                self.start = at;
-            }
-            self.end = self.at;
-        } else {
-            self.write(buf);
+    /// Takes the next part.
+    pub(super) fn take(&mut self, part: &Part<'_>, now: Tick) -> Delivered {
+        let Some(shared_client) = &self.shared_client else { return Delivered::Taken };
+        let delivered = shared_client.borrow_mut().receive(part, &mut self.unwritten, now);
+        match delivered {
+            Delivered::Taken => {}
+            Delivered::HeldUp => self.held_up = true,
+            Delivered::Gone | Delivered::Desync => self.shared_client = None,
         }
-        if heard == ReplyOutcome::Gone || heard == ReplyOutcome::Desync {
-            self.shared_client = None;
-        } else if heard == ReplyOutcome::Other || shared_client.borrow().has_local_reply() {
-            self.write(buf);
-            shared_client.borrow_mut().write_local_replies();
-            self.held_up = shared_client.borrow().has_local_reply();
-        }
-        heard
+        delivered
     }
 
     /// Returns whether the gate's own replies come next, and there is no room for them: what was read behind them has
@@ -65,19 +50,10 @@ impl Run {
     }
 
     /// Writes the rest. Returns the client if it is full then.
-    pub(super) fn end(self, buf: &[u8]) -> Option<(SessionKey, Rc<RefCell<dyn SharedClient>>)> {
-        let mut run = self;
-        run.write(buf);
-        let (key, shared_client) = run.key.zip(run.shared_client)?;
+    pub(super) fn end(mut self) -> Option<(SessionKey, Rc<RefCell<dyn SharedClient>>)> {
+        let (key, shared_client) = self.key.zip(self.shared_client)?;
+        self.unwritten.write(|bytes| shared_client.borrow_mut().write(bytes));
         let full = shared_client.borrow().is_full();
         full.then_some((key, shared_client))
-    }
-
-    fn write(&mut self, buf: &[u8]) {
-        if let Some(shared_client) = self.shared_client.as_ref().filter(|_| self.start < self.end) {
-            shared_client.borrow_mut().write(&buf[self.start..self.end]);
-        }
-        self.start = self.at;
-        self.end = self.at;
     }
 }

@@ -38,7 +38,7 @@ impl Connection {
         // Where nobody waits, this only says when to look again.
         let others = state.link.has_pending_for_others(by)
             || self.pool.is_short_for_others(by, &self.resources.shared_clients);
-        let spent = shared_client.borrow().stalled().max(state.spent(since));
+        let spent = self.resources.shared_clients.stalled(by).max(state.spent(since));
         let left = if others { MAX_STALL.saturating_sub(spent) } else { MAX_STALL };
         let mut timer = Box::pin(sleep(left));
         // Armed by being polled.
@@ -68,7 +68,7 @@ impl Connection {
             if others {
                 let time = Duration::from_nanos(now.since(since));
                 state.spend(time, now);
-                shared_client.borrow_mut().has_stalled(time);
+                self.resources.shared_clients.has_stalled(by, time);
             }
             if full {
                 shared_client.borrow_mut().cut();

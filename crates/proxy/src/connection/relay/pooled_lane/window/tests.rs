@@ -53,10 +53,10 @@ fn what_does_not_fit_the_rest_of_a_half_waits_only_for_what_is_unanswered() {
     let room = window.room(0, PLENTY);
     window.give(room - 10, 1);
     window.answered = 2;
-    assert!(window.room(20, PLENTY) >= 20, "all is answered, and nobody would wake it again");
+    assert!(window.room(20, PLENTY) >= 20, "all is answered, and nothing would wake it again");
 }
 
-/// As many commands as bring half of what may be held, each time, once it is known what a reply is like.
+/// Each half has as many commands as bring half of the budget, once it is known how large a reply is.
 #[test]
 fn a_half_asks_for_no_more_than_may_be_held() {
     const BUDGET: usize = 512 * 1024;
