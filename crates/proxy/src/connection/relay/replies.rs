@@ -106,9 +106,8 @@ impl Relay {
         if written > 0 {
             self.turn.moved();
         }
-        let is_full = self.is_full();
-        if let Some(pooled) = self.lanes.pooled.as_mut().filter(|_| !is_full) {
-            pooled.drained();
+        if self.lanes.are_shared() && !self.is_full() {
+            self.lanes.pooled.iter_mut().for_each(|pooled| pooled.drained());
         }
         match flushed {
             Poll::Ready(Ok(())) => Ok(true),

@@ -3,12 +3,13 @@
 use std::num::NonZeroU32;
 use std::task::{Context, Poll};
 
-use portcullis_session::{MAX_RENDERED, Step, Until};
+use portcullis_session::{MAX_RENDERED, Session, Step, Until};
 
 use super::lane::{Commands, Lane, Sent};
 use super::peer::question;
 use super::{Ended, Relay, RelayHost, Stage};
 use crate::metrics::{ClosedReason, Direction};
+use crate::net::pipe::Pipe;
 
 /// The use that the client's bytes are of now.
 enum Want {
@@ -136,6 +137,7 @@ impl Relay {
     }
 
     /// Commands were sent.
+    #[inline]
     fn sent(&mut self, sent: Sent) {
         match sent {
             // They count when they are written.
@@ -233,15 +235,22 @@ impl Relay {
         if !self.session.has_local_reply() {
             return false;
         }
-        let up_to = match Lane::of(&self.session) {
-            Lane::Own => MAX_RENDERED,
-            Lane::Pooled => self.guard.entry.listener.output_buffer(),
-        };
-        let has_room = self.replies.waiting() < up_to;
-        let wrote = has_room && self.replies.insert(|out| self.session.write_local_replies(out, up_to)) > 0;
+        let output_buffer = self.guard.entry.listener.output_buffer();
+        let wrote = write_due_replies(&mut self.session, &mut self.replies, output_buffer);
         if wrote {
             self.turn.moved();
         }
         wrote
     }
+}
+
+/// Writes the gate's own replies, whose turn it is. `output_buffer`: the bytes that may wait for a client that shares
+/// connections. Kept out of the caller, which is asked after every command and finds nothing to write.
+#[inline(never)]
+fn write_due_replies(session: &mut Session, replies: &mut Pipe, output_buffer: usize) -> bool {
+    let up_to = match Lane::of(session) {
+        Lane::Own => MAX_RENDERED,
+        Lane::Pooled => output_buffer,
+    };
+    replies.waiting() < up_to && replies.insert(|out| session.write_local_replies(out, up_to)) > 0
 }
