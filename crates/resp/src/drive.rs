@@ -1,66 +1,55 @@
-//! Drives the scanners over input in pieces and checks what must always hold. For tests and fuzzing only: everything
-//! here panics on a broken invariant.
+//! A driver that feeds the scanners input in pieces and checks their invariants. For tests and fuzzing only: all
+//! functions here panic on a broken invariant.
 
 use crate::error::{ReplyError, RequestError};
 use crate::limits::{MAX_NAME, RequestLimits};
 use crate::scan::{self, Beginning, Reply, ReplyHead, ReplyScanner, Request, RequestScanner, Span};
 
-/// The pieces of the input, and the treatment of a partial frame.
+/// The arrival of the input, and the treatment of incomplete frames.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace<'c> {
-    /// Sizes of the pieces, over and over; empty or zeros: all at once.
+    /// Sizes of the pieces, repeated to the end of the input. Without a size above 0, the input arrives at once.
     pub chunks: &'c [usize],
-    /// Frames are streamed when this many bytes of them are in and the name is known; `None`: held until whole.
+    /// Number of bytes of an incomplete frame from which the scanner streams it, if its name is known. With `None`
+    /// the buffer holds each frame until it is whole.
     pub stream_from: Option<usize>,
 }
 
 impl Pace<'static> {
-    /// All at once, held.
+    /// The whole input at once; frames are held until they are whole.
     pub const WHOLE: Self = Self { chunks: &[], stream_from: None };
 }
 
-/// One thing a client sent.
+/// One request of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sent {
-    /// Nothing that is answered.
+    /// A request that gets no reply.
     Empty,
-    /// A line, its newline included.
+    /// A line, with its newline.
     Inline(Vec<u8>),
     /// A whole frame.
     Command(Vec<u8>),
 }
 
-/// All requests in `input`, and what is wrong with it.
+/// All requests in `input`, and the error that ends it.
 pub fn requests(input: &[u8], limits: RequestLimits, pace: Pace<'_>) -> (Vec<Sent>, Option<RequestError>) {
     let mut sent = Vec::new();
     let mut scanner = RequestScanner::new(limits);
     let mut feed = Feed::new(input, pace.chunks);
     let mut scanned_before = 0;
-    let mut last: Option<(Vec<u8>, Span, u64)> = None;
+    let mut last: Option<LastCommand> = None;
     while feed.more() {
         loop {
             let buf = feed.buf();
-            let mut short_cut = scanner.clone();
-            let alike = last.as_ref().and_then(|(frame, name, arguments)| {
-                short_cut.next_like(&Beginning::of(frame, *name, *arguments)?, buf)
-            });
-            let request = scanner.next(buf);
-            if let Some(alike) = alike {
-                assert_eq!(alike, request);
-                assert!(request.is_err() || short_cut == scanner, "{short_cut:?} for {scanner:?}");
-            }
-            let request = match request {
+            let request = match next(&mut scanner, last.as_ref(), buf) {
                 Ok(request) => request,
                 Err(error) => return (sent, Some(error)),
             };
             let frame = |len: usize| buf[..len].to_vec();
             let (len, piece) = match request {
                 Request::Need { at_least } => {
-                    assert!(at_least > buf.len(), "asks for what is there");
-                    assert!(
-                        at_least <= buf.len().max(24 + 24 + MAX_NAME + 2) + 1,
-                        "asks for more than a name"
-                    );
+                    assert!(at_least > buf.len(), "needs only bytes that have arrived");
+                    assert!(at_least <= buf.len().max(24 + 24 + MAX_NAME + 2) + 1, "needs more than a name");
                     assert_eq!(scanner.is_mid_frame(), !buf.is_empty());
                     break;
                 }
@@ -100,10 +89,31 @@ pub fn requests(input: &[u8], limits: RequestLimits, pace: Pace<'_>) -> (Vec<Sen
     (sent, None)
 }
 
-/// One reply: how it begins, its bytes, the last integer in it.
+/// A whole command, with its name and its number of arguments.
+type LastCommand = (Vec<u8>, Span, u64);
+
+/// The next request. Checks that [`RequestScanner::next_like`] agrees if `buf` begins like the last command.
+fn next(
+    scanner: &mut RequestScanner,
+    last: Option<&LastCommand>,
+    buf: &[u8],
+) -> Result<Request, RequestError> {
+    let mut short_cut = scanner.clone();
+    let alike = last.and_then(|(frame, name, arguments)| {
+        short_cut.next_like(&Beginning::of(frame, *name, *arguments)?, buf)
+    });
+    let request = scanner.next(buf);
+    if let Some(alike) = alike {
+        assert_eq!(alike, request);
+        assert!(request.is_err() || short_cut == *scanner, "{short_cut:?} for {scanner:?}");
+    }
+    request
+}
+
+/// One reply: its head, its bytes, and its last integer.
 pub type Answer = (ReplyHead, Vec<u8>, Option<i64>);
 
-/// All replies in `input`, and what is wrong with it.
+/// All replies in `input`, and the error that ends it.
 pub fn replies(input: &[u8], pace: Pace<'_>) -> (Vec<Answer>, Option<ReplyError>) {
     let mut answers = Vec::new();
     let mut scanner = ReplyScanner::new();
@@ -145,7 +155,7 @@ pub fn replies(input: &[u8], pace: Pace<'_>) -> (Vec<Answer>, Option<ReplyError>
     (answers, None)
 }
 
-/// Bulk strings found in a row are those that are found one by one.
+/// Checks that [`ReplyScanner::bulk_strings`] and [`ReplyScanner::next`] find the same bulk strings.
 fn check_bulk_strings(scanner: &ReplyScanner, buf: &[u8]) {
     let (mut together, mut apart) = (scanner.clone(), scanner.clone());
     let (n, len) = together.bulk_strings(buf, 3);
@@ -154,7 +164,7 @@ fn check_bulk_strings(scanner: &ReplyScanner, buf: &[u8]) {
     for _ in 0..n {
         let reply = apart.next(&buf[at..]);
         let Ok(Reply::Whole { len, head: ReplyHead { kind: b'$', .. } }) = reply else {
-            panic!("{reply:?} is no whole bulk string");
+            panic!("{reply:?} is not a whole bulk string");
         };
         at += len;
     }
@@ -162,7 +172,7 @@ fn check_bulk_strings(scanner: &ReplyScanner, buf: &[u8]) {
     assert_eq!(together, apart);
 }
 
-/// Streams one frame to its end: all that was handed out, or `None` where the input ends first.
+/// Streams one frame to its end. Returns all bytes of the frame, or `None` if the input ends first.
 fn stream<E>(
     feed: &mut Feed<'_>,
     mut next: impl FnMut(&[u8]) -> Result<scan::Streamed, E>,
@@ -178,14 +188,15 @@ fn stream<E>(
             return Ok(Some(frame));
         }
         let held = feed.buf();
-        assert!(held.len() < 64 || is_junk_header(held), "holds back more than a header");
+        assert!(held.len() < 64 || is_junk_header(held), "more bytes than a header are held");
         if !feed.more() {
             return Ok(None);
         }
     }
 }
 
-/// Redis waits for the end of a header before it looks at the number in it, and so does the scanner.
+/// Whether the bytes begin a header without an end. Redis waits for the end before it checks the number in the
+/// header; so does the scanner.
 fn is_junk_header(bytes: &[u8]) -> bool {
     bytes.first() == Some(&b'$') && !bytes.iter().any(|byte| matches!(byte, b'\r' | b'\n'))
 }
@@ -194,7 +205,7 @@ fn count(items: impl Iterator) -> u64 {
     u64::try_from(items.count()).unwrap()
 }
 
-/// Input that arrives in pieces; what is not consumed stays.
+/// Input that arrives in pieces. Bytes that are not consumed stay.
 struct Feed<'i> {
     input: &'i [u8],
     begin: usize,
@@ -209,7 +220,7 @@ impl<'i> Feed<'i> {
         Self { input, begin: 0, end: 0, chunks: chunks.iter().cycle(), started: false }
     }
 
-    /// Takes the next piece; the empty input is one empty piece.
+    /// Takes the next piece. Empty input is one empty piece.
     fn more(&mut self) -> bool {
         let first = !std::mem::replace(&mut self.started, true);
         if self.end == self.input.len() {
