@@ -1,4 +1,4 @@
-//! The table of all commands and subcommands of Redis 6.2 to 8 and Valkey.
+//! The command table: all commands and subcommands of Redis 6.2 to 8 and Valkey.
 
 pub mod keys;
 mod lookup;
@@ -14,7 +14,8 @@ pub use self::table::id;
 pub struct CommandId(u16);
 
 impl CommandId {
-    /// Any command that is not in the table: a module's, a renamed one, or none at all.
+    /// Any command that the table does not have: a command of a module, a renamed command, or a name that means
+    /// nothing.
     pub const UNKNOWN: Self = Self(0);
     /// Number of ids, subcommands and [`CommandId::UNKNOWN`] included.
     pub const COUNT: usize = table::TABLE.len() + 1;
@@ -25,44 +26,44 @@ impl CommandId {
         self.0 as usize
     }
 
-    /// The id of an index.
+    /// The id at an index.
     #[must_use]
     pub fn from_index(index: usize) -> Option<Self> {
         let id = u16::try_from(index).ok()?;
         (index < Self::COUNT).then_some(Self(id))
     }
 
-    /// All ids, [`CommandId::UNKNOWN`] first, then in the order of names, a container before its subcommands.
+    /// All ids: [`CommandId::UNKNOWN`] first, then in the order of names, each container before its subcommands.
     pub fn all() -> impl Iterator<Item = Self> {
         (0..Self::COUNT).filter_map(Self::from_index)
     }
 
-    /// The facts about it.
+    /// The entry of the command in the table.
     #[must_use]
     pub fn info(self) -> &'static CommandInfo {
         self.index().checked_sub(1).and_then(|index| table::TABLE.get(index)).unwrap_or(&UNKNOWN)
     }
 
-    /// Lower case, a subcommand behind its container's name and a bar: `client|reply`.
+    /// The name in lower case. A subcommand follows the name of its container and a bar: `client|reply`.
     #[must_use]
     pub fn name(self) -> &'static str {
         self.info().name
     }
 
-    /// The container of a subcommand; any other command itself.
+    /// The container of a subcommand; the command itself if it is not a subcommand.
     #[must_use]
     pub fn top(self) -> Self {
         lookup::top(self)
     }
 
-    /// Whether it has subcommands in the table. OBJECT and the like exist in no other form; a container may still be
-    /// sent alone or with a subcommand that is not known.
+    /// Whether the table has subcommands of this command. OBJECT and other containers do nothing without a
+    /// subcommand. A client may still send a container alone, or with an unknown subcommand.
     #[must_use]
     pub fn is_container(self) -> bool {
         !lookup::subcommands(self).is_empty()
     }
 
-    /// The subcommands of a container; none for any other command.
+    /// The subcommands of a container; none for other commands.
     pub fn subcommands(self) -> impl Iterator<Item = Self> {
         lookup::subcommands(self).filter_map(Self::from_index)
     }
@@ -72,27 +73,27 @@ impl CommandId {
     }
 }
 
-/// The facts about a command.
+/// The facts of the table about one command.
 #[derive(Debug)]
 pub struct CommandInfo {
     /// See [`CommandId::name`].
     pub name: &'static str,
-    /// Number of arguments, the name (of both levels) included; negative: at least so many.
+    /// Number of arguments, the name (of both levels) included. A negative number is a minimum.
     pub arity: i16,
-    /// The flags of the command.
+    /// Properties of the command.
     pub flags: Flags,
     /// ACL categories.
     pub categories: Categories,
-    /// The places of its keys.
+    /// Positions of the keys.
     pub keys: &'static [KeySpec],
-    /// The form of its reply.
+    /// The replies that the server sends.
     pub reply: ReplyShape,
-    /// Servers that have it, among those the table was made from.
+    /// Servers that have the command, among the sources of the table.
     pub servers: Servers,
 }
 
 impl CommandInfo {
-    /// Whether so many arguments (the name included) are right for it.
+    /// Whether the command accepts this number of arguments, the name included.
     #[must_use]
     pub fn takes(&self, arguments: u64) -> bool {
         let wanted = u64::from(self.arity.unsigned_abs());
@@ -100,79 +101,80 @@ impl CommandInfo {
     }
 }
 
-/// The form of the reply to one command.
+/// The replies of the server to one command.
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
 pub enum ReplyShape {
     /// One reply.
     One,
-    /// The subscribe family: one confirmation a channel, or one error. Without arguments the unsubscribing ones
-    /// confirm every subscription there is, and at least one.
+    /// Commands of the subscribe family: one confirmation for each channel, or one error. Without arguments, the
+    /// unsubscribing commands confirm each existing subscription, and send at least one confirmation.
     Confirm,
-    /// One reply, then lines without end.
+    /// One reply, then lines until the connection ends.
     Monitor,
-    /// No RESP any more: a replication stream.
+    /// A replication stream, which is not RESP.
     Raw,
-    /// One reply, in the RESP version it has switched to.
+    /// One reply, in the RESP version that the command selects.
     Hello,
-    /// Possibly nothing: CLIENT REPLY (OFF and SKIP), REPLCONF (ACK and GETACK).
+    /// Possibly no reply: CLIENT REPLY (OFF and SKIP), REPLCONF (ACK and GETACK).
     None,
 }
 
-/// The places of keys among the arguments of a command, as Redis's key specifications define them.
+/// The positions of keys among the arguments of a command, in the terms of Redis's key specifications.
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
 pub struct KeySpec {
     /// The first key.
     pub begin: Begin,
-    /// The way to the next keys.
+    /// The keys after the first.
     pub find: Find,
-    /// The access to them.
+    /// The command's use of the keys.
     pub access: Access,
 }
 
-/// The start of the keys of a [`KeySpec`].
+/// The position of the first key of a [`KeySpec`].
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
 pub enum Begin {
-    /// At this argument (the name is 0).
+    /// This argument (the name is 0).
     Index(u16),
-    /// Behind this word, which is sought from argument `start` on; a negative one counts from the end and goes back.
+    /// The argument after this word. The search starts at argument `start`; a negative `start` counts from the end,
+    /// and the search goes backwards.
     Keyword {
-        /// In capitals; it is matched in any case.
+        /// The word in capitals. The comparison ignores case.
         word: &'static str,
-        /// First argument looked at.
+        /// First argument of the search.
         start: i16,
     },
-    /// Cannot be said.
+    /// The specification does not say.
     Unknown,
 }
 
-/// The way from one key of a [`KeySpec`] to the next.
+/// The positions of the keys of a [`KeySpec`] after the first.
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
 pub enum Find {
-    /// Every `step`th argument up to `last`, relative to the beginning; a negative `last` counts from the end, and
-    /// with `limit` > 1 only the first `limit`th part of what is there is meant.
+    /// Every `step`th argument up to `last`, relative to the first key. A negative `last` counts from the end. With
+    /// `limit` > 1, only the first `limit`th part of the remaining arguments counts.
     Range {
-        /// Relative to the first key, or negative.
+        /// Position relative to the first key; a negative number counts from the end.
         last: i16,
-        /// Distance of keys.
+        /// Distance between keys.
         step: u16,
-        /// 0 and 1: no limit.
+        /// Divisor of the range; 0 and 1 mean no limit.
         limit: u16,
     },
-    /// An argument holds the number of keys.
+    /// The number of keys that an argument announces.
     KeyNum {
-        /// The place of the number, relative to the start.
+        /// Position of that argument, relative to the beginning.
         count: u16,
-        /// The place of the first key, relative to the start.
+        /// Position of the first key, relative to the beginning.
         first: u16,
-        /// Distance of keys.
+        /// Distance between keys.
         step: u16,
     },
-    /// Cannot be said.
+    /// The specification does not say.
     Unknown,
 }
 
-/// Whether a name is that of an HTTP request's first or second line: a browser was made to send it. Redis closes the
-/// connection without a word, and so must the proxy: never to be forwarded.
+/// Whether a name is that of the first or second line of an HTTP request: an attacker makes a browser send it. Redis
+/// closes the connection without a reply. The proxy must do the same and must never forward the command.
 #[must_use]
 pub fn is_cross_protocol(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")

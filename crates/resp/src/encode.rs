@@ -1,4 +1,4 @@
-//! Writing RESP: the proxy's own commands and replies. Everything appends to a buffer.
+//! Encoding of RESP: the commands and replies that the proxy itself sends. Every function appends to a buffer.
 
 /// A command in canonical form.
 pub fn command(out: &mut Vec<u8>, args: &[&[u8]]) {
@@ -8,13 +8,13 @@ pub fn command(out: &mut Vec<u8>, args: &[&[u8]]) {
     }
 }
 
-/// `+text`, with control bytes made spaces.
+/// `+text`, with spaces in place of control bytes.
 pub fn status(out: &mut Vec<u8>, text: &str) {
     out.push(b'+');
     line(out, text.as_bytes());
 }
 
-/// `-text`, with control bytes made spaces; `text` begins with the error's prefix (`ERR ...`).
+/// `-text`, with spaces in place of control bytes. `text` begins with the error's prefix (`ERR ...`).
 pub fn error(out: &mut Vec<u8>, text: &str) {
     out.push(b'-');
     line(out, text.as_bytes());
@@ -42,32 +42,32 @@ pub fn array(out: &mut Vec<u8>, elements: usize) {
     header(out, b'*', elements);
 }
 
-/// The header of a map of so many pairs, which RESP2 writes as a flat array.
+/// The header of a map with this number of pairs; in RESP2, the header of a flat array.
 pub fn map(out: &mut Vec<u8>, pairs: usize, resp3: bool) {
     if resp3 { header(out, b'%', pairs) } else { header(out, b'*', pairs.saturating_mul(2)) }
 }
 
-/// The header of a push, which RESP2 writes as an array.
+/// The header of a push; in RESP2, of an array.
 pub fn push(out: &mut Vec<u8>, elements: usize, resp3: bool) {
     header(out, if resp3 { b'>' } else { b'*' }, elements);
 }
 
-/// The header of a set, which RESP2 writes as an array.
+/// The header of a set; in RESP2, of an array.
 pub fn set(out: &mut Vec<u8>, elements: usize, resp3: bool) {
     header(out, if resp3 { b'~' } else { b'*' }, elements);
 }
 
-/// A null; in RESP2 the null bulk string.
+/// A null; in RESP2, the null bulk string.
 pub fn null(out: &mut Vec<u8>, resp3: bool) {
     out.extend_from_slice(if resp3 { b"_\r\n" } else { b"$-1\r\n" });
 }
 
-/// A null where an array is expected.
+/// A null in the place of an array.
 pub fn null_array(out: &mut Vec<u8>, resp3: bool) {
     out.extend_from_slice(if resp3 { b"_\r\n" } else { b"*-1\r\n" });
 }
 
-/// A verbatim string of plain text (INFO's type), which RESP2 writes as a bulk string.
+/// A verbatim string of plain text (the type of INFO); in RESP2, a bulk string.
 pub fn verbatim(out: &mut Vec<u8>, text: &[u8], resp3: bool) {
     if !resp3 {
         return bulk(out, text);
@@ -78,13 +78,12 @@ pub fn verbatim(out: &mut Vec<u8>, text: &[u8], resp3: bool) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends text that came from a client to a line that is being written: control bytes become spaces, and no more
-/// than [`MAX_QUOTED`] bytes are taken.
+/// Appends text of a client to a line. Control bytes become spaces, and at most [`MAX_QUOTED`] bytes are taken.
 pub fn sanitise(out: &mut Vec<u8>, text: &[u8]) {
     out.extend(text.iter().take(MAX_QUOTED).map(|&byte| if is_control(byte) { b' ' } else { byte }));
 }
 
-/// Bytes of a client's text that are repeated in an error; Redis cuts there as well.
+/// Bytes of a client's text that an error repeats; Redis has the same limit.
 pub const MAX_QUOTED: usize = 128;
 
 fn line(out: &mut Vec<u8>, text: &[u8]) {

@@ -1,8 +1,8 @@
-//! Protocol errors, by the side at fault.
+//! Errors in the bytes of the client and of the upstream.
 
 use std::borrow::Cow;
 
-/// The client sent bytes that no request begins with. The connection cannot go on.
+/// The error of a client that sent an invalid request. The connection cannot continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
@@ -18,36 +18,36 @@ pub enum RequestError {
     /// `$` is followed by more than 64 KiB without a CR.
     #[error("too big bulk count string")]
     TooBigBulkCount,
-    /// An argument does not begin with `$`, but with this byte.
+    /// An argument begins with this byte in place of `$`.
     #[error("expected '$', got byte {0:#04x}")]
     ExpectedDollar(u8),
-    /// Before login: too many arguments.
+    /// Too many arguments before login.
     #[error("unauthenticated multibulk length")]
     UnauthenticatedMultibulk,
-    /// Before login: an argument is too long.
+    /// An argument that is too long before login.
     #[error("unauthenticated bulk length")]
     UnauthenticatedBulk,
     /// No newline within the limit for inline commands.
     #[error("too big inline request")]
     TooBigInline,
-    /// An inline command opens a quote that it does not close.
+    /// An inline command opens a quote and does not close it.
     #[error("unbalanced quotes in request")]
     UnbalancedQuotes,
-    /// Redis would take it by laxness, in its own way: a header that does not end in CRLF, a bulk string without its
-    /// CRLF, a NUL in an inline command.
+    /// Framing that Redis accepts although it is not canonical. Examples are a header that does not end in CRLF, a
+    /// bulk string without its CRLF, and a NUL in an inline command.
     #[error("invalid request framing")]
     InvalidFraming,
-    /// An inline command where they are switched off.
+    /// An inline command on a listener that has inline commands disabled.
     #[error("inline commands are disabled")]
     InlineDisabled,
-    /// A TLS handshake on a port that speaks plain RESP.
+    /// A TLS handshake on a port for plain RESP.
     #[error("tls client hello on a plain port")]
     TlsClientHello,
 }
 
 impl RequestError {
-    /// The error reply before the connection is closed, without the leading `-` and the line end, in Redis's words
-    /// where Redis has any. `None`: close without a reply.
+    /// The error that the client reads before the connection is closed, without the leading `-` and the line end. The
+    /// text is that of Redis if Redis has one. With `None`, the proxy closes the connection without a reply.
     #[must_use]
     pub fn reply(&self) -> Option<Cow<'static, str>> {
         Some(Cow::Borrowed(match self {
@@ -70,20 +70,20 @@ impl RequestError {
     }
 }
 
-/// The upstream sent bytes that no reply consists of. Its connection cannot go on.
+/// The error of an upstream that sent an invalid reply. Its connection cannot continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReplyError {
-    /// No reply begins with this byte here.
+    /// The byte is not a reply type that is valid here.
     #[error("upstream sent unknown reply type {0:#04x}")]
     UnknownType(u8),
-    /// A length, count or number is not canonical.
+    /// A length, count or number that is not canonical.
     #[error("upstream sent an invalid number")]
     InvalidNumber,
-    /// A line holds a bare CR or LF, or a byte its type does not allow.
+    /// A line with a bare CR or LF, or with a byte that its type does not allow.
     #[error("upstream sent an invalid line")]
     InvalidLine,
-    /// A bulk string is not followed by CRLF.
+    /// A bulk string without CRLF after it.
     #[error("upstream sent a bulk string without its line end")]
     InvalidBulk,
     /// A length or count beyond [`limits::MAX_REPLY_BULK`](crate::limits::MAX_REPLY_BULK) or
@@ -93,7 +93,7 @@ pub enum ReplyError {
     /// More levels than [`limits::MAX_DEPTH`](crate::limits::MAX_DEPTH).
     #[error("upstream nested a reply too deeply")]
     TooDeep,
-    /// A chunk or an end mark where no streamed value is open, or something else where one is, or a streamed map
+    /// A chunk or an end mark outside a streamed value, another element inside a streamed string, or a streamed map
     /// that ends after a key.
     #[error("upstream broke a streamed value")]
     InvalidStream,

@@ -1,20 +1,21 @@
-//! Inline commands, decoded as Redis's `sdssplitargs` does and written again in canonical form.
+//! Inline commands: decoded like Redis's `sdssplitargs`, then encoded in canonical form.
 
 use crate::encode;
 use crate::error::RequestError;
 
-/// Appends the canonical form of `line` (with or without its newline) to `out`, and returns the number of arguments:
-/// 0 for a blank line, for which nothing is appended.
+/// Appends the canonical form of `line` (with or without its newline) to `out`. Returns the number of arguments. For
+/// a blank line the number is 0, and nothing is appended.
 ///
 /// # Errors
-/// [`RequestError::UnbalancedQuotes`] and, for a NUL, [`RequestError::InvalidFraming`]; `out` is then as it was.
+/// [`RequestError::UnbalancedQuotes`], or [`RequestError::InvalidFraming`] for a NUL. An error leaves `out`
+/// unchanged.
 pub fn canonicalise(line: &[u8], out: &mut Vec<u8>) -> Result<u64, RequestError> {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     if line.contains(&0) {
         return Err(RequestError::InvalidFraming);
     }
-    // Two passes, so that the count can be written first and nothing but `out` is reserved.
+    // Two passes: the count comes first in the frame, and nothing but `out` and one token is allocated.
     let mut token = Vec::new();
     let mut rest = line;
     let mut count = 0_usize;
@@ -34,11 +35,11 @@ pub fn canonicalise(line: &[u8], out: &mut Vec<u8>) -> Result<u64, RequestError>
     Ok(u64::try_from(count).unwrap_or(u64::MAX))
 }
 
-/// Reads one token into `token` and returns what follows it.
+/// Reads one token into `token` and returns the bytes after it.
 fn next<'l>(line: &'l [u8], token: &mut Vec<u8>) -> Result<Option<&'l [u8]>, RequestError> {
     token.clear();
     let mut rest = line;
-    // C's isspace: vertical tab and form feed are skipped here, but do not end a token below.
+    // C's `isspace`: leading vertical tabs and form feeds are skipped, but they do not end a token below.
     while let [b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c, after @ ..] = rest {
         rest = after;
     }
@@ -59,7 +60,7 @@ fn next<'l>(line: &'l [u8], token: &mut Vec<u8>) -> Result<Option<&'l [u8]>, Req
     }
 }
 
-/// Up to the closing quote, which must end the token.
+/// Reads up to the closing quote, which must end the token.
 fn double_quoted<'l>(line: &'l [u8], token: &mut Vec<u8>) -> Result<&'l [u8], RequestError> {
     let mut rest = line;
     loop {
@@ -107,7 +108,7 @@ fn single_quoted<'l>(line: &'l [u8], token: &mut Vec<u8>) -> Result<&'l [u8], Re
     }
 }
 
-/// Behind a closing quote there is a blank (C's isspace) or nothing.
+/// Checks that a closing quote is followed by a blank (C's `isspace`) or by the end of the line.
 const fn closed(rest: &[u8]) -> Result<&[u8], RequestError> {
     match rest {
         [] | [b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c, ..] => Ok(rest),

@@ -1,9 +1,9 @@
-//! RESP: bytes to commands and replies, and back. Pure: no sockets, no clock, no serde.
+//! RESP: decoding and encoding of commands and replies. Pure: no sockets, no clock, no serde.
 //!
-//! - [`scan`] finds where requests and replies begin and end, keeps its place between reads and never buffers.
-//! - [`command`] says what a command is: arity, flags, categories, keys, what it gets back.
-//! - [`inline`] turns a telnet line into the canonical request, as Redis would.
-//! - [`encode`] and [`mod@reply`] write what the proxy says itself, in Redis's own words.
+//! - [`scan`] finds the boundaries of requests and replies, keeps its place between reads and never buffers.
+//! - [`command`] describes each command: arity, flags, categories, keys, and the shape of its replies.
+//! - [`inline`] turns an inline command into the canonical request, as Redis would.
+//! - [`encode`] and [`mod@reply`] write the commands and replies of the proxy itself, in Redis's own words.
 //! - [`value`] decodes small, complete replies; [`slot`] hashes keys; [`proxy_header`] reads PROXY v1 and v2.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

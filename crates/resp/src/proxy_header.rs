@@ -1,58 +1,58 @@
-//! The PROXY protocol, versions 1 and 2, read strictly: one canonical form each, nothing guessed.
+//! The PROXY protocol, versions 1 and 2, parsed strictly: each header has one canonical form, and nothing is guessed.
 //!
-//! Only for connections whose sender is trusted to send it. Deadline and trust are the caller's; the header's size is
-//! bounded here.
+//! Use this parser only for connections from a trusted sender. The caller decides on trust and on a deadline; the
+//! size of the header is limited here.
 
 mod v1;
 mod v2;
 
 use std::net::SocketAddr;
 
-/// Bytes of a version 1 header at the most, its CRLF included (the specification's own figure).
+/// Maximum number of bytes of a version 1 header, its CRLF included (the specification's own figure).
 pub const MAX_V1: usize = 107;
-/// Bytes of a version 2 header at the most. The specification allows 64 KiB; addresses take 36 bytes and known
-/// senders' TLVs a few hundred (AWS, Azure and GCP endpoint ids, TLS facts).
+/// Maximum number of bytes of a version 2 header. The specification allows 64 KiB. Addresses take 36 bytes, and the
+/// TLVs of known senders a few hundred (endpoint ids of AWS, Azure and GCP, TLS facts).
 pub const MAX_V2: usize = 4096;
 
-/// The start of the buffer.
+/// The content of the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parsed {
     /// The buffer must grow to `at_least` bytes (more than it has).
     Need {
-        /// Bytes, from the header's first.
+        /// Number of bytes, counted from the first byte of the header.
         at_least: usize,
     },
-    /// `buf[..len]` is a header.
+    /// `buf[..len]` is a complete header.
     Header {
         /// Bytes of the header.
         len: usize,
-        /// The client that it names.
+        /// The connection that the header describes.
         source: Source,
     },
 }
 
-/// The client that a header names.
+/// The connection that a header describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A TCP connection that the sender forwards.
     Tcp {
-        /// The client's address, as the sender reports it. Not folded: `::ffff:a.b.c.d` stays as it is.
+        /// The address of the client according to the sender. Not folded: `::ffff:a.b.c.d` stays as sent.
         source: SocketAddr,
-        /// The address that the client connected to.
+        /// The address to which the client connected.
         destination: SocketAddr,
     },
-    /// The sender itself, as for its health checks: its own address counts.
+    /// The sender itself, for example for health checks: its own address counts.
     Local,
-    /// A connection without an address (`UNKNOWN`, AF_UNSPEC) or with one that is not TCP's (AF_UNIX): it cannot be
-    /// judged, and so it is refused.
+    /// A connection without an address (`UNKNOWN`, AF_UNSPEC) or with an address that is not TCP's (AF_UNIX). The
+    /// policy cannot judge the client, so the client must be refused.
     Unknown,
 }
 
-/// The reason why the bytes are not a header. The connection is closed without a reply.
+/// The reason why the bytes are not a header. The proxy closes the connection without a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProxyHeaderError {
-    /// Neither version's first bytes.
+    /// The bytes begin neither version 1 nor version 2.
     #[error("no proxy header")]
     Missing,
     /// A version 1 line that is not canonical.
@@ -61,21 +61,21 @@ pub enum ProxyHeaderError {
     /// No CRLF within [`MAX_V1`] bytes, or a version 2 length beyond [`MAX_V2`].
     #[error("proxy header is too long")]
     TooLong,
-    /// A version 2 version, command, family or protocol that is not known, or not TCP's.
+    /// A version 2 header with an unknown version, command, family or protocol, or one that is not for TCP.
     #[error("unsupported proxy header")]
     Unsupported,
-    /// A version 2 block that is shorter than its addresses, or whose TLVs do not end with it.
+    /// A version 2 block that is shorter than its addresses, or whose TLVs do not end at the end of the block.
     #[error("malformed proxy header, version 2")]
     Block,
-    /// The CRC32C that the header carries is not its own.
+    /// The CRC32C in the header does not match the header.
     #[error("wrong checksum in proxy header")]
     Checksum,
 }
 
-/// Reads the header at the start of `buf`. Looks at the bytes again on each call: a header is short.
+/// Parses the header at the start of `buf`. Each call reads the bytes again, because a header is short.
 ///
 /// # Errors
-/// As soon as no bytes that may follow would make it a header.
+/// An error as soon as no further bytes can complete the header.
 pub fn parse(buf: &[u8]) -> Result<Parsed, ProxyHeaderError> {
     match buf.first() {
         None => Ok(Parsed::Need { at_least: 1 }),
@@ -85,7 +85,7 @@ pub fn parse(buf: &[u8]) -> Result<Parsed, ProxyHeaderError> {
     }
 }
 
-/// Whether `buf` may still begin with `start`: all of it that is in agrees.
+/// Whether `buf` may still begin with `start`: the bytes that have arrived agree.
 fn agrees(buf: &[u8], start: &[u8]) -> bool {
     buf.iter().zip(start).all(|(byte, wanted)| byte == wanted)
 }

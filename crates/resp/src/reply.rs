@@ -1,91 +1,92 @@
-//! Replies that the proxy gives itself, in Redis's exact words (those of 7.2 where versions differ).
+//! Replies of the proxy itself, in Redis's exact words (those of 7.2 where versions differ).
 
 use crate::encode::{self, MAX_QUOTED};
 
-/// A source connects more often than it may.
+/// Reply to a source that exceeds its rate of connections.
 pub const TOO_MANY_CONNECTS: &[u8] = b"-ERR too many connections from your address, try again later\r\n";
-/// A source has failed to log in too often.
+/// Reply to a source that is blocked after failed logins.
 pub const BLOCKED: &[u8] = b"-ERR too many failed logins from your address, try again later\r\n";
 
 /// `+OK`
 pub const OK: &[u8] = b"+OK\r\n";
-/// The reply to a command in MULTI.
+/// Reply to a command in MULTI.
 pub const QUEUED: &[u8] = b"+QUEUED\r\n";
-/// The reply to RESET.
+/// Reply to RESET.
 pub const RESET: &[u8] = b"+RESET\r\n";
-/// The reply to PING.
+/// Reply to PING.
 pub const PONG: &[u8] = b"+PONG\r\n";
-/// EXEC after a command was refused.
+/// Reply to EXEC after a refused command.
 pub const EXECABORT: &[u8] = b"-EXECABORT Transaction discarded because of previous errors.\r\n";
-/// EXEC that is not run itself: what follows is the error that it would have got, without its `-` and `ERR`.
+/// Prefix of the reply to an EXEC that the proxy refuses itself. The error follows, without its `-` and `ERR`.
 pub const EXECABORT_BECAUSE: &[u8] = b"-EXECABORT Transaction discarded because of: ";
-/// EXEC outside MULTI.
+/// Reply to EXEC outside MULTI.
 pub const EXEC_WITHOUT_MULTI: &[u8] = b"-ERR EXEC without MULTI\r\n";
-/// DISCARD outside MULTI.
+/// Reply to DISCARD outside MULTI.
 pub const DISCARD_WITHOUT_MULTI: &[u8] = b"-ERR DISCARD without MULTI\r\n";
-/// MULTI within MULTI.
+/// Reply to MULTI within MULTI.
 pub const NESTED_MULTI: &[u8] = b"-ERR MULTI calls can not be nested\r\n";
-/// WATCH within MULTI.
+/// Reply to WATCH within MULTI.
 pub const WATCH_IN_MULTI: &[u8] = b"-ERR WATCH inside MULTI is not allowed\r\n";
-/// A command that cannot be queued.
+/// Reply to a command that cannot be queued.
 pub const NOT_ALLOWED_IN_TRANSACTION: &[u8] = b"-ERR Command not allowed inside a transaction\r\n";
-/// Not logged in.
+/// Reply to a client that is not logged in.
 pub const NOAUTH: &[u8] = b"-NOAUTH Authentication required.\r\n";
-/// HELLO when not logged in.
+/// Reply to HELLO from a client that is not logged in.
 pub const NOAUTH_HELLO: &[u8] = b"-NOAUTH HELLO must be called with the client already authenticated, otherwise the \
 HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version \
 at the same time\r\n";
-/// A wrong name or password.
+/// Reply to a wrong name or password.
 pub const WRONGPASS: &[u8] = b"-WRONGPASS invalid username-password pair or user is disabled.\r\n";
-/// AUTH with a password alone where the default user needs none.
+/// Reply to AUTH with a password alone if the default user needs no password.
 pub const AUTH_NO_PASSWORD_SET: &[u8] =
     b"-ERR AUTH <password> called without any password configured for the \
 default user. Are you sure your configuration is correct?\r\n";
-/// Arguments that make no sense.
+/// Reply to arguments with a syntax error.
 pub const SYNTAX_ERROR: &[u8] = b"-ERR syntax error\r\n";
-/// A number that is none.
+/// Reply to an argument that is not a valid number.
 pub const NOT_AN_INTEGER: &[u8] = b"-ERR value is not an integer or out of range\r\n";
-/// A number that does not fit 32 bits.
+/// Reply to a number that does not fit 32 bits.
 pub const NOT_AN_INT: &[u8] =
     b"-ERR value is out of range, value must between -2147483648 and 2147483647\r\n";
-/// SELECT of a database that there is not.
+/// Reply to SELECT of a database that does not exist.
 pub const DB_OUT_OF_RANGE: &[u8] = b"-ERR DB index is out of range\r\n";
-/// HELLO with a version there is not.
+/// Reply to HELLO with an unsupported version.
 pub const NOPROTO: &[u8] = b"-NOPROTO unsupported protocol version\r\n";
-/// HELLO with a version that is no number.
+/// Reply to HELLO with a version that is not a number.
 pub const HELLO_VERSION_NOT_INTEGER: &[u8] = b"-ERR Protocol version is not an integer or out of range\r\n";
-/// HELLO's SETNAME with a name that is not allowed.
+/// Reply to HELLO with an invalid name after SETNAME.
 pub const HELLO_BAD_NAME: &[u8] =
     b"-ERR Client names cannot contain spaces, newlines or special characters.\r\n";
-/// AUTH of a RESP2 subscriber.
+/// Reply to AUTH from a RESP2 subscriber.
 pub const AUTH_NOT_NOW: &[u8] =
     b"-ERR Can't execute 'auth': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / \
 RESET are allowed in this context\r\n";
-/// HELLO of a RESP2 subscriber.
+/// Reply to HELLO from a RESP2 subscriber.
 pub const HELLO_NOT_NOW: &[u8] =
     b"-ERR Can't execute 'hello': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / \
 RESET are allowed in this context\r\n";
-/// No connection left.
+/// Reply to a client above the limit of clients.
 pub const MAX_CLIENTS: &[u8] = b"-ERR max number of clients reached\r\n";
-/// A refused source, in the proxy's own words.
+/// Reply to a refused source, in the proxy's own words.
 pub const DENIED: &[u8] = b"-DENIED source address not allowed\r\n";
-/// A refused source, in the words that users of ApsaraDB know.
+/// Reply to a refused source, in the words that users of ApsaraDB know.
 pub const ILLEGAL_ADDRESS: &[u8] = b"-ERR illegal address\r\n";
-/// A command whose keys come later than is held.
+/// Reply to a command whose keys are behind the part that the proxy holds.
 pub const COMMAND_TOO_LARGE: &[u8] = b"-ERR command too large to be checked\r\n";
-/// An answer of PUBSUB CHANNELS that is too long to be reduced to what the client may see.
+/// Reply to PUBSUB CHANNELS if the answer is too long to filter it for the client.
 pub const TOO_MANY_CHANNELS: &[u8] =
     b"-ERR portcullis: too many channels to list here, name a pattern that fewer match\r\n";
-/// A key that no rule admits (7.2 and later).
+/// Reply to a command with a key that no rule allows (7.2 and later).
 pub const NO_PERMISSION_KEY: &[u8] = b"-NOPERM No permissions to access a key\r\n";
-/// A channel that no rule admits (7.2 and later).
+/// Reply to a command with a channel that no rule allows (7.2 and later).
 pub const NO_PERMISSION_CHANNEL: &[u8] = b"-NOPERM No permissions to access a channel\r\n";
-/// Keys of one command in several slots.
+/// Reply to a command with keys in several slots.
 pub const CROSSSLOT: &[u8] = b"-CROSSSLOT Keys in request don't hash to the same slot\r\n";
-/// CLUSTER on a server that is none.
+/// Reply to CLUSTER on a server without cluster support.
 pub const CLUSTER_DISABLED: &[u8] = b"-ERR This instance has cluster support disabled\r\n";
 
-/// A command that speaks of a connection of its own, where connections are shared. `name` as in the command table.
+/// Error for a command that needs its own connection where upstream connections are shared. `name` as in the command
+/// table.
 pub fn needs_dedicated(out: &mut Vec<u8>, name: &str) {
     encode::error(
         out,
@@ -93,7 +94,7 @@ pub fn needs_dedicated(out: &mut Vec<u8>, name: &str) {
     );
 }
 
-/// A command that no client may run unless an acl names it. `name` as in the command table.
+/// Error for a command that no client may run unless an ACL rule names it. `name` as in the command table.
 pub fn needs_rule(out: &mut Vec<u8>, name: &str) {
     encode::error(
         out,
@@ -101,12 +102,12 @@ pub fn needs_rule(out: &mut Vec<u8>, name: &str) {
     );
 }
 
-/// `name` as in the command table: `get`, `client|reply`.
+/// Error for a wrong number of arguments. `name` as in the command table: `get`, `client|reply`.
 pub fn wrong_arity(out: &mut Vec<u8>, name: &str) {
     quoted(out, b"-ERR wrong number of arguments for '", name.as_bytes(), b"' command\r\n");
 }
 
-/// `args` are those after the name; Redis repeats as many as fit in 128 bytes.
+/// Error for an unknown command. `args` are the arguments after the name; Redis repeats as many as fit in 128 bytes.
 pub fn unknown_command<'b>(out: &mut Vec<u8>, name: &[u8], args: impl IntoIterator<Item = &'b [u8]>) {
     quoted(out, b"-ERR unknown command '", name, b"', with args beginning with: ");
     let begin = out.len();
@@ -121,26 +122,26 @@ pub fn unknown_command<'b>(out: &mut Vec<u8>, name: &[u8], args: impl IntoIterat
     out.extend_from_slice(b"\r\n");
 }
 
-/// `container` as the client wrote it; Redis shouts it.
+/// Error for an unknown subcommand. `container` as the client wrote it; Redis repeats it in capitals.
 pub fn unknown_subcommand(out: &mut Vec<u8>, container: &str, name: &[u8]) {
     quoted(out, b"-ERR unknown subcommand '", name, b"'. Try ");
     encode::sanitise(out, container.to_ascii_uppercase().as_bytes());
     out.extend_from_slice(b" HELP.\r\n");
 }
 
-/// The words of Redis 7.2 and later; `name` as in the command table.
+/// Error for a command that no rule allows, in the words of Redis 7.2 and later. `name` as in the command table.
 pub fn no_permission(out: &mut Vec<u8>, user: &[u8], name: &str) {
     quoted(out, b"-NOPERM User ", user, b" has no permissions to run the '");
     encode::sanitise(out, name.as_bytes());
     out.extend_from_slice(b"' command\r\n");
 }
 
-/// HELLO with an option there is not.
+/// Error for HELLO with an unknown option.
 pub fn hello_option_error(out: &mut Vec<u8>, option: &[u8]) {
     quoted(out, b"-ERR Syntax error in HELLO option '", option, b"'\r\n");
 }
 
-/// RESP2 subscribers may only send a few commands; `name` as in the command table.
+/// Error for a command that a RESP2 subscriber may not send. `name` as in the command table.
 pub fn not_while_subscribed(out: &mut Vec<u8>, name: &str) {
     let rest =
         b"': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context\r\n";

@@ -1,8 +1,8 @@
-//! Finds the start and end of requests and replies.
+//! Scanners that find the boundaries of requests and replies.
 //!
-//! Both scanners keep their place between reads: a body is skipped by its length and never looked at, a line is looked
-//! at once, and only a header that is cut by the end of the buffer (22 bytes at most, and a name with it) is read again.
-//! They hold no bytes; the caller's buffer is the only one.
+//! Both scanners keep their place between reads. They skip a body by its length and never read it, and they read each
+//! line once. They read only a header again that the end of the buffer cuts (22 bytes at most, and a name with it).
+//! The scanners hold no bytes; the caller's buffer is the only one.
 
 mod number;
 mod reply;
@@ -19,12 +19,12 @@ pub use request::{Beginning, Request, RequestScanner};
 pub struct Span {
     /// Offset of the first byte.
     pub start: u32,
-    /// Offset behind the last byte.
+    /// Offset after the last byte.
     pub end: u32,
 }
 
 impl Span {
-    /// The bytes of `buf` meant; empty where the buffer is shorter than that.
+    /// The bytes of `buf` in this range; empty if the buffer is shorter.
     #[must_use]
     pub fn of(self, buf: &[u8]) -> &[u8] {
         let (Ok(start), Ok(end)) = (usize::try_from(self.start), usize::try_from(self.end)) else {
@@ -42,15 +42,15 @@ impl Span {
 /// The result of [`RequestScanner::stream`] and [`ReplyScanner::stream`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Streamed {
-    /// `buf[..len]` is valid and goes on; 0 where a header or a line end is cut.
+    /// `buf[..len]` is valid and is to be forwarded; 0 if a header or a line end is cut.
     pub len: usize,
-    /// The frame ends there.
+    /// Whether the frame ends there.
     pub done: bool,
 }
 
-/// The whole arguments of a canonical request, or of the part of one that a scanner has accepted, name first.
+/// The whole arguments of a canonical request, or of the part that a scanner has accepted, name first.
 ///
-/// Ends early at anything that is not canonical; never panics.
+/// The iterator ends early at bytes that are not canonical; it never panics.
 #[must_use]
 pub fn arguments(frame: &[u8]) -> Arguments<'_> {
     let rest = match frame.first() {
@@ -70,12 +70,12 @@ pub struct Arguments<'b> {
 }
 
 impl<'b> Arguments<'b> {
-    /// The step after an argument was read, with its CRLF.
+    /// The arguments in `rest`, which begins after an argument and its CRLF.
     pub(crate) const fn new(rest: &'b [u8]) -> Self {
         Self { rest }
     }
 
-    /// The bytes that were not read.
+    /// The bytes that have not been read.
     pub(crate) const fn rest(&self) -> &'b [u8] {
         self.rest
     }

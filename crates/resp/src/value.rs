@@ -1,7 +1,7 @@
-//! Small replies as values: what the proxy asks servers itself (HELLO, ROLE, INFO, SENTINEL, CLUSTER).
+//! Small replies as values: replies to commands of the proxy itself (HELLO, ROLE, INFO, SENTINEL, CLUSTER).
 //!
-//! Every value is copied: not for replies that go to clients. The order of maps is kept, and so are repeated keys,
-//! nulls of RESP2 among RESP3, and verbatim strings of any format, which is why `redis-protocol` does not do it.
+//! Every value is copied, so replies to clients are not decoded here. Values keep the order of maps, repeated keys,
+//! nulls of RESP2 among RESP3, and verbatim strings of any format. `redis-protocol` does not keep them.
 
 use crate::error::ReplyError;
 use crate::scan::{Reply, ReplyScanner};
@@ -22,7 +22,7 @@ pub enum Value {
     Null,
     /// `*`
     Array(Vec<Self>),
-    /// `%`, in the order it was sent.
+    /// `%`, in the order of the reply.
     Map(Vec<(Self, Self)>),
     /// `~`
     Set(Vec<Self>),
@@ -32,17 +32,17 @@ pub enum Value {
     Double(f64),
     /// `#`
     Boolean(bool),
-    /// A big number (`(`), as written.
+    /// `(`, unchanged.
     BigNumber(Vec<u8>),
 }
 
-/// The reason why a reply was not decoded.
+/// The reason why a reply is not decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
-    /// Not a reply at all, or a double that is none.
+    /// Not a reply, or a double that is not a number.
     #[error(transparent)]
     Invalid(#[from] ReplyError),
-    /// The bytes end before the reply, or go on behind it.
+    /// The bytes end before the reply, or continue after it.
     #[error("not exactly one reply")]
     NotWhole,
     /// More levels than [`MAX_VALUE_DEPTH`].
@@ -50,10 +50,10 @@ pub enum ValueError {
     TooDeep,
 }
 
-/// No control reply is nested half as deep; decoding recurses, so this bounds the stack.
+/// Levels of a decoded reply. Decoding recurses, so this limit bounds the stack; no control reply has half as many.
 pub const MAX_VALUE_DEPTH: usize = 32;
 
-/// Decodes one whole reply. Attributes are left out.
+/// Decodes one whole reply, without its attributes.
 ///
 /// # Errors
 /// See [`ValueError`].
@@ -62,7 +62,7 @@ pub fn decode(frame: &[u8]) -> Result<Value, ValueError> {
         Reply::Whole { len, .. } if len == frame.len() => {}
         _ => return Err(ValueError::NotWhole),
     }
-    // From here on the frame is known to be valid: what fails to read can only be its end.
+    // The scanner has validated the frame, so a failure below can only mean that the frame ends.
     match (Decoder { rest: frame }).item(0)? {
         Item::Value(value) => Ok(value),
         Item::End => Err(ValueError::NotWhole),
@@ -79,13 +79,13 @@ impl Value {
         }
     }
 
-    /// The bytes of a bulk string or a status, where they are UTF-8.
+    /// The bytes of a bulk string or a status, if they are UTF-8.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
         std::str::from_utf8(self.as_bytes()?).ok()
     }
 
-    /// An integer, also one in a string.
+    /// An integer, or an integer in a string.
     #[must_use]
     pub fn as_integer(&self) -> Option<i64> {
         match self {
@@ -103,7 +103,7 @@ impl Value {
         }
     }
 
-    /// The value of a field in a map, or in the flat array that RESP2 has for one.
+    /// The value of a field in a map, or in the flat array that RESP2 uses for a map.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&Self> {
         let is_name = |key: &Self| key.as_bytes() == Some(name.as_bytes());
@@ -140,7 +140,7 @@ impl<'b> Decoder<'b> {
             return Err(ValueError::TooDeep);
         }
         let (mut kind, mut text) = self.head()?;
-        // Neither is an element: an attribute, and a push that came between the elements of an aggregate.
+        // Attributes are not elements, nor are pushes between the elements of an aggregate.
         while kind == b'|' || (kind == b'>' && depth > 0) {
             if kind == b'|' {
                 self.pairs(text, depth)?;
@@ -217,7 +217,7 @@ impl<'b> Decoder<'b> {
         Ok(pairs)
     }
 
-    /// The type byte of the next line, and what follows it.
+    /// The type byte of the next line, and the bytes after it.
     fn head(&mut self) -> Result<(u8, &'b [u8]), ValueError> {
         self.line()?.split_first().map(|(&kind, text)| (kind, text)).ok_or(ValueError::NotWhole)
     }
@@ -231,7 +231,7 @@ impl<'b> Decoder<'b> {
         self.take(parse(len)?)
     }
 
-    /// So many bytes; the CRLF behind them is dropped.
+    /// This number of bytes; the CRLF after them is dropped.
     fn take(&mut self, len: usize) -> Result<&'b [u8], ValueError> {
         let (taken, rest) = self.rest.split_at_checked(len).ok_or(ValueError::NotWhole)?;
         self.rest = rest.strip_prefix(b"\r\n").ok_or(ValueError::NotWhole)?;
@@ -239,7 +239,7 @@ impl<'b> Decoder<'b> {
     }
 }
 
-/// The scanner knows which bytes a double is made of, but not that they make one.
+/// Parses a double. The scanner checks which bytes a double has, not that they form one.
 fn double(text: &[u8]) -> Result<f64, ValueError> {
     parse(text).map_err(|_| ValueError::Invalid(ReplyError::InvalidNumber))
 }
@@ -248,7 +248,7 @@ fn parse<T: std::str::FromStr>(text: &[u8]) -> Result<T, ValueError> {
     std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or(ValueError::NotWhole)
 }
 
-/// `txt:`
+/// Bytes of the prefix `txt:`.
 const VERBATIM_FORMAT: usize = 4;
 
 #[cfg(test)]

@@ -219,10 +219,10 @@ def provenance(versions):
 
 
 def data_source(versions, merged):
-    out = ["//! The data: facts only.\n", provenance(versions), "use super::{Access as A, CommandInfo, UNKNOWN_BEGIN, UNKNOWN_FIND, entry, index, "
+    out = ["//! The data of the command table.\n", provenance(versions), "use super::{Access as A, CommandInfo, UNKNOWN_BEGIN, UNKNOWN_FIND, entry, index, "
            "key, keynum, keyword, range};\n",
            "use crate::command::{Categories as C, Flags as F, ReplyShape as R, Servers as S};\n\n",
-           "/// In the order of their names; a container is followed by its subcommands.\n#[rustfmt::skip]\n",
+           "/// All commands in the order of their names; a container is followed by its subcommands.\n#[rustfmt::skip]\n",
            "pub(crate) static TABLE: [CommandInfo; %d] = [\n" % len(merged)]
     for name, entry in merged.items():
         servers = [s for s in SERVERS if s in entry["servers"]]

@@ -1,8 +1,9 @@
-//! Which arguments are keys, and which are channels.
+//! Keys and channels among the arguments of a command.
 //!
-//! Most commands say it by their key specifications. Those whose options decide are read as the server reads them,
-//! option by option: an argument may look like an option's name without being one (`SORT k STORE limit`), and a
-//! reader that is laxer or stricter than the server would judge other keys than those that are touched.
+//! Key specifications name the keys of most commands. For the other commands options decide, and this module reads
+//! the options as the server does, one by one. An argument may look like the name of an option without being one
+//! (`SORT k STORE limit`). A laxer or stricter reader than the server would judge other keys than the command
+//! touches.
 
 mod argv;
 mod options;
@@ -14,45 +15,46 @@ use super::{Access, CommandId, Flags, id};
 /// A key among the arguments of a command.
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
 pub struct KeyRef<'b> {
-    /// Its bytes.
+    /// The bytes of the key.
     pub key: &'b [u8],
-    /// Which argument it is; the name is 0.
+    /// Number of the argument; the name is 0.
     pub index: usize,
-    /// The access to it. With [`Access::NOT_KEY`] it is a sharded channel, which belongs to a slot as keys do.
+    /// The command's use of the key. With [`Access::NOT_KEY`] the argument is a sharded channel, which has a slot as
+    /// keys do.
     pub access: Access,
 }
 
 /// A channel or pattern of channels among the arguments of a command.
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
 pub struct ChannelRef<'b> {
-    /// Its bytes.
+    /// The bytes of the channel or pattern.
     pub channel: &'b [u8],
-    /// Which argument it is; the name is 0.
+    /// Number of the argument; the name is 0.
     pub index: usize,
-    /// PSUBSCRIBE and PUNSUBSCRIBE take patterns.
+    /// Whether the argument is a pattern, as those of PSUBSCRIBE and PUNSUBSCRIBE are.
     pub is_pattern: bool,
 }
 
-/// The command may touch other keys than those given.
+/// The error of a command that may touch other keys than the reported ones.
 #[derive(Copy, Clone, Eq, PartialEq, Debug, thiserror::Error)]
 pub enum KeysUnknown {
-    /// The command also reads keys whose names come from the data: SORT with BY or GET. All keys in its arguments
-    /// were given.
+    /// The command also reads keys whose names come from the data: SORT with BY or GET. All keys among its arguments
+    /// were reported.
     #[error("the command reads keys that its data names")]
     FromData,
-    /// Nothing is known of the command's keys, or its arguments make no sense.
+    /// The keys of the command are unknown, or its arguments are invalid.
     #[error("the keys of the command cannot be known")]
     Arguments,
 }
 
-/// Gives every key of a command to `each`.
+/// Calls `each` with every key of a command.
 ///
-/// `args` begins with the command's name, and for a subcommand its container's name comes first. Scripts and
-/// functions give the keys that they declare; their other keys cannot be known.
+/// `args` begins with the command's name; before a subcommand comes the name of its container. Scripts and functions
+/// declare their keys; the other keys that they touch are unknown.
 ///
 /// # Errors
-/// [`KeysUnknown`] when there may be more keys: SORT with BY or GET, unknown commands, and arguments that no server
-/// would accept. A caller that checks keys must then refuse.
+/// [`KeysUnknown`] if there may be other keys than the reported ones: SORT with BY or GET, unknown commands, and
+/// arguments that no server accepts. A caller that guards keys must then refuse the command.
 pub fn keys<'b>(
     id: CommandId,
     args: &(impl Argv<'b> + ?Sized),
@@ -78,7 +80,7 @@ pub fn keys<'b>(
     }
 }
 
-/// Gives every channel of a publishing or subscribing command to `each`; other commands have none.
+/// Calls `each` with every channel of a publishing or subscribing command; other commands have no channels.
 pub fn channels<'b>(id: CommandId, args: &(impl Argv<'b> + ?Sized), mut each: impl FnMut(ChannelRef<'b>)) {
     let (count, is_pattern) = match id {
         id::PUBLISH | id::SPUBLISH => (1, false),
@@ -103,7 +105,7 @@ fn give<'b>(
     Ok(())
 }
 
-/// A number as Redis's `string2ll` reads it.
+/// Parses a number as Redis's `string2ll` does.
 fn number(text: &[u8]) -> Option<i64> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
     let canonical = match digits {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::CommandId;
 use super::table::TABLE;
 
-/// The command of that name, in any case, byte for byte otherwise. Allocates nothing.
+/// The command with this name. Case is ignored; all other bytes must be equal. Allocates nothing.
 #[inline]
 #[must_use]
 pub fn lookup(name: &[u8]) -> Option<CommandId> {
@@ -25,7 +25,7 @@ pub fn lookup(name: &[u8]) -> Option<CommandId> {
     None
 }
 
-/// The subcommand of that name (without its container's), in any case.
+/// The subcommand with this name (without its container's), in any case.
 #[must_use]
 pub fn lookup_subcommand(top: CommandId, name: &[u8]) -> Option<CommandId> {
     subcommands(top).filter_map(CommandId::from_index).find(|id| {
@@ -47,8 +47,8 @@ pub(super) fn subcommands(id: CommandId) -> Range<usize> {
     }
 }
 
-/// A name folded to lower case: its length and its first and last 8 bytes (overlapping where it is shorter than 16),
-/// which is all of it up to [`Key::WHOLE`] bytes.
+/// A name folded to lower case: its length, and its first and last 8 bytes, which overlap if the name is shorter than
+/// 16. Up to [`Key::WHOLE`] bytes this is the whole name.
 #[derive(Clone, Copy)]
 struct Key {
     len: usize,
@@ -92,13 +92,13 @@ impl Key {
     #[inline(always)]
     const fn slot(self) -> usize {
         let mixed = (self.first ^ self.last.rotate_left(23)).wrapping_mul(MIX);
-        // The highest bits of a product depend on all of it.
+        // The highest bits of a product depend on the whole product.
         let [.., low, high] = mixed.to_le_bytes();
         (u16::from_le_bytes([low, high]) >> (u16::BITS - SLOT_BITS)) as usize
     }
 }
 
-/// `A` to `Z` become lower case in all eight bytes at once; everything else stays what it is.
+/// Changes `A` to `Z` to lower case in all eight bytes at once; other bytes stay unchanged.
 #[inline(always)]
 const fn lower(word: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
@@ -110,10 +110,10 @@ const fn lower(word: u64) -> u64 {
     word | (upper >> 2)
 }
 
-/// Odd, with its bits spread well: 2^64 divided by the golden ratio.
+/// An odd factor with well-spread bits: 2^64 divided by the golden ratio.
 const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
 const SLOT_BITS: u32 = 11;
-/// At most a quarter is filled, so that the first slot is nearly always the right one.
+/// Slots of the hash table. At most a quarter is filled, so that the first slot is nearly always the right one.
 const SLOTS_LEN: usize = 1 << SLOT_BITS;
 
 #[derive(Clone, Copy)]
@@ -143,11 +143,11 @@ const fn slots() -> [Slot; SLOTS_LEN] {
     slots
 }
 
-/// The place of a command and its subcommands in the table.
+/// The position of a command and its subcommands in the table.
 #[derive(Clone, Copy)]
 struct Family {
     top: CommandId,
-    /// Index behind the last subcommand.
+    /// Index after the last subcommand.
     end: u16,
 }
 
@@ -168,7 +168,7 @@ const fn families() -> [Family; CommandId::COUNT] {
     families
 }
 
-/// No name of a command holds a bar, but those of subcommands do in this table.
+/// Whether a name has a bar. In this table the names of subcommands have one, and no other name has.
 const fn is_subcommand(name: &[u8]) -> bool {
     let mut rest = name;
     while let [first, after @ ..] = rest {
@@ -180,7 +180,7 @@ const fn is_subcommand(name: &[u8]) -> bool {
     false
 }
 
-/// Only evaluated at compile time: an index that does not fit stops the build.
+/// The id at an index. Evaluated only at compile time: an index that does not fit stops the build.
 const fn id_of(index: usize) -> CommandId {
     assert!(index <= 0xffff);
     let [low, high, ..] = index.to_le_bytes();

@@ -1,4 +1,4 @@
-//! Sets of flags, each in one word.
+//! Sets of flags, each in one integer.
 
 /// A set of constants in one integer.
 macro_rules! set {
@@ -15,7 +15,7 @@ macro_rules! set {
 
             set!(@flags 0; $($(#[$what])* $flag = $text,)+);
 
-            /// All of several sets.
+            /// The union of several sets.
             #[must_use]
             pub const fn of(sets: &[Self]) -> Self {
                 let mut bits = 0;
@@ -27,31 +27,31 @@ macro_rules! set {
                 Self(bits)
             }
 
-            /// Whether all of `other` is in it.
+            /// Whether the set contains all of `other`.
             #[must_use]
             pub const fn contains(self, other: Self) -> bool {
                 self.0 & other.0 == other.0
             }
 
-            /// Whether any of `other` is in it.
+            /// Whether the set contains any member of `other`.
             #[must_use]
             pub const fn intersects(self, other: Self) -> bool {
                 self.0 & other.0 != 0
             }
 
-            /// Whether nothing is in it.
+            /// Whether the set has no members.
             #[must_use]
             pub const fn is_empty(self) -> bool {
                 self.0 == 0
             }
 
-            /// The member of that name, in any case.
+            /// The member with this name, in any case.
             #[must_use]
             pub fn from_name(name: &str) -> Option<Self> {
                 Self::ALL.iter().find(|(_, text)| text.eq_ignore_ascii_case(name)).map(|(flag, _)| *flag)
             }
 
-            /// The names of its members.
+            /// The names of the members.
             pub fn names(self) -> impl Iterator<Item = &'static str> {
                 Self::ALL.iter().filter(move |(flag, _)| self.contains(*flag)).map(|(_, text)| *text)
             }
@@ -75,7 +75,7 @@ macro_rules! set {
 }
 
 set! {
-    /// Flags of a command, as `COMMAND` prints them.
+    /// Properties of a command, as `COMMAND` reports them.
     Flags: u32 {
         ADMIN = "admin",
         ASKING = "asking",
@@ -143,42 +143,42 @@ set! {
 }
 
 set! {
-    /// The access to a key, as key specifications define it.
+    /// The use of a key, as key specifications describe it.
     Access: u16 {
         /// Reads the value.
         RO = "RO",
         /// Changes the value.
         RW = "RW",
-        /// Overwrites the value without looking.
+        /// Overwrites the value without reading it.
         OW = "OW",
         /// Deletes the key.
         RM = "RM",
-        /// Gives away something of the value.
+        /// Returns something of the value.
         ACCESS = "access",
-        /// Changes what is in the value.
+        /// Changes something in the value.
         UPDATE = "update",
         /// Only adds to the value.
         INSERT = "insert",
-        /// Takes something from the value.
+        /// Removes something from the value.
         DELETE = "delete",
-        /// No key, but hashed to a slot all the same (a sharded channel).
+        /// Not a key, but an argument with a slot (a sharded channel).
         NOT_KEY = "not_key",
-        /// There may be more keys than the specification finds.
+        /// The command may have more keys than the specification finds.
         INCOMPLETE = "incomplete",
-        /// The access depends on the arguments.
+        /// The use of the key depends on the arguments.
         VARIABLE_FLAGS = "variable_flags",
     }
 }
 
 set! {
-    /// Servers that the table was made from.
+    /// Servers that the table is made from.
     Servers: u8 {
         REDIS_6 = "redis 6.2",
         REDIS_7 = "redis 7",
         REDIS_8 = "redis 8",
         VALKEY_8 = "valkey 8",
         SENTINEL = "sentinel",
-        /// Redis 8.2 and 8.4, Valkey 8.1 and 9.0, by their published command tables.
+        /// Redis 8.2 and 8.4, Valkey 8.1 and 9.0, according to their published command tables.
         PUBLISHED = "later versions",
     }
 }

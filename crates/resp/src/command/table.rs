@@ -1,4 +1,4 @@
-//! The table itself, and the words it is written in.
+//! The command table, and the functions in whose terms it is written.
 
 mod data;
 pub mod id;

@@ -31,7 +31,8 @@ pub(super) fn parse(buf: &[u8]) -> Result<Parsed, ProxyHeaderError> {
 fn source(line: &str) -> Option<Source> {
     let (family, rest) = line.split_once(' ').unwrap_or((line, ""));
     if family == "UNKNOWN" {
-        // The receiver must ignore what follows; what no text holds is no header all the same.
+        // The specification tells the receiver to ignore the rest of the line, but bytes outside text make the header
+        // invalid.
         return rest.bytes().all(|byte| (b' '..0x7f).contains(&byte)).then_some(Source::Unknown);
     }
     let mut fields = rest.split(' ');
@@ -51,7 +52,7 @@ fn source(line: &str) -> Option<Source> {
     })
 }
 
-/// Canonical only: `str::parse` takes `+80` and `080`.
+/// Parses a canonical port: `str::parse` alone would accept `+80` and `080`.
 fn port(text: &str) -> Option<u16> {
     let canonical = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     canonical.then(|| text.parse().ok())?

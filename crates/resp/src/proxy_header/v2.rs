@@ -25,7 +25,7 @@ pub(super) fn parse(buf: &[u8]) -> Result<Parsed, ProxyHeaderError> {
     let Some(header) = buf.get(..len) else { return Ok(Parsed::Need { at_least: len }) };
     let block = header.get(FIXED..).unwrap_or(&[]);
     let source = match command {
-        // Whatever addresses a LOCAL header carries are to be skipped, and so the TLVs behind them cannot be found.
+        // The addresses of a LOCAL header are skipped, whatever they are, so the TLVs behind them cannot be found.
         Command::Local => Source::Local,
         Command::Proxy => family.source(header, block)?,
     };
@@ -57,7 +57,7 @@ enum Family {
 }
 
 impl Family {
-    /// Datagrams (0x12, 0x22, 0x32) cannot have come over this connection.
+    /// Datagram protocols (0x12, 0x22, 0x32) are refused: a datagram cannot arrive over this connection.
     const fn of(byte: u8) -> Result<Self, ProxyHeaderError> {
         match byte {
             0x00 => Ok(Self::Unknown),
@@ -73,7 +73,7 @@ impl Family {
             Self::Tcp4 => addresses::<4>(block, |octets| Ipv4Addr::from(octets).into()),
             Self::Tcp6 => addresses::<16>(block, |octets| Ipv6Addr::from(octets).into()),
             Self::Unix => block.get(UNIX..).map(|tlvs| (Source::Unknown, tlvs)),
-            // The specification gives AF_UNSPEC no addresses and tells to ignore what is there.
+            // The specification gives AF_UNSPEC no addresses and tells the receiver to ignore the block.
             Self::Unknown => return Ok(Source::Unknown),
         }
         .ok_or(ProxyHeaderError::Block)?;
@@ -85,7 +85,7 @@ impl Family {
 /// Two paths of 108 bytes.
 const UNIX: usize = 216;
 
-/// Two addresses and two ports; what follows them.
+/// The two addresses and two ports, and the bytes after them.
 fn addresses<const N: usize>(block: &[u8], address: impl Fn([u8; N]) -> IpAddr) -> Option<(Source, &[u8])> {
     let (source, rest) = block.split_first_chunk()?;
     let (destination, rest) = rest.split_first_chunk()?;
@@ -96,7 +96,7 @@ fn addresses<const N: usize>(block: &[u8], address: impl Fn([u8; N]) -> IpAddr) 
     Some((Source::Tcp { source, destination }, rest))
 }
 
-/// Type, length, value, up to the end of the header exactly. Only the checksum is of interest.
+/// Checks type, length and value of each TLV up to the exact end of the header. Only the checksum is interpreted.
 fn check_tlvs(header: &[u8], tlvs: &[u8]) -> Result<(), ProxyHeaderError> {
     let mut rest = tlvs;
     let mut checked = false;
@@ -104,7 +104,8 @@ fn check_tlvs(header: &[u8], tlvs: &[u8]) -> Result<(), ProxyHeaderError> {
         let len = usize::from(u16::from_be_bytes([*high, *low]));
         let (value, next) = after.split_at_checked(len).ok_or(ProxyHeaderError::Block)?;
         if *kind == TLV_CRC32C {
-            // One is enough; checking any number of them would let a header cost its length squared.
+            // At most one checksum: with any number of them, a header could cost time that grows with the square of
+            // its length.
             if std::mem::replace(&mut checked, true) {
                 return Err(ProxyHeaderError::Block);
             }
@@ -122,7 +123,8 @@ fn check_tlvs(header: &[u8], tlvs: &[u8]) -> Result<(), ProxyHeaderError> {
 const TLV_CRC32C: u8 = 0x03;
 const CRC_LEN: usize = 4;
 
-/// CRC32C (RFC 4960, appendix B) with the bytes in `zero` taken as zeros. Bit by bit: a header has some dozen bytes.
+/// CRC32C (RFC 4960, appendix B), with zeros in place of the bytes in `zero`. One bit at a time suffices: a header
+/// has some dozen bytes.
 fn crc32c(bytes: &[u8], zero: std::ops::Range<usize>) -> u32 {
     const REFLECTED_POLYNOMIAL: u32 = 0x82f6_3b78;
     let mut crc = u32::MAX;

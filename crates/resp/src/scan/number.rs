@@ -1,4 +1,4 @@
-//! Canonical decimal numbers: no sign but `-`, no leading zeros, no `-0`, CRLF behind.
+//! Canonical decimal numbers: no sign but `-`, no leading zeros, no `-0`, and CRLF at the end.
 
 /// The reason why the bytes are not a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,11 +9,11 @@ pub(super) enum Fault {
     NotCrlf,
 }
 
-/// A whole header at the start of `rest`: its type byte, a canonical number of up to three digits, CRLF. Gives the
-/// number and the length of the header; `None` where it takes a closer look.
+/// The whole header at the start of `rest`: its type byte, a canonical number of up to three digits, CRLF. Returns
+/// the number and the length of the header, or `None` if the slower functions must decide.
 ///
-/// Nearly every argument and element begins with one of these, so each form is one comparison of one load. The last
-/// seven bytes of a buffer always take the closer look.
+/// Nearly every argument and element begins with such a header, so each form costs one comparison of one load. A
+/// header in the last seven bytes of a buffer is always left to the slower functions.
 #[inline(always)]
 pub(super) fn short(rest: &[u8], kind: u8) -> Option<(usize, usize)> {
     let bytes @ [_, a, b, c, ..] = *rest.first_chunk::<8>()?;
@@ -30,21 +30,22 @@ pub(super) fn short(rest: &[u8], kind: u8) -> Option<(usize, usize)> {
     None
 }
 
-/// Whether `word` has the bytes of `form` where these are not 0.
+/// Whether `word` equals `form` in all bytes that are not 0 in `form`.
 #[inline(always)]
 fn fits(word: u64, form: [u8; 8]) -> bool {
     let mask = u64::from_le_bytes(form.map(|byte| if byte == 0 { 0 } else { 0xff }));
     word & mask == u64::from_le_bytes(form)
 }
 
-/// The distance of a digit above `least`.
+/// The difference of a digit and `least`.
 #[inline(always)]
 fn digit(byte: u8, least: u8) -> Option<usize> {
     let above = byte.wrapping_sub(least);
     (above <= b'9' - least).then_some(usize::from(above))
 }
 
-/// The number whose first digit is `buf[at]`, and the offset behind its CRLF. `None`: its end is not in yet.
+/// The number whose first digit is `buf[at]`, and the offset after its CRLF. `None` means that its end has not
+/// arrived.
 #[inline(always)]
 pub(super) fn unsigned(buf: &[u8], at: usize) -> Result<Option<(u64, usize)>, Fault> {
     let Some(rest) = buf.get(at..) else { return Ok(None) };
@@ -55,7 +56,7 @@ pub(super) fn unsigned(buf: &[u8], at: usize) -> Result<Option<(u64, usize)>, Fa
             if i >= MAX_DIGITS || (i == 1 && value == 0) {
                 return Err(Fault::NotCanonical);
             }
-            // 19 digits stay below 2^64: wrapping only spares the test that the bound above has made.
+            // 19 digits stay below 2^64, so wrapping cannot happen; it only avoids a second check of the bound above.
             value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
             continue;
         }
@@ -71,7 +72,7 @@ pub(super) fn unsigned(buf: &[u8], at: usize) -> Result<Option<(u64, usize)>, Fa
     Ok(None)
 }
 
-/// Parses like [`unsigned`], with an optional `-` and the range of an `i64`.
+/// Like [`unsigned`], but `-` is allowed, and the number must fit an `i64`.
 pub(super) fn signed(buf: &[u8], at: usize) -> Result<Option<(i64, usize)>, Fault> {
     let negative = buf.get(at) == Some(&b'-');
     let digits = if negative { at + 1 } else { at };
@@ -81,5 +82,5 @@ pub(super) fn signed(buf: &[u8], at: usize) -> Result<Option<(i64, usize)>, Faul
     value.map(|value| Some((value, next))).ok_or(Fault::NotCanonical)
 }
 
-/// `i64::MAX` has 19 digits.
+/// Digits of `i64::MAX`.
 const MAX_DIGITS: usize = 19;

@@ -12,49 +12,49 @@ use super::{Arguments, Streamed};
 use crate::error::ReplyError;
 use crate::limits::{MAX_REPLY_BULK, MAX_REPLY_ELEMENTS};
 
-/// The start of the buffer.
+/// The content of the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// The buffer must grow to `at_least` bytes (more than it has) before more can be said.
+    /// The buffer must grow to `at_least` bytes (more than it has) before the scanner can decide.
     Need {
-        /// Bytes, from the frame's first.
+        /// Number of bytes, counted from the first byte of the frame.
         at_least: usize,
     },
     /// `buf[..len]` is one whole top-level reply.
     Whole {
         /// Bytes of the frame.
         len: usize,
-        /// The start of the reply.
+        /// The beginning of the reply.
         head: ReplyHead,
     },
-    /// The start is known, the end has not arrived. Call `next` again with more bytes, or [`ReplyScanner::stream`].
+    /// The head of a reply whose end has not arrived. Call `next` again with more bytes, or [`ReplyScanner::stream`].
     Head {
         /// `buf[..scanned]` is validated.
         scanned: usize,
-        /// The start of the reply.
+        /// The beginning of the reply.
         head: ReplyHead,
     },
 }
 
-/// The start of a reply. An attribute and the reply it decorates are one frame, of kind `|`.
+/// The beginning of a reply. An attribute and the reply after it are one frame of kind `|`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplyHead {
     /// The type byte: `+`, `-`, `:`, `$`, `*`, `_`, `,`, `#`, `!`, `=`, `(`, `%`, `~`, `>` or `|`.
     pub kind: u8,
-    /// Elements, pairs or bytes as written; -1 for a null and for a streamed value (`$?`, `*?`), 0 where the type has
-    /// no count.
+    /// Number of elements, pairs or bytes; -1 for a null and for a streamed value (`$?`, `*?`), 0 for types without a
+    /// count.
     pub count: i64,
 }
 
-/// Finds the boundaries of replies. Order of calls as for [`RequestScanner`](super::RequestScanner).
+/// Finds the boundaries of replies. The order of calls is that of [`RequestScanner`](super::RequestScanner).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplyScanner {
-    /// Offset of the next byte to look at.
+    /// Offset of the next byte to read.
     at: usize,
-    /// Bytes left of the body that stands at `at`, without its CRLF; [`NO_BODY`] where there is none.
+    /// Remaining bytes of the body at `at`, without its CRLF; [`NO_BODY`] outside a body.
     body: u64,
     levels: Levels,
-    /// The line that stands at `at`, its type byte seen.
+    /// The type of the line at `at`, after its type byte was read.
     text: Option<Text>,
     head: ReplyHead,
     last_integer: Option<i64>,
@@ -65,7 +65,7 @@ pub struct ReplyScanner {
 enum Phase {
     /// Between frames.
     Idle,
-    /// The frame's first header is cut: it is read from its start again.
+    /// The frame's first header is cut; the next call reads the header from its start.
     Begun,
     /// The head is known.
     Inside,
@@ -73,7 +73,7 @@ enum Phase {
     Streaming,
 }
 
-/// No body is that long.
+/// A length that no body has.
 const NO_BODY: u64 = u64::MAX;
 
 impl ReplyScanner {
@@ -91,10 +91,10 @@ impl ReplyScanner {
         }
     }
 
-    /// Looks at what `buf` begins with; `buf` starts at the first byte of the frame in progress.
+    /// Scans the start of `buf`, which must begin at the first byte of the frame in progress.
     ///
     /// # Errors
-    /// Bytes that are no reply; also when called while a frame is being streamed.
+    /// Bytes that are not a reply; also a call while a frame is being streamed.
     #[inline]
     pub fn next(&mut self, buf: &[u8]) -> Result<Reply, ReplyError> {
         if matches!(self.phase, Phase::Idle | Phase::Begun)
@@ -107,8 +107,8 @@ impl ReplyScanner {
         self.next_slowly(buf)
     }
 
-    /// Goes over whole bulk strings in a row, `most` at the most: how many there are, and their length in bytes. Where it
-    /// finds none, [`next`](Self::next) may still find one: a long one, a null, one that is cut.
+    /// Skips consecutive whole bulk strings, at most `most`. Returns their number and their length in bytes. If it
+    /// finds none, [`next`](Self::next) may still find one: a long one, a null, or one that is cut.
     #[inline]
     pub fn bulk_strings(&mut self, buf: &[u8], most: u64) -> (u64, usize) {
         if self.phase != Phase::Idle || buf.first() != Some(&b'$') {
@@ -130,11 +130,11 @@ impl ReplyScanner {
         }
     }
 
-    /// Hands out the frame that [`next`](Self::next) last gave as `Head`, as far as it is in. The first call's `buf`
-    /// still starts at the frame's first byte; the caller consumes `len` bytes after each call.
+    /// Releases the bytes of the last `Head` of [`next`](Self::next), as far as they have arrived. In the first call
+    /// `buf` still begins at the first byte of the frame; the caller consumes `len` bytes after each call.
     ///
     /// # Errors
-    /// Bytes that do not continue the frame; also when there is no such frame.
+    /// Bytes that do not continue the frame; also a call when there is no such frame.
     pub fn stream(&mut self, buf: &[u8]) -> Result<Streamed, ReplyError> {
         if !matches!(self.phase, Phase::Inside | Phase::Streaming) {
             return Err(ReplyError::InvalidStream);
@@ -154,14 +154,14 @@ impl ReplyScanner {
         Ok(Streamed { len, done })
     }
 
-    /// Value of the last `:` element read in the current or just finished frame: the confirmations of SUBSCRIBE end
-    /// in their count.
+    /// Value of the last `:` element in the current frame, or in the frame that just ended: confirmations of
+    /// SUBSCRIBE end in their count.
     #[must_use]
     pub const fn last_integer(&self) -> Option<i64> {
         self.last_integer
     }
 
-    /// Whether a frame has begun and is not over.
+    /// Whether a frame has begun and has not ended.
     #[must_use]
     pub const fn is_mid_frame(&self) -> bool {
         !matches!(self.phase, Phase::Idle)
@@ -192,8 +192,8 @@ impl ReplyScanner {
         Ok(Reply::Head { scanned: self.at, head: self.head })
     }
 
-    /// Goes over all elements that are wholly in, the header of the next, and as much of its line as is in.
-    /// Says whether the frame ends at the cursor.
+    /// Skips all elements that have arrived whole, then the header of the next, and the part of its line that has
+    /// arrived. Returns whether the frame ends at the cursor.
     fn walk(&mut self, buf: &[u8]) -> Result<bool, ReplyError> {
         loop {
             if self.body != NO_BODY {
@@ -218,7 +218,7 @@ impl ReplyScanner {
         }
     }
 
-    /// Goes over neighbouring bulk strings that are wholly in, which is what most arrays are made of.
+    /// Skips consecutive bulk strings that have arrived whole; most arrays consist of them.
     #[inline(always)]
     fn short_blobs(&mut self, buf: &[u8]) -> usize {
         let most = self.levels.countable();
@@ -227,7 +227,7 @@ impl ReplyScanner {
         buf.len().saturating_sub(rest.len()).max(self.at)
     }
 
-    /// Behind the body and its CRLF, when these are in.
+    /// Moves after the body and its CRLF, if both have arrived.
     #[inline(always)]
     fn leave_body(&mut self, buf: &[u8]) -> Result<Option<()>, ReplyError> {
         let end = usize::try_from(self.body).ok().and_then(|body| self.at.checked_add(body));
@@ -243,7 +243,7 @@ impl ReplyScanner {
         Ok(Some(()))
     }
 
-    /// Takes the header of the element at the cursor. `None`: it is not in.
+    /// Reads the header of the element at the cursor. `None` means that the header has not arrived.
     #[inline(always)]
     fn element(&mut self, buf: &[u8]) -> Result<Option<()>, ReplyError> {
         let Some(&kind) = buf.get(self.at) else { return Ok(None) };
@@ -299,7 +299,7 @@ impl ReplyScanner {
         Ok(Some(()))
     }
 
-    /// One piece of a streamed string; an empty one ends it.
+    /// Reads one chunk of a streamed string; an empty chunk ends the string.
     fn chunk(&mut self, buf: &[u8]) -> Result<Option<()>, ReplyError> {
         let Some((len, next)) = number::unsigned(buf, self.at + 1).map_err(invalid)? else { return Ok(None) };
         if len > MAX_REPLY_BULK {
@@ -314,7 +314,7 @@ impl ReplyScanner {
         Ok(Some(()))
     }
 
-    /// `_`, `#t`, `#f`, and the `.` that ends a streamed aggregate.
+    /// Reads `_`, `#t`, `#f`, or the `.` that ends a streamed aggregate.
     fn fixed(&mut self, buf: &[u8], kind: u8) -> Result<Option<()>, ReplyError> {
         let Some(next) = fixed(buf, self.at, kind)? else { return Ok(None) };
         self.at = next;
@@ -333,11 +333,11 @@ impl Default for ReplyScanner {
     }
 }
 
-/// The aggregate header (`*N`, `~N`, `>N`, `%N`, `|N`) at the start of `buf` and its length in bytes, without what
-/// follows. `None`: more bytes are needed.
+/// The aggregate header (`*N`, `~N`, `>N`, `%N`, `|N`) at the start of `buf`, and its length in bytes. `None` means
+/// that more bytes are needed.
 ///
 /// # Errors
-/// Anything else than an aggregate header.
+/// Bytes that are not an aggregate header.
 pub fn aggregate_header(buf: &[u8]) -> Result<Option<(ReplyHead, usize)>, ReplyError> {
     let Some(&kind) = buf.first() else { return Ok(None) };
     if !matches!(kind, b'*' | b'~' | b'>' | b'%' | b'|') {
@@ -347,18 +347,18 @@ pub fn aggregate_header(buf: &[u8]) -> Result<Option<(ReplyHead, usize)>, ReplyE
     Ok(Some((ReplyHead { kind, count: found.as_written() }, next)))
 }
 
-/// The start of an aggregate.
+/// The first element of an aggregate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FirstElement<'b> {
     /// A bulk or simple string of at most 32 bytes.
     Text(&'b [u8]),
-    /// Anything else, or no aggregate at all.
+    /// Any other element, or bytes that are not an aggregate.
     Other,
     /// More bytes are needed.
     Need,
 }
 
-/// The first element of the aggregate at the start of `buf`: tells a message from a confirmation.
+/// The first element of the aggregate at the start of `buf`, which distinguishes a message from a confirmation.
 #[must_use]
 pub fn first_element(buf: &[u8]) -> FirstElement<'_> {
     let at = match aggregate_header(buf) {
@@ -388,18 +388,19 @@ pub fn first_element(buf: &[u8]) -> FirstElement<'_> {
     }
 }
 
-/// The second element of the aggregate at the start of `buf`, where both are bulk strings that are there: the channel of a
-/// confirmation.
+/// The second element of the aggregate at the start of `buf`: the channel of a confirmation. `None` unless the first
+/// two elements are bulk strings that have arrived whole.
 #[must_use]
 pub fn second_element(buf: &[u8]) -> Option<&[u8]> {
     let (_, at) = aggregate_header(buf).ok()??;
     Arguments::new(buf.get(at..)?).nth(1)
 }
 
-/// The longest kind of message is `sunsubscribe`; `invalidate` and module pushes are short as well.
+/// Bytes of the first element. The longest kind of message is `sunsubscribe`; `invalidate` and pushes of modules are
+/// short as well.
 const FIRST_ELEMENT: u64 = 32;
 
-/// The count of the frame's first header; `None` where it is cut.
+/// The count of the frame's first header; `None` if the header is cut.
 fn head_count(buf: &[u8], kind: u8) -> Result<Option<i64>, ReplyError> {
     match kind {
         b'$' | b'!' | b'=' | b'*' | b'~' | b'>' | b'%' | b'|' => {
@@ -412,8 +413,8 @@ fn head_count(buf: &[u8], kind: u8) -> Result<Option<i64>, ReplyError> {
     }
 }
 
-/// Goes over bulk strings that are wholly in and whose lengths have few digits, `left` of them at most: what follows them,
-/// and how many are left.
+/// Skips bulk strings that have arrived whole and whose lengths have few digits, at most `left`. Returns the bytes
+/// after them, and how many of `left` remain.
 #[inline(always)]
 fn short_blobs(mut rest: &[u8], mut left: u64) -> (&[u8], u64) {
     while left > 0
@@ -425,8 +426,8 @@ fn short_blobs(mut rest: &[u8], mut left: u64) -> (&[u8], u64) {
     (rest, left)
 }
 
-/// The bulk string at the start of `rest`, when it is wholly in and its length has few digits: its length, and what
-/// follows it.
+/// The length of the bulk string at the start of `rest`, and the bytes after it. `None` unless it has arrived whole
+/// and its length has few digits.
 #[inline(always)]
 fn short_blob(rest: &[u8]) -> Option<(usize, &[u8])> {
     let (len, header) = number::short(rest, b'$')?;
@@ -434,7 +435,8 @@ fn short_blob(rest: &[u8]) -> Option<(usize, &[u8])> {
     (end == CRLF).then_some((len, after))
 }
 
-/// A frequent reply of one element, wholly in: its length in bytes, its head, and its value where it is an integer.
+/// A frequent reply of one element that has arrived whole: its length in bytes, its head, and its value if it is an
+/// integer.
 #[inline(always)]
 fn short_reply(buf: &[u8]) -> Option<(usize, ReplyHead, Option<i64>)> {
     match *buf.first()? {
@@ -459,7 +461,7 @@ fn short_reply(buf: &[u8]) -> Option<(usize, ReplyHead, Option<i64>)> {
 }
 
 const NULL: &[u8] = b"$-1\r\n";
-/// Lines up to here are sought byte by byte; most are `+OK`.
+/// Length of lines whose end is searched for byte by byte; most lines are `+OK`.
 const SHORT_LINE: usize = 32;
 
 #[derive(Clone, Copy)]
@@ -478,7 +480,7 @@ impl Count {
     }
 }
 
-/// The length or count in the header whose type byte stands at `at`, and the offset behind it.
+/// The length or count in the header whose type byte is at `at`, and the offset after the header.
 #[inline(always)]
 fn count(buf: &[u8], at: usize, kind: u8) -> Result<Option<(Count, usize)>, ReplyError> {
     let found = match buf.get(at + 1) {
@@ -509,7 +511,7 @@ fn fixed(buf: &[u8], at: usize, kind: u8) -> Result<Option<usize>, ReplyError> {
     }
 }
 
-/// The offset behind `expected`, which must stand at `at`; `None` where the buffer ends before it is contradicted.
+/// The offset after `expected`, which must be at `at`. `None` if the buffer ends before it differs from `expected`.
 fn literal(buf: &[u8], at: usize, expected: &[u8]) -> Result<Option<usize>, ReplyError> {
     let here = buf.get(at..).unwrap_or(&[]);
     let seen = here.len().min(expected.len());

@@ -5,18 +5,18 @@ use super::{Span, Streamed};
 use crate::error::RequestError;
 use crate::limits::{MAX_INLINE, MAX_NAME, RequestLimits, UNAUTHENTICATED_ARGUMENTS, UNAUTHENTICATED_BULK};
 
-/// The start of the buffer.
+/// The content of the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// The buffer must grow to `at_least` bytes (more than it has) before more can be said. Never announces more
-    /// than a header or a name needs.
+    /// The buffer must grow to `at_least` bytes (more than it has) before the scanner can decide. `at_least` never
+    /// covers more than a header or a name.
     Need {
-        /// Bytes, from the frame's first.
+        /// Number of bytes, counted from the first byte of the frame.
         at_least: usize,
     },
-    /// An empty request: `*0`, `*-N` or a blank line. Redis sends no reply to it, so it need not be forwarded.
+    /// `*0`, `*-N` or a blank line: Redis sends no reply, so the caller can drop the bytes.
     Empty {
-        /// Bytes to drop.
+        /// Number of bytes to drop.
         len: usize,
     },
     /// `buf[..len]` is a line with its newline: see [`crate::inline::canonicalise`].
@@ -28,25 +28,26 @@ pub enum Request {
     Command {
         /// Bytes of the frame.
         len: usize,
-        /// Its name, cut at [`MAX_NAME`] bytes.
+        /// The name of the command, cut at [`MAX_NAME`] bytes.
         name: Span,
         /// Number of arguments, the name included.
         arguments: u64,
     },
-    /// The name is in, the frame is not. Call `next` again with more bytes, or [`RequestScanner::stream`].
+    /// The beginning of a command whose name has arrived whole, but not its frame. Call `next` again with more bytes,
+    /// or [`RequestScanner::stream`].
     Head {
         /// `buf[..scanned]` is validated.
         scanned: usize,
-        /// The name, cut at [`MAX_NAME`] bytes. Where it is cut and not wholly in, `present` is 0.
+        /// The name, cut at [`MAX_NAME`] bytes. If the name is cut and has not arrived whole, `present` is 0.
         name: Span,
-        /// Number of arguments announced, the name included.
+        /// Number of arguments that the header announces, the name included.
         arguments: u64,
-        /// The number of arguments that are complete in `buf[..scanned]`.
+        /// Number of arguments that are whole in `buf[..scanned]`.
         present: u64,
     },
 }
 
-/// The start of a complete command: its bytes up to the end of its name.
+/// The beginning of a whole command: its bytes up to the end of its name.
 #[derive(Clone, Copy, Debug)]
 pub struct Beginning<'b> {
     bytes: &'b [u8],
@@ -55,8 +56,8 @@ pub struct Beginning<'b> {
 }
 
 impl<'b> Beginning<'b> {
-    /// That of a [`Request::Command`] which is `frame`, with the name and the number of arguments that it was found with.
-    /// `None` where the name may have been cut.
+    /// The beginning of the [`Request::Command`] in `frame`, with the name and the number of arguments that the
+    /// scanner returned. `None` if the name may be cut.
     #[inline]
     #[must_use]
     pub fn of(frame: &'b [u8], name: Span, arguments: u64) -> Option<Self> {
@@ -68,17 +69,17 @@ impl<'b> Beginning<'b> {
 
 /// Finds the boundaries of requests.
 ///
-/// Order of calls: [`next`](Self::next) until it gives something other than `Need`; drop the bytes it names and go on.
-/// After a `Head`, [`stream`](Self::stream) may take over until it says `done`. After an error nothing is known any
-/// more, and the connection has to be closed.
+/// Call [`next`](Self::next) until it returns something other than `Need`; then drop the bytes of the request, and
+/// call `next` again. After a `Head`, call [`stream`](Self::stream) in place of `next` to stream the frame, until
+/// `done` is true. After an error the boundaries are unknown, and the caller must close the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestScanner {
     limits: RequestLimits,
     cursor: Cursor,
     arguments: u64,
     name: Span,
-    /// Bytes of the next header that are known to be no number and to have no end; such a header never becomes valid,
-    /// so this never goes back to 0.
+    /// Bytes of the next header that are known to be neither a number nor its end. Such a header never becomes valid,
+    /// so this number never returns to 0.
     searched: u32,
     phase: Phase,
 }
@@ -87,28 +88,28 @@ pub struct RequestScanner {
 enum Phase {
     /// Between frames.
     Idle,
-    /// Some bytes of a frame are in, but not its name: it is read from its start again.
+    /// Part of a frame has arrived, but not its name; the next call reads the frame from its start.
     Begun,
-    /// In a line without its newline; the cursor is where the search goes on.
+    /// Part of a line has arrived, but not its newline; the search continues at the cursor.
     Line,
-    /// The name is in.
+    /// The name has arrived.
     Arguments,
-    /// [`RequestScanner::stream`] has taken over; the cursor is relative to what it was last given.
+    /// [`RequestScanner::stream`] has taken over; the cursor is relative to the buffer of its last call.
     Streaming,
 }
 
-/// Place in a multibulk frame.
+/// Position in a multibulk frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Cursor {
-    /// Offset of the next byte to look at.
+    /// Offset of the next byte to read.
     at: usize,
-    /// Arguments not wholly seen.
+    /// Arguments that have not been read whole.
     left: u64,
-    /// Bytes left of the body that stands at `at`, without its CRLF; [`HEADER`] where a header comes next.
+    /// Remaining bytes of the body at `at`, without its CRLF; [`HEADER`] if a header comes next.
     body: u64,
 }
 
-/// No body is that long.
+/// A length that no body has.
 const HEADER: u64 = u64::MAX;
 
 impl RequestScanner {
@@ -125,15 +126,15 @@ impl RequestScanner {
         }
     }
 
-    /// Changes the limits; they hold from the next header that is read.
+    /// Changes the limits from the next header on.
     pub const fn set_limits(&mut self, limits: RequestLimits) {
         self.limits = limits;
     }
 
-    /// Looks at what `buf` begins with; `buf` starts at the first byte of the frame in progress.
+    /// Scans the start of `buf`, which must begin at the first byte of the frame in progress.
     ///
     /// # Errors
-    /// Bytes that are no canonical request; also when called while a frame is being streamed.
+    /// Bytes that are not a canonical request; also a call while a frame is being streamed.
     #[inline]
     pub fn next(&mut self, buf: &[u8]) -> Result<Request, RequestError> {
         if matches!(self.phase, Phase::Idle | Phase::Begun)
@@ -144,12 +145,12 @@ impl RequestScanner {
         self.next_slowly(buf)
     }
 
-    /// Scans like [`next`](Self::next), where `buf` begins byte for byte like an earlier command: then it has the
-    /// same name and number of arguments. `None`: it does not, or a frame has begun, and nothing was scanned. The
-    /// limits must be the same as before.
+    /// Like [`next`](Self::next), if `buf` begins byte for byte like an earlier command: then both have the same name
+    /// and number of arguments. Returns `None` and reads nothing if `buf` begins otherwise, or if a frame has begun.
+    /// The limits must be the same as for the earlier command.
     ///
     /// # Errors
-    /// Those of `next`.
+    /// The errors of `next`.
     #[inline]
     pub fn next_like(&mut self, before: &Beginning<'_>, buf: &[u8]) -> Option<Result<Request, RequestError>> {
         if self.phase != Phase::Idle || !buf.starts_with(before.bytes) {
@@ -174,11 +175,11 @@ impl RequestScanner {
         }
     }
 
-    /// Hands out the frame that [`next`](Self::next) last gave as `Head`, as far as it is in. The first call's `buf`
-    /// still starts at the frame's first byte; the caller consumes `len` bytes after each call.
+    /// Releases the bytes of the last `Head` of [`next`](Self::next), as far as they have arrived. In the first call
+    /// `buf` still begins at the first byte of the frame; the caller consumes `len` bytes after each call.
     ///
     /// # Errors
-    /// Bytes that do not continue the frame; also when there is no such frame.
+    /// Bytes that do not continue the frame; also a call when there is no such frame.
     pub fn stream(&mut self, buf: &[u8]) -> Result<Streamed, RequestError> {
         if !matches!(self.phase, Phase::Arguments | Phase::Streaming) {
             return Err(RequestError::InvalidFraming);
@@ -196,14 +197,14 @@ impl RequestScanner {
         Ok(streamed)
     }
 
-    /// Whether a frame has begun and is not over.
+    /// Whether a frame has begun and has not ended.
     #[must_use]
     pub const fn is_mid_frame(&self) -> bool {
         !matches!(self.phase, Phase::Idle)
     }
 
-    /// Number of bytes of the current frame that were scanned and not released; [`next`](Self::next) must see them
-    /// again, and takes fewer for another frame.
+    /// Number of bytes of the frame in progress that the scanner has read but not released. [`next`](Self::next) must
+    /// see them again, and takes fewer bytes for another frame.
     #[must_use]
     pub const fn looked_at(&self) -> usize {
         match self.phase {
@@ -212,7 +213,7 @@ impl RequestScanner {
         }
     }
 
-    /// The usual beginning, wholly in: a number of arguments and a name, both small.
+    /// The usual beginning of a command: a number of arguments and a name, both small and both whole in the buffer.
     #[inline(always)]
     fn short_head(&self, buf: &[u8]) -> Option<(Cursor, Span)> {
         let (count, at) = number::short(buf, b'*')?;
@@ -247,7 +248,7 @@ impl RequestScanner {
         self.rest(buf, Cursor { at: body, left: arguments, body: len }, name, arguments)
     }
 
-    /// `*N`: the number of arguments (0 for none or a negative number), and the offset behind the header.
+    /// Reads `*N`: the number of arguments (0 for a negative number as well), and the offset after the header.
     fn count(&mut self, buf: &[u8]) -> Result<Option<(u64, usize)>, RequestError> {
         let read = if buf.get(1) == Some(&b'-') {
             number::signed(buf, 1).map(|found| found.map(|(_, at)| (0, at)))
@@ -275,7 +276,7 @@ impl RequestScanner {
         Ok(Some((count, at)))
     }
 
-    /// `$N` at `at`: the length, and the offset behind the header.
+    /// Reads `$N` at `at`: the length, and the offset after the header.
     fn header(&mut self, buf: &[u8], at: usize) -> Result<Option<(u64, usize)>, RequestError> {
         match buf.get(at) {
             Some(b'$') => {}
@@ -304,7 +305,7 @@ impl RequestScanner {
         Ok(Some((len, body)))
     }
 
-    /// The step after the name is complete.
+    /// Scans the frame after its name.
     #[inline(always)]
     fn rest(
         &mut self,
@@ -330,7 +331,7 @@ impl RequestScanner {
         })
     }
 
-    /// Goes over all arguments that are wholly in, and the header of the next.
+    /// Skips all arguments that have arrived whole, and the header of the next.
     #[inline(always)]
     fn walk(&mut self, buf: &[u8], from: Cursor) -> Result<Cursor, RequestError> {
         let Cursor { at, mut left, body } = from;
@@ -352,7 +353,7 @@ impl RequestScanner {
         }
     }
 
-    /// The same, where the next argument takes a closer look.
+    /// Continues [`walk`](Self::walk) at an argument that needs the slower functions.
     #[inline(never)]
     fn walk_on(&mut self, buf: &[u8], from: Cursor) -> Result<Cursor, RequestError> {
         let longest = self.limits.bulk_now();
@@ -382,8 +383,8 @@ impl RequestScanner {
         Ok(Cursor { at, left, body })
     }
 
-    /// Handles a header that is not a number like Redis: it looks for the CR first, up to a bound, and then at the
-    /// number. After a bare LF it would wait without end.
+    /// Handles a header that is not a number like Redis. Redis first searches for the CR, up to a bound, and then
+    /// checks the number. After a bare LF Redis would wait without end.
     #[cold]
     fn no_number<T>(
         &mut self,
@@ -444,7 +445,8 @@ impl RequestScanner {
     }
 }
 
-/// Returns the step after the argument at the start of `rest`, if that is complete and its length has few digits.
+/// The bytes after the argument at the start of `rest`. `None` unless the argument has arrived whole and its length
+/// has few digits.
 #[inline(always)]
 fn short_argument(rest: &[u8], longest: usize) -> Option<&[u8]> {
     let (len, header) = number::short(rest, b'$')?;

@@ -1,4 +1,4 @@
-//! The arguments of a command, wherever they are.
+//! The arguments of a command, independent of their storage.
 
 use std::cell::Cell;
 
@@ -6,9 +6,9 @@ use crate::scan::{self, Arguments, Span};
 
 /// Arguments by number; the name is 0.
 pub trait Argv<'b> {
-    /// The number of arguments.
+    /// The number of arguments, the name included.
     fn count(&self) -> usize;
-    /// The argument of that number.
+    /// The argument with this number.
     fn arg(&self, index: usize) -> Option<&'b [u8]>;
 }
 
@@ -42,25 +42,26 @@ impl<'b> Argv<'b> for Vec<&'b [u8]> {
     }
 }
 
-/// A whole canonical frame, read in place: nothing is allocated, and going over the arguments in order costs no more
-/// than reading each once.
+/// A whole canonical frame, read in place. Nothing is allocated, and a caller that reads the arguments in order reads
+/// each only once.
 #[derive(Debug)]
 pub struct Frame<'b> {
     bytes: &'b [u8],
     count: usize,
-    /// The position of the last look-up: the number of the next argument, and the rest.
+    /// The end of the last read: the number of the next argument, and the bytes from there.
     place: Cell<(usize, &'b [u8])>,
 }
 
 impl<'b> Frame<'b> {
-    /// `arguments` is the number that the scanner gave with the frame.
+    /// The arguments of a frame; `arguments` is the number that the scanner returned with the frame.
     #[must_use]
     pub fn new(bytes: &'b [u8], arguments: u64) -> Self {
         let start = scan::arguments(bytes).rest();
         Self { bytes, count: usize::try_from(arguments).unwrap_or(usize::MAX), place: Cell::new((0, start)) }
     }
 
-    /// The same where the scanner has found the name, which is not cut: what comes first is looked at first.
+    /// The arguments of a frame whose name the scanner has found and not cut. The first read begins after the name,
+    /// because callers read the arguments first.
     #[inline]
     #[must_use]
     pub fn behind(name: Span, bytes: &'b [u8], arguments: u64) -> Self {

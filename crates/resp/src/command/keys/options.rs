@@ -1,9 +1,10 @@
-//! Commands whose options decide where keys are: read as the commands themselves read them.
+//! Commands whose options decide which arguments are keys. The options are parsed as the commands themselves parse
+//! them.
 
 use super::{Argv, KeyRef, KeysUnknown, give, number};
 use crate::command::{Access, CommandId, id};
 
-/// `option` in lower case; nothing where it is longer than any option.
+/// `option` in lower case; empty if it is longer than any option.
 fn folded<'s>(option: &[u8], space: &'s mut [u8; OPTION]) -> &'s [u8] {
     let Some(word) = space.get_mut(..option.len()) else { return &[] };
     word.copy_from_slice(option);
@@ -11,7 +12,7 @@ fn folded<'s>(option: &[u8], space: &'s mut [u8; OPTION]) -> &'s [u8] {
     word
 }
 
-/// `withmatchlen` and `minmatchlen` are the longest.
+/// Bytes of the longest options, `withmatchlen` and `minmatchlen`.
 const OPTION: usize = 12;
 
 const READ: Access = Access::of(&[Access::RO, Access::ACCESS]);
@@ -21,7 +22,7 @@ const TAKE: Access = Access::of(&[Access::RW, Access::ACCESS, Access::DELETE]);
 
 /// `SORT key [BY pattern] [LIMIT offset count] [GET pattern ...] [ASC|DESC] [ALPHA] [STORE destination]`
 ///
-/// BY and GET read keys whose names come from the data, unless the pattern names none (`BY nosort`, `GET #`).
+/// BY and GET read keys whose names come from the data, unless the pattern has no key (`BY nosort`, `GET #`).
 pub(super) fn sort<'b>(
     id: CommandId,
     args: &(impl Argv<'b> + ?Sized),
@@ -59,8 +60,10 @@ pub(super) fn sort<'b>(
     if all_known { Ok(()) } else { Err(KeysUnknown::FromData) }
 }
 
-/// `GEORADIUS key lon lat radius unit [options]`, `GEORADIUSBYMEMBER key member radius unit [options]`. Of several
-/// `STORE key` and `STOREDIST key` the last one is written, but servers guard the first as well, and so do we.
+/// `GEORADIUS key lon lat radius unit [options]`, `GEORADIUSBYMEMBER key member radius unit [options]`.
+///
+/// With several `STORE key` and `STOREDIST key`, the server writes the last key. Servers guard the first key as well,
+/// so all are reported.
 pub(super) fn georadius<'b>(
     id: CommandId,
     args: &(impl Argv<'b> + ?Sized),
@@ -105,8 +108,8 @@ pub(super) fn migrate<'b>(
     give(args, 3, TAKE, each)
 }
 
-/// `XREAD [COUNT n] [BLOCK ms] STREAMS key ... id ...`, and with `GROUP group consumer`, `NOACK` and `CLAIM ms`
-/// XREADGROUP.
+/// `XREAD [COUNT n] [BLOCK ms] STREAMS key ... id ...`, and XREADGROUP, which also has `GROUP group consumer`,
+/// `NOACK` and `CLAIM ms`.
 pub(super) fn xread<'b>(
     id: CommandId,
     args: &(impl Argv<'b> + ?Sized),
@@ -137,8 +140,8 @@ pub(super) fn xread<'b>(
     Err(KeysUnknown::Arguments)
 }
 
-/// `STRALGO LCS [LEN] [IDX] [MINMATCHLEN n] [WITHMATCHLEN] (KEYS key key | STRINGS string string)`, in any order; of
-/// Redis 6 alone.
+/// `STRALGO LCS [LEN] [IDX] [MINMATCHLEN n] [WITHMATCHLEN] (KEYS key key | STRINGS string string)`, in any order.
+/// Only Redis 6 has this command.
 pub(super) fn stralgo<'b>(
     args: &(impl Argv<'b> + ?Sized),
     each: &mut impl FnMut(KeyRef<'b>),
@@ -163,7 +166,7 @@ pub(super) fn stralgo<'b>(
     if at == args.count() { Ok(()) } else { Err(KeysUnknown::Arguments) }
 }
 
-/// SET gives the old value away with GET, and by the comparing options of later servers tells about it.
+/// SET with GET also returns the old value; the comparing options of later servers reveal something about it.
 pub(super) fn set<'b>(
     args: &(impl Argv<'b> + ?Sized),
     each: &mut impl FnMut(KeyRef<'b>),
@@ -175,7 +178,7 @@ pub(super) fn set<'b>(
     give(args, 1, if reads { CHANGE } else { OVERWRITE }, each)
 }
 
-/// BITFIELD only reads when it has no SET and no INCRBY.
+/// BITFIELD only reads if it has no SET and no INCRBY.
 pub(super) fn bitfield<'b>(
     args: &(impl Argv<'b> + ?Sized),
     each: &mut impl FnMut(KeyRef<'b>),

@@ -3,7 +3,7 @@
 use super::{Argv, KeyRef, KeysUnknown, give, number};
 use crate::command::{Begin, Find, KeySpec};
 
-/// With `none_allowed` a number of keys may be 0, as scripts have it.
+/// Finds the keys of one specification. With `none_allowed` the number of keys may be 0, as for scripts.
 pub(super) fn find<'b>(
     spec: &KeySpec,
     none_allowed: bool,
@@ -16,7 +16,7 @@ pub(super) fn find<'b>(
         Begin::Unknown => return Err(KeysUnknown::Arguments),
     };
     let (first, last, step) = match spec.find {
-        // A list may be empty (PFMERGE with a destination alone); the server then finds no key at all, and guards none.
+        // A list may be empty (PFMERGE with a destination alone); the server then finds no keys, and guards none.
         Find::Range { last: -1, .. } if begin == args.count() => return Ok(()),
         Find::Range { last, step, limit } => (
             begin,
@@ -41,7 +41,7 @@ pub(super) fn find<'b>(
     (first..=last).step_by(step.max(1)).try_for_each(|index| give(args, index, spec.access, each))
 }
 
-/// Number of the argument behind `word`.
+/// Number of the argument after `word`.
 fn keyword<'b>(word: &str, start: i16, args: &(impl Argv<'b> + ?Sized)) -> Option<usize> {
     let is_word =
         |index: &usize| args.arg(*index).is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()));

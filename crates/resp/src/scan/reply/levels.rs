@@ -1,13 +1,13 @@
-//! Counts the elements that are still to come, level by level: a counter stack instead of recursion.
+//! The number of remaining elements of each level: a stack of counters in place of recursion.
 
 use crate::error::ReplyError;
 use crate::limits::MAX_DEPTH;
 
-/// Counts of the innermost level and of those around it. The innermost and four more live in place (deeper than any
-/// reply of Redis but COMMAND's and scripts'); the rest is on the heap, once, up to [`MAX_DEPTH`].
+/// The counters of the innermost level and of the levels around it. The innermost level and four more need no heap;
+/// only replies of COMMAND and of scripts are deeper. The other counters are on the heap, up to [`MAX_DEPTH`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Levels {
-    /// Elements left on the innermost level, or one of the marks below.
+    /// Remaining elements of the innermost level, or one of the constants below.
     left: u64,
     depth: usize,
     near: [u64; NEAR],
@@ -15,7 +15,7 @@ pub(super) struct Levels {
 }
 
 const NEAR: usize = 4;
-/// Levels whose room is kept from frame to frame: 512 bytes.
+/// Levels whose memory is kept from frame to frame: 512 bytes.
 const KEPT: usize = 64;
 
 /// A streamed array or set: elements until `.`.
@@ -26,7 +26,7 @@ pub(super) const STREAMED_MAP: u64 = u64::MAX - 1;
 const STREAMED_VALUE: u64 = u64::MAX - 2;
 /// A streamed string: chunks until an empty one.
 pub(super) const STREAMED_STRING: u64 = u64::MAX - 3;
-/// [`STREAMED`] and [`STREAMED_MAP`] behind an attribute: what it decorates comes next, not the end.
+/// [`STREAMED`] and [`STREAMED_MAP`] after an attribute: the reply that it decorates comes next, not the end.
 const DECORATED: u64 = u64::MAX - 4;
 const DECORATED_KEY: u64 = u64::MAX - 5;
 
@@ -35,14 +35,14 @@ impl Levels {
         Self { left: 0, depth: 0, near: [0; NEAR], far: Vec::new() }
     }
 
-    /// A frame begins: one element is to come.
+    /// Begins a frame of one element.
     pub(super) fn begin(&mut self) {
         self.left = 1;
         self.depth = 0;
         self.far.clear();
     }
 
-    /// A frame is over. What a very deep one has taken is given back: a connection lives longer than its deepest reply.
+    /// Ends a frame. The memory of a very deep frame is released, because a connection outlives its deepest reply.
     pub(super) fn finish(&mut self) {
         if self.far.capacity() > KEPT {
             self.far = Vec::new();
@@ -59,20 +59,20 @@ impl Levels {
         self.left == STREAMED_STRING
     }
 
-    /// Returns how many elements of the innermost level can be counted one by one: none of a streamed value.
+    /// Number of remaining elements of the innermost level that can be counted one by one; 0 for a streamed value.
     #[inline(always)]
     pub(super) const fn countable(&self) -> u64 {
         if self.left < DECORATED_KEY { self.left } else { 0 }
     }
 
-    /// So many elements are complete, at most [`countable`](Self::countable).
+    /// Counts this number of complete elements, at most [`countable`](Self::countable).
     #[inline(always)]
     pub(super) fn elements(&mut self, count: u64) {
         self.left -= count;
         self.close();
     }
 
-    /// An element is complete.
+    /// Counts a complete element.
     #[inline(always)]
     pub(super) fn element(&mut self) -> Result<(), ReplyError> {
         self.count()?;
@@ -80,13 +80,13 @@ impl Levels {
         Ok(())
     }
 
-    /// An aggregate begins, which is itself an element of the level around it.
+    /// Begins an aggregate, which is itself an element of the level around it.
     pub(super) fn open(&mut self, elements: u64) -> Result<(), ReplyError> {
         self.count()?;
         self.push(elements)
     }
 
-    /// An attribute begins: it is no element of its level, the reply behind it is.
+    /// Begins an attribute. It is not an element of its level; the reply after it is.
     pub(super) fn decorate(&mut self, elements: u64) -> Result<(), ReplyError> {
         self.left = match self.left {
             STREAMED => DECORATED,
@@ -96,18 +96,18 @@ impl Levels {
         self.push(elements)
     }
 
-    /// Whether what comes next belongs to no aggregate.
+    /// Whether the next element is outside any aggregate.
     pub(super) const fn is_outermost(&self) -> bool {
         self.depth == 0
     }
 
-    /// A push begins between the elements of an aggregate, and is none of them. Redis up to 7.0 writes one there where a
-    /// command such as ZPOPMIN publishes, in the middle of its reply, to the very client that runs it.
+    /// Begins a push between the elements of an aggregate; the push is not an element of it. Redis up to 7.0 sends
+    /// such a push to a client whose command publishes, such as ZPOPMIN, in the middle of its reply.
     pub(super) fn interleave(&mut self, elements: u64) -> Result<(), ReplyError> {
         self.push(elements)
     }
 
-    /// `.`
+    /// Ends a streamed aggregate at `.`.
     pub(super) fn end(&mut self) -> Result<(), ReplyError> {
         if !matches!(self.left, STREAMED | STREAMED_MAP) {
             return Err(ReplyError::InvalidStream);
@@ -117,7 +117,7 @@ impl Levels {
         Ok(())
     }
 
-    /// The empty chunk.
+    /// Ends a streamed string at its empty chunk.
     pub(super) fn end_chunks(&mut self) {
         self.left = 0;
         self.close();
@@ -150,7 +150,7 @@ impl Levels {
         Ok(())
     }
 
-    /// Leaves every level that is complete.
+    /// Closes every level that is complete.
     #[inline(always)]
     fn close(&mut self) {
         while self.left == 0 && self.depth > 0 {

@@ -1,13 +1,13 @@
-//! The types that are one line of text, of any length.
+//! Types that are one line of text of any length.
 
 use crate::error::ReplyError;
 
-/// Which bytes the line may hold.
+/// The bytes that a line may contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Text {
-    /// `+`, `-` and `(`: anything but CR and LF. Scripts of Redis return as a big number whatever text they like.
+    /// `+`, `-` and `(`: all bytes but CR and LF. Scripts of Redis can return any text as a big number.
     Any,
-    /// A double (`,`): the output of C's `%.17g` and of Redis's own formatting, with `inf` and `nan`.
+    /// `,`: the output of C's `%.17g` and of Redis's own formatting, `inf` and `nan` included.
     Double,
 }
 
@@ -19,8 +19,8 @@ impl Text {
         }
     }
 
-    /// Reads on from `at`: the offset behind what is valid, and whether that is the line's end. A CR counts only
-    /// with its LF.
+    /// Reads on from `at`. Returns the offset after the valid bytes, and whether the line ends there. A CR counts
+    /// only together with its LF.
     #[inline(always)]
     pub(super) fn read(self, buf: &[u8], at: usize) -> Result<(usize, bool), ReplyError> {
         let rest = buf.get(at..).unwrap_or(&[]);

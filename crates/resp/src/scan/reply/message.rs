@@ -3,14 +3,14 @@
 use super::{FirstElement, aggregate_header, first_element};
 use crate::scan::number;
 
-/// The channel that a message came on.
+/// The channel of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageChannel<'b> {
-    /// All of its name.
+    /// The whole name.
     Whole(&'b [u8]),
-    /// The buffer ends before the name does: this is how it begins.
+    /// The beginning of the name; the buffer ends before the name does.
     Cut(&'b [u8]),
-    /// This is no message of a form that a server sends.
+    /// Bytes that are not a message in a form that servers send.
     Unknown,
 }
 
