@@ -1,5 +1,5 @@
-//! The scanners and the table must not allocate. The test has a process of its own, since the allocator counts for
-//! all.
+//! Neither the scanners nor the table allocate. The tests have a process of their own, because the allocator counts
+//! for all threads.
 #![expect(unsafe_code, reason = "an allocator cannot be written without")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -17,7 +17,7 @@ struct Counting;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 static BYTES: AtomicUsize = AtomicUsize::new(0);
-/// The tests of this file count one after the other.
+/// A lock that makes the tests of this file count one after the other.
 static ONE: Mutex<()> = Mutex::new(());
 
 // SAFETY: every call goes to the system's allocator unchanged.
@@ -25,12 +25,12 @@ unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
         BYTES.fetch_add(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller guarantees what the system's allocator requires.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller guarantees what the system's allocator requires.
         unsafe { System.dealloc(at, layout) }
     }
 }
@@ -44,7 +44,7 @@ fn allocations(work: impl FnOnce()) -> u64 {
     ALLOCATIONS.load(Ordering::SeqCst) - before
 }
 
-/// The least of several counts: the harness's own threads may allocate in between.
+/// The smallest of several counts: threads of the test harness may allocate meanwhile.
 fn least(mut work: impl FnMut()) -> u64 {
     let _alone = ONE.lock();
     (0..5).map(|_| allocations(&mut work)).min().unwrap()
@@ -91,8 +91,9 @@ fn no_allocation_per_reply() {
     assert_eq!(counted, 0);
 }
 
-/// 512 MiB in one value: nothing is kept, nothing is allocated, and the buffer never needs more than the piece that came,
-/// or two bytes for the line end. An eighth comes byte by byte, which takes a few seconds; see below for all of it.
+/// A value of 512 MiB: the scanner keeps and allocates nothing. The buffer never needs more than the piece that
+/// arrived, or two bytes for the line end. An eighth arrives byte by byte, which takes some seconds; the next test
+/// covers all bytes.
 #[test]
 fn a_huge_value_keeps_memory_flat() {
     huge_value(HUGE / 8);
@@ -125,10 +126,10 @@ fn huge_value(single: usize) {
         pieces(single, &piece, |bytes| scanner.stream(bytes).unwrap().len);
         assert!(scanner.stream(b"\r\n").unwrap().done);
     });
-    assert!(counted < 100, "{counted} allocations for so many pieces can only be the harness's own");
+    assert!(counted < 100, "{counted} allocations are more than those of the test harness");
 }
 
-/// Gives all of the value to `take`, so much of it byte by byte.
+/// Calls `take` with the whole value, its first `single` bytes one by one.
 fn pieces(single: usize, piece: &[u8], mut take: impl FnMut(&[u8]) -> usize) {
     for _ in 0..single {
         assert_eq!(take(b"x"), 1);
@@ -138,20 +139,20 @@ fn pieces(single: usize, piece: &[u8], mut take: impl FnMut(&[u8]) -> usize) {
     }
 }
 
-/// A million levels, and as many elements announced at each as a header can say: what is kept is the counters of the
-/// levels up to their cap.
+/// A million levels, each of which announces as many elements as a header allows. The scanner keeps only the counters
+/// of the levels up to the limit.
 #[test]
-fn nesting_costs_a_counter_a_level_and_no_more() {
+fn each_level_costs_only_a_counter() {
     let nested = b"*1099511627776\r\n".repeat(1_000_000);
     let _alone = ONE.lock();
-    // The least of several, as above: other tests of this process prepare their input meanwhile.
+    // The smallest of several counts, as above: other tests of this process prepare their input meanwhile.
     let measure = |_| {
         let before = BYTES.load(Ordering::SeqCst);
         assert_eq!(ReplyScanner::new().next(&nested), Err(ReplyError::TooDeep));
         BYTES.load(Ordering::SeqCst) - before
     };
     let reserved = (0..5).map(measure).min().unwrap();
-    // A counter is 8 bytes, and the room for them doubles as they come.
+    // A counter is 8 bytes, and the memory for counters doubles as needed.
     assert!(reserved <= 4 * 8 * MAX_DEPTH, "{reserved} bytes");
 }
 

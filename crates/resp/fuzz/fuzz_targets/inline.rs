@@ -1,4 +1,4 @@
-//! Any line: refused, or turned into one canonical frame of a size that the line bounds.
+//! Any line is refused, or becomes one canonical frame whose size the line bounds.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -10,7 +10,7 @@ fuzz_target!(|line: &[u8]| {
     let mut out = b"before".to_vec();
     let result = canonicalise(line, &mut out);
     let frame = out.strip_prefix(b"before").unwrap();
-    // The shortest words are one byte and a blank, and cost seven.
+    // The shortest words are one byte and a blank, and become seven more bytes.
     assert!(frame.len() <= line.len() * 4 + 32);
     match result {
         Ok(0) | Err(_) => assert!(frame.is_empty()),

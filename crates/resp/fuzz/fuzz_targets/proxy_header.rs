@@ -1,4 +1,5 @@
-//! Any bytes: whatever is in of them, a header is never read in two ways, and what follows it does not matter.
+//! Any bytes: a header has the same meaning however many of its bytes have arrived, and the bytes after it do not
+//! matter.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -8,7 +9,7 @@ fuzz_target!(|data: &[u8]| {
     let whole = parse(data);
     if let Ok(Parsed::Header { len, .. }) = whole {
         assert!(len <= data.len() && len <= MAX_V2);
-        assert_eq!(parse(&data[..len]), whole, "what follows does not matter");
+        assert_eq!(parse(&data[..len]), whole, "the bytes after the header do not matter");
     }
     for cut in 0..data.len().min(300) {
         match (parse(&data[..cut]), whole) {

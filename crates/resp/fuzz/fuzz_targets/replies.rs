@@ -1,6 +1,7 @@
-//! Any bytes in any pieces: the same replies, and a decoder that takes what the scanner does.
+//! Any bytes in any pieces give the same replies, and the decoder accepts every reply that the scanner accepts.
 //!
-//! Input: how many sizes of pieces, these sizes, from where on frames are streamed, then what the server sends.
+//! Input: number of piece sizes, the piece sizes, the size from which frames are streamed, then the bytes of the
+//! server.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -21,7 +22,7 @@ fuzz_target!(|data: &[u8]| {
         match value::decode(&frame) {
             Ok(_) | Err(ValueError::TooDeep) => {}
             Err(ValueError::Invalid(ReplyError::InvalidNumber)) => {
-                assert!(frame.contains(&b','), "a double only")
+                assert!(frame.contains(&b','), "only an invalid double is refused")
             }
             Err(error) => panic!("{error}: {}", frame.escape_ascii()),
         }

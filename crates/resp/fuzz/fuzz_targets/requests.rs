@@ -1,6 +1,7 @@
-//! Any bytes in any pieces: the same requests, and keys that do not depend on how the arguments are read.
+//! Any bytes in any pieces give the same requests, and keys that do not depend on how the arguments are read.
 //!
-//! Input: how many sizes of pieces, these sizes, from where on frames are streamed, then what the client sends.
+//! Input: number of piece sizes, the piece sizes, the size from which frames are streamed, then the bytes of the
+//! client.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

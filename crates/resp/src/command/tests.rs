@@ -3,14 +3,14 @@ use std::collections::HashMap;
 use super::*;
 
 #[test]
-fn every_name_finds_itself_in_any_case() {
+fn lookup_finds_every_name_in_any_case() {
     for id in CommandId::all().skip(1) {
         if let Some((container, own)) = id.name().split_once('|') {
             let top = lookup(container.as_bytes()).unwrap();
             assert_eq!(lookup_subcommand(top, own.to_uppercase().as_bytes()), Some(id));
             assert_eq!(id.top(), top);
             assert!(top.is_container() && !id.is_container());
-            assert_eq!(lookup(id.name().as_bytes()), None, "a bar is no part of a name");
+            assert_eq!(lookup(id.name().as_bytes()), None, "a bar is not part of a name");
         } else {
             assert_eq!(lookup(id.name().as_bytes()), Some(id));
             assert_eq!(lookup(id.name().to_uppercase().as_bytes()), Some(id));
@@ -24,7 +24,7 @@ fn every_name_finds_itself_in_any_case() {
 }
 
 #[test]
-fn nothing_else_is_found() {
+fn lookup_finds_no_other_name() {
     let top = CommandId::all().skip(1).filter(|id| !id.name().contains('|'));
     let all: HashMap<&[u8], CommandId> = top.map(|id| (id.name().as_bytes(), id)).collect();
     let by_search = |name: &[u8]| all.get(name.to_ascii_lowercase().as_slice()).copied();
@@ -47,12 +47,12 @@ fn nothing_else_is_found() {
         }
     }
     assert_eq!(lookup(b""), None);
-    assert_eq!(lookup(b"unknown"), None, "the unknown command's own name names nothing");
+    assert_eq!(lookup(b"unknown"), None, "the name of the unknown command is not a command");
     assert_eq!(lookup(&[b'a'; 1000]), None);
 }
 
 #[test]
-fn subcommands_are_their_containers_alone() {
+fn subcommands_are_found_only_in_their_container() {
     let client = lookup(b"client").unwrap();
     assert_eq!(lookup_subcommand(client, b"rePLY"), Some(id::CLIENT_REPLY));
     for name in [&b"rewrite"[..], b"", b"client|reply", b"reply ", b"repl"] {
@@ -74,7 +74,7 @@ fn arity_counts_the_name() {
 }
 
 #[test]
-fn shapes_of_replies() {
+fn reply_shapes_of_special_commands() {
     use ReplyShape::{Confirm, Hello, Monitor, None, One, Raw};
     let confirmed =
         [id::SUBSCRIBE, id::PSUBSCRIBE, id::SSUBSCRIBE, id::UNSUBSCRIBE, id::PUNSUBSCRIBE, id::SUNSUBSCRIBE];
@@ -92,7 +92,7 @@ fn shapes_of_replies() {
 }
 
 #[test]
-fn what_the_design_relies_on() {
+fn the_table_has_the_facts_that_the_proxy_relies_on() {
     assert!(
         id::AUTH.info().flags.contains(Flags::NO_AUTH) && id::HELLO.info().flags.contains(Flags::NO_AUTH)
     );

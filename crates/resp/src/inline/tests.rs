@@ -10,7 +10,7 @@ fn split(line: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
     let frame = out.strip_prefix(b"before").unwrap();
     let args: Vec<_> = arguments(frame).map(<[u8]>::to_vec).collect();
     assert_eq!(count.unwrap_or(0), u64::try_from(args.len()).unwrap());
-    assert_eq!(args.is_empty(), frame.is_empty(), "nothing is left behind");
+    assert_eq!(args.is_empty(), frame.is_empty(), "an empty list appends nothing");
     count.map(|_| args)
 }
 
@@ -19,7 +19,7 @@ fn words(line: &str) -> Vec<String> {
 }
 
 #[test]
-fn words_are_split_at_blanks() {
+fn splits_words_at_blanks() {
     assert_eq!(words("PING\r\n"), ["PING"]);
     assert_eq!(words("  SET\tk  v \r\n"), ["SET", "k", "v"]);
     assert_eq!(words("GET k\n"), ["GET", "k"]);
@@ -38,7 +38,7 @@ fn vertical_tab_and_form_feed_only_lead() {
 }
 
 #[test]
-fn double_quotes_take_escapes() {
+fn decodes_escapes_in_double_quotes() {
     assert_eq!(words(r#""PI\x4eG""#), ["PING"]);
     assert_eq!(words(r#"ECHO "\n\r\t\b\a\\\"\q""#), ["ECHO", r#"\n\r\t\x08\x07\\\"q"#]);
     assert_eq!(words(r#"GET "x\x4""#), ["GET", "xx4"]);
@@ -50,13 +50,13 @@ fn double_quotes_take_escapes() {
 }
 
 #[test]
-fn single_quotes_take_one_escape() {
+fn decodes_one_escape_in_single_quotes() {
     assert_eq!(words(r"'PING'"), ["PING"]);
     assert_eq!(words(r"ECHO 'it\'s \n'"), ["ECHO", r"it\'s \\n"]);
 }
 
 #[test]
-fn unbalanced_quotes_are_refused() {
+fn refuses_unbalanced_quotes() {
     for line in [
         r#"""#,
         "'",
@@ -75,19 +75,19 @@ fn unbalanced_quotes_are_refused() {
 }
 
 #[test]
-fn a_nul_is_refused() {
+fn refuses_a_nul() {
     assert_eq!(split(b"PI\0NG"), Err(Error::InvalidFraming));
     assert_eq!(split(b"\"\0\""), Err(Error::InvalidFraming));
     assert_eq!(
         split(br#"ECHO "\x00""#).unwrap(),
         [b"ECHO".to_vec(), b"\0".to_vec()],
-        "an escaped one is not"
+        "an escaped NUL is accepted"
     );
 }
 
 proptest! {
     #[test]
-    fn quoting_is_undone(args in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..12), 1..5)) {
+    fn decodes_quoted_words(args in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..12), 1..5)) {
         let mut line = Vec::new();
         for (i, arg) in args.iter().enumerate() {
             line.extend_from_slice(if i == 0 { b"\"" } else { b" \"" });
@@ -100,7 +100,7 @@ proptest! {
     }
 
     #[test]
-    fn any_line_is_split_or_refused(line in prop::collection::vec(any::<u8>(), 0..80)) {
+    fn splits_or_refuses_any_line(line in prop::collection::vec(any::<u8>(), 0..80)) {
         let _ = split(&line);
     }
 }

@@ -10,7 +10,8 @@ fn tcp(source: &str, destination: &str) -> Source {
     Source::Tcp { source: address(source), destination: address(destination) }
 }
 
-/// The same outcome however the header is cut: a prefix of it needs more, or is refused for the same reason.
+/// The outcome of a header, which must not depend on the pieces: a prefix needs more bytes, or is refused for the
+/// same reason.
 fn outcome(input: &[u8]) -> Result<Parsed, Error> {
     let whole = parse(input);
     for cut in 0..input.len() {
@@ -113,7 +114,7 @@ fn version_1_is_bounded() {
 }
 
 #[test]
-fn what_is_no_header_is_refused_at_its_first_wrong_byte() {
+fn refuses_other_bytes_at_the_first_wrong_byte() {
     assert_eq!(parse(b""), Ok(Parsed::Need { at_least: 1 }));
     for (input, at) in [
         (&b"*1\r\n$4\r\nPING\r\n"[..], 1),

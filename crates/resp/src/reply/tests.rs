@@ -54,7 +54,7 @@ fn canned_replies_are_one_line_each() {
 }
 
 #[test]
-fn errors_name_what_they_are_about() {
+fn errors_name_the_command_or_option() {
     assert_eq!(
         written(|out| wrong_arity(out, "client|reply")),
         "-ERR wrong number of arguments for 'client|reply' command\r\n"
@@ -76,7 +76,7 @@ fn errors_name_what_they_are_about() {
 }
 
 #[test]
-fn what_a_client_sent_never_ends_a_line() {
+fn text_of_a_client_never_ends_a_line() {
     let args: [&[u8]; 3] = [b"a\r\n+OK", b"\0\x1b", &[b'z'; 500]];
     let line = written(|out| unknown_command(out, b"FO\r\n+OK", args));
     assert!(line.starts_with("-ERR unknown command 'FO  +OK', with args beginning with: 'a  +OK' '  ' 'zzz"));

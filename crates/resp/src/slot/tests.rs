@@ -10,7 +10,7 @@ fn crc16(bytes: &[u8]) -> u16 {
 }
 
 #[test]
-fn the_slots_of_the_specification() {
+fn slots_match_the_specification() {
     assert_eq!(crc16(b"123456789"), 0x31c3);
     assert_eq!(slot(b"123456789"), 0x31c3 % SLOTS);
     assert_eq!(slot(b""), 0);

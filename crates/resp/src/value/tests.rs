@@ -5,7 +5,7 @@ fn bulk(text: &str) -> Value {
 }
 
 #[test]
-fn every_type() {
+fn decodes_every_type() {
     let cases = [
         ("+OK\r\n", Value::Status(b"OK".to_vec())),
         ("-ERR x\r\n", Value::Error(b"ERR x".to_vec())),
@@ -55,7 +55,7 @@ fn maps_keep_their_order_and_repeated_keys() {
 }
 
 #[test]
-fn only_one_whole_shallow_reply() {
+fn accepts_exactly_one_whole_shallow_reply() {
     assert_eq!(decode(b""), Err(ValueError::NotWhole));
     assert_eq!(decode(b"*2\r\n:1\r\n"), Err(ValueError::NotWhole));
     assert_eq!(decode(b":1\r\n:2\r\n"), Err(ValueError::NotWhole));

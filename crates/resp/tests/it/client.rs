@@ -1,4 +1,4 @@
-//! A client that shows the bytes.
+//! A client that returns replies as bytes.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
@@ -55,9 +55,10 @@ impl Client {
         }
     }
 
-    /// Sends all there is to send; returns all that is answered until the server closes.
-    pub(crate) fn last_words(mut self, bytes: &[u8]) -> Vec<u8> {
-        // A server that has refused a frame closes without reading the rest: the write may fail, what it said counts.
+    /// Sends all bytes, and returns everything that the server sends until it closes the connection.
+    pub(crate) fn send_until_closed(mut self, bytes: &[u8]) -> Vec<u8> {
+        // A server that refuses a frame closes without reading the rest, so the write may fail. Only the reply
+        // counts.
         let _ = self.stream.write_all(bytes);
         let _ = self.stream.shutdown(Shutdown::Write);
         let mut said = Vec::new();

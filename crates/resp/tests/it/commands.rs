@@ -1,11 +1,13 @@
-//! The table against a live server: what it lists is known, with equal arity, flags, categories and keys.
+//! The table against a live server: the table has every command of the server, with equal arity, flags, categories
+//! and keys.
 
 use portcullis_resp::command::{Access, Categories, CommandId, Flags, lookup, lookup_subcommand};
 use portcullis_resp::value::Value;
 
 use crate::server::Server;
 
-/// Differences between Redis 7.0 and the later servers that the table follows: what they say, and why that is right.
+/// Differences of Redis 7.0 from later servers that the table follows: the fact of the later servers, and why it is
+/// right.
 const LATER_SERVERS: &[(&str, &str)] = &[
     ("blmove", "7.2 allows blocking commands in scripts"),
     ("blpop", "7.2 allows blocking commands in scripts"),
@@ -29,7 +31,7 @@ const LATER_SERVERS: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn every_command_of_the_server_is_known() {
+fn the_table_has_every_command_of_the_server() {
     let server = Server::start(&[]);
     let Value::Array(listed) = server.connect().call(&["COMMAND"]) else { panic!("no list of commands") };
     assert!(listed.len() > 200);

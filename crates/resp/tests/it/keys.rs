@@ -1,4 +1,4 @@
-//! Keys as we find them against `COMMAND GETKEYSANDFLAGS`, over generated arguments for every command.
+//! Our keys against those of `COMMAND GETKEYSANDFLAGS`, with generated arguments for every command.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use portcullis_resp::value::Value;
 use crate::client::Client;
 use crate::server::Server;
 
-/// Vectors of arguments per command.
+/// Generated argument lists per command.
 const VECTORS: usize = 250;
 
 /// Arguments that mean something to some command, and keys.
@@ -72,7 +72,7 @@ const WORDS: &[&str] = &[
     "USAGE",
 ];
 
-/// Arguments in which those commands find keys whose options decide; `?` stands for any word.
+/// Argument lists in which options decide about keys; `?` stands for any word.
 const SHAPES: &[&str] = &[
     "SORT a STORE b",
     "SORT a BY ? LIMIT 0 1 GET ? ASC STORE b",
@@ -123,11 +123,11 @@ const SHAPES: &[&str] = &[
     "LMOVE a b LEFT LEFT",
 ];
 
-/// Every key of one command, with what is done to it.
+/// Every key of one command, with the names of its use.
 type Found = BTreeMap<Vec<u8>, Vec<&'static str>>;
 
 #[test]
-fn the_keys_are_the_servers() {
+fn keys_are_those_of_the_server() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     let mut random = Random(0x5eed);
@@ -145,11 +145,11 @@ fn the_keys_are_the_servers() {
             known += u32::from(check(&mut client, &args));
         }
     }
-    assert!(known > 30_000, "the server finds keys often: {known}");
+    assert!(known > 30_000, "the server must find keys often: {known}");
 }
 
-/// Names of all commands and subcommands, as arguments. In order: the server lists them in another one each time, and
-/// the vectors are to be the same ones.
+/// The names of all commands and subcommands, as arguments. Sorted, because the server lists them in a different
+/// order each time, and the generated arguments must stay the same.
 fn commands(client: &mut Client) -> Vec<Vec<String>> {
     let listed = client.call(&["COMMAND"]);
     let entries = listed.as_array().unwrap().iter().flat_map(|entry| {
@@ -165,7 +165,7 @@ fn commands(client: &mut Client) -> Vec<Vec<String>> {
     names
 }
 
-/// The name, and so many words as it may take, sometimes more.
+/// The name, and as many words as the command accepts, sometimes more.
 fn vector(random: &mut Random, name: &[String]) -> Vec<String> {
     let arity = usize::from(id_of(name).info().arity.unsigned_abs());
     let count = arity.saturating_sub(name.len()) + if random.below(2) == 0 { 0 } else { random.below(8) };
@@ -177,7 +177,8 @@ fn id_of(args: &[String]) -> CommandId {
     if id.is_container() { lookup_subcommand(id, args[1].as_bytes()).unwrap() } else { id }
 }
 
-/// Whether the server found keys and so did we; it is asserted that these are the same, or that we say we cannot know.
+/// Compares the keys of the server with ours. Returns whether both found keys. Panics unless the keys are equal or
+/// our answer is "unknown".
 fn check(client: &mut Client, args: &[String]) -> bool {
     let bytes: Vec<&[u8]> = args.iter().map(|arg| arg.as_bytes()).collect();
     let id = id_of(args);
@@ -210,15 +211,15 @@ fn check(client: &mut Client, args: &[String]) -> bool {
         add(&mut expected, fields[0].as_bytes().unwrap(), Access::of(&access.collect::<Vec<_>>()));
     }
     if certain && id.name() == "sinterstore" {
-        // 7.0 says RW of the destination, later servers OW: it is never read.
+        // Redis 7.0 reports RW for the destination, later servers OW: the value is never read.
         assert!(ours.keys().eq(expected.keys()), "{args:?}");
     } else if certain && a_value_is_named_as_an_option(id, args) {
-        // The server's helper reads that value as an option; the command does not.
+        // The server's helper parses that value as an option; the command does not.
         let stored = destinations(id, args);
         let due: BTreeSet<&[u8]> = stored.into_iter().chain([&args[1]]).map(|key| key.as_bytes()).collect();
         assert!(ours.keys().map(Vec::as_slice).eq(due), "{args:?}: {ours:?}");
     } else if certain && id.name().starts_with("georadius") {
-        // The server finds only the first of two STOREs, but writes the second.
+        // With two STOREs the server's helper finds only the first, but the command writes the second.
         assert!(expected.keys().all(|key| ours.contains_key(key)), "{args:?}: {ours:?}");
     } else if certain {
         assert_eq!(ours, expected, "{args:?}");
@@ -228,7 +229,7 @@ fn check(client: &mut Client, args: &[String]) -> bool {
     certain
 }
 
-/// Whether what follows STORE or COUNT is the name of an option that the server's helpers look for.
+/// Whether the argument after STORE or COUNT is the name of an option that the server's helpers look for.
 fn a_value_is_named_as_an_option(id: CommandId, args: &[String]) -> bool {
     if !["sort", "georadius", "georadiusbymember"].contains(&id.name()) {
         return false;
@@ -240,8 +241,8 @@ fn a_value_is_named_as_an_option(id: CommandId, args: &[String]) -> bool {
     })
 }
 
-/// The destinations of SORT and GEORADIUS, as the commands themselves read their options; `they_store_where_we_say`
-/// asks the server. If there are several, SORT uses the last one; for GEORADIUS all of them are checked.
+/// Destinations of SORT and GEORADIUS, according to the parsers of the commands; `servers_store_where_we_say` asks
+/// the server. With several destinations, SORT uses the last; for GEORADIUS we require all.
 fn destinations(id: CommandId, args: &[String]) -> Vec<&String> {
     let options = match id.name() {
         "sort" => 2,
@@ -269,7 +270,7 @@ fn destinations(id: CommandId, args: &[String]) -> Vec<&String> {
     stored
 }
 
-/// The same by way of the frame.
+/// The keys as [`add`] collects them, read from the frame.
 fn in_place(id: CommandId, args: &[&[u8]]) -> (bool, Found) {
     let mut frame = Vec::new();
     encode::command(&mut frame, args);
@@ -279,7 +280,7 @@ fn in_place(id: CommandId, args: &[&[u8]]) -> (bool, Found) {
     (certain, found)
 }
 
-/// Sharded channels, which have a slot but are no keys, are left out, as the server does.
+/// Adds a key. Sharded channels, which have a slot but are not keys, are left out, as the server does.
 fn add(found: &mut Found, key: &[u8], access: Access) {
     if access.contains(Access::NOT_KEY) {
         return;
@@ -291,9 +292,9 @@ fn add(found: &mut Found, key: &[u8], access: Access) {
     flags.sort_unstable();
 }
 
-/// Commands whose options we read one by one: the server's helper finds keys in arguments that the command would
-/// refuse, and SORT's patterns name more keys than it finds. It takes invalid numbers of keys for 0 or truncates
-/// them.
+/// Whether our answer may be "unknown" where the server reports keys: for commands whose options we parse. The
+/// server's helper also reports keys in arguments that the command would refuse, and misses keys that SORT's patterns
+/// name. It reads an invalid number of keys as 0, or cuts the number.
 fn may_be_uncertain(id: CommandId) -> bool {
     let by_number = id.info().keys.iter().any(|spec| matches!(spec.find, Find::KeyNum { .. }));
     by_number || BY_OPTIONS.contains(&id.name())
@@ -302,7 +303,7 @@ fn may_be_uncertain(id: CommandId) -> bool {
 const BY_OPTIONS: [&str; 7] =
     ["sort", "sort_ro", "georadius", "georadiusbymember", "migrate", "xread", "xreadgroup"];
 
-/// Splitmix64: the same vectors every time.
+/// Splitmix64, which generates the same arguments each time.
 struct Random(u64);
 
 impl Random {
@@ -320,10 +321,10 @@ impl Random {
     }
 }
 
-/// Cases where the server's helper is wrong about its own command and we are right: an option's value may look like
-/// an option.
+/// The server's helper is wrong about some commands, and our answer is right: the value of an option may look like an
+/// option.
 #[test]
-fn they_store_where_we_say() {
+fn servers_store_where_we_say() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     client.call(&["RPUSH", "a", "1"]);

@@ -1,5 +1,8 @@
-//! The crate against a live redis-server: what it would forward, what it says in Redis's words, what it knows of
-//! commands. Needs `redis-server` in the PATH; each server here is private, on a unix socket, and ends with its test.
+//! The crate against a live redis-server: requests that it would forward, texts in Redis's words, facts about
+//! commands.
+//!
+//! The tests need `redis-server` in the PATH. Each server here is private, listens on a unix socket, and ends with
+//! its test.
 
 mod client;
 mod commands;

@@ -1,5 +1,5 @@
-//! Mutated bytes to the scanner and to Redis. What the scanner would forward, Redis executes with the very same
-//! arguments; where they part, the scanner is the stricter one.
+//! Mutated bytes: the scanner against Redis. Redis executes every request that the scanner would forward with exactly
+//! the same arguments. Where the two differ, the scanner is stricter.
 
 use std::cell::RefCell;
 
@@ -13,17 +13,17 @@ use proptest::test_runner::TestRunner;
 
 use crate::server::Server;
 
-/// The state of the input after the scanner.
+/// The state of the scanner at the end of the input.
 #[derive(Debug, PartialEq)]
 enum End {
-    /// Everything is consumed.
+    /// All input is consumed.
     Clean,
-    /// A frame is begun.
+    /// A frame has begun and is not complete.
     Waiting,
     Refused(RequestError),
 }
 
-/// The canonical frames of all commands in `input` up to where it ends or is refused, and their number.
+/// The canonical frames of all commands in `input` up to its end or the first error, their number, and the end.
 fn scanned(input: &[u8]) -> (Vec<u8>, usize, End) {
     let mut scanner = RequestScanner::new(RequestLimits::default());
     let (mut out, mut commands, mut rest) = (Vec::new(), 0, input);
@@ -46,7 +46,7 @@ fn scanned(input: &[u8]) -> (Vec<u8>, usize, End) {
                 let args: Vec<&[u8]> = arguments(&rest[..len]).collect();
                 let begin = out.len();
                 encode::command(&mut out, &args);
-                assert_eq!(&out[begin..], &rest[..len], "a frame that is taken is its own canonical form");
+                assert_eq!(&out[begin..], &rest[..len], "an accepted frame must be in canonical form");
                 commands += 1;
                 len
             }
@@ -55,7 +55,7 @@ fn scanned(input: &[u8]) -> (Vec<u8>, usize, End) {
     }
 }
 
-/// Frames that show in their replies what was executed: ECHO repeats its argument, an unknown command its name and
+/// Frames whose replies show what Redis executed: ECHO repeats its argument, an unknown command its name and
 /// arguments.
 fn pipeline() -> impl Strategy<Value = Vec<u8>> {
     let text =
@@ -96,16 +96,16 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// Checks one input; says how the scanner left it.
+/// Checks one input and returns the state of the scanner at its end.
 fn compare(server: &Server, input: &[u8]) -> Result<End, TestCaseError> {
     let (canonical, commands, end) = scanned(input);
-    let said = server.connect().last_words(input);
+    let said = server.connect().send_until_closed(input);
     let mut client = server.connect();
     client.send(&canonical);
     let expected: Vec<u8> = (0..commands).flat_map(|_| client.frame()).collect();
     prop_assert!(
         said.starts_with(&expected),
-        "{}\nwas answered {}\nwhat is forwarded of it {}",
+        "{}\nreply of Redis: {}\nreply to the forwarded part: {}",
         input.escape_ascii(),
         said.escape_ascii(),
         expected.escape_ascii()
@@ -115,7 +115,7 @@ fn compare(server: &Server, input: &[u8]) -> Result<End, TestCaseError> {
         End::Clean | End::Waiting => prop_assert_eq!(more, b"", "{}", input.escape_ascii()),
         End::Refused(RequestError::InvalidFraming | RequestError::TlsClientHello) => {}
         End::Refused(error) => {
-            // Redis waits for a CR before it judges a header; the scanner does not.
+            // Redis waits for a CR before it checks a header; the scanner does not wait.
             let text = format!("-{}\r\n", error.reply().unwrap());
             let ours_alone = matches!(error, RequestError::InvalidMultibulkLength) && beyond_our_limit(input);
             prop_assert!(
@@ -129,19 +129,19 @@ fn compare(server: &Server, input: &[u8]) -> Result<End, TestCaseError> {
     Ok(end)
 }
 
-/// Redis takes more arguments than we do, and then waits for them.
+/// Whether Redis waits for more arguments than our limit allows.
 fn beyond_our_limit(input: &[u8]) -> bool {
     input.windows(8).any(|window| window[0] == b'*' && window[1..].iter().all(u8::is_ascii_digit))
 }
 
-/// Redis repeats the byte it got as it is; we repeat printable ones only.
+/// Whether the texts differ only in a byte that Redis repeats unchanged: we repeat only printable bytes.
 fn is_raw_byte(error: RequestError, said: &[u8]) -> bool {
     matches!(error, RequestError::ExpectedDollar(byte) if !byte.is_ascii_graphic())
         && said.starts_with(b"-ERR Protocol error: expected '$', got '")
 }
 
 #[test]
-fn what_is_forwarded_is_executed_alike() {
+fn redis_executes_forwarded_requests_alike() {
     let server = Server::start(&[]);
     let tally = RefCell::new([0_u32; 3]);
     let config = ProptestConfig { cases: 6000, failure_persistence: None, ..ProptestConfig::default() };
@@ -158,14 +158,14 @@ fn what_is_forwarded_is_executed_alike() {
         })
         .unwrap();
     let tally = tally.into_inner();
-    assert!(tally.iter().all(|&count| count > 300), "each outcome is met often: {tally:?}");
+    assert!(tally.iter().all(|&count| count > 300), "each outcome must occur often: {tally:?}");
 }
 
 #[test]
-fn odd_bytes_one_by_one() {
+fn handles_odd_bytes_as_expected() {
     let server = Server::start(&[]);
-    // What Redis does with each, and that the scanner is as strict or stricter, is checked by `compare`; here is what
-    // must come of it.
+    // `compare` checks the action of Redis for each input, and that the scanner is at least as strict. This test adds
+    // the expected outcome.
     let refused = [
         "*1\r\n$4\r\nPING\n*",
         "*1\rX$4\rXPING\rX",

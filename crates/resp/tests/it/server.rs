@@ -17,7 +17,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// `options` are arguments of redis-server (`--requirepass`, `x`).
+    /// Starts a server; `options` are arguments of redis-server (`--requirepass`, `x`).
     pub(crate) fn start(options: &[&str]) -> Self {
         let dir = TempDir::new().unwrap();
         let socket = dir.path().join("redis.sock");

@@ -1,4 +1,4 @@
-//! Our words are the server's.
+//! The proxy's error texts are those of the server.
 
 use portcullis_resp::encode;
 use portcullis_resp::error::RequestError;
@@ -21,7 +21,7 @@ fn ours(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 }
 
 #[test]
-fn canned_replies() {
+fn constant_replies_are_those_of_redis() {
     let server = Server::start(&[]);
     let said = |commands: &[&[&[u8]]]| {
         let mut client = server.connect();
@@ -54,7 +54,7 @@ fn canned_replies() {
 }
 
 #[test]
-fn errors_with_names() {
+fn errors_with_names_are_those_of_redis() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     let mut said = |args: &[&[u8]]| {
@@ -86,9 +86,9 @@ fn errors_with_names() {
 }
 
 #[test]
-fn before_login() {
+fn errors_before_login_are_those_of_redis() {
     let server = Server::start(&["--requirepass", "secret"]);
-    let said = |bytes: &[u8]| server.connect().last_words(bytes);
+    let said = |bytes: &[u8]| server.connect().send_until_closed(bytes);
     let text = |error: RequestError| format!("-{}\r\n", error.reply().unwrap()).into_bytes();
     assert_eq!(said(b"*11\r\n"), text(RequestError::UnauthenticatedMultibulk));
     assert_eq!(said(b"*1\r\n$16385\r\n"), text(RequestError::UnauthenticatedBulk));
@@ -97,17 +97,17 @@ fn before_login() {
     assert_eq!(
         said(&frame(&[b"_"])),
         ours(|out| reply::unknown_command(out, b"_", [])),
-        "unknown comes first"
+        "the check for unknown commands comes first"
     );
     assert_eq!(said(&frame(&[b"AUTH", b"wrong"])), reply::WRONGPASS);
-    // The option that says the version became `<proto>` after 7.0; the rest is the same.
+    // Versions after 7.0 call the option of the version `<proto>`; the rest of the text is the same.
     let hello = String::from_utf8(said(&frame(&[b"HELLO", b"3"]))).unwrap();
     let newer = String::from_utf8(reply::NOAUTH_HELLO.to_vec()).unwrap();
     assert!(hello == newer || hello == newer.replace("HELLO <proto> AUTH", "HELLO AUTH"), "{hello}");
 }
 
 #[test]
-fn slots() {
+fn slots_are_those_of_redis() {
     let server = Server::start(&["--cluster-enabled", "yes"]);
     let mut client = server.connect();
     for key in ["", "foo", "{user}.a", "a{}b", "{}{b}", "a{b", "x{{y}}z", "\u{20ac}"] {

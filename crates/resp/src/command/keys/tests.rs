@@ -2,7 +2,7 @@ use super::*;
 use crate::command::{lookup, lookup_subcommand};
 use crate::encode;
 
-/// Keys of a command line, each with the name of what is done to it; `?` behind them when there may be more.
+/// The keys of a command line, each with the name of its use. A `?` at the end means that there may be more keys.
 fn found(line: &str) -> String {
     let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
     let top = lookup(args[0]).unwrap_or(CommandId::UNKNOWN);
@@ -36,7 +36,7 @@ fn keys_by_specification() {
 }
 
 #[test]
-fn what_makes_no_sense_is_not_known() {
+fn keys_of_invalid_arguments_are_unknown() {
     for line in [
         "GET",
         "EVAL s 3 a b",
@@ -51,8 +51,8 @@ fn what_makes_no_sense_is_not_known() {
 }
 
 #[test]
-fn options_are_read_as_the_command_reads_them() {
-    assert_eq!(found("SORT a STORE limit STORE b"), "a:RO b:OW", "the last destination holds");
+fn options_are_parsed_as_the_command_parses_them() {
+    assert_eq!(found("SORT a STORE limit STORE b"), "a:RO b:OW", "the last destination counts");
     assert_eq!(found("SORT a BY nosort GET # LIMIT 0 1 STORE b"), "a:RO b:OW");
     assert_eq!(found("SORT a BY w_* STORE b"), "a:RO b:OW ?");
     assert_eq!(found("SORT a GET k STORE b"), "a:RO b:OW ?");
@@ -71,7 +71,7 @@ fn options_are_read_as_the_command_reads_them() {
 }
 
 #[test]
-fn what_is_done_depends_on_options() {
+fn the_use_of_a_key_depends_on_options() {
     assert_eq!(found("SET a b"), "a:OW");
     assert_eq!(found("SET a b EX 1 get"), "a:RW");
     assert_eq!(found("SET a b IFEQ c"), "a:RW");
@@ -104,7 +104,7 @@ fn channels_of_publishers_and_subscribers() {
 }
 
 #[test]
-fn a_frame_is_read_in_any_order() {
+fn the_arguments_of_a_frame_are_read_in_any_order() {
     let mut frame = Vec::new();
     encode::command(&mut frame, &[b"a", b"", b"c\r\n", b"d"]);
     let view = Frame::new(&frame, 4);
@@ -113,12 +113,12 @@ fn a_frame_is_read_in_any_order() {
         assert_eq!(view.arg(index), Some(expected));
     }
     assert_eq!(view.arg(4), None);
-    assert_eq!(view.arg(3), Some(&b"d"[..]), "a miss loses nothing");
-    assert_eq!(Frame::new(&frame[..20], 4).arg(3), None, "a part of a frame");
+    assert_eq!(view.arg(3), Some(&b"d"[..]), "a missing argument loses no position");
+    assert_eq!(Frame::new(&frame[..20], 4).arg(3), None, "the argument is cut");
 }
 
 #[test]
-fn a_frame_behind_its_name_is_the_same_frame() {
+fn a_frame_after_its_name_has_the_same_arguments() {
     use crate::scan::{Request, RequestScanner};
     let mut bytes = Vec::new();
     encode::command(&mut bytes, &[b"SET", b"key", b"value"]);

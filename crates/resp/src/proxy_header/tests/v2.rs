@@ -36,7 +36,7 @@ fn addresses() {
 }
 
 #[test]
-fn nobody_in_particular() {
+fn unspecified_addresses_are_unknown() {
     assert_eq!(read(0x21, 0x00, b""), Ok(Source::Unknown));
     assert_eq!(read(0x21, 0x00, b"anything"), Ok(Source::Unknown));
     assert_eq!(read(0x21, 0x31, &[0; 216]), Ok(Source::Unknown));
@@ -44,14 +44,14 @@ fn nobody_in_particular() {
 }
 
 #[test]
-fn local_skips_whatever_is_there() {
+fn local_skips_any_addresses() {
     for (family, block) in [(0x00, &b""[..]), (0x11, V4), (0x11, b"short"), (0x21, V4), (0xff, b"x")] {
         assert_eq!(read(0x20, family, block), Ok(Source::Local), "{family:#x}");
     }
 }
 
 #[test]
-fn only_what_is_known() {
+fn refuses_unknown_commands_and_families() {
     for command in [0x00, 0x01, 0x10, 0x11, 0x22, 0x2f, 0x31, 0xff] {
         assert_eq!(read(command, 0x11, V4), Err(Error::Unsupported), "{command:#x}");
     }
@@ -61,7 +61,7 @@ fn only_what_is_known() {
 }
 
 #[test]
-fn blocks_shorter_than_their_addresses() {
+fn refuses_blocks_shorter_than_their_addresses() {
     for len in 0..V4.len() {
         assert_eq!(read(0x21, 0x11, &V4[..len]), Err(Error::Block), "{len}");
     }
@@ -81,11 +81,11 @@ fn length_is_bounded() {
     let longest = header(0x21, 0x11, &pad(MAX_V2));
     assert!(matches!(crate::proxy_header::parse(&longest), Ok(Parsed::Header { .. })));
     let longer = header(0x21, 0x11, &pad(MAX_V2 + 1));
-    assert_eq!(crate::proxy_header::parse(&longer[..16]), Err(Error::TooLong), "said by the length alone");
+    assert_eq!(crate::proxy_header::parse(&longer[..16]), Err(Error::TooLong), "the length alone decides");
 }
 
 #[test]
-fn checksums_hold() {
+fn checks_the_checksum() {
     let begin = [V4, &tlv(0xee, b"abc")].concat();
     let mut whole = header(0x21, 0x11, &[&begin[..], &tlv(3, &[0; 4])].concat());
     let checksum = reference_crc32c(&whole).to_be_bytes();
@@ -102,7 +102,7 @@ fn checksums_hold() {
     assert!(read(0x21, 0x11, &twice).is_err());
 }
 
-/// By long division of the reversed bits; the check value of "123456789" is known.
+/// The CRC32C by long division of the reversed bits; the check value of "123456789" is known.
 fn reference_crc32c(bytes: &[u8]) -> u32 {
     let crc = |bytes: &[u8]| {
         let mut remainder = u32::MAX;

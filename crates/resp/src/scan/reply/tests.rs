@@ -5,7 +5,7 @@ use crate::limits::MAX_DEPTH;
 
 mod properties;
 
-/// The kinds and lengths of the frames in `input`, the same whatever the pieces, held and streamed.
+/// The kinds and lengths of the frames in `input`, which must not depend on the pieces or on streaming.
 fn outcome(input: &[u8]) -> (Vec<(u8, i64, usize)>, Option<Error>) {
     let whole = drive::replies(input, Pace::WHOLE);
     for stream_from in [None, Some(0), Some(9)] {
@@ -45,7 +45,7 @@ fn the_scanner_is_small() {
 }
 
 #[test]
-fn every_type_of_resp2() {
+fn scans_every_type_of_resp2() {
     assert_eq!(one("+OK\r\n"), (b'+', 0));
     assert_eq!(one("+\r\n"), (b'+', 0));
     assert_eq!(one("-ERR no\r\n"), (b'-', 0));
@@ -59,7 +59,7 @@ fn every_type_of_resp2() {
 }
 
 #[test]
-fn every_type_of_resp3() {
+fn scans_every_type_of_resp3() {
     assert_eq!(one("_\r\n"), (b'_', 0));
     assert_eq!(one("#t\r\n"), (b'#', 0));
     for double in ["1", "-1.5", "1e+22", "1.7976931348623157e+308", "inf", "-inf", "nan", "-nan"] {
@@ -76,38 +76,50 @@ fn every_type_of_resp3() {
     assert_eq!(one("%2\r\n+a\r\n:1\r\n*1\r\n+b\r\n_\r\n"), (b'%', 2));
     assert_eq!(one("~3\r\n:1\r\n:1\r\n#f\r\n"), (b'~', 3));
     assert_eq!(one(">2\r\n+message\r\n$1\r\nx\r\n"), (b'>', 2));
-    assert_eq!(one("*1\r\n>1\r\n+nested\r\n:1\r\n"), (b'*', 1), "a push within a reply is no element of it");
+    assert_eq!(
+        one("*1\r\n>1\r\n+nested\r\n:1\r\n"),
+        (b'*', 1),
+        "a push within a reply is not an element of it"
+    );
 }
 
 #[test]
-fn an_attribute_belongs_to_what_it_decorates() {
+fn an_attribute_and_its_reply_are_one_frame() {
     assert_eq!(one("|1\r\n+ttl\r\n:3600\r\n$1\r\nx\r\n"), (b'|', 1));
     assert_eq!(one("*2\r\n|1\r\n+a\r\n*0\r\n:1\r\n:2\r\n"), (b'*', 2));
     assert_eq!(one("|0\r\n|1\r\n+a\r\n+b\r\n:1\r\n"), (b'|', 0));
-    assert_eq!(outcome(b"|1\r\n+a\r\n+b\r\n"), (vec![], None), "what it decorates is missing");
+    assert_eq!(outcome(b"|1\r\n+a\r\n+b\r\n"), (vec![], None), "the reply after the attribute is missing");
 }
 
 #[test]
-fn streamed_values() {
+fn scans_streamed_values() {
     assert_eq!(one("$?\r\n;4\r\nHell\r\n;1\r\no\r\n;0\r\n"), (b'$', -1));
     assert_eq!(one("$?\r\n;0\r\n"), (b'$', -1));
     assert_eq!(one("*?\r\n:1\r\n*?\r\n.\r\n$?\r\n;0\r\n.\r\n"), (b'*', -1));
     assert_eq!(one("~?\r\n.\r\n"), (b'~', -1));
     assert_eq!(one("%?\r\n+a\r\n:1\r\n+b\r\n%?\r\n.\r\n.\r\n"), (b'%', -1));
-    assert_eq!(one("%?\r\n|1\r\n+x\r\n+y\r\n+a\r\n:1\r\n.\r\n"), (b'%', -1), "an attribute is no element");
+    assert_eq!(
+        one("%?\r\n|1\r\n+x\r\n+y\r\n+a\r\n:1\r\n.\r\n"),
+        (b'%', -1),
+        "an attribute is not an element"
+    );
     assert_eq!(refused(b"%?\r\n+a\r\n.\r\n"), Error::InvalidStream, "a key without a value");
     assert_eq!(refused(b"*1\r\n.\r\n"), Error::InvalidStream);
     assert_eq!(refused(b"*?\r\n;1\r\nx\r\n"), Error::InvalidStream);
     assert_eq!(refused(b"$?\r\n:1\r\n"), Error::InvalidStream);
     assert_eq!(refused(b"$?\r\n;1\r\nx\r\n.\r\n"), Error::InvalidStream);
     assert_eq!(refused(b">?\r\n"), Error::InvalidNumber, "pushes are not streamed");
-    assert_eq!(refused(b"*?\r\n|1\r\n+a\r\n+b\r\n.\r\n"), Error::InvalidStream, "an attribute of nothing");
-    assert_eq!(refused(b"%?\r\n|0\r\n.\r\n"), Error::InvalidStream, "an attribute of nothing");
+    assert_eq!(
+        refused(b"*?\r\n|1\r\n+a\r\n+b\r\n.\r\n"),
+        Error::InvalidStream,
+        "an attribute without a reply"
+    );
+    assert_eq!(refused(b"%?\r\n|0\r\n.\r\n"), Error::InvalidStream, "an attribute without a reply");
     assert_eq!(one("*?\r\n|1\r\n+a\r\n+b\r\n:1\r\n.\r\n"), (b'*', -1));
 }
 
 #[test]
-fn what_no_server_sends_is_refused() {
+fn refuses_replies_that_no_server_sends() {
     for input in ["PONG\r\n", "\r\n", "\0", "H 1\r\n", "/x\r\n"] {
         assert_eq!(refused(input.as_bytes()), Error::UnknownType(input.as_bytes()[0]), "{input:?}");
     }
@@ -157,7 +169,7 @@ fn what_no_server_sends_is_refused() {
 }
 
 #[test]
-fn nothing_is_reserved_for_what_is_announced() {
+fn announced_lengths_reserve_no_memory() {
     for announced in ["*2147483647\r\n", "*1099511627776\r\n", "%1099511627776\r\n", "$1099511627776\r\n"] {
         let mut scanner = ReplyScanner::new();
         assert!(matches!(scanner.next(announced.as_bytes()), Ok(Reply::Head { .. })), "{announced}");
@@ -165,7 +177,7 @@ fn nothing_is_reserved_for_what_is_announced() {
 }
 
 #[test]
-fn nesting_has_a_cap_and_no_recursion() {
+fn nesting_is_limited_without_recursion() {
     let nested = |levels: usize| ["*1\r\n".repeat(levels).as_bytes(), b":1\r\n"].concat();
     let deepest = nested(MAX_DEPTH);
     assert_eq!(drive::replies(&deepest, Pace::WHOLE).1, None);
@@ -178,7 +190,7 @@ fn nesting_has_a_cap_and_no_recursion() {
 }
 
 #[test]
-fn a_long_line_is_looked_at_once() {
+fn a_long_line_is_read_once() {
     let mut scanner = ReplyScanner::new();
     let mut buf = b"+".to_vec();
     for i in 0..1000 {
@@ -189,14 +201,14 @@ fn a_long_line_is_looked_at_once() {
     buf.push(b'\r');
     assert!(
         matches!(scanner.next(&buf), Ok(Reply::Head { scanned: 100_001, .. })),
-        "a CR counts with its LF"
+        "a CR counts only with its LF"
     );
     buf.push(b'\n');
     assert!(matches!(scanner.next(&buf), Ok(Reply::Whole { len: 100_003, .. })));
 }
 
 #[test]
-fn the_last_integer_is_kept_for_its_frame() {
+fn keeps_the_last_integer_of_the_frame() {
     let run = |input: &str| drive::replies(input.as_bytes(), Pace::WHOLE).0.last().unwrap().2;
     assert_eq!(run("*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:7\r\n"), Some(7));
     assert_eq!(run(":5\r\n$1\r\nx\r\n"), None);
@@ -205,7 +217,7 @@ fn the_last_integer_is_kept_for_its_frame() {
 }
 
 #[test]
-fn bulk_strings_in_a_row_are_whole_and_no_more_than_asked_for() {
+fn consecutive_bulk_strings_are_whole_and_within_the_limit() {
     let row = b"$1\r\na\r\n$2\r\nbb\r\n$0\r\n\r\n";
     let mut scanner = ReplyScanner::new();
     let mut found = |buf: &[u8], most| scanner.bulk_strings(buf, most);
@@ -213,7 +225,7 @@ fn bulk_strings_in_a_row_are_whole_and_no_more_than_asked_for() {
     assert_eq!(found(&[&row[..], b"-ERR\r\n$1\r\na\r\n"].concat(), 9), (3, row.len()));
     assert_eq!(found(&[&row[..], b"$3\r\ncc"].concat(), 9), (3, row.len()));
     assert_eq!(found(b":1\r\n", 9), (0, 0));
-    assert_eq!(found(b"$1\r\naXX$1\r\na\r\n", 9), (0, 0), "next says what is wrong");
+    assert_eq!(found(b"$1\r\naXX$1\r\na\r\n", 9), (0, 0), "next reports the error");
     assert_eq!(
         scanner.next(b"$3\r\ncc"),
         Ok(Reply::Head { scanned: 4, head: ReplyHead { kind: b'$', count: 3 } })
@@ -222,7 +234,7 @@ fn bulk_strings_in_a_row_are_whole_and_no_more_than_asked_for() {
 }
 
 #[test]
-fn streaming_a_bulk_hands_out_what_is_there() {
+fn streaming_a_bulk_string_releases_the_bytes_that_arrived() {
     let mut scanner = ReplyScanner::new();
     let head = ReplyHead { kind: b'$', count: 5 };
     assert_eq!(scanner.next(b"$5\r\nhe"), Ok(Reply::Head { scanned: 4, head }));
@@ -231,7 +243,7 @@ fn streaming_a_bulk_hands_out_what_is_there() {
     assert_eq!(scanner.stream(b"llo\r"), Ok(Streamed { len: 3, done: false }));
     assert!(scanner.is_mid_frame());
     assert_eq!(scanner.stream(b"\r\n+OK\r\n"), Ok(Streamed { len: 2, done: true }));
-    assert_eq!(scanner.stream(b"+OK\r\n"), Err(Error::InvalidStream), "nothing has been announced");
+    assert_eq!(scanner.stream(b"+OK\r\n"), Err(Error::InvalidStream), "next has returned no head");
 }
 
 #[test]

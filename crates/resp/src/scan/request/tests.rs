@@ -14,7 +14,8 @@ const LIMITS: RequestLimits = RequestLimits {
     authenticated: true,
 };
 
-/// The same outcome whatever the pieces: whole, every split in two, byte by byte; held and streamed.
+/// The outcome of the input, which must not depend on the pieces: whole, every split in two, byte by byte; held and
+/// streamed.
 fn outcome(input: &[u8], limits: RequestLimits) -> (Vec<Sent>, Option<Error>) {
     let whole = drive::requests(input, limits, Pace::WHOLE);
     for stream_from in [None, Some(0), Some(17)] {
@@ -60,20 +61,20 @@ fn the_scanner_is_small() {
 }
 
 #[test]
-fn canonical_frames_are_commands() {
+fn accepts_canonical_frames() {
     let ping = b"*1\r\n$4\r\nPING\r\n";
     let set = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$0\r\n\r\n";
     assert_eq!(accepted(ping), [command(ping)]);
     assert_eq!(accepted(&[&ping[..], set, ping].concat()), [command(ping), command(set), command(ping)]);
-    assert_eq!(accepted(b"*1\r\n$0\r\n\r\n"), [command(b"*1\r\n$0\r\n\r\n")], "an empty name is a name");
+    assert_eq!(accepted(b"*1\r\n$0\r\n\r\n"), [command(b"*1\r\n$0\r\n\r\n")], "an empty name is valid");
     let bytes = b"*2\r\n$4\r\nECHO\r\n$9\r\n\r\n*1\r\n\0\xff\n\r\n";
-    assert_eq!(accepted(bytes), [command(bytes)], "a body is never looked at");
+    assert_eq!(accepted(bytes), [command(bytes)], "a body is never read");
 }
 
 #[test]
-fn headers_without_crlf_are_refused() {
+fn refuses_headers_without_crlf() {
     assert_eq!(refused(b"*1\r\n$4\r\nPING\n*1\r\n"), Error::InvalidFraming);
-    assert_eq!(refused(b"*1\n$4\nPING\n"), Error::InvalidFraming, "Redis would wait for a CR for ever");
+    assert_eq!(refused(b"*1\n$4\nPING\n"), Error::InvalidFraming, "Redis would wait for a CR without end");
     assert_eq!(refused(b"*1\r\n$4\nPING\n"), Error::InvalidFraming);
     assert_eq!(refused(b"*1\rX$4\rXPING\rX"), Error::InvalidFraming);
     assert_eq!(refused(b"*1\r\r$4\r\nPING\r\n"), Error::InvalidFraming);
@@ -81,7 +82,7 @@ fn headers_without_crlf_are_refused() {
 }
 
 #[test]
-fn bodies_without_crlf_are_refused() {
+fn refuses_bodies_without_crlf() {
     for end in [&b"xx"[..], b"\r\r", b"\n\r", b"\rx", b"x\n"] {
         assert_eq!(refused(&[b"*1\r\n$4\r\nPING", end].concat()), Error::InvalidFraming);
         let late = [b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv", end].concat();
@@ -90,7 +91,7 @@ fn bodies_without_crlf_are_refused() {
 }
 
 #[test]
-fn numbers_that_are_not_canonical_are_refused() {
+fn refuses_numbers_that_are_not_canonical() {
     let numbers = [
         "+1",
         "01",
@@ -149,7 +150,7 @@ fn numbers_that_are_not_canonical_are_refused() {
 }
 
 #[test]
-fn lengths_around_powers_of_two_are_judged_by_the_limit_alone() {
+fn only_the_limit_decides_on_lengths_around_powers_of_two() {
     for power in [7_u32, 8, 15, 16, 31, 32, 62, 63] {
         for length in [(1_u64 << power) - 1, 1 << power, (1 << power) + 1] {
             let header = format!("*2\r\n$4\r\nECHO\r\n${length}\r\n");
@@ -173,9 +174,9 @@ fn limits_are_inclusive() {
     assert_eq!(accepted(b"*1048576\r\n"), []);
 }
 
-/// Redis looks for the CR first, and complains of the number only then.
+/// Redis searches for the CR first, and checks the number only then.
 #[test]
-fn headers_without_an_end_are_refused_at_redis_bound() {
+fn refuses_headers_without_an_end_at_the_bound_of_redis() {
     let endless = |start: &[u8], len: usize| [start, &b"1".repeat(len)].concat();
     let mut scanner = RequestScanner::new(LIMITS);
     assert!(matches!(scanner.next(&endless(b"*", MAX_INLINE - 1)), Ok(Request::Need { .. })));
@@ -187,7 +188,7 @@ fn headers_without_an_end_are_refused_at_redis_bound() {
 }
 
 #[test]
-fn an_endless_header_is_looked_at_once_whatever_the_pieces() {
+fn an_endless_header_is_read_once_in_any_pieces() {
     for (start, len, end, error) in [
         (&b"*"[..], MAX_INLINE - 1, &b"\r\n"[..], Error::InvalidMultibulkLength),
         (b"*", MAX_INLINE, b"\r\n", Error::TooBigMbulkCount),
@@ -207,20 +208,20 @@ fn an_endless_header_is_looked_at_once_whatever_the_pieces() {
 }
 
 #[test]
-fn limits_hold_for_frames_that_are_wholly_in() {
+fn limits_apply_to_frames_that_arrived_whole() {
     let frame = b"*3\r\n$3\r\nSET\r\n$2\r\nkk\r\n$12\r\nabcdefghijkl\r\n*1\r\n$4\r\nPING\r\n";
     let of = |bulk, arguments| outcome(frame, RequestLimits { bulk, arguments, ..LIMITS });
     assert_eq!(of(12, 3).1, None);
     assert_eq!(of(12, 2), (vec![], Some(Error::InvalidMultibulkLength)));
     assert_eq!(of(11, 3), (vec![], Some(Error::InvalidBulkLength)));
-    assert_eq!(of(2, 3), (vec![], Some(Error::InvalidBulkLength)), "the name is an argument as well");
+    assert_eq!(of(2, 3), (vec![], Some(Error::InvalidBulkLength)), "the name is an argument too");
     let many = [&b"*11\r\n"[..], &b"$1\r\na\r\n".repeat(11)].concat();
     assert_eq!(outcome(&many, LIMITS).1, None);
     assert_eq!(outcome(&many, LIMITS.unauthenticated()), (vec![], Some(Error::UnauthenticatedMultibulk)));
 }
 
 #[test]
-fn empty_commands_are_swallowed() {
+fn empty_commands_are_dropped() {
     for empty in ["*0\r\n", "*-1\r\n", "*-10\r\n", "*-9223372036854775808\r\n", "\r\n", "\n"] {
         assert_eq!(accepted(empty.as_bytes()), [Sent::Empty], "{empty:?}");
     }
@@ -243,7 +244,7 @@ fn an_argument_is_a_bulk_string() {
 }
 
 #[test]
-fn what_is_no_multibulk_is_a_line() {
+fn other_bytes_are_an_inline_command() {
     assert_eq!(accepted(b"PING\r\n"), [inline(b"PING\r\n")]);
     assert_eq!(accepted(b"PING\nPING\r\n"), [inline(b"PING\n"), inline(b"PING\r\n")]);
     assert_eq!(
@@ -257,7 +258,7 @@ fn what_is_no_multibulk_is_a_line() {
 }
 
 #[test]
-fn lines_are_bounded() {
+fn inline_commands_are_bounded() {
     let longest = [vec![b'a'; MAX_INLINE], b"\n".to_vec()].concat();
     assert_eq!(drive::requests(&longest, LIMITS, Pace::WHOLE), (vec![inline(&longest)], None));
     let chunks = [4096];
@@ -269,7 +270,7 @@ fn lines_are_bounded() {
 }
 
 #[test]
-fn lines_can_be_switched_off() {
+fn inline_commands_can_be_disabled() {
     let limits = RequestLimits { inline_commands: false, ..LIMITS };
     assert_eq!(outcome(b"PING\r\n", limits), (vec![], Some(Error::InlineDisabled)));
     assert_eq!(outcome(b"*1\r\n$4\r\nPING\r\n", limits).1, None);
@@ -287,7 +288,7 @@ fn a_tls_client_is_recognised() {
 }
 
 #[test]
-fn before_login_less_is_taken() {
+fn limits_are_lower_before_login() {
     let limits = LIMITS.unauthenticated();
     let of = |input: &str| outcome(input.as_bytes(), limits).1;
     assert_eq!(of("*10\r\n"), None);
@@ -302,7 +303,7 @@ fn before_login_less_is_taken() {
 }
 
 #[test]
-fn limits_change_with_the_next_header() {
+fn new_limits_apply_from_the_next_header() {
     let mut scanner = RequestScanner::new(LIMITS.unauthenticated());
     let frame = b"*2\r\n$4\r\nECHO\r\n$16385\r\n";
     assert!(matches!(scanner.next(&frame[..14]), Ok(Request::Head { present: 1, .. })));
@@ -311,7 +312,7 @@ fn limits_change_with_the_next_header() {
 }
 
 #[test]
-fn a_head_is_given_as_soon_as_the_name_is_in() {
+fn returns_a_head_as_soon_as_the_name_has_arrived() {
     let mut scanner = RequestScanner::new(LIMITS);
     let frame = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n";
     assert_eq!(scanner.next(&frame[..6]), Ok(Request::Need { at_least: 7 }));
@@ -326,7 +327,7 @@ fn a_head_is_given_as_soon_as_the_name_is_in() {
 }
 
 #[test]
-fn a_name_of_any_length_is_a_name() {
+fn accepts_a_name_of_any_length() {
     for len in [MAX_NAME - 1, MAX_NAME, MAX_NAME + 1, 100_000] {
         let frame = [format!("*2\r\n${len}\r\n").as_bytes(), &vec![b'n'; len], b"\r\n$1\r\nx\r\n"].concat();
         assert_eq!(drive::requests(&frame, LIMITS, Pace::WHOLE), (vec![command(&frame)], None));
@@ -344,7 +345,7 @@ fn a_name_of_any_length_is_a_name() {
 #[test]
 fn calls_out_of_order_are_refused() {
     let mut scanner = RequestScanner::new(LIMITS);
-    assert_eq!(scanner.stream(b"*1\r\n"), Err(Error::InvalidFraming), "nothing has been announced");
+    assert_eq!(scanner.stream(b"*1\r\n"), Err(Error::InvalidFraming), "next has returned no head");
     let frame = b"*2\r\n$4\r\nECHO\r\n$5\r\nhe";
     assert!(matches!(scanner.next(frame), Ok(Request::Head { .. })));
     assert_eq!(scanner.stream(frame), Ok(Streamed { len: frame.len(), done: false }));
@@ -352,7 +353,7 @@ fn calls_out_of_order_are_refused() {
 }
 
 #[test]
-fn streaming_hands_out_a_line_end_in_one_piece() {
+fn streaming_releases_a_line_end_in_one_piece() {
     let mut scanner = RequestScanner::new(LIMITS);
     assert!(matches!(scanner.next(b"*2\r\n$4\r\nECHO\r\n$5\r\nhe"), Ok(Request::Head { .. })));
     assert_eq!(scanner.stream(b"*2\r\n$4\r\nECHO\r\n$5\r\nhe"), Ok(Streamed { len: 20, done: false }));
@@ -363,7 +364,7 @@ fn streaming_hands_out_a_line_end_in_one_piece() {
 }
 
 #[test]
-fn what_begins_as_the_command_before_has_its_name() {
+fn a_command_that_begins_like_the_last_has_the_same_name() {
     let get = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n";
     let mut scanner = RequestScanner::new(LIMITS);
     let Ok(Request::Command { len, name, arguments }) = scanner.next(get) else { panic!("a command") };
@@ -388,7 +389,7 @@ fn what_begins_as_the_command_before_has_its_name() {
 }
 
 #[test]
-fn a_name_that_may_be_cut_is_no_beginning() {
+fn a_name_that_may_be_cut_gives_no_beginning() {
     for (len, whole) in [(MAX_NAME - 1, true), (MAX_NAME, false), (MAX_NAME + 2, false)] {
         let mut frame = Vec::new();
         encode::command(&mut frame, &[&vec![b'n'; len], b"a"]);

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn room_for_many_levels_is_given_back() {
+fn memory_of_many_levels_is_released() {
     let mut levels = Levels::new();
     for depth in [10, MAX_DEPTH, 10] {
         levels.begin();
@@ -17,7 +17,7 @@ fn room_for_many_levels_is_given_back() {
 }
 
 #[test]
-fn what_a_frame_leaves_open_is_forgotten_by_the_next() {
+fn a_new_frame_forgets_the_open_levels_of_the_last() {
     let mut levels = Levels::new();
     levels.begin();
     for _ in 0..10 {

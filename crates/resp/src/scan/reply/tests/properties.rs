@@ -7,7 +7,7 @@ use redis_protocol::{resp2, resp3};
 use crate::drive::{self, Pace};
 use crate::scan::{Reply, ReplyScanner};
 
-/// A reply as a tree, to be written in RESP3 (or RESP2 where it holds no more than that).
+/// A reply as a tree, to be written in RESP3, or in RESP2 if it has no types of RESP3.
 #[derive(Clone, Debug)]
 enum Tree {
     Line(u8, String),
@@ -121,7 +121,7 @@ fn resp3() -> impl Strategy<Value = Tree> {
     prop_oneof![6 => nested, 1 => push]
 }
 
-/// An element of an aggregate, in front of which a push may stand.
+/// An element of an aggregate, possibly after a push.
 fn item(inner: impl Strategy<Value = Tree> + Clone + 'static) -> impl Strategy<Value = Tree> {
     let interleaved = (vec(inner.clone(), 0..4), inner.clone())
         .prop_map(|(push, element)| Tree::Interleaved(push, Box::new(element)));
@@ -147,7 +147,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_written_comes_back(
+    fn written_replies_are_read_back(
         trees in vec(resp3(), 1..5),
         chunks in vec(1_usize..40, 1..8),
         stream_from in prop::option::of(0_usize..60),
@@ -169,8 +169,9 @@ proptest! {
         prop_assert_eq!(drive::replies(&input, Pace { chunks: &chunks, stream_from }), whole);
     }
 
-    /// Every RESP2 reply that our scanner accepts, `redis-protocol` accepts as well, with the same end. If it accepts
-    /// a reply that ours refuses, no server writes these bytes: encoding the parsed value gives other bytes.
+    /// Every reply of RESP2 that the scanner accepts, `redis-protocol` accepts as well, with the same end. If
+    /// `redis-protocol` accepts bytes that the scanner refuses, no server writes these bytes: the decoded reply is
+    /// encoded to other bytes.
     #[test]
     fn never_laxer_than_redis_protocol_in_resp2(tree in resp2(), at in any::<prop::sample::Index>(), byte in any::<u8>(), change in any::<bool>()) {
         let mut input = tree.bytes();
@@ -184,9 +185,9 @@ proptest! {
             (Ok(Reply::Whole { len, head }), theirs) if b"+-:$*".contains(&head.kind) && is_resp2(&input[..len]) => {
                 match theirs {
                     Ok(Some((_, used))) => prop_assert_eq!(used, len),
-                    // The other parser requires UTF-8 in errors; servers repeat any byte of a client in them.
+                    // `redis-protocol` expects UTF-8 in errors, but servers repeat any bytes of a client.
                     Err(_) => prop_assert!(std::str::from_utf8(&input[..len]).is_err()),
-                    Ok(None) => prop_assert!(false, "ours is whole, theirs is not"),
+                    Ok(None) => prop_assert!(false, "redis-protocol waits for more of a whole reply"),
                 }
             }
             (Err(_), Ok(Some((frame, used)))) => {
@@ -201,8 +202,8 @@ proptest! {
         }
     }
 
-    /// In RESP3 `redis-protocol` refuses much that servers send (RESP2's nulls, verbatim strings of other formats,
-    /// aggregates as keys, streamed values): where it takes a whole frame as it is written, both find the same end.
+    /// In RESP3 `redis-protocol` refuses much that servers send: RESP2's nulls, verbatim strings of other formats,
+    /// aggregates as keys, streamed values. If it accepts a whole frame, both find the same end.
     #[test]
     fn agrees_with_redis_protocol_in_resp3(tree in resp3()) {
         let input = tree.bytes();
@@ -211,7 +212,7 @@ proptest! {
         };
         prop_assert_eq!(len, input.len());
         let blobs = input.windows(1).any(|byte| byte == b"=" || byte == b"!" || byte == b"?" || byte == b"|");
-        // To it a push between elements is one of them.
+        // `redis-protocol` counts a push between elements as one of them.
         let interleaved = input.iter().skip(1).any(|byte| *byte == b'>');
         if !blobs && !interleaved && let Ok(Some((_, used))) = resp3::decode::complete::decode_range(&input) {
             prop_assert_eq!(used, len);
@@ -219,12 +220,12 @@ proptest! {
     }
 }
 
-/// A CR or LF without the other.
+/// Whether one of the two bytes is a CR or LF without the other.
 fn bare(pair: &[u8]) -> bool {
     (pair[0] == b'\r') != (pair[1] == b'\n')
 }
 
-/// Whether no element of the frame is RESP3's.
+/// Whether the frame has no type of RESP3.
 fn is_resp2(frame: &[u8]) -> bool {
     let mut rest = frame;
     while let Some((&kind, _)) = rest.split_first() {

@@ -22,7 +22,7 @@ fn encoded(commands: &[Vec<Vec<u8>>]) -> Vec<u8> {
 
 fn any_commands() -> impl Strategy<Value = Vec<Vec<Vec<u8>>>> {
     let argument = prop_oneof![4 => vec(any::<u8>(), 0..12), 1 => vec(any::<u8>(), 100..300), 2 => vec(b'\r'..=b'\r', 0..3)];
-    // Clients repeat themselves: the same name and number of arguments, a few times.
+    // Clients repeat commands: the same name and number of arguments, several times in a row.
     let row = (vec(argument.clone(), 1..6), vec(vec(argument, 5), 0..3)).prop_map(|(first, others)| {
         let rest = first.len() - 1;
         let alike = others.into_iter().map(|other| [&first[..1], &other[..rest]].concat());
@@ -31,7 +31,7 @@ fn any_commands() -> impl Strategy<Value = Vec<Vec<Vec<u8>>>> {
     vec(row, 1..6).prop_map(|rows| rows.concat())
 }
 
-/// Bytes that look like requests: valid ones with a few changed, lines, and noise of the grammar's own bytes.
+/// Bytes that look like requests: valid ones with some changes, lines, and noise of bytes that the grammar uses.
 pub(super) fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
     let mutated = (any_commands(), vec((any::<prop::sample::Index>(), mutation()), 0..4)).prop_map(
         |(commands, changes)| {
@@ -96,7 +96,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_encoded_comes_back(commands in any_commands(), chunks in vec(1_usize..40, 1..8)) {
+    fn encoded_commands_are_read_back(commands in any_commands(), chunks in vec(1_usize..40, 1..8)) {
         let input = encoded(&commands);
         let (sent, error) = drive::requests(&input, LIMITS, Pace { chunks: &chunks, stream_from: None });
         prop_assert_eq!(error, None);
@@ -107,9 +107,9 @@ proptest! {
         prop_assert_eq!(back, commands);
     }
 
-    /// Ours takes nothing that `redis-protocol` refuses. Where it takes what ours refuses, either writing what it has
-    /// read in canonical form gives other bytes, or it is no array of bulk strings, or it is beyond the limits: that
-    /// is how much stricter ours is, and no more.
+    /// The scanner accepts nothing that `redis-protocol` refuses. If `redis-protocol` accepts bytes that the scanner
+    /// refuses, one of three reasons must hold. The canonical form of the decoded frame has other bytes, or it is not
+    /// an array of bulk strings, or it is beyond the limits.
     #[test]
     fn never_laxer_than_redis_protocol(input in any_bytes()) {
         let ours = RequestScanner::new(LIMITS).next(&input);
@@ -122,19 +122,19 @@ proptest! {
                     prop_assert_eq!(&resp2::types::OwnedFrame::BulkString(ours.to_vec()), theirs);
                 }
             }
-            (Ok(Request::Command { .. }), other) => prop_assert!(false, "ours takes what gives {other:?}"),
+            (Ok(Request::Command { .. }), other) => prop_assert!(false, "redis-protocol returns {other:?}"),
             (Err(error), Ok(Some((frame, used)))) => {
-                prop_assert!(why_stricter(&input[..*used], frame, *error), "{error:?}: {frame:?}");
+                prop_assert!(is_strictness_explained(&input[..*used], frame, *error), "{error:?}: {frame:?}");
             }
             _ => {}
         }
     }
 }
 
-fn why_stricter(bytes: &[u8], frame: &resp2::types::OwnedFrame, error: Error) -> bool {
+fn is_strictness_explained(bytes: &[u8], frame: &resp2::types::OwnedFrame, error: Error) -> bool {
     use resp2::types::OwnedFrame as Frame;
     let Frame::Array(items) = frame else {
-        // Not an array: to a server a line, which a NUL or a limit may forbid.
+        // Not an array: a server reads it as a line, which a NUL or a limit may make invalid.
         return bytes.first() != Some(&b'*') || matches!(error, Error::InvalidMultibulkLength);
     };
     let Some(args) = items.iter().map(bulk).collect::<Option<Vec<_>>>() else {
