@@ -1,4 +1,4 @@
-//! Addresses and networks as an operator may write them: one spelling each, so that none can be misread.
+//! Addresses and networks in the form that an operator may write. Each has one spelling, so that none can be misread.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -9,8 +9,9 @@ use thiserror::Error;
 
 /// A network without host bits; a bare address is its /32 or /128.
 ///
-/// Written `203.0.113.9`, `203.0.113.0/24`, `2001:db8::/32`. Refused: host bits, leading zeros, zones, netmasks,
-/// and IPv4-mapped IPv6, because a peer is folded to IPv4 before it is judged and such an entry would never match.
+/// Valid: `203.0.113.9`, `203.0.113.0/24`, `2001:db8::/32`. Refused: host bits, leading zeros, zones, netmasks, and
+/// IPv4-mapped IPv6. A mapped peer is converted to IPv4 before the policy judges it, so a mapped entry would never
+/// match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Cidr(IpNet);
 
@@ -20,27 +21,27 @@ impl Cidr {
         self.0
     }
 
-    /// Whether `ip` lies in it.
+    /// Whether the network contains `ip`.
     pub fn contains(self, ip: IpAddr) -> bool {
         self.0.contains(&ip)
     }
 
-    /// Whether all of `other` lies in it.
+    /// Whether the network contains all of `other`.
     pub fn covers(self, other: Self) -> bool {
         self.0.contains(&other.0)
     }
 
-    /// Whether it stands for one address only.
+    /// Whether the network is a single address.
     pub fn is_host(self) -> bool {
         self.0.prefix_len() == self.0.max_prefix_len()
     }
 
-    /// A network of `ip` cut to `len` bits.
+    /// The network of the first `len` bits of `ip`.
     pub(crate) fn cut_v4(ip: Ipv4Addr, len: u8) -> Self {
         Self(IpNet::V4(Ipv4Net::new(ip, len.min(32)).unwrap_or_default().trunc()))
     }
 
-    /// Does the same as [`Self::cut_v4`], for IPv6.
+    /// The network of the first `len` bits of an IPv6 address.
     pub(crate) fn cut_v6(ip: Ipv6Addr, len: u8) -> Self {
         Self(IpNet::V6(Ipv6Net::new(ip, len.min(128)).unwrap_or_default().trunc()))
     }
@@ -83,26 +84,26 @@ impl From<IpAddr> for Cidr {
     }
 }
 
-/// The fewest networks that cover these addresses and no other, IPv4 first, in ascending order. An IPv4-mapped address
-/// counts as its IPv4 address.
+/// The smallest number of networks that cover these addresses and no other, IPv4 first, in ascending order. An
+/// IPv4-mapped address counts as its IPv4 address.
 pub fn minimal(addresses: impl IntoIterator<Item = IpAddr>) -> Vec<Cidr> {
     let hosts: Vec<IpNet> = addresses.into_iter().map(|ip| IpNet::from(ip.to_canonical())).collect();
     IpNet::aggregate(&hosts).into_iter().map(Cidr).collect()
 }
 
-/// The fault of a text that is not an address or a network. [`CidrError::hint`] gives the right form.
+/// The reason why a text is not an address or a network. [`CidrError::hint`] gives the valid form.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum CidrError {
-    /// Not an address at all.
+    /// Text that is not an address.
     #[error("not an IP address or CIDR")]
     NotAnAddress,
-    /// White space around or inside it.
+    /// White space around or inside the address.
     #[error("white space in an address")]
     Space,
-    /// Octal in some programs, decimal in others (CVE-2021-29922).
+    /// A number that some programs read as octal and others as decimal (CVE-2021-29922).
     #[error("an address with a leading zero, which some programs read as octal")]
     LeadingZero {
-        /// The decimal reading, where there is one.
+        /// The decimal reading, if there is one.
         decimal: Option<Ipv4Addr>,
     },
     /// `fe80::1%eth0`.
@@ -114,7 +115,7 @@ pub enum CidrError {
     /// `10.0.0.0/255.0.0.0`.
     #[error("a netmask instead of a prefix length")]
     Netmask {
-        /// The prefix length that says the same, when the mask has one.
+        /// The equivalent prefix length, if the mask has one.
         len: Option<u8>,
     },
     /// `10.1/16`, `127.1`.
@@ -136,19 +137,19 @@ pub enum CidrError {
     HostBits {
         /// The network that the length names.
         network: Cidr,
-        /// The single address that was written.
+        /// The single address in the text.
         host: Cidr,
     },
     /// `::ffff:10.0.0.0/104`.
     #[error("an IPv4-mapped IPv6 address never matches: such clients are judged by their IPv4 address")]
     Mapped {
-        /// The IPv4 network it stands for.
+        /// The equivalent IPv4 network.
         v4: Cidr,
     },
 }
 
 impl CidrError {
-    /// The text to write instead.
+    /// The form to write instead.
     pub fn hint(&self) -> String {
         match self {
             Self::NotAnAddress => {
@@ -176,7 +177,8 @@ impl CidrError {
     }
 }
 
-/// std's parser takes no octal, no short forms and no zones; the rest of this tells the operator which it was.
+/// Parses an address. The parser of std accepts no octal numbers, short forms or zones; the rest tells the operator
+/// which of them it was.
 fn parse_ip(text: &str) -> Result<IpAddr, CidrError> {
     text.parse().map_err(|_| explain_ip(text))
 }
@@ -207,7 +209,7 @@ fn decimal(parts: &[&str]) -> Option<Ipv4Addr> {
     <[u8; 4]>::try_from(octets).ok().map(Ipv4Addr::from)
 }
 
-/// One to three digits, no sign, no leading zero, within the family's width.
+/// Parses a prefix length: one to three digits, no sign, no leading zero, within the width of the family.
 fn parse_len(text: &str, max: u8, ip: IpAddr) -> Result<u8, CidrError> {
     if let Ok(mask) = text.parse::<Ipv4Addr>() {
         let len = mask.to_bits().leading_ones();
@@ -224,7 +226,7 @@ fn parse_len(text: &str, max: u8, ip: IpAddr) -> Result<u8, CidrError> {
     }
 }
 
-/// The IPv4 network behind `::ffff:0:0/96`, when all of `cidr` lies in it.
+/// The IPv4 network of an IPv4-mapped one (`::ffff:0:0/96`); `None` unless all of `cidr` is mapped.
 fn mapped(cidr: Cidr) -> Option<Cidr> {
     let IpNet::V6(net) = cidr.0 else { return None };
     let v4 = net.addr().to_ipv4_mapped()?;

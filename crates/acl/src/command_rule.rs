@@ -1,29 +1,30 @@
-//! Rules for commands, keys and channels: Redis ACL rules, with the meaning that Redis 7 gives them.
+//! Rules for commands, keys and channels: Redis ACL rules, with the meaning of Redis 7.
 //!
 //! ```text
 //! +name -name            a command, or with +container|sub a subcommand
 //! +name|word             a command, if its first argument is this word (names without subcommands only)
 //! +@category -@category  all commands of a category; allcommands is +@all, nocommands is -@all
 //! @public                our own preset for listeners that face the internet; see `public`
-//! @public-scripts        after @public: scripts and functions, which the ACL of a Redis user must restrict
+//! @public-scripts        after @public: scripts and functions, which Redis's own user must restrict
 //! ~pattern               keys to read and write; %R~pattern to read, %W~pattern to write; allkeys is ~*
 //! &pattern               channels; allchannels is &*
 //! resetkeys resetchannels
-//! (rules)                a selector: a set of its own, which may allow what the others do not
+//! (rules)                a selector: a set of its own, which may allow commands that the others do not
 //! ```
 //!
-//! Later rules win. Names and categories are taken in any case, patterns are globs as Redis matches them.
+//! Later rules win. Case does not matter in names and categories. Patterns are globs, matched as Redis matches them.
 //!
-//! Where we differ from Redis:
-//! - Outside selectors, no key rule at all means `allkeys`, and no channel rule `allchannels`.
-//! - Commands that the table does not know are refused unless named (`+json.set`), and then need `allkeys`, because
-//!   their keys are unknown. `+@all` does not name them.
-//! - SYNC, PSYNC and REPLCONF turn a connection into a replication stream: only their own names allow them.
-//! - Keys that cannot be known are refused under key rules: SORT with BY or GET needs `*` to be readable, as Redis has
-//!   it when it runs the command, and arguments that no server would take are refused.
-//! - Channels that Redis itself speaks on (`__sentinel__:hello`) are closed unless a channel pattern names them; see
-//!   `channel`. `allchannels` does not, and such a pattern may stand behind it.
-//! - Under key patterns CLIENT TRACKING with BCAST needs prefixes that they cover.
+//! Differences from Redis:
+//! - Outside selectors, rules without any key rule mean `allkeys`, and rules without any channel rule `allchannels`.
+//! - A command that the table does not have is refused unless a rule names it (`+json.set`); `+@all` does not name
+//!   it. It also needs `allkeys`, because its keys are unknown.
+//! - SYNC, PSYNC and REPLCONF turn a connection into a replication stream: only rules with their own names allow
+//!   them.
+//! - Under key rules, commands with unknown keys are refused. SORT with BY or GET needs `*` to be readable, as Redis
+//!   requires when it runs the command. Arguments that no server accepts are refused.
+//! - Channels that Redis itself uses (`__sentinel__:hello`) are closed unless a channel pattern names them; see
+//!   `channel`. `allchannels` does not open them, and such a pattern may follow it.
+//! - Under key patterns, CLIENT TRACKING with BCAST needs prefixes that the patterns cover.
 //! - `%R` without a `~` and ranges of bytes beyond ASCII in brackets are errors.
 
 mod channel;
@@ -46,59 +47,61 @@ pub use self::redis_user::RedisUser;
 pub(crate) use self::selector::{Grant, KeyUse, Selector, by_own_name_only};
 use crate::cost::Cost;
 
-/// One set of command rules: those of a listener, or those of a user.
+/// The command rules of a listener or of a user.
 #[derive(Clone, Debug)]
 pub struct CommandRules {
-    /// The first one holds the rules outside parentheses.
+    /// All selectors; the first has the rules outside parentheses.
     selectors: Vec<Selector>,
     is_public: bool,
-    /// The rules outside parentheses, as they are written.
+    /// The rules outside parentheses, in the operator's words.
     words: Vec<Box<str>>,
 }
 
-/// The refused part of a command. In Redis's order: of several selectors, the one that matched most of the command
-/// counts.
+/// The refused part of a command. With several selectors, as in Redis, the selector that allowed most of the command
+/// decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Refused {
-    /// The command itself.
+    /// The command itself, by its name.
     Command,
-    /// One of its keys, or keys that cannot be known.
+    /// A key of the command, or keys that are unknown.
     Key,
-    /// One of its channels.
+    /// A channel of the command.
     Channel,
-    /// Its cost, under `@public`.
+    /// The cost of the command, under `@public`.
     Cost(Cost),
 }
 
 /// The decision that the name of a command alone allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ByName {
-    /// The command may run, whatever its arguments.
+    /// The command may run with any arguments.
     Allowed,
-    /// The command is refused, whatever its arguments.
+    /// The command is refused with any arguments.
     Refused,
-    /// Its subcommand, first argument, keys, channels, or (unknown ones) the letters of its name decide.
+    /// The decision depends on the subcommand, first argument, keys or channels, or on the letters of an unknown
+    /// name.
     Depends,
 }
 
 impl CommandRules {
-    /// Reads rules from one string.
+    /// Parses rules from one string.
     ///
     /// # Errors
-    /// Every word that is not a rule, with its place and the right form.
+    /// Every word that is not a rule, with its position and the right form.
     pub fn parse(text: &str) -> Result<Self, Vec<RuleError>> {
         Self::parse_list([text])
     }
 
-    /// Reads rules from a list of strings, each of one or more words; it means the same as all of them in one string.
+    /// Parses rules from a list of strings, each of one or more words. The meaning is that of all words in one
+    /// string.
     ///
     /// # Errors
-    /// Every word that is not a rule, with the number of its item, its place there, and the right form.
+    /// Every word that is not a rule, with the number of its item, its position there, and the right form.
     pub fn parse_list<'t>(items: impl IntoIterator<Item = &'t str>) -> Result<Self, Vec<RuleError>> {
         parse::parse(items)
     }
 
-    /// Decides by name. A container (CLIENT) always depends on its arguments: its unknown subcommands are refused.
+    /// The decision by name. A container (CLIENT) always depends: its unknown subcommands are refused.
     #[must_use]
     pub fn by_name(&self, id: CommandId) -> ByName {
         if id == CommandId::UNKNOWN {
@@ -120,12 +123,13 @@ impl CommandRules {
         verdict
     }
 
-    /// Whether a command may run with these arguments, its name (of both levels) first. `id` may be a container.
+    /// Checks whether a command may run with these arguments; its name (of both levels) comes first. `id` may be a
+    /// container.
     ///
     /// Allocates nothing.
     ///
     /// # Errors
-    /// What was refused.
+    /// The refused part of the command.
     pub fn check<'b>(&self, id: CommandId, args: &(impl Argv<'b> + ?Sized)) -> Result<(), Refused> {
         let resolved = resolve(id, args);
         let mut worst = Refused::Command;
@@ -138,14 +142,14 @@ impl CommandRules {
         Err(worst)
     }
 
-    /// Names of allowed commands and subcommands (`client|name`) that are not in the table: for a warning, as they may
-    /// be misspelt; [`nearest`] may know what was meant.
+    /// Names of allowed commands and subcommands (`client|name`) that are not in the table. The caller warns about
+    /// them, because they may be misspelt; [`nearest`] may find the intended name.
     pub fn names_unknown(&self) -> impl Iterator<Item = &str> {
         self.selectors.iter().flat_map(Selector::unknown_names)
     }
 
-    /// Whether scripts or functions may run although the rules refuse other commands, or guard keys: what a script does
-    /// the proxy cannot see, so that these rules are not worth much unless the upstream's own user has them too.
+    /// Whether scripts or functions may run although the rules refuse other commands, or guard keys. The proxy cannot
+    /// see the commands of a script. Such rules protect little unless the upstream's own user has them too.
     #[must_use]
     pub fn scripts_escape(&self) -> bool {
         let is_guarded = |id: CommandId| {
@@ -155,15 +159,15 @@ impl CommandRules {
             && CommandId::all().filter(|id| *id != CommandId::UNKNOWN).any(is_guarded)
     }
 
-    /// Whether `@public` is among the rules, also where later rules add to it or take from it. Then what
-    /// [`public`] promises beyond the names of commands holds as well.
+    /// Whether `@public` is among the rules, also if later rules add or remove commands. Then the promises of
+    /// [`public`] beyond names of commands apply as well.
     #[must_use]
     pub const fn is_public(&self) -> bool {
         self.is_public
     }
 
-    /// The rule that decided, where these rules refused something of a command: a word of theirs (`-@dangerous`), the key
-    /// of the configuration that sets a limit, or what is missing.
+    /// The rule that caused a refusal of a command. It is a word of these rules (`-@dangerous`), the configuration
+    /// key of a limit, or a text that says what is missing.
     #[must_use]
     pub fn deciding_rule(&self, command: CommandId, refused: Refused) -> &str {
         match refused {
@@ -184,18 +188,18 @@ impl CommandRules {
         }
     }
 
-    /// Whether `@public-scripts` lets scripts run, which Redis itself must hold back.
+    /// Whether `@public-scripts` allows scripts, which Redis itself must restrict.
     #[must_use]
     pub fn has_public_scripts(&self) -> bool {
         self.selectors.iter().any(Selector::has_public_scripts)
     }
 
-    /// Whether each of `old`'s selectors has one here that allows no less of a command.
+    /// Whether each selector of `old` has one here that allows at least as much of a command.
     pub(crate) fn keeps(&self, old: &Self, id: CommandId) -> bool {
         old.selectors.iter().all(|old| self.selectors.iter().any(|own| own.keeps(old, id)))
     }
 
-    /// The same of the keys that may be read.
+    /// Whether each selector of `old` has one here that allows reading at least the same keys.
     pub(crate) fn keeps_keys(&self, old: &Self) -> bool {
         old.selectors.iter().all(|old| self.selectors.iter().any(|own| own.keeps_keys(old)))
     }
@@ -208,14 +212,14 @@ impl CommandRules {
 const RUNNING_CODE: [CommandId; 6] =
     [id::EVAL, id::EVAL_RO, id::EVALSHA, id::EVALSHA_RO, id::FCALL, id::FCALL_RO];
 
-/// The command that the arguments name.
+/// The command in the arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Resolved {
-    /// One of the table; a container only where it stands alone.
+    /// A command of the table; a container only if it stands alone.
     Known(CommandId),
-    /// None of the table.
+    /// A command that is not in the table.
     Unknown,
-    /// A subcommand that is not in the table, of this container.
+    /// A subcommand of this container that is not in the table.
     UnknownSubcommand(CommandId),
 }
 

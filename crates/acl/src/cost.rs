@@ -1,10 +1,10 @@
-//! Cost limits: how much work one allowed command may ask of Redis under `@public`.
+//! Cost limits: the amount of work that one allowed command may cause in Redis under `@public`.
 //!
-//! Redis serves one command at a time, so a command that is allowed and expensive stops every other client. Three kinds of
-//! arguments decide how expensive a command is, whatever the data are: a count, a glob pattern, and an offset that
-//! makes Redis allocate all bytes before it. `table.rs` says which arguments of which command are such.
+//! Redis executes one command at a time, so an expensive command delays all other clients. Three kinds of arguments
+//! make a command expensive for any data: a count, a glob pattern, and an offset. An offset makes Redis allocate all
+//! bytes before it. `table.rs` lists these arguments.
 //!
-//! The cost that depends on the data (HGETALL of a large hash) cannot be seen here. docs/security-model.md lists it.
+//! The cost that depends on the data (HGETALL of a large hash) is not visible here. docs/security-model.md lists it.
 
 mod table;
 mod walk;
@@ -14,21 +14,21 @@ use portcullis_resp::command::keys::Argv;
 
 use self::table::Judged;
 
-/// The limits that hold for the clients of rules with `@public`. Other rules leave cost to Redis.
+/// The limits for clients under rules with `@public`. Other rules leave the cost to Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CostLimits {
-    /// The largest count, by size: COUNT of SCAN, the count of SRANDMEMBER, which may be negative.
+    /// The largest absolute count: COUNT of SCAN, or the count of SRANDMEMBER, which may be negative.
     pub count: u64,
     /// Bytes of a glob pattern.
     pub pattern: usize,
-    /// Channels and patterns that one client may be subscribed to.
+    /// Channels and patterns to which one client may be subscribed.
     pub subscriptions: u64,
-    /// The furthest byte that SETRANGE, SETBIT or BITFIELD may write to.
+    /// The last byte that SETRANGE, SETBIT or BITFIELD may write to.
     pub offset: u64,
 }
 
-/// Stars of a glob pattern. Redis tries every length for each star; servers before 6.2.11 and 7.0.9 need time that grows
-/// exponentially with them (CVE-2022-36021).
+/// Stars of a glob pattern. Redis tries every length for each star; the time of servers before 6.2.11 and 7.0.9 grows
+/// exponentially with the stars (CVE-2022-36021).
 pub const MAX_STARS: usize = 16;
 
 /// The reason why a command would cost too much.
@@ -48,25 +48,25 @@ pub enum Cost {
     Offset,
     /// An offset in bits beyond [`CostLimits::offset`].
     BitOffset,
-    /// An argument that must be a number is none that Redis takes.
+    /// An argument that must be a number and is not one for Redis.
     NotANumber,
-    /// An operation of BITFIELD that is none.
+    /// An invalid operation of BITFIELD.
     Syntax,
 }
 
 impl CostLimits {
-    /// The share of `limits.bulk` that an offset may reach: a far offset makes Redis fill all bytes before it with zeros,
-    /// so one short command per key allocates that much. 8 MiB with the default of 512 MiB.
+    /// The part of `limits.bulk` that an offset may reach: 8 MiB with the default of 512 MiB. A large offset makes
+    /// Redis fill all bytes before it with zeros, so one short command per key allocates that much.
     pub const BULK_PER_OFFSET: u64 = 64;
 
-    /// These limits with the largest offset for arguments of up to `bulk` bytes.
+    /// These limits, with the largest offset for arguments of up to `bulk` bytes.
     #[must_use]
     pub const fn with_bulk(self, bulk: u64) -> Self {
         Self { offset: bulk / Self::BULK_PER_OFFSET, ..self }
     }
 
-    /// Whether a command keeps within the limits. `id` is never a container; `args` begins with the command's name (of
-    /// both levels), and all of the frame is there, or as much as [`needed_arguments`] says.
+    /// Checks whether a command keeps within the limits. `id` is never a container; `args` begins with the command's
+    /// name (of both levels). The whole frame must be there, or as much as [`needed_arguments`] requires.
     ///
     /// # Errors
     /// The first argument that would cost too much.
@@ -108,13 +108,13 @@ impl Cost {
             }
             Self::Offset => above("an offset", limits.offset),
             Self::BitOffset => above("a bit offset", limits.bits()),
-            // Redis's own words: what is no number to the proxy is none to Redis either.
+            // Redis's own words: an argument that is not a number here is not one for Redis either.
             Self::NotANumber => "ERR value is not an integer or out of range".to_owned(),
             Self::Syntax => "ERR syntax error".to_owned(),
         }
     }
 
-    /// The key of the configuration that raises the limit, or what else decided.
+    /// The configuration key that raises the limit, or the other reason.
     #[must_use]
     pub const fn limit(self) -> &'static str {
         match self {
@@ -127,13 +127,13 @@ impl Cost {
     }
 }
 
-/// Whether some argument of the command decides what it costs.
+/// Whether arguments of the command decide about its cost.
 pub(crate) fn is_judged(id: CommandId) -> bool {
     table::judged(id).is_some()
 }
 
-/// Number of arguments, the name included, that [`CostLimits::check`] needs to judge the command. SETRANGE is judged
-/// before its value has arrived, which may be large.
+/// The number of arguments, the name included, that [`CostLimits::check`] needs to judge the command. SETRANGE is
+/// judged before its value arrives, which may be large.
 pub(crate) fn needed_arguments(id: CommandId) -> u64 {
     match table::judged(id) {
         None => 0,

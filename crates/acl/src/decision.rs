@@ -1,21 +1,21 @@
-//! The one answer that feeds the log line, the metric, the audit event, `explain` and the status page.
+//! The decision of the policy. The log line, the metric, the audit event, `explain` and the status page all use it.
 
 use std::fmt;
 
 use crate::cidr::Cidr;
 use crate::origin::UnixSeconds;
 
-/// The decision about one source on one listener.
+/// The policy's decision about one source on one listener.
 #[derive(Clone, Debug)]
 pub enum Decision {
-    /// The source may go on.
+    /// The source is admitted.
     Allow(Permit),
-    /// The source gets the listener's refusal.
+    /// The source is refused, and gets the refusal of the listener.
     Deny(Denial),
 }
 
-/// Proof that a source was admitted: only [`crate::Policy::judge`] makes one, and [`crate::Policy::judge_shadow`] one
-/// that is never acted on.
+/// Proof that the policy admitted a source. Only [`crate::Policy::judge`] makes one; a permit of
+/// [`crate::Policy::judge_shadow`] admits no connection.
 #[derive(Clone, Debug)]
 pub struct Permit {
     pub(crate) rule: RuleId,
@@ -23,18 +23,18 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// The entry that admitted, to be looked up with [`crate::Policy::rule`].
+    /// The entry that admitted the source, for [`crate::Policy::rule`].
     pub fn rule(&self) -> RuleId {
         self.rule
     }
 
-    /// The first second in which no entry of this policy admits the source any more; `None` when one always will.
+    /// The first second in which no entry of this policy admits the source any more; `None` if an entry always will.
     pub fn expires(&self) -> Option<UnixSeconds> {
         self.expires
     }
 }
 
-/// The reason why a source was refused.
+/// A refusal of a source, with its reason.
 #[derive(Clone, Debug)]
 pub struct Denial {
     pub(crate) reason: Reason,
@@ -42,12 +42,12 @@ pub struct Denial {
 }
 
 impl Denial {
-    /// Which of the closed set of reasons.
+    /// The reason of the refusal.
     pub fn reason(&self) -> Reason {
         self.reason
     }
 
-    /// The entry that refused, or that has expired; `None` when it is the absence of one.
+    /// The entry that refused the source, or that has expired; `None` if no entry covers the source.
     pub fn rule(&self) -> Option<RuleId> {
         self.rule
     }
@@ -65,7 +65,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The word for logs and metric labels.
+    /// The word for the reason in logs and metric labels.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NotAllowed => "not_allowed",
@@ -81,7 +81,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Names one entry of the policy that gave it out. It means nothing to another policy.
+/// The name of one entry in the policy that returned it. Other policies do not know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RuleId(pub(crate) Which);
 
@@ -92,22 +92,22 @@ pub(crate) enum Which {
     Unix,
 }
 
-/// One entry, with where it was written.
+/// One entry, with the place in its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule<'p> {
-    /// The group it was written in; `None` for an address written in place in `allow` or `deny`.
+    /// The group that contains the entry; `None` for an address directly in `allow` or `deny`.
     pub group: Option<&'p str>,
     /// The index of that group in [`crate::Policy::groups`].
     pub group_index: Option<usize>,
     /// The network; `None` for the built-in `unix`.
     pub cidr: Option<Cidr>,
-    /// The operator's note, of the entry or else of its group.
+    /// The operator's note on the entry, or else on its group.
     pub note: Option<&'p str>,
     /// The owner of the entry, or else of its group.
     pub owner: Option<&'p str>,
-    /// From this second on the entry counts as absent.
+    /// The second from which the entry counts as absent.
     pub until: Option<UnixSeconds>,
-    /// The file it was written in; `None` for the built-in `unix`.
+    /// The file of the entry; `None` for the built-in `unix`.
     pub file: Option<&'p str>,
     /// The line in that file, from 1; 0 for the built-in `unix`.
     pub line: u32,

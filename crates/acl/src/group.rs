@@ -1,4 +1,4 @@
-//! Groups: named lists of networks, each entry remembered with the file and line it was written at.
+//! Groups: named lists of networks. Each entry keeps its file and line.
 
 use std::cmp::Ordering;
 
@@ -7,59 +7,60 @@ use crate::decision::{Rule, Which};
 use crate::lookup::{Column, Key, Row, TOP};
 use crate::origin::UnixSeconds;
 
-/// The most entries of one family in all groups together: a table names an entry in 23 bits.
+/// Maximum number of entries of one family in all groups together: a table has 23 bits for the number of an entry.
 pub const MAX_ENTRIES: u32 = TOP;
 
-/// The most groups, places in listeners with addresses of their own counted too: each named one is a label in metrics.
+/// Maximum number of groups, including lists of addresses directly in a listener: each named group is a label in
+/// metrics.
 pub const MAX_GROUPS: usize = 10_000;
 
-/// A group in the builder or policy that gave it out.
+/// A group, valid in the builder or policy that returned it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GroupId(pub(crate) u32);
 
-/// A file that entries were read from.
+/// A file with entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SourceId(pub(crate) u32);
 
-/// Notes of an operator about an entry, or about a whole group.
+/// An operator's information about an entry, or about a whole group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Meta {
-    /// The reason for it.
+    /// The reason for the entry.
     pub note: Option<String>,
-    /// The person or team responsible for it.
+    /// The person or team that is responsible for the entry.
     pub owner: Option<String>,
-    /// From this second on it counts as absent. On a group it holds for every entry without its own.
+    /// The second from which the entry counts as absent. On a group, it applies to every entry without its own.
     pub until: Option<UnixSeconds>,
 }
 
 impl Meta {
-    /// Whether nothing was said.
+    /// Whether the operator gave no information.
     pub fn is_empty(&self) -> bool {
         self.note.is_none() && self.owner.is_none() && self.until.is_none()
     }
 }
 
-/// One entry on its way into a [`crate::PolicyBuilder`].
+/// One entry for a [`crate::PolicyBuilder`].
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// The network.
     pub cidr: Cidr,
-    /// The line it was written at, from 1.
+    /// The line of the entry, from 1.
     pub line: u32,
-    /// The note, owner and end.
+    /// The operator's information about the entry.
     pub meta: Meta,
 }
 
-/// A group while it is being built, and the part of it a policy keeps.
+/// A group while it is being built, and the data that a policy keeps.
 #[derive(Clone, Debug)]
 pub(crate) struct GroupData {
-    /// `None`: addresses written in place.
+    /// The name; `None` for addresses directly in a listener.
     pub(crate) name: Option<Box<str>>,
     pub(crate) meta: Meta,
     pub(crate) includes: Vec<GroupId>,
-    /// Filled when the policy is built: the number of own and included entries.
+    /// The number of own and included entries, set when the policy is built.
     pub(crate) total: usize,
-    /// Filled when the policy is built: the moments at which own entries expire, sorted.
+    /// The seconds at which own entries expire, sorted, set when the policy is built.
     pub(crate) untils: Vec<UnixSeconds>,
 }
 
@@ -69,19 +70,19 @@ impl GroupData {
     }
 }
 
-/// Every entry of every group, once; sets refer to them by number.
+/// Every entry of every group, once; sets refer to entries by number.
 #[derive(Debug, Default)]
 pub(crate) struct Entries {
     v4: Column<u32>,
     v6: Column<u128>,
     runs: Vec<Run>,
-    /// The numbers of each group's runs.
+    /// The numbers of the runs of each group.
     by_group: Vec<Vec<usize>>,
     metas: Vec<Meta>,
     sources: Vec<Box<str>>,
 }
 
-/// Consecutive entries of one group from one file.
+/// Consecutive entries of one group and one file.
 #[derive(Clone, Copy, Debug)]
 struct Run {
     v4: u32,
@@ -97,7 +98,7 @@ impl Entries {
         Some(id)
     }
 
-    /// `None` when [`MAX_ENTRIES`] is reached.
+    /// Adds an entry; `None` if there are [`MAX_ENTRIES`] already.
     pub(crate) fn add(&mut self, group: GroupId, source: SourceId, entry: Entry) -> Option<()> {
         let (v4, v6) = (next(&self.v4)?, next(&self.v6)?);
         let meta = self.keep(entry.meta)?;
@@ -128,7 +129,7 @@ impl Entries {
         self.metas.get(usize::try_from(number).ok()?.checked_sub(1)?)
     }
 
-    /// Sorts each run, for tables to refer to. Nothing is added afterwards.
+    /// Sorts each run, so that tables can refer to it. Must be called after the last entry is added.
     pub(crate) fn seal(&mut self, groups: &[GroupData]) {
         let spans: Vec<(GroupId, Span)> = (0..self.runs.len())
             .filter_map(|number| Some((self.runs.get(number)?.group, self.span(number)?)))
@@ -152,7 +153,7 @@ impl Entries {
         self.v4.heap_bytes() + self.v6.heap_bytes()
     }
 
-    /// The numbers of IPv4 and IPv6 entries in each run of `group`.
+    /// The numbers of the IPv4 and IPv6 entries of each run of `group`.
     pub(crate) fn spans(&self, group: GroupId) -> impl Iterator<Item = Span> {
         self.by_group.get(index(group)).into_iter().flatten().filter_map(|number| self.span(*number))
     }
@@ -166,12 +167,12 @@ impl Entries {
         })
     }
 
-    /// All entries of `group`, those of a file as they are sorted.
+    /// All entries of `group`; the entries of a file are sorted.
     pub(crate) fn all(&self, group: GroupId) -> impl Iterator<Item = Which> {
         self.spans(group).flat_map(Span::all)
     }
 
-    /// Returns the entries of `group` that `wanted` accepts, in the order of their files; entries of one line in
+    /// The entries of `group` that `wanted` accepts, in the order of their files. Entries of one line are in
     /// ascending order, IPv4 first.
     pub(crate) fn in_order(&self, group: GroupId, wanted: impl Fn(Which) -> bool) -> Vec<Which> {
         let mut list = Vec::new();
@@ -193,7 +194,7 @@ impl Entries {
         &self.v6
     }
 
-    /// The moment from which an entry counts as absent, its group's where it has none of its own.
+    /// The second from which an entry counts as absent: its own, or else that of its group.
     pub(crate) fn until(&self, which: Which, groups: &[GroupData]) -> Option<UnixSeconds> {
         let (meta, group, _, _) = self.parts(which)?;
         let own = self.meta(meta).and_then(|meta| meta.until);
@@ -228,7 +229,7 @@ impl Entries {
         }
     }
 
-    /// The number of its meta, its group, its file and its line.
+    /// The number of the entry's information, then its group, file and line.
     fn parts(&self, which: Which) -> Option<(u32, GroupId, SourceId, u32)> {
         let (meta, line, next) = match which {
             Which::V4(id) => {
@@ -246,9 +247,9 @@ impl Entries {
     }
 }
 
-/// Orders moments so that the later comes last.
+/// Orders expiry times so that the later one comes last.
 pub(crate) fn longest_last(one: Option<UnixSeconds>, other: Option<UnixSeconds>) -> Ordering {
-    // One without an end lasts longest.
+    // An entry without an expiry lasts longest.
     (one.is_none(), one).cmp(&(other.is_none(), other))
 }
 
@@ -272,7 +273,7 @@ pub(crate) fn index(group: GroupId) -> usize {
     usize::try_from(group.0).unwrap_or(usize::MAX)
 }
 
-/// The number of the next entry, where there is room for one.
+/// The number of the next entry, if there is room for one.
 fn next<K: Key>(column: &Column<K>) -> Option<u32> {
     u32::try_from(column.len()).ok().filter(|number| *number < MAX_ENTRIES)
 }

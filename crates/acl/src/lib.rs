@@ -1,12 +1,13 @@
-//! Decides who may connect, and who may run which command. Pure: no sockets, no files, no clock.
+//! Access control: which sources may connect, and which commands each client may run. Pure: no sockets, no files, no
+//! clock.
 //!
-//! An operator's groups and listeners are put into a [`PolicyBuilder`], which compiles them into one immutable
-//! [`Policy`]. [`Policy::judge`] answers for one source on one listener; every answer names the entry that decided,
-//! so logs, metrics, audit and `explain` all tell the same story.
+//! A [`PolicyBuilder`] compiles an operator's groups and listeners into one immutable [`Policy`]. [`Policy::judge`]
+//! decides about one source on one listener. Every decision names the entry that caused it, so logs, metrics, audit
+//! trail and `explain` agree.
 //!
 //! An admitted client logs in ([`Users::authenticate`]) and may run the commands that the [`CommandRules`] of the
-//! listener and of the user allow, compiled into one [`CommandPlan`]. [`mod@rate`] counts connects and failed logins
-//! per source.
+//! listener and of the user allow. Both are compiled into one [`CommandPlan`]. [`mod@rate`] counts connections and
+//! failed logins of each source.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

@@ -1,14 +1,14 @@
-//! A frozen longest-prefix table over sorted starts, which for each prefix knows the next wider one. A lookup finds the
-//! last start that is not above the address, then climbs until a prefix covers it.
+//! An immutable longest-prefix table over sorted start addresses, in which each prefix knows the next wider one. A
+//! lookup finds the last start that is not above the address, then climbs until a prefix covers the address.
 //!
-//! Prefixes nest or are disjoint, so every prefix that covers the address is on that climb; it has at most as many
-//! steps as the address has bits, and one or none in lists that people write.
+//! Prefixes nest or are disjoint, so every prefix that covers the address is on that climb. The climb has at most as
+//! many steps as the address has bits, and at most one in the lists of most operators.
 //!
-//! An index by leading bits names the few starts that come into question, which are compared all at once, without a
-//! branch. Where a list is so crowded that they are many, a B+ tree over the starts decides.
+//! An index by leading bits gives the few starts that can be the last one; they are compared all at once, without a
+//! branch. If a list is so crowded that there are many such starts, a B+ tree over the starts decides.
 //!
-//! The starts are those of the entries themselves ([`Column`]): a table of one run, which is sorted, has a word for each
-//! prefix and no more; a table of several has the entries' numbers in sorted order besides.
+//! The starts are those of the entries themselves ([`Column`]). A table of one sorted run has one word for each
+//! prefix and nothing more. A table of several runs also has the numbers of the entries in sorted order.
 
 mod column;
 
@@ -16,25 +16,25 @@ use std::ops::Range;
 
 pub(crate) use column::{Column, Row};
 
-/// Ratio of compared starts to the average of a slot: crowded slots stay rare, and the index is small beside the
-/// starts.
+/// Ratio of the starts that are compared at once to the average number of starts in a slot. With it, crowded slots
+/// are rare, and the index is small compared with the starts.
 const SPARE: usize = 4;
 
 /// An address as an unsigned number.
 pub(crate) trait Key: Copy + Ord {
     const ZERO: Self;
     const MAX: Self;
-    /// Starts that are compared at once, and the width of the tree: one cache line of `u32`, two of `u128`.
+    /// Number of starts that are compared at once, and the width of the tree: one cache line of `u32`, two of `u128`.
     const FAN: usize;
-    /// Whether the first `len` bits are equal.
+    /// Whether the first `len` bits of both addresses are equal.
     fn same_prefix(self, other: Self, len: u8) -> bool;
-    /// The first address after the prefix, where there is one.
+    /// The first address after the prefix, if there is one.
     fn after(self, len: u8) -> Option<Self>;
-    /// The distance from a smaller key.
+    /// The distance from a smaller address.
     fn minus(self, smaller: Self) -> Self;
-    /// Number of bits to shift a distance of `self` so that it takes at most `bits` bits, fewer than 32.
+    /// The shift that reduces a distance of `self` to at most `bits` bits, fewer than 32.
     fn shift_to(self, bits: u32) -> u32;
-    /// The distance from `first`, shifted; `None` below it.
+    /// The distance from `first`, shifted; `None` for addresses below `first`.
     fn slot(self, first: Self, shift: u32) -> Option<usize>;
 }
 
@@ -82,12 +82,12 @@ pub(crate) struct Prefix<K> {
     pub(crate) entry: u32,
 }
 
-/// The entries of a table, sorted by start, then length; of equal ones the last is the one that counts.
+/// The entries of a table, sorted by start, then length. If entries are equal, the last one counts.
 #[derive(Debug)]
 pub(crate) enum Order {
-    /// Entries with consecutive numbers.
+    /// Consecutive entries of the column.
     Run(Range<u32>),
-    /// Entries by number.
+    /// Entries by their numbers.
     Mixed(Vec<u32>),
 }
 
@@ -96,26 +96,27 @@ pub(crate) enum Order {
 pub(crate) struct Table<K> {
     index: Index<K>,
     order: Order,
-    /// Level over level the first key of every [`Key::FAN`] keys below, padded with the greatest, until no more than
-    /// that are left.
+    /// The levels of the tree. Each level has the first key of every [`Key::FAN`] keys of the level below, padded
+    /// with the greatest key. The last level has no more than [`Key::FAN`] keys.
     minima: Vec<Vec<K>>,
     nodes: Vec<Node>,
 }
 
-/// The index of the starts by the leading bits of an address.
+/// An index by the leading bits of an address.
 #[derive(Debug)]
 struct Index<K> {
     first: K,
     shift: u32,
-    /// The number of the last start that is not above the first address of each slot; then the last of all.
+    /// The number of the last start that is not above the slot's first address, for each slot. The last element is
+    /// the number of the last start of all.
     slots: Vec<u32>,
 }
 
-/// The number of the wider prefix, whether the entry may expire, the length.
+/// One word with the number of the next wider prefix, whether the entry may expire, and the length.
 #[derive(Clone, Copy, Debug)]
 struct Node(u32);
 
-/// No wider prefix; what is left of a word beside a length of 128 and a flag.
+/// The number that stands for "no wider prefix": the largest in the bits that a length of up to 128 and a flag leave.
 pub(crate) const TOP: u32 = (1 << 23) - 1;
 const EXPIRES: u32 = 1 << 8;
 
@@ -146,7 +147,7 @@ impl Order {
         }
     }
 
-    /// The entry at a place.
+    /// The entry at a position.
     #[inline]
     fn id(&self, at: usize) -> Option<u32> {
         match self {
@@ -157,7 +158,7 @@ impl Order {
 }
 
 impl<K: Key> Table<K> {
-    /// `order` has at most [`TOP`] entries of `column`.
+    /// Builds the table of the entries in `order`, at most [`TOP`] entries of `column`.
     pub(crate) fn new(column: &Column<K>, order: Order, expires: impl Fn(u32) -> bool) -> Self {
         let ids = (0..order.len()).filter_map(|at| order.id(at));
         let starts: Vec<K> = ids.filter_map(|id| column.start(id)).collect();
@@ -166,13 +167,13 @@ impl<K: Key> Table<K> {
         Self { index, order, minima, nodes }
     }
 
-    /// The prefixes that cover `addr`, the longest first. `column` is the one it was made of.
+    /// The prefixes that cover `addr`, the longest first. `column` must be the one from which the table was built.
     #[inline]
     pub(crate) fn covering<'t>(&'t self, column: &'t Column<K>, addr: K) -> Covering<'t, K> {
         Covering { table: self, column, addr, next: self.last_start(column, addr).unwrap_or(TOP) }
     }
 
-    /// The place of the last prefix whose start is not above `addr`; `None` when all are.
+    /// The position of the last prefix whose start is not above `addr`; `None` if all starts are above it.
     #[inline]
     fn last_start(&self, column: &Column<K>, addr: K) -> Option<u32> {
         let (from, to) = self.index.range(addr)?;
@@ -180,7 +181,7 @@ impl<K: Key> Table<K> {
         let below = match &self.order {
             Order::Run(run) => {
                 let (first, end) = (usize::try_from(run.start).ok()?, usize::try_from(run.end).ok()?);
-                // Behind the run stands what is no part of this table.
+                // The starts after the run do not belong to this table.
                 match first + from + K::FAN <= end {
                     true => not_above(column.starts(first + from, first + from + K::FAN)?, addr),
                     false => not_above(column.starts(first + from, end)?, addr),
@@ -194,18 +195,20 @@ impl<K: Key> Table<K> {
         u32::try_from(from + below.checked_sub(1)?).ok()
     }
 
-    /// The first of the [`Key::FAN`] starts among which is the last one not above `addr`, which is not below the first.
+    /// The position of the first of [`Key::FAN`] starts that include the last one not above `addr`. Requires that the
+    /// first start of the table is not above `addr`.
     #[cold]
     fn descend(&self, addr: K) -> usize {
         self.minima.iter().rev().fold(0, |at, level| {
             let window = level.get(at..).and_then(|level| level.get(..K::FAN)).unwrap_or_default();
             let below = not_above(window, addr);
-            // Padding equals the greatest address and counts as "not above" it: stay within what is there.
+            // Padding equals the greatest address and counts as "not above" it, so the position is limited to the
+            // real keys.
             (at + below).saturating_sub(1).min(level.len() - K::FAN - 1) * K::FAN
         })
     }
 
-    /// The prefixes that count, in order.
+    /// The prefixes that count, in order, without all but the last of equal ones.
     pub(crate) fn iter(&self, column: &Column<K>) -> impl Iterator<Item = Prefix<K>> {
         let prefix = |at| {
             let entry = self.order.id(at)?;
@@ -219,7 +222,7 @@ impl<K: Key> Table<K> {
         })
     }
 
-    /// Bytes on the heap.
+    /// Memory on the heap, in bytes.
     pub(crate) fn heap_bytes(&self) -> usize {
         let order = match &self.order {
             Order::Run(_) => 0,
@@ -269,14 +272,16 @@ impl<K: Key> Index<K> {
         let mut slots = Vec::with_capacity(slot(last) + 2);
         let number = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
         for (at, start) in starts.iter().enumerate() {
-            // For every slot up to this start's the one before it is the last that is not above the slot.
+            // Between the previous start and this one, no start begins, so the previous start is the last one for all
+            // slots up to this one.
             slots.resize(slots.len().max(slot(start) + 1), number(at.saturating_sub(1)));
         }
         slots.push(number(starts.len() - 1));
         Self { first: *first, shift, slots }
     }
 
-    /// The first and the last number that the last start not above `addr` may have; `None` when all are above it.
+    /// The range of positions of the last start not above `addr`: first and last. `None` if all starts are above
+    /// `addr`.
     #[inline]
     fn range(&self, addr: K) -> Option<(usize, usize)> {
         let slot = addr.slot(self.first, self.shift)?.min(self.slots.len().checked_sub(2)?);
@@ -285,7 +290,7 @@ impl<K: Key> Index<K> {
     }
 }
 
-/// Counts the sorted keys that are not above `addr`: all are compared, without a branch.
+/// The number of keys, of a few sorted ones, that are not above `addr`. All are compared, without a branch.
 #[inline]
 fn not_above<K: Key>(keys: &[K], addr: K) -> usize {
     keys.iter().map(|key| usize::from(*key <= addr)).sum()
@@ -307,8 +312,8 @@ fn pad<K: Key>(keys: &mut Vec<K>) {
     keys.shrink_to_fit();
 }
 
-/// Finds each prefix's next wider one: in sorted order the open prefixes form a stack. Of equal ones only the last is on
-/// any climb, so that repeated entries cost no steps.
+/// Finds the next wider prefix of each prefix: in sorted order, the open prefixes form a stack. Of equal prefixes
+/// only the last is on any climb, so repeated entries cost no steps.
 fn nest<K: Key>(column: &Column<K>, order: &Order, expires: impl Fn(u32) -> bool) -> Vec<Node> {
     let mut open: Vec<(u32, K, u8)> = Vec::new();
     let mut nodes = Vec::with_capacity(order.len());

@@ -1,12 +1,12 @@
-//! The address of a client, folded once at the edge, so that no later code has to fold it.
+//! The source of a connection: an address that is normalized once, so that later code need not handle other forms.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-/// The source of a connection, as the policy sees it.
+/// The source of a connection, in the form that the policy judges.
 ///
-/// `::ffff:a.b.c.d` (RFC 4291, 2.5.5.2) has become `a.b.c.d`; no other IPv6 form is mapped. The zone of a
-/// link-local address is dropped: entries match the address alone.
+/// `::ffff:a.b.c.d` (RFC 4291, 2.5.5.2) becomes `a.b.c.d`; no other IPv6 form is mapped. The zone of a link-local
+/// address is dropped, because entries match the address alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientAddr(Inner);
 
@@ -17,18 +17,18 @@ enum Inner {
 }
 
 impl ClientAddr {
-    /// Takes the peer address of an accepted socket, or the source a trusted PROXY header named.
+    /// The source with the peer address of an accepted socket, or with the source that a trusted PROXY header names.
     #[expect(clippy::disallowed_methods, reason = "the one place that may read the address of a socket")]
     pub fn from_socket(addr: SocketAddr) -> Self {
         Self(Inner::Inet { ip: addr.ip().to_canonical(), port: addr.port() })
     }
 
-    /// A peer on a unix socket: it has no address, only the built-in group `unix` matches it.
+    /// The source of a unix socket: it has no address, and only the built-in group `unix` matches it.
     pub const fn unix() -> Self {
         Self(Inner::Unix)
     }
 
-    /// The folded address; `None` for a unix peer.
+    /// The normalized address; `None` for a unix peer.
     pub fn ip(self) -> Option<IpAddr> {
         match self.0 {
             Inner::Inet { ip, .. } => Some(ip),
@@ -44,7 +44,7 @@ impl ClientAddr {
         }
     }
 
-    /// Whether the peer came over a unix socket.
+    /// Whether the peer connected over a unix socket.
     pub fn is_unix(self) -> bool {
         matches!(self.0, Inner::Unix)
     }

@@ -1,8 +1,8 @@
-//! The plan that a reload compiles for one listener and user: one small word a command.
+//! The rules of one listener and one user, compiled at a reload into one small word per command.
 //!
-//! The rules of the listener and those of the user must both agree. For most commands the name decides, and the word
-//! ([`CommandPlan::class`]) says so in one load. For the others [`CommandPlan::judge`] looks at the arguments, as soon
-//! as those that count have come.
+//! The rules of the listener and of the user must both allow a command. For most commands the name decides, and the
+//! word ([`CommandPlan::class`]) says so in one load. For other commands [`CommandPlan::judge`] reads the arguments,
+//! as soon as the deciding ones have arrived.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,13 +19,13 @@ use crate::cost::{self, CostLimits};
 
 /// The command rules that hold for one user of one listener, compiled.
 pub struct CommandPlan {
-    /// By [`CommandId::index`].
+    /// The word of each command, by [`CommandId::index`].
     classes: Box<[Class]>,
-    /// None, the listener's or the user's, or both.
+    /// The listener's rules, then the user's, as far as they have rules.
     rules: Vec<Arc<CommandRules>>,
-    /// Whether the first of them is the listener's.
+    /// Whether the first rules are the listener's.
     has_listener: bool,
-    /// Whether every key pattern is for reading and writing alike, so that it does not matter what is done to a key.
+    /// Whether every key pattern allows both reading and writing, so that the use of a key does not matter.
     keys_alike: bool,
     /// The cost limits, if `@public` is among the rules.
     costs: Option<CostLimits>,
@@ -33,7 +33,7 @@ pub struct CommandPlan {
     filters_channels: bool,
 }
 
-/// The decision that a command's name allows.
+/// The facts about a command that follow from its name alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Class(u16);
 
@@ -44,11 +44,11 @@ pub enum Judgement {
     Allow,
     /// The command is refused.
     Refuse(Refusal),
-    /// Arguments that decide are still to come: ask again when there is more of the frame.
+    /// Deciding arguments have not arrived: ask again when more of the frame has arrived.
     More,
 }
 
-/// A refused command, and why.
+/// A refused command, and the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
     what: Refused,
@@ -65,18 +65,18 @@ pub enum RuleOwner {
     User,
 }
 
-/// The rule that refused a command: the same in the log and in `explain`.
+/// The rule that refused a command, as in the log and in `explain`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecidingRule<'p> {
-    /// Its owner; none where no `acl` decided.
+    /// The owner of the rule; `None` if no `acl` decided.
     pub owner: Option<RuleOwner>,
     /// See [`CommandRules::deciding_rule`].
     pub rule: &'p str,
 }
 
 impl CommandPlan {
-    /// Compiles the rules of a listener and a user. Without any rules everything may run, unknown commands too, but for
-    /// SYNC, PSYNC and REPLCONF: these need a rule that names them.
+    /// Compiles the rules of a listener and a user. Without any rules every command may run, unknown commands too,
+    /// except SYNC, PSYNC and REPLCONF. These three need a rule that names them.
     #[must_use]
     pub fn new(listener: Option<&Arc<CommandRules>>, user: Option<&Arc<CommandRules>>) -> Self {
         let rules: Vec<_> = listener.into_iter().chain(user).cloned().collect();
@@ -94,38 +94,40 @@ impl CommandPlan {
         Self { classes, rules, has_listener: listener.is_some(), keys_alike, costs, filters_channels }
     }
 
-    /// The same with these cost limits in place of the default ones, which hold only under `@public`.
+    /// Replaces the default cost limits, which apply only under `@public`.
     #[must_use]
     pub fn with_costs(self, limits: CostLimits) -> Self {
         Self { costs: self.costs.map(|_| limits), ..self }
     }
 
-    /// The cost limits that hold: where the listener's or the user's rules have `@public`.
+    /// The cost limits; `None` unless the listener's or the user's rules have `@public`.
     #[must_use]
     pub const fn costs(&self) -> Option<&CostLimits> {
         self.costs.as_ref()
     }
 
-    /// Whether the listener or the user has command rules at all.
+    /// Whether the listener or the user has command rules.
     #[must_use]
     pub fn has_rules(&self) -> bool {
         !self.rules.is_empty()
     }
 
-    /// Whether the listener's rules or the user's have `@public` among them.
+    /// Whether `@public` is among the listener's or the user's rules.
     #[must_use]
     pub const fn is_public(&self) -> bool {
         self.costs.is_some()
     }
 
-    /// Whether some messages are not for the client, whatever it has subscribed to: ask [`CommandPlan::delivers`].
+    /// Whether some messages are withheld from the client, whatever its subscriptions are. [`CommandPlan::delivers`]
+    /// decides about each message.
     #[inline]
     #[must_use]
     pub fn withholds(&self) -> bool {
         !self.rules.is_empty()
     }
 
-    /// Whether the client reads a message that was published on `channel`; `whole`: whether that is all of its name.
+    /// Whether the client receives a message that was published on `channel`; `whole` says whether `channel` is the
+    /// whole name.
     #[must_use]
     pub fn delivers(&self, channel: &[u8], whole: bool) -> bool {
         if !whole && may_be_control(channel) {
@@ -134,29 +136,30 @@ impl CommandPlan {
         self.rules.iter().all(|rules| rules.selectors().iter().any(|selector| selector.delivers(channel)))
     }
 
-    /// Whether what PUBSUB CHANNELS and SHARDCHANNELS answer must be reduced to channels that
-    /// [`CommandPlan::shows_channel`] allows: `@public` with key patterns, where clients are not to see of each other.
+    /// Whether replies to PUBSUB CHANNELS and SHARDCHANNELS must be reduced to channels that
+    /// [`CommandPlan::shows_channel`] allows. True for `@public` with key patterns, which hides clients from each
+    /// other.
     #[must_use]
     pub const fn filters_channels(&self) -> bool {
         self.filters_channels
     }
 
-    /// Whether the client may know of a channel: it may subscribe to it.
+    /// Whether the client may know of a channel, because it may subscribe to it.
     #[must_use]
     pub fn shows_channel(&self, channel: &[u8]) -> bool {
         self.rules.iter().all(|rules| shows(rules, channel))
     }
 
-    /// The word of a command. For a container (CLIENT) it is not the last word: the subcommand has its own.
+    /// The word of a command. For a container (CLIENT) it is not final, because the subcommand has its own.
     #[inline]
     #[must_use]
     pub fn class(&self, id: CommandId) -> Class {
         self.classes.get(id.index()).copied().unwrap_or(Class::REFUSED)
     }
 
-    /// Whether a command may run. `args` begins with the command's name; a subcommand's container comes first, and `id`
-    /// may be that container. `whole` says that all of the frame is there; where it is not, [`Argv::count`] is what the
-    /// frame announces, and [`Argv::arg`] has nothing for what is still to come.
+    /// Decides whether a command may run. `args` begins with the command's name; a subcommand's container comes
+    /// first, and `id` may be that container. `whole` says that the whole frame has arrived. Otherwise
+    /// [`Argv::count`] is the number in the header, and [`Argv::arg`] has only the arguments that have arrived.
     ///
     /// With `whole` the answer is never [`Judgement::More`]. Allocates nothing.
     #[inline]
@@ -178,10 +181,10 @@ impl CommandPlan {
         self.judge_arguments(id, class, args, whole)
     }
 
-    /// [`CommandPlan::judge`] with all of the frame there.
+    /// Calls [`CommandPlan::judge`] with a whole frame.
     ///
     /// # Errors
-    /// The refusal.
+    /// The refusal of the command.
     pub fn verdict<'b>(&self, id: CommandId, args: &(impl Argv<'b> + ?Sized)) -> Result<(), Refusal> {
         match self.judge(id, args, true) {
             Judgement::Allow => Ok(()),
@@ -190,7 +193,8 @@ impl CommandPlan {
         }
     }
 
-    /// The rule that decided a refusal of this plan. It goes over the rules again, so ask only where it is told.
+    /// The rule that caused a refusal of this plan. The function reads all rules again, so call it only to report the
+    /// rule.
     #[must_use]
     pub fn deciding_rule(&self, refusal: Refusal) -> DecidingRule<'_> {
         let index = match refusal.owner {
@@ -198,7 +202,7 @@ impl CommandPlan {
             Some(RuleOwner::Listener) | None => 0,
         };
         let rules = self.rules.get(index);
-        // Without any rules SYNC, PSYNC and REPLCONF are refused.
+        // Without any rules, only SYNC, PSYNC and REPLCONF are refused.
         let rule = rules.map_or("only a rule with its name allows it", |rules| {
             rules.deciding_rule(refusal.command, refusal.what)
         });
@@ -231,8 +235,8 @@ impl CommandPlan {
         Judgement::refuse(Refused::Key, id, owner)
     }
 
-    /// Number of arguments, the name included, that judging a command of `arguments` needs; all of them if fewer are
-    /// not enough. For a container, 2: then ask for its subcommand.
+    /// The number of arguments, the name included, that are needed to judge a command of `arguments`; all of them if
+    /// an earlier decision is impossible. The answer for a container is 2: then ask for its subcommand.
     #[must_use]
     pub fn needed_arguments(&self, id: CommandId, arguments: u64) -> u64 {
         let class = self.class(id);
@@ -255,8 +259,8 @@ impl CommandPlan {
         needed.min(arguments)
     }
 
-    /// Whether everything that `old` allows of a command is certainly still allowed, whatever its arguments. Rules are
-    /// compared as they are written, so that the answer may be no although nothing was taken away.
+    /// Whether everything that `old` allows of a command is certainly still allowed, with any arguments. Rules are
+    /// compared as texts, so the answer may be no although nothing was removed.
     #[must_use]
     pub fn keeps(&self, old: &Self, id: CommandId) -> bool {
         let class = self.class(id);
@@ -267,7 +271,7 @@ impl CommandPlan {
         costs && self.rules.iter().all(|own| old.rules.iter().any(|other| own.keeps(other, id)))
     }
 
-    /// Whether every key that `old` lets be read may certainly still be read.
+    /// Whether every key that `old` allows to be read is certainly still allowed to be read.
     #[must_use]
     pub fn keeps_keys(&self, old: &Self) -> bool {
         let all_keys = |rules: &CommandRules| rules.selectors().iter().any(Selector::has_all_keys);
@@ -283,7 +287,8 @@ impl CommandPlan {
         }
     }
 
-    /// The first rules under which the client may not know of one of the channels behind the first arguments.
+    /// The index of the first rules under which the client may not know of one of the channels. `first` is the number
+    /// of arguments before the channels.
     fn hides_channels_from<'b>(&self, first: usize, args: &(impl Argv<'b> + ?Sized)) -> Option<usize> {
         self.rules.iter().position(|rules| {
             !(first..args.count()).all(|index| args.arg(index).is_some_and(|channel| shows(rules, channel)))
@@ -339,11 +344,11 @@ impl fmt::Debug for CommandPlan {
 }
 
 impl Class {
-    /// Refused, whatever the arguments.
+    /// The command is refused, with any arguments.
     const REFUSED: Self = Self(1);
-    /// A container: the subcommand has a class of its own.
+    /// A container: its subcommand has a class of its own.
     const SUBCOMMAND: Self = Self(1 << 1);
-    /// Not in the table: the letters of its name decide.
+    /// A command that is not in the table: the letters of its name decide.
     const NAME: Self = Self(1 << 2);
     /// The first argument decides.
     const FIRST_ARGUMENT: Self = Self(1 << 3);
@@ -351,20 +356,20 @@ impl Class {
     const KEYS: Self = Self(1 << 4);
     /// Channels decide.
     const CHANNELS: Self = Self(1 << 5);
-    /// One key decides, which is the first argument, and what is done to it is in the next two bits.
+    /// Only the first argument is a key, and only this key decides. The next two bits are the use of the key.
     const FIRST_KEY: Self = Self(1 << 6);
     const USE_SHIFT: u32 = 7;
-    /// Under `@public`, what it would cost decides.
+    /// Under `@public`, the cost decides.
     const COST: Self = Self(1 << 9);
 
-    /// Allowed, and nothing more to look at.
+    /// Whether the command may run with any arguments.
     #[inline]
     #[must_use]
     pub const fn is_free(self) -> bool {
         self.0 == 0
     }
 
-    /// Refused, whatever the arguments.
+    /// Whether the command is refused with any arguments.
     #[must_use]
     pub const fn is_refused(self) -> bool {
         self.has(Self::REFUSED)
@@ -420,17 +425,18 @@ impl Refusal {
         self.what
     }
 
-    /// The refused command: the subcommand where there is one.
+    /// The refused command; the subcommand if there is one.
     #[must_use]
     pub const fn command(self) -> CommandId {
         self.command
     }
 
-    /// Appends what the client reads, in the words of Redis 7.2. `plan` refused it, `user` is who it is; `name` is the command's name as
-    /// the client wrote it, which is used where the table does not have it.
+    /// Appends the error that the client reads, in the words of Redis 7.2. `plan` refused the command of `user`.
+    /// `name` is the command's name from the client, used if the table does not have the command.
     pub fn write(self, out: &mut Vec<u8>, plan: &CommandPlan, user: &[u8], name: &[u8]) {
         match self.what {
-            // Without any rule only what needs a rule with its name is refused, and Redis has no words for that.
+            // Without any rules, only commands that need a rule with their name are refused. Redis has no words for
+            // that.
             Refused::Command if plan.rules.is_empty() => reply::needs_rule(out, self.command.name()),
             Refused::Command if self.command == CommandId::UNKNOWN => {
                 reply::no_permission(out, user, &String::from_utf8_lossy(name));
@@ -453,14 +459,14 @@ fn shows(rules: &CommandRules, channel: &[u8]) -> bool {
     selectors.any(|selector| selector.admits_channel(ChannelUse::Subscribe, channel))
 }
 
-/// Whether it answers how many subscribers the channels have that it names.
+/// Whether the command returns the number of subscribers of the channels among its arguments.
 const fn counts_subscribers(id: CommandId) -> bool {
     matches!(id, id::PUBSUB_NUMSUB | id::PUBSUB_SHARDNUMSUB)
 }
 
 /// The last argument that may be a key, where only the command's name decides that.
 fn last_key(id: CommandId) -> Option<u64> {
-    // These are read option by option; see `portcullis_resp::command::keys`.
+    // Options decide about the keys of these commands; see `portcullis_resp::command::keys`.
     if READ_BY_OPTIONS.contains(&id) || id.info().keys.is_empty() {
         return None;
     }
@@ -519,7 +525,7 @@ fn rules_class(id: CommandId, rules: &CommandRules) -> Class {
     })
 }
 
-/// The access to the only key of a command, if that is its first argument.
+/// The use of the only key of a command, if that key is the first argument.
 fn first_key(id: CommandId, keys_alike: bool) -> Option<KeyUse> {
     let [spec] = id.info().keys else { return None };
     if spec.begin != Begin::Index(1) || !matches!(spec.find, Find::Range { last: 0, .. }) {

@@ -1,4 +1,5 @@
-//! All listeners' allow and deny lists, compiled once and never changed: a reload makes a new one and swaps it in.
+//! The allow and deny lists of all listeners, compiled once. A policy never changes: a reload builds a new one and
+//! replaces the old one.
 
 mod builder;
 mod changes;
@@ -21,7 +22,7 @@ pub use group::Group;
 /// The built-in group that admits peers on a unix socket.
 pub const UNIX_GROUP: &str = "unix";
 
-/// The access rules of every listener of one configuration. Immutable; shared behind an `Arc`.
+/// The admission rules of every listener of one configuration. Immutable; shared behind an `Arc`.
 #[derive(Debug)]
 pub struct Policy {
     entries: Entries,
@@ -30,19 +31,19 @@ pub struct Policy {
     names: HashMap<GroupId, usize>,
     /// The declarations of the listeners, for [`Self::changes_since`].
     accesses: Vec<Access>,
-    /// And the users, by name.
+    /// The lists of the users, by name.
     origins: Vec<(String, Vec<GroupId>)>,
     sets: Vec<Set>,
-    /// The set of each list that is no listener's.
+    /// The sets of the lists that do not belong to a listener.
     lists: Vec<usize>,
     listeners: Vec<Listener>,
 }
 
 impl Policy {
-    /// Decides for a connection from `from` on the listener with that index, as of `now`.
+    /// Decides about a connection from `from` on the listener with this index, as of `now`.
     ///
-    /// Deny beats allow beats default deny; the longest matching prefix that has not expired is the one named. An
-    /// index out of range refuses every source.
+    /// Deny has priority over allow; without either, the source is refused. The decision names the longest matching
+    /// prefix that has not expired. An index out of range admits no source.
     pub fn judge(&self, listener: usize, from: &ClientAddr, now: UnixSeconds) -> Decision {
         match self.listeners.get(listener) {
             Some(listener) => self.decide(listener.lists, from, now),
@@ -50,19 +51,19 @@ impl Policy {
         }
     }
 
-    /// Returns the decision of the listener's shadow lists about the same connection; `None` when it has none. It
-    /// refuses no client, and its permit admits none.
+    /// The decision of the listener's shadow about the same connection; `None` if there is no shadow. The decision
+    /// refuses no connection, and its permit admits none.
     pub fn judge_shadow(&self, listener: usize, from: &ClientAddr, now: UnixSeconds) -> Option<Decision> {
         let shadow = self.listeners.get(listener)?.shadow?;
         Some(self.decide(shadow, from, now))
     }
 
-    /// Whether the listener has a shadow.
+    /// Whether the listener has a shadow policy.
     pub fn has_shadow(&self, listener: usize) -> bool {
         self.listeners.get(listener).is_some_and(|listener| listener.shadow.is_some())
     }
 
-    /// The entry of a list that covers a source, if one does, as of `now`.
+    /// The permit of the entry of a list that covers a source as of `now`; `None` if none does.
     pub fn admits(&self, list: ListId, from: &ClientAddr, now: UnixSeconds) -> Option<Permit> {
         match self.find(*self.lists.get(list.0)?, from, now) {
             Found::Active(rule, expires) => Some(Permit { rule, expires }),
@@ -70,7 +71,8 @@ impl Policy {
         }
     }
 
-    /// Whether a peer of that listener may name the client in a PROXY header, as load balancers do.
+    /// Whether a peer of this listener may send the source of its connections, as load balancers do with the PROXY
+    /// protocol.
     pub fn speaks_for_others(&self, listener: usize, peer: &ClientAddr, now: UnixSeconds) -> bool {
         let senders = self.listeners.get(listener).map(|listener| listener.senders);
         senders.is_some_and(|senders| matches!(self.find(senders, peer, now), Found::Active(..)))
@@ -88,7 +90,7 @@ impl Policy {
         }
     }
 
-    /// Returns the facts of a rule; `None` when another policy made it and this one has no such entry.
+    /// The entry of a rule; `None` if another policy returned the id and this policy has no such entry.
     pub fn rule(&self, id: RuleId) -> Option<Rule<'_>> {
         if id.0 == Which::Unix {
             return Some(self.unix_rule());
@@ -104,12 +106,13 @@ impl Policy {
             .filter_map(|(id, group)| Some(Group::new(self, id, group.name.as_deref()?)))
     }
 
-    /// The group of that name.
+    /// The group with this name.
     pub fn group(&self, name: &str) -> Option<Group<'_>> {
         self.groups().find(|group| group.name() == name)
     }
 
-    /// The named groups in one of a listener's lists, those they include among them. Nothing for a list it does not have.
+    /// The named groups in one of a listener's lists, included groups too. Empty if the listener does not have the
+    /// list.
     pub fn listed(&self, listener: usize, list: List) -> Vec<&str> {
         let Some(access) = self.accesses.get(listener) else { return Vec::new() };
         let shadow = access.shadow.as_ref();
@@ -123,7 +126,7 @@ impl Policy {
         members.iter().filter_map(|id| self.groups.get(index(*id))?.name.as_deref()).collect()
     }
 
-    /// Whether a listener's allow list, as of `now`, admits everybody of a family; deny lists are left out of account.
+    /// Whether a listener's allow list admits all sources of a family as of `now`. Deny lists are ignored.
     pub fn admits_all(&self, listener: usize, family: Family, now: UnixSeconds) -> bool {
         let set = self.allowed(listener);
         set.is_some_and(|set| match family {
@@ -132,7 +135,7 @@ impl Policy {
         })
     }
 
-    /// Counts the entries of the allow list of a listener; `unix` counts as one.
+    /// The number of entries in the allow list of a listener; `unix` counts as one.
     pub fn allowed_entries(&self, listener: usize) -> usize {
         let set = self.allowed(listener);
         set.map_or(0, |set| {
@@ -141,12 +144,12 @@ impl Policy {
         })
     }
 
-    /// Bytes the look-up tables take; the entries themselves are counted in [`Self::entry_bytes`].
+    /// Size of the lookup tables in bytes; [`Self::entry_bytes`] counts the entries themselves.
     pub fn table_bytes(&self) -> usize {
         self.sets.iter().map(|set| set.v4.heap_bytes() + set.v6.heap_bytes()).sum()
     }
 
-    /// Bytes the entries take, notes aside.
+    /// Size of the entries in bytes, without notes.
     pub fn entry_bytes(&self) -> usize {
         self.entries.heap_bytes()
     }
@@ -170,7 +173,7 @@ impl Policy {
         }
     }
 
-    /// Takes the longest active prefix; one without end further up makes the permit one without end.
+    /// Takes the longest active prefix. If a wider prefix never expires, the permit never expires.
     #[inline]
     fn climb(
         &self,
@@ -263,9 +266,9 @@ pub enum Family {
     V6,
 }
 
-/// The range of unicast source addresses: 0/8 and 224/3 cannot open a connection.
+/// The IPv4 addresses that a source can have: 0/8 and 224/3 cannot open a connection.
 const V4_PUBLIC: (u32, u32) = (0x0100_0000, 0xdfff_ffff);
-/// Global unicast, 2000::/3 (RFC 4291, 2.4): who admits all of it admits the internet.
+/// Global unicast, 2000::/3 (RFC 4291, 2.4): a list that admits all of it admits the internet.
 const V6_PUBLIC: (u128, u128) = (0x2000 << 112, (0x4000 << 112) - 1);
 
 #[derive(Clone, Copy, Debug)]
@@ -281,7 +284,7 @@ struct Lists {
     deny: usize,
 }
 
-/// The union of some groups; listeners with the same groups share one.
+/// The union of some groups; listeners with the same groups share one set.
 #[derive(Debug)]
 struct Set {
     unix: bool,

@@ -1,4 +1,4 @@
-//! Rates, and the activity of each source that connects.
+//! Rates, and the history of each source that connects.
 //!
 //! Time is the duration since an origin that the caller chose once; it never runs backwards.
 
@@ -10,7 +10,7 @@ pub use self::sources::{
     DEFAULT_CAPACITY, Denied, LoginFailure, MAX_FAILURES, Place, Source, SourceLimits, Sources,
 };
 
-/// So many in so long: `50/1s`.
+/// A number of events in a time: `50/1s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     count: u32,
@@ -18,8 +18,8 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// `count` events within `per`. Nothing where either is 0, or where `per` is so short, or so long, that nanoseconds do
-    /// not tell its events apart, or do not fit.
+    /// The rate of `count` events within `per`. `None` if either is 0, if `per` has fewer nanoseconds than `count`, or
+    /// if its nanoseconds do not fit a `u64`.
     #[must_use]
     pub fn new(count: u32, per: Duration) -> Option<Self> {
         let per = u64::try_from(per.as_nanos()).ok()?;
@@ -32,7 +32,7 @@ impl Rate {
         self.count
     }
 
-    /// In how long.
+    /// The time for these events.
     #[must_use]
     pub const fn per(self) -> Duration {
         Duration::from_nanos(self.per)
@@ -42,22 +42,22 @@ impl Rate {
         self.per
     }
 
-    /// Time that one event takes up.
+    /// The time of one event, in nanoseconds.
     fn each(self) -> u64 {
         self.per.checked_div(u64::from(self.count)).unwrap_or(u64::MAX)
     }
 }
 
-/// Holds one thing to a [`Rate`]: `count` at once, then one each `per / count`, as a token bucket would (it is the
-/// generic cell rate algorithm, which keeps one number).
+/// A limit of one thing to a [`Rate`]: `count` events at once, then one each `per / count`, like a token bucket. The
+/// generic cell rate algorithm does this and keeps one number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Meter {
-    /// When all that was taken would have come at an even pace.
+    /// The time at which all events so far would have happened at an even pace.
     paid_until: u64,
 }
 
 impl Meter {
-    /// Takes one, if the rate lets it.
+    /// Takes one event; returns whether the rate allows it.
     pub fn take(&mut self, rate: Rate, now: Duration) -> bool {
         let now = nanos(now);
         let from = self.paid_until.max(now);
@@ -69,7 +69,7 @@ impl Meter {
         true
     }
 
-    /// When it will be as if nothing had been taken.
+    /// The time at which the meter is as if nothing had been taken.
     const fn rests_at(self) -> u64 {
         self.paid_until
     }

@@ -1,4 +1,4 @@
-//! Users: names and digests of passwords, compared in constant time.
+//! The identity of a client: names, and digests of passwords that are compared in constant time.
 
 use std::fmt;
 
@@ -6,14 +6,14 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use zeroize::Zeroizing;
 
-/// The name that `AUTH password` means.
+/// The name of the user that `AUTH password` means.
 pub const DEFAULT_USER: &str = "default";
 
-/// The SHA-256 digest of a password, as Redis keeps it (`#...` in ACL files).
+/// The SHA-256 digest of a password, in the form that Redis keeps (`#...` in ACL files).
 #[derive(Clone)]
 pub struct Secret(Zeroizing<[u8; 32]>);
 
-/// The fault of a text that is not a digest.
+/// The error of a text that is not a digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "not a SHA-256 digest: 64 hexadecimal digits are expected, as `portcullis hash-password` prints them"
@@ -33,11 +33,11 @@ pub struct Users {
     users: Vec<User>,
 }
 
-/// A user of a [`Users`]: its place in the order they were given in.
+/// A user of a [`Users`]: its position in the list of users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct UserId(u32);
 
-/// Two users of one name.
+/// The error of two users with the same name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("user {0:?} is named twice")]
 pub struct NamedTwice(pub Box<str>);
@@ -49,10 +49,10 @@ impl Secret {
         Self(digest(password))
     }
 
-    /// Reads 64 hexadecimal digits, in any case.
+    /// Parses 64 hexadecimal digits, in any case.
     ///
     /// # Errors
-    /// [`NotADigest`].
+    /// [`NotADigest`] for any other text.
     pub fn from_hex(text: &str) -> Result<Self, NotADigest> {
         let mut bytes = Zeroizing::new([0; 32]);
         let pairs = text.as_bytes().chunks(2);
@@ -81,13 +81,13 @@ impl fmt::Debug for Secret {
 }
 
 impl User {
-    /// A user and its secrets, each of which is valid; without a secret the user cannot log in.
+    /// A user with its secrets, each of which is valid. Without secrets, no client can log in as this user.
     #[must_use]
     pub fn new(name: &str, secrets: Vec<Secret>) -> Self {
         Self { name: name.into(), secrets }
     }
 
-    /// The name.
+    /// The name of the user.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -95,10 +95,10 @@ impl User {
 }
 
 impl Users {
-    /// The users of a listener.
+    /// The users of a listener, in this order.
     ///
     /// # Errors
-    /// [`NamedTwice`].
+    /// [`NamedTwice`] if two users have the same name.
     pub fn new(users: Vec<User>) -> Result<Self, NamedTwice> {
         for (at, user) in users.iter().enumerate() {
             if users.iter().skip(at.saturating_add(1)).any(|other| other.name == user.name) {
@@ -108,14 +108,15 @@ impl Users {
         Ok(Self { users })
     }
 
-    /// Returns the user of these credentials, if there is one. `name` is that of `AUTH name password` or HELLO,
-    /// `None` is `AUTH password`.
+    /// The user with these credentials, if there is one. `name` is that of `AUTH name password` or HELLO; `None`
+    /// means `AUTH password`.
     ///
-    /// Without a name, the user is `default`. For `default`, with or without its name, the password may also be
-    /// `name:password`, as clients of ApsaraDB send it: it is split at the first colon, and only counts with the name
-    /// of a user of this listener. A password of `default` may contain a colon and is tried first.
+    /// Without a name, the credentials are those of the user `default`. For `default`, with or without its name, the
+    /// password may also be `name:password`, as clients of ApsaraDB send it. It is split at the first colon, and
+    /// counts only with the name of a user of this listener. A password of `default` may have a colon and has
+    /// priority.
     ///
-    /// Every attempt costs the same: the digests are compared with those of all users, whatever the name.
+    /// Every attempt costs the same: the digests are compared with those of all users, whatever the name is.
     #[must_use]
     pub fn authenticate(&self, name: Option<&[u8]>, password: &[u8]) -> Option<UserId> {
         let name = name.unwrap_or(DEFAULT_USER.as_bytes());
@@ -126,31 +127,31 @@ impl Users {
         for (at, user) in (0..u32::MAX).zip(&self.users) {
             found.conditional_assign(&at, within.is(user) & may_be_within);
         }
-        // Later, so that it is what counts where both fit.
+        // The whole password comes second, so it wins if both match.
         for (at, user) in (0..u32::MAX).zip(&self.users) {
             found.conditional_assign(&at, given.is(user));
         }
         (found != u32::MAX).then_some(UserId(found))
     }
 
-    /// The user of that id.
+    /// The user with this id.
     #[must_use]
     pub fn get(&self, id: UserId) -> Option<&User> {
         self.users.get(usize::try_from(id.0).ok()?)
     }
 
-    /// The user of that name, for those who are known by other means than a password.
+    /// The user with this name, for clients that are identified by other means than a password.
     #[must_use]
     pub fn by_name(&self, name: &str) -> Option<UserId> {
         (0..u32::MAX).zip(&self.users).find(|(_, user)| &*user.name == name).map(|(at, _)| UserId(at))
     }
 
-    /// All users, in the order they were given in.
+    /// All users, in their order.
     pub fn iter(&self) -> impl Iterator<Item = (UserId, &User)> {
         (0..u32::MAX).map(UserId).zip(&self.users)
     }
 
-    /// Whether there are none.
+    /// Whether there are no users.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.users.is_empty()
@@ -158,7 +159,7 @@ impl Users {
 }
 
 impl UserId {
-    /// Its place among the users.
+    /// The position of the user in the list of users.
     #[must_use]
     pub const fn index(self) -> u32 {
         self.0
@@ -176,7 +177,7 @@ impl<'b> Attempt<'b> {
         Self { name, digest: digest(password) }
     }
 
-    /// Splits `name:password`; a text without a colon is hashed as well, and matches no user.
+    /// Splits `name:password`. A password without a colon is hashed all the same, and matches no user.
     fn within(password: &'b [u8]) -> Self {
         let at = password.iter().position(|byte| *byte == b':');
         match at.and_then(|at| password.split_at_checked(at)) {
@@ -196,7 +197,7 @@ fn digest(password: &[u8]) -> Zeroizing<[u8; 32]> {
     Zeroizing::new(Sha256::digest(password).into())
 }
 
-/// Two hexadecimal digits.
+/// Parses two hexadecimal digits.
 fn hex(pair: &[u8]) -> Option<u8> {
     let [high, low] = pair else { return None };
     let digit = |digit: &u8| match digit {

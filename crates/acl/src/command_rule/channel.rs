@@ -1,17 +1,17 @@
-//! Channels that Redis itself speaks on, which are closed unless a channel pattern of the rules opens them.
+//! Channels that Redis itself uses. They are closed unless a channel pattern of the rules opens them.
 //!
-//! Sentinels find each other, and learn of a new master, by messages on `__sentinel__:hello`: a client that publishes there
-//! moves the master to a server of its choice. The other channels carry events of Redis, which a client could forge, and
-//! names of keys.
+//! Sentinels find each other, and learn of a new master, by messages on `__sentinel__:hello`. A client that publishes
+//! there moves the master to a server of its choice. The other channels carry events of Redis, which a client could
+//! forge, and names of keys.
 
 use super::pattern::Pattern;
 
-/// A kind of channels that Redis itself speaks on.
+/// A kind of channel that Redis itself uses.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Control {
-    /// The prefix of these channels.
+    /// The prefixes of these channels.
     heads: &'static [&'static [u8]],
-    /// A channel pattern that begins with this opens them.
+    /// The beginning of a channel pattern that opens these channels.
     opener: &'static [u8],
     subscribers: Subscribers,
 }
@@ -20,7 +20,7 @@ pub(super) struct Control {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Subscribers {
     All,
-    /// Only rules that allow all keys: messages there name keys.
+    /// Only clients whose rules allow all keys, because messages on these channels name keys.
     OfAllKeys,
     None,
 }
@@ -32,7 +32,7 @@ pub(crate) enum ChannelUse {
     Subscribe,
 }
 
-/// The longest head of all: with so many bytes of a channel's name it is known what it is.
+/// Bytes of the longest prefix. This many bytes of a channel's name are enough to know its kind.
 const MAX_HEAD: usize = 13;
 
 static CONTROLS: [Control; 4] = [
@@ -44,28 +44,28 @@ static CONTROLS: [Control; 4] = [
         opener: b"__key",
         subscribers: Subscribers::OfAllKeys,
     },
-    // Redis 8.8: events of the fields of a hash, on four kinds of channels.
+    // Redis 8.8: events about the fields of a hash, on four kinds of channels.
     Control { heads: &[b"__subkey"], opener: b"__subkey", subscribers: Subscribers::OfAllKeys },
 ];
 
 impl Control {
-    /// The kind that a channel belongs to.
+    /// The kind of a channel.
     pub(super) fn of(channel: &[u8]) -> Option<&'static Self> {
-        // Nearly all channels are told apart by this.
+        // This check decides for nearly all channels.
         if !channel.starts_with(b"__") {
             return None;
         }
         CONTROLS.iter().find(|control| control.heads.iter().any(|head| channel.starts_with(head)))
     }
 
-    /// The kind that a pattern of PSUBSCRIBE plainly asks for, where messages name keys.
+    /// The kind that a pattern of PSUBSCRIBE plainly requests, if its messages name keys.
     pub(super) fn of_keys_asked_by(pattern: &[u8]) -> Option<&'static Self> {
         CONTROLS.iter().find(|control| {
             control.subscribers == Subscribers::OfAllKeys && pattern.starts_with(control.opener)
         })
     }
 
-    /// Whether it is closed to this use; `all_keys`: whether the rules allow all keys.
+    /// Whether the channels are closed for this use. `all_keys` is whether the rules allow all keys.
     pub(super) const fn is_closed(&self, channel_use: ChannelUse, all_keys: bool) -> bool {
         match (channel_use, self.subscribers) {
             (ChannelUse::Publish, _) | (ChannelUse::Subscribe, Subscribers::None) => true,
@@ -84,7 +84,7 @@ impl Control {
     }
 }
 
-/// Whether a channel whose name begins so may be one of Redis's own.
+/// Whether a channel whose name begins like this may be one of Redis's own.
 pub(crate) fn may_be_control(beginning: &[u8]) -> bool {
     beginning.len() < MAX_HEAD || Control::of(beginning).is_some()
 }
@@ -94,7 +94,8 @@ pub(super) fn opens_control(pattern: &Pattern) -> bool {
     CONTROLS.iter().any(|control| control.is_opened_by(pattern))
 }
 
-/// Whether a channel pattern may match a channel that it does not open: to Redis, which closes none, it would.
+/// Whether a channel pattern may match a channel that it does not open. Redis closes no channels, so the pattern
+/// would open it there.
 pub(super) fn reaches_control(pattern: &Pattern) -> bool {
     CONTROLS.iter().any(|control| control.is_reached_by(pattern))
 }

@@ -1,40 +1,40 @@
-//! Errors of a rule.
+//! Errors in rules.
 
 use super::pattern::MAX_PATTERN;
 
-/// A word that is not a rule, and where it stands.
+/// A word that is not a rule, and its position.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("command rule '{word}': {problem}")]
 pub struct RuleError {
     /// Number of the item in the list, from 0.
     pub item: usize,
-    /// The start of the word in its item, in bytes from 0.
+    /// Offset of the word in its item, in bytes from 0.
     pub offset: usize,
-    /// The word, at most 64 characters of it.
+    /// The word, cut at 64 characters.
     pub word: String,
-    /// The fault and the right form.
+    /// The error, and the right form.
     pub problem: Problem,
 }
 
-/// The fault of a rule.
+/// The error of a rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
-    /// No form of a rule.
+    /// A word in no form of a rule.
     #[error(
         "not a rule; rules are +command -command +@category -@category ~keys %R~keys %W~keys &channels and (selector)"
     )]
     NotARule,
-    /// A name with no sign before it.
+    /// A name without a sign before it.
     #[error("a rule begins with a sign: write +{0} to allow it or -{0} to refuse it")]
     NoSign(String),
-    /// A `-` before what nothing is known of.
+    /// A `-` before an unknown command.
     #[error("unknown command; unknown commands are refused unless a rule allows them by name{}", meant(.0))]
     UnknownRefused(Option<&'static str>),
-    /// A category that there is none of.
+    /// A category that does not exist.
     #[error("unknown category; known categories: {}", all_categories())]
     UnknownCategory,
-    /// `+` without a name, or bars in odd places.
+    /// `+` without a name, or bars in wrong places.
     #[error("a name is missing: write +command, +container|subcommand or +@category")]
     NoName,
     /// `-get|word`.
@@ -48,10 +48,10 @@ pub enum Problem {
     /// `+json.set|word`.
     #[error("rules cannot match the first argument of an unknown command; write +{0}")]
     ArgumentOfUnknown(String),
-    /// A name longer than any, or with odd bytes.
+    /// A name that is longer than any name, or has invalid bytes.
     #[error("a command's name is at most {MAX_NAME} letters, digits, '.', '-' and '_'")]
     OddName,
-    /// A pattern behind one for everything.
+    /// A pattern after one that matches everything.
     #[error("a pattern after {all} has no effect; write {reset} before it to start over, or remove {all}")]
     AfterAll {
         /// `allkeys` or `allchannels`.
@@ -62,32 +62,32 @@ pub enum Problem {
     /// `%` without R, W and `~` in their places.
     #[error("write %R~pattern to read, %W~pattern to write, %RW~pattern or ~pattern for both")]
     KeyPermission,
-    /// A pattern that is longer than is looked at for every key.
+    /// A pattern that is too long to be compared with every key.
     #[error("a pattern is at most {MAX_PATTERN} bytes long")]
     PatternTooLong,
-    /// A range of bytes of which compilers disagree whether they are negative.
+    /// A range of bytes beyond ASCII: C compilers disagree on whether these bytes are negative.
     #[error("a range in brackets may only contain ASCII characters")]
     WideRange,
-    /// A selector that is not closed.
+    /// A selector without its closing parenthesis.
     #[error("a selector is not closed: write (rules)")]
     Unclosed,
-    /// Brackets in brackets.
+    /// Parentheses in parentheses.
     #[error("a selector cannot contain another selector")]
     Nested,
-    /// `@public` refused.
+    /// `-@public`.
     #[error("@public can only allow; write @public, then the commands to refuse")]
     PublicRefused,
-    /// `@public-scripts` where `@public` does not come before it.
+    /// `@public-scripts` without `@public` before it.
     #[error("@public-scripts adds to @public: write @public before it")]
     ScriptsWithoutPublic,
-    /// Rules of Redis that are not command rules.
+    /// An ACL rule of Redis that is not about commands.
     #[error(
         "credentials and user flags are not command rules; a user's passwords are set with its key 'password'"
     )]
     NotOfCommands,
 }
 
-/// Longer than any command's name.
+/// Bytes of a command's name; no command has a longer name.
 pub(super) const MAX_NAME: usize = 64;
 
 fn meant(name: &Option<&'static str>) -> String {

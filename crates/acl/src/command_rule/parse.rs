@@ -1,4 +1,4 @@
-//! Words to selectors.
+//! The parser: words to selectors.
 
 use portcullis_resp::command::{Categories, CommandId, lookup, lookup_subcommand};
 
@@ -8,7 +8,7 @@ use super::error::{MAX_NAME, Problem, RuleError};
 use super::pattern::Pattern;
 use super::selector::{Grant, KeyUse, Selector};
 
-/// A word of the rules and where it stands.
+/// A word of the rules and its position.
 #[derive(Clone, Copy)]
 struct Word<'t> {
     text: &'t str,
@@ -16,7 +16,7 @@ struct Word<'t> {
     offset: usize,
 }
 
-/// The rules, or everything that is wrong.
+/// Parses the rules, or returns all errors.
 pub(super) fn parse<'t>(items: impl IntoIterator<Item = &'t str>) -> Result<CommandRules, Vec<RuleError>> {
     let mut parser = Parser {
         root: Selector::new(),
@@ -48,7 +48,7 @@ fn words(item: usize, text: &str) -> impl Iterator<Item = Word<'_>> {
 struct Parser<'t> {
     root: Selector,
     others: Vec<Selector>,
-    /// The selector that is being read, and its first word.
+    /// The selector whose words are being read, and its first word.
     open: Option<(Selector, Word<'t>)>,
     names_keys: bool,
     names_channels: bool,
@@ -58,7 +58,7 @@ struct Parser<'t> {
 }
 
 impl<'t> Parser<'t> {
-    /// Parentheses first; what is between them, or stands alone, is a rule.
+    /// Handles parentheses first; a word between them, or alone, is a rule.
     fn word(&mut self, word: Word<'t>) {
         let mut rest = word;
         if let Some(inner) = word.text.strip_prefix('(') {
@@ -68,7 +68,7 @@ impl<'t> Parser<'t> {
             self.open = Some((Selector::new(), word));
             rest = Word { text: inner, offset: word.offset + 1, ..word };
         }
-        // Only a selector's last word may end in a parenthesis; elsewhere it is part of a pattern.
+        // Only the last word of a selector may end in a parenthesis; elsewhere a parenthesis is part of a pattern.
         let closing = rest.text.strip_suffix(')').filter(|_| self.open.is_some());
         rest.text = closing.unwrap_or(rest.text);
         if !rest.text.is_empty() {
@@ -119,12 +119,12 @@ impl<'t> Parser<'t> {
 
 const PUBLIC: [&str; 2] = ["@public", "+@public"];
 
-/// The word, of those outside parentheses, that took a command away last; `None`: no word did.
+/// The last of the words outside parentheses that removed a command; `None` if none did.
 pub(super) fn refusing_word(words: &[Box<str>], id: CommandId) -> Option<&str> {
     let (mut selector, mut refusing) = (Selector::new(), None);
     for word in words {
         let before = selector.grant(id);
-        // The rule was applied before, in the same order.
+        // The same words were applied before in the same order, so none can fail.
         let _ = apply(&mut selector, word);
         match (before, selector.grant(id)) {
             (Grant::No, Grant::No) => {}
@@ -135,7 +135,7 @@ pub(super) fn refusing_word(words: &[Box<str>], id: CommandId) -> Option<&str> {
     refusing
 }
 
-/// `resetkeys` alone means no keys at all: then `allkeys` is not meant.
+/// Whether a rule is about keys. `resetkeys` alone means no keys at all, so it prevents the default `allkeys`.
 fn names_keys(rule: &str) -> bool {
     rule.starts_with(['~', '%']) || is_one_of(rule, &["allkeys", "resetkeys"])
 }
@@ -184,7 +184,7 @@ fn apply_sign(selector: &mut Selector, rule: &str, lower: &str) -> Result<(), Pr
                 selector.set_category(category, allow);
                 Ok(())
             }
-            // The first argument keeps its case in messages only.
+            // Only messages keep the case of the first argument.
             None if allow => allow_name(selector, name),
             None => refuse_name(selector, name),
         },
@@ -235,7 +235,7 @@ fn channel_pattern(selector: &mut Selector, pattern: &str) -> Result<(), Problem
     Ok(())
 }
 
-/// `R~pattern`, `W~pattern`, `RW~pattern`, each letter once.
+/// Parses `R~pattern`, `W~pattern` or `RW~pattern`, each letter once.
 fn permission(rest: &str) -> Option<(KeyUse, &str)> {
     let (letters, pattern) = rest.split_once('~')?;
     let permission = match letters.to_ascii_lowercase().as_str() {
@@ -308,8 +308,8 @@ fn plain(name: &str) -> Result<(), Problem> {
     if name.len() <= MAX_NAME && name.bytes().all(fine) { Ok(()) } else { Err(Problem::OddName) }
 }
 
-/// A name of the table that is one letter away from this one (in lower case): another letter, one more, one less, or two
-/// changed about.
+/// A name of the table that differs from this name (in lower case) by one letter: another letter, one more, one less,
+/// or two exchanged.
 #[must_use]
 pub fn nearest(name: &str) -> Option<&'static str> {
     CommandId::all()

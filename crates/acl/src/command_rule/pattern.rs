@@ -1,21 +1,21 @@
-//! Globs as Redis's `stringmatchlen` matches them, with the usual ones made cheap.
+//! Globs, matched as Redis's `stringmatchlen` does, with short cuts for the usual forms.
 
 use std::fmt;
 
 use super::error::Problem;
 
-/// Longest pattern in bytes. A key is compared with every pattern, and one with many stars goes over it again and again;
-/// Redis gives up at 1000 stars, which no pattern of this length can hold between other characters.
+/// Longest pattern in bytes. Every key is compared with every pattern, and a pattern with many stars reads the key
+/// again and again. Redis stops at 1000 stars, which no pattern of this length can have between other characters.
 pub const MAX_PATTERN: usize = 1024;
 
 /// A compiled pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Pattern {
-    /// No special characters.
+    /// A text without special characters.
     Exact(Box<[u8]>),
-    /// One star, at the end.
+    /// A text with one star, at the end.
     Prefix(Box<[u8]>),
-    /// Anything else, as it was written.
+    /// Any other pattern, unchanged.
     Glob(Box<[u8]>),
 }
 
@@ -40,13 +40,13 @@ impl Pattern {
     pub(super) fn matches(&self, text: &[u8]) -> bool {
         match self {
             Self::Exact(exact) => text == &**exact,
-            // To Redis a star alone does not match an empty text.
+            // A star alone does not match an empty text in Redis.
             Self::Prefix(prefix) => text.starts_with(prefix) && !text.is_empty(),
             Self::Glob(glob) => matches(glob, text),
         }
     }
 
-    /// The pattern as it was written.
+    /// Whether the operator wrote this text.
     pub(super) fn is(&self, text: &[u8]) -> bool {
         match self {
             Self::Exact(own) | Self::Glob(own) => text == &**own,
@@ -54,20 +54,21 @@ impl Pattern {
         }
     }
 
-    /// The pattern as it was written, without a last star that matches the rest.
+    /// The text of the pattern, without the last star of a prefix.
     pub(super) fn text(&self) -> &[u8] {
         match self {
             Self::Exact(own) | Self::Prefix(own) | Self::Glob(own) => own,
         }
     }
 
-    /// Whether it matches every text that begins with `prefix`. It may say no where that is hard to tell.
+    /// Whether the pattern matches every text that begins with `prefix`. The answer may be no in cases that are hard
+    /// to decide.
     pub(super) fn covers_all_of(&self, prefix: &[u8]) -> bool {
         match self {
             Self::Exact(_) => false,
             Self::Prefix(own) => prefix.starts_with(own),
-            // What its last star takes of `prefix`, or nothing, can be anything longer. Behind a bracket or a backslash
-            // that star may be none.
+            // If the pattern matches `prefix`, its last star matches any continuation too. After a bracket or a
+            // backslash, that star may be an ordinary character.
             Self::Glob(own) => {
                 own.ends_with(b"*")
                     && !own.iter().any(|byte| matches!(byte, b'[' | b'\\'))
@@ -76,7 +77,8 @@ impl Pattern {
         }
     }
 
-    /// Whether it matches every text that `other` matches. It may say no where that is hard to tell.
+    /// Whether the pattern matches every text that `other` matches. The answer may be no in cases that are hard to
+    /// decide.
     pub(super) fn covers(&self, other: &Self) -> bool {
         match other {
             Self::Exact(text) => self.matches(text),
@@ -85,7 +87,7 @@ impl Pattern {
         }
     }
 
-    /// Whether it matches some text that begins with `head`.
+    /// Whether the pattern matches some text that begins with `head`.
     pub(super) fn may_begin_with(&self, head: &[u8]) -> bool {
         let mut pattern = match self {
             Self::Exact(own) => return own.starts_with(head),
@@ -104,7 +106,7 @@ impl Pattern {
         true
     }
 
-    /// Whether it was written `*`.
+    /// Whether the operator wrote `*`.
     pub(super) fn is_star(&self) -> bool {
         self.is(b"*")
     }
@@ -117,11 +119,11 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// Backtracks to the last star only, byte by byte: the matches of earlier stars need not change. So the search
-/// neither nests nor takes more than the product of both lengths.
+/// Whether a pattern matches a text. After a mismatch, the last star takes one more byte; the bytes of earlier stars
+/// need not change. So the search never nests, and needs at most as many steps as the product of both lengths.
 fn matches(pattern: &[u8], text: &[u8]) -> bool {
     if text.is_empty() {
-        // Redis drops stars only behind what has matched something.
+        // Redis skips trailing stars only after it has matched something.
         return pattern.is_empty();
     }
     let (mut pattern, mut text) = (pattern, text);
@@ -152,7 +154,7 @@ fn matches(pattern: &[u8], text: &[u8]) -> bool {
     pattern.iter().all(|byte| *byte == b'*')
 }
 
-/// Returns the rest of the pattern if its first part, which is not a star, matches this byte.
+/// The rest of the pattern, if its first part, which is not a star, matches this byte.
 fn one(pattern: &[u8], byte: u8) -> Option<&[u8]> {
     match pattern {
         [b'?', rest @ ..] => Some(rest),
@@ -166,8 +168,8 @@ fn one(pattern: &[u8], byte: u8) -> Option<&[u8]> {
     }
 }
 
-/// Whether a class (what follows its bracket) has the byte, and what follows the class; one that is not closed goes on to
-/// the end of the pattern.
+/// Whether a class (the pattern after its bracket) contains the byte, and the pattern after the class. A class that
+/// is not closed continues to the end of the pattern.
 fn in_class(class: &[u8], byte: u8) -> (bool, &[u8]) {
     let (negated, mut class) = match class {
         [b'^', rest @ ..] => (true, rest),
@@ -195,7 +197,8 @@ fn in_class(class: &[u8], byte: u8) -> (bool, &[u8]) {
     (found != negated, rest)
 }
 
-/// Whether a class has a range of bytes beyond ASCII: to C these are negative on some machines and not on others.
+/// Whether a class has a range of bytes beyond ASCII: in C these bytes are negative on some machines and not on
+/// others.
 fn has_wide_range(pattern: &[u8]) -> bool {
     let mut rest = pattern;
     let mut within = false;

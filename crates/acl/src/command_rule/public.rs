@@ -1,4 +1,4 @@
-//! `@public`: what a listener that faces the internet may let through, which is all but what is listed here.
+//! `@public`: the preset for listeners that face the internet. It allows all commands but the ones listed here.
 
 use portcullis_resp::command::{CommandId, id};
 
@@ -71,7 +71,7 @@ pub const REFUSED: &[(&[CommandId], &str)] = &[
     (&[id::FLUSHALL, id::FLUSHDB, id::SWAPDB], "deletes or swaps whole databases"),
 ];
 
-/// Commands that `@public-scripts` adds to `@public`. It cannot add what a script runs: Redis judges that.
+/// Commands that `@public-scripts` adds to `@public`. It cannot add the commands of a script: Redis judges those.
 pub const SCRIPTS: &[CommandId] = &[
     id::EVAL,
     id::EVAL_RO,
@@ -83,7 +83,7 @@ pub const SCRIPTS: &[CommandId] = &[
     id::SCRIPT_EXISTS,
 ];
 
-/// Whether `@public` leaves the command out.
+/// Whether `@public` refuses the command.
 #[must_use]
 pub fn refuses(command: CommandId) -> bool {
     REFUSED.iter().any(|(ids, _)| ids.contains(&command) || ids.contains(&command.top()))

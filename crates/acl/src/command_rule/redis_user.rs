@@ -1,4 +1,4 @@
-//! The rules in the words of `ACL SETUSER`: what a script runs only Redis itself can hold back.
+//! The rules as an `ACL SETUSER` command: only Redis itself can restrict the commands of a script.
 
 use portcullis_resp::command::{Categories, CommandId, Servers, id};
 
@@ -15,8 +15,8 @@ pub struct RedisUser {
 }
 
 impl RedisUser {
-    /// The user that may do no more than all of `rules` allow: those of a listener, of a user, or both. Rules in parentheses
-    /// are left out, unless `@public-scripts` stands there.
+    /// The user that may do only what all of `rules` allow: those of a listener, of a user, or both. Rules in
+    /// parentheses are left out, unless they contain `@public-scripts`.
     #[must_use]
     pub fn new(name: &str, rules: &[&CommandRules]) -> Self {
         let selectors: Vec<&Selector> = rules.iter().filter_map(|rules| bound(rules)).collect();
@@ -35,32 +35,34 @@ impl RedisUser {
         Self { line, left_out: words_of(&reaching) }
     }
 
-    /// The command, as it is typed into redis-cli. It says nothing of passwords: those that the user has stay.
+    /// The command in the form for redis-cli. It has no passwords, so the user keeps the passwords that it has.
     #[must_use]
     pub fn line(&self) -> &str {
         &self.line
     }
 
-    /// Channel patterns that Redis must not have: they match channels that Redis itself speaks on, and it closes none.
+    /// Channel patterns that Redis must not have. They match channels that Redis itself uses, and Redis closes none
+    /// of these.
     #[must_use]
     pub fn left_out(&self) -> &[String] {
         &self.left_out
     }
 }
 
-/// The selector under which scripts run.
+/// The selector that allows scripts.
 fn bound(rules: &CommandRules) -> Option<&Selector> {
     let mut selectors = rules.selectors.iter();
     selectors.find(|selector| selector.has_public_scripts()).or_else(|| rules.selectors.first())
 }
 
-/// Refused as a whole first: what a later version adds is of these categories where it is dangerous.
+/// Words that come first. They refuse whole categories, because a later version puts its dangerous commands into
+/// them.
 const BASE: [&str; 5] = ["-@all", "+@all", "-@admin", "-@dangerous", "-@scripting"];
 
 const REFUSED: Categories =
     Categories::of(&[Categories::ADMIN, Categories::DANGEROUS, Categories::SCRIPTING]);
 
-/// Names only what Redis 7.0 knows: it refuses a rule with any other name.
+/// Adds words for commands. Only commands of Redis 7.0 are named: it refuses a rule with any other name.
 fn commands(selectors: &[&Selector], words: &mut Vec<String>) {
     let is_allowed = |id: CommandId| {
         !by_own_name_only(id) && selectors.iter().all(|selector| selector.grant(id) == Grant::Yes)
@@ -85,7 +87,7 @@ fn commands(selectors: &[&Selector], words: &mut Vec<String>) {
     }
 }
 
-/// None where no key may be touched.
+/// Key rules; empty if no key is allowed.
 fn keys(selectors: &[&Selector]) -> Vec<String> {
     let mut within: Option<Vec<(KeyUse, Pattern)>> = None;
     for selector in selectors.iter().filter(|selector| !selector.keys.is_all()) {
@@ -103,7 +105,7 @@ fn keys(selectors: &[&Selector]) -> Vec<String> {
     }
 }
 
-/// Channels that are allowed because none is named stay closed: Redis cannot close its own among them.
+/// Channel rules. If the rules name no channels, all stay closed: Redis could not close its own channels among them.
 fn channels(selectors: &[&Selector]) -> Vec<Pattern> {
     let mut within: Option<Vec<Pattern>> = None;
     for selector in selectors.iter().filter(|selector| !selector.channels.is_all()) {
@@ -116,7 +118,7 @@ fn channels(selectors: &[&Selector]) -> Vec<Pattern> {
     within.unwrap_or_default()
 }
 
-/// Keeps the patterns of each list that a pattern of the other list covers. Keys that both match only in part are
+/// The patterns of each list that a pattern of the other list covers. Texts that two patterns match only in part are
 /// lost.
 fn both<P: PartialEq>(one: &[P], other: &[P], within: impl Fn(&P, &P) -> Option<P>) -> Vec<P> {
     let mut found: Vec<P> = Vec::new();
@@ -131,7 +133,7 @@ fn both<P: PartialEq>(one: &[P], other: &[P], within: impl Fn(&P, &P) -> Option<
     found
 }
 
-/// Quotes a word for redis-cli, which must not take its quotes and backslashes for its own.
+/// The word in the form that redis-cli parses back: redis-cli interprets quotes and backslashes itself.
 fn quoted(word: &str) -> String {
     if !word.contains(['"', '\'', '\\']) {
         return word.to_owned();

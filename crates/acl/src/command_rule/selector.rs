@@ -1,4 +1,5 @@
-//! A set of allowed commands, key patterns and channel patterns: what is outside parentheses, or within one pair.
+//! One set of allowed commands, key patterns and channel patterns: the rules outside parentheses, or those in one
+//! pair.
 
 use portcullis_resp::command::keys::{Argv, KeysUnknown, channels, keys};
 use portcullis_resp::command::{Access, Categories, CommandId, Flags, id};
@@ -15,17 +16,17 @@ pub(crate) struct Selector {
     /// Names of commands that are not in the table, in lower case.
     unknown: Vec<Box<str>>,
     pub(super) keys: Patterns<(KeyUse, Pattern)>,
-    /// With `all`, the patterns that open what `allchannels` does not.
+    /// If all channels are allowed, the patterns that open channels which `allchannels` does not open.
     pub(super) channels: Patterns<Pattern>,
-    /// Whether `@public` is what its commands are made of.
+    /// Whether `@public` set the commands.
     public: bool,
-    /// Whether `@public-scripts` was added to that.
+    /// Whether `@public-scripts` was added to them.
     public_scripts: bool,
 }
 
 const WORDS: usize = CommandId::COUNT.div_ceil(64);
 
-/// The decision of a selector about a command's name.
+/// The permission that the name of a command gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Grant {
     No,
@@ -58,7 +59,7 @@ impl<P> Patterns<P> {
         &self.list
     }
 
-    /// Whether each pattern of `old` has one here that stands for it.
+    /// Whether each pattern of `old` has one here that `stands_for` accepts in its place.
     fn include(&self, old: &Self, stands_for: impl Fn(&P, &P) -> bool) -> bool {
         let kept = |old: &P| self.list.iter().any(|own| stands_for(own, old));
         self.all || (!old.all && old.list.iter().all(kept))
@@ -70,7 +71,7 @@ impl Patterns<(KeyUse, Pattern)> {
         *self = Self { all: true, list: Vec::new() };
     }
 
-    /// To Redis `%R~a %W~a` is `~a`.
+    /// Adds a permission to a pattern. For Redis `%R~a %W~a` is `~a`.
     pub(super) fn add(&mut self, permission: KeyUse, pattern: Pattern) {
         match self.list.iter_mut().find(|(_, other)| *other == pattern) {
             Some((before, _)) => *before = before.and(permission),
@@ -80,7 +81,7 @@ impl Patterns<(KeyUse, Pattern)> {
 }
 
 impl Patterns<Pattern> {
-    /// All channels but those that need a pattern of their own, which stay as they were.
+    /// Allows all channels except those that need a pattern of their own, which stay unchanged.
     pub(super) fn all(&mut self) {
         self.all = true;
         self.list.retain(opens_control);
@@ -93,7 +94,7 @@ impl Patterns<Pattern> {
     }
 }
 
-/// Reading, writing, both, or (a key's existence or length) neither.
+/// A use of keys: reading, writing, both, or neither (only a key's existence or length).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct KeyUse(u16);
 
@@ -103,7 +104,7 @@ impl KeyUse {
     pub(super) const WRITE: Self = Self(2);
     pub(crate) const BOTH: Self = Self(3);
 
-    /// The permission that a command needs for its access to a key.
+    /// The permission that a command with this access to a key needs.
     pub(crate) const fn of(access: Access) -> Self {
         const WRITING: Access = Access::of(&[Access::INSERT, Access::DELETE, Access::UPDATE]);
         let read = if access.contains(Access::ACCESS) { Self::READ } else { Self::NONE };
@@ -131,7 +132,7 @@ impl KeyUse {
         Self(self.0 & other.0)
     }
 
-    /// The rule that allows this with the keys of a pattern, where it allows anything.
+    /// The rule that allows this use of the keys of a pattern; `None` if it allows nothing.
     pub(super) fn word(self, pattern: &Pattern) -> Option<String> {
         match self {
             Self::BOTH => Some(format!("~{pattern}")),
@@ -142,7 +143,7 @@ impl KeyUse {
     }
 }
 
-/// Only their own names allow these, no category.
+/// Whether only the command's own name can allow it, and no category.
 pub(crate) const fn by_own_name_only(id: CommandId) -> bool {
     matches!(id, id::SYNC | id::PSYNC | id::REPLCONF)
 }
@@ -160,7 +161,7 @@ impl Selector {
         }
     }
 
-    /// `+name` and `-name`, with all subcommands.
+    /// Applies `+name` or `-name`, with all subcommands.
     pub(super) fn set(&mut self, id: CommandId, allow: bool) {
         self.set_one(id, allow);
         for subcommand in id.subcommands() {
@@ -168,7 +169,7 @@ impl Selector {
         }
     }
 
-    /// `+@category` and `-@category`.
+    /// Applies `+@category` or `-@category`.
     pub(super) fn set_category(&mut self, category: Categories, allow: bool) {
         for id in known().filter(|id| id.info().categories.intersects(category)) {
             self.set_in_bulk(id, allow);
@@ -178,7 +179,7 @@ impl Selector {
         }
     }
 
-    /// `+@all` and `-@all`.
+    /// Applies `+@all` or `-@all`.
     pub(super) fn set_all(&mut self, allow: bool) {
         known().for_each(|id| self.set_in_bulk(id, allow));
         if !allow {
@@ -187,13 +188,13 @@ impl Selector {
         }
     }
 
-    /// `@public`
+    /// Applies `@public`.
     pub(super) fn allow_public(&mut self) {
         known().filter(|id| !public::refuses(*id)).for_each(|id| self.set_in_bulk(id, true));
         self.public = true;
     }
 
-    /// `@public-scripts`; answers whether `@public` came before it.
+    /// Applies `@public-scripts`; returns whether `@public` came before it.
     pub(super) fn allow_public_scripts(&mut self) -> bool {
         public::SCRIPTS.iter().for_each(|id| self.set_one(*id, true));
         self.public_scripts = self.public;
@@ -205,12 +206,12 @@ impl Selector {
         self.public_scripts
     }
 
-    /// `+name|argument`
+    /// Applies `+name|argument`.
     pub(super) fn allow_first_argument(&mut self, id: CommandId, argument: &str) {
         self.first_arguments.push((id, argument.as_bytes().into()));
     }
 
-    /// `+name` and `-name` of what the table does not have; answers whether it was allowed before.
+    /// Applies `+name` or `-name` for a name that the table does not have; returns whether it was allowed before.
     pub(super) fn set_unknown(&mut self, name: &str, allow: bool) -> bool {
         let name = name.to_ascii_lowercase();
         let before = self.unknown.len();
@@ -222,7 +223,7 @@ impl Selector {
         was_allowed
     }
 
-    /// With its first arguments forgotten, as Redis does.
+    /// Allows or refuses one command, and forgets its first arguments, as Redis does.
     fn set_one(&mut self, id: CommandId, allow: bool) {
         let bit = 1 << (id.index() % 64);
         if let Some(word) = self.allowed.get_mut(id.index() / 64) {
@@ -237,7 +238,7 @@ impl Selector {
         }
     }
 
-    /// Redis lets AUTH, HELLO, QUIT and RESET run whatever the rules say.
+    /// The permission of a command. Redis runs AUTH, HELLO, QUIT and RESET under any rules.
     pub(crate) fn grant(&self, id: CommandId) -> Grant {
         let bit = 1 << (id.index() % 64);
         let allowed = self.allowed.get(id.index() / 64).is_some_and(|word| word & bit != 0);
@@ -254,17 +255,17 @@ impl Selector {
         !self.keys.all && (has_keys(id) || id == id::CLIENT_TRACKING)
     }
 
-    /// Some channels are closed unless a pattern of their own opens them.
+    /// Whether channels of this command need a check: some are closed unless a pattern of their own opens them.
     pub(crate) fn guards_channels_of(&self, id: CommandId) -> bool {
         match id {
             id::PUBLISH | id::SPUBLISH | id::SUBSCRIBE | id::SSUBSCRIBE => true,
             id::PSUBSCRIBE => !self.channels.all || !self.keys.all,
-            // Redis asks for no permission to leave a channel.
+            // Redis requires no permission to unsubscribe.
             _ => false,
         }
     }
 
-    /// Whether it allows some keys only, or none.
+    /// Whether only some keys are allowed, or none.
     pub(crate) const fn has_key_patterns(&self) -> bool {
         !self.keys.all
     }
@@ -273,7 +274,7 @@ impl Selector {
         self.keys.all
     }
 
-    /// Whether it allows of a command whatever `old` allows of it.
+    /// Whether everything that `old` allows of a command is allowed.
     pub(super) fn keeps(&self, old: &Self, id: CommandId) -> bool {
         let has_word = |word: &(CommandId, Box<[u8]>)| self.first_arguments.contains(word);
         let of_name = match (old.grant(id), self.grant(id)) {
@@ -287,7 +288,7 @@ impl Selector {
         of_name && self.keeps_keys(old) && self.channels.include(&old.channels, |own, other| own == other)
     }
 
-    /// Whether every key of `old` is one of its own, for the same use at least.
+    /// Whether every key of `old` is allowed, for at least the same use.
     pub(super) fn keeps_keys(&self, old: &Self) -> bool {
         self.keys.include(&old.keys, |(own_use, own), (old_use, old)| own_use.covers(*old_use) && own == old)
     }
@@ -296,7 +297,7 @@ impl Selector {
         self.unknown.iter().map(|name| &**name)
     }
 
-    /// Whether it does not matter what is done to a key.
+    /// Whether key patterns do not distinguish reading from writing.
     pub(crate) fn keys_alike(&self) -> bool {
         self.keys.list.iter().all(|(permission, _)| *permission == KeyUse::BOTH)
     }
@@ -373,7 +374,7 @@ impl Selector {
         if all_admitted { Ok(()) } else { Err(Refused::Channel) }
     }
 
-    /// Whether this may be done with a channel.
+    /// Whether a channel may be used like this.
     pub(crate) fn admits_channel(&self, channel_use: ChannelUse, channel: &[u8]) -> bool {
         match Control::of(channel) {
             Some(control) if control.is_closed(channel_use, self.keys.all) => self.opens(control, channel),
@@ -381,7 +382,7 @@ impl Selector {
         }
     }
 
-    /// Whether a subscriber reads a message that was published on a channel, whatever it has subscribed to.
+    /// Whether a subscriber receives a message that was published on a channel, whatever its subscriptions are.
     pub(crate) fn delivers(&self, channel: &[u8]) -> bool {
         const SUBSCRIBING: [CommandId; 3] = [id::SUBSCRIBE, id::PSUBSCRIBE, id::SSUBSCRIBE];
         match Control::of(channel) {
@@ -397,8 +398,9 @@ impl Selector {
         self.channels.list.iter().any(|pattern| control.is_opened_by(pattern) && pattern.matches(channel))
     }
 
-    /// Patterns are compared letter by letter: whether one is within another cannot be said in general. What one matches
-    /// besides, [`Selector::delivers`] holds back.
+    /// Whether a pattern may be subscribed to. Patterns are compared letter by letter, because it is not decidable
+    /// here whether one covers the other. [`Selector::delivers`] withholds messages that the pattern matches in
+    /// addition.
     fn admits_pattern(&self, asked: &[u8]) -> bool {
         let named = self.channels.all || self.channels.list.iter().any(|pattern| pattern.is(asked));
         let opened = match Control::of_keys_asked_by(asked) {
@@ -424,7 +426,7 @@ impl Selector {
         if self.keys.all { Ok(()) } else { Err(Refused::Key) }
     }
 
-    /// Whether this may be done to a key.
+    /// Whether this use of a key is allowed.
     #[inline]
     pub(crate) fn admits(&self, key_use: KeyUse, key: &[u8]) -> bool {
         self.keys.all
@@ -451,7 +453,7 @@ fn known() -> impl Iterator<Item = CommandId> {
     CommandId::all().filter(|id| *id != CommandId::UNKNOWN)
 }
 
-/// Whether keys may stand among its arguments. Sharded channels, which have a slot, are none.
+/// Whether keys may be among the arguments. Sharded channels, which have a slot, are not keys.
 pub(crate) fn has_keys(id: CommandId) -> bool {
     let info = id.info();
     info.flags.contains(Flags::MOVABLEKEYS)

@@ -1,12 +1,12 @@
-//! CLIENT TRACKING with BCAST: Redis then names every changed key that begins with one of the prefixes.
+//! CLIENT TRACKING with BCAST: Redis sends the name of every changed key that begins with one of the prefixes.
 
 use portcullis_resp::command::keys::Argv;
 
-/// Whether every key that CLIENT TRACKING may name begins with a prefix for which `is_covered` holds; the arguments begin
-/// with CLIENT. Without BCAST only keys are named that the client has read.
+/// Whether every key that Redis may name for CLIENT TRACKING begins with a prefix for which `is_covered` holds. The
+/// arguments begin with CLIENT. Without BCAST, Redis names only keys that the client has read.
 ///
-/// The options are read as Redis reads them. One that it does not know may come with a later version: nothing is known of
-/// what it shows.
+/// The options are parsed as Redis parses them. An option that Redis does not know may come with a later version, and
+/// then it is unknown which keys Redis names.
 pub(super) fn names_only<'b>(
     args: &(impl Argv<'b> + ?Sized),
     mut is_covered: impl FnMut(&'b [u8]) -> bool,
@@ -28,11 +28,11 @@ pub(super) fn names_only<'b>(
         } else if is(index, b"bcast") {
             broadcasts = true;
         } else if ![&b"optin"[..], b"optout", b"noloop"].iter().any(|word| is(index, word)) {
-            // The session refuses such an option with REDIRECT, in words of its own.
+            // The session refuses such an option with REDIRECT, in its own words.
             return (index..args.count()).any(|later| is(later, b"redirect"));
         }
         index += 1;
     }
-    // Without BCAST Redis refuses prefixes itself.
+    // Without BCAST, Redis itself refuses prefixes.
     !broadcasts || (prefixes > 0 && all_covered)
 }

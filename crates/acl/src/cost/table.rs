@@ -1,4 +1,4 @@
-//! Which arguments decide what a command costs.
+//! The arguments that decide about the cost of a command.
 
 use portcullis_resp::command::{CommandId, id};
 
@@ -9,47 +9,47 @@ pub(super) enum Meaning {
     Rank,
     Effort,
     Pattern,
-    /// The offset of a byte that will exist.
+    /// Offset of a byte that will exist.
     Offset,
-    /// The offset of a bit that will exist.
+    /// Offset of a bit that will exist.
     BitOffset,
 }
 
 /// The arguments of a command that decide.
 #[derive(Debug)]
 pub(super) enum Judged {
-    /// The argument in this place (the name is 0), if it is there.
+    /// The argument at this position (the name is 0), if there is one.
     Value { place: u16, meaning: Meaning },
-    /// All arguments from this place on.
+    /// All arguments from this position on.
     Values { from: u16, meaning: Meaning },
-    /// The arguments that follow certain words, from this place on.
+    /// The arguments after certain words, from this position on.
     Words { from: u16, words: &'static [Word] },
-    /// The same, behind as many keys as the argument in this place says.
+    /// The arguments after certain words, after as many keys as the argument at this position says.
     WordsBehindKeys { numkeys: u16, words: &'static [Word] },
-    /// XPENDING's count stands behind `start end`, which may stand behind `IDLE ms`.
+    /// The count of XPENDING. It follows `start end`, which may follow `IDLE ms`.
     Pending,
-    /// The offsets that BITFIELD writes to.
+    /// The offsets to which BITFIELD writes.
     Bitfield,
 }
 
 /// A word among the options of a command.
 #[derive(Debug)]
 pub(super) struct Word {
-    /// In lower case.
+    /// The word in lower case.
     pub(super) name: &'static str,
     pub(super) then: Then,
 }
 
-/// The arguments behind a word.
+/// The arguments after a word.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Then {
     /// One argument of this meaning.
     Value(Meaning),
-    /// So many arguments that cost nothing.
+    /// This number of arguments that cost nothing.
     Skip(u8),
-    /// A number, so many arguments as it says, and so many more.
+    /// A number, as many arguments as it says, and `more` arguments.
     Counted { more: u8 },
-    /// Nothing that costs.
+    /// No argument that costs.
     End,
 }
 
@@ -72,7 +72,7 @@ const fn effort(name: &'static str) -> Word {
 const SCAN: &[Word] =
     &[pattern("match"), count("count"), skip("type", 1), skip("novalues", 0), skip("noscores", 0)];
 const POP: &[Word] = &[skip("left", 0), skip("right", 0), skip("min", 0), skip("max", 0), count("count")];
-/// MAXLEN makes LPOS cheaper than it is without, so it may be any number.
+/// MAXLEN only makes LPOS cheaper, so it may be any number.
 const POSITIONS: &[Word] =
     &[Word { name: "rank", then: Then::Value(Meaning::Rank) }, count("count"), skip("maxlen", 1)];
 const COUNT: &[Word] = &[count("count"), skip("justid", 0)];
@@ -125,7 +125,7 @@ const SIMILAR: &[Word] = &[
     skip("truth", 0),
     skip("nothread", 0),
 ];
-/// The element stands behind the vector.
+/// The element comes after the vector.
 const VECTOR: &[Word] = &[
     count("reduce"),
     skip("fp32", 2),
@@ -142,10 +142,10 @@ const FILTER: &[Word] = &[skip("filterby", 0), pattern("pattern"), skip("module"
 const LIBRARIES: &[Word] = &[pattern("libraryname"), skip("withcode", 0)];
 const SAMPLES: &[Word] = &[count("samples")];
 
-/// The arguments of a command that are judged; none of most commands.
+/// The arguments of a command that are judged; `None` for most commands.
 ///
-/// A count is judged where a larger one makes Redis do more. LIMIT, and counts of keys, fields or identifiers that stand
-/// in the frame, are bounded by the data or by the frame.
+/// A count is judged if a larger count makes Redis do more. The data or the frame bound LIMIT, and counts of keys,
+/// fields or identifiers in the frame.
 pub(super) fn judged(id: CommandId) -> Option<&'static Judged> {
     use Judged::{Bitfield, Pending, Value, Values, Words, WordsBehindKeys};
     use Meaning::{BitOffset, Count, Offset, Pattern};

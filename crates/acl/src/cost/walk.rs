@@ -1,4 +1,4 @@
-//! Goes over the arguments of a command once, in order, and judges those that decide.
+//! The walk over the arguments of a command, once and in order, which judges those that decide.
 
 use portcullis_resp::command::keys::Argv;
 
@@ -50,8 +50,8 @@ impl CostLimits {
     }
 }
 
-/// The size of a number without its sign, in the form in which Redis's `string2ll` takes numbers. One that is too large for
-/// any integer is [`u64::MAX`]: `i64::MIN` has a size, and so have numbers that Redis would refuse.
+/// The absolute value of a number in the form that Redis's `string2ll` accepts. A number that is too large for any
+/// integer gives [`u64::MAX`]. `i64::MIN` has an absolute value, and so have numbers that Redis would refuse.
 fn size(text: &[u8]) -> Option<u64> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
     match digits {
@@ -67,8 +67,8 @@ fn size(text: &[u8]) -> Option<u64> {
     Some(number)
 }
 
-/// Options in any order. As long as every word is known, it is certain which arguments are values. From a word on that
-/// is not known (an option of a later server), every argument may be both a word and a value.
+/// Options in any order. As long as every word is known, it is certain which arguments are values. After an unknown
+/// word (an option of a later server), every argument may be both a word and a value.
 struct Options<'l> {
     limits: &'l CostLimits,
     words: &'static [Word],
@@ -118,7 +118,8 @@ impl<'l> Options<'l> {
     }
 }
 
-/// An invalid number of keys makes Redis refuse the command; then every argument is checked.
+/// Judges options after keys. If the number of keys is invalid, Redis refuses the command; then every argument is
+/// judged.
 fn behind_keys<'b>(
     limits: &CostLimits,
     numkeys: usize,
@@ -134,8 +135,8 @@ fn behind_keys<'b>(
     }
 }
 
-/// `GET type offset`, `SET type offset value`, `INCRBY type offset increment`, `OVERFLOW behaviour`. Reading beyond the end
-/// allocates nothing.
+/// Judges `GET type offset`, `SET type offset value`, `INCRBY type offset increment` and `OVERFLOW behaviour`.
+/// Reading beyond the end allocates nothing.
 fn bitfield<'b>(limits: &CostLimits, args: &(impl Argv<'b> + ?Sized)) -> Result<(), Cost> {
     const LONGEST: u64 = 64;
     let mut at = 2;

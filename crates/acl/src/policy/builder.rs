@@ -1,4 +1,4 @@
-//! Collects groups and listeners until they can be compiled.
+//! The builder: it collects an operator's groups and listeners until they are compiled.
 
 use thiserror::Error;
 
@@ -10,19 +10,20 @@ use crate::group::{Entries, Entry, GroupData, GroupId, MAX_GROUPS, Meta, SourceI
 /// The sources that a listener admits and refuses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
-    /// The listener's name, by which [`Policy::changes_since`] finds it again.
+    /// The listener's name, by which [`Policy::changes_since`] matches listeners.
     pub name: String,
     /// Groups that admit.
     pub allow: Vec<GroupId>,
     /// Groups that refuse, whatever `allow` says.
     pub deny: Vec<GroupId>,
-    /// The lists for [`Policy::judge_shadow`].
+    /// The lists of [`Policy::judge_shadow`].
     pub shadow: Option<Shadow>,
-    /// Groups whose members speak for others, by [`Policy::speaks_for_others`].
+    /// Groups whose members may send the source of their connections; see [`Policy::speaks_for_others`].
     pub senders: Vec<GroupId>,
 }
 
-/// A second policy of a listener, judged and never enforced. An absent list is the listener's own.
+/// A second policy of a listener, which is judged and never enforced. In place of an absent list, the listener's own
+/// counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shadow {
     /// Groups that admit.
@@ -44,18 +45,18 @@ impl PolicyBuilder {
     /// The built-in group `unix`.
     pub const UNIX: GroupId = GroupId(0);
 
-    /// With nothing in it but the built-in group `unix`.
+    /// A builder with only the built-in group `unix`.
     pub fn new() -> Self {
         let unix = GroupData::new(Some(UNIX_GROUP), Meta::default());
         Self { entries: Entries::default(), groups: vec![unix], listeners: Vec::new(), lists: Vec::new() }
     }
 
-    /// Names a file that entries come from.
+    /// Declares a file with entries.
     pub fn source(&mut self, file: &str) -> Result<SourceId, TooMany> {
         self.entries.add_source(file).ok_or(TooMany)
     }
 
-    /// Declares a group; without a name it holds addresses written in place.
+    /// Declares a group; without a name, it holds addresses directly in a list.
     pub fn group(&mut self, name: Option<&str>, meta: Meta) -> Result<GroupId, TooMany> {
         if self.groups.len() > MAX_GROUPS {
             return Err(TooMany);
@@ -70,7 +71,7 @@ impl PolicyBuilder {
         self.entries.add(group, source, entry).ok_or(TooMany)
     }
 
-    /// Makes all entries of `other` count as entries of `group`.
+    /// Makes all entries of `other` entries of `group` as well.
     pub fn include(&mut self, group: GroupId, other: GroupId) {
         if index(other) < self.groups.len()
             && let Some(data) = self.groups.get_mut(index(group))
@@ -79,18 +80,18 @@ impl PolicyBuilder {
         }
     }
 
-    /// Adds the next listener; its index is the number of calls before.
+    /// Adds the next listener; its index is the number of earlier calls.
     pub fn listener(&mut self, access: Access) {
         self.listeners.push(access);
     }
 
-    /// Adds a list of groups that belongs to no listener but to the user of that name, for [`Policy::admits`].
+    /// Adds a list of groups that belongs to a user instead of a listener, for [`Policy::admits`].
     pub fn list(&mut self, user: &str, groups: Vec<GroupId>) -> ListId {
         self.lists.push((user.to_owned(), groups));
         ListId(self.lists.len() - 1)
     }
 
-    /// Groups that include each other in a ring, each ring as the path from one back to itself; at most `most` rings.
+    /// Rings of groups that include each other, each as the path from one group back to itself; at most `most` rings.
     pub fn cycles(&self, most: usize) -> Vec<Vec<GroupId>> {
         let mut seen = vec![Seen::Not; self.groups.len()];
         let mut rings = Vec::new();
@@ -100,7 +101,7 @@ impl PolicyBuilder {
         rings
     }
 
-    /// Compiles. A ring of includes is walked once and gives its members the same entries.
+    /// Compiles the policy. A ring of includes is followed once and gives all its groups the same entries.
     pub fn build(mut self) -> Policy {
         self.entries.seal(&self.groups);
         self.total_up();
@@ -122,7 +123,7 @@ impl PolicyBuilder {
         }
     }
 
-    /// A depth-first walk with its own stack: a chain of includes may be as long as the file.
+    /// Searches depth-first with its own stack, because a chain of includes may be as long as the file.
     fn find_rings(&self, start: GroupId, seen: &mut [Seen], rings: &mut Vec<Vec<GroupId>>, most: usize) {
         if seen[index(start)] != Seen::Not {
             return;
@@ -171,7 +172,7 @@ impl PolicyBuilder {
     }
 }
 
-/// A list of groups in the builder or policy that gave it out.
+/// A list of groups, valid in the builder or policy that returned it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListId(pub(super) usize);
 
@@ -188,7 +189,7 @@ impl Default for PolicyBuilder {
     }
 }
 
-/// More groups, files or entries than the tables can number.
+/// The error of more groups, files or entries than the tables can number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("more than {} entries or {MAX_GROUPS} groups", crate::group::MAX_ENTRIES)]
 pub struct TooMany;

@@ -1,4 +1,4 @@
-//! Changes of a reload: the groups and lists that gained or lost entries.
+//! The changes of a reload: the groups and lists that gained and lost entries, with the entries.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -11,74 +11,74 @@ use crate::origin::UnixSeconds;
 /// One group or list that a reload changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupChange {
-    /// The group or list of the entries.
+    /// The group or list that contains the entries.
     pub whose: Whose,
-    /// Whether it was there before, and still is.
+    /// Whether the group or list is new, removed, or changed.
     pub fate: ChangeKind,
-    /// Entries it has now and had not before.
+    /// Entries that are new.
     pub gained: ChangedEntries,
-    /// Entries it had before and has no more.
+    /// Entries that were removed.
     pub lost: ChangedEntries,
 }
 
-/// The place of entries in a file.
+/// The place of entries.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Whose {
-    /// In the group of that name.
+    /// The group with this name.
     Group(String),
-    /// In `allow` of the listener of that name.
+    /// The `allow` list of the listener with this name.
     Allow(String),
-    /// In its `deny`.
+    /// The `deny` list of the listener.
     Deny(String),
-    /// In `allow` of its `shadow`.
+    /// The `allow` list under the listener's `shadow`.
     ShadowAllow(String),
-    /// In `from` of its `proxy_protocol`.
+    /// The `from` list under the listener's `proxy_protocol`.
     Senders(String),
-    /// In `deny` of its `shadow`.
+    /// The `deny` list under the listener's `shadow`.
     ShadowDeny(String),
-    /// In `from` of the user of that name.
+    /// The `from` list of the user with this name.
     Origins(String),
 }
 
-/// The change of a group or list.
+/// The kind of change of a group or list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeKind {
     /// The group or list is new.
     Added,
-    /// The group or list was removed.
+    /// The group or list no longer exists.
     Removed,
-    /// The group or list existed before and still does.
+    /// The group or list has other entries than before.
     Changed,
 }
 
 /// The number of entries, and some of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChangedEntries {
-    /// All of them.
+    /// The number of all entries.
     pub count: usize,
-    /// The first: groups by name, then IPv4, then IPv6, each in ascending order.
+    /// The first entries: groups by name, then IPv4, then IPv6, each in ascending order.
     pub first: Vec<ChangedEntry>,
 }
 
-/// One entry, apart from its policy.
+/// A copy of one entry, independent of its policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangedEntry {
     /// `203.0.113.0/24`, `203.0.113.9`, or the name of a group.
     pub entry: String,
-    /// The operator's note, of the entry or else of its group.
+    /// The operator's note on the entry, or else on its group.
     pub note: Option<String>,
-    /// From this second on it counts as absent.
+    /// The second from which the entry counts as absent.
     pub until: Option<UnixSeconds>,
 }
 
 impl Policy {
-    /// Lists the entries that this policy's groups and lists gained and lost since `old`, at most `most` of each by
-    /// name.
+    /// Returns the entries that the groups and lists of this policy gained and lost since `old`; at most `most` of
+    /// each are listed.
     ///
-    /// Groups are matched by name, lists by the name of their listener or user. The entries of a group or list itself
-    /// are compared: networks, each with its expiry time, and names of other groups. So an entry whose `until`
-    /// changed is both lost and gained, and one whose note changed is neither. A gain of a group is not reported
-    /// again for groups that include it. The order is that of this policy, then removed groups and lists.
+    /// Groups are matched by name, lists by the name of their listener or user. The comparison covers only the
+    /// content of a group or list itself: networks, each with its expiry, and names of other groups. So an entry with
+    /// a changed `until` is both lost and gained, and an entry with a changed note is neither. Groups that include a
+    /// group do not repeat its changes. The result is in the order of this policy, then removed groups and lists.
     pub fn changes_since(&self, old: &Self, most: usize) -> Vec<GroupChange> {
         let mut comparison = Comparison { old, new: self, most, known: HashMap::new() };
         let mut before: HashMap<Whose, Written<'_>> = old.written().collect();
@@ -155,15 +155,15 @@ impl Policy {
     }
 }
 
-/// The entries of one group or list.
+/// The content of one group or list.
 struct Written<'p> {
-    /// The groups whose entries these are: itself, or the addresses written in place.
+    /// The groups with these entries: the group itself, or the addresses directly in the list.
     own: Vec<GroupId>,
-    /// The named groups it mentions, sorted.
+    /// The named groups in it, sorted.
     groups: Vec<&'p str>,
 }
 
-/// One entry as it is compared.
+/// One entry in the form for comparison.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Line<K> {
     start: K,
@@ -178,19 +178,19 @@ impl<K: Copy> Line<K> {
     }
 }
 
-/// Gained and lost.
+/// Gained and lost entries.
 type Difference = (ChangedEntries, ChangedEntries);
 
 struct Comparison<'p> {
     old: &'p Policy,
     new: &'p Policy,
     most: usize,
-    /// Addresses written in `listener_defaults` are those of every listener, and compared once.
+    /// Differences of addresses in `listener_defaults`: they belong to every listener, and are compared once.
     known: HashMap<(Vec<GroupId>, Vec<GroupId>), Difference>,
 }
 
 impl<'p> Comparison<'p> {
-    /// `None` when nothing changed; a list of a listener that has always been empty is nothing.
+    /// Compares a group or list; `None` if nothing changed. A list that was always empty does not count.
     fn change(
         &mut self,
         whose: Whose,
@@ -218,7 +218,7 @@ impl<'p> Comparison<'p> {
         Some(GroupChange { whose, fate, gained, lost })
     }
 
-    /// The names of one list that the other has not.
+    /// The names of one list that the other does not have.
     fn names(&self, list: &[&str], other: &[&str]) -> ChangedEntries {
         let new = || list.iter().filter(|name| other.binary_search(name).is_err());
         let entry = |name: &&str| ChangedEntry { entry: (*name).to_owned(), note: None, until: None };
@@ -268,7 +268,7 @@ fn compare<K: Copy + Ord>(
     }
 }
 
-/// In ascending order, each once.
+/// The lines in ascending order, without duplicates.
 fn sorted<K: Copy + Ord>(mut lines: Vec<Line<K>>) -> Vec<Line<K>> {
     lines.sort_unstable();
     lines.dedup_by_key(|line| line.key());

@@ -1,4 +1,5 @@
-//! From groups that include each other to one table for each combination of them that a listener uses.
+//! The compiler: from groups that include each other to one table for each combination of groups that a listener
+//! uses.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -8,7 +9,7 @@ use crate::decision::Which;
 use crate::group::{Entries, GroupData, GroupId, index, longest_last};
 use crate::lookup::{Column, Key, Order, Table};
 
-/// Makes sets, each combination of groups once.
+/// Builds sets, each combination of groups once.
 pub(super) struct Compiler<'b> {
     entries: &'b Entries,
     groups: &'b [GroupData],
@@ -50,7 +51,7 @@ impl<'b> Compiler<'b> {
         self.sets.len() - 1
     }
 
-    /// Among equal prefixes the one that lasts longest counts, and the first one if several do.
+    /// Builds the table of one family. Among equal prefixes the one with the latest expiry counts, or else the first.
     fn table<K: Key>(
         &self,
         runs: impl Iterator<Item = Range<u32>>,
@@ -64,7 +65,7 @@ impl<'b> Compiler<'b> {
             [] => Order::Run(0..0),
             [run] => Order::Run(run.clone()),
             runs => {
-                // The last of equal ones counts, and a stable sort leaves them as they come.
+                // The last of equal prefixes counts, and a stable sort keeps their order.
                 let mut ids = Vec::with_capacity(runs.iter().map(ExactSizeIterator::len).sum());
                 ids.extend(runs.iter().rev().cloned().flatten());
                 ids.sort_by(|a, b| {
@@ -78,7 +79,7 @@ impl<'b> Compiler<'b> {
     }
 }
 
-/// The groups and all they include, each once, sorted.
+/// The groups and all groups that they include, each once, sorted.
 pub(super) fn members(groups: &[GroupData], roots: &[GroupId]) -> Vec<GroupId> {
     let mut seen = vec![false; groups.len()];
     let mut open = roots.to_vec();

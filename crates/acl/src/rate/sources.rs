@@ -1,4 +1,4 @@
-//! The activity of each source: a table of bounded size.
+//! The history of each source, in a table of bounded size.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeSet, HashMap};
@@ -9,19 +9,20 @@ use std::time::Duration;
 use super::{Meter, Rate, nanos};
 use crate::origin::ClientAddr;
 
-/// Sources that a table knows at once. At 64 failures each, which is the most, they take some 80 MiB; at ten
+/// Maximum number of sources in a table. With 64 failures each, the maximum, the sources take some 80 MiB; with ten
 /// 30 MiB; without any 14 MiB.
 pub const DEFAULT_CAPACITY: usize = 65_536;
-/// Distinct wrong passwords that are counted of one source at most: each takes memory until it is forgotten. A limit
-/// that says more is taken as this.
+/// Maximum number of distinct wrong passwords that are counted for one source: each takes memory until it is
+/// forgotten. A larger limit is reduced to this number.
 pub const MAX_FAILURES: u32 = 64;
 
-/// A source: an IPv4 address, or the /64 of an IPv6 address, because one host has all of its addresses.
+/// The clients that are counted together: an IPv4 address, or the /64 of an IPv6 address, because one host has the
+/// whole /64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Source(IpAddr);
 
 impl Source {
-    /// The source of a client; peers on a unix socket have none and are not limited by it.
+    /// The source of a client. Peers on a unix socket have none and are not limited.
     #[must_use]
     pub fn of(client: ClientAddr) -> Option<Self> {
         Some(Self(match client.ip()? {
@@ -33,28 +34,28 @@ impl Source {
         }))
     }
 
-    /// The address, or the first one of the /64.
+    /// The address, or the first address of the /64.
     #[must_use]
     pub const fn ip(self) -> IpAddr {
         self.0
     }
 }
 
-/// Limits of each source; `None` is no limit.
+/// The limits of each source; `None` means no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SourceLimits {
-    /// Clients at once.
+    /// Maximum number of clients at once.
     pub clients: Option<u32>,
-    /// New connections.
+    /// Maximum rate of new connections.
     pub connects: Option<Rate>,
-    /// Distinct wrong logins: the one that makes the number full blocks the source.
+    /// Rate of distinct failed logins; the login that reaches the number blocks the source.
     pub auth_failures: Option<Rate>,
-    /// The duration of a block.
+    /// Duration of a block.
     pub block_for: Duration,
 }
 
 impl SourceLimits {
-    /// Whether there is any limit.
+    /// Whether there is a limit.
     #[must_use]
     pub const fn is_any(&self) -> bool {
         self.clients.is_some() || self.connects.is_some() || self.auth_failures.is_some()
@@ -64,60 +65,61 @@ impl SourceLimits {
 /// The reason why a source is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
-    /// Too many wrong logins.
+    /// The source is blocked after failed logins.
     #[error("the source is blocked after too many failed logins")]
     Blocked {
-        /// When that ends.
+        /// End of the block.
         until: Duration,
     },
-    /// Too many connections in too short a time.
+    /// The source connects too often.
     #[error("the source connects too often")]
     Rate,
-    /// The source has reached its limit of clients.
+    /// The source has the maximum number of clients.
     #[error("the source has reached its limit of clients")]
     Clients,
-    /// All sources that the table has room for have clients.
+    /// The table is full of sources that have clients.
     #[error("too many sources have clients")]
     Full,
 }
 
-/// The consequence of a failed login.
+/// The result of a failed login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoginFailure {
-    /// The failure is counted as one of several distinct ones, or nothing is counted.
+    /// The number of distinct failed logins; also returned if no failures are counted.
     Counted(u32),
-    /// The source is blocked: cut the client.
+    /// The source is blocked: close the connection of the client.
     Blocked {
-        /// When that ends.
+        /// End of the block.
         until: Duration,
-        /// Whether it is this failure that did it: log it once.
+        /// Whether this failure caused the block: log it only then.
         new: bool,
     },
 }
 
-/// A client's place among those of its source; to be given back by [`Sources::leave`].
+/// A client's place among the clients of its source. The caller returns it by [`Sources::leave`].
 #[derive(Debug)]
 #[must_use = "a place that is not given back counts without end"]
 pub struct Place(Option<Source>);
 
-/// The known sources of one listener.
+/// The history of the sources of one listener.
 ///
-/// The table never grows beyond its capacity. A new source takes, in this order, the room of one
-/// - of which nothing counts any more (its connects and failures are long ago, its block is over),
-/// - that is not blocked and has no client, the one whose connects and failures would have been forgotten soonest,
-/// - that is blocked and has no client, the one whose block would have ended soonest: only where all others are blocked
-///   too, or have clients; [`Sources::blocks_forgotten`] counts these.
+/// The table never grows beyond its capacity. In a full table, a new source replaces another one. It takes, in this
+/// order:
+/// - a source without history that counts (its connections and failures are old, its block is over),
+/// - a source without a block and without clients, the one whose connections and failures would be forgotten first,
+/// - a source with a block and without clients, the one whose block ends first. This happens only if all other
+///   sources are blocked or have clients; [`Sources::blocks_forgotten`] counts these replacements.
 ///
-/// Sources with clients keep their place, so that their number of clients is always right. Where every source has
-/// clients, new sources are refused. All of this takes logarithmic time.
+/// Sources with clients keep their place, so their number of clients is always right. If every source has clients,
+/// new sources are refused. All operations take logarithmic time.
 #[derive(Debug)]
 pub struct Sources<S = RandomState> {
     limits: SourceLimits,
     capacity: usize,
     table: HashMap<Source, Record, S>,
-    /// Without clients and not blocked, by when they may be forgotten.
+    /// Sources without clients and without a block, by the time at which they may be forgotten.
     resting: BTreeSet<(u64, Source)>,
-    /// Without clients and blocked, by when that ends.
+    /// Sources without clients and with a block, by the end of the block.
     blocked: BTreeSet<(u64, Source)>,
     blocks_forgotten: u64,
 }
@@ -127,12 +129,12 @@ struct Record {
     clients: u32,
     connects: Meter,
     blocked_until: u64,
-    /// Keyed hashes of wrong names and passwords, with when each was last seen.
+    /// Keyed hashes of wrong names and passwords, each with the time of its last use.
     failures: Vec<(u64, u64)>,
     kept: Kept,
 }
 
-/// In which of the two orders a record is found.
+/// The order that contains a record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Kept {
     #[default]
@@ -142,7 +144,7 @@ enum Kept {
 }
 
 impl Sources<RandomState> {
-    /// No source is known yet. The keys of its hashes are random.
+    /// An empty table. The keys of its hashes are random.
     #[must_use]
     pub fn new(limits: SourceLimits, capacity: usize) -> Self {
         Self::with_hasher(limits, capacity, RandomState::new())
@@ -150,7 +152,7 @@ impl Sources<RandomState> {
 }
 
 impl<S: BuildHasher> Sources<S> {
-    /// No source is known yet. The hasher must be keyed with what clients cannot know: it tells wrong passwords apart.
+    /// An empty table. The hasher must have keys that clients do not know, because it distinguishes wrong passwords.
     #[must_use]
     pub fn with_hasher(limits: SourceLimits, capacity: usize, hasher: S) -> Self {
         Self {
@@ -163,10 +165,10 @@ impl<S: BuildHasher> Sources<S> {
         }
     }
 
-    /// A client connects.
+    /// Admits a client that connects.
     ///
     /// # Errors
-    /// Why it may not.
+    /// The reason why the client may not connect.
     pub fn admit(&mut self, source: Source, now: Duration) -> Result<Place, Denied> {
         if !self.limits.is_any() {
             return Ok(Place(None));
@@ -188,15 +190,15 @@ impl<S: BuildHasher> Sources<S> {
         .unwrap_or(Err(Denied::Full))
     }
 
-    /// A client that was admitted has left.
+    /// Removes a client that was admitted and has disconnected.
     pub fn leave(&mut self, place: Place, now: Duration) {
         if let Some(source) = place.0.filter(|source| self.table.contains_key(source)) {
             self.change(source, now, |record| record.clients = record.clients.saturating_sub(1));
         }
     }
 
-    /// A login failed with this name, if one was given, and password. The same pair counts once, so that one client with
-    /// an old password does not shut out all others behind its address; it is kept as a keyed hash.
+    /// Counts a failed login with this name (if one was given) and password. The same pair counts once, so one client
+    /// with an old password does not block all others behind its address. The pair is kept as a keyed hash.
     pub fn login_failed(
         &mut self,
         source: Source,
@@ -208,31 +210,31 @@ impl<S: BuildHasher> Sources<S> {
         let block_for = self.limits.block_for;
         let attempt = self.table.hasher().hash_one((name, password));
         let failure = self.change(source, now, |record| record.failed(attempt, rate, block_for, nanos(now)));
-        // If nothing can be counted, no guess is allowed.
+        // If the failure cannot be counted, the source may not guess again.
         failure.unwrap_or(LoginFailure::Blocked { until: now, new: false })
     }
 
-    /// When the source's block ends, if it is blocked.
+    /// The end of the source's block, if it is blocked.
     #[must_use]
     pub fn blocked_until(&self, source: Source, now: Duration) -> Option<Duration> {
         let until = self.table.get(&source)?.blocked_until;
         (until > nanos(now)).then(|| Duration::from_nanos(until))
     }
 
-    /// Counts the blocked sources; visits all of them.
+    /// The number of blocked sources. Reads all sources.
     #[must_use]
     pub fn blocked(&self, now: Duration) -> usize {
         let now = nanos(now);
         self.table.values().filter(|record| record.blocked_until > now).count()
     }
 
-    /// Returns the number of known sources.
+    /// The number of sources in the table.
     #[must_use]
     pub fn len(&self) -> usize {
         self.table.len()
     }
 
-    /// Whether no source is known.
+    /// Whether the table has no sources.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()
@@ -244,13 +246,13 @@ impl<S: BuildHasher> Sources<S> {
         self.blocks_forgotten
     }
 
-    /// Other limits from now on; clients that are there stay, and blocks end when they would have.
+    /// Replaces the limits. Present clients stay, and blocks end at their time.
     pub const fn set_limits(&mut self, limits: SourceLimits) {
         self.limits = limits;
     }
 
-    /// Forgets sources of which nothing counts any more, at most so many; to be called now and then, so that the memory
-    /// of a flood is given back.
+    /// Forgets sources without history that counts, at most `at_most`. The caller calls it regularly, so that the
+    /// memory of a flood is released.
     pub fn sweep(&mut self, now: Duration, at_most: usize) {
         for _ in 0..at_most {
             let Some(source) = self.over(nanos(now)) else { break };
@@ -261,7 +263,8 @@ impl<S: BuildHasher> Sources<S> {
         }
     }
 
-    /// Changes what is known of a source and puts it where it then belongs; nothing where there is no room for it.
+    /// Changes the history of a source and updates its place in the orders. `None` if there is no room for the
+    /// source.
     fn change<T>(
         &mut self,
         source: Source,
@@ -302,7 +305,7 @@ impl<S: BuildHasher> Sources<S> {
         Some(())
     }
 
-    /// A source of which nothing counts any more.
+    /// A source without history that counts.
     fn over(&self, now: u64) -> Option<Source> {
         let first =
             |order: &BTreeSet<(u64, Source)>| order.first().filter(|(until, _)| *until <= now).copied();
