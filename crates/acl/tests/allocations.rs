@@ -1,4 +1,4 @@
-//! A judgement must not allocate. The test has a process of its own, since the allocator counts for all.
+//! A judgement does not allocate. The test has a process of its own, because the allocator counts for all threads.
 #![expect(unsafe_code, reason = "an allocator cannot be written without")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -18,12 +18,12 @@ static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller guarantees what the system's allocator requires.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller guarantees what the system's allocator requires.
         unsafe { System.dealloc(at, layout) }
     }
 }
@@ -73,7 +73,7 @@ fn no_allocation_per_judgement() {
             }
         }
     };
-    // The least of several counts: the harness's own threads may allocate in between.
+    // The smallest of several counts: threads of the test harness may allocate meanwhile.
     let counts = (0..5).map(|_| {
         let before = ALLOCATIONS.load(Ordering::SeqCst);
         judge_all();

@@ -1,6 +1,6 @@
 //! Our verdicts against those of a live redis-server: `ACL DRYRUN` over generated rules and command lines.
 //!
-//! Where we differ we refuse what it would let pass; each such case is named in [`stricter`].
+//! Where the verdicts differ, ours must be the stricter one; [`stricter`] names each such case.
 
 #[path = "dryrun/generate.rs"]
 mod generate;
@@ -21,86 +21,88 @@ use self::generate::{Known, Random, Rules, SHAPES, line, shape};
 use self::server::{Client, Server};
 
 const SEED: u64 = 0x0ac1_0ac1;
-/// Sets of rules; each is asked about half of all commands and some of the shapes.
+/// Sets of rules. Each is tested with half of all commands and with some of the shapes.
 const SETS: usize = 1500;
 const SHAPES_PER_SET: usize = 40;
 
-/// Categories that later servers give a command, and the table has.
+/// Categories that later servers give a command, and that the table has.
 const LATER_CATEGORIES: &[(&str, &str)] = &[("wait", "7.2: it blocks")];
 
-/// Words that are rules to the server, and what we make of them.
+/// Words that are valid rules, or nearly valid ones.
+const RULE_WORDS: &[&str] = &[
+    "%~a",
+    "%RR~a",
+    "%R",
+    "%rw~a",
+    "%WR~a",
+    "%W~",
+    "%",
+    "~",
+    "&",
+    "(+get ~a)",
+    "()",
+    "(~a",
+    "((+get))",
+    "(on)",
+    "+get|",
+    "+|get",
+    "+",
+    "-",
+    "+@",
+    "-@",
+    "+get|x",
+    "+get|x|y",
+    "-get|x",
+    "+config|get",
+    "-config|get",
+    "+config|",
+    "-config|",
+    "+config|get|x",
+    "+CONFIG|GET",
+    "+@READ",
+    "-@read",
+    "+@foo",
+    "ALLKEYS",
+    "resetKeys",
+    "~*",
+    "&*",
+    "allchannels",
+    "resetchannels",
+    "AllCommands",
+    "nocommands",
+    "-@all",
+    "get",
+    "@read",
+    "all",
+    "-nosuch",
+    "-config|nosuch",
+    "~a)",
+    "(+get",
+    ")",
+    "*",
+    "+@all,",
+    "+get,",
+    "~[",
+    "~\\",
+    "%RW~*",
+];
+
 #[test]
-fn what_is_no_rule_to_the_server_is_none_to_us() {
+fn accepts_the_same_words_as_the_server() {
     let server = Server::start();
     let mut client = server.connect();
-    for rule in [
-        "%~a",
-        "%RR~a",
-        "%R",
-        "%rw~a",
-        "%WR~a",
-        "%W~",
-        "%",
-        "~",
-        "&",
-        "(+get ~a)",
-        "()",
-        "(~a",
-        "((+get))",
-        "(on)",
-        "+get|",
-        "+|get",
-        "+",
-        "-",
-        "+@",
-        "-@",
-        "+get|x",
-        "+get|x|y",
-        "-get|x",
-        "+config|get",
-        "-config|get",
-        "+config|",
-        "-config|",
-        "+config|get|x",
-        "+CONFIG|GET",
-        "+@READ",
-        "-@read",
-        "+@foo",
-        "ALLKEYS",
-        "resetKeys",
-        "~*",
-        "&*",
-        "allchannels",
-        "resetchannels",
-        "AllCommands",
-        "nocommands",
-        "-@all",
-        "get",
-        "@read",
-        "all",
-        "-nosuch",
-        "-config|nosuch",
-        "~a)",
-        "(+get",
-        ")",
-        "*",
-        "+@all,",
-        "+get,",
-        "~[",
-        "~\\",
-        "%RW~*",
-    ] {
+    for rule in RULE_WORDS {
         let args: [&[u8]; 5] = [b"ACL", b"SETUSER", b"v", b"reset", rule.as_bytes()];
         let theirs = matches!(client.call(&args), Value::Status(_));
-        // The server takes %R for %R~, which later versions do not.
-        let stricter = rule == "%R";
+        // The server reads %R as %R~; later versions refuse it.
+        let stricter = *rule == "%R";
         assert_eq!(CommandRules::parse(rule).is_ok(), theirs && !stricter, "{rule}");
     }
 }
 
-/// Patterns made of what is special in them.
+/// Patterns made of special characters.
 #[test]
-fn globs_match_as_the_servers() {
+fn globs_match_as_in_the_server() {
     const SPECIAL: &[&str] = &["a", "b", "c", "*", "*", "?", "[", "]", "^", "-", "\\", "[a-c]", "[^b]"];
     let server = Server::start();
     let mut client = server.connect();
@@ -131,7 +133,11 @@ fn globs_match_as_the_servers() {
 type Line = Vec<Vec<u8>>;
 
 #[test]
-#[expect(clippy::print_stdout, clippy::disallowed_macros, reason = "what a failure is repeated with")]
+#[expect(
+    clippy::print_stdout,
+    clippy::disallowed_macros,
+    reason = "a failure is repeated with the printed seed"
+)]
 fn verdicts_are_those_of_dryrun() {
     println!("seed {SEED:#x}");
     let server = Server::start();
@@ -163,7 +169,7 @@ fn verdicts_are_those_of_dryrun() {
     }
 }
 
-/// The user that scripts of `@public-scripts` need may do what the preset allows, and nothing else.
+/// The user for scripts of `@public-scripts` may run the commands of the preset, and no others.
 #[test]
 fn the_user_for_scripts_has_the_rights_of_the_preset() {
     let server = Server::start();
@@ -213,11 +219,12 @@ struct Tally {
     stricter: BTreeMap<&'static str, usize>,
 }
 
-/// The server's commands; containers by themselves, which the server would refuse for their arity, are left out.
+/// The server's commands. Containers without a subcommand are left out, because the server would refuse them for
+/// their arity.
 fn commands(client: &mut Client) -> Vec<Known> {
     let Value::Array(listed) = client.call(&[b"COMMAND"]) else { panic!("no list of commands") };
     let mut known: Vec<Known> = listed.iter().flat_map(Known::of).collect();
-    // The server lists them in another order each time; what is made of them is to be the same.
+    // The server lists its commands in a different order each time; the generated lines must stay the same.
     known.sort_unstable_by(|one, other| one.name.cmp(&other.name));
     assert!(known.len() > 350, "{}", known.len());
     known
@@ -248,7 +255,7 @@ fn strings(value: &Value) -> Vec<String> {
     value.as_array().unwrap().iter().map(|item| item.as_str().unwrap().to_owned()).collect()
 }
 
-/// Gives the rules to the server's user `u` and to us, who must agree on whether they are rules.
+/// Gives the rules to the server's user `u` and to us. Both must agree on whether they are valid.
 fn both_take(client: &mut Client, rules: &Rules, tally: &mut Tally) -> Option<Arc<CommandRules>> {
     let mut args: Vec<&[u8]> = vec![b"ACL", b"SETUSER", b"u", b"reset", b"on", b"nopass"];
     args.extend(rules.words.iter().map(|word| word.as_bytes()));
@@ -287,7 +294,7 @@ fn lines(random: &mut Random, commands: &[Known]) -> Vec<Line> {
     lines
 }
 
-/// Returns the lines that we refuse because they make no sense, although DRYRUN does not.
+/// Returns the lines that we refuse because their arguments are invalid, although DRYRUN does not.
 fn compare<'l>(
     client: &mut Client,
     rules: &Rules,
@@ -335,7 +342,7 @@ fn compare<'l>(
     doubtful
 }
 
-/// Nothing where the command may run, else what is refused.
+/// The verdict in a reply of DRYRUN: the refused part, if one is refused.
 fn verdict_of(reply: &Value) -> Option<Option<Refused>> {
     let text = reply.as_str()?;
     match text.rsplit(' ').next()? {
@@ -347,7 +354,8 @@ fn verdict_of(reply: &Value) -> Option<Option<Refused>> {
     }
 }
 
-/// By the rules and by the plan, from the arguments and from the frame, whole and cut: all the same.
+/// Our verdict, from the rules and from the plan, from the arguments and from the frame, whole and cut: all must
+/// agree.
 fn our_verdict(rules: &CommandRules, plan: &CommandPlan, line: &Line) -> Option<Refused> {
     let args: Vec<&[u8]> = line.iter().map(Vec::as_slice).collect();
     let id = lookup(args[0]).unwrap();
@@ -368,32 +376,32 @@ fn our_verdict(rules: &CommandRules, plan: &CommandPlan, line: &Line) -> Option<
     verdict
 }
 
-/// Endings of the reasons that the server has as well, but checks later than DRYRUN.
+/// The end of reasons that the server has as well, but checks only after DRYRUN.
 const REFUSED_WHEN_RUN: &str = "refused when it runs";
 
-/// The reason why we refuse a command that the server allows, or refuses for another reason.
+/// The reason why we refuse a command that the server allows, or refuse it for another part.
 fn stricter(args: &[&[u8]], ours: &Option<Refused>, theirs: &Option<Refused>) -> Option<&'static str> {
     let top = lookup(args[0])?;
     let id = args.get(1).and_then(|name| lookup_subcommand(top, name)).unwrap_or(top);
     let ours = (*ours)?;
     if matches!(id, id::SYNC | id::PSYNC | id::REPLCONF) && ours == Refused::Command {
-        return Some("replication needs its own name");
+        return Some("replication needs a rule with its own name");
     }
     if ours != Refused::Key || *theirs == Some(Refused::Channel) {
         return None;
     }
     if id == id::PFMERGE && args.len() == 2 {
-        return Some("PFMERGE of nothing: it does not see the destination");
+        return Some("PFMERGE without sources: the server does not check the destination");
     }
     if id == id::CLIENT_TRACKING {
-        return Some("CLIENT TRACKING: of broadcasts it guards no keys");
+        return Some("CLIENT TRACKING: the server does not guard the keys of broadcasts");
     }
     if keys(id, args, |_| ()).is_err() {
         return Some(match id {
             id::SORT | id::SORT_RO => "SORT's patterns or options, refused when it runs",
-            _ => "senseless arguments, refused when it runs",
+            _ => "invalid arguments, refused when it runs",
         });
     }
     matches!(id, id::GEORADIUS | id::GEORADIUSBYMEMBER)
-        .then_some("of several destinations it guards the first")
+        .then_some("with several destinations, the server guards the first")
 }

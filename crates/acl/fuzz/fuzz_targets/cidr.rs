@@ -1,6 +1,7 @@
-//! Any text as an entry: taken exactly when `std::net` takes the address, the length is a plain number and no host bit is
-//! set; what is taken prints as itself and contains what a mask says. The same bytes as addresses: the fewest networks
-//! cover exactly those.
+//! Any text as an entry. It is accepted if and only if `std::net` accepts the address, the length is a plain number,
+//! and no host bit is set. An accepted entry prints as the same text and contains the addresses of its mask.
+//!
+//! The same bytes as addresses: the smallest number of networks covers exactly these addresses.
 #![no_main]
 
 use std::collections::BTreeSet;
@@ -31,14 +32,14 @@ fn entry(text: &str) {
     }
 }
 
-/// The address and the length, where the text is an entry.
+/// The address and the length, if the text is an entry.
 fn naive(text: &str) -> Option<(IpAddr, u8)> {
     let (address, len) = text.split_once('/').map_or((text, None), |(address, len)| (address, Some(len)));
     let ip: IpAddr = address.parse().ok()?;
     let width = if ip.is_ipv4() { 32 } else { 128 };
     let len = match len {
         None => width,
-        // The only spelling of a number.
+        // The only spelling of a number is accepted.
         Some(written) => (0..=width).find(|len| len.to_string() == written)?,
     };
     let mapped = matches!(ip, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some()) && len >= 96;
@@ -46,7 +47,7 @@ fn naive(text: &str) -> Option<(IpAddr, u8)> {
     (!mapped && hosts == 0).then_some((ip, len))
 }
 
-/// The ends of the network and their neighbours outside it.
+/// Checks the ends of the network and the addresses next to them.
 fn probes(cidr: Cidr) {
     let (ip, len) = (cidr.net().addr(), cidr.net().prefix_len());
     let last = bits(ip) | !mask(ip, len) & width(ip);
@@ -75,7 +76,7 @@ fn mask(ip: IpAddr, len: u8) -> u128 {
     width(ip) & u128::MAX.checked_shl(free.into()).unwrap_or(0)
 }
 
-/// Each byte names one of 256 addresses at either end of the space of either family.
+/// Checks [`minimal`]. Each byte stands for one of 256 addresses at either end of the addresses of either family.
 fn least(data: &[u8]) {
     let Some((place, data)) = data.split_first() else { return };
     let address = |byte: u8| -> IpAddr {

@@ -1,5 +1,5 @@
-//! Any groups, includes, ends and listeners, judged for any source at any moment: a matcher that looks at every entry says
-//! the same, of the shadow too, and so do the group's own questions.
+//! Any groups, includes, expiries and listeners, judged for any source at any time. A matcher that reads every entry
+//! must give the same answers, for the shadow and for the methods of groups too.
 #![no_main]
 
 use std::collections::BTreeSet;
@@ -24,7 +24,7 @@ struct Input {
 struct GroupModel {
     named: bool,
     until: Option<i8>,
-    /// The start of a new run of entries.
+    /// Entries, with a new run of entries for each file.
     files: Vec<Vec<EntryModel>>,
     includes: Vec<u8>,
 }
@@ -37,7 +37,7 @@ struct EntryModel {
     line: u8,
 }
 
-/// Few distinct ones, so that networks nest and repeat, or any.
+/// An address: one of a few, so that networks nest and repeat, or any.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Address {
     Few4(u8),
@@ -55,7 +55,7 @@ struct ListenerModel {
     shadow: Option<(Option<Vec<u8>>, Option<Vec<u8>>)>,
 }
 
-/// Enough for every case; more only costs time.
+/// Maximum number of groups. It is enough for every case; more groups only take time.
 const MOST_GROUPS: usize = 12;
 const MOST_LISTENERS: usize = 6;
 const MOST_SOURCES: usize = 24;
@@ -78,7 +78,7 @@ impl Address {
 }
 
 impl EntryModel {
-    /// `None` where an operator could not write it.
+    /// The network; `None` if an operator could not write it.
     fn cidr(&self) -> Option<Cidr> {
         let net: IpNet = match self.address.ip()? {
             IpAddr::V4(ip) => Ipv4Net::new(ip, self.len % 33).ok()?.trunc().into(),
@@ -88,19 +88,19 @@ impl EntryModel {
     }
 }
 
-/// An entry as the naive matcher sees it.
+/// An entry in the form for the naive matcher.
 #[derive(Clone, Copy, Debug)]
 struct Known {
     group: usize,
     cidr: Cidr,
     until: Option<i64>,
-    /// In the order of writing.
+    /// Position in the order of writing.
     number: usize,
 }
 
 struct World {
     known: Vec<Known>,
-    /// The groups that each group stands for, itself among them; [`UNIX`] for the built-in one.
+    /// The groups that each group includes, directly or not, and itself; [`UNIX`] for the built-in one.
     reach: Vec<BTreeSet<usize>>,
 }
 
@@ -209,7 +209,8 @@ impl World {
             .collect()
     }
 
-    /// The best first: longest, of equal ones the one that lasts longest, of those the first.
+    /// Entries that cover `wanted`, the best first: the longest, among equal ones the one with the latest expiry,
+    /// among those the first.
     fn covering(&self, members: &BTreeSet<usize>, wanted: Cidr) -> Vec<Known> {
         let covers =
             |known: &&Known| members.contains(&known.group) && known.cidr.net().contains(&wanted.net());

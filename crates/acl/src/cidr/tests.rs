@@ -4,13 +4,13 @@ use super::*;
 
 fn refused(text: &str) -> CidrError {
     match text.parse::<Cidr>() {
-        Ok(cidr) => panic!("{text:?} was taken for {cidr}"),
+        Ok(cidr) => panic!("{text:?} was parsed as {cidr}"),
         Err(error) => error,
     }
 }
 
 #[test]
-fn one_spelling_each() {
+fn each_network_has_one_spelling() {
     for text in ["203.0.113.9", "203.0.113.0/24", "0.0.0.0/0", "2001:db8::/32", "::/0", "::1", "2001:db8::1"]
     {
         assert_eq!(text.parse::<Cidr>().unwrap().to_string(), text);
@@ -20,9 +20,9 @@ fn one_spelling_each() {
     assert_eq!("::1/128".parse::<Cidr>().unwrap(), "::1".parse().unwrap());
 }
 
-/// Forms that some programs read as another address than others (CVE-2021-29922 and its kin).
+/// Forms that programs read as different addresses (CVE-2021-29922 and similar ones).
 #[test]
-fn ambiguous_and_malformed_forms() {
+fn refuses_ambiguous_and_malformed_forms() {
     let table = [
         ("010.0.0.1/8", CidrError::LeadingZero { decimal: Some([10, 0, 0, 1].into()) }),
         ("10.0.0.01", CidrError::LeadingZero { decimal: Some([10, 0, 0, 1].into()) }),
@@ -66,9 +66,9 @@ fn ambiguous_and_malformed_forms() {
     }
 }
 
-/// A hint for one address must not open a network to its author, so it names both.
+/// The hint names both readings, so that an operator who means one address does not open a network.
 #[test]
-fn host_bits_are_refused_with_both_readings() {
+fn refuses_host_bits_with_both_readings() {
     let error = refused("10.1.2.3/8");
     assert_eq!(error.to_string(), "host bits are set");
     assert_eq!(error.hint(), "write 10.0.0.0/8 for the whole network, or 10.1.2.3/32 for that one address");
@@ -79,9 +79,9 @@ fn host_bits_are_refused_with_both_readings() {
     );
 }
 
-/// A mapped peer is judged by its IPv4 address, so a mapped entry would never match anything.
+/// The policy judges a mapped peer by its IPv4 address, so a mapped entry would never match.
 #[test]
-fn mapped_entries_are_refused_with_the_ipv4_form() {
+fn refuses_mapped_entries_with_the_ipv4_form() {
     for (text, v4) in [
         ("::ffff:10.0.0.1", "10.0.0.1"),
         ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
@@ -97,7 +97,7 @@ fn mapped_entries_are_refused_with_the_ipv4_form() {
 }
 
 #[test]
-fn the_fewest_networks() {
+fn minimal_returns_the_smallest_number_of_networks() {
     let minimal = |addresses: &[&str]| -> Vec<String> {
         let addresses = addresses.iter().map(|ip| ip.parse().unwrap());
         minimal(addresses).iter().map(ToString::to_string).collect()
@@ -112,9 +112,9 @@ fn the_fewest_networks() {
     assert_eq!(minimal(&["::", last]), ["::", last]);
 }
 
-/// Within 64 addresses from `first` on: the fewest blocks by trying, for each start, what the largest block from
-/// there on can be. Blocks of a power of two that start at a multiple of their size cannot overlap in part, so that
-/// taking the largest is the best.
+/// The smallest number of blocks within 64 addresses from `first` on. At each start, the function tries which block
+/// is the largest. Blocks of a power of two that start at a multiple of their size never overlap in part. So the
+/// largest is the best.
 fn fewest(first: u128, set: &std::collections::BTreeSet<u128>, bits: u8) -> Vec<(u128, u8)> {
     let mut left = set.clone();
     let mut blocks = Vec::new();
@@ -156,21 +156,21 @@ proptest! {
     }
 
     #[test]
-    fn whatever_is_taken_prints_as_itself(text in "[0-9a-f.:/]{0,24}") {
+    fn accepted_text_prints_unchanged(text in "[0-9a-f.:/]{0,24}") {
         if let Ok(cidr) = text.parse::<Cidr>() {
             prop_assert_eq!(cidr.to_string().parse::<Cidr>(), Ok(cidr));
         }
     }
 
     #[test]
-    fn any_text_is_answered(text in any::<String>()) {
+    fn any_text_is_accepted_or_refused(text in any::<String>()) {
         if let Err(error) = text.parse::<Cidr>() {
             prop_assert!(!error.hint().is_empty());
         }
     }
 
     #[test]
-    fn every_network_without_host_bits_is_taken(bits: u32, len in 0_u8..=32) {
+    fn accepts_every_network_without_host_bits(bits: u32, len in 0_u8..=32) {
         let net = Ipv4Net::new(Ipv4Addr::from_bits(bits), len).unwrap();
         let exact = net.addr() == net.network();
         prop_assert_eq!(net.to_string().parse::<Cidr>().is_ok(), exact);

@@ -11,7 +11,7 @@ fn check(rules: &CommandRules, line: &str) -> Result<(), Refused> {
     rules.check(lookup(args[0]).unwrap_or(CommandId::UNKNOWN), &args)
 }
 
-/// Everything that is wrong, one line each, with its place.
+/// All errors, one line each, with their positions.
 fn wrong(items: &[&str]) -> String {
     let errors = CommandRules::parse_list(items.iter().copied()).unwrap_err();
     let lines = errors.iter().map(|error| format!("{}:{} {error}", error.item, error.offset));
@@ -24,7 +24,7 @@ fn later_rules_win() {
     assert_eq!(check(&rules, "INFO"), Ok(()));
     assert_eq!(check(&rules, "FLUSHALL"), Err(Refused::Command));
     assert_eq!(check(&rules, "GET a"), Ok(()));
-    assert_eq!(check(&rules, "GET A"), Ok(()), "as Redis compares first arguments");
+    assert_eq!(check(&rules, "GET A"), Ok(()), "first arguments are compared as in Redis");
     assert_eq!(check(&rules, "GET b"), Err(Refused::Command));
     assert_eq!(check(&rules, "CONFIG GET x"), Ok(()));
     assert_eq!(check(&rules, "CONFIG SET x y"), Err(Refused::Command));
@@ -32,7 +32,7 @@ fn later_rules_win() {
 }
 
 #[test]
-fn what_is_not_named_is_everything_outside_selectors() {
+fn outside_selectors_missing_key_and_channel_rules_allow_all() {
     let all = rules("+get +publish");
     assert_eq!(check(&all, "GET a"), Ok(()));
     assert_eq!(check(&all, "PUBLISH c m"), Ok(()));
@@ -40,8 +40,16 @@ fn what_is_not_named_is_everything_outside_selectors() {
         assert_eq!(check(&rules(reset), "GET a"), Err(Refused::Key), "{reset} names keys: none");
     }
     assert_eq!(check(&rules("+publish resetchannels"), "PUBLISH c m"), Err(Refused::Channel));
-    assert_eq!(check(&rules("(+get)"), "GET a"), Err(Refused::Key), "a selector has what it names");
-    assert_eq!(check(&rules("+get (+set ~b)"), "GET a"), Ok(()), "the selector's keys are its own");
+    assert_eq!(
+        check(&rules("(+get)"), "GET a"),
+        Err(Refused::Key),
+        "a selector has only the keys that it names"
+    );
+    assert_eq!(
+        check(&rules("+get (+set ~b)"), "GET a"),
+        Ok(()),
+        "a selector's keys do not limit other rules"
+    );
 }
 
 #[test]
@@ -84,14 +92,14 @@ fn replication_needs_its_own_name() {
 }
 
 #[test]
-fn redis_lets_everybody_log_in_and_leave() {
+fn any_rules_allow_login_and_quit_as_in_redis() {
     for line in ["AUTH x", "HELLO 3", "QUIT", "RESET"] {
         assert_eq!(check(&rules("-@all"), line), Ok(()), "{line}");
     }
 }
 
 #[test]
-fn bytes_behind_a_nul_count() {
+fn bytes_after_a_nul_count() {
     let rules = rules("+select|1 +get ~a +psubscribe &c");
     assert_eq!(check(&rules, "SELECT 1\0x"), Err(Refused::Command));
     assert_eq!(check(&rules, "GET a\0x"), Err(Refused::Key));
@@ -109,7 +117,7 @@ fn patterns_of_subscribers_are_compared_by_letters() {
 }
 
 #[test]
-fn keys_from_data_need_all_to_be_readable() {
+fn keys_from_data_need_all_keys_to_be_readable() {
     let some = rules("+@all ~app:*");
     assert_eq!(check(&some, "SORT app:1 BY nosort GET # STORE app:2"), Ok(()));
     assert_eq!(check(&some, "SORT app:1 BY app:*"), Err(Refused::Key));
@@ -136,7 +144,7 @@ fn keys_of_other_versions_count_too() {
 }
 
 #[test]
-fn names_alone_decide_most() {
+fn names_alone_decide_about_most_commands() {
     let rules = rules("+@all -flushall ~app:* &news:* -select +select|1 +json.set");
     assert_eq!(rules.by_name(id::PING), ByName::Allowed);
     assert_eq!(rules.by_name(id::FLUSHALL), ByName::Refused);
@@ -149,7 +157,7 @@ fn names_alone_decide_most() {
 
 #[test]
 fn scripts_escape_rules() {
-    // Any rules at all close channels of Redis's own, which a script may still use.
+    // Any rules close Redis's own channels, which a script may still use.
     for escaped in [
         "+@all",
         "+@all allkeys",
@@ -167,7 +175,7 @@ fn scripts_escape_rules() {
 }
 
 #[test]
-fn everything_wrong_is_said_with_its_place() {
+fn every_error_is_reported_with_its_position() {
     assert_eq!(
         wrong(&["+@all get", "  -flushal ~a\t~* ~b -@public >pw", "(+get"]),
         "0:6 command rule 'get': a rule begins with a sign: write +get to allow it or -get to refuse it\n\
@@ -203,7 +211,7 @@ fn everything_wrong_is_said_with_its_place() {
 }
 
 #[test]
-fn scripts_come_behind_the_public_preset_only() {
+fn public_scripts_must_follow_public() {
     let with = rules("@public ~app:* @public-scripts");
     assert!(with.is_public() && with.has_public_scripts());
     let added: Vec<_> = CommandId::all()
@@ -233,7 +241,7 @@ fn scripts_come_behind_the_public_preset_only() {
 }
 
 #[test]
-fn misspelt_names_are_recognised() {
+fn misspelt_names_get_a_suggestion() {
     for (written, meant) in [("gett", "get"), ("hst", "hset"), ("zdad", "zadd"), ("config|gat", "config|get")]
     {
         assert_eq!(nearest(written), Some(meant));
@@ -242,16 +250,16 @@ fn misspelt_names_are_recognised() {
 }
 
 #[test]
-fn a_list_is_one_string() {
+fn a_list_means_the_same_as_one_string() {
     let list = CommandRules::parse_list(["+@all", "-@dangerous ~app:*", "(+keys", "~*)"]).unwrap();
     assert_eq!(check(&list, "KEYS x"), Ok(()));
     assert_eq!(check(&list, "GET other"), Err(Refused::Key));
     let none = CommandRules::parse("").unwrap();
-    assert_eq!(check(&none, "PING"), Err(Refused::Command), "no rule allows no command");
+    assert_eq!(check(&none, "PING"), Err(Refused::Command), "an empty list allows no command");
 }
 
 #[test]
-fn public_is_known_wherever_it_stands() {
+fn public_is_found_at_any_position() {
     for text in [
         "@public",
         "+@PUBLIC ~a:*",
@@ -267,7 +275,7 @@ fn public_is_known_wherever_it_stands() {
 }
 
 #[test]
-fn the_word_that_decided() {
+fn reports_the_word_that_decided() {
     let decided = |text: &str, name: &str| {
         let (top, sub) = name.split_once('|').unwrap_or((name, ""));
         let id = lookup(top.as_bytes()).unwrap_or(CommandId::UNKNOWN);

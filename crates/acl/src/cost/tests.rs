@@ -17,7 +17,7 @@ fn check(line: &str) -> Result<(), Cost> {
     LIMITS.check(id_of(&args), &args)
 }
 
-/// Each with the argument `?` in the place of a count.
+/// Commands with the argument `?` in the place of a count.
 const COUNTS: &[&str] = &[
     "SCAN 0 COUNT ?",
     "scan 0 match a* count ? type string",
@@ -85,17 +85,17 @@ fn counts() {
 }
 
 #[test]
-fn ranks_and_efforts_have_their_own_words() {
+fn ranks_and_efforts_have_their_own_errors() {
     assert_eq!(check("LPOS k rank RANK -101 COUNT 1"), Err(Cost::Rank));
     assert_eq!(check("LPOS k rank RANK -9223372036854775808"), Err(Cost::Rank));
-    assert_eq!(check("LPOS k rank RANK 100 MAXLEN 1000000"), Ok(()), "MAXLEN bounds the work");
+    assert_eq!(check("LPOS k rank RANK 100 MAXLEN 1000000"), Ok(()), "MAXLEN limits the work");
     for line in ["VSIM k ELE e EF 101", "VSIM k ELE ef FILTER-EF 101", "VADD k VALUES 2 1 1 ef CAS EF 101"] {
         assert_eq!(check(line), Err(Cost::Effort), "{line}");
     }
     assert_eq!(check("VADD k REDUCE 100 FP32 ef ef NOQUANT SETATTR ef M 16 EF 100"), Ok(()));
 }
 
-/// Each with the argument `?` in the place of a pattern.
+/// Commands with the argument `?` in the place of a pattern.
 const PATTERNS: &[&str] = &[
     "SCAN 0 MATCH ?",
     "SCAN 0 COUNT 1 TYPE match MATCH ?",
@@ -122,7 +122,7 @@ fn patterns() {
             limits.check(id_of(&args), &args)
         };
         assert_eq!(with(&LIMITS, "12345678"), Ok(()), "{template}");
-        assert_eq!(with(&LIMITS, "count"), Ok(()), "{template}: a value is no word");
+        assert_eq!(with(&LIMITS, "count"), Ok(()), "{template}: a value is not an option");
         assert_eq!(with(&LIMITS, "123456789"), Err(Cost::Pattern), "{template}");
         assert_eq!(with(&long, &"a*".repeat(MAX_STARS)), Ok(()), "{template}");
         assert_eq!(with(&long, &"a*".repeat(MAX_STARS + 1)), Err(Cost::Stars), "{template}");
@@ -133,7 +133,7 @@ fn patterns() {
     assert_eq!(check("PUBSUB CHANNELS"), Ok(()));
 }
 
-/// `offset` is 1000 bytes: 8000 bits.
+/// The limit `offset` is 1000 bytes: 8000 bits.
 #[test]
 fn offsets() {
     let above = [
@@ -168,9 +168,9 @@ fn offsets() {
     }
 }
 
-/// Values that look like options, and numbers that do not raise the cost.
+/// Values that look like options, and numbers that do not raise the cost, are not judged.
 #[test]
-fn nothing_else_is_judged() {
+fn other_arguments_are_not_judged() {
     for line in [
         "XREAD STREAMS COUNT 9000 0 0",
         "XREADGROUP GROUP COUNT 9000 STREAMS COUNT 9000 0 0",
@@ -193,7 +193,7 @@ fn nothing_else_is_judged() {
     }
 }
 
-/// From an option on that is not known, it is not certain which arguments are values: all are looked at.
+/// After an unknown option it is not certain which arguments are values, so all are judged.
 #[test]
 fn options_of_later_servers_hide_nothing() {
     for line in [
@@ -212,10 +212,14 @@ fn options_of_later_servers_hide_nothing() {
         assert!(check(line).is_err(), "{line}");
     }
     assert_eq!(check("SCAN 0 NEW COUNT 100 MATCH a*"), Ok(()));
-    assert_eq!(check("LMPOP 99999999999999999999999 COUNT 101"), Ok(()), "Redis finds no direction there");
+    assert_eq!(
+        check("LMPOP 99999999999999999999999 COUNT 101"),
+        Ok(()),
+        "Redis finds no direction after the keys"
+    );
 }
 
-/// A frame of a MiB of options is gone over once.
+/// A frame of a MiB of options is read once.
 #[test]
 fn each_argument_is_read_once() {
     use std::cell::Cell;
@@ -241,7 +245,7 @@ fn each_argument_is_read_once() {
 }
 
 #[test]
-fn what_the_client_reads() {
+fn errors_for_the_client() {
     let limits = CostLimits::default();
     let texts = [
         (Cost::Count, "ERR portcullis: COUNT above 10000 is not allowed here"),
@@ -259,9 +263,9 @@ fn what_the_client_reads() {
     }
 }
 
-/// Only what stands before a large value is waited for.
+/// Only arguments before a large value are needed.
 #[test]
-fn how_much_must_be_there() {
+fn needed_arguments_of_commands() {
     let needed = |name: &str| needed_arguments(lookup(name.as_bytes()).unwrap());
     assert_eq!((needed("SETRANGE"), needed("SETBIT"), needed("SPOP"), needed("KEYS")), (3, 3, 3, 2));
     assert_eq!((needed("SCAN"), needed("BITFIELD"), needed("PSUBSCRIBE")), (u64::MAX, u64::MAX, u64::MAX));

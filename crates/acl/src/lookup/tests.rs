@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A table between others, of one run or of several, with the number of its first entry.
+/// A table within a larger column, of one run or of several, with the number of its first entry.
 struct Made<K> {
     column: Column<K>,
     table: Table<K>,
@@ -25,7 +25,7 @@ fn column<K: Key>(prefixes: &[(K, u8)]) -> Column<K> {
 }
 
 fn made<K: Key>(prefixes: &BTreeSet<(K, u8)>) -> [Made<K>; 2] {
-    // Entries before and after a run are not part of it, wherever they sort.
+    // Entries before and after a run do not belong to its table, wherever they sort.
     let strangers = [(K::ZERO, 0), (K::MAX, 128), (K::ZERO, 0)];
     let sorted: Vec<(K, u8)> = prefixes.iter().copied().collect();
     let around = column(&[&strangers[..], &sorted, &strangers].concat());
@@ -61,7 +61,7 @@ fn an_empty_table_covers_nothing() {
 }
 
 #[test]
-fn the_ends_of_the_space() {
+fn finds_prefixes_at_both_ends_of_the_space() {
     let all = made(&BTreeSet::from([(0_u32, 0), (0, 32), (u32::MAX, 32)]));
     assert_eq!(climb(&all, 0), [1, 0]);
     assert_eq!(climb(&all, 1), [0]);
@@ -72,9 +72,9 @@ fn the_ends_of_the_space() {
     assert_eq!(climb(&last, u128::MAX - 1), []);
 }
 
-/// A list that repeats an address must not make a climb of it, neither for that address nor for its neighbours.
+/// A list that repeats an address must not make the climb longer, for this address or for its neighbours.
 #[test]
-fn of_equal_prefixes_the_last_is_on_the_climb() {
+fn the_climb_has_only_the_last_of_equal_prefixes() {
     let mut prefixes = vec![(0_u32, 8)];
     prefixes.extend([(5, 32); 1_000]);
     prefixes.extend([(6, 32), (1 << 24, 8), (1 << 24, 8)]);
@@ -88,9 +88,9 @@ fn of_equal_prefixes_the_last_is_on_the_climb() {
     assert_eq!(table.iter(&column).map(|prefix| prefix.entry).collect::<Vec<_>>(), [0, 1_000, 1_001, 1_003]);
 }
 
-/// Sizes around every block and level boundary, with the greatest address as the padding's twin.
+/// Sizes around every block and level boundary; the greatest address equals the padding.
 #[test]
-fn every_fill_of_blocks_and_levels() {
+fn agrees_for_every_fill_of_blocks_and_levels() {
     for count in (1..=40).chain([255, 256, 257, 258, 4095, 4096, 4097]) {
         let mut hosts: BTreeSet<(u32, u8)> = (0..count).map(|n| (n * 7 + 3, 32)).collect();
         hosts.insert((u32::MAX, 32));
@@ -102,9 +102,9 @@ fn every_fill_of_blocks_and_levels() {
     }
 }
 
-/// Two far hosts stretch the index until all others share a slot, so the tree decides.
+/// Two distant hosts stretch the index until all other entries share a slot, so the tree decides.
 #[test]
-fn crowds_at_either_end_of_the_space() {
+fn agrees_for_crowds_at_both_ends_of_the_space() {
     for count in [20, 100, 129, 5_000] {
         let mut hosts: BTreeSet<(u32, u8)> = (0..count).map(|n| (n * 2, 32)).collect();
         hosts.extend((0..count).map(|n| (u32::MAX - n * 2, 32)));
@@ -121,7 +121,7 @@ fn crowds_at_either_end_of_the_space() {
     }
 }
 
-/// Addresses near the edges of the prefixes say more than random ones.
+/// Addresses near the ends of the prefixes find more errors than random ones.
 fn probes<K: Key>(prefixes: &BTreeSet<(K, u8)>, step: impl Fn(K) -> [K; 3]) -> Vec<K> {
     let edges = prefixes.iter().flat_map(|(start, len)| [Some(*start), start.after(*len)]);
     edges.flatten().flat_map(step).collect()

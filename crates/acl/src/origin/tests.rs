@@ -15,7 +15,7 @@ fn mapped_peers_are_ipv4() {
 }
 
 #[test]
-fn nothing_else_is_mapped() {
+fn other_addresses_are_unchanged() {
     let others = ["::10.0.0.1", "2002:a00:1::", "64:ff9b::a00:1", "::ffff:0:10.0.0.1", "::1", "::"];
     for other in others {
         assert!(from(&format!("[{other}]:1")).ip().unwrap().is_ipv6(), "{other}");

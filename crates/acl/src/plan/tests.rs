@@ -22,7 +22,7 @@ fn verdict(plan: &CommandPlan, line: &str) -> Result<(), Refusal> {
     plan.verdict(lookup(args[0]).unwrap_or(CommandId::UNKNOWN), &args)
 }
 
-/// The error reply to the client; empty where the command may run.
+/// The error that the client reads; empty if the command may run.
 fn said(plan: &CommandPlan, line: &str) -> String {
     let mut out = Vec::new();
     if let Err(refusal) = verdict(plan, line) {
@@ -32,7 +32,7 @@ fn said(plan: &CommandPlan, line: &str) -> String {
 }
 
 #[test]
-fn public_is_a_property_of_the_rules_of_either() {
+fn public_in_either_rules_counts() {
     for (text, expected) in [
         ("@public", true),
         ("+@PUBLIC ~app:*", true),
@@ -53,7 +53,7 @@ fn public_is_a_property_of_the_rules_of_either() {
 }
 
 #[test]
-fn the_words_are_those_of_redis() {
+fn errors_are_those_of_redis() {
     let plan = plan("+@all -config ~app:* &news:*");
     assert_eq!(
         said(&plan, "CONFIG GET x"),
@@ -87,7 +87,7 @@ fn listener_and_user_must_agree() {
 }
 
 #[test]
-fn replication_needs_every_rule_there_is_to_name_it() {
+fn all_rules_must_name_replication() {
     let psync = |listener: Option<&str>, user: Option<&str>| {
         let plan = CommandPlan::new(listener.map(rules).as_ref(), user.map(rules).as_ref());
         verdict(&plan, "PSYNC ? -1").is_ok()
@@ -99,7 +99,7 @@ fn replication_needs_every_rule_there_is_to_name_it() {
 }
 
 #[test]
-fn without_rules_all_is_free_but_replication() {
+fn without_rules_all_but_replication_is_allowed() {
     let plan = CommandPlan::new(None, None);
     for id in CommandId::all() {
         let replicates = matches!(id, id::SYNC | id::PSYNC | id::REPLCONF);
@@ -109,10 +109,10 @@ fn without_rules_all_is_free_but_replication() {
 }
 
 #[test]
-fn most_classes_decide_alone() {
+fn the_class_alone_decides_about_most_commands() {
     let free = plan("+@all");
     assert!(free.class(id::GET).is_free() && free.class(id::EVAL).is_free());
-    assert!(free.class(id::PUBLISH).needs_channels(), "some are closed under any rules");
+    assert!(free.class(id::PUBLISH).needs_channels(), "some channels are closed under any rules");
     assert!(free.class(id::CLIENT).needs_subcommand(), "an unknown subcommand is refused");
     assert!(free.class(id::CLIENT_SETNAME).is_free());
     assert!(free.class(CommandId::UNKNOWN).is_refused());
@@ -121,7 +121,7 @@ fn most_classes_decide_alone() {
     assert!(keys.class(id::PING).is_free() && keys.class(id::UNSUBSCRIBE).is_free());
     assert!(plan("+@all &a").class(id::PUBLISH).needs_channels());
     assert!(plan("+get").class(id::SET).is_refused());
-    assert_eq!(size_of::<Class>(), 2, "two cache lines hold those of 64 commands");
+    assert_eq!(size_of::<Class>(), 2, "two cache lines hold the classes of 64 commands");
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn a_decision_waits_for_no_more_than_it_needs() {
 }
 
 #[test]
-fn a_large_value_is_not_waited_for() {
+fn a_decision_does_not_wait_for_a_large_value() {
     let plan = plan("+@all ~app:*");
     let header = |key: &str| format!("*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n$536870912\r\nbegin", key.len());
     let judge = |bytes: &str| plan.judge(id::SET, &Frame::new(bytes.as_bytes(), 3), false);
@@ -162,9 +162,9 @@ fn a_large_value_is_not_waited_for() {
     assert_eq!(judge("*3\r\n$3\r\nSET\r\n$9000\r\nap"), Judgement::More);
 }
 
-/// Cut anywhere, the answer is the one of the whole frame, or to wait.
+/// The decision about a cut frame is that about the whole frame, or to wait.
 #[test]
-fn a_cut_frame_is_judged_as_the_whole() {
+fn a_cut_frame_is_judged_like_the_whole() {
     for listener in [
         "+@all ~app:*",
         "+@all %R~app:* %W~tmp:* &c",
@@ -223,7 +223,8 @@ fn a_cut_frame_is_judged_as_the_whole() {
 }
 
 proptest! {
-    /// A decision about a cut frame is the same as about the whole frame, and as the decision of the rules.
+    /// Property: for any rules and arguments, a decision about a cut frame equals that about the whole, and that of
+    /// the rules.
     #[test]
     fn plan_and_rules_agree(
         words in prop::collection::vec(
@@ -271,7 +272,7 @@ fn cost_limits_hold_under_public_alone() {
 }
 
 #[test]
-fn public_refuses_what_costs_too_much() {
+fn public_refuses_commands_that_cost_too_much() {
     let public = plan("@public ~app:*");
     let above = "-ERR portcullis: COUNT above 10000 is not allowed here\r\n";
     assert_eq!(said(&public, "SCAN 0 COUNT 10001"), above);
@@ -293,9 +294,9 @@ fn public_refuses_what_costs_too_much() {
     assert!(said(&named, &format!("KEYS {}", "a*".repeat(17))).contains("16 stars"));
 }
 
-/// Without `@public` the word of every command is what it was.
+/// Without `@public` the word of every command is unchanged.
 #[test]
-fn cost_is_asked_for_under_public_alone() {
+fn cost_is_judged_under_public_alone() {
     let (public, all) = (plan("@public"), plan("+@all"));
     for id in CommandId::all().filter(|id| !public.class(*id).is_refused()) {
         let judged = cost::is_judged(id);
@@ -305,7 +306,7 @@ fn cost_is_asked_for_under_public_alone() {
 }
 
 #[test]
-fn whose_rule_decided() {
+fn reports_the_owner_of_the_deciding_rule() {
     let plan =
         CommandPlan::new(Some(&rules("+@all -flushall ~app:* ~tmp:*")), Some(&rules("@public -del ~app:*")));
     for (line, owner, rule) in [
@@ -332,12 +333,12 @@ fn whose_rule_decided() {
         none.deciding_rule(refusal),
         DecidingRule { owner: None, rule: "only a rule with its name allows it" }
     );
-    assert_eq!(size_of::<Judgement>(), 4, "it is returned in a register");
+    assert_eq!(size_of::<Judgement>(), 4, "a judgement must fit a register");
 }
 
 /// Subscriptions without a known name are judged by the rules alone.
 #[test]
-fn what_was_allowed_is_kept_where_the_rules_say_no_less() {
+fn keeps_commands_that_the_new_rules_allow_too() {
     let keeps = |old: &str, new: &str, name: &str| {
         let id = lookup(name.as_bytes()).unwrap();
         plan(new).keeps(&plan(old), id)
@@ -363,7 +364,7 @@ fn what_was_allowed_is_kept_where_the_rules_say_no_less() {
     ] {
         assert!(!keeps(old, new, name), "{name}: {old} -> {new}");
     }
-    // One that is free needs no comparison; and keys do not matter to a channel.
+    // A command without restrictions needs no comparison, and keys do not matter for a channel.
     assert!(keeps("+@all ~a* &a", "+@all ~a* &b", "PING"));
     let both = |listener: &str, user: &str| CommandPlan::new(Some(&rules(listener)), Some(&rules(user)));
     let blpop = lookup(b"BLPOP").unwrap();
@@ -371,7 +372,7 @@ fn what_was_allowed_is_kept_where_the_rules_say_no_less() {
     assert!(!both("+@all ~a*", "+@all ~b*").keeps(&plan("+@all ~a*"), blpop));
     assert!(CommandPlan::new(None, None).keeps(&plan("+@all ~a*"), blpop));
     let psubscribe = lookup(b"PSUBSCRIBE").unwrap();
-    assert!(!plan("@public").keeps(&plan("+@all"), psubscribe), "which may cost too much now");
+    assert!(!plan("@public").keeps(&plan("+@all"), psubscribe), "the command may now cost too much");
     assert!(plan("@public").keeps(&plan("@public -get"), psubscribe));
     assert!(plan("+@all ~a* -get").keeps_keys(&plan("+@all ~a*")));
     assert!(CommandPlan::new(None, None).keeps_keys(&CommandPlan::new(None, None)));

@@ -61,7 +61,7 @@ fn client(ip: &str) -> ClientAddr {
     ClientAddr::from_socket(SocketAddr::new(ip.parse().unwrap(), 40_000))
 }
 
-/// `allow office 10.0.0.0/8`, `denied - 10.0.0.1`, `not_allowed`: reason, group, entry.
+/// The decision as text, `allow office 10.0.0.0/8`, `denied - 10.0.0.1` or `not_allowed`: reason, group, entry.
 fn told(policy: &Policy, ip: &str, now: UnixSeconds) -> String {
     told_of(policy, &client(ip), now)
 }
@@ -97,14 +97,14 @@ fn default_is_to_refuse() {
 }
 
 #[test]
-fn a_listener_that_is_not_there_admits_nobody() {
+fn a_missing_listener_admits_no_source() {
     let policy = simple(&["0.0.0.0/0"], &[]);
     assert!(matches!(policy.judge(1, &client("10.0.0.1"), NOW), Decision::Deny(_)));
     assert!(matches!(policy.judge(usize::MAX, &client("10.0.0.1"), NOW), Decision::Deny(_)));
 }
 
 #[test]
-fn deny_beats_allow_whatever_the_length() {
+fn deny_has_priority_over_allow_of_any_length() {
     let policy = simple(&["10.1.2.3", "10.0.0.0/8"], &["10.1.0.0/16"]);
     assert_eq!(told(&policy, "10.1.2.3", NOW), "denied bad 10.1.0.0/16");
     assert_eq!(told(&policy, "10.2.0.1", NOW), "allow good 10.0.0.0/8");
@@ -189,7 +189,7 @@ fn unix_peers_need_the_group_unix() {
 }
 
 #[test]
-fn rules_say_where_they_were_written() {
+fn rules_name_their_file_and_line() {
     let mut lists = Lists::new();
     let meta = Meta { note: Some("the office".into()), owner: Some("ops".into()), until: None };
     let office = lists.builder.group(Some("office"), meta).unwrap();
@@ -234,7 +234,7 @@ fn a_wider_entry_takes_over_when_the_longer_one_expires() {
 }
 
 #[test]
-fn of_equal_entries_the_one_that_lasts_longest_decides() {
+fn the_equal_entry_with_the_latest_expiry_decides() {
     let mut lists = Lists::new();
     let short = lists.group("short", &["10.0.0.0/8 until 10"]);
     let long = lists.group("long", &["10.0.0.0/8 until 90"]);
@@ -247,7 +247,7 @@ fn of_equal_entries_the_one_that_lasts_longest_decides() {
 }
 
 #[test]
-fn a_permit_says_when_nothing_admits_any_more() {
+fn a_permit_has_the_time_at_which_no_entry_admits_any_more() {
     let expires = |allow: &[&str], ip: &str| match simple(allow, &[]).judge(0, &client(ip), NOW) {
         Decision::Allow(permit) => permit.expires().map(|until| until.0 - NOW.0),
         Decision::Deny(denial) => panic!("{denial:?}"),
@@ -261,7 +261,7 @@ fn a_permit_says_when_nothing_admits_any_more() {
 }
 
 #[test]
-fn a_groups_until_holds_for_its_entries() {
+fn the_until_of_a_group_applies_to_its_entries() {
     let mut lists = Lists::new();
     let meta = Meta { until: Some(UnixSeconds(NOW.0 + 10)), ..Meta::default() };
     let guests = lists.builder.group(Some("guests"), meta).unwrap();
@@ -277,7 +277,7 @@ fn a_groups_until_holds_for_its_entries() {
 }
 
 #[test]
-fn includes_reach_through_and_are_counted() {
+fn includes_are_followed_and_counted() {
     let mut lists = Lists::new();
     let vpn = lists.group("vpn", &["10.8.0.0/16", "10.9.0.0/16 until 30"]);
     let office = lists.group("office", &["203.0.113.0/24"]);
@@ -296,7 +296,7 @@ fn includes_reach_through_and_are_counted() {
 }
 
 #[test]
-fn rings_of_includes_are_found_and_harmless() {
+fn rings_of_includes_are_reported_and_harmless() {
     let mut lists = Lists::new();
     let names = ["a", "b", "c", "d"].map(|name| lists.group(name, &[]));
     let [a, b, c, d] = names;
@@ -311,7 +311,7 @@ fn rings_of_includes_are_found_and_harmless() {
 }
 
 #[test]
-fn whole_families_are_noticed_however_they_are_written() {
+fn whole_families_are_detected_in_any_spelling() {
     let open = |allow: &[&str], family| simple(allow, &[]).admits_all(0, family, NOW);
     assert!(open(&["0.0.0.0/0"], Family::V4));
     assert!(open(&["0.0.0.0/1", "128.0.0.0/1"], Family::V4));
@@ -329,7 +329,7 @@ fn whole_families_are_noticed_however_they_are_written() {
 }
 
 #[test]
-fn a_rule_of_another_policy_is_no_panic() {
+fn a_rule_of_another_policy_is_not_found() {
     let one = simple(&["10.0.0.0/8", "11.0.0.0/8"], &[]);
     let Decision::Allow(permit) = one.judge(0, &client("11.0.0.1"), NOW) else { panic!() };
     assert!(simple(&[], &[]).rule(permit.rule()).is_none());
@@ -344,7 +344,7 @@ fn too_many_groups_are_refused() {
     assert_eq!(builder.group(None, Meta::default()), Err(TooMany));
 }
 
-/// Single addresses, which leave nothing to save; alone in their set, and beside another group.
+/// A million single addresses, which cannot be merged: alone in their set, and beside another group.
 #[test]
 fn a_million_entries_fit_their_budget() {
     let each = |address: fn(u32) -> IpAddr, mixed: bool| {
@@ -368,7 +368,7 @@ fn a_million_entries_fit_their_budget() {
     }
 }
 
-/// One entry of the model: network, seconds until it expires if it does.
+/// One entry of the model: the network, and the seconds until its expiry, if it has one.
 #[derive(Clone, Debug)]
 struct Model {
     cidr: Cidr,
@@ -384,7 +384,7 @@ fn models() -> impl Strategy<Value = Vec<Model>> {
     vec((prop_oneof![v4, v6], until).prop_map(|(cidr, until)| Model { cidr, until }), 0..60)
 }
 
-/// The statements of the documentation, entry by entry.
+/// The decision according to the documentation, entry by entry.
 fn expected(allow: &[Model], deny: &[Model], ip: IpAddr, now: i64) -> &'static str {
     let covers = |model: &&Model| model.cidr.contains(ip);
     let active = |model: &Model| model.until.is_none_or(|until| until > now);
@@ -411,7 +411,7 @@ proptest! {
             }
             group
         };
-        // Runs of several groups, and a group of one.
+        // The model covers runs of several groups, and a group of one entry.
         let (one, rest) = allow.split_at(allow.len() / 3);
         let good: Vec<GroupId> = [("one", one), ("rest", rest), ("more", one)].map(|(name, models)| group(name, models)).into();
         let bad = group("bad", &deny);
@@ -420,7 +420,7 @@ proptest! {
         let edges = allow.iter().chain(&deny).flat_map(|model| [model.cidr.net().network(), model.cidr.net().broadcast()]);
         for ip in edges.chain(more.into_iter().map(|bits| IpAddr::from(bits.to_be_bytes()))) {
             let from = ClientAddr::from_socket(SocketAddr::new(ip, 1));
-            // An entry of IPv6 never stands for an IPv4 peer, so mapped addresses are out of the model.
+            // An entry of IPv6 never matches an IPv4 peer, so mapped addresses are not part of the model.
             if from.ip() != Some(ip) {
                 continue;
             }
@@ -446,7 +446,7 @@ proptest! {
 }
 
 #[test]
-fn a_list_of_its_own_admits_whom_its_groups_cover() {
+fn a_list_of_a_user_admits_the_sources_of_its_groups() {
     let mut builder = PolicyBuilder::new();
     let source = builder.source("gate.yaml").unwrap();
     let mut group = |name: &str, cidr: &str, until: Option<i64>| {

@@ -7,7 +7,7 @@ use super::*;
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
-fn so_many_at_once_then_at_an_even_pace() {
+fn allows_a_burst_then_an_even_pace() {
     let rate = Rate::new(5, SECOND).unwrap();
     let mut meter = Meter::default();
     let start = Duration::from_secs(100);
@@ -19,7 +19,7 @@ fn so_many_at_once_then_at_an_even_pace() {
 }
 
 #[test]
-fn rates_that_are_none() {
+fn refuses_invalid_rates() {
     assert_eq!(Rate::new(0, SECOND), None);
     assert_eq!(Rate::new(1, Duration::ZERO), None);
     assert_eq!(Rate::new(10, Duration::from_nanos(9)), None);
@@ -27,14 +27,14 @@ fn rates_that_are_none() {
     assert_eq!(Rate::new(50, SECOND).map(|rate| (rate.count(), rate.per())), Some((50, SECOND)));
 }
 
-/// A bucket of tokens with the arithmetic of fractions: tokens in units of 1/per.
+/// A token bucket with the arithmetic of fractions: tokens in units of 1/per.
 struct Bucket {
     tokens: u128,
     at: u128,
 }
 
 proptest! {
-    /// Rates whose events take up whole nanoseconds: there both are exactly the same.
+    /// Property: for rates whose events take whole nanoseconds, the meter and the token bucket are equal.
     #[test]
     fn a_meter_is_a_token_bucket(
         count in 1u32..20,
@@ -59,9 +59,9 @@ proptest! {
         }
     }
 
-    /// No window of any rate sees more than twice its count: what was saved, and what comes in.
+    /// Property: no window has more than twice the count of its rate, the saved events and the new ones.
     #[test]
-    fn no_window_sees_more_than_the_burst_and_the_pace(
+    fn no_window_has_more_than_the_burst_and_the_pace(
         count in 1u32..20,
         per in 20u64..5_000,
         steps in prop::collection::vec(0u64..500, 1..300),

@@ -20,26 +20,26 @@ fn who(name: Option<&str>, password: &str) -> Option<String> {
 }
 
 #[test]
-fn every_form_finds_its_user() {
+fn every_form_of_credentials_finds_its_user() {
     let of = |name: &str| Some(name.to_owned());
     assert_eq!(who(None, "pw"), of("default"));
     assert_eq!(who(Some("default"), "pw"), of("default"));
     assert_eq!(who(Some("reporting"), "old"), of("reporting"));
-    assert_eq!(who(Some("reporting"), "new"), of("reporting"), "two secrets at once");
+    assert_eq!(who(Some("reporting"), "new"), of("reporting"), "a user may have two secrets");
     assert_eq!(who(None, "reporting:new"), of("reporting"));
-    assert_eq!(who(Some("default"), "reporting:new"), of("reporting"), "RESP3 clients name default");
+    assert_eq!(who(Some("default"), "reporting:new"), of("reporting"), "RESP3 clients send the name default");
     assert_eq!(who(None, "a:c:d"), of("a"), "only the first colon counts");
 }
 
 #[test]
 fn a_colon_may_be_in_a_password() {
     assert_eq!(who(None, "reporting:odd"), Some("default".to_owned()));
-    assert_eq!(who(None, "a:b"), Some("default".to_owned()), "both fit: the password as a whole is believed");
+    assert_eq!(who(None, "a:b"), Some("default".to_owned()), "both match: the whole password has priority");
     assert_eq!(who(Some("a"), "c:d"), Some("a".to_owned()));
 }
 
 #[test]
-fn all_else_is_nobody() {
+fn other_credentials_find_no_user() {
     for (name, password) in [
         (None, ""),
         (None, "wrong"),
@@ -62,7 +62,7 @@ fn all_else_is_nobody() {
     assert!(Users::default().authenticate(None, b"pw").is_none());
 }
 
-/// `printf secret | sha256sum`
+/// The output of `printf secret | sha256sum`.
 const DIGEST: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
 
 #[test]
@@ -79,13 +79,13 @@ fn digests_are_those_of_redis() {
 }
 
 #[test]
-fn secrets_are_not_shown() {
+fn debug_output_hides_secrets() {
     let shown = format!("{:?} {:?}", users(), Secret::of(b"secret"));
     assert!(shown.contains("redacted") && !shown.contains("43") && !shown.contains("2b"), "{shown}");
 }
 
 #[test]
-fn a_name_is_given_once() {
+fn refuses_two_users_with_the_same_name() {
     let user = || User::new("twin", Vec::new());
     assert_eq!(Users::new(vec![user(), user()]).unwrap_err(), NamedTwice("twin".into()));
 }

@@ -1,8 +1,8 @@
-//! Rules and command lines, the same ones for the same seed.
+//! Rules and command lines, always the same for the same seed.
 
 use portcullis_resp::value::Value;
 
-/// Splitmix64.
+/// Splitmix64, a generator of pseudo-random numbers.
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
@@ -23,13 +23,13 @@ impl Random {
         from[self.below(from.len())]
     }
 
-    /// One of them, in any mixture of capitals and small letters.
+    /// One of the words, in any mixture of upper and lower case.
     pub(crate) fn pick_case(&mut self, from: &[&str]) -> String {
         let picked = self.pick(from);
         self.case(picked)
     }
 
-    /// In any mixture of capitals and small letters.
+    /// The text in any mixture of upper and lower case.
     pub(crate) fn case(&mut self, text: &str) -> String {
         text.chars().map(|c| if self.one_in(2) { c.to_ascii_uppercase() } else { c }).collect()
     }
@@ -121,7 +121,8 @@ const WORDS: &[&str] = &[
     "m",
 ];
 
-/// Lines of commands whose options decide about keys: `K` is a key, `C` a channel, `?` any word, anything else itself.
+/// Lines of commands whose options decide about keys: `K` is a key, `C` a channel, `?` any word, and any other word
+/// itself.
 pub(crate) const SHAPES: &[&str] = &[
     "SORT K STORE K",
     "SORT K BY nosort GET # LIMIT 0 1 ASC STORE K",
@@ -230,12 +231,12 @@ pub(crate) const SHAPES: &[&str] = &[
     "WATCH K K",
 ];
 
-/// First arguments that rules allow.
+/// First arguments in rules.
 const FIRST: &[&str] =
     &["select|0", "select|1", "ping|a", "get|app:1", "set|a", "bitop|and", "debug|object", "georadius|a"];
 
 pub(crate) struct Rules {
-    /// The rules outside parentheses, and the selectors, each one word.
+    /// The rules outside parentheses, and the selectors, each as one word.
     pub(crate) words: Vec<String>,
     pub(crate) names_keys: bool,
     pub(crate) names_channels: bool,
@@ -294,7 +295,7 @@ fn word(random: &mut Random, commands: &[Known], categories: &[&str]) -> String 
     }
 }
 
-/// A command line with as many words as the server takes.
+/// A command line with as many words as the server accepts.
 pub(crate) fn line(random: &mut Random, command: &Known) -> Vec<Vec<u8>> {
     let mut words: Vec<Vec<u8>> =
         command.name.split('|').map(|name| random.case(name).into_bytes()).collect();

@@ -77,7 +77,7 @@ impl Client {
         while replies.len() < count {
             let unread = &self.buf[taken..];
             if let Reply::Whole { len, .. } = scanner.next(unread).unwrap() {
-                // The scanner may take several neighbours at once: each begins where the last one ended.
+                // The scanner may combine neighbouring replies: each begins where the last one ended.
                 let mut rest = &unread[..len];
                 while !rest.is_empty() {
                     let Ok(Reply::Whole { len, .. }) = ReplyScanner::new().next(rest) else {

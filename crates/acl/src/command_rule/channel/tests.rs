@@ -24,7 +24,7 @@ const SENTINEL: [&str; 5] = [
 ];
 
 #[test]
-fn nothing_general_opens_the_channels_of_sentinels() {
+fn general_rules_do_not_open_channels_of_sentinel() {
     let general = [
         "+@all",
         "+@all allchannels",
@@ -47,7 +47,7 @@ fn nothing_general_opens_the_channels_of_sentinels() {
 }
 
 #[test]
-fn a_pattern_of_their_own_opens_channels() {
+fn a_pattern_that_names_control_channels_opens_them() {
     for rules in [
         "+@all &__sentinel__:*",
         "+@all &__sentinel__:hello",
@@ -66,12 +66,12 @@ fn a_pattern_of_their_own_opens_channels() {
     assert_eq!(
         check("+@all &__sentinel__:*", "PUBLISH news x"),
         Err(Refused::Channel),
-        "a pattern is a rule"
+        "a channel pattern is a rule"
     );
 }
 
 #[test]
-fn events_of_redis_cannot_be_forged() {
+fn clients_cannot_forge_events_of_redis() {
     for channel in [
         "__redis__:invalidate",
         "__keyspace@0__:app:1",
@@ -87,14 +87,18 @@ fn events_of_redis_cannot_be_forged() {
             assert_eq!(check(&format!("+@all &{channel}"), &line), Ok(()), "{line}");
         }
         let line = format!("SUBSCRIBE {channel}");
-        assert_eq!(check("@public", &line), Ok(()), "all keys may be known: {line}");
+        assert_eq!(check("@public", &line), Ok(()), "rules that allow all keys allow their names: {line}");
     }
     assert_eq!(check("@public", "PUBLISH __keys x"), Ok(()), "none of Redis's");
-    assert_eq!(check("@public ~app:*", "SUBSCRIBE __redis__:invalidate"), Ok(()), "for tracking in RESP2");
+    assert_eq!(
+        check("@public ~app:*", "SUBSCRIBE __redis__:invalidate"),
+        Ok(()),
+        "tracking in RESP2 needs it"
+    );
 }
 
 #[test]
-fn under_key_patterns_no_client_reads_of_other_keys() {
+fn under_key_patterns_no_client_reads_names_of_other_keys() {
     let channels = ["__keyspace@0__:app:1", "__keyevent@0__:del", "__subkeyevent@0__:hset"];
     for rules in ["@public ~app:*", "+@all ~app:* &*", "+@all %R~app:* &__*", "+@all resetkeys allchannels"] {
         for channel in channels {
@@ -111,15 +115,19 @@ fn under_key_patterns_no_client_reads_of_other_keys() {
     assert_eq!(check(spring, "PSUBSCRIBE __keyevent@*"), Ok(()));
     assert_eq!(check(spring, "SUBSCRIBE __keyspace@0__:app:1"), Err(Refused::Channel));
     assert_eq!(check("+@all ~app:* allchannels &__key*", "PSUBSCRIBE __keyevent@*:expired"), Ok(()));
-    assert_eq!(check("+@all ~app:* &*", "PSUBSCRIBE *"), Ok(()), "what it must not read is held back");
+    assert_eq!(
+        check("+@all ~app:* &*", "PSUBSCRIBE *"),
+        Ok(()),
+        "messages that the client must not read are withheld"
+    );
 }
 
 #[test]
-fn messages_are_delivered_as_channels_are_open() {
+fn messages_are_delivered_if_their_channel_is_open() {
     let delivered = |rules: &[&str], channel: &str| plan(rules).delivers(channel.as_bytes(), true);
     assert!(
         delivered(&[], "__sentinel__:hello") && !plan(&[]).withholds(),
-        "without rules nothing is held back"
+        "without rules nothing is withheld"
     );
     for (rules, channel, is_delivered) in [
         ("@public", "__sentinel__:hello", false),
@@ -142,7 +150,7 @@ fn messages_are_delivered_as_channels_are_open() {
 }
 
 #[test]
-fn a_channel_that_is_not_wholly_known_is_held_back_where_it_may_be_one_of_redis() {
+fn messages_with_a_cut_channel_name_are_withheld_if_the_channel_may_be_redis_own() {
     let under = plan(&["+@all allchannels &__sentinel__:*"]);
     for (beginning, delivered) in
         [("", false), ("__sent", false), ("__sentinel__:hello", false), ("a name of some length", true)]
@@ -153,7 +161,7 @@ fn a_channel_that_is_not_wholly_known_is_held_back_where_it_may_be_one_of_redis(
 }
 
 #[test]
-fn prefixes_of_tracking_are_within_the_keys() {
+fn prefixes_of_tracking_must_be_covered_by_key_patterns() {
     let rules = "@public ~app:* ~x %W~w:* ~g?:*:* ~a[b]*";
     for (options, allowed) in [
         ("on", true),
@@ -184,7 +192,7 @@ fn prefixes_of_tracking_are_within_the_keys() {
 }
 
 #[test]
-fn pubsub_shows_what_may_be_subscribed_to() {
+fn pubsub_shows_channels_that_the_client_may_subscribe_to() {
     let tenant: &[&str] = &["@public ~app:* &app:*"];
     let apart: &[&str] = &["@public", "+@all ~app:* &app:*"];
     for rules in [tenant, apart] {
@@ -197,7 +205,10 @@ fn pubsub_shows_what_may_be_subscribed_to() {
         };
         assert!(says("PUBSUB NUMSUB app:1 app:2") && says("PUBSUB NUMSUB") && says("PUBSUB NUMPAT"));
         assert!(!says("PUBSUB NUMSUB app:1 news") && !says("pubsub ShardNumSub news"));
-        assert!(says("PUBSUB CHANNELS") && says("PUBSUB SHARDCHANNELS *"), "their answers are reduced");
+        assert!(
+            says("PUBSUB CHANNELS") && says("PUBSUB SHARDCHANNELS *"),
+            "their replies are reduced to visible channels"
+        );
     }
     let all_channels = plan(&["@public ~app:*"]);
     assert!(all_channels.shows_channel(b"news") && !all_channels.shows_channel(b"__sentinel__:hello"));

@@ -7,7 +7,7 @@ fn is_match(pattern: &str, text: &str) -> bool {
 }
 
 #[test]
-fn the_usual_ones_are_cheap() {
+fn usual_patterns_have_short_cuts() {
     assert_eq!(Pattern::new("app:1"), Ok(Pattern::Exact(b"app:1".as_slice().into())));
     assert_eq!(Pattern::new("app:*"), Ok(Pattern::Prefix(b"app:".as_slice().into())));
     for glob in ["a*b", "a?", "[a]", "\\*", "a**"] {
@@ -16,14 +16,14 @@ fn the_usual_ones_are_cheap() {
 }
 
 #[test]
-fn a_star_alone_does_not_match_nothing() {
+fn a_star_alone_does_not_match_an_empty_text() {
     assert!(!is_match("*", "") && !is_match("**", "") && is_match("", ""));
     assert!(is_match("a*", "a") && is_match("a**", "a") && is_match("*a*", "a"));
 }
 
-/// Each star would multiply the work if it were tried again for every position of those before it.
+/// Each star would multiply the work if its search started again for every place of the earlier stars.
 #[test]
-fn many_stars_take_no_time() {
+fn many_stars_take_little_time() {
     let pattern = Pattern::new(&"a*".repeat(MAX_PATTERN / 2)).unwrap();
     let text = "a".repeat(100_000) + "b";
     assert!(pattern.matches(text.as_bytes()));
@@ -31,7 +31,7 @@ fn many_stars_take_no_time() {
     assert!(!pattern.matches(text.as_bytes()));
 }
 
-/// By the book: a star is every length that it can have.
+/// A naive matcher that tries every length of each star.
 fn naive(pattern: &[u8], text: &[u8], has_matched: bool) -> bool {
     match (pattern, text) {
         ([], _) => text.is_empty(),
@@ -48,7 +48,7 @@ fn naive(pattern: &[u8], text: &[u8], has_matched: bool) -> bool {
 
 proptest! {
     #[test]
-    fn one_way_back_is_enough(pattern in "[ab*?]{0,9}|[ab*?\\[\\]^\\\\-]{0,9}", text in "[abc]{0,9}") {
+    fn matches_agrees_with_a_naive_matcher(pattern in "[ab*?]{0,9}|[ab*?\\[\\]^\\\\-]{0,9}", text in "[abc]{0,9}") {
         let expected = naive(pattern.as_bytes(), text.as_bytes(), false);
         prop_assert_eq!(is_match(&pattern, &text), expected, "{} {}", pattern, text);
     }

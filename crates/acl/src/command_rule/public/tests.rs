@@ -8,7 +8,7 @@ const DOCS: &str = include_str!("../../../../../docs/security-model.md");
 /// Every refused command and subcommand.
 const SNAPSHOT: &str = include_str!("refused.txt");
 
-/// Dangerous by Redis's own word, and let through all the same.
+/// Commands that Redis calls dangerous, and that `@public` allows, with the reason.
 const KEPT: &[(CommandId, &str)] = &[
     (id::INFO, "clients and monitoring ask for it"),
     (id::ROLE, "clients ask for it after a failover"),
@@ -33,11 +33,11 @@ fn known() -> impl Iterator<Item = CommandId> {
 }
 
 #[test]
-fn the_preset_refuses_what_it_did() {
+fn the_preset_refuses_the_same_commands_as_before() {
     let rules = CommandRules::parse("@public").unwrap();
     let refused: Vec<_> = known().filter(|id| is_refused(&rules, *id)).map(CommandId::name).collect();
     let snapshot: Vec<_> = SNAPSHOT.lines().collect();
-    assert_eq!(refused, snapshot, "what @public refuses has changed: {}", refused.join("\n"));
+    assert_eq!(refused, snapshot, "the commands that @public refuses have changed: {}", refused.join("\n"));
     assert_eq!(rules.by_name(id::GET), ByName::Allowed);
     assert_eq!(rules.by_name(id::INFO), ByName::Allowed);
     assert_eq!(rules.by_name(id::ROLE), ByName::Allowed);
@@ -45,9 +45,9 @@ fn the_preset_refuses_what_it_did() {
 }
 
 #[test]
-fn what_is_dangerous_is_refused_or_kept_for_a_reason() {
+fn dangerous_commands_are_refused_or_kept_for_a_reason() {
     let dangerous = Categories::of(&[Categories::DANGEROUS, Categories::ADMIN]);
-    // Sentinel calls all of its own dangerous.
+    // All commands of Sentinel are in the category `@dangerous` there.
     let of_servers = known().filter(|id| id.top() != id::SENTINEL);
     for command in of_servers.filter(|id| id.info().categories.intersects(dangerous)) {
         let is_kept = KEPT.iter().any(|(id, _)| *id == command);
@@ -56,7 +56,7 @@ fn what_is_dangerous_is_refused_or_kept_for_a_reason() {
 }
 
 #[test]
-fn no_command_is_named_twice() {
+fn no_command_is_listed_twice() {
     let mut named: Vec<_> = REFUSED.iter().flat_map(|(ids, _)| *ids).collect();
     let all = named.len();
     named.sort();
@@ -65,7 +65,7 @@ fn no_command_is_named_twice() {
 }
 
 #[test]
-fn the_manual_says_it_command_by_command() {
+fn the_manual_lists_every_refused_command() {
     let mut table = String::from("| refused | why |\n|---|---|\n");
     for (ids, why) in REFUSED {
         let names: Vec<_> =

@@ -5,7 +5,7 @@ fn user(rules: &[&str]) -> RedisUser {
     RedisUser::new("app", &rules.iter().collect::<Vec<_>>())
 }
 
-/// The words behind those for commands.
+/// The words after those for commands.
 fn patterns(rules: &[&str]) -> String {
     let user = user(rules);
     let words =
@@ -14,7 +14,7 @@ fn patterns(rules: &[&str]) -> String {
 }
 
 #[test]
-fn it_begins_with_nothing_and_names_what_public_refuses() {
+fn the_user_begins_without_rights_and_names_the_commands_that_public_refuses() {
     let line = user(&["@public @public-scripts ~app:* &app:*"]).line().to_owned();
     assert!(
         line.starts_with(
@@ -44,7 +44,7 @@ fn it_begins_with_nothing_and_names_what_public_refuses() {
 }
 
 #[test]
-fn what_the_acl_takes_away_or_adds_is_in_it() {
+fn the_user_has_the_changes_of_later_rules() {
     let line = user(&["@public @public-scripts -@blocking -select +config|get"]).line().to_owned();
     for word in ["-blpop", "-select", "+config|get"] {
         assert!(line.split(' ').any(|own| own == word), "{word}: {line}");
@@ -54,7 +54,7 @@ fn what_the_acl_takes_away_or_adds_is_in_it() {
 }
 
 #[test]
-fn keys_are_those_that_all_rules_allow() {
+fn the_user_has_the_keys_that_all_rules_allow() {
     assert_eq!(patterns(&["@public @public-scripts"]), "~*");
     assert_eq!(patterns(&["@public @public-scripts %R~a* %W~b ~c?"]), "%R~a* %W~b ~c?");
     assert_eq!(patterns(&["@public @public-scripts resetkeys"]), "");
@@ -66,7 +66,7 @@ fn keys_are_those_that_all_rules_allow() {
 }
 
 #[test]
-fn no_channel_of_redis_itself_is_in_it() {
+fn the_user_has_no_channel_of_redis_itself() {
     for all in ["", "allchannels", "&*"] {
         assert_eq!(patterns(&[&format!("@public @public-scripts {all}")]), "~*", "{all}");
     }

@@ -12,7 +12,7 @@ use crate::policy::{PolicyBuilder, Shadow};
 
 const MOST: usize = 3;
 
-/// `office changed +[10.0.0.1] -2[...]`: the count where not all are spelled out.
+/// The changes as text: `office changed +[10.0.0.1] -2[...]`. The count appears if not all entries are listed.
 fn told(new: &Policy, old: &Policy) -> Vec<String> {
     let entries = |entries: &ChangedEntries| {
         let shown: Vec<&str> = entries.first.iter().map(|entry| entry.entry.as_str()).collect();
@@ -42,14 +42,18 @@ fn one(name: &str, items: &[&str]) -> Policy {
 }
 
 #[test]
-fn gains_and_losses_of_a_group() {
+fn reports_gains_and_losses_of_a_group() {
     let items = ["10.0.0.1", "10.0.0.0/8 until 9", "2001:db8::/32", "10.0.0.1"];
     let old = one("office", &items);
     assert_eq!(told(&old, &old), Vec::<String>::new());
     let mut turned = items;
     turned.reverse();
     assert_eq!(told(&one("office", &turned), &old), Vec::<String>::new());
-    assert_eq!(told(&one("office", &items[..3]), &old), Vec::<String>::new(), "one of two equal ones");
+    assert_eq!(
+        told(&one("office", &items[..3]), &old),
+        Vec::<String>::new(),
+        "one of two equal entries was removed"
+    );
     let new = one("office", &["10.0.0.1", "10.0.0.0/8 until 8", "2001:db8:1::/48", "10.0.0.2", "10.0.0.3"]);
     assert_eq!(
         told(&new, &old),
@@ -59,7 +63,7 @@ fn gains_and_losses_of_a_group() {
 }
 
 #[test]
-fn groups_come_and_go() {
+fn reports_new_and_removed_groups() {
     let (old, new) = (one("old", &["10.0.0.1"]), one("new", &["10.0.0.1"]));
     assert_eq!(told(&new, &old), ["new added +[10.0.0.1] -[]", "old removed +[] -[10.0.0.1]"]);
     let empty = Lists::new().build();
@@ -68,7 +72,7 @@ fn groups_come_and_go() {
 }
 
 #[test]
-fn included_groups_are_named_and_not_repeated() {
+fn changes_of_included_groups_are_not_repeated() {
     let policy = |inner: &[&str], includes: bool| {
         let mut lists = Lists::new();
         let (vpn, all) = (lists.group("vpn", inner), lists.group("all", &[]));
@@ -104,7 +108,7 @@ fn an_until_is_part_of_an_entry_and_a_note_is_not() {
 }
 
 #[test]
-fn lists_are_found_by_the_name_of_their_listener() {
+fn lists_are_matched_by_the_name_of_their_listener() {
     let policy = |names: [&str; 2], address: &str, shadow: bool| {
         let mut lists = Lists::new();
         let office = lists.group("office", &["203.0.113.0/24"]);
@@ -141,7 +145,7 @@ fn lists_are_found_by_the_name_of_their_listener() {
 }
 
 #[test]
-fn the_lists_of_users_are_found_by_their_names() {
+fn lists_of_users_are_matched_by_the_name_of_the_user() {
     let policy = |users: &[&str], address: &str| {
         let mut lists = Lists::new();
         let office = lists.group("office", &["203.0.113.0/24"]);
@@ -160,7 +164,7 @@ fn the_lists_of_users_are_found_by_their_names() {
 }
 
 #[test]
-fn the_few_that_changed_among_very_many() {
+fn finds_few_changes_among_very_many_entries() {
     let policy = |salt: u32| {
         let mut lists = Lists::new();
         let group = lists.group("all", &[]);

@@ -46,13 +46,13 @@ fn a_slash_64_is_one_source() {
 }
 
 #[test]
-fn clients_and_connects_are_counted() {
+fn clients_and_connections_are_counted() {
     let mut sources = sources(8);
     let first = sources.admit(source(1), at(0)).unwrap();
     let _second = sources.admit(source(1), at(0)).unwrap();
     assert_eq!(sources.admit(source(1), at(0)).unwrap_err(), Denied::Clients);
-    assert_eq!(sources.admit(source(1), at(0)).unwrap_err(), Denied::Rate, "refused attempts count");
-    assert!(sources.admit(source(2), at(0)).is_ok(), "others are not touched");
+    assert_eq!(sources.admit(source(1), at(0)).unwrap_err(), Denied::Rate, "refused connections count");
+    assert!(sources.admit(source(2), at(0)).is_ok(), "other sources are not affected");
     sources.leave(first, at(9));
     assert!(sources.admit(source(1), at(9)).is_ok());
 }
@@ -94,7 +94,7 @@ fn a_full_table_keeps_blocks_and_clients() {
     block(&mut sources, source(1), at(0));
     block(&mut sources, source(2), at(1));
     let _client = sources.admit(source(3), at(2)).unwrap();
-    // Full of blocked sources and one with a client: the block that ends soonest gives way.
+    // The table is full of blocked sources and one with a client: the block that ends first is replaced.
     assert!(sources.admit(source(4), at(3)).is_ok());
     assert_eq!((sources.len(), sources.blocks_forgotten()), (3, 1));
     assert_eq!(sources.blocked_until(source(1), at(3)), None);
@@ -114,7 +114,7 @@ fn a_flood_of_sources_forgets_no_block() {
 }
 
 #[test]
-fn where_all_have_clients_new_sources_are_refused() {
+fn new_sources_are_refused_if_all_have_clients() {
     let mut sources = sources(2);
     let first = sources.admit(source(1), at(0)).unwrap();
     let _second = sources.admit(source(2), at(0)).unwrap();
@@ -124,14 +124,14 @@ fn where_all_have_clients_new_sources_are_refused() {
 }
 
 #[test]
-fn what_is_over_is_swept() {
+fn sweep_removes_sources_without_history() {
     let mut sources = sources(300);
     for n in 0..200 {
         let place = sources.admit(source(n), at(0)).unwrap();
         sources.leave(place, at(0));
     }
     sources.sweep(at(0), 1_000);
-    assert_eq!(sources.len(), 200, "their connects still count");
+    assert_eq!(sources.len(), 200, "their connections still count");
     sources.sweep(at(5), 150);
     assert_eq!(sources.len(), 50);
     sources.sweep(at(5), 150);
@@ -140,11 +140,11 @@ fn what_is_over_is_swept() {
 }
 
 #[test]
-fn without_limits_nothing_is_kept() {
+fn without_limits_no_source_is_kept() {
     let mut sources = Sources::new(SourceLimits::default(), 1);
     let places: Vec<_> = (0..9).map(|n| sources.admit(source(n), at(0)).unwrap()).collect();
     assert_eq!(sources.login_failed(source(1), None, b"x", at(0)), LoginFailure::Counted(0));
-    // Limits that come with a reload do not count those who were there.
+    // New limits of a reload do not count clients that connected before.
     sources.set_limits(limits());
     let _counted = sources.admit(source(1), at(0)).unwrap();
     places.into_iter().for_each(|place| sources.leave(place, at(0)));
@@ -158,7 +158,7 @@ fn wrong_passwords_are_not_kept() {
     assert!(!format!("{sources:?}").contains("canary"));
 }
 
-/// One source, as simple as can be.
+/// A simple model of one source.
 #[derive(Default)]
 struct Naive {
     clients: u32,
@@ -186,9 +186,9 @@ fn op() -> impl Strategy<Value = (u64, Op)> {
 }
 
 proptest! {
-    /// With room for all, every answer is that of a table which never forgets anything.
+    /// Property: with room for all sources, every answer is that of a table that never forgets.
     #[test]
-    fn what_is_forgotten_is_not_missed(ops in prop::collection::vec(op(), 1..300)) {
+    fn answers_do_not_change_by_forgetting(ops in prop::collection::vec(op(), 1..300)) {
         let mut sources = sources(6);
         let mut naive: Vec<Naive> = (0..6).map(|_| Naive::default()).collect();
         let mut places: Vec<(u8, Place)> = Vec::new();
@@ -243,7 +243,7 @@ proptest! {
         }
     }
 
-    /// The table does not grow, whatever the number of sources. Its orders hold the right sources, and a block is
+    /// Property: with any number of sources, the table does not grow and its orders are consistent. A block is
     /// forgotten only if no other source could be.
     #[test]
     fn the_table_is_bounded(capacity in 1usize..5, ops in prop::collection::vec(op(), 1..300)) {
