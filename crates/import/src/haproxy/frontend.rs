@@ -219,7 +219,7 @@ impl<'s> Frontend<'s> {
         let to = self.back.as_ref().map_or("", |back| back.section.name.as_str());
         for route in &self.front.routes {
             if route.backend.as_deref() != Some(to) && route.condition.is_some() {
-                let why = "every client of a listener goes to its one upstream, so those that it matches get in nowhere";
+                let why = "every client of a listener goes to its one upstream, so clients that it matches are refused";
                 notes.left_out(route.line.number, &route.line, why);
             }
         }

@@ -23,7 +23,7 @@ impl Tables {
     pub(super) fn of(text: &str) -> Self {
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
         let mut tables = Self { headings: HashSet::new(), families: HashMap::new() };
-        for (at, line) in lines.iter().enumerate().filter(|(_, line)| is_rule(line)) {
+        for at in (0..lines.len()).filter(|at| is_rule(lines[*at])) {
             let above = lines[..at].iter().enumerate().rev().filter(|(_, line)| !line.is_empty());
             // A row has a port as its last word; a heading has none.
             let heading = above.take_while(|(_, line)| !is_row(line) && !is_rule(line)).take(HEADING);
@@ -31,7 +31,6 @@ impl Tables {
             let families = heading.iter().find_map(|(_, line)| Families::of_heading(line));
             tables.headings.extend(heading.iter().map(|(above, _)| above + 1).chain([at + 1]));
             tables.families.insert(at + 1, families);
-            let _ = line;
         }
         tables
     }

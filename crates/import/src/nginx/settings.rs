@@ -72,7 +72,7 @@ impl Settings {
             ("ssl_preread", Some(false)) => {}
             ("ssl_preread", _) => {
                 return Class::doubtful(
-                    "clients speak TLS to the server behind it, and the gate is none of the two",
+                    "with it clients speak TLS to the server itself, and the gate forwards no TLS that it does not end",
                 );
             }
             ("include", _) => return Class::doubtful("the file may decide which clients get in"),
