@@ -90,10 +90,10 @@ fn simple(allow: &[&str], deny: &[&str]) -> Policy {
 
 #[test]
 fn default_is_to_refuse() {
-    let nobody = simple(&[], &[]);
-    assert_eq!(told(&nobody, "127.0.0.1", NOW), "not_allowed");
-    assert_eq!(told(&nobody, "::1", NOW), "not_allowed");
-    assert_eq!(told_of(&nobody, &ClientAddr::unix(), NOW), "not_allowed");
+    let empty = simple(&[], &[]);
+    assert_eq!(told(&empty, "127.0.0.1", NOW), "not_allowed");
+    assert_eq!(told(&empty, "::1", NOW), "not_allowed");
+    assert_eq!(told_of(&empty, &ClientAddr::unix(), NOW), "not_allowed");
 }
 
 #[test]

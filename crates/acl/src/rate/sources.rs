@@ -103,8 +103,8 @@ pub struct Place(Option<Source>);
 
 /// The history of the sources of one listener.
 ///
-/// The table never grows beyond its capacity. In a full table, a new source replaces another one. It takes, in this
-/// order:
+/// The table never grows beyond its capacity. In a full table, a new source replaces the first of these that exists:
+///
 /// - a source without history that counts (its connections and failures are old, its block is over),
 /// - a source without a block and without clients, the one whose connections and failures would be forgotten first,
 /// - a source with a block and without clients, the one whose block ends first. This happens only if all other

@@ -77,7 +77,11 @@ fn distinct_failures_block_for_a_while() {
     assert_eq!(sources.blocked(at(601)), 1);
     assert_eq!(sources.blocked(at(602)), 0);
     assert!(sources.admit(source(1), at(602)).is_ok());
-    assert_eq!(sources.login_failed(source(1), None, b"x", at(602)), LoginFailure::Counted(1), "anew");
+    assert_eq!(
+        sources.login_failed(source(1), None, b"x", at(602)),
+        LoginFailure::Counted(1),
+        "the count starts again"
+    );
 }
 
 #[test]
