@@ -117,72 +117,68 @@ fn good_ones() {
     }
 }
 
+/// Settings of a listener, and the problems that each has.
+const BAD_LISTENERS: &[(&str, &str)] = &[
+    ("{}", "error 3: tls has no certificate"),
+    ("{cert: own.pem}", "error 3: 'cert' without 'key'"),
+    ("{key: own.key}", "error 3: 'key' without 'cert'"),
+    (
+        "{cert: none.pem, key: own.key}",
+        "error 3: cannot read the certificate from none.pem: no such file or directory",
+    ),
+    (
+        "{cert: own.pem, key: none.key}",
+        "error 3: cannot read the private key from none.key: no such file or directory",
+    ),
+    (
+        "{cert: own.key, key: own.pem}",
+        "error 3: no certificate in own.key; error 3: no private key in own.pem",
+    ),
+    ("{cert: der.pem, key: own.key}", "error 3: no certificate in der.pem"),
+    ("{cert: empty.pem, key: own.key}", "error 3: no certificate in empty.pem"),
+    ("{cert: torn.pem, key: own.key}", "error 3: torn.pem is damaged: a PEM section in it is broken"),
+    ("{cert: own.pem, key: sealed.key}", "error 3: the private key in sealed.key is encrypted"),
+    ("{cert: own.pem, key: broken.key}", "error 3: no private key in broken.key"),
+    ("{cert: own.pem, key: other.key}", "error 3: the private key does not match the certificate in own.pem"),
+    (
+        "{cert: old.pem, key: old.key}",
+        "warning 3: the certificate in old.pem expired on 2021-01-01T00:00:00Z",
+    ),
+    (
+        "{cert: soon.pem, key: soon.key}",
+        "warning 3: the certificate in soon.pem expires on 2026-11-30T00:00:00Z",
+    ),
+    (
+        "{cert: client.pem, key: client.key}",
+        "warning 3: the certificate in client.pem is not for server use (extended key usage)",
+    ),
+    ("{cert: own.pem, key: own.key, client_auth: required}", "error 3: 'client_auth' without 'client_ca'"),
+    ("{cert: own.pem, key: own.key, client_crl: own.pem}", "error 3: 'client_crl' without 'client_ca'"),
+    (
+        "{cert: own.pem, key: own.key, client_ca: ca.pem, client_crl: own.pem}",
+        "error 3: no revocation list in own.pem",
+    ),
+    (
+        "{cert: own.pem, key: own.key, client_ca: ca.pem, client_auth: maybe}",
+        "error 3: unknown value '***' for client_auth",
+    ),
+    (
+        "{cert: own.pem, key: own.key, client_ca: ca.pem, user_from: cn}",
+        "error 2: user_from without auth: users",
+    ),
+    ("{cert: own.pem, key: own.key, user_from: san}", "error 3: 'user_from' without 'client_ca'"),
+    ("{cert: own.pem, key: own.key, certificates: [{cert: other.pem}]}", "error 3: 'cert' without 'key'"),
+    (
+        "{cert: own.pem, key: own.key, certificates: other.pem}",
+        "error 3: certificates must be a list, not a single value",
+    ),
+    ("{cert: own.pem, key: own.key, ca: own.pem}", "error 3: unknown key 'ca' in tls"),
+];
+
 #[test]
 fn bad_ones_of_a_listener() {
-    let rows = [
-        ("{}", "error 3: tls has no certificate"),
-        ("{cert: own.pem}", "error 3: 'cert' without 'key'"),
-        ("{key: own.key}", "error 3: 'key' without 'cert'"),
-        (
-            "{cert: none.pem, key: own.key}",
-            "error 3: cannot read the certificate from none.pem: no such file or directory",
-        ),
-        (
-            "{cert: own.pem, key: none.key}",
-            "error 3: cannot read the private key from none.key: no such file or directory",
-        ),
-        (
-            "{cert: own.key, key: own.pem}",
-            "error 3: no certificate in own.key; error 3: no private key in own.pem",
-        ),
-        ("{cert: der.pem, key: own.key}", "error 3: no certificate in der.pem"),
-        ("{cert: empty.pem, key: own.key}", "error 3: no certificate in empty.pem"),
-        ("{cert: torn.pem, key: own.key}", "error 3: torn.pem is damaged: a PEM section in it is broken"),
-        ("{cert: own.pem, key: sealed.key}", "error 3: the private key in sealed.key is encrypted"),
-        ("{cert: own.pem, key: broken.key}", "error 3: no private key in broken.key"),
-        (
-            "{cert: own.pem, key: other.key}",
-            "error 3: the private key does not match the certificate in own.pem",
-        ),
-        (
-            "{cert: old.pem, key: old.key}",
-            "warning 3: the certificate in old.pem expired on 2021-01-01T00:00:00Z",
-        ),
-        (
-            "{cert: soon.pem, key: soon.key}",
-            "warning 3: the certificate in soon.pem expires on 2026-11-30T00:00:00Z",
-        ),
-        (
-            "{cert: client.pem, key: client.key}",
-            "warning 3: the certificate in client.pem is not for server use (extended key usage)",
-        ),
-        (
-            "{cert: own.pem, key: own.key, client_auth: required}",
-            "error 3: 'client_auth' without 'client_ca'",
-        ),
-        ("{cert: own.pem, key: own.key, client_crl: own.pem}", "error 3: 'client_crl' without 'client_ca'"),
-        (
-            "{cert: own.pem, key: own.key, client_ca: ca.pem, client_crl: own.pem}",
-            "error 3: no revocation list in own.pem",
-        ),
-        (
-            "{cert: own.pem, key: own.key, client_ca: ca.pem, client_auth: maybe}",
-            "error 3: unknown value '***' for client_auth",
-        ),
-        (
-            "{cert: own.pem, key: own.key, client_ca: ca.pem, user_from: cn}",
-            "error 2: user_from without auth: users",
-        ),
-        ("{cert: own.pem, key: own.key, user_from: san}", "error 3: 'user_from' without 'client_ca'"),
-        ("{cert: own.pem, key: own.key, certificates: [{cert: other.pem}]}", "error 3: 'cert' without 'key'"),
-        (
-            "{cert: own.pem, key: own.key, certificates: other.pem}",
-            "error 3: certificates must be a list, not a single value",
-        ),
-        ("{cert: own.pem, key: own.key, ca: own.pem}", "error 3: unknown key 'ca' in tls"),
-    ];
-    for (listener, expected) in rows {
-        assert_eq!(told(&files(listener, CA)).join("; "), expected, "{listener}");
+    for (listener, expected) in BAD_LISTENERS {
+        assert_eq!(told(&files(listener, CA)).join("; "), *expected, "{listener}");
     }
 }
 

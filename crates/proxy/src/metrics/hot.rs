@@ -1,6 +1,7 @@
 //! The part of the page that is summed from the workers' arrays.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -27,6 +28,17 @@ pub(super) fn render(metrics: &Metrics, page: &mut Page) {
     workers(metrics, page);
 }
 
+/// Writes one sample for each listener.
+fn each<N: Display>(
+    listeners: &[Arc<ListenerSeries>],
+    page: &mut Page,
+    value: impl Fn(&ListenerSeries) -> N,
+) {
+    for listener in listeners {
+        page.sample("", &[("listener", &listener.name)], value(listener));
+    }
+}
+
 fn connections(listeners: &[Arc<ListenerSeries>], page: &mut Page) {
     page.family("portcullis_clients", Kind::Gauge, "Connected clients.");
     for listener in listeners {
@@ -43,9 +55,7 @@ fn connections(listeners: &[Arc<ListenerSeries>], page: &mut Page) {
         Kind::Counter,
         "Connections accepted by the listener's rules and limits.",
     );
-    for listener in listeners {
-        page.sample("", &[("listener", &listener.name)], listener.accepted_total());
-    }
+    each(listeners, page, ListenerSeries::accepted_total);
     page.family(
         "portcullis_connections_refused_total",
         Kind::Counter,
@@ -73,25 +83,19 @@ fn connections(listeners: &[Arc<ListenerSeries>], page: &mut Page) {
         Kind::Counter,
         "Accepted connections that the listener's shadow lists would have refused.",
     );
-    for listener in listeners {
-        page.sample("", &[("listener", &listener.name)], listener.shadow_denied_total());
-    }
+    each(listeners, page, ListenerSeries::shadow_denied_total);
     page.family(
         "portcullis_auth_failures_total",
         Kind::Counter,
         "Failed logins, on listeners where the proxy checks credentials.",
     );
-    for listener in listeners {
-        page.sample("", &[("listener", &listener.name)], listener.auth_failures_total());
-    }
+    each(listeners, page, ListenerSeries::auth_failures_total);
     page.family(
         "portcullis_sources_blocked",
         Kind::Gauge,
         "Sources that are currently blocked after too many failed logins.",
     );
-    for listener in listeners {
-        page.sample("", &[("listener", &listener.name)], listener.blocked());
-    }
+    each(listeners, page, ListenerSeries::blocked);
 }
 
 fn commands(listeners: &[Arc<ListenerSeries>], page: &mut Page) {

@@ -32,6 +32,10 @@ struct Batch<'b> {
 }
 
 impl Batch<'_> {
+    const fn begin(first: Ticket, now: Tick) -> Self {
+        Self { first, pending: 0, id: CommandId::UNKNOWN, n: 0, last: None, now }
+    }
+
     /// Adds one more command.
     #[inline]
     fn join<O: Observer>(&mut self, id: CommandId, state: &mut State, observer: &mut O) {
@@ -81,8 +85,7 @@ impl<'s> Reading<'s> {
             return self.need(1);
         }
         let mut at = 0;
-        let first = self.state.pending.ticket();
-        let mut batch = Batch { first, pending: 0, id: CommandId::UNKNOWN, n: 0, last: None, now: self.now };
+        let mut batch = Batch::begin(self.state.pending.ticket(), self.now);
         let flows = self.state.upstream.takes_commands() && !self.state.mute.skips_next();
         let shared = self.state.upstream.is_pooled();
         let most = if shared { MAX_SHARED_FRAME } else { usize::MAX };

@@ -254,6 +254,10 @@ fn who_refuses_a_command_is_named() {
         let (_, json) = rights("127.0.0.1", user, Some(command));
         assert_eq!(json["listeners"][0]["command"]["allowed"], true, "{json}");
     }
+}
+
+#[test]
+fn the_rule_that_refuses_a_command_is_named() {
     let reason = |user, command| {
         let (_, json) = rights("127.0.0.1", Some(user), Some(command));
         json["listeners"][0]["command"]["reason"].as_str().unwrap().to_owned()

@@ -118,57 +118,109 @@ async fn probe_once(
     result.map_err(|fault| (fault.kind(), format!("{fault}; {}", fault.advice("main"))))
 }
 
+/// Ways of logging in, credentials, the server's script, and what the probe finds: the kind of fault and a part of the advice.
+type Row = (&'static str, &'static str, &'static [Script], Option<UpstreamErrorKind>, &'static str);
+
+const BOTH: &str = "passthrough trust";
+
+const ROWS: [Row; 18] = [
+    (BOTH, "", &[Script::Answer(b"+PONG\r\n")], None, ""),
+    (BOTH, CREDENTIALS, &[Script::Answer(b"+OK\r\n+PONG\r\n")], None, ""),
+    ("passthrough", "", &[Script::Answer(b"-NOAUTH Authentication required.\r\n")], None, ""),
+    (
+        "trust",
+        "",
+        &[Script::Answer(b"-NOAUTH Authentication required.\r\n")],
+        Some(UpstreamErrorKind::Auth),
+        "set upstreams.main.credentials",
+    ),
+    (
+        BOTH,
+        CREDENTIALS,
+        &[Script::Answer(b"-WRONGPASS invalid username-password pair or user is disabled.\r\n-NOAUTH x\r\n")],
+        Some(UpstreamErrorKind::Auth),
+        "correct upstreams.main.credentials",
+    ),
+    (
+        BOTH,
+        CREDENTIALS,
+        &[Script::Answer(b"-ERR invalid password\r\n-NOAUTH x\r\n")],
+        Some(UpstreamErrorKind::Auth),
+        "correct",
+    ),
+    (
+        BOTH,
+        CREDENTIALS,
+        &[Script::Answer(
+            b"-ERR AUTH <password> called without any password configured for the default user.\r\n+PONG\r\n",
+        )],
+        Some(UpstreamErrorKind::Auth),
+        "remove upstreams.main.credentials",
+    ),
+    (
+        BOTH,
+        CREDENTIALS,
+        &[Script::Answer(b"-ERR unknown command `AUTH`\r\n+PONG\r\n")],
+        Some(UpstreamErrorKind::Auth),
+        "right ones",
+    ),
+    (
+        BOTH,
+        "",
+        &[Script::Answer(b"-LOADING Redis is loading the dataset in memory\r\n")],
+        Some(UpstreamErrorKind::Loading),
+        "wait",
+    ),
+    (
+        BOTH,
+        CREDENTIALS,
+        &[Script::Answer(b"+OK\r\n-LOADING Redis is\r\n")],
+        Some(UpstreamErrorKind::Loading),
+        "wait",
+    ),
+    (
+        BOTH,
+        "",
+        &[Script::Greet(b"-ERR max number of clients reached\r\n")],
+        Some(UpstreamErrorKind::Limit),
+        "maxclients",
+    ),
+    (
+        BOTH,
+        CREDENTIALS,
+        &[Script::Greet(b"-ERR max number of clients reached\r\n")],
+        Some(UpstreamErrorKind::Limit),
+        "maxclients",
+    ),
+    (
+        BOTH,
+        CREDENTIALS,
+        &[Script::Greet(b"-DENIED Redis is running in protected mode because\r\n")],
+        Some(UpstreamErrorKind::Refused),
+        "protected-mode",
+    ),
+    (
+        BOTH,
+        "",
+        &[Script::Answer(b"\x15\x03\x03\x00\x02\x02\x46")],
+        Some(UpstreamErrorKind::Tls),
+        "without TLS",
+    ),
+    (
+        BOTH,
+        "",
+        &[Script::Answer(b"HTTP/1.1 400 Bad Request\r\n\r\n")],
+        Some(UpstreamErrorKind::Protocol),
+        "Redis server",
+    ),
+    (BOTH, "", &[Script::Answer(b":1\r\n")], Some(UpstreamErrorKind::Protocol), "Redis server"),
+    (BOTH, "", &[Script::Answer(b"+PONG\r\n+PONG\r\n")], Some(UpstreamErrorKind::Protocol), "Redis server"),
+    (BOTH, "", &[Script::Answer(b"-BUSY Redis is busy running a script.\r\n")], None, ""),
+];
+
 #[tokio::test]
 async fn what_redis_answers_decides() {
-    use Script::{Answer, Greet};
-    use UpstreamErrorKind as Kind;
-    let both = "passthrough trust";
-    type Row = (&'static str, &'static str, &'static [Script], Option<Kind>, &'static str);
-    let rows: [Row; 18] = [
-        (both, "", &[Answer(b"+PONG\r\n")], None, ""),
-        (both, CREDENTIALS, &[Answer(b"+OK\r\n+PONG\r\n")], None, ""),
-        ("passthrough", "", &[Answer(b"-NOAUTH Authentication required.\r\n")], None, ""),
-        (
-            "trust",
-            "",
-            &[Answer(b"-NOAUTH Authentication required.\r\n")],
-            Some(Kind::Auth),
-            "set upstreams.main.credentials",
-        ),
-        (
-            both,
-            CREDENTIALS,
-            &[Answer(b"-WRONGPASS invalid username-password pair or user is disabled.\r\n-NOAUTH x\r\n")],
-            Some(Kind::Auth),
-            "correct upstreams.main.credentials",
-        ),
-        (both, CREDENTIALS, &[Answer(b"-ERR invalid password\r\n-NOAUTH x\r\n")], Some(Kind::Auth), "correct"),
-        (
-            both,
-            CREDENTIALS,
-            &[Answer(b"-ERR AUTH <password> called without any password configured for the default user.\r\n+PONG\r\n")],
-            Some(Kind::Auth),
-            "remove upstreams.main.credentials",
-        ),
-        (both, CREDENTIALS, &[Answer(b"-ERR unknown command `AUTH`\r\n+PONG\r\n")], Some(Kind::Auth), "right ones"),
-        (both, "", &[Answer(b"-LOADING Redis is loading the dataset in memory\r\n")], Some(Kind::Loading), "wait"),
-        (both, CREDENTIALS, &[Answer(b"+OK\r\n-LOADING Redis is\r\n")], Some(Kind::Loading), "wait"),
-        (both, "", &[Greet(b"-ERR max number of clients reached\r\n")], Some(Kind::Limit), "maxclients"),
-        (both, CREDENTIALS, &[Greet(b"-ERR max number of clients reached\r\n")], Some(Kind::Limit), "maxclients"),
-        (
-            both,
-            CREDENTIALS,
-            &[Greet(b"-DENIED Redis is running in protected mode because\r\n")],
-            Some(Kind::Refused),
-            "protected-mode",
-        ),
-        (both, "", &[Answer(b"\x15\x03\x03\x00\x02\x02\x46")], Some(Kind::Tls), "without TLS"),
-        (both, "", &[Answer(b"HTTP/1.1 400 Bad Request\r\n\r\n")], Some(Kind::Protocol), "Redis server"),
-        (both, "", &[Answer(b":1\r\n")], Some(Kind::Protocol), "Redis server"),
-        (both, "", &[Answer(b"+PONG\r\n+PONG\r\n")], Some(Kind::Protocol), "Redis server"),
-        (both, "", &[Answer(b"-BUSY Redis is busy running a script.\r\n")], None, ""),
-    ];
-    for (auths, credentials, script, expected, advice) in rows {
+    for (auths, credentials, script, expected, advice) in ROWS {
         for auth in auths.split(' ') {
             let found = probe_once(script, auth, credentials).await;
             match (&found, expected) {
