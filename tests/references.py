@@ -22,7 +22,8 @@ SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 PATH = re.compile(r"[\w.*{},-]+(?:/[\w.*{},-]+)*/?$")
 FOLDERS = ("crates/", "tests/", "benches/", "docs/", "deploy/")
 SOURCES = (".rs", ".py", ".sh", ".expected")
-# The name of a test is a sentence. Keys are shorter, and metrics begin in two ways.
+# The name of a test is a sentence. Keys are shorter, metrics begin in two ways, and directives of other programs are words
+# of a string in the code that reads them.
 TEST = re.compile(r"(?!portcullis_|process_)[a-z0-9]+(?:_[a-z0-9]+){3,}$")
 VARIABLE = re.compile(r"[A-Z_]+=\S*$")
 QUOTE = re.compile(r"^```rust\n// file: (\S+)\n(.*?)^```", re.S | re.M)
@@ -39,6 +40,7 @@ class Tree:
         self.packages = set(re.findall(r'^name = "([\w-]+)"', "\n".join(manifests), re.M))
         rust = "\n".join(text for file, text in texts.items() if file.endswith(".rs"))
         self.tests = set(re.findall(r"\bfn (\w+)", rust))
+        self.words = set(re.findall(r'"(\w+)"', rust))
 
     @classmethod
     def of(cls, top):
@@ -101,7 +103,7 @@ def of_page(page, tree):
         if PATH.match(word) and word.endswith(SOURCES) and not word.startswith(FOLDERS) and not tree.has(word):
             yield problem(span.start(), f"no such file: {word}")
         yield from (problem(span.start(), what) for what in of_command(span[1], tree))
-        if TEST.match(span[1]) and span[1] not in tree.tests:
+        if TEST.match(span[1]) and span[1] not in tree.tests | tree.words:
             yield problem(span.start(), f"no such test: {span[1]}")
     for block in FENCED.finditer(text):
         at = block.start()
@@ -126,7 +128,7 @@ def self_test():
         "[a](b.md#second) [b](#one-heading-two) [c](../crates)\n"
         "`x/y.rs` `y.rs` `crates/x/{y,z}.rs` `tests/run.sh unit`\n"
         "```\nX=1 tests/run.sh unit # all\ncargo build -p x && cargo test -p x -- y::a_test_that_is_there\n```\n"
-        "`a_test_that_is_there`\n"
+        "`a_test_that_is_there` `a_directive_of_nginx`\n"
         "```rust\n// file: crates/x/y.rs\nfn a_test_that_is_there() {\n```\n"
     )
     wrong = (
@@ -137,7 +139,7 @@ def self_test():
     )
     texts = {"docs/a.md": page, "docs/b.md": "## Second\n", "docs/w.md": wrong, "tests/run.sh": "step_unit() {\n",
              "Cargo.toml": 'name = "x"\n',
-             "crates/x/y.rs": "mod x {\n    fn a_test_that_is_there() {\n    }\n}\n", "crates/x/z/a.rs": ""}
+             "crates/x/y.rs": "mod x {\n    fn a_test_that_is_there() {\n    }\n}\n", "crates/x/w.rs": '"a_directive_of_nginx"', "crates/x/z/a.rs": ""}
     tree = Tree(list(texts), texts)
     found = [line.split(":")[1] for line in of_page("docs/w.md", tree)]
     problems = [f"self-test: {line}" for line in of_page("docs/a.md", tree)]
