@@ -7,7 +7,7 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 . "$top/deploy/packages.sh"
 cd "$top"
 
-steps=(format lints docs purity licences advisories deploy unit e2e peers fuzz)
+steps=(format prose structure lints docs purity licences advisories deploy unit e2e peers fuzz)
 target=${CARGO_TARGET_DIR:-$top/target}
 logs=$target/test-logs
 # The disk space that all steps and a release build use (3.8 GiB), with some to spare.
