@@ -82,7 +82,7 @@ impl Lanes {
     }
 
     /// Sends commands by `lane`. They begin at the first of the client's unread bytes.
-    #[inline]
+    #[inline(always)]
     pub(super) fn send(&mut self, lane: Lane, requests: &mut Pipe, commands: Commands<'_>) -> Sent {
         match (lane, &mut self.pooled) {
             (Lane::Own, _) => {
@@ -167,7 +167,7 @@ impl Reply<'_, '_> {
 
 impl Relay {
     /// Carries out what the session has decided about a part of a reply.
-    #[inline]
+    #[inline(always)]
     pub(super) fn deliver(&mut self, action: ReplyAction, reply: Reply<'_, '_>) -> Delivered {
         let (replies, client, guard) = (&mut self.replies, &mut self.client, &mut self.guard);
         match action {

@@ -143,7 +143,7 @@ impl OwnLane {
     }
 
     /// Lets commands go on, as soon as the connection is open.
-    #[inline]
+    #[inline(always)]
     pub(super) fn send(&mut self, requests: &mut Pipe, commands: Commands<'_>) {
         let Commands { first, pending, shape, len, instead } = commands;
         if pending > 0 {

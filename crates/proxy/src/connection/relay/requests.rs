@@ -49,7 +49,7 @@ impl Relay {
         loop {
             self.return_lease();
             let want = self.judge_requests(cx);
-            if self.session.connects_early() {
+            if self.lanes.own.is_unused() && self.session.connects_early() {
                 self.lanes.own.connect(&self.route);
             }
             if self.poll_connect(cx) {
@@ -137,7 +137,7 @@ impl Relay {
     }
 
     /// Commands were sent.
-    #[inline]
+    #[inline(always)]
     fn sent(&mut self, sent: Sent) {
         match sent {
             // They count when they are written.
