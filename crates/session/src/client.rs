@@ -339,6 +339,14 @@ impl Session {
         self.state.pooling.as_deref_mut()
     }
 
+    /// A shared connection of the kind that [`Until::Pooled`] waits for is ready; or Redis refuses it with the line in
+    /// `there`, which the client reads.
+    pub fn pooled(&mut self, there: Result<(), &[u8]>) {
+        if let Some(pooling) = &mut self.state.pooling {
+            pooling.pooled(there);
+        }
+    }
+
     /// Returns what to do with the upstream connection, if it is the client's own on a listener that shares
     /// connections.
     pub fn lease(&self, now: Tick) -> Lease {
@@ -404,47 +412,6 @@ fn withholds(plan: &Plan, message: &[u8]) -> bool {
             MessageChannel::Cut(beginning) => rules.delivers(beginning, false),
             MessageChannel::Unknown => rules.delivers(&[], false),
         }
-}
-
-/// Methods of [`Pooling`] for callers that have only the session.
-impl Session {
-    /// See [`Pooling::epoch`].
-    pub fn pool_epoch(&self) -> u32 {
-        self.state.pooling.as_ref().map_or(0, |pooling| pooling.epoch())
-    }
-
-    /// See [`Pooling::pooled`].
-    pub fn pooled(&mut self, there: Result<(), &[u8]>) {
-        if let Some(pooling) = &mut self.state.pooling {
-            pooling.pooled(there);
-        }
-    }
-
-    /// See [`Pooling::set_lagging`].
-    pub fn set_lagging(&mut self) {
-        if let Some(pooling) = &mut self.state.pooling {
-            pooling.set_lagging();
-        }
-    }
-
-    /// See [`Pooling::has_left`].
-    pub fn has_left(&self) -> bool {
-        self.state.pooling.as_ref().is_some_and(|pooling| pooling.has_left())
-    }
-
-    /// See [`Pooling::keep_lease`].
-    pub fn keep_lease(&mut self, now: Tick) {
-        if let Some(pooling) = &mut self.state.pooling {
-            pooling.keep_lease(now);
-        }
-    }
-
-    /// See [`Pooling::put_off_return`].
-    pub fn put_off_return(&mut self, now: Tick) {
-        if let Some(pooling) = &mut self.state.pooling {
-            pooling.put_off_return(now);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -41,6 +41,7 @@ mod requests;
 mod session_guard;
 mod turn;
 
+use portcullis_session::Pooling;
 use std::cell::RefCell;
 use std::num::NonZeroU32;
 use std::pin::Pin;
@@ -370,8 +371,10 @@ impl Relay {
         }
         // Messages may come, unless the client has said RESET.
         let may_bring_more = self.lanes.own.link().streams() || self.replies.waiting() > LAGGING;
-        if !self.session.has_left() && may_bring_more {
-            self.session.keep_lease(now);
+        if !self.session.pooling().is_some_and(Pooling::has_left) && may_bring_more {
+            if let Some(pooling) = self.session.pooling_mut() {
+                pooling.keep_lease(now);
+            }
             return false;
         }
         // It was answered before it was told all: the rest of that must not go where the next one leads.

@@ -75,7 +75,7 @@ impl Pooling {
 
     /// Reports a shared connection as [`Until::Pooled`](super::Until::Pooled) requested. An error is the upstream's
     /// line, which the client gets.
-    pub fn pooled(&mut self, there: Result<(), &[u8]>) {
+    pub(super) fn pooled(&mut self, there: Result<(), &[u8]>) {
         self.advance();
         let Some(switch) = self.switching.take() else { return };
         match there {

@@ -1,6 +1,7 @@
 //! A client on shared upstream connections, driven like in the relay. The test that owns the shared connections gets
 //! the commands for them.
 
+use crate::Pooling;
 use std::sync::Arc;
 
 use super::pair::Count;
@@ -99,8 +100,11 @@ impl SimulatedClient {
         if self.session.lease(self.now) != Lease::Over {
             return;
         }
-        if self.link.streams() && !self.session.has_left() {
-            return self.session.keep_lease(self.now);
+        if self.link.streams() && !self.session.pooling().is_some_and(Pooling::has_left) {
+            if let Some(pooling) = self.session.pooling_mut() {
+                pooling.keep_lease(self.now);
+            }
+            return;
         }
         self.disconnect();
         self.session.give_back();
@@ -187,7 +191,9 @@ impl SimulatedClient {
                         return;
                     }
                     if streams {
-                        self.session.keep_lease(self.now);
+                        if let Some(pooling) = self.session.pooling_mut() {
+                            pooling.keep_lease(self.now);
+                        }
                     }
                     len
                 }

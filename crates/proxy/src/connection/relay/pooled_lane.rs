@@ -5,6 +5,7 @@
 
 mod window;
 
+use portcullis_session::Pooling;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Waker};
@@ -154,7 +155,11 @@ impl PooledLane {
         self.awaits_replies = false;
         if let Some(connection) = self.connection.as_ref().filter(|_| session.has_pending()) {
             // The client may be another user since, and what is pending no more than the gate's own word of that.
-            if self.pool.as_ref().is_none_or(|chosen| chosen.epoch != session.pool_epoch()) {
+            if self
+                .pool
+                .as_ref()
+                .is_none_or(|chosen| chosen.epoch != session.pooling().map_or(0, Pooling::epoch))
+            {
                 self.awaits_replies = true;
                 return false;
             }
@@ -171,7 +176,7 @@ impl PooledLane {
     }
 
     fn pool(&mut self, session: &Session, route: &Rc<Route>, worker: &Worker) -> Rc<Pool> {
-        let epoch = session.pool_epoch();
+        let epoch = session.pooling().map_or(0, Pooling::epoch);
         if let Some(chosen) = self.pool.as_ref().filter(|chosen| chosen.is_right(epoch, route)) {
             return Rc::clone(&chosen.pool);
         }
@@ -188,7 +193,7 @@ impl PooledLane {
         worker: &Worker,
         cx: &Context<'_>,
     ) -> bool {
-        let epoch = session.pool_epoch();
+        let epoch = session.pooling().map_or(0, Pooling::epoch);
         let awaited = self.awaited.take().filter(|(of, _)| *of == epoch);
         let picked = awaited.map(|(_, connection)| connection).or_else(|| {
             let pool = self.pool(session, route, worker);
@@ -211,7 +216,9 @@ impl PooledLane {
     /// Takes the shared connection for the client alone, where no other client waits for replies on it.
     fn hand_over(&mut self, session: &Session, route: &Rc<Route>) -> Option<HandedOver> {
         // Not where a reload leads the client elsewhere by now, or logs it in as another.
-        self.pool.as_ref().filter(|chosen| chosen.is_right(session.pool_epoch(), route))?;
+        self.pool
+            .as_ref()
+            .filter(|chosen| chosen.is_right(session.pooling().map_or(0, Pooling::epoch), route))?;
         let handed = self.connection.as_ref()?.hand_over(self.key)?;
         (self.connection, self.drained) = (None, None);
         (self.window, self.small) = (Window::new(), 0);
@@ -246,7 +253,9 @@ impl Relay {
         let may_send = self.session.is_pooled() && !(unread == 0 && self.session.is_idle());
         if !may_send || self.session.is_ending() {
             if self.replies.is_pending() {
-                self.session.put_off_return(self.worker.resources.clock.latest());
+                if let Some(pooling) = self.session.pooling_mut() {
+                    pooling.put_off_return(self.worker.resources.clock.latest());
+                }
             }
             return Some(unread);
         }
@@ -262,7 +271,9 @@ impl Relay {
             if self.adopt() {
                 return Some(unread);
             }
-            self.session.set_lagging();
+            if let Some(pooling) = self.session.pooling_mut() {
+                pooling.set_lagging();
+            }
         }
         let Some(pooled) = &mut self.lanes.pooled else {
             self.guard.report_bug("a client without a pooled lane is to share connections");
@@ -308,7 +319,9 @@ impl SharedClient for Relay {
         let action = self.session.reply(part, now, &mut host);
         let large = part.ended == 0 && len > LARGE_PIECE;
         if large {
-            self.session.set_lagging();
+            if let Some(pooling) = self.session.pooling_mut() {
+                pooling.set_lagging();
+            }
         }
         pooled.answered(part, large);
         let wakes = pooled.awaits_replies || self.stage != Stage::Serving || self.client.has_ended();

@@ -58,7 +58,9 @@ impl Relay {
                         }
                     }
                     if streams {
-                        self.session.keep_lease(now);
+                        if let Some(pooling) = self.session.pooling_mut() {
+                            pooling.keep_lease(now);
+                        }
                     }
                 }
                 Incoming::Push { kind, bytes, ended } => {

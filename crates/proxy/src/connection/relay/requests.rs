@@ -1,5 +1,6 @@
 //! From the client to the upstream.
 
+use portcullis_session::Pooling;
 use std::num::NonZeroU32;
 use std::task::{Context, Poll};
 
@@ -194,7 +195,9 @@ impl Relay {
             Until::GivenBack | Until::LoggedIn | Until::NothingPending | Until::FewerPending => {}
         }
         // What it waits for may have been that alone.
-        if self.write_local_replies() || (self.session.has_left() && self.return_lease()) {
+        if self.write_local_replies()
+            || (self.session.pooling().is_some_and(Pooling::has_left) && self.return_lease())
+        {
             return true;
         }
         if let Some(pooled) = &mut self.lanes.pooled {

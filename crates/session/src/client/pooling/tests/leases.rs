@@ -129,7 +129,9 @@ fn a_connection_with_messages_is_kept_by_the_caller() {
     rig.at(2900);
     assert_eq!(rig.simulated_client.given_back, 1);
     let mut rig = Rig::leased();
-    rig.simulated_client.session.keep_lease(at(700));
+    if let Some(pooling) = rig.simulated_client.session.pooling_mut() {
+        pooling.keep_lease(at(700));
+    }
     assert_eq!(rig.lease(), Lease::Until(at(1700)));
 }
 
@@ -156,12 +158,16 @@ fn a_client_that_does_not_read_is_not_made_to_pause() {
     assert_eq!(rig.commands("GET a"), "own: GET a");
     rig.at(1000);
     assert_eq!(rig.commands("GET b"), "");
-    rig.simulated_client.session.put_off_return(at(1000));
+    if let Some(pooling) = rig.simulated_client.session.pooling_mut() {
+        pooling.put_off_return(at(1000));
+    }
     rig.settle();
     assert_eq!(rig.more(), "own: GET b");
     assert_eq!(rig.own("$1|a|$1|b|"), "$1|a|$1|b|");
     assert_eq!((rig.lease(), rig.simulated_client.given_back), (Lease::Until(at(2000)), 0));
-    rig.simulated_client.session.put_off_return(at(1500));
+    if let Some(pooling) = rig.simulated_client.session.pooling_mut() {
+        pooling.put_off_return(at(1500));
+    }
     assert_eq!(rig.lease(), Lease::Until(at(2000)), "only a lease that is over is extended");
     rig.at(2000);
     assert_eq!(rig.simulated_client.given_back, 1);
@@ -175,7 +181,9 @@ fn a_client_can_adopt_a_shared_connection() {
     assert_eq!(rig.commands("GET a;GET b"), "pool: GET a, GET b");
     // The transaction waits until no reply is pending, because it needs a connection of the client's own.
     assert_eq!(rig.commands("MULTI;GET c;EXEC"), "");
-    rig.simulated_client.session.set_lagging();
+    if let Some(pooling) = rig.simulated_client.session.pooling_mut() {
+        pooling.set_lagging();
+    }
     rig.inbox = wire("$5|aa");
     assert!(rig.adopt());
     assert_eq!(rig.more(), "own: MULTI, GET c, EXEC");
@@ -229,7 +237,9 @@ fn an_own_connection_is_set_up_with_the_gates_login() {
 fn a_client_that_reads_too_slowly_gets_its_own_connection() {
     let mut rig = Rig::trust();
     assert_eq!(rig.commands("GET a"), "pool: GET a");
-    rig.simulated_client.session.set_lagging();
+    if let Some(pooling) = rig.simulated_client.session.pooling_mut() {
+        pooling.set_lagging();
+    }
     assert_eq!(rig.commands("GET b"), "");
     assert_eq!(rig.simulated_client.waits, Some(Until::NothingPending));
     assert_eq!(rig.pool("$1|a|"), "$1|a|");

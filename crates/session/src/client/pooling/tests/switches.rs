@@ -1,6 +1,7 @@
 //! SELECT and HELLO, which lead to shared connections of another kind.
 
 use super::*;
+use crate::client::Pooling;
 
 const GREETING: &str = "%2|$2|id|:5|$5|proto|:3|";
 
@@ -172,7 +173,9 @@ fn a_client_that_takes_its_own_connection_waits_for_no_other_kind() {
     let mut rig = Rig::trust();
     rig.commands("SELECT 5;SELECT 2;GET a");
     assert_eq!((rig.simulated_client.waits, rig.kind()), (Some(Until::Pooled), (5, false)));
-    rig.simulated_client.session.set_lagging();
+    if let Some(pooling) = rig.simulated_client.session.pooling_mut() {
+        pooling.set_lagging();
+    }
     rig.settle();
     assert_eq!(rig.more(), "own: SELECT 5, SELECT 2, GET a", "the connection is set up as it was before");
     assert_eq!(rig.own("-ERR out of range|+OK|$-1|"), "-ERR out of range|+OK|$-1|");
@@ -184,9 +187,15 @@ fn a_client_that_takes_its_own_connection_waits_for_no_other_kind() {
 #[test]
 fn a_change_of_kind_changes_the_epoch() {
     let mut rig = Rig::trust();
-    let mut before = (rig.simulated_client.session.pool_key(), rig.simulated_client.session.pool_epoch());
+    let mut before = (
+        rig.simulated_client.session.pool_key(),
+        rig.simulated_client.session.pooling().map_or(0, Pooling::epoch),
+    );
     let mut check = |rig: &Rig| {
-        let now = (rig.simulated_client.session.pool_key(), rig.simulated_client.session.pool_epoch());
+        let now = (
+            rig.simulated_client.session.pool_key(),
+            rig.simulated_client.session.pooling().map_or(0, Pooling::epoch),
+        );
         assert!(now.0 == before.0 || now.1 != before.1, "{:?} is {:?}", before.0, now.0);
         before = now;
     };

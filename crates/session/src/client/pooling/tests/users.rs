@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::CloseReason;
+use crate::client::Pooling;
 use crate::tests::users::{User, Users};
 
 const NOAUTH: &str = "-NOAUTH Authentication required.|";
@@ -166,13 +167,13 @@ fn a_reload_changes_the_login_of_later_connections() {
     let rotated = USERS.map(|user| User { login: user.login.map(|_| ("new", "new")), ..user });
     let rotated = Users::of_shared(&rotated);
     let mut rig = alice();
-    let epoch = rig.simulated_client.session.pool_epoch();
+    let epoch = rig.simulated_client.session.pooling().map_or(0, Pooling::epoch);
     assert!(
         rig.simulated_client
             .session
             .renew(rig.simulated_client.link.subscribed(), |user| rotated.plan_of(user))
     );
-    assert_ne!(rig.simulated_client.session.pool_epoch(), epoch);
+    assert_ne!(rig.simulated_client.session.pooling().map_or(0, Pooling::epoch), epoch);
     assert_eq!(login(&rig), "AUTH new new");
     let mut rig = alice();
     rig.commands("EVAL x 0");
