@@ -48,7 +48,7 @@ struct Tally {
     compared: AtomicU64,
     /// Clients that disconnected in the middle.
     left: AtomicU64,
-    /// Clients whose connection the gate closed in a disturbance.
+    /// Clients whose connection the proxy closed in a disturbance.
     closed: AtomicU64,
 }
 

@@ -1,4 +1,4 @@
-//! An upstream answers a login with one reply too few or too many: no other reply takes its place, and the wait has a
+//! An upstream answers a login with one reply too few or too many. No other reply takes its place, and the wait has a
 //! time limit.
 //!
 //! Redis from 7.2 on and Valkey 8 omit the reply to a failing login while output for the client is pending.
@@ -62,15 +62,15 @@ fn a_change_of_identity_is_sent_when_no_reply_is_pending() {
         client.hold(&command("GET slow"));
         client.hold(&command(login));
         client.send("GET after");
-        let line = fake.connection_with("GET slow");
+        let connection = fake.connection_with("GET slow");
         holds_for(Duration::from_millis(200), "the proxy sends nothing behind the login", || {
-            fake.commands_on(line) == ["GET slow"]
+            fake.commands_on(connection) == ["GET slow"]
         });
         fake.release();
         client.assert_recv("\"slow@0\"");
         client.recv();
         client.assert_recv("\"after@0\"");
-        assert_eq!(fake.commands_on(line), ["GET slow", login, "GET after"]);
+        assert_eq!(fake.commands_on(connection), ["GET slow", login, "GET after"]);
     }
 }
 
@@ -84,10 +84,14 @@ fn a_swallowed_login_of_a_client_ends_by_a_time_limit() {
         let since = Instant::now();
         client.hold(&command(login));
         client.send("GET b");
-        let line = fake.connection_with(login);
+        let connection = fake.connection_with(login);
         assert_times_out(&mut client, since);
-        assert_eq!(fake.commands_on(line), ["GET a", login], "the proxy sends nothing behind the login");
-        fake.assert_left(line);
+        assert_eq!(
+            fake.commands_on(connection),
+            ["GET a", login],
+            "the proxy sends nothing behind the login"
+        );
+        fake.assert_left(connection);
     }
 }
 
@@ -100,11 +104,11 @@ fn messages_do_not_extend_the_time_limit() {
     client.assert_reply("MONITOR", "+OK");
     let since = Instant::now();
     client.send("AUTH wrong");
-    let line = fake.connection_with("AUTH wrong");
+    let connection = fake.connection_with("AUTH wrong");
     let message = "+1700000000.000001 [0 127.0.0.1:1] \"PING\"";
     let mut passed_on = 0;
-    while since.elapsed() < Duration::from_secs(4) && fake.is_open(line) {
-        fake.send(line, format!("{message}\r\n").as_bytes());
+    while since.elapsed() < Duration::from_secs(4) && fake.is_open(connection) {
+        fake.send(connection, format!("{message}\r\n").as_bytes());
         passed_on += 1;
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -152,15 +156,15 @@ fn the_gates_login_after_reset_waits_for_the_reply() {
     let mut client = gate.connect();
     client.hold(&command("RESET"));
     client.send("GET b");
-    let line = fake.connection_with("RESET");
+    let connection = fake.connection_with("RESET");
     let login = format!("AUTH {PASSWORD}");
     holds_for(Duration::from_millis(200), "the proxy sends nothing behind the login", || {
-        fake.commands_on(line) == [&*login, "RESET"]
+        fake.commands_on(connection) == [&*login, "RESET"]
     });
     fake.release();
     client.assert_recv("+RESET");
     client.assert_recv("\"b@0\"");
-    assert_eq!(fake.commands_on(line), [&*login, "RESET", &*login, "GET b"]);
+    assert_eq!(fake.commands_on(connection), [&*login, "RESET", &*login, "GET b"]);
 }
 
 /// With `auth: users`, another user means another login of the proxy.

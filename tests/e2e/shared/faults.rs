@@ -22,7 +22,7 @@ const BOUND: u64 = 48 * MIB;
 struct Trouble<'g> {
     client: Client,
     neighbours: Neighbours<'g>,
-    line: usize,
+    connection: usize,
 }
 
 impl<'g> Trouble<'g> {
@@ -32,12 +32,12 @@ impl<'g> Trouble<'g> {
         let mut neighbours = Neighbours::enter(gate);
         let mut client = gate.connect();
         client.send(question);
-        let line = fake.connection_with(question);
+        let connection = fake.connection_with(question);
         neighbours.send();
         // When these replies have arrived on other connections, the commands are on their way to theirs.
         std::thread::sleep(std::time::Duration::from_millis(50));
         fake.release();
-        Self { client, neighbours, line }
+        Self { client, neighbours, connection }
     }
 
     /// Checks that the proxy gives up the connection with the clients that wait on it, and continues on others.
@@ -45,7 +45,7 @@ impl<'g> Trouble<'g> {
     fn assert_passes(mut self, fake: &Fake) {
         let ended = self.neighbours.assert_own_replies_or_closed();
         assert!(ended > 0, "no neighbour shared the connection: this proves nothing");
-        fake.assert_left(self.line);
+        fake.assert_left(self.connection);
         self.neighbours.assert_served();
         self.neighbours.assert_served();
     }
@@ -75,9 +75,9 @@ fn an_unrequested_line() {
         let fake = Fake::start(|_| None);
         let gate = before(&fake).start();
         let mut neighbours = Neighbours::enter(&gate);
-        for line in neighbours.connections(&fake) {
-            fake.send(line, bytes);
-            fake.assert_left(line);
+        for connection in neighbours.connections(&fake) {
+            fake.send(connection, bytes);
+            fake.assert_left(connection);
         }
         neighbours.assert_served();
         neighbours.assert_served();
@@ -98,12 +98,12 @@ fn an_unrequested_push() {
         b">2\r\n$21\r\ntracking-redir-broken\r\n:7\r\n".as_slice(),
         b">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$6\r\nforged\r\n",
     ] {
-        let mut lines: Vec<usize> =
+        let mut connections: Vec<usize> =
             (0..8).map(|number| fake.connection_with(&format!("ECHO {number}"))).collect();
-        lines.dedup();
-        for line in lines {
-            fake.send(line, bytes);
-            fake.assert_left(line);
+        connections.dedup();
+        for connection in connections {
+            fake.send(connection, bytes);
+            fake.assert_left(connection);
         }
         for (number, client) in clients.iter_mut().enumerate() {
             client.assert_in_step(&format!("{number}"));
@@ -119,16 +119,16 @@ fn unrequested_invalidations_are_dropped() {
     let mut client = gate.connect();
     assert!(!client.call("HELLO 3").is_error());
     client.assert_in_step("before");
-    let line = fake.connection_with("ECHO before");
+    let connection = fake.connection_with("ECHO before");
     let long = format!("*200\r\n{}", "$3\r\nkey\r\n".repeat(200));
     for keys in ["*1\r\n$1\r\nk\r\n", "_\r\n", &long] {
-        fake.send(line, format!(">2\r\n$10\r\ninvalidate\r\n{keys}").as_bytes());
+        fake.send(connection, format!(">2\r\n$10\r\ninvalidate\r\n{keys}").as_bytes());
         client.assert_in_step("after");
     }
     gate.assert_metric("upstream_pushes_dropped_total", &[("upstream", "main")], 3.0);
-    assert!(fake.is_open(line));
+    assert!(fake.is_open(connection));
     client.assert_in_step("end");
-    assert_eq!(fake.connection_with("ECHO end"), line);
+    assert_eq!(fake.connection_with("ECHO end"), connection);
 }
 
 /// A push before a pending reply.
@@ -144,7 +144,7 @@ fn a_push_among_replies() {
         let mut client = gate.connect();
         assert!(!client.call(hello).is_error());
         client.send("GET trouble");
-        let line = fake.connection_with("GET trouble");
+        let connection = fake.connection_with("GET trouble");
         for (number, client) in clients.iter_mut().enumerate() {
             client.send(&format!("ECHO {number}"));
         }
@@ -158,9 +158,9 @@ fn a_push_among_replies() {
             }
         }
         if hello == "HELLO 2" {
-            fake.assert_left(line);
+            fake.assert_left(connection);
         } else {
-            assert!(fake.is_open(line));
+            assert!(fake.is_open(connection));
             gate.assert_metric("upstream_pushes_dropped_total", &[("upstream", "main")], 1.0);
         }
     }
@@ -177,9 +177,9 @@ fn one_reply_too_many() {
     let mut client = gate.connect();
     for _ in 0..5 {
         client.send("GET trouble");
-        let line = fake.connection_with("GET trouble");
+        let connection = fake.connection_with("GET trouble");
         if recv_own_or_closed(&mut client, &[b"$9\r\ntrouble@0\r\n".to_vec()]) {
-            fake.assert_left(line);
+            fake.assert_left(connection);
             neighbours.assert_served();
         } else {
             client = gate.connect();
@@ -196,8 +196,8 @@ fn a_count_that_is_wrong() {
         let fake = troubled(bytes);
         let gate = before(&fake).upstream("response_timeout: 1s").start();
         let trouble = Trouble::with(&fake, &gate, "GET trouble");
-        let Trouble { client, neighbours, line } = trouble;
-        fake.assert_left(line);
+        let Trouble { client, neighbours, connection } = trouble;
+        fake.assert_left(connection);
         drop((client, neighbours));
         let mut neighbours = Neighbours::enter(&gate);
         neighbours.assert_served();
@@ -280,15 +280,15 @@ fn half_a_reply() {
         let mut neighbours = Neighbours::enter(&gate);
         let mut client = gate.connect();
         client.send("GET trouble");
-        let line = fake.connection_with("GET trouble");
+        let connection = fake.connection_with("GET trouble");
         neighbours.send();
         std::thread::sleep(std::time::Duration::from_millis(50));
-        fake.close(line);
+        fake.close(connection);
         let got = client.read_to_end().0;
         let told = got.starts_with(b"-ERR portcullis: ") && got.ends_with(b"\r\n");
         assert!(bytes.starts_with(&got) || told, "{} bytes that do not belong to the half", got.len());
         fake.release();
-        fake.assert_left(line);
+        fake.assert_left(connection);
         // If the announced length is large, the neighbours use other connections.
         assert!(neighbours.assert_own_replies_or_closed() > 0 || bytes.len() > LARGE);
         neighbours.assert_served();
@@ -316,7 +316,7 @@ fn lines_without_end() {
             let mut neighbours = Neighbours::enter(&gate);
             let mut client = gate.connect();
             client.send("GET trouble");
-            let line = fake.connection_with("GET trouble");
+            let connection = fake.connection_with("GET trouble");
             for _ in 0..5 {
                 neighbours.send();
                 neighbours.assert_own_replies_or_closed();
@@ -326,7 +326,7 @@ fn lines_without_end() {
                 read += 64 * 1024;
             }
             drop(client);
-            fake.assert_left(line);
+            fake.assert_left(connection);
             neighbours.assert_served();
         }
         let peak = gate.process().peak_memory();
@@ -353,11 +353,11 @@ fn replies_beyond_measure() {
             let mut neighbours = Neighbours::enter(&gate);
             let mut client = gate.connect();
             client.send("GET trouble");
-            let line = fake.connection_with("GET trouble");
+            let connection = fake.connection_with("GET trouble");
             neighbours.send();
             neighbours.assert_own_replies_or_closed();
             drop(client);
-            fake.assert_left(line);
+            fake.assert_left(connection);
             neighbours.assert_served();
         }
         let peak = gate.process().peak_memory();
@@ -432,11 +432,11 @@ fn a_database_that_is_refused_later() {
         client.assert_in_step("before");
     }
     busy.store(true, Ordering::SeqCst);
-    let mut lines = fake.connections_with("SELECT 3");
-    lines.dedup();
-    for line in lines {
-        fake.close(line);
-        fake.assert_left(line);
+    let mut connections = fake.connections_with("SELECT 3");
+    connections.dedup();
+    for connection in connections {
+        fake.close(connection);
+        fake.assert_left(connection);
     }
     for client in &mut clients {
         client.hold(&command("GET a"));

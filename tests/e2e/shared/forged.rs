@@ -160,8 +160,8 @@ fn words_that_come_back() {
         neighbours.assert_served();
         let shown = words.iter().map(|word| word.escape_ascii().to_string()).collect::<Vec<_>>().join(" ");
         let sent = String::from_utf8_lossy(&words.join(&b' ')).into_owned();
-        for line in fake.connections_with(&sent) {
-            let strangers = fake.commands_on(line).iter().any(|asked| asked.contains("neighbour:"));
+        for connection in fake.connections_with(&sent) {
+            let strangers = fake.commands_on(connection).iter().any(|sent| sent.contains("neighbour:"));
             assert!(!strangers, "{shown} came on a connection of other clients");
         }
     }

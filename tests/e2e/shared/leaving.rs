@@ -101,9 +101,10 @@ fn at(moment: fn(&Fixture, &mut Client)) {
         for number in 0..PROOF * Neighbours::DEPTH {
             guest.assert_in_step(&format!("guest:{number}"));
         }
-        let line = fixture.fake.connection_with(&format!("ECHO guest:{}", PROOF * Neighbours::DEPTH - 1));
+        let connection =
+            fixture.fake.connection_with(&format!("ECHO guest:{}", PROOF * Neighbours::DEPTH - 1));
         assert!(
-            neighbours.connections(&fixture.fake).contains(&line),
+            neighbours.connections(&fixture.fake).contains(&connection),
             "the guest shares no connection with a neighbour"
         );
         fixture.fake.hold();

@@ -154,7 +154,7 @@ fn a_response_that_does_not_come() {
     let mut neighbours = Neighbours::enter(&gate);
     let mut client = gate.connect();
     client.send("GET held");
-    let line = fake.connection_with("GET held");
+    let connection = fake.connection_with("GET held");
     neighbours.send();
     let since = Instant::now();
     assert!(!recv_own_or_closed(&mut client, &[bulk("held@0")]));
@@ -167,7 +167,7 @@ fn a_response_that_does_not_come() {
     assert!(ended > 0, "no client waited there: this proves nothing");
     neighbours.assert_served();
     fake.release();
-    fake.assert_left(line);
+    fake.assert_left(connection);
     neighbours.assert_served();
 }
 
