@@ -151,6 +151,7 @@ impl Session {
     }
 
     /// Returns the bytes of memory that grow with the client's requests, without the caller's buffers.
+    #[inline]
     pub fn held(&self) -> usize {
         self.state.held()
     }

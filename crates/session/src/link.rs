@@ -190,6 +190,7 @@ impl Link {
     }
 
     /// Returns the bytes of memory that grow with the pending replies and the subscriptions.
+    #[inline]
     pub fn held(&self) -> usize {
         self.pending.capacity() * size_of::<Expected>() + self.subscribed.held()
     }

@@ -407,6 +407,7 @@ impl PendingReplies {
     }
 
     /// Returns the bytes of memory that it occupies.
+    #[inline]
     pub(crate) fn held(&self) -> usize {
         self.runs.capacity() * size_of::<Run>() + self.totals.made + self.totals.kept
     }

@@ -235,6 +235,7 @@ impl Identity {
     }
 
     /// Returns the bytes of memory that grow with the client's input.
+    #[inline]
     pub(super) fn held(&self) -> usize {
         let entering = self.entering.as_ref().and_then(|entering| entering.hello.as_ref());
         self.deferred.as_deref().map_or(0, Deferred::held) + entering.map_or(0, Deferred::held)

@@ -132,6 +132,7 @@ impl Modes {
     }
 
     /// Returns the bytes of memory that grow with the client's input.
+    #[inline]
     pub(super) fn held(&self) -> usize {
         self.tracking.as_ref().map_or(0, |tracking| tracking.held())
     }

@@ -97,6 +97,7 @@ impl State {
     }
 
     /// Returns the bytes of memory that grow with the client's requests.
+    #[inline]
     pub(super) fn held(&self) -> usize {
         let pooling = self.pooling.as_ref().map_or(0, |pooling| pooling.held());
         let profile = self.profile.as_ref().map_or(0, |profile| profile.held());

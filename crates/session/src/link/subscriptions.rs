@@ -137,6 +137,7 @@ impl Subscribed {
     }
 
     /// Returns the bytes of memory that grow with the subscriptions.
+    #[inline]
     pub fn held(&self) -> usize {
         self.names.as_ref().map_or(0, |names| size_of::<Names>() + names.held)
     }

@@ -190,10 +190,8 @@ impl SimulatedClient {
                     if !self.receive(&part) {
                         return;
                     }
-                    if streams {
-                        if let Some(pooling) = self.session.pooling_mut() {
-                            pooling.keep_lease(self.now);
-                        }
+                    if streams && let Some(pooling) = self.session.pooling_mut() {
+                        pooling.keep_lease(self.now);
                     }
                     len
                 }

@@ -252,10 +252,10 @@ impl Relay {
         }
         let may_send = self.session.is_pooled() && !(unread == 0 && self.session.is_idle());
         if !may_send || self.session.is_ending() {
-            if self.replies.is_pending() {
-                if let Some(pooling) = self.session.pooling_mut() {
-                    pooling.put_off_return(self.worker.resources.clock.latest());
-                }
+            if self.replies.is_pending()
+                && let Some(pooling) = self.session.pooling_mut()
+            {
+                pooling.put_off_return(self.worker.resources.clock.latest());
             }
             return Some(unread);
         }
@@ -318,10 +318,8 @@ impl SharedClient for Relay {
         let mut host = RelayHost::of(&self.worker, &self.route, &mut self.guard, stream, link);
         let action = self.session.reply(part, now, &mut host);
         let large = part.ended == 0 && len > LARGE_PIECE;
-        if large {
-            if let Some(pooling) = self.session.pooling_mut() {
-                pooling.set_lagging();
-            }
+        if large && let Some(pooling) = self.session.pooling_mut() {
+            pooling.set_lagging();
         }
         pooled.answered(part, large);
         let wakes = pooled.awaits_replies || self.stage != Stage::Serving || self.client.has_ended();
