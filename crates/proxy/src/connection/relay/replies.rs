@@ -57,10 +57,8 @@ impl Relay {
                             break;
                         }
                     }
-                    if streams {
-                        if let Some(pooling) = self.session.pooling_mut() {
-                            pooling.keep_lease(now);
-                        }
+                    if streams && let Some(pooling) = self.session.pooling_mut() {
+                        pooling.keep_lease(now);
                     }
                 }
                 Incoming::Push { kind, bytes, ended } => {
