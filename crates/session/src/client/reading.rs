@@ -101,12 +101,8 @@ impl<'s> Reading<'s> {
                 at += len;
                 continue;
             }
-            let request = match self.framing.next(rest, alike) {
-                Ok(request) => request,
-                Err(error) => return self.fail(error, batch, at, host),
-            };
-            match request {
-                Request::Command { len, name, arguments }
+            match self.framing.next(rest, alike) {
+                Ok(Request::Command { len, name, arguments })
                     if flows
                         && len <= most
                         && let Some(id) = lookup(name.of(rest))
@@ -118,7 +114,7 @@ impl<'s> Reading<'s> {
                     batch.last = if repeats { Beginning::of(&rest[..len], name, arguments) } else { None };
                     at += len;
                 }
-                Request::Head { name, .. }
+                Ok(Request::Head { name, .. })
                     if flows
                         && !shared
                         && let Some(id) = lookup(name.of(rest))
@@ -131,11 +127,12 @@ impl<'s> Reading<'s> {
                     batch.join(id, self.state, host);
                     return batch.forward(at, false, self.state, host);
                 }
-                request if at > 0 => {
+                Ok(request) if at > 0 => {
                     self.framing.keep(request);
                     break;
                 }
-                request => return self.single(request, rest, host),
+                Ok(request) => return self.single(request, rest, host),
+                Err(error) => return self.fail(error, batch, at, host),
             }
         }
         batch.forward(at, true, self.state, host)
