@@ -75,7 +75,7 @@ impl GroupData {
 pub(crate) struct Entries {
     v4: Column<u32>,
     v6: Column<u128>,
-    runs: Vec<Run>,
+    runs: Vec<AddressRun>,
     /// The numbers of the runs of each group.
     by_group: Vec<Vec<usize>>,
     metas: Vec<Meta>,
@@ -84,7 +84,7 @@ pub(crate) struct Entries {
 
 /// Consecutive entries of one group and one file.
 #[derive(Clone, Copy, Debug)]
-struct Run {
+struct AddressRun {
     v4: u32,
     v6: u32,
     group: GroupId,
@@ -107,7 +107,7 @@ impl Entries {
                 self.by_group.resize_with(index(group) + 1, Vec::new);
             }
             self.by_group[index(group)].push(self.runs.len());
-            self.runs.push(Run { v4, v6, group, source });
+            self.runs.push(AddressRun { v4, v6, group, source });
         }
         let (line, len) = (entry.line, entry.cidr.net().prefix_len());
         match entry.cidr.net() {

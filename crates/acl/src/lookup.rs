@@ -86,7 +86,7 @@ pub(crate) struct Prefix<K> {
 #[derive(Debug)]
 pub(crate) enum Order {
     /// Consecutive entries of the column.
-    Run(Range<u32>),
+    AddressRun(Range<u32>),
     /// Entries by their numbers.
     Mixed(Vec<u32>),
 }
@@ -142,7 +142,7 @@ impl Node {
 impl Order {
     fn len(&self) -> usize {
         match self {
-            Self::Run(run) => run.len(),
+            Self::AddressRun(run) => run.len(),
             Self::Mixed(ids) => ids.len(),
         }
     }
@@ -151,7 +151,9 @@ impl Order {
     #[inline]
     fn id(&self, at: usize) -> Option<u32> {
         match self {
-            Self::Run(run) => run.start.checked_add(u32::try_from(at).ok()?).filter(|id| *id < run.end),
+            Self::AddressRun(run) => {
+                run.start.checked_add(u32::try_from(at).ok()?).filter(|id| *id < run.end)
+            }
             Self::Mixed(ids) => ids.get(at).copied(),
         }
     }
@@ -179,7 +181,7 @@ impl<K: Key> Table<K> {
         let (from, to) = self.index.range(addr)?;
         let from = if to - from < K::FAN { from } else { self.descend(addr) };
         let below = match &self.order {
-            Order::Run(run) => {
+            Order::AddressRun(run) => {
                 let (first, end) = (usize::try_from(run.start).ok()?, usize::try_from(run.end).ok()?);
                 // The starts after the run do not belong to this table.
                 match first + from + K::FAN <= end {
@@ -225,7 +227,7 @@ impl<K: Key> Table<K> {
     /// Memory on the heap, in bytes.
     pub(crate) fn heap_bytes(&self) -> usize {
         let order = match &self.order {
-            Order::Run(_) => 0,
+            Order::AddressRun(_) => 0,
             Order::Mixed(ids) => ids.capacity() * size_of::<u32>(),
         };
         let minima = self.minima.iter().map(Vec::capacity).sum::<usize>() * size_of::<K>();

@@ -24,7 +24,7 @@ use crate::admission::refuse::Lingering;
 use crate::clock::{Clock, wall_clock};
 use crate::generation::store::Generation;
 use crate::metrics::{ClosedReason, ListenerCounts};
-use crate::net::buffer::Pool;
+use crate::net::buffer::BufferPool;
 use crate::process::Process;
 use crate::upstream::shared::{Pools, Resources, SharedClients};
 
@@ -136,7 +136,7 @@ impl Worker {
         let worker = Self {
             resources: Rc::new(Resources {
                 stats: process.metrics.worker(index),
-                pool: Pool::new(share_of_buffers(&generation)),
+                pool: BufferPool::new(share_of_buffers(&generation)),
                 shared_clients: SharedClients::default(),
                 clock: Clock::start(),
             }),

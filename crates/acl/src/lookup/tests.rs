@@ -30,7 +30,7 @@ fn made<K: Key>(prefixes: &BTreeSet<(K, u8)>) -> [Made<K>; 2] {
     let sorted: Vec<(K, u8)> = prefixes.iter().copied().collect();
     let around = column(&[&strangers[..], &sorted, &strangers].concat());
     let (first, end) = (3, 3 + u32::try_from(sorted.len()).unwrap());
-    let run = Table::new(&around, Order::Run(first..end), |_| false);
+    let run = Table::new(&around, Order::AddressRun(first..end), |_| false);
     let plain = column(&sorted);
     let mixed = Table::new(&plain, Order::Mixed((0..end - first).collect()), |_| false);
     [Made { column: around, table: run, first }, Made { column: plain, table: mixed, first: 0 }]
@@ -79,7 +79,7 @@ fn the_climb_has_only_the_last_of_equal_prefixes() {
     prefixes.extend([(5, 32); 1_000]);
     prefixes.extend([(6, 32), (1 << 24, 8), (1 << 24, 8)]);
     let column = column(&prefixes);
-    let table = Table::new(&column, Order::Run(0..u32::try_from(prefixes.len()).unwrap()), |_| false);
+    let table = Table::new(&column, Order::AddressRun(0..u32::try_from(prefixes.len()).unwrap()), |_| false);
     let climb = |addr| table.covering(&column, addr).map(|(entry, _)| entry).collect::<Vec<_>>();
     assert_eq!(climb(5), [1_000, 0]);
     assert_eq!(climb(6), [1_001, 0]);

@@ -62,8 +62,8 @@ impl<'b> Compiler<'b> {
         let mut runs: Vec<Range<u32>> = runs.filter(|run| !run.is_empty()).collect();
         runs.sort_unstable_by_key(|run| run.start);
         let order = match runs.as_slice() {
-            [] => Order::Run(0..0),
-            [run] => Order::Run(run.clone()),
+            [] => Order::AddressRun(0..0),
+            [run] => Order::AddressRun(run.clone()),
             runs => {
                 // The last of equal prefixes counts, and a stable sort keeps their order.
                 let mut ids = Vec::with_capacity(runs.iter().map(ExactSizeIterator::len).sum());

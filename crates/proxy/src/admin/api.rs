@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Query, State as Shared};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use portcullis_acl::{Group, Rule};
@@ -21,12 +21,12 @@ use crate::generation::explain::{self, Answer, Question, Source, json_rule, mome
 use crate::log::Timestamp;
 use crate::metrics::ReloadResult;
 use crate::run_on_thread::run_on_thread;
-use crate::upstream::health::State;
+use crate::upstream::health::UpstreamHealth;
 
 /// So many entries of a group are shown at a time, unless less is asked for; the next ones with `offset`.
 const MAX_SHOWN: usize = 1000;
 
-pub(super) async fn status(Shared(state): Shared<Arc<AdminState>>) -> Response {
+pub(super) async fn status(State(state): State<Arc<AdminState>>) -> Response {
     let made = run_on_thread("page", move || {
         let generation = state.process.store.current();
         let listeners: Vec<Value> = generation
@@ -84,11 +84,11 @@ fn shadow(listener: &crate::generation::listener::ListenerState, has_one: bool) 
 }
 
 fn upstreams(state: &AdminState) -> Vec<Value> {
-    let shown = |(name, used, found): (String, bool, State)| {
+    let shown = |(name, used, found): (String, bool, UpstreamHealth)| {
         let (up, kind, since) = match found {
-            State::Unknown => (None, None, None),
-            State::Up { since } => (Some(true), None, Some(since)),
-            State::Down { kind, since } => (Some(false), Some(kind.as_str()), Some(since)),
+            UpstreamHealth::Unknown => (None, None, None),
+            UpstreamHealth::Up { since } => (Some(true), None, Some(since)),
+            UpstreamHealth::Down { kind, since } => (Some(false), Some(kind.as_str()), Some(since)),
         };
         let since = since.map(|since| Timestamp(since).to_string());
         json!({"name": name, "used": used, "up": up, "kind": kind, "since": since})
@@ -106,7 +106,7 @@ pub(super) struct Explain {
 }
 
 pub(super) async fn explain(
-    Shared(state): Shared<Arc<AdminState>>,
+    State(state): State<Arc<AdminState>>,
     Query(question): Query<Explain>,
 ) -> Response {
     let generation = state.process.store.current();
@@ -134,7 +134,7 @@ pub(super) async fn explain(
     }
 }
 
-pub(super) async fn groups(Shared(state): Shared<Arc<AdminState>>) -> Response {
+pub(super) async fn groups(State(state): State<Arc<AdminState>>) -> Response {
     let made = run_on_thread("page", move || {
         let generation = state.process.store.current();
         let groups: Vec<Value> =
@@ -153,7 +153,7 @@ pub(super) struct Page {
 }
 
 pub(super) async fn group(
-    Shared(state): Shared<Arc<AdminState>>,
+    State(state): State<Arc<AdminState>>,
     Path(name): Path<String>,
     Query(page): Query<Page>,
 ) -> Response {
@@ -183,7 +183,7 @@ fn group_facts(group: &Group<'_>) -> Map<String, Value> {
     facts
 }
 
-pub(super) async fn reload(Shared(state): Shared<Arc<AdminState>>) -> Response {
+pub(super) async fn reload(State(state): State<Arc<AdminState>>) -> Response {
     match ask_for_reload(&state).await {
         Ok(report) if report.result() == ReloadResult::Rejected => {
             (StatusCode::UNPROCESSABLE_ENTITY, Json(report)).into_response()

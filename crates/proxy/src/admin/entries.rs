@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State as Shared};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use portcullis_acl::Cidr;
@@ -50,7 +50,7 @@ pub(super) struct Remove {
 }
 
 pub(super) async fn add(
-    Shared(state): Shared<Arc<AdminState>>,
+    State(state): State<Arc<AdminState>>,
     Path(group): Path<String>,
     body: Result<Json<Add>, JsonRejection>,
 ) -> Response {
@@ -66,7 +66,7 @@ pub(super) async fn add(
 }
 
 pub(super) async fn remove(
-    Shared(state): Shared<Arc<AdminState>>,
+    State(state): State<Arc<AdminState>>,
     Path(group): Path<String>,
     body: Result<Json<Remove>, JsonRejection>,
 ) -> Response {

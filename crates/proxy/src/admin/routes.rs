@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State as Shared};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -14,7 +14,7 @@ use crate::clock::wall_clock;
 use crate::log::Timestamp;
 use crate::metrics::CONTENT_TYPE;
 use crate::run_on_thread::run_on_thread;
-use crate::upstream::health::State;
+use crate::upstream::health::UpstreamHealth;
 
 use super::{AdminState, api, entries};
 
@@ -40,7 +40,7 @@ pub(super) fn router(state: Arc<AdminState>) -> Router {
         .with_state(state)
 }
 
-async fn guarded(Shared(state): Shared<Arc<AdminState>>, request: Request, next: Next) -> Response {
+async fn guarded(State(state): State<Arc<AdminState>>, request: Request, next: Next) -> Response {
     let verdict = state.guard.load().check(request.method(), request.uri(), request.headers());
     let mut response = match verdict {
         Ok(()) => next.run(request).await,
@@ -88,16 +88,16 @@ async fn live() -> &'static str {
 }
 
 /// Names upstreams and kinds, never addresses: any client that can connect may read this page.
-async fn ready(Shared(state): Shared<Arc<AdminState>>) -> (StatusCode, String) {
+async fn ready(State(state): State<Arc<AdminState>>) -> (StatusCode, String) {
     let mut reasons = String::new();
     if state.is_draining() {
         reasons.push_str("stopping\n");
     }
     for (name, _, found) in state.health.upstreams().into_iter().filter(|(_, used, _)| *used) {
         let _ = match found {
-            State::Up { .. } => Ok(()),
-            State::Unknown => writeln!(reasons, "upstream '{name}' has not been probed yet"),
-            State::Down { kind, since } => {
+            UpstreamHealth::Up { .. } => Ok(()),
+            UpstreamHealth::Unknown => writeln!(reasons, "upstream '{name}' has not been probed yet"),
+            UpstreamHealth::Down { kind, since } => {
                 writeln!(reasons, "upstream '{name}' is down ({kind}) since {}", Timestamp(since))
             }
         };
@@ -109,7 +109,7 @@ async fn ready(Shared(state): Shared<Arc<AdminState>>) -> (StatusCode, String) {
     }
 }
 
-async fn metrics(Shared(state): Shared<Arc<AdminState>>) -> Response {
+async fn metrics(State(state): State<Arc<AdminState>>) -> Response {
     // There are at most as many threads as connections.
     match run_on_thread("page", move || state.page()).await {
         Some(page) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], page).into_response(),

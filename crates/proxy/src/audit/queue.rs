@@ -15,7 +15,7 @@ const REMINDER: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(super) struct Queue {
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     /// Lines arrived, or the writer has another task.
     work: Condvar,
     /// The writer took lines, or has ended.
@@ -23,7 +23,7 @@ pub(super) struct Queue {
 }
 
 #[derive(Debug)]
-struct State {
+struct QueueState {
     on_overflow: Overflow,
     lines: Vec<u8>,
     dropped: u64,
@@ -51,7 +51,7 @@ pub(super) enum Work {
 
 impl Queue {
     pub(super) fn new(on_overflow: Overflow) -> Self {
-        let state = State {
+        let state = QueueState {
             on_overflow,
             lines: Vec::new(),
             dropped: 0,
@@ -76,7 +76,7 @@ impl Queue {
         self.add(state, line);
     }
 
-    fn drop_line(mut state: MutexGuard<'_, State>) {
+    fn drop_line(mut state: MutexGuard<'_, QueueState>) {
         state.dropped += 1;
         let dropped = state.dropped;
         let now = Instant::now();
@@ -93,7 +93,7 @@ impl Queue {
         self.add(self.lock(), line);
     }
 
-    fn add(&self, mut state: MutexGuard<'_, State>, line: &[u8]) {
+    fn add(&self, mut state: MutexGuard<'_, QueueState>, line: &[u8]) {
         if state.closed {
             state.dropped += 1;
             return;
@@ -136,9 +136,9 @@ impl Queue {
 
     fn wait_for_work<'a>(
         &'a self,
-        state: MutexGuard<'a, State>,
+        state: MutexGuard<'a, QueueState>,
         wait: Option<Duration>,
-    ) -> MutexGuard<'a, State> {
+    ) -> MutexGuard<'a, QueueState> {
         match wait {
             Some(wait) => self.work.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0,
             None => self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
@@ -198,7 +198,7 @@ impl Queue {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -8,10 +8,10 @@ const APART: Duration = Duration::from_secs(1);
 
 /// Lets one line of a kind through in a second, and counts the others.
 #[derive(Debug, Default)]
-pub(crate) struct LogThrottle(Mutex<State>);
+pub(crate) struct LogThrottle(Mutex<ThrottleState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct ThrottleState {
     last: Option<Instant>,
     left_out: u64,
 }
@@ -19,7 +19,7 @@ struct State {
 impl LogThrottle {
     /// Nothing was told yet.
     pub(crate) const fn new() -> Self {
-        Self(Mutex::new(State { last: None, left_out: 0 }))
+        Self(Mutex::new(ThrottleState { last: None, left_out: 0 }))
     }
 
     /// `Some`: tell it now, and how many were left out since the last that was told.

@@ -19,7 +19,7 @@ const KEPT: usize = 64;
 
 /// The buffers of one worker, and the bound on all of them together.
 #[derive(Debug)]
-pub(crate) struct Pool {
+pub(crate) struct BufferPool {
     free: RefCell<Vec<Box<[u8]>>>,
     in_use: Cell<usize>,
     /// Bytes that sessions hold besides leases.
@@ -49,7 +49,7 @@ impl Waiting {
     }
 }
 
-impl Pool {
+impl BufferPool {
     /// A pool whose leases together stay below `cap` bytes.
     pub(crate) fn new(cap: usize) -> Self {
         Self {
@@ -157,7 +157,7 @@ impl Buffer {
     }
 
     /// Room to read into, with space for at least `total` bytes in all. `None`: the pool has none to give.
-    pub(crate) fn room(&mut self, total: usize, pool: &Pool) -> Option<&mut [u8]> {
+    pub(crate) fn room(&mut self, total: usize, pool: &BufferPool) -> Option<&mut [u8]> {
         let held = self.end - self.start;
         let wanted = total.max(held + 1).max(LEASE);
         match &mut self.data {
@@ -194,7 +194,7 @@ impl Buffer {
     }
 
     /// Gives memory back that is not needed while nothing moves.
-    pub(crate) fn park(&mut self, pool: &Pool) {
+    pub(crate) fn park(&mut self, pool: &BufferPool) {
         let held = self.end - self.start;
         let Some(data) = &self.data else { return };
         if held == 0 {
@@ -217,7 +217,7 @@ impl Buffer {
     }
 
     /// Gives everything back.
-    pub(crate) fn release(&mut self, pool: &Pool) {
+    pub(crate) fn release(&mut self, pool: &BufferPool) {
         (self.start, self.end) = (0, 0);
         if let Some(data) = self.data.take() {
             pool.give_back(data);

@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 
-use super::buffer::{Buffer, Pool};
+use super::buffer::{Buffer, BufferPool};
 use super::stream::Stream;
 
 /// While this much waits outside the read buffer, nothing more is judged: inserted bytes must not pile up.
@@ -149,7 +149,7 @@ impl Pipe {
         cx: &mut Context<'_>,
         from: &mut Stream,
         total: usize,
-        pool: &Pool,
+        pool: &BufferPool,
     ) -> Poll<io::Result<usize>> {
         ready!(from.poll_readable(cx))?;
         let Some(room) = self.buffer.room(self.passed + total, pool) else {
@@ -162,7 +162,7 @@ impl Pipe {
     }
 
     /// Goes on with what another has read. To be called where nothing is unread.
-    pub(crate) fn take_over(&mut self, buffer: Buffer, pool: &Pool) {
+    pub(crate) fn take_over(&mut self, buffer: Buffer, pool: &BufferPool) {
         self.set_aside();
         self.buffer.release(pool);
         self.buffer = buffer;
@@ -174,7 +174,7 @@ impl Pipe {
     }
 
     /// Gives memory back that is not needed while nothing moves.
-    pub(crate) fn park(&mut self, pool: &Pool) {
+    pub(crate) fn park(&mut self, pool: &BufferPool) {
         if self.passed == 0 {
             self.buffer.park(pool);
         }
@@ -191,7 +191,7 @@ impl Pipe {
     }
 
     /// Gives all memory back.
-    pub(crate) fn release(&mut self, pool: &Pool) {
+    pub(crate) fn release(&mut self, pool: &BufferPool) {
         self.buffer.release(pool);
         self.passed = 0;
         self.out = Vec::new();

@@ -47,10 +47,10 @@ pub(super) struct Place {
 }
 
 #[derive(Clone, Debug, Default)]
-struct Places(Rc<RefCell<State>>);
+struct Places(Rc<RefCell<PlacesState>>);
 
 #[derive(Debug, Default)]
-struct State {
+struct PlacesState {
     taken: usize,
     waiting: usize,
     last_number: u64,
@@ -65,7 +65,7 @@ struct State {
 #[derive(Debug, Default)]
 struct Share {
     held: usize,
-    /// Whether the source is in [`State::turns`].
+    /// Whether the source is in [`PlacesState::turns`].
     has_turn: bool,
     /// By their numbers, which only grow.
     waiting: VecDeque<(u64, oneshot::Sender<Place>)>,
@@ -128,7 +128,7 @@ enum Joined {
     Waits(u64, oneshot::Receiver<Place>),
 }
 
-impl State {
+impl PlacesState {
     /// Whether the source may have a place now. Where others wait for their turn, it may not come before them.
     fn grants(&self, source: Key) -> bool {
         let held = self.sources.get(&source).map_or(0, |share| share.held);

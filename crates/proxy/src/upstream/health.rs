@@ -42,12 +42,12 @@ pub(crate) struct Watched {
     name: String,
     /// A listener leads to it.
     used: AtomicBool,
-    state: Mutex<State>,
+    state: Mutex<UpstreamHealth>,
 }
 
 /// The outcome of the last probe of an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
+pub(crate) enum UpstreamHealth {
     /// The upstream has not been probed yet.
     Unknown,
     /// The upstream serves.
@@ -66,7 +66,7 @@ pub(crate) enum State {
 
 impl Health {
     /// Lists the upstreams in the order of the configuration: name, whether a listener uses it, and its state.
-    pub(crate) fn upstreams(&self) -> Vec<(String, bool, State)> {
+    pub(crate) fn upstreams(&self) -> Vec<(String, bool, UpstreamHealth)> {
         let upstreams = self.upstreams.read().unwrap_or_else(PoisonError::into_inner);
         let known =
             |upstream: &Arc<Watched>| (upstream.name.clone(), upstream.used.load(Relaxed), *upstream.state());
@@ -81,7 +81,7 @@ impl Health {
             let known = upstreams.iter().find(|known| known.name == upstream.name()).map(Arc::clone);
             let watched = known.unwrap_or_else(|| {
                 let (name, used) = (upstream.name().to_owned(), AtomicBool::new(false));
-                Arc::new(Watched { name, used, state: Mutex::new(State::Unknown) })
+                Arc::new(Watched { name, used, state: Mutex::new(UpstreamHealth::Unknown) })
             });
             let used = config.listeners().iter().any(|listener| Arc::ptr_eq(listener.upstream(), upstream));
             watched.used.store(used, Relaxed);
@@ -98,14 +98,14 @@ impl Watched {
     pub(crate) fn found(&self, result: Result<(), UpstreamErrorKind>) {
         let mut state = self.state();
         *state = match (*state, result) {
-            (State::Up { since }, Ok(())) => State::Up { since },
-            (_, Ok(())) => State::Up { since: SystemTime::now() },
-            (State::Down { since, .. }, Err(kind)) => State::Down { kind, since },
-            (_, Err(kind)) => State::Down { kind, since: SystemTime::now() },
+            (UpstreamHealth::Up { since }, Ok(())) => UpstreamHealth::Up { since },
+            (_, Ok(())) => UpstreamHealth::Up { since: SystemTime::now() },
+            (UpstreamHealth::Down { since, .. }, Err(kind)) => UpstreamHealth::Down { kind, since },
+            (_, Err(kind)) => UpstreamHealth::Down { kind, since: SystemTime::now() },
         };
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, UpstreamHealth> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

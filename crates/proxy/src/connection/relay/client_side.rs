@@ -9,7 +9,7 @@ use portcullis_session::Tick;
 use super::deadlines::Due;
 use super::session_guard::SessionGuard;
 use crate::metrics::{ClosedReason, Direction};
-use crate::net::buffer::Pool;
+use crate::net::buffer::BufferPool;
 use crate::net::pipe::Pipe;
 use crate::net::stream::Stream;
 
@@ -84,7 +84,7 @@ impl ClientSide {
         cx: &mut Context<'_>,
         requests: &mut Pipe,
         total: usize,
-        pool: &Pool,
+        pool: &BufferPool,
     ) -> Poll<io::Result<usize>> {
         let Some(stream) = &mut self.stream else { return Poll::Pending };
         let read = requests.poll_fill(cx, stream, total, pool);

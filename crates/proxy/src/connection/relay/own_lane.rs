@@ -23,7 +23,7 @@ use portcullis_session::{Incoming, Link, LinkFault, Unavailable};
 
 use super::lane::Commands;
 use crate::metrics::UpstreamState;
-use crate::net::buffer::Pool;
+use crate::net::buffer::BufferPool;
 use crate::net::pipe::Pipe;
 use crate::net::stream::Stream;
 use crate::upstream::connect::{ConnectError, connect};
@@ -178,7 +178,7 @@ impl OwnLane {
         &mut self,
         cx: &mut Context<'_>,
         replies: &mut Pipe,
-        pool: &Pool,
+        pool: &BufferPool,
     ) -> Poll<io::Result<usize>> {
         let State::Open(stream) = &mut self.state else { return Poll::Pending };
         replies.poll_fill(cx, stream, self.reply_need, pool)

@@ -22,7 +22,7 @@ impl Bell {
     }
 }
 
-fn write(buffer: &mut Buffer, pool: &Pool, bytes: &[u8]) {
+fn write(buffer: &mut Buffer, pool: &BufferPool, bytes: &[u8]) {
     let room = buffer.room(buffer.bytes().len() + bytes.len(), pool).expect("the pool has room");
     room[..bytes.len()].copy_from_slice(bytes);
     buffer.filled(bytes.len());
@@ -30,7 +30,7 @@ fn write(buffer: &mut Buffer, pool: &Pool, bytes: &[u8]) {
 
 #[test]
 fn holds_nothing_before_and_after() {
-    let pool = Pool::new(LEASE);
+    let pool = BufferPool::new(LEASE);
     let mut buffer = Buffer::default();
     assert_eq!((buffer.held(), pool.in_use.get()), (0, 0));
     write(&mut buffer, &pool, b"PING\r\n");
@@ -43,7 +43,7 @@ fn holds_nothing_before_and_after() {
 /// The rest of a command takes only its own size, even when the pool is empty.
 #[test]
 fn a_small_remainder_is_kept_small() {
-    let pool = Pool::new(LEASE);
+    let pool = BufferPool::new(LEASE);
     let mut buffer = Buffer::default();
     write(&mut buffer, &pool, b"PING\r\n*1\r\n$4");
     buffer.consume(6);
@@ -58,7 +58,7 @@ fn a_small_remainder_is_kept_small() {
 /// A buffer is full when its content takes a lease, whatever its capacity.
 #[test]
 fn is_full_by_what_it_holds() {
-    let pool = Pool::new(4 * LEASE);
+    let pool = BufferPool::new(4 * LEASE);
     let mut buffer = Buffer::default();
     write(&mut buffer, &pool, &[b'x'; LEASE - 1]);
     assert!(!buffer.is_full());
@@ -70,7 +70,7 @@ fn is_full_by_what_it_holds() {
 
 #[test]
 fn the_cap_counts_what_is_set_aside() {
-    let pool = Pool::new(2 * LEASE);
+    let pool = BufferPool::new(2 * LEASE);
     pool.count_aside(0, LEASE + 1);
     let mut buffer = Buffer::default();
     assert!(buffer.room(1, &pool).is_none());
@@ -84,7 +84,7 @@ fn the_cap_counts_what_is_set_aside() {
 /// Each buffer that comes back wakes one that waits, the first to have asked first, and each of them once.
 #[test]
 fn who_waits_is_woken_in_turn() {
-    let pool = Pool::new(LEASE);
+    let pool = BufferPool::new(LEASE);
     let mut buffer = Buffer::default();
     write(&mut buffer, &pool, b"x");
     let bells = [Arc::new(Bell::default()), Arc::new(Bell::default())];
@@ -105,7 +105,7 @@ fn who_waits_is_woken_in_turn() {
 
 #[test]
 fn keeps_a_bounded_number_of_free_buffers() {
-    let pool = Pool::new(usize::MAX);
+    let pool = BufferPool::new(usize::MAX);
     let mut buffers: Vec<Buffer> = (0..2 * KEPT).map(|_| Buffer::default()).collect();
     for buffer in &mut buffers {
         write(buffer, &pool, b"x");
@@ -141,7 +141,7 @@ proptest! {
     #[test]
     fn a_buffer_is_a_queue(acts in proptest::collection::vec((0..3_usize, act()), 1..60)) {
         let cap = 8 * LEASE;
-        let pool = Pool::new(cap);
+        let pool = BufferPool::new(cap);
         let mut buffers: [Buffer; 3] = Default::default();
         let mut models: [Vec<u8>; 3] = Default::default();
         for (which, act) in acts {

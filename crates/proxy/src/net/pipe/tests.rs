@@ -29,7 +29,7 @@ fn take(from: &mut UnixStream, most: usize, into: &mut Vec<u8>) {
     }
 }
 
-async fn fill(pipe: &mut Pipe, from: &mut Stream, pool: &Pool) -> usize {
+async fn fill(pipe: &mut Pipe, from: &mut Stream, pool: &BufferPool) -> usize {
     let total = pipe.unread().len() + 1;
     poll_fn(|cx| pipe.poll_fill(cx, from, total, pool)).await.expect("readable")
 }
@@ -51,7 +51,7 @@ fn the_end_is_a_read_of_nothing() {
     runtime().block_on(async {
         let (mut from, theirs) = connection();
         drop(theirs);
-        let pool = Pool::new(1 << 20);
+        let pool = BufferPool::new(1 << 20);
         assert_eq!(fill(&mut Pipe::default(), &mut from, &pool).await, 0);
     });
 }
@@ -60,7 +60,7 @@ fn the_end_is_a_read_of_nothing() {
 #[test]
 fn waits_for_a_buffer() {
     runtime().block_on(async {
-        let pool = Pool::new(super::super::buffer::LEASE);
+        let pool = BufferPool::new(super::super::buffer::LEASE);
         let (mut from, mut theirs) = connection();
         io::Write::write_all(&mut theirs, b"PING\r\n").expect("room");
         let (mut other_from, mut other_theirs) = connection();
@@ -141,7 +141,7 @@ struct Model {
 }
 
 async fn run(acts: Vec<Act>) -> Result<(), TestCaseError> {
-    let pool = Pool::new(1 << 20);
+    let pool = BufferPool::new(1 << 20);
     let ((mut from, mut sender), (mut to, mut receiver)) = (connection(), connection());
     let mut pipe = Pipe::default();
     let mut model = Model::default();

@@ -327,19 +327,19 @@ async fn probes_feed_state_and_metrics_and_notice_recovery() {
     let server = Server::start(&[Script::Greet(b"-LOADING wait\r\n"), Script::Answer(b"+PONG\r\n")]);
     let config = config(dir.path(), &server.addr.to_string(), "trust", "");
     let (metrics, health, probes) = watched(&config);
-    assert_eq!(health.upstreams(), [("main".to_owned(), true, State::Unknown)]);
+    assert_eq!(health.upstreams(), [("main".to_owned(), true, UpstreamHealth::Unknown)]);
 
     let state = || health.upstreams()[0].2;
-    let until = async |wanted: fn(State) -> bool| {
+    let until = async |wanted: fn(UpstreamHealth) -> bool| {
         let deadline = Instant::now() + Duration::from_secs(10);
         while !wanted(state()) {
             assert!(Instant::now() < deadline, "{:?}", state());
             sleep(Duration::from_millis(10)).await;
         }
     };
-    until(|state| matches!(state, State::Down { kind: UpstreamErrorKind::Loading, .. })).await;
+    until(|state| matches!(state, UpstreamHealth::Down { kind: UpstreamErrorKind::Loading, .. })).await;
     assert!(metrics.render().contains("portcullis_upstream_up{upstream=\"main\"} 0\n"));
-    until(|state| matches!(state, State::Up { .. })).await;
+    until(|state| matches!(state, UpstreamHealth::Up { .. })).await;
     let page = metrics.render();
     assert!(page.contains("portcullis_upstream_up{upstream=\"main\"} 1\n"), "{page}");
     assert!(
@@ -357,12 +357,12 @@ async fn what_clients_meet_with_brings_the_next_probe_forward() {
     let (metrics, health, probes) = watched(&config);
     let counts = UpstreamCounts::new(Arc::clone(&series(&metrics)[0]), 0);
     let state = || health.upstreams()[0].2;
-    while !matches!(state(), State::Up { .. }) {
+    while !matches!(state(), UpstreamHealth::Up { .. }) {
         sleep(Duration::from_millis(5)).await;
     }
     let started = Instant::now();
     counts.error(UpstreamErrorKind::Loading);
-    while matches!(state(), State::Up { .. }) {
+    while matches!(state(), UpstreamHealth::Up { .. }) {
         sleep(Duration::from_millis(5)).await;
     }
     assert!(started.elapsed() < Duration::from_millis(800), "{:?}", started.elapsed());
@@ -380,8 +380,8 @@ fn the_time_of_a_state_is_when_it_began() {
     let health = Health::default();
     let watched = health.follow(&config(dir.path(), "127.0.0.1:1", "trust", "")).remove(0);
     let since = |health: &Health| match health.upstreams()[0].2 {
-        State::Up { since } | State::Down { since, .. } => since,
-        State::Unknown => panic!("known by now"),
+        UpstreamHealth::Up { since } | UpstreamHealth::Down { since, .. } => since,
+        UpstreamHealth::Unknown => panic!("known by now"),
     };
     let pause = || thread::sleep(Duration::from_millis(2));
     watched.found(Err(UpstreamErrorKind::Refused));
@@ -430,13 +430,13 @@ async fn probes_of_an_upstream_that_stays_go_on_and_others_end() {
     let first = config(dir.path(), &one.addr.to_string(), "trust", "");
     let (metrics, health, mut probes) = watched(&first);
     let up = async || {
-        while !matches!(health.upstreams()[0].2, State::Up { .. }) {
+        while !matches!(health.upstreams()[0].2, UpstreamHealth::Up { .. }) {
             sleep(Duration::from_millis(5)).await;
         }
     };
     up().await;
     probes.follow(&first, &series(&metrics));
-    assert!(matches!(health.upstreams()[0].2, State::Up { .. }), "what is known stays known");
+    assert!(matches!(health.upstreams()[0].2, UpstreamHealth::Up { .. }), "what is known stays known");
     assert_eq!(one.accepted(), 1, "its connection too");
     probes.follow(&config(dir.path(), &other.addr.to_string(), "trust", ""), &series(&metrics));
     let deadline = Instant::now() + Duration::from_secs(10);

@@ -21,7 +21,7 @@ use tokio::time::{Sleep, sleep};
 use self::ending::{End, Running};
 pub(crate) use self::handover::HandedOver;
 use self::outbox::Outbox;
-use self::run::Run;
+use self::run::WriteRun;
 use self::stall::Stalled;
 use super::pool::{Class, Pool};
 use super::resources::Resources;
@@ -48,7 +48,7 @@ pub(crate) struct Connection {
     resources: Rc<Resources>,
     pool: Rc<Pool>,
     class: Class,
-    state: RefCell<State>,
+    state: RefCell<ConnectionState>,
     takes_more: Cell<bool>,
     /// The task was told that there is something to do.
     told: Cell<bool>,
@@ -79,7 +79,7 @@ pub(crate) enum Outcome {
     Ended,
 }
 
-struct State {
+struct ConnectionState {
     stream: Phase,
     link: PooledLink,
     /// The commands that set it up, and then what clients gave.
@@ -112,7 +112,7 @@ impl Connection {
         let mut setup = Outbox::default();
         setup.push(&link.open());
         let connection = Rc::new(Self {
-            state: RefCell::new(State {
+            state: RefCell::new(ConnectionState {
                 stream: Phase::Dialling(dial),
                 link,
                 setup,
@@ -220,7 +220,7 @@ impl Connection {
         self.retired.set(true);
     }
 
-    fn has_creditors(&self, state: &State) -> bool {
+    fn has_creditors(&self, state: &ConnectionState) -> bool {
         state.link.waiting_sessions().any(|key| self.resources.shared_clients.get(key).is_some())
     }
 
@@ -252,7 +252,7 @@ impl Connection {
     }
 
     /// Tells waiting clients that it may take new commands again.
-    fn update(&self, state: &State, idle: bool) {
+    fn update(&self, state: &ConnectionState, idle: bool) {
         let now = self.resources.clock.latest();
         self.idle_since.set(idle.then(|| self.idle_since.get().unwrap_or(now)));
         let takes_more = state.link.takes_more()
@@ -266,7 +266,7 @@ impl Connection {
         }
     }
 
-    fn advance(&self, state: &mut State, cx: &mut Context<'_>) -> Poll<End> {
+    fn advance(&self, state: &mut ConnectionState, cx: &mut Context<'_>) -> Poll<End> {
         if self.ending.get() {
             return Poll::Ready(End::Unused);
         }
@@ -301,7 +301,7 @@ impl Connection {
         Poll::Pending
     }
 
-    fn dial(&self, state: &mut State, cx: &mut Context<'_>) -> Poll<End> {
+    fn dial(&self, state: &mut ConnectionState, cx: &mut Context<'_>) -> Poll<End> {
         let Phase::Dialling(attempt) = &mut state.stream else { return Poll::Pending };
         match attempt.as_mut().poll(cx) {
             Poll::Pending => {}
@@ -327,9 +327,9 @@ impl Connection {
     }
 
     /// Gives each client what was read for it.
-    fn hand_out(&self, state: &mut State, cx: &mut Context<'_>) -> Result<(), End> {
+    fn hand_out(&self, state: &mut ConnectionState, cx: &mut Context<'_>) -> Result<(), End> {
         let now = self.resources.clock.now();
-        let mut run = Run::default();
+        let mut run = WriteRun::default();
         let (mut full, mut at) = (None, 0);
         let buf = state.inbox.bytes();
         let ended = loop {
@@ -360,7 +360,7 @@ impl Connection {
                     let key = part.ticket.session;
                     if !run.is_of(key) {
                         full = run.end();
-                        run = Run::new(key, self.resources.shared_clients.get(key), &buf[at..]);
+                        run = WriteRun::new(key, self.resources.shared_clients.get(key), &buf[at..]);
                     }
                     match run.take(&part, now) {
                         Delivered::Desync => {
@@ -389,7 +389,7 @@ impl Connection {
     }
 }
 
-impl State {
+impl ConnectionState {
     /// Writes until everything that may go has gone, or has to wait.
     fn write(&mut self, cx: &mut Context<'_>) {
         let Phase::Open(stream) = &mut self.stream else { return };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::shared_clients::SharedClients;
 use crate::clock::Clock;
 use crate::metrics::WorkerStats;
-use crate::net::buffer::Pool;
+use crate::net::buffer::BufferPool;
 
 /// A worker's clock, buffers, counters and clients of shared connections.
 #[derive(Debug)]
@@ -13,7 +13,7 @@ pub(crate) struct Resources {
     /// The worker's counters.
     pub stats: Arc<WorkerStats>,
     /// The worker's buffers.
-    pub pool: Pool,
+    pub pool: BufferPool,
     /// The clients of shared connections.
     pub shared_clients: SharedClients,
     /// The worker's time.

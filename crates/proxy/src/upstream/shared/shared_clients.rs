@@ -88,9 +88,9 @@ impl<'b> Unwritten<'b> {
 
 /// The shared clients of one worker.
 #[derive(Default)]
-pub(crate) struct SharedClients(RefCell<Slab<Option<Place>>>);
+pub(crate) struct SharedClients(RefCell<Slab<Option<Slot>>>);
 
-struct Place {
+struct Slot {
     key: SessionKey,
     shared_client: Rc<RefCell<dyn SharedClient>>,
     /// The time for which it has kept others waiting.
@@ -110,7 +110,7 @@ impl SharedClients {
     /// Sets the client of a reserved key.
     pub(crate) fn seat(&self, key: SessionKey, shared_client: Rc<RefCell<dyn SharedClient>>) {
         if let Some(place) = self.0.borrow_mut().get_mut(index(key)) {
-            *place = Some(Place { key, shared_client, stalled: Duration::ZERO });
+            *place = Some(Slot { key, shared_client, stalled: Duration::ZERO });
         }
     }
 

@@ -9,7 +9,7 @@ use crate::upstream::shared::shared_clients::{Delivered, SharedClient, Unwritten
 
 /// The parts that one client gets, one after the other.
 #[derive(Default)]
-pub(super) struct Run<'b> {
+pub(super) struct WriteRun<'b> {
     key: Option<SessionKey>,
     /// None: the client is gone, and so are its replies.
     shared_client: Option<Rc<RefCell<dyn SharedClient>>>,
@@ -17,7 +17,7 @@ pub(super) struct Run<'b> {
     held_up: bool,
 }
 
-impl<'b> Run<'b> {
+impl<'b> WriteRun<'b> {
     /// A run whose first part is at the beginning of `buf`.
     pub(super) const fn new(
         key: SessionKey,

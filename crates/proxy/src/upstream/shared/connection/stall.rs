@@ -10,7 +10,7 @@ use std::time::Duration;
 use portcullis_session::{SessionKey, Tick};
 use tokio::time::{Sleep, sleep};
 
-use super::{Connection, End, State};
+use super::{Connection, ConnectionState, End};
 use crate::upstream::shared::shared_clients::SharedClient;
 
 /// A client that does not read may keep others waiting so long, in all; and so may all that use a connection together, save
@@ -28,7 +28,7 @@ impl Connection {
     /// Nothing more is read before that client has made room.
     pub(super) fn stall(
         &self,
-        state: &mut State,
+        state: &mut ConnectionState,
         by: SessionKey,
         shared_client: &Rc<RefCell<dyn SharedClient>>,
         since: Tick,
@@ -49,7 +49,7 @@ impl Connection {
     }
 
     /// Goes on where the client has made room, or is gone, or keeps others waiting for too long.
-    pub(super) fn unstall(&self, state: &mut State, cx: &mut Context<'_>) -> Option<End> {
+    pub(super) fn unstall(&self, state: &mut ConnectionState, cx: &mut Context<'_>) -> Option<End> {
         let stalled = state.stalled.as_mut()?;
         let due = stalled.timer.is_elapsed() || stalled.timer.as_mut().poll(cx).is_ready();
         let (by, since) = (stalled.by, stalled.since);
@@ -84,7 +84,7 @@ impl Connection {
     }
 }
 
-impl State {
+impl ConnectionState {
     fn spent(&self, now: Tick) -> Duration {
         self.spent.saturating_sub(Duration::from_nanos(now.since(self.spent_at) / 10))
     }
