@@ -52,6 +52,7 @@ impl Stream {
     }
 
     /// Reads what is there, at most `into.len()` bytes; 0 is the end of the stream.
+    #[inline]
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buf = ReadBuf::new(into);
         let done = match self {
@@ -64,6 +65,7 @@ impl Stream {
 
     /// Writes as much of `slices` as there is room for. While it is pending, the next write must begin with the same bytes:
     /// TLS has encrypted them, and part of that may have been sent.
+    #[inline]
     pub(crate) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
