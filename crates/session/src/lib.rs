@@ -16,6 +16,7 @@ mod observe;
 mod pending;
 mod plan;
 mod pooling;
+mod route;
 mod shape;
 mod tick;
 
@@ -32,6 +33,7 @@ pub use observe::{Attempt, Authenticator, Denial, Denied, Host, Observer, Peer};
 pub use pending::MAX_RUNS;
 pub use plan::{Auth, Plan};
 pub use pooling::{LARGE_REPLY, Pin, PoolFault, PooledLink, Shared};
+pub use route::Route;
 pub use shape::{QueuedConfirmations, Shape, Verb};
 pub use tick::Tick;
 

@@ -7,7 +7,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use portcullis_session::{
-    PoolFault, PoolKey, PooledLink, Preamble, ReplyAction, Session, SessionKey, Shared, Step, Tick,
+    PoolFault, PoolKey, PooledLink, Preamble, ReplyAction, Route, Session, SessionKey, Shared, Step, Tick,
 };
 use portcullis_session_fuzz::{Choices, TestHost, pieces, split};
 
@@ -77,7 +77,8 @@ fn run(kind: u8, senders: &[u8], pieces: &[&[u8]], longest: usize) -> Outcome {
 fn send(client: &mut Session, n: usize, link: &mut PooledLink, host: &mut TestHost) {
     let mut bytes = &b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n".repeat(n)[..];
     while !bytes.is_empty() {
-        let Step::Forward { len, first, pending, shape, .. } = client.next(bytes, Tick::default(), host)
+        let Step::Forward { to: Route::Pooled, len, first, pending, shape, .. } =
+            client.next(bytes, Tick::default(), host)
         else {
             panic!("GET is not shared");
         };

@@ -115,7 +115,7 @@ impl Gate {
         self.host.subscriptions = self.link.subscriptions();
         self.host.listens_in_resp2 = self.link.listens_in_resp2();
         match self.session.next(&self.unread, Tick::default(), &mut self.host) {
-            Step::Forward { len, first, pending, shape, whole } => {
+            Step::Forward { len, first, pending, shape, whole, .. } => {
                 assert!(len > 0, "no progress");
                 if pending > 0 {
                     self.outcome.shape = shape.clone();
@@ -131,7 +131,7 @@ impl Gate {
                     _ => Progress::Answers(answers),
                 }
             }
-            Step::Instead { bytes, skip, first, shape } => {
+            Step::Instead { bytes, skip, first, shape, .. } => {
                 let (is_hello, is_client_id) = (matches!(shape, Shape::WholeHello), bytes == CLIENT_ID);
                 self.link.expect(first, 1, shape);
                 self.outcome.sent.extend_from_slice(bytes);

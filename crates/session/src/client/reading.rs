@@ -66,7 +66,8 @@ impl Batch<'_> {
         observer: &mut O,
     ) -> Step<'static> {
         self.close(state, observer);
-        Step::Forward { len, first: self.first, pending: self.pending, shape: Shape::One, whole }
+        let to = state.upstream.route();
+        Step::Forward { to, len, first: self.first, pending: self.pending, shape: Shape::One, whole }
     }
 }
 
@@ -252,17 +253,19 @@ impl<'s> Reading<'s> {
         observer.command(id, 1);
         let muted = self.state.mute.take();
         let first = self.state.pending.push_reply(kind, &shape, id, self.now, muted);
-        Step::Forward { len, first, pending: 1, shape, whole }
+        let to = self.state.upstream.route();
+        Step::Forward { to, len, first, pending: 1, shape, whole }
     }
 
     fn send_raw<O: Observer>(self, frame: &Frame<'_>, id: CommandId, observer: &mut O) -> Step<'s> {
         let first = self.state.pending.ticket();
+        let to = self.state.upstream.route();
         observer.command(id, 1);
         let (len, whole) = match frame.source {
             Source::Line(len) => {
                 self.state.scratch = frame.bytes.to_vec();
                 let bytes = &self.state.scratch;
-                return Step::Instead { bytes, skip: len, first, shape: Shape::Raw };
+                return Step::Instead { to, bytes, skip: len, first, shape: Shape::Raw };
             }
             Source::Whole => (frame.bytes.len(), true),
             Source::Partial(buf) => match self.framing.forward(buf) {
@@ -270,7 +273,7 @@ impl<'s> Reading<'s> {
                 Err(error) => return self.refuse_bytes(error),
             },
         };
-        Step::Forward { len, first, pending: 1, shape: Shape::Raw, whole }
+        Step::Forward { to, len, first, pending: 1, shape: Shape::Raw, whole }
     }
 
     /// Answers the command here: none of its bytes is forwarded.
@@ -297,7 +300,8 @@ impl<'s> Reading<'s> {
             }
             Ok(piece) if piece.forwarded => {
                 let first = self.state.pending.ticket();
-                Step::Forward { len: piece.len, first, pending: 0, shape: Shape::One, whole: piece.ends }
+                let to = self.state.upstream.route();
+                Step::Forward { to, len: piece.len, first, pending: 0, shape: Shape::One, whole: piece.ends }
             }
             Ok(piece) => Step::Skip { len: piece.len },
             Err(error) => {

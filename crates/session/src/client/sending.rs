@@ -29,9 +29,10 @@ impl<'s> Reading<'s> {
     ) -> Step<'s> {
         observer.command(id, 1);
         let muted = self.state.mute.take();
+        let to = self.state.upstream.route();
         let first = self.state.pending.push_reply(kind, &shape, id, self.now, muted);
         self.state.scratch = bytes;
-        Step::Instead { bytes: &self.state.scratch, skip, first, shape }
+        Step::Instead { to, bytes: &self.state.scratch, skip, first, shape }
     }
 
     /// Waits for an upstream connection of the client's own. The gate will log in there with the current credentials.
@@ -52,11 +53,12 @@ impl<'s> Reading<'s> {
             Later::Selected => self.send_setup(Stage::Select),
             Later::IdLearned => self.ask_upstream_id(),
             Later::Discarded => {
+                let to = self.state.upstream.route();
                 let first =
                     self.state.pending.push_apart(ReplyKind::Abandoned, CommandId::UNKNOWN, self.now, false);
                 self.state.scratch.clear();
                 encode::command(&mut self.state.scratch, &[b"DISCARD"]);
-                Step::Instead { bytes: &self.state.scratch, skip: 0, first, shape: Shape::Whole }
+                Step::Instead { to, bytes: &self.state.scratch, skip: 0, first, shape: Shape::Whole }
             }
         }
     }
@@ -65,6 +67,7 @@ impl<'s> Reading<'s> {
     pub(super) fn send_setup(self, stage: Stage) -> Step<'s> {
         let key = self.state.pool_key();
         self.state.upstream.send_setup(stage.next(&key));
+        let to = self.state.upstream.route();
         let first =
             self.state.pending.push_apart(ReplyKind::Setup(stage), CommandId::UNKNOWN, self.now, false);
         let shape = stage.shape();
@@ -75,7 +78,7 @@ impl<'s> Reading<'s> {
                 &self.state.scratch
             }
         };
-        Step::Instead { bytes, skip: 0, first, shape }
+        Step::Instead { to, bytes, skip: 0, first, shape }
     }
 
     /// Logs the gate in as another user; the client's user changes only after the upstream confirms the login.
@@ -87,11 +90,12 @@ impl<'s> Reading<'s> {
         skip: usize,
     ) -> Step<'s> {
         let muted = self.state.mute.take();
+        let to = self.state.upstream.route();
         let first = self.state.pending.push_apart(ReplyKind::Identify, command, self.now, muted);
         self.state.pending.hold();
         let hello = hello.map(|greeting| Deferred { greeting, at: self.now, muted });
         let bytes = self.state.identity.begin_entering(plan, hello);
-        Step::Instead { bytes, skip, first, shape: Shape::Whole }
+        Step::Instead { to, bytes, skip, first, shape: Shape::Whole }
     }
 
     /// Keeps a HELLO until it can be sent.
@@ -111,9 +115,10 @@ impl<'s> Reading<'s> {
         } else {
             (ReplyKind::Untimed, Shape::Hello)
         };
+        let to = self.state.upstream.route();
         let first = self.state.pending.push_apart(kind, id::HELLO, at, muted);
         self.state.scratch = greeting.bytes;
-        Step::Instead { bytes: &self.state.scratch, skip: 0, first, shape }
+        Step::Instead { to, bytes: &self.state.scratch, skip: 0, first, shape }
     }
 
     /// Sends Redis's CLIENT UNBLOCK for the other client.
@@ -122,17 +127,19 @@ impl<'s> Reading<'s> {
             return Step::Wait(Until::NothingPending);
         };
         let (at, muted) = (unblock.question.at, unblock.question.muted);
+        let to = self.state.upstream.route();
         let first = self.state.pending.push_apart(ReplyKind::Plain, id::CLIENT_UNBLOCK, at, muted);
         self.state.scratch = client_info::unblock_command(unblock.id, unblock.error);
-        Step::Instead { bytes: &self.state.scratch, skip: 0, first, shape: Shape::Whole }
+        Step::Instead { to, bytes: &self.state.scratch, skip: 0, first, shape: Shape::Whole }
     }
 
     /// Asks Redis for the id of the upstream connection.
     fn ask_upstream_id(self) -> Step<'s> {
         self.state.profile_mut().ask_upstream_id();
+        let to = self.state.upstream.route();
         let first = self.state.pending.push_apart(ReplyKind::UpstreamId, id::CLIENT_ID, self.now, false);
         self.state.scratch.clear();
         encode::command(&mut self.state.scratch, &[b"CLIENT", b"ID"]);
-        Step::Instead { bytes: &self.state.scratch, skip: 0, first, shape: Shape::Whole }
+        Step::Instead { to, bytes: &self.state.scratch, skip: 0, first, shape: Shape::Whole }
     }
 }

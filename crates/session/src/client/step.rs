@@ -4,6 +4,7 @@ use portcullis_resp::error::RequestError;
 
 use crate::ids::Ticket;
 use crate::link::Unavailable;
+use crate::route::Route;
 use crate::shape::Shape;
 
 /// The action for the bytes of the client.
@@ -11,6 +12,8 @@ use crate::shape::Shape;
 pub enum Step<'s> {
     /// Send `buf[..len]` upstream unchanged and drop it from the buffer.
     Forward {
+        /// The connection that they go to.
+        to: Route,
         /// Bytes of `buf`.
         len: usize,
         /// The first pending reply to these bytes.
@@ -24,6 +27,8 @@ pub enum Step<'s> {
     },
     /// Send `bytes` upstream, and drop `skip` bytes from the buffer.
     Instead {
+        /// The connection that they go to.
+        to: Route,
         /// The bytes to send.
         bytes: &'s [u8],
         /// The bytes of `buf` that `bytes` replaces.

@@ -17,6 +17,7 @@
 //! ```
 
 use crate::link::Stage;
+use crate::route::Route;
 
 /// The state of one client's upstream connection, as far as its commands depend on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,6 +50,11 @@ impl Upstream {
     /// Returns whether commands go to shared connections.
     pub(super) const fn is_pooled(self) -> bool {
         matches!(self, Self::Pooled)
+    }
+
+    /// Returns the connection that commands go to.
+    pub(super) const fn route(self) -> Route {
+        if self.is_pooled() { Route::Pooled } else { Route::Own }
     }
 
     /// Returns whether the connection is a replication stream.

@@ -274,7 +274,7 @@ impl Pair {
                     self.sent.extend(self.client_input.drain(..len));
                     self.forwarded += len;
                 }
-                Step::Instead { bytes, skip, first, shape } => {
+                Step::Instead { bytes, skip, first, shape, .. } => {
                     assert!(self.linked);
                     self.link.expect(first, 1, shape);
                     self.sent.extend_from_slice(bytes);

@@ -1,7 +1,6 @@
 //! A client on shared upstream connections, driven like in the relay. The test that owns the shared connections gets
 //! the commands for them.
 
-use crate::Pooling;
 use std::sync::Arc;
 
 use super::pair::Count;
@@ -9,7 +8,8 @@ use crate::client::CloseReason;
 use crate::ids::Ticket;
 use crate::link::{LinkFault, Part, Unavailable};
 use crate::{
-    Delivery, Incoming, Lease, Link, Plan, ReplyAction, Session, SessionKey, Shape, Step, Tick, Until,
+    Delivery, Incoming, Lease, Link, Plan, Pooling, ReplyAction, Route, Session, SessionKey, Shape, Step,
+    Tick, Until,
 };
 
 /// Commands for a shared connection.
@@ -117,20 +117,19 @@ impl SimulatedClient {
         if self.closed.is_some() {
             return Turn::Wait;
         }
-        let pooled = self.session.is_pooled();
         let room = room.min(self.client_input.len());
         self.count.subscriptions = self.link.subscriptions();
         self.count.listens_in_resp2 = self.link.listens_in_resp2();
         let turn = match self.session.next(&self.client_input[..room], self.now, &mut self.count) {
-            Step::Forward { len, first, pending, shape, .. } => {
+            Step::Forward { to, len, first, pending, shape, .. } => {
                 assert!(len > 0, "no progress");
                 let bytes = self.client_input.drain(..len).collect();
-                self.send(pooled, PooledCommands { first, pending, shape, bytes })
+                self.send(to == Route::Pooled, PooledCommands { first, pending, shape, bytes })
             }
-            Step::Instead { bytes, skip, first, shape } => {
+            Step::Instead { to, bytes, skip, first, shape } => {
                 let commands = PooledCommands { first, pending: 1, shape, bytes: bytes.to_vec() };
                 self.client_input.drain(..skip);
-                self.send(pooled, commands)
+                self.send(to == Route::Pooled, commands)
             }
             Step::Skip { len } => {
                 self.client_input.drain(..len);

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use portcullis_session::{Lease, PendingLogin, Session, Tick, Unavailable};
 
-use super::lane::Lane;
 use super::{Ended, Relay};
 use crate::metrics::ClosedReason;
 use crate::worker::deadlines::Deadlines;
@@ -199,7 +198,9 @@ impl Relay {
         let (_, due) = self.due().filter(|(at, _)| *at <= now)?;
         match due {
             Due::Response => {
-                self.lanes.retire(Lane::of(&self.session));
+                if self.session.is_pooled() {
+                    self.lanes.retire_shared();
+                }
                 self.lose_upstream(Some(Unavailable::Timeout));
             }
             Due::Press => {

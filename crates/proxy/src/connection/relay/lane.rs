@@ -11,13 +11,13 @@
 //!                                                   <- Reply::Pooled    from the shared connection's buffer
 //! ```
 //!
-//! A lane is a plain value and not the connection itself: it is chosen before the session judges, and the session may need
-//! the connection's state while it does. All commands of a client use one lane at a time. It changes only when no reply is
+//! Each command names its lane: the session's [`Route`]. A lane is a plain value and not the connection itself, for the
+//! session may need the connection's state while it judges. All commands of a client use one lane at a time. It changes only when no reply is
 //! pending, or when the shared connection becomes the client's own with all pending replies. So replies stay in order.
 
 use std::net::SocketAddr;
 
-use portcullis_session::{ReplyAction, Session, Shape, Ticket};
+use portcullis_session::{ReplyAction, Route, Session, Shape, Ticket};
 
 use super::Relay;
 use super::client_side::ClientSide;
@@ -36,10 +36,12 @@ pub(super) enum Lane {
     Pooled,
 }
 
-impl Lane {
-    /// The lane of the next command.
-    pub(super) fn of(session: &Session) -> Self {
-        if session.is_pooled() { Self::Pooled } else { Self::Own }
+impl From<Route> for Lane {
+    fn from(route: Route) -> Self {
+        match route {
+            Route::Own => Self::Own,
+            Route::Pooled => Self::Pooled,
+        }
     }
 }
 
@@ -94,9 +96,9 @@ impl Lanes {
         }
     }
 
-    /// The connection of `lane` does not answer in time. One that others use as well takes no new commands.
-    pub(super) fn retire(&self, lane: Lane) {
-        if let (Lane::Pooled, Some(pooled)) = (lane, &self.pooled) {
+    /// The shared connection does not answer in time: it takes no new commands.
+    pub(super) fn retire_shared(&self) {
+        if let Some(pooled) = &self.pooled {
             pooled.retire();
         }
     }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use portcullis_session::{MAX_RENDERED, Session, Step, Until};
 
-use super::lane::{Commands, Lane, Sent};
+use super::lane::{Commands, Sent};
 use super::peer::question;
 use super::{Ended, Relay, RelayHost, Stage};
 use crate::metrics::{ClosedReason, Direction};
@@ -87,21 +87,20 @@ impl Relay {
                 return Want::Nothing;
             }
             let Some(room) = self.room(least, cx) else { return Want::Company };
-            let lane = Lane::of(&self.session);
             let (stream, link) = (self.client.stream(), self.lanes.own.link());
             let mut host = RelayHost::of(&self.worker, &self.route, &mut self.guard, stream, link);
             match self.session.next(&self.requests.unread()[..room], self.clocks.asked_at(), &mut host) {
-                Step::Forward { len, first, pending, shape, .. } => {
+                Step::Forward { to, len, first, pending, shape, .. } => {
                     if pending > 0 {
                         self.clocks.frame_ends();
                     }
                     let commands = Commands { first, pending, shape, len, instead: None };
-                    let sent = self.lanes.send(lane, &mut self.requests, commands);
+                    let sent = self.lanes.send(to.into(), &mut self.requests, commands);
                     self.sent(sent);
                 }
-                Step::Instead { bytes, skip, first, shape } => {
+                Step::Instead { to, bytes, skip, first, shape } => {
                     let commands = Commands { first, pending: 1, shape, len: skip, instead: Some(bytes) };
-                    let sent = self.lanes.send(lane, &mut self.requests, commands);
+                    let sent = self.lanes.send(to.into(), &mut self.requests, commands);
                     self.sent(sent);
                 }
                 Step::Skip { len } => self.requests.skip(len),
@@ -251,9 +250,6 @@ impl Relay {
 /// connections. Kept out of the caller, which is asked after every command and finds nothing to write.
 #[inline(never)]
 fn write_due_replies(session: &mut Session, replies: &mut Pipe, output_buffer: usize) -> bool {
-    let up_to = match Lane::of(session) {
-        Lane::Own => MAX_RENDERED,
-        Lane::Pooled => output_buffer,
-    };
+    let up_to = if session.is_pooled() { output_buffer } else { MAX_RENDERED };
     replies.waiting() < up_to && replies.insert(|out| session.write_local_replies(out, up_to)) > 0
 }
