@@ -103,8 +103,8 @@ impl Session {
             Before::Wait(until) => return Step::Wait(until),
             Before::Link => return reading.wait_for_link(),
             Before::SetUp(stage) => return reading.send_setup(stage),
-            Before::Unblock => return reading.send_unblock(),
-            Before::Greet => return reading.send_deferred(),
+            Before::Unblock(unblock) => return reading.send_unblock(&unblock),
+            Before::Greet(hello) => return reading.send_deferred(*hello),
         }
         // A reload must not change the limits of a frame that has begun.
         if !reading.framing.is_mid_frame()

@@ -183,8 +183,8 @@ impl Identity {
     }
 
     /// Takes the HELLO that waits.
-    pub(super) fn take_deferred(&mut self) -> Option<Deferred> {
-        self.deferred.take().map(|deferred| *deferred)
+    pub(super) const fn take_deferred(&mut self) -> Option<Box<Deferred>> {
+        self.deferred.take()
     }
 
     /// Records that the client has logged in at Redis itself, or that RESET has logged it out.

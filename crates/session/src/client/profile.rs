@@ -283,9 +283,9 @@ impl Profile {
     }
 
     /// Takes the CLIENT UNBLOCK that is still to be sent.
-    pub(super) fn take_unblock(&mut self) -> Option<Unblock> {
+    pub(super) fn take_unblock(&mut self) -> Option<Box<Unblock>> {
         match std::mem::take(&mut self.asking) {
-            Asking::Unblock(unblock) => Some(*unblock),
+            Asking::Unblock(unblock) => Some(unblock),
             asking => {
                 self.asking = asking;
                 None

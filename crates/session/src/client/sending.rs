@@ -6,6 +6,7 @@ use portcullis_resp::command::{CommandId, id};
 use portcullis_resp::encode;
 
 use super::identity::Deferred;
+use super::profile::Unblock;
 use super::reading::Reading;
 use super::step::{Step, Until};
 use super::verdict::Later;
@@ -105,10 +106,8 @@ impl<'s> Reading<'s> {
     }
 
     /// Sends the HELLO whose credentials the gate has removed.
-    pub(super) fn send_deferred(self) -> Step<'s> {
-        let Some(Deferred { greeting, at, muted }) = self.state.identity.take_deferred() else {
-            return Step::Wait(Until::NothingPending);
-        };
+    pub(super) fn send_deferred(self, hello: Deferred) -> Step<'s> {
+        let Deferred { greeting, at, muted } = hello;
         let (kind, shape) = if self.state.answers_client() {
             self.state.profile_mut().begin_naming(greeting.name.as_deref());
             (ReplyKind::Hello, Shape::WholeHello)
@@ -122,10 +121,7 @@ impl<'s> Reading<'s> {
     }
 
     /// Sends Redis's CLIENT UNBLOCK for the other client.
-    pub(super) fn send_unblock(self) -> Step<'s> {
-        let Some(unblock) = self.state.profile.as_mut().and_then(|profile| profile.take_unblock()) else {
-            return Step::Wait(Until::NothingPending);
-        };
+    pub(super) fn send_unblock(self, unblock: &Unblock) -> Step<'s> {
         let (at, muted) = (unblock.question.at, unblock.question.muted);
         let to = self.state.upstream.route();
         let first = self.state.pending.push_apart(ReplyKind::Plain, id::CLIENT_UNBLOCK, at, muted);

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use portcullis_resp::command::{CommandId, id};
 
-use super::identity::{Identity, Renewed};
+use super::identity::{Deferred, Identity, Renewed};
 use super::modes::Modes;
 use super::mute::Mute;
 use super::passing::Passing;
 use super::pooling::{Lease, Pooling};
-use super::profile::{Profile, UpstreamId, Waiting, user_name};
+use super::profile::{Profile, Unblock, UpstreamId, Waiting, user_name};
 use super::step::{CloseReason, Until};
 use super::transaction::Transaction;
 use super::upstream::Upstream;
@@ -55,9 +55,9 @@ pub(super) enum Before {
     /// A step of the connection's setup.
     SetUp(Stage),
     /// The CLIENT UNBLOCK of another client.
-    Unblock,
-    /// The HELLO that waits.
-    Greet,
+    Unblock(Box<Unblock>),
+    /// The HELLO that waited.
+    Greet(Box<Deferred>),
 }
 
 impl State {
@@ -388,14 +388,18 @@ impl State {
             | Upstream::Anonymous
             | Upstream::Replica => {}
         }
-        match self.profile.as_ref().and_then(|profile| profile.waiting()) {
-            Some(Waiting::Permission) => return Before::Wait(Until::NothingPending),
-            Some(Waiting::Clients) => return Before::Wait(Until::Clients),
-            Some(Waiting::Unblock) => return Before::Unblock,
-            None => {}
+        if let Some(profile) = &mut self.profile {
+            match profile.waiting() {
+                Some(Waiting::Permission) => return Before::Wait(Until::NothingPending),
+                Some(Waiting::Clients) => return Before::Wait(Until::Clients),
+                Some(Waiting::Unblock) | None => {}
+            }
+            if let Some(unblock) = profile.take_unblock() {
+                return Before::Unblock(unblock);
+            }
         }
         match self.before_shared(now) {
-            Before::Read if self.identity.deferred().is_some() => Before::Greet,
+            Before::Read => self.identity.take_deferred().map_or(Before::Read, Before::Greet),
             before => before,
         }
     }
