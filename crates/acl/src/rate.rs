@@ -7,7 +7,7 @@ mod sources;
 use std::time::Duration;
 
 pub use self::sources::{
-    DEFAULT_CAPACITY, Denied, LoginFailure, MAX_FAILURES, Place, Source, SourceLimits, Sources,
+    CountedSource, DEFAULT_CAPACITY, Denied, LoginFailure, MAX_FAILURES, Source, SourceLimits, Sources,
 };
 
 /// A number of events in a time: `50/1s`.

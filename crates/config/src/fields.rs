@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use super::problem::{Place, Problems};
+use super::problem::{Position, Problems};
 use super::raw::{Key, Node, Value};
 use crate::message::{Masked, Message, message, nearest};
 
 /// One mapping of the file while it is being read.
 pub(super) struct Fields<'n> {
-    pub(super) place: &'n Place,
+    pub(super) place: &'n Position,
     /// The name of the mapping in messages: "listener", "limits".
     what: &'static str,
     entries: Vec<(&'n Key, Option<&'n Node>)>,
@@ -56,13 +56,13 @@ impl<'n> Fields<'n> {
     }
 
     /// Takes a value like [`Self::take`], with the place of the key.
-    pub(super) fn take_with_key(&mut self, name: &'static str) -> Option<(&'n Place, &'n Node)> {
+    pub(super) fn take_with_key(&mut self, name: &'static str) -> Option<(&'n Position, &'n Node)> {
         self.known.push(name);
         self.find(name)
     }
 
     /// Takes a key that is not listed as a known key.
-    pub(super) fn find(&mut self, name: &str) -> Option<(&'n Place, &'n Node)> {
+    pub(super) fn find(&mut self, name: &str) -> Option<(&'n Position, &'n Node)> {
         let (key, node) = self.entries.iter_mut().find(|(key, _)| key.text == name)?;
         node.take().map(|node| (&key.place, node))
     }

@@ -35,7 +35,7 @@ pub use model::{
     Overflow, ProxyProtocol, Refusal, Reload, Upstream, User,
 };
 pub use problem::{Problem, Severity};
-pub use scope::{LoadOptions, Source};
+pub use scope::{ConfigFile, LoadOptions};
 pub use scripts::ScriptLogin;
 
 /// A valid configuration.

@@ -6,7 +6,7 @@ use portcullis_acl::CostLimits;
 use portcullis_acl::rate::{MAX_FAILURES, Rate, SourceLimits};
 
 use super::fields::Fields;
-use super::problem::{Place, Problems};
+use super::problem::{Position, Problems};
 use super::raw::Node;
 use super::value;
 use crate::message::message;
@@ -210,12 +210,12 @@ pub(super) struct Patch {
     inline: Option<u64>,
     held_command: Option<u64>,
     /// The limit and its place.
-    client_output_buffer: Option<(u64, Place)>,
+    client_output_buffer: Option<(u64, Position)>,
     pattern: Option<u64>,
     count: Option<u64>,
     subscriptions: Option<u64>,
     /// The places of these three limits.
-    costs_written: Vec<(&'static str, Place)>,
+    costs_written: Vec<(&'static str, Position)>,
     buffers: Option<u64>,
     source_clients: Option<u64>,
     connects: Option<Rate>,
@@ -339,12 +339,12 @@ impl Patch {
     }
 
     /// The place of the limit that only shared connections use.
-    pub(super) fn client_output_buffer(&self) -> Option<&Place> {
+    pub(super) fn client_output_buffer(&self) -> Option<&Position> {
         self.client_output_buffer.as_ref().map(|(_, place)| place)
     }
 
     /// The keys of the limits for `@public` alone, with their places.
-    pub(super) fn costs_written(&self) -> impl Iterator<Item = (&'static str, &Place)> {
+    pub(super) fn costs_written(&self) -> impl Iterator<Item = (&'static str, &Position)> {
         self.costs_written.iter().map(|(key, place)| (*key, place))
     }
 

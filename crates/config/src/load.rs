@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::problem::{Place, Problem};
-use super::scope::{LoadOptions, MAX_YAML_FILE, Scope, Source};
+use super::problem::{Position, Problem};
+use super::scope::{ConfigFile, LoadOptions, MAX_YAML_FILE, Scope};
 use super::{Config, raw, validate};
 
 /// The result of reading a configuration, and every file that it was read from.
@@ -13,7 +13,7 @@ pub struct Reading {
     /// The configuration, or every problem that could be found: errors and warnings, in the order of the files.
     pub result: Result<Loaded, Vec<Problem>>,
     /// Each file once, including files that could not be read.
-    pub sources: Vec<Source>,
+    pub sources: Vec<ConfigFile>,
 }
 
 /// A valid configuration, and its warnings.
@@ -52,9 +52,9 @@ pub fn default_path() -> PathBuf {
 }
 
 fn config(path: &Path, scope: &mut Scope) -> Option<Config> {
-    let start = Place::start_of(&scope.file);
+    let start = Position::start_of(&scope.file);
     if matches!(path.try_exists(), Ok(false)) {
-        scope.sources.push(Source { path: path.to_owned(), digest: None });
+        scope.sources.push(ConfigFile { path: path.to_owned(), digest: None });
         let hint = "name a file with --config, or create one: see docs/configuration.md";
         scope.problems.error(&start, "the file does not exist", hint);
         return None;

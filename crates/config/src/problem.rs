@@ -96,13 +96,13 @@ impl fmt::Display for Severity {
 
 /// A place in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Position {
     pub(super) file: Arc<str>,
     pub(super) line: u32,
     pub(super) column: u32,
 }
 
-impl Place {
+impl Position {
     pub(super) fn start_of(file: &Arc<str>) -> Self {
         Self { file: Arc::clone(file), line: 1, column: 1 }
     }
@@ -122,15 +122,20 @@ const MOST: usize = 200;
 
 impl Problems {
     /// Notes an error, which makes the configuration unusable. Texts with values are made by [`message!`].
-    pub(super) fn error(&mut self, place: &Place, message: impl Into<Message>, hint: impl Into<Message>) {
+    pub(super) fn error(&mut self, place: &Position, message: impl Into<Message>, hint: impl Into<Message>) {
         self.note(Severity::Error, place, message.into(), hint.into());
     }
 
-    pub(super) fn warning(&mut self, place: &Place, message: impl Into<Message>, hint: impl Into<Message>) {
+    pub(super) fn warning(
+        &mut self,
+        place: &Position,
+        message: impl Into<Message>,
+        hint: impl Into<Message>,
+    ) {
         self.note(Severity::Warning, place, message.into(), hint.into());
     }
 
-    pub(super) fn remark(&mut self, place: &Place, message: impl Into<Message>) {
+    pub(super) fn remark(&mut self, place: &Position, message: impl Into<Message>) {
         self.note(Severity::Note, place, message.into(), "".into());
     }
 
@@ -160,7 +165,7 @@ impl Problems {
         self.list
     }
 
-    fn note(&mut self, severity: Severity, place: &Place, message: Message, hint: Message) {
+    fn note(&mut self, severity: Severity, place: &Position, message: Message, hint: Message) {
         if self.list.len() >= MOST {
             self.more += usize::from(severity == Severity::Error);
             return;

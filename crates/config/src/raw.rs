@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_yaml::{Location, Spanned};
 
-use super::problem::{Place, Problems};
+use super::problem::{Position, Problems};
 use crate::message::{Harmless, Message, message};
 
 /// The deepest valid nesting is 8; the parser's own stack is safe far beyond this.
@@ -26,7 +26,7 @@ const MAX_TEXT: usize = 16 << 20;
 /// A value and where it begins; for an alias, where the alias is.
 #[derive(Debug)]
 pub(super) struct Node {
-    pub(super) place: Place,
+    pub(super) place: Position,
     pub(super) value: Value,
 }
 
@@ -43,7 +43,7 @@ pub(super) enum Value {
 
 #[derive(Debug)]
 pub(super) struct Key {
-    pub(super) place: Place,
+    pub(super) place: Position,
     pub(super) text: String,
 }
 
@@ -64,11 +64,11 @@ pub(super) fn parse(text: &str, file: &Arc<str>, problems: &mut Problems) -> Opt
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     match serde_yaml::from_str_with_options::<Option<Spanned<Loose>>>(text, options()) {
         Ok(Some(tree)) => Some(Builder { text, file }.node(tree)),
-        Ok(None) => Some(Node { place: Place::start_of(file), value: Value::Map(Vec::new()) }),
+        Ok(None) => Some(Node { place: Position::start_of(file), value: Value::Map(Vec::new()) }),
         Err(error) => {
             let place = match error.location() {
                 Some(at) => Builder { text, file }.place(at),
-                None => Place::start_of(file),
+                None => Position::start_of(file),
             };
             let (message, hint) = explain(&error);
             problems.error(&place, message, hint);
@@ -197,9 +197,9 @@ impl Builder<'_> {
         Key { place: node.place, text }
     }
 
-    fn place(&self, at: Location) -> Place {
+    fn place(&self, at: Location) -> Position {
         let whole = |number: u64| u32::try_from(number).unwrap_or(u32::MAX).max(1);
-        Place { file: Arc::clone(self.file), line: whole(at.line()), column: whole(at.column()) }
+        Position { file: Arc::clone(self.file), line: whole(at.line()), column: whole(at.column()) }
     }
 
     fn source(&self, at: Location) -> Option<&str> {

@@ -11,7 +11,7 @@ use portcullis_acl::UnixSeconds;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::problem::{Place, Problems};
+use super::problem::{Position, Problems};
 use crate::message::{Harmless, Masked, Message, message};
 
 /// A main file or a YAML group file; YAML needs some hundred bytes of memory for each value.
@@ -84,14 +84,14 @@ impl Default for LoadOptions {
 
 /// A file that a configuration was read from; files of secrets are included.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
+pub struct ConfigFile {
     /// The path as it was opened.
     pub path: PathBuf,
     /// SHA-256 of what was read; `None`: it could not be read.
     pub digest: Option<[u8; 32]>,
 }
 
-impl Source {
+impl ConfigFile {
     /// Returns the current state of the file. A pipe cannot be read twice and counts as unchanged.
     #[must_use]
     pub fn now(&self) -> Self {
@@ -112,7 +112,7 @@ pub(super) struct Scope {
     pub(super) base: PathBuf,
     /// The main file, as it was named.
     pub(super) file: Arc<str>,
-    pub(super) sources: Vec<Source>,
+    pub(super) sources: Vec<ConfigFile>,
 }
 
 impl Scope {
@@ -129,7 +129,7 @@ impl Scope {
     }
 
     /// Reads a whole file of UTF-8 text, at most `most` bytes; the problem is noted at `mention`.
-    pub(super) fn read_text(&mut self, path: &Path, most: u64, mention: &Place) -> Option<String> {
+    pub(super) fn read_text(&mut self, path: &Path, most: u64, mention: &Position) -> Option<String> {
         match self.read_bytes(path, most) {
             Ok(bytes) => match String::from_utf8(bytes) {
                 Ok(text) => Some(text),
@@ -162,7 +162,7 @@ impl Scope {
         };
         let digest = read.as_ref().ok().map(|bytes| Sha256::digest(bytes).into());
         if self.sources.iter().all(|source| source.path != path) {
-            self.sources.push(Source { path: path.to_owned(), digest });
+            self.sources.push(ConfigFile { path: path.to_owned(), digest });
         }
         read
     }

@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use portcullis_config::{Admin, Config, Reload, Source};
+use portcullis_config::{Admin, Config, ConfigFile, Reload};
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 
@@ -48,7 +48,7 @@ pub(crate) enum StartError {
 ///
 /// # Errors
 /// Something cannot be bound or started.
-pub(crate) fn run(config: Config, sources: Vec<Source>) -> Result<ExitCode, StartError> {
+pub(crate) fn run(config: Config, sources: Vec<ConfigFile>) -> Result<ExitCode, StartError> {
     let room = raise_open_files();
     let process = Arc::new(Process::new(config, room)?);
     let generation = process.store.current();

@@ -26,7 +26,7 @@ use thiserror::Error;
 use crate::metrics::{ClosedReason, LineCounter, RefusedReason};
 
 use self::gather::{Gather, Gathered};
-use self::line::{Line, RuleFacts, Source};
+use self::line::{Line, LineSource, RuleFacts};
 use self::queue::Queue;
 use self::sink::{Shown, Sink};
 use self::writer::Writer;
@@ -148,7 +148,7 @@ impl Audit {
     ) {
         if self.0.gather().add(source, listener, reason, rule, Instant::now()) == Gathered::First {
             self.0.queue.push(&self.0.refusal(
-                Source::One(source),
+                LineSource::One(source),
                 listener,
                 reason,
                 rule.map(RuleFacts::of),
@@ -225,7 +225,7 @@ impl Inner {
     /// Logs a refusal, or several as one, and makes its line.
     fn refusal(
         &self,
-        source: Source,
+        source: LineSource,
         listener: &str,
         reason: RefusedReason,
         rule: Option<RuleFacts<'_>>,

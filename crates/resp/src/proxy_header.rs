@@ -27,13 +27,13 @@ pub enum Parsed {
         /// Bytes of the header.
         len: usize,
         /// The connection that the header describes.
-        source: Source,
+        source: HeaderSource,
     },
 }
 
 /// The connection that a header describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum HeaderSource {
     /// A TCP connection that the sender forwards.
     Tcp {
         /// The address of the client according to the sender. Not folded: `::ffff:a.b.c.d` stays as sent.

@@ -43,7 +43,7 @@ pub struct Link {
     debugs: bool,
     raw: bool,
     answered: bool,
-    frame: Frame,
+    frame: InProgress,
     elements: Option<Elements>,
     failed: Option<LinkFault>,
 }
@@ -139,9 +139,9 @@ impl Link {
             return Incoming::Fault(fault);
         }
         let incoming = match self.frame {
-            Frame::None => self.begin(buf),
-            Frame::Push(kind) => self.resume_push(buf, kind),
-            Frame::Reply(opening) => self.resume_reply(buf, opening),
+            InProgress::None => self.begin(buf),
+            InProgress::Push(kind) => self.resume_push(buf, kind),
+            InProgress::Reply(opening) => self.resume_reply(buf, opening),
         };
         if let Incoming::Fault(fault) = incoming {
             self.failed = Some(fault);
@@ -418,11 +418,11 @@ impl Link {
     fn stream_reply<'b>(&mut self, buf: &'b [u8], opening: Opening, first: bool) -> Incoming<'b> {
         match self.scan.stream(buf) {
             Ok(Streamed { len: 0, done: false }) => {
-                self.frame = Frame::Reply(opening);
+                self.frame = InProgress::Reply(opening);
                 Incoming::Need(buf.len() + 1)
             }
             Ok(Streamed { len, done }) => {
-                self.frame = if done { Frame::None } else { Frame::Reply(opening) };
+                self.frame = if done { InProgress::None } else { InProgress::Reply(opening) };
                 let ended = if done { self.finish(opening, None) } else { 0 };
                 self.hand_out(&buf[..len], first, opening, ended)
             }
@@ -510,7 +510,7 @@ struct Expected {
 
 /// The frame whose beginning was returned and whose end was not.
 #[derive(Clone, Copy, Debug, Default)]
-enum Frame {
+enum InProgress {
     #[default]
     None,
     Push(PushKind),

@@ -99,7 +99,7 @@ pub enum LoginFailure {
 /// A client's place among the clients of its source. The caller returns it by [`Sources::leave`].
 #[derive(Debug)]
 #[must_use = "a place that is not given back counts without end"]
-pub struct Place(Option<Source>);
+pub struct CountedSource(Option<Source>);
 
 /// The history of the sources of one listener.
 ///
@@ -169,9 +169,9 @@ impl<S: BuildHasher> Sources<S> {
     ///
     /// # Errors
     /// The reason why the client may not connect.
-    pub fn admit(&mut self, source: Source, now: Duration) -> Result<Place, Denied> {
+    pub fn admit(&mut self, source: Source, now: Duration) -> Result<CountedSource, Denied> {
         if !self.limits.is_any() {
-            return Ok(Place(None));
+            return Ok(CountedSource(None));
         }
         let limits = self.limits;
         self.change(source, now, |record| {
@@ -185,13 +185,13 @@ impl<S: BuildHasher> Sources<S> {
                 return Err(Denied::Clients);
             }
             record.clients = record.clients.saturating_add(1);
-            Ok(Place(Some(source)))
+            Ok(CountedSource(Some(source)))
         })
         .unwrap_or(Err(Denied::Full))
     }
 
     /// Removes a client that was admitted and has disconnected.
-    pub fn leave(&mut self, place: Place, now: Duration) {
+    pub fn leave(&mut self, place: CountedSource, now: Duration) {
         if let Some(source) = place.0.filter(|source| self.table.contains_key(source)) {
             self.change(source, now, |record| record.clients = record.clients.saturating_sub(1));
         }

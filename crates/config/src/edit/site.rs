@@ -10,7 +10,7 @@ use super::yaml::{self, Stuck, line_break};
 use super::{EditError, NewEntry};
 use crate::LoadOptions;
 use crate::message::nearest;
-use crate::problem::{Place, Problems};
+use crate::problem::{Position, Problems};
 use crate::raw::{self, Node, Value};
 use crate::scope::{MAX_TEXT_FILE, MAX_YAML_FILE, Scope};
 use crate::validate::is_yaml;
@@ -50,7 +50,7 @@ impl Site {
             return Err(EditError::BuiltIn);
         }
         let mut scope = Scope::new(config, options);
-        let start = Place::start_of(&scope.file);
+        let start = Position::start_of(&scope.file);
         let file = Arc::clone(&scope.file);
         let tree = scope
             .read_text(config, MAX_YAML_FILE, &start)
@@ -82,7 +82,7 @@ impl Site {
         }
     }
 
-    fn own_file(path: &Path, mention: &Place, scope: &mut Scope) -> Result<Self, EditError> {
+    fn own_file(path: &Path, mention: &Position, scope: &mut Scope) -> Result<Self, EditError> {
         let yaml = is_yaml(path);
         let most = if yaml { MAX_YAML_FILE } else { MAX_TEXT_FILE };
         let invalid = |scope: &mut Scope| EditError::Invalid(std::mem::take(&mut scope.problems).into_list());

@@ -14,7 +14,7 @@ use self::entry::{meta, too_many};
 
 use crate::fields::{Fields, named};
 use crate::message::{Masked, message, nearest};
-use crate::problem::Place;
+use crate::problem::Position;
 use crate::raw::{Node, Value};
 use crate::scope::Scope;
 use crate::value;
@@ -34,7 +34,7 @@ pub(super) struct Groups<'n> {
 /// One key of `groups`.
 struct Declared<'n> {
     name: &'n str,
-    place: &'n Place,
+    place: &'n Position,
     id: GroupId,
     entries: Option<&'n Node>,
     file: Option<&'n Node>,
@@ -46,7 +46,7 @@ struct Declared<'n> {
 struct Include {
     from: GroupId,
     to: GroupId,
-    place: Place,
+    place: Position,
 }
 
 pub(super) fn read<'n>(node: Option<&'n Node>, policy: &mut PolicyBuilder, scope: &mut Scope) -> Groups<'n> {
@@ -150,7 +150,7 @@ impl<'n> Groups<'n> {
     fn declare(
         &mut self,
         name: &'n str,
-        place: &'n Place,
+        place: &'n Position,
         node: &'n Node,
         policy: &mut PolicyBuilder,
         scope: &mut Scope,
@@ -201,7 +201,7 @@ impl<'n> Groups<'n> {
         }
     }
 
-    fn find(&self, name: &str, place: &Place, scope: &mut Scope) -> Option<GroupId> {
+    fn find(&self, name: &str, place: &Position, scope: &mut Scope) -> Option<GroupId> {
         if let Some(id) = self.ids.get(name) {
             return Some(*id);
         }

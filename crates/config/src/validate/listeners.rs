@@ -20,7 +20,7 @@ use crate::fields::Fields;
 use crate::limits::Limits;
 use crate::message::{Masked, message};
 use crate::model::{Auth, Listener, ProxyProtocol, Refusal, Upstream};
-use crate::problem::Place;
+use crate::problem::Position;
 use crate::raw::{Node, Value};
 use crate::scope::Scope;
 use crate::value;
@@ -35,8 +35,8 @@ struct Read<'n> {
     /// Index in the policy.
     index: usize,
     name: &'n str,
-    place: &'n Place,
-    binds: Vec<(Local, Place)>,
+    place: &'n Position,
+    binds: Vec<(Local, Position)>,
     settings: Settings,
     limits: Limits,
     bound: Option<Vec<Bind>>,
@@ -142,7 +142,7 @@ impl Parts<'_, '_, '_, '_> {
         Some(name)
     }
 
-    fn binds(&mut self, node: &Node) -> Vec<(Local, Place)> {
+    fn binds(&mut self, node: &Node) -> Vec<(Local, Position)> {
         let mut binds = Vec::new();
         for item in value::list(node) {
             if let Some(bind) = bind::read(item, self.scope) {
@@ -185,7 +185,7 @@ impl Listeners<'_> {
     }
 
     fn check_names(&self, scope: &mut Scope) {
-        let mut seen: HashMap<&str, &Place> = HashMap::new();
+        let mut seen: HashMap<&str, &Position> = HashMap::new();
         for read in self.list.iter().flatten() {
             if let Some(first) = seen.get(read.name) {
                 let name = Masked::name(read.name);

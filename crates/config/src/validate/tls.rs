@@ -13,7 +13,7 @@ use rustls::pki_types::ServerName;
 use crate::address::Address;
 use crate::fields::Fields;
 use crate::message::{Harmless, Masked, message};
-use crate::problem::Place;
+use crate::problem::Position;
 use crate::raw::{Node, Value};
 use crate::scope::Scope;
 use crate::tls::{ClientTls, Clients, Identity, Issuers, NameFrom, ServerTls, Trust};
@@ -252,7 +252,7 @@ fn server_name(node: &Node, scope: &mut Scope) -> Option<ServerName<'static>> {
 }
 
 /// Reads the system's roots for each configuration, like the files of `ca`.
-fn system_roots(place: &Place, scope: &mut Scope) -> Option<RootCertStore> {
+fn system_roots(place: &Position, scope: &mut Scope) -> Option<RootCertStore> {
     let mut roots = RootCertStore::empty();
     // A certificate of the system that webpki cannot parse is ignored, as long as others are there.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

@@ -8,7 +8,7 @@ use crate::address::Address;
 use crate::fields::{Fields, named};
 use crate::message::{Masked, Message, message, nearest};
 use crate::model::{Connections, Credentials, Upstream};
-use crate::problem::Place;
+use crate::problem::Position;
 use crate::raw::Node;
 use crate::scope::Scope;
 use crate::validate::tls;
@@ -29,8 +29,8 @@ pub(super) struct Upstreams<'n> {
 
 pub(super) struct Read<'n> {
     pub(super) name: &'n str,
-    pub(super) place: &'n Place,
-    pub(super) credentials: Option<&'n Place>,
+    pub(super) place: &'n Position,
+    pub(super) credentials: Option<&'n Position>,
     pub(super) connections: Connections,
     upstream: Option<Upstream>,
 }
@@ -50,7 +50,7 @@ impl<'n> Upstreams<'n> {
     }
 
     /// The index of the upstream of that name, which is written at `place`.
-    pub(super) fn find_named(&self, name: &str, place: &Place, scope: &mut Scope) -> Option<usize> {
+    pub(super) fn find_named(&self, name: &str, place: &Position, scope: &mut Scope) -> Option<usize> {
         if let Some(index) = self.index.get(name) {
             return Some(*index);
         }

@@ -13,14 +13,14 @@ use super::upstreams::{self, Upstreams};
 use crate::fields::{Fields, named};
 use crate::message::{Masked, message, nearest};
 use crate::model::User;
-use crate::problem::Place;
+use crate::problem::Position;
 use crate::raw::{Node, Value};
 use crate::scope::Scope;
 use crate::{secret, value};
 
 /// The users that were read. A faulty one does not stop the check of the others.
 pub(super) struct Users<'n> {
-    list: Vec<(&'n str, &'n Place, Option<Arc<User>>)>,
+    list: Vec<(&'n str, &'n Position, Option<Arc<User>>)>,
     index: HashMap<&'n str, usize>,
     used: HashSet<usize>,
 }

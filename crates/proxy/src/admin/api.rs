@@ -17,7 +17,7 @@ use super::AdminState;
 use crate::clock::wall_clock;
 use crate::control::reload::Request;
 use crate::control::report::{Report, Trigger};
-use crate::generation::explain::{self, Answer, Question, Source, json_rule, moment};
+use crate::generation::explain::{self, Answer, AskedAddress, Question, json_rule, moment};
 use crate::log::Timestamp;
 use crate::metrics::ReloadResult;
 use crate::run_on_thread::run_on_thread;
@@ -111,7 +111,7 @@ pub(super) async fn explain(
 ) -> Response {
     let generation = state.process.store.current();
     let config = generation.config();
-    let source = match Source::parse(&question.ip) {
+    let source = match AskedAddress::parse(&question.ip) {
         Ok(source) => source,
         Err(why) => return problem(StatusCode::BAD_REQUEST, "address", &why.to_string()),
     };

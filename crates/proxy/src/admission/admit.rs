@@ -27,7 +27,7 @@ pub(crate) struct Client {
     generation: Arc<Generation>,
     listener: Arc<Listener>,
     permit: Permit,
-    place: Place,
+    place: ClientPlace,
 }
 
 impl Admitted {
@@ -54,7 +54,7 @@ pub(crate) struct Parts {
     /// The permit that admitted it.
     pub permit: Permit,
     /// Its place among the clients.
-    pub place: Place,
+    pub place: ClientPlace,
 }
 
 impl Client {
@@ -157,7 +157,7 @@ pub(crate) fn admit(
 ) -> Result<Admitted, Box<Refused>> {
     let Identified { socket, from, sender, listener } = identified;
     let (reason, rule) = match listener.judge(&from, now) {
-        Decision::Allow(permit) => match Place::take(all, listener.state(), from) {
+        Decision::Allow(permit) => match ClientPlace::take(all, listener.state(), from) {
             Ok(place) => {
                 let generation = Arc::clone(generation);
                 let client = Client { from, sender, generation, listener, permit, place };
@@ -172,13 +172,13 @@ pub(crate) fn admit(
 
 /// One client's place, in the process and at its listener; given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct ClientPlace {
     all: Arc<Seat>,
     listener: Arc<ListenerState>,
     _source: SourcePlace,
 }
 
-impl Place {
+impl ClientPlace {
     /// The source's own limits first: who exceeds them is told so, and takes no place from others.
     fn take(all: &Arc<Seat>, listener: &Arc<ListenerState>, from: ClientAddr) -> Result<Self, RefusedReason> {
         let source = listener.sources().admit(from)?;
@@ -193,7 +193,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ClientPlace {
     fn drop(&mut self) {
         self.all.free();
         self.listener.seat().free();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_acl::ClientAddr;
-use portcullis_resp::proxy_header::{MAX_V2, Parsed, ProxyHeaderError, Source, parse};
+use portcullis_resp::proxy_header::{HeaderSource, MAX_V2, Parsed, ProxyHeaderError, parse};
 use rustix::net::RecvFlags;
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
@@ -39,13 +39,13 @@ impl Identified {
     pub(crate) fn by_header(
         socket: Socket,
         sender: ClientAddr,
-        header: Source,
+        header: HeaderSource,
         listener: Arc<Listener>,
     ) -> Result<Self, HeaderFault> {
         let from = match header {
-            Source::Tcp { source, .. } => ClientAddr::from_socket(source),
-            Source::Local => sender,
-            Source::Unknown => return Err(HeaderFault::Nobody),
+            HeaderSource::Tcp { source, .. } => ClientAddr::from_socket(source),
+            HeaderSource::Local => sender,
+            HeaderSource::Unknown => return Err(HeaderFault::Nobody),
         };
         Ok(Self { socket, from, sender: Some(Box::new(sender)), listener })
     }
@@ -75,13 +75,16 @@ pub(crate) enum HeaderFault {
 ///
 /// # Errors
 /// There is none, it is malformed, or it does not come `within` that time.
-pub(crate) async fn read_header(socket: Socket, within: Duration) -> Result<(Socket, Source), HeaderFault> {
+pub(crate) async fn read_header(
+    socket: Socket,
+    within: Duration,
+) -> Result<(Socket, HeaderSource), HeaderFault> {
     let sender = Sender::register(socket)?;
     let source = timeout(within, read(&sender)).await.map_err(|_| HeaderFault::Timeout(within))??;
     Ok((sender.release()?, source))
 }
 
-async fn read(sender: &Sender) -> Result<Source, HeaderFault> {
+async fn read(sender: &Sender) -> Result<HeaderSource, HeaderFault> {
     let mut header = Vec::new();
     let mut seen = vec![0; MAX_V2];
     loop {

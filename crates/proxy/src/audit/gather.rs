@@ -9,7 +9,7 @@ use portcullis_acl::{ClientAddr, Rule};
 
 use crate::metrics::RefusedReason;
 
-use super::line::{Entry, RuleFacts, Source};
+use super::line::{Entry, LineSource, RuleFacts};
 
 /// Time for which refusals are gathered before they are reported.
 pub(super) const WINDOW: Duration = Duration::from_secs(1);
@@ -53,7 +53,7 @@ pub(super) enum Gathered {
 /// Refusals that were held back and are now due.
 #[derive(Debug)]
 pub(super) struct Told {
-    pub(super) source: Source,
+    pub(super) source: LineSource,
     pub(super) listener: Arc<str>,
     pub(super) reason: RefusedReason,
     pub(super) count: u64,
@@ -97,7 +97,7 @@ impl Gather {
     pub(super) fn due(&mut self, now: Instant, all: bool) -> Vec<Told> {
         let mut told = Vec::new();
         self.sources.retain(|key, held| {
-            let source = Source::One(held.last);
+            let source = LineSource::One(held.last);
             held.keep(now, all, |count, rule| {
                 let rule = rule.clone();
                 let listener = Arc::clone(&key.listener);
@@ -107,7 +107,7 @@ impl Gather {
         self.various.retain(|(listener, reason), held| {
             held.keep(now, all, |count, _| {
                 let (listener, reason) = (Arc::clone(listener), *reason);
-                told.push(Told { source: Source::Various, listener, reason, count, rule: None });
+                told.push(Told { source: LineSource::Various, listener, reason, count, rule: None });
             })
         });
         told

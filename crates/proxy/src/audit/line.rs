@@ -18,7 +18,7 @@ pub(super) struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<u64>,
     #[serde(serialize_with = "as_text")]
-    source: Source,
+    source: LineSource,
     listener: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<&'a str>,
@@ -40,11 +40,11 @@ impl<'a> Line<'a> {
         rule: Option<&'a Rule<'a>>,
     ) -> Self {
         let rule = rule.map(RuleFacts::of);
-        Self { id: Some(id), rule, ..Self::new("accepted", Source::One(source), listener) }
+        Self { id: Some(id), rule, ..Self::new("accepted", LineSource::One(source), listener) }
     }
 
     pub(super) fn refused(
-        source: Source,
+        source: LineSource,
         listener: &'a str,
         reason: RefusedReason,
         rule: Option<RuleFacts<'a>>,
@@ -61,11 +61,11 @@ impl<'a> Line<'a> {
             reason: Some(reason.as_str()),
             rule: who.rule.map(RuleFacts::of),
             totals: Some(TotalFacts::of(totals)),
-            ..Self::new("closed", Source::One(who.source), who.listener)
+            ..Self::new("closed", LineSource::One(who.source), who.listener)
         }
     }
 
-    fn new(event: &'static str, source: Source, listener: &'a str) -> Self {
+    fn new(event: &'static str, source: LineSource, listener: &'a str) -> Self {
         let time = Timestamp::now();
         Self {
             time,
@@ -113,13 +113,13 @@ pub(super) fn event(facts: &impl Serialize) -> Vec<u8> {
 
 /// The source address of refused connections.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Source {
+pub(super) enum LineSource {
     One(ClientAddr),
     /// More sources than are told apart within a second.
     Various,
 }
 
-impl std::fmt::Display for Source {
+impl std::fmt::Display for LineSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::One(addr) => addr.fmt(f),

@@ -9,7 +9,7 @@ use portcullis_config::{Config, LoadOptions, Severity, load};
 use super::check::report;
 use super::{BAD_CONFIG, BAD_USAGE, config_path, say};
 use crate::clock::wall_clock;
-use crate::generation::explain::{Answer, Question, Source, as_json, as_text, listeners};
+use crate::generation::explain::{Answer, AskedAddress, Question, as_json, as_text, listeners};
 use crate::generation::logins::Logins;
 
 /// Explain whether a source may connect, and which group, entry and line decide.
@@ -38,7 +38,7 @@ pub struct ExplainArgs {
 /// Judges the source as the proxy would now. Exit 0 when all requested listeners admit it, with the user and the command
 /// if they are given; 1 when one refuses; 64 for a bad address, listener or command; 78 for a bad configuration.
 pub fn run(args: &ExplainArgs) -> ExitCode {
-    let source = match Source::parse(&args.source) {
+    let source = match AskedAddress::parse(&args.source) {
         Ok(source) => source,
         Err(why) => {
             say(format_args!("{why}"));

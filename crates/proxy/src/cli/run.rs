@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use portcullis_config::{Config, LoadOptions, Loaded, Problem, Reading, Source, read};
+use portcullis_config::{Config, ConfigFile, LoadOptions, Loaded, Problem, Reading, read};
 
 use crate::{app, log};
 
@@ -39,7 +39,7 @@ pub fn run(args: &RunArgs) -> ExitCode {
     }
 }
 
-fn run_loaded(loaded: Loaded, sources: Vec<Source>) -> ExitCode {
+fn run_loaded(loaded: Loaded, sources: Vec<ConfigFile>) -> ExitCode {
     let Loaded { config, warnings } = loaded;
     // Held to the end: dropping it writes what is still queued.
     let _log = match log::start(config.log()) {
@@ -53,7 +53,7 @@ fn run_loaded(loaded: Loaded, sources: Vec<Source>) -> ExitCode {
     run_app(config, sources)
 }
 
-fn run_app(config: Config, sources: Vec<Source>) -> ExitCode {
+fn run_app(config: Config, sources: Vec<ConfigFile>) -> ExitCode {
     match app::run(config, sources) {
         Ok(exit) => exit,
         Err(error) => {

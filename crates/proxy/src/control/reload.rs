@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use portcullis_config::{
-    Admin, AdminBind, Bind, Config, LoadOptions, Loaded, Problem, Reading, Source, read,
+    Admin, AdminBind, Bind, Config, ConfigFile, LoadOptions, Loaded, Problem, Reading, read,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -55,9 +55,9 @@ pub(crate) struct Reloader {
     path: PathBuf,
     room: u64,
     /// Files of the configuration in force.
-    in_force: Vec<Source>,
+    in_force: Vec<ConfigFile>,
     /// Files of the last read, valid or not.
-    last: Vec<Source>,
+    last: Vec<ConfigFile>,
     acceptor: mpsc::Sender<AcceptorOrder>,
     workers: Vec<mpsc::Sender<Order>>,
     probes: Probes,
@@ -82,7 +82,7 @@ pub(crate) struct Reach {
 impl Reloader {
     /// Makes a reloader for a process that has open files for `room` clients and started with a config read from
     /// `sources`.
-    pub(crate) fn new(process: Arc<Process>, room: u64, sources: Vec<Source>, reach: Reach) -> Self {
+    pub(crate) fn new(process: Arc<Process>, room: u64, sources: Vec<ConfigFile>, reach: Reach) -> Self {
         let first = process.store.current();
         let path = first.config().path().to_owned();
         let admin_bind = first.config().admin().map(|admin| admin.bind().clone());
@@ -92,7 +92,7 @@ impl Reloader {
     }
 
     /// The files to watch.
-    pub(crate) fn sources(&self) -> &[Source] {
+    pub(crate) fn sources(&self) -> &[ConfigFile] {
         &self.last
     }
 
@@ -269,17 +269,17 @@ enum Unread {
     )]
     Late {
         /// The files as they were before, where that could be seen.
-        seen: Option<Vec<Source>>,
+        seen: Option<Vec<ConfigFile>>,
     },
 }
 
 /// Reads the configuration, whose files were `known` so far. A late read goes on in its thread, and its result is
 /// dropped.
-async fn read_within(limit: Duration, path: PathBuf, known: Vec<Source>) -> Result<Reading, Unread> {
+async fn read_within(limit: Duration, path: PathBuf, known: Vec<ConfigFile>) -> Result<Reading, Unread> {
     let (tell, mut told) = oneshot::channel();
     let reading = run_on_thread("reload", move || {
         // The caller may have given up.
-        let _ = tell.send(known.iter().map(Source::now).collect());
+        let _ = tell.send(known.iter().map(ConfigFile::now).collect());
         read(&path, &LoadOptions::new())
     });
     match timeout(limit, reading).await {

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
-use portcullis_config::Source;
+use portcullis_config::ConfigFile;
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
@@ -59,7 +59,7 @@ impl Watch {
 
     /// Waits until one of these files is another than was read, and has come to rest. Dropped before that, nothing is
     /// missed.
-    pub(crate) async fn changed(&mut self, sources: &[Source]) {
+    pub(crate) async fn changed(&mut self, sources: &[ConfigFile]) {
         self.follow(sources);
         loop {
             tokio::select! {
@@ -75,7 +75,7 @@ impl Watch {
     }
 
     /// Directories are what is watched: a file that is replaced is another file.
-    fn follow(&mut self, sources: &[Source]) {
+    fn follow(&mut self, sources: &[ConfigFile]) {
         let wanted: HashSet<PathBuf> =
             sources.iter().flat_map(|source| directories_of(&source.path)).collect();
         if let Some(watcher) = &mut self.watcher {
@@ -93,7 +93,7 @@ impl Watch {
         self.stamps.retain(|path, _| sources.iter().any(|source| source.path == *path));
     }
 
-    fn look_changed(&self, sources: &[Source]) -> bool {
+    fn look_changed(&self, sources: &[ConfigFile]) -> bool {
         sources.iter().any(|source| {
             let now = Stamp::of(&source.path);
             self.stamps
@@ -103,7 +103,7 @@ impl Watch {
     }
 
     /// Reads until two readings agree. Whether what they say is something else than `sources`.
-    async fn settle(&mut self, sources: &[Source]) -> bool {
+    async fn settle(&mut self, sources: &[ConfigFile]) -> bool {
         let mut last = None;
         for reading in 0_u32.. {
             let known = sources.to_vec();
@@ -146,9 +146,9 @@ fn is_end_of_writing(kind: EventKind) -> bool {
 }
 
 /// The files as they are now, and what their directories said before they were read.
-fn look(known: &[Source]) -> (HashMap<PathBuf, Option<Stamp>>, Vec<Source>) {
+fn look(known: &[ConfigFile]) -> (HashMap<PathBuf, Option<Stamp>>, Vec<ConfigFile>) {
     let stamps = known.iter().map(|source| (source.path.clone(), Stamp::of(&source.path))).collect();
-    (stamps, known.iter().map(Source::now).collect())
+    (stamps, known.iter().map(ConfigFile::now).collect())
 }
 
 fn directories_of(path: &Path) -> impl Iterator<Item = PathBuf> + use<> {

@@ -56,13 +56,13 @@ pub(crate) fn listeners<'c>(
 
 /// The source of the question.
 #[derive(Clone, Debug)]
-pub(crate) struct Source {
+pub(crate) struct AskedAddress {
     from: ClientAddr,
     /// The address as it was written, if it was folded.
     folded: Option<IpAddr>,
 }
 
-impl Source {
+impl AskedAddress {
     /// Reads an address, or `unix`.
     ///
     /// # Errors
@@ -108,7 +108,7 @@ impl<'c> Answer<'c> {
         config: &'c Config,
         listener: &'c Listener,
         logins: &Logins,
-        source: &Source,
+        source: &AskedAddress,
         question: &Question,
         now: UnixSeconds,
     ) -> Self {
@@ -206,7 +206,7 @@ pub(crate) fn json_rule(rule: &Rule<'_>) -> Value {
 }
 
 /// Renders the answers as text: a line for each listener, and one for each other question.
-pub(crate) fn as_text(source: &Source, answers: &[Answer<'_>]) -> String {
+pub(crate) fn as_text(source: &AskedAddress, answers: &[Answer<'_>]) -> String {
     let shown = source.shown();
     let folded = source.folded.map(|written| format!("{written} is judged as {shown}"));
     folded
@@ -218,7 +218,7 @@ pub(crate) fn as_text(source: &Source, answers: &[Answer<'_>]) -> String {
 }
 
 /// Renders the answers as JSON.
-pub(crate) fn as_json(source: &Source, answers: &[Answer<'_>]) -> Value {
+pub(crate) fn as_json(source: &AskedAddress, answers: &[Answer<'_>]) -> Value {
     json!({
         "source": source.shown(),
         "folded_from": source.folded.map(|ip| ip.to_string()),

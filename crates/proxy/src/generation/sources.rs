@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use portcullis_acl::ClientAddr;
-use portcullis_acl::rate::{DEFAULT_CAPACITY, Denied, LoginFailure, Place, Source, SourceLimits, Sources};
+use portcullis_acl::rate::{
+    CountedSource, DEFAULT_CAPACITY, Denied, LoginFailure, Source, SourceLimits, Sources,
+};
 
 use crate::metrics::RefusedReason;
 
@@ -96,7 +98,7 @@ impl Default for SourceTable {
 
 /// A client's place among those of its source; given back when dropped.
 #[derive(Debug)]
-pub(crate) struct SourcePlace(Option<(Arc<SourceTable>, Place)>);
+pub(crate) struct SourcePlace(Option<(Arc<SourceTable>, CountedSource)>);
 
 impl Drop for SourcePlace {
     fn drop(&mut self) {

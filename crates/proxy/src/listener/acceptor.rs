@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use portcullis_acl::{ClientAddr, Decision, RuleId, UnixSeconds};
 use portcullis_config::Bind;
-use portcullis_resp::proxy_header::Source;
+use portcullis_resp::proxy_header::HeaderSource;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
 use tokio::io::unix::AsyncFd;
@@ -181,7 +181,7 @@ impl Acceptor {
         });
     }
 
-    fn judge_header(&self, bind: &Bind, from: ClientAddr, read: Result<(Socket, Source), HeaderFault>) {
+    fn judge_header(&self, bind: &Bind, from: ClientAddr, read: Result<(Socket, HeaderSource), HeaderFault>) {
         let generation = Arc::clone(&self.generation.borrow());
         let now = wall_clock();
         // Meanwhile another config may have closed the door, or trust somebody else.

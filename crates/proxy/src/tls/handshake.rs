@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::places::{Place, place};
+use super::places::{HandshakePlace, place};
 use crate::net::stream::{Handshake, Stream, TlsStream};
 
 /// The content type of a handshake record: a client that speaks TLS begins with it, and no client of Redis does.
@@ -61,7 +61,7 @@ pub(crate) async fn accept(
     }
 }
 
-async fn place_within(source: Option<Source>, within: Duration) -> Result<Place, TlsFault> {
+async fn place_within(source: Option<Source>, within: Duration) -> Result<HandshakePlace, TlsFault> {
     match timeout(within, place(source)).await {
         Ok(Ok(place)) => Ok(place),
         Ok(Err(_)) | Err(_) => Err(TlsFault::Crowded),

@@ -31,7 +31,7 @@ thread_local! {
 ///
 /// # Errors
 /// The queue is full.
-pub(super) async fn place(source: Key) -> Result<Place, Crowded> {
+pub(super) async fn place(source: Key) -> Result<HandshakePlace, Crowded> {
     PLACES.with(Clone::clone).take(source).await
 }
 
@@ -41,7 +41,7 @@ pub(super) struct Crowded;
 
 /// The place of one handshake, free again when dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct HandshakePlace {
     of: Places,
     source: Key,
 }
@@ -68,11 +68,11 @@ struct Share {
     /// Whether the source is in [`PlacesState::turns`].
     has_turn: bool,
     /// By their numbers, which only grow.
-    waiting: VecDeque<(u64, oneshot::Sender<Place>)>,
+    waiting: VecDeque<(u64, oneshot::Sender<HandshakePlace>)>,
 }
 
 impl Places {
-    async fn take(&self, source: Key) -> Result<Place, Crowded> {
+    async fn take(&self, source: Key) -> Result<HandshakePlace, Crowded> {
         let (number, granted) = match self.join(source)? {
             Joined::Granted(place) => return Ok(place),
             Joined::Waits(number, granted) => (number, granted),
@@ -86,7 +86,7 @@ impl Places {
         let nobody_before = state.sources.get(&source).is_none_or(|share| share.waiting.is_empty());
         if nobody_before && state.grants(source) {
             state.hold(source);
-            return Ok(Joined::Granted(Place { of: self.clone(), source }));
+            return Ok(Joined::Granted(HandshakePlace { of: self.clone(), source }));
         }
         if state.waiting >= MAX_WAITING {
             state.make_room(source)?;
@@ -102,11 +102,11 @@ impl Places {
     fn grant(&self) {
         while let Some((source, sender)) = self.next() {
             // Sent without a borrow: a place that cannot be delivered is dropped, and asks for the state.
-            drop(sender.send(Place { of: self.clone(), source }));
+            drop(sender.send(HandshakePlace { of: self.clone(), source }));
         }
     }
 
-    fn next(&self) -> Option<(Key, oneshot::Sender<Place>)> {
+    fn next(&self) -> Option<(Key, oneshot::Sender<HandshakePlace>)> {
         let mut state = self.0.borrow_mut();
         while state.taken < MAX_HANDSHAKES {
             let source = state.turns.pop_front()?;
@@ -124,8 +124,8 @@ impl Places {
 }
 
 enum Joined {
-    Granted(Place),
-    Waits(u64, oneshot::Receiver<Place>),
+    Granted(HandshakePlace),
+    Waits(u64, oneshot::Receiver<HandshakePlace>),
 }
 
 impl PlacesState {
@@ -184,7 +184,7 @@ fn may_hold(source: Key, held: usize) -> bool {
     source.is_none() || held < OF_A_SOURCE
 }
 
-impl Drop for Place {
+impl Drop for HandshakePlace {
     fn drop(&mut self) {
         {
             let mut state = self.of.0.borrow_mut();

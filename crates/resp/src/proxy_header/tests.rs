@@ -5,9 +5,9 @@ use super::*;
 
 mod v2;
 
-fn tcp(source: &str, destination: &str) -> Source {
+fn tcp(source: &str, destination: &str) -> HeaderSource {
     let address = |text: &str| text.parse::<SocketAddr>().unwrap();
-    Source::Tcp { source: address(source), destination: address(destination) }
+    HeaderSource::Tcp { source: address(source), destination: address(destination) }
 }
 
 /// The outcome of a header, which must not depend on the pieces: a prefix needs more bytes, or is refused for the
@@ -32,7 +32,7 @@ fn outcome(input: &[u8]) -> Result<Parsed, Error> {
     whole
 }
 
-fn v1(line: &str) -> Result<Source, Error> {
+fn v1(line: &str) -> Result<HeaderSource, Error> {
     let glued = format!("{line}PING\r\n");
     match outcome(glued.as_bytes())? {
         Parsed::Header { len, source } => {
@@ -55,8 +55,8 @@ fn version_1() {
     );
     let longest = "PROXY TCP6 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n";
     assert!(v1(longest).is_ok());
-    assert_eq!(v1("PROXY UNKNOWN\r\n"), Ok(Source::Unknown));
-    assert_eq!(v1("PROXY UNKNOWN ffff::1 junk  99999\r\n"), Ok(Source::Unknown));
+    assert_eq!(v1("PROXY UNKNOWN\r\n"), Ok(HeaderSource::Unknown));
+    assert_eq!(v1("PROXY UNKNOWN ffff::1 junk  99999\r\n"), Ok(HeaderSource::Unknown));
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn version_1_is_canonical() {
 #[test]
 fn version_1_is_bounded() {
     let pad = |len: usize| format!("PROXY UNKNOWN {}\r\n", "x".repeat(len - 16));
-    assert_eq!(v1(&pad(MAX_V1)), Ok(Source::Unknown));
+    assert_eq!(v1(&pad(MAX_V1)), Ok(HeaderSource::Unknown));
     assert_eq!(outcome(pad(MAX_V1 + 1).as_bytes()), Err(Error::TooLong));
     assert_eq!(outcome(pad(MAX_V1 + 2).as_bytes()), Err(Error::TooLong));
     let endless = format!("PROXY TCP4 {}", "1".repeat(200));

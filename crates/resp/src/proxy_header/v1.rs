@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{MAX_V1, Parsed, ProxyHeaderError, Source, agrees};
+use super::{HeaderSource, MAX_V1, Parsed, ProxyHeaderError, agrees};
 
 const START: &[u8] = b"PROXY ";
 
@@ -28,12 +28,12 @@ pub(super) fn parse(buf: &[u8]) -> Result<Parsed, ProxyHeaderError> {
     Ok(Parsed::Header { len: end + 2, source })
 }
 
-fn source(line: &str) -> Option<Source> {
+fn source(line: &str) -> Option<HeaderSource> {
     let (family, rest) = line.split_once(' ').unwrap_or((line, ""));
     if family == "UNKNOWN" {
         // The specification tells the receiver to ignore the rest of the line, but bytes outside text make the header
         // invalid.
-        return rest.bytes().all(|byte| (b' '..0x7f).contains(&byte)).then_some(Source::Unknown);
+        return rest.bytes().all(|byte| (b' '..0x7f).contains(&byte)).then_some(HeaderSource::Unknown);
     }
     let mut fields = rest.split(' ');
     let address = |text: Option<&str>| match family {
@@ -46,7 +46,7 @@ fn source(line: &str) -> Option<Source> {
     if fields.next().is_some() {
         return None;
     }
-    Some(Source::Tcp {
+    Some(HeaderSource::Tcp {
         source: SocketAddr::new(source, source_port),
         destination: SocketAddr::new(destination, destination_port),
     })

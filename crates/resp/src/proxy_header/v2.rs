@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{MAX_V2, Parsed, ProxyHeaderError, Source, agrees};
+use super::{HeaderSource, MAX_V2, Parsed, ProxyHeaderError, agrees};
 
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Signature, version and command, family and protocol, length.
@@ -26,7 +26,7 @@ pub(super) fn parse(buf: &[u8]) -> Result<Parsed, ProxyHeaderError> {
     let block = header.get(FIXED..).unwrap_or(&[]);
     let source = match command {
         // The addresses of a LOCAL header are skipped, whatever they are, so the TLVs behind them cannot be found.
-        Command::Local => Source::Local,
+        Command::Local => HeaderSource::Local,
         Command::Proxy => family.source(header, block)?,
     };
     Ok(Parsed::Header { len, source })
@@ -68,13 +68,13 @@ impl Family {
         }
     }
 
-    fn source(self, header: &[u8], block: &[u8]) -> Result<Source, ProxyHeaderError> {
+    fn source(self, header: &[u8], block: &[u8]) -> Result<HeaderSource, ProxyHeaderError> {
         let (source, tlvs) = match self {
             Self::Tcp4 => addresses::<4>(block, |octets| Ipv4Addr::from(octets).into()),
             Self::Tcp6 => addresses::<16>(block, |octets| Ipv6Addr::from(octets).into()),
-            Self::Unix => block.get(UNIX..).map(|tlvs| (Source::Unknown, tlvs)),
+            Self::Unix => block.get(UNIX..).map(|tlvs| (HeaderSource::Unknown, tlvs)),
             // The specification gives AF_UNSPEC no addresses and tells the receiver to ignore the block.
-            Self::Unknown => return Ok(Source::Unknown),
+            Self::Unknown => return Ok(HeaderSource::Unknown),
         }
         .ok_or(ProxyHeaderError::Block)?;
         check_tlvs(header, tlvs)?;
@@ -86,14 +86,17 @@ impl Family {
 const UNIX: usize = 216;
 
 /// The two addresses and two ports, and the bytes after them.
-fn addresses<const N: usize>(block: &[u8], address: impl Fn([u8; N]) -> IpAddr) -> Option<(Source, &[u8])> {
+fn addresses<const N: usize>(
+    block: &[u8],
+    address: impl Fn([u8; N]) -> IpAddr,
+) -> Option<(HeaderSource, &[u8])> {
     let (source, rest) = block.split_first_chunk()?;
     let (destination, rest) = rest.split_first_chunk()?;
     let (source_port, rest) = rest.split_first_chunk()?;
     let (destination_port, rest) = rest.split_first_chunk()?;
     let source = SocketAddr::new(address(*source), u16::from_be_bytes(*source_port));
     let destination = SocketAddr::new(address(*destination), u16::from_be_bytes(*destination_port));
-    Some((Source::Tcp { source, destination }, rest))
+    Some((HeaderSource::Tcp { source, destination }, rest))
 }
 
 /// Checks type, length and value of each TLV up to the exact end of the header. Only the checksum is interpreted.

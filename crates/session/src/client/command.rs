@@ -9,17 +9,17 @@ use super::verdict::Verdict;
 use crate::pending::{Kept, PendingReplies};
 
 /// A command, or the received part of one, in canonical form.
-pub(super) struct Frame<'b> {
+pub(super) struct CommandFrame<'b> {
     /// The validated prefix of the frame.
     pub(super) bytes: &'b [u8],
     /// The number of arguments that the frame announces, the name included.
     pub(super) arguments: u64,
-    pub(super) source: Source<'b>,
+    pub(super) source: Arrival<'b>,
 }
 
 /// The form in which the command arrived.
 #[derive(Clone, Copy)]
-pub(super) enum Source<'b> {
+pub(super) enum Arrival<'b> {
     /// The frame is complete in the buffer.
     Whole,
     /// The frame is incomplete; this is the buffer, and all of it belongs to the frame.
@@ -28,7 +28,7 @@ pub(super) enum Source<'b> {
     Line(usize),
 }
 
-impl<'b> Frame<'b> {
+impl<'b> CommandFrame<'b> {
     /// Returns the name, or nothing if the name is so long that a part of it is missing.
     pub(super) fn name(&self) -> &'b [u8] {
         arguments(self.bytes).next().unwrap_or(&[])
@@ -112,15 +112,15 @@ impl<'b> Frame<'b> {
     }
 
     pub(super) const fn is_whole(&self) -> bool {
-        !matches!(self.source, Source::Partial(_))
+        !matches!(self.source, Arrival::Partial(_))
     }
 
     /// Returns the number of bytes of the client's buffer that belong to the frame.
     pub(super) fn present(&self) -> usize {
         match self.source {
-            Source::Whole => self.bytes.len(),
-            Source::Partial(buf) => buf.len(),
-            Source::Line(len) => len,
+            Arrival::Whole => self.bytes.len(),
+            Arrival::Partial(buf) => buf.len(),
+            Arrival::Line(len) => len,
         }
     }
 }

@@ -15,7 +15,7 @@ use portcullis_resp::command::{CommandId, Flags, id, is_cross_protocol, lookup_s
 use portcullis_resp::scan::arguments;
 use portcullis_resp::{encode, reply};
 
-use super::command::Frame;
+use super::command::CommandFrame;
 use super::rules;
 use super::state::State;
 use super::upstream::Upstream;
@@ -30,7 +30,7 @@ use crate::tick::Tick;
 pub(super) struct Judge<'s, H> {
     state: &'s mut State,
     command: CommandId,
-    frame: &'s Frame<'s>,
+    frame: &'s CommandFrame<'s>,
     now: Tick,
     host: &'s mut H,
 }
@@ -39,7 +39,7 @@ impl<'s, H: Host> Judge<'s, H> {
     pub(super) const fn new(
         state: &'s mut State,
         command: CommandId,
-        frame: &'s Frame<'s>,
+        frame: &'s CommandFrame<'s>,
         now: Tick,
         host: &'s mut H,
     ) -> Self {
@@ -212,7 +212,7 @@ impl<'s, H: Host> Judge<'s, H> {
     }
 }
 
-fn blocking(command: CommandId, frame: &Frame<'_>, state: &State) -> Verdict {
+fn blocking(command: CommandId, frame: &CommandFrame<'_>, state: &State) -> Verdict {
     if state.transaction.is_begun() || !may_block(command, frame) {
         return Verdict::plain();
     }
@@ -220,7 +220,7 @@ fn blocking(command: CommandId, frame: &Frame<'_>, state: &State) -> Verdict {
 }
 
 /// Judges SCRIPT DEBUG: a script in the debugger gets one more reply than it has commands.
-fn script(frame: &Frame<'_>, held: usize) -> Verdict {
+fn script(frame: &CommandFrame<'_>, held: usize) -> Verdict {
     if frame.arguments != 3 {
         return Verdict::plain();
     }
@@ -232,7 +232,7 @@ fn script(frame: &Frame<'_>, held: usize) -> Verdict {
     Verdict::untimed(Shape::Debug { on: !mode.eq_ignore_ascii_case(b"no") })
 }
 
-fn confirmations(verb: Verb, frame: &Frame<'_>, pending: &PendingReplies) -> ReplyKind {
+fn confirmations(verb: Verb, frame: &CommandFrame<'_>, pending: &PendingReplies) -> ReplyKind {
     if verb.gives_up() {
         return ReplyKind::Confirmations { names: 0, frame: None };
     }
@@ -241,7 +241,7 @@ fn confirmations(verb: Verb, frame: &Frame<'_>, pending: &PendingReplies) -> Rep
 }
 
 /// Returns whether Redis may block the command until another client acts.
-fn may_block(command: CommandId, frame: &Frame<'_>) -> bool {
+fn may_block(command: CommandId, frame: &CommandFrame<'_>) -> bool {
     if !command.info().flags.contains(Flags::BLOCKING) {
         return false;
     }
@@ -264,7 +264,7 @@ fn may_block(command: CommandId, frame: &Frame<'_>) -> bool {
 }
 
 /// Judges PUBSUB. The reply to a queued PUBSUB is inside EXEC's reply, which the gate does not filter.
-fn pubsub(frame: &Frame<'_>, state: &State) -> Verdict {
+fn pubsub(frame: &CommandFrame<'_>, state: &State) -> Verdict {
     if frame.arguments < 2 {
         return Verdict::plain();
     }

@@ -5,7 +5,7 @@ use portcullis_resp::error::RequestError;
 use portcullis_resp::inline;
 use portcullis_resp::scan::{Beginning, Request};
 
-use super::command::{Frame, Source};
+use super::command::{Arrival, CommandFrame};
 use super::framing::Framing;
 use super::judge::Judge;
 use super::pooling::MAX_SHARED_FRAME;
@@ -161,11 +161,11 @@ impl<'s> Reading<'s> {
             Request::Empty { len } => self.skip_empty(len),
             Request::Inline { len } => self.inline(request, &buf[..len], host),
             Request::Command { len, arguments, .. } => {
-                let frame = Frame { bytes: &buf[..len], arguments, source: Source::Whole };
+                let frame = CommandFrame { bytes: &buf[..len], arguments, source: Arrival::Whole };
                 self.command(request, &frame, host)
             }
             Request::Head { scanned, arguments, .. } => {
-                let frame = Frame { bytes: &buf[..scanned], arguments, source: Source::Partial(buf) };
+                let frame = CommandFrame { bytes: &buf[..scanned], arguments, source: Arrival::Partial(buf) };
                 self.command(request, &frame, host)
             }
         }
@@ -183,7 +183,7 @@ impl<'s> Reading<'s> {
         match inline::canonicalise(line, &mut canonical) {
             Ok(0) => self.skip_empty(line.len()),
             Ok(arguments) => {
-                let frame = Frame { bytes: &canonical, arguments, source: Source::Line(line.len()) };
+                let frame = CommandFrame { bytes: &canonical, arguments, source: Arrival::Line(line.len()) };
                 self.command(request, &frame, host)
             }
             Err(error) => self.refuse_bytes(error),
@@ -192,7 +192,7 @@ impl<'s> Reading<'s> {
 
     /// Handles a command that needs more than one reply passed on, or that arrives before there is an upstream
     /// connection.
-    fn command<H: Host>(mut self, request: Request, frame: &Frame<'_>, host: &mut H) -> Step<'s> {
+    fn command<H: Host>(mut self, request: Request, frame: &CommandFrame<'_>, host: &mut H) -> Step<'s> {
         let id = lookup(frame.name()).unwrap_or(CommandId::UNKNOWN);
         let verdict = Judge::new(&mut *self.state, id, frame, self.now, host).judge();
         let (len, held) = (frame.present(), self.state.plan().held_command());
@@ -234,18 +234,18 @@ impl<'s> Reading<'s> {
 
     fn send<O: Observer>(
         self,
-        frame: &Frame<'_>,
+        frame: &CommandFrame<'_>,
         (shape, kind): (Shape, ReplyKind),
         id: CommandId,
         observer: &mut O,
     ) -> Step<'s> {
         let (len, whole) = match frame.source {
-            Source::Line(len) => {
+            Arrival::Line(len) => {
                 let bytes = frame.bytes.to_vec();
                 return self.send_instead(bytes, len, (shape, kind), id, observer);
             }
-            Source::Whole => (frame.bytes.len(), true),
-            Source::Partial(buf) => match self.framing.forward(buf) {
+            Arrival::Whole => (frame.bytes.len(), true),
+            Arrival::Partial(buf) => match self.framing.forward(buf) {
                 Ok(len) => (len, false),
                 Err(error) => return self.refuse_bytes(error),
             },
@@ -257,18 +257,18 @@ impl<'s> Reading<'s> {
         Step::Forward { to, len, first, pending: 1, shape, whole }
     }
 
-    fn send_raw<O: Observer>(self, frame: &Frame<'_>, id: CommandId, observer: &mut O) -> Step<'s> {
+    fn send_raw<O: Observer>(self, frame: &CommandFrame<'_>, id: CommandId, observer: &mut O) -> Step<'s> {
         let first = self.state.pending.ticket();
         let to = self.state.upstream.route();
         observer.command(id, 1);
         let (len, whole) = match frame.source {
-            Source::Line(len) => {
+            Arrival::Line(len) => {
                 self.state.scratch = frame.bytes.to_vec();
                 let bytes = &self.state.scratch;
                 return Step::Instead { to, bytes, skip: len, first, shape: Shape::Raw };
             }
-            Source::Whole => (frame.bytes.len(), true),
-            Source::Partial(buf) => match self.framing.forward(buf) {
+            Arrival::Whole => (frame.bytes.len(), true),
+            Arrival::Partial(buf) => match self.framing.forward(buf) {
                 Ok(len) => (len, false),
                 Err(error) => return self.refuse_bytes(error),
             },
@@ -280,12 +280,12 @@ impl<'s> Reading<'s> {
     fn settle<O: Observer>(
         self,
         answer: Answer,
-        frame: &Frame<'_>,
+        frame: &CommandFrame<'_>,
         id: CommandId,
         observer: &mut O,
     ) -> Step<'s> {
         self.state.settle(answer, id, self.now, observer);
-        let Source::Partial(buf) = frame.source else { return Step::Skip { len: frame.present() } };
+        let Arrival::Partial(buf) = frame.source else { return Step::Skip { len: frame.present() } };
         match self.framing.discard(buf) {
             Ok(len) => Step::Skip { len },
             Err(error) => self.refuse_bytes(error),

@@ -4,14 +4,14 @@
 use portcullis_acl::{Judgement, Refusal};
 use portcullis_resp::command::{CommandId, keys};
 
-use super::command::Frame;
+use super::command::CommandFrame;
 use super::verdict::{Answer, Verdict};
 use crate::local::hello::DEFAULT_USER;
 use crate::pending::Local;
 use crate::plan::Plan;
 
 /// Returns the refusal of a command that the rules of `plan` do not allow.
-pub(super) fn refusal(plan: &Plan, command: CommandId, frame: &Frame<'_>) -> Option<Verdict> {
+pub(super) fn refusal(plan: &Plan, command: CommandId, frame: &CommandFrame<'_>) -> Option<Verdict> {
     let rules = plan.rules();
     if rules.class(command).is_free() {
         return None;
@@ -28,7 +28,7 @@ pub(super) fn refusal(plan: &Plan, command: CommandId, frame: &Frame<'_>) -> Opt
     }
 }
 
-fn refuse(plan: &Plan, refusal: Refusal, frame: &Frame<'_>) -> Verdict {
+fn refuse(plan: &Plan, refusal: Refusal, frame: &CommandFrame<'_>) -> Verdict {
     let mut line = Vec::with_capacity(96);
     let user = plan.user().unwrap_or(DEFAULT_USER);
     refusal.write(&mut line, plan.rules(), user.as_bytes(), frame.name());

@@ -4,7 +4,7 @@ use portcullis_resp::scan::{
     FirstElement, MessageChannel, Reply, Streamed, first_element, message_channel, second_element,
 };
 
-use super::{Frame, Incoming, Link, LinkFault, MAX_WHOLE_REPLY};
+use super::{InProgress, Incoming, Link, LinkFault, MAX_WHOLE_REPLY};
 use crate::shape::{Shape, Verb};
 
 /// The kind of a message that no command requested.
@@ -109,7 +109,7 @@ impl Link {
     pub(super) fn resume_push<'b>(&mut self, buf: &'b [u8], kind: PushKind) -> Incoming<'b> {
         match self.scan.stream(buf) {
             Ok(Streamed { len, done }) => {
-                self.frame = if done { Frame::None } else { Frame::Push(kind) };
+                self.frame = if done { InProgress::None } else { InProgress::Push(kind) };
                 if len == 0 && !done {
                     return Incoming::Need(buf.len() + 1);
                 }

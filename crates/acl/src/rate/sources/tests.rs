@@ -195,7 +195,7 @@ proptest! {
     fn answers_do_not_change_by_forgetting(ops in prop::collection::vec(op(), 1..300)) {
         let mut sources = sources(6);
         let mut naive: Vec<Naive> = (0..6).map(|_| Naive::default()).collect();
-        let mut places: Vec<(u8, Place)> = Vec::new();
+        let mut places: Vec<(u8, CountedSource)> = Vec::new();
         let mut now = 0;
         for (step, op) in ops {
             now += step;
@@ -252,7 +252,7 @@ proptest! {
     #[test]
     fn the_table_is_bounded(capacity in 1usize..5, ops in prop::collection::vec(op(), 1..300)) {
         let mut sources = sources(capacity);
-        let mut places: Vec<Place> = Vec::new();
+        let mut places: Vec<CountedSource> = Vec::new();
         let mut now = 0;
         for (step, op) in ops {
             now += step;

@@ -7,7 +7,7 @@ use portcullis_acl::{Cidr, CidrError, Entry, GroupId, Meta, PolicyBuilder, Sourc
 use super::{Groups, Include};
 use crate::fields::Fields;
 use crate::message::{Harmless, Masked, message};
-use crate::problem::Place;
+use crate::problem::Position;
 use crate::raw::{Node, Value};
 use crate::scope::Scope;
 use crate::value::{self, time};
@@ -82,7 +82,7 @@ impl Groups<'_> {
         }
     }
 
-    fn address(&self, text: &str, place: &Place, scope: &mut Scope) -> Option<Cidr> {
+    fn address(&self, text: &str, place: &Position, scope: &mut Scope) -> Option<Cidr> {
         match text.parse() {
             Ok(cidr) => Some(cidr),
             Err(_) if value::is_name(text) => {
@@ -141,7 +141,7 @@ fn add(
     group: GroupId,
     source: SourceId,
     cidr: Cidr,
-    place: &Place,
+    place: &Position,
     meta: Meta,
     policy: &mut PolicyBuilder,
     scope: &mut Scope,
@@ -151,12 +151,12 @@ fn add(
     }
 }
 
-pub(super) fn too_many(full: TooMany, place: &Place, scope: &mut Scope) {
+pub(super) fn too_many(full: TooMany, place: &Position, scope: &mut Scope) {
     scope.problems.error(place, message!("{}", full), "");
 }
 
 /// Notes what is no address.
-pub(super) fn bad_address(text: &str, error: &CidrError, place: &Place, scope: &mut Scope) {
+pub(super) fn bad_address(text: &str, error: &CidrError, place: &Position, scope: &mut Scope) {
     let message = message!("'{}': {}", Masked::of(text), error.clone());
     scope.problems.error(place, message, message!("{}", RightForm(error)));
 }

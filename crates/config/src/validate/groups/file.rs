@@ -7,14 +7,14 @@ use portcullis_acl::{Cidr, Entry, GroupId, Meta, PolicyBuilder, SourceId};
 
 use super::Groups;
 use crate::message::{Masked, message};
-use crate::problem::Place;
+use crate::problem::Position;
 use crate::raw::{self, Value};
 use crate::scope::{MAX_TEXT_FILE, MAX_YAML_FILE, Scope};
 
 /// Adds the file's entries; the number of entries it has, `None` when it could not be read.
 pub(super) fn read(
     path: &Path,
-    mention: &Place,
+    mention: &Position,
     group: GroupId,
     groups: &mut Groups<'_>,
     policy: &mut PolicyBuilder,
@@ -81,7 +81,7 @@ fn plain(
         entries += 1;
         let place = || {
             let column = whole.find(written).map_or(0, |at| whole[..at].chars().count());
-            Place { file: Arc::clone(file), line, column: u32::try_from(column).unwrap_or(0) + 1 }
+            Position { file: Arc::clone(file), line, column: u32::try_from(column).unwrap_or(0) + 1 }
         };
         match written.parse::<Cidr>() {
             Ok(cidr) => {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::Listeners;
 use crate::address::{AdminBind, Bind};
 use crate::message::{Masked, Message, message};
-use crate::problem::Place;
+use crate::problem::Position;
 use crate::scope::Scope;
 use crate::value::socket::Local;
 
@@ -15,7 +15,7 @@ const MOST: usize = 1024;
 impl Listeners<'_> {
     /// Notes addresses that two binds want, and settles which of `[::]` are for IPv6 only.
     pub(super) fn bind(&mut self, admin: Option<&AdminBind>, scope: &mut Scope) {
-        let all: Vec<(Local, Place, &str)> = self
+        let all: Vec<(Local, Position, &str)> = self
             .list
             .iter()
             .flatten()

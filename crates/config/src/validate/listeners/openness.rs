@@ -9,7 +9,7 @@ use super::{Listeners, Read};
 use crate::limits::Patch;
 use crate::message::{Masked, message};
 use crate::model::{Auth, Connections};
-use crate::problem::Place;
+use crate::problem::Position;
 use crate::scope::Scope;
 use crate::validate::upstreams::{self, Upstreams};
 use crate::validate::users::Users;
@@ -129,7 +129,7 @@ impl Listeners<'_> {
             return;
         }
         let own = self.list.iter().flatten().flat_map(|read| &read.settings.limits);
-        let mut told: Vec<&Place> = Vec::new();
+        let mut told: Vec<&Position> = Vec::new();
         for place in iter::once(process).chain(own).filter_map(Patch::client_output_buffer) {
             // A default is there once for each listener.
             if !told.contains(&place) {
@@ -147,7 +147,7 @@ impl Listeners<'_> {
         if acls.any(|acl| acl.rules().is_public()) {
             return;
         }
-        let mut told: Vec<&Place> = Vec::new();
+        let mut told: Vec<&Position> = Vec::new();
         let patches = iter::once(process).chain(listeners.flat_map(|read| &read.settings.limits));
         for (key, place) in patches.flat_map(Patch::costs_written) {
             if !told.contains(&place) {

@@ -8,7 +8,7 @@ use super::Parts;
 use crate::fields::Fields;
 use crate::limits::Patch;
 use crate::model::{Acl, Auth, Refusal};
-use crate::problem::Place;
+use crate::problem::Position;
 use crate::raw::Node;
 use crate::tls::ServerTls;
 use crate::validate::tls;
@@ -19,7 +19,7 @@ use crate::value;
 pub(super) struct Settings {
     pub(super) upstream: Option<usize>,
     /// The groups, and where the list stands.
-    pub(super) allow: Option<(Vec<GroupId>, Place)>,
+    pub(super) allow: Option<(Vec<GroupId>, Position)>,
     pub(super) deny: Option<Vec<GroupId>>,
     pub(super) shadow: Option<Shadow>,
     /// The trusted senders of a PROXY header, and whether only they may connect.
@@ -27,7 +27,7 @@ pub(super) struct Settings {
     pub(super) refusal: Option<Refusal>,
     pub(super) auth: Option<Auth>,
     /// The names, and where the list stands.
-    pub(super) users: Option<(Vec<String>, Place)>,
+    pub(super) users: Option<(Vec<String>, Position)>,
     pub(super) acl: Option<Acl>,
     pub(super) inline_commands: Option<bool>,
     pub(super) allow_anonymous_internet: Option<bool>,

@@ -16,8 +16,8 @@ fn listeners(limits: &[u64]) -> Vec<Arc<ListenerState>> {
     generation.listeners().iter().map(|listener| Arc::clone(listener.state())).collect()
 }
 
-fn take(all: &Arc<Seat>, listener: &Arc<ListenerState>) -> Option<Place> {
-    Place::take(all, listener, ClientAddr::unix()).ok()
+fn take(all: &Arc<Seat>, listener: &Arc<ListenerState>) -> Option<ClientPlace> {
+    ClientPlace::take(all, listener, ClientAddr::unix()).ok()
 }
 
 #[test]

@@ -20,9 +20,9 @@ fn soon() -> Duration {
     Duration::from_secs(20)
 }
 
-fn is_the_client(source: Source) -> bool {
+fn is_the_client(source: HeaderSource) -> bool {
     let client: SocketAddr = "192.0.2.7:1234".parse().unwrap();
-    matches!(source, Source::Tcp { source, .. } if source == client)
+    matches!(source, HeaderSource::Tcp { source, .. } if source == client)
 }
 
 fn rest(socket: Socket) -> Vec<u8> {
@@ -100,7 +100,7 @@ fn local_is_the_sender_and_unknown_is_nobody() {
         let listener = Arc::clone(&generation().listeners()[0]);
         Identified::by_header(pair().1, sender, source, listener)
     };
-    let local = by_header(Source::Local).unwrap();
+    let local = by_header(HeaderSource::Local).unwrap();
     assert_eq!(local.from.ip(), sender.ip());
-    assert!(by_header(Source::Unknown).is_err());
+    assert!(by_header(HeaderSource::Unknown).is_err());
 }

@@ -38,14 +38,14 @@ pub(super) struct ListenerStatus {
 
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct ShadowStatus {
-    pub(super) sources: Vec<Source>,
+    pub(super) sources: Vec<StatusSource>,
     /// There were more than the proxy keeps.
     #[serde(default)]
     pub(super) sources_truncated: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Source {
+pub(super) struct StatusSource {
     /// An address, or `unix`.
     pub(super) source: String,
     pub(super) count: u64,

@@ -10,7 +10,7 @@ use portcullis_config::edit::{NewEntry, parse_time};
 use portcullis_config::{Admin, Config, LoadOptions, load};
 use serde_json::{Value, json};
 
-use super::status::{ListenerStatus, Source, fetch};
+use super::status::{ListenerStatus, StatusSource, fetch};
 use super::{Common, fail, print, warn};
 use crate::cli::check::report;
 use crate::cli::{BAD_CONFIG, BAD_USAGE};
@@ -176,6 +176,6 @@ impl Suggestion {
 }
 
 /// A time that cannot be parsed counts as recent: it is better to show a source too many.
-fn is_recent(source: &Source, now: UnixSeconds) -> bool {
+fn is_recent(source: &StatusSource, now: UnixSeconds) -> bool {
     parse_time(&source.last_seen).is_none_or(|seen| seen.0 > now.0 - SPAN)
 }

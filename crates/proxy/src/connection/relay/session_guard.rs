@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use portcullis_session::Tick;
 
-use crate::admission::admit::Place;
+use crate::admission::admit::ClientPlace;
 use crate::audit::{Subject, Totals};
 use crate::metrics::{ClosedReason, Direction};
 use crate::worker::Worker;
@@ -20,11 +20,11 @@ pub(super) struct SessionGuard {
     key: usize,
     pub(super) since: Instant,
     left: bool,
-    _place: Place,
+    _place: ClientPlace,
 }
 
 impl SessionGuard {
-    pub(super) fn enter(worker: Rc<Worker>, entry: Rc<Entry>, place: Place) -> Self {
+    pub(super) fn enter(worker: Rc<Worker>, entry: Rc<Entry>, place: ClientPlace) -> Self {
         entry.listener.counts.opened();
         worker.resources.stats.clients(1);
         let guard = Self {

@@ -8,8 +8,8 @@ use super::*;
 /// Longer than a poll and settling take, on a machine that is busy.
 const SOON: Duration = Duration::from_secs(20);
 
-fn sources(paths: &[&Path]) -> Vec<Source> {
-    paths.iter().map(|path| Source { path: path.to_path_buf(), digest: None }.now()).collect()
+fn sources(paths: &[&Path]) -> Vec<ConfigFile> {
+    paths.iter().map(|path| ConfigFile { path: path.to_path_buf(), digest: None }.now()).collect()
 }
 
 /// Whether a change is noticed while `change` is made.

@@ -7,7 +7,7 @@ use portcullis_resp::command::{CommandId, id, lookup, lookup_subcommand};
 use portcullis_resp::{inline, reply, scan};
 use serde_json::{Value, json};
 
-use super::{QuestionError, Source, json_rule};
+use super::{AskedAddress, QuestionError, json_rule};
 use crate::generation::logins::Logins;
 
 /// The user and the command of a question, besides its source.
@@ -96,7 +96,7 @@ impl Rights {
         config: &Config,
         listener: &Listener,
         logins: &Logins,
-        source: &Source,
+        source: &AskedAddress,
         question: &Question,
         now: UnixSeconds,
     ) -> Self {
@@ -160,7 +160,7 @@ fn user_rights(
     listener: &Listener,
     logins: &Logins,
     name: &str,
-    source: &Source,
+    source: &AskedAddress,
     now: UnixSeconds,
 ) -> UserRights {
     let answer = |allowed, why: String, rule| UserRights { name: name.to_owned(), allowed, why, rule };

@@ -30,7 +30,7 @@ fn config() -> (tempfile::TempDir, Config) {
     (directory, config)
 }
 
-fn answers_of<'c>(config: &'c Config, source: &Source, question: &Question) -> Vec<Answer<'c>> {
+fn answers_of<'c>(config: &'c Config, source: &AskedAddress, question: &Question) -> Vec<Answer<'c>> {
     let answer = |listener: &'c Arc<Listener>| {
         let logins = Logins::of(config, listener, None);
         Answer::of(config, listener, &logins, source, question, wall_clock())
@@ -40,7 +40,7 @@ fn answers_of<'c>(config: &'c Config, source: &Source, question: &Question) -> V
 
 fn answer(source: &str) -> (Vec<bool>, String, Value) {
     let (directory, config) = config();
-    let source = Source::parse(source).unwrap();
+    let source = AskedAddress::parse(source).unwrap();
     let answers = answers_of(&config, &source, &Question::new(None, None).unwrap());
     let text = as_text(&source, &answers).replace(&format!("{}/", directory.path().display()), "");
     (answers.iter().map(|answer| answer.allowed).collect(), text, as_json(&source, &answers))
@@ -112,9 +112,11 @@ fn an_invalid_source_is_an_error() {
     for text in
         ["", "host", "10.0.0.0/8", "10.0.0.01", "10.1", "fe80::1%lo", "127.0.0.1:6379", "UNIX", "1.2.3.4 "]
     {
-        assert!(Source::parse(text).unwrap_err().to_string().contains("is not an address"), "{text}");
+        assert!(AskedAddress::parse(text).unwrap_err().to_string().contains("is not an address"), "{text}");
     }
-    assert!(Source::parse("10.0.0.0/8").unwrap_err().to_string().contains("one address of that network"));
+    assert!(
+        AskedAddress::parse("10.0.0.0/8").unwrap_err().to_string().contains("one address of that network")
+    );
 }
 
 #[test]
@@ -155,7 +157,7 @@ fn rights_by(yaml: &str, source: &str, user: Option<&str>, command: Option<&str>
     let path = directory.path().join("gate.yaml");
     std::fs::write(&path, yaml).unwrap();
     let config = load(&path, &LoadOptions::new().without_secrets()).unwrap().config;
-    let source = Source::parse(source).unwrap();
+    let source = AskedAddress::parse(source).unwrap();
     let question = Question::new(user.map(str::to_owned), command.map(str::to_owned)).unwrap();
     let answers = answers_of(&config, &source, &question);
     let text = as_text(&source, &answers).replace(&format!("{}/", directory.path().display()), "");

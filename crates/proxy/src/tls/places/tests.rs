@@ -7,7 +7,7 @@ use portcullis_acl::ClientAddr;
 
 use super::*;
 
-type Ask<'a> = Pin<Box<dyn Future<Output = Result<Place, Crowded>> + 'a>>;
+type Ask<'a> = Pin<Box<dyn Future<Output = Result<HandshakePlace, Crowded>> + 'a>>;
 
 fn source(number: u16) -> Key {
     from(Ipv4Addr::from(0x0a00_0000 + u32::from(number)).into())
@@ -17,12 +17,12 @@ fn from(ip: IpAddr) -> Key {
     Source::of(ClientAddr::from_socket((ip, 1).into()))
 }
 
-fn poll(ask: &mut Ask<'_>) -> Poll<Result<Place, Crowded>> {
+fn poll(ask: &mut Ask<'_>) -> Poll<Result<HandshakePlace, Crowded>> {
     ask.as_mut().poll(&mut Context::from_waker(Waker::noop()))
 }
 
 /// Asks once: a place at once, or a client in the queue.
-fn ask(places: &Places, source: Key) -> Result<Place, Ask<'_>> {
+fn ask(places: &Places, source: Key) -> Result<HandshakePlace, Ask<'_>> {
     let mut ask: Ask<'_> = Box::pin(places.take(source));
     match poll(&mut ask) {
         Poll::Ready(place) => Ok(place.unwrap()),
@@ -30,7 +30,7 @@ fn ask(places: &Places, source: Key) -> Result<Place, Ask<'_>> {
     }
 }
 
-fn hold(places: &Places, source: Key, count: usize) -> Vec<Place> {
+fn hold(places: &Places, source: Key, count: usize) -> Vec<HandshakePlace> {
     (0..count).map(|_| ask(places, source).ok().unwrap()).collect()
 }
 
@@ -38,7 +38,7 @@ fn queue(places: &Places, source: Key, count: usize) -> Vec<Ask<'_>> {
     (0..count).map(|_| ask(places, source).err().unwrap()).collect()
 }
 
-fn is_granted(ask: &mut Ask<'_>) -> Option<Place> {
+fn is_granted(ask: &mut Ask<'_>) -> Option<HandshakePlace> {
     match poll(ask) {
         Poll::Ready(place) => Some(place.unwrap()),
         Poll::Pending => None,
@@ -46,7 +46,7 @@ fn is_granted(ask: &mut Ask<'_>) -> Option<Place> {
 }
 
 /// The places are all taken by sources that are not asked about otherwise.
-fn full(places: &Places) -> Vec<Place> {
+fn full(places: &Places) -> Vec<HandshakePlace> {
     (1000..1008).flat_map(|number| hold(places, source(number), OF_A_SOURCE)).collect()
 }
 
@@ -170,7 +170,7 @@ fn whatever_comes_and_goes() {
         noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(noise >> 33).unwrap() % below
     };
-    let (mut held, mut waits): (Vec<Place>, Vec<Ask<'_>>) = (Vec::new(), Vec::new());
+    let (mut held, mut waits): (Vec<HandshakePlace>, Vec<Ask<'_>>) = (Vec::new(), Vec::new());
     for step in 0..20_000 {
         match next(if step % 4000 < 2000 { 3 } else { 8 }) {
             0 | 1 => match ask(&places, source(next(20).try_into().unwrap())) {

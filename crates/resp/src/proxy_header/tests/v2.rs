@@ -1,6 +1,6 @@
 use super::{outcome, tcp};
 use crate::proxy_header::ProxyHeaderError as Error;
-use crate::proxy_header::{MAX_V2, Parsed, Source};
+use crate::proxy_header::{HeaderSource, MAX_V2, Parsed};
 
 const V4: &[u8] = b"\xcb\x00\x71\x09\xc0\x00\x02\x01\x12\x67\x18\xeb";
 
@@ -9,7 +9,7 @@ fn header(command: u8, family: u8, block: &[u8]) -> Vec<u8> {
     [&b"\r\n\r\n\0\r\nQUIT\n"[..], &[command, family], &len.to_be_bytes(), block].concat()
 }
 
-fn read(command: u8, family: u8, block: &[u8]) -> Result<Source, Error> {
+fn read(command: u8, family: u8, block: &[u8]) -> Result<HeaderSource, Error> {
     let header = header(command, family, block);
     let glued = [&header[..], b"\x16\x03\x01"].concat();
     match outcome(&glued)? {
@@ -37,16 +37,16 @@ fn addresses() {
 
 #[test]
 fn unspecified_addresses_are_unknown() {
-    assert_eq!(read(0x21, 0x00, b""), Ok(Source::Unknown));
-    assert_eq!(read(0x21, 0x00, b"anything"), Ok(Source::Unknown));
-    assert_eq!(read(0x21, 0x31, &[0; 216]), Ok(Source::Unknown));
+    assert_eq!(read(0x21, 0x00, b""), Ok(HeaderSource::Unknown));
+    assert_eq!(read(0x21, 0x00, b"anything"), Ok(HeaderSource::Unknown));
+    assert_eq!(read(0x21, 0x31, &[0; 216]), Ok(HeaderSource::Unknown));
     assert_eq!(read(0x21, 0x31, &[0; 215]), Err(Error::Block));
 }
 
 #[test]
 fn local_skips_any_addresses() {
     for (family, block) in [(0x00, &b""[..]), (0x11, V4), (0x11, b"short"), (0x21, V4), (0xff, b"x")] {
-        assert_eq!(read(0x20, family, block), Ok(Source::Local), "{family:#x}");
+        assert_eq!(read(0x20, family, block), Ok(HeaderSource::Local), "{family:#x}");
     }
 }
 

@@ -4,7 +4,7 @@ use portcullis_resp::command::{CommandId, id, lookup_subcommand};
 use portcullis_resp::encode;
 
 use super::{Judge, may_block};
-use crate::client::command::Frame;
+use crate::client::command::CommandFrame;
 use crate::client::pooling::MAX_SHARED_FRAME;
 use crate::client::profile::{Profile, Question, UpstreamId};
 use crate::client::state::State;
@@ -244,7 +244,7 @@ impl<H: Host> Judge<'_, H> {
 }
 
 /// Judges CLIENT TRACKING ON and OFF; any other mode is an error.
-fn client_tracking(frame: &Frame<'_>, state: &State) -> Verdict {
+fn client_tracking(frame: &CommandFrame<'_>, state: &State) -> Verdict {
     let on = match frame.argument(2, state.plan().held_command()) {
         None => return Verdict::NeedWhole,
         Some(word) if word.eq_ignore_ascii_case(b"on") => true,

@@ -7,7 +7,7 @@ use portcullis_resp::command::id;
 use portcullis_resp::reply;
 
 use super::Judge;
-use crate::client::command::Frame;
+use crate::client::command::CommandFrame;
 use crate::client::verdict::{Answer, Verdict};
 use crate::observe::{Denied, Host};
 use crate::pending::Local;
@@ -41,7 +41,7 @@ impl<H: Host> Judge<'_, H> {
 
 /// Judges REPLCONF. Redis does not answer these options, so the gate could not tell them from slow commands. No replica
 /// sends them before its stream has begun.
-fn replconf(frame: &Frame<'_>, held: usize) -> Verdict {
+fn replconf(frame: &CommandFrame<'_>, held: usize) -> Verdict {
     const UNANSWERED: [&[u8]; 3] = [b"ack", b"fack", b"getack"];
     if !frame.is_whole_within(held) {
         return Verdict::NeedWhole;
