@@ -2,7 +2,7 @@
 //!
 //! The module of each program reads its file line by line or block by block, and adds listeners and lists to a draft.
 //! Lines that the module cannot carry over go to the notes, with the reason. An address in doubt is never allowed: the
-//! draft takes entries only as a review grants them that has classified every directive ([`review`]).
+//! draft takes entries only as a review grants them that has classified every directive (`review`).
 
 #![forbid(unsafe_code)]
 
