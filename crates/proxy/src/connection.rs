@@ -105,7 +105,7 @@ async fn make_secure(worker: &Worker, id: u64, admitted: Admitted) -> Option<Sec
     None
 }
 
-/// It ended before it became a session.
+/// Counts a connection that ended before it became a session.
 fn note_short(worker: &Worker, listener: &Listener, reason: ClosedReason) {
     if let Some(listener) = worker.listener_view(listener.name()) {
         listener.counts.opened();

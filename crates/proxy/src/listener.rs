@@ -31,21 +31,21 @@ pub(crate) struct WorkerHandle {
     pub stats: Arc<WorkerStats>,
 }
 
-/// What the accept thread is told from outside. Without the sender it stops.
+/// An order to the accept thread. Without the sender of orders, the thread stops.
 #[derive(Debug)]
 pub(crate) enum AcceptorOrder {
     /// Judge by this config from now on; listen on the sockets it names, those of `opened` among them, and on no others.
     Adopt {
         /// The config in force.
         generation: Arc<Generation>,
-        /// What it names and the one before did not.
+        /// Sockets that this configuration names and the one before did not.
         opened: Vec<Bound>,
         /// Told when it is done.
         done: oneshot::Sender<()>,
     },
     /// Close these, so that another way of binding their ports becomes possible.
     Release {
-        /// What to close.
+        /// The addresses whose sockets close.
         binds: Vec<Bind>,
         /// Told when it is done.
         done: oneshot::Sender<()>,

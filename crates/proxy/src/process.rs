@@ -1,4 +1,4 @@
-//! What all threads share.
+//! The state that all threads share.
 
 pub(crate) mod questions;
 
@@ -14,7 +14,7 @@ use crate::generation::seats::Seat;
 use crate::generation::store::{Generation, Store};
 use crate::metrics::{LineCounter, Metrics, ReloadResult};
 
-/// What all threads share.
+/// The state that all threads share.
 #[derive(Debug)]
 pub(crate) struct Process {
     /// The config in force.

@@ -40,7 +40,7 @@ const CUT_AT_ONCE: usize = 16;
 /// When the drain's time is over, the sessions have this long to see it and to report their end.
 const FAREWELL: Duration = Duration::from_millis(500);
 
-/// What a worker is told from outside.
+/// An order to a worker from outside.
 #[derive(Debug)]
 pub(crate) enum Order {
     /// Serve these.
@@ -54,7 +54,7 @@ pub(crate) enum Order {
 /// One worker's own state.
 #[derive(Debug)]
 pub(crate) struct Worker {
-    /// What all threads share.
+    /// The state that all threads share.
     pub process: Arc<Process>,
     /// The resources that its connections use.
     pub resources: Rc<Resources>,
@@ -218,7 +218,7 @@ impl Worker {
         changes
     }
 
-    /// What a coarse clock can do for all sessions at once, so that none needs a timer.
+    /// Does the work for all sessions that a coarse clock can do, so that none needs a timer.
     fn tick(&self) {
         let now = self.resources.clock.now();
         self.table.wake_due(now);
@@ -271,7 +271,7 @@ fn judge(
     }
 }
 
-/// What one worker's buffers may take.
+/// Returns the memory that one worker's buffers may take.
 fn share_of_buffers(generation: &Generation) -> usize {
     let config = generation.config();
     let all = usize::try_from(config.limits().buffers()).unwrap_or(usize::MAX);

@@ -87,7 +87,7 @@ impl Client {
     /// Judges it again by `generation`, where that is not the one that admitted it.
     ///
     /// # Errors
-    /// It may not stay.
+    /// The client may not stay.
     pub(crate) fn renew(mut self, generation: &Arc<Generation>, now: UnixSeconds) -> Result<Self, Revoked> {
         if self.generation.number() == generation.number() {
             return Ok(self);

@@ -34,7 +34,7 @@ impl Signals {
     /// Takes the signals over. Needs a runtime.
     ///
     /// # Errors
-    /// Those of the system.
+    /// Listens to the signals of the system.
     pub(super) fn listen() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -79,7 +79,7 @@ impl Signals {
     }
 }
 
-/// What a signal says.
+/// The meaning of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Told {
     /// SIGTERM, SIGINT.

@@ -123,7 +123,7 @@ fn start_lone_worker(
     Ok((vec![WorkerThread { handle, thread }], AcceptThread { orders: accept_orders, thread: None }))
 }
 
-/// What accepts, and how to reach it.
+/// The accept thread, and the way to send it orders.
 pub(super) struct AcceptThread {
     pub(super) orders: mpsc::Sender<AcceptorOrder>,
     /// Its own, unless it is a worker's.

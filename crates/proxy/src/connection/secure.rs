@@ -15,14 +15,15 @@ use crate::tls::{self, HandshakeFailure};
 pub(crate) struct Secured {
     pub(super) stream: Stream,
     pub(super) client: Client,
-    /// What its certificate calls the client, if it showed one.
+    /// The client's name in its certificate, if it showed one.
     pub(super) peer: Option<String>,
     /// Whether that makes it the user of that name.
     pub(super) is_user: bool,
 }
 
 impl Secured {
-    /// What its certificate calls the client; `None`: it has shown none, or one without such a name.
+    /// Returns the client's name in its certificate. `None`: the client showed no certificate, or one without such a
+    /// name.
     pub(crate) fn peer(&self) -> Option<&str> {
         self.peer.as_deref()
     }

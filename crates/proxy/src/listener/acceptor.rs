@@ -42,7 +42,7 @@ const MAX_BACK_OFF: Duration = Duration::from_millis(100);
 /// A lasting failure to accept is logged once in this time.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
-/// What the accept thread knows.
+/// The state of the accept thread.
 pub(super) struct Acceptor {
     process: Arc<Process>,
     generation: RefCell<Arc<Generation>>,
@@ -293,11 +293,11 @@ impl Acceptor {
     }
 }
 
-/// What a peer's address means on a listener.
+/// The meaning of a peer's address on a listener.
 enum Sender {
-    /// It is the client.
+    /// The peer is the client.
     Itself,
-    /// It says who the client is, within this time.
+    /// The peer sends a header that names the client, within this time.
     Trusted(Duration),
     /// Only those who say who the client is may connect, and it is none of them.
     Unwanted,
@@ -315,7 +315,7 @@ fn sender(listener: &Listener, peer: &ClientAddr, now: UnixSeconds) -> Sender {
     }
 }
 
-/// Whom the shadow lists would turn away is counted and nothing else.
+/// Counts a client that the shadow lists would refuse, and does nothing else.
 fn judge_shadow(client: &Client, now: UnixSeconds) {
     let listener = client.listener();
     if let Some(Decision::Deny(denial)) = listener.judge_shadow(&client.from(), now) {

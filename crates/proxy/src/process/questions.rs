@@ -152,7 +152,7 @@ impl Ask {
     }
 }
 
-/// What the worker does to a client that is in its part of the findings.
+/// The action of a worker on a client that is in its part of the findings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
     /// Nothing.

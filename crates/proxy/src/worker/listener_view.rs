@@ -25,11 +25,10 @@ pub(crate) struct ListenerView {
     current: RefCell<Arc<Listener>>,
 }
 
-/// What another config changed for the sessions that are there.
+/// Changes that another configuration brings for the sessions that are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Change {
-    /// Who checks credentials is another, or TLS is wanted now: those who are there came in on terms that do not hold any
-    /// more.
+    /// Another party checks credentials, or TLS is required now: the sessions came in on terms that no longer hold.
     pub terms: bool,
     /// Deadlines are others.
     pub deadlines: bool,
@@ -79,7 +78,7 @@ impl ListenerView {
         &self.denials
     }
 
-    /// What its clients are given time for.
+    /// The time limits of its clients.
     pub(crate) fn deadlines(&self) -> Deadlines {
         self.deadlines.get()
     }

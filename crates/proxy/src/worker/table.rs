@@ -27,15 +27,15 @@ pub(crate) struct Entry {
     pub id: u64,
     /// Where it comes from.
     pub from: ClientAddr,
-    /// Who says that it comes from there, where that is another.
+    /// The peer that named the client's address, if that is another.
     pub sender: Option<Box<ClientAddr>>,
     /// Its listener, as this worker serves it.
     pub(crate) listener: Rc<ListenerView>,
-    /// What admits it.
+    /// The permit that admits the client.
     pub permit: RefCell<Permit>,
-    /// Who has logged in, and by which entry of the user's own list; apart, as most have no user.
+    /// The user that has logged in, and the entry of its own list; boxed, as most clients have no user.
     login: RefCell<Option<Box<Login>>>,
-    /// What holds for it has changed.
+    /// The policy for the session has changed.
     renew: Cell<bool>,
     /// The config whose entry that is: for a session that was cut, not the one in force.
     pub admitted_by: RefCell<Arc<Generation>>,
@@ -62,7 +62,7 @@ struct Login {
     permit: Option<Permit>,
 }
 
-/// What a session is told from outside.
+/// An order to a session from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signal {
     /// End when nothing is in flight.
@@ -74,15 +74,15 @@ pub(crate) enum Signal {
 /// The fate of a session under another configuration.
 #[derive(Clone, Debug)]
 pub(crate) enum Verdict {
-    /// It goes.
+    /// The session ends.
     Cut,
-    /// It stays.
+    /// The session stays.
     Stay {
         /// By this entry.
         permit: Permit,
         /// And by this one of its user's own list.
         user_permit: Option<Permit>,
-        /// It has to set its deadlines anew.
+        /// The session has to set its deadlines again.
         wake: bool,
         /// Other command rules hold for it now.
         rules: bool,
@@ -200,7 +200,7 @@ impl Entry {
         self.judging.take()
     }
 
-    /// Who has logged in.
+    /// Returns the user that has logged in.
     pub(crate) fn user(&self) -> Option<String> {
         self.login.borrow().as_ref().map(|login| login.name.to_string())
     }
@@ -228,7 +228,7 @@ impl Entry {
         over(&self.permit.borrow()) || login.iter().filter_map(|login| login.permit.as_ref()).any(over)
     }
 
-    /// What it was told since it last asked.
+    /// Returns the order that came since the last call.
     pub(crate) fn take_signal(&self) -> Option<Signal> {
         self.signal.take()
     }
@@ -246,7 +246,7 @@ impl Entry {
         self.waker.borrow()
     }
 
-    /// It is to end now.
+    /// Ends the session now.
     pub(crate) fn cut(&self, reason: ClosedReason) {
         self.tell(Signal::Cut(reason));
     }

@@ -12,8 +12,9 @@
 //! ```
 //!
 //! Each command names its lane: the session's [`Route`]. A lane is a plain value and not the connection itself, for the
-//! session may need the connection's state while it judges. All commands of a client use one lane at a time. It changes only when no reply is
-//! pending, or when the shared connection becomes the client's own with all pending replies. So replies stay in order.
+//! session may need the connection's state while it judges. All commands of a client use one lane at a time. It changes
+//! only when no reply is pending, or when the shared connection becomes the client's own with all pending replies. So
+//! replies stay in order.
 
 use std::net::SocketAddr;
 

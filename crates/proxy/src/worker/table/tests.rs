@@ -160,7 +160,7 @@ fn told(reckoning: &Reckoning) -> Option<u64> {
     told.try_recv().ok()
 }
 
-/// Who may be in the middle of what other rules refuse is woken to judge that, and counted before the number is told.
+/// A session that may use what the new rules refuse is woken to judge that, and counted before the number is told.
 #[test]
 fn the_number_of_those_who_are_cut_waits_for_those_who_must_judge_themselves() {
     let table = Table::default();
