@@ -34,8 +34,8 @@ main() {
         port_is_free "$busy" || fail "port $busy on 127.0.0.1 is in use: stop what listens there$([ "$busy" != "$port" ] || echo ', or choose another with --port')"
     done
 
-    say "building (release mode)"
-    cargo build --quiet --release --locked --manifest-path "$top/Cargo.toml" -p portcullis
+    say "building (release mode): a first build takes some minutes"
+    cargo build --release --locked --manifest-path "$top/Cargo.toml" -p portcullis
     gate=${CARGO_TARGET_DIR:-$top/target}/release/portcullis
 
     state=$(mktemp -d)
@@ -69,6 +69,7 @@ listeners:
     upstream: main
     allow: [here]
     auth: trust
+    acl: "@public"
 upstreams:
   main:
     address: unix:$state/redis.sock
@@ -97,6 +98,7 @@ wait_until() {
 }
 
 allowed="redis-cli -p PORT SET greeting hello"
+forbidden="redis-cli -p PORT CONFIG GET requirepass"
 refused="curl -s -m 10 --interface 127.0.0.2 telnet://127.0.0.1:PORT"
 metrics="curl -s -m 10 http://127.0.0.1:ADMIN/metrics"
 
@@ -109,11 +111,15 @@ A private Redis listens on a unix socket, the proxy in front of it on 127.0.0.1:
 
     $(as_typed "$allowed")
 
+A command that would show this password is refused:
+
+    $(as_typed "$forbidden")
+
 Another source address is refused, and reads the reason:
 
     $(as_typed "$refused"); echo
 
-The proxy counts both:
+The proxy counts both connections:
 
     $(as_typed "$metrics") | grep ^portcullis_connections
 
@@ -127,8 +133,9 @@ try_all() {
     local wrong=0
     see "an allowed client" "OK" bash -c "$(as_typed "$allowed")" || wrong=1
     see "what it stored" "hello" "$cli" -p "$port" GET greeting || wrong=1
+    see "a command that would show the password" "$no_permission" bash -c "$(as_typed "$forbidden")" || wrong=1
     see "a client from 127.0.0.2" "-DENIED source address not allowed" bash -c "$(as_typed "$refused") </dev/null" || wrong=1
-    see "the metrics: admitted" 'portcullis_connections_accepted_total{listener="quickstart"} 2' metric_lines || wrong=1
+    see "the metrics: admitted" 'portcullis_connections_accepted_total{listener="quickstart"} 3' metric_lines || wrong=1
     see "the metrics: refused" 'portcullis_connections_refused_total{listener="quickstart",reason="not_allowed"} 1' metric_lines || wrong=1
     if [ "$wrong" != 0 ]; then
         say "the log of the proxy:"
@@ -137,6 +144,8 @@ try_all() {
     fi
     echo "all results are as expected"
 }
+
+no_permission="NOPERM User default has no permissions to run the 'config|get' command"
 
 metric_lines() { bash -c "$(as_typed "$metrics")" | grep -E '^portcullis_connections_(accepted|refused)_total'; }
 
