@@ -13,7 +13,7 @@ use crate::client::Client;
 use crate::ports;
 use crate::process::Process;
 use crate::server::Server;
-use crate::wait::PATIENCE;
+use crate::wait::{PATIENCE, eventually};
 
 pub struct Redis {
     // Dropped before the directory: the server must have ended when its directory is removed.
@@ -131,6 +131,16 @@ impl Redis {
         let info = self.control().call("INFO stats").text();
         let line = info.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
         line.and_then(|n| n.trim().parse().ok()).expect("INFO stats")
+    }
+
+    /// Waits until `count` connections are subscribed. Redis learns a moment later that a subscriber has closed its
+    /// connection, and counts it among the receivers of PUBLISH until then.
+    #[track_caller]
+    pub fn await_subscribers(&self, count: usize) {
+        let mut control = self.control();
+        eventually(&format!("{count} connections are subscribed"), || {
+            (control.call("CLIENT LIST TYPE pubsub").text().lines().count() == count).then_some(())
+        });
     }
 
     pub fn signal(&self, signal: Signal) {

@@ -9,7 +9,6 @@ use crate::certificates::Authority;
 use crate::client::Client;
 use crate::gate::Gate;
 use crate::redis::Redis;
-use crate::wait::eventually;
 
 /// The way in which the clients of a test reach Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,11 +104,8 @@ impl Stage {
 
     /// Removes all keys, and waits until Redis has closed the subscribers of earlier clients.
     fn clear(&self) {
-        let mut control = self.redis.control();
-        control.assert_reply("FLUSHALL", "+OK");
-        eventually("no subscriber is left", || {
-            control.call("CLIENT LIST TYPE pubsub").text().is_empty().then_some(())
-        });
+        self.redis.control().assert_reply("FLUSHALL", "+OK");
+        self.redis.await_subscribers(0);
     }
 
     /// Connects to Redis or to the proxy, in RESP2.

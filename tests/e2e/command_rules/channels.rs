@@ -45,6 +45,7 @@ fn under_key_patterns_no_event_names_other_keys() {
             }
             client.assert_reply("PSUBSCRIBE *", &format!(r#"{kind}["psubscribe" "*" :1]"#));
             client.assert_reply("PSUBSCRIBE _*", &format!(r#"{kind}["psubscribe" "_*" :2]"#));
+            redis.await_subscribers(1);
             control.assert_reply("SET other x", "+OK");
             control.assert_reply("PUBLISH news x", ":1");
             client.assert_recv(&format!(r#"{kind}["pmessage" "*" "news" "x"]"#));
@@ -66,6 +67,7 @@ fn a_large_message_is_kept_back_whole() {
     for gate in gates(&redis, "@public") {
         let mut client = gate.connect();
         client.assert_reply("PSUBSCRIBE *", r#"["psubscribe" "*" :1]"#);
+        redis.await_subscribers(1);
         let large = "x".repeat(512 * 1024);
         for _ in 0..3 {
             redis.control().assert_reply(&format!("PUBLISH __sentinel__:hello {large}"), ":1");

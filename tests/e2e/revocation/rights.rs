@@ -245,6 +245,7 @@ fn a_user_loses_a_right() {
     let report = gate.apply(&edit(&yaml, &user("alice"), &alice));
     assert_eq!(report["cut"], 1, "{report}");
     clients[0].assert_closed();
+    redis.await_subscribers(1);
     redis.control().assert_reply("PUBLISH a x", ":1");
     clients[1].assert_recv(r#"["message" "a" "x"]"#);
 }
