@@ -51,7 +51,7 @@ use self::framing::Framing;
 pub use self::pooling::{Lease, Pooling};
 use self::reading::Reading;
 use self::state::{Before, State};
-pub use self::step::{CloseReason, Delivery, PendingLogin, ReplyAction, Step, Until};
+pub use self::step::{CloseReason, Delivery, PendingLogin, ReplyAction, Standing, Step, Until};
 use self::upstream::Upstream;
 use crate::ids::SessionKey;
 use crate::link::{Link, Part, PoolKey, PushKind, Subscribed, Unavailable};
@@ -173,18 +173,17 @@ impl Session {
     /// that the upstream connection has confirmed. The gate's credentials change only if no upstream connection was
     /// requested.
     ///
-    /// Returns `false` if the session cannot continue under the new plan, or does something that the new plan forbids.
-    /// The caller then cuts the connection, or the session ends by itself after the last pending reply.
-    #[must_use]
+    /// The client is revoked if the session cannot continue under the new plan, or does something that the new plan
+    /// forbids. The caller then cuts the connection, or the session ends by itself after the last pending reply.
     pub fn renew(
         &mut self,
         subscribed: &Subscribed,
         plan_of: impl FnMut(Option<&str>) -> Option<Arc<Plan>>,
-    ) -> bool {
+    ) -> Standing {
         let renewed = self.state.identity.renewed(plan_of);
         let Some(renewed) = renewed.filter(|renewed| self.state.may_go_on(&renewed.plan, subscribed)) else {
             self.end_mid_frame(CloseReason::Revoked);
-            return false;
+            return Standing::Revoked;
         };
         self.state.renew(renewed)
     }

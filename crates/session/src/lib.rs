@@ -21,7 +21,8 @@ mod shape;
 mod tick;
 
 pub use client::{
-    CloseReason, Delivery, Lease, MAX_RENDERED, PendingLogin, Pooling, ReplyAction, Session, Step, Until,
+    CloseReason, Delivery, Lease, MAX_RENDERED, PendingLogin, Pooling, ReplyAction, Session, Standing, Step,
+    Until,
 };
 pub use ids::{SessionKey, Ticket};
 pub use link::{

@@ -164,7 +164,7 @@ impl Program {
         case.write(&new, PLACES[1], &numbers, redis);
         let environment = [("OFFICE".to_owned(), "10.1.2.0/24".to_owned())];
         let mut process = Process::start(&old, "peer", self.path.as_ref(), self.arguments, &environment);
-        if !listens(&mut process, PLACES[0][0], numbers[0]) {
+        if await_start(&mut process, PLACES[0][0], numbers[0]) == Started::Ended {
             tally.rejected += 1;
             let told = process.stderr() + &process.stdout();
             // It tells what the generator does wrong.
@@ -208,7 +208,7 @@ impl Program {
         assert_eq!(imported.status.code(), Some(0), "{shown}");
         fs::write(directory.join("portcullis.yaml"), &imported.stdout).expect("writable");
         let mut gate = Process::start(directory, "gate", binary().as_os_str(), ["run"], &[]);
-        assert!(listens(&mut gate, PLACES[1][0], port), "{shown}\n{}", gate.stderr());
+        assert!(await_start(&mut gate, PLACES[1][0], port) == Started::Listens, "{shown}\n{}", gate.stderr());
         (gate, shown)
     }
 }
@@ -363,14 +363,23 @@ fn header(client: IpAddr, binary: bool) -> Vec<u8> {
     [b"\r\n\r\n\0\r\nQUIT\n", &[0x21, family, 0, length][..], &addresses, &[4, 210, 24, 235]].concat()
 }
 
-/// Waits until the port is listened to. False: the process has ended.
-fn listens(process: &mut Process, ip: &str, port: u16) -> bool {
+/// The result of a start.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Started {
+    /// The program listens.
+    Listens,
+    /// The process has ended.
+    Ended,
+}
+
+/// Waits until the program listens on the port, or has ended.
+fn await_start(process: &mut Process, ip: &str, port: u16) -> Started {
     eventually("the program listens", || {
         if process.ended().is_some() {
-            return Some(false);
+            return Some(Started::Ended);
         }
         // A connection, and no bind, which would take the port away from the program for a moment.
-        TcpStream::connect((ip, port)).is_ok().then_some(true)
+        TcpStream::connect((ip, port)).is_ok().then_some(Started::Listens)
     })
 }
 

@@ -41,7 +41,6 @@ mod requests;
 mod session_guard;
 mod turn;
 
-use portcullis_session::Pooling;
 use std::cell::RefCell;
 use std::num::NonZeroU32;
 use std::pin::Pin;
@@ -49,7 +48,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use portcullis_session::{CloseReason, Lease, Plan, Session, SessionKey, Unavailable};
+use portcullis_session::{CloseReason, Lease, Plan, Pooling, Session, SessionKey, Standing, Unavailable};
 
 use self::account::Account;
 use self::client_side::ClientSide;
@@ -248,7 +247,7 @@ impl Relay {
         if self.guard.entry.take_renewal() {
             self.starved = None;
             let judging = self.guard.entry.take_judging();
-            if !self.renew() {
+            if self.renew() == Standing::Revoked {
                 judging.into_iter().for_each(Undecided::cut);
                 return Poll::Ready(Ended::at_once(ClosedReason::Revoked));
             }
@@ -279,7 +278,7 @@ impl Relay {
                 return Poll::Ready(ended);
             }
             // Before a command of that user is judged.
-            if !self.tell_user() {
+            if self.tell_user() == Standing::Revoked {
                 return Poll::Ready(Ended::at_once(ClosedReason::Revoked));
             }
             // A BLPOP must not pop for a client that left, nor a subscriber outlive its reader.
@@ -294,8 +293,8 @@ impl Relay {
         Poll::Pending
     }
 
-    /// Goes on under another configuration. False: the user of this client may not stay.
-    fn renew(&mut self) -> bool {
+    /// Applies the configuration in force to the session.
+    fn renew(&mut self) -> Standing {
         let listener = &self.guard.entry.listener;
         if self.lanes.own.is_unused() {
             self.route = listener.route();
@@ -305,21 +304,21 @@ impl Relay {
         self.session.renew(subscribed, |user| current.logins().plan(user).map(Arc::clone))
     }
 
-    /// The table knows who has logged in, so that a reload can cut who may not stay. False: this one may not.
-    fn tell_user(&mut self) -> bool {
+    /// Tells the worker's table which user has logged in, so that a reload can cut the clients of a removed user.
+    fn tell_user(&mut self) -> Standing {
         let user = self.session.user();
         if !self.guard.entry.set_user(user) {
-            return true;
+            return Standing::Stays;
         }
         self.clocks.user_changed(self.worker.resources.clock.latest());
         let entry = &self.guard.entry;
         match entry.listener.current().admits(user, &entry.from, wall_clock()) {
             Ok(permit) => {
                 entry.set_user_permit(permit);
-                true
+                Standing::Stays
             }
-            // Between the login and what the upstream said to it another config came.
-            Err(_) => false,
+            // A reload came between the login and the upstream's answer to it.
+            Err(_) => Standing::Revoked,
         }
     }
 

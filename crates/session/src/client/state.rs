@@ -10,7 +10,7 @@ use super::mute::Mute;
 use super::passing::Passing;
 use super::pooling::{Lease, Pooling};
 use super::profile::{Profile, Unblock, UpstreamId, Waiting, user_name};
-use super::step::{CloseReason, Until};
+use super::step::{CloseReason, Standing, Until};
 use super::transaction::Transaction;
 use super::upstream::Upstream;
 use super::uses::Change;
@@ -258,9 +258,9 @@ impl State {
         }
     }
 
-    /// Puts the plans of a new configuration in force. Returns whether the session may continue. A replication stream
-    /// ends at once if the client's rules no longer name replication: it must not get one more byte.
-    pub(super) fn renew(&mut self, renewed: Renewed) -> bool {
+    /// Puts the plans of a new configuration in force. A replication stream ends at once if the client's rules no longer
+    /// name replication: it must not get one more byte.
+    pub(super) fn renew(&mut self, renewed: Renewed) -> Standing {
         // The old rules allowed the queued commands, and EXEC would run them under the new rules.
         if !renewed.plan.shares_rules_with(self.plan()) {
             self.transaction.spoil();
@@ -271,11 +271,11 @@ impl State {
             pooling.forget_switch();
         }
         let named = [id::SYNC, id::PSYNC].iter().any(|command| !self.plan().cares_by_rule(*command));
-        let may_go_on = named || !self.upstream.is_replica();
-        if !may_go_on {
-            self.end(CloseReason::NotReplication);
+        if named || !self.upstream.is_replica() {
+            return Standing::Stays;
         }
-        may_go_on
+        self.end(CloseReason::NotReplication);
+        Standing::Revoked
     }
 
     /// Returns whether `plan` allows everything that the client has in progress.

@@ -113,6 +113,16 @@ pub enum Delivery {
     Withhold,
 }
 
+/// The result of a reload for a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Standing {
+    /// The client stays.
+    Stays,
+    /// The configuration in force has no place for the client.
+    Revoked,
+}
+
 /// The reason for which a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {

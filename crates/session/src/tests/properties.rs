@@ -8,7 +8,7 @@ use super::model::{Account, Model, Rules};
 use super::pair::{Pair, plan, show};
 use super::script::{Command, scripts};
 use super::users::{User, Users};
-use crate::Auth;
+use crate::{Auth, Standing};
 
 /// The number of events that [`World::turn`] knows.
 const EVENTS: u64 = 8;
@@ -207,7 +207,10 @@ impl World {
     /// if a connection was requested.
     fn rotate(&mut self) {
         let new = if self.pair.wants_link { &*ROTATED } else { &*KNOWN };
-        assert!(self.pair.session.renew(self.pair.link.subscribed(), |user| new.plan_of(user)));
+        assert_eq!(
+            self.pair.session.renew(self.pair.link.subscribed(), |user| new.plan_of(user)),
+            Standing::Stays
+        );
     }
 
     /// Returns the number of bytes at each place, the bytes waited for, the connection's state, and the number of

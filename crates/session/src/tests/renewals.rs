@@ -9,7 +9,7 @@ use super::model::{Model, Rules};
 use super::pair::{Pair, plan};
 use super::script::{Command, scripts};
 use super::users::rules;
-use crate::{Auth, Plan};
+use crate::{Auth, Plan, Standing};
 
 /// The two plans, which alternate from the first on.
 static PLANS: LazyLock<[Arc<Plan>; 2]> = LazyLock::new(|| {
@@ -63,7 +63,10 @@ impl World {
     fn renew(&mut self) {
         self.renewed_at.push(self.sent.len());
         let plan = &PLANS[self.renewed_at.len() % 2];
-        assert!(self.pair.session.renew(self.pair.link.subscribed(), |_| Some(Arc::clone(plan))));
+        assert_eq!(
+            self.pair.session.renew(self.pair.link.subscribed(), |_| Some(Arc::clone(plan))),
+            Standing::Stays
+        );
     }
 
     fn turn(&mut self, to_gate: usize, to_upstream: usize) {

@@ -7,34 +7,52 @@ use portcullis_config::tls::TlsFault;
 use portcullis_session::{Delivery, Incoming, Unavailable};
 
 use super::lane::Reply;
+use super::turn::Read;
 use super::{Ended, Relay, RelayHost, Stage};
 use crate::metrics::{ClosedReason, Direction, UpstreamErrorKind};
 use crate::upstream::shared::{Delivered, SharedClient};
+
+/// The result of judging what came from the upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Judged {
+    /// Everything that is complete was judged.
+    All,
+    /// The rest has to wait until the client has taken what is written for it.
+    HeldUp,
+}
+
+/// The result of writing to the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flushed {
+    /// Everything was written.
+    All,
+    /// The client takes no more now.
+    Part,
+}
 
 impl Relay {
     /// Reads, judges and writes on, until one of them has to wait.
     pub(super) fn replies(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
         loop {
-            let held_up = self.judge_replies();
+            let judged = self.judge_replies();
             let flushed = self.flush_replies(cx)?;
-            if !flushed && !self.lanes.await_login(&self.session) {
+            if flushed == Flushed::Part && !self.lanes.await_login(&self.session) {
                 return Ok(());
             }
             if let Stage::Closing(reason) = self.stage {
                 return Err(Ended::of(reason, &self.guard.entry));
             }
-            if flushed && held_up {
+            if flushed == Flushed::All && judged == Judged::HeldUp {
                 continue;
             }
-            if !self.fill_replies(cx) {
+            if self.fill_replies(cx) == Read::Nothing {
                 return Ok(());
             }
         }
     }
 
-    /// Judges what came by the client's own upstream connection. True: so much waits for the client that the rest has to
-    /// come after it.
-    fn judge_replies(&mut self) -> bool {
+    /// Judges what came by the client's own upstream connection.
+    fn judge_replies(&mut self) -> Judged {
         self.write_local_replies();
         while !self.stage.is_closing()
             && (!self.replies.is_congested() || self.lanes.await_login(&self.session))
@@ -78,7 +96,11 @@ impl Relay {
             self.turn.moved();
             self.write_local_replies();
         }
-        self.replies.is_congested() || self.session.has_local_reply()
+        if self.replies.is_congested() || self.session.has_local_reply() {
+            Judged::HeldUp
+        } else {
+            Judged::All
+        }
     }
 
     /// Gives the upstream up, and passes on not one more byte of what came from it. `why`: the client is told that it is
@@ -99,8 +121,8 @@ impl Relay {
         self.lose_upstream(why);
     }
 
-    /// Writes to the client. False: it takes no more now.
-    fn flush_replies(&mut self, cx: &mut Context<'_>) -> Result<bool, Ended> {
+    /// Writes to the client.
+    fn flush_replies(&mut self, cx: &mut Context<'_>) -> Result<Flushed, Ended> {
         let mut written = 0;
         let flushed = self.client.poll_flush(cx, &mut self.replies, &mut self.guard, &mut written);
         if written > 0 {
@@ -110,22 +132,22 @@ impl Relay {
             self.lanes.pooled.iter_mut().for_each(|pooled| pooled.drained());
         }
         match flushed {
-            Poll::Ready(Ok(())) => Ok(true),
+            Poll::Ready(Ok(())) => Ok(Flushed::All),
             Poll::Ready(Err(_)) => Err(Ended::at_once(ClosedReason::Client)),
-            Poll::Pending => Ok(false),
+            Poll::Pending => Ok(Flushed::Part),
         }
     }
 
-    /// Reads from the client's own upstream connection once. False: there is nothing to read now.
-    fn fill_replies(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Reads from the client's own upstream connection once.
+    fn fill_replies(&mut self, cx: &mut Context<'_>) -> Read {
         let own = &mut self.lanes.own;
         if !self.turn.upstream_may_be_readable() || !own.is_open() || !self.turn.may_read(cx) {
-            return false;
+            return Read::Nothing;
         }
         match own.poll_fill(cx, &mut self.replies, &self.worker.resources.pool) {
             Poll::Pending => {
                 self.turn.upstream_is_dry();
-                false
+                Read::Nothing
             }
             Poll::Ready(Ok(n @ 1..)) => {
                 self.turn.has_read();
@@ -133,7 +155,7 @@ impl Relay {
                 self.clocks.answered(now);
                 self.guard.arrived(now, self.replies.is_pending());
                 self.guard.count_bytes(Direction::FromUpstream, n as u64);
-                true
+                Read::Progress
             }
             Poll::Ready(ended) => {
                 let fault = ended.as_ref().err().and_then(TlsFault::behind);
@@ -143,7 +165,7 @@ impl Relay {
                     tracing::debug!(upstream = %self.route.upstream.name(), %fault, "TLS with the upstream failed");
                 }
                 self.lose_upstream(silent.then_some(Unavailable::of_silence(wants_tls)));
-                false
+                Read::Nothing
             }
         }
     }

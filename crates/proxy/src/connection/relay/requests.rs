@@ -1,13 +1,13 @@
 //! From the client to the upstream.
 
-use portcullis_session::Pooling;
 use std::num::NonZeroU32;
 use std::task::{Context, Poll};
 
-use portcullis_session::{MAX_RENDERED, Session, Step, Until};
+use portcullis_session::{MAX_RENDERED, Pooling, Session, Step, Until};
 
 use super::lane::{Commands, Sent};
 use super::peer::question;
+use super::turn::Read;
 use super::{Ended, Relay, RelayHost, Stage};
 use crate::metrics::{ClosedReason, Direction};
 use crate::net::pipe::Pipe;
@@ -27,7 +27,10 @@ impl Relay {
     pub(super) fn requests(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
         loop {
             let Some(total) = self.starves_for().or_else(|| self.wanted(cx)) else { return Ok(()) };
-            if self.client.has_ended() || !self.turn.may_read(cx) || !self.fill_requests(cx, total)? {
+            if self.client.has_ended() || !self.turn.may_read(cx) {
+                return Ok(());
+            }
+            if self.fill_requests(cx, total)? == Read::Nothing {
                 return Ok(());
             }
             self.starved = None;
@@ -205,20 +208,20 @@ impl Relay {
         false
     }
 
-    /// Reads from the client once. False: there is nothing to read now.
-    fn fill_requests(&mut self, cx: &mut Context<'_>, total: usize) -> Result<bool, Ended> {
+    /// Reads from the client once, until `total` bytes are unread.
+    fn fill_requests(&mut self, cx: &mut Context<'_>, total: usize) -> Result<Read, Ended> {
         if !self.turn.client_may_be_readable() {
-            return Ok(false);
+            return Ok(Read::Nothing);
         }
         match self.client.poll_fill(cx, &mut self.requests, total, &self.worker.resources.pool) {
             Poll::Pending => {
                 self.turn.client_is_dry();
-                Ok(false)
+                Ok(Read::Nothing)
             }
             Poll::Ready(Err(_)) => Err(Ended::at_once(ClosedReason::Client)),
             Poll::Ready(Ok(0)) => {
                 self.turn.moved();
-                Ok(true)
+                Ok(Read::Progress)
             }
             Poll::Ready(Ok(n)) => {
                 self.turn.has_read();
@@ -226,7 +229,7 @@ impl Relay {
                 self.guard.arrived(now, self.replies.is_pending());
                 self.guard.count_bytes(Direction::FromClient, n as u64);
                 self.clocks.asked(n, now);
-                Ok(true)
+                Ok(Read::Progress)
             }
         }
     }

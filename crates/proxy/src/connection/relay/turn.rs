@@ -6,6 +6,15 @@ use std::task::Context;
 /// millisecond at a time, and others on the worker get theirs in between. Tokio's own budget allows five times as much.
 const READS_PER_TURN: u8 = 8;
 
+/// The result of one read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Read {
+    /// Bytes, or the end of the client's bytes, have come.
+    Progress,
+    /// There is nothing to read now, or no read is due.
+    Nothing,
+}
+
 /// The state of one turn, which is one poll of the session's task.
 #[derive(Debug, Default)]
 pub(super) struct Turn {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::link::{MAX_LISTED, MAX_WHOLE_REPLY, Unavailable};
 use crate::tests::pair::{Pair, frames, plan, show, wire};
 use crate::tests::users::rules;
-use crate::{Auth, Denied};
+use crate::{Auth, Denied, Standing};
 
 const RESP3: &str = "%1|$5|proto|:3|";
 const HELLO: &str = "*3|$7|message|$18|__sentinel__:hello|$1|x|";
@@ -141,7 +141,7 @@ fn a_reload_in_the_middle_of_a_message_affects_the_next_one() {
         let mut pair = subscriber(first, false);
         let mut received = in_pieces(&mut pair, &text[..text.len() / 2], 16 * 1024);
         let new = Arc::new(plan(Auth::Trust, None).with_rules(rules(then)));
-        assert!(pair.session.renew(pair.link.subscribed(), |_| Some(Arc::clone(&new))));
+        assert_eq!(pair.session.renew(pair.link.subscribed(), |_| Some(Arc::clone(&new))), Standing::Stays);
         received += &in_pieces(&mut pair, &text[text.len() / 2..], 16 * 1024);
         assert_eq!(received, if first.is_none() { text.clone() } else { String::new() });
         assert_eq!(pair.upstream(HELLO), if then.is_none() { HELLO } else { "" });

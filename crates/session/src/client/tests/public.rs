@@ -7,7 +7,7 @@ use crate::client::Until;
 use crate::link::Subscribed;
 use crate::tests::pair::{Pair, frames, plan, show};
 use crate::tests::users::{User, Users, rules};
-use crate::{Action, Auth, Denied, Findings};
+use crate::{Action, Auth, Denied, Findings, Standing};
 
 const REFUSED: &str = "-NOPERM portcullis: CLIENT TRACKING cannot REDIRECT to another client here|";
 
@@ -94,7 +94,7 @@ fn the_user_of_an_unfollowed_login_is_unknown() {
     pair.commands("AUTH bob wrong");
     pair.upstream("-WRONGPASS no|");
     let others = Arc::new(plan(Auth::Passthrough, None).with_rules(rules(Some("+@all"))));
-    assert!(pair.session.renew(&Subscribed::default(), |_| Some(Arc::clone(&others))));
+    assert_eq!(pair.session.renew(&Subscribed::default(), |_| Some(Arc::clone(&others))), Standing::Stays);
     pair.commands("AUTH carol right");
     pair.upstream("+OK|");
     assert_eq!(pair.session.acts_as(), None);

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use portcullis_resp::error::RequestError;
 use portcullis_resp::limits::RequestLimits;
 
-use crate::client::{CloseReason, Until};
+use crate::client::{CloseReason, Standing, Until};
 use crate::tests::pair::{HELD_COMMAND, Pair, frames, plan, show};
 use crate::tests::users::{User, Users, rules};
 use crate::{Auth, Plan};
@@ -18,16 +18,16 @@ fn sent(text: &str) -> String {
 fn renew(pair: &mut Pair, users: &[User]) -> bool {
     pair.count.users = Users::new(users);
     let users = &pair.count.users;
-    let may_stay = pair.session.renew(pair.link.subscribed(), |user| users.plan_of(user));
+    let standing = pair.session.renew(pair.link.subscribed(), |user| users.plan_of(user));
     pair.settle();
-    may_stay
+    standing == Standing::Stays
 }
 
 fn renew_listener(pair: &mut Pair, plan: Plan) -> bool {
     let plan = Arc::new(plan);
-    let may_stay = pair.session.renew(pair.link.subscribed(), |_| Some(Arc::clone(&plan)));
+    let standing = pair.session.renew(pair.link.subscribed(), |_| Some(Arc::clone(&plan)));
     pair.settle();
-    may_stay
+    standing == Standing::Stays
 }
 
 fn trust(password: &str, acl: &str) -> Plan {
@@ -128,9 +128,10 @@ fn a_transaction_does_not_outlive_its_rules() {
     pair.upstream("+OK|+QUEUED|");
     let same = pair.count.users.plan_of(Some("alice"));
     let users = Users::new(&[ALICE]);
-    assert!(
+    assert_eq!(
         pair.session
-            .renew(pair.link.subscribed(), |user| user.map_or_else(|| users.plan_of(None), |_| same.clone()))
+            .renew(pair.link.subscribed(), |user| user.map_or_else(|| users.plan_of(None), |_| same.clone())),
+        Standing::Stays
     );
     assert_eq!(pair.commands("EXEC"), sent("EXEC"), "a reload without changed rules disturbs no transaction");
     pair.upstream("*1|+OK|");

@@ -1,7 +1,7 @@
 use crate::client::{CloseReason, Until};
 use crate::tests::pair::{Pair, frames, plan, show};
 use crate::tests::users::rules;
-use crate::{Auth, Denied};
+use crate::{Auth, Denied, Standing};
 
 /// A stream that is not RESP: a transfer of unknown length, and text that looks like replies.
 const STREAM: &str = "+FULLRESYNC 8de1 1|$EOF:abc|\u{0}garbage*1|-ERR|+OK|";
@@ -94,7 +94,7 @@ fn a_stream_ends_with_its_rule_and_its_upstream() {
     let mut pair = replica();
     pair.commands("SYNC");
     let without = std::sync::Arc::new(plan(Auth::Trust, None));
-    assert!(!pair.session.renew(pair.link.subscribed(), |_| Some(without.clone())));
+    assert_eq!(pair.session.renew(pair.link.subscribed(), |_| Some(without.clone())), Standing::Revoked);
     pair.settle();
     assert_eq!(pair.closed, Some(CloseReason::NotReplication));
     let mut lost = replica();

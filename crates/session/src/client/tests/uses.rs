@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::client::CloseReason;
+use crate::client::{CloseReason, Standing};
 use crate::tests::pair::{HELD_COMMAND, Pair, plan, show};
 use crate::tests::users::rules;
 use crate::{Auth, Plan};
@@ -14,10 +14,10 @@ fn under(acl: Option<&str>) -> Plan {
 /// Applies these rules; returns whether the session continues.
 fn continues_under(pair: &mut Pair, acl: Option<&str>) -> bool {
     let plan = Arc::new(under(acl));
-    let may = pair.session.renew(pair.link.subscribed(), |_| Some(Arc::clone(&plan)));
+    let standing = pair.session.renew(pair.link.subscribed(), |_| Some(Arc::clone(&plan)));
     pair.settle();
-    assert_eq!(pair.session.is_ending(), !may);
-    may
+    assert_eq!(pair.session.is_ending(), standing == Standing::Revoked);
+    standing == Standing::Stays
 }
 
 /// Runs `commands` with the replies to them under `old`; returns whether the session continues under `new`.

@@ -1,9 +1,9 @@
 //! Users who log in and out.
 
 use super::*;
-use crate::CloseReason;
 use crate::client::Pooling;
 use crate::tests::users::{User, Users};
+use crate::{CloseReason, Standing};
 
 const NOAUTH: &str = "-NOAUTH Authentication required.|";
 
@@ -168,19 +168,21 @@ fn a_reload_changes_the_login_of_later_connections() {
     let rotated = Users::of_shared(&rotated);
     let mut rig = alice();
     let epoch = rig.simulated_client.session.pooling().map_or(0, Pooling::epoch);
-    assert!(
+    assert_eq!(
         rig.simulated_client
             .session
-            .renew(rig.simulated_client.link.subscribed(), |user| rotated.plan_of(user))
+            .renew(rig.simulated_client.link.subscribed(), |user| rotated.plan_of(user)),
+        Standing::Stays
     );
     assert_ne!(rig.simulated_client.session.pooling().map_or(0, Pooling::epoch), epoch);
     assert_eq!(login(&rig), "AUTH new new");
     let mut rig = alice();
     rig.commands("EVAL x 0");
-    assert!(
+    assert_eq!(
         rig.simulated_client
             .session
-            .renew(rig.simulated_client.link.subscribed(), |user| rotated.plan_of(user))
+            .renew(rig.simulated_client.link.subscribed(), |user| rotated.plan_of(user)),
+        Standing::Stays
     );
     assert_eq!(login(&rig), "AUTH ua pa", "the own connection was dialled under the old login");
     rig.own("+OK|");
@@ -195,10 +197,11 @@ fn a_reload_withdraws_the_request_for_another_kind() {
     assert_eq!(rig.commands("SELECT 5;GET a"), "");
     assert_eq!(rig.simulated_client.waits, Some(Until::Pooled));
     let strict = Users::of_shared(&USERS.map(|user| User { acl: Some("+@all -select"), ..user }));
-    assert!(
+    assert_eq!(
         rig.simulated_client
             .session
-            .renew(rig.simulated_client.link.subscribed(), |user| strict.plan_of(user))
+            .renew(rig.simulated_client.link.subscribed(), |user| strict.plan_of(user)),
+        Standing::Stays
     );
     rig.pooled(Ok(()));
     assert!(rig.receive().starts_with("-NOPERM"));
@@ -209,15 +212,19 @@ fn a_reload_withdraws_the_request_for_another_kind() {
 fn a_reload_that_has_no_place_for_the_user_ends_the_session() {
     let mut rig = alice();
     rig.commands("GET a");
-    assert!(!rig.simulated_client.session.renew(rig.simulated_client.link.subscribed(), |_| None));
+    assert_eq!(
+        rig.simulated_client.session.renew(rig.simulated_client.link.subscribed(), |_| None),
+        Standing::Revoked
+    );
     assert_eq!(rig.pool("$-1|"), "$-1|");
     assert_eq!(rig.simulated_client.closed, Some(CloseReason::Revoked));
     let mut rig = alice();
     let dedicated = Users::new(&USERS);
-    assert!(
-        !rig.simulated_client
+    assert_eq!(
+        rig.simulated_client
             .session
             .renew(rig.simulated_client.link.subscribed(), |user| dedicated.plan_of(user)),
+        Standing::Revoked,
         "connections are not shared any more"
     );
 }
