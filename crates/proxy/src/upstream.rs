@@ -1,6 +1,6 @@
-//! The private side: Redis, how it is reached, and whether it is well.
+//! The private side: connections to Redis, and health checks of it.
 
 pub(crate) mod connect;
 pub(crate) mod health;
-pub(crate) mod route;
 pub(crate) mod shared;
+pub(crate) mod target;

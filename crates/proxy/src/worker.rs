@@ -1,9 +1,10 @@
-//! One worker: a thread with its own runtime, its sessions, and the upstream connections they use. Nothing that happens on
-//! the command path leaves it.
+//! One worker: a thread with its own runtime, its sessions and their upstream connections. A command and its reply never
+//! leave the worker's thread.
 
 pub(crate) mod clients;
 pub(crate) mod deadlines;
 pub(crate) mod listener_view;
+pub(crate) mod run;
 pub(crate) mod table;
 
 use std::cell::{Cell, RefCell};
@@ -13,12 +14,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_acl::{Decision, UnixSeconds};
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::spawn_local;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use self::listener_view::{Change, ListenerView};
-use self::table::{Entry, Reckoning, Signal, Table, Verdict};
+use self::table::{Entry, Reckoning, Table, Verdict};
 use crate::admission::admit::{Admitted, Revoked};
 use crate::admission::refuse::Lingering;
 use crate::clock::{Clock, wall_clock};
@@ -28,26 +28,20 @@ use crate::net::buffer::BufferPool;
 use crate::process::Process;
 use crate::upstream::shared::{Pools, Resources, SharedClients};
 
-/// How often deadlines are looked at. Timeouts are seconds long: they may be late by this much.
-const TICK: Duration = Duration::from_millis(250);
-
-/// With the buffers exhausted, a session that held its share this long without moving a byte is cut.
+/// When the memory for buffers is exhausted, a session that holds some and moves no byte for this time may be cut.
 const STARVED_FOR: Duration = Duration::from_secs(2);
 
-/// So many at most are cut at one tick for those who wait for buffers.
+/// The most sessions that one tick cuts because others wait for memory.
 const CUT_AT_ONCE: usize = 16;
-
-/// When the drain's time is over, the sessions have this long to see it and to report their end.
-const FAREWELL: Duration = Duration::from_millis(500);
 
 /// An order to a worker from outside.
 #[derive(Debug)]
 pub(crate) enum Order {
-    /// Serve these.
+    /// Serve these connections, each with its number.
     Serve(Vec<(u64, Admitted)>),
-    /// Another config is in force: cut whom it does not admit, and say how many were.
+    /// Another configuration is in force: cut the sessions that it does not admit, and send their number.
     Adopt(Arc<Generation>, oneshot::Sender<u64>),
-    /// Finish what is in flight, and end when nothing is left or this long has passed.
+    /// Finish the commands that are under way. End when none is left, or after this time.
     Drain(Duration),
 }
 
@@ -56,13 +50,13 @@ pub(crate) enum Order {
 pub(crate) struct Worker {
     /// The state that all threads share.
     pub process: Arc<Process>,
-    /// The resources that its connections use.
+    /// The resources that the worker's connections use.
     pub resources: Rc<Resources>,
-    /// Upstream connections that its clients share.
+    /// The upstream connections that the worker's clients share.
     pub pools: Pools,
-    /// This worker's sessions.
+    /// The worker's sessions.
     pub table: Table,
-    /// Connections that wait for their last bytes to arrive.
+    /// The connections whose last bytes are on their way.
     pub lingering: Lingering,
     index: usize,
     generation: RefCell<Arc<Generation>>,
@@ -70,64 +64,6 @@ pub(crate) struct Worker {
     reckoning: RefCell<Rc<Reckoning>>,
     listeners: RefCell<HashMap<Arc<str>, Rc<ListenerView>>>,
     short_since: Cell<Option<Instant>>,
-}
-
-/// Serves an admitted connection to its end, in tasks of the thread that calls it.
-pub(crate) type Serve = fn(Rc<Worker>, u64, Admitted);
-
-/// Runs a worker until it has drained. `index` counts workers from 0.
-pub(crate) async fn run(
-    process: Arc<Process>,
-    index: usize,
-    mut orders: mpsc::Receiver<Order>,
-    serve: Serve,
-) {
-    let worker = Rc::new(Worker::new(process, index));
-    if let Some(asks) = worker.process.questions.take(index) {
-        spawn_local(clients::answer(Rc::clone(&worker), asks));
-    }
-    let mut ticks = interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut stop_at = None;
-    loop {
-        tokio::select! {
-            order = orders.recv() => match order {
-                Some(Order::Serve(admitted)) => {
-                    for (id, admitted) in admitted {
-                        worker.adopt(admitted.client().generation());
-                        serve(Rc::clone(&worker), id, admitted);
-                    }
-                    // Sessions that start now stop like those that were there.
-                    if stop_at.is_some() {
-                        worker.table.signal_all(Signal::Drain);
-                    }
-                }
-                Some(Order::Adopt(generation, done)) => {
-                    worker.adopt(&generation);
-                    worker.tell_cut(&generation, done);
-                }
-                Some(Order::Drain(within)) => {
-                    stop_at = stop_at.or_else(|| Some(Instant::now() + within));
-                    worker.table.signal_all(Signal::Drain);
-                }
-                None => stop_at = Some(Instant::now()),
-            },
-            _ = ticks.tick() => worker.tick(),
-        }
-        if let Some(at) = stop_at {
-            worker.table.signal_all(Signal::Drain);
-            // Those that linger have ended, but the last that was written may not have arrived.
-            let over = worker.table.is_empty() && worker.lingering.is_empty();
-            if over || Instant::now() >= at {
-                break;
-            }
-        }
-    }
-    worker.table.signal_all(Signal::Cut(ClosedReason::Drain));
-    let farewell = Instant::now() + FAREWELL;
-    while !worker.table.is_empty() && Instant::now() < farewell {
-        tokio::task::yield_now().await;
-    }
 }
 
 impl Worker {
@@ -154,17 +90,17 @@ impl Worker {
         worker
     }
 
-    /// The config that this worker's sessions are judged by.
+    /// Returns the configuration that holds for the worker's sessions.
     pub(crate) fn generation(&self) -> Arc<Generation> {
         Arc::clone(&self.generation.borrow())
     }
 
-    /// The listener of that name in [`Self::generation`].
+    /// Returns the listener of that name in [`Self::generation`].
     pub(crate) fn listener_view(&self, name: &str) -> Option<Rc<ListenerView>> {
         self.listeners.borrow().get(name).map(Rc::clone)
     }
 
-    /// Reports a client that another config admitted and the one in force does not, before it became a session.
+    /// Reports a client that an earlier configuration admitted and the one in force does not. It never became a session.
     pub(crate) fn turn_away(&self, revoked: &Revoked) {
         let counts = ListenerCounts::new(Arc::clone(revoked.listener.series()), self.index);
         counts.opened();
@@ -174,7 +110,7 @@ impl Worker {
         self.process.audit.refused(revoked.from, revoked.listener.name(), revoked.reason, rule.as_ref());
     }
 
-    /// Goes over to a config, unless it is older than the one that is followed.
+    /// Adopts a configuration, unless it is older than the current one.
     fn adopt(&self, generation: &Arc<Generation>) {
         if generation.number() <= self.generation.borrow().number() {
             return;
@@ -187,8 +123,8 @@ impl Worker {
         self.reckoning.replace(reckoning);
     }
 
-    /// Says how many sessions a config cuts, or has cut: a connection that it admitted may have brought it here before its
-    /// order came.
+    /// Sends the number of sessions that a configuration cuts. A connection that it admitted may have brought it here
+    /// before its order came, so the sessions may be cut already.
     fn tell_cut(&self, generation: &Generation, answer: oneshot::Sender<u64>) {
         if generation.number() == self.generation.borrow().number() {
             self.reckoning.borrow().tell(answer);
@@ -197,7 +133,7 @@ impl Worker {
         }
     }
 
-    /// Brings the listeners up to date; says what changed for each that there is now.
+    /// Brings the listeners up to date. Returns the changes of each listener that exists now.
     fn take_over(&self, generation: &Generation) -> HashMap<Arc<str>, Change> {
         let mut changes = HashMap::new();
         let mut listeners = self.listeners.borrow_mut();
@@ -218,7 +154,7 @@ impl Worker {
         changes
     }
 
-    /// Does the work for all sessions that a coarse clock can do, so that none needs a timer.
+    /// Does the periodic work for all sessions, so that no session needs a timer of its own.
     fn tick(&self) {
         let now = self.resources.clock.now();
         self.table.wake_due(now);
@@ -227,8 +163,8 @@ impl Worker {
         self.relieve();
     }
 
-    /// At the cap of the buffers reading stops. Where that lasts, those go who hold most and move nothing, one for each
-    /// that waits.
+    /// Relieves a shortage of buffer memory. Reading stops at the limit of the memory. If the shortage lasts, the sessions
+    /// that hold most and move no byte are cut, one for each session that waits.
     fn relieve(&self) {
         if !self.resources.pool.is_short() {
             return self.short_since.set(None);
@@ -243,7 +179,7 @@ impl Worker {
     }
 }
 
-/// The fate of a session under another configuration.
+/// Returns what another configuration does to a session.
 fn judge(
     entry: &Entry,
     generation: &Generation,

@@ -15,7 +15,7 @@ use super::shutdown;
 use crate::connection;
 use crate::listener::{self, AcceptorOrder, Bound, WorkerHandle};
 use crate::process::Process;
-use crate::worker::{self, Order};
+use crate::worker::{Order, run};
 
 /// Batches of connections that may wait for a worker: a worker that leaves more waiting does not run any more.
 const WAITING_BATCHES: usize = 1024;
@@ -87,7 +87,7 @@ fn start_workers(
             let stats = process.metrics.worker(index);
             let process = Arc::clone(process);
             let thread = spawn("a worker", ended.clone(), move |runtime| {
-                runtime.block_on(worker::run(process, index, queue, connection::serve))
+                runtime.block_on(run::run(process, index, queue, connection::serve))
             })?;
             Ok(WorkerThread { handle: WorkerHandle { orders, stats }, thread })
         })
@@ -107,7 +107,7 @@ fn start_lone_worker(
     let thread = spawn("a worker", ended, move |runtime| {
         runtime.block_on(async {
             // As tasks: the thread itself would have to make a system call to wake the future that it blocks on.
-            let worker = spawn_local(worker::run(Arc::clone(&process), 0, queue, connection::serve));
+            let worker = spawn_local(run::run(Arc::clone(&process), 0, queue, connection::serve));
             spawn_local(async move {
                 let _end = ThreadEnd { what: ACCEPTING, to: report };
                 listener::run(process, bound, handles, accept_queue).await;

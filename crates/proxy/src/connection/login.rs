@@ -6,15 +6,15 @@ use portcullis_session::{Attempt, Plan};
 use serde::Serialize;
 
 use crate::clock::wall_clock;
-use crate::upstream::route::Route;
+use crate::upstream::target::Target;
 use crate::worker::Worker;
 use crate::worker::table::Entry;
 
-/// Judges one attempt of the client behind `entry`, which is led to `route`.
+/// Judges one attempt of the client behind `entry`, which is led to `target`.
 pub(crate) fn authenticate(
     worker: &Worker,
     entry: &Entry,
-    route: &Route,
+    target: &Target,
     name: Option<&[u8]>,
     password: &[u8],
 ) -> Attempt {
@@ -26,7 +26,7 @@ pub(crate) fn authenticate(
     }
     let plan = current.authenticate(name, password, &entry.from, wall_clock());
     if let Some(plan) = plan {
-        return admit(plan, entry, route);
+        return admit(plan, entry, target);
     }
     state.series().auth_failed();
     let Some(blocked) = state.sources().login_failed(entry.from, name, password) else {
@@ -49,11 +49,11 @@ pub(crate) fn authenticate(
 
 /// A reload may have given the listener another upstream meanwhile. This client stays with the one it was led to, which
 /// must not be shown what is for the other: there it is who that config made of the user, under the rules of this one.
-fn admit(plan: Arc<Plan>, entry: &Entry, route: &Route) -> Attempt {
-    if *entry.listener.route().upstream == *route.upstream {
+fn admit(plan: Arc<Plan>, entry: &Entry, target: &Target) -> Attempt {
+    if *entry.listener.target().upstream == *target.upstream {
         return Attempt::Granted(plan);
     }
-    match route.logins.plan(plan.user()) {
+    match target.logins.plan(plan.user()) {
         Some(made_by) => Attempt::Granted(Arc::new(plan.keyed_as(made_by))),
         None => {
             tracing::debug!(

@@ -67,7 +67,7 @@ use crate::clock::wall_clock;
 use crate::metrics::ClosedReason;
 use crate::net::pipe::Pipe;
 use crate::net::stream::Stream;
-use crate::upstream::route::Route;
+use crate::upstream::target::Target;
 use crate::worker::Worker;
 use crate::worker::clients::Listable;
 use crate::worker::listener_view::ListenerView;
@@ -126,7 +126,7 @@ pub(crate) struct Relay {
     worker: Rc<Worker>,
     guard: SessionGuard,
     /// The way to the upstream.
-    route: Rc<Route>,
+    target: Rc<Target>,
     client: ClientSide,
     session: Session,
     lanes: Lanes,
@@ -212,13 +212,13 @@ impl Relay {
     ) -> Rc<RefCell<Self>> {
         let Parts { from, sender, permit, generation, place } = client.into_parts();
         let now = worker.resources.clock.now();
-        let route = listener.route();
+        let target = listener.target();
         let entry = Rc::new(Entry::new(id, from, listener, permit, generation, now).sent_by(sender));
         let relay = Self {
             session: Session::new(shared.unwrap_or(SessionKey(id)), plan),
             guard: SessionGuard::enter(Rc::clone(&worker), entry, place),
             worker,
-            route,
+            target,
             client: ClientSide::new(stream),
             lanes: Lanes { own: OwnLane::new(), pooled: shared.map(|key| Box::new(PooledLane::new(key))) },
             requests: Pipe::default(),
@@ -297,7 +297,7 @@ impl Relay {
     fn renew(&mut self) -> Standing {
         let listener = &self.guard.entry.listener;
         if self.lanes.own.is_unused() {
-            self.route = listener.route();
+            self.target = listener.target();
         }
         let current = listener.current();
         let subscribed = self.lanes.own.link().subscribed();
@@ -324,7 +324,7 @@ impl Relay {
 
     /// Says whether connecting has ended, so that the session may go on.
     fn poll_connect(&mut self, cx: &mut Context<'_>) -> bool {
-        let Poll::Ready(done) = self.lanes.own.poll_connect(&self.route, cx) else { return false };
+        let Poll::Ready(done) = self.lanes.own.poll_connect(&self.target, cx) else { return false };
         match done {
             Ok(()) => {
                 self.turn.upstream_changed();
@@ -332,7 +332,7 @@ impl Relay {
                 self.session.linked();
             }
             Err(error) => {
-                tracing::debug!(upstream = %self.route.upstream.name(), %error, "cannot reach the upstream");
+                tracing::debug!(upstream = %self.target.upstream.name(), %error, "cannot reach the upstream");
                 self.lose_upstream(Some(error.kind()));
             }
         }
@@ -342,17 +342,17 @@ impl Relay {
     /// The upstream is of no use any more. `why`: what the client is told.
     fn lose_upstream(&mut self, why: Option<Unavailable>) {
         if let Some(why) = why {
-            self.route.counts.error(why.into());
+            self.target.counts.error(why.into());
         }
         self.turn.moved();
         // It was of no use yet, and nothing waits for it.
         let nothing_waits = self.requests.unread().is_empty() && !self.requests.is_pending();
         if nothing_waits && self.session.forget_early() {
-            self.lanes.own.close(&self.route, &mut self.replies);
-            self.route = self.guard.entry.listener.route();
+            self.lanes.own.close(&self.target, &mut self.replies);
+            self.target = self.guard.entry.listener.target();
             return;
         }
-        self.lanes.own.lose(&self.route);
+        self.lanes.own.lose(&self.target);
         if let Some(pooled) = &self.lanes.pooled {
             self.worker.resources.shared_clients.forget(pooled.key());
         }
@@ -383,10 +383,10 @@ impl Relay {
             }
             return false;
         }
-        self.lanes.own.close(&self.route, &mut self.replies);
+        self.lanes.own.close(&self.target, &mut self.replies);
         self.session.give_back();
         // A reload has passed by a session that had a connection. One that may not stay ends by itself.
-        if !Rc::ptr_eq(&self.route, &self.guard.entry.listener.route()) {
+        if !Rc::ptr_eq(&self.target, &self.guard.entry.listener.target()) {
             let _ = self.renew();
         }
         self.turn.moved();
@@ -423,7 +423,7 @@ impl Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        self.lanes.own.lose(&self.route);
+        self.lanes.own.lose(&self.target);
         self.requests.release(&self.worker.resources.pool);
         self.replies.release(&self.worker.resources.pool);
         self.account.update(&self.worker.resources, &self.guard.entry, 0, 0);

@@ -10,7 +10,7 @@ use super::deadlines::Deadlines;
 use crate::generation::denials::Denials;
 use crate::generation::listener::Listener;
 use crate::metrics::ListenerCounts;
-use crate::upstream::route::Route;
+use crate::upstream::target::Target;
 
 /// One listener.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(crate) struct ListenerView {
     denials: Arc<Denials>,
     deadlines: Cell<Deadlines>,
     output_buffer: Cell<usize>,
-    route: RefCell<Rc<Route>>,
+    target: RefCell<Rc<Target>>,
     current: RefCell<Arc<Listener>>,
 }
 
@@ -44,7 +44,7 @@ impl ListenerView {
             denials: Arc::clone(state.denials()),
             deadlines: Cell::new(Deadlines::of(settings)),
             output_buffer: Cell::new(settings.limits().client_output_buffer()),
-            route: RefCell::new(Rc::new(Route::of(listener, tcp, worker))),
+            target: RefCell::new(Rc::new(Target::of(listener, tcp, worker))),
             current: RefCell::new(Arc::clone(listener)),
         }
     }
@@ -54,7 +54,7 @@ impl ListenerView {
         let next = listener.settings();
         let deadlines = Deadlines::of(next);
         self.output_buffer.set(next.limits().client_output_buffer());
-        self.route.replace(Rc::new(Route::of(listener, tcp, worker)));
+        self.target.replace(Rc::new(Target::of(listener, tcp, worker)));
         let before = self.current.replace(Arc::clone(listener));
         let before = before.settings();
         Change {
@@ -89,7 +89,7 @@ impl ListenerView {
     }
 
     /// Where a session that begins now is led.
-    pub(crate) fn route(&self) -> Rc<Route> {
-        Rc::clone(&self.route.borrow())
+    pub(crate) fn target(&self) -> Rc<Target> {
+        Rc::clone(&self.target.borrow())
     }
 }

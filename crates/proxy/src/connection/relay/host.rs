@@ -10,7 +10,7 @@ use super::session_guard::SessionGuard;
 use crate::audit::Totals;
 use crate::connection::login::authenticate;
 use crate::net::stream::Stream;
-use crate::upstream::route::Route;
+use crate::upstream::target::Target;
 use crate::worker::Worker;
 use crate::worker::table::Entry;
 
@@ -18,27 +18,27 @@ use crate::worker::table::Entry;
 pub(super) struct RelayHost<'a> {
     known: Known<'a>,
     worker: &'a Worker,
-    route: &'a Route,
+    target: &'a Target,
     totals: &'a mut Totals,
 }
 
 impl<'a> RelayHost<'a> {
     pub(super) fn of(
         worker: &'a Worker,
-        route: &'a Route,
+        target: &'a Target,
         guard: &'a mut SessionGuard,
         client: Option<&'a Stream>,
         link: &'a Link,
     ) -> Self {
         let SessionGuard { entry, totals, since, .. } = guard;
         let known = Known { entry, client, link, since: *since, clock: &worker.resources.clock };
-        Self { known, worker, route, totals }
+        Self { known, worker, target, totals }
     }
 }
 
 impl Authenticator for RelayHost<'_> {
     fn authenticate(&mut self, user: Option<&[u8]>, password: &[u8]) -> Attempt {
-        authenticate(self.worker, self.known.entry, self.route, user, password)
+        authenticate(self.worker, self.known.entry, self.target, user, password)
     }
 }
 

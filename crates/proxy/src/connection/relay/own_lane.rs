@@ -27,7 +27,7 @@ use crate::net::buffer::BufferPool;
 use crate::net::pipe::Pipe;
 use crate::net::stream::Stream;
 use crate::upstream::connect::{ConnectError, connect};
-use crate::upstream::route::Route;
+use crate::upstream::target::Target;
 
 /// The unread bytes with which the link can begin a reply.
 const FIRST_NEED: usize = 1;
@@ -91,10 +91,10 @@ impl OwnLane {
     }
 
     /// Begins to connect, if there was no need for a connection before.
-    pub(super) fn connect(&mut self, route: &Rc<Route>) {
+    pub(super) fn connect(&mut self, target: &Rc<Target>) {
         if self.is_unused() {
-            let route = Rc::clone(route);
-            let attempt = Box::pin(async move { connect(&route.upstream, &route.tcp).await });
+            let target = Rc::clone(target);
+            let attempt = Box::pin(async move { connect(&target.upstream, &target.tcp).await });
             self.state = State::Connecting(attempt);
         }
     }
@@ -102,14 +102,14 @@ impl OwnLane {
     /// Returns the result of connecting, once it is there.
     pub(super) fn poll_connect(
         &mut self,
-        route: &Route,
+        target: &Target,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), ConnectError>> {
         let State::Connecting(attempt) = &mut self.state else { return Poll::Pending };
         let Poll::Ready(done) = attempt.as_mut().poll(cx) else { return Poll::Pending };
         Poll::Ready(match done {
             Ok(stream) => {
-                route.counts.connection(UpstreamState::Used, 1);
+                target.counts.connection(UpstreamState::Used, 1);
                 self.state = State::Open(stream);
                 Ok(())
             }
@@ -121,23 +121,23 @@ impl OwnLane {
     }
 
     /// Goes on by a connection that was shared, with the replies that are pending on it.
-    pub(super) fn adopt(&mut self, stream: Stream, link: Link, reply_need: usize, route: &Route) {
+    pub(super) fn adopt(&mut self, stream: Stream, link: Link, reply_need: usize, target: &Target) {
         if self.is_unused() {
-            route.counts.connection(UpstreamState::Used, 1);
+            target.counts.connection(UpstreamState::Used, 1);
             *self = Self { state: State::Open(stream), link, reply_need };
         }
     }
 
     /// Ends the connection: nothing more comes from it, and none is made in its place.
-    pub(super) fn lose(&mut self, route: &Route) {
+    pub(super) fn lose(&mut self, target: &Target) {
         if let State::Open(_) = std::mem::replace(&mut self.state, State::Lost) {
-            route.counts.connection(UpstreamState::Used, -1);
+            target.counts.connection(UpstreamState::Used, -1);
         }
     }
 
     /// Ends a connection that is not needed, with what it said and was not passed on. Another may be made in its place.
-    pub(super) fn close(&mut self, route: &Route, replies: &mut Pipe) {
-        self.lose(route);
+    pub(super) fn close(&mut self, target: &Target, replies: &mut Pipe) {
+        self.lose(target);
         *self = Self::new();
         replies.skip(replies.unread().len());
     }

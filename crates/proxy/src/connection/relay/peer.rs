@@ -116,7 +116,7 @@ impl Peer for Known<'_> {
 impl Listable for Relay {
     fn listed(&self, question: &Question) -> Option<Listed> {
         let entry = &self.guard.entry;
-        let is_in_scope = self.route.upstream.name() == question.upstream
+        let is_in_scope = self.target.upstream.name() == question.upstream
             && match &question.only {
                 None => true,
                 Some(Login::Asker) => entry.id == question.asker,

@@ -17,10 +17,10 @@ use super::lane::{Commands, Reply, Sent};
 use super::{Relay, RelayHost, Stage};
 use crate::metrics::{ClosedReason, Direction};
 use crate::net::pipe::Pipe;
-use crate::upstream::route::Route;
 use crate::upstream::shared::{
     Class, Connection, Delivered, HandedOver, Outcome, Pool, SharedClient, Unwritten,
 };
+use crate::upstream::target::Target;
 use crate::worker::Worker;
 
 /// A piece of a reply that has not ended is this long only where the reply fills the better part of a shared connection's
@@ -57,12 +57,12 @@ pub(super) struct PooledLane {
 struct Chosen {
     pool: Rc<Pool>,
     epoch: u32,
-    route: Rc<Route>,
+    target: Rc<Target>,
 }
 
 impl Chosen {
-    fn is_right(&self, epoch: u32, route: &Rc<Route>) -> bool {
-        self.epoch == epoch && Rc::ptr_eq(&self.route, route)
+    fn is_right(&self, epoch: u32, target: &Rc<Target>) -> bool {
+        self.epoch == epoch && Rc::ptr_eq(&self.target, target)
     }
 }
 
@@ -148,7 +148,7 @@ impl PooledLane {
     pub(super) fn has_connection(
         &mut self,
         session: &Session,
-        route: &Rc<Route>,
+        target: &Rc<Target>,
         worker: &Worker,
         waker: &Waker,
     ) -> bool {
@@ -170,18 +170,18 @@ impl PooledLane {
             return connection.takes_more();
         }
         let class = if self.small >= PROVEN { Class::Proven } else { Class::New };
-        let pool = self.pool(session, route, worker);
+        let pool = self.pool(session, target, worker);
         self.connection = pool.pick(class, &worker.resources, self.key, waker);
         self.connection.is_some()
     }
 
-    fn pool(&mut self, session: &Session, route: &Rc<Route>, worker: &Worker) -> Rc<Pool> {
+    fn pool(&mut self, session: &Session, target: &Rc<Target>, worker: &Worker) -> Rc<Pool> {
         let epoch = session.pooling().map_or(0, Pooling::epoch);
-        if let Some(chosen) = self.pool.as_ref().filter(|chosen| chosen.is_right(epoch, route)) {
+        if let Some(chosen) = self.pool.as_ref().filter(|chosen| chosen.is_right(epoch, target)) {
             return Rc::clone(&chosen.pool);
         }
-        let pool = worker.pools.pool(route, session.pool_key());
-        self.pool = Some(Chosen { pool: Rc::clone(&pool), epoch, route: Rc::clone(route) });
+        let pool = worker.pools.pool(target, session.pool_key());
+        self.pool = Some(Chosen { pool: Rc::clone(&pool), epoch, target: Rc::clone(target) });
         pool
     }
 
@@ -189,14 +189,14 @@ impl PooledLane {
     pub(super) fn poll_switch(
         &mut self,
         session: &mut Session,
-        route: &Rc<Route>,
+        target: &Rc<Target>,
         worker: &Worker,
         cx: &Context<'_>,
     ) -> bool {
         let epoch = session.pooling().map_or(0, Pooling::epoch);
         let awaited = self.awaited.take().filter(|(of, _)| *of == epoch);
         let picked = awaited.map(|(_, connection)| connection).or_else(|| {
-            let pool = self.pool(session, route, worker);
+            let pool = self.pool(session, target, worker);
             pool.pick(Class::New, &worker.resources, self.key, cx.waker())
         });
         let Some(connection) = picked else { return false };
@@ -214,11 +214,11 @@ impl PooledLane {
     }
 
     /// Takes the shared connection for the client alone, where no other client waits for replies on it.
-    fn hand_over(&mut self, session: &Session, route: &Rc<Route>) -> Option<HandedOver> {
+    fn hand_over(&mut self, session: &Session, target: &Rc<Target>) -> Option<HandedOver> {
         // Not where a reload leads the client elsewhere by now, or logs it in as another.
         self.pool
             .as_ref()
-            .filter(|chosen| chosen.is_right(session.pooling().map_or(0, Pooling::epoch), route))?;
+            .filter(|chosen| chosen.is_right(session.pooling().map_or(0, Pooling::epoch), target))?;
         let handed = self.connection.as_ref()?.hand_over(self.key)?;
         (self.connection, self.drained) = (None, None);
         (self.window, self.small) = (Window::new(), 0);
@@ -280,7 +280,7 @@ impl Relay {
             self.stage.fail();
             return None;
         };
-        if !pooled.has_connection(&self.session, &self.route, &self.worker, cx.waker()) {
+        if !pooled.has_connection(&self.session, &self.target, &self.worker, cx.waker()) {
             return None;
         }
         pooled.room(least, output_buffer / 2).map(|room| room.min(unread))
@@ -294,9 +294,9 @@ impl Relay {
             return false;
         }
         let pooled = self.lanes.pooled.as_mut();
-        let handed = pooled.and_then(|pooled| pooled.hand_over(&self.session, &self.route));
+        let handed = pooled.and_then(|pooled| pooled.hand_over(&self.session, &self.target));
         let Some(HandedOver { stream, link, inbox, need, unwritten }) = handed else { return false };
-        self.lanes.own.adopt(stream, link, need, &self.route);
+        self.lanes.own.adopt(stream, link, need, &self.target);
         self.requests.insert(|out| out.extend_from_slice(&unwritten));
         self.replies.take_over(inbox, &self.worker.resources.pool);
         let now = self.worker.resources.clock.latest();
@@ -315,7 +315,7 @@ impl SharedClient for Relay {
         self.guard.count_bytes(Direction::FromUpstream, len as u64);
         let Some(pooled) = &mut self.lanes.pooled else { return Delivered::Desync };
         let (stream, link) = (self.client.stream(), self.lanes.own.link());
-        let mut host = RelayHost::of(&self.worker, &self.route, &mut self.guard, stream, link);
+        let mut host = RelayHost::of(&self.worker, &self.target, &mut self.guard, stream, link);
         let action = self.session.reply(part, now, &mut host);
         let large = part.ended == 0 && len > LARGE_PIECE;
         if large && let Some(pooling) = self.session.pooling_mut() {

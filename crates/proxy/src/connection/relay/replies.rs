@@ -64,7 +64,7 @@ impl Relay {
                 Incoming::Part(part) => {
                     let now = self.clocks.answered_at();
                     let (stream, link) = (self.client.stream(), self.lanes.own.link());
-                    let mut host = RelayHost::of(&self.worker, &self.route, &mut self.guard, stream, link);
+                    let mut host = RelayHost::of(&self.worker, &self.target, &mut self.guard, stream, link);
                     let action = self.session.reply(&part, now, &mut host);
                     let (len, streams) = (part.bytes.len(), part.ended == 0);
                     match self.deliver(action, Reply::Own(len)) {
@@ -107,10 +107,10 @@ impl Relay {
     /// unavailable; otherwise the upstream is to blame.
     fn distrust(&mut self, fault: &dyn Display, why: Option<Unavailable>) {
         if why.is_none() {
-            self.route.counts.error(UpstreamErrorKind::Protocol);
+            self.target.counts.error(UpstreamErrorKind::Protocol);
             let fault = fault.to_string();
             tracing::warn!(
-                upstream = %self.route.upstream.name(),
+                upstream = %self.target.upstream.name(),
                 id = self.guard.entry.id,
                 fault,
                 "upstream connection closed: its replies cannot be trusted"
@@ -160,9 +160,9 @@ impl Relay {
             Poll::Ready(ended) => {
                 let fault = ended.as_ref().err().and_then(TlsFault::behind);
                 let silent = !own.link().answered() && self.session.has_pending();
-                let wants_tls = fault.is_some() || (own.is_plain() && self.route.counts.wants_tls());
+                let wants_tls = fault.is_some() || (own.is_plain() && self.target.counts.wants_tls());
                 if let Some(fault) = fault {
-                    tracing::debug!(upstream = %self.route.upstream.name(), %fault, "TLS with the upstream failed");
+                    tracing::debug!(upstream = %self.target.upstream.name(), %fault, "TLS with the upstream failed");
                 }
                 self.lose_upstream(silent.then_some(Unavailable::of_silence(wants_tls)));
                 Read::Nothing

@@ -54,7 +54,7 @@ impl Relay {
             self.return_lease();
             let want = self.judge_requests(cx);
             if self.lanes.own.is_unused() && self.session.connects_early() {
-                self.lanes.own.connect(&self.route);
+                self.lanes.own.connect(&self.target);
             }
             if self.poll_connect(cx) {
                 continue;
@@ -91,7 +91,7 @@ impl Relay {
             }
             let Some(room) = self.room(least, cx) else { return Want::Company };
             let (stream, link) = (self.client.stream(), self.lanes.own.link());
-            let mut host = RelayHost::of(&self.worker, &self.route, &mut self.guard, stream, link);
+            let mut host = RelayHost::of(&self.worker, &self.target, &mut self.guard, stream, link);
             match self.session.next(&self.requests.unread()[..room], self.clocks.asked_at(), &mut host) {
                 Step::Forward { to, len, first, pending, shape, .. } => {
                     if pending > 0 {
@@ -173,21 +173,21 @@ impl Relay {
     fn wait(&mut self, until: Until, cx: &Context<'_>) -> bool {
         match until {
             Until::Linked => {
-                self.lanes.own.connect(&self.route);
+                self.lanes.own.connect(&self.target);
                 return false;
             }
             Until::Pooled => {
                 if let Some(pooled) = &mut self.lanes.pooled
-                    && pooled.poll_switch(&mut self.session, &self.route, &self.worker, cx)
+                    && pooled.poll_switch(&mut self.session, &self.target, &self.worker, cx)
                 {
                     self.turn.moved();
                     return true;
                 }
             }
             Until::Clients => {
-                let (session, entry, lanes, route) =
-                    (&self.session, &self.guard.entry, &self.lanes, &self.route);
-                let question = || question(session, entry, lanes.server(), route.upstream.name());
+                let (session, entry, lanes, target) =
+                    (&self.session, &self.guard.entry, &self.lanes, &self.target);
+                let question = || question(session, entry, lanes.server(), target.upstream.name());
                 if let Poll::Ready(findings) = self.asking.poll(&self.worker, cx.waker(), question) {
                     self.session.informed(findings.as_ref());
                     self.turn.moved();

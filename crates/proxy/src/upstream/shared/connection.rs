@@ -106,8 +106,8 @@ enum Phase {
 impl Connection {
     /// Opens a connection, in a task of its own.
     pub(crate) fn open(class: Class, resources: Rc<Resources>, pool: Rc<Pool>) -> Rc<Self> {
-        let route = Rc::clone(pool.route());
-        let dial = Box::pin(async move { connect(&route.upstream, &route.tcp).await });
+        let target = Rc::clone(pool.target());
+        let dial = Box::pin(async move { connect(&target.upstream, &target.tcp).await });
         let mut link = PooledLink::new(pool.key().clone());
         let mut setup = Outbox::default();
         setup.push(&link.open());
@@ -308,11 +308,11 @@ impl Connection {
             Poll::Ready(Err(error)) => return Poll::Ready(End::Dial(error)),
             Poll::Ready(Ok(stream)) => {
                 state.stream = Phase::Open(stream);
-                self.pool.route().counts.connection(UpstreamState::Pooled, 1);
+                self.pool.target().counts.connection(UpstreamState::Pooled, 1);
                 if state.link.is_ready() {
                     self.settle(Outcome::Ready);
                 } else {
-                    state.deadline = Some(Box::pin(sleep(self.pool.route().upstream.connect_timeout())));
+                    state.deadline = Some(Box::pin(sleep(self.pool.target().upstream.connect_timeout())));
                 }
             }
         }
@@ -348,7 +348,7 @@ impl Connection {
                     let _ = std::mem::take(&mut run).end();
                     at += len;
                     if ended {
-                        self.pool.route().counts.push_dropped();
+                        self.pool.target().counts.push_dropped();
                     }
                 }
                 Shared::Need(total) => {

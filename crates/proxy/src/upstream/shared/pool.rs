@@ -10,7 +10,7 @@ use portcullis_session::{PoolKey, SessionKey, Tick};
 use super::connection::Connection;
 use super::resources::Resources;
 use super::shared_clients::SharedClients;
-use crate::upstream::route::Route;
+use crate::upstream::target::Target;
 
 /// One connection serves all of a class, as long as it takes new commands. Others are opened beside those that are busy with
 /// large replies or wait for a client that does not read; beyond so many of a class, its new commands wait.
@@ -37,7 +37,7 @@ pub(crate) enum Class {
 /// Connections that mean the same to a client.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    route: Rc<Route>,
+    target: Rc<Target>,
     key: PoolKey,
     connections: RefCell<Vec<Rc<Connection>>>,
     /// Clients that wait for a connection that takes commands.
@@ -45,15 +45,15 @@ pub(crate) struct Pool {
 }
 
 impl Pools {
-    /// Returns the pool for clients with this route and key.
-    pub(crate) fn pool(&self, route: &Rc<Route>, key: PoolKey) -> Rc<Pool> {
+    /// Returns the pool for clients with this target and key.
+    pub(crate) fn pool(&self, target: &Rc<Target>, key: PoolKey) -> Rc<Pool> {
         let mut pools = self.0.borrow_mut();
         pools.retain(|pool| pool.strong_count() > 0);
-        if let Some(known) = pools.iter().filter_map(Weak::upgrade).find(|pool| pool.serves(route, &key)) {
+        if let Some(known) = pools.iter().filter_map(Weak::upgrade).find(|pool| pool.serves(target, &key)) {
             return known;
         }
         let pool = Rc::new(Pool {
-            route: Rc::clone(route),
+            target: Rc::clone(target),
             key,
             connections: RefCell::default(),
             waiting: RefCell::default(),
@@ -74,8 +74,8 @@ impl Pools {
 }
 
 impl Pool {
-    fn serves(&self, route: &Rc<Route>, key: &PoolKey) -> bool {
-        self.key == *key && (Rc::ptr_eq(&self.route, route) || self.route.leads_where(route))
+    fn serves(&self, target: &Rc<Target>, key: &PoolKey) -> bool {
+        self.key == *key && (Rc::ptr_eq(&self.target, target) || self.target.is_same_place(target))
     }
 
     /// Returns a connection that takes new commands of `client`, and opens one if there is none. None: all are busy,
@@ -131,8 +131,8 @@ impl Pool {
     }
 
     /// The upstream of its connections, and the way there.
-    pub(crate) const fn route(&self) -> &Rc<Route> {
-        &self.route
+    pub(crate) const fn target(&self) -> &Rc<Target> {
+        &self.target
     }
 
     /// The kind of its connections.

@@ -24,7 +24,7 @@ impl Connection {
         self.takes_more.set(false);
         let was_open = matches!(self.state.borrow().stream, Phase::Open(_));
         if was_open {
-            self.pool.route().counts.connection(UpstreamState::Pooled, -1);
+            self.pool.target().counts.connection(UpstreamState::Pooled, -1);
         }
         let why = self.report(end);
         if *self.outcome.borrow() != Outcome::HandedOver {
@@ -78,8 +78,8 @@ impl Connection {
 
     /// Counts and logs the end. Returns what the waiting clients are told.
     fn report(&self, end: &End) -> Option<Unavailable> {
-        let route = self.pool.route();
-        let upstream = route.upstream.name();
+        let target = self.pool.target();
+        let upstream = target.upstream.name();
         let state = self.state.borrow();
         let why = match end {
             End::Dial(error) => {
@@ -107,21 +107,21 @@ impl Connection {
                 if let Some(fault) = fault {
                     tracing::debug!(%upstream, %fault, "TLS with the upstream failed");
                 }
-                let wants_tls = fault.is_some() || (plain && route.counts.wants_tls());
+                let wants_tls = fault.is_some() || (plain && target.counts.wants_tls());
                 silent.then_some(Unavailable::of_silence(wants_tls))
             }
         };
         if let Some(why) = why {
-            route.counts.error(why.into());
+            target.counts.error(why.into());
         }
         why
     }
 
     fn blame(&self, fault: &str) {
-        let route = self.pool.route();
-        route.counts.error(UpstreamErrorKind::Protocol);
+        let target = self.pool.target();
+        target.counts.error(UpstreamErrorKind::Protocol);
         tracing::warn!(
-            upstream = %route.upstream.name(),
+            upstream = %target.upstream.name(),
             fault,
             "shared upstream connection closed: its replies cannot be trusted"
         );

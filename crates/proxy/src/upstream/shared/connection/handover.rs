@@ -40,7 +40,7 @@ impl Connection {
         let (inbox, need) = (std::mem::take(&mut state.inbox), state.need);
         state.rest(&self.resources);
         drop(state);
-        self.pool.route().counts.connection(UpstreamState::Pooled, -1);
+        self.pool.target().counts.connection(UpstreamState::Pooled, -1);
         self.settle(Outcome::HandedOver);
         self.end();
         self.pool.remove(self);

@@ -1,4 +1,4 @@
-//! The way from a listener to its upstream.
+//! The upstream of a listener, as one worker uses it.
 
 use std::sync::Arc;
 
@@ -8,10 +8,11 @@ use crate::generation::listener::Listener;
 use crate::generation::logins::Logins;
 use crate::metrics::UpstreamCounts;
 
-/// The upstream of a listener's clients, and the logins there. A session keeps the route that it began with.
+/// The upstream of a listener's clients, and the logins there. A session keeps the target of its upstream connection until
+/// that connection is closed, through reloads too.
 #[derive(Debug)]
-pub(crate) struct Route {
-    /// The users that clients can be, and the credentials of each at the upstream.
+pub(crate) struct Target {
+    /// The users of the listener, and the credentials of each at the upstream.
     pub logins: Arc<Logins>,
     /// The upstream.
     pub upstream: Arc<Upstream>,
@@ -21,14 +22,13 @@ pub(crate) struct Route {
     pub counts: UpstreamCounts,
 }
 
-impl Route {
-    /// Returns whether connections made for the other may serve for this one: it is the same upstream, reached the same
-    /// way.
-    pub(crate) fn leads_where(&self, other: &Self) -> bool {
+impl Target {
+    /// Returns whether a connection to `other` may serve for this target: same upstream, same socket options.
+    pub(crate) fn is_same_place(&self, other: &Self) -> bool {
         self.upstream == other.upstream && self.tcp == other.tcp
     }
 
-    /// Returns the route of a listener's clients, for worker number `worker`.
+    /// Returns the target of a listener's clients, for worker number `worker`.
     pub(crate) fn of(listener: &Listener, tcp: &Tcp, worker: usize) -> Self {
         Self {
             logins: Arc::clone(listener.logins()),

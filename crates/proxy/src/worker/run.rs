@@ -1,0 +1,79 @@
+//! The loop of one worker: orders, deadlines, the drain.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::spawn_local;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::table::Signal;
+use super::{Order, Worker, clients};
+use crate::admission::admit::Admitted;
+use crate::metrics::ClosedReason;
+use crate::process::Process;
+
+/// The time between two looks at the deadlines. Timeouts are seconds long, so they may end this much late.
+const TICK: Duration = Duration::from_millis(250);
+
+/// The time that sessions have after the drain's end to see that they are cut and to report it.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// A function that serves an admitted connection to its end, in tasks of the thread that calls it.
+pub(crate) type Serve = fn(Rc<Worker>, u64, Admitted);
+
+/// Runs a worker until it has drained. `index` counts workers from 0.
+pub(crate) async fn run(
+    process: Arc<Process>,
+    index: usize,
+    mut orders: mpsc::Receiver<Order>,
+    serve: Serve,
+) {
+    let worker = Rc::new(Worker::new(process, index));
+    if let Some(asks) = worker.process.questions.take(index) {
+        spawn_local(clients::answer(Rc::clone(&worker), asks));
+    }
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut stop_at = None;
+    loop {
+        tokio::select! {
+            order = orders.recv() => match order {
+                Some(Order::Serve(admitted)) => {
+                    for (id, admitted) in admitted {
+                        worker.adopt(admitted.client().generation());
+                        serve(Rc::clone(&worker), id, admitted);
+                    }
+                    // A session that starts during the drain drains too.
+                    if stop_at.is_some() {
+                        worker.table.signal_all(Signal::Drain);
+                    }
+                }
+                Some(Order::Adopt(generation, done)) => {
+                    worker.adopt(&generation);
+                    worker.tell_cut(&generation, done);
+                }
+                Some(Order::Drain(within)) => {
+                    stop_at = stop_at.or_else(|| Some(Instant::now() + within));
+                    worker.table.signal_all(Signal::Drain);
+                }
+                None => stop_at = Some(Instant::now()),
+            },
+            _ = ticks.tick() => worker.tick(),
+        }
+        if let Some(at) = stop_at {
+            worker.table.signal_all(Signal::Drain);
+            // A lingering connection has ended, but its last bytes may not have arrived.
+            let over = worker.table.is_empty() && worker.lingering.is_empty();
+            if over || Instant::now() >= at {
+                break;
+            }
+        }
+    }
+    worker.table.signal_all(Signal::Cut(ClosedReason::Drain));
+    let farewell = Instant::now() + FAREWELL;
+    while !worker.table.is_empty() && Instant::now() < farewell {
+        tokio::task::yield_now().await;
+    }
+}
