@@ -398,20 +398,18 @@ def self_test():
     return problems
 
 
-PARTS = {"self-test": [self_test], "docs": [check_docs], "code": [check_code]}
-PARTS["all"] = [check for part in PARTS.values() for check in part]
-
-
-def main(arguments):
-    part = arguments[0] if arguments else "all"
-    if len(arguments) > 1 or part not in PARTS:
-        print(__doc__)
+def run_parts(parts, usage):
+    """Runs the checks of the part that the command line names, or all of them. Returns the exit status."""
+    arguments = sys.argv[1:]
+    if len(arguments) > 1 or not set(arguments) <= {*parts, "all"}:
+        print(usage)
         return 64
-    problems = [problem for check in PARTS[part] for problem in check()]
+    wanted = parts if arguments in ([], ["all"]) else arguments
+    problems = [problem for part in wanted for check in parts[part] for problem in check()]
     for problem in problems:
         print(problem)
     return 1 if problems else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_parts({"self-test": [self_test], "docs": [check_docs], "code": [check_code]}, __doc__))

@@ -16,7 +16,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from prose import TOP, Problem, Rust, test_files
+from prose import TOP, Problem, Rust, run_parts, test_files
 
 # A reader keeps one file in mind, and sees one function on a screen.
 MAX_FILE_LINES = 600
@@ -417,20 +417,6 @@ def self_test():
     return problems
 
 
-PARTS = {"self-test": [self_test], "crates": [check_crates], "modules": [check_modules], "sizes": [check_sizes]}
-PARTS["all"] = [check for part in PARTS.values() for check in part]
-
-
-def main(arguments):
-    part = arguments[0] if arguments else "all"
-    if len(arguments) > 1 or part not in PARTS:
-        print(__doc__)
-        return 64
-    problems = [problem for check in PARTS[part] for problem in check()]
-    for problem in problems:
-        print(problem)
-    return 1 if problems else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_parts({"self-test": [self_test], "crates": [check_crates], "modules": [check_modules],
+                        "sizes": [check_sizes]}, __doc__))
