@@ -1,5 +1,5 @@
-//! One worker: a thread with its own runtime, its sessions and their upstream connections. A command and its reply never
-//! leave the worker's thread.
+//! One worker: a thread with its own runtime, its sessions and their upstream connections. A command and its reply
+//! never leave the worker's thread.
 
 pub(crate) mod clients;
 pub(crate) mod deadlines;
@@ -28,24 +28,24 @@ use crate::net::buffer::BufferPool;
 use crate::process::Process;
 use crate::upstream::shared::{Pools, Resources, SharedClients};
 
-/// When the memory for buffers is exhausted, a session that holds some and moves no byte for this time may be cut.
+/// The time without progress after which a session that holds buffer memory may be cut, if that memory is exhausted.
 const STARVED_FOR: Duration = Duration::from_secs(2);
 
-/// The most sessions that one tick cuts because others wait for memory.
+/// The most sessions that one tick cuts because other sessions wait for memory.
 const CUT_AT_ONCE: usize = 16;
 
-/// An order to a worker from outside.
+/// An order to a worker from another thread.
 #[derive(Debug)]
 pub(crate) enum Order {
     /// Serve these connections, each with its number.
     Serve(Vec<(u64, Admitted)>),
-    /// Another configuration is in force: cut the sessions that it does not admit, and send their number.
+    /// Adopt this configuration: cut the sessions that it does not admit, and send their number.
     Adopt(Arc<Generation>, oneshot::Sender<u64>),
-    /// Finish the commands that are under way. End when none is left, or after this time.
+    /// Finish the commands that are in progress. The worker ends when no session is left, or after this time.
     Drain(Duration),
 }
 
-/// One worker's own state.
+/// The state of one worker.
 #[derive(Debug)]
 pub(crate) struct Worker {
     /// The state that all threads share.
@@ -56,11 +56,11 @@ pub(crate) struct Worker {
     pub pools: Pools,
     /// The worker's sessions.
     pub table: Table,
-    /// The connections whose last bytes are on their way.
+    /// The closed connections whose last bytes are still being sent.
     pub lingering: Lingering,
     index: usize,
     generation: RefCell<Arc<Generation>>,
-    /// The number of sessions that this configuration cuts.
+    /// The number of sessions that `generation` cuts.
     reckoning: RefCell<Rc<Reckoning>>,
     listeners: RefCell<HashMap<Arc<str>, Rc<ListenerView>>>,
     short_since: Cell<Option<Instant>>,
@@ -90,17 +90,18 @@ impl Worker {
         worker
     }
 
-    /// Returns the configuration that holds for the worker's sessions.
+    /// Returns the configuration that the worker has adopted.
     pub(crate) fn generation(&self) -> Arc<Generation> {
         Arc::clone(&self.generation.borrow())
     }
 
-    /// Returns the listener of that name in [`Self::generation`].
+    /// Returns the listener with this name in [`Self::generation`].
     pub(crate) fn listener_view(&self, name: &str) -> Option<Rc<ListenerView>> {
         self.listeners.borrow().get(name).map(Rc::clone)
     }
 
-    /// Reports a client that an earlier configuration admitted and the one in force does not. It never became a session.
+    /// Records the refusal of a client that an earlier configuration admitted and the worker's configuration does
+    /// not. The client never became a session.
     pub(crate) fn turn_away(&self, revoked: &Revoked) {
         let counts = ListenerCounts::new(Arc::clone(revoked.listener.series()), self.index);
         counts.opened();
@@ -110,7 +111,7 @@ impl Worker {
         self.process.audit.refused(revoked.from, revoked.listener.name(), revoked.reason, rule.as_ref());
     }
 
-    /// Adopts a configuration, unless it is older than the current one.
+    /// Adopts a configuration, unless it is older than the current one or the same.
     fn adopt(&self, generation: &Arc<Generation>) {
         if generation.number() <= self.generation.borrow().number() {
             return;
@@ -123,8 +124,8 @@ impl Worker {
         self.reckoning.replace(reckoning);
     }
 
-    /// Sends the number of sessions that a configuration cuts. A connection that it admitted may have brought it here
-    /// before its order came, so the sessions may be cut already.
+    /// Sends the number of sessions that a configuration cuts. The worker may have adopted the configuration before
+    /// this order came, with a connection that the configuration admitted. Then the sessions are cut already.
     fn tell_cut(&self, generation: &Generation, answer: oneshot::Sender<u64>) {
         if generation.number() == self.generation.borrow().number() {
             self.reckoning.borrow().tell(answer);
@@ -133,7 +134,7 @@ impl Worker {
         }
     }
 
-    /// Brings the listeners up to date. Returns the changes of each listener that exists now.
+    /// Updates the listeners to those of `generation`. Returns the changes of each of them.
     fn take_over(&self, generation: &Generation) -> HashMap<Arc<str>, Change> {
         let mut changes = HashMap::new();
         let mut listeners = self.listeners.borrow_mut();
@@ -163,8 +164,9 @@ impl Worker {
         self.relieve();
     }
 
-    /// Relieves a shortage of buffer memory. Reading stops at the limit of the memory. If the shortage lasts, the sessions
-    /// that hold most and move no byte are cut, one for each session that waits.
+    /// Relieves a shortage of buffer memory. At the limit of the memory, sessions wait before they read. If the
+    /// shortage lasts, the worker cuts sessions that make no progress, those with the most memory first. It cuts one
+    /// session for each session that waits, and at most [`CUT_AT_ONCE`] in one tick.
     fn relieve(&self) {
         if !self.resources.pool.is_short() {
             return self.short_since.set(None);
@@ -179,7 +181,7 @@ impl Worker {
     }
 }
 
-/// Returns what another configuration does to a session.
+/// Returns the verdict on a session under another configuration.
 fn judge(
     entry: &Entry,
     generation: &Generation,
@@ -207,7 +209,7 @@ fn judge(
     }
 }
 
-/// Returns the memory that one worker's buffers may take.
+/// Returns the bytes of memory that the buffers of one worker may take.
 fn share_of_buffers(generation: &Generation) -> usize {
     let config = generation.config();
     let all = usize::try_from(config.limits().buffers()).unwrap_or(usize::MAX);

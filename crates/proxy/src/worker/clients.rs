@@ -1,4 +1,4 @@
-//! The answers of one worker about its clients, for CLIENT LIST, KILL and UNBLOCK.
+//! The answers of one worker to questions about its clients: CLIENT LIST, KILL and UNBLOCK.
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
@@ -10,10 +10,11 @@ use super::table::Entry;
 use crate::metrics::ClosedReason;
 use crate::process::questions::{Asks, Effect, Part, Question};
 
-/// Clients that a worker looks at before its sessions have their turn: less than a millisecond.
+/// The number of table places that a worker looks at before its sessions run again. This takes less than a
+/// millisecond.
 const STEP: usize = 256;
 
-/// Answers what one worker is asked, one question after the other.
+/// Answers the questions to one worker, one after the other.
 pub(crate) async fn answer(worker: Rc<Worker>, mut asks: Asks) {
     while let Some(ask) = asks.recv().await {
         let mut part = Part::default();
@@ -46,11 +47,11 @@ fn look(entry: &Entry, question: &Question, part: &mut Part) {
     }
 }
 
-/// A session that can be asked about its client.
+/// A session that answers questions about its client.
 pub(crate) trait Listable {
-    /// Returns the client, if the question is about it.
+    /// Returns the facts about the client. Returns `None` if the client is not in the scope of the question.
     fn listed(&self, question: &Question) -> Option<Listed>;
 }
 
-/// A session as the worker's table reaches it.
+/// The reference to a session that the worker's table holds.
 pub(crate) type Reach = Weak<RefCell<dyn Listable>>;

@@ -1,14 +1,15 @@
-//! The time that a listener gives its clients for each thing.
+//! The time limits of a listener for its clients.
 
 use std::time::Duration;
 
 use portcullis_config::{Auth, Listener};
 
-/// The upstream's time to answer a client's own login, where `timeouts.login` is off. Redis from 7.2 on and Valkey 8
-/// never answer one that fails while a message for the client is pending, and no limit would be a wait for ever.
+/// The time for the upstream to answer a client's own login if `timeouts.login` is off. Without a limit the client
+/// could wait without end: Redis from 7.2 on and Valkey 8 never answer a failed login while a message for the client
+/// is pending.
 const CLIENT_LOGIN: Duration = Duration::from_secs(30);
 
-/// The deadlines of the clients of one listener.
+/// The time limits for the clients of one listener. `None` means that there is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Deadlines {
     pub(crate) idle: Option<Duration>,
@@ -17,14 +18,15 @@ pub(crate) struct Deadlines {
     pub(crate) login: Duration,
     pub(crate) client_login: Duration,
     pub(crate) response: Option<Duration>,
-    /// The time until the login, on listeners that ask for one.
+    /// The time for a client to log in, on listeners with `auth: users`.
     pub(crate) enter: Option<Duration>,
-    /// The kernel's own limit, which begins where a client accepts nothing.
+    /// The kernel's limit on unacknowledged bytes (`TCP_USER_TIMEOUT`), which also ends a connection that accepts
+    /// nothing.
     pub(crate) user_timeout: Option<Duration>,
 }
 
 impl Deadlines {
-    /// That of `listener` and the upstream it uses.
+    /// Returns the time limits of `listener` and of its upstream.
     pub(crate) fn of(listener: &Listener) -> Self {
         let upstream = listener.upstream();
         let timeouts = listener.limits().timeouts();

@@ -1,4 +1,5 @@
-//! A listener as one worker serves it: what its sessions need of the config, kept by name from one config to the next.
+//! A worker's view of a listener: the settings and counters that its sessions need. A reload updates the view of a
+//! listener whose name stays.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -12,11 +13,11 @@ use crate::generation::listener::Listener;
 use crate::metrics::ListenerCounts;
 use crate::upstream::target::Target;
 
-/// One listener.
+/// One listener as one worker serves it.
 #[derive(Debug)]
 pub(crate) struct ListenerView {
     name: Arc<str>,
-    /// Counters of this worker.
+    /// The counters of the listener for this worker.
     pub counts: ListenerCounts,
     denials: Arc<Denials>,
     deadlines: Cell<Deadlines>,
@@ -25,17 +26,19 @@ pub(crate) struct ListenerView {
     current: RefCell<Arc<Listener>>,
 }
 
-/// Changes that another configuration brings for the sessions that are there.
+/// The changes of another configuration that affect the sessions of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Change {
-    /// Another party checks credentials, or TLS is required now: the sessions came in on terms that no longer hold.
+    /// Whether `auth` changed, or the listener now has TLS and had none. The sessions were admitted under terms that
+    /// no longer apply.
     pub terms: bool,
-    /// Deadlines are others.
+    /// Whether a time limit changed.
     pub deadlines: bool,
 }
 
 impl ListenerView {
-    /// A listener of the worker's config, for worker number `worker`. `tcp` has the options of sockets to its upstream.
+    /// Creates the view of `listener` for the worker with the index `worker`. `tcp` has the socket options of
+    /// connections to the upstream.
     pub(crate) fn of(listener: &Arc<Listener>, tcp: &Tcp, worker: usize) -> Self {
         let (state, settings) = (listener.state(), listener.settings());
         Self {
@@ -49,7 +52,7 @@ impl ListenerView {
         }
     }
 
-    /// Takes over what another config says of the listener.
+    /// Applies the settings of another configuration. Returns what changed.
     pub(crate) fn renew(&self, listener: &Arc<Listener>, tcp: &Tcp, worker: usize) -> Change {
         let next = listener.settings();
         let deadlines = Deadlines::of(next);
@@ -63,32 +66,33 @@ impl ListenerView {
         }
     }
 
-    /// As in the config.
+    /// Returns the name in the configuration.
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.name
     }
 
-    /// The listener in the worker's config; after a config without it, as it was before.
+    /// Returns the listener in the worker's configuration. If the configuration no longer has the listener, the
+    /// result is its last version.
     pub(crate) fn current(&self) -> Arc<Listener> {
         Arc::clone(&self.current.borrow())
     }
 
-    /// Refused commands in the log, for all workers.
+    /// Returns the log of refused commands, which all workers share.
     pub(crate) fn denials(&self) -> &Denials {
         &self.denials
     }
 
-    /// The time limits of its clients.
+    /// Returns the time limits for the clients.
     pub(crate) fn deadlines(&self) -> Deadlines {
         self.deadlines.get()
     }
 
-    /// How many bytes may wait for one of its clients where upstream connections are shared.
+    /// Returns the most bytes that may wait for one client if upstream connections are shared.
     pub(crate) fn output_buffer(&self) -> usize {
         self.output_buffer.get()
     }
 
-    /// Where a session that begins now is led.
+    /// Returns the upstream target for a session that begins now.
     pub(crate) fn target(&self) -> Rc<Target> {
         Rc::clone(&self.target.borrow())
     }

@@ -1,4 +1,4 @@
-//! The loop of one worker: orders, deadlines, the drain.
+//! The loop of one worker: orders, ticks and the drain.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,16 +14,17 @@ use crate::admission::admit::Admitted;
 use crate::metrics::ClosedReason;
 use crate::process::Process;
 
-/// The time between two looks at the deadlines. Timeouts are seconds long, so they may end this much late.
+/// The interval at which the worker looks for expired deadlines. Timeouts are seconds long, so ending this much late
+/// is acceptable.
 const TICK: Duration = Duration::from_millis(250);
 
-/// The time that sessions have after the drain's end to see that they are cut and to report it.
+/// The time for sessions to notice that they are cut and to report their end, after the drain has ended.
 const FAREWELL: Duration = Duration::from_millis(500);
 
 /// A function that serves an admitted connection to its end, in tasks of the thread that calls it.
 pub(crate) type Serve = fn(Rc<Worker>, u64, Admitted);
 
-/// Runs a worker until it has drained. `index` counts workers from 0.
+/// Runs a worker until it has drained. `index` is the number of the worker, counted from 0.
 pub(crate) async fn run(
     process: Arc<Process>,
     index: usize,
@@ -45,7 +46,7 @@ pub(crate) async fn run(
                         worker.adopt(admitted.client().generation());
                         serve(Rc::clone(&worker), id, admitted);
                     }
-                    // A session that starts during the drain drains too.
+                    // This session did not get the order to drain.
                     if stop_at.is_some() {
                         worker.table.signal_all(Signal::Drain);
                     }
@@ -64,7 +65,7 @@ pub(crate) async fn run(
         }
         if let Some(at) = stop_at {
             worker.table.signal_all(Signal::Drain);
-            // A lingering connection has ended, but its last bytes may not have arrived.
+            // A lingering connection no longer has a session, but its last bytes may not have arrived.
             let over = worker.table.is_empty() && worker.lingering.is_empty();
             if over || Instant::now() >= at {
                 break;

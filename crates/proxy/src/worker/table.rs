@@ -1,4 +1,4 @@
-//! A worker's sessions as seen from outside their tasks: who they are, and how to wake or cut them.
+//! The sessions of one worker, as code outside their tasks sees them: whose they are, and how to wake or cut them.
 
 use std::cell::{Cell, OnceCell, Ref, RefCell};
 use std::rc::Rc;
@@ -20,39 +20,40 @@ use crate::metrics::ClosedReason;
 #[derive(Debug, Default)]
 pub(crate) struct Table(RefCell<Slab<Rc<Entry>>>);
 
-/// One session as its worker sees it.
+/// The entry of one session in the worker's table.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    /// Unique in the life of the process.
+    /// The number of the client, which is unique in the life of the process.
     pub id: u64,
-    /// Where it comes from.
+    /// The client's address.
     pub from: ClientAddr,
-    /// The peer that named the client's address, if that is another.
+    /// The sender of the PROXY header that named the client's address. `None` if the client sent no header.
     pub sender: Option<Box<ClientAddr>>,
-    /// Its listener, as this worker serves it.
+    /// The client's listener, as this worker serves it.
     pub(crate) listener: Rc<ListenerView>,
-    /// The permit that admits the client.
+    /// The permit of the list entry that admits the client.
     pub permit: RefCell<Permit>,
-    /// The user that has logged in, and the entry of its own list; boxed, as most clients have no user.
+    /// The user that has logged in, and the permit of that user's own list. The value is boxed because most clients
+    /// have no user.
     login: RefCell<Option<Box<Login>>>,
-    /// The policy for the session has changed.
+    /// Whether a reload took place that the session has not applied yet.
     renew: Cell<bool>,
-    /// The config whose entry that is: for a session that was cut, not the one in force.
+    /// The configuration that gave `permit`. For a session that a reload cut, this is not the configuration in force.
     pub admitted_by: RefCell<Arc<Generation>>,
-    /// Whether it uses a right that a reload may take away while the client says nothing; see
+    /// Whether the session uses a right that a reload may take away while the client sends nothing; see
     /// [`Session::uses_rights`](portcullis_session::Session::uses_rights).
     pub uses_rights: Cell<bool>,
-    /// The reload by which it has to judge what it is doing.
+    /// The reload that waits until the session has judged whether it may continue. `None` if no reload waits.
     judging: RefCell<Option<Undecided>>,
-    /// When it wants to be woken.
+    /// The time at which the session is woken. `None` if the session waits for no deadline.
     pub deadline: Cell<Option<Tick>>,
-    /// Bytes of memory its buffers hold.
+    /// The bytes of memory that the session's buffers hold.
     pub held: Cell<usize>,
-    /// When it last moved a byte.
+    /// The time of the session's last progress. Bytes that arrive do not count while replies wait for the client.
     pub moved: Cell<Tick>,
     signal: Cell<Option<Signal>>,
     waker: RefCell<Option<Waker>>,
-    /// Its relay, for questions about clients.
+    /// The session's relay, for questions about clients.
     relay: OnceCell<Reach>,
 }
 
@@ -62,35 +63,35 @@ struct Login {
     permit: Option<Permit>,
 }
 
-/// An order to a session from outside.
+/// An order to a session from outside its task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signal {
-    /// End when nothing is in flight.
+    /// End once no command is in progress.
     Drain,
-    /// End now.
+    /// End now, for this reason.
     Cut(ClosedReason),
 }
 
-/// The fate of a session under another configuration.
+/// The verdict on a session under another configuration.
 #[derive(Clone, Debug)]
 pub(crate) enum Verdict {
     /// The session ends.
     Cut,
     /// The session stays.
     Stay {
-        /// By this entry.
+        /// The permit of the entry that admits the client.
         permit: Permit,
-        /// And by this one of its user's own list.
+        /// The permit of the user's own list, if the user has one.
         user_permit: Option<Permit>,
-        /// The session has to set its deadlines again.
+        /// Whether the session has to compute its deadlines again.
         wake: bool,
-        /// Other command rules hold for it now.
+        /// Whether the command rules for the session changed.
         rules: bool,
     },
 }
 
-/// How many sessions of a worker one reload cuts. Some of them only their own tasks can judge; the number is told when they
-/// all have.
+/// The number of sessions of one worker that one reload cuts. Some sessions can be judged only by their own tasks, so
+/// the number is sent when all of these have decided.
 #[derive(Debug, Default)]
 pub(crate) struct Reckoning {
     cut: Cell<u64>,
@@ -98,13 +99,13 @@ pub(crate) struct Reckoning {
     answer: RefCell<Option<oneshot::Sender<u64>>>,
 }
 
-/// A session that a reload may have to cut, and that has not judged what it is doing. Dropped, it stays or has ended
-/// otherwise.
+/// A session that a reload may have to cut, and that has not judged yet whether it may continue. Dropping this value
+/// without [`Undecided::cut`] means that the session stays, or that it ended for another reason.
 #[derive(Debug)]
 pub(crate) struct Undecided(Rc<Reckoning>);
 
 impl Reckoning {
-    /// Tells the number once it is certain.
+    /// Sends the number to `answer` as soon as all sessions have decided.
     pub(crate) fn tell(&self, answer: oneshot::Sender<u64>) {
         self.answer.replace(Some(answer));
         self.tell_if_decided();
@@ -118,7 +119,7 @@ impl Reckoning {
         if self.undecided.get() == 0
             && let Some(answer) = self.answer.take()
         {
-            // Who asked may have given up.
+            // The receiver may have stopped waiting.
             let _ = answer.send(self.cut.get());
         }
     }
@@ -130,7 +131,7 @@ impl Undecided {
         Self(Rc::clone(reckoning))
     }
 
-    /// The session ends by this reload.
+    /// Records that the session ends because of this reload.
     pub(crate) fn cut(self) {
         self.0.add();
     }
@@ -144,7 +145,7 @@ impl Drop for Undecided {
 }
 
 impl Entry {
-    /// A session that begins.
+    /// Creates the entry of a session that begins at `now`.
     pub(crate) fn new(
         id: u64,
         from: ClientAddr,
@@ -173,39 +174,40 @@ impl Entry {
         }
     }
 
-    /// The same, for whom `sender` speaks.
+    /// Sets the sender of the PROXY header that named the client's address.
     #[must_use]
     pub(crate) fn sent_by(self, sender: Option<Box<ClientAddr>>) -> Self {
         Self { sender, ..self }
     }
 
-    /// Its relay can be asked from now on.
+    /// Sets the relay that answers questions about the client.
     pub(crate) fn set_relay(&self, relay: Reach) {
-        // A session has one relay.
+        // Setting fails only for a second relay, and a session has one.
         let _ = self.relay.set(relay);
     }
 
-    /// Its relay; nothing where it is over.
+    /// Returns the session's relay. Returns `None` if the session has ended or is to be cut.
     pub(crate) fn relay(&self) -> Option<Rc<RefCell<dyn Listable>>> {
         self.relay.get()?.upgrade().filter(|_| !self.is_cut())
     }
 
-    /// Whether what holds for it has changed since it last asked.
+    /// Returns whether a reload took place since the last call.
     pub(crate) fn take_renewal(&self) -> bool {
         self.renew.take()
     }
 
-    /// The reload that has to know whether it is cut, since it last asked.
+    /// Takes the duty to judge whether the session may continue under the new rules. Returns `None` if no reload
+    /// waits for that.
     pub(crate) fn take_judging(&self) -> Option<Undecided> {
         self.judging.take()
     }
 
-    /// Returns the user that has logged in.
+    /// Returns the name of the user that has logged in, if any.
     pub(crate) fn user(&self) -> Option<String> {
         self.login.borrow().as_ref().map(|login| login.name.to_string())
     }
 
-    /// Now it is this user who has logged in, or nobody; whether that is news.
+    /// Records the user that is logged in; `None` if there is no user. Returns whether the user changed.
     pub(crate) fn set_user(&self, name: Option<&str>) -> bool {
         let mut login = self.login.borrow_mut();
         let news = login.as_ref().map(|known| &*known.name) != name;
@@ -215,7 +217,7 @@ impl Entry {
         news
     }
 
-    /// The user's own list admits it by this entry.
+    /// Records the permit of the user's own list. Does nothing if no user is logged in.
     pub(crate) fn set_user_permit(&self, permit: Option<Permit>) {
         if let Some(login) = &mut *self.login.borrow_mut() {
             login.permit = permit;
@@ -228,12 +230,12 @@ impl Entry {
         over(&self.permit.borrow()) || login.iter().filter_map(|login| login.permit.as_ref()).any(over)
     }
 
-    /// Returns the order that came since the last call.
+    /// Takes the latest order that the session has not seen yet.
     pub(crate) fn take_signal(&self) -> Option<Signal> {
         self.signal.take()
     }
 
-    /// Remembers how to wake its task.
+    /// Stores the waker of the session's task.
     pub(crate) fn remember(&self, waker: &Waker) {
         let mut known = self.waker.borrow_mut();
         if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
@@ -241,12 +243,12 @@ impl Entry {
         }
     }
 
-    /// How to wake its task.
+    /// Returns the waker of the session's task. The value is `None` before the first poll of the task.
     pub(crate) fn waker(&self) -> Ref<'_, Option<Waker>> {
         self.waker.borrow()
     }
 
-    /// Ends the session now.
+    /// Ends the session now, for this reason.
     pub(crate) fn cut(&self, reason: ClosedReason) {
         self.tell(Signal::Cut(reason));
     }
@@ -262,7 +264,7 @@ impl Entry {
         matches!(self.signal.get(), Some(Signal::Cut(_)))
     }
 
-    /// There is something for it to do.
+    /// Wakes the session's task.
     pub(crate) fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
@@ -271,44 +273,45 @@ impl Entry {
 }
 
 impl Table {
-    /// Takes a session in; the key takes it out again.
+    /// Adds a session. Returns the key with which [`Table::remove`] removes the session.
     pub(crate) fn insert(&self, entry: Rc<Entry>) -> usize {
         self.0.borrow_mut().insert(entry)
     }
 
-    /// Takes a session out.
+    /// Removes a session. Does nothing if the session was removed before.
     pub(crate) fn remove(&self, key: usize) {
         self.0.borrow_mut().try_remove(key);
     }
 
-    /// Whether no session is left.
+    /// Returns whether the table has no session.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.borrow().is_empty()
     }
 
-    /// Some of the sessions: at most `count` places of the table, and where the next begin.
+    /// Returns the sessions in `count` places of the table, beginning with the place `from`, and the place that
+    /// follows. `None` in place of the latter means that the end of the table is reached.
     pub(crate) fn some(&self, from: usize, count: usize) -> (Vec<Rc<Entry>>, Option<usize>) {
         let table = self.0.borrow();
         let to = from.saturating_add(count);
         let entries = (from..to).filter_map(|place| table.get(place)).map(Rc::clone).collect();
-        // Places are below the capacity.
+        // All places are smaller than the capacity.
         (entries, (to < table.capacity()).then_some(to))
     }
 
-    /// The number of sessions that have this place or a later one.
+    /// Returns the number of sessions in this place and in later places.
     pub(crate) fn count_from(&self, place: usize) -> u64 {
         let table = self.0.borrow();
         table.iter().filter(|(key, _)| *key >= place).fold(0, |count, _| count + 1)
     }
 
-    /// Tells every session.
+    /// Sends an order to every session.
     pub(crate) fn signal_all(&self, signal: Signal) {
         for (_, entry) in self.0.borrow().iter() {
             entry.tell(signal);
         }
     }
 
-    /// Wakes those whose deadline has come.
+    /// Wakes the sessions whose deadline has passed.
     pub(crate) fn wake_due(&self, now: Tick) {
         for (_, entry) in self.0.borrow().iter() {
             if entry.deadline.get().is_some_and(|deadline| deadline <= now) {
@@ -317,9 +320,9 @@ impl Table {
         }
     }
 
-    /// Judges every session anew by `generation`: who gets no permit is cut. Those for whom other rules hold, and who may be
-    /// in the middle of what these refuse, judge that themselves. Wakes nobody else but those whose listener has other
-    /// timeouts now.
+    /// Applies the verdict of `judge` to every session; `generation` is the new configuration. A session that gets no
+    /// permit is cut. A session whose command rules changed may be doing what the new rules refuse: it is woken and judges
+    /// that itself. Other sessions are woken only if the time limits of their listener changed.
     pub(crate) fn judge_all(
         &self,
         generation: &Arc<Generation>,
@@ -350,7 +353,7 @@ impl Table {
         reckoning
     }
 
-    /// Cuts those whose entry's `until` has passed.
+    /// Cuts the sessions whose permit has expired: the `until` of their list entry has passed.
     pub(crate) fn cut_expired(&self, now: UnixSeconds) {
         for (_, entry) in self.0.borrow().iter() {
             if entry.has_expired(now) {
@@ -359,7 +362,8 @@ impl Table {
         }
     }
 
-    /// Cuts the `count` that hold most among those that moved nothing for `stalled`.
+    /// Cuts at most `count` sessions that hold memory and made no progress for `stalled`, those with the most memory
+    /// first.
     pub(crate) fn cut_fattest(&self, count: usize, now: Tick, stalled: Duration) {
         let table = self.0.borrow();
         let mut stuck: Vec<_> = table

@@ -7,7 +7,7 @@ use portcullis_config::Tcp;
 use super::*;
 use crate::testing::generation;
 
-/// Counts how often it was woken.
+/// Counts how often the session's task was woken.
 #[derive(Default)]
 struct Bell(AtomicU64);
 
@@ -27,7 +27,7 @@ fn tick(millis: u64) -> Tick {
     Tick::default().after(Duration::from_millis(millis))
 }
 
-/// A permit that ends then, or never.
+/// Returns a permit that expires at this time; `None` for a permit that never expires.
 fn permit(until: Option<i64>) -> Permit {
     use portcullis_acl::{Access, Decision, Entry, Meta, PolicyBuilder};
     let mut builder = PolicyBuilder::new();
@@ -47,7 +47,7 @@ fn from() -> ClientAddr {
     ClientAddr::from_socket(([192, 0, 2, 1], 50_000).into())
 }
 
-/// A session in the table, and its task's bell.
+/// Adds a session to the table. Returns its key, its entry, and the counter of its wakeups.
 fn session(table: &Table, id: u64, until: Option<i64>) -> (usize, Rc<Entry>, Arc<Bell>) {
     let generation = generation();
     let listener = Rc::new(ListenerView::of(&generation.listeners()[0], &Tcp::default(), 0));
@@ -83,7 +83,7 @@ fn wakes_those_whose_deadline_has_come() {
     assert_eq!(sessions.each_ref().map(|bell| bell.rung()), [0, 1, 0]);
 }
 
-/// A cut stays a cut, whatever is said later.
+/// A session that is to be cut stays so, whatever order follows.
 #[test]
 fn a_cut_outlasts_a_drain() {
     let table = Table::default();
@@ -109,7 +109,7 @@ fn cuts_who_is_no_longer_permitted() {
     assert_eq!(immortal.take_signal(), None);
 }
 
-/// Neither those who move, nor those who hold nothing; the largest first.
+/// Sessions that make progress, or hold no memory, are not cut. The session with the most memory is cut first.
 #[test]
 fn cuts_the_fattest_of_the_stuck() {
     let table = Table::default();
@@ -153,14 +153,14 @@ fn who_is_judged_anew_goes_or_stays_by_another_entry() {
     assert_eq!(stays.take_signal(), Some(Signal::Cut(ClosedReason::Revoked)));
 }
 
-/// The number, if it is certain.
+/// Returns the number of sessions that are cut, if all sessions have decided.
 fn told(reckoning: &Reckoning) -> Option<u64> {
     let (tell, mut told) = oneshot::channel();
     reckoning.tell(tell);
     told.try_recv().ok()
 }
 
-/// A session that may use what the new rules refuse is woken to judge that, and counted before the number is told.
+/// A session that may use what the new rules refuse is woken to judge that. The number is sent after it has decided.
 #[test]
 fn the_number_of_those_who_are_cut_waits_for_those_who_must_judge_themselves() {
     let table = Table::default();
