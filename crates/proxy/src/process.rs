@@ -17,23 +17,23 @@ use crate::metrics::{LineCounter, Metrics, ReloadResult};
 /// The state that all threads share.
 #[derive(Debug)]
 pub(crate) struct Process {
-    /// The config in force.
+    /// The configuration in force.
     pub store: Store,
-    /// The clients of the whole process.
+    /// The number of clients of the whole process, and its limit.
     pub seats: Arc<Seat>,
-    /// Counters of the whole process.
+    /// The counters of the whole process.
     pub metrics: Arc<Metrics>,
-    /// Where connections are reported.
+    /// The audit trail.
     pub audit: Audit,
-    /// The way in which a worker asks all workers about their clients.
+    /// The channels through which a worker asks all workers about their clients.
     pub questions: Questions,
 }
 
 impl Process {
-    /// A process with its first config, and with open files for `room` clients.
+    /// Creates the state of a process with its first configuration. `room` is the number of clients that the limit of
+    /// open files allows.
     ///
-    /// # Errors
-    /// The audit output cannot be opened.
+    /// # Errors The audit output cannot be opened.
     pub(crate) fn new(config: Config, room: u64) -> Result<Self, AuditError> {
         let audit = Audit::start(config.audit().path(), config.audit().on_overflow())?;
         let dropped: Vec<LineCounter> = vec![Box::new(crate::log::dropped_lines), audit.drop_counter()];
@@ -49,7 +49,8 @@ impl Process {
         Ok(Self { store: Store::new(Arc::new(first)), seats, metrics, audit, questions })
     }
 
-    /// Asks all workers about their clients. `None`: too many others ask.
+    /// Asks all workers about their clients and returns their findings. Returns `None` if too many other questions
+    /// are in progress.
     pub(crate) async fn ask(self: Arc<Self>, question: Arc<Question>) -> Option<Findings> {
         let sessions = |worker| self.metrics.worker(worker).sessions();
         self.questions.ask(question, sessions).await

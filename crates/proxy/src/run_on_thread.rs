@@ -4,15 +4,16 @@ use std::thread;
 
 use tokio::sync::oneshot;
 
-/// Runs `work` on a new thread and waits for its result. It does not use the threads of the runtime for blocking work, because
-/// these may all wait for a name server that does not answer. `None`: the thread could not start, or the work panicked.
+/// Runs `work` on a new thread and waits for its result. The runtime's threads for blocking work are not used,
+/// because they may all wait for a name server that does not answer. Returns `None` if the thread cannot start or
+/// `work` panics.
 pub(crate) async fn run_on_thread<T: Send + 'static>(
     name: &'static str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
     let (done, result) = oneshot::channel();
     let work = move || {
-        // The caller may have ended.
+        // The task that waits for the result may have ended.
         let _ = done.send(work());
     };
     thread::Builder::new().name(name.into()).spawn(work).ok()?;

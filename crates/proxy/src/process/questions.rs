@@ -1,8 +1,8 @@
 //! Questions to all workers about their clients: CLIENT LIST, KILL and UNBLOCK.
 //!
-//! The worker of the client that asks sends the question to every worker, its own included. Each looks at its clients a few
-//! at a time, between the turns of its sessions, and answers with its part of the findings. So no session waits for another
-//! one, and nothing on the command path is locked.
+//! The worker of the client that asks sends the question to every worker, itself included. Each worker looks at a few of
+//! its clients at a time, between the turns of its sessions. It then answers with its part of the findings. So no session
+//! waits for another session, and nothing on the command path is locked.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,25 +14,27 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::log::LogThrottle;
 
-/// A list has so many lines at most. Redis has no limit; its default for clients is as many.
+/// The most lines of a list. Redis has no limit; this is its default for `maxclients`.
 const MAX_LINES: usize = 10_000;
 
-/// And so many bytes: lines of usual length. Names are the clients' to choose, up to 1 KiB each.
+/// The most bytes of a list, enough for [`MAX_LINES`] lines of usual length. Clients choose their names, of up to 1
+/// KiB each.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 
-/// An answer is collected for so long.
+/// The time for which the answers of the workers are collected.
 const WITHIN: Duration = Duration::from_millis(100);
 
-/// A worker ends its part so much sooner, that what it has found arrives in time.
+/// The time before the end of [`WITHIN`] at which a worker ends its part, so that its findings arrive in time.
 const MARGIN: Duration = Duration::from_millis(20);
 
-/// So many questions are under way at once, in all; each can cost a worker some milliseconds and [`MAX_BYTES`].
+/// The most questions in progress at once, in the whole process. Each can cost a worker some milliseconds and
+/// [`MAX_BYTES`].
 const AT_ONCE: usize = 4;
 
-/// The others wait for their turn for so long.
+/// The longest time for which a question waits until fewer than [`AT_ONCE`] are in progress.
 const MAX_WAIT: Duration = Duration::from_secs(1);
 
-/// The way of questions from one worker to all.
+/// The channels through which one worker sends questions to all workers.
 #[derive(Debug)]
 pub(crate) struct Questions {
     workers: Box<[mpsc::Sender<Ask>]>,
@@ -40,7 +42,7 @@ pub(crate) struct Questions {
     turns: Semaphore,
 }
 
-/// The questions that one worker is asked.
+/// The queue of the questions to one worker.
 pub(crate) type Asks = mpsc::Receiver<Ask>;
 
 /// A question to one worker.
@@ -54,33 +56,34 @@ pub(crate) struct Ask {
 /// A question about all clients in a scope.
 #[derive(Debug)]
 pub(crate) struct Question {
-    /// The question.
+    /// The action on clients, and the filter that selects them.
     pub inquiry: Inquiry,
     /// The number of the client that asks.
     pub asker: u64,
-    /// The server that the asker's commands reach: a number that Redis gave a connection means something there only.
+    /// The server that the asker's commands reach. The number that Redis gave a connection is valid on that server
+    /// only.
     pub server: Option<SocketAddr>,
-    /// The upstream, by name.
+    /// The name of the upstream. Only its clients are in scope.
     pub upstream: String,
-    /// The scope, if only some of its clients are in it.
+    /// The login that clients in scope have. `None` if all clients of the upstream are in scope.
     pub only: Option<Login>,
 }
 
-/// The clients in scope, if not all are.
+/// The login of the clients in scope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Login {
-    /// Clients of this listener and user.
+    /// The clients of this listener that act as this user.
     Of {
-        /// The listener, by name.
+        /// The name of the listener.
         listener: Arc<str>,
-        /// The user as whom their commands run.
+        /// The user as which the clients' commands run.
         user: String,
     },
-    /// The asker alone: the gate does not know as whom it has logged in.
+    /// The asker alone, because the proxy does not know as which user it is logged in.
     Asker,
 }
 
-/// The findings of one worker.
+/// The findings of one worker, or of all workers together.
 #[derive(Debug, Default)]
 pub(crate) struct Part {
     lines: Vec<(u64, String)>,
@@ -89,12 +92,12 @@ pub(crate) struct Part {
     asker: bool,
     knows_user: bool,
     blocked_as: Option<i64>,
-    /// Clients that were not looked at, or not shown.
+    /// The number of clients that were not looked at, or are left out of the list.
     missing: u64,
 }
 
 impl Questions {
-    /// For so many workers.
+    /// Creates the channels for this number of workers.
     pub(crate) fn new(workers: usize) -> Self {
         let channels = (0..workers).map(|_| mpsc::channel(AT_ONCE));
         let (senders, queues): (Vec<_>, Vec<_>) =
@@ -102,12 +105,13 @@ impl Questions {
         Self { workers: senders.into(), queues: Mutex::new(queues.into()), turns: Semaphore::new(AT_ONCE) }
     }
 
-    /// The questions for the worker with this index; once.
+    /// Returns the queue of the worker with this index. The first call returns the queue; later calls return `None`.
     pub(crate) fn take(&self, index: usize) -> Option<Asks> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner).get_mut(index)?.take()
     }
 
-    /// Collects the answer. `sessions` says how many clients a worker has, for those that do not answer in time.
+    /// Asks all workers and collects their answers. `sessions` returns the number of clients of a worker; it is
+    /// called for each worker that does not answer in time. Returns `None` if no turn is free within [`MAX_WAIT`].
     pub(super) async fn ask(
         &self,
         question: Arc<Question>,
@@ -118,7 +122,7 @@ impl Questions {
         let mut answers = Vec::new();
         for worker in &self.workers {
             let (answer, answered) = oneshot::channel();
-            // A worker that takes none is stuck or gone.
+            // Sending fails if the worker does not empty its queue or has ended.
             let _ = worker.try_send(Ask { question: Arc::clone(&question), until: end - MARGIN, answer });
             answers.push(answered);
         }
@@ -135,29 +139,29 @@ impl Questions {
 }
 
 impl Ask {
-    /// The question.
+    /// Returns the question.
     pub(crate) fn question(&self) -> &Question {
         &self.question
     }
 
-    /// Whether an answer comes too late.
+    /// Returns whether an answer would come too late.
     pub(crate) fn is_over(&self) -> bool {
         self.answer.is_closed() || Instant::now() >= self.until
     }
 
     /// Answers with the findings of one worker.
     pub(crate) fn answer(self, part: Part) {
-        // The client that asked may be gone.
+        // The client that asked may have disconnected.
         let _ = self.answer.send(part);
     }
 }
 
-/// The action of a worker on a client that is in its part of the findings.
+/// The action of a worker on a client that it looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// Nothing.
+    /// The client stays.
     None,
-    /// The client is cut.
+    /// The client is disconnected.
     Cut,
 }
 
@@ -167,7 +171,7 @@ impl Part {
         self.missing += clients;
     }
 
-    /// Takes a client in, if the question is about it.
+    /// Adds a client to the findings if the question selects the client. Returns the worker's action on the client.
     pub(crate) fn take(&mut self, question: &Question, client: Listed) -> Effect {
         let Question { inquiry, asker, .. } = question;
         self.knows_user |= inquiry.knows_user(&client);
@@ -178,7 +182,7 @@ impl Part {
         self.asker |= client.id == *asker;
         match inquiry.action {
             Action::List => self.show(client),
-            // The asker reads its reply first.
+            // The asker is not disconnected here, because it must get its reply first.
             Action::Kill | Action::KillAddress if client.id != *asker => return Effect::Cut,
             Action::Kill | Action::KillAddress => {}
             Action::Unblock { .. } => self.blocked_as = client.blocked_as,
@@ -205,7 +209,8 @@ impl Part {
         self.missing += other.missing;
     }
 
-    /// In the order in which the clients came, as Redis lists them.
+    /// Returns the findings with the lines in the order in which the clients connected, as Redis lists them. Logs a
+    /// warning if clients are missing.
     fn findings(mut self, question: &Question) -> Findings {
         static TOLD: LogThrottle = LogThrottle::new();
         self.lines.sort_unstable_by_key(|(id, _)| *id);

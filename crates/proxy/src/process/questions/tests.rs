@@ -28,7 +28,7 @@ async fn the_parts_of_all_workers_are_one_list_in_the_order_of_their_clients() {
     assert_eq!((findings.lines.as_str(), findings.clients), ("id=1\nid=2\nid=3\nid=4\nid=5\nid=6\n", 6));
 }
 
-/// One takes the question and keeps silent, another takes none.
+/// One worker takes the question and does not answer; another worker has no queue.
 #[tokio::test]
 async fn workers_that_do_not_answer_are_left_out_in_time() {
     let clients = Questions::new(3);
