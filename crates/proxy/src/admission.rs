@@ -1,4 +1,5 @@
-//! From an accepted socket to an admitted client, or to a refusal: the steps before a connection is served.
+//! The steps from an accepted socket to an admitted or a refused client. They come before the connection is
+//! served.
 
 pub(crate) mod admit;
 pub(crate) mod identify;

@@ -1,4 +1,4 @@
-//! Whether the source may come in. Nothing it sent was read yet.
+//! Admits or refuses a source. The proxy has read nothing from the client yet, apart from a PROXY header.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::generation::store::Generation;
 use crate::metrics::RefusedReason;
 use crate::net::socket::Socket;
 
-/// A connection that the policy admits, with its place among the clients.
+/// A connection that the policy admits, with the seats that its client takes.
 #[derive(Debug)]
 pub(crate) struct Admitted {
     socket: Socket,
@@ -31,12 +31,12 @@ pub(crate) struct Client {
 }
 
 impl Admitted {
-    /// The client.
+    /// Returns the client.
     pub(crate) const fn client(&self) -> &Client {
         &self.client
     }
 
-    /// The socket and the client that it belongs to.
+    /// Returns the socket and its client.
     pub(crate) fn into_parts(self) -> (Socket, Client) {
         (self.socket, self.client)
     }
@@ -47,47 +47,48 @@ impl Admitted {
 pub(crate) struct Parts {
     /// The source address.
     pub from: ClientAddr,
-    /// The sender of its PROXY header, if it came with one.
+    /// The sender of the PROXY header. `None` if the connection came without a header.
     pub sender: Option<Box<ClientAddr>>,
-    /// The config that admitted it.
+    /// The configuration that admitted the client.
     pub generation: Arc<Generation>,
-    /// The permit that admitted it.
+    /// The permit of the client: the entry that admitted it, and its expiry.
     pub permit: Permit,
-    /// Its place among the clients.
+    /// The seats that the client takes.
     pub place: ClientPlace,
 }
 
 impl Client {
-    /// The source address.
+    /// Returns the source address.
     pub(crate) const fn from(&self) -> ClientAddr {
         self.from
     }
 
-    /// Its listener, in the config that admitted it.
+    /// Returns the client's listener, in the configuration that admitted the client.
     pub(crate) const fn listener(&self) -> &Arc<Listener> {
         &self.listener
     }
 
-    /// The config that admitted it.
+    /// Returns the configuration that admitted the client.
     pub(crate) const fn generation(&self) -> &Arc<Generation> {
         &self.generation
     }
 
-    /// The rule that admitted it.
+    /// Returns the permit of the client.
     pub(crate) const fn permit(&self) -> &Permit {
         &self.permit
     }
 
-    /// Returns the parts that its session keeps.
+    /// Returns the parts that the client's session keeps.
     pub(crate) fn into_parts(self) -> Parts {
         let Self { from, sender, generation, permit, place, .. } = self;
         Parts { from, sender, generation, permit, place }
     }
 
-    /// Judges it again by `generation`, where that is not the one that admitted it.
+    /// Judges the client again if `generation` is newer than the one that admitted it. The client then
+    /// belongs to `generation`.
     ///
     /// # Errors
-    /// The client may not stay.
+    /// `generation` does not admit the client, so it must be disconnected. [`Revoked`] has the reason.
     pub(crate) fn renew(mut self, generation: &Arc<Generation>, now: UnixSeconds) -> Result<Self, Revoked> {
         if self.generation.number() == generation.number() {
             return Ok(self);
@@ -95,7 +96,8 @@ impl Client {
         let Some(listener) = generation.listener(self.listener.name()) else {
             return Err(self.revoked(RefusedReason::NotAllowed, None));
         };
-        // The connection would not be what the listener requires now: plain text instead of TLS, for example.
+        // A change of `tls` closes the connection: a plain text connection must not continue where TLS is now
+        // required.
         if self.listener.settings().tls() != listener.settings().tls() {
             return Err(self.revoked(RefusedReason::Tls, None));
         }
@@ -117,20 +119,20 @@ impl Client {
     }
 }
 
-/// The reason of the current configuration to disconnect a client that an earlier one admitted.
+/// A client that an earlier configuration admitted and that the configuration in force does not admit.
 #[derive(Debug)]
 pub(crate) struct Revoked {
     /// The source address.
     pub from: ClientAddr,
     /// The listener.
     pub listener: Arc<ListenerState>,
-    /// The denial.
+    /// The reason.
     pub reason: RefusedReason,
-    /// The entry that refuses it, if one does.
+    /// The entry that refuses the client. `None` if no entry decided.
     pub rule: Option<RuleId>,
 }
 
-/// A connection that must go.
+/// A connection that must be refused.
 #[derive(Debug)]
 pub(crate) struct Refused {
     pub(super) socket: Socket,
@@ -138,17 +140,18 @@ pub(crate) struct Refused {
     pub from: ClientAddr,
     /// The listener of the connection.
     pub listener: Arc<Listener>,
-    /// The denial.
+    /// The reason.
     pub reason: RefusedReason,
-    /// The entry that refused it, if one did.
+    /// The entry that refused the source. `None` if no entry decided.
     pub rule: Option<RuleId>,
 }
 
-/// Judges a source: the policy first, so that a source that is not on the list learns nothing else. `all` are the seats of
-/// the process.
+/// Judges a source and takes the seats for its client. `all` counts the clients of the whole process.
+///
+/// The policy decides first, so a source that is not on the list learns nothing about limits.
 ///
 /// # Errors
-/// The connection, to be refused.
+/// The connection, which the caller must refuse.
 pub(crate) fn admit(
     identified: Identified,
     generation: &Arc<Generation>,
@@ -170,7 +173,8 @@ pub(crate) fn admit(
     Err(Box::new(Refused { socket, from, listener, reason, rule }))
 }
 
-/// One client's place, in the process and at its listener; given back when dropped.
+/// The seats of one client: in the process, at its listener and for its source. Dropping the value frees
+/// them.
 #[derive(Debug)]
 pub(crate) struct ClientPlace {
     all: Arc<Seat>,
@@ -179,7 +183,8 @@ pub(crate) struct ClientPlace {
 }
 
 impl ClientPlace {
-    /// The source's own limits first: who exceeds them is told so, and takes no place from others.
+    /// Takes the seats of one client. The limits of the source come first: a source that exceeds them takes
+    /// no seat from others.
     fn take(all: &Arc<Seat>, listener: &Arc<ListenerState>, from: ClientAddr) -> Result<Self, RefusedReason> {
         let source = listener.sources().admit(from)?;
         if !all.take() {

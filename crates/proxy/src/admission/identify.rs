@@ -1,4 +1,4 @@
-//! The identity of a client: the peer of the socket, or the address in the PROXY header of a trusted peer.
+//! Finds the address of the client: the peer of the socket, or the address in a trusted peer's PROXY header.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -15,27 +15,28 @@ use tokio::time::timeout;
 use crate::generation::listener::Listener;
 use crate::net::socket::Socket;
 
-/// A connection whose source is known, and nothing else.
+/// A connection whose source is known but not yet judged.
 #[derive(Debug)]
 pub(crate) struct Identified {
     pub(super) socket: Socket,
     pub(super) from: ClientAddr,
-    /// The sender of the PROXY header, if there is one; boxed, because few have one and every session's future has
-    /// room for it.
+    /// The sender of the PROXY header, if there is one. Boxed because few connections have one, and each
+    /// session's future reserves space for this field.
     pub(super) sender: Option<Box<ClientAddr>>,
     pub(super) listener: Arc<Listener>,
 }
 
 impl Identified {
-    /// The source is the peer of the socket.
+    /// Makes a connection whose source is the peer of the socket.
     pub(crate) const fn by_peer(socket: Socket, from: ClientAddr, listener: Arc<Listener>) -> Self {
         Self { socket, from, sender: None, listener }
     }
 
-    /// Returns the client that a trusted `sender`'s header names.
+    /// Makes a connection whose source is the address in the PROXY header of a trusted `sender`. A LOCAL
+    /// header means the sender itself.
     ///
     /// # Errors
-    /// The header names no address that could be judged.
+    /// [`HeaderFault::Nobody`] if the header names no IP address.
     pub(crate) fn by_header(
         socket: Socket,
         sender: ClientAddr,
@@ -51,16 +52,16 @@ impl Identified {
     }
 }
 
-/// The reason why the connection of a trusted sender is closed.
+/// The reason to close the connection of a trusted sender.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HeaderFault {
     /// The first bytes are not a header.
     #[error(transparent)]
     Header(#[from] ProxyHeaderError),
-    /// Its header names no address.
+    /// The header names no IP address.
     #[error("proxy header without an address")]
     Nobody,
-    /// The rest of the header did not come in time.
+    /// The header was not complete in time.
     #[error("no proxy header within {0:?}")]
     Timeout(Duration),
     /// The sender disconnected before its header was complete.
@@ -71,10 +72,10 @@ pub(crate) enum HeaderFault {
     Socket(#[from] io::Error),
 }
 
-/// Reads a PROXY header and not one byte more: what follows it is TLS's or the client's.
+/// Reads a PROXY header and not one byte more: the bytes after it belong to TLS or to the client.
 ///
 /// # Errors
-/// There is none, it is malformed, or it does not come `within` that time.
+/// The header is missing, malformed or not complete `within` that time, or the sender disconnected.
 pub(crate) async fn read_header(
     socket: Socket,
     within: Duration,
@@ -102,13 +103,14 @@ async fn read(sender: &Sender) -> Result<HeaderSource, HeaderFault> {
                 sender.take(&mut seen, len.saturating_sub(before))?;
                 return Ok(source);
             }
-            // All that is there belongs to the header, and has to go before the next bytes can be seen.
+            // All bytes seen so far belong to the header. They must be consumed before the next bytes can be
+            // seen.
             Parsed::Need { .. } => sender.take(&mut seen, header.len() - before)?,
         }
     }
 }
 
-/// The socket of a trusted sender while its header is awaited.
+/// The socket of a trusted sender whose header is not complete yet.
 enum Sender {
     Tcp(TcpStream),
     Unix(UnixStream),
@@ -122,7 +124,7 @@ impl Sender {
         })
     }
 
-    /// Moves the client to another thread's runtime.
+    /// Unregisters the socket from this runtime, so that the runtime of another thread can serve it.
     fn release(self) -> io::Result<Socket> {
         Ok(match self {
             Self::Tcp(stream) => Socket::Tcp(stream.into_std()?),
@@ -145,7 +147,7 @@ impl Sender {
         }
     }
 
-    /// Removes bytes that were peeked at, so they are there.
+    /// Consumes `len` bytes that were peeked at before, so they are in the socket's buffer.
     fn take(&self, into: &mut [u8], len: usize) -> Result<(), HeaderFault> {
         let taken = self.receive(into.get_mut(..len).unwrap_or_default(), RecvFlags::empty())?;
         if taken == len { Ok(()) } else { Err(HeaderFault::Closed) }

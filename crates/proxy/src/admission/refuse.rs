@@ -1,4 +1,4 @@
-//! Turning a connection away so that the reason arrives.
+//! Refuses connections in a way that lets the client read the reason.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -14,34 +14,35 @@ use super::admit::Refused;
 use crate::metrics::RefusedReason;
 use crate::net::stream::Stream;
 
-/// A connection that was told why it must go is kept this long for its last bytes to arrive: closed with bytes unread, the
-/// kernel would send a reset, which may overtake the line.
+/// The time that a refused connection stays half open, so that its last bytes arrive. If the proxy closed the
+/// socket with unread bytes, the kernel would send a reset, which may overtake the error line.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// So many are kept at a time; beyond, they are closed at once. Holds a flood to a few hundred descriptors.
+/// The highest number of connections that linger at the same time in one thread. Further ones are closed at
+/// once, so a flood occupies only a few hundred descriptors.
 const MAX_LINGERING: usize = 256;
 
-/// Size of the reads that discard the data of a lingering client.
+/// The size in bytes of the reads that discard the data of a lingering client.
 const DISCARD: usize = 4 * 1024;
 
-/// The connections of one thread that wait for their last bytes to arrive.
+/// The number of connections of one thread that linger until their last bytes arrive.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lingering(Rc<Cell<usize>>);
 
 impl Lingering {
-    /// Whether none is left.
+    /// Returns whether no connection lingers.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.get() == 0
     }
 
-    /// Ends the stream's output and discards its input until the client closes or the time is over. The set being full, the
-    /// stream is closed at once.
+    /// Closes the write side of the stream. Then discards its input until the client disconnects or
+    /// [`LINGER`] has passed. If [`MAX_LINGERING`] connections linger already, the stream is closed at once.
     pub(crate) fn part(&self, mut stream: Stream) {
         stream.close_write();
         if self.0.get() < MAX_LINGERING {
             let slot = Slot::take(&self.0);
             spawn_local(async move {
-                // Whether the client closed or time ran out, the stream is dropped.
+                // An elapsed time and a disconnected client have the same result: the stream is dropped.
                 let _ = timeout(LINGER, discard(stream)).await;
                 drop(slot);
             });
@@ -49,7 +50,7 @@ impl Lingering {
     }
 }
 
-/// Refuses in the listener's way.
+/// Refuses a connection in the way that `refuse_with` of the listener requires.
 pub(crate) fn refuse(refused: Refused, style: Refusal, lingering: &Lingering) {
     let Refused { mut socket, reason, .. } = refused;
     let line = match (style, reason) {
@@ -61,7 +62,7 @@ pub(crate) fn refuse(refused: Refused, style: Refusal, lingering: &Lingering) {
         (Refusal::Denied, _) => reply::DENIED,
         (Refusal::IllegalAddress, _) => reply::ILLEGAL_ADDRESS,
     };
-    // If the line cannot be written, the close tells the client.
+    // If the line cannot be written, the closed connection is the only answer.
     if socket.try_write(line).is_err() {
         return;
     }

@@ -2,7 +2,7 @@ use super::*;
 use crate::metrics::Metrics;
 use crate::testing::config_of;
 
-/// Listeners with these limits.
+/// Returns listeners with these limits of clients.
 fn listeners(limits: &[u64]) -> Vec<Arc<ListenerState>> {
     let mut yaml = "upstreams: {main: {address: '127.0.0.1:1'}}\nlisteners:\n".to_owned();
     for (index, limit) in limits.iter().enumerate() {
@@ -30,7 +30,7 @@ fn a_place_is_given_back() {
     assert!(take(&all, &listeners[0]).is_some());
 }
 
-/// A listener that is full takes no place from the others.
+/// A full listener takes no seat from other listeners.
 #[test]
 fn listeners_have_their_own_limit() {
     let (all, listeners) = (Arc::new(Seat::new(3)), listeners(&[1, 5]));
@@ -43,7 +43,8 @@ fn listeners_have_their_own_limit() {
     assert!(other().is_none(), "more than in all");
 }
 
-/// Existing clients stay, and new ones are refused until enough have left.
+/// After a limit is lowered, existing clients stay. New ones are refused until enough clients have
+/// disconnected.
 #[test]
 fn a_limit_can_be_lowered_below_what_is_taken() {
     let (all, listeners) = (Arc::new(Seat::new(10)), listeners(&[10]));
@@ -57,7 +58,7 @@ fn a_limit_can_be_lowered_below_what_is_taken() {
     assert_eq!((all.taken(), listeners[0].seat().taken()), (3, 3));
 }
 
-/// Taken by one thread and given back by others.
+/// Several threads take and free seats at the same time.
 #[test]
 fn threads_never_exceed_the_limit() {
     let (all, listeners) = (Arc::new(Seat::new(10)), listeners(&[10]));

@@ -10,7 +10,7 @@ use super::*;
 use crate::net::socket::Socket;
 use crate::testing::generation;
 
-/// A client that has written `bytes` already, and its connection.
+/// Returns a client that has already written `bytes`, and its connection.
 fn client(bytes: &[u8]) -> (TcpStream, Refused) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let mut client = TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
@@ -27,7 +27,8 @@ fn client(bytes: &[u8]) -> (TcpStream, Refused) {
     (client, refused)
 }
 
-/// Refuses in that style; what the client reads until the end, and how it ends.
+/// Refuses a connection in that style. Returns what the client reads until the end, and the error of its last
+/// read.
 fn refused(style: Refusal, reason: RefusedReason, lingering: &Lingering) -> (Vec<u8>, Option<ErrorKind>) {
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     LocalSet::new().block_on(&runtime, async {
@@ -62,12 +63,12 @@ fn close_and_reset_say_nothing() {
     for style in [Refusal::Close, Refusal::Reset] {
         let (got, end) = refused(style, RefusedReason::NotAllowed, &lingering);
         assert_eq!(got, b"", "{style:?}");
-        // The client's bytes were not read, so that either close is a reset.
+        // The proxy did not read the client's bytes, so both styles end with a reset.
         assert_eq!(end, Some(ErrorKind::ConnectionReset), "{style:?}");
     }
 }
 
-/// With a full set the connection is closed at once, and no client lingers.
+/// If the limit is reached, the connection is closed at once and does not linger.
 #[test]
 fn the_set_is_bounded() {
     let lingering = Lingering::default();
