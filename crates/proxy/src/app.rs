@@ -1,4 +1,4 @@
-//! From a config to a running gate: everything is bound first, then served, then drained.
+//! Runs the proxy with one configuration: binds all addresses, serves clients, and drains at the end.
 
 mod rlimit;
 mod shutdown;
@@ -27,27 +27,28 @@ use crate::net::socket::BindError;
 use crate::process::Process;
 use crate::upstream::health::{Health, Probes};
 
-/// Requests for a reload that may wait for the one that runs; more are turned away.
+/// The highest number of reload requests that may wait for the running reload. Further requests are refused.
 const WAITING_REQUESTS: usize = 8;
 
-/// Why the gate did not start.
+/// The reason why the proxy did not start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
-    /// An address cannot be listened on.
+    /// The proxy cannot listen on an address.
     #[error(transparent)]
     Bind(#[from] BindError),
     /// The audit output cannot be opened.
     #[error(transparent)]
     Audit(#[from] AuditError),
-    /// A thread or a runtime cannot be had.
+    /// A thread or a runtime cannot be started.
     #[error(transparent)]
     Thread(#[from] ThreadError),
 }
 
-/// Runs the gate until it is told to stop. Blocks. `sources` is what the config was read from.
+/// Runs the proxy until a signal stops it, and blocks the calling thread. `sources` are the files from which
+/// the configuration was read.
 ///
 /// # Errors
-/// Something cannot be bound or started.
+/// An address cannot be bound, or a part of the proxy cannot be started.
 pub(crate) fn run(config: Config, sources: Vec<ConfigFile>) -> Result<ExitCode, StartError> {
     let room = raise_open_files();
     let process = Arc::new(Process::new(config, room)?);
@@ -59,7 +60,7 @@ pub(crate) fn run(config: Config, sources: Vec<ConfigFile>) -> Result<ExitCode, 
     let control = threads::runtime("the control thread")?;
     let mut signals =
         control.block_on(async { Signals::listen() }).map_err(ThreadError::of("signal handling"))?;
-    // So many threads report their end.
+    // The channel has space for one report from each worker and from the accept thread.
     let (ended, mut gone) = mpsc::channel(generation.workers() + 1);
     let (workers, acceptor) = threads::start(&process, generation.workers(), bound, ended)?;
     announce(&generation);
@@ -91,7 +92,7 @@ pub(crate) fn run(config: Config, sources: Vec<ConfigFile>) -> Result<ExitCode, 
         if let Some(state) = &admin {
             state.set_draining();
         }
-        // Its way to the accept thread must be gone for that to stop; who asks for a reload is told that it will not come.
+        // The accept thread stops without senders of orders, and a waiting reload request gets an error.
         drop((reloader, asked));
         let within = process.store.current().config().limits().timeouts().drain();
         tracing::info!(
@@ -103,13 +104,13 @@ pub(crate) fn run(config: Config, sources: Vec<ConfigFile>) -> Result<ExitCode, 
             exit = drain(acceptor, workers, within) => exit,
         }
     });
-    // A name that is being looked up would hold up the end for as long as the name server keeps silent.
+    // A name lookup that still runs would delay the exit until the name server answers.
     control.shutdown_background();
     process.audit.finish();
     Ok(exit)
 }
 
-/// Reloads whenever there is reason to, until a signal says stop.
+/// Reloads on SIGHUP, on a request and on a changed file, until a signal stops the proxy.
 async fn keep(
     process: &Process,
     reloader: &mut Reloader,
@@ -140,7 +141,7 @@ async fn keep(
                 report = &mut reloading => break report,
                 told = signals.next() => match told {
                     Told::Stop => return,
-                    // The file that it is about may have been read before it changed.
+                    // The running reload may have read the file before the change that this signal announces.
                     Told::Reload => {
                         process.audit.reopen();
                         told_again = true;
@@ -149,13 +150,13 @@ async fn keep(
             }
         };
         if let Some(answer) = answer {
-            // Who asked may have left.
+            // The client that asked for the reload may have disconnected.
             let _ = answer.send(report);
         }
     }
 }
 
-/// Serves until the process ends: `/ready` says that the gate is stopping while it drains.
+/// Serves the admin endpoint until the process exits, so that `/ready` reports the drain.
 fn serve_admin(
     process: &Arc<Process>,
     settings: &Admin,

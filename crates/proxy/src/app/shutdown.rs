@@ -1,4 +1,5 @@
-//! Being told to stop, and stopping: no new connections, what is in flight is finished, the rest is cut in time.
+//! Signals, and the end of the process: no new connections, pending commands are finished, and a deadline
+//! ends the rest.
 
 use std::io;
 use std::process::ExitCode;
@@ -8,33 +9,34 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
-/// After the drain's own deadline, the workers have this long to cut what is left.
+/// The time after the drain deadline in which the workers close the remaining connections.
 const CUT_GRACE: Duration = Duration::from_secs(2);
 
-/// How often the threads are looked at while they drain.
+/// The interval at which the draining threads are checked.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// SIGINTs within this time are one: a terminal sends it to the whole process group, and what started the gate (npm,
-/// docker, a shell script) sends it again, within milliseconds or later on a busy machine. A person who presses Ctrl-C
-/// twice faster than this presses it a third time.
+/// SIGINTs within this time count as one. A terminal sends SIGINT to the whole process group. The program
+/// that started the proxy (npm, docker, a shell script) may send it again within milliseconds, or later on a
+/// busy machine. A person who presses Ctrl-C twice faster than this can press it a third time.
 const ECHO: Duration = Duration::from_millis(250);
 
-/// The signals that the gate answers to.
+/// The signals that the proxy handles.
 #[derive(Debug)]
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
-    /// Other programs reopen their logs at these, and scripts send them: they must not end the gate.
+    /// SIGUSR1 and SIGUSR2. Other programs reopen their logs on these, and scripts send them, so they must
+    /// not end the proxy.
     user: [Signal; 2],
     interrupted: Option<Instant>,
 }
 
 impl Signals {
-    /// Takes the signals over. Needs a runtime.
+    /// Installs the signal handlers. Needs a runtime.
     ///
     /// # Errors
-    /// Listens to the signals of the system.
+    /// The error of the system if a handler cannot be installed.
     pub(super) fn listen() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -45,7 +47,7 @@ impl Signals {
         })
     }
 
-    /// The next one. Dropped before that, none is missed.
+    /// Waits for the next signal that has a meaning. Cancellation-safe: dropping the future loses no signal.
     pub(super) async fn next(&mut self) -> Told {
         loop {
             let [user1, user2] = &mut self.user;
@@ -63,7 +65,7 @@ impl Signals {
         }
     }
 
-    /// Whether a SIGINT that is here belongs to the one before it.
+    /// Returns whether a SIGINT that has just arrived repeats an earlier one (see [`ECHO`]).
     fn is_echo(&mut self) -> bool {
         let now = Instant::now();
         if self.interrupted.is_some_and(|before| now.duration_since(before) < ECHO) {
@@ -73,7 +75,7 @@ impl Signals {
         false
     }
 
-    /// Until SIGTERM or SIGINT; while the gate stops, no other matters.
+    /// Waits for SIGTERM or SIGINT, and ignores other signals. Used while the proxy drains.
     pub(super) async fn stop(&mut self) {
         while self.next().await != Told::Stop {}
     }
@@ -82,13 +84,14 @@ impl Signals {
 /// The meaning of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Told {
-    /// SIGTERM, SIGINT.
+    /// SIGTERM or SIGINT: stop.
     Stop,
-    /// SIGHUP.
+    /// SIGHUP: reload the configuration.
     Reload,
 }
 
-/// Waits until all threads have ended, or `within` and a moment for cutting have passed.
+/// Waits until all threads have ended, or until `within` plus [`CUT_GRACE`] has passed. The exit code is a
+/// failure if a thread panicked or still runs.
 pub(super) async fn finish(threads: Vec<JoinHandle<()>>, within: Duration) -> ExitCode {
     let deadline = Instant::now() + within + CUT_GRACE;
     let mut exit = ExitCode::SUCCESS;

@@ -1,4 +1,4 @@
-//! The threads of the process: workers and the accept thread, how they are started, and how they end.
+//! The threads of the process: the workers and the accept thread, their start and their end.
 
 use std::io;
 use std::panic::resume_unwind;
@@ -17,13 +17,14 @@ use crate::listener::{self, AcceptorOrder, Bound, WorkerHandle};
 use crate::process::Process;
 use crate::worker::{Order, run};
 
-/// Batches of connections that may wait for a worker: a worker that leaves more waiting does not run any more.
+/// The number of batches of connections that may wait for a worker. A worker that leaves more of them waiting
+/// is stuck.
 const WAITING_BATCHES: usize = 1024;
 
-/// Threads for name resolution, which blocks; more lookups than this at a time wait.
+/// The number of threads for name lookups, which block. Further lookups wait.
 const RESOLVER_THREADS: usize = 4;
 
-/// A thread or a runtime that cannot be had.
+/// The error of a thread or a runtime that cannot be started.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot start {what}: {source}")]
 pub(crate) struct ThreadError {
@@ -32,13 +33,13 @@ pub(crate) struct ThreadError {
 }
 
 impl ThreadError {
-    /// Makes an error of what the system says.
+    /// Returns a function that makes this error from an error of the system.
     pub(super) fn of(what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self { what, source }
     }
 }
 
-/// Starts so many workers, and what accepts for them. The end of each thread is reported to `ended`.
+/// Starts `workers` workers and the accept thread. The end of each thread is reported to `ended`.
 pub(super) fn start(
     process: &Arc<Process>,
     workers: usize,
@@ -54,15 +55,15 @@ pub(super) fn start(
     Ok((workers, acceptor))
 }
 
-/// Tells the workers, and waits for all threads.
+/// Tells the workers to drain, and waits for all threads.
 pub(super) async fn drain(acceptor: AcceptThread, workers: Vec<WorkerThread>, within: Duration) -> ExitCode {
     let AcceptThread { orders, thread } = acceptor;
     drop(orders);
     let mut threads = Vec::from_iter(thread);
-    // Kept to the end: a worker whose queue is closed stops at once.
+    // The handles are kept until all threads have ended: a worker whose queue is closed stops at once.
     let mut handles = Vec::new();
     for WorkerThread { handle, thread } in workers {
-        // A worker whose queue is gone has ended already.
+        // If the queue of a worker is closed, the worker has already ended.
         let _ = handle.orders.send(Order::Drain(within)).await;
         handles.push(handle);
         threads.push(thread);
@@ -70,7 +71,7 @@ pub(super) async fn drain(acceptor: AcceptThread, workers: Vec<WorkerThread>, wi
     shutdown::finish(threads, within).await
 }
 
-/// A worker's thread and how to reach it.
+/// The thread of a worker, and the handle that sends orders to the worker.
 pub(super) struct WorkerThread {
     pub(super) handle: WorkerHandle,
     thread: JoinHandle<()>,
@@ -94,7 +95,8 @@ fn start_workers(
         .collect()
 }
 
-/// A worker that is alone accepts as well: handing a connection to another thread would cost it a wakeup each.
+/// Starts a single worker, which also accepts connections. With a second thread, each connection would cost a
+/// wakeup to hand it over.
 fn start_lone_worker(
     process: &Arc<Process>,
     bound: Vec<Bound>,
@@ -106,13 +108,14 @@ fn start_lone_worker(
     let (process, handles, report) = (Arc::clone(process), vec![handle.clone()], ended.clone());
     let thread = spawn("a worker", ended, move |runtime| {
         runtime.block_on(async {
-            // As tasks: the thread itself would have to make a system call to wake the future that it blocks on.
+            // Both run as tasks: to wake a future on which the thread itself blocks, a system call would be
+            // needed.
             let worker = spawn_local(run::run(Arc::clone(&process), 0, queue, connection::serve));
             spawn_local(async move {
                 let _end = ThreadEnd { what: ACCEPTING, to: report };
                 listener::run(process, bound, handles, accept_queue).await;
             });
-            // A panic ends the thread, as it does where the worker is not a task.
+            // A panic of the worker ends the thread, as it does for a worker that is not a task.
             if let Err(error) = worker.await
                 && let Ok(panic) = error.try_into_panic()
             {
@@ -123,10 +126,10 @@ fn start_lone_worker(
     Ok((vec![WorkerThread { handle, thread }], AcceptThread { orders: accept_orders, thread: None }))
 }
 
-/// The accept thread, and the way to send it orders.
+/// The accept thread, and the channel that sends orders to it.
 pub(super) struct AcceptThread {
     pub(super) orders: mpsc::Sender<AcceptorOrder>,
-    /// Its own, unless it is a worker's.
+    /// `None` if the single worker accepts connections and there is no separate thread.
     thread: Option<JoinHandle<()>>,
 }
 
@@ -146,7 +149,7 @@ fn start_acceptor(
 
 const ACCEPTING: &str = "the accept thread";
 
-/// Where a thread's end is reported, whatever ends it.
+/// The channel to which the end of each thread is reported, even if the thread panicked.
 pub(super) type Ended = mpsc::Sender<&'static str>;
 
 struct ThreadEnd {
@@ -156,12 +159,12 @@ struct ThreadEnd {
 
 impl Drop for ThreadEnd {
     fn drop(&mut self) {
-        // While the gate drains nobody listens.
+        // While the proxy drains, the receiver is gone.
         let _ = self.to.try_send(self.what);
     }
 }
 
-/// Starts a thread with a runtime of its own.
+/// Starts a thread with its own runtime, and waits until the runtime exists.
 fn spawn(
     what: &'static str,
     ended: Ended,
@@ -172,11 +175,11 @@ fn spawn(
         .name(what.trim_start_matches("the ").trim_start_matches("a ").into())
         .spawn(move || match runtime(what) {
             Ok(runtime) => {
-                // The starter waits for this; it is there.
+                // The starting thread waits for this message, so the receiver exists.
                 let _ = started.send(Ok(()));
                 let _end = ThreadEnd { what, to: ended };
                 body(&runtime);
-                // As above: not for a name server's sake.
+                // A name lookup that still runs must not delay the end of the thread.
                 runtime.shutdown_background();
             }
             Err(error) => {
