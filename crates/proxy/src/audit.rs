@@ -1,8 +1,9 @@
-//! The audit trail: who was admitted by which entry, who was refused and why, and the totals of each connection.
+//! The audit trail: admitted and refused sources with the entry that decided, and the totals of each connection.
 //!
-//! One JSON object a line, in the form documented in `docs/operations.md`. Reporting appends to a bounded buffer; one
-//! thread writes it out. Where that cannot keep up, lines are dropped and counted, or (`on_overflow: block`) the reporter
-//! waits. The same facts go to the log: refusals at `info`, the rest at `debug`.
+//! One JSON object a line, in the form that `docs/operations.md` documents. A report appends its line to a bounded
+//! buffer, and one thread writes the buffer to the output. If the output is too slow, lines are dropped and counted.
+//! With `on_overflow: block`, the reporting thread waits instead. The same facts go to the log: refusals at `info`,
+//! accepted and closed connections at `debug`.
 
 mod gather;
 mod line;
@@ -31,42 +32,42 @@ use self::queue::Queue;
 use self::sink::{Shown, Sink};
 use self::writer::Writer;
 
-/// A handle to the audit trail; clones report to the same one.
+/// A handle to the audit trail. All clones report to the same trail.
 #[derive(Clone, Debug)]
 pub(crate) struct Audit(Arc<Inner>);
 
 struct Inner {
     gather: Mutex<Gather>,
     queue: Queue,
-    /// A new output that the writer is to change to.
+    /// A new output, to which the writer changes when it handles the next reopen request.
     replacement: Mutex<Option<Sink>>,
 }
 
-/// An output that was opened, and nothing written to it yet.
+/// An output that is open, and to which nothing is written yet.
 pub(crate) struct Output(Sink);
 
 impl Output {
     /// Opens the output.
     ///
     /// # Errors
-    /// It cannot be opened.
+    /// [`AuditError::Open`] if the output cannot be opened.
     pub(crate) fn open(to: &AuditPath) -> Result<Self, AuditError> {
         Sink::open(to).map(Self)
     }
 }
 
-/// The client of a report.
+/// The client that a report is about.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Subject<'a> {
     /// The number of the session, unique in the life of the process.
     pub id: u64,
     /// The source address of the client.
     pub source: ClientAddr,
-    /// The name of its listener.
+    /// The name of the client's listener.
     pub listener: &'a str,
-    /// The entry that admitted it.
+    /// The entry that admitted the client.
     pub rule: Option<&'a Rule<'a>>,
-    /// The user, where the proxy has users.
+    /// The user that the client logged in as, where the proxy has users.
     pub user: Option<&'a str>,
 }
 
@@ -77,11 +78,11 @@ pub(crate) struct Totals {
     pub bytes_from_client: u64,
     /// Bytes written to the client.
     pub bytes_to_client: u64,
-    /// Commands received, refused ones among them.
+    /// Commands received, including refused ones.
     pub commands: u64,
     /// Commands refused by the proxy.
     pub denied: u64,
-    /// The time from its admission to its end.
+    /// The time from the client's admission to the end of the connection.
     pub duration: Duration,
 }
 
@@ -96,7 +97,7 @@ pub(crate) enum AuditError {
         /// The error of the system.
         source: io::Error,
     },
-    /// No thread could be started.
+    /// The thread that writes cannot be started.
     #[error("cannot start the audit thread: {0}")]
     Thread(io::Error),
 }
@@ -105,7 +106,7 @@ impl Audit {
     /// Opens the output and starts the thread that writes.
     ///
     /// # Errors
-    /// The file cannot be opened, or the thread not started.
+    /// The output cannot be opened, or the thread cannot be started.
     pub(crate) fn start(to: &AuditPath, on_overflow: Overflow) -> Result<Self, AuditError> {
         Self::start_on(Sink::open(to)?, on_overflow)
     }
@@ -137,8 +138,9 @@ impl Audit {
         self.0.queue.push(&Line::accepted(who.id, source, listener, who.rule).to_json());
     }
 
-    /// Reports a refused source; `rule` is the entry that decided, if one did. The first refusal of a source,
-    /// listener and reason is reported at once, further ones within a second as one line with their number.
+    /// Reports a refused source. `rule` is the entry that decided; `None` if no entry did. The first refusal of a
+    /// source, listener and reason is reported at once. Further ones within a second become one line with their
+    /// number.
     pub(crate) fn refused(
         &self,
         source: ClientAddr,
@@ -177,19 +179,20 @@ impl Audit {
         self.0.queue.push(&Line::closed(who, reason, totals).to_json());
     }
 
-    /// Reopens the file under its name, after it was moved away.
+    /// Reopens the file by its path, after log rotation has moved the old file away.
     pub(crate) fn reopen(&self) {
         self.0.queue.reopen();
     }
 
-    /// Changes the output to `to`; waiting lines go there as well.
+    /// Changes the output to `to`. Lines that wait in the buffer go to the new output as well.
     pub(crate) fn redirect(&self, to: Output, on_overflow: Overflow) {
         *self.0.replacement.lock().unwrap_or_else(PoisonError::into_inner) = Some(to.0);
         self.0.queue.set_overflow(on_overflow);
         self.0.queue.reopen();
     }
 
-    /// Reports an event other than a connection: a reload, a blocked source. `facts` is the line without its time.
+    /// Reports an event that is not about a connection: a reload or a blocked source. `facts` is the line without its
+    /// time.
     pub(crate) fn event(&self, facts: &impl serde::Serialize) {
         self.0.queue.push(&line::event(facts));
     }
@@ -199,13 +202,14 @@ impl Audit {
         self.0.queue.dropped()
     }
 
-    /// [`Self::dropped`] for [`crate::metrics::Metrics::new`].
+    /// Returns a function that calls [`Self::dropped`], for [`crate::metrics::Metrics::new`].
     pub(crate) fn drop_counter(&self) -> LineCounter {
         let audit = self.clone();
         Box::new(move || audit.dropped())
     }
 
-    /// Reports all gathered refusals, and waits for a bounded time until all is written. Later reports are dropped.
+    /// Reports all gathered refusals and waits until the buffer is written, for at most [`FINISH_TIMEOUT`]. Later
+    /// reports are dropped.
     pub(crate) fn finish(&self) {
         self.0.queue.close(FINISH_TIMEOUT);
     }
@@ -222,7 +226,7 @@ impl Inner {
         self.gather.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Logs a refusal, or several as one, and makes its line.
+    /// Logs one refusal, or several as one, and returns the line for the audit trail.
     fn refusal(
         &self,
         source: LineSource,
@@ -249,7 +253,7 @@ impl Inner {
 
 impl Totals {
     fn seconds(&self) -> f64 {
-        // Microseconds are what the clock is good for; more digits would only be noise.
+        // The clock is precise to about a microsecond; more digits would be noise.
         (self.duration.as_secs_f64() * 1e6).round() / 1e6
     }
 }
@@ -268,8 +272,8 @@ fn entry<'a>(
     rule.map(|rule| tracing::field::display(&rule.entry))
 }
 
-/// The `tracing` target of what is also in the audit trail.
+/// The `tracing` target of log lines whose facts are also in the audit trail.
 pub(crate) const LOG_TARGET: &str = "portcullis::audit";
 
-/// A sink that takes longer than this at the end is not waited for.
+/// The time that [`Audit::finish`] waits for a slow output.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,4 +1,4 @@
-//! Refusals that belong together: those of one source, listener and reason within a second become one line.
+//! Gathers refusals: those of one source, listener and reason within a second become one line.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -11,11 +11,11 @@ use crate::metrics::RefusedReason;
 
 use super::line::{Entry, LineSource, RuleFacts};
 
-/// Time for which refusals are gathered before they are reported.
+/// The time for which refusals are gathered before they are reported.
 pub(super) const WINDOW: Duration = Duration::from_secs(1);
-/// Number of sources that are told apart within [`WINDOW`]. A scan from more addresses than this still makes at most
-/// twice as many lines a second, which a disk can take; the rest are counted in one line for each listener and
-/// reason.
+/// The number of sources that are counted separately within [`WINDOW`]; the rest are counted in one line for each
+/// listener and reason. A scan from more addresses than this makes at most about twice as many lines a second, which
+/// a disk can take.
 pub(super) const MAX_SOURCES: usize = 256;
 
 #[derive(Debug, Default)]
@@ -26,13 +26,13 @@ pub(super) struct Gather {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
-    /// Without the port, which differs for each connection. `None`: unix.
+    /// The address without the port, which differs for each connection. `None` for a unix socket.
     ip: Option<IpAddr>,
     listener: Arc<str>,
     reason: RefusedReason,
 }
 
-/// Refusals that are not reported yet.
+/// Refusals that are counted and not reported yet.
 #[derive(Debug)]
 struct Held {
     since: Instant,
@@ -41,12 +41,12 @@ struct Held {
     rule: Option<OwnedRule>,
 }
 
-/// The treatment of a refusal.
+/// Tells the caller whether to report a refusal at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Gathered {
-    /// The first of its source, listener and reason: report it at once.
+    /// The first refusal of its source, listener and reason: report it at once.
     First,
-    /// Counted, and reported later.
+    /// The refusal is counted and will be reported later.
     Held,
 }
 
@@ -61,7 +61,7 @@ pub(super) struct Told {
 }
 
 impl Gather {
-    /// Takes one refusal.
+    /// Counts one refusal.
     pub(super) fn add(
         &mut self,
         source: ClientAddr,
@@ -91,9 +91,9 @@ impl Gather {
         Gathered::Held
     }
 
-    /// Takes the refusals that were held for a whole window, or with `all` every refusal. A source that continues is
-    /// gathered again, so that it gets one line a second. A quiet source is forgotten, so that its next refusal is
-    /// reported at once.
+    /// Removes and returns the refusals that were held for a whole window, or all of them if `all` is set. A source
+    /// that continues to be refused is gathered again, so it gets one line a second. A quiet source is forgotten, so
+    /// that its next refusal is reported at once.
     pub(super) fn due(&mut self, now: Instant, all: bool) -> Vec<Told> {
         let mut told = Vec::new();
         self.sources.retain(|key, held| {
@@ -113,7 +113,7 @@ impl Gather {
         told
     }
 
-    /// The time when [`Self::due`] next has something to report.
+    /// Returns the time at which [`Self::due`] next has work to do. `None` if no refusal is held.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.sources.values().chain(self.various.values()).map(|held| held.since + WINDOW).min()
     }
@@ -140,7 +140,7 @@ impl Told {
     }
 }
 
-/// A rule that outlives the policy it came from.
+/// A copy of a rule that can outlive its policy.
 #[derive(Clone, Debug)]
 struct OwnedRule {
     group: Option<Box<str>>,

@@ -9,7 +9,7 @@ use crate::metrics::{ClosedReason, RefusedReason};
 
 use super::{Subject, Totals};
 
-/// One line. The fields are written in this order; those that do not apply are omitted.
+/// One line. The fields are written in this order, and fields without a value are omitted.
 #[derive(Serialize)]
 pub(super) struct Line<'a> {
     #[serde(serialize_with = "as_text")]
@@ -81,10 +81,10 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Returns the line with its newline. JSON escapes control characters, so it stays one line.
+    /// Returns the line with its newline. JSON escapes control characters, so the result is always a single line.
     pub(super) fn to_json(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(USUAL_LINE);
-        // Strings and numbers into memory: there is nothing that could fail.
+        // Strings and numbers are serialized into memory, which cannot fail. An empty line would be the fallback.
         if serde_json::to_writer(&mut out, self).is_err() {
             out.clear();
         }
@@ -93,10 +93,10 @@ impl<'a> Line<'a> {
     }
 }
 
-/// A `closed` line with names and notes of a usual length fits, so that it is not moved while it grows.
+/// The capacity for a `closed` line with names and notes of usual length, so that the buffer does not grow and move.
 const USUAL_LINE: usize = 384;
 
-/// Returns a line about something other than a connection: the time, then `facts`.
+/// Returns the line of an event that is not about a connection: the time, then `facts`.
 pub(super) fn event(facts: &impl Serialize) -> Vec<u8> {
     #[derive(Serialize)]
     struct Event<'a, F> {
@@ -105,17 +105,17 @@ pub(super) fn event(facts: &impl Serialize) -> Vec<u8> {
         #[serde(flatten)]
         facts: &'a F,
     }
-    // As above.
+    // As in `to_json`, this cannot fail.
     let mut out = serde_json::to_vec(&Event { time: Timestamp::now(), facts }).unwrap_or_default();
     out.push(b'\n');
     out
 }
 
-/// The source address of refused connections.
+/// The source of refused connections.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum LineSource {
     One(ClientAddr),
-    /// More sources than are told apart within a second.
+    /// More sources than are counted separately within a second.
     Various,
 }
 
@@ -128,7 +128,7 @@ impl std::fmt::Display for LineSource {
     }
 }
 
-/// The entry that decided.
+/// The fields of a line about the entry that decided.
 #[derive(Serialize)]
 pub(super) struct RuleFacts<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -5,20 +5,20 @@ use std::time::{Duration, Instant};
 
 use portcullis_config::Overflow;
 
-/// Bytes of lines that wait for the sink. A busy proxy writes some 300 bytes a connection, so this is a few seconds
-/// of a stalled sink at a thousand connections a second, and no more memory than a handful of clients take.
+/// The limit for waiting lines, in bytes. A busy proxy writes about 300 bytes a connection. At a thousand connections
+/// a second this buffers a few seconds of a stalled output, and takes no more memory than a handful of clients.
 const MAX_BYTES: usize = 1 << 20;
 
 const KEPT_BYTES: usize = 64 << 10;
-/// Interval of the log line while lines are dropped; the metric counts each.
+/// The interval of the log line while lines are dropped. The metric counts each line.
 const REMINDER: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(super) struct Queue {
     state: Mutex<QueueState>,
-    /// Lines arrived, or the writer has another task.
+    /// Signals the writer: there are lines, or another task.
     work: Condvar,
-    /// The writer took lines, or has ended.
+    /// Signals waiting threads: the writer took lines or has ended.
     space: Condvar,
 }
 
@@ -27,9 +27,9 @@ struct QueueState {
     on_overflow: Overflow,
     lines: Vec<u8>,
     dropped: u64,
-    /// Time of the last log line about dropped lines.
+    /// The time of the last log line about dropped lines.
     told: Option<Instant>,
-    /// Whether the writer sleeps: waking a running thread would cost a system call a line.
+    /// Whether the writer sleeps. To wake a running thread would cost a useless system call for each line.
     asleep: bool,
     reopen: bool,
     closing: bool,
@@ -39,13 +39,13 @@ struct QueueState {
 /// The next task of the writer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Work {
-    /// Write what was taken.
+    /// Write the lines that were taken.
     Write,
-    /// Reopen the sink, then ask again.
+    /// Reopen the output, then ask for the next task.
     Reopen,
     /// Report the refusals that are due.
     Tick,
-    /// Nothing is left, and nothing more will come.
+    /// Stop: all lines are taken and the queue is closing.
     Stop,
 }
 
@@ -64,7 +64,8 @@ impl Queue {
         Self { state: Mutex::new(state), work: Condvar::new(), space: Condvar::new() }
     }
 
-    /// Adds one line. A full queue drops it and counts it, or makes the caller wait.
+    /// Adds one line. If the queue is full, the line is dropped and counted, or the caller waits (`on_overflow:
+    /// block`).
     pub(super) fn push(&self, line: &[u8]) {
         let mut state = self.lock();
         while state.lines.len() + line.len() > MAX_BYTES && !state.lines.is_empty() && !state.closed {
@@ -88,7 +89,8 @@ impl Queue {
         tracing::error!(dropped, "audit lines dropped: the output is too slow");
     }
 
-    /// Adds one line even to a full queue: for the writer, which would wait for itself.
+    /// Adds one line even if the queue is full. Only the writer uses this: in [`Self::push`] it would wait for
+    /// itself.
     pub(super) fn push_unbounded(&self, line: &[u8]) {
         self.add(self.lock(), line);
     }
@@ -106,7 +108,7 @@ impl Queue {
         }
     }
 
-    /// The writer's side: waits for work, until `tick` at the latest, and swaps the waiting lines into `taken`.
+    /// Waits for the writer's next task, at most until `tick`. For [`Work::Write`], the waiting lines are in `taken`.
     pub(super) fn take(&self, taken: &mut Vec<u8>, tick: Option<Instant>) -> Work {
         let mut state = self.lock();
         loop {
@@ -115,7 +117,7 @@ impl Queue {
             }
             if !state.lines.is_empty() {
                 taken.clear();
-                // Memory that a burst needed is given back.
+                // Releases the memory that a burst needed.
                 taken.shrink_to(KEPT_BYTES);
                 std::mem::swap(taken, &mut state.lines);
                 self.space.notify_all();
@@ -145,7 +147,7 @@ impl Queue {
         }
     }
 
-    /// Ends the writer, unless lines have arrived meanwhile.
+    /// Closes the queue if it is empty. Returns false if lines have arrived in the meantime.
     pub(super) fn stop_if_empty(&self) -> bool {
         let mut state = self.lock();
         state.closed = state.lines.is_empty();
@@ -167,7 +169,7 @@ impl Queue {
 
     pub(super) fn set_overflow(&self, on_overflow: Overflow) {
         self.lock().on_overflow = on_overflow;
-        // Threads that wait for space check again.
+        // Threads that wait for space must check the new setting.
         self.space.notify_all();
     }
 
@@ -180,7 +182,7 @@ impl Queue {
         self.lock().closing
     }
 
-    /// Asks the writer to finish, and waits at most so long until it has.
+    /// Asks the writer to finish, and waits for it, at most `within`.
     pub(super) fn close(&self, within: Duration) {
         let deadline = Instant::now() + within;
         let mut state = self.lock();
@@ -189,7 +191,7 @@ impl Queue {
         while !state.closed {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                // A thread that still waits for space waits for a sink that does not come back.
+                // Wakes the threads that still wait for space: the output hangs and will free none.
                 state.closed = true;
                 self.space.notify_all();
                 return;

@@ -1,4 +1,4 @@
-//! The destination of audit lines: a file descriptor that may be full, slow or gone.
+//! The output of audit lines: a file descriptor that may be full, slow or closed.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -12,11 +12,11 @@ use portcullis_config::AuditPath;
 
 use super::AuditError;
 
-/// The sink, and the data to reopen it.
+/// The output, and the path to reopen it.
 pub(super) struct Sink {
     to: AuditPath,
     out: Box<dyn Write + Send>,
-    /// A line was cut off by an error; the next one must not be glued to it.
+    /// An error cut off a line. The next write begins with a newline, so that the next line stands alone.
     torn: bool,
     failing: bool,
 }
@@ -31,7 +31,8 @@ impl Sink {
         Self { to, out, torn: false, failing: false }
     }
 
-    /// Reopens the file under its name, after it was moved away. If that fails, the old one stays.
+    /// Reopens the file by its path, after log rotation has moved the old file away. If that fails, the old file
+    /// stays in use.
     pub(super) fn reopen(&mut self) {
         match open(&self.to) {
             Ok(out) => {
@@ -46,7 +47,10 @@ impl Sink {
         }
     }
 
-    /// Writes whole lines. What an error leaves unwritten is returned as a number of bytes from the end.
+    /// Writes whole lines.
+    ///
+    /// # Errors
+    /// The number of bytes at the end of `lines` that were not written.
     pub(super) fn write(&mut self, mut lines: &[u8]) -> Result<(), usize> {
         if self.torn && self.write_some(b"\n").is_ok() {
             self.torn = false;
@@ -64,7 +68,7 @@ impl Sink {
         Ok(())
     }
 
-    /// The bytes that are lost began in the middle of a line.
+    /// Records that the lost bytes began in the middle of a line.
     pub(super) fn cut(&mut self) {
         self.torn = true;
     }
@@ -74,7 +78,7 @@ impl Sink {
             match self.out.write(bytes) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // A terminal or pipe that another process has set to non-blocking.
+                // Another process has set the terminal or pipe to non-blocking mode.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(FULL_PAUSE),
                 other => return other,
             }
@@ -108,11 +112,11 @@ fn open_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(FILE_MODE).open(path)
 }
 
-/// The mode of log files: client addresses are readable by the owner and the group only.
+/// The mode of audit files: only the owner and the group can read client addresses.
 const FILE_MODE: u32 = 0o640;
 const FULL_PAUSE: Duration = Duration::from_millis(10);
 
-/// The name of an audit path in messages.
+/// Displays an audit path in messages.
 pub(super) struct Shown<'a>(pub(super) &'a AuditPath);
 
 impl fmt::Display for Shown<'_> {

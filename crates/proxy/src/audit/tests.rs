@@ -272,7 +272,7 @@ fn with_block_nothing_is_lost_to_a_slow_reader() {
     assert_eq!(written.iter().filter(|byte| **byte == b'\n').count(), 20_000);
 }
 
-/// A disk that is full for a while, in the middle of a line.
+/// A disk that becomes full in the middle of a line, and later has space again.
 struct FullDisk {
     full: Arc<AtomicBool>,
     out: Arc<Mutex<Vec<u8>>>,
@@ -330,7 +330,7 @@ fn a_full_disk_loses_counted_lines_and_tears_none_that_follow() {
     assert_eq!(written.lines().count(), 3, "the torn line stands alone: {written}");
 }
 
-/// Threat 29: whatever a note holds, it is one line of valid JSON.
+/// Threat 29: whatever a note contains, its line is a single line of valid JSON.
 #[test]
 fn text_cannot_break_out_of_its_line() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The thread that writes lines from the queue to the sink, and reports gathered refusals in time.
+//! The thread that writes lines from the queue to the output and reports gathered refusals in time.
 
 use std::sync::{Arc, PoisonError};
 use std::thread;
@@ -10,7 +10,7 @@ use super::Inner;
 use super::queue::Work;
 use super::sink::Sink;
 
-/// The thread that writes.
+/// The state of the writing thread.
 pub(super) struct Writer {
     inner: Arc<Inner>,
     sink: Sink,
@@ -51,7 +51,7 @@ impl Writer {
     }
 
     fn tell_gathered(&self, all: bool) {
-        // Not while the lock is held: making a line takes far longer than counting a refusal.
+        // The lock is released before the lines are made: making a line takes far longer than counting a refusal.
         let due = self.inner.gather().due(Instant::now(), all);
         for told in &due {
             let line = self.inner.refusal(told.source, &told.listener, told.reason, told.rule(), told.count);
@@ -80,7 +80,7 @@ impl Writer {
     }
 }
 
-/// After a write the thread rests, so that under load it wakes at most two hundred times a second and not once a line.
+/// The pause after a write. Under load the thread wakes at most two hundred times a second instead of once a line.
 const LINGER: Duration = Duration::from_millis(5);
-/// With `on_overflow: block`, how often a sink that fails is tried again.
+/// With `on_overflow: block`, the interval at which a failed write is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
