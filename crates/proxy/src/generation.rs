@@ -1,4 +1,4 @@
-//! The configuration in force, immutable, with what its listeners keep from one configuration to the next.
+//! The configuration in force: immutable values, and the state that listeners keep through reloads.
 
 pub(crate) mod denials;
 pub(crate) mod explain;

@@ -1,4 +1,4 @@
-//! Refused commands in the log: for each command of a listener at most one line a second.
+//! Logs refused commands: at most one line a second for each command of a listener.
 
 use std::time::Instant;
 
@@ -9,10 +9,11 @@ use portcullis_session::Denial;
 use crate::log::LogThrottle;
 use crate::metrics::{DeniedReason, command_label};
 
-/// The throttles of one listener, shared by all threads. A client that is refused a million times fills no disk.
+/// The log throttles of one listener, shared by all threads. They keep a client that is refused a million times from
+/// filling the disk.
 #[derive(Debug)]
 pub(crate) struct Denials {
-    /// By the [`CommandId::index`] of commands, not of subcommands.
+    /// One throttle for each command, at its [`CommandId::index`]. Subcommands use the throttle of their command.
     told: Box<[LogThrottle]>,
 }
 
@@ -23,8 +24,8 @@ impl Default for Denials {
 }
 
 impl Denials {
-    /// Writes a line, or counts the refusal among those left out. The line has no argument, no key and no name that a
-    /// client made up.
+    /// Logs the refusal, or counts it for the next line if this command was logged less than a second ago. The line
+    /// contains no argument, no key and no name that the client chose.
     pub(crate) fn log(&self, id: u64, source: ClientAddr, listener: &str, denial: &Denial<'_>) {
         let Some(left_out) = self.due(denial.command(), Instant::now()) else { return };
         let decided = denial.rule();

@@ -1,4 +1,4 @@
-//! Explains the decision about a source, a user and a command, and names the entry and file that decide. Used by
+//! Explains the decision about a source, a user and a command, and names the entry and file that decided. Used by
 //! `portcullis explain` and `/api/explain`.
 
 mod rights;
@@ -16,7 +16,7 @@ pub(crate) use self::rights::Question;
 use self::rights::Rights;
 use super::logins::Logins;
 
-/// The error of a question that cannot be answered. Its text names the right form.
+/// The reason why a question cannot be answered. The text of the error names the right form.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum QuestionError {
     /// The configuration has no listener of that name.
@@ -36,7 +36,7 @@ pub(crate) enum QuestionError {
     BadCommand(RequestError),
 }
 
-/// Returns the listeners in question: the one of that name, or all.
+/// Returns the listener with this name, or all listeners if `named` is `None`.
 ///
 /// # Errors
 /// [`QuestionError::UnknownListener`].
@@ -54,16 +54,16 @@ pub(crate) fn listeners<'c>(
     }
 }
 
-/// The source of the question.
+/// The source address of a question.
 #[derive(Clone, Debug)]
 pub(crate) struct AskedAddress {
     from: ClientAddr,
-    /// The address as it was written, if it was folded.
+    /// The address as it was written, if another address is judged instead (IPv4 mapped into IPv6).
     folded: Option<IpAddr>,
 }
 
 impl AskedAddress {
-    /// Reads an address, or `unix`.
+    /// Parses an IP address, or the word `unix`.
     ///
     /// # Errors
     /// [`QuestionError::Network`] or [`QuestionError::NotAnAddress`].
@@ -87,23 +87,23 @@ impl AskedAddress {
     }
 }
 
-/// The decision of one listener about the source.
+/// The decision of one listener about the question.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer<'c> {
     listener: &'c str,
     allowed: bool,
     reason: &'static str,
     rule: Option<Rule<'c>>,
-    /// When no entry will admit it any more.
+    /// The time from which no entry admits the source. `None` if there is no such time, or if the source is refused.
     until: Option<UnixSeconds>,
-    /// Number of entries of `allow`.
+    /// The number of entries of `allow`.
     entries: usize,
-    /// The answers to the other questions.
+    /// The decisions about the user and the command.
     rights: Rights,
 }
 
 impl<'c> Answer<'c> {
-    /// That of a listener of `config`, as of `now`. `logins` are those of the listener.
+    /// Answers for one listener of `config`, as of `now`. `logins` must be the logins of that listener.
     pub(crate) fn of(
         config: &'c Config,
         listener: &'c Listener,
@@ -144,7 +144,7 @@ impl<'c> Answer<'c> {
         }
     }
 
-    /// Whether the listener would let the source in, and the user, and the command, where they were asked about.
+    /// Returns whether the listener admits the source and, where the question names them, the user and the command.
     pub(crate) fn is_allowed(&self) -> bool {
         self.allowed && self.rights.is_allowed()
     }
@@ -205,7 +205,7 @@ pub(crate) fn json_rule(rule: &Rule<'_>) -> Value {
     })
 }
 
-/// Renders the answers as text: a line for each listener, and one for each other question.
+/// Renders the answers as text: one line for the source, the user and the command of each listener.
 pub(crate) fn as_text(source: &AskedAddress, answers: &[Answer<'_>]) -> String {
     let shown = source.shown();
     let folded = source.folded.map(|written| format!("{written} is judged as {shown}"));
@@ -227,7 +227,7 @@ pub(crate) fn as_json(source: &AskedAddress, answers: &[Answer<'_>]) -> Value {
     })
 }
 
-/// RFC 3339 in UTC, as `until` is written.
+/// Renders a time as RFC 3339 in UTC, the form in which the configuration has `until`.
 pub(crate) fn moment(at: UnixSeconds) -> String {
     let Ok(at) = UtcDateTime::from_unix_timestamp(at.0) else { return at.0.to_string() };
     let (year, month, day) = at.to_calendar_date();

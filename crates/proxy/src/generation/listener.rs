@@ -1,4 +1,5 @@
-//! One listener of a configuration, and what it keeps from one configuration to the next, as long as its name stays.
+//! One listener of a configuration, and the state that a listener keeps through reloads while its name stays the
+//! same.
 
 use std::sync::Arc;
 
@@ -15,8 +16,8 @@ use crate::generation::seats::Seat;
 use crate::log::LogThrottle;
 use crate::metrics::{ListenerSeries, UpstreamSeries};
 
-/// One listener of one generation: all that holds for its clients. It is held rather than looked up by an index, so that a
-/// listener of one configuration is never judged by another.
+/// One listener of one generation, with everything that applies to its clients. Clients hold the listener itself
+/// instead of an index, so that a listener of one configuration is never judged by another configuration.
 #[derive(Debug)]
 pub(crate) struct Listener {
     settings: Arc<config::Listener>,
@@ -27,7 +28,7 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// The listener with these settings and this lasting state.
+    /// Makes the listener of a generation from its settings and the state that it keeps through reloads.
     pub(super) fn new(
         settings: Arc<config::Listener>,
         policy: Arc<Policy>,
@@ -38,60 +39,60 @@ impl Listener {
         Self { settings, policy, logins: Arc::new(logins), state, upstream_series }
     }
 
-    /// The name in the configuration.
+    /// Returns the name in the configuration.
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.state.name
     }
 
-    /// Its part of the config.
+    /// Returns the listener's part of the configuration.
     pub(crate) fn settings(&self) -> &Arc<config::Listener> {
         &self.settings
     }
 
-    /// The upstream of its clients.
+    /// Returns the upstream of the listener's clients.
     pub(crate) fn upstream(&self) -> &Arc<Upstream> {
         self.settings.upstream()
     }
 
-    /// The counters of the upstream.
+    /// Returns the counters of the upstream.
     pub(crate) fn upstream_series(&self) -> &Arc<UpstreamSeries> {
         &self.upstream_series
     }
 
-    /// The users that its clients can be.
+    /// Returns the users of the listener and their rules.
     pub(crate) fn logins(&self) -> &Arc<Logins> {
         &self.logins
     }
 
-    /// The state that is kept from one configuration to the next.
+    /// Returns the state that the listener keeps through reloads.
     pub(crate) fn state(&self) -> &Arc<ListenerState> {
         &self.state
     }
 
-    /// Judges a source by the lists.
+    /// Judges a source by the lists of the listener.
     pub(crate) fn judge(&self, from: &ClientAddr, now: UnixSeconds) -> Decision {
         self.policy.judge(self.settings.index(), from, now)
     }
 
-    /// Judges a source by the shadow lists, if there are any.
+    /// Judges a source by the shadow lists. `None` if the listener has none.
     pub(crate) fn judge_shadow(&self, from: &ClientAddr, now: UnixSeconds) -> Option<Decision> {
         self.policy.judge_shadow(self.settings.index(), from, now)
     }
 
-    /// Whether there are shadow lists.
+    /// Returns whether the listener has shadow lists.
     pub(crate) fn has_shadow(&self) -> bool {
         self.policy.has_shadow(self.settings.index())
     }
 
-    /// Whether PROXY headers of this sender are believed.
+    /// Returns whether the listener trusts PROXY headers of this sender.
     pub(crate) fn trusts(&self, sender: &ClientAddr, now: UnixSeconds) -> bool {
         self.policy.speaks_for_others(self.settings.index(), sender, now)
     }
 
-    /// Whether a user may come from there; see [`Logins::admits`].
+    /// Checks whether a user may connect from this source; see [`Logins::admits`].
     ///
     /// # Errors
-    /// There is no such user, or not from there.
+    /// [`NotFromThere`]: the user is unknown, or may not connect from this source.
     pub(crate) fn admits(
         &self,
         user: Option<&str>,
@@ -101,7 +102,8 @@ impl Listener {
         self.logins.admits(user, &self.policy, from, now)
     }
 
-    /// Returns the plan of the user with these credentials, if that user may log in from this address.
+    /// Returns the plan of the user with these credentials. `None` if the credentials are wrong or the user may not
+    /// log in from this source.
     pub(crate) fn authenticate(
         &self,
         name: Option<&[u8]>,
@@ -113,7 +115,7 @@ impl Listener {
     }
 }
 
-/// One listener's seats, counters and observations; shared by all threads.
+/// The seats, counters and observations of one listener, shared by all threads.
 #[derive(Debug)]
 pub(crate) struct ListenerState {
     name: Arc<str>,
@@ -126,7 +128,7 @@ pub(crate) struct ListenerState {
 }
 
 impl ListenerState {
-    /// Makes the state of a new listener; it has no seats before its limit is set.
+    /// Makes the state of a new listener. It admits no client until its limits are set.
     pub(crate) fn new(name: &str, series: &Arc<ListenerSeries>) -> Self {
         Self {
             name: name.into(),
@@ -139,37 +141,37 @@ impl ListenerState {
         }
     }
 
-    /// The name in the configuration.
+    /// Returns the name in the configuration.
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.name
     }
 
-    /// Its clients.
+    /// Returns the seats of the listener's clients.
     pub(crate) fn seat(&self) -> &Seat {
         &self.seat
     }
 
-    /// The usage of each source.
+    /// Returns the usage of each source.
     pub(crate) fn sources(&self) -> &Arc<SourceTable> {
         &self.sources
     }
 
-    /// The counters of the listener.
+    /// Returns the counters of the listener.
     pub(crate) fn series(&self) -> &Arc<ListenerSeries> {
         &self.series
     }
 
-    /// The refused commands of its clients, for the log.
+    /// Returns the log throttles for refused commands.
     pub(crate) fn denials(&self) -> &Arc<Denials> {
         &self.denials
     }
 
-    /// Limits how often the log tells of failed TLS handshakes.
+    /// Returns the log throttle for failed TLS handshakes.
     pub(crate) fn failed_handshakes(&self) -> &LogThrottle {
         &self.failed_handshakes
     }
 
-    /// The sources that its shadow policy would have refused.
+    /// Returns the sources that the shadow lists would have refused.
     pub(crate) fn shadow(&self) -> &Shadow {
         &self.shadow
     }

@@ -1,4 +1,4 @@
-//! The possible users of a listener and their rules, compiled with the configuration.
+//! The users of a listener and their rules, compiled with the configuration.
 
 use std::sync::Arc;
 
@@ -9,30 +9,31 @@ use portcullis_resp::limits::RequestLimits;
 use portcullis_session::{self as session, Plan, Preamble};
 use secrecy::ExposeSecret;
 
-/// The identities of one listener.
+/// The users of one listener, and the rules for clients without a user.
 #[derive(Debug)]
 pub(crate) struct Logins {
-    /// The plan of a client that has not logged in, or need not.
+    /// The rules of a client without a user: it has not logged in, or the listener has no users.
     nobody: Identity,
     users: Users,
-    /// By [`UserId::index`].
+    /// The users, in the order of [`UserId::index`].
     identities: Box<[Identity]>,
 }
 
-/// The rules of a client.
+/// The rules of a user, or of clients without a user.
 #[derive(Debug)]
 struct Identity {
     name: Option<String>,
     plan: Arc<Plan>,
-    /// The sources of the user, if they are restricted.
+    /// The list of sources from which the user may log in. `None` if the user may log in from each admitted source.
     from: Option<ListId>,
-    /// The input of the rules: the same texts, and under `@public` the same cost limits, make the same rules.
+    /// The texts from which the rules were compiled: of the listener and of the user. The same texts give the same
+    /// rules; with `@public` the cost limits must be the same too.
     texts: [Option<Vec<String>>; 2],
     rules: Arc<CommandPlan>,
 }
 
 impl Logins {
-    /// Compiles the logins of `listener`. Rules that have not changed since `before` are kept.
+    /// Compiles the logins of `listener`. Rules that have not changed since `before` are reused.
     pub(crate) fn of(config: &Config, listener: &Listener, before: Option<&Self>) -> Self {
         let upstream = listener.upstream();
         let make = |user: Option<&portcullis_config::User>| {
@@ -74,30 +75,31 @@ impl Logins {
         Self {
             nobody: make(None),
             identities: users.iter().map(|user| make(Some(user))).collect(),
-            // A configuration has no two users of one name; if it had, neither could log in.
+            // Validation has refused duplicate names. If there were any, no user could log in.
             users: Users::new(known).unwrap_or_default(),
         }
     }
 
-    /// Returns the rules for a client that has not sent a command yet.
+    /// Returns the plan of a client without a user, for example before its login.
     pub(crate) fn nobody(&self) -> &Arc<Plan> {
         &self.nobody.plan
     }
 
-    /// Returns the rules for a user, or for a client without one; `None`: there is no such user.
+    /// Returns the plan of `user`, or of clients without a user. `None` if the listener has no such user.
     pub(crate) fn plan(&self, user: Option<&str>) -> Option<&Arc<Plan>> {
         self.identity(user).map(|identity| &identity.plan)
     }
 
-    /// Returns the command rules for a user, or for a client without one; `None`: there is no such user.
+    /// Returns the command rules of `user`, or of clients without a user. `None` if the listener has no such user.
     pub(crate) fn rules(&self, user: Option<&str>) -> Option<&CommandPlan> {
         self.identity(user).map(|identity| &*identity.rules)
     }
 
-    /// Whether a user may come from there: `Ok` with the entry that says so, where the user has a list.
+    /// Checks whether `user` may connect from this source. Returns the permit of the user's own list, or `None` if
+    /// the user has no list.
     ///
     /// # Errors
-    /// There is no such user, or not from there.
+    /// [`NotFromThere`]: the user is unknown, or may not connect from this source.
     pub(crate) fn admits(
         &self,
         user: Option<&str>,
@@ -112,7 +114,8 @@ impl Logins {
         }
     }
 
-    /// Returns the plan of the user with these credentials, if that user may log in from this address.
+    /// Returns the plan of the user with these credentials. `None` if the credentials are wrong or the user may not
+    /// log in from this source.
     pub(crate) fn authenticate(
         &self,
         name: Option<&[u8]>,
@@ -135,7 +138,7 @@ impl Logins {
     }
 }
 
-/// The user is not known, or may not come from that source.
+/// The error for a user that is unknown or may not connect from this source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown user, or the user may not log in from this source")]
 pub(crate) struct NotFromThere;

@@ -1,4 +1,4 @@
-//! The seats of a listener, and of the process: how many clients may be there.
+//! Counts the clients of a listener or of the process, and enforces the limit.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,12 +10,12 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
-    /// Seats for `limit` clients.
+    /// Makes a counter with a limit of `limit` clients.
     pub(crate) const fn new(limit: u64) -> Self {
         Self { taken: AtomicU64::new(0), limit: AtomicU64::new(limit) }
     }
 
-    /// Changes the limit. Clients over it stay.
+    /// Changes the limit. Existing clients over the new limit stay.
     pub(crate) fn set_limit(&self, limit: u64) {
         self.limit.store(limit, Ordering::Relaxed);
     }
@@ -25,7 +25,7 @@ impl Seat {
         self.taken.load(Ordering::Relaxed)
     }
 
-    /// Takes one, if any is free.
+    /// Takes a seat for one client. Returns false if the limit is reached.
     pub(crate) fn take(&self) -> bool {
         let limit = self.limit.load(Ordering::Relaxed);
         self.taken
@@ -33,7 +33,7 @@ impl Seat {
             .is_ok()
     }
 
-    /// Gives one back.
+    /// Frees the seat of one client.
     pub(crate) fn free(&self) {
         self.taken.fetch_sub(1, Ordering::Relaxed);
     }

@@ -1,5 +1,5 @@
-//! Sources that a shadow policy would have refused: a bounded list with counts, for `/api/status` and `portcullis
-//! groups suggest`.
+//! The sources that the shadow lists would have refused: a bounded list with counts, for `/api/status` and
+//! `portcullis groups suggest`.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,36 +8,37 @@ use std::time::{Duration, SystemTime};
 
 use portcullis_acl::ClientAddr;
 
-/// Number of sources that are told apart, some 300 KiB a listener: more than an allowlist that is written by hand.
+/// The number of sources that are counted separately, about 300 KiB a listener. An allowlist that is written by hand
+/// has fewer entries.
 pub(crate) const MAX_SOURCES: usize = 4096;
 
-/// A source that was not seen for this long is forgotten.
+/// The time after which a source that was not seen again is forgotten.
 pub(crate) const KEEP: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The sources of one listener.
+/// The recorded sources of one listener.
 #[derive(Debug, Default)]
 pub(crate) struct Shadow(Mutex<Sources>);
 
 #[derive(Debug, Default)]
 struct Sources {
     seen: HashMap<Option<IpAddr>, Seen>,
-    /// When a source last found no room.
+    /// The last time at which the table was full and a new source was not recorded.
     overflowed: Option<SystemTime>,
 }
 
-/// The number of connections of a source, and their first and last time.
+/// The number of connections of a source, and the times of the first and the last one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
-    /// Connections.
+    /// The number of connections.
     pub count: u64,
-    /// The first of them.
+    /// The time of the first connection.
     pub first: SystemTime,
-    /// The last of them.
+    /// The time of the last connection.
     pub last: SystemTime,
 }
 
 impl Shadow {
-    /// A connection was admitted that the shadow policy would have turned away.
+    /// Records an admitted connection that the shadow lists would have refused.
     pub(crate) fn note(&self, from: ClientAddr, now: SystemTime) {
         let mut sources = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = from.ip();
@@ -53,8 +54,8 @@ impl Shadow {
         seen.last = now;
     }
 
-    /// The sources of the last 24 hours, in the order of their addresses (`None`: a unix socket), and whether there were
-    /// more than could be kept.
+    /// Returns the sources of the last 24 hours, in the order of their addresses, and whether the table was too small
+    /// for all of them. The address `None` stands for unix sockets.
     pub(crate) fn sources(&self, now: SystemTime) -> (Vec<(Option<IpAddr>, Seen)>, bool) {
         let mut sources = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         sources.forget(now);

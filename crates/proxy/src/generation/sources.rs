@@ -1,4 +1,4 @@
-//! Usage of each source on one listener: clients, connects, failed logins.
+//! Counts the usage of each source on one listener: clients, new connections and failed logins.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,21 +11,21 @@ use portcullis_acl::rate::{
 
 use crate::metrics::RefusedReason;
 
-/// Sources of which nothing counts any more are forgotten, so many each time one leaves: a flood's memory is given back
-/// as its connections end.
+/// The highest number of sources without relevant history that are forgotten at each disconnect. The memory of a
+/// flood is thus released while its connections end.
 const SWEEP: usize = 16;
 
-/// The sources of one listener; shared by all threads, and locked once a connection or failed login.
+/// The sources of one listener. All threads share the table, and lock it once for each connection or failed login.
 #[derive(Debug)]
 pub(crate) struct SourceTable {
-    /// Without limits nothing is looked up, and the lock stays alone.
+    /// Whether any limit is set. Without limits no source is looked up and the lock is not taken.
     limited: AtomicBool,
     since: Instant,
     sources: Mutex<Sources>,
 }
 
 impl SourceTable {
-    /// Without limits.
+    /// Makes a table without limits.
     pub(crate) fn new() -> Self {
         Self {
             limited: AtomicBool::new(false),
@@ -34,7 +34,7 @@ impl SourceTable {
         }
     }
 
-    /// These limits from now on.
+    /// Replaces the limits.
     pub(crate) fn set_limits(&self, limits: SourceLimits) {
         self.lock().set_limits(limits);
         self.limited.store(limits.is_any(), Relaxed);
@@ -45,10 +45,10 @@ impl SourceTable {
         if self.limited.load(Relaxed) { self.lock().blocked(self.now()) } else { 0 }
     }
 
-    /// A client connects.
+    /// Counts a new client of the source `from`.
     ///
     /// # Errors
-    /// Why it may not.
+    /// The limit that the source has reached, or its block.
     pub(crate) fn admit(self: &Arc<Self>, from: ClientAddr) -> Result<SourcePlace, RefusedReason> {
         let source = Source::of(from).filter(|_| self.limited.load(Relaxed));
         let Some(source) = source else { return Ok(SourcePlace(None)) };
@@ -60,13 +60,14 @@ impl SourceTable {
         }
     }
 
-    /// Whether logins from there are not looked at.
+    /// Returns whether the source is blocked, so that the proxy refuses its logins without a check of the password.
     pub(crate) fn is_blocked(&self, from: ClientAddr) -> bool {
         let source = Source::of(from).filter(|_| self.limited.load(Relaxed));
         source.is_some_and(|source| self.lock().blocked_until(source, self.now()).is_some())
     }
 
-    /// A login failed. `Some`: the source is blocked, for so long if that is news.
+    /// Counts a failed login. Returns `None` if the source may continue. `Some` means the source is blocked, with the
+    /// duration if the block is new.
     pub(crate) fn login_failed(
         &self,
         from: ClientAddr,
@@ -96,7 +97,7 @@ impl Default for SourceTable {
     }
 }
 
-/// A client's place among those of its source; given back when dropped.
+/// A client in the count of its source. Dropping the value removes the client from the count.
 #[derive(Debug)]
 pub(crate) struct SourcePlace(Option<(Arc<SourceTable>, CountedSource)>);
 

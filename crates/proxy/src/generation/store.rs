@@ -1,4 +1,4 @@
-//! The config in force as one value, which a reload swaps whole.
+//! The configuration in force as a single value, which a reload replaces as a whole.
 
 use std::sync::Arc;
 
@@ -16,23 +16,24 @@ use crate::metrics::{Metrics, Names, Series};
 pub(crate) struct Store(ArcSwap<Generation>);
 
 impl Store {
-    /// With the first generation.
+    /// Makes a store with the first generation.
     pub(crate) fn new(first: Arc<Generation>) -> Self {
         Self(ArcSwap::new(first))
     }
 
-    /// The generation in force.
+    /// Returns the generation in force.
     pub(crate) fn current(&self) -> Arc<Generation> {
         self.0.load_full()
     }
 
-    /// Puts a generation in force.
+    /// Puts the next generation in force.
     pub(crate) fn swap(&self, next: Arc<Generation>) {
         self.0.store(next);
     }
 }
 
-/// One config with what was made of it. Immutable, but for what counts.
+/// One configuration and everything that was compiled from it. Immutable, except for counters and the state of
+/// listeners.
 #[derive(Debug)]
 pub(crate) struct Generation {
     number: u64,
@@ -44,13 +45,13 @@ pub(crate) struct Generation {
 }
 
 impl Generation {
-    /// The first, for a process that has open files for `room` clients.
+    /// Makes the first generation, for a process whose limit of open files is enough for `room` clients.
     pub(crate) fn first(config: Config, metrics: &Arc<Metrics>, room: u64) -> Self {
         let workers = config.workers();
         Self::make(config, metrics, room, 1, workers, None)
     }
 
-    /// Makes the next generation. Listeners whose name stays keep their seats and counters.
+    /// Makes the next generation. Listeners that keep their name keep their seats and counters.
     pub(crate) fn next(&self, config: Config, metrics: &Arc<Metrics>, room: u64) -> Self {
         Self::make(config, metrics, room, self.number + 1, self.workers, Some(self))
     }
@@ -66,7 +67,8 @@ impl Generation {
         let series = metrics.series(&names(&config));
         let listeners = config.listeners().iter().zip(&series.listeners).filter_map(|(settings, own)| {
             let mut upstreams = config.upstreams().iter().zip(&series.upstreams);
-            // A listener's upstream is one of the config's: without it the listener would serve no client.
+            // The upstream of each listener is in the configuration; without it the listener could not serve a
+            // client.
             let (_, upstream) = upstreams.find(|(upstream, _)| Arc::ptr_eq(upstream, settings.upstream()))?;
             let known = before.and_then(|before| before.listener(settings.name()));
             let logins = Logins::of(&config, settings, known.map(|known| &**known.logins()));
@@ -89,32 +91,33 @@ impl Generation {
         generation
     }
 
-    /// 1 for the config that the process started with, and one more for each that took its place.
+    /// Returns the number of the generation: 1 at the start of the process, and one more after each reload.
     pub(crate) fn number(&self) -> u64 {
         self.number
     }
 
-    /// The config.
+    /// Returns the configuration.
     pub(crate) fn config(&self) -> &Config {
         &self.config
     }
 
-    /// The access rules of all listeners.
+    /// Returns the access rules of all listeners.
     pub(crate) fn policy(&self) -> &Policy {
         self.config.policy()
     }
 
-    /// Its listeners.
+    /// Returns the listeners.
     pub(crate) fn listeners(&self) -> &[Arc<Listener>] {
         &self.listeners
     }
 
-    /// The listener of that name.
+    /// Returns the listener with this name. `None` if the configuration has none.
     pub(crate) fn listener(&self, name: &str) -> Option<&Arc<Listener>> {
         self.listeners.iter().find(|listener| **listener.name() == *name)
     }
 
-    /// Whether other command rules apply to a user of a listener, or to a client without one, under `next`.
+    /// Returns whether `next` has other command rules for `user` of `listener`, or for its clients without a user.
+    /// True if one of the two generations has no such listener or user.
     pub(crate) fn rules_differ(&self, next: &Self, listener: &str, user: Option<&str>) -> bool {
         let plan = |of: &Self| Some(Arc::clone(of.listener(listener)?.logins().plan(user)?));
         match (plan(self), plan(next)) {
@@ -123,22 +126,23 @@ impl Generation {
         }
     }
 
-    /// The counters of this configuration.
+    /// Returns the counters of this generation.
     pub(crate) fn series(&self) -> &Series {
         &self.series
     }
 
-    /// The limit of clients: `limits.clients`, or fewer if the limit of open files is lower.
+    /// Returns the limit of clients: `limits.clients`, or less if the limit of open files is lower.
     pub(crate) fn clients(&self) -> u64 {
         self.clients
     }
 
-    /// Number of workers of the process, whatever this configuration says.
+    /// Returns the number of workers. It is fixed when the process starts, even if a reloaded configuration names
+    /// another.
     pub(crate) fn workers(&self) -> usize {
         self.workers
     }
 
-    /// Puts the limits on clients in force.
+    /// Puts the limits of clients in force: of the process (`all`), of the listeners and of their sources.
     pub(crate) fn limit(&self, all: &Seat) {
         all.set_limit(self.clients);
         for listener in &self.listeners {
@@ -148,7 +152,8 @@ impl Generation {
         }
     }
 
-    /// Brings those metrics up to date that change with the clock alone: which entry expires next, whose block is over.
+    /// Updates the metrics that change with time alone: the blocked sources of each listener, and the next expiry of
+    /// each group.
     pub(crate) fn tell_metrics(&self, now: UnixSeconds) {
         for state in self.listeners.iter().map(|listener| listener.state()) {
             state.series().set_blocked(u64::try_from(state.sources().blocked()).unwrap_or(u64::MAX));

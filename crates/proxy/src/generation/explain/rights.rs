@@ -1,4 +1,4 @@
-//! Explains the decision about a user and a command, with the plan that judges those of clients.
+//! Explains the decision about a user and a command, with the same plan that judges the commands of clients.
 
 use portcullis_acl::{CommandPlan, Judgement, Permit, UnixSeconds};
 use portcullis_config::{Acl, Auth, Config, Listener};
@@ -10,24 +10,24 @@ use serde_json::{Value, json};
 use super::{AskedAddress, QuestionError, json_rule};
 use crate::generation::logins::Logins;
 
-/// The user and the command of a question, besides its source.
+/// The user and the command of a question; both are optional.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Question {
     user: Option<String>,
     command: Option<Command>,
 }
 
-/// A command as it is written to Redis.
+/// A command of a question.
 #[derive(Clone, Debug)]
 struct Command {
-    /// The command as an answer repeats it.
+    /// The command as the answer shows it, with secret arguments hidden.
     line: String,
     frame: Vec<u8>,
     arguments: u64,
 }
 
 impl Question {
-    /// `command` is written as for telnet, quotes included.
+    /// Makes a question. `command` is written as for telnet, with quotes where needed.
     ///
     /// # Errors
     /// [`QuestionError::EmptyCommand`] or [`QuestionError::BadCommand`].
@@ -44,7 +44,7 @@ impl Question {
     }
 }
 
-/// The name, the keys and the channels: what rules look at. Any other argument may be a password.
+/// Renders a command with its name, keys and channels. Each other argument may be a password, so `***` hides it.
 fn shown(frame: &[u8], arguments: u64) -> String {
     let args: Vec<&[u8]> = scan::arguments(frame).collect();
     let top = args.first().and_then(|name| lookup(name)).unwrap_or(CommandId::UNKNOWN);
@@ -53,7 +53,7 @@ fn shown(frame: &[u8], arguments: u64) -> String {
     let mut public = vec![0];
     public.extend(subcommand.map(|_| 1));
     let frame = Frame::new(frame, arguments);
-    // Keys that cannot be known are hidden with the rest.
+    // If the keys cannot be found, they are hidden like the other arguments.
     let _ = keys::keys(id, &frame, |key| public.push(key.index));
     keys::channels(id, &frame, |channel| public.push(channel.index));
     let words = args.iter().enumerate().map(|(at, arg)| match public.contains(&at) {
@@ -65,7 +65,7 @@ fn shown(frame: &[u8], arguments: u64) -> String {
     words.join(" ")
 }
 
-/// The answer of one listener.
+/// The decisions of one listener about the user and the command of a question.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rights {
     user: Option<UserRights>,
@@ -85,9 +85,9 @@ struct CommandRights {
     line: String,
     allowed: bool,
     why: String,
-    /// The deciding side: `listener`, `user`, both, or something other than rules.
+    /// The sides that decided: `listener`, `user` or both, or `login`. Empty if no rules of either side decided.
     by: Vec<&'static str>,
-    /// The error reply to the client, where the command is refused.
+    /// The error reply that the client would get. `None` if the command is allowed.
     reply: Option<String>,
 }
 
@@ -102,7 +102,7 @@ impl Rights {
     ) -> Self {
         let named = question.user.as_deref();
         let user = named.map(|name| user_rights(config, listener, logins, name, source, now));
-        // There is no answer about a user that the listener does not know.
+        // A command is not judged for a user that the listener does not know or does not admit.
         let judged = match (&user, listener.auth()) {
             (Some(_), Auth::Users) => logins.rules(named),
             _ => logins.rules(None),
@@ -118,7 +118,7 @@ impl Rights {
             && self.command.as_ref().is_none_or(|command| command.allowed)
     }
 
-    /// Lines for people.
+    /// Returns the decisions as lines of text.
     pub(super) fn lines(&self, listener: &str) -> impl Iterator<Item = String> {
         let word = |allowed| if allowed { "allowed" } else { "refused" };
         let user = self.user.as_ref().map(|user| {
@@ -240,7 +240,7 @@ fn command_rights(
             let why =
                 if why.is_empty() { plan.deciding_rule(refusal).rule.to_owned() } else { why.join(" and ") };
             let mut said = Vec::new();
-            // Like Redis, check the form of a command before the right to run it.
+            // Like Redis, check the number of arguments before the permission.
             if refusal.command().info().takes(command.arguments) {
                 refusal.write(&mut said, plan, user.unwrap_or(DEFAULT_USER).as_bytes(), name);
             } else {
@@ -252,7 +252,7 @@ fn command_rights(
     }
 }
 
-/// The user of a refusal before the login.
+/// The user name in refusals for a client without a user.
 const DEFAULT_USER: &str = portcullis_acl::user::DEFAULT_USER;
 
 fn line_of(reply: &[u8]) -> String {

@@ -147,7 +147,7 @@ listeners:
 upstreams: {main: {address: 127.0.0.1:6381}}
 ";
 
-/// The answers of both listeners, and whether all are positive.
+/// Returns the text and the JSON of the answers of both listeners.
 fn rights(source: &str, user: Option<&str>, command: Option<&str>) -> (String, Value) {
     rights_by(RIGHTS, source, user, command)
 }
@@ -182,7 +182,7 @@ fn a_user_and_a_command_have_lines_of_their_own() {
     assert_eq!(listener["command"]["reply"], Value::Null);
 }
 
-/// The command is repeated without arguments that may be passwords.
+/// The answer repeats the command without arguments that may be passwords.
 #[test]
 fn a_command_is_repeated_by_its_name_and_keys() {
     for (command, shown) in [
@@ -203,7 +203,7 @@ fn a_command_is_repeated_by_its_name_and_keys() {
     assert!(!error.to_string().contains("CANARY"), "{error}");
 }
 
-/// The rule set that refuses is named, and what the client reads is what it reads.
+/// The answer names the rules that refuse, and shows the reply that the client would get.
 #[test]
 fn who_refuses_a_command_is_named() {
     let cases: [(Option<&str>, &str, &str, &[&str]); 9] = [
@@ -270,7 +270,7 @@ fn the_rule_that_refuses_a_command_is_named() {
         "-@dangerous, acl \"+@all -@dangerous\" of listener public and \
          no rule allows it, acl \"+@read +flushall ~report:*\" of user reporting"
     );
-    // Without any rules everything may run, but for what only its own name allows.
+    // Without rules every command is allowed, except commands that only a rule with their name allows.
     let (_, json) = rights("127.0.0.1", None, Some("CONFIG GET requirepass"));
     assert_eq!(json["listeners"][1]["command"]["reason"], "no rules apply");
     let (_, json) = rights("127.0.0.1", None, Some("SYNC"));
