@@ -100,6 +100,40 @@ abusers   1                              public (deny)
     assert_eq!(partners["used_by"], json!([{"listener": "public", "lists": ["allow"]}]));
 }
 
+/// Lists of users and of `proxy_protocol` are uses, also where they reach a group by an include.
+#[test]
+fn every_use_of_a_group_is_named() {
+    let config = "listeners:
+  - {name: public, bind: \"127.0.0.1:0\", upstream: main, allow: [office], auth: users, users: [reader],
+     proxy_protocol: {from: [balancers]}}
+upstreams: {main: {address: \"127.0.0.1:1\", credentials: {password: {env: UPSTREAM_PASSWORD}}}}
+users: {reader: {password: {env: READER_PASSWORD}, from: [readers]}}
+groups:
+  office: [192.0.2.1]
+  readers: [{group: inner}]
+  inner: [192.0.2.1]
+  balancers: [192.0.2.7]
+  spare: []
+";
+    let files = Files::new(config);
+    let list = files.groups("list").assert_exit(0).out;
+    assert_eq!(
+        list,
+        "group      entries         next expiry  used by                       note
+office     1                            public (allow)
+readers    0 + 1 included               user reader (from)
+inner      1                            user reader (from)
+balancers  1                            public (proxy_protocol from)
+spare      0                            not used
+"
+    );
+    assert!(files.groups("show spare").assert_exit(0).out.starts_with("spare: 0 entries, not used\n"));
+    let shown = files.groups("show balancers").assert_exit(0).out;
+    assert!(shown.starts_with("balancers: 1 entry, used by public (proxy_protocol from)\n"), "{shown}");
+    let json = files.groups("show inner --json").assert_exit(0).json();
+    assert_eq!(json["used_by"], json!([{"user": "reader", "lists": ["from"]}]));
+}
+
 #[test]
 fn a_group_is_shown_with_the_place_of_each_entry() {
     let files = Files::new(CONFIG);

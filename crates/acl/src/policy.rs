@@ -121,8 +121,18 @@ impl Policy {
             List::Deny => Some(&access.deny),
             List::ShadowAllow => shadow.and_then(|shadow| shadow.allow.as_ref()),
             List::ShadowDeny => shadow.and_then(|shadow| shadow.deny.as_ref()),
+            List::Senders => Some(&access.senders),
         };
-        let members = roots.map(|roots| members(&self.groups, roots)).unwrap_or_default();
+        roots.map(|roots| self.named_members(roots)).unwrap_or_default()
+    }
+
+    /// The named groups in a list that belongs to a user, included groups too.
+    pub fn listed_for_user(&self, list: ListId) -> Vec<&str> {
+        self.origins.get(list.0).map(|(_, roots)| self.named_members(roots)).unwrap_or_default()
+    }
+
+    fn named_members(&self, roots: &[GroupId]) -> Vec<&str> {
+        let members = members(&self.groups, roots);
         members.iter().filter_map(|id| self.groups.get(index(*id))?.name.as_deref()).collect()
     }
 
@@ -255,6 +265,8 @@ pub enum List {
     ShadowAllow,
     /// `deny` under `shadow`
     ShadowDeny,
+    /// `from` under `proxy_protocol`
+    Senders,
 }
 
 /// An address family.

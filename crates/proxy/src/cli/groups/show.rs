@@ -36,13 +36,13 @@ pub(super) fn list(args: &ListArgs) -> ExitCode {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    let users = users(&loaded.config);
+    let uses = uses(&loaded.config);
     let groups: Vec<About<'_>> = loaded
         .config
         .policy()
         .groups()
         .filter(|group| group.name() != UNIX_GROUP)
-        .map(|group| About::of(group, &users, wall_clock()))
+        .map(|group| About::of(group, &uses, wall_clock()))
         .collect();
     if args.common.json {
         let groups: Vec<Value> = groups.iter().map(About::json).collect();
@@ -69,46 +69,70 @@ pub(super) fn show(args: &ShowArgs) -> ExitCode {
         );
         return ExitCode::from(BAD_USAGE);
     };
-    let about = About::of(group, &users(&loaded.config), wall_clock());
+    let about = About::of(group, &uses(&loaded.config), wall_clock());
     print(&if args.common.json { format!("{:#}\n", about.json_whole()) } else { about.text() });
     ExitCode::SUCCESS
 }
 
-/// The lists that reach each group, as `public: allow`.
-type Users = HashMap<String, Vec<(String, Vec<&'static str>)>>;
+/// The uses of each group, by its name.
+type Uses = HashMap<String, Vec<Use>>;
 
-fn users(config: &Config) -> Users {
+/// A listener or a user, and its lists that reach a group.
+#[derive(Clone)]
+struct Use {
+    by: By,
+    lists: Vec<&'static str>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+enum By {
+    Listener(String),
+    User(String),
+}
+
+fn uses(config: &Config) -> Uses {
     let lists = [
         (List::Allow, "allow"),
         (List::Deny, "deny"),
         (List::ShadowAllow, "shadow allow"),
         (List::ShadowDeny, "shadow deny"),
+        (List::Senders, "proxy_protocol from"),
     ];
-    let mut users = Users::new();
+    let policy = config.policy();
+    let mut uses = Uses::new();
     for listener in config.listeners() {
         for (list, word) in lists {
-            for group in config.policy().listed(listener.index(), list) {
-                let uses = users.entry(group.to_owned()).or_default();
-                match uses.last_mut() {
-                    Some((name, words)) if name == listener.name() => words.push(word),
-                    _ => uses.push((listener.name().to_owned(), vec![word])),
-                }
+            for group in policy.listed(listener.index(), list) {
+                note(&mut uses, group, &By::Listener(listener.name().to_owned()), word);
             }
         }
     }
-    users
+    for user in config.users() {
+        for group in user.from().map(|list| policy.listed_for_user(list)).unwrap_or_default() {
+            note(&mut uses, group, &By::User(user.name().to_owned()), "from");
+        }
+    }
+    uses
 }
 
-/// A group and the listeners that use it.
+fn note(uses: &mut Uses, group: &str, by: &By, list: &'static str) {
+    let known = uses.entry(group.to_owned()).or_default();
+    match known.last_mut() {
+        Some(last) if last.by == *by => last.lists.push(list),
+        _ => known.push(Use { by: by.clone(), lists: vec![list] }),
+    }
+}
+
+/// A group and its uses.
 struct About<'c> {
     group: Group<'c>,
-    users: Vec<(String, Vec<&'static str>)>,
+    uses: Vec<Use>,
     now: UnixSeconds,
 }
 
 impl<'c> About<'c> {
-    fn of(group: Group<'c>, users: &Users, now: UnixSeconds) -> Self {
-        Self { group, users: users.get(group.name()).cloned().unwrap_or_default(), now }
+    fn of(group: Group<'c>, uses: &Uses, now: UnixSeconds) -> Self {
+        Self { group, uses: uses.get(group.name()).cloned().unwrap_or_default(), now }
     }
 
     fn note(&self) -> Option<&'c str> {
@@ -126,21 +150,31 @@ impl<'c> About<'c> {
             self.group.name().to_owned(),
             if included == 0 { own.to_string() } else { format!("{own} + {included} included") },
             self.group.next_expiry(self.now).map(moment).unwrap_or_default(),
-            self.used_by(),
+            if self.uses.is_empty() { "not used".to_owned() } else { self.used_by() },
             self.note().map(|note| note.escape_debug().to_string()).unwrap_or_default(),
         ]
     }
 
     fn used_by(&self) -> String {
-        let users: Vec<String> =
-            self.users.iter().map(|(listener, words)| format!("{listener} ({})", words.join(", "))).collect();
-        if users.is_empty() { "no listener".to_owned() } else { users.join(", ") }
+        let uses: Vec<String> = self
+            .uses
+            .iter()
+            .map(|Use { by, lists }| match by {
+                By::Listener(name) => format!("{name} ({})", lists.join(", ")),
+                By::User(name) => format!("user {name} ({})", lists.join(", ")),
+            })
+            .collect();
+        uses.join(", ")
     }
 
     fn text(&self) -> String {
         let own = self.group.own_count();
         let entries = if own == 1 { "1 entry".to_owned() } else { format!("{own} entries") };
-        let mut text = format!("{}: {entries}, used by {}\n", self.group.name(), self.used_by());
+        let used = match self.uses.is_empty() {
+            true => "not used".to_owned(),
+            false => format!("used by {}", self.used_by()),
+        };
+        let mut text = format!("{}: {entries}, {used}\n", self.group.name());
         let until = self.group.meta().and_then(|meta| meta.until).map(moment);
         let said = [("note", self.note()), ("owner", self.owner()), ("until", until.as_deref())];
         for (key, value) in said.into_iter().filter_map(|(key, value)| Some((key, value?))) {
@@ -172,10 +206,13 @@ impl<'c> About<'c> {
     }
 
     fn json(&self) -> Value {
-        let users: Vec<Value> = self
-            .users
+        let uses: Vec<Value> = self
+            .uses
             .iter()
-            .map(|(listener, words)| json!({"listener": listener, "lists": words}))
+            .map(|Use { by, lists }| match by {
+                By::Listener(name) => json!({"listener": name, "lists": lists}),
+                By::User(name) => json!({"user": name, "lists": lists}),
+            })
             .collect();
         json!({
             "name": self.group.name(),
@@ -186,7 +223,7 @@ impl<'c> About<'c> {
             "note": self.note(),
             "owner": self.owner(),
             "until": self.group.meta().and_then(|meta| meta.until).map(moment),
-            "used_by": users,
+            "used_by": uses,
         })
     }
 
