@@ -1,5 +1,7 @@
 //! `portcullis groups`: its output, its edits and its exit codes.
 
+mod in_place;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -54,11 +56,14 @@ impl Files {
     /// Runs `portcullis groups ...`, with words split at spaces; an underscore in a word becomes a space.
     fn groups(&self, words: &str) -> Ran {
         let words = words.split(' ').map(|word| word.replace('_', " "));
-        let Output { status, stdout, stderr } =
-            portcullis(self.directory.path(), std::iter::once("groups".to_owned()).chain(words));
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
-        Ran { code: status.code().expect("it exits"), out: text(stdout), err: text(stderr) }
+        ran(portcullis(self.directory.path(), std::iter::once("groups".to_owned()).chain(words)))
     }
+}
+
+fn ran(output: Output) -> Ran {
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    let code = output.status.code().expect("it exits");
+    Ran { code, out: text(output.stdout), err: text(output.stderr) }
 }
 
 impl Ran {

@@ -3,6 +3,8 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
+use serde_json::Value;
+
 use crate::wait::PATIENCE;
 
 /// Status and body of `GET path`, or `None` if there is no answer.
@@ -14,6 +16,14 @@ pub fn get(to: SocketAddr, path: &str) -> Option<(u16, String)> {
 pub fn post(to: SocketAddr, path: &str, token: &str) -> Option<(u16, String)> {
     let head = format!("POST {path} HTTP/1.1\r\nHost: {to}\r\nContent-Length: 0\r\n");
     call(to, &format!("{head}Authorization: Bearer {token}\r\n\r\n"))
+}
+
+/// Status and body of `POST path` with a bearer token and a JSON body.
+pub fn post_json(to: SocketAddr, path: &str, token: &str, body: &Value) -> Option<(u16, String)> {
+    let body = body.to_string();
+    let head = format!("POST {path} HTTP/1.1\r\nHost: {to}\r\nAuthorization: Bearer {token}\r\n");
+    let about = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+    call(to, &format!("{head}{about}\r\n{body}"))
 }
 
 /// Status and body of the answer to `request`, which is sent unchanged.

@@ -1,4 +1,4 @@
-//! A network namespace for one test, in which the test can use any address.
+//! Namespaces for one test: a network in which the test can use any address, and mounts that others do not see.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -52,4 +52,18 @@ pub fn alone(what: &str, test: impl FnOnce() + Send) {
 /// If it fails.
 pub fn ip(words: &[&str]) {
     assert!(Command::new("ip").args(words).status().expect("ip starts").success(), "ip {words:?}");
+}
+
+/// The words before a command that make `script` run first, in a mount namespace of its own: `script` mounts, and ends
+/// with `exec "$@"`. `None` if no such namespace can be made, after a line that says that `what` is not checked.
+pub fn mounts(what: &str, script: &str) -> Option<Vec<String>> {
+    let words = ["unshare", "--mount", "--propagation", "private", "sh", "-e", "-c", script, "sh"];
+    let probe = Command::new(words[0]).args(&words[1..7]).arg("mount -t tmpfs none /mnt").output();
+    if probe.is_ok_and(|output| output.status.success()) {
+        return Some(words.map(str::to_owned).to_vec());
+    }
+    // Written directly to bypass the capture of the test harness: the line must be visible when the tests pass.
+    let why = format!("NOT CHECKED: no mount namespace can be made here; {what} NOT CHECKED");
+    writeln!(std::io::stderr(), "\n{why}").expect("standard error");
+    None
 }

@@ -7,6 +7,7 @@ mod apply;
 mod entry;
 mod error;
 mod flow;
+mod in_place;
 mod site;
 mod survey;
 mod yaml;
@@ -19,7 +20,7 @@ use self::site::Site;
 use self::survey::Survey;
 use super::{LoadOptions, Loaded, Problem, Reload, Severity, load};
 
-pub use apply::Applied;
+pub use apply::{Applied, Method};
 pub use entry::{BadEntry, NewEntry, parse_time};
 pub use error::EditError;
 pub use survey::Written;

@@ -11,6 +11,7 @@ pub mod edit;
 mod fields;
 mod limits;
 mod load;
+mod lock;
 pub mod message;
 mod model;
 mod problem;

@@ -54,7 +54,7 @@ pub fn default_path() -> PathBuf {
 fn config(path: &Path, scope: &mut Scope) -> Option<Config> {
     let start = Position::start_of(&scope.file);
     if matches!(path.try_exists(), Ok(false)) {
-        scope.sources.push(ConfigFile { path: path.to_owned(), digest: None });
+        scope.sources.push(ConfigFile { path: path.to_owned(), digest: None, locked: false });
         let hint = "name a file with --config, or create one: see docs/configuration.md";
         scope.problems.error(&start, "the file does not exist", hint);
         return None;

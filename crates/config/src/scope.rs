@@ -12,12 +12,23 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::problem::{Position, Problems};
+use crate::lock::{self, READER_WAITS};
 use crate::message::{Harmless, Masked, Message, message};
 
 /// A main file or a YAML group file; YAML needs some hundred bytes of memory for each value.
 pub(super) const MAX_YAML_FILE: u64 = 8 << 20;
 /// A plain-text group file: a million entries of any form with room for comments.
 pub(super) const MAX_TEXT_FILE: u64 = 64 << 20;
+
+/// The first byte of a file while an edit writes into it: no byte of UTF-8, and of no byte order mark.
+pub(super) const UNFINISHED: [u8; 1] = [0xf8];
+
+/// Returns the path where an edit that writes into a file keeps the old text.
+pub(super) fn backup_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".bak");
+    name.into()
+}
 
 /// Options of reading a configuration.
 #[derive(Clone, Debug)]
@@ -89,6 +100,9 @@ pub struct ConfigFile {
     pub path: PathBuf,
     /// SHA-256 of what was read; `None`: it could not be read.
     pub digest: Option<[u8; 32]>,
+    /// Another program held a lock on it for longer than the loader waits, so the file is worth another look even if
+    /// it has not changed.
+    pub locked: bool,
 }
 
 impl ConfigFile {
@@ -99,7 +113,7 @@ impl ConfigFile {
             Ok(file) if !file.is_file() && !file.is_dir() => self.digest,
             _ => digest_file(&self.path).ok(),
         };
-        Self { path: self.path.clone(), digest }
+        Self { path: self.path.clone(), digest, locked: false }
     }
 }
 
@@ -130,15 +144,23 @@ impl Scope {
 
     /// Reads a whole file of UTF-8 text, at most `most` bytes; the problem is noted at `mention`.
     pub(super) fn read_text(&mut self, path: &Path, most: u64, mention: &Position) -> Option<String> {
-        match self.read_bytes(path, most) {
+        match self.read_whole(path, most, Writers::Awaited) {
             Ok(bytes) => match String::from_utf8(bytes) {
                 Ok(text) => Some(text),
                 Err(error) => {
+                    let backup = backup_of(path);
                     let valid = error.utf8_error().valid_up_to();
                     let line = error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count() + 1;
                     let message =
                         message!("{} is not valid UTF-8, first on line {}", Masked::path(path), line);
-                    self.problems.error(mention, message, "save it as UTF-8");
+                    let hint = match error.as_bytes().starts_with(&UNFINISHED) {
+                        true => message!(
+                            "an edit of it was interrupted: restore it from {}",
+                            Masked::path(&backup)
+                        ),
+                        false => "save it as UTF-8".into(),
+                    };
+                    self.problems.error(mention, message, hint);
                     None
                 }
             },
@@ -155,16 +177,26 @@ impl Scope {
 
     /// Reads at most `most` bytes of a file or a pipe; `Err` is reason and hint.
     pub(super) fn read_bytes(&mut self, path: &Path, most: u64) -> Result<Vec<u8>, (Message, Message)> {
+        self.read_whole(path, most, Writers::Ignored)
+    }
+
+    fn read_whole(
+        &mut self,
+        path: &Path,
+        most: u64,
+        writers: Writers,
+    ) -> Result<Vec<u8>, (Message, Message)> {
         let read = match self.options.text_of(path) {
             Some(text) if text.len() as u64 <= most => Ok(text.as_bytes().to_vec()),
-            Some(_) => Err(too_large(most)),
-            None => read_bytes(path, most),
+            Some(_) => Err(Unread::other(too_large(most))),
+            None => read_bytes(path, most, writers),
         };
         let digest = read.as_ref().ok().map(|bytes| Sha256::digest(bytes).into());
         if self.sources.iter().all(|source| source.path != path) {
-            self.sources.push(ConfigFile { path: path.to_owned(), digest });
+            let locked = read.as_ref().is_err_and(|unread| unread.locked);
+            self.sources.push(ConfigFile { path: path.to_owned(), digest, locked });
         }
-        read
+        read.map_err(|unread| unread.why)
     }
 }
 
@@ -181,19 +213,53 @@ fn digest_file(path: &Path) -> std::io::Result<[u8; 32]> {
     }
 }
 
-/// Reads at most `most` bytes of a file or a pipe; `Err` is reason and hint.
-fn read_bytes(path: &Path, most: u64) -> Result<Vec<u8>, (Message, Message)> {
-    let fail = |error: std::io::Error| (message!("{}", Reason(&error)), hint(path, &error).into());
+/// The treatment of a file that another program writes under a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writers {
+    /// The loader waits for them, for [`READER_WAITS`].
+    Awaited,
+    /// The file is read as it is: edits never write it.
+    Ignored,
+}
+
+/// A file that could not be read.
+struct Unread {
+    /// Reason and hint.
+    why: (Message, Message),
+    locked: bool,
+}
+
+impl Unread {
+    fn other(why: (Message, Message)) -> Self {
+        Self { why, locked: false }
+    }
+}
+
+/// Reads at most `most` bytes of a file or a pipe.
+fn read_bytes(path: &Path, most: u64, writers: Writers) -> Result<Vec<u8>, Unread> {
+    let fail =
+        |error: std::io::Error| Unread::other((message!("{}", Reason(&error)), hint(path, &error).into()));
     let file = File::open(path).map_err(fail)?;
-    let metadata = file.metadata().map_err(fail)?;
+    let mut metadata = file.metadata().map_err(fail)?;
     if metadata.is_dir() {
-        return Err(("it is a directory".into(), "name a file".into()));
+        return Err(Unread::other(("it is a directory".into(), "name a file".into())));
+    }
+    if metadata.is_file() && writers == Writers::Awaited {
+        lock::shared(&file, READER_WAITS).map_err(|_| Unread {
+            why: (
+                "another program holds a lock on it (flock)".into(),
+                "wait until that program has written the file, or end it".into(),
+            ),
+            locked: true,
+        })?;
+        // The writer may have changed the length.
+        metadata = file.metadata().map_err(fail)?;
     }
     // In one piece: a buffer that grows leaves copies of a secret behind.
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(most)).unwrap_or(0) + 1);
     file.take(most + 1).read_to_end(&mut bytes).map_err(fail)?;
     if bytes.len() as u64 > most {
-        return Err(too_large(most));
+        return Err(Unread::other(too_large(most)));
     }
     Ok(bytes)
 }

@@ -6,10 +6,10 @@ use portcullis_acl::{Cidr, UnixSeconds};
 use thiserror::Error;
 
 use super::Written;
-use crate::scope::reason;
+use crate::scope::{backup_of, reason};
 use crate::{LoadOptions, Problem, load};
 
-/// The error of an edit; nothing was written.
+/// The error of an edit. Nothing was written, except where the variant says so.
 #[derive(Clone, Debug, Error)]
 pub enum EditError {
     /// The configuration has no such group.
@@ -76,11 +76,47 @@ pub enum EditError {
         /// The file.
         file: PathBuf,
     },
-    /// The file could not be read or replaced.
-    #[error("cannot replace {}: {reason}", .file.display())]
+    /// The file could not be read or written.
+    #[error("cannot write {}: {reason}", .file.display())]
     Io {
         /// The file.
         file: PathBuf,
+        /// The system's error text.
+        reason: String,
+    },
+    /// The directory takes no new file, so that the file can only be written in place, without a backup.
+    #[error("cannot replace {}: the directory {} is not writable ({reason})", .file.display(), .directory.display())]
+    ReadOnlyDirectory {
+        /// The file.
+        file: PathBuf,
+        /// Its directory.
+        directory: PathBuf,
+        /// The system's error text.
+        reason: String,
+    },
+    /// The old text could not be kept before a write in place.
+    #[error("cannot keep the old text of {} as {}: {reason}", .file.display(), .backup.display())]
+    NoBackup {
+        /// The file.
+        file: PathBuf,
+        /// The file for the old text.
+        backup: PathBuf,
+        /// The system's error text.
+        reason: String,
+    },
+    /// Another program holds a lock on the file.
+    #[error("{} is locked by another program (flock)", .file.display())]
+    Locked {
+        /// The file or its directory.
+        file: PathBuf,
+    },
+    /// A write in place failed, and so did writing the old text back. The file does not load.
+    #[error("writing {} failed in the middle ({reason}), and its old text could not be written back", .file.display())]
+    HalfWritten {
+        /// The file.
+        file: PathBuf,
+        /// The file that has the old text.
+        kept: Option<PathBuf>,
         /// The system's error text.
         reason: String,
     },
@@ -100,6 +136,10 @@ impl EditError {
             Self::Invalid(_) => "invalid",
             Self::Changed { .. } => "changed",
             Self::Io { .. } => "io",
+            Self::ReadOnlyDirectory { .. } => "read_only_directory",
+            Self::NoBackup { .. } => "no_backup",
+            Self::Locked { .. } => "locked",
+            Self::HalfWritten { .. } => "half_written",
         }
     }
 
@@ -127,12 +167,28 @@ impl EditError {
                 "edit the file by hand, or rewrite the list as '- ADDRESS' lines".to_owned()
             }
             Self::Changed { .. } => "check the file and try again".to_owned(),
+            Self::ReadOnlyDirectory { .. } => {
+                "write into the file in place; its old text cannot be kept beside it then".to_owned()
+            }
+            Self::Locked { .. } => "wait until that program has ended, and try again".to_owned(),
+            Self::HalfWritten { kept: Some(kept), .. } => format!("restore it from {}", kept.display()),
+            Self::HalfWritten { kept: None, .. } => "restore it from your own copy".to_owned(),
+            Self::NoBackup { .. } => "make room, or move that file out of the way".to_owned(),
             Self::Invalid(_) | Self::Io { .. } => return None,
         })
     }
 
     pub(super) fn io(file: &Path, error: &std::io::Error) -> Self {
         Self::Io { file: file.to_path_buf(), reason: reason(error) }
+    }
+
+    pub(super) fn read_only_directory(file: &Path, directory: &Path, error: &std::io::Error) -> Self {
+        let (file, directory) = (file.to_path_buf(), directory.to_path_buf());
+        Self::ReadOnlyDirectory { file, directory, reason: reason(error) }
+    }
+
+    pub(super) fn no_backup(file: &Path, error: &std::io::Error) -> Self {
+        Self::NoBackup { file: file.to_path_buf(), backup: backup_of(file), reason: reason(error) }
     }
 
     /// Returns the errors of the loader for a file in which no list was found.

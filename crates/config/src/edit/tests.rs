@@ -4,6 +4,7 @@
 //! `PORTCULLIS_GOLDEN=write` rewrites the texts: read the difference before you commit it.
 
 mod files;
+mod in_place;
 mod random;
 
 use std::fs;

@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use portcullis_acl::Cidr;
 use portcullis_config::LoadOptions;
-use portcullis_config::edit::{self, BadEntry, Edit, EditError, NewEntry};
+use portcullis_config::edit::{self, Applied, BadEntry, Edit, EditError, Method, NewEntry};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -38,6 +38,9 @@ pub(super) struct Add {
     force: bool,
     #[serde(default)]
     dry_run: bool,
+    /// Also where the directory of the file is not writable, and its old text cannot be kept.
+    #[serde(default)]
+    in_place: bool,
 }
 
 /// One entry less.
@@ -47,6 +50,9 @@ pub(super) struct Remove {
     cidr: String,
     #[serde(default)]
     dry_run: bool,
+    /// Also where the directory of the file is not writable, and its old text cannot be kept.
+    #[serde(default)]
+    in_place: bool,
 }
 
 pub(super) async fn add(
@@ -62,7 +68,10 @@ pub(super) async fn add(
         Ok(entry) => entry,
         Err(bad) => return refusal(StatusCode::BAD_REQUEST, "entry", &bad.to_string(), Some(bad.hint())),
     };
-    change(state, asked.dry_run, move |config, options| edit::add(config, &group, &entry, options)).await
+    change(state, Writing::of(asked.dry_run, asked.in_place), move |config, options| {
+        edit::add(config, &group, &entry, options)
+    })
+    .await
 }
 
 pub(super) async fn remove(
@@ -78,7 +87,27 @@ pub(super) async fn remove(
         Ok(cidr) => cidr,
         Err(bad) => return refusal(StatusCode::BAD_REQUEST, "entry", &bad.to_string(), Some(bad.hint())),
     };
-    change(state, asked.dry_run, move |config, options| edit::remove(config, &group, cidr, options)).await
+    change(state, Writing::of(asked.dry_run, asked.in_place), move |config, options| {
+        edit::remove(config, &group, cidr, options)
+    })
+    .await
+}
+
+/// The way to write an edit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writing {
+    Dry,
+    Apply(Method),
+}
+
+impl Writing {
+    fn of(dry_run: bool, in_place: bool) -> Self {
+        match (dry_run, in_place) {
+            (true, _) => Self::Dry,
+            (false, true) => Self::Apply(Method::InPlace),
+            (false, false) => Self::Apply(Method::Replace),
+        }
+    }
 }
 
 impl Add {
@@ -101,27 +130,28 @@ impl Add {
 /// disconnected.
 async fn change(
     state: Arc<AdminState>,
-    dry_run: bool,
+    writing: Writing,
     plan: impl FnOnce(&std::path::Path, &LoadOptions) -> Result<Edit, EditError> + Send + 'static,
 ) -> Response {
-    let done = tokio::spawn(async move { carry_out(&state, dry_run, plan).await }).await;
+    let done = tokio::spawn(async move { carry_out(&state, writing, plan).await }).await;
     done.unwrap_or_else(|_| not_made())
 }
 
 /// Runs one edit at a time: the next one starts from the file that the first one wrote.
 async fn carry_out(
     state: &AdminState,
-    dry_run: bool,
+    writing: Writing,
     plan: impl FnOnce(&std::path::Path, &LoadOptions) -> Result<Edit, EditError> + Send + 'static,
 ) -> Response {
     let _alone = state.edits.lock().await;
     let config = state.process.store.current().config().path().to_owned();
     let done = run_on_thread("edit", move || {
         let edit = plan(&config, &LoadOptions::new())?;
-        if !dry_run {
-            edit.apply()?;
-        }
-        Ok(facts(&edit))
+        let applied = match writing {
+            Writing::Dry => Applied::default(),
+            Writing::Apply(method) => edit.apply(method)?,
+        };
+        Ok(facts(&edit, &applied))
     });
     let Ok(done) = timeout(EDITING, done).await else {
         let why = "reading the configuration files timed out (a pipe, or a file system that hangs); check whether the entry exists before you try again";
@@ -130,7 +160,7 @@ async fn carry_out(
     match done {
         None => not_made(),
         Some(Err(error)) => failure(&error),
-        Some(Ok(facts)) if dry_run => Json(facts).into_response(),
+        Some(Ok(facts)) if writing == Writing::Dry => Json(facts).into_response(),
         Some(Ok(mut facts)) => match ask_for_reload(state).await {
             Ok(report) => {
                 if let (Value::Object(facts), Ok(report)) = (&mut facts, serde_json::to_value(report)) {
@@ -147,7 +177,7 @@ fn not_made() -> Response {
     problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "internal error: the edit was aborted")
 }
 
-fn facts(edit: &Edit) -> Value {
+fn facts(edit: &Edit, applied: &Applied) -> Value {
     let texts = |list: &[edit::Written]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
     json!({
         "group": edit.group(),
@@ -157,15 +187,19 @@ fn facts(edit: &Edit) -> Value {
         "covered_by": texts(edit.covered_by()),
         "shared_with": edit.shared_with(),
         "warnings": edit.warnings(),
+        "in_place": applied.in_place,
+        "backup": applied.backup,
     })
 }
 
 fn failure(error: &EditError) -> Response {
     let status = match error {
         EditError::UnknownGroup { .. } | EditError::NotThere { .. } => StatusCode::NOT_FOUND,
-        EditError::Duplicate { .. } | EditError::Needless { .. } | EditError::Changed { .. } => {
-            StatusCode::CONFLICT
-        }
+        EditError::Duplicate { .. }
+        | EditError::Needless { .. }
+        | EditError::Changed { .. }
+        | EditError::ReadOnlyDirectory { .. } => StatusCode::CONFLICT,
+        EditError::Locked { .. } => StatusCode::SERVICE_UNAVAILABLE,
         EditError::BuiltIn | EditError::PlainText { .. } | EditError::CannotEdit { .. } => {
             StatusCode::UNPROCESSABLE_ENTITY
         }
@@ -173,9 +207,17 @@ fn failure(error: &EditError) -> Response {
             let body = json!({"error": error.kind(), "message": error.to_string(), "problems": problems});
             return (StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response();
         }
-        EditError::Io { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        EditError::Io { .. } | EditError::NoBackup { .. } | EditError::HalfWritten { .. } => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
     };
-    refusal(status, error.kind(), &error.to_string(), error.hint())
+    let message = match error {
+        EditError::ReadOnlyDirectory { .. } => {
+            format!("{error}; send \"in_place\": true to write into the file")
+        }
+        _ => error.to_string(),
+    };
+    refusal(status, error.kind(), &message, error.hint())
 }
 
 fn refusal(status: StatusCode, error: &str, message: &str, hint: Option<String>) -> Response {

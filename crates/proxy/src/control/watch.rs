@@ -96,9 +96,9 @@ impl Watch {
     fn look_changed(&self, sources: &[ConfigFile]) -> bool {
         sources.iter().any(|source| {
             let now = Stamp::of(&source.path);
-            self.stamps
-                .get(&source.path)
-                .is_none_or(|known| *known != now || now.is_some_and(|now| now.is_fresh()))
+            let known = self.stamps.get(&source.path);
+            // The end of a lock changes no stamp.
+            source.locked || known.is_none_or(|known| *known != now || now.is_some_and(|now| now.is_fresh()))
         })
     }
 

@@ -4,13 +4,13 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use super::*;
 
-struct Scene {
-    directory: tempfile::TempDir,
+pub(super) struct Scene {
+    pub(super) directory: tempfile::TempDir,
 }
 
 impl Scene {
     /// A configuration in which `office` is the file of that name.
-    fn new(name: &str, text: &str) -> Self {
+    pub(super) fn new(name: &str, text: &str) -> Self {
         let scene = Self { directory: tempfile::tempdir().unwrap() };
         fs::create_dir(scene.path("groups")).unwrap();
         fs::write(
@@ -22,15 +22,15 @@ impl Scene {
         scene
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    fn config(&self) -> PathBuf {
+    pub(super) fn config(&self) -> PathBuf {
         self.path("portcullis.yaml")
     }
 
-    fn plan(&self, command: &str) -> Result<Edit, EditError> {
+    pub(super) fn plan(&self, command: &str) -> Result<Edit, EditError> {
         plan(&self.config(), command)
     }
 
@@ -168,7 +168,7 @@ fn a_file_is_replaced_whole_with_its_mode() {
     let file = scene.path("groups/list.txt");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
     let before = fs::metadata(&file).unwrap();
-    let applied = scene.plan("add 203.0.113.9").unwrap().apply().unwrap();
+    let applied = scene.plan("add 203.0.113.9").unwrap().apply(Method::Replace).unwrap();
     assert!(!applied.owner_changed);
     assert_eq!(fs::read_to_string(&file).unwrap(), "192.0.2.1\n203.0.113.9\n");
     let after = fs::metadata(&file).unwrap();
@@ -183,7 +183,7 @@ fn a_link_stays_a_link() {
     fs::create_dir(scene.path("data")).unwrap();
     fs::rename(scene.path("groups/list.txt"), scene.path("data/real.txt")).unwrap();
     symlink("../data/real.txt", scene.path("groups/list.txt")).unwrap();
-    scene.plan("add 203.0.113.9").unwrap().apply().unwrap();
+    scene.plan("add 203.0.113.9").unwrap().apply(Method::Replace).unwrap();
     assert!(fs::symlink_metadata(scene.path("groups/list.txt")).unwrap().is_symlink());
     assert_eq!(fs::read_to_string(scene.path("data/real.txt")).unwrap(), "192.0.2.1\n203.0.113.9\n");
 }
@@ -193,10 +193,10 @@ fn a_file_that_changed_meanwhile_is_left_alone() {
     let scene = Scene::new("list.txt", "192.0.2.1\n");
     let edit = scene.plan("add 203.0.113.9").unwrap();
     fs::write(scene.path("groups/list.txt"), "192.0.2.2\n").unwrap();
-    assert!(matches!(edit.apply(), Err(EditError::Changed { .. })));
+    assert!(matches!(edit.apply(Method::Replace), Err(EditError::Changed { .. })));
     assert_eq!(fs::read_to_string(scene.path("groups/list.txt")).unwrap(), "192.0.2.2\n");
     fs::remove_file(scene.path("groups/list.txt")).unwrap();
-    assert!(matches!(edit.apply(), Err(EditError::Io { .. })));
+    assert!(matches!(edit.apply(Method::Replace), Err(EditError::Io { .. })));
 }
 
 /// Many at a time: each finds its text or is told that it changed, and none undoes another.
@@ -208,7 +208,7 @@ fn edits_at_the_same_time_do_not_undo_each_other() {
             let scene = &scene;
             scope.spawn(move || {
                 loop {
-                    match scene.plan(&format!("add 203.0.113.{last}")).unwrap().apply() {
+                    match scene.plan(&format!("add 203.0.113.{last}")).unwrap().apply(Method::Replace) {
                         Ok(_) => break,
                         Err(EditError::Changed { .. }) => {}
                         Err(error) => panic!("{error}"),

@@ -220,7 +220,7 @@ proptest! {
                 continue;
             }
             let edit = outcome.unwrap_or_else(|error| panic!("{error}\n{before}"));
-            edit.apply().unwrap();
+            edit.apply(Method::Replace).unwrap();
             let after = fs::read_to_string(&edited).unwrap();
             prop_assert_eq!(&after, edit.after());
 

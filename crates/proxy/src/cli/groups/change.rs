@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use portcullis_config::edit::{self, Applied, BadEntry, Change, Edit, EditError, NewEntry};
+use portcullis_config::edit::{self, Applied, BadEntry, Change, Edit, EditError, Method, NewEntry};
 use portcullis_config::{LoadOptions, Reload};
 use serde_json::{Value, json};
 
@@ -18,6 +18,17 @@ const ATTEMPTS: usize = 20;
 
 /// A network that covers half of a long list must not push everything else off the screen; JSON has them all.
 const MOST_NAMED: usize = 20;
+
+/// Options of every subcommand that writes a file.
+#[derive(clap::Args, Clone, Debug)]
+struct Writing {
+    /// Print the diff and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Write into the file instead of replacing it, even if its directory is not writable and no backup can be kept
+    #[arg(long)]
+    in_place: bool,
+}
 
 /// Add an address or a network at the end of a group's list.
 #[derive(clap::Args, Clone, Debug)]
@@ -38,9 +49,8 @@ pub(super) struct AddArgs {
     /// Add the entry even if another entry covers it
     #[arg(long)]
     force: bool,
-    /// Print the diff and write nothing
-    #[arg(long)]
-    dry_run: bool,
+    #[command(flatten)]
+    writing: Writing,
     #[command(flatten)]
     common: Common,
 }
@@ -52,9 +62,8 @@ pub(super) struct RemoveArgs {
     group: String,
     /// The address or network, as 'groups show' prints it
     cidr: String,
-    /// Print the diff and write nothing
-    #[arg(long)]
-    dry_run: bool,
+    #[command(flatten)]
+    writing: Writing,
     #[command(flatten)]
     common: Common,
 }
@@ -64,7 +73,7 @@ pub(super) fn add(args: &AddArgs) -> ExitCode {
         Ok(entry) => entry,
         Err(error) => return bad(&error, args.common.json),
     };
-    change(&args.common, args.dry_run, |config, options| edit::add(config, &args.group, &entry, options))
+    change(&args.common, &args.writing, |config, options| edit::add(config, &args.group, &entry, options))
 }
 
 pub(super) fn remove(args: &RemoveArgs) -> ExitCode {
@@ -72,7 +81,7 @@ pub(super) fn remove(args: &RemoveArgs) -> ExitCode {
         Ok(entry) => entry.cidr(),
         Err(error) => return bad(&error, args.common.json),
     };
-    change(&args.common, args.dry_run, |config, options| edit::remove(config, &args.group, cidr, options))
+    change(&args.common, &args.writing, |config, options| edit::remove(config, &args.group, cidr, options))
 }
 
 fn new_entry(args: &AddArgs) -> Result<NewEntry, BadEntry> {
@@ -91,7 +100,7 @@ fn new_entry(args: &AddArgs) -> Result<NewEntry, BadEntry> {
 
 fn change(
     common: &Common,
-    dry_run: bool,
+    writing: &Writing,
     plan: impl Fn(&Path, &LoadOptions) -> Result<Edit, EditError>,
 ) -> ExitCode {
     let config = match common.path() {
@@ -100,9 +109,10 @@ fn change(
     };
     // The user of this command need not be allowed to read passwords.
     let options = LoadOptions::new().without_secrets();
-    let apply = |edit: Edit| match dry_run {
+    let method = if writing.in_place { Method::InPlace } else { Method::Replace };
+    let apply = |edit: Edit| match writing.dry_run {
         true => Ok((edit, None)),
-        false => edit.apply().map(|applied| (edit, Some(applied))),
+        false => edit.apply(method).map(|applied| (edit, Some(applied))),
     };
     let mut outcome = plan(&config, &options).and_then(apply);
     for _ in 1..ATTEMPTS {
@@ -113,7 +123,7 @@ fn change(
     }
     match outcome {
         Ok((edit, applied)) => {
-            tell(&edit, applied, common.json);
+            tell(&edit, applied.as_ref(), common.json);
             ExitCode::SUCCESS
         }
         Err(error) => refused(&error, common.json),
@@ -121,7 +131,7 @@ fn change(
 }
 
 /// Prints the change to standard output and its consequences to standard error.
-fn tell(edit: &Edit, applied: Option<Applied>, json: bool) {
+fn tell(edit: &Edit, applied: Option<&Applied>, json: bool) {
     if json {
         print(&format!("{:#}\n", as_json(edit, applied)));
         return;
@@ -156,7 +166,7 @@ fn done(edit: &Edit) -> String {
     }
 }
 
-fn consequences(edit: &Edit, applied: Option<Applied>) -> Vec<String> {
+fn consequences(edit: &Edit, applied: Option<&Applied>) -> Vec<String> {
     let cidr = edit.cidr();
     let mut told = Vec::new();
     match edit.change() {
@@ -186,10 +196,20 @@ fn consequences(edit: &Edit, applied: Option<Applied>) -> Vec<String> {
             edit.file().display()
         ));
     }
+    told.extend(applied.filter(|applied| applied.in_place).map(|applied| in_place(edit, applied)));
     told
 }
 
-fn as_json(edit: &Edit, applied: Option<Applied>) -> Value {
+/// The reason why a reader of the file may care that it was not replaced, and the place of the old text.
+fn in_place(edit: &Edit, applied: &Applied) -> String {
+    let file = edit.file().display();
+    match &applied.backup {
+        Some(backup) => format!("{file} was written in place; its old text is kept as {}", backup.display()),
+        None => format!("{file} was written in place, and its old text is not kept"),
+    }
+}
+
+fn as_json(edit: &Edit, applied: Option<&Applied>) -> Value {
     let entries = |list: &[edit::Written]| list.iter().map(json_entry).collect::<Vec<_>>();
     let mut value = json!({
         "ok": true,
@@ -202,6 +222,8 @@ fn as_json(edit: &Edit, applied: Option<Applied>) -> Value {
         "shared_with": edit.shared_with(),
         "warnings": edit.warnings(),
         "owner_changed": applied.is_some_and(|applied| applied.owner_changed),
+        "in_place": applied.is_some_and(|applied| applied.in_place),
+        "backup": applied.and_then(|applied| applied.backup.as_ref()),
     });
     match edit.change() {
         Change::Added { line, makes_needless } => {
@@ -250,6 +272,7 @@ fn refused(error: &EditError, json: bool) -> ExitCode {
 fn text_of(error: &EditError) -> String {
     match error {
         EditError::Needless { .. } => format!("{error} (use --force to add it anyway)"),
+        EditError::ReadOnlyDirectory { .. } => format!("{error}; use --in-place to write into the file"),
         EditError::Duplicate { existing, .. } => {
             let until = existing.until.map(|until| format!(", until {}", moment(until))).unwrap_or_default();
             let note = existing.note.as_ref().map(|note| format!(", note: {}", note.escape_debug()));

@@ -14,7 +14,7 @@ async fn a_pipe_without_a_writer_does_not_block_a_reload() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("portcullis.yaml");
     std::fs::write(&path, CONFIG).unwrap();
-    let known = vec![ConfigFile { path: path.clone(), digest: None }];
+    let known = vec![ConfigFile { path: path.clone(), digest: None, locked: false }];
     let pipe = dir.path().join("office.txt");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let late = read_within(Duration::from_millis(500), path.clone(), known.clone()).await.unwrap_err();
