@@ -231,6 +231,16 @@ fn bad_words_are_bad_usage_and_get_the_corrected_form() {
         .assert_exit(64)
         .assert_says(&["host bits are set", "write 10.0.0.0/8"]);
     files.groups("add office 010.1.2.3").assert_exit(64).assert_says(&["leading zero", "write 10.1.2.3"]);
+    for (entry, hint) in [
+        ("0.0.0.0", "did you mean 0.0.0.0/0 (everybody)?"),
+        ("::/128", "did you mean ::/0 (everybody)?"),
+        ("10.0.0.1-10.0.0.3", "write one entry for each of 10.0.0.1, 10.0.0.2/31"),
+        ("10.1.*", "write 10.1.0.0/16"),
+        ("10.0.0.0/255.0.0.0", "write 10.0.0.0/8"),
+        ("any", "did you mean 0.0.0.0/0 (everybody)?"),
+    ] {
+        files.groups(&format!("add office {entry}")).assert_exit(64).assert_says(&[hint]);
+    }
     files.groups("remove office fe80::1%eth0").assert_exit(64).assert_says(&["zone"]);
     files
         .groups("add office 192.0.2.9 --until tomorrow")

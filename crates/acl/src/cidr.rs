@@ -1,5 +1,7 @@
 //! Addresses and networks in the form that an operator may write. Each has one spelling, so that none can be misread.
 
+mod forms;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -7,11 +9,13 @@ use std::str::FromStr;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use thiserror::Error;
 
+pub use self::forms::Networks;
+
 /// A network without host bits; a bare address is its /32 or /128.
 ///
-/// Valid: `203.0.113.9`, `203.0.113.0/24`, `2001:db8::/32`. Refused: host bits, leading zeros, zones, netmasks, and
-/// IPv4-mapped IPv6. A mapped peer is converted to IPv4 before the policy judges it, so a mapped entry would never
-/// match.
+/// Valid: `203.0.113.9`, `203.0.113.0/24`, `2001:db8::/32`. Refused: host bits, leading zeros, zones, netmasks, ranges,
+/// wildcards, the single addresses `0.0.0.0` and `::`, and IPv4-mapped IPv6. A mapped peer is converted to IPv4 before
+/// the policy judges it, so a mapped entry would never match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Cidr(IpNet);
 
@@ -36,6 +40,49 @@ impl Cidr {
         self.0.prefix_len() == self.0.max_prefix_len()
     }
 
+    /// Whether the network is the single address `0.0.0.0` or `::`, which no client has.
+    pub fn is_unspecified(self) -> bool {
+        self.is_host() && self.0.addr().is_unspecified()
+    }
+
+    /// Whether the network is a single address that no client has because it names several receivers: multicast, or the
+    /// broadcast address `255.255.255.255`.
+    pub fn is_for_many(self) -> bool {
+        let broadcast = self.0.addr() == IpAddr::V4(Ipv4Addr::BROADCAST);
+        self.is_host() && (broadcast || self.0.addr().is_multicast())
+    }
+
+    /// Reads an entry; the error does not yet know the forms of other programs.
+    fn strict(text: &str) -> Result<Self, CidrError> {
+        let (address, len) = match text.split_once('/') {
+            Some((address, len)) => (address, Some(len)),
+            None => (text, None),
+        };
+        let ip = parse_ip(address)?;
+        let width = if ip.is_ipv4() { 32 } else { 128 };
+        let len = len.map_or(Ok(width), |len| parse_len(len, width, ip))?;
+        let cidr = match ip {
+            IpAddr::V4(v4) => Self::cut_v4(v4, len),
+            IpAddr::V6(v6) => Self::cut_v6(v6, len),
+        };
+        let v4 = mapped(cidr);
+        if cidr.is_unspecified() || v4.is_some_and(Self::is_unspecified) {
+            return Err(CidrError::Unspecified { everybody: forms::everybody(ip.to_canonical()) });
+        }
+        if let Some(v4) = v4 {
+            return Err(CidrError::Mapped { v4 });
+        }
+        if cidr.0.network() != ip {
+            return Err(CidrError::HostBits { network: cidr, host: Self::from(ip) });
+        }
+        Ok(cidr)
+    }
+
+    /// Whether the network is a whole address family.
+    fn is_everybody(self) -> bool {
+        self.0.prefix_len() == 0
+    }
+
     /// The network of the first `len` bits of `ip`.
     pub(crate) fn cut_v4(ip: Ipv4Addr, len: u8) -> Self {
         Self(IpNet::V4(Ipv4Net::new(ip, len.min(32)).unwrap_or_default().trunc()))
@@ -57,24 +104,8 @@ impl FromStr for Cidr {
     type Err = CidrError;
 
     fn from_str(text: &str) -> Result<Self, CidrError> {
-        let (address, len) = match text.split_once('/') {
-            Some((address, len)) => (address, Some(len)),
-            None => (text, None),
-        };
-        let ip = parse_ip(address)?;
-        let width = if ip.is_ipv4() { 32 } else { 128 };
-        let len = len.map_or(Ok(width), |len| parse_len(len, width, ip))?;
-        let cidr = match ip {
-            IpAddr::V4(v4) => Self::cut_v4(v4, len),
-            IpAddr::V6(v6) => Self::cut_v6(v6, len),
-        };
-        if let Some(v4) = mapped(cidr) {
-            return Err(CidrError::Mapped { v4 });
-        }
-        if cidr.0.network() != ip {
-            return Err(CidrError::HostBits { network: cidr, host: Self::from(ip) });
-        }
-        Ok(cidr)
+        // Only an error pays for the search for a form that the operator may have meant.
+        Self::strict(text).map_err(|error| forms::recognise(text).unwrap_or(error))
     }
 }
 
@@ -115,9 +146,48 @@ pub enum CidrError {
     /// `10.0.0.0/255.0.0.0`.
     #[error("a netmask instead of a prefix length")]
     Netmask {
-        /// The equivalent prefix length, if the mask has one.
-        len: Option<u8>,
+        /// The networks that the text stands for, if they can be told.
+        networks: Option<Networks>,
     },
+    /// `10.0.0.1-10.0.0.9`.
+    #[error("a range of addresses")]
+    Range {
+        /// The networks that the text stands for; `None`: the range ends before it begins, or mixes families.
+        networks: Option<Networks>,
+    },
+    /// `10.1.*`.
+    #[error("a wildcard in an address")]
+    Wildcard {
+        /// The networks that the text stands for, if they can be told.
+        networks: Option<Networks>,
+    },
+    /// `10.0.0.1, 10.0.0.2`.
+    #[error("several addresses in one entry")]
+    Several {
+        /// The networks of all of them.
+        networks: Networks,
+    },
+    /// `10.0.0.1 office`.
+    #[error("an address with other words")]
+    MoreWords {
+        /// The networks in the text.
+        networks: Networks,
+    },
+    /// `0.0.0.0` or `::`, also with `/32` or `/128`.
+    #[error("the unspecified address, which no client has")]
+    Unspecified {
+        /// The network that the operator may have meant.
+        everybody: Cidr,
+    },
+    /// `any`, `*`.
+    #[error("not an address")]
+    Everybody,
+    /// `localhost`.
+    #[error("a name instead of an address")]
+    Localhost,
+    /// `redis.example.com`.
+    #[error("a host name instead of an address")]
+    HostName,
     /// `10.1/16`, `127.1`.
     #[error("an IPv4 address with fewer than four parts")]
     ShortForm,
@@ -156,24 +226,67 @@ impl CidrError {
                 "write an address or a network, such as 203.0.113.9, 203.0.113.0/24 or 2001:db8::/32".into()
             }
             Self::Space => "write it without spaces, such as 203.0.113.0/24".into(),
-            Self::LeadingZero { decimal: Some(ip) } => format!("write {ip}, if the parts are decimal"),
-            Self::LeadingZero { decimal: None } => "write each part in decimal without leading zeros".into(),
+            Self::LeadingZero { decimal: Some(ip) } if !ip.is_unspecified() => {
+                format!("write {ip}, if the parts are decimal")
+            }
+            Self::LeadingZero { .. } => "write each part in decimal without leading zeros".into(),
             Self::Zone => "write the address without %zone; entries match the address only".into(),
             Self::Port => {
                 "write the address only, such as 203.0.113.9 or 2001:db8::1; ports are not matched".into()
             }
-            Self::Netmask { len: Some(len) } => format!("write /{len}"),
-            Self::Netmask { len: None } => "write a prefix length such as /24".into(),
+            Self::Netmask { networks: Some(networks) }
+            | Self::Range { networks: Some(networks) }
+            | Self::Wildcard { networks: Some(networks) } => match networks.is_one() {
+                true => format!("write {networks}"),
+                false => format!("write one entry for each of {networks}"),
+            },
+            Self::Netmask { networks: None } => "write a prefix length such as /24".into(),
+            Self::Range { networks: None } => {
+                "the first address must not be above the last, and both must be of one family".into()
+            }
+            Self::Wildcard { networks: None } => {
+                "write a network with a prefix length, such as 10.1.0.0/16 or 2001:db8::/32".into()
+            }
+            Self::Several { networks } => format!("write one entry for each of {networks}"),
+            Self::MoreWords { networks } => {
+                format!(
+                    "write {networks} alone; a note goes behind '#', or into {{cidr: ADDRESS, note: TEXT}}"
+                )
+            }
+            Self::Unspecified { everybody } => format!("did you mean {everybody} (everybody)?"),
+            Self::Everybody => {
+                "did you mean 0.0.0.0/0 (everybody)? Write it for IPv4, and \"::/0\" for IPv6".into()
+            }
+            Self::Localhost => "write 127.0.0.1 for IPv4, and \"::1\" for IPv6".into(),
+            Self::HostName => "write the address of the host, such as 203.0.113.9".into(),
             Self::ShortForm => "write all four parts, such as 10.1.0.0/16".into(),
             Self::BadLength => "write a prefix length as a plain number, such as /24".into(),
+            Self::LongLength { ip, .. } if ip.is_unspecified() => {
+                format!("did you mean {} (everybody)?", forms::everybody(*ip))
+            }
             Self::LongLength { max, ip } => format!("write {ip}/{max} or just {ip} for that one address"),
             Self::HostBits { network, host } => format!(
-                "write {network} for the whole network, or {}/{} for that one address",
+                "write {network} for {}, or {}/{} for that one address",
+                if network.is_everybody() { "everybody" } else { "the whole network" },
                 host.0.addr(),
                 host.0.max_prefix_len()
             ),
             Self::Mapped { v4 } => format!("write {v4}"),
         }
+    }
+
+    /// Whether all of the text was read as addresses or as a word for them. Then a message may show it.
+    pub fn is_understood(&self) -> bool {
+        matches!(
+            self,
+            Self::Netmask { networks: Some(_) }
+                | Self::Range { .. }
+                | Self::Wildcard { networks: Some(_) }
+                | Self::Several { .. }
+                | Self::Unspecified { .. }
+                | Self::Everybody
+                | Self::Localhost
+        )
     }
 }
 
@@ -211,11 +324,6 @@ fn decimal(parts: &[&str]) -> Option<Ipv4Addr> {
 
 /// Parses a prefix length: one to three digits, no sign, no leading zero, within the width of the family.
 fn parse_len(text: &str, max: u8, ip: IpAddr) -> Result<u8, CidrError> {
-    if let Ok(mask) = text.parse::<Ipv4Addr>() {
-        let len = mask.to_bits().leading_ones();
-        let regular = u32::MAX.checked_shl(32 - len).unwrap_or(0) == mask.to_bits();
-        return Err(CidrError::Netmask { len: u8::try_from(len).ok().filter(|_| regular && ip.is_ipv4()) });
-    }
     let digits = !text.is_empty() && text.len() <= 3 && text.bytes().all(|b| b.is_ascii_digit());
     if !digits || (text.len() > 1 && text.starts_with('0')) {
         return Err(CidrError::BadLength);

@@ -23,7 +23,7 @@ pub mod policy;
 pub mod rate;
 pub mod user;
 
-pub use cidr::{Cidr, CidrError};
+pub use cidr::{Cidr, CidrError, Networks};
 pub use command_rule::{CommandRules, Refused, RuleError};
 pub use cost::{Cost, CostLimits};
 pub use decision::{Decision, Denial, Permit, Reason, Rule, RuleId};

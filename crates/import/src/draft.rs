@@ -10,7 +10,7 @@ use super::express::{Entry, Lists};
 use super::notes::{Foreign, Notes};
 use super::place::Bind;
 use super::review::{Granted, Review};
-use super::sources::Sources;
+use super::sources::{Sources, UNSPECIFIED};
 use name::{sanitised, unique};
 
 /// The most entries that a printed file may hold: far below what the loader takes from one YAML file.
@@ -327,6 +327,14 @@ impl Parts {
     ) -> Vec<String> {
         let mut lists: Vec<(Option<&str>, Vec<Entry>)> = Vec::new();
         for entry in entries {
+            if entry.net.is_unspecified() {
+                let what = match entry.origin.clone().into_string().is_empty() {
+                    true => message!("{}", entry.net),
+                    false => message!("{} of {}", entry.net, entry.origin.clone()),
+                };
+                notes.left_out(at, what, UNSPECIFIED);
+                continue;
+            }
             let theirs = entry.group.as_deref();
             match lists.iter_mut().find(|(other, _)| *other == theirs) {
                 Some((_, list)) => list.push(entry.clone()),

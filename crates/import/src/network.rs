@@ -8,7 +8,7 @@ use super::draft::{Admission, Door, Limits, Name, Target};
 use super::express::{Entry, Lists};
 use super::place::Bind;
 use super::review::Review;
-use super::sources::Net;
+use super::sources::{Net, UNSPECIFIED};
 
 /// Redis's own port; a list names neither where clients connect nor where Redis is.
 pub(super) const REDIS_PORT: u16 = 6379;
@@ -22,7 +22,7 @@ pub(super) const NOWHERE: &str = "redis.invalid:6379";
 pub(super) fn network(text: &str) -> Result<Net, &'static str> {
     if let Ok(ip) = text.parse::<IpAddr>() {
         return match ip.to_canonical() == ip {
-            _ if ip.is_unspecified() => Err("it is no client's address; every client is 0.0.0.0/0 or ::/0"),
+            _ if ip.is_unspecified() => Err(UNSPECIFIED),
             true => Ok(Net::host(ip)),
             false => Err("write the IPv4 address"),
         };
@@ -36,7 +36,7 @@ pub(super) fn network(text: &str) -> Result<Net, &'static str> {
         return Err("it has bits behind the prefix, so it may mean one address or a network");
     }
     if ip.is_unspecified() && len == net.max_prefix_len() {
-        return Err("it is no client's address; every client is 0.0.0.0/0 or ::/0");
+        return Err(UNSPECIFIED);
     }
     Ok(Net::Inet(net))
 }

@@ -6,6 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use portcullis_config::message::Harmless;
 
+/// The reason why `0.0.0.0` and `::` are never carried over: `check` refuses them.
+pub(super) const UNSPECIFIED: &str = "it is no client's address; every client is 0.0.0.0/0 or ::/0";
+
 /// One entry of a list: a network without host bits, or the peers on unix sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Net {
@@ -20,6 +23,14 @@ impl Net {
 
     pub(super) fn host(ip: IpAddr) -> Self {
         Self::Inet(IpNet::from(ip))
+    }
+
+    /// Whether it is the single address `0.0.0.0` or `::`.
+    pub(super) fn is_unspecified(self) -> bool {
+        match self {
+            Self::Inet(net) => net.addr().is_unspecified() && net.prefix_len() == net.max_prefix_len(),
+            Self::Unix => false,
+        }
     }
 
     /// Returns every source: `0.0.0.0/0`, `::/0` and `unix`.

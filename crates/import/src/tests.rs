@@ -235,3 +235,44 @@ fn no_note_repeats_a_secret() {
         }
     }
 }
+
+/// No client has the address `0.0.0.0`, and the loader refuses it.
+#[test]
+fn no_importer_writes_a_single_unspecified_address() {
+    for (format, text, notes) in [
+        (
+            Format::Rinetd,
+            "0.0.0.0 6379 10.0.0.5 6379\nallow 0.0.0.0\nallow 0.0.0.?\nallow 203.0.113.9\ndeny 0.0.0.0\n",
+            1,
+        ),
+        (
+            Format::Nginx,
+            "stream { server { listen 6379; listen [::]:6379; proxy_pass 10.0.0.5:6379; deny ::; allow 0.0.0.0; allow 203.0.113.9; deny all; } }",
+            1,
+        ),
+        (
+            Format::Nginx,
+            "stream { server { listen 6379 proxy_protocol; set_real_ip_from 0.0.0.0; set_real_ip_from 10.0.0.9; proxy_pass 10.0.0.5:6379; allow 203.0.113.9; deny all; } }",
+            1,
+        ),
+        (
+            Format::Haproxy,
+            "listen a\n bind :6379\n acl own src 0.0.0.0 203.0.113.9\n tcp-request connection reject if !own\n server a 10.0.0.5:6379\n",
+            1,
+        ),
+        (
+            Format::Haproxy,
+            "listen a\n bind :6379\n acl own src 0.0.0.0/31\n acl not src 0.0.0.1\n tcp-request connection reject if !own or not\n server a 10.0.0.5:6379\n",
+            0,
+        ),
+        (Format::Apsaradb, "default: 0.0.0.0,203.0.113.9\n", 1),
+        (Format::Apsaradb, r#"[{"SecurityIpGroupName": "a", "SecurityIpList": "0.0.0.0"}]"#, 1),
+        (Format::Cidrs, "0.0.0.0\n203.0.113.9\n::/128\n", 2),
+    ] {
+        let imported = imported(format, text);
+        let found = imported.notes.matches("it is no client's address").count();
+        assert!(found >= notes, "{text}: {}", imported.notes);
+        let lists = imported.yaml.split("groups:").nth(1).unwrap_or_default();
+        assert!(!lists.lines().any(|line| line.trim_start().starts_with("- 0.0.0.0 ")), "{}", imported.yaml);
+    }
+}

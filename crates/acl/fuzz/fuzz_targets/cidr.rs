@@ -1,5 +1,5 @@
 //! Any text as an entry. It is accepted if and only if `std::net` accepts the address, the length is a plain number,
-//! and no host bit is set. An accepted entry prints as the same text and contains the addresses of its mask.
+//! no host bit is set, and it is not a single unspecified address. An accepted entry prints as the same text and contains the addresses of its mask.
 //!
 //! The same bytes as addresses: the smallest number of networks covers exactly these addresses.
 #![no_main]
@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use libfuzzer_sys::fuzz_target;
-use portcullis_acl::Cidr;
+use portcullis_acl::{Cidr, CidrError};
 use portcullis_acl::cidr::minimal;
 
 fuzz_target!(|data: &[u8]| {
@@ -27,8 +27,27 @@ fn entry(text: &str) {
             assert_eq!(cidr.to_string().parse(), Ok(*cidr), "{text:?}");
             probes(*cidr);
         }
-        (Err(error), None) => assert!(!error.hint().is_empty() && !error.to_string().is_empty()),
+        (Err(error), None) => {
+            assert!(!error.hint().is_empty() && !error.to_string().is_empty());
+            named(error);
+        }
         _ => panic!("{text:?}: {parsed:?}, not {read:?}"),
+    }
+}
+
+/// Checks that each network that an error names is an entry, and that there are not too many.
+fn named(error: &CidrError) {
+    let networks = match error {
+        CidrError::Netmask { networks } | CidrError::Range { networks } | CidrError::Wildcard { networks } => {
+            networks.as_ref()
+        }
+        CidrError::Several { networks } | CidrError::MoreWords { networks } => Some(networks),
+        _ => None,
+    };
+    let Some(networks) = networks else { return };
+    assert!((1..=16).contains(&networks.shown().len()));
+    for cidr in networks.shown() {
+        assert_eq!(cidr.to_string().parse(), Ok(*cidr), "{cidr}");
     }
 }
 
@@ -44,7 +63,8 @@ fn naive(text: &str) -> Option<(IpAddr, u8)> {
     };
     let mapped = matches!(ip, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some()) && len >= 96;
     let hosts = bits(ip) & !mask(ip, len);
-    (!mapped && hosts == 0).then_some((ip, len))
+    let unspecified = ip.is_unspecified() && len == width;
+    (!mapped && !unspecified && hosts == 0).then_some((ip, len))
 }
 
 /// Checks the ends of the network and the addresses next to them.

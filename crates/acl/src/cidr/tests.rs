@@ -53,16 +53,40 @@ fn refuses_ambiguous_and_malformed_forms() {
         ("10.0.0.1:6379", CidrError::Port),
         ("[::1]", CidrError::Port),
         ("[::1]:6379", CidrError::Port),
-        ("10.0.0.0/255.0.0.0", CidrError::Netmask { len: Some(8) }),
-        ("10.0.0.0/255.0.255.0", CidrError::Netmask { len: None }),
-        ("10.0.0.0/0.0.0.0", CidrError::Netmask { len: Some(0) }),
         ("", CidrError::NotAnAddress),
         ("/8", CidrError::NotAnAddress),
-        ("redis.example.com", CidrError::NotAnAddress),
+        ("redis.example.com", CidrError::HostName),
+        ("*.example.com", CidrError::NotAnAddress),
         ("1::2::3", CidrError::NotAnAddress),
     ];
     for (text, error) in table {
         assert_eq!(refused(text), error, "{text:?}");
+    }
+}
+
+/// No client has this address. An operator who writes it means everybody, or has made a mistake.
+#[test]
+fn refuses_single_unspecified_addresses() {
+    for text in ["0.0.0.0", "0.0.0.0/32", "::ffff:0.0.0.0", "::ffff:0:0/128", "0.0.0.0-0.0.0.0", "0.0.0.0/33"]
+    {
+        assert_eq!(refused(text).hint(), "did you mean 0.0.0.0/0 (everybody)?", "{text}");
+    }
+    for text in ["::", "::/128", "0:0:0:0:0:0:0:0", "::/129"] {
+        assert_eq!(refused(text).hint(), "did you mean ::/0 (everybody)?", "{text}");
+    }
+    assert_eq!(refused("0.0.0.0").to_string(), "the unspecified address, which no client has");
+    for text in ["0.0.0.0/0", "0.0.0.0/31", "0.0.0.1", "::/0", "::/127", "::1"] {
+        assert!(text.parse::<Cidr>().is_ok(), "{text}");
+    }
+}
+
+#[test]
+fn tells_addresses_for_many_receivers() {
+    for text in ["224.0.0.1", "239.255.255.255", "255.255.255.255", "ff02::1"] {
+        assert!(text.parse::<Cidr>().unwrap().is_for_many(), "{text}");
+    }
+    for text in ["223.255.255.255", "224.0.0.0/4", "0.0.0.0/0", "10.0.0.255", "ff00::/8", "fe80::1"] {
+        assert!(!text.parse::<Cidr>().unwrap().is_for_many(), "{text}");
     }
 }
 

@@ -6,11 +6,11 @@ mod file;
 use std::collections::{HashMap, HashSet};
 
 use portcullis_acl::policy::UNIX_GROUP;
-use portcullis_acl::{GroupId, Meta, PolicyBuilder, SourceId};
+use portcullis_acl::{Cidr, GroupId, Meta, PolicyBuilder, SourceId};
 
 pub(crate) use self::file::is_yaml;
 
-use self::entry::{meta, too_many};
+use self::entry::{bad_address, meta, too_many};
 
 use crate::fields::{Fields, named};
 use crate::message::{Masked, message, nearest};
@@ -204,6 +204,12 @@ impl<'n> Groups<'n> {
     fn find(&self, name: &str, place: &Position, scope: &mut Scope) -> Option<GroupId> {
         if let Some(id) = self.ids.get(name) {
             return Some(*id);
+        }
+        if let Err(error) = name.parse::<Cidr>()
+            && error.is_understood()
+        {
+            bad_address(name, &error, place, scope);
+            return None;
         }
         let known: Vec<&str> = self.ids.keys().copied().collect();
         let hint = match nearest(name, &known) {

@@ -49,6 +49,9 @@ impl Groups<'_> {
         scope: &mut Scope,
     ) {
         if let Some(text) = broken_v6(node) {
+            if let Err(error) = text.parse::<Cidr>() {
+                return bad_address(&text, &error, &node.place, scope);
+            }
             let message = "YAML reads this IPv6 address as a mapping";
             scope.problems.error(
                 &node.place,
@@ -85,7 +88,7 @@ impl Groups<'_> {
     fn address(&self, text: &str, place: &Position, scope: &mut Scope) -> Option<Cidr> {
         match text.parse() {
             Ok(cidr) => Some(cidr),
-            Err(_) if value::is_name(text) => {
+            Err(error) if value::is_name(text) && !error.is_understood() => {
                 let known = self.ids.contains_key(text);
                 let shown = if known { Masked::name(text) } else { Masked::of(text) };
                 let hint = match known {
@@ -146,6 +149,11 @@ fn add(
     policy: &mut PolicyBuilder,
     scope: &mut Scope,
 ) {
+    // Programs that write list files know what they list.
+    if cidr.is_for_many() && place.file == scope.file {
+        let message = message!("{} is a multicast or broadcast address, which no client has", cidr);
+        scope.problems.warning(place, message, "write the address of the client, or remove the entry");
+    }
     if let Err(full) = policy.entry(group, source, Entry { cidr, line: place.line, meta }) {
         too_many(full, place, scope);
     }
@@ -157,8 +165,22 @@ pub(super) fn too_many(full: TooMany, place: &Position, scope: &mut Scope) {
 
 /// Notes what is no address.
 pub(super) fn bad_address(text: &str, error: &CidrError, place: &Position, scope: &mut Scope) {
-    let message = message!("'{}': {}", Masked::of(text), error.clone());
+    let shown = match error.is_understood() {
+        true => Masked::known(&start(text)),
+        false => Masked::of(text),
+    };
+    let message = message!("'{}': {}", shown, error.clone());
     scope.problems.error(place, message, message!("{}", RightForm(error)));
+}
+
+/// The beginning of a text that may be a whole list.
+fn start(text: &str) -> String {
+    /// Enough to recognise the entry.
+    const MOST_SHOWN: usize = 80;
+    match text.char_indices().nth(MOST_SHOWN) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 /// The hint of an address error, which is made of parsed addresses.
@@ -179,5 +201,6 @@ fn broken_v6(node: &Node) -> Option<String> {
         Value::Scalar(text) => format!("{}: {text}", key.text).replace(' ', ""),
         Value::List(_) | Value::Map(_) => return None,
     };
-    (text.contains("::") && text.parse::<Cidr>().is_ok()).then_some(text)
+    let is_address = matches!(text.parse::<Cidr>(), Ok(_) | Err(CidrError::Unspecified { .. }));
+    (text.contains("::") && is_address).then_some(text)
 }
