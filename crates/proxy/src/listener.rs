@@ -1,4 +1,4 @@
-//! The public side: one thread that accepts, judges, and hands what it admits to the workers.
+//! The side that faces clients: one thread accepts and judges connections, and hands admitted ones to the workers.
 
 mod acceptor;
 mod bound;
@@ -22,37 +22,38 @@ use crate::metrics::WorkerStats;
 use crate::process::Process;
 use crate::worker::Order;
 
-/// Where admitted connections go.
+/// A worker, as the accept thread sees it.
 #[derive(Clone, Debug)]
 pub(crate) struct WorkerHandle {
     /// The worker's queue.
     pub orders: mpsc::Sender<Order>,
-    /// The worker's counters, for how many sessions it has.
+    /// The worker's counters, which include the number of its sessions.
     pub stats: Arc<WorkerStats>,
 }
 
-/// An order to the accept thread. Without the sender of orders, the thread stops.
+/// An order to the accept thread. The thread stops when all senders of orders are dropped.
 #[derive(Debug)]
 pub(crate) enum AcceptorOrder {
-    /// Judge by this config from now on; listen on the sockets it names, those of `opened` among them, and on no others.
+    /// Puts a generation in force: judge by it, listen on its addresses including `opened`, and close all other
+    /// sockets.
     Adopt {
-        /// The config in force.
+        /// The generation in force from now on.
         generation: Arc<Generation>,
-        /// Sockets that this configuration names and the one before did not.
+        /// Sockets for the addresses that the generation before did not have.
         opened: Vec<Bound>,
-        /// Told when it is done.
+        /// Gets a message when the order is carried out.
         done: oneshot::Sender<()>,
     },
-    /// Close these, so that another way of binding their ports becomes possible.
+    /// Closes sockets, so that their ports can be bound in another way.
     Release {
-        /// The addresses whose sockets close.
+        /// The addresses of these sockets.
         binds: Vec<Bind>,
-        /// Told when it is done.
+        /// Gets a message when the order is carried out.
         done: oneshot::Sender<()>,
     },
 }
 
-/// Accepts on all sockets until the orders end, or until one of the sockets fails; then closes them.
+/// Accepts on all sockets. Ends, and closes the sockets, when the senders of orders are dropped or a socket fails.
 pub(crate) async fn run(
     process: Arc<Process>,
     bound: Vec<Bound>,
@@ -69,7 +70,7 @@ pub(crate) async fn run(
                     acceptor.adopt(generation);
                     sockets.keep_named(&acceptor).await;
                     sockets.open(&acceptor, opened);
-                    // Who asked may have given up.
+                    // The thread that sent the order may no longer wait for it.
                     let _ = done.send(());
                 }
                 Some(AcceptorOrder::Release { binds, done }) => {
@@ -95,19 +96,19 @@ pub(crate) async fn run(
     sockets.tasks.shutdown().await;
 }
 
-/// The sockets that are listened on.
+/// The listening sockets, and the tasks that accept on them.
 #[derive(Default)]
 struct ListenSockets {
     tasks: JoinSet<io::Result<()>>,
     open: Vec<(Rc<ListenSocket>, AbortHandle)>,
 }
 
-/// One of them.
+/// A listening socket.
 struct ListenSocket {
     bound: Bound,
-    /// The listener in the config in force.
+    /// The listener of the socket, in the configuration in force.
     listener: RefCell<Arc<Listener>>,
-    /// Connections whose PROXY header is awaited.
+    /// The connections of the socket that wait for their PROXY header.
     headers: Rc<RefCell<Headers>>,
 }
 
@@ -123,7 +124,7 @@ impl ListenSockets {
         }
     }
 
-    /// Closes what the config in force does not name, and brings the rest up to date.
+    /// Closes the sockets that the configuration in force does not name, and gives the others their new settings.
     async fn keep_named(&mut self, acceptor: &Acceptor) {
         self.close(|listening| match acceptor.listener_of(&listening.bound.bind) {
             Some(listener) => {
@@ -144,7 +145,7 @@ impl ListenSockets {
         for (_, task) in &over {
             task.abort();
         }
-        // A task lets go of its socket when the runtime drops it.
+        // The socket is closed only when the runtime drops its task.
         while over.iter().any(|(_, task)| !task.is_finished()) {
             yield_now().await;
         }

@@ -1,4 +1,4 @@
-//! Helpers of the unit tests.
+//! Helpers for unit tests.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use portcullis_config::{Config, LoadOptions, load};
 use crate::generation::store::Generation;
 use crate::metrics::Metrics;
 
-/// Returns a generation with one listener, which is named `public`.
+/// Returns a generation with one listener, named `public`.
 pub(crate) fn generation() -> Arc<Generation> {
     let config = config_of(
         "upstreams: {main: {address: '127.0.0.1:1'}}\nlisteners: [{name: public, bind: '127.0.0.1:1', upstream: main}]\n",
@@ -15,7 +15,7 @@ pub(crate) fn generation() -> Arc<Generation> {
     Arc::new(Generation::first(config, &Metrics::new(1, Vec::new()), 10))
 }
 
-/// Returns the configuration of this text.
+/// Parses this text as a configuration.
 pub(crate) fn config_of(yaml: &str) -> Config {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("portcullis.yaml");

@@ -1,4 +1,4 @@
-//! Accepting: identify and judge each connection, and hand it to a worker or refuse it.
+//! Accepts connections: finds and judges the source of each, and hands the connection to a worker or refuses it.
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
@@ -30,16 +30,17 @@ use crate::net::socket::Socket;
 use crate::process::Process;
 use crate::worker::Order;
 
-/// So many connections are accepted before the workers are woken and others get their turn: in a flood the clients of a
-/// worker that accepts as well wait a quarter of a millisecond, which is what refusing so many takes.
+/// The number of connections that are accepted in one turn. Then the workers are woken and other tasks of the thread
+/// run. In a flood, the clients of a worker that also accepts wait a quarter of a millisecond: the time to refuse
+/// this many connections.
 const BATCH: usize = 16;
 
-/// Out of descriptors or memory, accepting pauses this long at first, and twice as long each time until the maximum:
-/// retried at once, it would burn a core (tokio issue 3529).
+/// The first pause of a socket when the process has no descriptors or no memory left. Each further pause is twice as
+/// long, up to the maximum. Without a pause the loop would occupy a core (tokio issue 3529).
 const BACK_OFF: Duration = Duration::from_millis(5);
 const MAX_BACK_OFF: Duration = Duration::from_millis(100);
 
-/// A lasting failure to accept is logged once in this time.
+/// The interval of the log line while accepting fails.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// The state of the accept thread.
@@ -47,11 +48,12 @@ pub(super) struct Acceptor {
     process: Arc<Process>,
     generation: RefCell<Arc<Generation>>,
     handles: Vec<WorkerHandle>,
-    /// How many connections each of them was ever given.
+    /// The number of connections that each worker has been given since the start.
     given: Vec<Cell<u64>>,
     lingering: Lingering,
     next_id: Cell<u64>,
-    /// Given up for a moment when descriptors run out, so that the connections which wait can be closed.
+    /// A descriptor that is closed for a moment when descriptors run out. It makes it possible to accept and close
+    /// the connections in the backlog.
     reserve: RefCell<Option<OwnedFd>>,
     complained: Cell<Option<Instant>>,
 }
@@ -72,25 +74,26 @@ impl Acceptor {
         }
     }
 
-    /// Judges by this config from now on.
+    /// Puts a generation and its limits in force.
     pub(super) fn adopt(&self, generation: Arc<Generation>) {
         generation.limit(&self.process.seats);
         self.generation.replace(generation);
     }
 
-    /// Which listener of the config in force binds that address.
+    /// Returns the listener that has this address in the configuration in force. `None` if no listener has it.
     pub(super) fn listener_of(&self, bind: &Bind) -> Option<Arc<Listener>> {
         let generation = self.generation.borrow();
         let mut listeners = generation.listeners().iter();
         listeners.find(|listener| listener.settings().binds().contains(bind)).map(Arc::clone)
     }
 
-    /// Accepts until the socket fails.
+    /// Accepts connections until the socket fails.
     pub(super) async fn accept_on(self: &Rc<Self>, listening: &ListenSocket) -> io::Result<()> {
-        // tokio's own listeners register each accepted socket with this thread's reactor; ours belong to the workers.
+        // The listeners of tokio register each accepted socket with the reactor of this thread. These sockets belong
+        // to the workers.
         #[expect(unsafe_code, reason = "tokio has no safe call for a descriptor that is borrowed")]
-        // SAFETY: the descriptor is borrowed from `listening`, which outlives `socket`; a `BorrowedFd` always returns the same
-        // descriptor.
+        // SAFETY: the descriptor is borrowed from `listening`, which outlives `socket`; a `BorrowedFd` always returns
+        // the same descriptor.
         let socket = unsafe { AsyncFd::register(listening.bound.socket.as_fd()) }?;
         let mut back_off = BACK_OFF;
         loop {
@@ -100,7 +103,7 @@ impl Acceptor {
                     ready.clear_ready();
                     back_off = BACK_OFF;
                 }
-                // Waiting for a descriptor that is ready never yields by itself.
+                // A socket that is always ready never yields to other tasks by itself.
                 Backlog::More => {
                     yield_now().await;
                     back_off = BACK_OFF;
@@ -114,7 +117,7 @@ impl Acceptor {
         }
     }
 
-    /// Accepts and judges a batch, and hands over what is admitted.
+    /// Accepts and judges one batch of connections, and hands the admitted ones to the workers.
     fn accept_some(self: &Rc<Self>, listening: &ListenSocket) -> Backlog {
         let generation = Arc::clone(&self.generation.borrow());
         let listener = Arc::clone(&listening.listener.borrow());
@@ -130,7 +133,7 @@ impl Acceptor {
                     } else {
                         peer.and_then(|peer| peer.try_into().ok()).map(ClientAddr::from_socket)
                     };
-                    // A peer without an address has left already.
+                    // A peer without an address has already disconnected.
                     let Some(from) = from else { continue };
                     match sender(&listener, &from, now) {
                         Sender::Itself => {
@@ -161,7 +164,7 @@ impl Acceptor {
         backlog
     }
 
-    /// Judges a trusted sender's connection when its header is in.
+    /// Reads the PROXY header of a trusted sender in a task, and then judges the client.
     fn read_header(
         self: &Rc<Self>,
         listening: &ListenSocket,
@@ -172,7 +175,8 @@ impl Acceptor {
         let Some(awaited) = Awaited::enter(&listening.headers, from) else {
             return self.refuse_sender(&listening.listener.borrow(), from, RefusedReason::Limit);
         };
-        // Not the door itself, whose socket would stay open until the header is in, and its port taken.
+        // The task does not hold `listening`: the socket would stay open, and its port in use, until the header is
+        // complete.
         let (acceptor, bind) = (Rc::clone(self), listening.bound.bind.clone());
         spawn_local(async move {
             let read = read_header(socket, within).await;
@@ -184,7 +188,7 @@ impl Acceptor {
     fn judge_header(&self, bind: &Bind, from: ClientAddr, read: Result<(Socket, HeaderSource), HeaderFault>) {
         let generation = Arc::clone(&self.generation.borrow());
         let now = wall_clock();
-        // Meanwhile another config may have closed the door, or trust somebody else.
+        // In the meantime a reload may have closed the socket, or may trust other senders.
         let Some(listener) = self.listener_of(bind) else { return };
         let trusted = matches!(sender(&listener, &from, now), Sender::Trusted(_));
         let identified = read
@@ -204,7 +208,7 @@ impl Acceptor {
         }
     }
 
-    /// Counts and reports a connection that is closed without a word.
+    /// Counts and reports a connection that is closed without a reply.
     fn refuse_sender(&self, listener: &Listener, from: ClientAddr, reason: RefusedReason) {
         listener.state().series().refused(reason);
         self.process.audit.refused(from, listener.name(), reason, None);
@@ -242,8 +246,8 @@ impl Acceptor {
         refuse(refused, style, &self.lingering);
     }
 
-    /// The batch of the worker with the fewest sessions, those on their way and of this turn included: of many that come at
-    /// once, and have a handshake to make, each worker gets its share.
+    /// Returns the batch of the worker with the fewest sessions, including those that wait in its queue or in this
+    /// turn's batch. So each worker gets its share of many simultaneous connections with their handshakes.
     fn least_loaded<'b>(
         &self,
         admitted: &'b mut [Vec<(u64, Admitted)>],
@@ -270,7 +274,8 @@ impl Acceptor {
         }
     }
 
-    /// Where descriptors are what is missing, what waits in the backlog is closed rather than left hanging.
+    /// Logs that accepting fails. If descriptors are missing, accepts and closes waiting connections, so that they do
+    /// not hang.
     fn turn_away(&self, socket: &socket2::Socket, errno: Errno) {
         if self.complained.get().is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) {
             self.complained.set(Some(Instant::now()));
@@ -293,13 +298,13 @@ impl Acceptor {
     }
 }
 
-/// The meaning of a peer's address on a listener.
+/// The role of a peer on a listener.
 enum Sender {
-    /// The peer is the client.
+    /// The peer is the client itself.
     Itself,
-    /// The peer sends a header that names the client, within this time.
+    /// The peer is a trusted sender, which must send a PROXY header within this time.
     Trusted(Duration),
-    /// Only those who say who the client is may connect, and it is none of them.
+    /// The peer is not a trusted sender, and the listener accepts no other peers.
     Unwanted,
 }
 
@@ -315,7 +320,7 @@ fn sender(listener: &Listener, peer: &ClientAddr, now: UnixSeconds) -> Sender {
     }
 }
 
-/// Counts a client that the shadow lists would refuse, and does nothing else.
+/// Counts and records a client that the shadow lists would refuse. The client is served all the same.
 fn judge_shadow(client: &Client, now: UnixSeconds) {
     let listener = client.listener();
     if let Some(Decision::Deny(denial)) = listener.judge_shadow(&client.from(), now) {
@@ -331,7 +336,7 @@ fn judge_shadow(client: &Client, now: UnixSeconds) {
     }
 }
 
-/// An entry that admits counts for its group.
+/// Counts the admitted client for the group of its entry.
 fn count_hit(generation: &Generation, rule: RuleId) {
     let group = generation.policy().rule(rule).and_then(|rule| rule.group_index);
     if let Some(series) = group.and_then(|group| generation.series().groups.get(group)) {
@@ -339,14 +344,14 @@ fn count_hit(generation: &Generation, rule: RuleId) {
     }
 }
 
-/// How a turn of accepting ended.
+/// The result of one turn of accepting.
 enum Backlog {
     Empty,
     More,
     Stuck(Errno),
 }
 
-/// Whether accepting failed for one connection, which is gone, and not for the socket. accept(2) names them.
+/// Returns whether an error of accept(2) concerns only one connection, which is gone, and not the listening socket.
 fn is_of_the_connection(errno: Errno) -> bool {
     matches!(
         errno,

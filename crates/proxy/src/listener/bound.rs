@@ -1,4 +1,4 @@
-//! The sockets that are bound, before and while they are listened on.
+//! Sockets that are bound and listen, before and while the proxy accepts on them.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use portcullis_config::{Bind, Config, Tcp};
 use crate::generation::listener::Listener;
 use crate::net::socket::{BindError, SocketFile, listen_tcp, listen_unix, set_options};
 
-/// A socket that listens.
+/// A listening socket, with its address.
 #[derive(Debug)]
 pub(crate) struct Bound {
     pub(super) socket: socket2::Socket,
@@ -24,7 +24,7 @@ impl Bound {
         Ok(Self { socket, bind: bind.clone(), file })
     }
 
-    /// Sets the options that may differ from one config to the next.
+    /// Sets the options that a reload may change.
     pub(super) fn set_options(&self, listener: &Listener) {
         if let Bind::Tcp { .. } = self.bind
             && let tcp = listener.settings().limits().tcp()
@@ -35,10 +35,10 @@ impl Bound {
     }
 }
 
-/// Binds those addresses of the config that are wanted.
+/// Binds the addresses of the configuration for which `is_wanted` returns true.
 ///
 /// # Errors
-/// One cannot be listened on; the others are closed again.
+/// The proxy cannot listen on an address. The sockets that are already bound are closed again.
 pub(crate) fn bind_all(config: &Config, is_wanted: impl Fn(&Bind) -> bool) -> Result<Vec<Bound>, BindError> {
     let mut bound = Vec::new();
     for listener in config.listeners() {

@@ -1,4 +1,4 @@
-//! Connections that wait for their PROXY header: how many, and of which sender.
+//! Counts the connections that wait for their PROXY header, for each sender.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -7,18 +7,19 @@ use std::rc::Rc;
 use portcullis_acl::ClientAddr;
 use portcullis_acl::rate::Source;
 
-/// So many connections of one address may wait for their PROXY header at a time, which senders write at once: more means that a sender
-/// has gone wrong, and each holds a descriptor that no limit on clients covers yet.
+/// The number of connections of one listening socket that may wait for their PROXY header at the same time. Senders
+/// write the header at once, so a larger number means that a sender is faulty. Each waiting connection holds a
+/// descriptor that no limit of clients covers yet.
 const MAX_HEADERS: usize = 1024;
 
 /// The connections of one listening socket that wait.
 ///
-/// A sender may have as many as are free. So one alone gets half of the places, and however many senders have gone
-/// wrong, there is room for the next one.
+/// A sender may have at most as many waiting connections as there are free places. A single sender thus gets half of
+/// the places, and however many senders are faulty, the next one finds room.
 #[derive(Debug, Default)]
 pub(super) struct Headers {
     all: usize,
-    /// Senders that have any. Peers on a unix socket are one.
+    /// The number of waiting connections of each sender. All peers on a unix socket (`None`) count as one sender.
     by_sender: HashMap<Option<Source>, usize>,
 }
 
@@ -43,7 +44,7 @@ impl Headers {
     }
 }
 
-/// A place among those that wait; given back when dropped.
+/// A waiting connection in the count. Dropping the value removes the connection from the count.
 #[derive(Debug)]
 pub(super) struct Awaited {
     headers: Rc<RefCell<Headers>>,
@@ -51,7 +52,7 @@ pub(super) struct Awaited {
 }
 
 impl Awaited {
-    /// `None`: the sender has as many as it may have.
+    /// Counts a waiting connection. `None` if the sender has as many as it may have.
     pub(super) fn enter(headers: &Rc<RefCell<Headers>>, sender: ClientAddr) -> Option<Self> {
         let sender = Source::of(sender);
         headers.borrow_mut().enter(sender).then(|| Self { headers: Rc::clone(headers), sender })
