@@ -1,4 +1,4 @@
-//! The private side: connections to Redis, and health checks of it.
+//! The side that faces Redis: upstream connections and health checks.
 
 pub(crate) mod connect;
 pub(crate) mod health;

@@ -1,4 +1,4 @@
-//! Opening a connection to an upstream: its addresses in order, each within its time, with TLS where it is configured.
+//! Connects to an upstream: tries its addresses in order, each with its own timeout, and with TLS if configured.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -16,19 +16,20 @@ use crate::net::socket::set_options;
 use crate::net::stream::Stream;
 use crate::tls;
 
-/// A name may stand for many addresses. So many of them are tried at most, so that a client's first command does not
-/// wait too long.
+/// The number of addresses that are tried for one name. The limit keeps the first command of a client from waiting
+/// too long.
 const TRIES_PER_NAME: usize = 4;
 
-/// The time that a server which kept silent in a TLS handshake has to show that it speaks plain text.
+/// The time in which a server that timed out in a TLS handshake can answer in plain text.
 const PLAIN_ANSWER: Duration = Duration::from_millis(200);
 
-/// Connects to the first address that answers, and agrees on TLS there. Each address has `connect_timeout` of its own,
-/// also where a name stands for several: if the first does not answer, the second serves. Each TLS handshake has the
-/// same time.
+/// Connects to the first address that answers, with TLS if configured.
+///
+/// Each address has its own `connect_timeout`, also where a name has several addresses: if the first does not answer,
+/// the next one is tried. The lookup of a name and each TLS handshake have the same timeout of their own.
 ///
 /// # Errors
-/// The failure of the last address.
+/// The error of the last address.
 pub(crate) async fn connect(upstream: &Upstream, tcp: &Tcp) -> Result<Stream, ConnectError> {
     let mut last = None;
     for address in upstream.addresses() {
@@ -40,7 +41,7 @@ pub(crate) async fn connect(upstream: &Upstream, tcp: &Tcp) -> Result<Stream, Co
     Err(last.unwrap_or_else(|| ConnectError::new("no address", Cause::NoAddress)))
 }
 
-/// The reason why an upstream cannot be reached, and the address.
+/// The error of an upstream that cannot be reached, with the address.
 #[derive(Debug, thiserror::Error)]
 #[error("{address}: {cause}")]
 pub(crate) struct ConnectError {
@@ -67,23 +68,23 @@ impl ConnectError {
         Self { address: address.to_owned(), cause }
     }
 
-    /// The word for it, as in error lines and metrics.
+    /// Returns the kind of the error, as in error replies and metrics.
     pub(crate) fn kind(&self) -> Unavailable {
         match &self.cause {
             Cause::Resolve(_) | Cause::NoAddress => Unavailable::Resolve,
             Cause::Connect(error) => match error.kind() {
-                // A socket file that is not there is a server that does not run.
+                // A missing socket file means that the server does not run.
                 io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Unavailable::Refused,
                 io::ErrorKind::TimedOut => Unavailable::Timeout,
                 _ => Unavailable::Connect,
             },
-            // The server may speak plain text instead of TLS; until that is known, it may also hang.
+            // The server may speak plain text instead of TLS. Until that is known, it may also hang.
             Cause::Timeout(_) | Cause::Tls(TlsFault::Timeout(_), _) => Unavailable::Timeout,
             Cause::Tls(..) => Unavailable::Tls,
         }
     }
 
-    /// The TLS failure, if there is one, and whether the proxy has a certificate to show.
+    /// Returns the TLS failure and whether the proxy has a client certificate. `None` for other errors.
     pub(crate) fn tls(&self) -> Option<(&TlsFault, bool)> {
         match &self.cause {
             Cause::Tls(fault, shows_certificate) => Some((fault, *shows_certificate)),
@@ -98,7 +99,7 @@ async fn connect_one(address: &Address, upstream: &Upstream, tcp: &Tcp) -> Resul
         let stream = open(address, limit, tcp).await?;
         let Some(tls) = upstream.tls() else { return Ok(stream) };
         let name = tls.name_of(address).ok_or(Cause::NoAddress)?;
-        // Apart: a client's first command should not have to make room for a handshake that it does not need.
+        // The handshake is boxed, because otherwise each session's future would reserve space for it.
         match Box::pin(tls::connect(stream, tls, name, limit)).await {
             Ok(secured) => Ok(Stream::Tls(Box::new(secured))),
             Err(TlsFault::Timeout(_)) if Box::pin(speaks_plain(address, tcp)).await => {
@@ -119,8 +120,8 @@ async fn open(address: &Address, limit: Duration, tcp: &Tcp) -> Result<Stream, C
     }
 }
 
-/// Redis takes a TLS hello for the beginning of an inline command, and waits for the rest of it without a limit. So a
-/// server that kept silent is asked in plain text, on another connection.
+/// Checks whether a server that did not answer a TLS handshake speaks plain text, with a PING on a second connection.
+/// Redis takes a TLS hello for the beginning of an inline command, and waits for the rest without a limit.
 async fn speaks_plain(address: &Address, tcp: &Tcp) -> bool {
     let ask = async {
         let mut stream = open(address, PLAIN_ANSWER, tcp).await.ok()?;

@@ -1,11 +1,11 @@
-//! The health of each upstream: a probe asks every second whether it would serve a client, on a connection kept for
-//! that.
+//! The health of each upstream. Once a second a probe checks whether the upstream would serve a client, on a
+//! connection of its own.
 //!
-//! If clients meet a failure that the last probe has not seen, the next probe does not wait for its second.
+//! If clients meet a failure that the last probe did not see, the next probe starts earlier.
 //!
-//! A probe does the same as a client's connection: it connects, logs in with the upstream's credentials if there are
-//! any, and sends PING. The outcome feeds `/ready`, `upstream_up`, and one log line for each change, which says what to
-//! do.
+//! A probe does the same as the connection of a client: it connects, logs in with the upstream's credentials if there
+//! are any, and sends PING. The result feeds `/ready`, `upstream_up` and one log line for each change, which says
+//! what to do.
 
 mod fault;
 mod probe;
@@ -27,45 +27,47 @@ use self::fault::Fault;
 use self::probe::{Prober, Target};
 
 const INTERVAL: Duration = Duration::from_secs(1);
-/// The time from a client's failure to a probe, and between probes while clients fail in new ways.
+/// The interval at which client errors are checked between two probes. It is also the shortest time between two
+/// probes.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// The state of all upstreams, shared by the probes and `/ready`.
+/// The health of all upstreams, shared by the probes and `/ready`.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     upstreams: RwLock<Vec<Arc<Watched>>>,
 }
 
-/// One upstream, as long as a configuration names it.
+/// The health of one upstream. It is kept while the configuration has an upstream of this name.
 #[derive(Debug)]
 pub(crate) struct Watched {
     name: String,
-    /// A listener leads to it.
+    /// Whether a listener uses the upstream.
     used: AtomicBool,
     state: Mutex<UpstreamHealth>,
 }
 
-/// The outcome of the last probe of an upstream.
+/// The result of the last probe of an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UpstreamHealth {
     /// The upstream has not been probed yet.
     Unknown,
-    /// The upstream serves.
+    /// The upstream serves clients.
     Up {
-        /// The beginning of this state.
+        /// The time of the first successful probe since the start or the last outage.
         since: SystemTime,
     },
-    /// The upstream does not serve.
+    /// The upstream does not serve clients.
     Down {
-        /// The failure.
+        /// The failure that the last probe found.
         kind: UpstreamErrorKind,
-        /// The beginning of the outage, whatever its reason was then.
+        /// The beginning of the outage, even if the failure has changed since then.
         since: SystemTime,
     },
 }
 
 impl Health {
-    /// Lists the upstreams in the order of the configuration: name, whether a listener uses it, and its state.
+    /// Returns the name of each upstream, whether a listener uses it, and its health, in the order of the
+    /// configuration.
     pub(crate) fn upstreams(&self) -> Vec<(String, bool, UpstreamHealth)> {
         let upstreams = self.upstreams.read().unwrap_or_else(PoisonError::into_inner);
         let known =
@@ -73,8 +75,8 @@ impl Health {
         upstreams.iter().map(known).collect()
     }
 
-    /// Watches the upstreams of this configuration from now on. The state of an upstream whose name stays is kept until
-    /// a probe finds another.
+    /// Replaces the upstreams with those of `config`. An upstream that keeps its name keeps its health until the next
+    /// probe.
     pub(crate) fn follow(&self, config: &Config) -> Vec<Arc<Watched>> {
         let mut upstreams = self.upstreams.write().unwrap_or_else(PoisonError::into_inner);
         let watched = |upstream: &Arc<Upstream>| {
@@ -94,7 +96,7 @@ impl Health {
 }
 
 impl Watched {
-    /// Takes the outcome of a probe.
+    /// Records the result of a probe.
     pub(crate) fn found(&self, result: Result<(), UpstreamErrorKind>) {
         let mut state = self.state();
         *state = match (*state, result) {
@@ -110,7 +112,7 @@ impl Watched {
     }
 }
 
-/// The probes that run. They end when this is dropped.
+/// The running probes. Dropping the value stops them.
 #[derive(Debug)]
 pub(crate) struct Probes {
     health: Arc<Health>,
@@ -119,12 +121,13 @@ pub(crate) struct Probes {
 }
 
 impl Probes {
-    /// No probes yet.
+    /// Makes a set without probes.
     pub(crate) fn new(health: Arc<Health>) -> Self {
         Self { health, tasks: JoinSet::new(), running: Vec::new() }
     }
 
-    /// Probes the upstreams of this configuration, and no others. Probes of an unchanged upstream go on.
+    /// Starts probes for the upstreams of `config`, and stops all others. The probe of an unchanged upstream
+    /// continues.
     pub(crate) fn follow(&mut self, config: &Config, series: &[Arc<UpstreamSeries>]) {
         let watched = self.health.follow(config);
         let mut before = std::mem::take(&mut self.running);
@@ -167,7 +170,8 @@ async fn watch_one(target: Target, watched: Arc<Watched>, series: Arc<UpstreamSe
     }
 }
 
-/// Waits until `next`, or until clients have met a failure that the last probe has not: then another probe is due.
+/// Waits until `next`. Returns true earlier if clients meet a failure of another kind than `known`, so that another
+/// probe is due.
 async fn clients_know_better(
     series: &UpstreamSeries,
     known: Option<UpstreamErrorKind>,
@@ -185,7 +189,8 @@ async fn clients_know_better(
     }
 }
 
-/// The last log line about an upstream. The same is not logged again; other advice for the same kind of failure is.
+/// The last log line about an upstream. The same line is not logged again. Another advice for the same kind of
+/// failure is logged.
 #[derive(Default)]
 struct News(Option<String>);
 

@@ -1,8 +1,8 @@
 //! Connections to Redis that the clients of one worker share.
 //!
-//! A [`Pool`] has those that mean the same to a client: one upstream, one login, one database, one RESP version. Commands of
-//! many clients go out in one write of the connection's own task, and what comes back is handed to each from the buffer
-//! that it was read into.
+//! A [`Pool`] has connections that are equal for a client: the same upstream, login, database and RESP version. The
+//! task of a connection writes the commands of many clients in one system call. It hands each client its replies
+//! directly from the read buffer.
 
 mod connection;
 mod pool;

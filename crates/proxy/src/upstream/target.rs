@@ -8,22 +8,22 @@ use crate::generation::listener::Listener;
 use crate::generation::logins::Logins;
 use crate::metrics::UpstreamCounts;
 
-/// The upstream of a listener's clients, and the logins there. A session keeps the target of its upstream connection until
-/// that connection is closed, through reloads too.
+/// The upstream of a listener's clients, with their logins. A session keeps the target until its upstream connection
+/// is closed, even through reloads.
 #[derive(Debug)]
 pub(crate) struct Target {
-    /// The users of the listener, and the credentials of each at the upstream.
+    /// The users of the listener, with their credentials for the upstream.
     pub logins: Arc<Logins>,
     /// The upstream.
     pub upstream: Arc<Upstream>,
-    /// The options of sockets to it.
+    /// The options of sockets to the upstream.
     pub tcp: Tcp,
-    /// Counters of this worker.
+    /// The upstream's counters of this worker.
     pub counts: UpstreamCounts,
 }
 
 impl Target {
-    /// Returns whether a connection to `other` may serve for this target: same upstream, same socket options.
+    /// Returns whether a connection of `other` can serve this target: both have the same upstream and socket options.
     pub(crate) fn is_same_place(&self, other: &Self) -> bool {
         self.upstream == other.upstream && self.tcp == other.tcp
     }

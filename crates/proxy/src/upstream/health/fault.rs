@@ -1,4 +1,4 @@
-//! Failures of an upstream, and the advice for each.
+//! The failures of an upstream, and the advice for each.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,26 +9,26 @@ use portcullis_session::Unavailable;
 use crate::metrics::UpstreamErrorKind as Kind;
 use crate::upstream::connect::ConnectError;
 
-/// A failed probe. It displays what was seen, and never quotes the upstream, whose errors can echo the password.
+/// A failed probe. The text never quotes the upstream, because its errors can contain the password.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
     #[error("{0}")]
     Connect(#[from] ConnectError),
     #[error("connected, but no answer to PING within {0:?}")]
     Silent(Duration),
-    /// The connection ended before the answer was whole.
+    /// The connection ended before the reply was complete.
     #[error("the connection was lost: {0}")]
     Lost(std::io::Error),
     #[error("{}", if *.alert { "it answered with a TLS alert" } else { "it closed the connection without an answer" })]
     Tls { alert: bool },
-    /// TLS was agreed on, and broke then: for example because the server refuses the proxy's certificate (TLS 1.3).
+    /// TLS failed after the handshake, for example because the server refuses the certificate of the proxy (TLS 1.3).
     #[error("connected, but {fault}")]
     Broken { fault: TlsFault, shows_certificate: bool },
     #[error("{0}")]
     Answer(Answer),
 }
 
-/// Answers after which no client could be served.
+/// Replies that mean that the upstream cannot serve a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     WrongPassword,
@@ -53,13 +53,13 @@ impl Fault {
         }
     }
 
-    /// Returns whether a second look may find something else: a server that is being stopped ends connections without a
-    /// reply, and a full one may not have noticed yet that the last probe's connection is closed.
+    /// Returns whether a second probe may succeed. A server that is stopping closes connections without a reply. A
+    /// server at its limit may not have noticed yet that the last connection of the probe is closed.
     pub(super) fn may_pass(&self) -> bool {
         matches!(self, Self::Tls { alert: false } | Self::Answer(Answer::MaxClients))
     }
 
-    /// The advice to the operator, which names the key of the configuration.
+    /// Returns the advice for the operator, which names the configuration key.
     pub(super) fn advice(&self, upstream: &str) -> impl fmt::Display {
         let key = format!("upstreams.{upstream}");
         match self {
@@ -150,7 +150,8 @@ impl fmt::Display for Answer {
     }
 }
 
-/// Reads an error line that can stand in the place of any reply, because the server writes it before it reads.
+/// Reads an error that the server can send in place of any reply, even before it reads a command. `None` for other
+/// errors.
 pub(super) fn unasked(line: &[u8]) -> Option<Answer> {
     const MEANINGS: [(&[u8], Answer); 6] = [
         (b"LOADING", Answer::Loading),
@@ -163,7 +164,7 @@ pub(super) fn unasked(line: &[u8]) -> Option<Answer> {
     MEANINGS.iter().find(|(prefix, _)| line.starts_with(prefix)).map(|(_, meaning)| *meaning)
 }
 
-/// Reads an error in answer to AUTH (redis-server from 2.x to 8.x, ApsaraDB).
+/// Reads an error reply to AUTH (Redis 2 to 8, ApsaraDB).
 pub(super) fn login_error(line: &[u8]) -> Answer {
     const MEANINGS: [(&[u8], Answer); 4] = [
         (b"WRONGPASS", Answer::WrongPassword),

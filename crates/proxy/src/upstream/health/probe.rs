@@ -1,4 +1,4 @@
-//! One probe: AUTH and PING on a connection that is kept from one probe to the next.
+//! One probe: AUTH and PING on a connection that is reused for the next probe.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -18,30 +18,31 @@ use crate::upstream::connect::connect;
 
 use super::fault::{self, Answer, Fault};
 
-/// PING and AUTH are answered with less than a hundred bytes; a longer answer does not come from Redis.
+/// The limit of received bytes. Replies to PING and AUTH have less than a hundred bytes; a longer answer does not
+/// come from Redis.
 const MAX_REPLIES: usize = 64 << 10;
 const READ: usize = 4 << 10;
-/// A connection is not kept longer than this, so that a name that now leads elsewhere and a port that no longer
-/// accepts are noticed too.
+/// The time after which the connection of a probe is replaced. So the probe also notices a name with a new address,
+/// or a port that does not accept connections any more.
 const KEEP: Duration = Duration::from_secs(5);
 
-/// This is long enough for a healthy Redis to notice that a connection has ended.
+/// The pause before a second try. It is long enough for a healthy Redis to notice that a connection is closed.
 const SECOND_LOOK: Duration = Duration::from_millis(50);
 
-/// The upstream that is probed, and how strictly.
+/// The upstream of a probe, and how strict the probe is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) upstream: Arc<Upstream>,
     pub(super) tcp: Tcp,
-    /// A listener admits clients without a password of their own, so "log in first" is no good answer.
+    /// Whether a listener with `auth: trust` uses the upstream. If so, NOAUTH as the reply to PING is a failure.
     pub(super) login_required: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct Prober {
     target: Target,
-    /// AUTH, if there are credentials, and PING. AUTH is sent each time: after a password change in Redis, the kept
-    /// connection stays logged in, but a new one would not be.
+    /// AUTH, if there are credentials, and PING. AUTH is sent each time: after a password change in Redis, an old
+    /// connection stays logged in, but a new one cannot log in.
     request: Zeroizing<Vec<u8>>,
     kept: Option<Kept>,
 }
@@ -58,16 +59,16 @@ impl Prober {
         Self { target, request, kept: None }
     }
 
-    /// The kept connection is of no use any more: the next probe opens another.
+    /// Drops the kept connection, so that the next probe opens another.
     pub(super) fn distrust(&mut self) {
         self.kept = None;
     }
 
-    /// Probes once, within `connect_timeout` for each address and for the answer.
+    /// Probes once. Each address and the exchange of commands has its own `connect_timeout`.
     pub(super) async fn probe(&mut self) -> Result<(), Fault> {
         if let Some(mut kept) = self.kept.take().filter(|kept| kept.since.elapsed() < KEEP) {
             match self.ask(&mut kept.stream).await {
-                // Redis may have restarted since, or closed an idle client: only a fresh connection shows which.
+                // Redis may have restarted, or may have closed the idle connection. A new connection shows which.
                 Err(Fault::Lost(_) | Fault::Tls { alert: false }) => {}
                 result => return self.keep(kept, result),
             }
@@ -104,7 +105,8 @@ impl Prober {
     }
 
     async fn exchange(&self, stream: &mut Stream) -> Result<(), Fault> {
-        // The server may have written and closed before it read anything; its bytes say why.
+        // The server may have written a reason and closed before it read anything, so the replies are read even if
+        // writing failed.
         let written = write_all(stream, &self.request).await;
         let mut replies = Replies::default();
         if self.target.upstream.credentials().is_some() {
@@ -125,8 +127,8 @@ impl Prober {
         }
     }
 
-    /// Returns the failure that an error means. Errors that do not turn every client away are an answer: the server is
-    /// alive, and clients get their own.
+    /// Checks the reply to PING. Errors that do not affect every client count as success: the server is alive, and
+    /// each client gets its own error.
     fn pong(&self, reply: &Value) -> Result<(), Fault> {
         let answer = match reply {
             Value::Error(line) if line.starts_with(b"NOAUTH") => {
@@ -161,7 +163,7 @@ fn login(reply: &Value) -> Result<(), Fault> {
     }
 }
 
-/// Reads replies as they come.
+/// Reads replies one after another.
 #[derive(Default)]
 struct Replies {
     buffer: Vec<u8>,
@@ -207,7 +209,7 @@ impl Replies {
                 self.buffer.extend_from_slice(chunk.get(..n).unwrap_or_default());
                 Ok(())
             }
-            // A TLS server that is spoken to in plain text closes, with or without an alert.
+            // A TLS server closes a plain text connection, with or without an alert.
             Ok(_) if silent && !stream.is_tls() => Err(Fault::Tls { alert: false }),
             Err(error) if silent && !stream.is_tls() && error.kind() == io::ErrorKind::ConnectionReset => {
                 Err(Fault::Tls { alert: false })
@@ -218,7 +220,7 @@ impl Replies {
     }
 }
 
-/// Content type alert, and the major version that all of SSL 3.0 to TLS 1.3 write.
+/// The first bytes of a TLS alert: the content type, and the major version that SSL 3.0 to TLS 1.3 have in common.
 const TLS_ALERT: &[u8] = &[0x15, 0x03];
 
 async fn write_all(stream: &mut Stream, mut bytes: &[u8]) -> io::Result<()> {

@@ -13,7 +13,7 @@ use crate::metrics::{Metrics, Names, UpstreamCounts};
 
 const PASSWORD: &str = "canary-probe-77aa";
 
-/// A config with the upstream `main`, read as the gate reads it.
+/// Loads a configuration with the upstream `main`.
 fn config(dir: &Path, address: &str, auth: &str, credentials: &str) -> Config {
     std::fs::write(dir.join("password"), PASSWORD).unwrap();
     let yaml = format!(
@@ -27,7 +27,7 @@ fn config(dir: &Path, address: &str, auth: &str, credentials: &str) -> Config {
 
 const CREDENTIALS: &str = "    credentials: {username: probe, password: {file: password}}\n";
 
-/// A server that answers each connection with one script, then closes it; the last goes on for ever.
+/// A server with one script for each connection in turn. All later connections get the last script.
 struct Server {
     addr: SocketAddr,
     accepted: Arc<AtomicUsize>,
@@ -36,13 +36,13 @@ struct Server {
 
 #[derive(Clone, Copy)]
 enum Script {
-    /// Answers each request of so many bytes at least.
+    /// Answers each read of the connection with this text.
     Answer(&'static [u8]),
-    /// Writes at once, before anything is read, and closes.
+    /// Writes this text at once, before it reads anything, and closes.
     Greet(&'static [u8]),
-    /// Closes when something came.
+    /// Closes when the first bytes arrive.
     Close,
-    /// Answers the first request, then closes.
+    /// Answers the first read with this text, then closes.
     Once(&'static [u8]),
     Silence,
 }
@@ -96,7 +96,7 @@ fn series(metrics: &Arc<Metrics>) -> Vec<Arc<UpstreamSeries>> {
     metrics.series(&Names { upstreams: vec!["main".into()], ..Names::default() }).upstreams
 }
 
-/// Probes of that config's upstreams, as they run in the gate.
+/// Starts the probes of this configuration's upstreams, as the proxy does.
 fn watched(config: &Config) -> (Arc<Metrics>, Arc<Health>, Probes) {
     let metrics = Metrics::new(1, Vec::new());
     let health = Arc::new(Health::default());
@@ -105,7 +105,7 @@ fn watched(config: &Config) -> (Arc<Metrics>, Arc<Health>, Probes) {
     (metrics, health, probes)
 }
 
-/// What one probe of a server with that script finds, and the advice.
+/// Probes a server with this script once. Returns the kind of the failure, and its text with the advice.
 async fn probe_once(
     script: &'static [Script],
     auth: &str,
@@ -118,7 +118,8 @@ async fn probe_once(
     result.map_err(|fault| (fault.kind(), format!("{fault}; {}", fault.advice("main"))))
 }
 
-/// Ways of logging in, credentials, the server's script, and what the probe finds: the kind of fault and a part of the advice.
+/// The `auth` modes, the credentials, the server's script, the expected kind of failure and a part of the expected
+/// text.
 type Row = (&'static str, &'static str, &'static [Script], Option<UpstreamErrorKind>, &'static str);
 
 const BOTH: &str = "passthrough trust";
@@ -239,7 +240,7 @@ async fn what_redis_answers_decides() {
 async fn a_connection_that_ends_without_a_word_may_want_tls() {
     let (kind, advice) = probe_once(&[Script::Close], "trust", CREDENTIALS).await.unwrap_err();
     assert_eq!(kind, UpstreamErrorKind::Tls, "{advice}");
-    // One that is just being restarted does so once.
+    // A server that restarts closes only one connection without a reply.
     static RESTARTING: [Script; 2] = [Script::Close, Script::Answer(b"-LOADING wait\r\n")];
     let (kind, advice) = probe_once(&RESTARTING, "trust", "").await.unwrap_err();
     assert_eq!(kind, UpstreamErrorKind::Loading, "{advice}");
@@ -366,7 +367,7 @@ async fn what_clients_meet_with_brings_the_next_probe_forward() {
         sleep(Duration::from_millis(5)).await;
     }
     assert!(started.elapsed() < Duration::from_millis(800), "{:?}", started.elapsed());
-    // The same again is known, and waits for its second.
+    // A failure of a known kind does not bring the next probe forward.
     let known = server.accepted();
     counts.error(UpstreamErrorKind::Loading);
     sleep(Duration::from_millis(400)).await;

@@ -1,4 +1,4 @@
-//! One shared connection. Its task sets it up, writes what clients gave it, and hands out the replies.
+//! One shared connection. Its task sets the connection up, writes the commands of clients, and hands out the replies.
 
 mod ending;
 mod handover;
@@ -31,49 +31,50 @@ use crate::net::buffer::Buffer;
 use crate::net::stream::Stream;
 use crate::upstream::connect::{ConnectError, connect};
 
-/// The size of one read: the replies to some hundred clients at once.
+/// The size of one read in bytes, enough for the replies to some hundred clients.
 const READ: usize = 64 * 1024;
 
-/// Reads of one turn; then clients get theirs.
+/// The number of reads in one turn of the task. Then other tasks of the worker run.
 const READS_PER_TURN: u32 = 4;
 
-/// If so many bytes are unwritten, no new commands are taken: Redis does not keep up.
+/// The number of unwritten bytes from which the connection takes no new commands: Redis does not keep up.
 const MAX_UNWRITTEN: usize = 256 * 1024;
 
-/// A connection that no client used for so long is closed.
+/// The time after which an unused connection is closed.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// A connection of a pool. Its task holds it too, and ends when the connection does.
+/// A connection of a pool. The task of the connection holds it too, until the connection ends.
 pub(crate) struct Connection {
     resources: Rc<Resources>,
     pool: Rc<Pool>,
     class: Class,
     state: RefCell<ConnectionState>,
     takes_more: Cell<bool>,
-    /// The task was told that there is something to do.
+    /// Whether the task has been woken and has not run since.
     told: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     outcome: RefCell<Outcome>,
-    /// The client that waits for the end of the set-up.
+    /// The clients that wait for the end of the set-up.
     setup_waiters: RefCell<Vec<Waker>>,
     idle_since: Cell<Option<Tick>>,
-    /// The connection takes no more commands, and ends when no reply is pending on it.
+    /// Whether the connection takes no more commands. It ends when no client waits for a reply on it.
     retired: Cell<bool>,
     ending: Cell<bool>,
 }
 
-/// The state of a connection.
+/// The progress of a connection, as its clients see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// The connection is being set up.
+    /// The set-up is not finished.
     Pending,
-    /// The connection is ready.
+    /// The connection is ready for commands.
     Ready,
-    /// The upstream cannot be had.
+    /// The upstream is unavailable.
     Unavailable(Unavailable),
-    /// The upstream has no such database or RESP version, and says so in this line.
+    /// The upstream refused the HELLO or SELECT of the set-up with this error line, for example because it has no
+    /// such database.
     Refused(Rc<[u8]>),
-    /// The connection was ready, and belongs to one client now.
+    /// The connection was ready, and now belongs to one client.
     HandedOver,
     /// The connection is closed.
     Ended,
@@ -82,15 +83,16 @@ pub(crate) enum Outcome {
 struct ConnectionState {
     stream: Phase,
     link: PooledLink,
-    /// The commands that set it up, and then what clients gave.
+    /// The commands of the set-up. `outbox` has the commands of clients, which are written after the set-up.
     setup: Outbox,
     outbox: Outbox,
     inbox: Buffer,
     need: usize,
-    /// The commands that set it up must be answered by then.
+    /// The time limit for the replies to the set-up.
     deadline: Option<Pin<Box<Sleep>>>,
     stalled: Option<Stalled>,
-    /// The time for which clients have kept others waiting there, less what has been forgiven since.
+    /// The time for which clients have kept others waiting on this connection. It shrinks by a tenth of the time that
+    /// passes.
     spent: Duration,
     spent_at: Tick,
     accounted: usize,
@@ -104,7 +106,7 @@ enum Phase {
 }
 
 impl Connection {
-    /// Opens a connection, in a task of its own.
+    /// Opens a connection and starts its task.
     pub(crate) fn open(class: Class, resources: Rc<Resources>, pool: Rc<Pool>) -> Rc<Self> {
         let target = Rc::clone(pool.target());
         let dial = Box::pin(async move { connect(&target.upstream, &target.tcp).await });
@@ -147,12 +149,12 @@ impl Connection {
         connection
     }
 
-    /// The clients that use it.
+    /// Returns the class of the clients that use the connection.
     pub(crate) const fn class(&self) -> Class {
         self.class
     }
 
-    /// The server's address, once the connection is open and over TCP.
+    /// Returns the address of the server. `None` before the connection is open, or if it does not use TCP.
     pub(crate) fn server(&self) -> Option<std::net::SocketAddr> {
         match &self.state.try_borrow().ok()?.stream {
             Phase::Open(stream) => stream.peer_address(),
@@ -160,12 +162,12 @@ impl Connection {
         }
     }
 
-    /// Returns whether it takes new commands.
+    /// Returns whether the connection takes new commands.
     pub(crate) fn takes_more(&self) -> bool {
         self.takes_more.get()
     }
 
-    /// Gives it commands: `pending` of `first`'s session, each of which gets `shape` back.
+    /// Queues commands: `pending` commands of `first`'s session, each with a reply of `shape`.
     pub(crate) fn send(&self, first: Ticket, pending: u64, shape: Shape, bytes: &[u8]) {
         let mut state = self.state.borrow_mut();
         state.link.expect(first, pending, shape);
@@ -178,7 +180,7 @@ impl Connection {
         self.tell();
     }
 
-    /// Returns its state. While it is being set up, `waker` is woken when that changes.
+    /// Returns the progress of the connection. During the set-up, `waker` is woken at its end.
     pub(crate) fn outcome(&self, waker: &Waker) -> Outcome {
         let outcome = self.outcome.borrow().clone();
         if outcome == Outcome::Pending {
@@ -190,12 +192,13 @@ impl Connection {
         outcome
     }
 
-    /// Wakes `waker` of `client` when it takes commands again, or is closed.
+    /// Wakes `waker` of `client` when the connection takes commands again or is closed.
     pub(crate) fn wait(&self, client: SessionKey, waker: &Waker) {
         self.pool.wait(client, waker, &self.resources.shared_clients);
     }
 
-    /// Closes it if no client has used it for long, or no client waits for its replies any more.
+    /// Closes the connection if it has been unused for [`IDLE`], or if it takes no more commands and no client waits
+    /// for its replies.
     pub(crate) fn end_idle(&self, now: Tick) {
         let unused = self.idle_since.get().is_some_and(|since| since.after(IDLE) <= now);
         let state = self.state.borrow();
@@ -207,14 +210,14 @@ impl Connection {
         }
     }
 
-    /// Closes it, even if clients wait for it.
+    /// Closes the connection, even if clients wait for replies.
     pub(crate) fn end(&self) {
         self.takes_more.set(false);
         self.ending.set(true);
         self.tell();
     }
 
-    /// No new commands go there: it seems to hang.
+    /// Stops new commands on the connection, because it seems to hang. Pending replies are still read.
     pub(crate) fn retire(&self) {
         self.takes_more.set(false);
         self.retired.set(true);
@@ -251,7 +254,7 @@ impl Connection {
         }
     }
 
-    /// Tells waiting clients that it may take new commands again.
+    /// Updates whether the connection is idle and takes commands. Wakes waiting clients if it takes commands again.
     fn update(&self, state: &ConnectionState, idle: bool) {
         let now = self.resources.clock.latest();
         self.idle_since.set(idle.then(|| self.idle_since.get().unwrap_or(now)));
@@ -326,7 +329,7 @@ impl Connection {
         }
     }
 
-    /// Gives each client what was read for it.
+    /// Hands each client the replies that were read for it.
     fn hand_out(&self, state: &mut ConnectionState, cx: &mut Context<'_>) -> Result<(), End> {
         let now = self.resources.clock.now();
         let mut run = WriteRun::default();
@@ -338,7 +341,7 @@ impl Connection {
                     let _ = std::mem::take(&mut run).end();
                     at += len;
                     if state.link.is_ready() {
-                        // The proxy's password was in what was sent.
+                        // The set-up commands contain the proxy's password, so they are not kept.
                         (state.deadline, state.setup) = (None, Outbox::default());
                         self.settle(Outcome::Ready);
                         self.tell();
@@ -364,7 +367,7 @@ impl Connection {
                     }
                     match run.take(&part, now) {
                         Delivered::Desync => {
-                            // No reply may be pending for the client here any more, and no other code would tell it.
+                            // This client must not wait for replies here any more, and no other code would tell it.
                             self.lose(key, None);
                             break Err(End::Desync);
                         }
@@ -381,7 +384,7 @@ impl Connection {
         let held_up = run.is_held_up();
         let last = run.end();
         state.inbox.consume(at);
-        // A client that is held up must not be read for; another is only over its limit.
+        // Reading must stop for a client that is held up. A client that is only over its limit comes second.
         if let Some((key, shared_client)) = if held_up { last } else { full.or(last) } {
             self.stall(state, key, &shared_client, now, cx);
         }
@@ -390,10 +393,11 @@ impl Connection {
 }
 
 impl ConnectionState {
-    /// Writes until everything that may go has gone, or has to wait.
+    /// Writes the set-up, and after it the commands of clients, until the socket takes no more.
     fn write(&mut self, cx: &mut Context<'_>) {
         let Phase::Open(stream) = &mut self.stream else { return };
-        // If a write fails, the server's last replies may still be read; its end shows there.
+        // If a write fails, the last replies of the server may still be readable. The end of the connection shows
+        // there.
         if let Poll::Ready(Ok(())) = self.setup.poll_write(cx, stream)
             && self.link.is_ready()
         {
@@ -418,7 +422,8 @@ impl ConnectionState {
         }
     }
 
-    /// Accounts for its memory. Returns whether nothing is under way.
+    /// Updates the accounting of memory. Returns whether the connection is idle: ready, without pending replies or
+    /// unwritten bytes.
     fn rest(&mut self, resources: &Resources) -> bool {
         let aside = self.outbox.held() + self.link.held();
         let held = aside + self.inbox.held();

@@ -1,4 +1,4 @@
-//! The shared connections of one kind.
+//! The shared connections with one upstream and one key.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -12,40 +12,41 @@ use super::resources::Resources;
 use super::shared_clients::SharedClients;
 use crate::upstream::target::Target;
 
-/// One connection serves all of a class, as long as it takes new commands. Others are opened beside those that are busy with
-/// large replies or wait for a client that does not read; beyond so many of a class, its new commands wait.
+/// The highest number of connections of one class in a pool. A single connection serves the whole class while it
+/// takes new commands. Others are opened if it is busy with large replies or waits for a client that does not read.
+/// At the limit, new commands wait.
 const MAX_CONNECTIONS: usize = 8;
 
-/// Clients that have left are removed from the waiting ones each time their number reaches a power of two, from here
-/// on.
+/// The number of waiting clients from which disconnected ones are removed. It is done each time the number reaches a
+/// power of two.
 const FORGET_FROM: usize = 64;
 
-/// The pools of one worker. A pool lives as long as a client uses it.
+/// The pools of one worker. A pool is dropped when no client uses it.
 #[derive(Debug, Default)]
 pub(crate) struct Pools(RefCell<Vec<Weak<Pool>>>);
 
-/// A client that asks for large replies and does not read them keeps the others on its connection waiting. So clients
-/// whose replies were small so far share no connection with the rest.
+/// The class of a client. A client that asks for large replies and does not read them keeps others on its connection
+/// waiting. So clients whose replies have been small do not share a connection with new clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
-    /// Clients that may ask for anything.
+    /// Clients whose replies may be of any size.
     New,
-    /// Clients whose replies were small so far.
+    /// Clients whose replies have been small so far.
     Proven,
 }
 
-/// Connections that mean the same to a client.
+/// Connections with the same upstream and key, between which a client sees no difference.
 #[derive(Debug)]
 pub(crate) struct Pool {
     target: Rc<Target>,
     key: PoolKey,
     connections: RefCell<Vec<Rc<Connection>>>,
-    /// Clients that wait for a connection that takes commands.
+    /// The clients that wait until a connection takes commands.
     waiting: RefCell<HashMap<SessionKey, Waker>>,
 }
 
 impl Pools {
-    /// Returns the pool for clients with this target and key.
+    /// Returns the pool for this target and key, and makes it if there is none.
     pub(crate) fn pool(&self, target: &Rc<Target>, key: PoolKey) -> Rc<Pool> {
         let mut pools = self.0.borrow_mut();
         pools.retain(|pool| pool.strong_count() > 0);
@@ -62,7 +63,7 @@ impl Pools {
         pool
     }
 
-    /// Closes connections that no client has used for long.
+    /// Closes the connections that no client has used for a long time.
     pub(crate) fn tick(&self, now: Tick) {
         let pools: Vec<_> = self.0.borrow().iter().filter_map(Weak::upgrade).collect();
         for pool in pools {
@@ -78,8 +79,8 @@ impl Pool {
         self.key == *key && (Rc::ptr_eq(&self.target, target) || self.target.is_same_place(target))
     }
 
-    /// Returns a connection that takes new commands of `client`, and opens one if there is none. None: all are busy,
-    /// and `waker` is woken when that changes.
+    /// Returns a connection that takes new commands of `client`. Opens one if none does and the class has fewer than
+    /// [`MAX_CONNECTIONS`]. Otherwise returns `None`, and `waker` is woken when that changes.
     pub(crate) fn pick(
         self: &Rc<Self>,
         class: Class,
@@ -111,31 +112,31 @@ impl Pool {
         waiting.entry(client).or_insert_with(|| waker.clone());
     }
 
-    /// Returns whether another client than `client` waits for a connection, and is still there.
+    /// Returns whether a client other than `client` waits for a connection and is still connected.
     pub(crate) fn is_short_for_others(&self, client: SessionKey, shared_clients: &SharedClients) -> bool {
         let waiting = self.waiting.borrow();
         waiting.keys().any(|waiting| *waiting != client && shared_clients.get(*waiting).is_some())
     }
 
-    /// A connection takes commands again, or has made room for another.
+    /// Wakes all waiting clients: a connection takes commands again, or another one can be opened.
     pub(crate) fn wake_waiting(&self) {
         for (_, waker) in self.waiting.take() {
             waker.wake();
         }
     }
 
-    /// The connection is closed.
+    /// Removes a connection that is closed, and wakes the waiting clients.
     pub(crate) fn remove(&self, connection: &Rc<Connection>) {
         self.connections.borrow_mut().retain(|known| !Rc::ptr_eq(known, connection));
         self.wake_waiting();
     }
 
-    /// The upstream of its connections, and the way there.
+    /// Returns the upstream of the connections.
     pub(crate) const fn target(&self) -> &Rc<Target> {
         &self.target
     }
 
-    /// The kind of its connections.
+    /// Returns the key of the connections.
     pub(crate) const fn key(&self) -> &PoolKey {
         &self.key
     }

@@ -1,4 +1,4 @@
-//! The resources that all connections of one worker use.
+//! The resources that all shared connections of one worker use.
 
 use std::sync::Arc;
 
@@ -7,15 +7,15 @@ use crate::clock::Clock;
 use crate::metrics::WorkerStats;
 use crate::net::buffer::BufferPool;
 
-/// A worker's clock, buffers, counters and clients of shared connections.
+/// The clock, buffers, counters and shared clients of a worker.
 #[derive(Debug)]
 pub(crate) struct Resources {
     /// The worker's counters.
     pub stats: Arc<WorkerStats>,
     /// The worker's buffers.
     pub pool: BufferPool,
-    /// The clients of shared connections.
+    /// The clients that use shared connections.
     pub shared_clients: SharedClients,
-    /// The worker's time.
+    /// The worker's clock.
     pub clock: Clock,
 }

@@ -1,4 +1,4 @@
-//! Clients of shared connections, as the connections see them.
+//! The clients of shared connections, as the connections see them.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -8,75 +8,76 @@ use std::time::Duration;
 use portcullis_session::{Part, SessionKey, Tick, Unavailable};
 use slab::Slab;
 
-/// A client of shared connections. A connection's task calls it while the task is busy: no method may call the task
-/// back.
+/// A client of shared connections. The task of a connection calls these methods while it runs, so no method may call
+/// the task.
 pub(crate) trait SharedClient {
-    /// Takes a part of a reply, which was read at `now`. Its bytes follow those that are `unwritten`. They may join these;
-    /// otherwise the client writes these first.
+    /// Takes a part of a reply, which was read at `now`. The part follows the bytes of `unwritten`. The client either
+    /// adds it to them, or writes them before its own bytes.
     fn receive(&mut self, part: &Part<'_>, unwritten: &mut Unwritten<'_>, now: Tick) -> Delivered;
 
-    /// Writes to the client, after everything that it was to get before.
+    /// Writes bytes to the client, after everything written before.
     fn write(&mut self, bytes: &[u8]);
 
-    /// Returns whether it holds as much for a client that does not read as it may, or has no room for the gate's own
+    /// Returns whether the buffer for a client that does not read is full, or has no room for the proxy's own
     /// replies.
     fn is_full(&self) -> bool;
 
-    /// Wakes `waker` when the client is not full any more, or gone.
+    /// Wakes `waker` when the client is not full any more, or is gone.
     fn wake_when_drained(&mut self, waker: &Waker);
 
-    /// Cuts the client, which keeps others waiting for too long.
+    /// Disconnects the client because it keeps others waiting for too long.
     fn cut(&mut self);
 
-    /// The connection is gone, and with it the pending replies. `why` is what the client is told.
+    /// Tells the client that the connection is lost, and with it the pending replies. `why` selects the error for the
+    /// client.
     fn lost(&mut self, why: Option<Unavailable>);
 
-    /// The upstream refused the connection before any of the pending commands was sent on it. Each is answered with
-    /// `line`.
+    /// Tells the client that the upstream refused the connection before any pending command was sent. Each of these
+    /// commands is answered with `line`.
     fn refused(&mut self, line: &[u8]);
 }
 
-/// The outcome of handing a part of a reply to its client.
+/// The result of handing a part of a reply to its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Delivered {
-    /// The client has what it is to get of it, or will when what is unwritten is written.
+    /// The client has its bytes, or has them as soon as the unwritten bytes are written.
     Taken,
-    /// The same. But the gate's own replies come next, and there is no room for them.
+    /// As [`Self::Taken`], but the proxy's own replies come next and there is no room for them.
     HeldUp,
-    /// The client has given up on the upstream: no reply is for it any more.
+    /// The client does not wait for replies any more.
     Gone,
-    /// The reply is not the one that comes next.
+    /// The client did not expect this reply.
     Desync,
 }
 
-/// Bytes of a shared connection's buffer that go to one client, and are not written yet.
+/// Bytes in the buffer of a shared connection that go to one client and are not written yet.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Unwritten<'b> {
     buf: &'b [u8],
-    /// `start..end` of `buf` is unwritten. The part that is received next begins at `end`.
+    /// `start..end` of `buf` is unwritten. The next part begins at `end`.
     start: usize,
     end: usize,
 }
 
 impl<'b> Unwritten<'b> {
-    /// Nothing is unwritten, and the next part begins with `buf`.
+    /// Starts without unwritten bytes; the next part is at the beginning of `buf`.
     pub(crate) const fn new(buf: &'b [u8]) -> Self {
         Self { buf, start: 0, end: 0 }
     }
 
-    /// The next `len` bytes are for the client.
+    /// Adds the next `len` bytes to the unwritten bytes.
     pub(crate) const fn pass(&mut self, len: usize) {
         self.end += len;
     }
 
-    /// The next `len` bytes are not for the client; `write` gets what it is to have before.
+    /// Skips the next `len` bytes, which are not for the client. The bytes before them are passed to `write`.
     pub(crate) fn skip(&mut self, len: usize, write: impl FnOnce(&[u8])) {
         self.write(write);
         self.start += len;
         self.end = self.start;
     }
 
-    /// Has `write` write what is unwritten, if anything is.
+    /// Passes the unwritten bytes to `write`, if there are any.
     pub(crate) fn write(&mut self, write: impl FnOnce(&[u8])) {
         let bytes = &self.buf[self.start..self.end];
         self.start = self.end;
@@ -86,22 +87,23 @@ impl<'b> Unwritten<'b> {
     }
 }
 
-/// The shared clients of one worker.
+/// The clients of one worker that use shared connections.
 #[derive(Default)]
 pub(crate) struct SharedClients(RefCell<Slab<Option<Slot>>>);
 
 struct Slot {
     key: SessionKey,
     shared_client: Rc<RefCell<dyn SharedClient>>,
-    /// The time for which it has kept others waiting.
+    /// The total time for which the client has kept others waiting.
     stalled: Duration,
 }
 
-/// A key has its slab index above so many bits of the client's number: neither repeats while a reply is under way.
+/// The number of low bits of a key that have the client's number; the slab index is above them. Both together do not
+/// repeat while a reply is pending.
 const ID_BITS: u32 = 40;
 
 impl SharedClients {
-    /// Returns a key for a client with this number.
+    /// Reserves a key for the client with this number.
     pub(crate) fn reserve(&self, id: u64) -> SessionKey {
         let index = self.0.borrow_mut().insert(None) as u64;
         SessionKey(index << ID_BITS | (id & ((1 << ID_BITS) - 1)))
@@ -114,28 +116,28 @@ impl SharedClients {
         }
     }
 
-    /// Frees the key for another client; replies that come later find no client.
+    /// Frees the place of the key. Replies that arrive later find no client.
     pub(crate) fn leave(&self, key: SessionKey) {
         let freed = self.0.borrow_mut().try_remove(index(key));
-        // Dropped here, where nothing is borrowed.
+        // The drop of the client happens here, where nothing is borrowed.
         drop(freed);
     }
 
-    /// Returns the client with this key, if it is still there.
+    /// Returns the client with this key. `None` if it is gone.
     pub(crate) fn get(&self, key: SessionKey) -> Option<Rc<RefCell<dyn SharedClient>>> {
         let places = self.0.borrow();
         let place = places.get(index(key))?.as_ref().filter(|place| place.key == key)?;
         Some(Rc::clone(&place.shared_client))
     }
 
-    /// The time for which that client has kept others waiting, in all.
+    /// Returns the total time for which the client has kept others waiting.
     pub(crate) fn stalled(&self, key: SessionKey) -> Duration {
         let places = self.0.borrow();
         let place = places.get(index(key)).and_then(Option::as_ref).filter(|place| place.key == key);
         place.map_or(Duration::ZERO, |place| place.stalled)
     }
 
-    /// That client has kept others waiting for so long once more.
+    /// Adds `time` to the total for which the client has kept others waiting.
     pub(crate) fn has_stalled(&self, key: SessionKey, time: Duration) {
         let mut places = self.0.borrow_mut();
         if let Some(place) = places.get_mut(index(key)).and_then(Option::as_mut)

@@ -1,4 +1,4 @@
-//! The end of a shared connection, and what the waiting clients read.
+//! The end of a shared connection, and the errors that its waiting clients get.
 
 use std::rc::Rc;
 
@@ -15,7 +15,7 @@ pub(super) enum End {
     Desync,
     SetupTimeout,
     Broken(Option<String>),
-    /// No client needs it.
+    /// No client needs the connection any more.
     Unused,
 }
 
@@ -39,7 +39,7 @@ impl Connection {
         }
     }
 
-    /// Clients keep it until they need another.
+    /// Frees the socket and the buffers at once. Clients hold the connection until they need another one.
     fn release(&self) {
         let mut state = self.state.borrow_mut();
         state.stream = Phase::Closed;
@@ -49,7 +49,7 @@ impl Connection {
         state.rest(&self.resources);
     }
 
-    /// Tells all clients that wait for replies that none will come.
+    /// Tells all clients with pending replies that no reply will come.
     fn abandon(&self, why: Option<Unavailable>) {
         let waiting_sessions: Vec<_> = self.state.borrow().link.waiting_sessions().collect();
         for key in waiting_sessions {
@@ -57,8 +57,8 @@ impl Connection {
         }
     }
 
-    /// Tells all clients that wait for replies what the upstream answered to the gate's own SELECT or HELLO. None of
-    /// their commands was sent.
+    /// Tells all clients with pending replies that the upstream refused the proxy's SELECT or HELLO with `line`. None
+    /// of their commands was sent.
     fn refuse(&self, line: &[u8]) {
         let waiting_sessions: Vec<_> = self.state.borrow().link.waiting_sessions().collect();
         for key in waiting_sessions {
@@ -68,7 +68,7 @@ impl Connection {
         }
     }
 
-    /// Tells one client that no reply will come to it any more.
+    /// Tells one client that no more replies will come for it.
     pub(super) fn lose(&self, key: SessionKey, why: Option<Unavailable>) {
         if let Some(shared_client) = self.resources.shared_clients.get(key) {
             self.resources.shared_clients.forget(key);
@@ -76,7 +76,7 @@ impl Connection {
         }
     }
 
-    /// Counts and logs the end. Returns what the waiting clients are told.
+    /// Counts and logs the end. Returns the error for waiting clients; `None` if the upstream was not unavailable.
     fn report(&self, end: &End) -> Option<Unavailable> {
         let target = self.pool.target();
         let upstream = target.upstream.name();
@@ -128,14 +128,14 @@ impl Connection {
     }
 }
 
-/// The task that serves a connection. Whatever ends the task, no client waits for it any longer.
+/// The guard of a connection's task. However the task ends, no client waits for the connection afterwards.
 pub(super) struct Running(pub(super) Rc<Connection>);
 
 impl Drop for Running {
     fn drop(&mut self) {
         let Self(connection) = self;
         connection.takes_more.set(false);
-        // The task was dropped, or has panicked.
+        // The task was dropped or has panicked.
         if matches!(*connection.outcome.borrow(), Outcome::Pending | Outcome::Ready) {
             connection.finish(&End::Unused);
         }

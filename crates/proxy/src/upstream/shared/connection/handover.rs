@@ -1,4 +1,4 @@
-//! A shared connection that becomes one client's own, with the replies that it owes.
+//! A shared connection that becomes the dedicated connection of one client, with its pending replies.
 
 use std::rc::Rc;
 
@@ -9,22 +9,23 @@ use crate::metrics::UpstreamState;
 use crate::net::buffer::Buffer;
 use crate::net::stream::Stream;
 
-/// A connection as its new owner goes on with it.
+/// The state of a connection when its new owner takes it over.
 pub(crate) struct HandedOver {
-    /// The connection, set up as its pool's key says.
+    /// The connection, set up as the key of its pool requires.
     pub stream: Stream,
-    /// The replies that it owes.
+    /// The framing and the pending replies.
     pub link: Link,
-    /// Bytes that were read and are not judged yet.
+    /// Bytes that were read and not handed out yet.
     pub inbox: Buffer,
-    /// Bytes that its replies need.
+    /// The number of bytes that `inbox` must have before the next reply can be parsed.
     pub need: usize,
     /// Commands that were not written yet.
     pub unwritten: Vec<u8>,
 }
 
 impl Connection {
-    /// Gives the connection to `client`, if that is the only one to which it owes replies. It leaves its pool.
+    /// Removes the connection from its pool and gives it to `client`. `None` if the connection is not ready, or is
+    /// ending or retired. `None` too if the pending replies are not all for `client`, or none is pending.
     pub(crate) fn hand_over(self: &Rc<Self>, client: SessionKey) -> Option<HandedOver> {
         if self.ending.get() || self.retired.get() || *self.outcome.borrow() != Outcome::Ready {
             return None;

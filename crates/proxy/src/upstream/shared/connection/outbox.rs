@@ -1,14 +1,14 @@
-//! Bytes of many clients that go out together.
+//! Bytes of many clients that are written together.
 
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 
 use crate::net::stream::Stream;
 
-/// After a burst, no more room than this is kept for the next one.
+/// The capacity in bytes that is kept after a burst.
 const KEPT: usize = 64 * 1024;
 
-/// Bytes that wait to be written. They are never printed: a login may be in them.
+/// Bytes that wait to be written. They are never printed, because they may contain a login.
 #[derive(Default)]
 pub(super) struct Outbox {
     bytes: Vec<u8>,
@@ -20,17 +20,17 @@ impl Outbox {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The bytes that wait.
+    /// Returns the bytes that wait.
     pub(super) fn waiting(&self) -> &[u8] {
         &self.bytes[self.written..]
     }
 
-    /// The number of bytes that wait.
+    /// Returns the number of bytes that wait.
     pub(super) const fn len(&self) -> usize {
         self.bytes.len() - self.written
     }
 
-    /// Bytes of memory.
+    /// Returns the capacity of the buffer in bytes.
     pub(super) const fn held(&self) -> usize {
         self.bytes.capacity()
     }

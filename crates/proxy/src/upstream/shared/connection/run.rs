@@ -1,4 +1,4 @@
-//! Neighbouring parts of what was read that go to one client, in one write.
+//! Joins adjacent parts of the read buffer that go to one client into one write.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -7,18 +7,18 @@ use portcullis_session::{Part, SessionKey, Tick};
 
 use crate::upstream::shared::shared_clients::{Delivered, SharedClient, Unwritten};
 
-/// The parts that one client gets, one after the other.
+/// Adjacent parts of replies for one client.
 #[derive(Default)]
 pub(super) struct WriteRun<'b> {
     key: Option<SessionKey>,
-    /// None: the client is gone, and so are its replies.
+    /// The client. `None` if it is gone; then its replies are discarded.
     shared_client: Option<Rc<RefCell<dyn SharedClient>>>,
     unwritten: Unwritten<'b>,
     held_up: bool,
 }
 
 impl<'b> WriteRun<'b> {
-    /// A run whose first part is at the beginning of `buf`.
+    /// Starts a run whose first part is at the beginning of `buf`.
     pub(super) const fn new(
         key: SessionKey,
         shared_client: Option<Rc<RefCell<dyn SharedClient>>>,
@@ -31,7 +31,7 @@ impl<'b> WriteRun<'b> {
         self.key == Some(key)
     }
 
-    /// Takes the next part.
+    /// Hands the next part to the client.
     pub(super) fn take(&mut self, part: &Part<'_>, now: Tick) -> Delivered {
         let Some(shared_client) = &self.shared_client else { return Delivered::Taken };
         let delivered = shared_client.borrow_mut().receive(part, &mut self.unwritten, now);
@@ -43,13 +43,13 @@ impl<'b> WriteRun<'b> {
         delivered
     }
 
-    /// Returns whether the gate's own replies come next, and there is no room for them: what was read behind them has
-    /// to wait.
+    /// Returns whether the proxy's own replies come next and the client has no room for them. Later bytes of the read
+    /// buffer must wait.
     pub(super) const fn is_held_up(&self) -> bool {
         self.held_up
     }
 
-    /// Writes the rest. Returns the client if it is full then.
+    /// Writes the rest. Returns the client if it is full afterwards.
     pub(super) fn end(mut self) -> Option<(SessionKey, Rc<RefCell<dyn SharedClient>>)> {
         let (key, shared_client) = self.key.zip(self.shared_client)?;
         self.unwritten.write(|bytes| shared_client.borrow_mut().write(bytes));

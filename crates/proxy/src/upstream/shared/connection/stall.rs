@@ -1,4 +1,4 @@
-//! Waiting for a client that does not read, and for how long others are made to wait with it.
+//! Waits for a client that does not read, and limits the time for which other clients must wait too.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -13,11 +13,11 @@ use tokio::time::{Sleep, sleep};
 use super::{Connection, ConnectionState, End};
 use crate::upstream::shared::shared_clients::SharedClient;
 
-/// A client that does not read may keep others waiting so long, in all; and so may all that use a connection together, save
-/// that a tenth of the time that passes is forgiven them.
+/// The total time for which a client that does not read may keep others waiting. The same limit applies to all
+/// clients of a connection together. Their sum shrinks by a tenth of the time that passes.
 const MAX_STALL: Duration = Duration::from_millis(100);
 
-/// Waiting for a client that does not read.
+/// A client that does not read, and for which the connection waits.
 pub(super) struct Stalled {
     by: SessionKey,
     since: Tick,
@@ -25,7 +25,7 @@ pub(super) struct Stalled {
 }
 
 impl Connection {
-    /// Nothing more is read before that client has made room.
+    /// Stops reading until the client has room again.
     pub(super) fn stall(
         &self,
         state: &mut ConnectionState,
@@ -35,20 +35,21 @@ impl Connection {
         cx: &mut Context<'_>,
     ) {
         shared_client.borrow_mut().wake_when_drained(cx.waker());
-        // Where nobody waits, this only says when to look again.
+        // If no other client waits, the timer only sets the time of the next check.
         let others = state.link.has_pending_for_others(by)
             || self.pool.is_short_for_others(by, &self.resources.shared_clients);
         let spent = self.resources.shared_clients.stalled(by).max(state.spent(since));
         let left = if others { MAX_STALL.saturating_sub(spent) } else { MAX_STALL };
         let mut timer = Box::pin(sleep(left));
-        // Armed by being polled.
+        // A timer starts when it is polled for the first time.
         if timer.as_mut().poll(cx).is_ready() {
             cx.waker().wake_by_ref();
         }
         state.stalled = Some(Stalled { by, since, timer });
     }
 
-    /// Goes on where the client has made room, or is gone, or keeps others waiting for too long.
+    /// Continues to read when the client has room, is gone, or has kept others waiting for too long. Such a client is
+    /// disconnected.
     pub(super) fn unstall(&self, state: &mut ConnectionState, cx: &mut Context<'_>) -> Option<End> {
         let stalled = state.stalled.as_mut()?;
         let due = stalled.timer.is_elapsed() || stalled.timer.as_mut().poll(cx).is_ready();
@@ -76,7 +77,7 @@ impl Connection {
             }
         }
         state.stalled = None;
-        // Nobody would wait for the rest of what is owed there: better that Redis does not make it.
+        // No client waits for the remaining replies, so closing the connection saves Redis the work.
         if !state.link.takes_more() && !self.has_creditors(state) {
             return Some(End::Unused);
         }
