@@ -1,7 +1,7 @@
 //! The path of an admitted connection: secure, then relay.
 //!
-//! Before it, [`crate::admission`] identifies and admits the client. Each step consumes what the step before it made, and
-//! those have private fields: a step cannot be skipped.
+//! Before this path, [`crate::admission`] identifies and admits the client. Each step consumes the value that the
+//! step before it made. The fields of these values are private, so a step cannot be skipped.
 
 pub(crate) mod login;
 pub(crate) mod relay;
@@ -31,7 +31,8 @@ pub(crate) fn serve(worker: Rc<Worker>, id: u64, admitted: Admitted) {
     spawn_local(Serving::new(worker, id, admitted));
 }
 
-/// Takes an admitted connection to its end. Each client has one: what its steps need is in boxes that go with the step.
+/// The future that serves an admitted connection to its end. Each client has one, so it is small: the state of a step
+/// is in a box that is freed with the step.
 pub(crate) struct Serving(Stage);
 
 enum Stage {
@@ -40,7 +41,7 @@ enum Stage {
 }
 
 impl Serving {
-    /// Of this connection, by this worker.
+    /// Creates the future for this connection, which `worker` serves under the number `id`.
     pub(crate) fn new(worker: Rc<Worker>, id: u64, admitted: Admitted) -> Self {
         Self(Stage::Arriving(Box::pin(arrive(worker, id, admitted))))
     }
@@ -68,7 +69,7 @@ async fn arrive(worker: Rc<Worker>, id: u64, admitted: Admitted) -> Option<Relay
     Relay::begin(worker, id, secured)
 }
 
-/// Over when it is dropped, whatever has come of it.
+/// Counts the connection as arrived when this value is dropped, whatever the result of the handshake.
 struct Arrival(Arc<WorkerStats>);
 
 impl Drop for Arrival {
@@ -79,7 +80,7 @@ impl Drop for Arrival {
 
 async fn make_secure(worker: &Worker, id: u64, admitted: Admitted) -> Option<Secured> {
     let client = admitted.client();
-    // A handshake is finished by the config that it began with.
+    // The handshake ends under the configuration under which it began.
     let (from, listener) = (client.from(), Arc::clone(client.listener()));
     let settings = listener.settings();
     let within = settings.limits().timeouts().tls();
@@ -95,7 +96,7 @@ async fn make_secure(worker: &Worker, id: u64, admitted: Admitted) -> Option<Sec
             tracing::warn!(id, %error, "cannot serve a client's socket: it is closed");
         }
         Err(Insecure::Tls(why)) => match *why {
-            // Not worth a refusal: load balancers look like this whether somebody listens.
+            // This is not counted as a refusal: load balancers check in this way whether the port is open.
             HandshakeFailure { fault: TlsFault::Absent, .. } => {
                 note_short(worker, &listener, ClosedReason::Client)
             }
@@ -113,7 +114,8 @@ fn note_short(worker: &Worker, listener: &Listener, reason: ClosedReason) {
     }
 }
 
-/// A handshake failed.
+/// Reports the failed handshake of a client. If the client was sent an alert, the connection lingers so that the
+/// client can read it.
 fn turn_away(worker: &Worker, listener: &Listener, from: ClientAddr, why: HandshakeFailure) {
     let state = listener.state();
     let HandshakeFailure { fault, stream } = why;

@@ -1,4 +1,4 @@
-//! Whether credentials are right, where the gate checks them, and what becomes of a source that guesses.
+//! Logins whose credentials the proxy checks itself, and the blocking of sources that guess.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::upstream::target::Target;
 use crate::worker::Worker;
 use crate::worker::table::Entry;
 
-/// Judges one attempt of the client behind `entry`, which is led to `target`.
+/// Judges one login attempt of the client of `entry`. `target` is the upstream target of the client's session.
 pub(crate) fn authenticate(
     worker: &Worker,
     entry: &Entry,
@@ -34,7 +34,7 @@ pub(crate) fn authenticate(
     };
     if let Some(left) = blocked {
         let (source, listener, seconds) = (entry.from, state.name(), left.as_secs());
-        // The form is a contract: docs/operations.md has the fail2ban filter for it.
+        // The form of this line is a contract: docs/operations.md has a fail2ban filter for it.
         tracing::warn!(%source, %listener, seconds, "source blocked: too many failed logins");
         worker.process.audit.event(&Blocked {
             event: "blocked",
@@ -47,8 +47,10 @@ pub(crate) fn authenticate(
     Attempt::Blocked
 }
 
-/// A reload may have given the listener another upstream meanwhile. This client stays with the one it was led to, which
-/// must not be shown what is for the other: there it is who that config made of the user, under the rules of this one.
+/// Grants a login, under the rules of the current configuration. A reload may have changed the listener's upstream,
+/// while this client keeps the upstream of `target`. That upstream must not get the credentials for the new one. So
+/// the client gets the credentials that the configuration of `target` has for the user. If that configuration has no
+/// such user, the login is refused.
 fn admit(plan: Arc<Plan>, entry: &Entry, target: &Target) -> Attempt {
     if *entry.listener.target().upstream == *target.upstream {
         return Attempt::Granted(plan);
@@ -65,7 +67,7 @@ fn admit(plan: Arc<Plan>, entry: &Entry, target: &Target) -> Attempt {
     }
 }
 
-/// The audit line of a source that is blocked.
+/// The audit line for a source that is blocked.
 #[derive(Serialize)]
 struct Blocked<'a> {
     event: &'static str,

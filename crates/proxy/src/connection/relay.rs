@@ -1,7 +1,7 @@
-//! Moving bytes: client to upstream and back, both directions in one task, as the session and the link say.
+//! The relay of one client: one task moves the bytes in both directions, as the session and the link decide.
 //!
-//! A [`Relay`] is made of parts that keep their fields to themselves. It tells them what has happened, and asks them what to
-//! do next:
+//! A [`Relay`] is made of parts with private fields. The relay tells the parts what has happened, and asks them what
+//! to do next:
 //!
 //! - [`ClientSide`]: the client's socket, and whether the client reads what is written to it.
 //! - [`Session`]: the protocol. It judges each command and each reply.
@@ -15,11 +15,11 @@
 //! ```text
 //!   begin() --> Serving ----- Signal::Drain -----> Draining
 //!                  |                                  |
-//!                  | Step::Close                      | Step::Close, once no command is under way
+//!                  | Step::Close                      | Step::Close, once no command is in progress
 //!                  v                                  |
 //!               Closing <-----------------------------+
 //!                  |
-//!                  | all is written that the client is to get
+//!                  | the client was sent everything that it is to get
 //!                  v
 //!               finish()
 //!
@@ -73,18 +73,19 @@ use crate::worker::clients::Listable;
 use crate::worker::listener_view::ListenerView;
 use crate::worker::table::{Entry, Signal, Undecided};
 
-/// The memory for pending replies counts against the buffers from here on. Below, it is part of what a session costs.
+/// The bytes for pending replies that do not count against the memory for buffers. If a session holds more, all of
+/// them count.
 const PENDING_FREE: usize = 4 * 1024;
 
 /// A client that is served.
 pub(crate) enum Relaying {
-    /// By a connection of its own, of which only its task knows.
+    /// A client with an upstream connection of its own.
     Alone(Rc<RefCell<Relay>>),
-    /// By connections that it shares with others, whose tasks know it by its key.
+    /// A client of shared connections.
     Sharing(Box<Seated>),
 }
 
-/// A client that the tasks of shared connections know as long as it is there.
+/// A client that the tasks of shared connections find by its key, until this value is dropped.
 pub(crate) struct Seated {
     worker: Rc<Worker>,
     key: SessionKey,
@@ -113,7 +114,8 @@ impl Drop for Seated {
     }
 }
 
-/// The plan that holds for a client at first: that of the user in its certificate, if that user may come from there.
+/// Returns the plan that applies to a client at first: the plan of the user in its certificate, if that user may
+/// connect from the client's address. Otherwise the plan without a user applies.
 fn plan_of(client: &Client, named: Option<&str>) -> Arc<Plan> {
     let listener = client.listener();
     let is_admitted = |user: &&str| listener.admits(Some(user), &client.from(), wall_clock()).is_ok();
@@ -121,24 +123,25 @@ fn plan_of(client: &Client, named: Option<&str>) -> Arc<Plan> {
     Arc::clone(plan.unwrap_or_else(|| listener.logins().nobody()))
 }
 
-/// One client with its upstream connection.
+/// One client and its ways to the upstream.
 pub(crate) struct Relay {
     worker: Rc<Worker>,
     guard: SessionGuard,
-    /// The way to the upstream.
+    /// The upstream, and the logins there.
     target: Rc<Target>,
     client: ClientSide,
     session: Session,
     lanes: Lanes,
-    /// From the client to the upstream.
+    /// The bytes from the client to the upstream.
     requests: Pipe,
-    /// From the upstream to the client.
+    /// The bytes from the upstream to the client.
     replies: Pipe,
     clocks: Clocks,
     turn: Turn,
     account: Account,
     asking: Asking,
-    /// The number of unread bytes without which the session cannot go on, where it waits for nothing else.
+    /// The number of unread bytes that the session needs to continue. `None` if it may also continue for another
+    /// reason.
     starved: Option<NonZeroU32>,
     stage: Stage,
 }
@@ -148,9 +151,9 @@ pub(crate) struct Relay {
 enum Stage {
     /// The client is served.
     Serving,
-    /// The session ends as soon as no command is under way.
+    /// The session ends as soon as no command is in progress.
     Draining,
-    /// The session ends when the client was written all it is to get.
+    /// The session ends, for this reason, when the client was sent everything that it is to get.
     Closing(CloseReason),
     /// The session contradicts itself, and ends at once.
     Failed,
@@ -171,17 +174,19 @@ impl Stage {
         *self = Self::Failed;
     }
 
-    /// Whether nothing more is judged.
+    /// Returns whether no more commands and replies are judged.
     const fn is_closing(self) -> bool {
         matches!(self, Self::Closing(_) | Self::Failed)
     }
 }
 
 impl Relay {
-    /// Makes a session of a connection. `None`: its listener is gone, or does not admit it any more.
+    /// Creates the session of a secured connection. Returns `None` if its listener no longer exists or no longer
+    /// admits the client.
     pub(crate) fn begin(worker: Rc<Worker>, id: u64, secured: Secured) -> Option<Relaying> {
         let Secured { stream, client, peer, is_user } = secured;
-        // Judged when it was accepted; another config may be in force by now, and the table holds none that it turns away.
+        // The client was judged when it was accepted, and the worker may have adopted another configuration since. A
+        // reload judges only the sessions in the table, so this client is judged again before it enters the table.
         let client = match client.renew(&worker.generation(), wall_clock()) {
             Ok(client) => client,
             Err(revoked) => {
@@ -236,7 +241,7 @@ impl Relay {
         relay
     }
 
-    /// Moves what can be moved now.
+    /// Does everything that can be done now. Ready at the end of the session.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
         self.guard.entry.remember(cx.waker());
         match self.guard.entry.take_signal() {
@@ -263,7 +268,7 @@ impl Relay {
         }
         self.turn = Turn::begin();
         loop {
-            // Subscribers stay until the drain's deadline: for them something is always in flight.
+            // Subscribers stay until the drain's deadline, because messages for them may arrive at any time.
             if self.stage == Stage::Draining && !self.lanes.own.link().streams() {
                 self.session.drain();
             }
@@ -277,11 +282,12 @@ impl Relay {
             if let Err(ended) = self.replies(cx) {
                 return Poll::Ready(ended);
             }
-            // Before a command of that user is judged.
+            // The table must know a new user before a command of that user is judged.
             if self.tell_user() == Standing::Revoked {
                 return Poll::Ready(Ended::at_once(ClosedReason::Revoked));
             }
-            // A BLPOP must not pop for a client that left, nor a subscriber outlive its reader.
+            // A BLPOP must not take an element for a client that has disconnected, and no subscription may outlive
+            // its client.
             if self.client.has_ended() && self.lanes.wait_for_others(&self.session) {
                 return Poll::Ready(Ended::at_once(ClosedReason::Client));
             }
@@ -293,7 +299,7 @@ impl Relay {
         Poll::Pending
     }
 
-    /// Applies the configuration in force to the session.
+    /// Applies the configuration in force to the session. Returns whether the client may stay.
     fn renew(&mut self) -> Standing {
         let listener = &self.guard.entry.listener;
         if self.lanes.own.is_unused() {
@@ -304,7 +310,8 @@ impl Relay {
         self.session.renew(subscribed, |user| current.logins().plan(user).map(Arc::clone))
     }
 
-    /// Tells the worker's table which user has logged in, so that a reload can cut the clients of a removed user.
+    /// Tells the worker's table which user is logged in, so that a reload can cut the clients of a removed user.
+    /// Returns whether the client may stay.
     fn tell_user(&mut self) -> Standing {
         let user = self.session.user();
         if !self.guard.entry.set_user(user) {
@@ -317,12 +324,12 @@ impl Relay {
                 entry.set_user_permit(permit);
                 Standing::Stays
             }
-            // A reload came between the login and the upstream's answer to it.
+            // A reload came between the login and the upstream's answer to the login.
             Err(_) => Standing::Revoked,
         }
     }
 
-    /// Says whether connecting has ended, so that the session may go on.
+    /// Continues to connect to the upstream. Returns whether the attempt has ended, with or without success.
     fn poll_connect(&mut self, cx: &mut Context<'_>) -> bool {
         let Poll::Ready(done) = self.lanes.own.poll_connect(&self.target, cx) else { return false };
         match done {
@@ -339,13 +346,13 @@ impl Relay {
         true
     }
 
-    /// The upstream is of no use any more. `why`: what the client is told.
+    /// Gives up the upstream. `why` is the error that the client gets; with `None` the client gets no error.
     fn lose_upstream(&mut self, why: Option<Unavailable>) {
         if let Some(why) = why {
             self.target.counts.error(why.into());
         }
         self.turn.moved();
-        // It was of no use yet, and nothing waits for it.
+        // An early connection that no command waits for is forgotten, and the client does not notice the failure.
         let nothing_waits = self.requests.unread().is_empty() && !self.requests.is_pending();
         if nothing_waits && self.session.forget_early() {
             self.lanes.own.close(&self.target, &mut self.replies);
@@ -359,7 +366,7 @@ impl Relay {
         self.session.lost(why);
     }
 
-    /// Closes the client's own upstream connection once it is not needed any more. Says whether it was closed.
+    /// Closes the client's own upstream connection if its lease is over. Returns whether it was closed.
     fn return_lease(&mut self) -> bool {
         if !self.lanes.are_shared() {
             return false;
@@ -368,7 +375,7 @@ impl Relay {
         if self.session.lease(now) != Lease::Over {
             return false;
         }
-        // Messages may come, unless the client has said RESET.
+        // Unless the client has sent RESET, a connection with subscriptions or with many unread replies stays.
         let may_bring_more = self.lanes.own.link().streams() || self.replies.waiting() > LAGGING;
         if !self.session.pooling().is_some_and(Pooling::has_left) && may_bring_more {
             if let Some(pooling) = self.session.pooling_mut() {
@@ -376,7 +383,8 @@ impl Relay {
             }
             return false;
         }
-        // It was answered before it was told all: the rest of that must not go where the next one leads.
+        // The upstream answered before all bytes of the commands were sent to it. The rest must not go to the next
+        // connection.
         if self.requests.is_pending() {
             if self.lanes.own.is_open() {
                 self.lose_upstream(None);
@@ -385,7 +393,8 @@ impl Relay {
         }
         self.lanes.own.close(&self.target, &mut self.replies);
         self.session.give_back();
-        // A reload has passed by a session that had a connection. One that may not stay ends by itself.
+        // A session with an upstream connection keeps its target through a reload, so the reload is applied here. If
+        // the client may not stay, the session ends by itself.
         if !Rc::ptr_eq(&self.target, &self.guard.entry.listener.target()) {
             let _ = self.renew();
         }
@@ -393,7 +402,8 @@ impl Relay {
         true
     }
 
-    /// Nothing more can be done now: memory goes back, and the next deadline is set.
+    /// Ends a turn in which nothing more can be done: returns memory, updates the accounts and sets the next
+    /// deadline.
     fn rest(&mut self) {
         self.requests.park(&self.worker.resources.pool);
         self.replies.park(&self.worker.resources.pool);
@@ -413,7 +423,7 @@ impl Relay {
         self.guard.leave(ended.reason);
         let Some(mut client) = self.client.take_stream() else { return };
         match ended.reason {
-            // What the kernel still holds for a client that does not read is memory as well.
+            // A client that does not read leaves bytes in the kernel. A reset frees that memory as well.
             ClosedReason::Slow | ClosedReason::Limit => client.reset_on_close(),
             _ if ended.gently && !self.client.has_ended() => self.worker.lingering.part(client),
             _ => {}

@@ -1,6 +1,6 @@
 use super::*;
 
-/// With what tokio keeps for a task this is 128 bytes, and with one more it is 256.
+/// Together with tokio's part of a task this is 128 bytes. One byte more would make it 256.
 const FUTURE_BYTES: usize = 24;
 
 #[test]

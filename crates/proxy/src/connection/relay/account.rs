@@ -3,16 +3,17 @@
 use crate::upstream::shared::Resources;
 use crate::worker::table::Entry;
 
-/// The bytes of memory for which one session accounts.
+/// The bytes of memory that one session has reported to its worker.
 #[derive(Debug, Default)]
 pub(super) struct Account {
     held: usize,
-    /// The part that is not leased from the worker's pool.
+    /// The part of `held` that is not leased from the worker's pool.
     aside: usize,
 }
 
 impl Account {
-    /// Brings the worker's accounts up to date: so many bytes are leased from its pool, and so many held besides.
+    /// Updates the worker's accounts. `leased` is the number of bytes that the session leases from the worker's pool,
+    /// `aside` the number of bytes that it holds outside the pool.
     pub(super) fn update(&mut self, resources: &Resources, entry: &Entry, leased: usize, aside: usize) {
         if aside != self.aside {
             resources.pool.count_aside(self.aside, aside);

@@ -1,4 +1,4 @@
-//! The client's socket, and whether the client reads what is written to it.
+//! The client's socket, and the signs that the client reads what is written to it.
 
 use std::io;
 use std::task::{Context, Poll, Waker};
@@ -13,25 +13,26 @@ use crate::net::buffer::BufferPool;
 use crate::net::pipe::Pipe;
 use crate::net::stream::Stream;
 
-/// A client that does not take its replies must be writing a pipeline to stay. Each time Redis has accepted so many bytes of
-/// its commands, that is progress. A command that the gate leaves out or refuses is none.
+/// The bytes of commands that count as progress while the client does not take its replies. A client that sends a
+/// pipeline may stay as long as it makes progress of this size. A command that the proxy drops or refuses does not
+/// count.
 const PIPELINE_PROGRESS: u32 = 64 * 1024;
 
 /// The client's socket, and the progress of writing to it.
 pub(super) struct ClientSide {
-    /// None once the session has ended.
+    /// The socket; `None` once the session has ended.
     stream: Option<Stream>,
-    /// Bytes that the upstream accepted since the client last accepted any, while replies wait for it.
+    /// The bytes of commands that went upstream since the last progress, while replies wait for the client.
     piped: u32,
-    /// The end of what it sends was read.
+    /// Whether the end of the client's bytes was read.
     ended: bool,
-    /// A write between two turns has failed.
+    /// Whether a write between two turns has failed.
     broken: bool,
-    /// The replies that wait were pressed on it since it last accepted any.
+    /// Whether [`ClientSide::press`] was called since the client last accepted bytes.
     pressed: bool,
-    /// Pressing goes on until the kernel takes no more.
+    /// Whether the next flush goes on writing until the kernel takes no more bytes.
     presses: bool,
-    /// The kernel's own limit is lifted until the client accepts some.
+    /// Whether the kernel's time limit is lifted until the client accepts bytes.
     lets_write: bool,
 }
 
@@ -48,37 +49,38 @@ impl ClientSide {
         }
     }
 
-    /// Its socket, as long as the session lives.
+    /// Returns the socket; `None` once the session has ended.
     pub(super) const fn stream(&self) -> Option<&Stream> {
         self.stream.as_ref()
     }
 
-    /// The socket of a session that ends.
+    /// Takes the socket of a session that ends.
     pub(super) const fn take_stream(&mut self) -> Option<Stream> {
         self.stream.take()
     }
 
-    /// Whether the end of what it sends was read.
+    /// Returns whether the end of the client's bytes was read.
     pub(super) const fn has_ended(&self) -> bool {
         self.ended
     }
 
-    /// Whether a write between two turns has failed.
+    /// Returns whether a write between two turns has failed.
     pub(super) const fn is_broken(&self) -> bool {
         self.broken
     }
 
-    /// Whether it has closed its side, though that was not read yet.
+    /// Returns whether the client has closed its side, even if the end of its bytes was not read yet.
     pub(super) fn has_left(&self) -> bool {
         self.stream.as_ref().is_some_and(Stream::peer_closed)
     }
 
-    /// Bytes of memory that TLS with the client holds.
+    /// Returns the bytes of memory that TLS with the client holds.
     pub(super) fn held_by_tls(&self) -> usize {
         self.stream.as_ref().map_or(0, Stream::held)
     }
 
-    /// Reads once. `total`: the number of unread bytes for which there must be room. 0: the end of what it sends.
+    /// Reads once. The buffer gets room for `total` unread bytes. Returns the number of bytes read; 0 is the end of
+    /// the client's bytes. Pending also means that the pool has no memory.
     pub(super) fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
@@ -92,7 +94,7 @@ impl ClientSide {
         read
     }
 
-    /// Writes what waits. Adds the bytes written to `written`.
+    /// Writes the bytes that wait for the client, and adds the number of bytes written to `written`.
     pub(super) fn poll_flush(
         &mut self,
         cx: &mut Context<'_>,
@@ -119,7 +121,8 @@ impl ClientSide {
         flushed
     }
 
-    /// Writes between two turns: `bytes`, after what waits already. The client's task learns the outcome if it has to.
+    /// Writes `bytes` between two turns, after the bytes that wait already. Wakes the client's task if the write
+    /// fails or if bytes remain.
     pub(super) fn write(&mut self, bytes: &[u8], replies: &mut Pipe, guard: &mut SessionGuard) {
         let Some(stream) = &mut self.stream else { return };
         let mut moved = 0;
@@ -137,13 +140,14 @@ impl ClientSide {
                 self.broken = true;
                 guard.entry.wake();
             }
-            // The task sees to the deadline, and to the account.
+            // The task sets the deadline, and counts the memory of the bytes that remain.
             Poll::Pending => guard.entry.wake(),
         }
     }
 
-    /// Writes although the kernel does not say that there is room, and goes on until there is none. The kernel says so only
-    /// when a third of what it holds was read, which a slow reader may not manage in time. Says whether there was room.
+    /// Writes although the kernel does not report room, and lets the next flush continue until there is none. The
+    /// kernel reports room only when a third of its buffer was read, which a slow reader may not manage in time.
+    /// Returns whether there was room.
     pub(super) fn press(&mut self, replies: &mut Pipe, guard: &mut SessionGuard) -> bool {
         self.pressed = true;
         let Some(moved) = self.stream.as_mut().and_then(|stream| replies.push(stream)) else {
@@ -154,14 +158,15 @@ impl ClientSide {
         true
     }
 
-    /// The upstream has accepted so many bytes of its commands. `replies_wait`: the client has not taken all of its replies.
+    /// Records that `n` bytes of the client's commands went upstream. `replies_wait` is whether replies wait for the
+    /// client.
     pub(super) fn forwarded(&mut self, n: usize, replies_wait: bool, guard: &SessionGuard) {
         if !replies_wait || self.is_progress(n, guard) {
             self.touch(guard);
         }
     }
 
-    /// Whether so many bytes of commands make up a part of a pipeline that counts as progress although replies wait.
+    /// Returns whether `n` more bytes of commands are enough progress of a pipeline to count although replies wait.
     #[cold]
     fn is_progress(&mut self, n: usize, guard: &SessionGuard) -> bool {
         self.piped = self.piped.saturating_add(u32::try_from(n).unwrap_or(u32::MAX));
@@ -172,7 +177,8 @@ impl ClientSide {
         is_progress
     }
 
-    /// A client may write for as long as it likes before it reads. So the kernel must not cut it: `timeouts.write` does.
+    /// Lifts the kernel's time limit if `timeouts.write` is set. A client may write for any time before it reads, and
+    /// then `timeouts.write` decides when it is closed.
     fn let_write(&mut self, guard: &SessionGuard) {
         let deadlines = guard.entry.listener.deadlines();
         if let Some(stream) = self.stream.as_ref().filter(|_| !self.lets_write && deadlines.write.is_some()) {
@@ -181,7 +187,7 @@ impl ClientSide {
         }
     }
 
-    /// The client has accepted some of its replies, as the kernel says.
+    /// Records that the client has accepted bytes of its replies: the kernel reported room and took them.
     fn accepted(&mut self, guard: &SessionGuard) {
         self.pressed = false;
         if self.lets_write {
@@ -198,15 +204,17 @@ impl ClientSide {
         }
     }
 
-    /// There was progress; the time of it may be a tick late.
+    /// Records progress. The recorded time may be one tick old.
     pub(super) fn touch(&mut self, guard: &SessionGuard) {
         self.piped = 0;
         guard.touch();
     }
 
-    /// The next step against a client that has accepted nothing since `moved`, where `limit` is the time for that.
+    /// Returns the next step against a client that has accepted no bytes since `moved`, and the time of the step.
+    /// `limit` is `timeouts.write`.
     pub(super) fn write_due(&self, limit: Duration, moved: Tick) -> (Tick, Due) {
-        // Room that the kernel has found since, and the client has not made, is used up before it could count.
+        // At half of the limit, the proxy fills the room that the kernel has without the client's doing. Bytes that
+        // the kernel takes at the end of the limit then show that the client has read.
         if self.pressed {
             (moved.after(limit), Due::Close(ClosedReason::Slow))
         } else {

@@ -1,4 +1,4 @@
-//! The time that each thing may take in a session. The worker's tick looks for deadlines that have passed.
+//! The deadlines of a session. The worker's tick looks for deadlines that have passed.
 
 use std::time::Duration;
 
@@ -8,10 +8,11 @@ use super::{Ended, Relay};
 use crate::metrics::ClosedReason;
 use crate::worker::deadlines::Deadlines;
 
-/// A partial command gets its full time again with each of these: `timeouts.frame` bounds stalling, not size.
+/// The bytes of a partial command that give it its full time again: `timeouts.frame` limits a stall, not the size.
 const FRAME_PROGRESS: usize = 64 * 1024;
 
-/// While the client's bytes are not read its leaving does not show as an end of stream, so it is looked for.
+/// The interval at which the proxy checks whether the client has disconnected while its bytes are not read. Then the
+/// end of its stream does not show.
 const PRESENCE_CHECK: Duration = Duration::from_secs(1);
 
 /// The time for which a partial command has been stalled.
@@ -22,12 +23,12 @@ struct FrameClock {
 }
 
 impl FrameClock {
-    /// The rest of a command is awaited.
+    /// Starts the clock, unless it is running: the rest of a command is awaited.
     fn start(&mut self, now: Tick) {
         self.since.get_or_insert(now);
     }
 
-    /// `n` bytes came.
+    /// Records `n` bytes of the command.
     fn received(&mut self, n: usize, now: Tick) {
         if self.since.is_none() {
             return;
@@ -38,7 +39,7 @@ impl FrameClock {
         }
     }
 
-    /// The command is whole, or something else than the client is waited for.
+    /// Stops the clock: the command is complete, or the session waits for something other than the client.
     fn stop(&mut self) {
         *self = Self::default();
     }
@@ -47,13 +48,13 @@ impl FrameClock {
 /// The time for which the reply to a login has been pending.
 #[derive(Debug, Default)]
 struct LoginClock {
-    /// The login, by its place among the replies; the default where there is none.
+    /// The number of the login, as in [`PendingLogin::seq`]; 0 before the first login.
     seq: u64,
     since: Option<Tick>,
 }
 
 impl LoginClock {
-    /// `pending` is the login that is unanswered now.
+    /// Starts the clock for `pending`, unless it runs for this login already.
     #[cold]
     fn look(&mut self, pending: PendingLogin, now: Tick) {
         if self.seq != pending.seq {
@@ -69,16 +70,16 @@ pub(super) struct Clocks {
     asked_at: Tick,
     answered_at: Tick,
     linked_at: Tick,
-    /// The last change of the user who is logged in.
+    /// The time of the last change of the user that is logged in, or of the start of the session.
     user_since: Tick,
-    /// The last time at which the upstream said something, or was asked while no reply was pending.
+    /// The time of the upstream's last bytes, or of the first command after a time without pending replies.
     silent_since: Tick,
     frame: FrameClock,
     login: LoginClock,
 }
 
 impl Clocks {
-    /// A session that begins at `now`.
+    /// Creates the clocks of a session that begins at `now`.
     pub(super) fn start(now: Tick) -> Self {
         Self {
             asked_at: now,
@@ -91,60 +92,60 @@ impl Clocks {
         }
     }
 
-    /// The time at which the client's unread bytes were read.
+    /// Returns the time at which the client's unread bytes were read.
     pub(super) const fn asked_at(&self) -> Tick {
         self.asked_at
     }
 
-    /// The time at which the upstream's unread bytes were read.
+    /// Returns the time at which the upstream's unread bytes were read.
     pub(super) const fn answered_at(&self) -> Tick {
         self.answered_at
     }
 
-    /// `n` bytes came from the client.
+    /// Records that `n` bytes of the client were read at `now`.
     pub(super) fn asked(&mut self, n: usize, now: Tick) {
         self.asked_at = now;
         self.frame.received(n, now);
     }
 
-    /// Bytes came from the upstream.
+    /// Records that bytes of the upstream were read at `now`.
     pub(super) const fn answered(&mut self, now: Tick) {
         self.answered_at = now;
         self.silent_since = now;
     }
 
-    /// There is an upstream connection.
+    /// Records that the client's own upstream connection was opened.
     pub(super) const fn linked(&mut self, now: Tick) {
         self.linked_at = now;
         self.silent_since = now;
     }
 
-    /// The upstream connection that the client shared is its own.
+    /// Records that the shared connection has become the client's own.
     pub(super) const fn adopted(&mut self, now: Tick) {
         self.linked_at = now;
     }
 
-    /// No reply is pending: the upstream's time to answer begins with the next command.
+    /// Records that no reply is pending: the time for the upstream's answer begins with the next command.
     pub(super) fn nothing_pending(&mut self) {
         self.silent_since = self.asked_at.max(self.linked_at);
     }
 
-    /// Another user is logged in.
+    /// Records a change of the user that is logged in.
     pub(super) const fn user_changed(&mut self, now: Tick) {
         self.user_since = now;
     }
 
-    /// The rest of a command is awaited from the client.
+    /// Records that the rest of a command is awaited from the client.
     pub(super) fn frame_begins(&mut self, now: Tick) {
         self.frame.start(now);
     }
 
-    /// The command is whole, or something else than the client is waited for.
+    /// Records that the command is complete, or that the session waits for something other than the client.
     pub(super) fn frame_ends(&mut self) {
         self.frame.stop();
     }
 
-    /// `pending` is the login that is unanswered now.
+    /// Updates the login clock. `pending` is the login that the upstream has not answered yet.
     fn watch_login(&mut self, pending: Option<PendingLogin>, latest: Tick) {
         match pending {
             None => self.login.since = None,
@@ -152,8 +153,8 @@ impl Clocks {
         }
     }
 
-    /// A login is sent when no reply is pending, so that nothing but the upstream delays its reply. The gate's own is part
-    /// of getting a connection.
+    /// Returns the deadline of the login whose reply is next. A login is sent when no reply is pending, so only the
+    /// upstream delays its reply. The proxy's own login is a part of connecting, with the same time limit.
     fn login_due(&self, session: &Session, deadlines: &Deadlines) -> Option<(Tick, Due)> {
         let since = self.login.since?;
         let limit = if session.pending_login()?.of_client { deadlines.client_login } else { deadlines.login };
@@ -180,13 +181,14 @@ impl Relay {
         self.clocks.watch_login(self.session.pending_login(), latest);
         let due = self.due().map(|(at, _)| at);
         let check = self.must_notice_leaving().then(|| latest.after(PRESENCE_CHECK));
-        // Replies that come by a shared connection do not wake this task, so that it looks by itself whether the client rests.
+        // Replies on a shared connection do not wake this task, so the task checks by itself whether the client is
+        // idle.
         let idle = self.guard.entry.listener.deadlines().idle.filter(|_| self.lanes.are_shared());
         let rest = idle.map(|limit| latest.after(limit));
         self.guard.entry.deadline.set(due.into_iter().chain(check).chain(rest).min());
     }
 
-    /// Acts on what has not happened in time, if anything. Returns the end of the session where it ends by that.
+    /// Acts on a deadline that has passed, if there is one. Returns the end of the session if the deadline ends it.
     pub(super) fn expire(&mut self) -> Option<Ended> {
         let now = self.worker.resources.clock.latest();
         if self.guard.entry.deadline.get().is_none_or(|deadline| deadline > now) {
@@ -215,7 +217,7 @@ impl Relay {
         None
     }
 
-    /// The first thing that must happen, and by when.
+    /// Returns the next deadline and the step to take then. Returns `None` if nothing is awaited.
     fn due(&self) -> Option<(Tick, Due)> {
         let deadlines = self.guard.entry.listener.deadlines();
         let mut first: Option<(Tick, Due)> = None;
@@ -226,7 +228,7 @@ impl Relay {
                 first = due;
             }
         };
-        // The last time that something moved which counts as progress: `ClientSide` knows what does.
+        // The time of the last progress. `ClientSide` and `SessionGuard` decide what counts as progress.
         let moved = self.guard.entry.moved.get();
         if let Some(limit) = deadlines.write {
             if self.replies.is_pending() {
@@ -257,22 +259,23 @@ impl Relay {
         first
     }
 
-    /// Whether the client's leaving matters at once, and does not show because its bytes are not being read.
+    /// Returns whether the session must end as soon as the client disconnects, although its bytes are not read. The end
+    /// of the client's stream does not show then.
     fn must_notice_leaving(&self) -> bool {
         self.lanes.wait_for_others(&self.session) && (self.requests.is_pending() || self.requests.is_full())
     }
 }
 
-/// A step to take when its time has come.
+/// The step to take at a deadline.
 #[derive(Clone, Copy)]
 pub(super) enum Due {
-    /// Close the session.
+    /// Close the session, for this reason.
     Close(ClosedReason),
-    /// Give the upstream up: it does not answer.
+    /// Give up the upstream, which does not answer in time.
     Response,
-    /// See whether the client still needs a connection of its own.
+    /// Check whether the client still needs its own upstream connection.
     Lease,
-    /// Write to the client although the kernel does not say that there is room.
+    /// Write to the client although the kernel does not report room.
     Press,
 }
 

@@ -13,17 +13,18 @@ use crate::worker::table::Entry;
 #[derive(Clone, Copy)]
 pub(super) struct Ended {
     pub(super) reason: ClosedReason,
-    /// Whether the client may still be reading what was written last.
+    /// Whether the client may still be reading the last bytes that were written to it.
     pub(super) gently: bool,
 }
 
 impl Ended {
-    /// The client gets nothing more.
+    /// Creates an end at once: the client gets no more bytes.
     pub(super) const fn at_once(reason: ClosedReason) -> Self {
         Self { reason, gently: false }
     }
 
-    /// The session of `entry` has come to its end, and the client was told all there is to tell.
+    /// Creates the end that the session of `entry` itself decided. The client was sent everything that it is to get.
+    /// Logs a warning if the client seems to use another protocol.
     pub(super) fn of(reason: CloseReason, entry: &Entry) -> Self {
         let label = match reason {
             CloseReason::Client => ClosedReason::Client,

@@ -1,4 +1,4 @@
-//! The answers that a session gets from its relay while it judges, and what it reports.
+//! The functions that a session calls while it judges: logins, facts about the client, and counters.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::upstream::target::Target;
 use crate::worker::Worker;
 use crate::worker::table::Entry;
 
-/// The client's side of a relay while its session judges.
+/// The parts of a relay that its session calls while it judges.
 pub(super) struct RelayHost<'a> {
     known: Known<'a>,
     worker: &'a Worker,

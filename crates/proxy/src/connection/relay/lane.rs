@@ -1,7 +1,8 @@
-//! The lanes of one client: where its commands go, and the one place that carries out what becomes of a reply.
+//! The lanes of one client: the ways by which its commands go upstream and replies come back. [`Relay::deliver`]
+//! carries out what the session decides about a reply.
 //!
-//! A command goes by a [`Lane`], and its reply comes back by the same one. [`Lanes::send`] and [`Relay::deliver`] are the
-//! only functions that tell the lanes apart command by command:
+//! A command goes by a [`Lane`], and its reply comes back by the same lane. Only [`Lanes::send`] and
+//! [`Relay::deliver`] distinguish the lanes command by command:
 //!
 //! ```text
 //!   Session::next --> Commands --> Lanes::send ----> OwnLane::send       the client's own connection
@@ -11,10 +12,10 @@
 //!                                                   <- Reply::Pooled    from the shared connection's buffer
 //! ```
 //!
-//! Each command names its lane: the session's [`Route`]. A lane is a plain value and not the connection itself, for the
-//! session may need the connection's state while it judges. All commands of a client use one lane at a time. It changes
-//! only when no reply is pending, or when the shared connection becomes the client's own with all pending replies. So
-//! replies stay in order.
+//! The session names the lane of each command ([`Route`]). A lane is a plain value and not the connection itself,
+//! because the session may need the connection's state while it judges. All commands of a client use one lane at a
+//! time. The lane changes only when no reply is pending, or when the shared connection becomes the client's own with
+//! all pending replies. So replies stay in order.
 
 use std::net::SocketAddr;
 
@@ -33,7 +34,7 @@ use crate::upstream::shared::{Delivered, Unwritten};
 pub(super) enum Lane {
     /// The client's own upstream connection.
     Own,
-    /// A connection that it shares with others.
+    /// A connection that the client shares with other clients.
     Pooled,
 }
 
@@ -49,42 +50,42 @@ impl From<Route> for Lane {
 /// The lanes of one client.
 pub(super) struct Lanes {
     pub(super) own: OwnLane,
-    /// None where the listener's clients share no connections.
+    /// `None` if the clients of the listener do not share connections.
     pub(super) pooled: Option<Box<PooledLane>>,
 }
 
-/// Commands that the session lets go upstream.
+/// Commands that the session sends upstream.
 pub(super) struct Commands<'a> {
-    /// The first reply that is pending for them.
+    /// The ticket of the first pending reply to the commands.
     pub(super) first: Ticket,
-    /// The number of replies that are pending for them.
+    /// The number of pending replies to the commands.
     pub(super) pending: u64,
-    /// The form of each of these replies.
+    /// The shape of each of these replies.
     pub(super) shape: Shape,
-    /// The number of the client's unread bytes that they are.
+    /// The length of the commands: the number of the client's unread bytes.
     pub(super) len: usize,
-    /// The bytes that go upstream in place of the client's.
+    /// The bytes that go upstream in place of the client's bytes.
     pub(super) instead: Option<&'a [u8]>,
 }
 
 /// The outcome of sending commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sent {
-    /// They are written when their connection takes them.
+    /// The commands are written when the connection accepts them.
     Queued,
-    /// The shared connection has taken over so many bytes.
+    /// The shared connection took this number of bytes.
     Given(usize),
-    /// There is no such lane, or it has no connection.
+    /// The lane does not exist, or has no connection.
     Nowhere,
 }
 
 impl Lanes {
-    /// Whether the client shares connections as long as it needs none of its own.
+    /// Returns whether the client shares connections while it needs none of its own.
     pub(super) const fn are_shared(&self) -> bool {
         self.pooled.is_some()
     }
 
-    /// Sends commands by `lane`. They begin at the first of the client's unread bytes.
+    /// Sends commands by `lane`. The commands begin at the first of the client's unread bytes.
     #[inline(always)]
     pub(super) fn send(&mut self, lane: Lane, requests: &mut Pipe, commands: Commands<'_>) -> Sent {
         match (lane, &mut self.pooled) {
@@ -97,39 +98,42 @@ impl Lanes {
         }
     }
 
-    /// The shared connection does not answer in time: it takes no new commands.
+    /// Stops sending new commands to the shared connection, which does not answer in time.
     pub(super) fn retire_shared(&self) {
         if let Some(pooled) = &self.pooled {
             pooled.retire();
         }
     }
 
-    /// Whether the replies that are pending may take any time.
+    /// Returns whether the next replies may take any time: a command blocks, or messages may arrive.
     pub(super) fn wait_for_others(&self, session: &Session) -> bool {
         session.blocks() || self.own.link().streams()
     }
 
-    /// Whether the upstream is listened to although the client does not read: it answers a login, and in few words.
+    /// Returns whether the upstream is read although the client does not read its replies. This is so while the
+    /// upstream answers a login of the proxy, because that answer is short.
     pub(super) fn await_login(&self, session: &Session) -> bool {
         self.are_shared() && session.is_logging_in()
     }
 
-    /// The server that the client's commands reach. None: that is not over TCP, or not yet known.
+    /// Returns the server that the client's commands reach. Returns `None` if the server is not reached over TCP, or
+    /// is not known yet.
     pub(super) fn server(&self) -> Option<SocketAddr> {
         if self.own.is_open() { self.own.server() } else { self.pooled.as_ref()?.server() }
     }
 }
 
-/// A part of a reply, by the lane on which it came.
+/// A part of a reply, with the lane on which it came.
 pub(super) enum Reply<'r, 'b> {
-    /// So many of the unread bytes from the client's own connection.
+    /// This number of unread bytes from the client's own connection.
     Own(usize),
-    /// So many bytes of a shared connection's buffer. They follow those that are for the client and not written yet.
+    /// This number of bytes in the buffer of a shared connection. They follow the bytes that are for the client and
+    /// are not written yet.
     Pooled(usize, &'r mut Unwritten<'b>),
 }
 
 impl Reply<'_, '_> {
-    /// The client gets its bytes.
+    /// Passes the bytes on to the client.
     fn pass(self, replies: &mut Pipe) {
         match self {
             Self::Own(len) => replies.pass(len),
@@ -137,7 +141,7 @@ impl Reply<'_, '_> {
         }
     }
 
-    /// The client gets what `instead` appends, and not its bytes.
+    /// Gives the client the bytes that `instead` appends, in place of the bytes of the reply.
     fn replace(
         self,
         replies: &mut Pipe,
@@ -157,7 +161,7 @@ impl Reply<'_, '_> {
         }
     }
 
-    /// The client does not get its bytes.
+    /// Drops the bytes, so that the client does not get them.
     fn skip(self, replies: &mut Pipe, client: &mut ClientSide, guard: &mut SessionGuard) {
         match self {
             Self::Own(len) => replies.skip(len),
@@ -169,7 +173,7 @@ impl Reply<'_, '_> {
 }
 
 impl Relay {
-    /// Carries out what the session has decided about a part of a reply.
+    /// Carries out the session's decision about a part of a reply.
     #[inline(always)]
     pub(super) fn deliver(&mut self, action: ReplyAction, reply: Reply<'_, '_>) -> Delivered {
         let (replies, client, guard) = (&mut self.replies, &mut self.client, &mut self.guard);

@@ -1,4 +1,4 @@
-//! The upstream connection that is a client's own.
+//! The client's own upstream connection.
 //!
 //! ```text
 //!            connect()               poll_connect()
@@ -7,11 +7,12 @@
 //!     |                   adopt()                    |
 //!     +----------------------------------------------+
 //!
-//!   any state -- lose() --> Lost      it could not be made, or has ended
-//!   any state -- close() -> Unused    it is not needed any more
+//!   any state -- lose() --> Lost      the connection could not be made, or has ended
+//!   any state -- close() -> Unused    the connection is not needed any more
 //! ```
 //!
-//! `adopt()` takes over a connection that was shared. A transition from a state that has none changes nothing.
+//! `adopt()` takes over a connection that was shared. `connect()` and `adopt()` do nothing in states without an
+//! arrow.
 
 use std::io;
 use std::net::SocketAddr;
@@ -29,24 +30,24 @@ use crate::net::stream::Stream;
 use crate::upstream::connect::{ConnectError, connect};
 use crate::upstream::target::Target;
 
-/// The unread bytes with which the link can begin a reply.
+/// The number of unread bytes with which the link can begin a reply.
 const FIRST_NEED: usize = 1;
 
 /// A client's own upstream connection.
 pub(super) struct OwnLane {
     state: State,
     link: Link,
-    /// The number of unread bytes that the link wants to see at once.
+    /// The number of unread bytes that the link needs at once.
     reply_need: usize,
 }
 
 /// The state of the connection. The diagram of the module shows the transitions.
 enum State {
-    /// There was no need for it yet.
+    /// No connection was needed yet.
     Unused,
-    /// The upstream has not accepted it yet.
+    /// The connection is being made.
     Connecting(Pin<Box<dyn Future<Output = Result<Stream, ConnectError>>>>),
-    /// Commands and replies travel on it.
+    /// The connection carries commands and replies.
     Open(Stream),
     /// The connection could not be made, or has ended.
     Lost,
@@ -69,12 +70,12 @@ impl OwnLane {
         matches!(self.state, State::Open(_))
     }
 
-    /// The framing of what comes from upstream.
+    /// Returns the link, which frames the replies.
     pub(super) const fn link(&self) -> &Link {
         &self.link
     }
 
-    /// The server that the connection reaches, once it is open and over TCP.
+    /// Returns the server's address, if the connection is open and over TCP.
     pub(super) fn server(&self) -> Option<SocketAddr> {
         match &self.state {
             State::Open(stream) => stream.peer_address(),
@@ -82,7 +83,7 @@ impl OwnLane {
         }
     }
 
-    /// Bytes of memory that TLS with the upstream holds.
+    /// Returns the bytes of memory that TLS with the upstream holds.
     pub(super) fn held_by_tls(&self) -> usize {
         match &self.state {
             State::Open(stream) => stream.held(),
@@ -90,7 +91,7 @@ impl OwnLane {
         }
     }
 
-    /// Begins to connect, if there was no need for a connection before.
+    /// Starts to connect, if no connection was needed before.
     pub(super) fn connect(&mut self, target: &Rc<Target>) {
         if self.is_unused() {
             let target = Rc::clone(target);
@@ -99,7 +100,7 @@ impl OwnLane {
         }
     }
 
-    /// Returns the result of connecting, once it is there.
+    /// Returns the result of connecting. Pending also in all states but `Connecting`.
     pub(super) fn poll_connect(
         &mut self,
         target: &Target,
@@ -120,7 +121,8 @@ impl OwnLane {
         })
     }
 
-    /// Goes on by a connection that was shared, with the replies that are pending on it.
+    /// Takes over a connection that was shared, with the replies that are pending on it. Does nothing unless the
+    /// state is `Unused`.
     pub(super) fn adopt(&mut self, stream: Stream, link: Link, reply_need: usize, target: &Target) {
         if self.is_unused() {
             target.counts.connection(UpstreamState::Used, 1);
@@ -128,21 +130,22 @@ impl OwnLane {
         }
     }
 
-    /// Ends the connection: nothing more comes from it, and none is made in its place.
+    /// Ends the connection. No other connection is made in its place.
     pub(super) fn lose(&mut self, target: &Target) {
         if let State::Open(_) = std::mem::replace(&mut self.state, State::Lost) {
             target.counts.connection(UpstreamState::Used, -1);
         }
     }
 
-    /// Ends a connection that is not needed, with what it said and was not passed on. Another may be made in its place.
+    /// Ends a connection that is not needed, and discards the bytes that were read from it and not passed on. Another
+    /// connection may be made later.
     pub(super) fn close(&mut self, target: &Target, replies: &mut Pipe) {
         self.lose(target);
         *self = Self::new();
         replies.skip(replies.unread().len());
     }
 
-    /// Lets commands go on, as soon as the connection is open.
+    /// Passes commands on, which are written as soon as the connection is open.
     #[inline(always)]
     pub(super) fn send(&mut self, requests: &mut Pipe, commands: Commands<'_>) {
         let Commands { first, pending, shape, len, instead } = commands;
@@ -158,7 +161,8 @@ impl OwnLane {
         }
     }
 
-    /// Writes what was sent. Pending: the rest has to wait. `moved` counts the bytes written.
+    /// Writes the commands that were passed on, and adds the number of bytes written to `moved`. Pending if some
+    /// remain, or if writing failed.
     pub(super) fn poll_flush(
         &mut self,
         cx: &mut Context<'_>,
@@ -168,12 +172,13 @@ impl OwnLane {
         let State::Open(stream) = &mut self.state else { return Poll::Ready(()) };
         match requests.poll_flush(cx, stream, moved) {
             Poll::Ready(Ok(())) => Poll::Ready(()),
-            // What the upstream said before it went is still to be read; then its end shows there.
+            // After a failed write, the upstream's last replies can still be read. The end of the connection then
+            // shows there.
             Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
         }
     }
 
-    /// Reads once.
+    /// Reads once. Returns the number of bytes read; 0 is the end of the stream.
     pub(super) fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
@@ -184,22 +189,24 @@ impl OwnLane {
         replies.poll_fill(cx, stream, self.reply_need, pool)
     }
 
-    /// Whether the connection is open and without TLS.
+    /// Returns whether the connection is open and without TLS.
     pub(super) fn is_plain(&self) -> bool {
         matches!(&self.state, State::Open(stream) if !stream.is_tls())
     }
 
-    /// The meaning of a fault, where it means that the upstream is unavailable. `unread` begins with the fault.
+    /// Returns the reason why the upstream is unavailable, if `fault` shows one. `unread` begins with the bytes of
+    /// the fault.
     pub(super) fn meaning_of(&self, fault: LinkFault, unread: &[u8]) -> Option<Unavailable> {
         match fault {
             LinkFault::TlsAlert => Some(Unavailable::Tls),
-            // Said on accept, before any command was read: "max number of clients", protected mode.
+            // The server sends such a line on accept, before it reads a command: "max number of clients", protected
+            // mode.
             LinkFault::Unsolicited if !self.link.answered() => Unavailable::of_greeting(unread),
             _ => None,
         }
     }
 
-    /// Divides what was read. `unread` starts at the first byte that was not judged yet.
+    /// Returns the next part of what was read. `unread` starts at the first byte that was not judged yet.
     pub(super) fn next<'b>(&mut self, unread: &'b [u8]) -> Incoming<'b> {
         let incoming = if unread.is_empty() { Incoming::Need(FIRST_NEED) } else { self.link.next(unread) };
         if let Incoming::Need(total) = incoming {

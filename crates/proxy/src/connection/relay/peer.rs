@@ -1,4 +1,5 @@
-//! The facts that CLIENT shows of a client, and questions about the clients of all workers: CLIENT LIST, KILL and UNBLOCK.
+//! The facts that CLIENT shows about a client, and questions about the clients of all workers: CLIENT LIST, KILL and
+//! UNBLOCK.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -16,15 +17,16 @@ use crate::worker::Worker;
 use crate::worker::clients::Listable;
 use crate::worker::table::Entry;
 
-/// The session's question about other clients, while it is under way.
+/// The session's question about other clients, while the answer is pending.
 #[derive(Default)]
 pub(super) struct Asking(Option<Box<Answer>>);
 
-/// The answer to a question: none where it did not come in time.
+/// The future answer to a question; `None` if too many other questions are in progress.
 type Answer = Pin<Box<dyn Future<Output = Option<Findings>>>>;
 
 impl Asking {
-    /// Asks `question`, unless that is done already, and looks for the answer.
+    /// Asks the question that `question` returns, unless it was asked already. Ready with the answer. Pending also if
+    /// `question` returns `None`.
     pub(super) fn poll(
         &mut self,
         worker: &Worker,
@@ -43,7 +45,8 @@ impl Asking {
     }
 }
 
-/// The question that the session asks about other clients. Its commands reach `server`.
+/// Returns the question that the session asks about other clients; `None` if the session asks none. `server` is the
+/// server that its commands reach.
 pub(super) fn question(
     session: &Session,
     entry: &Entry,

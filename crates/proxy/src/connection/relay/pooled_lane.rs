@@ -1,6 +1,6 @@
 //! The shared connection that a client's commands go to, and the client as that connection sees it.
 //!
-//! A client without a lease sends its commands to a connection of a pool, no more than its window has room for. The task of
+//! A client without a lease sends its commands to a connection of a pool, as many as its window allows. The task of
 //! that connection calls [`SharedClient`] with the replies, mostly without waking the client's own task.
 
 mod window;
@@ -23,36 +23,36 @@ use crate::upstream::shared::{
 use crate::upstream::target::Target;
 use crate::worker::Worker;
 
-/// A piece of a reply that has not ended is this long only where the reply fills the better part of a shared connection's
-/// read.
+/// The length from which a piece of an incomplete reply shows that the reply is large. Such a piece fills more than
+/// half of a read of a shared connection.
 const LARGE_PIECE: usize = 32 * 1024;
 
-/// A client with so many small replies in a row is not expected to ask for large ones.
+/// The number of small replies in a row after which a client is not expected to request large ones.
 const PROVEN: u64 = 16;
 
-/// A client for which so much waits to be written does not read as fast as it asks; or a quarter of its
-/// `client_output_buffer`, where that is less.
+/// The bytes waiting for a client from which it counts as lagging: it does not read as fast as it sends requests. A
+/// quarter of `client_output_buffer` counts instead, if that is less.
 pub(super) const LAGGING: usize = 64 * 1024;
 
-/// The side of one client towards the connections that it shares.
+/// One client's side of the connections that it shares.
 #[derive(Debug)]
 pub(super) struct PooledLane {
     key: SessionKey,
     pool: Option<Chosen>,
-    /// The connection to which its commands go, and on which its replies are pending.
+    /// The connection that the client's commands go to, and on which its replies are pending.
     connection: Option<Rc<Connection>>,
-    /// A connection of another kind, which the session waits for as long as its pool's epoch is that.
+    /// A connection of another kind that the session waits for, and the epoch of the pooling for which it was chosen.
     awaited: Option<(u32, Rc<Connection>)>,
     window: Window,
-    /// The number of replies in a row that were small.
+    /// The number of consecutive small replies.
     small: u64,
-    /// The client's task has something to do when replies come.
+    /// Whether the client's task is woken when replies come.
     awaits_replies: bool,
-    /// A connection that waits until there is room for more.
+    /// The waker of a connection that waits until the client has room for more bytes.
     drained: Option<Waker>,
 }
 
-/// A pool, and what made it the right one.
+/// A pool, and the epoch and target for which it was chosen.
 #[derive(Debug)]
 struct Chosen {
     pool: Rc<Pool>,
@@ -80,42 +80,43 @@ impl PooledLane {
         }
     }
 
-    /// The name under which shared connections know the client.
+    /// Returns the key by which shared connections know the client.
     pub(super) const fn key(&self) -> SessionKey {
         self.key
     }
 
-    /// The server of the connection where its commands go.
+    /// Returns the server of the connection that the client's commands go to. Returns `None` if the server is not
+    /// known.
     pub(super) fn server(&self) -> Option<SocketAddr> {
         self.connection.as_ref()?.server()
     }
 
-    /// The client's task is to be woken when replies come.
+    /// Lets the next replies wake the client's task.
     pub(super) const fn await_replies(&mut self) {
         self.awaits_replies = true;
     }
 
-    /// The client's task looks by itself at what came.
+    /// Records that a turn of the client's task begins, in which the task itself looks at the replies.
     pub(super) const fn turn_begins(&mut self) {
         self.awaits_replies = false;
     }
 
-    /// No new commands go to its connection: that does not answer in time.
+    /// Stops sending new commands to the connection, which does not answer in time.
     pub(super) fn retire(&self) {
         if let Some(connection) = &self.connection {
             connection.retire();
         }
     }
 
-    /// There is room again for what waits to be written.
+    /// Wakes the connection that waits until the client has room for more bytes.
     pub(super) fn drained(&mut self) {
         if let Some(waker) = self.drained.take() {
             waker.wake();
         }
     }
 
-    /// The number of unread bytes that may be given now; `least` and `budget` as [`Window::room`] takes them. None: the
-    /// replies that are pending have to come first, and the client's task will be woken.
+    /// Returns the number of unread bytes that may be sent now; see [`Window::room`] for `least` and `budget`.
+    /// Returns `None` if pending replies have to come first. These then wake the client's task.
     pub(super) fn room(&mut self, least: usize, budget: usize) -> Option<usize> {
         match self.window.room(least, budget) {
             0 => {
@@ -126,7 +127,7 @@ impl PooledLane {
         }
     }
 
-    /// Gives commands to the shared connection.
+    /// Sends commands to the shared connection.
     pub(super) fn send(&mut self, requests: &mut Pipe, commands: Commands<'_>) -> Sent {
         let Commands { first, pending, shape, len, instead } = commands;
         let Some(connection) = &self.connection else { return Sent::Nowhere };
@@ -138,13 +139,14 @@ impl PooledLane {
         Sent::Given(given)
     }
 
-    /// Takes a part of a reply into account. `large`: it belongs to a large one.
+    /// Updates the window and the count of small replies. `large` is whether the part belongs to a large reply.
     fn answered(&mut self, part: &Part<'_>, large: bool) {
         self.window.answer(part.bytes.len(), part.ended);
         self.small = if large { 0 } else { self.small.saturating_add(part.ended) };
     }
 
-    /// Whether the connection where commands go takes more. It is chosen again where no reply is pending.
+    /// Returns whether the connection takes more commands; otherwise the client's task is woken later. While no reply
+    /// is pending, the connection is chosen again.
     pub(super) fn has_connection(
         &mut self,
         session: &Session,
@@ -154,7 +156,8 @@ impl PooledLane {
     ) -> bool {
         self.awaits_replies = false;
         if let Some(connection) = self.connection.as_ref().filter(|_| session.has_pending()) {
-            // The client may be another user since, and what is pending no more than the gate's own word of that.
+            // The client may have become another user since, and the pending replies may be only the proxy's own
+            // reply to that login. Then this connection has the wrong login.
             if self
                 .pool
                 .as_ref()
@@ -185,7 +188,8 @@ impl PooledLane {
         pool
     }
 
-    /// Looks for a connection of the kind that the session asks for. Says whether the session was told how that ended.
+    /// Looks for a shared connection of the kind that the session needs. Returns whether the session was told the
+    /// outcome.
     pub(super) fn poll_switch(
         &mut self,
         session: &mut Session,
@@ -213,9 +217,10 @@ impl PooledLane {
         true
     }
 
-    /// Takes the shared connection for the client alone, where no other client waits for replies on it.
+    /// Makes the shared connection the client's own, if no other client has pending replies on it. Returns `None`
+    /// otherwise.
     fn hand_over(&mut self, session: &Session, target: &Rc<Target>) -> Option<HandedOver> {
-        // Not where a reload leads the client elsewhere by now, or logs it in as another.
+        // After a reload the client may belong to another upstream, or to another login there.
         self.pool
             .as_ref()
             .filter(|chosen| chosen.is_right(session.pooling().map_or(0, Pooling::epoch), target))?;
@@ -225,7 +230,7 @@ impl PooledLane {
         Some(handed)
     }
 
-    /// The connection does not take the client's commands, none of which it has sent.
+    /// Forgets the connection and its window. It refused the client's commands before it sent any of them.
     fn refused(&mut self) {
         (self.connection, self.window) = (None, Window::new());
     }
@@ -234,7 +239,7 @@ impl PooledLane {
 impl Drop for PooledLane {
     fn drop(&mut self) {
         self.drained();
-        // What it was doing when it panicked may be half done.
+        // After a panic, the last action on the connection may be incomplete.
         if let Some(connection) = self.connection.take().filter(|_| std::thread::panicking()) {
             connection.end();
         }
@@ -242,8 +247,8 @@ impl Drop for PooledLane {
 }
 
 impl Relay {
-    /// The number of unread bytes that the session may look at now, where it asks for `least`. None: commands have to wait,
-    /// and something will wake the task.
+    /// Returns the number of unread bytes that the session may look at now; the session needs `least`. Returns `None`
+    /// if commands have to wait; the task is woken later.
     pub(super) fn room(&mut self, least: usize, cx: &Context<'_>) -> Option<usize> {
         let unread = self.requests.unread().len();
         // A session that waits for an answer about other clients sends nothing.
@@ -260,10 +265,11 @@ impl Relay {
             return Some(unread);
         }
         let output_buffer = self.guard.entry.listener.output_buffer();
-        // It does not read as fast as it asks.
+        // The client does not read as fast as it sends requests.
         let waiting = self.replies.waiting();
         if waiting > 0 && waiting >= LAGGING.min(output_buffer / 4) {
-            // A connection of its own is for a client with no pending reply: there is more room for the gate's own.
+            // A client gets a connection of its own only when no reply is pending. So the proxy's own replies may
+            // take twice the usual room here.
             let up_to = output_buffer.saturating_mul(2);
             if self.session.has_local_reply() && self.replies.waiting() < up_to {
                 self.replies.insert(|out| self.session.write_local_replies(out, up_to));
@@ -286,9 +292,9 @@ impl Relay {
         pooled.room(least, output_buffer / 2).map(|room| room.min(unread))
     }
 
-    /// A client that does not read may write for as long as it likes, as with a connection of its own. Where no other client
-    /// waits for replies on the shared connection, that becomes its own, with the replies that it does not take yet. Says
-    /// whether it did.
+    /// Makes the shared connection the client's own, if no other client has pending replies on it. So a client that
+    /// does not read may write for any time, and Redis holds the replies that the client does not take yet. Returns
+    /// whether the connection became the client's own.
     fn adopt(&mut self) -> bool {
         if !self.lanes.own.is_unused() || !self.session.may_adopt() {
             return false;
@@ -331,7 +337,7 @@ impl SharedClient for Relay {
         if delivered != Delivered::Taken || !(inserted || self.session.has_local_reply()) {
             return delivered;
         }
-        // The gate's own replies come next.
+        // The proxy's own replies come next.
         unwritten.write(|bytes| self.client.write(bytes, &mut self.replies, &mut self.guard));
         let up_to = self.guard.entry.listener.output_buffer();
         self.replies.insert(|out| self.session.write_local_replies(out, up_to));

@@ -1,4 +1,4 @@
-//! From the upstream to the client.
+//! The direction from the upstream to the client.
 
 use std::fmt::Display;
 use std::task::{Context, Poll};
@@ -12,12 +12,12 @@ use super::{Ended, Relay, RelayHost, Stage};
 use crate::metrics::{ClosedReason, Direction, UpstreamErrorKind};
 use crate::upstream::shared::{Delivered, SharedClient};
 
-/// The result of judging what came from the upstream.
+/// The result of judging the bytes that came from the upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Judged {
     /// Everything that is complete was judged.
     All,
-    /// The rest has to wait until the client has taken what is written for it.
+    /// The rest has to wait until the client has taken the bytes that were written for it.
     HeldUp,
 }
 
@@ -26,12 +26,12 @@ enum Judged {
 enum Flushed {
     /// Everything was written.
     All,
-    /// The client takes no more now.
+    /// The client accepts no more bytes now.
     Part,
 }
 
 impl Relay {
-    /// Reads, judges and writes on, until one of them has to wait.
+    /// Reads, judges and writes replies until one of these has to wait. An error is the end of the session.
     pub(super) fn replies(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
         loop {
             let judged = self.judge_replies();
@@ -51,7 +51,7 @@ impl Relay {
         }
     }
 
-    /// Judges what came by the client's own upstream connection.
+    /// Judges the bytes that came on the client's own upstream connection.
     fn judge_replies(&mut self) -> Judged {
         self.write_local_replies();
         while !self.stage.is_closing()
@@ -103,8 +103,9 @@ impl Relay {
         }
     }
 
-    /// Gives the upstream up, and passes on not one more byte of what came from it. `why`: the client is told that it is
-    /// unavailable; otherwise the upstream is to blame.
+    /// Gives up the upstream, and discards all bytes from it that were not passed on. `why` is the reason why the
+    /// upstream is unavailable, which the client gets as an error. With `None`, the fault is logged and counted as
+    /// the upstream's.
     fn distrust(&mut self, fault: &dyn Display, why: Option<Unavailable>) {
         if why.is_none() {
             self.target.counts.error(UpstreamErrorKind::Protocol);
@@ -121,7 +122,7 @@ impl Relay {
         self.lose_upstream(why);
     }
 
-    /// Writes to the client.
+    /// Writes the bytes that wait for the client.
     fn flush_replies(&mut self, cx: &mut Context<'_>) -> Result<Flushed, Ended> {
         let mut written = 0;
         let flushed = self.client.poll_flush(cx, &mut self.replies, &mut self.guard, &mut written);
@@ -138,7 +139,7 @@ impl Relay {
         }
     }
 
-    /// Reads from the client's own upstream connection once.
+    /// Reads once from the client's own upstream connection.
     fn fill_replies(&mut self, cx: &mut Context<'_>) -> Read {
         let own = &mut self.lanes.own;
         if !self.turn.upstream_may_be_readable() || !own.is_open() || !self.turn.may_read(cx) {

@@ -1,4 +1,4 @@
-//! From the client to the upstream.
+//! The direction from the client to the upstream.
 
 use std::num::NonZeroU32;
 use std::task::{Context, Poll};
@@ -12,18 +12,18 @@ use super::{Ended, Relay, RelayHost, Stage};
 use crate::metrics::{ClosedReason, Direction};
 use crate::net::pipe::Pipe;
 
-/// The use that the client's bytes are of now.
+/// The reason to read more of the client's bytes.
 enum Want {
-    /// There must be so many of them.
+    /// The session needs this number of unread bytes.
     Bytes(usize),
-    /// Only to notice that the client leaves; they wait for something else.
+    /// The bytes must wait for something else. They are read only to notice that the client disconnects.
     Company,
-    /// Nothing: what was judged must be written first, or all is over.
+    /// No bytes are needed: judged bytes must be written first, or the session ends.
     Nothing,
 }
 
 impl Relay {
-    /// Reads, judges and writes on, until one of them has to wait.
+    /// Reads, judges and sends commands until one of these has to wait. An error is the end of the session.
     pub(super) fn requests(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
         loop {
             let Some(total) = self.starves_for().or_else(|| self.wanted(cx)) else { return Ok(()) };
@@ -37,8 +37,8 @@ impl Relay {
         }
     }
 
-    /// The number of unread bytes without which nothing more can be done for the client. `None`: other things may change
-    /// that as well.
+    /// Returns the number of unread bytes without which nothing more can be done for the client. Returns `None` if
+    /// something else may let the session continue.
     pub(super) fn starves_for(&self) -> Option<usize> {
         let waits_for_others = self.lanes.are_shared()
             || self.client.has_ended()
@@ -48,7 +48,8 @@ impl Relay {
         usize::try_from(starved.get()).ok()
     }
 
-    /// Judges and writes what there is. Gives the number of unread bytes for which to read on.
+    /// Judges and sends the unread commands. Returns the number of unread bytes up to which to read, or `None` if no
+    /// read is needed.
     fn wanted(&mut self, cx: &mut Context<'_>) -> Option<usize> {
         loop {
             self.return_lease();
@@ -139,15 +140,16 @@ impl Relay {
         }
     }
 
-    /// Commands were sent.
+    /// Records the outcome of sending commands.
     #[inline(always)]
     fn sent(&mut self, sent: Sent) {
         match sent {
-            // They count when they are written.
+            // The bytes are counted when they are written.
             Sent::Queued => {}
             Sent::Given(len) => {
-                // The gate's own replies that come before those to what was given, whatever waits already: the other replies
-                // are taken as soon as they are there. The command before had few.
+                // The proxy's own replies that precede the replies to these commands are written now, however many
+                // bytes wait already: the client takes the other replies as soon as they arrive. The command before
+                // added only a few.
                 if self.session.has_local_reply() {
                     self.replies.insert(|out| self.session.write_local_replies(out, usize::MAX));
                 }
@@ -160,7 +162,7 @@ impl Relay {
         }
     }
 
-    /// So many bytes of commands have left.
+    /// Records that `len` bytes of commands went upstream.
     fn forwarded(&mut self, len: u64) {
         self.guard.count_bytes(Direction::ToUpstream, len);
         self.turn.moved();
@@ -168,8 +170,8 @@ impl Relay {
         self.client.forwarded(len, self.replies.is_pending(), &self.guard);
     }
 
-    /// The session waits. Says whether it may be asked again at once: what it waits for has come, or something else has
-    /// changed.
+    /// Handles a step in which the session waits. Returns whether the session may be asked again at once: the event
+    /// has occurred, or something else has changed.
     fn wait(&mut self, until: Until, cx: &Context<'_>) -> bool {
         match until {
             Until::Linked => {
@@ -196,7 +198,7 @@ impl Relay {
             }
             Until::GivenBack | Until::LoggedIn | Until::NothingPending | Until::FewerPending => {}
         }
-        // What it waits for may have been that alone.
+        // The session may have waited only for this.
         if self.write_local_replies()
             || (self.session.pooling().is_some_and(Pooling::has_left) && self.return_lease())
         {
@@ -208,7 +210,7 @@ impl Relay {
         false
     }
 
-    /// Reads from the client once, until `total` bytes are unread.
+    /// Reads once from the client, with room for `total` unread bytes.
     fn fill_requests(&mut self, cx: &mut Context<'_>, total: usize) -> Result<Read, Ended> {
         if !self.turn.client_may_be_readable() {
             return Ok(Read::Nothing);
@@ -234,7 +236,7 @@ impl Relay {
         }
     }
 
-    /// Writes the gate's own replies, where it is their turn. Says whether there were any.
+    /// Writes the proxy's own replies that are next in order. Returns whether there were any.
     #[inline]
     pub(super) fn write_local_replies(&mut self) -> bool {
         if !self.session.has_local_reply() {
@@ -249,8 +251,9 @@ impl Relay {
     }
 }
 
-/// Writes the gate's own replies, whose turn it is. `output_buffer`: the bytes that may wait for a client that shares
-/// connections. Kept out of the caller, which is asked after every command and finds nothing to write.
+/// Writes the proxy's own replies that are next in order, and returns whether there were any. `output_buffer` is the
+/// most bytes that may wait for a client of shared connections. This function is not inlined: its caller runs after
+/// every command and mostly finds nothing to write.
 #[inline(never)]
 fn write_due_replies(session: &mut Session, replies: &mut Pipe, output_buffer: usize) -> bool {
     let up_to = if session.is_pooled() { output_buffer } else { MAX_RENDERED };

@@ -1,4 +1,5 @@
-//! A session's presence in the worker's table, in the counters, and in the audit trail: all three from begin to end.
+//! The presence of a session in the worker's table, in the counters and in the audit trail, which begins and ends in
+//! all three together.
 
 use std::rc::Rc;
 use std::time::Instant;
@@ -11,8 +12,9 @@ use crate::metrics::{ClosedReason, Direction};
 use crate::worker::Worker;
 use crate::worker::table::{Entry, Signal};
 
-/// Present while it exists. Dropped without [`SessionGuard::leave`], the end is reported as an error (a panic), or with the
-/// reason for which it was to be cut: the worker stopped before its turn came.
+/// The presence of a session, from [`SessionGuard::enter`] to [`SessionGuard::leave`]. If the guard is dropped
+/// without `leave`, the worker stopped before the session's turn, or the session panicked. The reported reason is
+/// that of an order to cut the session, or else an error.
 pub(super) struct SessionGuard {
     pub(super) entry: Rc<Entry>,
     pub(super) totals: Totals,
@@ -60,14 +62,15 @@ impl SessionGuard {
         self.entry.listener.counts.bytes(direction, n);
     }
 
-    /// Bytes came at `now`. While replies wait for the client, that says nothing of whether it reads.
+    /// Records that bytes arrived at `now`, as progress of the session. While replies wait for the client, such bytes
+    /// do not show whether the client reads, and do not count.
     pub(super) fn arrived(&self, now: Tick, replies_wait: bool) {
         if !replies_wait {
             self.entry.moved.set(now);
         }
     }
 
-    /// The session makes progress; the time of it may be a tick late.
+    /// Records progress of the session. The recorded time may be one tick old.
     pub(super) fn touch(&self) {
         let latest = self.worker.resources.clock.latest();
         if latest > self.entry.moved.get() {
@@ -75,7 +78,7 @@ impl SessionGuard {
         }
     }
 
-    /// Logs a state of the session that cannot occur, and for which it is closed.
+    /// Logs a contradiction in the state of the session, for which the session is closed.
     #[cold]
     pub(super) fn report_bug(&self, contradiction: &str) {
         tracing::error!(id = self.entry.id, contradiction, "session closed: please report this as a bug");

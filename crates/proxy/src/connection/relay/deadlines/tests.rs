@@ -4,7 +4,7 @@ fn at(seconds: u64) -> Tick {
     Tick::default().after(Duration::from_secs(seconds))
 }
 
-/// The time between commands is not the client's fault.
+/// The time between two commands does not count as a stall of the client.
 #[test]
 fn starts_with_the_first_byte_of_a_command() {
     let mut clock = FrameClock::default();
@@ -18,7 +18,7 @@ fn starts_with_the_first_byte_of_a_command() {
     assert_eq!(clock.since, None);
 }
 
-/// A byte at a time does not help; each chunk of progress does.
+/// A client that sends one byte at a time gains no time. Each [`FRAME_PROGRESS`] gives the full time again.
 #[test]
 fn is_extended_by_progress() {
     let mut clock = FrameClock::default();

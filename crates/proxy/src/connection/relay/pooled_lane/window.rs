@@ -1,25 +1,26 @@
-//! The bytes of commands that a client may have unanswered on a shared connection.
+//! The window of one client on a shared connection: the bytes of its commands that may be unanswered.
 
-/// Half of the bytes that one client may have unanswered on a shared connection: one read. More of it waits in the client's
-/// own socket. So a client that pipelines without end keeps others waiting no longer than Redis needs for this much.
+/// The largest half of a window: one read. More bytes wait in the client's own socket. So a client that sends a
+/// pipeline without end delays other clients only as long as Redis needs for this much.
 const MAX_HALF: usize = 16 * 1024;
 
-/// One or two commands, as long as it is not known whether a client's replies are large. The commands of many such clients
-/// together may ask Redis for gigabytes before the first reply shows it.
+/// The first half of a window: one or two commands, while the size of a client's replies is unknown. Otherwise many
+/// such clients together could request gigabytes from Redis before the first reply shows the size.
 const FIRST_HALF: usize = 32;
 
-/// The bytes that are unanswered. When half of the window was given, the half before must be answered first.
+/// The unanswered bytes, in two halves. After one half was given, the half before it must be answered before more is
+/// given.
 #[derive(Debug)]
 pub(super) struct Window {
     half: u32,
     given: u32,
     asked: u64,
     answered: u64,
-    /// The number of commands that must be answered before more is given: those of before this half.
+    /// The number of commands that must be answered before the next half begins: the commands before this half.
     mark: u64,
-    /// Bytes of the reply that has not ended.
+    /// The bytes of the reply that is not complete yet.
     streamed: u32,
-    /// The bytes that a reply is expected to have.
+    /// The expected bytes of one reply.
     each: u32,
 }
 
@@ -29,11 +30,12 @@ impl Window {
         Self { half, given: 0, asked: 0, answered: 0, mark: 0, streamed: 0, each: 0 }
     }
 
-    /// The number of bytes that may be given now. A command of `least` bytes may always be the first of a half. The replies to
-    /// both halves should fit `budget`: the client may read none of them yet.
+    /// Returns the number of bytes that may be given now. A command of `least` bytes may always be the first of a
+    /// half. The replies to both halves should fit into `budget` bytes, because the client may not read any of them
+    /// yet.
     pub(super) fn room(&mut self, least: usize, budget: usize) -> usize {
         if self.given > 0 && self.given.saturating_add(bytes(least)) > self.half {
-            // What is left of this half is too little.
+            // The rest of this half is too small for the command.
             self.given = self.given.max(self.half);
         }
         if self.given >= self.half && self.answered >= self.mark {
@@ -46,7 +48,8 @@ impl Window {
         if self.given == 0 { room.max(least) } else { room }
     }
 
-    /// Bytes of commands like the last ones whose replies, if they are like the last ones, are half of `budget`.
+    /// Returns the bytes of commands whose replies take half of `budget`, if commands and replies are like the last
+    /// ones.
     fn fitting(&self, budget: usize) -> u32 {
         let commands = u32::try_from(self.asked - self.mark).unwrap_or(u32::MAX).max(1);
         (bytes(budget) / 2 / self.each.max(1)).saturating_mul(self.given / commands)
@@ -57,19 +60,19 @@ impl Window {
         self.asked += commands;
     }
 
-    /// So many bytes of replies came, with which so many replies ended.
+    /// Records `came` bytes of replies, with which `ended` replies became complete.
     pub(super) fn answer(&mut self, came: usize, ended: u64) {
         self.answered += ended;
         self.streamed = self.streamed.saturating_add(bytes(came));
         if let Some(ended) = u32::try_from(ended).ok().filter(|ended| *ended > 0) {
-            // Smaller ones lower it slowly.
+            // Smaller replies lower the expected size slowly.
             self.each = (self.streamed / ended).max(self.each - self.each / 8);
             self.streamed = 0;
         }
     }
 }
 
-/// A number of bytes, kept small: more than 4 GiB is as good as that.
+/// Returns a number of bytes as `u32`; 4 GiB and more become the largest value.
 fn bytes(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }

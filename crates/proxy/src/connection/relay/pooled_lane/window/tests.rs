@@ -1,6 +1,6 @@
 use super::{FIRST_HALF, MAX_HALF, Window};
 
-/// Room for any replies.
+/// A budget that is large enough for any replies.
 const PLENTY: usize = 1 << 30;
 
 #[test]
@@ -56,7 +56,7 @@ fn what_does_not_fit_the_rest_of_a_half_waits_only_for_what_is_unanswered() {
     assert!(window.room(20, PLENTY) >= 20, "all is answered, and nothing would wake it again");
 }
 
-/// Each half has as many commands as bring half of the budget, once it is known how large a reply is.
+/// Once the size of a reply is known, each half has only as many commands as bring half of the budget.
 #[test]
 fn a_half_asks_for_no_more_than_may_be_held() {
     const BUDGET: usize = 512 * 1024;
