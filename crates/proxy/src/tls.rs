@@ -1,4 +1,4 @@
-//! The TLS handshakes of clients and upstreams.
+//! The TLS handshakes with clients and upstreams.
 
 mod handshake;
 mod places;

@@ -1,4 +1,4 @@
-//! The handshake, bounded in time, in number and in what it takes from others.
+//! TLS handshakes, with limits on their time, their number and the delay that they cause for others.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::places::{HandshakePlace, place};
 use crate::net::stream::{Handshake, Stream, TlsStream};
 
-/// The content type of a handshake record: a client that speaks TLS begins with it, and no client of Redis does.
+/// The content type of a handshake record. A client that speaks TLS begins with it, and a client of Redis never does.
 const HANDSHAKE: u8 = 0x16;
 
-/// Content types of TLS; a server may begin with an alert.
+/// The content types of TLS. A server may begin with an alert.
 const RECORDS: std::ops::RangeInclusive<u8> = 0x14..=0x17;
 
-/// Enough for the first flight of most clients; the rest of a larger one is read as it comes.
+/// The bytes of the first read, enough for the first message of most clients. The rest of a larger one is read later.
 const FIRST_READ: usize = 2 * 1024;
 
 thread_local! {
@@ -32,15 +32,15 @@ thread_local! {
 pub(crate) struct HandshakeFailure {
     /// The fault.
     pub fault: TlsFault,
-    /// The socket, if the client was sent an alert that it may still be reading.
+    /// The socket, if the client was sent an alert that it may still be reading; otherwise `None`.
     pub stream: Option<Stream>,
 }
 
-/// The server's side: waits for a client's first byte, then for a place, and then takes the client through the handshake.
-/// `within` bounds all of it but the wait for a place, which may last as long again: a client cannot shorten it.
+/// Performs the server's side: waits for the client's first byte, then for a place, and then does the handshake.
+/// `within` is the limit for all of it except the wait for a place. That wait may take as long again, because a
+/// client cannot shorten it.
 ///
-/// # Errors
-/// What the client did, or did not do; or too many clients are in their handshakes.
+/// # Errors The client does not finish the handshake, or too many clients are in their handshakes.
 pub(crate) async fn accept(
     mut socket: Stream,
     tls: &ServerTls,
@@ -68,10 +68,9 @@ async fn place_within(source: Option<Source>, within: Duration) -> Result<Handsh
     }
 }
 
-/// The client's side.
+/// Performs the client's side, within the time `within`.
 ///
-/// # Errors
-/// What the server did, or did not do.
+/// # Errors The server does not finish the handshake.
 pub(crate) async fn connect(
     socket: Stream,
     tls: &ClientTls,
@@ -89,7 +88,7 @@ fn silent(fault: TlsFault) -> Box<HandshakeFailure> {
     Box::new(HandshakeFailure { fault, stream: None })
 }
 
-/// A fault of the protocol was told to the client, as an alert.
+/// Creates the failure. A client that violated the protocol was sent an alert, so the stream is kept.
 fn told(fault: TlsFault, stream: Box<TlsStream>) -> Box<HandshakeFailure> {
     let stream = matches!(fault, TlsFault::Protocol(_)).then_some(Stream::Tls(stream));
     Box::new(HandshakeFailure { fault, stream })
@@ -116,13 +115,13 @@ async fn send(stream: &mut TlsStream) -> Result<(), TlsFault> {
 }
 
 async fn first_bytes(socket: &mut Stream) -> Result<Vec<u8>, TlsFault> {
-    // Not before there is something to read: who sends nothing costs nothing.
+    // The buffer is allocated only when there is something to read: a client that sends nothing costs no memory.
     poll_fn(|cx| socket.poll_readable(cx)).await.map_err(|_| TlsFault::Absent)?;
     let mut first = vec![0; FIRST_READ];
     match poll_fn(|cx| socket.poll_read(cx, &mut first)).await {
         Ok(n @ 1..) => {
             first.truncate(n);
-            // The client may wait for a slot.
+            // The client may wait for a place, so the bytes are kept in as little memory as possible.
             first.shrink_to_fit();
         }
         Ok(_) | Err(_) => return Err(TlsFault::Absent),
@@ -130,10 +129,10 @@ async fn first_bytes(socket: &mut Stream) -> Result<Vec<u8>, TlsFault> {
     if first.first() == Some(&HANDSHAKE) { Ok(first) } else { Err(TlsFault::Plain) }
 }
 
-/// A step of a handshake takes up to a millisecond (RSA), as much as hundreds of commands: only one is made before all
-/// others on the thread have had their turn.
+/// Runs one step of a handshake. All other tasks of the thread run before the next step of any handshake. A step takes
+/// up to a millisecond (RSA), as much as hundreds of commands.
 async fn in_turn<T>(step: impl FnOnce() -> T) -> T {
-    // `None`: never, as nothing closes the semaphore.
+    // The result is never `None`, because the semaphore is never closed.
     let _turn = TURN.with(Arc::clone).acquire_owned().await.ok();
     let done = step();
     yield_now().await;

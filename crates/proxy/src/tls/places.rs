@@ -1,8 +1,8 @@
-//! The places that one thread has for handshakes of clients, and the queue for them.
+//! The places of one thread for handshakes of clients, and the queue for the places.
 //!
-//! A source holds at most [`OF_A_SOURCE`] places, so that it cannot take them all from others. Those who wait are bounded in
-//! number here, and in time by the caller. Places that become free go to the sources that wait in turn. When the queue is
-//! full, the source that has most clients in it loses the last of them.
+//! A source holds at most [`OF_A_SOURCE`] places, so that it cannot take all places from others. The number of
+//! waiting clients is limited here, and their time by the caller. The sources that wait get free places in turn. If
+//! the queue is full, the source with the most waiting clients loses the last of them.
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -11,16 +11,18 @@ use std::rc::Rc;
 use portcullis_acl::rate::Source;
 use tokio::sync::oneshot;
 
-/// Handshakes that one thread holds in memory at a time, at some 30 KiB each. A client that has not sent a byte yet has none.
+/// The handshakes that one thread holds in memory at a time, at some 30 KiB each. A client that has sent no byte yet
+/// has none.
 const MAX_HANDSHAKES: usize = 256;
 
-/// Places of one source: with fewer than eight sources that never finish, a place is free for every other source.
+/// The most places of one source. With fewer than eight sources that never finish, a place is free for every other
+/// source.
 const OF_A_SOURCE: usize = MAX_HANDSHAKES / 8;
 
-/// Clients of one thread that wait for a place. Each holds a socket and up to 2 KiB that it has sent.
+/// The most clients of one thread that wait for a place. Each holds a socket and up to 2 KiB that it has sent.
 const MAX_WAITING: usize = 4096;
 
-/// A source of handshakes. All peers on unix sockets are one, and hold as many places as there are.
+/// The source of a handshake. All peers on unix sockets are one source, with no limit of its own.
 type Key = Option<Source>;
 
 thread_local! {
@@ -29,17 +31,17 @@ thread_local! {
 
 /// Waits for a place on this thread.
 ///
-/// # Errors
-/// The queue is full.
+/// # Errors The queue is full, or another source has displaced the client from the queue.
 pub(super) async fn place(source: Key) -> Result<HandshakePlace, Crowded> {
     PLACES.with(Clone::clone).take(source).await
 }
 
-/// The queue is full, and no other source has more clients in it than this one would have.
+/// The queue is full, and no other source has more clients in it than this source would have. Or a client of another
+/// source has taken the client's place in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Crowded;
 
-/// The place of one handshake, free again when dropped.
+/// The place of one handshake. Dropping it frees the place.
 #[derive(Debug)]
 pub(super) struct HandshakePlace {
     of: Places,
@@ -56,9 +58,9 @@ struct PlacesState {
     last_number: u64,
     /// The sources that hold a place or wait for one.
     sources: HashMap<Key, Share>,
-    /// The sources that wait and may have one more place, in their turn.
+    /// The sources that wait and may hold one more place, in the order of their turns.
     turns: VecDeque<Key>,
-    /// The sources that wait, by the number of their waiting clients.
+    /// The sources that wait, ordered by the number of their waiting clients.
     by_waiting: BTreeSet<(usize, Key)>,
 }
 
@@ -67,7 +69,7 @@ struct Share {
     held: usize,
     /// Whether the source is in [`PlacesState::turns`].
     has_turn: bool,
-    /// By their numbers, which only grow.
+    /// The waiting clients of the source, with numbers that only grow.
     waiting: VecDeque<(u64, oneshot::Sender<HandshakePlace>)>,
 }
 
@@ -98,10 +100,11 @@ impl Places {
         Ok(Joined::Waits(number, granted))
     }
 
-    /// Gives the places that are free to those whose turn it is.
+    /// Gives the free places to the clients whose turn it is.
     fn grant(&self) {
         while let Some((source, sender)) = self.next() {
-            // Sent without a borrow: a place that cannot be delivered is dropped, and asks for the state.
+            // The place is sent without a borrow: a place that cannot be delivered is dropped, and then borrows the
+            // state.
             drop(sender.send(HandshakePlace { of: self.clone(), source }));
         }
     }
@@ -129,7 +132,8 @@ enum Joined {
 }
 
 impl PlacesState {
-    /// Whether the source may have a place now. Where others wait for their turn, it may not come before them.
+    /// Returns whether the source may have a place at once. A source may not overtake sources that wait for their
+    /// turn.
     fn grants(&self, source: Key) -> bool {
         let held = self.sources.get(&source).map_or(0, |share| share.held);
         self.taken < MAX_HANDSHAKES && self.turns.is_empty() && may_hold(source, held)
@@ -140,19 +144,21 @@ impl PlacesState {
         self.change(source, |share| share.held += 1);
     }
 
-    /// Takes the last client of the source that has most of them out of the queue.
+    /// Removes the last client of the source with the most waiting clients from the queue.
+    ///
+    /// # Errors No other source has more waiting clients than this source would have.
     fn make_room(&mut self, source: Key) -> Result<(), Crowded> {
         let own = self.sources.get(&source).map_or(0, |share| share.waiting.len());
         let &(most, largest) = self.by_waiting.last().ok_or(Crowded)?;
         if own + 1 >= most {
             return Err(Crowded);
         }
-        // Its waiting half learns of it as its channel closes.
+        // The future of that client ends with an error when the channel is closed.
         drop(self.change(largest, |share| share.waiting.pop_back()));
         Ok(())
     }
 
-    /// Changes what a source holds and waits for, and puts it where it then belongs.
+    /// Applies `change` to the share of a source. Then updates the queue of turns and the order by waiting clients.
     fn change<T>(&mut self, source: Key, change: impl FnOnce(&mut Share) -> T) -> T {
         let share = self.sources.entry(source).or_default();
         let before = share.waiting.len();
@@ -195,7 +201,7 @@ impl Drop for HandshakePlace {
     }
 }
 
-/// A client in the queue. Dropped, it is in the queue no more.
+/// A client in the queue. Dropping this value removes the client from the queue.
 struct Waiting<'a> {
     of: &'a Places,
     source: Key,

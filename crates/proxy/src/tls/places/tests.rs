@@ -21,7 +21,7 @@ fn poll(ask: &mut Ask<'_>) -> Poll<Result<HandshakePlace, Crowded>> {
     ask.as_mut().poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// Asks once: a place at once, or a client in the queue.
+/// Asks for a place once. Returns the place, or else the future of a waiting client.
 fn ask(places: &Places, source: Key) -> Result<HandshakePlace, Ask<'_>> {
     let mut ask: Ask<'_> = Box::pin(places.take(source));
     match poll(&mut ask) {
@@ -45,7 +45,7 @@ fn is_granted(ask: &mut Ask<'_>) -> Option<HandshakePlace> {
     }
 }
 
-/// The places are all taken by sources that are not asked about otherwise.
+/// Takes all places, for sources that no test uses otherwise.
 fn full(places: &Places) -> Vec<HandshakePlace> {
     (1000..1008).flat_map(|number| hold(places, source(number), OF_A_SOURCE)).collect()
 }
@@ -85,7 +85,7 @@ fn peers_on_unix_sockets_have_no_share() {
     assert!(is_granted(&mut waits).is_some());
 }
 
-/// The one client of a source does not wait for the thousand of another.
+/// The one client of a source does not wait for a thousand clients of another source.
 #[test]
 fn sources_take_turns() {
     let places = Places::default();
@@ -105,7 +105,7 @@ fn sources_take_turns() {
     assert!(is_granted(&mut few[1]).is_some());
 }
 
-/// A source that waits for its own places does not hold up those that wait for any.
+/// A source that has all its places does not delay sources that wait for any place.
 #[test]
 fn a_source_at_its_share_has_no_turn() {
     let places = Places::default();
@@ -130,7 +130,7 @@ fn a_client_that_stops_waiting_leaves_no_trace() {
     drop(waits.remove(1));
     assert_eq!(places.0.borrow().waiting, 2);
     held.truncate(held.len() - 2);
-    // Granted and never looked at: the place goes on to the next.
+    // This place is granted to a client that no longer waits, so it goes to the next client.
     let mut next = queue(&places, source(2), 1);
     drop(waits);
     assert!(is_granted(&mut next[0]).is_some());
@@ -140,7 +140,7 @@ fn a_client_that_stops_waiting_leaves_no_trace() {
     assert!(state.sources.is_empty() && state.by_waiting.is_empty());
 }
 
-/// The queue is bounded, and its last places go to the sources that have fewest in it.
+/// The queue is limited, and its last places go to the sources with the fewest clients in it.
 #[test]
 fn a_full_queue_is_shared_too() {
     let places = Places::default();
@@ -161,7 +161,7 @@ fn a_full_queue_is_shared_too() {
     }
 }
 
-/// Clients come and go in any order: no bound is passed, and in the end nothing is left.
+/// Clients come and go in any order. No limit is exceeded, and in the end no state remains.
 #[test]
 fn whatever_comes_and_goes() {
     let places = Places::default();
