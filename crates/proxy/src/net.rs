@@ -1,4 +1,4 @@
-//! Sockets, the buffers between them, and the way bytes take from one to the other.
+//! Sockets, buffers, and the transfer of bytes between them.
 
 pub(crate) mod buffer;
 pub(crate) mod pipe;

@@ -1,34 +1,36 @@
-//! Buffers that are leased only while bytes are in flight.
+//! Buffers that are leased only while bytes are being transferred.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashSet, VecDeque};
 use std::task::Waker;
 
-/// Bytes of one read: HAProxy's and Redis's size, and a quarter of the kernel's smallest receive buffer.
+/// The bytes of one read, and of one lease: the size that HAProxy and Redis use, and a quarter of the kernel's
+/// smallest receive buffer.
 pub(crate) const LEASE: usize = 16 * 1024;
 
-/// Below this size, the rest of a frame is moved to a buffer of just its size, so that a client which stops in the
+/// The size below which the rest of a frame is moved to a buffer of exactly its size. So a client that stops in the
 /// middle of a command costs little.
 const PARK_BELOW: usize = 512;
 
-/// Bytes are moved to the front of their buffer rather than that a read has less room than this.
+/// The smallest room for a read. If there is less, the bytes in the buffer are moved to its front first.
 const MIN_READ: usize = 4 * 1024;
 
-/// A worker keeps this many free buffers for the next lease: 1 MiB, what 64 busy clients need at once.
+/// The number of free buffers that a worker keeps for later leases: 1 MiB, enough for 64 busy clients at once.
 const KEPT: usize = 64;
 
-/// The buffers of one worker, and the bound on all of them together.
+/// The buffers of one worker, and the limit on all of them together.
 #[derive(Debug)]
 pub(crate) struct BufferPool {
     free: RefCell<Vec<Box<[u8]>>>,
     in_use: Cell<usize>,
-    /// Bytes that sessions hold besides leases.
+    /// The bytes that sessions hold besides leases.
     aside: Cell<usize>,
     cap: Cell<usize>,
     waiting: RefCell<Waiting>,
 }
 
-/// Tasks that wait for a buffer, each once: thousands may wait, and each looks again at every tick.
+/// The tasks that wait for a buffer. Each task is in the queue once: thousands may wait, and each looks again at
+/// every tick.
 #[derive(Debug, Default)]
 struct Waiting {
     queue: VecDeque<Waker>,
@@ -50,7 +52,8 @@ impl Waiting {
 }
 
 impl BufferPool {
-    /// A pool whose leases together stay below `cap` bytes.
+    /// Creates a pool that leases no buffer if the bytes in leases and those of [`BufferPool::count_aside`] would
+    /// exceed `cap`.
     pub(crate) fn new(cap: usize) -> Self {
         Self {
             free: RefCell::default(),
@@ -61,32 +64,33 @@ impl BufferPool {
         }
     }
 
-    /// Leases together stay below `cap` bytes from now on. What is leased already stays so until it is given back.
+    /// Sets the limit of [`BufferPool::new`]. Buffers that are leased already stay leased, even above the limit.
     pub(crate) fn set_cap(&self, cap: usize) {
         self.cap.set(cap);
     }
 
-    /// Replaces `before` by `now` in the bytes that a session holds outside its leases: they count like leases.
+    /// Replaces `before` by `now` in the number of bytes that a session holds outside its leases. These bytes count
+    /// like leases.
     pub(crate) fn count_aside(&self, before: usize, now: usize) {
         self.aside.set(self.aside.get().saturating_sub(before).saturating_add(now));
     }
 
-    /// Whether a session waits for a buffer.
+    /// Returns whether a task waits for a buffer.
     pub(crate) fn is_short(&self) -> bool {
         self.waiting() > 0
     }
 
-    /// Returns the number of sessions that wait for a buffer.
+    /// Returns the number of tasks that wait for a buffer.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.borrow().queue.len()
     }
 
-    /// Wakes `waker` once there is room again.
+    /// Wakes `waker` once, when there is memory again.
     pub(crate) fn wait(&self, waker: &Waker) {
         self.waiting.borrow_mut().push(waker);
     }
 
-    /// Wakes all waiting sessions: some may have ended since, and their wakeup was lost.
+    /// Wakes all waiting tasks. A task that was woken alone may have ended, and its wakeup was lost.
     pub(crate) fn wake_all(&self) {
         for waker in self.waiting.take().queue {
             waker.wake();
@@ -125,7 +129,8 @@ impl BufferPool {
         }
     }
 
-    /// Takes `large` back for `small`, which is less: there is always room for that, at the cap too.
+    /// Takes back the lease of `large`, and leases `small` instead. This is possible at the limit as well, because
+    /// `small` is the smaller one.
     fn exchange(&self, small: Vec<u8>, large: Box<[u8]>) -> Box<[u8]> {
         let small = small.into_boxed_slice();
         self.in_use.set(self.in_use.get() + small.len());
@@ -134,7 +139,7 @@ impl BufferPool {
     }
 }
 
-/// Bytes that were read and not yet consumed. Holds no memory while there are none.
+/// Bytes that were read and not consumed yet. An empty buffer that was parked holds no memory.
 #[derive(Debug, Default)]
 pub(crate) struct Buffer {
     data: Option<Box<[u8]>>,
@@ -148,7 +153,7 @@ impl Buffer {
         self.data.as_ref().map_or(&[], |data| &data[self.start..self.end])
     }
 
-    /// Drops bytes from the front.
+    /// Drops `len` bytes from the front, or all bytes if there are fewer.
     pub(crate) fn consume(&mut self, len: usize) {
         self.start = self.end.min(self.start + len);
         if self.start == self.end {
@@ -156,7 +161,8 @@ impl Buffer {
         }
     }
 
-    /// Room to read into, with space for at least `total` bytes in all. `None`: the pool has none to give.
+    /// Returns room to read into. The buffer then has space for at least `total` bytes, including those it holds
+    /// already. Returns `None` if the pool has no memory.
     pub(crate) fn room(&mut self, total: usize, pool: &BufferPool) -> Option<&mut [u8]> {
         let held = self.end - self.start;
         let wanted = total.max(held + 1).max(LEASE);
@@ -188,12 +194,12 @@ impl Buffer {
         self.end = size.min(self.end + len);
     }
 
-    /// Whether there are so many bytes that a read would need more than a lease.
+    /// Returns whether the buffer holds so many bytes that a read would need more than one lease.
     pub(crate) fn is_full(&self) -> bool {
         self.end - self.start >= LEASE
     }
 
-    /// Gives memory back that is not needed while nothing moves.
+    /// Gives back the memory that is not needed while no bytes move: all of it, or all but a small content.
     pub(crate) fn park(&mut self, pool: &BufferPool) {
         let held = self.end - self.start;
         let Some(data) = &self.data else { return };
@@ -211,12 +217,12 @@ impl Buffer {
         }
     }
 
-    /// Bytes of memory it holds.
+    /// Returns the bytes of memory that the buffer leases.
     pub(crate) fn held(&self) -> usize {
         self.data.as_ref().map_or(0, |data| data.len())
     }
 
-    /// Gives everything back.
+    /// Drops all bytes and gives all memory back.
     pub(crate) fn release(&mut self, pool: &BufferPool) {
         (self.start, self.end) = (0, 0);
         if let Some(data) = self.data.take() {

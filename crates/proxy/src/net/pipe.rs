@@ -1,4 +1,4 @@
-//! One direction of a connection: bytes are read, judged, and written on in order.
+//! One direction of a connection: bytes are read, judged and written in order.
 
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
@@ -6,19 +6,20 @@ use std::task::{Context, Poll, ready};
 use super::buffer::{Buffer, BufferPool};
 use super::stream::Stream;
 
-/// While this much waits outside the read buffer, nothing more is judged: inserted bytes must not pile up.
+/// The number of bytes outside the read buffer from which no more bytes are judged. Otherwise inserted bytes could
+/// pile up.
 const MAX_OUT: usize = 64 * 1024;
 
 /// Bytes on their way from one socket to another.
 ///
-/// What goes on unchanged is written from the buffer it was read into. Only where other bytes come between, or some are
-/// left out, is what comes before them moved aside.
+/// Bytes that are passed on unchanged are written from the buffer into which they were read. If other bytes are
+/// inserted, or some are left out, the bytes before that place are moved to `out`.
 #[derive(Debug, Default)]
 pub(crate) struct Pipe {
     buffer: Buffer,
-    /// Number of bytes at the front of `buffer` that were judged and may be written.
+    /// The number of bytes at the front of `buffer` that were judged and may be written.
     passed: usize,
-    /// Bytes that are written before `buffer[..passed]`.
+    /// The bytes that are written before `buffer[..passed]`.
     out: Vec<u8>,
     written: usize,
 }
@@ -29,21 +30,21 @@ impl Pipe {
         &self.buffer.bytes()[self.passed..]
     }
 
-    /// Passes the first `len` unread bytes.
+    /// Passes on the first `len` unread bytes.
     pub(crate) const fn pass(&mut self, len: usize) {
         self.passed += len;
     }
 
-    /// Skips the first `len` unread bytes.
+    /// Drops the first `len` unread bytes.
     pub(crate) fn skip(&mut self, len: usize) {
         self.set_aside();
         self.buffer.consume(len);
     }
 
-    /// Appends bytes of `write` after all passed bytes. Returns their number.
+    /// Appends the bytes that `write` produces after all bytes that were passed on. Returns their number.
     pub(crate) fn insert(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> usize {
         self.set_aside();
-        // Written bytes must not count as waiting, here or for `write`.
+        // Bytes that were written must not count as waiting, here or in `write`.
         self.out.drain(..self.written);
         self.written = 0;
         let before = self.out.len();
@@ -51,18 +52,18 @@ impl Pipe {
         self.out.len() - before
     }
 
-    /// Whether anything waits to be written.
+    /// Returns whether bytes wait to be written.
     pub(crate) fn is_pending(&self) -> bool {
         self.passed > 0 || self.written < self.out.len()
     }
 
-    /// Whether so much waits that nothing more should be judged.
+    /// Returns whether so many bytes wait that no more bytes should be judged.
     pub(crate) fn is_congested(&self) -> bool {
         self.waiting() >= MAX_OUT
     }
 
-    /// Writes until all that was passed is gone. Returns the bytes written by this call through `moved`, also where it
-    /// ends in waiting.
+    /// Writes until all bytes that were passed on are written. Adds the number of bytes written to `moved`, also if
+    /// the result is pending or an error.
     #[inline]
     pub(crate) fn poll_flush(
         &mut self,
@@ -91,7 +92,7 @@ impl Pipe {
         Poll::Ready(Ok(()))
     }
 
-    /// `n` of the bytes that wait were written.
+    /// Forgets the first `n` waiting bytes, which were written.
     fn forget(&mut self, n: usize) {
         let from_aside = n.min(self.waiting());
         self.written += from_aside;
@@ -103,7 +104,8 @@ impl Pipe {
         }
     }
 
-    /// Writes once, whether or not the kernel has said that there is room. Returns the bytes written, if `to` took anything.
+    /// Writes once, even if the kernel has not reported room. Returns the number of bytes written, or `None` if `to`
+    /// took nothing.
     pub(crate) fn push(&mut self, to: &mut Stream) -> Option<u64> {
         let aside = &self.out[self.written..];
         let next = if aside.is_empty() { &self.buffer.bytes()[..self.passed] } else { aside };
@@ -112,7 +114,8 @@ impl Pipe {
         Some(n as u64)
     }
 
-    /// Writes `bytes` after all that was passed, and keeps what `to` does not take. Returns as [`Pipe::poll_flush`] does.
+    /// Writes `bytes` after all bytes that were passed on, and keeps the bytes that `to` does not take. The result
+    /// and `moved` are as in [`Pipe::poll_flush`].
     pub(crate) fn poll_write_through(
         &mut self,
         cx: &mut Context<'_>,
@@ -138,12 +141,13 @@ impl Pipe {
         self.poll_flush(cx, to, moved)
     }
 
-    /// Returns the number of bytes that wait to be written besides those in the read buffer.
+    /// Returns the number of bytes that wait to be written outside the read buffer.
     pub(crate) const fn waiting(&self) -> usize {
         self.out.len() - self.written
     }
 
-    /// Reads once. `total`: how many unread bytes there must be room for. 0: the end of the stream.
+    /// Reads once. The buffer gets room for `total` unread bytes. Returns the number of bytes read; 0 is the end of
+    /// the stream. If the pool has no memory, the task is woken when it has.
     pub(crate) fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
@@ -161,36 +165,37 @@ impl Pipe {
         Poll::Ready(Ok(n))
     }
 
-    /// Goes on with what another has read. To be called where nothing is unread.
+    /// Continues with the bytes that another reader has read. The caller makes sure that this pipe has no unread
+    /// bytes.
     pub(crate) fn take_over(&mut self, buffer: Buffer, pool: &BufferPool) {
         self.set_aside();
         self.buffer.release(pool);
         self.buffer = buffer;
     }
 
-    /// Whether so many bytes are in that a read would need more than a lease.
+    /// Returns whether the buffer holds so many bytes that a read would need more than one lease.
     pub(crate) fn is_full(&self) -> bool {
         self.buffer.is_full()
     }
 
-    /// Gives memory back that is not needed while nothing moves.
+    /// Gives back the memory that is not needed while no bytes move.
     pub(crate) fn park(&mut self, pool: &BufferPool) {
         if self.passed == 0 {
             self.buffer.park(pool);
         }
     }
 
-    /// Bytes of memory it leases.
+    /// Returns the bytes of memory that the pipe leases.
     pub(crate) fn leased(&self) -> usize {
         self.buffer.held()
     }
 
-    /// Bytes of memory it holds besides.
+    /// Returns the bytes of memory that the pipe holds besides its lease.
     pub(crate) fn aside(&self) -> usize {
         self.out.capacity()
     }
 
-    /// Gives all memory back.
+    /// Drops all bytes and gives all memory back.
     pub(crate) fn release(&mut self, pool: &BufferPool) {
         self.buffer.release(pool);
         self.passed = 0;

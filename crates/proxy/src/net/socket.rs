@@ -1,4 +1,4 @@
-//! Sockets before a runtime knows them, and their options.
+//! Sockets that are not registered with a runtime, and their options.
 
 use std::fs::{File, Permissions};
 use std::io;
@@ -11,10 +11,11 @@ use std::time::Duration;
 use portcullis_config::{Tcp, UnixSocket};
 use socket2::{Domain, Protocol, SockRef, Type};
 
-/// Number of connections that may wait to be accepted, as in Redis (`tcp-backlog`); the kernel's `somaxconn` caps it.
+/// The number of connections that may wait to be accepted, as in Redis (`tcp-backlog`). The kernel's `somaxconn`
+/// limits it.
 const BACKLOG: i32 = 511;
 
-/// A connected, non-blocking socket that no runtime knows yet.
+/// A connected, non-blocking socket that is not registered with a runtime.
 #[derive(Debug)]
 pub(crate) enum Socket {
     /// TCP.
@@ -24,12 +25,13 @@ pub(crate) enum Socket {
 }
 
 impl Socket {
-    /// Wraps a non-blocking descriptor.
+    /// Wraps a non-blocking descriptor. `unix` is whether it is a unix socket.
     pub(crate) fn from_fd(fd: OwnedFd, unix: bool) -> Self {
         if unix { Self::Unix(fd.into()) } else { Self::Tcp(fd.into()) }
     }
 
-    /// Writes a short line if the send buffer takes it, as that of a fresh connection does.
+    /// Writes a short line if the send buffer has room, which is so on a new connection. Returns the number of bytes
+    /// written.
     pub(crate) fn try_write(&mut self, line: &[u8]) -> io::Result<usize> {
         use std::io::Write;
         match self {
@@ -38,28 +40,28 @@ impl Socket {
         }
     }
 
-    /// Tells the peer that nothing more will come.
+    /// Shuts down the direction to the peer: no more bytes are sent.
     pub(crate) fn close_write(&self) {
-        // A peer that is gone already needs no telling.
+        // The call fails if the peer has disconnected, and then there is nothing to do.
         let _ = match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Self::Unix(stream) => stream.shutdown(Shutdown::Write),
         };
     }
 
-    /// Makes the coming close a reset.
+    /// Makes the next close a reset. Has no effect on unix sockets.
     pub(crate) fn reset_on_close(&self) {
         if let Self::Tcp(stream) = self {
-            // If the option cannot be set, the close is an ordinary one, which refuses as well.
+            // If the option cannot be set, the close is an ordinary one, which refuses the client as well.
             let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
         }
     }
 }
 
-/// Binds and listens. Options are set on the listening socket: accepted ones inherit them, which saves a call each.
+/// Binds a TCP socket and listens. Options are set on the listening socket, because accepted sockets inherit them:
+/// that saves system calls for each connection.
 ///
-/// # Errors
-/// Those of the system: address in use, not available, or not permitted.
+/// # Errors The system reports that the address is in use, does not exist, or is not permitted.
 pub(crate) fn listen_tcp(addr: SocketAddr, v6only: bool, tcp: &Tcp) -> io::Result<socket2::Socket> {
     let socket = socket2::Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     if addr.is_ipv6() {
@@ -73,20 +75,19 @@ pub(crate) fn listen_tcp(addr: SocketAddr, v6only: bool, tcp: &Tcp) -> io::Resul
     Ok(socket)
 }
 
-/// Before the file has its group and mode, it is for the proxy's user alone.
+/// The mode of a socket file before it gets its group and mode: only the proxy's user may connect.
 const PRIVATE: u32 = 0o600;
 
-/// Binds a socket file and listens. The file is never more open than its mode. A socket that a dead process left
-/// behind is replaced. A socket that a process answers on is not, and neither is a file of another kind.
+/// Binds a socket file and listens. The file is never more open than its mode. A socket that an ended process left
+/// behind is replaced. A socket on which a process answers is not replaced, and neither is a file of another kind.
 ///
-/// # Errors
-/// Errors of the system, and [`io::ErrorKind::AddrInUse`] where a process listens there or another file exists.
+/// # Errors Errors of the system, and [`io::ErrorKind::AddrInUse`] if a process listens there or another file exists.
 pub(crate) fn listen_unix(file: &UnixSocket) -> io::Result<socket2::Socket> {
     let path = file.path();
     let addr = socket2::SockAddr::unix(path)?;
     let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
-    // Linux makes the file with the mode of the socket.
+    // Linux creates the file with the mode of the socket.
     File::from(OwnedFd::from(socket.try_clone()?)).set_permissions(Permissions::from_mode(PRIVATE))?;
     match socket.bind(&addr) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
@@ -98,9 +99,9 @@ pub(crate) fn listen_unix(file: &UnixSocket) -> io::Result<socket2::Socket> {
         }
         bound => bound?,
     }
-    // No client can connect before it listens.
+    // No client can connect before the call of `listen`.
     if let Err(error) = open_to_group(file).and_then(|()| socket.listen(BACKLOG)) {
-        // One that cannot be removed is taken over at the next start.
+        // A file that cannot be removed is taken over at the next start.
         let _ = std::fs::remove_file(path);
         return Err(error);
     }
@@ -118,8 +119,8 @@ fn open_to_group(file: &UnixSocket) -> io::Result<()> {
     std::fs::set_permissions(file.path(), Permissions::from_mode(file.mode()))
 }
 
-/// The file of a unix socket that listens. Removed when dropped, as it would have to be taken over at the next start; but
-/// not where another process has put its own there meanwhile.
+/// The file of a listening unix socket, which is removed when this value is dropped. It is not removed if another
+/// process has put its own file there meanwhile.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
@@ -127,10 +128,9 @@ pub(crate) struct SocketFile {
 }
 
 impl SocketFile {
-    /// The one that was just bound at `path`.
+    /// Identifies the file of the socket that was just bound at `path`.
     ///
-    /// # Errors
-    /// Those of the system.
+    /// # Errors The system cannot read the file's metadata.
     pub(crate) fn at(path: &Path) -> io::Result<Self> {
         Ok(Self { path: path.to_owned(), id: Self::id(path)? })
     }
@@ -151,39 +151,38 @@ impl Drop for SocketFile {
 }
 
 fn is_dead_socket(path: &Path, addr: &socket2::SockAddr) -> io::Result<bool> {
-    // A file of another kind refuses connections as well.
+    // A connect to a file of another kind is refused as well, so the kind is checked first.
     if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
         return Ok(false);
     }
     let probe = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // A living server whose backlog is full would make a blocking connect wait.
+    // A blocking connect would wait for a live server whose backlog is full.
     probe.set_nonblocking(true)?;
     Ok(probe.connect(addr).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused))
 }
 
-/// Sets what every TCP socket of the proxy has.
+/// Sets the options that every TCP socket of the proxy has.
 ///
-/// # Errors
-/// Those of the system.
+/// # Errors The system refuses an option.
 pub(crate) fn set_options(socket: &SockRef<'_>, tcp: &Tcp) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     if let Some(idle) = tcp.keepalive() {
-        // The interval of Redis's probes: three, a third of the idle time apart.
+        // As in Redis: three probes, and an interval of a third of the idle time.
         let interval = Duration::from_secs((idle.as_secs() / 3).max(1));
         let keepalive = socket2::TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(3);
         socket.set_tcp_keepalive(&keepalive)?;
     } else {
-        // A socket that listens already may have had it.
+        // The option may have been set before, on a socket that listens already.
         socket.set_keepalive(false)?;
     }
     socket.set_tcp_user_timeout(tcp.user_timeout())
 }
 
-/// An address that cannot be listened on.
+/// The error for an address on which the proxy cannot listen.
 #[derive(Debug, thiserror::Error)]
 #[error("{owner}: cannot listen on {bind}: {source}{}", bind_hint(.source))]
 pub(crate) struct BindError {
-    /// The part of the config that has the address.
+    /// The part of the configuration that has the address.
     pub owner: String,
     /// The address.
     pub bind: String,
@@ -191,7 +190,7 @@ pub(crate) struct BindError {
     pub source: io::Error,
 }
 
-/// Returns what to do about an address that cannot be listened on, for the end of a message.
+/// Returns the end of the message for a [`BindError`]: what to do.
 fn bind_hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => {

@@ -1,4 +1,4 @@
-//! One connection, whatever it runs over, so that there is one relay and not one per transport.
+//! One connection over TCP, a unix socket or TLS, so that there is only one relay.
 
 mod tls;
 
@@ -14,22 +14,21 @@ use tokio::net::{TcpStream, UnixStream};
 use super::socket::Socket;
 pub(crate) use tls::TlsStream;
 
-/// A connected stream that belongs to this thread's runtime.
+/// A connected stream that belongs to the runtime of this thread.
 #[derive(Debug)]
 pub(crate) enum Stream {
-    /// Over TCP, without TLS.
+    /// A connection over TCP, without TLS.
     Tcp(TcpStream),
-    /// Over a unix socket.
+    /// A connection over a unix socket.
     Unix(UnixStream),
-    /// With TLS over one of the others.
+    /// A connection with TLS over one of the others.
     Tls(Box<TlsStream>),
 }
 
 impl Stream {
     /// Registers a non-blocking socket with the current runtime.
     ///
-    /// # Errors
-    /// Those of the reactor: no memory or no room in the poll set.
+    /// # Errors The reactor has no memory, or no room in the poll set.
     pub(crate) fn register(socket: Socket) -> io::Result<Self> {
         Ok(match socket {
             Socket::Tcp(socket) => Self::Tcp(TcpStream::from_std(socket)?),
@@ -37,12 +36,12 @@ impl Stream {
         })
     }
 
-    /// Whether there is TLS.
+    /// Returns whether the connection has TLS.
     pub(crate) fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))
     }
 
-    /// Ready when a read would not wait (with TLS: unless for the rest of a record); needs no buffer.
+    /// Ready when a read would not wait; with TLS, it may wait for the rest of a record. This needs no buffer.
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => stream.poll_read_ready(cx),
@@ -51,7 +50,7 @@ impl Stream {
         }
     }
 
-    /// Reads what is there, at most `into.len()` bytes; 0 is the end of the stream.
+    /// Reads the available bytes, at most `into.len()`. Returns the number of bytes read; 0 is the end of the stream.
     #[inline]
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buf = ReadBuf::new(into);
@@ -63,8 +62,8 @@ impl Stream {
         done.map_ok(|()| buf.filled().len())
     }
 
-    /// Writes as much of `slices` as there is room for. While it is pending, the next write must begin with the same bytes:
-    /// TLS has encrypted them, and part of that may have been sent.
+    /// Writes as many bytes of `slices` as there is room for. If the result is pending, the next write must begin
+    /// with the same bytes: TLS has encrypted them, and may have sent some of them.
     #[inline]
     pub(crate) fn poll_write(
         &mut self,
@@ -80,19 +79,20 @@ impl Stream {
         }
     }
 
-    /// Writes what there is room for, whether or not the reactor knows of any. `bytes` are those of the last write, which was
-    /// pending. None: the peer has taken nothing since then. With TLS it may have taken a part of a record, which is 0 bytes.
+    /// Writes as many bytes as the kernel has room for, even if the reactor does not report any room. `bytes` are
+    /// those of the last write, which was pending. Returns `None` if the kernel took no bytes. With TLS, 0 means that
+    /// it took a part of a record.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Option<usize> {
         let sent = match self {
             Self::Tcp(stream) => socket2::SockRef::from(&*stream).send(bytes),
             Self::Unix(stream) => socket2::SockRef::from(&*stream).send(bytes),
             Self::Tls(stream) => return stream.push(),
         };
-        // Whatever is wrong shows at the next write.
+        // An error is returned by the next write as well.
         sent.ok().filter(|n| *n > 0)
     }
 
-    /// Whether the peer has closed its side, even where bytes before that are still unread.
+    /// Returns whether the peer has closed its side, even if bytes before the end are still unread.
     pub(crate) fn peer_closed(&self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
         let ready = match self {
@@ -103,7 +103,8 @@ impl Stream {
         matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed())
     }
 
-    /// The longest time without an acknowledgement, or without room at the peer.
+    /// Sets the longest time without an acknowledgement, or without room at the peer (`TCP_USER_TIMEOUT`). With
+    /// `None` the kernel's default applies. Has no effect on unix sockets.
     pub(crate) fn set_user_timeout(&self, limit: Option<Duration>) {
         match self {
             // If the option cannot be set, the old value stays.
@@ -115,7 +116,7 @@ impl Stream {
         }
     }
 
-    /// Makes the coming close a reset: what the peer has not taken yet is thrown away.
+    /// Makes the next close a reset, which discards the bytes that the peer has not taken yet.
     pub(crate) fn reset_on_close(&mut self) {
         match self {
             // If the option cannot be set, the close is an ordinary one.
@@ -127,9 +128,9 @@ impl Stream {
         }
     }
 
-    /// Tells the peer that nothing more will come. What is read from now on is only good for being thrown away.
+    /// Tells the peer that no more bytes follow. Bytes that are read from now on can only be discarded.
     pub(crate) fn close_write(&mut self) {
-        // A peer that is gone already needs no telling.
+        // The call fails if the peer has disconnected, and then there is nothing to do.
         let _ = match self {
             Self::Tcp(stream) => socket2::SockRef::from(&*stream).shutdown(Shutdown::Write),
             Self::Unix(stream) => socket2::SockRef::from(&*stream).shutdown(Shutdown::Write),
@@ -140,7 +141,7 @@ impl Stream {
         };
     }
 
-    /// Both addresses of the connection, in Redis's notation.
+    /// Returns the address of the proxy's end of the connection; `None` for unix sockets.
     pub(crate) fn local_address(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(stream) => stream.local_addr().ok(),
@@ -149,7 +150,7 @@ impl Stream {
         }
     }
 
-    /// The peer's address.
+    /// Returns the peer's address; `None` for unix sockets.
     pub(crate) fn peer_address(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(stream) => stream.peer_addr().ok(),
@@ -158,7 +159,7 @@ impl Stream {
         }
     }
 
-    /// Bytes of memory it holds for what has arrived in part or cannot be written yet.
+    /// Returns the bytes of memory for TLS records that are incomplete or cannot be written yet.
     pub(crate) fn held(&self) -> usize {
         match self {
             Self::Tcp(_) | Self::Unix(_) => 0,
@@ -170,7 +171,7 @@ impl Stream {
 /// The state of a TLS handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Handshake {
-    /// Both sides have finished it.
+    /// Both sides have finished the handshake.
     Done,
     /// More bytes of the peer are needed.
     Unfinished,

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Counts how often it was woken.
+/// Counts how often a task was woken.
 #[derive(Default)]
 struct Bell(AtomicU64);
 
@@ -81,7 +81,7 @@ fn the_cap_counts_what_is_set_aside() {
     assert_eq!((pool.in_use.get(), pool.aside.get()), (0, 0));
 }
 
-/// Each buffer that comes back wakes one that waits, the first to have asked first, and each of them once.
+/// Each buffer that is given back wakes one waiting task: the first in the queue, and each task once.
 #[test]
 fn who_waits_is_woken_in_turn() {
     let pool = BufferPool::new(LEASE);
@@ -136,8 +136,8 @@ fn act() -> impl Strategy<Value = Act> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// Several buffers of one pool behave as queues of bytes; the pool's account is the sum of what they hold, stays below
-    /// the cap, and ends at nothing.
+    /// Several buffers of one pool behave as queues of bytes. The pool's account is the sum of the bytes that they
+    /// hold, stays below the limit, and is 0 in the end.
     #[test]
     fn a_buffer_is_a_queue(acts in proptest::collection::vec((0..3_usize, act()), 1..60)) {
         let cap = 8 * LEASE;

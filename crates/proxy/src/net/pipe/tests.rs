@@ -8,7 +8,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::super::socket::Socket;
 use super::*;
 
-/// Two ends of a connection: one for the pipe, one for the test.
+/// Returns the two ends of a connection: one for the pipe, one for the test.
 fn connection() -> (Stream, UnixStream) {
     let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
     for end in [&ours, &theirs] {
@@ -21,7 +21,7 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-/// Reads what is there, at most `most` bytes.
+/// Reads the available bytes, at most `most`.
 fn take(from: &mut UnixStream, most: usize, into: &mut Vec<u8>) {
     let mut chunk = vec![0; most];
     if let Ok(n) = from.read(&mut chunk) {
@@ -34,7 +34,7 @@ async fn fill(pipe: &mut Pipe, from: &mut Stream, pool: &BufferPool) -> usize {
     poll_fn(|cx| pipe.poll_fill(cx, from, total, pool)).await.expect("readable")
 }
 
-/// One attempt to write all; whether it was enough.
+/// Tries once to write all bytes. Returns whether all were written.
 async fn try_flush(pipe: &mut Pipe, to: &mut Stream, moved: &mut u64) -> bool {
     poll_fn(|cx| match pipe.poll_flush(cx, to, moved) {
         Poll::Ready(done) => {
@@ -56,7 +56,7 @@ fn the_end_is_a_read_of_nothing() {
     });
 }
 
-/// Without memory it waits, and is woken when there is some.
+/// A read without memory waits, and the task is woken when there is some.
 #[test]
 fn waits_for_a_buffer() {
     runtime().block_on(async {
@@ -104,14 +104,14 @@ fn what_was_written_is_not_waiting() {
 
 #[derive(Clone, Debug)]
 enum Act {
-    /// The sender writes.
+    /// The sender writes these bytes.
     Send(Vec<u8>),
     Fill,
     Pass(usize),
     Skip(usize),
     Insert(Vec<u8>),
     Flush,
-    /// The receiver reads.
+    /// The receiver reads at most this number of bytes.
     Take(usize),
     Park,
 }
@@ -133,7 +133,7 @@ fn act() -> impl Strategy<Value = Act> {
 /// The expected behaviour of a pipe, in three queues.
 #[derive(Default)]
 struct Model {
-    /// On the wire, not read by the pipe.
+    /// The bytes that were sent and not read by the pipe.
     coming: Vec<u8>,
     unread: Vec<u8>,
     /// The bytes that the receiver must have in the end.

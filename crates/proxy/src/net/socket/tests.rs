@@ -22,7 +22,7 @@ fn takes_over_a_dead_socket() {
     std::os::unix::net::UnixStream::connect(&path).expect("it listens");
 }
 
-/// Nor does it wait for one whose backlog is full.
+/// A socket on which a server listens is left alone, without waiting for a server whose backlog is full.
 #[test]
 fn leaves_a_living_socket() {
     let directory = directory();
@@ -43,7 +43,7 @@ fn leaves_a_living_socket() {
     assert!(path.exists());
 }
 
-/// A mistyped path must not cost a file.
+/// A wrong path in the configuration must not destroy a file.
 #[test]
 fn leaves_a_file_of_another_kind() {
     let directory = directory();
@@ -69,7 +69,7 @@ fn removes_its_own_file_only() {
     assert!(!path.exists());
 }
 
-/// The file has the mode that it was given, and its group, whatever the umask of the process is.
+/// The file has the configured mode and group, whatever the umask of the process is.
 #[test]
 fn the_file_has_its_mode_and_group() {
     let directory = directory();

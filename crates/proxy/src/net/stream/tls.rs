@@ -1,7 +1,8 @@
 //! TLS over a connected socket.
 //!
-//! rustls keeps the protocol's state; the records are held here, and only while they are incomplete or cannot be written:
-//! what is whole passes through buffers that all streams of a thread share, so an idle stream holds none.
+//! rustls keeps the state of the protocol. This module holds records only while they are incomplete or cannot be
+//! written. Complete records pass through buffers that all streams of a thread share, so an idle stream holds no
+//! buffer.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
@@ -18,38 +19,39 @@ use rustls::{ClientConfig, CommonState, Error, ServerConfig};
 use super::Handshake::{self, Done, Unfinished};
 use super::Stream;
 
-/// The largest record on the wire: header, 16 KiB, and what TLS 1.2 allows for its protection (RFC 5246, 6.2.3).
+/// The largest record on the wire: header, 16 KiB, and the overhead that TLS 1.2 allows (RFC 5246, 6.2.3).
 const MAX_RECORD: usize = 5 + 16 * 1024 + 2048;
-/// The plaintext of one record.
+/// The most plaintext in one record.
 const MAX_PLAIN: usize = 16 * 1024;
 
-/// Header, tag, nonce and content type, and a key update that may have to go first.
+/// The overhead of a record: header, tag, nonce and content type, and a key update that may precede it.
 const OVERHEAD: usize = 256;
 
-/// A handshake message has 64 KiB at most; what is held beyond that (one in thousands of fragments) is no handshake.
+/// The most received bytes that are kept. A handshake message has at most 64 KiB; twice that is not a valid
+/// handshake.
 const MAX_HELD: usize = 128 * 1024;
 
-/// The TLS of one connection. Dropped, it tells the peer that it ends there and was not cut off.
+/// The TLS of one connection. When dropped, it sends `close_notify`, so that the peer knows that the end is intended.
 pub(crate) struct TlsStream {
     socket: Stream,
     machine: Machine,
-    /// Received and not yet understood: a part of a record, or records that the last read had no room for.
+    /// Received bytes that were not decrypted: a part of a record, or records for which the last read had no room.
     held: Vec<u8>,
-    /// `held` has a whole record in it.
+    /// Whether `held` may contain a complete record.
     more: bool,
-    /// Understood and not yet taken, from `taken` on.
+    /// Decrypted bytes. Those from `taken` on were not read yet.
     plain: Vec<u8>,
     taken: usize,
-    /// To be written, from `sent` on.
+    /// Bytes to write. Those from `sent` on were not written yet.
     out: Vec<u8>,
     sent: usize,
-    /// So many bytes of plaintext are in `out`; they count as written when all of it is.
+    /// The number of bytes of plaintext in `out`. They count as written when all of `out` is written.
     accepted: usize,
     ended: bool,
     fault: Option<Error>,
-    /// Nothing more is to be said: it was said, or the connection is reset.
+    /// Whether no more bytes are to be sent: `close_notify` was sent, or the connection is reset.
     parted: bool,
-    /// Received data is discarded, so it need not be decrypted.
+    /// Whether received bytes are discarded, so that they need not be decrypted.
     deaf: bool,
 }
 
@@ -58,7 +60,7 @@ enum Machine {
     Client(UnbufferedClientConnection),
 }
 
-/// Data to send once the machine is ready to encrypt.
+/// The data to send once the machine is ready to encrypt.
 #[derive(Clone, Copy)]
 enum Say<'a> {
     Nothing,
@@ -74,9 +76,9 @@ enum Turn {
     Plain,
     /// The handshake needs more input.
     Blocked,
-    /// The handshake is over, and what it was given is used up.
+    /// The handshake is complete, and all input was used.
     Open,
-    /// The peer says that it sends no more.
+    /// The peer has ended its data.
     Ended,
 }
 
@@ -84,12 +86,12 @@ enum Turn {
 struct Sink<'a> {
     into: &'a mut [u8],
     filled: usize,
-    /// Output that does not fit into `into`.
+    /// The output that does not fit into `into`.
     spill: &'a mut Vec<u8>,
     out: &'a mut Vec<u8>,
 }
 
-/// Buffers that all streams of a thread use in turn.
+/// The buffers that all streams of a thread use in turn.
 #[derive(Default)]
 struct Scratch {
     input: Vec<u8>,
@@ -102,18 +104,16 @@ thread_local! {
 }
 
 impl TlsStream {
-    /// The server's end. `first` was read from the socket already.
+    /// Creates the server's end. `first` are bytes that were read from the socket already.
     ///
-    /// # Errors
-    /// The config is of no use.
+    /// # Errors rustls refuses the configuration.
     pub(crate) fn server(socket: Stream, config: Arc<ServerConfig>, first: Vec<u8>) -> Result<Self, Error> {
         Ok(Self::new(socket, Machine::Server(UnbufferedServerConnection::new(config)?), first))
     }
 
-    /// The client's end.
+    /// Creates the client's end.
     ///
-    /// # Errors
-    /// The config is of no use.
+    /// # Errors rustls refuses the configuration.
     pub(crate) fn client(
         socket: Stream,
         config: Arc<ClientConfig>,
@@ -142,8 +142,8 @@ impl TlsStream {
 
     /// Continues the handshake with the received bytes, and prepares the bytes to send.
     ///
-    /// # Errors
-    /// The peer's fault, or its refusal of us. The bytes to send include an alert for the peer.
+    /// # Errors The peer violates the protocol, or refuses the proxy. The bytes to send include an alert for the
+    /// peer.
     pub(crate) fn shake_hands(&mut self) -> Result<Handshake, Error> {
         loop {
             let mut sink = Sink { into: &mut [], filled: 0, spill: &mut self.plain, out: &mut self.out };
@@ -179,7 +179,7 @@ impl TlsStream {
         self.poll_out(cx)
     }
 
-    /// Reads more of the handshake; 0 is the end of the stream.
+    /// Reads more of the handshake. Returns the number of bytes read; 0 is the end of the stream.
     pub(crate) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         with_scratch(|scratch| {
             let room = scratch.input_of(MAX_RECORD);
@@ -189,12 +189,12 @@ impl TlsStream {
         })
     }
 
-    /// The peer's certificates, its own first.
+    /// Returns the peer's certificates, its own first.
     pub(crate) fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
         self.state().peer_certificates()
     }
 
-    /// Whether what is still to be understood begins with one of these, if there is any.
+    /// Returns whether the received bytes begin with one of these content types, or there are none.
     pub(crate) fn begins_with(&self, content_types: std::ops::RangeInclusive<u8>) -> bool {
         self.held.first().is_none_or(|first| content_types.contains(first))
     }
@@ -207,13 +207,13 @@ impl TlsStream {
         self.socket.poll_readable(cx)
     }
 
-    /// Reads plaintext; 0 is the end of the stream, whether it was announced (`close_notify`) or not: what the relay makes
-    /// of a command that is cut off is the same.
+    /// Reads plaintext. 0 is the end of the stream, with or without `close_notify`: for the relay it makes no
+    /// difference whether the peer announced that a command stays incomplete.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         if self.deaf {
             return self.socket.poll_read(cx, into);
         }
-        // A response of the machine itself. Data is finished by its writer.
+        // These bytes are a response of rustls itself. Data is sent by the function that writes it.
         if self.accepted == 0 && !self.out.is_empty() {
             let _ = self.poll_out(cx)?;
         }
@@ -233,7 +233,7 @@ impl TlsStream {
         }
     }
 
-    /// Writes some of `slices`. While this is pending the same bytes must be offered again: they are encrypted already.
+    /// Writes bytes of `slices`. If the result is pending, the same bytes must follow: they are encrypted already.
     pub(super) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
@@ -256,13 +256,13 @@ impl TlsStream {
         })
     }
 
-    /// Sends what is encrypted already, as [`Stream::push`] does.
+    /// Sends bytes that are encrypted already, as [`Stream::push`] does.
     pub(super) fn push(&mut self) -> Option<usize> {
         self.sent += self.socket.push(&self.out[self.sent..])?;
         Some(if self.sent < self.out.len() { 0 } else { std::mem::take(&mut self.accepted) })
     }
 
-    /// Whether the peer has closed its side, even where bytes before that are still unread.
+    /// Returns whether the peer has closed its side, even if bytes before the end are still unread.
     pub(super) fn peer_closed(&self) -> bool {
         self.ended || self.socket.peer_closed()
     }
@@ -276,19 +276,19 @@ impl TlsStream {
         self.socket.reset_on_close();
     }
 
-    /// Tells the peer that nothing more will come.
+    /// Tells the peer that no more bytes follow.
     pub(super) fn close_write(&mut self) {
         self.part();
         self.deaf = true;
         self.socket.close_write();
     }
 
-    /// Bytes of memory it holds besides what every TLS connection costs.
+    /// Returns the bytes of memory besides those of every TLS connection.
     pub(super) fn held(&self) -> usize {
         self.held.capacity() + self.plain.capacity() + self.out.capacity()
     }
 
-    /// Says goodbye, where the socket takes it at once: an end without it looks like an attacker's.
+    /// Sends `close_notify`, if the socket takes it at once. Without it, the end looks like an attack.
     fn part(&mut self) {
         if self.parted || self.fault.is_some() || self.state().is_handshaking() || !self.out.is_empty() {
             return;
@@ -314,7 +314,7 @@ impl TlsStream {
         n
     }
 
-    /// Reads once, unless there is a record already, and decrypts into `into` as much as has room there.
+    /// Decrypts into `into` as much as has room there. Reads once first, unless a complete record is there already.
     fn poll_decrypt(
         &mut self,
         cx: &mut Context<'_>,
@@ -366,7 +366,7 @@ impl TlsStream {
         Poll::Ready(Ok(filled))
     }
 
-    /// Encrypts to `output`. What else the machine has to say goes before it.
+    /// Encrypts `say` into `output`, after other bytes that rustls has to send.
     fn encrypt(&mut self, say: Say<'_>, output: &mut Vec<u8>) -> io::Result<()> {
         output.clear();
         loop {
@@ -386,7 +386,7 @@ impl TlsStream {
         }
     }
 
-    /// Writes `output`; what the socket does not take waits in `out`.
+    /// Writes `output`. Bytes that the socket does not take are kept in `out`.
     fn poll_rest(&mut self, cx: &mut Context<'_>, output: &[u8]) -> Poll<io::Result<()>> {
         let mut rest = output;
         while !rest.is_empty() {
@@ -415,11 +415,11 @@ impl TlsStream {
         Poll::Ready(Ok(()))
     }
 
-    /// Closes the stream; the peer is told why, if the socket takes it.
+    /// Records the fault, and sends an alert to the peer if the socket takes it.
     fn fail(&mut self, error: &Error) {
         self.fault = Some(error.clone());
         let mut sink = Sink { into: &mut [], filled: 0, spill: &mut self.plain, out: &mut self.out };
-        // Without input: what is left of it would only be found faulty again.
+        // The step gets no input, because the rest of it would only be found invalid again.
         while self.machine.state().wants_write() {
             if !matches!(self.machine.step(&mut [], Say::Nothing, &mut sink), (_, Ok(Turn::Again))) {
                 break;
@@ -470,7 +470,7 @@ impl Machine {
     }
 }
 
-/// Does what the machine asks for. Returns how many bytes of its input are used up.
+/// Does the work that rustls asks for. Returns the number of input bytes that were used.
 fn step<D>(
     status: UnbufferedStatus<'_, '_, D>,
     say: Say<'_>,
@@ -517,7 +517,7 @@ fn step<D>(
         }
         ConnectionState::BlockedHandshake => Ok(Turn::Blocked),
         ConnectionState::PeerClosed | ConnectionState::Closed => Ok(Turn::Ended),
-        // Early data, which is never accepted, or a state that a later rustls has.
+        // Early data, which is never accepted, or a state of a later version of rustls.
         _ => Err(Error::General("unexpected state of the connection".to_owned())),
     });
     (discard, turn)
@@ -542,7 +542,7 @@ impl Scratch {
     }
 }
 
-/// Appends what `write` writes, with as much room as it says it needs.
+/// Appends the bytes that `write` produces, with as much room as `write` asks for.
 fn grow(
     out: &mut Vec<u8>,
     guess: usize,
@@ -566,7 +566,7 @@ fn grow(
     }
 }
 
-/// At most a record's worth from the front of `slices`, in one piece.
+/// Returns bytes from the front of `slices` in one piece, at most those of one record.
 fn gather<'a>(slices: &'a [IoSlice<'_>], gathered: &'a mut Vec<u8>) -> &'a [u8] {
     let cut = |slice: &'a [u8]| &slice[..slice.len().min(MAX_PLAIN)];
     match slices {
@@ -591,7 +591,7 @@ fn too_long() -> Error {
 fn with_scratch<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
     SCRATCH.with(|scratch| match scratch.try_borrow_mut() {
         Ok(mut scratch) => work(&mut scratch),
-        // A stream is never polled from within another's step; if it were, it would only cost memory.
+        // A stream is never polled within a step of another stream. If it were, this would only cost memory.
         Err(_) => work(&mut Scratch::default()),
     })
 }

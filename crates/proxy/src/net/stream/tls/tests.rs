@@ -13,7 +13,7 @@ use super::super::super::socket::Socket;
 use super::*;
 use crate::tls::accept;
 
-/// Deterministic noise for lengths and contents.
+/// A deterministic source of lengths and contents.
 struct Noise(u64);
 
 impl Noise {
@@ -29,7 +29,7 @@ impl Noise {
 
 type Peer = StreamOwned<ClientConnection, UnixStream>;
 
-/// A server that has shaken hands, and a client of rustls's own on a thread that does `peer`.
+/// Returns a server after the handshake, and the thread of a client of rustls that runs `peer`.
 async fn connected<T: Send + 'static>(
     peer: impl FnOnce(Peer) -> T + Send + 'static,
 ) -> (Stream, JoinHandle<T>) {
@@ -47,7 +47,7 @@ async fn connected<T: Send + 'static>(
         .with_no_client_auth();
     let (ours, theirs) = UnixStream::pair().unwrap();
     for end in [&ours, &theirs] {
-        // Small, so that writes are cut short.
+        // The send buffers are small, so that writes are cut short.
         socket2::SockRef::from(end).set_send_buffer_size(8 * 1024).unwrap();
     }
     ours.set_nonblocking(true).unwrap();
@@ -65,7 +65,7 @@ fn run<T>(test: impl Future<Output = T>) -> T {
 
 async fn write_all(stream: &mut Stream, mut bytes: &[u8], noise: &mut Noise) {
     while !bytes.is_empty() {
-        // In two slices, at any place.
+        // The bytes are in two slices, divided at any place.
         let (all, cut) = (bytes.len().min(1 + noise.next(60_000)), noise.next(20_000));
         let (first, second) = bytes[..all].split_at(cut.min(all));
         let slices = [IoSlice::new(first), IoSlice::new(second)];
@@ -87,7 +87,7 @@ fn what_is_written_arrives_whatever_the_pieces() {
         .await;
         write_all(&mut stream, &sent, &mut noise).await;
         assert_eq!(stream.held(), 0);
-        // Its end says goodbye, or reading to the end would fail.
+        // Dropping the stream sends `close_notify`. Without it, reading to the end would fail.
         drop(stream);
         let got = tokio::task::spawn_blocking(|| peer.join().unwrap()).await.unwrap().unwrap();
         assert!(got == sent);
@@ -129,7 +129,7 @@ fn what_is_sent_is_read_whatever_the_room() {
     });
 }
 
-/// A stream that ends in the middle of a record ends; no byte of that record is given out.
+/// A stream that ends in the middle of a record has ended, and no byte of that record is read.
 #[test]
 fn a_cut_record_is_no_data() {
     run(async {
@@ -155,7 +155,7 @@ fn a_cut_record_is_no_data() {
 fn a_forged_record_ends_it() {
     run(async {
         let (mut stream, peer) = connected(|mut peer| {
-            // Not in one read with the end of the handshake.
+            // The record must not be in the same read as the end of the handshake.
             peer.read_exact(&mut [0]).unwrap();
             let mut record = Vec::new();
             peer.conn.writer().write_all(b"FLUSHALL").unwrap();
@@ -173,7 +173,7 @@ fn a_forged_record_ends_it() {
         assert!(TlsFault::behind(&error).is_some());
         assert!(poll_fn(|cx| stream.poll_write(cx, &[IoSlice::new(b"x")])).await.is_err());
         drop(stream);
-        // An alert tells the peer.
+        // The alert shows that the peer was told.
         assert_eq!(peer.join().unwrap(), io::ErrorKind::InvalidData);
     });
 }
