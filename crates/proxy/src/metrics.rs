@@ -1,9 +1,9 @@
-//! Metrics of the proxy, and the page that Prometheus reads.
+//! The metrics of the proxy, and the page that Prometheus reads.
 //!
-//! Two kinds of series share the page. What happens per command or per byte is counted by each worker in plain arrays
-//! of its own ([`ListenerCounts`], [`UpstreamCounts`]) and summed when the page is asked for; what happens per connection
-//! is kept beside it, in the [`Series`] that a config's names stand for. What concerns the whole process is kept by the
-//! `metrics` crate. The names are a contract; their list with meanings is in `docs/operations.md`.
+//! Two kinds of series share the page. Each worker counts events per command or per byte in plain arrays of its own
+//! ([`ListenerCounts`], [`UpstreamCounts`]), which are summed when the page is read. Events per connection are
+//! counted in the [`Series`] that belong to the names in the configuration. The `metrics` crate keeps the series of
+//! the whole process. The names are a contract; `docs/operations.md` lists them with their meanings.
 
 mod cold;
 mod error_prefix;
@@ -43,22 +43,23 @@ pub(crate) struct Metrics {
     process: Process,
 }
 
-/// Returns the number of lines that a sink has dropped.
+/// A function that returns the number of lines that the log or the audit trail has dropped.
 pub(crate) type LineCounter = Box<dyn Fn() -> u64 + Send + Sync>;
 
-/// The label values that come from a config.
+/// The label values that come from a configuration.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Names {
-    /// In the order of the config's listeners.
+    /// The names of the listeners, in the order of the configuration.
     pub listeners: Vec<String>,
-    /// In the order of the config's upstreams.
+    /// The names of the upstreams, in the order of the configuration.
     pub upstreams: Vec<String>,
-    /// In the order of the policy's groups.
+    /// The names of the groups, in the order of the policy.
     pub groups: Vec<String>,
 }
 
 impl Metrics {
-    /// Counters for this many workers, all at zero. `dropped` tells how many lines the log and the audit have lost.
+    /// Creates the metrics for this number of workers, all at zero. `dropped` returns the numbers of lines that the
+    /// log and the audit trail have dropped.
     pub(crate) fn new(workers: usize, dropped: Vec<LineCounter>) -> Arc<Self> {
         Arc::new(Self {
             workers: (0..workers).map(|_| Arc::default()).collect(),
@@ -69,32 +70,31 @@ impl Metrics {
         })
     }
 
-    /// The series of a config with these names. Those whose name was there before go on counting.
+    /// Returns the series of a configuration with these names. A series whose name existed before keeps its counters.
     pub(crate) fn series(&self, names: &Names) -> Series {
         self.registry.take_up(names, self.workers.len())
     }
 
-    /// Returns the counters of one worker, for its thread.
+    /// Returns the counters of the worker with this index, for its thread.
     ///
-    /// # Panics
-    /// There is no such worker.
+    /// # Panics There is no such worker.
     pub(crate) fn worker(&self, index: usize) -> Arc<WorkerStats> {
         Arc::clone(&self.workers[index])
     }
 
-    /// Records a read of the configuration at `at`, with this result.
+    /// Records that the configuration was read at `at`, with this result.
     pub(crate) fn config_read(&self, result: ReloadResult, at: SystemTime) {
         let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
         self.cold.reloaded(result, since.as_secs_f64());
     }
 
-    /// Returns the bytes in buffers of all workers.
+    /// Returns the bytes in the buffers of all workers.
     pub(crate) fn buffer_bytes(&self) -> u64 {
         self.workers.iter().map(|worker| worker.buffer_bytes()).fold(0, u64::saturating_add)
     }
 
-    /// Renders the page, in the format of [`CONTENT_TYPE`]. It walks every counter: for a blocking task, not for a
-    /// worker.
+    /// Renders the page, in the format of [`CONTENT_TYPE`]. This reads every counter, so it belongs on a blocking
+    /// task and not on a worker.
     pub(crate) fn render(&self) -> String {
         let dropped = self.dropped.iter().map(|count| count()).fold(0, u64::saturating_add);
         let mut page = Page::default();
@@ -105,7 +105,8 @@ impl Metrics {
         out
     }
 
-    /// Runs the upkeep of the recorder, forever; the owner of a recorder without a listener must call it.
+    /// Runs the upkeep of the recorder and never returns. It must be called, because the recorder has no listener
+    /// that does it.
     pub(crate) async fn run_upkeep(self: Arc<Self>) {
         let mut tick = tokio::time::interval(UPKEEP_INTERVAL);
         loop {
@@ -121,5 +122,5 @@ impl std::fmt::Debug for Metrics {
     }
 }
 
-/// The recorder's own recommendation; it keeps nothing of ours that grows faster.
+/// The interval that the recorder recommends. No series of the proxy needs a shorter one.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);

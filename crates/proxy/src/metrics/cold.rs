@@ -6,7 +6,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, Prometheu
 
 use super::labels::ReloadResult;
 
-/// Handles to the series of the whole process, made once so that counting is an atomic add.
+/// Handles to the series of the whole process. They are created once, so that counting is an atomic addition.
 pub(super) struct Cold {
     page: PrometheusHandle,
     reloads: Vec<Counter>,
@@ -38,7 +38,7 @@ impl Cold {
         cold
     }
 
-    /// A series that appears with its first event hides that event from `rate()`.
+    /// Sets all series to zero: if a series appears with its first event, `rate()` does not see that event.
     fn start_at_zero(&self) {
         self.reloads.iter().for_each(|counter| counter.absolute(0));
         self.lines_dropped.absolute(0);

@@ -1,7 +1,7 @@
-//! The `error` label: the first word of an error reply, as long as it is one that Redis itself writes.
+//! The `error` label: the first word of an error reply, if Redis itself uses that word.
 
-/// The words, in alphabetical order, then `other`: all that the sources of Redis 7.0.15 (server, Sentinel and Cluster)
-/// contain.
+/// The words in alphabetical order, then `other`. These are all words in the sources of Redis 7.0.15 (server,
+/// Sentinel and Cluster).
 pub(super) const PREFIXES: [&str; 34] = [
     "ASK",
     "BUSY",
@@ -41,11 +41,11 @@ pub(super) const PREFIXES: [&str; 34] = [
 
 const OTHER: &str = "other";
 const OTHER_INDEX: usize = PREFIXES.len() - 1;
-/// Longer words cannot be in the set, so no more than this is looked at.
+/// The length of the longest word. No more letters of a reply are read, because longer words are not in the set.
 const LONGEST: usize = 12;
 
-/// The place in [`PREFIXES`] of an error reply: `-WRONGTYPE Operation...`, with or without its `-`, whole or cut off
-/// after the first word, or the body of a RESP3 bulk error.
+/// Returns the index in [`PREFIXES`] for an error reply such as `-WRONGTYPE Operation...`. The `-` may be missing,
+/// and the line may be cut off after the first word. The body of a RESP3 bulk error is accepted as well.
 pub(super) fn index_of(line: &[u8]) -> usize {
     let line = line.strip_prefix(b"-").unwrap_or(line);
     let end = line.iter().take(LONGEST + 1).position(|byte| !byte.is_ascii_uppercase()).unwrap_or(line.len());
@@ -53,7 +53,7 @@ pub(super) fn index_of(line: &[u8]) -> usize {
     KEYS.binary_search(&word).unwrap_or(OTHER_INDEX)
 }
 
-/// [`PREFIXES`] as numbers: comparing those is a few times faster than comparing strings.
+/// The words of [`PREFIXES`] as numbers. Comparing numbers is a few times faster than comparing strings.
 const KEYS: [u128; OTHER_INDEX] = {
     let mut keys = [0; OTHER_INDEX];
     let mut index = 0;
@@ -64,7 +64,7 @@ const KEYS: [u128; OTHER_INDEX] = {
     keys
 };
 
-/// A word of at most 16 letters, padded with zeros, so that numbers are in the order of the words.
+/// Returns a word of at most 16 letters as a number, padded with zeros, so that numbers have the order of the words.
 const fn packed(word: &[u8]) -> u128 {
     let mut letters = [0; 16];
     let mut index = 0;

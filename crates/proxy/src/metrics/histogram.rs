@@ -1,8 +1,9 @@
-//! The buckets of `command_duration_seconds`.
+//! The buckets of `portcullis_command_duration_seconds`.
 
-/// Upper bounds in nanoseconds; a twelfth bucket takes the rest. Redis answers an unpipelined GET over a local network
-/// in 50 to 250 us, so that is where the steps are finest; 1, 5 and 10 ms are what people set alerts on (10 ms is where
-/// Redis's own slow log starts); beyond 1 s client libraries give up, and how much longer it took no longer matters.
+/// The upper bounds of the buckets in nanoseconds; a twelfth bucket takes longer times. The steps are finest from 50
+/// to 250 us, the time in which Redis answers a GET without a pipeline over a local network. People set alerts on 1,
+/// 5 and 10 ms; Redis's own slow log begins at 10 ms. After 1 s client libraries give up, and the exact time no
+/// longer matters.
 pub(super) const BOUNDS: [u32; BUCKETS - 1] = [
     50_000,
     100_000,
@@ -17,16 +18,16 @@ pub(super) const BOUNDS: [u32; BUCKETS - 1] = [
     1_000_000_000,
 ];
 
-/// [`BOUNDS`] in seconds, as the page writes them.
+/// The bounds of the buckets in seconds, as the page writes them.
 pub(super) const LABELS: [&str; BUCKETS] = [
     "0.00005", "0.0001", "0.00025", "0.0005", "0.001", "0.0025", "0.005", "0.01", "0.05", "0.25", "1", "+Inf",
 ];
 
 pub(super) const BUCKETS: usize = 12;
 
-/// The bucket of one duration. A bound belongs to its own bucket (`le`). Counting all bounds below has no branch to
-/// mispredict, which a search would; sums that cannot overflow need no check, which would keep them out of vector
-/// registers.
+/// Returns the bucket of one duration. A duration equal to a bound is in the bucket of that bound (`le`). Counting
+/// all smaller bounds has no branch to mispredict, which a search would have. Sums that wrap need no check, which
+/// would keep them out of vector registers.
 pub(super) fn bucket(nanos: u64) -> usize {
     let nanos = u32::try_from(nanos).unwrap_or(u32::MAX);
     let below = BOUNDS.iter().map(|bound| u32::from(nanos > *bound)).fold(0, u32::wrapping_add);

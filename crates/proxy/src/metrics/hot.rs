@@ -1,4 +1,4 @@
-//! The part of the page that is summed from the workers' arrays.
+//! The part of the page that is summed from the arrays of the workers.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -47,7 +47,7 @@ fn connections(listeners: &[Arc<ListenerSeries>], page: &mut Page) {
             .iter()
             .map(|reason| listener.sum(|stats| &stats.closed[reason.index()]))
             .fold(0, u64::wrapping_add);
-        // A close counted between the two sums must not make the gauge negative.
+        // A close that is counted between the two sums must not make the gauge negative.
         page.sample("", &[("listener", &listener.name)], opened.saturating_sub(closed));
     }
     page.family(
@@ -254,7 +254,7 @@ fn workers(metrics: &Metrics, page: &mut Page) {
     }
 }
 
-/// One listener's commands by label, summed over workers and over the subcommands of each.
+/// The commands of one listener by label, summed over workers and over the subcommands of each command.
 struct CommandSums(BTreeMap<&'static str, Sums>);
 
 #[derive(Default)]

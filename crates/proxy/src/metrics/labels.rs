@@ -1,5 +1,5 @@
-//! The closed sets of label values. A label never carries text of a client's choosing, so the number of series is
-//! known from the config alone.
+//! The closed sets of label values. No label has a text that a client chose, so the configuration alone determines
+//! the number of series.
 
 use portcullis_resp::command::CommandId;
 use portcullis_session::{Denied, Unavailable};
@@ -15,12 +15,12 @@ macro_rules! label {
             /// Every value, in the order of [`Self::index`].
             pub(crate) const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
-            /// The label's text.
+            /// Returns the text of the label.
             pub(crate) const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }
             }
 
-            /// Its place in [`Self::ALL`].
+            /// Returns the index in [`Self::ALL`].
             pub(crate) const fn index(self) -> usize {
                 self as usize
             }
@@ -37,21 +37,21 @@ macro_rules! label {
 label! {
     /// The reason why a source was refused before its first command.
     RefusedReason {
-        /// No entry admits it.
+        /// No entry allows the source.
         NotAllowed = "not_allowed",
         /// An entry of the deny list names it.
         Denied = "denied",
-        /// Its entry's `until` has passed.
+        /// The `until` of the source's entry has passed.
         Expired = "expired",
         /// `limits.clients` is reached.
         Limit = "limit",
         /// `limits.per_source.clients` is reached.
         SourceLimit = "source_limit",
-        /// The source connects too often.
+        /// The source connects more often than the rate limit allows.
         Rate = "rate",
-        /// The source failed to authenticate too often.
+        /// The source is blocked after too many failed logins.
         Blocked = "blocked",
-        /// Its PROXY header is missing, malformed or not allowed.
+        /// The PROXY header is missing, malformed or not allowed.
         ProxyHeader = "proxy_header",
         /// The TLS handshake failed.
         Tls = "tls",
@@ -63,23 +63,23 @@ label! {
 label! {
     /// The reason why an accepted connection ended.
     ClosedReason {
-        /// The client closed it or sent QUIT.
+        /// The client closed the connection or sent QUIT.
         Client = "client",
-        /// The upstream closed it or was unavailable.
+        /// The upstream closed the connection or was unavailable.
         Upstream = "upstream",
         /// `timeouts.idle` passed.
         Idle = "idle",
         /// Another timeout passed.
         Timeout = "timeout",
-        /// The client broke the protocol.
+        /// The client violated the protocol.
         Protocol = "protocol",
-        /// The source was taken off the list, or its entry expired.
+        /// The policy no longer admits the client, or its entry expired.
         Revoked = "revoked",
-        /// The client does not read what it asked for.
+        /// The client does not read its replies.
         Slow = "slow",
         /// A limit was reached.
         Limit = "limit",
-        /// The operator closed it, or another client with CLIENT KILL.
+        /// The operator closed the connection, or another client did so with CLIENT KILL.
         Admin = "admin",
         /// The process is shutting down.
         Drain = "drain",
@@ -91,20 +91,20 @@ label! {
 label! {
     /// The reason why the proxy refused a command.
     DeniedReason {
-        /// The command itself is not allowed.
+        /// The command is not allowed, or not at this place: in a transaction or on shared connections.
         Command = "command",
-        /// One of its keys is not allowed.
+        /// A key of the command is not allowed.
         Key = "key",
-        /// One of its channels is not allowed.
+        /// A channel of the command is not allowed.
         Channel = "channel",
-        /// The command is too large to be checked, or would cost too much.
+        /// The command is too large to be checked, would cost too much, or exceeds the limit of subscriptions.
         Size = "size",
         /// The client has not logged in.
         Login = "login",
     }
 }
 
-/// The name of a command in labels and log lines: never what a client wrote.
+/// Returns the name of a command for labels and log lines. It is never a text that a client chose.
 pub(crate) fn command_label(id: CommandId) -> &'static str {
     if id == CommandId::UNKNOWN { "other" } else { id.name() }
 }
@@ -112,13 +112,13 @@ pub(crate) fn command_label(id: CommandId) -> &'static str {
 label! {
     /// The direction of bytes, seen from the proxy.
     Direction {
-        /// Read from the client.
+        /// Bytes read from the client.
         FromClient = "from_client",
-        /// Written to the client.
+        /// Bytes written to the client.
         ToClient = "to_client",
-        /// Read from the upstream.
+        /// Bytes read from the upstream.
         FromUpstream = "from_upstream",
-        /// Written to the upstream.
+        /// Bytes written to the upstream.
         ToUpstream = "to_upstream",
     }
 }
@@ -126,34 +126,34 @@ label! {
 label! {
     /// The state of an open upstream connection.
     UpstreamState {
-        /// Open, without pending replies.
+        /// The connection is open, without pending replies.
         Idle = "idle",
-        /// Leased to one client.
+        /// The connection belongs to one client.
         Used = "used",
-        /// Shared by many clients.
+        /// The connection is shared by many clients.
         Pooled = "pooled",
     }
 }
 
 label! {
-    /// The kind of fault of an upstream connection. All but [`Self::Protocol`] are also what a client reads in
-    /// `-ERR portcullis: upstream 'NAME' unavailable (KIND)`.
+    /// The kind of fault of an upstream connection. All kinds except [`Self::Protocol`] are also what a client reads
+    /// in `-ERR portcullis: upstream 'NAME' unavailable (KIND)`.
     UpstreamErrorKind {
-        /// Its name does not resolve.
+        /// The name of the upstream does not resolve.
         Resolve = "resolve",
         /// The connection failed for another reason.
         Connect = "connect",
-        /// Nothing listens there, or the server refuses our address.
+        /// No server listens on the address, or the server refuses the proxy's address.
         Refused = "refused",
-        /// No answer in time.
+        /// The upstream does not answer in time.
         Timeout = "timeout",
         /// The server requires TLS, or the handshake failed.
         Tls = "tls",
-        /// The server refused the credentials, or requires some.
+        /// The server refused the credentials, or requires credentials.
         Auth = "auth",
         /// The server is loading its data set.
         Loading = "loading",
-        /// The server has no room for another client, or the proxy has none for another upstream connection.
+        /// The server accepts no more clients, or the proxy has no room for another upstream connection.
         Limit = "limit",
         /// The server violated the Redis protocol.
         Protocol = "protocol",

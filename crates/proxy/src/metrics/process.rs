@@ -1,12 +1,13 @@
-//! The process metrics that every Prometheus client library exports, under their usual names, read from /proc.
+//! The metrics that every Prometheus client library exports about its process, under their usual names, read from
+//! /proc.
 
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::text::{Kind, Page};
 
-/// This process. Its start time is computed once: later values would differ by the clock's jitter, which a monitor
-/// takes for a restart.
+/// This process. Its start time is computed once: later results would differ slightly, which a monitor takes for a
+/// restart.
 #[derive(Debug)]
 pub(super) struct Process {
     started: Option<f64>,
@@ -43,7 +44,8 @@ fn render(page: &mut Page, usage: &Usage, started: Option<f64>) {
     }
 }
 
-/// Each is absent where /proc does not say: a missing sample is honest, a zero is not.
+/// The resources that the process uses. A value is `None` if /proc does not have it: then the sample is missing,
+/// because a zero would be wrong.
 #[derive(Debug, Default)]
 struct Usage {
     cpu: Option<f64>,
@@ -67,7 +69,7 @@ impl Usage {
     }
 }
 
-/// In seconds since 1970.
+/// Returns the start time of the process, in seconds since 1970.
 fn start_time() -> Option<f64> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
     let since_boot: f64 = stat_fields(&stat).get(STARTTIME)?.parse().ok()?;
@@ -75,17 +77,18 @@ fn start_time() -> Option<f64> {
 }
 
 fn ticks_per_second() -> f64 {
-    // 100 is what Linux has used everywhere for decades.
+    // Linux has used 100 everywhere for decades.
     f64::from(u32::try_from(rustix::param::clock_ticks_per_second()).unwrap_or(100))
 }
 
-/// Places after the command name (proc(5) counts from 1 and has it second).
+/// The indexes of fields after the command name. In proc(5) these fields are counted from 1, and the name is the
+/// second.
 const UTIME: usize = 11;
 const STIME: usize = 12;
 const STARTTIME: usize = 19;
 const RSS: usize = 21;
 
-/// The fields of /proc/self/stat after the command name, which may itself hold spaces and parentheses.
+/// Returns the fields of /proc/self/stat after the command name, which may contain spaces and parentheses.
 fn stat_fields(stat: &str) -> Vec<&str> {
     stat.rsplit_once(')').map(|(_, rest)| rest.split_ascii_whitespace().collect()).unwrap_or_default()
 }
@@ -101,7 +104,8 @@ fn max_files() -> Option<f64> {
     Some(limit as f64)
 }
 
-/// When the machine started, in seconds since 1970: from the uptime, because /proc/stat's `btime` is whole seconds.
+/// Returns the start time of the machine, in seconds since 1970. It is computed from the uptime, because `btime` in
+/// /proc/stat has whole seconds.
 fn boot_time() -> Option<f64> {
     let uptime = fs::read_to_string("/proc/uptime").ok()?;
     let uptime: f64 = uptime.split_ascii_whitespace().next()?.parse().ok()?;

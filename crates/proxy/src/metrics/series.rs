@@ -1,5 +1,5 @@
-//! The series that carry a name from the config. A reload keeps those whose name stays, so that counters go on; what is
-//! no longer named is shown until its last session has ended.
+//! The series with a name from the configuration. A reload keeps the series of names that stay, so their counters
+//! continue. The series of other names are shown until their last session has ended.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,14 +8,14 @@ use super::Names;
 use super::labels::{RefusedReason, UpstreamErrorKind};
 use super::worker::{ListenerStats, UpstreamStats};
 
-/// The series of one config, by the index that the config gives each name.
+/// The series of one configuration, by the index that the configuration gives each name.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Series {
-    /// The series of its listeners.
+    /// The series of the listeners.
     pub listeners: Vec<Arc<ListenerSeries>>,
-    /// The series of its upstreams.
+    /// The series of the upstreams.
     pub upstreams: Vec<Arc<UpstreamSeries>>,
-    /// The series of its groups.
+    /// The series of the groups.
     pub groups: Vec<Arc<GroupSeries>>,
 }
 
@@ -54,7 +54,7 @@ impl ListenerSeries {
         self.refused[reason.index()].fetch_add(1, Relaxed);
     }
 
-    /// Counts an accepted connection that the shadow policy would have refused.
+    /// Counts an accepted connection that the shadow lists would have refused.
     pub(crate) fn shadow_denied(&self) {
         self.shadow_denied.fetch_add(1, Relaxed);
     }
@@ -64,7 +64,7 @@ impl ListenerSeries {
         self.auth_failures.fetch_add(1, Relaxed);
     }
 
-    /// Sets the number of blocked sources.
+    /// Sets the number of sources that are blocked now.
     pub(crate) fn set_blocked(&self, sources: u64) {
         self.blocked.store(sources, Relaxed);
     }
@@ -98,8 +98,8 @@ pub(crate) struct UpstreamSeries {
     pub(super) workers: Box<[UpstreamStats]>,
     probe_errors: [AtomicU64; UpstreamErrorKind::ALL.len()],
     up: AtomicBool,
-    /// Whether the last probe found this fault, or none has ended yet: then it is the likely reason for a silent
-    /// disconnect.
+    /// Whether the last probe failed because of TLS, or no probe has ended yet. Then TLS is the likely reason if the
+    /// upstream disconnects without a reply.
     pub(super) wants_tls: AtomicBool,
 }
 
@@ -114,7 +114,7 @@ impl UpstreamSeries {
         }
     }
 
-    /// Records the result of the last probe: success, or the kind of its failure.
+    /// Records the result of the last probe: `None` for success, or the kind of its failure.
     pub(crate) fn probed(&self, failed: Option<UpstreamErrorKind>) {
         self.up.store(failed.is_none(), Relaxed);
         self.wants_tls.store(failed == Some(UpstreamErrorKind::Tls), Relaxed);
@@ -131,7 +131,7 @@ impl UpstreamSeries {
         self.worker_errors(kind).wrapping_add(self.probe_errors[kind.index()].load(Relaxed))
     }
 
-    /// Returns the number of faults that clients met, of other kinds than `known`.
+    /// Returns the number of faults of connections for clients, without those of the kind `known`.
     pub(crate) fn client_errors(&self, known: Option<UpstreamErrorKind>) -> u64 {
         let others = UpstreamErrorKind::ALL.iter().filter(|kind| Some(**kind) != known);
         others.map(|kind| self.worker_errors(*kind)).fold(0, u64::wrapping_add)
@@ -164,12 +164,12 @@ impl GroupSeries {
         }
     }
 
-    /// Counts a decision by one of its entries, allow or deny.
+    /// Counts a decision to allow or deny by one of the group's entries.
     pub(crate) fn hit(&self) {
         self.hits.fetch_add(1, Relaxed);
     }
 
-    /// Records its size, and when its next entry expires in seconds since 1970.
+    /// Records the number of entries, and the time at which the next entry expires, in seconds since 1970.
     pub(crate) fn set(&self, entries: u64, next_expiry: Option<i64>) {
         self.entries.store(entries, Relaxed);
         self.next_expiry.store(next_expiry.unwrap_or(NEVER), Relaxed);
@@ -188,12 +188,12 @@ impl GroupSeries {
     }
 }
 
-/// Every series that is shown.
+/// The series that the page shows.
 #[derive(Debug, Default)]
 pub(super) struct Registry(Mutex<Series>);
 
 impl Registry {
-    /// Returns the series for these names: the existing ones, and new ones from zero.
+    /// Returns the series for these names: the existing series, and new ones that start at zero.
     pub(super) fn take_up(&self, names: &Names, workers: usize) -> Series {
         let mut shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let series = Series {
@@ -217,7 +217,8 @@ impl Registry {
         series
     }
 
-    /// The series on the page: those named by the current configuration, and those still used by a session.
+    /// Returns the series on the page: those that the current configuration names, and those that a session still
+    /// uses.
     pub(super) fn shown(&self) -> Series {
         let mut shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         shown.listeners.retain(|series| Arc::strong_count(series) > 1);
@@ -241,7 +242,7 @@ fn pick<T>(
     names.iter().map(series).collect()
 }
 
-/// Shows `named` in its order, then what is not named any more and still used.
+/// Shows the series in `named` in this order, then the other series that are still used.
 fn keep<T>(shown: &mut Vec<Arc<T>>, named: &[Arc<T>]) {
     let known: std::collections::HashSet<*const T> = named.iter().map(Arc::as_ptr).collect();
     let old = std::mem::take(shown);

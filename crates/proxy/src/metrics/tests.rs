@@ -6,7 +6,7 @@ use portcullis_resp::command::{CommandId, lookup, lookup_subcommand};
 
 use super::*;
 
-/// The families of this page: the contract's, as far as they are built.
+/// The metric families of this page, all of which are part of the contract.
 const FAMILIES: [&str; 31] = [
     "portcullis_build_info",
     "portcullis_auth_failures_total",
@@ -49,7 +49,7 @@ fn names() -> Names {
     }
 }
 
-/// The page with the series of a configuration, which are shown as long as a reference exists.
+/// Returns the metrics and the series of a configuration, which the page shows as long as a reference exists.
 fn metrics(workers: usize) -> (Arc<Metrics>, Series) {
     let metrics = Metrics::new(workers, vec![Box::new(|| 3), Box::new(|| 4)]);
     let series = metrics.series(&names());
@@ -64,7 +64,7 @@ fn command(name: &str) -> CommandId {
     lookup(name.as_bytes()).unwrap()
 }
 
-/// Every kind of event at least once, from two workers.
+/// Returns metrics with every kind of event at least once, from two workers.
 fn busy() -> (Arc<Metrics>, Series) {
     let (metrics, series) = metrics(2);
     let (get, client) = (command("get"), command("client"));
@@ -108,7 +108,7 @@ fn busy() -> (Arc<Metrics>, Series) {
     (metrics, series)
 }
 
-/// One page, read strictly: each family once, its HELP, then its TYPE, then all its samples.
+/// One page, read strictly: each family appears once, with its HELP, then its TYPE, then all its samples.
 struct Parsed {
     families: BTreeMap<String, String>,
     samples: BTreeMap<String, f64>,
@@ -260,7 +260,7 @@ fn a_histogram_is_cumulative_and_agrees_with_its_count() {
     assert!((sum - (18.0 * 60e-6 + 2.0 * 2.0)).abs() < 1e-9, "{sum}");
 }
 
-/// Threat 30: whatever clients send, the number of series depends on the config alone.
+/// Threat 30: whatever clients send, the number of series depends only on the configuration.
 #[test]
 fn client_chosen_text_makes_no_series() {
     let (metrics, series) = metrics(1);
@@ -335,7 +335,7 @@ fn pages_can_be_rendered_while_workers_count() {
     assert_eq!(page.value("portcullis_clients{listener=\"public\"}"), 0.0);
 }
 
-/// Prometheus's own linter, where it is installed; the other tests say the same without it.
+/// Runs Prometheus's own linter, if it is installed. The other tests check the same without it.
 #[test]
 fn promtool_finds_nothing_to_complain_about() {
     let (metrics, _series) = busy();

@@ -13,7 +13,7 @@ pub(super) enum Kind {
     Histogram,
 }
 
-/// A page under construction: [`Self::family`], then its samples.
+/// A page under construction. [`Self::family`] comes first, then the samples of the family.
 #[derive(Debug, Default)]
 pub(super) struct Page {
     out: String,
@@ -31,7 +31,7 @@ impl Page {
         self.write(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
     }
 
-    /// One sample of the current family; `suffix` is for the parts of a histogram.
+    /// Adds one sample of the current family. `suffix` names the part of a histogram.
     pub(super) fn sample(&mut self, suffix: &str, labels: &[(&str, &str)], value: impl Display) {
         self.out.push_str(self.family);
         self.out.push_str(suffix);

@@ -1,5 +1,5 @@
-//! Counters of one worker. Each has exactly one writer, the worker's thread, so counting is a plain load and store;
-//! the scrape reads from another thread and may be a few events behind.
+//! The counters of one worker. Each counter has exactly one writer, the worker's thread, so counting is a plain load
+//! and store. Another thread reads the counters for the page, and may see them a few events late.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -11,7 +11,7 @@ use super::histogram::{self, BUCKETS};
 use super::labels::{ClosedReason, DeniedReason, Direction, UpstreamErrorKind, UpstreamState};
 use super::series::{ListenerSeries, UpstreamSeries};
 
-/// Counters of one worker for all its clients together.
+/// The counters of one worker for all its clients together.
 #[repr(align(128))]
 #[derive(Debug, Default)]
 pub(crate) struct WorkerStats {
@@ -21,12 +21,12 @@ pub(crate) struct WorkerStats {
 }
 
 impl WorkerStats {
-    /// Adds `delta` to the bytes of buffers.
+    /// Adds `delta` to the number of bytes of buffers.
     pub(crate) fn buffers(&self, delta: i64) {
         shift(&self.buffers, delta);
     }
 
-    /// Adds `delta` to the clients.
+    /// Adds `delta` to the number of clients.
     pub(crate) fn clients(&self, delta: i64) {
         shift(&self.sessions, delta);
     }
@@ -36,12 +36,13 @@ impl WorkerStats {
         u64::try_from(self.sessions.load(Relaxed)).unwrap_or(0)
     }
 
-    /// Counts a connection that the worker was given and that became a session, or ended before.
+    /// Counts a connection that was given to the worker, once it has become a session or has ended before that.
     pub(crate) fn arrived(&self) {
         add(&self.arrived, 1);
     }
 
-    /// Returns how many of `given` connections the worker has, as sessions or on their way. Any thread may call it.
+    /// Returns the number of connections that the worker has, as sessions or on their way. `given` is the number of
+    /// connections that were given to the worker. Any thread may call this function.
     pub(crate) fn load(&self, given: u64) -> u64 {
         self.sessions() + given.saturating_sub(self.arrived.load(Relaxed))
     }
@@ -52,8 +53,8 @@ impl WorkerStats {
     }
 }
 
-/// One listener's counters on one worker. Call the counting methods from that worker's thread only: two writers would
-/// lose counts (nothing worse).
+/// The counters of one listener on one worker. The counting methods must be called from that worker's thread only:
+/// two writers would lose counts, and nothing worse would happen.
 #[derive(Clone, Debug)]
 pub(crate) struct ListenerCounts {
     series: Arc<ListenerSeries>,
@@ -61,19 +62,20 @@ pub(crate) struct ListenerCounts {
 }
 
 impl ListenerCounts {
-    /// Makes the counters of worker number `worker`.
+    /// Creates the counters of the worker with the index `worker`.
     pub(crate) fn new(series: Arc<ListenerSeries>, worker: usize) -> Self {
         Self { series, worker }
     }
 
-    /// Counts `n` consecutive commands, all of them `id`.
+    /// Counts `n` consecutive commands with the same `id`.
     pub(crate) fn commands(&self, id: CommandId, n: u64) {
         if let Some(series) = self.command(id) {
             add(&series.commands, n);
         }
     }
 
-    /// Counts `n` commands `id` that were answered, each `nanos` after the read that brought them.
+    /// Counts `n` answered commands with this `id`. `nanos` is the time from the read of each command to its reply,
+    /// in nanoseconds.
     pub(crate) fn duration(&self, id: CommandId, n: u64, nanos: u64) {
         if let Some(series) = self.command(id) {
             add(&series.buckets[histogram::bucket(nanos)], n);
@@ -81,21 +83,21 @@ impl ListenerCounts {
         }
     }
 
-    /// Counts `n` commands `id` that the proxy refused.
+    /// Counts `n` commands with this `id` that the proxy refused.
     pub(crate) fn denied(&self, id: CommandId, reason: DeniedReason, n: u64) {
         if let Some(series) = self.command(id) {
             add(&series.denied.get_or_init(Box::default)[reason.index()], n);
         }
     }
 
-    /// Counts `n` bytes of a direction.
+    /// Counts `n` bytes in a direction.
     pub(crate) fn bytes(&self, direction: Direction, n: u64) {
         if let Some(stats) = self.stats() {
             add(&stats.bytes[direction.index()], n);
         }
     }
 
-    /// Counts an error reply: its line (`-WRONGTYPE ...`), of which only the first word is used.
+    /// Counts an error reply. `line` is its line (`-WRONGTYPE ...`), of which only the first word is used.
     pub(crate) fn error_reply(&self, line: &[u8]) {
         if let Some(stats) = self.stats() {
             add(&stats.errors[error_prefix::index_of(line)], 1);
@@ -109,7 +111,7 @@ impl ListenerCounts {
         }
     }
 
-    /// Counts the end of a client of [`Self::opened`].
+    /// Counts the end of a client that [`Self::opened`] counted.
     pub(crate) fn closed(&self, reason: ClosedReason) {
         if let Some(stats) = self.stats() {
             add(&stats.closed[reason.index()], 1);
@@ -126,7 +128,7 @@ impl ListenerCounts {
     }
 }
 
-/// One upstream's counters on one worker, for that worker's thread only.
+/// The counters of one upstream on one worker, for that worker's thread only.
 #[derive(Clone, Debug)]
 pub(crate) struct UpstreamCounts {
     series: Arc<UpstreamSeries>,
@@ -134,12 +136,12 @@ pub(crate) struct UpstreamCounts {
 }
 
 impl UpstreamCounts {
-    /// Makes the counters of worker number `worker`.
+    /// Creates the counters of the worker with the index `worker`.
     pub(crate) fn new(series: Arc<UpstreamSeries>, worker: usize) -> Self {
         Self { series, worker }
     }
 
-    /// Adds `delta` to the upstream connections in a state.
+    /// Adds `delta` to the number of upstream connections in a state.
     pub(crate) fn connection(&self, state: UpstreamState, delta: i64) {
         if let Some(stats) = self.series.workers.get(self.worker) {
             shift(&stats.connections[state.index()], delta);
@@ -153,7 +155,7 @@ impl UpstreamCounts {
         }
     }
 
-    /// Whether the upstream may require TLS: the last probe found that, or none has ended yet.
+    /// Returns whether the upstream may require TLS: the last probe failed because of TLS, or no probe has ended yet.
     pub(crate) fn wants_tls(&self) -> bool {
         self.series.wants_tls.load(Relaxed)
     }
@@ -166,16 +168,16 @@ impl UpstreamCounts {
     }
 }
 
-/// One command on one listener. Allocated when the command is first seen: a table of all of them would be 40 KiB for
-/// each listener and worker, and most are never used. Its own cache lines, because the heap would otherwise put the
-/// counters of two workers side by side.
+/// The counters of one command on one listener. They are allocated when the command is first seen: a table of all
+/// commands would take 40 KiB for each listener and worker, and most commands are never used. The counters have cache
+/// lines of their own, because the heap would otherwise put the counters of two workers side by side.
 #[repr(align(128))]
 #[derive(Debug, Default)]
 pub(super) struct CommandStats {
     pub(super) commands: AtomicU64,
     pub(super) nanos: AtomicU64,
     pub(super) buckets: [AtomicU64; BUCKETS],
-    /// Apart, because most commands are never refused.
+    /// The counters of refusals, which are allocated separately because most commands are never refused.
     pub(super) denied: OnceLock<Box<[AtomicU64; DeniedReason::ALL.len()]>>,
 }
 
@@ -213,7 +215,8 @@ pub(super) struct UpstreamStats {
     pub(super) pushes_dropped: AtomicU64,
 }
 
-/// Single writer: no read-modify-write, which would cost a locked instruction. Wraps, as counters do.
+/// Adds to a counter that has a single writer. A read-modify-write operation would cost a locked instruction. The
+/// counter wraps, as counters do.
 fn add(counter: &AtomicU64, n: u64) {
     counter.store(counter.load(Relaxed).wrapping_add(n), Relaxed);
 }
