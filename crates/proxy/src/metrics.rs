@@ -77,7 +77,8 @@ impl Metrics {
 
     /// Returns the counters of the worker with this index, for its thread.
     ///
-    /// # Panics There is no such worker.
+    /// # Panics
+    /// There is no such worker.
     pub(crate) fn worker(&self, index: usize) -> Arc<WorkerStats> {
         Arc::clone(&self.workers[index])
     }

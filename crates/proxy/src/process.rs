@@ -33,7 +33,8 @@ impl Process {
     /// Creates the state of a process with its first configuration. `room` is the number of clients that the limit of
     /// open files allows.
     ///
-    /// # Errors The audit output cannot be opened.
+    /// # Errors
+    /// The audit output cannot be opened.
     pub(crate) fn new(config: Config, room: u64) -> Result<Self, AuditError> {
         let audit = Audit::start(config.audit().path(), config.audit().on_overflow())?;
         let dropped: Vec<LineCounter> = vec![Box::new(crate::log::dropped_lines), audit.drop_counter()];

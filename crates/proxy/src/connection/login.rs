@@ -50,7 +50,7 @@ pub(crate) fn authenticate(
 /// Grants a login, under the rules of the current configuration. A reload may have changed the listener's upstream,
 /// while this client keeps the upstream of `target`. That upstream must not get the credentials for the new one. So
 /// the client gets the credentials that the configuration of `target` has for the user. If that configuration has no
-/// such user, the login is refused.
+/// such user, the login is refused and the session ends.
 fn admit(plan: Arc<Plan>, entry: &Entry, target: &Target) -> Attempt {
     if *entry.listener.target().upstream == *target.upstream {
         return Attempt::Granted(plan);

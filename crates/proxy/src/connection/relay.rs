@@ -375,7 +375,7 @@ impl Relay {
         if self.session.lease(now) != Lease::Over {
             return false;
         }
-        // Unless the client has sent RESET, a connection with subscriptions or with many unread replies stays.
+        // A connection with subscriptions or many unread replies is kept, unless the client has sent RESET.
         let may_bring_more = self.lanes.own.link().streams() || self.replies.waiting() > LAGGING;
         if !self.session.pooling().is_some_and(Pooling::has_left) && may_bring_more {
             if let Some(pooling) = self.session.pooling_mut() {

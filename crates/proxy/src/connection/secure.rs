@@ -41,7 +41,8 @@ pub(crate) enum Insecure {
 /// Performs the handshake with the client, within the time `within`. Without `tls`, the bytes of the socket are the
 /// client's commands.
 ///
-/// # Errors The handshake fails, or the runtime cannot register the socket.
+/// # Errors
+/// The handshake fails, or the runtime cannot register the socket.
 pub(crate) async fn secure(
     admitted: Admitted,
     tls: Option<&ServerTls>,

@@ -61,7 +61,8 @@ impl Socket {
 /// Binds a TCP socket and listens. Options are set on the listening socket, because accepted sockets inherit them:
 /// that saves system calls for each connection.
 ///
-/// # Errors The system reports that the address is in use, does not exist, or is not permitted.
+/// # Errors
+/// The system reports that the address is in use, does not exist, or is not permitted.
 pub(crate) fn listen_tcp(addr: SocketAddr, v6only: bool, tcp: &Tcp) -> io::Result<socket2::Socket> {
     let socket = socket2::Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     if addr.is_ipv6() {
@@ -81,7 +82,8 @@ const PRIVATE: u32 = 0o600;
 /// Binds a socket file and listens. The file is never more open than its mode. A socket that an ended process left
 /// behind is replaced. A socket on which a process answers is not replaced, and neither is a file of another kind.
 ///
-/// # Errors Errors of the system, and [`io::ErrorKind::AddrInUse`] if a process listens there or another file exists.
+/// # Errors
+/// Errors of the system, and [`io::ErrorKind::AddrInUse`] if a process listens there or another file exists.
 pub(crate) fn listen_unix(file: &UnixSocket) -> io::Result<socket2::Socket> {
     let path = file.path();
     let addr = socket2::SockAddr::unix(path)?;
@@ -130,7 +132,8 @@ pub(crate) struct SocketFile {
 impl SocketFile {
     /// Identifies the file of the socket that was just bound at `path`.
     ///
-    /// # Errors The system cannot read the file's metadata.
+    /// # Errors
+    /// The system cannot read the file's metadata.
     pub(crate) fn at(path: &Path) -> io::Result<Self> {
         Ok(Self { path: path.to_owned(), id: Self::id(path)? })
     }
@@ -163,7 +166,8 @@ fn is_dead_socket(path: &Path, addr: &socket2::SockAddr) -> io::Result<bool> {
 
 /// Sets the options that every TCP socket of the proxy has.
 ///
-/// # Errors The system refuses an option.
+/// # Errors
+/// The system refuses an option.
 pub(crate) fn set_options(socket: &SockRef<'_>, tcp: &Tcp) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     if let Some(idle) = tcp.keepalive() {

@@ -28,7 +28,8 @@ pub(crate) enum Stream {
 impl Stream {
     /// Registers a non-blocking socket with the current runtime.
     ///
-    /// # Errors The reactor has no memory, or no room in the poll set.
+    /// # Errors
+    /// The reactor has no memory, or no room in the poll set.
     pub(crate) fn register(socket: Socket) -> io::Result<Self> {
         Ok(match socket {
             Socket::Tcp(socket) => Self::Tcp(TcpStream::from_std(socket)?),

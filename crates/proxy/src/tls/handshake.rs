@@ -40,7 +40,8 @@ pub(crate) struct HandshakeFailure {
 /// `within` is the limit for all of it except the wait for a place. That wait may take as long again, because a
 /// client cannot shorten it.
 ///
-/// # Errors The client does not finish the handshake, or too many clients are in their handshakes.
+/// # Errors
+/// The client does not finish the handshake, or too many clients are in their handshakes.
 pub(crate) async fn accept(
     mut socket: Stream,
     tls: &ServerTls,
@@ -70,7 +71,8 @@ async fn place_within(source: Option<Source>, within: Duration) -> Result<Handsh
 
 /// Performs the client's side, within the time `within`.
 ///
-/// # Errors The server does not finish the handshake.
+/// # Errors
+/// The server does not finish the handshake.
 pub(crate) async fn connect(
     socket: Stream,
     tls: &ClientTls,

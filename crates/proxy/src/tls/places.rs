@@ -31,7 +31,8 @@ thread_local! {
 
 /// Waits for a place on this thread.
 ///
-/// # Errors The queue is full, or another source has displaced the client from the queue.
+/// # Errors
+/// The queue is full, or another source has displaced the client from the queue.
 pub(super) async fn place(source: Key) -> Result<HandshakePlace, Crowded> {
     PLACES.with(Clone::clone).take(source).await
 }
@@ -146,7 +147,8 @@ impl PlacesState {
 
     /// Removes the last client of the source with the most waiting clients from the queue.
     ///
-    /// # Errors No other source has more waiting clients than this source would have.
+    /// # Errors
+    /// No other source has more waiting clients than this source would have.
     fn make_room(&mut self, source: Key) -> Result<(), Crowded> {
         let own = self.sources.get(&source).map_or(0, |share| share.waiting.len());
         let &(most, largest) = self.by_waiting.last().ok_or(Crowded)?;

@@ -46,7 +46,7 @@ pub(crate) async fn run(
                         worker.adopt(admitted.client().generation());
                         serve(Rc::clone(&worker), id, admitted);
                     }
-                    // This session did not get the order to drain.
+                    // A session that starts during the drain has missed the order to drain.
                     if stop_at.is_some() {
                         worker.table.signal_all(Signal::Drain);
                     }

@@ -1,4 +1,4 @@
-//! The sessions of one worker, as code outside their tasks sees them: whose they are, and how to wake or cut them.
+//! The sessions of one worker, as seen from outside their tasks: the clients they serve, and how to wake or cut them.
 
 use std::cell::{Cell, OnceCell, Ref, RefCell};
 use std::rc::Rc;

@@ -80,7 +80,7 @@ impl ClientSide {
     }
 
     /// Reads once. The buffer gets room for `total` unread bytes. Returns the number of bytes read; 0 is the end of
-    /// the client's bytes. Pending also means that the pool has no memory.
+    /// the client's bytes. The result is also pending if the pool has no memory.
     pub(super) fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,

@@ -27,8 +27,7 @@ const MAX_PLAIN: usize = 16 * 1024;
 /// The overhead of a record: header, tag, nonce and content type, and a key update that may precede it.
 const OVERHEAD: usize = 256;
 
-/// The most received bytes that are kept. A handshake message has at most 64 KiB; twice that is not a valid
-/// handshake.
+/// The limit on received bytes that are kept. A handshake message has at most 64 KiB, and may come in many fragments.
 const MAX_HELD: usize = 128 * 1024;
 
 /// The TLS of one connection. When dropped, it sends `close_notify`, so that the peer knows that the end is intended.
@@ -106,14 +105,16 @@ thread_local! {
 impl TlsStream {
     /// Creates the server's end. `first` are bytes that were read from the socket already.
     ///
-    /// # Errors rustls refuses the configuration.
+    /// # Errors
+    /// rustls refuses the configuration.
     pub(crate) fn server(socket: Stream, config: Arc<ServerConfig>, first: Vec<u8>) -> Result<Self, Error> {
         Ok(Self::new(socket, Machine::Server(UnbufferedServerConnection::new(config)?), first))
     }
 
     /// Creates the client's end.
     ///
-    /// # Errors rustls refuses the configuration.
+    /// # Errors
+    /// rustls refuses the configuration.
     pub(crate) fn client(
         socket: Stream,
         config: Arc<ClientConfig>,
@@ -142,8 +143,8 @@ impl TlsStream {
 
     /// Continues the handshake with the received bytes, and prepares the bytes to send.
     ///
-    /// # Errors The peer violates the protocol, or refuses the proxy. The bytes to send include an alert for the
-    /// peer.
+    /// # Errors
+    /// The peer violates the protocol, or refuses the proxy. The bytes to send include an alert for the peer.
     pub(crate) fn shake_hands(&mut self) -> Result<Handshake, Error> {
         loop {
             let mut sink = Sink { into: &mut [], filled: 0, spill: &mut self.plain, out: &mut self.out };
@@ -207,8 +208,7 @@ impl TlsStream {
         self.socket.poll_readable(cx)
     }
 
-    /// Reads plaintext. 0 is the end of the stream, with or without `close_notify`: for the relay it makes no
-    /// difference whether the peer announced that a command stays incomplete.
+    /// Reads plaintext. 0 is the end of the stream. The relay treats an end without `close_notify` in the same way.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         if self.deaf {
             return self.socket.poll_read(cx, into);
