@@ -27,8 +27,7 @@ use self::fault::Fault;
 use self::probe::{Prober, Target};
 
 const INTERVAL: Duration = Duration::from_secs(1);
-/// The interval at which client errors are checked between two probes. It is also the shortest time between two
-/// probes.
+/// The interval at which the errors of clients are checked between two probes.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// The health of all upstreams, shared by the probes and `/ready`.

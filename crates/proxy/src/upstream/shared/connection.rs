@@ -154,7 +154,8 @@ impl Connection {
         self.class
     }
 
-    /// Returns the address of the server. `None` before the connection is open, or if it does not use TCP.
+    /// Returns the address of the server. `None` if the connection is not open, does not use TCP, or is in use by its
+    /// task.
     pub(crate) fn server(&self) -> Option<std::net::SocketAddr> {
         match &self.state.try_borrow().ok()?.stream {
             Phase::Open(stream) => stream.peer_address(),
