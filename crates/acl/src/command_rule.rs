@@ -57,13 +57,13 @@ pub struct CommandRules {
     words: Vec<Box<str>>,
 }
 
-/// The refused part of a command. With several selectors, as in Redis, the selector that allowed most of the command
-/// decides.
+/// The part of a command that the rules refused. With several selectors, as in Redis, the selector that allowed most
+/// of the command decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Refused {
     /// The command itself, by its name.
     Command,
-    /// A key of the command, or keys that are unknown.
+    /// A key of the command, or its keys cannot be found.
     Key,
     /// A channel of the command.
     Channel,
@@ -71,7 +71,7 @@ pub enum Refused {
     Cost(Cost),
 }
 
-/// The decision that the name of a command alone allows.
+/// The decision that follows from the name of a command alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ByName {
     /// The command may run with any arguments.
@@ -101,7 +101,8 @@ impl CommandRules {
         parse::parse(items)
     }
 
-    /// The decision by name. A container (CLIENT) always depends: its unknown subcommands are refused.
+    /// Returns the decision that follows from the name alone. A container (CLIENT) always depends on its subcommand:
+    /// unknown subcommands are refused.
     #[must_use]
     pub fn by_name(&self, id: CommandId) -> ByName {
         if id == CommandId::UNKNOWN {
@@ -123,13 +124,11 @@ impl CommandRules {
         verdict
     }
 
-    /// Checks whether a command may run with these arguments; its name (of both levels) comes first. `id` may be a
-    /// container.
-    ///
-    /// Allocates nothing.
+    /// Checks whether a command may run with these arguments. The command's name (of both levels) comes first in
+    /// `args`. `id` may be a container. Allocates nothing.
     ///
     /// # Errors
-    /// The refused part of the command.
+    /// The part of the command that is refused.
     pub fn check<'b>(&self, id: CommandId, args: &(impl Argv<'b> + ?Sized)) -> Result<(), Refused> {
         let resolved = resolve(id, args);
         let mut worst = Refused::Command;
@@ -142,14 +141,15 @@ impl CommandRules {
         Err(worst)
     }
 
-    /// Names of allowed commands and subcommands (`client|name`) that are not in the table. The caller warns about
-    /// them, because they may be misspelt; [`nearest`] may find the intended name.
+    /// Returns the names of allowed commands and subcommands (`client|name`) that are not in the table. The caller
+    /// warns about them because they may be misspelt. [`nearest`] may find the intended name.
     pub fn names_unknown(&self) -> impl Iterator<Item = &str> {
         self.selectors.iter().flat_map(Selector::unknown_names)
     }
 
-    /// Whether scripts or functions may run although the rules refuse other commands, or guard keys. The proxy cannot
-    /// see the commands of a script. Such rules protect little unless the upstream's own user has them too.
+    /// Returns whether scripts or functions may run although the rules refuse other commands or restrict keys. The
+    /// proxy cannot see the commands of a script. Such rules protect little unless the upstream's own user has them
+    /// too.
     #[must_use]
     pub fn scripts_escape(&self) -> bool {
         let is_guarded = |id: CommandId| {
@@ -159,15 +159,15 @@ impl CommandRules {
             && CommandId::all().filter(|id| *id != CommandId::UNKNOWN).any(is_guarded)
     }
 
-    /// Whether `@public` is among the rules, also if later rules add or remove commands. Then the promises of
-    /// [`public`] beyond names of commands apply as well.
+    /// Returns whether `@public` is among the rules, even if other rules add or remove commands. If so, the promises
+    /// of [`public`] that go beyond command names apply as well.
     #[must_use]
     pub const fn is_public(&self) -> bool {
         self.is_public
     }
 
-    /// The rule that caused a refusal of a command. It is a word of these rules (`-@dangerous`), the configuration
-    /// key of a limit, or a text that says what is missing.
+    /// Returns the rule that caused the refusal of a command: a word of these rules (`-@dangerous`), the
+    /// configuration key of a limit, or a text that says what is missing.
     #[must_use]
     pub fn deciding_rule(&self, command: CommandId, refused: Refused) -> &str {
         match refused {
@@ -188,18 +188,20 @@ impl CommandRules {
         }
     }
 
-    /// Whether `@public-scripts` allows scripts, which Redis itself must restrict.
+    /// Returns whether `@public-scripts` allows scripts, which Redis itself must restrict.
     #[must_use]
     pub fn has_public_scripts(&self) -> bool {
         self.selectors.iter().any(Selector::has_public_scripts)
     }
 
-    /// Whether each selector of `old` has one here that allows at least as much of a command.
+    /// Returns whether, for each selector of `old`, these rules have a selector that allows at least as much of the
+    /// command.
     pub(crate) fn keeps(&self, old: &Self, id: CommandId) -> bool {
         old.selectors.iter().all(|old| self.selectors.iter().any(|own| own.keeps(old, id)))
     }
 
-    /// Whether each selector of `old` has one here that allows reading at least the same keys.
+    /// Returns whether, for each selector of `old`, these rules have a selector that allows at least the same keys
+    /// for the same use.
     pub(crate) fn keeps_keys(&self, old: &Self) -> bool {
         old.selectors.iter().all(|old| self.selectors.iter().any(|own| own.keeps_keys(old)))
     }
@@ -212,7 +214,7 @@ impl CommandRules {
 const RUNNING_CODE: [CommandId; 6] =
     [id::EVAL, id::EVAL_RO, id::EVALSHA, id::EVALSHA_RO, id::FCALL, id::FCALL_RO];
 
-/// The command in the arguments.
+/// The command that a name and its arguments mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Resolved {
     /// A command of the table; a container only if it stands alone.

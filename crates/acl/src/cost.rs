@@ -1,10 +1,10 @@
-//! Cost limits: the amount of work that one allowed command may cause in Redis under `@public`.
+//! Cost limits: how much work an allowed command may cause in Redis under `@public`.
 //!
 //! Redis executes one command at a time, so an expensive command delays all other clients. Three kinds of arguments
-//! make a command expensive for any data: a count, a glob pattern, and an offset. An offset makes Redis allocate all
-//! bytes before it. `table.rs` lists these arguments.
+//! make a command expensive, whatever the data is: a count, a glob pattern, and an offset. For an offset, Redis
+//! allocates all bytes before it. `table.rs` lists these arguments.
 //!
-//! The cost that depends on the data (HGETALL of a large hash) is not visible here. docs/security-model.md lists it.
+//! Costs that depend on the data (HGETALL of a large hash) are not visible here. docs/security-model.md lists them.
 
 mod table;
 mod walk;
@@ -14,21 +14,21 @@ use portcullis_resp::command::keys::Argv;
 
 use self::table::Judged;
 
-/// The limits for clients under rules with `@public`. Other rules leave the cost to Redis.
+/// The limits for clients under rules with `@public`. Other rules do not limit costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CostLimits {
-    /// The largest absolute count: COUNT of SCAN, or the count of SRANDMEMBER, which may be negative.
+    /// The largest absolute value of a count: COUNT of SCAN, or the count of SRANDMEMBER, which may be negative.
     pub count: u64,
-    /// Bytes of a glob pattern.
+    /// The longest glob pattern, in bytes.
     pub pattern: usize,
-    /// Channels and patterns to which one client may be subscribed.
+    /// The number of channels and patterns to which one client may subscribe.
     pub subscriptions: u64,
-    /// The last byte that SETRANGE, SETBIT or BITFIELD may write to.
+    /// The highest offset in bytes to which SETRANGE, SETBIT or BITFIELD may write.
     pub offset: u64,
 }
 
-/// Stars of a glob pattern. Redis tries every length for each star; the time of servers before 6.2.11 and 7.0.9 grows
-/// exponentially with the stars (CVE-2022-36021).
+/// The highest number of stars in a glob pattern. Redis tries every length for each star. Before 6.2.11 and 7.0.9,
+/// the time grows exponentially with the number of stars (CVE-2022-36021).
 pub const MAX_STARS: usize = 16;
 
 /// The reason why a command would cost too much.
@@ -48,28 +48,28 @@ pub enum Cost {
     Offset,
     /// An offset in bits beyond [`CostLimits::offset`].
     BitOffset,
-    /// An argument that must be a number and is not one for Redis.
+    /// An argument that must be a number and that Redis does not accept as a number.
     NotANumber,
     /// An invalid operation of BITFIELD.
     Syntax,
 }
 
 impl CostLimits {
-    /// The part of `limits.bulk` that an offset may reach: 8 MiB with the default of 512 MiB. A large offset makes
-    /// Redis fill all bytes before it with zeros, so one short command per key allocates that much.
+    /// The divisor of `limits.bulk` that gives the largest offset: 8 MiB with the default of 512 MiB. Redis fills all
+    /// bytes before an offset with zeros, so one short command per key can allocate that much.
     pub const BULK_PER_OFFSET: u64 = 64;
 
-    /// These limits, with the largest offset for arguments of up to `bulk` bytes.
+    /// Returns these limits with the largest offset for arguments of up to `bulk` bytes.
     #[must_use]
     pub const fn with_bulk(self, bulk: u64) -> Self {
         Self { offset: bulk / Self::BULK_PER_OFFSET, ..self }
     }
 
-    /// Checks whether a command keeps within the limits. `id` is never a container; `args` begins with the command's
-    /// name (of both levels). The whole frame must be there, or as much as [`needed_arguments`] requires.
+    /// Checks whether a command stays within the limits. `id` is never a container. `args` begins with the command's
+    /// name (of both levels). It must have the whole frame, or as many arguments as [`needed_arguments`] returns.
     ///
     /// # Errors
-    /// The first argument that would cost too much.
+    /// The first limit that an argument exceeds.
     pub(crate) fn check<'b>(&self, id: CommandId, args: &(impl Argv<'b> + ?Sized)) -> Result<(), Cost> {
         table::judged(id).map_or(Ok(()), |judged| walk::check(self, judged, args))
     }
@@ -92,7 +92,7 @@ impl Default for CostLimits {
 }
 
 impl Cost {
-    /// The text of the error that the client reads, its code included.
+    /// Returns the error line for the client, including the error code.
     #[must_use]
     pub fn text(self, limits: &CostLimits) -> String {
         let above = |what, most| format!("ERR portcullis: {what} above {most} is not allowed here");
@@ -108,13 +108,13 @@ impl Cost {
             }
             Self::Offset => above("an offset", limits.offset),
             Self::BitOffset => above("a bit offset", limits.bits()),
-            // Redis's own words: an argument that is not a number here is not one for Redis either.
+            // The text of Redis: an argument that is not a number here is not a number for Redis either.
             Self::NotANumber => "ERR value is not an integer or out of range".to_owned(),
             Self::Syntax => "ERR syntax error".to_owned(),
         }
     }
 
-    /// The configuration key that raises the limit, or the other reason.
+    /// Returns the configuration key of the limit. For other reasons, returns a short name.
     #[must_use]
     pub const fn limit(self) -> &'static str {
         match self {
@@ -127,13 +127,13 @@ impl Cost {
     }
 }
 
-/// Whether arguments of the command decide about its cost.
+/// Returns whether the arguments of the command influence its cost.
 pub(crate) fn is_judged(id: CommandId) -> bool {
     table::judged(id).is_some()
 }
 
-/// The number of arguments, the name included, that [`CostLimits::check`] needs to judge the command. SETRANGE is
-/// judged before its value arrives, which may be large.
+/// Returns the number of arguments, including the name, that [`CostLimits::check`] needs. SETRANGE is checked before
+/// its value arrives, which may be large.
 pub(crate) fn needed_arguments(id: CommandId) -> u64 {
     match table::judged(id) {
         None => 0,

@@ -1,4 +1,4 @@
-//! The decision of the policy. The log line, the metric, the audit event, `explain` and the status page all use it.
+//! The decision of the policy. Log lines, metrics, audit trail, `explain` and the status page all use it.
 
 use std::fmt;
 
@@ -10,11 +10,11 @@ use crate::origin::UnixSeconds;
 pub enum Decision {
     /// The source is admitted.
     Allow(Permit),
-    /// The source is refused, and gets the refusal of the listener.
+    /// The source is refused, in the way that the listener's `refusal` says.
     Deny(Denial),
 }
 
-/// Proof that the policy admitted a source. Only [`crate::Policy::judge`] makes one; a permit of
+/// The proof that the policy admitted a source. Only [`crate::Policy`] makes permits. A permit of
 /// [`crate::Policy::judge_shadow`] admits no connection.
 #[derive(Clone, Debug)]
 pub struct Permit {
@@ -23,12 +23,13 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// The entry that admitted the source, for [`crate::Policy::rule`].
+    /// Returns the id of the entry that admitted the source, for [`crate::Policy::rule`].
     pub fn rule(&self) -> RuleId {
         self.rule
     }
 
-    /// The first second in which no entry of this policy admits the source any more; `None` if an entry always will.
+    /// Returns the first second from which no entry admits the source any more. `None` if an entry without expiry
+    /// admits the source.
     pub fn expires(&self) -> Option<UnixSeconds> {
         self.expires
     }
@@ -42,12 +43,12 @@ pub struct Denial {
 }
 
 impl Denial {
-    /// The reason of the refusal.
+    /// Returns the reason of the refusal.
     pub fn reason(&self) -> Reason {
         self.reason
     }
 
-    /// The entry that refused the source, or that has expired; `None` if no entry covers the source.
+    /// Returns the entry that refused the source, or an entry that has expired. `None` if no entry covers the source.
     pub fn rule(&self) -> Option<RuleId> {
         self.rule
     }
@@ -60,12 +61,12 @@ pub enum Reason {
     NotAllowed,
     /// An entry under `deny` covers the source.
     Denied,
-    /// Entries under `allow` cover the source, and all have passed their `until`.
+    /// All entries under `allow` that cover the source have expired (`until`).
     Expired,
 }
 
 impl Reason {
-    /// The word for the reason in logs and metric labels.
+    /// Returns the word for the reason in logs and metric labels.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NotAllowed => "not_allowed",
@@ -81,7 +82,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// The name of one entry in the policy that returned it. Other policies do not know it.
+/// The id of an entry, valid only in the policy that returned it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RuleId(pub(crate) Which);
 
@@ -92,7 +93,7 @@ pub(crate) enum Which {
     Unix,
 }
 
-/// One entry, with the place in its file.
+/// One entry, with its file and line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule<'p> {
     /// The group that contains the entry; `None` for an address directly in `allow` or `deny`.
@@ -101,11 +102,11 @@ pub struct Rule<'p> {
     pub group_index: Option<usize>,
     /// The network; `None` for the built-in `unix`.
     pub cidr: Option<Cidr>,
-    /// The operator's note on the entry, or else on its group.
+    /// The operator's note on the entry, or on its group if the entry has none.
     pub note: Option<&'p str>,
-    /// The owner of the entry, or else of its group.
+    /// The owner of the entry, or of its group if the entry has none.
     pub owner: Option<&'p str>,
-    /// The second from which the entry counts as absent.
+    /// The second from which the entry is ignored.
     pub until: Option<UnixSeconds>,
     /// The file of the entry; `None` for the built-in `unix`.
     pub file: Option<&'p str>,
@@ -114,7 +115,7 @@ pub struct Rule<'p> {
 }
 
 impl Rule<'_> {
-    /// The entry as text: `203.0.113.0/24`, `203.0.113.9` or `unix`.
+    /// Returns the entry as text: `203.0.113.0/24`, `203.0.113.9` or `unix`.
     pub fn entry(&self) -> impl fmt::Display + use<> {
         EntryText(self.cidr)
     }

@@ -7,10 +7,11 @@ use crate::decision::{Rule, Which};
 use crate::lookup::{Column, Key, Row, TOP};
 use crate::origin::UnixSeconds;
 
-/// Maximum number of entries of one family in all groups together: a table has 23 bits for the number of an entry.
+/// The highest number of entries of each address family in all groups together: a table has 23 bits for the number of
+/// an entry.
 pub const MAX_ENTRIES: u32 = TOP;
 
-/// Maximum number of groups, including lists of addresses directly in a listener: each named group is a label in
+/// The highest number of groups, including lists of addresses directly in a listener. Each named group is a label in
 /// metrics.
 pub const MAX_GROUPS: usize = 10_000;
 
@@ -29,12 +30,12 @@ pub struct Meta {
     pub note: Option<String>,
     /// The person or team that is responsible for the entry.
     pub owner: Option<String>,
-    /// The second from which the entry counts as absent. On a group, it applies to every entry without its own.
+    /// The second from which the entry is ignored. On a group, it applies to each entry without its own.
     pub until: Option<UnixSeconds>,
 }
 
 impl Meta {
-    /// Whether the operator gave no information.
+    /// Returns whether the operator gave no information.
     pub fn is_empty(&self) -> bool {
         self.note.is_none() && self.owner.is_none() && self.until.is_none()
     }
@@ -70,7 +71,7 @@ impl GroupData {
     }
 }
 
-/// Every entry of every group, once; sets refer to entries by number.
+/// All entries of all groups, each once. Sets refer to entries by number.
 #[derive(Debug, Default)]
 pub(crate) struct Entries {
     v4: Column<u32>,
@@ -98,7 +99,7 @@ impl Entries {
         Some(id)
     }
 
-    /// Adds an entry; `None` if there are [`MAX_ENTRIES`] already.
+    /// Adds an entry. `None` if there are already [`MAX_ENTRIES`] entries of a family.
     pub(crate) fn add(&mut self, group: GroupId, source: SourceId, entry: Entry) -> Option<()> {
         let (v4, v6) = (next(&self.v4)?, next(&self.v6)?);
         let meta = self.keep(entry.meta)?;
@@ -129,7 +130,7 @@ impl Entries {
         self.metas.get(usize::try_from(number).ok()?.checked_sub(1)?)
     }
 
-    /// Sorts each run, so that tables can refer to it. Must be called after the last entry is added.
+    /// Sorts each run, so that tables can refer to it. Must be called after the last entry was added.
     pub(crate) fn seal(&mut self, groups: &[GroupData]) {
         let spans: Vec<(GroupId, Span)> = (0..self.runs.len())
             .filter_map(|number| Some((self.runs.get(number)?.group, self.span(number)?)))
@@ -153,7 +154,7 @@ impl Entries {
         self.v4.heap_bytes() + self.v6.heap_bytes()
     }
 
-    /// The numbers of the IPv4 and IPv6 entries of each run of `group`.
+    /// Returns the numbers of the IPv4 and IPv6 entries of each run of `group`.
     pub(crate) fn spans(&self, group: GroupId) -> impl Iterator<Item = Span> {
         self.by_group.get(index(group)).into_iter().flatten().filter_map(|number| self.span(*number))
     }
@@ -167,13 +168,13 @@ impl Entries {
         })
     }
 
-    /// All entries of `group`; the entries of a file are sorted.
+    /// Returns all entries of `group`. The entries of each file are sorted by address.
     pub(crate) fn all(&self, group: GroupId) -> impl Iterator<Item = Which> {
         self.spans(group).flat_map(Span::all)
     }
 
-    /// The entries of `group` that `wanted` accepts, in the order of their files. Entries of one line are in
-    /// ascending order, IPv4 first.
+    /// Returns the entries of `group` that `wanted` accepts, in the order of their files. Several entries of one line
+    /// are in ascending order, IPv4 first.
     pub(crate) fn in_order(&self, group: GroupId, wanted: impl Fn(Which) -> bool) -> Vec<Which> {
         let mut list = Vec::new();
         for span in self.spans(group) {
@@ -194,7 +195,7 @@ impl Entries {
         &self.v6
     }
 
-    /// The second from which an entry counts as absent: its own, or else that of its group.
+    /// Returns the second from which an entry is ignored: its own `until`, or that of its group.
     pub(crate) fn until(&self, which: Which, groups: &[GroupData]) -> Option<UnixSeconds> {
         let (meta, group, _, _) = self.parts(which)?;
         let own = self.meta(meta).and_then(|meta| meta.until);
@@ -229,7 +230,7 @@ impl Entries {
         }
     }
 
-    /// The number of the entry's information, then its group, file and line.
+    /// Returns the number of the entry's metadata, its group, its file and its line.
     fn parts(&self, which: Which) -> Option<(u32, GroupId, SourceId, u32)> {
         let (meta, line, next) = match which {
             Which::V4(id) => {
@@ -273,7 +274,7 @@ pub(crate) fn index(group: GroupId) -> usize {
     usize::try_from(group.0).unwrap_or(usize::MAX)
 }
 
-/// The number of the next entry, if there is room for one.
+/// Returns the number of the next entry. `None` if the column is full.
 fn next<K: Key>(column: &Column<K>) -> Option<u32> {
     u32::try_from(column.len()).ok().filter(|number| *number < MAX_ENTRIES)
 }

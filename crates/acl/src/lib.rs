@@ -1,5 +1,5 @@
-//! Access control: which sources may connect, and which commands each client may run. Pure: no sockets, no files, no
-//! clock.
+//! Access control: which sources may connect, and which commands each client may run. This crate uses no sockets, no
+//! files and no clock.
 //!
 //! A [`PolicyBuilder`] compiles an operator's groups and listeners into one immutable [`Policy`]. [`Policy::judge`]
 //! decides about one source on one listener. Every decision names the entry that caused it, so logs, metrics, audit

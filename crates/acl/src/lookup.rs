@@ -1,14 +1,16 @@
-//! An immutable longest-prefix table over sorted start addresses, in which each prefix knows the next wider one. A
-//! lookup finds the last start that is not above the address, then climbs until a prefix covers the address.
+//! An immutable longest-prefix table over sorted start addresses. Each prefix knows the next wider prefix that
+//! contains it. A lookup finds the last start that is not above the address. From there it climbs to wider prefixes
+//! until one covers the address.
 //!
-//! Prefixes nest or are disjoint, so every prefix that covers the address is on that climb. The climb has at most as
-//! many steps as the address has bits, and at most one in the lists of most operators.
+//! Prefixes are nested or disjoint, so all prefixes that cover the address are on this climb. A climb has at most as
+//! many steps as the address has bits. In the lists of most operators it has at most one step.
 //!
-//! An index by leading bits gives the few starts that can be the last one; they are compared all at once, without a
-//! branch. If a list is so crowded that there are many such starts, a B+ tree over the starts decides.
+//! An index by the leading bits of the address gives the few starts that can be the last one. They are all compared
+//! at once, without a branch. If the list is so dense that there are many such starts, a B+ tree over the starts
+//! decides.
 //!
-//! The starts are those of the entries themselves ([`Column`]). A table of one sorted run has one word for each
-//! prefix and nothing more. A table of several runs also has the numbers of the entries in sorted order.
+//! The starts belong to the entries themselves ([`Column`]). A table of one sorted run has only one word for each
+//! prefix. A table of several runs also has the numbers of the entries in sorted order.
 
 mod column;
 
@@ -16,25 +18,26 @@ use std::ops::Range;
 
 pub(crate) use column::{Column, Row};
 
-/// Ratio of the starts that are compared at once to the average number of starts in a slot. With it, crowded slots
-/// are rare, and the index is small compared with the starts.
+/// The ratio of the number of starts that are compared at once to the average number of starts in a slot. With this
+/// ratio, dense slots are rare and the index is small compared with the starts.
 const SPARE: usize = 4;
 
 /// An address as an unsigned number.
 pub(crate) trait Key: Copy + Ord {
     const ZERO: Self;
     const MAX: Self;
-    /// Number of starts that are compared at once, and the width of the tree: one cache line of `u32`, two of `u128`.
+    /// The number of starts that are compared at once, and the width of the tree: one cache line of `u32`, two of
+    /// `u128`.
     const FAN: usize;
-    /// Whether the first `len` bits of both addresses are equal.
+    /// Returns whether the first `len` bits of both addresses are equal.
     fn same_prefix(self, other: Self, len: u8) -> bool;
-    /// The first address after the prefix, if there is one.
+    /// Returns the first address after the prefix. `None` if the prefix reaches the end of the address space.
     fn after(self, len: u8) -> Option<Self>;
-    /// The distance from a smaller address.
+    /// Returns the distance to a smaller address.
     fn minus(self, smaller: Self) -> Self;
-    /// The shift that reduces a distance of `self` to at most `bits` bits, fewer than 32.
+    /// Returns the shift that reduces the distance `self` to at most `bits` bits. `bits` is less than 32.
     fn shift_to(self, bits: u32) -> u32;
-    /// The distance from `first`, shifted; `None` for addresses below `first`.
+    /// Returns the shifted distance from `first`. `None` for addresses below `first`.
     fn slot(self, first: Self, shift: u32) -> Option<usize>;
 }
 
@@ -82,12 +85,12 @@ pub(crate) struct Prefix<K> {
     pub(crate) entry: u32,
 }
 
-/// The entries of a table, sorted by start, then length. If entries are equal, the last one counts.
+/// The entries of a table, sorted by start, then by length. Among equal prefixes only the last one is used.
 #[derive(Debug)]
 pub(crate) enum Order {
     /// Consecutive entries of the column.
     AddressRun(Range<u32>),
-    /// Entries by their numbers.
+    /// Entries by number.
     Mixed(Vec<u32>),
 }
 
@@ -97,7 +100,7 @@ pub(crate) struct Table<K> {
     index: Index<K>,
     order: Order,
     /// The levels of the tree. Each level has the first key of every [`Key::FAN`] keys of the level below, padded
-    /// with the greatest key. The last level has no more than [`Key::FAN`] keys.
+    /// with the greatest key. The top level has at most [`Key::FAN`] keys.
     minima: Vec<Vec<K>>,
     nodes: Vec<Node>,
 }
@@ -107,16 +110,18 @@ pub(crate) struct Table<K> {
 struct Index<K> {
     first: K,
     shift: u32,
-    /// The number of the last start that is not above the slot's first address, for each slot. The last element is
-    /// the number of the last start of all.
+    /// For each slot, the number of the last start that is not above the first address of the slot. The last element
+    /// is the number of the last start of the table.
     slots: Vec<u32>,
 }
 
-/// One word with the number of the next wider prefix, whether the entry may expire, and the length.
+/// One word with the number of the next wider prefix, a flag for entries that can expire, and the length of the
+/// prefix.
 #[derive(Clone, Copy, Debug)]
 struct Node(u32);
 
-/// The number that stands for "no wider prefix": the largest in the bits that a length of up to 128 and a flag leave.
+/// The number that means "no wider prefix". It is the largest number in the bits beside a length of up to 128 and a
+/// flag.
 pub(crate) const TOP: u32 = (1 << 23) - 1;
 const EXPIRES: u32 = 1 << 8;
 
@@ -147,7 +152,7 @@ impl Order {
         }
     }
 
-    /// The entry at a position.
+    /// Returns the entry at a position.
     #[inline]
     fn id(&self, at: usize) -> Option<u32> {
         match self {
@@ -169,13 +174,15 @@ impl<K: Key> Table<K> {
         Self { index, order, minima, nodes }
     }
 
-    /// The prefixes that cover `addr`, the longest first. `column` must be the one from which the table was built.
+    /// Returns the prefixes that cover `addr`, the longest first. `column` must be the one from which the table was
+    /// built.
     #[inline]
     pub(crate) fn covering<'t>(&'t self, column: &'t Column<K>, addr: K) -> Covering<'t, K> {
         Covering { table: self, column, addr, next: self.last_start(column, addr).unwrap_or(TOP) }
     }
 
-    /// The position of the last prefix whose start is not above `addr`; `None` if all starts are above it.
+    /// Returns the position of the last prefix whose start is not above `addr`. `None` if all starts are above
+    /// `addr`.
     #[inline]
     fn last_start(&self, column: &Column<K>, addr: K) -> Option<u32> {
         let (from, to) = self.index.range(addr)?;
@@ -197,20 +204,20 @@ impl<K: Key> Table<K> {
         u32::try_from(from + below.checked_sub(1)?).ok()
     }
 
-    /// The position of the first of [`Key::FAN`] starts that include the last one not above `addr`. Requires that the
-    /// first start of the table is not above `addr`.
+    /// Returns the position of the first of [`Key::FAN`] starts, one of which is the last start not above `addr`. The
+    /// first start of the table must not be above `addr`.
     #[cold]
     fn descend(&self, addr: K) -> usize {
         self.minima.iter().rev().fold(0, |at, level| {
             let window = level.get(at..).and_then(|level| level.get(..K::FAN)).unwrap_or_default();
             let below = not_above(window, addr);
-            // Padding equals the greatest address and counts as "not above" it, so the position is limited to the
-            // real keys.
+            // The padding equals the greatest address and may count as "not above" it, so the position is limited to
+            // the real keys.
             (at + below).saturating_sub(1).min(level.len() - K::FAN - 1) * K::FAN
         })
     }
 
-    /// The prefixes that count, in order, without all but the last of equal ones.
+    /// Returns the prefixes in order. Of equal prefixes, only the last one is returned.
     pub(crate) fn iter(&self, column: &Column<K>) -> impl Iterator<Item = Prefix<K>> {
         let prefix = |at| {
             let entry = self.order.id(at)?;
@@ -224,7 +231,7 @@ impl<K: Key> Table<K> {
         })
     }
 
-    /// Memory on the heap, in bytes.
+    /// Returns the memory on the heap in bytes.
     pub(crate) fn heap_bytes(&self) -> usize {
         let order = match &self.order {
             Order::AddressRun(_) => 0,
@@ -236,7 +243,7 @@ impl<K: Key> Table<K> {
     }
 }
 
-/// The climb from the longest covering prefix to the widest.
+/// The climb from the longest prefix that covers an address to the widest one.
 pub(crate) struct Covering<'t, K> {
     table: &'t Table<K>,
     column: &'t Column<K>,
@@ -245,7 +252,7 @@ pub(crate) struct Covering<'t, K> {
 }
 
 impl<K: Key> Iterator for Covering<'_, K> {
-    /// The entry number, and whether it may expire.
+    /// The number of the entry, and whether the entry can expire.
     type Item = (u32, bool);
 
     #[inline]
@@ -274,7 +281,7 @@ impl<K: Key> Index<K> {
         let mut slots = Vec::with_capacity(slot(last) + 2);
         let number = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
         for (at, start) in starts.iter().enumerate() {
-            // Between the previous start and this one, no start begins, so the previous start is the last one for all
+            // No start lies between the previous start and this one. So the previous start is the last one for all
             // slots up to this one.
             slots.resize(slots.len().max(slot(start) + 1), number(at.saturating_sub(1)));
         }
@@ -282,8 +289,8 @@ impl<K: Key> Index<K> {
         Self { first: *first, shift, slots }
     }
 
-    /// The range of positions of the last start not above `addr`: first and last. `None` if all starts are above
-    /// `addr`.
+    /// Returns the first and the last possible position of the last start not above `addr`. `None` if all starts are
+    /// above `addr`.
     #[inline]
     fn range(&self, addr: K) -> Option<(usize, usize)> {
         let slot = addr.slot(self.first, self.shift)?.min(self.slots.len().checked_sub(2)?);
@@ -292,7 +299,7 @@ impl<K: Key> Index<K> {
     }
 }
 
-/// The number of keys, of a few sorted ones, that are not above `addr`. All are compared, without a branch.
+/// Returns how many of a few sorted keys are not above `addr`. All keys are compared, without a branch.
 #[inline]
 fn not_above<K: Key>(keys: &[K], addr: K) -> usize {
     keys.iter().map(|key| usize::from(*key <= addr)).sum()
@@ -314,8 +321,8 @@ fn pad<K: Key>(keys: &mut Vec<K>) {
     keys.shrink_to_fit();
 }
 
-/// Finds the next wider prefix of each prefix: in sorted order, the open prefixes form a stack. Of equal prefixes
-/// only the last is on any climb, so repeated entries cost no steps.
+/// Finds the next wider prefix of each prefix. In sorted order, the prefixes that are still open form a stack. Of
+/// equal prefixes only the last one is on a climb, so repeated entries add no steps.
 fn nest<K: Key>(column: &Column<K>, order: &Order, expires: impl Fn(u32) -> bool) -> Vec<Node> {
     let mut open: Vec<(u32, K, u8)> = Vec::new();
     let mut nodes = Vec::with_capacity(order.len());

@@ -1,8 +1,8 @@
 //! The rules of one listener and one user, compiled at a reload into one small word per command.
 //!
 //! The rules of the listener and of the user must both allow a command. For most commands the name decides, and the
-//! word ([`CommandPlan::class`]) says so in one load. For other commands [`CommandPlan::judge`] reads the arguments,
-//! as soon as the deciding ones have arrived.
+//! word ([`CommandPlan::class`]) has the decision. For other commands [`CommandPlan::judge`] reads the arguments, as
+//! soon as those that decide have arrived.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use crate::command_rule::{
 };
 use crate::cost::{self, CostLimits};
 
-/// The command rules that hold for one user of one listener, compiled.
+/// The compiled command rules of one user of one listener.
 pub struct CommandPlan {
-    /// The word of each command, by [`CommandId::index`].
+    /// The word of each command, in the order of [`CommandId::index`].
     classes: Box<[Class]>,
-    /// The listener's rules, then the user's, as far as they have rules.
+    /// The rules of the listener, then those of the user. A side without rules is left out.
     rules: Vec<Arc<CommandRules>>,
     /// Whether the first rules are the listener's.
     has_listener: bool,
@@ -44,7 +44,7 @@ pub enum Judgement {
     Allow,
     /// The command is refused.
     Refuse(Refusal),
-    /// Deciding arguments have not arrived: ask again when more of the frame has arrived.
+    /// The arguments that decide have not all arrived: call again when more of the frame has arrived.
     More,
 }
 
@@ -68,15 +68,15 @@ pub enum RuleOwner {
 /// The rule that refused a command, as in the log and in `explain`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecidingRule<'p> {
-    /// The owner of the rule; `None` if no `acl` decided.
+    /// The owner of the rule. `None` if no `acl` decided.
     pub owner: Option<RuleOwner>,
     /// See [`CommandRules::deciding_rule`].
     pub rule: &'p str,
 }
 
 impl CommandPlan {
-    /// Compiles the rules of a listener and a user. Without any rules every command may run, unknown commands too,
-    /// except SYNC, PSYNC and REPLCONF. These three need a rule that names them.
+    /// Compiles the rules of a listener and a user. Without any rules every command may run, even unknown ones. Only
+    /// SYNC, PSYNC and REPLCONF always need a rule that names them.
     #[must_use]
     pub fn new(listener: Option<&Arc<CommandRules>>, user: Option<&Arc<CommandRules>>) -> Self {
         let rules: Vec<_> = listener.into_iter().chain(user).cloned().collect();
@@ -100,34 +100,34 @@ impl CommandPlan {
         Self { costs: self.costs.map(|_| limits), ..self }
     }
 
-    /// The cost limits; `None` unless the listener's or the user's rules have `@public`.
+    /// Returns the cost limits. `None` if neither the listener's nor the user's rules have `@public`.
     #[must_use]
     pub const fn costs(&self) -> Option<&CostLimits> {
         self.costs.as_ref()
     }
 
-    /// Whether the listener or the user has command rules.
+    /// Returns whether the listener or the user has command rules.
     #[must_use]
     pub fn has_rules(&self) -> bool {
         !self.rules.is_empty()
     }
 
-    /// Whether `@public` is among the listener's or the user's rules.
+    /// Returns whether `@public` is among the listener's or the user's rules.
     #[must_use]
     pub const fn is_public(&self) -> bool {
         self.costs.is_some()
     }
 
-    /// Whether some messages are withheld from the client, whatever its subscriptions are. [`CommandPlan::delivers`]
-    /// decides about each message.
+    /// Returns whether messages may be withheld from the client, whatever its subscriptions are.
+    /// [`CommandPlan::delivers`] decides about each message.
     #[inline]
     #[must_use]
     pub fn withholds(&self) -> bool {
         !self.rules.is_empty()
     }
 
-    /// Whether the client receives a message that was published on `channel`; `whole` says whether `channel` is the
-    /// whole name.
+    /// Returns whether the client may receive a message that was published on `channel`. `whole` says whether
+    /// `channel` is the whole name or only its beginning.
     #[must_use]
     pub fn delivers(&self, channel: &[u8], whole: bool) -> bool {
         if !whole && may_be_control(channel) {
@@ -136,32 +136,33 @@ impl CommandPlan {
         self.rules.iter().all(|rules| rules.selectors().iter().any(|selector| selector.delivers(channel)))
     }
 
-    /// Whether replies to PUBSUB CHANNELS and SHARDCHANNELS must be reduced to channels that
-    /// [`CommandPlan::shows_channel`] allows. True for `@public` with key patterns, which hides clients from each
-    /// other.
+    /// Returns whether replies to PUBSUB CHANNELS and SHARDCHANNELS must be reduced to channels that
+    /// [`CommandPlan::shows_channel`] allows. True for `@public` with key patterns, so that clients do not see each
+    /// other's channels.
     #[must_use]
     pub const fn filters_channels(&self) -> bool {
         self.filters_channels
     }
 
-    /// Whether the client may know of a channel, because it may subscribe to it.
+    /// Returns whether the client may see the name of a channel. It may if it may subscribe to the channel.
     #[must_use]
     pub fn shows_channel(&self, channel: &[u8]) -> bool {
         self.rules.iter().all(|rules| shows(rules, channel))
     }
 
-    /// The word of a command. For a container (CLIENT) it is not final, because the subcommand has its own.
+    /// Returns the word of a command. For a container (CLIENT) it is not final, because the subcommand has its own
+    /// word.
     #[inline]
     #[must_use]
     pub fn class(&self, id: CommandId) -> Class {
         self.classes.get(id.index()).copied().unwrap_or(Class::REFUSED)
     }
 
-    /// Decides whether a command may run. `args` begins with the command's name; a subcommand's container comes
-    /// first, and `id` may be that container. `whole` says that the whole frame has arrived. Otherwise
-    /// [`Argv::count`] is the number in the header, and [`Argv::arg`] has only the arguments that have arrived.
+    /// Decides whether a command may run. `args` begins with the command's name; for a subcommand, its container
+    /// comes first, and `id` may be the container. `whole` says that the whole frame has arrived. Otherwise
+    /// [`Argv::count`] is the number from the header, and [`Argv::arg`] has only the arguments that have arrived.
     ///
-    /// With `whole` the answer is never [`Judgement::More`]. Allocates nothing.
+    /// If `whole` is true, the result is never [`Judgement::More`]. Allocates nothing.
     #[inline]
     pub fn judge<'b>(&self, id: CommandId, args: &(impl Argv<'b> + ?Sized), whole: bool) -> Judgement {
         let class = self.class(id);
@@ -193,8 +194,8 @@ impl CommandPlan {
         }
     }
 
-    /// The rule that caused a refusal of this plan. The function reads all rules again, so call it only to report the
-    /// rule.
+    /// Returns the rule that caused a refusal of this plan. This method reads all rules again, so it is only for
+    /// reports.
     #[must_use]
     pub fn deciding_rule(&self, refusal: Refusal) -> DecidingRule<'_> {
         let index = match refusal.owner {
@@ -235,8 +236,9 @@ impl CommandPlan {
         Judgement::refuse(Refused::Key, id, owner)
     }
 
-    /// The number of arguments, the name included, that are needed to judge a command of `arguments`; all of them if
-    /// an earlier decision is impossible. The answer for a container is 2: then ask for its subcommand.
+    /// Returns the number of arguments, including the name, that are needed to judge a command with `arguments`
+    /// arguments. If no earlier decision is possible, the result is `arguments`. The result for a container is 2:
+    /// then call again with the subcommand.
     #[must_use]
     pub fn needed_arguments(&self, id: CommandId, arguments: u64) -> u64 {
         let class = self.class(id);
@@ -259,8 +261,8 @@ impl CommandPlan {
         needed.min(arguments)
     }
 
-    /// Whether everything that `old` allows of a command is certainly still allowed, with any arguments. Rules are
-    /// compared as texts, so the answer may be no although nothing was removed.
+    /// Returns whether this plan certainly allows everything that `old` allows of a command, with any arguments.
+    /// Rules are compared as texts, so the result may be false although nothing was removed.
     #[must_use]
     pub fn keeps(&self, old: &Self, id: CommandId) -> bool {
         let class = self.class(id);
@@ -271,7 +273,7 @@ impl CommandPlan {
         costs && self.rules.iter().all(|own| old.rules.iter().any(|other| own.keeps(other, id)))
     }
 
-    /// Whether every key that `old` allows to be read is certainly still allowed to be read.
+    /// Returns whether this plan certainly allows the client to read every key that `old` allows.
     #[must_use]
     pub fn keeps_keys(&self, old: &Self) -> bool {
         let all_keys = |rules: &CommandRules| rules.selectors().iter().any(Selector::has_all_keys);
@@ -287,8 +289,8 @@ impl CommandPlan {
         }
     }
 
-    /// The index of the first rules under which the client may not know of one of the channels. `first` is the number
-    /// of arguments before the channels.
+    /// Returns the index of the first rules under which the client may not see one of the channels. `None` if it may
+    /// see all. `first` is the number of arguments before the channels.
     fn hides_channels_from<'b>(&self, first: usize, args: &(impl Argv<'b> + ?Sized)) -> Option<usize> {
         self.rules.iter().position(|rules| {
             !(first..args.count()).all(|index| args.arg(index).is_some_and(|channel| shows(rules, channel)))
@@ -348,7 +350,7 @@ impl Class {
     const REFUSED: Self = Self(1);
     /// A container: its subcommand has a class of its own.
     const SUBCOMMAND: Self = Self(1 << 1);
-    /// A command that is not in the table: the letters of its name decide.
+    /// The command is not in the table: the rules compare the text of its name.
     const NAME: Self = Self(1 << 2);
     /// The first argument decides.
     const FIRST_ARGUMENT: Self = Self(1 << 3);
@@ -356,38 +358,39 @@ impl Class {
     const KEYS: Self = Self(1 << 4);
     /// Channels decide.
     const CHANNELS: Self = Self(1 << 5);
-    /// Only the first argument is a key, and only this key decides. The next two bits are the use of the key.
+    /// Only the first argument is a key, and only this key decides. The next two bits say how the command uses the
+    /// key.
     const FIRST_KEY: Self = Self(1 << 6);
     const USE_SHIFT: u32 = 7;
-    /// Under `@public`, the cost decides.
+    /// Under `@public`, the cost limits decide.
     const COST: Self = Self(1 << 9);
 
-    /// Whether the command may run with any arguments.
+    /// Returns whether the command may run with any arguments.
     #[inline]
     #[must_use]
     pub const fn is_free(self) -> bool {
         self.0 == 0
     }
 
-    /// Whether the command is refused with any arguments.
+    /// Returns whether the command is refused with any arguments.
     #[must_use]
     pub const fn is_refused(self) -> bool {
         self.has(Self::REFUSED)
     }
 
-    /// Whether the subcommand must be known.
+    /// Returns whether the decision needs the subcommand.
     #[must_use]
     pub const fn needs_subcommand(self) -> bool {
         self.has(Self::SUBCOMMAND)
     }
 
-    /// Whether keys decide.
+    /// Returns whether the keys decide.
     #[must_use]
     pub const fn needs_keys(self) -> bool {
         self.has(Self::KEYS)
     }
 
-    /// Whether channels decide.
+    /// Returns whether the channels decide.
     #[must_use]
     pub const fn needs_channels(self) -> bool {
         self.has(Self::CHANNELS)
@@ -419,24 +422,24 @@ impl Judgement {
 }
 
 impl Refusal {
-    /// The refused part of the command.
+    /// Returns the refused part of the command.
     #[must_use]
     pub const fn what(self) -> Refused {
         self.what
     }
 
-    /// The refused command; the subcommand if there is one.
+    /// Returns the refused command, or its subcommand if there is one.
     #[must_use]
     pub const fn command(self) -> CommandId {
         self.command
     }
 
-    /// Appends the error that the client reads, in the words of Redis 7.2. `plan` refused the command of `user`.
-    /// `name` is the command's name from the client, used if the table does not have the command.
+    /// Appends the error for the client, in the words of Redis 7.2. `plan` must be the plan that refused the command
+    /// of `user`. `name` is the command's name as the client wrote it, for commands that are not in the table.
     pub fn write(self, out: &mut Vec<u8>, plan: &CommandPlan, user: &[u8], name: &[u8]) {
         match self.what {
-            // Without any rules, only commands that need a rule with their name are refused. Redis has no words for
-            // that.
+            // Without any rules, only commands that need a rule with their name are refused. Redis has no error text
+            // for this.
             Refused::Command if plan.rules.is_empty() => reply::needs_rule(out, self.command.name()),
             Refused::Command if self.command == CommandId::UNKNOWN => {
                 reply::no_permission(out, user, &String::from_utf8_lossy(name));
@@ -459,14 +462,15 @@ fn shows(rules: &CommandRules, channel: &[u8]) -> bool {
     selectors.any(|selector| selector.admits_channel(ChannelUse::Subscribe, channel))
 }
 
-/// Whether the command returns the number of subscribers of the channels among its arguments.
+/// Returns whether the command returns the number of subscribers of the channels in its arguments.
 const fn counts_subscribers(id: CommandId) -> bool {
     matches!(id, id::PUBSUB_NUMSUB | id::PUBSUB_SHARDNUMSUB)
 }
 
-/// The last argument that may be a key, where only the command's name decides that.
+/// Returns the position of the last argument that may be a key. `None` if the command's name alone does not decide
+/// it.
 fn last_key(id: CommandId) -> Option<u64> {
-    // Options decide about the keys of these commands; see `portcullis_resp::command::keys`.
+    // The options of these commands decide which arguments are keys; see `portcullis_resp::command::keys`.
     if READ_BY_OPTIONS.contains(&id) || id.info().keys.is_empty() {
         return None;
     }
@@ -525,7 +529,8 @@ fn rules_class(id: CommandId, rules: &CommandRules) -> Class {
     })
 }
 
-/// The use of the only key of a command, if that key is the first argument.
+/// Returns the use of the command's only key. `None` if the command has other keys, if the key is not the first
+/// argument, or if options decide about the keys or their use.
 fn first_key(id: CommandId, keys_alike: bool) -> Option<KeyUse> {
     let [spec] = id.info().keys else { return None };
     if spec.begin != Begin::Index(1) || !matches!(spec.find, Find::Range { last: 0, .. }) {

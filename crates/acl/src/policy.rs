@@ -19,15 +19,15 @@ pub use builder::{Access, ListId, PolicyBuilder, Shadow, TooMany};
 pub use changes::{ChangeKind, ChangedEntries, ChangedEntry, GroupChange, Whose};
 pub use group::Group;
 
-/// The built-in group that admits peers on a unix socket.
+/// The built-in group that contains peers on a unix socket.
 pub const UNIX_GROUP: &str = "unix";
 
-/// The admission rules of every listener of one configuration. Immutable; shared behind an `Arc`.
+/// The admission rules of all listeners of one configuration. Immutable, and shared behind an `Arc`.
 #[derive(Debug)]
 pub struct Policy {
     entries: Entries,
     groups: Vec<GroupData>,
-    /// The index in [`Self::groups`] of each group that has a name.
+    /// The index in [`Self::groups`] of each named group.
     names: HashMap<GroupId, usize>,
     /// The declarations of the listeners, for [`Self::changes_since`].
     accesses: Vec<Access>,
@@ -40,10 +40,10 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Decides about a connection from `from` on the listener with this index, as of `now`.
+    /// Decides about a connection from `from` on the listener with this index, at the time `now`.
     ///
-    /// Deny has priority over allow; without either, the source is refused. The decision names the longest matching
-    /// prefix that has not expired. An index out of range admits no source.
+    /// `deny` has priority over `allow`. If neither covers the source, it is refused. The decision names the longest
+    /// matching prefix that has not expired. With an index out of range, every source is refused.
     pub fn judge(&self, listener: usize, from: &ClientAddr, now: UnixSeconds) -> Decision {
         match self.listeners.get(listener) {
             Some(listener) => self.decide(listener.lists, from, now),
@@ -51,19 +51,19 @@ impl Policy {
         }
     }
 
-    /// The decision of the listener's shadow about the same connection; `None` if there is no shadow. The decision
-    /// refuses no connection, and its permit admits none.
+    /// Decides about the same connection by the shadow lists. `None` if the listener has none. This decision refuses
+    /// no connection, and its permit admits none.
     pub fn judge_shadow(&self, listener: usize, from: &ClientAddr, now: UnixSeconds) -> Option<Decision> {
         let shadow = self.listeners.get(listener)?.shadow?;
         Some(self.decide(shadow, from, now))
     }
 
-    /// Whether the listener has a shadow policy.
+    /// Returns whether the listener has shadow lists.
     pub fn has_shadow(&self, listener: usize) -> bool {
         self.listeners.get(listener).is_some_and(|listener| listener.shadow.is_some())
     }
 
-    /// The permit of the entry of a list that covers a source as of `now`; `None` if none does.
+    /// Returns the permit of the entry of `list` that covers the source at the time `now`. `None` if no entry does.
     pub fn admits(&self, list: ListId, from: &ClientAddr, now: UnixSeconds) -> Option<Permit> {
         match self.find(*self.lists.get(list.0)?, from, now) {
             Found::Active(rule, expires) => Some(Permit { rule, expires }),
@@ -71,8 +71,8 @@ impl Policy {
         }
     }
 
-    /// Whether a peer of this listener may send the source of its connections, as load balancers do with the PROXY
-    /// protocol.
+    /// Returns whether the listener trusts this peer to name the source of a connection, as load balancers do with
+    /// the PROXY protocol.
     pub fn speaks_for_others(&self, listener: usize, peer: &ClientAddr, now: UnixSeconds) -> bool {
         let senders = self.listeners.get(listener).map(|listener| listener.senders);
         senders.is_some_and(|senders| matches!(self.find(senders, peer, now), Found::Active(..)))
@@ -90,7 +90,8 @@ impl Policy {
         }
     }
 
-    /// The entry of a rule; `None` if another policy returned the id and this policy has no such entry.
+    /// Returns the entry with this id. `None` if this policy has no such entry, because the id is from another
+    /// policy.
     pub fn rule(&self, id: RuleId) -> Option<Rule<'_>> {
         if id.0 == Which::Unix {
             return Some(self.unix_rule());
@@ -98,7 +99,7 @@ impl Policy {
         self.rule_of(id.0)
     }
 
-    /// The named groups, `unix` among them, in the order they were declared.
+    /// Returns the named groups, including `unix`, in the order of their declaration.
     pub fn groups(&self) -> impl Iterator<Item = Group<'_>> {
         (0..)
             .map(GroupId)
@@ -106,13 +107,13 @@ impl Policy {
             .filter_map(|(id, group)| Some(Group::new(self, id, group.name.as_deref()?)))
     }
 
-    /// The group with this name.
+    /// Returns the group with this name. `None` if there is none.
     pub fn group(&self, name: &str) -> Option<Group<'_>> {
         self.groups().find(|group| group.name() == name)
     }
 
-    /// The named groups in one of a listener's lists, included groups too. Empty if the listener does not have the
-    /// list.
+    /// Returns the names of the groups in one of the listener's lists, including groups that these include. Empty if
+    /// the listener does not have the list.
     pub fn listed(&self, listener: usize, list: List) -> Vec<&str> {
         let Some(access) = self.accesses.get(listener) else { return Vec::new() };
         let shadow = access.shadow.as_ref();
@@ -126,7 +127,8 @@ impl Policy {
         roots.map(|roots| self.named_members(roots)).unwrap_or_default()
     }
 
-    /// The named groups in a list that belongs to a user, included groups too.
+    /// Returns the names of the groups in a user's list, including groups that these include. Empty if there is no
+    /// such list.
     pub fn listed_for_user(&self, list: ListId) -> Vec<&str> {
         self.origins.get(list.0).map(|(_, roots)| self.named_members(roots)).unwrap_or_default()
     }
@@ -136,7 +138,8 @@ impl Policy {
         members.iter().filter_map(|id| self.groups.get(index(*id))?.name.as_deref()).collect()
     }
 
-    /// Whether a listener's allow list admits all sources of a family as of `now`. Deny lists are ignored.
+    /// Returns whether a listener's allow list admits all sources of an address family at the time `now`. Deny lists
+    /// are ignored.
     pub fn admits_all(&self, listener: usize, family: Family, now: UnixSeconds) -> bool {
         let set = self.allowed(listener);
         set.is_some_and(|set| match family {
@@ -145,7 +148,7 @@ impl Policy {
         })
     }
 
-    /// The number of entries in the allow list of a listener; `unix` counts as one.
+    /// Returns the number of entries in the allow list of a listener. `unix` counts as one.
     pub fn allowed_entries(&self, listener: usize) -> usize {
         let set = self.allowed(listener);
         set.map_or(0, |set| {
@@ -154,12 +157,12 @@ impl Policy {
         })
     }
 
-    /// Size of the lookup tables in bytes; [`Self::entry_bytes`] counts the entries themselves.
+    /// Returns the size of the lookup tables in bytes. [`Self::entry_bytes`] counts the entries themselves.
     pub fn table_bytes(&self) -> usize {
         self.sets.iter().map(|set| set.v4.heap_bytes() + set.v6.heap_bytes()).sum()
     }
 
-    /// Size of the entries in bytes, without notes.
+    /// Returns the size of the entries in bytes, without notes.
     pub fn entry_bytes(&self) -> usize {
         self.entries.heap_bytes()
     }
@@ -183,7 +186,7 @@ impl Policy {
         }
     }
 
-    /// Takes the longest active prefix. If a wider prefix never expires, the permit never expires.
+    /// Finds the longest active prefix. If a wider prefix never expires, the permit never expires.
     #[inline]
     fn climb(
         &self,
@@ -278,9 +281,9 @@ pub enum Family {
     V6,
 }
 
-/// The IPv4 addresses that a source can have: 0/8 and 224/3 cannot open a connection.
+/// The IPv4 addresses that a source can have. Addresses of 0/8 and 224/3 cannot open a connection.
 const V4_PUBLIC: (u32, u32) = (0x0100_0000, 0xdfff_ffff);
-/// Global unicast, 2000::/3 (RFC 4291, 2.4): a list that admits all of it admits the internet.
+/// Global unicast, 2000::/3 (RFC 4291, 2.4). A list that admits all of it admits the whole internet.
 const V6_PUBLIC: (u128, u128) = (0x2000 << 112, (0x4000 << 112) - 1);
 
 #[derive(Clone, Copy, Debug)]
@@ -296,7 +299,7 @@ struct Lists {
     deny: usize,
 }
 
-/// The union of some groups; listeners with the same groups share one set.
+/// The union of some groups. Lists with the same groups share one set.
 #[derive(Debug)]
 struct Set {
     unix: bool,

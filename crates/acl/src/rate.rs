@@ -1,6 +1,6 @@
 //! Rates, and the history of each source that connects.
 //!
-//! Time is the duration since an origin that the caller chose once; it never runs backwards.
+//! Each time is a duration since an origin that the caller chooses once. Time never runs backwards.
 
 mod sources;
 
@@ -10,7 +10,7 @@ pub use self::sources::{
     CountedSource, DEFAULT_CAPACITY, Denied, LoginFailure, MAX_FAILURES, Source, SourceLimits, Sources,
 };
 
-/// A number of events in a time: `50/1s`.
+/// A number of events within a time: `50/1s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     count: u32,
@@ -18,21 +18,21 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// The rate of `count` events within `per`. `None` if either is 0, if `per` has fewer nanoseconds than `count`, or
-    /// if its nanoseconds do not fit a `u64`.
+    /// Makes the rate of `count` events within `per`. `None` if either is 0, if `per` has fewer nanoseconds than
+    /// `count`, or if the nanoseconds exceed a `u64`.
     #[must_use]
     pub fn new(count: u32, per: Duration) -> Option<Self> {
         let per = u64::try_from(per.as_nanos()).ok()?;
         (count > 0 && per >= u64::from(count)).then_some(Self { count, per })
     }
 
-    /// The number of events.
+    /// Returns the number of events.
     #[must_use]
     pub const fn count(self) -> u32 {
         self.count
     }
 
-    /// The time for these events.
+    /// Returns the time for this number of events.
     #[must_use]
     pub const fn per(self) -> Duration {
         Duration::from_nanos(self.per)
@@ -42,22 +42,22 @@ impl Rate {
         self.per
     }
 
-    /// The time of one event, in nanoseconds.
+    /// Returns the time for one event, in nanoseconds.
     fn each(self) -> u64 {
         self.per.checked_div(u64::from(self.count)).unwrap_or(u64::MAX)
     }
 }
 
-/// A limit of one thing to a [`Rate`]: `count` events at once, then one each `per / count`, like a token bucket. The
-/// generic cell rate algorithm does this and keeps one number.
+/// Limits one kind of event to a [`Rate`] like a token bucket: `count` events at once, then one each `per / count`.
+/// The generic cell rate algorithm does this with a single number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Meter {
-    /// The time at which all events so far would have happened at an even pace.
+    /// The time at which all events so far would have happened at an even pace, in nanoseconds.
     paid_until: u64,
 }
 
 impl Meter {
-    /// Takes one event; returns whether the rate allows it.
+    /// Counts one event. Returns whether the rate allows it; an event that is not allowed does not count.
     pub fn take(&mut self, rate: Rate, now: Duration) -> bool {
         let now = nanos(now);
         let from = self.paid_until.max(now);
@@ -69,7 +69,7 @@ impl Meter {
         true
     }
 
-    /// The time at which the meter is as if nothing had been taken.
+    /// Returns the time from which the meter is as good as new, in nanoseconds.
     const fn rests_at(self) -> u64 {
         self.paid_until
     }

@@ -1,4 +1,4 @@
-//! The identity of a client: names, and digests of passwords that are compared in constant time.
+//! The users of a listener: names, and digests of passwords that are compared in constant time.
 
 use std::fmt;
 
@@ -6,14 +6,14 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use zeroize::Zeroizing;
 
-/// The name of the user that `AUTH password` means.
+/// The name of the user for `AUTH password`.
 pub const DEFAULT_USER: &str = "default";
 
-/// The SHA-256 digest of a password, in the form that Redis keeps (`#...` in ACL files).
+/// The SHA-256 digest of a password, in the form that Redis stores it (`#...` in ACL files).
 #[derive(Clone)]
 pub struct Secret(Zeroizing<[u8; 32]>);
 
-/// The error of a text that is not a digest.
+/// The error for a text that is not a digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "not a SHA-256 digest: 64 hexadecimal digits are expected, as `portcullis hash-password` prints them"
@@ -33,17 +33,17 @@ pub struct Users {
     users: Vec<User>,
 }
 
-/// A user of a [`Users`]: its position in the list of users.
+/// The id of a user: its position in [`Users`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct UserId(u32);
 
-/// The error of two users with the same name.
+/// The error for two users with the same name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("user {0:?} is named twice")]
 pub struct NamedTwice(pub Box<str>);
 
 impl Secret {
-    /// The digest of a password.
+    /// Computes the digest of a password.
     #[must_use]
     pub fn of(password: &[u8]) -> Self {
         Self(digest(password))
@@ -81,13 +81,14 @@ impl fmt::Debug for Secret {
 }
 
 impl User {
-    /// A user with its secrets, each of which is valid. Without secrets, no client can log in as this user.
+    /// Makes a user. Each of the secrets is valid. Without secrets, no client can log in with a password as this
+    /// user.
     #[must_use]
     pub fn new(name: &str, secrets: Vec<Secret>) -> Self {
         Self { name: name.into(), secrets }
     }
 
-    /// The name of the user.
+    /// Returns the name of the user.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -95,7 +96,7 @@ impl User {
 }
 
 impl Users {
-    /// The users of a listener, in this order.
+    /// Makes the users of a listener, in this order.
     ///
     /// # Errors
     /// [`NamedTwice`] if two users have the same name.
@@ -108,12 +109,12 @@ impl Users {
         Ok(Self { users })
     }
 
-    /// The user with these credentials, if there is one. `name` is that of `AUTH name password` or HELLO; `None`
-    /// means `AUTH password`.
+    /// Returns the user with these credentials. `None` if they are wrong. `name` is the name in `AUTH name password`
+    /// or in HELLO; `None` means `AUTH password`.
     ///
     /// Without a name, the credentials are those of the user `default`. For `default`, with or without its name, the
-    /// password may also be `name:password`, as clients of ApsaraDB send it. It is split at the first colon, and
-    /// counts only with the name of a user of this listener. A password of `default` may have a colon and has
+    /// password may also be `name:password`, as clients of ApsaraDB send it. It is split at the first colon, and the
+    /// part before it must be the name of a user of this listener. A password of `default` that contains a colon has
     /// priority.
     ///
     /// Every attempt costs the same: the digests are compared with those of all users, whatever the name is.
@@ -127,31 +128,31 @@ impl Users {
         for (at, user) in (0..u32::MAX).zip(&self.users) {
             found.conditional_assign(&at, within.is(user) & may_be_within);
         }
-        // The whole password comes second, so it wins if both match.
+        // The whole password is compared last, so it has priority if both match.
         for (at, user) in (0..u32::MAX).zip(&self.users) {
             found.conditional_assign(&at, given.is(user));
         }
         (found != u32::MAX).then_some(UserId(found))
     }
 
-    /// The user with this id.
+    /// Returns the user with this id. `None` if there is none.
     #[must_use]
     pub fn get(&self, id: UserId) -> Option<&User> {
         self.users.get(usize::try_from(id.0).ok()?)
     }
 
-    /// The user with this name, for clients that are identified by other means than a password.
+    /// Returns the user with this name. Used for clients that are identified by other means than a password.
     #[must_use]
     pub fn by_name(&self, name: &str) -> Option<UserId> {
         (0..u32::MAX).zip(&self.users).find(|(_, user)| &*user.name == name).map(|(at, _)| UserId(at))
     }
 
-    /// All users, in their order.
+    /// Returns all users, in their order.
     pub fn iter(&self) -> impl Iterator<Item = (UserId, &User)> {
         (0..u32::MAX).map(UserId).zip(&self.users)
     }
 
-    /// Whether there are no users.
+    /// Returns whether there are no users.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.users.is_empty()
@@ -159,14 +160,14 @@ impl Users {
 }
 
 impl UserId {
-    /// The position of the user in the list of users.
+    /// Returns the position of the user in the list of users.
     #[must_use]
     pub const fn index(self) -> u32 {
         self.0
     }
 }
 
-/// A name and the digest of a password.
+/// A name and the digest of a password, as they are compared with those of users.
 struct Attempt<'b> {
     name: &'b [u8],
     digest: Zeroizing<[u8; 32]>,
@@ -177,7 +178,8 @@ impl<'b> Attempt<'b> {
         Self { name, digest: digest(password) }
     }
 
-    /// Splits `name:password`. A password without a colon is hashed all the same, and matches no user.
+    /// Splits `name:password`. A password without a colon is hashed as well, so the time is the same; the result
+    /// matches no user.
     fn within(password: &'b [u8]) -> Self {
         let at = password.iter().position(|byte| *byte == b':');
         match at.and_then(|at| password.split_at_checked(at)) {

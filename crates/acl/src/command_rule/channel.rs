@@ -32,7 +32,7 @@ pub(crate) enum ChannelUse {
     Subscribe,
 }
 
-/// Bytes of the longest prefix. This many bytes of a channel's name are enough to know its kind.
+/// The length in bytes of the longest prefix. With this many bytes of a channel's name, its kind is certain.
 const MAX_HEAD: usize = 13;
 
 static CONTROLS: [Control; 4] = [
@@ -49,23 +49,24 @@ static CONTROLS: [Control; 4] = [
 ];
 
 impl Control {
-    /// The kind of a channel.
+    /// Returns the kind of a channel. `None` if Redis itself does not use the channel.
     pub(super) fn of(channel: &[u8]) -> Option<&'static Self> {
-        // This check decides for nearly all channels.
+        // This check suffices for nearly all channels.
         if !channel.starts_with(b"__") {
             return None;
         }
         CONTROLS.iter().find(|control| control.heads.iter().any(|head| channel.starts_with(head)))
     }
 
-    /// The kind that a pattern of PSUBSCRIBE plainly requests, if its messages name keys.
+    /// Returns the kind of channel that a pattern of PSUBSCRIBE clearly requests. `None` if the messages of the kind
+    /// do not name keys.
     pub(super) fn of_keys_asked_by(pattern: &[u8]) -> Option<&'static Self> {
         CONTROLS.iter().find(|control| {
             control.subscribers == Subscribers::OfAllKeys && pattern.starts_with(control.opener)
         })
     }
 
-    /// Whether the channels are closed for this use. `all_keys` is whether the rules allow all keys.
+    /// Returns whether the channels are closed for this use. `all_keys` says whether the rules allow all keys.
     pub(super) const fn is_closed(&self, channel_use: ChannelUse, all_keys: bool) -> bool {
         match (channel_use, self.subscribers) {
             (ChannelUse::Publish, _) | (ChannelUse::Subscribe, Subscribers::None) => true,
@@ -78,24 +79,24 @@ impl Control {
         pattern.text().starts_with(self.opener)
     }
 
-    /// Whether a pattern may match a channel of this kind without opening it.
+    /// Returns whether a pattern may match a channel of this kind without opening it.
     fn is_reached_by(&self, pattern: &Pattern) -> bool {
         !self.is_opened_by(pattern) && self.heads.iter().any(|head| pattern.may_begin_with(head))
     }
 }
 
-/// Whether a channel whose name begins like this may be one of Redis's own.
+/// Returns whether a channel whose name has this beginning may be one of Redis's own channels.
 pub(crate) fn may_be_control(beginning: &[u8]) -> bool {
     beginning.len() < MAX_HEAD || Control::of(beginning).is_some()
 }
 
-/// Whether a channel pattern opens channels that `allchannels` does not.
+/// Returns whether a channel pattern opens channels that `allchannels` does not.
 pub(super) fn opens_control(pattern: &Pattern) -> bool {
     CONTROLS.iter().any(|control| control.is_opened_by(pattern))
 }
 
-/// Whether a channel pattern may match a channel that it does not open. Redis closes no channels, so the pattern
-/// would open it there.
+/// Returns whether a channel pattern may match a channel that it does not open here. Redis does not close these
+/// channels, so in Redis the pattern would open them.
 pub(super) fn reaches_control(pattern: &Pattern) -> bool {
     CONTROLS.iter().any(|control| control.is_reached_by(pattern))
 }

@@ -6,9 +6,9 @@ use super::pattern::MAX_PATTERN;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("command rule '{word}': {problem}")]
 pub struct RuleError {
-    /// Number of the item in the list, from 0.
+    /// The index of the item in the list, from 0.
     pub item: usize,
-    /// Offset of the word in its item, in bytes from 0.
+    /// The offset of the word in its item, in bytes from 0.
     pub offset: usize,
     /// The word, cut at 64 characters.
     pub word: String,
@@ -16,11 +16,11 @@ pub struct RuleError {
     pub problem: Problem,
 }
 
-/// The error of a rule.
+/// The reason why a word is not a valid rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
-    /// A word in no form of a rule.
+    /// A word that has no form of a rule.
     #[error(
         "not a rule; rules are +command -command +@category -@category ~keys %R~keys %W~keys &channels and (selector)"
     )]
@@ -48,7 +48,7 @@ pub enum Problem {
     /// `+json.set|word`.
     #[error("rules cannot match the first argument of an unknown command; write +{0}")]
     ArgumentOfUnknown(String),
-    /// A name that is longer than any name, or has invalid bytes.
+    /// A name that is too long, or has invalid bytes.
     #[error("a command's name is at most {MAX_NAME} letters, digits, '.', '-' and '_'")]
     OddName,
     /// A pattern after one that matches everything.
@@ -65,7 +65,7 @@ pub enum Problem {
     /// A pattern that is too long to be compared with every key.
     #[error("a pattern is at most {MAX_PATTERN} bytes long")]
     PatternTooLong,
-    /// A range of bytes beyond ASCII: C compilers disagree on whether these bytes are negative.
+    /// A range of bytes beyond ASCII. C compilers disagree on whether these bytes are negative.
     #[error("a range in brackets may only contain ASCII characters")]
     WideRange,
     /// A selector without its closing parenthesis.
@@ -87,7 +87,7 @@ pub enum Problem {
     NotOfCommands,
 }
 
-/// Bytes of a command's name; no command has a longer name.
+/// The longest accepted name of a command, in bytes. All real names are shorter.
 pub(super) const MAX_NAME: usize = 64;
 
 fn meant(name: &Option<&'static str>) -> String {

@@ -1,4 +1,4 @@
-//! The parser: words to selectors.
+//! Parses the words of rules into selectors.
 
 use portcullis_resp::command::{Categories, CommandId, lookup, lookup_subcommand};
 
@@ -16,7 +16,7 @@ struct Word<'t> {
     offset: usize,
 }
 
-/// Parses the rules, or returns all errors.
+/// Parses the rules. On failure returns all errors.
 pub(super) fn parse<'t>(items: impl IntoIterator<Item = &'t str>) -> Result<CommandRules, Vec<RuleError>> {
     let mut parser = Parser {
         root: Selector::new(),
@@ -58,7 +58,7 @@ struct Parser<'t> {
 }
 
 impl<'t> Parser<'t> {
-    /// Handles parentheses first; a word between them, or alone, is a rule.
+    /// Parses one word: opens and closes selectors at parentheses, and applies the rest as a rule.
     fn word(&mut self, word: Word<'t>) {
         let mut rest = word;
         if let Some(inner) = word.text.strip_prefix('(') {
@@ -68,7 +68,8 @@ impl<'t> Parser<'t> {
             self.open = Some((Selector::new(), word));
             rest = Word { text: inner, offset: word.offset + 1, ..word };
         }
-        // Only the last word of a selector may end in a parenthesis; elsewhere a parenthesis is part of a pattern.
+        // Only the last word of a selector ends in a closing parenthesis. Elsewhere a parenthesis is part of a
+        // pattern.
         let closing = rest.text.strip_suffix(')').filter(|_| self.open.is_some());
         rest.text = closing.unwrap_or(rest.text);
         if !rest.text.is_empty() {
@@ -119,12 +120,12 @@ impl<'t> Parser<'t> {
 
 const PUBLIC: [&str; 2] = ["@public", "+@public"];
 
-/// The last of the words outside parentheses that removed a command; `None` if none did.
+/// Returns the last word outside parentheses that removed the command. `None` if no word removed it.
 pub(super) fn refusing_word(words: &[Box<str>], id: CommandId) -> Option<&str> {
     let (mut selector, mut refusing) = (Selector::new(), None);
     for word in words {
         let before = selector.grant(id);
-        // The same words were applied before in the same order, so none can fail.
+        // These words were applied before in the same order, so none of them can fail.
         let _ = apply(&mut selector, word);
         match (before, selector.grant(id)) {
             (Grant::No, Grant::No) => {}
@@ -135,7 +136,8 @@ pub(super) fn refusing_word(words: &[Box<str>], id: CommandId) -> Option<&str> {
     refusing
 }
 
-/// Whether a rule is about keys. `resetkeys` alone means no keys at all, so it prevents the default `allkeys`.
+/// Returns whether a rule is about keys. `resetkeys` alone means no keys at all, so it prevents the default
+/// `allkeys`.
 fn names_keys(rule: &str) -> bool {
     rule.starts_with(['~', '%']) || is_one_of(rule, &["allkeys", "resetkeys"])
 }
@@ -184,7 +186,7 @@ fn apply_sign(selector: &mut Selector, rule: &str, lower: &str) -> Result<(), Pr
                 selector.set_category(category, allow);
                 Ok(())
             }
-            // Only messages keep the case of the first argument.
+            // The name is in lower case. Only error messages show the word as it was written.
             None if allow => allow_name(selector, name),
             None => refuse_name(selector, name),
         },
@@ -294,7 +296,7 @@ impl<'t> Named<'t> {
                     None => plain(rest).map(|()| Self::Unknown),
                 },
             },
-            // Redis splits at the last bar, and then knows no command with a bar in its name.
+            // Redis splits the name at its last bar, and knows no command with a bar in its name.
             (Some(_), Some(rest)) if rest.contains('|') => Err(Problem::NoName),
             (Some(id), Some(rest)) => Ok(Self::FirstArgument(id, rest)),
             (None, None) => plain(top).map(|()| Self::Unknown),
@@ -308,8 +310,8 @@ fn plain(name: &str) -> Result<(), Problem> {
     if name.len() <= MAX_NAME && name.bytes().all(fine) { Ok(()) } else { Err(Problem::OddName) }
 }
 
-/// A name of the table that differs from this name (in lower case) by one letter: another letter, one more, one less,
-/// or two exchanged.
+/// Returns a known name that differs from `name` (in lower case) by one letter: replaced, missing, added, or
+/// exchanged with its neighbour.
 #[must_use]
 pub fn nearest(name: &str) -> Option<&'static str> {
     CommandId::all()

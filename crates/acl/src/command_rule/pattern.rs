@@ -1,11 +1,11 @@
-//! Globs, matched as Redis's `stringmatchlen` does, with short cuts for the usual forms.
+//! Glob patterns, matched as Redis's `stringmatchlen` does, with faster code for the usual forms.
 
 use std::fmt;
 
 use super::error::Problem;
 
-/// Longest pattern in bytes. Every key is compared with every pattern, and a pattern with many stars reads the key
-/// again and again. Redis stops at 1000 stars, which no pattern of this length can have between other characters.
+/// The longest pattern in bytes. Every key is compared with every pattern, and a pattern with many stars may read the
+/// key many times. Redis stops at 1000 stars, more than a pattern of this length can usefully have.
 pub const MAX_PATTERN: usize = 1024;
 
 /// A compiled pattern.
@@ -13,7 +13,7 @@ pub const MAX_PATTERN: usize = 1024;
 pub(super) enum Pattern {
     /// A text without special characters.
     Exact(Box<[u8]>),
-    /// A text with one star, at the end.
+    /// A text that is followed by a single star.
     Prefix(Box<[u8]>),
     /// Any other pattern, unchanged.
     Glob(Box<[u8]>),
@@ -40,13 +40,13 @@ impl Pattern {
     pub(super) fn matches(&self, text: &[u8]) -> bool {
         match self {
             Self::Exact(exact) => text == &**exact,
-            // A star alone does not match an empty text in Redis.
+            // In Redis, a lone star does not match an empty text.
             Self::Prefix(prefix) => text.starts_with(prefix) && !text.is_empty(),
             Self::Glob(glob) => matches(glob, text),
         }
     }
 
-    /// Whether the operator wrote this text.
+    /// Returns whether the operator wrote exactly this text as the pattern.
     pub(super) fn is(&self, text: &[u8]) -> bool {
         match self {
             Self::Exact(own) | Self::Glob(own) => text == &**own,
@@ -54,15 +54,15 @@ impl Pattern {
         }
     }
 
-    /// The text of the pattern, without the last star of a prefix.
+    /// Returns the text of the pattern, without the last star of a prefix.
     pub(super) fn text(&self) -> &[u8] {
         match self {
             Self::Exact(own) | Self::Prefix(own) | Self::Glob(own) => own,
         }
     }
 
-    /// Whether the pattern matches every text that begins with `prefix`. The answer may be no in cases that are hard
-    /// to decide.
+    /// Returns whether the pattern matches every text that begins with `prefix`. Returns false if this is hard to
+    /// decide.
     pub(super) fn covers_all_of(&self, prefix: &[u8]) -> bool {
         match self {
             Self::Exact(_) => false,
@@ -77,8 +77,7 @@ impl Pattern {
         }
     }
 
-    /// Whether the pattern matches every text that `other` matches. The answer may be no in cases that are hard to
-    /// decide.
+    /// Returns whether the pattern matches every text that `other` matches. Returns false if this is hard to decide.
     pub(super) fn covers(&self, other: &Self) -> bool {
         match other {
             Self::Exact(text) => self.matches(text),
@@ -87,7 +86,7 @@ impl Pattern {
         }
     }
 
-    /// Whether the pattern matches some text that begins with `head`.
+    /// Returns whether some text that begins with `head` may match the pattern.
     pub(super) fn may_begin_with(&self, head: &[u8]) -> bool {
         let mut pattern = match self {
             Self::Exact(own) => return own.starts_with(head),
@@ -106,7 +105,7 @@ impl Pattern {
         true
     }
 
-    /// Whether the operator wrote `*`.
+    /// Returns whether the operator wrote `*`.
     pub(super) fn is_star(&self) -> bool {
         self.is(b"*")
     }
@@ -119,8 +118,8 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// Whether a pattern matches a text. After a mismatch, the last star takes one more byte; the bytes of earlier stars
-/// need not change. So the search never nests, and needs at most as many steps as the product of both lengths.
+/// Returns whether a pattern matches a text. After a mismatch, the last star takes one more byte; earlier stars stay
+/// as they are. So the search is never nested, and takes at most as many steps as the product of both lengths.
 fn matches(pattern: &[u8], text: &[u8]) -> bool {
     if text.is_empty() {
         // Redis skips trailing stars only after it has matched something.
@@ -154,7 +153,7 @@ fn matches(pattern: &[u8], text: &[u8]) -> bool {
     pattern.iter().all(|byte| *byte == b'*')
 }
 
-/// The rest of the pattern, if its first part, which is not a star, matches this byte.
+/// Returns the rest of the pattern if its first element matches this byte. The first element must not be a star.
 fn one(pattern: &[u8], byte: u8) -> Option<&[u8]> {
     match pattern {
         [b'?', rest @ ..] => Some(rest),
@@ -168,8 +167,8 @@ fn one(pattern: &[u8], byte: u8) -> Option<&[u8]> {
     }
 }
 
-/// Whether a class (the pattern after its bracket) contains the byte, and the pattern after the class. A class that
-/// is not closed continues to the end of the pattern.
+/// Returns whether a class contains the byte, and the pattern after the class. `class` is the pattern after the
+/// opening bracket. A class without a closing bracket continues to the end of the pattern.
 fn in_class(class: &[u8], byte: u8) -> (bool, &[u8]) {
     let (negated, mut class) = match class {
         [b'^', rest @ ..] => (true, rest),
@@ -197,8 +196,8 @@ fn in_class(class: &[u8], byte: u8) -> (bool, &[u8]) {
     (found != negated, rest)
 }
 
-/// Whether a class has a range of bytes beyond ASCII: in C these bytes are negative on some machines and not on
-/// others.
+/// Returns whether a class has a range of bytes beyond ASCII. In C, these bytes are negative on some machines and
+/// positive on others.
 fn has_wide_range(pattern: &[u8]) -> bool {
     let mut rest = pattern;
     let mut within = false;

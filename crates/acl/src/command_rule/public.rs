@@ -1,10 +1,9 @@
-//! `@public`: the preset for listeners that face the internet. It allows all commands but the ones listed here.
+//! `@public`: the preset for listeners that face the internet. It allows all commands except those listed here.
 
 use portcullis_resp::command::{CommandId, id};
 
-/// Commands that `@public` refuses, in the order of the manual, with the reason.
-///
-/// A container stands for all its subcommands.
+/// The commands that `@public` refuses, in the order of the manual, with the reason. A container stands for all its
+/// subcommands.
 pub const REFUSED: &[(&[CommandId], &str)] = &[
     (&[id::MODULE], "loads code into the server"),
     (
@@ -71,7 +70,8 @@ pub const REFUSED: &[(&[CommandId], &str)] = &[
     (&[id::FLUSHALL, id::FLUSHDB, id::SWAPDB], "deletes or swaps whole databases"),
 ];
 
-/// Commands that `@public-scripts` adds to `@public`. It cannot add the commands of a script: Redis judges those.
+/// The commands that `@public-scripts` adds to `@public`. The commands inside a script are not affected: Redis
+/// decides about them.
 pub const SCRIPTS: &[CommandId] = &[
     id::EVAL,
     id::EVAL_RO,
@@ -83,7 +83,7 @@ pub const SCRIPTS: &[CommandId] = &[
     id::SCRIPT_EXISTS,
 ];
 
-/// Whether `@public` refuses the command.
+/// Returns whether `@public` refuses the command.
 #[must_use]
 pub fn refuses(command: CommandId) -> bool {
     REFUSED.iter().any(|(ids, _)| ids.contains(&command) || ids.contains(&command.top()))

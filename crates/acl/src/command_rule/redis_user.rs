@@ -1,4 +1,4 @@
-//! The rules as an `ACL SETUSER` command: only Redis itself can restrict the commands of a script.
+//! Writes the rules as an `ACL SETUSER` command, because only Redis itself can restrict the commands of a script.
 
 use portcullis_resp::command::{Categories, CommandId, Servers, id};
 
@@ -15,7 +15,7 @@ pub struct RedisUser {
 }
 
 impl RedisUser {
-    /// The user that may do only what all of `rules` allow: those of a listener, of a user, or both. Rules in
+    /// Makes the user that may do only what all of `rules` allow: those of a listener, of a user, or both. Rules in
     /// parentheses are left out, unless they contain `@public-scripts`.
     #[must_use]
     pub fn new(name: &str, rules: &[&CommandRules]) -> Self {
@@ -35,34 +35,35 @@ impl RedisUser {
         Self { line, left_out: words_of(&reaching) }
     }
 
-    /// The command in the form for redis-cli. It has no passwords, so the user keeps the passwords that it has.
+    /// Returns the command for redis-cli. The command has no passwords, so the user keeps its present passwords.
     #[must_use]
     pub fn line(&self) -> &str {
         &self.line
     }
 
-    /// Channel patterns that Redis must not have. They match channels that Redis itself uses, and Redis closes none
-    /// of these.
+    /// Returns the channel patterns that are left out. They match channels that Redis itself uses, and Redis does not
+    /// close these channels.
     #[must_use]
     pub fn left_out(&self) -> &[String] {
         &self.left_out
     }
 }
 
-/// The selector that allows scripts.
+/// Returns the selector that allows scripts, or the first selector if none does.
 fn bound(rules: &CommandRules) -> Option<&Selector> {
     let mut selectors = rules.selectors.iter();
     selectors.find(|selector| selector.has_public_scripts()).or_else(|| rules.selectors.first())
 }
 
-/// Words that come first. They refuse whole categories, because a later version puts its dangerous commands into
-/// them.
+/// The first words of the command. They refuse whole categories, because later versions of Redis add their dangerous
+/// commands to these categories.
 const BASE: [&str; 5] = ["-@all", "+@all", "-@admin", "-@dangerous", "-@scripting"];
 
 const REFUSED: Categories =
     Categories::of(&[Categories::ADMIN, Categories::DANGEROUS, Categories::SCRIPTING]);
 
-/// Adds words for commands. Only commands of Redis 7.0 are named: it refuses a rule with any other name.
+/// Adds the words about commands. Only commands of Redis 7.0 are named, because Redis 7.0 refuses a rule with any
+/// other name.
 fn commands(selectors: &[&Selector], words: &mut Vec<String>) {
     let is_allowed = |id: CommandId| {
         !by_own_name_only(id) && selectors.iter().all(|selector| selector.grant(id) == Grant::Yes)
@@ -87,7 +88,7 @@ fn commands(selectors: &[&Selector], words: &mut Vec<String>) {
     }
 }
 
-/// Key rules; empty if no key is allowed.
+/// Returns the key rules. Empty if no key is allowed.
 fn keys(selectors: &[&Selector]) -> Vec<String> {
     let mut within: Option<Vec<(KeyUse, Pattern)>> = None;
     for selector in selectors.iter().filter(|selector| !selector.keys.is_all()) {
@@ -105,7 +106,8 @@ fn keys(selectors: &[&Selector]) -> Vec<String> {
     }
 }
 
-/// Channel rules. If the rules name no channels, all stay closed: Redis could not close its own channels among them.
+/// Returns the channel patterns. If the rules have no channel patterns, all channels stay closed, because Redis could
+/// not keep its own channels closed.
 fn channels(selectors: &[&Selector]) -> Vec<Pattern> {
     let mut within: Option<Vec<Pattern>> = None;
     for selector in selectors.iter().filter(|selector| !selector.channels.is_all()) {
@@ -118,8 +120,8 @@ fn channels(selectors: &[&Selector]) -> Vec<Pattern> {
     within.unwrap_or_default()
 }
 
-/// The patterns of each list that a pattern of the other list covers. Texts that two patterns match only in part are
-/// lost.
+/// Returns the patterns of each list that a pattern of the other list covers. Texts that match a pattern of each
+/// list, but no covered one, are lost.
 fn both<P: PartialEq>(one: &[P], other: &[P], within: impl Fn(&P, &P) -> Option<P>) -> Vec<P> {
     let mut found: Vec<P> = Vec::new();
     for (inner, outer) in [(one, other), (other, one)] {
@@ -133,7 +135,7 @@ fn both<P: PartialEq>(one: &[P], other: &[P], within: impl Fn(&P, &P) -> Option<
     found
 }
 
-/// The word in the form that redis-cli parses back: redis-cli interprets quotes and backslashes itself.
+/// Quotes a word so that redis-cli, which interprets quotes and backslashes, reads it unchanged.
 fn quoted(word: &str) -> String {
     if !word.contains(['"', '\'', '\\']) {
         return word.to_owned();

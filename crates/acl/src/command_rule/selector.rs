@@ -1,5 +1,5 @@
-//! One set of allowed commands, key patterns and channel patterns: the rules outside parentheses, or those in one
-//! pair.
+//! A selector: a set of allowed commands, key patterns and channel patterns. The rules outside parentheses form one
+//! selector, and each pair of parentheses forms another.
 
 use portcullis_resp::command::keys::{Argv, KeysUnknown, channels, keys};
 use portcullis_resp::command::{Access, Categories, CommandId, Flags, id};
@@ -11,16 +11,16 @@ use super::{Refused, Resolved, public, tracking};
 #[derive(Clone, Debug)]
 pub(crate) struct Selector {
     allowed: [u64; WORDS],
-    /// Commands that may run with this first argument although they are not in `allowed`.
+    /// Commands that are not in `allowed` but may run with this first argument.
     first_arguments: Vec<(CommandId, Box<[u8]>)>,
-    /// Names of commands that are not in the table, in lower case.
+    /// The names of allowed commands that are not in the table, in lower case.
     unknown: Vec<Box<str>>,
     pub(super) keys: Patterns<(KeyUse, Pattern)>,
-    /// If all channels are allowed, the patterns that open channels which `allchannels` does not open.
+    /// If all channels are allowed, only the patterns that open channels which `allchannels` does not open.
     pub(super) channels: Patterns<Pattern>,
     /// Whether `@public` set the commands.
     public: bool,
-    /// Whether `@public-scripts` was added to them.
+    /// Whether `@public-scripts` was added.
     public_scripts: bool,
 }
 
@@ -59,7 +59,7 @@ impl<P> Patterns<P> {
         &self.list
     }
 
-    /// Whether each pattern of `old` has one here that `stands_for` accepts in its place.
+    /// Returns whether this list has, for each pattern of `old`, a pattern that `stands_for` accepts in its place.
     fn include(&self, old: &Self, stands_for: impl Fn(&P, &P) -> bool) -> bool {
         let kept = |old: &P| self.list.iter().any(|own| stands_for(own, old));
         self.all || (!old.all && old.list.iter().all(kept))
@@ -71,7 +71,7 @@ impl Patterns<(KeyUse, Pattern)> {
         *self = Self { all: true, list: Vec::new() };
     }
 
-    /// Adds a permission to a pattern. For Redis `%R~a %W~a` is `~a`.
+    /// Adds a permission for a pattern. As in Redis, `%R~a %W~a` means `~a`.
     pub(super) fn add(&mut self, permission: KeyUse, pattern: Pattern) {
         match self.list.iter_mut().find(|(_, other)| *other == pattern) {
             Some((before, _)) => *before = before.and(permission),
@@ -81,7 +81,7 @@ impl Patterns<(KeyUse, Pattern)> {
 }
 
 impl Patterns<Pattern> {
-    /// Allows all channels except those that need a pattern of their own, which stay unchanged.
+    /// Allows all channels. Patterns stay if they open channels that `allchannels` does not open.
     pub(super) fn all(&mut self) {
         self.all = true;
         self.list.retain(opens_control);
@@ -104,7 +104,7 @@ impl KeyUse {
     pub(super) const WRITE: Self = Self(2);
     pub(crate) const BOTH: Self = Self(3);
 
-    /// The permission that a command with this access to a key needs.
+    /// Returns the permission that a command with this access to a key needs.
     pub(crate) const fn of(access: Access) -> Self {
         const WRITING: Access = Access::of(&[Access::INSERT, Access::DELETE, Access::UPDATE]);
         let read = if access.contains(Access::ACCESS) { Self::READ } else { Self::NONE };
@@ -132,7 +132,7 @@ impl KeyUse {
         Self(self.0 & other.0)
     }
 
-    /// The rule that allows this use of the keys of a pattern; `None` if it allows nothing.
+    /// Returns the rule that allows this use of the keys of a pattern. `None` if the use is empty.
     pub(super) fn word(self, pattern: &Pattern) -> Option<String> {
         match self {
             Self::BOTH => Some(format!("~{pattern}")),
@@ -143,7 +143,7 @@ impl KeyUse {
     }
 }
 
-/// Whether only the command's own name can allow it, and no category.
+/// Returns whether only a rule with the command's own name can allow it, and no category.
 pub(crate) const fn by_own_name_only(id: CommandId) -> bool {
     matches!(id, id::SYNC | id::PSYNC | id::REPLCONF)
 }
@@ -194,14 +194,14 @@ impl Selector {
         self.public = true;
     }
 
-    /// Applies `@public-scripts`; returns whether `@public` came before it.
+    /// Applies `@public-scripts`. Returns false if no `@public` came before it.
     pub(super) fn allow_public_scripts(&mut self) -> bool {
         public::SCRIPTS.iter().for_each(|id| self.set_one(*id, true));
         self.public_scripts = self.public;
         self.public
     }
 
-    /// Whether `@public-scripts` was added.
+    /// Returns whether `@public-scripts` was added.
     pub(super) const fn has_public_scripts(&self) -> bool {
         self.public_scripts
     }
@@ -211,7 +211,7 @@ impl Selector {
         self.first_arguments.push((id, argument.as_bytes().into()));
     }
 
-    /// Applies `+name` or `-name` for a name that the table does not have; returns whether it was allowed before.
+    /// Applies `+name` or `-name` for a name that is not in the table. Returns whether the name was allowed before.
     pub(super) fn set_unknown(&mut self, name: &str, allow: bool) -> bool {
         let name = name.to_ascii_lowercase();
         let before = self.unknown.len();
@@ -223,7 +223,7 @@ impl Selector {
         was_allowed
     }
 
-    /// Allows or refuses one command, and forgets its first arguments, as Redis does.
+    /// Allows or refuses one command, and removes its rules for first arguments, as Redis does.
     fn set_one(&mut self, id: CommandId, allow: bool) {
         let bit = 1 << (id.index() % 64);
         if let Some(word) = self.allowed.get_mut(id.index() / 64) {
@@ -238,7 +238,7 @@ impl Selector {
         }
     }
 
-    /// The permission of a command. Redis runs AUTH, HELLO, QUIT and RESET under any rules.
+    /// Returns what the rules say about the command's name. As in Redis, all rules allow AUTH, HELLO, QUIT and RESET.
     pub(crate) fn grant(&self, id: CommandId) -> Grant {
         let bit = 1 << (id.index() % 64);
         let allowed = self.allowed.get(id.index() / 64).is_some_and(|word| word & bit != 0);
@@ -255,7 +255,8 @@ impl Selector {
         !self.keys.all && (has_keys(id) || id == id::CLIENT_TRACKING)
     }
 
-    /// Whether channels of this command need a check: some are closed unless a pattern of their own opens them.
+    /// Returns whether the channels of this command must be checked. Some channels are closed even if all channels
+    /// are allowed.
     pub(crate) fn guards_channels_of(&self, id: CommandId) -> bool {
         match id {
             id::PUBLISH | id::SPUBLISH | id::SUBSCRIBE | id::SSUBSCRIBE => true,
@@ -265,7 +266,7 @@ impl Selector {
         }
     }
 
-    /// Whether only some keys are allowed, or none.
+    /// Returns whether the rules restrict keys.
     pub(crate) const fn has_key_patterns(&self) -> bool {
         !self.keys.all
     }
@@ -274,7 +275,7 @@ impl Selector {
         self.keys.all
     }
 
-    /// Whether everything that `old` allows of a command is allowed.
+    /// Returns whether this selector allows everything that `old` allows of a command.
     pub(super) fn keeps(&self, old: &Self, id: CommandId) -> bool {
         let has_word = |word: &(CommandId, Box<[u8]>)| self.first_arguments.contains(word);
         let of_name = match (old.grant(id), self.grant(id)) {
@@ -288,7 +289,7 @@ impl Selector {
         of_name && self.keeps_keys(old) && self.channels.include(&old.channels, |own, other| own == other)
     }
 
-    /// Whether every key of `old` is allowed, for at least the same use.
+    /// Returns whether this selector allows every key of `old`, for at least the same use.
     pub(super) fn keeps_keys(&self, old: &Self) -> bool {
         self.keys.include(&old.keys, |(own_use, own), (old_use, old)| own_use.covers(*old_use) && own == old)
     }
@@ -297,7 +298,7 @@ impl Selector {
         self.unknown.iter().map(|name| &**name)
     }
 
-    /// Whether key patterns do not distinguish reading from writing.
+    /// Returns whether every key pattern allows both reading and writing.
     pub(crate) fn keys_alike(&self) -> bool {
         self.keys.list.iter().all(|(permission, _)| *permission == KeyUse::BOTH)
     }
@@ -374,7 +375,7 @@ impl Selector {
         if all_admitted { Ok(()) } else { Err(Refused::Channel) }
     }
 
-    /// Whether a channel may be used like this.
+    /// Returns whether this use of a channel is allowed.
     pub(crate) fn admits_channel(&self, channel_use: ChannelUse, channel: &[u8]) -> bool {
         match Control::of(channel) {
             Some(control) if control.is_closed(channel_use, self.keys.all) => self.opens(control, channel),
@@ -382,7 +383,8 @@ impl Selector {
         }
     }
 
-    /// Whether a subscriber receives a message that was published on a channel, whatever its subscriptions are.
+    /// Returns whether a subscriber may receive a message that was published on a channel, whatever its subscriptions
+    /// are.
     pub(crate) fn delivers(&self, channel: &[u8]) -> bool {
         const SUBSCRIBING: [CommandId; 3] = [id::SUBSCRIBE, id::PSUBSCRIBE, id::SSUBSCRIBE];
         match Control::of(channel) {
@@ -398,9 +400,9 @@ impl Selector {
         self.channels.list.iter().any(|pattern| control.is_opened_by(pattern) && pattern.matches(channel))
     }
 
-    /// Whether a pattern may be subscribed to. Patterns are compared letter by letter, because it is not decidable
-    /// here whether one covers the other. [`Selector::delivers`] withholds messages that the pattern matches in
-    /// addition.
+    /// Returns whether the client may subscribe to a pattern. The text must equal an allowed pattern, because this
+    /// code cannot decide whether one pattern covers another. [`Selector::delivers`] withholds messages that the
+    /// client may not get.
     fn admits_pattern(&self, asked: &[u8]) -> bool {
         let named = self.channels.all || self.channels.list.iter().any(|pattern| pattern.is(asked));
         let opened = match Control::of_keys_asked_by(asked) {
@@ -412,7 +414,7 @@ impl Selector {
         named && opened
     }
 
-    /// Whether all keys that begin with `prefix` may be read.
+    /// Returns whether the client may read all keys that begin with `prefix`.
     fn covers_keys_of(&self, prefix: &[u8]) -> bool {
         let list = self.keys.list.iter();
         list.filter(|(permission, _)| permission.covers(KeyUse::READ))
@@ -426,7 +428,7 @@ impl Selector {
         if self.keys.all { Ok(()) } else { Err(Refused::Key) }
     }
 
-    /// Whether this use of a key is allowed.
+    /// Returns whether this use of the key is allowed.
     #[inline]
     pub(crate) fn admits(&self, key_use: KeyUse, key: &[u8]) -> bool {
         self.keys.all
@@ -453,7 +455,8 @@ fn known() -> impl Iterator<Item = CommandId> {
     CommandId::all().filter(|id| *id != CommandId::UNKNOWN)
 }
 
-/// Whether keys may be among the arguments. Sharded channels, which have a slot, are not keys.
+/// Returns whether the command may have keys among its arguments. Sharded channels, which have a slot too, are not
+/// keys.
 pub(crate) fn has_keys(id: CommandId) -> bool {
     let info = id.info();
     info.flags.contains(Flags::MOVABLEKEYS)

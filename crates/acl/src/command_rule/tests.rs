@@ -11,7 +11,7 @@ fn check(rules: &CommandRules, line: &str) -> Result<(), Refused> {
     rules.check(lookup(args[0]).unwrap_or(CommandId::UNKNOWN), &args)
 }
 
-/// All errors, one line each, with their positions.
+/// Returns all errors with their positions, one line each.
 fn wrong(items: &[&str]) -> String {
     let errors = CommandRules::parse_list(items.iter().copied()).unwrap_err();
     let lines = errors.iter().map(|error| format!("{}:{} {error}", error.item, error.offset));
@@ -157,7 +157,7 @@ fn names_alone_decide_about_most_commands() {
 
 #[test]
 fn scripts_escape_rules() {
-    // Any rules close Redis's own channels, which a script may still use.
+    // Any rules close Redis's own channels, but a script can still use these channels.
     for escaped in [
         "+@all",
         "+@all allkeys",

@@ -1,12 +1,13 @@
-//! CLIENT TRACKING with BCAST: Redis sends the name of every changed key that begins with one of the prefixes.
+//! Checks CLIENT TRACKING with BCAST: Redis then sends the name of every changed key that begins with one of the
+//! prefixes.
 
 use portcullis_resp::command::keys::Argv;
 
-/// Whether every key that Redis may name for CLIENT TRACKING begins with a prefix for which `is_covered` holds. The
-/// arguments begin with CLIENT. Without BCAST, Redis names only keys that the client has read.
+/// Returns whether `is_covered` is true for every prefix of key names that Redis may send. `args` begins with CLIENT.
+/// Without BCAST, Redis names only keys that the client has read.
 ///
-/// The options are parsed as Redis parses them. An option that Redis does not know may come with a later version, and
-/// then it is unknown which keys Redis names.
+/// The options are parsed as Redis parses them. With an unknown option, which a later version of Redis may have, the
+/// names that Redis sends are unknown.
 pub(super) fn names_only<'b>(
     args: &(impl Argv<'b> + ?Sized),
     mut is_covered: impl FnMut(&'b [u8]) -> bool,
@@ -28,11 +29,11 @@ pub(super) fn names_only<'b>(
         } else if is(index, b"bcast") {
             broadcasts = true;
         } else if ![&b"optin"[..], b"optout", b"noloop"].iter().any(|word| is(index, word)) {
-            // The session refuses such an option with REDIRECT, in its own words.
+            // With REDIRECT after the unknown option, the session refuses the command with its own error.
             return (index..args.count()).any(|later| is(later, b"redirect"));
         }
         index += 1;
     }
-    // Without BCAST, Redis itself refuses prefixes.
+    // Redis itself refuses prefixes without BCAST.
     !broadcasts || (prefixes > 0 && all_covered)
 }

@@ -1,21 +1,21 @@
-//! The arguments that decide about the cost of a command.
+//! The arguments that influence the cost of a command.
 
 use portcullis_resp::command::{CommandId, id};
 
-/// The meaning of an argument.
+/// The meaning of an argument for the cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
     Count,
     Rank,
     Effort,
     Pattern,
-    /// Offset of a byte that will exist.
+    /// The offset of a byte, up to which Redis allocates memory.
     Offset,
-    /// Offset of a bit that will exist.
+    /// The offset of a bit, up to which Redis allocates memory.
     BitOffset,
 }
 
-/// The arguments of a command that decide.
+/// The arguments of a command that influence its cost.
 #[derive(Debug)]
 pub(super) enum Judged {
     /// The argument at this position (the name is 0), if there is one.
@@ -24,9 +24,10 @@ pub(super) enum Judged {
     Values { from: u16, meaning: Meaning },
     /// The arguments after certain words, from this position on.
     Words { from: u16, words: &'static [Word] },
-    /// The arguments after certain words, after as many keys as the argument at this position says.
+    /// The arguments after certain words. The words come after the keys, whose number is the argument at position
+    /// `numkeys`.
     WordsBehindKeys { numkeys: u16, words: &'static [Word] },
-    /// The count of XPENDING. It follows `start end`, which may follow `IDLE ms`.
+    /// The count of XPENDING. It comes after `start end`, before which `IDLE ms` may stand.
     Pending,
     /// The offsets to which BITFIELD writes.
     Bitfield,
@@ -40,16 +41,16 @@ pub(super) struct Word {
     pub(super) then: Then,
 }
 
-/// The arguments after a word.
+/// The arguments that come after a word.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Then {
     /// One argument of this meaning.
     Value(Meaning),
-    /// This number of arguments that cost nothing.
+    /// This number of arguments, which do not influence the cost.
     Skip(u8),
-    /// A number, as many arguments as it says, and `more` arguments.
+    /// A number, then as many arguments as it says, then `more` arguments. None of them influences the cost.
     Counted { more: u8 },
-    /// No argument that costs.
+    /// No later argument influences the cost.
     End,
 }
 
@@ -72,7 +73,7 @@ const fn effort(name: &'static str) -> Word {
 const SCAN: &[Word] =
     &[pattern("match"), count("count"), skip("type", 1), skip("novalues", 0), skip("noscores", 0)];
 const POP: &[Word] = &[skip("left", 0), skip("right", 0), skip("min", 0), skip("max", 0), count("count")];
-/// MAXLEN only makes LPOS cheaper, so it may be any number.
+/// MAXLEN only makes LPOS cheaper, so every value is allowed.
 const POSITIONS: &[Word] =
     &[Word { name: "rank", then: Then::Value(Meaning::Rank) }, count("count"), skip("maxlen", 1)];
 const COUNT: &[Word] = &[count("count"), skip("justid", 0)];
@@ -125,7 +126,7 @@ const SIMILAR: &[Word] = &[
     skip("truth", 0),
     skip("nothread", 0),
 ];
-/// The element comes after the vector.
+/// VADD has its element after the vector, which is one argument more.
 const VECTOR: &[Word] = &[
     count("reduce"),
     skip("fp32", 2),
@@ -142,10 +143,10 @@ const FILTER: &[Word] = &[skip("filterby", 0), pattern("pattern"), skip("module"
 const LIBRARIES: &[Word] = &[pattern("libraryname"), skip("withcode", 0)];
 const SAMPLES: &[Word] = &[count("samples")];
 
-/// The arguments of a command that are judged; `None` for most commands.
+/// Returns the arguments of a command that influence its cost. `None` for most commands.
 ///
-/// A count is judged if a larger count makes Redis do more. The data or the frame bound LIMIT, and counts of keys,
-/// fields or identifiers in the frame.
+/// A count is checked if a larger count makes Redis do more work. LIMIT is bounded by the data. Counts of keys,
+/// fields or identifiers are bounded by the frame.
 pub(super) fn judged(id: CommandId) -> Option<&'static Judged> {
     use Judged::{Bitfield, Pending, Value, Values, Words, WordsBehindKeys};
     use Meaning::{BitOffset, Count, Offset, Pattern};

@@ -133,7 +133,7 @@ fn patterns() {
     assert_eq!(check("PUBSUB CHANNELS"), Ok(()));
 }
 
-/// The limit `offset` is 1000 bytes: 8000 bits.
+/// The limit `offset` is 1000 bytes, which is 8000 bits.
 #[test]
 fn offsets() {
     let above = [
@@ -168,7 +168,7 @@ fn offsets() {
     }
 }
 
-/// Values that look like options, and numbers that do not raise the cost, are not judged.
+/// The check ignores values that look like options, and numbers that do not raise the cost.
 #[test]
 fn other_arguments_are_not_judged() {
     for line in [
@@ -193,7 +193,7 @@ fn other_arguments_are_not_judged() {
     }
 }
 
-/// After an unknown option it is not certain which arguments are values, so all are judged.
+/// After an unknown option it is not certain which arguments are values, so all arguments are checked.
 #[test]
 fn options_of_later_servers_hide_nothing() {
     for line in [
@@ -219,7 +219,7 @@ fn options_of_later_servers_hide_nothing() {
     );
 }
 
-/// A frame of a MiB of options is read once.
+/// Each argument of a frame with a MiB of options is read once.
 #[test]
 fn each_argument_is_read_once() {
     use std::cell::Cell;
@@ -263,7 +263,7 @@ fn errors_for_the_client() {
     }
 }
 
-/// Only arguments before a large value are needed.
+/// The check needs only the arguments before a large value.
 #[test]
 fn needed_arguments_of_commands() {
     let needed = |name: &str| needed_arguments(lookup(name.as_bytes()).unwrap());

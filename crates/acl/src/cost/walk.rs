@@ -1,4 +1,4 @@
-//! The walk over the arguments of a command, once and in order, which judges those that decide.
+//! Walks over the arguments of a command once, in order, and checks those that influence the cost.
 
 use portcullis_resp::command::keys::Argv;
 
@@ -50,8 +50,9 @@ impl CostLimits {
     }
 }
 
-/// The absolute value of a number in the form that Redis's `string2ll` accepts. A number that is too large for any
-/// integer gives [`u64::MAX`]. `i64::MIN` has an absolute value, and so have numbers that Redis would refuse.
+/// Returns the absolute value of a number in the form that Redis's `string2ll` accepts. `None` for other text.
+/// Numbers beyond `u64` give [`u64::MAX`]. Some numbers that Redis would refuse have a value here, and `i64::MIN` has
+/// one too.
 fn size(text: &[u8]) -> Option<u64> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
     match digits {
@@ -67,8 +68,8 @@ fn size(text: &[u8]) -> Option<u64> {
     Some(number)
 }
 
-/// Options in any order. As long as every word is known, it is certain which arguments are values. After an unknown
-/// word (an option of a later server), every argument may be both a word and a value.
+/// The walk over options in any order. While all words are known, it is certain which arguments are values. After an
+/// unknown word (an option of a later server), each argument counts both as a word and as a value.
 struct Options<'l> {
     limits: &'l CostLimits,
     words: &'static [Word],
@@ -118,8 +119,8 @@ impl<'l> Options<'l> {
     }
 }
 
-/// Judges options after keys. If the number of keys is invalid, Redis refuses the command; then every argument is
-/// judged.
+/// Checks the options after the keys. If the number of keys is invalid, Redis refuses the command, and every argument
+/// is checked here.
 fn behind_keys<'b>(
     limits: &CostLimits,
     numkeys: usize,
@@ -135,8 +136,8 @@ fn behind_keys<'b>(
     }
 }
 
-/// Judges `GET type offset`, `SET type offset value`, `INCRBY type offset increment` and `OVERFLOW behaviour`.
-/// Reading beyond the end allocates nothing.
+/// Checks `GET type offset`, `SET type offset value`, `INCRBY type offset increment` and `OVERFLOW behaviour`. GET
+/// has no limit, because Redis allocates nothing to read beyond the end.
 fn bitfield<'b>(limits: &CostLimits, args: &(impl Argv<'b> + ?Sized)) -> Result<(), Cost> {
     const LONGEST: u64 = 64;
     let mut at = 2;

@@ -1,23 +1,23 @@
-//! The networks of one family, in columns. Data that a lookup reads together is stored together, and optional data
-//! costs only the entries that have it.
+//! The networks of one address family, stored in columns. Data that a lookup reads together is stored together.
+//! Optional data costs memory only if an entry has it.
 
 use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::Key;
 
-/// Every entry of a family, numbered from 0. When all entries are added, each run is sorted; then tables refer to
-/// entries by number.
+/// All entries of one address family, numbered from 0. After the last entry was added, each run is sorted. Then
+/// tables refer to entries by number.
 #[derive(Debug)]
 pub(crate) struct Column<K> {
     starts: Vec<K>,
     lens: Vec<u8>,
     lines: Vec<u32>,
-    /// The numbers of the information about the entries, 0 for none. Empty as long as no entry has any.
+    /// The numbers of the metadata of the entries, 0 for none. Empty as long as no entry has metadata.
     metas: Vec<u32>,
 }
 
-/// One entry while the entries are sorted.
+/// One entry, as used while the entries are sorted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row<K> {
     pub(crate) start: K,
@@ -43,8 +43,8 @@ impl<K: Key> Column<K> {
         self.lines.push(row.line);
     }
 
-    /// Sorts a run by start, then length. Among equal prefixes, the best one in the order of `better` comes last, or
-    /// else the first.
+    /// Sorts a run by start, then by length. Among equal prefixes the one that `better` orders last comes last. If
+    /// `better` finds them equal, the first one comes last.
     pub(crate) fn sort(&mut self, run: Range<u32>, better: impl Fn(Row<K>, Row<K>) -> Ordering) {
         let mut rows: Vec<Row<K>> = run.clone().rev().filter_map(|id| self.row(id)).collect();
         rows.sort_by(|a, b| (a.start, a.len).cmp(&(b.start, b.len)).then_with(|| better(*a, *b)));
@@ -81,7 +81,7 @@ impl<K: Key> Column<K> {
         Some(Row { start, len, line: *self.lines.get(at)?, meta: self.metas.get(at).copied().unwrap_or(0) })
     }
 
-    /// Memory on the heap, in bytes.
+    /// Returns the memory on the heap in bytes.
     pub(crate) fn heap_bytes(&self) -> usize {
         let words = (self.lines.capacity() + self.metas.capacity()) * size_of::<u32>();
         self.starts.capacity() * size_of::<K>() + self.lens.capacity() + words

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A table within a larger column, of one run or of several, with the number of its first entry.
+/// A table of one run or of several runs, with its column and the number of its first entry.
 struct Made<K> {
     column: Column<K>,
     table: Table<K>,
@@ -25,7 +25,7 @@ fn column<K: Key>(prefixes: &[(K, u8)]) -> Column<K> {
 }
 
 fn made<K: Key>(prefixes: &BTreeSet<(K, u8)>) -> [Made<K>; 2] {
-    // Entries before and after a run do not belong to its table, wherever they sort.
+    // Entries before and after a run do not belong to its table, even if they would sort into it.
     let strangers = [(K::ZERO, 0), (K::MAX, 128), (K::ZERO, 0)];
     let sorted: Vec<(K, u8)> = prefixes.iter().copied().collect();
     let around = column(&[&strangers[..], &sorted, &strangers].concat());
@@ -72,7 +72,7 @@ fn finds_prefixes_at_both_ends_of_the_space() {
     assert_eq!(climb(&last, u128::MAX - 1), []);
 }
 
-/// A list that repeats an address must not make the climb longer, for this address or for its neighbours.
+/// A repeated address must not make the climb longer, neither for this address nor for its neighbours.
 #[test]
 fn the_climb_has_only_the_last_of_equal_prefixes() {
     let mut prefixes = vec![(0_u32, 8)];
@@ -88,7 +88,7 @@ fn the_climb_has_only_the_last_of_equal_prefixes() {
     assert_eq!(table.iter(&column).map(|prefix| prefix.entry).collect::<Vec<_>>(), [0, 1_000, 1_001, 1_003]);
 }
 
-/// Sizes around every block and level boundary; the greatest address equals the padding.
+/// The sizes are around every boundary of blocks and levels. The greatest address equals the padding.
 #[test]
 fn agrees_for_every_fill_of_blocks_and_levels() {
     for count in (1..=40).chain([255, 256, 257, 258, 4095, 4096, 4097]) {
@@ -102,7 +102,7 @@ fn agrees_for_every_fill_of_blocks_and_levels() {
     }
 }
 
-/// Two distant hosts stretch the index until all other entries share a slot, so the tree decides.
+/// Two distant hosts stretch the index so far that all other entries share a slot, so the tree decides.
 #[test]
 fn agrees_for_crowds_at_both_ends_of_the_space() {
     for count in [20, 100, 129, 5_000] {
@@ -121,14 +121,14 @@ fn agrees_for_crowds_at_both_ends_of_the_space() {
     }
 }
 
-/// Addresses near the ends of the prefixes find more errors than random ones.
+/// Returns addresses near the ends of the prefixes, which find more errors than random ones.
 fn probes<K: Key>(prefixes: &BTreeSet<(K, u8)>, step: impl Fn(K) -> [K; 3]) -> Vec<K> {
     let edges = prefixes.iter().flat_map(|(start, len)| [Some(*start), start.after(*len)]);
     edges.flatten().flat_map(step).collect()
 }
 
 fn v4_prefixes() -> impl Strategy<Value = BTreeSet<(u32, u8)>> {
-    // Few distinct bits, so that prefixes nest and touch.
+    // The addresses have few distinct bits, so that prefixes are nested and adjacent.
     let clustered = (0_u32..64, 0_u8..=32).prop_map(|(bits, len)| cut4(bits << 26 | bits << 9 | bits, len));
     let anywhere = (any::<u32>(), 0_u8..=32).prop_map(|(bits, len)| cut4(bits, len));
     vec(prop_oneof![clustered, anywhere], 0..400).prop_map(|list| list.into_iter().collect())

@@ -22,7 +22,7 @@ fn verdict(plan: &CommandPlan, line: &str) -> Result<(), Refusal> {
     plan.verdict(lookup(args[0]).unwrap_or(CommandId::UNKNOWN), &args)
 }
 
-/// The error that the client reads; empty if the command may run.
+/// Returns the error for the client. Empty if the command may run.
 fn said(plan: &CommandPlan, line: &str) -> String {
     let mut out = Vec::new();
     if let Err(refusal) = verdict(plan, line) {
@@ -162,7 +162,7 @@ fn a_decision_does_not_wait_for_a_large_value() {
     assert_eq!(judge("*3\r\n$3\r\nSET\r\n$9000\r\nap"), Judgement::More);
 }
 
-/// The decision about a cut frame is that about the whole frame, or to wait.
+/// For each cut of a frame, the decision is that about the whole frame or [`Judgement::More`].
 #[test]
 fn a_cut_frame_is_judged_like_the_whole() {
     for listener in [
@@ -223,8 +223,8 @@ fn a_cut_frame_is_judged_like_the_whole() {
 }
 
 proptest! {
-    /// Property: for any rules and arguments, a decision about a cut frame equals that about the whole, and that of
-    /// the rules.
+    /// Property: for any rules and arguments, a decision about a cut frame equals that about the whole frame, and
+    /// that of the rules.
     #[test]
     fn plan_and_rules_agree(
         words in prop::collection::vec(
@@ -294,7 +294,7 @@ fn public_refuses_commands_that_cost_too_much() {
     assert!(said(&named, &format!("KEYS {}", "a*".repeat(17))).contains("16 stars"));
 }
 
-/// Without `@public` the word of every command is unchanged.
+/// Cost limits change the words of commands only under `@public`.
 #[test]
 fn cost_is_judged_under_public_alone() {
     let (public, all) = (plan("@public"), plan("+@all"));
@@ -336,7 +336,7 @@ fn reports_the_owner_of_the_deciding_rule() {
     assert_eq!(size_of::<Judgement>(), 4, "a judgement must fit a register");
 }
 
-/// Subscriptions without a known name are judged by the rules alone.
+/// Subscriptions whose channel is not known are compared by the rules alone.
 #[test]
 fn keeps_commands_that_the_new_rules_allow_too() {
     let keeps = |old: &str, new: &str, name: &str| {
@@ -364,7 +364,7 @@ fn keeps_commands_that_the_new_rules_allow_too() {
     ] {
         assert!(!keeps(old, new, name), "{name}: {old} -> {new}");
     }
-    // A command without restrictions needs no comparison, and keys do not matter for a channel.
+    // A command without restrictions needs no comparison, and keys do not matter for a channel command.
     assert!(keeps("+@all ~a* &a", "+@all ~a* &b", "PING"));
     let both = |listener: &str, user: &str| CommandPlan::new(Some(&rules(listener)), Some(&rules(user)));
     let blpop = lookup(b"BLPOP").unwrap();

@@ -1,4 +1,4 @@
-//! The builder: it collects an operator's groups and listeners until they are compiled.
+//! Collects an operator's groups and listeners, and compiles them into a policy.
 
 use thiserror::Error;
 
@@ -10,25 +10,25 @@ use crate::group::{Entries, Entry, GroupData, GroupId, MAX_GROUPS, Meta, SourceI
 /// The sources that a listener admits and refuses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
-    /// The listener's name, by which [`Policy::changes_since`] matches listeners.
+    /// The listener's name. [`Policy::changes_since`] matches listeners by name.
     pub name: String,
-    /// Groups that admit.
+    /// The groups that are admitted.
     pub allow: Vec<GroupId>,
-    /// Groups that refuse, whatever `allow` says.
+    /// The groups that are refused, even if `allow` contains them.
     pub deny: Vec<GroupId>,
     /// The lists of [`Policy::judge_shadow`].
     pub shadow: Option<Shadow>,
-    /// Groups whose members may send the source of their connections; see [`Policy::speaks_for_others`].
+    /// The groups whose members may send PROXY headers; see [`Policy::speaks_for_others`].
     pub senders: Vec<GroupId>,
 }
 
-/// A second policy of a listener, which is judged and never enforced. In place of an absent list, the listener's own
-/// counts.
+/// The shadow lists of a listener, which are judged but not enforced. If a list is absent, the listener's own list is
+/// used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shadow {
-    /// Groups that admit.
+    /// The groups that are admitted.
     pub allow: Option<Vec<GroupId>>,
-    /// Groups that refuse, whatever `allow` says.
+    /// The groups that are refused, even if `allow` contains them.
     pub deny: Option<Vec<GroupId>>,
 }
 
@@ -45,18 +45,18 @@ impl PolicyBuilder {
     /// The built-in group `unix`.
     pub const UNIX: GroupId = GroupId(0);
 
-    /// A builder with only the built-in group `unix`.
+    /// Makes a builder that has only the built-in group `unix`.
     pub fn new() -> Self {
         let unix = GroupData::new(Some(UNIX_GROUP), Meta::default());
         Self { entries: Entries::default(), groups: vec![unix], listeners: Vec::new(), lists: Vec::new() }
     }
 
-    /// Declares a file with entries.
+    /// Declares a file that has entries.
     pub fn source(&mut self, file: &str) -> Result<SourceId, TooMany> {
         self.entries.add_source(file).ok_or(TooMany)
     }
 
-    /// Declares a group; without a name, it holds addresses directly in a list.
+    /// Declares a group. A group without a name has the addresses that are directly in a list.
     pub fn group(&mut self, name: Option<&str>, meta: Meta) -> Result<GroupId, TooMany> {
         if self.groups.len() > MAX_GROUPS {
             return Err(TooMany);
@@ -80,7 +80,7 @@ impl PolicyBuilder {
         }
     }
 
-    /// Adds the next listener; its index is the number of earlier calls.
+    /// Adds a listener. Its index is the number of listeners added before.
     pub fn listener(&mut self, access: Access) {
         self.listeners.push(access);
     }
@@ -91,7 +91,8 @@ impl PolicyBuilder {
         ListId(self.lists.len() - 1)
     }
 
-    /// Rings of groups that include each other, each as the path from one group back to itself; at most `most` rings.
+    /// Returns groups that include each other in a ring, each as the path from one group back to itself. At most
+    /// `most` rings are returned.
     pub fn cycles(&self, most: usize) -> Vec<Vec<GroupId>> {
         let mut seen = vec![Seen::Not; self.groups.len()];
         let mut rings = Vec::new();
@@ -101,7 +102,7 @@ impl PolicyBuilder {
         rings
     }
 
-    /// Compiles the policy. A ring of includes is followed once and gives all its groups the same entries.
+    /// Compiles the policy. All groups of a ring of includes have the same entries.
     pub fn build(mut self) -> Policy {
         self.entries.seal(&self.groups);
         self.total_up();
@@ -123,7 +124,7 @@ impl PolicyBuilder {
         }
     }
 
-    /// Searches depth-first with its own stack, because a chain of includes may be as long as the file.
+    /// Searches depth-first with a stack on the heap, because a chain of includes may be as long as the file.
     fn find_rings(&self, start: GroupId, seen: &mut [Seen], rings: &mut Vec<Vec<GroupId>>, most: usize) {
         if seen[index(start)] != Seen::Not {
             return;
@@ -189,7 +190,7 @@ impl Default for PolicyBuilder {
     }
 }
 
-/// The error of more groups, files or entries than the tables can number.
+/// The error of more groups, files or entries than the tables can hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("more than {} entries or {MAX_GROUPS} groups", crate::group::MAX_ENTRIES)]
 pub struct TooMany;

@@ -1,4 +1,4 @@
-//! The changes of a reload: the groups and lists that gained and lost entries, with the entries.
+//! The changes of a reload: which groups and lists gained and lost entries, and which entries.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -8,7 +8,7 @@ use crate::decision::Which;
 use crate::group::{GroupId, Span, index};
 use crate::origin::UnixSeconds;
 
-/// One group or list that a reload changed.
+/// The change of one group or list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupChange {
     /// The group or list that contains the entries.
@@ -21,7 +21,7 @@ pub struct GroupChange {
     pub lost: ChangedEntries,
 }
 
-/// The place of entries.
+/// The group or list to which entries belong.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Whose {
     /// The group with this name.
@@ -51,34 +51,35 @@ pub enum ChangeKind {
     Changed,
 }
 
-/// The number of entries, and some of them.
+/// The number of changed entries, and the first of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChangedEntries {
     /// The number of all entries.
     pub count: usize,
-    /// The first entries: groups by name, then IPv4, then IPv6, each in ascending order.
+    /// The first entries: names of groups, then IPv4, then IPv6, each in ascending order.
     pub first: Vec<ChangedEntry>,
 }
 
 /// A copy of one entry, independent of its policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangedEntry {
-    /// `203.0.113.0/24`, `203.0.113.9`, or the name of a group.
+    /// The entry as text: `203.0.113.0/24`, `203.0.113.9`, or the name of a group.
     pub entry: String,
-    /// The operator's note on the entry, or else on its group.
+    /// The operator's note on the entry, or on its group if the entry has none.
     pub note: Option<String>,
-    /// The second from which the entry counts as absent.
+    /// The second from which the entry is ignored.
     pub until: Option<UnixSeconds>,
 }
 
 impl Policy {
-    /// Returns the entries that the groups and lists of this policy gained and lost since `old`; at most `most` of
-    /// each are listed.
+    /// Returns the entries that the groups and lists of this policy gained and lost since `old`. Lists at most `most`
+    /// entries of each kind.
     ///
-    /// Groups are matched by name, lists by the name of their listener or user. The comparison covers only the
-    /// content of a group or list itself: networks, each with its expiry, and names of other groups. So an entry with
-    /// a changed `until` is both lost and gained, and an entry with a changed note is neither. Groups that include a
-    /// group do not repeat its changes. The result is in the order of this policy, then removed groups and lists.
+    /// Groups are matched by name, and lists by the name of their listener or user. The comparison covers only the
+    /// own content of a group or list: networks, each with its expiry, and names of other groups. So an entry with a
+    /// changed `until` is both lost and gained, and an entry with a changed note is neither. Changes of an included
+    /// group are not repeated for the groups that include it. The result has the groups and lists of this policy in
+    /// their order, then the removed ones.
     pub fn changes_since(&self, old: &Self, most: usize) -> Vec<GroupChange> {
         let mut comparison = Comparison { old, new: self, most, known: HashMap::new() };
         let mut before: HashMap<Whose, Written<'_>> = old.written().collect();
@@ -157,13 +158,13 @@ impl Policy {
 
 /// The content of one group or list.
 struct Written<'p> {
-    /// The groups with these entries: the group itself, or the addresses directly in the list.
+    /// The groups that hold the entries: the group itself, or the unnamed group of a list's own addresses.
     own: Vec<GroupId>,
-    /// The named groups in it, sorted.
+    /// The names of the groups in it, sorted.
     groups: Vec<&'p str>,
 }
 
-/// One entry in the form for comparison.
+/// One entry, in the form in which entries are compared.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Line<K> {
     start: K,
@@ -178,19 +179,20 @@ impl<K: Copy> Line<K> {
     }
 }
 
-/// Gained and lost entries.
+/// The gained entries and the lost entries.
 type Difference = (ChangedEntries, ChangedEntries);
 
 struct Comparison<'p> {
     old: &'p Policy,
     new: &'p Policy,
     most: usize,
-    /// Differences of addresses in `listener_defaults`: they belong to every listener, and are compared once.
+    /// The results for pairs of groups that were compared before. The addresses in `listener_defaults` belong to
+    /// every listener and are compared once.
     known: HashMap<(Vec<GroupId>, Vec<GroupId>), Difference>,
 }
 
 impl<'p> Comparison<'p> {
-    /// Compares a group or list; `None` if nothing changed. A list that was always empty does not count.
+    /// Compares a group or list. `None` if nothing changed. A new or removed list without entries is not a change.
     fn change(
         &mut self,
         whose: Whose,
@@ -218,7 +220,7 @@ impl<'p> Comparison<'p> {
         Some(GroupChange { whose, fate, gained, lost })
     }
 
-    /// The names of one list that the other does not have.
+    /// Returns the names in one list that the other list does not have.
     fn names(&self, list: &[&str], other: &[&str]) -> ChangedEntries {
         let new = || list.iter().filter(|name| other.binary_search(name).is_err());
         let entry = |name: &&str| ChangedEntry { entry: (*name).to_owned(), note: None, until: None };
@@ -246,7 +248,7 @@ fn compare<K: Copy + Ord>(
     gained: &mut Gathered<'_>,
 ) {
     let (old, new): (Vec<_>, Vec<_>) = (old.collect(), new.collect());
-    // Most reloads leave most lists unchanged.
+    // In most reloads, most lists are unchanged.
     if old.iter().map(Line::key).eq(new.iter().map(Line::key)) {
         return;
     }
@@ -268,7 +270,7 @@ fn compare<K: Copy + Ord>(
     }
 }
 
-/// The lines in ascending order, without duplicates.
+/// Returns the entries in ascending order, without duplicates.
 fn sorted<K: Copy + Ord>(mut lines: Vec<Line<K>>) -> Vec<Line<K>> {
     lines.sort_unstable();
     lines.dedup_by_key(|line| line.key());

@@ -1,5 +1,4 @@
-//! The compiler: from groups that include each other to one table for each combination of groups that a listener
-//! uses.
+//! Compiles groups that include each other into one table for each combination of groups in use.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -9,7 +8,7 @@ use crate::decision::Which;
 use crate::group::{Entries, GroupData, GroupId, index, longest_last};
 use crate::lookup::{Column, Key, Order, Table};
 
-/// Builds sets, each combination of groups once.
+/// Builds the sets. Each combination of groups is built once.
 pub(super) struct Compiler<'b> {
     entries: &'b Entries,
     groups: &'b [GroupData],
@@ -51,7 +50,8 @@ impl<'b> Compiler<'b> {
         self.sets.len() - 1
     }
 
-    /// Builds the table of one family. Among equal prefixes the one with the latest expiry counts, or else the first.
+    /// Builds the table of one address family. Among equal prefixes the one with the latest expiry is used, or the
+    /// first if they expire at the same time.
     fn table<K: Key>(
         &self,
         runs: impl Iterator<Item = Range<u32>>,
@@ -65,7 +65,8 @@ impl<'b> Compiler<'b> {
             [] => Order::AddressRun(0..0),
             [run] => Order::AddressRun(run.clone()),
             runs => {
-                // The last of equal prefixes counts, and a stable sort keeps their order.
+                // The table uses the last of equal prefixes. The sort is stable, so after the reversal the first one
+                // comes last.
                 let mut ids = Vec::with_capacity(runs.iter().map(ExactSizeIterator::len).sum());
                 ids.extend(runs.iter().rev().cloned().flatten());
                 ids.sort_by(|a, b| {
@@ -79,7 +80,7 @@ impl<'b> Compiler<'b> {
     }
 }
 
-/// The groups and all groups that they include, each once, sorted.
+/// Returns the groups and all groups that they include, each once, sorted.
 pub(super) fn members(groups: &[GroupData], roots: &[GroupId]) -> Vec<GroupId> {
     let mut seen = vec![false; groups.len()];
     let mut open = roots.to_vec();

@@ -1,4 +1,4 @@
-//! The view of a named group, for code that shows or edits groups.
+//! A view of a named group, for code that shows or edits groups.
 
 use super::compile::members;
 use super::{Policy, PolicyBuilder};
@@ -20,28 +20,29 @@ impl<'p> Group<'p> {
         Self { policy, id, name }
     }
 
-    /// The name of the group.
+    /// Returns the name of the group.
     pub fn name(&self) -> &'p str {
         self.name
     }
 
-    /// The operator's information about the group as a whole.
+    /// Returns the operator's information about the group as a whole.
     pub fn meta(&self) -> Option<&'p Meta> {
         self.data().map(|data| &data.meta)
     }
 
-    /// The number of entries of the group and of the groups that it includes; expired ones count too.
+    /// Returns the number of entries of the group and of the groups that it includes. Expired entries count too.
     pub fn entry_count(&self) -> usize {
         self.data().map_or(0, |data| data.total)
     }
 
-    /// The number of the group's own entries; expired ones count too. `unix` has one.
+    /// Returns the number of the group's own entries. Expired entries count too. `unix` has one.
     pub fn own_count(&self) -> usize {
         let written: usize = self.policy.entries.spans(self.id).map(|span| span.len()).sum();
         written + usize::from(self.id == PolicyBuilder::UNIX)
     }
 
-    /// The group's own entries in the order of its file, including expired ones; for `unix` the built-in one.
+    /// Returns the group's own entries in the order of its file, including expired ones. For `unix`, returns the
+    /// built-in entry.
     pub fn entries(&self) -> impl Iterator<Item = Rule<'p>> + use<'p> {
         let (policy, id) = (self.policy, self.id);
         let unix = (id == PolicyBuilder::UNIX).then(|| policy.unix_rule());
@@ -49,15 +50,15 @@ impl<'p> Group<'p> {
         unix.into_iter().chain(written.filter_map(|which| policy.rule_of(which)))
     }
 
-    /// The names of the groups that it includes directly, in the order of its file.
+    /// Returns the names of the groups that this group includes directly, in the order of its file.
     pub fn includes(&self) -> impl Iterator<Item = &'p str> + use<'p> {
         let groups = &self.policy.groups;
         let included = self.data().into_iter().flat_map(|data| &data.includes);
         included.filter_map(|id| groups.get(index(*id))?.name.as_deref())
     }
 
-    /// The longest entry that covers all of `cidr`, among the entries of the group and of included groups, expired
-    /// ones too. Among equal entries, the one with the latest expiry. Reads every entry.
+    /// Returns the longest entry that covers all of `cidr`, among the entries of the group and of included groups.
+    /// Expired entries count too. Among equal entries, returns the one with the latest expiry. Reads every entry.
     pub fn covering(&self, cidr: Cidr) -> Option<Rule<'p>> {
         let policy = self.policy;
         let members = members(&policy.groups, &[self.id]);
@@ -66,7 +67,7 @@ impl<'p> Group<'p> {
             entry.covers(cidr).then_some((entry.net().prefix_len(), which))
         });
         let until = |which| policy.entries.until(which, &policy.groups);
-        // The first of equal entries counts; `max_by` would return the last.
+        // The first of several equal entries must be returned, but `max_by` would return the last.
         let best = covering.reduce(|best, next| {
             let longer = next.0.cmp(&best.0).then_with(|| longest_last(until(next.1), until(best.1)));
             if longer.is_gt() { next } else { best }
@@ -74,8 +75,8 @@ impl<'p> Group<'p> {
         policy.rule_of(best?.1)
     }
 
-    /// The group's own entries that `cidr` covers, an equal one too. An entry `cidr` without an expiry makes them
-    /// redundant.
+    /// Returns the group's own entries that `cidr` covers, including an equal one. If `cidr` becomes an entry without
+    /// an expiry, they are redundant.
     pub fn covered_by(&self, cidr: Cidr) -> impl Iterator<Item = Rule<'p>> + use<'p> {
         let policy = self.policy;
         let covered = |which| policy.entries.cidr(which).is_some_and(|entry| cidr.covers(entry));
@@ -83,7 +84,8 @@ impl<'p> Group<'p> {
         list.into_iter().filter_map(|which| policy.rule_of(which))
     }
 
-    /// The next second after `now` at which one of the entries of the group or of included groups expires.
+    /// Returns the next second after `now` at which an entry of the group or of an included group expires. `None` if
+    /// no entry expires later.
     pub fn next_expiry(&self, now: UnixSeconds) -> Option<UnixSeconds> {
         let groups = &self.policy.groups;
         let members = members(groups, &[self.id]);

@@ -9,7 +9,7 @@ use crate::group::{Entry, MAX_GROUPS, Meta, SourceId};
 
 pub(super) const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
 
-/// Groups written as text: each item is `CIDR` or `CIDR until +SECONDS`, relative to [`NOW`].
+/// Builds groups from text: each item is `CIDR` or `CIDR until +SECONDS`, relative to [`NOW`].
 pub(super) struct Lists {
     pub(super) builder: PolicyBuilder,
     source: SourceId,
@@ -61,7 +61,8 @@ fn client(ip: &str) -> ClientAddr {
     ClientAddr::from_socket(SocketAddr::new(ip.parse().unwrap(), 40_000))
 }
 
-/// The decision as text, `allow office 10.0.0.0/8`, `denied - 10.0.0.1` or `not_allowed`: reason, group, entry.
+/// Returns the decision as text: `allow office 10.0.0.0/8`, `denied - 10.0.0.1` or `not_allowed`. The words are
+/// reason, group and entry.
 fn told(policy: &Policy, ip: &str, now: UnixSeconds) -> String {
     told_of(policy, &client(ip), now)
 }
@@ -344,7 +345,7 @@ fn too_many_groups_are_refused() {
     assert_eq!(builder.group(None, Meta::default()), Err(TooMany));
 }
 
-/// A million single addresses, which cannot be merged: alone in their set, and beside another group.
+/// A million single addresses that cannot be merged, once alone in their set and once beside another group.
 #[test]
 fn a_million_entries_fit_their_budget() {
     let each = |address: fn(u32) -> IpAddr, mixed: bool| {
@@ -368,7 +369,7 @@ fn a_million_entries_fit_their_budget() {
     }
 }
 
-/// One entry of the model: the network, and the seconds until its expiry, if it has one.
+/// One entry of the model: the network, and the second of its expiry relative to now, if it has one.
 #[derive(Clone, Debug)]
 struct Model {
     cidr: Cidr,
@@ -384,7 +385,7 @@ fn models() -> impl Strategy<Value = Vec<Model>> {
     vec((prop_oneof![v4, v6], until).prop_map(|(cidr, until)| Model { cidr, until }), 0..60)
 }
 
-/// The decision according to the documentation, entry by entry.
+/// Computes the decision as the documentation describes it, entry by entry.
 fn expected(allow: &[Model], deny: &[Model], ip: IpAddr, now: i64) -> &'static str {
     let covers = |model: &&Model| model.cidr.contains(ip);
     let active = |model: &Model| model.until.is_none_or(|until| until > now);
@@ -411,7 +412,7 @@ proptest! {
             }
             group
         };
-        // The model covers runs of several groups, and a group of one entry.
+        // The groups of the model give tables of several runs, and of a single run.
         let (one, rest) = allow.split_at(allow.len() / 3);
         let good: Vec<GroupId> = [("one", one), ("rest", rest), ("more", one)].map(|(name, models)| group(name, models)).into();
         let bad = group("bad", &deny);
@@ -420,7 +421,8 @@ proptest! {
         let edges = allow.iter().chain(&deny).flat_map(|model| [model.cidr.net().network(), model.cidr.net().broadcast()]);
         for ip in edges.chain(more.into_iter().map(|bits| IpAddr::from(bits.to_be_bytes()))) {
             let from = ClientAddr::from_socket(SocketAddr::new(ip, 1));
-            // An entry of IPv6 never matches an IPv4 peer, so mapped addresses are not part of the model.
+            // A mapped address is judged as IPv4, which no IPv6 entry matches. So mapped addresses are not part of
+            // the model.
             if from.ip() != Some(ip) {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! The history of each source, in a table of bounded size.
+//! The history of each source, in a table of limited size.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeSet, HashMap};
@@ -9,20 +9,20 @@ use std::time::Duration;
 use super::{Meter, Rate, nanos};
 use crate::origin::ClientAddr;
 
-/// Maximum number of sources in a table. With 64 failures each, the maximum, the sources take some 80 MiB; with ten
-/// 30 MiB; without any 14 MiB.
+/// The highest number of sources in a table. With the maximum of 64 failures each, the sources take about 80 MiB;
+/// with ten, 30 MiB; without any, 14 MiB.
 pub const DEFAULT_CAPACITY: usize = 65_536;
-/// Maximum number of distinct wrong passwords that are counted for one source: each takes memory until it is
+/// The highest number of distinct wrong passwords that are counted for one source. Each takes memory until it is
 /// forgotten. A larger limit is reduced to this number.
 pub const MAX_FAILURES: u32 = 64;
 
-/// The clients that are counted together: an IPv4 address, or the /64 of an IPv6 address, because one host has the
-/// whole /64.
+/// The unit in which clients are counted: an IPv4 address, or the /64 of an IPv6 address, because one host usually
+/// has a whole /64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Source(IpAddr);
 
 impl Source {
-    /// The source of a client. Peers on a unix socket have none and are not limited.
+    /// Returns the source of a client. `None` for peers on a unix socket, which are not limited.
     #[must_use]
     pub fn of(client: ClientAddr) -> Option<Self> {
         Some(Self(match client.ip()? {
@@ -34,7 +34,7 @@ impl Source {
         }))
     }
 
-    /// The address, or the first address of the /64.
+    /// Returns the address, or the first address of the /64.
     #[must_use]
     pub const fn ip(self) -> IpAddr {
         self.0
@@ -44,18 +44,18 @@ impl Source {
 /// The limits of each source; `None` means no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SourceLimits {
-    /// Maximum number of clients at once.
+    /// The highest number of clients at the same time.
     pub clients: Option<u32>,
-    /// Maximum rate of new connections.
+    /// The highest rate of new connections.
     pub connects: Option<Rate>,
-    /// Rate of distinct failed logins; the login that reaches the number blocks the source.
+    /// The rate of distinct failed logins. The login that reaches the number blocks the source.
     pub auth_failures: Option<Rate>,
     /// Duration of a block.
     pub block_for: Duration,
 }
 
 impl SourceLimits {
-    /// Whether there is a limit.
+    /// Returns whether any limit is set.
     #[must_use]
     pub const fn is_any(&self) -> bool {
         self.clients.is_some() || self.connects.is_some() || self.auth_failures.is_some()
@@ -68,7 +68,7 @@ pub enum Denied {
     /// The source is blocked after failed logins.
     #[error("the source is blocked after too many failed logins")]
     Blocked {
-        /// End of the block.
+        /// The end of the block.
         until: Duration,
     },
     /// The source connects too often.
@@ -77,7 +77,7 @@ pub enum Denied {
     /// The source has the maximum number of clients.
     #[error("the source has reached its limit of clients")]
     Clients,
-    /// The table is full of sources that have clients.
+    /// The table is full, and all its sources have clients.
     #[error("too many sources have clients")]
     Full,
 }
@@ -85,41 +85,41 @@ pub enum Denied {
 /// The result of a failed login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoginFailure {
-    /// The number of distinct failed logins; also returned if no failures are counted.
+    /// The number of distinct failed logins, or 0 if failed logins are not limited.
     Counted(u32),
-    /// The source is blocked: close the connection of the client.
+    /// The source is blocked, and the client must be disconnected.
     Blocked {
-        /// End of the block.
+        /// The end of the block.
         until: Duration,
-        /// Whether this failure caused the block: log it only then.
+        /// Whether this failure caused the block. Only then it is logged.
         new: bool,
     },
 }
 
-/// A client's place among the clients of its source. The caller returns it by [`Sources::leave`].
+/// A client in the count of its source. The caller must give it back to [`Sources::leave`].
 #[derive(Debug)]
 #[must_use = "a place that is not given back counts without end"]
 pub struct CountedSource(Option<Source>);
 
 /// The history of the sources of one listener.
 ///
-/// The table never grows beyond its capacity. In a full table, a new source replaces the first of these that exists:
+/// The table never exceeds its capacity. In a full table, a new source replaces the first source in this order:
 ///
-/// - a source without history that counts (its connections and failures are old, its block is over),
-/// - a source without a block and without clients, the one whose connections and failures would be forgotten first,
-/// - a source with a block and without clients, the one whose block ends first. This happens only if all other
-///   sources are blocked or have clients; [`Sources::blocks_forgotten`] counts these replacements.
+/// - A source whose history no longer counts: its connections and failures are old, and its block is over.
+/// - A source without a block and without clients. The one whose history ends first is replaced.
+/// - A source with a block and without clients. The one whose block ends first is replaced. This happens only if all
+///   other sources are blocked or have clients; [`Sources::blocks_forgotten`] counts these replacements.
 ///
-/// Sources with clients keep their place, so their number of clients is always right. If every source has clients,
-/// new sources are refused. All operations take logarithmic time.
+/// Sources with clients are never replaced, so their number of clients is always correct. If every source has
+/// clients, new sources are refused. All operations take logarithmic time.
 #[derive(Debug)]
 pub struct Sources<S = RandomState> {
     limits: SourceLimits,
     capacity: usize,
     table: HashMap<Source, Record, S>,
-    /// Sources without clients and without a block, by the time at which they may be forgotten.
+    /// Sources without clients and without a block, with the time from which they may be forgotten.
     resting: BTreeSet<(u64, Source)>,
-    /// Sources without clients and with a block, by the end of the block.
+    /// Sources without clients and with a block, with the end of the block.
     blocked: BTreeSet<(u64, Source)>,
     blocks_forgotten: u64,
 }
@@ -129,12 +129,12 @@ struct Record {
     clients: u32,
     connects: Meter,
     blocked_until: u64,
-    /// Keyed hashes of wrong names and passwords, each with the time of its last use.
+    /// The keyed hashes of wrong names and passwords, each with the time of its last use in nanoseconds.
     failures: Vec<(u64, u64)>,
     kept: Kept,
 }
 
-/// The order that contains a record.
+/// The order (`resting` or `blocked`) that contains a record. `Held` is in neither, because it has clients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Kept {
     #[default]
@@ -144,7 +144,7 @@ enum Kept {
 }
 
 impl Sources<RandomState> {
-    /// An empty table. The keys of its hashes are random.
+    /// Makes an empty table. The keys of its hashes are random.
     #[must_use]
     pub fn new(limits: SourceLimits, capacity: usize) -> Self {
         Self::with_hasher(limits, capacity, RandomState::new())
@@ -152,7 +152,8 @@ impl Sources<RandomState> {
 }
 
 impl<S: BuildHasher> Sources<S> {
-    /// An empty table. The hasher must have keys that clients do not know, because it distinguishes wrong passwords.
+    /// Makes an empty table. The hasher must have keys that clients do not know, because it distinguishes wrong
+    /// passwords.
     #[must_use]
     pub fn with_hasher(limits: SourceLimits, capacity: usize, hasher: S) -> Self {
         Self {
@@ -165,10 +166,10 @@ impl<S: BuildHasher> Sources<S> {
         }
     }
 
-    /// Admits a client that connects.
+    /// Counts a new client of the source.
     ///
     /// # Errors
-    /// The reason why the client may not connect.
+    /// The limit that the source has reached, or its block.
     pub fn admit(&mut self, source: Source, now: Duration) -> Result<CountedSource, Denied> {
         if !self.limits.is_any() {
             return Ok(CountedSource(None));
@@ -197,8 +198,9 @@ impl<S: BuildHasher> Sources<S> {
         }
     }
 
-    /// Counts a failed login with this name (if one was given) and password. The same pair counts once, so one client
-    /// with an old password does not block all others behind its address. The pair is kept as a keyed hash.
+    /// Counts a failed login with this password, and with this name if the client sent one. The same pair counts
+    /// once, so one client with an old password does not block all others behind its address. The pair is kept as a
+    /// keyed hash.
     pub fn login_failed(
         &mut self,
         source: Source,
@@ -210,49 +212,49 @@ impl<S: BuildHasher> Sources<S> {
         let block_for = self.limits.block_for;
         let attempt = self.table.hasher().hash_one((name, password));
         let failure = self.change(source, now, |record| record.failed(attempt, rate, block_for, nanos(now)));
-        // If the failure cannot be counted, the source may not guess again.
+        // If there is no room to count the failure, the client must not guess again.
         failure.unwrap_or(LoginFailure::Blocked { until: now, new: false })
     }
 
-    /// The end of the source's block, if it is blocked.
+    /// Returns the end of the source's block. `None` if the source is not blocked.
     #[must_use]
     pub fn blocked_until(&self, source: Source, now: Duration) -> Option<Duration> {
         let until = self.table.get(&source)?.blocked_until;
         (until > nanos(now)).then(|| Duration::from_nanos(until))
     }
 
-    /// The number of blocked sources. Reads all sources.
+    /// Returns the number of blocked sources. Reads all sources.
     #[must_use]
     pub fn blocked(&self, now: Duration) -> usize {
         let now = nanos(now);
         self.table.values().filter(|record| record.blocked_until > now).count()
     }
 
-    /// The number of sources in the table.
+    /// Returns the number of sources in the table.
     #[must_use]
     pub fn len(&self) -> usize {
         self.table.len()
     }
 
-    /// Whether the table has no sources.
+    /// Returns whether the table has no sources.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()
     }
 
-    /// Blocks that were forgotten before their time because the table was full of blocked sources.
+    /// Returns the number of blocks that were forgotten early because the table was full.
     #[must_use]
     pub const fn blocks_forgotten(&self) -> u64 {
         self.blocks_forgotten
     }
 
-    /// Replaces the limits. Present clients stay, and blocks end at their time.
+    /// Replaces the limits. Existing clients stay, and existing blocks end at their time.
     pub const fn set_limits(&mut self, limits: SourceLimits) {
         self.limits = limits;
     }
 
-    /// Forgets sources without history that counts, at most `at_most`. The caller calls it regularly, so that the
-    /// memory of a flood is released.
+    /// Forgets at most `at_most` sources whose history no longer counts. The caller must call this regularly, so that
+    /// the memory of a flood is released.
     pub fn sweep(&mut self, now: Duration, at_most: usize) {
         for _ in 0..at_most {
             let Some(source) = self.over(nanos(now)) else { break };
@@ -263,8 +265,8 @@ impl<S: BuildHasher> Sources<S> {
         }
     }
 
-    /// Changes the history of a source and updates its place in the orders. `None` if there is no room for the
-    /// source.
+    /// Changes the history of a source and moves the source to the right order. `None` if the table has no room for
+    /// the source.
     fn change<T>(
         &mut self,
         source: Source,
@@ -305,7 +307,7 @@ impl<S: BuildHasher> Sources<S> {
         Some(())
     }
 
-    /// A source without history that counts.
+    /// Returns a source whose history no longer counts. `None` if there is none.
     fn over(&self, now: u64) -> Option<Source> {
         let first =
             |order: &BTreeSet<(u64, Source)>| order.first().filter(|(until, _)| *until <= now).copied();

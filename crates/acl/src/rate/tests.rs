@@ -27,14 +27,14 @@ fn refuses_invalid_rates() {
     assert_eq!(Rate::new(50, SECOND).map(|rate| (rate.count(), rate.per())), Some((50, SECOND)));
 }
 
-/// A token bucket with the arithmetic of fractions: tokens in units of 1/per.
+/// A token bucket that counts tokens in units of 1/per.
 struct Bucket {
     tokens: u128,
     at: u128,
 }
 
 proptest! {
-    /// Property: for rates whose events take whole nanoseconds, the meter and the token bucket are equal.
+    /// Property: if one event takes a whole number of nanoseconds, the meter equals the token bucket.
     #[test]
     fn a_meter_is_a_token_bucket(
         count in 1u32..20,
@@ -59,7 +59,7 @@ proptest! {
         }
     }
 
-    /// Property: no window has more than twice the count of its rate, the saved events and the new ones.
+    /// Property: no window has more than twice the count of its rate: the saved events and the new ones.
     #[test]
     fn no_window_has_more_than_the_burst_and_the_pace(
         count in 1u32..20,

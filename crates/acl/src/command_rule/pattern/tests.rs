@@ -21,7 +21,7 @@ fn a_star_alone_does_not_match_an_empty_text() {
     assert!(is_match("a*", "a") && is_match("a**", "a") && is_match("*a*", "a"));
 }
 
-/// Each star would multiply the work if its search started again for every place of the earlier stars.
+/// The time would grow exponentially if each star restarted its search for every position of the earlier stars.
 #[test]
 fn many_stars_take_little_time() {
     let pattern = Pattern::new(&"a*".repeat(MAX_PATTERN / 2)).unwrap();
@@ -31,7 +31,7 @@ fn many_stars_take_little_time() {
     assert!(!pattern.matches(text.as_bytes()));
 }
 
-/// A naive matcher that tries every length of each star.
+/// Matches naively: tries every length of each star.
 fn naive(pattern: &[u8], text: &[u8], has_matched: bool) -> bool {
     match (pattern, text) {
         ([], _) => text.is_empty(),

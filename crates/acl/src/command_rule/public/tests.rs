@@ -8,7 +8,7 @@ const DOCS: &str = include_str!("../../../../../docs/security-model.md");
 /// Every refused command and subcommand.
 const SNAPSHOT: &str = include_str!("refused.txt");
 
-/// Commands that Redis calls dangerous, and that `@public` allows, with the reason.
+/// The commands that Redis calls dangerous and that `@public` allows, with the reason.
 const KEPT: &[(CommandId, &str)] = &[
     (id::INFO, "clients and monitoring ask for it"),
     (id::ROLE, "clients ask for it after a failover"),
@@ -47,7 +47,7 @@ fn the_preset_refuses_the_same_commands_as_before() {
 #[test]
 fn dangerous_commands_are_refused_or_kept_for_a_reason() {
     let dangerous = Categories::of(&[Categories::DANGEROUS, Categories::ADMIN]);
-    // All commands of Sentinel are in the category `@dangerous` there.
+    // In a Sentinel, all commands are in the category `@dangerous`.
     let of_servers = known().filter(|id| id.top() != id::SENTINEL);
     for command in of_servers.filter(|id| id.info().categories.intersects(dangerous)) {
         let is_kept = KEPT.iter().any(|(id, _)| *id == command);

@@ -5,7 +5,7 @@ fn user(rules: &[&str]) -> RedisUser {
     RedisUser::new("app", &rules.iter().collect::<Vec<_>>())
 }
 
-/// The words after those for commands.
+/// Returns the words for keys and channels.
 fn patterns(rules: &[&str]) -> String {
     let user = user(rules);
     let words =

@@ -12,7 +12,8 @@ use crate::policy::{PolicyBuilder, Shadow};
 
 const MOST: usize = 3;
 
-/// The changes as text: `office changed +[10.0.0.1] -2[...]`. The count appears if not all entries are listed.
+/// Returns the changes as text: `office changed +[10.0.0.1] -2[...]`. The count is shown if not all entries are
+/// listed.
 fn told(new: &Policy, old: &Policy) -> Vec<String> {
     let entries = |entries: &ChangedEntries| {
         let shown: Vec<&str> = entries.first.iter().map(|entry| entry.entry.as_str()).collect();
@@ -185,7 +186,7 @@ fn finds_few_changes_among_very_many_entries() {
     assert_eq!((changes[0].gained.first.len(), changes[0].lost.first.len()), (MOST, MOST));
 }
 
-/// Few networks, so that lists overlap and repeat.
+/// Generates few different networks, so that lists overlap and repeat.
 fn models() -> impl Strategy<Value = Vec<(Cidr, Option<i64>)>> {
     let v4 = (0_u32..8, 28_u8..=32).prop_map(|(bits, len)| Cidr::cut_v4(bits.into(), len));
     let v6 = (0_u128..8, 124_u8..=128).prop_map(|(bits, len)| Cidr::cut_v6(bits.into(), len));

@@ -12,7 +12,7 @@ fn cidr(text: &str) -> Cidr {
     text.parse().unwrap()
 }
 
-/// `vpn` in `office` in `all`; `all` also has a file of its own.
+/// Builds `all`, which includes `office`, which includes `vpn`. `all` also has its own file.
 fn nested() -> Policy {
     let mut lists = Lists::new();
     let vpn = lists.group("vpn", &["10.8.0.0/16 until 30", "10.8.0.0/16 until 90", "10.8.0.0/16 until 60"]);
@@ -73,7 +73,7 @@ fn covering_finds_the_longest_through_includes() {
     assert_eq!(covering("all", "2001:db8:1::/64"), found("all", "2001:db8:1::/48", 2));
     assert_eq!(covering("all", "2001:db8::/31"), None);
     assert_eq!(covering("all", "0.0.0.0/0"), None);
-    // Among three equal entries, the one with the latest expiry, and the first of those.
+    // Among equal entries, the one with the latest expiry is found, or the first of several such entries.
     assert_eq!(covering("all", "10.8.1.0/24"), found("vpn", "10.8.0.0/16", 2));
     assert_eq!(covering("vpn", "10.9.0.0/16"), None);
     assert_eq!(covering("office", "10.9.0.0/16"), found("office", "10.0.0.0/8", 7));
@@ -90,7 +90,7 @@ fn covered_by_returns_the_entries_that_a_wider_one_makes_redundant() {
     assert_eq!(redundant("all", "198.51.100.0/23"), ["198.51.100.1", "198.51.100.0/24"]);
     assert_eq!(redundant("all", "198.51.100.1"), ["198.51.100.1"]);
     assert_eq!(redundant("all", "2001:db8::/32"), ["2001:db8:1::/48", "2001:db8:2::/48", "2001:db8:1::1"]);
-    // Entries of other groups stay in their groups.
+    // Entries of other groups are not returned.
     assert_eq!(redundant("all", "203.0.113.0/24"), Vec::<String>::new());
     assert_eq!(redundant("office", "203.0.0.0/16"), ["203.0.113.0/24", "203.0.113.9"]);
     assert_eq!(redundant("office", "::/0"), ["2001:db8::/32"]);

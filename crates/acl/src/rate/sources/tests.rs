@@ -98,7 +98,7 @@ fn a_full_table_keeps_blocks_and_clients() {
     block(&mut sources, source(1), at(0));
     block(&mut sources, source(2), at(1));
     let _client = sources.admit(source(3), at(2)).unwrap();
-    // The table is full of blocked sources and one with a client: the block that ends first is replaced.
+    // The table is full of blocked sources and a source with a client: the block that ends first is replaced.
     assert!(sources.admit(source(4), at(3)).is_ok());
     assert_eq!((sources.len(), sources.blocks_forgotten()), (3, 1));
     assert_eq!(sources.blocked_until(source(1), at(3)), None);
@@ -148,7 +148,7 @@ fn without_limits_no_source_is_kept() {
     let mut sources = Sources::new(SourceLimits::default(), 1);
     let places: Vec<_> = (0..9).map(|n| sources.admit(source(n), at(0)).unwrap()).collect();
     assert_eq!(sources.login_failed(source(1), None, b"x", at(0)), LoginFailure::Counted(0));
-    // New limits of a reload do not count clients that connected before.
+    // The limits of a reload do not count clients that connected before.
     sources.set_limits(limits());
     let _counted = sources.admit(source(1), at(0)).unwrap();
     places.into_iter().for_each(|place| sources.leave(place, at(0)));
@@ -190,7 +190,7 @@ fn op() -> impl Strategy<Value = (u64, Op)> {
 }
 
 proptest! {
-    /// Property: with room for all sources, every answer is that of a table that never forgets.
+    /// Property: if all sources fit, every result equals that of a table that never forgets.
     #[test]
     fn answers_do_not_change_by_forgetting(ops in prop::collection::vec(op(), 1..300)) {
         let mut sources = sources(6);
@@ -247,8 +247,8 @@ proptest! {
         }
     }
 
-    /// Property: with any number of sources, the table does not grow and its orders are consistent. A block is
-    /// forgotten only if no other source could be.
+    /// Property: with any number of sources, the table does not exceed its capacity and its orders are consistent. A
+    /// block is forgotten only if no other source can be.
     #[test]
     fn the_table_is_bounded(capacity in 1usize..5, ops in prop::collection::vec(op(), 1..300)) {
         let mut sources = sources(capacity);
