@@ -14,6 +14,7 @@ mod load;
 mod lock;
 pub mod message;
 mod model;
+mod plain;
 mod problem;
 mod raw;
 mod scope;

@@ -10,6 +10,7 @@ use super::yaml::{self, Stuck, line_break};
 use super::{EditError, NewEntry};
 use crate::LoadOptions;
 use crate::message::nearest;
+use crate::plain;
 use crate::problem::{Position, Problems};
 use crate::raw::{self, Node, Value};
 use crate::scope::{MAX_TEXT_FILE, MAX_YAML_FILE, Scope};
@@ -32,7 +33,7 @@ pub(super) struct Site {
 enum Form {
     /// The list at these keys; no keys: the whole document.
     Yaml { keys: Vec<String>, tree: Node },
-    /// One address per line.
+    /// Addresses with commas or line ends between them.
     Plain,
 }
 
@@ -133,10 +134,7 @@ impl Site {
             return Ok(None);
         }
         let after = match &self.form {
-            Form::Plain => {
-                let dropped: Vec<u32> = gone.iter().map(|at| self.entries[*at].line).collect();
-                self.plain_without(&dropped)
-            }
+            Form::Plain => plain::without(&self.text, &gone),
             Form::Yaml { keys, .. } => {
                 let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
                 gone.iter()
@@ -163,15 +161,6 @@ impl Site {
             true => [self.text.as_str(), &line, line_break].concat(),
             false => [self.text.as_str(), line_break, &line].concat(),
         })
-    }
-
-    /// Removes these lines, which are in ascending order.
-    fn plain_without(&self, dropped: &[u32]) -> String {
-        let bare = self.text.trim_start_matches('\u{feff}');
-        let mark = &self.text[..self.text.len() - bare.len()];
-        let lines = bare.split_inclusive('\n').zip(1_u32..);
-        let kept = lines.filter(|(_, line)| dropped.binary_search(line).is_err()).map(|(line, _)| line);
-        std::iter::once(mark).chain(kept).collect()
     }
 
     /// Reads an edited text like the loader. The text outside the list must not have changed.
@@ -249,12 +238,8 @@ fn item(node: &Node) -> Item {
 }
 
 fn plain(text: &str) -> Vec<Item> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let written = (1_u32..).zip(text.lines()).filter_map(|(line, whole)| {
-        let entry = whole.split_once('#').map_or(whole, |(entry, _)| entry).trim_ascii();
-        (!entry.is_empty()).then(|| Item { cidr: entry.parse().ok(), line })
-    });
-    written.collect()
+    let written = plain::entries(text).filter(|listed| !listed.behind_semicolon);
+    written.map(|listed| Item { cidr: listed.text.parse().ok(), line: listed.line }).collect()
 }
 
 /// Whether two trees are equal outside the node that the keys lead to.

@@ -53,6 +53,14 @@ fn a_plain_list_gets_and_loses_a_line() {
 }
 
 #[test]
+fn entries_between_commas_are_removed_alone() {
+    let scene = Scene::new("list.txt", "192.0.2.1, 192.0.2.2,192.0.2.3 ; hq\n203.0.113.9 ; 2 of 3\n");
+    scene.gives("remove 192.0.2.1", "192.0.2.2,192.0.2.3 ; hq\n203.0.113.9 ; 2 of 3\n");
+    scene.gives("remove 192.0.2.3", "192.0.2.1, 192.0.2.2 ; hq\n203.0.113.9 ; 2 of 3\n");
+    scene.gives("remove 203.0.113.9", "192.0.2.1, 192.0.2.2,192.0.2.3 ; hq\n");
+}
+
+#[test]
 fn the_form_of_a_plain_list_is_kept() {
     Scene::new("l.txt", "192.0.2.1").gives("add 203.0.113.9", "192.0.2.1\n203.0.113.9");
     Scene::new("l.txt", "192.0.2.1").gives("remove 192.0.2.1", "");

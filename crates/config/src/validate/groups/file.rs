@@ -1,4 +1,4 @@
-//! A group's own file: a YAML list, or plain text with one address a line, as HAProxy's `-f` lists are.
+//! A group's own file: a YAML list, or plain text with addresses and comments, as HAProxy's `-f` lists are.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use portcullis_acl::{Cidr, Entry, GroupId, Meta, PolicyBuilder, SourceId};
 
 use super::Groups;
 use crate::message::{Masked, message};
+use crate::plain;
 use crate::problem::Position;
 use crate::raw::{self, Value};
 use crate::scope::{MAX_TEXT_FILE, MAX_YAML_FILE, Scope};
@@ -72,20 +73,19 @@ fn plain(
     scope: &mut Scope,
 ) -> Option<usize> {
     let mut entries = 0;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    for (line, whole) in (1_u32..).zip(text.lines()) {
-        let written = whole.split_once('#').map_or(whole, |(entry, _)| entry).trim_ascii();
-        if written.is_empty() {
-            continue;
-        }
+    for listed in plain::entries(text) {
         entries += 1;
-        let place = || {
-            let column = whole.find(written).map_or(0, |at| whole[..at].chars().count());
-            Position { file: Arc::clone(file), line, column: u32::try_from(column).unwrap_or(0) + 1 }
-        };
+        let written = listed.text;
+        let place = || Position { file: Arc::clone(file), line: listed.line, column: listed.column };
         match written.parse::<Cidr>() {
+            Ok(cidr) if listed.behind_semicolon => {
+                let message = message!("{} stands behind ';', which begins a comment", cidr);
+                let hint =
+                    "write ',' between addresses, and '#' before a comment that begins with an address";
+                scope.problems.error(&place(), message, hint);
+            }
             Ok(cidr) => {
-                let entry = Entry { cidr, line, meta: Meta::default() };
+                let entry = Entry { cidr, line: listed.line, meta: Meta::default() };
                 if let Err(full) = policy.entry(group, source, entry) {
                     super::too_many(full, &place(), scope);
                     return None;
