@@ -35,6 +35,7 @@ pub(crate) fn serve(worker: Rc<Worker>, id: u64, admitted: Admitted) {
 /// is in a box that is freed with the step.
 pub(crate) struct Serving(Stage);
 
+/// The step that the connection is in.
 enum Stage {
     Arriving(Pin<Box<dyn Future<Output = Option<Relaying>>>>),
     Relaying(Relaying),
@@ -63,6 +64,7 @@ impl Future for Serving {
     }
 }
 
+/// Secures a connection and creates its session. Returns `None` if the connection ends before that.
 async fn arrive(worker: Rc<Worker>, id: u64, admitted: Admitted) -> Option<Relaying> {
     let _arrival = Arrival(Arc::clone(&worker.resources.stats));
     let secured = make_secure(&worker, id, admitted).await?;
@@ -78,6 +80,7 @@ impl Drop for Arrival {
     }
 }
 
+/// Performs the handshake of a connection. Reports a failure, and then returns `None`.
 async fn make_secure(worker: &Worker, id: u64, admitted: Admitted) -> Option<Secured> {
     let client = admitted.client();
     // The handshake ends under the configuration under which it began.

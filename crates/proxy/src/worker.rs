@@ -63,6 +63,7 @@ pub(crate) struct Worker {
     /// The number of sessions that `generation` cuts.
     reckoning: RefCell<Rc<Reckoning>>,
     listeners: RefCell<HashMap<Arc<str>, Rc<ListenerView>>>,
+    /// The start of the current shortage of buffer memory. `None` if there is none.
     short_since: Cell<Option<Instant>>,
 }
 

@@ -419,6 +419,7 @@ impl Relay {
         self.set_deadline();
     }
 
+    /// Reports the end of the session, and closes the client's connection as the reason of the end requires.
     fn finish(&mut self, ended: Ended) {
         self.guard.leave(ended.reason);
         let Some(mut client) = self.client.take_stream() else { return };

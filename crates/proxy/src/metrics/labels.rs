@@ -39,7 +39,7 @@ label! {
     RefusedReason {
         /// No entry allows the source.
         NotAllowed = "not_allowed",
-        /// An entry of the deny list names it.
+        /// An entry of the deny list names the source.
         Denied = "denied",
         /// The `until` of the source's entry has passed.
         Expired = "expired",

@@ -152,6 +152,7 @@ pub(crate) struct GroupSeries {
     next_expiry: AtomicI64,
 }
 
+/// The value of `next_expiry` if no entry expires.
 const NEVER: i64 = i64::MAX;
 
 impl GroupSeries {
@@ -228,6 +229,7 @@ impl Registry {
     }
 }
 
+/// Returns the series of `names`: the existing ones of `there`, and new ones from `make`.
 fn pick<T>(
     there: &[Arc<T>],
     names: &[String],

@@ -181,6 +181,7 @@ pub(super) struct CommandStats {
     pub(super) denied: OnceLock<Box<[AtomicU64; DeniedReason::ALL.len()]>>,
 }
 
+/// The values of [`ListenerCounts`] for one worker, in cache lines of their own.
 #[repr(align(128))]
 #[derive(Debug)]
 pub(super) struct ListenerStats {
@@ -207,6 +208,7 @@ impl ListenerStats {
     }
 }
 
+/// The values of [`UpstreamCounts`] for one worker, in cache lines of their own.
 #[repr(align(128))]
 #[derive(Debug, Default)]
 pub(super) struct UpstreamStats {
@@ -221,6 +223,7 @@ fn add(counter: &AtomicU64, n: u64) {
     counter.store(counter.load(Relaxed).wrapping_add(n), Relaxed);
 }
 
+/// Adds to a gauge that has a single writer, in the same way as [`add`].
 fn shift(gauge: &AtomicI64, delta: i64) {
     gauge.store(gauge.load(Relaxed).wrapping_add(delta), Relaxed);
 }

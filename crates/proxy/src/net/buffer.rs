@@ -21,10 +21,13 @@ const KEPT: usize = 64;
 /// The buffers of one worker, and the limit on all of them together.
 #[derive(Debug)]
 pub(crate) struct BufferPool {
+    /// The buffers that are kept for later leases.
     free: RefCell<Vec<Box<[u8]>>>,
+    /// The bytes in leases.
     in_use: Cell<usize>,
     /// The bytes that sessions hold besides leases.
     aside: Cell<usize>,
+    /// The limit on `in_use` and `aside` together.
     cap: Cell<usize>,
     waiting: RefCell<Waiting>,
 }
@@ -34,6 +37,7 @@ pub(crate) struct BufferPool {
 #[derive(Debug, Default)]
 struct Waiting {
     queue: VecDeque<Waker>,
+    /// The data pointers of the wakers in the queue, which identify their tasks.
     known: HashSet<*const ()>,
 }
 
@@ -97,6 +101,7 @@ impl BufferPool {
         }
     }
 
+    /// Leases a buffer of this size. Returns `None` if that would exceed the limit.
     fn lease(&self, size: usize) -> Option<Box<[u8]>> {
         if self.in_use.get().saturating_add(self.aside.get()).saturating_add(size) > self.cap.get() {
             return None;
@@ -110,6 +115,7 @@ impl BufferPool {
         Some(vec![0; size].into_boxed_slice())
     }
 
+    /// Takes back a leased buffer, and wakes the next waiting task.
     fn give_back(&self, data: Box<[u8]>) {
         self.in_use.set(self.in_use.get().saturating_sub(data.len()));
         let mut free = self.free.borrow_mut();

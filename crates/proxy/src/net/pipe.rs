@@ -21,6 +21,7 @@ pub(crate) struct Pipe {
     passed: usize,
     /// The bytes that are written before `buffer[..passed]`.
     out: Vec<u8>,
+    /// The number of bytes at the front of `out` that were written.
     written: usize,
 }
 
@@ -203,6 +204,7 @@ impl Pipe {
         self.written = 0;
     }
 
+    /// Moves the bytes that were passed on from the read buffer to `out`.
     fn set_aside(&mut self) {
         if self.passed > 0 {
             self.out.extend_from_slice(&self.buffer.bytes()[..self.passed]);

@@ -110,6 +110,7 @@ pub(crate) fn listen_unix(file: &UnixSocket) -> io::Result<socket2::Socket> {
     Ok(socket)
 }
 
+/// Gives the socket file its group, and then its mode.
 fn open_to_group(file: &UnixSocket) -> io::Result<()> {
     if let Some(group) = file.group() {
         std::os::unix::fs::lchown(file.path(), None, Some(group)).map_err(|error| {
@@ -126,6 +127,7 @@ fn open_to_group(file: &UnixSocket) -> io::Result<()> {
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
+    /// The device and the inode of the file.
     id: (u64, u64),
 }
 
@@ -153,6 +155,7 @@ impl Drop for SocketFile {
     }
 }
 
+/// Returns whether the file is a unix socket on which no process listens.
 fn is_dead_socket(path: &Path, addr: &socket2::SockAddr) -> io::Result<bool> {
     // A connect to a file of another kind is refused as well, so the kind is checked first.
     if !std::fs::symlink_metadata(path)?.file_type().is_socket() {

@@ -1,8 +1,8 @@
 //! Questions to all workers about their clients: CLIENT LIST, KILL and UNBLOCK.
 //!
-//! The worker of the client that asks sends the question to every worker, itself included. Each worker looks at a few of
-//! its clients at a time, between the turns of its sessions. It then answers with its part of the findings. So no session
-//! waits for another session, and nothing on the command path is locked.
+//! The worker of the client that asks sends the question to every worker, itself included. Each worker looks at a few
+//! of its clients at a time, between the turns of its sessions. It then answers with its part of the findings. So no
+//! session waits for another session, and nothing on the command path is locked.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,7 +38,9 @@ const MAX_WAIT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Questions {
     workers: Box<[mpsc::Sender<Ask>]>,
+    /// The queues that the workers have not taken yet.
     queues: Mutex<Box<[Option<Asks>]>>,
+    /// The turns of the questions in progress.
     turns: Semaphore,
 }
 
@@ -49,6 +51,7 @@ pub(crate) type Asks = mpsc::Receiver<Ask>;
 #[derive(Debug)]
 pub(crate) struct Ask {
     question: Arc<Question>,
+    /// The time after which an answer would come too late.
     until: Instant,
     answer: oneshot::Sender<Part>,
 }
@@ -86,11 +89,17 @@ pub(crate) enum Login {
 /// The findings of one worker, or of all workers together.
 #[derive(Debug, Default)]
 pub(crate) struct Part {
+    /// The number of each listed client, and its line.
     lines: Vec<(u64, String)>,
+    /// The length of all lines.
     bytes: usize,
+    /// The number of clients that the question selects.
     clients: u64,
+    /// Whether the question selects the client that asks.
     asker: bool,
+    /// Whether a client has the user that the filter names.
     knows_user: bool,
+    /// The value of [`Listed::blocked_as`] of the selected client.
     blocked_as: Option<i64>,
     /// The number of clients that were not looked at, or are left out of the list.
     missing: u64,
@@ -190,6 +199,7 @@ impl Part {
         Effect::None
     }
 
+    /// Adds the client's line, unless the list is at its limit.
     fn show(&mut self, client: Listed) {
         let bytes = self.bytes.saturating_add(client.line.len());
         if self.lines.len() >= MAX_LINES || bytes > MAX_BYTES {
@@ -200,6 +210,7 @@ impl Part {
         self.lines.push((client.id, client.line));
     }
 
+    /// Adds the findings of another worker.
     fn add(&mut self, other: Self) {
         self.lines.extend(other.lines);
         self.clients += other.clients;

@@ -24,6 +24,7 @@ const RECORDS: std::ops::RangeInclusive<u8> = 0x14..=0x17;
 const FIRST_READ: usize = 2 * 1024;
 
 thread_local! {
+    /// The turn of the handshakes of this thread. One handshake at a time runs a step.
     static TURN: Arc<Semaphore> = Arc::new(Semaphore::new(1));
 }
 
@@ -62,6 +63,7 @@ pub(crate) async fn accept(
     }
 }
 
+/// Waits for a place, at most for `within`.
 async fn place_within(source: Option<Source>, within: Duration) -> Result<HandshakePlace, TlsFault> {
     match timeout(within, place(source)).await {
         Ok(Ok(place)) => Ok(place),
@@ -86,6 +88,7 @@ pub(crate) async fn connect(
     }
 }
 
+/// Creates the failure of a client that was sent no alert.
 fn silent(fault: TlsFault) -> Box<HandshakeFailure> {
     Box::new(HandshakeFailure { fault, stream: None })
 }
@@ -96,6 +99,7 @@ fn told(fault: TlsFault, stream: Box<TlsStream>) -> Box<HandshakeFailure> {
     Box::new(HandshakeFailure { fault, stream })
 }
 
+/// Performs a handshake in steps, each in its turn.
 async fn shake_hands(stream: &mut TlsStream) -> Result<(), TlsFault> {
     loop {
         let step = in_turn(|| stream.shake_hands()).await?;
@@ -116,6 +120,7 @@ async fn send(stream: &mut TlsStream) -> Result<(), TlsFault> {
     poll_fn(|cx| stream.poll_send(cx)).await.map_err(TlsFault::Io)
 }
 
+/// Waits for the client's first bytes and reads them. They must begin a TLS handshake.
 async fn first_bytes(socket: &mut Stream) -> Result<Vec<u8>, TlsFault> {
     // The buffer is allocated only when there is something to read: a client that sends nothing costs no memory.
     poll_fn(|cx| socket.poll_readable(cx)).await.map_err(|_| TlsFault::Absent)?;

@@ -49,12 +49,15 @@ pub(super) struct HandshakePlace {
     source: Key,
 }
 
+/// The places of one thread.
 #[derive(Clone, Debug, Default)]
 struct Places(Rc<RefCell<PlacesState>>);
 
 #[derive(Debug, Default)]
 struct PlacesState {
+    /// The number of places that are held.
     taken: usize,
+    /// The number of clients in the queue.
     waiting: usize,
     last_number: u64,
     /// The sources that hold a place or wait for one.
@@ -65,6 +68,7 @@ struct PlacesState {
     by_waiting: BTreeSet<(usize, Key)>,
 }
 
+/// The places and the waiting clients of one source.
 #[derive(Debug, Default)]
 struct Share {
     held: usize,
@@ -84,6 +88,7 @@ impl Places {
         granted.await.map_err(|_| Crowded)
     }
 
+    /// Takes a place for a client of the source, or adds the client to the queue.
     fn join(&self, source: Key) -> Result<Joined, Crowded> {
         let mut state = self.0.borrow_mut();
         let nobody_before = state.sources.get(&source).is_none_or(|share| share.waiting.is_empty());
@@ -110,6 +115,8 @@ impl Places {
         }
     }
 
+    /// Takes the next client from the queue, together with a free place. Returns `None` if there is no such client or
+    /// no free place.
     fn next(&self) -> Option<(Key, oneshot::Sender<HandshakePlace>)> {
         let mut state = self.0.borrow_mut();
         while state.taken < MAX_HANDSHAKES {
@@ -127,6 +134,7 @@ impl Places {
     }
 }
 
+/// The result of asking for a place.
 enum Joined {
     Granted(HandshakePlace),
     Waits(u64, oneshot::Receiver<HandshakePlace>),
@@ -140,6 +148,7 @@ impl PlacesState {
         self.taken < MAX_HANDSHAKES && self.turns.is_empty() && may_hold(source, held)
     }
 
+    /// Counts one more place that the source holds.
     fn hold(&mut self, source: Key) {
         self.taken += 1;
         self.change(source, |share| share.held += 1);
@@ -188,6 +197,7 @@ impl PlacesState {
     }
 }
 
+/// Returns whether a source that holds `held` places may hold one more.
 fn may_hold(source: Key, held: usize) -> bool {
     source.is_none() || held < OF_A_SOURCE
 }

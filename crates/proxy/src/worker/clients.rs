@@ -35,6 +35,7 @@ pub(crate) async fn answer(worker: Rc<Worker>, mut asks: Asks) {
     }
 }
 
+/// Adds one client to the findings, and disconnects the client if the question says so.
 fn look(entry: &Entry, question: &Question, part: &mut Part) {
     let Some(relay) = entry.relay() else { return };
     let Ok(seen) = relay.try_borrow().map(|relay| relay.listed(question)) else {

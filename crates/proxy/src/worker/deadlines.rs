@@ -12,11 +12,17 @@ const CLIENT_LOGIN: Duration = Duration::from_secs(30);
 /// The time limits for the clients of one listener. `None` means that there is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Deadlines {
+    /// The time for which a client may be idle (`timeouts.idle`).
     pub(crate) idle: Option<Duration>,
+    /// The time for which a partial command may stall (`timeouts.frame`).
     pub(crate) frame: Option<Duration>,
+    /// The time for which a peer may accept no bytes (`timeouts.write`).
     pub(crate) write: Option<Duration>,
+    /// The time for the upstream to answer a login of the proxy (`connect_timeout`).
     pub(crate) login: Duration,
+    /// The time for the upstream to answer a login of the client.
     pub(crate) client_login: Duration,
+    /// The time for the upstream to answer a command (`response_timeout`).
     pub(crate) response: Option<Duration>,
     /// The time for a client to log in, on listeners with `auth: users`.
     pub(crate) enter: Option<Duration>,

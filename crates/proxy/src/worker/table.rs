@@ -51,12 +51,14 @@ pub(crate) struct Entry {
     pub held: Cell<usize>,
     /// The time of the session's last progress. Bytes that arrive do not count while replies wait for the client.
     pub moved: Cell<Tick>,
+    /// The latest order that the session has not seen yet.
     signal: Cell<Option<Signal>>,
     waker: RefCell<Option<Waker>>,
     /// The session's relay, for questions about clients.
     relay: OnceCell<Reach>,
 }
 
+/// A user that has logged in.
 #[derive(Debug)]
 struct Login {
     name: Box<str>,
@@ -94,8 +96,11 @@ pub(crate) enum Verdict {
 /// the number is sent when all of these have decided.
 #[derive(Debug, Default)]
 pub(crate) struct Reckoning {
+    /// The number of sessions that are cut so far.
     cut: Cell<u64>,
+    /// The number of sessions that have not decided yet.
     undecided: Cell<usize>,
+    /// The receiver of the number, until the number is sent.
     answer: RefCell<Option<oneshot::Sender<u64>>>,
 }
 
@@ -115,6 +120,7 @@ impl Reckoning {
         self.cut.set(self.cut.get() + 1);
     }
 
+    /// Sends the number if it was requested and all sessions have decided.
     fn tell_if_decided(&self) {
         if self.undecided.get() == 0
             && let Some(answer) = self.answer.take()
@@ -224,6 +230,7 @@ impl Entry {
         }
     }
 
+    /// Returns whether a permit of the session has expired.
     fn has_expired(&self, now: UnixSeconds) -> bool {
         let over = |permit: &Permit| permit.expires().is_some_and(|until| until <= now);
         let login = self.login.borrow();
@@ -253,6 +260,7 @@ impl Entry {
         self.tell(Signal::Cut(reason));
     }
 
+    /// Gives the session an order and wakes the session. An order to cut is never replaced by another order.
     fn tell(&self, signal: Signal) {
         if !self.is_cut() {
             self.signal.set(Some(signal));
@@ -260,6 +268,7 @@ impl Entry {
         self.wake();
     }
 
+    /// Returns whether the session has an order to cut that it has not seen yet.
     fn is_cut(&self) -> bool {
         matches!(self.signal.get(), Some(Signal::Cut(_)))
     }
@@ -321,8 +330,8 @@ impl Table {
     }
 
     /// Applies the verdict of `judge` to every session; `generation` is the new configuration. A session that gets no
-    /// permit is cut. A session whose command rules changed may be doing what the new rules refuse: it is woken and judges
-    /// that itself. Other sessions are woken only if the time limits of their listener changed.
+    /// permit is cut. A session whose command rules changed may be doing what the new rules refuse: it is woken and
+    /// judges that itself. Other sessions are woken only if the time limits of their listener changed.
     pub(crate) fn judge_all(
         &self,
         generation: &Arc<Generation>,

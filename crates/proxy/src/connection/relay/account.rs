@@ -6,6 +6,7 @@ use crate::worker::table::Entry;
 /// The bytes of memory that one session has reported to its worker.
 #[derive(Debug, Default)]
 pub(super) struct Account {
+    /// All bytes that the session holds.
     held: usize,
     /// The part of `held` that is not leased from the worker's pool.
     aside: usize,

@@ -196,6 +196,7 @@ impl ClientSide {
         self.touch(guard);
     }
 
+    /// Restores the kernel's time limit.
     #[cold]
     fn limit_writes(&mut self, guard: &SessionGuard) {
         self.lets_write = false;

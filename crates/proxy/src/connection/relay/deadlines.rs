@@ -18,7 +18,9 @@ const PRESENCE_CHECK: Duration = Duration::from_secs(1);
 /// The time for which a partial command has been stalled.
 #[derive(Debug, Default)]
 struct FrameClock {
+    /// The time from which the stall counts. `None` if no rest of a command is awaited.
     since: Option<Tick>,
+    /// The bytes of the command that were received since then.
     bytes: usize,
 }
 
@@ -50,6 +52,7 @@ impl FrameClock {
 struct LoginClock {
     /// The number of the login, as in [`PendingLogin::seq`]; 0 before the first login.
     seq: u64,
+    /// The time at which the login was first found unanswered. `None` if no login is.
     since: Option<Tick>,
 }
 
@@ -69,6 +72,7 @@ impl LoginClock {
 pub(super) struct Clocks {
     asked_at: Tick,
     answered_at: Tick,
+    /// The time at which the client got its own upstream connection.
     linked_at: Tick,
     /// The time of the last change of the user that is logged in, or of the start of the session.
     user_since: Tick,
@@ -161,21 +165,25 @@ impl Clocks {
         Some((since.after(limit), Due::Response))
     }
 
+    /// Returns the deadline for the client to log in, on listeners that require a login.
     fn enter_due(&self, session: &Session, deadlines: &Deadlines) -> Option<(Tick, Due)> {
         let limit = deadlines.enter.filter(|_| session.user().is_none())?;
         Some((self.user_since.after(limit), Due::Close(ClosedReason::Timeout)))
     }
 
+    /// Returns the deadline for the rest of a command.
     fn frame_due(&self, deadlines: &Deadlines) -> Option<(Tick, Due)> {
         Some((self.frame.since?.after(deadlines.frame?), Due::Close(ClosedReason::Timeout)))
     }
 
+    /// Returns the deadline for the upstream's next bytes.
     fn response_due(&self, limit: Duration) -> (Tick, Due) {
         (self.silent_since.after(limit), Due::Response)
     }
 }
 
 impl Relay {
+    /// Computes the session's next deadline, and stores it in the worker's table.
     pub(super) fn set_deadline(&mut self) {
         let latest = self.worker.resources.clock.latest();
         self.clocks.watch_login(self.session.pending_login(), latest);

@@ -70,8 +70,10 @@ pub(super) fn question(
 /// The facts about one client.
 pub(super) struct Known<'a> {
     pub(super) entry: &'a Entry,
+    /// The client's connection; `None` once the session has ended.
     pub(super) client: Option<&'a Stream>,
     pub(super) link: &'a Link,
+    /// The time at which the session began.
     pub(super) since: Instant,
     pub(super) clock: &'a Clock,
 }

@@ -38,6 +38,7 @@ pub(super) const LAGGING: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct PooledLane {
     key: SessionKey,
+    /// The pool that was chosen last.
     pool: Option<Chosen>,
     /// The connection that the client's commands go to, and on which its replies are pending.
     connection: Option<Rc<Connection>>,
@@ -61,6 +62,7 @@ struct Chosen {
 }
 
 impl Chosen {
+    /// Returns whether the pool is the right one for this epoch and target.
     fn is_right(&self, epoch: u32, target: &Rc<Target>) -> bool {
         self.epoch == epoch && Rc::ptr_eq(&self.target, target)
     }
@@ -178,6 +180,7 @@ impl PooledLane {
         self.connection.is_some()
     }
 
+    /// Returns the pool for the session's login, database and RESP version. Chooses again if one of them has changed.
     fn pool(&mut self, session: &Session, target: &Rc<Target>, worker: &Worker) -> Rc<Pool> {
         let epoch = session.pooling().map_or(0, Pooling::epoch);
         if let Some(chosen) = self.pool.as_ref().filter(|chosen| chosen.is_right(epoch, target)) {

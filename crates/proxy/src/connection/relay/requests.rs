@@ -81,6 +81,7 @@ impl Relay {
         }
     }
 
+    /// Judges the unread commands one after the other. Returns the reason to read more bytes.
     fn judge_requests(&mut self, cx: &Context<'_>) -> Want {
         if !self.session.has_pending() {
             self.clocks.nothing_pending();

@@ -19,13 +19,17 @@ pub(super) struct SessionGuard {
     pub(super) entry: Rc<Entry>,
     pub(super) totals: Totals,
     worker: Rc<Worker>,
+    /// The key of the session in the worker's table.
     key: usize,
+    /// The time at which the session began.
     pub(super) since: Instant,
+    /// Whether the end of the session was reported.
     left: bool,
     _place: ClientPlace,
 }
 
 impl SessionGuard {
+    /// Adds a session to the worker's table, the counters and the audit trail.
     pub(super) fn enter(worker: Rc<Worker>, entry: Rc<Entry>, place: ClientPlace) -> Self {
         entry.listener.counts.opened();
         worker.resources.stats.clients(1);
@@ -42,6 +46,7 @@ impl SessionGuard {
         guard
     }
 
+    /// Reports the end of the session to the counters and the audit trail. Later calls do nothing.
     pub(super) fn leave(&mut self, reason: ClosedReason) {
         if std::mem::replace(&mut self.left, true) {
             return;
@@ -84,6 +89,7 @@ impl SessionGuard {
         tracing::error!(id = self.entry.id, contradiction, "session closed: please report this as a bug");
     }
 
+    /// Calls `tell` with the audit trail and with this session as the subject.
     fn report(&self, tell: impl FnOnce(&crate::audit::Audit, &Subject<'_>)) {
         let generation = self.entry.admitted_by.borrow();
         let permit = self.entry.permit.borrow();

@@ -12,9 +12,13 @@ const FIRST_HALF: usize = 32;
 /// given.
 #[derive(Debug)]
 pub(super) struct Window {
+    /// The size of a half, in bytes.
     half: u32,
+    /// The bytes that were given in the current half.
     given: u32,
+    /// The number of commands that were given in all.
     asked: u64,
+    /// The number of these commands that were answered.
     answered: u64,
     /// The number of commands that must be answered before the next half begins: the commands before this half.
     mark: u64,
@@ -55,6 +59,7 @@ impl Window {
         (bytes(budget) / 2 / self.each.max(1)).saturating_mul(self.given / commands)
     }
 
+    /// Records that `given` bytes were given, with this number of commands.
     pub(super) fn give(&mut self, given: usize, commands: u64) {
         self.given = self.given.saturating_add(bytes(given));
         self.asked += commands;
