@@ -126,7 +126,8 @@ impl Worker {
     }
 
     /// Sends the number of sessions that a configuration cuts. The worker may have adopted the configuration before
-    /// this order came, with a connection that the configuration admitted. Then the sessions are cut already.
+    /// this order came, with a connection that the configuration admitted. Then the sessions are cut already. Sends 0 if
+    /// the worker has adopted a later configuration.
     fn tell_cut(&self, generation: &Generation, answer: oneshot::Sender<u64>) {
         if generation.number() == self.generation.borrow().number() {
             self.reckoning.borrow().tell(answer);

@@ -18,7 +18,7 @@ pub(super) const BOUNDS: [u32; BUCKETS - 1] = [
     1_000_000_000,
 ];
 
-/// The bounds of the buckets in seconds, as the page writes them.
+/// The upper bounds ([`BOUNDS`]) in seconds, as the page writes them.
 pub(super) const LABELS: [&str; BUCKETS] = [
     "0.00005", "0.0001", "0.00025", "0.0005", "0.001", "0.0025", "0.005", "0.01", "0.05", "0.25", "1", "+Inf",
 ];

@@ -12,7 +12,7 @@ pub(crate) const LEASE: usize = 16 * 1024;
 /// middle of a command costs little.
 const PARK_BELOW: usize = 512;
 
-/// The smallest room for a read. If there is less, the bytes in the buffer are moved to its front first.
+/// The room for a read below which the bytes in the buffer are moved to its front first.
 const MIN_READ: usize = 4 * 1024;
 
 /// The number of free buffers that a worker keeps for later leases: 1 MiB, enough for 64 busy clients at once.

@@ -38,10 +38,10 @@ pub(crate) struct TlsStream {
     held: Vec<u8>,
     /// Whether `held` may contain a complete record.
     more: bool,
-    /// Decrypted bytes. Those from `taken` on were not read yet.
+    /// Decrypted bytes. The bytes from `taken` on were not read yet.
     plain: Vec<u8>,
     taken: usize,
-    /// Bytes to write. Those from `sent` on were not written yet.
+    /// Bytes to write. The bytes from `sent` on were not written yet.
     out: Vec<u8>,
     sent: usize,
     /// The number of bytes of plaintext in `out`. They count as written when all of `out` is written.
