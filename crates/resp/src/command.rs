@@ -14,56 +14,57 @@ pub use self::table::id;
 pub struct CommandId(u16);
 
 impl CommandId {
-    /// Any command that the table does not have: a command of a module, a renamed command, or a name that means
-    /// nothing.
+    /// A command that is not in the table: a command of a module, a renamed command, or a meaningless name.
     pub const UNKNOWN: Self = Self(0);
-    /// Number of ids, subcommands and [`CommandId::UNKNOWN`] included.
+    /// The number of ids, including subcommands and [`CommandId::UNKNOWN`].
     pub const COUNT: usize = table::TABLE.len() + 1;
 
-    /// A dense index below [`CommandId::COUNT`], for tables by command.
+    /// Returns a dense index below [`CommandId::COUNT`], for arrays with one element for each command.
     #[must_use]
     pub const fn index(self) -> usize {
         self.0 as usize
     }
 
-    /// The id at an index.
+    /// Returns the id with this index. `None` if the index is out of range.
     #[must_use]
     pub fn from_index(index: usize) -> Option<Self> {
         let id = u16::try_from(index).ok()?;
         (index < Self::COUNT).then_some(Self(id))
     }
 
-    /// All ids: [`CommandId::UNKNOWN`] first, then in the order of names, each container before its subcommands.
+    /// Returns all ids: [`CommandId::UNKNOWN`] first, then in the order of names, each container before its
+    /// subcommands.
     pub fn all() -> impl Iterator<Item = Self> {
         (0..Self::COUNT).filter_map(Self::from_index)
     }
 
-    /// The entry of the command in the table.
+    /// Returns the entry of the command in the table.
     #[must_use]
     pub fn info(self) -> &'static CommandInfo {
         self.index().checked_sub(1).and_then(|index| table::TABLE.get(index)).unwrap_or(&UNKNOWN)
     }
 
-    /// The name in lower case. A subcommand follows the name of its container and a bar: `client|reply`.
+    /// Returns the name in lower case. For a subcommand, the name of its container and a bar come first:
+    /// `client|reply`.
     #[must_use]
     pub fn name(self) -> &'static str {
         self.info().name
     }
 
-    /// The container of a subcommand; the command itself if it is not a subcommand.
+    /// Returns the container of a subcommand, or the command itself if it is not a subcommand.
     #[must_use]
     pub fn top(self) -> Self {
         lookup::top(self)
     }
 
-    /// Whether the table has subcommands of this command. OBJECT and other containers do nothing without a
+    /// Returns whether the table has subcommands of this command. Containers such as OBJECT do nothing without a
     /// subcommand. A client may still send a container alone, or with an unknown subcommand.
     #[must_use]
     pub fn is_container(self) -> bool {
         !lookup::subcommands(self).is_empty()
     }
 
-    /// The subcommands of a container; none for other commands.
+    /// Returns the subcommands of a container. Empty for other commands.
     pub fn subcommands(self) -> impl Iterator<Item = Self> {
         lookup::subcommands(self).filter_map(Self::from_index)
     }
@@ -73,27 +74,27 @@ impl CommandId {
     }
 }
 
-/// The facts of the table about one command.
+/// The entry of one command in the table.
 #[derive(Debug)]
 pub struct CommandInfo {
-    /// See [`CommandId::name`].
+    /// The name; see [`CommandId::name`].
     pub name: &'static str,
-    /// Number of arguments, the name (of both levels) included. A negative number is a minimum.
+    /// The number of arguments, including the name (of both levels). A negative number means a minimum.
     pub arity: i16,
-    /// Properties of the command.
+    /// The properties of the command.
     pub flags: Flags,
-    /// ACL categories.
+    /// The ACL categories.
     pub categories: Categories,
-    /// Positions of the keys.
+    /// The positions of the keys.
     pub keys: &'static [KeySpec],
     /// The replies that the server sends.
     pub reply: ReplyShape,
-    /// Servers that have the command, among the sources of the table.
+    /// The servers that have the command, among those from which the table was made.
     pub servers: Servers,
 }
 
 impl CommandInfo {
-    /// Whether the command accepts this number of arguments, the name included.
+    /// Returns whether the command accepts this number of arguments, including the name.
     #[must_use]
     pub fn takes(&self, arguments: u64) -> bool {
         let wanted = u64::from(self.arity.unsigned_abs());
@@ -101,13 +102,13 @@ impl CommandInfo {
     }
 }
 
-/// The replies of the server to one command.
+/// The kind of replies that the server sends to one command.
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
 pub enum ReplyShape {
     /// One reply.
     One,
-    /// Commands of the subscribe family: one confirmation for each channel, or one error. Without arguments, the
-    /// unsubscribing commands confirm each existing subscription, and send at least one confirmation.
+    /// The replies of the subscribe family: one confirmation for each channel, or one error. Without arguments, an
+    /// unsubscribing command confirms each existing subscription, and sends at least one confirmation.
     Confirm,
     /// One reply, then lines until the connection ends.
     Monitor,
@@ -115,7 +116,7 @@ pub enum ReplyShape {
     Raw,
     /// One reply, in the RESP version that the command selects.
     Hello,
-    /// Possibly no reply: CLIENT REPLY (OFF and SKIP), REPLCONF (ACK and GETACK).
+    /// One reply or none: CLIENT REPLY (OFF and SKIP), REPLCONF (ACK and GETACK).
     None,
 }
 
@@ -126,55 +127,55 @@ pub struct KeySpec {
     pub begin: Begin,
     /// The keys after the first.
     pub find: Find,
-    /// The command's use of the keys.
+    /// How the command uses the keys.
     pub access: Access,
 }
 
 /// The position of the first key of a [`KeySpec`].
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
 pub enum Begin {
-    /// This argument (the name is 0).
+    /// The argument with this number (the name is 0).
     Index(u16),
-    /// The argument after this word. The search starts at argument `start`; a negative `start` counts from the end,
-    /// and the search goes backwards.
+    /// The argument after this word. The search begins at argument `start`. If `start` is negative, it counts from
+    /// the end and the search goes backwards.
     Keyword {
         /// The word in capitals. The comparison ignores case.
         word: &'static str,
-        /// First argument of the search.
+        /// The argument at which the search begins.
         start: i16,
     },
-    /// The specification does not say.
+    /// The specification does not say where the first key is.
     Unknown,
 }
 
 /// The positions of the keys of a [`KeySpec`] after the first.
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
 pub enum Find {
-    /// Every `step`th argument up to `last`, relative to the first key. A negative `last` counts from the end. With
-    /// `limit` > 1, only the first `limit`th part of the remaining arguments counts.
+    /// Every `step`th argument up to `last`, relative to the first key. A negative `last` counts from the end. If
+    /// `limit` is greater than 1, the remaining arguments are divided by it, and only the first part has keys.
     Range {
-        /// Position relative to the first key; a negative number counts from the end.
+        /// The position relative to the first key. A negative number counts from the end.
         last: i16,
-        /// Distance between keys.
+        /// The distance between keys.
         step: u16,
-        /// Divisor of the range; 0 and 1 mean no limit.
+        /// The divisor of the range. 0 and 1 mean no limit.
         limit: u16,
     },
-    /// The number of keys that an argument announces.
+    /// As many keys as an argument says.
     KeyNum {
-        /// Position of that argument, relative to the beginning.
+        /// The position of that argument, relative to the beginning.
         count: u16,
-        /// Position of the first key, relative to the beginning.
+        /// The position of the first key, relative to the beginning.
         first: u16,
-        /// Distance between keys.
+        /// The distance between keys.
         step: u16,
     },
-    /// The specification does not say.
+    /// The specification does not say where the other keys are.
     Unknown,
 }
 
-/// Whether a name is that of the first or second line of an HTTP request: an attacker makes a browser send it. Redis
-/// closes the connection without a reply. The proxy must do the same and must never forward the command.
+/// Returns whether a name begins the first or second line of an HTTP request, which an attacker can make a browser
+/// send. Redis closes the connection without a reply. The proxy must do the same and must never forward the command.
 #[must_use]
 pub fn is_cross_protocol(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")

@@ -1,22 +1,23 @@
-//! A driver that feeds the scanners input in pieces and checks their invariants. For tests and fuzzing only: all
-//! functions here panic on a broken invariant.
+//! Feeds input to the scanners in pieces, and checks their invariants. Only for tests and fuzzing: all functions here
+//! panic if an invariant does not hold.
 
 use crate::error::{ReplyError, RequestError};
 use crate::limits::{MAX_NAME, RequestLimits};
 use crate::scan::{self, Beginning, Reply, ReplyHead, ReplyScanner, Request, RequestScanner, Span};
 
-/// The arrival of the input, and the treatment of incomplete frames.
+/// How the input arrives, and how incomplete frames are handled.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace<'c> {
-    /// Sizes of the pieces, repeated to the end of the input. Without a size above 0, the input arrives at once.
+    /// The sizes of the pieces, repeated until the end of the input. Without a size above 0, the whole input arrives
+    /// at once.
     pub chunks: &'c [usize],
-    /// Number of bytes of an incomplete frame from which the scanner streams it, if its name is known. With `None`
-    /// the buffer holds each frame until it is whole.
+    /// The number of bytes of an incomplete frame from which it is streamed, if its name is known. With `None` the
+    /// buffer holds each frame until it is complete.
     pub stream_from: Option<usize>,
 }
 
 impl Pace<'static> {
-    /// The whole input at once; frames are held until they are whole.
+    /// The whole input arrives at once, and frames are held until they are complete.
     pub const WHOLE: Self = Self { chunks: &[], stream_from: None };
 }
 
@@ -31,7 +32,7 @@ pub enum Sent {
     Command(Vec<u8>),
 }
 
-/// All requests in `input`, and the error that ends it.
+/// Returns all requests in `input`, and the error that ended the scan, if any.
 pub fn requests(input: &[u8], limits: RequestLimits, pace: Pace<'_>) -> (Vec<Sent>, Option<RequestError>) {
     let mut sent = Vec::new();
     let mut scanner = RequestScanner::new(limits);
@@ -92,7 +93,8 @@ pub fn requests(input: &[u8], limits: RequestLimits, pace: Pace<'_>) -> (Vec<Sen
 /// A whole command, with its name and its number of arguments.
 type LastCommand = (Vec<u8>, Span, u64);
 
-/// The next request. Checks that [`RequestScanner::next_like`] agrees if `buf` begins like the last command.
+/// Returns the next request. If `buf` begins like the last command, checks that [`RequestScanner::next_like`] returns
+/// the same.
 fn next(
     scanner: &mut RequestScanner,
     last: Option<&LastCommand>,
@@ -113,7 +115,7 @@ fn next(
 /// One reply: its head, its bytes, and its last integer.
 pub type Answer = (ReplyHead, Vec<u8>, Option<i64>);
 
-/// All replies in `input`, and the error that ends it.
+/// Returns all replies in `input`, and the error that ended the scan, if any.
 pub fn replies(input: &[u8], pace: Pace<'_>) -> (Vec<Answer>, Option<ReplyError>) {
     let mut answers = Vec::new();
     let mut scanner = ReplyScanner::new();
@@ -195,8 +197,8 @@ fn stream<E>(
     }
 }
 
-/// Whether the bytes begin a header without an end. Redis waits for the end before it checks the number in the
-/// header; so does the scanner.
+/// Returns whether the bytes begin a header that has no end yet. Like Redis, the scanner waits for the end before it
+/// checks the number in the header.
 fn is_junk_header(bytes: &[u8]) -> bool {
     bytes.first() == Some(&b'$') && !bytes.iter().any(|byte| matches!(byte, b'\r' | b'\n'))
 }
@@ -205,7 +207,7 @@ fn count(items: impl Iterator) -> u64 {
     u64::try_from(items.count()).unwrap()
 }
 
-/// Input that arrives in pieces. Bytes that are not consumed stay.
+/// Input that arrives in pieces. Bytes stay until they are consumed.
 struct Feed<'i> {
     input: &'i [u8],
     begin: usize,
@@ -220,7 +222,7 @@ impl<'i> Feed<'i> {
         Self { input, begin: 0, end: 0, chunks: chunks.iter().cycle(), started: false }
     }
 
-    /// Takes the next piece. Empty input is one empty piece.
+    /// Adds the next piece. Returns false at the end of the input. Empty input has one empty piece.
     fn more(&mut self) -> bool {
         let first = !std::mem::replace(&mut self.started, true);
         if self.end == self.input.len() {

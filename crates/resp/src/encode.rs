@@ -1,6 +1,6 @@
-//! Encoding of RESP: the commands and replies that the proxy itself sends. Every function appends to a buffer.
+//! Encodes RESP: the commands and replies that the proxy itself sends. Each function appends to a buffer.
 
-/// A command in canonical form.
+/// Appends a command in canonical form.
 pub fn command(out: &mut Vec<u8>, args: &[&[u8]]) {
     array(out, args.len());
     for arg in args {
@@ -8,26 +8,26 @@ pub fn command(out: &mut Vec<u8>, args: &[&[u8]]) {
     }
 }
 
-/// `+text`, with spaces in place of control bytes.
+/// Appends `+text`. Control bytes become spaces.
 pub fn status(out: &mut Vec<u8>, text: &str) {
     out.push(b'+');
     line(out, text.as_bytes());
 }
 
-/// `-text`, with spaces in place of control bytes. `text` begins with the error's prefix (`ERR ...`).
+/// Appends `-text`. Control bytes become spaces. `text` begins with the error code (`ERR ...`).
 pub fn error(out: &mut Vec<u8>, text: &str) {
     out.push(b'-');
     line(out, text.as_bytes());
 }
 
-/// `$N`.
+/// Appends a bulk string (`$N`).
 pub fn bulk(out: &mut Vec<u8>, bytes: &[u8]) {
     header(out, b'$', bytes.len());
     out.extend_from_slice(bytes);
     out.extend_from_slice(b"\r\n");
 }
 
-/// `:N`.
+/// Appends an integer (`:N`).
 pub fn integer(out: &mut Vec<u8>, value: i64) {
     out.push(b':');
     if value < 0 {
@@ -37,37 +37,37 @@ pub fn integer(out: &mut Vec<u8>, value: i64) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// The header of an array; its elements follow.
+/// Appends the header of an array. The caller appends the elements.
 pub fn array(out: &mut Vec<u8>, elements: usize) {
     header(out, b'*', elements);
 }
 
-/// The header of a map with this number of pairs; in RESP2, the header of a flat array.
+/// Appends the header of a map with this number of pairs. In RESP2 it is the header of a flat array.
 pub fn map(out: &mut Vec<u8>, pairs: usize, resp3: bool) {
     if resp3 { header(out, b'%', pairs) } else { header(out, b'*', pairs.saturating_mul(2)) }
 }
 
-/// The header of a push; in RESP2, of an array.
+/// Appends the header of a push. In RESP2 it is the header of an array.
 pub fn push(out: &mut Vec<u8>, elements: usize, resp3: bool) {
     header(out, if resp3 { b'>' } else { b'*' }, elements);
 }
 
-/// The header of a set; in RESP2, of an array.
+/// Appends the header of a set. In RESP2 it is the header of an array.
 pub fn set(out: &mut Vec<u8>, elements: usize, resp3: bool) {
     header(out, if resp3 { b'~' } else { b'*' }, elements);
 }
 
-/// A null; in RESP2, the null bulk string.
+/// Appends a null. In RESP2 it is the null bulk string.
 pub fn null(out: &mut Vec<u8>, resp3: bool) {
     out.extend_from_slice(if resp3 { b"_\r\n" } else { b"$-1\r\n" });
 }
 
-/// A null in the place of an array.
+/// Appends a null in place of an array. In RESP2 it is the null array.
 pub fn null_array(out: &mut Vec<u8>, resp3: bool) {
     out.extend_from_slice(if resp3 { b"_\r\n" } else { b"*-1\r\n" });
 }
 
-/// A verbatim string of plain text (the type of INFO); in RESP2, a bulk string.
+/// Appends a verbatim string of plain text, as INFO returns it. In RESP2 it is a bulk string.
 pub fn verbatim(out: &mut Vec<u8>, text: &[u8], resp3: bool) {
     if !resp3 {
         return bulk(out, text);
@@ -78,12 +78,12 @@ pub fn verbatim(out: &mut Vec<u8>, text: &[u8], resp3: bool) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends text of a client to a line. Control bytes become spaces, and at most [`MAX_QUOTED`] bytes are taken.
+/// Appends text of a client to a line. Control bytes become spaces, and only the first [`MAX_QUOTED`] bytes are used.
 pub fn sanitise(out: &mut Vec<u8>, text: &[u8]) {
     out.extend(text.iter().take(MAX_QUOTED).map(|&byte| if is_control(byte) { b' ' } else { byte }));
 }
 
-/// Bytes of a client's text that an error repeats; Redis has the same limit.
+/// The number of bytes of a client's text that an error quotes. Redis has the same limit.
 pub const MAX_QUOTED: usize = 128;
 
 fn line(out: &mut Vec<u8>, text: &[u8]) {

@@ -1,8 +1,8 @@
-//! Errors in the bytes of the client and of the upstream.
+//! Errors in the bytes of clients and upstreams.
 
 use std::borrow::Cow;
 
-/// The error of a client that sent an invalid request. The connection cannot continue.
+/// The error of an invalid request. The connection cannot continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
@@ -27,27 +27,27 @@ pub enum RequestError {
     /// An argument that is too long before login.
     #[error("unauthenticated bulk length")]
     UnauthenticatedBulk,
-    /// No newline within the limit for inline commands.
+    /// An inline command without a newline within the limit.
     #[error("too big inline request")]
     TooBigInline,
-    /// An inline command opens a quote and does not close it.
+    /// An inline command with a quote that is not closed.
     #[error("unbalanced quotes in request")]
     UnbalancedQuotes,
     /// Framing that Redis accepts although it is not canonical. Examples are a header that does not end in CRLF, a
     /// bulk string without its CRLF, and a NUL in an inline command.
     #[error("invalid request framing")]
     InvalidFraming,
-    /// An inline command on a listener that has inline commands disabled.
+    /// An inline command on a listener where inline commands are disabled.
     #[error("inline commands are disabled")]
     InlineDisabled,
-    /// A TLS handshake on a port for plain RESP.
+    /// A TLS handshake on a port without TLS.
     #[error("tls client hello on a plain port")]
     TlsClientHello,
 }
 
 impl RequestError {
-    /// The error that the client reads before the connection is closed, without the leading `-` and the line end. The
-    /// text is that of Redis if Redis has one. With `None`, the proxy closes the connection without a reply.
+    /// Returns the error for the client, without the leading `-` and the line end. The text is that of Redis if Redis
+    /// has such an error. `None` if the proxy must close the connection without a reply.
     #[must_use]
     pub fn reply(&self) -> Option<Cow<'static, str>> {
         Some(Cow::Borrowed(match self {
@@ -70,11 +70,11 @@ impl RequestError {
     }
 }
 
-/// The error of an upstream that sent an invalid reply. Its connection cannot continue.
+/// The error of an invalid reply. The connection to the upstream cannot continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReplyError {
-    /// The byte is not a reply type that is valid here.
+    /// A byte that is not a valid reply type at this position.
     #[error("upstream sent unknown reply type {0:#04x}")]
     UnknownType(u8),
     /// A length, count or number that is not canonical.
@@ -83,7 +83,7 @@ pub enum ReplyError {
     /// A line with a bare CR or LF, or with a byte that its type does not allow.
     #[error("upstream sent an invalid line")]
     InvalidLine,
-    /// A bulk string without CRLF after it.
+    /// A bulk string that does not end with CRLF.
     #[error("upstream sent a bulk string without its line end")]
     InvalidBulk,
     /// A length or count beyond [`limits::MAX_REPLY_BULK`](crate::limits::MAX_REPLY_BULK) or

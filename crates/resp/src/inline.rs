@@ -1,13 +1,13 @@
-//! Inline commands: decoded like Redis's `sdssplitargs`, then encoded in canonical form.
+//! Decodes inline commands like Redis's `sdssplitargs`, and encodes them in canonical form.
 
 use crate::encode;
 use crate::error::RequestError;
 
 /// Appends the canonical form of `line` (with or without its newline) to `out`. Returns the number of arguments. For
-/// a blank line the number is 0, and nothing is appended.
+/// a blank line it is 0, and nothing is appended.
 ///
 /// # Errors
-/// [`RequestError::UnbalancedQuotes`], or [`RequestError::InvalidFraming`] for a NUL. An error leaves `out`
+/// [`RequestError::UnbalancedQuotes`], or [`RequestError::InvalidFraming`] for a NUL. After an error `out` is
 /// unchanged.
 pub fn canonicalise(line: &[u8], out: &mut Vec<u8>) -> Result<u64, RequestError> {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
@@ -15,7 +15,8 @@ pub fn canonicalise(line: &[u8], out: &mut Vec<u8>) -> Result<u64, RequestError>
     if line.contains(&0) {
         return Err(RequestError::InvalidFraming);
     }
-    // Two passes: the count comes first in the frame, and nothing but `out` and one token is allocated.
+    // The line is parsed twice, because the frame begins with the number of arguments. Only `out` and one token are
+    // allocated.
     let mut token = Vec::new();
     let mut rest = line;
     let mut count = 0_usize;
@@ -35,11 +36,11 @@ pub fn canonicalise(line: &[u8], out: &mut Vec<u8>) -> Result<u64, RequestError>
     Ok(u64::try_from(count).unwrap_or(u64::MAX))
 }
 
-/// Reads one token into `token` and returns the bytes after it.
+/// Reads one token into `token`, and returns the bytes after it. `None` if the line has no more tokens.
 fn next<'l>(line: &'l [u8], token: &mut Vec<u8>) -> Result<Option<&'l [u8]>, RequestError> {
     token.clear();
     let mut rest = line;
-    // C's `isspace`: leading vertical tabs and form feeds are skipped, but they do not end a token below.
+    // As C's `isspace` does: vertical tabs and form feeds before a token are skipped, but they do not end a token.
     while let [b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c, after @ ..] = rest {
         rest = after;
     }
@@ -108,7 +109,7 @@ fn single_quoted<'l>(line: &'l [u8], token: &mut Vec<u8>) -> Result<&'l [u8], Re
     }
 }
 
-/// Checks that a closing quote is followed by a blank (C's `isspace`) or by the end of the line.
+/// Checks that a blank (C's `isspace`) or the end of the line follows a closing quote.
 const fn closed(rest: &[u8]) -> Result<&[u8], RequestError> {
     match rest {
         [] | [b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c, ..] => Ok(rest),

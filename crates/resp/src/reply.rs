@@ -1,91 +1,91 @@
-//! Replies of the proxy itself, in Redis's exact words (those of 7.2 where versions differ).
+//! The replies of the proxy itself, in the exact words of Redis. Where versions differ, they are those of 7.2.
 
 use crate::encode::{self, MAX_QUOTED};
 
-/// Reply to a source that exceeds its rate of connections.
+/// The reply to a source that exceeds its rate of connections.
 pub const TOO_MANY_CONNECTS: &[u8] = b"-ERR too many connections from your address, try again later\r\n";
-/// Reply to a source that is blocked after failed logins.
+/// The reply to a source that is blocked after failed logins.
 pub const BLOCKED: &[u8] = b"-ERR too many failed logins from your address, try again later\r\n";
 
-/// `+OK`
+/// The reply `+OK`.
 pub const OK: &[u8] = b"+OK\r\n";
-/// Reply to a command in MULTI.
+/// The reply to a command that MULTI queues.
 pub const QUEUED: &[u8] = b"+QUEUED\r\n";
-/// Reply to RESET.
+/// The reply to RESET.
 pub const RESET: &[u8] = b"+RESET\r\n";
-/// Reply to PING.
+/// The reply to PING.
 pub const PONG: &[u8] = b"+PONG\r\n";
-/// Reply to EXEC after a refused command.
+/// The reply to EXEC after a refused command.
 pub const EXECABORT: &[u8] = b"-EXECABORT Transaction discarded because of previous errors.\r\n";
-/// Prefix of the reply to an EXEC that the proxy refuses itself. The error follows, without its `-` and `ERR`.
+/// The beginning of the reply to an EXEC that the proxy itself refuses. The error follows, without its `-` and `ERR`.
 pub const EXECABORT_BECAUSE: &[u8] = b"-EXECABORT Transaction discarded because of: ";
-/// Reply to EXEC outside MULTI.
+/// The reply to EXEC outside MULTI.
 pub const EXEC_WITHOUT_MULTI: &[u8] = b"-ERR EXEC without MULTI\r\n";
-/// Reply to DISCARD outside MULTI.
+/// The reply to DISCARD outside MULTI.
 pub const DISCARD_WITHOUT_MULTI: &[u8] = b"-ERR DISCARD without MULTI\r\n";
-/// Reply to MULTI within MULTI.
+/// The reply to MULTI within MULTI.
 pub const NESTED_MULTI: &[u8] = b"-ERR MULTI calls can not be nested\r\n";
-/// Reply to WATCH within MULTI.
+/// The reply to WATCH within MULTI.
 pub const WATCH_IN_MULTI: &[u8] = b"-ERR WATCH inside MULTI is not allowed\r\n";
-/// Reply to a command that cannot be queued.
+/// The reply to a command that cannot be queued.
 pub const NOT_ALLOWED_IN_TRANSACTION: &[u8] = b"-ERR Command not allowed inside a transaction\r\n";
-/// Reply to a client that is not logged in.
+/// The reply to a client that is not logged in.
 pub const NOAUTH: &[u8] = b"-NOAUTH Authentication required.\r\n";
-/// Reply to HELLO from a client that is not logged in.
+/// The reply to HELLO from a client that is not logged in.
 pub const NOAUTH_HELLO: &[u8] = b"-NOAUTH HELLO must be called with the client already authenticated, otherwise the \
 HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version \
 at the same time\r\n";
-/// Reply to a wrong name or password.
+/// The reply to a wrong user name or password.
 pub const WRONGPASS: &[u8] = b"-WRONGPASS invalid username-password pair or user is disabled.\r\n";
-/// Reply to AUTH with a password alone if the default user needs no password.
+/// The reply to AUTH with only a password if the default user needs no password.
 pub const AUTH_NO_PASSWORD_SET: &[u8] =
     b"-ERR AUTH <password> called without any password configured for the \
 default user. Are you sure your configuration is correct?\r\n";
-/// Reply to arguments with a syntax error.
+/// The reply to arguments with a syntax error.
 pub const SYNTAX_ERROR: &[u8] = b"-ERR syntax error\r\n";
-/// Reply to an argument that is not a valid number.
+/// The reply to an argument that is not a valid number.
 pub const NOT_AN_INTEGER: &[u8] = b"-ERR value is not an integer or out of range\r\n";
-/// Reply to a number that does not fit 32 bits.
+/// The reply to a number that does not fit 32 bits.
 pub const NOT_AN_INT: &[u8] =
     b"-ERR value is out of range, value must between -2147483648 and 2147483647\r\n";
-/// Reply to SELECT of a database that does not exist.
+/// The reply to SELECT of a database that does not exist.
 pub const DB_OUT_OF_RANGE: &[u8] = b"-ERR DB index is out of range\r\n";
-/// Reply to HELLO with an unsupported version.
+/// The reply to HELLO with an unsupported version.
 pub const NOPROTO: &[u8] = b"-NOPROTO unsupported protocol version\r\n";
-/// Reply to HELLO with a version that is not a number.
+/// The reply to HELLO with a version that is not a number.
 pub const HELLO_VERSION_NOT_INTEGER: &[u8] = b"-ERR Protocol version is not an integer or out of range\r\n";
-/// Reply to HELLO with an invalid name after SETNAME.
+/// The reply to HELLO with an invalid name after SETNAME.
 pub const HELLO_BAD_NAME: &[u8] =
     b"-ERR Client names cannot contain spaces, newlines or special characters.\r\n";
-/// Reply to AUTH from a RESP2 subscriber.
+/// The reply to AUTH from a RESP2 subscriber.
 pub const AUTH_NOT_NOW: &[u8] =
     b"-ERR Can't execute 'auth': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / \
 RESET are allowed in this context\r\n";
-/// Reply to HELLO from a RESP2 subscriber.
+/// The reply to HELLO from a RESP2 subscriber.
 pub const HELLO_NOT_NOW: &[u8] =
     b"-ERR Can't execute 'hello': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / \
 RESET are allowed in this context\r\n";
-/// Reply to a client above the limit of clients.
+/// The reply to a client above the limit of clients.
 pub const MAX_CLIENTS: &[u8] = b"-ERR max number of clients reached\r\n";
-/// Reply to a refused source, in the proxy's own words.
+/// The reply to a refused source, in the proxy's own words.
 pub const DENIED: &[u8] = b"-DENIED source address not allowed\r\n";
-/// Reply to a refused source, in the words that users of ApsaraDB know.
+/// The reply to a refused source, in the words that users of ApsaraDB know.
 pub const ILLEGAL_ADDRESS: &[u8] = b"-ERR illegal address\r\n";
-/// Reply to a command whose keys are behind the part that the proxy holds.
+/// The reply to a command whose keys come after the part that the proxy holds.
 pub const COMMAND_TOO_LARGE: &[u8] = b"-ERR command too large to be checked\r\n";
-/// Reply to PUBSUB CHANNELS if the answer is too long to filter it for the client.
+/// The reply to PUBSUB CHANNELS if the list of channels is too long to be filtered for the client.
 pub const TOO_MANY_CHANNELS: &[u8] =
     b"-ERR portcullis: too many channels to list here, name a pattern that fewer match\r\n";
-/// Reply to a command with a key that no rule allows (7.2 and later).
+/// The reply to a command with a key that no rule allows (Redis 7.2 and later).
 pub const NO_PERMISSION_KEY: &[u8] = b"-NOPERM No permissions to access a key\r\n";
-/// Reply to a command with a channel that no rule allows (7.2 and later).
+/// The reply to a command with a channel that no rule allows (Redis 7.2 and later).
 pub const NO_PERMISSION_CHANNEL: &[u8] = b"-NOPERM No permissions to access a channel\r\n";
-/// Reply to a command with keys in several slots.
+/// The reply to a command with keys in several slots.
 pub const CROSSSLOT: &[u8] = b"-CROSSSLOT Keys in request don't hash to the same slot\r\n";
-/// Reply to CLUSTER on a server without cluster support.
+/// The reply to CLUSTER on a server without cluster support.
 pub const CLUSTER_DISABLED: &[u8] = b"-ERR This instance has cluster support disabled\r\n";
 
-/// Error for a command that needs its own connection where upstream connections are shared. `name` as in the command
+/// Appends the error for a command that cannot run on a shared upstream connection. `name` is the name in the command
 /// table.
 pub fn needs_dedicated(out: &mut Vec<u8>, name: &str) {
     encode::error(
@@ -94,7 +94,8 @@ pub fn needs_dedicated(out: &mut Vec<u8>, name: &str) {
     );
 }
 
-/// Error for a command that no client may run unless an ACL rule names it. `name` as in the command table.
+/// Appends the error for a command that no client may run unless an ACL rule names it. `name` is the name in the
+/// command table.
 pub fn needs_rule(out: &mut Vec<u8>, name: &str) {
     encode::error(
         out,
@@ -102,12 +103,13 @@ pub fn needs_rule(out: &mut Vec<u8>, name: &str) {
     );
 }
 
-/// Error for a wrong number of arguments. `name` as in the command table: `get`, `client|reply`.
+/// Appends the error for a wrong number of arguments. `name` is the name in the command table: `get`, `client|reply`.
 pub fn wrong_arity(out: &mut Vec<u8>, name: &str) {
     quoted(out, b"-ERR wrong number of arguments for '", name.as_bytes(), b"' command\r\n");
 }
 
-/// Error for an unknown command. `args` are the arguments after the name; Redis repeats as many as fit in 128 bytes.
+/// Appends the error for an unknown command. `args` are the arguments after the name. Like Redis, quotes as many as
+/// fit in 128 bytes.
 pub fn unknown_command<'b>(out: &mut Vec<u8>, name: &[u8], args: impl IntoIterator<Item = &'b [u8]>) {
     quoted(out, b"-ERR unknown command '", name, b"', with args beginning with: ");
     let begin = out.len();
@@ -122,26 +124,28 @@ pub fn unknown_command<'b>(out: &mut Vec<u8>, name: &[u8], args: impl IntoIterat
     out.extend_from_slice(b"\r\n");
 }
 
-/// Error for an unknown subcommand. `container` as the client wrote it; Redis repeats it in capitals.
+/// Appends the error for an unknown subcommand. `container` is in any case; the error has it in capitals, as in
+/// Redis.
 pub fn unknown_subcommand(out: &mut Vec<u8>, container: &str, name: &[u8]) {
     quoted(out, b"-ERR unknown subcommand '", name, b"'. Try ");
     encode::sanitise(out, container.to_ascii_uppercase().as_bytes());
     out.extend_from_slice(b" HELP.\r\n");
 }
 
-/// Error for a command that no rule allows, in the words of Redis 7.2 and later. `name` as in the command table.
+/// Appends the error for a command that no rule allows, in the words of Redis 7.2 and later. `name` is the name in
+/// the command table.
 pub fn no_permission(out: &mut Vec<u8>, user: &[u8], name: &str) {
     quoted(out, b"-NOPERM User ", user, b" has no permissions to run the '");
     encode::sanitise(out, name.as_bytes());
     out.extend_from_slice(b"' command\r\n");
 }
 
-/// Error for HELLO with an unknown option.
+/// Appends the error for HELLO with an unknown option.
 pub fn hello_option_error(out: &mut Vec<u8>, option: &[u8]) {
     quoted(out, b"-ERR Syntax error in HELLO option '", option, b"'\r\n");
 }
 
-/// Error for a command that a RESP2 subscriber may not send. `name` as in the command table.
+/// Appends the error for a command that a RESP2 subscriber may not send. `name` is the name in the command table.
 pub fn not_while_subscribed(out: &mut Vec<u8>, name: &str) {
     let rest =
         b"': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context\r\n";

@@ -1,8 +1,8 @@
 //! Scanners that find the boundaries of requests and replies.
 //!
-//! Both scanners keep their place between reads. They skip a body by its length and never read it, and they read each
-//! line once. They read only a header again that the end of the buffer cuts (22 bytes at most, and a name with it).
-//! The scanners hold no bytes; the caller's buffer is the only one.
+//! Both scanners keep their position between reads. They skip a body by its length without reading it, and they read
+//! each line once. Only a header that the end of the buffer cuts is read again (at most 22 bytes, and a name). The
+//! scanners hold no bytes; the caller's buffer is the only one.
 
 mod number;
 mod reply;
@@ -14,17 +14,17 @@ pub use reply::{
 };
 pub use request::{Beginning, Request, RequestScanner};
 
-/// A range of a buffer, kept small.
+/// A range of a buffer, stored in 8 bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
-    /// Offset of the first byte.
+    /// The offset of the first byte.
     pub start: u32,
-    /// Offset after the last byte.
+    /// The offset after the last byte.
     pub end: u32,
 }
 
 impl Span {
-    /// The bytes of `buf` in this range; empty if the buffer is shorter.
+    /// Returns the bytes of `buf` in this range. Empty if the buffer is shorter.
     #[must_use]
     pub fn of(self, buf: &[u8]) -> &[u8] {
         let (Ok(start), Ok(end)) = (usize::try_from(self.start), usize::try_from(self.end)) else {
@@ -42,15 +42,16 @@ impl Span {
 /// The result of [`RequestScanner::stream`] and [`ReplyScanner::stream`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Streamed {
-    /// `buf[..len]` is valid and is to be forwarded; 0 if a header or a line end is cut.
+    /// The caller must forward `buf[..len]`, which is valid. 0 if a header or a line end is cut.
     pub len: usize,
-    /// Whether the frame ends there.
+    /// Whether the frame ends after these bytes.
     pub done: bool,
 }
 
-/// The whole arguments of a canonical request, or of the part that a scanner has accepted, name first.
+/// Returns the complete arguments of a canonical request, or of the part that a scanner has accepted. The name comes
+/// first.
 ///
-/// The iterator ends early at bytes that are not canonical; it never panics.
+/// The iterator stops at bytes that are not canonical. It never panics.
 #[must_use]
 pub fn arguments(frame: &[u8]) -> Arguments<'_> {
     let rest = match frame.first() {
@@ -63,19 +64,19 @@ pub fn arguments(frame: &[u8]) -> Arguments<'_> {
     Arguments { rest }
 }
 
-/// Iterator of [`arguments`].
+/// The iterator that [`arguments`] returns.
 #[derive(Clone, Debug)]
 pub struct Arguments<'b> {
     rest: &'b [u8],
 }
 
 impl<'b> Arguments<'b> {
-    /// The arguments in `rest`, which begins after an argument and its CRLF.
+    /// Makes an iterator over the arguments in `rest`, which must begin after an argument and its CRLF.
     pub(crate) const fn new(rest: &'b [u8]) -> Self {
         Self { rest }
     }
 
-    /// The bytes that have not been read.
+    /// Returns the bytes that have not been read.
     pub(crate) const fn rest(&self) -> &'b [u8] {
         self.rest
     }

@@ -1,4 +1,4 @@
-//! Small replies as values: replies to commands of the proxy itself (HELLO, ROLE, INFO, SENTINEL, CLUSTER).
+//! Decodes small replies to values: replies to commands of the proxy itself (HELLO, ROLE, INFO, SENTINEL, CLUSTER).
 //!
 //! Every value is copied, so replies to clients are not decoded here. Values keep the order of maps, repeated keys,
 //! nulls of RESP2 among RESP3, and verbatim strings of any format. `redis-protocol` does not keep them.
@@ -36,24 +36,25 @@ pub enum Value {
     BigNumber(Vec<u8>),
 }
 
-/// The reason why a reply is not decoded.
+/// The reason why a reply cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
-    /// Not a reply, or a double that is not a number.
+    /// The bytes are not a reply, or a double is not a number.
     #[error(transparent)]
     Invalid(#[from] ReplyError),
-    /// The bytes end before the reply, or continue after it.
+    /// The bytes end within the reply, or continue after it.
     #[error("not exactly one reply")]
     NotWhole,
-    /// More levels than [`MAX_VALUE_DEPTH`].
+    /// The reply has more levels than [`MAX_VALUE_DEPTH`].
     #[error("reply is nested too deeply")]
     TooDeep,
 }
 
-/// Levels of a decoded reply. Decoding recurses, so this limit bounds the stack; no control reply has half as many.
+/// The highest number of levels of a decoded reply. The decoder is recursive, so this limit protects the stack. No
+/// control reply has half as many levels.
 pub const MAX_VALUE_DEPTH: usize = 32;
 
-/// Decodes one whole reply, without its attributes.
+/// Decodes one complete reply, and drops its attributes.
 ///
 /// # Errors
 /// See [`ValueError`].
@@ -62,7 +63,7 @@ pub fn decode(frame: &[u8]) -> Result<Value, ValueError> {
         Reply::Whole { len, .. } if len == frame.len() => {}
         _ => return Err(ValueError::NotWhole),
     }
-    // The scanner has validated the frame, so a failure below can only mean that the frame ends.
+    // The scanner has validated the frame, so the errors below can only mean that the frame is too short.
     match (Decoder { rest: frame }).item(0)? {
         Item::Value(value) => Ok(value),
         Item::End => Err(ValueError::NotWhole),
@@ -70,7 +71,7 @@ pub fn decode(frame: &[u8]) -> Result<Value, ValueError> {
 }
 
 impl Value {
-    /// The bytes of a bulk string or a status.
+    /// Returns the bytes of a bulk string or a status. `None` for other types.
     #[must_use]
     pub fn as_bytes(&self) -> Option<&[u8]> {
         match self {
@@ -79,13 +80,13 @@ impl Value {
         }
     }
 
-    /// The bytes of a bulk string or a status, if they are UTF-8.
+    /// Returns the text of a bulk string or a status. `None` for other types, or if it is not UTF-8.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
         std::str::from_utf8(self.as_bytes()?).ok()
     }
 
-    /// An integer, or an integer in a string.
+    /// Returns an integer, or the integer in a string. `None` for other values.
     #[must_use]
     pub fn as_integer(&self) -> Option<i64> {
         match self {
@@ -94,7 +95,7 @@ impl Value {
         }
     }
 
-    /// The elements of an array, a set or a push.
+    /// Returns the elements of an array, a set or a push. `None` for other types.
     #[must_use]
     pub fn as_array(&self) -> Option<&[Self]> {
         match self {
@@ -103,7 +104,8 @@ impl Value {
         }
     }
 
-    /// The value of a field in a map, or in the flat array that RESP2 uses for a map.
+    /// Returns the value of a field in a map, or in the flat array that RESP2 uses for a map. `None` if there is no
+    /// such field.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&Self> {
         let is_name = |key: &Self| key.as_bytes() == Some(name.as_bytes());
@@ -140,7 +142,7 @@ impl<'b> Decoder<'b> {
             return Err(ValueError::TooDeep);
         }
         let (mut kind, mut text) = self.head()?;
-        // Attributes are not elements, nor are pushes between the elements of an aggregate.
+        // An attribute, or a push within an aggregate, is not an element.
         while kind == b'|' || (kind == b'>' && depth > 0) {
             if kind == b'|' {
                 self.pairs(text, depth)?;
@@ -217,7 +219,7 @@ impl<'b> Decoder<'b> {
         Ok(pairs)
     }
 
-    /// The type byte of the next line, and the bytes after it.
+    /// Reads the next line. Returns its type byte and the bytes after it.
     fn head(&mut self) -> Result<(u8, &'b [u8]), ValueError> {
         self.line()?.split_first().map(|(&kind, text)| (kind, text)).ok_or(ValueError::NotWhole)
     }
@@ -231,7 +233,7 @@ impl<'b> Decoder<'b> {
         self.take(parse(len)?)
     }
 
-    /// This number of bytes; the CRLF after them is dropped.
+    /// Takes this number of bytes, and drops the CRLF after them.
     fn take(&mut self, len: usize) -> Result<&'b [u8], ValueError> {
         let (taken, rest) = self.rest.split_at_checked(len).ok_or(ValueError::NotWhole)?;
         self.rest = rest.strip_prefix(b"\r\n").ok_or(ValueError::NotWhole)?;
@@ -239,7 +241,7 @@ impl<'b> Decoder<'b> {
     }
 }
 
-/// Parses a double. The scanner checks which bytes a double has, not that they form one.
+/// Parses a double. The scanner has only checked its bytes, not whether they form a number.
 fn double(text: &[u8]) -> Result<f64, ValueError> {
     parse(text).map_err(|_| ValueError::Invalid(ReplyError::InvalidNumber))
 }
@@ -248,7 +250,7 @@ fn parse<T: std::str::FromStr>(text: &[u8]) -> Result<T, ValueError> {
     std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or(ValueError::NotWhole)
 }
 
-/// Bytes of the prefix `txt:`.
+/// The length of the prefix `txt:` in bytes.
 const VERBATIM_FORMAT: usize = 4;
 
 #[cfg(test)]

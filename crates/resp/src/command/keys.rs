@@ -1,9 +1,8 @@
-//! Keys and channels among the arguments of a command.
+//! Finds keys and channels among the arguments of a command.
 //!
-//! Key specifications name the keys of most commands. For the other commands options decide, and this module reads
-//! the options as the server does, one by one. An argument may look like the name of an option without being one
-//! (`SORT k STORE limit`). A laxer or stricter reader than the server would judge other keys than the command
-//! touches.
+//! Key specifications give the keys of most commands. For the other commands, options decide. This module parses
+//! options one by one, as the server does. An argument may look like the name of an option without being one (`SORT k
+//! STORE limit`). A parser that differs from the server's would check other keys than the command uses.
 
 mod argv;
 mod options;
@@ -17,44 +16,44 @@ use super::{Access, CommandId, Flags, id};
 pub struct KeyRef<'b> {
     /// The bytes of the key.
     pub key: &'b [u8],
-    /// Number of the argument; the name is 0.
+    /// The number of the argument; the name is 0.
     pub index: usize,
-    /// The command's use of the key. With [`Access::NOT_KEY`] the argument is a sharded channel, which has a slot as
-    /// keys do.
+    /// How the command uses the key. With [`Access::NOT_KEY`] the argument is a sharded channel, which has a slot
+    /// like a key.
     pub access: Access,
 }
 
-/// A channel or pattern of channels among the arguments of a command.
+/// A channel or channel pattern among the arguments of a command.
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
 pub struct ChannelRef<'b> {
     /// The bytes of the channel or pattern.
     pub channel: &'b [u8],
-    /// Number of the argument; the name is 0.
+    /// The number of the argument; the name is 0.
     pub index: usize,
-    /// Whether the argument is a pattern, as those of PSUBSCRIBE and PUNSUBSCRIBE are.
+    /// Whether the argument is a pattern, as for PSUBSCRIBE and PUNSUBSCRIBE.
     pub is_pattern: bool,
 }
 
-/// The error of a command that may touch other keys than the reported ones.
+/// The error of a command that may use other keys than the reported ones.
 #[derive(Copy, Clone, Eq, PartialEq, Debug, thiserror::Error)]
 pub enum KeysUnknown {
     /// The command also reads keys whose names come from the data: SORT with BY or GET. All keys among its arguments
     /// were reported.
     #[error("the command reads keys that its data names")]
     FromData,
-    /// The keys of the command are unknown, or its arguments are invalid.
+    /// The keys of the command cannot be found, or its arguments are invalid.
     #[error("the keys of the command cannot be known")]
     Arguments,
 }
 
 /// Calls `each` with every key of a command.
 ///
-/// `args` begins with the command's name; before a subcommand comes the name of its container. Scripts and functions
-/// declare their keys; the other keys that they touch are unknown.
+/// `args` begins with the command's name. For a subcommand, the name of its container comes first. Scripts and
+/// functions declare their keys; other keys that they use are unknown.
 ///
 /// # Errors
 /// [`KeysUnknown`] if there may be other keys than the reported ones: SORT with BY or GET, unknown commands, and
-/// arguments that no server accepts. A caller that guards keys must then refuse the command.
+/// arguments that no server accepts. A caller that restricts keys must then refuse the command.
 pub fn keys<'b>(
     id: CommandId,
     args: &(impl Argv<'b> + ?Sized),
@@ -80,7 +79,7 @@ pub fn keys<'b>(
     }
 }
 
-/// Calls `each` with every channel of a publishing or subscribing command; other commands have no channels.
+/// Calls `each` with every channel of a publishing or subscribing command. Other commands have no channels.
 pub fn channels<'b>(id: CommandId, args: &(impl Argv<'b> + ?Sized), mut each: impl FnMut(ChannelRef<'b>)) {
     let (count, is_pattern) = match id {
         id::PUBLISH | id::SPUBLISH => (1, false),

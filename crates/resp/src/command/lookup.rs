@@ -1,17 +1,17 @@
-//! Names to ids: one multiplication, one cache line, one comparison of two words.
+//! Finds ids by name with one multiplication, one cache line and one comparison of two words.
 
 use std::ops::Range;
 
 use super::CommandId;
 use super::table::TABLE;
 
-/// The command with this name. Case is ignored; all other bytes must be equal. Allocates nothing.
+/// Returns the command with this name, in any case. `None` if the table has no such command. Allocates nothing.
 #[inline]
 #[must_use]
 pub fn lookup(name: &[u8]) -> Option<CommandId> {
     let key = Key::of(name);
     let mut slot = key.slot();
-    // The table is never full: an empty slot ends the search.
+    // The table is never full, so an empty slot ends the search.
     while let Some(entry) = SLOTS.get(slot)
         && entry.id != CommandId::UNKNOWN
     {
@@ -25,7 +25,7 @@ pub fn lookup(name: &[u8]) -> Option<CommandId> {
     None
 }
 
-/// The subcommand with this name (without its container's), in any case.
+/// Returns the subcommand of `top` with this name (without the container's), in any case. `None` if there is none.
 #[must_use]
 pub fn lookup_subcommand(top: CommandId, name: &[u8]) -> Option<CommandId> {
     subcommands(top).filter_map(CommandId::from_index).find(|id| {
@@ -38,7 +38,7 @@ pub(super) fn top(id: CommandId) -> CommandId {
     FAMILIES.get(id.index()).map_or(id, |family| family.top)
 }
 
-/// Indices of the subcommands of `id`.
+/// Returns the indices of the subcommands of `id`.
 pub(super) fn subcommands(id: CommandId) -> Range<usize> {
     let begin = id.index().saturating_add(1);
     match FAMILIES.get(id.index()) {
@@ -47,8 +47,8 @@ pub(super) fn subcommands(id: CommandId) -> Range<usize> {
     }
 }
 
-/// A name folded to lower case: its length, and its first and last 8 bytes, which overlap if the name is shorter than
-/// 16. Up to [`Key::WHOLE`] bytes this is the whole name.
+/// A name in lower case: its length, and its first and last 8 bytes, which overlap if the name has less than 16
+/// bytes. A name of up to [`Key::WHOLE`] bytes is completely in the key.
 #[derive(Clone, Copy)]
 struct Key {
     len: usize,
@@ -98,12 +98,12 @@ impl Key {
     }
 }
 
-/// Changes `A` to `Z` to lower case in all eight bytes at once; other bytes stay unchanged.
+/// Converts `A` to `Z` to lower case in all eight bytes at once. Other bytes stay unchanged.
 #[inline(always)]
 const fn lower(word: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let low = word & (ONES * 0x7f);
-    // Neither sum leaves its byte: 0x7f + 0x3f < 0x100.
+    // No sum overflows its byte: 0x7f + 0x3f < 0x100.
     let from_a = low + ONES * (0x80 - 0x41);
     let behind_z = low + ONES * (0x80 - 0x5b);
     let upper = (from_a ^ behind_z) & !word & (ONES * 0x80);
@@ -113,7 +113,8 @@ const fn lower(word: u64) -> u64 {
 /// An odd factor with well-spread bits: 2^64 divided by the golden ratio.
 const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
 const SLOT_BITS: u32 = 11;
-/// Slots of the hash table. At most a quarter is filled, so that the first slot is nearly always the right one.
+/// The number of slots in the hash table. Less than a quarter of them are used, so the first slot is nearly always
+/// the right one.
 const SLOTS_LEN: usize = 1 << SLOT_BITS;
 
 #[derive(Clone, Copy)]
@@ -143,11 +144,11 @@ const fn slots() -> [Slot; SLOTS_LEN] {
     slots
 }
 
-/// The position of a command and its subcommands in the table.
+/// The family of a command: its container and the range of its subcommands in the table.
 #[derive(Clone, Copy)]
 struct Family {
     top: CommandId,
-    /// Index after the last subcommand.
+    /// The index after the last subcommand.
     end: u16,
 }
 
@@ -168,7 +169,7 @@ const fn families() -> [Family; CommandId::COUNT] {
     families
 }
 
-/// Whether a name has a bar. In this table the names of subcommands have one, and no other name has.
+/// Returns whether a name has a bar. Only names of subcommands have one.
 const fn is_subcommand(name: &[u8]) -> bool {
     let mut rest = name;
     while let [first, after @ ..] = rest {
@@ -180,7 +181,7 @@ const fn is_subcommand(name: &[u8]) -> bool {
     false
 }
 
-/// The id at an index. Evaluated only at compile time: an index that does not fit stops the build.
+/// Returns the id with this index. Evaluated at compile time, where an index out of range stops the build.
 const fn id_of(index: usize) -> CommandId {
     assert!(index <= 0xffff);
     let [low, high, ..] = index.to_le_bytes();

@@ -1,6 +1,6 @@
-//! Sets of flags, each in one integer.
+//! Sets of flags, each stored in one integer.
 
-/// A set of constants in one integer.
+/// Defines a set of constants that is stored in one integer.
 macro_rules! set {
     ($(#[$doc:meta])* $name:ident: $int:ty { $($(#[$what:meta])* $flag:ident = $text:literal,)+ }) => {
         $(#[$doc])*
@@ -10,12 +10,12 @@ macro_rules! set {
         impl $name {
             /// The empty set.
             pub const NONE: Self = Self(0);
-            /// Every member, with its name as servers write it.
+            /// All members, each with its name as servers write it.
             pub const ALL: &'static [(Self, &'static str)] = &[$((Self::$flag, $text)),+];
 
             set!(@flags 0; $($(#[$what])* $flag = $text,)+);
 
-            /// The union of several sets.
+            /// Returns the union of several sets.
             #[must_use]
             pub const fn of(sets: &[Self]) -> Self {
                 let mut bits = 0;
@@ -27,31 +27,31 @@ macro_rules! set {
                 Self(bits)
             }
 
-            /// Whether the set contains all of `other`.
+            /// Returns whether the set contains all of `other`.
             #[must_use]
             pub const fn contains(self, other: Self) -> bool {
                 self.0 & other.0 == other.0
             }
 
-            /// Whether the set contains any member of `other`.
+            /// Returns whether the set contains any member of `other`.
             #[must_use]
             pub const fn intersects(self, other: Self) -> bool {
                 self.0 & other.0 != 0
             }
 
-            /// Whether the set has no members.
+            /// Returns whether the set has no members.
             #[must_use]
             pub const fn is_empty(self) -> bool {
                 self.0 == 0
             }
 
-            /// The member with this name, in any case.
+            /// Returns the member with this name, in any case. `None` if there is none.
             #[must_use]
             pub fn from_name(name: &str) -> Option<Self> {
                 Self::ALL.iter().find(|(_, text)| text.eq_ignore_ascii_case(name)).map(|(flag, _)| *flag)
             }
 
-            /// The names of the members.
+            /// Returns the names of the members.
             pub fn names(self) -> impl Iterator<Item = &'static str> {
                 Self::ALL.iter().filter(move |(flag, _)| self.contains(*flag)).map(|(_, text)| *text)
             }
@@ -75,7 +75,7 @@ macro_rules! set {
 }
 
 set! {
-    /// Properties of a command, as `COMMAND` reports them.
+    /// The properties of a command, as `COMMAND` reports them.
     Flags: u32 {
         ADMIN = "admin",
         ASKING = "asking",
@@ -106,7 +106,7 @@ set! {
 }
 
 set! {
-    /// ACL categories, without their `@`.
+    /// The ACL categories, without their `@`.
     Categories: u64 {
         KEYSPACE = "keyspace",
         READ = "read",
@@ -143,7 +143,7 @@ set! {
 }
 
 set! {
-    /// The use of a key, as key specifications describe it.
+    /// The ways in which a command uses a key, as key specifications describe them.
     Access: u16 {
         /// Reads the value.
         RO = "RO",
@@ -153,9 +153,9 @@ set! {
         OW = "OW",
         /// Deletes the key.
         RM = "RM",
-        /// Returns something of the value.
+        /// Returns part of the value or information about it.
         ACCESS = "access",
-        /// Changes something in the value.
+        /// Changes part of the value.
         UPDATE = "update",
         /// Only adds to the value.
         INSERT = "insert",
@@ -171,7 +171,7 @@ set! {
 }
 
 set! {
-    /// Servers that the table is made from.
+    /// The servers from which the table was made.
     Servers: u8 {
         REDIS_6 = "redis 6.2",
         REDIS_7 = "redis 7",

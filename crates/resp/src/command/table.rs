@@ -1,4 +1,4 @@
-//! The command table, and the functions in whose terms it is written.
+//! The command table, and the functions that its data uses.
 
 mod data;
 pub mod id;

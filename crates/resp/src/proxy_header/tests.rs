@@ -10,8 +10,8 @@ fn tcp(source: &str, destination: &str) -> HeaderSource {
     HeaderSource::Tcp { source: address(source), destination: address(destination) }
 }
 
-/// The outcome of a header, which must not depend on the pieces: a prefix needs more bytes, or is refused for the
-/// same reason.
+/// Returns the result for a header. Checks that it does not depend on the pieces: a prefix needs more bytes, or is
+/// refused for the same reason.
 fn outcome(input: &[u8]) -> Result<Parsed, Error> {
     let whole = parse(input);
     for cut in 0..input.len() {

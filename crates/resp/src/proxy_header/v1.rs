@@ -1,4 +1,4 @@
-//! Version 1: one line of text.
+//! Version 1 of the PROXY protocol: one line of text.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -31,8 +31,8 @@ pub(super) fn parse(buf: &[u8]) -> Result<Parsed, ProxyHeaderError> {
 fn source(line: &str) -> Option<HeaderSource> {
     let (family, rest) = line.split_once(' ').unwrap_or((line, ""));
     if family == "UNKNOWN" {
-        // The specification tells the receiver to ignore the rest of the line, but bytes outside text make the header
-        // invalid.
+        // The specification tells the receiver to ignore the rest of the line. Bytes that are not printable text make
+        // the header invalid.
         return rest.bytes().all(|byte| (b' '..0x7f).contains(&byte)).then_some(HeaderSource::Unknown);
     }
     let mut fields = rest.split(' ');
@@ -52,7 +52,7 @@ fn source(line: &str) -> Option<HeaderSource> {
     })
 }
 
-/// Parses a canonical port: `str::parse` alone would accept `+80` and `080`.
+/// Parses a port in canonical form. `str::parse` alone would accept `+80` and `080`.
 fn port(text: &str) -> Option<u16> {
     let canonical = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     canonical.then(|| text.parse().ok())?

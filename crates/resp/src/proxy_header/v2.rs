@@ -1,11 +1,11 @@
-//! Version 2: binary.
+//! Version 2 of the PROXY protocol: a binary header.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{HeaderSource, MAX_V2, Parsed, ProxyHeaderError, agrees};
 
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
-/// Signature, version and command, family and protocol, length.
+/// The length of the fixed part in bytes: signature, version and command, family and protocol, length.
 const FIXED: usize = 16;
 
 pub(super) fn parse(buf: &[u8]) -> Result<Parsed, ProxyHeaderError> {
@@ -25,7 +25,7 @@ pub(super) fn parse(buf: &[u8]) -> Result<Parsed, ProxyHeaderError> {
     let Some(header) = buf.get(..len) else { return Ok(Parsed::Need { at_least: len }) };
     let block = header.get(FIXED..).unwrap_or(&[]);
     let source = match command {
-        // The addresses of a LOCAL header are skipped, whatever they are, so the TLVs behind them cannot be found.
+        // In a LOCAL header the addresses may have any form, so the TLVs after them cannot be found.
         Command::Local => HeaderSource::Local,
         Command::Proxy => family.source(header, block)?,
     };
@@ -57,7 +57,8 @@ enum Family {
 }
 
 impl Family {
-    /// Datagram protocols (0x12, 0x22, 0x32) are refused: a datagram cannot arrive over this connection.
+    /// Parses the byte of family and protocol. Datagram protocols (0x12, 0x22, 0x32) are refused, because a datagram
+    /// cannot arrive over this connection.
     const fn of(byte: u8) -> Result<Self, ProxyHeaderError> {
         match byte {
             0x00 => Ok(Self::Unknown),
@@ -73,7 +74,7 @@ impl Family {
             Self::Tcp4 => addresses::<4>(block, |octets| Ipv4Addr::from(octets).into()),
             Self::Tcp6 => addresses::<16>(block, |octets| Ipv6Addr::from(octets).into()),
             Self::Unix => block.get(UNIX..).map(|tlvs| (HeaderSource::Unknown, tlvs)),
-            // The specification gives AF_UNSPEC no addresses and tells the receiver to ignore the block.
+            // The specification defines no addresses for AF_UNSPEC, and tells the receiver to ignore the block.
             Self::Unknown => return Ok(HeaderSource::Unknown),
         }
         .ok_or(ProxyHeaderError::Block)?;
@@ -82,10 +83,10 @@ impl Family {
     }
 }
 
-/// Two paths of 108 bytes.
+/// The length in bytes of AF_UNIX addresses: two paths of 108 bytes.
 const UNIX: usize = 216;
 
-/// The two addresses and two ports, and the bytes after them.
+/// Parses two addresses and two ports. Returns them and the bytes after them. `None` if the block is too short.
 fn addresses<const N: usize>(
     block: &[u8],
     address: impl Fn([u8; N]) -> IpAddr,
@@ -99,7 +100,7 @@ fn addresses<const N: usize>(
     Some((HeaderSource::Tcp { source, destination }, rest))
 }
 
-/// Checks type, length and value of each TLV up to the exact end of the header. Only the checksum is interpreted.
+/// Checks that the TLVs end exactly at the end of the header. Only the checksum is interpreted.
 fn check_tlvs(header: &[u8], tlvs: &[u8]) -> Result<(), ProxyHeaderError> {
     let mut rest = tlvs;
     let mut checked = false;
@@ -107,8 +108,8 @@ fn check_tlvs(header: &[u8], tlvs: &[u8]) -> Result<(), ProxyHeaderError> {
         let len = usize::from(u16::from_be_bytes([*high, *low]));
         let (value, next) = after.split_at_checked(len).ok_or(ProxyHeaderError::Block)?;
         if *kind == TLV_CRC32C {
-            // At most one checksum: with any number of them, a header could cost time that grows with the square of
-            // its length.
+            // Only one checksum is accepted. With many of them, a header could cost time that grows with the square
+            // of its length.
             if std::mem::replace(&mut checked, true) {
                 return Err(ProxyHeaderError::Block);
             }
@@ -126,8 +127,8 @@ fn check_tlvs(header: &[u8], tlvs: &[u8]) -> Result<(), ProxyHeaderError> {
 const TLV_CRC32C: u8 = 0x03;
 const CRC_LEN: usize = 4;
 
-/// CRC32C (RFC 4960, appendix B), with zeros in place of the bytes in `zero`. One bit at a time suffices: a header
-/// has some dozen bytes.
+/// Computes a CRC32C (RFC 4960, appendix B) with zeros in place of the bytes in `zero`. One bit at a time is fast
+/// enough, because a header usually has some dozen bytes.
 fn crc32c(bytes: &[u8], zero: std::ops::Range<usize>) -> u32 {
     const REFLECTED_POLYNOMIAL: u32 = 0x82f6_3b78;
     let mut crc = u32::MAX;

@@ -1,19 +1,19 @@
-//! Canonical decimal numbers: no sign but `-`, no leading zeros, no `-0`, and CRLF at the end.
+//! Parses canonical decimal numbers: no sign except `-`, no leading zeros, no `-0`, and CRLF at the end.
 
 /// The reason why the bytes are not a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// Not canonical, or more than 19 digits.
+    /// The number is not canonical, or has more than 19 digits.
     NotCanonical,
-    /// CR is not followed by LF.
+    /// The number ends with a CR that no LF follows.
     NotCrlf,
 }
 
-/// The whole header at the start of `rest`: its type byte, a canonical number of up to three digits, CRLF. Returns
-/// the number and the length of the header, or `None` if the slower functions must decide.
+/// Parses a complete header at the start of `rest`: its type byte, a canonical number of at most three digits, and
+/// CRLF. Returns the number and the length of the header. `None` if the slower functions must decide.
 ///
-/// Nearly every argument and element begins with such a header, so each form costs one comparison of one load. A
-/// header in the last seven bytes of a buffer is always left to the slower functions.
+/// Nearly every argument and element begins with such a header, so each form costs only one load and one comparison.
+/// A header in the last seven bytes of a buffer always goes to the slower functions.
 #[inline(always)]
 pub(super) fn short(rest: &[u8], kind: u8) -> Option<(usize, usize)> {
     let bytes @ [_, a, b, c, ..] = *rest.first_chunk::<8>()?;
@@ -30,22 +30,22 @@ pub(super) fn short(rest: &[u8], kind: u8) -> Option<(usize, usize)> {
     None
 }
 
-/// Whether `word` equals `form` in all bytes that are not 0 in `form`.
+/// Returns whether `word` equals `form` in all bytes of `form` that are not 0.
 #[inline(always)]
 fn fits(word: u64, form: [u8; 8]) -> bool {
     let mask = u64::from_le_bytes(form.map(|byte| if byte == 0 { 0 } else { 0xff }));
     word & mask == u64::from_le_bytes(form)
 }
 
-/// The difference of a digit and `least`.
+/// Returns the value of a digit minus the digit `least`. `None` if the byte is not a digit, or is a smaller one.
 #[inline(always)]
 fn digit(byte: u8, least: u8) -> Option<usize> {
     let above = byte.wrapping_sub(least);
     (above <= b'9' - least).then_some(usize::from(above))
 }
 
-/// The number whose first digit is `buf[at]`, and the offset after its CRLF. `None` means that its end has not
-/// arrived.
+/// Parses the number whose first digit is `buf[at]`. Returns it with the offset after its CRLF. `None` if its end has
+/// not arrived.
 #[inline(always)]
 pub(super) fn unsigned(buf: &[u8], at: usize) -> Result<Option<(u64, usize)>, Fault> {
     let Some(rest) = buf.get(at..) else { return Ok(None) };
@@ -56,7 +56,7 @@ pub(super) fn unsigned(buf: &[u8], at: usize) -> Result<Option<(u64, usize)>, Fa
             if i >= MAX_DIGITS || (i == 1 && value == 0) {
                 return Err(Fault::NotCanonical);
             }
-            // 19 digits stay below 2^64, so wrapping cannot happen; it only avoids a second check of the bound above.
+            // 19 digits stay below 2^64, so the number cannot wrap. Wrapping arithmetic only avoids a second check.
             value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
             continue;
         }
@@ -72,7 +72,7 @@ pub(super) fn unsigned(buf: &[u8], at: usize) -> Result<Option<(u64, usize)>, Fa
     Ok(None)
 }
 
-/// Like [`unsigned`], but `-` is allowed, and the number must fit an `i64`.
+/// Parses a number like [`unsigned`], but with an optional `-`. The number must fit an `i64`.
 pub(super) fn signed(buf: &[u8], at: usize) -> Result<Option<(i64, usize)>, Fault> {
     let negative = buf.get(at) == Some(&b'-');
     let digits = if negative { at + 1 } else { at };
@@ -82,5 +82,5 @@ pub(super) fn signed(buf: &[u8], at: usize) -> Result<Option<(i64, usize)>, Faul
     value.map(|value| Some((value, next))).ok_or(Fault::NotCanonical)
 }
 
-/// Digits of `i64::MAX`.
+/// The number of digits of `i64::MAX`.
 const MAX_DIGITS: usize = 19;

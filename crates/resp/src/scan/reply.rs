@@ -1,4 +1,4 @@
-//! Replies of a server, RESP2 and RESP3.
+//! Scans the replies of a server, RESP2 and RESP3.
 
 mod levels;
 mod line;
@@ -12,17 +12,17 @@ use super::{Arguments, Streamed};
 use crate::error::ReplyError;
 use crate::limits::{MAX_REPLY_BULK, MAX_REPLY_ELEMENTS};
 
-/// The content of the buffer.
+/// The result of scanning the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// The buffer must grow to `at_least` bytes (more than it has) before the scanner can decide.
+    /// The buffer must have at least `at_least` bytes, more than now, before the scanner can decide.
     Need {
-        /// Number of bytes, counted from the first byte of the frame.
+        /// The number of bytes, counted from the first byte of the frame.
         at_least: usize,
     },
-    /// `buf[..len]` is one whole top-level reply.
+    /// `buf[..len]` is one complete top-level reply.
     Whole {
-        /// Bytes of the frame.
+        /// The length of the frame in bytes.
         len: usize,
         /// The beginning of the reply.
         head: ReplyHead,
@@ -41,20 +41,21 @@ pub enum Reply {
 pub struct ReplyHead {
     /// The type byte: `+`, `-`, `:`, `$`, `*`, `_`, `,`, `#`, `!`, `=`, `(`, `%`, `~`, `>` or `|`.
     pub kind: u8,
-    /// Number of elements, pairs or bytes; -1 for a null and for a streamed value (`$?`, `*?`), 0 for types without a
-    /// count.
+    /// The number of elements, pairs or bytes. -1 for a null and for a streamed value (`$?`, `*?`). 0 for types
+    /// without a count.
     pub count: i64,
 }
 
-/// Finds the boundaries of replies. The order of calls is that of [`RequestScanner`](super::RequestScanner).
+/// Finds the boundaries of replies. Its methods are called in the same order as those of
+/// [`RequestScanner`](super::RequestScanner).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplyScanner {
-    /// Offset of the next byte to read.
+    /// The offset of the next byte to read.
     at: usize,
-    /// Remaining bytes of the body at `at`, without its CRLF; [`NO_BODY`] outside a body.
+    /// The remaining bytes of the body at `at`, without its CRLF. [`NO_BODY`] outside a body.
     body: u64,
     levels: Levels,
-    /// The type of the line at `at`, after its type byte was read.
+    /// The kind of the line at `at`, after its type byte was read.
     text: Option<Text>,
     head: ReplyHead,
     last_integer: Option<i64>,
@@ -65,19 +66,19 @@ pub struct ReplyScanner {
 enum Phase {
     /// Between frames.
     Idle,
-    /// The frame's first header is cut; the next call reads the header from its start.
+    /// The first header of the frame is cut. The next call reads the header from its start.
     Begun,
     /// The head is known.
     Inside,
-    /// [`ReplyScanner::stream`] has taken over.
+    /// [`ReplyScanner::stream`] has released a part of the frame.
     Streaming,
 }
 
-/// A length that no body has.
+/// A value that is not the length of any body.
 const NO_BODY: u64 = u64::MAX;
 
 impl ReplyScanner {
-    /// A scanner at the start of a connection.
+    /// Makes a scanner for the start of a connection.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -94,7 +95,7 @@ impl ReplyScanner {
     /// Scans the start of `buf`, which must begin at the first byte of the frame in progress.
     ///
     /// # Errors
-    /// Bytes that are not a reply; also a call while a frame is being streamed.
+    /// The bytes are not a reply, or a frame is being streamed.
     #[inline]
     pub fn next(&mut self, buf: &[u8]) -> Result<Reply, ReplyError> {
         if matches!(self.phase, Phase::Idle | Phase::Begun)
@@ -107,7 +108,7 @@ impl ReplyScanner {
         self.next_slowly(buf)
     }
 
-    /// Skips consecutive whole bulk strings, at most `most`. Returns their number and their length in bytes. If it
+    /// Skips at most `most` consecutive complete bulk strings. Returns their number and their length in bytes. If it
     /// finds none, [`next`](Self::next) may still find one: a long one, a null, or one that is cut.
     #[inline]
     pub fn bulk_strings(&mut self, buf: &[u8], most: u64) -> (u64, usize) {
@@ -130,11 +131,12 @@ impl ReplyScanner {
         }
     }
 
-    /// Releases the bytes of the last `Head` of [`next`](Self::next), as far as they have arrived. In the first call
-    /// `buf` still begins at the first byte of the frame; the caller consumes `len` bytes after each call.
+    /// Releases the bytes of the frame of the last `Head` of [`next`](Self::next), as far as they have arrived. In
+    /// the first call `buf` still begins at the first byte of the frame. The caller must consume `len` bytes after
+    /// each call.
     ///
     /// # Errors
-    /// Bytes that do not continue the frame; also a call when there is no such frame.
+    /// The bytes do not continue the frame, or there is no such frame.
     pub fn stream(&mut self, buf: &[u8]) -> Result<Streamed, ReplyError> {
         if !matches!(self.phase, Phase::Inside | Phase::Streaming) {
             return Err(ReplyError::InvalidStream);
@@ -154,14 +156,14 @@ impl ReplyScanner {
         Ok(Streamed { len, done })
     }
 
-    /// Value of the last `:` element in the current frame, or in the frame that just ended: confirmations of
-    /// SUBSCRIBE end in their count.
+    /// Returns the value of the last `:` element in the current frame, or in the frame that just ended. A
+    /// confirmation of SUBSCRIBE has its count there. `None` if the frame has no such element.
     #[must_use]
     pub const fn last_integer(&self) -> Option<i64> {
         self.last_integer
     }
 
-    /// Whether a frame has begun and has not ended.
+    /// Returns whether a frame has begun and not ended.
     #[must_use]
     pub const fn is_mid_frame(&self) -> bool {
         !matches!(self.phase, Phase::Idle)
@@ -192,8 +194,8 @@ impl ReplyScanner {
         Ok(Reply::Head { scanned: self.at, head: self.head })
     }
 
-    /// Skips all elements that have arrived whole, then the header of the next, and the part of its line that has
-    /// arrived. Returns whether the frame ends at the cursor.
+    /// Skips all complete elements, the header of the next one, and the arrived part of its line. Returns whether the
+    /// frame ends at the cursor.
     fn walk(&mut self, buf: &[u8]) -> Result<bool, ReplyError> {
         loop {
             if self.body != NO_BODY {
@@ -218,7 +220,7 @@ impl ReplyScanner {
         }
     }
 
-    /// Skips consecutive bulk strings that have arrived whole; most arrays consist of them.
+    /// Skips consecutive complete bulk strings. Most arrays consist of them.
     #[inline(always)]
     fn short_blobs(&mut self, buf: &[u8]) -> usize {
         let most = self.levels.countable();
@@ -227,7 +229,7 @@ impl ReplyScanner {
         buf.len().saturating_sub(rest.len()).max(self.at)
     }
 
-    /// Moves after the body and its CRLF, if both have arrived.
+    /// Moves the cursor after the body and its CRLF. `None` if they have not arrived completely.
     #[inline(always)]
     fn leave_body(&mut self, buf: &[u8]) -> Result<Option<()>, ReplyError> {
         let end = usize::try_from(self.body).ok().and_then(|body| self.at.checked_add(body));
@@ -243,7 +245,7 @@ impl ReplyScanner {
         Ok(Some(()))
     }
 
-    /// Reads the header of the element at the cursor. `None` means that the header has not arrived.
+    /// Reads the header of the element at the cursor. `None` if the header has not arrived completely.
     #[inline(always)]
     fn element(&mut self, buf: &[u8]) -> Result<Option<()>, ReplyError> {
         let Some(&kind) = buf.get(self.at) else { return Ok(None) };
@@ -299,7 +301,7 @@ impl ReplyScanner {
         Ok(Some(()))
     }
 
-    /// Reads one chunk of a streamed string; an empty chunk ends the string.
+    /// Reads the header of one chunk of a streamed string. An empty chunk ends the string.
     fn chunk(&mut self, buf: &[u8]) -> Result<Option<()>, ReplyError> {
         let Some((len, next)) = number::unsigned(buf, self.at + 1).map_err(invalid)? else { return Ok(None) };
         if len > MAX_REPLY_BULK {
@@ -333,11 +335,11 @@ impl Default for ReplyScanner {
     }
 }
 
-/// The aggregate header (`*N`, `~N`, `>N`, `%N`, `|N`) at the start of `buf`, and its length in bytes. `None` means
-/// that more bytes are needed.
+/// Parses the aggregate header (`*N`, `~N`, `>N`, `%N`, `|N`) at the start of `buf`. Returns it with its length in
+/// bytes. `None` if more bytes are needed.
 ///
 /// # Errors
-/// Bytes that are not an aggregate header.
+/// The bytes are not an aggregate header.
 pub fn aggregate_header(buf: &[u8]) -> Result<Option<(ReplyHead, usize)>, ReplyError> {
     let Some(&kind) = buf.first() else { return Ok(None) };
     if !matches!(kind, b'*' | b'~' | b'>' | b'%' | b'|') {
@@ -352,13 +354,13 @@ pub fn aggregate_header(buf: &[u8]) -> Result<Option<(ReplyHead, usize)>, ReplyE
 pub enum FirstElement<'b> {
     /// A bulk or simple string of at most 32 bytes.
     Text(&'b [u8]),
-    /// Any other element, or bytes that are not an aggregate.
+    /// Any other element, an empty aggregate, or bytes that are not an aggregate.
     Other,
     /// More bytes are needed.
     Need,
 }
 
-/// The first element of the aggregate at the start of `buf`, which distinguishes a message from a confirmation.
+/// Returns the first element of the aggregate at the start of `buf`. It distinguishes a message from a confirmation.
 #[must_use]
 pub fn first_element(buf: &[u8]) -> FirstElement<'_> {
     let at = match aggregate_header(buf) {
@@ -388,19 +390,19 @@ pub fn first_element(buf: &[u8]) -> FirstElement<'_> {
     }
 }
 
-/// The second element of the aggregate at the start of `buf`: the channel of a confirmation. `None` unless the first
-/// two elements are bulk strings that have arrived whole.
+/// Returns the second element of the aggregate at the start of `buf`: the channel of a confirmation. `None` if the
+/// first two elements are not both complete bulk strings.
 #[must_use]
 pub fn second_element(buf: &[u8]) -> Option<&[u8]> {
     let (_, at) = aggregate_header(buf).ok()??;
     Arguments::new(buf.get(at..)?).nth(1)
 }
 
-/// Bytes of the first element. The longest kind of message is `sunsubscribe`; `invalidate` and pushes of modules are
-/// short as well.
+/// The longest first element in bytes. The longest kind of message is `sunsubscribe`; `invalidate` and pushes of
+/// modules are short as well.
 const FIRST_ELEMENT: u64 = 32;
 
-/// The count of the frame's first header; `None` if the header is cut.
+/// Returns the count of the frame's first header. `None` if the header is cut.
 fn head_count(buf: &[u8], kind: u8) -> Result<Option<i64>, ReplyError> {
     match kind {
         b'$' | b'!' | b'=' | b'*' | b'~' | b'>' | b'%' | b'|' => {
@@ -413,8 +415,8 @@ fn head_count(buf: &[u8], kind: u8) -> Result<Option<i64>, ReplyError> {
     }
 }
 
-/// Skips bulk strings that have arrived whole and whose lengths have few digits, at most `left`. Returns the bytes
-/// after them, and how many of `left` remain.
+/// Skips at most `left` complete bulk strings whose lengths have few digits. Returns the bytes after them, and how
+/// many of `left` remain.
 #[inline(always)]
 fn short_blobs(mut rest: &[u8], mut left: u64) -> (&[u8], u64) {
     while left > 0
@@ -426,8 +428,8 @@ fn short_blobs(mut rest: &[u8], mut left: u64) -> (&[u8], u64) {
     (rest, left)
 }
 
-/// The length of the bulk string at the start of `rest`, and the bytes after it. `None` unless it has arrived whole
-/// and its length has few digits.
+/// Parses the bulk string at the start of `rest`. Returns its length and the bytes after it. `None` if it is not
+/// complete, or if its length has many digits.
 #[inline(always)]
 fn short_blob(rest: &[u8]) -> Option<(usize, &[u8])> {
     let (len, header) = number::short(rest, b'$')?;
@@ -435,8 +437,8 @@ fn short_blob(rest: &[u8]) -> Option<(usize, &[u8])> {
     (end == CRLF).then_some((len, after))
 }
 
-/// A frequent reply of one element that has arrived whole: its length in bytes, its head, and its value if it is an
-/// integer.
+/// Parses a frequent, complete reply of one element. Returns its length in bytes, its head, and its value if it is an
+/// integer. `None` for other replies.
 #[inline(always)]
 fn short_reply(buf: &[u8]) -> Option<(usize, ReplyHead, Option<i64>)> {
     match *buf.first()? {
@@ -461,7 +463,7 @@ fn short_reply(buf: &[u8]) -> Option<(usize, ReplyHead, Option<i64>)> {
 }
 
 const NULL: &[u8] = b"$-1\r\n";
-/// Length of lines whose end is searched for byte by byte; most lines are `+OK`.
+/// The length of lines whose end is searched byte by byte. Most lines are `+OK`.
 const SHORT_LINE: usize = 32;
 
 #[derive(Clone, Copy)]
@@ -480,7 +482,7 @@ impl Count {
     }
 }
 
-/// The length or count in the header whose type byte is at `at`, and the offset after the header.
+/// Parses the length or count in the header whose type byte is at `at`. Returns it with the offset after the header.
 #[inline(always)]
 fn count(buf: &[u8], at: usize, kind: u8) -> Result<Option<(Count, usize)>, ReplyError> {
     let found = match buf.get(at + 1) {
@@ -511,7 +513,7 @@ fn fixed(buf: &[u8], at: usize, kind: u8) -> Result<Option<usize>, ReplyError> {
     }
 }
 
-/// The offset after `expected`, which must be at `at`. `None` if the buffer ends before it differs from `expected`.
+/// Returns the offset after `expected`, which must be at `at`. `None` if the buffer ends too early to tell.
 fn literal(buf: &[u8], at: usize, expected: &[u8]) -> Result<Option<usize>, ReplyError> {
     let here = buf.get(at..).unwrap_or(&[]);
     let seen = here.len().min(expected.len());

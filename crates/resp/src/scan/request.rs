@@ -1,53 +1,53 @@
-//! Requests: the canonical multibulk form, and inline lines for [`crate::inline`].
+//! Scans requests: the canonical multibulk form, and lines for [`crate::inline`].
 
 use super::number::{self, Fault};
 use super::{Span, Streamed};
 use crate::error::RequestError;
 use crate::limits::{MAX_INLINE, MAX_NAME, RequestLimits, UNAUTHENTICATED_ARGUMENTS, UNAUTHENTICATED_BULK};
 
-/// The content of the buffer.
+/// The result of scanning the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// The buffer must grow to `at_least` bytes (more than it has) before the scanner can decide. `at_least` never
+    /// The buffer must have at least `at_least` bytes, more than now, before the scanner can decide. `at_least` never
     /// covers more than a header or a name.
     Need {
-        /// Number of bytes, counted from the first byte of the frame.
+        /// The number of bytes, counted from the first byte of the frame.
         at_least: usize,
     },
-    /// `*0`, `*-N` or a blank line: Redis sends no reply, so the caller can drop the bytes.
+    /// `*0`, `*-N` or a blank line. Redis sends no reply, so the caller drops the bytes.
     Empty {
-        /// Number of bytes to drop.
+        /// The number of bytes to drop.
         len: usize,
     },
-    /// `buf[..len]` is a line with its newline: see [`crate::inline::canonicalise`].
+    /// `buf[..len]` is a line with its newline; see [`crate::inline::canonicalise`].
     Inline {
-        /// Bytes of the line.
+        /// The length of the line in bytes.
         len: usize,
     },
-    /// `buf[..len]` is a whole command in canonical form.
+    /// `buf[..len]` is a complete command in canonical form.
     Command {
-        /// Bytes of the frame.
+        /// The length of the frame in bytes.
         len: usize,
         /// The name of the command, cut at [`MAX_NAME`] bytes.
         name: Span,
-        /// Number of arguments, the name included.
+        /// The number of arguments, including the name.
         arguments: u64,
     },
-    /// The beginning of a command whose name has arrived whole, but not its frame. Call `next` again with more bytes,
-    /// or [`RequestScanner::stream`].
+    /// The beginning of a command: its name is complete, but not its frame. Call `next` again with more bytes, or
+    /// call [`RequestScanner::stream`].
     Head {
         /// `buf[..scanned]` is validated.
         scanned: usize,
-        /// The name, cut at [`MAX_NAME`] bytes. If the name is cut and has not arrived whole, `present` is 0.
+        /// The name, cut at [`MAX_NAME`] bytes. If the name is longer and not complete, `present` is 0.
         name: Span,
-        /// Number of arguments that the header announces, the name included.
+        /// The number of arguments from the header, including the name.
         arguments: u64,
-        /// Number of arguments that are whole in `buf[..scanned]`.
+        /// The number of complete arguments in `buf[..scanned]`.
         present: u64,
     },
 }
 
-/// The beginning of a whole command: its bytes up to the end of its name.
+/// The beginning of a complete command: its bytes up to the end of its name.
 #[derive(Clone, Copy, Debug)]
 pub struct Beginning<'b> {
     bytes: &'b [u8],
@@ -56,8 +56,8 @@ pub struct Beginning<'b> {
 }
 
 impl<'b> Beginning<'b> {
-    /// The beginning of the [`Request::Command`] in `frame`, with the name and the number of arguments that the
-    /// scanner returned. `None` if the name may be cut.
+    /// Makes the beginning of the [`Request::Command`] in `frame`, with the name and the number of arguments from the
+    /// scanner. `None` if the name may be cut.
     #[inline]
     #[must_use]
     pub fn of(frame: &'b [u8], name: Span, arguments: u64) -> Option<Self> {
@@ -69,8 +69,8 @@ impl<'b> Beginning<'b> {
 
 /// Finds the boundaries of requests.
 ///
-/// Call [`next`](Self::next) until it returns something other than `Need`; then drop the bytes of the request, and
-/// call `next` again. After a `Head`, call [`stream`](Self::stream) in place of `next` to stream the frame, until
+/// Call [`next`](Self::next) until it returns something other than `Need`. Then drop the bytes of the request, and
+/// call `next` again. To stream a frame after its `Head`, call [`stream`](Self::stream) in place of `next` until
 /// `done` is true. After an error the boundaries are unknown, and the caller must close the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestScanner {
@@ -78,8 +78,8 @@ pub struct RequestScanner {
     cursor: Cursor,
     arguments: u64,
     name: Span,
-    /// Bytes of the next header that are known to be neither a number nor its end. Such a header never becomes valid,
-    /// so this number never returns to 0.
+    /// The number of bytes of the next header that contain neither a number nor its end. Such a header never becomes
+    /// valid, so this number never returns to 0.
     searched: u32,
     phase: Phase,
 }
@@ -88,32 +88,33 @@ pub struct RequestScanner {
 enum Phase {
     /// Between frames.
     Idle,
-    /// Part of a frame has arrived, but not its name; the next call reads the frame from its start.
+    /// A part of a frame has arrived, but not its whole name. The next call reads the frame from its start.
     Begun,
-    /// Part of a line has arrived, but not its newline; the search continues at the cursor.
+    /// A part of a line has arrived, but not its newline. The search continues at the cursor.
     Line,
-    /// The name has arrived.
+    /// The name has arrived completely.
     Arguments,
-    /// [`RequestScanner::stream`] has taken over; the cursor is relative to the buffer of its last call.
+    /// [`RequestScanner::stream`] has released a part of the frame. The cursor is relative to the buffer of its last
+    /// call.
     Streaming,
 }
 
-/// Position in a multibulk frame.
+/// A position in a multibulk frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Cursor {
-    /// Offset of the next byte to read.
+    /// The offset of the next byte to read.
     at: usize,
-    /// Arguments that have not been read whole.
+    /// The number of arguments that have not been read completely.
     left: u64,
-    /// Remaining bytes of the body at `at`, without its CRLF; [`HEADER`] if a header comes next.
+    /// The remaining bytes of the body at `at`, without its CRLF. [`HEADER`] if a header comes next.
     body: u64,
 }
 
-/// A length that no body has.
+/// A value that is not the length of any body.
 const HEADER: u64 = u64::MAX;
 
 impl RequestScanner {
-    /// A scanner at the start of a connection.
+    /// Makes a scanner for the start of a connection.
     #[must_use]
     pub const fn new(limits: RequestLimits) -> Self {
         Self {
@@ -126,7 +127,7 @@ impl RequestScanner {
         }
     }
 
-    /// Changes the limits from the next header on.
+    /// Changes the limits, beginning with the next header.
     pub const fn set_limits(&mut self, limits: RequestLimits) {
         self.limits = limits;
     }
@@ -134,7 +135,7 @@ impl RequestScanner {
     /// Scans the start of `buf`, which must begin at the first byte of the frame in progress.
     ///
     /// # Errors
-    /// Bytes that are not a canonical request; also a call while a frame is being streamed.
+    /// The bytes are not a canonical request, or a frame is being streamed.
     #[inline]
     pub fn next(&mut self, buf: &[u8]) -> Result<Request, RequestError> {
         if matches!(self.phase, Phase::Idle | Phase::Begun)
@@ -145,9 +146,9 @@ impl RequestScanner {
         self.next_slowly(buf)
     }
 
-    /// Like [`next`](Self::next), if `buf` begins byte for byte like an earlier command: then both have the same name
-    /// and number of arguments. Returns `None` and reads nothing if `buf` begins otherwise, or if a frame has begun.
-    /// The limits must be the same as for the earlier command.
+    /// Does the same as [`next`](Self::next), if `buf` begins with exactly the bytes of an earlier command. Then both
+    /// have the same name and number of arguments. Returns `None` and reads nothing if `buf` begins differently, or
+    /// if a frame has begun. The limits must be the same as for the earlier command.
     ///
     /// # Errors
     /// The errors of `next`.
@@ -175,11 +176,12 @@ impl RequestScanner {
         }
     }
 
-    /// Releases the bytes of the last `Head` of [`next`](Self::next), as far as they have arrived. In the first call
-    /// `buf` still begins at the first byte of the frame; the caller consumes `len` bytes after each call.
+    /// Releases the bytes of the frame of the last `Head` of [`next`](Self::next), as far as they have arrived. In
+    /// the first call `buf` still begins at the first byte of the frame. The caller must consume `len` bytes after
+    /// each call.
     ///
     /// # Errors
-    /// Bytes that do not continue the frame; also a call when there is no such frame.
+    /// The bytes do not continue the frame, or there is no such frame.
     pub fn stream(&mut self, buf: &[u8]) -> Result<Streamed, RequestError> {
         if !matches!(self.phase, Phase::Arguments | Phase::Streaming) {
             return Err(RequestError::InvalidFraming);
@@ -197,14 +199,14 @@ impl RequestScanner {
         Ok(streamed)
     }
 
-    /// Whether a frame has begun and has not ended.
+    /// Returns whether a frame has begun and not ended.
     #[must_use]
     pub const fn is_mid_frame(&self) -> bool {
         !matches!(self.phase, Phase::Idle)
     }
 
-    /// Number of bytes of the frame in progress that the scanner has read but not released. [`next`](Self::next) must
-    /// see them again, and takes fewer bytes for another frame.
+    /// Returns the number of bytes of the frame in progress that the scanner will not read again.
+    /// [`next`](Self::next) must still get them, and takes fewer bytes for another frame.
     #[must_use]
     pub const fn looked_at(&self) -> usize {
         match self.phase {
@@ -213,7 +215,8 @@ impl RequestScanner {
         }
     }
 
-    /// The usual beginning of a command: a number of arguments and a name, both small and both whole in the buffer.
+    /// Parses the usual beginning of a command: a number of arguments and a name, both short and both complete.
+    /// `None` if the slower functions must decide.
     #[inline(always)]
     fn short_head(&self, buf: &[u8]) -> Option<(Cursor, Span)> {
         let (count, at) = number::short(buf, b'*')?;
@@ -248,7 +251,8 @@ impl RequestScanner {
         self.rest(buf, Cursor { at: body, left: arguments, body: len }, name, arguments)
     }
 
-    /// Reads `*N`: the number of arguments (0 for a negative number as well), and the offset after the header.
+    /// Reads `*N`. Returns the number of arguments (0 for a negative number too) with the offset after the header.
+    /// `None` if the header is not complete.
     fn count(&mut self, buf: &[u8]) -> Result<Option<(u64, usize)>, RequestError> {
         let read = if buf.get(1) == Some(&b'-') {
             number::signed(buf, 1).map(|found| found.map(|(_, at)| (0, at)))
@@ -276,7 +280,7 @@ impl RequestScanner {
         Ok(Some((count, at)))
     }
 
-    /// Reads `$N` at `at`: the length, and the offset after the header.
+    /// Reads `$N` at `at`. Returns the length with the offset after the header. `None` if the header is not complete.
     fn header(&mut self, buf: &[u8], at: usize) -> Result<Option<(u64, usize)>, RequestError> {
         match buf.get(at) {
             Some(b'$') => {}
@@ -331,7 +335,7 @@ impl RequestScanner {
         })
     }
 
-    /// Skips all arguments that have arrived whole, and the header of the next.
+    /// Skips all complete arguments, and the header of the next one.
     #[inline(always)]
     fn walk(&mut self, buf: &[u8], from: Cursor) -> Result<Cursor, RequestError> {
         let Cursor { at, mut left, body } = from;
@@ -383,8 +387,8 @@ impl RequestScanner {
         Ok(Cursor { at, left, body })
     }
 
-    /// Handles a header that is not a number like Redis. Redis first searches for the CR, up to a bound, and then
-    /// checks the number. After a bare LF Redis would wait without end.
+    /// Handles a header that is not a number, as Redis does: Redis first searches for the CR, up to a limit, and then
+    /// checks the number. A bare LF is refused at once, because Redis would wait without end.
     #[cold]
     fn no_number<T>(
         &mut self,
@@ -445,8 +449,8 @@ impl RequestScanner {
     }
 }
 
-/// The bytes after the argument at the start of `rest`. `None` unless the argument has arrived whole and its length
-/// has few digits.
+/// Returns the bytes after the argument at the start of `rest`. `None` if the argument is not complete, is too long,
+/// or has a length with many digits.
 #[inline(always)]
 fn short_argument(rest: &[u8], longest: usize) -> Option<&[u8]> {
     let (len, header) = number::short(rest, b'$')?;
@@ -455,7 +459,7 @@ fn short_argument(rest: &[u8], longest: usize) -> Option<&[u8]> {
 }
 
 const CRLF: &[u8; 2] = b"\r\n";
-/// The first two bytes of any TLS connection: a handshake record of version 3.x.
+/// The first two bytes of a TLS connection: a handshake record of version 3.x.
 const TLS_HANDSHAKE: u8 = 0x16;
 const TLS_MAJOR: u8 = 0x03;
 

@@ -1,6 +1,6 @@
 use super::*;
 
-/// CRC16/XMODEM, bit by bit.
+/// Computes CRC16/XMODEM, bit by bit.
 fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |crc, &byte| {
         (0..8).fold(crc ^ (u16::from(byte) << 8), |crc, _| {

@@ -1,14 +1,14 @@
-//! The arguments of a command, independent of their storage.
+//! Access to the arguments of a command, whatever their storage is.
 
 use std::cell::Cell;
 
 use crate::scan::{self, Arguments, Span};
 
-/// Arguments by number; the name is 0.
+/// The arguments of a command by number; the name is 0.
 pub trait Argv<'b> {
-    /// The number of arguments, the name included.
+    /// Returns the number of arguments, including the name.
     fn count(&self) -> usize;
-    /// The argument with this number.
+    /// Returns the argument with this number. `None` if there is none, or if it has not arrived.
     fn arg(&self, index: usize) -> Option<&'b [u8]>;
 }
 
@@ -42,26 +42,26 @@ impl<'b> Argv<'b> for Vec<&'b [u8]> {
     }
 }
 
-/// A whole canonical frame, read in place. Nothing is allocated, and a caller that reads the arguments in order reads
-/// each only once.
+/// A whole canonical frame, parsed in place without allocations. A caller that reads the arguments in order parses
+/// each of them only once.
 #[derive(Debug)]
 pub struct Frame<'b> {
     bytes: &'b [u8],
     count: usize,
-    /// The end of the last read: the number of the next argument, and the bytes from there.
+    /// The end of the last read: the number of the next argument, and the bytes from it on.
     place: Cell<(usize, &'b [u8])>,
 }
 
 impl<'b> Frame<'b> {
-    /// The arguments of a frame; `arguments` is the number that the scanner returned with the frame.
+    /// Makes the arguments of a frame. `arguments` is the number that the scanner returned with the frame.
     #[must_use]
     pub fn new(bytes: &'b [u8], arguments: u64) -> Self {
         let start = scan::arguments(bytes).rest();
         Self { bytes, count: usize::try_from(arguments).unwrap_or(usize::MAX), place: Cell::new((0, start)) }
     }
 
-    /// The arguments of a frame whose name the scanner has found and not cut. The first read begins after the name,
-    /// because callers read the arguments first.
+    /// Makes the arguments of a frame whose name is known and not cut. The first read begins after the name, because
+    /// callers begin with the argument after it.
     #[inline]
     #[must_use]
     pub fn behind(name: Span, bytes: &'b [u8], arguments: u64) -> Self {

@@ -1,10 +1,9 @@
-//! Commands whose options decide which arguments are keys. The options are parsed as the commands themselves parse
-//! them.
+//! Finds the keys of commands whose options decide. The options are parsed as the commands themselves parse them.
 
 use super::{Argv, KeyRef, KeysUnknown, give, number};
 use crate::command::{Access, CommandId, id};
 
-/// `option` in lower case; empty if it is longer than any option.
+/// Returns `option` in lower case. Empty if it is longer than any option.
 fn folded<'s>(option: &[u8], space: &'s mut [u8; OPTION]) -> &'s [u8] {
     let Some(word) = space.get_mut(..option.len()) else { return &[] };
     word.copy_from_slice(option);
@@ -12,7 +11,7 @@ fn folded<'s>(option: &[u8], space: &'s mut [u8; OPTION]) -> &'s [u8] {
     word
 }
 
-/// Bytes of the longest options, `withmatchlen` and `minmatchlen`.
+/// The length in bytes of the longest options, `withmatchlen` and `minmatchlen`.
 const OPTION: usize = 12;
 
 const READ: Access = Access::of(&[Access::RO, Access::ACCESS]);
@@ -20,9 +19,10 @@ const OVERWRITE: Access = Access::of(&[Access::OW, Access::UPDATE]);
 const CHANGE: Access = Access::of(&[Access::RW, Access::ACCESS, Access::UPDATE]);
 const TAKE: Access = Access::of(&[Access::RW, Access::ACCESS, Access::DELETE]);
 
-/// `SORT key [BY pattern] [LIMIT offset count] [GET pattern ...] [ASC|DESC] [ALPHA] [STORE destination]`
+/// Finds the keys of `SORT key [BY pattern] [LIMIT offset count] [GET pattern ...] [ASC|DESC] [ALPHA] [STORE
+/// destination]`.
 ///
-/// BY and GET read keys whose names come from the data, unless the pattern has no key (`BY nosort`, `GET #`).
+/// BY and GET read keys whose names come from the data, unless the pattern names no key (`BY nosort`, `GET #`).
 pub(super) fn sort<'b>(
     id: CommandId,
     args: &(impl Argv<'b> + ?Sized),
@@ -60,9 +60,10 @@ pub(super) fn sort<'b>(
     if all_known { Ok(()) } else { Err(KeysUnknown::FromData) }
 }
 
-/// `GEORADIUS key lon lat radius unit [options]`, `GEORADIUSBYMEMBER key member radius unit [options]`.
+/// Finds the keys of `GEORADIUS key lon lat radius unit [options]` and `GEORADIUSBYMEMBER key member radius unit
+/// [options]`.
 ///
-/// With several `STORE key` and `STOREDIST key`, the server writes the last key. Servers guard the first key as well,
+/// With several `STORE key` and `STOREDIST key`, the server writes the last key. Servers check the first key as well,
 /// so all are reported.
 pub(super) fn georadius<'b>(
     id: CommandId,
@@ -85,7 +86,8 @@ pub(super) fn georadius<'b>(
     if at == args.count() { Ok(()) } else { Err(KeysUnknown::Arguments) }
 }
 
-/// `MIGRATE host port key|"" db timeout [COPY] [REPLACE] [AUTH password] [AUTH2 user password] [KEYS key ...]`
+/// Finds the keys of `MIGRATE host port key|"" db timeout [COPY] [REPLACE] [AUTH password] [AUTH2 user password]
+/// [KEYS key ...]`.
 pub(super) fn migrate<'b>(
     args: &(impl Argv<'b> + ?Sized),
     each: &mut impl FnMut(KeyRef<'b>),
@@ -108,8 +110,8 @@ pub(super) fn migrate<'b>(
     give(args, 3, TAKE, each)
 }
 
-/// `XREAD [COUNT n] [BLOCK ms] STREAMS key ... id ...`, and XREADGROUP, which also has `GROUP group consumer`,
-/// `NOACK` and `CLAIM ms`.
+/// Finds the keys of `XREAD [COUNT n] [BLOCK ms] STREAMS key ... id ...` and of XREADGROUP. XREADGROUP also has
+/// `GROUP group consumer`, `NOACK` and `CLAIM ms`.
 pub(super) fn xread<'b>(
     id: CommandId,
     args: &(impl Argv<'b> + ?Sized),
@@ -140,8 +142,8 @@ pub(super) fn xread<'b>(
     Err(KeysUnknown::Arguments)
 }
 
-/// `STRALGO LCS [LEN] [IDX] [MINMATCHLEN n] [WITHMATCHLEN] (KEYS key key | STRINGS string string)`, in any order.
-/// Only Redis 6 has this command.
+/// Finds the keys of `STRALGO LCS [LEN] [IDX] [MINMATCHLEN n] [WITHMATCHLEN] (KEYS key key | STRINGS string string)`,
+/// in any order. Only Redis 6 has this command.
 pub(super) fn stralgo<'b>(
     args: &(impl Argv<'b> + ?Sized),
     each: &mut impl FnMut(KeyRef<'b>),
@@ -166,7 +168,8 @@ pub(super) fn stralgo<'b>(
     if at == args.count() { Ok(()) } else { Err(KeysUnknown::Arguments) }
 }
 
-/// SET with GET also returns the old value; the comparing options of later servers reveal something about it.
+/// Finds the key of SET. With GET the command also returns the old value, and the comparing options of later servers
+/// reveal something about it.
 pub(super) fn set<'b>(
     args: &(impl Argv<'b> + ?Sized),
     each: &mut impl FnMut(KeyRef<'b>),
@@ -178,7 +181,7 @@ pub(super) fn set<'b>(
     give(args, 1, if reads { CHANGE } else { OVERWRITE }, each)
 }
 
-/// BITFIELD only reads if it has no SET and no INCRBY.
+/// Finds the key of BITFIELD. Without SET and INCRBY the command only reads.
 pub(super) fn bitfield<'b>(
     args: &(impl Argv<'b> + ?Sized),
     each: &mut impl FnMut(KeyRef<'b>),

@@ -1,9 +1,9 @@
-//! Keys by key specification, as Redis's `getKeysUsingKeySpecs` finds them.
+//! Finds keys by key specification, as Redis's `getKeysUsingKeySpecs` does.
 
 use super::{Argv, KeyRef, KeysUnknown, give, number};
 use crate::command::{Begin, Find, KeySpec};
 
-/// Finds the keys of one specification. With `none_allowed` the number of keys may be 0, as for scripts.
+/// Finds the keys of one specification. If `none_allowed` is true, the number of keys may be 0, as for scripts.
 pub(super) fn find<'b>(
     spec: &KeySpec,
     none_allowed: bool,
@@ -16,7 +16,7 @@ pub(super) fn find<'b>(
         Begin::Unknown => return Err(KeysUnknown::Arguments),
     };
     let (first, last, step) = match spec.find {
-        // A list may be empty (PFMERGE with a destination alone); the server then finds no keys, and guards none.
+        // The list may be empty (PFMERGE with only a destination). The server then finds no keys and checks none.
         Find::Range { last: -1, .. } if begin == args.count() => return Ok(()),
         Find::Range { last, step, limit } => (
             begin,
@@ -41,7 +41,7 @@ pub(super) fn find<'b>(
     (first..=last).step_by(step.max(1)).try_for_each(|index| give(args, index, spec.access, each))
 }
 
-/// Number of the argument after `word`.
+/// Returns the number of the argument after `word`. `None` if the word is not found.
 fn keyword<'b>(word: &str, start: i16, args: &(impl Argv<'b> + ?Sized)) -> Option<usize> {
     let is_word =
         |index: &usize| args.arg(*index).is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()));

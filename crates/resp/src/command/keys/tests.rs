@@ -2,7 +2,7 @@ use super::*;
 use crate::command::{lookup, lookup_subcommand};
 use crate::encode;
 
-/// The keys of a command line, each with the name of its use. A `?` at the end means that there may be more keys.
+/// Returns the keys of a command line, each with its use. A `?` at the end means that there may be more keys.
 fn found(line: &str) -> String {
     let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
     let top = lookup(args[0]).unwrap_or(CommandId::UNKNOWN);

@@ -102,7 +102,7 @@ fn checks_the_checksum() {
     assert!(read(0x21, 0x11, &twice).is_err());
 }
 
-/// The CRC32C by long division of the reversed bits; the check value of "123456789" is known.
+/// Computes the CRC32C by long division of the reversed bits. The check value of "123456789" is known.
 fn reference_crc32c(bytes: &[u8]) -> u32 {
     let crc = |bytes: &[u8]| {
         let mut remainder = u32::MAX;

@@ -1,13 +1,13 @@
-//! The number of remaining elements of each level: a stack of counters in place of recursion.
+//! Counts the remaining elements of each level of nesting: a stack of counters in place of recursion.
 
 use crate::error::ReplyError;
 use crate::limits::MAX_DEPTH;
 
-/// The counters of the innermost level and of the levels around it. The innermost level and four more need no heap;
-/// only replies of COMMAND and of scripts are deeper. The other counters are on the heap, up to [`MAX_DEPTH`].
+/// The counters of the innermost level and of the levels around it. The innermost level and four more need no heap.
+/// Only replies of COMMAND and of scripts are deeper. Their other counters are on the heap, up to [`MAX_DEPTH`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Levels {
-    /// Remaining elements of the innermost level, or one of the constants below.
+    /// The remaining elements of the innermost level, or one of the constants below.
     left: u64,
     depth: usize,
     near: [u64; NEAR],
@@ -15,18 +15,18 @@ pub(super) struct Levels {
 }
 
 const NEAR: usize = 4;
-/// Levels whose memory is kept from frame to frame: 512 bytes.
+/// The number of levels whose memory is kept from frame to frame: 512 bytes.
 const KEPT: usize = 64;
 
-/// A streamed array or set: elements until `.`.
+/// A streamed array or set: elements come until `.`.
 pub(super) const STREAMED: u64 = u64::MAX;
 /// A streamed map: a key or `.` comes next.
 pub(super) const STREAMED_MAP: u64 = u64::MAX - 1;
 /// A streamed map: a value comes next.
 const STREAMED_VALUE: u64 = u64::MAX - 2;
-/// A streamed string: chunks until an empty one.
+/// A streamed string: chunks come until an empty one.
 pub(super) const STREAMED_STRING: u64 = u64::MAX - 3;
-/// [`STREAMED`] and [`STREAMED_MAP`] after an attribute: the reply that it decorates comes next, not the end.
+/// As [`STREAMED`] and [`STREAMED_MAP`], but after an attribute: the reply that it describes comes next, not the end.
 const DECORATED: u64 = u64::MAX - 4;
 const DECORATED_KEY: u64 = u64::MAX - 5;
 
@@ -42,7 +42,7 @@ impl Levels {
         self.far.clear();
     }
 
-    /// Ends a frame. The memory of a very deep frame is released, because a connection outlives its deepest reply.
+    /// Ends a frame. Releases the memory of a very deep frame, because the connection continues without such frames.
     pub(super) fn finish(&mut self) {
         if self.far.capacity() > KEPT {
             self.far = Vec::new();
@@ -59,13 +59,14 @@ impl Levels {
         self.left == STREAMED_STRING
     }
 
-    /// Number of remaining elements of the innermost level that can be counted one by one; 0 for a streamed value.
+    /// Returns the number of remaining elements of the innermost level. 0 for a streamed value, whose elements are
+    /// not counted.
     #[inline(always)]
     pub(super) const fn countable(&self) -> u64 {
         if self.left < DECORATED_KEY { self.left } else { 0 }
     }
 
-    /// Counts this number of complete elements, at most [`countable`](Self::countable).
+    /// Counts this number of complete elements. It must be at most [`countable`](Self::countable).
     #[inline(always)]
     pub(super) fn elements(&mut self, count: u64) {
         self.left -= count;
@@ -86,7 +87,7 @@ impl Levels {
         self.push(elements)
     }
 
-    /// Begins an attribute. It is not an element of its level; the reply after it is.
+    /// Begins an attribute. Not the attribute, but the reply after it, is an element of its level.
     pub(super) fn decorate(&mut self, elements: u64) -> Result<(), ReplyError> {
         self.left = match self.left {
             STREAMED => DECORATED,
@@ -96,18 +97,18 @@ impl Levels {
         self.push(elements)
     }
 
-    /// Whether the next element is outside any aggregate.
+    /// Returns whether the next element is outside any aggregate.
     pub(super) const fn is_outermost(&self) -> bool {
         self.depth == 0
     }
 
     /// Begins a push between the elements of an aggregate; the push is not an element of it. Redis up to 7.0 sends
-    /// such a push to a client whose command publishes, such as ZPOPMIN, in the middle of its reply.
+    /// such a push in the middle of a reply to a client whose command publishes (ZPOPMIN).
     pub(super) fn interleave(&mut self, elements: u64) -> Result<(), ReplyError> {
         self.push(elements)
     }
 
-    /// Ends a streamed aggregate at `.`.
+    /// Ends a streamed aggregate at its `.`.
     pub(super) fn end(&mut self) -> Result<(), ReplyError> {
         if !matches!(self.left, STREAMED | STREAMED_MAP) {
             return Err(ReplyError::InvalidStream);

@@ -1,13 +1,13 @@
-//! Types that are one line of text of any length.
+//! Scans types that are one line of text of any length.
 
 use crate::error::ReplyError;
 
-/// The bytes that a line may contain.
+/// The set of bytes that a line may contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Text {
-    /// `+`, `-` and `(`: all bytes but CR and LF. Scripts of Redis can return any text as a big number.
+    /// For `+`, `-` and `(`: all bytes except CR and LF. Scripts of Redis can return any text as a big number.
     Any,
-    /// `,`: the output of C's `%.17g` and of Redis's own formatting, `inf` and `nan` included.
+    /// For `,`: the bytes in the output of C's `%.17g` and of Redis's own formatting, including `inf` and `nan`.
     Double,
 }
 
@@ -19,8 +19,8 @@ impl Text {
         }
     }
 
-    /// Reads on from `at`. Returns the offset after the valid bytes, and whether the line ends there. A CR counts
-    /// only together with its LF.
+    /// Reads the line from `at` on. Returns the offset after the valid bytes, and whether the line ends there. A CR
+    /// counts only together with its LF.
     #[inline(always)]
     pub(super) fn read(self, buf: &[u8], at: usize) -> Result<(usize, bool), ReplyError> {
         let rest = buf.get(at..).unwrap_or(&[]);

@@ -1,4 +1,4 @@
-//! The channel of a published message.
+//! Finds the channel of a published message.
 
 use super::{FirstElement, aggregate_header, first_element};
 use crate::scan::number;
@@ -8,13 +8,13 @@ use crate::scan::number;
 pub enum MessageChannel<'b> {
     /// The whole name.
     Whole(&'b [u8]),
-    /// The beginning of the name; the buffer ends before the name does.
+    /// The beginning of the name, because the buffer ends within the name.
     Cut(&'b [u8]),
     /// Bytes that are not a message in a form that servers send.
     Unknown,
 }
 
-/// The channel of the `message`, `smessage` or `pmessage` at the start of `buf`.
+/// Returns the channel of the `message`, `smessage` or `pmessage` at the start of `buf`.
 #[must_use]
 pub fn message_channel(buf: &[u8]) -> MessageChannel<'_> {
     let (place, count) = match first_element(buf) {
@@ -47,7 +47,7 @@ enum Bulk<'b> {
     None,
 }
 
-/// The bulk string at `at`.
+/// Parses the bulk string at `at`.
 fn bulk(buf: &[u8], at: usize) -> Bulk<'_> {
     let Some((kind, rest)) = buf.get(at..).and_then(<[u8]>::split_first) else { return Bulk::Cut(&[]) };
     if *kind != b'$' {

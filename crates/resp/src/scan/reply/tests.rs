@@ -5,7 +5,8 @@ use crate::limits::MAX_DEPTH;
 
 mod properties;
 
-/// The kinds and lengths of the frames in `input`, which must not depend on the pieces or on streaming.
+/// Returns the kinds and lengths of the frames in `input`. Checks that they do not depend on the pieces or on
+/// streaming.
 fn outcome(input: &[u8]) -> (Vec<(u8, i64, usize)>, Option<Error>) {
     let whole = drive::replies(input, Pace::WHOLE);
     for stream_from in [None, Some(0), Some(9)] {

@@ -14,8 +14,8 @@ const LIMITS: RequestLimits = RequestLimits {
     authenticated: true,
 };
 
-/// The outcome of the input, which must not depend on the pieces: whole, every split in two, byte by byte; held and
-/// streamed.
+/// Returns the result for the input. Checks that it does not depend on the pieces: whole, every split in two, byte by
+/// byte; held and streamed.
 fn outcome(input: &[u8], limits: RequestLimits) -> (Vec<Sent>, Option<Error>) {
     let whole = drive::requests(input, limits, Pace::WHOLE);
     for stream_from in [None, Some(0), Some(17)] {
@@ -174,7 +174,7 @@ fn limits_are_inclusive() {
     assert_eq!(accepted(b"*1048576\r\n"), []);
 }
 
-/// Redis searches for the CR first, and checks the number only then.
+/// Redis first searches for the CR, and then checks the number.
 #[test]
 fn refuses_headers_without_an_end_at_the_bound_of_redis() {
     let endless = |start: &[u8], len: usize| [start, &b"1".repeat(len)].concat();

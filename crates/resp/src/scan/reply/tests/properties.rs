@@ -1,4 +1,4 @@
-//! Properties that hold for any bytes in any pieces.
+//! Properties for any bytes in any pieces.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -7,7 +7,7 @@ use redis_protocol::{resp2, resp3};
 use crate::drive::{self, Pace};
 use crate::scan::{Reply, ReplyScanner};
 
-/// A reply as a tree, to be written in RESP3, or in RESP2 if it has no types of RESP3.
+/// A reply as a tree. It is written in RESP3, or in RESP2 if it has no types of RESP3.
 #[derive(Clone, Debug)]
 enum Tree {
     Line(u8, String),
@@ -121,7 +121,7 @@ fn resp3() -> impl Strategy<Value = Tree> {
     prop_oneof![6 => nested, 1 => push]
 }
 
-/// An element of an aggregate, possibly after a push.
+/// Generates an element of an aggregate, sometimes after a push.
 fn item(inner: impl Strategy<Value = Tree> + Clone + 'static) -> impl Strategy<Value = Tree> {
     let interleaved = (vec(inner.clone(), 0..4), inner.clone())
         .prop_map(|(push, element)| Tree::Interleaved(push, Box::new(element)));
@@ -169,7 +169,7 @@ proptest! {
         prop_assert_eq!(drive::replies(&input, Pace { chunks: &chunks, stream_from }), whole);
     }
 
-    /// Every reply of RESP2 that the scanner accepts, `redis-protocol` accepts as well, with the same end. If
+    /// Property: `redis-protocol` accepts every RESP2 reply that the scanner accepts, with the same end. If
     /// `redis-protocol` accepts bytes that the scanner refuses, no server writes these bytes: the decoded reply is
     /// encoded to other bytes.
     #[test]
@@ -185,7 +185,7 @@ proptest! {
             (Ok(Reply::Whole { len, head }), theirs) if b"+-:$*".contains(&head.kind) && is_resp2(&input[..len]) => {
                 match theirs {
                     Ok(Some((_, used))) => prop_assert_eq!(used, len),
-                    // `redis-protocol` expects UTF-8 in errors, but servers repeat any bytes of a client.
+                    // `redis-protocol` expects UTF-8 in errors, but servers quote any bytes of a client.
                     Err(_) => prop_assert!(std::str::from_utf8(&input[..len]).is_err()),
                     Ok(None) => prop_assert!(false, "redis-protocol waits for more of a whole reply"),
                 }
@@ -202,8 +202,8 @@ proptest! {
         }
     }
 
-    /// In RESP3 `redis-protocol` refuses much that servers send: RESP2's nulls, verbatim strings of other formats,
-    /// aggregates as keys, streamed values. If it accepts a whole frame, both find the same end.
+    /// Property: if `redis-protocol` accepts a whole RESP3 frame, the scanner finds the same end. It refuses much
+    /// that servers send: nulls of RESP2, verbatim strings of other formats, aggregates as keys, streamed values.
     #[test]
     fn agrees_with_redis_protocol_in_resp3(tree in resp3()) {
         let input = tree.bytes();
@@ -212,7 +212,7 @@ proptest! {
         };
         prop_assert_eq!(len, input.len());
         let blobs = input.windows(1).any(|byte| byte == b"=" || byte == b"!" || byte == b"?" || byte == b"|");
-        // `redis-protocol` counts a push between elements as one of them.
+        // `redis-protocol` counts a push between the elements as an element.
         let interleaved = input.iter().skip(1).any(|byte| *byte == b'>');
         if !blobs && !interleaved && let Ok(Some((_, used))) = resp3::decode::complete::decode_range(&input) {
             prop_assert_eq!(used, len);
@@ -220,12 +220,12 @@ proptest! {
     }
 }
 
-/// Whether one of the two bytes is a CR or LF without the other.
+/// Returns whether one of the two bytes is a CR or LF without the other.
 fn bare(pair: &[u8]) -> bool {
     (pair[0] == b'\r') != (pair[1] == b'\n')
 }
 
-/// Whether the frame has no type of RESP3.
+/// Returns whether the frame has no type of RESP3.
 fn is_resp2(frame: &[u8]) -> bool {
     let mut rest = frame;
     while let Some((&kind, _)) = rest.split_first() {

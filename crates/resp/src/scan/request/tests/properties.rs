@@ -1,4 +1,4 @@
-//! Properties that hold for any bytes in any pieces.
+//! Properties for any bytes in any pieces.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -22,7 +22,7 @@ fn encoded(commands: &[Vec<Vec<u8>>]) -> Vec<u8> {
 
 fn any_commands() -> impl Strategy<Value = Vec<Vec<Vec<u8>>>> {
     let argument = prop_oneof![4 => vec(any::<u8>(), 0..12), 1 => vec(any::<u8>(), 100..300), 2 => vec(b'\r'..=b'\r', 0..3)];
-    // Clients repeat commands: the same name and number of arguments, several times in a row.
+    // Clients repeat commands with the same name and number of arguments, several times in a row.
     let row = (vec(argument.clone(), 1..6), vec(vec(argument, 5), 0..3)).prop_map(|(first, others)| {
         let rest = first.len() - 1;
         let alike = others.into_iter().map(|other| [&first[..1], &other[..rest]].concat());
@@ -31,7 +31,7 @@ fn any_commands() -> impl Strategy<Value = Vec<Vec<Vec<u8>>>> {
     vec(row, 1..6).prop_map(|rows| rows.concat())
 }
 
-/// Bytes that look like requests: valid ones with some changes, lines, and noise of bytes that the grammar uses.
+/// Generates bytes that look like requests: valid ones with some changes, lines, and noise of bytes from the grammar.
 pub(super) fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
     let mutated = (any_commands(), vec((any::<prop::sample::Index>(), mutation()), 0..4)).prop_map(
         |(commands, changes)| {
@@ -107,9 +107,9 @@ proptest! {
         prop_assert_eq!(back, commands);
     }
 
-    /// The scanner accepts nothing that `redis-protocol` refuses. If `redis-protocol` accepts bytes that the scanner
-    /// refuses, one of three reasons must hold. The canonical form of the decoded frame has other bytes, or it is not
-    /// an array of bulk strings, or it is beyond the limits.
+    /// Property: the scanner accepts nothing that `redis-protocol` refuses. If `redis-protocol` accepts bytes that
+    /// the scanner refuses, one of three reasons must hold. The canonical form of the decoded frame has other bytes,
+    /// or it is not an array of bulk strings, or it exceeds the limits.
     #[test]
     fn never_laxer_than_redis_protocol(input in any_bytes()) {
         let ours = RequestScanner::new(LIMITS).next(&input);
@@ -134,7 +134,7 @@ proptest! {
 fn is_strictness_explained(bytes: &[u8], frame: &resp2::types::OwnedFrame, error: Error) -> bool {
     use resp2::types::OwnedFrame as Frame;
     let Frame::Array(items) = frame else {
-        // Not an array: a server reads it as a line, which a NUL or a limit may make invalid.
+        // A server reads bytes that are not an array as a line, which a NUL or a limit can make invalid.
         return bytes.first() != Some(&b'*') || matches!(error, Error::InvalidMultibulkLength);
     };
     let Some(args) = items.iter().map(bulk).collect::<Option<Vec<_>>>() else {
