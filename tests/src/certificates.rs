@@ -1,4 +1,4 @@
-//! Certificates made for a test, and TLS clients that trust and present them.
+//! Certificates that a test makes, and TLS clients that trust or present them.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -28,7 +28,7 @@ pub struct Pair {
     pub key: String,
 }
 
-/// The content of a certificate.
+/// The content of a certificate that is not issued yet.
 pub struct Leaf {
     params: CertificateParams,
 }
@@ -59,8 +59,8 @@ impl Authority {
         self.issue(Leaf::server(&["localhost"]))
     }
 
-    /// Returns a list that revokes the certificates with these serial numbers ([`Leaf::serial`]), valid until the
-    /// given year.
+    /// Returns a revocation list for the certificates with these serial numbers ([`Leaf::serial`]). It is valid until
+    /// the first day of the given year.
     pub fn revocation_list(&self, serials: &[u64], until: i32) -> String {
         let revoked = |serial: &u64| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
@@ -145,7 +145,7 @@ impl Leaf {
         self
     }
 
-    /// Signs the certificate with its own key, with CA:TRUE, like [`Openssl::make`].
+    /// Issues a certificate that is signed with its own key, with CA:TRUE, like [`Openssl::make`].
     pub fn alone(mut self) -> Pair {
         self.params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = key();
@@ -171,7 +171,7 @@ impl Pair {
     }
 }
 
-/// Certificates made by the openssl command.
+/// Makes certificates with the openssl command.
 pub struct Openssl {
     directory: TempDir,
 }
@@ -186,7 +186,7 @@ impl Openssl {
         self.request(&[&KEY[..], arguments].concat())
     }
 
-    /// Returns a certificate with the key of `of`.
+    /// Returns another certificate with the key of `of`.
     pub fn again(&self, of: &Pair, arguments: &[&str]) -> Pair {
         self.write("old.key", &of.key);
         let made = self.request(&[&["-key", "old.key"], arguments].concat());

@@ -16,11 +16,11 @@ use crate::wait::PATIENCE;
 
 pub struct Client {
     wire: Wire,
-    /// Received and not yet parsed.
+    /// The bytes that were received and not parsed yet.
     inbox: Vec<u8>,
-    /// Bytes that go out with the next send, in one write.
+    /// The bytes that go out with the next send, in the same write.
     held: Vec<u8>,
-    /// Replies `:1 :2 ..` that come before the next one that the test reads.
+    /// The integer replies `:1 :2 ..` that come before the next reply that the test reads.
     lead: std::ops::RangeInclusive<usize>,
 }
 
@@ -35,9 +35,9 @@ enum Wire {
 pub enum End {
     Eof,
     Reset,
-    /// TLS without `close_notify`.
+    /// The stream ended without `close_notify` of TLS.
     Cut,
-    /// A TLS alert, or bytes that are not TLS.
+    /// The peer sent a TLS alert, or bytes that are not TLS.
     Alert,
 }
 
@@ -74,7 +74,8 @@ impl Client {
     pub fn tcp_from(from: IpAddr, to: SocketAddr) -> Self {
         let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).expect("a socket");
         socket.bind(&SocketAddr::new(from, 0).into()).expect("a loopback address");
-        // A connect with a timeout looks at the socket once more, and would report a reset that follows the connect.
+        // The connect has no timeout: with one, it would check the socket again and report a reset that follows the
+        // connect.
         socket.connect(&to.into()).expect("the server listens");
         Self::over(Wire::Tcp(socket.into()))
     }
@@ -84,14 +85,14 @@ impl Client {
         Self::try_tls(to, config, name).unwrap_or_else(|error| panic!("no TLS: {error}"))
     }
 
-    /// Returns the error if the handshake fails. In TLS 1.3 the server judges a client certificate only after the
-    /// handshake.
+    /// Does the same as [`tls`](Self::tls), but returns the error of a failed handshake. In TLS 1.3 the server checks
+    /// a client certificate only after the handshake.
     pub fn try_tls(to: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> std::io::Result<Self> {
         Self::try_tls_over(TcpStream::connect(to)?, config, name)
     }
 
-    /// Does the same as [`try_tls`](Self::try_tls) from the loopback address `from`, after the bytes of `first` in
-    /// plain text.
+    /// Does the same as [`try_tls`](Self::try_tls), but connects from the loopback address `from` and first sends the
+    /// bytes of `first` in plain text.
     pub fn try_tls_from(
         from: IpAddr,
         to: SocketAddr,
@@ -118,19 +119,19 @@ impl Client {
         Ok(Self::over(Wire::Tls(Box::new(StreamOwned::new(session, stream)))))
     }
 
-    /// Updates the keys for sending (TLS 1.3), and asks the peer to do the same.
+    /// Changes the keys for sending (TLS 1.3), and asks the peer to do the same.
     pub fn update_keys(&mut self) {
         match &mut self.wire {
             Wire::Tls(stream) => {
                 stream.conn.refresh_traffic_keys().expect("TLS 1.3");
-                // The next read shows if the peer has closed.
+                // If the peer has closed, the next read shows it.
                 let _ = stream.flush();
             }
             Wire::Tcp(_) | Wire::Unix(_) => panic!("not a TLS client"),
         }
     }
 
-    /// The certificate that the server presented.
+    /// Returns the certificate that the server presented.
     pub fn server_certificate(&self) -> Vec<u8> {
         match &self.wire {
             Wire::Tls(stream) => stream.conn.peer_certificates().expect("a certificate")[0].to_vec(),
@@ -142,7 +143,7 @@ impl Client {
         Self::over(Wire::Unix(UnixStream::connect(path).expect("the server listens")))
     }
 
-    /// Returns `None` if no server listens there.
+    /// Connects to a unix socket. `None` if no server listens there.
     pub fn try_unix(path: &Path) -> Option<Self> {
         UnixStream::connect(path).ok().map(|stream| Self::over(Wire::Unix(stream)))
     }
@@ -167,7 +168,7 @@ impl Client {
         .expect("a timeout above zero");
     }
 
-    /// The local address, as Redis and the proxy show it; TCP only.
+    /// Returns the local address, as Redis and the proxy show it. Panics for a unix socket.
     pub fn local(&self) -> SocketAddr {
         match &self.wire {
             Wire::Tcp(stream) => stream.local_addr().expect("connected"),
@@ -185,12 +186,12 @@ impl Client {
         }
     }
 
-    /// Keeps `bytes` back until the next [`send_raw`](Self::send_raw), so that they arrive together.
+    /// Holds `bytes` until the next [`send_raw`](Self::send_raw), so that they arrive together.
     pub fn hold(&mut self, bytes: &[u8]) {
         self.held.extend_from_slice(bytes);
     }
 
-    /// Holds `count` INCRs of `key`. The client checks their replies before it reads any other.
+    /// Holds `count` INCRs of `key`. The client checks their replies before it reads another reply.
     pub fn lead(&mut self, key: &str, count: usize) {
         let incr = command(&format!("INCR {key}"));
         for _ in 0..count {
@@ -199,7 +200,7 @@ impl Client {
         self.lead = 1..=count;
     }
 
-    /// Sends a command given as words.
+    /// Sends a command whose words are separated by spaces.
     #[track_caller]
     pub fn send(&mut self, line: &str) {
         self.send_raw(&command(line));
@@ -273,8 +274,7 @@ impl Client {
         assert_eq!(got.escape_ascii().to_string(), bytes.escape_ascii().to_string());
     }
 
-    /// Sends an ECHO of `text` and checks that its reply is the next one: no reply is missing, and there is none too
-    /// many.
+    /// Sends an ECHO of `text` and checks that its reply comes next. So no reply is missing, and none is left over.
     #[track_caller]
     pub fn assert_in_step(&mut self, text: &str) {
         self.send_args(&[b"ECHO", text.as_bytes()]);
@@ -293,7 +293,7 @@ impl Client {
         assert!(self.inbox.is_empty(), "unexpected bytes: {}", self.inbox.escape_ascii());
     }
 
-    /// Checks that the peer closes, with nothing left to read.
+    /// Checks that the peer closes the connection and sends nothing before.
     #[track_caller]
     pub fn assert_closed(&mut self) -> End {
         let (rest, end) = self.read_to_end();
@@ -301,7 +301,7 @@ impl Client {
         end
     }
 
-    /// Reads everything up to the close.
+    /// Reads until the peer closes. Returns the bytes, and how the stream ended.
     #[track_caller]
     pub fn read_to_end(&mut self) -> (Vec<u8>, End) {
         self.recv_lead();
@@ -317,7 +317,7 @@ impl Client {
         }
     }
 
-    /// Appends `length` bytes to `into`, or fewer if the stream ends. Returns whether all of them came.
+    /// Appends `length` bytes to `into`, or fewer if the stream ends. Returns whether all of them arrived.
     pub fn read_up_to(&mut self, length: usize, into: &mut Vec<u8>) -> bool {
         let goal = into.len() + length;
         while self.inbox.len() < length && self.fill(PATIENCE).is_ok() {}
@@ -326,7 +326,7 @@ impl Client {
         into.len() == goal
     }
 
-    /// Reads `length` bytes without keeping them.
+    /// Reads `length` bytes, passes them to `look` and drops them.
     pub fn read_through(&mut self, length: u64, mut look: impl FnMut(&[u8])) {
         let mut left = length;
         let mut buffer = vec![0; 256 * 1024];
@@ -343,7 +343,7 @@ impl Client {
         }
     }
 
-    /// Sends no more requests; replies can still be read.
+    /// Closes the write side. Replies can still be read.
     pub fn half_close(&mut self) {
         match &mut self.wire {
             Wire::Tcp(stream) => stream.shutdown(Shutdown::Write),
@@ -387,10 +387,10 @@ impl Client {
         }
     }
 
-    /// Returns the next reply, or how the stream ended before it was complete.
+    /// Returns the next reply, or how the stream ended before the reply was complete.
     ///
     /// # Panics
-    /// If neither comes within [`PATIENCE`].
+    /// If neither happens within [`PATIENCE`].
     #[track_caller]
     pub fn try_recv(&mut self) -> Result<Reply, End> {
         loop {
@@ -406,7 +406,7 @@ impl Client {
         }
     }
 
-    /// Returns the next bytes, for the text of a failure.
+    /// Returns the next bytes, for the message of a failure.
     fn rest(&mut self) -> String {
         let _ = self.fill(Duration::from_millis(100));
         self.inbox[..self.inbox.len().min(500)].escape_ascii().to_string()

@@ -1,7 +1,7 @@
 //! An upstream that answers as a test decides, and records the commands of each connection.
 //!
-//! Without a script it is a small Redis: `GET k` is `"k@0"` in database 0, so that a value names its key and
-//! database.
+//! Without a script it is a small Redis: the reply to `GET k` is `"k@0"` in database 0. So a value names its key and
+//! its database.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -14,20 +14,20 @@ use crate::wait::eventually;
 /// The words of a command.
 pub type Words = Vec<Vec<u8>>;
 
-/// Chooses the answer to a command; `None` leaves it to the fake.
+/// Chooses the answer to a command. `None` means the default answer.
 type Script = dyn Fn(&[&str]) -> Option<Answer> + Send + Sync;
 
 pub enum Answer {
     Bytes(Vec<u8>),
-    /// The first part at once, the second after [`Fake::release`]; the connection waits until then.
+    /// The first part at once, and the second after [`Fake::release`]. The connection waits until then.
     Held(Vec<u8>, Vec<u8>),
-    /// The default answer, after [`Fake::release`].
+    /// The default answer, sent after [`Fake::release`].
     Late,
-    /// No answer; later commands are answered.
+    /// No answer. Later commands are answered.
     Nothing,
-    /// These bytes, then the connection closes.
+    /// These bytes. Then the connection is closed.
     Last(Vec<u8>),
-    /// These bytes again and again until the peer closes, at most 64 MiB.
+    /// These bytes again and again until the peer closes, or until 64 MiB are sent.
     Endless(Vec<u8>),
 }
 
@@ -36,7 +36,7 @@ impl Answer {
         Some(Self::Bytes(format!("{text}\r\n").into_bytes()))
     }
 
-    /// Returns an answer that is held back completely until [`Fake::release`].
+    /// Returns an answer that is held completely until [`Fake::release`].
     pub fn held(bytes: &[u8]) -> Option<Self> {
         Some(Self::Held(Vec::new(), bytes.to_vec()))
     }
@@ -55,7 +55,7 @@ struct Shared {
     over: AtomicBool,
 }
 
-/// One connection.
+/// One connection of the fake upstream.
 struct Connection {
     stream: TcpStream,
     commands: Vec<String>,
@@ -63,7 +63,8 @@ struct Connection {
 }
 
 impl Fake {
-    /// Starts an upstream that asks `script` first. It holds held answers until [`release`](Self::release).
+    /// Starts an upstream that first asks `script` for the answer. It holds held answers until
+    /// [`release`](Self::release).
     pub fn start(script: impl Fn(&[&str]) -> Option<Answer> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
         let address = listener.local_addr().expect("bound");
@@ -83,18 +84,18 @@ impl Fake {
         self.address.to_string()
     }
 
-    /// Sends the held answers, and holds no more.
+    /// Sends the held answers. Later answers are not held.
     pub fn release(&self) {
         *lock(&self.shared.held) = false;
         self.shared.released.notify_all();
     }
 
-    /// Holds answers again.
+    /// Holds answers from now on.
     pub fn hold(&self) {
         *lock(&self.shared.held) = true;
     }
 
-    /// The connections on which `command` arrived, oldest first.
+    /// Returns the connections on which `command` arrived, oldest first.
     pub fn connections_with(&self, command: &str) -> Vec<usize> {
         let connections = lock(&self.shared.connections);
         (0..connections.len())
@@ -102,13 +103,13 @@ impl Fake {
             .collect()
     }
 
-    /// Waits until `command` arrives, and returns its connection.
+    /// Waits until `command` arrives, and returns the last connection on which it arrived.
     #[track_caller]
     pub fn connection_with(&self, command: &str) -> usize {
         eventually(&format!("{command} arrives"), || self.connections_with(command).last().copied())
     }
 
-    /// The commands that a connection received so far.
+    /// Returns the commands that a connection has received so far.
     pub fn commands_on(&self, connection: usize) -> Vec<String> {
         lock(&self.shared.connections)[connection].commands.clone()
     }
@@ -122,7 +123,7 @@ impl Fake {
         eventually("the gate closes the connection", || (!self.is_open(connection)).then_some(()));
     }
 
-    /// The number of open connections with more commands than a probe sends.
+    /// Returns the number of open connections that received other commands than those of a health check.
     pub fn in_use(&self) -> usize {
         let connections = lock(&self.shared.connections);
         let probes = |command: &String| command == "PING" || command.starts_with("AUTH ");
@@ -132,11 +133,11 @@ impl Fake {
             .count()
     }
 
-    /// Sends bytes that answer no command.
+    /// Sends bytes that are not the answer to a command.
     pub fn send(&self, connection: usize, bytes: &[u8]) {
         let mut stream =
             lock(&self.shared.connections)[connection].stream.try_clone().expect("a file descriptor");
-        // The proxy may have closed the connection: then no client can be misled.
+        // The proxy may have closed the connection, and then these bytes cannot mislead a client.
         let _ = stream.write_all(bytes);
     }
 
@@ -153,7 +154,7 @@ impl Drop for Fake {
         for connection in lock(&self.shared.connections).iter() {
             let _ = connection.stream.shutdown(Shutdown::Both);
         }
-        // Wakes the accepting thread.
+        // This connection wakes the accepting thread.
         let _ = TcpStream::connect(self.address);
     }
 }
@@ -186,14 +187,14 @@ impl Shared {
     }
 }
 
-/// The server of one connection.
+/// The state of one connection, as its thread serves it.
 struct Server<'s> {
     shared: &'s Shared,
     number: usize,
     stream: TcpStream,
     database: usize,
     resp3: bool,
-    /// Replies of EXEC, inside MULTI.
+    /// The replies for EXEC. `None` outside MULTI.
     queue: Option<Vec<Vec<u8>>>,
 }
 
@@ -216,7 +217,7 @@ impl Server<'_> {
         }
     }
 
-    /// Returns `None` if the connection ends.
+    /// Answers a command. `None` if the connection must end.
     fn answer(&mut self, words: &Words) -> Option<()> {
         let text: Vec<String> = words.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
         let text: Vec<&str> = text.iter().map(String::as_str).collect();
@@ -255,7 +256,7 @@ impl Server<'_> {
         self.stream.write_all(bytes).ok()
     }
 
-    /// Returns the default answer. Inside MULTI it queues every command.
+    /// Returns the default answer. Inside MULTI, queues the command.
     fn usual(&mut self, words: &[&str]) -> Vec<u8> {
         let name = words[0].to_ascii_uppercase();
         match (&mut self.queue, name.as_str()) {
@@ -303,7 +304,7 @@ impl Server<'_> {
                 }
                 _ => b"-ERR DB index is out of range\r\n".to_vec(),
             },
-            // The proxy sends it before a command that blocks.
+            // The proxy sends this command before a command that blocks.
             ("CLIENT", ["ID"]) => format!(":{}\r\n", self.number + 1).into_bytes(),
             ("HELLO", rest) => {
                 self.resp3 = rest.first().map_or(self.resp3, |version| *version == "3");
@@ -343,10 +344,10 @@ pub fn bulk(text: &str) -> Vec<u8> {
     format!("${}\r\n{text}\r\n", text.len()).into_bytes()
 }
 
-/// The first command of `bytes` and its length, once it is complete.
+/// Parses the first command in `bytes`. Returns its words and its length. `None` if it is not complete.
 ///
 /// # Panics
-/// If the bytes are not an array of bulk strings: the proxy sends nothing else.
+/// If the bytes are not an array of bulk strings, because the proxy sends nothing else.
 fn parse(bytes: &[u8]) -> Option<(Words, usize)> {
     let (count, mut at) = header(bytes, b'*', 0)?;
     let mut words = Vec::new();
@@ -367,7 +368,7 @@ fn header(bytes: &[u8], kind: u8, at: usize) -> Option<(usize, usize)> {
     Some((number, at + end + 2))
 }
 
-/// Ignores poisoning: the test that failed with the lock held has its own message.
+/// Locks a mutex and ignores poisoning: the test that failed while it held the lock has reported its own error.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

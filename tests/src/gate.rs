@@ -1,4 +1,4 @@
-//! The `portcullis` binary of one test, with a configuration made for it.
+//! The `portcullis` process of one test, with a configuration made for the test.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -46,7 +46,8 @@ impl Blanks {
     }
 }
 
-/// A configuration with one listener `public` and one upstream `main`; the file has only the keys that the test sets.
+/// Builds a configuration with one listener `public` and one upstream `main`. The file has only the keys that the
+/// test sets.
 #[derive(Clone, Default)]
 pub struct GateBuilder {
     address: String,
@@ -65,25 +66,26 @@ pub struct GateBuilder {
 }
 
 impl GateBuilder {
-    /// Adds an address; default `127.0.0.1:{port}`. `{port}` and `{dir}` (the scratch directory) are replaced.
+    /// Adds an address to listen on; the default is `127.0.0.1:{port}`. `{port}` and `{dir}` (the scratch directory)
+    /// are replaced.
     pub fn bind(mut self, bind: &str) -> Self {
         self.binds.push(bind.to_owned());
         self
     }
 
-    /// Sets the `allow` list as YAML; default `[127.0.0.1]`, `""` leaves the key out.
+    /// Sets the `allow` list as YAML; the default is `[127.0.0.1]`. `""` leaves the key out.
     pub fn allow(mut self, list: &str) -> Self {
         self.allow = Some(list.to_owned());
         self
     }
 
-    /// Adds a line to the listener: `auth: trust`.
+    /// Adds a line to the listener, such as `auth: trust`.
     pub fn listener(mut self, line: &str) -> Self {
         self.listener.push(line.to_owned());
         self
     }
 
-    /// Adds a line to the upstream: `connect_timeout: 1s`.
+    /// Adds a line to the upstream, such as `connect_timeout: 1s`.
     pub fn upstream(mut self, line: &str) -> Self {
         self.upstream.push(line.to_owned());
         self
@@ -96,13 +98,13 @@ impl GateBuilder {
         self
     }
 
-    /// Adds a line at the top level: `groups: {office: [127.0.0.1]}`.
+    /// Adds a line at the top level, such as `groups: {office: [127.0.0.1]}`.
     pub fn top(mut self, line: &str) -> Self {
         self.top.push(line.to_owned());
         self
     }
 
-    /// Sets the upstream's password; no output of the proxy may contain it.
+    /// Sets the upstream's password. No output of the proxy may contain it.
     pub fn password(mut self, password: &str) -> Self {
         self.password = Some(password.to_owned());
         self.secret(password)
@@ -125,7 +127,7 @@ impl GateBuilder {
         self
     }
 
-    /// Enables TLS for the clients; `more` has further keys of the mapping, each with a comma before it.
+    /// Enables TLS for clients. `more` has further keys of the mapping, each with a comma before it.
     pub fn tls(self, pair: &Pair, more: &str) -> Self {
         self.file("server.pem", &pair.cert)
             .file("server.key", &pair.key)
@@ -138,13 +140,13 @@ impl GateBuilder {
     }
 
     /// Sets the whole configuration instead of its parts. `{port}`, `{admin}` (also a port), `{dir}` and `{redis}`
-    /// (the upstream's address) are replaced.
+    /// (the address of the upstream) are replaced.
     pub fn config(mut self, yaml: &str) -> Self {
         self.whole = Some(yaml.to_owned());
         self
     }
 
-    /// Runs the proxy under another command: `["prlimit", "--nofile=64:64"]`.
+    /// Runs the proxy under another command, such as `["prlimit", "--nofile=64:64"]`.
     pub fn under<S: AsRef<OsStr>>(mut self, prefix: impl IntoIterator<Item = S>) -> Self {
         self.prefix = prefix.into_iter().map(|s| s.as_ref().to_owned()).collect();
         self
@@ -153,7 +155,7 @@ impl GateBuilder {
     #[track_caller]
     pub fn start(self) -> Gate {
         let mut told = String::new();
-        // Another process may have taken a port in between.
+        // Another process may have taken a port in the meantime.
         for _ in 0..5 {
             let mut gate = self.spawn();
             if gate.is_running() {
@@ -225,12 +227,12 @@ impl GateBuilder {
 }
 
 impl Gate {
-    /// Builds a proxy in front of `redis`, by TCP, that allows only 127.0.0.1.
+    /// Builds a proxy in front of `redis`, over TCP. It admits only 127.0.0.1.
     pub fn before(redis: &Redis) -> GateBuilder {
         Self::before_address(&redis.address().to_string())
     }
 
-    /// Builds a proxy in front of any address in the form of the configuration.
+    /// Builds a proxy in front of an address, written as in the configuration.
     pub fn before_address(address: &str) -> GateBuilder {
         GateBuilder::default().addresses([address])
     }
@@ -259,23 +261,23 @@ impl Gate {
         self.process.signal(signal);
     }
 
-    /// Connects from 127.0.0.1.
+    /// Connects a client from 127.0.0.1.
     pub fn connect(&self) -> Client {
         Client::tcp(self.address())
     }
 
-    /// Connects from one loopback address to another: `("127.0.0.2", "127.0.0.1")`, `("::1", "::1")`.
+    /// Connects a client from one loopback address to another: `("127.0.0.2", "127.0.0.1")`, `("::1", "::1")`.
     pub fn connect_from(&self, from: &str, to: &str) -> Client {
         let parse = |text: &str| text.parse::<IpAddr>().expect("an address");
         Client::tcp_from(parse(from), SocketAddr::new(parse(to), self.port))
     }
 
-    /// The log lines so far.
+    /// Returns the log lines so far.
     pub fn stderr(&self) -> String {
         self.process.stderr()
     }
 
-    /// The audit lines so far, if `audit` has its default.
+    /// Returns the audit lines so far, if the test did not change `audit`.
     pub fn stdout(&self) -> String {
         self.process.stdout()
     }
@@ -291,12 +293,12 @@ impl Gate {
         answer
     }
 
-    /// The sum of the samples of `portcullis_NAME` with these labels; 0 if there is none.
+    /// Returns the sum of the samples of `portcullis_NAME` with these labels. 0 if there is none.
     pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         http::sample(&self.get("/metrics").1, &format!("portcullis_{name}"), labels).unwrap_or(0.0)
     }
 
-    /// Waits until [`Self::metric`] is `value`: a client may see an event before the proxy counts it.
+    /// Waits until [`Self::metric`] is `value`. A client may see an event before the proxy counts it.
     #[track_caller]
     pub fn assert_metric(&self, name: &str, labels: &[(&str, &str)], value: f64) {
         let mut last = None;
@@ -307,7 +309,7 @@ impl Gate {
         assert!(reached, "{name} of {labels:?} is {last:?}, not {value}");
     }
 
-    /// Waits until the log has `text`: a separate thread writes its lines.
+    /// Waits until the log contains `text`. A separate thread of the proxy writes the lines.
     #[track_caller]
     pub fn assert_log(&self, text: &str) {
         let logged = within_patience(|| self.stderr().contains(text));
@@ -352,7 +354,7 @@ impl Drop for Gate {
             let tail =
                 |text: &str| text.lines().rev().take(30).map(|l| format!("\n    {l}")).collect::<String>();
             let mut shown = std::io::stderr().lock();
-            // Best effort: the test has failed already.
+            // A failed write is ignored, because the test has failed already.
             let _ = std::io::Write::write_fmt(
                 &mut shown,
                 format_args!("the gate's log, last line first:{}\nits output:{}\n", tail(&log), tail(&audit)),
@@ -365,12 +367,12 @@ impl Drop for Gate {
     }
 }
 
-/// Runs `portcullis` until it exits.
+/// Runs `portcullis` until it exits. Returns its output.
 pub fn portcullis<S: AsRef<OsStr>>(directory: &Path, arguments: impl IntoIterator<Item = S>) -> Output {
     Command::new(binary()).args(arguments).current_dir(directory).output().expect("the binary starts")
 }
 
-/// `PORTCULLIS_BIN`, or the binary that cargo put beside the binary of this test.
+/// Returns the path in `PORTCULLIS_BIN`, or the binary that cargo has put beside the binary of this test.
 pub fn binary() -> PathBuf {
     if let Some(named) = std::env::var_os("PORTCULLIS_BIN") {
         return named.into();

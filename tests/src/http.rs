@@ -7,18 +7,18 @@ use serde_json::Value;
 
 use crate::wait::PATIENCE;
 
-/// Status and body of `GET path`, or `None` if there is no answer.
+/// Sends `GET path`. Returns status and body, or `None` if there is no answer.
 pub fn get(to: SocketAddr, path: &str) -> Option<(u16, String)> {
     call(to, &format!("GET {path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n\r\n"))
 }
 
-/// Status and body of `POST path` with a bearer token.
+/// Sends `POST path` with a bearer token. Returns status and body, or `None` if there is no answer.
 pub fn post(to: SocketAddr, path: &str, token: &str) -> Option<(u16, String)> {
     let head = format!("POST {path} HTTP/1.1\r\nHost: {to}\r\nContent-Length: 0\r\n");
     call(to, &format!("{head}Authorization: Bearer {token}\r\n\r\n"))
 }
 
-/// Status and body of `POST path` with a bearer token and a JSON body.
+/// Sends `POST path` with a bearer token and a JSON body. Returns status and body, or `None` if there is no answer.
 pub fn post_json(to: SocketAddr, path: &str, token: &str, body: &Value) -> Option<(u16, String)> {
     let body = body.to_string();
     let head = format!("POST {path} HTTP/1.1\r\nHost: {to}\r\nAuthorization: Bearer {token}\r\n");
@@ -26,13 +26,13 @@ pub fn post_json(to: SocketAddr, path: &str, token: &str, body: &Value) -> Optio
     call(to, &format!("{head}{about}\r\n{body}"))
 }
 
-/// Status and body of the answer to `request`, which is sent unchanged.
+/// Sends `request` unchanged. Returns status and body of the answer, or `None` if there is none.
 pub fn call(to: SocketAddr, request: &str) -> Option<(u16, String)> {
     let (status, _, body) = ask_with_head(to, request)?;
     Some((status, body))
 }
 
-/// Status, head in lower case, and body of the answer to `request`, which is sent unchanged.
+/// Sends `request` unchanged. Returns status, head in lower case, and body of the answer, or `None` if there is none.
 pub fn ask_with_head(to: SocketAddr, request: &str) -> Option<(u16, String, String)> {
     let mut stream = TcpStream::connect_timeout(&to, PATIENCE).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
@@ -45,7 +45,7 @@ pub fn ask_with_head(to: SocketAddr, request: &str) -> Option<(u16, String, Stri
     Some((status, head.to_lowercase(), body.to_owned()))
 }
 
-/// The sum of the samples of `name` with all of `labels`; `None` if there is no such sample.
+/// Returns the sum of the samples of `name` with all of `labels`. `None` if there is no such sample.
 pub fn sample(metrics: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
     let wanted: Vec<String> = labels.iter().map(|(k, v)| format!("{k}=\"{v}\"")).collect();
     metrics

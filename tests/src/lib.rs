@@ -1,7 +1,8 @@
-//! Harness of the end-to-end tests: real `redis-server` and `portcullis` processes, and clients that see every byte.
+//! The harness of the end-to-end tests: real `redis-server` and `portcullis` processes, and clients that see every
+//! byte.
 //!
-//! A test of behaviour also runs against Redis itself ([`Way::Direct`]). This proves that its expectation is Redis's
-//! own behaviour, before it tests the proxy.
+//! A test of a behaviour also runs against Redis itself ([`Way::Direct`]). This shows that the expected behaviour is
+//! that of Redis, before the proxy is tested.
 
 pub mod certificates;
 pub mod client;

@@ -8,7 +8,8 @@ use std::process::{Command, Stdio};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// Runs a test on a thread in a new network namespace, whose loopback interface is up. Every process that the test
-/// starts is in the namespace too. If no namespace can be made, prints that `what` is not checked, and runs nothing.
+/// starts is in the namespace too. If no namespace can be made, prints that `what` is not checked, and does not run
+/// the test.
 pub fn alone(what: &str, test: impl FnOnce() + Send) {
     let keeper = Command::new("setpriv")
         .args([
@@ -27,7 +28,7 @@ pub fn alone(what: &str, test: impl FnOnce() + Send) {
     let mut word = [0; 3];
     let told = keeper.stdout.as_mut().expect("a pipe").read_exact(&mut word);
     if told.is_err() {
-        // Written directly to bypass the capture of the test harness: the line must be visible when the tests pass.
+        // The line is written directly, because the test harness hides the output of tests that pass.
         let why = format!("NOT CHECKED: no network namespace can be made here; {what} NOT CHECKED");
         writeln!(std::io::stderr(), "\n{why}").expect("standard error");
         keeper.wait().expect("it has ended");
@@ -54,15 +55,15 @@ pub fn ip(words: &[&str]) {
     assert!(Command::new("ip").args(words).status().expect("ip starts").success(), "ip {words:?}");
 }
 
-/// The words before a command that make `script` run first, in a mount namespace of its own: `script` mounts, and ends
-/// with `exec "$@"`. `None` if no such namespace can be made, after a line that says that `what` is not checked.
+/// Returns the words to put before a command, so that `script` runs first in a new mount namespace. `script` mounts,
+/// and ends with `exec "$@"`. If no namespace can be made, prints that `what` is not checked, and returns `None`.
 pub fn mounts(what: &str, script: &str) -> Option<Vec<String>> {
     let words = ["unshare", "--mount", "--propagation", "private", "sh", "-e", "-c", script, "sh"];
     let probe = Command::new(words[0]).args(&words[1..7]).arg("mount -t tmpfs none /mnt").output();
     if probe.is_ok_and(|output| output.status.success()) {
         return Some(words.map(str::to_owned).to_vec());
     }
-    // Written directly to bypass the capture of the test harness: the line must be visible when the tests pass.
+    // The line is written directly, because the test harness hides the output of tests that pass.
     let why = format!("NOT CHECKED: no mount namespace can be made here; {what} NOT CHECKED");
     writeln!(std::io::stderr(), "\n{why}").expect("standard error");
     None

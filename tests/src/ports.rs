@@ -1,19 +1,19 @@
-//! Free TCP ports on loopback.
+//! Finds free TCP ports on loopback.
 
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
 use std::sync::{LazyLock, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Below Linux's ephemeral ports, so that no outgoing connection takes a port between this check and the server's
-/// bind.
+/// The lowest port. The range is below Linux's ephemeral ports, so that no outgoing connection takes a port between
+/// this check and the server's bind.
 const LOWEST: u16 = 11_000;
 const HIGHEST: u16 = 31_000;
 
 static GIVEN: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
 
-/// Returns a port that is free on 127.0.0.1 and ::1 and that no other test of this process got. Another process may
-/// still take it first, so the caller retries with another port.
+/// Returns a port that is free on 127.0.0.1 and ::1, and that no other test of this process got. Another process may
+/// still take the port, so the caller tries again with another one.
 pub fn free() -> u16 {
     let mut given = GIVEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let span = HIGHEST - LOWEST;

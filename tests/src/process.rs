@@ -19,7 +19,7 @@ pub struct Process {
 impl Process {
     /// Starts `program` with its output in `directory/name.{out,err}`.
     ///
-    /// `setpriv` ties its life to the calling thread's: no process survives its test, even if the test was killed.
+    /// With `setpriv` the process ends together with the calling thread, even if the test was killed.
     pub fn start<S: AsRef<OsStr>>(
         directory: &Path,
         name: &str,
@@ -46,7 +46,7 @@ impl Process {
         self.child.id()
     }
 
-    /// Standard error so far, decoded lossily.
+    /// Returns the standard error so far. Bytes that are not UTF-8 are replaced.
     pub fn stderr(&self) -> String {
         read(&self.output.with_extension("err"))
     }
@@ -59,12 +59,12 @@ impl Process {
         kill_process(self.raw_pid(), signal).expect("the process is there");
     }
 
-    /// Returns the exit status if the process has ended.
+    /// Returns the exit status. `None` if the process still runs.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("the child can be waited for")
     }
 
-    /// Waits until the process ends; panics if it does not.
+    /// Waits until the process ends. Panics if it does not end in time.
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
         let name = self.name.clone();
@@ -72,25 +72,25 @@ impl Process {
     }
 
     pub fn kill(&mut self) {
-        // Fails only if the process has ended already.
+        // This fails only if the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Peak resident memory in bytes.
+    /// Returns the peak resident memory in bytes.
     pub fn peak_memory(&self) -> u64 {
         self.status_kib("VmHWM:") * 1024
     }
 
-    /// Resident memory in bytes.
+    /// Returns the resident memory in bytes.
     pub fn memory(&self) -> u64 {
         self.status_kib("VmRSS:") * 1024
     }
 
-    /// The user and system time so far.
+    /// Returns the user and system time so far.
     pub fn cpu_time(&self) -> Duration {
         let text = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("the process is there");
-        // The name in brackets may contain spaces; the text after it starts with field 3.
+        // The name in brackets may contain spaces. The text after it begins with field 3.
         let fields: Vec<&str> = text.rsplit_once(')').expect("a stat line").1.split_whitespace().collect();
         let ticks: u64 = [11, 12].iter().map(|i| fields[*i].parse::<u64>().expect("ticks")).sum();
         Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())

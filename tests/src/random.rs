@@ -1,6 +1,6 @@
-//! Random numbers that depend only on the seed.
+//! Random numbers that depend only on a seed.
 
-/// xorshift64*, good enough to choose commands and times.
+/// The xorshift64* generator, which is good enough to choose commands and times.
 pub struct Random(u64);
 
 impl Random {
@@ -8,7 +8,7 @@ impl Random {
         Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
     }
 
-    /// Returns a number below `bound`; 0 if `bound` is 0.
+    /// Returns a number below `bound`, or 0 if `bound` is 0.
     pub fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
@@ -17,7 +17,7 @@ impl Random {
         usize::try_from(number).expect("31 bits") % bound.max(1)
     }
 
-    /// Returns true in one of `count` cases.
+    /// Returns true in one of `count` cases on average.
     pub fn one_in(&mut self, count: usize) -> bool {
         self.below(count) == 0
     }
@@ -27,7 +27,7 @@ impl Random {
     }
 }
 
-/// The number in the environment variable `name`, or `otherwise`.
+/// Returns the number in the environment variable `name`, or `otherwise` if it is not set.
 ///
 /// # Panics
 /// If the variable is not a number.

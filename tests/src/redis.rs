@@ -1,4 +1,4 @@
-//! A `redis-server` for one test.
+//! A `redis-server` process for one test.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -44,19 +44,19 @@ impl RedisBuilder {
         self
     }
 
-    /// Sets another binary than the installed `redis-server`.
+    /// Uses another binary than the installed `redis-server`.
     pub fn server(mut self, server: &Server) -> Self {
         self.server = Some(server.clone());
         self
     }
 
-    /// Allows TCP only with TLS, with a certificate made for this server.
+    /// Allows TCP only with TLS, with a certificate that is made for this server.
     pub fn tls_only(mut self) -> Self {
         self.tls_only = true;
         self
     }
 
-    /// Allows TCP only with TLS, with this certificate; the server trusts client certificates of `ca`.
+    /// Allows TCP only with TLS, with this certificate. The server trusts client certificates of `ca`.
     pub fn tls(mut self, pair: &Pair, ca: &str) -> Self {
         self.pair = Some(Pair { cert: format!("{}{ca}", pair.cert), key: pair.key.clone() });
         self.tls_only()
@@ -101,8 +101,8 @@ impl Redis {
         self.process().pid()
     }
 
-    /// Returns a logged-in client on the unix socket. No proxy uses the socket by default, so CLIENT LIST can tell
-    /// the two apart.
+    /// Returns a client on the unix socket that is logged in. The proxy does not use the socket by default, so CLIENT
+    /// LIST distinguishes the two.
     pub fn control(&self) -> Client {
         let mut client = Client::unix(&self.socket());
         if let Some(password) = self.password() {
@@ -111,14 +111,14 @@ impl Redis {
         client
     }
 
-    /// The lines of CLIENT LIST without the control connections of the tests.
+    /// Returns the lines of CLIENT LIST, without the control connections of the tests.
     pub fn tcp_clients(&self) -> Vec<String> {
         let list = self.control().call("CLIENT LIST").text();
         let socket = format!("addr={}", self.socket().display());
         list.lines().filter(|line| !line.contains(&socket)).map(str::to_owned).collect()
     }
 
-    /// The number of calls of a command in INFO commandstats ("get", "client|list").
+    /// Returns the number of calls of a command from INFO commandstats ("get", "client|list").
     pub fn calls(&self, command: &str) -> u64 {
         let info = self.control().call("INFO commandstats").text();
         let prefix = format!("cmdstat_{command}:calls=");
@@ -126,15 +126,15 @@ impl Redis {
         line.map_or(0, |rest| rest.split(',').next().and_then(|n| n.parse().ok()).expect("a count"))
     }
 
-    /// The connections accepted since the start, including those of the unix socket.
+    /// Returns the number of connections accepted since the start, including those on the unix socket.
     pub fn connections_received(&self) -> u64 {
         let info = self.control().call("INFO stats").text();
         let line = info.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
         line.and_then(|n| n.trim().parse().ok()).expect("INFO stats")
     }
 
-    /// Waits until `count` connections are subscribed. Redis learns a moment later that a subscriber has closed its
-    /// connection, and counts it among the receivers of PUBLISH until then.
+    /// Waits until `count` connections are subscribed. Redis notices a closed subscriber a moment later, and counts
+    /// it among the receivers of PUBLISH until then.
     #[track_caller]
     pub fn await_subscribers(&self, count: usize) {
         let mut control = self.control();
@@ -151,7 +151,8 @@ impl Redis {
         self.process = None;
     }
 
-    /// Restarts on the same port, with further lines of redis.conf. With `wait`, returns after the server answers.
+    /// Restarts the server on the same port, with further lines of redis.conf. If `wait` is true, returns after the
+    /// server answers.
     pub fn start_again(&mut self, lines: &[&str], wait: bool) {
         assert!(self.process.is_none(), "the server still runs: call kill first");
         self.spawn(lines);
@@ -161,7 +162,7 @@ impl Redis {
     }
 
     fn start(&mut self) {
-        // Another process may have taken the port in between.
+        // Another process may have taken the port in the meantime.
         for _ in 0..5 {
             self.port = ports::free();
             self.spawn(&[]);
@@ -191,7 +192,7 @@ impl Redis {
                 self.port
             ),
         };
-        // Before version 7 DEBUG was always allowed, and an unknown key is an error.
+        // Before version 7, DEBUG was always allowed, and an unknown key in the file is an error.
         let debug = match &self.builder.server {
             Some(server) if server.version() < (7, 0) => "",
             _ => "enable-debug-command yes\n",
@@ -219,7 +220,7 @@ impl Redis {
                 return false;
             }
             if let Some(mut client) = Client::try_unix(&socket) {
-                // PONG, or NOAUTH if there is a password.
+                // The reply is PONG, or NOAUTH if there is a password.
                 client.call("PING");
                 return true;
             }
@@ -237,7 +238,7 @@ impl Redis {
         self.process.as_ref().expect("redis-server runs")
     }
 
-    /// Writes the certificate. The file also contains the CA, and serves as the file of CAs.
+    /// Writes the certificate. The same file contains the CA and serves as the file of trusted CAs.
     fn write_certificate(&self, pair: &Pair) {
         let directory = self.directory.path();
         fs::write(directory.join("tls.crt"), &pair.cert).expect("writable");

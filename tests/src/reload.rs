@@ -1,4 +1,4 @@
-//! Reloads of a running proxy.
+//! Reloads a running proxy.
 
 use std::fs;
 
@@ -24,7 +24,7 @@ impl Gate {
         self.put("portcullis.yaml", yaml);
     }
 
-    /// The audit lines so far, one JSON object each, if `audit` has its default.
+    /// Returns the audit lines so far, one JSON object each, if the test did not change `audit`.
     pub fn audit(&self) -> Vec<Value> {
         let text = self.stdout();
         // The last line may be incomplete.
@@ -39,7 +39,7 @@ impl Gate {
         self.audit().into_iter().filter(|line| line["event"] == event).collect()
     }
 
-    /// Runs `act`, which makes the proxy reload, and returns the audit line of the reload.
+    /// Calls `act`, which must cause a reload. Waits for the audit line of the reload, and returns it.
     #[track_caller]
     pub fn reload_after(&self, act: impl FnOnce()) -> Value {
         let before = self.audited("reload").len();
@@ -72,7 +72,7 @@ impl Gate {
         self.signal(Signal::HUP);
     }
 
-    /// `POST /api/reload`: status and report.
+    /// Sends `POST /api/reload`. Returns the status and the report.
     #[track_caller]
     pub fn post_reload(&self) -> (u16, Value) {
         let (status, body) =
@@ -80,7 +80,7 @@ impl Gate {
         (status, serde_json::from_str(&body).unwrap_or_else(|e| panic!("{e} in {body}")))
     }
 
-    /// Does the same as [`post_reload`](Self::post_reload), and returns the audit line, which may come later.
+    /// Does the same as [`post_reload`](Self::post_reload), and also returns the audit line, which may come later.
     #[track_caller]
     pub fn reload_by_http(&self) -> ((u16, Value), Value) {
         let mut answer = None;

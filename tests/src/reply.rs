@@ -1,4 +1,4 @@
-//! A simple parser of RESP2 and RESP3 replies, and the notation in which tests write replies.
+//! Parses RESP2 and RESP3 replies, and defines the notation in which tests write them.
 //!
 //! `+OK`  `-ERR text`  `:1`  `"bulk"`  `nil` (`$-1`)  `nil[]` (`*-1`)  `null` (`_`)  `[1 2]` array  `>[..]` push
 //! `{k v}` map  `~[..]` set  `,1.5`  `#t`  `(123`  `=txt:..`  `|{..} x` attribute and the reply after it
@@ -19,13 +19,13 @@ pub enum Reply {
     Set(Vec<Self>),
     Map(Vec<Self>),
     Attribute(Vec<Self>, Box<Self>),
-    /// `,` `#` `(` with their text.
+    /// `,`, `#` or `(`, with its text.
     Simple(char, String),
     Verbatim(Vec<u8>),
 }
 
 impl Reply {
-    /// Returns the first frame of `bytes` and its length, or `None` if it is not complete.
+    /// Parses the first frame of `bytes`. Returns it with its length. `None` if it is not complete.
     ///
     /// # Panics
     /// If the bytes are not RESP.
@@ -70,7 +70,8 @@ impl Reply {
         }
     }
 
-    /// The elements of an array, push, set or flattened map; empty for other types.
+    /// Returns the elements of an array, push or set, or the flat list of keys and values of a map. Empty for other
+    /// types.
     pub fn items(&self) -> &[Self] {
         match self {
             Self::Array(items) | Self::Push(items) | Self::Set(items) | Self::Map(items) => items,
@@ -78,7 +79,7 @@ impl Reply {
         }
     }
 
-    /// The text of a status, error, bulk or verbatim string.
+    /// Returns the text of a status, error, bulk or verbatim string. Panics for other types.
     pub fn text(&self) -> String {
         match self {
             Self::Status(text) | Self::Error(text) => text.clone(),

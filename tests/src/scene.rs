@@ -1,4 +1,4 @@
-//! One behaviour, seen directly and through the proxy, in both protocols, alone and behind a deep pipeline.
+//! Runs one behaviour directly and through the proxy, in both protocols, alone and after a deep pipeline.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use crate::redis::Redis;
 /// The way in which the clients of a test reach Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// Redis itself, without a password: the oracle.
+    /// Redis itself, without a password. It shows the expected behaviour.
     Direct,
-    /// `auth: trust`; the proxy adds the password that Redis requires.
+    /// `auth: trust`. The proxy sends the password that Redis requires.
     Trust,
-    /// `auth: passthrough`, Redis without a password.
+    /// `auth: passthrough`, with a Redis that has no password.
     Passthrough,
     /// [`Way::Trust`] with TLS on both sides.
     Tls,
@@ -44,16 +44,16 @@ const DEEP: usize = 1000;
 /// The password of Redis under [`Way::Trust`]. No output may contain it.
 pub const CANARY: &str = "canary-a7f3c9d2e1";
 
-/// New processes for one test.
+/// The processes of one test.
 pub struct Stage {
-    // Dropped first: the proxy must not see its upstream end.
+    // Dropped first, so that the proxy does not see its upstream end.
     pub gate: Option<Gate>,
     pub redis: Redis,
     pub way: Way,
     trusts: Arc<ClientConfig>,
 }
 
-/// The stage, as one variation of a behaviour uses it.
+/// The processes of a test, as one variation of a behaviour uses them.
 pub struct Scene<'s> {
     pub stage: &'s Stage,
     pub protocol: Protocol,
@@ -97,7 +97,7 @@ impl Stage {
         self.way == Way::Direct
     }
 
-    /// Returns whether a client's commands may share a connection to Redis with those of other clients.
+    /// Returns whether the commands of a client may share a connection to Redis with those of other clients.
     pub fn is_shared(&self) -> bool {
         self.way == Way::Shared
     }
@@ -108,7 +108,7 @@ impl Stage {
         self.redis.await_subscribers(0);
     }
 
-    /// Connects to Redis or to the proxy, in RESP2.
+    /// Connects a client to Redis or to the proxy, in RESP2.
     pub fn connect(&self) -> Client {
         match &self.gate {
             None => Client::tcp(self.redis.address()),
@@ -119,8 +119,8 @@ impl Stage {
 }
 
 impl Scene<'_> {
-    /// Connects the client under test and agrees on the protocol. If this variation has a pipeline of 1,000 commands,
-    /// it goes out with the client's first bytes.
+    /// Connects the client under test, in the protocol of this variation. If the variation has a pipeline of 1,000
+    /// commands, the pipeline goes out with the first command of the test.
     pub fn client(&self) -> Client {
         let mut client = self.other();
         self.clients.set(self.clients.get() + 1);
@@ -128,7 +128,7 @@ impl Scene<'_> {
         client
     }
 
-    /// Connects another client, in the same protocol.
+    /// Connects another client in the same protocol, without a pipeline.
     pub fn other(&self) -> Client {
         let mut client = self.stage.connect();
         if self.protocol == Protocol::Resp3 {
@@ -137,7 +137,7 @@ impl Scene<'_> {
         client
     }
 
-    /// Writes a subscription's message: `["a" "b"]`, in RESP3 `>["a" "b"]`.
+    /// Writes the message of a subscription: `["a" "b"]`, or `>["a" "b"]` in RESP3.
     pub fn push(&self, items: &str) -> String {
         match self.protocol {
             Protocol::Resp2 => format!("[{items}]"),
@@ -145,7 +145,7 @@ impl Scene<'_> {
         }
     }
 
-    /// The null of a bulk string.
+    /// Returns the null in place of a bulk string, as this protocol has it.
     pub fn nil(&self) -> &'static str {
         self.by("nil", "null")
     }
@@ -162,11 +162,11 @@ impl Scene<'_> {
     }
 }
 
-/// Runs `behaviour` in its four variations, each on an empty Redis.
+/// Runs `behaviour` in both protocols, alone and after a pipeline, each time on an empty Redis.
 pub fn play(way: Way, behaviour: fn(&Scene<'_>)) {
     let stage = Stage::new(way);
     for protocol in [Protocol::Resp2, Protocol::Resp3] {
-        // TLS carries the same bytes as plain text, so one variation is enough.
+        // TLS carries the same bytes as plain text, so the variation with a pipeline is enough.
         for lead in if way == Way::Tls { &[DEEP][..] } else { &[0, DEEP] }.iter().copied() {
             let note = Note(way, protocol, lead);
             stage.clear();
@@ -183,7 +183,7 @@ impl Drop for Note {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let Self(way, protocol, lead) = self;
-            // Best effort: the test has failed already.
+            // A failed write is ignored, because the test has failed already.
             let _ = std::io::Write::write_fmt(
                 &mut std::io::stderr().lock(),
                 format_args!("in variation {way:?}, {protocol:?}, after {lead} pipelined commands\n"),
@@ -192,7 +192,8 @@ impl Drop for Note {
     }
 }
 
-/// Makes five tests of each function `fn name(scene: &Scene)`: direct, trust, passthrough, TLS and shared connections.
+/// Makes five tests of each function `fn name(scene: &Scene)`: direct, trust, passthrough, TLS and shared
+/// connections.
 #[macro_export]
 macro_rules! behaviours {
     ($($(#[$meta:meta])* fn $name:ident($scene:ident: &Scene<'_>) $body:block)*) => {$(

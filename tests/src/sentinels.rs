@@ -1,4 +1,4 @@
-//! Three `redis-server --sentinel` that watch a test's Redis.
+//! Three `redis-server --sentinel` processes that monitor the Redis of a test.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use crate::process::Process;
 use crate::redis::Redis;
 use crate::wait::{eventually, within_patience};
 
-/// Enough for a majority without one of them.
+/// The number of sentinels. Without one of them there is still a majority.
 const COUNT: usize = 3;
 
 /// The name under which the sentinels monitor the master.
@@ -25,8 +25,8 @@ pub struct Sentinels {
 }
 
 impl Sentinels {
-    /// Starts sentinels that monitor `redis`. Returns after all of them have subscribed to its channel for hello
-    /// messages.
+    /// Starts sentinels that monitor `redis`. Returns after all of them have subscribed to `__sentinel__:hello`
+    /// there.
     pub fn watching(redis: &Redis) -> Self {
         let directory = tempfile::tempdir().expect("a scratch directory");
         let mut sentinels = Self { processes: Vec::new(), ports: Vec::new(), directory };
@@ -41,7 +41,7 @@ impl Sentinels {
         sentinels
     }
 
-    /// The master's address according to each sentinel.
+    /// Returns the master's address according to each sentinel.
     pub fn masters(&self) -> Vec<String> {
         let master = |port: &u16| {
             let mut client = Client::tcp(SocketAddr::from(([127, 0, 0, 1], *port)));
@@ -53,7 +53,7 @@ impl Sentinels {
     fn start(&mut self, redis: &Redis, number: usize) {
         let directory = self.directory.path().join(number.to_string());
         fs::create_dir(&directory).expect("the scratch directory is writable");
-        // Another process may have taken the port in between.
+        // Another process may have taken the port in the meantime.
         for _ in 0..5 {
             let port = ports::free();
             let configuration = directory.join("sentinel.conf");

@@ -1,4 +1,4 @@
-//! The server binaries that tests start: the installed one, and the other versions that `TEST_SERVERS` names.
+//! The server binaries that tests start: the installed one, and other versions that `TEST_SERVERS` names.
 
 use std::env;
 use std::path::PathBuf;
@@ -7,18 +7,19 @@ use std::process::Command;
 /// A server binary.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// The name in failures, as `tests/servers.sh` prints it: `redis-6.2`.
+    /// The name in messages of failures, as `tests/servers.sh` prints it: `redis-6.2`.
     pub name: String,
     pub path: PathBuf,
 }
 
 impl Server {
-    /// The installed `redis-server`.
+    /// Returns the installed `redis-server`.
     pub fn installed() -> Self {
         Self { name: "installed".to_owned(), path: "redis-server".into() }
     }
 
-    /// The installed server, then those of `TEST_SERVERS`, which `tests/servers.sh` prints: `NAME=PATH:NAME=PATH`.
+    /// Returns the installed server, and then those of `TEST_SERVERS`, which `tests/servers.sh` prints:
+    /// `NAME=PATH:NAME=PATH`.
     pub fn all() -> Vec<Self> {
         let listed = env::var("TEST_SERVERS").unwrap_or_default();
         let others = listed.split(':').filter(|entry| !entry.trim().is_empty()).map(|entry| {
@@ -28,14 +29,14 @@ impl Server {
         std::iter::once(Self::installed()).chain(others).collect()
     }
 
-    /// Returns whether the server was built with TLS: only then it asks for a certificate and exits.
+    /// Returns whether the server was built with TLS. Only such a server complains about the missing certificate.
     pub fn has_tls(&self) -> bool {
         let output = Command::new(&self.path).args(["--port", "0", "--tls-port", "6380"]).output();
         let output = output.unwrap_or_else(|error| panic!("{}: {error}", self.path.display()));
         String::from_utf8_lossy(&output.stdout).contains("No tls-cert-file configured")
     }
 
-    /// The major and minor version that `--version` prints.
+    /// Returns the major and minor version that `--version` prints.
     pub fn version(&self) -> (u32, u32) {
         let output = Command::new(&self.path).arg("--version").output();
         let output = output.unwrap_or_else(|error| panic!("{}: {error}", self.path.display()));
