@@ -178,7 +178,7 @@ impl Shared {
         }
     }
 
-    /// Waits until held answers may be sent.
+    /// Waits until [`Fake::release`] is called or the test ends.
     fn wait(&self) {
         let mut held = lock(&self.held);
         while *held && !self.over.load(Ordering::SeqCst) {

@@ -91,7 +91,7 @@ impl GateBuilder {
         self
     }
 
-    /// Sets several addresses instead of one.
+    /// Sets several addresses of the upstream instead of one.
     pub fn addresses<S: AsRef<str>>(mut self, list: impl IntoIterator<Item = S>) -> Self {
         let quoted: Vec<String> = list.into_iter().map(|a| format!("\"{}\"", a.as_ref())).collect();
         self.address = format!("[{}]", quoted.join(", "));

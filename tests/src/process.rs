@@ -1,4 +1,4 @@
-//! A child process that ends with its test, and its output.
+//! A child process that ends with its test, and the files with its output.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};

@@ -27,7 +27,7 @@ impl Gate {
     /// Returns the audit lines so far, one JSON object each, if the test did not change `audit`.
     pub fn audit(&self) -> Vec<Value> {
         let text = self.stdout();
-        // The last line may be incomplete.
+        // The last line is left out, because it may be incomplete.
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         whole
             .lines()

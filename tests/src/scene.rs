@@ -38,10 +38,10 @@ pub enum Protocol {
     Resp3,
 }
 
-/// The number of pipelined commands before the one under test.
+/// The number of pipelined commands before the first command of the test.
 const DEEP: usize = 1000;
 
-/// The password of Redis under [`Way::Trust`]. No output may contain it.
+/// The password of Redis under [`Way::Trust`], [`Way::Tls`] and [`Way::Shared`]. No output may contain it.
 pub const CANARY: &str = "canary-a7f3c9d2e1";
 
 /// The processes of one test.

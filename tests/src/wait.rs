@@ -9,7 +9,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 const STEP: Duration = Duration::from_millis(10);
 
-/// Polls `probe` until it returns a value; panics with `what` after [`PATIENCE`].
+/// Polls `probe` until it returns a value. Panics with `what` if it returns none within [`PATIENCE`].
 #[track_caller]
 pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     let mut value = None;
@@ -43,7 +43,7 @@ pub fn holds_for(duration: Duration, what: &str, mut probe: impl FnMut() -> bool
     }
 }
 
-/// Serializes the tests that load the whole machine and have bounds on time.
+/// Waits until no other such test runs: for tests that load the whole machine and have time limits.
 pub fn own_turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     // A test that failed has finished its turn too.

@@ -53,7 +53,7 @@ pub struct CommandRules {
     /// All selectors; the first has the rules outside parentheses.
     selectors: Vec<Selector>,
     is_public: bool,
-    /// The rules outside parentheses, in the operator's words.
+    /// The rules outside parentheses, as the operator wrote them.
     words: Vec<Box<str>>,
 }
 
@@ -92,7 +92,7 @@ impl CommandRules {
         Self::parse_list([text])
     }
 
-    /// Parses rules from a list of strings, each of one or more words. The meaning is that of all words in one
+    /// Parses rules from a list of strings, each of one or more words. The result is the same as for all words in one
     /// string.
     ///
     /// # Errors
@@ -217,7 +217,7 @@ const RUNNING_CODE: [CommandId; 6] =
 /// The command that a name and its arguments mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Resolved {
-    /// A command of the table; a container only if it stands alone.
+    /// A command of the table. It is a container only if no subcommand follows.
     Known(CommandId),
     /// A command that is not in the table.
     Unknown,

@@ -96,9 +96,9 @@ pub(crate) enum Which {
 /// One entry, with its file and line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule<'p> {
-    /// The group that contains the entry; `None` for an address directly in `allow` or `deny`.
+    /// The name of the group that contains the entry. `None` for an address directly in `allow` or `deny`.
     pub group: Option<&'p str>,
-    /// The index of that group in [`crate::Policy::groups`].
+    /// The index of the group in [`crate::Policy::groups`]. `None` if the group has no name.
     pub group_index: Option<usize>,
     /// The network; `None` for the built-in `unix`.
     pub cidr: Option<Cidr>,

@@ -352,11 +352,11 @@ impl Class {
     const SUBCOMMAND: Self = Self(1 << 1);
     /// The command is not in the table: the rules compare the text of its name.
     const NAME: Self = Self(1 << 2);
-    /// The first argument decides.
+    /// The first argument decides about the command.
     const FIRST_ARGUMENT: Self = Self(1 << 3);
-    /// Keys decide.
+    /// The keys decide about the command.
     const KEYS: Self = Self(1 << 4);
-    /// Channels decide.
+    /// The channels decide about the command.
     const CHANNELS: Self = Self(1 << 5);
     /// Only the first argument is a key, and only this key decides. The next two bits say how the command uses the
     /// key.

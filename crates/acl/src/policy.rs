@@ -29,12 +29,12 @@ pub struct Policy {
     groups: Vec<GroupData>,
     /// The index in [`Self::groups`] of each named group.
     names: HashMap<GroupId, usize>,
-    /// The declarations of the listeners, for [`Self::changes_since`].
+    /// The declared lists of each listener, for [`Self::changes_since`] and [`Self::listed`].
     accesses: Vec<Access>,
-    /// The lists of the users, by name.
+    /// The names of the users, each with the groups of its list.
     origins: Vec<(String, Vec<GroupId>)>,
     sets: Vec<Set>,
-    /// The sets of the lists that do not belong to a listener.
+    /// The set of each list that belongs to a user, by [`ListId`].
     lists: Vec<usize>,
     listeners: Vec<Listener>,
 }
@@ -260,15 +260,15 @@ impl Policy {
 /// One of a listener's lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum List {
-    /// `allow`
+    /// The list `allow`.
     Allow,
-    /// `deny`
+    /// The list `deny`.
     Deny,
-    /// `allow` under `shadow`
+    /// The list `allow` under `shadow`.
     ShadowAllow,
-    /// `deny` under `shadow`
+    /// The list `deny` under `shadow`.
     ShadowDeny,
-    /// `from` under `proxy_protocol`
+    /// The list `from` under `proxy_protocol`.
     Senders,
 }
 

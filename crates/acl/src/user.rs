@@ -199,7 +199,7 @@ fn digest(password: &[u8]) -> Zeroizing<[u8; 32]> {
     Zeroizing::new(Sha256::digest(password).into())
 }
 
-/// Parses two hexadecimal digits.
+/// Parses two hexadecimal digits. `None` for other bytes.
 fn hex(pair: &[u8]) -> Option<u8> {
     let [high, low] = pair else { return None };
     let digit = |digit: &u8| match digit {

@@ -110,7 +110,7 @@ pub enum ReplyShape {
     /// The replies of the subscribe family: one confirmation for each channel, or one error. Without arguments, an
     /// unsubscribing command confirms each existing subscription, and sends at least one confirmation.
     Confirm,
-    /// One reply, then lines until the connection ends.
+    /// One reply, and then lines until the connection ends.
     Monitor,
     /// A replication stream, which is not RESP.
     Raw,

@@ -21,7 +21,7 @@ impl Pace<'static> {
     pub const WHOLE: Self = Self { chunks: &[], stream_from: None };
 }
 
-/// One request of a client.
+/// One request, as the scanner found it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sent {
     /// A request that gets no reply.

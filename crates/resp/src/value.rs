@@ -10,29 +10,29 @@ use crate::scan::{Reply, ReplyScanner};
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Value {
-    /// `+`
+    /// A simple string (`+`).
     Status(Vec<u8>),
-    /// `-` and `!`, without the type byte.
+    /// A simple error (`-`) or a bulk error (`!`), without the type byte.
     Error(Vec<u8>),
-    /// `:`
+    /// An integer (`:`).
     Integer(i64),
-    /// `$`, and `=` without its format.
+    /// A bulk string (`$`), or a verbatim string (`=`) without its format.
     Bulk(Vec<u8>),
-    /// `_`, `$-1` and `*-1`.
+    /// A null: `_`, `$-1` or `*-1`.
     Null,
-    /// `*`
+    /// An array (`*`).
     Array(Vec<Self>),
-    /// `%`, in the order of the reply.
+    /// The pairs of a map (`%`), in the order of the reply.
     Map(Vec<(Self, Self)>),
-    /// `~`
+    /// A set (`~`).
     Set(Vec<Self>),
-    /// `>`
+    /// A push (`>`).
     Push(Vec<Self>),
-    /// `,`
+    /// A double (`,`).
     Double(f64),
-    /// `#`
+    /// A boolean (`#`).
     Boolean(bool),
-    /// `(`, unchanged.
+    /// A big number (`(`), as text.
     BigNumber(Vec<u8>),
 }
 
@@ -125,7 +125,7 @@ struct Decoder<'b> {
 
 enum Item {
     Value(Value),
-    /// The `.` of a streamed aggregate.
+    /// The `.` that ends a streamed aggregate.
     End,
 }
 

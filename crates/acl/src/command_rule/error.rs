@@ -12,7 +12,7 @@ pub struct RuleError {
     pub offset: usize,
     /// The word, cut at 64 characters.
     pub word: String,
-    /// The error, and the right form.
+    /// The reason why the word is not a rule, with the right form.
     pub problem: Problem,
 }
 
@@ -37,15 +37,15 @@ pub enum Problem {
     /// `+` without a name, or bars in wrong places.
     #[error("a name is missing: write +command, +container|subcommand or +@category")]
     NoName,
-    /// `-get|word`.
+    /// A rule such as `-get|word`, which would refuse a command by its first argument.
     #[error(
         "a rule with a first argument can only allow; refuse the command (-{0}), then allow it with these arguments (+{0}|word)"
     )]
     FirstArgumentRefused(&'static str),
-    /// `+config|get|word`.
+    /// A rule such as `+config|get|word`, with an argument of a subcommand.
     #[error("rules cannot match arguments of a subcommand; write +{0}")]
     ArgumentOfSubcommand(String),
-    /// `+json.set|word`.
+    /// A rule such as `+json.set|word`, with the first argument of an unknown command.
     #[error("rules cannot match the first argument of an unknown command; write +{0}")]
     ArgumentOfUnknown(String),
     /// A name that is too long, or has invalid bytes.
@@ -54,12 +54,12 @@ pub enum Problem {
     /// A pattern after one that matches everything.
     #[error("a pattern after {all} has no effect; write {reset} before it to start over, or remove {all}")]
     AfterAll {
-        /// `allkeys` or `allchannels`.
+        /// The earlier rule: `allkeys` or `allchannels`.
         all: &'static str,
-        /// `resetkeys` or `resetchannels`.
+        /// The rule that starts over: `resetkeys` or `resetchannels`.
         reset: &'static str,
     },
-    /// `%` without R, W and `~` in their places.
+    /// A rule with `%` that is not `%R~`, `%W~` or `%RW~` and a pattern.
     #[error("write %R~pattern to read, %W~pattern to write, %RW~pattern or ~pattern for both")]
     KeyPermission,
     /// A pattern that is too long to be compared with every key.
@@ -74,7 +74,7 @@ pub enum Problem {
     /// Parentheses in parentheses.
     #[error("a selector cannot contain another selector")]
     Nested,
-    /// `-@public`.
+    /// `-@public` or `-@public-scripts`, although these presets can only allow.
     #[error("@public can only allow; write @public, then the commands to refuse")]
     PublicRefused,
     /// `@public-scripts` without `@public` before it.

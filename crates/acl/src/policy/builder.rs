@@ -16,7 +16,7 @@ pub struct Access {
     pub allow: Vec<GroupId>,
     /// The groups that are refused, even if `allow` contains them.
     pub deny: Vec<GroupId>,
-    /// The lists of [`Policy::judge_shadow`].
+    /// The shadow lists, if there are any; see [`Policy::judge_shadow`].
     pub shadow: Option<Shadow>,
     /// The groups whose members may send PROXY headers; see [`Policy::speaks_for_others`].
     pub senders: Vec<GroupId>,

@@ -28,13 +28,13 @@ pub enum Whose {
     Group(String),
     /// The `allow` list of the listener with this name.
     Allow(String),
-    /// The `deny` list of the listener.
+    /// The `deny` list of the listener with this name.
     Deny(String),
-    /// The `allow` list under the listener's `shadow`.
+    /// The `allow` list under `shadow` of the listener with this name.
     ShadowAllow(String),
-    /// The `from` list under the listener's `proxy_protocol`.
+    /// The `from` list under `proxy_protocol` of the listener with this name.
     Senders(String),
-    /// The `deny` list under the listener's `shadow`.
+    /// The `deny` list under `shadow` of the listener with this name.
     ShadowDeny(String),
     /// The `from` list of the user with this name.
     Origins(String),

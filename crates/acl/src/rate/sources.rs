@@ -41,7 +41,7 @@ impl Source {
     }
 }
 
-/// The limits of each source; `None` means no limit.
+/// The limits of each source. `None` means no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SourceLimits {
     /// The highest number of clients at the same time.
@@ -50,7 +50,7 @@ pub struct SourceLimits {
     pub connects: Option<Rate>,
     /// The rate of distinct failed logins. The login that reaches the number blocks the source.
     pub auth_failures: Option<Rate>,
-    /// Duration of a block.
+    /// The duration of a block.
     pub block_for: Duration,
 }
 

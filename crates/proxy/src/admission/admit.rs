@@ -1,4 +1,4 @@
-//! Admits or refuses a source. The proxy has read nothing from the client yet, apart from a PROXY header.
+//! Admits or refuses a source. Before this, the proxy reads at most the PROXY header of a trusted sender.
 
 use std::sync::Arc;
 

@@ -157,9 +157,9 @@ set! {
         ACCESS = "access",
         /// Changes part of the value.
         UPDATE = "update",
-        /// Only adds to the value.
+        /// Only adds something to the value.
         INSERT = "insert",
-        /// Removes something from the value.
+        /// Deletes a part of the value.
         DELETE = "delete",
         /// Not a key, but an argument with a slot (a sharded channel).
         NOT_KEY = "not_key",

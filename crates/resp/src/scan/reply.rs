@@ -27,7 +27,8 @@ pub enum Reply {
         /// The beginning of the reply.
         head: ReplyHead,
     },
-    /// The head of a reply whose end has not arrived. Call `next` again with more bytes, or [`ReplyScanner::stream`].
+    /// The head of a reply whose end has not arrived. Call `next` again with more bytes, or call
+    /// [`ReplyScanner::stream`].
     Head {
         /// `buf[..scanned]` is validated.
         scanned: usize,
@@ -64,7 +65,7 @@ pub struct ReplyScanner {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Between frames.
+    /// No frame has begun.
     Idle,
     /// The first header of the frame is cut. The next call reads the header from its start.
     Begun,

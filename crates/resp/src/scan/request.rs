@@ -86,7 +86,7 @@ pub struct RequestScanner {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Between frames.
+    /// No frame has begun.
     Idle,
     /// A part of a frame has arrived, but not its whole name. The next call reads the frame from its start.
     Begun,
