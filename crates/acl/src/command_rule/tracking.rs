@@ -4,7 +4,8 @@
 use portcullis_resp::command::keys::Argv;
 
 /// Returns whether `is_covered` is true for every prefix of key names that Redis may send. `args` begins with CLIENT.
-/// Without BCAST, Redis names only keys that the client has read.
+/// With BCAST and without prefixes, Redis sends all names, so the result is false. Without BCAST, Redis names only
+/// keys that the client has read.
 ///
 /// The options are parsed as Redis parses them. With an unknown option, which a later version of Redis may have, the
 /// names that Redis sends are unknown.
@@ -29,7 +30,8 @@ pub(super) fn names_only<'b>(
         } else if is(index, b"bcast") {
             broadcasts = true;
         } else if ![&b"optin"[..], b"optout", b"noloop"].iter().any(|word| is(index, word)) {
-            // With REDIRECT after the unknown option, the session refuses the command with its own error.
+            // If REDIRECT follows the unknown option, the result is true: the session refuses the command with its
+            // own error.
             return (index..args.count()).any(|later| is(later, b"redirect"));
         }
         index += 1;
