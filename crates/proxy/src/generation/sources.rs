@@ -15,7 +15,8 @@ use crate::metrics::RefusedReason;
 /// flood is thus released while its connections end.
 const SWEEP: usize = 16;
 
-/// The sources of one listener. All threads share the table, and lock it once for each connection or failed login.
+/// The sources of one listener. All threads share the table. It is locked when a client connects or disconnects, and
+/// for logins.
 #[derive(Debug)]
 pub(crate) struct SourceTable {
     /// Whether any limit is set. Without limits no source is looked up and the lock is not taken.
