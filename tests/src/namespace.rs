@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -11,29 +12,10 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 /// starts is in the namespace too. If no namespace can be made, prints that `what` is not checked, and does not run
 /// the test.
 pub fn alone(what: &str, test: impl FnOnce() + Send) {
-    let keeper = Command::new("setpriv")
-        .args([
-            "--pdeathsig",
-            "KILL",
-            "unshare",
-            "--net",
-            "sh",
-            "-c",
-            "ip link set lo up && echo up && exec sleep 3600",
-        ])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut keeper = keeper.expect("setpriv of util-linux starts");
-    let mut word = [0; 3];
-    let told = keeper.stdout.as_mut().expect("a pipe").read_exact(&mut word);
-    if told.is_err() {
-        // The line is written directly, because the test harness hides the output of tests that pass.
-        let why = format!("NOT CHECKED: no network namespace can be made here; {what} NOT CHECKED");
-        writeln!(std::io::stderr(), "\n{why}").expect("standard error");
-        keeper.wait().expect("it has ended");
+    let network = ["--net", "sh", "-c", "ip link set lo up && echo up && exec sleep 3600"];
+    let Some(mut keeper) = keeper(&network, &format!("no network namespace can be made here; {what}")) else {
         return;
-    }
+    };
     let inside = || {
         let namespace = File::open(format!("/proc/{}/ns/net", keeper.id())).expect("the namespace");
         move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).expect("permitted");
@@ -44,6 +26,69 @@ pub fn alone(what: &str, test: impl FnOnce() + Send) {
     keeper.wait().expect("it was killed");
     if let Err(panic) = ended {
         std::panic::resume_unwind(panic);
+    }
+}
+
+/// Starts `unshare` with these words, and waits until it prints `up`. If it does not, prints `why` something is not
+/// checked, and returns `None`.
+fn keeper(words: &[&str], why: &str) -> Option<Child> {
+    let keeper = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "unshare"])
+        .args(words)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut keeper = keeper.expect("setpriv of util-linux starts");
+    let mut word = [0; 3];
+    let told = keeper.stdout.as_mut().expect("a pipe").read_exact(&mut word);
+    if told.is_err() {
+        // The line is written directly, because the test harness hides the output of tests that pass.
+        writeln!(std::io::stderr(), "\nNOT CHECKED: {why} NOT CHECKED").expect("standard error");
+        keeper.wait().expect("it has ended");
+        return None;
+    }
+    Some(keeper)
+}
+
+/// A file system in memory that holds a few pages of data.
+pub struct SmallDisk {
+    keeper: Child,
+    path: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+impl SmallDisk {
+    /// The unit in which a file takes space.
+    pub const PAGE: usize = 4096;
+
+    /// Mounts a disk in a namespace of its own. If that is not permitted, prints that `what` not checked.
+    pub fn new(pages: usize, what: &str) -> Option<Self> {
+        let directory = tempfile::tempdir().expect("a scratch directory");
+        let mount = format!(
+            "mount -t tmpfs -o size={} disk \"$0\" && echo up && exec sleep 3600",
+            pages * Self::PAGE
+        );
+        let here = directory.path().to_str().expect("UTF-8");
+        let keeper = keeper(
+            &["--mount", "sh", "-c", &mount, here],
+            &format!("no file system can be mounted; {what}"),
+        )?;
+        // Every process sees the mounts of another one here.
+        let root = PathBuf::from(format!("/proc/{}/root", keeper.id()));
+        let path = root.join(directory.path().strip_prefix("/").expect("absolute"));
+        Some(Self { keeper, path, _directory: directory })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Fails only if the process has ended already.
+        let _ = self.keeper.kill();
+        let _ = self.keeper.wait();
     }
 }
 
