@@ -1,6 +1,7 @@
 //! Reloads: their triggers, rejected ones, and changes while clients are connected.
 
 mod changes;
+mod cut;
 mod refused;
 mod watched;
 

@@ -23,6 +23,7 @@ mod secret;
 pub mod tls;
 mod validate;
 mod value;
+mod version;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,8 +38,9 @@ pub use model::{
     Overflow, ProxyProtocol, Refusal, Reload, Upstream, User,
 };
 pub use problem::{Problem, Severity};
-pub use scope::{ConfigFile, LoadOptions};
+pub use scope::LoadOptions;
 pub use scripts::ScriptLogin;
+pub use version::{ConfigFile, Doubt, FileId};
 
 /// A valid configuration.
 #[derive(Debug)]

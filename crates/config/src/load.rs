@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::problem::{Position, Problem};
-use super::scope::{ConfigFile, LoadOptions, MAX_YAML_FILE, Scope};
+use super::scope::{LoadOptions, MAX_YAML_FILE, Scope};
+use super::version::{ConfigFile, Doubt};
 use super::{Config, raw, validate};
 
 /// The result of reading a configuration, and every file that it was read from.
@@ -14,6 +15,8 @@ pub struct Reading {
     pub result: Result<Loaded, Vec<Problem>>,
     /// Each file once, including files that could not be read.
     pub sources: Vec<ConfigFile>,
+    /// With [`LoadOptions::after`]: files that may be incomplete.
+    pub doubts: Vec<Doubt>,
 }
 
 /// A valid configuration, and its warnings.
@@ -35,6 +38,8 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, Vec<Problem>> 
 pub fn read(path: &Path, options: &LoadOptions) -> Reading {
     let mut scope = Scope::new(path, options);
     let config = config(path, &mut scope);
+    scope.set_entries(path, scope.own_entries);
+    let doubts = scope.doubts();
     let sources = std::mem::take(&mut scope.sources);
     let result = match config {
         Some(config) if !scope.problems.has_errors() => {
@@ -42,7 +47,7 @@ pub fn read(path: &Path, options: &LoadOptions) -> Reading {
         }
         _ => Err(scope.problems.into_list()),
     };
-    Reading { result, sources }
+    Reading { result, sources, doubts }
 }
 
 /// Returns the default file: `./portcullis.yaml`, or `/etc/portcullis/portcullis.yaml` if that does not exist.
@@ -54,12 +59,12 @@ pub fn default_path() -> PathBuf {
 fn config(path: &Path, scope: &mut Scope) -> Option<Config> {
     let start = Position::start_of(&scope.file);
     if matches!(path.try_exists(), Ok(false)) {
-        scope.sources.push(ConfigFile { path: path.to_owned(), digest: None, locked: false });
+        scope.sources.push(ConfigFile::unread(path));
         let hint = "name a file with --config, or create one: see docs/configuration.md";
         scope.problems.error(&start, "the file does not exist", hint);
         return None;
     }
-    let text = scope.read_text(path, MAX_YAML_FILE, &start)?;
+    let text = scope.read_lines(path, MAX_YAML_FILE, &start)?;
     let tree = raw::parse(&text, &Arc::clone(&scope.file), &mut scope.problems)?;
     validate::config(&tree, path, scope)
 }

@@ -1,7 +1,8 @@
 //! State that every part of the validation shares: problems, options, and the files, each read once and within a bound.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,16 +10,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use portcullis_acl::UnixSeconds;
 use sha2::{Digest, Sha256};
-use zeroize::Zeroizing;
 
 use super::problem::{Position, Problems};
+pub(super) use super::version::MAX_TEXT_FILE;
+use super::version::{ConfigFile, Doubt, FileId, Predecessor, Version};
 use crate::lock::{self, READER_WAITS};
 use crate::message::{Harmless, Masked, Message, message};
 
 /// A main file or a YAML group file; YAML needs some hundred bytes of memory for each value.
 pub(super) const MAX_YAML_FILE: u64 = 8 << 20;
-/// A plain-text group file: a million entries of any form with room for comments.
-pub(super) const MAX_TEXT_FILE: u64 = 64 << 20;
 
 /// The first byte of a file while an edit writes into it: no byte of UTF-8, and of no byte order mark.
 pub(super) const UNFINISHED: [u8; 1] = [0xf8];
@@ -36,6 +36,7 @@ pub struct LoadOptions {
     secrets: bool,
     now: Option<UnixSeconds>,
     instead: Option<Arc<Overlay>>,
+    before: Option<Arc<Predecessor>>,
 }
 
 /// A text that is read in place of a file's.
@@ -49,7 +50,7 @@ struct Overlay {
 impl LoadOptions {
     /// Reads all files and secrets, and compares entries with the clock.
     pub fn new() -> Self {
-        Self { secrets: true, now: None, instead: None }
+        Self { secrets: true, now: None, instead: None, before: None }
     }
 
     /// Does not read secret files and environment variables, and only checks how they are written. The result is for
@@ -61,6 +62,12 @@ impl LoadOptions {
     /// Uses this time instead of the clock to find entries whose `until` has passed.
     pub fn at(self, now: UnixSeconds) -> Self {
         Self { now: Some(now), ..self }
+    }
+
+    /// Reads the files of a reload, and compares them with those in force: a file that was written in place may have
+    /// been cut. `created` has the files that a program made under the name of a file in force, and did not rename.
+    pub fn after(self, in_force: &[ConfigFile], created: HashMap<PathBuf, FileId>) -> Self {
+        Self { before: Some(Arc::new(Predecessor::new(in_force, created))), ..self }
     }
 
     /// Reads `text` instead of the content of `file`, so that an edit can be judged before it is written.
@@ -93,30 +100,6 @@ impl Default for LoadOptions {
     }
 }
 
-/// A file that a configuration was read from; files of secrets are included.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigFile {
-    /// The path as it was opened.
-    pub path: PathBuf,
-    /// SHA-256 of what was read; `None`: it could not be read.
-    pub digest: Option<[u8; 32]>,
-    /// Another program held a lock on it for longer than the loader waits, so the file is worth another look even if
-    /// it has not changed.
-    pub locked: bool,
-}
-
-impl ConfigFile {
-    /// Returns the current state of the file. A pipe cannot be read twice and counts as unchanged.
-    #[must_use]
-    pub fn now(&self) -> Self {
-        let digest = match std::fs::metadata(&self.path) {
-            Ok(file) if !file.is_file() && !file.is_dir() => self.digest,
-            _ => digest_file(&self.path).ok(),
-        };
-        Self { path: self.path.clone(), digest, locked: false }
-    }
-}
-
 /// State that every part of the validation shares.
 pub(super) struct Scope {
     pub(super) problems: Problems,
@@ -127,6 +110,8 @@ pub(super) struct Scope {
     /// The main file, as it was named.
     pub(super) file: Arc<str>,
     pub(super) sources: Vec<ConfigFile>,
+    /// The number of entries that stand in the main file.
+    pub(super) own_entries: usize,
 }
 
 impl Scope {
@@ -139,6 +124,7 @@ impl Scope {
             base: path.parent().map(Path::to_path_buf).unwrap_or_default(),
             file: path.display().to_string().into(),
             sources: Vec::new(),
+            own_entries: 0,
         }
     }
 
@@ -175,6 +161,57 @@ impl Scope {
         }
     }
 
+    /// Reads the text of a file with entries, as [`Self::read_text`] does. It is an error if the file was cut within a
+    /// line. An empty text passes, because an empty list may be intended: see [`Self::was_emptied`].
+    pub(super) fn read_lines(&mut self, path: &Path, most: u64, mention: &Position) -> Option<String> {
+        let text = self.read_text(path, most, mention)?;
+        if !text.is_empty() && self.has_lost_newline(path) {
+            let message =
+                "the file does not end with a newline, and the version in force does: it may have been cut";
+            self.problems.error(&last_line(path, &text), message, WHOLE_FILE);
+            return None;
+        }
+        Some(text)
+    }
+
+    /// Warns of a plain-text list that ends within a line: nothing else shows that the rest is missing.
+    pub(super) fn warn_if_cut(&mut self, path: &Path, text: &str) {
+        if !text.is_empty() && !text.ends_with('\n') {
+            let message = "the list does not end with a newline: it may have been cut";
+            self.problems.warning(&last_line(path, text), message, "end the file with a newline");
+        }
+    }
+
+    /// Returns whether a file with entries was emptied in place.
+    pub(super) fn was_emptied(&self, path: &Path) -> bool {
+        let source = self.sources.iter().find(|source| source.path == path);
+        self.has_lost_newline(path)
+            && source.and_then(|source| source.version.as_ref()).is_some_and(Version::is_empty)
+    }
+
+    /// Sets the number of entries that a file has.
+    pub(super) fn set_entries(&mut self, path: &Path, entries: usize) {
+        let version = self.sources.iter_mut().find(|source| source.path == path);
+        if let Some(version) = version.and_then(|source| source.version.as_mut()) {
+            version.entries = entries;
+        }
+    }
+
+    /// Returns the files that may be incomplete.
+    pub(super) fn doubts(&self) -> Vec<Doubt> {
+        let before = self.options.before.iter();
+        before.flat_map(|before| self.sources.iter().filter_map(|source| before.doubt(source))).collect()
+    }
+
+    fn has_lost_newline(&self, path: &Path) -> bool {
+        let source = self.sources.iter().find(|source| source.path == path);
+        self.options
+            .before
+            .as_ref()
+            .zip(source)
+            .is_some_and(|(before, source)| before.has_lost_newline(source))
+    }
+
     /// Reads at most `most` bytes of a file or a pipe; `Err` is reason and hint.
     pub(super) fn read_bytes(&mut self, path: &Path, most: u64) -> Result<Vec<u8>, (Message, Message)> {
         self.read_whole(path, most, Writers::Ignored)
@@ -187,30 +224,32 @@ impl Scope {
         writers: Writers,
     ) -> Result<Vec<u8>, (Message, Message)> {
         let read = match self.options.text_of(path) {
-            Some(text) if text.len() as u64 <= most => Ok(text.as_bytes().to_vec()),
+            Some(text) if text.len() as u64 <= most => Ok((text.as_bytes().to_vec(), None)),
             Some(_) => Err(Unread::other(too_large(most))),
-            None => read_bytes(path, most, writers),
+            None => read_bytes(path, most, writers).map(|(bytes, metadata)| (bytes, Some(metadata))),
         };
-        let digest = read.as_ref().ok().map(|bytes| Sha256::digest(bytes).into());
         if self.sources.iter().all(|source| source.path != path) {
             let locked = read.as_ref().is_err_and(|unread| unread.locked);
-            self.sources.push(ConfigFile { path: path.to_owned(), digest, locked });
+            let digest = read.as_ref().ok().map(|(bytes, _)| Sha256::digest(bytes).into());
+            let version = read.as_ref().ok().map(|(bytes, metadata)| {
+                let mut version = Version::of(bytes, metadata.as_ref());
+                if let Some(before) = &self.options.before {
+                    before.compare(path, bytes, &mut version);
+                }
+                version
+            });
+            self.sources.push(ConfigFile { path: path.to_owned(), digest, locked, version });
         }
-        read.map_err(|unread| unread.why)
+        read.map(|(bytes, _)| bytes).map_err(|unread| unread.why)
     }
 }
 
-/// Computes the digest in pieces, so that a large file or a secret is not kept in memory.
-fn digest_file(path: &Path) -> std::io::Result<[u8; 32]> {
-    let mut file = File::open(path)?.take(MAX_TEXT_FILE + 1);
-    let mut digest = Sha256::new();
-    let mut piece = Zeroizing::new(vec![0; 64 << 10]);
-    loop {
-        match file.read(&mut piece)? {
-            0 => return Ok(digest.finalize().into()),
-            n => digest.update(piece.get(..n).unwrap_or_default()),
-        }
-    }
+/// The advice about a file that may have been cut.
+const WHOLE_FILE: &str = "end the file with a newline, or write a new file and rename it over this one";
+
+fn last_line(path: &Path, text: &str) -> Position {
+    let line = u32::try_from(text.lines().count()).unwrap_or(u32::MAX).max(1);
+    Position { file: path.display().to_string().into(), line, column: 1 }
 }
 
 /// The treatment of a file that another program writes under a lock.
@@ -236,7 +275,7 @@ impl Unread {
 }
 
 /// Reads at most `most` bytes of a file or a pipe.
-fn read_bytes(path: &Path, most: u64, writers: Writers) -> Result<Vec<u8>, Unread> {
+fn read_bytes(path: &Path, most: u64, writers: Writers) -> Result<(Vec<u8>, Metadata), Unread> {
     let fail =
         |error: std::io::Error| Unread::other((message!("{}", Reason(&error)), hint(path, &error).into()));
     let file = File::open(path).map_err(fail)?;
@@ -257,11 +296,14 @@ fn read_bytes(path: &Path, most: u64, writers: Writers) -> Result<Vec<u8>, Unrea
     }
     // In one piece: a buffer that grows leaves copies of a secret behind.
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(most)).unwrap_or(0) + 1);
-    file.take(most + 1).read_to_end(&mut bytes).map_err(fail)?;
+    let mut file = file.take(most + 1);
+    file.read_to_end(&mut bytes).map_err(fail)?;
     if bytes.len() as u64 > most {
         return Err(Unread::other(too_large(most)));
     }
-    Ok(bytes)
+    // Again: a change while it was read counts.
+    let metadata = file.into_inner().metadata().map_err(fail)?;
+    Ok((bytes, metadata))
 }
 
 fn too_large(most: u64) -> (Message, Message) {

@@ -1,4 +1,5 @@
 mod canaries;
+mod cut;
 mod documents;
 mod golden;
 mod hostile;

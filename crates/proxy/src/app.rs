@@ -118,6 +118,7 @@ async fn keep(
     asked: &mut mpsc::Receiver<Request>,
 ) {
     let mut watch = Watch::new();
+    reloader.observe(watch.writers());
     let mut told_again = false;
     loop {
         let watching = process.store.current().config().reload() == Reload::Watch;

@@ -2,4 +2,5 @@
 
 pub(crate) mod reload;
 pub(crate) mod report;
+mod unfinished;
 pub(crate) mod watch;

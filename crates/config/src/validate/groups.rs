@@ -41,6 +41,8 @@ struct Declared<'n> {
     allow_empty: bool,
     /// Its file was read and holds nothing.
     empty_file: bool,
+    /// A program emptied the file in place.
+    emptied: bool,
 }
 
 struct Include {
@@ -115,13 +117,26 @@ impl<'n> Groups<'n> {
         let denied: Vec<GroupId> = self.denied.iter().copied().collect();
         let denied = self.reach(&denied);
         let hint = "if this is intended, write {file: PATH, allow_empty: true}";
-        for group in self.declared.iter().filter(|group| group.empty_file && !group.allow_empty) {
+        for group in self.declared.iter().filter(|group| group.empty_file) {
             let place = group.file.map_or(group.place, |file| &file.place);
             let message = message!("the file of group '{}' is empty", Masked::name(group.name));
-            if denied.contains(&group.id) {
-                scope.problems.error(place, message!("{}, and the group is used under deny", message), hint);
-            } else {
-                scope.problems.warning(place, message, hint);
+            match (denied.contains(&group.id), group.allow_empty) {
+                (true, false) => scope.problems.error(
+                    place,
+                    message!("{}, and the group is used under deny", message),
+                    hint,
+                ),
+                (true, true) | (false, false) if group.emptied => {
+                    let hint =
+                        "write a comment line into it, or write a new file and rename it over this one";
+                    scope.problems.error(
+                        place,
+                        message!("{}, and the version in force is not: it may have been cut", message),
+                        hint,
+                    );
+                }
+                (false, false) => scope.problems.warning(place, message, hint),
+                (_, true) => {}
             }
         }
     }
@@ -171,6 +186,7 @@ impl<'n> Groups<'n> {
             file: None,
             allow_empty: false,
             empty_file: false,
+            emptied: false,
         };
         let mut meta = Meta::default();
         match &node.value {
@@ -198,6 +214,7 @@ impl<'n> Groups<'n> {
         {
             let path = scope.base.join(text);
             group.empty_file = file::read(&path, &node.place, group.id, self, policy, scope) == Some(0);
+            group.emptied = scope.was_emptied(&path);
         }
     }
 

@@ -29,7 +29,7 @@ pub fn run(args: &RunArgs) -> ExitCode {
             return ExitCode::from(BAD_CONFIG);
         }
     };
-    let Reading { result, sources } = read(&path, &LoadOptions::new());
+    let Reading { result, sources, .. } = read(&path, &LoadOptions::new());
     match result {
         Ok(loaded) => run_loaded(loaded, sources),
         Err(problems) => {

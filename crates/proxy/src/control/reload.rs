@@ -13,6 +13,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::report::{Changes, GroupReport, Report, Trigger};
+use super::unfinished::{KeepsChanging, Unfinished};
+use super::watch::Writers;
 use crate::audit::{AuditError, Output};
 use crate::generation::store::Generation;
 use crate::listener::{AcceptorOrder, Bound, bind_all};
@@ -64,6 +66,7 @@ pub(crate) struct Reloader {
     admin: Option<Arc<dyn FollowsToken>>,
     /// Current listen addresses, whatever later configurations say.
     admin_bind: Option<AdminBind>,
+    writers: Writers,
 }
 
 /// The parts of the process that a [`Reloader`] changes.
@@ -88,7 +91,13 @@ impl Reloader {
         let admin_bind = first.config().admin().map(|admin| admin.bind().clone());
         let Reach { acceptor, workers, probes, admin } = reach;
         let (in_force, last) = (sources.clone(), sources);
-        Self { process, path, room, in_force, last, acceptor, workers, probes, admin, admin_bind }
+        let writers = Writers::default();
+        Self { process, path, room, in_force, last, acceptor, workers, probes, admin, admin_bind, writers }
+    }
+
+    /// From now on files are compared with what is known of their writers.
+    pub(crate) fn observe(&mut self, writers: Writers) {
+        self.writers = writers;
     }
 
     /// The files to watch.
@@ -113,8 +122,7 @@ impl Reloader {
             let failure = Failure::ReadOnce(once.path.clone());
             return Report::failed(trigger, number, &failure);
         }
-        let reading = read_within(READING, self.path.clone(), self.last.clone()).await;
-        let Reading { result, sources } = match reading {
+        let Reading { result, sources, .. } = match self.read_whole().await {
             Ok(reading) => reading,
             Err(unread) => {
                 let report = Report::failed(trigger, number, &unread);
@@ -138,6 +146,19 @@ impl Reloader {
                     }
                     Err(failure) => Report::failed(trigger, number, &failure),
                 }
+            }
+        }
+    }
+
+    /// Reads the configuration once no file of it seems to be incomplete. A reload is one generation, so all of it
+    /// waits for each file.
+    async fn read_whole(&self) -> Result<Reading, Unread> {
+        let mut unfinished = Unfinished::new();
+        loop {
+            let options = LoadOptions::new().after(&self.in_force, self.writers.created());
+            let reading = read_within(READING, self.path.clone(), self.last.clone(), options).await?;
+            if reading.result.is_err() || !unfinished.wait(&reading.doubts, &self.writers).await? {
+                return Ok(reading);
             }
         }
     }
@@ -271,16 +292,23 @@ enum Unread {
         /// The files as they were before, where that could be seen.
         seen: Option<Vec<ConfigFile>>,
     },
+    #[error(transparent)]
+    KeepsChanging(#[from] KeepsChanging),
 }
 
 /// Reads the configuration, whose files were `known` so far. A late read goes on in its thread, and its result is
 /// dropped.
-async fn read_within(limit: Duration, path: PathBuf, known: Vec<ConfigFile>) -> Result<Reading, Unread> {
+async fn read_within(
+    limit: Duration,
+    path: PathBuf,
+    known: Vec<ConfigFile>,
+    options: LoadOptions,
+) -> Result<Reading, Unread> {
     let (tell, mut told) = oneshot::channel();
     let reading = run_on_thread("reload", move || {
         // The caller may have given up.
         let _ = tell.send(known.iter().map(ConfigFile::now).collect());
-        read(&path, &LoadOptions::new())
+        read(&path, &options)
     });
     match timeout(limit, reading).await {
         Ok(reading) => reading.ok_or(Unread::NoThread),

@@ -1,6 +1,8 @@
 //! Noticing that a file of the config has changed: the system tells, and in case it does not (a symlink swapped above the
 //! file, a network file system) each file is looked at every second.
 
+mod writers;
+
 use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -11,6 +13,8 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use portcullis_config::ConfigFile;
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
+
+pub(crate) use self::writers::Writers;
 
 use crate::run_on_thread::run_on_thread;
 
@@ -38,13 +42,19 @@ pub(crate) struct Watch {
     watcher: Option<RecommendedWatcher>,
     directories: HashSet<PathBuf>,
     stamps: HashMap<PathBuf, Option<Stamp>>,
+    writers: Writers,
 }
 
 impl Watch {
     /// Needs a runtime. Where the system cannot watch files, they are looked at every second all the same.
     pub(crate) fn new() -> Self {
         let (tell, told) = mpsc::channel(1);
+        let writers = Writers::default();
+        let noted = writers.clone();
         let handler = move |event| {
+            if let Ok(event) = &event {
+                noted.note(event);
+            }
             if may_change_something(&event) {
                 // One is enough to have a look.
                 let _ = tell.try_send(());
@@ -54,7 +64,13 @@ impl Watch {
             .map_err(|error| tracing::debug!(%error, "cannot watch files for changes: checking them every second instead"));
         let mut poll = interval(POLL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { poll, told, watcher: watcher.ok(), directories: HashSet::new(), stamps: HashMap::new() }
+        let watcher = watcher.ok();
+        Self { poll, told, watcher, directories: HashSet::new(), stamps: HashMap::new(), writers }
+    }
+
+    /// Returns the writers of the files that are watched.
+    pub(crate) fn writers(&self) -> Writers {
+        self.writers.clone()
     }
 
     /// Waits until one of these files is another than was read, and has come to rest. Dropped before that, nothing is
@@ -76,6 +92,7 @@ impl Watch {
 
     /// Directories are what is watched: a file that is replaced is another file.
     fn follow(&mut self, sources: &[ConfigFile]) {
+        self.writers.follow(sources);
         let wanted: HashSet<PathBuf> =
             sources.iter().flat_map(|source| directories_of(&source.path)).collect();
         if let Some(watcher) = &mut self.watcher {

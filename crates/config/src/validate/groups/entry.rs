@@ -22,6 +22,9 @@ impl Groups<'_> {
         policy: &mut PolicyBuilder,
         scope: &mut Scope,
     ) {
+        if Some(source) == self.main {
+            scope.own_entries += 1;
+        }
         match &node.value {
             Value::Scalar(text) => {
                 if let Some(cidr) = self.address(text, &node.place, scope) {

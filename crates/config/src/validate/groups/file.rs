@@ -23,14 +23,18 @@ pub(super) fn read(
 ) -> Option<usize> {
     let yaml = is_yaml(path);
     let most = if yaml { MAX_YAML_FILE } else { MAX_TEXT_FILE };
-    let text = scope.read_text(path, most, mention)?;
+    let text = scope.read_lines(path, most, mention)?;
     let name = path.display().to_string();
     let source = policy.source(&name).ok()?;
     let file: Arc<str> = name.into();
-    if yaml {
-        return yaml_list(&text, &file, group, source, groups, policy, scope);
-    }
-    plain(&text, &file, group, source, policy, scope)
+    let entries = if yaml {
+        yaml_list(&text, &file, group, source, groups, policy, scope)?
+    } else {
+        scope.warn_if_cut(path, &text);
+        plain(&text, &file, group, source, policy, scope)?
+    };
+    scope.set_entries(path, entries);
+    Some(entries)
 }
 
 /// Whether it holds a YAML list; else it is plain text.

@@ -14,10 +14,12 @@ async fn a_pipe_without_a_writer_does_not_block_a_reload() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("portcullis.yaml");
     std::fs::write(&path, CONFIG).unwrap();
-    let known = vec![ConfigFile { path: path.clone(), digest: None, locked: false }];
+    let known = vec![ConfigFile::unread(&path)];
     let pipe = dir.path().join("office.txt");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let late = read_within(Duration::from_millis(500), path.clone(), known.clone()).await.unwrap_err();
+    let late = read_within(Duration::from_millis(500), path.clone(), known.clone(), LoadOptions::new())
+        .await
+        .unwrap_err();
     assert!(late.to_string().contains("a pipe without a writer"), "{late}");
     let Unread::Late { seen: Some(seen) } = late else { panic!("{late:?}") };
     assert!(seen.iter().all(|source| source.path == path && source.digest.is_some()), "{seen:?}");
@@ -26,6 +28,6 @@ async fn a_pipe_without_a_writer_does_not_block_a_reload() {
 
     std::fs::remove_file(&pipe).unwrap();
     std::fs::write(&pipe, "192.0.2.1\n").unwrap();
-    let reading = read_within(READING, path, known).await.unwrap();
+    let reading = read_within(READING, path, known, LoadOptions::new()).await.unwrap();
     assert!(reading.result.is_ok(), "{:?}", reading.result);
 }

@@ -9,10 +9,7 @@ use super::*;
 const SOON: Duration = Duration::from_secs(20);
 
 fn sources(paths: &[&Path]) -> Vec<ConfigFile> {
-    paths
-        .iter()
-        .map(|path| ConfigFile { path: path.to_path_buf(), digest: None, locked: false }.now())
-        .collect()
+    paths.iter().map(|path| ConfigFile::unread(path).now()).collect()
 }
 
 /// Whether a change is noticed while `change` is made.

@@ -1,0 +1,210 @@
+//! Files that were cut or are not finished: what a reload takes, and what `check` says.
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use super::*;
+
+const YAML: &str = "\
+listeners:
+  - {name: public, bind: \"127.0.0.1:6380\", upstream: main, allow: [office, listed], deny: [abusers]}
+upstreams:
+  main: {address: \"127.0.0.1:6379\"}
+groups:
+  abusers: {file: abusers.txt}
+  listed: {file: listed.yaml}
+  office:
+    - 10.0.0.1
+    - 128.0.0.0/16
+";
+const ABUSERS: &str = "# scans\n203.0.113.66\n198.51.100.128/25\n128.0.0.0/16\n";
+const LISTED: &str = "- 192.0.2.1\n- 192.0.2.128/25\n";
+const CUT: &str = "does not end with a newline";
+
+fn files() -> Files {
+    Files::new()
+        .with("portcullis.yaml", YAML)
+        .with("abusers.txt", ABUSERS)
+        .with("listed.yaml", LISTED)
+        .with("tmp", "")
+}
+
+/// Reads as a running proxy does, which has read `in_force` before.
+fn reload(files: &Files, in_force: &[ConfigFile]) -> Reading {
+    reload_created(files, in_force, HashMap::new())
+}
+
+fn reload_created(files: &Files, in_force: &[ConfigFile], created: HashMap<PathBuf, FileId>) -> Reading {
+    read(&files.path("portcullis.yaml"), &LoadOptions::new().at(NOW).after(in_force, created))
+}
+
+fn start(files: &Files) -> Vec<ConfigFile> {
+    let reading = reload(files, &[]);
+    assert!(reading.result.is_ok(), "{:?}", reading.result);
+    reading.sources
+}
+
+fn problems(reading: &Reading) -> Vec<String> {
+    let list = match &reading.result {
+        Ok(loaded) => &loaded.warnings,
+        Err(problems) => problems,
+    };
+    list.iter().map(ToString::to_string).collect()
+}
+
+fn rename(files: &Files, name: &str, content: &str) {
+    let new = files.path("new");
+    fs::write(&new, content).unwrap();
+    fs::rename(new, files.path(name)).unwrap();
+}
+
+/// The start of each of the last two lines, and the end.
+fn last_two_lines(text: &str) -> usize {
+    text.trim_end().rmatch_indices('\n').nth(1).map_or(0, |(at, _)| at + 1)
+}
+
+#[test]
+fn a_file_that_was_cut_within_a_line_is_refused() {
+    let files = files();
+    let in_force = start(&files);
+    for (name, whole) in [("abusers.txt", ABUSERS), ("listed.yaml", LISTED), ("portcullis.yaml", YAML)] {
+        for cut in last_two_lines(whole)..whole.len() {
+            let text = &whole[..cut];
+            fs::write(files.path(name), text).unwrap();
+            let reading = reload(&files, &in_force);
+            let shown = problems(&reading).join("\n");
+            if text.ends_with('\n') {
+                // Nothing shows that a line is missing.
+                assert!(reading.result.is_ok(), "{name} {cut}: {shown}");
+                continue;
+            }
+            assert!(reading.result.is_err(), "{name} {cut}: {text:?}");
+            if !text.is_empty() {
+                let place = format!("{name}:{}:1: error: ", text.lines().count());
+                assert!(shown.contains(&place) && shown.contains(CUT), "{name} {cut}: {shown}");
+            }
+        }
+        fs::write(files.path(name), whole).unwrap();
+    }
+    assert!(reload(&files, &in_force).result.is_ok());
+}
+
+#[test]
+fn a_cut_file_is_refused_however_it_came_there_and_however_long_it_stays() {
+    let files = files();
+    let in_force = start(&files);
+    let cut = ABUSERS.trim_end();
+    fs::write(files.path("abusers.txt"), cut).unwrap();
+    for _ in 0..3 {
+        let shown = problems(&reload(&files, &in_force)).join("\n");
+        assert!(shown.contains("abusers.txt:4:1: error: ") && shown.contains(CUT), "{shown}");
+        assert!(shown.contains("hint: end the file with a newline, or "), "{shown}");
+    }
+    fs::write(files.path("abusers.txt"), format!("{cut}\n")).unwrap();
+    assert!(reload(&files, &in_force).result.is_ok());
+    // Whether a program made a new file or renamed one, only the system's events tell.
+    rename(&files, "abusers.txt", cut);
+    let made = fs::metadata(files.path("abusers.txt")).map(|file| (file.dev(), file.ino())).unwrap();
+    let created = HashMap::from([(files.path("abusers.txt"), made)]);
+    assert!(reload_created(&files, &in_force, created).result.is_err());
+    let renamed = reload(&files, &in_force);
+    assert!(renamed.result.is_ok(), "{:?}", renamed.result);
+    // From then on the version in force has no newline either.
+    fs::write(files.path("abusers.txt"), format!("{cut}2")).unwrap();
+    let again = reload(&files, &renamed.sources);
+    assert!(again.result.is_err(), "a bad prefix length");
+    fs::write(files.path("abusers.txt"), cut.replace("128.0", "129.0")).unwrap();
+    assert!(reload(&files, &renamed.sources).result.is_ok());
+}
+
+#[test]
+fn a_start_warns_of_a_plain_list_that_may_be_cut() {
+    let files = files();
+    assert_eq!(files.messages(), Vec::<String>::new());
+    fs::write(files.path("abusers.txt"), "203.0.113.66\n128.0.0.0/1").unwrap();
+    fs::write(files.path("listed.yaml"), "- 192.0.2.1").unwrap();
+    let reading = reload(&files, &[]);
+    assert!(reading.result.is_ok());
+    let [warning] = problems(&reading).try_into().unwrap();
+    assert!(warning.contains("abusers.txt:2:1: warning: the list does not end with a newline"), "{warning}");
+}
+
+#[test]
+fn a_list_that_was_emptied_in_place_is_refused_unless_that_only_refuses_more() {
+    let wide_open = |key: &str| {
+        YAML.replace("abusers.txt}", &format!("abusers.txt{key}}}")).replace("office, listed", "office")
+    };
+    let with_deny = |key: &str| files().with("portcullis.yaml", wide_open(key));
+    let without_deny =
+        |key: &str| files().with("portcullis.yaml", wide_open(key).replace("[office], deny: [", "[office, "));
+    let cases = [
+        (with_deny(", allow_empty: true"), true),
+        (with_deny(""), true),
+        (without_deny(", allow_empty: true"), false),
+        (without_deny(""), true),
+    ];
+    for (files, refused) in cases {
+        let in_force = start(&files);
+        fs::write(files.path("abusers.txt"), "").unwrap();
+        let reading = reload(&files, &in_force);
+        assert_eq!(reading.result.is_err(), refused, "{:?}", problems(&reading));
+    }
+    let files = with_deny(", allow_empty: true");
+    let in_force = start(&files);
+    fs::write(files.path("abusers.txt"), "# none\n").unwrap();
+    assert!(reload(&files, &in_force).result.is_ok());
+    rename(&files, "abusers.txt", "");
+    assert!(reload(&files, &in_force).result.is_ok());
+}
+
+fn lines(count: usize) -> String {
+    (0..count).map(|n| format!("10.0.{}.{}\n", n / 256, n % 256)).collect()
+}
+
+#[test]
+fn a_list_that_lost_most_of_its_entries_in_place_is_doubtful() {
+    let files = files();
+    for (before, after, shrank) in
+        [(1000, 499, true), (1000, 500, false), (11, 5, true), (10, 5, false), (10, 4, true), (9, 1, false)]
+    {
+        fs::write(files.path("abusers.txt"), lines(before)).unwrap();
+        let in_force = start(&files);
+        fs::write(files.path("abusers.txt"), lines(after)).unwrap();
+        let [doubt] = reload(&files, &in_force).doubts.try_into().unwrap();
+        assert_eq!(doubt.shrank, shrank.then_some((before, after)));
+        assert_eq!(doubt.path, files.path("abusers.txt"));
+        assert!(doubt.changed.is_some());
+        fs::remove_file(files.path("abusers.txt")).unwrap();
+        rename(&files, "abusers.txt", &lines(before));
+        let in_force = start(&files);
+        rename(&files, "abusers.txt", &lines(after));
+        assert_eq!(reload(&files, &in_force).doubts, []);
+    }
+}
+
+#[test]
+fn entries_of_yaml_files_count_as_well() {
+    let list: String = lines(20).lines().map(|line| format!("- {line}\n")).collect();
+    let own: String = lines(20).lines().map(|line| format!("    - {line}\n")).collect();
+    let files = files().with("listed.yaml", &list).with("portcullis.yaml", format!("{YAML}{own}"));
+    let in_force = start(&files);
+    fs::write(files.path("listed.yaml"), "- 10.0.0.1\n").unwrap();
+    fs::write(files.path("portcullis.yaml"), YAML).unwrap();
+    let doubts = reload(&files, &in_force).doubts;
+    let shrank: Vec<_> = doubts.iter().map(|doubt| doubt.shrank).collect();
+    assert_eq!(shrank, [Some((22, 2)), Some((20, 1))]);
+}
+
+#[test]
+fn a_file_that_only_gained_text_is_not_doubtful() {
+    let files = files();
+    let in_force = start(&files);
+    fs::write(files.path("abusers.txt"), format!("{ABUSERS}203.0.113.67\n")).unwrap();
+    assert_eq!(reload(&files, &in_force).doubts, []);
+    fs::write(files.path("abusers.txt"), format!("203.0.113.67\n{ABUSERS}")).unwrap();
+    let [doubt] = reload(&files, &in_force).doubts.try_into().unwrap();
+    assert_eq!(doubt.shrank, None);
+    fs::write(files.path("abusers.txt"), ABUSERS).unwrap();
+    assert_eq!(reload(&files, &in_force).doubts, []);
+}

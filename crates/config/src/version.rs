@@ -1,0 +1,174 @@
+//! Versions of a file with entries, and signs that a writer has not finished one, or never will.
+//!
+//! A file that is written in place can be read while a part of it is missing: its writer pauses, or the disk is full. A
+//! file that another program renames into place is taken as whole. The identity of the file tells the two apart: a
+//! renamed file is another file, with another inode.
+
+use std::collections::HashMap;
+use std::fs::{File, Metadata};
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+/// A shorter list may lose any number of entries at once. A person who edits it by hand sees all of it.
+const SHORTEST_LIST: usize = 10;
+
+/// A plain-text group file: a million entries of any form with room for comments.
+pub(super) const MAX_TEXT_FILE: u64 = 64 << 20;
+
+/// The device and the inode of a file.
+pub type FileId = (u64, u64);
+
+/// A file that a configuration was read from; files of secrets are included. Two are equal if their content is.
+#[derive(Clone, Debug)]
+pub struct ConfigFile {
+    /// The path as it was opened.
+    pub path: PathBuf,
+    /// SHA-256 of what was read; `None`: it could not be read.
+    pub digest: Option<[u8; 32]>,
+    /// Another program held a lock on it for longer than the loader waits, so the file is worth another look even if
+    /// it has not changed.
+    pub locked: bool,
+    /// Facts about that content.
+    pub(super) version: Option<Version>,
+}
+
+impl PartialEq for ConfigFile {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.path, &self.digest, self.locked) == (&other.path, &other.digest, other.locked)
+    }
+}
+
+impl Eq for ConfigFile {}
+
+impl ConfigFile {
+    /// A file whose content is not known.
+    pub fn unread(path: &Path) -> Self {
+        Self { path: path.to_owned(), digest: None, locked: false, version: None }
+    }
+
+    /// Returns the current state of the file. A pipe cannot be read twice and counts as unchanged.
+    #[must_use]
+    pub fn now(&self) -> Self {
+        let digest = match std::fs::metadata(&self.path) {
+            Ok(file) if !file.is_file() && !file.is_dir() => self.digest,
+            _ => digest_file(&self.path).ok(),
+        };
+        Self { path: self.path.clone(), digest, locked: false, version: self.version.clone() }
+    }
+}
+
+/// Facts about the content of a file when it was read.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Version {
+    /// `None` for a text that was read in place of the file's.
+    id: Option<FileId>,
+    changed: Option<SystemTime>,
+    size: usize,
+    ends_with_newline: bool,
+    /// The content in force is the beginning of this one.
+    is_longer: bool,
+    /// The number of entries that the file has, apart from other files that it names.
+    pub(super) entries: usize,
+}
+
+impl Version {
+    pub(super) fn of(content: &[u8], metadata: Option<&Metadata>) -> Self {
+        Self {
+            id: metadata.map(|file| (file.dev(), file.ino())),
+            changed: metadata.and_then(changed),
+            size: content.len(),
+            ends_with_newline: content.ends_with(b"\n"),
+            is_longer: false,
+            entries: 0,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.size == 0
+    }
+}
+
+fn changed(file: &Metadata) -> Option<SystemTime> {
+    let since = Duration::new(u64::try_from(file.ctime()).ok()?, u32::try_from(file.ctime_nsec()).ok()?);
+    UNIX_EPOCH.checked_add(since)
+}
+
+/// Computes the digest in pieces, so that a large file or a secret is not kept in memory.
+fn digest_file(path: &Path) -> std::io::Result<[u8; 32]> {
+    let mut file = File::open(path)?.take(MAX_TEXT_FILE + 1);
+    let mut digest = Sha256::new();
+    let mut piece = Zeroizing::new(vec![0; 64 << 10]);
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(digest.finalize().into()),
+            n => digest.update(piece.get(..n).unwrap_or_default()),
+        }
+    }
+}
+
+/// The configuration in force, as far as the next one is compared with it.
+#[derive(Debug, Default)]
+pub(super) struct Predecessor {
+    files: HashMap<PathBuf, ConfigFile>,
+    /// Files that a program made under the name of a list, and did not rename.
+    created: HashMap<PathBuf, FileId>,
+}
+
+impl Predecessor {
+    pub(super) fn new(files: &[ConfigFile], created: HashMap<PathBuf, FileId>) -> Self {
+        let files = files.iter().map(|file| (file.path.clone(), file.clone())).collect();
+        Self { files, created }
+    }
+
+    /// Notes whether `content` only adds something at the end of the content in force.
+    pub(super) fn compare(&self, path: &Path, content: &[u8], new: &mut Version) {
+        if let Some(file) = self.files.get(path)
+            && let Some(old) = &file.version
+            && let Some(same) = content.get(..old.size)
+        {
+            new.is_longer = file.digest == Some(Sha256::digest(same).into());
+        }
+    }
+
+    /// Whether the version in force ended with a newline, and the new one was written in place without one.
+    pub(super) fn has_lost_newline(&self, new: &ConfigFile) -> bool {
+        self.in_place(new).is_some_and(|(old, version)| old.ends_with_newline && !version.ends_with_newline)
+    }
+
+    /// Returns why entries may be missing from a file. `None` if there is no sign of that.
+    pub(super) fn doubt(&self, new: &ConfigFile) -> Option<Doubt> {
+        let (old, version) = self.in_place(new)?;
+        if version.is_longer {
+            return None;
+        }
+        let lost = old.entries.saturating_sub(version.entries);
+        // A program that made another file of that name has finished when it closes it.
+        let shrank = old.id == version.id && old.entries >= SHORTEST_LIST && lost > old.entries / 2;
+        let shrank = shrank.then_some((old.entries, version.entries));
+        Some(Doubt { path: new.path.clone(), changed: version.changed, shrank })
+    }
+
+    /// The versions of a file that was written in place, before and now.
+    fn in_place<'v>(&'v self, new: &'v ConfigFile) -> Option<(&'v Version, &'v Version)> {
+        let old = self.files.get(&new.path)?.version.as_ref()?;
+        let version = new.version.as_ref()?;
+        let id = version.id?;
+        (old.id == Some(id) || self.created.get(&new.path) == Some(&id)).then_some((old, version))
+    }
+}
+
+/// A file that was written in place, and does not begin with the content in force: its writer may still be at work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doubt {
+    /// The file.
+    pub path: PathBuf,
+    /// The time of its last change, by the clock of its file system.
+    pub changed: Option<SystemTime>,
+    /// The number of entries before and now, if the file lost more than half of them.
+    pub shrank: Option<(usize, usize)>,
+}
