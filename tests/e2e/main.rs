@@ -35,6 +35,7 @@ mod servers;
 mod shapes;
 mod shared;
 mod swallowed;
+mod terminal;
 mod tls;
 mod tracking;
 mod transactions;

@@ -19,6 +19,7 @@ pub mod reply;
 pub mod scene;
 pub mod sentinels;
 pub mod server;
+pub mod terminal;
 pub mod wait;
 
 pub use certificates::{Authority, Leaf, Openssl, Pair};

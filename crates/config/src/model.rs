@@ -361,6 +361,8 @@ impl Audit {
 /// The destination of audit lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuditPath {
+    /// Standard output, unless that is a terminal: the configuration does not say where.
+    Unset,
     /// Standard output.
     Stdout,
     /// Standard error.

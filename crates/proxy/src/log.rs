@@ -3,8 +3,11 @@
 //!
 //! Text that came from outside goes into a line through [`Escaped`]. As a second net, no line leaves with a control character
 //! in it, so one event is one line and a terminal cannot be told anything (CVE-2024-45808).
+//!
+//! Where standard error is a terminal, text lines have a form for people: see [`terminal`].
 
 mod escape;
+mod terminal;
 mod throttle;
 mod timestamp;
 
@@ -30,6 +33,7 @@ use tracing_subscriber::{Layer, reload};
 
 pub(crate) use self::escape::Escaped;
 use self::escape::Form;
+use self::terminal::ForTerminal;
 pub(crate) use self::throttle::LogThrottle;
 pub(crate) use self::timestamp::Timestamp;
 
@@ -65,7 +69,11 @@ pub(crate) fn start(settings: &Log) -> Result<Guard, LogError> {
     let _ = DROPPED.set(lines.error_counter());
     let (text, text_level) = reload::Layer::new(level_of(settings, LogFormat::Text));
     let (json, json_level) = reload::Layer::new(level_of(settings, LogFormat::Json));
-    let layers = vec![text_layer(lines.clone(), text), json_layer(lines, json)];
+    let text = match ForTerminal::detect() {
+        Some(form) => terminal_layer(lines.clone(), form, text),
+        None => text_layer(lines.clone(), text),
+    };
+    let layers = vec![text, json_layer(lines, json)];
     tracing::subscriber::set_global_default(Registry::default().with(layers))
         .map_err(|_| LogError::AlreadyStarted)?;
     let _ = LEVELS.set(Levels { text: text_level, json: json_level });
@@ -114,6 +122,15 @@ where
         .with_writer(OneLine(out, Form::TextLine))
         .with_filter(filter)
         .boxed()
+}
+
+/// The text form where standard error is a terminal. [`ForTerminal`] escapes what it writes, so that its own colours pass.
+fn terminal_layer<W, F>(out: W, form: ForTerminal, filter: F) -> BoxedLayer
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+    F: Filter<Registry> + Send + Sync + 'static,
+{
+    tracing_subscriber::fmt::layer().event_format(form).with_writer(out).with_filter(filter).boxed()
 }
 
 fn json_layer<W, F>(out: W, filter: F) -> BoxedLayer

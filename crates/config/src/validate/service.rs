@@ -49,7 +49,7 @@ pub(super) fn admin(node: Option<&Node>, scope: &mut Scope) -> Option<Option<Adm
 }
 
 pub(super) fn audit(node: Option<&Node>, scope: &mut Scope) -> Option<Audit> {
-    let mut audit = Audit { path: AuditPath::Stdout, on_overflow: Overflow::Drop };
+    let mut audit = Audit { path: AuditPath::Unset, on_overflow: Overflow::Drop };
     let Some(node) = node else { return Some(audit) };
     let mut fields = Fields::of(node, "audit", &mut scope.problems)?;
     if let Some(path) = fields.take("path").and_then(|node| value::text(node, "path", &mut scope.problems)) {

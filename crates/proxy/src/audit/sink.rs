@@ -1,7 +1,7 @@
 //! The output of audit lines: a file descriptor that may be full, slow or closed.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -16,6 +16,8 @@ use super::AuditError;
 pub(super) struct Sink {
     to: AuditPath,
     out: Box<dyn Write + Send>,
+    /// Lines go nowhere, because standard output is a terminal and the configuration asks for no audit there.
+    silent: bool,
     /// An error cut off a line. The next write begins with a newline, so that the next line stands alone.
     torn: bool,
     failing: bool,
@@ -23,17 +25,24 @@ pub(super) struct Sink {
 
 impl Sink {
     pub(super) fn open(to: &AuditPath) -> Result<Self, AuditError> {
+        if *to == AuditPath::Unset && io::stdout().is_terminal() {
+            tracing::info!("no audit lines: standard output is a terminal; set audit.path to write them");
+            return Ok(Self { silent: true, ..Self::on(to.clone(), Box::new(io::sink())) });
+        }
         let out = open(to).map_err(|source| AuditError::Open { to: to.clone(), source })?;
         Ok(Self::on(to.clone(), Box::new(out)))
     }
 
     pub(super) fn on(to: AuditPath, out: Box<dyn Write + Send>) -> Self {
-        Self { to, out, torn: false, failing: false }
+        Self { to, out, silent: false, torn: false, failing: false }
     }
 
     /// Reopens the file by its path, after log rotation has moved the old file away. If that fails, the old file
     /// stays in use.
     pub(super) fn reopen(&mut self) {
+        if self.silent {
+            return;
+        }
         match open(&self.to) {
             Ok(out) => {
                 self.out = Box::new(out);
@@ -102,7 +111,7 @@ impl Sink {
 
 fn open(to: &AuditPath) -> io::Result<File> {
     match to {
-        AuditPath::Stdout => Ok(io::stdout().as_fd().try_clone_to_owned()?.into()),
+        AuditPath::Unset | AuditPath::Stdout => Ok(io::stdout().as_fd().try_clone_to_owned()?.into()),
         AuditPath::Stderr => Ok(io::stderr().as_fd().try_clone_to_owned()?.into()),
         AuditPath::File(path) => open_file(path),
     }
@@ -122,7 +131,7 @@ pub(super) struct Shown<'a>(pub(super) &'a AuditPath);
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            AuditPath::Stdout => f.write_str("stdout"),
+            AuditPath::Unset | AuditPath::Stdout => f.write_str("stdout"),
             AuditPath::Stderr => f.write_str("stderr"),
             AuditPath::File(path) => path.display().fmt(f),
         }

@@ -1,3 +1,4 @@
+use std::ffi::OsStr;
 use std::sync::{Arc, Mutex};
 
 use super::*;
@@ -5,12 +6,22 @@ use super::*;
 /// Returns the lines that a subscriber of that format and level writes during `events`.
 pub(super) fn logged(format: LogFormat, level: LogLevel, events: impl FnOnce()) -> String {
     let out = Memory::default();
-    let layers = match format {
+    let layer = match format {
         LogFormat::Text => text_layer(out.clone(), filter(level)),
         LogFormat::Json => json_layer(out.clone(), filter(level)),
     };
-    let subscriber = Registry::default().with(layers);
-    tracing::subscriber::with_default(subscriber, events);
+    written(&out, layer, events)
+}
+
+/// Returns the lines that a terminal with these values of `NO_COLOR` and `TERM` gets.
+fn on_terminal(no_color: Option<&str>, term: &str, events: impl FnOnce()) -> String {
+    let (out, form) = (Memory::default(), ForTerminal::of(no_color.map(OsStr::new), Some(OsStr::new(term))));
+    let layer = terminal_layer(out.clone(), form, filter(LogLevel::Info));
+    written(&out, layer, events)
+}
+
+fn written(out: &Memory, layer: BoxedLayer, events: impl FnOnce()) -> String {
+    tracing::subscriber::with_default(Registry::default().with(layer), events);
     let bytes = out.0.lock().unwrap().clone();
     String::from_utf8(bytes).unwrap()
 }
@@ -72,6 +83,34 @@ fn a_text_line_has_time_level_message_and_fields() {
     let (time, rest) = text.split_once(' ').unwrap();
     assert!(time.ends_with('Z') && time.len() == "2026-11-22T13:25:48.123456Z".len(), "{text}");
     assert_eq!(rest, " INFO listening listener=public\n");
+}
+
+#[test]
+fn a_line_on_a_terminal_has_colours_where_they_are_wanted() {
+    let events = || tracing::warn!(listener = %"public", n = 3, text = "two words", "a message");
+    let plain = " WARN  a message listener=public n=3 text=\"two words\"\n";
+    for (no_color, term) in [(Some("1"), "xterm"), (None, "dumb"), (None, ""), (Some("0"), "xterm")] {
+        let text = on_terminal(no_color, term, events);
+        let (time, rest) = text.split_at("2026-11-22 13:25:48Z".len());
+        assert!(time.ends_with('Z') && rest == plain, "{no_color:?} {term:?}: {text:?}");
+    }
+    for no_color in [None, Some("")] {
+        let text = on_terminal(no_color, "xterm-256color", events);
+        let level = "Z\x1b[0m \x1b[33mWARN \x1b[0m a message \x1b[2mlistener=\x1b[0mpublic";
+        assert!(text.contains(level), "{text:?}");
+    }
+}
+
+#[test]
+fn a_terminal_gets_no_control_character_but_those_of_the_colours() {
+    let evil = "a\r\n\x1b[2J\u{9b}31m\u{202e}\x7f\0";
+    for term in ["dumb", "xterm"] {
+        let text = on_terminal(None, term, || tracing::info!(text = %evil, debug = ?evil, "{evil}"));
+        let text = text.replace("\x1b[0m", "").replace("\x1b[2m", "").replace("\x1b[32m", "");
+        assert_eq!(text.lines().count(), 1, "{text:?}");
+        assert!(text.trim_end_matches('\n').chars().all(|character| !character.is_control()), "{text:?}");
+        assert!(text.contains("a\\x0d\\x0a\\x1b[2J\\u{9b}31m\\u{202e}"), "{text:?}");
+    }
 }
 
 #[test]

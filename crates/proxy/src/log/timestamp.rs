@@ -12,6 +12,13 @@ impl Timestamp {
     pub(crate) fn now() -> Self {
         Self(SystemTime::now())
     }
+
+    /// The form for people: `2026-11-22 15:45:36Z`.
+    pub(crate) fn to_the_second(self) -> String {
+        let text = self.to_string();
+        let (date, clock) = (text.get(..10), text.get(11..19));
+        format!("{} {}Z", date.unwrap_or_default(), clock.unwrap_or_default())
+    }
 }
 
 impl fmt::Display for Timestamp {
@@ -50,6 +57,8 @@ mod tests {
         let at = |seconds, micros: u64| {
             Timestamp(UNIX_EPOCH + Duration::from_secs(seconds) + Duration::from_micros(micros)).to_string()
         };
+        let day = Timestamp(UNIX_EPOCH + Duration::from_secs(951_782_400));
+        assert_eq!(day.to_the_second(), "2000-02-29 00:00:00Z");
         assert_eq!(at(0, 0), "1970-01-01T00:00:00.000000Z");
         assert_eq!(at(951_782_400, 7), "2000-02-29T00:00:00.000007Z");
         assert_eq!(at(1_795_351_548, 123_456), "2026-11-22T12:45:48.123456Z");
