@@ -282,6 +282,8 @@ fn an_entry_expires() {
     fixture.assert_audited_cut("127.0.0.2", "127.0.0.2", second_of_day);
     stays.assert_goes_on(&fixture.redis);
     assert!(fixture.gate.audited("reload").is_empty());
+    fixture.gate.assert_log("INFO entry expired: its clients are disconnected entry=127.0.0.2 until=");
+    fixture.gate.assert_log(&format!(" connections={}\n", Crowd::SIZE));
     assert_refuses(&fixture.gate, "127.0.0.2");
     fixture.gate.assert_metric("connections_refused_total", &[("reason", "expired")], 1.0);
 }

@@ -54,8 +54,26 @@ fn down_at_the_start() {
     redis.kill();
     let gate = Gate::before(&redis).start();
     assert_down(&gate, "refused");
+    gate.assert_log(" WARN not ready: upstream 'main' is down (refused)\n");
+    let has_line = |start: &str| gate.stderr().lines().any(|line| line.contains(start));
+    assert!(!has_line(" INFO ready"), "{}", gate.stderr());
     redis.start_again(&[], true);
     assert_up(&gate);
+    gate.assert_log(" INFO ready\n");
+    let up = " INFO upstream is up upstream=main down_seconds=";
+    let seconds = eventually("the log says how long it was down", || {
+        gate.stderr().split_once(up)?.1.lines().next()?.parse::<u64>().ok()
+    });
+    assert!(seconds >= 4, "{seconds}");
+}
+
+#[test]
+fn up_at_the_start() {
+    let redis = Redis::plain();
+    let gate = Gate::before(&redis).start();
+    gate.assert_log(" INFO ready\n");
+    gate.assert_log(" INFO upstream is up upstream=main\n");
+    assert!(!gate.stderr().contains("not ready"), "{}", gate.stderr());
 }
 
 /// Commands in flight end, with or without an error; nothing is executed twice and no reply is invented.

@@ -1,5 +1,6 @@
 //! Runs the proxy with one configuration: binds all addresses, serves clients, and drains at the end.
 
+mod reports;
 mod rlimit;
 mod shutdown;
 mod threads;
@@ -66,11 +67,10 @@ pub(crate) fn run(config: Config, sources: Vec<ConfigFile>) -> Result<ExitCode, 
     announce(&generation);
     drop(generation);
     let exit = control.block_on(async {
-        let health = Arc::new(Health::default());
         let (requests, mut asked) = mpsc::channel(WAITING_REQUESTS);
-        let mut probes = Probes::new(Arc::clone(&health));
         let generation = process.store.current();
-        probes.follow(generation.config(), &generation.series().upstreams);
+        let (health, probes) = probe(&generation);
+        let reports = reports::start(&process, &health);
         let admin = admin
             .zip(generation.config().admin())
             .map(|(bound, settings)| serve_admin(&process, settings, bound, &health, requests));
@@ -93,7 +93,7 @@ pub(crate) fn run(config: Config, sources: Vec<ConfigFile>) -> Result<ExitCode, 
             state.set_draining();
         }
         // The accept thread stops without senders of orders, and a waiting reload request gets an error.
-        drop((reloader, asked));
+        drop((reloader, asked, reports));
         let within = process.store.current().config().limits().timeouts().drain();
         tracing::info!(
             ?within,
@@ -106,6 +106,7 @@ pub(crate) fn run(config: Config, sources: Vec<ConfigFile>) -> Result<ExitCode, 
     });
     // A name lookup that still runs would delay the exit until the name server answers.
     control.shutdown_background();
+    process.expiries.finish();
     process.audit.finish();
     Ok(exit)
 }
@@ -157,6 +158,14 @@ async fn keep(
     }
 }
 
+/// Starts the probes of all upstreams.
+fn probe(generation: &Generation) -> (Arc<Health>, Probes) {
+    let health = Arc::new(Health::default());
+    let mut probes = Probes::new(Arc::clone(&health));
+    probes.follow(generation.config(), &generation.series().upstreams);
+    (health, probes)
+}
+
 /// Serves the admin endpoint until the process exits, so that `/ready` reports the drain.
 fn serve_admin(
     process: &Arc<Process>,
@@ -183,5 +192,5 @@ fn announce(generation: &Generation) {
             tracing::info!(listener = %listener.name(), %bind, %upstream, "listening");
         }
     }
-    tracing::info!(workers = generation.workers(), version = env!("CARGO_PKG_VERSION"), "ready");
+    tracing::info!(workers = generation.workers(), version = env!("CARGO_PKG_VERSION"), "started");
 }

@@ -1,5 +1,6 @@
 //! The state that all threads share.
 
+pub(crate) mod expiries;
 pub(crate) mod questions;
 
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::time::SystemTime;
 use portcullis_config::Config;
 use portcullis_session::Findings;
 
+use self::expiries::Expiries;
 use self::questions::{Question, Questions};
 use crate::audit::{Audit, AuditError};
 use crate::generation::seats::Seat;
@@ -25,6 +27,8 @@ pub(crate) struct Process {
     pub metrics: Arc<Metrics>,
     /// The audit trail.
     pub audit: Audit,
+    /// The entries that have expired, for the log.
+    pub expiries: Expiries,
     /// The channels through which a worker asks all workers about their clients.
     pub questions: Questions,
 }
@@ -39,15 +43,13 @@ impl Process {
         let audit = Audit::start(config.audit().path(), config.audit().on_overflow())?;
         let dropped: Vec<LineCounter> = vec![Box::new(crate::log::dropped_lines), audit.drop_counter()];
         let metrics = Metrics::new(config.workers(), dropped);
-        let clients = config.limits().clients();
-        if clients > room {
-            tracing::warn!(clients, room, "limits.clients lowered to fit the limit of open files");
-        }
+        warn_if_lowered(&config, room);
         let first = Generation::first(config, &metrics, room);
         metrics.config_read(ReloadResult::Applied, SystemTime::now());
         let seats = Arc::new(Seat::new(first.clients()));
         let questions = Questions::new(first.workers());
-        Ok(Self { store: Store::new(Arc::new(first)), seats, metrics, audit, questions })
+        let (store, expiries) = (Store::new(Arc::new(first)), Expiries::default());
+        Ok(Self { store, seats, metrics, audit, expiries, questions })
     }
 
     /// Asks all workers about their clients and returns their findings. Returns `None` if too many other questions
@@ -55,5 +57,32 @@ impl Process {
     pub(crate) async fn ask(self: Arc<Self>, question: Arc<Question>) -> Option<Findings> {
         let sessions = |worker| self.metrics.worker(worker).sessions();
         self.questions.ask(question, sessions).await
+    }
+}
+
+/// The number of descriptors that do not belong to clients: listeners, poll sets, logs, audit, health checks
+/// and the admin endpoint. Redis reserves 32 (`CONFIG_MIN_RESERVED_FDS`). Portcullis also has a poll set for
+/// each thread and an admin endpoint.
+const RESERVED_FILES: u64 = 48;
+
+/// The number of descriptors for one client: its own socket and the upstream connection.
+const FILES_PER_CLIENT: u64 = 2;
+
+/// Returns the number of clients for which a limit of `files` open files is enough, at least 1.
+pub(crate) fn room_of(files: u64) -> u64 {
+    (files.saturating_sub(RESERVED_FILES) / FILES_PER_CLIENT).max(1)
+}
+
+/// Logs a warning if the limit of open files is enough for `room` clients, and the configuration admits more.
+pub(crate) fn warn_if_lowered(config: &Config, room: u64) {
+    let clients = config.limits().clients();
+    if clients > room {
+        let files = clients.saturating_mul(FILES_PER_CLIENT).saturating_add(RESERVED_FILES);
+        tracing::warn!(
+            clients,
+            room,
+            "limits.clients is lowered to {room}, because the limit of open files is too low; raise it to {files} \
+             (LimitNOFILE= of systemd, ulimit -n, --ulimit nofile of Docker), or set limits.clients to {room}"
+        );
     }
 }

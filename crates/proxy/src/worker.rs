@@ -3,6 +3,7 @@
 
 pub(crate) mod clients;
 pub(crate) mod deadlines;
+mod expiry;
 pub(crate) mod listener_view;
 pub(crate) mod run;
 pub(crate) mod table;
@@ -162,7 +163,7 @@ impl Worker {
         let now = self.resources.clock.now();
         self.table.wake_due(now);
         self.pools.tick(now);
-        self.table.cut_expired(wall_clock());
+        self.cut_expired(wall_clock());
         self.relieve();
     }
 

@@ -196,6 +196,7 @@ fn until_ends_a_user() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     assert!(now >= Duration::from_secs(at) && now < Duration::from_secs(at) + CUT, "{at} {now:?}");
     bob.assert_reply("PING", "+PONG");
+    gate.assert_log("INFO entry expired: its clients are disconnected entry=127.0.0.1 until=");
     gate.connect().assert_reply(&format!("AUTH alice {ALICE}"), WRONGPASS);
 }
 

@@ -19,7 +19,7 @@ use crate::audit::{AuditError, Output};
 use crate::generation::store::Generation;
 use crate::listener::{AcceptorOrder, Bound, bind_all};
 use crate::net::socket::BindError;
-use crate::process::Process;
+use crate::process::{Process, warn_if_lowered};
 use crate::run_on_thread::run_on_thread;
 use crate::upstream::health::Probes;
 use crate::worker::Order;
@@ -139,6 +139,7 @@ impl Reloader {
             Ok(_) if sources == self.in_force => Report::unchanged(trigger, number),
             Ok(Loaded { config, warnings }) => {
                 warnings.iter().for_each(Problem::log);
+                warn_if_lowered(&config, self.room);
                 match self.put_in_force(&current, config).await {
                     Ok((groups, changes, cut)) => {
                         self.in_force = sources;

@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use portcullis_config::{Auth, Config, Upstream};
+use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 
@@ -29,11 +30,14 @@ use self::probe::{Prober, Target};
 const INTERVAL: Duration = Duration::from_secs(1);
 /// The interval at which the errors of clients are checked between two probes.
 const LOOK: Duration = Duration::from_millis(100);
+/// An outage that lasts is logged again after this time, so that the end of a log shows it.
+const REMINDER: Duration = Duration::from_mins(1);
 
 /// The health of all upstreams, shared by the probes and `/ready`.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     upstreams: RwLock<Vec<Arc<Watched>>>,
+    changed: Arc<Notify>,
 }
 
 /// The health of one upstream. It is kept while the configuration has an upstream of this name.
@@ -43,6 +47,9 @@ pub(crate) struct Watched {
     /// Whether a listener uses the upstream.
     used: AtomicBool,
     state: Mutex<UpstreamHealth>,
+    /// The beginning of the outage, by a clock that is never set.
+    down_since: Mutex<Option<Instant>>,
+    changed: Arc<Notify>,
 }
 
 /// The result of the last probe of an upstream.
@@ -82,7 +89,8 @@ impl Health {
             let known = upstreams.iter().find(|known| known.name == upstream.name()).map(Arc::clone);
             let watched = known.unwrap_or_else(|| {
                 let (name, used) = (upstream.name().to_owned(), AtomicBool::new(false));
-                Arc::new(Watched { name, used, state: Mutex::new(UpstreamHealth::Unknown) })
+                let (state, changed) = (Mutex::new(UpstreamHealth::Unknown), Arc::clone(&self.changed));
+                Arc::new(Watched { name, used, state, down_since: Mutex::default(), changed })
             });
             let used = config.listeners().iter().any(|listener| Arc::ptr_eq(listener.upstream(), upstream));
             watched.used.store(used, Relaxed);
@@ -90,13 +98,28 @@ impl Health {
         };
         let next: Vec<_> = config.upstreams().iter().map(watched).collect();
         upstreams.clone_from(&next);
+        self.changed.notify_waiters();
         next
+    }
+
+    /// Waits until every upstream that a listener uses is up.
+    pub(crate) async fn all_up(&self) {
+        loop {
+            // Made before the look: it notices what changes from now on.
+            let changed = self.changed.notified();
+            let up = |found| matches!(found, UpstreamHealth::Up { .. });
+            if self.upstreams().into_iter().all(|(_, used, found)| !used || up(found)) {
+                return;
+            }
+            changed.await;
+        }
     }
 }
 
 impl Watched {
-    /// Records the result of a probe.
-    pub(crate) fn found(&self, result: Result<(), UpstreamErrorKind>) {
+    /// Records the result of a probe. Returns how long the outage lasts, or how long the outage that ends has lasted.
+    /// Returns `None` if the upstream was not down before.
+    pub(crate) fn found(&self, result: Result<(), UpstreamErrorKind>) -> Option<Duration> {
         let mut state = self.state();
         *state = match (*state, result) {
             (UpstreamHealth::Up { since }, Ok(())) => UpstreamHealth::Up { since },
@@ -104,6 +127,12 @@ impl Watched {
             (UpstreamHealth::Down { since, .. }, Err(kind)) => UpstreamHealth::Down { kind, since },
             (_, Err(kind)) => UpstreamHealth::Down { kind, since: SystemTime::now() },
         };
+        drop(state);
+        self.changed.notify_waiters();
+        let mut down_since = self.down_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let outage = down_since.map(|since| since.elapsed());
+        *down_since = result.err().map(|_| down_since.unwrap_or_else(Instant::now));
+        outage
     }
 
     fn state(&self) -> MutexGuard<'_, UpstreamHealth> {
@@ -161,8 +190,8 @@ async fn watch_one(target: Target, watched: Arc<Watched>, series: Arc<UpstreamSe
         let result = prober.probe().await;
         let kind = result.as_ref().err().map(Fault::kind);
         series.probed(kind);
-        watched.found(result.as_ref().map(drop).map_err(Fault::kind));
-        news.tell(&name, &result);
+        let outage = watched.found(result.as_ref().map(drop).map_err(Fault::kind));
+        news.tell(&name, &result, outage, Instant::now());
         if clients_know_better(&series, kind, next).await {
             prober.distrust();
         }
@@ -188,24 +217,28 @@ async fn clients_know_better(
     }
 }
 
-/// The last log line about an upstream. The same line is not logged again. Another advice for the same kind of
-/// failure is logged.
+/// The last log line about an upstream, and its time. The same line is not logged again, except as a reminder after
+/// [`REMINDER`]. Another advice for the same kind of failure is logged.
 #[derive(Default)]
-struct News(Option<String>);
+struct News(Option<(String, Instant)>);
 
 impl News {
-    fn tell(&mut self, name: &str, result: &Result<(), Fault>) {
+    fn tell(&mut self, name: &str, result: &Result<(), Fault>, outage: Option<Duration>, at: Instant) {
         let now = match result {
             Ok(()) => "upstream is up".to_owned(),
             Err(fault) => format!("upstream is down: {fault}; {}", fault.advice(name)),
         };
-        if self.0.as_ref() == Some(&now) {
-            return;
+        if let Some((last, told)) = &self.0 {
+            let is_due = result.is_err() && at.saturating_duration_since(*told) >= REMINDER;
+            if *last == now && !is_due {
+                return;
+            }
         }
+        let down_seconds = outage.map(|outage| outage.as_secs());
         match result {
-            Ok(()) => tracing::info!(upstream = %name, "{now}"),
-            Err(fault) => tracing::error!(upstream = %name, kind = %fault.kind(), "{now}"),
+            Ok(()) => tracing::info!(upstream = %name, down_seconds, "{now}"),
+            Err(fault) => tracing::error!(upstream = %name, kind = %fault.kind(), down_seconds, "{now}"),
         }
-        self.0 = Some(now);
+        self.0 = Some((now, at));
     }
 }

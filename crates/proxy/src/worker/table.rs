@@ -53,6 +53,8 @@ pub(crate) struct Entry {
     pub moved: Cell<Tick>,
     /// The latest order that the session has not seen yet.
     signal: Cell<Option<Signal>>,
+    /// Whether the session was cut because its list entry has expired.
+    expired: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     /// The session's relay, for questions about clients.
     relay: OnceCell<Reach>,
@@ -175,6 +177,7 @@ impl Entry {
             held: Cell::new(0),
             moved: Cell::new(now),
             signal: Cell::new(None),
+            expired: Cell::new(false),
             waker: RefCell::new(None),
             relay: OnceCell::new(),
         }
@@ -230,11 +233,14 @@ impl Entry {
         }
     }
 
-    /// Returns whether a permit of the session has expired.
-    fn has_expired(&self, now: UnixSeconds) -> bool {
-        let over = |permit: &Permit| permit.expires().is_some_and(|until| until <= now);
+    /// Returns when the last list entry that admits the client expired, and whether that is an entry of the user's own
+    /// list. Returns `None` if an entry admits the client at `now`.
+    pub(crate) fn expiry(&self, now: UnixSeconds) -> Option<(UnixSeconds, bool)> {
+        let over = |permit: &Permit| permit.expires().filter(|until| *until <= now);
         let login = self.login.borrow();
-        over(&self.permit.borrow()) || login.iter().filter_map(|login| login.permit.as_ref()).any(over)
+        let of_user = || login.as_ref().and_then(|login| over(login.permit.as_ref()?));
+        let of_listener = over(&self.permit.borrow()).map(|until| (until, false));
+        of_listener.or_else(|| of_user().map(|until| (until, true)))
     }
 
     /// Takes the latest order that the session has not seen yet.
@@ -362,13 +368,19 @@ impl Table {
         reckoning
     }
 
-    /// Cuts the sessions whose permit has expired: the `until` of their list entry has passed.
-    pub(crate) fn cut_expired(&self, now: UnixSeconds) {
+    /// Cuts the sessions whose permit has expired: the `until` of their list entry has passed. Returns those that it did
+    /// not cut before.
+    pub(crate) fn cut_expired(&self, now: UnixSeconds) -> Vec<Rc<Entry>> {
+        let mut cut = Vec::new();
         for (_, entry) in self.0.borrow().iter() {
-            if entry.has_expired(now) {
+            if entry.expiry(now).is_some() {
+                if !entry.expired.replace(true) {
+                    cut.push(Rc::clone(entry));
+                }
                 entry.tell(Signal::Cut(ClosedReason::Revoked));
             }
         }
+        cut
     }
 
     /// Cuts at most `count` sessions that hold memory and made no progress for `stalled`, those with the most memory

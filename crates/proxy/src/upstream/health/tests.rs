@@ -385,29 +385,34 @@ fn the_time_of_a_state_is_when_it_began() {
         UpstreamHealth::Unknown => panic!("known by now"),
     };
     let pause = || thread::sleep(Duration::from_millis(2));
-    watched.found(Err(UpstreamErrorKind::Refused));
+    assert_eq!(watched.found(Err(UpstreamErrorKind::Refused)), None);
     let down = since(&health);
     pause();
-    watched.found(Err(UpstreamErrorKind::Loading));
+    let outage = watched.found(Err(UpstreamErrorKind::Loading)).expect("it was down before");
     assert_eq!(since(&health), down, "down all the time, whatever the reason");
-    watched.found(Ok(()));
+    assert!(outage >= Duration::from_millis(2) && watched.found(Ok(())) >= Some(outage));
     let up = since(&health);
     assert!(up > down);
     pause();
-    watched.found(Ok(()));
+    assert_eq!(watched.found(Ok(())), None);
     assert_eq!(since(&health), up);
 }
 
 #[test]
 fn only_news_is_logged_and_another_advice_is_news() {
+    let (start, seconds) = (tokio::time::Instant::now(), Duration::from_secs);
+    let wrong = || Err(Fault::Answer(fault::Answer::WrongPassword));
     let lines = crate::log::captured(|| {
         let mut news = News::default();
-        for _ in 0..3 {
-            news.tell("main", &Err(Fault::Answer(fault::Answer::WrongPassword)));
+        news.tell("main", &wrong(), None, start);
+        for second in [1, 59, 60, 61, 119, 120] {
+            news.tell("main", &wrong(), Some(seconds(second)), start + seconds(second));
         }
-        news.tell("main", &Err(Fault::Answer(fault::Answer::NoPasswordSet)));
-        for _ in 0..3 {
-            news.tell("main", &Ok(()));
+        let none = Err(Fault::Answer(fault::Answer::NoPasswordSet));
+        news.tell("main", &none, Some(seconds(121)), start + seconds(121));
+        news.tell("main", &Ok(()), Some(seconds(122)), start + seconds(122));
+        for second in 123..200 {
+            news.tell("main", &Ok(()), None, start + seconds(second));
         }
     });
     let lines: Vec<_> = lines.lines().map(|line| line.split_once("Z ").unwrap().1).collect();
@@ -416,9 +421,14 @@ fn only_news_is_logged_and_another_advice_is_news() {
         [
             "ERROR upstream is down: Redis refused the user name or password; correct \
              upstreams.main.credentials upstream=main kind=auth",
+            "ERROR upstream is down: Redis refused the user name or password; correct \
+             upstreams.main.credentials upstream=main kind=auth down_seconds=60",
+            "ERROR upstream is down: Redis refused the user name or password; correct \
+             upstreams.main.credentials upstream=main kind=auth down_seconds=120",
             "ERROR upstream is down: a password is configured, but Redis has none for that user; remove \
-             upstreams.main.credentials, or set a password (requirepass) in Redis upstream=main kind=auth",
-            " INFO upstream is up upstream=main",
+             upstreams.main.credentials, or set a password (requirepass) in Redis upstream=main kind=auth \
+             down_seconds=121",
+            " INFO upstream is up upstream=main down_seconds=122",
         ]
     );
 }

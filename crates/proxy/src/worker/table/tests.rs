@@ -102,10 +102,11 @@ fn cuts_who_is_no_longer_permitted() {
     let table = Table::default();
     let (_, mortal, _) = session(&table, 1, Some(100));
     let (_, immortal, _) = session(&table, 2, None);
-    table.cut_expired(UnixSeconds(99));
+    assert!(table.cut_expired(UnixSeconds(99)).is_empty());
     assert_eq!(mortal.take_signal(), None);
-    table.cut_expired(UnixSeconds(100));
+    assert_eq!(table.cut_expired(UnixSeconds(100)).len(), 1);
     assert_eq!(mortal.take_signal(), Some(Signal::Cut(ClosedReason::Revoked)));
+    assert!(table.cut_expired(UnixSeconds(101)).is_empty(), "a session is cut once");
     assert_eq!(immortal.take_signal(), None);
 }
 
