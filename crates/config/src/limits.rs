@@ -9,7 +9,7 @@ use super::fields::Fields;
 use super::problem::{Position, Problems};
 use super::raw::Node;
 use super::value;
-use crate::message::message;
+use crate::message::{Masked, message};
 
 /// Limits of one client, one command or the process. Every limit has a value; `None` is a written `off`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -398,8 +398,9 @@ impl Patch {
                 return Some(rate);
             }
             let message = message!(
-                "auth_failures must be at most {}: each failure in the window is kept in memory",
-                MAX_FAILURES
+                "auth_failures must be at most {}, not {}: each failure in the window is kept in memory",
+                MAX_FAILURES,
+                rate.count()
             );
             problems.error(&node.place, message, "write 10/1m");
             None
@@ -433,11 +434,10 @@ fn keepalive(node: &Node, problems: &mut Problems) -> Option<Option<Duration>> {
     let value = value::duration_or_off(node, "keepalive", problems)?;
     let (least, most) = KEEPALIVE;
     if value.is_some_and(|value| value < least || value > most || value.subsec_nanos() != 0) {
-        problems.error(
-            &node.place,
-            "keepalive must be whole seconds, from 1s to 32767s",
-            "write 300s, or off",
-        );
+        let written = value::text(node, "keepalive", problems).map(Masked::of);
+        let written = written.unwrap_or_else(|| Masked::known("an empty value"));
+        let message = message!("keepalive must be whole seconds, from 1s to 32767s, not '{}'", written);
+        problems.error(&node.place, message, "write 300s, or off");
         return None;
     }
     Some(value)

@@ -160,7 +160,8 @@ impl Problems {
             && let Some(last) = self.list.last().cloned()
         {
             let message = message!("and {} more problems, not shown", self.more);
-            self.list.push(Problem { message: message.into_string(), hint: None, ..last });
+            let hint = Some("repair those above, and check again".to_owned());
+            self.list.push(Problem { message: message.into_string(), hint, ..last });
         }
         self.list
     }

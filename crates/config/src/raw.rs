@@ -229,7 +229,9 @@ fn explain(error: &serde_yaml::Error) -> (Message, Message) {
         ),
         Error::UnsupportedTag { .. } => ("unsupported tag", QUOTES),
         Error::UnknownAnchor { .. } => ("alias references unknown anchor", QUOTES),
-        Error::Eof { .. } => ("the file ends too early", ""),
+        Error::Eof { .. } => {
+            ("the file ends too early", "close the last bracket or quote, or copy the whole file again")
+        }
         Error::ExternalMessage { msg, .. } => return explain_syntax(msg),
         other => match other.to_string() {
             text if text.starts_with("alias replay") || text.starts_with("alias expansion") => {
@@ -272,7 +274,7 @@ fn explain_syntax(text: &str) -> (Message, Message) {
     } else if ["unexpected character", "tag", "alias"].iter().any(|word| text.contains(word)) {
         QUOTES
     } else {
-        ""
+        "check the indentation of this line and the one above, and put quotes around the value"
     };
     let clean = text.replace(char::is_control, " ");
     (message!("{}", Syntax(&clean)), hint.into())

@@ -330,6 +330,6 @@ fn hint(path: &Path, error: &std::io::Error) -> &'static str {
         std::io::ErrorKind::NotFound if path.is_absolute() => "create the file, or correct the path",
         std::io::ErrorKind::NotFound => "paths are relative to the file that names them",
         std::io::ErrorKind::PermissionDenied => "allow the user that runs portcullis to read it",
-        _ => "",
+        _ => "check the path and its file system",
     }
 }

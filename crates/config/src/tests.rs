@@ -94,10 +94,19 @@ limits:
   timeouts: {tls: 5s, frame: 30s, idle: off, write: 30s, drain: 30s}
   tcp: {keepalive: 300s, user_timeout: 30s}
 admin: {bind: 127.0.0.1:9377}
-audit: {path: stdout, commands: none, on_overflow: drop}
+audit: {commands: none, on_overflow: drop}
 log: {format: text, level: info}
 workers: 0
 ";
+
+/// Each problem has a place, and says what to do unless it is a note.
+#[track_caller]
+fn assert_complete(problems: &[Problem]) {
+    for problem in problems {
+        assert!(problem.line() > 0 && problem.column() > 0 && !problem.file().is_empty(), "{problem}");
+        assert!(problem.hint().is_some() || problem.severity() == Severity::Note, "no hint: {problem}");
+    }
+}
 
 fn shown(config: &Config) -> String {
     format!(

@@ -27,7 +27,12 @@ pub(super) fn text<'n>(node: &'n Node, what: &'static str, problems: &mut Proble
             None
         }
         Value::List(_) | Value::Map(_) => {
-            problems.error(&node.place, message!("{} must be a single value, not {}", what, node.kind()), "");
+            let message = message!("{} must be a single value, not {}", what, node.kind());
+            problems.error(
+                &node.place,
+                message,
+                "write one value, without brackets, braces or lines below it",
+            );
             None
         }
     }

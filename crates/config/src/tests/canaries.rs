@@ -72,13 +72,19 @@ workers: 1
 "#;
 
 /// Passwords, and what people write around them.
-const CANARIES: [&str; 7] = [
+const CANARIES: [&str; 13] = [
     "canary-7f41",
     "Canary 7f41!",
     "redis://:canary-7f41@redis.internal:6379/0",
     "app:canary-7f41@redis:6379",
     ">canary-7f41",
     "+@7f41",
+    "AUTH app canary-7f41",
+    "redis-cli -a canary-7f41",
+    "203.0.113.9:canary-7f41",
+    "10.0.0.0/8, canary-7f41",
+    "10.0.0.1-canary-7f41",
+    "canary-7f41/24",
     "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIE7f41\n-----END PRIVATE KEY-----\n",
 ];
 
@@ -254,6 +260,7 @@ fn problems(files: &Files, tree: &Value) -> String {
 
 fn text_problems(files: &Files, text: &str) -> String {
     let problems = load_text(files, text);
+    assert_complete(&problems);
     let json = serde_json::to_string(&problems).unwrap();
     problems.iter().map(|problem| format!("{problem}\n")).collect::<String>() + &json
 }
@@ -265,7 +272,8 @@ fn load_text(files: &Files, text: &str) -> Vec<Problem> {
 
 /// The lines that repeat a canary which may not be repeated there.
 fn fault(said: &str, canary: &str, named: bool, place: &str) -> Option<String> {
-    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+@-".contains(c);
+    // Commas, slashes, dots and spaces are usual in names of files.
+    let good = |c: char| c.is_ascii_alphanumeric() || "+@-,/. ".contains(c);
     if named && canary.chars().all(good) {
         return None;
     }

@@ -45,5 +45,6 @@ fn problems(path: &Path) -> String {
         Ok(loaded) => loaded.warnings,
         Err(problems) => problems,
     };
+    assert_complete(&problems);
     problems.iter().map(|problem| format!("{problem}\n")).collect()
 }

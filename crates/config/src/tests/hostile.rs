@@ -14,6 +14,7 @@ fn refused(text: &str) -> Vec<Problem> {
     let begun = Instant::now();
     let problems = files.load().unwrap_err();
     assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+    assert_complete(&problems);
     problems
 }
 

@@ -6,7 +6,7 @@ use std::num::NonZero;
 use super::bind;
 use crate::address::AdminBind;
 use crate::fields::Fields;
-use crate::message::message;
+use crate::message::{Masked, message};
 use crate::model::{Admin, Audit, AuditPath, Log, LogFormat, LogLevel, Overflow, Reload};
 use crate::problem::Problems;
 use crate::raw::Node;
@@ -66,7 +66,9 @@ pub(super) fn audit(node: Option<&Node>, scope: &mut Scope) -> Option<Audit> {
     if let Some(node) = fields.take("commands") {
         let words = [("none", true), ("denied", false), ("writes", false), ("all", false)];
         if value::word(node, "commands", &words, &mut scope.problems) == Some(false) {
-            scope.problems.error(&node.place, "an audit of commands is not supported yet", "write none");
+            let written = value::text(node, "commands", &mut scope.problems).unwrap_or_default();
+            let message = message!("audit of commands: '{}' is not supported yet", Masked::known(written));
+            scope.problems.error(&node.place, message, "write commands: none, or remove the key");
         }
     }
     fields.finish(&mut scope.problems);

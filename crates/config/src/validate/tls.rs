@@ -22,6 +22,9 @@ use crate::value;
 use self::files::{Found, Use};
 use self::themselves::File;
 
+/// The advice where rustls refuses files that are valid one by one.
+const INSPECT: &str =
+    "check that the files belong together: openssl x509 -noout -text -in FILE shows a certificate";
 const PAIR: &str = "write tls: {cert: server.pem, key: server.key}";
 
 /// Reads the TLS settings of a listener. `None`: a problem was noted.
@@ -48,7 +51,7 @@ pub(super) fn listener(node: &Node, scope: &mut Scope) -> Option<Arc<ServerTls>>
     match ServerTls::new(identities, clients?) {
         Ok(tls) => Some(Arc::new(tls)),
         Err(error) => {
-            scope.problems.error(place, message!("cannot set up tls: {}", OfRustls(&error)), "");
+            scope.problems.error(place, message!("cannot set up tls: {}", OfRustls(&error)), INSPECT);
             None
         }
     }
@@ -102,7 +105,7 @@ pub(super) fn upstream(
             Some(Arc::new(tls))
         }
         Err(error) => {
-            scope.problems.error(place, message!("cannot set up tls: {}", OfRustls(&error)), "");
+            scope.problems.error(place, message!("cannot set up tls: {}", OfRustls(&error)), INSPECT);
             None
         }
     }

@@ -190,7 +190,7 @@ impl Listeners<'_> {
                     scope.problems.warning(
                         read.place,
                         message!("no listener uses upstream '{}'", Masked::name(read.name)),
-                        "",
+                        message!("write upstream: {} in a listener, or remove it", Masked::name(read.name)),
                     );
                 }
                 (Some(auth), Some(place)) if auth.iter().all(|auth| *auth == Auth::Passthrough) => {

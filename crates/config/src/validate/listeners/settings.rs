@@ -7,6 +7,7 @@ use portcullis_acl::{GroupId, Shadow};
 use super::Parts;
 use crate::fields::Fields;
 use crate::limits::Patch;
+use crate::message::{Masked, message};
 use crate::model::{Acl, Auth, Refusal};
 use crate::problem::Position;
 use crate::raw::Node;
@@ -130,11 +131,9 @@ impl Parts<'_, '_, '_, '_> {
             let words = [("standalone", true), ("sentinel", false), ("cluster", false)];
             for item in value::list(node) {
                 if value::word(item, "present_as", &words, problems) == Some(false) {
-                    problems.error(
-                        &item.place,
-                        "this value of present_as is not supported yet",
-                        "write present_as: [standalone]",
-                    );
+                    let written = value::text(item, "present_as", problems).unwrap_or_default();
+                    let message = message!("present_as: '{}' is not supported yet", Masked::known(written));
+                    problems.error(&item.place, message, "write present_as: [standalone]");
                 }
             }
         }
