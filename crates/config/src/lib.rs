@@ -20,6 +20,7 @@ mod raw;
 mod scope;
 mod scripts;
 mod secret;
+mod select;
 pub mod tls;
 mod validate;
 mod value;

@@ -3,6 +3,7 @@ mod cut;
 mod documents;
 mod golden;
 mod hostile;
+mod lists;
 mod secrets;
 mod tls;
 

@@ -53,6 +53,7 @@ groups:
   office: [203.0.113.0/24]
   long: {note: why, owner: ops, until: "2099-12-31T18:00:00Z", entries: [203.0.113.0/24]}
   listed: {file: list.txt, allow_empty: true}
+  selected: {file: list.json, select: ["prefixes[].ip_prefix"]}
 users:
   alice:
     password: [{sha256: 5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8}, {file: pw}]
@@ -90,8 +91,8 @@ const CANARIES: [&str; 13] = [
 
 /// Messages that may repeat a canary that is a valid name, path or word: names that the file gives, and names of
 /// files and variables. Their values are shown wherever the proxy mentions these things.
-const NAMED: [&str; 11] =
-    ["name", "file", "env", "cert", "key", "ca", "client_ca", "client_crl", "path", "unix", "acl"];
+const NAMED: [&str; 12] =
+    ["select", "name", "file", "env", "cert", "key", "ca", "client_ca", "client_crl", "path", "unix", "acl"];
 
 /// A place in the tree: keys and numbers of items from the root.
 type Path = Vec<String>;
@@ -205,7 +206,10 @@ fn the_document_of_this_test_has_every_key() {
 }
 
 fn files() -> Files {
-    Files::new().with("pw", "a-password").with("list.txt", "")
+    Files::new()
+        .with("pw", "a-password")
+        .with("list.txt", "")
+        .with("list.json", r#"{"prefixes": [{"ip_prefix": "192.0.2.0/24"}]}"#)
 }
 
 fn all_keys() -> Value {

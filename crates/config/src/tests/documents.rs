@@ -51,7 +51,9 @@ fn blocks(page: &str) -> Vec<(usize, String, String)> {
             },
             None => continue,
         };
-        blocks.push((at + 2, name.to_owned(), format!("{head}{}\n", body.join("\n"))));
+        // JSON has no comments, so the name of the file is not part of it.
+        let skipped = usize::from(name.ends_with(".json"));
+        blocks.push((at + 2, name.to_owned(), format!("{head}{}\n", body[skipped..].join("\n"))));
     }
     blocks
 }

@@ -2,6 +2,8 @@
 
 mod entry;
 mod file;
+mod json;
+mod url;
 
 use std::collections::{HashMap, HashSet};
 
@@ -38,6 +40,8 @@ struct Declared<'n> {
     id: GroupId,
     entries: Option<&'n Node>,
     file: Option<&'n Node>,
+    /// The paths to the addresses in a JSON file.
+    select: Option<&'n Node>,
     allow_empty: bool,
     /// Its file was read and holds nothing.
     empty_file: bool,
@@ -184,6 +188,7 @@ impl<'n> Groups<'n> {
             id: PolicyBuilder::UNIX,
             entries: None,
             file: None,
+            select: None,
             allow_empty: false,
             empty_file: false,
             emptied: false,
@@ -212,9 +217,24 @@ impl<'n> Groups<'n> {
         if let Some(node) = group.file
             && let Some(text) = value::text(node, "file", &mut scope.problems)
         {
+            if url::is_url(text) {
+                return url::refuse(Some(text), Some(group.name), &node.place, scope);
+            }
             let path = scope.base.join(text);
-            group.empty_file = file::read(&path, &node.place, group.id, self, policy, scope) == Some(0);
-            group.emptied = scope.was_emptied(&path);
+            match group.select {
+                Some(select) => {
+                    if let Some(selects) = json::selects(select, scope) {
+                        let target = (group.id, group.allow_empty);
+                        json::read(&path, &node.place, &selects, target, policy, scope);
+                    }
+                }
+                None if json::is_json(&path) => json::report_missing(&path, &node.place, scope),
+                None => {
+                    group.empty_file =
+                        file::read(&path, &node.place, group.id, self, policy, scope) == Some(0);
+                    group.emptied = scope.was_emptied(&path);
+                }
+            }
         }
     }
 
@@ -269,12 +289,24 @@ fn long_form<'n>(node: &'n Node, group: &mut Declared<'n>, scope: &mut Scope) ->
     let meta = meta(&mut fields, scope);
     group.entries = fields.take("entries");
     group.file = fields.take("file");
+    group.select = fields.take("select");
+    if let Some((place, node)) = fields.find("url") {
+        let url = value::text(node, "url", &mut scope.problems);
+        url::refuse(url, Some(group.name), place, scope);
+        fields.finish(&mut scope.problems);
+        return meta;
+    }
     let allow_empty = fields.take_with_key("allow_empty");
     if let Some((key, node)) = allow_empty {
         group.allow_empty = value::switch(node, "allow_empty", &mut scope.problems) == Some(true);
         if group.file.is_none() {
             scope.problems.error(key, "'allow_empty' needs 'file'", "remove allow_empty");
         }
+    }
+    if let Some(node) = group.select
+        && group.file.is_none()
+    {
+        scope.problems.error(&node.place, "'select' needs 'file'", "write {file: NAME.json, select: PATH}");
     }
     match (group.entries, group.file) {
         (Some(_), Some(file)) => {

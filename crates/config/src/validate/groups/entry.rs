@@ -4,7 +4,7 @@ use std::fmt;
 
 use portcullis_acl::{Cidr, CidrError, Entry, GroupId, Meta, PolicyBuilder, SourceId, TooMany, UnixSeconds};
 
-use super::{Groups, Include};
+use super::{Groups, Include, url};
 use crate::fields::Fields;
 use crate::message::{Harmless, Masked, message};
 use crate::problem::Position;
@@ -64,6 +64,10 @@ impl Groups<'_> {
             return;
         }
         let Some(mut fields) = Fields::of(node, "entry", &mut scope.problems) else { return };
+        if let Some((place, node)) = fields.find("url") {
+            let url = value::text(node, "url", &mut scope.problems);
+            return url::refuse(url, None, place, scope);
+        }
         if let Some(other) = fields.take("group") {
             if let Some(name) = value::text(other, "group", &mut scope.problems)
                 && let Some(to) = self.find(name, &other.place, scope)
@@ -101,6 +105,10 @@ impl Groups<'_> {
                     }
                 };
                 scope.problems.error(place, message!("'{}' is not an address", shown), hint);
+                None
+            }
+            Err(_) if url::is_url(text) => {
+                url::refuse(Some(text), None, place, scope);
                 None
             }
             Err(error) => {

@@ -1,0 +1,84 @@
+//! Lists that other programs write: JSON files, and what is said about URLs.
+
+use super::*;
+
+/// A configuration whose group `listed` is this.
+fn with_group(group: &str) -> Files {
+    let yaml = format!(
+        "listeners: [{{name: a, bind: \"127.0.0.1:1\", upstream: main, allow: [listed]}}]\n\
+         upstreams: {{main: {{address: \"127.0.0.1:6379\"}}}}\n\
+         groups: {{listed: {group}}}\n"
+    );
+    Files::new().with("portcullis.yaml", yaml)
+}
+
+/// `explain` and the audit trail name the line of the string.
+#[test]
+fn an_entry_of_a_json_file_has_its_line() {
+    let json = "\u{feff}{\"l\": [\n\"192.0.2.0/24\",\n\n\"2001:db8::/32\"]}";
+    let files = with_group("{file: x.ndjson, select: \"l[]\", note: why}").with("x.ndjson", json);
+    let config = files.config();
+    let rules: Vec<_> = config.policy().group("listed").unwrap().entries().collect();
+    let shown: Vec<_> = rules.iter().map(|rule| (rule.entry().to_string(), rule.line, rule.note)).collect();
+    assert_eq!(
+        shown,
+        [("192.0.2.0/24".to_owned(), 2, Some("why")), ("2001:db8::/32".to_owned(), 4, Some("why"))]
+    );
+    assert_eq!(files.messages(), Vec::<String>::new());
+}
+
+/// The file is one of those that are watched, even while it cannot be read.
+#[test]
+fn a_json_file_is_a_source() {
+    for json in [Some("[\"192.0.2.1\"]"), Some("["), None] {
+        let files = with_group("{file: x.json, select: \"[]\"}");
+        let files = match json {
+            Some(json) => files.with("x.json", json),
+            None => files,
+        };
+        let sources = read(&files.path("portcullis.yaml"), &LoadOptions::new()).sources;
+        let found = sources.iter().find(|source| source.path == files.path("x.json")).unwrap();
+        assert_eq!(found.digest.is_some(), json.is_some());
+    }
+}
+
+#[test]
+fn a_json_file_has_its_cap() {
+    let most = usize::try_from(scope::MAX_TEXT_FILE).unwrap();
+    let mut json = b"[\"192.0.2.1\"]".to_vec();
+    json.resize(most + 1, b' ');
+    let files = with_group("{file: x.json, select: \"[]\"}").with("x.json", &json);
+    assert!(files.messages()[0].ends_with("it is larger than 67108864 bytes"), "{:?}", files.messages());
+    files.with("x.json", &json[..most]).config();
+}
+
+/// A minified file is one long line with thousands of mistakes.
+#[test]
+fn many_mistakes_on_one_line_are_counted_fast() {
+    let json = format!("[{}\"x\"]", "\"10.0.0.1/8\",".repeat(300_000));
+    let files = with_group("{file: x.json, select: \"[]\"}").with("x.json", json);
+    let begun = std::time::Instant::now();
+    let problems = files.load().unwrap_err();
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    assert_eq!((problems[199].line(), problems[199].column()), (1, 2 + 199 * 13));
+    assert!(problems[200].message().contains("more problems"), "{}", problems[200].message());
+}
+
+#[test]
+fn a_url_gets_a_line_for_cron() {
+    for (group, file) in [
+        ("{url: \"https://example.com/list?7f41\"}", "fetched-listed.txt"),
+        ("{url: \"https://example.com/ip-ranges.json\", note: x}", "fetched-listed.json"),
+        ("{file: \"https://example.com/list\"}", "fetched-listed.txt"),
+        ("[\"https://example.com/list\"]", "fetched-list.txt"),
+        ("[{url: \"https://example.com/7f41\"}]", "fetched-list.txt"),
+    ] {
+        let problems = with_group(group).load().unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].message().contains("fetches nothing from a URL"), "{problems:?}");
+        let hint = problems[0].hint().unwrap();
+        assert!(hint.contains(&format!("{{file: {file}")), "{hint}");
+        assert!(hint.ends_with(&format!("&& mv {file}.new {file}")), "{hint}");
+        assert!(!hint.contains("7f41"), "{hint}");
+    }
+}

@@ -1,0 +1,48 @@
+//! `{url: ...}`: an error that says how to fetch a list.
+
+use std::path::Path;
+
+use crate::message::{Masked, Message, message};
+use crate::problem::Position;
+use crate::scope::Scope;
+
+/// Says that lists are not fetched, and gives a line for cron that fetches one. `group` names the list, if it has a
+/// name.
+pub(super) fn refuse(url: Option<&str>, group: Option<&str>, place: &Position, scope: &mut Scope) {
+    let hint = hint(url.unwrap_or_default(), group, scope);
+    scope.problems.error(place, "a list is read from a file: the proxy fetches nothing from a URL", hint);
+}
+
+/// The line fetches to a new file, checks the configuration with that file in place of the old one, and renames it.
+fn hint(url: &str, group: Option<&str>, scope: &Scope) -> Message {
+    let is_json = url.split(['?', '#']).next().is_some_and(|path| path.ends_with(".json"));
+    let (extension, select) =
+        if is_json { ("json", ", select: \"prefixes[].ip_prefix\"") } else { ("txt", "") };
+    let name = Masked::name(group.unwrap_or("list"));
+    let file = message!("fetched-{}.{}", name, extension);
+    let main = Path::new(scope.file.as_ref());
+    let directory = std::path::absolute(&scope.base).unwrap_or_else(|_| scope.base.clone());
+    let own = Masked::path(Path::new(main.file_name().unwrap_or(main.as_os_str())));
+    message!(
+        "under groups, write {}: {{file: {}{}}}. Put this line into a crontab, with the address for URL (there, % is \\%): \
+         17 * * * * cd '{}' && curl -fsSo {}.new 'URL' && sed 's|{}|&.new|' '{}' >fetched-{}.check.yaml \
+         && portcullis check --no-secrets -c fetched-{}.check.yaml >/dev/null && mv {}.new {}",
+        name,
+        file,
+        select,
+        Masked::path(&directory),
+        file,
+        file,
+        own,
+        name,
+        name,
+        file,
+        file
+    )
+}
+
+/// Whether a text is the address of a file elsewhere.
+pub(super) fn is_url(text: &str) -> bool {
+    let schemes = ["http://", "https://", "ftp://"];
+    schemes.iter().any(|scheme| text.to_ascii_lowercase().starts_with(scheme))
+}
