@@ -1,4 +1,5 @@
-//! The IP whitelist groups of ApsaraDB, whose union is admitted: answers of its API, or the text of its console.
+//! The IP whitelist groups of ApsaraDB, as an API response or as text of the console. A client in any group is
+//! admitted.
 
 use portcullis_config::message::{Masked, Message, message};
 use serde_json::Value;
@@ -10,16 +11,16 @@ use super::network::{NOWHERE, door, network};
 use super::notes::{Notes, What};
 use super::review::{Class, Review};
 
-/// The group of a text that names none.
+/// The name of the group if the text names no group.
 const DEFAULT_GROUP: &str = "default";
 
-/// A group as it is written.
+/// A group, as the file has it.
 #[derive(Clone, Debug)]
 struct Group {
     name: String,
     line: usize,
     list: String,
-    /// Whether the console does not show it.
+    /// The attribute of the group. If it is not empty, the console does not show the group.
     attribute: String,
 }
 
@@ -29,10 +30,10 @@ impl What for &Group {
     }
 }
 
-/// Reads a JSON answer or the console's text.
+/// Imports a JSON response or the text of the console.
 ///
 /// # Errors
-/// The reason why it is neither.
+/// The reason why the text is neither.
 pub(super) fn import(text: &str, draft: &mut Draft, notes: &mut Notes) -> Result<(), Message> {
     let groups = match text.contains(['{', '[', '"']) {
         true => of_answer(text, notes)?,
@@ -59,7 +60,7 @@ pub(super) fn import(text: &str, draft: &mut Draft, notes: &mut Notes) -> Result
     if allow.is_empty() && empty.is_empty() {
         return Ok(());
     }
-    // What their users and runbooks know.
+    // Users and runbooks know this error of ApsaraDB, so the listener keeps it.
     draft.add(door(allow, Vec::new(), &review, Some("illegal_address")), notes);
     for name in &empty {
         draft.allow_empty_group(name);
@@ -68,7 +69,7 @@ pub(super) fn import(text: &str, draft: &mut Draft, notes: &mut Notes) -> Result
     Ok(())
 }
 
-/// Reads the answer to DescribeSecurityIps or to DescribeDBInstanceIPArrayList.
+/// Reads the response to DescribeSecurityIps or to DescribeDBInstanceIPArrayList.
 fn of_answer(text: &str, notes: &mut Notes) -> Result<Vec<Group>, Message> {
     let answer: Value = serde_json::from_str(text).map_err(|error| message!("not JSON: {}", error))?;
     let found = groups(&answer);
@@ -94,7 +95,8 @@ fn of_answer(text: &str, notes: &mut Notes) -> Result<Vec<Group>, Message> {
     Ok(groups)
 }
 
-/// Finds the list at the top, or inside the answer of a command line tool. A single group may stand without a list.
+/// Finds the list of groups in the response, at the top or inside the output of a command line tool. A single group may
+/// stand there without a list. Returns `None` if there is no group.
 fn groups(answer: &Value) -> Option<Vec<&Value>> {
     if let Value::Array(groups) = answer {
         return Some(groups.iter().collect());
@@ -112,7 +114,7 @@ fn groups(answer: &Value) -> Option<Vec<&Value>> {
     }
 }
 
-/// Reads `10.0.0.0/8,192.0.2.1`, or several groups: `NAME: 10.0.0.0/8,192.0.2.1` a line.
+/// Reads `10.0.0.0/8,192.0.2.1`, or several groups with one line each: `NAME: 10.0.0.0/8,192.0.2.1`.
 fn of_console(text: &str) -> Result<Vec<Group>, Message> {
     let mut groups: Vec<Group> = Vec::new();
     for (line, written) in (1..).zip(text.lines()) {
@@ -139,7 +141,7 @@ fn of_console(text: &str) -> Result<Vec<Group>, Message> {
     }
 }
 
-/// The console takes small letters, digits and `_` for the name of a group.
+/// Returns whether the console accepts the text as the name of a group: lower-case letters, digits and `_`.
 fn is_name(text: &str) -> bool {
     let body = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     text.starts_with(|c: char| c.is_ascii_lowercase()) && text.chars().all(body)
@@ -175,7 +177,7 @@ fn entries(group: &Group, notes: &mut Notes) -> Vec<Entry> {
     entries
 }
 
-/// Finds the line of the group's name; the JSON of one line has one answer.
+/// Returns the line with the group's name. JSON that is written in one line has only line 1.
 fn line_of(text: &str, name: &str) -> usize {
     let quoted = format!("\"{name}\"");
     let names = ["SecurityIpGroupName", "DBInstanceIPArrayName"];

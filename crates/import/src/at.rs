@@ -6,16 +6,16 @@ use std::rc::Rc;
 
 use portcullis_config::message::{Harmless, Masked};
 
-/// A line of the imported file, or of another file that was read for it.
+/// The place of a line: in the imported file, or in another file that was read for it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct At {
-    /// `None`: the imported file itself.
+    /// The name of the file. `None` means the imported file itself.
     file: Option<Rc<str>>,
     line: usize,
 }
 
 impl At {
-    /// Returns a line of another file. `None` is the imported file.
+    /// Returns the place of a line in `file`. `None` means the imported file.
     pub(super) fn of(file: Option<&Rc<str>>, line: usize) -> Self {
         Self { file: file.cloned(), line }
     }
@@ -38,7 +38,7 @@ impl From<&Self> for At {
     }
 }
 
-/// `line 5`, or `lists/office.conf:5` for a line of another file.
+/// Shows the place as `line 5`, or as `lists/office.conf:5` for a line of another file.
 impl Harmless for At {
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.file {

@@ -1,4 +1,4 @@
-//! Any list of addresses: JSON of security groups and cloud ranges, Terraform, plain text.
+//! Lists of addresses in any form: JSON of security groups and cloud ranges, Terraform, plain text.
 
 mod json;
 mod text;
@@ -15,7 +15,7 @@ use super::notes::{Notes, What};
 use super::review::{Class, Review};
 use super::sources::Net;
 
-/// One thing that was found, and whether it is an address.
+/// An address or another part of the file that the notes mention.
 enum Found {
     Allow { line: usize, net: Net },
     Deny { line: usize, net: Net },
@@ -23,7 +23,7 @@ enum Found {
 }
 
 impl Found {
-    /// Reads a word that may be an address. `None`: it does not look like one.
+    /// Reads a word that may be an address. Returns `None` if the word does not look like an address.
     fn of(line: usize, word: &str, deny: bool) -> Option<Self> {
         match network(word) {
             Ok(net) if deny => Some(Self::Deny { line, net }),
@@ -55,10 +55,10 @@ impl What for &Found {
     }
 }
 
-/// Reads any file.
+/// Imports the addresses in any text.
 ///
 /// # Errors
-/// There is no address in it.
+/// The file has no address that may be allowed.
 pub(super) fn import(text: &str, path: &Path, draft: &mut Draft, notes: &mut Notes) -> Result<(), Message> {
     let found = match serde_json::from_str(text) {
         Ok(value) => json::find(&value),
@@ -96,13 +96,14 @@ fn push(list: &mut Vec<Entry>, net: Net, group: Option<String>) {
     }
 }
 
-/// Whether a range of ports is about Redis.
+/// Returns whether a range of ports includes the port of Redis.
 fn has_redis_port(from: i64, to: i64) -> bool {
-    // -1 stands for all of them, and so does 0 to 0 in Terraform.
+    // -1 stands for all ports, and in Terraform the range from 0 to 0 does so too.
     from == -1 || from == 0 && to == 0 || (from..=to).contains(&REDIS_PORT.into())
 }
 
-/// Whether a word was meant as an address: only what these are made of, and enough of it.
+/// Returns whether a word was meant as an address: it has only characters of addresses, and at least three dots or two
+/// colons.
 fn is_like_an_address(word: &str) -> bool {
     let fits = |c: char| c.is_ascii_hexdigit() || ".:/-*".contains(c);
     let dots = word.matches('.').count() >= 3 && word.contains(|c: char| c.is_ascii_digit());

@@ -1,4 +1,4 @@
-//! The configuration that is being made, until it is printed.
+//! The configuration while an import builds it, until it is printed.
 
 mod name;
 mod yaml;
@@ -13,19 +13,19 @@ use super::review::{Granted, Review};
 use super::sources::{Sources, UNSPECIFIED};
 use name::{sanitised, unique};
 
-/// The most entries that a printed file may hold: far below what the loader takes from one YAML file.
+/// The most entries that a printed file may hold. The loader accepts far more from one YAML file.
 const MOST_ENTRIES: usize = 50_000;
-/// Ports of services that forwards often lead to and that are not Redis.
+/// Ports of other services that forwards often lead to. The gate does not support these services.
 const OTHER_SERVICES: [(&str, &str); 2] = [(":22", "SSH"), (":3389", "Remote Desktop")];
 
-/// Listeners, upstreams and groups, each with a unique name.
+/// Listeners in the order of the file, and settings of the whole process.
 #[derive(Debug)]
 pub(super) struct Draft {
     title: String,
     doors: Vec<Door>,
-    /// Limit on the connections of the whole process.
+    /// The limit on the clients of the whole process. `None` if the file sets no limit.
     clients: Option<u64>,
-    /// Groups without entries that the last listener allows.
+    /// The names of groups without entries that the last listener allows.
     empty_groups: Vec<String>,
 }
 
@@ -47,13 +47,13 @@ pub(super) struct Door {
 /// The name of a listener.
 #[derive(Clone, Debug)]
 pub(super) enum Name {
-    /// A name that stands in the file.
+    /// A name from the imported file.
     Theirs(String),
-    /// A name that the import makes.
+    /// A name that the import chooses.
     Ours(String),
 }
 
-/// An upstream, with the name that it has in the file, and its addresses in the order in which they are tried.
+/// An upstream: its name in the file, if it has one, and its addresses in the order in which they are tried.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Target {
     pub(super) name: Option<String>,
@@ -61,30 +61,30 @@ pub(super) struct Target {
     pub(super) tls: Option<ClientTls>,
 }
 
-/// The lists of a listener.
+/// The `allow` and `deny` list of a listener.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Admission {
     allow: Granted,
     deny: Vec<Entry>,
 }
 
-/// Senders of the PROXY protocol.
+/// The trusted senders of the PROXY protocol.
 #[derive(Clone, Debug)]
 pub(super) struct Senders {
     pub(super) from: Granted,
-    /// Whether other peers are refused.
+    /// Whether other peers are refused. If not, they connect without a header.
     pub(super) only: bool,
 }
 
-/// TLS of a listener: paths of PEM files.
+/// TLS of a listener. All values are paths of PEM files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ServerTls {
-    /// Certificate and key. The first pair is the default.
+    /// The paths of certificates and their keys. The first pair is the default.
     pub(super) pairs: Vec<(String, String)>,
     pub(super) clients: Option<ClientCertificates>,
 }
 
-/// Certificates that clients must or may show.
+/// The certificates that clients must present, or may present if they are not required.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ClientCertificates {
     pub(super) ca: String,
@@ -97,18 +97,19 @@ pub(super) struct ClientCertificates {
 pub(super) struct ClientTls {
     pub(super) trust: ServerTrust,
     pub(super) server_name: Option<String>,
-    /// Certificate and key that the gate shows.
+    /// The paths of the certificate and the key with which the gate identifies itself.
     pub(super) pair: Option<(String, String)>,
 }
 
-/// Trust in the certificate of an upstream.
+/// The CAs that may have signed the certificate of an upstream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum ServerTrust {
-    /// The CAs of the system.
+    /// The CAs of the operating system.
     System,
-    /// The CAs in this file.
+    /// The CAs in the file at this path.
     Ca(String),
-    /// The file verifies nothing, so the operator must name a CA or a pin before `check` accepts the result.
+    /// No CA: the imported file does not verify certificates. `check` refuses the result until the operator names a CA
+    /// or a pin.
     #[default]
     Missing,
 }
@@ -118,7 +119,7 @@ pub(super) enum ServerTrust {
 pub(super) struct Limits {
     pub(super) clients: Option<u64>,
     pub(super) source_clients: Option<u64>,
-    /// A rate as the configuration has it: `20/10s`.
+    /// A rate in the form of the configuration: `20/10s`.
     pub(super) source_connects: Option<String>,
 }
 
@@ -146,12 +147,12 @@ struct Group {
 }
 
 impl Admission {
-    /// Lists of a listener that admits no client.
+    /// Returns the lists of a listener that admits no client.
     pub(super) fn none() -> Self {
         Self::default()
     }
 
-    /// Lists of which `allow` holds only when the review found no doubt.
+    /// Returns the lists, with an empty `allow` if the review found a doubt.
     pub(super) fn of(lists: Lists, review: &Review) -> Self {
         Self { allow: review.grant(lists.allow), deny: lists.deny }
     }
@@ -185,12 +186,13 @@ impl Draft {
         self.doors.is_empty()
     }
 
-    /// Limits the connections of the whole process.
+    /// Sets the limit on the clients of the whole process.
     pub(super) fn limit_clients(&mut self, clients: u64) {
         self.clients = Some(clients);
     }
 
-    /// Adds a listener. An address that another listener has stays there, and both sets of rules hold for it.
+    /// Adds a listener. If another listener already has an address of it, that listener keeps the address and applies
+    /// the rules of both.
     pub(super) fn add(&mut self, mut door: Door, notes: &mut Notes) {
         notes.learn(door.name.text());
         let mut free = Vec::new();
@@ -223,7 +225,7 @@ impl Draft {
         self.empty_groups.push(name.to_owned());
     }
 
-    /// Names everything, and returns the configuration as YAML.
+    /// Gives every part its final name, and returns the configuration as YAML.
     pub(super) fn finish(self, notes: &mut Notes) -> String {
         let mut parts = Parts::default();
         for door in self.doors {
@@ -245,8 +247,8 @@ impl Door {
         self.admission.allow.entries().len() + self.admission.deny.len() + senders
     }
 
-    /// Shares `bind` with another listener: which of the two decided there depends on the kernel or on the address that
-    /// a client connects to, so a client has to pass the rules of both.
+    /// Gives `bind` to this listener, which already listens there. In the other program, the kernel or the address of
+    /// the connection chose one of the two listeners. So a client now has to pass the rules of both.
     fn share(&mut self, bind: &Bind, other: &Self, notes: &mut Notes) {
         let taken = self.binds.iter().find(|taken| taken.collides(bind)).unwrap_or(bind).clone();
         let same_form = self.tls == other.tls && self.senders.is_none() && other.senders.is_none();
@@ -278,7 +280,7 @@ impl Door {
     }
 }
 
-/// Parts of the configuration that have their final names.
+/// The parts of the configuration, which have their final names.
 #[derive(Debug, Default)]
 struct Parts {
     listeners: Vec<Listener>,
@@ -316,7 +318,8 @@ impl Parts {
         self.listeners.push(Listener { name, door, upstream, allow, deny, from });
     }
 
-    /// Makes one group of the entries with one name. Equal groups of one name are one group.
+    /// Adds one group for each name that the entries have, and returns the names of the groups. A group with the same
+    /// name and the same entries is used again.
     fn groups(
         &mut self,
         listener: &str,

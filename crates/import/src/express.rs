@@ -1,4 +1,4 @@
-//! Lists of which deny is the stronger, made of rules in any order.
+//! Turns rules that are read in order into an `allow` and a `deny` list, of which `deny` is the stronger.
 
 use std::collections::HashSet;
 
@@ -6,13 +6,13 @@ use portcullis_config::message::Message;
 
 use super::sources::{Net, Sources};
 
-/// An entry of `allow` or `deny`, and the line that it comes from.
+/// An entry of `allow` or `deny`, with the comment that names its line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) net: Net,
-    /// Comment behind the entry. May be empty.
+    /// The comment behind the entry. It may be empty.
     pub(super) origin: Message,
-    /// The name that its list has in the imported file.
+    /// The name that the list of the entry has in the imported file. `None` if it has no name.
     pub(super) group: Option<String>,
 }
 
@@ -23,10 +23,12 @@ pub(super) struct Lists {
     pub(super) deny: Vec<Entry>,
 }
 
-/// Makes lists that admit just `exact` among `reach`, the sources that can connect at all.
+/// Returns lists that admit exactly the sources in `exact`. Only sources in `reach` count, because others cannot
+/// connect.
 ///
-/// The entries as they were `written` serve when deny over allow makes the same of them; else they are cut into
-/// prefixes, in `deny` or in `allow`, whichever needs fewer. Sources in `blur` may be left out, and are never admitted.
+/// The entries stay as they were `written` if `deny` over `allow` then admits the same sources. If not, they are split
+/// into prefixes, in `deny` or in `allow`, whichever needs fewer entries. The lists may leave out sources in `blur`,
+/// and never admit a source outside `exact`.
 pub(super) fn express(written: Lists, exact: &Sources, reach: &Sources, blur: &Sources) -> Lists {
     let exact = exact.and(reach).folded();
     if exact.is_empty() {
@@ -55,7 +57,8 @@ pub(super) fn express(written: Lists, exact: &Sources, reach: &Sources, blur: &S
     candidates.into_iter().filter(serves).min_by_key(size).unwrap_or_default()
 }
 
-/// Returns the part of `exact` that entries name, and whether there is more. An entry for a whole family names no source.
+/// Returns the part of `exact` that the entries name, and whether `exact` has more sources. An entry for a whole
+/// address family does not count as a name.
 pub(super) fn named(entries: Vec<Entry>, exact: &Sources) -> (Vec<Entry>, bool) {
     let names = |entry: &Entry| !Net::all()[..2].contains(&entry.net);
     let entries = without_repeats(entries.into_iter().filter(names).collect());
@@ -72,7 +75,7 @@ fn set(entries: &[Entry]) -> Sources {
     entries.iter().map(|entry| entry.net).collect()
 }
 
-/// Drops entries that were written before, and those that stand beside their whole family.
+/// Removes repeated entries, and entries that an entry for their whole family covers.
 fn without_repeats(entries: Vec<Entry>) -> Vec<Entry> {
     let whole: Sources =
         entries.iter().map(|entry| entry.net).filter(|net| Net::all().contains(net)).collect();

@@ -1,29 +1,30 @@
-//! Files that the imported file names.
+//! Reads the files that the imported file names.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::text::decode;
 
-/// The largest file that is read for the imported one. Longer lists belong into a group's own file.
+/// The size in bytes of the largest file that is read for the imported file. A longer list belongs into a file that a
+/// group names.
 const MOST_BYTES: u64 = 32 << 20;
 
-/// The folder from which relative paths are read.
+/// The folder that relative paths start from.
 #[derive(Clone, Debug)]
 pub(super) struct Folder(PathBuf);
 
 impl Folder {
-    /// Returns the folder of a file. Standard input has the working directory.
+    /// Returns the folder that contains the file. For standard input it is the working directory.
     pub(super) fn of(file: &Path) -> Self {
         Self(file.parent().unwrap_or_else(|| Path::new("")).to_owned())
     }
 
-    /// Returns the path of a file that was named there.
+    /// Returns the path of a file that is named relative to the folder.
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    /// Returns the path as the configuration has it: absolute, since the configuration may stand in another folder.
+    /// Returns the absolute path of a file, for the configuration, which may be stored in another folder.
     pub(super) fn absolute(&self, name: &str) -> String {
         let path = self.path(name);
         std::path::absolute(&path).unwrap_or(path).display().to_string()
@@ -43,10 +44,10 @@ pub(super) fn read(path: &Path) -> io::Result<String> {
     Ok(decode(&bytes))
 }
 
-/// Returns the files that a path with `*`, `?` and `[...]` names, in the order of glob(3).
+/// Returns the files that match a path with `*`, `?` and `[...]`, sorted as glob(3) does.
 ///
 /// # Errors
-/// A folder on the way cannot be read, so it is not known which files there are.
+/// A folder on the way cannot be read, so the matching files are not known.
 pub(super) fn matching(pattern: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = vec![PathBuf::new()];
     for part in pattern.components() {
@@ -73,12 +74,12 @@ pub(super) fn matching(pattern: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Whether a path is a pattern for glob(3).
+/// Returns whether the path is a pattern for glob(3).
 pub(super) fn is_pattern(path: &str) -> bool {
     path.contains(['*', '?', '['])
 }
 
-/// Compares a file name with a pattern. A leading dot is only matched by a dot.
+/// Returns whether the file name matches the pattern. Only a dot in the pattern matches a leading dot.
 fn matches(pattern: &[u8], name: &[u8]) -> bool {
     if name.first() == Some(&b'.') && pattern.first() != Some(&b'.') {
         return false;
@@ -100,7 +101,7 @@ fn matches_here(pattern: &[u8], name: &[u8]) -> bool {
     }
 }
 
-/// Whether a byte is in `a-z_`, or not in `!a-z_`.
+/// Returns whether the set contains the byte. A set is written as `a-z_`, or as `!a-z_` for all other bytes.
 fn is_in(set: &[u8], byte: u8) -> bool {
     let (wanted, set) = match set {
         [b'!' | b'^', rest @ ..] => (false, rest),

@@ -1,4 +1,4 @@
-//! haproxy.cfg: frontends and listen sections in mode tcp, their `acl ... src`, and what they accept and reject.
+//! haproxy.cfg: frontends and listen sections in mode tcp, with `acl ... src` and the rules that accept and reject.
 
 mod acl;
 mod bind;
@@ -21,7 +21,7 @@ use frontend::Frontend;
 use global::Global;
 use section::Kind;
 
-/// Reads a whole file. Lists and certificates that it names by relative paths are read from its folder.
+/// Imports a whole file. Lists and certificates with relative paths are read from the folder of the file.
 pub(super) fn import(text: &str, path: &Path, draft: &mut Draft, notes: &mut Notes) {
     let sections = section::read(text, notes);
     let global = Global::read(&sections, Folder::of(path), draft, notes);

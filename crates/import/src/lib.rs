@@ -1,8 +1,8 @@
-//! Imports the rules of other programs as a configuration of Portcullis.
+//! Converts the rules of other programs into a configuration of Portcullis.
 //!
-//! The module of each program reads its file line by line or block by block, and adds listeners and lists to a draft.
-//! Lines that the module cannot carry over go to the notes, with the reason. An address in doubt is never allowed: the
-//! draft takes entries only as a review grants them that has classified every directive (`review`).
+//! The module of each program reads the file line by line or block by block, and adds listeners and lists to a draft. A
+//! line that the module cannot carry over goes to the notes, with the reason. An address in doubt is never allowed: the
+//! draft takes entries only from a review that has classified every directive (`review`).
 
 #![forbid(unsafe_code)]
 
@@ -30,7 +30,8 @@ use draft::Draft;
 use notes::Notes;
 pub use notes::shown;
 
-/// The longest file that is imported, in bytes. It is a configuration file; longer lists stand in files of their own.
+/// The size in bytes of the longest file that can be imported. A configuration file is far shorter, and long lists
+/// belong into files of their own.
 pub const MAX_BYTES: u64 = 32 << 20;
 
 /// A program whose rules can be imported.
@@ -44,7 +45,7 @@ pub enum Format {
     Nginx,
     /// HAProxy with frontends in mode tcp.
     Haproxy,
-    /// The IP whitelist groups of ApsaraDB.
+    /// The IP whitelist groups of ApsaraDB (Alibaba Cloud).
     Apsaradb,
     /// Any text or JSON with addresses.
     Cidrs,
@@ -55,7 +56,7 @@ impl Format {
     pub const ALL: [Self; 6] =
         [Self::Rinetd, Self::Netsh, Self::Nginx, Self::Haproxy, Self::Apsaradb, Self::Cidrs];
 
-    /// Returns its name on the command line.
+    /// Returns the name of the format on the command line.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -68,7 +69,7 @@ impl Format {
         }
     }
 
-    /// Returns the file or output that is read, for the help.
+    /// Returns a description of the file or the output that this format reads, for the help.
     #[must_use]
     pub const fn input(self) -> &'static str {
         match self {
@@ -89,14 +90,14 @@ impl Format {
 /// The result of an import.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Imported {
-    /// The configuration; none where nothing could be imported.
+    /// The configuration. `None` if nothing could be imported.
     pub yaml: Option<String>,
     /// The lines that were not carried over, each with the reason, as one text.
     pub notes: String,
 }
 
-/// Imports the content of the file at `path`, in whatever encoding its program wrote it. `-` is standard input. Files
-/// that the configuration names by relative paths are read from the folder of `path`.
+/// Imports the content of the file at `path`, in any encoding that its program writes. The path `-` means standard
+/// input. If the file names other files by relative paths, they are read from the folder of `path`.
 #[must_use]
 pub fn import(format: Format, bytes: &[u8], path: &Path) -> Imported {
     import_text(format, &text::decode(bytes), path)

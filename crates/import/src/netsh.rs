@@ -1,5 +1,5 @@
-//! `netsh interface portproxy show all` and `netsh interface portproxy dump`, and scripts with such commands: forwards,
-//! without any list of clients.
+//! The output of `netsh interface portproxy show all` or `dump`, and scripts with such commands. They have forwards,
+//! but no list of clients.
 
 mod command;
 mod table;
@@ -15,7 +15,7 @@ use super::place::{self, Bind};
 use command::Command;
 use table::Tables;
 
-/// Reads the whole output of either command, or a script.
+/// Imports the whole output of either command, or a script.
 pub(super) fn import(text: &str, draft: &mut Draft, notes: &mut Notes) {
     let mut forwards: Vec<Forward> = Vec::new();
     let tables = Tables::of(text);
@@ -32,7 +32,7 @@ pub(super) fn import(text: &str, draft: &mut Draft, notes: &mut Notes) {
     }
 }
 
-/// Runs the commands of a line.
+/// Applies the commands in a line to the list of forwards.
 fn script(line: usize, written: &str, forwards: &mut Vec<Forward>, notes: &mut Notes) {
     for part in command::parts(written) {
         match Command::read(line, &part) {
@@ -72,7 +72,7 @@ struct Forward {
     written: String,
     bind: Bind,
     to: String,
-    /// A note for the reader.
+    /// A note for the reader, if the forward needs one.
     remark: Option<&'static str>,
 }
 
@@ -100,7 +100,7 @@ impl Forward {
     }
 }
 
-/// The families of a table: `Listen on ipv4:  Connect to ipv6:`.
+/// The address families of a table, as in `Listen on ipv4:  Connect to ipv6:`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Families {
     listen_v6: bool,
@@ -108,7 +108,7 @@ struct Families {
 }
 
 impl Families {
-    /// Reads `v4tov6` and its three sisters.
+    /// Reads `v4tov4`, `v4tov6`, `v6tov4` or `v6tov6`. Returns `None` for another word.
     fn of_word(word: &str) -> Option<Self> {
         let (listen_v6, connect_v6) = match word.to_ascii_lowercase().as_str() {
             "v4tov4" => (false, false),
@@ -132,7 +132,7 @@ impl Families {
         Ok((self.bind(listen, port)?, self.to(connect, to_port)?))
     }
 
-    /// On Windows a socket for IPv6 takes no IPv4.
+    /// Reads the address to listen on. On Windows an IPv6 socket does not accept IPv4 connections.
     fn bind(self, address: &str, port: u16) -> Result<Bind, &'static str> {
         if address == "*" {
             return Ok(if self.listen_v6 { Bind::any_v6(port) } else { Bind::any_v4(port) });

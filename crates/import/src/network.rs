@@ -1,4 +1,4 @@
-//! Addresses and prefixes of lists that clouds and people keep.
+//! Addresses and prefixes in lists that do not come from a proxy's configuration.
 
 use std::net::IpAddr;
 
@@ -10,15 +10,16 @@ use super::place::Bind;
 use super::review::Review;
 use super::sources::{Net, UNSPECIFIED};
 
-/// Redis's own port; a list names neither where clients connect nor where Redis is.
+/// The default port of Redis. Such a list does not say where clients connect or where Redis is.
 pub(super) const REDIS_PORT: u16 = 6379;
-/// Never a host (RFC 2606): nothing is reached before the operator has named the real one.
+/// A placeholder for the address of Redis. The domain `.invalid` never resolves (RFC 2606), so the operator must first
+/// name the real host.
 pub(super) const NOWHERE: &str = "redis.invalid:6379";
 
-/// Reads an address, or a prefix without bits behind it.
+/// Reads an address, or a prefix whose host bits are zero.
 ///
 /// # Errors
-/// The reason why it is none.
+/// The reason why the text is neither.
 pub(super) fn network(text: &str) -> Result<Net, &'static str> {
     if let Ok(ip) = text.parse::<IpAddr>() {
         return match ip.to_canonical() == ip {
@@ -41,7 +42,8 @@ pub(super) fn network(text: &str) -> Result<Net, &'static str> {
     Ok(Net::Inet(net))
 }
 
-/// Returns a listener for a list that says nothing of listeners.
+/// Returns a listener for a list that does not describe one. The listener has placeholders for its address and its
+/// upstream.
 pub(super) fn door(
     allow: Vec<Entry>,
     deny: Vec<Entry>,

@@ -24,10 +24,10 @@ use include::Includes;
 use settings::{Settings, Zones};
 use upstream::Upstream;
 
-/// Reads nginx.conf, or a file that it includes in its `stream` block, with the files that this one includes.
+/// Imports nginx.conf or a file for its `stream` block, with all files that the file includes.
 ///
 /// # Errors
-/// The file is broken as nginx would find it broken; the line and why.
+/// The line and the reason, if nginx would find the file broken as well.
 pub(super) fn import(
     text: &str,
     path: &Path,
@@ -45,20 +45,20 @@ pub(super) fn import(
     for directive in &file {
         match &directive.block {
             Some(block) if is_stream(&directive) => stream(block, folder.clone(), draft, notes),
-            // nginx takes the directives of the stream module inside that block only.
+            // nginx accepts directives of the stream module only inside that block.
             _ => notes.left_out(&directive.at, directive, "it is outside the stream block"),
         }
     }
     Ok(())
 }
 
-/// Everything that stands in the `stream` block and that its servers may use.
+/// The content of the `stream` block that its servers may use.
 struct Stream {
     folder: Folder,
     settings: Settings,
     upstreams: HashMap<String, Upstream>,
     zones: Zones,
-    /// Review of the directives that every server inherits.
+    /// The review of the directives that every server inherits.
     review: Review,
 }
 

@@ -8,16 +8,18 @@ use portcullis_config::message::{Masked, Message, message};
 use super::at::At;
 use super::words::{hides_the_rest, is_known};
 
-/// Notes for the reader of the result. Displays as one line each: `file:line: not carried over: ...`.
+/// Notes for the reader of the result. `Display` writes one line each, sorted by place: `file:line: not carried over:
+/// ...`.
 #[derive(Clone, Debug)]
 pub(super) struct Notes {
     file: String,
     list: Vec<Note>,
-    /// Names that the file gives to its own parts; the resulting configuration has them too.
+    /// The names that the file gives to its own parts. The resulting configuration shows them too, so they are not
+    /// secret.
     names: HashSet<String>,
 }
 
-/// A part of the imported file, for a note. Only words that are certainly no secrets are shown.
+/// A part of the imported file, as a note names it. Only words that are certainly not secret are shown.
 pub(super) trait What {
     fn message(self, notes: &Notes) -> Message;
 }
@@ -34,7 +36,7 @@ impl What for &'static str {
     }
 }
 
-/// Words of the file.
+/// Text of the imported file, which may contain secrets.
 #[derive(Clone, Copy)]
 pub(super) struct Foreign<'t>(pub(super) &'t str);
 
@@ -49,23 +51,23 @@ impl Notes {
         Self { file: shown(file), list: Vec::new(), names: HashSet::new() }
     }
 
-    /// Treats a word of the file as the name of one of its parts.
+    /// Adds a name that the file gives to one of its parts. Notes may then repeat it.
     pub(super) fn learn(&mut self, name: &str) {
         self.names.insert(name.to_owned());
     }
 
-    /// Returns words of the file as a note may repeat them.
+    /// Returns text of the file with every word masked that a note must not repeat.
     pub(super) fn quote(&self, text: &str) -> Masked {
         Masked::line(text, |word| is_known(word, |part| self.names.contains(part)), hides_the_rest)
     }
 
-    /// Notes that `what` of that line has no counterpart, or that its meaning is in doubt.
+    /// Adds a note that `what` at this place has no counterpart, or that its meaning is in doubt.
     pub(super) fn left_out(&mut self, at: impl Into<At>, what: impl What, why: impl Into<Message>) {
         let text = message!("not carried over: {}: {}", what.message(self), why.into());
         self.push(at.into(), text);
     }
 
-    /// Notes what the reader must know about a line that was carried over.
+    /// Adds a note about something that was carried over and that the reader must know.
     pub(super) fn remark(&mut self, at: impl Into<At>, text: impl Into<Message>) {
         self.push(at.into(), message!("note: {}", text.into()));
     }
@@ -95,7 +97,7 @@ struct Note {
     text: String,
 }
 
-/// Returns text for one line of output: without control characters, and of limited length.
+/// Returns the text as one line of output: without control characters, and cut after 400 characters.
 #[must_use]
 pub fn shown(text: &str) -> String {
     const LONGEST: usize = 400;

@@ -1,4 +1,4 @@
-//! Addresses to listen on and to connect to, as the gate's configuration has them.
+//! Addresses to listen on and to connect to, in the form of the gate's configuration.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -12,12 +12,12 @@ use super::sources::{Net, Sources};
 pub(super) enum Bind {
     Tcp {
         addr: SocketAddr,
-        /// Whether an IPv6 wildcard takes IPv4 too.
+        /// Whether an IPv6 wildcard accepts IPv4 connections too.
         dual: bool,
     },
     Unix {
         path: String,
-        /// Three octal digits. `None`: the gate's default.
+        /// The mode of the socket file, in octal digits. `None` means the gate's default.
         mode: Option<String>,
         group: Option<String>,
     },
@@ -51,7 +51,7 @@ impl Bind {
         }
     }
 
-    /// Returns the sources that can connect there at all.
+    /// Returns the sources that can connect to this address.
     pub(super) fn reach(&self) -> Sources {
         let [v4, v6, unix] = Net::all().map(Sources::from);
         match self {
@@ -62,7 +62,8 @@ impl Bind {
         }
     }
 
-    /// Returns the sources that can connect there in the gate: `[::]` takes IPv4 too, unless that is bound as well.
+    /// Returns the sources that can connect to this address in the gate. There `[::]` accepts IPv4 too, unless an IPv4
+    /// address with the same port is bound as well.
     pub(super) fn reach_in_gate(&self) -> Sources {
         match self {
             Self::Tcp { addr: SocketAddr::V6(addr), .. } if addr.ip().is_unspecified() => Sources::inet(),
@@ -70,7 +71,7 @@ impl Bind {
         }
     }
 
-    /// Whether the kernel, or the gate's check, would refuse the second of the two.
+    /// Returns whether the kernel, or the gate's own check, would refuse to bind both addresses.
     pub(super) fn collides(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Unix { path: one, .. }, Self::Unix { path: other, .. }) => one == other,
@@ -110,7 +111,8 @@ fn ip(addr: &SocketAddr) -> IpAddr {
     addr.ip()
 }
 
-/// `host:port`, `[v6]:port` or `unix:/path` for `address`, if the gate takes such a host.
+/// Returns `host:port` or `[v6]:port` for the `address` of an upstream. `None` if the host or the port is not valid in
+/// the gate's configuration.
 pub(super) fn address(host: &str, port: u16) -> Option<String> {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     if port == 0 {
@@ -124,21 +126,21 @@ pub(super) fn address(host: &str, port: u16) -> Option<String> {
     }
 }
 
-/// A path for a socket file.
+/// Returns the path if it is valid for a socket file: absolute, short enough, without control characters.
 pub(super) fn socket_path(path: &str) -> Option<String> {
-    /// `sun_path` of Linux without its closing NUL.
+    /// The most bytes of a path in `sun_path` of Linux, without the closing NUL.
     const LONGEST: usize = 107;
     let sane = path.starts_with('/') && !path.ends_with('/') && path.len() <= LONGEST;
     (sane && !path.chars().any(char::is_control)).then(|| path.to_owned())
 }
 
-/// Digits only, from 1.
+/// Reads a port: digits only, from 1 to 65535.
 pub(super) fn port(text: &str) -> Option<u16> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|port| digits && *port != 0)
 }
 
-/// A DNS name (RFC 1035, 2.3.4) whose last part is no number.
+/// Returns whether the text is a DNS name (RFC 1035, 2.3.4) whose last label is not a number.
 fn is_name(text: &str) -> bool {
     let label = |label: &str| {
         !label.is_empty()

@@ -1,4 +1,5 @@
-//! rinetd.conf: forwards, and patterns that admit and refuse, for all of them or for the one before.
+//! rinetd.conf: forwards, and patterns that allow or deny clients. Patterns before the first forward apply to all
+//! forwards, later ones to the forward before them.
 
 mod pattern;
 
@@ -15,7 +16,7 @@ use super::review::{Class, Review};
 use super::sources::{Net, Sources};
 use pattern::{Matches, Pattern};
 
-/// Reads a whole file.
+/// Imports a whole file.
 pub(super) fn import(text: &str, draft: &mut Draft, notes: &mut Notes) {
     let mut file = File { global: Part::default(), forwards: Vec::new() };
     for (line, whole) in (1..).zip(text.lines()) {
@@ -24,7 +25,7 @@ pub(super) fn import(text: &str, draft: &mut Draft, notes: &mut Notes) {
             file.line(Line { number: line, written });
         }
     }
-    // rinetd's place 0 is the first rule of the file, whether or not its forward is carried over.
+    // In rinetd the first rule of the file has the index 0, even if its forward is not carried over.
     let quirk = file.quirk();
     let global = file.global.review(notes);
     for (at, section) in file.forwards.iter().enumerate() {
@@ -43,14 +44,14 @@ struct Line<'t> {
     written: &'t str,
 }
 
-/// Lines that hold together: those before the first forward, or those behind one.
+/// The lines that apply together: those before the first forward, or those after one forward.
 #[derive(Default)]
 struct Part<'t> {
     rules: Vec<Rule>,
     others: Vec<Line<'t>>,
 }
 
-/// A forward and the lines behind it.
+/// A forward and the lines that follow it.
 struct Section<'t> {
     line: Line<'t>,
     part: Part<'t>,
@@ -93,8 +94,9 @@ impl<'t> File<'t> {
         }
     }
 
-    /// rinetd up to 0.73 takes the place 0 for "no rule yet". So the first forward with rules loses its first one and
-    /// gets the first rule of the next forward, where it has several and no global rule stands before them.
+    /// Returns the rules that rinetd up to 0.73 applies by mistake, because these versions read the index 0 as "no rule
+    /// yet". The mistake happens if there is no global rule and the first forward with rules has several. That forward
+    /// loses its first rule and gets the first rule of the next forward. Returns `None` if there is no such forward.
     fn quirk(&self) -> Option<Quirk> {
         if !self.global.rules.is_empty() {
             return None;
@@ -124,7 +126,8 @@ impl Part<'_> {
 }
 
 impl<'t> Section<'t> {
-    /// Reads the forward. `None`: it is left out, and its rules with it, which has been noted.
+    /// Reads the forward. Returns `None` if it cannot be carried over. Its rules are then left out too, and notes say
+    /// so.
     fn forward(&self, notes: &mut Notes) -> Option<Forward<'t>> {
         let words: Vec<&str> = self.line.written.split_ascii_whitespace().collect();
         let [bind, bind_port, connect, connect_port, options @ ..] = words.as_slice() else { return None };
@@ -149,7 +152,8 @@ impl<'t> Section<'t> {
     }
 }
 
-/// `[timeout=1200,src=10.0.0.1,keepalive=off]`: how to connect onwards, never which clients may.
+/// Returns whether the options only say how to connect to the target, as `[timeout=1200,src=10.0.0.1,keepalive=off]`
+/// does. Such options do not affect which clients get in.
 fn options_are_harmless(options: &str) -> bool {
     let Some(inside) = options.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) else {
         return options.is_empty();
@@ -167,7 +171,7 @@ struct Forward<'t> {
 }
 
 impl Forward<'_> {
-    /// Returns its place where it has an option that rinetd does not know.
+    /// Returns the place of the forward if it has an option that rinetd does not know. Otherwise returns `None`.
     fn doubt(&self) -> Option<At> {
         (!options_are_harmless(&self.options)).then(|| self.line.number.into())
     }
@@ -200,8 +204,8 @@ impl Forward<'_> {
         draft.add(door, notes);
     }
 
-    /// Admits a client that matches one of the global `allow`, if there are any, and one of the forward's own, if there
-    /// are any; and none of either's `deny`.
+    /// Returns lists that admit a client as rinetd does. The client must match a global `allow`, if there is one, and
+    /// an `allow` of the forward, if there is one. It must match no `deny` of either.
     fn lists(&self, global: &[Rule], own: &[Rule], review: &Review, notes: &mut Notes) -> Lists {
         let what = message!("the clients of '{}'", notes.quote(self.line.written));
         if let Some(at) = review.doubt() {
@@ -229,9 +233,10 @@ impl Forward<'_> {
         express(Lists { allow, deny }, &exact, &reach, &Sources::default())
     }
 
-    /// Lists of the clients that pass both the rules as the manual has them and as rinetd up to 0.73 applies them.
+    /// Returns lists of the clients that get in both by the rules in the manual and by the rules that rinetd up to 0.73
+    /// applies.
     fn passing_both(&self, lists: Lists, quirk: &[Rule], skipped: &Rule, notes: &mut Notes) -> Lists {
-        // Its own notes would repeat those of the rules.
+        // The same rules have been noted before, so these notes are dropped.
         let mut unheard = Notes::of("");
         let mut read = self.reading(&mut unheard);
         let own = read.rules(quirk);
@@ -260,7 +265,7 @@ impl Forward<'_> {
 const NO_RULES: &str = "there is no allow and no deny, so rinetd admits every client that reaches it; list the clients that may connect, or \
     write allow: [0.0.0.0/0, \"::/0\"] if every client is meant";
 
-/// Entries, and the sources that they stand for.
+/// The entries of the `allow` rules, and the sources that they match.
 type Allowed = (Vec<Entry>, Sources);
 
 fn allowed(part: Option<&Allowed>) -> Sources {
@@ -276,8 +281,9 @@ struct Reading<'n> {
 }
 
 impl Reading<'_> {
-    /// Collects the denied sources, and returns the allowed ones where there is any `allow`. In doubt more are denied
-    /// and fewer allowed.
+    /// Collects the sources of all `deny` rules, and returns those of the `allow` rules. Returns `None` if there is no
+    /// `allow`. A `deny` in doubt refuses all sources that it may match; an `allow` admits only those that it matches
+    /// for certain.
     fn rules(&mut self, rules: &[Rule]) -> Option<Allowed> {
         let mut allowed = None;
         for rule in rules {

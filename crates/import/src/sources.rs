@@ -1,4 +1,4 @@
-//! Sets of sources, exact for both families: what a list of rules comes to, whatever its order.
+//! Sets of sources, exact for both address families. They hold the result of a list of rules in any order.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use portcullis_config::message::Harmless;
 
-/// The reason why `0.0.0.0` and `::` are never carried over: `check` refuses them.
+/// The reason for not carrying over `0.0.0.0` and `::`. `check` refuses them as well.
 pub(super) const UNSPECIFIED: &str = "it is no client's address; every client is 0.0.0.0/0 or ::/0";
 
 /// One entry of a list: a network without host bits, or the peers on unix sockets.
@@ -25,7 +25,7 @@ impl Net {
         Self::Inet(IpNet::from(ip))
     }
 
-    /// Whether it is the single address `0.0.0.0` or `::`.
+    /// Returns whether this is the single address `0.0.0.0` or `::`.
     pub(super) fn is_unspecified(self) -> bool {
         match self {
             Self::Inet(net) => net.addr().is_unspecified() && net.prefix_len() == net.max_prefix_len(),
@@ -33,7 +33,7 @@ impl Net {
         }
     }
 
-    /// Returns every source: `0.0.0.0/0`, `::/0` and `unix`.
+    /// Returns the entries that together match every source: `0.0.0.0/0`, `::/0` and `unix`.
     pub(super) fn all() -> [Self; 3] {
         [Self::Inet(IpNet::V4(Ipv4Net::default())), Self::Inet(IpNet::V6(Ipv6Net::default())), Self::Unix]
     }
@@ -55,7 +55,7 @@ impl fmt::Display for Net {
     }
 }
 
-/// Any set of sources.
+/// A set of sources.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sources {
     v4: Ranges,
@@ -68,7 +68,7 @@ impl Sources {
         Net::all().into_iter().collect()
     }
 
-    /// Returns every address of both families.
+    /// Returns the set of all addresses of both families.
     pub(super) fn inet() -> Self {
         Net::all().into_iter().take(2).collect()
     }
@@ -106,25 +106,26 @@ impl Sources {
         !self.and(other).is_empty()
     }
 
-    /// Without `::ffff:0:0/96`: such peers are judged by their IPv4 address, nothing there can match.
+    /// Returns the set without `::ffff:0:0/96`. Peers with such an address are judged by their IPv4 address, so an
+    /// entry in this range matches no peer.
     pub(super) fn folded(&self) -> Self {
         Self { v6: self.v6.less(&Ranges(vec![MAPPED])), ..self.clone() }
     }
 
-    /// The IPv4 addresses whose mapped form is in the IPv6 part.
+    /// Returns the IPv4 addresses whose mapped form is in the IPv6 part of the set.
     pub(super) fn mapped_v4(&self) -> Self {
         let inside = self.v6.less(&Ranges(vec![MAPPED]).complement());
         let v4 = inside.0.into_iter().map(|(first, last)| (first - MAPPED.0, last - MAPPED.0)).collect();
         Self { v4: Ranges(v4), ..Self::default() }
     }
 
-    /// The fewest prefixes that make it up.
+    /// Returns the smallest list of prefixes that makes up the set.
     pub(super) fn nets(&self) -> Vec<Net> {
         let v4 =
             self.v4.blocks(32).into_iter().filter_map(|(start, len)| {
                 Net::new(Ipv4Addr::from_bits(u32::try_from(start).ok()?).into(), len)
             });
-        // Mapped addresses match nothing, so they may be in a block or not: `::/0` stays one.
+        // Mapped addresses match no peer, so a block may contain them. With them, `::/0` stays one block.
         let v6 = self.v6.or(&Ranges(vec![MAPPED])).blocks(128).into_iter();
         let v6 = v6.filter(|(start, len)| *len < 96 || *start < MAPPED.0 || *start > MAPPED.1);
         let v6 = v6.filter_map(|(start, len)| Net::new(Ipv6Addr::from_bits(start).into(), len));
@@ -158,7 +159,7 @@ const EVERYTHING: (u128, u128) = (0, u128::MAX);
 /// `::ffff:0:0/96` (RFC 4291, 2.5.5.2).
 const MAPPED: (u128, u128) = (0xffff_0000_0000, 0xffff_ffff_ffff);
 
-/// Inclusive, sorted, apart from each other by at least one.
+/// Inclusive ranges, sorted. At least one number is missing between two neighbours.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Ranges(Vec<(u128, u128)>);
 
@@ -214,7 +215,7 @@ impl Ranges {
         Self(left)
     }
 
-    /// Each range as the fewest aligned blocks: start and prefix length.
+    /// Splits each range into the fewest aligned blocks. Returns the first number and the prefix length of each block.
     fn blocks(&self, bits: u8) -> Vec<(u128, u8)> {
         let mut blocks = Vec::new();
         for (mut first, last) in self.0.iter().copied() {

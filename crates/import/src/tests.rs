@@ -12,7 +12,7 @@ pub(super) struct Outcome {
     pub(super) notes: String,
 }
 
-/// Imports and loads; panics where the loader finds the YAML wrong.
+/// Imports a text and loads the result. Panics if nothing was imported or the loader refuses the YAML.
 #[track_caller]
 pub(super) fn imported(format: Format, text: &str) -> Outcome {
     let Imported { yaml, notes } = import_text(format, text, Path::new("old.conf"));
@@ -33,7 +33,7 @@ pub(super) fn loaded(yaml: String, notes: String) -> Outcome {
 }
 
 impl Outcome {
-    /// Whether the listener admits the source, or `unix`.
+    /// Returns whether the listener admits the source, which is an address or `unix`.
     #[track_caller]
     pub(super) fn admits(&self, listener: &str, source: &str) -> bool {
         let at = self.config.listeners().iter().position(|known| known.name() == listener);
@@ -45,7 +45,7 @@ impl Outcome {
         matches!(self.config.policy().judge(at, &from, UnixSeconds(0)), Decision::Allow(_))
     }
 
-    /// Returns the sources whose PROXY headers the listener believes.
+    /// Returns the sources whose PROXY headers the listener trusts.
     #[track_caller]
     pub(super) fn trusted<'s>(&self, listener: &str, sources: &[&'s str]) -> Vec<&'s str> {
         let at = self.config.listeners().iter().position(|known| known.name() == listener);
@@ -57,7 +57,7 @@ impl Outcome {
         sources.iter().filter(is_trusted).copied().collect()
     }
 
-    /// Returns the sources that get in.
+    /// Returns the sources that the listener admits.
     #[track_caller]
     pub(super) fn admitted<'s>(&self, listener: &str, sources: &[&'s str]) -> Vec<&'s str> {
         sources.iter().copied().filter(|source| self.admits(listener, source)).collect()
@@ -79,7 +79,7 @@ fn nothing_comes_of_nothing() {
     }
 }
 
-/// Control characters of the file reach neither the terminal nor the YAML.
+/// Control characters in the file do not reach the terminal or the YAML.
 #[test]
 fn foreign_text_stays_on_its_line() {
     let text = "allow 10.0.0.1\u{1b}[31m\n0.0.0.0 6379 10.0.0.5 6379\nde\u{7}ny x\n";
@@ -106,7 +106,7 @@ fn listeners_that_exclude_each_other_are_not_both_carried_over() {
     assert!(!imported.admits("public-6379", "192.0.2.1"));
 }
 
-/// One file of each program, with everything in it that people write there.
+/// One file of each program, with everything that people usually write in it.
 const FILES: [(Format, &str); 6] = [
     (
         Format::Rinetd,
@@ -195,7 +195,7 @@ deny 10.0.0.1 secret
     ),
 ];
 
-/// Names that stand in the file stand in the result, and hosts are what the gate connects to.
+/// The words before a name in the file. The result repeats such names, and hosts that the gate connects to.
 const BEFORE_NAMES: [&str; 9] = [
     "listen",
     "frontend",
@@ -208,7 +208,7 @@ const BEFORE_NAMES: [&str; 9] = [
     "stats",
 ];
 
-/// Each word in turn is a password: neither a note nor a comment of the YAML repeats it.
+/// Replaces each word in turn by a password. Neither a note nor a comment of the YAML may repeat the password.
 #[test]
 fn no_note_repeats_a_secret() {
     for (format, text) in FILES {
@@ -227,7 +227,8 @@ fn no_note_repeats_a_secret() {
                 let changed = format!("{}{canary}{}", &text[..at], &text[at + word.len()..]);
                 let Imported { yaml, notes } = import_text(format, &changed, Path::new("old.conf"));
                 let said = yaml.unwrap_or_default() + &notes;
-                // A host in the place of a host is what the gate is to connect to.
+                // A password in the place of a host becomes the address that the gate connects to, which the result
+                // must show.
                 let mut said = said.lines().filter(|line| !line.starts_with("    address: \"canary-7f41:"));
                 let line = said.find(|line| line.contains("7f41"));
                 assert!(name || line.is_none(), "{format:?}: {word} became {canary}: {line:?}");

@@ -1,7 +1,7 @@
-//! Bytes of a file as text, in whatever encoding its program wrote it.
+//! Decodes the bytes of a file as text.
 
-/// UTF-16 of either order where a byte order mark says so, as PowerShell's redirections write it; else UTF-8, and
-/// what is none becomes U+FFFD, which no name and no address contains.
+/// Decodes UTF-16 of either byte order if there is a byte order mark, as in files that PowerShell writes. Other bytes
+/// are read as UTF-8. Each invalid sequence becomes U+FFFD, which no name and no address contains.
 pub(super) fn decode(bytes: &[u8]) -> String {
     match bytes {
         [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes),

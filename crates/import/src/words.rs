@@ -1,11 +1,13 @@
-//! Words of the imported programs. A note repeats these; any other word of a file may be a secret.
+//! The words of the imported programs. A note repeats only known words, because any other word of a file may be a
+//! secret.
 
 use portcullis_config::message::is_harmless;
 
-/// Directives and parameters of HAProxy, nginx, rinetd and netsh that stand in files about TCP, one a line, sorted.
+/// The directives and parameters of HAProxy, nginx, rinetd and netsh that are used in files about TCP. The file has one
+/// word a line, sorted.
 const WORDS: &str = include_str!("words.txt");
 
-/// Words behind which anything may be a password: something that is sent, set or used to log in.
+/// Words that may be followed by a password, because they send something, set something or log in.
 const SECRET_AFTER: [&str; 14] = [
     "send",
     "send-binary",
@@ -23,12 +25,13 @@ const SECRET_AFTER: [&str; 14] = [
     "comment",
 ];
 
-/// Whether a secret may follow the word.
+/// Returns whether a secret may follow the word.
 pub(super) fn hides_the_rest(word: &str) -> bool {
     SECRET_AFTER.iter().any(|known| word.eq_ignore_ascii_case(known))
 }
 
-/// Whether a word, taken apart at its signs, is made of known words, names, addresses and quantities only.
+/// Returns whether a word is safe to repeat. The word is split at punctuation, and each part must be a known word, a
+/// name, an address or a quantity.
 pub(super) fn is_known(word: &str, is_name: impl Fn(&str) -> bool) -> bool {
     let of_program = |part: &str| WORDS.split_whitespace().any(|known| known == part);
     let fine = |part: &str| is_name(part) || of_program(part) || is_pattern(part) || is_harmless(part);
@@ -39,7 +42,7 @@ pub(super) fn is_known(word: &str, is_name: impl Fn(&str) -> bool) -> bool {
     parts.all(|part| part.is_empty() || part == "..." || fine(part))
 }
 
-/// `192.168.?.*`, as rinetd writes the sources that it matches.
+/// Returns whether a word looks like a rinetd pattern for sources, for example `192.168.?.*`.
 fn is_pattern(word: &str) -> bool {
     let short = word.split(['.', ':', '?', '*']).all(|run| run.len() <= 4);
     let fits = |c: char| c.is_ascii_hexdigit() || ".:?*".contains(c);

@@ -58,7 +58,7 @@ fn everybody_is_everybody() {
     assert!(imported(Format::Apsaradb, all).admits("public", "8.8.8.8"));
 }
 
-/// The API of ApsaraDB RDS names the same things in another way.
+/// The API of ApsaraDB RDS uses other names for the same fields.
 #[test]
 fn the_answer_of_describe_db_instance_ip_array_list() {
     let text = r#"{"RequestId": "1", "Items": {"DBInstanceIPArray": [
@@ -81,7 +81,7 @@ fn the_answer_of_describe_db_instance_ip_array_list() {
     }
 }
 
-/// The console shows a group as addresses with commas between them.
+/// The console shows a group as addresses that are separated by commas.
 #[test]
 fn the_text_of_the_console() {
     let plain = imported(Format::Apsaradb, "203.0.113.0/24,198.51.100.7, 10.1.2.3/8,\n192.0.2.1\n");

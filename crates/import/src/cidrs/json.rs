@@ -1,4 +1,5 @@
-//! JSON: every string that is an address, or a list of them. Objects that are rules of a firewall are read as such.
+//! JSON: finds every string that is an address or a list of addresses. Objects that are firewall rules are read as
+//! rules.
 
 use portcullis_config::message::message;
 use serde_json::{Map, Value};
@@ -6,16 +7,16 @@ use serde_json::{Map, Value};
 use super::{Found, has_redis_port, is_like_an_address};
 use crate::network::REDIS_PORT;
 
-/// JSON has no line numbers here.
+/// The line in all notes: the parser of JSON does not report line numbers.
 const LINE: usize = 1;
-/// Beginnings of keys whose values describe something and list nothing.
+/// Parts of the keys whose values contain a description and not a list.
 const PROSE: [&str; 8] = ["desc", "comment", "note", "name", "remark", "owner", "title", "gateway"];
-/// Words for a rule that refuses.
+/// The words in the action of a rule that refuses.
 const REFUSALS: [&str; 5] = ["drop", "deny", "reject", "refuse", "block"];
-/// Protocols that TCP is one of.
+/// The values of a rule's protocol that include TCP.
 const PROTOCOLS: [&str; 7] = ["tcp", "6", "-1", "all", "any", "*", ""];
 
-/// Finds the addresses in a value.
+/// Finds the addresses in a JSON value.
 pub(super) fn find(value: &Value) -> Vec<Found> {
     let mut found = Vec::new();
     walk(value, "", false, &mut found);
@@ -69,12 +70,12 @@ fn holds_addresses(value: &Value) -> bool {
     }
 }
 
-/// The parts of an object that make it a rule of a firewall.
+/// The fields of an object that make it a firewall rule.
 struct Rule {
     refuses: bool,
     outbound: bool,
     protocol: Option<String>,
-    /// Whether its ports include that of Redis.
+    /// Whether the ports of the rule include the port of Redis. `None` if the rule names no ports.
     ports: Option<bool>,
 }
 
@@ -106,7 +107,7 @@ impl Rule {
         }
     }
 
-    /// Returns the reason why it says nothing about clients of Redis.
+    /// Returns the reason why the rule does not concern clients of Redis. `None` if the rule concerns them.
     fn skipped(&self) -> Option<portcullis_config::message::Message> {
         let protocol = self.protocol.as_deref().unwrap_or_default();
         if self.outbound {
@@ -121,11 +122,12 @@ impl Rule {
     }
 }
 
-/// Reads `6379`, `ALL`, `6379,6380`, `6000-7000` and `6379/6379`.
+/// Returns whether a list of ports includes the port of Redis. Reads `6379`, `ALL`, `6379,6380`, `6000-7000` and
+/// `6379/6379`.
 fn has_ports(text: &str) -> bool {
     text.split(',').any(|part| {
         let part = part.trim();
-        // Not `-1/-1`, which begins with the sign.
+        // A minus sign at the beginning, as in `-1`, does not separate two ports.
         let range = part.split_once('/').or_else(|| part.trim_start_matches('-').split_once('-'));
         let (from, to) = range.unwrap_or((part, part));
         match (from.trim().parse(), to.trim().parse()) {

@@ -68,7 +68,7 @@ resource "aws_security_group" "redis" {
     );
 }
 
-/// Only those rules of a security group count that are about clients of Redis.
+/// Only the rules of a security group that concern clients of Redis are imported.
 #[test]
 fn security_groups() {
     let notes = admits(
@@ -83,7 +83,7 @@ fn security_groups() {
     assert!(notes.contains("a rule: its ports do not include 6379"), "{notes}");
     assert!(notes.contains("a rule: its protocol is not TCP"), "{notes}");
     assert!(notes.contains("addresses: they are about connections to elsewhere"), "{notes}");
-    // Tencent Cloud and Alibaba Cloud.
+    // Then the forms of Tencent Cloud and Alibaba Cloud.
     admits(
         r#"{"SecurityGroupPolicySet": {"Ingress": [
 {"Protocol": "TCP", "Port": "6379", "CidrBlock": "203.0.113.0/24", "Action": "ACCEPT", "PolicyDescription": "10.0.0.1"},

@@ -1,17 +1,18 @@
-//! Text: every word that is an address, but for lines that refuse or describe, and for blocks about other ports.
+//! Plain text and Terraform: finds every address, except in lines that refuse or describe, and in blocks about other
+//! ports.
 
 use portcullis_config::message::message;
 
 use super::{Found, has_redis_port, is_like_an_address};
 use crate::network::REDIS_PORT;
 
-/// Words of a line that refuses, or that means the opposite.
+/// The words in a line that refuses the addresses, or means the opposite.
 const REFUSALS: [&str; 9] =
     ["deny", "denied", "drop", "reject", "refuse", "block", "blocked", "not", "except"];
-/// Names of values that describe something and list nothing.
+/// The names of values that contain a description and not a list.
 const PROSE: [&str; 6] = ["description", "comment", "note", "name", "remark", "owner"];
 
-/// A block in braces, as Terraform has them.
+/// A block in braces, as in Terraform.
 #[derive(Default)]
 struct Block {
     outbound: bool,
@@ -77,7 +78,8 @@ impl Block {
         }
     }
 
-    /// Returns what was found, where it is about clients of Redis.
+    /// Returns the addresses of the block. If the block does not concern clients of Redis, returns one note in their
+    /// place.
     fn finish(self, line: usize) -> Vec<Found> {
         let ports = self.from.map(|from| has_redis_port(from, self.to.unwrap_or(from)));
         let why = match (self.outbound, ports) {
@@ -92,7 +94,7 @@ impl Block {
     }
 }
 
-/// Returns the line without a comment: `#`, `;` or `//` at the beginning or behind a space.
+/// Returns the line without its comment. A comment is `#`, `;` or `//` at the beginning of the line or after a space.
 fn without_comment(line: &str) -> &str {
     let mut end = line.len();
     for mark in ["#", ";", "//"] {

@@ -1,9 +1,10 @@
-//! Names that the configuration takes.
+//! Names that are valid in the configuration.
 
-/// The longest name that the loader takes.
+/// The longest name in characters that the loader accepts.
 pub(super) const LONGEST_NAME: usize = 63;
 
-/// Returns the name as `[a-z][a-z0-9_-]*`, and not as a word that some YAML programs read as something else.
+/// Returns the name in the form `[a-z][a-z0-9_-]*`. Words that some YAML programs read as a boolean or null get a
+/// prefix.
 pub(super) fn sanitised(name: &str) -> String {
     let clean = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c.to_ascii_lowercase() } else { '-' };
     let name: String = name.chars().map(clean).collect();
@@ -17,7 +18,7 @@ pub(super) fn sanitised(name: &str) -> String {
     name.chars().take(LONGEST_NAME).collect::<String>().trim_end_matches('-').to_owned()
 }
 
-/// Returns the name, with a number where it is taken.
+/// Returns the name, with a number at the end if the name is already taken.
 pub(super) fn unique(name: &str, taken: &[&str]) -> String {
     let numbered = (2_u64..).map(|number| {
         let suffix = format!("-{number}");

@@ -1,4 +1,4 @@
-//! The configuration as text.
+//! Prints the configuration as YAML.
 
 use std::fmt::{self, Write};
 
@@ -7,7 +7,7 @@ use crate::notes::shown;
 use crate::place::Bind;
 use crate::sources::Net;
 
-/// The port of the gate's own admin endpoint unless the configuration sets another one.
+/// The port of the gate's admin endpoint if the configuration does not set another port.
 const ADMIN_PORT: u16 = 9377;
 
 impl Parts {
@@ -181,7 +181,7 @@ fn one_or_list(out: &mut String, indent: &str, items: &[String]) {
     }
 }
 
-/// Returns the text as it is where no YAML reader can take it for anything else, and else in quotes.
+/// Returns the text unchanged if every YAML reader takes it for this string. Otherwise returns it in quotes.
 pub(super) fn scalar(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "./_-".contains(c);
     let (host, port) = text.rsplit_once(':').unwrap_or((text, "0"));

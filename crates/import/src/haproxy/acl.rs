@@ -1,4 +1,5 @@
-//! `acl NAME src ...`, and the same in braces: the sources that match for certain, and those that may match.
+//! `acl NAME src ...`, and the same in braces: the sources that the test matches for certain, and the sources that it
+//! may match.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry::{Occupied, Vacant};
@@ -17,13 +18,13 @@ use crate::files::{Folder, read};
 use crate::notes::{Foreign, Notes};
 use crate::sources::{Net, Sources};
 
-/// The sources that a condition matches. For those in `may` and not in `must` this cannot be known here.
+/// The sources that a condition matches. Sources that are in `may` and not in `must` are in doubt.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Acl {
     pub(super) must: Sources,
     pub(super) may: Sources,
     pub(super) entries: Vec<Entry>,
-    /// The limit that it stands for, where it matches sources with too many connections and nothing else.
+    /// The limit that the condition stands for. `None` unless it matches exactly the sources with too many connections.
     pub(super) limit: Option<Limit>,
 }
 
@@ -45,7 +46,7 @@ impl Acl {
     }
 }
 
-/// The named conditions of a section, and the folder of lists that are named by relative paths.
+/// The named conditions of a section, and the folder for relative paths of lists.
 #[derive(Clone, Debug)]
 pub(super) struct Acls {
     named: HashMap<String, Acl>,
@@ -54,7 +55,8 @@ pub(super) struct Acls {
 }
 
 impl Acls {
-    /// Reads the conditions of a section. Lines of one name are alternatives, wherever they stand.
+    /// Reads the conditions of a section. Lines with the same name are alternatives, even if other lines stand between
+    /// them.
     pub(super) fn read(section: &Section, folder: &Folder, tables: Tables, notes: &mut Notes) -> Self {
         let mut acls = Self { named: HashMap::new(), folder: folder.clone(), tables };
         for line in section.lines.iter().filter(|line| line.word(0) == "acl") {
@@ -71,7 +73,7 @@ impl Acls {
         acls
     }
 
-    /// Returns a named condition, or one that HAProxy knows by itself.
+    /// Returns the condition with this name, from the section or predefined by HAProxy. `None` if there is none.
     pub(super) fn named(&self, name: &str) -> Option<Acl> {
         if let Some(acl) = self.named.get(name) {
             return Some(acl.clone());
@@ -98,7 +100,8 @@ impl Acls {
         self.named.values().flat_map(|acl| &acl.entries)
     }
 
-    /// Reads `src [-i] [-n] [-m ip] [-f FILE] [--] PATTERN...`, or a test that is a limit.
+    /// Reads the test `src [-i] [-n] [-m ip] [-f FILE] [--] PATTERN...`, or a test that is a limit. Any other test may
+    /// match any source.
     pub(super) fn test(&self, words: &[String], line: usize, name: Option<&str>, notes: &mut Notes) -> Acl {
         let what = match name {
             Some(name) => message!("acl {} {}", notes.quote(name), notes.quote(&words.join(" "))),
@@ -145,7 +148,7 @@ impl Acls {
         list.acl
     }
 
-    /// Reads a list: one pattern a line, `#` at the beginning makes a comment.
+    /// Reads a list from a file: one pattern in each line. A `#` at the beginning of a line makes it a comment.
     fn file(&self, name: &str, list: &mut List<'_>, notes: &mut Notes) {
         let path = self.folder.path(name);
         let text = match read(&path) {
@@ -173,7 +176,7 @@ impl Acls {
 
 const FLAG: &str = "that flag is not known here, so which clients it matches is in doubt";
 
-/// A list that is being read.
+/// A list of patterns while it is being read.
 struct List<'a> {
     line: usize,
     group: Option<&'a str>,
@@ -200,8 +203,8 @@ impl List<'_> {
     }
 }
 
-/// Returns all sources that HAProxy finds in `net`: it also looks for the IPv4 address in 6to4 and IPv4-compatible addresses,
-/// and for IPv4 addresses in their mapped form.
+/// Returns all sources that HAProxy matches with `net`. HAProxy compares an IPv4 entry also with the IPv4 address
+/// inside 6to4 and IPv4-compatible addresses. It compares an entry of mapped addresses also with IPv4 peers.
 fn matched(net: Net) -> Sources {
     match net {
         Net::Inet(IpNet::V4(v4)) => {
@@ -215,13 +218,13 @@ fn matched(net: Net) -> Sources {
     }
 }
 
-/// Returns the IPv4 form of a network of mapped addresses.
+/// Returns the IPv4 form of a network of mapped addresses. `None` if the network has other addresses too.
 fn mapped(net: Net) -> Option<Sources> {
     let v4 = Sources::from(net).mapped_v4();
     Sources::from(net).folded().is_empty().then_some(v4)
 }
 
-/// Reads `10.0.0.0/8`, `10.0.0.0/255.0.0.0` or an address. Bits behind the prefix are ignored, as HAProxy does.
+/// Reads `10.0.0.0/8`, `10.0.0.0/255.0.0.0` or an address. Host bits are ignored, as in HAProxy.
 fn network(text: &str) -> Option<Net> {
     let (ip, len) = match text.split_once('/') {
         Some((ip, len)) => (ip, Some(len)),

@@ -1,4 +1,4 @@
-//! `bind`: addresses, and what holds for the connections that arrive there.
+//! `bind`: addresses to listen on, and the form of the connections to them.
 
 use portcullis_config::message::message;
 
@@ -15,17 +15,17 @@ pub(super) struct Bound {
     pub(super) form: Form,
 }
 
-/// The form of the connections.
+/// The form of the connections to an address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Form {
     /// Whether each connection begins with a PROXY header.
     pub(super) proxy: bool,
     pub(super) tls: Option<ServerTls>,
-    /// `maxconn`.
+    /// The limit `maxconn`. `None` if the line sets none.
     pub(super) clients: Option<u64>,
 }
 
-/// Parameters that say how HAProxy listens, never which clients get in.
+/// Parameters without a value that do not affect which clients get in.
 const HARMLESS: [&str; 15] = [
     "allow-0rtt",
     "defer-accept",
@@ -43,7 +43,7 @@ const HARMLESS: [&str; 15] = [
     "no-tlsv12",
     "tfo",
 ];
-/// Parameters of that kind with a value.
+/// Parameters with a value that do not affect which clients get in.
 const HARMLESS_WITH_VALUE: [&str; 31] = [
     "alpn",
     "backlog",
@@ -77,10 +77,10 @@ const HARMLESS_WITH_VALUE: [&str; 31] = [
     "ssl-min-ver",
     "tcp-ut",
 ];
-/// More parameters with a value.
+/// The rest of `HARMLESS_WITH_VALUE`.
 const MORE_WITH_VALUE: [&str; 4] = ["thread", "tls-ticket-keys", "uid", "user"];
 
-/// Parameters of a `bind` while they are read.
+/// The parameters of a `bind` line.
 #[derive(Default)]
 struct Parameters<'l> {
     v6only: bool,
@@ -96,7 +96,7 @@ struct Parameters<'l> {
     ignored: Vec<&'l str>,
 }
 
-/// Reads the addresses of a line.
+/// Reads the addresses of a `bind` line.
 ///
 /// # Errors
 /// The reason why the line cannot be carried over.
@@ -182,7 +182,8 @@ impl<'l> Parameters<'l> {
     }
 }
 
-/// Reads the mode of a socket file: three octal digits, in the configuration with a 0 before them.
+/// Reads the mode of a socket file, at most three octal digits. Returns it with a 0 before it, as the configuration has
+/// it.
 fn mode(text: &str) -> Result<String, &'static str> {
     let digits = text.trim_start_matches('0');
     match digits.len() <= 3 && digits.bytes().all(|byte| (b'0'..b'8').contains(&byte)) {

@@ -1,4 +1,4 @@
-//! `if a !b or c`, `unless ...`: conditions in disjunctive form.
+//! Conditions of rules, `if a !b or c` or `unless ...`, in disjunctive form.
 
 use super::acl::{Acl, Acls};
 use super::limits::Limit;
@@ -6,7 +6,7 @@ use crate::express::Entry;
 use crate::notes::{Foreign, Notes};
 use crate::sources::Sources;
 
-/// A condition as HAProxy's are: `a !b or c`.
+/// A condition in HAProxy's form: `a !b or c`.
 #[derive(Clone, Debug)]
 pub(super) struct Condition {
     /// The sources that it matches for certain.
@@ -24,9 +24,10 @@ struct Literal {
 }
 
 impl Condition {
-    /// Reads the words behind an action: `if` or `unless` and a condition. `None`: there is none, so it always holds.
+    /// Reads the condition in the words after an action, which begins with `if` or `unless`. `None` if there is no
+    /// condition, so the rule always applies.
     pub(super) fn behind(words: &[String], line: usize, acls: &Acls, notes: &mut Notes) -> Option<Self> {
-        // Between the action and the condition stand parameters of the action.
+        // Parameters of the action stand before the condition.
         let at = words.iter().position(|word| word == "if" || word == "unless")?;
         let terms = terms(&words[at + 1..], line, acls, notes);
         Some(Self::of(terms, words[at] == "unless"))
@@ -49,7 +50,8 @@ impl Condition {
         Self { must, may, terms, unless }
     }
 
-    /// Takes the alternatives that are limits out of it. `None`: nothing is left of it.
+    /// Splits off the alternatives that are limits. Returns the rest of the condition, and the limits. The rest is
+    /// `None` if all alternatives are limits.
     pub(super) fn without_limits(mut self) -> (Option<Self>, Vec<Limit>) {
         if self.unless {
             return (Some(self), Vec::new());
@@ -68,17 +70,18 @@ impl Condition {
         }
     }
 
-    /// Whether it cannot be known here which sources match.
+    /// Returns whether it cannot be known for every source if the condition matches.
     pub(super) fn is_in_doubt(&self) -> bool {
         self.may != self.must
     }
 
-    /// Returns the entries of `a or b`.
+    /// Returns the entries of a condition `a or b`. `None` if the condition has another form.
     pub(super) fn any_of(&self) -> Option<Vec<Entry>> {
         self.alternatives().filter(|_| !self.unless)
     }
 
-    /// Returns the entries of `!a !b`, or of `unless a or b`: it matches the sources that are in none of them.
+    /// Returns the entries of a condition `!a !b` or `unless a or b`, which matches the sources that are in none of
+    /// them. `None` if the condition has another form.
     pub(super) fn none_of(&self) -> Option<Vec<Entry>> {
         match (self.unless, self.terms.as_slice()) {
             (true, _) => self.alternatives(),
@@ -89,7 +92,7 @@ impl Condition {
         }
     }
 
-    /// Returns the entries of tests that are `negated`, or of those that are not.
+    /// Returns the entries of the tests that are `negated`, or of the tests that are not.
     pub(super) fn entries(&self, negated: bool) -> Vec<Entry> {
         let literals = self.terms.iter().flatten();
         let wanted = literals.filter(|literal| (literal.negated != self.unless) == negated);

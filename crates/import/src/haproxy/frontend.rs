@@ -1,4 +1,4 @@
-//! Frontends and listen sections with the backend behind them, as listeners.
+//! Turns frontends and listen sections, with their backend, into listeners.
 
 use portcullis_config::message::{Message, message};
 
@@ -14,25 +14,25 @@ use crate::notes::Notes;
 use crate::review::Review;
 use crate::sources::{Net, Sources};
 
-/// A proxy that clients connect to, and the backend that they are led to.
+/// A proxy that clients connect to, and the backend that it sends them to.
 pub(super) struct Frontend<'s> {
     front: Proxy<'s>,
-    /// `None`: the servers of the proxy itself.
+    /// `None` if the servers are in the proxy itself.
     back: Option<Proxy<'s>>,
     review: Review,
 }
 
-/// The lists of a listener, and the senders of PROXY headers to it.
+/// The lists of a listener, and its senders of PROXY headers. The flag says whether other peers are refused.
 struct Judged {
     lists: Lists,
     senders: Option<(Vec<Entry>, bool)>,
 }
 
 impl<'s> Frontend<'s> {
-    /// Adds a listener for each form of connections that the section takes.
+    /// Adds a listener for each form of connections in the section.
     ///
     /// # Errors
-    /// The reason why nothing of it can be carried over.
+    /// The reason why nothing of the section can be carried over.
     pub(super) fn import(
         section: &'s Section,
         sections: &'s [Section],
@@ -111,7 +111,8 @@ impl<'s> Frontend<'s> {
         draft.add(door, notes);
     }
 
-    /// Returns the trusted senders. With a limit on their connections none is: the gate limits clients only.
+    /// Returns the trusted senders. Returns none if their connections are limited, because the gate limits the
+    /// connections of clients only.
     fn senders(&self, from: Vec<Entry>, notes: &mut Notes) -> Vec<Entry> {
         let line = self.front.section.line;
         if !self.front.rules.connection.limits.is_empty() {
@@ -128,7 +129,7 @@ impl<'s> Frontend<'s> {
         from
     }
 
-    /// Returns the stages that see the address in a PROXY header, those of the backend too.
+    /// Returns the stages that see the address in a PROXY header, including those of the backend.
     fn later(&self) -> impl Iterator<Item = &Stage> + Clone {
         self.front.rules.later().chain(self.back.iter().flat_map(|back| back.rules.later()))
     }
@@ -179,7 +180,8 @@ impl<'s> Frontend<'s> {
         express(written(stages()), &admitted(stages()), reach, &embedded())
     }
 
-    /// With `accept-proxy` the connection rules judge the load balancers, and the later ones the clients.
+    /// Returns the lists and the senders with `accept-proxy`. The connection rules judge the load balancers, and the
+    /// later rules judge the clients.
     fn behind_balancers(&self, reach: &Sources, notes: &mut Notes) -> Judged {
         let connection = &self.front.rules.connection;
         let (from, more) =
@@ -192,7 +194,8 @@ impl<'s> Frontend<'s> {
         Judged { lists, senders: Some((from, true)) }
     }
 
-    /// With `expect-proxy layer4` some peers are load balancers, and the others are judged by their own address.
+    /// Returns the lists and the senders with `expect-proxy layer4`. Some peers are load balancers; the other peers are
+    /// clients and are judged by their own address.
     fn beside_balancers(&self, reach: &Sources, in_gate: &Sources, notes: &mut Notes) -> Judged {
         let connection = &self.front.rules.connection;
         let Passage { passed, expected, maybe_expected } = connection.passage();
@@ -203,7 +206,7 @@ impl<'s> Frontend<'s> {
             let lists = express(written(self.later()), &clients, &Sources::inet(), &embedded());
             return Judged { lists, senders: Some((from, true)) };
         }
-        // One list judges both, so an address gets in only if it does in either way.
+        // One list judges both kinds of clients, so it may only admit an address that both kinds of rules admit.
         let both = clients.and(&direct.or(&in_gate.not()));
         if !clients.is_within(&both) {
             let text = "the gate judges clients behind load balancers and others by the same lists, so only addresses \
@@ -226,7 +229,7 @@ impl<'s> Frontend<'s> {
     }
 
     fn report_unreached(&self, reach: &Sources, notes: &mut Notes) {
-        /// A long list is named as a whole.
+        /// More entries than this are reported in one note.
         const MOST: usize = 20;
         let why = "no client of that address family connects where this listens";
         let line = self.front.section.line;
@@ -243,8 +246,8 @@ impl<'s> Frontend<'s> {
     }
 }
 
-/// Returns the backend that clients are led to, and refuses those that a rule leads elsewhere. `None`: the proxy's own
-/// servers.
+/// Returns the backend for the clients, and refuses clients that a rule sends to another backend. `None` means the
+/// servers of the proxy itself.
 fn backend<'s>(
     front: &mut Proxy<'s>,
     sections: &'s [Section],
@@ -252,7 +255,7 @@ fn backend<'s>(
     notes: &mut Notes,
 ) -> Result<Option<Proxy<'s>>, Message> {
     let always = front.routes.iter().position(|route| route.condition.is_none());
-    // Behind a rule that always holds no other one is reached.
+    // HAProxy reads no rule after a rule that always applies.
     front.routes.truncate(always.map_or(usize::MAX, |at| at + 1));
     let own_servers = front.section.kind == Kind::Listen;
     let target: Option<String> = match (front.routes.last(), &front.default_backend) {
@@ -262,7 +265,7 @@ fn backend<'s>(
         (Some(Route { backend, condition: None, .. }), _) => backend.clone(),
         (_, Some(name)) => Some(name.clone()),
         (_, None) if own_servers => None,
-        // Clients that no rule leads anywhere are refused.
+        // HAProxy refuses clients that no rule sends to a backend.
         (_, None) => front.routes.iter().find_map(|route| route.backend.clone()),
     };
     let nowhere = always.is_none() && front.default_backend.is_none() && !own_servers;
@@ -293,7 +296,8 @@ fn backend<'s>(
         return Err(message!("its backend {} is disabled", notes.quote(&name)));
     }
     for route in std::mem::take(&mut back.routes) {
-        // Rules of a listen section choose a backend for its own clients only, and those of a backend a server.
+        // In a listen section `use_backend` applies only to the clients of that section. In a backend, `use-server`
+        // chooses a server.
         if route.line.word(0) == "use-server" {
             back.rules.lead_elsewhere(route.condition);
         }
@@ -301,8 +305,8 @@ fn backend<'s>(
     Ok(Some(back))
 }
 
-/// Returns the IPv6 addresses that HAProxy compares with IPv4 entries by the IPv4 address in them: 6to4 and
-/// IPv4-compatible ones. No list means them, so they need not be let in; loopback is no such address.
+/// Returns the 6to4 and IPv4-compatible addresses, without loopback. HAProxy compares the IPv4 address in them with
+/// IPv4 entries. People who write such entries do not mean these addresses, so the result need not admit them.
 fn embedded() -> Sources {
     let nets = [("2002::", 16), ("::", 96)];
     let nets = nets.into_iter().filter_map(|(ip, len)| Net::new(ip.parse().ok()?, len));

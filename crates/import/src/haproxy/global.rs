@@ -1,4 +1,4 @@
-//! The global section, and the files that the configuration names.
+//! The global section, and the files of certificates that other sections name.
 
 use super::keywords;
 use super::section::{Kind, Section};
@@ -8,18 +8,18 @@ use crate::files::{Folder, read};
 use crate::notes::{Foreign, Notes};
 use crate::review::{Class, Review};
 
-/// Settings of the process.
+/// The settings of the process.
 pub(super) struct Global {
     pub(super) folder: Folder,
     certificates: String,
     authorities: String,
-    /// Whether the certificates of servers are verified where a server does not say.
+    /// Whether HAProxy verifies the certificate of a server whose line has no `verify`.
     pub(super) verifies: bool,
     pub(super) review: Review,
 }
 
 impl Global {
-    /// Reads all global sections.
+    /// Reads all global sections, and limits the clients of the draft.
     pub(super) fn read(sections: &[Section], folder: Folder, draft: &mut Draft, notes: &mut Notes) -> Self {
         let globals = || sections.iter().filter(|section| section.kind == Kind::Global);
         for section in globals() {
@@ -29,7 +29,7 @@ impl Global {
         let lines = globals().flat_map(|section| &section.lines).map(|line| (At::from(line.number), line));
         let review = Review::of(lines, notes, |line, _| {
             match line.word(0) {
-                // What is uncertain here decides nothing by itself: a path that is taken from it does not exist.
+                // An uncertain line decides nothing by itself. At worst a path that contains its value does not exist.
                 _ if line.uncertain => return keywords::of_global(line),
                 "maxconn" => {
                     if let Some(clients) = line.word(1).parse().ok().filter(|clients| *clients > 0) {
@@ -46,7 +46,7 @@ impl Global {
         Self { folder, certificates, authorities, verifies, review }
     }
 
-    /// Returns the files of a certificate and its key, which HAProxy reads from one name.
+    /// Returns the paths of a certificate and of its key. HAProxy finds the key in the same file or beside it.
     pub(super) fn pair(&self, name: &str) -> Result<(String, String), &'static str> {
         let certificate = self.path(&self.certificates, name)?;
         let key = format!("{certificate}.key");
@@ -57,7 +57,7 @@ impl Global {
         }
     }
 
-    /// Returns the file of a CA or a revocation list.
+    /// Returns the path of a CA or a revocation list.
     pub(super) fn ca(&self, name: &str) -> Result<String, &'static str> {
         self.path(&self.authorities, name)
     }

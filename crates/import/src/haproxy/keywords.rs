@@ -1,9 +1,10 @@
-//! The keywords of HAProxy that say nothing about which clients get in, in mode tcp.
+//! The keywords of HAProxy that do not affect which clients get in, in mode tcp.
 
 use super::section::Line;
 use crate::review::Class;
 
-/// Keywords of proxies. HAProxy ignores those of HTTP in mode tcp. Rules of HTTP are in doubt nevertheless.
+/// Harmless keywords of proxies. HAProxy ignores keywords of HTTP in mode tcp. Rules of HTTP are in doubt nevertheless,
+/// so they are not listed.
 const HARMLESS: [&str; 58] = [
     "backlog",
     "balance",
@@ -65,7 +66,7 @@ const HARMLESS: [&str; 58] = [
     "acme",
 ];
 
-/// `option NAME`: how connections are kept, checked and logged.
+/// Harmless options, written as `option NAME`. They say how connections are kept, checked and logged.
 const OPTIONS: [&str; 46] = [
     "abortonclose",
     "accept-invalid-http-request",
@@ -114,7 +115,7 @@ const OPTIONS: [&str; 46] = [
     "smtpchk",
     "socket-stats",
 ];
-/// More options of that kind.
+/// More harmless options.
 const TCP_OPTIONS: [&str; 9] = [
     "splice-auto",
     "splice-request",
@@ -126,10 +127,10 @@ const TCP_OPTIONS: [&str; 9] = [
     "tcp-smart-accept",
     "tcp-smart-connect",
 ];
-/// Options of that kind about TCP connections as a whole.
+/// Harmless options about TCP connections as a whole.
 const LOG_OPTIONS: [&str; 2] = ["tcpka", "tcplog"];
 
-/// Keywords of the global section, by their beginnings.
+/// Beginnings of harmless lines of the global section.
 const GLOBAL: [&str; 44] = [
     "51degrees",
     "anonkey",
@@ -176,7 +177,7 @@ const GLOBAL: [&str; 44] = [
     "strict-limits",
     "tune.",
 ];
-/// More keywords of the global section.
+/// The rest of `GLOBAL`.
 const GLOBAL_REST: [&str; 19] = [
     "noepoll",
     "noevports",
@@ -199,7 +200,7 @@ const GLOBAL_REST: [&str; 19] = [
     "default-path config",
 ];
 
-/// Classifies a line of a proxy that no other module reads.
+/// Returns the class of a line of a proxy that no other module reads.
 pub(super) fn of_proxy(line: &Line) -> Class {
     let (name, option) = match line.word(0) {
         "no" | "default" => (line.word(1), line.word(2)),
@@ -215,10 +216,10 @@ pub(super) fn of_proxy(line: &Line) -> Class {
     if known { Class::Harmless("it has no counterpart") } else { Class::unknown() }
 }
 
-/// Classifies a line of the global section.
+/// Returns the class of a line of the global section.
 pub(super) fn of_global(line: &Line) -> Class {
     let written = line.words.join(" ");
     let mut known = GLOBAL.iter().chain(&GLOBAL_REST);
-    // The section is noted as a whole.
+    // A harmless line needs no note, because the note of the section covers it.
     if known.any(|known| written.starts_with(known)) { Class::Understood } else { Class::unknown() }
 }

@@ -1,4 +1,4 @@
-//! Limits: stick tables, what they track, and rules that refuse a source with too many connections.
+//! Limits: stick tables, the counters that use them, and rules that refuse a source with too many connections.
 
 use std::collections::HashMap;
 
@@ -8,19 +8,19 @@ use crate::draft;
 /// A limit on the connections of one source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Limit {
-    /// Connections at a time.
+    /// The most connections at a time.
     Clients(u64),
-    /// New connections in a time, as the configuration has it: `20/10s`.
+    /// The most new connections in a period. The period is written as in the configuration: `10s`.
     Connects(u64, String),
 }
 
-/// Periods of `conn_rate` by table, and what the counters of a section track.
+/// The stick tables of the file, and the table of each counter in one section.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tables {
     own: String,
-    /// The period of `store conn_rate(PERIOD)` of each table.
+    /// The period of `store conn_rate(PERIOD)`, by the name of the table.
     rates: HashMap<String, String>,
-    /// The table of each counter `track-scN src`. `None`: the counter tracks something else.
+    /// The table of each counter `track-scN src`. `None` if the counter tracks something else.
     counters: HashMap<String, Option<String>>,
 }
 
@@ -40,7 +40,7 @@ impl Tables {
             };
             let tracked = (line.word(3) == "src" && !line.uncertain).then_some(table);
             let counter = tables.counters.entry(counter.to_owned());
-            // A counter that two lines track counts one thing or the other.
+            // If two lines set a counter in different ways, its meaning is in doubt.
             counter
                 .and_modify(|other| *other = other.clone().filter(|_| other == &tracked))
                 .or_insert(tracked);
@@ -48,7 +48,8 @@ impl Tables {
         tables
     }
 
-    /// Reads `src_conn_rate gt 20` and its sisters.
+    /// Reads a test such as `src_conn_rate gt 20` or `sc0_conn_cur ge 20`. Returns `None` if the test is not a limit on
+    /// the connections of a source.
     pub(super) fn limit(&self, words: &[String]) -> Option<Limit> {
         let [fetch, count @ ..] = words else { return None };
         let most = match count.iter().map(String::as_str).collect::<Vec<_>>()[..] {
@@ -56,7 +57,7 @@ impl Tables {
             ["ge", count] => count.parse::<u64>().ok()?.checked_sub(1),
             _ => None,
         };
-        // A limit of 0 would be no limit but a refusal.
+        // A rule with the limit 0 refuses every connection, so it is not a limit.
         let most = most.filter(|most| *most > 0)?;
         let (name, argument) = match fetch.split_once('(') {
             Some((name, rest)) => (name, Some(rest.strip_suffix(')')?)),
@@ -82,7 +83,7 @@ impl Tables {
     }
 }
 
-/// Reads the period of `conn_rate(10s)` in a list of what a table stores.
+/// Returns the period of `conn_rate(10s)` in the list of values that a table stores.
 fn period(stored: &str) -> Option<String> {
     let rate = stored.split(',').find_map(|item| item.strip_prefix("conn_rate("));
     let rate = match rate {
@@ -93,14 +94,15 @@ fn period(stored: &str) -> Option<String> {
     let (number, unit) = rate.split_at(digits);
     let number: u64 = number.parse().ok().filter(|number| *number > 0)?;
     match unit {
-        // Milliseconds, unless a unit says something else.
+        // HAProxy reads a number without a unit as milliseconds.
         "" | "ms" => Some(format!("{number}ms")),
         "s" | "m" | "h" | "d" => Some(format!("{number}{unit}")),
         _ => None,
     }
 }
 
-/// Adds a limit to those of a listener. The stricter one of two holds.
+/// Adds a limit to the limits of a listener. Of several limits on connections at a time the lowest applies. Of several
+/// rates the first applies.
 pub(super) fn add(limits: &mut draft::Limits, limit: &Limit) {
     match limit {
         Limit::Clients(most) => {

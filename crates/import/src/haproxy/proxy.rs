@@ -1,4 +1,4 @@
-//! Frontends, backends and listen sections: everything that stands in one, and in its defaults.
+//! Frontends, backends and listen sections: all lines of a section, and of its defaults.
 
 use super::acl::Acls;
 use super::bind::{self, Bound};
@@ -13,7 +13,7 @@ use crate::at::At;
 use crate::notes::Notes;
 use crate::review::{Class, Review};
 
-/// One proxy, with all of its lines classified.
+/// One proxy whose lines have all been classified.
 pub(super) struct Proxy<'s> {
     pub(super) section: &'s Section,
     pub(super) binds: Vec<Bound>,
@@ -27,12 +27,12 @@ pub(super) struct Proxy<'s> {
     pub(super) review: Review,
 }
 
-/// A rule that leads clients to a backend, or to one server of theirs.
+/// A rule that sends clients to a backend, or to one server of their backend.
 pub(super) struct Route {
     pub(super) line: Line,
-    /// `None`: a server, or a backend that is chosen for each connection.
+    /// The name of the backend. `None` if the rule names a server, or if the backend is chosen for each connection.
     pub(super) backend: Option<String>,
-    /// `None`: always.
+    /// The condition of the rule. `None` if it always applies.
     pub(super) condition: Option<Condition>,
 }
 
@@ -70,7 +70,7 @@ impl<'s> Proxy<'s> {
         proxy
     }
 
-    /// Reads a line of the defaults section, of which a proxy inherits settings and never rules.
+    /// Reads a line of the defaults section. A proxy inherits settings from it, but no rules.
     fn default_line(&mut self, line: &Line, global: &Global, notes: &mut Notes) -> Class {
         match line.word(0) {
             "default_backend" | "default-server" | "mode" | "disabled" | "enabled" | "maxconn" => {
@@ -88,7 +88,7 @@ impl<'s> Proxy<'s> {
                     "it depends on a condition or a variable, and may decide which clients get in",
                 );
             }
-            // They are read before, since rules name them.
+            // The conditions have been read already, because rules name them.
             "acl" => {}
             "bind" => match bind::read(line, global, notes) {
                 Ok(binds) => self.binds.extend(binds),
@@ -129,7 +129,8 @@ impl<'s> Proxy<'s> {
     }
 }
 
-/// Classifies a rule about what the server sends: it can cut a client by its address as well.
+/// Returns the class of a rule about the data that the server sends. Such a rule can also disconnect a client because
+/// of its address.
 fn of_response(line: &Line) -> Class {
     match (line.word(1), line.word(2)) {
         ("inspect-delay", _) | ("content", "accept") => Class::Harmless("it has no counterpart"),

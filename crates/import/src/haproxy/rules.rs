@@ -1,5 +1,5 @@
-//! `tcp-request ... accept|reject [if|unless ...]`: in each of the three stages the first rule that matches decides,
-//! and a client that matches none goes on. A client gets in when it has passed them all.
+//! `tcp-request ... accept|reject [if|unless ...]`. In each of the three stages the first rule that matches decides. A
+//! client that matches no rule passes the stage, and a client gets in if it passes all stages.
 
 use portcullis_config::message::Message;
 use portcullis_config::message::message;
@@ -13,10 +13,10 @@ use crate::notes::Notes;
 use crate::review::Class;
 use crate::sources::{Net, Sources};
 
-/// Stages behind `tcp-request connection`: they see the address in a PROXY header.
+/// The stages after `tcp-request connection`. They see the address in a PROXY header.
 const LATER: [&str; 2] = ["session", "content"];
 
-/// Actions that go on to the next rule, and change nothing that later rules here look at.
+/// Actions after which HAProxy reads the next rule. They change nothing that later rules depend on here.
 const GOES_ON: [&str; 11] = [
     "track-sc",
     "sc-inc-",
@@ -31,13 +31,13 @@ const GOES_ON: [&str; 11] = [
     "set-priority-",
 ];
 
-/// The rules of a proxy, stage by stage.
+/// The rules of a proxy by stage.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rules {
-    /// `tcp-request connection`: they see the address of the peer.
+    /// The rules `tcp-request connection`, which see the address of the peer.
     pub(super) connection: Stage,
     later: [Stage; 2],
-    /// Rules that choose a backend or a server: a client that they lead elsewhere does not get in here.
+    /// Rules that choose a backend or a server. A client that they send elsewhere does not get in here.
     routes: Stage,
 }
 
@@ -51,7 +51,7 @@ pub(super) struct Stage {
 #[derive(Clone, Debug)]
 struct Rule {
     action: Action,
-    /// `None`: always.
+    /// `None` if the rule always applies.
     condition: Option<Condition>,
 }
 
@@ -59,7 +59,7 @@ struct Rule {
 enum Action {
     Accept,
     Reject,
-    /// The connection must begin with a PROXY header.
+    /// Expects a PROXY header at the beginning of the connection.
     ExpectHeader,
 }
 
@@ -70,12 +70,12 @@ pub(super) struct Passage {
     pub(super) passed: Sources,
     /// The sources that must send a header for certain.
     pub(super) expected: Sources,
-    /// The sources that may have to.
+    /// The sources that may have to send a header.
     pub(super) maybe_expected: Sources,
 }
 
 impl Rules {
-    /// Reads a line.
+    /// Reads a `tcp-request` line.
     pub(super) fn line(&mut self, line: &Line, acls: &Acls, notes: &mut Notes) -> Class {
         if line.uncertain {
             return Class::doubtful(
@@ -129,12 +129,12 @@ impl Rules {
         Class::Understood
     }
 
-    /// Lets the clients pass that a rule leads to the upstream of the listener.
+    /// Adds a rule that sends clients to the upstream of the listener, so they get in.
     pub(super) fn lead_here(&mut self, condition: Option<Condition>) {
         self.routes.rules.push(Rule { action: Action::Accept, condition });
     }
 
-    /// Refuses the clients that a rule leads elsewhere.
+    /// Adds a rule that sends clients elsewhere, so they are refused.
     pub(super) fn lead_elsewhere(&mut self, condition: Option<Condition>) {
         self.routes.rules.push(Rule { action: Action::Reject, condition });
     }
@@ -146,20 +146,21 @@ impl Rules {
 }
 
 impl Stage {
-    /// Whether it accepts and rejects no client.
+    /// Returns whether no rule of the stage accepts or rejects.
     pub(super) fn is_open(&self) -> bool {
         self.rules.iter().all(|rule| rule.action == Action::ExpectHeader)
     }
 
-    /// Whether some connections must begin with a PROXY header.
+    /// Returns whether some connections must begin with a PROXY header.
     pub(super) fn expects_headers(&self) -> bool {
         self.rules.iter().any(|rule| rule.action == Action::ExpectHeader)
     }
 
-    /// Walks through the rules. A rule that may reject does, one that may accept does not.
+    /// Applies the rules in order, and admits no source in doubt: a source that a rule may reject is rejected, and a
+    /// source that a rule may accept is not accepted.
     pub(super) fn passage(&self) -> Passage {
         let (mut open, mut accepted) = (Sources::all(), Sources::default());
-        // Sources that are still judged for certain, and those that may be.
+        // The sources that no rule can have decided, and the sources that perhaps no rule has decided.
         let (mut surely, mut maybe) = (Sources::all(), Sources::all());
         let (mut expected, mut maybe_expected) = (Sources::default(), Sources::default());
         for rule in &self.rules {
@@ -184,7 +185,7 @@ impl Stage {
         Passage { passed: accepted.or(&open), expected, maybe_expected }
     }
 
-    /// Returns the entries that name sources which this stage lets pass, or which it expects headers from.
+    /// Returns the entries that name sources which this stage admits, or from which it expects headers.
     pub(super) fn named(&self) -> Vec<Entry> {
         let conditions = self.rules.iter().filter_map(|rule| Some((rule.action, rule.condition.as_ref()?)));
         let entries = conditions.flat_map(|(action, condition)| condition.entries(action == Action::Reject));
@@ -198,7 +199,7 @@ impl Stage {
         conditions.flat_map(|condition| condition.entries(false)).collect()
     }
 
-    /// Writes the rules as two lists, and returns whether the stage admits the sources that none of them names.
+    /// Adds the rules to the two lists. Returns whether the stage admits the sources that no rule names.
     fn written(&self, lists: &mut Lists) -> bool {
         for rule in &self.rules {
             match (&rule.condition, rule.action) {
@@ -221,18 +222,18 @@ impl Stage {
     }
 }
 
-/// Returns the sources that pass all of the stages for certain.
+/// Returns the sources that pass all stages for certain.
 pub(super) fn admitted<'s>(stages: impl Iterator<Item = &'s Stage>) -> Sources {
     stages.fold(Sources::all(), |admitted, stage| admitted.and(&stage.passage().passed))
 }
 
-/// Writes the rules as two lists, as far as they have that form.
+/// Returns the rules as two lists. Rules that cannot be written as entries are left out.
 pub(super) fn written<'s>(stages: impl Iterator<Item = &'s Stage>) -> Lists {
     let mut lists = Lists::default();
     let mut open = true;
     for stage in stages.filter(|stage| !stage.rules.is_empty()) {
         let mut own = Lists::default();
-        // A stage that is open to the rest leaves it to the others which sources they name.
+        // If a stage admits sources that it does not name, its `allow` entries do not restrict anything.
         if !stage.written(&mut own) {
             open = false;
             lists.allow.extend(own.allow);

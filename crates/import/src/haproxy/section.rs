@@ -1,4 +1,4 @@
-//! The grammar of haproxy.cfg: sections, lines, words.
+//! The grammar of haproxy.cfg: sections, lines and words.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use portcullis_config::message::{Message, message};
 
 use crate::notes::{Notes, What};
 
-/// The purpose of a section.
+/// The kind of a section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Global,
@@ -23,29 +23,29 @@ pub(super) struct Section {
     pub(super) kind: Kind,
     pub(super) name: String,
     pub(super) line: usize,
-    /// Its first line.
+    /// The first line of the section, as it is written.
     pub(super) title: String,
     pub(super) lines: Vec<Line>,
-    /// Whether it depends on a condition or a variable if the section is there, or which lines it has.
+    /// Whether a condition or a variable decides if the section exists, or which lines it has.
     pub(super) uncertain: bool,
-    /// `from NAME`.
+    /// The name in `from NAME`, which chooses a defaults section.
     from: Option<String>,
 }
 
-/// One line.
+/// One line of a section.
 #[derive(Clone, Debug)]
 pub(super) struct Line {
     pub(super) number: usize,
-    /// The words that HAProxy reads: without quotes and escapes.
+    /// The words as HAProxy reads them, without quotes and escapes.
     pub(super) words: Vec<String>,
-    /// Whether the line stands under `.if`, or takes text from the environment.
+    /// Whether the line is inside `.if`, or contains a variable of the environment.
     pub(super) uncertain: bool,
-    /// The line as it stands, without a comment.
+    /// The line as it is written, without its comment.
     written: String,
 }
 
 impl Section {
-    /// Returns its own `mode`, that of its defaults, or HAProxy's.
+    /// Returns the `mode` of the section, of its defaults section, or HAProxy's default `tcp`.
     pub(super) fn mode(&self, sections: &[Self]) -> String {
         let said = |section: &Self| {
             let line = section.lines.iter().rev().find(|line| line.word(0) == "mode");
@@ -54,7 +54,7 @@ impl Section {
         said(self).or_else(|| said(self.defaults(sections)?)).unwrap_or_else(|| "tcp".to_owned())
     }
 
-    /// Returns the defaults section that is named, or else the last one before.
+    /// Returns the defaults section that the section names, or else the last one before it.
     pub(super) fn defaults<'s>(&self, sections: &'s [Self]) -> Option<&'s Self> {
         let mut defaults = sections.iter().filter(|section| section.kind == Kind::Defaults);
         match &self.from {
@@ -65,7 +65,7 @@ impl Section {
 }
 
 impl Line {
-    /// Returns a word, empty where there are fewer.
+    /// Returns the word at this index, or an empty string if the line has fewer words.
     pub(super) fn word(&self, at: usize) -> &str {
         self.words.get(at).map_or("", String::as_str)
     }
@@ -83,7 +83,7 @@ impl What for &Line {
     }
 }
 
-/// Reads all sections of a file.
+/// Reads all sections of a file, and adds their names to those that notes may show.
 pub(super) fn read(text: &str, notes: &mut Notes) -> Vec<Section> {
     let mut sections: Vec<Section> = Vec::new();
     let mut conditions = 0_usize;
@@ -104,7 +104,7 @@ pub(super) fn read(text: &str, notes: &mut Notes) -> Vec<Section> {
         line.uncertain |= conditions > 0;
         if let Some(section) = title(&line) {
             notes.learn(&section.name);
-            // Where the condition does not hold, what follows belongs to the section before.
+            // If the condition is false, the lines after this title belong to the section before it.
             if let Some(before) = sections.last_mut().filter(|_| section.uncertain) {
                 before.uncertain = true;
             }
@@ -147,8 +147,8 @@ fn title(line: &Line) -> Option<Section> {
     })
 }
 
-/// Splits a line as HAProxy does: a backslash escapes, single quotes keep, double quotes keep all but escapes and
-/// variables, and `#` begins a comment anywhere outside quotes.
+/// Splits a line into words as HAProxy does. A backslash escapes a character. Single quotes keep all characters; double
+/// quotes keep all but escapes and variables. Outside quotes, `#` begins a comment.
 fn words(number: usize, line: &str) -> Line {
     let mut words: Vec<String> = Vec::new();
     let mut word: Option<String> = None;
@@ -180,7 +180,7 @@ fn words(number: usize, line: &str) -> Line {
                 }
             }
             (open, c) => {
-                // Outside double quotes it stands for itself.
+                // Outside double quotes HAProxy does not replace variables.
                 uncertain |= c == '$' && open == Some('"');
                 word.get_or_insert_default().push(c);
             }

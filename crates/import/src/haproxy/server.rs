@@ -13,9 +13,9 @@ use crate::review::Class;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Servers {
     first: Vec<Server>,
-    /// Servers marked `backup`.
+    /// The servers that are marked `backup`.
     last: Vec<Server>,
-    /// Parameters of `default-server`.
+    /// The parameters of `default-server`.
     defaults: Vec<String>,
 }
 
@@ -26,7 +26,8 @@ struct Server {
     tls: Option<ClientTls>,
 }
 
-/// Parameters that say how HAProxy connects, checks and balances, never for which client.
+/// Parameters without a value that say how HAProxy connects, checks and balances. They do not affect which clients get
+/// in.
 const HARMLESS: [&str; 26] = [
     "agent-check",
     "allow-0rtt",
@@ -55,7 +56,7 @@ const HARMLESS: [&str; 26] = [
     "tfo",
     "strict-maxconn",
 ];
-/// Parameters of that kind with a value.
+/// Parameters with a value that do not affect which clients get in.
 const HARMLESS_WITH_VALUE: [&str; 49] = [
     "addr",
     "agent-addr",
@@ -107,10 +108,10 @@ const HARMLESS_WITH_VALUE: [&str; 49] = [
     "ssl-max-ver",
     "ssl-min-ver",
 ];
-/// More parameters with a value.
+/// The rest of `HARMLESS_WITH_VALUE`.
 const MORE_WITH_VALUE: [&str; 6] = ["source", "tcp-ut", "track", "usesrc", "weight", "ws"];
 
-/// Parameters of a server while they are read.
+/// The parameters of a server.
 #[derive(Default)]
 struct Parameters<'l> {
     backup: bool,
@@ -122,13 +123,13 @@ struct Parameters<'l> {
     verify_host: Option<&'l str>,
     sni: Option<&'l str>,
     certificate: Option<&'l str>,
-    /// `weight 0`: it gets no client.
+    /// Whether the server has `weight 0`, so it gets no clients.
     is_idle: bool,
     ignored: Vec<&'l str>,
 }
 
 impl Servers {
-    /// Reads a `server` or `default-server` line.
+    /// Reads a `server` or a `default-server` line.
     pub(super) fn line(&mut self, line: &Line, global: &Global, notes: &mut Notes) -> Class {
         if line.uncertain {
             return Class::doubtful("it depends on a condition or a variable");
@@ -143,7 +144,8 @@ impl Servers {
         let own = line.words.get(3..).unwrap_or_default();
         let words = [self.defaults.as_slice(), own].concat();
         let Some(parameters) = Parameters::read(&words) else {
-            // With the doubt about it no client gets there, so its address may stay for the operator.
+            // The doubt about this line empties `allow`, so no client reaches the address. It stays in the result to
+            // help the operator.
             let address = address(line.word(2));
             self.first.extend(address.map(|address| Server { line: line.number, address, tls: None }));
             return Class::unknown();
@@ -156,7 +158,8 @@ impl Servers {
         Class::Understood
     }
 
-    /// Returns their addresses, those marked `backup` last, and the TLS that holds for all of them.
+    /// Returns the addresses of the servers, with those marked `backup` last, and the TLS settings that apply to all of
+    /// them. A server with other TLS settings than the first is left out.
     pub(super) fn target(&self, notes: &mut Notes) -> (Vec<String>, Option<ClientTls>) {
         let mut all = self.first.iter().chain(&self.last);
         let Some(first) = all.next() else { return (Vec::new(), None) };
@@ -174,7 +177,7 @@ impl Servers {
 }
 
 impl<'l> Parameters<'l> {
-    /// `None`: one of the words is not known here.
+    /// Reads the parameters. Returns `None` if a word is not known.
     fn read(words: &'l [String]) -> Option<Self> {
         let mut read = Self::default();
         let mut words = words.iter().map(String::as_str);

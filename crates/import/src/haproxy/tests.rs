@@ -67,7 +67,7 @@ fn acls_become_groups() {
         "10.0.0.1",
         "2002:cb00:7101::1",
     ];
-    // The nonsense in the list might have matched anybody, but only ever lets in.
+    // The invalid line in the list may match any client, but its rule only accepts clients.
     assert_eq!(imported.admitted("redis_in", &probes), ["203.0.113.1", "2001:db8:1::1"]);
     let groups: Vec<&str> = imported.config.policy().groups().map(|group| group.name()).collect();
     assert_eq!(groups, ["unix", "office", "abusers"]);
@@ -131,7 +131,7 @@ fn conditions() {
     }
 }
 
-/// Each stage has to be passed, those of the backend too.
+/// A client must pass every stage, including the stages of the backend.
 #[test]
 fn stages() {
     let imported = haproxy(
@@ -145,7 +145,8 @@ fn stages() {
     );
 }
 
-/// HAProxy finds IPv4 in 6to4 and IPv4-compatible addresses, and IPv4 peers in lists of mapped addresses.
+/// HAProxy matches IPv4 entries with 6to4 and IPv4-compatible addresses, and entries of mapped addresses with IPv4
+/// peers.
 #[test]
 fn embedded_addresses() {
     let imported = listen(" tcp-request connection reject if { src 10.0.0.0/8 0.0.0.0/8 }\n");
@@ -223,7 +224,7 @@ fn defaults_and_quotes() {
 }
 
 proptest! {
-    /// Any list of rules decides as HAProxy would, source by source.
+    /// Any list of rules gives the same decision as HAProxy for each source.
     #[test]
     fn any_order_is_equivalent(rules in proptest::collection::vec((any::<bool>(), 0_u8..=255, 22_u8..=32, 0_u8..=255, 22_u8..=32, 0..6), 1..8)) {
         let net = |ip, len| ipnet::Ipv4Net::new(std::net::Ipv4Addr::new(10, 0, 0, ip), len).unwrap().trunc();

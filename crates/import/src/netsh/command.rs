@@ -1,4 +1,4 @@
-//! `netsh interface portproxy add v4tov4 ...`, as `dump` prints it and as scripts of cmd and PowerShell have it.
+//! `netsh interface portproxy add v4tov4 ...`, as `dump` prints it and as scripts for cmd and PowerShell contain it.
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -8,7 +8,7 @@ use portcullis_config::message::Message;
 use super::{Families, Forward};
 use crate::place::Bind;
 
-/// Commands of scripts that change no forward.
+/// Commands in scripts that change no forward.
 const OTHERS: [&str; 24] = [
     "@echo",
     "echo",
@@ -35,19 +35,19 @@ const OTHERS: [&str; 24] = [
     "param(",
     "try",
 ];
-/// The order in which netsh takes values without a name.
+/// The order in which netsh reads values without a name.
 const ORDER: [&str; 5] = ["listenport", "connectaddress", "connectport", "listenaddress", "protocol"];
 
 /// The effect of a command on the list of forwards.
 pub(super) enum Command {
     Nothing,
-    /// `add`, and `set`, which replaces the forward of the same place.
+    /// The commands `add` and `set`. They replace a forward that listens on the same address.
     Add(Forward),
     Delete(Bind),
     Reset,
 }
 
-/// Returns the lines of a script with their numbers. A line that ends in `^` or a back-tick goes on in the next one.
+/// Returns the lines of a script with their numbers. A line that ends in `^` or a backtick continues on the next line.
 pub(super) fn lines(text: &str) -> Vec<(usize, String)> {
     let mut lines: Vec<(usize, String)> = Vec::new();
     let mut goes_on = false;
@@ -70,14 +70,14 @@ pub(super) fn lines(text: &str) -> Vec<(usize, String)> {
     lines
 }
 
-/// Returns the commands of a line, without redirections and without what their output is piped to.
+/// Returns the commands of a line, without redirections and without the programs that read their output from a pipe.
 pub(super) fn parts(line: &str) -> Vec<String> {
     if line.starts_with(['#', ':']) {
         return Vec::new();
     }
     let mut reader = Reader { chars: line.chars().peekable(), quote: None };
     let mut parts = vec![String::new()];
-    // Behind `|` and `>` up to the next command.
+    // True after `|` or `>`, until the next command.
     let mut skips = false;
     while let Some(c) = reader.next() {
         let outside = reader.quote.is_none();
@@ -86,7 +86,7 @@ pub(super) fn parts(line: &str) -> Vec<String> {
                 parts.push(String::new());
                 skips = false;
             }
-            // `2>&1` is a redirection; `&` before the first word calls a program in PowerShell.
+            // `&` in `2>&1` is a part of the redirection. Before the first word, `&` calls a program in PowerShell.
             '&' if outside && !skips => parts.push(String::new()),
             '&' if outside && reader.chars.peek().is_some_and(|next| next.is_ascii_digit()) => {}
             '&' if outside => {
@@ -96,7 +96,7 @@ pub(super) fn parts(line: &str) -> Vec<String> {
             '|' | '>' if outside => {
                 if let Some(part) = parts.last_mut().filter(|_| c == '>') {
                     let without = part.trim_end_matches(|c: char| c.is_ascii_digit() || c == '*').len();
-                    // `2>nul` redirects the second stream; `6379 >nul` does not.
+                    // `2>nul` redirects the second stream. In `6379 >nul` the number is a value.
                     if part[..without].ends_with(' ') {
                         part.truncate(without);
                     }
@@ -114,7 +114,7 @@ pub(super) fn parts(line: &str) -> Vec<String> {
     parts.iter().map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect()
 }
 
-/// Characters of a line, and the quote that is open.
+/// The characters of a line, and the quote that is open.
 struct Reader<'l> {
     chars: Peekable<Chars<'l>>,
     quote: Option<char>,
@@ -136,7 +136,7 @@ impl Command {
     /// Reads one command.
     ///
     /// # Errors
-    /// The reason why it cannot be carried over.
+    /// The reason why the command cannot be carried over.
     pub(super) fn read(line: usize, written: &str) -> Result<Self, Message> {
         let plain: String = written.chars().filter(|c| !matches!(c, '"' | '\'')).collect();
         let words: Vec<&str> = plain.split_whitespace().collect();
@@ -168,7 +168,7 @@ impl Command {
     }
 }
 
-/// Values of a command by name.
+/// The values of a command, each with its name.
 struct Values<'w>(Vec<(String, &'w str)>);
 
 impl<'w> Values<'w> {
@@ -178,7 +178,7 @@ impl<'w> Values<'w> {
         for word in words {
             let (key, value) = match word.split_once('=') {
                 Some((key, value)) => (key.to_ascii_lowercase(), value),
-                // Names come to netsh in any order, values without names in one order.
+                // netsh accepts named values in any order, and values without a name only in one order.
                 None if values.len() == ORDER.len() - order.len() => {
                     (order.next().ok_or("more values than netsh takes")?.to_string(), *word)
                 }
@@ -204,7 +204,7 @@ impl<'w> Values<'w> {
         self.get(name).ok_or_else(|| "there is no listenport".into())
     }
 
-    /// Fills in what is left out as netsh does.
+    /// Returns the forward. Uses the defaults of netsh for missing values.
     fn forward(&self, families: Families) -> Result<(Bind, String), Message> {
         let listen_port = self.need("listenport")?;
         let this_machine = if families.connect_v6 { "::1" } else { "127.0.0.1" };

@@ -1,5 +1,5 @@
-//! The tables of `show all`. Their headings are known by their form, since their words depend on the language: columns
-//! above a line of dashes.
+//! The tables of `show all`. The words of their headings depend on the language, so a heading is recognized by its
+//! form: columns above a line of dashes.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -9,13 +9,13 @@ use portcullis_config::message::Message;
 use super::{Families, Forward};
 use crate::place;
 
-/// The lines above the dashes that belong to a heading: the names of the columns, and which families they are about.
+/// The number of lines above the dashes that belong to a heading: the names of the columns, and the address families.
 const HEADING: usize = 2;
 
-/// Which lines are headings, and the families of the rows below each.
+/// The lines that are headings, and the address families of the rows below each heading.
 pub(super) struct Tables {
     headings: HashSet<usize>,
-    /// The families that the heading names, by the line of dashes.
+    /// The address families by the number of the line of dashes. `None` if the heading names no families.
     families: HashMap<usize, Option<Families>>,
 }
 
@@ -25,7 +25,7 @@ impl Tables {
         let mut tables = Self { headings: HashSet::new(), families: HashMap::new() };
         for at in (0..lines.len()).filter(|at| is_rule(lines[*at])) {
             let above = lines[..at].iter().enumerate().rev().filter(|(_, line)| !line.is_empty());
-            // A row has a port as its last word; a heading has none.
+            // The last word of a row is a port. A heading has no port.
             let heading = above.take_while(|(_, line)| !is_row(line) && !is_rule(line)).take(HEADING);
             let heading: Vec<(usize, &str)> = heading.map(|(above, line)| (above, *line)).collect();
             let families = heading.iter().find_map(|(_, line)| Families::of_heading(line));
@@ -39,7 +39,8 @@ impl Tables {
         self.headings.contains(&line)
     }
 
-    /// Reads a row. `None`: the line is not in a table, or is no row.
+    /// Reads a row: four words, of which the last is a port. Returns `None` for another line. The error is the reason
+    /// why a row cannot be carried over.
     pub(super) fn row(&self, line: usize, written: &str) -> Option<Result<Forward, Message>> {
         let words: Vec<&str> = written.split_whitespace().collect();
         let [listen, listen_port, connect, connect_port] = words[..] else { return None };
@@ -61,7 +62,7 @@ impl Tables {
 }
 
 impl Families {
-    /// Reads the two families in a heading. They are written as `ipv4` and `ipv6` in every language.
+    /// Reads the two address families in a heading. They are written as `ipv4` and `ipv6` in every language.
     fn of_heading(line: &str) -> Option<Self> {
         let line = line.to_ascii_lowercase();
         let found: Vec<bool> = line
@@ -84,7 +85,7 @@ impl Families {
     }
 }
 
-/// Whether a line is dashes only, as under the names of columns.
+/// Returns whether the line has only dashes, as the line below the names of the columns does.
 fn is_rule(line: &str) -> bool {
     let mut words = line.split_whitespace();
     line.contains("--") && words.all(|word| word.bytes().all(|byte| byte == b'-'))

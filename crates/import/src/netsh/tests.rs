@@ -124,7 +124,7 @@ fn what_is_wrong_is_said() {
     }
 }
 
-/// Headings are known by their form in every language, and rows tell their family where the heading does not.
+/// Headings are recognized by their form in every language. If the heading names no family, the rows show it.
 #[test]
 fn headings_of_any_language() {
     let french = SHOW
@@ -148,7 +148,7 @@ fn headings_of_any_language() {
     let japanese = imported(Format::Netsh, &japanese);
     assert_eq!(shape(&japanese), SHAPE);
     assert_eq!(japanese.notes.lines().count(), 10, "{}", japanese.notes);
-    // Words that say nothing of families, in one column or more.
+    // The words of these headings name no family, and fill one column or more.
     let foreign = SHOW.replace("ipv4", "").replace("ipv6", "").replace("Address         Port", "a b c  d");
     let foreign = imported(Format::Netsh, &foreign);
     foreign.says("its table does not say whether it listens on IPv4 or IPv6");
@@ -158,7 +158,7 @@ fn headings_of_any_language() {
     assert!(shape.contains(&"192.168.1.10:6381 -> [2001:db8::5]:6379".to_owned()), "{shape:?}");
 }
 
-/// Lines as batch files and PowerShell scripts have them.
+/// Scripts of cmd and PowerShell contain such lines.
 #[test]
 fn commands_of_batch_files_and_powershell() {
     for script in [

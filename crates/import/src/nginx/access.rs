@@ -1,4 +1,4 @@
-//! `allow` and `deny`: the first rule that matches decides, and a client that matches none is admitted.
+//! `allow` and `deny`: the first rule that matches decides, and nginx admits a client that matches no rule.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -15,7 +15,7 @@ use crate::sources::{Net, Sources};
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rules {
     list: Vec<Rule>,
-    /// A `deny` that could not be read, which might refuse any client.
+    /// The place of a `deny` that could not be read, which may refuse any client.
     doubt: Option<At>,
 }
 
@@ -23,7 +23,7 @@ pub(super) struct Rules {
 struct Rule {
     at: At,
     allow: bool,
-    /// `None`: `all`.
+    /// The network of the rule. `None` means `all`.
     net: Option<Net>,
     written: Message,
 }
@@ -33,7 +33,7 @@ impl Rules {
         self.list.is_empty() && self.doubt.is_none()
     }
 
-    /// Returns the place of a `deny` that could not be read.
+    /// Returns the place of the first `deny` that could not be read. `None` if all could be read.
     pub(super) fn doubt(&self) -> Option<&At> {
         self.doubt.as_ref()
     }
@@ -66,8 +66,8 @@ impl Rules {
         Class::Understood
     }
 
-    /// Returns the sources that the rules admit, and the named ones among them: trusted senders of the PROXY protocol.
-    /// With them goes whether the rules admit others too.
+    /// Returns the entries that name trusted senders of the PROXY protocol, which the rules admit. Also returns whether
+    /// the rules admit other senders too.
     pub(super) fn senders(&self, reach: &Sources) -> (Vec<Entry>, bool) {
         let mut exact = Sources::default();
         for net in Net::all() {
@@ -81,14 +81,14 @@ impl Rules {
         named(lists.allow, &exact.and(reach))
     }
 
-    /// Returns the rules that nginx looks at for peers of this family.
+    /// Returns the rules that nginx reads for peers of this family.
     fn about(&self, family: &Sources) -> Vec<&Rule> {
         let about = |rule: &&Rule| rule.net.is_none_or(|net| Sources::from(net).is_within(family));
         self.list.iter().filter(about).collect()
     }
 
-    /// Returns the lists of a listener. nginx judges each family by the rules that name it, and admits every client of a
-    /// family that none names.
+    /// Returns the lists of a listener. nginx judges each family by the rules that name the family, and admits every
+    /// client if there is no such rule. Here such clients are not admitted, and a note says so.
     pub(super) fn lists(&self, reach: &Sources, at: &At, notes: &mut Notes) -> Lists {
         let mut exact = Sources::default();
         let mut lists = Lists::default();
@@ -136,7 +136,7 @@ fn first_match(rules: &[&Rule], family: &Sources) -> Sources {
     admitted.or(&open)
 }
 
-/// Writes the rules as two lists, up to the first `all`, which decides for the rest.
+/// Adds the rules to the two lists. Stops after the first `all`, which decides for all other sources.
 fn written(rules: &[&Rule], all: Net, lists: &mut Lists) {
     for rule in rules {
         let origin = message!("{}: {}", rule.at, rule.written);
@@ -156,7 +156,7 @@ fn written(rules: &[&Rule], all: Net, lists: &mut Lists) {
     lists.allow.push(Entry { net: all, origin, group: None });
 }
 
-/// Reads an address or a prefix, and whether it was written without bits behind the prefix.
+/// Reads an address or a prefix. Returns the network, and whether the text has no host bits.
 pub(super) fn network(text: &str) -> Result<(Net, bool), &'static str> {
     const BAD: &str = "not an address, a prefix, unix: or all";
     let (ip, len) = match text.split_once('/') {

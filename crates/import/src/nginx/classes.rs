@@ -1,8 +1,8 @@
-//! The directives of the stream module that say nothing about which clients get in.
+//! The directives of the stream module that do not affect which clients get in.
 
 use crate::review::Class;
 
-/// Directives that say how, never who.
+/// Directives that say how connections are served, not which clients get in.
 const HARMLESS: [&str; 36] = [
     "access_log",
     "error_log",
@@ -42,10 +42,10 @@ const HARMLESS: [&str; 36] = [
     "js_import",
 ];
 
-/// Directives that set variables. A directive that uses one is in doubt by itself.
+/// Directives that set variables. A directive that uses a variable is in doubt itself.
 const VARIABLES: [&str; 4] = ["map", "geo", "split_clients", "js_set"];
 
-/// Directives about the TLS of clients that refuse no client which the gate would admit, but for old versions of TLS.
+/// Directives for the TLS of clients. They refuse no client that the gate would admit, except for old versions of TLS.
 const TLS: [&str; 10] = [
     "ssl_ciphers",
     "ssl_dhparam",
@@ -63,7 +63,7 @@ const TLS: [&str; 10] = [
 const BALANCING: [&str; 8] =
     ["hash", "least_conn", "least_time", "random", "resolver", "resolver_timeout", "zone", "status_zone"];
 
-/// Classifies a directive that the module does not carry over.
+/// Returns the class of a directive that the module does not carry over.
 pub(super) fn of(name: &str) -> Class {
     if HARMLESS.contains(&name) {
         Class::Harmless("it has no counterpart")
@@ -76,7 +76,7 @@ pub(super) fn of(name: &str) -> Class {
     }
 }
 
-/// Classifies a directive of an `upstream` block other than `server`.
+/// Returns the class of a directive in an `upstream` block other than `server`.
 pub(super) fn of_upstream(name: &str) -> Class {
     if BALANCING.contains(&name) {
         Class::Harmless("the gate tries the addresses of an upstream in their order")

@@ -1,4 +1,4 @@
-//! The grammar of nginx's files: words, quotes, comments, `;` and blocks.
+//! The grammar of nginx files: words, quotes, comments, `;` and blocks.
 
 use std::fmt;
 use std::iter::Peekable;
@@ -10,15 +10,15 @@ use portcullis_config::message::{Message, message};
 use crate::at::At;
 use crate::notes::{Notes, What};
 
-/// nginx has no limit; its own blocks nest four deep.
+/// The deepest nesting of blocks. nginx has no limit; its own blocks nest four deep.
 const DEEPEST: usize = 16;
 
-/// `name word word;` or `name word { ... }`.
+/// A directive, `name word word;` or `name word { ... }`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Directive {
-    /// The place of its first word.
+    /// The place of the first word.
     pub(super) at: At,
-    /// At least one.
+    /// The words, of which there is at least one.
     pub(super) words: Vec<String>,
     pub(super) block: Option<Vec<Self>>,
 }
@@ -42,10 +42,10 @@ impl What for &Directive {
     }
 }
 
-/// Reads a whole file. `file`: its name, for another file than the imported one.
+/// Parses a whole file. `file` is its name, or `None` for the imported file.
 ///
 /// # Errors
-/// The line and what is wrong there.
+/// The number of the line, and the problem in it.
 pub(super) fn parse(text: &str, file: Option<&Rc<str>>) -> Result<Vec<Directive>, (usize, Message)> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut reader = Reader { chars: text.chars().peekable(), line: 1 };
@@ -140,7 +140,7 @@ impl Reader<'_> {
         }
     }
 
-    /// `${` opens no block, and `#` is a comment only where a word would begin.
+    /// Reads a word without quotes. In it `${` does not open a block, and `#` does not begin a comment.
     fn bare(&mut self) -> Token {
         let mut word = String::new();
         while let Some(c) = self.chars.peek().copied() {

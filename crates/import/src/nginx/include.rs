@@ -1,4 +1,4 @@
-//! `include`: the directives of other files in its place.
+//! Replaces `include` by the directives of the included files.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -9,10 +9,11 @@ use super::directive::{Directive, parse};
 use crate::files::{Folder, is_pattern, matching, read};
 use crate::notes::Notes;
 
-/// A file that includes itself ends here. nginx has no limit but that of open files.
+/// The most files that are included, so a file that includes itself ends. nginx stops only when it runs out of open
+/// files.
 const MOST_FILES: usize = 256;
 
-/// Reads the files that the imported one includes.
+/// The reader of the files that the imported file includes.
 pub(super) struct Includes<'n> {
     folder: Folder,
     files: usize,
@@ -20,17 +21,18 @@ pub(super) struct Includes<'n> {
 }
 
 impl<'n> Includes<'n> {
-    /// Reads relative paths from `folder`: nginx takes them from the folder of nginx.conf, in included files too.
+    /// Creates the reader. As in nginx, relative paths start from the folder of nginx.conf, in included files too.
     pub(super) fn new(folder: Folder, notes: &'n mut Notes) -> Self {
         Self { folder, files: 0, notes }
     }
 
-    /// Replaces every `include`, inside `stream` and its blocks too. One that cannot be read stays, with a note.
+    /// Replaces every `include`, also inside `stream` and its blocks. If a file cannot be read, its `include` stays,
+    /// with a note.
     pub(super) fn expand(&mut self, directives: Vec<Directive>) -> Vec<Directive> {
         let mut expanded = Vec::with_capacity(directives.len());
         for mut directive in directives {
             if let Some(block) = directive.block.take() {
-                // Other blocks of nginx.conf hold web servers, of which nothing is imported.
+                // The other blocks of nginx.conf configure web servers and mail, and are not imported.
                 let block = match directive.name() {
                     "http" | "mail" | "events" => block,
                     _ => self.expand(block),

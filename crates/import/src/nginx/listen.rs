@@ -1,4 +1,4 @@
-//! `listen`: an address, and what holds for the connections that arrive there.
+//! `listen`: an address, and the form of the connections to it.
 
 use portcullis_config::message::message;
 
@@ -13,7 +13,7 @@ pub(super) struct Listen {
     pub(super) form: Form,
 }
 
-/// The form of the connections.
+/// The form of the connections to an address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Form {
     pub(super) tls: bool,
@@ -21,7 +21,7 @@ pub(super) struct Form {
     pub(super) proxy: bool,
 }
 
-/// Parameters that say how nginx listens, never which clients get in.
+/// Parameters that say how nginx listens. They do not affect which clients get in.
 const HARMLESS: [&str; 11] = [
     "backlog=",
     "rcvbuf=",
@@ -37,10 +37,10 @@ const HARMLESS: [&str; 11] = [
 ];
 
 impl Listen {
-    /// Reads the directive.
+    /// Reads a `listen` directive.
     ///
     /// # Errors
-    /// The reason why it cannot be carried over.
+    /// The reason why the directive cannot be carried over.
     pub(super) fn read(directive: &Directive, notes: &mut Notes) -> Result<Self, &'static str> {
         let [_, address, parameters @ ..] = directive.words.as_slice() else {
             return Err("it has no address");

@@ -1,4 +1,4 @@
-//! `server` blocks.
+//! `server` blocks, each with its listeners.
 
 use portcullis_config::message::{Message, message};
 
@@ -23,11 +23,11 @@ struct Server<'s> {
     listens: Vec<Listen>,
     settings: Settings,
     pass: Option<(At, String)>,
-    /// The reason why nothing of it can be carried over.
+    /// The reason why nothing of the block can be carried over. `None` if there is none.
     bar: Option<Message>,
 }
 
-/// Reads a block, and adds a listener for each form of connections that it takes.
+/// Reads a `server` block, and adds a listener for each form of connections in it.
 pub(super) fn import(
     directive: &Directive,
     block: &[Directive],
@@ -123,7 +123,7 @@ impl Server<'_> {
         let senders = form.proxy.then(|| self.senders(&reach, review, notes));
         let lists = match &senders {
             None => self.lists(&reach, review, notes),
-            // With set_real_ip_from the rules judge the address in the header, which may be any.
+            // With set_real_ip_from the rules judge the address in the header, which may be any IP address.
             Some(_) if !self.settings.trusted.is_empty() => self.lists(&Sources::inet(), review, notes),
             Some(_) => {
                 let what = message!("the clients of the server block of {}", self.at.clone());
@@ -147,7 +147,7 @@ impl Server<'_> {
         draft.add(door, notes);
     }
 
-    /// Returns the target of `proxy_pass`, and the `upstream` block that it names.
+    /// Returns the target of `proxy_pass`, and the `upstream` block if it names one.
     fn upstream(&self, notes: &mut Notes) -> Result<(Target, Option<&Upstream>), Message> {
         let (at, pass) = self.pass.as_ref().ok_or("it has no proxy_pass")?;
         let block = self.stream.upstreams.get(pass);
@@ -180,7 +180,7 @@ impl Server<'_> {
         self.settings.rules.lists(reach, &self.at, notes)
     }
 
-    /// Returns the senders that the file names: those of set_real_ip_from, or else those that the rules admit.
+    /// Returns the trusted senders that the file names: those of set_real_ip_from, or else those that the rules admit.
     fn senders(&self, reach: &Sources, review: &Review, notes: &mut Notes) -> Senders {
         let (entries, more) = match self.settings.trusted.is_empty() {
             true => self.settings.rules.senders(reach),

@@ -1,4 +1,4 @@
-//! Directives that `stream` and `server` blocks share: a server takes those of the stream block that it does not set.
+//! Directives that are valid in `stream` and in `server` blocks. A server inherits the directives that it does not set.
 
 use std::collections::HashMap;
 
@@ -20,18 +20,18 @@ pub(super) enum Key {
     Source,
     /// The connections of each server block.
     Server,
-    /// Something that is not known here.
+    /// Something else, which the import does not know.
     Other,
 }
 
-/// Zones by name.
+/// The key of each zone, by the name of the zone.
 pub(super) type Zones = HashMap<String, Key>;
 
-/// The settings of one block. `None` and empty lists are inherited.
+/// The settings of one block. A block inherits a setting that is `None` or empty.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Settings {
     pub(super) rules: Rules,
-    /// Addresses of `set_real_ip_from`.
+    /// The addresses of `set_real_ip_from`.
     pub(super) trusted: Vec<(At, String)>,
     pub(super) tls: ServerSide,
     pub(super) upstream: UpstreamSide,
@@ -41,7 +41,7 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// Reads a directive that may stand in either block.
+    /// Reads a directive that is valid in both kinds of blocks.
     pub(super) fn directive(&mut self, directive: &Directive, notes: &mut Notes) -> Class {
         if directive.block.is_some() {
             return match directive.name() {
@@ -83,7 +83,8 @@ impl Settings {
         Class::Understood
     }
 
-    /// Returns the settings with those of the block around it where it sets none. Lists are replaced as a whole.
+    /// Returns these settings, with those of the enclosing block for everything that these do not set. A list replaces
+    /// the inherited list as a whole.
     pub(super) fn over(self, around: &Self) -> Self {
         let list = |own: Vec<(At, String)>, around: &Vec<(At, String)>| match own.is_empty() {
             true => around.clone(),
@@ -100,12 +101,12 @@ impl Settings {
         }
     }
 
-    /// Whether the server behind it gets a PROXY header.
+    /// Returns whether nginx sends a PROXY header to the server behind it.
     pub(super) fn sends_header(&self) -> bool {
         self.sends_header == Some(true)
     }
 
-    /// Returns the limits, and the place of one that counts what is not known here.
+    /// Returns the limits, and the place of a limit whose zone counts something unknown, if there is one.
     pub(super) fn limits(&self, zones: &Zones, notes: &mut Notes) -> (Limits, Option<At>) {
         let (mut limits, mut doubt) = (Limits::default(), None);
         for (at, zone, count) in &self.limits {
@@ -129,7 +130,7 @@ impl Settings {
     }
 }
 
-/// Reads `limit_conn_zone KEY zone=NAME:SIZE`.
+/// Reads `limit_conn_zone KEY zone=NAME:SIZE`. Returns `None` if the directive has another form.
 pub(super) fn zone(directive: &Directive) -> Option<(String, Key)> {
     let [_, key, zone] = directive.words.as_slice() else { return None };
     let name = zone.strip_prefix("zone=")?.split(':').next()?.to_owned();

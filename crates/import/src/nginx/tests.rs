@@ -94,7 +94,7 @@ fn what_is_in_doubt_lets_nobody_in() {
     assert!(!imported.admits("public-6379", "10.0.0.1"), "the rules may go on in the file");
 }
 
-/// nginx looks at the rules of one family only, and admits whom none is about.
+/// nginx reads only the rules of the client's family, and admits every client of a family without rules.
 #[test]
 fn families() {
     let server = |rules: &str| {
@@ -163,7 +163,7 @@ fn the_grammar_is_nginx_s() {
 }
 
 proptest! {
-    /// Any list of rules decides as nginx would, source by source.
+    /// Any list of rules gives the same decision as nginx for each source.
     #[test]
     fn any_order_is_equivalent(rules in proptest::collection::vec((any::<bool>(), 0_u8..=255, 22_u8..=32, 0..12), 1..12)) {
         let mut text = String::new();
@@ -185,7 +185,7 @@ proptest! {
     }
 }
 
-/// A server inherits what stands around it, so an unknown directive there puts every server in doubt.
+/// A server inherits the directives around it, so an unknown directive there puts every server in doubt.
 #[test]
 fn an_unknown_directive_puts_what_it_governs_in_doubt() {
     let server = "server { listen 6379; allow 10.0.0.0/8; deny all; proxy_pass 10.0.0.5:6379; }";
@@ -230,7 +230,7 @@ fn an_unknown_directive_puts_what_it_governs_in_doubt() {
     }
 }
 
-/// The same server with directives that say nothing of clients.
+/// Directives that do not concern clients keep the rules as they are.
 #[test]
 fn harmless_directives_leave_the_rules_alone() {
     let server = "server { listen 6379; allow 10.0.0.0/8; deny all; proxy_pass 10.0.0.5:6379; }";
@@ -252,7 +252,7 @@ fn harmless_directives_leave_the_rules_alone() {
     }
 }
 
-/// Servers inherit settings of the stream block as in nginx.
+/// Servers inherit the settings of the stream block, as in nginx.
 #[test]
 fn settings_of_the_stream_block_hold_for_its_servers() {
     let server = "server { listen 6379; allow 10.0.0.0/8; deny all; proxy_pass 10.0.0.5:6379; }";
@@ -278,7 +278,7 @@ fn settings_of_the_stream_block_hold_for_its_servers() {
     assert!(!nginx(&dry).yaml.contains("limits"));
 }
 
-/// Included files stand in the place of the directive, and their lines are named by their own file.
+/// Included files replace the directive. Notes about their lines name the included file.
 #[test]
 fn includes_are_read() {
     let folder = tempfile::tempdir().unwrap();
@@ -304,19 +304,19 @@ fn includes_are_read() {
     assert_eq!(imported.config.listeners().len(), 2);
     imported.says("stream.d/a.conf:1: not carried over: proxy_timeout 1h");
     assert!(imported.yaml.contains("access.conf:2: allow 10.0.0.0/8"), "{}", imported.yaml);
-    // A file that is broken or missing may hold anything.
+    // A file that is broken or missing may contain any rule.
     file("access.conf", "deny 10.0.0.66\n");
     let (yaml, notes) = import("stream { include stream.d/a.conf; }\n");
     let imported = crate::tests::loaded(yaml.unwrap(), notes);
     assert!(!imported.admits("public-6379", "10.0.0.1"));
     imported.says("stream.d/a.conf:2: not carried over: include ***: ");
-    // A file that includes itself ends.
+    // The import stops if a file includes itself.
     file("access.conf", "include access.conf;\nallow 10.0.0.0/8;\n");
     let (yaml, notes) = import("stream { include stream.d/a.conf; }\n");
     assert!(!crate::tests::loaded(yaml.unwrap(), notes).admits("public-6379", "10.0.0.1"));
 }
 
-/// With set_real_ip_from the rules judge the client in the PROXY header, without it they judge the sender.
+/// With set_real_ip_from the rules judge the client in the PROXY header. Without it they judge the sender.
 #[test]
 fn proxy_protocol() {
     let server = |more: &str| {
@@ -352,7 +352,7 @@ fn proxy_protocol() {
         "server { listen [::]:6379 proxy_protocol; set_real_ip_from 172.16.0.1; set_real_ip_from 2001:db8::1; allow 10.0.0.1; deny all; proxy_pass a.b:1; }",
     );
     assert_eq!(imported.trusted("public-6379", &["172.16.0.1", "2001:db8::1"]), ["2001:db8::1"]);
-    // One block with both forms is two listeners.
+    // A block with both forms of connections becomes two listeners.
     let imported = nginx(
         "set_real_ip_from 172.16.0.1; server { listen 6379; listen 6380 proxy_protocol; allow 10.0.0.1; deny all; proxy_pass a.b:1; }",
     );

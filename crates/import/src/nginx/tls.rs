@@ -1,4 +1,4 @@
-//! `ssl_*` towards clients, and `proxy_ssl*` towards Redis.
+//! The TLS directives: `ssl_*` for clients, and `proxy_ssl*` for Redis.
 
 use portcullis_config::message::{Message, message};
 
@@ -10,10 +10,10 @@ use crate::files::Folder;
 use crate::notes::Notes;
 use crate::review::Class;
 
-/// A value, and the place where it was set.
+/// A value, and the place that sets it. `None` if nothing sets it.
 type Set = Option<(At, String)>;
 
-/// TLS towards clients.
+/// The TLS settings for clients.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ServerSide {
     certificates: Vec<(At, String)>,
@@ -62,10 +62,10 @@ impl ServerSide {
         }
     }
 
-    /// Returns the TLS of a listener.
+    /// Returns the TLS settings of a listener.
     ///
     /// # Errors
-    /// The reason why it cannot be carried over.
+    /// The reason why the settings cannot be carried over.
     pub(super) fn tls(&self, folder: &Folder, notes: &mut Notes) -> Result<ServerTls, Message> {
         let path = |(_, name): &(At, String)| match name.contains('$') || name.contains(':') {
             true => Err("the name of its certificate depends on variables or on an engine"),
@@ -97,7 +97,7 @@ impl ServerSide {
     }
 }
 
-/// TLS towards Redis.
+/// The TLS settings for Redis.
 #[derive(Clone, Debug, Default)]
 pub(super) struct UpstreamSide {
     on: Option<(At, bool)>,
@@ -143,7 +143,8 @@ impl UpstreamSide {
         }
     }
 
-    /// Returns the TLS to an upstream, if it has any. `pass`: the name of the `upstream` block behind it.
+    /// Returns the TLS settings of an upstream. `None` if it has no TLS. `pass` is the name of the `upstream` block, if
+    /// `proxy_pass` names one.
     pub(super) fn tls(&self, pass: Option<&str>, folder: &Folder, notes: &mut Notes) -> Option<ClientTls> {
         let (at, _) = self.on.as_ref().filter(|(_, on)| *on)?;
         let trust = match (self.verify, &self.ca) {
@@ -162,7 +163,7 @@ impl UpstreamSide {
                 None
             }
             Some((_, name)) => Some(name.clone()),
-            // nginx verifies the name in proxy_pass, and so the name of the upstream block.
+            // nginx verifies the name in proxy_pass, which is the name of the upstream block.
             None => pass.filter(|_| self.verify == Some(true)).map(str::to_owned),
         };
         let pair = match (&self.certificate, &self.key) {

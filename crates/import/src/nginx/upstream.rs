@@ -1,4 +1,4 @@
-//! `upstream` blocks, and the addresses that `proxy_pass` and `server` name.
+//! `upstream` blocks, and the addresses in `proxy_pass` and `server`.
 
 use portcullis_config::message::message;
 
@@ -8,13 +8,13 @@ use crate::notes::Notes;
 use crate::place;
 use crate::review::{Class, Review};
 
-/// The parameters of a server that say when nginx takes it, never for which client.
+/// The parameters that say when nginx chooses a server. They do not affect which clients get in.
 const HARMLESS: [&str; 6] =
     ["weight=", "max_conns=", "max_fails=", "fail_timeout=", "slow_start=", "resolve"];
 
 /// The servers of an `upstream` block.
 pub(super) struct Upstream {
-    /// Addresses, those of servers marked `backup` last.
+    /// The addresses of the servers, with those marked `backup` last.
     pub(super) addresses: Vec<String>,
     pub(super) review: Review,
 }
@@ -58,7 +58,7 @@ impl Upstream {
     }
 }
 
-/// Reads the address of a server.
+/// Reads the address of a server. Returns `None` if it is not `host:port` or `unix:/path`.
 pub(super) fn address(text: &str) -> Option<String> {
     if let Some(path) = text.strip_prefix("unix:") {
         return place::socket_path(path).map(|path| format!("unix:{path}"));

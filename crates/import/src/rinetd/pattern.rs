@@ -1,4 +1,5 @@
-//! `192.168.?.*`: rinetd compares the text of an address, `?` with any one character, `*` with any number of them.
+//! rinetd patterns such as `192.168.?.*`. rinetd compares the text of an address: `?` matches one character, `*` any
+//! number of them.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -6,12 +7,13 @@ use std::rc::Rc;
 
 use crate::sources::{Net, Sources};
 
-/// The most ranges that one pattern may stand for. A longer list cannot be read by people, so it is in doubt.
+/// The most ranges that one pattern may stand for. People cannot check a longer list, so such a pattern is in doubt.
 const MOST_RANGES: usize = 4096;
-/// The longest text of an address, `::ffff:` before it, leaves room; a set of places is one `u128`.
+/// The longest pattern in bytes. A set of positions in it must fit into one `u128`. The longest text of an address,
+/// with `::ffff:` before it, is shorter.
 const LONGEST: usize = 100;
 
-/// One pattern.
+/// A pattern for the text of an address.
 #[derive(Clone, Debug)]
 pub(super) struct Pattern(String);
 
@@ -25,13 +27,14 @@ impl Pattern {
         &self.0
     }
 
-    /// Returns the sources that it matches. `mapped`: on a socket for both families IPv4 peers read `::ffff:a.b.c.d`.
+    /// Returns the sources that the pattern matches. With `mapped`, IPv4 peers are written as `::ffff:a.b.c.d`, as on a
+    /// socket for both families.
     pub(super) fn matches(&self, mapped: bool) -> Matches {
         self.search(mapped, false)
     }
 
-    /// Returns the sources that it may refuse. In rinetd up to 0.73 a `?` also matches the end of an address, and what is
-    /// in memory behind it. Other versions may compare without regard to case.
+    /// Returns the sources that the pattern may refuse, which can be more. In rinetd up to 0.73 a `?` also matches the
+    /// end of an address and the memory behind it. Some versions ignore case.
     pub(super) fn may_refuse(&self, mapped: bool) -> Matches {
         self.search(mapped, true)
     }
@@ -44,7 +47,7 @@ impl Pattern {
         if !known || self.0.len() > LONGEST {
             return Matches::doubtful(Sources::all(), "not a pattern of addresses");
         }
-        // rinetd 0.73 compares capital letters as they are, and writes addresses with small ones.
+        // rinetd 0.73 compares capital letters exactly, and writes addresses in small letters.
         let pattern = if beyond { self.0.to_ascii_lowercase() } else { self.0.clone() }.into_bytes();
         let mut search = Search { pattern, beyond, seen: HashMap::new() };
         let start = search.feed(search.start(), if mapped { b"::ffff:" } else { b"" });
@@ -59,14 +62,16 @@ impl Pattern {
         })
     }
 
-    /// Returns what prefixes can say: whole texts, and whole groups before one `*`.
+    /// Returns the IPv6 sources that the pattern matches, if prefixes can express them: a whole address, or whole
+    /// groups and one `*`. Otherwise returns the reason.
     fn v6(&self) -> Result<Sources, &'static str> {
         if let Ok(ip) = self.0.parse::<Ipv6Addr>() {
-            // Compared as text: another spelling of an address never matches, nor does a mapped one reach the list.
+            // rinetd compares text, so another spelling of the address never matches. A mapped address matches no peer
+            // in the gate.
             let as_shown = ip.to_string() == self.0 && ip.to_ipv4_mapped().is_none();
             return Ok(if as_shown { Sources::from(Net::host(IpAddr::V6(ip))) } else { Sources::default() });
         }
-        // A text with a dot begins with `::` where it is IPv6's.
+        // If a text with a dot is an IPv6 address, it begins with `::`.
         let head = self.0.split('*').next().unwrap_or_default();
         if head.contains('.') && !head.starts_with([':', '?']) {
             return Ok(Sources::default());
@@ -88,7 +93,7 @@ impl Pattern {
     }
 }
 
-/// The sources that a pattern matches for certain, those that it may match, and the reason for the difference.
+/// The sources that a pattern matches for certain, the sources that it may match, and the reason for the difference.
 #[derive(Clone, Debug)]
 pub(super) struct Matches {
     pub(super) must: Sources,
@@ -110,16 +115,18 @@ impl Matches {
     }
 }
 
-/// Follows all places in the pattern at once, octet by octet.
+/// A search for all matching IPv4 addresses, octet by octet. It follows all positions in the pattern at once; a set of
+/// positions is a bit mask.
 struct Search {
     pattern: Vec<u8>,
-    /// Whether `?` matches the end of a text, and anything behind it.
+    /// Whether `?` also matches the end of a text and everything behind it.
     beyond: bool,
-    /// By octet and places, so that no part is searched twice.
+    /// The results by octet and positions, so that nothing is searched twice.
     seen: HashMap<(u32, u128), Parts>,
 }
 
-/// First and last of each run of addresses' lower parts.
+/// The first and the last number of each run of matching addresses. The numbers contain only the octets that are still
+/// open.
 type Parts = Rc<Vec<(u32, u32)>>;
 
 impl Search {
@@ -127,7 +134,8 @@ impl Search {
         self.skip_stars(1)
     }
 
-    /// The addresses' lower parts that match from these places on; `None` when there are too many.
+    /// Returns the lower parts of the addresses that match from these positions on. Returns `None` if there are too
+    /// many ranges.
     fn octets(&mut self, octet: u32, places: u128) -> Option<Parts> {
         if let Some(known) = self.seen.get(&(octet, places)) {
             return Some(Rc::clone(known));
@@ -159,7 +167,7 @@ impl Search {
         Some(ranges)
     }
 
-    /// Whether a text that ends at these places matches.
+    /// Returns whether a text matches if it ends at these positions.
     fn ends(&self, places: u128) -> bool {
         let passes = |at: usize, wanted: u8| wanted == b'?' && places >> at & 1 == 1;
         let beyond = self.beyond && self.pattern.iter().enumerate().any(|(at, wanted)| passes(at, *wanted));
@@ -185,7 +193,7 @@ impl Search {
         self.skip_stars(next)
     }
 
-    /// A `*` may match nothing.
+    /// Adds the positions after each `*`, since a `*` may match nothing.
     fn skip_stars(&self, mut places: u128) -> u128 {
         for (at, wanted) in self.pattern.iter().enumerate() {
             if *wanted == b'*' && places >> at & 1 == 1 {

@@ -2,7 +2,7 @@ use super::pattern::Pattern;
 use crate::tests::{Outcome, imported};
 use crate::{Format, Imported, import_text};
 
-/// The file of an administrator of two Redis servers.
+/// A configuration file for two Redis servers.
 const FILE: &str = "\
 # rinetd.conf: two servers
 allow 203.0.113.*
@@ -71,8 +71,8 @@ fn without_rules_nobody_and_with_deny_alone_everybody_else() {
     );
 }
 
-/// rinetd up to 0.73 skips the first rule of the file, whichever forward it belongs to, and takes the first one of the
-/// next forward in its place. A client gets in that passes with it and without it.
+/// rinetd up to 0.73 skips the first rule of the file, whichever forward it belongs to, and uses the first rule of the
+/// next forward instead. A client must get in both with this mistake and without it.
 #[test]
 fn the_line_that_rinetd_skips_admits_no_client() {
     let probes = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"];
@@ -89,16 +89,16 @@ fn the_line_that_rinetd_skips_admits_no_client() {
     assert_eq!(imported.admitted("public-6380", &probes), ["10.0.0.2"]);
     assert_eq!(imported.admitted("public-6381", &probes), ["10.0.0.3", "10.0.0.4"]);
     imported.says("old.conf:3: note: rinetd up to 0.73 skips this line");
-    // The forward of the first rule is left out: rinetd counts it, so no other one is concerned.
+    // The forward of the first rule is left out. rinetd counts its rules, so the mistake changes no other forward.
     let udp = "127.0.0.1 53/udp a.b 53/udp\n".to_owned();
     let imported = rinetd(&(udp + &rules(&[1, 2]) + &forward(6379) + &rules(&[3, 4])));
     assert_eq!(imported.admitted("public-6379", &probes), ["10.0.0.3", "10.0.0.4"]);
     assert!(!imported.notes.contains("0.73"), "{}", imported.notes);
-    // A deny of the next forward counts, too.
+    // A deny of the next forward can be the rule that is used by mistake.
     let next = "deny 10.0.0.2\nallow 10.0.0.4\n";
     let imported = rinetd(&(forward(6379) + &rules(&[1, 2, 3]) + &forward(6380) + next));
     assert_eq!(imported.admitted("public-6379", &probes), ["10.0.0.3"]);
-    // One rule alone is applied as it stands, and a global rule ends it all.
+    // The mistake changes nothing if a forward has one rule, or if there is a global rule.
     for text in [
         forward(6379) + &rules(&[1]),
         "deny 192.0.2.1\n".to_owned() + &forward(6379) + &rules(&[1]),
@@ -110,7 +110,8 @@ fn the_line_that_rinetd_skips_admits_no_client() {
     }
 }
 
-/// The matcher of rinetd up to 0.73 steps over the end of an address for `?`, into what the address before left there.
+/// In rinetd up to 0.73 a `?` can match the end of an address, and then the bytes that an earlier address left in
+/// memory.
 #[test]
 fn a_question_mark_in_a_deny_matches_the_end_of_an_address_too() {
     let probes = ["10.0.0.1", "10.0.0.2", "10.0.0.10", "10.0.0.100", "10.0.1.1"];
@@ -137,11 +138,11 @@ fn capital_letters_admit_no_client() {
     assert_eq!(import("allow ::ffff:10.*").admitted("public-6379", &probes), ["10.0.0.1"]);
     assert!(import("allow ::FFFF:10.*").admitted("public-6379", &probes).is_empty());
     assert!(import("allow 2001:DB8:*").admitted("public-6379", &probes).is_empty());
-    // A deny refuses in either case.
+    // A deny refuses with either spelling.
     assert!(!import("allow *\ndeny ::FFFF:10.*").admits("public-6379", "10.0.0.1"));
 }
 
-/// rinetd does not start with such a line; older versions pass over it.
+/// rinetd does not start with such a line, and older versions ignore it.
 #[test]
 fn a_line_that_rinetd_does_not_know_puts_what_it_governs_in_doubt() {
     for line in ["include other.conf", "allow", "deny 10.0.0.1 10.0.0.2", "reject 10.0.0.1", "Deny 10.0.0.1"]
@@ -163,7 +164,7 @@ fn a_line_that_rinetd_does_not_know_puts_what_it_governs_in_doubt() {
     assert!(imported.admits("public-6380", "10.0.0.1"));
 }
 
-/// On such a socket rinetd compares `::ffff:a.b.c.d`.
+/// On an IPv6 socket rinetd compares IPv4 peers in the form `::ffff:a.b.c.d`.
 #[test]
 fn ipv6() {
     let imported = rinetd(
@@ -189,7 +190,7 @@ fn names_to_listen_on_and_broken_lines() {
     assert_eq!(notes.lines().count(), 6, "{notes}");
 }
 
-/// The text of every address of a small world, against the plainest matcher there is.
+/// Compares the matcher with a very simple one, for every address of a small network.
 #[test]
 fn patterns_match_as_texts_do() {
     fn matches(text: &[u8], pattern: &[u8]) -> bool {

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Listeners at one address: HAProxy spreads clients over them, so a client has to pass both.
+/// HAProxy spreads clients over listeners with the same address, so a client has to pass the rules of both.
 #[test]
 fn sections_that_share_an_address_admit_clients_that_both_admit() {
     let listen = |name: &str, src: &str| {
@@ -20,7 +20,7 @@ fn sections_that_share_an_address_admit_clients_that_both_admit() {
     assert!(haproxy(&(listen("a", "10.0.0.0/8") + open)).admitted("a", &PROBES).is_empty());
 }
 
-/// With accept-proxy the connection rules judge the balancer, and later ones the client.
+/// With accept-proxy the connection rules judge the balancer, and the later rules judge the client.
 #[test]
 fn accept_proxy() {
     let listen = |rules: &str| {
@@ -35,7 +35,7 @@ fn accept_proxy() {
     assert_eq!(imported.admitted("a", &probes), ["10.0.0.1"]);
     assert_eq!(imported.trusted("a", &probes), ["172.16.0.1"]);
     assert!(imported.yaml.contains("proxy_protocol: {from: [lb], only: true}"), "{}", imported.yaml);
-    // Rules about balancers alone say nothing of clients.
+    // Rules that are only about balancers do not admit clients.
     let imported = listen(" tcp-request connection accept if lb\n tcp-request connection reject\n");
     assert!(imported.admitted("a", &probes).is_empty());
     assert_eq!(imported.trusted("a", &probes), ["172.16.0.1"]);
@@ -60,7 +60,7 @@ fn accept_proxy() {
         listen(" tcp-request connection accept if lb\n tcp-request content reject unless office\n");
     assert_eq!(imported.trusted("a", &probes), ["172.16.0.1"]);
     imported.says("HAProxy takes PROXY headers of others too");
-    // Both forms in one section are two listeners.
+    // Both forms of connections in one section become two listeners.
     let imported = haproxy(
         "frontend a\n bind :6379 accept-proxy\n bind :6380\n acl lb src 172.16.0.0/12\n acl office src 10.0.0.0/8\n tcp-request connection reject unless lb or office\n tcp-request content reject unless office\n default_backend b\nbackend b\n server s 10.0.0.5:6379\n",
     );
@@ -71,7 +71,7 @@ fn accept_proxy() {
     imported.says("section 'a' is listener 'a-2' here");
 }
 
-/// With expect-proxy some peers must send a header, and others are clients themselves.
+/// With expect-proxy some peers must send a header, and other peers are clients themselves.
 #[test]
 fn expect_proxy() {
     let listen = |rules: &str| {
@@ -85,23 +85,24 @@ fn expect_proxy() {
     assert_eq!(imported.admitted("a", &probes), ["10.0.0.1", "10.1.0.1"]);
     assert_eq!(imported.trusted("a", &probes), ["172.16.0.1"]);
     assert!(imported.yaml.contains("only: false"), "{}", imported.yaml);
-    // Where no other peer gets in, only senders may connect.
+    // If no other peer gets in, only senders may connect.
     let imported = listen(&format!(
         "{expect} tcp-request connection reject unless lb\n tcp-request session reject unless office\n"
     ));
     assert_eq!(imported.admitted("a", &probes), ["10.0.0.1", "10.1.0.1"]);
     assert!(imported.yaml.contains("proxy_protocol: {from: [lb], only: true}"), "{}", imported.yaml);
-    // An address gets in that passes both as a peer and as a client.
+    // An address gets in if it passes both as a peer and as a client.
     let imported = listen(&format!(
         "{expect} tcp-request connection reject unless lb or one\n tcp-request session reject unless office\n"
     ));
     assert_eq!(imported.admitted("a", &probes), ["10.1.0.1"]);
-    // A listener for IPv6 alone takes IPv4 in the gate, so its lists admit no address of IPv4 that connects itself.
+    // A listener for IPv6 alone accepts IPv4 in the gate. So its lists admit no IPv4 address that connects without a
+    // balancer.
     let text = "listen a\n bind :::6379 v6only\n tcp-request connection expect-proxy layer4 if { src 2001:db8::1 172.16.0.1 }\n tcp-request session reject unless { src 10.0.0.0/8 2001:db8::/32 }\n server s 10.0.0.5:6379\n";
     let imported = haproxy(text);
     assert_eq!(imported.admitted("a", &["10.0.0.1", "2001:db8::2"]), ["2001:db8::2"], "{}", imported.yaml);
     assert_eq!(imported.trusted("a", &["172.16.0.1", "2001:db8::1"]), ["2001:db8::1"]);
-    // A rule before it that accepts ends the stage, and one that is in doubt trusts no sender.
+    // An accepting rule before expect-proxy ends the stage. If a rule is in doubt, no sender is trusted.
     for rules in [
         " tcp-request connection accept if { src 172.16.0.0/12 }\n tcp-request connection expect-proxy layer4 if lb\n",
         " tcp-request connection accept if { src_get_gpc0 gt 0 }\n tcp-request connection expect-proxy layer4 if lb\n",

@@ -31,7 +31,7 @@ fn limits_become_limits() {
         assert_eq!(imported.admits("a", "10.1.0.1"), !rules.contains("10.1"), "{rules}");
         assert!(!imported.admits("a", "8.8.8.8"), "{rules}");
     }
-    // Counters of something else, and conditions with more in them, refuse whom they might match.
+    // Counters of something else, and conditions with further tests, refuse all clients that they may match.
     for rules in [
         " tcp-request connection reject if { sc1_conn_rate gt 20 }\n",
         " tcp-request connection reject if { src_conn_rate(other) gt 20 }\n",
@@ -80,7 +80,7 @@ backend b
     assert!(notes.contains(":10: note: HAProxy does not verify the server's certificate"), "{notes}");
 }
 
-/// A socket file is never more open than HAProxy makes it.
+/// A socket file never gives more access than the one that HAProxy creates.
 #[test]
 fn socket_files_keep_their_mode() {
     for (bind, printed) in [
@@ -95,7 +95,7 @@ fn socket_files_keep_their_mode() {
     }
 }
 
-/// A note prints a line as it stands.
+/// A note shows a line exactly as it is written.
 #[test]
 fn notes_keep_quotes_and_backslashes() {
     let imported = haproxy(

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A backend that other rules lead to is not where this listener leads.
+/// If rules send some clients to another backend, this listener does not lead there.
 #[test]
 fn rules_that_lead_elsewhere_admit_no_client() {
     let front = "frontend f\n bind :6379\n acl office src 10.0.0.0/8\n acl one src 10.1.0.0/16\n";
@@ -90,7 +90,7 @@ fn disabled_sections_are_not_carried_over() {
     }
 }
 
-/// A line that is not known may refuse anyone, and so may a known one whose words are not known.
+/// An unknown line may refuse any client. So may a known line with unknown words.
 #[test]
 fn an_unknown_line_puts_what_it_governs_in_doubt() {
     let front = |more: &str| {
@@ -133,13 +133,14 @@ fn an_unknown_line_puts_what_it_governs_in_doubt() {
                 import_text(Format::Haproxy, &text, std::path::Path::new("old.conf"));
             let Some(yaml) = yaml else { continue };
             let imported = loaded(yaml, notes);
-            // A backend has no frontend's rules, and the other way round, so HAProxy would not start with some of these.
+            // HAProxy would not start with some of these lines, because a backend cannot have the rules of a frontend,
+            // and the reverse.
             assert!(!imported.admits("f", "10.0.0.1"), "{text}\n{}", imported.notes);
         }
     }
 }
 
-/// A line that governs several sections, or a section whose place is not certain.
+/// A line may govern several sections, and a section may have an uncertain place.
 #[test]
 fn doubts_about_more_than_one_section() {
     let whole = "frontend f\n bind :6379\n tcp-request connection reject unless { src 10.0.0.0/8 }\n default_backend b\nbackend b\n server s 10.0.0.5:6379\n";
@@ -161,7 +162,7 @@ fn doubts_about_more_than_one_section() {
     }
 }
 
-/// Lines that decide nothing, under a condition or not.
+/// Lines that decide nothing, with or without a condition, keep the rules as they are.
 #[test]
 fn harmless_lines_leave_the_rules_alone() {
     let text = |more: &str| {
