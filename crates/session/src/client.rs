@@ -75,7 +75,7 @@ pub struct Session {
 /// Methods for the client's side.
 impl Session {
     /// Creates the session of an admitted client that has sent nothing yet. Under [`Auth::Users`](crate::Auth::Users),
-    /// a plan that names a user is for a client that is identified by something other than a password.
+    /// a plan that names a user means that something other than a password has identified the client.
     pub fn new(key: SessionKey, plan: Arc<Plan>) -> Self {
         Self { framing: Framing::new(plan.limits()), state: State::of(key, plan) }
     }
@@ -122,7 +122,7 @@ impl Session {
         reading.commands(buf, host)
     }
 
-    /// Ends the session: the client sends nothing more, and the session consumed as much of its input as it can.
+    /// Ends the session because the client sends nothing more. The session has consumed as much of its input as it can.
     pub fn eof(&mut self) {
         self.end_mid_frame(CloseReason::Client);
     }
@@ -161,17 +161,17 @@ impl Session {
         self.state.plan().user()
     }
 
-    /// Returns the user as which the client's commands run. The user is unknown before a login under
-    /// [`Auth::Users`](crate::Auth::Users). Under [`Auth::Passthrough`](crate::Auth::Passthrough) it is unknown after a
-    /// login that the gate did not follow.
+    /// Returns the user as which the client's commands run. Returns `None` if the user is unknown: under
+    /// [`Auth::Users`](crate::Auth::Users) before a login, and under [`Auth::Passthrough`](crate::Auth::Passthrough)
+    /// after a login that the gate did not follow.
     pub fn acts_as(&self) -> Option<&str> {
         self.state.acts_as()
     }
 
-    /// Applies a reload: new rules and limits hold from the next command on. `plan_of` returns the plan of a user, or
+    /// Applies a reload: new rules and limits apply from the next command on. `plan_of` returns the plan of a user, or
     /// the plan without a user; it returns `None` if the user no longer exists. `subscribed` holds the subscriptions
-    /// that the upstream connection has confirmed. The gate's credentials change only if no upstream connection was
-    /// requested.
+    /// that the upstream connection has confirmed. The gate's credentials change only if the session has not yet
+    /// requested an upstream connection.
     ///
     /// The client is revoked if the session cannot continue under the new plan, or does something that the new plan
     /// forbids. The caller then cuts the connection, or the session ends by itself after the last pending reply.
@@ -205,9 +205,9 @@ impl Session {
         self.state.connected();
     }
 
-    /// Returns whether to connect to the upstream before a command needs it, once for each client. The condition is
-    /// that the client has logged in, or need not log in, and that the gate answered its first command. The next
-    /// command then does not wait for a connection.
+    /// Returns whether to connect to the upstream before a command needs it, at most once for each client. The client
+    /// must have logged in, or need not log in, and the gate must have answered its first command. The next command
+    /// then does not wait for a connection.
     pub fn connects_early(&mut self) -> bool {
         let due = self.state.upstream == Upstream::Unlinked
             && self.state.pending.has_begun()
@@ -221,8 +221,9 @@ impl Session {
         due
     }
 
-    /// Handles the failure or loss of that early connection. Returns whether no command waits for the connection. If
-    /// so, the session forgets the connection; the next command asks for another one and gets the error.
+    /// Handles the failure or loss of the early connection. Returns whether no command waits for the connection. If so,
+    /// the session forgets the connection; the next command requests another one and gets the error if that fails as
+    /// well.
     pub fn forget_early(&mut self) -> bool {
         let unused = self.state.identity.connected_early()
             && (!self.state.passing.has_answered() || self.is_logging_in())
@@ -241,14 +242,15 @@ impl Session {
     }
 
     /// Handles an upstream that is unavailable or lost. The client gets the error `why`, if there is one, in place of
-    /// the first missing reply. After a part of a reply or message, the client gets no error: it would read the error
-    /// as a part of that reply.
+    /// the first missing reply. If the client has received a part of a reply or message, it gets no error, because it
+    /// would read the error as a part of that reply.
     pub fn lost(&mut self, why: Option<Unavailable>) {
         self.state.lost(why);
     }
 
-    /// Handles an upstream that refuses a shared connection for the client's state, for example its database while a
-    /// script runs. Nothing was sent on the connection, so the client gets the error `line` for each pending reply.
+    /// Handles an upstream that refuses a shared connection of the kind that the client needs, for example its database
+    /// while a script runs. Nothing was sent on the connection, so the client gets the error `line` for each pending
+    /// reply.
     pub fn refused(&mut self, line: &[u8]) {
         self.state.pending.answer_with(line);
     }
@@ -259,7 +261,7 @@ impl Session {
     }
 
     /// Returns what to do with a push, a message, a line of MONITOR or a piece of one, as the link reports it. The
-    /// rules in force at the start of a message hold until its end.
+    /// rules that apply to the start of a message apply until its end.
     pub fn push(&mut self, kind: PushKind, bytes: &[u8], ended: bool) -> Delivery {
         let Self { state: State { passing, identity, .. }, .. } = self;
         let withholds = || kind == PushKind::Message && withholds(identity.plan(), bytes);
@@ -302,8 +304,9 @@ impl Session {
         self.state.upstream.is_setting_up()
     }
 
-    /// Returns the login whose reply is next, if the next reply is one of a login. Nothing else is sent before that
-    /// reply. A server may drop the reply if pushes were pending, so the caller needs a timeout.
+    /// Returns the login whose reply is next. Returns `None` if the next reply is not one of a login, or if the client
+    /// is still sending the login. Nothing else is sent before that reply. A server may drop the reply if pushes were
+    /// pending, so the caller needs a timeout.
     pub fn pending_login(&self) -> Option<PendingLogin> {
         let front = self.state.pending.front()?;
         let of_client = match front.kind {
@@ -323,32 +326,32 @@ impl Session {
         self.state.upstream.is_pooled()
     }
 
-    /// Returns the kind of shared connection that the client needs. While the client waits for another kind, that kind
-    /// is returned.
+    /// Returns the kind of shared connection that the client needs. If the client waits for another kind, returns that
+    /// kind.
     pub fn pool_key(&self) -> PoolKey {
         self.state.pool_key()
     }
 
-    /// Returns the part that shares upstream connections, if the client's listener shares them.
+    /// Returns the part that shares upstream connections. Returns `None` if the client's listener does not share them.
     pub fn pooling(&self) -> Option<&Pooling> {
         self.state.pooling.as_deref()
     }
 
-    /// Returns the part that shares upstream connections, for changes.
+    /// Returns the part that shares upstream connections, for changes. Returns `None` if the client's listener does not
+    /// share them.
     pub fn pooling_mut(&mut self) -> Option<&mut Pooling> {
         self.state.pooling.as_deref_mut()
     }
 
-    /// A shared connection of the kind that [`Until::Pooled`] waits for is ready; or Redis refuses it with the line in
-    /// `there`, which the client reads.
+    /// Records the result of [`Until::Pooled`]: a shared connection of the requested kind is ready, or Redis refuses it
+    /// with the error line in `there`, which the client gets.
     pub fn pooled(&mut self, there: Result<(), &[u8]>) {
         if let Some(pooling) = &mut self.state.pooling {
             pooling.pooled(there);
         }
     }
 
-    /// Returns what to do with the upstream connection, if it is the client's own on a listener that shares
-    /// connections.
+    /// Returns what to do with the client's own upstream connection, on a listener that shares connections.
     pub fn lease(&self, now: Tick) -> Lease {
         self.state.lease(now, self.is_idle())
     }
@@ -363,8 +366,8 @@ impl Session {
             && self.state.pooling.as_ref().is_some_and(|pooling| !pooling.is_switching())
     }
 
-    /// Makes that shared connection the client's own. The connection is of the kind of [`Session::pool_key`], and it
-    /// delivers the pending replies.
+    /// Makes the shared connection that carries the pending replies the client's own. The connection is of the kind of
+    /// [`Session::pool_key`].
     pub fn adopt(&mut self, now: Tick) {
         self.state.adopt(now);
     }
@@ -382,7 +385,7 @@ impl Session {
         self.state.profile.as_ref()?.inquiry()
     }
 
-    /// Accepts the answer to [`Session::inquiry`]; `None` if the caller could not collect it.
+    /// Accepts the answer to [`Session::inquiry`]. `None` means that the caller could not collect the answer.
     pub fn informed(&mut self, findings: Option<&Findings>) {
         self.state.informed(findings);
     }
@@ -394,7 +397,7 @@ impl Session {
 }
 
 impl Session {
-    /// Ends the session together with an incomplete frame: the upstream never answers half a command.
+    /// Ends the session together with an incomplete frame, because the upstream never answers an incomplete command.
     fn end_mid_frame(&mut self, reason: CloseReason) {
         if self.framing.cut_forwarded() {
             self.state.pending.retract();

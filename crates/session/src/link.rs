@@ -1,5 +1,5 @@
-//! One upstream connection: the division of its bytes into replies, messages and lines of MONITOR, and the owner of the
-//! next reply.
+//! One upstream connection. It divides the received bytes into replies, messages and lines of MONITOR, and finds the
+//! session that gets each reply.
 
 mod kind;
 mod preamble;
@@ -22,10 +22,11 @@ pub use self::unavailable::Unavailable;
 use crate::ids::{SessionKey, Ticket};
 use crate::shape::{QueuedConfirmations, Shape, Verb};
 
-/// The longest reply that must be seen in one piece; servers answer AUTH, DISCARD and CLIENT REPLY in a line.
+/// The longest reply in bytes that must be seen in one piece. Servers answer AUTH, DISCARD and CLIENT REPLY in one
+/// line.
 pub const MAX_WHOLE_REPLY: usize = 64 * 1024;
 
-/// The longest listing that the session filters: as long as the longest held command.
+/// The longest listing in bytes that the session filters: as long as the longest held command.
 pub const MAX_LISTED: usize = 1024 * 1024;
 
 /// The framing state of one upstream connection.
@@ -39,7 +40,7 @@ pub struct Link {
     subscribed: Subscribed,
     resp3: bool,
     monitor: bool,
-    /// Scripts run in the debugger.
+    /// Whether scripts run in the debugger.
     debugs: bool,
     raw: bool,
     answered: bool,
@@ -63,9 +64,9 @@ pub enum Incoming<'b> {
         /// The bytes of the push.
         bytes: &'b [u8],
     },
-    /// Undecided before the buffer holds this many bytes.
+    /// The link needs more bytes: the caller calls again when the buffer holds this many bytes.
     Need(usize),
-    /// An invalid stream: the connection must be closed.
+    /// The stream is invalid, so the connection must be closed.
     Fault(LinkFault),
 }
 
@@ -74,14 +75,14 @@ pub enum Incoming<'b> {
 pub struct Part<'b> {
     /// The first reply that `bytes` belongs to.
     pub ticket: Ticket,
-    /// The number of commands whose replies are complete at the end of `bytes`.
+    /// The number of commands whose replies are complete after `bytes`.
     pub ended: u64,
     /// Whether `bytes` begins at the first byte of a reply.
     pub first: bool,
-    /// The first line's type byte and count, of the first reply in `bytes`.
+    /// The type byte and the count in the first line of the first reply in `bytes`.
     pub head: ReplyHead,
-    /// Whether `bytes` belongs to a confirmation of a subscribe or unsubscribe command. Except for its name, that is a
-    /// push.
+    /// Whether `bytes` belongs to a confirmation of a subscribe or unsubscribe command. A confirmation has the form of
+    /// a push.
     pub confirmation: bool,
     /// The bytes, unchanged.
     pub bytes: &'b [u8],
@@ -149,7 +150,7 @@ impl Link {
         incoming
     }
 
-    /// Returns whether any reply arrived; a connection that ends before its first reply never worked.
+    /// Returns whether any reply arrived. If a connection ends before its first reply, it never worked.
     pub const fn answered(&self) -> bool {
         self.answered
     }
@@ -159,7 +160,7 @@ impl Link {
         self.raw || self.monitor || self.subscriptions().active()
     }
 
-    /// Returns whether the connection is in subscriber mode in RESP2, where the upstream allows few commands.
+    /// Returns whether the connection is in RESP2 subscriber mode, in which the upstream allows few commands.
     pub const fn listens_in_resp2(&self) -> bool {
         !self.resp3 && self.subscriptions().active()
     }
@@ -184,7 +185,7 @@ impl Link {
         self.pending.is_empty()
     }
 
-    /// Returns the sessions with pending replies, in order; a session may occur more than once.
+    /// Returns the sessions with pending replies, in order. A session may occur more than once.
     pub fn waiting_sessions(&self) -> impl Iterator<Item = SessionKey> + '_ {
         self.pending.iter().map(|expected| expected.first.session)
     }
@@ -211,7 +212,7 @@ impl Link {
             }
         }
         let Some(front) = self.pending.front() else {
-            // The debugger's last command has its reply, and the reply of the script follows.
+            // The debugger's last command has had its reply, so this is the reply of the script.
             return match self.debugs {
                 true => self.push(buf, PushKind::Debugger),
                 false => Incoming::Fault(LinkFault::Unsolicited),
@@ -236,8 +237,8 @@ impl Link {
         }
     }
 
-    /// Returns as many whole plain replies as are present, up to the end of the queue's front entry. An error reply is
-    /// returned alone, so that the caller sees each error.
+    /// Returns as many whole plain replies as the buffer has, up to the end of the queue's first entry. An error reply
+    /// is returned alone, so that the caller sees each error.
     fn run<'b>(&mut self, buf: &'b [u8]) -> Incoming<'b> {
         let Some(front) = self.pending.front() else { return Incoming::Fault(LinkFault::Unsolicited) };
         let (mut len, mut ended, left) = (0, 0, front.left);
@@ -257,7 +258,7 @@ impl Link {
                     ended += 1;
                     match this.kind {
                         b'-' => break,
-                        // Such replies arrive in sequences, and are neither errors nor pushes.
+                        // Bulk strings arrive in sequences, and are neither errors nor pushes.
                         b'$' => {
                             let (more, bytes) = self.scan.bulk_strings(&buf[len..], left - ended);
                             len += bytes;
@@ -281,7 +282,7 @@ impl Link {
         self.hand_out(&buf[..len], true, Opening { head, confirms: None }, ended)
     }
 
-    /// Returns one reply of a shape that changes the state of the link, or one element of EXEC's reply.
+    /// Returns one reply that changes the state of the link, or one element of EXEC's reply.
     fn one<'b>(&mut self, buf: &'b [u8], confirms: Option<Verb>) -> Incoming<'b> {
         match self.scan.next(buf) {
             Ok(Reply::Whole { len, head }) => {
@@ -291,7 +292,7 @@ impl Link {
                 let ended = self.finish(opening, name);
                 self.hand_out(&buf[..len], first, opening, ended)
             }
-            // A reload has to know the name.
+            // The name must be complete, because a reload judges it again.
             Ok(Reply::Head { .. }) if confirms.is_some() && buf.len() < MAX_WHOLE_REPLY => {
                 Incoming::Need(buf.len() + 1)
             }
@@ -315,7 +316,7 @@ impl Link {
         }
     }
 
-    /// Returns a listing in one piece, up to a limit.
+    /// Returns a listing in one piece, if it has at most `MAX_LISTED` bytes.
     fn listed<'b>(&mut self, buf: &'b [u8]) -> Incoming<'b> {
         match self.scan.next(buf) {
             Ok(Reply::Whole { len, head }) => {
@@ -330,7 +331,8 @@ impl Link {
         }
     }
 
-    /// Applies the effect of a reply in one piece. Any other text, such as `+QUEUED`, changes nothing.
+    /// Applies the effect of a whole reply to the state of the link. Any other text, such as `+QUEUED`, changes
+    /// nothing.
     fn turn(&mut self, said: &[u8]) {
         match self.pending.front().map(|front| &front.shape) {
             Some(Shape::Monitor) if said == reply::OK => self.monitor = true,
@@ -359,13 +361,13 @@ impl Link {
         }
     }
 
-    /// Divides EXEC's array into its header and its elements, each as a reply of its own. Thus confirmations of queued
-    /// SUBSCRIBEs are counted, and messages between the elements are not.
+    /// Splits EXEC's array into its header and its elements, each of which is read like a reply. So confirmations of
+    /// queued SUBSCRIBEs are counted, and messages between the elements are not.
     fn exec<'b>(&mut self, buf: &'b [u8]) -> Incoming<'b> {
         match aggregate_header(buf) {
             Ok(None) => Incoming::Need(buf.len() + 1),
             Err(error) => Incoming::Fault(LinkFault::Protocol(error)),
-            // A streamed array has no count; no server answers EXEC so.
+            // A streamed array has no count. No server answers EXEC in this form.
             Ok(Some((head, _))) if head.count < 0 && !buf.starts_with(NULL_ARRAY) => {
                 Incoming::Fault(LinkFault::Mismatch)
             }
@@ -401,8 +403,8 @@ impl Link {
         self.one(buf, confirms)
     }
 
-    /// Begins a reply that is incomplete in the buffer, and returns the received part. The link waits only for whole
-    /// errors, because the session reads them.
+    /// Begins a reply that is incomplete in the buffer, and returns the received part. Only an error is returned whole,
+    /// up to a limit, because the session reads its text.
     fn open_reply<'b>(&mut self, buf: &'b [u8], opening: Opening) -> Incoming<'b> {
         if opening.head.kind == b'-' && buf.len() < MAX_WHOLE_ERROR {
             return Incoming::Need(buf.len() + 1);
@@ -430,8 +432,8 @@ impl Link {
         }
     }
 
-    /// Applies the effect of a whole reply (or element, or confirmation of `name`); returns the number of commands that
-    /// it completes.
+    /// Applies the effect of a whole reply, element or confirmation. `name` is the channel of a confirmation, if it is
+    /// known. Returns the number of commands that are answered now.
     fn finish(&mut self, opening: Opening, name: Option<&[u8]>) -> u64 {
         if let Some(verb) = opening.confirms {
             let count = self.scan.last_integer().and_then(|count| u64::try_from(count).ok()).unwrap_or(0);
@@ -459,8 +461,8 @@ impl Link {
         1
     }
 
-    /// Counts one confirmation of the front reply. `all` is the number of confirmations that a verb without arguments
-    /// had to get.
+    /// Counts one confirmation of the first pending command. `all` is the number of confirmations that a command
+    /// without arguments gets. Returns 1 if this was the last confirmation, else 0.
     fn confirmed(&mut self, all: u64) -> u64 {
         let Some(front) = self.pending.front_mut() else { return 0 };
         let (verb, n) = match front.shape {
@@ -489,16 +491,16 @@ impl Link {
     }
 }
 
-/// The length up to which an error line is seen in one piece. Redis's own error lines are shorter; a script's may have
-/// any length.
+/// The length in bytes up to which an error line is seen in one piece. Redis's own error lines are shorter. An error of
+/// a script may have any length.
 pub(crate) const MAX_WHOLE_ERROR: usize = 1024;
 
 const NULL_ARRAY: &[u8] = b"*-1";
 
-/// The first byte of a TLS alert record, with which a TLS server answers plain text.
+/// The first byte of a TLS alert record. A TLS server sends such a record in reply to plain text.
 const TLS_ALERT: u8 = 0x15;
 
-/// The number of queue entries for which an idle connection keeps room.
+/// The number of queue entries for which an idle connection keeps memory.
 const IDLE_CAPACITY: usize = 1;
 
 #[derive(Debug)]
@@ -508,7 +510,7 @@ struct Expected {
     shape: Shape,
 }
 
-/// The frame whose beginning was returned and whose end was not.
+/// The frame of which a part was returned and the rest is missing.
 #[derive(Clone, Copy, Debug, Default)]
 enum InProgress {
     #[default]
@@ -521,7 +523,7 @@ enum InProgress {
 #[derive(Clone, Copy, Debug)]
 struct Opening {
     head: ReplyHead,
-    /// The verb that it confirms, if it is a confirmation.
+    /// The verb that the reply confirms. `None` if the reply is not a confirmation.
     confirms: Option<Verb>,
 }
 

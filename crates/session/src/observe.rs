@@ -1,4 +1,4 @@
-//! Reports of a session on its work, and its questions to the caller.
+//! The reports of a session about its work, and the questions to its caller.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,17 +12,17 @@ use crate::shape::Verb;
 
 /// A receiver of reports. The session calls it on the command path: implementations must be cheap and must not fail.
 pub trait Observer {
-    /// Reports that `n` commands were read and will be answered.
+    /// Reports that `n` commands were read, each of which gets an answer.
     fn command(&mut self, id: CommandId, n: u64);
     /// Reports that the gate itself refused a command.
     fn denied(&mut self, denial: &Denial<'_>);
-    /// Reports that the upstream answered `n` commands, each `nanos` after the read that brought it.
+    /// Reports that the upstream answered `n` commands, each `nanos` nanoseconds after the command was read.
     fn answered(&mut self, id: CommandId, n: u64, nanos: u64);
-    /// Reports an error reply; `line` starts with `-` and may be cut short.
+    /// Reports an error reply. `line` starts with `-` and may be cut short.
     fn error(&mut self, line: &[u8]);
 }
 
-/// A refused command with the reason: the one source of the metric and the log line.
+/// A refused command and the reason. The metric and the log line both use this value.
 #[derive(Clone, Copy, Debug)]
 pub struct Denial<'p> {
     plan: &'p Plan,
@@ -32,18 +32,18 @@ pub struct Denial<'p> {
 }
 
 impl<'p> Denial<'p> {
-    /// A refusal for another reason than the command rules.
+    /// Creates a refusal for a reason other than the command rules.
     pub(crate) const fn new(plan: &'p Plan, command: CommandId, reason: Denied) -> Self {
         Self { plan, command, reason, refusal: None }
     }
 
-    /// A refusal of the plan's command rules.
+    /// Creates a refusal by the plan's command rules.
     pub(crate) fn by_rules(plan: &'p Plan, refusal: Refusal) -> Self {
         let reason = refusal.what().into();
         Self { plan, command: refusal.command(), reason, refusal: Some(refusal) }
     }
 
-    /// Returns the command, or the subcommand if that decided.
+    /// Returns the command, or its subcommand if the rule is about the subcommand.
     pub const fn command(&self) -> CommandId {
         self.command
     }
@@ -53,12 +53,12 @@ impl<'p> Denial<'p> {
         self.reason
     }
 
-    /// Returns the user that the gate knows.
+    /// Returns the user that the gate knows. `None` if it knows none.
     pub fn user(&self) -> Option<&'p str> {
         self.plan.user()
     }
 
-    /// Returns the rule that decided. The method applies the rules again, so call it only for a log line.
+    /// Returns the rule that decided. This applies the rules again, so it is meant for log lines only.
     pub fn rule(&self) -> DecidingRule<'p> {
         match self.refusal {
             Some(refusal) => self.plan.rules().deciding_rule(refusal),
@@ -72,9 +72,9 @@ impl<'p> Denial<'p> {
 pub enum Denied {
     /// The command itself is not allowed here.
     Command,
-    /// One of its keys is not allowed.
+    /// One of the command's keys is not allowed.
     Key,
-    /// One of its channels is not allowed.
+    /// One of the command's channels is not allowed.
     Channel,
     /// The command is not allowed inside MULTI.
     InTransaction,
@@ -82,16 +82,16 @@ pub enum Denied {
     WhileShared,
     /// The command is too large to be checked.
     Size,
-    /// Its cost is more than `@public` allows.
+    /// The cost of the command is higher than `@public` allows.
     Cost,
     /// The client would hold more subscriptions than `@public` allows.
     Subscriptions,
-    /// The client has not logged in, or not with the right credentials.
+    /// The client has not logged in, or has sent wrong credentials.
     Login,
 }
 
 impl Denied {
-    /// Returns the limit that decided, if no command rule did.
+    /// Returns the setting or state that decided, in the words of a log line.
     const fn rule(self) -> &'static str {
         match self {
             Self::InTransaction => "not inside MULTI",
@@ -115,12 +115,12 @@ impl From<Refused> for Denied {
     }
 }
 
-/// The check of credentials under [`Auth::Users`](crate::Auth::Users). The implementation decides how it compares them,
+/// The check of credentials under [`Auth::Users`](crate::Auth::Users). The implementation decides how to compare them,
 /// and how many failures are too many.
 pub trait Authenticator {
-    /// Checks the credentials of a client that claims to be `user`. Without a user, the client gave only a password.
-    /// Such a password is either the default user's or of the form `user:password`. The session calls the method once
-    /// per attempt.
+    /// Checks the credentials of a client that claims to be `user`. If `user` is `None`, the client sent only a
+    /// password. Such a password is either the default user's, or has the form `user:password`. The session calls the
+    /// method once for each attempt.
     fn authenticate(&mut self, user: Option<&[u8]>, password: &[u8]) -> Attempt;
 }
 
@@ -132,18 +132,18 @@ impl<T: Observer + Authenticator + Peer> Host for T {}
 /// The outcome of an attempt to log in.
 #[derive(Clone, Debug)]
 pub enum Attempt {
-    /// The credentials are right, and this is the plan of their user: a plan that [names it](Plan::for_user).
+    /// The credentials are right. The value is the plan of the user, which [names the user](Plan::for_user).
     Granted(Arc<Plan>),
     /// The credentials are wrong.
     Refused,
-    /// The attempt was not checked, or is one failure too many. The client gets the reply to wrong credentials, and the
-    /// session ends.
+    /// The attempt was not checked, or it was one failure too many. The client gets the reply to wrong credentials, and
+    /// the session ends.
     Blocked,
 }
 
-/// The facts about a client that no server knows: on shared connections, and under `@public`.
+/// The facts about a client that no server knows, for replies on shared connections and under `@public`.
 pub trait Peer {
-    /// Returns the id of the client's connection, at least 1; no other connection of the process ever has the same id.
+    /// Returns the id of the client's connection, which is at least 1 and unique in the process.
     fn id(&self) -> u64;
     /// Returns the client's address, as Redis writes it: `192.0.2.1:50000`, `[2001:db8::1]:50000`, or the path of the
     /// listening unix socket and `:0`.
@@ -156,10 +156,11 @@ pub trait Peer {
     fn idle(&self) -> Duration;
     /// Returns whether the client's own upstream connection uses RESP3.
     fn resp3(&self) -> bool;
-    /// Returns the number of subscriptions on the client's own upstream connection; zeros if it has none.
+    /// Returns the number of subscriptions on the client's own upstream connection. All counts are 0 if it has none.
     fn subscriptions(&self) -> Subscriptions;
-    /// Returns whether the client is known to have a subscription of the kind of `verb` with this name.
+    /// Returns whether the client certainly has a subscription with this name, of the kind of `verb`.
     fn is_subscribed(&self, verb: Verb, name: &[u8]) -> bool;
-    /// Returns whether the client is in subscriber mode in RESP2 there: Redis allows such a client few commands.
+    /// Returns whether the client's own upstream connection is in RESP2 subscriber mode, in which Redis allows few
+    /// commands.
     fn listens_in_resp2(&self) -> bool;
 }

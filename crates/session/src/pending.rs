@@ -1,5 +1,5 @@
-//! The pending replies of the client, in order. Equal neighbours form one run, so that the queue grows with runs and
-//! not with commands.
+//! The pending replies of the client, in order. Equal neighbours form one run, so the queue grows with the number of
+//! runs and not of commands.
 
 use std::collections::VecDeque;
 
@@ -11,14 +11,14 @@ use crate::local::client_info::Introduction;
 use crate::shape::Shape;
 use crate::tick::Tick;
 
-/// The number of runs from which on neighbours that differ only in name or time are joined. A client may send any
-/// number of commands before it reads, and their count must not cost memory for each.
+/// The number of runs from which on neighbours are joined even if their names or times differ. A client may send any
+/// number of commands before it reads, and they must not cost memory each.
 const JOIN_RUNS_FROM: usize = 1024;
 
-/// The number of runs at which the session reads nothing more until some are answered: these runs could not be joined.
+/// The number of runs at which the session stops reading until some are answered. Such runs could not be joined.
 pub const MAX_RUNS: usize = 16 * 1024;
 
-/// The number of runs for which an idle client keeps room.
+/// The number of runs for which an idle client keeps memory.
 const IDLE_CAPACITY: usize = 1;
 
 /// The pending replies of one client, in the order in which it gets them.
@@ -27,13 +27,13 @@ pub(crate) struct PendingReplies {
     session: SessionKey,
     /// The position of the next command's reply in the session's order.
     seq: u64,
-    /// Whether the session reads nothing more before every reply has arrived.
+    /// Whether the session must not read before every reply has arrived.
     holds: bool,
     runs: VecDeque<Run>,
     totals: Totals,
 }
 
-/// Sums over the runs that are not plain.
+/// Sums over the runs that are not plain, for quick checks.
 #[derive(Clone, Copy, Debug, Default)]
 struct Totals {
     blocking: u32,
@@ -43,29 +43,30 @@ struct Totals {
     lasting: u32,
     /// The number of names in the subscribing commands.
     subscribing: u64,
-    /// Bytes of replies that are not static.
+    /// The bytes of replies by the gate that are not static.
     made: usize,
-    /// Bytes of frames.
+    /// The bytes of kept frames.
     kept: usize,
 }
 
-/// The largest frame that is kept for a reload. A longer one is judged by its name alone.
+/// The size in bytes of the largest frame that is kept for a reload. A larger frame is not kept, and the rules
+/// themselves are compared.
 const MAX_KEPT: usize = 4 * 1024;
 
-/// The limit on all frames that are kept until their replies arrive: room for a thousand short ones.
+/// The most bytes of kept frames of one client: room for a thousand short ones.
 const MAX_KEPT_IN_ALL: usize = 64 * 1024;
 
-/// A frame without its reply yet, which a reload must judge again; `None` if it was too large.
+/// A frame whose reply is pending, which a reload must judge again. `None` if the frame was too large.
 pub(crate) type Kept = Option<Box<[u8]>>;
 
 /// A run of consecutive pending replies of the same kind.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) kind: ReplyKind,
-    /// The position of its first pending reply in the session's order.
+    /// The position of the first pending reply of the run in the session's order.
     pub(crate) seq: u64,
     pub(crate) n: u64,
-    /// The command, or UNKNOWN for a run of several kinds.
+    /// The command, or UNKNOWN if the run has several commands.
     pub(crate) id: CommandId,
     pub(crate) at: Tick,
     pub(crate) muted: bool,
@@ -93,7 +94,7 @@ pub(crate) enum ReplyKind {
     SpoiltExec,
     /// The upstream's reply to the DISCARD before the refusal of an EXEC.
     Abandoned,
-    /// The upstream's reply to the CLIENT REPLY ON that stands for a CLIENT REPLY of another kind.
+    /// The upstream's reply to the CLIENT REPLY ON that the gate sends for a CLIENT REPLY of any mode.
     ReplyMode(ReplyMode),
     /// The upstream's reply to a step of the connection's setup.
     Setup(Stage),
@@ -101,42 +102,42 @@ pub(crate) enum ReplyKind {
     Identify,
     /// The upstream's reply to the client's own AUTH, or to its HELLO that may contain credentials.
     ClientLogin {
-        /// Whether it is a HELLO whose reply must contain the gate's id of the client.
+        /// Whether the login is a HELLO whose reply must contain the gate's id of the client.
         known: bool,
     },
     /// The confirmations of a subscribe or unsubscribe command.
     Confirmations {
-        /// The number of channels or patterns that it subscribes to.
+        /// The number of channels or patterns that the command subscribes to. 0 for an unsubscribe command.
         names: u32,
-        /// A subscribing command.
+        /// The command, if it subscribes.
         frame: Kept,
     },
     /// The upstream's reply to CLIENT TRACKING ON or OFF.
     Tracking {
-        /// Whether it is ON.
+        /// Whether the command is ON.
         on: bool,
-        /// That command.
+        /// The command, if it is ON.
         frame: Kept,
     },
-    /// The upstream's reply to HELLO, which is setup and no work to be timed.
+    /// The upstream's reply to HELLO or SCRIPT DEBUG, whose time is not measured.
     Untimed,
-    /// The upstream's reply to HELLO where the gate answers CLIENT ID.
+    /// The upstream's reply to HELLO, if the gate answers CLIENT ID.
     Hello,
-    /// The upstream's reply on whether the client may ask about other clients.
+    /// The upstream's reply to the question whether the client may ask about other clients.
     Permission,
     /// The upstream's reply to the gate's own CLIENT ID.
     UpstreamId,
-    /// The upstream's reply to a command that the gate answers: the client gets this text instead, unless the reply is
-    /// an error.
+    /// The upstream's reply to a command that the gate answers. The client gets this text in its place, unless the
+    /// reply is an error.
     Told(Box<[u8]>),
     /// The upstream's reply to a name or library that the client sets.
     Introduced(Box<Introduction>),
-    /// The upstream's reply to SELECT on a connection of the client's own. The database is `None` if the gate cannot
-    /// parse its index.
+    /// The upstream's reply to SELECT on the client's own connection. The database is `None` if the gate cannot parse
+    /// its index.
     Select(Option<u32>),
-    /// The upstream's reply to CLIENT NO-EVICT, and whether the mode is on then.
+    /// The upstream's reply to CLIENT NO-EVICT. The value says whether the command switches the mode on.
     NoEvict(bool),
-    /// The upstream's list of channels, from which the client gets those that it may subscribe to.
+    /// The upstream's list of channels. The client gets only those that it may subscribe to.
     Channels,
     /// The upstream's reply to WATCH.
     Watch,
@@ -153,7 +154,7 @@ pub(crate) enum ReplyMode {
     Skip,
 }
 
-/// A reply of the gate's own, as sent to the client.
+/// A local reply, in the bytes that the client gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Local {
     Canned(&'static [u8]),
@@ -161,12 +162,12 @@ pub(crate) enum Local {
 }
 
 impl ReplyKind {
-    /// Returns whether the reply has no effect. For most commands this is the only check.
+    /// Returns whether the reply has no effect. Most commands need only this check.
     pub(crate) const fn is_plain(&self) -> bool {
         matches!(self, Self::Plain)
     }
 
-    /// Returns whether an error in place of the reply may contain the gate's credentials, or is about the gate alone.
+    /// Returns whether an error in place of the reply may contain the gate's credentials, or concerns only the gate.
     pub(crate) const fn is_private(&self) -> bool {
         matches!(self, Self::Setup(_) | Self::Identify | Self::UpstreamId)
     }
@@ -182,7 +183,7 @@ impl ReplyKind {
         )
     }
 
-    /// Returns the bytes on the heap.
+    /// Returns the bytes of the reply on the heap.
     fn made(&self) -> usize {
         match self {
             Self::Local(Local::Made(bytes)) | Self::Told(bytes) => bytes.len(),
@@ -190,7 +191,7 @@ impl ReplyKind {
         }
     }
 
-    /// Returns the bytes of the frame that is kept with it.
+    /// Returns the bytes of the frame that is kept with the reply.
     fn kept(&self) -> usize {
         match self {
             Self::Blocking(frame) | Self::Confirmations { frame, .. } | Self::Tracking { frame, .. } => {
@@ -207,7 +208,7 @@ impl ReplyKind {
         }
     }
 
-    /// Returns whether the command uses a lasting right, which a reload may take away.
+    /// Returns whether the command uses a right for a longer time, which a reload may take away.
     const fn lasts(&self) -> bool {
         match self {
             Self::Blocking(_) | Self::Monitor => true,
@@ -229,17 +230,17 @@ impl Local {
 }
 
 impl PendingReplies {
-    /// The pending replies of a client that has sent nothing yet.
+    /// Creates the queue of a client that has sent nothing yet.
     pub(crate) fn of(session: SessionKey) -> Self {
         Self { session, seq: 0, holds: false, runs: VecDeque::new(), totals: Totals::default() }
     }
 
-    /// Returns the name of the next reply.
+    /// Returns the ticket of the next reply that will be added.
     pub(crate) const fn ticket(&self) -> Ticket {
         Ticket { session: self.session, seq: self.seq }
     }
 
-    /// Returns whether any reply was pending so far.
+    /// Returns whether a reply has ever been added.
     pub(crate) const fn has_begun(&self) -> bool {
         self.seq > 0
     }
@@ -250,7 +251,7 @@ impl PendingReplies {
         self.seq = self.seq.wrapping_add(n);
     }
 
-    /// Adds one reply. The link joins it with its neighbours only if they are equal in every way.
+    /// Adds one reply. The link may join it with its neighbours only if it is plain and not suppressed.
     pub(crate) fn push_reply(
         &mut self,
         kind: ReplyKind,
@@ -267,7 +268,7 @@ impl PendingReplies {
         ticket
     }
 
-    /// Adds one reply that the link must not join with its neighbours, because the session treats it separately.
+    /// Adds one reply that the link must not join with its neighbours, because the session handles it separately.
     pub(crate) fn push_apart(&mut self, kind: ReplyKind, id: CommandId, at: Tick, muted: bool) -> Ticket {
         self.seq = self.seq.wrapping_add(1);
         let ticket = self.ticket();
@@ -282,12 +283,12 @@ impl PendingReplies {
         self.seq = self.seq.wrapping_add(1);
     }
 
-    /// Makes the session read nothing more until no reply is pending.
+    /// Stops the session from reading until no reply is pending.
     pub(crate) const fn hold(&mut self) {
         self.holds = true;
     }
 
-    /// Ends a hold early: the waiting command is judged again.
+    /// Ends a hold early, so that the waiting command is judged again.
     pub(crate) const fn release(&mut self) {
         self.holds = false;
     }
@@ -346,7 +347,7 @@ impl PendingReplies {
         self.runs.front().filter(|front| ticket.session == self.session && ticket.seq == front.seq)
     }
 
-    /// Forgets every reply: the connection that was to deliver them was never used.
+    /// Removes all replies, because the connection that should deliver them was never used.
     pub(crate) fn clear(&mut self) {
         self.runs = VecDeque::new();
         self.totals = Totals::default();
@@ -367,8 +368,8 @@ impl PendingReplies {
         }
     }
 
-    /// Removes the newest command's reply, which will never arrive: its frame was cut. Returns whether the reply was
-    /// suppressed.
+    /// Removes the reply to the newest command, whose frame was cut, so the reply will never arrive. Returns whether
+    /// the reply was suppressed.
     pub(crate) fn retract(&mut self) -> bool {
         let Some(last) = self.runs.back_mut() else { return false };
         let muted = last.muted;
@@ -381,8 +382,8 @@ impl PendingReplies {
         muted
     }
 
-    /// Keeps only the gate's own replies before the first one from the upstream. If `cut`, the client has received a
-    /// part of a reply, and no reply is kept. Returns whether any reply from the upstream was pending.
+    /// Keeps only the local replies before the first reply from the upstream. If `cut`, the client has received a part
+    /// of a reply, so no reply is kept. Returns whether a reply from the upstream was pending.
     pub(crate) fn forsake_upstream(&mut self, cut: bool) -> bool {
         let kept = self.runs.iter().take_while(|run| matches!(run.kind, ReplyKind::Local(_))).count();
         let had_pending = kept < self.runs.len();
@@ -393,8 +394,8 @@ impl PendingReplies {
         had_pending
     }
 
-    /// Replaces the replies from the upstream, which got none of the commands: the client gets `line` in place of each
-    /// reply.
+    /// Replaces each reply from the upstream by `line`, because the upstream got none of the commands. Suppressed
+    /// replies are removed.
     pub(crate) fn answer_with(&mut self, line: &[u8]) {
         self.totals = Totals::default();
         for run in std::mem::take(&mut self.runs) {
@@ -406,13 +407,13 @@ impl PendingReplies {
         }
     }
 
-    /// Returns the bytes of memory that it occupies.
+    /// Returns the bytes of memory that the queue occupies.
     #[inline]
     pub(crate) fn held(&self) -> usize {
         self.runs.capacity() * size_of::<Run>() + self.totals.made + self.totals.kept
     }
 
-    /// Returns the bytes of the gate's own replies, without the static ones.
+    /// Returns the bytes of replies by the gate that are not static.
     pub(crate) const fn made(&self) -> usize {
         self.totals.made
     }
@@ -426,7 +427,7 @@ impl PendingReplies {
         self.runs.iter().all(|run| run.kind.is_plain() || matches!(run.kind, ReplyKind::Local(_)))
     }
 
-    /// Returns whether only replies to the gate itself are pending.
+    /// Returns whether all pending replies are replies to the connection's setup.
     pub(crate) fn is_login(&self) -> bool {
         self.runs.iter().all(|run| matches!(run.kind, ReplyKind::Setup(_)))
     }
@@ -435,7 +436,7 @@ impl PendingReplies {
         self.runs.len() >= MAX_RUNS
     }
 
-    /// Returns whether the reply to a command that may block is pending.
+    /// Returns whether a reply to a command that may block is pending.
     pub(crate) const fn blocks(&self) -> bool {
         self.totals.blocking > 0
     }
@@ -445,13 +446,14 @@ impl PendingReplies {
         self.totals.turning > 0
     }
 
-    /// Returns a copy of a frame, if it may be kept until its reply arrives.
+    /// Returns a copy of a frame for the time until its reply arrives. `None` if the frame is too large, or too many
+    /// are kept.
     pub(crate) fn keep(&self, frame: &[u8]) -> Kept {
         let fits = frame.len() <= MAX_KEPT && self.totals.kept + frame.len() <= MAX_KEPT_IN_ALL;
         fits.then(|| frame.into())
     }
 
-    /// Returns whether the reply to a command that uses a lasting right is pending.
+    /// Returns whether a reply to a command that uses a right for a longer time is pending.
     pub(crate) const fn lasts(&self) -> bool {
         self.totals.lasting > 0
     }
@@ -466,7 +468,7 @@ impl PendingReplies {
         self.runs.iter()
     }
 
-    /// Takes the kind of the next reply, until [`PendingReplies::put_kind`].
+    /// Takes the kind of the next reply. [`PendingReplies::put_kind`] puts it back.
     pub(crate) fn take_kind(&mut self) -> ReplyKind {
         let Some(front) = self.runs.front_mut() else { return ReplyKind::Plain };
         let kind = std::mem::replace(&mut front.kind, ReplyKind::Plain);

@@ -1,4 +1,4 @@
-//! The policy for the clients of one listener, or for one user of it, compiled once for all of them.
+//! The policy for the clients of one listener, or of one of its users. It is compiled once for all of them.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::link::Preamble;
 use crate::pooling::Pin;
 use crate::shape::Verb;
 
-/// The policy that sessions of one listener, or of one user of it, share.
+/// The policy that the sessions of one listener, or of one of its users, share.
 #[derive(Debug)]
 pub struct Plan {
     auth: Auth,
@@ -25,32 +25,32 @@ pub struct Plan {
     shared: bool,
 }
 
-/// The care that a command needs in the session, by its name alone.
+/// The care that a command needs in the session, judged only by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Care {
-    /// A frame with one reply, always allowed.
+    /// A command with one reply that is always allowed.
     None,
-    /// A frame with one reply, if the rules allow it.
+    /// A command with one reply that the rules must judge.
     Rules,
-    /// Separate treatment.
+    /// A command that the session must judge by itself.
     Own,
 }
 
 /// The party that checks the client's credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Auth {
-    /// Redis: AUTH and HELLO are forwarded.
+    /// Redis. The gate forwards AUTH and HELLO.
     Passthrough,
-    /// None: the allowlist is the credential, and the gate logs in upstream with its own credentials.
+    /// No party: the allowlist takes the place of credentials. The gate logs in upstream with its own credentials.
     Trust,
-    /// The gate, which logs in upstream with the user's upstream credentials. A client that is not logged in cannot
-    /// reach the upstream.
+    /// The gate. It logs in upstream with the user's upstream credentials. A client that is not logged in cannot reach
+    /// the upstream.
     Users,
 }
 
 impl Plan {
-    /// Compiles the plan. `preamble` is unused under [`Auth::Passthrough`]. `held_command` is in bytes: the maximum
-    /// size of a frame that must be complete before it is judged.
+    /// Compiles the plan. `preamble` is not used under [`Auth::Passthrough`]. `held_command` is the maximum size in
+    /// bytes of a frame that must be complete before it is judged.
     pub fn new(
         auth: Auth,
         preamble: Option<Preamble>,
@@ -65,8 +65,8 @@ impl Plan {
         Self { auth, user: None, preamble, upstream, limits, held_command, rules, care, shared: false }
     }
 
-    /// Returns the plan with shared upstream connections. It is invalid under [`Auth::Passthrough`], where each
-    /// client's login belongs to its connection.
+    /// Returns the plan with shared upstream connections. Has no effect under [`Auth::Passthrough`], where each
+    /// client's login belongs to its own connection.
     #[must_use]
     pub fn shared(self) -> Self {
         let shared = self.auth != Auth::Passthrough;
@@ -80,15 +80,15 @@ impl Plan {
         Self { user: Some(user.into()), ..self }
     }
 
-    /// Returns the plan under command rules. Plans of one user that share their rules are known to allow the same
-    /// commands. So a reload that changes no rules should keep them.
+    /// Returns the plan under command rules. If two plans share the same rules, they certainly allow the same commands.
+    /// So a reload that does not change the rules should keep them.
     #[must_use]
     pub fn with_rules(self, rules: Arc<CommandPlan>) -> Self {
         Self { care: care(&rules, self.shared), rules, ..self }
     }
 
-    /// Returns the plan for an upstream connection that was made under `made_by`. The gate logs in there as that plan
-    /// says, and shows the upstream no other credentials.
+    /// Returns this plan for an upstream connection that was made under `made_by`. The gate logs in there with the
+    /// credentials of `made_by`, and sends the upstream no other credentials.
     #[must_use]
     pub fn keyed_as(&self, made_by: &Self) -> Self {
         Self {
@@ -109,12 +109,12 @@ impl Plan {
         self.auth
     }
 
-    /// Returns the user of the plan.
+    /// Returns the user of the plan. `None` if the plan names no user.
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref()
     }
 
-    /// Returns the gate's login on a fresh upstream connection.
+    /// Returns the gate's login on a new upstream connection. `None` if the gate does not log in.
     pub const fn preamble(&self) -> Option<&Preamble> {
         self.preamble.as_ref()
     }
@@ -129,7 +129,7 @@ impl Plan {
         &self.upstream
     }
 
-    /// Returns the limits of the request grammar. A client that is not logged in may send less.
+    /// Returns the limits of the request grammar. They are lower for a client that is not logged in.
     pub const fn limits(&self) -> RequestLimits {
         if self.is_anonymous() { self.limits.unauthenticated() } else { self.limits }
     }
@@ -139,7 +139,7 @@ impl Plan {
         self.auth == auth && self.user == old.user && self.shared == old.shared
     }
 
-    /// Returns whether both plans judge commands by the very same rules.
+    /// Returns whether both plans share the same rules in memory.
     pub fn shares_rules_with(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.rules, &other.rules)
     }
@@ -158,7 +158,7 @@ impl Plan {
         self.rules.has_rules()
     }
 
-    /// Returns whether `@public` is among the rules. The gate then answers CLIENT, because Redis would show all of its
+    /// Returns whether the rules contain `@public`. The gate then answers CLIENT, because Redis would show all of its
     /// clients.
     pub(crate) fn is_public(&self) -> bool {
         self.rules.is_public()
@@ -173,7 +173,7 @@ impl Plan {
         self.held_command
     }
 
-    /// Returns whether the rules refuse a command, or need more of it than its name.
+    /// Returns whether the rules refuse a command, or must see more of it than its name.
     pub(crate) fn cares_by_rule(&self, command: CommandId) -> bool {
         !self.rules.class(command).is_free()
     }
@@ -191,7 +191,7 @@ impl Plan {
         }
     }
 
-    /// Returns whether any frame of this command gets one reply and is allowed by the rules.
+    /// Returns whether every frame of this command gets one reply and is allowed by the rules.
     pub(crate) fn is_plain_by_name(&self, command: CommandId) -> bool {
         self.care(command) == Care::None
     }
@@ -203,7 +203,7 @@ impl Plan {
 }
 
 fn care(rules: &CommandPlan, shared: bool) -> Box<[Care]> {
-    // CLIENT LIST shows the database.
+    // The gate must know the database, because its reply to CLIENT LIST shows it.
     let told = |command| rules.is_public() && command == id::SELECT;
     let listed = |command| rules.filters_channels() && command == id::PUBSUB;
     let own = |command| {

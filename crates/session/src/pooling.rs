@@ -1,4 +1,4 @@
-//! Shared upstream connections: the commands that may use them, and the division of their bytes among clients.
+//! Shared upstream connections: the commands that may use them, and the division of their replies among clients.
 
 mod pin;
 mod pooled_link;

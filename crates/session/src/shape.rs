@@ -15,24 +15,24 @@ pub enum Shape {
     Confirm {
         /// The command's own verb, which each confirmation repeats.
         verb: Verb,
-        /// The number of confirmations: one per channel.
+        /// The number of confirmations, one for each channel.
         n: u64,
     },
-    /// UNSUBSCRIBE and its variants without arguments: one confirmation per subscription held at that time, at least
-    /// one.
+    /// The confirmations of UNSUBSCRIBE or a variant without arguments: one for each subscription that the client then
+    /// has, and at least one.
     ConfirmAll(Verb),
     /// `+OK`, after which command lines arrive.
     Monitor,
-    /// `+OK`, after which scripts run in the debugger, or no longer do.
+    /// `+OK`, after which scripts run in the debugger or no longer do so.
     Debug {
         /// Whether scripts run in the debugger.
         on: bool,
     },
-    /// A replication stream instead of replies: all later bytes belong to it, and no other reply is pending.
+    /// A replication stream in place of a reply. All later bytes belong to it, and no other reply is pending.
     Raw,
-    /// A map or flat array that says which RESP version holds from here on.
+    /// A map or a flat array. Its form shows which RESP version applies from then on.
     Hello,
-    /// The same, in one piece.
+    /// A reply to HELLO, like [`Shape::Hello`], that the session needs in one piece.
     WholeHello,
     /// `+RESET`, after which the connection has no subscriptions and no MONITOR, and uses RESP2.
     Reset,
@@ -67,7 +67,7 @@ impl Verb {
         (Self::Sunsubscribe, id::SUNSUBSCRIBE, b"sunsubscribe"),
     ];
 
-    /// Returns the verb of a command, if it gets confirmations.
+    /// Returns the verb of a command. `None` if the command gets no confirmations.
     pub fn of(command: CommandId) -> Option<Self> {
         Self::ALL.iter().find(|(_, id, _)| *id == command).map(|(verb, _, _)| *verb)
     }
@@ -77,18 +77,18 @@ impl Verb {
         Self::ALL.iter().map(|(verb, command, _)| (*verb, *command)).filter(|(verb, _)| !verb.gives_up())
     }
 
-    /// Returns the verb that a confirmation's first element names.
+    /// Returns the verb in the first element of a confirmation. `None` if the word is not such a verb.
     pub fn from_word(word: &[u8]) -> Option<Self> {
         Self::ALL.iter().find(|(_, _, text)| *text == word).map(|(verb, _, _)| *verb)
     }
 
-    /// Returns whether the command ends subscriptions, and so is valid without arguments.
+    /// Returns whether the command ends subscriptions. It is then valid without arguments.
     pub const fn gives_up(self) -> bool {
         matches!(self, Self::Unsubscribe | Self::Punsubscribe | Self::Sunsubscribe)
     }
 }
 
-/// The elements of EXEC's array that are confirmations: their indexes in rising order, with their verbs.
+/// The elements of EXEC's array that are confirmations, with their verbs. Their indexes are in rising order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueuedConfirmations {
     elements: u64,
@@ -96,7 +96,7 @@ pub struct QueuedConfirmations {
 }
 
 impl QueuedConfirmations {
-    /// Adds the confirmation of a command with this verb, which EXEC runs at this index.
+    /// Adds the confirmation of a command with this verb, which has this index in the transaction.
     pub(crate) fn push(&mut self, place: u64, verb: Verb) {
         self.places.push((place, verb));
     }
@@ -111,19 +111,19 @@ impl QueuedConfirmations {
         self.places.iter().map(|(_, verb)| *verb)
     }
 
-    /// Sets the number of queued commands, confirmations included.
+    /// Sets the number of queued commands, including those with confirmations.
     #[must_use]
     pub(crate) fn among(self, elements: u64) -> Self {
         Self { elements, ..self }
     }
 
-    /// Returns whether an array of this many elements may be the reply. The number of queued commands is certain only
-    /// if their indexes matter.
+    /// Returns whether an array with this number of elements may be the reply. The number must be right only if the
+    /// transaction has confirmations.
     pub(crate) const fn fits(&self, elements: u64) -> bool {
         self.places.is_empty() || self.elements == elements
     }
 
-    /// Returns the verb of the confirmation at this index, if there is one.
+    /// Returns the verb of the confirmation at this index. `None` if the element is not a confirmation.
     pub(crate) fn verb_at(&self, index: u64) -> Option<Verb> {
         let place = self.places.binary_search_by_key(&index, |(place, _)| *place).ok()?;
         self.places.get(place).map(|(_, verb)| *verb)

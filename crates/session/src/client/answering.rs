@@ -13,8 +13,9 @@ use crate::pending::{ReplyKind, ReplyMode};
 use crate::plan::Auth;
 use crate::tick::Tick;
 
-/// The session writes replies of the gate's own until this many bytes wait. Otherwise they would pile up for a client
-/// that never reads. On shared connections the limit is `client_output_buffer`.
+/// The number of bytes of local replies after which the session writes no more of them until the client has read some.
+/// Without this limit they would accumulate for a client that never reads. On shared connections the limit is
+/// `client_output_buffer`.
 pub const MAX_RENDERED: usize = 64 * 1024;
 
 /// One part of a reply, and the state that it may change.
@@ -35,7 +36,8 @@ impl<'s> Answering<'s> {
         let Some(front) = self.state.pending.expected(part.ticket) else { return ReplyAction::Desync };
         let muted = front.muted;
         let starts_with_error = self.is_error && part.first;
-        // Only the first piece of a line shows its type: the link passes on at least the first kilobyte of a line.
+        // Only the first piece of a line shows the type of the error: the link passes on at least the first kilobyte of
+        // a line at once.
         if starts_with_error
             && !self.state.passing.has_answered()
             && let Some(why) = Unavailable::of_greeting(part.bytes)
@@ -204,8 +206,8 @@ impl<'s> Answering<'s> {
         }
     }
 
-    /// Handles the reply to the client's own login, in an AUTH or in a HELLO. `known` says whether the gate's CLIENT ID
-    /// goes into HELLO's reply.
+    /// Handles the reply to the client's own login, in an AUTH or in a HELLO. `known` means that HELLO's reply must
+    /// contain the gate's CLIENT ID.
     fn client_logged_in(&mut self, known: bool, default: ReplyAction) -> ReplyAction {
         if self.part.first {
             let of_hello = matches!(self.part.head.kind, b'%' | b'*');
@@ -243,7 +245,7 @@ impl<'s> Answering<'s> {
         ReplyAction::Rewritten
     }
 
-    /// Handles Redis's reply on whether the client may ask about other clients.
+    /// Handles Redis's reply to the question whether the client may ask about other clients.
     fn permitted(&mut self, default: ReplyAction) -> ReplyAction {
         let Some(profile) = &mut self.state.profile else { return ReplyAction::Desync };
         if !profile.permit(!self.is_error) {
@@ -263,7 +265,8 @@ impl<'s> Answering<'s> {
         ReplyAction::Drop
     }
 
-    /// Handles Redis's reply to the command that stands for one which the gate answers. The client gets `text`.
+    /// Handles Redis's reply to a command that the gate answers itself, but sends to Redis to check the client's
+    /// rights. The client gets `text`, or Redis's error.
     fn told(&mut self, text: Box<[u8]>, default: ReplyAction) -> ReplyAction {
         if self.is_error || default != ReplyAction::Pass {
             return default;

@@ -12,7 +12,7 @@ use crate::pending::{Kept, PendingReplies};
 pub(super) struct CommandFrame<'b> {
     /// The validated prefix of the frame.
     pub(super) bytes: &'b [u8],
-    /// The number of arguments that the frame announces, the name included.
+    /// The number of arguments that the frame announces, including the name.
     pub(super) arguments: u64,
     pub(super) source: Arrival<'b>,
 }
@@ -22,30 +22,32 @@ pub(super) struct CommandFrame<'b> {
 pub(super) enum Arrival<'b> {
     /// The frame is complete in the buffer.
     Whole,
-    /// The frame is incomplete; this is the buffer, and all of it belongs to the frame.
+    /// The frame is incomplete. The value is the buffer, and all of it belongs to the frame.
     Partial(&'b [u8]),
-    /// An inline line of this many bytes.
+    /// The command is an inline line of this many bytes.
     Line(usize),
 }
 
 impl<'b> CommandFrame<'b> {
-    /// Returns the name, or nothing if the name is so long that a part of it is missing.
+    /// Returns the name. Returns an empty name if the name is so long that a part of it is missing.
     pub(super) fn name(&self) -> &'b [u8] {
         arguments(self.bytes).next().unwrap_or(&[])
     }
 
-    /// Returns at most `held` bytes of the frame: the judgement of a command must not depend on how TCP cut it.
+    /// Returns at most `held` bytes of the frame. So the judgement of a command does not depend on how TCP split the
+    /// frame.
     pub(super) fn first(&self, held: usize) -> &'b [u8] {
         self.bytes.get(..held).unwrap_or(self.bytes)
     }
 
-    /// Returns the argument at this index (the name is 0), if it was received and ends within the first `held` bytes.
+    /// Returns the argument at this index (the name is 0). Returns `None` if it was not received, or does not end
+    /// within the first `held` bytes.
     pub(super) fn argument(&self, place: usize, held: usize) -> Option<&'b [u8]> {
         arguments(self.first(held)).nth(place)
     }
 
-    /// Returns the subcommand that the frame names, or the command itself. Returns Redis's error if there is no such
-    /// subcommand.
+    /// Returns the subcommand that the frame names, or the command itself. Returns Redis's error if no such subcommand
+    /// exists.
     pub(super) fn resolve(&self, command: CommandId, held: usize) -> Result<CommandId, Verdict> {
         if command == CommandId::UNKNOWN {
             return Err(self.unknown(held));
@@ -80,8 +82,8 @@ impl<'b> CommandFrame<'b> {
         Verdict::error(line)
     }
 
-    /// Returns the subcommand that the frame names, or the command itself; `None` if it is unknown. An unknown
-    /// subcommand of CLIENT counts as CLIENT, because the gate answers it.
+    /// Returns the subcommand that the frame names, or the command itself. Returns `None` if the command or the
+    /// subcommand is unknown. An unknown subcommand of CLIENT counts as CLIENT, because the gate answers it.
     pub(super) fn exact(&self, command: CommandId, held: usize) -> Result<Option<CommandId>, Verdict> {
         if command == CommandId::UNKNOWN {
             return Ok(None);
@@ -96,7 +98,8 @@ impl<'b> CommandFrame<'b> {
         }
     }
 
-    /// Returns a copy that is kept until the reply arrives, if the frame is forwarded whole and there is room.
+    /// Returns a copy of the frame for the time until the reply arrives. Returns `None` if the frame is incomplete or
+    /// too large.
     pub(super) fn kept(&self, pending: &PendingReplies) -> Kept {
         if self.is_whole() { pending.keep(self.bytes) } else { None }
     }

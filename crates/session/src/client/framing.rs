@@ -1,5 +1,5 @@
-//! Division of the client's bytes into requests: the scanned bytes, the requests held back, and the rest of a frame
-//! whose beginning was consumed.
+//! Splits the client's bytes into requests. It keeps the progress of the scanner, a request that waits, and the state
+//! of a frame whose beginning was consumed.
 
 use portcullis_resp::error::RequestError;
 use portcullis_resp::limits::RequestLimits;
@@ -10,11 +10,11 @@ use portcullis_resp::scan::{Beginning, Request, RequestScanner};
 pub(super) struct Framing {
     scan: RequestScanner,
     rest: Rest,
-    /// The client drains: no new frame begins.
+    /// Whether the client drains, so no new frame begins.
     draining: bool,
     /// A request that the scanner has passed and that the session has not handled yet.
     peeked: Option<Request>,
-    /// The scanner's error, reported after the commands before it are handled.
+    /// The scanner's error, which is reported after the commands before it are handled.
     failed: Option<RequestError>,
 }
 
@@ -30,7 +30,7 @@ enum Rest {
 /// A piece of a frame whose beginning was consumed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Piece {
-    /// Bytes of the buffer.
+    /// The number of bytes of the buffer that belong to the piece.
     pub(super) len: usize,
     /// Whether the frame ends with this piece.
     pub(super) ends: bool,
@@ -92,7 +92,7 @@ impl Framing {
         self.scan.set_limits(limits);
     }
 
-    /// Finds the next request. `alike` is the outcome of [`Framing::next_like`], if it had one.
+    /// Finds the next request. `alike` is the result of [`Framing::next_like`], if it is not `None`.
     ///
     /// # Errors
     ///
@@ -110,7 +110,7 @@ impl Framing {
         }
     }
 
-    /// Returns the next request if it begins as `last` did.
+    /// Returns the next request if it begins like `last`. Returns `None` otherwise.
     #[inline]
     pub(super) fn next_like(
         &mut self,
@@ -120,7 +120,7 @@ impl Framing {
         last.and_then(|last| self.scan.next_like(last, buf))
     }
 
-    /// Keeps a complete request for later. The scanner finds an incomplete one again.
+    /// Keeps a complete request for later. An incomplete request is not kept, because the scanner finds it again.
     pub(super) const fn keep(&mut self, request: Request) {
         if !matches!(request, Request::Need { .. } | Request::Head { .. }) {
             self.peeked = Some(request);
@@ -137,7 +137,7 @@ impl Framing {
         self.failed.take()
     }
 
-    /// Begins to forward an incomplete frame; returns how many bytes of `buf` belong to it.
+    /// Begins to forward an incomplete frame. Returns how many bytes of `buf` belong to it.
     ///
     /// # Errors
     ///
@@ -148,7 +148,7 @@ impl Framing {
         Ok(streamed.len)
     }
 
-    /// Begins to discard an incomplete frame; returns how many bytes of `buf` belong to it.
+    /// Begins to discard an incomplete frame. Returns how many bytes of `buf` belong to it.
     ///
     /// # Errors
     ///
@@ -173,7 +173,7 @@ impl Framing {
         Ok(Piece { len: streamed.len, ends: streamed.done, forwarded })
     }
 
-    /// Gives up a frame that was being forwarded, like [`Framing::give_up`].
+    /// Gives up the frame, if it was being forwarded. Returns whether it was.
     pub(super) fn cut_forwarded(&mut self) -> bool {
         self.rest == Rest::Forwarded && self.give_up()
     }

@@ -1,4 +1,4 @@
-//! The user that the client is, and the Redis user as which its upstream connection is logged in.
+//! The user that the client has logged in as, and the Redis user that its upstream connection is logged in as.
 //!
 //! The two always change together. The client becomes another user when no reply is pending and the upstream has
 //! confirmed the matching login. Until then the session reads nothing more. A user's WATCH and subscriptions belong to
@@ -18,37 +18,37 @@ use crate::tick::Tick;
 pub(super) struct Identity {
     /// The policy in force.
     plan: Arc<Plan>,
-    /// The policy of the client at admission, and again after RESET.
+    /// The policy of the client at admission, to which RESET returns.
     home: Arc<Plan>,
-    /// The gate's login on the upstream connection for the current user. It was fixed when the connection was dialled
-    /// or the user logged in: a reload changes credentials only of later connections.
+    /// The gate's login on the upstream connection for the current user. It is fixed when a connection is requested or
+    /// the user logs in, so a reload changes only the credentials of later connections.
     key: Option<Preamble>,
     /// The gate's login for the user to which RESET returns.
     home_key: Option<Preamble>,
-    /// A connection was requested.
+    /// Whether a connection was requested.
     fixed: bool,
-    /// A connection was requested before a command needed it.
+    /// Whether a connection was requested before a command needed it.
     early: bool,
-    /// The connection is logged in by the gate.
+    /// Whether the gate has logged in on the connection.
     used: bool,
     entering: Option<Box<Entering>>,
     deferred: Option<Box<Deferred>>,
-    /// The client has logged in at Redis itself, under [`Auth::Passthrough`](crate::plan::Auth::Passthrough).
+    /// Whether the client has logged in at Redis itself, under [`Auth::Passthrough`](crate::plan::Auth::Passthrough).
     passed_through: bool,
-    /// The plan's limits take effect with the next frame.
+    /// Whether the plan's limits must be applied before the next frame.
     limits_due: bool,
 }
 
-/// A user whose credentials are right, and whose login the upstream has not confirmed.
+/// A user whose credentials are right, and whose login the upstream has not confirmed yet.
 #[derive(Debug)]
 pub(super) struct Entering {
     pub(super) plan: Arc<Plan>,
-    /// The gate's login on this connection, unaffected by a reload in the meantime.
+    /// The gate's login on this connection. A reload does not change it any more.
     pub(super) key: Option<Preamble>,
     pub(super) hello: Option<Deferred>,
 }
 
-/// A HELLO without its credentials, which is sent after its user's login.
+/// A HELLO without its credentials, which is sent after the login of its user.
 #[derive(Debug)]
 pub(super) struct Deferred {
     pub(super) greeting: Greeting,
@@ -70,7 +70,7 @@ pub(super) struct Renewed {
 }
 
 impl Identity {
-    /// The identity of a client that was admitted under `plan`.
+    /// Creates the identity of a client that was admitted under `plan`.
     pub(super) fn of(plan: Arc<Plan>) -> Self {
         Self {
             key: plan.preamble().cloned(),
@@ -93,22 +93,22 @@ impl Identity {
         &self.plan
     }
 
-    /// Returns the gate's login on the upstream connection.
+    /// Returns the gate's login on the upstream connection. `None` if the gate does not log in.
     pub(super) const fn key(&self) -> Option<&Preamble> {
         self.key.as_ref()
     }
 
-    /// Returns whether the upstream connection is logged in by the gate.
+    /// Returns whether the gate has logged in on the upstream connection.
     pub(super) const fn uses_key(&self) -> bool {
         self.used
     }
 
-    /// Fixes the credentials when a connection is requested: a reload does not change them any more.
+    /// Fixes the credentials when a connection is requested, so a reload does not change them any more.
     pub(super) const fn fix_key(&mut self) {
         self.fixed = true;
     }
 
-    /// Fixes the credentials like [`Identity::fix_key`], before a command needs the connection.
+    /// Fixes the credentials like [`Identity::fix_key`], for a connection that no command needs yet.
     pub(super) const fn fix_key_early(&mut self) {
         (self.early, self.fixed) = (true, true);
     }
@@ -118,14 +118,14 @@ impl Identity {
         self.early
     }
 
-    /// Withdraws the request for a connection: the credentials of the plans are in force again.
+    /// Withdraws the request for a connection. The credentials of the current plans apply again.
     pub(super) fn refresh_key(&mut self) {
         self.key = self.plan.preamble().cloned();
         self.home_key = self.home.preamble().cloned();
         (self.fixed, self.used) = (false, false);
     }
 
-    /// Records a connection without any login.
+    /// Records a connection on which the gate has not logged in.
     pub(super) const fn connect(&mut self) {
         self.used = false;
     }
@@ -135,14 +135,15 @@ impl Identity {
         self.used = self.key.is_some();
     }
 
-    /// Makes another user the current one, without a login that the upstream must confirm.
+    /// Makes another user the current one. The upstream has confirmed the login of that user, or need not confirm it.
     pub(super) fn enter(&mut self, plan: Arc<Plan>, key: Option<Preamble>) {
         self.key = key;
         self.plan = plan;
         self.limits_due = true;
     }
 
-    /// Returns to the user at admission: the upstream has forgotten the client's user, or never knew it.
+    /// Makes the user at admission the current one again, because the upstream has forgotten the client's user or never
+    /// knew it.
     pub(super) fn leave(&mut self) {
         self.key = self.home_key.clone();
         self.plan = Arc::clone(&self.home);
@@ -156,12 +157,12 @@ impl Identity {
         entering.key.as_ref().map_or(AS_NOBODY, Preamble::bytes)
     }
 
-    /// Takes the user whose login was answered.
+    /// Takes the user whose login the upstream has answered.
     pub(super) fn take_entering(&mut self) -> Option<Entering> {
         self.entering.take().map(|entering| *entering)
     }
 
-    /// Makes that user the current one after the upstream accepted its login.
+    /// Makes the user of [`Identity::take_entering`] the current one, after the upstream accepted the login.
     pub(super) fn confirm_entering(&mut self, plan: Arc<Plan>, key: Option<Preamble>) {
         self.used = key.is_some();
         self.enter(plan, key);
@@ -172,12 +173,12 @@ impl Identity {
         self.entering.is_some()
     }
 
-    /// Keeps a HELLO until it can be sent.
+    /// Keeps a HELLO that must wait before it is sent.
     pub(super) fn defer(&mut self, hello: Deferred) {
         self.deferred = Some(Box::new(hello));
     }
 
-    /// Returns the HELLO that waits.
+    /// Returns the HELLO that waits. `None` if none waits.
     pub(super) fn deferred(&self) -> Option<&Deferred> {
         self.deferred.as_deref()
     }
@@ -197,8 +198,8 @@ impl Identity {
         self.passed_through
     }
 
-    /// Looks up the plans with which a reload replaces those in force. `plan_of` returns the plan of a user, or the
-    /// plan without a user. Returns `None` if no plan exists for the client any more.
+    /// Finds the plans with which a reload replaces the current ones. `plan_of` returns the plan of a user, or the plan
+    /// without a user. Returns `None` if there is no plan for the client any more.
     pub(super) fn renewed(
         &self,
         mut plan_of: impl FnMut(Option<&str>) -> Option<Arc<Plan>>,
@@ -212,8 +213,8 @@ impl Identity {
         Some(Renewed { home: renewed(&self.home)?, plan: renewed(&self.plan)?, entering })
     }
 
-    /// Puts these plans in force. Returns whether the credentials may have changed; they change only if no connection
-    /// was requested.
+    /// Puts these plans in force. Returns whether the credentials may have changed. They change only if no connection
+    /// was requested yet.
     pub(super) fn renew(&mut self, renewed: Renewed) -> bool {
         let Renewed { plan, home, entering } = renewed;
         if let (Some(entering), Some(new)) = (&mut self.entering, entering) {
@@ -228,7 +229,7 @@ impl Identity {
         fresh
     }
 
-    /// Returns the limits in force from the next frame on, once after each change.
+    /// Returns the limits for the next frame, once after each change. Returns `None` if they have not changed.
     #[inline]
     pub(super) fn take_limits(&mut self) -> Option<RequestLimits> {
         std::mem::take(&mut self.limits_due).then(|| self.plan.limits())

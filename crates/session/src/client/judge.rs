@@ -1,4 +1,4 @@
-//! Judgement of the commands that need more than one reply passed on.
+//! Judges the commands for which it is not enough to pass on one reply.
 //!
 //! The judge applies the checks of Redis and the command rules first. Then it decides which connection may carry the
 //! command (a shared one or the client's own). Last, it judges the command by its name. A command that must wait is
@@ -26,7 +26,7 @@ use crate::plan::Auth;
 use crate::shape::{Shape, Verb};
 use crate::tick::Tick;
 
-/// One command, and all facts for its judgement.
+/// One command, and everything that its judgement depends on.
 pub(super) struct Judge<'s, H> {
     state: &'s mut State,
     command: CommandId,
@@ -84,7 +84,7 @@ impl<'s, H: Host> Judge<'s, H> {
         rules::refusal(plan, self.command, self.frame)
     }
 
-    /// Returns whether the command ends the session or is answered here, whatever the upstream would reply.
+    /// Returns whether the command ends the session, or the gate answers it without the upstream.
     fn needs_no_upstream(&self) -> bool {
         let users = self.state.plan().auth() == Auth::Users;
         let of_users = match self.command {
@@ -133,9 +133,9 @@ impl<'s, H: Host> Judge<'s, H> {
         verdict
     }
 
-    /// Judges RESET. The gate sends RESET when no reply is pending. Redis (6.2.18, 7.2.8 and later) closes a connection
-    /// that is not logged in and has more than 1 KiB of pending output. That output may be the replies from before
-    /// RESET.
+    /// Judges RESET. The gate sends RESET only when no reply is pending, because Redis (6.2.18, 7.2.8 and later) closes
+    /// a connection that is not logged in and has more than 1 KiB of pending output. Replies to commands before RESET
+    /// could be such output.
     fn reset(&mut self) -> Verdict {
         let users = self.state.plan().auth() == Auth::Users;
         if users && matches!(self.state.upstream, Upstream::Unlinked | Upstream::Anonymous) {
@@ -178,8 +178,8 @@ impl<'s, H: Host> Judge<'s, H> {
         Verdict::Send { shape: Shape::Confirm { verb, n: 1 }, kind }
     }
 
-    /// Refuses a command that would make the client hold more subscriptions than `@public` allows. Each name counts
-    /// once, and only if the client does not hold it yet. The client's subscriptions are certain only when no reply is
+    /// Refuses a command with which the client would hold more subscriptions than `@public` allows. A name counts only
+    /// if the client does not hold it yet, and only once. The client's subscriptions are certain only when no reply is
     /// pending.
     fn too_many_subscriptions(&self, verb: Verb) -> Option<Verdict> {
         let plan = self.state.plan();
@@ -219,7 +219,7 @@ fn blocking(command: CommandId, frame: &CommandFrame<'_>, state: &State) -> Verd
     Verdict::Send { shape: Shape::One, kind: ReplyKind::Blocking(frame.kept(&state.pending)) }
 }
 
-/// Judges SCRIPT DEBUG: a script in the debugger gets one more reply than it has commands.
+/// Judges SCRIPT DEBUG. A script in the debugger gets one more reply than it has commands.
 fn script(frame: &CommandFrame<'_>, held: usize) -> Verdict {
     if frame.arguments != 3 {
         return Verdict::plain();
@@ -245,7 +245,7 @@ fn may_block(command: CommandId, frame: &CommandFrame<'_>) -> bool {
     if !command.info().flags.contains(Flags::BLOCKING) {
         return false;
     }
-    // An incomplete frame does not show the end of the options.
+    // The end of the options may be missing in an incomplete frame.
     let has_block = |options: usize| {
         let mut block = false;
         for argument in arguments(frame.bytes).skip(options) {

@@ -9,28 +9,28 @@ use super::verdict::{Answer, Verdict};
 use crate::pending::{Kept, PendingReplies, ReplyKind};
 use crate::shape::Shape;
 
-/// The maximum size of the frames of one client's CLIENT TRACKING; each frame adds prefixes to those of the earlier
-/// ones.
+/// The most bytes of CLIENT TRACKING frames that are kept for one client. Each frame adds prefixes to those of earlier
+/// frames, so all of them are needed.
 const MAX_TRACKING: usize = 16 * 1024;
 
 /// The modes of one client's upstream connection.
 #[derive(Debug, Default)]
 pub(super) struct Modes {
-    /// MONITOR was sent.
+    /// Whether MONITOR was sent.
     asks_to_monitor: bool,
-    /// Redis accepted MONITOR.
+    /// Whether Redis accepted MONITOR.
     monitors: bool,
-    /// CLIENT NO-EVICT is on, on shared connections.
+    /// Whether CLIENT NO-EVICT is on. Tracked only on shared connections.
     no_evict: bool,
     tracking: Option<Box<Tracking>>,
 }
 
-/// The frames that switched CLIENT TRACKING on, within the limit.
+/// The frames that switched CLIENT TRACKING on, within `MAX_TRACKING`.
 #[derive(Debug, Default)]
 struct Tracking {
     frames: Vec<Box<[u8]>>,
     held: usize,
-    /// More frames were sent than are kept.
+    /// Whether frames were sent that are not kept.
     incomplete: bool,
 }
 
@@ -86,8 +86,8 @@ impl Modes {
         self.no_evict = on;
     }
 
-    /// Records Redis's reply `line` to CLIENT TRACKING ON or OFF. An ON that is queued in a transaction counts as done;
-    /// a queued OFF does not. `frame` returns the command of an ON.
+    /// Records Redis's reply `line` to CLIENT TRACKING ON or OFF. If the command is queued in a transaction, an ON
+    /// counts as done and an OFF does not. `frame` returns the command of an ON.
     pub(super) fn track(&mut self, on: bool, line: &[u8], frame: impl FnOnce() -> Kept) {
         match (on, line) {
             (true, reply::OK | reply::QUEUED) => self.tracking.get_or_insert_default().add(frame()),
@@ -117,7 +117,7 @@ impl Modes {
         self.monitors || self.no_evict
     }
 
-    /// Returns whether the connection has a mode that a reload may forbid.
+    /// Returns whether the connection has a mode that a reload may forbid, or has requested one.
     pub(super) const fn use_rights(&self) -> bool {
         self.asks_to_monitor || self.tracking.is_some()
     }

@@ -25,15 +25,16 @@ impl Mute {
         }
     }
 
-    /// Applies RESET: it ends CLIENT REPLY OFF before its own reply, but an earlier CLIENT REPLY SKIP suppresses that
-    /// reply.
+    /// Applies RESET. It ends CLIENT REPLY OFF before its own reply, so the client gets that reply. An earlier CLIENT
+    /// REPLY SKIP still suppresses it.
     pub(super) fn reset(&mut self) {
         if *self == Self::All {
             *self = Self::No;
         }
     }
 
-    /// Restores the SKIP of a frame that was cut: the error about the cut is suppressed like the frame's reply.
+    /// Restores the SKIP of a frame that was cut, so that the error about the cut is suppressed as the frame's reply
+    /// would be.
     pub(super) fn restore(&mut self) {
         if *self == Self::No {
             *self = Self::Next;
@@ -55,7 +56,7 @@ impl Mute {
         !matches!(self, Self::No)
     }
 
-    /// Returns whether the reply to the command that is being read is suppressed, and ends a SKIP.
+    /// Returns whether the reply to the current command is suppressed. Ends a SKIP.
     pub(super) fn take(&mut self) -> bool {
         let covers = self.covers();
         if *self == Self::Next {

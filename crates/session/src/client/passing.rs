@@ -1,21 +1,20 @@
-//! Replies and messages passed on in part: nothing may come between their pieces.
+//! Replies and messages that are passed on in pieces. Nothing may be sent to the client between two pieces.
 
 /// Replies and messages that are passed on piece by piece.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Passing {
-    /// The upstream connection has answered a command.
+    /// Whether the upstream connection has answered a command.
     answered: bool,
-    /// A piece of a reply, or one of several confirmations, was passed on, and the rest is missing.
+    /// Whether a piece of a reply, or one of several confirmations, was passed on and the rest is missing.
     mid_reply: bool,
-    /// A part of a message was passed on.
+    /// Whether a part of a message was passed on and the rest is missing.
     mid_push: bool,
-    /// A message is being withheld from the client, and has not ended.
+    /// Whether a message that has not ended is being withheld from the client.
     withholds: bool,
 }
 
 impl Passing {
-    /// Records a fresh upstream connection. Its first bytes may be about the connection itself, whatever an earlier one
-    /// sent.
+    /// Records a new upstream connection. Its first reply may be an error about the connection itself.
     pub(super) const fn connect(&mut self) {
         self.answered = false;
     }
@@ -26,8 +25,8 @@ impl Passing {
         self.mid_reply = ended == 0;
     }
 
-    /// Records a message or a piece of one. At the start of a message, `withhold` decides whether to withhold it, to
-    /// its end. Returns whether it is withheld.
+    /// Records a message or a piece of one. At the start of a message, calls `withhold` to decide for the whole
+    /// message. Returns whether the message is withheld.
     pub(super) fn push(&mut self, ended: bool, withhold: impl FnOnce() -> bool) -> bool {
         let withheld = if self.is_mid_message() { self.withholds } else { withhold() };
         self.withholds = withheld && !ended;

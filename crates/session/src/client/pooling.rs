@@ -15,15 +15,15 @@ use std::time::Duration;
 
 use crate::tick::Tick;
 
-/// The longest command for a shared connection: as much as one read returns. A longer command goes by a connection of
-/// the client's own, because other clients would wait for its end.
+/// The size in bytes of the longest command for a shared connection: as much as one read returns. A longer command goes
+/// to a connection of the client's own, because other clients would wait for its end.
 pub(super) const MAX_SHARED_FRAME: usize = 16 * 1024;
 
-/// The time for which a connection of the client's own is kept after its last use: a client that uses MULTI once does
-/// so again.
+/// The time for which a client keeps its own connection after the last use of the first lease. A client that uses MULTI
+/// once will probably use it again.
 const FIRST_HOLD: Duration = Duration::from_secs(1);
 
-/// The limit on the doublings of that time: each new lease lasts twice as long, up to 64 s.
+/// The most times that the lease is doubled: each new lease lasts twice as long as the one before, up to 64 s.
 const MOST_DOUBLINGS: u32 = 6;
 
 /// The part of a session that shares upstream connections.
@@ -31,24 +31,24 @@ const MOST_DOUBLINGS: u32 = 6;
 pub struct Pooling {
     db: u32,
     resp3: bool,
-    /// The database and RESP version that the client has requested, while no shared connection of that kind is
-    /// available.
+    /// The database and RESP version that the client has requested, while no shared connection of that kind is ready.
     switching: Option<(u32, bool)>,
-    /// The error that the upstream gave for that kind.
+    /// The error of the upstream for the requested kind of connection.
     refusal: Option<Box<[u8]>>,
-    /// The client has a connection of its own, or waits for one.
+    /// Whether the client has a connection of its own, or waits for one.
     leased: bool,
-    /// The client left state on its own connection, and the gate cannot see its end.
+    /// Whether the client left state on its own connection that ends without a sign for the gate.
     for_good: bool,
-    /// The client has sent RESET on its own connection: no state there belongs to it any more.
+    /// Whether the client has sent RESET on its own connection. No state on the connection belongs to the client any
+    /// more.
     left: bool,
-    /// The client reads more slowly than it sends requests.
+    /// Whether the client reads more slowly than it sends requests.
     lagging: bool,
     /// The number of times that the client has taken a connection of its own.
     taken: u32,
     /// The time of the client's last action that needs its own connection.
     needed_at: Tick,
-    /// A number that changes whenever [`Session::pool_key`](super::Session::pool_key) may have changed.
+    /// A number that changes whenever the result of [`Session::pool_key`](super::Session::pool_key) may change.
     epoch: u32,
 }
 
@@ -61,20 +61,20 @@ pub enum Lease {
     Needed,
     /// The client keeps the connection until this time.
     Until(Tick),
-    /// The caller closes the connection, unless messages may arrive on it, and calls
+    /// The lease is over. The caller closes the connection, unless messages may arrive on it, and calls
     /// [`Session::give_back`](super::Session::give_back).
     Over,
 }
 
 /// Methods for the caller.
 impl Pooling {
-    /// Returns a number that stays the same as long as [`Session::pool_key`](super::Session::pool_key) does.
+    /// Returns a number that changes whenever the result of [`Session::pool_key`](super::Session::pool_key) may change.
     pub const fn epoch(&self) -> u32 {
         self.epoch
     }
 
-    /// Reports a shared connection as [`Until::Pooled`](super::Until::Pooled) requested. An error is the upstream's
-    /// line, which the client gets.
+    /// Records the result of the wait for [`Until::Pooled`](super::Until::Pooled). An error is the line of the
+    /// upstream, which the client gets.
     pub(super) fn pooled(&mut self, there: Result<(), &[u8]>) {
         self.advance();
         let Some(switch) = self.switching.take() else { return };
@@ -84,7 +84,7 @@ impl Pooling {
         }
     }
 
-    /// Records that the client reads so slowly that others would wait for it, so it gets a connection of its own.
+    /// Records that the client reads too slowly for a shared connection, so it gets a connection of its own.
     pub const fn set_lagging(&mut self) {
         self.lagging = true;
     }
@@ -94,12 +94,12 @@ impl Pooling {
         self.left
     }
 
-    /// Extends the lease: the client did something that needs its own connection, or messages may arrive on it.
+    /// Extends the lease, because the client used its own connection or messages may arrive on it.
     pub const fn keep_lease(&mut self, now: Tick) {
         self.needed_at = now;
     }
 
-    /// Extends the lease of a client that does not accept its replies, even if its time is over.
+    /// Extends the lease of a client that does not read its replies, if the lease is over.
     pub fn put_off_return(&mut self, now: Tick) {
         if self.is_over(now) {
             self.needed_at = now;
@@ -139,19 +139,19 @@ impl Pooling {
         self.for_good
     }
 
-    /// Returns whether the client has had its own connection without need for longer than the lease.
+    /// Returns whether the client has its own connection and has not needed it for the time of the lease.
     pub(super) fn is_over(&self, now: Tick) -> bool {
         self.leased && self.lease_end() <= now
     }
 
-    /// Returns the end of the lease if the connection is not needed again.
+    /// Returns the time at which the lease ends if the connection is not needed before.
     pub(super) fn lease_end(&self) -> Tick {
         let hold = FIRST_HOLD * 2_u32.pow(self.taken.saturating_sub(1).min(MOST_DOUBLINGS));
         self.needed_at.after(hold)
     }
 
-    /// Takes a connection of the client's own. The gate sets it up with the client's state; the server decides whether
-    /// that is allowed.
+    /// Gives the client a connection of its own, which the gate sets up with the client's state. The server decides
+    /// whether that state is allowed.
     pub(super) fn take(&mut self, now: Tick) {
         self.leased = true;
         self.taken = self.taken.saturating_add(1);
@@ -159,7 +159,7 @@ impl Pooling {
         self.forget_switch();
     }
 
-    /// Makes the shared connection the client's own.
+    /// Records that a shared connection became the client's own.
     pub(super) const fn adopt(&mut self) {
         self.lagging = false;
     }
@@ -170,7 +170,7 @@ impl Pooling {
         self.refusal = None;
     }
 
-    /// Applies RESET: the state is that of a new client, and the client's own connection is to be given back.
+    /// Applies RESET. The client's state is that of a new client, and its own connection must be given back.
     pub(super) const fn leave(&mut self) {
         (self.db, self.resp3) = (0, false);
         self.left = self.leased;
@@ -181,25 +181,26 @@ impl Pooling {
         self.for_good = true;
     }
 
-    /// Takes the mark that the client reads more slowly than it sends requests.
+    /// Returns whether the client reads more slowly than it sends requests, and forgets it.
     pub(super) fn take_lagging(&mut self) -> bool {
         std::mem::take(&mut self.lagging)
     }
 
-    /// Requests another kind of shared connection. The waiting command is judged again.
+    /// Requests a shared connection of another kind. The command that waits is judged again when it is ready.
     pub(super) fn switch_to(&mut self, db: u32, resp3: bool) {
         if self.switching.replace((db, resp3)) != Some((db, resp3)) {
             self.advance();
         }
     }
 
-    /// Withdraws that request, because the waiting command is judged again and may not repeat it.
+    /// Withdraws the request for another kind of connection. The command that waits is judged again and may not repeat
+    /// it.
     pub(super) fn forget_switch(&mut self) {
         (self.switching, self.refusal) = (None, None);
         self.advance();
     }
 
-    /// Records that the upstream refuses the client's database on a connection of its own.
+    /// Records that the upstream refuses the client's database on the client's own connection.
     pub(super) fn refuse(&mut self, line: &[u8]) {
         self.refusal = Some(line.into());
     }
@@ -209,16 +210,16 @@ impl Pooling {
         self.refusal.take()
     }
 
-    /// Records that Redis switched the client's own connection to this database; `None` is one that the gate does not
-    /// know.
+    /// Records that Redis switched the client's own connection to this database. `None` means a database that the gate
+    /// does not know.
     pub(super) fn selected(&mut self, db: Option<u32>) {
         self.for_good |= db.is_none();
         self.db = db.unwrap_or(self.db);
         self.advance();
     }
 
-    /// Records Redis's reply to HELLO in this RESP version. Returns whether that is possible on a connection of this
-    /// kind.
+    /// Records Redis's reply to HELLO in this RESP version. Returns whether a connection of this kind may use this
+    /// version.
     pub(super) fn greeted(&mut self, resp3: bool) -> bool {
         let fits = self.leased || resp3 == self.resp3;
         if fits {
@@ -228,12 +229,12 @@ impl Pooling {
         fits
     }
 
-    /// Records that the login of shared connections may have changed.
+    /// Records that [`Session::pool_key`](super::Session::pool_key) may have changed.
     pub(super) const fn advance(&mut self) {
         self.epoch = self.epoch.wrapping_add(1);
     }
 
-    /// Returns the bytes of memory.
+    /// Returns the bytes of memory that the value occupies.
     pub(super) fn held(&self) -> usize {
         size_of::<Self>() + self.refusal.as_ref().map_or(0, |line| line.len())
     }

@@ -1,4 +1,5 @@
-//! The client as the gate itself knows it, where the gate answers CLIENT: on shared connections, and under `@public`.
+//! The client as the gate knows it. It is used where the gate answers CLIENT: on shared connections, and under
+//! `@public`.
 //!
 //! The session puts a question about other clients to the caller ([`Session::inquiry`](super::Session::inquiry)). Until
 //! [`Session::informed`](super::Session::informed) brings the answer, the session reads nothing more of this client, so
@@ -18,7 +19,7 @@ use crate::tick::Tick;
 /// The longest name of a Redis user that the gate remembers. Redis has no limit; a longer name counts as unknown.
 const MAX_USER: usize = 1024;
 
-/// The state of CLIENT. It is boxed, because an idle client that never sent CLIENT needs none of it.
+/// The state of CLIENT. It is boxed, because most clients never send CLIENT and do not need it.
 #[derive(Debug, Default)]
 pub(super) struct Profile {
     info: ClientInfo,
@@ -30,7 +31,7 @@ pub(super) struct Profile {
     user: Option<Box<str>>,
     /// The user as which the client will be logged in, if Redis accepts the pending login.
     entering: Option<Box<str>>,
-    /// The database of the client's own connection, where the gate answers for it.
+    /// The database of the client's own connection, for the replies of the gate to CLIENT.
     db: u32,
     upstream_id: UpstreamId,
     asking: Asking,
@@ -41,10 +42,10 @@ pub(super) struct Profile {
 pub(super) enum UpstreamId {
     #[default]
     Unknown,
-    /// CLIENT ID was sent.
+    /// The gate has sent CLIENT ID, and Redis has not answered yet.
     Asked,
     Known(i64),
-    /// Redis refuses to tell the id.
+    /// Redis refused CLIENT ID, so the id stays unknown.
     Refused,
 }
 
@@ -57,7 +58,7 @@ enum Asking {
     Permission(Question),
     /// The caller collects the answer.
     Clients(Question),
-    /// Redis unblocks the client with this id, or none.
+    /// Redis must unblock the client that was found, or none.
     Unblock(Box<Unblock>),
 }
 
@@ -84,9 +85,9 @@ pub(super) struct Question {
 /// A CLIENT UNBLOCK after the search for its client.
 #[derive(Debug)]
 pub(super) struct Unblock {
-    /// Redis's id of the connection on which that client is blocked; `None` if no client was found.
+    /// Redis's id of the connection on which the client to unblock is blocked. `None` if no client was found.
     pub(super) id: Option<i64>,
-    /// Whether that client gets an error.
+    /// Whether the unblocked client gets an error.
     pub(super) error: bool,
     pub(super) question: Question,
 }
@@ -94,10 +95,10 @@ pub(super) struct Unblock {
 /// The answer to a question about other clients.
 #[derive(Debug)]
 pub(super) struct Informed {
-    /// The reply of the gate, unless it is suppressed.
+    /// The reply to the client. `None` if CLIENT REPLY suppresses it.
     pub(super) reply: Option<Vec<u8>>,
     pub(super) at: Tick,
-    /// The client's command closes the client itself.
+    /// Whether the client's command closes the client itself.
     pub(super) ends: bool,
 }
 
@@ -139,7 +140,7 @@ impl Profile {
         self.id
     }
 
-    /// Records that a HELLO is sent that gives the client this name, or none.
+    /// Records that a HELLO is sent. `name` is the name that it gives the client, or `None`.
     pub(super) fn begin_naming(&mut self, name: Option<&[u8]>) {
         self.naming = name.map(Into::into);
     }
@@ -149,7 +150,7 @@ impl Profile {
         self.naming.is_some()
     }
 
-    /// Records Redis's reply to a HELLO. The gate or the server checked the name when it read the HELLO.
+    /// Records Redis's reply to a HELLO. `taken` says whether Redis accepted it, including the name.
     pub(super) fn end_naming(&mut self, taken: bool) {
         if let Some(name) = self.naming.take().filter(|_| taken) {
             let _ = self.info.set_name(&name);
@@ -161,7 +162,8 @@ impl Profile {
         self.entering = user;
     }
 
-    /// Records Redis's reply to the client's own login. A later login must not log in the user of a refused one.
+    /// Records Redis's reply to the client's own login. A refused login is forgotten, so that a later login cannot use
+    /// its user.
     pub(super) fn end_login(&mut self, taken: bool) {
         let entering = self.entering.take();
         if taken {
@@ -192,7 +194,8 @@ impl Profile {
     }
 }
 
-/// Returns the name of a Redis user in the form that the gate remembers, if it can remember it.
+/// Returns the name of a Redis user in the form that the gate remembers. `None` if the name is unknown, too long or not
+/// UTF-8.
 pub(super) fn user_name(user: Option<&[u8]>) -> Option<Box<str>> {
     let user = user.filter(|user| user.len() <= MAX_USER)?;
     std::str::from_utf8(user).ok().map(Into::into)
@@ -200,7 +203,7 @@ pub(super) fn user_name(user: Option<&[u8]>) -> Option<Box<str>> {
 
 /// Methods for the upstream connection.
 impl Profile {
-    /// Records a fresh upstream connection, which has another id and the database that the gate selects.
+    /// Records a new upstream connection. Its id is unknown, and its database is 0.
     pub(super) const fn forget_upstream(&mut self) {
         (self.upstream_id, self.db) = (UpstreamId::Unknown, 0);
     }
@@ -210,12 +213,12 @@ impl Profile {
         self.upstream_id
     }
 
-    /// Records that the gate asks Redis for that id.
+    /// Records that the gate asks Redis for the id of the upstream connection.
     pub(super) const fn ask_upstream_id(&mut self) {
         self.upstream_id = UpstreamId::Asked;
     }
 
-    /// Records Redis's reply with that id; `None` if Redis refused.
+    /// Records Redis's reply to CLIENT ID. `None` means that Redis refused it.
     pub(super) fn set_upstream_id(&mut self, id: Option<i64>) {
         self.upstream_id = id.map_or(UpstreamId::Refused, UpstreamId::Known);
     }
@@ -260,8 +263,8 @@ impl Profile {
         }
     }
 
-    /// Accepts the caller's answer; `None` if the caller could not collect it. Returns `None` if no answer is pending,
-    /// or if the gate must first send a command to Redis.
+    /// Accepts the answer of the caller. `findings` is `None` if the caller could not collect it. Returns `None` if no
+    /// question waits for an answer, or if the gate must first send a command to Redis.
     pub(super) fn inform(&mut self, findings: Option<&Findings>) -> Option<Informed> {
         let Asking::Clients(question) = std::mem::take(&mut self.asking) else { return None };
         let Question { inquiry, resp3, muted, at } = &question;
@@ -293,12 +296,12 @@ impl Profile {
         }
     }
 
-    /// Drops the question after the loss of the upstream: the session ends without its answer.
+    /// Drops the question, because the upstream is lost and the session ends without an answer.
     pub(super) fn forget_question(&mut self) {
         self.asking = Asking::No;
     }
 
-    /// Returns the bytes of memory.
+    /// Returns the bytes of memory that the value occupies.
     pub(super) fn held(&self) -> usize {
         let asked = match &self.asking {
             Asking::No => 0,

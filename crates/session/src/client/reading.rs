@@ -1,4 +1,4 @@
-//! Requests of one read: those that are forwarded together, and those that are judged one by one.
+//! Reads the client's requests. It forwards some requests together and has the others judged one by one.
 
 use portcullis_resp::command::{CommandId, lookup};
 use portcullis_resp::error::RequestError;
@@ -23,10 +23,10 @@ struct Batch<'b> {
     first: Ticket,
     /// The number of commands that have a pending reply already.
     pending: u64,
-    /// The command of the run after those: `n` commands of this name, without a pending reply yet.
+    /// The last run of commands in the batch: `n` commands of this name that have no pending reply yet.
     id: CommandId,
     n: u64,
-    /// The beginning of the second command of the run, by which later equal commands are recognized.
+    /// The beginning of the second command of the run. Later commands with the same beginning are recognized by it.
     last: Option<Beginning<'b>>,
     now: Tick,
 }
@@ -46,7 +46,7 @@ impl Batch<'_> {
         self.n += 1;
     }
 
-    /// Adds the pending replies of the last run of commands of one name.
+    /// Adds the pending replies of the last run of commands.
     fn close<O: Observer>(&mut self, state: &mut State, observer: &mut O) {
         let n = std::mem::take(&mut self.n);
         if n == 0 {
@@ -71,7 +71,7 @@ impl Batch<'_> {
     }
 }
 
-/// One call of [`Session::next`](super::Session::next): what to do with the client's bytes, or before them.
+/// One call of [`Session::next`](super::Session::next): it decides what to do next, mostly with the client's bytes.
 pub(super) struct Reading<'s> {
     pub(super) framing: &'s mut Framing,
     pub(super) state: &'s mut State,
@@ -80,7 +80,7 @@ pub(super) struct Reading<'s> {
 }
 
 impl<'s> Reading<'s> {
-    /// Takes as many requests as can be forwarded together, or one that cannot.
+    /// Takes as many requests as can be forwarded together, or a single request that must be judged.
     pub(super) fn commands<H: Host>(self, buf: &[u8], host: &mut H) -> Step<'s> {
         if buf.is_empty() {
             return self.need(1);
@@ -92,7 +92,8 @@ impl<'s> Reading<'s> {
         let most = if shared { MAX_SHARED_FRAME } else { usize::MAX };
         loop {
             let rest = &buf[at..];
-            // A pipeline repeats itself: a frame that begins like the last command needs no second look at its name.
+            // Pipelines often repeat a command. A frame that begins like the last command has the same name, so the
+            // name is not looked up.
             let alike = self.framing.next_like(batch.last.as_ref(), rest);
             if let Some(Ok(Request::Command { len, name, arguments })) = alike
                 && len <= most
@@ -139,7 +140,7 @@ impl<'s> Reading<'s> {
         batch.forward(at, true, self.state, host)
     }
 
-    /// Handles bytes at `at` that break the grammar. The commands before them are forwarded first.
+    /// Handles an error of the grammar at offset `at`. The commands before the error are forwarded first.
     fn fail<O: Observer>(
         self,
         error: RequestError,
@@ -171,7 +172,7 @@ impl<'s> Reading<'s> {
         }
     }
 
-    /// Skips an empty command. It has no reply, and Redis uses up a CLIENT REPLY SKIP for it.
+    /// Skips an empty command. It gets no reply, and ends a CLIENT REPLY SKIP as in Redis.
     fn skip_empty(self, len: usize) -> Step<'s> {
         self.state.mute.take();
         Step::Skip { len }
@@ -190,8 +191,7 @@ impl<'s> Reading<'s> {
         }
     }
 
-    /// Handles a command that needs more than one reply passed on, or that arrives before there is an upstream
-    /// connection.
+    /// Judges a command on its own and carries out the verdict.
     fn command<H: Host>(mut self, request: Request, frame: &CommandFrame<'_>, host: &mut H) -> Step<'s> {
         let id = lookup(frame.name()).unwrap_or(CommandId::UNKNOWN);
         let verdict = Judge::new(&mut *self.state, id, frame, self.now, host).judge();
@@ -216,7 +216,7 @@ impl<'s> Reading<'s> {
             }
             Verdict::Asked => {
                 host.command(id, 1);
-                // The answer is suppressed exactly if the question was.
+                // The answer is suppressed if and only if the question was.
                 self.state.mute.take();
                 Step::Skip { len }
             }
@@ -321,7 +321,8 @@ impl<'s> Reading<'s> {
         Step::Need { at_least }
     }
 
-    /// Handles bytes that break the grammar: the client gets the earlier replies, then the error, then nothing more.
+    /// Handles bytes that break the grammar. The client gets the earlier replies and then the error; the session then
+    /// ends.
     pub(super) fn refuse_bytes(self, error: RequestError) -> Step<'s> {
         let muted = self.state.mute.take() || self.state.upstream.is_replica();
         if let Some(text) = error.reply().filter(|_| !muted) {
@@ -334,7 +335,7 @@ impl<'s> Reading<'s> {
         self.close(CloseReason::Protocol(error))
     }
 
-    /// Closes both sides, or waits until every pending reply is written.
+    /// Closes both sides if every pending reply was written. Otherwise waits for that.
     pub(super) fn close(&self, reason: CloseReason) -> Step<'static> {
         if self.state.pending.is_empty() { Step::Close(reason) } else { Step::Wait(Until::NothingPending) }
     }

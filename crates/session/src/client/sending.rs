@@ -36,7 +36,7 @@ impl<'s> Reading<'s> {
         Step::Instead { to, bytes: &self.state.scratch, skip, first, shape }
     }
 
-    /// Waits for an upstream connection of the client's own. The gate will log in there with the current credentials.
+    /// Waits for an upstream connection of the client's own. The credentials for its login are fixed now.
     pub(super) fn wait_for_link(self) -> Step<'s> {
         self.state.identity.fix_key();
         Step::Wait(Until::Linked)
@@ -82,7 +82,8 @@ impl<'s> Reading<'s> {
         Step::Instead { to, bytes, skip: 0, first, shape }
     }
 
-    /// Logs the gate in as another user; the client's user changes only after the upstream confirms the login.
+    /// Sends the gate's login as another user. The client's user changes only after the upstream has confirmed the
+    /// login.
     pub(super) fn send_login(
         self,
         plan: Arc<Plan>,
@@ -99,7 +100,7 @@ impl<'s> Reading<'s> {
         Step::Instead { to, bytes, skip, first, shape: Shape::Whole }
     }
 
-    /// Keeps a HELLO until it can be sent.
+    /// Keeps a HELLO that must wait before it is sent.
     pub(super) fn defer(&mut self, greeting: Greeting) {
         let muted = self.state.mute.take();
         self.state.identity.defer(Deferred { greeting, at: self.now, muted });
@@ -120,7 +121,7 @@ impl<'s> Reading<'s> {
         Step::Instead { to, bytes: &self.state.scratch, skip: 0, first, shape }
     }
 
-    /// Sends Redis's CLIENT UNBLOCK for the other client.
+    /// Sends CLIENT UNBLOCK to Redis for the client that was found.
     pub(super) fn send_unblock(self, unblock: &Unblock) -> Step<'s> {
         let (at, muted) = (unblock.question.at, unblock.question.muted);
         let to = self.state.upstream.route();

@@ -11,7 +11,7 @@ use crate::pending::Local;
 use crate::tick::Tick;
 
 impl State {
-    /// Answers a command, if it gets a reply, and reports a refusal.
+    /// Answers a command and reports a refusal. The client gets no reply if CLIENT REPLY suppresses it.
     pub(super) fn settle<O: Observer>(&mut self, answer: Answer, id: CommandId, now: Tick, observer: &mut O) {
         observer.command(id, 1);
         let muted = self.mute.take();
@@ -46,7 +46,7 @@ impl State {
         }
     }
 
-    /// Reports a command that ends a replication stream, and ends the session.
+    /// Reports a command that is not allowed on a replication stream, and ends the session.
     pub(super) fn end_replication<O: Observer>(&mut self, id: CommandId, observer: &mut O) {
         observer.command(id, 1);
         observer.denied(&Denial::new(self.plan(), id, Denied::Command));
@@ -54,7 +54,7 @@ impl State {
     }
 }
 
-/// Returns the error for a refused EXEC, which ends its transaction.
+/// Returns the error for the refused `command`. For EXEC the error also says that the transaction has ended.
 fn aborted(command: CommandId, refusal: Local) -> Local {
     if command != id::EXEC {
         return refusal;

@@ -25,7 +25,7 @@ use crate::pending::{Local, PendingReplies};
 use crate::plan::{Auth, Plan};
 use crate::tick::Tick;
 
-/// The state by which a command is judged and which a reply may change.
+/// The state by which a command is judged, and which a reply may change.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) pending: PendingReplies,
@@ -35,33 +35,33 @@ pub(super) struct State {
     pub(super) upstream: Upstream,
     pub(super) passing: Passing,
     pub(super) identity: Identity,
-    /// The part that shares upstream connections, on a listener that shares them.
+    /// The part that shares upstream connections. `None` on a listener that does not share them.
     pub(super) pooling: Option<Box<Pooling>>,
-    /// The state of CLIENT, if the gate answers CLIENT and the client has used it.
+    /// The state of CLIENT. `None` until the client needs one.
     pub(super) profile: Option<Box<Profile>>,
-    /// Bytes that are sent or passed on in place of others.
+    /// The bytes that are sent or passed on in place of other bytes.
     pub(super) scratch: Vec<u8>,
     ending: Option<CloseReason>,
 }
 
 /// The step that must come before the session reads.
 pub(super) enum Before {
-    /// No step.
+    /// None: the session may read.
     Read,
     /// A wait for this event.
     Wait(Until),
-    /// A connection of the client's own to the upstream.
+    /// A request for an upstream connection of the client's own.
     Link,
     /// A step of the connection's setup.
     SetUp(Stage),
-    /// The CLIENT UNBLOCK of another client.
+    /// The CLIENT UNBLOCK for another client.
     Unblock(Box<Unblock>),
-    /// The HELLO that waited.
+    /// The HELLO that waits.
     Greet(Box<Deferred>),
 }
 
 impl State {
-    /// The state of a client that has sent nothing yet.
+    /// Creates the state of a client that has sent nothing yet.
     pub(super) fn of(key: SessionKey, plan: Arc<Plan>) -> Self {
         let mut state = Self {
             pending: PendingReplies::of(key),
@@ -89,7 +89,7 @@ impl State {
         self.profile.get_or_insert_default()
     }
 
-    /// Releases memory that a long command needed.
+    /// Frees memory that a long command needed.
     pub(super) fn shrink(&mut self) {
         if self.scratch.capacity() > IDLE_SCRATCH {
             self.scratch = Vec::new();
@@ -112,12 +112,12 @@ impl State {
 
 /// Methods for the session's end.
 impl State {
-    /// Ends the session once no reply is pending. The first reason counts.
+    /// Ends the session when no reply is pending. If it is called again, the first reason counts.
     pub(super) fn end(&mut self, reason: CloseReason) {
         self.ending.get_or_insert(reason);
     }
 
-    /// Returns the reason for which the session ends.
+    /// Returns the reason for which the session ends. `None` if it does not end.
     pub(super) const fn ending(&self) -> Option<CloseReason> {
         self.ending
     }
@@ -125,7 +125,7 @@ impl State {
     /// Handles an upstream that is lost or unavailable.
     pub(super) fn lost(&mut self, why: Option<Unavailable>) {
         let cut = self.passing.is_cut();
-        // If the client shuts the upstream down, the end of the connection is the reply.
+        // If the client has sent SHUTDOWN, the end of the connection is the reply.
         let shuts_down = self.pending.front().is_some_and(|front| front.id == id::SHUTDOWN);
         if let Some(profile) = &mut self.profile {
             profile.forget_question();
@@ -152,13 +152,13 @@ impl State {
 
 /// Methods for the client's upstream connection.
 impl State {
-    /// Refuses a command that is not allowed inside MULTI, if a transaction may be open.
+    /// Refuses a command that is not allowed inside MULTI, if a transaction may have begun.
     pub(super) fn excluded(&self) -> Option<Verdict> {
         self.transaction.excludes(&self.pending)
     }
 
-    /// Returns the kind of shared connection that the client needs; the requested kind while the client waits for
-    /// another. The client's own connection is set up for the same kind.
+    /// Returns the kind of shared connection that the client needs. If the client waits for another kind, returns that
+    /// kind. The client's own connection is set up for the same kind.
     pub(super) fn pool_key(&self) -> PoolKey {
         let (db, resp3) = self.pooling.as_ref().map_or((0, false), |pooling| pooling.wanted());
         PoolKey { preamble: self.identity.key().cloned(), db, resp3 }
@@ -189,7 +189,8 @@ impl State {
         self.identity.set_up();
     }
 
-    /// Records that the upstream refuses the client's database on its own connection, as it does while a script runs.
+    /// Records that the upstream refuses the client's database on the client's own connection, as it does while a
+    /// script runs.
     pub(super) fn refuse_database(&mut self, line: &[u8]) {
         self.upstream.refuse_database();
         if let Some(pooling) = &mut self.pooling {
@@ -197,8 +198,8 @@ impl State {
         }
     }
 
-    /// Records that Redis switched the client's own connection to this database; `None` is one that the gate does not
-    /// know.
+    /// Records that Redis switched the client's own connection to this database. `None` means a database that the gate
+    /// does not know.
     pub(super) fn selected(&mut self, db: Option<u32>) {
         if let Some(pooling) = &mut self.pooling {
             pooling.selected(db);
@@ -211,8 +212,8 @@ impl State {
 
 /// Methods for the client's user.
 impl State {
-    /// Returns the user as which the client's commands run. The user is unknown before a login under [`Auth::Users`].
-    /// Under [`Auth::Passthrough`] it is unknown after a login that the gate did not follow.
+    /// Returns the user as which the client's commands run. Returns `None` if the user is unknown: under
+    /// [`Auth::Users`] before a login, and under [`Auth::Passthrough`] after a login that the gate did not follow.
     pub(super) fn acts_as(&self) -> Option<&str> {
         match self.plan().auth() {
             Auth::Passthrough if self.identity.has_passed_through() => self.profile.as_ref()?.user(),
@@ -221,7 +222,7 @@ impl State {
         }
     }
 
-    /// Records that the client's own login as `user` is sent. `None` is a user that the gate does not know.
+    /// Records that the client's own login as `user` is sent. `None` means a user that the gate does not know.
     pub(super) fn begin_login(&mut self, user: Option<&[u8]>) {
         let user = user_name(user);
         if user.is_some() || self.profile.is_some() {
@@ -229,7 +230,8 @@ impl State {
         }
     }
 
-    /// Returns whether another user may log in now: no reply to the current user may be pending on another connection.
+    /// Returns whether another user may log in now. While a reply to the current user is pending on an upstream
+    /// connection, no other user may.
     pub(super) fn may_enter(&self) -> bool {
         self.pending.is_empty() || !(self.upstream.is_linked() || self.pooling.is_some())
     }
@@ -241,7 +243,8 @@ impl State {
         self.rejoin();
     }
 
-    /// Returns to the user at admission: the upstream has forgotten the client's user, or never knew it.
+    /// Makes the user at admission the current one again, because the upstream has forgotten the client's user or never
+    /// knew it.
     pub(super) fn leave(&mut self) {
         self.identity.leave();
         if self.upstream.is_linked() {
@@ -258,10 +261,10 @@ impl State {
         }
     }
 
-    /// Puts the plans of a new configuration in force. A replication stream ends at once if the client's rules no longer
-    /// name replication: it must not get one more byte.
+    /// Puts the plans of a new configuration in force. If the client's rules no longer name replication, a replication
+    /// stream ends at once, without one more byte.
     pub(super) fn renew(&mut self, renewed: Renewed) -> Standing {
-        // The old rules allowed the queued commands, and EXEC would run them under the new rules.
+        // The old rules allowed the queued commands, but EXEC would run them under the new rules.
         if !renewed.plan.shares_rules_with(self.plan()) {
             self.transaction.spoil();
         }
@@ -292,12 +295,12 @@ impl State {
 
 /// Methods for shared connections.
 impl State {
-    /// Returns whether the client has or awaits its own connection on a listener that shares connections.
+    /// Returns whether the client has its own connection, or waits for one, on a listener that shares connections.
     pub(super) fn is_leased(&self) -> bool {
         self.pooling.as_ref().is_some_and(|pooling| pooling.is_leased())
     }
 
-    /// Returns a logged-in client to shared connections if it has no connection of its own.
+    /// Lets the client use shared connections again, if it is logged in and has no connection of its own.
     pub(super) fn rejoin(&mut self) {
         let may_share = !self.plan().is_anonymous();
         let Some(pooling) = &mut self.pooling else { return };
@@ -307,15 +310,15 @@ impl State {
         }
     }
 
-    /// Takes a connection of the client's own.
+    /// Gives the client a connection of its own.
     pub(super) fn take_lease(&mut self, now: Tick) {
         let Some(pooling) = &mut self.pooling else { return };
         pooling.take(now);
         self.upstream.disconnect();
     }
 
-    /// Makes the shared connection that carries only this client's pending replies its own. The connection is of the
-    /// kind of [`State::pool_key`].
+    /// Makes a shared connection the client's own. It carries no pending replies of other clients, and is of the kind
+    /// of [`State::pool_key`].
     pub(super) fn adopt(&mut self, now: Tick) {
         self.take_lease(now);
         if let Some(pooling) = &mut self.pooling {
@@ -343,8 +346,8 @@ impl State {
         self.rejoin();
     }
 
-    /// Returns what to do with the upstream connection, if it is the client's own on a listener that shares
-    /// connections. `is_idle` says whether the client has nothing in progress.
+    /// Returns what to do with the client's own connection, on a listener that shares connections. `is_idle` says
+    /// whether the client has nothing in progress.
     pub(super) fn lease(&self, now: Tick, is_idle: bool) -> Lease {
         let Some(pooling) = self.pooling.as_ref().filter(|pooling| pooling.is_leased()) else {
             return Lease::None;
@@ -361,7 +364,7 @@ impl State {
         }
     }
 
-    /// Returns whether the connection has state beyond the pending replies.
+    /// Returns whether the connection has state other than pending replies.
     const fn has_state(&self, pooling: &Pooling) -> bool {
         pooling.is_for_good()
             || self.transaction.holds_connection()
@@ -371,7 +374,7 @@ impl State {
 
     /// Returns the step that must come before the session reads.
     pub(super) fn before(&mut self, now: Tick) -> Before {
-        // The gate sends nothing more on a connection that is being given back.
+        // The gate sends no more commands on a connection that will be given back.
         if self.pooling.as_ref().is_some_and(|pooling| pooling.has_left()) {
             return Before::Wait(Until::GivenBack);
         }
@@ -414,9 +417,9 @@ impl State {
             pooling.set_lagging();
             return Before::Wait(Until::NothingPending);
         }
-        // A connection whose lease is over can only be given back when no reply is pending. The caller extends the
-        // lease as soon as the client does not accept a reply: the caller may read nothing before it has written
-        // everything.
+        // A connection whose lease is over can only be given back when no reply is pending. If the client does not
+        // accept a reply, the caller extends the lease at once. Otherwise it would read nothing more from the client
+        // until it has written every reply.
         let over = pooling.is_over(now);
         if over && self.upstream == Upstream::Ready && !self.pending.is_empty() {
             let state = self.pooling.as_ref().is_some_and(|pooling| self.has_state(pooling));
@@ -427,8 +430,8 @@ impl State {
         self.before_greeting(now)
     }
 
-    /// Returns the step before a HELLO is sent. A HELLO for the other RESP version waits for a shared connection of
-    /// that version.
+    /// Returns the step before a HELLO is sent. A HELLO for another RESP version waits for a shared connection of that
+    /// version.
     fn before_greeting(&mut self, now: Tick) -> Before {
         let Some(pooling) = self.pooling.as_mut().filter(|pooling| !pooling.is_leased()) else {
             return Before::Read;
@@ -452,7 +455,7 @@ impl State {
 
 /// Methods for the client as other clients see it.
 impl State {
-    /// Accepts the answer to a question about other clients; `None` if the caller could not collect it.
+    /// Accepts the answer to a question about other clients. `None` means that the caller could not collect the answer.
     pub(super) fn informed(&mut self, findings: Option<&Findings>) {
         let Some(informed) = self.profile.as_mut().and_then(|profile| profile.inform(findings)) else {
             return;
@@ -509,8 +512,8 @@ impl State {
     }
 }
 
-/// The capacity that stays allocated after bytes were sent in place of the client's: an idle session must be small.
+/// The capacity in bytes that `scratch` keeps after use, because an idle session must be small.
 const IDLE_SCRATCH: usize = 256;
 
-/// The name in CLIENT LIST for a user that the gate does not know.
+/// The name of an unknown user in CLIENT LIST.
 const UNKNOWN_USER: &str = "?";

@@ -12,22 +12,22 @@ use crate::shape::Shape;
 pub enum Step<'s> {
     /// Send `buf[..len]` upstream unchanged and drop it from the buffer.
     Forward {
-        /// The connection that they go to.
+        /// The connection to send to.
         to: Route,
         /// Bytes of `buf`.
         len: usize,
         /// The first pending reply to these bytes.
         first: Ticket,
-        /// The number of pending replies to these bytes; 0 if `len` continues a command that was begun earlier.
+        /// The number of pending replies to these bytes. 0 if `len` only continues an earlier command.
         pending: u64,
         /// The shape of each of these replies.
         shape: Shape,
-        /// Whether the last command is complete at `len`.
+        /// Whether the last command is complete after `len` bytes.
         whole: bool,
     },
     /// Send `bytes` upstream, and drop `skip` bytes from the buffer.
     Instead {
-        /// The connection that they go to.
+        /// The connection to send to.
         to: Route,
         /// The bytes to send.
         bytes: &'s [u8],
@@ -43,7 +43,7 @@ pub enum Step<'s> {
         /// Bytes of `buf`.
         len: usize,
     },
-    /// Call again when the buffer holds this many bytes.
+    /// Wait until the buffer holds this many bytes, then call again.
     Need {
         /// More bytes than the buffer holds now.
         at_least: usize,
@@ -57,18 +57,18 @@ pub enum Step<'s> {
 /// The event that a step waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
-    /// An upstream connection of the client's own; report it with [`Session::linked`](super::Session::linked), or
-    /// [`Session::lost`](super::Session::lost).
+    /// An upstream connection of the client's own. The caller reports it with
+    /// [`Session::linked`](super::Session::linked) or [`Session::lost`](super::Session::lost).
     Linked,
-    /// A shared connection of another kind; report it with [`Session::pooled`](super::Session::pooled), or
+    /// A shared connection of another kind. The caller reports it with [`Session::pooled`](super::Session::pooled) or
     /// [`Session::lost`](super::Session::lost).
     Pooled,
-    /// The close of the client's own upstream connection, which [`Session::lease`](super::Session::lease) requests;
-    /// report it with [`Session::give_back`](super::Session::give_back).
+    /// The close of the client's own upstream connection, which [`Session::lease`](super::Session::lease) requests. The
+    /// caller reports it with [`Session::give_back`](super::Session::give_back).
     GivenBack,
     /// The reply to the gate's own login.
     LoggedIn,
-    /// The answer to [`Session::inquiry`](super::Session::inquiry); report it with
+    /// The answer to [`Session::inquiry`](super::Session::inquiry). The caller reports it with
     /// [`Session::informed`](super::Session::informed).
     Clients,
     /// The end of all pending replies.
@@ -80,9 +80,9 @@ pub enum Until {
 /// A login that the upstream has not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PendingLogin {
-    /// A number that distinguishes this login from those before and after it.
+    /// A number that differs from the numbers of earlier and later logins.
     pub seq: u64,
-    /// Whether it is the client's own login, which the upstream checks. Otherwise it is the gate's.
+    /// Whether this is the client's own login, which the upstream checks. If not, it is the gate's login.
     pub of_client: bool,
 }
 
@@ -93,13 +93,14 @@ pub enum ReplyAction {
     Pass,
     /// Drop the bytes: the client must not see them.
     Drop,
-    /// Send this to the client in their place.
+    /// Send this to the client in place of the bytes.
     Replace(&'static [u8]),
-    /// Send [`Session::rewritten`](super::Session::rewritten) to the client in their place.
+    /// Send [`Session::rewritten`](super::Session::rewritten) to the client in place of the bytes.
     Rewritten,
-    /// Give up the upstream, which reports that it is unavailable, and call [`Session::lost`](super::Session::lost).
+    /// Give up the upstream, because its reply says that it is unavailable, and call
+    /// [`Session::lost`](super::Session::lost).
     Lost(Unavailable),
-    /// Close both sides: the reply is not the one that comes next.
+    /// Close both sides, because this reply cannot be the reply to the next command.
     Desync,
 }
 
@@ -107,9 +108,9 @@ pub enum ReplyAction {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Delivery {
-    /// Pass it on to the client.
+    /// Pass the bytes on to the client.
     Pass,
-    /// Drop it: the client must not see it.
+    /// Drop the bytes: the client must not see them.
     Withhold,
 }
 
@@ -119,7 +120,7 @@ pub enum Delivery {
 pub enum Standing {
     /// The client stays.
     Stays,
-    /// The configuration in force has no place for the client.
+    /// The new configuration does not admit the client, so the session ends.
     Revoked,
 }
 
@@ -132,7 +133,7 @@ pub enum CloseReason {
     Protocol(RequestError),
     /// The client speaks HTTP.
     CrossProtocol,
-    /// The client took over a replication stream, and sent another command or lost the right to the stream.
+    /// The client sent another command on a replication stream, or lost the right to the stream.
     NotReplication,
     /// The client failed to log in too often.
     Blocked,
@@ -140,6 +141,6 @@ pub enum CloseReason {
     Upstream(Option<Unavailable>),
     /// The gate is shutting down.
     Drain,
-    /// The current configuration has no place for the client.
+    /// The configuration in force does not admit the client.
     Revoked,
 }

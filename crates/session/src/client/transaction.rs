@@ -13,16 +13,16 @@ use crate::observe::Denied;
 use crate::pending::{Local, PendingReplies, ReplyKind};
 use crate::shape::{QueuedConfirmations, Shape, Verb};
 
-/// The number of subscribe and unsubscribe commands that a transaction may queue; the gate remembers the index of each
-/// until EXEC is answered.
+/// The most subscribe and unsubscribe commands that a transaction may queue. The gate remembers the index of each until
+/// EXEC is answered.
 const MAX_QUEUED_CONFIRMATIONS: usize = 1024;
 
-/// The transaction of one client, as the commands read so far request it and the replies so far confirm it.
+/// The transaction of one client, as requested by its commands and confirmed by their replies so far.
 #[derive(Debug, Default)]
 pub(super) struct Transaction {
     begun: Option<Box<Queue>>,
     confirmed: bool,
-    /// A WATCH is in force. The gate tracks it only on shared connections.
+    /// Whether a WATCH is in force. The gate tracks it only on shared connections.
     watches: bool,
 }
 
@@ -52,7 +52,7 @@ impl Transaction {
         self.begun.is_some()
     }
 
-    /// Returns the number of commands that were sent inside MULTI.
+    /// Returns the number of commands that were sent inside MULTI. `None` outside MULTI.
     pub(super) fn queued(&self) -> Option<u64> {
         self.begun.as_ref().map(|queue| queue.len)
     }
@@ -70,8 +70,8 @@ impl Transaction {
         }
     }
 
-    /// Counts one command like [`Transaction::queue`], but EXEC answers this command with a confirmation. Returns
-    /// whether there was room.
+    /// Counts one command like [`Transaction::queue`]; EXEC will answer it with a confirmation. Returns whether the
+    /// transaction had room for it.
     pub(super) fn queue_confirmation(&mut self, verb: Verb) -> bool {
         let Some(queue) =
             self.begun.as_mut().filter(|queue| queue.confirmations.len() < MAX_QUEUED_CONFIRMATIONS)
@@ -90,8 +90,8 @@ impl Transaction {
         }
     }
 
-    /// Refuses a command that would change identity, encoding or the number of replies in the middle of EXEC's reply.
-    /// Whether a transaction is open is certain only when no reply is pending.
+    /// Refuses a command that would change the user, the encoding or the number of replies in the middle of EXEC's
+    /// reply. Whether a transaction has begun is certain only when no reply is pending.
     pub(super) fn excludes(&self, pending: &PendingReplies) -> Option<Verdict> {
         self.begun.as_ref()?;
         if !pending.is_empty() {
@@ -101,8 +101,8 @@ impl Transaction {
         Some(Verdict::Answer(Answer::Refusal(line, Denied::InTransaction)))
     }
 
-    /// Judges MULTI. Until two MULTIs are both answered, the gate does not know which one Redis accepted. Queued
-    /// commands count from the accepted one.
+    /// Judges MULTI. While the replies to two MULTIs are pending, the gate does not know which one Redis accepts. It
+    /// must know this, because it counts the queued commands from there.
     pub(super) fn multi(&mut self, pending: &PendingReplies) -> Verdict {
         match self.begun {
             Some(_) if pending.is_empty() => Verdict::plain(),
@@ -114,8 +114,8 @@ impl Transaction {
         }
     }
 
-    /// Judges EXEC. An EXEC with arguments is wrong, but it ends the transaction. A spoilt EXEC is sent as DISCARD,
-    /// once a transaction to discard is certain.
+    /// Judges EXEC. An EXEC with arguments is an error, but it ends the transaction. A spoilt EXEC is sent as DISCARD,
+    /// once it is certain that a transaction has begun.
     pub(super) fn exec(&mut self, alone: bool, pending: &PendingReplies) -> Verdict {
         let spoilt = alone && self.begun.as_ref().is_some_and(|queue| queue.spoilt);
         if spoilt && !pending.is_empty() {
@@ -133,7 +133,8 @@ impl Transaction {
         Verdict::Send { shape, kind: ReplyKind::EndOfTransaction { subscribes } }
     }
 
-    /// Refuses an EXEC, which ends its transaction anyway.
+    /// Judges an EXEC that the gate refuses. The EXEC ends its transaction, so the transaction is first discarded
+    /// upstream.
     pub(super) fn refuse_exec(&mut self, answer: Answer, pending: &PendingReplies) -> Verdict {
         if self.begun.is_some() && !pending.is_empty() {
             return Verdict::UNTIL_SETTLED;
@@ -148,12 +149,12 @@ impl Transaction {
         Verdict::Send { shape: Shape::One, kind: ReplyKind::EndOfTransaction { subscribes: 0 } }
     }
 
-    /// Records RESET.
+    /// Records that RESET is sent.
     pub(super) fn reset(&mut self) {
         self.begun = None;
     }
 
-    /// Forgets a MULTI that Redis refused; the refusal is certain once no reply is pending.
+    /// Forgets a MULTI that Redis refused. The refusal is certain when no reply is pending.
     pub(super) fn forget_refused(&mut self, pending: &PendingReplies) {
         if pending.is_empty() && !self.confirmed {
             self.begun = None;
@@ -176,7 +177,7 @@ impl Transaction {
     /// Records Redis's reply `line` to EXEC or DISCARD, which is an error if `is_error`.
     pub(super) fn end(&mut self, is_error: bool, line: &[u8]) {
         self.confirmed = false;
-        // EXEC and DISCARD without MULTI end no WATCH.
+        // Without MULTI, EXEC and DISCARD do not end a WATCH.
         self.watches &= is_error && !line.starts_with(b"-EXECABORT");
     }
 

@@ -33,9 +33,9 @@ pub(super) enum Upstream {
     AwaitingSetup,
     /// The connection accepts commands.
     Ready,
-    /// Redis refused the database: the connection accepts only commands that need none.
+    /// Redis refused the database, so the connection accepts only commands that need no database.
     NoDatabase,
-    /// The client has a connection, but is not logged in: the connection accepts no command.
+    /// The client has a connection but is not logged in, so the connection accepts no command.
     Anonymous,
     /// The connection is a replication stream.
     Replica,
@@ -77,12 +77,12 @@ impl Upstream {
         matches!(self, Self::SetupDue(_) | Self::AwaitingSetup)
     }
 
-    /// Records a connection without any state for a client that must log in first.
+    /// Records a new connection for a client that must log in first.
     pub(super) const fn connect_anonymous(&mut self) {
         *self = Self::Anonymous;
     }
 
-    /// Records a connection without any state. `first` is the first step of its setup.
+    /// Records a new connection. `first` is the first step of its setup, or `None` if it needs no setup.
     pub(super) fn connect(&mut self, first: Option<Stage>) {
         *self = first.map_or(Self::Ready, Self::SetupDue);
     }
@@ -92,12 +92,12 @@ impl Upstream {
         *self = next.map_or(Self::AwaitingSetup, Self::SetupDue);
     }
 
-    /// Records that Redis accepted the connection's setup, or the login of another user.
+    /// Records that Redis accepted the connection's setup.
     pub(super) const fn set_up(&mut self) {
         *self = Self::Ready;
     }
 
-    /// Records that Redis accepted the login of another user. That reply says nothing about the database.
+    /// Records that Redis accepted the login of another user. The reply does not mean that Redis accepted the database.
     pub(super) fn log_in(&mut self) {
         if *self != Self::NoDatabase {
             *self = Self::Ready;
@@ -128,12 +128,12 @@ impl Upstream {
         *self = Self::Replica;
     }
 
-    /// Records the loss of the connection, or that the client needs one of its own.
+    /// Records that the connection is lost, or that the client needs one of its own.
     pub(super) const fn disconnect(&mut self) {
         *self = Self::Unlinked;
     }
 
-    /// Lets the client use shared connections, if it has no connection of its own and `may_share`.
+    /// Lets the client use shared connections if `may_share`. Has no effect if the client has a connection of its own.
     pub(super) const fn share(&mut self, may_share: bool) {
         if !self.is_linked() {
             *self = if may_share { Self::Pooled } else { Self::Unlinked };

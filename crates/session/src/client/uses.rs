@@ -1,8 +1,8 @@
-//! Rights that a session uses for longer than one command, and a reload that takes one of them away.
+//! Rights that a session uses for longer than one command, and that a reload may take away.
 //!
-//! The gate judges the use again by the frame that requested it. If the frame was too large to be kept, the gate
-//! compares the old and the new rules instead. The session then continues only if the new rules certainly allow at
-//! least as much.
+//! The gate judges such a use again by the frame that requested it. If the frame was too large to be kept, the gate
+//! compares the old and the new rules. The session then continues only if the new rules certainly allow at least as
+//! much.
 
 use portcullis_acl::Judgement;
 use portcullis_resp::command::keys::{self, Argv};
@@ -29,13 +29,13 @@ impl Change<'_> {
         self.new.rules().keeps(self.old.rules(), command)
     }
 
-    /// Returns whether a frame is still allowed.
+    /// Returns whether the new rules still allow a frame.
     fn allows_frame(&self, command: CommandId, frame: &[u8]) -> bool {
         let count = u64::try_from(arguments(frame).count()).unwrap_or(u64::MAX);
         self.allows(command, &keys::Frame::new(frame, count))
     }
 
-    /// Returns whether a frame that may not have been kept is still allowed.
+    /// Returns whether the new rules still allow a frame. `None` means that the frame was not kept.
     fn allows_kept(&self, command: CommandId, frame: Option<&[u8]>) -> bool {
         frame.map_or_else(|| self.keeps(command), |frame| self.allows_frame(command, frame))
     }
@@ -59,7 +59,7 @@ impl Change<'_> {
             ReplyKind::Confirmations { names: 1.., frame } => self.allows_kept(run.id, frame.as_deref()),
             ReplyKind::Tracking { on: true, frame } => self.allows_tracking(frame.as_deref()),
             ReplyKind::Monitor => self.allows(id::MONITOR, &[id::MONITOR.name().as_bytes()]),
-            // The gate did not keep the names in a queued SUBSCRIBE.
+            // The gate did not keep the names that a queued SUBSCRIBE contains.
             ReplyKind::EndOfTransaction { subscribes: 1.. } => {
                 Verb::subscribing().all(|(_, command)| self.keeps(command))
             }
@@ -67,9 +67,9 @@ impl Change<'_> {
         }
     }
 
-    /// Returns whether CLIENT TRACKING is still allowed. Redis still reports keys that were read before the reload, and
-    /// the gate does not know their names. Under rules a client may REDIRECT only to itself; without rules the gate did
-    /// not record the target.
+    /// Returns whether CLIENT TRACKING is still allowed. Redis also reports keys that were read before the reload, and
+    /// the gate does not know their names. With rules a client may REDIRECT only to itself. Without rules the gate did
+    /// not record the target, so it cannot check the target now.
     pub(super) fn allows_tracking(&self, frame: Option<&[u8]>) -> bool {
         let is_redirect = |word: &[u8]| word.eq_ignore_ascii_case(b"redirect");
         let may_redirect = frame.is_none_or(|frame| arguments(frame).any(is_redirect));

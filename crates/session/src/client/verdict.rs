@@ -20,19 +20,20 @@ pub(super) enum Verdict {
     Rewrite { bytes: Vec<u8>, shape: Shape, kind: ReplyKind },
     /// Answer the command here.
     Answer(Answer),
-    /// Log in another user: the gate first logs in upstream for that user, and HELLO's reply follows.
+    /// Log in another user. The gate first logs in upstream for that user; the reply to the HELLO, if there is one,
+    /// follows.
     Identify { plan: Arc<Plan>, hello: Option<Greeting> },
-    /// Forward the command to a replication stream, without a reply.
+    /// Forward the command to a replication stream. The command gets no reply.
     Raw,
     /// End the session: the command is not allowed on a replication stream.
     EndReplication,
-    /// Keep the command, whose user is logged in now, and forward it in this form once there is an upstream.
+    /// Keep a HELLO, whose user is logged in already, and send it in this form once there is an upstream connection.
     Defer(Greeting),
-    /// Put a question about other clients to the caller.
+    /// Wait for the answer to a question about other clients.
     Asked,
     /// Judge the command again later.
     Later(Later),
-    /// Wait for more of the command, within the limit on held bytes, before judging it.
+    /// Wait until the whole command is there, within the limit on held bytes, before judging it.
     NeedWhole,
     /// Wait for more of the command before deciding whether it may use a shared connection.
     NeedMore,
@@ -51,7 +52,7 @@ pub(super) enum Later {
     Selected,
     /// Redis's id of the upstream connection.
     IdLearned,
-    /// The DISCARD of the transaction that the command would have run.
+    /// The DISCARD of the transaction that an EXEC would have run.
     Discarded,
 }
 
@@ -59,7 +60,7 @@ pub(super) enum Later {
 pub(super) enum Answer {
     /// This reply, as Redis would send it.
     Reply(Local),
-    /// This error, with which Redis would not have run the command.
+    /// This error, for a command that Redis would not have run either.
     Error(Local),
     /// This reply, because the command rules do not allow the command.
     ByRules(Local, Refusal),
@@ -69,7 +70,7 @@ pub(super) enum Answer {
     LoginFailed,
     /// No reply, as in Redis.
     Nothing,
-    /// This reply, and the end of the session.
+    /// This reply, and then the end of the session.
     Quit(Local),
     /// The end of the session without a reply.
     Silence,

@@ -14,7 +14,7 @@ pub enum PushKind {
     Message,
     /// A line of MONITOR.
     Monitor,
-    /// The reply of a script that ran in the debugger: the reply to its EVAL was the debugger's first output.
+    /// The reply of a script that ran in the debugger. The reply to its EVAL was the first output of the debugger.
     Debugger,
     /// Bytes of a replication stream, which is not RESP.
     Raw,
@@ -26,7 +26,7 @@ pub enum PushKind {
 }
 
 impl Link {
-    /// Returns whether a frame that starts with this byte needs a closer look before it counts as a reply.
+    /// Returns whether a frame that starts with this byte may be a push. Other frames are replies.
     pub(super) const fn may_be_push(&self, first: u8) -> bool {
         match first {
             b'>' => true,
@@ -36,7 +36,8 @@ impl Link {
         }
     }
 
-    /// Returns the kind of push; `Ok(None)` for a reply, and `Err` with the value that [`Link::next`] must return.
+    /// Returns the kind of the push, or `Ok(None)` for a reply. `Err` contains the value that [`Link::next`] must
+    /// return.
     pub(super) fn push_kind<'b>(&self, first: u8, buf: &'b [u8]) -> Result<Option<PushKind>, Incoming<'b>> {
         if first == b'+' {
             return match buf.get(1) {
@@ -62,7 +63,7 @@ impl Link {
             None => return Ok(None),
         };
         // In RESP2, an element of EXEC's array may look like a message. It may be a message that the client published
-        // to itself, or data in the form of one: the two are identical.
+        // to itself, or data in the same form. The two cannot be told apart.
         if first == b'*' && self.elements.is_some() {
             return Err(Incoming::Fault(LinkFault::Mismatch));
         }
@@ -88,7 +89,8 @@ impl Link {
                 Incoming::Push { kind, ended: true, bytes: &buf[..len] }
             }
             Ok(Reply::Need { at_least }) => Incoming::Need(at_least),
-            // The channel decides whether the client gets the message. A session without the channel assumes the worst.
+            // The channel decides whether the client gets the message. Without the channel the session decides for the
+            // worst case.
             Ok(Reply::Head { .. })
                 if kind == PushKind::Message
                     && buf.len() < MAX_WHOLE_REPLY
@@ -119,8 +121,8 @@ impl Link {
         }
     }
 
-    /// Records an unsubscription by the server: a server that moves a slot away ends its shard subscriptions, with one
-    /// push each.
+    /// Records an unsubscription by the server. A server that gives a slot away ends the shard subscriptions of the
+    /// slot, and sends one push for each.
     fn leave_shard(&mut self, buf: &[u8]) {
         if let FirstElement::Text(word) = first_element(buf)
             && Verb::from_word(word) == Some(Verb::Sunsubscribe)

@@ -9,18 +9,18 @@ use zeroize::Zeroizing;
 
 use crate::shape::Shape;
 
-/// The login as the default user of an upstream that has no password for it. Besides RESET, it is the only way back to
-/// that user. Any other upstream refuses it.
+/// The login as the default user of an upstream that requires no password for this user. Apart from RESET, no other
+/// command returns to this user. An upstream with such a password refuses the login.
 pub(crate) const AS_NOBODY: &[u8] = b"*3\r\n$4\r\nAUTH\r\n$7\r\ndefault\r\n$0\r\n\r\n";
 
-/// The steps that set up a fresh upstream connection for its client's state, in their order.
+/// The steps that set up a new upstream connection for its client, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
     /// AUTH, if there are credentials.
     Auth,
     /// HELLO 3, if the connection uses RESP3.
     Hello,
-    /// SELECT, for any database but the first.
+    /// SELECT, if the database is not 0.
     Select,
 }
 
@@ -37,7 +37,7 @@ impl Stage {
         Self::ALL.into_iter().find(|stage| *stage > self && stage.command(key).is_some())
     }
 
-    /// Returns the command of the step; `None` if a connection of this kind does not need the step.
+    /// Returns the command of the step. `None` if a connection of this kind does not need the step.
     pub(crate) fn command(self, key: &PoolKey) -> Option<Cow<'_, [u8]>> {
         let made = |args: &[&[u8]]| {
             let mut bytes = Vec::with_capacity(32);
@@ -60,18 +60,19 @@ impl Stage {
     }
 }
 
-/// The properties of a connection on which the meaning of a client's commands depends.
+/// The properties of a connection that change the meaning of a client's commands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PoolKey {
-    /// The gate's login.
+    /// The gate's login. `None` if the gate does not log in.
     pub preamble: Option<Preamble>,
-    /// The database.
+    /// The index of the database.
     pub db: u32,
     /// Whether the connection uses RESP3.
     pub resp3: bool,
 }
 
-/// The AUTH command that logs the gate in. Clones share it; it is wiped when the last is dropped, and never printed.
+/// The AUTH command that logs the gate in. Clones share the memory, which is wiped when the last clone is dropped.
+/// `Debug` does not print it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Preamble(Arc<Zeroizing<Vec<u8>>>);
 

@@ -1,25 +1,25 @@
-//! The subscriptions of an upstream connection, learned from its confirmations alone.
+//! The subscriptions of an upstream connection, learned only from the confirmations of the server.
 
 use std::collections::BTreeSet;
 
 use crate::shape::Verb;
 
-/// The maximum size of the names of one connection's subscriptions. It has room for 10,000 channels, the default limit
-/// of `@public`, with 50 bytes each. Beyond it the gate counts a subscription, but does not keep its name.
+/// The most bytes of names of one connection's subscriptions. This is enough for 10,000 channels, the default limit of
+/// `@public`, with 50 bytes each. Further subscriptions are counted without their names.
 const MAX_NAMES: usize = 1024 * 1024;
 
-/// The longest name that the gate keeps. The confirmation of a kept name always arrives in one piece, because
-/// [`MAX_WHOLE_REPLY`](super::MAX_WHOLE_REPLY) is several times as long. So the gate never misses the end of a
+/// The longest name in bytes that the gate keeps. [`MAX_WHOLE_REPLY`](super::MAX_WHOLE_REPLY) is several times as long,
+/// so the confirmation of a kept name always arrives in one piece. The gate therefore never misses the end of a
 /// subscription with a kept name.
 const MAX_NAME: usize = 16 * 1024;
 
-/// The approximate memory for a name besides its bytes.
+/// The approximate memory in bytes for a name, without the name's own bytes.
 const NAME_COST: usize = 48;
 
 /// Counts of channels, patterns and shard channels.
 ///
-/// A confirmation carries the total of channels and patterns, or the number of shard channels. Its verb, and whether
-/// the total changed, tell which of the first two counts changed.
+/// A confirmation contains the total of channels and patterns, or the number of shard channels. Its verb shows whether
+/// channels or patterns changed. Whether the total changed shows whether that count changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Subscriptions {
     pub(crate) channels: u64,
@@ -28,7 +28,7 @@ pub struct Subscriptions {
 }
 
 impl Subscriptions {
-    /// Returns whether a RESP2 connection is in subscriber mode: messages arrive as plain arrays.
+    /// Returns whether a RESP2 connection is in subscriber mode, in which messages arrive as plain arrays.
     pub const fn active(self) -> bool {
         self.channels > 0 || self.patterns > 0 || self.shards > 0
     }
@@ -71,11 +71,11 @@ impl Subscriptions {
     }
 }
 
-/// [`Subscriptions`] with their names: a reload has to judge them again.
+/// [`Subscriptions`] with their names, because a reload judges the names again.
 #[derive(Debug, Default)]
 pub struct Subscribed {
     counts: Subscriptions,
-    /// The known names; present only while there are subscriptions.
+    /// The known names. `None` if there are no subscriptions.
     names: Option<Box<Names>>,
 }
 
@@ -93,7 +93,7 @@ impl Subscribed {
         self.counts
     }
 
-    /// Records one confirmation, of `name` if it is known, with the count that the confirmation contains.
+    /// Records one confirmation with the count that it contains. `name` is `None` if it is unknown.
     pub(crate) fn confirm(&mut self, verb: Verb, name: Option<&[u8]>, count: u64) {
         self.counts.confirm(verb, count);
         match name {
@@ -109,7 +109,7 @@ impl Subscribed {
         self.counts.lose_shard();
         match (&mut self.names, name) {
             (Some(names), Some(name)) => names.remove(Verb::Sunsubscribe, name),
-            // The name is unknown, so none of the names counts as known any more.
+            // Any of the names may be the one that ended, so none of them is certain any more.
             (Some(names), None) => {
                 let cost: usize = names.shards.iter().map(|name| name.len() + NAME_COST).sum();
                 names.held = names.held.saturating_sub(cost);

@@ -3,15 +3,15 @@
 /// The reason why the upstream is unavailable, in the words of the error line that the client gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unavailable {
-    /// Its name has no address.
+    /// The upstream's name has no address.
     Resolve,
     /// The upstream is unreachable, or ended the connection before its first byte.
     Connect,
-    /// The address has no listener, or the upstream refuses the gate.
+    /// No process listens on the address, or the upstream refuses the gate.
     Refused,
     /// The upstream did not answer in time, or is busy with a script.
     Timeout,
-    /// The upstream requires TLS, or its TLS cannot be trusted.
+    /// The upstream requires TLS, or its TLS certificate cannot be trusted.
     Tls,
     /// The upstream does not accept the gate's credentials.
     Auth,
@@ -22,7 +22,8 @@ pub enum Unavailable {
 }
 
 impl Unavailable {
-    /// Returns the reason in an error line that a server writes on accept, before it reads a command.
+    /// Returns the reason in an error line that a server sends on accept, before it reads a command. Returns `None` for
+    /// any other line.
     pub fn of_greeting(line: &[u8]) -> Option<Self> {
         const MEANINGS: [(&[u8], Unavailable); 2] = [
             (b"-ERR max number of clients", Unavailable::Limit),
@@ -31,8 +32,8 @@ impl Unavailable {
         meaning(line, &MEANINGS)
     }
 
-    /// Returns the reason when a server ends a connection before its first byte. A server that `wants_tls` ends
-    /// connections in plain text, or without a certificate; any other server may have been stopped.
+    /// Returns the reason for which a server ends a connection before its first byte. If `wants_tls`, the server may
+    /// refuse plain text or a connection without a certificate. If not, the server has probably been stopped.
     pub const fn of_silence(wants_tls: bool) -> Self {
         if wants_tls { Self::Tls } else { Self::Connect }
     }

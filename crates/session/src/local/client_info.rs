@@ -1,9 +1,9 @@
 //! Answers of the gate, in place of Redis, about a client itself and about other clients.
 //!
-//! CLIENT ID, GETNAME, SETNAME, SETINFO, INFO, LIST, KILL and UNBLOCK are about connections. A shared upstream
-//! connection is no client's own, and under `@public` Redis would show all of its clients. So the gate answers these
-//! commands in the words of Redis 7.0. It uses the words of later versions for SETINFO, the fields that SETINFO sets,
-//! and KILL's MAXAGE, which 7.0 does not have.
+//! CLIENT ID, GETNAME, SETNAME, SETINFO, INFO, LIST, KILL and UNBLOCK concern connections. A shared upstream connection
+//! does not belong to one client, and under `@public` Redis would show all of its clients. So the gate answers these
+//! commands in the words of Redis 7.0. SETINFO, the fields that it sets and KILL's MAXAGE do not exist in 7.0; for them
+//! the gate uses the words of later versions.
 
 use portcullis_resp::command::{CommandId, id};
 use portcullis_resp::{encode, reply};
@@ -25,7 +25,7 @@ pub(crate) struct ClientInfo {
     lib_ver: Box<str>,
 }
 
-/// A name or library that the client sets, until Redis has accepted it.
+/// A name or library that the client sets, for the time until Redis accepts it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Introduction {
     field: Field,
@@ -39,10 +39,10 @@ enum Field {
     LibVer,
 }
 
-/// Other properties of a client.
+/// The other properties of a client, for replies about it.
 pub(crate) struct View<'a> {
     pub(crate) peer: &'a dyn Peer,
-    /// The user as which the client is logged in; `default` if the gate requires no login.
+    /// The user that the client is logged in as, or `default` if the gate requires no login.
     pub(crate) user: &'a str,
     pub(crate) db: u64,
     pub(crate) resp3: bool,
@@ -50,38 +50,38 @@ pub(crate) struct View<'a> {
     pub(crate) monitors: bool,
     /// Whether a blocking command of the client may be pending.
     pub(crate) blocks: bool,
-    /// The number of commands in the client's transaction, if it has one.
+    /// The number of commands in the client's transaction. `None` outside MULTI.
     pub(crate) queued: Option<u64>,
     /// Whether the client sees only the clients of its listener and user.
     pub(crate) narrow: bool,
     pub(crate) masked: Masked,
 }
 
-/// The client's own address and the address that it connected to; `None` if hidden.
+/// The client's own address and the address that it connected to. `None` if an address is hidden.
 type Addresses = [Option<String>; 2];
 
-/// The hidden addresses. Under `@public` a client learns no address but its own.
+/// The addresses that are hidden. Under `@public` a client sees only its own address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Masked {
     None,
     /// The address that the client connected to.
     Local,
-    /// That address and the client's own.
+    /// The address that the client connected to, and the client's own.
     Both,
 }
 
-/// The answer to a command: a whole reply, encoded.
+/// The answer to a command. A reply or an error is complete and encoded.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Said {
     Reply(Vec<u8>),
     Error(Vec<u8>),
-    /// Other sessions have to be asked first.
+    /// A question to other sessions, which must be answered first.
     Ask(Action, Filter),
 }
 
 impl ClientInfo {
-    /// Answers one of the gate's subcommands of CLIENT; `args` are the arguments after the subcommand. [`id::CLIENT`]
-    /// stands for an unknown subcommand, which is then the first of `args`.
+    /// Answers a subcommand of CLIENT. `args` are the arguments after the subcommand. If `subcommand` is
+    /// [`id::CLIENT`], the subcommand is unknown, and it is the first of `args`.
     pub(crate) fn client(&mut self, subcommand: CommandId, args: &[&[u8]], view: &View<'_>) -> Said {
         let own = if subcommand == id::CLIENT { 1 } else { 2 };
         if !subcommand.info().takes(u64::try_from(args.len()).unwrap_or(u64::MAX).saturating_add(own)) {
@@ -107,7 +107,7 @@ impl ClientInfo {
         }
     }
 
-    /// Sets the name of CLIENT SETNAME, or of HELLO; an empty name removes it.
+    /// Sets the client's name, from CLIENT SETNAME or HELLO. An empty name removes the name.
     ///
     /// # Errors
     ///
@@ -122,13 +122,13 @@ impl ClientInfo {
         self.name.len() + self.lib_name.len() + self.lib_ver.len()
     }
 
-    /// Forgets the state that RESET ends. The library information stays.
+    /// Resets the state that RESET ends. The library stays, as in Redis.
     pub(crate) fn clear(&mut self) {
         self.name = Box::default();
     }
 
-    /// Returns the name or library of CLIENT SETNAME or SETINFO; `args` are the arguments after the subcommand. Returns
-    /// `None` if Redis refuses the command.
+    /// Returns the name or library that CLIENT SETNAME or SETINFO sets. `args` are the arguments after the subcommand.
+    /// Returns `None` if Redis refuses the command.
     ///
     /// # Errors
     ///
@@ -150,7 +150,7 @@ impl ClientInfo {
         printable(text).map(|text| text.map(|text| Introduction { field, text }).ok_or(TOO_LONG))
     }
 
-    /// Keeps a name or library that the client set.
+    /// Sets a name or library after Redis accepted it.
     pub(crate) fn take(&mut self, introduction: Introduction) {
         let Introduction { field, text } = introduction;
         match field {
@@ -189,8 +189,7 @@ impl ClientInfo {
         ok()
     }
 
-    /// Returns the client's line, with its fields in Redis's order. A field that Redis counts and the gate does not is
-    /// 0.
+    /// Returns the client's line with its fields in Redis's order. Counters that only Redis has are 0.
     fn line(&self, command: &str, view: &View<'_>, shown: &Addresses) -> String {
         let View { peer, user, db, subscriptions: Subscriptions { channels, patterns, shards }, .. } = view;
         let Self { name, lib_name, lib_ver } = self;
@@ -209,7 +208,7 @@ impl ClientInfo {
 }
 
 impl View<'_> {
-    /// Returns the client's own address and the address that it connected to; `None` if hidden.
+    /// Returns the client's own address and the address that it connected to. `None` if an address is hidden.
     fn addresses(&self) -> Addresses {
         [
             (self.masked != Masked::Both).then(|| self.peer.address()),
@@ -219,7 +218,8 @@ impl View<'_> {
 }
 
 impl ClientInfo {
-    /// Returns the client's line and the properties for a filter. Only the asker's line shows the last command.
+    /// Returns the client's line and the properties for a filter. Only the line of the client that asks shows its last
+    /// command.
     pub(crate) fn listed(&self, view: &View<'_>, asks: bool) -> (String, ListedView) {
         let command = if asks { id::CLIENT_LIST.name() } else { "NULL" };
         let shown = view.addresses();
@@ -230,7 +230,7 @@ impl ClientInfo {
     }
 }
 
-/// Returns the reply to an inquiry. [`Action::Unblock`] has none, because Redis answers it.
+/// Returns the reply to an inquiry. This does not apply to [`Action::Unblock`], which Redis answers.
 pub(crate) fn reply_to(inquiry: &Inquiry, findings: &Findings, resp3: bool) -> Said {
     let Findings { lines, clients, knows_user, .. } = findings;
     match (inquiry.action, inquiry.filter.user()) {
@@ -242,9 +242,8 @@ pub(crate) fn reply_to(inquiry: &Inquiry, findings: &Findings, resp3: bool) -> S
     }
 }
 
-/// Returns Redis's error for a CLIENT TRACKING with REDIRECT to a client that does not exist; `args` are the arguments
-/// after TRACKING. Another client's id means nothing here, and the client's own id means nothing upstream. Returns
-/// `None` if the command may be forwarded.
+/// Returns Redis's error for a CLIENT TRACKING with REDIRECT. `args` are the arguments after TRACKING. Redis does not
+/// know the gate's ids, so no id is valid. Returns `None` if the command may be forwarded.
 pub(crate) fn redirect(args: &[&[u8]]) -> Option<&'static [u8]> {
     match redirects_to(args) {
         Redirect::To { id: Some(_), .. } => Some(NO_SUCH_REDIRECT),
@@ -253,18 +252,19 @@ pub(crate) fn redirect(args: &[&[u8]]) -> Option<&'static [u8]> {
     }
 }
 
-/// The receiver of CLIENT TRACKING's invalidations.
+/// The client that gets the invalidations of CLIENT TRACKING.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Redirect {
     /// The client itself.
     None,
-    /// The client with this id, or a text that is no id.
+    /// The client with this id. The id is `None` if the text is not a number.
     To {
         id: Option<i64>,
         /// The index of the id among the arguments after TRACKING.
         place: usize,
     },
-    /// An undecided receiver: an option is unknown. Redis refuses it, or knows more options than the gate.
+    /// The receiver is not known, because an option is unknown. Redis refuses the command, or knows more options than
+    /// the gate.
     Unknown,
 }
 
@@ -303,7 +303,7 @@ fn unblock(args: &[&[u8]]) -> Said {
     strict_integer(id).map_or_else(|| error(reply::NOT_AN_INTEGER), ask)
 }
 
-/// Returns the CLIENT UNBLOCK that Redis gets for one of the gate's: with this id, or with an id that no client has.
+/// Returns the CLIENT UNBLOCK for Redis. `None` means a client that does not exist; the command then has the id 0.
 pub(crate) fn unblock_command(id: Option<i64>, error: bool) -> Vec<u8> {
     let id = id.unwrap_or(0).to_string();
     let reason: &[u8] = if error { b"ERROR" } else { b"TIMEOUT" };
@@ -312,12 +312,12 @@ pub(crate) fn unblock_command(id: Option<i64>, error: bool) -> Vec<u8> {
     bytes
 }
 
-/// The type of clients that TYPE selects.
+/// The type of clients that the option TYPE selects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Normal,
     Pubsub,
-    /// Replicas and masters, which no client of the gate is.
+    /// Replicas and masters. No client of the gate is one.
     Server,
 }
 
@@ -362,7 +362,8 @@ pub(crate) fn check_name(name: &[u8]) -> Result<Box<str>, &'static [u8]> {
     printable(name).ok_or(reply::HELLO_BAD_NAME)?.ok_or(TOO_LONG)
 }
 
-/// Returns a text that is allowed as a name; `Some(None)` if it is longer than the gate keeps.
+/// Checks a text for a name. Returns `None` if Redis does not allow the text, and `Some(None)` if it is longer than the
+/// gate keeps.
 fn printable(text: &[u8]) -> Option<Option<Box<str>>> {
     let text =
         std::str::from_utf8(text).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_graphic()))?;
@@ -412,12 +413,12 @@ fn unknown_kind(word: &[u8]) -> Said {
     quoting(b"-ERR Unknown client type '", word, b"'\r\n")
 }
 
-/// The longest name or library. Redis keeps a name of any length, but the gate keeps each one as long as its client
-/// stays. Names of libraries and people have some dozens of bytes.
+/// The longest name or library in bytes. Redis has no limit, but the gate keeps these texts as long as the client is
+/// connected. Names of libraries and people have a few dozen bytes.
 const MAX_TEXT: usize = 1 << 10;
 
 const TOO_LONG: &[u8] = b"-ERR portcullis: a name can have 1024 bytes at most\r\n";
-/// The address that `@public` shows.
+/// The address that `@public` shows in place of a hidden one.
 const HIDDEN: &str = "0.0.0.0:0";
 
 const NO_SUCH_CLIENT: &[u8] = b"-ERR No such client\r\n";

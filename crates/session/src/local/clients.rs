@@ -1,7 +1,7 @@
-//! Questions about all clients of the gate: CLIENT LIST, KILL and UNBLOCK where no server can answer them.
+//! Questions about all clients of the gate: CLIENT LIST, KILL and UNBLOCK, where no single server can answer them.
 //!
-//! A session knows one client. It returns a question from [`Session::inquiry`]. Its caller collects [`Session::listed`]
-//! from all sessions, and passes the result to [`Session::informed`].
+//! A session knows only its own client. It returns a question from [`Session::inquiry`]. The caller collects
+//! [`Session::listed`] from all sessions, and passes the result to [`Session::informed`].
 //!
 //! [`Session::inquiry`]: crate::Session::inquiry
 //! [`Session::listed`]: crate::Session::listed
@@ -17,7 +17,8 @@ pub struct Inquiry {
     pub action: Action,
     /// The filter on the clients in scope.
     pub filter: Filter,
-    /// Whether only clients of the same listener and user are in scope. Otherwise all clients of the upstream are.
+    /// Whether only clients of the same listener and user are in scope. If not, all clients of the upstream are in
+    /// scope.
     pub narrow: bool,
     /// Whether addresses other than the asker's own are hidden, as `@public` requires.
     pub masked: bool,
@@ -30,7 +31,7 @@ pub enum Action {
     List,
     /// Close the clients.
     Kill,
-    /// Close the client with this address: the old form of CLIENT KILL, which has replies of its own.
+    /// Close the client with this address. This is the old form of CLIENT KILL, which has other replies.
     KillAddress,
     /// Find the upstream connection on which the client is blocked, so that Redis can unblock it.
     Unblock {
@@ -46,7 +47,7 @@ pub struct Listed {
     pub id: u64,
     /// Its line of CLIENT LIST.
     pub line: String,
-    /// Redis's id of the connection on which the client is blocked, if it is.
+    /// Redis's id of the connection on which the client is blocked. `None` if the client is not blocked.
     pub blocked_as: Option<i64>,
     pub(crate) view: ListedView,
 }
@@ -54,9 +55,9 @@ pub struct Listed {
 /// The properties that a filter compares.
 #[derive(Clone, Debug)]
 pub(crate) struct ListedView {
-    /// The client's own address; `None` if hidden.
+    /// The client's own address. `None` if hidden.
     pub(crate) address: Option<String>,
-    /// The address that the client connected to; `None` if hidden.
+    /// The address that the client connected to. `None` if hidden.
     pub(crate) local_address: Option<String>,
     pub(crate) kind: Kind,
     pub(crate) age: std::time::Duration,
@@ -84,10 +85,11 @@ pub struct Findings {
     pub lines: String,
     /// The number of selected clients, the asker included.
     pub clients: u64,
-    /// Whether the asker is selected. Other sessions do not close the asker: it still gets its reply.
+    /// Whether the asker is selected. Only the asker's own session closes it, after its reply.
     pub asker: bool,
     /// Whether any client in scope has the user that the filter names.
     pub knows_user: bool,
-    /// [`Listed::blocked_as`] of the selected client, if the asker can reach the same server.
+    /// [`Listed::blocked_as`] of the selected client. `None` if the client is not blocked, or is not on the asker's
+    /// server.
     pub blocked_as: Option<i64>,
 }

@@ -1,16 +1,16 @@
-//! AUTH and HELLO where the gate answers them.
+//! AUTH and HELLO, where the gate answers them.
 //!
-//! A client's credentials are for the gate alone: the gate checks them and never forwards them.
+//! A client's credentials are only for the gate, which checks them and never forwards them.
 
 use portcullis_resp::{encode, reply};
 
 /// The user of a connection that has not logged in, and the only user under `auth: trust`.
 pub(crate) const DEFAULT_USER: &str = "default";
 
-/// Returns AUTH's reply under `auth: trust`. `args` are the arguments after the name, at least one.
+/// Returns AUTH's reply under `auth: trust`. `args` are the arguments after the name, of which there is at least one.
 ///
-/// The allowlist is the credential there. Connectors have a mandatory password field, and clients keep an old password
-/// after a migration: any password is right.
+/// Under `auth: trust` the allowlist takes the place of a password. Any password is right, because some connectors
+/// require one and some clients keep an old one after a migration.
 pub(crate) fn auth(args: &[&[u8]]) -> &'static [u8] {
     match args {
         [_password] => reply::OK,
@@ -22,24 +22,24 @@ pub(crate) fn auth(args: &[&[u8]]) -> &'static [u8] {
 
 /// A valid HELLO.
 pub(crate) struct Hello<'b> {
-    /// Name and password, if the HELLO contains them.
+    /// The user and the password, if the HELLO contains them.
     pub(crate) credentials: Option<(&'b [u8], &'b [u8])>,
-    /// Whether the HELLO sets a name that Redis allows no client.
+    /// Whether the HELLO sets a name that Redis does not allow.
     pub(crate) bad_name: bool,
-    /// The name that the HELLO sets.
+    /// The name that the HELLO sets, if it sets one.
     pub(crate) name: Option<&'b [u8]>,
     version: Option<&'b [u8]>,
     forwarded: Vec<&'b [u8]>,
 }
 
-/// A HELLO without its credentials, which is sent once its conditions hold.
+/// A HELLO without its credentials, which is sent later.
 #[derive(Debug)]
 pub(crate) struct Greeting {
     /// The command in canonical form.
     pub(crate) bytes: Vec<u8>,
-    /// Whether the HELLO requests RESP3, if the gate tracks the version.
+    /// Whether the HELLO requests RESP3. `None` if it names no version, or if the gate does not track the version.
     pub(crate) resp3: Option<bool>,
-    /// The name that the HELLO gives the client.
+    /// The name that the HELLO gives the client, if there is one.
     pub(crate) name: Option<Box<[u8]>>,
 }
 
@@ -82,13 +82,13 @@ impl<'b> Hello<'b> {
         }
     }
 
-    /// Returns whether the credentials are right under `auth: trust`.
+    /// Returns whether the credentials are right under `auth: trust`. Missing credentials are right as well.
     pub(crate) fn is_of_default_user(&self) -> bool {
         self.credentials.is_none_or(|(user, _)| user == DEFAULT_USER.as_bytes())
     }
 
-    /// Returns the HELLO without its credentials. If the gate keeps the names, as `shared` says, the name is left out
-    /// as well.
+    /// Returns the HELLO without its credentials. If the connection is `shared`, the gate keeps the name, so the name
+    /// is left out as well.
     pub(crate) fn greeting(&self, shared: bool) -> Greeting {
         if !shared {
             let name = self.name.map(Into::into);
@@ -109,7 +109,7 @@ impl<'b> Hello<'b> {
     }
 }
 
-/// Parses an integer as Redis does: no sign but `-`, no leading zero, no blanks.
+/// Parses an integer as strictly as Redis: no sign except `-`, no leading zeros, no blanks.
 pub(crate) fn strict_integer(text: &[u8]) -> Option<i64> {
     let number: i64 = std::str::from_utf8(text).ok()?.parse().ok()?;
     (number.to_string().as_bytes() == text).then_some(number)

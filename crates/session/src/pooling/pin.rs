@@ -1,4 +1,4 @@
-//! The one table of the kind of connection that each command needs when upstream connections are shared.
+//! The table that says which kind of connection each command needs if upstream connections are shared.
 //!
 //! [`Pin::Share`] is an allow list, based on the replies that Redis 6.2 to 8 and Valkey 8 can give. A command is on it if
 //! it
@@ -9,39 +9,41 @@
 //! - never quotes the client in a status or error line, where a line break would forge a reply. Redis replaces line breaks
 //!   there, except in lines from scripts and modules; another server with the same protocol may not.
 //!
-//! Any other command uses a connection of the client's own, which costs no more than a dedicated connection.
+//! Any other command uses a connection of the client's own, which costs no more than without sharing.
 
 use portcullis_resp::command::{CommandId, id};
 
-/// The kind of connection that a command needs when upstream connections are shared.
+/// The kind of connection that a command needs if upstream connections are shared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pin {
-    /// A shared connection. This does not cover XREAD with BLOCK: the arguments tell whether a call blocks.
+    /// A shared connection. For XREAD the session also checks the arguments, because XREAD with BLOCK needs another
+    /// kind.
     Share,
-    /// A connection of the client's own until the command is answered. These are scripts, functions, modules,
-    /// administration, commands that quote the client in their errors, and all that are not known to be harmless.
+    /// A connection of the client's own until the command is answered. This applies to scripts, functions, modules,
+    /// administration, commands that repeat the client's text in errors, and all commands that are not known to be
+    /// harmless.
     Reply,
-    /// A connection of the client's own as long as the state lasts that the command begins or ends; the gate can see
-    /// its end.
+    /// A connection of the client's own as long as the state lasts that the command begins or ends. The gate can see
+    /// the end of this state.
     State,
-    /// A connection of the client's own until RESET or its end: the command leaves state whose end the gate cannot see.
+    /// A connection of the client's own until RESET or its end. The command leaves state whose end the gate cannot see.
     Session,
     /// No connection: the gate answers the command.
     Gate,
-    /// Refusal: the answer depends on what one connection wrote, so it does not exist on a shared one.
+    /// Refusal. The answer depends on the writes of one connection, so a shared connection cannot give it.
     Refuse,
 }
 
 impl Pin {
-    /// Returns the pin of `command`, whatever its arguments. A container stands for its subcommands that are not in the
-    /// table.
+    /// Returns the pin of `command`, whatever its arguments are. The pin of a container applies to its subcommands that
+    /// are not in the table.
     #[must_use]
     pub fn of(command: CommandId) -> Self {
         PINS.get(command.index()).copied().unwrap_or(Self::Session)
     }
 
-    /// Returns the pin of a call of `command` with this number of arguments, the name included: some calls are harmless
-    /// without options.
+    /// Returns the pin of a call of `command`. `arguments` is the number of its arguments, including the name. Some
+    /// commands are harmless if they have no options.
     #[must_use]
     pub fn of_call(command: CommandId, arguments: u64) -> Self {
         if BARE.contains(&(command, arguments)) { Self::Share } else { Self::of(command) }
@@ -59,7 +61,7 @@ const fn pins() -> [Pin; CommandId::COUNT] {
     with(pins, REFUSE, Pin::Refuse)
 }
 
-/// Sets the pin of each command of a list. It runs only at compile time, and a command on two lists stops the build.
+/// Sets the pin of each command in a list. This runs only at compile time, and a command on two lists stops the build.
 const fn with(
     mut pins: [Pin; CommandId::COUNT],
     commands: &[CommandId],
@@ -114,7 +116,8 @@ const SHARE: &[CommandId] = &[
     id::DBSIZE, id::ECHO, id::INFO, id::LASTSAVE, id::PING, id::ROLE, id::TIME,
 ];
 
-/// Commands that accept options from Redis 7 on, and quote an option that they do not know.
+/// Commands that accept options from Redis 7 on, with their number of arguments without options. They repeat an unknown
+/// option in the error.
 const BARE: &[(CommandId, u64)] = &[(id::EXPIRE, 3), (id::EXPIREAT, 3), (id::PEXPIRE, 3), (id::PEXPIREAT, 3)];
 
 #[rustfmt::skip]
@@ -125,9 +128,9 @@ const STATE: &[CommandId] = &[
     id::BLMOVE, id::BLMPOP, id::BLPOP, id::BRPOP, id::BRPOPLPUSH, id::BZMPOP, id::BZPOPMAX, id::BZPOPMIN,
 ];
 
-/// Commands that leave state whose end the gate cannot see. DEBUG is one, because some of its subcommands change the
-/// replies on their connection. CLIENT PAUSE leaves nothing on its connection. But during the pause a shared connection
-/// stops at any client's write. The client that pauses the others must be able to continue, and to end the pause.
+/// Commands that leave state whose end the gate cannot see. DEBUG is one, because some of its subcommands change later
+/// replies on their connection. CLIENT PAUSE leaves no state, but during the pause the first write of any client would
+/// block a shared connection. The client that sent CLIENT PAUSE must be able to continue and to end the pause.
 #[rustfmt::skip]
 const SESSION: &[CommandId] = &[
     CommandId::UNKNOWN,

@@ -1,9 +1,9 @@
-//! Upstream connections that many clients share: the properties that make two of them equal for a client, and the state
-//! of one.
+//! Upstream connections that many clients share: the properties that a client depends on, and the state of one
+//! connection.
 //!
-//! Only commands that leave no state use such a connection. So connections differ only in their login, the database and
-//! the RESP version. Any push ends the connection, except an invalidation. Any client of Redis can direct an
-//! invalidation to this connection, its frame is unambiguous, and the gate drops it.
+//! Only commands that leave no state use such a connection. So connections differ only in their login, their database
+//! and their RESP version. A push is a fault, with one exception: any client of Redis can direct an invalidation to
+//! this connection. The frame of an invalidation is unambiguous, and the gate drops it.
 
 use portcullis_resp::reply;
 
@@ -11,8 +11,8 @@ use crate::ids::{SessionKey, Ticket};
 use crate::link::{Incoming, Link, LinkFault, Part, PoolKey, PushKind, Stage, Unavailable};
 use crate::shape::Shape;
 
-/// The size from which on a reply stops new commands on its connection. Commands behind such a reply would wait for its
-/// end, so another connection carries them.
+/// The size in bytes of a reply from which on its connection accepts no new commands. Their replies would wait for the
+/// end of the large one, so another connection carries them.
 pub const LARGE_REPLY: usize = 256 * 1024;
 
 /// The framing state of one shared connection.
@@ -20,12 +20,12 @@ pub const LARGE_REPLY: usize = 256 * 1024;
 pub struct PooledLink {
     link: Link,
     key: PoolKey,
-    /// The step of the setup whose reply comes next.
+    /// The step of the setup whose reply comes next. `None` when the setup is complete.
     awaits: Option<Stage>,
     large: bool,
-    /// The received bytes of the reply in progress.
+    /// The number of bytes received so far of the reply in progress.
     streamed: usize,
-    /// The fault of the connection. All later bytes are meaningless.
+    /// The fault of the connection, after which its bytes have no meaning. `None` if there is none.
     failed: Option<PoolFault>,
 }
 
@@ -34,9 +34,9 @@ pub struct PooledLink {
 pub enum Shared<'b> {
     /// Replies to one session, or a piece of one.
     Part(Part<'b>),
-    /// This many bytes of the gate's own replies.
+    /// The number of bytes of replies to the gate's own commands.
     Own(usize),
-    /// This many bytes of an invalidation, which is for no session.
+    /// Bytes of an invalidation, which belongs to no session.
     Invalidation {
         /// The number of bytes.
         len: usize,

@@ -16,8 +16,8 @@ use crate::pending::{Local, ReplyKind, ReplyMode};
 use crate::plan::Auth;
 use crate::shape::Shape;
 
-/// A command of a dozen bytes may get kilobytes about its client as a reply. The next such command waits while this
-/// many bytes are undelivered.
+/// The number of bytes of undelivered local replies from which on another question about a client waits. A question of
+/// a dozen bytes can have a reply of kilobytes.
 const MAX_TOLD: usize = 64 * 1024;
 
 /// Commands of a client with its own upstream connection.
@@ -65,7 +65,7 @@ impl<H: Host> Judge<'_, H> {
         }
     }
 
-    /// Judges CLIENT SETNAME and SETINFO: Redis accepts or refuses the text, and the gate remembers an accepted one.
+    /// Judges CLIENT SETNAME and SETINFO. Redis accepts or refuses the text, and the gate remembers an accepted text.
     fn introduce(&self, exact: CommandId) -> Option<Verdict> {
         if let Some(verdict) = self.state.excluded() {
             return Some(verdict);
@@ -83,8 +83,8 @@ impl<H: Host> Judge<'_, H> {
         }
     }
 
-    /// Judges CLIENT TRACKING with REDIRECT under command rules: another client would get messages that it never
-    /// requested. Returns `None` if the command may be forwarded.
+    /// Judges CLIENT TRACKING with REDIRECT under command rules. With REDIRECT to another client, that client would get
+    /// messages that it never requested. Returns `None` if the command may be forwarded.
     fn own_redirection(&mut self) -> Option<Verdict> {
         let (public, begun) = (self.state.plan().is_public(), self.state.transaction.is_begun());
         if !self.frame.is_whole_within(self.state.plan().held_command()) {
@@ -99,7 +99,7 @@ impl<H: Host> Judge<'_, H> {
             Redirect::Unknown if options.iter().any(|word| word.eq_ignore_ascii_case(b"redirect")) => {
                 return refused;
             }
-            // No client has the number 0, and a text that is no number is an error, so Redis answers both.
+            // Redis answers both cases itself: no client has the number 0, and a text that is not a number is an error.
             Redirect::Unknown | Redirect::To { id: None | Some(0), .. } => return None,
             Redirect::To { id: Some(target), place } => (target, place),
         };
@@ -109,7 +109,7 @@ impl<H: Host> Judge<'_, H> {
         match self.state.profile.as_ref().map(|profile| profile.upstream_id()).unwrap_or_default() {
             UpstreamId::Unknown if !begun => Some(Verdict::Later(Later::IdLearned)),
             UpstreamId::Known(own) if !public && own == target => None,
-            // A frame that is queued in another form is not counted as the frame that the client queued.
+            // The gate cannot replace the id inside MULTI, because it counts only frames that are queued unchanged.
             UpstreamId::Known(own) if public && !begun && i64::try_from(self.host.id()) == Ok(target) => {
                 Some(redirect_to(&args, place, own))
             }
@@ -117,16 +117,15 @@ impl<H: Host> Judge<'_, H> {
         }
     }
 
-    /// Returns the verdict for a step before a command that may block. The gate first asks Redis for the id of the
-    /// upstream connection, so that another client's CLIENT UNBLOCK can name it. Returns `None` if the command may be
-    /// sent.
+    /// Returns the step before a command that may block. The gate first asks Redis for the id of the upstream
+    /// connection, so that another client's CLIENT UNBLOCK can name it. Returns `None` if the command may be sent now.
     pub(super) fn learns_before(&self) -> Option<Verdict> {
         let unknown = |profile: &Profile| profile.upstream_id() == UpstreamId::Unknown;
         let learns = may_block(self.command, self.frame)
             && !self.state.transaction.is_begun()
             && self.state.profile.as_deref().is_none_or(unknown)
             && !self.state.plan().rules().class(id::CLIENT_UNBLOCK).is_refused();
-        // The options decide whether the command blocks, and some of them are missing.
+        // Only the options show whether the command blocks, and some of them are missing.
         let is_cut = !self.frame.is_whole() && matches!(self.command, id::XREAD | id::XREADGROUP);
         match (learns, is_cut) {
             (false, _) => None,
@@ -135,9 +134,8 @@ impl<H: Host> Judge<'_, H> {
         }
     }
 
-    /// Judges CLIENT REPLY. The gate applies it here: if the upstream suppressed replies, the gate could not count
-    /// them. The gate sends CLIENT REPLY ON in its place, so that Redis still checks whether this client may use the
-    /// command.
+    /// Judges CLIENT REPLY, which the gate applies itself: if the upstream suppressed replies, the gate could not count
+    /// them. The gate sends CLIENT REPLY ON in its place, so that Redis checks whether this client may use the command.
     pub(super) fn client(&mut self) -> Verdict {
         if self.frame.arguments < 3 {
             return Verdict::plain();
@@ -174,7 +172,7 @@ impl<H: Host> Judge<'_, H> {
 
 /// Commands that the gate answers.
 impl<H: Host> Judge<'_, H> {
-    /// Answers CLIENT.
+    /// Answers a CLIENT command.
     pub(super) fn answer_client(&mut self, exact: CommandId) -> Verdict {
         if let Some(verdict) = self.state.excluded() {
             return verdict;
@@ -182,7 +180,7 @@ impl<H: Host> Judge<'_, H> {
         if !self.frame.is_whole_within(self.state.plan().held_command()) {
             return Verdict::NeedWhole;
         }
-        // Pending replies may still change the facts about the client, and replies about it must not pile up.
+        // Pending replies may change the facts about the client. Replies about the client must not accumulate either.
         let naming = self.state.profile.as_ref().is_some_and(|profile| profile.is_naming());
         let changing = match exact {
             id::CLIENT_ID | id::CLIENT_GETNAME | id::CLIENT_SETNAME | id::CLIENT_SETINFO => {
@@ -226,7 +224,7 @@ impl<H: Host> Judge<'_, H> {
             Box::new(Inquiry { action, filter, narrow: plan.has_rules(), masked: plan.is_public() });
         let question = Question { inquiry, resp3, muted: self.state.mute.covers(), at: self.now };
         let permission: &[&[u8]] = match action {
-            // Redis checks the permission in any case, once the client is found.
+            // Redis checks this permission later, when it gets the CLIENT UNBLOCK for the client that was found.
             Action::Unblock { .. } => &[],
             Action::List => &[b"CLIENT", b"LIST", b"ID", b"0"],
             Action::Kill | Action::KillAddress => &[b"CLIENT", b"KILL", b"ID", NO_CLIENT],
@@ -255,7 +253,8 @@ fn client_tracking(frame: &CommandFrame<'_>, state: &State) -> Verdict {
     Verdict::Send { shape: Shape::Whole, kind: ReplyKind::Tracking { on, frame } }
 }
 
-/// Returns CLIENT TRACKING with Redis's id of the client in place of the gate's. `args` are the arguments after CLIENT.
+/// Returns a verdict that sends CLIENT TRACKING with Redis's id of the client in place of the gate's id. `args` are the
+/// arguments after CLIENT. `place` is the index of the id among the arguments after TRACKING.
 fn redirect_to(args: &[&[u8]], place: usize, own: i64) -> Verdict {
     let own = own.to_string();
     let mut words = [&[&b"CLIENT"[..]], args].concat();

@@ -1,4 +1,4 @@
-//! AUTH and HELLO: the user as which the client logs in.
+//! AUTH and HELLO: the commands with which a client logs in as a user.
 
 use portcullis_resp::command::id;
 use portcullis_resp::reply;
@@ -13,8 +13,8 @@ use crate::pending::{Local, ReplyKind};
 use crate::plan::Auth;
 use crate::shape::Shape;
 
-/// The length of `HELLO 3 AUTH user password`: with fewer arguments a HELLO logs no user in. The number alone decides,
-/// whatever the place of the option and the received part of the frame.
+/// The length of `HELLO 3 AUTH user password` in arguments. A HELLO with fewer arguments logs no user in. Only the
+/// number counts, because the position of the option may not have been received yet.
 const HELLO_WITH_CREDENTIALS: u64 = 5;
 
 impl<H: Host> Judge<'_, H> {
@@ -150,7 +150,7 @@ impl<H: Host> Judge<'_, H> {
         self.as_known(verdict, name)
     }
 
-    /// Judges HELLO under [`Auth::Passthrough`] and `@public`. `hello` is `None` if Redis finds it wrong.
+    /// Judges HELLO under [`Auth::Passthrough`] and `@public`. `hello` is `None` if Redis will refuse the HELLO.
     fn client_hello(&mut self, hello: Option<&Hello<'_>>) -> Verdict {
         if self.frame.arguments < HELLO_WITH_CREDENTIALS {
             return Verdict::untimed(Shape::Hello);
@@ -211,8 +211,8 @@ impl<H: Host> Judge<'_, H> {
         }
     }
 
-    /// Refuses AUTH and HELLO of a client in subscriber mode in RESP2, with Redis's reply. The mode is certain only
-    /// when no pending reply may change it.
+    /// Refuses AUTH and HELLO of a client in RESP2 subscriber mode, with Redis's reply. The mode is certain only when
+    /// no pending reply may change it.
     fn not_while_subscribed(&self, line: &'static [u8]) -> Option<Verdict> {
         let upstream = self.state.upstream;
         if !upstream.is_linked() || upstream == Upstream::Anonymous {
@@ -224,8 +224,8 @@ impl<H: Host> Judge<'_, H> {
         self.host.listens_in_resp2().then(|| Verdict::canned_error(line))
     }
 
-    /// Judges a HELLO whose credentials, if any, are right. The gate sends it once no reply is pending, because it may
-    /// change the connection that later commands use.
+    /// Judges a HELLO whose credentials are right or missing. The gate sends it when no reply is pending, because it
+    /// may change the connection that later commands use.
     fn greet(&mut self, hello: &Hello<'_>) -> Verdict {
         if let Some(verdict) = bad_name(hello) {
             return verdict;
@@ -236,8 +236,8 @@ impl<H: Host> Judge<'_, H> {
         Verdict::Defer(hello.greeting(true))
     }
 
-    /// Marks a HELLO on the client's own connection, where the gate answers CLIENT ID. Its reply carries the gate's id,
-    /// and the gate remembers `name`.
+    /// Marks a HELLO on the client's own connection, if the gate answers CLIENT ID there. The reply to the HELLO must
+    /// contain the gate's id, and the gate remembers `name`.
     fn as_known(&mut self, verdict: Verdict, name: Option<&[u8]>) -> Verdict {
         if self.state.pooling.is_some() || !self.state.plan().is_public() {
             return verdict;
@@ -262,7 +262,8 @@ impl<H: Host> Judge<'_, H> {
     }
 }
 
-/// Refuses a HELLO with a name that Redis allows no client; the gate keeps the names.
+/// Refuses a HELLO with a name that Redis does not allow. The gate checks the name here, because it keeps the names
+/// itself.
 fn bad_name(hello: &Hello<'_>) -> Option<Verdict> {
     let line =
         if hello.bad_name { reply::HELLO_BAD_NAME } else { client_info::check_name(hello.name?).err()? };

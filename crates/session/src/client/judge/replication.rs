@@ -13,7 +13,7 @@ use crate::observe::{Denied, Host};
 use crate::pending::Local;
 
 impl<H: Host> Judge<'_, H> {
-    /// Judges a replication command that the rules name.
+    /// Judges a replication command that the command rules name explicitly.
     pub(super) fn replicate(&mut self) -> Verdict {
         if self.state.upstream.is_replica() {
             return Verdict::Raw;
@@ -31,7 +31,7 @@ impl<H: Host> Judge<'_, H> {
         Verdict::Raw
     }
 
-    /// Returns whether the command is not allowed on a replication stream: its reply would become a part of the stream.
+    /// Returns whether the command is not allowed on a replication stream. Its reply would become a part of the stream.
     pub(super) fn leaves_replication(&self) -> bool {
         self.state.upstream.is_replica()
             && (!matches!(self.command, id::SYNC | id::PSYNC | id::REPLCONF)
@@ -39,8 +39,8 @@ impl<H: Host> Judge<'_, H> {
     }
 }
 
-/// Judges REPLCONF. Redis does not answer these options, so the gate could not tell them from slow commands. No replica
-/// sends them before its stream has begun.
+/// Judges REPLCONF. Redis does not answer the options in `UNANSWERED`, so the gate would take the reply to a later
+/// command for the missing one. A replica sends these options only after its stream has begun.
 fn replconf(frame: &CommandFrame<'_>, held: usize) -> Verdict {
     const UNANSWERED: [&[u8]; 3] = [b"ack", b"fack", b"getack"];
     if !frame.is_whole_within(held) {

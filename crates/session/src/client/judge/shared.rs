@@ -1,5 +1,5 @@
-//! Commands of a client that shares upstream connections. By the pin table the gate answers the command, sends it on a
-//! shared connection, or needs a connection of the client's own.
+//! Judges commands of a client that shares upstream connections. The pin table decides: the gate answers the command,
+//! sends it on a shared connection, or gives the client a connection of its own.
 
 use portcullis_resp::command::{CommandId, id, is_cross_protocol};
 use portcullis_resp::reply;
@@ -87,8 +87,8 @@ impl<H: Host> Judge<'_, H> {
     }
 
     /// Judges a command while the upstream refuses the database. Returns `None` for a command that needs no database,
-    /// such as one that ends a script. Any other command gets the reason as its reply, and the gate selects the
-    /// database again before the next one.
+    /// such as one that ends a script. Any other command gets the error of the upstream as its reply, and the gate
+    /// selects the database again before the next command.
     fn without_database(&mut self, command: Option<CommandId>) -> Option<Verdict> {
         let refusal = self.state.pooling.as_mut()?.take_refusal();
         let needs_none = |command| {
@@ -105,8 +105,8 @@ impl<H: Host> Judge<'_, H> {
         })
     }
 
-    /// Judges CLIENT NO-EVICT. It holds for the client's own connection, which the client keeps as long. Inside MULTI
-    /// the gate does not know when it begins or ends.
+    /// Judges CLIENT NO-EVICT. The mode belongs to the client's own connection, so the client keeps that connection
+    /// until the mode ends. Inside MULTI the gate does not know when the mode begins or ends.
     fn no_evict(&mut self) -> Verdict {
         if !self.frame.is_whole_within(self.state.plan().held_command()) {
             return Verdict::NeedWhole;
@@ -145,7 +145,7 @@ impl<H: Host> Judge<'_, H> {
         })
     }
 
-    /// Answers a command that the gate answers on shared connections and on the client's own.
+    /// Judges a command that the gate answers both on shared connections and on the client's own.
     fn settle_shared(&mut self, exact: CommandId) -> Verdict {
         if !exact.info().takes(self.frame.arguments) {
             return Verdict::wrong_arity(exact);
@@ -164,7 +164,7 @@ impl<H: Host> Judge<'_, H> {
         }
     }
 
-    /// Judges RESET: the gate ends everything that RESET ends, and gives back the client's own connection.
+    /// Judges RESET. The gate ends all state that RESET ends, and gives back the client's own connection.
     fn reset_shared(&mut self) -> Verdict {
         if !self.state.pending.is_empty() || self.state.passing.is_mid_push() {
             return Verdict::UNTIL_SETTLED;
@@ -219,7 +219,7 @@ impl<H: Host> Judge<'_, H> {
     }
 }
 
-/// Returns a database's index as Redis parses one, or Redis's error line.
+/// Parses a database index as Redis does. Returns Redis's error line if it is invalid.
 fn index(text: &[u8]) -> Result<u32, &'static [u8]> {
     let number = strict_integer(text).ok_or(reply::NOT_AN_INTEGER)?;
     // Redis stores the index in an int.

@@ -1,4 +1,4 @@
-//! Which clients CLIENT LIST, KILL and UNBLOCK mean.
+//! The filters with which CLIENT LIST, KILL and UNBLOCK select clients.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use super::{Kind, Said, View, error, quoting, unknown_kind};
 use crate::local::clients::{Action, Listed};
 use crate::local::hello::strict_integer;
 
-/// The conditions that a client must meet. Of an option that is given twice the last counts.
+/// The conditions that a client must meet. If an option is given twice, the last one applies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// In rising order.
+    /// The ids in rising order. `None` selects all ids.
     ids: Option<Box<[i64]>>,
     kind: Option<Kind>,
     address: Option<Box<[u8]>>,
@@ -22,7 +22,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Reads the arguments of CLIENT LIST, those after LIST.
+    /// Reads the arguments of CLIENT LIST. `args` are the arguments after LIST.
     pub(super) fn of_list(args: &[&[u8]]) -> Result<Self, Said> {
         match args {
             [] => Ok(Self::default()),
@@ -38,7 +38,8 @@ impl Filter {
         }
     }
 
-    /// Reads the arguments of CLIENT KILL, those after KILL, at least one. One alone is an address.
+    /// Reads the arguments of CLIENT KILL. `args` are the arguments after KILL, of which there is at least one. A
+    /// single argument is an address.
     pub(super) fn of_kill(args: &[&[u8]], view: &View<'_>) -> Result<(Action, Self), Said> {
         if let [address] = args {
             return Ok((Action::KillAddress, Self { address: Some((*address).into()), ..Self::default() }));
@@ -51,8 +52,8 @@ impl Filter {
         Ok((Action::Kill, filter))
     }
 
-    /// Means the clients with these numbers; one that is named twice is listed once, where Redis makes a large reply of a
-    /// small command.
+    /// Returns a filter for the clients with these ids. Repeated ids are removed, so a client is listed once. Redis
+    /// lists it once for each id, which makes a large reply from a small command.
     pub(super) fn of_ids(mut ids: Vec<i64>) -> Self {
         ids.sort_unstable();
         ids.dedup();
@@ -63,7 +64,7 @@ impl Filter {
         self.user.as_deref()
     }
 
-    /// Bytes of memory on the heap.
+    /// Returns the bytes of memory on the heap.
     pub(crate) fn held(&self) -> usize {
         let texts = [&self.address, &self.local_address, &self.user];
         self.ids.as_ref().map_or(0, |ids| size_of_val(&**ids))
@@ -114,8 +115,9 @@ impl Filter {
     }
 }
 
-/// A client that sees only its own user learns nothing about others, but every Redis has `default`. Where it sees all
-/// users, the clients that there are say which are known.
+/// Checks the option USER. A client that sees only its own user gets an error for any other user, except for `default`,
+/// which every Redis has. If a client sees all users, the users of the clients found decide later whether the user
+/// exists.
 fn check_user(name: &[u8], view: &View<'_>) -> Result<(), Said> {
     if !view.narrow || name == view.user.as_bytes() || name == b"default" {
         Ok(())
