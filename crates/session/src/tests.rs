@@ -1,4 +1,5 @@
-//! Session and link together, driven like in the relay, against a model of Redis that shares no code with them.
+//! Tests of session and link together. They are driven as in the relay, against a model of Redis that shares no code
+//! with them.
 
 mod crowd;
 mod model;

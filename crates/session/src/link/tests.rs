@@ -7,7 +7,7 @@ const CONFIRMED: &str = "*3|$9|subscribe|$1|a|:1|";
 const GONE: &str = "*3|$11|unsubscribe|$1|a|:0|";
 const MESSAGE: &str = "*3|$7|message|$1|a|$1|x|";
 
-/// The output of a link, in short form: each reply as `ended`, each push in braces.
+/// The output of a link in short form: each reply with its `ended`, each push in braces.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Received {
     text: String,
@@ -59,7 +59,7 @@ fn ticket(seq: u64) -> Ticket {
 fn link(shapes: &[Shape]) -> Link {
     let mut link = Link::new();
     for (seq, shape) in (0..).zip(shapes) {
-        // A gap keeps neighbours apart.
+        // The gap prevents the link from joining neighbours.
         link.expect(ticket(2 * seq), 1, shape.clone());
     }
     link

@@ -1,5 +1,5 @@
-//! Several clients on shared connections, on servers with one store. Bytes arrive in any pieces, clients disconnect and
-//! connections break. Each client gets the replies that it would get alone, or the beginning of them.
+//! Several clients on shared connections, on servers with one store. Bytes arrive in pieces of any size, clients
+//! disconnect and connections break. Each client gets the replies that it would get alone, or the beginning of them.
 
 mod world;
 
@@ -29,7 +29,7 @@ const SETTINGS: [Setting; 3] = [
 ];
 
 impl Setting {
-    /// A Redis that behaves towards a client as the gate does.
+    /// Returns a Redis that behaves towards a client as the gate does.
     fn reference(self) -> Model {
         let trust = self.auth == Auth::Trust;
         let accounts: &[Account] = if trust { &[] } else { ACCOUNTS };
@@ -91,7 +91,7 @@ fn selects() -> impl Strategy<Value = Vec<(usize, Command)>> {
     prop::collection::vec((0..40_usize, command), 0..5)
 }
 
-/// The commands of one client: about keys of its own, with a SELECT now and then.
+/// Generates the commands of one client. They use keys of its own, with a SELECT now and then.
 fn lines() -> impl Strategy<Value = Vec<Command>> {
     (scripts(), selects()).prop_map(|(mut script, selects)| {
         for (place, select) in selects {

@@ -13,19 +13,19 @@ use self::commands::{arity, in_subscriber_mode, is_never_forwarded, is_reply_mod
 /// The configuration of a real Redis, or the behaviour that the gate adds to it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rules {
-    /// The `requirepass`; without one the default user is `nopass`.
+    /// The `requirepass`. Without one the default user is `nopass`.
     pub(crate) password: Option<&'static str>,
     /// Users in place of `requirepass`.
     pub(crate) accounts: &'static [Account],
-    /// Whether the model also makes the gate's refusals.
+    /// Whether the model also sends the refusals of the gate.
     pub(crate) gate: bool,
-    /// Whether AUTH and HELLO's credentials are for the gate alone, at any time; used with `gate`.
+    /// Whether the gate alone checks AUTH and the credentials in HELLO, and accepts them at any time. Used with `gate`.
     pub(crate) trust: bool,
     /// Whether the model panics on commands that the gate must answer itself.
     pub(crate) behind_gate: bool,
     /// Whether a failed login has no reply while output is pending, as in Redis from 7.2 on.
     pub(crate) swallows: bool,
-    /// Whether upstream connections are shared, so that the gate answers CLIENT; used with `gate`.
+    /// Whether upstream connections are shared, so that the gate answers CLIENT. Used with `gate`.
     pub(crate) shared: bool,
 }
 
@@ -82,7 +82,7 @@ impl Model {
         }
     }
 
-    /// Takes the next whole request, parsed as leniently as Redis does.
+    /// Takes the next whole request. The parser is as lenient as Redis.
     fn take_request(&mut self) -> Option<Vec<String>> {
         let line_end = |from: usize, input: &[u8]| {
             input.get(from..)?.iter().position(|&b| b == b'\n').map(|at| from + at + 1)
@@ -161,7 +161,8 @@ impl Model {
         if self.rules.gate && self.multi.is_some() && self.not_in_multi(&name, &argv) {
             return self.reject(&name, "-ERR Command not allowed inside a transaction");
         }
-        // The gate does not send a second MONITOR, because Redis would not answer it; so neither of them refuses it.
+        // The gate does not send a second MONITOR, because Redis would not answer it. So neither the model nor the gate
+        // refuses it.
         let swallowed = self.rules.gate && self.monitor && name == "monitor";
         if self.listens_in_resp2() && !in_subscriber_mode(&name) && !swallowed {
             let subcommand = || format!("client|{}", argv[1].to_ascii_lowercase());
@@ -393,7 +394,7 @@ impl Model {
         self.reply(&text);
     }
 
-    /// Returns whether RESP3 is requested, the client's name, and the user of its credentials.
+    /// Returns whether the HELLO requests RESP3, the client's name, and the user of its credentials.
     fn parse_hello(&self, argv: &[String]) -> Result<(bool, Option<String>, Option<Identity>), String> {
         let mut resp3 = self.resp3;
         if let Some(version) = argv.get(1) {
@@ -545,7 +546,7 @@ impl Model {
     }
 }
 
-/// A user of the accounts; `None` is the only user of a Redis without accounts.
+/// A user of the accounts. `None` means the only user of a Redis without accounts.
 type Identity = Option<&'static Account>;
 
 const NOAUTH_HELLO: &str = "-NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO \

@@ -18,7 +18,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Count {
     pub(crate) commands: u64,
-    /// The batches of commands as reported: name and number.
+    /// The batches of commands as reported: the name, and the number of commands.
     pub(crate) batches: Vec<(&'static str, u64)>,
     pub(crate) answered: u64,
     pub(crate) denied: Vec<Denied>,
@@ -153,17 +153,17 @@ impl Pair {
         }
     }
 
-    /// A connected client under `auth: passthrough`.
+    /// Creates a connected client under `auth: passthrough`.
     pub(crate) fn passthrough() -> Self {
         Self::connected(plan(Auth::Passthrough, None))
     }
 
-    /// A connected client of a gate without credentials, with an upstream without a password.
+    /// Creates a connected client of a gate without credentials, with an upstream without a password.
     pub(crate) fn trust() -> Self {
         Self::connected(plan(Auth::Trust, None))
     }
 
-    /// A client without a login and without an upstream connection, on a listener with these users.
+    /// Creates a client without a login and without an upstream connection, on a listener with these users.
     pub(crate) fn of_users(users: Users) -> Self {
         let anonymous = users.plan_of(None).expect("the plan without a user");
         let mut pair = Self::sharing(anonymous);
@@ -171,7 +171,7 @@ impl Pair {
         pair
     }
 
-    /// Logs one of the users in before the first command.
+    /// Replaces the session by that of a client that is identified as `user` before its first command.
     pub(crate) fn certified(mut self, user: &str) -> Self {
         let plan = self.count.users.plan_of(Some(user)).expect("a user");
         self.session = Session::new(SessionKey(7), plan);
@@ -189,12 +189,13 @@ impl Pair {
         self.session.linked();
     }
 
-    /// Sends `text` from the client, with `|` for a line end; returns the bytes for the upstream.
+    /// Sends `text` from the client, with `|` for a line end. Returns the bytes for the upstream.
     pub(crate) fn client(&mut self, text: &str) -> String {
         self.client_bytes(&wire(text))
     }
 
-    /// Sends these commands from the client in canonical form: `;` between commands, blanks between words.
+    /// Sends these commands from the client in canonical form, with `;` between commands and blanks between words.
+    /// Returns the bytes for the upstream.
     pub(crate) fn commands(&mut self, text: &str) -> String {
         self.client_bytes(&frames(text))
     }
@@ -205,7 +206,7 @@ impl Pair {
         show(&std::mem::take(&mut self.sent))
     }
 
-    /// Receives `text` from the upstream; returns the client's output.
+    /// Receives `text` from the upstream, with `|` for a line end. Returns the client's output.
     pub(crate) fn upstream(&mut self, text: &str) -> String {
         self.upstream_bytes(&wire(text))
     }
@@ -220,7 +221,7 @@ impl Pair {
         show(&std::mem::take(&mut self.received))
     }
 
-    /// Takes the other bytes for the upstream.
+    /// Takes the bytes for the upstream since the last call.
     pub(crate) fn more(&mut self) -> String {
         show(&std::mem::take(&mut self.sent))
     }
@@ -375,7 +376,7 @@ pub(crate) fn plan(auth: Auth, password: Option<&str>) -> Plan {
     Plan::new(auth, preamble, "main", RequestLimits::default(), HELD_COMMAND)
 }
 
-/// A small limit, so that tests reach it.
+/// The limit on held bytes. It is small, so that tests reach it.
 pub(crate) const HELD_COMMAND: usize = 4096;
 
 /// Returns `text` with a line end for each `|`.
@@ -387,7 +388,7 @@ pub(crate) fn show(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).replace("\r\n", "|")
 }
 
-/// Returns commands in canonical form: `;` between commands, blanks between words.
+/// Returns commands in canonical form. In `text`, `;` stands between commands and blanks between words.
 pub(crate) fn frames(text: &str) -> Vec<u8> {
     text.split(';').flat_map(|command| frame(command.split_whitespace())).collect()
 }

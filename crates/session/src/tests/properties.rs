@@ -1,4 +1,4 @@
-//! One client with random commands in random pieces: it gets the replies of a Redis that has the gate's rules.
+//! One client sends random commands in pieces of any size. It gets the replies of a Redis that has the gate's rules.
 
 use std::sync::LazyLock;
 
@@ -19,7 +19,7 @@ const MAX_HELD: usize = 64 * 1024;
 #[derive(Clone, Copy, Debug)]
 struct Setting {
     auth: Auth,
-    /// The upstream's password; under trust the gate knows it.
+    /// The upstream's password. Under trust the gate knows it.
     password: Option<&'static str>,
 }
 
@@ -73,7 +73,7 @@ pub(super) const LOGINS: &[Account] = &[
 ];
 
 impl Setting {
-    /// A Redis that behaves towards a client as the gate does.
+    /// Returns a Redis that behaves towards a client as the gate does.
     fn reference(self) -> Model {
         let trust = self.auth == Auth::Trust;
         let password = self.password.filter(|_| !trust);
@@ -203,8 +203,8 @@ impl World {
         self.most_held = self.most_held.max(self.pair.session.held() + self.pair.link.held());
     }
 
-    /// Applies a reload that changes the gate's logins, and no rules. The client must not notice it, nor the upstream
-    /// if a connection was requested.
+    /// Applies a reload that changes the gate's logins but no rules. The client must not notice the reload. If a
+    /// connection was requested, the upstream must not notice it either.
     fn rotate(&mut self) {
         let new = if self.pair.wants_link { &*ROTATED } else { &*KNOWN };
         assert_eq!(
@@ -213,8 +213,8 @@ impl World {
         );
     }
 
-    /// Returns the number of bytes at each place, the bytes waited for, the connection's state, and the number of
-    /// commands.
+    /// Returns the number of bytes at each place, the bytes that the pair waits for, the state of the connection, and
+    /// the number of commands.
     fn progress(&self) -> [usize; 10] {
         let Pair { client_input, sent, upstream_input, client_need, upstream_need, linked, .. } = &self.pair;
         let ends = [self.client.len(), self.upstream.output.len(), self.received.len()];
@@ -262,7 +262,8 @@ impl World {
             return;
         }
         if self.upstream.swallowed > 0 {
-            // Only lines of MONITOR were pending. The gate took no reply for another, and a timeout ends the wait.
+            // Only lines of MONITOR were pending. The gate took no other reply for the reply to the login, and a
+            // timeout ends the wait.
             assert!(self.upstream.monitored, "a login was sent behind a pending reply");
             assert!(self.pair.session.pending_login().is_some_and(|login| login.of_client));
             assert!(
@@ -274,7 +275,7 @@ impl World {
             return;
         }
         assert_eq!(show(&received), show(&expected));
-        // After QUIT the client waits for nothing more.
+        // After QUIT the client does not wait for any further replies.
         assert!(received_lines == expected_lines || reference.closed && received_lines < expected_lines);
         assert_eq!(self.upstream.strings, reference.strings);
         assert_eq!(self.upstream.lists, reference.lists);
@@ -295,7 +296,8 @@ pub(super) fn login_of(user: &str) -> &'static str {
 /// The beginning of each line of MONITOR.
 const LINE: &[u8] = b"+1700000000.000001 ";
 
-/// Returns a stream without its lines of MONITOR, and the number of lines. Their position between replies is undefined.
+/// Returns a stream without its lines of MONITOR, and the number of these lines. Their position between replies is
+/// undefined.
 pub(super) fn without_monitor(stream: &[u8]) -> (Vec<u8>, usize) {
     let (mut rest, mut lines, mut out) = (stream, 0, Vec::new());
     while let Some((&first, _)) = rest.split_first() {
@@ -314,8 +316,8 @@ pub(super) fn without_monitor(stream: &[u8]) -> (Vec<u8>, usize) {
     (out, lines)
 }
 
-/// Returns the number of MONITOR lines that stand directly before the reply to a RESET. The gate answers RESET of a client
-/// that shares connections, and closes the client's own: lines of the last command may still have been on their way.
+/// Returns the number of MONITOR lines directly before the reply to a RESET. For a client that shares connections, the
+/// gate answers RESET and closes the client's own connection. Lines about its last command may then be lost.
 pub(super) fn lines_before_reset(stream: &[u8]) -> usize {
     const RESET: &str = "+RESET\r\n";
     let text = String::from_utf8_lossy(stream);

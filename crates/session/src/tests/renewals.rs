@@ -1,5 +1,5 @@
-//! Rules that change at random times. The gate forwards only commands that the rules in force allow, and queued
-//! commands run only under the rules that allowed them.
+//! The rules change at random times. The gate forwards only commands that the rules in force allow. Queued commands run
+//! only under the rules that allowed them.
 
 use std::sync::{Arc, LazyLock};
 
@@ -11,7 +11,7 @@ use super::script::{Command, scripts};
 use super::users::rules;
 use crate::{Auth, Plan, Standing};
 
-/// The two plans, which alternate from the first on.
+/// The two plans. Each renewal changes from one to the other; the first is in force at the start.
 static PLANS: LazyLock<[Arc<Plan>; 2]> = LazyLock::new(|| {
     ["+@all", "+@all -set -rpush"]
         .map(|acl| Arc::new(plan(Auth::Trust, Some("secret")).with_rules(rules(Some(acl)))))
@@ -54,7 +54,7 @@ impl World {
         let mut pair = Pair::sharing(Arc::clone(&PLANS[0]));
         pair.connect();
         let rules = Rules { password: Some("secret"), behind_gate: true, ..Rules::default() };
-        // A MULTI in subscriber mode may be refused, so that not every EXEC ends a transaction.
+        // Redis may refuse a MULTI in subscriber mode, and then an EXEC does not end a transaction.
         let subscribes = |command: &Command| command.words[0].to_ascii_uppercase().ends_with("SUBSCRIBE");
         let client = script.iter().filter(|command| !subscribes(command)).flat_map(Command::bytes).collect();
         Self { pair, upstream: Model::new(rules), client, sent: Vec::new(), renewed_at: Vec::new() }
@@ -87,7 +87,8 @@ impl World {
 
     fn check(&self) {
         assert!(!self.pair.desync);
-        // The number of renewals before the byte at `offset` was forwarded; its first byte counts for a frame.
+        // The number of renewals before the byte at `offset` was forwarded. The first byte of a frame counts for the
+        // whole frame.
         let generation = |offset: usize| self.renewed_at.iter().filter(|at| **at <= offset).count();
         let mut queued: Option<Vec<usize>> = None;
         for (offset, name, alone) in frames(&self.sent) {
@@ -115,8 +116,8 @@ impl World {
     }
 }
 
-/// Returns the offset and name of each frame of a canonical stream, and whether it has only a name. The last frame may
-/// be cut.
+/// Returns the frames of a canonical stream: the offset, the name, and whether the frame has only a name. The last
+/// frame may be incomplete.
 fn frames(stream: &[u8]) -> Vec<(usize, String, bool)> {
     let mut found = Vec::new();
     let mut at = 0;

@@ -16,7 +16,7 @@ impl Command {
         Self { words, inline: false }
     }
 
-    /// Returns the command with keys, channels and values that no other client uses.
+    /// Returns the command with keys, channels and values that only the client with this tag uses.
     pub(crate) fn tagged(mut self, tag: &str) -> Self {
         let name = self.words[0].to_ascii_lowercase();
         let own = match &*name {
@@ -24,7 +24,7 @@ impl Command {
             "set" | "publish" => 1..3,
             "ping" | "watch" | "subscribe" | "psubscribe" | "ssubscribe" | "unsubscribe" | "punsubscribe"
             | "sunsubscribe" => 1..usize::MAX,
-            // The first item may look like a message.
+            // The first item may look like a message, so only the last one gets the tag.
             "rpush" => {
                 if let Some(last) = self.words.last_mut() {
                     last.push_str(tag);
@@ -48,7 +48,7 @@ impl Command {
 }
 
 pub(crate) fn scripts() -> impl Strategy<Value = Vec<Command>> {
-    // Most scripts begin with a login: with users, little happens without one.
+    // Most scripts begin with a login, because with users little happens without one.
     let first = prop::collection::vec(command(login()), 0..4);
     let rest = prop::collection::vec(command(anything()), 1..40);
     (first, rest).prop_map(|(first, rest)| [first, rest].concat())
@@ -69,7 +69,7 @@ fn anything() -> impl Strategy<Value = String> {
 fn command(words: impl Strategy<Value = String>) -> impl Strategy<Value = Command> {
     (words, prop::bool::weighted(0.15)).prop_map(|(words, inline)| {
         let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
-        // An inline command is meant to be short.
+        // Inline commands are short.
         let inline = inline && words.iter().all(|word| word.len() < 64);
         Command { words, inline }
     })
@@ -165,7 +165,7 @@ fn handshake() -> impl Strategy<Value = String> {
     ])
 }
 
-/// Logins of the users that the properties define.
+/// Generates logins of the users in `properties`.
 fn login() -> impl Strategy<Value = String> {
     text(&[
         "AUTH alice a",

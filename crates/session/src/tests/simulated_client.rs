@@ -1,5 +1,5 @@
-//! A client on shared upstream connections, driven like in the relay. The test that owns the shared connections gets
-//! the commands for them.
+//! A client on shared upstream connections, driven as in the relay. The shared connections belong to the test, which
+//! gets the commands for them.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ pub(crate) struct PooledCommands {
 pub(crate) enum Turn {
     /// Commands for a shared connection.
     Send(PooledCommands),
-    /// The session went on without the caller.
+    /// The session made progress, and the test need not act.
     Progress,
     /// The session needs more bytes, or waits.
     Wait,
@@ -81,7 +81,7 @@ impl SimulatedClient {
         self.session.linked();
     }
 
-    /// Makes the shared connection with the client's pending replies its own.
+    /// Makes the shared connection with the client's pending replies the client's own.
     pub(crate) fn adopt(&mut self, link: Link, unsent: Vec<u8>, upstream_input: Vec<u8>) {
         assert!(!self.linked && self.sent.is_empty() && self.upstream_input.is_empty());
         (self.link, self.linked, self.sent, self.upstream_input) = (link, true, unsent, upstream_input);
@@ -157,7 +157,7 @@ impl SimulatedClient {
         turn
     }
 
-    /// Receives a part of a reply on any connection. Returns false if the part is not for this client, or the
+    /// Receives a part of a reply on any connection. Returns false if the part is not for this client, or if the
     /// connection is lost.
     pub(crate) fn receive(&mut self, part: &Part<'_>) -> bool {
         match self.session.reply(part, self.now, &mut self.count) {

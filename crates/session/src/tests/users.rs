@@ -34,13 +34,13 @@ impl Users {
         Self { all, anonymous: anonymous_plan().into(), attempts: 0, failures_left: None }
     }
 
-    /// The users of a listener that shares upstream connections.
+    /// Creates the users of a listener that shares upstream connections.
     pub(crate) fn of_shared(users: &[User]) -> Self {
         let all = users.iter().map(|user| (*user, user.plan().shared().into())).collect();
         Self { all, anonymous: anonymous_plan().shared().into(), attempts: 0, failures_left: None }
     }
 
-    /// The users with new logins, under the same rules as before.
+    /// Creates the users with new logins, under the same rules as in `old`.
     pub(crate) fn renewed(users: &[User], old: &Self) -> Self {
         let mut new = Self::new(users);
         for ((user, plan), (_, old)) in new.all.iter_mut().zip(&old.all) {

@@ -1,4 +1,4 @@
-//! One client with a shared connection of its kind, and with a connection of its own if it has one.
+//! One client, with a shared connection of the kind that it needs, and with a connection of its own if it has one.
 
 mod clients;
 mod databases;
@@ -42,12 +42,12 @@ impl Rig {
         }
     }
 
-    /// A client of a gate without credentials, with an upstream without a password.
+    /// Creates a client of a gate without credentials, with an upstream without a password.
     fn trust() -> Self {
         Self::new(plan(Auth::Trust, None))
     }
 
-    /// The same client with a connection of its own, after a script whose reply arrived.
+    /// Creates such a client with a connection of its own, after a script whose reply arrived.
     fn leased() -> Self {
         let mut rig = Self::trust();
         assert_eq!(rig.commands("EVAL x 0"), "own: EVAL x 0");
@@ -55,7 +55,7 @@ impl Rig {
         rig
     }
 
-    /// Sends these commands from the client; returns the bytes that go to each connection.
+    /// Sends these commands from the client. Returns the bytes that go to each connection.
     fn commands(&mut self, text: &str) -> String {
         self.bytes(&frames(text))
     }
@@ -66,14 +66,14 @@ impl Rig {
         self.more()
     }
 
-    /// Takes the other bytes that went to each connection.
+    /// Takes the bytes that went to each connection since the last call.
     fn more(&mut self) -> String {
         let sent = std::mem::take(&mut self.sent);
         let shown = sent.iter().map(|(place, bytes)| format!("{place}: {}", words(bytes)));
         shown.collect::<Vec<_>>().join("; ")
     }
 
-    /// Receives `text` on the shared connection; returns the client's output.
+    /// Receives `text` on the shared connection. Returns the client's output.
     fn pool(&mut self, text: &str) -> String {
         self.inbox.extend(wire(text));
         while let Shared::Part(part) = self.pool.next(&self.inbox) {
@@ -85,7 +85,7 @@ impl Rig {
         self.receive()
     }
 
-    /// Receives `text` on the client's own connection; returns the client's output.
+    /// Receives `text` on the client's own connection. Returns the client's output.
     fn own(&mut self, text: &str) -> String {
         assert!(self.simulated_client.linked);
         self.simulated_client.upstream_input.extend(wire(text));
@@ -93,7 +93,7 @@ impl Rig {
         self.receive()
     }
 
-    /// Makes the shared connection the client's own, if that is possible.
+    /// Makes the shared connection the client's own. Returns false if that is not possible.
     fn adopt(&mut self) -> bool {
         let link =
             if self.simulated_client.session.may_adopt() { self.pool.hand_over(SessionKey(7)) } else { None };
@@ -109,7 +109,7 @@ impl Rig {
         show(&std::mem::take(&mut self.simulated_client.received))
     }
 
-    /// Reports the shared connection that the client waits for, or the error in its place.
+    /// Reports the shared connection that the client waits for, or the error of the upstream.
     fn pooled(&mut self, there: Result<(), &str>) {
         assert_eq!(self.simulated_client.waits, Some(Until::Pooled));
         match there {
@@ -119,7 +119,7 @@ impl Rig {
         self.settle();
     }
 
-    /// Answers the client's question about other clients; returns the bytes that go to each connection.
+    /// Answers the client's question about other clients. Returns the bytes that go to each connection.
     fn answer_inquiry(&mut self, findings: Option<Findings>) -> String {
         assert_eq!(self.simulated_client.waits, Some(Until::Clients));
         self.simulated_client.session.informed(findings.as_ref());
@@ -137,7 +137,7 @@ impl Rig {
         self.simulated_client.session.lease(self.simulated_client.now)
     }
 
-    /// Returns the database and whether RESP3 is used, for the connection of the client's next command.
+    /// Returns the kind of the connection for the client's next command: the database, and whether it uses RESP3.
     fn kind(&self) -> (u32, bool) {
         let key = self.simulated_client.session.pool_key();
         (key.db, key.resp3)
@@ -196,7 +196,7 @@ impl Rig {
         }
     }
 
-    /// Changes to a shared connection of the client's kind, if the current one is of another kind.
+    /// Opens a shared connection of the client's kind, if the current one is of another kind.
     fn change_pool(&mut self) {
         let key = self.simulated_client.session.pool_key();
         if key == self.key {
@@ -228,7 +228,7 @@ const fn at(millis: u64) -> Tick {
     Tick::from_nanos(millis * 1_000_000 + 1)
 }
 
-/// Returns commands in canonical form as words, or their length if they are long.
+/// Returns commands in canonical form as words. Returns only their length if they are long.
 fn words(bytes: &[u8]) -> String {
     if bytes.len() > 1000 {
         return format!("{} bytes", bytes.len());

@@ -90,7 +90,7 @@ fn a_batch_is_pending_before_the_end_of_the_session() {
     assert!(matches!(pair.closed, Some(CloseReason::Protocol(_))), "{:?}", pair.closed);
 }
 
-/// The number of queued commands gives the indexes of EXEC's confirmations, whatever the number of batches.
+/// The number of queued commands determines the indexes of EXEC's confirmations, in any number of batches.
 #[test]
 fn each_command_of_a_batch_is_queued() {
     let mut pair = Pair::passthrough();

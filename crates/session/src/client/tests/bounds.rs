@@ -33,7 +33,7 @@ fn runs_that_cannot_be_joined_are_bounded() {
     assert!(pair.session.is_idle() && pair.fault.is_none());
 }
 
-/// Refusals behind a missing reply pile up within limits, and count as memory.
+/// The gate's replies after a missing reply accumulate only up to a limit, and count as memory.
 #[test]
 fn the_gates_own_replies_are_bounded() {
     let mut pair = Pair::passthrough();

@@ -45,7 +45,7 @@ fn a_refusal_for_its_cost_spoils_a_transaction() {
     assert_eq!(pair.upstream("+OK|"), "-EXECABORT Transaction discarded because of previous errors.|");
 }
 
-/// No byte of a refused command is forwarded, whatever the pieces of its frame.
+/// No byte of a refused command is forwarded, wherever its frame is split.
 #[test]
 fn the_rest_of_a_cut_frame_is_awaited() {
     for line in
@@ -66,7 +66,7 @@ fn the_rest_of_a_cut_frame_is_awaited() {
     }
 }
 
-/// SETRANGE is judged by its offset, whatever the size of its value.
+/// SETRANGE is judged by its offset. The size of its value does not matter.
 #[test]
 fn a_value_behind_a_small_offset_is_forwarded_in_pieces() {
     let value = "x".repeat(10 * HELD_COMMAND);

@@ -25,7 +25,7 @@ fn after_eof_earlier_commands_are_answered() {
     assert_eq!(pair.closed, Some(CloseReason::Client));
 }
 
-/// The upstream never answers half a command.
+/// The upstream never answers an incomplete command.
 #[test]
 fn a_command_cut_by_eof_is_not_awaited() {
     let text = show(&frames("GET a;SET a 12345;PING"));

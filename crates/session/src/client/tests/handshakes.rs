@@ -84,7 +84,7 @@ fn a_refusal_on_accept_is_for_the_gate_in_any_pieces() {
     }
 }
 
-/// No server writes these lines on accept: they are replies to a command.
+/// Servers do not send these lines on accept, so they are replies to a command.
 #[test]
 fn the_first_error_of_a_command_is_for_the_client() {
     let lines = [
@@ -121,7 +121,7 @@ fn only_the_beginning_of_a_refusal_on_accept_is_judged() {
     assert!(!pair.gone);
 }
 
-/// An answer of the gate in Redis's place is Redis's own answer to a client in subscriber mode in RESP2.
+/// If the gate answers in Redis's place, a client in RESP2 subscriber mode gets the answer of Redis.
 #[test]
 fn under_trust_a_subscriber_in_resp2_gets_redis_error() {
     let no = |name: &str| {

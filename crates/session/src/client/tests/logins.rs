@@ -1,4 +1,5 @@
-//! Logins that a server may not answer: the gate sends them when no reply is pending, and sends nothing behind them.
+//! Logins that a server may not answer. The gate sends them when no reply is pending, and sends nothing more before
+//! their reply.
 //!
 //! Redis from 7.2 on and Valkey 8 do not answer an AUTH, or a HELLO with AUTH, that fails while output is pending.
 
@@ -151,7 +152,7 @@ fn only_the_gate_gets_the_reply_to_a_muted_login() {
     assert_eq!(pair.more(), sent("CLIENT REPLY ON"));
 }
 
-/// The client disconnected: it gets the pending replies, and its login is not sent.
+/// If the client disconnects, it still gets the pending replies, and its login is not sent.
 #[test]
 fn a_client_that_disconnects_after_a_login_gets_its_pending_replies() {
     let mut pair = Pair::passthrough();
@@ -165,8 +166,8 @@ fn a_client_that_disconnects_after_a_login_gets_its_pending_replies() {
     assert_eq!(pair.closed, Some(CloseReason::Client));
 }
 
-/// A server that had messages pending dropped the reply. The caller's timeout ends the wait; no message in the meantime
-/// was taken for the reply.
+/// A server dropped the reply to the login because messages were pending. The caller's timeout ends the wait, and no
+/// message is taken for the reply.
 #[test]
 fn a_login_without_a_reply_ends_by_a_timeout() {
     let mut pair = Pair::passthrough();
@@ -209,7 +210,7 @@ fn the_gates_login_after_reset_waits_for_the_reply() {
     assert_eq!(pair.upstream(WRONGPASS), "-ERR portcullis: upstream 'main' unavailable (auth)|");
 }
 
-/// A server that does not know RESET leaves the connection as it is: logged in.
+/// A server without RESET leaves the connection unchanged, so the gate is still logged in.
 #[test]
 fn a_refused_reset_is_followed_by_no_login() {
     let mut pair = Pair::connected(plan(Auth::Trust, Some("secret")));

@@ -1,4 +1,4 @@
-//! Messages that the rules withhold from a client, and lists of channels that it gets in part.
+//! Messages that the rules withhold from a client, and lists of channels of which the client gets only a part.
 
 use std::sync::Arc;
 
@@ -64,7 +64,7 @@ fn names_of_keys_are_withheld_under_key_patterns() {
     assert_eq!(subscriber(Some("@public ~app:* allchannels &__key*"), false).upstream(event), event);
 }
 
-/// A reply that looks like a message is for the client.
+/// The client gets a reply even if it looks like a message.
 #[test]
 fn replies_are_not_filtered() {
     let mut pair = under(Some("@public"));
@@ -76,7 +76,7 @@ fn replies_are_not_filtered() {
     assert_eq!(in_resp3.upstream(&replies), replies);
 }
 
-/// The message is withheld between the elements of EXEC's array as well, where RESP3 allows one.
+/// In RESP3 a message may arrive between the elements of EXEC's array. It is withheld there as well.
 #[test]
 fn a_message_among_the_elements_of_exec_is_withheld() {
     let mut pair = subscriber(Some("@public"), true);
@@ -87,8 +87,8 @@ fn a_message_among_the_elements_of_exec_is_withheld() {
     assert!(pair.session.is_idle());
 }
 
-/// The pieces of a withheld message are dropped as they arrive. For the client no message has begun, so the gate's own
-/// replies need not wait.
+/// The pieces of a withheld message are dropped as they arrive. The client has received no part of a message, so the
+/// gate's own replies need not wait.
 #[test]
 fn a_large_message_is_withheld_to_its_end() {
     let body = "y".repeat(3 * MAX_WHOLE_REPLY);
@@ -109,7 +109,8 @@ fn a_large_message_is_withheld_to_its_end() {
     }
 }
 
-/// A pattern may be so long that its channel does not arrive in time: a client under rules does not get the message.
+/// A pattern may be so long that the channel does not arrive in time. A client with rules then does not get the
+/// message.
 #[test]
 fn a_channel_that_comes_too_late_counts_as_closed() {
     let pattern = "*".repeat(2 * MAX_WHOLE_REPLY);
@@ -121,7 +122,7 @@ fn a_channel_that_comes_too_late_counts_as_closed() {
         assert_eq!(in_pieces(&mut subscriber(Some("@public"), false), &text, 16 * 1024), "");
         assert_eq!(in_pieces(&mut subscriber(None, false), &text, 16 * 1024), text);
     }
-    // A long channel that is certainly none of Redis's own is delivered.
+    // A long channel that certainly does not belong to Redis itself is delivered.
     let long = "c".repeat(2 * MAX_WHOLE_REPLY);
     let text = format!("*3|$7|message|${}|{long}|$1|x|", long.len());
     assert_eq!(in_pieces(&mut subscriber(Some("@public"), false), &text, 16 * 1024), text);

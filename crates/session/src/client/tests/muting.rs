@@ -99,7 +99,7 @@ fn muted_commands_of_one_kind_are_one_run() {
     assert!(pair.session.is_idle());
 }
 
-/// Redis uses up the SKIP for it, in each of its forms.
+/// As in Redis, an empty command of any form ends the SKIP.
 #[test]
 fn skip_is_used_up_by_an_empty_command() {
     for empty in ["*0|", "*-1|", "*-10|", "|", "   |"] {

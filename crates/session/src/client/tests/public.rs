@@ -1,5 +1,5 @@
-//! CLIENT under `@public`, on a connection of the client's own: Redis knows this client, and must not tell it of
-//! others.
+//! CLIENT under `@public`, on a connection of the client's own. Redis knows this client, but must not show it other
+//! clients.
 
 use std::sync::Arc;
 
@@ -82,14 +82,14 @@ fn a_client_has_the_user_of_the_accepted_login() {
     }
 }
 
-/// No other client has that user, and the client has no other user.
+/// The gate does not follow a login under these rules, so it does not know the client's user afterwards.
 #[test]
 fn the_user_of_an_unfollowed_login_is_unknown() {
     let mut pair = public(Auth::Passthrough, "+@all");
     pair.commands("AUTH alice right");
     pair.upstream("+OK|");
     assert_eq!(pair.session.acts_as(), None);
-    // The client does not get the user of a refused login when it logs in again under rules that do not follow logins.
+    // A refused login does not set the user. The client then logs in again under rules that do not follow logins.
     let mut pair = public(Auth::Passthrough, "@public");
     pair.commands("AUTH bob wrong");
     pair.upstream("-WRONGPASS no|");

@@ -6,7 +6,7 @@ use crate::{Auth, Denied};
 
 const TOO_LARGE: &str = "-ERR command too large to be checked|";
 
-/// The session holds a command that it cannot judge yet up to the limit, in whatever form the command announces itself.
+/// The session holds a command that it cannot judge yet, but only up to a limit. The announced form does not matter.
 #[test]
 fn a_frame_that_is_too_large_to_check_is_refused_and_discarded() {
     let huge = "536870912";
@@ -46,7 +46,7 @@ fn commands_after_a_discarded_frame_are_read() {
     assert_eq!(pair.commands("PING"), show(&frames("PING")));
 }
 
-/// A body that looks like a command is a body.
+/// A body that looks like a command is not read as a command.
 #[test]
 fn a_body_is_not_a_command() {
     let inner = show(&frames("FLUSHALL"));

@@ -63,7 +63,7 @@ fn before_a_connection_is_requested_everything_is_renewed() {
     assert_eq!(user.more(), sent("AUTH ua new"));
 }
 
-/// New credentials may be for another upstream.
+/// New credentials may be for another upstream, so a requested connection keeps the old ones.
 #[test]
 fn a_requested_connection_keeps_its_login_and_gets_the_new_rules() {
     let mut pair = Pair::new(trust("old", "+@all"));
@@ -120,7 +120,7 @@ fn a_frame_that_was_judged_keeps_its_verdict_and_its_limits() {
     }
 }
 
-/// Queued commands were judged by other rules than those under which they would run.
+/// The queued commands were judged by other rules than the rules under which EXEC would run them.
 #[test]
 fn a_transaction_does_not_outlive_its_rules() {
     let mut pair = alice();

@@ -37,7 +37,7 @@ fn a_replica_gets_its_stream_unchanged() {
     }
 }
 
-/// Redis runs commands of replicas, so none may pass, and the gate cannot answer any.
+/// Redis also runs commands of replicas, so the gate must not forward them. It cannot answer them on a stream either.
 #[test]
 fn only_replication_commands_pass_on_a_stream() {
     for command in ["FLUSHALL", "GET a", "QUIT", "RESET", "POST x", "FOO", "AUTH default x", "MULTI"] {
@@ -72,7 +72,7 @@ fn a_stream_needs_a_rule_for_each_of_its_commands() {
     assert_eq!((&*pair.receive(), pair.closed), ("", Some(CloseReason::NotReplication)));
 }
 
-/// Redis would not answer these commands, and later replies would be taken for theirs.
+/// Redis does not answer these commands, and the gate would take later replies for their replies.
 #[test]
 fn replconf_without_a_reply_is_not_forwarded_before_the_stream() {
     for command in ["REPLCONF ACK 1", "replconf capa eof getack *", "REPLCONF fack 1"] {

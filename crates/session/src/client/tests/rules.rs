@@ -17,7 +17,7 @@ fn no_command(user: &str, command: &str) -> String {
     format!("-NOPERM User {user} has no permissions to run the '{command}' command|")
 }
 
-/// A connected client of a listener with rules, under `auth: trust`.
+/// Returns a connected client of a listener with rules, under `auth: trust`.
 fn listener(acl: &str) -> Pair {
     Pair::connected(plan(Auth::Trust, None).with_rules(rules(Some(acl))))
 }
@@ -62,7 +62,7 @@ fn the_refusal_names_the_user() {
     assert_eq!(pair.receive(), ["+OK|", &no_command("alice", "set"), arity].concat());
 }
 
-/// The order is Redis's: an error of the command comes before the permission to run it.
+/// As in Redis, a wrong number of arguments is reported before a missing permission.
 #[test]
 fn arity_is_checked_before_the_rules() {
     let mut pair = listener("+get ~app:*");
@@ -90,7 +90,7 @@ fn the_name_alone_decides_if_it_can() {
     }
 }
 
-/// A known key decides, and the bytes behind it are forwarded as they arrive.
+/// The session judges the command when it knows the key, and forwards later bytes as they arrive.
 #[test]
 fn a_value_behind_an_allowed_key_is_forwarded_in_pieces() {
     let mut pair = listener("+@all ~app:*");

@@ -12,7 +12,8 @@ const NOAUTH_HELLO: &str = "-NOAUTH HELLO must be called with the client already
                             protocol version at the same time|";
 const HELLO_DONE: &str = "%1|$5|proto|:3|";
 
-/// `alice` has an upstream login of her own; `bob` and the default user have the one of a Redis without passwords.
+/// `alice` and `carol` have upstream logins of their own. `bob` and the default user have the login of a Redis without
+/// passwords.
 const USERS: [User; 4] = [
     User { name: "alice", password: "a", login: Some(("ua", "pa")), acl: None },
     User { name: "carol", password: "c", login: Some(("uc", "pc")), acl: None },
@@ -28,12 +29,12 @@ fn unwrapped(text: &str) -> String {
     text.replace("                            ", "")
 }
 
-/// A client without a login and without an upstream connection.
+/// Creates a client without a login and without an upstream connection.
 fn pair() -> Pair {
     Pair::of_users(Users::new(&USERS))
 }
 
-/// A client with `alice` logged in, and one command answered.
+/// Creates a client on which `alice` is logged in, after one answered command.
 fn alice() -> Pair {
     let mut pair = pair();
     pair.commands("AUTH alice a;PING");
@@ -99,7 +100,7 @@ fn before_a_login_only_logins_are_accepted_and_nothing_is_connected() {
     assert_eq!((pair.closed, pair.wants_link), (Some(CloseReason::Client), false));
 }
 
-/// The replies are the same for any pieces.
+/// The replies are the same, wherever the command is split.
 #[test]
 fn replies_before_a_login_do_not_depend_on_pieces() {
     let long = "x".repeat(200);
@@ -423,8 +424,8 @@ fn a_login_that_waits_for_an_unavailable_upstream_gets_the_error() {
     assert_eq!(pair.closed, Some(CloseReason::Upstream(Some(Unavailable::Refused))));
 }
 
-/// After the login the session requests a connection, once. The client gets no error if the connection is lost before
-/// its first reply.
+/// After the login the session requests a connection, but only once. If the connection is lost before its first reply,
+/// the client gets no error.
 #[test]
 fn an_early_connection_may_be_lost() {
     let mut pair = pair();

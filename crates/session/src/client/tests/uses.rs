@@ -1,4 +1,4 @@
-//! A reload ends a session that does something which the new rules forbid, and no other session.
+//! A reload ends a session that does something which the new rules forbid. Other sessions continue.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ fn under(acl: Option<&str>) -> Plan {
     plan(Auth::Trust, None).with_rules(rules(acl))
 }
 
-/// Applies these rules; returns whether the session continues.
+/// Applies these rules. Returns whether the session continues.
 fn continues_under(pair: &mut Pair, acl: Option<&str>) -> bool {
     let plan = Arc::new(under(acl));
     let standing = pair.session.renew(pair.link.subscribed(), |_| Some(Arc::clone(&plan)));
@@ -20,7 +20,7 @@ fn continues_under(pair: &mut Pair, acl: Option<&str>) -> bool {
     standing == Standing::Stays
 }
 
-/// Runs `commands` with the replies to them under `old`; returns whether the session continues under `new`.
+/// Runs `commands` with their `replies` under `old`. Returns whether the session continues under `new`.
 #[track_caller]
 fn continues(old: Option<&str>, commands: &str, replies: &str, new: Option<&str>) -> bool {
     let mut pair = Pair::connected(under(old));
@@ -109,7 +109,8 @@ fn subscriptions_in_resp3_are_judged_again() {
     }
 }
 
-/// Names that are too long to be kept, or in a frame that was not held: the gate compares the rules themselves.
+/// Some names are too long to be kept, or were in a frame that was not kept. The gate then compares the rules
+/// themselves.
 #[test]
 fn an_unkept_subscription_continues_only_under_equal_or_wider_rights() {
     let long = "x".repeat(20 * 1024);
@@ -124,13 +125,13 @@ fn an_unkept_subscription_continues_only_under_equal_or_wider_rights() {
         assert!(!continues(None, &command, replies, Some("+@all &x*")));
         assert!(!continues(None, &command, replies, Some("+@all -subscribe")));
     }
-    // A subscription whose name is still incomplete.
+    // The name of this subscription is still incomplete.
     let mut pair = Pair::connected(under(None));
     let start = format!("*2|$9|SUBSCRIBE|$30000|{}", "x".repeat(3 * HELD_COMMAND));
     assert_eq!(pair.client(&start), start);
     assert!(!continues_under(&mut pair, Some("+@all &a")));
     assert_eq!(pair.closed, Some(CloseReason::Revoked), "the rest is not awaited");
-    // Rules that were the same for channels.
+    // These rules are equal for channels.
     let mut pair = Pair::connected(under(Some("+@all &x*")));
     pair.commands(&format!("SUBSCRIBE {}", "x".repeat(3 * 1024)));
     for _ in 0..100 {
@@ -243,7 +244,7 @@ fn tracking_ends_with_its_rights() {
         "+OK|+OK|+QUEUED|+OK|",
         none
     ));
-    // Each frame adds prefixes; without room for a frame the gate compares only the rules.
+    // Each frame adds prefixes. If a frame does not fit, the gate compares the rules.
     let mut pair = Pair::connected(under(Some("+@all")));
     for i in 0..100 {
         pair.commands(&format!("CLIENT TRACKING ON BCAST PREFIX {i}{}", "p".repeat(1000)));
@@ -260,7 +261,7 @@ fn other_changes_of_rules_end_no_session() {
     }
 }
 
-/// The subcommand decides for an incomplete frame as well whether the session waits for the rest.
+/// Even for an incomplete frame, the subcommand decides whether the session waits for the rest.
 #[test]
 fn other_client_commands_are_forwarded_unchanged() {
     let mut pair = Pair::connected(under(None));

@@ -40,7 +40,8 @@ fn an_unknown_name_is_counted() {
     subscribed.confirm(Verb::Unsubscribe, None, 2);
     subscribed.confirm(Verb::Unsubscribe, Some(&vec![b'x'; MAX_NAME + 1]), 1);
     assert!(!subscribed.has_unnamed(Verb::Subscribe));
-    // A slot that moves away ends one subscription, which the server names in a push that is too long to be held.
+    // A slot moves to another server, so one subscription ends. The server names it in a push that is too long to be
+    // held.
     subscribed.confirm(Verb::Ssubscribe, Some(b"s1"), 1);
     subscribed.confirm(Verb::Ssubscribe, Some(b"s2"), 2);
     subscribed.lose_shard(None);

@@ -69,7 +69,7 @@ fn selects(line: &str, view: &View<'_>, asker: u64) -> bool {
     filter.takes(&crate::local::clients::Listed { id: 7, line, blocked_as: None, view }, asker)
 }
 
-/// Runs a CLIENT command: blanks separate words, and `''` is an empty word.
+/// Runs a CLIENT command. Blanks separate words, and `''` is an empty word.
 fn ask(client_info: &mut ClientInfo, view: &View<'_>, line: &str) -> Said {
     let words: Vec<&[u8]> =
         line.split(' ').map(|word| if word == "''" { &b""[..] } else { word.as_bytes() }).collect();
@@ -323,7 +323,7 @@ fn kill_closes_the_selected_clients() {
     }
 }
 
-/// A client that may not read an address must not be able to guess it either.
+/// A client that may not see an address must not be able to guess it either.
 #[test]
 fn kill_selects_no_client_by_a_hidden_address() {
     let own = View { masked: Masked::Local, ..view() };

@@ -2,11 +2,11 @@ use portcullis_resp::command::{Categories, CommandId, Flags, ReplyShape, Servers
 
 use super::{BARE, Pin};
 
-/// Servers whose replies the allow list is based on; a server repeats the name of a command that it does not know.
+/// The servers whose replies the allow list is based on. A server repeats the name of a command that it does not know.
 const EVERYWHERE: Servers =
     Servers::of(&[Servers::REDIS_6, Servers::REDIS_7, Servers::REDIS_8, Servers::VALKEY_8]);
 
-/// Flags that no shared command has, with the names of the exceptions and their reasons.
+/// Flags that no shared command has. The exceptions are listed with their reasons.
 const SUSPECT: &[(Flags, &[(&str, &str)])] = &[
     (Flags::ADMIN, &[]),
     (Flags::ALLOW_BUSY, &[]),
@@ -162,7 +162,7 @@ fn scripts_and_connection_commands_are_not_shared() {
     }
 }
 
-/// A new connection command in the table needs a decision: otherwise its connection would be given back with its state.
+/// A new connection command needs a decision in the table. Otherwise its connection would be given back with its state.
 #[test]
 fn each_connection_command_has_a_decision() {
     let leave_nothing = ["client|getredir", "client|help", "client|trackinginfo", "client|unpause"];

@@ -14,7 +14,7 @@ fn ticket(session: u64, seq: u64) -> Ticket {
     Ticket { session: SessionKey(session), seq }
 }
 
-/// A link whose setup is accepted. The server has sent nothing if the kind needs no setup.
+/// Returns a link whose setup is accepted. If the kind needs no setup, the server has sent nothing.
 fn ready(key: PoolKey) -> PooledLink {
     let mut link = PooledLink::new(key);
     let replies = [
@@ -54,7 +54,7 @@ impl Received {
         received
     }
 
-    /// Takes the next output; returns false if the link needs more bytes or has a fault.
+    /// Takes the next output. Returns false if the link needs more bytes or has a fault.
     fn take(&mut self, link: &mut PooledLink, unread: &mut Vec<u8>) -> bool {
         let len = match link.next(unread) {
             Shared::Part(part) => {

@@ -15,13 +15,13 @@ const MOST_OF_A_KIND: usize = 2;
 /// The number of events that [`World::turn`] knows.
 const EVENTS: u64 = 13;
 
-/// The number of events, from 0 on, that move bytes or state.
+/// The number of events that move bytes or state. They are the events from 0 on.
 const MOVES: u64 = 11;
 
 pub(super) struct World {
     setting: Setting,
     clients: Vec<Client>,
-    /// The shared connections. A broken one stays as `None`, because clients refer to theirs by index.
+    /// The shared connections. A broken connection stays as `None`, because clients refer to connections by index.
     pooled: Vec<Option<Pooled>>,
     store: Store,
     now: u64,
@@ -42,11 +42,11 @@ struct Client {
     unsent: Vec<u8>,
     /// The server of the client's own connection.
     own: Option<Model>,
-    /// The shared connection with the client's pending replies, or the last one with some.
+    /// The shared connection that carries the client's pending replies, or carried the last ones.
     on: Option<usize>,
     /// The shared connection that is being opened for the kind that the client waits for.
     awaits: Option<usize>,
-    /// Whether the client has disconnected; later bytes for it are dropped.
+    /// Whether the client has disconnected. Later bytes for it are dropped.
     gone: bool,
     /// Whether a connection of the client broke.
     cut: bool,
@@ -169,7 +169,7 @@ impl World {
         }
     }
 
-    /// Makes the shared connection the client's own, if only this client has pending replies there.
+    /// Makes a shared connection the client's own, if only this client has pending replies there.
     fn adopt(&mut self, place: usize) {
         let client = &mut self.clients[place];
         let Some(on) = client.on.filter(|_| !client.gone && client.simulated_client.session.may_adopt())
@@ -214,7 +214,7 @@ impl World {
         }
     }
 
-    /// Ends the client's wait, if that is possible. Returns whether it ended.
+    /// Ends the client's wait if that is possible. Returns whether it ended.
     fn end_wait(&mut self, place: usize) -> bool {
         let client = &mut self.clients[place];
         match client.simulated_client.waits {
@@ -228,8 +228,8 @@ impl World {
         }
     }
 
-    /// Returns whether the client's commands may go to a shared connection. Without pending replies another one may be
-    /// chosen.
+    /// Returns whether a shared connection is ready for the client's commands. If no reply is pending, another
+    /// connection may be chosen.
     fn has_connection(&mut self, place: usize) -> bool {
         let client = &self.clients[place];
         if client.simulated_client.session.is_ending() {
@@ -246,7 +246,7 @@ impl World {
         on.is_some()
     }
 
-    /// Returns a connection of this kind that accepts commands.
+    /// Returns a connection of this kind that accepts commands. `None` if there is none yet.
     fn connection(&mut self, key: &PoolKey) -> Option<usize> {
         let of_kind = |pooled: &Option<Pooled>| pooled.as_ref().is_some_and(|pooled| pooled.key == *key);
         let all: Vec<usize> = (0..self.pooled.len()).filter(|place| of_kind(&self.pooled[*place])).collect();
@@ -275,7 +275,7 @@ impl World {
         pooled.outbox.extend(commands.bytes);
     }
 
-    /// Returns whether the connection of the kind that the client waits for is ready.
+    /// Returns whether the connection that the client waits for is ready.
     fn try_switch(&mut self, place: usize) -> bool {
         let key = self.clients[place].simulated_client.session.pool_key();
         let awaits = match self.clients[place].awaits {
@@ -356,7 +356,7 @@ impl World {
         }
     }
 
-    /// Returns the number of bytes at each place, and the counts of finished work.
+    /// Returns the number of bytes at each place, and the counters of finished work.
     fn progress(&self) -> Vec<usize> {
         let clients = self.clients.iter().flat_map(|client| {
             let SimulatedClient {
@@ -415,7 +415,7 @@ impl World {
         }
     }
 
-    /// Sends RESET from every connected client: no client may have a connection of its own after that.
+    /// Sends RESET from every connected client. After that no client may have a connection of its own.
     pub(super) fn end_leases(&mut self) {
         for client in
             self.clients.iter_mut().filter(|client| !client.gone && client.simulated_client.closed.is_none())
@@ -482,7 +482,7 @@ impl Client {
         let (expected, mut expected_lines) = without_monitor(&reference.output);
         received_lines -= lost[0];
         expected_lines -= lost[1];
-        // The gate may refuse a command before it has all of it.
+        // The gate may refuse a command before it has received all of it.
         let half = session.is_mid_frame() && received != expected;
         if self.gone || self.cut || half {
             reference.feed(&[&self.to_send[..], &self.unsent].concat());

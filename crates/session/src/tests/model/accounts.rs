@@ -6,9 +6,9 @@ use super::commands::is_subscription;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Account {
     pub(crate) name: &'static str,
-    /// The password; `None` is `nopass`.
+    /// The password. `None` means `nopass`.
     pub(crate) password: Option<&'static str>,
-    /// The commands that are not allowed, like any unknown command; `None` allows everything.
+    /// The commands that are not allowed; unknown commands are not allowed either. `None` allows everything.
     pub(crate) denied: Option<&'static [&'static str]>,
     /// The prefix of all allowed keys and channels.
     pub(crate) prefix: &'static str,
@@ -29,7 +29,8 @@ impl Model {
         self.rules.accounts.iter().find(|account| account.name == name && account.accepts(password))
     }
 
-    /// Returns the account of a password. A password of the form `user:password` names its account only at the gate.
+    /// Returns the account of a password. Only the gate reads a password of the form `user:password` as a user and a
+    /// password.
     pub(super) fn account_of_password(&self, password: &str) -> Option<&'static Account> {
         match password.split_once(':') {
             Some((name, password)) if self.rules.gate => self.account(name, password),
@@ -37,7 +38,7 @@ impl Model {
         }
     }
 
-    /// The user of clients that have not logged in.
+    /// Returns the user of clients that have not logged in. `None` if they must log in.
     pub(super) fn default_account(&self) -> Option<&'static Account> {
         self.rules.accounts.iter().find(|account| account.name == "default" && account.password.is_none())
     }
@@ -65,7 +66,7 @@ impl Model {
             "subscribe" | "ssubscribe" | "psubscribe" => (&[], &argv[1..]),
             _ => (&[], &[]),
         };
-        // A pattern must be literally among the rules, and none of these names is.
+        // A pattern must be literally in the rules, and none of these names is.
         let pattern = name == "psubscribe" && !account.prefix.is_empty();
         if !all_begin(keys) {
             return Some("-NOPERM No permissions to access a key".to_owned());
@@ -73,7 +74,7 @@ impl Model {
         (pattern || !all_begin(channels)).then(|| "-NOPERM No permissions to access a channel".to_owned())
     }
 
-    /// Returns whether the gate answers the command itself, because no shared connection is the client's.
+    /// Returns whether the gate answers the command itself, because a shared connection does not belong to one client.
     pub(super) fn is_answered_by_gate(&self, name: &str, argv: &[String]) -> bool {
         self.rules.shared && name == "client" && !argv[1].eq_ignore_ascii_case("reply")
     }

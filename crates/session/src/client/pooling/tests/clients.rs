@@ -61,7 +61,7 @@ fn client_info_shows_database_version_and_flags() {
     assert!(rig.receive().contains(" flags=O "));
 }
 
-/// The answer to a question about other clients comes later; the session reads nothing behind the question before.
+/// While a question about other clients waits for its answer, the session reads no further commands.
 #[test]
 fn questions_about_other_clients_are_answered_in_order() {
     let mut rig = Rig::trust();

@@ -74,7 +74,7 @@ fn an_unavailable_upstream_differs_from_a_refused_database() {
     }
 }
 
-/// The connection is given back like any other, and the next one tries the database again.
+/// The connection is given back as usual, and the next connection selects the database again.
 #[test]
 fn the_connection_is_given_back() {
     let mut rig = in_database_3();

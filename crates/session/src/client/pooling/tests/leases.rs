@@ -4,7 +4,7 @@ use super::*;
 use crate::Shape;
 use crate::ids::Ticket;
 
-/// The lease of a connection that is free, at the time when it was last needed.
+/// The lease of a free connection that was last needed at 0 ms: the hold time is one second.
 const HELD: Lease = Lease::Until(at(1000));
 
 #[test]
@@ -173,7 +173,7 @@ fn a_client_that_does_not_read_is_not_made_to_pause() {
     assert_eq!(rig.simulated_client.given_back, 1);
 }
 
-/// The shared connection becomes the client's own: the pending replies come first, and all later commands go there.
+/// The shared connection becomes the client's own. The pending replies come first, and all later commands go there.
 #[test]
 fn a_client_can_adopt_a_shared_connection() {
     let mut rig = Rig::trust();
