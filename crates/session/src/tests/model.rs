@@ -161,8 +161,7 @@ impl Model {
         if self.rules.gate && self.multi.is_some() && self.not_in_multi(&name, &argv) {
             return self.reject(&name, "-ERR Command not allowed inside a transaction");
         }
-        // The gate does not send a second MONITOR, because Redis would not answer it. So neither the model nor the gate
-        // refuses it.
+        // The gate does not send a second MONITOR, because Redis would not answer it. So neither of the two refuses it.
         let swallowed = self.rules.gate && self.monitor && name == "monitor";
         if self.listens_in_resp2() && !in_subscriber_mode(&name) && !swallowed {
             let subcommand = || format!("client|{}", argv[1].to_ascii_lowercase());
