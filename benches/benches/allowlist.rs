@@ -1,6 +1,7 @@
-//! Allowlist: one decision with 1 k to 1 M entries, compiling a million entries, and comparing two such policies.
+//! Measures the allowlist: one decision with 1 k to 1 M entries, compiling a million entries, and comparing two such
+//! policies.
 //!
-//! An entry covers half of the addresses. For comparison, `prefix-trie` decides the same addresses with the same
+//! About half of the addresses match an entry. For comparison, `prefix-trie` decides the same addresses with the same
 //! entries.
 
 use std::hint::black_box;
@@ -14,10 +15,10 @@ use prefix_trie::joint::JointPrefixMap;
 
 const SIZES: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
 const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
-/// Addresses per round: enough that the branch predictor cannot learn the sequence.
+/// The number of addresses in a round, large enough that the branch predictor cannot learn the sequence.
 const QUESTIONS: usize = 1 << 13;
 
-/// xorshift64*: returns the same numbers in every run.
+/// The generator xorshift64*, which returns the same numbers in every run.
 struct Random(u64);
 
 impl Random {
@@ -36,13 +37,13 @@ impl Random {
         Ipv4Addr::from_bits(u32::try_from(self.next() >> 32).unwrap())
     }
 
-    /// Returns an address in 2000::/8, spread over it as allocations are.
+    /// Returns an address in 2000::/8. The addresses are spread over it as real allocations are.
     fn v6(&mut self) -> Ipv6Addr {
         Ipv6Addr::from_bits(0x20 << 120 | u128::from(self.next() >> 8) << 64 | u128::from(self.next()))
     }
 }
 
-/// Returns random prefixes like those in real lists: mostly single addresses and small networks.
+/// Returns random prefixes like those in real lists, mostly single addresses and small networks.
 fn networks(count: usize, v6: bool) -> Vec<IpNet> {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let mut network = || {
@@ -127,7 +128,7 @@ fn compile_a_million(c: &mut Criterion) {
     group.finish();
 }
 
-/// Measures the comparison of a reload in which all but a thousand entries stay.
+/// Measures the comparison of two policies of a million entries, after a reload that replaces a thousand of them.
 fn changes_of_a_million(c: &mut Criterion) {
     let mut group = c.benchmark_group("changes");
     group.sample_size(10);

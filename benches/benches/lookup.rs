@@ -1,4 +1,4 @@
-//! Lookup of command names, extraction of keys, and command rules.
+//! Measures the lookup of command names, the extraction of keys, and command rules.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ fn keys_of(c: &mut Criterion) {
     group.finish();
 }
 
-/// Measures GET, SET and MGET under command rules, from the frame.
+/// Measures how command rules judge GET, SET and MGET, starting from the frame.
 fn judgements(c: &mut Criterion) {
     let mut group = c.benchmark_group("judgement");
     for text in

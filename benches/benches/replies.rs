@@ -40,7 +40,7 @@ fn replies(c: &mut Criterion) {
     group.finish();
 }
 
-/// Decodes with `redis-protocol`: as RESP2 where possible, because its RESP3 decoder is slower.
+/// Decodes the input with `redis-protocol`. RESP2 input is decoded as RESP2, because the RESP3 decoder is slower.
 fn theirs(input: &[u8]) {
     let mut rest = input;
     while !rest.is_empty() {

@@ -9,7 +9,7 @@ use portcullis_resp::limits::RequestLimits;
 use portcullis_resp::scan::{Request, RequestScanner};
 use redis_protocol::resp2::decode::decode_range;
 
-/// Bytes that one read returns.
+/// The number of bytes that one read returns.
 const READ: usize = 16 * 1024;
 
 fn whole(c: &mut Criterion) {
@@ -51,7 +51,7 @@ fn whole(c: &mut Criterion) {
     group.finish();
 }
 
-/// Measures a long array that arrives in pieces: the time must be linear in its bytes.
+/// Measures a long array that arrives in pieces. The time must be linear in the number of bytes.
 fn in_pieces(c: &mut Criterion) {
     let mut group = c.benchmark_group("requests-16KiB-reads");
     group.sample_size(10);

@@ -1,4 +1,4 @@
-//! Runs one case a given number of times, for callgrind to count (see run.sh): `count CASE TIMES`.
+//! Runs one case a given number of times, while callgrind counts instructions (see run.sh): `count CASE TIMES`.
 
 use std::hint::black_box;
 use std::process::ExitCode;

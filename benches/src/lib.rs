@@ -1,28 +1,28 @@
-//! Inputs of the benches: the bytes that clients and servers really send.
+//! Inputs of the benches: bytes that clients and servers really send.
 
 use std::iter::repeat_n;
 
 use portcullis_resp::encode;
 
-/// `SET` of a 64 byte value, as a client library writes it.
+/// Returns `SET` of a value of 64 bytes, as a client library writes it.
 #[must_use]
 pub fn set() -> Vec<u8> {
     command(&[b"SET", b"user:1000:name", &[b'v'; 64]])
 }
 
-/// `GET` of the same key.
+/// Returns `GET` of the same key.
 #[must_use]
 pub fn get() -> Vec<u8> {
     command(&[b"GET", b"user:1000:name"])
 }
 
-/// A pipeline of `commands` commands, alternately GET and SET.
+/// Returns a pipeline of `commands` commands, alternately GET and SET.
 #[must_use]
 pub fn pipeline(commands: usize) -> Vec<u8> {
     [get(), set()].iter().cycle().take(commands).flatten().copied().collect()
 }
 
-/// `MGET` of `keys` keys.
+/// Returns `MGET` of `keys` keys.
 #[must_use]
 pub fn mget(keys: usize) -> Vec<u8> {
     let keys: Vec<String> = (0..keys).map(|i| format!("user:{i:06}")).collect();
@@ -30,13 +30,13 @@ pub fn mget(keys: usize) -> Vec<u8> {
     command(&args)
 }
 
-/// `SET` of a value of `len` bytes.
+/// Returns `SET` of a value of `len` bytes.
 #[must_use]
 pub fn set_of(len: usize) -> Vec<u8> {
     command(&[b"SET", b"user:1000:name", &vec![b'v'; len]])
 }
 
-/// `RPUSH` of `elements` short elements.
+/// Returns `RPUSH` of `elements` short elements.
 #[must_use]
 pub fn rpush(elements: usize) -> Vec<u8> {
     let args: Vec<&[u8]> =
@@ -44,7 +44,7 @@ pub fn rpush(elements: usize) -> Vec<u8> {
     command(&args)
 }
 
-/// A bulk string of 64 bytes.
+/// Returns a bulk string of 64 bytes.
 #[must_use]
 pub fn bulk_reply() -> Vec<u8> {
     let mut out = Vec::new();
@@ -52,7 +52,7 @@ pub fn bulk_reply() -> Vec<u8> {
     out
 }
 
-/// An array of `elements` bulk strings.
+/// Returns an array of `elements` bulk strings.
 #[must_use]
 pub fn array_reply(elements: usize) -> Vec<u8> {
     let mut out = Vec::new();
@@ -63,7 +63,7 @@ pub fn array_reply(elements: usize) -> Vec<u8> {
     out
 }
 
-/// The reply to HELLO 3, with a nested map like those of CLUSTER SLOTS and XINFO.
+/// Returns the reply to HELLO 3, with a nested map like the maps in CLUSTER SLOTS and XINFO.
 #[must_use]
 pub fn nested_map() -> Vec<u8> {
     b"%8\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$6\r\n7.0.15\r\n$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:42\r\n\
