@@ -1,12 +1,13 @@
-//! Addresses that resemble others, from a peer that really has them, in the test's own network namespace.
+//! Addresses that look like other addresses. Peers really have them, in a network namespace of the test.
 
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use e2e::client::End;
 use e2e::{Client, Gate, Redis, eventually, namespace};
 
-/// Forms of IPv6 that embed 10.0.0.1 but are not it: IPv4-compatible, 6to4, NAT64, IPv4-translated, and the last bits
-/// of an ordinary address. `to_ipv4()` of the standard library accepts the first, HAProxy's ACLs accept the second.
+/// IPv6 addresses that contain 10.0.0.1 but do not mean it: IPv4-compatible, 6to4, NAT64, IPv4-translated, and the last
+/// bits of an ordinary address. `to_ipv4()` of the standard library accepts the first as 10.0.0.1, and ACLs of HAProxy
+/// accept the second.
 const NOT_MAPPED: [&str; 5] =
     ["::10.0.0.1", "2002:a00:1::1", "64:ff9b::10.0.0.1", "::ffff:0:10.0.0.1", "2001:db8::10.0.0.1"];
 
@@ -31,7 +32,7 @@ fn addresses_that_embed_another_are_not_it() {
             let refused = four.metric("connections_refused_total", &[("reason", "not_allowed")]);
             (refused == 6.0).then_some(())
         });
-        // An IPv6 entry does not match the IPv4 address that it embeds either.
+        // An IPv6 entry does not match the IPv4 address inside it either.
         let six =
             Gate::before(&redis).bind("[::]:{port}").allow("[\"::/0\"]").listener("deny: [10.0.0.1]").start();
         for address in NOT_MAPPED {
@@ -75,7 +76,7 @@ fn assert_refused(client: &mut Client) {
     assert!(matches!(end, End::Eof), "{end:?}");
 }
 
-/// Runs a test in its own network namespace, whose loopback interface has these addresses too.
+/// Runs a test in a network namespace of its own, whose loopback interface also has these addresses.
 fn alone(addresses: &[String], test: impl FnOnce() + Send) {
     namespace::alone("addresses that embed others are", || {
         for address in addresses {

@@ -1,4 +1,4 @@
-//! The admin endpoint's API: its access control and its answers. Threat 31.
+//! The API of the admin endpoint: its access control and its answers. Threat 31.
 
 mod shadow;
 
@@ -23,13 +23,14 @@ fn before(redis: &Redis, yaml: &str) -> GateBuilder {
     Gate::before(redis).config(yaml).file("token", TOKEN).secret(TOKEN)
 }
 
-/// Returns the status of a request with these header lines; adds a correct Host header if there is none.
+/// Returns the status of a request with these header lines. Adds a correct Host header if there is none.
 #[track_caller]
 fn status(gate: &Gate, line: &str, headers: &[&str]) -> u16 {
     asked(gate, line, headers).0
 }
 
-/// Returns status, head and body. No answer ever allows other origins or contains the token.
+/// Returns the status, head and body of the answer. Checks that it does not allow other origins and does not contain
+/// the token.
 #[track_caller]
 fn asked(gate: &Gate, line: &str, headers: &[&str]) -> (u16, String, String) {
     let mut request = format!("{line} HTTP/1.1\r\n");
@@ -62,7 +63,7 @@ fn bearer() -> String {
     format!("Authorization: Bearer {TOKEN}")
 }
 
-/// DNS rebinding: a foreign page, under its own name, which resolves to this machine.
+/// DNS rebinding: a foreign page uses a name of its own that resolves to this machine.
 #[test]
 fn names_of_other_machines_are_not_answered() {
     let redis = Redis::plain();
@@ -129,8 +130,8 @@ fn without_a_token_nothing_can_be_changed() {
     assert!(gate.audited("reload").is_empty());
 }
 
-/// Cross-site requests: the operator's browser sends what a foreign page requests, but without the token. Such a page
-/// reaches nothing.
+/// Cross-site requests: a foreign page makes the operator's browser send a request, but the request has no token. Such
+/// a page reaches nothing.
 #[test]
 fn pages_of_other_origins_change_nothing() {
     let redis = Redis::plain();
@@ -185,7 +186,7 @@ fn methods() {
     assert!(gate.audited("reload").is_empty());
 }
 
-/// When other machines may connect, only the token counts, under any host name.
+/// If other machines can connect, only the token counts, with any Host header.
 #[test]
 fn on_every_address() {
     let redis = Redis::plain();
@@ -334,7 +335,7 @@ fn groups_in_pages() {
     }
 }
 
-/// One request applies the change, the others find it applied. Requests beyond the queue are refused.
+/// One request applies the change, and the others find it applied. Requests that do not fit into the queue are refused.
 #[test]
 fn ten_reloads_requested_at_once() {
     let redis = Redis::plain();

@@ -11,7 +11,7 @@ fn assert_admitted(client: &mut Client) {
     client.assert_reply("PING", "+PONG");
 }
 
-/// Checks the default refusal: its line, then the close.
+/// Checks that the client gets the default refusal and that the connection is closed.
 fn assert_refused(client: &mut Client) {
     let (bytes, _) = client.read_to_end();
     assert_eq!(bytes.escape_ascii().to_string(), DENIED.escape_ascii().to_string());
@@ -156,7 +156,7 @@ fn styles_of_refusal() {
         let gate = Gate::before(&redis).allow("[]").listener(&format!("refusal: {style}")).start();
         for written in [0, 100, 100_000] {
             let mut client = gate.connect();
-            // The refusal may come before this write.
+            // The proxy may refuse the client before this write.
             let sent = client.try_send_raw(&b"*1\r\n$4\r\nPING\r\n".repeat(written / 14));
             let (got, end) = client.read_to_end();
             assert_eq!(
@@ -180,7 +180,7 @@ fn styles_of_refusal() {
     }
 }
 
-/// Not even a hundred refused clients that keep sending cause a connection.
+/// A hundred refused clients that keep sending do not cause a single connection to Redis.
 #[test]
 fn the_refused_cause_no_connection_to_redis() {
     let redis = Redis::plain();
@@ -191,7 +191,7 @@ fn the_refused_cause_no_connection_to_redis() {
         let _ = client.try_send_raw(b"SET refused 1\r\n");
         assert_refused(&mut client);
     }
-    // The proxy itself makes a probe each second, and this test makes control connections.
+    // The proxy sends a health check each second, and this test makes control connections.
     let own = 10;
     assert!(redis.connections_received() - before < own, "refused clients reached Redis");
     assert_eq!(redis.calls("set"), 0);
@@ -205,7 +205,7 @@ fn the_refused_cause_no_connection_to_redis() {
     assert!(gate.metric("upstream_connections", &[("upstream", "main"), ("state", "used")]) == 0.0);
 }
 
-/// An admitted client causes no load on Redis until its first command.
+/// An admitted client causes no work for Redis until its first command.
 #[test]
 fn the_upstream_is_dialled_at_the_first_command() {
     let redis = Redis::plain();

@@ -1,4 +1,4 @@
-//! Peers that stall, trickle, flood or disconnect in the middle. Each attack affects only its own connection.
+//! Peers that stall, send slowly, flood or disconnect in the middle. Each attack affects only its own connection.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use e2e::client::{End, command};
 use e2e::{Client, Gate, Redis, Stage, Way, eventually, holds_for};
 use rustix::process::Signal;
 
-/// The share of a core that shows a busy loop: such a loop uses all of a core.
+/// The share of a core above which the proxy counts as busy. A busy loop uses a whole core.
 const BUSY: f64 = 0.5;
 
 #[track_caller]
@@ -19,7 +19,7 @@ fn impatient(redis: &Redis) -> Gate {
     Gate::before(redis).top("limits: {timeouts: {frame: 1s}}").start()
 }
 
-/// The first bytes of a connection are half a command, and nothing follows.
+/// The client sends half a command as its first bytes, and nothing after it.
 #[test]
 fn half_of_the_first_command() {
     let redis = Redis::plain();
@@ -57,7 +57,8 @@ fn a_trickle() {
     }
 }
 
-/// The time of a command begins with its first byte: a client may be idle, and then send a command in two pieces.
+/// The time limit of a command starts at its first byte. A client may be idle before, and send the command in two
+/// pieces.
 #[test]
 fn two_pieces_after_a_rest() {
     let redis = Redis::plain();
@@ -73,7 +74,7 @@ fn two_pieces_after_a_rest() {
     }
 }
 
-/// The client always sends up to the middle of a command, for longer than one command may take.
+/// The client always stops in the middle of a command, for longer than one command may take.
 #[test]
 fn a_pipeline_that_is_always_in_the_middle() {
     let redis = Redis::plain();
@@ -122,7 +123,7 @@ fn no_answer_in_the_middle_of_a_message() {
     client.assert_recv_raw(b"\r\n+OK\r\n");
 }
 
-/// A client that repeats its command does not postpone the timeout of a silent upstream.
+/// A client that repeats its command does not extend the timeout of a silent upstream.
 #[test]
 fn a_silent_upstream_under_questions() {
     let redis = Redis::plain();
@@ -141,8 +142,8 @@ fn a_silent_upstream_under_questions() {
     redis.signal(Signal::CONT);
 }
 
-/// The proxy's second login, after RESET, waits behind the client's own commands: `connect_timeout` does not apply to
-/// it.
+/// After RESET the proxy logs in again. This login waits for the client's earlier commands, and `connect_timeout` does
+/// not apply to it.
 #[test]
 fn a_login_behind_a_blocked_command() {
     let redis = Redis::builder().password("canary-9d1f").start();
@@ -190,7 +191,7 @@ fn stalled_peers_cost_no_time() {
     assert_all_is_given_back(&gate);
 }
 
-/// Local replies for clients that never read stay pending, and use no CPU time.
+/// Local replies for clients that never read stay pending and use no CPU time.
 #[test]
 fn unread_local_replies_cost_no_time() {
     let redis = Redis::plain();
@@ -204,7 +205,7 @@ fn unread_local_replies_cost_no_time() {
             let mut writer = client.writer();
             let batch = std::sync::Arc::clone(&batch);
             std::thread::spawn(move || {
-                // Until the proxy accepts no more.
+                // The write fails when the proxy accepts no more bytes.
                 while writer.write_all(&batch).is_ok() {}
                 client
             })
@@ -220,7 +221,7 @@ fn unread_local_replies_cost_no_time() {
     }
 }
 
-/// Checks that no client, no upstream connection and no buffer is left, whatever the reason of the close.
+/// Checks that no client, no upstream connection and no buffer is left after any kind of close.
 #[track_caller]
 fn assert_all_is_given_back(gate: &Gate) {
     eventually("no client, connection or buffer is left", || {
@@ -231,7 +232,7 @@ fn assert_all_is_given_back(gate: &Gate) {
     });
 }
 
-/// Every kind of disconnect, many times: the gauges return to zero, and the descriptors are closed.
+/// Clients disconnect in every way, many times. The gauges return to zero, and the descriptors are closed.
 #[test]
 fn a_storm_of_ends() {
     let redis = Redis::plain();
@@ -262,7 +263,7 @@ fn a_storm_of_ends() {
     assert_eq!(refused, b"-DENIED source address not allowed\r\n");
 }
 
-/// During 3000 refused connections an admitted client is served, and the log stays short.
+/// 3000 connections are refused. Meanwhile an admitted client is served, and the log stays short.
 #[test]
 fn a_flood_of_strangers() {
     let redis = Redis::plain();
@@ -285,7 +286,7 @@ fn a_flood_of_strangers() {
     assert!(lines < 200, "{lines} lines for one source");
 }
 
-/// Stalled clients exhaust the buffers: the proxy closes them and serves others.
+/// Stalled clients use up the buffers. The proxy closes them and serves other clients.
 #[test]
 fn stalled_clients_that_hold_the_buffers_are_closed() {
     let redis = Redis::plain();
@@ -310,7 +311,7 @@ fn wait_until_idle(gate: &Gate) {
     eventually("no buffer is held", || (gate.metric("buffers_bytes", &[]) == 0.0).then_some(()));
 }
 
-/// The end of the drain cuts all clients, and the audit trail gives that reason.
+/// The proxy disconnects all clients when the drain time ends, and the audit trail names this reason.
 #[test]
 fn the_drain_is_the_reason() {
     let redis = Redis::plain();
@@ -327,7 +328,7 @@ fn the_drain_is_the_reason() {
     assert_eq!((drained.len(), others.len()), (150, 0), "{others:?}");
 }
 
-/// The last replies arrive complete, although the client keeps sending while the proxy stops.
+/// The last replies arrive completely, even if the client keeps sending while the proxy stops.
 #[test]
 fn last_replies_outlive_the_gate() {
     const SIZE: usize = 1024 * 1024;

@@ -6,7 +6,7 @@ use e2e::behaviours;
 use e2e::client::command;
 
 behaviours! {
-    /// Another client's push releases the command; commands pipelined behind it get their replies after it.
+    /// Another client's push releases the command. Commands pipelined after it get their replies later.
     fn blpop_is_released_by_another_client(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.hold(&command("BLPOP list 0"));
@@ -23,7 +23,7 @@ behaviours! {
         client.assert_in_step("after");
     }
 
-    /// A client that disconnected while it waited does not take the element.
+    /// A client that disconnects while it waits does not take the element.
     fn a_client_that_left_does_not_pop(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.send("BLPOP list 0");
@@ -55,7 +55,7 @@ behaviours! {
         control.assert_reply("LLEN list", ":1");
     }
 
-    /// The proxy stops reading behind a blocked command, but still notices the disconnect.
+    /// The proxy reads no more commands after a blocked command, but still notices the disconnect.
     fn leaving_is_noticed_behind_a_full_pipeline(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.hold(&command("BLPOP list 0"));
@@ -92,7 +92,7 @@ behaviours! {
     fn unblocked_from_elsewhere(scene: &Scene<'_>) {
         let mut client = scene.client();
         let id = client.call("CLIENT ID").integer();
-        // On shared connections the id is the proxy's own, and only its clients can use it.
+        // On shared connections the proxy assigns the id, so only clients of the proxy can use it.
         let mut control =
             if scene.stage.is_shared() { scene.other() } else { scene.stage.redis.control() };
         for (how, due) in [("TIMEOUT", scene.by("nil[]", "null")), ("ERROR", "-UNBLOCKED client unblocked via CLIENT UNBLOCK")] {

@@ -1,4 +1,4 @@
-//! CLIENT REPLY: commands without a reply must not shift the replies of others.
+//! CLIENT REPLY: a command without a reply must not shift the replies of other commands.
 
 use e2e::behaviours;
 use e2e::client::command;
@@ -40,7 +40,7 @@ behaviours! {
         client.assert_in_step("skipped");
     }
 
-    /// Two in a row: the command after the second is silent as well.
+    /// After two SKIPs in a row, the command after the second is silent as well.
     fn skip_after_skip(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.hold(&command("CLIENT REPLY SKIP"));
@@ -61,7 +61,7 @@ behaviours! {
         client.assert_in_step("after");
     }
 
-    /// RESET's own reply is suppressed; after RESET replies are on again.
+    /// A SKIP suppresses RESET's own reply. After RESET, replies are on again.
     fn reset_covered_by_skip_is_silent(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.hold(&command("CLIENT REPLY SKIP"));
@@ -90,7 +90,7 @@ behaviours! {
         client.assert_in_step("after");
     }
 
-    /// Transactions can run without replies too.
+    /// A transaction can run without replies.
     fn a_transaction_without_replies(scene: &Scene<'_>) {
         let mut client = scene.client();
         for line in ["CLIENT REPLY OFF", "MULTI", "INCR n", "INCR n", "EXEC", "CLIENT REPLY ON"] {
@@ -119,7 +119,8 @@ behaviours! {
         client.assert_in_step("after");
     }
 
-    /// Redis 7.0 closes after the reply to QUIT, so it does not close without a reply; the proxy closes.
+    /// In Redis 7.0 the connection closes after the reply to QUIT is sent. Without a reply it stays open, but the proxy
+    /// closes it.
     fn off_while_leaving(scene: &Scene<'_>) {
         if scene.stage.is_direct() {
             return;
@@ -146,7 +147,7 @@ behaviours! {
         client.assert_in_step("after");
     }
 
-    /// The silent command may be answered by the proxy, or fail, or block.
+    /// The silent command may be answered by the proxy, may fail, or may block.
     fn skip_covers_auth_errors_and_waits(scene: &Scene<'_>) {
         let mut client = scene.client();
         for line in [
@@ -174,7 +175,7 @@ behaviours! {
         client.assert_in_step("after");
     }
 
-    /// Confirmations are messages: they arrive while replies are off.
+    /// Confirmations are messages, so they arrive while replies are off.
     fn subscribing_while_off(scene: &Scene<'_>) {
         let mut client = scene.client();
         client.hold(&command("CLIENT REPLY OFF"));
@@ -197,7 +198,7 @@ behaviours! {
         }
         client.send("PING");
         let replies = [client.recv().to_string(), client.recv().to_string()];
-        // Direct and under passthrough, CLIENT REPLY would be queued; the proxy refuses to queue it.
+        // Without the proxy, CLIENT REPLY would be queued. The proxy refuses to queue it.
         let due = if scene.stage.is_direct() {
             ["+QUEUED", "+QUEUED"]
         } else {

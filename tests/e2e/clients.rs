@@ -1,20 +1,20 @@
-//! CLIENT LIST, KILL, UNBLOCK and TRACKING REDIRECT: which clients a client can see and reach.
+//! CLIENT LIST, KILL, UNBLOCK and TRACKING REDIRECT: the clients that a client can see and act on.
 //!
-//! On shared connections, and under `@public`, the proxy answers. Then a client sees only clients of the proxy, and
-//! under rules only those of its own listener and user.
+//! On shared connections, and under `@public`, the proxy answers these commands. A client then sees only clients of the
+//! proxy. With rules it sees only clients of its own listener and user.
 
 use e2e::{Client, Gate, GateBuilder, Redis};
 
 const SHARED: &str = "connections: shared";
 
-/// Starts several workers, so that clients are on different ones.
+/// Builds a proxy with several workers, so that clients are on different workers.
 fn gate(redis: &Redis, lines: &[&str], upstream: &[&str]) -> GateBuilder {
     let builder = Gate::before(redis).listener("auth: trust").top("workers: 3");
     let builder = lines.iter().fold(builder, |builder, line| builder.listener(line));
     upstream.iter().fold(builder, |builder, line| builder.upstream(line))
 }
 
-/// The configurations in which the proxy itself answers CLIENT.
+/// Returns the configurations in which the proxy itself answers CLIENT.
 fn ways(redis: &Redis) -> [(&'static str, Gate); 3] {
     let public = r#"acl: "@public +client|kill +client|unblock""#;
     [
@@ -41,7 +41,8 @@ fn wait_until_blocked(redis: &Redis, count: usize) {
     });
 }
 
-/// The commands of `getWorkers()` in Bull and BullMQ: CLIENT SETNAME by each worker, then CLIENT LIST by any client.
+/// BullMQ and Bull use these commands in `getWorkers()`: each worker sends CLIENT SETNAME, and any client sends CLIENT
+/// LIST.
 #[test]
 fn workers_find_each_other() {
     let redis = Redis::plain();
@@ -77,7 +78,7 @@ fn workers_find_each_other() {
     }
 }
 
-/// The list has neither the proxy's connections to Redis nor those of other clients of Redis.
+/// The list has neither the proxy's connections to Redis nor other clients of Redis.
 #[test]
 fn only_clients_of_the_gate_are_listed() {
     let redis = Redis::plain();
@@ -194,7 +195,7 @@ workers: 2
 admin: {bind: '127.0.0.1:{admin}'}
 ";
 
-/// Users with rules do not see each other, with any form of the commands.
+/// Users with rules do not see each other, whatever form of the commands they use.
 #[test]
 fn users_with_rules_are_alone() {
     const SOME: &str = "@public +client|kill +client|unblock";
@@ -268,8 +269,8 @@ fn tracking_with_rules_is_not_redirected_to_others() {
     }
 }
 
-/// Direct clients of Redis can send invalidations to shared connections. The clients on these connections see nothing
-/// of them.
+/// Other clients of Redis can send invalidations to shared connections. The proxy's clients on these connections do not
+/// get them.
 #[test]
 fn invalidations_sent_to_shared_connections_are_dropped() {
     let redis = Redis::plain();
@@ -299,7 +300,7 @@ fn invalidations_sent_to_shared_connections_are_dropped() {
     );
 }
 
-/// CLIENT NO-EVICT applies to the client's dedicated connection, which the proxy releases when the flag is off again.
+/// CLIENT NO-EVICT applies to the client's own connection, which the proxy closes when the flag is off again.
 #[test]
 fn no_evict_works_where_connections_are_shared() {
     let redis = Redis::plain();

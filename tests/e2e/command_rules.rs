@@ -25,7 +25,7 @@ fn under(tap: &Tap, acl: &str) -> GateBuilder {
     Gate::before_address(&tap.address()).listener("auth: trust").listener(&format!("acl: {acl}"))
 }
 
-/// In RESP2 and RESP3, alone and behind a thousand other commands: Redis receives exactly the allowed commands.
+/// Redis receives exactly the allowed commands: in RESP2 and RESP3, alone and after a thousand other commands.
 #[test]
 fn a_refusal_stands_in_its_place() {
     let redis = Redis::plain();
@@ -107,7 +107,7 @@ fn inline_commands_are_judged_alike() {
     assert!(!sent.contains("other") && !sent.contains("secret") && !sent.to_lowercase().contains("flushall"));
 }
 
-/// Checks Redis's own counter of input bytes.
+/// Checks the counter of input bytes in Redis.
 #[test]
 fn the_input_counter_of_redis_does_not_move() {
     let redis = Redis::plain();
@@ -136,12 +136,12 @@ fn the_input_counter_of_redis_does_not_move() {
         }
     }
     client.assert_recv("\"x\"");
-    // The rest is the health check and this command.
+    // Only the health check and this command move the counter.
     let moved = read() - before;
     assert!(moved < 1000, "{moved} bytes of 9 MiB of refused commands reached Redis");
 }
 
-/// The proxy refuses the command as soon as it has the deciding bytes; it skips the rest, at no cost.
+/// The proxy refuses the command as soon as it has the deciding bytes. It skips the rest without using memory.
 #[test]
 fn a_refused_gibibyte() {
     let redis = Redis::plain();
@@ -190,14 +190,14 @@ fn a_refusal_spoils_its_transaction() {
         for due in ["+OK", "+QUEUED", &reply, "+QUEUED", aborted, ":0", "-ERR EXEC without MULTI", "+OK"] {
             client.assert_recv(due);
         }
-        // Nothing is queued from earlier commands.
+        // No command from before is queued.
         client.assert_reply("SET app:c 1", "+QUEUED");
         client.assert_reply("EXEC", "[+OK]");
     }
     assert!(tap.all().iter().all(|sent| !sent.contains("FLUSHALL") && !sent.contains("other")));
 }
 
-/// Declared keys of a script are checked; a script with an invalid number of keys is refused.
+/// The declared keys of a script are checked. A script with an invalid number of keys is refused.
 #[test]
 fn scripts_under_key_rules() {
     let redis = Redis::plain();
@@ -223,7 +223,7 @@ fn unknown_commands_need_their_name() {
     client.assert_reply("JSON.GET a", &no_command("JSON.GET"));
     client.assert_reply("JSON.SET a", "-ERR unknown command 'JSON.SET', with args beginning with: 'a' ");
     client.assert_reply("CONFIG NOSUCH", &no_command("config"));
-    // The keys of this command are unknown.
+    // The proxy does not know the keys of this command.
     let gate = Gate::before(&redis)
         .listener("auth: trust")
         .listener("acl: [\"+@all\", \"+json.set\", \"~app:*\"]")
@@ -231,7 +231,7 @@ fn unknown_commands_need_their_name() {
     gate.connect().assert_reply("JSON.SET app:1", NO_KEY);
 }
 
-/// One set of rules may allow what another refuses; a selector never extends its keys to the others.
+/// One set of rules may allow a command that another set refuses. The keys of a selector apply only to that selector.
 #[test]
 fn selectors() {
     let redis = Redis::plain();
@@ -256,7 +256,7 @@ fn selectors() {
     }
 }
 
-/// Both sets of rules must allow a command: a user's rules never widen the listener's.
+/// Both sets of rules must allow a command, so a user's rules never allow more than the listener's.
 #[test]
 fn listener_and_user_rules_meet() {
     let redis = Redis::plain();

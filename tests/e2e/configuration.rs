@@ -30,7 +30,8 @@ fn problems(output: &Output) -> Vec<String> {
     text.lines().filter(|line| line.contains(": error: ")).map(str::to_owned).collect()
 }
 
-/// Checks for `FILE:LINE:COLUMN: error: ...` with this line, and for all of `words` in its message or hint.
+/// Checks that the output has `FILE:LINE:COLUMN: error: ...` for this line, with all of `words` in the message or the
+/// hint.
 #[track_caller]
 fn assert_names(output: &Output, line: usize, words: &[&str]) {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -60,7 +61,7 @@ fn a_good_file() {
     assert_eq!(portcullis(directory.path(), ["check", "--config", "other.yaml"]).status.code(), Some(0));
 }
 
-/// Seven mistakes give seven lines; `run` prints the same and does not start.
+/// Seven mistakes cause seven lines. `run` prints the same lines and does not start.
 #[test]
 fn seven_mistakes_at_once() {
     let yaml = "\
@@ -133,7 +134,7 @@ fn an_unreadable_secret() {
     let (_directory, output) = check(&yaml, &["check"]);
     assert_eq!(output.status.code(), Some(78));
     assert_names(&output, 9, &["nosuchsecret"]);
-    // For users who may not read the secrets.
+    // Users who may not read the secrets use `--no-secrets`.
     let (_directory, output) = check(&yaml, &["check", "--no-secrets"]);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let (directory, _) = check(&yaml, &["check"]);
@@ -156,7 +157,7 @@ fn trust_for_all_addresses_is_refused() {
     }
 }
 
-/// A client that may run every command may read the proxy's password.
+/// A client that may run every command can read the password of the proxy.
 #[test]
 fn trust_without_rules_is_warned_about() {
     let yaml = GOOD.replace("allow: [127.0.0.1]", "allow: [127.0.0.1]\n    auth: trust").replace(
@@ -170,7 +171,7 @@ fn trust_without_rules_is_warned_about() {
     assert_eq!(portcullis(directory.path(), ["check", "--strict"]).status.code(), Some(78));
 }
 
-/// Checks the keys of features that are not built yet.
+/// Checks keys of features that do not exist yet.
 #[test]
 fn unsupported_keys_are_refused() {
     for (line, key) in [("    announce: gate:6379", "announce"), ("    present_as: [cluster]", "present_as")]

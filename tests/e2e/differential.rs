@@ -27,28 +27,28 @@ const ACTORS: u64 = 20;
 /// Seconds of the run in the default tests, for each server.
 const SECONDS: u64 = 6;
 
-/// The rules of both users of the proxy, and of the same users on the reference server.
+/// The rules of both users, at the proxy and on the reference server.
 const ALICE: &str = "+@all -flushall -debug -keys -config -monitor -swapdb ~k:* &c:s:* &c:p:*";
 const BOB: &str = "+@all -flushall -debug -keys -config -monitor -swapdb -set ~k:* &c:s:* &c:p:*";
 
 /// The permission that every other configuration withdraws.
 const WITHDRAWN: &str = " -getset";
 
-/// A disturbance ends this long after its cause, because the proxy and the clients learn of it from their sockets.
+/// The time for which a disturbance continues after its cause, because the proxy and the clients notice it later.
 const AFTERMATH: Duration = Duration::from_millis(600);
 
-/// Between disturbances no connection may close.
+/// The time between two disturbances, in which no connection may close.
 const CALM: Duration = Duration::from_millis(400);
 
 const UPSTREAM: &str = "canary-upstream";
 
 #[derive(Default)]
 struct Tally {
-    /// Replies that were equal.
+    /// The number of equal replies.
     compared: AtomicU64,
-    /// Clients that disconnected in the middle.
+    /// The number of clients that disconnected in the middle.
     left: AtomicU64,
-    /// Clients whose connection the proxy closed in a disturbance.
+    /// The number of clients that the proxy disconnected in a disturbance.
     closed: AtomicU64,
 }
 
@@ -59,7 +59,7 @@ impl Tally {
 }
 
 struct Stage {
-    // Dropped first: the proxy must not see its upstream end.
+    // The proxy is dropped first, because it must not see the end of its upstream.
     gate: Gate,
     redis: Redis,
     beside: Redis,
@@ -99,7 +99,7 @@ impl Stage {
         self.disturbances.load(Ordering::SeqCst)
     }
 
-    /// Whether a disturbance was under way at the moment `since`, or began after it.
+    /// Returns whether a disturbance was in progress at `since`, or began later.
     fn was_disturbed_since(&self, since: u64) -> bool {
         !since.is_multiple_of(2) || self.disturbances() != since
     }
@@ -113,7 +113,7 @@ impl Stage {
         self.disturbances.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Whether the proxy wrote line `number` of the audit trail in a past disturbance.
+    /// Returns whether the proxy wrote line `number` of the audit trail in a past disturbance.
     fn was_disturbed_at(&self, number: usize) -> bool {
         self.disturbed
             .lock()
@@ -122,13 +122,13 @@ impl Stage {
             .any(|lines| lines.contains(&number))
     }
 
-    /// Whether Redis closed a connection because too much of its output was pending. Without a login Redis allows 1
+    /// Returns whether Redis closed a connection because of too much pending output. Without a login Redis allows 1
     /// KiB, and lines of MONITOR from before RESET may still be pending.
     fn has_overrun(&self) -> bool {
         self.redis.log().contains("closed for overcoming of output buffer limits")
     }
 
-    /// Returns the number of whole lines in the audit trail.
+    /// Returns the number of complete lines in the audit trail.
     fn audited(&self) -> usize {
         self.gate.stdout().matches('\n').count()
     }
@@ -163,7 +163,7 @@ impl Drop for Failing<'_> {
     }
 }
 
-/// Returns the configuration; `more` withdraws further permissions from the users.
+/// Returns the configuration. `more` withdraws further permissions from the users.
 fn configuration(redis: &Redis, tls: bool, more: &str) -> String {
     let tls = if tls { "tls: {ca: ca.pem, server_name: localhost}, " } else { "" };
     let own =
@@ -236,7 +236,7 @@ fn stage(server: &Server, seconds: u64) -> Stage {
     }
 }
 
-/// Kills connections to Redis, changes rules, and lets the clients work undisturbed for a while, in turn.
+/// In turn, kills connections to Redis, changes rules, and lets the clients work undisturbed for a while.
 fn trouble(stage: &Stage, seed: u64) {
     let _failing = stage.failing();
     let mut random = Random::new(seed);
@@ -258,12 +258,12 @@ fn trouble(stage: &Stage, seed: u64) {
     }
 }
 
-/// Publishes messages like those of Sentinels all the time; no client of the proxy may receive one.
+/// Publishes messages like those of Sentinels all the time. No client of the proxy may receive them.
 fn chatter(stage: &Stage) {
     let _failing = stage.failing();
     let mut control = stage.control();
     while !stage.is_over() {
-        // The connection may be killed with the others.
+        // The connection may have been killed with the others.
         if control.try_send_raw(&e2e::client::command("PUBLISH __sentinel__:hello secret")).is_err()
             || control.try_recv().is_err()
         {
@@ -294,7 +294,8 @@ fn run(server: &Server, seed: u64, seconds: u64) {
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let tally = &stage.tally;
     let (compared, left, closed) = (count(&tally.compared), count(&tally.left), count(&tally.closed));
-    // Best effort, and also printed on success: the test exists for these numbers.
+    // The output is not essential, so errors are ignored. It is printed on success as well, because the test exists for
+    // these numbers.
     let _ = std::io::Write::write_fmt(
         &mut std::io::stderr().lock(),
         format_args!(

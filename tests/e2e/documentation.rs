@@ -1,4 +1,4 @@
-//! Commands in the documentation exist, and a page shows the real output of the binary.
+//! Commands in the documentation exist, and one page shows the real output of the binary.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ fn top() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// The README and all pages under `docs/`.
+/// Returns the paths of the README and of all pages in `docs/`.
 fn pages() -> Vec<PathBuf> {
     let listed = fs::read_dir(top().join("docs")).expect("docs/");
     let mut pages: Vec<_> = listed.map(|entry| entry.expect("an entry").path()).collect();
@@ -18,7 +18,7 @@ fn pages() -> Vec<PathBuf> {
     pages
 }
 
-/// The lines of a page's fenced blocks.
+/// Returns the lines in the fenced blocks of a page.
 fn fenced(page: &str) -> impl Iterator<Item = &str> {
     let mut is_inside = false;
     page.lines().filter(move |line| {
@@ -28,7 +28,8 @@ fn fenced(page: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The arguments of a line that runs portcullis. Brackets around optional parts are removed.
+/// Returns the arguments of a line that runs portcullis, without the brackets around optional parts. `None` for other
+/// lines.
 fn arguments(line: &str) -> Option<Vec<String>> {
     let command = line.split(" #").next()?.trim_start_matches("$ ");
     let command = command.rsplit(" | ").next()?.trim().trim_start_matches("target/release/");
@@ -60,9 +61,9 @@ fn commands_of_the_documentation_exist() {
     assert!(seen > 10, "{seen} commands");
 }
 
-/// A page on which `<!-- file: NAME -->` stands above each block that is a file. A block that begins with `$
-/// portcullis` shows a command and its output. A block that begins with `# Imported` shows the configuration that the
-/// last import wrote.
+/// The commands of a page, which run in a scratch directory. `<!-- file: NAME -->` stands above each block that is a
+/// file. A block that begins with `$ portcullis` shows a command and its output. A block that begins with `# Imported`
+/// shows the configuration that the last import wrote.
 struct Session<'d> {
     directory: &'d Path,
 }
@@ -114,7 +115,7 @@ impl Session<'_> {
         body.iter().map(|line| (*line).to_owned()).collect()
     }
 
-    /// Returns the command and its output.
+    /// Runs the command. Returns the lines of the command and its output.
     fn run(&self, command: &str) -> Vec<String> {
         let arguments = arguments(command).expect("a command");
         let (arguments, into) = match arguments.iter().position(|word| word == ">") {
@@ -132,7 +133,7 @@ impl Session<'_> {
     }
 }
 
-/// `PORTCULLIS_GOLDEN=write` writes the page again: read the difference before you commit it.
+/// With `PORTCULLIS_GOLDEN=write` the test writes the page again. Read the difference before you commit it.
 #[test]
 fn the_page_on_migration_shows_real_output() {
     let directory = tempfile::tempdir().expect("a scratch directory");

@@ -1,4 +1,4 @@
-//! The connection to Redis is made before a command needs it, if the proxy answers the first commands itself.
+//! The proxy connects to Redis before a command needs the connection, if it answers the first commands itself.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use e2e::{Gate, GateBuilder, Redis, eventually, holds_for, ports};
 const PASSWORD: &str = "canary-early-1";
 const UPSTREAM: &str = "canary-early-2";
 
-/// Clients log in at the proxy, and the proxy logs in at Redis.
+/// Adds users: clients log in at the proxy, and the proxy logs in at Redis.
 fn with_users(builder: GateBuilder) -> GateBuilder {
     builder
         .listener("auth: users")
@@ -28,7 +28,7 @@ fn redis() -> Redis {
     Redis::builder().password(UPSTREAM).start()
 }
 
-/// Before the login there is no connection. After the login there is one, and the next command does not wait for it.
+/// Before the login there is no connection. After the login there is one, so the next command does not wait.
 #[test]
 fn a_login_connects() {
     let redis = redis();
@@ -45,7 +45,7 @@ fn a_login_connects() {
     assert!(used(&gate) == 1.0);
 }
 
-/// The proxy also answers a refused command itself.
+/// The proxy also answers a command itself if it refuses it.
 #[test]
 fn a_refusal_connects() {
     let redis = redis();
@@ -63,7 +63,7 @@ fn a_refusal_connects() {
     assert!(used(&gate) == 1.0);
 }
 
-/// A login causes at most one connection; QUIT alone causes none, and neither does a silent client.
+/// A login causes at most one connection. QUIT alone or a silent client causes none.
 #[test]
 fn connections_that_a_login_costs() {
     const COUNT: u64 = 50;
@@ -75,7 +75,7 @@ fn connections_that_a_login_costs() {
         eventually("all connections are closed", || (used(&gate) == 0.0).then_some(()));
         redis.connections_received() - before
     };
-    // Connections of the test, and perhaps of the probe.
+    // The connections of the test, and perhaps of a health check.
     const BESIDES: u64 = 10;
     let logins = dials(&|| {
         for _ in 0..COUNT {
@@ -100,7 +100,7 @@ fn connections_that_a_login_costs() {
     assert!(quits <= BESIDES, "{quits} connections for clients that only send QUIT");
 }
 
-/// An unreachable Redis is reported to a command that needs it, and not before.
+/// The client gets the error about an unreachable Redis only when a command needs Redis.
 #[test]
 fn an_upstream_that_is_not_there() {
     let nowhere = format!("127.0.0.1:{}", ports::free());
@@ -115,7 +115,7 @@ fn an_upstream_that_is_not_there() {
     client.assert_closed();
 }
 
-/// Redis refuses the proxy's login, with the same result.
+/// If Redis refuses the proxy's login, the client also gets the error only when a command needs Redis.
 #[test]
 fn an_upstream_that_refuses_the_gates_login() {
     let redis = Redis::builder().password("canary-early-3").start();

@@ -53,7 +53,7 @@ impl Files {
         fs::read_to_string(self.path(name)).expect("the file is there")
     }
 
-    /// Runs `portcullis groups ...`, with words split at spaces; an underscore in a word becomes a space.
+    /// Runs `portcullis groups ...`. Spaces separate the words; an underscore stands for a space in a word.
     fn groups(&self, words: &str) -> Ran {
         let words = words.split(' ').map(|word| word.replace('_', " "));
         ran(portcullis(self.directory.path(), std::iter::once("groups".to_owned()).chain(words)))
@@ -105,7 +105,7 @@ abusers   1                              public (deny)
     assert_eq!(partners["used_by"], json!([{"listener": "public", "lists": ["allow"]}]));
 }
 
-/// Lists of users and of `proxy_protocol` are uses, also where they reach a group by an include.
+/// The lists in `users` and `proxy_protocol` are uses of a group, even if they reach the group through an include.
 #[test]
 fn every_use_of_a_group_is_named() {
     let config = "listeners:
@@ -306,7 +306,7 @@ fn edits_at_the_same_time_all_arrive() {
     }
 }
 
-/// The edited policy is the one in force.
+/// The decision follows the edited policy.
 #[test]
 fn an_added_entry_admits() {
     let files = Files::new(CONFIG);
@@ -319,7 +319,7 @@ fn an_added_entry_admits() {
     assert!(text.contains("127.0.0.1 of group partners, portcullis.yaml:12"), "{text}");
 }
 
-/// An admin endpoint for `suggest`: sends one answer and returns the request.
+/// Plays an admin endpoint for `suggest`: sends one answer and returns the request.
 fn answers(mut stream: impl Read + Write, answer: &str) -> String {
     let mut request = Vec::new();
     let mut byte = [0];
@@ -346,7 +346,7 @@ fn admin(answer: String) -> (SocketAddr, JoinHandle<String>) {
 
 fn status() -> Value {
     let seen = |source: &str, count: u32, last_seen: &str| json!({"source": source, "count": count, "first_seen": "2020-01-01T00:00:00Z", "last_seen": last_seen});
-    // At any time of the test, one date is in the last day and the other is not.
+    // Whenever the test runs, one of these times is in the last day and the other is not.
     let (late, early) = ("2100-01-01T00:00:00Z", "2020-01-01T00:00:00Z");
     json!({"listeners": [
         {"name": "public", "shadow": {"denied_total": 20, "sources_truncated": false, "sources": [

@@ -1,4 +1,4 @@
-//! Shadow lists are evaluated beside the real ones, counted and shown, and have no effect.
+//! Shadow lists are evaluated together with the real lists. They are counted and shown, but have no effect.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -45,7 +45,7 @@ fn counted_and_shown_without_a_refusal() {
     gate.assert_metric("shadow_denied_total", &[("listener", "public")], 4.0);
     gate.assert_metric("connections_refused_total", &[], 1.0);
 
-    // Without a shadow list of its own, the shadow uses the listener's list. The counts stay.
+    // Without an allow list of its own, the shadow uses the list of the listener. The counts stay.
     let report = gate.apply(&with("{deny: [127.0.1.0/24]}"));
     assert_eq!(report["cut"], 0, "{report}");
     assert!(report["groups"].to_string().contains("public.shadow.deny"), "{report}");
@@ -79,7 +79,7 @@ fn only_so_many_sources_are_kept() {
     assert_eq!(shadow(&gate)["sources"][0]["count"], 2);
 }
 
-/// Builds an allowlist from the shadow's observations as an operator would, without editing by hand.
+/// Turns the observations of the shadow into an allowlist with commands only, as an operator would.
 #[test]
 fn observations_become_an_allowlist() {
     let redis = Redis::plain();

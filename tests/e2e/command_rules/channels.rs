@@ -1,5 +1,5 @@
-//! Channels and key names that are not visible to every client, on live connections: events of Redis, tracking, lists
-//! of channels.
+//! Channels and key names that not every client may see, on live connections: events of Redis, tracking, lists of
+//! channels.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use e2e::{Client, Gate, Redis};
 
 use super::{NO_CHANNEL, NO_KEY};
 
-/// Long enough for Redis to send the messages that it would send.
+/// The time in which Redis would send such messages.
 const A_MOMENT: Duration = Duration::from_millis(100);
 
 /// Starts proxies with these rules, with each kind of connection.
@@ -60,7 +60,7 @@ fn under_key_patterns_no_event_names_other_keys() {
     }
 }
 
-/// A message of half a megabyte that the client may not see arrives in many pieces; none is delivered.
+/// A message of half a megabyte that the client may not see arrives in many pieces. No piece is delivered.
 #[test]
 fn a_large_message_is_kept_back_whole() {
     let redis = Redis::plain();

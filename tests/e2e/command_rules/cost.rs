@@ -1,4 +1,4 @@
-//! The cost of a command under `@public`: each attack in a loop, beside a client that sends PING.
+//! The cost of commands under `@public`. A client repeats each attack while another client sends PING.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -10,19 +10,21 @@ use super::no_command;
 
 const MIB: u64 = 1024 * 1024;
 
-/// The duration of each attack, and of the idle time between two. An idle machine answers some thousand commands in
-/// it.
+/// The duration of each attack, and of the pause between two. Redis answers several thousand commands in this time on
+/// an idle machine.
 const ROUND: Duration = Duration::from_millis(200);
 
-/// A 99th percentile of fewer answers means nothing, so the round continues.
+/// The fewest answers in a round. With fewer, a 99th percentile has no meaning, so the round continues.
 const FEWEST: usize = 200;
 
-/// Two cores run other tests, the proxy, Redis and both clients. A time slice of the scheduler is 3 to 4 ms, so an
-/// answer may wait for a few slices while Redis does nothing. SCAN, LCS, SRANDMEMBER, HRANDFIELD, SETRANGE and SETBIT
-/// as below stopped a Redis 7.0 for 1 to 3.5 s each on two busy cores.
+/// A 99th percentile up to this value passes. Two cores run other tests, the proxy, Redis and both clients. A time
+/// slice of the scheduler is 3 to 4 ms, so an answer may wait for a few slices although Redis does nothing. Without
+/// limits, SCAN, LCS, SRANDMEMBER, HRANDFIELD, SETRANGE and SETBIT as below stopped a Redis 7.0 for 1 to 3.5 s each on
+/// two busy cores.
 const SLICES: Duration = Duration::from_millis(10);
 
-/// A round is repeated when the machine is busy with other work: a real attack has its effect in each round.
+/// The most rounds of one attack. A round is repeated if the machine was busy with other work; a real attack has its
+/// effect in each round.
 const ROUNDS: usize = 10;
 
 /// Creates the data that make the attacks expensive.
@@ -40,7 +42,7 @@ fn data(redis: &Redis) {
     control.assert_reply(&format!("RPUSH list {}", "x ".repeat(5000).trim()), ":5000");
 }
 
-/// The attacks, each with its expected reply. `#` is replaced by a number that is different each time.
+/// Returns the attacks, each with its expected reply. `#` stands for a number that differs in each repetition.
 fn attacks() -> Vec<(String, String)> {
     let above = |what: &str| format!("-ERR portcullis: {what} is not allowed here");
     let count = above("COUNT above 10000");
@@ -70,7 +72,7 @@ fn used_memory(redis: &Redis) -> u64 {
     line.and_then(|bytes| bytes.trim().parse().ok()).expect("INFO memory")
 }
 
-/// The 99th percentile of the replies to PING during [`ROUND`].
+/// Returns the 99th percentile of the time until PING is answered, during [`ROUND`].
 fn p99(client: &mut Client) -> Duration {
     let (begun, mut waits) = (Instant::now(), Vec::new());
     while begun.elapsed() < ROUND || waits.len() < FEWEST {
@@ -82,7 +84,7 @@ fn p99(client: &mut Client) -> Duration {
     waits[waits.len() * 99 / 100]
 }
 
-/// The same percentile while another client repeats `attack`, and the number of its repetitions.
+/// Returns the same percentile while another client repeats `attack`, and the number of repetitions.
 fn p99_beside(gate: &Gate, client: &mut Client, attack: &str, reply: &str) -> (Duration, usize) {
     let over = AtomicBool::new(false);
     let mut attacker = gate.connect();

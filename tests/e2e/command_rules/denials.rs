@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use e2e::{Gate, Redis, eventually};
 
-/// A text that no output may contain: clients choose these arguments, keys, channels and names.
+/// A text that no output may contain. Clients choose it as an argument, a key, a channel or a name.
 const CANARY: &str = "canary";
 
 fn lines(gate: &Gate) -> Vec<String> {
@@ -12,7 +12,7 @@ fn lines(gate: &Gate) -> Vec<String> {
     log.lines().filter(|line| line.contains("command refused")).map(str::to_owned).collect()
 }
 
-/// Returns the one log line of a command, from the first field after the listener's.
+/// Returns the only log line of a command, from the field after the listener on.
 fn line(gate: &Gate, command: &str) -> String {
     let found = eventually("the refusal is logged", || {
         lines(gate).into_iter().find(|line| line.contains(&format!(" command={command} ")))
@@ -76,7 +76,7 @@ fn the_log_names_client_command_and_rule() {
     assert!(!metrics.contains(CANARY));
 }
 
-/// Thousands of refusals cause one line at once, then one line a second; the metric counts all of them.
+/// Thousands of refusals cause one line at once, and then one line each second. The metric counts all of them.
 #[test]
 fn a_flood_of_refusals_is_a_line_a_second() {
     let redis = Redis::plain();
@@ -103,7 +103,7 @@ fn a_flood_of_refusals_is_a_line_a_second() {
     assert!(lines(&gate).len() <= 30, "{:?}", lines(&gate));
 }
 
-/// All unknown names count as one command: one series, one line.
+/// All unknown names count as one command, so they make one series and one line.
 #[test]
 fn unknown_names_are_one_command() {
     let redis = Redis::plain();

@@ -1,4 +1,4 @@
-//! `@public` refuses the commands that the manual lists, to the last byte, and allows the others.
+//! `@public` refuses the commands that the manual lists, and forwards no byte of them. It allows the others.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use e2e::{Redis, Reply};
 use super::tap::Tap;
 use super::under;
 
-/// The names in the table of docs/security-model.md.
+/// Returns the names in the table of docs/security-model.md.
 fn refused() -> Vec<Vec<String>> {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/security-model.md");
     let text = std::fs::read_to_string(page).expect("the manual");
@@ -46,7 +46,7 @@ fn refused_commands_never_reach_redis() {
     for name in subcommands {
         let shown = name.join("|").to_lowercase();
         let mut refusals = 0;
-        // One of these numbers of arguments is correct.
+        // At least one of these numbers of arguments is valid.
         for arguments in 0..9 {
             let mut words: Vec<&[u8]> = name.iter().map(String::as_bytes).collect();
             words.extend(std::iter::repeat_n(&b"1"[..], arguments));

@@ -1,4 +1,4 @@
-//! A wiretap in front of Redis that records the bytes that the proxy sends on each connection.
+//! A server between the proxy and Redis that records the bytes from the proxy on each connection.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -7,7 +7,7 @@ use std::thread;
 
 use e2e::Redis;
 
-/// Forwards all bytes and records those from the proxy.
+/// Forwards all bytes, and records the bytes from the proxy.
 pub(super) struct Tap {
     address: SocketAddr,
     heard: Heard,

@@ -1,4 +1,4 @@
-//! A client with one connection through the proxy and one to the reference server, which compares their replies.
+//! A client with one connection through the proxy and one to the reference server. It compares the replies.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -14,15 +14,15 @@ pub(super) struct Actor<'s> {
     listener: Listener,
     random: Random,
     connection: u64,
-    /// The last commands, for the message of a failure.
+    /// The last commands, for the message if the test fails.
     sent: Vec<String>,
 }
 
-/// The reason for a new connection.
+/// The reason why an actor makes a new connection.
 enum End {
     /// The actor disconnected.
     Left,
-    /// The proxy closed the connection, in or after a disturbance.
+    /// The proxy closed the connection during or after a disturbance.
     Closed,
     /// The test is over.
     Over,
@@ -82,7 +82,7 @@ impl<'s> Actor<'s> {
         }
     }
 
-    /// Returns the reference server's replies to a batch, up to its end.
+    /// Returns the replies of the reference server to a batch, up to the end of the batch.
     fn beside(&mut self, twin: &mut Client, batch: &Batch) -> Vec<Reply> {
         let mut due = Vec::new();
         let mut bytes = Vec::new();
@@ -109,7 +109,8 @@ impl<'s> Actor<'s> {
         due
     }
 
-    /// Sends the batch in up to four pieces, so that reloads and kills come in the middle of a batch or a command.
+    /// Sends the batch in up to four pieces, so that reloads and kills happen in the middle of a batch or a command.
+    /// Returns false if the connection is closed.
     fn send(&mut self, gate: &mut Client, batch: &Batch) -> bool {
         let bytes: Vec<u8> = batch.steps.iter().flat_map(|step| step.gate.iter().copied()).collect();
         let mut rest = &bytes[..];
@@ -124,7 +125,7 @@ impl<'s> Actor<'s> {
         gate.try_send_raw(rest).is_ok()
     }
 
-    /// Disconnects in the middle of writing, or without reading, with or without a reset.
+    /// Disconnects in the middle of writing or without reading, with or without a reset.
     fn leave(&mut self, mut gate: Client, batch: &Batch) {
         let bytes: Vec<u8> = batch.steps.iter().flat_map(|step| step.gate.iter().copied()).collect();
         // The connection may be closed already.
@@ -134,7 +135,8 @@ impl<'s> Actor<'s> {
         }
     }
 
-    /// Returns whether the proxy sent all of `due`. Replies that it did send must be equal, up to a disturbance.
+    /// Returns whether the proxy sent all of `due`. If a disturbance ended the connection, the replies before it must
+    /// still be equal.
     fn compare(&self, gate: &mut Client, batch: &Batch, due: &[Reply], calm: u64) -> bool {
         for (number, due) in due.iter().enumerate() {
             let got = match next(gate) {
@@ -174,8 +176,8 @@ impl<'s> Actor<'s> {
         );
     }
 
-    /// Checks that a close belongs to a disturbance. A client may read it long after the proxy closed, behind unread
-    /// replies, so the time of the audit line counts as well.
+    /// Checks that a close belongs to a disturbance. The client may read it long after the proxy closed the connection,
+    /// after unread replies. So the position of the line in the audit trail counts as well.
     #[track_caller]
     fn assert_ended_in_a_disturbance(&self, gate: &Client, calm: u64, what: &str) {
         if self.stage.was_disturbed_since(calm) {
@@ -203,7 +205,7 @@ fn shown(step: &Step) -> String {
     text.chars().take(160).collect()
 }
 
-/// Returns the next reply to compare; skips lines of MONITOR, which report other clients.
+/// Returns the next reply to compare. Skips lines of MONITOR, which report commands of other clients.
 fn next(client: &mut Client) -> Result<Reply, e2e::client::End> {
     loop {
         let reply = client.try_recv()?;
@@ -221,7 +223,7 @@ fn read_until(client: &mut Client, end: &str) -> Vec<Reply> {
         let reply = next(client).expect("the server beside stays");
         let is_last = match &reply {
             Reply::Bulk(text) => text == end.as_bytes(),
-            // The reply to PING for a RESP2 subscriber.
+            // A RESP2 subscriber gets this reply to PING.
             Reply::Array(items) => matches!(&items[..], [Reply::Bulk(pong), Reply::Bulk(text)]
                 if pong == b"pong" && text == end.as_bytes()),
             _ => false,
@@ -233,11 +235,11 @@ fn read_until(client: &mut Client, end: &str) -> Vec<Reply> {
     }
 }
 
-/// Whether the proxy may reply `got` if the reference server replies `due`.
+/// Returns whether the proxy may reply `got` if the reference server replies `due`.
 fn agrees(got: &Reply, due: &Reply) -> bool {
     match (got, due) {
         _ if got == due => true,
-        // The wording differs between server versions.
+        // The wording differs between the versions of the server.
         (Reply::Error(got), Reply::Error(due)) => is_refusal(got) && due.starts_with("NOPERM"),
         (got, Reply::Bulk(due)) if due.starts_with(b"special:") => {
             is_special(got, &String::from_utf8_lossy(&due["special:".len()..]))

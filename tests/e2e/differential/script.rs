@@ -1,9 +1,9 @@
-//! Batches of random commands of one client, in every state of a connection.
+//! Batches of random commands of one client, for every state of a connection.
 
 use e2e::Random;
 use e2e::client::encode;
 
-/// The listener of a client, which decides what the proxy answers itself.
+/// The listener of a client. It decides which commands the proxy answers itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Listener {
     /// `auth: users`, TLS on both sides, dedicated connections.
@@ -19,7 +19,7 @@ pub(super) enum Listener {
 impl Listener {
     pub(super) const ALL: [Self; 4] = [Self::Users, Self::Shared, Self::Public, Self::Passthrough];
 
-    /// The user that a client logs in as; none if the listener requires no login.
+    /// Returns the user that a client logs in as. `None` if the listener requires no login.
     const fn user(self, second: bool) -> Option<&'static str> {
         match self {
             Self::Users | Self::Shared if second => Some("bob"),
@@ -29,31 +29,31 @@ impl Listener {
         }
     }
 
-    /// Whether the proxy applies command rules.
+    /// Returns whether the proxy applies command rules.
     const fn has_rules(self) -> bool {
         !matches!(self, Self::Passthrough)
     }
 }
 
-/// A command, and the command that the reference server gets in its place.
+/// A command for the proxy, and the command for the reference server.
 pub(super) struct Step {
     pub(super) gate: Vec<u8>,
     pub(super) twin: Vec<u8>,
-    /// Redis 7.2 to 8.2 does not answer this command behind a pending reply, so the reference server gets it without
-    /// one.
+    /// Whether the reference server gets the command when no reply is pending. Redis 7.2 to 8.2 does not answer it
+    /// otherwise.
     pub(super) alone: bool,
 }
 
-/// The end of a batch: the reply to `PING` with this text.
+/// Commands that are sent together. The batch ends with the reply to `PING` with the text `end`.
 pub(super) struct Batch {
     pub(super) steps: Vec<Step>,
     pub(super) end: String,
 }
 
-/// The state of a client's connection that decides which commands it may send.
+/// The state of a client's connection, which decides the commands that the client may send.
 pub(super) struct Script {
     listener: Listener,
-    /// The part of its keys and channels that is unique to the connection.
+    /// A text in the client's keys and channels that is unique to the connection.
     name: String,
     /// The major version of the servers.
     version: u32,
@@ -65,7 +65,7 @@ pub(super) struct Script {
     steps: Vec<Step>,
 }
 
-/// Commands that the reference server refuses to each of its users, so that both sides refuse.
+/// A command that the reference server refuses to every user. It stands for a command that the proxy refuses.
 const REFUSED_BESIDE: &[&str] = &["DEBUG", "JMAP"];
 
 impl Script {
@@ -83,7 +83,7 @@ impl Script {
         }
     }
 
-    /// The first batch of a connection.
+    /// Returns the first batch of a connection.
     pub(super) fn hello(&mut self, random: &mut Random) -> Batch {
         self.log_in();
         if random.one_in(2) {
@@ -156,12 +156,12 @@ impl Script {
         self.push(bytes.clone(), bytes);
     }
 
-    /// Adds a command that the proxy refuses; the reference server gets another command that it refuses.
+    /// Adds a command that the proxy refuses. The reference server gets another command, which it refuses.
     fn refuse(&mut self, words: &[&str]) {
         self.push(words_of(words), words_of(REFUSED_BESIDE));
     }
 
-    /// Adds a command with different replies; `kind` selects the check of the proxy's reply.
+    /// Adds a command to which both servers reply differently. `kind` selects the check of the proxy's reply.
     fn special(&mut self, words: &[&str], kind: &str) {
         self.push(words_of(words), words_of(&["ECHO", &format!("special:{kind}")]));
     }
@@ -211,7 +211,7 @@ impl Script {
                 1 => self.same(&["GET"]),
                 2 => self.same(&["MULTI"]),
                 3 => self.collections(random),
-                // Changes of identity are not allowed in EXEC's reply: the proxy refuses them.
+                // The proxy refuses commands that change the user in a transaction.
                 4 => self.refuse(&["AUTH", "alice", "wrong"]),
                 5 => self.refuse(&["HELLO", "3", "AUTH", "alice", "wrong"]),
                 _ => self.plain(random),
@@ -234,7 +234,7 @@ impl Script {
         self.transaction(random);
     }
 
-    /// Adds CLIENT REPLY in each of its forms; replies are on at the end.
+    /// Adds CLIENT REPLY in each of its forms. At the end, replies are on.
     fn muted(&mut self, random: &mut Random) {
         match random.below(4) {
             0 => {
@@ -248,7 +248,7 @@ impl Script {
                 self.same(&["CLIENT", "REPLY", "SKIP"]);
                 self.plain(random);
             }
-            // Redis 8.2 keeps the SKIP, while the proxy and the other versions use it up.
+            // Redis 8.2 keeps the SKIP after an empty command. The proxy and other versions end it.
             2 if self.version < 8 => {
                 self.same(&["CLIENT", "REPLY", "SKIP"]);
                 self.empty(random);
@@ -263,7 +263,7 @@ impl Script {
         self.push(bytes.clone(), bytes);
     }
 
-    /// Adds inline commands, empty ones, and commands that no server knows.
+    /// Adds inline commands, empty commands, and commands that no server knows.
     fn odd(&mut self, random: &mut Random) {
         match random.below(5) {
             0 => self.empty(random),
@@ -292,7 +292,7 @@ impl Script {
             &["SUBSCRIBE", "__sentinel__:hello"],
             &["PSUBSCRIBE", "*"],
             &["CLIENT", "TRACKING", "on", "BCAST"],
-            // No client has this id: a redirect to its own id is allowed.
+            // No client has this id. A redirect to the client's own id would be allowed.
             &["CLIENT", "TRACKING", "on", "REDIRECT", "4000000000000"],
             &["FLUSHALL"],
             &["CONFIG", "GET", "requirepass"],
@@ -363,7 +363,7 @@ impl Script {
         if self.resp3 {
             let text = self.text();
             self.same(&["PUBLISH", &one, &text]);
-            // Redis 8 sends the message behind the reply, where a local reply of the proxy may come first.
+            // Redis 8 sends the message after the reply. A local reply of the proxy could come before it.
             self.same(&["PING"]);
         }
         if random.one_in(2) {
@@ -371,8 +371,7 @@ impl Script {
         }
     }
 
-    /// Unsubscribes from one channel at a time, because the order of replies to UNSUBSCRIBE without arguments is not
-    /// defined.
+    /// Unsubscribes from one channel at a time. UNSUBSCRIBE without arguments has replies in no defined order.
     fn unsubscribe(&mut self) {
         for number in 1..=3 {
             self.same(&["UNSUBSCRIBE", &format!("c:s:{}:{number}", self.name)]);
@@ -495,7 +494,7 @@ impl Script {
         self.same(&["CLIENT", "TRACKING", "off"]);
     }
 
-    /// Adds MONITOR. Its lines report other clients and are not compared.
+    /// Adds MONITOR. Its lines report commands of other clients and are not compared.
     fn monitor(&mut self) {
         if self.listener != Listener::Passthrough {
             return self.same(&["PING"]);

@@ -1,4 +1,4 @@
-//! Files that cannot be replaced by a rename: mount points, and files in directories that are not writable.
+//! Files that a rename cannot replace: mount points, and files in directories that are not writable.
 
 use std::fs::{File, Permissions, set_permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -12,17 +12,17 @@ use e2e::{Gate, Redis, eventually, http, namespace};
 use super::*;
 use crate::reload::{BASE, assert_admits, assert_refuses, edit};
 
-/// Makes the file `$1` a mount point, as `docker run -v FILE:FILE` does.
+/// A script that makes the file `$1` a mount point, as `docker run -v FILE:FILE` does.
 const MOUNTED: &str = "mount --bind \"$1\" \"$1\"; shift; exec \"$@\"";
 
-/// Makes the last word, a file, a mount point.
+/// A script that makes the file in its last word a mount point.
 const LAST_MOUNTED: &str = "for last; do :; done; mount --bind \"$last\" \"$last\"; exec \"$@\"";
 
 fn watched() -> String {
     edit(BASE, "reload: signal", "reload: watch")
 }
 
-/// Runs `groups` words on the gate's configuration, behind these words.
+/// Runs `groups` with these words on the configuration of the gate. The words in `before` come before the program.
 fn groups(gate: &Gate, before: &[String], words: &str) -> Ran {
     let config = gate.directory().join("portcullis.yaml").display().to_string();
     let mut all: Vec<String> = before.to_vec();
@@ -95,7 +95,7 @@ fn the_admin_endpoint_writes_a_mount_point_in_place() {
     assert_admits(&gate, "127.0.0.2");
 }
 
-/// A container with a read-only root and one writable file, and a user who may write the file but not its directory.
+/// A container has a read-only root and one writable file. Then a user may write the file but not its directory.
 #[test]
 fn without_room_for_a_backup_only_with_in_place() {
     let what = "files in directories that are not writable";
@@ -125,7 +125,7 @@ fn without_room_for_a_backup_only_with_in_place() {
         assert!(files.read("portcullis.yaml").contains("10.0.0.0/8, 192.0.2.77]"));
         assert!(!files.path("portcullis.yaml.bak").exists());
 
-        // A file that is not writable itself cannot be helped.
+        // A file that is not writable itself cannot be changed.
         chown(files.path("portcullis.yaml"), Some(0), Some(0)).expect("permitted");
         if script == user {
             groups("add office 192.0.2.78").assert_exit(1).assert_says(&["permission denied"]);
@@ -134,7 +134,7 @@ fn without_room_for_a_backup_only_with_in_place() {
     }
 }
 
-/// A full disk, and a limit of the file size, in the middle of the new text.
+/// The disk becomes full, or the limit on the file size is reached, in the middle of the new text.
 #[test]
 fn a_write_that_fails_is_undone() {
     let limit = CONFIG.len() + 100;
@@ -159,7 +159,7 @@ fn a_write_that_fails_is_undone() {
     }
 }
 
-/// A program that writes half a file under a lock, and takes longer than the loader waits.
+/// Another program writes half a file under a lock, and takes longer than the loader usually waits.
 #[test]
 fn a_locked_file_is_not_read() {
     let redis = Redis::plain();
@@ -176,7 +176,7 @@ fn a_locked_file_is_not_read() {
     assert_eq!(check().status.code(), Some(78));
     assert_admits(&gate, "127.0.0.3");
 
-    // Nothing but the lock changes from here on.
+    // From here on only the lock changes.
     thread::sleep(Duration::from_millis(2500));
     drop(lock);
     eventually("the file is read after the lock", || {
