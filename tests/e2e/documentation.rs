@@ -1,5 +1,8 @@
 //! Commands in the documentation exist, and one page shows the real output of the binary.
 
+mod commands;
+mod log_lines;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

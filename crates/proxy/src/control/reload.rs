@@ -139,7 +139,9 @@ impl Reloader {
             Ok(_) if sources == self.in_force => Report::unchanged(trigger, number),
             Ok(Loaded { config, warnings }) => {
                 warnings.iter().for_each(Problem::log);
-                warn_if_lowered(&config, self.room);
+                if config.limits().clients() != current.config().limits().clients() {
+                    warn_if_lowered(&config, self.room);
+                }
                 match self.put_in_force(&current, config).await {
                     Ok((groups, changes, cut)) => {
                         self.in_force = sources;
